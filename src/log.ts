@@ -1,0 +1,55 @@
+/** One line per event, as text on a terminal and JSON otherwise. Never given message texts, passwords, cookies or tokens. */
+
+export type Level = "debug" | "info" | "warn" | "error";
+export type Fields = Record<string, string | number | boolean | null | undefined>;
+
+const ORDER: Record<Level, number> = { debug: 0, info: 1, warn: 2, error: 3 };
+
+/** Where events go. `write` gets whole lines, newline included. */
+export class Log {
+  #least: number;
+  #format: "text" | "json";
+  #write: (line: string) => void;
+
+  constructor(options: { level: Level; format: "text" | "json"; write: (line: string) => void }) {
+    this.#least = ORDER[options.level];
+    this.#format = options.format;
+    this.#write = options.write;
+  }
+
+  debug(event: string, fields: Fields = {}): void {
+    this.#line("debug", event, fields);
+  }
+
+  info(event: string, fields: Fields = {}): void {
+    this.#line("info", event, fields);
+  }
+
+  warn(event: string, fields: Fields = {}): void {
+    this.#line("warn", event, fields);
+  }
+
+  /** `error`'s stack is kept when given: whatever lands here is a bug or a broken surrounding. */
+  error(event: string, error?: unknown, fields: Fields = {}): void {
+    this.#line("error", event, error === undefined ? fields : { ...fields, error: describe(error) });
+  }
+
+  #line(level: Level, event: string, fields: Fields): void {
+    if (ORDER[level] < this.#least) return;
+    const at = new Date().toISOString();
+    if (this.#format === "json") return this.#write(`${JSON.stringify({ at, level, event, ...fields })}\n`);
+    const rest = Object.entries(fields).map(([key, value]) => ` ${key}=${text(value)}`);
+    this.#write(`${at.slice(11, 19)} ${level === "info" ? "" : `${level} `}${event}${rest.join("")}\n`);
+  }
+}
+
+function text(value: Fields[string]): string {
+  const plain = String(value);
+  return typeof value === "string" && /[\s"=]/.test(plain) && !plain.includes("\n") ? JSON.stringify(plain) : plain;
+}
+
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const code = "code" in error ? ` [${String(error.code)}]` : "";
+  return `${error.stack ?? error.message}${code}`;
+}
