@@ -38,11 +38,14 @@ export class ChatError extends Error {
   readonly code: ErrorCode;
   /** Seconds after which trying again may help. */
   readonly retryAfter: number | undefined;
+  /** The `ref` of the send that failed, when there was one. */
+  readonly ref: string | undefined;
 
-  constructor(code: ErrorCode, options: { words?: string; retryAfter?: number; cause?: unknown } = {}) {
+  constructor(code: ErrorCode, options: { words?: string; retryAfter?: number; ref?: string | undefined; cause?: unknown } = {}) {
     super(options.words ?? ERRORS[code].words, "cause" in options ? { cause: options.cause } : undefined);
     this.name = "ChatError";
     this.code = code;
+    this.ref = options.ref;
     this.retryAfter = options.retryAfter ?? (ERRORS[code].retry ? 1 : undefined);
   }
 

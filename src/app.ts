@@ -1,0 +1,266 @@
+/** The composition root: builds every part, serves, and takes everything down in order. Nothing else constructs. */
+
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { isAbsolute, join } from "node:path";
+
+import { MemoryBus } from "./bus/bus.ts";
+import { Chat } from "./chat.ts";
+import type { Config } from "./config.ts";
+import { newToken } from "./cookie.ts";
+import { Database, type Target } from "./db/client.ts";
+import { type Embedded, startEmbedded } from "./db/embedded.ts";
+import { migrate } from "./db/migrate.ts";
+import * as sessions from "./db/sessions.ts";
+import * as settings from "./db/settings.ts";
+import { ChatError } from "./errors.ts";
+import { Api } from "./http/api.ts";
+import { Auth } from "./http/auth.ts";
+import { failure, json } from "./http/handler.ts";
+import { Pages } from "./http/pages.ts";
+import { notFound, routes } from "./http/routes.ts";
+import { Hub } from "./hub.ts";
+import type { Log } from "./log.ts";
+import { Metrics } from "./metrics.ts";
+import { Presence } from "./presence.ts";
+import { CLOSE } from "./protocol.ts";
+import { type SocketData, socketHandlers } from "./socket.ts";
+
+const BODY_MAX_BYTES = 16 * 1024;
+const SESSIONS_CHECKED_EVERY_MS = 60_000;
+const SESSIONS_SWEPT_EVERY_MS = 3_600_000;
+/** Sockets told to come back at one time, so that they do not all come at once. */
+const GOODBYES_PER_SLICE = 500;
+
+export interface App {
+  readonly url: string;
+  readonly port: number;
+  /** The database in words, without its password. */
+  readonly database: string;
+  /** Leaves in order. @param options.hurried without waiting for load balancers, as on Ctrl-C */
+  stop(options?: { hurried?: boolean }): Promise<void>;
+}
+
+/** The port is somebody else's. */
+export class PortError extends Error {
+  constructor(port: number, host: string, cause: unknown) {
+    super(`Port ${port} on ${host} cannot be used: ${cause instanceof Error ? cause.message : cause}`, { cause });
+    this.name = "PortError";
+  }
+}
+
+/**
+ * Starts chatify: takes the port, then the database, then serves.
+ *
+ * @param options.root the directory with `sql/` and `static/`; a relative `DATA_DIR` is below it
+ * @param options.say progress for a person
+ * @throws PortError, EmbeddedError, DatabaseError
+ */
+export async function startApp(
+  config: Config,
+  options: { root: string; version: string; log: Log; say?: (line: string) => void },
+): Promise<App> {
+  const { root, version, log, say = () => {} } = options;
+  // The port first: a second start in the same place must fail before it touches the first one's database.
+  const server = listen(config);
+  const undo: (() => Promise<unknown> | void)[] = [() => server.stop(true)];
+  try {
+    const loading = Pages.load(join(root, "static"));
+    const dataDir = isAbsolute(config.dataDir) ? config.dataDir : join(root, config.dataDir);
+    const embedded = config.databaseUrl === undefined ? await startEmbedded({ directory: dataDir, log, say }) : undefined;
+    if (embedded) undo.unshift(() => embedded.stop());
+    const target: Target = config.databaseUrl ?? (embedded as Embedded).target;
+    const name = `chatify-${crypto.randomUUID().slice(0, 8)}`;
+    await migrate(target, { directory: join(root, "sql"), name, allowUnsafe: config.unsafeDatabase, log, say });
+
+    const db = new Database({ target, name, max: 4, log, onLost: () => void checkEpoch() });
+    undo.unshift(() => db.end());
+    // With a plan cached on an empty table the batch statement falls to half its rate (DESIGN §3).
+    const writer = new Database({ target, name, max: 1, log, parameters: { plan_cache_mode: "force_custom_plan" } });
+    undo.unshift(() => writer.end());
+
+    const secret =
+      config.sessionSecret ?? (embedded ? secretFile(dataDir) : await settings.sharedSecret(db, newToken()));
+    let epoch = await settings.epoch(db);
+    const hub = new Hub();
+    const bus = new MemoryBus();
+    const presence = new Presence({ db, log });
+    undo.unshift(() => presence.stop());
+    const chat = new Chat({ db, writer, hub, bus, log, rateLimit: config.rateLimit });
+    undo.unshift(() => chat.stop());
+    const trust = { proxy: config.trustProxy, origins: config.allowedOrigins };
+    const pages = await loading;
+    const auth = new Auth({
+      db,
+      pages,
+      secret,
+      trust,
+      signedUp: (username) => {
+        presence.announce(username);
+        bus.publish([{ kind: "user", username }]);
+      },
+      ended: ({ id, nameKey }) => {
+        hub.closeWhere(CLOSE.sessionEnded, (socket) => socket.sessionId === id);
+        bus.publish([{ kind: "end", nameKey, sessionId: id }]);
+      },
+    });
+    const api = new Api({ auth, chat, db, presence });
+    const sockets = socketHandlers({ chat, hub, presence, log, epoch: () => epoch });
+    undo.unshift(() => sockets.stop());
+    const metrics = new Metrics({
+      sockets: () => hub.size,
+      people: () => hub.people,
+      sendsWaiting: () => chat.waiting,
+    });
+    await bus.start({
+      deliver(event) {
+        if (event.kind === "frame") hub.deliver(event.to, event.frame);
+        else if (event.kind === "end") hub.closeWhere(CLOSE.sessionEnded, (socket) => socket.sessionId === event.sessionId);
+        else presence.announce(event.username);
+      },
+      lost() {},
+    });
+    undo.unshift(() => bus.stop());
+    await presence.start();
+
+    const housekeeping = [
+      setInterval(() => void endDeadSessions(), SESSIONS_CHECKED_EVERY_MS),
+      setInterval(() => void sweepSessions(), SESSIONS_SWEPT_EVERY_MS),
+    ];
+    undo.unshift(() => housekeeping.forEach(clearInterval));
+    void sweepSessions();
+
+    let leaving = false;
+    server.reload({
+      ...SERVE,
+      websocket: sockets.handlers,
+      routes: routes({
+        api,
+        auth,
+        pages,
+        log,
+        trust,
+        version,
+        full: () => (leaving ? new ChatError("restarting", { retryAfter: 2 }) : undefined),
+        ready: async () => !leaving && (await settings.answers(db)),
+        metrics: (request, from) =>
+          mayReadMetrics(request, from.requestIP(request)?.address, config.metricsToken)
+            ? new Response(metrics.render(), { headers: { "Content-Type": "text/plain; version=0.0.4" } })
+            : failure(new ChatError("not_yours")),
+      }),
+      fetch: notFound,
+    });
+
+    async function endDeadSessions(): Promise<void> {
+      const open = [...hub.sockets()].map(({ sessionId }) => sessionId);
+      if (open.length === 0) return;
+      try {
+        const alive = await sessions.alive(db, [...new Set(open)]);
+        const checked = new Set(open);
+        hub.closeWhere(CLOSE.sessionEnded, ({ sessionId }) => checked.has(sessionId) && !alive.has(sessionId));
+      } catch (error) {
+        log.warn("sessions not checked, trying again in a minute", { error: String(error) });
+      }
+    }
+
+    async function sweepSessions(): Promise<void> {
+      try {
+        while ((await sessions.sweep(db)) === 10_000) await Bun.sleep(100);
+      } catch (error) {
+        log.warn("expired sessions not swept, trying again in an hour", { error: String(error) });
+      }
+    }
+
+    /** Behind a lost connection there may be another database: then whoever is here comes back and reloads. */
+    async function checkEpoch(): Promise<void> {
+      try {
+        const now = await settings.epoch(db);
+        if (now === epoch || leaving) return;
+        log.warn("the database is another one, or went back: everybody reloads", { was: epoch, is: now });
+        epoch = now;
+        hub.closeWhere(CLOSE.restarting, () => true);
+      } catch {
+        // still out of reach; the next lost connection asks again
+      }
+    }
+
+    const stop: App["stop"] = async ({ hurried = false } = {}) => {
+      leaving = true;
+      if (!hurried) await Bun.sleep(config.drainSeconds * 1_000);
+      await chat.drain();
+      const open = [...hub.sockets()];
+      for (let i = 0; i < open.length; i += GOODBYES_PER_SLICE) {
+        for (const socket of open.slice(i, i + GOODBYES_PER_SLICE)) socket.close(CLOSE.restarting);
+        await Bun.sleep(hurried ? 0 : 20);
+      }
+      await takeDown(undo, log);
+    };
+    const port = server.port ?? config.port;
+    return { url: `http://${shownHost(config.host)}:${port}`, port, database: describe(config, embedded, dataDir), stop };
+  } catch (error) {
+    await takeDown(undo, log);
+    throw error;
+  }
+}
+
+const SERVE = {
+  development: false,
+  maxRequestBodySize: BODY_MAX_BYTES,
+  error: () => failure(new ChatError("internal")),
+} as const;
+
+/** Takes the port. Until the database is there, everything but `/healthz` has to wait. */
+function listen(config: Config): Bun.Server<SocketData> {
+  try {
+    return Bun.serve<SocketData>({
+      ...SERVE,
+      port: config.port,
+      hostname: config.host,
+      fetch: (request) =>
+        URL.parse(request.url)?.pathname === "/healthz" ? json({ status: "ok" }) : failure(new ChatError("not_ready")),
+      websocket: { message() {} },
+    });
+  } catch (error) {
+    throw new PortError(config.port, config.host, error);
+  }
+}
+
+/** In the order of `undo`, each part although another fails. */
+async function takeDown(undo: (() => Promise<unknown> | void)[], log: Log): Promise<void> {
+  for (const step of undo) {
+    try {
+      await step();
+    } catch (error) {
+      log.error("stopping a part failed", error);
+    }
+  }
+}
+
+/** The secret kept beside the embedded database, readable by its owner only. */
+function secretFile(dataDir: string): string {
+  const file = join(dataDir, "session_secret");
+  mkdirSync(dataDir, { recursive: true });
+  try {
+    writeFileSync(file, newToken(), { flag: "wx", mode: 0o600 });
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+  }
+  return readFileSync(file, "utf8").trim();
+}
+
+/** With a token, who has it; without, programs on this machine that no proxy speaks for. */
+function mayReadMetrics(request: Request, address: string | undefined, token: string | undefined): boolean {
+  if (token !== undefined) return request.headers.get("authorization") === `Bearer ${token}`;
+  const local = address === "127.0.0.1" || address === "::1" || address === "::ffff:127.0.0.1";
+  return local && !request.headers.has("x-forwarded-for");
+}
+
+function shownHost(host: string): string {
+  if (host === "0.0.0.0" || host === "::") return "localhost";
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+function describe(config: Config, embedded: Embedded | undefined, dataDir: string): string {
+  if (embedded) return `embedded PostgreSQL, ${embedded.state}, in ${dataDir}`;
+  const url = URL.parse(config.databaseUrl ?? "");
+  return `PostgreSQL at ${url?.host}${url?.pathname}`;
+}

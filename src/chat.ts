@@ -1,0 +1,222 @@
+/**
+ * What a person does: send, read, type. Checks, stores through the gathering queues, then tells everyone concerned, in this
+ * order: the ack, this pod's sockets, the other pods. Nothing is told before its commit.
+ */
+
+import { Batcher } from "./batcher.ts";
+import type { Bus, BusEvent } from "./bus/bus.ts";
+import type { Database } from "./db/client.ts";
+import { insertMany, markDelivered, markRead } from "./db/messages.ts";
+import type { DeliveredMark, Draft, ReadMark } from "./db/messages.ts";
+import { ChatError } from "./errors.ts";
+import type { Hub, Socket } from "./hub.ts";
+import type { Log } from "./log.ts";
+import {
+  ackFrame,
+  deliveredFrame,
+  errorFrame,
+  messageFrame,
+  readFrame,
+  SYNC_FRAME,
+  typingFrame,
+} from "./protocol.ts";
+import { RateLimit } from "./rate_limit.ts";
+import { type Outcome, type Send, SendQueue } from "./send_queue.ts";
+import { isMessage, keyOfReference, nameKey } from "./text.ts";
+
+/** Marks that wait for their statement; more would mean that it never comes. */
+const MARKS_MAX = 10_000;
+const DELIVERED_EVERY_MS = 500;
+
+/** A send's way back: the socket it came by, and the ref its client gave. */
+interface From {
+  readonly socket: Socket;
+  readonly ref: string | undefined;
+}
+
+export class Chat {
+  readonly #db: Database;
+  readonly #writer: Database;
+  readonly #hub: Hub;
+  readonly #bus: Bus;
+  readonly #log: Log;
+  readonly #queue: SendQueue<From>;
+  readonly #reads: Batcher<ReadMark, undefined>;
+  readonly #delivered = new Map<string, DeliveredMark>();
+  readonly #deliveredTimer: Timer;
+  readonly #sends: RateLimit | undefined;
+  readonly #typing = new RateLimit({ burst: 1, perSecond: 0.5 }); // CONTRACT §4: one in 2 s for each peer
+  readonly #syncs = new RateLimit({ burst: 1, perSecond: 1 });
+  /** Refs of sends that came without one; `~` is outside the clients' alphabet, the pod's part is random. */
+  readonly #refPrefix = `~${Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString("base64url")}~`;
+  #refCount = 0;
+  #leaving = false;
+
+  /** @param parts.writer a pool of one connection, used for nothing but batches of messages */
+  constructor(parts: { db: Database; writer: Database; hub: Hub; bus: Bus; log: Log; rateLimit: boolean }) {
+    this.#db = parts.db;
+    this.#writer = parts.writer;
+    this.#hub = parts.hub;
+    this.#bus = parts.bus;
+    this.#log = parts.log;
+    this.#queue = new SendQueue({
+      store: (drafts, { apart, onUnknown }) => this.#store(drafts, apart, onUnknown),
+      settle: (settled) => this.#settle(settled),
+      log: parts.log,
+    });
+    this.#reads = new Batcher((marks) => this.#markRead(marks), { max: 500 });
+    this.#deliveredTimer = setInterval(() => void this.#markDelivered(), DELIVERED_EVERY_MS);
+    this.#sends = parts.rateLimit ? new RateLimit({ burst: 20, perSecond: 5 }) : undefined;
+  }
+
+  /** Sends accepted and not yet settled. */
+  get waiting(): number {
+    return this.#queue.size;
+  }
+
+  /**
+   * Accepts a message. Synchronous, since the order of arrival is the order of numbers; the ack follows the commit.
+   *
+   * @throws ChatError what was refused, before anything was stored
+   */
+  send(socket: Socket, to: string, message: string, ref: string | undefined): void {
+    if (this.#leaving) throw new ChatError("restarting", { ref });
+    if (!isMessage(message)) throw new ChatError("invalid_text", { ref });
+    const toKey = keyOfReference(to);
+    if (toKey === undefined) throw new ChatError("no_such_user", { ref });
+    const waitMs = this.#sends?.take(socket.nameKey) ?? 0;
+    if (waitMs > 0) throw new ChatError("rate_limited", { ref, retryAfter: Math.ceil(waitMs / 1_000) });
+    const send: Send<From> = {
+      sender: socket.username,
+      senderKey: socket.nameKey,
+      toKey,
+      ref: ref ?? this.#refPrefix + ++this.#refCount,
+      content: message,
+      from: { socket, ref },
+    };
+    if (!this.#queue.add(send)) throw new ChatError("busy", { ref });
+  }
+
+  /**
+   * Moves the read mark of `reader` in the conversation with `peer`, as far as it goes; both people's sockets are told.
+   *
+   * @throws ChatError `busy`, or `not_ready` when PostgreSQL stayed out of reach
+   */
+  async read(reader: string, peer: string, seq: number): Promise<void> {
+    const peerKey = keyOfReference(peer);
+    if (peerKey === undefined || seq === 0) return;
+    if (this.#reads.size >= MARKS_MAX) throw new ChatError("busy");
+    await this.#reads.add({ reader, peerKey, seq });
+  }
+
+  /** Notes that a device of `receiver` has what `sender` wrote, up to `seq`. Stored and told within a second. */
+  noteDelivered(receiver: string, sender: string, seq: number): void {
+    if (receiver === sender) return;
+    const key = `${receiver}\n${sender}`;
+    const noted = this.#delivered.get(key);
+    if (noted ? noted.seq < seq : this.#delivered.size < MARKS_MAX) this.#delivered.set(key, { receiver, sender, seq });
+  }
+
+  /** Tells `peer` that somebody types; at most once in 2 s. */
+  typing(socket: Socket, peer: string): void {
+    const peerKey = keyOfReference(peer);
+    if (peerKey === undefined || peerKey === socket.nameKey) return;
+    if (this.#typing.take(`${socket.nameKey}\n${peerKey}`) > 0) return;
+    this.#tell([{ kind: "frame", to: peerKey, frame: typingFrame(socket.username) }]);
+  }
+
+  /** New sends are refused from now on. @returns when what was accepted is settled */
+  async drain(): Promise<void> {
+    this.#leaving = true;
+    await Promise.all([this.#queue.drain(), this.#reads.drain()]);
+    await this.#markDelivered();
+  }
+
+  stop(): void {
+    this.#leaving = true;
+    clearInterval(this.#deliveredTimer);
+    this.#queue.stop();
+  }
+
+  #store(drafts: readonly Draft[], apart: boolean, onUnknown: () => void): ReturnType<typeof insertMany> {
+    const db = apart ? this.#db : this.#writer;
+    return db.run((sql) => insertMany(sql, drafts), { giveUpAfterMs: Number.POSITIVE_INFINITY, onUnknown });
+  }
+
+  #settle(settled: readonly { send: Send<From>; outcome: Outcome }[]): void {
+    const events: BusEvent[] = [];
+    for (const { send, outcome } of settled) {
+      const { socket, ref } = send.from;
+      if (outcome.kind === "refused") {
+        socket.send(errorFrame(new ChatError(outcome.code, { ref })));
+        continue;
+      }
+      const { stored, duplicate } = outcome;
+      socket.send(ackFrame(stored, stored.receiver, ref, duplicate));
+      if (duplicate) {
+        this.#sync(send.senderKey, socket, events);
+        this.#sync(send.toKey, socket, events);
+        continue;
+      }
+      const { id, seq, timestamp } = stored;
+      const { sender, receiver = stored.receiver } = { sender: send.sender };
+      const frame = messageFrame({ from: sender, to: receiver, message: send.content, id, seq, timestamp }, ref);
+      const taken = this.#hub.deliver(send.toKey, frame, socket);
+      if (send.senderKey !== send.toKey) {
+        this.#hub.deliver(send.senderKey, frame, socket);
+        events.push({ kind: "frame", to: send.senderKey, frame });
+        if (taken) this.noteDelivered(receiver, sender, seq);
+      }
+      events.push({ kind: "frame", to: send.toKey, frame });
+    }
+    this.#bus.publish(events);
+  }
+
+  /** A client that sent again may have missed the rest too, and so may the others: they ask, at most once a second. */
+  #sync(key: string, except: Socket, events: BusEvent[]): void {
+    if (this.#syncs.take(key) > 0) return;
+    this.#hub.deliver(key, SYNC_FRAME, except);
+    events.push({ kind: "frame", to: key, frame: SYNC_FRAME });
+  }
+
+  async #markRead(marks: ReadMark[]): Promise<undefined[]> {
+    let left = marks;
+    while (left.length > 0) {
+      const moved = await this.#db.run((sql) => markRead(sql, left));
+      for (const { reader, peer, seq } of moved) {
+        const waiting = this.#delivered.get(`${reader}\n${peer}`);
+        if (waiting && waiting.seq <= seq) this.#delivered.delete(`${reader}\n${peer}`); // what is read is delivered
+        const frame = readFrame(reader, peer, seq);
+        this.#tell([nameKey(reader), nameKey(peer)].map((to) => ({ kind: "frame", to, frame })));
+      }
+      const unfinished = new Set(moved.filter(({ more }) => more).map(({ reader, peer }) => `${reader}\n${nameKey(peer)}`));
+      left = left.filter(({ reader, peerKey }) => unfinished.has(`${reader}\n${peerKey}`));
+    }
+    return marks.map(() => undefined);
+  }
+
+  async #markDelivered(): Promise<void> {
+    if (this.#delivered.size === 0) return;
+    const marks = [...this.#delivered.values()];
+    this.#delivered.clear();
+    try {
+      const risen = await this.#db.run((sql) => markDelivered(sql, marks));
+      this.#tell(
+        risen.map(({ receiver, sender, seq }) => ({
+          kind: "frame",
+          to: nameKey(sender),
+          frame: deliveredFrame(receiver, seq),
+        })),
+      );
+    } catch (error) {
+      this.#log.warn("delivered marks not stored, trying again", { error: String(error) });
+      for (const { receiver, sender, seq } of marks) this.noteDelivered(receiver, sender, seq);
+    }
+  }
+
+  /** To this pod's sockets and to the other pods. */
+  #tell(events: BusEvent[]): void {
+    for (const event of events) if (event.kind === "frame") this.#hub.deliver(event.to, event.frame);
+    this.#bus.publish(events);
+  }
+}

@@ -1,0 +1,165 @@
+/** The settings: one table of what the environment may say, and `loadConfig`, which reports every fault at once. */
+
+import { readFileSync } from "node:fs";
+
+import type { Level } from "./log.ts";
+
+export interface Config {
+  readonly port: number;
+  readonly host: string;
+  /** Undefined: the embedded PostgreSQL. */
+  readonly databaseUrl: string | undefined;
+  readonly dataDir: string;
+  readonly sessionSecret: string | undefined;
+  readonly bus: string;
+  readonly rateLimit: boolean;
+  readonly trustProxy: boolean;
+  /** Undefined: only pages of the same host. */
+  readonly allowedOrigins: readonly string[] | undefined;
+  readonly drainSeconds: number;
+  readonly logLevel: Level;
+  readonly logFormat: "auto" | "text" | "json";
+  readonly metricsToken: string | undefined;
+  readonly unsafeDatabase: boolean;
+}
+
+/** Every setting: its default as a person reads it, what it means, and whether `NAME_FILE` may name a file that holds it. */
+export const SETTINGS = {
+  PORT: { default: "8000", about: "the port chatify answers on (0: any free one)" },
+  HOST: { default: "0.0.0.0", about: "the address it listens at; `127.0.0.1` for this machine only" },
+  DATABASE_URL: {
+    default: "embedded PostgreSQL",
+    about: "`postgres://user:password@host:5432/database`, PostgreSQL 15 or newer",
+    secret: true,
+  },
+  DATA_DIR: { default: "./data", about: "where the embedded PostgreSQL keeps everything" },
+  SESSION_SECRET: {
+    default: "made at the first start and kept",
+    about: "signs the session cookies, 32 characters or more",
+    secret: true,
+  },
+  BUS: { default: "postgres", about: "what carries events between pods", secret: true },
+  RATE_LIMIT: { default: "on", about: "`off` for benchmarks only" },
+  TRUST_PROXY: {
+    default: "off",
+    about: "`on` when a proxy you run sets `X-Forwarded-Proto`, `-Host` and `-For`",
+  },
+  ALLOWED_ORIGINS: {
+    default: "same host",
+    about: "further pages that may use it: `https://chat.example.org`, separated by commas",
+  },
+  DRAIN_SECONDS: { default: "0", about: "how long to go on serving after SIGTERM, for a load balancer to notice (0–20)" },
+  LOG_LEVEL: { default: "info", about: "`debug`, `info`, `warn` or `error`" },
+  LOG_FORMAT: { default: "auto", about: "`text`, `json`, or `auto`: text on a terminal, JSON otherwise" },
+  METRICS_TOKEN: {
+    default: "`/metrics` answers this machine only",
+    about: "the bearer token that `/metrics` asks for",
+    secret: true,
+  },
+  UNSAFE_DATABASE: {
+    default: "off",
+    about: "`on` to serve from a PostgreSQL that reports `fsync` or `full_page_writes` off",
+  },
+} as const satisfies Record<string, { default: string; about: string; secret?: true }>;
+
+export type SettingName = keyof typeof SETTINGS;
+
+/** Settings that cannot be used. `faults` has a sentence for each. */
+export class ConfigError extends Error {
+  readonly faults: readonly string[];
+
+  constructor(faults: readonly string[]) {
+    super(faults.join("\n"));
+    this.name = "ConfigError";
+    this.faults = faults;
+  }
+}
+
+/**
+ * Reads the settings.
+ *
+ * @param env the environment; an empty value counts as absent
+ * @throws ConfigError with every fault found
+ * @example loadConfig({ PORT: "9000" }).port // 9000
+ */
+export function loadConfig(env: Record<string, string | undefined>): Config {
+  const faults: string[] = [];
+  const read = (name: SettingName) => value(name, env, faults);
+  const oneOf = <T extends string>(name: SettingName, choices: readonly T[], fallback: T): T => {
+    const given = read(name);
+    if (given === undefined) return fallback;
+    const choice = choices.find((choice) => choice === given.toLowerCase());
+    if (choice === undefined) faults.push(`${name} must be ${choices.join(" or ")}, got "${given}"`);
+    return choice ?? fallback;
+  };
+  const whole = (name: SettingName, least: number, most: number): number => {
+    const given = read(name) ?? SETTINGS[name].default;
+    const number = /^\d{1,9}$/.test(given) ? Number(given) : Number.NaN;
+    if (number >= least && number <= most) return number;
+    faults.push(`${name} must be a whole number from ${least} to ${most}, got "${given}"`);
+    return least;
+  };
+
+  const config: Config = Object.freeze({
+    port: whole("PORT", 0, 65_535),
+    host: read("HOST") ?? SETTINGS.HOST.default,
+    databaseUrl: databaseUrl(read("DATABASE_URL"), faults),
+    dataDir: read("DATA_DIR") ?? SETTINGS.DATA_DIR.default,
+    sessionSecret: secret("SESSION_SECRET", read("SESSION_SECRET"), 32, faults),
+    bus: oneOf("BUS", ["postgres"], "postgres"),
+    rateLimit: oneOf("RATE_LIMIT", ["on", "off"], "on") === "on",
+    trustProxy: oneOf("TRUST_PROXY", ["on", "off"], "off") === "on",
+    allowedOrigins: origins(read("ALLOWED_ORIGINS"), faults),
+    drainSeconds: whole("DRAIN_SECONDS", 0, 20),
+    logLevel: oneOf("LOG_LEVEL", ["debug", "info", "warn", "error"], "info"),
+    logFormat: oneOf("LOG_FORMAT", ["auto", "text", "json"], "auto"),
+    metricsToken: secret("METRICS_TOKEN", read("METRICS_TOKEN"), 16, faults),
+    unsafeDatabase: oneOf("UNSAFE_DATABASE", ["on", "off"], "off") === "on",
+  });
+  if (faults.length > 0) throw new ConfigError(faults);
+  return config;
+}
+
+function value(name: SettingName, env: Record<string, string | undefined>, faults: string[]): string | undefined {
+  const plain = env[name]?.trim() || undefined;
+  const file = "secret" in SETTINGS[name] ? env[`${name}_FILE`]?.trim() || undefined : undefined;
+  if (file === undefined) return plain;
+  if (plain !== undefined) faults.push(`${name} and ${name}_FILE are both set; keep one of them`);
+  try {
+    return readFileSync(file, "utf8").trim() || undefined;
+  } catch (error) {
+    faults.push(`${name}_FILE names "${file}", which cannot be read: ${error instanceof Error ? error.message : error}`);
+    return undefined;
+  }
+}
+
+/** The value itself is never repeated: it holds a password. */
+function databaseUrl(given: string | undefined, faults: string[]): string | undefined {
+  if (given === undefined) return undefined;
+  const url = URL.parse(given);
+  if (!url || !["postgres:", "postgresql:"].includes(url.protocol)) {
+    faults.push("DATABASE_URL must look like postgres://user:password@host:5432/database");
+  } else if (url.pathname.length < 2) {
+    faults.push("DATABASE_URL names no database: add one at the end, as in postgres://user:password@host:5432/chatify");
+  }
+  return given;
+}
+
+function secret(name: SettingName, given: string | undefined, least: number, faults: string[]): string | undefined {
+  if (given !== undefined && given.length < least) {
+    faults.push(`${name} must have at least ${least} characters, got ${given.length}; openssl rand -hex 32 makes a good one`);
+  }
+  return given;
+}
+
+function origins(given: string | undefined, faults: string[]): readonly string[] | undefined {
+  if (given === undefined) return undefined;
+  return given.split(",").map((part) => {
+    const origin = part.trim().replace(/\/$/, "");
+    const url = URL.parse(origin);
+    if (!url || !/^https?:$/.test(url.protocol) || url.origin !== origin.toLowerCase()) {
+      faults.push(`ALLOWED_ORIGINS must list addresses such as https://chat.example.org, got "${part.trim()}"`);
+    }
+    return origin.toLowerCase();
+  });
+}

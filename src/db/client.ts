@@ -1,0 +1,172 @@
+/**
+ * The one door to PostgreSQL: the only file that imports `postgres`. `Database.run` puts a deadline on every query and outlives
+ * lost connections; `connect` is the bare client for migrations and one-off questions. What the queries say is not decided here.
+ */
+
+import postgres from "postgres";
+
+import { ChatError } from "../errors.ts";
+import type { Log } from "../log.ts";
+
+/** Where PostgreSQL answers: a `postgres://` address, or a socket directory (`host`) and its credentials. */
+export type Target = string | { host: string; port: number; username: string; password: string; database: string };
+/** What queries are written with: a pool, or a transaction of a migration. */
+export type Sql = postgres.ISql<{ bigint: number; instant: string }>;
+/** A pool of its own, to be ended by whoever connected it. */
+export type Client = postgres.Sql<{ bigint: number; instant: string }>;
+
+/** Measured (200–400 rows a batch): the driver answers within milliseconds, so 6 s means it never will. */
+const DEADLINE_MS = 6_000;
+const GIVE_UP_AFTER_MS = 10_000;
+
+/**
+ * A bare client. Ids and counts arrive as numbers (exact up to 2^53), instants as ISO 8601 text in UTC, microseconds kept.
+ *
+ * @param options.name `application_name`, by which pods know each other's sessions
+ * @param options.max connections at most
+ * @param options.parameters further session parameters, such as `statement_timeout` in ms
+ */
+export function connect(
+  target: Target,
+  options: { name: string; max?: number; parameters?: Record<string, string | number>; onnotice?: () => void },
+): Client {
+  const settings = {
+    max: options.max ?? 1,
+    connect_timeout: 5,
+    max_lifetime: null, // a connection is replaced when it breaks, not while it serves
+    onnotice: options.onnotice ?? (() => {}),
+    connection: { application_name: options.name, TimeZone: "UTC", DateStyle: "ISO", ...options.parameters },
+    types: {
+      bigint: { to: 20, from: [20], serialize: String, parse: Number },
+      instant: { to: 1184, from: [1184], serialize: String, parse: isoInstant },
+    },
+  };
+  return typeof target === "string" ? postgres(target, settings) : postgres({ ...target, ...settings });
+}
+
+/** PostgreSQL's `2026-11-22 18:30:00.5+00` as `2026-11-22T18:30:00.5Z`; no `Date`, which would cut the microseconds. */
+function isoInstant(text: string): string {
+  return text.endsWith("+00") ? `${text.slice(0, 10)}T${text.slice(11, -3)}Z` : text; // else infinity, or a bad TimeZone
+}
+
+/** True when the connection is gone or the server cannot take one now: nothing is known of what was under way. */
+export function isLost(error: unknown): boolean {
+  const code = codeOf(error);
+  return /^(CONNECT|57P0[123]|08|53300|ECONN|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|DEADLINE)/.test(code);
+}
+
+/** The SQLSTATE or system error code of a failure, "" when it has none. */
+export function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "";
+}
+
+interface DatabaseOptions {
+  readonly target: Target;
+  readonly name: string;
+  readonly max: number;
+  readonly parameters?: Record<string, string | number>;
+  readonly log: Log;
+  /** Told after a lost connection: PostgreSQL may have restarted, or be another one. */
+  readonly onLost?: () => void;
+}
+
+/**
+ * A pool that survives what happens to its connections. Every query is one statement that is harmless when run twice: a read,
+ * or a write keyed by something of its own, since after a lost connection nobody knows whether the first run was committed.
+ *
+ * Used plainly, `postgres` 3.4.9 under Bun 1.4.5 hung 7–8 queries for ever in 3 s of terminated backends; replacing the whole
+ * pool at the first loss left none hung (DESIGN §4).
+ */
+export class Database {
+  readonly #options: DatabaseOptions;
+  #pool: Client;
+  #ended = false;
+  #answeredAt = performance.now();
+
+  constructor(options: DatabaseOptions) {
+    this.#options = options;
+    this.#pool = this.#open();
+  }
+
+  /** Milliseconds since PostgreSQL last answered anything here. */
+  get silentMs(): number {
+    return performance.now() - this.#answeredAt;
+  }
+
+  /**
+   * Runs a query, again after a lost connection.
+   *
+   * @param query builds the statement; called once per try
+   * @param options.giveUpAfterMs how long to go on trying, 10 s unless told
+   * @param options.onUnknown told when a try was lost with its outcome unknown: the next may find what it left
+   * @throws ChatError `not_ready` when PostgreSQL stayed out of reach; what PostgreSQL said otherwise
+   */
+  async run<T>(
+    query: (sql: Sql) => PromiseLike<T>,
+    options: { giveUpAfterMs?: number; onUnknown?: () => void } = {},
+  ): Promise<T> {
+    const giveUpAt = performance.now() + (options.giveUpAfterMs ?? GIVE_UP_AFTER_MS);
+    for (let delayMs = 50; ; delayMs = Math.min(delayMs * 2, 1_000)) {
+      const pool = this.#pool;
+      try {
+        const result = await withDeadline(query(pool));
+        this.#answeredAt = performance.now();
+        return result;
+      } catch (error) {
+        if (isLost(error)) {
+          this.#replace(pool, error);
+          options.onUnknown?.();
+        } else if (!isConflict(error)) throw error;
+        if (this.#ended || performance.now() + delayMs > giveUpAt) throw new ChatError("not_ready", { cause: error });
+      }
+      await Bun.sleep(delayMs * (0.5 + Math.random() / 2));
+    }
+  }
+
+  /** Ends every connection at once; queries under way are rejected. */
+  async end(): Promise<void> {
+    this.#ended = true;
+    await this.#pool.end({ timeout: 0 });
+  }
+
+  #open(): Client {
+    const { target, name, max, parameters } = this.#options;
+    return connect(target, {
+      name,
+      max,
+      parameters: {
+        statement_timeout: 5_000,
+        lock_timeout: 4_000,
+        idle_in_transaction_session_timeout: 10_000,
+        ...parameters,
+      },
+    });
+  }
+
+  /** A new pool in place of a broken one, once however many of its queries fail. Ending the old rejects what it stranded. */
+  #replace(broken: Client, error: unknown): void {
+    if (this.#pool !== broken || this.#ended) return;
+    this.#options.log.warn("database connection lost", { code: codeOf(error) });
+    this.#pool = this.#open();
+    void broken.end({ timeout: 0 }).catch(() => {});
+    this.#options.onLost?.();
+  }
+}
+
+/** Two pods in each other's way (deadlock, serialization): neither stored anything, so trying again is right. */
+function isConflict(error: unknown): boolean {
+  return codeOf(error) === "40P01" || codeOf(error) === "40001";
+}
+
+async function withDeadline<T>(answer: PromiseLike<T>): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => late.reject(Object.assign(new Error(`No answer from PostgreSQL within ${DEADLINE_MS} ms`), { code: "DEADLINE" })),
+    DEADLINE_MS,
+  );
+  try {
+    return await Promise.race([answer, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

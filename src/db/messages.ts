@@ -1,0 +1,305 @@
+/** Conversations and messages: storing a batch, marks, pages. Knows nothing of sockets. Order and numbers are made here only. */
+
+import type { Sql } from "./client.ts";
+
+/** A message before it is stored. `toKey`: the receiver's name key. */
+export interface Draft {
+  readonly sender: string;
+  readonly toKey: string;
+  readonly ref: string;
+  readonly content: string;
+}
+
+/** What became of a draft. `known`: its ref was stored by an earlier statement. `same`: and with this text, to this receiver. */
+export interface Stored {
+  readonly receiver: string;
+  readonly id: number;
+  readonly seq: number;
+  readonly timestamp: string;
+  readonly known: boolean;
+  readonly same: boolean;
+}
+
+export interface Message {
+  readonly sender: string;
+  readonly receiver: string;
+  readonly content: string;
+  readonly timestamp: string;
+  readonly read: boolean;
+  readonly id: number;
+  readonly seq: number;
+  readonly ref: string | null;
+}
+
+/**
+ * Stores a batch in one statement; within a conversation the order given is the order numbered.
+ *
+ * @param drafts no two with the same sender and ref
+ * @returns what became of each at its place; undefined where nobody has the receiver's name
+ */
+export async function insertMany(sql: Sql, drafts: readonly Draft[]): Promise<(Stored | undefined)[]> {
+  const rows = await sql<(Stored & { ord: number })[]>`
+    with input as materialized (
+      select
+        t.ord,
+        t.sender collate "C" as sender,
+        u.username as receiver,
+        least(t.sender collate "C", u.username) as low,
+        greatest(t.sender collate "C", u.username) as high,
+        t.ref collate "C" as ref,
+        t.content
+      from unnest(
+        ${drafts.map((draft) => draft.sender)}::text[],
+        ${drafts.map((draft) => draft.toKey)}::text[],
+        ${drafts.map((draft) => draft.ref)}::text[],
+        ${drafts.map((draft) => draft.content)}::text[]
+      ) with ordinality as t (sender, to_key, ref, content, ord)
+      join users u on u.name_key = t.to_key collate "C"
+    ), known as materialized (
+      select i.ord, m.receiver, m.id, m.seq, m.timestamp, m.content = i.content and m.receiver = i.receiver as same
+      from input i
+      join messages m on m.sender = i.sender and m.ref = i.ref
+    ), fresh as materialized (
+      select i.*
+      from input i
+      where not exists (select from known k where k.ord = i.ord)
+    ), numbered as (
+      insert into conversations as c (low, high, last_seq, last_at, low_unread, high_unread)
+      select
+        f.low,
+        f.high,
+        count(*),
+        clock_timestamp(),
+        count(*) filter (where f.receiver = f.low and f.low <> f.high),
+        count(*) filter (where f.receiver = f.high and f.low <> f.high)
+      from fresh f
+      group by f.low, f.high
+      order by f.low, f.high -- in key order, so that pods cannot deadlock
+      on conflict (low, high) do update
+      set
+        last_seq = c.last_seq + excluded.last_seq,
+        -- never back, even when the clock goes back; a microsecond for each message
+        last_at = greatest(clock_timestamp(), c.last_at + excluded.last_seq * interval '1 microsecond'),
+        low_unread = c.low_unread + excluded.low_unread,
+        high_unread = c.high_unread + excluded.high_unread
+      returning c.id, c.low, c.high, c.last_seq, c.last_at
+    ), places as (
+      select
+        f.*,
+        n.id as conversation_id,
+        n.last_seq,
+        n.last_at,
+        count(*) over (partition by n.id) - row_number() over (partition by n.id order by f.ord) as behind
+      from fresh f
+      join numbered n on n.low = f.low and n.high = f.high
+    ), stored as (
+      insert into messages (conversation_id, seq, sender, receiver, content, timestamp, read, ref)
+      select
+        p.conversation_id,
+        p.last_seq - p.behind,
+        p.sender,
+        p.receiver,
+        p.content,
+        p.last_at - p.behind * interval '1 microsecond',
+        p.sender = p.receiver,
+        p.ref
+      from places p
+      order by p.conversation_id, p.ord
+      returning id, seq, timestamp, sender, receiver, ref
+    )
+    select k.ord, k.receiver, k.id, k.seq, k.timestamp, true as known, k.same
+    from known k
+    union all
+    select i.ord, s.receiver, s.id, s.seq, s.timestamp, false, true
+    from stored s
+    join input i on i.sender = s.sender and i.ref = s.ref
+  `;
+  const results: (Stored | undefined)[] = drafts.map(() => undefined);
+  for (const row of rows) results[row.ord - 1] = row;
+  return results;
+}
+
+/** A read mark as asked: `reader` has seen what the person with `peerKey` wrote, up to `seq`. */
+export interface ReadMark {
+  readonly reader: string;
+  readonly peerKey: string;
+  readonly seq: number;
+}
+
+/** A mark that moved: `seq` as stored. `more`: only part of the way, ask again. */
+export interface ReadMoved {
+  readonly reader: string;
+  readonly peer: string;
+  readonly seq: number;
+  readonly more: boolean;
+}
+
+/** Moves read marks, at most 5,000 numbers each (see `mark_read` in sql/0002). Marks that passed nothing are left out. */
+export async function markRead(sql: Sql, marks: readonly ReadMark[]): Promise<ReadMoved[]> {
+  return sql<ReadMoved[]>`
+    select reader, peer, read_seq as seq, more
+    from mark_read(
+      ${marks.map((mark) => mark.reader)}::text[],
+      ${marks.map((mark) => mark.peerKey)}::text[],
+      ${marks.map((mark) => mark.seq)}::bigint[]
+    )
+  `;
+}
+
+/** `receiver` has on some device what `sender` wrote, up to `seq`. */
+export interface DeliveredMark {
+  readonly receiver: string;
+  readonly sender: string;
+  readonly seq: number;
+}
+
+/** Raises delivered marks; never lowers one. @returns those that rose */
+export async function markDelivered(sql: Sql, marks: readonly DeliveredMark[]): Promise<DeliveredMark[]> {
+  return sql<DeliveredMark[]>`
+    with marks as (
+      select
+        t.receiver collate "C" as receiver,
+        t.sender collate "C" as sender,
+        max(t.seq) as seq,
+        least(t.receiver collate "C", t.sender collate "C") as low,
+        greatest(t.receiver collate "C", t.sender collate "C") as high
+      from unnest(
+        ${marks.map((mark) => mark.receiver)}::text[],
+        ${marks.map((mark) => mark.sender)}::text[],
+        ${marks.map((mark) => mark.seq)}::bigint[]
+      ) as t (receiver, sender, seq)
+      group by t.receiver, t.sender
+    ), locked as (
+      select c.low, c.high
+      from conversations c
+      where (c.low, c.high) in (select m.low, m.high from marks m) and c.low <> c.high
+      order by c.low, c.high -- in key order, as every writer takes them
+      for update
+    ), sides as (
+      select
+        l.low,
+        l.high,
+        max(m.seq) filter (where m.receiver = l.low) as low_seq,
+        max(m.seq) filter (where m.receiver = l.high) as high_seq
+      from locked l
+      join marks m on m.low = l.low and m.high = l.high
+      group by l.low, l.high
+    ), risen as (
+      update conversations c
+      set
+        low_delivered_seq = greatest(c.low_delivered_seq, least(s.low_seq, c.last_seq)),
+        high_delivered_seq = greatest(c.high_delivered_seq, least(s.high_seq, c.last_seq))
+      from sides s
+      where
+        c.low = s.low
+        and c.high = s.high
+        and (s.low_seq > c.low_delivered_seq or s.high_seq > c.high_delivered_seq)
+      returning c.low, c.high, c.low_delivered_seq, c.high_delivered_seq
+    )
+    select m.receiver, m.sender, case when m.receiver = r.low then r.low_delivered_seq else r.high_delivered_seq end as seq
+    from risen r
+    join marks m on m.low = r.low and m.high = r.high
+  `;
+}
+
+/** Which part of a conversation: the newest, those just before `before`, or the first after `after`. */
+export type Window = { limit: number; before?: number; after?: number };
+
+/** A page of the conversation of two names, oldest first. Empty when they never wrote. */
+export async function page(sql: Sql, one: string, other: string, window: Window): Promise<Message[]> {
+  const conversation = sql`
+    select c.id
+    from conversations c
+    where c.low = least(${one}::text collate "C", ${other}) and c.high = greatest(${one}::text collate "C", ${other})
+  `;
+  const columns = sql`m.sender, m.receiver, m.content, m.timestamp, m.read, m.id, m.seq, m.ref`;
+  if (window.after !== undefined) {
+    return sql<Message[]>`
+      select ${columns}
+      from messages m
+      where m.conversation_id = (${conversation}) and m.seq > ${window.after}
+      order by m.seq
+      limit ${window.limit}
+    `;
+  }
+  const rows = await sql<Message[]>`
+    select ${columns}
+    from messages m
+    where m.conversation_id = (${conversation}) and m.seq < ${window.before ?? Number.MAX_SAFE_INTEGER}
+    order by m.seq desc
+    limit ${window.limit}
+  `;
+  return rows.toReversed();
+}
+
+/** Unread messages of a person by who wrote them, only those that have any. */
+export async function unreadCounts(sql: Sql, me: string): Promise<{ peer: string; unread: number }[]> {
+  return sql<{ peer: string; unread: number }[]>`
+    select c.high as peer, c.low_unread as unread
+    from conversations c
+    where c.low = ${me} and c.low_unread > 0
+    union all
+    select c.low, c.high_unread
+    from conversations c
+    where c.high = ${me} and c.high_unread > 0
+  `;
+}
+
+export interface Conversation {
+  readonly peer: string;
+  readonly lastSeq: number;
+  readonly sender: string;
+  readonly content: string;
+  readonly timestamp: string;
+  readonly unread: number;
+  readonly peerReadSeq: number;
+  readonly peerDeliveredSeq: number;
+  readonly myReadSeq: number;
+  readonly lastSeenAt: string | null;
+  readonly lastAt: string;
+  readonly conversationId: number;
+}
+
+/**
+ * A person's conversations, newest first.
+ *
+ * @param options.before only those after this place of an earlier page: its last row's `lastAt` and `conversationId`
+ */
+export async function conversations(
+  sql: Sql,
+  me: string,
+  options: { limit: number; before?: { lastAt: string; conversationId: number } },
+): Promise<Conversation[]> {
+  const { lastAt, conversationId } = options.before ?? { lastAt: "infinity", conversationId: 0 };
+  return sql<Conversation[]>`
+    with mine as (
+      select
+        c.id, c.high as peer, c.last_seq, c.last_at, c.low_unread as unread,
+        c.high_read_seq as peer_read_seq, c.high_delivered_seq as peer_delivered_seq,
+        case when c.low = c.high then c.last_seq else c.low_read_seq end as my_read_seq
+      from conversations c
+      where c.low = ${me}
+      union all
+      select
+        c.id, c.low, c.last_seq, c.last_at, c.high_unread,
+        c.low_read_seq, c.low_delivered_seq,
+        c.high_read_seq
+      from conversations c
+      where c.high = ${me} and c.low <> c.high
+    ), page as (
+      select *
+      from mine
+      where (last_at, id) < (${lastAt}::timestamptz, ${conversationId}::bigint)
+      order by last_at desc, id desc
+      limit ${options.limit}
+    )
+    select
+      p.peer, p.last_seq as "lastSeq", m.sender, m.content, m.timestamp, p.unread, p.peer_read_seq as "peerReadSeq",
+      p.peer_delivered_seq as "peerDeliveredSeq", p.my_read_seq as "myReadSeq", u.last_seen_at as "lastSeenAt",
+      p.last_at as "lastAt", p.id as "conversationId"
+    from page p
+    join messages m on m.conversation_id = p.id and m.seq = p.last_seq
+    left join users u on u.username = p.peer
+    order by p.last_at desc, p.id desc
+  `;
+}

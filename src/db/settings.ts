@@ -1,0 +1,46 @@
+/** What all pods share in the database besides people and messages: the signing secret, and the database's own identity. */
+
+import type { Database } from "./client.ts";
+
+/** The secret that signs cookies, made by whoever asks first. */
+export async function sharedSecret(db: Database, made: string): Promise<string> {
+  const [row] = await db.run(
+    (sql) => sql<[{ value: string }]>`
+      with made as (
+        insert into settings (name, value)
+        values ('session_secret', ${made})
+        on conflict (name) do nothing
+        returning value
+      )
+      select value from made
+      union all
+      select value from settings where name = 'session_secret'
+      limit 1
+    `,
+  );
+  // Two pods at once: the second inserts nothing and cannot see the first's row yet.
+  return row ? row.value : sharedSecret(db, made);
+}
+
+/** Changes when the database may have gone back: another cluster, a restore into a new database, a promotion (new timeline). */
+export async function epoch(db: Database): Promise<string> {
+  const [row] = await db.run(
+    (sql) => sql<[{ system: string; database: string; timeline: string }]>`
+      select
+        (select system_identifier::text from pg_control_system()) as system,
+        (select oid::text from pg_database where datname = current_database()) as database,
+        substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) as timeline
+    `,
+  );
+  return `${row.system}.${row.database}.${row.timeline}`;
+}
+
+/** Whether PostgreSQL answers, within half a second's tries. */
+export async function answers(db: Database): Promise<boolean> {
+  try {
+    await db.run((sql) => sql`select 1`, { giveUpAfterMs: 500 });
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,197 @@
+/** The JSON routes of a signed-in person: people, conversations, messages. */
+
+import type { Chat } from "../chat.ts";
+import type { Database } from "../db/client.ts";
+import * as messages from "../db/messages.ts";
+import type { Message, Window } from "../db/messages.ts";
+import type { Session } from "../db/sessions.ts";
+import * as users from "../db/users.ts";
+import { ChatError } from "../errors.ts";
+import type { Presence } from "../presence.ts";
+import { checkName, keyOfReference, nameKey, searchKey } from "../text.ts";
+import type { Auth } from "./auth.ts";
+import { HEADERS, json, type Request, wholeNumber } from "./handler.ts";
+
+const PAGE_MAX = 200;
+const STREAM_PAGE = 1_000;
+
+export class Api {
+  readonly #auth: Auth;
+  readonly #chat: Chat;
+  readonly #db: Database;
+  readonly #presence: Presence;
+
+  constructor(parts: { auth: Auth; chat: Chat; db: Database; presence: Presence }) {
+    this.#auth = parts.auth;
+    this.#chat = parts.chat;
+    this.#db = parts.db;
+    this.#presence = parts.presence;
+  }
+
+  async me(request: Request): Promise<Response> {
+    const { username } = await this.#auth.who(request);
+    return json({ username });
+  }
+
+  async online(request: Request): Promise<Response> {
+    await this.#auth.who(request);
+    return json(this.#presence.online);
+  }
+
+  async users(request: Request): Promise<Response> {
+    const { username } = await this.#auth.who(request);
+    const { searchParams } = new URL(request.url);
+    const prefix = searchParams.get("q") ?? "";
+    const limit = wholeNumber(searchParams, "limit", 1, 1_000);
+    if (prefix !== "" && keyOfReference(prefix) === undefined) return json([]);
+    return json(await users.list(this.#db, { prefix: searchKey(prefix), except: username, limit }));
+  }
+
+  async unreadCounts(request: Request): Promise<Response> {
+    const { username, nameKey: myKey } = await this.#auth.who(request);
+    if (nameKey(parameter(request, "me")) !== myKey) throw new ChatError("not_yours");
+    const counts = await this.#db.run((sql) => messages.unreadCounts(sql, username));
+    return json(Object.fromEntries(counts.map(({ peer, unread }) => [peer, unread])));
+  }
+
+  async conversations(request: Request): Promise<Response> {
+    const { username } = await this.#auth.who(request);
+    const { searchParams } = new URL(request.url);
+    const limit = wholeNumber(searchParams, "limit", 1, PAGE_MAX) ?? 50;
+    const cursor = searchParams.get("before");
+    const options = cursor === null ? { limit } : { limit, before: readCursor(cursor) };
+    const rows = await this.#db.run((sql) => messages.conversations(sql, username, options));
+    return json(
+      rows.map((row) => ({
+        peer: row.peer,
+        last_seq: row.lastSeq,
+        last: { sender: row.sender, content: row.content, timestamp: row.timestamp },
+        unread: row.unread,
+        peer_read_seq: row.peerReadSeq,
+        peer_delivered_seq: row.peerDeliveredSeq,
+        my_read_seq: row.myReadSeq,
+        online: this.#presence.isOnline(nameKey(row.peer)),
+        last_seen: row.lastSeenAt,
+        cursor: writeCursor(row),
+      })),
+    );
+  }
+
+  /** The messages of two people, of whom the signed-in one is one. Marks theirs read, unless only peeked at. */
+  async messages(request: Request): Promise<Response> {
+    const me = await this.#auth.who(request);
+    const names = [parameter(request, "a"), parameter(request, "b")] as const;
+    const keys = names.map(keyOfReference);
+    if (!keys.includes(me.nameKey)) {
+      for (const name of names) checkReference(name);
+      throw new ChatError("not_yours");
+    }
+    const peer = await this.#peer(me, keys[0] === me.nameKey ? names[1] : names[0]);
+    const { searchParams } = new URL(request.url);
+    const window = readWindow(searchParams);
+    if (peer === undefined) return json([]);
+
+    const peeks = searchParams.get("peek") === "1" || request.headers.get("sec-fetch-site") === "cross-site";
+    const read = (window: Window) => this.#db.run((sql) => messages.page(sql, me.username, peer, window));
+    const seen = (rows: readonly Message[]) => this.#seen(me, peer, rows, peeks);
+    if (window) {
+      const rows = await read(window);
+      await seen(rows);
+      return json(rows.map((row) => shown(row, me.username, peeks)));
+    }
+    const first = await read({ limit: STREAM_PAGE, after: 0 });
+    return new Response(stream(first, read, seen, (row) => shown(row, me.username, peeks)), {
+      headers: { ...HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store" },
+    });
+  }
+
+  /** A device of mine has these: they are delivered, and read unless it only peeked. */
+  async #seen(me: Session, peer: string, rows: readonly Message[], peeks: boolean): Promise<void> {
+    const last = rows.findLast((row) => row.sender === peer);
+    if (!last) return;
+    if (peeks) this.#chat.noteDelivered(me.username, peer, last.seq);
+    else if (rows.some((row) => row.sender === peer && !row.read)) await this.#chat.read(me.username, peer, last.seq);
+  }
+
+  /** The other's name as they wrote it, undefined when nobody has it. @throws ChatError `bad_request` when nobody can */
+  async #peer(me: Session, name: string): Promise<string | undefined> {
+    const key = keyOfReference(name);
+    if (key === me.nameKey) return me.username;
+    const known = key === undefined ? undefined : await users.find(this.#db, key);
+    if (!known) checkReference(name);
+    return known?.username;
+  }
+}
+
+/** A path's parameter; Bun hands over what it could not decode as it came. */
+function parameter(request: Request, name: string): string {
+  return (request.params as Record<string, string>)[name] ?? "";
+}
+
+function checkReference(name: string): void {
+  try {
+    checkName(name);
+  } catch (error) {
+    throw new ChatError("bad_request", { words: "That is no name", cause: error });
+  }
+}
+
+/** Undefined: everything. @throws ChatError `bad_request` */
+function readWindow(query: URLSearchParams): Window | undefined {
+  const limit = wholeNumber(query, "limit", 1, PAGE_MAX);
+  const before = wholeNumber(query, "before", 1, Number.MAX_SAFE_INTEGER);
+  const after = wholeNumber(query, "after", 0, Number.MAX_SAFE_INTEGER);
+  if (before !== undefined && after !== undefined) {
+    throw new ChatError("bad_request", { words: "before and after exclude each other" });
+  }
+  if (before !== undefined) return { limit: limit ?? PAGE_MAX, before };
+  if (after !== undefined) return { limit: limit ?? PAGE_MAX, after };
+  return limit === undefined ? undefined : { limit };
+}
+
+/** What the reader marked by this very request is shown as read; refs are shown to whoever made them. */
+function shown(row: Message, me: string, peeked: boolean) {
+  const { sender, receiver, content, timestamp, id, seq, ref } = row;
+  const read = row.read || (!peeked && receiver === me);
+  const own = sender === me && ref !== null && !ref.startsWith("~");
+  return { sender, receiver, content, timestamp, read, id, seq, ...(own ? { ref } : {}) };
+}
+
+/**
+ * The array, page by page: memory stays flat however long it is. A failure midway errors the stream, which cuts the connection;
+ * the array is closed only when it is whole.
+ */
+function stream(
+  first: Message[],
+  read: (window: Window) => Promise<Message[]>,
+  seen: (rows: readonly Message[]) => Promise<void>,
+  show: (row: Message) => unknown,
+): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  let rows = first;
+  let opened = false;
+  return new ReadableStream({
+    async pull(controller) {
+      const items = rows.map((row) => JSON.stringify(show(row))).join(",");
+      const text = opened && items !== "" ? `,${items}` : items;
+      const last = rows.at(-1);
+      const whole = rows.length < STREAM_PAGE || !last;
+      controller.enqueue(encoder.encode(`${opened ? "" : "["}${text}${whole ? "]" : ""}`));
+      opened = true;
+      await seen(rows);
+      if (whole) return controller.close();
+      rows = await read({ limit: STREAM_PAGE, after: last.seq });
+    },
+  });
+}
+
+/** A conversation's place in the list, opaque to clients. */
+function writeCursor(row: { lastAt: string; conversationId: number }): string {
+  return Buffer.from(`${row.lastAt}|${row.conversationId}`).toString("base64url");
+}
+
+function readCursor(cursor: string): { lastAt: string; conversationId: number } {
+  const match = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z)\|(\d{1,15})$/.exec(Buffer.from(cursor, "base64url").toString());
+  if (!match?.[1] || Number.isNaN(Date.parse(match[1]))) throw new ChatError("bad_request", { words: "before is no cursor" });
+  return { lastAt: match[1], conversationId: Number(match[2]) };
+}

@@ -1,0 +1,177 @@
+/** Signing up, in and out, and who a request is from: one look-up for pages, routes and the upgrade. */
+
+import { Batcher } from "../batcher.ts";
+import { COOKIE, hashToken, newToken, SECURE_COOKIE, sign, verify } from "../cookie.ts";
+import type { Database } from "../db/client.ts";
+import * as sessions from "../db/sessions.ts";
+import type { Session } from "../db/sessions.ts";
+import * as users from "../db/users.ts";
+import { ChatError } from "../errors.ts";
+import { checkName, checkPassword, keyOfReference, nameKey, searchKey } from "../text.ts";
+import { HEADERS, isSecure, type Request, type Trust } from "./handler.ts";
+import type { Pages } from "./pages.ts";
+
+/** OWASP's least for argon2id: 19 MiB, two passes; p=1 is what Bun makes. About 25 ms each. */
+const ARGON2 = { algorithm: "argon2id", memoryCost: 19_456, timeCost: 2 } as const;
+const HASHES_AT_ONCE = 2;
+const HASHES_WAITING = 32;
+const COOKIE_DAYS = 30;
+
+export class Auth {
+  readonly #db: Database;
+  readonly #pages: Pages;
+  readonly #secret: string;
+  readonly #trust: Trust;
+  readonly #signedUp: (username: string) => void;
+  readonly #ended: (session: Session) => void;
+  readonly #hashing = new Gate(HASHES_AT_ONCE, HASHES_WAITING);
+  /** Reconnecting people by the thousand cost a query per batch, not per person. */
+  readonly #lookups: Batcher<string, Session | undefined>;
+  /** Verified for unknown names, so that the answer takes as long. */
+  readonly #nobody: Promise<string>;
+
+  /** @param parts.signedUp told of a new account @param parts.ended told of a session that ended here */
+  constructor(parts: {
+    db: Database;
+    pages: Pages;
+    secret: string;
+    trust: Trust;
+    signedUp: (username: string) => void;
+    ended: (session: Session) => void;
+  }) {
+    this.#db = parts.db;
+    this.#pages = parts.pages;
+    this.#secret = parts.secret;
+    this.#trust = parts.trust;
+    this.#signedUp = parts.signedUp;
+    this.#ended = parts.ended;
+    this.#lookups = new Batcher((hashes) => sessions.findMany(this.#db, hashes), { max: 200 });
+    this.#nobody = Bun.password.hash(newToken(), ARGON2);
+  }
+
+  /** The session of a request, undefined without a good cookie. */
+  async find(request: Request): Promise<Session | undefined> {
+    const cookie = request.cookies.get(isSecure(request, this.#trust) ? SECURE_COOKIE : COOKIE);
+    const token = cookie ? verify(cookie, this.#secret) : undefined;
+    return token === undefined ? undefined : this.#lookups.add(hashToken(token));
+  }
+
+  /** The session of a request. @throws ChatError `no_session` */
+  async who(request: Request): Promise<Session> {
+    const session = await this.find(request);
+    if (!session) throw new ChatError("no_session");
+    return session;
+  }
+
+  async signUp(request: Request): Promise<Response> {
+    const { username, password } = await readForm(request);
+    try {
+      const name = checkName(username);
+      checkPassword(password);
+      const user = await users.create(this.#db, {
+        username: name,
+        nameKey: nameKey(name),
+        searchKey: searchKey(name),
+        password: await this.#hashing.pass(() => Bun.password.hash(password, ARGON2)),
+      });
+      this.#signedUp(user.username);
+      return await this.#enter(request, user.id);
+    } catch (error) {
+      return this.#again("signup", username, error);
+    }
+  }
+
+  async logIn(request: Request): Promise<Response> {
+    const { username, password } = await readForm(request);
+    try {
+      const key = keyOfReference(username);
+      const user = key === undefined ? undefined : await users.find(this.#db, key);
+      const phc = user?.password ?? (await this.#nobody);
+      const right = await this.#hashing.pass(() => Bun.password.verify(password || " ", phc).catch(() => false));
+      if (!user || !right) throw new ChatError("wrong_login");
+      return await this.#enter(request, user.id);
+    } catch (error) {
+      return this.#again("login", username, error);
+    }
+  }
+
+  /** Ends the session of the request, everywhere. */
+  async logOut(request: Request): Promise<Response> {
+    if (request.headers.get("sec-fetch-site") === "cross-site") throw new ChatError("foreign_origin");
+    const session = await this.find(request);
+    if (session) {
+      await sessions.end(this.#db, session.id);
+      this.#ended(session);
+    }
+    return redirect("/", this.#cookie(request, "", 0));
+  }
+
+  /** A new session, with a new token: one given before the login dies with it. */
+  async #enter(request: Request, userId: number): Promise<Response> {
+    const before = await this.find(request);
+    if (before) {
+      await sessions.end(this.#db, before.id);
+      this.#ended(before);
+    }
+    const token = newToken();
+    await sessions.start(this.#db, userId, hashToken(token));
+    return redirect("/", this.#cookie(request, sign(token, this.#secret), COOKIE_DAYS * 86_400));
+  }
+
+  #cookie(request: Request, value: string, maxAge: number): string {
+    const secure = isSecure(request, this.#trust);
+    const name = secure ? SECURE_COOKIE : COOKIE;
+    return `${name}=${value}; Path=/; HttpOnly; SameSite=Lax; Max-Age=${maxAge}${secure ? "; Secure" : ""}`;
+  }
+
+  #again(form: "login" | "signup", username: string, error: unknown): Response {
+    if (!(error instanceof ChatError)) throw error;
+    const fields: Partial<Record<string, "username" | "password">> = {
+      bad_name: "username",
+      name_taken: "username",
+      bad_password: "password",
+    };
+    return this.#pages.form(form, { username, field: fields[error.code] ?? "form", error });
+  }
+}
+
+/** Lets a few through at a time, keeps a bounded line of others, and refuses the rest. */
+class Gate {
+  readonly #atOnce: number;
+  readonly #waitingMax: number;
+  readonly #waiting: (() => void)[] = [];
+  #inside = 0;
+
+  constructor(atOnce: number, waitingMax: number) {
+    this.#atOnce = atOnce;
+    this.#waitingMax = waitingMax;
+  }
+
+  /** @throws ChatError `busy` when the line is full */
+  async pass<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#inside >= this.#atOnce) {
+      if (this.#waiting.length >= this.#waitingMax) throw new ChatError("busy", { retryAfter: 2 });
+      await new Promise<void>((enter) => this.#waiting.push(enter));
+    } else this.#inside++;
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#inside--;
+    }
+  }
+}
+
+async function readForm(request: Request): Promise<{ username: string; password: string }> {
+  const type = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase();
+  if (type !== "application/x-www-form-urlencoded") throw new ChatError("unsupported_type");
+  const form = new URLSearchParams(await request.text());
+  return { username: form.get("username") ?? "", password: form.get("password") ?? "" };
+}
+
+export function redirect(to: string, cookie?: string): Response {
+  const headers: Record<string, string> = { ...HEADERS, Location: to, "Cache-Control": "no-store" };
+  if (cookie !== undefined) headers["Set-Cookie"] = cookie;
+  return new Response(null, { status: 302, headers });
+}

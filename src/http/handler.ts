@@ -1,0 +1,106 @@
+/**
+ * Around every HTTP answer: which methods a path has, whether the request comes from our own pages, failures turned into
+ * answers, and the headers that all answers carry.
+ */
+
+import type { BunRequest, Server } from "bun";
+
+import { ChatError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import type { SocketData } from "../socket.ts";
+
+export type Request = BunRequest;
+export type Methods = Partial<Record<"GET" | "POST", Handler>>;
+/** Undefined only after an upgrade. */
+export type Handler = (
+  request: Request,
+  server: Server<SocketData>,
+) => Response | undefined | Promise<Response | undefined>;
+
+/** On every answer. `same-origin` and not `no-referrer`: with the latter browsers send our own forms with `Origin: null`. */
+export const HEADERS = {
+  "X-Content-Type-Options": "nosniff",
+  "Referrer-Policy": "same-origin",
+  "Cross-Origin-Opener-Policy": "same-origin",
+  "Cross-Origin-Resource-Policy": "same-origin",
+  "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+} as const;
+
+/** How much of an `X-Forwarded-*` header to believe, and which pages besides our own may act. */
+export interface Trust {
+  readonly proxy: boolean;
+  readonly origins: readonly string[] | undefined;
+}
+
+/** A JSON answer that no cache keeps. */
+export function json(body: unknown, init: { status?: number; headers?: Record<string, string> } = {}): Response {
+  return new Response(JSON.stringify(body), {
+    status: init.status ?? 200,
+    headers: { ...HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store", ...init.headers },
+  });
+}
+
+/** The JSON answer to a failure. */
+export function failure(error: ChatError, headers: Record<string, string> = {}): Response {
+  const { code, message, retryAfter, status } = error;
+  if (retryAfter !== undefined && status !== 500) headers["Retry-After"] = String(retryAfter);
+  return json({ error: { code, message } }, { status, headers });
+}
+
+/** Wraps the handlers of a path into one that answers any request to it. */
+export function guard(methods: Methods, parts: { log: Log; trust: Trust }) {
+  const allow = ["GET" in methods ? "GET, HEAD" : "", "POST" in methods ? "POST" : ""].filter(Boolean).join(", ");
+  return async (request: Request, server: Server<SocketData>): Promise<Response | undefined> => {
+    try {
+      const method = request.method === "HEAD" ? "GET" : request.method;
+      const handler = method === "GET" || method === "POST" ? methods[method] : undefined;
+      if (!handler) return failure(new ChatError("method_not_allowed"), { Allow: allow });
+      if (method === "POST") checkOrigin(request, parts.trust);
+      return await handler(request, server);
+    } catch (error) {
+      if (error instanceof ChatError) return failure(error);
+      const id = crypto.randomUUID();
+      parts.log.error("request failed", error, { id });
+      return failure(new ChatError("internal", { words: `Something went wrong on our side. Its number is ${id}` }));
+    }
+  };
+}
+
+/**
+ * Refuses what another site's page sends: its browser attaches our cookie too.
+ *
+ * @throws ChatError `foreign_origin`, saying what was seen and which setting mends it
+ */
+export function checkOrigin(request: Request, trust: Trust): void {
+  const origin = request.headers.get("origin");
+  if (origin !== null && trust.origins?.includes(origin.toLowerCase())) return;
+  const crossSite = request.headers.get("sec-fetch-site") === "cross-site";
+  const host = hostOf(request, trust);
+  if (!crossSite && (origin === null || URL.parse(origin)?.host === host)) return;
+  throw new ChatError("foreign_origin", {
+    words:
+      `That request comes from another site: Origin ${origin ?? "(none)"}, Host ${host}. ` +
+      "If a proxy stands in front and changes Host, set ALLOWED_ORIGINS to the address people open, or TRUST_PROXY=on",
+  });
+}
+
+/** The host people typed: what the proxy says, if it is ours, else `Host`. */
+function hostOf(request: Request, trust: Trust): string {
+  const forwarded = trust.proxy ? request.headers.get("x-forwarded-host")?.split(",").at(-1)?.trim() : undefined;
+  return (forwarded || request.headers.get("host") || "").toLowerCase().replace(/:(80|443)$/, "");
+}
+
+/** Whether the browser speaks https, as far as the proxy in front says. */
+export function isSecure(request: Request, trust: Trust): boolean {
+  if (!trust.proxy) return false;
+  return request.headers.get("x-forwarded-proto")?.split(",").at(-1)?.trim().toLowerCase() === "https";
+}
+
+/** A whole number from the query, undefined when absent. @throws ChatError `bad_request` */
+export function wholeNumber(query: URLSearchParams, name: string, least: number, most: number): number | undefined {
+  const given = query.get(name);
+  if (given === null) return undefined;
+  const number = /^\d{1,16}$/.test(given) ? Number(given) : Number.NaN;
+  if (number >= least && number <= most) return number;
+  throw new ChatError("bad_request", { words: `${name} must be a whole number from ${least} to ${most}` });
+}

@@ -1,0 +1,81 @@
+/** The one list of what exists: every path, its methods, and who answers. */
+
+import type { Server } from "bun";
+
+import { ChatError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import type { SocketData } from "../socket.ts";
+import { nameKey } from "../text.ts";
+import type { Api } from "./api.ts";
+import { type Auth, redirect } from "./auth.ts";
+import { checkOrigin, failure, guard, HEADERS, json, type Methods, type Request, type Trust } from "./handler.ts";
+import type { Pages } from "./pages.ts";
+
+export interface Parts {
+  readonly api: Api;
+  readonly auth: Auth;
+  readonly pages: Pages;
+  readonly log: Log;
+  readonly trust: Trust;
+  readonly version: string;
+  /** Whether new sockets are taken, and why not. */
+  readonly full: () => ChatError | undefined;
+  readonly ready: () => Promise<boolean>;
+  readonly metrics: (request: Request, server: Server<SocketData>) => Response;
+}
+
+/** Bun's routes. Bun answers no 405 and gives files no headers, so every path goes through `guard`. */
+export function routes(parts: Parts) {
+  const { api, auth, pages } = parts;
+  const paths: Record<string, Methods> = {
+    "/": {
+      GET: async (request) => ((await auth.find(request)) ? pages.page(request, "chat") : redirect("/login")),
+    },
+    "/login": { GET: (request) => pages.page(request, "login"), POST: (request) => auth.logIn(request) },
+    "/signup": { GET: (request) => pages.page(request, "signup"), POST: (request) => auth.signUp(request) },
+    "/logout": { GET: (request) => auth.logOut(request), POST: (request) => auth.logOut(request) },
+    "/static/*": { GET: (request) => pages.file(request) },
+
+    "/me": { GET: (request) => api.me(request) },
+    "/messages/:a/:b": { GET: (request) => api.messages(request) },
+    "/unread_counts/:me": { GET: (request) => api.unreadCounts(request) },
+    "/conversations": { GET: (request) => api.conversations(request) },
+    "/online": { GET: (request) => api.online(request) },
+    "/get_users": { GET: (request) => api.users(request) },
+    "/ws/:username": { GET: (request, server) => upgrade(request, server, parts) },
+
+    "/test": { GET: () => json({ message: "ok" }) },
+    "/healthz": { GET: () => json({ status: "ok" }) },
+    "/readyz": {
+      GET: async () => ((await parts.ready()) ? json({ status: "ready" }) : failure(new ChatError("not_ready"))),
+    },
+    "/version": { GET: () => json({ name: "chatify", version: parts.version }) },
+    "/metrics": { GET: parts.metrics },
+  };
+  return Object.fromEntries(Object.entries(paths).map(([path, methods]) => [path, guard(methods, parts)]));
+}
+
+/** The answer to any other path: a page for people, JSON for programs. */
+export function notFound(request: globalThis.Request): Response {
+  const error = new ChatError("not_found");
+  if (!request.headers.get("accept")?.includes("text/html")) return failure(error);
+  return new Response(`${error.message}. The chat is at /\n`, {
+    status: error.status,
+    headers: { ...HEADERS, "Content-Type": "text/plain; charset=utf-8" },
+  });
+}
+
+/** Lets a person's own browser through to `/ws/{username}`; the order of the checks is the contract's. */
+async function upgrade(request: Request, server: Server<SocketData>, parts: Parts): Promise<Response | undefined> {
+  const session = await parts.auth.who(request);
+  const { username } = request.params as { username: string };
+  if (nameKey(username) !== session.nameKey) throw new ChatError("not_yours");
+  checkOrigin(request, parts.trust);
+  if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
+    return failure(new ChatError("upgrade_required"), { Upgrade: "websocket" });
+  }
+  const full = parts.full();
+  if (full) throw full;
+  if (server.upgrade(request, { data: { session } })) return undefined;
+  throw new ChatError("bad_request", { words: "That is no WebSocket handshake" });
+}

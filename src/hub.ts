@@ -1,0 +1,64 @@
+/** This pod's sockets by person. Delivers, closes, counts; decides nothing about what is delivered. */
+
+import type { CloseCode } from "./protocol.ts";
+
+/** An open socket and who is behind it. */
+export interface Socket {
+  readonly username: string;
+  readonly nameKey: string;
+  readonly sessionId: number;
+  /** @returns false when the frame was dropped: the socket is closed or its reader fell too far behind */
+  send(frame: string): boolean;
+  close(code: CloseCode): void;
+}
+
+export class Hub {
+  readonly #byPerson = new Map<string, Set<Socket>>();
+  #size = 0;
+
+  /** Sockets open. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** People with a socket here. */
+  get people(): number {
+    return this.#byPerson.size;
+  }
+
+  /** @returns whether it is the person's first here */
+  add(socket: Socket): boolean {
+    const theirs = this.#byPerson.get(socket.nameKey);
+    this.#size++;
+    if (theirs) theirs.add(socket);
+    else this.#byPerson.set(socket.nameKey, new Set([socket]));
+    return theirs === undefined;
+  }
+
+  /** @returns whether it was the person's last here */
+  remove(socket: Socket): boolean {
+    const theirs = this.#byPerson.get(socket.nameKey);
+    if (!theirs?.delete(socket)) return false;
+    this.#size--;
+    return theirs.size === 0 && this.#byPerson.delete(socket.nameKey);
+  }
+
+  /** Gives a frame to a person's sockets. @returns whether at least one took it */
+  deliver(nameKey: string, frame: string, except?: Socket): boolean {
+    let taken = false;
+    for (const socket of this.#byPerson.get(nameKey) ?? []) {
+      if (socket !== except && socket.send(frame)) taken = true;
+    }
+    return taken;
+  }
+
+  /** Every socket open now. */
+  *sockets(): Generator<Socket> {
+    for (const theirs of this.#byPerson.values()) yield* theirs;
+  }
+
+  /** Closes the sockets a predicate picks. */
+  closeWhere(code: CloseCode, picks: (socket: Socket) => boolean): void {
+    for (const socket of [...this.sockets()]) if (picks(socket)) socket.close(code);
+  }
+}

@@ -1,0 +1,238 @@
+/**
+ * Group commit of messages: while one statement is under way, sends gather; when it returns, the next takes them. Owns the bound
+ * of the queue, the order, and what happens when a statement fails. Nothing is settled before PostgreSQL has said what became of it.
+ *
+ *   waiting ──batch──> under way ──> settled
+ *      │                   ├─ connection lost: the same batch again, inside `Database.run`; nothing overtakes it
+ *      │                   ├─ one bad row: halves, until it stands alone and is refused
+ *      └─ pair set apart <─┴─ a row locked by somebody who stopped: each conversation apart, the others go on
+ */
+
+import { codeOf } from "./db/client.ts";
+import type { Draft, Stored } from "./db/messages.ts";
+import type { Log } from "./log.ts";
+
+/** A send and what its sender is told: `From` is chat's own. */
+export interface Send<From> extends Draft {
+  readonly from: From;
+  readonly senderKey: string;
+}
+
+/** `duplicate`: stored before, by an earlier send of the same ref. */
+export type Outcome =
+  | { readonly kind: "stored"; readonly stored: Stored; readonly duplicate: boolean }
+  | { readonly kind: "refused"; readonly code: "no_such_user" | "ref_reused" | "invalid_text" };
+
+export type Store = (drafts: readonly Draft[], options: { apart: boolean; onUnknown: () => void }) => Promise<(Stored | undefined)[]>;
+
+export const QUEUE_MAX_ROWS = 10_000;
+export const QUEUE_MAX_BYTES = 8 * 1024 * 1024;
+const BATCH_MAX_ROWS = 500;
+const BATCH_MAX_CHARACTERS = 1024 * 1024;
+/** Conversations set apart that are tried at one time: each may wait 4 s for its lock. */
+const APART_MAX = 2;
+
+export class SendQueue<From> {
+  readonly #store: Store;
+  readonly #settle: (settled: readonly { send: Send<From>; outcome: Outcome }[]) => void;
+  readonly #log: Log;
+  #waiting: Send<From>[] = [];
+  #rows = 0;
+  #bytes = 0;
+  #working = false;
+  #stopped = false;
+  #lastId = 0;
+  /** Conversations set apart, with the sends that wait for theirs. */
+  readonly #apart = new Map<string, Send<From>[]>();
+  readonly #apartUnderWay = new Set<string>();
+  #apartRunning = 0;
+  #idle: PromiseWithResolvers<void> | undefined;
+
+  constructor(options: {
+    store: Store;
+    settle: (settled: readonly { send: Send<From>; outcome: Outcome }[]) => void;
+    log: Log;
+  }) {
+    this.#store = options.store;
+    this.#settle = options.settle;
+    this.#log = options.log;
+  }
+
+  /** Sends not yet settled. */
+  get size(): number {
+    return this.#rows;
+  }
+
+  /** Queues a send; synchronous, since order is decided here. @returns false when the queue is full */
+  add(send: Send<From>): boolean {
+    if (this.#rows >= QUEUE_MAX_ROWS || this.#bytes >= QUEUE_MAX_BYTES) return false;
+    this.#rows++;
+    this.#bytes += bytesOf(send);
+    this.#waiting.push(send);
+    if (!this.#working) {
+      this.#working = true;
+      queueMicrotask(() => void this.#work()); // the rest of this tick joins the first batch
+    }
+    return true;
+  }
+
+  /** Resolves when everything accepted is settled. */
+  async drain(): Promise<void> {
+    if (this.#rows === 0) return;
+    this.#idle ??= Promise.withResolvers();
+    await this.#idle.promise;
+  }
+
+  /** Gives up on what is not settled: its senders keep it and send it again. */
+  stop(): void {
+    this.#stopped = true;
+    this.#idle?.resolve();
+  }
+
+  async #work(): Promise<void> {
+    while (this.#waiting.length > 0 && !this.#stopped) {
+      const { batch, repeats } = this.#take();
+      await this.#write(batch, false);
+      this.#waiting.unshift(...repeats);
+    }
+    this.#working = false;
+  }
+
+  /** The next batch, without repeats of a ref within it: they come after it. */
+  #take(): { batch: Send<From>[]; repeats: Send<From>[] } {
+    const batch: Send<From>[] = [];
+    const repeats: Send<From>[] = [];
+    const refs = new Set<string>();
+    let characters = 0;
+    let taken = 0;
+    for (const send of this.#waiting) {
+      if (batch.length === BATCH_MAX_ROWS || characters > BATCH_MAX_CHARACTERS) break;
+      taken++;
+      const ref = `${send.sender}\n${send.ref}`;
+      if (refs.has(ref)) repeats.push(send);
+      else {
+        refs.add(ref);
+        batch.push(send);
+        characters += send.content.length;
+      }
+    }
+    this.#waiting = taken === this.#waiting.length ? [] : this.#waiting.slice(taken);
+    return { batch, repeats };
+  }
+
+  /** Stores a batch, whatever it takes. @param apart whether it is one conversation that was set apart */
+  async #write(sends: Send<From>[], apart: boolean): Promise<void> {
+    const batch = apart || this.#apart.size === 0 ? sends : this.#leaveApart(sends);
+    if (batch.length === 0) return;
+    const lastId = this.#lastId;
+    let unknown = false;
+    for (let tries = 1; !this.#stopped; tries++) {
+      try {
+        const rows = await this.#store(batch, { apart, onUnknown: () => (unknown = true) });
+        return this.#finish(batch, rows, (row) => unknown && row.id > lastId);
+      } catch (error) {
+        if (this.#stopped) return;
+        const code = codeOf(error);
+        if (code === "55P03" || code === "57014") {
+          if (!apart) return this.#setApart(batch);
+        } else if (code === "23505" && tries <= 5) {
+          continue; // another pod stored the same ref a moment ago: the next run finds its row
+        } else if (/^2[23]/.test(code)) {
+          return await this.#split(batch, apart, error);
+        } else {
+          this.#log.error("messages not stored, trying again", error, { code, rows: batch.length, tries });
+        }
+        await Bun.sleep(Math.min(100 * 2 ** tries, 2_000));
+      }
+    }
+  }
+
+  /** A row PostgreSQL refuses fails alone. The doors check texts, so this is a defect somewhere: it is logged. */
+  async #split(batch: Send<From>[], apart: boolean, error: unknown): Promise<void> {
+    if (batch.length > 1) {
+      const half = batch.length >> 1;
+      await this.#write(batch.slice(0, half), apart);
+      return this.#write(batch.slice(half), apart);
+    }
+    this.#log.error("message refused by the database", error);
+    this.#report(batch.map((send) => ({ send, outcome: { kind: "refused", code: "invalid_text" } })));
+  }
+
+  /** @param isOwn whether a row found is from an earlier try of this very batch: new then, not a duplicate */
+  #finish(batch: Send<From>[], rows: readonly (Stored | undefined)[], isOwn: (row: Stored) => boolean): void {
+    this.#report(
+      batch.map((send, i) => {
+        const row = rows[i];
+        if (!row) return { send, outcome: { kind: "refused", code: "no_such_user" } };
+        if (row.id > this.#lastId) this.#lastId = row.id;
+        if (!row.same) return { send, outcome: { kind: "refused", code: "ref_reused" } };
+        return { send, outcome: { kind: "stored", stored: row, duplicate: row.known && !isOwn(row) } };
+      }),
+    );
+  }
+
+  #report(settled: { send: Send<From>; outcome: Outcome }[]): void {
+    this.#rows -= settled.length;
+    for (const { send } of settled) this.#bytes -= bytesOf(send);
+    this.#settle(settled);
+    if (this.#rows === 0) this.#idle?.resolve();
+    if (this.#rows === 0) this.#idle = undefined;
+  }
+
+  /** Hands sends of conversations that are set apart to their queues. @returns the others */
+  #leaveApart(sends: Send<From>[]): Send<From>[] {
+    return sends.filter((send) => {
+      const theirs = this.#apart.get(pairOf(send));
+      theirs?.push(send);
+      return !theirs;
+    });
+  }
+
+  /** Somebody holds a row of this batch: its conversations go on one by one, so that only theirs waits. */
+  #setApart(batch: Send<From>[]): void {
+    this.#log.warn("a conversation is locked, storing the batch one by one", { rows: batch.length });
+    for (const send of batch) {
+      const pair = pairOf(send);
+      const sends = this.#apart.get(pair);
+      if (sends) sends.push(send);
+      else this.#apart.set(pair, [send]);
+    }
+    void this.#workApart();
+  }
+
+  async #workApart(): Promise<void> {
+    if (this.#apartRunning >= APART_MAX) return;
+    this.#apartRunning++;
+    for (let next = this.#nextApart(); next && !this.#stopped; next = this.#nextApart()) {
+      const { pair, sends } = next;
+      this.#apartUnderWay.add(pair);
+      void this.#workApart(); // a second, while this one may wait for its lock
+      while (sends.length > 0 && !this.#stopped) {
+        const batch: Send<From>[] = [];
+        const refs = new Set<string>();
+        while (sends[0] && batch.length < BATCH_MAX_ROWS && !refs.has(`${sends[0].sender}\n${sends[0].ref}`)) {
+          refs.add(`${sends[0].sender}\n${sends[0].ref}`);
+          batch.push(sends.shift() as Send<From>);
+        }
+        await this.#write(batch, true);
+      }
+      this.#apart.delete(pair);
+      this.#apartUnderWay.delete(pair);
+    }
+    this.#apartRunning--;
+  }
+
+  #nextApart(): { pair: string; sends: Send<From>[] } | undefined {
+    for (const [pair, sends] of this.#apart) if (!this.#apartUnderWay.has(pair)) return { pair, sends };
+    return undefined;
+  }
+}
+
+/** The conversation of a send: its two name keys, in whatever order JavaScript puts them (it only has to be the same each time). */
+function pairOf(send: Send<unknown>): string {
+  return send.senderKey < send.toKey ? `${send.senderKey}\n${send.toKey}` : `${send.toKey}\n${send.senderKey}`;
+}
+
+function bytesOf(send: Draft): number {
+  return send.content.length * 2 + 200; // JavaScript's two bytes a unit, and the object around
+}

@@ -1,0 +1,148 @@
+/** The WebSocket door: Bun's handlers. A frame in goes to chat or presence; opening and closing to hub and presence. */
+
+import type { ServerWebSocket, WebSocketHandler } from "bun";
+
+import type { Chat } from "./chat.ts";
+import type { Session } from "./db/sessions.ts";
+import { ChatError } from "./errors.ts";
+import type { Hub, Socket } from "./hub.ts";
+import type { Log } from "./log.ts";
+import type { Presence } from "./presence.ts";
+import {
+  CLOSE,
+  type CloseCode,
+  type ClientFrame,
+  errorFrame,
+  FRAME_MAX_BYTES,
+  helloFrame,
+  parseFrame,
+  PONG_FRAME,
+} from "./protocol.ts";
+
+const PING_EVERY_MS = 25_000;
+const SILENT_MAX_MS = 60_000;
+const WATCHDOG_EVERY_MS = 1_000;
+
+/** What an upgrade hands over. */
+export interface SocketData {
+  readonly session: Session;
+  socket?: OpenSocket;
+}
+
+/** A person's open socket, and when it was last heard. */
+class OpenSocket implements Socket {
+  readonly username: string;
+  readonly nameKey: string;
+  readonly sessionId: number;
+  readonly #ws: ServerWebSocket<SocketData>;
+  heardAt = performance.now();
+  pingAt = this.heardAt + PING_EVERY_MS * (0.8 + Math.random() * 0.4);
+
+  constructor(ws: ServerWebSocket<SocketData>) {
+    this.#ws = ws;
+    ({ username: this.username, nameKey: this.nameKey, id: this.sessionId } = ws.data.session);
+  }
+
+  send(frame: string): boolean {
+    return this.#ws.send(frame) !== 0;
+  }
+
+  close(code: CloseCode): void {
+    this.#ws.close(code);
+  }
+
+  /** Pings when it is time; cuts whoever was silent for a minute. Bun's own idle timer is re-armed by our sends, so it cannot tell. */
+  watch(now: number): void {
+    if (now - this.heardAt > SILENT_MAX_MS) return this.#ws.terminate();
+    if (now < this.pingAt) return;
+    this.pingAt = now + PING_EVERY_MS * (0.8 + Math.random() * 0.4);
+    this.#ws.ping();
+  }
+}
+
+/** @param parts.epoch changes when the database may have gone back @returns Bun's handlers, and `stop` for their timer */
+export function socketHandlers(parts: {
+  chat: Chat;
+  hub: Hub;
+  presence: Presence;
+  log: Log;
+  epoch: () => string;
+}): { handlers: WebSocketHandler<SocketData>; stop: () => void } {
+  const { chat, hub, presence, log, epoch } = parts;
+  const watchdog = setInterval(() => {
+    const now = performance.now();
+    for (const socket of hub.sockets()) if (socket instanceof OpenSocket) socket.watch(now);
+  }, WATCHDOG_EVERY_MS);
+
+  const handlers: WebSocketHandler<SocketData> = {
+    maxPayloadLength: FRAME_MAX_BYTES,
+    backpressureLimit: 1024 * 1024,
+    closeOnBackpressureLimit: true, // else Bun drops frames and says nothing
+    perMessageDeflate: false,
+    idleTimeout: 0,
+    sendPings: false,
+
+    open(ws) {
+      const socket = new OpenSocket(ws);
+      ws.data.socket = socket;
+      socket.send(helloFrame(socket.username, epoch()));
+      hub.add(socket);
+      presence.arrive(socket);
+    },
+
+    // Synchronous up to the queue: Bun runs async handlers out of order.
+    message(ws, data) {
+      const { socket } = ws.data;
+      if (!socket) return;
+      socket.heardAt = performance.now();
+      if (typeof data !== "string") return ws.close(CLOSE.binary, "Frames are text");
+      try {
+        const later = act(socket, parseFrame(data));
+        later?.catch((error: unknown) => fail(socket, error));
+      } catch (error) {
+        fail(socket, error);
+      }
+    },
+
+    pong(ws) {
+      if (ws.data.socket) ws.data.socket.heardAt = performance.now();
+    },
+
+    ping(ws) {
+      if (ws.data.socket) ws.data.socket.heardAt = performance.now();
+    },
+
+    close(ws) {
+      const { socket } = ws.data;
+      if (socket) presence.leave(socket, hub.remove(socket));
+    },
+  };
+
+  function act(socket: OpenSocket, frame: ClientFrame): Promise<void> | undefined {
+    switch (frame.type) {
+      case "message":
+        chat.send(socket, frame.to, frame.message, frame.ref);
+        return undefined;
+      case "read":
+        return chat.read(socket.username, frame.peer, frame.seq);
+      case "typing":
+        chat.typing(socket, frame.peer);
+        return undefined;
+      case "watch":
+        return presence.watch(socket, frame.users);
+      case "ping":
+        socket.send(PONG_FRAME);
+        return undefined;
+    }
+  }
+
+  function fail(socket: OpenSocket, error: unknown): void {
+    // Out of reach for 10 s: the page comes back, and asks and marks again.
+    if (error instanceof ChatError && error.code === "not_ready") return socket.close(CLOSE.overloaded);
+    if (error instanceof ChatError) return void socket.send(errorFrame(error));
+    log.error("socket handler failed", error);
+    socket.close(CLOSE.bug);
+  }
+
+  return { handlers, stop: () => clearInterval(watchdog) };
+}

@@ -1,0 +1,88 @@
+/** The server's JSON routes, as functions. Nothing else fetches. */
+
+/** @import { Message } from "./conversation.js" */
+
+/**
+ * @typedef {object} Row one of my conversations, as the list shows it
+ * @property {string} peer
+ * @property {number} last_seq
+ * @property {{ sender: string, content: string, timestamp: string } | null} last
+ * @property {number} unread
+ * @property {number} peer_read_seq
+ * @property {number} peer_delivered_seq
+ * @property {number} my_read_seq
+ * @property {boolean} online
+ * @property {string | null} last_seen
+ * @property {string} cursor
+ */
+
+/** @typedef {{ message: Message, read: boolean }} Stored a message and whether its receiver has read it */
+
+/** The session is over: only signing in again helps. */
+export class SignedOut extends Error {}
+
+/** Who is signed in. @returns {Promise<string>} */
+export async function me() {
+  const { username } = await get("/me");
+  return username;
+}
+
+/**
+ * A page of conversations, newest first; `before` is the cursor of the last one known.
+ * @param {{ limit: number, before?: string | undefined }} page
+ * @returns {Promise<Row[]>}
+ */
+export function conversations(page) {
+  return get(`/conversations?${query(page)}`);
+}
+
+/**
+ * A page of messages between me and a peer, oldest first. It marks nothing as read: only seeing does.
+ * @param {string} me
+ * @param {string} peer
+ * @param {{ limit: number, before?: number, after?: number }} page
+ * @returns {Promise<Stored[]>}
+ */
+export async function messages(me, peer, page) {
+  /** @type {any[]} */
+  const rows = await get(`/messages/${encodeURIComponent(me)}/${encodeURIComponent(peer)}?peek=1&${query(page)}`);
+  return rows.map((row) => ({
+    read: row.read,
+    message: {
+      seq: row.seq,
+      id: row.id,
+      from: row.sender,
+      to: row.receiver,
+      text: row.content,
+      at: Date.parse(row.timestamp),
+      ...(row.ref ? { ref: row.ref } : {}),
+    },
+  }));
+}
+
+/**
+ * People whose name begins like this, without regard to case or accents; me not among them.
+ * @param {string} prefix
+ * @returns {Promise<string[]>}
+ */
+export function people(prefix, limit = 20) {
+  return get(`/get_users?${query({ q: prefix, limit })}`);
+}
+
+/**
+ * @param {string} path
+ * @returns {Promise<any>}
+ */
+async function get(path) {
+  const answer = await fetch(path, { headers: { accept: "application/json" } });
+  if (answer.status === 401) throw new SignedOut(path);
+  if (!answer.ok) throw new Error(`Could not get ${path}: ${answer.status}`);
+  return answer.json();
+}
+
+/** @param {Record<string, string | number | undefined>} values */
+function query(values) {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(values)) if (value !== undefined) search.set(name, String(value));
+  return search;
+}

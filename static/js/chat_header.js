@@ -1,0 +1,61 @@
+/** Whose conversation is on screen, and whether they are there. */
+
+import { find, setAvatar, setText } from "./dom.js";
+import { lastSeen } from "./time.js";
+import { word } from "./words.js";
+
+export class ChatHeader extends HTMLElement {
+  /** @type {import("./messenger.js").Messenger | undefined} */
+  #messenger;
+  /** @type {string | undefined} */
+  #name;
+
+  /** Called when the person wants back to the list. */
+  onback = () => {};
+
+  /** @param {import("./messenger.js").Messenger} messenger */
+  start(messenger) {
+    this.#messenger = messenger;
+    messenger.addEventListener("presence", () => this.render());
+    find(this, ".back").addEventListener("click", (/** @type {Event} */ event) => {
+      event.preventDefault();
+      this.onback();
+    });
+  }
+
+  /** @param {string | undefined} name */
+  show(name) {
+    this.#name = name;
+    this.render();
+  }
+
+  /** Puts the focus on the name, so that a reader says it and Tab goes on from there. */
+  focusName() {
+    find(this, "h2").focus();
+  }
+
+  render() {
+    const messenger = this.#messenger;
+    const name = this.#name;
+    if (!messenger || name === undefined) return;
+    const notes = name === messenger.me;
+    const shown = notes ? word("notes") : name;
+    setText(find(this, "h2"), shown);
+    find(this, "h2").title = shown;
+    setAvatar(find(this, ".avatar"), name);
+    const typing = messenger.isTyping(name);
+    const presence = messenger.presence(name);
+    const status = find(this, ".status");
+    status.classList.toggle("live", typing || (presence?.online && !notes) === true);
+    setText(status, notes ? "" : typing ? word("typing") : presenceWords(presence));
+  }
+}
+
+/** @param {import("./messenger.js").Presence | undefined} presence */
+function presenceWords(presence) {
+  if (!presence) return "";
+  if (presence.online) return word("online");
+  return presence.lastSeen === undefined ? "" : lastSeen(presence.lastSeen);
+}
+
+customElements.define("chat-header", ChatHeader);

@@ -1,0 +1,116 @@
+/** The little that every element needs of the document. */
+
+import { hue, initials } from "./names.js";
+import { word } from "./words.js";
+
+/** @import { Key } from "./words.js" */
+/** @typedef {"sending" | "sent" | "delivered" | "read" | "failed"} Tick */
+
+/**
+ * @template T
+ * @typedef {object} Rendering
+ * @property {(item: T) => string} key what makes an item the same one as before
+ * @property {(item: T) => HTMLElement} make
+ * @property {(element: HTMLElement, item: T) => void} update called for every item, new ones included
+ */
+
+/** @type {WeakMap<Element, Map<string, HTMLElement>>} */
+const kept = new WeakMap();
+
+/**
+ * Makes the children of `parent` the same as a list, moving and reusing what is there already.
+ * @template T
+ * @param {Element} parent
+ * @param {readonly T[]} items
+ * @param {Rendering<T>} rendering
+ */
+export function render(parent, items, { key, make, update }) {
+  const before = kept.get(parent) ?? new Map();
+  /** @type {Map<string, HTMLElement>} */
+  const after = new Map();
+  for (const item of items) {
+    const name = key(item);
+    const element = before.get(name) ?? make(item);
+    update(element, item);
+    after.set(name, element);
+  }
+  for (const [name, element] of before) if (!after.has(name)) element.remove();
+  let place = parent.firstElementChild;
+  for (const element of after.values()) {
+    // Moving an element would take the focus from within it, so one that stands right is not touched.
+    if (element === place) place = place.nextElementSibling;
+    else parent.insertBefore(element, place);
+  }
+  kept.set(parent, after);
+}
+
+/**
+ * A copy of the one element in a `<template>`.
+ * @param {string} id
+ * @returns {HTMLElement}
+ */
+export function copy(id) {
+  const template = /** @type {HTMLTemplateElement} */ (document.getElementById(id));
+  return /** @type {HTMLElement} */ (/** @type {Element} */ (template.content.firstElementChild).cloneNode(true));
+}
+
+/**
+ * The element within `root` that must be there: a missing one is a mistake in the page.
+ * @param {ParentNode} root
+ * @param {string} selector
+ * @returns {any}
+ */
+export function find(root, selector) {
+  const element = root.querySelector(selector);
+  if (!element) throw new Error(`Could not find ${selector}`);
+  return element;
+}
+
+/**
+ * Sets the text of an element, and leaves it alone when it is that already.
+ * @param {Element} element
+ * @param {string} text
+ */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/**
+ * Makes an avatar that of a person. `holder` carries the colour, `text` the initials.
+ * @param {HTMLElement} holder
+ * @param {string} name
+ * @param {Element} [text]
+ */
+export function setAvatar(holder, name, text = holder) {
+  setText(text, initials(name));
+  holder.style.setProperty("--hue", String(hue(name)));
+}
+
+/**
+ * Shows how far a message has come, as a picture and in words; undefined shows nothing.
+ * @param {ParentNode} parent holds an `.tick` and a `.state`
+ * @param {Tick | undefined} state
+ */
+export function setTick(parent, state) {
+  /** @type {SVGElement} */
+  const tick = find(parent, ".tick");
+  tick.toggleAttribute("hidden", state === undefined);
+  setText(find(parent, ".state"), state ? word(STATE_WORDS[state]) : "");
+  if (!state || tick.dataset.state === state) return;
+  tick.dataset.state = state;
+  find(tick, "use").setAttribute("href", `#tick-${state}`);
+}
+
+/** @type {Record<Tick, Key>} */
+const STATE_WORDS = {
+  sending: "state_sending",
+  sent: "state_sent",
+  delivered: "state_delivered",
+  read: "state_read",
+  failed: "not_sent",
+};
+
+/** Whether there is no keyboard but a finger: focus would raise one, and Enter is the only way to break a line. */
+export function isTouch() {
+  return matchMedia("(pointer: coarse)").matches;
+}

@@ -1,0 +1,84 @@
+/** Helps with login and sign-up: words, showing the password, saying early what is missing. The server decides. */
+
+import { find, setText } from "./dom.js";
+import "./language.js";
+import { errorWord, word } from "./words.js";
+
+/** @type {HTMLFormElement} */
+const form = find(document, "form");
+/** @type {HTMLInputElement} */
+const username = find(form, "#username");
+/** @type {HTMLInputElement} */
+const password = find(form, "#password");
+const confirm = /** @type {HTMLInputElement | null} */ (form.querySelector("#confirm"));
+
+/** @param {HTMLInputElement} input */
+function errorOf(input) {
+  return /** @type {HTMLElement} */ (find(form, `#${input.id}_error`));
+}
+
+/**
+ * Shows an error beside a field; "" takes it away.
+ * @param {HTMLInputElement} input
+ * @param {string} code
+ */
+function complain(input, code) {
+  const error = errorOf(input);
+  error.dataset.error = code;
+  setText(error, code ? errorWord(code) : "");
+  input.setAttribute("aria-invalid", String(code !== ""));
+}
+
+/** What can be known without the server to be wrong with a field, as an error code. @param {HTMLInputElement} input */
+function fault(input) {
+  if (input === username) return username.value.trim() ? "" : "name_missing";
+  if (input === confirm) return confirm.value === password.value ? "" : "confirm";
+  if (!password.value) return "password_missing";
+  const length = [...password.value].length;
+  return confirm && (length < 8 || length > 128) ? "bad_password" : "";
+}
+
+const inputs = [username, password, ...(confirm ? [confirm] : [])];
+
+form.noValidate = true; // the browser's bubbles speak another language and go away too soon
+form.addEventListener("submit", (event) => {
+  for (const input of inputs) complain(input, fault(input));
+  const wrong = inputs.find((input) => errorOf(input).dataset.error);
+  if (!wrong) return;
+  event.preventDefault();
+  wrong.focus();
+});
+for (const input of inputs) {
+  // An error goes as soon as it is mended; a new one waits for the button.
+  input.addEventListener("input", () => complain(input, ""));
+}
+
+for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (form.querySelectorAll(".show-password"))) {
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const shown = password.type === "text";
+    for (const input of inputs) if (input !== username) input.type = shown ? "password" : "text";
+    sayShowing(button);
+  });
+}
+
+/** @param {HTMLButtonElement} button */
+function sayShowing(button) {
+  const shown = password.type === "text";
+  setText(button, word(shown ? "hide_password" : "show_password"));
+  button.setAttribute("aria-label", word(shown ? "hide_password_label" : "show_password_label"));
+}
+
+/** What the language decides here. The server's errors come as words and as codes; the codes are said anew. */
+function say() {
+  document.title = `${find(document, "h1").textContent} · chatify`;
+  for (const error of /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll("[data-error]"))) {
+    if (error.dataset.error) setText(error, errorWord(error.dataset.error, error.textContent));
+  }
+  for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (form.querySelectorAll(".show-password"))) {
+    sayShowing(button);
+  }
+}
+
+say();
+document.addEventListener("languagechange", say);

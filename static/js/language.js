@@ -1,0 +1,81 @@
+/**
+ * Puts the chosen language into the page: translates what carries `data-word` and its relatives, and offers the choice.
+ * When the language changes, a `languagechange` event on the document asks everything else to say its words again.
+ */
+
+import { choose, language, LANGUAGES, use, word } from "./words.js";
+
+/** @import { Key, Language } from "./words.js" */
+
+const KEPT_AS = "chatify.language";
+const ATTRIBUTES = { wordLabel: "aria-label", wordPlaceholder: "placeholder", wordTitle: "title" };
+
+/**
+ * Translates everything within `root` that carries a key.
+ * @param {ParentNode} root
+ */
+export function translate(root) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const marked = root.querySelectorAll("[data-word], [data-word-label], [data-word-placeholder], [data-word-title]");
+  for (const element of marked) {
+    const { dataset } = element;
+    if (dataset.word) element.textContent = word(/** @type {Key} */ (dataset.word));
+    for (const [data, attribute] of Object.entries(ATTRIBUTES)) {
+      const key = dataset[data];
+      if (key) element.setAttribute(attribute, word(/** @type {Key} */ (key)));
+    }
+  }
+}
+
+/** @param {Language} chosen */
+function speak(chosen) {
+  use(chosen, navigator.languages);
+  document.documentElement.lang = chosen;
+  translate(document);
+  for (const template of document.querySelectorAll("template")) translate(template.content);
+}
+
+/** @returns {string | null} */
+function keptLanguage() {
+  try {
+    return localStorage.getItem(KEPT_AS);
+  } catch {
+    return null; // storage is forbidden
+  }
+}
+
+/** One button a language, each in its own words. */
+class LanguageChoice extends HTMLElement {
+  connectedCallback() {
+    for (const [tag, name] of Object.entries(LANGUAGES)) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.lang = tag;
+      button.textContent = name;
+      button.addEventListener("click", () => this.#choose(/** @type {Language} */ (tag)));
+      this.append(button);
+    }
+    this.#showChosen();
+  }
+
+  /** @param {Language} tag */
+  #choose(tag) {
+    try {
+      localStorage.setItem(KEPT_AS, tag);
+    } catch {
+      // Then it holds for this page only.
+    }
+    speak(tag);
+    this.#showChosen();
+    document.dispatchEvent(new Event("languagechange"));
+  }
+
+  #showChosen() {
+    for (const button of this.querySelectorAll("button")) {
+      button.setAttribute("aria-pressed", String(button.lang === language()));
+    }
+  }
+}
+
+speak(choose(keptLanguage(), navigator.languages));
+customElements.define("language-choice", LanguageChoice);

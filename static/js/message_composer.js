@@ -1,0 +1,125 @@
+/** Where one writes. Keeps an unfinished text per conversation. */
+
+import { find, isTouch, setText } from "./dom.js";
+import { word } from "./words.js";
+
+const LIMIT = 4_000; // code points, as the server counts
+
+export class MessageComposer extends HTMLElement {
+  /** @type {import("./messenger.js").Messenger | undefined} */
+  #messenger;
+  /** @type {string | undefined} */
+  #peer;
+  /** @type {Map<string, string>} unfinished texts by peer */
+  #drafts = new Map();
+  /** @type {HTMLTextAreaElement} */
+  #text = find(this, "textarea");
+  /** @type {HTMLButtonElement} */
+  #send = find(this, ".send");
+
+  /** Called when a text has gone to the outbox. */
+  onsent = () => {};
+
+  /** @param {import("./messenger.js").Messenger} messenger */
+  start(messenger) {
+    this.#messenger = messenger;
+    find(this, "form").addEventListener("submit", (/** @type {Event} */ event) => {
+      event.preventDefault();
+      this.#submit();
+    });
+    this.#text.addEventListener("input", () => this.#written());
+    this.#text.addEventListener("keydown", (event) => {
+      // While a word is being composed (Japanese, Greek accents …), Enter ends the word, not the message.
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229 || isTouch()) return;
+      event.preventDefault();
+      this.#submit();
+    });
+    // The field keeps the focus, and a phone its keyboard.
+    this.#send.addEventListener("pointerdown", (event) => event.preventDefault());
+  }
+
+  /** @param {string | undefined} peer */
+  show(peer) {
+    if (peer === this.#peer) return;
+    if (this.#peer !== undefined) this.#drafts.set(this.#peer, this.#text.value);
+    this.#peer = peer;
+    this.#text.value = (peer !== undefined && this.#drafts.get(peer)) || "";
+    this.render();
+  }
+
+  focusText() {
+    this.#text.focus({ preventScroll: true });
+  }
+
+  render() {
+    const messenger = this.#messenger;
+    if (!messenger || this.#peer === undefined) return;
+    const name = this.#peer === messenger.me ? word("notes") : this.#peer;
+    this.#text.setAttribute("aria-label", word("message_to", { name }));
+    this.#fit();
+    this.#check();
+  }
+
+  #written() {
+    this.#fit();
+    this.#check();
+    if (this.#peer !== undefined && this.#text.value.trim()) this.#messenger?.typing(this.#peer);
+  }
+
+  #submit() {
+    const text = clean(this.#text.value);
+    if (!text || !this.#check() || this.#peer === undefined) return;
+    if (!this.#messenger?.write(this.#peer, text)) {
+      this.#complain("outbox_full", word("outbox_full"));
+      return;
+    }
+    this.#text.value = "";
+    this.#drafts.delete(this.#peer);
+    this.#written();
+    this.onsent();
+    this.focusText();
+  }
+
+  /** Whether the text can be sent; says so if not. */
+  #check() {
+    const { value } = this.#text;
+    // Counting characters takes time, so it is done only where it can matter.
+    const count = value.length > LIMIT ? [...clean(value)].length : 0;
+    const tooLong = count > LIMIT;
+    this.#complain(tooLong ? "too_long" : "", tooLong ? word("too_long", { count, limit: LIMIT }) : "");
+    this.#send.toggleAttribute("data-empty", !value.trim());
+    this.#send.disabled = tooLong;
+    return !tooLong;
+  }
+
+  /**
+   * @param {string} code "" takes the words away
+   * @param {string} words
+   */
+  #complain(code, words) {
+    const problem = find(this, ".problem");
+    problem.dataset.error = code;
+    setText(problem, words);
+    this.#text.setAttribute("aria-invalid", String(code !== ""));
+  }
+
+  /** Where CSS cannot let a field grow with its text, this does. */
+  #fit() {
+    if (CSS.supports("field-sizing", "content")) return;
+    this.#text.style.setProperty("block-size", "auto");
+    this.#text.style.setProperty("block-size", `${this.#text.scrollHeight}px`);
+  }
+}
+
+/**
+ * The text as it is sent: without the empty lines and blanks around it, and without what no server could store.
+ * @param {string} text
+ */
+function clean(text) {
+  return text
+    .replaceAll("\0", "")
+    .replace(/^(?:[^\S\n]*\n)+|\s+$/gu, "")
+    .toWellFormed();
+}
+
+customElements.define("message-composer", MessageComposer);

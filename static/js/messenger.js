@@ -1,0 +1,599 @@
+/**
+ * What this page knows and does: conversations, people, the outbox, and how they stay true to the server. It has no
+ * document; elements listen to it and ask it.
+ *
+ * Events: `people` (the list changed), `thread` (a conversation changed, `detail` is the peer), `presence`, `arrived`
+ * (a new message of the peer, `detail` is the message), `connection`, `ended` (the session is over).
+ */
+
+import { SignedOut } from "./api.js";
+import { Conversation } from "./conversation.js";
+import { nameKey } from "./names.js";
+
+/** @import { Row, Stored } from "./api.js" */
+/** @import { Frame, State } from "./connection.js" */
+/** @import { Message, Preview } from "./conversation.js" */
+/** @import { Draft } from "./outbox.js" */
+
+/** @typedef {{ online: boolean, lastSeen: number | undefined }} Presence */
+/** @typedef {Pick<typeof import("./api.js"), "conversations" | "messages" | "people" | "me">} Api */
+/** @typedef {{ peer: string, preview: Preview | undefined, pending: Draft | undefined, unread: number, conversation: Conversation }} Line */
+
+const PAGE = 50;
+const FILL = 200;
+const HOLE_MS = 250;
+const AGAIN_MS = 1_000;
+const TYPING_SHOWN_MS = 4_000;
+const TYPING_SENT_MS = 2_000;
+const WATCH_LIMIT = 200;
+
+export class Messenger extends EventTarget {
+  /** @type {Map<string, Conversation>} by name key */
+  #conversations = new Map();
+  /** @type {Map<string, Presence>} by name key */
+  #presence = new Map();
+  /** @type {Map<string, any>} by name key: the timer that ends it */
+  #typing = new Map();
+  /** @type {Map<Conversation, Promise<void>>} history on its way */
+  #loading = new Map();
+  #loadingList = false;
+  /** @type {string | undefined} the conversation on screen */
+  #open;
+  /** @type {Promise<void> | undefined} */
+  #resuming;
+  #resumeAgain = false;
+  /** @type {Set<Conversation>} where something may be missing */
+  #holes = new Set();
+  /** @type {any} */
+  #holeTimer;
+  /** @type {any} */
+  #againTimer;
+  /** @type {string | undefined} */
+  #epoch;
+  /** @type {string | undefined} where the list goes on */
+  #cursor;
+  #listLoaded = false;
+  #listComplete = false;
+  /** @type {string[]} */
+  #watched = [];
+  #typingSentAt = 0;
+  #typingSentTo = "";
+  /** @type {Set<string>} events to come, one of a kind however often it happened */
+  #pendingEvents = new Set();
+
+  /**
+   * @param {string} me
+   * @param {{ api: Api, connection: import("./connection.js").Connection, outbox: import("./outbox.js").Outbox }} parts
+   */
+  constructor(me, { api, connection, outbox }) {
+    super();
+    this.me = me;
+    this.api = api;
+    this.connection = connection;
+    this.outbox = outbox;
+    connection.onframe = (frame) => this.#take(frame);
+    connection.onstate = (state) => this.#connectionIs(state);
+    connection.onrefused = () => void api.me().catch((error) => this.#failed(error));
+    outbox.whenChanged = (peer) => this.#conversationChanged(peer);
+  }
+
+  /** Shows what is there and connects; neither waits for the other. */
+  start() {
+    this.connection.connect();
+    void this.outbox.load();
+    void this.resume();
+  }
+
+  // What there is
+
+  /** Whether the first page of conversations is here. */
+  get listLoaded() {
+    return this.#listLoaded;
+  }
+
+  get listComplete() {
+    return this.#listComplete;
+  }
+
+  /** The conversation on screen. */
+  get open() {
+    return this.#open;
+  }
+
+  /** The lines of the list, newest first: every conversation with something in it, or on its way. @returns {Line[]} */
+  lines() {
+    for (const peer of this.outbox.peers()) this.conversation(peer);
+    /** @type {(Line & { at: number })[]} */
+    const lines = [];
+    for (const conversation of this.#conversations.values()) {
+      const { peer, preview, unread } = conversation;
+      const pending = this.outbox.to(peer).at(-1);
+      if (!preview && !pending) continue;
+      lines.push({ peer, preview, pending, unread, conversation, at: Math.max(preview?.at ?? 0, pending?.at ?? 0) });
+    }
+    return lines.toSorted((a, b) => b.at - a.at);
+  }
+
+  /** Unread messages of all conversations known here. */
+  get unread() {
+    let sum = 0;
+    for (const conversation of this.#conversations.values()) sum += conversation.unread;
+    return sum;
+  }
+
+  /** @param {string} peer */
+  conversation(peer) {
+    const key = nameKey(peer);
+    let conversation = this.#conversations.get(key);
+    if (!conversation) this.#conversations.set(key, (conversation = new Conversation(this.me, peer)));
+    return conversation;
+  }
+
+  /** @param {string} peer */
+  presence(peer) {
+    return this.#presence.get(nameKey(peer));
+  }
+
+  /** @param {string} peer */
+  isTyping(peer) {
+    return this.#typing.has(nameKey(peer));
+  }
+
+  /**
+   * The name of a person as they wrote it, however it is written here; undefined when there is nobody of that name.
+   * @param {string} name
+   */
+  async find(name) {
+    const key = nameKey(name);
+    if (key === nameKey(this.me)) return this.me;
+    const known = this.#conversations.get(key);
+    if (known?.lastSeq) return known.peer;
+    const people = await this.#tried(this.api.people(name));
+    return people === undefined ? name : people.find((person) => nameKey(person) === key);
+  }
+
+  // What a person does
+
+  /**
+   * The conversation with `peer` is on screen now; undefined: none is.
+   * @param {string | undefined} peer
+   */
+  show(peer) {
+    this.#open = peer;
+    if (peer === undefined) return;
+    const conversation = this.conversation(peer);
+    if (!conversation.loaded) void this.#loadNewest(conversation);
+  }
+
+  /**
+   * Sends a text; false when too much waits already.
+   * @param {string} peer
+   * @param {string} text
+   */
+  write(peer, text) {
+    this.#typingSentAt = 0;
+    return this.outbox.add(this.conversation(peer).peer, text) !== undefined;
+  }
+
+  /** Tells the peer that I am writing, now and then. @param {string} peer */
+  typing(peer) {
+    const now = Date.now();
+    if (peer === this.me || (peer === this.#typingSentTo && now - this.#typingSentAt < TYPING_SENT_MS)) return;
+    if (this.connection.send({ type: "typing", peer })) {
+      this.#typingSentAt = now;
+      this.#typingSentTo = peer;
+    }
+  }
+
+  /**
+   * Everything of `peer` up to `seq` was on screen.
+   * @param {string} peer
+   * @param {number} seq
+   */
+  seen(peer, seq) {
+    const conversation = this.conversation(peer);
+    if (peer === this.me || !conversation.readTo(seq)) return;
+    this.connection.send({ type: "read", peer, seq });
+    this.#conversationChanged(peer);
+  }
+
+  /**
+   * These people are on screen: their presence is worth knowing.
+   * @param {string[]} names
+   */
+  watch(names) {
+    const users = [...new Set(names)]
+      .filter((name) => name !== this.me)
+      .slice(0, WATCH_LIMIT)
+      .toSorted();
+    const same = users.length === this.#watched.length && users.every((name, index) => name === this.#watched[index]);
+    if (same) return;
+    this.#watched = users;
+    this.connection.send({ type: "watch", users });
+  }
+
+  /** The next page of conversations. */
+  async loadMoreConversations() {
+    if (!this.#listLoaded || this.#listComplete || this.#loadingList) return;
+    this.#loadingList = true;
+    const rows = await this.#tried(this.api.conversations({ limit: PAGE, before: this.#cursor }));
+    this.#loadingList = false;
+    if (rows) this.#takePage(rows);
+  }
+
+  /** The page of history before what is held. @param {string} peer */
+  async loadOlder(peer) {
+    const conversation = this.conversation(peer);
+    if (!conversation.loaded || conversation.complete) return;
+    await this.#once(conversation, async () => {
+      const before = conversation.firstSeq;
+      const page = await this.api.messages(this.me, conversation.peer, { limit: PAGE, before });
+      if (conversation.firstSeq !== before) return; // started anew meanwhile
+      conversation.prepend(this.#unwrap(conversation, page), page.length < PAGE);
+    });
+  }
+
+  /** Whether history of this conversation is on its way. @param {string} peer */
+  isLoading(peer) {
+    return this.#loading.has(this.conversation(peer));
+  }
+
+  // What the server says
+
+  /** @param {Frame} frame */
+  #take(frame) {
+    switch (frame.type) {
+      case "hello":
+        return this.#greeted(frame.epoch);
+      case "message":
+        return this.#arrived(messageOf(frame));
+      case "ack":
+        return this.#acknowledged(frame);
+      case "error":
+        if (frame.ref) this.outbox.refuse(frame.ref, frame.code, frame.retry_after);
+        return;
+      case "delivered":
+        return this.#marked(frame.peer, (conversation) => conversation.peerHas({ delivered: frame.seq }));
+      case "read":
+        if (frame.peer === this.me) {
+          this.#marked(frame.reader, (conversation) => conversation.peerHas({ read: frame.seq }));
+        } else {
+          this.#marked(frame.peer, (conversation) => {
+            conversation.confirmRead(frame.seq);
+            // Read elsewhere, half way: only the server can count the rest.
+            if (conversation.unread > 0 && !conversation.loaded) this.#soon(conversation);
+          });
+        }
+        return;
+      case "typing":
+        return this.#startTyping(frame.user);
+      case "presence":
+        return this.#presenceIs(frame.users);
+      case "sync":
+        void this.resume();
+    }
+  }
+
+  /** @param {string} epoch */
+  #greeted(epoch) {
+    // Without a list this socket would be told about everybody.
+    this.connection.send({ type: "watch", users: this.#watched });
+    if (this.#epoch !== undefined && this.#epoch !== epoch) this.#forget();
+    this.#epoch = epoch;
+    this.outbox.connected(({ peer, text, ref }) =>
+      this.connection.send({ type: "message", to: peer, message: text, ref }),
+    );
+    void this.resume();
+  }
+
+  /** @param {Message} message */
+  #arrived(message) {
+    const peer = message.from === this.me ? message.to : message.from;
+    const conversation = this.conversation(peer);
+    const { fresh, gap } = conversation.receive(message);
+    if (message.ref && message.from === this.me) this.outbox.settle(message.ref);
+    if (fresh && message.from !== this.me) {
+      this.#stopTyping(peer);
+      this.#emit("arrived", message);
+    }
+    if (gap) this.#soon(conversation);
+    this.#conversationChanged(peer);
+  }
+
+  /** @param {Frame} ack */
+  #acknowledged({ ref, id, seq, timestamp, peer }) {
+    const draft = this.outbox.settle(ref);
+    if (!draft) return;
+    this.#arrived({ seq, id, from: this.me, to: peer, text: draft.text, at: Date.parse(timestamp), ref });
+  }
+
+  /**
+   * @param {string} peer
+   * @param {(conversation: Conversation) => void} mark
+   */
+  #marked(peer, mark) {
+    const conversation = this.#conversations.get(nameKey(peer));
+    if (!conversation) return;
+    mark(conversation);
+    this.#conversationChanged(peer);
+  }
+
+  /** @param {string} peer */
+  #startTyping(peer) {
+    const key = nameKey(peer);
+    clearTimeout(this.#typing.get(key));
+    const timer = setTimeout(() => this.#stopTyping(peer), TYPING_SHOWN_MS);
+    this.#typing.set(key, timer);
+    this.#emit("presence");
+  }
+
+  /** @param {string} peer */
+  #stopTyping(peer) {
+    const key = nameKey(peer);
+    clearTimeout(this.#typing.get(key));
+    if (this.#typing.delete(key)) this.#emit("presence");
+  }
+
+  /** @param {Record<string, { online: boolean, last_seen: string | null }>} users */
+  #presenceIs(users) {
+    for (const [name, { online, last_seen }] of Object.entries(users ?? {})) {
+      this.#presence.set(nameKey(name), { online, lastSeen: last_seen ? Date.parse(last_seen) : undefined });
+      if (!online) this.#stopTyping(name);
+    }
+    this.#emit("presence");
+  }
+
+  /** @param {State} state */
+  #connectionIs(state) {
+    if (state !== "open") this.outbox.disconnected();
+    if (state === "ended") this.#emit("ended");
+    this.#emit("connection");
+  }
+
+  // Staying true
+
+  /**
+   * Fetches what may have been missed: the conversations, then the gaps of those that are loaded. One at a time; asked for
+   * meanwhile, it runs once more.
+   */
+  resume() {
+    if (this.#resuming) {
+      this.#resumeAgain = true;
+      return this.#resuming;
+    }
+    clearTimeout(this.#holeTimer);
+    clearTimeout(this.#againTimer);
+    this.#holeTimer = undefined;
+    this.#resuming = this.#resumeOnce()
+      .catch((error) => {
+        this.#failed(error);
+        // Not connected, the next greeting resumes. Connected, something else is wrong for a moment.
+        this.#later();
+      })
+      .finally(() => {
+        this.#resuming = undefined;
+        if (!this.#resumeAgain) return;
+        this.#resumeAgain = false;
+        void this.resume();
+      });
+    return this.#resuming;
+  }
+
+  async #resumeOnce() {
+    /** @type {Map<Conversation, number>} what was held before asking: an answer below it means the database went back */
+    const held = new Map([...this.#conversations.values()].map((conversation) => [conversation, conversation.heldSeq]));
+    /** @type {Set<Conversation>} */
+    const told = new Set();
+    /** @type {string | undefined} */
+    let before;
+    for (;;) {
+      const rows = await this.api.conversations({ limit: PAGE, before });
+      const wentBack = rows.some((row) => row.last_seq < (held.get(this.conversation(row.peer)) ?? 0));
+      if (wentBack) {
+        this.#forget();
+        this.#resumeAgain = true;
+        return;
+      }
+      const last = rows.at(-1);
+      // Newest first: if the last of the page has nothing new, neither have those after it.
+      const more = this.#listLoaded && last !== undefined && last.last_seq > this.conversation(last.peer).lastSeq;
+      for (const row of rows) {
+        this.#takeRow(row);
+        told.add(this.conversation(row.peer));
+      }
+      if (!this.#listLoaded) this.#takePage(rows);
+      if (!more || rows.length < PAGE) break;
+      before = last?.cursor;
+    }
+    this.#emit("people");
+    await this.#fillGaps(told);
+    this.#confirmReads();
+  }
+
+  /** @param {Set<Conversation>} told those the server has just described */
+  async #fillGaps(told) {
+    const open = this.#open === undefined ? undefined : this.conversation(this.#open);
+    if (open && !open.loaded) await this.#loadNewest(open);
+    for (const conversation of this.#conversations.values()) {
+      if (!conversation.loaded) continue;
+      if (conversation.tooFarBehind) {
+        conversation.unload();
+        if (conversation === open) await this.#loadNewest(conversation);
+        continue;
+      }
+      if (told.has(conversation) ? conversation.hasGap : conversation.heldSeq > 0) await this.#fill(conversation);
+    }
+  }
+
+  /** @param {Conversation} conversation */
+  async #fill(conversation) {
+    for (;;) {
+      const after = conversation.heldSeq;
+      const page = await this.api.messages(this.me, conversation.peer, { limit: FILL, after });
+      for (const message of this.#unwrap(conversation, page)) conversation.receive(message);
+      this.#conversationChanged(conversation.peer);
+      if (page.length < FILL || conversation.heldSeq === after) return;
+    }
+  }
+
+  /** Marks made while nobody listened. */
+  #confirmReads() {
+    for (const { peer, unconfirmedRead } of this.#conversations.values()) {
+      if (unconfirmedRead !== undefined) this.connection.send({ type: "read", peer, seq: unconfirmedRead });
+    }
+  }
+
+  /** A hole often closes by itself: frames of two pods may overtake each other. @param {Conversation} conversation */
+  #soon(conversation) {
+    this.#holes.add(conversation);
+    this.#holeTimer ??= setTimeout(() => {
+      this.#holeTimer = undefined;
+      const open = [...this.#holes].some(({ loaded, hasGap }) => !loaded || hasGap);
+      this.#holes.clear();
+      if (open) void this.resume();
+    }, HOLE_MS);
+  }
+
+  #later() {
+    if (this.connection.state === "ended") return;
+    clearTimeout(this.#againTimer);
+    this.#againTimer = setTimeout(() => void this.resume(), AGAIN_MS + Math.random() * AGAIN_MS);
+  }
+
+  /** @param {Conversation} conversation */
+  #loadNewest(conversation) {
+    return this.#once(conversation, async () => {
+      const page = await this.api.messages(this.me, conversation.peer, { limit: PAGE });
+      conversation.load(this.#unwrap(conversation, page), page.length < PAGE);
+      if (conversation.hasGap) this.#soon(conversation);
+    });
+  }
+
+  /** The server's data is another one than before: nothing held here counts, except what is still to be sent. */
+  #forget() {
+    this.#conversations.clear();
+    this.#presence.clear();
+    this.#listLoaded = false;
+    this.#listComplete = false;
+    this.#cursor = undefined;
+    this.#emit("people");
+    if (this.#open !== undefined) this.#emit("thread", this.#open);
+  }
+
+  /** @param {Row[]} rows the next page of the list */
+  #takePage(rows) {
+    for (const row of rows) this.#takeRow(row);
+    this.#cursor = rows.at(-1)?.cursor ?? this.#cursor;
+    this.#listComplete = rows.length < PAGE;
+    this.#listLoaded = true;
+    this.#emit("people");
+  }
+
+  /** @param {Row} row */
+  #takeRow(row) {
+    const conversation = this.conversation(row.peer);
+    conversation.peer = row.peer; // as its owner writes it, not as an address did
+    const { last } = row;
+    conversation.update(
+      row,
+      last ? { from: last.sender, text: last.content, at: Date.parse(last.timestamp) } : undefined,
+    );
+    this.#presence.set(nameKey(row.peer), {
+      online: row.online,
+      lastSeen: row.last_seen ? Date.parse(row.last_seen) : undefined,
+    });
+    this.#conversationChanged(row.peer);
+  }
+
+  /**
+   * The messages of a page; on the way, own ones settle their drafts and tell how far the peer has read.
+   * @param {Conversation} conversation
+   * @param {Stored[]} page
+   */
+  #unwrap(conversation, page) {
+    for (const { message, read } of page) {
+      if (message.from !== this.me) continue;
+      if (read) conversation.peerHas({ read: message.seq });
+      if (message.ref) this.outbox.settle(message.ref);
+    }
+    return page.map(({ message }) => message);
+  }
+
+  /**
+   * Loads history, never twice at once for one conversation. A failure is left to the next resume.
+   * @param {Conversation} conversation
+   * @param {() => Promise<void>} load
+   */
+  async #once(conversation, load) {
+    const running = this.#loading.get(conversation);
+    if (running) return running;
+    const done = load()
+      .catch((error) => {
+        this.#failed(error);
+        if (!conversation.loaded) this.#later();
+      })
+      .finally(() => {
+        this.#loading.delete(conversation);
+        this.#conversationChanged(conversation.peer);
+      });
+    this.#loading.set(conversation, done);
+    return done;
+  }
+
+  /**
+   * @template T
+   * @param {Promise<T>} promise
+   * @returns {Promise<T | undefined>}
+   */
+  #tried(promise) {
+    return promise.catch((error) => {
+      this.#failed(error);
+      return undefined;
+    });
+  }
+
+  /** @param {unknown} error */
+  #failed(error) {
+    if (error instanceof SignedOut) this.connection.end();
+  }
+
+  /** @param {string} peer */
+  #conversationChanged(peer) {
+    this.#emit("people");
+    this.#emit("thread", this.conversation(peer).peer);
+  }
+
+  /**
+   * @param {string} type
+   * @param {unknown} [detail]
+   */
+  #emit(type, detail) {
+    if (typeof detail === "object") {
+      this.dispatchEvent(new CustomEvent(type, { detail }));
+      return;
+    }
+    const key = detail === undefined ? type : `${type} ${detail}`;
+    if (this.#pendingEvents.has(key)) return;
+    this.#pendingEvents.add(key);
+    queueMicrotask(() => {
+      this.#pendingEvents.delete(key);
+      this.dispatchEvent(new CustomEvent(type, { detail }));
+    });
+  }
+}
+
+/**
+ * @param {Frame} frame
+ * @returns {Message}
+ */
+function messageOf(frame) {
+  return {
+    seq: frame.seq,
+    id: frame.id,
+    from: frame.from,
+    to: frame.to,
+    text: frame.message,
+    at: Date.parse(frame.timestamp),
+    ...(frame.ref ? { ref: frame.ref } : {}),
+  };
+}

@@ -1,0 +1,212 @@
+/**
+ * What was written and is not confirmed. Every text keeps its `ref` until the server has acknowledged it, through lost
+ * connections and reloads, and goes out again in order: the same ref never makes two messages.
+ */
+
+/**
+ * @typedef {object} Draft
+ * @property {string} ref
+ * @property {string} peer
+ * @property {string} text
+ * @property {number} at milliseconds since 1970; drafts of one person differ, so that they sort
+ * @property {"sending" | "failed"} state
+ * @property {string} [code] why it failed
+ */
+
+/**
+ * Where drafts outlive the page. May answer later (a database) or at once.
+ * @typedef {object} DraftStore
+ * @property {() => Draft[] | Promise<Draft[]>} load
+ * @property {(draft: Draft) => void} put
+ * @property {(ref: string) => void} remove
+ * @property {() => void} wipe
+ */
+
+/** So many unsent texts at most; with the longest texts they still fit into what a browser keeps. */
+const LIMIT = 200;
+/** Refusals that say "later", not "no". */
+const LATER = new Set(["rate_limited", "busy", "restarting"]);
+const LATER_MS = 1_000;
+
+export class Outbox {
+  /** @type {Map<string, Draft>} by ref, in the order they were written */
+  #drafts = new Map();
+  /** @type {Set<string>} handed to the present socket */
+  #handed = new Set();
+  /** @type {((draft: Draft) => boolean) | undefined} there is one while connected */
+  #send;
+  /** @type {unknown} */
+  #pause;
+  #store;
+  #timers;
+  #lastAt = 0;
+
+  /** Called when a draft was added, changed or settled. @type {(peer: string) => void} */
+  whenChanged = () => {};
+
+  /**
+   * @param {DraftStore} store
+   * @param {{ setTimeout: (run: () => void, ms: number) => unknown, clearTimeout: (id: any) => void }} [timers]
+   */
+  constructor(store, timers = globalThis) {
+    this.#store = store;
+    this.#timers = timers;
+  }
+
+  /** Takes up what an earlier page left. */
+  async load() {
+    const kept = await this.#store.load();
+    const all = [...kept, ...this.#drafts.values()].toSorted((a, b) => a.at - b.at);
+    this.#drafts = new Map(all.map((draft) => [draft.ref, draft]));
+    this.#lastAt = all.at(-1)?.at ?? 0;
+    for (const peer of new Set(all.map((draft) => draft.peer))) this.whenChanged(peer);
+    this.#pump();
+  }
+
+  /** How many texts wait. */
+  get size() {
+    return this.#drafts.size;
+  }
+
+  /** Everybody something waits for. */
+  peers() {
+    return new Set([...this.#drafts.values()].map((draft) => draft.peer));
+  }
+
+  /**
+   * What waits for one person, in order.
+   * @param {string} peer
+   */
+  to(peer) {
+    return [...this.#drafts.values()].filter((draft) => draft.peer === peer);
+  }
+
+  /**
+   * Takes a text and sends it as soon as that can be. Undefined when the box is full: the text must stay where it is.
+   * @param {string} peer
+   * @param {string} text
+   */
+  add(peer, text) {
+    if (this.#drafts.size >= LIMIT) return undefined;
+    this.#lastAt = Math.max(Date.now(), this.#lastAt + 1);
+    /** @type {Draft} */
+    const draft = { ref: newRef(), peer, text, at: this.#lastAt, state: "sending" };
+    this.#keep(draft);
+    this.#pump();
+    return draft;
+  }
+
+  /**
+   * A socket is there: everything goes out again, in order. `send` says whether it took the draft.
+   * @param {(draft: Draft) => boolean} send
+   */
+  connected(send) {
+    this.#send = send;
+    this.#handed.clear();
+    this.#resume();
+    this.#pump();
+  }
+
+  /** The socket is gone, and with it what is known about the drafts handed to it. */
+  disconnected() {
+    this.#send = undefined;
+    this.#handed.clear();
+  }
+
+  /**
+   * The server has the message of this ref. Returns its draft; undefined when it was settled before.
+   * @param {string} ref
+   */
+  settle(ref) {
+    const draft = this.#drafts.get(ref);
+    if (!draft) return undefined;
+    this.#drafts.delete(ref);
+    this.#handed.delete(ref);
+    this.#store.remove(ref);
+    this.whenChanged(draft.peer);
+    return draft;
+  }
+
+  /**
+   * The server refused the draft of this ref. What may come later is tried again, and everything behind it waits too, so
+   * that the order stays.
+   * @param {string} ref
+   * @param {string} code
+   * @param {number} [retryAfter] in seconds
+   */
+  refuse(ref, code, retryAfter) {
+    const draft = this.#drafts.get(ref);
+    if (!draft) return;
+    this.#handed.delete(ref);
+    if (!LATER.has(code)) {
+      this.#keep({ ...draft, state: "failed", code });
+      return;
+    }
+    this.#resume();
+    const wait = retryAfter === undefined ? LATER_MS : retryAfter * 1000;
+    this.#pause = this.#timers.setTimeout(() => {
+      this.#pause = undefined;
+      this.#pump();
+    }, wait);
+  }
+
+  /**
+   * Tries a failed one again.
+   * @param {string} ref
+   */
+  retry(ref) {
+    const draft = this.#drafts.get(ref);
+    if (draft?.state !== "failed") return;
+    const { code, ...rest } = draft;
+    // The server knows another text under this ref, so this one needs its own.
+    if (code === "ref_reused") {
+      this.discard(ref);
+      this.#keep({ ...rest, ref: newRef(), state: "sending" });
+    } else {
+      this.#keep({ ...rest, state: "sending" });
+    }
+    this.#pump();
+  }
+
+  /**
+   * Throws a draft away because its writer said so.
+   * @param {string} ref
+   */
+  discard(ref) {
+    this.settle(ref);
+  }
+
+  /** Forgets everything, here and in the store: the person signs out. */
+  wipe() {
+    this.#drafts.clear();
+    this.#handed.clear();
+    this.#resume();
+    this.#store.wipe();
+  }
+
+  /** @param {Draft} draft */
+  #keep(draft) {
+    this.#drafts.set(draft.ref, draft);
+    this.#store.put(draft);
+    this.whenChanged(draft.peer);
+  }
+
+  #resume() {
+    if (this.#pause !== undefined) this.#timers.clearTimeout(this.#pause);
+    this.#pause = undefined;
+  }
+
+  #pump() {
+    if (!this.#send || this.#pause !== undefined) return;
+    for (const draft of this.#drafts.values()) {
+      if (draft.state !== "sending" || this.#handed.has(draft.ref)) continue;
+      if (!this.#send(draft)) return;
+      this.#handed.add(draft.ref);
+    }
+  }
+}
+
+/** An id no other send will ever have. `crypto.randomUUID` is missing on plain http, where chatify must work too. */
+function newRef() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

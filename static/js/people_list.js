@@ -1,0 +1,255 @@
+/** The list of conversations, and the search that finds people for new ones. */
+
+import { copy, find, isTouch, render, setAvatar, setText, setTick } from "./dom.js";
+import { nameKey } from "./names.js";
+import { shortTime } from "./time.js";
+import { word } from "./words.js";
+
+/** @import { Line, Messenger } from "./messenger.js" */
+
+const PAUSE_MS = 120; // between two letters
+const NEAR_END_PX = 600;
+const WATCHED_LINES = 150; // presence of those further down is as the list brought it
+
+export class PeopleList extends HTMLElement {
+  /** @type {Messenger | undefined} */
+  #messenger;
+  #query = "";
+  /** @type {string[]} people the server found for the query, or suggests when there is no conversation */
+  #found = [];
+  /** @type {"" | "searching" | "failed"} */
+  #search = "";
+  #searches = 0;
+  #suggested = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  /** @type {HTMLInputElement} */
+  #input = find(this, "input");
+  /** @type {HTMLElement} */
+  #scroll = find(this, ".scroll");
+
+  /** @param {Messenger} messenger */
+  start(messenger) {
+    this.#messenger = messenger;
+    messenger.addEventListener("people", () => this.render());
+    messenger.addEventListener("presence", () => this.render());
+    this.#input.addEventListener("input", () => this.#queryIs(this.#input.value));
+    find(this, ".clear").addEventListener("click", () => {
+      this.clear();
+      this.#input.focus();
+    });
+    this.addEventListener("keydown", (event) => this.#key(event));
+    this.#scroll.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    setAvatar(find(this, ".me .avatar"), messenger.me);
+    this.render();
+  }
+
+  /** Ends the search. */
+  clear() {
+    if (this.#input.value === "") return;
+    this.#input.value = "";
+    this.#queryIs("");
+  }
+
+  /** Puts the focus on the line of a person, or on the search when they have none. @param {string} name */
+  focusLine(name) {
+    const lines = [...this.#links()];
+    (lines.find((line) => line.dataset.name === name) ?? this.#input).focus();
+  }
+
+  render() {
+    const messenger = this.#messenger;
+    if (!messenger) return;
+    const all = messenger.lines();
+    const query = fold(this.#query);
+    const lines = query ? all.filter((line) => begins(this.#shownName(line.peer), query)) : all;
+    const found = this.#foundBeside(lines, all.length === 0);
+    render(find(this, ".conversations"), lines, {
+      key: (line) => line.peer,
+      make: () => copy("line"),
+      update: (element, line) => this.#showLine(element, line),
+    });
+    render(find(this, ".found"), found, {
+      key: (name) => name,
+      make: () => copy("line"),
+      update: (element, name) => this.#showPerson(element, name),
+    });
+    const empty = messenger.listLoaded && all.length === 0 && !query;
+    find(this, ".skeleton").hidden = messenger.listLoaded || all.length > 0;
+    find(this, ".empty").hidden = !empty;
+    find(this, ".clear").hidden = this.#input.value === "";
+    this.#showLabel(found.length > 0, query !== "");
+    this.#showNote(lines.length + found.length === 0 && query !== "");
+    if (empty) void this.#suggest();
+    messenger.watch([
+      ...(messenger.open === undefined ? [] : [messenger.open]),
+      ...found,
+      ...lines.slice(0, WATCHED_LINES).map((line) => line.peer),
+    ]);
+  }
+
+  /**
+   * @param {Line[]} lines
+   * @param {boolean} nobodyYet
+   */
+  #foundBeside(lines, nobodyYet) {
+    const messenger = this.#messenger;
+    if (!messenger || (!this.#query && !nobodyYet)) return [];
+    const shown = new Set(lines.map((line) => line.peer));
+    const query = fold(this.#query);
+    const me = query && (begins(messenger.me, query) || begins(word("notes"), query)) ? [messenger.me] : [];
+    return [...me, ...this.#found].filter((name) => !shown.has(name));
+  }
+
+  /**
+   * @param {boolean} any
+   * @param {boolean} searching
+   */
+  #showLabel(any, searching) {
+    const label = find(this, ".label");
+    label.hidden = !any;
+    setText(label, word(searching ? "search_people" : "list_empty_people"));
+  }
+
+  /** @param {boolean} nobody */
+  #showNote(nobody) {
+    const words = this.#search === "failed" ? word("search_failed") : word("search_nobody", { query: this.#query });
+    const note = find(this, ".note");
+    const known = nobody && this.#search !== "searching";
+    note.hidden = !known;
+    setText(note, known ? words : "");
+  }
+
+  /**
+   * @param {HTMLElement} element
+   * @param {Line} line
+   */
+  #showLine(element, { peer, preview, pending, unread, conversation }) {
+    const messenger = /** @type {Messenger} */ (this.#messenger);
+    this.#showPerson(element, peer, false);
+    const typing = messenger.isTyping(peer);
+    const failed = pending?.state === "failed";
+    const last = find(element, ".last");
+    last.classList.toggle("live", typing);
+    last.classList.toggle("failed", failed && !typing);
+    setText(
+      last,
+      typing ? word("typing") : failed ? word("not_sent") : firstLine(pending?.text ?? preview?.text ?? ""),
+    );
+    const at = pending?.at ?? preview?.at ?? 0;
+    setText(find(element, "time"), shortTime(at));
+    const mine = preview?.from === messenger.me;
+    const mark = mine && peer !== messenger.me ? conversation.markOf({ seq: conversation.lastSeq }) : undefined;
+    setTick(element, pending ? pending.state : mark);
+    find(element, ".badge").hidden = unread === 0;
+    setText(find(element, ".number"), unread > 99 ? word("many", { count: 99 }) : String(unread));
+    setText(find(element, ".words"), unread ? word("unread", { count: unread }) : "");
+  }
+
+  /**
+   * @param {HTMLElement} element
+   * @param {string} name
+   */
+  #showPerson(element, name, onlyName = true) {
+    const messenger = /** @type {Messenger} */ (this.#messenger);
+    const link = /** @type {HTMLAnchorElement} */ (find(element, ".line"));
+    link.classList.toggle("only-name", onlyName);
+    if (link.dataset.name !== name) {
+      link.dataset.name = name;
+      link.href = `#${encodeURIComponent(name)}`;
+      setAvatar(find(link, ".avatar"), name, find(link, ".initials"));
+    }
+    setText(find(link, ".name"), this.#shownName(name));
+    if (messenger.open === name) link.setAttribute("aria-current", "true");
+    else link.removeAttribute("aria-current");
+    const online = name !== messenger.me && messenger.presence(name)?.online === true;
+    find(link, ".dot").hidden = !online;
+    setText(find(link, ".presence"), online ? word("online") : "");
+    if (onlyName) setTick(link, undefined);
+  }
+
+  /** @param {string} name */
+  #shownName(name) {
+    return name === this.#messenger?.me ? word("notes") : name;
+  }
+
+  /** @param {string} text */
+  #queryIs(text) {
+    this.#query = text.trim();
+    this.#searches++; // an answer to an older question is not shown
+    clearTimeout(this.#timer);
+    this.#found = [];
+    this.#suggested = false;
+    this.#search = this.#query ? "searching" : "";
+    if (this.#query) this.#timer = setTimeout(() => void this.#find(this.#query), PAUSE_MS);
+    this.#scroll.scrollTop = 0;
+    this.render();
+  }
+
+  /** @param {string} query */
+  async #find(query) {
+    const search = ++this.#searches;
+    const answer = await this.#messenger?.api.people(query).catch(() => undefined);
+    if (search !== this.#searches) return;
+    this.#search = answer ? "" : "failed";
+    this.#found = answer ?? [];
+    this.render();
+  }
+
+  /** With nobody to talk to yet, says who is here. */
+  async #suggest() {
+    if (this.#suggested) return;
+    this.#suggested = true;
+    if (!isTouch() && document.activeElement === document.body) this.#input.focus();
+    await this.#find("");
+  }
+
+  #scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#scroll;
+    if (scrollHeight - scrollTop - clientHeight < NEAR_END_PX) void this.#messenger?.loadMoreConversations();
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    const links = [...this.#links()];
+    const at = links.indexOf(/** @type {HTMLAnchorElement} */ (document.activeElement));
+    const inSearch = document.activeElement === this.#input;
+    if (!inSearch && at === -1) return;
+    /** @type {HTMLElement | undefined} */
+    let next;
+    if (event.key === "ArrowDown") next = links[at + 1];
+    else if (event.key === "ArrowUp" && at >= 0) next = links[at - 1] ?? this.#input;
+    else if (event.key === "Escape") next = this.#input;
+    else if (event.key === "Enter" && inSearch && !event.isComposing) links[0]?.click();
+    else return;
+    if (event.key === "Escape") this.clear();
+    event.preventDefault();
+    next?.focus();
+  }
+
+  #links() {
+    return /** @type {NodeListOf<HTMLAnchorElement>} */ (this.querySelectorAll("a.line"));
+  }
+}
+
+/** For searching: without case and accents. @param {string} text */
+function fold(text) {
+  return nameKey(text).normalize("NFD").replace(/\p{M}/gu, "");
+}
+
+/**
+ * Whether a name, or a part of it, begins with `query` (folded already).
+ * @param {string} name
+ * @param {string} query
+ */
+function begins(name, query) {
+  const folded = fold(name);
+  return folded.startsWith(query) || folded.split(/[\s_.-]/u).some((part) => part.startsWith(query));
+}
+
+/** What of a text fits a row; the rest would only be laid out to be cut. @param {string} text */
+function firstLine(text) {
+  return text.slice(0, 120).replace(/\s+/gu, " ");
+}
+
+customElements.define("people-list", PeopleList);

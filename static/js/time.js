@@ -1,0 +1,97 @@
+/** Instants in the words of the person's language. `now` can be given, so that a test has a clock of its own. */
+
+import { dayKey } from "./grouping.js";
+import { language, locale, word } from "./words.js";
+
+const MINUTE = 60_000;
+const DAY = 24 * 60 * MINUTE;
+
+/** The time of day: `"14:05"`. @param {number} at */
+export function clock(at) {
+  // Greek regions have twelve hours by the book, and twenty-four in life.
+  const hours =
+    language() === "el"
+      ? /** @type {const} */ ({ hour: "2-digit", hourCycle: "h23" })
+      : /** @type {const} */ ({ hour: "numeric" });
+  return format({ ...hours, minute: "2-digit" }, at);
+}
+
+/** Everything about an instant, for who asks by hovering. @param {number} at */
+export function fullTime(at) {
+  return format({ dateStyle: "full", timeStyle: "medium" }, at);
+}
+
+/**
+ * A day in words: "Today", "Yesterday", a weekday, a date.
+ * @param {number} at
+ */
+export function dayWords(at, now = Date.now()) {
+  const days = daysAgo(at, now);
+  if (days === 0) return word("today");
+  if (days === 1) return word("yesterday");
+  if (days > 1 && days < 7) return capital(format({ weekday: "long" }, at));
+  return format({ weekday: "long", day: "numeric", month: "long", ...yearUnlessThis(at, now) }, at);
+}
+
+/**
+ * As short as a row of the list can bear: a time today, a weekday this week, else a date.
+ * @param {number} at
+ */
+export function shortTime(at, now = Date.now()) {
+  const days = daysAgo(at, now);
+  if (days <= 0) return clock(at);
+  if (days === 1) return word("yesterday");
+  if (days < 7) return format({ weekday: "short" }, at);
+  return format({ day: "numeric", month: "short", ...yearUnlessThis(at, now) }, at);
+}
+
+/**
+ * When somebody was last here: "last seen 5 minutes ago".
+ * @param {number} at
+ */
+export function lastSeen(at, now = Date.now()) {
+  const minutes = Math.floor((now - at) / MINUTE);
+  if (minutes < 1) return word("last_seen_now");
+  if (minutes < 60) return word("last_seen_minutes", { count: minutes });
+  const days = daysAgo(at, now);
+  if (days === 0) return word("last_seen_today", { time: clock(at) });
+  if (days === 1) return word("last_seen_yesterday", { time: clock(at) });
+  return word("last_seen_on", { date: format({ day: "numeric", month: "long", ...yearUnlessThis(at, now) }, at) });
+}
+
+/** @type {Map<string, Intl.DateTimeFormat>} */
+const formats = new Map(); // making one costs far more than using it
+
+/**
+ * @param {Intl.DateTimeFormatOptions} options
+ * @param {number} at
+ */
+function format(options, at) {
+  const key = locale() + JSON.stringify(options);
+  let made = formats.get(key);
+  if (!made) formats.set(key, (made = new Intl.DateTimeFormat(locale(), options)));
+  return made.format(at);
+}
+
+/**
+ * Days by the calendar, so that the hour a clock is put back does not count.
+ * @param {number} at
+ * @param {number} now
+ */
+function daysAgo(at, now) {
+  return Math.round((Date.parse(dayKey(now)) - Date.parse(dayKey(at))) / DAY);
+}
+
+/**
+ * @param {number} at
+ * @param {number} now
+ * @returns {Intl.DateTimeFormatOptions}
+ */
+function yearUnlessThis(at, now) {
+  return new Date(at).getFullYear() === new Date(now).getFullYear() ? {} : { year: "numeric" };
+}
+
+/** @param {string} text */
+function capital(text) {
+  return text.charAt(0).toLocaleUpperCase(locale()) + text.slice(1);
+}

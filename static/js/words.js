@@ -1,0 +1,92 @@
+/** The words of the page in the chosen language. All of them stand in `words/`; this file finds and fills them. */
+
+import el from "./words/el.js";
+import en from "./words/en.js";
+
+/** @typedef {keyof typeof en} Key */
+/** @typedef {"en" | "el"} Language */
+/** @typedef {string | { one: string, other: string }} Word by number, where the number matters */
+
+/** The languages there are, each by its own name. @type {Record<Language, string>} */
+export const LANGUAGES = { en: "English", el: "Ελληνικά" };
+
+/** @type {Record<Language, Record<Key, Word>>} */
+const TABLES = { en, el };
+
+/** @type {Language} */
+let current = "en";
+let currentLocale = "en";
+let plural = new Intl.PluralRules("en");
+let numbers = new Intl.NumberFormat("en");
+
+/**
+ * The language for a person: the one they chose, else the first of the browser's that exists here, else English.
+ * @param {string | null | undefined} chosen
+ * @param {readonly string[]} preferred
+ * @returns {Language}
+ */
+export function choose(chosen, preferred) {
+  if (isLanguage(chosen)) return chosen;
+  for (const tag of preferred) {
+    const [language] = tag.toLowerCase().split("-");
+    if (isLanguage(language)) return language;
+  }
+  return "en";
+}
+
+/**
+ * Speaks `language` from now on. Dates follow the person's own region where it is known (`en-GB` has no "PM").
+ * @param {Language} language
+ * @param {readonly string[]} [preferred]
+ */
+export function use(language, preferred = []) {
+  current = language;
+  currentLocale = preferred.find((tag) => tag.toLowerCase().split("-")[0] === language) ?? language;
+  plural = new Intl.PluralRules(currentLocale);
+  numbers = new Intl.NumberFormat(currentLocale);
+}
+
+/** The language spoken now. */
+export function language() {
+  return current;
+}
+
+/** The locale for dates and numbers. */
+export function locale() {
+  return currentLocale;
+}
+
+/**
+ * The words for `key`, with `{name}` filled from `values`: `word("say_hello", { name: "bob" })`.
+ * @param {Key} key
+ * @param {Record<string, string | number>} [values]
+ */
+export function word(key, values = {}) {
+  const entry = TABLES[current][key];
+  const form =
+    typeof entry === "string" ? entry : plural.select(Number(values.count)) === "one" ? entry.one : entry.other;
+  return form.replace(/\{(\w+)\}/gu, (whole, name) => {
+    const value = values[name];
+    if (value === undefined) return whole;
+    // Isolated: a name from right to left must not turn the sentence around it.
+    return typeof value === "number" ? numbers.format(value) : `\u2068${value}\u2069`;
+  });
+}
+
+/**
+ * The words for an error code of the server. For a code not known here: what the server said, or words that always fit.
+ * @param {string} code
+ * @param {string | null} [said]
+ */
+export function errorWord(code, said) {
+  const key = `error_${code}`;
+  return Object.hasOwn(en, key) ? word(/** @type {Key} */ (key)) : said || word("error_unknown");
+}
+
+/**
+ * @param {unknown} value
+ * @returns {value is Language}
+ */
+function isLanguage(value) {
+  return typeof value === "string" && Object.hasOwn(LANGUAGES, value);
+}

@@ -1,0 +1,274 @@
+import { describe, expect, test } from "bun:test";
+
+import type { Row, Stored } from "../static/js/api.js";
+import type { Frame, State } from "../static/js/connection.js";
+import { Messenger } from "../static/js/messenger.js";
+import { type Draft, Outbox } from "../static/js/outbox.js";
+
+/** Stands for the socket: the test speaks for the server. */
+class Wire {
+  state: State = "connecting";
+  sent: Frame[] = [];
+  onframe: (frame: Frame) => void = () => {};
+  onstate: (state: State) => void = () => {};
+  onrefused = () => {};
+  connect() {}
+  probe() {}
+  end() {
+    this.#become("ended");
+  }
+  send(frame: Frame) {
+    if (this.state === "open") this.sent.push(frame);
+    return this.state === "open";
+  }
+  greet(epoch = "1") {
+    this.#become("open");
+    this.onframe({ type: "hello", username: "ann", epoch });
+  }
+  lose() {
+    this.#become("connecting");
+  }
+  #become(state: State) {
+    this.state = state;
+    this.onstate(state);
+  }
+}
+
+/** What the server has stored between ann and bob, and how often it was asked. */
+class Server {
+  texts: { from: string; text: string; ref?: string }[] = [];
+  myRead = 0;
+  asked: string[] = [];
+  me = async () => "ann";
+  people = async () => ["bob"];
+  conversations = async (): Promise<Row[]> => {
+    this.asked.push("conversations");
+    const last = this.texts.at(-1);
+    if (!last) return [];
+    const unread = this.texts.slice(this.myRead).filter(({ from }) => from === "bob").length;
+    return [
+      {
+        peer: "bob",
+        last_seq: this.texts.length,
+        last: { sender: last.from, content: last.text, timestamp: new Date(this.texts.length * 1000).toISOString() },
+        unread,
+        peer_read_seq: 0,
+        peer_delivered_seq: 0,
+        my_read_seq: this.myRead,
+        online: true,
+        last_seen: null,
+        cursor: "1",
+      },
+    ];
+  };
+  messages = async (_me: string, _peer: string, page: { limit: number; before?: number; after?: number }) => {
+    const { after, before, limit } = page;
+    this.asked.push(after === undefined ? (before === undefined ? "newest" : `before ${before}`) : `after ${after}`);
+    const all = this.texts.map((_, index) => this.stored(index + 1));
+    if (after !== undefined) return all.slice(after, after + limit);
+    return all.slice(0, before === undefined ? undefined : before - 1).slice(-limit);
+  };
+  stored(seq: number): Stored {
+    const { from, text, ref } = this.texts[seq - 1] ?? { from: "bob", text: "" };
+    const to = from === "bob" ? "ann" : "bob";
+    return { read: false, message: { seq, id: seq, from, to, text, at: seq * 1000, ...(ref ? { ref } : {}) } };
+  }
+  frame(seq: number): Frame {
+    const { text, at, ...message } = this.stored(seq).message;
+    return { type: "message", ...message, message: text, timestamp: new Date(at).toISOString() };
+  }
+  says(from: string, ...texts: string[]) {
+    for (const text of texts) this.texts.push({ from, text });
+    return this.frame(this.texts.length);
+  }
+}
+
+async function open() {
+  const server = new Server();
+  const wire = new Wire();
+  const drafts = new Map<string, Draft>();
+  const outbox = new Outbox({
+    load: () => [...drafts.values()],
+    put: (draft) => void drafts.set(draft.ref, draft),
+    remove: (ref) => void drafts.delete(ref),
+    wipe: () => drafts.clear(),
+  });
+  const messenger = new Messenger("ann", { api: server, connection: wire as never, outbox });
+  const texts = () =>
+    messenger
+      .conversation("bob")
+      .messages()
+      .map(({ text }) => text);
+  return { server, wire, outbox, messenger, texts };
+}
+
+/** Lets everything that waits for nothing but the page run. */
+const settled = () => Bun.sleep(5);
+
+describe("the messenger", () => {
+  test("shows what is there, and what comes, each message once", async () => {
+    const { server, wire, messenger, texts } = await open();
+    server.says("bob", "one", "two");
+    messenger.start();
+    messenger.show("bob");
+    wire.greet();
+    await settled();
+    expect(texts()).toEqual(["one", "two"]);
+    const frame = server.says("bob", "three");
+    wire.onframe(frame);
+    wire.onframe(frame);
+    expect(texts()).toEqual(["one", "two", "three"]);
+    expect(messenger.unread).toBe(3);
+  });
+
+  test("shows an own text at once and puts it in its place when it is acknowledged", async () => {
+    const { server, wire, messenger, outbox, texts } = await open();
+    wire.greet();
+    messenger.show("bob");
+    await settled();
+    messenger.write("bob", "hello");
+    const sent = wire.sent.find(({ type }) => type === "message");
+    expect(sent).toMatchObject({ to: "bob", message: "hello" });
+    expect(outbox.to("bob")).toHaveLength(1);
+    server.texts.push({ from: "bob", text: "hi" }, { from: "ann", text: "hello", ref: sent?.ref });
+    wire.onframe({ type: "ack", ref: sent?.ref, id: 2, seq: 2, timestamp: new Date().toISOString(), peer: "bob" });
+    expect(outbox.size).toBe(0);
+    expect(texts()).toEqual(["hello"]);
+    wire.onframe(server.frame(1));
+    expect(texts()).toEqual(["hi", "hello"]);
+  });
+
+  test("fills what it missed after the connection came back", async () => {
+    const { server, wire, messenger, texts } = await open();
+    server.says("bob", "one");
+    messenger.show("bob");
+    wire.greet();
+    await settled();
+    wire.lose();
+    server.says("bob", "two", "three");
+    wire.greet();
+    await settled();
+    expect(texts()).toEqual(["one", "two", "three"]);
+    expect(server.asked.at(-1)).toBe("after 1");
+  });
+
+  test("fills a hole that stays, and not one that closes by itself", async () => {
+    const { server, wire, messenger, texts } = await open();
+    server.says("bob", "one");
+    messenger.show("bob");
+    wire.greet();
+    await settled();
+    server.says("bob", "two", "three");
+    server.asked = [];
+    wire.onframe(server.frame(3));
+    wire.onframe(server.frame(2));
+    await Bun.sleep(300);
+    expect(server.asked).toEqual([]);
+    server.says("bob", "four", "five");
+    wire.onframe(server.frame(5));
+    await Bun.sleep(300);
+    expect(texts()).toEqual(["one", "two", "three", "four", "five"]);
+    expect(server.asked).toContain("after 3");
+  });
+
+  test("resumes once for many reasons at once", async () => {
+    const { server, wire, messenger } = await open();
+    wire.greet();
+    for (let i = 0; i < 10; i++) wire.onframe({ type: "sync" });
+    await settled();
+    expect(server.asked.filter((what) => what === "conversations")).toHaveLength(2);
+    expect(messenger.listLoaded).toBe(true);
+  });
+
+  test("forgets everything but unsent texts when the database went back", async () => {
+    for (const epoch of ["2", "1"]) {
+      const { server, wire, messenger, outbox, texts } = await open();
+      server.says("bob", "one", "two", "three");
+      messenger.show("bob");
+      wire.greet("1");
+      await settled();
+      wire.lose();
+      messenger.write("bob", "unsent");
+      server.texts.length = 0;
+      server.says("bob", "older");
+      wire.greet(epoch);
+      await settled();
+      expect(texts()).toEqual(["older"]);
+      expect(outbox.to("bob").map(({ text }) => text)).toEqual(["unsent"]);
+      expect(wire.sent.at(-1)).toMatchObject({ type: "message", message: "unsent" });
+    }
+  });
+
+  test("settles a draft that history already has", async () => {
+    const { server, wire, messenger, outbox } = await open();
+    const draft = outbox.add("bob", "hello");
+    server.texts.push({ from: "ann", text: "hello", ref: draft?.ref ?? "" });
+    messenger.show("bob");
+    wire.greet();
+    await settled();
+    expect(outbox.size).toBe(0);
+  });
+
+  test("tells the server what was seen, also when it was seen without a connection", async () => {
+    const { server, wire, messenger } = await open();
+    server.says("bob", "one", "two");
+    messenger.show("bob");
+    wire.greet();
+    await settled();
+    messenger.seen("bob", 1);
+    messenger.seen("bob", 1);
+    wire.lose();
+    messenger.seen("bob", 2);
+    expect(messenger.unread).toBe(0);
+    wire.greet();
+    await settled();
+    expect(wire.sent.filter(({ type }) => type === "read")).toEqual([
+      { type: "read", peer: "bob", seq: 1 },
+      { type: "read", peer: "bob", seq: 2 },
+    ]);
+    expect(messenger.unread).toBe(0);
+  });
+
+  test("greets with whom it watches, and again only when they change", async () => {
+    const { wire, messenger } = await open();
+    messenger.watch(["bob", "carl"]);
+    wire.greet();
+    messenger.watch(["carl", "bob", "ann"]);
+    messenger.watch(["bob"]);
+    expect(wire.sent.filter(({ type }) => type === "watch").map(({ users }) => users)).toEqual([
+      ["bob", "carl"],
+      ["bob"],
+    ]);
+  });
+
+  test("says that it is typing at most once in two seconds", async () => {
+    const { wire, messenger } = await open();
+    wire.greet();
+    for (let i = 0; i < 5; i++) messenger.typing("bob");
+    expect(wire.sent.filter(({ type }) => type === "typing")).toEqual([{ type: "typing", peer: "bob" }]);
+  });
+
+  test("shows typing until a message comes", async () => {
+    const { server, wire, messenger } = await open();
+    wire.greet();
+    wire.onframe({ type: "typing", user: "bob" });
+    expect(messenger.isTyping("bob")).toBe(true);
+    wire.onframe(server.says("bob", "here"));
+    expect(messenger.isTyping("bob")).toBe(false);
+  });
+
+  test("puts what another tab of mine wrote where it belongs, notes to myself too", async () => {
+    const { wire, messenger } = await open();
+    wire.greet();
+    await settled();
+    const timestamp = new Date().toISOString();
+    wire.onframe({ type: "message", from: "ann", to: "bob", message: "from my phone", id: 1, seq: 1, timestamp });
+    wire.onframe({ type: "message", from: "ann", to: "ann", message: "milk", id: 2, seq: 1, timestamp });
+    expect(messenger.lines().map(({ peer, preview, unread }) => [peer, preview?.text, unread])).toEqual(
+      expect.arrayContaining([
+        ["bob", "from my phone", 0],
+        ["ann", "milk", 0],
+      ]),
+    );
+  });
+});

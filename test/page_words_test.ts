@@ -1,0 +1,132 @@
+import { afterEach, describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { hue, initials, nameKey } from "../static/js/names.js";
+import { clock, dayWords, lastSeen, shortTime } from "../static/js/time.js";
+import { choose, errorWord, use, word } from "../static/js/words.js";
+import el from "../static/js/words/el.js";
+import en from "../static/js/words/en.js";
+
+const root = join(import.meta.dir, "../static");
+const sources = (folder: string, end: string) =>
+  readdirSync(join(root, folder))
+    .filter((name) => name.endsWith(end))
+    .map((name) => readFileSync(join(root, folder, name), "utf8"))
+    .join("\n");
+const html = sources(".", ".html");
+const script = sources("js", ".js");
+
+afterEach(() => use("en"));
+
+describe("the words", () => {
+  test("have the same keys, values and plural forms in every language", () => {
+    expect(Object.keys(el)).toEqual(Object.keys(en));
+    const values = (entry: unknown) => [...new Set(JSON.stringify(entry).match(/\{\w+\}/g) ?? [])].toSorted();
+    for (const [key, entry] of Object.entries(en)) {
+      const greek = el[key as keyof typeof el];
+      expect([key, typeof greek]).toEqual([key, typeof entry]);
+      // A sentence may do without a name that its grammar cannot bend.
+      for (const value of values(greek)) expect([key, values(entry)]).toEqual([key, expect.arrayContaining([value])]);
+    }
+  });
+
+  const inHtml = [...html.matchAll(/data-word(?:-\w+)?="(\w+)"/g)].map(([, key]) => key);
+  const inScript = [...script.matchAll(/"(\w+)"/g)].map(([, key]) => key);
+
+  test("exist for every key the pages ask for", () => {
+    const asked = [...script.matchAll(/\bword\((?:[^()"]*\? )?"(\w+)"(?: : "(\w+)")?/g)].flatMap(([, a, b]) => [a, b]);
+    expect(inHtml.length).toBeGreaterThan(20);
+    expect(asked.length).toBeGreaterThan(20);
+    expect(Object.keys(en)).toEqual(expect.arrayContaining([...inHtml, ...asked].filter(Boolean)));
+  });
+
+  test("are all used", () => {
+    const used = new Set([...inHtml, ...inScript]);
+    const unused = Object.keys(en).filter((key) => !used.has(key) && !key.startsWith("error_"));
+    expect(unused).toEqual([]);
+  });
+
+  test("stand in the HTML in English as they stand in the table", () => {
+    const tags = [...html.matchAll(/<[^<>]*data-word[^<>]*>(?:([^<>]*)<)?/g)];
+    for (const [tag, text = ""] of tags) {
+      for (const [, kind, key = ""] of tag.matchAll(/data-word(-\w+)?="(\w+)"/g)) {
+        const said =
+          kind === undefined
+            ? text
+            : tag.match(new RegExp(` ${kind === "-label" ? "aria-label" : kind.slice(1)}="([^"]*)"`))?.[1];
+        expect([key, said?.replace(/\s+/g, " ").trim()]).toEqual([key, en[key as keyof typeof en] as string]);
+      }
+    }
+  });
+
+  test("are filled, counted and kept apart from the sentence", () => {
+    expect(word("say_hello", { name: "bob" })).toBe("Say hello to \u2068bob\u2069");
+    expect(word("unread", { count: 1 })).toBe("1 unread message");
+    expect(word("unread", { count: 2 })).toBe("2 unread messages");
+    use("el");
+    expect(word("unread", { count: 1 })).toBe("1 αδιάβαστο μήνυμα");
+    expect(word("unread", { count: 5 })).toBe("5 αδιάβαστα μηνύματα");
+    expect(word("too_long", { count: 4012, limit: 4000 })).toStartWith("4.012 από 4.000");
+  });
+
+  test("for an unknown error are the server's own, or fit any", () => {
+    expect(errorWord("name_taken", "x")).toBe("That name is taken.");
+    expect(errorWord("teapot", "I am a teapot")).toBe("I am a teapot");
+    expect(errorWord("constructor")).toBe("Something went wrong. Try again.");
+  });
+
+  test("are in the chosen language, else the browser's first that exists", () => {
+    expect(choose("el", ["en-US"])).toBe("el");
+    expect(choose(null, ["de-DE", "el-GR", "en"])).toBe("el");
+    expect(choose("tlh", ["de"])).toBe("en");
+  });
+});
+
+describe("time in words", () => {
+  const now = new Date(2026, 10, 22, 15, 0).getTime();
+  const at = (day: number, hour = 14, minute = 5) => new Date(2026, 10, day, hour, minute).getTime();
+
+  test("names near days, and dates far ones", () => {
+    use("en", ["en-GB"]);
+    expect(dayWords(at(22), now)).toBe("Today");
+    expect(dayWords(at(21, 23, 59), now)).toBe("Yesterday");
+    expect(dayWords(at(18), now)).toBe("Wednesday");
+    expect(dayWords(at(2), now)).toBe("Monday 2 November");
+    expect(dayWords(new Date(2025, 5, 3).getTime(), now)).toContain("2025");
+    expect(clock(at(22))).toBe("14:05");
+    expect(shortTime(at(22), now)).toBe("14:05");
+    expect(shortTime(at(21), now)).toBe("Yesterday");
+    expect(shortTime(at(18), now)).toBe("Wed");
+    use("el");
+    expect(dayWords(at(22), now)).toBe("Σήμερα");
+    expect(dayWords(at(18), now)).toBe("Τετάρτη");
+  });
+
+  test("says when somebody was last here", () => {
+    use("en", ["en-GB"]);
+    expect(lastSeen(now - 20_000, now)).toBe("last seen just now");
+    expect(lastSeen(now - 60_000, now)).toBe("last seen a minute ago");
+    expect(lastSeen(now - 5 * 60_000, now)).toBe("last seen 5 minutes ago");
+    expect(lastSeen(at(22, 9), now)).toBe("last seen today at \u20689:05\u2069");
+    expect(lastSeen(at(21), now)).toBe("last seen yesterday at \u206814:05\u2069");
+    use("el");
+    expect(lastSeen(now - 5 * 60_000, now)).toBe("ήταν εδώ πριν από 5 λεπτά");
+  });
+});
+
+describe("a name", () => {
+  test("gives initials in its own script", () => {
+    expect(initials("bob")).toBe("B");
+    expect(initials("maria_k")).toBe("MK");
+    expect(initials("άννα.ζήση-κ")).toBe("ΑΖ");
+    expect(initials("__")).toBe("_");
+    expect(initials("किरण")).toBe("कि");
+  });
+
+  test("has one key and one hue however it is spelled", () => {
+    expect(nameKey("ΝίκοΣ")).toBe(nameKey("νίκος"));
+    expect(hue("Bob")).toBe(hue("bob"));
+    expect(new Set(["ann", "bob", "carl", "dora", "eve", "νίκος"].map(hue)).size).toBeGreaterThan(3);
+  });
+});
