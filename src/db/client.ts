@@ -41,12 +41,33 @@ export function connect(
       instant: { to: 1184, from: [1184], serialize: String, parse: isoInstant },
     },
   };
-  return typeof target === "string" ? postgres(target, settings) : postgres({ ...target, ...settings });
+  return typeof target === "string" ? fromUrl(target, settings) : postgres({ ...target, ...settings });
 }
 
-/** PostgreSQL's `2026-11-22 18:30:00.5+00` as `2026-11-22T18:30:00.5Z`; no `Date`, which would cut the microseconds. */
+/** Besides what the driver reads: `postgres://user:password@/database?host=/run/postgresql`, libpq's way to name a socket directory. */
+function fromUrl(text: string, settings: postgres.Options<{ bigint: postgres.PostgresType; instant: postgres.PostgresType }>): Client {
+  const url = new URL(text);
+  const socket = url.searchParams.get("host");
+  if (!socket?.startsWith("/")) return postgres(text, settings) as Client;
+  return postgres({
+    ...settings,
+    host: socket,
+    port: Number(url.searchParams.get("port") ?? (url.port || 5432)),
+    username: decodeURIComponent(url.username),
+    password: decodeURIComponent(url.password),
+    database: decodeURIComponent(url.pathname.slice(1)),
+  }) as Client;
+}
+
+/**
+ * PostgreSQL's `2026-11-22 18:30:00.5+00` as `2026-11-22T18:30:00.500000Z`: always six digits, so that texts sort as instants do.
+ * No `Date`, which would cut the microseconds.
+ */
 function isoInstant(text: string): string {
-  return text.endsWith("+00") ? `${text.slice(0, 10)}T${text.slice(11, -3)}Z` : text; // else infinity, or a bad TimeZone
+  if (!text.endsWith("+00")) return text; // infinity
+  const point = text.indexOf(".");
+  const fraction = point < 0 ? "" : text.slice(point + 1, -3);
+  return `${text.slice(0, 10)}T${text.slice(11, 19)}.${fraction.padEnd(6, "0")}Z`;
 }
 
 /** True when the connection is gone or the server cannot take one now: nothing is known of what was under way. */

@@ -14,9 +14,6 @@ export function nameKey(name) {
  */
 export function initials(name) {
   const parts = name.split(/[\s_.-]+/u).filter(Boolean);
-  /** Two people differ clearly or not at all; without the yellows, which are mud where white letters are to be read. */
-  const HUES = [12, 40, 145, 172, 205, 235, 262, 290, 318, 350];
-
   const letters = (parts.length ? parts : [name]).slice(0, 2).map(firstLetter);
   return letters.join("");
 }

@@ -1,0 +1,226 @@
+/** What the promises of CONTRACT §5 are worth when PostgreSQL misbehaves: real sessions killed, real locks, answers lost on the way. */
+
+import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { type Frame, migratedDatabase, startApp, type Tab, type TestApp } from "./harness.ts";
+
+/** Ends the server's database sessions, the test's own excepted. */
+function cutSessions(app: TestApp) {
+  return app.sql`
+    select pg_terminate_backend(pid)
+    from pg_stat_activity
+    where datname = current_database() and application_name like 'chatify%'
+  `;
+}
+
+/** Every ack was stored once with its number, and everything stored was delivered once and in order. */
+async function audit(app: TestApp, acks: Frame[], receiver: Tab): Promise<void> {
+  const rows = await app.sql<{ seq: number; ref: string; content: string }[]>`
+    select seq, ref, content from messages order by conversation_id, seq
+  `;
+  expect(rows.map(({ ref }) => ref).toSorted()).toEqual(acks.map(({ ref }) => ref).toSorted());
+  for (const ack of acks) expect(rows.find(({ ref }) => ref === ack["ref"])?.seq).toBe(ack["seq"]);
+  expect(acks.filter(({ duplicate }) => duplicate)).toEqual([]);
+  const delivered = receiver.heard.filter(({ type }) => type === "message");
+  expect(delivered.map(({ seq, ref, message }) => ({ seq, ref, content: message }))).toEqual(rows as never);
+}
+
+test("messages sent while sessions are killed are all stored, acked as new and delivered once", async () => {
+  await using app = await startApp();
+  const [ann, bob] = await app.people("ann", "bob");
+  const [a, b] = [await ann!.open(), await bob!.open()];
+  let cutting = true;
+  const cutter = (async () => {
+    while (cutting) {
+      await cutSessions(app);
+      await Bun.sleep(150);
+    }
+  })();
+  const acks: Promise<Frame>[] = [];
+  for (let i = 0; i < 400; i++) {
+    a.say({ to: "bob", message: `m${i}`, ref: a.newRef() });
+    acks.push(a.next("ack", 15_000));
+    await Bun.sleep(5);
+  }
+  const heard = await Promise.all(acks);
+  cutting = false;
+  await cutter;
+  await Bun.sleep(200);
+  await audit(app, heard, b);
+});
+
+/**
+ * Stands between a server and PostgreSQL's socket. While `mute`, what PostgreSQL answers is thrown away and the connection is cut:
+ * the statement may have been committed, and nobody is told.
+ */
+class LossySocket implements AsyncDisposable {
+  readonly directory = mkdtempSync(join(tmpdir(), "chatify-lossy-"));
+  mute = false;
+  lost = 0;
+  #listener: Bun.UnixSocketListener<{ upstream?: Bun.Socket; early: Uint8Array[] }>;
+
+  constructor(real: string) {
+    const lose = (down: Bun.Socket<unknown>, up: Bun.Socket<unknown>) => {
+      this.lost++;
+      down.terminate();
+      up.terminate();
+    };
+    this.#listener = Bun.listen<{ upstream?: Bun.Socket; early: Uint8Array[] }>({
+      unix: join(this.directory, ".s.PGSQL.5432"),
+      socket: {
+        open: async (down) => {
+          down.data = { early: [] };
+          const upstream = await Bun.connect({
+            unix: join(real, ".s.PGSQL.5432"),
+            socket: {
+              data: (up, bytes) => void (this.mute ? lose(down, up) : down.write(bytes)),
+              close: () => void down.end(),
+              error: () => void down.end(),
+            },
+          });
+          for (const bytes of down.data.early) upstream.write(bytes);
+          down.data.upstream = upstream;
+        },
+        data: (down, bytes) => {
+          if (down.data.upstream) down.data.upstream.write(bytes);
+          else down.data.early.push(new Uint8Array(bytes));
+        },
+        close: (down) => void down.data?.upstream?.end(),
+        error: () => {},
+      },
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listener.stop(true);
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+test("a batch committed with its answer lost is acked as new, delivered once, and stored once", async () => {
+  const database = new URL(await migratedDatabase());
+  await using lossy = new LossySocket(database.searchParams.get("host") ?? "");
+  const direct = database.href;
+  database.searchParams.set("host", lossy.directory);
+  await using app = await startApp({ database: database.href, direct });
+  const [ann, bob] = await app.people("ann", "bob");
+  const [a, b] = [await ann!.open(), await bob!.open()];
+  const acks: Promise<Frame>[] = [];
+  for (let i = 0; i < 200; i++) {
+    if (i % 40 === 20) {
+      lossy.mute = true;
+      setTimeout(() => (lossy.mute = false), 50);
+    }
+    a.say({ to: "bob", message: `m${i}`, ref: a.newRef() });
+    acks.push(a.next("ack", 15_000));
+    await Bun.sleep(5);
+  }
+  const heard = await Promise.all(acks);
+  expect(lossy.lost).toBeGreaterThan(0);
+  await Bun.sleep(200);
+  await audit(app, heard, b);
+});
+
+test("a conversation locked by a stuck session waits, in order, and the others go on", async () => {
+  await using app = await startApp();
+  const [ann, bob, carol] = await app.people("ann", "bob", "carol");
+  const [a, b, c] = [await ann!.open(), await bob!.open(), await carol!.open()];
+  await a.send("bob", "first");
+  const locked = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  const stuck = app.sql.begin(async (tx) => {
+    await tx`select from conversations where low = 'ann' and high = 'bob' for update`;
+    locked.resolve();
+    await release.promise;
+  });
+  await locked.promise;
+  for (let i = 0; i < 5; i++) a.say({ to: "bob", message: `held ${i}` });
+  const startedAt = performance.now();
+  const ack = await c.send("ann", "meanwhile").catch(() => c.next("ack", 5_000));
+  expect(ack).toMatchObject({ peer: "ann", seq: 1 });
+  expect(performance.now() - startedAt).toBeLessThan(7_000);
+  for (let i = 0; i < 3; i++) expect((await c.send("ann", `more ${i}`))["seq"]).toBe(i + 2); // at once now
+  a.say({ to: "bob", message: "held 5" });
+  await b.hearsNo("error", 0);
+  release.resolve();
+  await stuck;
+  const seqs = [];
+  for (let i = 0; i < 6; i++) seqs.push((await a.next("ack", 8_000))["seq"]);
+  expect(seqs).toEqual([2, 3, 4, 5, 6, 7]);
+  const rows = await app.sql`select content from messages where receiver = 'bob' order by seq`;
+  expect(rows.map(({ content }) => content)).toEqual(["first", ...[0, 1, 2, 3, 4, 5].map((i) => `held ${i}`)]);
+}, 30_000);
+
+test("a row that PostgreSQL refuses fails alone", async () => {
+  await using app = await startApp();
+  const [ann, bob] = await app.people("ann", "bob");
+  const [a, b] = [await ann!.open(), await bob!.open()];
+  await app.sql.unsafe(`
+    create function refuse() returns trigger language plpgsql as $$
+    begin
+      if new.content = 'poison' then raise 'refused' using errcode = '22000'; end if;
+      return new;
+    end $$;
+    create trigger refuse before insert on messages for each row execute function refuse();
+  `);
+  for (let i = 0; i < 100; i++) a.say({ to: "bob", message: i === 61 ? "poison" : `m${i}`, ref: `poison-ref-${i}` });
+  expect(await a.next("error")).toMatchObject({ code: "invalid_text", ref: "poison-ref-61" });
+  const seqs = [];
+  for (let i = 0; i < 99; i++) seqs.push((await a.next("ack"))["seq"]);
+  expect(seqs).toEqual(Array.from({ length: 99 }, (_, i) => i + 1));
+  for (let i = 0; i < 99; i++) expect((await b.next("message"))["seq"]).toBe(i + 1);
+});
+
+test("sends beyond ten thousand waiting are refused as busy, and every one accepted is stored", async () => {
+  await using app = await startApp();
+  const [ann, bob] = await app.people("ann", "bob");
+  const a = await ann!.open();
+  await bob!.open({ watch: [] });
+  const locked = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  const blocking = app.sql.begin(async (tx) => {
+    await tx`lock table conversations in access exclusive mode`;
+    locked.resolve();
+    await release.promise;
+  });
+  await locked.promise;
+  for (let i = 0; i < 10_050; i++) a.say({ to: "bob", message: `m${i}`, ref: `busy-ref-${i}` });
+  expect(await a.next("error", 5_000)).toMatchObject({ code: "busy", ref: "busy-ref-10000", retry_after: 1 });
+  release.resolve();
+  await blocking;
+  for (let i = 0; i < 10_000; i++) await a.next("ack", 15_000);
+  const [{ count, last }] = await app.sql<[{ count: number; last: number }]>`
+    select count(*), max(seq) as last from messages
+  `;
+  expect([count, last]).toEqual([10_000, 10_000]);
+}, 40_000);
+
+test("a server that leaves refuses new sends as restarting", async () => {
+  await using app = await startApp();
+  const [ann] = await app.people("ann", "bob");
+  const a = await ann!.open();
+  const locked = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  const blocking = app.sql.begin(async (tx) => {
+    await tx`lock table conversations in access exclusive mode`;
+    locked.resolve();
+    await release.promise;
+  });
+  await locked.promise;
+  a.say({ to: "bob", message: "accepted", ref: "accepted-ref" });
+  a.say({ type: "ping" });
+  await a.next("pong");
+  const stopping = app.leave();
+  await Bun.sleep(50);
+  a.say({ to: "bob", message: "too late", ref: "too-late-ref" });
+  expect(await a.next("error")).toMatchObject({ code: "restarting", ref: "too-late-ref" });
+  release.resolve();
+  await blocking;
+  expect(await a.next("ack", 8_000)).toMatchObject({ ref: "accepted-ref" });
+  await stopping;
+  expect(await a.closed).toMatchObject({ code: 1012 });
+  expect(await app.sql`select ref from messages`).toEqual([{ ref: "accepted-ref" }] as never);
+});

@@ -1,0 +1,273 @@
+/**
+ * Whole servers for tests: a real PostgreSQL in a temporary directory, a database of its own for each server (cloned from a
+ * migrated template), and people who sign up, open sockets and write.
+ */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { type App, startApp as start } from "../src/app.ts";
+import { loadConfig } from "../src/config.ts";
+import { type Client, connect } from "../src/db/client.ts";
+import { type Embedded, startEmbedded } from "../src/db/embedded.ts";
+import { migrate } from "../src/db/migrate.ts";
+import { Log } from "../src/log.ts";
+
+export const ROOT = join(import.meta.dir, "..");
+/** For parts whose log does not matter to a test. */
+export const SILENT = new Log({ level: "error", format: "text", write: () => {} });
+
+let cluster: Promise<{ embedded: Embedded; admin: Client; directory: string }> | undefined;
+let databases = 0;
+const templates = new Map<string, Promise<string>>();
+
+function startCluster() {
+  cluster ??= (async () => {
+    const directory = mkdtempSync(join(tmpdir(), "chatify-test-"));
+    const embedded = await startEmbedded({ directory, log: SILENT });
+    return { embedded, directory, admin: connect(embedded.target, { name: "test-admin" }) };
+  })();
+  return cluster;
+}
+
+/** Stops the PostgreSQL of the tests and removes its directory. */
+export async function endHarness(): Promise<void> {
+  if (!cluster) return;
+  const { embedded, admin, directory } = await cluster;
+  await admin.end({ timeout: 1 });
+  await embedded.stop();
+  rmSync(directory, { recursive: true, force: true });
+  cluster = undefined;
+  templates.clear();
+}
+
+/** A connection address of a database in the tests' PostgreSQL. */
+async function address(database: string): Promise<string> {
+  const { embedded } = await startCluster();
+  if (typeof embedded.target === "string") throw new TypeError("the embedded target is an object");
+  const { host, port, username, password } = embedded.target;
+  return `postgres://${username}:${password}@localhost/${database}?host=${encodeURIComponent(host)}&port=${port}`;
+}
+
+/** Makes an empty database. @param locale ICU, such as `en-US`; absent: bytes @returns its address */
+export async function emptyDatabase(locale?: string): Promise<string> {
+  const { admin } = await startCluster();
+  const name = `test_${++databases}`;
+  const rules = locale ? ` locale_provider icu icu_locale '${locale}'` : "";
+  await admin.unsafe(`create database ${name} template template0${rules}`);
+  return address(name);
+}
+
+/** Makes a database with chatify's schema. @returns its address */
+export async function migratedDatabase(locale = ""): Promise<string> {
+  const { admin } = await startCluster();
+  if (!templates.has(locale)) templates.set(locale, makeTemplate(locale));
+  const template = await templates.get(locale);
+  const name = `test_${++databases}`;
+  await admin.unsafe(`create database ${name} template ${template} strategy file_copy`);
+  return address(name);
+}
+
+async function makeTemplate(locale: string): Promise<string> {
+  const url = await emptyDatabase(locale || undefined);
+  await migrate(url, { directory: join(ROOT, "sql"), name: "test", allowUnsafe: false, log: SILENT, say: () => {} });
+  return new URL(url).pathname.slice(1);
+}
+
+export interface TestApp extends AsyncDisposable {
+  readonly url: string;
+  readonly port: number;
+  /** Asks the server's database directly. */
+  readonly sql: Client;
+  readonly log: string[];
+  /** Signs people up. */
+  people(...names: string[]): Promise<Person[]>;
+  person(name: string): Promise<Person>;
+  /** The server leaves in order; its database can still be asked. */
+  leave(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts a server with a database of its own, or on one that exists; `await using` stops it.
+ *
+ * @param options.direct the way to the database for the test's own questions, when the server's is a crooked one
+ */
+export async function startApp(
+  options: { env?: Record<string, string>; locale?: string; database?: string; direct?: string } = {},
+): Promise<TestApp> {
+  const database = options.database ?? (await migratedDatabase(options.locale));
+  const config = loadConfig({ PORT: "0", HOST: "127.0.0.1", RATE_LIMIT: "off", DATABASE_URL: database, ...options.env });
+  const lines: string[] = [];
+  const log = new Log({ level: "debug", format: "json", write: (line) => lines.push(line) });
+  const app: App = await start(config, { root: ROOT, version: "0.0.0-test", log });
+  const sql = connect(options.direct ?? database, { name: "test", max: 2 });
+  let left: Promise<void> | undefined;
+  let stopped: Promise<void> | undefined;
+  const leave = () => (left ??= app.stop({ hurried: true }));
+  const stop = () =>
+    (stopped ??= (async () => {
+      await leave();
+      await sql.end({ timeout: 1 });
+    })());
+  const url = `http://127.0.0.1:${app.port}`;
+  return {
+    url,
+    port: app.port,
+    sql,
+    log: lines,
+    person: (name) => Person.signUp(url, name),
+    people: (...names) => Promise.all(names.map((name) => Person.signUp(url, name))),
+    leave,
+    stop,
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+export const PASSWORD = "correct horse battery";
+
+/** Posts a form, as a browser does. */
+export async function post(
+  url: string,
+  fields: Record<string, string>,
+  headers: Record<string, string> = {},
+): Promise<Response> {
+  return fetch(url, { method: "POST", body: new URLSearchParams(fields), headers, redirect: "manual" });
+}
+
+/** The session cookie that an answer sets, as a request sends it back. */
+export function cookieOf(answer: Response): string {
+  return answer.headers.get("set-cookie")?.split(";")[0] ?? "";
+}
+
+/** Somebody with an account and a session. */
+export class Person {
+  readonly #url: string;
+  readonly name: string;
+  readonly cookie: string;
+
+  constructor(url: string, name: string, cookie: string) {
+    this.#url = url;
+    this.name = name;
+    this.cookie = cookie;
+  }
+
+  static async signUp(url: string, name: string): Promise<Person> {
+    const answer = await post(`${url}/signup`, { username: name, password: PASSWORD });
+    if (answer.status !== 302) throw new Error(`sign-up of ${name} answered ${answer.status}: ${await answer.text()}`);
+    return new Person(url, name, cookieOf(answer));
+  }
+
+  /** Another session of the same person, as on a second device. */
+  async logIn(): Promise<Person> {
+    const answer = await post(`${this.#url}/login`, { username: this.name, password: PASSWORD });
+    if (answer.status !== 302) throw new Error(`login of ${this.name} answered ${answer.status}`);
+    return new Person(this.#url, this.name, cookieOf(answer));
+  }
+
+  /** Fetches a path with the session's cookie. */
+  get(path: string, headers: Record<string, string> = {}): Promise<Response> {
+    return fetch(this.#url + path, { headers: { cookie: this.cookie, ...headers }, redirect: "manual" });
+  }
+
+  async json<T = unknown>(path: string, headers: Record<string, string> = {}): Promise<T> {
+    const answer = await this.get(path, headers);
+    if (answer.status !== 200) throw new Error(`${path} answered ${answer.status}: ${await answer.text()}`);
+    return (await answer.json()) as T;
+  }
+
+  /** Opens a socket and waits for its `hello`. @param options.watch sends `watch` at once, to be spared the full lists */
+  async open(options: { watch?: readonly string[]; headers?: Record<string, string> } = {}): Promise<Tab> {
+    const tab = new Tab(
+      `${this.#url.replace("http", "ws")}/ws/${encodeURIComponent(this.name)}`,
+      { cookie: this.cookie, ...options.headers },
+      this.name,
+    );
+    await tab.next("hello");
+    if (options.watch) {
+      tab.say({ type: "watch", users: options.watch });
+      await tab.next("presence");
+    }
+    return tab;
+  }
+}
+
+// Frames are looked into freely by tests.
+// oxlint-disable-next-line typescript/no-explicit-any
+export type Frame = { type: string } & Record<string, any>;
+
+/** An open socket of a person. Frames arrive in order; `next` takes the first of a type, leaving those before it be. */
+export class Tab {
+  readonly socket: WebSocket;
+  readonly who: string;
+  /** Everything that arrived, in order. */
+  readonly heard: Frame[] = [];
+  readonly closed: Promise<{ code: number; reason: string }>;
+  #unread: Frame[] = [];
+  #waiting: { type: string; take: (frame: Frame) => void }[] = [];
+  #refs = 0;
+
+  constructor(url: string, headers: Record<string, string>, who: string) {
+    this.who = who;
+    // Bun's client takes headers, which the DOM's types do not know
+    this.socket = new WebSocket(url, { headers } as unknown as string[]);
+    const { promise, resolve } = Promise.withResolvers<{ code: number; reason: string }>();
+    this.closed = promise;
+    this.socket.addEventListener("close", ({ code, reason }) => resolve({ code, reason }));
+    this.socket.addEventListener("error", () => {});
+    this.socket.addEventListener("message", ({ data }) => this.#hear(JSON.parse(String(data)) as Frame));
+  }
+
+  /** The first frame of a type not taken yet, waited for. */
+  async next(type: string, withinMs = 3_000): Promise<Frame> {
+    const at = this.#unread.findIndex((frame) => frame.type === type);
+    if (at >= 0) return this.#unread.splice(at, 1)[0] as Frame;
+    const { promise, resolve, reject } = Promise.withResolvers<Frame>();
+    const waiting = { type, take: resolve };
+    this.#waiting.push(waiting);
+    const timer = setTimeout(() => {
+      this.#waiting = this.#waiting.filter((other) => other !== waiting);
+      reject(new Error(`${this.who} heard no ${type} within ${withinMs} ms, but ${JSON.stringify(this.heard.slice(-5))}`));
+    }, withinMs);
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Waits and sees that no frame of a type comes. */
+  async hearsNo(type: string, forMs = 300): Promise<void> {
+    await Bun.sleep(forMs);
+    const heard = this.#unread.find((frame) => frame.type === type);
+    if (heard) throw new Error(`${this.who} should hear no ${type}, heard ${JSON.stringify(heard)}`);
+  }
+
+  /** Sends a frame, or a text as it is. */
+  say(frame: object | string): void {
+    this.socket.send(typeof frame === "string" ? frame : JSON.stringify(frame));
+  }
+
+  /** Sends a message with a ref. @returns its ack */
+  async send(to: string, message: string, ref = this.newRef()): Promise<Frame> {
+    this.say({ to, message, ref });
+    return this.next("ack");
+  }
+
+  newRef(): string {
+    return `${this.who.replace(/[^a-z]/gi, "x")}-ref-${++this.#refs}-${crypto.randomUUID().slice(0, 8)}`;
+  }
+
+  async close(): Promise<void> {
+    this.socket.close();
+    await this.closed;
+  }
+
+  #hear(frame: Frame): void {
+    this.heard.push(frame);
+    const at = this.#waiting.findIndex(({ type }) => type === frame.type);
+    if (at >= 0) this.#waiting.splice(at, 1)[0]?.take(frame);
+    else this.#unread.push(frame);
+  }
+}

@@ -1,0 +1,73 @@
+/**
+ * The whole check: types, format, lint, tests in real browsers and on a real PostgreSQL. Installs what it needs by itself.
+ * Ends with a line `N passed, N failed` that counts the tests and the three checks before them.
+ */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { ensurePackages } from "../src/packages.ts";
+
+const root = join(import.meta.dir, "..");
+const bun = process.execPath;
+let passed = 0;
+let failed = 0;
+const startedAt = performance.now();
+
+try {
+  await ensurePackages({ root, bun, need: "develop", say: (line) => console.log(line) });
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exit(3);
+}
+
+await check("types", [bun, "check", "--no-script"]);
+await check("format", [bun, "fmt", "--no-script", "--check"]);
+await check("lint", [join(root, "node_modules", ".bin", "oxlint"), "--deny-warnings"]);
+await tests();
+
+const seconds = ((performance.now() - startedAt) / 1_000).toFixed(0);
+console.log(`\n${failed === 0 ? "Everything is as it should be" : "Something is wrong: see above"} (${seconds} s)`);
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed === 0 ? 0 : 1);
+
+/** Runs a command and shows what it says only when it fails. */
+async function check(name: string, command: string[]): Promise<void> {
+  const child = Bun.spawn(command, { cwd: root, stdout: "pipe", stderr: "pipe", stdin: "ignore" });
+  const [out, err, code] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  console.log(`${code === 0 ? "ok    " : "FAILED"} ${name}`);
+  if (code === 0) passed++;
+  else {
+    failed++;
+    console.log(out + err);
+  }
+}
+
+/** Runs `bun test` and counts what its report says; a run that dies counts as a failure. */
+async function tests(): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), "chatify-verify-"));
+  const report = join(directory, "report.xml");
+  const child = Bun.spawn([bun, "test", "--reporter=junit", `--reporter-outfile=${report}`], {
+    cwd: root,
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  const code = await child.exited;
+  const xml = (await Bun.file(report).exists()) ? await Bun.file(report).text() : "";
+  rmSync(directory, { recursive: true, force: true });
+  const suites = /<testsuites[^>]*>/.exec(xml)?.[0] ?? "";
+  const count = (name: string) => Number(new RegExp(` ${name}="(\\d+)"`).exec(suites)?.[1] ?? 0);
+  const [all, failures, skipped] = [count("tests"), count("failures"), count("skipped")];
+  passed += all - failures - skipped;
+  failed += failures;
+  if (skipped > 0) console.log(`${skipped} tests were skipped: they count as failed, a skipped test shows nothing`);
+  failed += skipped;
+  if (all === 0 || (code !== 0 && failures === 0)) {
+    console.log(`bun test ended with ${code}${all === 0 ? " and ran no test" : ""}`);
+    failed++;
+  }
+}
