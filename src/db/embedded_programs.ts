@@ -245,7 +245,7 @@ async function read(stream: Bun.Subprocess["stdout"]): Promise<string> {
 
 function wayOut(uid: number, complaint: string, directory: string): string {
   if (uid === 0 && /can't cd|cannot cd|Permission denied|not permitted/i.test(complaint)) {
-    return `It refuses to run as root, and no other user can reach ${directory} and chatify's own directory. Start chatify as an ordinary user, or set DATA_DIR to a directory that all may enter. ${INSTEAD}`;
+    return `It refuses to run as root; here root may not become another user, or that user cannot reach ${directory} and chatify's own directory. Start chatify as an ordinary user, or set DATA_DIR to a directory that all may enter. ${INSTEAD}`;
   }
   if (/shared librar|Library not loaded/i.test(complaint)) return `Install the library it names. ${INSTEAD}`;
   if (/not found|No such file|version `GLIBC/.test(complaint)) {
