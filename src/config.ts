@@ -48,7 +48,10 @@ export const SETTINGS = {
     default: "same host",
     about: "further pages that may use it: `https://chat.example.org`, separated by commas",
   },
-  DRAIN_SECONDS: { default: "0", about: "how long to go on serving after SIGTERM, for a load balancer to notice (0–20)" },
+  DRAIN_SECONDS: {
+    default: "0",
+    about: "how long to go on serving after SIGTERM, for a load balancer to notice (0–20)",
+  },
   LOG_LEVEL: { default: "info", about: "`debug`, `info`, `warn` or `error`" },
   LOG_FORMAT: { default: "auto", about: "`text`, `json`, or `auto`: text on a terminal, JSON otherwise" },
   METRICS_TOKEN: {
@@ -89,7 +92,8 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
     const given = read(name);
     if (given === undefined) return fallback;
     const choice = choices.find((choice) => choice === given.toLowerCase());
-    if (choice === undefined) faults.push(`${name} must be ${choices.join(" or ")}, got "${given}"`);
+    if (choice === undefined)
+      faults.push(`${name} must be ${choices.join(" or ")}${"secret" in SETTINGS[name] ? "" : `, got "${given}"`}`);
     return choice ?? fallback;
   };
   const whole = (name: SettingName, least: number, most: number): number => {
@@ -126,9 +130,13 @@ function value(name: SettingName, env: Record<string, string | undefined>, fault
   if (file === undefined) return plain;
   if (plain !== undefined) faults.push(`${name} and ${name}_FILE are both set; keep one of them`);
   try {
-    return readFileSync(file, "utf8").trim() || undefined;
+    const content = readFileSync(file, "utf8").trim();
+    if (content === "") faults.push(`${name}_FILE names "${file}", which is empty`);
+    return content || undefined;
   } catch (error) {
-    faults.push(`${name}_FILE names "${file}", which cannot be read: ${error instanceof Error ? error.message : error}`);
+    faults.push(
+      `${name}_FILE names "${file}", which cannot be read: ${error instanceof Error ? error.message : error}`,
+    );
     return undefined;
   }
 }
@@ -136,18 +144,23 @@ function value(name: SettingName, env: Record<string, string | undefined>, fault
 /** The value itself is never repeated: it holds a password. */
 function databaseUrl(given: string | undefined, faults: string[]): string | undefined {
   if (given === undefined) return undefined;
-  const url = URL.parse(given);
+  const withHost = given.replace(/^(\w+:\/\/[^/@]*@)\//, "$1localhost/"); // postgres://me@/chatify?host=/run/postgresql is libpq's
+  const url = URL.parse(withHost);
   if (!url || !["postgres:", "postgresql:"].includes(url.protocol)) {
     faults.push("DATABASE_URL must look like postgres://user:password@host:5432/database");
   } else if (url.pathname.length < 2) {
     faults.push("DATABASE_URL names no database: add one at the end, as in postgres://user:password@host:5432/chatify");
+  } else if (/%(?![\da-f]{2})/i.test(withHost)) {
+    faults.push("DATABASE_URL holds a bare %: write it as %25");
   }
-  return given;
+  return withHost;
 }
 
 function secret(name: SettingName, given: string | undefined, least: number, faults: string[]): string | undefined {
   if (given !== undefined && given.length < least) {
-    faults.push(`${name} must have at least ${least} characters, got ${given.length}; openssl rand -hex 32 makes a good one`);
+    faults.push(
+      `${name} must have at least ${least} characters, got ${given.length}; openssl rand -hex 32 makes a good one`,
+    );
   }
   return given;
 }

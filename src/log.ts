@@ -38,14 +38,18 @@ export class Log {
     if (ORDER[level] < this.#least) return;
     const at = new Date().toISOString();
     if (this.#format === "json") return this.#write(`${JSON.stringify({ at, level, event, ...fields })}\n`);
-    const rest = Object.entries(fields).map(([key, value]) => ` ${key}=${text(value)}`);
+    const given = Object.entries(fields).filter(([, value]) => value !== undefined);
+    const rest = given.map(([key, value]) => ` ${key}=${text(value)}`);
     this.#write(`${at.slice(11, 19)} ${level === "info" ? "" : `${level} `}${event}${rest.join("")}\n`);
   }
 }
 
+/** Quoted where a reader could stumble. Further lines, as of a stack, are indented: none can pass for an event of its own. */
 function text(value: Fields[string]): string {
-  const plain = String(value);
-  return typeof value === "string" && /[\s"=]/.test(plain) && !plain.includes("\n") ? JSON.stringify(plain) : plain;
+  if (typeof value !== "string") return String(value);
+  const lines = value.split(/\r\n|[\n\r\u2028\u2029]/).map((line) => line.replace(/\p{Cc}/gu, " "));
+  if (lines.length > 1) return lines.join("\n    ");
+  return /[\s"=\p{Cc}]/u.test(value) ? JSON.stringify(value) : value;
 }
 
 function describe(error: unknown): string {

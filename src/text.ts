@@ -33,6 +33,7 @@ export function checkName(raw: string): string {
     length <= NAME_MAX &&
     /^[\p{L}\p{Nd}_.-]/u.test(name) && // not a mark that would sit on what stands before
     /[\p{L}\p{Nd}]/u.test(name) && // else ".." would be a name, and a path
+    !/\p{Default_Ignorable_Code_Point}/u.test(name) && // marks and fillers that nobody sees: two names would look the same
     !/\p{M}{5}/u.test(name) && // UTS #39 §5.4: more than four marks on a letter only disturb its neighbours
     ALPHABETS.some((alphabet) => alphabet.test(name));
   if (!fits) throw new ChatError("bad_name");

@@ -271,3 +271,21 @@ export class Tab {
     else this.#unread.push(frame);
   }
 }
+
+/** What the server says to bytes that no `fetch` would send, until it closes. Ask with `Connection: close`. */
+export async function raw(port: number, request: string): Promise<{ status: number; headers: Headers; body: string }> {
+  const answer: Buffer[] = [];
+  const { promise: closed, resolve: close } = Promise.withResolvers<void>();
+  let unsent = Buffer.from(request);
+  const send = (socket: Bun.Socket) => void (unsent = unsent.subarray(Math.max(0, socket.write(unsent))));
+  await Bun.connect({
+    hostname: "127.0.0.1",
+    port,
+    socket: { open: send, drain: send, data: (_, bytes) => void answer.push(Buffer.from(bytes)), close, error: () => close() },
+  });
+  await closed;
+  const [head = "", ...rest] = Buffer.concat(answer).toString().split("\r\n\r\n");
+  const [first = "", ...lines] = head.split("\r\n");
+  const fields = lines.map((line): [string, string] => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1).trim()]);
+  return { status: Number(first.split(" ")[1]), headers: new Headers(fields), body: rest.join("\r\n\r\n") };
+}

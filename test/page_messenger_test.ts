@@ -231,10 +231,10 @@ describe("the messenger", () => {
 
   test("greets with whom it watches, and again only when they change", async () => {
     const { wire, messenger } = await open();
-    messenger.watch(["bob", "carl"]);
+    messenger.presence.watch(["bob", "carl"]);
     wire.greet();
-    messenger.watch(["carl", "bob", "ann"]);
-    messenger.watch(["bob"]);
+    messenger.presence.watch(["carl", "bob", "ann"]);
+    messenger.presence.watch(["bob"]);
     expect(wire.sent.filter(({ type }) => type === "watch").map(({ users }) => users)).toEqual([
       ["bob", "carl"],
       ["bob"],
@@ -244,7 +244,7 @@ describe("the messenger", () => {
   test("says that it is typing at most once in two seconds", async () => {
     const { wire, messenger } = await open();
     wire.greet();
-    for (let i = 0; i < 5; i++) messenger.typing("bob");
+    for (let i = 0; i < 5; i++) messenger.presence.tell("bob");
     expect(wire.sent.filter(({ type }) => type === "typing")).toEqual([{ type: "typing", peer: "bob" }]);
   });
 
@@ -252,9 +252,9 @@ describe("the messenger", () => {
     const { server, wire, messenger } = await open();
     wire.greet();
     wire.onframe({ type: "typing", user: "bob" });
-    expect(messenger.isTyping("bob")).toBe(true);
+    expect(messenger.presence.isTyping("bob")).toBe(true);
     wire.onframe(server.says("bob", "here"));
-    expect(messenger.isTyping("bob")).toBe(false);
+    expect(messenger.presence.isTyping("bob")).toBe(false);
   });
 
   test("puts what another tab of mine wrote where it belongs, notes to myself too", async () => {

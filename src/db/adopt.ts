@@ -1,7 +1,7 @@
 /**
  * Takes over a database of the original demo: `users` and `messages` with plain-text passwords, times without a zone and no
- * numbers, perhaps `sessions`. The tables step aside, the schema of `sql/` is made, every row is copied over, columns that only
- * they had included, and the old tables go, all in one transaction: it is done, or nothing has happened.
+ * numbers, perhaps `sessions`. The tables step aside, the schema of `sql/` is made, every row is copied over, the values of columns
+ * that only they had included, and the old tables go, all in one transaction: it is done, or nothing has happened.
  */
 
 import type { Log } from "../log.ts";
@@ -13,17 +13,22 @@ const ASIDE = "chatify_original";
 const ARGON2 = { algorithm: "argon2id", memoryCost: 19_456, timeCost: 2 } as const;
 const HASHES_AT_ONCE = 4;
 
-/** Whether the tables of the original are here. */
+/** Whether the tables of the original are here, and not those of some other program that are called the same. */
 export async function isOriginal(sql: Sql): Promise<boolean> {
-  const [found] = await sql<[{ found: boolean }]>`
-    select to_regclass('users') is not null and to_regclass('messages') is not null as found
+  const [{ count }] = await sql<[{ count: number }]>`
+    select count(*)
+    from pg_attribute
+    where
+      attrelid = to_regclass('users') and attname in ('id', 'username', 'password', 'created_at')
+      or attrelid = to_regclass('messages') and attname in ('id', 'sender', 'receiver', 'content', 'timestamp', 'read')
   `;
-  return found.found;
+  return count === 10;
 }
 
 /**
  * @param tx the transaction that everything happens in
  * @param makeSchema makes the tables of `sql/`
+ * @throws SQLSTATE 55P03 when the original still runs, 2BP01 when a view or a key depends on its tables
  */
 export async function adopt(
   tx: Sql,
@@ -32,38 +37,66 @@ export async function adopt(
 ): Promise<void> {
   const { log, say } = options;
   say("This database was made by the original demo: taking it over …");
+  await tx`set local lock_timeout = '3s'`;
+  await tx`savepoint trial`; // whatever forbids to drop them is told now, not after minutes of hashing
+  await tx`drop table if exists sessions, messages, users`;
+  await tx`rollback to savepoint trial`;
   await tx`create schema ${tx(ASIDE)}`;
   for (const table of ["users", "messages", "sessions"]) {
-    const [{ found }] = await tx<[{ found: boolean }]>`select to_regclass(${table}) is not null as found`;
-    if (found) await tx`alter table ${tx(table)} set schema ${tx(ASIDE)}`;
+    await tx`alter table if exists ${tx(table)} set schema ${tx(ASIDE)}`;
   }
   await makeSchema();
   const people = await copyUsers(tx, options);
   const messages = await copyMessages(tx);
-  await tx`drop table if exists chatify_original.sessions`; // of no use: their tokens were never signed
-  await tx`drop table chatify_original.messages`;
-  await tx`drop table chatify_original.users`;
+  // sessions are of no use: their tokens were never signed
+  await tx`drop table if exists chatify_original.sessions, chatify_original.messages, chatify_original.users`;
   await tx`drop schema ${tx(ASIDE)}`;
   log.info("database of the original adopted", { people, messages });
   say(`Took over ${people} people and ${messages} messages. Everybody signs in again, with the password they had.`);
 }
 
+interface OldUser {
+  readonly id: number;
+  /** Null: the account has none. */
+  readonly username: string | null;
+  readonly password: string | null;
+}
+
 /** Copies accounts: passwords hashed, names that are one name by their key told apart. */
 async function copyUsers(tx: Sql, { log, say }: { log: Log; say: (line: string) => void }): Promise<number> {
-  const users = await tx<{ id: number; username: string | null; password: string | null }[]>`
-    select id::bigint, username, password
+  const users = await tx<OldUser[]>`
+    select id::bigint, nullif(username, '') as username, password
     from chatify_original.users
     order by id
   `;
-  const names = tellApart(users);
+  const mentioned = await tx<{ name: string }[]>`
+    select sender as name from chatify_original.messages where sender is not null
+    union
+    select receiver from chatify_original.messages where receiver is not null
+  `;
+  const names = tellApart(
+    users,
+    mentioned.map(({ name }) => name),
+  );
   for (const { id, username } of users) {
     const name = names.get(id);
-    if (name === username || username === null) continue;
-    log.warn("two names of the original are one here, the later account got another", { id, was: username, is: name });
-    say(`"${username}" (id ${id}) has the name of another account but for case or form: it is called "${name}" now.`);
+    if (name === username) continue;
+    log.warn("account of the original has another name now", { id, was: username, is: name });
+    const was =
+      username === null ? "has no name" : `has the name "${username}", which is another's but for case or form`;
+    say(`Account ${id} ${was}: it is called "${name}" now.`);
   }
   const hashes = await hashAll(users, say);
   const { columns, selected } = await extraColumns(tx, "users", USERS);
+  await tx`
+    create temporary table names on commit drop as
+    select *
+    from unnest(
+      ${users.map(({ id }) => id)}::bigint[],
+      ${users.map(({ username }) => username)}::text[],
+      ${users.map(({ id }) => names.get(id) ?? "")}::text[]
+    ) as t (id, was, name)
+  `;
   await tx`
     insert into users (id, username, name_key, search_key, password, created_at ${columns})
     overriding system value
@@ -81,18 +114,26 @@ async function copyUsers(tx: Sql, { log, say }: { log: Log; say: (line: string) 
   return users.length;
 }
 
-/** A name for each account: its own, or one with a number behind where an earlier account has the key. */
-function tellApart(users: readonly { id: number; username: string | null }[]): Map<number, string> {
-  const taken = new Set(users.map(({ username }) => nameKey(username ?? "")));
-  const given = new Set<string>();
+/**
+ * A name for each account: the first with a key keeps its own, others get a number behind it.
+ *
+ * @param mentioned names in messages: given to an account of another name, they would let it read what is not its own
+ */
+function tellApart(users: readonly OldUser[], mentioned: readonly string[]): Map<number, string> {
   const names = new Map<number, string>();
+  const taken = new Set<string>();
   for (const { id, username } of users) {
-    let name = username ?? `user.${id}`;
-    for (let n = 2; given.has(nameKey(name)); n++) {
-      name = `${username}.${n}`;
-      if (taken.has(nameKey(name))) name = `${username}.${id}.${n}`;
-    }
-    given.add(nameKey(name));
+    if (username === null || taken.has(nameKey(username))) continue;
+    taken.add(nameKey(username));
+    names.set(id, username);
+  }
+  for (const name of mentioned) taken.add(nameKey(name));
+  for (const { id, username } of users) {
+    if (names.has(id)) continue;
+    const base = username ?? `user.${id}`;
+    let name = base;
+    for (let n = 2; taken.has(nameKey(name)); n++) name = `${base}.${n}`;
+    taken.add(nameKey(name));
     names.set(id, name);
   }
   return names;
@@ -120,18 +161,20 @@ async function copyMessages(tx: Sql): Promise<number> {
   const { columns, selected } = await extraColumns(tx, "messages", MESSAGES);
   await tx`
     create temporary table numbered on commit drop as
-    with named as (
+    with first_names as (
+      select distinct on (was) was, name
+      from names
+      order by was, id
+    ), named as (
       select
         o.id,
         o.timestamp::timestamptz as timestamp,
         coalesce(o.read, false) as read,
-        coalesce(s.username, o.sender, '') collate "C" as sender,
-        coalesce(r.username, o.receiver, '') collate "C" as receiver
+        coalesce(s.name, o.sender, '') collate "C" as sender,
+        coalesce(r.name, o.receiver, '') collate "C" as receiver
       from chatify_original.messages o
-      left join chatify_original.users os on os.username = o.sender
-      left join users s on s.id = os.id
-      left join chatify_original.users orr on orr.username = o.receiver
-      left join users r on r.id = orr.id
+      left join first_names s on s.was = o.sender
+      left join first_names r on r.was = o.receiver
     ), placed as (
       select
         n.*,
@@ -183,7 +226,11 @@ async function copyMessages(tx: Sql): Promise<number> {
 const USERS = ["id", "username", "password", "is_online", "created_at"];
 const MESSAGES = ["id", "sender", "receiver", "content", "timestamp", "read"];
 
-/** Gives a new table the columns that only the original's had. @returns their names as lists that begin with a comma, or empty */
+/**
+ * Gives a new table the columns that only the original's had; `original_x` where it has an `x` of its own.
+ *
+ * @returns their names, there and in the original, as lists that begin with a comma, or empty
+ */
 async function extraColumns(tx: Sql, table: string, known: readonly string[]) {
   const extra = await tx<{ name: string; type: string }[]>`
     select a.attname as name, format_type(a.atttypid, a.atttypmod) as type
@@ -198,8 +245,12 @@ async function extraColumns(tx: Sql, table: string, known: readonly string[]) {
   let columns = tx``;
   let selected = tx``;
   for (const { name, type } of extra) {
-    await tx`alter table ${tx(table)} add column if not exists ${tx(name)} ${tx.unsafe(type)}`;
-    columns = tx`${columns}, ${tx(name)}`;
+    const [{ taken }] = await tx<[{ taken: boolean }]>`
+      select exists (select from pg_attribute where attrelid = ${table}::regclass and attname = ${name}) as taken
+    `;
+    const kept = taken ? `original_${name}` : name;
+    await tx`alter table ${tx(table)} add column ${tx(kept)} ${tx.unsafe(type)}`;
+    columns = tx`${columns}, ${tx(kept)}`;
     selected = tx`${selected}, o.${tx(name)}`;
   }
   return { columns, selected };

@@ -45,7 +45,10 @@ export function connect(
 }
 
 /** Besides what the driver reads: `postgres://user:password@/database?host=/run/postgresql`, libpq's way to name a socket directory. */
-function fromUrl(text: string, settings: postgres.Options<{ bigint: postgres.PostgresType; instant: postgres.PostgresType }>): Client {
+function fromUrl(
+  text: string,
+  settings: postgres.Options<{ bigint: postgres.PostgresType; instant: postgres.PostgresType }>,
+): Client {
   const url = new URL(text);
   const socket = url.searchParams.get("host");
   if (!socket?.startsWith("/")) return postgres(text, settings) as Client;
@@ -179,10 +182,15 @@ function isConflict(error: unknown): boolean {
   return codeOf(error) === "40P01" || codeOf(error) === "40001";
 }
 
-async function withDeadline<T>(answer: PromiseLike<T>): Promise<T> {
+/**
+ * The answer to a query, or an error with the code `DEADLINE`. The driver alone waits for ever on a host that swallows packets, or
+ * one that closes every connection before a word.
+ */
+export async function withDeadline<T>(answer: PromiseLike<T>): Promise<T> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(
-    () => late.reject(Object.assign(new Error(`No answer from PostgreSQL within ${DEADLINE_MS} ms`), { code: "DEADLINE" })),
+    () =>
+      late.reject(Object.assign(new Error(`No answer from PostgreSQL within ${DEADLINE_MS} ms`), { code: "DEADLINE" })),
     DEADLINE_MS,
   );
   try {

@@ -1,8 +1,8 @@
 /** Accounts: create, find, list, and what the table shows of presence. */
 
+import { ChatError } from "../errors.ts";
 import type { Database } from "./client.ts";
 import { codeOf } from "./client.ts";
-import { ChatError } from "../errors.ts";
 
 export interface User {
   readonly id: number;
@@ -85,7 +85,11 @@ export async function list(
 }
 
 /** Writes who came and who went: `is_online` for both, `last_seen_at` for those who went. */
-export async function markOnline(db: Database, cameKeys: readonly string[], wentKeys: readonly string[]): Promise<void> {
+export async function markOnline(
+  db: Database,
+  cameKeys: readonly string[],
+  wentKeys: readonly string[],
+): Promise<void> {
   await db.run(
     (sql) => sql`
       update users

@@ -10,7 +10,7 @@ import { ChatError } from "../errors.ts";
 import type { Presence } from "../presence.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../text.ts";
 import type { Auth } from "./auth.ts";
-import { HEADERS, json, type Request, wholeNumber } from "./handler.ts";
+import { addressOf, HEADERS, json, type Request, wholeNumber } from "./handler.ts";
 
 const PAGE_MAX = 200;
 const STREAM_PAGE = 1_000;
@@ -40,7 +40,7 @@ export class Api {
 
   async users(request: Request): Promise<Response> {
     const { username } = await this.#auth.who(request);
-    const { searchParams } = new URL(request.url);
+    const { searchParams } = addressOf(request);
     const prefix = searchParams.get("q") ?? "";
     const limit = wholeNumber(searchParams, "limit", 1, 1_000);
     if (prefix !== "" && keyOfReference(prefix) === undefined) return json([]);
@@ -56,7 +56,7 @@ export class Api {
 
   async conversations(request: Request): Promise<Response> {
     const { username } = await this.#auth.who(request);
-    const { searchParams } = new URL(request.url);
+    const { searchParams } = addressOf(request);
     const limit = wholeNumber(searchParams, "limit", 1, PAGE_MAX) ?? 50;
     const cursor = searchParams.get("before");
     const options = cursor === null ? { limit } : { limit, before: readCursor(cursor) };
@@ -87,13 +87,15 @@ export class Api {
       throw new ChatError("not_yours");
     }
     const peer = await this.#peer(me, keys[0] === me.nameKey ? names[1] : names[0]);
-    const { searchParams } = new URL(request.url);
+    const { searchParams } = addressOf(request);
     const window = readWindow(searchParams);
     if (peer === undefined) return json([]);
 
     const peeks = searchParams.get("peek") === "1" || request.headers.get("sec-fetch-site") === "cross-site";
     const read = (window: Window) => this.#db.run((sql) => messages.page(sql, me.username, peer, window));
-    const seen = (rows: readonly Message[]) => this.#seen(me, peer, rows, peeks);
+    const seen = async (rows: readonly Message[]) => {
+      if (request.method !== "HEAD") await this.#seen(me, peer, rows, peeks); // which gets no rows
+    };
     if (window) {
       const rows = await read(window);
       await seen(rows);
@@ -107,10 +109,13 @@ export class Api {
 
   /** A device of mine has these: they are delivered, and read unless it only peeked. */
   async #seen(me: Session, peer: string, rows: readonly Message[], peeks: boolean): Promise<void> {
-    const last = rows.findLast((row) => row.sender === peer);
+    const theirs = rows.filter((row) => row.sender === peer);
+    const last = peeks ? theirs.at(-1) : rows.at(-1);
     if (!last) return;
-    if (peeks) this.#chat.noteDelivered(me.username, peer, last.seq);
-    else if (rows.some((row) => row.sender === peer && !row.read)) await this.#chat.read(me.username, peer, last.seq);
+    if (peeks) return this.#chat.noteDelivered(me.username, peer, last.seq);
+    // A page of mine alone says nothing of what lies below it.
+    const mayBeUnread = theirs.length === 0 || theirs.some((row) => !row.read);
+    if (mayBeUnread) await this.#chat.read(me.username, peer, last.seq);
   }
 
   /** The other's name as they wrote it, undefined when nobody has it. @throws ChatError `bad_request` when nobody can */
@@ -172,13 +177,13 @@ function stream(
   let opened = false;
   return new ReadableStream({
     async pull(controller) {
+      await seen(rows); // before they are told, as on a page: the bracket must close over nothing that can still fail
       const items = rows.map((row) => JSON.stringify(show(row))).join(",");
       const text = opened && items !== "" ? `,${items}` : items;
       const last = rows.at(-1);
       const whole = rows.length < STREAM_PAGE || !last;
       controller.enqueue(encoder.encode(`${opened ? "" : "["}${text}${whole ? "]" : ""}`));
       opened = true;
-      await seen(rows);
       if (whole) return controller.close();
       rows = await read({ limit: STREAM_PAGE, after: last.seq });
     },
@@ -191,7 +196,15 @@ function writeCursor(row: { lastAt: string; conversationId: number }): string {
 }
 
 function readCursor(cursor: string): { lastAt: string; conversationId: number } {
-  const match = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z)\|(\d{1,15})$/.exec(Buffer.from(cursor, "base64url").toString());
-  if (!match?.[1] || Number.isNaN(Date.parse(match[1]))) throw new ChatError("bad_request", { words: "before is no cursor" });
-  return { lastAt: match[1], conversationId: Number(match[2]) };
+  const text = Buffer.from(cursor, "base64url").toString();
+  const [, lastAt = "", id] = /^([^|]*)\|(\d{1,15})$/.exec(text) ?? [];
+  if (!isInstant(lastAt)) throw new ChatError("bad_request", { words: "before is no cursor" });
+  return { lastAt, conversationId: Number(id) };
+}
+
+/** Whether PostgreSQL takes it for an instant: `Date` alone would read 30 February as 2 March, and PostgreSQL knows no year 0. */
+function isInstant(text: string): boolean {
+  if (!/^(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/.test(text)) return false;
+  const date = new Date(text);
+  return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(text.slice(0, 19));
 }

@@ -8,7 +8,7 @@ import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { ChatError } from "../errors.ts";
 import { checkName, checkPassword, keyOfReference, nameKey, searchKey } from "../text.ts";
-import { HEADERS, isSecure, type Request, type Trust } from "./handler.ts";
+import { checkOrigin, HEADERS, isSecure, type Request, type Trust } from "./handler.ts";
 import type { Pages } from "./pages.ts";
 
 /** OWASP's least for argon2id: 19 MiB, two passes; p=1 is what Bun makes. About 25 ms each. */
@@ -95,15 +95,16 @@ export class Auth {
     }
   }
 
-  /** Ends the session of the request, everywhere. */
+  /** Ends the session of the request, everywhere; `HEAD` only asks what the answer would be. */
   async logOut(request: Request): Promise<Response> {
-    if (request.headers.get("sec-fetch-site") === "cross-site") throw new ChatError("foreign_origin");
+    checkOrigin(request, this.#trust); // of a GET too: another site's link must sign nobody out
+    if (request.method === "HEAD") return redirect("/login");
     const session = await this.find(request);
     if (session) {
       await sessions.end(this.#db, session.id);
       this.#ended(session);
     }
-    return redirect("/", this.#cookie(request, "", 0));
+    return redirect("/login", this.#cookie(request, "", 0));
   }
 
   /** A new session, with a new token: one given before the login dies with it. */
@@ -163,10 +164,14 @@ class Gate {
   }
 }
 
+/** @throws ChatError `unsupported_type`, `too_large` */
 async function readForm(request: Request): Promise<{ username: string; password: string }> {
   const type = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase();
   if (type !== "application/x-www-form-urlencoded") throw new ChatError("unsupported_type");
-  const form = new URLSearchParams(await request.text());
+  const body = await request.text().catch((error: unknown) => {
+    throw new ChatError("too_large", { cause: error }); // or nobody is there any more to be told
+  });
+  const form = new URLSearchParams(body);
   return { username: form.get("username") ?? "", password: form.get("password") ?? "" };
 }
 

@@ -96,6 +96,13 @@ export function isSecure(request: Request, trust: Trust): boolean {
   return request.headers.get("x-forwarded-proto")?.split(",").at(-1)?.trim().toLowerCase() === "https";
 }
 
+/** The address asked for; without `Host`, which HTTP/1.0 may leave out, Bun knows the path alone. @throws ChatError `bad_request` */
+export function addressOf(request: globalThis.Request): URL {
+  const address = URL.parse(request.url, "http://localhost");
+  if (!address) throw new ChatError("bad_request", { words: "The Host of the request cannot be read" });
+  return address;
+}
+
 /** A whole number from the query, undefined when absent. @throws ChatError `bad_request` */
 export function wholeNumber(query: URLSearchParams, name: string, least: number, most: number): number | undefined {
   const given = query.get(name);

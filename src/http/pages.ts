@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { brotliCompress, constants, gzip, zstdCompress } from "node:zlib";
 
 import { ChatError } from "../errors.ts";
-import { failure, HEADERS, type Request } from "./handler.ts";
+import { addressOf, failure, HEADERS, type Request } from "./handler.ts";
 
 const CSP = [
   "default-src 'none'",
@@ -111,7 +111,7 @@ export class Pages {
 
   /** A file below `/static/`. Under the current hash it never changes; under an old one it is the current file, not to be kept. */
   file(request: Request): Response {
-    const path = URL.parse(request.url)?.pathname.slice("/static/".length) ?? "";
+    const path = addressOf(request).pathname.slice("/static/".length);
     const slash = path.indexOf("/");
     const hash = path.slice(0, slash);
     const file = this.#files.get(path.slice(slash + 1));
@@ -143,7 +143,7 @@ export class Pages {
 
   /** The best encoding that the client takes (RFC 9110 §12.5.3; a weight of 0 refuses) and that there is. */
   #choose(accept: string, file: File): Encoding {
-    const taken = accept.split(",").map((part) => part.trim().split(/\s*;\s*q=/));
+    const taken = accept.toLowerCase().split(",").map((part) => part.trim().split(/\s*;\s*q=/));
     const takes = (name: string) => taken.some(([coding, weight]) => coding === name && Number(weight ?? 1) > 0);
     return ENCODINGS.find((encoding) => file.encoded.has(encoding) && takes(encoding)) ?? "identity";
   }

@@ -53,7 +53,7 @@ function start(me) {
 
   let leaving = false;
   messenger.addEventListener("ended", () => {
-    if (!leaving) location.replace("/login");
+    if (!leaving) location.replace("/"); // the server knows whether that is the login or another person's chat
   });
   messenger.addEventListener("people", () => showTitle(messenger));
   for (const part of [people, header, thread, composer, ...lines]) part.start(messenger);
@@ -73,6 +73,11 @@ function start(me) {
   document.addEventListener("languagechange", () => renderAll());
   setInterval(renderAll, MINUTE_MS);
 
+  find(document, ".open").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    if (event.key !== "Escape" || event.isComposing) return;
+    if (isNarrow()) goBack();
+    else people.focusLine(messenger.open ?? "");
+  });
   addEventListener("hashchange", () => void route(messenger));
   startMenu(messenger, () => {
     leaving = true;
@@ -122,6 +127,11 @@ async function route(messenger) {
   else thread.show(peer);
   if (isTouch() || peer === undefined) header.focusName();
   else composer.focusText();
+}
+
+/** Whether there is room for one pane only. */
+function isNarrow() {
+  return !matchMedia("(min-width: 720px)").matches;
 }
 
 function nameInAddress() {

@@ -43,15 +43,16 @@ export class ChatHeader extends HTMLElement {
     setText(find(this, "h2"), shown);
     find(this, "h2").title = shown;
     setAvatar(find(this, ".avatar"), name);
-    const typing = messenger.isTyping(name);
-    const presence = messenger.presence(name);
+    const typing = messenger.presence.isTyping(name);
+    const presence = messenger.presence.of(name);
     const status = find(this, ".status");
-    status.classList.toggle("live", typing || (presence?.online && !notes) === true);
-    setText(status, notes ? "" : typing ? word("typing") : presenceWords(presence));
+    status.classList.toggle("live", typing || presence?.online === true);
+    status.hidden = notes;
+    setText(status, typing ? word("typing") : presenceWords(presence));
   }
 }
 
-/** @param {import("./messenger.js").Presence | undefined} presence */
+/** @param {import("./presence.js").Seen | undefined} presence */
 function presenceWords(presence) {
   if (!presence) return "";
   if (presence.online) return word("online");

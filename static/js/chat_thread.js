@@ -4,7 +4,7 @@ import { copy, find, isTouch, render, setText, setTick } from "./dom.js";
 import { group } from "./grouping.js";
 import { nameKey } from "./names.js";
 import { clock, dayWords, fullTime } from "./time.js";
-import { errorWord, word } from "./words.js";
+import { errorWord, language, word } from "./words.js";
 
 /** @import { Item } from "./grouping.js" */
 /** @import { Message } from "./conversation.js" */
@@ -167,6 +167,9 @@ export class ChatThread extends HTMLElement {
       return;
     }
     const { message, first, last } = item;
+    const looks = `${language()} ${message.seq} ${message.tick} ${message.code} ${message.at} ${first} ${last}`;
+    if (element.dataset.looks === looks) return; // most of a long thread, most of the time
+    element.dataset.looks = looks;
     const waiting = message.tick === "sending" || message.tick === "failed";
     element.classList.toggle("first", first);
     element.classList.toggle("last", last);

@@ -112,11 +112,6 @@ export class Conversation {
     return [...this.#window, ...own.toSorted((a, b) => a.seq - b.seq)];
   }
 
-  /** @param {string} ref */
-  hasRef(ref) {
-    return this.messages().some((message) => message.ref === ref);
-  }
-
   /**
    * How far an own message has come. Marks only rise, so what this says of a message never goes back.
    * @param {Pick<Message, "seq">} message

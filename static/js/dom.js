@@ -76,14 +76,13 @@ export function setText(element, text) {
 }
 
 /**
- * Makes an avatar that of a person. `holder` carries the colour, `text` the initials.
- * @param {HTMLElement} holder
+ * Makes an avatar that of a person. The initials are no text of the page: readers and copies have the name itself.
+ * @param {HTMLElement} avatar
  * @param {string} name
- * @param {Element} [text]
  */
-export function setAvatar(holder, name, text = holder) {
-  setText(text, initials(name));
-  holder.style.setProperty("--hue", String(hue(name)));
+export function setAvatar(avatar, name) {
+  avatar.dataset.initials = initials(name);
+  avatar.style.setProperty("--hue", String(hue(name)));
 }
 
 /**

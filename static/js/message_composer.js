@@ -63,7 +63,7 @@ export class MessageComposer extends HTMLElement {
   #written() {
     this.#fit();
     this.#check();
-    if (this.#peer !== undefined && this.#text.value.trim()) this.#messenger?.typing(this.#peer);
+    if (this.#peer !== undefined && this.#text.value.trim()) this.#messenger?.presence.tell(this.#peer);
   }
 
   #submit() {

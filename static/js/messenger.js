@@ -9,13 +9,13 @@
 import { SignedOut } from "./api.js";
 import { Conversation } from "./conversation.js";
 import { nameKey } from "./names.js";
+import { Presence } from "./presence.js";
 
 /** @import { Row, Stored } from "./api.js" */
 /** @import { Frame, State } from "./connection.js" */
 /** @import { Message, Preview } from "./conversation.js" */
 /** @import { Draft } from "./outbox.js" */
 
-/** @typedef {{ online: boolean, lastSeen: number | undefined }} Presence */
 /** @typedef {Pick<typeof import("./api.js"), "conversations" | "messages" | "people" | "me">} Api */
 /** @typedef {{ peer: string, preview: Preview | undefined, pending: Draft | undefined, unread: number, conversation: Conversation }} Line */
 
@@ -23,17 +23,10 @@ const PAGE = 50;
 const FILL = 200;
 const HOLE_MS = 250;
 const AGAIN_MS = 1_000;
-const TYPING_SHOWN_MS = 4_000;
-const TYPING_SENT_MS = 2_000;
-const WATCH_LIMIT = 200;
 
 export class Messenger extends EventTarget {
   /** @type {Map<string, Conversation>} by name key */
   #conversations = new Map();
-  /** @type {Map<string, Presence>} by name key */
-  #presence = new Map();
-  /** @type {Map<string, any>} by name key: the timer that ends it */
-  #typing = new Map();
   /** @type {Map<Conversation, Promise<void>>} history on its way */
   #loading = new Map();
   #loadingList = false;
@@ -54,10 +47,6 @@ export class Messenger extends EventTarget {
   #cursor;
   #listLoaded = false;
   #listComplete = false;
-  /** @type {string[]} */
-  #watched = [];
-  #typingSentAt = 0;
-  #typingSentTo = "";
   /** @type {Set<string>} events to come, one of a kind however often it happened */
   #pendingEvents = new Set();
 
@@ -71,9 +60,14 @@ export class Messenger extends EventTarget {
     this.api = api;
     this.connection = connection;
     this.outbox = outbox;
+    this.presence = new Presence(
+      me,
+      (frame) => connection.send(frame),
+      () => this.#emit("presence"),
+    );
     connection.onframe = (frame) => this.#take(frame);
     connection.onstate = (state) => this.#connectionIs(state);
-    connection.onrefused = () => void api.me().catch((error) => this.#failed(error));
+    connection.onrefused = () => void this.#askWhoIAm();
     outbox.whenChanged = (peer) => this.#conversationChanged(peer);
   }
 
@@ -89,10 +83,6 @@ export class Messenger extends EventTarget {
   /** Whether the first page of conversations is here. */
   get listLoaded() {
     return this.#listLoaded;
-  }
-
-  get listComplete() {
-    return this.#listComplete;
   }
 
   /** The conversation on screen. */
@@ -129,16 +119,6 @@ export class Messenger extends EventTarget {
     return conversation;
   }
 
-  /** @param {string} peer */
-  presence(peer) {
-    return this.#presence.get(nameKey(peer));
-  }
-
-  /** @param {string} peer */
-  isTyping(peer) {
-    return this.#typing.has(nameKey(peer));
-  }
-
   /**
    * The name of a person as they wrote it, however it is written here; undefined when there is nobody of that name.
    * @param {string} name
@@ -147,7 +127,7 @@ export class Messenger extends EventTarget {
     const key = nameKey(name);
     if (key === nameKey(this.me)) return this.me;
     const known = this.#conversations.get(key);
-    if (known?.lastSeq) return known.peer;
+    if (known && (known.lastSeq > 0 || this.outbox.to(known.peer).length > 0)) return known.peer;
     const people = await this.#tried(this.api.people(name));
     return people === undefined ? name : people.find((person) => nameKey(person) === key);
   }
@@ -171,18 +151,8 @@ export class Messenger extends EventTarget {
    * @param {string} text
    */
   write(peer, text) {
-    this.#typingSentAt = 0;
+    this.presence.told();
     return this.outbox.add(this.conversation(peer).peer, text) !== undefined;
-  }
-
-  /** Tells the peer that I am writing, now and then. @param {string} peer */
-  typing(peer) {
-    const now = Date.now();
-    if (peer === this.me || (peer === this.#typingSentTo && now - this.#typingSentAt < TYPING_SENT_MS)) return;
-    if (this.connection.send({ type: "typing", peer })) {
-      this.#typingSentAt = now;
-      this.#typingSentTo = peer;
-    }
   }
 
   /**
@@ -195,21 +165,6 @@ export class Messenger extends EventTarget {
     if (peer === this.me || !conversation.readTo(seq)) return;
     this.connection.send({ type: "read", peer, seq });
     this.#conversationChanged(peer);
-  }
-
-  /**
-   * These people are on screen: their presence is worth knowing.
-   * @param {string[]} names
-   */
-  watch(names) {
-    const users = [...new Set(names)]
-      .filter((name) => name !== this.me)
-      .slice(0, WATCH_LIMIT)
-      .toSorted();
-    const same = users.length === this.#watched.length && users.every((name, index) => name === this.#watched[index]);
-    if (same) return;
-    this.#watched = users;
-    this.connection.send({ type: "watch", users });
   }
 
   /** The next page of conversations. */
@@ -231,11 +186,6 @@ export class Messenger extends EventTarget {
       if (conversation.firstSeq !== before) return; // started anew meanwhile
       conversation.prepend(this.#unwrap(conversation, page), page.length < PAGE);
     });
-  }
-
-  /** Whether history of this conversation is on its way. @param {string} peer */
-  isLoading(peer) {
-    return this.#loading.has(this.conversation(peer));
   }
 
   // What the server says
@@ -266,9 +216,9 @@ export class Messenger extends EventTarget {
         }
         return;
       case "typing":
-        return this.#startTyping(frame.user);
+        return this.presence.startedTyping(frame.user);
       case "presence":
-        return this.#presenceIs(frame.users);
+        return this.presence.take(frame.users);
       case "sync":
         void this.resume();
     }
@@ -276,8 +226,7 @@ export class Messenger extends EventTarget {
 
   /** @param {string} epoch */
   #greeted(epoch) {
-    // Without a list this socket would be told about everybody.
-    this.connection.send({ type: "watch", users: this.#watched });
+    this.presence.greeted();
     if (this.#epoch !== undefined && this.#epoch !== epoch) this.#forget();
     this.#epoch = epoch;
     this.outbox.connected(({ peer, text, ref }) =>
@@ -293,7 +242,7 @@ export class Messenger extends EventTarget {
     const { fresh, gap } = conversation.receive(message);
     if (message.ref && message.from === this.me) this.outbox.settle(message.ref);
     if (fresh && message.from !== this.me) {
-      this.#stopTyping(peer);
+      this.presence.stoppedTyping(peer);
       this.#emit("arrived", message);
     }
     if (gap) this.#soon(conversation);
@@ -318,34 +267,18 @@ export class Messenger extends EventTarget {
     this.#conversationChanged(peer);
   }
 
-  /** @param {string} peer */
-  #startTyping(peer) {
-    const key = nameKey(peer);
-    clearTimeout(this.#typing.get(key));
-    const timer = setTimeout(() => this.#stopTyping(peer), TYPING_SHOWN_MS);
-    this.#typing.set(key, timer);
-    this.#emit("presence");
-  }
-
-  /** @param {string} peer */
-  #stopTyping(peer) {
-    const key = nameKey(peer);
-    clearTimeout(this.#typing.get(key));
-    if (this.#typing.delete(key)) this.#emit("presence");
-  }
-
-  /** @param {Record<string, { online: boolean, last_seen: string | null }>} users */
-  #presenceIs(users) {
-    for (const [name, { online, last_seen }] of Object.entries(users ?? {})) {
-      this.#presence.set(nameKey(name), { online, lastSeen: last_seen ? Date.parse(last_seen) : undefined });
-      if (!online) this.#stopTyping(name);
-    }
-    this.#emit("presence");
+  /** A socket was refused: perhaps nobody is signed in here any more, or, from another tab, somebody else. */
+  async #askWhoIAm() {
+    const name = await this.#tried(this.api.me());
+    if (name !== undefined && name !== this.me) this.connection.end();
   }
 
   /** @param {State} state */
   #connectionIs(state) {
-    if (state !== "open") this.outbox.disconnected();
+    if (state !== "open") {
+      this.outbox.disconnected();
+      this.presence.lost();
+    }
     if (state === "ended") this.#emit("ended");
     this.#emit("connection");
   }
@@ -367,7 +300,6 @@ export class Messenger extends EventTarget {
     this.#resuming = this.#resumeOnce()
       .catch((error) => {
         this.#failed(error);
-        // Not connected, the next greeting resumes. Connected, something else is wrong for a moment.
         this.#later();
       })
       .finally(() => {
@@ -455,7 +387,7 @@ export class Messenger extends EventTarget {
   }
 
   #later() {
-    if (this.connection.state === "ended") return;
+    if (this.connection.state !== "open") return; // the next greeting resumes
     clearTimeout(this.#againTimer);
     this.#againTimer = setTimeout(() => void this.resume(), AGAIN_MS + Math.random() * AGAIN_MS);
   }
@@ -472,7 +404,7 @@ export class Messenger extends EventTarget {
   /** The server's data is another one than before: nothing held here counts, except what is still to be sent. */
   #forget() {
     this.#conversations.clear();
-    this.#presence.clear();
+    this.presence.forget();
     this.#listLoaded = false;
     this.#listComplete = false;
     this.#cursor = undefined;
@@ -498,10 +430,7 @@ export class Messenger extends EventTarget {
       row,
       last ? { from: last.sender, text: last.content, at: Date.parse(last.timestamp) } : undefined,
     );
-    this.#presence.set(nameKey(row.peer), {
-      online: row.online,
-      lastSeen: row.last_seen ? Date.parse(row.last_seen) : undefined,
-    });
+    this.presence.take({ [row.peer]: row });
     this.#conversationChanged(row.peer);
   }
 

@@ -39,6 +39,8 @@ export class Outbox {
   #pause;
   #store;
   #timers;
+  /** After a refusal, one at a time: sent together, a later one could slip in before an earlier one. */
+  #gently = false;
   #lastAt = 0;
 
   /** Called when a draft was added, changed or settled. @type {(peer: string) => void} */
@@ -124,6 +126,8 @@ export class Outbox {
     this.#handed.delete(ref);
     this.#store.remove(ref);
     this.whenChanged(draft.peer);
+    if (this.#drafts.size === 0) this.#gently = false;
+    this.#pump();
     return draft;
   }
 
@@ -140,8 +144,10 @@ export class Outbox {
     this.#handed.delete(ref);
     if (!LATER.has(code)) {
       this.#keep({ ...draft, state: "failed", code });
+      this.#pump();
       return;
     }
+    this.#gently = true;
     this.#resume();
     const wait = retryAfter === undefined ? LATER_MS : retryAfter * 1000;
     this.#pause = this.#timers.setTimeout(() => {
@@ -200,7 +206,7 @@ export class Outbox {
     if (!this.#send || this.#pause !== undefined) return;
     for (const draft of this.#drafts.values()) {
       if (draft.state !== "sending" || this.#handed.has(draft.ref)) continue;
-      if (!this.#send(draft)) return;
+      if ((this.#gently && this.#handed.size > 0) || !this.#send(draft)) return;
       this.#handed.add(draft.ref);
     }
   }

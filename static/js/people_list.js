@@ -3,7 +3,7 @@
 import { copy, find, isTouch, render, setAvatar, setText, setTick } from "./dom.js";
 import { nameKey } from "./names.js";
 import { shortTime } from "./time.js";
-import { word } from "./words.js";
+import { language, word } from "./words.js";
 
 /** @import { Line, Messenger } from "./messenger.js" */
 
@@ -74,6 +74,7 @@ export class PeopleList extends HTMLElement {
       make: () => copy("line"),
       update: (element, name) => this.#showPerson(element, name),
     });
+    this.#rove();
     const empty = messenger.listLoaded && all.length === 0 && !query;
     find(this, ".skeleton").hidden = messenger.listLoaded || all.length > 0;
     find(this, ".empty").hidden = !empty;
@@ -81,7 +82,7 @@ export class PeopleList extends HTMLElement {
     this.#showLabel(found.length > 0, query !== "");
     this.#showNote(lines.length + found.length === 0 && query !== "");
     if (empty) void this.#suggest();
-    messenger.watch([
+    messenger.presence.watch([
       ...(messenger.open === undefined ? [] : [messenger.open]),
       ...found,
       ...lines.slice(0, WATCHED_LINES).map((line) => line.peer),
@@ -126,46 +127,49 @@ export class PeopleList extends HTMLElement {
    */
   #showLine(element, { peer, preview, pending, unread, conversation }) {
     const messenger = /** @type {Messenger} */ (this.#messenger);
-    this.#showPerson(element, peer, false);
-    const typing = messenger.isTyping(peer);
+    const typing = messenger.presence.isTyping(peer);
     const failed = pending?.state === "failed";
+    const text = typing ? word("typing") : failed ? word("not_sent") : oneLine(pending?.text ?? preview?.text ?? "");
+    const when = shortTime(pending?.at ?? preview?.at ?? 0);
+    const mine = preview?.from === messenger.me && peer !== messenger.me;
+    const tick = pending?.state ?? (mine ? conversation.markOf({ seq: conversation.lastSeq }) : undefined);
+    if (!this.#showPerson(element, peer, [typing, failed, text, when, tick, unread].join(" "))) return;
     const last = find(element, ".last");
     last.classList.toggle("live", typing);
     last.classList.toggle("failed", failed && !typing);
-    setText(
-      last,
-      typing ? word("typing") : failed ? word("not_sent") : firstLine(pending?.text ?? preview?.text ?? ""),
-    );
-    const at = pending?.at ?? preview?.at ?? 0;
-    setText(find(element, "time"), shortTime(at));
-    const mine = preview?.from === messenger.me;
-    const mark = mine && peer !== messenger.me ? conversation.markOf({ seq: conversation.lastSeq }) : undefined;
-    setTick(element, pending ? pending.state : mark);
+    setText(last, text);
+    setText(find(element, "time"), when);
+    setTick(element, tick);
     find(element, ".badge").hidden = unread === 0;
     setText(find(element, ".number"), unread > 99 ? word("many", { count: 99 }) : String(unread));
     setText(find(element, ".words"), unread ? word("unread", { count: unread }) : "");
   }
 
   /**
+   * Shows what rows of conversations and of people have in common. Returns whether anything changed since the last time:
+   * in a long list, most rows never do. `rest`: what else the row shows; without it, it is nothing but a name.
    * @param {HTMLElement} element
    * @param {string} name
    */
-  #showPerson(element, name, onlyName = true) {
+  #showPerson(element, name, rest = "") {
     const messenger = /** @type {Messenger} */ (this.#messenger);
+    const shown = this.#shownName(name);
+    const open = messenger.open === name;
+    const online = name !== messenger.me && messenger.presence.of(name)?.online === true;
+    const looks = [language(), shown, open, online, rest].join(" ");
+    if (element.dataset.looks === looks) return false;
+    element.dataset.looks = looks;
     const link = /** @type {HTMLAnchorElement} */ (find(element, ".line"));
-    link.classList.toggle("only-name", onlyName);
-    if (link.dataset.name !== name) {
-      link.dataset.name = name;
-      link.href = `#${encodeURIComponent(name)}`;
-      setAvatar(find(link, ".avatar"), name, find(link, ".initials"));
-    }
-    setText(find(link, ".name"), this.#shownName(name));
-    if (messenger.open === name) link.setAttribute("aria-current", "true");
+    link.classList.toggle("only-name", rest === "");
+    link.dataset.name = name;
+    link.href = `#${encodeURIComponent(name)}`;
+    setAvatar(find(link, ".avatar"), name);
+    setText(find(link, ".name"), shown);
+    if (open) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
-    const online = name !== messenger.me && messenger.presence(name)?.online === true;
     find(link, ".dot").hidden = !online;
     setText(find(link, ".presence"), online ? word("online") : "");
-    if (onlyName) setTick(link, undefined);
+    return true;
   }
 
   /** @param {string} name */
@@ -225,6 +229,17 @@ export class PeopleList extends HTMLElement {
     if (event.key === "Escape") this.clear();
     event.preventDefault();
     next?.focus();
+    this.#rove();
+  }
+
+  /** Tab stops at one line, the arrows go on from there. */
+  #rove() {
+    const links = [...this.#links()];
+    const stop =
+      links.find((link) => link === document.activeElement) ??
+      links.find((link) => link.dataset.name === this.#messenger?.open) ??
+      links[0];
+    for (const link of links) link.tabIndex = link === stop ? 0 : -1;
   }
 
   #links() {
@@ -248,7 +263,7 @@ function begins(name, query) {
 }
 
 /** What of a text fits a row; the rest would only be laid out to be cut. @param {string} text */
-function firstLine(text) {
+function oneLine(text) {
   return text.slice(0, 120).replace(/\s+/gu, " ");
 }
 

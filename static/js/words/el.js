@@ -35,7 +35,7 @@ export default {
   search: "Αναζήτηση ατόμων",
   search_label: "Αναζήτηση ατόμων με το όνομά τους",
   clear_search: "Καθαρισμός",
-  search_people: "Άλλα άτομα",
+  search_people: "Άτομα",
   search_nobody: "Κανείς εδώ δεν λέγεται «{query}».",
   search_failed: "Η αναζήτηση δεν ολοκληρώθηκε. Δοκίμασε άλλη μία φορά.",
   list_empty_title: "Βρες κάποιον να μιλήσετε",

@@ -35,7 +35,7 @@ export default {
   search: "Find people",
   search_label: "Find people by name",
   clear_search: "Clear",
-  search_people: "More people",
+  search_people: "People",
   search_nobody: "Nobody here is called “{query}”.",
   search_failed: "The search did not get through. Try once more.",
   list_empty_title: "Find someone to talk to",

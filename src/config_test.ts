@@ -1,0 +1,158 @@
+import { afterAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { ConfigError, loadConfig } from "./config.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "chatify-config-"));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+/** The faults of an environment, [] when it can be used. */
+function faults(env: Record<string, string>): readonly string[] {
+  try {
+    loadConfig(env);
+    return [];
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return error.faults;
+  }
+}
+
+/** A file with this content. */
+function file(content: string): string {
+  const path = join(directory, crypto.randomUUID());
+  writeFileSync(path, content);
+  return path;
+}
+
+const URL_FORM = "DATABASE_URL must look like postgres://user:password@host:5432/database";
+const SECRET = "0123456789abcdef0123456789abcdef";
+
+describe("config", () => {
+  test("config needs no setting", () => {
+    expect(loadConfig({})).toEqual({
+      port: 8000,
+      host: "0.0.0.0",
+      databaseUrl: undefined,
+      dataDir: "./data",
+      sessionSecret: undefined,
+      bus: "postgres",
+      rateLimit: true,
+      trustProxy: false,
+      allowedOrigins: undefined,
+      drainSeconds: 0,
+      logLevel: "info",
+      logFormat: "auto",
+      metricsToken: undefined,
+      unsafeDatabase: false,
+    });
+  });
+
+  test.each([
+    [{ PORT: "0" }, { port: 0 }],
+    [{ PORT: " 65535 " }, { port: 65_535 }],
+    [{ PORT: "" }, { port: 8000 }], // what compose files make of an unset variable
+    [{ HOST: "::1" }, { host: "::1" }],
+    [{ DATABASE_URL: "postgres://ann:x@db/chat" }, { databaseUrl: "postgres://ann:x@db/chat" }],
+    [{ DATABASE_URL: "postgresql://db/chat?sslmode=require" }, { databaseUrl: "postgresql://db/chat?sslmode=require" }],
+    [
+      { DATABASE_URL: "postgres://ann@/chat?host=/run/postgresql" },
+      { databaseUrl: "postgres://ann@localhost/chat?host=/run/postgresql" },
+    ],
+    [{ DATA_DIR: "/var/lib/chatify" }, { dataDir: "/var/lib/chatify" }],
+    [{ SESSION_SECRET: SECRET }, { sessionSecret: SECRET }],
+    [{ BUS: "postgres" }, { bus: "postgres" }],
+    [{ RATE_LIMIT: "OFF" }, { rateLimit: false }],
+    [{ TRUST_PROXY: "on" }, { trustProxy: true }],
+    [
+      { ALLOWED_ORIGINS: "https://Chat.example.org/, http://localhost:3000" },
+      { allowedOrigins: ["https://chat.example.org", "http://localhost:3000"] },
+    ],
+    [{ DRAIN_SECONDS: "20" }, { drainSeconds: 20 }],
+    [{ LOG_LEVEL: "debug" }, { logLevel: "debug" as const }],
+    [{ LOG_FORMAT: "json" }, { logFormat: "json" as const }],
+    [{ METRICS_TOKEN: "0123456789abcdef" }, { metricsToken: "0123456789abcdef" }],
+    [{ UNSAFE_DATABASE: "on" }, { unsafeDatabase: true }],
+  ])("config takes %p", (env, meant) => {
+    expect(loadConfig(env)).toMatchObject(meant);
+  });
+
+  test.each([
+    [{ PORT: "eighty" }, 'PORT must be a whole number from 0 to 65535, got "eighty"'],
+    [{ PORT: "65536" }, 'PORT must be a whole number from 0 to 65535, got "65536"'],
+    [{ PORT: "-1" }, 'PORT must be a whole number from 0 to 65535, got "-1"'],
+    [{ PORT: "80.5" }, 'PORT must be a whole number from 0 to 65535, got "80.5"'],
+    [{ DATABASE_URL: "mysql://ann:hunter22@db/chat" }, URL_FORM],
+    [{ DATABASE_URL: "hunter22" }, URL_FORM],
+    [
+      { DATABASE_URL: "postgres://ann:hunter22@db" },
+      "DATABASE_URL names no database: add one at the end, as in postgres://user:password@host:5432/chatify",
+    ],
+    [{ DATABASE_URL: "postgres://ann:hunter22%@db/chat" }, "DATABASE_URL holds a bare %: write it as %25"],
+    [
+      { SESSION_SECRET: "hunter22" },
+      "SESSION_SECRET must have at least 32 characters, got 8; openssl rand -hex 32 makes a good one",
+    ],
+    [{ BUS: "valkey://ann:hunter22@bus" }, "BUS must be postgres"],
+    [{ RATE_LIMIT: "none" }, 'RATE_LIMIT must be on or off, got "none"'],
+    [{ TRUST_PROXY: "true" }, 'TRUST_PROXY must be on or off, got "true"'],
+    [
+      { ALLOWED_ORIGINS: "https://a.example, *" },
+      'ALLOWED_ORIGINS must list addresses such as https://chat.example.org, got "*"',
+    ],
+    [
+      { ALLOWED_ORIGINS: "https://a.example/chat" },
+      'ALLOWED_ORIGINS must list addresses such as https://chat.example.org, got "https://a.example/chat"',
+    ],
+    [{ DRAIN_SECONDS: "21" }, 'DRAIN_SECONDS must be a whole number from 0 to 20, got "21"'],
+    [{ LOG_LEVEL: "all" }, 'LOG_LEVEL must be debug or info or warn or error, got "all"'],
+    [{ LOG_FORMAT: "xml" }, 'LOG_FORMAT must be auto or text or json, got "xml"'],
+    [
+      { METRICS_TOKEN: "hunter22" },
+      "METRICS_TOKEN must have at least 16 characters, got 8; openssl rand -hex 32 makes a good one",
+    ],
+    [{ UNSAFE_DATABASE: "yes" }, 'UNSAFE_DATABASE must be on or off, got "yes"'],
+  ])("config refuses %p and repeats no secret", (env, fault) => {
+    expect(faults(env)).toEqual([fault]);
+    expect(fault).not.toContain("hunter22");
+  });
+
+  test("config tells every fault at once", () => {
+    const env = {
+      PORT: "x",
+      DATABASE_URL: "x",
+      SESSION_SECRET: "x",
+      RATE_LIMIT: "x",
+      LOG_LEVEL: "x",
+      DRAIN_SECONDS: "x",
+    };
+    const names = faults(env).map((fault) => fault.split(" ")[0]);
+    expect(names.toSorted()).toEqual(Object.keys(env).toSorted());
+  });
+
+  test("config reads every secret from a file, without the newline that editors leave", () => {
+    const url = "postgres://ann:x@db/chat";
+    const config = loadConfig({
+      DATABASE_URL_FILE: file(`${url}\n`),
+      SESSION_SECRET_FILE: file(`${SECRET}\n`),
+      BUS_FILE: file("postgres\n"),
+      METRICS_TOKEN_FILE: file(`${SECRET}\n`),
+    });
+    expect(config).toMatchObject({ databaseUrl: url, sessionSecret: SECRET, bus: "postgres", metricsToken: SECRET });
+  });
+
+  test("config refuses a secret's file that is missing, empty, too short, or beside the secret itself", () => {
+    const [missing, empty, short] = [join(directory, "none"), file("\n"), file("hunter22")];
+    expect(faults({ SESSION_SECRET_FILE: missing })[0]).toStartWith(
+      `SESSION_SECRET_FILE names "${missing}", which cannot be read: ENOENT`,
+    );
+    expect(faults({ SESSION_SECRET_FILE: empty })).toEqual([`SESSION_SECRET_FILE names "${empty}", which is empty`]);
+    expect(faults({ SESSION_SECRET_FILE: short })[0]).toStartWith(
+      "SESSION_SECRET must have at least 32 characters, got 8",
+    );
+    expect(faults({ SESSION_SECRET: SECRET, SESSION_SECRET_FILE: file(SECRET) })).toEqual([
+      "SESSION_SECRET and SESSION_SECRET_FILE are both set; keep one of them",
+    ]);
+  });
+});

@@ -1,0 +1,47 @@
+import { describe, expect, test } from "bun:test";
+
+import { hashToken, newToken, sign, verify } from "./cookie.ts";
+
+const SECRET = "a secret of thirty-two characters";
+
+test("a token is 256 random bits, made for a header", () => {
+  const tokens = new Set(Array.from({ length: 100 }, newToken));
+  expect(tokens.size).toBe(100);
+  for (const token of tokens) {
+    expect(token).toMatch(/^[\w-]{43}$/);
+    expect(Buffer.from(token, "base64url")).toHaveLength(32);
+  }
+});
+
+test("a token is kept as its SHA-256 in hex", () => {
+  expect(hashToken("abc")).toBe("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+});
+
+describe("a cookie", () => {
+  test("is signed with HMAC-SHA-256, and its token comes back", () => {
+    // as OpenSSL does it: printf abc | openssl dgst -sha256 -hmac key
+    const hmac = "9c196e32dc0175f86f4b1cb89289d6619de6bee699e4c378e68309ed97a1a6ab";
+    expect(sign("abc", "key")).toBe(`abc.${Buffer.from(hmac, "hex").toString("base64url")}`);
+    const token = newToken();
+    expect(verify(sign(token, SECRET), SECRET)).toBe(token);
+  });
+
+  test("signed with another secret is nobody's", () => {
+    expect(verify(sign("abc", SECRET), `${SECRET}.`)).toBeUndefined();
+  });
+
+  test("with any character changed, cut off or added is nobody's", () => {
+    const cookie = sign(newToken(), SECRET);
+    for (let i = 0; i < cookie.length; i++) {
+      const other = cookie[i] === "A" ? "B" : "A";
+      expect(verify(cookie.slice(0, i) + other + cookie.slice(i + 1), SECRET)).toBeUndefined();
+      expect(verify(cookie.slice(0, i), SECRET)).toBeUndefined();
+    }
+    for (const more of ["=", "A", ".", " ", "\u0101"]) expect(verify(cookie + more, SECRET)).toBeUndefined();
+  });
+
+  test.each(["", ".", "..", "abc", "abc.", ".abc", "\u{1f600}.\u{1f600}", `.${sign("", SECRET).slice(1)}`])(
+    "of %j is nobody's",
+    (cookie) => expect(verify(cookie, SECRET)).toBeUndefined(),
+  );
+});

@@ -1,0 +1,195 @@
+import { describe, expect, test } from "bun:test";
+
+import fc from "fast-check";
+
+import { ChatError } from "./errors.ts";
+import { checkName, checkPassword, isMessage, keyOfReference, nameKey, searchKey } from "./text.ts";
+
+/** The code of what a call throws, undefined when it does not. */
+function refusal(call: () => unknown): string | undefined {
+  try {
+    call();
+    return undefined;
+  } catch (error) {
+    if (error instanceof ChatError) return error.code;
+    throw error;
+  }
+}
+
+const point = (...codes: number[]) => String.fromCodePoint(...codes);
+
+describe("a name may be", () => {
+  test.each([
+    ["Latin", "Ann"],
+    ["Latin with accents", "Zoë-Müller"],
+    ["Greek", "Ζωή"],
+    ["Cyrillic", "Алёна"],
+    ["Devanagari, marks included", "नमस्ते"],
+    ["Arabic with its own digits", "سارة٢"],
+    ["Hebrew", "דוד"],
+    ["Thai", "สมชาย"],
+    ["Japanese of three scripts", "山田たろうタロー"],
+    ["Japanese with Latin", "山田Taro"],
+    ["Korean", "김철수"],
+    ["Korean with Latin and Han", "김Kim金"],
+    ["Chinese", "王小明"],
+    ["Chinese with Bopomofo and Latin", "王ㄅㄆab"],
+    ["digits", "42"],
+    ["a letter and signs", "a._-"],
+    ["two characters", "ab"],
+    ["50 characters", "x".repeat(50)],
+    ["50 characters beyond the first plane", "𠮷".repeat(50)],
+    ["a word of JavaScript's own", "__proto__"],
+  ])("%s: %j", (_, name) => {
+    expect(checkName(name)).toBe(name);
+  });
+
+  test("kept in NFKC: what is typed decomposed or full width is the same name", () => {
+    expect(checkName("Zoe\u0308")).toBe("Zoë");
+    expect(checkName("Ａｎｎ")).toBe("Ann");
+    expect(checkName("ﬁn")).toBe("fin");
+  });
+});
+
+describe("a name may not be", () => {
+  test.each([
+    ["empty", ""],
+    ["one character", "a"],
+    ["one character that takes two to type", "e\u0301"],
+    ["51 characters", "x".repeat(51)],
+    ["51 characters after NFKC", "ﬁ".repeat(25) + "x"],
+    ["without end", "x".repeat(100_000)],
+    ["two dots, which are a path", ".."],
+    ["signs alone", "-_."],
+    ["with a space", "Ann Lee"],
+    ["with a space at the end", "Ann "],
+    ["with a no-break space", "Ann\u00a0Lee"],
+    ["with a slash", "a/b"],
+    ["with a percent sign", "a%2f"],
+    ["markup", "<b>ann</b>"],
+    ["with a quote", 'ann"'],
+    ["with an at sign", "ann@example"],
+    ["with an emoji", "ann😀"],
+    ["with a NUL", "an\0n"],
+    ["with a line break", "ann\nbob"],
+    ["with DEL", "ann\u007f"],
+    ["a lone surrogate", "ann\ud800"],
+    ["Latin and Cyrillic", "аdmin"],
+    ["Latin and Greek", "Αnn"],
+    ["Greek and Cyrillic", "αб"],
+    ["Japanese with Hangul", "たろう김"],
+    ["Bopomofo with Hiragana", "ㄅたろ"],
+    ["Latin with Arabic digits", "ann٢"],
+    ["Cyrillic with Han", "Алё王"],
+    ["with a zero-width space", "an\u200bn"],
+    ["with a zero-width joiner", "an\u200dn"],
+    ["with a zero-width non-joiner", "an\u200cn"],
+    ["with a word joiner", "an\u2060n"],
+    ["with a byte order mark", "\ufeffann"],
+    ["with a soft hyphen", "an\u00adn"],
+    ["with an override of direction", "an\u202en"],
+    ["with an isolate of direction", "an\u2066n"],
+    ["with a mark of direction", "an\u200fn"],
+    ["with a variation selector", "ann\ufe0f"],
+    ["with a variation selector of the supplement", `ann${point(0xe0100)}`],
+    ["with a grapheme joiner", "an\u034fn"],
+    ["with a Hangul filler", "김철\u3164수"],
+    ["with a Khmer vowel that shows nothing", "កខ\u17b4"],
+    ["with a tag character", `ann${point(0xe0061)}`],
+    ["with a private character", "ann\ue000"],
+    ["with a character not given out", "ann\u0378"],
+    ["begun by a mark", "\u0301ann"],
+    ["five marks high", "a\u0316\u0317\u0318\u0319\u031cnn"],
+  ])("%s: %j", (_, name) => {
+    expect(refusal(() => checkName(name))).toBe("bad_name");
+  });
+});
+
+describe("a name's key", () => {
+  test.each([
+    ["case", "Ann", "aNN"],
+    ["final sigma", "ΟΔΟΣ", "οδος"],
+    ["final sigma within the name", "ΟΔΟΣ.ΟΔΟΣ", "οδοσ.οδος"],
+    ["decomposed accents", "ζωη\u0301", "Ζωή"],
+    ["full width", "Ａｎｎ", "ann"],
+    ["ligatures", "ﬁn", "FIN"],
+  ])("is the same whatever the %s: %s and %s", (_, one, other) => {
+    expect(nameKey(one)).toBe(nameKey(other));
+  });
+
+  test.each([
+    ["οδος", "οδός"],
+    ["Zoe", "Zoë"],
+    ["strasse", "straße"],
+    ["ann", "ann."],
+  ])("differs between %s and %s", (one, other) => {
+    expect(nameKey(one)).not.toBe(nameKey(other));
+  });
+
+  test("is its own key, for every name there can be", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "binary", maxLength: 8 }), (text) => {
+        const key = nameKey(text);
+        expect(nameKey(key)).toBe(key);
+        expect(nameKey(text.normalize("NFKC"))).toBe(key);
+      }),
+      { numRuns: 2_000 },
+    );
+    for (let code = 0; code <= 0x10_ffff; code++) {
+      const key = nameKey(point(code));
+      if (nameKey(key) !== key) throw new Error(`U+${code.toString(16)} has the key ${key}, whose key is another`);
+    }
+  });
+
+  test("of a reference is undefined where no account can be meant", () => {
+    for (const name of ["", "a\0b", "a\ud800", "x".repeat(201)]) expect(keyOfReference(name)).toBeUndefined();
+    expect(keyOfReference("John Smith")).toBe("john smith"); // an older program allowed it
+  });
+});
+
+test("a search finds names without regard to case and accents", () => {
+  expect(searchKey("Ζωή")).toBe("ζωη");
+  expect(searchKey("ΖΩΉ")).toBe("ζωη");
+  expect(searchKey("Όδυσσεύς")).toBe("οδυσσευσ");
+  expect(searchKey("ΪΫ")).toBe("ιυ");
+  expect(searchKey("Zoë")).toBe("zoe");
+  expect(searchKey("Ёлка")).toBe("елка");
+  expect(searchKey("がぎ")).toBe("がぎ"); // there the mark makes another letter
+});
+
+describe("a password", () => {
+  test("has 8 to 128 characters of any kind, and is not trimmed", () => {
+    for (const good of ["12345678", "        ", "\0".repeat(8), "p".repeat(128), "😀".repeat(128), " a long one "]) {
+      expect(refusal(() => checkPassword(good))).toBeUndefined();
+    }
+    for (const bad of ["", "1234567", "😀".repeat(7), "p".repeat(129), "😀".repeat(129)]) {
+      expect(refusal(() => checkPassword(bad))).toBe("bad_password");
+    }
+  });
+});
+
+describe("a message", () => {
+  test.each([
+    ["a character", "x"],
+    ["4,000 characters", "x".repeat(4_000)],
+    ["4,000 characters of two units", "😀".repeat(4_000)],
+    ["a control character", "\u0001x"],
+    ["spaces around", "  x  "],
+    ["one emoji of many parts", "👩‍👩‍👧‍👦"],
+    ["a mark alone", "\u0301"],
+  ])("may be %s", (_, text) => expect(isMessage(text)).toBe(true));
+
+  test.each([
+    ["empty", ""],
+    ["spaces", "   "],
+    ["line breaks", "\r\n\n"],
+    ["a no-break space", "\u00a0"],
+    ["an ideographic space", "\u3000"],
+    ["zero-width signs", "\u200b\u200d\ufeff"],
+    ["a NUL", "a\0b"],
+    ["half a pair", "a\ud83d"],
+    ["the other half", "\ude00a"],
+    ["4,001 characters", "x".repeat(4_001)],
+    ["4,001 characters of two units", "😀".repeat(4_001)],
+  ])("may not be %s", (_, text) => expect(isMessage(text)).toBe(false));
+});

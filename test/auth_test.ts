@@ -1,0 +1,520 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+
+import { hashToken, newToken, sign } from "../src/cookie.ts";
+import { Database } from "../src/db/client.ts";
+import { create } from "../src/db/users.ts";
+import { cookieOf, migratedDatabase, PASSWORD, Person, post, raw, SILENT, startApp, type TestApp } from "./harness.ts";
+
+const SECRET = "the secret of the tests, forty characters";
+let app: TestApp;
+
+beforeAll(async () => {
+  app = await startApp({ env: { SESSION_SECRET: SECRET } });
+});
+afterAll(() => app.stop());
+
+/** Everything that signing up and in could have changed. */
+async function stored(): Promise<unknown> {
+  const users = await app.sql`select id, username, name_key, search_key, password from users order by id`;
+  const sessions = await app.sql`select id, user_id, token, expires_at from sessions order by id`;
+  return { users: [...users], sessions: [...sessions] };
+}
+
+async function codeOf(answer: Response): Promise<string> {
+  return ((await answer.json()) as { error: { code: string } }).error.code;
+}
+
+const signUp = (username: string, password = PASSWORD, headers: Record<string, string> = {}) =>
+  post(`${app.url}/signup`, { username, password }, headers);
+const logIn = (username: string, password = PASSWORD, headers: Record<string, string> = {}) =>
+  post(`${app.url}/login`, { username, password }, headers);
+const isSignedIn = async (cookie: string) => (await fetch(`${app.url}/me`, { headers: { cookie } })).status === 200;
+
+describe("sign-up", () => {
+  test("makes an account and a session, and leads to the chat", async () => {
+    const answer = await signUp("Ζωή");
+    expect(answer.status).toBe(302);
+    expect(answer.headers.get("location")).toBe("/");
+    expect(answer.headers.get("cache-control")).toBe("no-store");
+    const cookie = answer.headers.get("set-cookie") ?? "";
+    expect(cookie).toMatch(/^chatify_session=[\w-]{43}\.[\w-]{43}; Path=\/; HttpOnly; SameSite=Lax; Max-Age=2592000$/);
+    const me = await fetch(`${app.url}/me`, { headers: { cookie: cookieOf(answer) } });
+    expect(await me.json()).toEqual({ username: "Ζωή" });
+    expect(await app.sql`select username, name_key, search_key, is_online from users where username = 'Ζωή'`).toEqual([
+      { username: "Ζωή", name_key: "ζωή", search_key: "ζωη", is_online: false },
+    ] as never);
+  });
+
+  test("keeps of the password an argon2id hash, and of the token its SHA-256, and nothing of either in the log", async () => {
+    const answer = await signUp("secretive", "a password to look for");
+    const token = cookieOf(answer).slice("chatify_session=".length).split(".")[0] ?? "";
+    const [user] = await app.sql`select * from users where username = 'secretive'`;
+    expect(user?.["password"]).toMatch(/^\$argon2id\$v=19\$m=19456,t=2,p=1\$[\w+/]{22,}\$[\w+/]{43}$/);
+    expect(await Bun.password.verify("a password to look for", user?.["password"])).toBe(true);
+    const sessions = await app.sql`
+      select token, expires_at > now() + interval '29 days' as lasts from sessions where user_id = ${user?.["id"]}
+    `;
+    expect(sessions).toEqual([{ token: hashToken(token), lasts: true }] as never);
+    const log = app.log.join("");
+    for (const secret of ["a password to look for", token, hashToken(token)]) expect(log).not.toContain(secret);
+  });
+
+  test.each([
+    ["one character", "a"],
+    ["51 characters", "x".repeat(51)],
+    ["two scripts", "аdmin"],
+    ["a zero-width space", "an\u200bn"],
+    ["a mark nobody sees", "ann\ufe0f"],
+    ["a control of direction", "an\u202en"],
+    ["two dots", ".."],
+    ["a space", "Ann Lee"],
+    ["a NUL", "an\0n"],
+    ["markup", '"><script>alert(1)</script>'],
+    ["nothing", ""],
+  ])("refuses a name of %s with 422, the form again, the words beside the field", async (_, username) => {
+    const before = await stored();
+    const answer = await signUp(username, "a password nobody repeats");
+    expect(answer.status).toBe(422);
+    expect(answer.headers.get("content-type")).toBe("text/html; charset=utf-8");
+    expect(answer.headers.get("cache-control")).toBe("no-store");
+    expect(answer.headers.has("set-cookie")).toBe(false);
+    const html = await answer.text();
+    expect(html).toMatch(/id="username_error" data-error="bad_name">A name has 2 to 50 letters/);
+    expect(html).toMatch(/name="username"[^>]*aria-invalid="true"/);
+    expect(html).toContain(`value="${Bun.escapeHTML(username)}"`); // to be mended, not typed again
+    expect(html).not.toContain("<script>alert");
+    expect(html).not.toContain("a password nobody repeats");
+    expect(html).not.toContain("{{");
+    expect(await stored()).toEqual(before);
+  });
+
+  test.each([
+    ["7 characters", "1234567"],
+    ["7 characters of two units", "😀".repeat(7)],
+    ["129 characters", "x".repeat(129)],
+    ["nothing", ""],
+  ])("refuses a password of %s with 422 beside its field", async (_, password) => {
+    const before = await stored();
+    const answer = await signUp("somebody", password);
+    expect(answer.status).toBe(422);
+    const html = await answer.text();
+    expect(html).toMatch(/id="password_error" data-error="bad_password">A password has 8 to 128/);
+    expect(html).toMatch(/name="password"[^>]*aria-invalid="true"/);
+    expect(html).toMatch(/name="username"[^>]*aria-invalid="false"[^>]*value="somebody"/);
+    expect(await stored()).toEqual(before);
+  });
+
+  test.each([
+    ["8 spaces", " ".repeat(8)],
+    ["128 characters of two units", "😀".repeat(128)],
+    ["spaces around it", "  padded  "],
+    ["a NUL within", "before\0after"],
+    ["a percent sign and plus", "100%+more&x=y"],
+  ])("takes a password of %s, whole", async (_, password) => {
+    const name = `pw${crypto.randomUUID().slice(0, 8)}`;
+    expect((await signUp(name, password)).status).toBe(302);
+    expect((await logIn(name, password)).status).toBe(302);
+    const shorter = [password.trim(), password.slice(0, -1), password.split("\0")[0] ?? ""];
+    for (const other of shorter.filter((other) => other !== password)) {
+      expect((await logIn(name, other)).status).toBe(401);
+    }
+  });
+
+  test("refuses a name that is taken by its key, with 409 beside the field", async () => {
+    expect((await signUp("ΟΔΟΣ")).status).toBe(302);
+    const before = await stored();
+    for (const name of ["ΟΔΟΣ", "οδος", "Οδοσ", "οδοΣ"]) {
+      const answer = await signUp(name);
+      expect(answer.status).toBe(409);
+      expect(answer.headers.has("set-cookie")).toBe(false);
+      const html = await answer.text();
+      expect(html).toMatch(/id="username_error" data-error="name_taken">That name is taken/);
+      expect(html).toContain(`value="${name}"`);
+    }
+    expect(await stored()).toEqual(before);
+    expect((await signUp("οδός")).status).toBe(302); // an accent makes another name
+    expect((await logIn("οδος")).status).toBe(302);
+  });
+
+  test("gives a name to one of many who ask at once", async () => {
+    const answers = await Promise.all(["Racer", "racer", "RACER", "rAcEr", "raceR"].map((name) => signUp(name)));
+    expect(answers.map(({ status }) => status).toSorted()).toEqual([302, 409, 409, 409, 409]);
+    expect(await app.sql`select from users where name_key = 'racer'`).toHaveLength(1);
+  });
+
+  test("that finds its own hash stored, after an answer was lost, has succeeded", async () => {
+    const database = await migratedDatabase();
+    const db = new Database({ target: database, name: "test", max: 1, log: SILENT });
+    const user = { username: "Ann", nameKey: "ann", searchKey: "ann", password: "$argon2id$the-same" };
+    const first = await create(db, user);
+    expect(await create(db, user)).toEqual(first);
+    expect(create(db, { ...user, password: "$argon2id$another" })).rejects.toMatchObject({ code: "name_taken" });
+    await db.end();
+  });
+});
+
+describe("login", () => {
+  test("gives a new token each time, and leaves other devices alone", async () => {
+    const person = await Person.signUp(app.url, "Traveller");
+    const [phone, tablet] = [await person.logIn(), await person.logIn()];
+    expect(new Set([person.cookie, phone.cookie, tablet.cookie]).size).toBe(3);
+    for (const { cookie } of [person, phone, tablet]) expect(await isSignedIn(cookie)).toBe(true);
+  });
+
+  test("finds the name without regard to case, and shows it as it was written", async () => {
+    await signUp("ÉloÏse");
+    const answer = await logIn("éLOïSE");
+    expect(answer.status).toBe(302);
+    expect(answer.headers.get("location")).toBe("/");
+    const me = await fetch(`${app.url}/me`, { headers: { cookie: cookieOf(answer) } });
+    expect(await me.json()).toEqual({ username: "ÉloÏse" });
+  });
+
+  test("with a cookie ends the session of that cookie, its sockets too, and no other", async () => {
+    const person = await Person.signUp(app.url, "Returner");
+    const other = await person.logIn();
+    const [old, kept] = [await person.open(), await other.open()];
+    const answer = await logIn("returner", PASSWORD, { cookie: person.cookie });
+    expect(answer.status).toBe(302);
+    expect(cookieOf(answer)).not.toBe(person.cookie);
+    expect(await old.closed).toMatchObject({ code: 4401 });
+    expect(await isSignedIn(person.cookie)).toBe(false);
+    expect(await isSignedIn(other.cookie)).toBe(true);
+    expect(await isSignedIn(cookieOf(answer))).toBe(true);
+    kept.say({ type: "ping" });
+    await kept.next("pong");
+    await kept.close();
+  });
+
+  test("that fails leaves the session it came with", async () => {
+    const person = await Person.signUp(app.url, "Mistyper");
+    expect((await logIn("mistyper", "wrong", { cookie: person.cookie })).status).toBe(401);
+    expect(await isSignedIn(person.cookie)).toBe(true);
+  });
+
+  test("says the same to a wrong password, an unknown name and an impossible one, with the form again", async () => {
+    await signUp("known");
+    const before = await stored();
+    const shown = new Set<string>();
+    for (const username of ["known", "unknown", "no\0body", "x".repeat(5_000), ""]) {
+      for (const password of ["wrong password", "", `${PASSWORD} `]) {
+        const answer = await logIn(username, password);
+        expect(answer.status).toBe(401);
+        expect(answer.headers.get("content-type")).toBe("text/html; charset=utf-8");
+        expect(answer.headers.get("cache-control")).toBe("no-store");
+        expect(answer.headers.has("set-cookie")).toBe(false);
+        const html = await answer.text();
+        expect(html).toContain('data-error="wrong_login">Wrong name or password</p>');
+        shown.add(html.replace(`value="${username}"`, ""));
+      }
+    }
+    expect(shown.size).toBe(1);
+    expect(await stored()).toEqual(before);
+  });
+
+  test("takes as long for an unknown name as for a wrong password", async () => {
+    await signUp("timed");
+    const tookMs: Record<"known" | "unknown" | "impossible", number[]> = { known: [], unknown: [], impossible: [] };
+    const names = { known: "timed", unknown: "untimed", impossible: "un\0timed" };
+    for (let i = 0; i < 13; i++) {
+      for (const kind of ["known", "unknown", "impossible"] as const) {
+        const startedAt = performance.now();
+        await logIn(names[kind], "a wrong password");
+        tookMs[kind].push(performance.now() - startedAt);
+      }
+    }
+    const median = (times: number[]) => times.toSorted((a, b) => a - b)[6] ?? 0;
+    for (const kind of ["unknown", "impossible"] as const) {
+      const ratio = median(tookMs[kind]) / median(tookMs.known);
+      expect(ratio).toBeGreaterThan(0.6); // without a hash to verify it would be a tenth
+      expect(ratio).toBeLessThan(1.7);
+    }
+  }, 30_000);
+});
+
+describe("hashing", () => {
+  test("is bounded: of sixty sign-ups at once some are told when to come back, the others are done, none is lost", async () => {
+    const names = Array.from({ length: 60 }, (_, i) => `crowd${i}`);
+    const answers = await Promise.all(names.map((name) => signUp(name)));
+    const busy = answers.filter(({ status }) => status === 503);
+    const done = answers.filter(({ status }) => status === 302);
+    expect(busy.length + done.length).toBe(60);
+    expect(busy.length).toBeGreaterThan(0);
+    expect(done.length).toBeGreaterThanOrEqual(30);
+    for (const answer of busy) {
+      expect(Number(answer.headers.get("retry-after"))).toBeGreaterThan(0);
+      expect(await answer.text()).toContain('data-error="busy">Too much at once. Please try again in a moment</p>');
+    }
+    const rows = await app.sql<{ username: string }[]>`select username from users where username like 'crowd%'`;
+    const welcome = names.filter((_, i) => answers[i]?.status === 302);
+    expect(rows.map(({ username }) => username).toSorted()).toEqual(welcome.toSorted());
+    for (const answer of done) expect(await isSignedIn(cookieOf(answer))).toBe(true);
+    expect((await signUp("latecomer")).status).toBe(302); // the line has moved on
+    expect((await logIn(welcome[0] ?? "")).status).toBe(302);
+  }, 30_000);
+});
+
+describe("logout", () => {
+  test.each(["GET", "POST"])("by %s ends this session and its sockets, and the person's others go on", async (method) => {
+    const person = await Person.signUp(app.url, `Leaver${method}`);
+    const other = await person.logIn();
+    const [here, there] = [await person.open(), await other.open()];
+    const answer = await fetch(`${app.url}/logout`, { method, headers: { cookie: person.cookie }, redirect: "manual" });
+    expect(answer.status).toBe(302);
+    expect(answer.headers.get("location")).toBe("/login");
+    expect(answer.headers.get("set-cookie")).toBe("chatify_session=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
+    expect(await here.closed).toMatchObject({ code: 4401 });
+    expect(await isSignedIn(person.cookie)).toBe(false);
+    expect((await person.get("/")).headers.get("location")).toBe("/login");
+    expect(await isSignedIn(other.cookie)).toBe(true);
+    there.say({ type: "ping" });
+    await there.next("pong");
+    await there.close();
+    const hash = hashToken(person.cookie.split(/[=.]/)[1] ?? "");
+    expect(await app.sql`select from sessions where token = ${hash}`).toHaveLength(0);
+  });
+
+  test("from another site's page is refused, and one is still signed in", async () => {
+    const person = await Person.signUp(app.url, "Stayer");
+    const before = await stored();
+    for (const method of ["GET", "POST"]) {
+      for (const foreign of [{ "sec-fetch-site": "cross-site" }, { origin: "https://evil.example" }, { origin: "null" }]) {
+        const headers = { cookie: person.cookie, ...(foreign as Record<string, string>) };
+        const answer = await fetch(`${app.url}/logout`, { method, headers, redirect: "manual" });
+        expect(answer.status).toBe(403);
+        expect(answer.headers.has("set-cookie")).toBe(false);
+        expect(await codeOf(answer)).toBe("foreign_origin");
+      }
+    }
+    expect(await isSignedIn(person.cookie)).toBe(true);
+    expect(await stored()).toEqual(before);
+    expect((await person.get("/logout", { "sec-fetch-site": "same-origin" })).status).toBe(302);
+    expect(await isSignedIn(person.cookie)).toBe(false);
+  });
+
+  test("asked about with HEAD, or without a session, ends nothing", async () => {
+    const person = await Person.signUp(app.url, "Asker");
+    const headers = { cookie: person.cookie };
+    const head = await fetch(`${app.url}/logout`, { method: "HEAD", headers, redirect: "manual" });
+    expect(head.status).toBe(302);
+    expect(await isSignedIn(person.cookie)).toBe(true);
+    const nobody = await fetch(`${app.url}/logout`, { redirect: "manual" });
+    expect(nobody.headers.get("location")).toBe("/login");
+  });
+});
+
+describe("a session", () => {
+  test("is not opened by a forged, halved or foreign cookie", async () => {
+    const { cookie } = await Person.signUp(app.url, "Victim");
+    const value = cookie.slice("chatify_session=".length);
+    const [token = "", signature = ""] = value.split(".");
+    const forged = [
+      "",
+      ".",
+      token,
+      `${token}.`,
+      `.${signature}`,
+      `${token}.${signature.slice(0, -1)}`,
+      `${token.slice(1)}.${signature}`,
+      `${token}.${signature}x`,
+      `${token}.${signature.toLowerCase()}`,
+      sign(token, "another secret of forty characters at all"),
+      sign(newToken(), SECRET), // well signed, never given
+      `${hashToken(token)}.${signature}`,
+      sign(hashToken(token), SECRET), // what the table holds opens nothing
+    ];
+    for (const value of forged) expect(await isSignedIn(`chatify_session=${value}`)).toBe(false);
+    expect(await isSignedIn(`__Host-chatify_session=${value}`)).toBe(false); // not over http
+    expect(await isSignedIn(`theme=dark; ${cookie}; lang=el`)).toBe(true);
+  });
+
+  test("is asked for only when the signature is right: a forged cookie costs no query", async () => {
+    await using broken = await startApp({ env: { SESSION_SECRET: SECRET } });
+    const ann = await broken.person("ann");
+    await broken.sql`alter table sessions rename to gone`;
+    expect((await ann.get("/me")).status).toBe(500);
+    const forged = { cookie: `chatify_session=${sign(newToken(), `${SECRET}.`)}` };
+    expect((await fetch(`${broken.url}/me`, { headers: forged })).status).toBe(401);
+  });
+
+  test("that has expired is not accepted", async () => {
+    const ann = await app.person("Expired");
+    const other = await ann.logIn();
+    const hash = hashToken(ann.cookie.split(/[=.]/)[1] ?? "");
+    await app.sql`update sessions set expires_at = now() - interval '1 second' where token = ${hash}`;
+    expect((await ann.get("/me")).status).toBe(401);
+    expect((await ann.get("/")).headers.get("location")).toBe("/login");
+    expect(await isSignedIn(other.cookie)).toBe(true);
+  });
+
+  test("ends with the account", async () => {
+    const ann = await app.person("Deleted");
+    await app.sql`delete from users where username = 'Deleted'`;
+    expect((await ann.get("/me")).status).toBe(401);
+    expect((await logIn("Deleted")).status).toBe(401);
+  });
+});
+
+test("expired sessions are swept when the server starts, and living ones are not", async () => {
+  const database = await migratedDatabase();
+  const first = await startApp({ database, env: { SESSION_SECRET: SECRET } });
+  const ann = await first.person("ann");
+  await ann.logIn();
+  const hash = hashToken(ann.cookie.split(/[=.]/)[1] ?? "");
+  await first.sql`update sessions set expires_at = now() - interval '1 second' where token = ${hash}`;
+  await first.stop();
+  await using second = await startApp({ database, env: { SESSION_SECRET: SECRET } });
+  const tokens = () => second.sql<{ token: string }[]>`select token from sessions`;
+  for (let i = 0; i < 50 && (await tokens()).length > 1; i++) await Bun.sleep(20);
+  expect(await tokens()).toHaveLength(1);
+  expect((await tokens())[0]?.token).not.toBe(hash);
+});
+
+describe("behind a proxy over https", () => {
+  const https = { "x-forwarded-proto": "https", "x-forwarded-host": "chat.example.org" };
+
+  test("the cookie is Secure and bound to the host, and the plain one is not taken", async () => {
+    await using proxied = await startApp({ env: { TRUST_PROXY: "on" } });
+    const origin = "https://chat.example.org";
+    const form = { username: "ann", password: PASSWORD };
+    const answer = await post(`${proxied.url}/signup`, form, { ...https, origin });
+    expect(answer.status).toBe(302);
+    expect(answer.headers.get("set-cookie")).toMatch(
+      /^__Host-chatify_session=[\w.-]+; Path=\/; HttpOnly; SameSite=Lax; Max-Age=\d+; Secure$/,
+    );
+    const me = (cookie: string, headers: Record<string, string> = https) =>
+      fetch(`${proxied.url}/me`, { headers: { ...headers, cookie } });
+    const cookie = cookieOf(answer);
+    expect((await me(cookie)).status).toBe(200);
+    expect((await me(cookie.replace("__Host-", ""))).status).toBe(401);
+    expect((await me(cookie, {})).status).toBe(401);
+    expect((await me(cookie, { "x-forwarded-proto": "https, http" })).status).toBe(401); // the last word is our proxy's
+    const foreign = await post(`${proxied.url}/login`, form, { ...https, origin: "https://evil.example" });
+    expect(foreign.status).toBe(403);
+    expect(await foreign.text()).toContain("chat.example.org"); // the Host it saw
+    const out = await fetch(`${proxied.url}/logout`, { headers: { ...https, cookie }, redirect: "manual" });
+    expect(out.headers.get("set-cookie")).toBe(
+      "__Host-chatify_session=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0; Secure",
+    );
+    expect((await me(cookie)).status).toBe(401);
+  });
+
+  test("nothing that a client forwards is believed while TRUST_PROXY is off", async () => {
+    const answer = await post(`${app.url}/signup`, { username: "Forwarder", password: PASSWORD }, https);
+    expect(answer.headers.get("set-cookie")).toStartWith("chatify_session=");
+    expect(answer.headers.get("set-cookie")).not.toContain("Secure");
+    const origin = "https://chat.example.org";
+    expect((await logIn("Forwarder", PASSWORD, { ...https, origin })).status).toBe(403);
+  });
+});
+
+describe("a form from", () => {
+  test("another site's page is refused: 403 names Origin, Host and the settings, and nothing changes", async () => {
+    await signUp("Target");
+    const before = await stored();
+    for (const path of ["/signup", "/login"]) {
+      const form = { username: path === "/signup" ? "Planted" : "Target", password: PASSWORD };
+      for (const origin of ["https://evil.example", "null", "http://127.0.0.1:1", `${app.url}.evil.example`, "", "x"]) {
+        const answer = await post(app.url + path, form, { origin });
+        expect(`${origin} ${answer.status}`).toBe(`${origin} 403`);
+        expect(answer.headers.has("set-cookie")).toBe(false);
+        const { error } = (await answer.json()) as { error: { code: string; message: string } };
+        expect(error.code).toBe("foreign_origin");
+        for (const word of [`Origin ${origin}`, `Host 127.0.0.1:${app.port}`, "ALLOWED_ORIGINS", "TRUST_PROXY=on"]) {
+          expect(error.message).toContain(word);
+        }
+      }
+      const cross = await post(app.url + path, form, { "sec-fetch-site": "cross-site" });
+      expect(cross.status).toBe(403);
+      expect(await cross.text()).toContain("Origin (none)");
+      const both = await post(app.url + path, form, { "sec-fetch-site": "cross-site", origin: app.url });
+      expect(both.status).toBe(403);
+    }
+    expect(await stored()).toEqual(before);
+  });
+
+  test("our own page is taken, however the host is written, and from programs without Origin", async () => {
+    for (const headers of [
+      { origin: app.url },
+      { origin: app.url, "sec-fetch-site": "same-origin" },
+      { origin: "http://Chat.Example.org", host: "chat.example.ORG" },
+      { origin: "http://chat.example.org", host: "chat.example.org:80" },
+      {},
+    ]) {
+      expect((await logIn("Target", PASSWORD, headers as Record<string, string>)).status).toBe(302);
+    }
+  });
+
+  test("pages in ALLOWED_ORIGINS is taken, besides our own", async () => {
+    const origins = "https://chat.example.org, http://other.example:8080";
+    await using open = await startApp({ env: { ALLOWED_ORIGINS: origins } });
+    await open.person("ann");
+    const from = async (headers: Record<string, string>) =>
+      (await post(`${open.url}/login`, { username: "ann", password: PASSWORD }, headers)).status;
+    expect(await from({ origin: "https://chat.example.org", "sec-fetch-site": "cross-site" })).toBe(302);
+    expect(await from({ origin: "http://other.example:8080" })).toBe(302);
+    expect(await from({ origin: open.url })).toBe(302);
+    expect(await from({ origin: "http://chat.example.org" })).toBe(403);
+    expect(await from({ origin: "https://evil.example" })).toBe(403);
+    expect(await from({ origin: "https://chat.example.org.evil.example" })).toBe(403);
+  });
+});
+
+describe("a form with", () => {
+  const FORM = "application/x-www-form-urlencoded";
+  const send = (path: string, body: RequestInit["body"], type?: string) =>
+    fetch(app.url + path, { method: "POST", body: body ?? null, headers: type ? { "content-type": type } : {}, redirect: "manual" });
+
+  test.each(["/signup", "/login"])("another content type is refused at %s with 415, and nothing is stored", async (path) => {
+    const before = await stored();
+    const fields = { username: "Json", password: PASSWORD };
+    const multipart = new FormData();
+    for (const [name, value] of Object.entries(fields)) multipart.set(name, value);
+    for (const answer of [
+      await send(path, JSON.stringify(fields), "application/json"),
+      await send(path, multipart),
+      await send(path, new URLSearchParams(fields).toString(), "text/plain"),
+      await send(path, undefined),
+    ]) {
+      expect(answer.status).toBe(415);
+      expect(await codeOf(answer)).toBe("unsupported_type");
+    }
+    expect(await stored()).toEqual(before);
+  });
+
+  test("a charset, or its type in capitals, is read", async () => {
+    const body = new URLSearchParams({ username: "Charset", password: PASSWORD }).toString();
+    expect((await send("/signup", body, `${FORM}; charset=UTF-8`)).status).toBe(302);
+    expect((await send("/login", body, FORM.toUpperCase())).status).toBe(302);
+  });
+
+  test("no body, no fields or broken escapes is a form without a name", async () => {
+    const before = await stored();
+    for (const body of [undefined, "", "&&&", "username", "password=12345678", "username=%zz&password=12345678", "%00=%00"]) {
+      expect((await send("/signup", body, FORM)).status).toBe(422);
+      expect((await send("/login", body, FORM)).status).toBe(401);
+    }
+    expect(await stored()).toEqual(before);
+  });
+
+  test("a body above 16 KiB is refused with 413, whole or in chunks, and is no fault of ours", async () => {
+    const before = await stored();
+    const start = `username=Large&password=${PASSWORD}&x=`;
+    for (const path of ["/signup", "/login"]) {
+      for (const bytes of [16 * 1024 + 1, 1024 * 1024]) {
+        const body = start + "x".repeat(bytes - start.length);
+        const head = `POST ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: ${FORM}\r\n`;
+        const whole = await raw(app.port, `${head}Content-Length: ${bytes}\r\n\r\n${body}`);
+        expect(whole.status).toBe(413);
+        const chunk = `${bytes.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
+        const chunked = await raw(app.port, `${head}Transfer-Encoding: chunked\r\n\r\n${chunk}`);
+        expect(chunked.status).toBe(413);
+      }
+      expect((await send(path, "x".repeat(1024 * 1024), FORM)).status).toBe(413);
+    }
+    expect(await stored()).toEqual(before);
+    expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]);
+    const most = start + "x".repeat(16 * 1024 - start.length);
+    expect((await send("/signup", most, FORM)).status).toBe(302);
+  });
+});

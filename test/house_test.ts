@@ -1,0 +1,111 @@
+/** The house as DESIGN §2 draws it, read off the import lines, and the settings as the documents tell them. */
+
+import { expect, test } from "bun:test";
+import { dirname, join, normalize } from "node:path";
+
+import { SETTINGS } from "../src/config.ts";
+import { ROOT } from "./harness.ts";
+
+/** From the ground up: a file imports what is below it, or beside it on its own floor. Leaves have none beside them. */
+const FLOORS = [
+  /^(errors|log)\.ts$/,
+  /^(batcher|config|cookie|metrics|packages|protocol|rate_limit|text)\.ts$/,
+  /^(db|bus)\//,
+  /^hub\.ts$/,
+  /^(chat|presence|send_queue)\.ts$/,
+  /^(socket\.ts|http\/)/,
+  /^app\.ts$/,
+  /^main\.ts$/,
+];
+const LEAVES = 1;
+
+const files = [...new Bun.Glob("**/*.ts").scanSync(join(ROOT, "src"))]
+  .filter((file) => !file.endsWith("_test.ts"))
+  .toSorted();
+const code = new Map(await Promise.all(files.map(async (file) => [file, await source(file)] as const)));
+
+/** A file without its comments, which may speak of anything. */
+async function source(file: string): Promise<string> {
+  const text = await Bun.file(join(ROOT, "src", file)).text();
+  return text.replace(/\/\*[^]*?\*\//g, "").replace(/^\s*\/\/.*$|\s\/\/ .*$/gm, "");
+}
+
+/** What a file imports of ours; `types`: nothing but types. */
+function imports(file: string): { file: string; types: boolean }[] {
+  const lines = (code.get(file) ?? "").matchAll(/(?:import|export)(?:( type)?[^;]*?\bfrom|\()?\s*"(\.[^"]+)"/g);
+  return [...lines].map(([, types, path]) => ({
+    file: normalize(join(dirname(file), path!)),
+    types: types !== undefined,
+  }));
+}
+
+const floor = (file: string) => FLOORS.findIndex((names) => names.test(file));
+const having = (pattern: RegExp) => files.filter((file) => pattern.test(code.get(file)!));
+
+test("house gives every file a floor, and imports lead down", () => {
+  for (const file of files) {
+    expect(floor(file), `${file} has no floor`).toBeGreaterThanOrEqual(0);
+    for (const { file: other, types } of imports(file)) {
+      expect(floor(other), `${file} imports ${other}`).toBeLessThanOrEqual(
+        floor(file) - (floor(file) <= LEAVES ? 1 : 0),
+      );
+      if (other === "log.ts" && floor(file) <= LEAVES) expect(types, `${file} is a leaf and imports log.ts`).toBeTrue();
+      if (dirname(other) === "bus" && other !== file && dirname(file) !== "bus" && file !== "app.ts") {
+        expect(types, `${file} may know the bus by its type only`).toBeTrue();
+      }
+    }
+  }
+  expect(imports("app.ts").length).toBeGreaterThan(10); // else this test reads nothing
+});
+
+test("house has no circle of imports", () => {
+  const walk = (file: string, path: readonly string[]): void => {
+    expect(path, "a circle").not.toContain(file);
+    for (const next of imports(file)) walk(next.file, [...path, file]);
+  };
+  for (const file of files) walk(file, []);
+});
+
+test("house is built in app.ts only", () => {
+  const imported = (name: string, file: string) =>
+    new RegExp(`import[^;]*\\b${name}\\b[^;]* "\\.`).test(code.get(file)!);
+  const made = [...code.get("app.ts")!.matchAll(/\bnew ([A-Z]\w+)\(/g)].map(([, name]) => name!);
+  const parts = made.filter((name) => imported(name, "app.ts") && !name.endsWith("Error"));
+  expect(parts).toContain("Chat");
+  for (const part of parts) {
+    const builders = having(new RegExp(`\\bnew ${part}\\(`)).filter((file) => imported(part, file));
+    expect(builders, part).toEqual(["app.ts"]);
+  }
+});
+
+test("house sees the process, serves, reaches the database and reads frames in one place each", () => {
+  expect(having(/\bprocess\./)).toEqual(["main.ts"]);
+  expect(having(/\bBun\.serve\b/)).toEqual(["app.ts"]);
+  expect(having(/(from|import\() ?"postgres"/)).toEqual(["db/client.ts"]);
+  expect(having(/(?<!function )\bparseFrame\(/)).toEqual(["socket.ts"]);
+  expect(having(/\bRedisClient\b/).filter((file) => file !== "bus/redis.ts")).toEqual([]);
+});
+
+const bare = (text: string) => text.replaceAll("`", "");
+
+test("README.md tells every setting as config.ts does", async () => {
+  const readme = await Bun.file(join(ROOT, "README.md")).text();
+  const rows = [...readme.matchAll(/^\| `([A-Z_]+)` *\| (.*?) *\| (.*?) *\|$/gm)].map(([, ...cells]) =>
+    cells.map(bare),
+  );
+  expect(rows).toEqual(
+    Object.entries(SETTINGS).map(([name, { default: fallback, about }]) => [name, bare(fallback), bare(about)]),
+  );
+});
+
+test(".env.example tells every setting as config.ts does, and sets none", async () => {
+  const lines = (await Bun.file(join(ROOT, ".env.example")).text()).split("\n");
+  expect(lines.filter((line) => line !== "" && !line.startsWith("# "))).toEqual([]);
+  const told = lines.flatMap((line, i) => (/^# [A-Z_]+=/.test(line) ? [`${lines[i - 1]}\n${line}`] : []));
+  expect(told).toEqual(
+    Object.entries(SETTINGS).map(([name, { default: fallback, about }]) => {
+      const value = fallback.includes(" ") ? "" : fallback; // a word of its own can be set as it is
+      return `# ${bare(about)} (${bare(fallback)})\n# ${name}=${value}`;
+    }),
+  );
+});

@@ -1,0 +1,264 @@
+/** From any database to the schema of sql/, or plain words why not. Faults are made in real PostgreSQL and on real sockets. */
+
+import { afterAll, describe, expect, test } from "bun:test";
+import { appendFileSync, cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { type Client, connect } from "../src/db/client.ts";
+import { DatabaseError, migrate } from "../src/db/migrate.ts";
+import { emptyDatabase, ROOT, SILENT } from "./harness.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "chatify-migrate-"));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+/** A copy of sql/, to be spoiled. */
+function copyOfSql(): string {
+  const copy = join(directory, crypto.randomUUID());
+  cpSync(join(ROOT, "sql"), copy, { recursive: true });
+  return copy;
+}
+
+function run(url: string, options: { directory?: string; allowUnsafe?: boolean; said?: string[] } = {}): Promise<void> {
+  return migrate(url, {
+    directory: options.directory ?? join(ROOT, "sql"),
+    name: "test",
+    allowUnsafe: options.allowUnsafe ?? false,
+    log: SILENT,
+    say: (line) => options.said?.push(line),
+  });
+}
+
+/** What a host reads when it fails. */
+async function refusal(migrating: Promise<void>): Promise<string> {
+  const error = await migrating.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  expect(error).toBeInstanceOf(DatabaseError);
+  return (error as DatabaseError).message;
+}
+
+async function ask<T>(url: string, question: (sql: Client) => PromiseLike<T>): Promise<T> {
+  const sql = connect(url, { name: "test" });
+  try {
+    return await question(sql);
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
+}
+
+/** Everything in a database that somebody made. */
+function contents(url: string): Promise<string[]> {
+  return ask(url, async (sql) => {
+    const rows = await sql<{ name: string }[]>`
+      select relkind::text || ' ' || relname as name from pg_class where relnamespace = 'public'::regnamespace
+      union all
+      select 'function ' || proname from pg_proc where pronamespace = 'public'::regnamespace
+      union all
+      select 'schema ' || nspname from pg_namespace where nspname !~ '^(pg_|information_schema|public)'
+      order by 1
+    `;
+    return rows.map(({ name }) => name);
+  });
+}
+
+/** An address with one part changed. */
+function but(url: string, change: (url: URL) => void): string {
+  const changed = new URL(url);
+  change(changed);
+  return changed.href;
+}
+
+const applied = (url: string) =>
+  ask(
+    url,
+    (sql) => sql<{ number: number; at: string }[]>`select number, applied_at::text as at from migrations order by 1`,
+  );
+
+describe("migrate", () => {
+  test("migrate makes the schema once", async () => {
+    const url = await emptyDatabase();
+    await run(url);
+    const [made, first] = [await contents(url), await applied(url)];
+    expect(made).toContain("r messages");
+    await run(url);
+    expect(await contents(url)).toEqual(made);
+    expect(await applied(url)).toEqual(first);
+  });
+
+  test("migrate makes one schema when three pods start at once, and the later say what they wait for", async () => {
+    const url = await emptyDatabase();
+    const slow = copyOfSql();
+    appendFileSync(join(slow, "0001_users_sessions.sql"), "select pg_sleep(0.3);\n");
+    const said: string[] = [];
+    await Promise.all([1, 2, 3].map(() => run(url, { directory: slow, said })));
+    expect((await applied(url)).map(({ number }) => number)).toEqual([1, 2]);
+    expect(said).toEqual(Array(2).fill("Waiting for another chatify that prepares the database …"));
+  });
+
+  test("migrate refuses a file that was changed after it was applied", async () => {
+    const url = await emptyDatabase();
+    const changed = copyOfSql();
+    await run(url);
+    appendFileSync(join(changed, "0001_users_sessions.sql"), "-- harmless\n");
+    expect(await refusal(run(url, { directory: changed }))).toBe(
+      "sql/0001_users_sessions.sql was changed after it was applied to this database: put the old text back",
+    );
+  });
+
+  test("migrate refuses a database of a newer chatify, and leaves it be", async () => {
+    const url = await emptyDatabase();
+    const newer = copyOfSql();
+    writeFileSync(join(newer, "0003_later.sql"), "create table later ();\n");
+    await run(url, { directory: newer });
+    const before = await contents(url);
+    expect(await refusal(run(url))).toStartWith("The database is newer than this chatify: it has 0003_later.sql");
+    expect(await contents(url)).toEqual(before);
+  });
+
+  test("migrate keeps nothing of a file that fails, and goes on once it is mended", async () => {
+    const url = await emptyDatabase();
+    const broken = copyOfSql();
+    await run(url);
+    const before = await contents(url);
+    writeFileSync(join(broken, "0003_broken.sql"), "create table half ();\nselect no_such_column from half;\n");
+    await expect(run(url, { directory: broken })).rejects.toThrow('column "no_such_column" does not exist');
+    expect(await contents(url)).toEqual(before);
+    expect((await applied(url)).length).toBe(2);
+    writeFileSync(join(broken, "0003_broken.sql"), "create table whole ();\n");
+    await run(url, { directory: broken });
+    expect(await contents(url)).toContain("r whole");
+  });
+
+  test("migrate refuses a database with tables of something else, and leaves it be", async () => {
+    const url = await emptyDatabase();
+    await ask(url, (sql) => sql`create table settings (theme text)`);
+    expect(await refusal(run(url))).toStartWith(
+      'This database has tables that are not chatify\'s (relation "settings" already exists), and nothing was changed.',
+    );
+    expect(await contents(url)).toEqual(["r settings"]);
+  });
+
+  test("migrate refuses files that are not numbered one after the other", async () => {
+    const holed = copyOfSql();
+    writeFileSync(join(holed, "0004_later.sql"), "select 1;\n");
+    await expect(run(await emptyDatabase(), { directory: holed })).rejects.toThrow("sql/0004_later.sql is not number 3");
+  });
+});
+
+describe("migrate refuses a server", () => {
+  // A real one of version 14 is not at hand: this database's own current_setting() says it is one.
+  test("migrate refuses PostgreSQL 14", async () => {
+    const url = await emptyDatabase();
+    await ask(url, (sql) =>
+      sql.unsafe(`
+        create schema old;
+        create function old.current_setting(name text) returns text language sql as $$
+          select case name when 'server_version_num' then '140011' when 'server_version' then '14.11'
+            else pg_catalog.current_setting(name) end
+        $$;
+        do $$ begin execute format('alter database %I set search_path = old, pg_catalog, public', current_database()); end $$
+      `),
+    );
+    expect(await refusal(run(url))).toBe("chatify needs PostgreSQL 15 or newer, this one is 14.11");
+  });
+
+  test("migrate refuses a database that cannot hold every text", async () => {
+    const url = await emptyDatabase();
+    await ask(url, (sql) => sql`create database ascii encoding 'SQL_ASCII' locale 'C' template template0`);
+    expect(await refusal(run(but(url, (url) => (url.pathname = "/ascii"))))).toBe(
+      "The database is encoded SQL_ASCII; chatify needs UTF8: create database chatify encoding 'UTF8' template template0",
+    );
+  });
+
+  test("migrate refuses to lose what it confirmed, unless told that the storage makes up for it", async () => {
+    const url = await emptyDatabase();
+    const unsafe = async (value: string) => {
+      await ask(url, (sql) => sql.unsafe(`alter system set fsync = ${value}`));
+      await ask(url, (sql) => sql`select pg_reload_conf()`);
+      const now = () => ask(url, async (sql) => (await sql<[{ fsync: string }]>`show fsync`)[0].fsync);
+      while ((await now()) !== value) await Bun.sleep(10);
+    };
+    await unsafe("off");
+    try {
+      expect(await refusal(run(url))).toBe(
+        "This PostgreSQL may lose messages it has confirmed, fsync is off. Turn it on, or set UNSAFE_DATABASE=on if its storage makes up for it",
+      );
+      expect(await contents(url)).toEqual([]);
+      await run(url, { allowUnsafe: true });
+    } finally {
+      await unsafe("on");
+    }
+    await ask(url, (sql) =>
+      sql.unsafe(
+        `do $$ begin execute format('alter database %I set synchronous_commit = off', current_database()); end $$`,
+      ),
+    );
+    expect(await refusal(run(url))).toContain("synchronous_commit is off");
+  });
+});
+
+describe("migrate says in plain words", () => {
+  const SECRET = "hunter22-is-secret";
+
+  test("migrate tells a wrong password, an unknown user, an unknown database, a missing right and a missing socket apart", async () => {
+    const url = await emptyDatabase();
+    const sockets = new URL(url).searchParams.get("host")!;
+    const database = new URL(url).pathname.slice(1);
+    await ask(url, (sql) => sql.unsafe(`create role reader login password '${SECRET}'`));
+    const asked = await Promise.all([
+      refusal(run(but(url, (url) => (url.password = SECRET)))),
+      refusal(run(but(url, (url) => ((url.username = "stranger"), (url.password = SECRET))))),
+      refusal(run(but(url, (url) => (url.pathname = "/nowhere")))),
+      refusal(run(but(url, (url) => ((url.username = "reader"), (url.password = SECRET))))),
+      refusal(run(but(url, (url) => url.searchParams.set("host", "/nowhere")))),
+    ]);
+    expect(asked).toEqual([
+      `PostgreSQL in ${sockets} refused the password of "chatify". Check DATABASE_URL`,
+      `PostgreSQL in ${sockets} refused the password of "stranger". Check DATABASE_URL`,
+      `PostgreSQL in ${sockets} has no database "nowhere": create it (createdb nowhere), or change DATABASE_URL`,
+      `"reader" lacks a right in the database "${database}" (permission denied for schema public): make it the owner of the database and of its tables`,
+      "There is no PostgreSQL in /nowhere. Is it running? Check DATABASE_URL",
+    ]);
+    expect(asked.join()).not.toContain(SECRET);
+  });
+
+  test("migrate tells a closed port, an unknown host, and servers that are silent, hang up or speak something else", async () => {
+    const servers = {
+      silent: createServer(() => {}),
+      hangsUp: createServer((socket) => socket.end()),
+      web: createServer((socket) => socket.on("data", () => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"))),
+    };
+    const ports = await Promise.all(Object.values(servers).map(listen));
+    const closed = await listen(createServer());
+    const silence = (port: number) =>
+      `The server at 127.0.0.1:${port} did not answer in time. Check DATABASE_URL: is it a PostgreSQL, and is there a firewall between?`;
+    try {
+      const begun = performance.now();
+      const to = (host: string) => refusal(run(`postgres://ann:${SECRET}@${host}/chat`));
+      const asked = await Promise.all([
+        to(`127.0.0.1:${closed}`),
+        to("no-such-host.invalid"),
+        ...ports.map((port) => to(`127.0.0.1:${port}`)),
+      ]);
+      expect(asked).toEqual([
+        `Nothing answers at 127.0.0.1:${closed}. Is PostgreSQL running there? Check DATABASE_URL`,
+        "There is no host of that name (at no-such-host.invalid:5432). Check DATABASE_URL",
+        ...ports.map(silence),
+      ]);
+      expect(performance.now() - begun).toBeLessThan(8_000);
+    } finally {
+      for (const server of Object.values(servers)) server.close();
+    }
+  });
+});
+
+/** Listens on a free port. @returns it; a server without a listener for connections is closed again at once */
+async function listen(server: ReturnType<typeof createServer>): Promise<number> {
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const { port } = server.address() as { port: number };
+  if (server.listenerCount("connection") === 0) await new Promise((closed) => server.close(closed));
+  return port;
+}
