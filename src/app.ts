@@ -64,6 +64,7 @@ export async function startApp(
   const server = listen(config);
   const undo: (() => Promise<unknown> | void)[] = [() => server.stop(true)];
   try {
+    let leaving = false;
     const loading = Pages.load(join(root, "static"));
     const dataDir = isAbsolute(config.dataDir) ? config.dataDir : join(root, config.dataDir);
     const embedded = config.databaseUrl === undefined ? await startEmbedded({ directory: dataDir, log, say }) : undefined;
@@ -129,7 +130,6 @@ export async function startApp(
     undo.unshift(() => housekeeping.forEach(clearInterval));
     void sweepSessions();
 
-    let leaving = false;
     server.reload({
       ...SERVE,
       websocket: sockets.handlers,
@@ -158,7 +158,7 @@ export async function startApp(
         const checked = new Set(open);
         hub.closeWhere(CLOSE.sessionEnded, ({ sessionId }) => checked.has(sessionId) && !alive.has(sessionId));
       } catch (error) {
-        log.warn("sessions not checked, trying again in a minute", { error: String(error) });
+        if (!leaving) log.warn("sessions not checked, trying again in a minute", { error: String(error) });
       }
     }
 
@@ -166,7 +166,7 @@ export async function startApp(
       try {
         while ((await sessions.sweep(db)) === 10_000) await Bun.sleep(100);
       } catch (error) {
-        log.warn("expired sessions not swept, trying again in an hour", { error: String(error) });
+        if (!leaving) log.warn("expired sessions not swept, trying again in an hour", { error: String(error) });
       }
     }
 

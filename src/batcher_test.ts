@@ -21,7 +21,7 @@ describe("a batcher", () => {
   test("takes in one write what one tick brings, idle without waiting", async () => {
     const { batcher, writes } = held();
     const answers = [batcher.add(1), batcher.add(2)];
-    await null;
+    await Promise.resolve();
     expect(writes.map(({ items }) => items)).toEqual([[1, 2]]);
     writes[0]?.done.resolve();
     expect(await Promise.all(answers)).toEqual(["answer 1", "answer 2"]);
@@ -30,7 +30,7 @@ describe("a batcher", () => {
   test("gathers while a write is under way, in order, one write at a time", async () => {
     const { batcher, writes } = held();
     const answers = [batcher.add(1)];
-    await null;
+    await Promise.resolve();
     for (const item of [2, 3, 4]) {
       answers.push(batcher.add(item));
       await Bun.sleep(1);

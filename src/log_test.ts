@@ -64,7 +64,11 @@ describe("the log as text", () => {
     log.error("one", "plain");
     log.error("two", null);
     log.error("three");
-    expect(lines.map((line) => line.slice(9))).toEqual(["error one error=plain\n", "error two error=null\n", "error three\n"]);
+    expect(lines.map((line) => line.slice(9))).toEqual([
+      "error one error=plain\n",
+      "error two error=null\n",
+      "error three\n",
+    ]);
   });
 });
 

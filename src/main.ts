@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 
+import type { App } from "./app.ts";
 import { ConfigError, loadConfig, SETTINGS } from "./config.ts";
 import { Log } from "./log.ts";
 import { ensurePackages, PackagesError } from "./packages.ts";
@@ -10,6 +11,7 @@ const EXIT = { ok: 0, bug: 1, settings: 2, packages: 3, database: 4, port: 5 } a
 /** Signals closer than this are one: under npx, Ctrl-C arrives twice. */
 const SAME_SIGNAL_MS = 1_000;
 const STOP_DEADLINE_MS = 25_000;
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 const root = join(import.meta.dir, "..");
 const { version } = (await Bun.file(join(root, "package.json")).json()) as { version: string };
@@ -21,7 +23,7 @@ async function main(words: readonly string[]): Promise<void> {
   if (words.length === 0) return start();
   if (word === "--version" || word === "-v") return print(`chatify ${version}\n`);
   if (word === "--help" || word === "-h") return print(help());
-  complain(`chatify does not know "${word}". It takes no words but --help and --version; settings come from the environment.`);
+  complain(`chatify does not know "${word}". Settings come from the environment: --help lists them.`);
   process.exit(EXIT.settings);
 }
 
@@ -33,15 +35,24 @@ async function start(): Promise<void> {
   const say = (line: string) => print(`${line}\n`);
   try {
     const need = config.databaseUrl === undefined ? "serve" : "serve-without-database";
-    await ensurePackages({ root, bun: process.execPath, need, say });
-    const { startApp } = await import("./app.ts"); // needs the packages that may just have come
-    const app = await startApp(config, { root, version, log, say });
-    leaveInOrder(app, log);
+    if (await ensurePackages({ root, bun: process.execPath, need, say })) return startAgain();
+    const { startApp } = await import("./app.ts"); // not before the packages are there
+    const starting = startApp(config, { root, version, log, say });
+    const leaving = leaveInOrder(starting, { log, embedded: config.databaseUrl === undefined });
+    const app = await starting;
+    if (leaving()) return;
     print(banner(app, config));
     log.debug("ready", { port: app.port });
   } catch (error) {
     fail(error, config.port);
   }
+}
+
+/** Goes on in a process that can see packages which were not there when this one began. */
+async function startAgain(): Promise<void> {
+  const child = Bun.spawn([process.execPath, ...process.argv.slice(1)], { stdio: ["inherit", "inherit", "inherit"] });
+  for (const signal of SIGNALS) process.on(signal, () => child.kill(signal));
+  process.exit(await child.exited);
 }
 
 function settings() {
@@ -54,7 +65,15 @@ function settings() {
   }
 }
 
-function leaveInOrder(app: { stop(options: { hurried: boolean }): Promise<void> }, log: Log): void {
+/**
+ * Stops at the first signal, and at once at the second.
+ *
+ * @param starting what is to be stopped; with an embedded database a start is let through first, lest that goes on alone
+ * @returns whether it is time to leave
+ */
+function leaveInOrder(starting: Promise<App>, options: { log: Log; embedded: boolean }): () => boolean {
+  const { log, embedded } = options;
+  let started = false;
   let firstAt: number | undefined;
   const leave = (signal: string) => {
     const now = performance.now();
@@ -64,28 +83,37 @@ function leaveInOrder(app: { stop(options: { hurried: boolean }): Promise<void> 
       process.exit(EXIT.bug);
     }
     firstAt = now;
+    if (process.stdout.isTTY) print("\nStopping …\n");
+    if (!started && !embedded) process.exit(EXIT.ok); // an unfinished migration is undone by PostgreSQL
     setTimeout(() => {
       log.error("did not stop in time", undefined, { seconds: STOP_DEADLINE_MS / 1_000 });
       process.exit(EXIT.bug);
     }, STOP_DEADLINE_MS).unref();
-    if (process.stdout.isTTY) print("\nStopping …\n");
-    void app.stop({ hurried: signal === "SIGINT" }).then(
-      () => process.exit(EXIT.ok),
-      (error: unknown) => {
-        log.error("stopping failed", error);
-        process.exit(EXIT.bug);
-      },
-    );
+    void starting
+      .then((app) => app.stop({ hurried: signal === "SIGINT" }))
+      .then(
+        () => process.exit(EXIT.ok),
+        (error: unknown) => {
+          if (!started) return; // `start` says why
+          log.error("stopping failed", error);
+          process.exit(EXIT.bug);
+        },
+      );
   };
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => leave(signal));
+  starting.then(
+    () => (started = true),
+    () => {},
+  );
+  for (const signal of SIGNALS) process.on(signal, () => leave(signal));
   const stray = (error: unknown) => {
     log.error("uncaught", error);
     // The driver may throw from a socket that died under it (porsager/postgres#1209); `Database` replaces such pools by itself.
-    if (error instanceof Error && error.stack?.includes("/postgres/")) return;
+    if (error instanceof Error && error.stack?.includes("/node_modules/postgres/")) return;
     process.exit(EXIT.bug);
   };
   process.on("uncaughtException", stray);
   process.on("unhandledRejection", stray);
+  return () => firstAt !== undefined;
 }
 
 /** Ends with words a host can act on; anything unexpected keeps its stack. */
@@ -93,9 +121,8 @@ function fail(error: unknown, port: number): never {
   const name = error instanceof Error ? error.name : "";
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof PackagesError) complain(message);
-  else if (name === "PortError") {
-    complain(`${message}\nAnother program, or another chatify, has it. End that one, or choose a port: PORT=${port === 65_535 ? 8080 : port + 1}`);
-  } else if (name === "DatabaseError" || name === "EmbeddedError") complain(message);
+  else if (name === "PortError") complain(`${message}\n${portWayOut(error, port)}`);
+  else if (name === "DatabaseError" || name === "EmbeddedError") complain(message);
   else complain(`chatify could not start, and did not expect this:\n${error instanceof Error ? error.stack : message}`);
   const codes: Record<string, number> = {
     PackagesError: EXIT.packages,
@@ -104,6 +131,16 @@ function fail(error: unknown, port: number): never {
     EmbeddedError: EXIT.database,
   };
   process.exit(codes[name] ?? EXIT.bug);
+}
+
+function portWayOut(error: unknown, port: number): string {
+  const cause = error instanceof Error ? error.cause : undefined;
+  const code = cause instanceof Error && "code" in cause ? cause.code : "";
+  if (code === "EADDRINUSE") {
+    return `Another program, or another chatify, has it. End that one, or choose a port: PORT=${port === 65_535 ? 8080 : port + 1}`;
+  }
+  if (code === "EACCES") return "Ports below 1024 are for root only. Choose another: PORT=8000";
+  return "HOST must be an address of this machine: 0.0.0.0 for all of them, 127.0.0.1 for programs on this machine only";
 }
 
 function banner(app: { url: string; database: string }, config: { rateLimit: boolean; dataDir: string }): string {
@@ -122,22 +159,22 @@ function banner(app: { url: string; database: string }, config: { rateLimit: boo
 function help(): string {
   const width = Math.max(...Object.keys(SETTINGS).map((name) => name.length));
   const settings = Object.entries(SETTINGS).map(
-    ([name, { default: fallback, about }]) => `  ${name.padEnd(width)}  ${about.replaceAll("`", "")} (${fallback.replaceAll("`", "")})`,
+    ([name, { default: fallback, about }]) =>
+      `  ${name.padEnd(width)}  ${about.replaceAll("`", "")} (${fallback.replaceAll("`", "")})`,
   );
+  const secrets = Object.entries(SETTINGS).flatMap(([name, setting]) => ("secret" in setting ? [name] : []));
   return `chatify ${version}: a chat between two people that anyone can host
 
 Usage
-  bun run start                         serve on http://localhost:8000 with a PostgreSQL of its own
-  PORT=9000 bun run start               on another port
+  bun run start                             serve on http://localhost:8000, with a PostgreSQL of its own
+  PORT=9000 bun run start                   on another port
   DATABASE_URL=postgres://… bun run start   with your PostgreSQL
-  npx -y bun@1.4.5 run start            where there is no Bun
-
-  --help     this page
-  --version  the version
+  npx -y bun@1.4.5 run start                where there is no Bun
+  bun run start --help, --version           this page, the version
 
 Settings, from the environment or a file .env (default in parentheses)
 ${settings.join("\n")}
-  SESSION_SECRET, DATABASE_URL, BUS and METRICS_TOKEN can also come from a file: SESSION_SECRET_FILE=/run/secrets/…
+  ${secrets.join(", ")} can also come from a file: SESSION_SECRET_FILE=/run/secrets/…
 
 Exit codes
   0 stopped in order   1 a defect   2 bad settings   3 packages missing   4 database   5 port

@@ -27,6 +27,7 @@ export class PackagesError extends Error {
  * @param options.bun the path of the `bun` to install with
  * @param options.say progress for a person
  * @param options.env the environment of `bun install`, ours unless told
+ * @returns whether packages came that were not there before; this process will not find them, since Bun remembers where it looked
  * @throws PackagesError
  */
 export async function ensurePackages(options: {
@@ -35,12 +36,12 @@ export async function ensurePackages(options: {
   need: Need;
   say: (line: string) => void;
   env?: Record<string, string | undefined>;
-}): Promise<void> {
+}): Promise<boolean> {
   const { root, need, say } = options;
   const modules = join(root, "node_modules");
   const halfway = join(modules, ".chatify-installing");
   const complete = () => !existsSync(halfway) && missingOf(root, need).length === 0;
-  if (complete()) return;
+  if (complete()) return false;
 
   let lock: Database | undefined;
   try {
@@ -48,7 +49,7 @@ export async function ensurePackages(options: {
     lock = await lockFile(join(modules, ".chatify-lock"), () =>
       say("Waiting for another chatify that is installing …"),
     );
-    if (complete()) return; // the other one did it
+    if (complete()) return true; // the other one did it
     say(`Installing what chatify needs, once: ${SIZES[need]} …`);
     const force = existsSync(halfway); // bun believes a package complete as soon as its package.json is there
     writeFileSync(halfway, "");
@@ -58,6 +59,7 @@ export async function ensurePackages(options: {
     if (still.length > 0) {
       throw new PackagesError(`${still.join(", ")} could not be installed\n${said}\n${wayOut(said, root)}`);
     }
+    return true;
   } catch (error) {
     if (error instanceof PackagesError) throw error;
     const said = error instanceof Error ? error.message : String(error);

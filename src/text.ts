@@ -56,7 +56,9 @@ export function nameKey(name: string): string {
  * @example searchKey("Ζωή") // "ζωη"
  */
 export function searchKey(name: string): string {
-  const bare = nameKey(name).normalize("NFD").replace(/[\u0300-\u036f]/g, "");
+  const bare = nameKey(name)
+    .normalize("NFD")
+    .replace(/[\u0300-\u036f]/g, "");
   return bare.normalize("NFKC");
 }
 

@@ -151,7 +151,7 @@ describe("adopt", () => {
         or last_seq <> messages or last_at <> last_message_at
     `,
     );
-    expect(wrong).toEqual([]);
+    expect([...wrong]).toEqual([]);
     const unread = await ask(
       url,
       (sql) =>

@@ -255,30 +255,41 @@ describe("hashing", () => {
 });
 
 describe("logout", () => {
-  test.each(["GET", "POST"])("by %s ends this session and its sockets, and the person's others go on", async (method) => {
-    const person = await Person.signUp(app.url, `Leaver${method}`);
-    const other = await person.logIn();
-    const [here, there] = [await person.open(), await other.open()];
-    const answer = await fetch(`${app.url}/logout`, { method, headers: { cookie: person.cookie }, redirect: "manual" });
-    expect(answer.status).toBe(302);
-    expect(answer.headers.get("location")).toBe("/login");
-    expect(answer.headers.get("set-cookie")).toBe("chatify_session=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
-    expect(await here.closed).toMatchObject({ code: 4401 });
-    expect(await isSignedIn(person.cookie)).toBe(false);
-    expect((await person.get("/")).headers.get("location")).toBe("/login");
-    expect(await isSignedIn(other.cookie)).toBe(true);
-    there.say({ type: "ping" });
-    await there.next("pong");
-    await there.close();
-    const hash = hashToken(person.cookie.split(/[=.]/)[1] ?? "");
-    expect(await app.sql`select from sessions where token = ${hash}`).toHaveLength(0);
-  });
+  test.each(["GET", "POST"])(
+    "by %s ends this session and its sockets, and the person's others go on",
+    async (method) => {
+      const person = await Person.signUp(app.url, `Leaver${method}`);
+      const other = await person.logIn();
+      const [here, there] = [await person.open(), await other.open()];
+      const answer = await fetch(`${app.url}/logout`, {
+        method,
+        headers: { cookie: person.cookie },
+        redirect: "manual",
+      });
+      expect(answer.status).toBe(302);
+      expect(answer.headers.get("location")).toBe("/login");
+      expect(answer.headers.get("set-cookie")).toBe("chatify_session=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
+      expect(await here.closed).toMatchObject({ code: 4401 });
+      expect(await isSignedIn(person.cookie)).toBe(false);
+      expect((await person.get("/")).headers.get("location")).toBe("/login");
+      expect(await isSignedIn(other.cookie)).toBe(true);
+      there.say({ type: "ping" });
+      await there.next("pong");
+      await there.close();
+      const hash = hashToken(person.cookie.split(/[=.]/)[1] ?? "");
+      expect(await app.sql`select from sessions where token = ${hash}`).toHaveLength(0);
+    },
+  );
 
   test("from another site's page is refused, and one is still signed in", async () => {
     const person = await Person.signUp(app.url, "Stayer");
     const before = await stored();
     for (const method of ["GET", "POST"]) {
-      for (const foreign of [{ "sec-fetch-site": "cross-site" }, { origin: "https://evil.example" }, { origin: "null" }]) {
+      for (const foreign of [
+        { "sec-fetch-site": "cross-site" },
+        { origin: "https://evil.example" },
+        { origin: "null" },
+      ]) {
         const headers = { cookie: person.cookie, ...(foreign as Record<string, string>) };
         const answer = await fetch(`${app.url}/logout`, { method, headers, redirect: "manual" });
         expect(answer.status).toBe(403);
@@ -463,24 +474,32 @@ describe("a form from", () => {
 describe("a form with", () => {
   const FORM = "application/x-www-form-urlencoded";
   const send = (path: string, body: RequestInit["body"], type?: string) =>
-    fetch(app.url + path, { method: "POST", body: body ?? null, headers: type ? { "content-type": type } : {}, redirect: "manual" });
+    fetch(app.url + path, {
+      method: "POST",
+      body: body ?? null,
+      headers: type ? { "content-type": type } : {},
+      redirect: "manual",
+    });
 
-  test.each(["/signup", "/login"])("another content type is refused at %s with 415, and nothing is stored", async (path) => {
-    const before = await stored();
-    const fields = { username: "Json", password: PASSWORD };
-    const multipart = new FormData();
-    for (const [name, value] of Object.entries(fields)) multipart.set(name, value);
-    for (const answer of [
-      await send(path, JSON.stringify(fields), "application/json"),
-      await send(path, multipart),
-      await send(path, new URLSearchParams(fields).toString(), "text/plain"),
-      await send(path, undefined),
-    ]) {
-      expect(answer.status).toBe(415);
-      expect(await codeOf(answer)).toBe("unsupported_type");
-    }
-    expect(await stored()).toEqual(before);
-  });
+  test.each(["/signup", "/login"])(
+    "another content type is refused at %s with 415, and nothing is stored",
+    async (path) => {
+      const before = await stored();
+      const fields = { username: "Json", password: PASSWORD };
+      const multipart = new FormData();
+      for (const [name, value] of Object.entries(fields)) multipart.set(name, value);
+      for (const answer of [
+        await send(path, JSON.stringify(fields), "application/json"),
+        await send(path, multipart),
+        await send(path, new URLSearchParams(fields).toString(), "text/plain"),
+        await send(path, undefined),
+      ]) {
+        expect(answer.status).toBe(415);
+        expect(await codeOf(answer)).toBe("unsupported_type");
+      }
+      expect(await stored()).toEqual(before);
+    },
+  );
 
   test("a charset, or its type in capitals, is read", async () => {
     const body = new URLSearchParams({ username: "Charset", password: PASSWORD }).toString();
@@ -490,7 +509,15 @@ describe("a form with", () => {
 
   test("no body, no fields or broken escapes is a form without a name", async () => {
     const before = await stored();
-    for (const body of [undefined, "", "&&&", "username", "password=12345678", "username=%zz&password=12345678", "%00=%00"]) {
+    for (const body of [
+      undefined,
+      "",
+      "&&&",
+      "username",
+      "password=12345678",
+      "username=%zz&password=12345678",
+      "%00=%00",
+    ]) {
       expect((await send("/signup", body, FORM)).status).toBe(422);
       expect((await send("/login", body, FORM)).status).toBe(401);
     }

@@ -98,7 +98,13 @@ export async function startApp(
   options: { env?: Record<string, string>; locale?: string; database?: string; direct?: string } = {},
 ): Promise<TestApp> {
   const database = options.database ?? (await migratedDatabase(options.locale));
-  const config = loadConfig({ PORT: "0", HOST: "127.0.0.1", RATE_LIMIT: "off", DATABASE_URL: database, ...options.env });
+  const config = loadConfig({
+    PORT: "0",
+    HOST: "127.0.0.1",
+    RATE_LIMIT: "off",
+    DATABASE_URL: database,
+    ...options.env,
+  });
   const lines: string[] = [];
   const log = new Log({ level: "debug", format: "json", write: (line) => lines.push(line) });
   const app: App = await start(config, { root: ROOT, version: "0.0.0-test", log });
@@ -228,7 +234,9 @@ export class Tab {
     this.#waiting.push(waiting);
     const timer = setTimeout(() => {
       this.#waiting = this.#waiting.filter((other) => other !== waiting);
-      reject(new Error(`${this.who} heard no ${type} within ${withinMs} ms, but ${JSON.stringify(this.heard.slice(-5))}`));
+      reject(
+        new Error(`${this.who} heard no ${type} within ${withinMs} ms, but ${JSON.stringify(this.heard.slice(-5))}`),
+      );
     }, withinMs);
     try {
       return await promise;
@@ -281,11 +289,20 @@ export async function raw(port: number, request: string): Promise<{ status: numb
   await Bun.connect({
     hostname: "127.0.0.1",
     port,
-    socket: { open: send, drain: send, data: (_, bytes) => void answer.push(Buffer.from(bytes)), close, error: () => close() },
+    socket: {
+      open: send,
+      drain: send,
+      data: (_, bytes) => void answer.push(Buffer.from(bytes)),
+      close: () => close(),
+      error: () => close(),
+    },
   });
   await closed;
   const [head = "", ...rest] = Buffer.concat(answer).toString().split("\r\n\r\n");
   const [first = "", ...lines] = head.split("\r\n");
-  const fields = lines.map((line): [string, string] => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1).trim()]);
+  const fields = lines.map((line): [string, string] => [
+    line.slice(0, line.indexOf(":")),
+    line.slice(line.indexOf(":") + 1).trim(),
+  ]);
   return { status: Number(first.split(" ")[1]), headers: new Headers(fields), body: rest.join("\r\n\r\n") };
 }

@@ -117,7 +117,12 @@ describe("/messages", () => {
   });
 
   test("is empty where nothing was written, and where nobody has that name", async () => {
-    for (const path of ["/messages/bob/carol", "/messages/bob/nobody", "/messages/nobody/bob?limit=5", "/messages/bob/BOB"]) {
+    for (const path of [
+      "/messages/bob/carol",
+      "/messages/bob/nobody",
+      "/messages/nobody/bob?limit=5",
+      "/messages/bob/BOB",
+    ]) {
       const answer = await bob.get(path);
       expect(answer.status).toBe(200);
       expect(await answer.text()).toBe("[]");
@@ -125,23 +130,36 @@ describe("/messages", () => {
   });
 
   test("of other people is refused with 403, whether they exist or not", async () => {
-    for (const path of ["/messages/Ann/bob", "/messages/bob/Ann?peek=1", "/messages/nobody/noone", "/messages/bob/bob"]) {
+    for (const path of [
+      "/messages/Ann/bob",
+      "/messages/bob/Ann?peek=1",
+      "/messages/nobody/noone",
+      "/messages/bob/bob",
+    ]) {
       const answer = await carol.get(path);
       expect(answer.status).toBe(403);
       expect(await codeOf(answer)).toBe("not_yours");
     }
   });
 
-  test.each(["%00", "%zz", "%ED%A0%80", "%ff", "a", "..%2f..", "b%2Fob", "John%20Smith", "%E2%80%8Bbob", "x".repeat(51)])(
-    "with the impossible name %s is refused with 400",
-    async (name) => {
-      for (const path of [`/messages/Ann/${name}`, `/messages/${name}/Ann`, `/messages/bob/${name}`]) {
-        const answer = await ann.get(path);
-        expect(answer.status).toBe(400);
-        expect(await codeOf(answer)).toBe("bad_request");
-      }
-    },
-  );
+  test.each([
+    "%00",
+    "%zz",
+    "%ED%A0%80",
+    "%ff",
+    "a",
+    "..%2f..",
+    "b%2Fob",
+    "John%20Smith",
+    "%E2%80%8Bbob",
+    "x".repeat(51),
+  ])("with the impossible name %s is refused with 400", async (name) => {
+    for (const path of [`/messages/Ann/${name}`, `/messages/${name}/Ann`, `/messages/bob/${name}`]) {
+      const answer = await ann.get(path);
+      expect(answer.status).toBe(400);
+      expect(await codeOf(answer)).toBe("bad_request");
+    }
+  });
 
   test("reaches people whose names an older program allowed", async () => {
     await app.sql`
@@ -347,8 +365,8 @@ describe("/messages without limits", () => {
       socket: {
         data(socket, bytes) {
           text += bytes.toString();
-          if (text.length > 10_000) begun.resolve();
-          if (text.length < 100_000) socket.pause();
+          if (text.length === bytes.length) socket.pause(); // from the first bytes on
+          begun.resolve();
         },
         close: () => closed.resolve(),
         error: () => closed.resolve(),
@@ -359,14 +377,15 @@ describe("/messages without limits", () => {
     await Bun.sleep(500); // as far as it goes without being read
     await app.sql`alter table messages rename to gone`;
     socket.resume();
-    await closed.promise; console.log(app.log.slice(-3));
+    await closed.promise;
     const [head = "", body = ""] = text.split("\r\n\r\n");
     expect(head).toStartWith("HTTP/1.1 200");
     expect(head.toLowerCase()).toContain("transfer-encoding: chunked");
     expect(text).not.toContain("\r\n0\r\n\r\n"); // the end of a whole answer
     expect(text.trimEnd()).not.toEndWith("]");
     expect(body.length).toBeGreaterThan(0);
-    expect(text.length).toBeLessThan(30_000_000); // it had not been read ahead to the end
+    expect(text.length).toBeLessThan(20_000_000); // it had not been read ahead to the end
+    expect(app.log.join("")).toContain("messages cut off midway");
     const answer = await ann.get("/messages/ann/bob"); // that fails before it has begun
     expect(answer.status).toBe(500);
     expect(await codeOf(answer)).toBe("internal");
@@ -404,9 +423,9 @@ test("a text comes back from history byte for byte, and from the list of convers
     expect(Buffer.compare(bytes, Buffer.from(bytes.toString()))).toBe(0); // UTF-8 throughout
     expect((JSON.parse(bytes.toString()) as Row[]).map(({ content }) => content)).toEqual(texts);
   }
-  expect(await app.sql<{ content: string }[]>`select content from messages where sender = 'carol' order by seq`).toEqual(
-    texts.map((content) => ({ content })) as never,
-  );
+  expect(
+    await app.sql<{ content: string }[]>`select content from messages where sender = 'carol' order by seq`,
+  ).toEqual(texts.map((content) => ({ content })) as never);
   await Promise.all([tab.close(), listener.close()]);
 });
 
@@ -432,11 +451,14 @@ describe("/unread_counts", () => {
     expect(Object.keys(await me.json<object>("/unread_counts/Counter")).toSorted()).toEqual(["__proto__", "carol"]);
   });
 
-  test.each(["bob", "nobody", "%00", "%zz", "John%20Smith"])("of %s is refused to anyone else with 403", async (name) => {
-    const answer = await ann.get(`/unread_counts/${name}`);
-    expect(answer.status).toBe(403);
-    expect(await codeOf(answer)).toBe("not_yours");
-  });
+  test.each(["bob", "nobody", "%00", "%zz", "John%20Smith"])(
+    "of %s is refused to anyone else with 403",
+    async (name) => {
+      const answer = await ann.get(`/unread_counts/${name}`);
+      expect(answer.status).toBe(403);
+      expect(await codeOf(answer)).toBe("not_yours");
+    },
+  );
 });
 
 describe("/get_users", () => {
@@ -447,7 +469,21 @@ describe("/get_users", () => {
   beforeAll(async () => {
     app = await startApp();
     me = await app.person("Me");
-    const names = ["Zoë", "zoltan", "ZOE.2", "Ζωή", "ΖΩΓΡΑΦΟΣ", "Όμηρος", "οδός", "Ёлка", "елена", "山田Taro", "x_1", "x-2", "메아리"];
+    const names = [
+      "Zoë",
+      "zoltan",
+      "ZOE.2",
+      "Ζωή",
+      "ΖΩΓΡΑΦΟΣ",
+      "Όμηρος",
+      "οδός",
+      "Ёлка",
+      "елена",
+      "山田Taro",
+      "x_1",
+      "x-2",
+      "메아리",
+    ];
     for (const name of names) {
       await app.sql`
         insert into users (username, name_key, search_key, password)
@@ -529,7 +565,7 @@ describe("/conversations", () => {
     await b.next("read");
     const row = {
       last_seq: 3,
-      last: { sender: "bob", content: "three", timestamp: last["timestamp"] },
+      last: { sender: "bobby", content: "three", timestamp: last["timestamp"] },
       online: true,
       last_seen: null,
       cursor: expect.any(String),
@@ -569,7 +605,7 @@ describe("/conversations", () => {
     type Page = { peer: string; cursor: string }[];
     for (const limit of [1, 7, 50, 200]) {
       const met: string[] = [];
-      for (let query = `limit=${limit}`; ; ) {
+      for (let query = `limit=${limit}`; ;) {
         const page = await me.json<Page>(`/conversations?${query}`);
         met.push(...page.map(({ peer }) => peer));
         if (page.length < limit) break;

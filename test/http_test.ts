@@ -203,7 +203,8 @@ describe("pages and their files", () => {
       const path = join(parentPath, name).slice(directory.length);
       const answer = await ask(`/static/${current}${path}`, { cookie: "" });
       const type = types[name.split(".").at(-1) ?? ""];
-      if (path.endsWith(".html")) expect(answer.status).toBe(404); // pages have addresses of their own
+      if (path.endsWith(".html"))
+        expect(answer.status).toBe(404); // pages have addresses of their own
       else expect(answer.status).toBe(200);
       if (type) expect(answer.headers.get("content-type")).toBe(type);
     }
@@ -316,7 +317,16 @@ describe("a route", () => {
 
 describe("an unknown path", () => {
   test("answers 404 in JSON, whatever the method", async () => {
-    const paths = ["/nothing", "/test/", "/messages", "/messages/Ann", "/messages/a/b/c", "//evil.example", "/%zz", "/%00"];
+    const paths = [
+      "/nothing",
+      "/test/",
+      "/messages",
+      "/messages/Ann",
+      "/messages/a/b/c",
+      "//evil.example",
+      "/%zz",
+      "/%00",
+    ];
     for (const path of [...paths, "/.env", "/.git/config", "/favicon.ico", "/LOGIN"]) {
       for (const method of ["GET", "POST", "DELETE"]) {
         const answer = await ask(path, {}, method);
@@ -353,12 +363,16 @@ describe("a request", () => {
     expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]);
   });
 
-  test.each(["chatify_session=%zz", "chatify_session=%00.%00", "chatify_session", "=", ";;", `a=b; ${"x".repeat(4_000)}`])(
-    "with the cookie %p is from nobody",
-    async (cookie) => {
-      expect((await ask("/me", { cookie })).status).toBe(401);
-    },
-  );
+  test.each([
+    "chatify_session=%zz",
+    "chatify_session=%00.%00",
+    "chatify_session",
+    "=",
+    ";;",
+    `a=b; ${"x".repeat(4_000)}`,
+  ])("with the cookie %p is from nobody", async (cookie) => {
+    expect((await ask("/me", { cookie })).status).toBe(401);
+  });
 });
 
 describe("a failure of ours", () => {

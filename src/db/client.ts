@@ -73,10 +73,13 @@ function isoInstant(text: string): string {
   return `${text.slice(0, 10)}T${text.slice(11, 19)}.${fraction.padEnd(6, "0")}Z`;
 }
 
+/** 25006: what was the primary only reads now, so the address leads elsewhere. */
+const LOST =
+  /^(CONNECT|57P0[1235]|08|53300|25006|ECONN|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|DEADLINE)/;
+
 /** True when the connection is gone or the server cannot take one now: nothing is known of what was under way. */
 export function isLost(error: unknown): boolean {
-  const code = codeOf(error);
-  return /^(CONNECT|57P0[123]|08|53300|ECONN|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|DEADLINE)/.test(code);
+  return LOST.test(codeOf(error));
 }
 
 /** The SQLSTATE or system error code of a failure, "" when it has none. */
@@ -106,6 +109,8 @@ export class Database {
   #pool: Client;
   #ended = false;
   #answeredAt = performance.now();
+  /** Since when it is out of reach: told once, not at every try. */
+  #lostAt: number | undefined;
 
   constructor(options: DatabaseOptions) {
     this.#options = options;
@@ -134,7 +139,7 @@ export class Database {
       const pool = this.#pool;
       try {
         const result = await withDeadline(query(pool));
-        this.#answeredAt = performance.now();
+        this.#answered();
         return result;
       } catch (error) {
         if (isLost(error)) {
@@ -167,10 +172,18 @@ export class Database {
     });
   }
 
+  #answered(): void {
+    this.#answeredAt = performance.now();
+    if (this.#lostAt === undefined) return;
+    this.#options.log.info("database answers again", { afterMs: Math.round(this.#answeredAt - this.#lostAt) });
+    this.#lostAt = undefined;
+  }
+
   /** A new pool in place of a broken one, once however many of its queries fail. Ending the old rejects what it stranded. */
   #replace(broken: Client, error: unknown): void {
     if (this.#pool !== broken || this.#ended) return;
-    this.#options.log.warn("database connection lost", { code: codeOf(error) });
+    if (this.#lostAt === undefined) this.#options.log.warn("database connection lost", { code: codeOf(error) });
+    this.#lostAt ??= performance.now();
     this.#pool = this.#open();
     void broken.end({ timeout: 0 }).catch(() => {});
     this.#options.onLost?.();

@@ -35,12 +35,13 @@ export async function epoch(db: Database): Promise<string> {
   return `${row.system}.${row.database}.${row.timeline}`;
 }
 
-/** Whether PostgreSQL answers, within half a second's tries. */
+/** Whether PostgreSQL answers, known within a second: a probe that waits longer counts as failed. */
 export async function answers(db: Database): Promise<boolean> {
-  try {
-    await db.run((sql) => sql`select 1`, { giveUpAfterMs: 500 });
-    return true;
-  } catch {
-    return false;
-  }
+  const answered = db
+    .run((sql) => sql`select 1`, { giveUpAfterMs: 500 })
+    .then(
+      () => true,
+      () => false,
+    );
+  return Promise.race([answered, Bun.sleep(1_000).then(() => false)]);
 }

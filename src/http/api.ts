@@ -7,6 +7,7 @@ import type { Message, Window } from "../db/messages.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { ChatError } from "../errors.ts";
+import type { Log } from "../log.ts";
 import type { Presence } from "../presence.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../text.ts";
 import type { Auth } from "./auth.ts";
@@ -77,8 +78,12 @@ export class Api {
     );
   }
 
-  /** The messages of two people, of whom the signed-in one is one. Marks theirs read, unless only peeked at. */
-  async messages(request: Request): Promise<Response> {
+  /**
+   * The messages of two people, of whom the signed-in one is one. Marks theirs read, unless only peeked at.
+   *
+   * @param log told when a long answer had to be cut off
+   */
+  async messages(request: Request, log: Log): Promise<Response> {
     const me = await this.#auth.who(request);
     const names = [parameter(request, "a"), parameter(request, "b")] as const;
     const keys = names.map(keyOfReference);
@@ -102,9 +107,13 @@ export class Api {
       return json(rows.map((row) => shown(row, me.username, peeks)));
     }
     const first = await read({ limit: STREAM_PAGE, after: 0 });
-    return new Response(stream(first, read, seen, (row) => shown(row, me.username, peeks)), {
-      headers: { ...HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store" },
-    });
+    const pages = { first, after: (seq: number) => read({ limit: STREAM_PAGE, after: seq }), seen };
+    return new Response(
+      stream(pages, (row) => shown(row, me.username, peeks), log),
+      {
+        headers: { ...HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store" },
+      },
+    );
   }
 
   /** A device of mine has these: they are delivered, and read unless it only peeked. */
@@ -167,26 +176,34 @@ function shown(row: Message, me: string, peeked: boolean) {
  * the array is closed only when it is whole.
  */
 function stream(
-  first: Message[],
-  read: (window: Window) => Promise<Message[]>,
-  seen: (rows: readonly Message[]) => Promise<void>,
+  pages: {
+    first: Message[];
+    after: (seq: number) => Promise<Message[]>;
+    seen: (rows: readonly Message[]) => Promise<void>;
+  },
   show: (row: Message) => unknown,
+  log: Log,
 ): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
-  let rows = first;
+  let rows = pages.first;
   let opened = false;
+  async function pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
+    await pages.seen(rows); // before they are told, as on a page: the bracket must close over nothing that can still fail
+    const items = rows.map((row) => JSON.stringify(show(row))).join(",");
+    const text = opened && items !== "" ? `,${items}` : items;
+    const last = rows.at(-1);
+    const whole = rows.length < STREAM_PAGE || !last;
+    controller.enqueue(encoder.encode(`${opened ? "" : "["}${text}${whole ? "]" : ""}`));
+    opened = true;
+    if (whole) return controller.close();
+    rows = await pages.after(last.seq);
+  }
   return new ReadableStream({
-    async pull(controller) {
-      await seen(rows); // before they are told, as on a page: the bracket must close over nothing that can still fail
-      const items = rows.map((row) => JSON.stringify(show(row))).join(",");
-      const text = opened && items !== "" ? `,${items}` : items;
-      const last = rows.at(-1);
-      const whole = rows.length < STREAM_PAGE || !last;
-      controller.enqueue(encoder.encode(`${opened ? "" : "["}${text}${whole ? "]" : ""}`));
-      opened = true;
-      if (whole) return controller.close();
-      rows = await read({ limit: STREAM_PAGE, after: last.seq });
-    },
+    pull: (controller) =>
+      pull(controller).catch((error: unknown) => {
+        log.error("messages cut off midway", error);
+        throw error;
+      }),
   });
 }
 

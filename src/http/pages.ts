@@ -103,7 +103,11 @@ export class Pages {
       [`${field}_code`]: error.code,
       [`${field}_invalid`]: "true",
     });
-    const headers: Record<string, string> = { ...HEADERS, "Content-Type": TYPES["html"] ?? "", "Cache-Control": "no-store" };
+    const headers: Record<string, string> = {
+      ...HEADERS,
+      "Content-Type": TYPES["html"] ?? "",
+      "Cache-Control": "no-store",
+    };
     headers["Content-Security-Policy"] = CSP;
     if (error.retryAfter !== undefined) headers["Retry-After"] = String(error.retryAfter);
     return new Response(html, { status: error.status, headers });
@@ -143,7 +147,10 @@ export class Pages {
 
   /** The best encoding that the client takes (RFC 9110 §12.5.3; a weight of 0 refuses) and that there is. */
   #choose(accept: string, file: File): Encoding {
-    const taken = accept.toLowerCase().split(",").map((part) => part.trim().split(/\s*;\s*q=/));
+    const taken = accept
+      .toLowerCase()
+      .split(",")
+      .map((part) => part.trim().split(/\s*;\s*q=/));
     const takes = (name: string) => taken.some(([coding, weight]) => coding === name && Number(weight ?? 1) > 0);
     return ENCODINGS.find((encoding) => file.encoded.has(encoding) && takes(encoding)) ?? "identity";
   }

@@ -37,7 +37,7 @@ export function routes(parts: Parts) {
     "/static/*": { GET: (request) => pages.file(request) },
 
     "/me": { GET: (request) => api.me(request) },
-    "/messages/:a/:b": { GET: (request) => api.messages(request) },
+    "/messages/:a/:b": { GET: (request) => api.messages(request, parts.log) },
     "/unread_counts/:me": { GET: (request) => api.unreadCounts(request) },
     "/conversations": { GET: (request) => api.conversations(request) },
     "/online": { GET: (request) => api.online(request) },

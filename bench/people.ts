@@ -1,0 +1,50 @@
+/** The people of the benchmark. Made by number, so that every process knows all their names and cookies without being told. */
+
+import { COOKIE, sign } from "../src/cookie.ts";
+
+/** Signs the cookies of the benchmark's servers; their databases live as long as the run. */
+export const SESSION_SECRET = "benchmark-benchmark-benchmark-benchmark";
+
+/** @example nameOf(7) // "p00007" */
+export function nameOf(person: number): string {
+  return `p${String(person).padStart(5, "0")}`;
+}
+
+/** The session cookie of a person, as a request carries it; `tokenOf` in SQL is `'token-' || username`. */
+export function cookieOf(person: number): string {
+  return `${COOKIE}=${sign(`token-${nameOf(person)}`, SESSION_SECRET)}`;
+}
+
+/** Two people who write to each other: 0 and 1, 2 and 3, … */
+export type Pair = readonly [number, number];
+
+export function pairs(count: number, first = 0): Pair[] {
+  return Array.from({ length: count }, (_, i) => [first + 2 * i, first + 2 * i + 1] as const);
+}
+
+/**
+ * The `ref` of a person's n-th send: 32 hexadecimal digits, as the page makes them. The first eight scatter like the page's
+ * random ones (a product modulo 2^32), since the order of refs is what the index over them pays for; the next eight are n.
+ */
+export function refOf(salt: string, n: number): string {
+  return hex(Math.imul(n, 0x9e3779b1) >>> 0) + hex(n) + salt;
+}
+
+/** Which send a ref belongs to. */
+export function numberOfRef(ref: string): number {
+  return Number.parseInt(ref.slice(8, 16), 16);
+}
+
+/** The second half of a person's refs: different in each run of the generator. */
+export function newSalt(): string {
+  return Buffer.from(crypto.getRandomValues(new Uint8Array(8))).toString("hex");
+}
+
+/** 64 bytes, different for every message, so that a wrong text shows. */
+export function textOf(ref: string): string {
+  return `${ref}, then as many bytes of padding.`;
+}
+
+function hex(number: number): string {
+  return number.toString(16).padStart(8, "0");
+}

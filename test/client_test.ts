@@ -1,0 +1,179 @@
+/** `Database` while its PostgreSQL loses connections, stands still, or is not there. */
+
+import { afterEach, expect, test } from "bun:test";
+import { createServer } from "node:net";
+
+import { type Client, connect, Database } from "../src/db/client.ts";
+import { answers } from "../src/db/settings.ts";
+import { ChatError } from "../src/errors.ts";
+import { Log } from "../src/log.ts";
+import { emptyDatabase } from "./harness.ts";
+
+const toEnd: { end(options?: { timeout: number }): Promise<void> }[] = [];
+afterEach(async () => {
+  for (const part of toEnd.splice(0)) await part.end({ timeout: 0 });
+});
+
+/** A database, and somebody else's connection to it. */
+async function open(
+  options: { max?: number; onLost?: () => void } = {},
+): Promise<{ db: Database; admin: Client; log: string[] }> {
+  const url = await emptyDatabase();
+  const log: string[] = [];
+  const db = new Database({
+    target: url,
+    name: "under-test",
+    max: options.max ?? 4,
+    log: new Log({ level: "debug", format: "text", write: (line) => log.push(line) }),
+    ...(options.onLost ? { onLost: options.onLost } : {}),
+  });
+  const admin = connect(url, { name: "admin", max: 2 });
+  toEnd.push(db, admin);
+  return { db, admin, log };
+}
+
+/** How many connections `db` has, once those that are closing are gone. */
+async function connections(admin: Client, atMost: number): Promise<number> {
+  for (const until = performance.now() + 3_000; ; await Bun.sleep(20)) {
+    const [{ count }] = await admin<
+      [{ count: number }]
+    >`select count(*) from pg_stat_activity where application_name = 'under-test'`;
+    if (count <= atMost || performance.now() > until) return count;
+  }
+}
+
+async function failure(running: Promise<unknown>): Promise<unknown> {
+  return running.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+}
+
+test("database loses no query, and stores each once, while its backends are terminated five times a second", async () => {
+  let lost = 0;
+  const { db, admin } = await open({ onLost: () => lost++ });
+  await admin`create table kept (key text primary key)`;
+  const end = performance.now() + 3_000;
+  const keys: string[] = [];
+  let longestMs = 0;
+  const work = async (worker: number) => {
+    for (let i = 0; performance.now() < end; i++) {
+      const [key, begun] = [`${worker}-${i}`, performance.now()];
+      const [row] = await db.run(
+        (sql) => sql`
+          with made as (insert into kept values (${key}) on conflict do nothing)
+          select ${key} as key, pg_sleep(0.002)::text
+        `,
+      );
+      expect(row!["key"]).toBe(key);
+      keys.push(key);
+      longestMs = Math.max(longestMs, performance.now() - begun);
+    }
+  };
+  const terminate = async () => {
+    while (performance.now() < end) {
+      await Bun.sleep(200);
+      await admin`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'under-test'`;
+    }
+  };
+  await Promise.all([terminate(), ...Array.from({ length: 12 }, (_, worker) => work(worker))]);
+  console.log(`  ${keys.length} queries through ${lost} losses, the longest ${Math.round(longestMs)} ms`);
+  expect(lost).toBeGreaterThan(5);
+  expect(longestMs).toBeLessThan(2_000);
+  expect(keys.length).toBeGreaterThan(1_000);
+  expect([...(await admin`select count(*) from kept`)]).toEqual([{ count: keys.length }]);
+  expect(await connections(admin, 4)).toBeLessThanOrEqual(4);
+  await db.end();
+  expect(await connections(admin, 0)).toBe(0);
+});
+
+test("database answers within 7 s although a backend stands still, and meanwhile by the others", async () => {
+  const { db, admin } = await open();
+  const pids = await Promise.all(
+    Array.from({ length: 4 }, async () => {
+      const [row] = await db.run((sql) => sql<{ pid: number }[]>`select pg_backend_pid() as pid, pg_sleep(0.05)::text`);
+      return row!.pid;
+    }),
+  );
+  expect(new Set(pids).size).toBe(4);
+  process.kill(pids[0]!, "SIGSTOP");
+  try {
+    const begun = performance.now();
+    let quick = 0;
+    const work = async () => {
+      while (performance.now() - begun < 5_000) {
+        const asked = performance.now();
+        await db.run((sql) => sql`select pg_sleep(0.01)::text`);
+        const tookMs = performance.now() - asked;
+        expect(tookMs).toBeLessThan(7_000);
+        if (tookMs < 1_000) quick++;
+      }
+    };
+    await Promise.all(Array.from({ length: 8 }, work));
+    console.log(`  ${quick} queries went on beside a backend that stands still`);
+    expect(quick).toBeGreaterThan(200);
+    expect((await db.run((sql) => sql`select 1 as one`))[0]).toEqual({ one: 1 });
+  } finally {
+    process.kill(pids[0]!, "SIGCONT");
+  }
+  expect(await connections(admin, 4)).toBeLessThanOrEqual(4);
+});
+
+test("database whose every backend stands still is not ready within a second, and is again when they go on", async () => {
+  const { db } = await open({ max: 1 });
+  const [row] = await db.run((sql) => sql<{ pid: number }[]>`select pg_backend_pid() as pid`);
+  process.kill(row!.pid, "SIGSTOP");
+  try {
+    const begun = performance.now();
+    expect(await answers(db)).toBeFalse();
+    expect(performance.now() - begun).toBeLessThan(1_500);
+  } finally {
+    process.kill(row!.pid, "SIGCONT");
+  }
+  expect(await answers(db)).toBeTrue();
+});
+
+test("database out of reach says so after the time given, and once in the log", async () => {
+  const server = createServer((socket) => socket.destroy());
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const { port } = server.address() as { port: number };
+  await new Promise((closed) => server.close(closed));
+  const log: string[] = [];
+  const db = new Database({
+    target: `postgres://ann:hunter22@127.0.0.1:${port}/chat`,
+    name: "under-test",
+    max: 4,
+    log: new Log({ level: "debug", format: "text", write: (line) => log.push(line) }),
+  });
+  toEnd.push(db);
+  const begun = performance.now();
+  const errors = await Promise.all(
+    Array.from({ length: 20 }, () => failure(db.run((sql) => sql`select 1`, { giveUpAfterMs: 1_000 }))),
+  );
+  const tookMs = performance.now() - begun;
+  for (const error of errors) expect(error).toMatchObject({ name: "ChatError", code: "not_ready" });
+  expect(tookMs).toBeGreaterThan(300);
+  expect(tookMs).toBeLessThan(2_000);
+  expect(log.map((line) => line.slice(9))).toEqual(["warn database connection lost code=ECONNREFUSED\n"]);
+});
+
+test("database tells what PostgreSQL refuses at once, and tries nothing again", async () => {
+  let [tries, lost] = [0, 0];
+  const { db } = await open({ onLost: () => lost++ });
+  const error = await failure(db.run((sql) => (tries++, sql`select 1 / 0`)));
+  expect(error).toMatchObject({ code: "22012" });
+  expect(error).not.toBeInstanceOf(ChatError);
+  expect([tries, lost]).toEqual([1, 0]);
+});
+
+test("database that ends rejects what is under way, and takes nothing more", async () => {
+  const { db, admin } = await open();
+  const underWay = failure(db.run((sql) => sql`select pg_sleep(1)`));
+  await Bun.sleep(200);
+  const begun = performance.now();
+  await db.end();
+  expect(await underWay).toMatchObject({ code: "not_ready" });
+  expect(await failure(db.run((sql) => sql`select 1`))).toMatchObject({ code: "not_ready" });
+  expect(performance.now() - begun).toBeLessThan(500);
+  expect(await connections(admin, 0)).toBe(0);
+});

@@ -1,0 +1,331 @@
+/** The process, as whoever hosts it meets it: what it says, how it starts, stops, fails and survives. */
+
+import { afterAll, describe, expect, test } from "bun:test";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir, userInfo } from "node:os";
+import { join } from "node:path";
+
+import packageJson from "../package.json" with { type: "json" };
+import { cookieOf, PASSWORD, Person, post, ROOT } from "./harness.ts";
+
+const NOBODY = 65_534;
+const base = mkdtempSync(join(tmpdir(), "chatify-start-"));
+chmodSync(base, 0o755);
+const processes: Bun.Subprocess[] = [];
+let directories = 0;
+
+afterAll(async () => {
+  for (const child of processes) child.kill("SIGKILL");
+  for (let i = 1; i <= directories; i++) {
+    const pid = postmaster(join(base, `data-${i}`));
+    if (pid !== undefined) process.kill(pid, "SIGQUIT");
+  }
+  await Bun.sleep(100);
+  rmSync(base, { recursive: true, force: true, maxRetries: 5 });
+});
+
+function freshDirectory(): string {
+  return join(base, `data-${++directories}`);
+}
+
+/** The PostgreSQL that runs in a `DATA_DIR`, undefined when none does. */
+function postmaster(dataDir: string): number | undefined {
+  const file = join(dataDir, "pg18", "cluster", "postmaster.pid");
+  if (!existsSync(file)) return undefined;
+  const pid = Number(readFileSync(file, "utf8").split("\n")[0]);
+  try {
+    process.kill(pid, 0);
+    return pid;
+  } catch {
+    return undefined;
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((listening) => server.listen(0, listening));
+  const { port } = server.address() as { port: number };
+  await new Promise((closed) => server.close(closed));
+  return port;
+}
+
+/** A chatify in a process of its own. */
+class Chatify {
+  readonly process: Bun.Subprocess<"ignore", "pipe", "pipe">;
+  readonly url: string;
+  readonly out: Promise<string>;
+  readonly err: Promise<string>;
+  readonly #begun = performance.now();
+
+  constructor(
+    env: Record<string, string>,
+    options: { words?: string[]; command?: string[]; uid?: number; detached?: boolean } = {},
+  ) {
+    const { words = [], command = [process.execPath, join(ROOT, "src/main.ts")], uid, detached = false } = options;
+    const { PATH = "", HOME = base } = Bun.env;
+    this.process = Bun.spawn([...command, ...words], {
+      cwd: ROOT,
+      env: { PATH, HOME, HOST: "127.0.0.1", RATE_LIMIT: "off", npm_config_update_notifier: "false", ...env },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      detached,
+      ...(uid === undefined ? {} : { uid, gid: uid }),
+    });
+    processes.push(this.process);
+    this.url = `http://127.0.0.1:${env["PORT"]}`;
+    this.out = new Response(this.process.stdout).text();
+    this.err = new Response(this.process.stderr).text();
+  }
+
+  /** Milliseconds from the command to the first page. */
+  async answers(): Promise<number> {
+    while (this.process.exitCode === null && performance.now() - this.#begun < 20_000) {
+      const answer = await fetch(`${this.url}/`, { redirect: "manual" }).catch(() => undefined);
+      if (answer?.status === 302) return Math.round(performance.now() - this.#begun);
+      await Bun.sleep(5);
+    }
+    throw new Error(`chatify does not answer: ${await this.ends().then(({ out, err }) => out + err)}`);
+  }
+
+  async ends(): Promise<{ code: number; out: string; err: string }> {
+    const code = await this.process.exited;
+    return { code, out: await this.out, err: await this.err };
+  }
+
+  /** Sends a signal, perhaps twice at once. @returns how it ended, and after how long */
+  async signalled(
+    ...signals: ("SIGINT" | "SIGTERM")[]
+  ): Promise<{ code: number; tookMs: number; out: string; err: string }> {
+    const begun = performance.now();
+    for (const signal of signals) this.process.kill(signal);
+    await this.process.exited;
+    const tookMs = Math.round(performance.now() - begun);
+    return { ...(await this.ends()), tookMs };
+  }
+}
+
+async function logIn(url: string, name: string): Promise<Person> {
+  const answer = await post(`${url}/login`, { username: name, password: PASSWORD });
+  expect(answer.status).toBe(302);
+  return new Person(url, name, cookieOf(answer));
+}
+
+/** The whole conversation, as `who` reads it. */
+async function texts(who: Person, peer: string): Promise<{ content: string; seq: number; ref: string }[]> {
+  return who.json(`/messages/${who.name}/${peer}?peek=1`);
+}
+
+describe("start", () => {
+  const dataDir = freshDirectory();
+
+  test("start makes a database, says where it is and what to do next, and Ctrl-C ends it in order", async () => {
+    const port = await freePort();
+    const chatify = new Chatify({ PORT: `${port}`, DATA_DIR: dataDir, LOG_LEVEL: "debug" });
+    const firstMs = await chatify.answers();
+    console.log(`  first start to first answer: ${firstMs} ms`);
+    expect(firstMs).toBeLessThan(6_000);
+
+    const ann = await Person.signUp(chatify.url, "ann-private");
+    const bob = await Person.signUp(chatify.url, "bob-private");
+    const [annTab, bobTab] = [await ann.open(), await bob.open()];
+    await annTab.send("bob-private", "a private word");
+    await bobTab.next("message");
+    await post(`${chatify.url}/login`, { username: "ann-private", password: "not the password" });
+
+    const { code, tookMs, out, err } = await chatify.signalled("SIGINT", "SIGINT"); // as npx passes it on
+    console.log(`  Ctrl-C to the end: ${tookMs} ms`);
+    expect(code).toBe(0);
+    expect(tookMs).toBeLessThan(2_000);
+    expect(postmaster(dataDir)).toBeUndefined();
+    expect((await annTab.closed).code).toBe(1012);
+    expect((await bobTab.closed).code).toBe(1012);
+
+    expect(out).toBe(
+      [
+        "Preparing the database (first start only) …",
+        `chatify ${packageJson.version}`,
+        "",
+        `  Open      http://127.0.0.1:${port}`,
+        `  Database  embedded PostgreSQL, created, in ${dataDir}`,
+        "  Next      sign up, then open a second browser and sign up as somebody else",
+        "  Stop      Ctrl-C",
+        "  Warning   RATE_LIMIT=off: anybody may send as fast as they like",
+        "",
+        "",
+      ].join("\n"),
+    );
+    const events = err
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { at: string; level: string; event: string });
+    expect(events.map(({ event }) => event)).toContain("database migrated");
+    expect(events.filter(({ level }) => level === "error" || level === "warn")).toEqual([]);
+    for (const secret of ["private", PASSWORD, "not the password", ann.cookie.split("=")[1]!.slice(0, 20)]) {
+      expect(out + err).not.toContain(secret);
+    }
+  });
+
+  test("start again is quick, twice in one place is refused, and on another port it shares the database", async () => {
+    const [port, other] = [await freePort(), await freePort()];
+    const first = new Chatify({ PORT: `${port}`, DATA_DIR: dataDir });
+    const laterMs = await first.answers();
+    console.log(`  later start to first answer: ${laterMs} ms`);
+    expect(laterMs).toBeLessThan(2_500);
+    const ann = await logIn(first.url, "ann-private");
+    expect((await texts(ann, "bob-private")).map(({ content }) => content)).toEqual(["a private word"]);
+    const pid = postmaster(dataDir);
+
+    const same = await new Chatify({ PORT: `${port}`, DATA_DIR: dataDir }).ends();
+    expect(same.code).toBe(5);
+    expect(same.err).toBe(
+      `Port ${port} on 127.0.0.1 cannot be used: Failed to start server. Is port ${port} in use?\n` +
+        `Another program, or another chatify, has it. End that one, or choose a port: PORT=${port + 1}\n`,
+    );
+    expect(postmaster(dataDir)).toBe(pid!);
+    expect((await ann.get("/readyz")).status).toBe(200);
+
+    const second = new Chatify({ PORT: `${other}`, DATA_DIR: dataDir });
+    await second.answers();
+    const bob = await logIn(second.url, "bob-private");
+    await (await bob.open()).send("ann-private", "from the second");
+    expect(await first.signalled("SIGTERM")).toMatchObject({ code: 0 });
+    expect(postmaster(dataDir)).toBe(pid!);
+    expect((await texts(bob, "ann-private")).map(({ content }) => content)).toEqual([
+      "a private word",
+      "from the second",
+    ]);
+
+    const { code, tookMs, err } = await second.signalled("SIGTERM");
+    expect(code).toBe(0);
+    expect(tookMs).toBeLessThan(2_000);
+    expect(err).not.toContain('"level":"error"');
+    expect(postmaster(dataDir)).toBeUndefined();
+  });
+
+  test("start after kill -9 under load needs no help, and has every message it acknowledged", async () => {
+    const port = await freePort();
+    const killed = new Chatify({ PORT: `${port}`, DATA_DIR: dataDir });
+    await killed.answers();
+    const tab = await (await logIn(killed.url, "ann-private")).open();
+    let sent = 0;
+    const load = setInterval(() => {
+      if (tab.socket.readyState !== WebSocket.OPEN) return;
+      for (let i = 0; i < 50; i++) tab.say({ to: "bob-private", message: `load ${sent}`, ref: `load-ref-${sent++}` });
+    }, 5);
+    await Bun.sleep(700);
+    killed.process.kill("SIGKILL");
+    await tab.closed;
+    clearInterval(load);
+    const acks = tab.heard.filter(({ type }) => type === "ack");
+    console.log(`  kill -9 after ${sent} sends and ${acks.length} acks`);
+    expect(acks.length).toBeGreaterThan(100);
+
+    const next = new Chatify({ PORT: `${port}`, DATA_DIR: dataDir });
+    console.log(`  start after kill -9 to first answer: ${await next.answers()} ms`);
+    const stored = await texts(await logIn(next.url, "ann-private"), "bob-private");
+    expect(stored.map(({ seq }) => seq)).toEqual(stored.map((_, i) => i + 1));
+    const bySeq = new Map(stored.map((row) => [row.seq, row.ref]));
+    expect(acks.filter(({ seq, ref }) => bySeq.get(seq) !== ref)).toEqual([]);
+    expect((await next.signalled("SIGTERM")).code).toBe(0);
+    expect(postmaster(dataDir)).toBeUndefined();
+  });
+
+  test("start that is interrupted halfway leaves no PostgreSQL, and nothing that hinders the next", async () => {
+    const [port, fresh] = [await freePort(), freshDirectory()];
+    const chatify = new Chatify({ PORT: `${port}`, DATA_DIR: fresh });
+    while (!existsSync(join(fresh, "pg18")) && chatify.process.exitCode === null) await Bun.sleep(5);
+    await Bun.sleep(100);
+    const { code, out } = await chatify.signalled("SIGINT");
+    expect(code).toBe(0);
+    expect(out).not.toContain("Open");
+    expect(postmaster(fresh)).toBeUndefined();
+
+    // and through the command that people use, where the whole process group hears of it
+    const npx = Bun.spawnSync(["npx", "--offline", "-y", "bun@1.4.5", "--version"]).success;
+    if (!npx) console.log("  npx has no bun@1.4.5 at hand here: `bun run start` is tried instead");
+    const command = npx ? ["npx", "--offline", "-y", "bun@1.4.5", "run", "start"] : [process.execPath, "run", "start"];
+    const again = new Chatify({ PORT: `${port}`, DATA_DIR: fresh }, { command, detached: true });
+    await again.answers();
+    const begun = performance.now();
+    process.kill(-again.process.pid, "SIGINT");
+    const { err } = await again.ends();
+    console.log(
+      `  Ctrl-C under ${command[0] === "npx" ? "npx" : "bun run"} to the end: ${Math.round(performance.now() - begun)} ms`,
+    );
+    expect(performance.now() - begun).toBeLessThan(2_500);
+    expect(postmaster(fresh)).toBeUndefined();
+    expect(err).not.toContain('"level":"error"');
+  });
+});
+
+describe("start refuses", () => {
+  test("start refuses words it does not know, and explains itself", async () => {
+    const [help, version, unknown] = await Promise.all([
+      new Chatify({}, { words: ["--help"] }).ends(),
+      new Chatify({}, { words: ["--version"] }).ends(),
+      new Chatify({}, { words: ["serve"] }).ends(),
+    ]);
+    expect(help).toMatchObject({ code: 0, err: "" });
+    expect(help.out).toContain("  PORT=9000 bun run start                   on another port\n");
+    expect(help.out).toContain("  DRAIN_SECONDS    how long to go on serving after SIGTERM");
+    expect(version).toEqual({ code: 0, out: `chatify ${packageJson.version}\n`, err: "" });
+    expect(unknown).toEqual({
+      code: 2,
+      out: "",
+      err: 'chatify does not know "serve". Settings come from the environment: --help lists them.\n',
+    });
+  });
+
+  test("start refuses bad settings, all at once", async () => {
+    expect(await new Chatify({ PORT: "high", RATE_LIMIT: "maybe", DATABASE_URL: "hunter22" }).ends()).toEqual({
+      code: 2,
+      out: "",
+      err:
+        "The settings cannot be used:\n" +
+        '  - PORT must be a whole number from 0 to 65535, got "high"\n' +
+        "  - DATABASE_URL must look like postgres://user:password@host:5432/database\n" +
+        '  - RATE_LIMIT must be on or off, got "maybe"\n',
+    });
+  });
+
+  test("start refuses an address that is not this machine's", async () => {
+    const { code, err } = await new Chatify({ PORT: "0", HOST: "192.0.2.1", DATA_DIR: freshDirectory() }).ends();
+    expect(code).toBe(5);
+    expect(err).toContain("\nHOST must be an address of this machine: 0.0.0.0 for all of them");
+  });
+
+  test("start refuses a database out of reach, without its password", async () => {
+    const port = await freePort();
+    const env = { PORT: "0", DATABASE_URL: `postgres://ann:hunter22@127.0.0.1:${port}/chat` };
+    expect(await new Chatify(env).ends()).toEqual({
+      code: 4,
+      out: "",
+      err: `Nothing answers at 127.0.0.1:${port}. Is PostgreSQL running there? Check DATABASE_URL\n`,
+    });
+  });
+
+  test("start refuses a data directory that cannot be written", async () => {
+    const impossible = await new Chatify({ PORT: "0", DATA_DIR: "/dev/null/data" }).ends();
+    expect(impossible.code).toBe(4);
+    expect(impossible.err).toContain("Or set DATABASE_URL to a PostgreSQL of your own.");
+
+    const closed = join(base, "closed");
+    mkdirSync(closed, { mode: 0o555 });
+    const root = userInfo().uid === 0;
+    const main = join(ROOT, "src/main.ts");
+    if (root && !Bun.spawnSync([process.execPath, main, "--version"], { uid: NOBODY, gid: NOBODY, cwd: "/" }).success) {
+      console.log(`  not tried as an ordinary user: none but root can read ${ROOT}`);
+      return;
+    }
+    const refused = await new Chatify(
+      { PORT: "0", DATA_DIR: join(closed, "data"), HOME: base },
+      root ? { uid: NOBODY } : {},
+    ).ends();
+    expect(refused.code).toBe(4);
+    expect(refused.err).toContain(join(closed, "data"));
+    expect(refused.err).toContain("Or set DATABASE_URL to a PostgreSQL of your own.");
+    expect(refused.err).not.toContain(" at "); // no stack
+  });
+});
