@@ -32,7 +32,6 @@ async function start(): Promise<void> {
   const terminal = process.stderr.isTTY === true;
   const format = config.logFormat === "auto" ? (terminal ? "text" : "json") : config.logFormat;
   const log = new Log({ level: config.logLevel, format, write: (line) => process.stderr.write(line) });
-  const say = (line: string) => print(`${line}\n`);
   try {
     const need = config.databaseUrl === undefined ? "serve" : "serve-without-database";
     if (await ensurePackages({ root, bun: process.execPath, need, say })) return startAgain();
@@ -183,6 +182,10 @@ Exit codes
 
 function print(text: string): void {
   process.stdout.write(text);
+}
+
+function say(line: string): void {
+  print(`${line}\n`);
 }
 
 function complain(text: string): void {

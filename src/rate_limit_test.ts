@@ -17,6 +17,8 @@ describe("a rate limit", () => {
     expect(limit.take("ann", 500)).toBe(0);
     expect(limit.take("ann", 500)).toBe(500);
     expect([0, 0, 0, 0].map(() => limit.take("ann", 60_000))).toEqual([0, 0, 0, 500]);
+    limit.take("bob", 60_000);
+    expect([0, 0, 0, 0].map(() => limit.take("bob", 61_000))).toEqual([0, 0, 0, 500]);
   });
 
   test("counts each key apart", () => {

@@ -1,12 +1,14 @@
 /** A database of the original demo becomes chatify's: nothing is lost, and whoever wrote there goes on writing. */
 
-import { beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 
 import { type Client, connect } from "../src/db/client.ts";
 import { migrate } from "../src/db/migrate.ts";
 import { Log } from "../src/log.ts";
 import { cookieOf, emptyDatabase, Person, post, ROOT, SILENT, startApp } from "./harness.ts";
+
+setDefaultTimeout(30_000);
 
 const ORIGINAL = join(import.meta.dir, "original.sql");
 

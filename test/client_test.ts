@@ -1,6 +1,6 @@
 /** `Database` while its PostgreSQL loses connections, stands still, or is not there. */
 
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { createServer } from "node:net";
 
 import { type Client, connect, Database } from "../src/db/client.ts";
@@ -8,6 +8,8 @@ import { answers } from "../src/db/settings.ts";
 import { ChatError } from "../src/errors.ts";
 import { Log } from "../src/log.ts";
 import { emptyDatabase } from "./harness.ts";
+
+setDefaultTimeout(30_000);
 
 const toEnd: { end(options?: { timeout: number }): Promise<void> }[] = [];
 afterEach(async () => {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from "node:zlib";
 
 import { connect } from "../src/db/client.ts";
-import { emptyDatabase, type Person, post, raw, ROOT, startApp, type TestApp } from "./harness.ts";
+import { migratedDatabase, type Person, post, raw, ROOT, startApp, type TestApp } from "./harness.ts";
 
 let app: TestApp;
 let ann: Person;
@@ -43,12 +43,6 @@ async function codeOf(answer: Response): Promise<string> {
   const body = (await answer.json()) as { error: { code: string; message: string } };
   expect(body).toEqual({ error: { code: expect.any(String), message: expect.any(String) } });
   return body.error.code;
-}
-
-/** A connection to another database of the same PostgreSQL, from which to disturb. */
-async function administrator() {
-  const sql = connect(await emptyDatabase(), { name: "administrator" });
-  return { sql, [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) };
 }
 
 /** The hash under which the pages name their files now. */
@@ -402,19 +396,23 @@ describe("a failure of ours", () => {
   });
 
   test("to reach the database is 503 with Retry-After at /readyz, while /healthz stays well, and heals by itself", async () => {
-    await using app = await startApp();
+    const database = await migratedDatabase();
+    await using app = await startApp({ database });
     const bob = await app.person("bob");
-    const [{ name }] = await app.sql<[{ name: string }]>`select current_database() as name`;
-    await using admin = await administrator();
-    await admin.sql.unsafe(`alter database ${name} allow_connections false`);
-    await admin.sql`select pg_terminate_backend(pid) from pg_stat_activity where datname = ${name}`;
+    const address = new URL(database);
+    const name = address.pathname.slice(1);
+    address.pathname = "/postgres"; // from where to disturb
+    const admin = connect(address.href, { name: "test-admin" });
+    await admin.unsafe(`alter database ${name} allow_connections false`);
+    await admin`select pg_terminate_backend(pid) from pg_stat_activity where datname = ${name}`;
     const ready = await fetch(`${app.url}/readyz`);
     expect(ready.status).toBe(503);
     expect(Number(ready.headers.get("retry-after"))).toBeGreaterThan(0);
     expect(await codeOf(ready)).toBe("not_ready");
     expect((await fetch(`${app.url}/healthz`)).status).toBe(200);
     expect((await fetch(`${app.url}/login`)).status).toBe(200);
-    await admin.sql.unsafe(`alter database ${name} allow_connections true`);
+    await admin.unsafe(`alter database ${name} allow_connections true`);
+    await admin.end();
     for (let i = 0; i < 50 && (await fetch(`${app.url}/readyz`)).status === 503; i++) await Bun.sleep(50);
     expect((await fetch(`${app.url}/readyz`)).status).toBe(200);
     expect((await bob.get("/me")).status).toBe(200);

@@ -1,6 +1,6 @@
 /** From any database to the schema of sql/, or plain words why not. Faults are made in real PostgreSQL and on real sockets. */
 
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { appendFileSync, cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -9,6 +9,8 @@ import { join } from "node:path";
 import { type Client, connect } from "../src/db/client.ts";
 import { DatabaseError, migrate } from "../src/db/migrate.ts";
 import { emptyDatabase, ROOT, SILENT } from "./harness.ts";
+
+setDefaultTimeout(30_000);
 
 const directory = mkdtempSync(join(tmpdir(), "chatify-migrate-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -144,7 +146,9 @@ describe("migrate", () => {
   test("migrate refuses files that are not numbered one after the other", async () => {
     const holed = copyOfSql();
     writeFileSync(join(holed, "0004_later.sql"), "select 1;\n");
-    await expect(run(await emptyDatabase(), { directory: holed })).rejects.toThrow("sql/0004_later.sql is not number 3");
+    await expect(run(await emptyDatabase(), { directory: holed })).rejects.toThrow(
+      "sql/0004_later.sql is not number 3",
+    );
   });
 });
 

@@ -1,6 +1,6 @@
 /** The process, as whoever hosts it meets it: what it says, how it starts, stops, fails and survives. */
 
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir, userInfo } from "node:os";
@@ -8,6 +8,8 @@ import { join } from "node:path";
 
 import packageJson from "../package.json" with { type: "json" };
 import { cookieOf, PASSWORD, Person, post, ROOT } from "./harness.ts";
+
+setDefaultTimeout(30_000);
 
 const NOBODY = 65_534;
 const base = mkdtempSync(join(tmpdir(), "chatify-start-"));
@@ -94,12 +96,15 @@ class Chatify {
     return { code, out: await this.out, err: await this.err };
   }
 
-  /** Sends a signal, perhaps twice at once. @returns how it ended, and after how long */
+  /** Sends a signal, or several a millisecond apart. @returns how it ended, and after how long */
   async signalled(
     ...signals: ("SIGINT" | "SIGTERM")[]
   ): Promise<{ code: number; tookMs: number; out: string; err: string }> {
     const begun = performance.now();
-    for (const signal of signals) this.process.kill(signal);
+    for (const [i, signal] of signals.entries()) {
+      if (i > 0) await Bun.sleep(1); // closer, the kernel makes them one
+      this.process.kill(signal);
+    }
     await this.process.exited;
     const tookMs = Math.round(performance.now() - begun);
     return { ...(await this.ends()), tookMs };

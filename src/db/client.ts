@@ -75,7 +75,7 @@ function isoInstant(text: string): string {
 
 /** 25006: what was the primary only reads now, so the address leads elsewhere. */
 const LOST =
-  /^(CONNECT|57P0[1235]|08|53300|25006|ECONN|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|DEADLINE)/;
+  /^(CONNECT|57P0[1235]|55000|08|53300|25006|ECONN|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|DEADLINE)/;
 
 /** True when the connection is gone or the server cannot take one now: nothing is known of what was under way. */
 export function isLost(error: unknown): boolean {

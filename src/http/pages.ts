@@ -162,21 +162,32 @@ export class Pages {
   }
 
   async #compress(): Promise<void> {
-    const br = promisify(brotliCompress);
-    const zstd = promisify(zstdCompress);
-    const gz = promisify(gzip);
     for (const file of this.#files.values()) {
-      if (file.type === "image/png") continue;
-      const size = { [constants.BROTLI_PARAM_SIZE_HINT]: file.bytes.length };
-      for (const [encoding, bytes] of [
-        ["gzip", await gz(file.bytes, { level: 9 })],
-        ["zstd", await zstd(file.bytes, { params: { [constants.ZSTD_c_compressionLevel]: 19 } })],
-        ["br", await br(file.bytes, { params: size })],
-      ] as const) {
-        if (bytes.length < file.bytes.length) file.encoded.set(encoding, bytes);
-      }
+      for (const [encoding, bytes] of await compress(file)) file.encoded.set(encoding, bytes);
     }
   }
+}
+
+/** What was compressed in this process, by digest: another app in it has the same files. */
+const compressed = new Map<string, Promise<[Encoding, Buffer][]>>();
+
+/** The encodings of a file that are smaller than it is; all files together about 0.4 s, done on Bun's own threads. */
+function compress(file: File): Promise<[Encoding, Buffer][]> {
+  let made = compressed.get(file.etag);
+  if (!made) compressed.set(file.etag, (made = compressAnew(file)));
+  return made;
+}
+
+async function compressAnew({ bytes, type }: File): Promise<[Encoding, Buffer][]> {
+  if (type === "image/png") return [];
+  const zstdOptions = { params: { [constants.ZSTD_c_compressionLevel]: 19 } };
+  const brOptions = { params: { [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length } };
+  const all: [Encoding, Buffer][] = [
+    ["gzip", await promisify(gzip)(bytes, { level: 9 })],
+    ["zstd", await promisify(zstdCompress)(bytes, zstdOptions)],
+    ["br", await promisify(brotliCompress)(bytes, brOptions)],
+  ];
+  return all.filter(([, smaller]) => smaller.length < bytes.length);
 }
 
 /** Puts values into the placeholders of a form, as text; fields without a fault are valid, what is not given is empty. */
