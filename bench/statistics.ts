@@ -3,7 +3,7 @@
 /** @example percentile([1, 2, 3, 4], 0.5) // 2 */
 export function percentile(values: readonly number[], share: number): number {
   if (values.length === 0) return Number.NaN;
-  const sorted = Float64Array.from(values).sort();
+  const sorted = Float64Array.from(values).toSorted();
   return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] as number;
 }
 

@@ -14,7 +14,9 @@ interface Row {
 
 /** CPU seconds of a process and its children, those that ended included (PostgreSQL's sessions are processes). */
 export function cpuSeconds(pid: number): number {
-  const rows = HAS_PROC ? [pid, ...children(pid)].map(stat) : listed().filter((row) => row.pid === pid || row.parent === pid);
+  const rows = HAS_PROC
+    ? [pid, ...children(pid)].map(stat)
+    : listed().filter((row) => row.pid === pid || row.parent === pid);
   return rows.reduce((sum, row) => sum + (row?.cpuSeconds ?? 0), 0);
 }
 
@@ -28,7 +30,9 @@ export function rssBytes(pid: number): number {
 function children(pid: number): number[] {
   const list = `/proc/${pid}/task/${pid}/children`;
   if (existsSync(list)) return readFileSync(list, "utf8").split(" ").filter(Boolean).map(Number);
-  const all = readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map((name) => stat(Number(name)));
+  const all = readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map((name) => stat(Number(name)));
   return all.flatMap((row) => (row?.parent === pid ? [row.pid] : []));
 }
 

@@ -43,8 +43,13 @@ export class Worker<Known extends Jobs> {
     return waiting.promise as Promise<Awaited<ReturnType<Known[Name]>>>;
   }
 
+  /** It holds nothing that needs an orderly end. */
+  kill(): void {
+    this.#child.kill("SIGKILL");
+  }
+
   async end(): Promise<void> {
-    this.#child.kill("SIGKILL"); // it holds nothing that needs an orderly end
+    this.kill();
     await this.#child.exited;
   }
 

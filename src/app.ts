@@ -67,7 +67,8 @@ export async function startApp(
     let leaving = false;
     const loading = Pages.load(join(root, "static"));
     const dataDir = isAbsolute(config.dataDir) ? config.dataDir : join(root, config.dataDir);
-    const embedded = config.databaseUrl === undefined ? await startEmbedded({ directory: dataDir, log, say }) : undefined;
+    const embedded =
+      config.databaseUrl === undefined ? await startEmbedded({ directory: dataDir, log, say }) : undefined;
     if (embedded) undo.unshift(() => embedded.stop());
     const target: Target = config.databaseUrl ?? (embedded as Embedded).target;
     const name = `chatify-${crypto.randomUUID().slice(0, 8)}`;
@@ -115,7 +116,8 @@ export async function startApp(
     await bus.start({
       deliver(event) {
         if (event.kind === "frame") hub.deliver(event.to, event.frame);
-        else if (event.kind === "end") hub.closeWhere(CLOSE.sessionEnded, (socket) => socket.sessionId === event.sessionId);
+        else if (event.kind === "end")
+          hub.closeWhere(CLOSE.sessionEnded, (socket) => socket.sessionId === event.sessionId);
         else presence.announce(event.username);
       },
       lost() {},
@@ -195,7 +197,12 @@ export async function startApp(
       await takeDown(undo, log);
     };
     const port = server.port ?? config.port;
-    return { url: `http://${shownHost(config.host)}:${port}`, port, database: describe(config, embedded, dataDir), stop };
+    return {
+      url: `http://${shownHost(config.host)}:${port}`,
+      port,
+      database: describe(config, embedded, dataDir),
+      stop,
+    };
   } catch (error) {
     await takeDown(undo, log);
     throw error;
@@ -204,6 +211,7 @@ export async function startApp(
 
 const SERVE = {
   development: false,
+  reusePort: false, // Bun's default without `development`: a second start would silently share the port
   maxRequestBodySize: BODY_MAX_BYTES,
   error: () => failure(new ChatError("internal")),
 } as const;

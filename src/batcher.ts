@@ -36,7 +36,7 @@ export class Batcher<In, Out> {
   }
 
   async #flush(): Promise<void> {
-    await null; // the rest of this tick joins the first batch
+    await Promise.resolve(); // the rest of this tick joins the first batch
     while (this.#waiting.length > 0) {
       const batch = this.#waiting.splice(0, this.#max);
       try {

@@ -11,15 +11,7 @@ import type { DeliveredMark, Draft, ReadMark } from "./db/messages.ts";
 import { ChatError } from "./errors.ts";
 import type { Hub, Socket } from "./hub.ts";
 import type { Log } from "./log.ts";
-import {
-  ackFrame,
-  deliveredFrame,
-  errorFrame,
-  messageFrame,
-  readFrame,
-  SYNC_FRAME,
-  typingFrame,
-} from "./protocol.ts";
+import { ackFrame, deliveredFrame, errorFrame, messageFrame, readFrame, SYNC_FRAME, typingFrame } from "./protocol.ts";
 import { RateLimit } from "./rate_limit.ts";
 import { type Outcome, type Send, SendQueue } from "./send_queue.ts";
 import { isMessage, keyOfReference, nameKey } from "./text.ts";
@@ -189,7 +181,9 @@ export class Chat {
         const frame = readFrame(reader, peer, seq);
         this.#tell([nameKey(reader), nameKey(peer)].map((to) => ({ kind: "frame", to, frame })));
       }
-      const unfinished = new Set(moved.filter(({ more }) => more).map(({ reader, peer }) => `${reader}\n${nameKey(peer)}`));
+      const unfinished = new Set(
+        moved.filter(({ more }) => more).map(({ reader, peer }) => `${reader}\n${nameKey(peer)}`),
+      );
       left = left.filter(({ reader, peerKey }) => unfinished.has(`${reader}\n${peerKey}`));
     }
     return marks.map(() => undefined);

@@ -61,7 +61,7 @@ export const SETTINGS = {
   },
   UNSAFE_DATABASE: {
     default: "off",
-    about: "`on` to serve from a PostgreSQL that reports `fsync` or `full_page_writes` off",
+    about: "`on` to serve from a PostgreSQL that reports `fsync`, `full_page_writes` or `synchronous_commit` off",
   },
 } as const satisfies Record<string, { default: string; about: string; secret?: true }>;
 

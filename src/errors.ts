@@ -5,7 +5,11 @@
 
 export const ERRORS = {
   bad_request: { status: 400, words: "That request makes no sense here", retry: false },
-  invalid_text: { status: 400, words: "A message has 1 to 4,000 characters and no control character NUL", retry: false },
+  invalid_text: {
+    status: 400,
+    words: "A message has 1 to 4,000 characters and no control character NUL",
+    retry: false,
+  },
   no_session: { status: 401, words: "Please sign in", retry: false },
   wrong_login: { status: 401, words: "Wrong name or password", retry: false },
   not_yours: { status: 403, words: "That belongs to someone else", retry: false },
@@ -41,7 +45,10 @@ export class ChatError extends Error {
   /** The `ref` of the send that failed, when there was one. */
   readonly ref: string | undefined;
 
-  constructor(code: ErrorCode, options: { words?: string; retryAfter?: number; ref?: string | undefined; cause?: unknown } = {}) {
+  constructor(
+    code: ErrorCode,
+    options: { words?: string; retryAfter?: number; ref?: string | undefined; cause?: unknown } = {},
+  ) {
     super(options.words ?? ERRORS[code].words, "cause" in options ? { cause: options.cause } : undefined);
     this.name = "ChatError";
     this.code = code;

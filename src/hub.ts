@@ -59,6 +59,7 @@ export class Hub {
 
   /** Closes the sockets a predicate picks. */
   closeWhere(code: CloseCode, picks: (socket: Socket) => boolean): void {
-    for (const socket of [...this.sockets()]) if (picks(socket)) socket.close(code);
+    const picked = this.sockets().filter(picks).toArray(); // first: closing changes what is iterated
+    for (const socket of picked) socket.close(code);
   }
 }

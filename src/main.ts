@@ -11,7 +11,8 @@ const EXIT = { ok: 0, bug: 1, settings: 2, packages: 3, database: 4, port: 5 } a
 /** Signals closer than this are one: under npx, Ctrl-C arrives twice. */
 const SAME_SIGNAL_MS = 1_000;
 const STOP_DEADLINE_MS = 25_000;
-const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+/** A closing terminal too, unless there is none: nohup has the signal ignored, and a handler would undo that. */
+const SIGNALS = ["SIGINT", "SIGTERM", ...(process.stdin.isTTY ? (["SIGHUP"] as const) : [])] as const;
 
 const root = join(import.meta.dir, "..");
 const { version } = (await Bun.file(join(root, "package.json")).json()) as { version: string };

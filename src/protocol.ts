@@ -36,7 +36,8 @@ export function parseFrame(text: string): ClientFrame {
   switch (type) {
     case "message": {
       const { to, message, ref } = frame;
-      if (ref !== undefined && !isRef(ref)) throw new ChatError("bad_request", { words: "ref must be 8–64 of A-Z a-z 0-9 _ -" });
+      if (ref !== undefined && !isRef(ref))
+        throw new ChatError("bad_request", { words: "ref must be 8–64 of A-Z a-z 0-9 _ -" });
       if (typeof to !== "string" || typeof message !== "string") {
         throw new ChatError("bad_request", { words: "A message needs the texts to and message", ref });
       }
@@ -50,7 +51,8 @@ export function parseFrame(text: string): ClientFrame {
       return { type, peer, seq: Math.min(seq, Number.MAX_SAFE_INTEGER) };
     }
     case "typing": {
-      if (typeof frame["peer"] !== "string") throw new ChatError("bad_request", { words: "typing needs the text peer" });
+      if (typeof frame["peer"] !== "string")
+        throw new ChatError("bad_request", { words: "typing needs the text peer" });
       return { type, peer: frame["peer"] };
     }
     case "watch": {

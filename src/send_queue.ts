@@ -23,7 +23,10 @@ export type Outcome =
   | { readonly kind: "stored"; readonly stored: Stored; readonly duplicate: boolean }
   | { readonly kind: "refused"; readonly code: "no_such_user" | "ref_reused" | "invalid_text" };
 
-export type Store = (drafts: readonly Draft[], options: { apart: boolean; onUnknown: () => void }) => Promise<(Stored | undefined)[]>;
+export type Store = (
+  drafts: readonly Draft[],
+  options: { apart: boolean; onUnknown: () => void },
+) => Promise<(Stored | undefined)[]>;
 
 export const QUEUE_MAX_ROWS = 10_000;
 export const QUEUE_MAX_BYTES = 8 * 1024 * 1024;

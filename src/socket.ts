@@ -9,9 +9,9 @@ import type { Hub, Socket } from "./hub.ts";
 import type { Log } from "./log.ts";
 import type { Presence } from "./presence.ts";
 import {
+  type ClientFrame,
   CLOSE,
   type CloseCode,
-  type ClientFrame,
   errorFrame,
   FRAME_MAX_BYTES,
   helloFrame,
@@ -61,13 +61,10 @@ class OpenSocket implements Socket {
 }
 
 /** @param parts.epoch changes when the database may have gone back @returns Bun's handlers, and `stop` for their timer */
-export function socketHandlers(parts: {
-  chat: Chat;
-  hub: Hub;
-  presence: Presence;
-  log: Log;
-  epoch: () => string;
-}): { handlers: WebSocketHandler<SocketData>; stop: () => void } {
+export function socketHandlers(parts: { chat: Chat; hub: Hub; presence: Presence; log: Log; epoch: () => string }): {
+  handlers: WebSocketHandler<SocketData>;
+  stop: () => void;
+} {
   const { chat, hub, presence, log, epoch } = parts;
   const watchdog = setInterval(() => {
     const now = performance.now();

@@ -32,9 +32,9 @@ test("messages sent while sessions are killed are all stored, acked as new and d
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const [a, b] = [await ann!.open(), await bob!.open()];
-  let cutting = true;
+  const cutting = new AbortController();
   const cutter = (async () => {
-    while (cutting) {
+    while (!cutting.signal.aborted) {
       await cutSessions(app);
       await Bun.sleep(150);
     }
@@ -46,7 +46,7 @@ test("messages sent while sessions are killed are all stored, acked as new and d
     await Bun.sleep(5);
   }
   const heard = await Promise.all(acks);
-  cutting = false;
+  cutting.abort();
   await cutter;
   await Bun.sleep(200);
   await audit(app, heard, b);

@@ -300,9 +300,8 @@ export async function raw(port: number, request: string): Promise<{ status: numb
   await closed;
   const [head = "", ...rest] = Buffer.concat(answer).toString().split("\r\n\r\n");
   const [first = "", ...lines] = head.split("\r\n");
-  const fields = lines.filter(Boolean).map((line): [string, string] => [
-    line.slice(0, line.indexOf(":")),
-    line.slice(line.indexOf(":") + 1).trim(),
-  ]);
+  const fields = lines
+    .filter(Boolean)
+    .map((line): [string, string] => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1).trim()]);
   return { status: Number(first.split(" ")[1]), headers: new Headers(fields), body: rest.join("\r\n\r\n") };
 }

@@ -2,91 +2,118 @@ import { expect, test } from "bun:test";
 
 import { startApp } from "./harness.ts";
 
-test.concurrent("watch answers at once how things stand, for unknown people too", async () => {
-  await using app = await startApp();
-  const [ann, bob] = await app.people("ann", "Bob", "carol");
-  await bob!.open();
-  const a = await ann!.open();
-  a.say({ type: "watch", users: ["bob", "carol", "nobody", "no\u0000body"] });
-  expect((await a.next("presence"))["users"]).toEqual({
-    Bob: { online: true, last_seen: null },
-    carol: { online: false, last_seen: null },
-    nobody: { online: false, last_seen: null },
-    "no\u0000body": { online: false, last_seen: null },
-  });
-});
+/** Presence is slow by design: these tests wait side by side. */
+const SLOW_MS = 20_000;
 
-test.concurrent("watchers hear of changes to whom they watch, and no full lists", async () => {
-  await using app = await startApp();
-  const [ann, bob, carol] = await app.people("ann", "bob", "carol");
-  const a = await ann!.open({ watch: ["bob"] });
-  const b = await bob!.open();
-  expect((await a.next("presence"))["users"]).toEqual({ bob: { online: true, last_seen: null } });
-  await carol!.open();
-  await app.person("dave");
-  await a.hearsNo("presence", 1_300);
-  await a.hearsNo("status_update", 0);
-  await a.hearsNo("new_user", 0);
-  a.say({ type: "watch", users: ["carol"] }); // replaces the list
-  expect((await a.next("presence"))["users"]).toEqual({ carol: { online: true, last_seen: null } });
-  await b.close();
-  await a.hearsNo("presence", 6_500);
-}, 20_000);
+test.concurrent(
+  "watch answers at once how things stand, for unknown people too",
+  async () => {
+    await using app = await startApp();
+    const [ann, bob] = await app.people("ann", "Bob", "carol");
+    await bob!.open();
+    const a = await ann!.open();
+    a.say({ type: "watch", users: ["bob", "carol", "nobody", "no\u0000body"] });
+    expect((await a.next("presence"))["users"]).toEqual({
+      Bob: { online: true, last_seen: null },
+      carol: { online: false, last_seen: null },
+      nobody: { online: false, last_seen: null },
+      "no\u0000body": { online: false, last_seen: null },
+    });
+  },
+  SLOW_MS,
+);
 
-test.concurrent("people are offline five seconds after their last socket, and a reload is silent", async () => {
-  await using app = await startApp();
-  const [ann, bob] = await app.people("ann", "bob");
-  const a = await ann!.open({ watch: ["bob"] });
-  const first = await bob!.open();
-  await a.next("presence");
-  const second = await bob!.open();
-  await first.close(); // another tab is still open
-  await second.close();
-  await Bun.sleep(3_000);
-  const third = await bob!.open(); // back in time
-  await a.hearsNo("presence", 3_500);
-  expect(await ann!.json<string[]>("/online")).toContain("bob");
-  await third.close();
-  const closedAt = performance.now();
-  await Bun.sleep(4_000);
-  expect(await ann!.json<string[]>("/online")).toContain("bob");
-  const { users } = await a.next("presence", 4_000);
-  expect(performance.now() - closedAt).toBeGreaterThan(4_800);
-  expect(users).toEqual({ bob: { online: false, last_seen: expect.stringMatching(/Z$/) } });
-  expect(await ann!.json<string[]>("/online")).toEqual(["ann"]);
-}, 20_000);
+test.concurrent(
+  "watchers hear of changes to whom they watch, and no full lists",
+  async () => {
+    await using app = await startApp();
+    const [ann, bob, carol] = await app.people("ann", "bob", "carol");
+    const a = await ann!.open({ watch: ["bob"] });
+    const b = await bob!.open();
+    expect((await a.next("presence"))["users"]).toEqual({ bob: { online: true, last_seen: null } });
+    await carol!.open();
+    await app.person("dave");
+    await a.hearsNo("presence", 1_300);
+    await a.hearsNo("status_update", 0);
+    await a.hearsNo("new_user", 0);
+    a.say({ type: "watch", users: ["carol"] }); // replaces the list
+    expect((await a.next("presence"))["users"]).toEqual({ carol: { online: true, last_seen: null } });
+    await b.close();
+    await a.hearsNo("presence", 6_500);
+  },
+  SLOW_MS,
+);
 
-test.concurrent("sockets that never watch get the full list within a second, and when it changes", async () => {
-  await using app = await startApp();
-  const [ann, bob] = await app.people("ann", "bob");
-  const a = await ann!.open();
-  expect(await a.next("status_update", 1_100)).toEqual({ type: "status_update", online: ["ann"] });
-  await bob!.open();
-  expect((await a.next("status_update", 2_200))["online"]).toEqual(["ann", "bob"]);
-  await a.hearsNo("status_update", 1_500); // nothing changed
-});
+test.concurrent(
+  "people are offline five seconds after their last socket, and a reload is silent",
+  async () => {
+    await using app = await startApp();
+    const [ann, bob] = await app.people("ann", "bob");
+    const a = await ann!.open({ watch: ["bob"] });
+    const first = await bob!.open();
+    await a.next("presence");
+    const second = await bob!.open();
+    await first.close(); // another tab is still open
+    await second.close();
+    await Bun.sleep(3_000);
+    const third = await bob!.open(); // back in time
+    await a.hearsNo("presence", 3_500);
+    expect(await ann!.json<string[]>("/online")).toContain("bob");
+    await third.close();
+    const closedAt = performance.now();
+    await Bun.sleep(4_000);
+    expect(await ann!.json<string[]>("/online")).toContain("bob");
+    const { users } = await a.next("presence", 4_000);
+    expect(performance.now() - closedAt).toBeGreaterThan(4_800);
+    expect(users).toEqual({ bob: { online: false, last_seen: expect.stringMatching(/Z$/) } });
+    expect(await ann!.json<string[]>("/online")).toEqual(["ann"]);
+  },
+  SLOW_MS,
+);
 
-test.concurrent("users.is_online follows within five seconds, last_seen_at is kept, and a start puts right what a crash left", async () => {
-  await using app = await startApp();
-  const [ann] = await app.people("ann", "bob");
-  await app.sql`update users set is_online = true where username = 'bob'`; // as a killed server leaves it
-  const tab = await ann!.open();
-  await Bun.sleep(2_500);
-  const state = () => app.sql<{ is_online: boolean; last_seen_at: string | null }[]>`
+test.concurrent(
+  "sockets that never watch get the full list within a second, and when it changes",
+  async () => {
+    await using app = await startApp();
+    const [ann, bob] = await app.people("ann", "bob");
+    const a = await ann!.open();
+    expect(await a.next("status_update", 1_100)).toEqual({ type: "status_update", online: ["ann"] });
+    await bob!.open();
+    expect((await a.next("status_update", 2_200))["online"]).toEqual(["ann", "bob"]);
+    await a.hearsNo("status_update", 1_500); // nothing changed
+  },
+  SLOW_MS,
+);
+
+test.concurrent(
+  "users.is_online follows within five seconds, last_seen_at is kept, and a start puts right what a crash left",
+  async () => {
+    await using app = await startApp();
+    const [ann] = await app.people("ann", "bob");
+    await app.sql`update users set is_online = true where username = 'bob'`; // as a killed server leaves it
+    const tab = await ann!.open();
+    await Bun.sleep(2_500);
+    const state = () => app.sql<{ is_online: boolean; last_seen_at: string | null }[]>`
     select is_online, last_seen_at from users where username = 'ann'
   `;
-  expect(await state()).toEqual([{ is_online: true, last_seen_at: null }] as never);
-  await tab.close();
-  await Bun.sleep(8_500);
-  expect(await state()).toEqual([{ is_online: false, last_seen_at: expect.any(String) }] as never);
-}, 20_000);
+    expect(await state()).toEqual([{ is_online: true, last_seen_at: null }] as never);
+    await tab.close();
+    await Bun.sleep(8_500);
+    expect(await state()).toEqual([{ is_online: false, last_seen_at: expect.any(String) }] as never);
+  },
+  SLOW_MS,
+);
 
-test.concurrent("new_user is told to sockets that never watch, and a flood of them is dropped beyond ten a second", async () => {
-  await using app = await startApp();
-  const a = await (await app.person("ann")).open();
-  await app.people(...Array.from({ length: 25 }, (_, i) => `person${i}`));
-  await Bun.sleep(300);
-  const told = a.heard.filter(({ type }) => type === "new_user").length;
-  expect(told).toBeGreaterThanOrEqual(10);
-  expect(told).toBeLessThanOrEqual(25);
-});
+test.concurrent(
+  "new_user is told to sockets that never watch, and a flood of them is dropped beyond ten a second",
+  async () => {
+    await using app = await startApp();
+    const a = await (await app.person("ann")).open();
+    await app.people(...Array.from({ length: 25 }, (_, i) => `person${i}`));
+    await Bun.sleep(300);
+    const told = a.heard.filter(({ type }) => type === "new_user").length;
+    expect(told).toBeGreaterThanOrEqual(10);
+    expect(told).toBeLessThanOrEqual(25);
+  },
+  SLOW_MS,
+);

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
-import { post, startApp, Tab, type Person, type TestApp } from "./harness.ts";
+import { type Person, post, startApp, Tab, type TestApp } from "./harness.ts";
 
 let app: TestApp;
 let ann: Person;

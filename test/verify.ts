@@ -52,7 +52,7 @@ async function check(name: string, command: string[]): Promise<void> {
 async function tests(): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), "chatify-verify-"));
   const report = join(directory, "report.xml");
-  const child = Bun.spawn([bun, "test", "--reporter=junit", `--reporter-outfile=${report}`], {
+  const child = Bun.spawn([bun, "test", "--timeout=20000", "--reporter=junit", `--reporter-outfile=${report}`], {
     cwd: root,
     stdio: ["ignore", "inherit", "inherit"],
   });

@@ -1,0 +1,105 @@
+/** What thousands of sockets that say nothing cost: memory, and the frames that tell who came and went. */
+
+import type { Counts } from "../load/crowd.ts";
+import type { Part } from "../part.ts";
+import { rssBytes } from "../usage.ts";
+import { openFilesAllowed, type Server } from "../world.ts";
+
+const PEOPLE = 10_000;
+/** After the last arrival: what is gathered is told within a second, and garbage is collected. */
+const SETTLE_MS = 2_500;
+/** Whoever left counts for 5 s more, then it is told within a second. */
+const GONE_MS = 6_500;
+
+export const idle: Part = {
+  seconds: ({ short }) => (short ? 12 : 42),
+
+  async run({ world, report, progress, short }) {
+    const allowed = openFilesAllowed() - 500;
+    const wanted = short ? 1_000 : PEOPLE;
+    const size = Math.min(wanted, allowed);
+    const fewer = size < wanted ? ` (of ${wanted}: this machine allows ${allowed + 500} open files, ulimit -Hn)` : "";
+    const people = Array.from({ length: size }, (_, i) => i);
+    const database = await world.database(size);
+    const generator = world.generator(size + 500);
+    const title = (name: string) => `${name}, ${size} sockets${fewer}`;
+
+    progress.step("the smallest server with a Map");
+    const rival = world.rival(size + 500);
+    const { port } = await rival.ask("map", undefined);
+    const bareBefore = rssBytes(rival.pid);
+    await generator.ask("gather", { port, size, watching: false, greets: false });
+    const bareSeconds = await generator.ask("arrive", { port, people });
+    await Bun.sleep(SETTLE_MS);
+    const bare = { name: "a Map", value: (rssBytes(rival.pid) - bareBefore) / size };
+    await generator.ask("disperse", { port });
+
+    for (const watching of [true, false]) {
+      const name = watching ? "each watches 50" : "none watches";
+      progress.step(`${name}: arriving`);
+      const server = await world.serve({ database });
+      const { port } = server;
+      const before = await settledRss(server);
+      await generator.ask("gather", { port, size, watching, greets: true });
+      const quarter = people.slice(0, size / 4);
+      let seconds = await generator.ask("arrive", { port, people: quarter });
+      await Bun.sleep(SETTLE_MS);
+      const atQuarter = await generator.ask("count", { port });
+      seconds += await generator.ask("arrive", { port, people: people.slice(size / 4) });
+      const after = await settledRss(server);
+      const atAll = await generator.ask("count", { port });
+
+      progress.step(`${name}: half of them leave`);
+      await generator.ask("leave", { port, people: people.filter((person) => person % 2 === 1) });
+      await Bun.sleep(GONE_MS);
+      const atEnd = await generator.ask("count", { port });
+      report.check("idle", `${name}: right people told, nobody cut off`, atEnd.faults);
+      await generator.ask("disperse", { port });
+      await server.stop();
+
+      const part = "idle";
+      const perSocket = (counts: Counts, sockets: number) => counts.frames / sockets;
+      const connects = { name: "a Map", value: size / bareSeconds };
+      report.add({ part, name: title(`${name}: connects`), value: size / seconds, unit: "/s", rival: connects });
+      report.add({
+        part,
+        name: `${name}: memory of a socket`,
+        value: (after - before) / size,
+        unit: "bytes",
+        rival: bare,
+      });
+      if (watching)
+        report.add({
+          part,
+          name: `${name}: memory of a socket`,
+          value: (after - before) / size,
+          unit: "bytes",
+          bound: { most: 4_096 },
+        });
+      report.add({
+        part,
+        name: `${name}: frames, arriving and leaving`,
+        value: atEnd.frames,
+        unit: "",
+        note: `${Math.round(atEnd.bytes / 2 ** 20)} MiB`,
+      });
+      report.add({
+        part,
+        name: `${name}: frames of a socket, four times the people`,
+        value: perSocket(atAll, size),
+        unit: "",
+        rival: { name: `${quarter.length} people`, value: perSocket(atQuarter, quarter.length) },
+        bound: { most: 1.5 },
+      });
+    }
+  },
+};
+
+/** Memory once it no longer changes with garbage: the least over some seconds. */
+async function settledRss(server: Server): Promise<number> {
+  let least = Number.POSITIVE_INFINITY;
+  for (const since = performance.now(); performance.now() - since < SETTLE_MS; await Bun.sleep(250)) {
+    least = Math.min(least, rssBytes(server.pid));
+  }
+  return least;
+}

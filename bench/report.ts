@@ -1,0 +1,127 @@
+/** What the benchmark found: figures with what is asked of them, checks of correctness, as a table and as JSON. */
+
+/** Asked of a ratio. */
+export type Bound = { readonly least: number } | { readonly most: number };
+
+export interface Figure {
+  readonly part: string;
+  readonly name: string;
+  /** As measured, in `unit`. */
+  readonly value: number;
+  readonly unit: Unit;
+  readonly rival?: { readonly name: string; readonly value: number };
+  /** `value` ÷ the rival's, unless `ratio` was given. */
+  readonly ratio?: number;
+  readonly bound?: Bound;
+  readonly note?: string;
+}
+
+export interface Check {
+  readonly part: string;
+  readonly name: string;
+  readonly faults: readonly string[];
+}
+
+export type Unit = "/s" | "ms" | "µs" | "s" | "bytes" | "B/s" | "MiB/s" | "%" | "×" | "";
+
+/** How far a missed figure may be off before `--check` fails: machines under test are noisy, a regression worth stopping is not. */
+const SLACK = 2;
+
+export class Report {
+  readonly figures: Figure[] = [];
+  readonly checks: Check[] = [];
+
+  /** A figure; with a rival its ratio is that of the two values. */
+  add(figure: Figure): void {
+    const { value, rival } = figure;
+    this.figures.push(rival && figure.ratio === undefined ? { ...figure, ratio: value / rival.value } : figure);
+  }
+
+  /** Something that has to be right, and what was wrong with it. */
+  check(part: string, name: string, faults: readonly string[]): void {
+    this.checks.push({ part, name, faults });
+  }
+
+  get wrong(): Check[] {
+    return this.checks.filter(({ faults }) => faults.length > 0);
+  }
+
+  get missed(): Figure[] {
+    return this.figures.filter((figure) => !holds(figure, 1));
+  }
+
+  /** Figures so far off that it cannot be noise. */
+  get failed(): Figure[] {
+    return this.figures.filter((figure) => !holds(figure, SLACK));
+  }
+
+  table(): string {
+    const rows = this.figures.map((figure) => [
+      figure.name,
+      show(figure.value, figure.unit),
+      figure.rival ? `${figure.rival.name} ${show(figure.rival.value, figure.unit)}` : (figure.note ?? ""),
+      measuredRatio(figure),
+      required(figure),
+      figure.bound ? (holds(figure, 1) ? "ok" : "missed") : "",
+    ]);
+    const head = ["", "measured", "compared with", "ratio", "required", ""];
+    const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)));
+    const line = (cells: string[]) =>
+      cells
+        .map((cell, i) => (i === 0 || i === 2 || i === 5 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)))
+        .join("  ")
+        .trimEnd();
+    const lines = [line(head)];
+    let part = "";
+    for (const [i, row] of rows.entries()) {
+      const figure = this.figures[i] as Figure;
+      if (figure.part !== part) lines.push("", figure.part);
+      part = figure.part;
+      lines.push(line(row));
+    }
+    const [right, wrong] = [this.checks.length - this.wrong.length, this.wrong];
+    lines.push("", `${right} of ${this.checks.length} checks found nothing wrong`);
+    for (const { part, name, faults } of wrong)
+      lines.push(`WRONG  ${part}: ${name}`, ...faults.map((fault) => `         ${fault}`));
+    return `${lines.join("\n")}\n`;
+  }
+
+  /** @param about the machine and the run */
+  json(about: Record<string, unknown>): string {
+    const figures = this.figures.map((figure) => ({ ...figure, ...(figure.bound ? { ok: holds(figure, 1) } : {}) }));
+    return `${JSON.stringify({ ...about, figures, checks: this.checks })}\n`;
+  }
+}
+
+function holds({ bound, ratio, value }: Figure, slack: number): boolean {
+  if (!bound) return true;
+  const judged = ratio ?? value;
+  return "least" in bound ? judged >= bound.least / slack : judged <= bound.most * slack;
+}
+
+function measuredRatio({ ratio }: Figure): string {
+  return ratio === undefined ? "" : ratio >= 100 ? ratio.toFixed(0) : ratio.toFixed(2);
+}
+
+function required({ bound, ratio, unit }: Figure): string {
+  if (!bound) return "";
+  const [sign, limit] = "least" in bound ? (["≥", bound.least] as const) : (["≤", bound.most] as const);
+  return `${sign} ${ratio === undefined ? show(limit, unit) : limit}`;
+}
+
+/** @example show(41234.5, "/s") // "41,235 /s" */
+export function show(value: number, unit: Unit): string {
+  if (!Number.isFinite(value)) return "–";
+  if (unit === "bytes") return showBytes(value);
+  if (unit === "B/s") return `${showBytes(value)}/s`;
+  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+  const number = value.toLocaleString("en", { minimumFractionDigits: 0, maximumFractionDigits: digits });
+  return unit === "" ? number : unit === "%" ? `${number} %` : `${number} ${unit}`;
+}
+
+function showBytes(value: number): string {
+  const units = ["B", "KiB", "MiB", "GiB"];
+  let [size, unit] = [value, 0];
+  for (; Math.abs(size) >= 1024 && unit < units.length - 1; unit++) size /= 1024;
+  return `${size >= 100 || unit === 0 ? size.toFixed(0) : size.toFixed(1)} ${units[unit]}`;
+}
