@@ -9,6 +9,9 @@ import { join } from "node:path";
 // oxlint-disable-next-line typescript/no-explicit-any
 export type Jobs = Record<string, (options: any) => unknown>;
 
+/** The longest job, ten million messages in one answer, takes two minutes. */
+const DONE_MS = 300_000;
+
 /** The side that asks. */
 export class Worker<Known extends Jobs> {
   readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
@@ -37,10 +40,14 @@ export class Worker<Known extends Jobs> {
     options: Parameters<Known[Name]>[0],
   ): Promise<Awaited<ReturnType<Known[Name]>>> {
     const waiting = Promise.withResolvers<unknown>();
+    const timer = setTimeout(
+      () => waiting.reject(new Error(`"${job}" was not done within ${DONE_MS / 1_000} s`)),
+      DONE_MS,
+    );
     this.#waiting.push(waiting);
     this.#child.stdin.write(`${JSON.stringify({ job, options })}\n`);
     void this.#child.stdin.flush();
-    return waiting.promise as Promise<Awaited<ReturnType<Known[Name]>>>;
+    return waiting.promise.finally(() => clearTimeout(timer)) as Promise<Awaited<ReturnType<Known[Name]>>>;
   }
 
   /** It holds nothing that needs an orderly end. */

@@ -9,6 +9,7 @@ import type { Config } from "./config.ts";
 import { newToken } from "./cookie.ts";
 import { Database, type Target } from "./db/client.ts";
 import { type Embedded, startEmbedded } from "./db/embedded.ts";
+import { WRITER_PARAMETERS } from "./db/messages.ts";
 import { migrate } from "./db/migrate.ts";
 import * as sessions from "./db/sessions.ts";
 import * as settings from "./db/settings.ts";
@@ -76,8 +77,7 @@ export async function startApp(
 
     const db = new Database({ target, name, max: 4, log, onLost: () => void checkEpoch() });
     undo.unshift(() => db.end());
-    // With a plan cached on an empty table the batch statement falls to half its rate (DESIGN §3).
-    const writer = new Database({ target, name, max: 1, log, parameters: { plan_cache_mode: "force_custom_plan" } });
+    const writer = new Database({ target, name, max: 1, log, parameters: WRITER_PARAMETERS });
     undo.unshift(() => writer.end());
 
     const secret =

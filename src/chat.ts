@@ -9,7 +9,7 @@ import type { Database } from "./db/client.ts";
 import { insertMany, markDelivered, markRead } from "./db/messages.ts";
 import type { DeliveredMark, Draft, ReadMark } from "./db/messages.ts";
 import { ChatError } from "./errors.ts";
-import type { Hub, Socket } from "./hub.ts";
+import { Bundle, type Hub, type Socket } from "./hub.ts";
 import type { Log } from "./log.ts";
 import { ackFrame, deliveredFrame, errorFrame, messageFrame, readFrame, SYNC_FRAME, typingFrame } from "./protocol.ts";
 import { RateLimit } from "./rate_limit.ts";
@@ -136,32 +136,34 @@ export class Chat {
   }
 
   #settle(settled: readonly { send: Send<From>; outcome: Outcome }[]): void {
+    const bundle = new Bundle(this.#hub);
     const events: BusEvent[] = [];
     for (const { send, outcome } of settled) {
       const { socket, ref } = send.from;
       if (outcome.kind === "refused") {
-        socket.send(errorFrame(new ChatError(outcome.code, { ref })));
+        bundle.add(socket, errorFrame(new ChatError(outcome.code, { ref })));
         continue;
       }
-      const { stored, duplicate } = outcome;
-      socket.send(ackFrame(stored, stored.receiver, ref, duplicate));
-      if (duplicate) {
+      const { id, seq, timestamp, receiver } = outcome.stored;
+      bundle.add(socket, ackFrame(outcome.stored, receiver, ref, outcome.duplicate));
+      if (outcome.duplicate) {
         this.#sync(send.senderKey, socket, events);
         this.#sync(send.toKey, socket, events);
         continue;
       }
-      const { id, seq, timestamp } = stored;
-      const { sender, receiver = stored.receiver } = { sender: send.sender };
-      const frame = messageFrame({ from: sender, to: receiver, message: send.content, id, seq, timestamp }, ref);
-      const taken = this.#hub.deliver(send.toKey, frame, socket);
-      if (send.senderKey !== send.toKey) {
-        this.#hub.deliver(send.senderKey, frame, socket);
-        events.push({ kind: "frame", to: send.senderKey, frame });
-        if (taken) this.noteDelivered(receiver, sender, seq);
-      }
+      const frame = messageFrame({ from: send.sender, to: receiver, message: send.content, id, seq, timestamp }, ref);
+      bundle.addAll(send.toKey, frame, socket);
       events.push({ kind: "frame", to: send.toKey, frame });
+      if (send.senderKey === send.toKey) continue;
+      bundle.addAll(send.senderKey, frame, socket);
+      events.push({ kind: "frame", to: send.senderKey, frame });
     }
+    bundle.send();
     this.#bus.publish(events);
+    for (const { send, outcome } of settled) {
+      if (outcome.kind === "refused" || outcome.duplicate || !bundle.taken(send.toKey, send.from.socket)) continue;
+      this.noteDelivered(outcome.stored.receiver, send.sender, outcome.stored.seq);
+    }
   }
 
   /** A client that sent again may have missed the rest too, and so may the others: they ask, at most once a second. */

@@ -9,6 +9,8 @@ export interface Socket {
   readonly sessionId: number;
   /** @returns false when the frame was dropped: the socket is closed or its reader fell too far behind */
   send(frame: string): boolean;
+  /** Several frames in one write. @returns false when one was dropped */
+  sendAll(frames: readonly string[]): boolean;
   close(code: CloseCode): void;
 }
 
@@ -46,10 +48,15 @@ export class Hub {
   /** Gives a frame to a person's sockets. @returns whether at least one took it */
   deliver(nameKey: string, frame: string, except?: Socket): boolean {
     let taken = false;
-    for (const socket of this.#byPerson.get(nameKey) ?? []) {
+    for (const socket of this.of(nameKey)) {
       if (socket !== except && socket.send(frame)) taken = true;
     }
     return taken;
+  }
+
+  /** A person's sockets here. */
+  of(nameKey: string): Iterable<Socket> {
+    return this.#byPerson.get(nameKey) ?? [];
   }
 
   /** Every socket open now. */
@@ -61,5 +68,38 @@ export class Hub {
   closeWhere(code: CloseCode, picks: (socket: Socket) => boolean): void {
     const picked = this.sockets().filter(picks).toArray(); // first: closing changes what is iterated
     for (const socket of picked) socket.close(code);
+  }
+}
+
+/** Frames gathered by socket, so that each gets all of a batch in one write: a write a frame costs more than the frame. */
+export class Bundle {
+  readonly #hub: Hub;
+  readonly #frames = new Map<Socket, string[]>();
+  readonly #dropped = new Set<Socket>();
+
+  constructor(hub: Hub) {
+    this.#hub = hub;
+  }
+
+  add(socket: Socket, frame: string): void {
+    const frames = this.#frames.get(socket);
+    if (frames) frames.push(frame);
+    else this.#frames.set(socket, [frame]);
+  }
+
+  addAll(nameKey: string, frame: string, except: Socket): void {
+    for (const socket of this.#hub.of(nameKey)) if (socket !== except) this.add(socket, frame);
+  }
+
+  send(): void {
+    for (const [socket, frames] of this.#frames) if (!socket.sendAll(frames)) this.#dropped.add(socket);
+  }
+
+  /** Whether at least one socket of a person took what was sent to all of them. */
+  taken(nameKey: string, except: Socket): boolean {
+    for (const socket of this.#hub.of(nameKey)) {
+      if (socket !== except && this.#frames.has(socket) && !this.#dropped.has(socket)) return true;
+    }
+    return false;
   }
 }

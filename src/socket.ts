@@ -47,6 +47,15 @@ class OpenSocket implements Socket {
     return this.#ws.send(frame) !== 0;
   }
 
+  sendAll(frames: readonly string[]): boolean {
+    if (frames.length === 1) return this.send(frames[0] as string);
+    let taken = true;
+    this.#ws.cork(() => {
+      for (const frame of frames) if (this.#ws.send(frame) === 0) taken = false;
+    });
+    return taken;
+  }
+
   close(code: CloseCode): void {
     this.#ws.close(code);
   }

@@ -6,8 +6,8 @@
 import type { Socket } from "bun";
 
 export interface Listener {
-  /** A text frame; all are ASCII here. */
-  text(frame: string): void;
+  /** A text frame; all are ASCII here. The first may come before `open` has returned. */
+  text(frame: string, client: SocketClient): void;
   /** All frames of a chunk were handed over. */
   chunk?(): void;
   /** The server closed, or was lost. Not told of our own close. */
@@ -147,7 +147,7 @@ export class SocketClient {
   #frame(opcode: number, bytes: Buffer, from: number, to: number): void {
     if (opcode === TEXT) {
       this.frames++;
-      this.#listener.text(bytes.toString("latin1", from, to));
+      this.#listener.text(bytes.toString("latin1", from, to), this);
     } else if (opcode === PING) this.write(masked(PONG, bytes.toString("latin1", from, to)));
     else if (opcode === CLOSE && to - from >= 2) this.#code = bytes.readUInt16BE(from);
   }

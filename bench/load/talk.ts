@@ -181,7 +181,7 @@ class Talker {
   #due = 0;
   #deliveredSeq = 0;
   #readSeq = 0;
-  #greeted = Promise.withResolvers<void>();
+  readonly #greeted = Promise.withResolvers<void>();
 
   constructor(person: number, peer: number, round: Round) {
     this.name = nameOf(person);
@@ -213,12 +213,13 @@ class Talker {
       name: this.name,
       cookie: this.#cookie,
       listener: {
-        text: (text) => this.#hear(JSON.parse(text) as ServerFrame),
+        text: (text, client) => this.#hear(JSON.parse(text) as ServerFrame, client),
         chunk: () => this.#answer(),
         closed: (code) => this.#round.faults.add(`${this.name}'s socket was closed with ${code}`),
       },
     });
-    await this.#greeted.promise;
+    const timer = setTimeout(() => this.#greeted.reject(new Error(`${this.name} was not greeted within 10 s`)), 10_000);
+    await this.#greeted.promise.finally(() => clearTimeout(timer));
   }
 
   close(): void {
@@ -260,7 +261,7 @@ class Talker {
     this.#client?.write(frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames));
   }
 
-  #hear(message: ServerFrame): void {
+  #hear(message: ServerFrame, client: SocketClient): void {
     switch (message.type) {
       case "ack":
         return this.#hearAck(message);
@@ -268,7 +269,7 @@ class Talker {
         return this.#hearMessage(message);
       case "hello":
         if (message.username !== this.name) this.#round.faults.add(`${this.name} was greeted as ${message.username}`);
-        this.#client?.send(`{"type":"watch","users":["${this.#peerName}"]}`);
+        client.send(`{"type":"watch","users":["${this.#peerName}"]}`);
         return;
       case "presence":
         return this.#greeted.resolve();

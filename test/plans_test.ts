@@ -1,0 +1,150 @@
+/**
+ * Every query that people wait for, run as the server runs it on tables of a hundred thousand messages, and PostgreSQL's own word
+ * for how it found the rows: by an index, however large the tables grow. Statements inside of functions are seen too.
+ */
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+
+import { BenchDatabase } from "../bench/database.ts";
+import { nameOf, type Pair } from "../bench/people.ts";
+import { type Client, connect, type Database } from "../src/db/client.ts";
+import * as messages from "../src/db/messages.ts";
+import * as sessions from "../src/db/sessions.ts";
+import * as users from "../src/db/users.ts";
+import { migratedDatabase } from "./harness.ts";
+
+const PEOPLE = 4_000;
+const BIG = ["messages", "conversations", "users", "sessions"];
+const me = nameOf(0);
+const peer = nameOf(1);
+
+let database: BenchDatabase;
+let address: string;
+
+beforeAll(async () => {
+  address = await migratedDatabase();
+  database = new BenchDatabase("plans", address);
+  await database.people(PEOPLE);
+  await database.converse([[0, 1]], 50_000, 100);
+  await database.converse(
+    Array.from({ length: 2_000 }, (_, i): Pair => [0, i + 2]),
+    10,
+    1,
+  );
+  // others', so many that one person's are a small part of all
+  await database.converse(
+    Array.from({ length: 25_000 }, (_, i): Pair => [2_100 + (i % 900), 3_000 + Math.floor(i / 900)]),
+    2,
+  );
+  await database.settle();
+});
+
+afterAll(() => database?.sql.end({ timeout: 1 }));
+
+interface Plan {
+  readonly "Node Type": string;
+  readonly "Relation Name"?: string;
+  readonly "Join Type"?: string;
+  readonly Plans?: Plan[];
+}
+
+/** What PostgreSQL did for a query: each statement with its plan. @param mode of plans; the driver's statements may get either */
+async function plansOf(
+  query: (db: Database, sql: Client) => PromiseLike<unknown>,
+  mode: "force_custom_plan" | "force_generic_plan",
+): Promise<{ text: string; plan: Plan }[]> {
+  const notices: string[] = [];
+  const sql = connect(address, {
+    name: "test-plans",
+    onnotice: (notice?: { message?: string }) => void notices.push(notice?.message ?? ""),
+    parameters: {
+      session_preload_libraries: "auto_explain",
+      plan_cache_mode: mode,
+    },
+  });
+  try {
+    await sql`
+      select
+        set_config('auto_explain.log_min_duration', '0', false),
+        set_config('auto_explain.log_nested_statements', 'on', false),
+        set_config('auto_explain.log_format', 'json', false),
+        set_config('client_min_messages', 'log', false)
+    `;
+    notices.length = 0;
+    const db = { run: (query: (sql: Client) => PromiseLike<unknown>) => query(sql) } as unknown as Database;
+    await query(db, sql);
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
+  return notices
+    .filter((notice) => notice.includes("plan:"))
+    .map((notice) => {
+      const { "Query Text": text, Plan: plan } = JSON.parse(notice.slice(notice.indexOf("{"))) as {
+        "Query Text": string;
+        Plan: Plan;
+      };
+      return { text, plan };
+    });
+}
+
+/** Every scan of a table that grows and is not by an index. */
+function walks(plan: Plan): string[] {
+  const here =
+    plan["Node Type"] === "Seq Scan" && BIG.includes(plan["Relation Name"] ?? "") ? [plan["Relation Name"]!] : [];
+  return [...here, ...(plan.Plans ?? []).flatMap(walks)];
+}
+
+const drafts = (count: number, tag: string): messages.Draft[] =>
+  Array.from({ length: count }, (_, i) => {
+    const [one, other] = [2_100 + (i % 50), 3_000] as const;
+    return { sender: nameOf(one), toKey: nameOf(other), ref: `plans-${tag}-${i}`, content: "How are you?" };
+  });
+const tokens = (count: number) =>
+  Array.from({ length: count }, (_, i) => new Bun.CryptoHasher("sha256").update(`token-${nameOf(i)}`).digest("hex"));
+const names = (count: number) => Array.from({ length: count }, (_, i) => nameOf(i));
+
+const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown>> = {
+  "messages.page, the newest": (_, sql) => messages.page(sql, me, peer, { limit: 50 }),
+  "messages.page, before": (_, sql) => messages.page(sql, me, peer, { limit: 50, before: 20_000 }),
+  "messages.page, after": (_, sql) => messages.page(sql, me, peer, { limit: 1_000, after: 20_000 }),
+  "messages.unreadCounts": (_, sql) => messages.unreadCounts(sql, me),
+  "messages.conversations": (_, sql) => messages.conversations(sql, me, { limit: 50 }),
+  "messages.markRead, one": (_, sql) => messages.markRead(sql, [{ reader: me, peerKey: nameOf(2), seq: 10 }]),
+  "messages.markRead, many": (_, sql) =>
+    messages.markRead(
+      sql,
+      names(200).map((name) => ({ reader: me, peerKey: name, seq: 10 })),
+    ),
+  "messages.markDelivered": (_, sql) =>
+    messages.markDelivered(
+      sql,
+      names(200).map((name) => ({ receiver: me, sender: name, seq: 10 })),
+    ),
+  "users.find": (db) => users.find(db, peer),
+  "users.findMany": (db) => users.findMany(db, names(50)),
+  "users.list": (db) => users.list(db, { prefix: "p0012", except: me, limit: 20 }),
+  "sessions.findMany": (db) => sessions.findMany(db, tokens(200)),
+  "sessions.alive": (db) =>
+    sessions.alive(
+      db,
+      Array.from({ length: 200 }, (_, i) => i + 1),
+    ),
+};
+
+for (const [name, query] of Object.entries(QUERIES)) {
+  for (const mode of ["force_custom_plan", "force_generic_plan"] as const) {
+    test(`${name} finds its rows by index (${mode})`, async () => {
+      const plans = await plansOf(query, mode);
+      expect(plans.length, "else this test reads nothing").toBeGreaterThan(0);
+      for (const { text, plan } of plans) expect(walks(plan), `${text}\n${JSON.stringify(plan, null, 1)}`).toEqual([]);
+    });
+  }
+}
+
+for (const count of [1, 20, 200, 500]) {
+  test(`messages.insertMany of ${count} finds its rows by index`, async () => {
+    const plans = await plansOf((_, sql) => messages.insertMany(sql, drafts(count, `${count}`)), "force_custom_plan");
+    expect(plans.length, "else this test reads nothing").toBeGreaterThan(0);
+    for (const { text, plan } of plans) expect(walks(plan), `${text}\n${JSON.stringify(plan, null, 1)}`).toEqual([]);
+  });
+}
