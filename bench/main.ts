@@ -14,6 +14,7 @@ const SAME_SIGNAL_MS = 1_000;
 const STOP_DEADLINE_MS = 15_000;
 const GIB = 2 ** 30;
 
+let stopping = false;
 process.exit(await main(process.argv.slice(2)));
 
 async function main(words: readonly string[]): Promise<number> {
@@ -62,6 +63,7 @@ async function bench(options: Options): Promise<number> {
   } catch (error) {
     progress.end();
     await world?.close();
+    if (stopping) await Promise.withResolvers<never>().promise; // whoever stops us ends the process
     return complain(explain(error), EXIT.machine);
   }
   progress.end();
@@ -93,6 +95,7 @@ function cleanUpWhenStopped(world: { close(): Promise<void>; abandon(): void }, 
     if (firstAt !== undefined && now - firstAt < SAME_SIGNAL_MS) return;
     if (firstAt !== undefined) process.exit(EXIT.wrong);
     firstAt = now;
+    stopping = true;
     progress.end();
     process.stderr.write("Stopping …\n");
     setTimeout(() => process.exit(EXIT.wrong), STOP_DEADLINE_MS).unref();

@@ -45,7 +45,7 @@ export class World {
   readonly #workers = new Set<Worker<Jobs>>();
   readonly #databases: BenchDatabase[] = [];
   #embedded: Embedded | undefined;
-  #admin: Client | undefined;
+  #admin: Promise<Client> | undefined;
   #template: Promise<string> | undefined;
   #names = 0;
   #closing: Promise<void> | undefined;
@@ -71,10 +71,11 @@ export class World {
   }
 
   /** Starts PostgreSQL, when a part first needs it. */
-  async #start(): Promise<Client> {
-    if (this.#admin) return this.#admin;
-    this.#embedded = await startEmbedded({ directory: join(this.directory, "postgres"), log: SILENT });
-    this.#admin = connect(this.#embedded.target, { name: "bench-admin" });
+  #start(): Promise<Client> {
+    this.#admin ??= (async () => {
+      this.#embedded = await startEmbedded({ directory: join(this.directory, "postgres"), log: SILENT });
+      return connect(this.#embedded.target, { name: "bench-admin" });
+    })();
     return this.#admin;
   }
 
@@ -121,7 +122,7 @@ export class World {
     this.#servers.clear();
     for (const { name, sql } of this.#databases.splice(0)) {
       await sql.end({ timeout: 1 });
-      await this.#admin?.unsafe(`drop database ${name} with (force)`);
+      await (await this.#start()).unsafe(`drop database ${name} with (force)`);
     }
     return servers.flatMap((server) => server.complaints);
   }
@@ -131,7 +132,7 @@ export class World {
     this.#closing ??= (async () => {
       try {
         await this.clear();
-        await this.#admin?.end({ timeout: 1 });
+        await (await this.#admin)?.end({ timeout: 1 });
         await this.#embedded?.stop();
       } finally {
         this.abandon();

@@ -12,23 +12,23 @@ import { Report } from "../bench/report.ts";
 import { ROOT } from "./harness.ts";
 
 /** Runs the benchmark in a temporary directory of its own. */
-async function bench(words: string[], options: { interruptAt?: RegExp } = {}) {
+async function bench(words: string[], options: { interruptAfterMs?: number } = {}) {
   const directory = mkdtempSync(join(tmpdir(), "chatify-bench-test-"));
   const child = Bun.spawn([process.execPath, join(ROOT, "bench", "main.ts"), ...words], {
     env: { ...Bun.env, TMPDIR: directory },
     stdio: ["ignore", "pipe", "pipe"],
   });
-  const out = new Response(child.stdout).text();
-  let err = "";
-  for await (const chunk of child.stderr.pipeThrough(new TextDecoderStream())) {
-    err += chunk;
-    if (options.interruptAt?.test(err)) child.kill("SIGINT");
-  }
-  const code = await child.exited;
+  const { interruptAfterMs } = options;
+  if (interruptAfterMs !== undefined) setTimeout(() => child.kill("SIGINT"), interruptAfterMs);
+  const [out, err, code] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
   const left = readdirSync(directory).filter((name) => name.startsWith("chatify-"));
   const running = processesNaming(directory);
   rmSync(directory, { recursive: true, force: true });
-  return { code, out: await out, err, left, running };
+  return { code, out, err, left, running };
 }
 
 /** Command lines of processes that name a directory. */
@@ -59,7 +59,7 @@ test("bench refuses what it does not know, in words", async () => {
   expect(help.out).toContain("--only NAME");
 });
 
-test("bench runs a part and leaves no process and no directory", async () => {
+test.concurrent("bench runs a part and leaves no process and no directory", async () => {
   const { code, out, left, running } = await bench(["--only", "start", "--short", "--json"]);
   expect(code).toBe(0);
   const { figures, checks } = JSON.parse(out) as {
@@ -72,13 +72,15 @@ test("bench runs a part and leaves no process and no directory", async () => {
   expect(running).toEqual([]);
 });
 
-test("bench interrupted leaves no process and no directory", async () => {
-  const { code, err, left, running } = await bench(["--only", "quiet", "--short"], { interruptAt: /quiet: preparing/ });
-  expect(code).toBe(130);
-  expect(err).toContain("Stopping");
-  expect(left).toEqual([]);
-  expect(running).toEqual([]);
-});
+for (const interruptAfterMs of [250, 1_800]) {
+  test.concurrent(`bench interrupted after ${interruptAfterMs} ms leaves no process and no directory`, async () => {
+    const { code, err, left, running } = await bench(["--only", "quiet", "--short"], { interruptAfterMs });
+    expect(code).toBe(130);
+    expect(err).toEndWith("Stopping …\n");
+    expect(left).toEqual([]);
+    expect(running).toEqual([]);
+  });
+}
 
 test("bench says when there is no room", async () => {
   const script = `
