@@ -41,7 +41,6 @@ export const WRITER_PARAMETERS = {
   enable_seqscan: "off",
   enable_nestloop: "off", // the two lateral look-ups stay nested loops: nothing else can run them
   enable_mergejoin: "off",
-  jit: "off",
 } as const;
 
 /**
