@@ -13,7 +13,7 @@ import * as sessions from "../src/db/sessions.ts";
 import * as users from "../src/db/users.ts";
 import { migratedDatabase } from "./harness.ts";
 
-const PEOPLE = 4_000;
+const PEOPLE = 10_000;
 const BIG = new Set(["messages", "conversations", "users", "sessions"]);
 const me = nameOf(0);
 const peer = nameOf(1);
@@ -48,19 +48,16 @@ interface Plan {
   readonly Plans?: Plan[];
 }
 
-/** What PostgreSQL did for a query: each statement with its plan. @param mode of plans; the driver's statements may get either */
+/** What PostgreSQL did for a query: each statement with its plan. @param parameters of the connection */
 async function plansOf(
   query: (db: Database, sql: Client) => PromiseLike<unknown>,
-  mode: "force_custom_plan" | "force_generic_plan",
+  parameters: Record<string, string>,
 ): Promise<{ text: string; plan: Plan }[]> {
   const notices: string[] = [];
   const sql = connect(address, {
     name: "test-plans",
     onnotice: (notice?: { message?: string }) => void notices.push(notice?.message ?? ""),
-    parameters: {
-      session_preload_libraries: "auto_explain",
-      plan_cache_mode: mode,
-    },
+    parameters: { ...parameters, session_preload_libraries: "auto_explain" },
   });
   try {
     await sql`
@@ -133,7 +130,7 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
 for (const [name, query] of Object.entries(QUERIES)) {
   for (const mode of ["force_custom_plan", "force_generic_plan"] as const) {
     test(`${name} finds its rows by index (${mode})`, async () => {
-      const plans = await plansOf(query, mode);
+      const plans = await plansOf(query, { plan_cache_mode: mode });
       expect(plans.length, "else this test reads nothing").toBeGreaterThan(0);
       for (const { text, plan } of plans) expect(walks(plan), `${text}\n${JSON.stringify(plan, null, 1)}`).toEqual([]);
     });
@@ -142,7 +139,10 @@ for (const [name, query] of Object.entries(QUERIES)) {
 
 for (const count of [1, 20, 200, 500]) {
   test(`messages.insertMany of ${count} finds its rows by index`, async () => {
-    const plans = await plansOf((_, sql) => messages.insertMany(sql, drafts(count, `${count}`)), "force_custom_plan");
+    const plans = await plansOf(
+      (_, sql) => messages.insertMany(sql, drafts(count, `${count}`)),
+      messages.WRITER_PARAMETERS,
+    );
     expect(plans.length, "else this test reads nothing").toBeGreaterThan(0);
     for (const { text, plan } of plans) expect(walks(plan), `${text}\n${JSON.stringify(plan, null, 1)}`).toEqual([]);
   });

@@ -1,7 +1,7 @@
 /** What chatify is compared with: the least that does a part of its work. A process of its own for each. */
 
 import { type Client, connect } from "../../src/db/client.ts";
-import { type Draft, insertMany } from "../../src/db/messages.ts";
+import { type Draft, insertMany, WRITER_PARAMETERS } from "../../src/db/messages.ts";
 import { nameOf, newSalt, type Pair, refOf, textOf } from "../people.ts";
 import { type Latency, latency } from "../statistics.ts";
 import { cpuSeconds } from "../usage.ts";
@@ -36,7 +36,7 @@ const nowhere = -Math.floor((1 + Math.random()) * 2 ** 40);
 const jobs = {
   /** One connection with the settings of the server's writer. */
   connect({ database }: { database: string }) {
-    sql = connect(database, { name: "bench-rival", parameters: { plan_cache_mode: "force_custom_plan" } });
+    sql = connect(database, { name: "bench-rival", parameters: WRITER_PARAMETERS });
   },
 
   /** The server's own statement, batch after batch. */
