@@ -47,7 +47,12 @@ export function connect(
     types: {
       bigint: { to: 20, from: [20], serialize: String, parse: Number },
       instant: { to: 1184, from: [1184], serialize: String, parse: isoInstant },
+      texts: { to: 1009, from: [1009], serialize: textArray, parse: String },
+      bigints: { to: 1016, from: [1016], serialize: (numbers: number[]) => `{${numbers.join(",")}}`, parse: String },
     },
+    // Else the driver asks for array types on each new connection; when that dies in the middle nobody handles its rejection, which
+    // ends the process. The two arrays we send are above.
+    fetch_types: false,
   };
   return typeof target === "string" ? fromUrl(target, settings) : postgres({ ...target, ...settings });
 }
@@ -84,6 +89,12 @@ function isoInstant(text: string): string {
 /** 25006: what was the primary only reads now, so the address leads elsewhere. */
 const LOST =
   /^(CONNECT|57P0[1235]|55000|08|53300|25006|ECONN|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|DEADLINE)/;
+
+/** PostgreSQL's form of `text[]` (manual §8.15.6): each element in quotes, quotes and backslashes escaped, all else as it is. */
+function textArray(texts: readonly string[]): string {
+  const quoted = texts.map((text) => (/["\\]/.test(text) ? `"${text.replace(/["\\]/g, "\\$&")}"` : `"${text}"`));
+  return `{${quoted.join(",")}}`;
+}
 
 /** True when the connection is gone or the server cannot take one now: nothing is known of what was under way. */
 export function isLost(error: unknown): boolean {
