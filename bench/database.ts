@@ -36,7 +36,7 @@ export class BenchDatabase {
     await this.sql`
       with pair as (
         select 'p' || lpad(one::text, 5, '0') as low, 'p' || lpad(other::text, 5, '0') as high
-        from unnest(${pairs.map(([one]) => one)}::int[], ${pairs.map(([, other]) => other)}::int[]) as t (one, other)
+        from unnest(${pairs.map(([one]) => one)}::bigint[], ${pairs.map(([, other]) => other)}::bigint[]) as t (one, other)
       ), conversation as (
         insert into conversations (
           low, high, last_seq, last_at, low_unread, low_read_seq, high_read_seq, low_delivered_seq, high_delivered_seq
@@ -70,7 +70,7 @@ export class BenchDatabase {
   async lastSeqs(pairs: readonly Pair[]): Promise<number[]> {
     const rows = await this.sql<{ seq: number }[]>`
       select coalesce(c.last_seq, 0) as seq
-      from unnest(${pairs.map(([one]) => one)}::int[], ${pairs.map(([, other]) => other)}::int[]) with ordinality as t (one, other, ord)
+      from unnest(${pairs.map(([one]) => one)}::bigint[], ${pairs.map(([, other]) => other)}::bigint[]) with ordinality as t (one, other, ord)
       left join conversations c on c.low = 'p' || lpad(one::text, 5, '0') and c.high = 'p' || lpad(other::text, 5, '0')
       order by t.ord
     `;

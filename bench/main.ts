@@ -62,9 +62,10 @@ async function bench(options: Options): Promise<number> {
     }
   } catch (error) {
     progress.end();
+    const complaints = (await world?.clear().catch(() => [])) ?? [];
     await world?.close();
     if (stopping) await Promise.withResolvers<never>().promise; // whoever stops us ends the process
-    return complain(explain(error), EXIT.machine);
+    return complain([explain(error), ...complaints].join("\n"), EXIT.machine);
   }
   progress.end();
   await world.close();
@@ -102,6 +103,13 @@ function cleanUpWhenStopped(world: { close(): Promise<void>; abandon(): void }, 
     void world.close().finally(() => process.exit(signal === "SIGINT" ? 130 : 143));
   };
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop(signal));
+  const stray = (error: unknown) => {
+    process.stderr.write(`${explain(error)}\n`);
+    stopping = true;
+    void world.close().finally(() => process.exit(EXIT.wrong));
+  };
+  process.on("uncaughtException", stray);
+  process.on("unhandledRejection", stray);
   process.on("exit", () => world.abandon());
 }
 

@@ -72,6 +72,8 @@ begin
   with marks as (
     select
       c.id,
+      c.low,
+      c.high,
       t.reader collate "C" as reader,
       u.username as peer,
       c.low = t.reader as is_low,
@@ -83,9 +85,9 @@ begin
     join conversations c
       on c.low = least(t.reader collate "C", u.username) and c.high = greatest(t.reader collate "C", u.username)
     where c.id = any(ids) and c.low <> c.high -- notes to oneself are read at once
-    group by c.id, c.low, c.low_read_seq, c.high_read_seq, c.low_unread, c.high_unread, c.last_seq, t.reader, u.username
+    group by c.id, c.low, c.high, c.low_read_seq, c.high_read_seq, c.low_unread, c.high_unread, c.last_seq, t.reader, u.username
   ), steps as (
-    select m.id, m.reader, m.peer, m.is_low, m.old_seq, m.asked_seq, least(m.asked_seq, m.old_seq + 5000) as new_seq
+    select m.id, m.low, m.high, m.reader, m.peer, m.is_low, m.old_seq, m.asked_seq, least(m.asked_seq, m.old_seq + 5000) as new_seq
     from marks m
     where m.asked_seq > m.old_seq and m.unread > 0
   ), seen as (
@@ -94,22 +96,26 @@ begin
     from steps s
     where m.conversation_id = s.id and m.seq > s.old_seq and m.seq <= s.new_seq and m.sender = s.peer and not m.read
     returning m.conversation_id, m.receiver
+  ), counted as (
+    select n.conversation_id, n.receiver, count(*) as count
+    from seen n
+    group by n.conversation_id, n.receiver
   ), passed as (
-    select s.id, s.reader, s.peer, s.is_low, s.new_seq, s.asked_seq, count(n.conversation_id) as count
+    select s.low, s.high, s.reader, s.peer, s.is_low, s.new_seq, s.asked_seq, coalesce(n.count, 0) as count
     from steps s
-    left join seen n on n.conversation_id = s.id and n.receiver = s.reader
-    group by s.id, s.reader, s.peer, s.is_low, s.new_seq, s.asked_seq
+    left join counted n on n.conversation_id = s.id and n.receiver = s.reader
     -- a step that passes nothing still moves when there is more behind it
-    having count(n.conversation_id) > 0 or s.new_seq < s.asked_seq
+    where n.count > 0 or s.new_seq < s.asked_seq
   ), sides as (
     select
-      p.id,
+      p.low,
+      p.high,
       max(p.new_seq) filter (where p.is_low) as low_seq,
       max(p.new_seq) filter (where not p.is_low) as high_seq,
       coalesce(sum(p.count) filter (where p.is_low), 0) as low_count,
       coalesce(sum(p.count) filter (where not p.is_low), 0) as high_count
     from passed p
-    group by p.id
+    group by p.low, p.high
   ), moved as (
     update conversations c
     set
@@ -120,11 +126,11 @@ begin
       low_unread = c.low_unread - s.low_count,
       high_unread = c.high_unread - s.high_count
     from sides s
-    where c.id = s.id
-    returning c.id
+    where c.low = s.low and c.high = s.high
+    returning c.low, c.high
   )
   select p.reader, p.peer, p.new_seq, p.new_seq < p.asked_seq
   from passed p
-  join moved using (id);
+  join moved using (low, high);
 end
 $$;

@@ -56,8 +56,15 @@ export class SocketClient {
       `Cookie: ${cookie}`,
     ];
     const client = new SocketClient(listener, `${lines.join("\r\n")}\r\n\r\n`);
-    await Bun.connect({ hostname: "127.0.0.1", port, data: client, socket: HANDLERS });
-    await client.#opened.promise;
+    try {
+      await Bun.connect({ hostname: "127.0.0.1", port, data: client, socket: HANDLERS });
+      await client.#opened.promise;
+    } catch (error) {
+      const code = error instanceof Error && "code" in error ? ` (${String(error.code)})` : "";
+      throw new Error(`No socket for ${name}: ${error instanceof Error ? error.message : error}${code}`, {
+        cause: error,
+      });
+    }
     return client;
   }
 
@@ -103,9 +110,7 @@ export class SocketClient {
     error(socket: Socket<SocketClient>, error: Error) {
       socket.data.#ended(error);
     },
-    connectError(socket: Socket<SocketClient>, error: Error) {
-      socket.data.#ended(error);
-    },
+    connectError() {}, // told by Bun.connect too
   };
 
   #ended(error: Error): void {

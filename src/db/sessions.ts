@@ -24,10 +24,15 @@ export async function start(db: Database, userId: number, tokenHash: string): Pr
 export async function findMany(db: Database, tokenHashes: readonly string[]): Promise<(Session | undefined)[]> {
   const rows = await db.run(
     (sql) => sql<(Session & { token: string })[]>`
-      select s.token, s.id, s.user_id as "userId", u.username, u.name_key as "nameKey"
-      from sessions s
-      join users u on u.id = s.user_id
-      where s.token = any(${tokenHashes as string[]}::text[]) and s.expires_at > now()
+      select t.token, s.*
+      from unnest(${tokenHashes as string[]}::text[]) as t (token)
+      cross join lateral ( -- one by one: a plan that walks the tables for many hashes at once must not exist
+        select s.id, s.user_id as "userId", u.username, u.name_key as "nameKey"
+        from sessions s
+        join users u on u.id = s.user_id
+        where s.token = t.token collate "C" and s.expires_at > now()
+        limit 1
+      ) s
     `,
   );
   const byToken = new Map(rows.map(({ token, ...session }) => [token, session]));
