@@ -31,12 +31,16 @@ async function main(words: readonly string[]): Promise<number> {
   }
   try {
     const root = join(import.meta.dir, "..");
-    await ensurePackages({
+    const came = await ensurePackages({
       root,
       bun: process.execPath,
       need: "serve",
       say: (line) => process.stderr.write(`${line}\n`),
     });
+    // This process cannot see packages that were not there when it began.
+    if (came)
+      return await Bun.spawn([process.execPath, ...process.argv.slice(1)], { stdio: ["inherit", "inherit", "inherit"] })
+        .exited;
   } catch (error) {
     return complain(error instanceof Error ? error.message : String(error), EXIT.packages);
   }

@@ -37,7 +37,7 @@ beforeAll(async () => {
     2,
   );
   await database.settle();
-});
+}, 60_000);
 
 afterAll(() => database?.sql.end({ timeout: 1 }));
 

@@ -62,7 +62,9 @@ export const send: Part = {
       (to: "empty" | "filled", who: readonly Pair[], window: number, marks = false) =>
       async () => {
         const server = to === "empty" ? toEmpty : toFilled;
-        const lastSeqs = await (to === "empty" ? empty : filled).lastSeqs(who);
+        const database = to === "empty" ? empty : filled;
+        if (marks) await database.readAll(who); // what the rounds before left unread is not this round's work
+        const lastSeqs = await database.lastSeqs(who);
         const pids = { server: server.pid, postgres };
         const job: TalkOptions = { pairs: who, lastSeqs, window, warmUpSeconds, seconds, marks, pids };
         const [talked, wal] = await walOf(() => generator.ask("talk", { port: server.port, ...job }));
