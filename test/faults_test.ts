@@ -217,6 +217,15 @@ test("a server that leaves refuses new sends as restarting", async () => {
   await Bun.sleep(50);
   a.say({ to: "bob", message: "too late", ref: "too-late-ref" });
   expect(await a.next("error")).toMatchObject({ code: "restarting", ref: "too-late-ref" });
+  const upgrade = {
+    upgrade: "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+  };
+  const refused = await ann!.get("/ws/ann", { connection: "Upgrade", ...upgrade });
+  expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "2"]);
+  expect((await ann!.get("/readyz")).status).toBe(503);
+  expect((await ann!.get("/healthz")).status).toBe(200);
   release.resolve();
   await blocking;
   expect(await a.next("ack", 8_000)).toMatchObject({ ref: "accepted-ref" });
