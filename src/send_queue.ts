@@ -123,42 +123,53 @@ export class SendQueue<From> {
     return { batch, repeats };
   }
 
-  /** Stores a batch, whatever it takes. @param apart whether it is one conversation that was set apart */
-  async #write(sends: Send<From>[], apart: boolean): Promise<void> {
+  /**
+   * Stores a batch, whatever it takes.
+   *
+   * @param apart whether it is one conversation that was set apart
+   * @returns what is left of that conversation because it is still locked; otherwise nothing is left
+   */
+  async #write(sends: Send<From>[], apart: boolean): Promise<Send<From>[]> {
     const batch = apart || this.#apart.size === 0 ? sends : this.#leaveApart(sends);
-    if (batch.length === 0) return;
+    if (batch.length === 0) return [];
     const lastId = this.#lastId;
     let unknown = false;
     for (let tries = 1; !this.#stopped; tries++) {
       try {
         const rows = await this.#store(batch, { apart, onUnknown: () => (unknown = true) });
-        return this.#finish(batch, rows, (row) => unknown && row.id > lastId);
+        this.#finish(batch, rows, (row) => unknown && row.id > lastId);
+        return [];
       } catch (error) {
-        if (this.#stopped) return;
+        if (this.#stopped) return [];
         const code = codeOf(error);
         if (code === "55P03" || code === "57014") {
-          if (!apart) return this.#setApart(batch);
+          if (apart) return batch;
+          this.#setApart(batch);
+          return [];
         } else if (code === "23505" && tries <= 5) {
           continue; // another pod stored the same ref a moment ago: the next run finds its row
         } else if (/^2[23]/.test(code)) {
-          return await this.#split(batch, apart, error);
+          return await this.#split(batch, apart, code);
         } else {
           this.#log.error("messages not stored, trying again", error, { code, rows: batch.length, tries });
         }
         await Bun.sleep(Math.min(100 * 2 ** tries, 2_000));
       }
     }
+    return [];
   }
 
   /** A row PostgreSQL refuses fails alone. The doors check texts, so this is a defect somewhere: it is logged. */
-  async #split(batch: Send<From>[], apart: boolean, error: unknown): Promise<void> {
+  async #split(batch: Send<From>[], apart: boolean, code: string): Promise<Send<From>[]> {
     if (batch.length > 1) {
       const half = batch.length >> 1;
-      await this.#write(batch.slice(0, half), apart);
+      const left = await this.#write(batch.slice(0, half), apart);
+      if (left.length > 0) return [...left, ...batch.slice(half)];
       return this.#write(batch.slice(half), apart);
     }
-    this.#log.error("message refused by the database", error);
+    this.#log.error("message refused by the database", undefined, { code }); // what PostgreSQL says may quote the text
     this.#report(batch.map((send) => ({ send, outcome: { kind: "refused", code: "invalid_text" } })));
+    return [];
   }
 
   /** @param isOwn whether a row found is from an earlier try of this very batch: new then, not a duplicate */
@@ -203,6 +214,7 @@ export class SendQueue<From> {
     void this.#workApart();
   }
 
+  /** Conversations set apart take turns: one that is still locked goes to the end, so that it holds up nobody's but its own. */
   async #workApart(): Promise<void> {
     if (this.#apartRunning >= APART_MAX) return;
     this.#apartRunning++;
@@ -210,16 +222,14 @@ export class SendQueue<From> {
       const { pair, sends } = next;
       this.#apartUnderWay.add(pair);
       void this.#workApart(); // a second, while this one may wait for its lock
-      while (sends.length > 0 && !this.#stopped) {
-        const batch: Send<From>[] = [];
-        const refs = new Set<string>();
-        while (sends[0] && batch.length < BATCH_MAX_ROWS && !refs.has(`${sends[0].sender}\n${sends[0].ref}`)) {
-          refs.add(`${sends[0].sender}\n${sends[0].ref}`);
-          batch.push(sends.shift() as Send<From>);
-        }
-        await this.#write(batch, true);
+      let locked = false;
+      while (sends.length > 0 && !locked && !this.#stopped) {
+        const left = await this.#write(sends.splice(0, withoutRepeats(sends)), true);
+        sends.unshift(...left);
+        locked = left.length > 0;
       }
       this.#apart.delete(pair);
+      if (locked) this.#apart.set(pair, sends);
       this.#apartUnderWay.delete(pair);
     }
     this.#apartRunning--;
@@ -229,6 +239,16 @@ export class SendQueue<From> {
     for (const [pair, sends] of this.#apart) if (!this.#apartUnderWay.has(pair)) return { pair, sends };
     return undefined;
   }
+}
+
+/** How many sends of the front go into one batch: up to its size, or to a ref that is in it already. */
+function withoutRepeats(sends: readonly Send<unknown>[]): number {
+  const refs = new Set<string>();
+  for (const { sender, ref } of sends) {
+    if (refs.size === BATCH_MAX_ROWS || refs.has(`${sender}\n${ref}`)) break;
+    refs.add(`${sender}\n${ref}`);
+  }
+  return refs.size;
 }
 
 /** The conversation of a send: its two name keys, in whatever order JavaScript puts them (it only has to be the same each time). */

@@ -154,6 +154,27 @@ test("a conversation locked by a stuck session waits, in order, and the others g
   expect(rows.map(({ content }) => content)).toEqual(["first", ...[0, 1, 2, 3, 4, 5].map((i) => `held ${i}`)]);
 }, 30_000);
 
+test("two locked conversations hold up nobody else's message of the same batch", async () => {
+  await using app = await startApp();
+  const [ann] = await app.people("ann", "bob", "carol", "dave", "erin");
+  const a = await ann!.open();
+  for (const name of ["bob", "carol", "dave", "erin"]) await a.send(name, "first");
+  const locked = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  const stuck = app.sql.begin(async (tx) => {
+    await tx`select from conversations where low = 'ann' and high in ('bob', 'carol') for update`;
+    locked.resolve();
+    await release.promise;
+  });
+  await locked.promise;
+  for (const name of ["bob", "carol", "dave", "erin"]) a.say({ to: name, message: "second" });
+  const peers = [(await a.next("ack", 12_000))["peer"], (await a.next("ack", 12_000))["peer"]];
+  expect(peers.toSorted()).toEqual(["dave", "erin"]);
+  release.resolve();
+  await stuck;
+  for (let i = 0; i < 2; i++) expect(await a.next("ack", 9_000)).toMatchObject({ seq: 2 });
+}, 40_000);
+
 test("a row that PostgreSQL refuses fails alone", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");

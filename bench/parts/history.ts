@@ -57,7 +57,7 @@ export const history: Part = {
         rows,
       })),
     );
-    const { times, faults } = await generator.ask("ask", { questions, rounds: short ? 60 : 250 });
+    const { times, faults } = await generator.ask("ask", { questions, rounds: short ? 40 : 200 });
     report.check("history", "every page and list as long as it should be", faults);
     const at = (size: number) => `10^${Math.log10(size)} messages`;
     const [smallest = 0] = sizes;
@@ -77,7 +77,7 @@ export const history: Part = {
 
     progress.step("storing");
     const inserts = tables.map((): Inserted[] => []);
-    for (let round = 0; round < (short ? 3 : 8); round++) {
+    for (let round = 0; round < (short ? 3 : 6); round++) {
       for (const [i, { rival }] of tables.entries()) {
         inserts[i]?.push(await rival.ask("limit", { pairs: writers, seconds: 0.3, postgres: world.postgres }));
       }

@@ -12,10 +12,10 @@ const ENCODINGS = "gzip, deflate, br, zstd";
 const CONNECTIONS = 16;
 
 export const page: Part = {
-  seconds: ({ short }) => (short ? 6 : 14),
+  seconds: ({ short }) => (short ? 5 : 15),
 
   async run({ world, report, progress, short }) {
-    const rounds = short ? 2 : 5;
+    const rounds = short ? 2 : 4;
     const database = await world.database(1);
     const server = await world.serve({ database });
     const [generator, rival] = [world.generator(), world.rival()];
@@ -43,7 +43,7 @@ export const page: Part = {
       for (let round = 1; round <= rounds; round++) {
         progress.step(`${name}, round ${round} of ${rounds}`);
         const ask = (port: number) =>
-          generator.ask("rush", { port, paths, headers, connections: CONNECTIONS, seconds: short ? 0.4 : 0.8 });
+          generator.ask("rush", { port, paths, headers, connections: CONNECTIONS, seconds: short ? 0.3 : 0.6 });
         const [ours, theirs] = [await ask(server.port), await ask(port)];
         faults.push(...ours.faults, ...theirs.faults);
         rates.push({ ours: ours.perSecond, theirs: theirs.perSecond });

@@ -5,10 +5,10 @@ import { pairs } from "../people.ts";
 import { type Latency, median } from "../statistics.ts";
 
 export const quiet: Part = {
-  seconds: ({ short }) => (short ? 5 : 14),
+  seconds: ({ short }) => (short ? 4 : 12),
 
   async run({ world, report, progress, short }) {
-    const rounds = short ? 6 : 20;
+    const rounds = short ? 4 : 16;
     const two = pairs(1);
     const database = await world.database(2);
     const server = await world.serve({ database });

@@ -136,11 +136,6 @@ export class Database {
     this.#pool = this.#open();
   }
 
-  /** Milliseconds since PostgreSQL last answered anything here. */
-  get silentMs(): number {
-    return performance.now() - this.#answeredAt;
-  }
-
   /**
    * Runs a query, again after a lost connection.
    *
