@@ -48,8 +48,12 @@ async function check(name: string, command: string[]): Promise<void> {
   }
 }
 
-/** Runs `bun test` and counts what its report says; a run that dies counts as a failure. */
-async function tests(): Promise<void> {
+/**
+ * Runs `bun test` and counts what its report says; a run that dies counts as a failure. One that no test failed, but that a stray error
+ * between tests cut short, is run once more: the database driver takes its listeners off a closing socket before that has said its last
+ * error, seen once in six runs. The server outlives that (src/main.ts), Bun's test runner does not.
+ */
+async function tests(again = false): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), "chatify-verify-"));
   const report = join(directory, "report.xml");
   const child = Bun.spawn([bun, "test", "--timeout=20000", "--reporter=junit", `--reporter-outfile=${report}`], {
@@ -62,6 +66,10 @@ async function tests(): Promise<void> {
   const suites = /<testsuites[^>]*>/.exec(xml)?.[0] ?? "";
   const count = (name: string) => Number(new RegExp(` ${name}="(\\d+)"`).exec(suites)?.[1] ?? 0);
   const [all, failures, skipped] = [count("tests"), count("failures"), count("skipped")];
+  if (code !== 0 && all > 0 && failures === 0 && !again) {
+    console.log("\nA stray error between tests cut the run short, though no test failed. Running all of them again.");
+    return tests(true);
+  }
   passed += all - failures - skipped;
   failed += failures;
   if (skipped > 0) {
