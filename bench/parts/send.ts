@@ -34,7 +34,7 @@ export const send: Part = {
 
   async run({ world, report, progress, short }) {
     const [few, many] = [pairs(50), pairs(400)];
-    const [rounds, seconds, warmUpSeconds] = short ? [2, 0.5, 0.2] : [4, 1.5, 0.4];
+    const [rounds, seconds, warmUpSeconds] = short ? [2, 0.4, 0.2] : [4, 1.5, 0.4];
     progress.step("filling a table");
     const empty = await world.database(100);
     const filled = await world.database(800);
