@@ -1,7 +1,7 @@
 /** From any database to the schema of sql/, or plain words why not. Faults are made in real PostgreSQL and on real sockets. */
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { appendFileSync, cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,6 +14,13 @@ setDefaultTimeout(30_000);
 
 const directory = mkdtempSync(join(tmpdir(), "chatify-migrate-"));
 afterAll(() => rmSync(directory, { recursive: true }));
+
+const FILES = readdirSync(join(ROOT, "sql")).toSorted();
+
+/** The name of a file that comes so many places after the last. */
+function numbered(after: number, name: string): string {
+  return `${String(FILES.length + after).padStart(4, "0")}_${name}.sql`;
+}
 
 /** A copy of sql/, to be spoiled. */
 function copyOfSql(): string {
@@ -96,7 +103,7 @@ describe("migrate", () => {
     appendFileSync(join(slow, "0001_users_sessions.sql"), "select pg_sleep(0.3);\n");
     const said: string[] = [];
     await Promise.all([1, 2, 3].map(() => run(url, { directory: slow, said })));
-    expect((await applied(url)).map(({ number }) => number)).toEqual([1, 2]);
+    expect((await applied(url)).map(({ number }) => number)).toEqual(FILES.map((_, i) => i + 1));
     expect(said).toEqual(Array(2).fill("Waiting for another chatify that prepares the database …"));
   });
 
@@ -113,10 +120,12 @@ describe("migrate", () => {
   test("migrate refuses a database of a newer chatify, and leaves it be", async () => {
     const url = await emptyDatabase();
     const newer = copyOfSql();
-    writeFileSync(join(newer, "0003_later.sql"), "create table later ();\n");
+    writeFileSync(join(newer, numbered(1, "later")), "create table later ();\n");
     await run(url, { directory: newer });
     const before = await contents(url);
-    expect(await refusal(run(url))).toStartWith("The database is newer than this chatify: it has 0003_later.sql");
+    expect(await refusal(run(url))).toStartWith(
+      `The database is newer than this chatify: it has ${numbered(1, "later")}`,
+    );
     expect(await contents(url)).toEqual(before);
   });
 
@@ -125,11 +134,11 @@ describe("migrate", () => {
     const broken = copyOfSql();
     await run(url);
     const before = await contents(url);
-    writeFileSync(join(broken, "0003_broken.sql"), "create table half ();\nselect no_such_column from half;\n");
+    writeFileSync(join(broken, numbered(1, "broken")), "create table half ();\nselect no_such_column from half;\n");
     await expect(run(url, { directory: broken })).rejects.toThrow('column "no_such_column" does not exist');
     expect(await contents(url)).toEqual(before);
-    expect((await applied(url)).length).toBe(2);
-    writeFileSync(join(broken, "0003_broken.sql"), "create table whole ();\n");
+    expect((await applied(url)).length).toBe(FILES.length);
+    writeFileSync(join(broken, numbered(1, "broken")), "create table whole ();\n");
     await run(url, { directory: broken });
     expect(await contents(url)).toContain("r whole");
   });
@@ -145,9 +154,10 @@ describe("migrate", () => {
 
   test("migrate refuses files that are not numbered one after the other", async () => {
     const holed = copyOfSql();
-    writeFileSync(join(holed, "0004_later.sql"), "select 1;\n");
+    const later = numbered(2, "later");
+    writeFileSync(join(holed, later), "select 1;\n");
     await expect(run(await emptyDatabase(), { directory: holed })).rejects.toThrow(
-      "sql/0004_later.sql is not number 3",
+      `sql/${later} is not number ${FILES.length + 1}`,
     );
   });
 });

@@ -144,7 +144,7 @@ export async function insertMany(sql: Sql, drafts: readonly Draft[]): Promise<(S
 export interface ReadMark {
   readonly reader: string;
   readonly peerKey: string;
-  readonly seq: number;
+  seq: number;
 }
 
 /** A mark that moved: `seq` as stored. `more`: only part of the way, ask again. */
