@@ -56,7 +56,7 @@ export class BenchDatabase {
         'Message ' || n || ' of ' || c.low || ' and ' || c.high || ', about as long as people write',
         now() - (${each}::bigint - n) * interval '1 second',
         n <= ${each - unread}::bigint,
-        md5(c.id || '-' || n)
+        lpad(to_hex(n), 8, '0') || left(md5(c.id || '-' || n), 24) -- in order, as the page makes them
       from conversation c, generate_series(1, ${each}::bigint) n, lateral (select n <= ${each - unread}::bigint and n % 2 = 0) s (mine)
     `;
   }

@@ -22,17 +22,20 @@ export function pairs(count: number, first = 0): Pair[] {
   return Array.from({ length: count }, (_, i) => [first + 2 * i, first + 2 * i + 1] as const);
 }
 
+/** Where refs begin that people make while it is measured: after those of the filled tables. */
+const FIRST_REF = 0x40000000;
+
 /**
- * The `ref` of a person's n-th send: 32 hexadecimal digits, as the page makes them. The first eight scatter like the page's
- * random ones (a product modulo 2^32), since the order of refs is what the index over them pays for; the next eight are n.
+ * The `ref` of a person's n-th send: 32 digits that rise with n, then differ at random, as the page makes them from the time. Their
+ * order is what the index over them pays for.
  */
 export function refOf(salt: string, n: number): string {
-  return hex(Math.imul(n, 0x9e3779b1) >>> 0) + hex(n) + salt;
+  return hex(FIRST_REF + n) + hex(Math.imul(n, 0x9e3779b1) >>> 0) + salt;
 }
 
 /** Which send a ref belongs to. */
 export function numberOfRef(ref: string): number {
-  return Number.parseInt(ref.slice(8, 16), 16);
+  return Number.parseInt(ref.slice(0, 8), 16) - FIRST_REF;
 }
 
 /** The second half of a person's refs: different in each run of the generator. */

@@ -212,7 +212,12 @@ export class Outbox {
   }
 }
 
-/** An id no other send will ever have. `crypto.randomUUID` is missing on plain http, where chatify must work too. */
+/**
+ * An id no other send will ever have: the time, then 80 random bits. The time first, since the database keeps a person's refs in
+ * order: at random places each message would touch a page of its own there. `crypto.randomUUID` is missing on plain http, where
+ * chatify must work too.
+ */
 function newRef() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const random = Array.from(crypto.getRandomValues(new Uint8Array(10)), (byte) => byte.toString(16).padStart(2, "0"));
+  return Date.now().toString(16).padStart(12, "0") + random.join("");
 }
