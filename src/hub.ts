@@ -15,7 +15,8 @@ export interface Socket {
 }
 
 export class Hub {
-  readonly #byPerson = new Map<string, Set<Socket>>();
+  /** Lists, replaced and not changed: most people have one socket, and a \`Set\` of one costs more than the socket. */
+  readonly #byPerson = new Map<string, readonly Socket[]>();
   #size = 0;
 
   /** Sockets open. */
@@ -30,19 +31,21 @@ export class Hub {
 
   /** @returns whether it is the person's first here */
   add(socket: Socket): boolean {
-    const theirs = this.#byPerson.get(socket.nameKey);
+    const theirs = this.#byPerson.get(socket.nameKey) ?? [];
+    this.#byPerson.set(socket.nameKey, [...theirs, socket]);
     this.#size++;
-    if (theirs) theirs.add(socket);
-    else this.#byPerson.set(socket.nameKey, new Set([socket]));
-    return theirs === undefined;
+    return theirs.length === 0;
   }
 
   /** @returns whether it was the person's last here */
   remove(socket: Socket): boolean {
-    const theirs = this.#byPerson.get(socket.nameKey);
-    if (!theirs?.delete(socket)) return false;
+    const theirs = this.#byPerson.get(socket.nameKey) ?? [];
+    const left = theirs.filter((other) => other !== socket);
+    if (left.length === theirs.length) return false;
     this.#size--;
-    return theirs.size === 0 && this.#byPerson.delete(socket.nameKey);
+    if (left.length > 0) this.#byPerson.set(socket.nameKey, left);
+    else this.#byPerson.delete(socket.nameKey);
+    return left.length === 0;
   }
 
   /** Gives a frame to a person's sockets. @returns whether at least one took it */
@@ -55,7 +58,7 @@ export class Hub {
   }
 
   /** A person's sockets here. */
-  of(nameKey: string): Iterable<Socket> {
+  of(nameKey: string): readonly Socket[] {
     return this.#byPerson.get(nameKey) ?? [];
   }
 

@@ -3,6 +3,7 @@
  * sockets that watch the person; sockets that never watched get the full list, within a budget of the pod's bytes.
  */
 
+import { Batcher } from "./batcher.ts";
 import type { Database } from "./db/client.ts";
 import { findMany, markOnline, resetOnline } from "./db/users.ts";
 import type { Socket } from "./hub.ts";
@@ -17,6 +18,21 @@ const WRITE_EVERY_MS = 2_000;
 /** All full lists of a pod together, bytes a second (CONTRACT §4). */
 const FULL_LISTS_PER_SECOND = 8 * 1024 * 1024;
 
+/** A person some socket watches. */
+interface Watched {
+  readonly key: string;
+  /** How many sockets do. */
+  sockets: number;
+  /** What the next tick tells them. */
+  entry: string | undefined;
+}
+
+/** What the table knows of somebody. */
+interface Known {
+  readonly username: string;
+  readonly lastSeenAt: string | null;
+}
+
 export class Presence {
   readonly #db: Database;
   readonly #log: Log;
@@ -24,14 +40,15 @@ export class Presence {
   readonly #online = new Map<string, string>();
   /** People without a socket, and when that begins to count. */
   readonly #leaving = new Map<string, number>();
-  readonly #watchers = new Map<string, Set<Socket>>();
-  readonly #watching = new Map<Socket, readonly string[]>();
-  /** Sockets that never sent `watch`; true: owed a full list whatever changed. */
-  readonly #plain = new Map<Socket, boolean>();
-  readonly #changed = new Map<string, { username: string; state: PresenceState }>();
+  readonly #watched = new Map<string, Watched>();
+  readonly #watching = new Map<Socket, readonly Watched[]>();
+  /** Sockets that never sent `watch`, and when each was told the full list last. */
+  readonly #plain = new Map<Socket, number>();
+  /** Watched people of whom something new is to be told. */
+  readonly #changed = new Set<Watched>();
+  readonly #lookups: Batcher<readonly string[], Map<string, Known>>;
   readonly #newUsers = new RateLimit({ burst: 10, perSecond: 10 });
-  #listChanged = false;
-  #nextListAt = 0;
+  #listChangedAt = 0;
   /** When the pod may spend bytes on full lists again. */
   #budgetAt = 0;
   /** What `users.is_online` says, as far as this pod wrote it. */
@@ -42,6 +59,7 @@ export class Presence {
   constructor(parts: { db: Database; log: Log }) {
     this.#db = parts.db;
     this.#log = parts.log;
+    this.#lookups = new Batcher((asked) => this.#lookUp(asked), { max: 50 });
     this.#timers = [setInterval(() => this.#tick(), TICK_MS), setInterval(() => void this.#write(), WRITE_EVERY_MS)];
   }
 
@@ -61,7 +79,7 @@ export class Presence {
 
   /** A socket opened. */
   arrive(socket: Socket): void {
-    this.#plain.set(socket, true);
+    this.#plain.set(socket, Number.NEGATIVE_INFINITY);
     this.#leaving.delete(socket.nameKey);
     if (this.#online.has(socket.nameKey)) return;
     this.#online.set(socket.nameKey, socket.username);
@@ -79,19 +97,22 @@ export class Presence {
   async watch(socket: Socket, users: readonly string[]): Promise<void> {
     this.#plain.delete(socket);
     this.#unwatch(socket);
-    const asked = new Map(users.map((user) => [keyOfReference(user), user]));
-    const keys = [...asked.keys()].filter((key) => key !== undefined);
-    this.#watching.set(socket, keys);
-    for (const key of keys) {
-      const watchers = this.#watchers.get(key);
-      if (watchers) watchers.add(socket);
-      else this.#watchers.set(key, new Set([socket]));
-    }
-    const known = new Map((await findMany(this.#db, keys)).map((user) => [user.nameKey, user]));
-    const entries = users.map((user) => {
-      const key = keyOfReference(user) ?? "";
-      const { username = user, lastSeenAt = null } = known.get(key) ?? {};
-      return presenceEntry(username, { online: this.#online.has(key), last_seen: lastSeenAt });
+    const keys = users.map((user) => keyOfReference(user) ?? "");
+    const asked = [...new Set(keys)].filter(Boolean);
+    this.#watching.set(
+      socket,
+      asked.map((key) => this.#record(key)),
+    );
+    const away = asked.filter((key) => !this.#online.has(key));
+    const known = away.length > 0 ? await this.#lookups.add(away) : undefined;
+    const entries = users.map((user, i) => {
+      const key = keys[i] as string;
+      const here = this.#online.get(key);
+      const { username = user, lastSeenAt = null } = known?.get(key) ?? {};
+      return presenceEntry(here ?? username, {
+        online: here !== undefined,
+        last_seen: here === undefined ? lastSeenAt : null,
+      });
     });
     socket.send(presenceFrame(entries));
   }
@@ -110,18 +131,36 @@ export class Presence {
     await this.#write();
   }
 
+  /** The record of a person for one more socket that watches them. */
+  #record(key: string): Watched {
+    let person = this.#watched.get(key);
+    if (!person) this.#watched.set(key, (person = { key, sockets: 0, entry: undefined }));
+    person.sockets++;
+    return person;
+  }
+
   #unwatch(socket: Socket): void {
-    for (const key of this.#watching.get(socket) ?? []) {
-      const watchers = this.#watchers.get(key);
-      watchers?.delete(socket);
-      if (watchers?.size === 0) this.#watchers.delete(key);
+    for (const person of this.#watching.get(socket) ?? []) {
+      if (--person.sockets > 0) continue;
+      this.#watched.delete(person.key);
+      this.#changed.delete(person);
     }
     this.#watching.delete(socket);
   }
 
+  /** Thousands come back at once: a statement for many of them. */
+  async #lookUp(asked: readonly (readonly string[])[]): Promise<Map<string, Known>[]> {
+    const rows = await findMany(this.#db, [...new Set(asked.flat())]);
+    const known = new Map(rows.map((user) => [user.nameKey, user]));
+    return asked.map(() => known);
+  }
+
   #change(key: string, username: string, state: PresenceState): void {
-    this.#changed.set(key, { username, state });
-    this.#listChanged = true;
+    this.#listChangedAt = performance.now();
+    const person = this.#watched.get(key);
+    if (!person) return;
+    person.entry = presenceEntry(username, state);
+    this.#changed.add(person);
   }
 
   #tick(): void {
@@ -137,34 +176,40 @@ export class Presence {
     this.#tellList(now);
   }
 
+  /**
+   * Walks every list instead of keeping each person's watchers: 10,000 sockets that watch 50 take 5 ms, twice a second at most,
+   * and the lists that would save it as much memory again.
+   */
   #tellWatchers(): void {
-    const told = new Map<Socket, string[]>();
-    for (const [key, { username, state }] of this.#changed) {
-      const entry = presenceEntry(username, state);
-      for (const socket of this.#watchers.get(key) ?? []) {
-        const entries = told.get(socket);
-        if (entries) entries.push(entry);
-        else told.set(socket, [entry]);
-      }
+    if (this.#changed.size === 0) return;
+    for (const [socket, people] of this.#watching) {
+      let entries: string[] | undefined;
+      for (const { entry } of people) if (entry !== undefined) (entries ??= []).push(entry);
+      if (entries) socket.send(presenceFrame(entries));
     }
+    for (const person of this.#changed) person.entry = undefined;
     this.#changed.clear();
-    for (const [socket, entries] of told) socket.send(presenceFrame(entries));
   }
 
-  /** The full list to those that never watched: to all after a change, at most once a second; else to those that are new. */
+  /**
+   * The full list to those that never watched and have not heard of the last change, each at most once a second: those that
+   * waited longest first, so newcomers before all, and as many as a tick's bytes allow.
+   */
   #tellList(now: number): void {
     if (now < this.#budgetAt) return;
-    const toAll = this.#listChanged && now >= this.#nextListAt;
-    const owed = [...this.#plain].filter(([, isNew]) => toAll || isNew).map(([socket]) => socket);
-    if (toAll) this.#listChanged = false;
+    const before = now - 1_000 + TICK_MS / 2; // a timer's ticks are not exact
+    const owed = [...this.#plain].filter(([, toldAt]) => toldAt < this.#listChangedAt && toldAt < before);
     if (owed.length === 0) return;
-    if (toAll) this.#nextListAt = now + 1_000 - TICK_MS / 2; // a timer's ticks are not exact
     const frame = statusFrame(this.online);
-    for (const socket of owed) {
-      this.#plain.set(socket, false);
+    const cost = (Buffer.byteLength(frame) / FULL_LISTS_PER_SECOND) * 1_000;
+    const count = Math.max(1, Math.floor(TICK_MS / cost));
+    owed.sort(([, one], [, other]) => one - other);
+    const toldAt = performance.now(); // not `now`: who left in this very tick is in the list
+    for (const [socket] of owed.slice(0, count)) {
+      this.#plain.set(socket, toldAt);
       socket.send(frame);
     }
-    this.#budgetAt = now + ((Buffer.byteLength(frame) * owed.length) / FULL_LISTS_PER_SECOND) * 1_000;
+    this.#budgetAt = now + cost * Math.min(count, owed.length) - TICK_MS / 2;
   }
 
   /** Writes to the table what changed since it was written last. */

@@ -7,16 +7,19 @@ import { rssBytes } from "../usage.ts";
 import { openFilesAllowed, type Server } from "../world.ts";
 
 const PEOPLE = 10_000;
-/** After the last arrival: what is gathered is told within a second, and garbage is collected. */
+/** After the last arrival: what is gathered is told within a second. */
 const SETTLE_MS = 2_500;
+/** Bun gives back what arriving left behind some seconds after it has nothing to do. */
+const COLLECT_MS = 8_000;
 /** Whoever left counts for 5 s more, then it is told within a second. */
 const GONE_MS = 6_500;
 
 export const idle: Part = {
-  seconds: ({ short }) => (short ? 9 : 43),
+  seconds: ({ short }) => (short ? 9 : 58),
 
   async run({ world, report, progress, short }) {
     const settleMs = short ? SETTLE_MS / 2 : SETTLE_MS;
+    const collectMs = short ? SETTLE_MS / 2 : COLLECT_MS;
     const allowed = openFilesAllowed() - 500;
     const wanted = short ? 1_000 : PEOPLE;
     const size = Math.min(wanted, allowed);
@@ -41,14 +44,14 @@ export const idle: Part = {
       progress.step(`${name}: arriving`);
       const server = await world.serve({ database });
       const { port } = server;
-      const before = await settledRss(server, settleMs);
+      const before = await settledRss(server, collectMs);
       await generator.ask("gather", { port, size, watching, greets: true });
       const quarter = people.slice(0, size / 4);
       let seconds = await generator.ask("arrive", { port, people: quarter });
       await Bun.sleep(settleMs);
       const atQuarter = await generator.ask("count", { port });
       seconds += await generator.ask("arrive", { port, people: people.slice(size / 4) });
-      const after = await settledRss(server, settleMs);
+      const after = await settledRss(server, collectMs);
       const atAll = await generator.ask("count", { port });
 
       progress.step(`${name}: half of them leave`);
@@ -92,9 +95,9 @@ export const idle: Part = {
 };
 
 /** Memory once it no longer changes with garbage: the least over some seconds. */
-async function settledRss(server: Server, settleMs: number): Promise<number> {
+async function settledRss(server: Server, waitMs: number): Promise<number> {
   let least = Number.POSITIVE_INFINITY;
-  for (const since = performance.now(); performance.now() - since < settleMs; await Bun.sleep(250)) {
+  for (const since = performance.now(); performance.now() - since < waitMs; await Bun.sleep(250)) {
     least = Math.min(least, rssBytes(server.pid));
   }
   return least;
