@@ -50,18 +50,23 @@ export function failure(error: ChatError, headers: Record<string, string> = {}):
 /** Wraps the handlers of a path into one that answers any request to it. */
 export function guard(methods: Methods, parts: { log: Log; trust: Trust }) {
   const allow = ["GET" in methods ? "GET, HEAD" : "", "POST" in methods ? "POST" : ""].filter(Boolean).join(", ");
-  return async (request: Request, server: Server<SocketData>): Promise<Response | undefined> => {
+  const fail = (error: unknown): Response => {
+    if (error instanceof ChatError) return failure(error);
+    const id = crypto.randomUUID();
+    parts.log.error("request failed", error, { id });
+    return failure(new ChatError("internal", { words: `Something went wrong on our side. Its number is ${id}` }));
+  };
+  // Not async: what is answered at once costs no promise.
+  return (request: Request, server: Server<SocketData>): ReturnType<Handler> => {
     try {
       const method = request.method === "HEAD" ? "GET" : request.method;
       const handler = method === "GET" || method === "POST" ? methods[method] : undefined;
       if (!handler) return failure(new ChatError("method_not_allowed"), { Allow: allow });
       if (method === "POST") checkOrigin(request, parts.trust);
-      return await handler(request, server);
+      const answer = handler(request, server);
+      return answer instanceof Promise ? answer.catch(fail) : answer;
     } catch (error) {
-      if (error instanceof ChatError) return failure(error);
-      const id = crypto.randomUUID();
-      parts.log.error("request failed", error, { id });
-      return failure(new ChatError("internal", { words: `Something went wrong on our side. Its number is ${id}` }));
+      return fail(error);
     }
   };
 }

@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { brotliCompress, constants, gzip, zstdCompress } from "node:zlib";
 
 import { ChatError } from "../errors.ts";
-import { addressOf, failure, HEADERS, type Request } from "./handler.ts";
+import { failure, HEADERS, type Request } from "./handler.ts";
 
 const CSP = [
   "default-src 'none'",
@@ -34,14 +34,25 @@ const TYPES: Record<string, string> = {
 /** Best first: what people download counts, they are made once. */
 const ENCODINGS = ["br", "zstd", "gzip"] as const;
 type Encoding = (typeof ENCODINGS)[number] | "identity";
+/** Different `Accept-Encoding` remembered; whoever makes up more is read anew each time. */
+const ACCEPTED_MAX = 50;
 
 interface File {
   readonly bytes: Buffer;
   readonly type: string;
-  readonly etag: string;
-  /** Filled in the background: the first second may be answered uncompressed. */
-  readonly encoded: Map<Encoding, Buffer>;
+  readonly digest: string;
+  /** As it is, and encoded: filled in the background, so the first second may be answered uncompressed. */
+  readonly variants: Map<Encoding, Variant>;
 }
+
+/** One encoding of a file. Its headers are built once for each way to cache it: building them took longer than answering. */
+interface Variant {
+  readonly bytes: Buffer;
+  readonly etag: string;
+  readonly headers: Map<Cache, Headers>;
+}
+
+type Cache = "no-cache" | "no-store" | "public, max-age=31536000, immutable";
 
 export type PageName = "login" | "signup" | "chat";
 
@@ -57,6 +68,8 @@ export class Pages {
   /** Pages whose placeholders a refusal fills. */
   readonly #templates: Map<string, string>;
   readonly #hash: string;
+  /** Browsers say the same few things. */
+  readonly #accepted = new Map<string, readonly Encoding[]>();
 
   private constructor(files: Map<string, File>, templates: Map<string, string>, hash: string) {
     this.#files = files;
@@ -82,7 +95,9 @@ export class Pages {
       const template = templates.get(path);
       const served = template === undefined ? bytes : Buffer.from(fill(template, {}));
       const type = TYPES[extension] ?? "application/octet-stream";
-      return [path, { bytes: served, type, etag: digest(served), encoded: new Map() }];
+      const file: File = { bytes: served, type, digest: digest(served), variants: new Map() };
+      file.variants.set("identity", { bytes: served, etag: `"${file.digest}"`, headers: new Map() });
+      return [path, file];
     });
     const pages = new Pages(new Map(files), templates, hash);
     void pages.#compress();
@@ -115,7 +130,7 @@ export class Pages {
 
   /** A file below `/static/`. Under the current hash it never changes; under an old one it is the current file, not to be kept. */
   file(request: Request): Response {
-    const path = addressOf(request).pathname.slice("/static/".length);
+    const path = below("/static/", request.url);
     const slash = path.indexOf("/");
     const hash = path.slice(0, slash);
     const file = this.#files.get(path.slice(slash + 1));
@@ -125,34 +140,29 @@ export class Pages {
     return this.#answer(request, file, hash === this.#hash ? "public, max-age=31536000, immutable" : "no-store");
   }
 
-  #answer(request: Request, file: File, cache: string): Response {
+  #answer(request: Request, file: File, cache: Cache): Response {
     const encoding = this.#choose(request.headers.get("accept-encoding") ?? "", file);
-    const etag = encoding === "identity" ? `"${file.etag}"` : `"${file.etag}-${encoding}"`;
-    const headers: Record<string, string> = {
-      ...HEADERS,
-      "Content-Type": file.type,
-      "Cache-Control": cache,
-      ETag: etag,
-      Vary: "Accept-Encoding",
-    };
-    if (encoding !== "identity") headers["Content-Encoding"] = encoding;
-    if (file.type.startsWith("text/html")) headers["Content-Security-Policy"] = CSP;
+    const variant = file.variants.get(encoding) as Variant;
+    let headers = variant.headers.get(cache);
+    if (!headers) variant.headers.set(cache, (headers = headersOf(file, encoding, variant.etag, cache)));
     const known = request.headers.get("if-none-match");
-    if (known !== null && matches(known, etag)) {
-      delete headers["Content-Encoding"];
-      return new Response(null, { status: 304, headers });
+    if (known === null || !matches(known, variant.etag)) {
+      return new Response(variant.bytes as Uint8Array<ArrayBuffer>, { headers });
     }
-    return new Response((file.encoded.get(encoding) ?? file.bytes) as Uint8Array<ArrayBuffer>, { headers });
+    headers = new Headers(headers);
+    headers.delete("Content-Encoding");
+    return new Response(null, { status: 304, headers });
   }
 
-  /** The best encoding that the client takes (RFC 9110 §12.5.3; a weight of 0 refuses) and that there is. */
+  /** The best encoding that the client takes and that there is. */
   #choose(accept: string, file: File): Encoding {
-    const taken = accept
-      .toLowerCase()
-      .split(",")
-      .map((part) => part.trim().split(/\s*;\s*q=/));
-    const takes = (name: string) => taken.some(([coding, weight]) => coding === name && Number(weight ?? 1) > 0);
-    return ENCODINGS.find((encoding) => file.encoded.has(encoding) && takes(encoding)) ?? "identity";
+    let taken = this.#accepted.get(accept);
+    if (!taken) {
+      taken = accepted(accept);
+      if (this.#accepted.size < ACCEPTED_MAX) this.#accepted.set(accept, taken);
+    }
+    for (const encoding of taken) if (file.variants.has(encoding)) return encoding;
+    return "identity";
   }
 
   #file(path: string): File {
@@ -163,9 +173,35 @@ export class Pages {
 
   async #compress(): Promise<void> {
     for (const file of this.#files.values()) {
-      for (const [encoding, bytes] of await compress(file)) file.encoded.set(encoding, bytes);
+      for (const [encoding, bytes] of await compress(file)) {
+        file.variants.set(encoding, { bytes, etag: `"${file.digest}-${encoding}"`, headers: new Map() });
+      }
     }
   }
+}
+
+function headersOf(file: File, encoding: Encoding, etag: string, cache: Cache): Headers {
+  const headers = new Headers({ ...HEADERS, "Content-Type": file.type, "Cache-Control": cache, ETag: etag });
+  headers.set("Vary", "Accept-Encoding");
+  if (encoding !== "identity") headers.set("Content-Encoding", encoding);
+  if (file.type.startsWith("text/html")) headers.set("Content-Security-Policy", CSP);
+  return headers;
+}
+
+/** What `Accept-Encoding` takes, best first (RFC 9110 §12.5.3; a weight of 0 refuses). */
+function accepted(header: string): readonly Encoding[] {
+  const parts = header
+    .toLowerCase()
+    .split(",")
+    .map((part) => part.trim().split(/\s*;\s*q=/));
+  return ENCODINGS.filter((name) => parts.some(([coding, weight]) => coding === name && Number(weight ?? 1) > 0));
+}
+
+/** The part of an address's path below `start`; cut out, since `URL.parse` takes longer than the rest of the answer. */
+function below(start: string, url: string): string {
+  const from = url.indexOf(start, url.startsWith("/") ? 0 : "https://".length) + start.length;
+  const query = url.indexOf("?", from);
+  return query < 0 ? url.slice(from) : url.slice(from, query);
 }
 
 /** What was compressed in this process, by digest: another app in it has the same files. */
@@ -173,8 +209,8 @@ const compressed = new Map<string, Promise<[Encoding, Buffer][]>>();
 
 /** The encodings of a file that are smaller than it is; all files together about 0.4 s, done on Bun's own threads. */
 function compress(file: File): Promise<[Encoding, Buffer][]> {
-  let made = compressed.get(file.etag);
-  if (!made) compressed.set(file.etag, (made = compressAnew(file)));
+  let made = compressed.get(file.digest);
+  if (!made) compressed.set(file.digest, (made = compressAnew(file)));
   return made;
 }
 
