@@ -115,12 +115,14 @@ export async function startApp(
     });
     await bus.start({
       deliver(event) {
-        if (event.kind === "frame") hub.deliver(event.to, event.frame);
+        if (event.kind === "frame") for (const to of event.to) hub.deliver(to, event.frame);
         else if (event.kind === "end")
           hub.closeWhere(CLOSE.sessionEnded, (socket) => socket.sessionId === event.sessionId);
-        else presence.announce(event.username);
+        else if (event.kind === "user") presence.announce(event.username);
       },
       lost() {},
+      joined() {},
+      vanished() {},
     });
     undo.unshift(() => bus.stop());
     await presence.start();

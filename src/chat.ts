@@ -126,7 +126,7 @@ export class Chat {
     const peerKey = keyOfReference(peer);
     if (peerKey === undefined || peerKey === socket.nameKey) return;
     if (this.#typing.take(`${socket.nameKey}\n${peerKey}`) > 0) return;
-    this.#tell([{ kind: "frame", to: peerKey, frame: typingFrame(socket.username) }]);
+    this.#tell([{ kind: "frame", to: [peerKey], frame: typingFrame(socket.username) }]);
   }
 
   /** New sends are refused from now on. @returns when what was accepted is settled */
@@ -164,11 +164,9 @@ export class Chat {
         continue;
       }
       const frame = messageFrame({ from: send.sender, to: receiver, message: send.content, id, seq, timestamp }, ref);
-      bundle.addAll(send.toKey, frame, socket);
-      events.push({ kind: "frame", to: send.toKey, frame });
-      if (send.senderKey === send.toKey) continue;
-      bundle.addAll(send.senderKey, frame, socket);
-      events.push({ kind: "frame", to: send.senderKey, frame });
+      const to = send.senderKey === send.toKey ? [send.toKey] : [send.toKey, send.senderKey];
+      for (const key of to) bundle.addAll(key, frame, socket);
+      events.push({ kind: "frame", to, frame });
     }
     bundle.send();
     this.#bus.publish(events);
@@ -182,7 +180,7 @@ export class Chat {
   #sync(key: string, except: Socket, events: BusEvent[]): void {
     if (this.#syncs.take(key) > 0) return;
     this.#hub.deliver(key, SYNC_FRAME, except);
-    events.push({ kind: "frame", to: key, frame: SYNC_FRAME });
+    events.push({ kind: "frame", to: [key], frame: SYNC_FRAME });
   }
 
   async #markRead(marks: ReadMark[]): Promise<undefined[]> {
@@ -194,7 +192,7 @@ export class Chat {
         const waiting = this.#delivered.get(`${reader}\n${peer}`);
         if (waiting && waiting.seq <= seq) this.#delivered.delete(`${reader}\n${peer}`); // what is read is delivered
         const frame = readFrame(reader, peer, seq);
-        this.#tell([nameKey(reader), nameKey(peer)].map((to) => ({ kind: "frame", to, frame })));
+        this.#tell([{ kind: "frame", to: [nameKey(reader), nameKey(peer)], frame }]);
       }
       const unfinished = new Set(
         moved.filter(({ more }) => more).map(({ reader, peer }) => `${reader}\n${nameKey(peer)}`),
@@ -213,7 +211,7 @@ export class Chat {
       this.#tell(
         risen.map(({ receiver, sender, seq }) => ({
           kind: "frame",
-          to: nameKey(sender),
+          to: [nameKey(sender)],
           frame: deliveredFrame(receiver, seq),
         })),
       );
@@ -225,7 +223,9 @@ export class Chat {
 
   /** To this pod's sockets and to the other pods. */
   #tell(events: BusEvent[]): void {
-    for (const event of events) if (event.kind === "frame") this.#hub.deliver(event.to, event.frame);
+    for (const event of events) {
+      if (event.kind === "frame") for (const to of event.to) this.#hub.deliver(to, event.frame);
+    }
     this.#bus.publish(events);
   }
 }
