@@ -1,6 +1,6 @@
 /**
  * The whole check: types, format, lint, tests in real browsers and on a real PostgreSQL. Installs what it needs by itself.
- * Ends with a line `N passed, N failed` that counts the tests and the three checks before them. Tests that only root can run are named when they did not run.
+ * Ends with a line `N passed, N failed` that counts the tests and the three checks before them. Tests that did not run for want of root or of a Redis are named.
  */
 
 import { mkdtempSync, rmSync } from "node:fs";
@@ -73,9 +73,11 @@ async function tests(again = false): Promise<void> {
   passed += all - failures - skipped;
   failed += failures;
   if (skipped > 0) {
-    const names = xml.matchAll(/<testcase name="([^"]*)"[^>]*>\s*<skipped/g);
-    console.log(`\n${skipped} tests need another machine or user (root, Linux, user namespaces) and did NOT run:`);
-    for (const [, name] of names) console.log(`  - ${name}`);
+    const names = xml.matchAll(/<testcase name="([^"]*)" classname="([^"]*)"[^>]*>\s*<skipped/g);
+    console.log(
+      `\n${skipped} tests need another machine or user (root, Linux, user namespaces, redis-server or valkey-server in PATH) and did NOT run:`,
+    );
+    for (const [, name, part] of names) console.log(`  - ${part ? `${part}: ` : ""}${name}`);
   }
   if (all === 0 || (code !== 0 && failures === 0)) {
     console.log(`bun test ended with ${code}${all === 0 ? " and ran no test" : ""}`);

@@ -1,0 +1,34 @@
+/** The bus over PostgreSQL's LISTEN and NOTIFY: nothing further to run, and enough for most. */
+
+import { connect, listen, type Target } from "../db/client.ts";
+import { PacketBus, type PacketBusOptions, type Wire } from "./packet_bus.ts";
+
+/** A database has channels of its own. */
+const CHANNEL = "chatify";
+/** PostgreSQL refuses 8,000. */
+const PAYLOAD_MAX_BYTES = 7_999;
+
+export class PostgresBus extends PacketBus {
+  /** @param options.name `application_name` of its two connections */
+  constructor(options: PacketBusOptions & { readonly target: Target; readonly name: string }) {
+    super(wire(options.target, options.name), options);
+  }
+}
+
+/**
+ * Two connections of its own, away from the pools: a NOTIFY in the statement that stores would hold a lock of the whole server
+ * until its commit.
+ */
+function wire(target: Target, name: string): Wire {
+  return {
+    maxBytes: PAYLOAD_MAX_BYTES,
+    hear: ({ packet, closed }) => listen(target, { name, channel: CHANNEL, hear: packet, closed }),
+    speak() {
+      const client = connect(target, { name, parameters: { statement_timeout: 5_000 } });
+      return {
+        send: (packet) => client.notify(CHANNEL, packet),
+        end: () => client.end({ timeout: 0 }),
+      };
+    },
+  };
+}
