@@ -11,6 +11,7 @@ export interface Config {
   readonly databaseUrl: string | undefined;
   readonly dataDir: string;
   readonly sessionSecret: string | undefined;
+  /** `postgres`, or the address of a Valkey or Redis. */
   readonly bus: string;
   readonly rateLimit: boolean;
   readonly trustProxy: boolean;
@@ -38,7 +39,12 @@ export const SETTINGS = {
     about: "signs the session cookies, 32 characters or more",
     secret: true,
   },
-  BUS: { default: "postgres", about: "what carries events between pods", secret: true },
+  BUS: {
+    default: "postgres",
+    about:
+      "what carries events between pods: the database, or `valkey://host:6379` (`redis://`; TLS: `valkeys://`, `rediss://`)",
+    secret: true,
+  },
   RATE_LIMIT: { default: "on", about: "`off` for benchmarks only" },
   TRUST_PROXY: {
     default: "off",
@@ -110,7 +116,7 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
     databaseUrl: databaseUrl(read("DATABASE_URL"), faults),
     dataDir: read("DATA_DIR") ?? SETTINGS.DATA_DIR.default,
     sessionSecret: secret("SESSION_SECRET", read("SESSION_SECRET"), 32, faults),
-    bus: oneOf("BUS", ["postgres"], "postgres"),
+    bus: busAddress(read("BUS"), faults),
     rateLimit: oneOf("RATE_LIMIT", ["on", "off"], "on") === "on",
     trustProxy: oneOf("TRUST_PROXY", ["on", "off"], "off") === "on",
     allowedOrigins: origins(read("ALLOWED_ORIGINS"), faults),
@@ -154,6 +160,20 @@ function databaseUrl(given: string | undefined, faults: string[]): string | unde
     faults.push("DATABASE_URL holds a bare %: write it as %25");
   }
   return withHost;
+}
+
+/** As `databaseUrl`, never repeated. */
+function busAddress(given: string | undefined, faults: string[]): string {
+  if (given === undefined || given.toLowerCase() === "postgres") return "postgres";
+  const url = URL.parse(given);
+  if (!url || !/^(redis|valkey)s?:$/.test(url.protocol) || url.hostname === "") {
+    faults.push("BUS must be postgres, or look like valkey://user:password@host:6379 (valkeys:// with TLS)");
+  } else if (!/^\/?\d*$/.test(url.pathname)) {
+    faults.push("BUS must end with a database number or none, as in valkey://host:6379/0");
+  } else if (/%(?![\da-f]{2})/i.test(given)) {
+    faults.push("BUS holds a bare %: write it as %25");
+  }
+  return given;
 }
 
 function secret(name: SettingName, given: string | undefined, least: number, faults: string[]): string | undefined {

@@ -27,6 +27,7 @@ function file(content: string): string {
 }
 
 const URL_FORM = "DATABASE_URL must look like postgres://user:password@host:5432/database";
+const BUS_FORM = "BUS must be postgres, or look like valkey://user:password@host:6379 (valkeys:// with TLS)";
 const SECRET = "0123456789abcdef0123456789abcdef";
 
 describe("config", () => {
@@ -62,7 +63,11 @@ describe("config", () => {
     ],
     [{ DATA_DIR: "/var/lib/chatify" }, { dataDir: "/var/lib/chatify" }],
     [{ SESSION_SECRET: SECRET }, { sessionSecret: SECRET }],
-    [{ BUS: "postgres" }, { bus: "postgres" }],
+    [{ BUS: "Postgres" }, { bus: "postgres" }],
+    [{ BUS: "redis://bus:6379" }, { bus: "redis://bus:6379" }],
+    [{ BUS: "rediss://:x@bus/2" }, { bus: "rediss://:x@bus/2" }],
+    [{ BUS: "valkey://ann:x@bus" }, { bus: "valkey://ann:x@bus" }],
+    [{ BUS: "valkeys://[::1]:6380" }, { bus: "valkeys://[::1]:6380" }],
     [{ RATE_LIMIT: "OFF" }, { rateLimit: false }],
     [{ TRUST_PROXY: "on" }, { trustProxy: true }],
     [
@@ -94,7 +99,11 @@ describe("config", () => {
       { SESSION_SECRET: "hunter22" },
       "SESSION_SECRET must have at least 32 characters, got 8; openssl rand -hex 32 makes a good one",
     ],
-    [{ BUS: "valkey://ann:hunter22@bus" }, "BUS must be postgres"],
+    [{ BUS: "nats://ann:hunter22@bus" }, BUS_FORM],
+    [{ BUS: "valkey://" }, BUS_FORM],
+    [{ BUS: "hunter22" }, BUS_FORM],
+    [{ BUS: "redis://bus/hunter22" }, "BUS must end with a database number or none, as in valkey://host:6379/0"],
+    [{ BUS: "redis://ann:hunter22%@bus" }, "BUS holds a bare %: write it as %25"],
     [{ RATE_LIMIT: "none" }, 'RATE_LIMIT must be on or off, got "none"'],
     [{ TRUST_PROXY: "true" }, 'TRUST_PROXY must be on or off, got "true"'],
     [
