@@ -3,7 +3,8 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 
-import { MemoryBus } from "./bus/bus.ts";
+import { PostgresBus } from "./bus/postgres.ts";
+import { RedisBus } from "./bus/redis.ts";
 import { Chat } from "./chat.ts";
 import type { Config } from "./config.ts";
 import { newToken } from "./cookie.ts";
@@ -24,11 +25,15 @@ import type { Log } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { Presence } from "./presence.ts";
 import { CLOSE } from "./protocol.ts";
+import { Resync } from "./resync.ts";
+import { Roster } from "./roster.ts";
 import { type SocketData, socketHandlers } from "./socket.ts";
 
 const BODY_MAX_BYTES = 16 * 1024;
 const SESSIONS_CHECKED_EVERY_MS = 60_000;
 const SESSIONS_SWEPT_EVERY_MS = 3_600_000;
+/** Of the files this process may have open, how many may be sockets of people; the rest is for requests, the database and itself. */
+const SOCKETS_OF_FILES = 0.9;
 /** Sockets told to come back at one time, so that they do not all come at once. */
 const GOODBYES_PER_SLICE = 500;
 
@@ -53,12 +58,13 @@ export class PortError extends Error {
  * Starts chatify: takes the port, then the database, then serves.
  *
  * @param options.root the directory with `sql/` and `static/`; a relative `DATA_DIR` is below it
+ * @param options.openFiles how many the system allows this process
  * @param options.say progress for a person
  * @throws PortError, EmbeddedError, DatabaseError
  */
 export async function startApp(
   config: Config,
-  options: { root: string; version: string; log: Log; say?: (line: string) => void },
+  options: { root: string; version: string; log: Log; openFiles: number; say?: (line: string) => void },
 ): Promise<App> {
   const { root, version, log, say = () => {} } = options;
   // The port first: a second start in the same place must fail before it touches the first one's database.
@@ -66,6 +72,7 @@ export async function startApp(
   const undo: (() => Promise<unknown> | void)[] = [() => server.stop(true)];
   try {
     let leaving = false;
+    const socketsMax = Math.floor(options.openFiles * SOCKETS_OF_FILES);
     const loading = Pages.load(join(root, "static"));
     const dataDir = isAbsolute(config.dataDir) ? config.dataDir : join(root, config.dataDir);
     const embedded =
@@ -84,9 +91,17 @@ export async function startApp(
       config.sessionSecret ?? (embedded ? secretFile(dataDir) : await settings.sharedSecret(db, newToken()));
     let epoch = await settings.epoch(db);
     const hub = new Hub();
-    const bus = new MemoryBus();
-    const presence = new Presence({ db, log });
+    const bus =
+      config.bus === "postgres"
+        ? new PostgresBus({ target, name, log })
+        : new RedisBus({ url: config.bus, realm: realmOf(secret), log });
+    undo.unshift(() => bus.stop());
+    const roster = new Roster({ db, bus, log, changed: (...change) => presence.change(...change) });
+    undo.unshift(() => roster.stop());
+    const presence = new Presence({ db, roster });
     undo.unshift(() => presence.stop());
+    const resync = new Resync({ db, hub, log });
+    undo.unshift(() => resync.stop());
     const chat = new Chat({ db, writer, hub, bus, log, rateLimit: config.rateLimit });
     undo.unshift(() => chat.stop());
     const trust = { proxy: config.trustProxy, origins: config.allowedOrigins };
@@ -105,7 +120,7 @@ export async function startApp(
         bus.publish([{ kind: "end", nameKey, sessionId: id }]);
       },
     });
-    const api = new Api({ auth, chat, db, presence });
+    const api = new Api({ auth, chat, db, roster });
     const sockets = socketHandlers({ chat, hub, presence, log, epoch: () => epoch });
     undo.unshift(() => sockets.stop());
     const metrics = new Metrics({
@@ -114,18 +129,22 @@ export async function startApp(
       sendsWaiting: () => chat.waiting,
     });
     await bus.start({
-      deliver(event) {
-        if (event.kind === "frame") for (const to of event.to) hub.deliver(to, event.frame);
+      deliver(event, from) {
+        if (event.kind === "frame") chat.relay(event.to, event.frame);
         else if (event.kind === "end")
-          hub.closeWhere(CLOSE.sessionEnded, (socket) => socket.sessionId === event.sessionId);
+          hub.closeWhere(CLOSE.sessionEnded, ({ sessionId }) => sessionId === event.sessionId);
         else if (event.kind === "user") presence.announce(event.username);
+        else roster.hear(event, from);
       },
-      lost() {},
-      joined() {},
-      vanished() {},
+      lost(pod) {
+        resync.lost();
+        roster.ask(pod);
+        void endDeadSessions();
+      },
+      joined: (pod) => roster.ask(pod),
+      vanished: (pod, politely) => roster.vanished(pod, politely),
     });
-    undo.unshift(() => bus.stop());
-    await presence.start();
+    roster.start();
 
     const housekeeping = [
       setInterval(() => void endDeadSessions(), SESSIONS_CHECKED_EVERY_MS),
@@ -144,7 +163,10 @@ export async function startApp(
         log,
         trust,
         version,
-        full: () => (leaving ? new ChatError("restarting", { retryAfter: 2 }) : undefined),
+        full: () => {
+          if (leaving) return new ChatError("restarting", { retryAfter: 2 });
+          return hub.size >= socketsMax ? new ChatError("busy", { retryAfter: 5 }) : undefined;
+        },
         ready: async () => !leaving && (await settings.answers(db)),
         metrics: (request, from) =>
           mayReadMetrics(request, from.requestIP(request)?.address, config.metricsToken)
@@ -255,6 +277,11 @@ function secretFile(dataDir: string): string {
     if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
   }
   return readFileSync(file, "utf8").trim();
+}
+
+/** What the channel of this database's pods is called, on a Valkey that serves others too. */
+function realmOf(secret: string): string {
+  return new Bun.CryptoHasher("sha256", "bus").update(secret).digest("hex").slice(0, 16);
 }
 
 /** With a token, who has it; without, programs on this machine that no proxy speaks for. */

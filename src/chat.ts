@@ -11,7 +11,16 @@ import type { DeliveredMark, Draft, ReadMark } from "./db/messages.ts";
 import { ChatError } from "./errors.ts";
 import { Bundle, type Hub, type Socket } from "./hub.ts";
 import type { Log } from "./log.ts";
-import { ackFrame, deliveredFrame, errorFrame, messageFrame, readFrame, SYNC_FRAME, typingFrame } from "./protocol.ts";
+import {
+  ackFrame,
+  deliveredFrame,
+  deliveryOf,
+  errorFrame,
+  messageFrame,
+  readFrame,
+  SYNC_FRAME,
+  typingFrame,
+} from "./protocol.ts";
 import { RateLimit } from "./rate_limit.ts";
 import { type Outcome, type Send, SendQueue } from "./send_queue.ts";
 import { isMessage, keyOfReference, nameKey } from "./text.ts";
@@ -38,6 +47,8 @@ export class Chat {
   readonly #reads: Batcher<ReadMark, undefined>;
   /** Marks that wait for their statement; a later one of the same reader and peer joins it. */
   readonly #readsWaiting = new Map<string, { mark: ReadMark; done: Promise<undefined> }>();
+  /** What came from other pods in this turn of the event loop. */
+  #relayed: { to: readonly string[]; frame: string }[] | undefined;
   readonly #delivered = new Map<string, DeliveredMark>();
   readonly #deliveredTimer: Timer;
   readonly #sends: RateLimit | undefined;
@@ -127,6 +138,32 @@ export class Chat {
     if (peerKey === undefined || peerKey === socket.nameKey) return;
     if (this.#typing.take(`${socket.nameKey}\n${peerKey}`) > 0) return;
     this.#tell([{ kind: "frame", to: [peerKey], frame: typingFrame(socket.username) }]);
+  }
+
+  /**
+   * Passes on what another pod stored, to this pod's sockets. What comes in one packet leaves in one write for each socket.
+   *
+   * @param to name keys, the receiver's first
+   */
+  relay(to: readonly string[], frame: string): void {
+    this.#relayed ??= this.#relayTogether();
+    this.#relayed.push({ to, frame });
+  }
+
+  #relayTogether(): { to: readonly string[]; frame: string }[] {
+    const relayed: { to: readonly string[]; frame: string }[] = [];
+    queueMicrotask(() => {
+      this.#relayed = undefined;
+      const bundle = new Bundle(this.#hub);
+      for (const { to, frame } of relayed) for (const key of to) bundle.addAll(key, frame);
+      bundle.send();
+      for (const { to, frame } of relayed) {
+        if (this.#hub.of(to[0] as string).length === 0 || !bundle.taken(to[0] as string)) continue;
+        const delivery = deliveryOf(frame);
+        if (delivery) this.noteDelivered(delivery.to, delivery.from, delivery.seq);
+      }
+    });
+    return relayed;
   }
 
   /** New sends are refused from now on. @returns when what was accepted is settled */

@@ -15,7 +15,7 @@ export interface Socket {
 }
 
 export class Hub {
-  /** Lists, replaced and not changed: most people have one socket, and a \`Set\` of one costs more than the socket. */
+  /** Lists, replaced and not changed: most people have one socket, and a `Set` of one costs more than the socket. */
   readonly #byPerson = new Map<string, readonly Socket[]>();
   #size = 0;
 
@@ -90,7 +90,7 @@ export class Bundle {
     else this.#frames.set(socket, [frame]);
   }
 
-  addAll(nameKey: string, frame: string, except: Socket): void {
+  addAll(nameKey: string, frame: string, except?: Socket): void {
     for (const socket of this.#hub.of(nameKey)) if (socket !== except) this.add(socket, frame);
   }
 
@@ -99,7 +99,7 @@ export class Bundle {
   }
 
   /** Whether at least one socket of a person took what was sent to all of them. */
-  taken(nameKey: string, except: Socket): boolean {
+  taken(nameKey: string, except?: Socket): boolean {
     for (const socket of this.#hub.of(nameKey)) {
       if (socket !== except && this.#frames.has(socket) && !this.#dropped.has(socket)) return true;
     }

@@ -37,7 +37,7 @@ async function start(): Promise<void> {
     const need = config.databaseUrl === undefined ? "serve" : "serve-without-database";
     if (await ensurePackages({ root, bun: process.execPath, need, say })) return startAgain();
     const { startApp } = await import("./app.ts"); // not before the packages are there
-    const starting = startApp(config, { root, version, log, say });
+    const starting = startApp(config, { root, version, log, openFiles: openFiles(), say });
     const leaving = leaveInOrder(starting, { log, embedded: config.databaseUrl === undefined });
     const app = await starting;
     if (leaving()) return;
@@ -53,6 +53,12 @@ async function startAgain(): Promise<void> {
   const child = Bun.spawn([process.execPath, ...process.argv.slice(1)], { stdio: ["inherit", "inherit", "inherit"] });
   for (const signal of SIGNALS) process.on(signal, () => child.kill(signal));
   process.exit(await child.exited);
+}
+
+/** How many files, sockets included, this process may have open. */
+function openFiles(): number {
+  const { stdout } = Bun.spawnSync(["sh", "-c", "ulimit -n"]); // a child inherits the limit, on every system alike
+  return Number(stdout.toString()) || Number.POSITIVE_INFINITY; // "unlimited"
 }
 
 function settings() {

@@ -1,20 +1,18 @@
 /**
- * Who is here. People whose last socket closed count for 5 s more, so a reload is silent. Changes are gathered and told to the
- * sockets that watch the person; sockets that never watched get the full list, within a budget of the pod's bytes.
+ * Tells this pod's sockets who is online. Changes are gathered and told to the sockets that watch the person; sockets that never
+ * watched get the full list, within a budget of the pod's bytes.
  */
 
 import { Batcher } from "./batcher.ts";
 import type { Database } from "./db/client.ts";
-import { findMany, markOnline, resetOnline } from "./db/users.ts";
+import { findMany } from "./db/users.ts";
 import type { Socket } from "./hub.ts";
-import type { Log } from "./log.ts";
-import { newUserFrame, presenceEntry, presenceFrame, type PresenceState, statusFrame } from "./protocol.ts";
+import { newUserFrame, ONLINE, presenceEntry, presenceFrame, type PresenceState, statusFrame } from "./protocol.ts";
 import { RateLimit } from "./rate_limit.ts";
+import type { Roster } from "./roster.ts";
 import { keyOfReference } from "./text.ts";
 
-const GRACE_MS = 5_000;
 const TICK_MS = 500;
-const WRITE_EVERY_MS = 2_000;
 /** All full lists of a pod together, bytes a second (CONTRACT §4). */
 const FULL_LISTS_PER_SECOND = 8 * 1024 * 1024;
 
@@ -35,11 +33,7 @@ interface Known {
 
 export class Presence {
   readonly #db: Database;
-  readonly #log: Log;
-  /** Everyone online, by key; the name as its owner wrote it. */
-  readonly #online = new Map<string, string>();
-  /** People without a socket, and when that begins to count. */
-  readonly #leaving = new Map<string, number>();
+  readonly #roster: Roster;
   readonly #watched = new Map<string, Watched>();
   readonly #watching = new Map<Socket, readonly Watched[]>();
   /** Sockets that never sent `watch`, and when each was told the full list last. */
@@ -51,46 +45,26 @@ export class Presence {
   #listChangedAt = 0;
   /** When the pod may spend bytes on full lists again. */
   #budgetAt = 0;
-  /** What `users.is_online` says, as far as this pod wrote it. */
-  readonly #written = new Set<string>();
-  #writing: Promise<void> | undefined;
-  readonly #timers: Timer[];
+  readonly #timer: Timer;
 
-  constructor(parts: { db: Database; log: Log }) {
+  constructor(parts: { db: Database; roster: Roster }) {
     this.#db = parts.db;
-    this.#log = parts.log;
+    this.#roster = parts.roster;
     this.#lookups = new Batcher((asked) => this.#lookUp(asked), { max: 50 });
-    this.#timers = [setInterval(() => this.#tick(), TICK_MS), setInterval(() => void this.#write(), WRITE_EVERY_MS)];
-  }
-
-  /** Whoever an earlier run left online in the table is not. */
-  async start(): Promise<void> {
-    await resetOnline(this.#db);
-  }
-
-  /** Names of everyone online, as their owners wrote them. */
-  get online(): string[] {
-    return [...this.#online.values()];
-  }
-
-  isOnline(nameKey: string): boolean {
-    return this.#online.has(nameKey);
+    this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
   /** A socket opened. */
   arrive(socket: Socket): void {
     this.#plain.set(socket, Number.NEGATIVE_INFINITY);
-    this.#leaving.delete(socket.nameKey);
-    if (this.#online.has(socket.nameKey)) return;
-    this.#online.set(socket.nameKey, socket.username);
-    this.#change(socket.nameKey, socket.username, { online: true, last_seen: null });
+    this.#roster.arrive(socket.nameKey, socket.username);
   }
 
   /** A socket closed. @param last whether it was the person's last */
   leave(socket: Socket, last: boolean): void {
     this.#plain.delete(socket);
     this.#unwatch(socket);
-    if (last) this.#leaving.set(socket.nameKey, performance.now() + GRACE_MS);
+    if (last) this.#roster.leave(socket.nameKey);
   }
 
   /** From now on a socket hears of these people only, first of how things stand. */
@@ -103,16 +77,14 @@ export class Presence {
       socket,
       asked.map((key) => this.#record(key)),
     );
-    const away = asked.filter((key) => !this.#online.has(key));
+    const away = asked.filter((key) => !this.#roster.isOnline(key));
     const known = away.length > 0 ? await this.#lookups.add(away) : undefined;
     const entries = users.map((user, i) => {
       const key = keys[i] as string;
-      const here = this.#online.get(key);
+      const here = this.#roster.nameOf(key);
+      if (here !== undefined) return presenceEntry(here, ONLINE);
       const { username = user, lastSeenAt = null } = known?.get(key) ?? {};
-      return presenceEntry(here ?? username, {
-        online: here !== undefined,
-        last_seen: here === undefined ? lastSeenAt : null,
-      });
+      return presenceEntry(username, { online: false, last_seen: lastSeenAt });
     });
     socket.send(presenceFrame(entries));
   }
@@ -124,11 +96,17 @@ export class Presence {
     for (const socket of this.#plain.keys()) socket.send(frame);
   }
 
-  /** Nobody is here any more, in the table too. */
-  async stop(): Promise<void> {
-    for (const timer of this.#timers) clearInterval(timer);
-    this.#online.clear();
-    await this.#write();
+  /** Somebody came online or went, on whatever pod: told with the next tick. */
+  change(key: string, username: string, state: PresenceState): void {
+    this.#listChangedAt = performance.now();
+    const person = this.#watched.get(key);
+    if (!person) return;
+    person.entry = presenceEntry(username, state);
+    this.#changed.add(person);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
   }
 
   /** The record of a person for one more socket that watches them. */
@@ -155,25 +133,9 @@ export class Presence {
     return asked.map(() => known);
   }
 
-  #change(key: string, username: string, state: PresenceState): void {
-    this.#listChangedAt = performance.now();
-    const person = this.#watched.get(key);
-    if (!person) return;
-    person.entry = presenceEntry(username, state);
-    this.#changed.add(person);
-  }
-
   #tick(): void {
-    const now = performance.now();
-    for (const [key, at] of this.#leaving) {
-      if (at > now) break; // in the order they left
-      this.#leaving.delete(key);
-      const username = this.#online.get(key);
-      if (username === undefined || !this.#online.delete(key)) continue;
-      this.#change(key, username, { online: false, last_seen: new Date().toISOString() });
-    }
     this.#tellWatchers();
-    this.#tellList(now);
+    this.#tellList(performance.now());
   }
 
   /**
@@ -200,7 +162,7 @@ export class Presence {
     const before = now - 1_000 + TICK_MS / 2; // a timer's ticks are not exact
     const owed = [...this.#plain].filter(([, toldAt]) => toldAt < this.#listChangedAt && toldAt < before);
     if (owed.length === 0) return;
-    const frame = statusFrame(this.online);
+    const frame = statusFrame(this.#roster.online);
     const cost = (Buffer.byteLength(frame) / FULL_LISTS_PER_SECOND) * 1_000;
     const count = Math.max(1, Math.floor(TICK_MS / cost));
     owed.sort(([, one], [, other]) => one - other);
@@ -210,25 +172,5 @@ export class Presence {
       socket.send(frame);
     }
     this.#budgetAt = now + cost * Math.min(count, owed.length) - TICK_MS / 2;
-  }
-
-  /** Writes to the table what changed since it was written last. */
-  async #write(): Promise<void> {
-    await this.#writing;
-    const came = [...this.#online.keys()].filter((key) => !this.#written.has(key));
-    const went = [...this.#written].filter((key) => !this.#online.has(key));
-    if (came.length === 0 && went.length === 0) return;
-    this.#writing = this.#writeChanges(came, went);
-    await this.#writing;
-  }
-
-  async #writeChanges(came: readonly string[], went: readonly string[]): Promise<void> {
-    try {
-      await markOnline(this.#db, came, went);
-      for (const key of came) this.#written.add(key);
-      for (const key of went) this.#written.delete(key);
-    } catch (error) {
-      this.#log.warn("presence not written, trying again", { error: String(error) });
-    }
   }
 }

@@ -94,6 +94,13 @@ export function messageFrame(
   return JSON.stringify({ type: "message", ...message, ref });
 }
 
+/** What a message frame of another pod says of its delivery; undefined for other frames. */
+export function deliveryOf(frame: string): { from: string; to: string; seq: number } | undefined {
+  return frame.startsWith('{"type":"message"')
+    ? (JSON.parse(frame) as { from: string; to: string; seq: number })
+    : undefined;
+}
+
 /** To the socket that sent, after the commit. */
 export function ackFrame(
   stored: { id: number; seq: number; timestamp: string },
@@ -133,9 +140,12 @@ export interface PresenceState {
   readonly last_seen: string | null;
 }
 
+export const ONLINE: PresenceState = { online: true, last_seen: null };
+const ONLINE_JSON = JSON.stringify(ONLINE);
+
 /** One person's entry of a presence frame; encoded once, however many watch. */
 export function presenceEntry(username: string, state: PresenceState): string {
-  return `${JSON.stringify(username)}:${JSON.stringify(state)}`;
+  return `${JSON.stringify(username)}:${state === ONLINE ? ONLINE_JSON : JSON.stringify(state)}`;
 }
 
 export function presenceFrame(entries: readonly string[]): string {

@@ -68,6 +68,7 @@ export function searchKey(name: string): string {
  * @returns undefined when no account can have it (NUL, lone surrogate, empty, endless), so no query is owed
  */
 export function keyOfReference(name: string): string | undefined {
+  if (/^[a-z0-9_.-]{1,50}$/.test(name)) return name; // its own key: most are, and a list of 200 is made of many
   const possible = name.length > 0 && name.length <= 4 * NAME_MAX && !name.includes("\0") && name.isWellFormed();
   return possible ? nameKey(name) : undefined;
 }

@@ -95,7 +95,13 @@ export interface TestApp extends AsyncDisposable {
  * @param options.direct the way to the database for the test's own questions, when the server's is a crooked one
  */
 export async function startApp(
-  options: { env?: Record<string, string>; locale?: string; database?: string; direct?: string } = {},
+  options: {
+    env?: Record<string, string>;
+    locale?: string;
+    database?: string;
+    direct?: string;
+    openFiles?: number;
+  } = {},
 ): Promise<TestApp> {
   const database = options.database ?? (await migratedDatabase(options.locale));
   const config = loadConfig({
@@ -107,7 +113,12 @@ export async function startApp(
   });
   const lines: string[] = [];
   const log = new Log({ level: "debug", format: "json", write: (line) => lines.push(line) });
-  const app: App = await start(config, { root: ROOT, version: "0.0.0-test", log });
+  const app: App = await start(config, {
+    root: ROOT,
+    version: "0.0.0-test",
+    log,
+    openFiles: options.openFiles ?? 10_000,
+  });
   const sql = connect(options.direct ?? database, { name: "test", max: 2 });
   let left: Promise<void> | undefined;
   let stopped: Promise<void> | undefined;

@@ -12,7 +12,7 @@ const FLOORS = [
   /^(batcher|config|cookie|metrics|packages|protocol|rate_limit|text)\.ts$/,
   /^(db|bus)\//,
   /^hub\.ts$/,
-  /^(chat|presence|send_queue)\.ts$/,
+  /^(chat|presence|resync|roster|send_queue)\.ts$/,
   /^(socket\.ts|http\/)/,
   /^app\.ts$/,
   /^main\.ts$/,

@@ -117,6 +117,8 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
       names(200).map((name) => ({ receiver: me, sender: name, seq: 10 })),
     ),
   "users.find": (db) => users.find(db, peer),
+  "messages.peopleWithChanges": (db) => messages.peopleWithChanges(db, names(5_000), 60_000),
+  "users.onlineKeys": (db) => users.onlineKeys(db),
   "users.findMany": (db) => users.findMany(db, names(50)),
   "users.list": (db) => users.list(db, { prefix: "p0012", except: me, limit: 20 }),
   "sessions.findMany": (db) => sessions.findMany(db, tokens(200)),

@@ -24,8 +24,8 @@ export interface BusHandlers {
   lost(from?: string): void;
   /** A pod is heard that was not there before. */
   joined(pod: string): void;
-  /** A pod said goodbye, or was silent too long; then `lost` names it as well. */
-  vanished(pod: string): void;
+  /** A pod said goodbye (`politely`), or was silent too long; then `lost` names it as well. */
+  vanished(pod: string, politely: boolean): void;
 }
 
 /**
@@ -81,7 +81,7 @@ export class MemoryBus implements Bus {
   async stop(): Promise<void> {
     if (!this.#pods.delete(this)) return;
     this.#on = undefined;
-    await this.#tell(({ vanished }) => vanished(this.pod));
+    await this.#tell(({ vanished }) => vanished(this.pod, true));
   }
 
   /** A moment later, as over a network: what hears an event may publish its answer. */

@@ -47,7 +47,7 @@ export class Others {
     other.number = Math.max(other.number, number);
     if (kind === "goodbye") {
       this.#pods.delete(pod);
-      this.#on.vanished(pod);
+      this.#on.vanished(pod, true);
     }
     return kind === "events" && !old;
   }
@@ -58,7 +58,7 @@ export class Others {
       const silentMs = now - other.heardAt;
       if (silentMs > this.#leaseMs) {
         this.#pods.delete(pod);
-        this.#on.vanished(pod);
+        this.#on.vanished(pod, false);
         this.#on.lost(pod); // what it stored last, and told nobody
       } else if (silentMs > this.#lateMs && !other.late) {
         other.late = true;

@@ -307,7 +307,7 @@ function guarded(on: BusHandlers, log: Log): BusHandlers {
     deliver: (event, from) => guard(() => on.deliver(event, from)),
     lost: (from) => guard(() => on.lost(from)),
     joined: (pod) => guard(() => on.joined(pod)),
-    vanished: (pod) => guard(() => on.vanished(pod)),
+    vanished: (pod, politely) => guard(() => on.vanished(pod, politely)),
   };
 }
 

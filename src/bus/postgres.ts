@@ -24,7 +24,7 @@ function wire(target: Target, name: string): Wire {
     maxBytes: PAYLOAD_MAX_BYTES,
     hear: ({ packet, closed }) => listen(target, { name, channel: CHANNEL, hear: packet, closed }),
     speak() {
-      const client = connect(target, { name, parameters: { statement_timeout: 5_000 } });
+      const client = connect(target, { name, parameters: { statement_timeout: 5_000, synchronous_commit: "off" } }); // nothing is stored
       return {
         send: (packet) => client.notify(CHANNEL, packet),
         end: () => client.end({ timeout: 0 }),

@@ -1,6 +1,6 @@
 /** Conversations and messages: storing a batch, marks, pages. Knows nothing of sockets. Order and numbers are made here only. */
 
-import type { Sql } from "./client.ts";
+import type { Database, Sql } from "./client.ts";
 
 /** A message before it is stored. `toKey`: the receiver's name key. */
 export interface Draft {
@@ -209,7 +209,8 @@ export async function markDelivered(sql: Sql, marks: readonly DeliveredMark[]): 
       update conversations c
       set
         low_delivered_seq = greatest(c.low_delivered_seq, least(s.low_seq, c.last_seq)),
-        high_delivered_seq = greatest(c.high_delivered_seq, least(s.high_seq, c.last_seq))
+        high_delivered_seq = greatest(c.high_delivered_seq, least(s.high_seq, c.last_seq)),
+        marked_at = clock_timestamp()
       from sides s
       where
         c.low = s.low
@@ -264,6 +265,27 @@ export async function unreadCounts(sql: Sql, me: string): Promise<{ peer: string
     from conversations c
     where c.high = ${me} and c.high_unread > 0
   `;
+}
+
+/**
+ * Those of some people in whose conversations something was stored or marked lately.
+ *
+ * @param names as their owners wrote them @param withinMs how long ago at most
+ */
+export async function peopleWithChanges(db: Database, names: readonly string[], withinMs: number): Promise<string[]> {
+  const rows = await db.run(
+    (sql) => sql<{ name: string }[]>`
+      select t.name
+      from unnest(${names as string[]}::text[]) as t (name)
+      cross join lateral ( -- one by one, so that only these people's conversations are read
+        (select from conversations c where c.low = t.name collate "C" and greatest(c.last_at, c.marked_at) > clock_timestamp() - ${withinMs} * interval '1 millisecond' limit 1)
+        union all
+        (select from conversations c where c.high = t.name collate "C" and greatest(c.last_at, c.marked_at) > clock_timestamp() - ${withinMs} * interval '1 millisecond' limit 1)
+        limit 1
+      ) changed
+    `,
+  );
+  return rows.map((row) => row.name);
 }
 
 export interface Conversation {

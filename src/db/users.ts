@@ -101,7 +101,10 @@ export async function markOnline(
   );
 }
 
-/** At the start of the only pod: whoever the last one left online is not. */
-export async function resetOnline(db: Database): Promise<void> {
-  await db.run((sql) => sql`update users set is_online = false where is_online`);
+/** Who is online according to the table, by name key. */
+export async function onlineKeys(db: Database): Promise<Set<string>> {
+  const rows = await db.run(
+    (sql) => sql<{ nameKey: string }[]>`select name_key as "nameKey" from users where is_online`,
+  );
+  return new Set(rows.map((row) => row.nameKey));
 }

@@ -8,25 +8,25 @@ import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import type { Presence } from "../presence.ts";
+import type { Roster } from "../roster.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../text.ts";
 import type { Auth } from "./auth.ts";
 import { addressOf, HEADERS, json, type Request, wholeNumber } from "./handler.ts";
 
 const PAGE_MAX = 200;
-const STREAM_PAGE = 1_000;
+const STREAM_PAGE = 500;
 
 export class Api {
   readonly #auth: Auth;
   readonly #chat: Chat;
   readonly #db: Database;
-  readonly #presence: Presence;
+  readonly #roster: Roster;
 
-  constructor(parts: { auth: Auth; chat: Chat; db: Database; presence: Presence }) {
+  constructor(parts: { auth: Auth; chat: Chat; db: Database; roster: Roster }) {
     this.#auth = parts.auth;
     this.#chat = parts.chat;
     this.#db = parts.db;
-    this.#presence = parts.presence;
+    this.#roster = parts.roster;
   }
 
   async me(request: Request): Promise<Response> {
@@ -36,7 +36,7 @@ export class Api {
 
   async online(request: Request): Promise<Response> {
     await this.#auth.who(request);
-    return json(this.#presence.online);
+    return json(this.#roster.online);
   }
 
   async users(request: Request): Promise<Response> {
@@ -71,7 +71,7 @@ export class Api {
         peer_read_seq: row.peerReadSeq,
         peer_delivered_seq: row.peerDeliveredSeq,
         my_read_seq: row.myReadSeq,
-        online: this.#presence.isOnline(nameKey(row.peer)),
+        online: this.#roster.isOnline(nameKey(row.peer)),
         last_seen: row.lastSeenAt,
         cursor: writeCursor(row),
       })),

@@ -1,0 +1,235 @@
+/**
+ * Who is online, over all pods, and that `users.is_online` says so. A person counts for 5 s after their last socket closed, so a
+ * reload, or a move to another pod, is silent. Whom it concerns is presence's business.
+ */
+
+import type { Bus, BusEvent } from "./bus/bus.ts";
+import type { Database } from "./db/client.ts";
+import { markOnline, onlineKeys } from "./db/users.ts";
+import type { Log } from "./log.ts";
+import { ONLINE, type PresenceState } from "./protocol.ts";
+
+const GRACE_MS = 5_000;
+const TICK_MS = 500;
+/** An unanswered question for a pod's list is asked again. */
+const ASK_AGAIN_MS = 2_000;
+/** After a start: by then every pod that lives has been heard. */
+const SETTLED_MS = 1_500;
+const WRITE_EVERY_MS = 2_000;
+/** The table is read and put right this often: what two writers at once, or a hand, left there. */
+const RECONCILE_EVERY_MS = 60_000;
+
+export class Roster {
+  readonly #db: Database;
+  readonly #bus: Bus;
+  readonly #log: Log;
+  readonly #changed: (nameKey: string, username: string, state: PresenceState) => void;
+  /** Everyone online: the name as its owner wrote it, and on how many pods. */
+  readonly #online = new Map<string, { readonly username: string; pods: number }>();
+  /** This pod's people, those who may come back included. */
+  readonly #here = new Set<string>();
+  /** People of this pod without a socket, and when that begins to count. */
+  readonly #leaving = new Map<string, number>();
+  /** The other pods' people. */
+  readonly #elsewhere = new Map<string, Set<string>>();
+  /** Pods that are gone, and when their people are. */
+  readonly #gone = new Map<string, number>();
+  /** Of pods that sent a new list: whom it has not named so far, and since when. */
+  readonly #unnamed = new Map<string, { readonly keys: Set<string>; readonly since: number }>();
+  /** Pods whose list is awaited, and when it was asked for. */
+  readonly #asked = new Map<string, number>();
+  #isAsked = false;
+  #startedAt = Number.POSITIVE_INFINITY;
+  /** Who is online according to the table; undefined when this pod does not know. */
+  #written: Set<string> | undefined;
+  #reconciledAt = 0;
+  #writing: Promise<void> | undefined;
+  readonly #timers: Timer[];
+
+  /** @param parts.changed told when somebody comes online or goes */
+  constructor(parts: {
+    db: Database;
+    bus: Bus;
+    log: Log;
+    changed: (nameKey: string, username: string, state: PresenceState) => void;
+  }) {
+    this.#db = parts.db;
+    this.#bus = parts.bus;
+    this.#log = parts.log;
+    this.#changed = parts.changed;
+    this.#timers = [setInterval(() => this.#tick(), TICK_MS), setInterval(() => void this.#write(), WRITE_EVERY_MS)];
+  }
+
+  /** To be called when the bus has started. */
+  start(): void {
+    this.#startedAt = performance.now();
+  }
+
+  /** Names of everyone online, as their owners wrote them. */
+  get online(): string[] {
+    return [...this.#online.values()].map(({ username }) => username);
+  }
+
+  /** How the owner of a name wrote it; undefined when they are not online. */
+  nameOf(nameKey: string): string | undefined {
+    return this.#online.get(nameKey)?.username;
+  }
+
+  isOnline(nameKey: string): boolean {
+    return this.#online.has(nameKey);
+  }
+
+  /** Somebody has a socket here. */
+  arrive(nameKey: string, username: string): void {
+    this.#leaving.delete(nameKey);
+    if (this.#here.has(nameKey)) return;
+    this.#here.add(nameKey);
+    this.#enter(nameKey, username);
+    this.#bus.publish([{ kind: "came", nameKey, username }]);
+  }
+
+  /** Somebody's last socket here closed. */
+  leave(nameKey: string): void {
+    this.#leaving.set(nameKey, performance.now() + GRACE_MS);
+  }
+
+  /** What other pods say of their people, or ask of ours. */
+  hear(event: BusEvent, from: string): void {
+    if (event.kind === "ask") this.#isAsked ||= event.pod === this.#bus.pod;
+    else if (event.kind === "came") this.#enterAt(from, event.nameKey, event.username);
+    else if (event.kind === "went") this.#exitFrom(from, event.nameKey, event.lastSeen);
+    else if (event.kind === "people") this.#take(from, event.first, event.people);
+  }
+
+  /** Another pod's people may be others than those known. @param pod undefined: of any pod */
+  ask(pod?: string): void {
+    const pods = pod === undefined ? this.#bus.others : [pod];
+    for (const other of pods) this.#asked.set(other, performance.now());
+    this.#bus.publish(pods.map((other) => ({ kind: "ask", pod: other })));
+  }
+
+  /** A pod is gone. @param politely it said goodbye: its people, sent elsewhere, have as long as for a reload */
+  vanished(pod: string, politely: boolean): void {
+    this.#asked.delete(pod);
+    if (this.#elsewhere.has(pod)) this.#gone.set(pod, performance.now() + (politely ? GRACE_MS : 0));
+  }
+
+  /** Nobody is here any more; in the table too, unless other pods see to that. */
+  async stop(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    await this.#writing;
+    if (this.#bus.others.length > 0) return;
+    await this.#writeChanges([], [...(this.#written ?? this.#here)]);
+  }
+
+  #tick(): void {
+    const now = performance.now();
+    const lastSeen = new Date().toISOString();
+    for (const [key, at] of this.#leaving) {
+      if (at > now) break; // in the order they left
+      this.#leaving.delete(key);
+      if (!this.#here.delete(key)) continue;
+      this.#exit(key, lastSeen);
+      this.#bus.publish([{ kind: "went", nameKey: key, lastSeen }]);
+    }
+    for (const [pod, at] of this.#gone) {
+      if (at > now) continue;
+      for (const key of this.#elsewhere.get(pod) ?? []) this.#exit(key, lastSeen);
+      this.#elsewhere.delete(pod);
+      this.#unnamed.delete(pod);
+      this.#gone.delete(pod);
+    }
+    for (const [pod, { keys, since }] of this.#unnamed) {
+      if (now - since < TICK_MS) continue; // the rest of the list may be under way
+      this.#unnamed.delete(pod);
+      for (const key of keys) this.#exitFrom(pod, key, lastSeen);
+    }
+    for (const [pod, at] of this.#asked) if (now - at > ASK_AGAIN_MS) this.ask(pod);
+    if (this.#isAsked) this.#answer();
+  }
+
+  /** This pod's people, for whoever asked. */
+  #answer(): void {
+    this.#isAsked = false;
+    const people = [...this.#here].map((key) => [key, this.nameOf(key) ?? key] as const);
+    this.#bus.publish([{ kind: "people", first: true, people }]);
+  }
+
+  /** A part of another pod's list. */
+  #take(pod: string, first: boolean, people: readonly (readonly [string, string])[]): void {
+    this.#asked.delete(pod);
+    if (first) this.#unnamed.set(pod, { keys: new Set(this.#elsewhere.get(pod)), since: performance.now() });
+    for (const [key, username] of people) {
+      this.#unnamed.get(pod)?.keys.delete(key);
+      this.#enterAt(pod, key, username);
+    }
+  }
+
+  #enterAt(pod: string, key: string, username: string): void {
+    let theirs = this.#elsewhere.get(pod);
+    if (!theirs) this.#elsewhere.set(pod, (theirs = new Set()));
+    if (theirs.has(key)) return;
+    theirs.add(key);
+    this.#enter(key, username);
+  }
+
+  #exitFrom(pod: string, key: string, lastSeen: string): void {
+    if (this.#elsewhere.get(pod)?.delete(key)) this.#exit(key, lastSeen);
+  }
+
+  #enter(key: string, username: string): void {
+    const known = this.#online.get(key);
+    if (known) known.pods++;
+    else {
+      this.#online.set(key, { username, pods: 1 });
+      this.#changed(key, username, ONLINE);
+    }
+  }
+
+  #exit(key: string, lastSeen: string): void {
+    const known = this.#online.get(key);
+    if (!known || --known.pods > 0) return;
+    this.#online.delete(key);
+    this.#changed(key, known.username, { online: false, last_seen: lastSeen });
+  }
+
+  /** Writes what changed since the table was written last: one pod for all, as soon as it knows of all. */
+  async #write(): Promise<void> {
+    await this.#writing;
+    const now = performance.now();
+    const isWriter = this.#bus.others.every((other) => this.#bus.pod < other);
+    if (!isWriter || this.#asked.size > 0 || now - this.#startedAt < SETTLED_MS) {
+      if (!isWriter) this.#written = undefined;
+      return;
+    }
+    this.#writing = this.#writeDifference(now);
+    await this.#writing;
+  }
+
+  async #writeDifference(now: number): Promise<void> {
+    try {
+      if (!this.#written || now - this.#reconciledAt > RECONCILE_EVERY_MS) {
+        this.#written = await onlineKeys(this.#db);
+        this.#reconciledAt = now;
+      }
+    } catch (error) {
+      this.#log.warn("who is online in the table is not known, trying again", { error: String(error) });
+      return;
+    }
+    const written = this.#written;
+    const came = [...this.#online.keys()].filter((key) => !written.has(key));
+    const went = [...written].filter((key) => !this.#online.has(key));
+    await this.#writeChanges(came, went);
+  }
+
+  async #writeChanges(came: readonly string[], went: readonly string[]): Promise<void> {
+    if (came.length === 0 && went.length === 0) return;
+    try {
+      await markOnline(this.#db, came, went);
+      for (const key of came) this.#written?.add(key);
+      for (const key of went) this.#written?.delete(key);
+    } catch (error) {
+      this.#log.warn("presence not written, trying again", { error: String(error) });
+    }
+  }
+}
