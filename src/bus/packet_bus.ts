@@ -113,7 +113,11 @@ export class PacketBus implements Bus {
   }
 
   publish(events: readonly BusEvent[]): void {
-    if (!this.#on || this.#stopped) return;
+    if (!this.#on || this.#stopped || events.length === 0) return;
+    if (this.others.length === 0) {
+      this.#number++; // nobody there to hear it; whoever is not known yet sees the number used up, and asks
+      return;
+    }
     for (const event of events) this.#backlog.add(event);
     const { bytes, events: count } = this.#backlog;
     if (bytes > this.#backlogMax.bytes || count > this.#backlogMax.events) {
