@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statfsSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { type Client, connect } from "../src/db/client.ts";
+import { addressOf, type Client, connect } from "../src/db/client.ts";
 import { type Embedded, startEmbedded } from "../src/db/embedded.ts";
 import { migrate } from "../src/db/migrate.ts";
 import { Log } from "../src/log.ts";
@@ -174,8 +174,7 @@ export class World {
   #address(database: string): string {
     const target = this.#embedded?.target;
     if (typeof target !== "object") throw new TypeError("The embedded database has no socket");
-    const { host, port, username, password } = target;
-    return `postgres://${username}:${password}@localhost/${database}?host=${encodeURIComponent(host)}&port=${port}`;
+    return addressOf({ ...target, database });
   }
 }
 

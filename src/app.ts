@@ -8,7 +8,7 @@ import { RedisBus } from "./bus/redis.ts";
 import { Chat } from "./chat.ts";
 import type { Config } from "./config.ts";
 import { newToken } from "./cookie.ts";
-import { Database, type Target } from "./db/client.ts";
+import { addressOf, Database, type Target } from "./db/client.ts";
 import { type Embedded, startEmbedded } from "./db/embedded.ts";
 import { WRITER_PARAMETERS } from "./db/messages.ts";
 import { migrate } from "./db/migrate.ts";
@@ -46,6 +46,18 @@ export interface App {
   stop(options?: { hurried?: boolean }): Promise<void>;
 }
 
+/** What several processes of one machine share: their port, and a database. */
+export interface Shared {
+  readonly port: number;
+  readonly url: string;
+  /** The database in words, without its password. */
+  readonly database: string;
+  /** Settings for each of the processes, beside those that are there already. */
+  readonly env: Record<string, string>;
+  /** To be called when none of them is left. */
+  stop(): Promise<void>;
+}
+
 /** The port is somebody else's. */
 export class PortError extends Error {
   constructor(port: number, host: string, cause: unknown) {
@@ -55,20 +67,58 @@ export class PortError extends Error {
 }
 
 /**
+ * Makes ready what several processes of one machine share, each of which then calls `startApp` with `sharesPort`.
+ *
+ * @throws PortError, EmbeddedError
+ */
+export async function startShared(
+  config: Config,
+  options: { root: string; log: Log; say?: (line: string) => void },
+): Promise<Shared> {
+  const { root, log, say = () => {} } = options;
+  // Taken alone and given back: whoever shares a port would share it with a stranger too.
+  const probe = listen(config, false);
+  const port = probe.port ?? config.port;
+  await probe.stop(true);
+  const dataDir = isAbsolute(config.dataDir) ? config.dataDir : join(root, config.dataDir);
+  const embedded = config.databaseUrl === undefined ? await startEmbedded({ directory: dataDir, log, say }) : undefined;
+  const env: Record<string, string> = { PORT: String(port) };
+  if (embedded) {
+    env["DATABASE_URL"] = addressOf(embedded.target);
+    env["SESSION_SECRET"] = config.sessionSecret ?? secretFile(dataDir);
+  }
+  return {
+    port,
+    url: `http://${shownHost(config.host)}:${port}`,
+    database: describe(config, embedded, dataDir),
+    env,
+    stop: async () => void (await embedded?.stop()),
+  };
+}
+
+/**
  * Starts chatify: takes the port, then the database, then serves.
  *
  * @param options.root the directory with `sql/` and `static/`; a relative `DATA_DIR` is below it
+ * @param options.sharesPort with other processes of this machine, which all asked for it
  * @param options.openFiles how many the system allows this process
  * @param options.say progress for a person
  * @throws PortError, EmbeddedError, DatabaseError
  */
 export async function startApp(
   config: Config,
-  options: { root: string; version: string; log: Log; openFiles: number; say?: (line: string) => void },
+  options: {
+    root: string;
+    version: string;
+    log: Log;
+    openFiles: number;
+    sharesPort?: boolean;
+    say?: (line: string) => void;
+  },
 ): Promise<App> {
-  const { root, version, log, say = () => {} } = options;
+  const { root, version, log, sharesPort = false, say = () => {} } = options;
   // The port first: a second start in the same place must fail before it touches the first one's database.
-  const server = listen(config);
+  const server = listen(config, sharesPort);
   const undo: (() => Promise<unknown> | void)[] = [() => server.stop(true)];
   try {
     let leaving = false;
@@ -235,16 +285,16 @@ export async function startApp(
 
 const SERVE = {
   development: false,
-  reusePort: false, // Bun's default without `development`: a second start would silently share the port
   maxRequestBodySize: BODY_MAX_BYTES,
   error: () => failure(new ChatError("internal")),
 } as const;
 
 /** Takes the port. Until the database is there, everything but `/healthz` has to wait. */
-function listen(config: Config): Bun.Server<SocketData> {
+function listen(config: Config, shares: boolean): Bun.Server<SocketData> {
   try {
     return Bun.serve<SocketData>({
       ...SERVE,
+      reusePort: shares, // Bun's default without `development` is true: a second start would silently share the port
       port: config.port,
       hostname: config.host,
       fetch: (request) =>

@@ -1,11 +1,13 @@
 /** The process: settings, signals, exit codes, command line. The only file that sees `process`. */
 
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import type { App } from "./app.ts";
-import { ConfigError, loadConfig, SETTINGS } from "./config.ts";
+import { type Config, ConfigError, loadConfig, SETTINGS } from "./config.ts";
 import { Log } from "./log.ts";
 import { ensurePackages, PackagesError } from "./packages.ts";
+import { Workers, WORKERS_MAX } from "./workers.ts";
 
 const EXIT = { ok: 0, bug: 1, settings: 2, packages: 3, database: 4, port: 5 } as const;
 /** Signals closer than this are one: under npx, Ctrl-C arrives twice. */
@@ -20,32 +22,89 @@ const { version } = (await Bun.file(join(root, "package.json")).json()) as { ver
 await main(process.argv.slice(2));
 
 async function main(words: readonly string[]): Promise<void> {
-  const [word] = words;
+  const [word, number = ""] = words;
   if (words.length === 0) return start();
+  if (word === "--worker" && words.length === 1 && process.send) return start(true);
+  if (word === "--workers" && words.length <= 2) return startMany(number);
   if (word === "--version" || word === "-v") return print(`chatify ${version}\n`);
   if (word === "--help" || word === "-h") return print(help());
   complain(`chatify does not know "${word}". Settings come from the environment: --help lists them.`);
   process.exit(EXIT.settings);
 }
 
-async function start(): Promise<void> {
+/** @param isWorker one of several on one port, started by `startMany` */
+async function start(isWorker = false): Promise<void> {
   const config = settings();
-  const terminal = process.stderr.isTTY === true;
-  const format = config.logFormat === "auto" ? (terminal ? "text" : "json") : config.logFormat;
-  const log = new Log({ level: config.logLevel, format, write: (line) => process.stderr.write(line) });
+  const log = logOf(config);
   try {
     const need = config.databaseUrl === undefined ? "serve" : "serve-without-database";
     if (await ensurePackages({ root, bun: process.execPath, need, say })) return startAgain();
     const { startApp } = await import("./app.ts"); // not before the packages are there
-    const starting = startApp(config, { root, version, log, openFiles: openFiles(), say });
+    const options = { root, version, log, openFiles: openFiles(), sharesPort: isWorker };
+    const starting = startApp(config, isWorker ? options : { ...options, say });
     const leaving = leaveInOrder(starting, { log, embedded: config.databaseUrl === undefined });
     const app = await starting;
     if (leaving()) return;
-    print(banner(app, config));
+    if (isWorker) process.on("disconnect", () => process.kill(process.pid, "SIGTERM")); // whoever started us is gone
+    if (isWorker) process.send?.("serves");
+    else print(banner(app, config));
     log.debug("ready", { port: app.port });
   } catch (error) {
     fail(error, config.port);
   }
+}
+
+/** Several processes on one port, over one database: pods of one machine, for its cores. */
+async function startMany(number: string): Promise<void> {
+  const config = settings();
+  const log = logOf(config);
+  const count = /^\d{1,3}$/.test(number) ? Number(number) : 0;
+  if (count < 1 || count > WORKERS_MAX) {
+    complain(`--workers needs a number from 1 to ${WORKERS_MAX}, got "${number}". One for each core is about right.`);
+    process.exit(EXIT.settings);
+  }
+  if (process.platform !== "linux") {
+    complain("--workers needs Linux: elsewhere the system gives all connections of a shared port to one process.");
+    process.exit(EXIT.settings);
+  }
+  try {
+    const need = config.databaseUrl === undefined ? "serve" : "serve-without-database";
+    if (await ensurePackages({ root, bun: process.execPath, need, say })) return startAgain();
+    const { startShared } = await import("./app.ts");
+    const preparing = startShared(config, { root, log, say });
+    const workers = new Workers({
+      log,
+      spawn: (serves) =>
+        Bun.spawn([process.execPath, import.meta.path, "--worker"], {
+          env: { ...process.env, ...env },
+          stdio: ["ignore", "inherit", "inherit"],
+          ipc: serves,
+        }),
+    });
+    let env: Record<string, string> = {};
+    const stop: App["stop"] = async ({ hurried = false } = {}) => {
+      await workers.stop(hurried ? "SIGINT" : "SIGTERM");
+      await (await preparing).stop();
+    };
+    const starting = preparing.then(async (shared): Promise<App> => {
+      ({ env } = shared);
+      const failed = await workers.start(count);
+      if (failed === 0 || leaving()) return { ...shared, stop };
+      await shared.stop();
+      return process.exit(failed); // the worker has said why
+    });
+    const leaving = leaveInOrder(starting, { log, embedded: true });
+    const app = await starting;
+    if (!leaving()) print(banner(app, config, count));
+  } catch (error) {
+    fail(error, config.port);
+  }
+}
+
+function logOf(config: Config): Log {
+  const terminal = process.stderr.isTTY === true;
+  const format = config.logFormat === "auto" ? (terminal ? "text" : "json") : config.logFormat;
+  return new Log({ level: config.logLevel, format, write: (line) => process.stderr.write(line) });
 }
 
 /** Goes on in a process that can see packages which were not there when this one began. */
@@ -57,7 +116,10 @@ async function startAgain(): Promise<void> {
 
 /** How many files, sockets included, this process may have open. */
 function openFiles(): number {
-  const { stdout } = Bun.spawnSync(["sh", "-c", "ulimit -n"]); // a child inherits the limit, on every system alike
+  const limits = existsSync("/proc/self/limits") ? readFileSync("/proc/self/limits", "utf8") : "";
+  const [, limit] = /^Max open files +(\d+)/m.exec(limits) ?? [];
+  if (limit !== undefined) return Number(limit);
+  const { stdout } = Bun.spawnSync(["sh", "-c", "ulimit -n"]); // macOS; a child inherits the limit
   return Number(stdout.toString()) || Number.POSITIVE_INFINITY; // "unlimited"
 }
 
@@ -152,12 +214,13 @@ function portWayOut(error: unknown, port: number): string {
   return "HOST must be an address of this machine: 0.0.0.0 for all of them, 127.0.0.1 for programs on this machine only";
 }
 
-function banner(app: { url: string; database: string }, config: { rateLimit: boolean; dataDir: string }): string {
+function banner(app: { url: string; database: string }, config: Config, workers?: number): string {
   const lines = [
     `chatify ${version}`,
     "",
     `  Open      ${app.url}`,
     `  Database  ${app.database}`,
+    ...(workers === undefined ? [] : [`  Workers   ${workers}, one dying is replaced`]),
     "  Next      sign up, then open a second browser and sign up as somebody else",
     "  Stop      Ctrl-C",
   ];
@@ -179,6 +242,7 @@ Usage
   PORT=9000 bun run start                   on another port
   DATABASE_URL=postgres://… bun run start   with your PostgreSQL
   npx -y bun@1.4.5 run start                where there is no Bun
+  bun run start --workers 4                 four processes on one port, for a machine with four cores (Linux)
   bun run start --help, --version           this page, the version
 
 Settings, from the environment or a file .env (default in parentheses)

@@ -9,7 +9,7 @@ import { ROOT } from "./harness.ts";
 /** From the ground up: a file imports what is below it, or beside it on its own floor. Leaves have none beside them. */
 const FLOORS = [
   /^(errors|log)\.ts$/,
-  /^(batcher|config|cookie|metrics|packages|protocol|rate_limit|text)\.ts$/,
+  /^(batcher|config|cookie|metrics|packages|protocol|rate_limit|text|workers)\.ts$/,
   /^(db|bus)\//,
   /^hub\.ts$/,
   /^(chat|presence|resync|roster|send_queue)\.ts$/,

@@ -1,7 +1,7 @@
 /** The process, as whoever hosts it meets it: what it says, how it starts, stops, fails and survives. */
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
@@ -332,5 +332,106 @@ describe("start refuses", () => {
     expect(refused.err).toContain(join(closed, "data"));
     expect(refused.err).toContain("Or set DATABASE_URL to a PostgreSQL of your own.");
     expect(refused.err).not.toContain(" at "); // no stack
+  });
+});
+
+/** The processes a process has started, with their command lines. */
+function childrenOf(parent: number): { pid: number; command: string }[] {
+  const read = (pid: number, file: string) => {
+    const path = `/proc/${pid}/${file}`;
+    return existsSync(path) ? readFileSync(path, "latin1") : "";
+  };
+  return readdirSync("/proc")
+    .map(Number)
+    .filter((pid) => pid > 0 && read(pid, "stat").split(") ")[1]?.split(" ")[1] === String(parent))
+    .map((pid) => ({ pid, command: read(pid, "cmdline").split("\0").join(" ").trim() }));
+}
+
+describe("several workers", () => {
+  const env = async () => ({ PORT: `${await freePort()}`, DATA_DIR: freshDirectory() });
+  const workersOf = (chatify: Chatify) =>
+    childrenOf(chatify.process.pid).filter(({ command }) => command.endsWith("--worker"));
+
+  test("workers are one chat; one that dies is replaced, and its people's messages are stored once", async () => {
+    const chatify = new Chatify(await env(), { words: ["--workers", "3"] });
+    await chatify.answers();
+    const [ann, bob] = [await Person.signUp(chatify.url, "ann"), await Person.signUp(chatify.url, "bob")];
+    // On so many sockets both have some on every worker, as good as certainly.
+    const [annTabs, bobTabs] = await Promise.all(
+      [ann, bob].map((who) => Promise.all(Array.from({ length: 9 }, () => who.open({ watch: [] })))),
+    );
+    await annTabs![0]!.send("bob", "to all of them");
+    for (const tab of bobTabs!) expect((await tab.next("message"))["message"]).toBe("to all of them");
+
+    const [victim, ...others] = workersOf(chatify);
+    expect(others.length).toBe(2);
+    const refs = Array.from({ length: 300 }, (_, i) => `ref-of-ann-${i}`);
+    const acked = new Set<string>();
+    for (const tab of annTabs!) {
+      tab.socket.addEventListener("message", ({ data }) => {
+        const { type, ref } = JSON.parse(String(data)) as { type: string; ref: string };
+        if (type === "ack") acked.add(ref);
+      });
+    }
+    for (const [i, ref] of refs.entries()) {
+      if (i === 150) process.kill(victim!.pid, "SIGKILL");
+      annTabs![i % annTabs!.length]!.say({ to: "bob", message: ref, ref });
+      await Bun.sleep(1);
+    }
+    await Bun.sleep(500);
+    const dead = annTabs!.filter((tab) => tab.socket.readyState !== WebSocket.OPEN);
+    expect(dead.length, "sockets of the worker that died").toBeGreaterThan(0);
+    expect(dead.length).toBeLessThan(annTabs!.length);
+    const unsure = refs.filter((ref) => !acked.has(ref));
+    expect(unsure.length, "sends without an answer").toBeGreaterThan(0);
+    const again = await ann.open();
+    for (const ref of unsure) await again.send("bob", ref, ref);
+    const stored = await texts(ann, "bob");
+    expect(stored.map(({ seq }) => seq)).toEqual(Array.from({ length: 301 }, (_, i) => i + 1));
+    expect(stored.map(({ content }) => content).toSorted()).toEqual(["to all of them", ...refs].toSorted());
+
+    while (workersOf(chatify).length < 3) await Bun.sleep(20);
+    expect(workersOf(chatify).map(({ pid }) => pid)).not.toContain(victim!.pid);
+    const { code, out, err } = await chatify.signalled("SIGTERM");
+    expect(code).toBe(0);
+    expect(out).toContain("Workers   3");
+    expect(err).toContain("a worker ended, starting another");
+    expect((await again.closed).code).toBe(1012);
+  });
+
+  test("workers leave when whoever started them is killed", async () => {
+    const chatify = new Chatify(await env(), { words: ["--workers", "2"] });
+    await chatify.answers();
+    const workers = workersOf(chatify);
+    chatify.process.kill("SIGKILL");
+    await chatify.process.exited;
+    const alive = () => workers.filter(({ pid }) => existsSync(`/proc/${pid}`));
+    for (const since = performance.now(); alive().length > 0 && performance.now() - since < 10_000;)
+      await Bun.sleep(20);
+    expect(alive()).toEqual([]);
+  });
+
+  test("workers refuse a port that is taken, and a number that makes no sense", async () => {
+    const taken = createServer();
+    await new Promise<void>((listening) => taken.listen(0, "127.0.0.1", listening));
+    const { port } = taken.address() as { port: number };
+    const refused = await new Chatify({ ...(await env()), PORT: `${port}` }, { words: ["--workers", "2"] }).ends();
+    taken.close();
+    expect(refused.code).toBe(5);
+    expect(refused.err).toContain(`Port ${port} on 127.0.0.1 cannot be used`);
+    for (const number of ["0", "13", "two", ""]) {
+      const { code, err } = await new Chatify({ PORT: "0" }, { words: ["--workers", number] }).ends();
+      expect(code).toBe(2);
+      expect(err).toContain(`--workers needs a number from 1 to 12, got "${number}"`);
+    }
+  });
+
+  test("workers end with the first one's exit code when none can start", async () => {
+    const { code, err } = await new Chatify(
+      { PORT: `${await freePort()}`, DATABASE_URL: "postgres://nobody:x@127.0.0.1:1/nothing" },
+      { words: ["--workers", "2"] },
+    ).ends();
+    expect(code).toBe(4);
+    expect(err).toContain("127.0.0.1:1");
   });
 });

@@ -83,6 +83,15 @@ export function listen(
   return { ready: client.unsafe(`listen "${channel}"`).execute(), end: () => client.end({ timeout: 0 }) };
 }
 
+/** A target as one address, for another process. */
+export function addressOf(target: Target): string {
+  if (typeof target === "string") return target;
+  const { host, port, username, password, database } = target;
+  const url = new URL(`postgres://localhost/${encodeURIComponent(database)}`);
+  Object.assign(url, { username, password, search: new URLSearchParams({ host, port: String(port) }) });
+  return url.href;
+}
+
 /** Besides what the driver reads: `postgres://user:password@/database?host=/run/postgresql`, libpq's way to name a socket directory. */
 function fromUrl(
   text: string,
