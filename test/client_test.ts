@@ -1,7 +1,7 @@
 /** `Database` while its PostgreSQL loses connections, stands still, or is not there. */
 
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
-import { createServer } from "node:net";
+import { createServer, Socket } from "node:net";
 
 import { type Client, connect, Database } from "../src/db/client.ts";
 import { answers } from "../src/db/settings.ts";
@@ -178,4 +178,13 @@ test("database that ends rejects what is under way, and takes nothing more", asy
   expect(await failure(db.run((sql) => sql`select 1`))).toMatchObject({ code: "not_ready" });
   expect(performance.now() - begun).toBeLessThan(500);
   expect(await connections(admin, 0)).toBe(0);
+});
+
+test("a socket's last error, that nobody listens to any more, ends nothing", () => {
+  const socket = new Socket();
+  expect(socket.emit("error", new Error("write after end"))).toBeFalse();
+  const heard: Error[] = [];
+  socket.on("error", (error) => heard.push(error));
+  expect(socket.emit("error", new Error("heard"))).toBeTrue();
+  expect(heard.map(({ message }) => message)).toEqual(["heard"]);
 });

@@ -3,10 +3,23 @@
  * lost connections; `connect` is the bare client for migrations and one-off questions. What the queries say is not decided here.
  */
 
+import { Socket } from "node:net";
+
 import postgres from "postgres";
 
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
+
+/*
+ * The driver takes its listeners off a closed socket before that has said its last error (`write after end`, once in some thousand
+ * closed connections), and an error nobody listens to ends the process. Nothing but the driver uses these sockets here.
+ */
+const emit = Reflect.get(Socket.prototype, "emit") as (...event: unknown[]) => boolean;
+Object.assign(Socket.prototype, {
+  emit(this: Socket, ...event: unknown[]): boolean {
+    return event[0] === "error" && this.listenerCount("error") === 0 ? false : emit.apply(this, event);
+  },
+});
 
 /** Where PostgreSQL answers: a `postgres://` address, or a socket directory (`host`) and its credentials. */
 export type Target = string | { host: string; port: number; username: string; password: string; database: string };
