@@ -2,6 +2,7 @@
 
 export const PARTS = {
   send: "messages stored and delivered each second, against what PostgreSQL takes when driven directly",
+  pods: "the same with two and four processes on one database, every pair split over two of them",
   quiet: "how long one message takes when nothing else happens, against a bare insert",
   idle: "memory and frames of 10,000 sockets that say nothing",
   people: "what presence costs while 5,000 people come and go",
@@ -16,7 +17,7 @@ export type PartName = keyof typeof PARTS;
 export interface Options {
   readonly parts: readonly PartName[];
   readonly json: boolean;
-  /** Tables of ten million messages too. */
+  /** Tables of ten million messages too, and eight pods. */
   readonly big: boolean;
   /** Everything smaller and shorter: under a minute. */
   readonly short: boolean;
@@ -78,7 +79,7 @@ Options
   --only NAME[,NAME]   these parts
   --short              smaller and shorter, under a minute
   --check              end with 1 when a figure misses twice what is asked of it
-  --big                history and stream over ten million messages too
+  --big                history and stream over ten million messages too, pods with eight processes
   --json               one JSON object on the standard output instead of the table
   --profile DIR        servers leave CPU profiles in DIR
   --help               this page

@@ -21,6 +21,7 @@ const ROOT = join(import.meta.dir, "..");
 const SILENT = new Log({ level: "error", format: "text", write: () => {} });
 const START_MS = 60_000;
 const STOP_MS = 8_000;
+const BUS_START_MS = 5_000;
 
 /** Something about this machine keeps the benchmark from running; the message says what, and what to do. */
 export class MachineError extends Error {
@@ -38,12 +39,20 @@ export interface Server {
   stop(): Promise<void>;
 }
 
+/** A Valkey or Redis, which keeps nothing. */
+export interface Valkey {
+  readonly pid: number;
+  /** A `BUS` for the pods of one database: the number keeps them apart from others. */
+  url(number: number): string;
+}
+
 export class World {
   readonly directory: string;
   readonly #profile: string | undefined;
   readonly #servers = new Set<ServerProcess>();
   readonly #workers = new Set<Worker<Jobs>>();
   readonly #databases: BenchDatabase[] = [];
+  readonly #others = new Set<Bun.Subprocess>();
   #embedded: Embedded | undefined;
   #admin: Promise<Client> | undefined;
   #template: Promise<string> | undefined;
@@ -92,14 +101,34 @@ export class World {
     return database;
   }
 
-  /** @param options.dataDir instead of a database: a PostgreSQL of the server's own */
-  async serve(options: { database: BenchDatabase } | { dataDir: string }): Promise<Server> {
+  /** Starts one, when this machine has its program. */
+  async valkey(): Promise<Valkey | undefined> {
+    const program = Bun.which("valkey-server") ?? Bun.which("redis-server");
+    if (program === null) return undefined;
+    const port = freePort();
+    const words = ["--port", String(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+    const child = Bun.spawn([program, ...words], {
+      cwd: this.directory,
+      stdio: ["ignore", "ignore", "ignore"],
+      detached: true,
+    });
+    this.#others.add(child);
+    const url = (number: number) => `redis://127.0.0.1:${port}/${number}`;
+    for (const since = performance.now(); performance.now() - since < BUS_START_MS; await Bun.sleep(20)) {
+      if (await isOpen(port)) return { pid: child.pid, url };
+    }
+    throw new MachineError(`${program} did not start within ${BUS_START_MS / 1_000} s`);
+  }
+
+  /** @param options.dataDir instead of a database: a PostgreSQL of the server's own @param options.bus a `BUS` other than the database */
+  async serve(options: { database: BenchDatabase; bus?: string } | { dataDir: string }): Promise<Server> {
     const words =
       this.#profile === undefined
         ? []
         : ["--cpu-prof-md", `--cpu-prof-dir=${this.#profile}`, `--cpu-prof-name=server-${this.#servers.size + 1}.md`];
     const place = "database" in options ? { DATABASE_URL: options.database.url } : { DATA_DIR: options.dataDir };
-    const server = new ServerProcess(words, { cwd: this.directory, env: place });
+    const bus = "bus" in options && options.bus !== undefined ? { BUS: options.bus } : {};
+    const server = new ServerProcess(words, { cwd: this.directory, env: { ...place, ...bus } });
     this.#servers.add(server);
     await server.ready;
     return server;
@@ -120,6 +149,9 @@ export class World {
     const servers = [...this.#servers];
     await Promise.all(servers.map((server) => server.stop()));
     this.#servers.clear();
+    for (const child of this.#others) child.kill("SIGKILL"); // it keeps nothing
+    await Promise.all([...this.#others].map((child) => child.exited));
+    this.#others.clear();
     for (const { name, sql } of this.#databases.splice(0)) {
       await sql.end({ timeout: 1 });
       await (await this.#start()).unsafe(`drop database ${name} with (force)`);
@@ -146,6 +178,7 @@ export class World {
     if (!existsSync(this.directory)) return;
     for (const worker of this.#workers) worker.kill();
     for (const server of this.#servers) server.kill();
+    for (const child of this.#others) child.kill("SIGKILL");
     for (const file of new Bun.Glob("**/postmaster.pid").scanSync({ cwd: this.directory, dot: true })) {
       const [pid, , , , sockets = ""] = readFileSync(join(this.directory, file), "utf8").split("\n");
       signal(Number(pid), "SIGQUIT"); // at once; it takes its sessions along
@@ -254,6 +287,23 @@ class ServerProcess implements Server {
       return;
     }
     throw new MachineError(`chatify did not start:\n${text}${await this.#log}`);
+  }
+}
+
+/** A port that nobody has now. */
+function freePort(): number {
+  const server = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  const { port } = server;
+  server.stop(true);
+  return port;
+}
+
+async function isOpen(port: number): Promise<boolean> {
+  try {
+    (await Bun.connect({ hostname: "127.0.0.1", port, socket: { data() {} } })).end();
+    return true;
+  } catch {
+    return false;
   }
 }
 

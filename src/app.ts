@@ -177,6 +177,7 @@ export async function startApp(
       sockets: () => hub.size,
       people: () => hub.people,
       sendsWaiting: () => chat.waiting,
+      busSent: () => bus.sent,
     });
     await bus.start({
       deliver(event, from) {

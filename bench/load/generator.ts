@@ -6,15 +6,15 @@ import { type Counts, Crowd } from "./crowd.ts";
 import { ask, rush, swallow } from "./http.ts";
 import { Talk, type TalkOptions } from "./talk.ts";
 
-/** By the port of their server. */
+/** By the port of their server, the first of several. */
 const talks = new Map<number, Talk>();
 const crowds = new Map<number, Crowd>();
 
 const jobs = {
-  async openTalk({ port, pairs }: { port: number; pairs: readonly Pair[] }) {
+  async openTalk({ ports, pairs }: { ports: readonly number[]; pairs: readonly Pair[] }) {
     const talk = new Talk();
-    talks.set(port, talk);
-    await talk.open(port, pairs);
+    talks.set(ports[0] as number, talk);
+    await talk.open(ports, pairs);
   },
   talk: ({ port, ...options }: TalkOptions & { port: number }) => found(talks, port).run(options),
   audit: ({ port, database }: { port: number; database: string }) => found(talks, port).audit(database),

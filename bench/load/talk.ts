@@ -22,8 +22,8 @@ export interface TalkOptions {
   readonly seconds: number;
   /** Whether receivers mark what they got as read, after each chunk of frames. */
   readonly marks: boolean;
-  /** Processes whose CPU seconds are counted. */
-  readonly pids: { readonly server: number; readonly postgres?: number };
+  /** Processes whose CPU seconds are counted; `bus` is a Valkey or Redis. */
+  readonly pids: { readonly server: readonly number[]; readonly postgres?: number; readonly bus?: number };
   /** Only the first person of each pair writes. */
   readonly oneWay?: boolean;
 }
@@ -37,7 +37,14 @@ export interface Talked {
   readonly total: number;
   readonly ack: Latency;
   readonly receive: Latency;
-  readonly cpu: { readonly server: number; readonly postgres: number; readonly generator: number };
+  readonly cpu: {
+    readonly server: number;
+    readonly postgres: number;
+    readonly bus: number;
+    readonly generator: number;
+  };
+  /** Times that somebody was told to ask for what they may lack: right whenever a pod falls silent, so no fault among many. */
+  readonly syncs: number;
   /** Frames and bytes received. */
   readonly frames: number;
   readonly bytes: number;
@@ -47,13 +54,17 @@ export interface Talked {
 /** Everybody's open sockets on one server, and everything they were ever acknowledged. */
 export class Talk {
   readonly #talkers = new Map<number, Talker>();
-  readonly #round: Round = { measuring: false, sending: false, acks: [], receives: [], faults: new Faults() };
+  readonly #round: Round = { measuring: false, sending: false, acks: [], receives: [], syncs: 0, faults: new Faults() };
 
-  /** Opens a socket for each person, watching their peer, as the page does. */
-  async open(port: number, pairs: readonly Pair[]): Promise<void> {
-    for (const [one, other] of pairs) {
+  #servers = 0;
+
+  /** Opens a socket for each person, watching their peer, as the page does. @param ports of several servers each pair is split over two */
+  async open(ports: readonly number[], pairs: readonly Pair[]): Promise<void> {
+    this.#servers = ports.length;
+    for (const [i, [one, other]] of pairs.entries()) {
+      const portOf = (end: number) => ports[(i + end) % ports.length] as number;
       const ends = [new Talker(one, other, this.#round), new Talker(other, one, this.#round)] as const;
-      await Promise.all(ends.map((end) => end.open(port)));
+      await Promise.all(ends.map((end, j) => end.open(portOf(j))));
       ends[0].peer = ends[1];
       ends[1].peer = ends[0];
       this.#talkers.set(one, ends[0]).set(other, ends[1]);
@@ -73,6 +84,7 @@ export class Talk {
       sending: true,
       acks: [],
       receives: [],
+      syncs: 0,
       faults: new Faults(),
     } satisfies Round);
     const talkers = pairs.flatMap((pair) => pair.map((person) => this.#talkers.get(person) as Talker));
@@ -86,15 +98,17 @@ export class Talk {
     for (const [i, talker] of talkers.entries()) if (!options.oneWay || i % 2 === 0) talker.send(window);
     await Bun.sleep(options.warmUpSeconds * 1_000);
 
-    const cpu = () =>
-      [cpuSeconds(pids.server), pids.postgres ? cpuSeconds(pids.postgres) : 0, ownCpuSeconds()] as const;
+    const secondsOf = (...pids: (number | undefined)[]) =>
+      pids.reduce<number>((sum, pid) => sum + (pid === undefined ? 0 : cpuSeconds(pid)), 0);
+    const cpu = () => [secondsOf(...pids.server), secondsOf(pids.postgres), secondsOf(pids.bus), ownCpuSeconds()];
     const cpuBefore = cpu();
     const begun = performance.now();
     round.measuring = true;
     await Bun.sleep(options.seconds * 1_000);
     round.measuring = false;
     const seconds = (performance.now() - begun) / 1_000;
-    const [server, postgres, generator] = cpu().map((now, i) => now - (cpuBefore[i] as number)) as [
+    const [server, postgres, bus, generator] = cpu().map((now, i) => now - (cpuBefore[i] as number)) as [
+      number,
       number,
       number,
       number,
@@ -104,6 +118,7 @@ export class Talk {
     round.sending = false;
     const isQuiet = () => talkers.every((talker) => talker.isSettled);
     for (const since = performance.now(); !isQuiet() && performance.now() - since < DRAIN_MS;) await Bun.sleep(5);
+    if (this.#servers === 1 && round.syncs > 0) round.faults.add(`${round.syncs} times a lone server said "sync"`);
     let total = -before.acked;
     let frames = -before.frames;
     let bytes = -before.bytes;
@@ -120,7 +135,8 @@ export class Talk {
       total,
       ack: latency(round.acks),
       receive: latency(round.receives),
-      cpu: { server, postgres, generator },
+      cpu: { server, postgres, bus, generator },
+      syncs: round.syncs,
       frames,
       bytes,
       faults: round.faults.report(),
@@ -157,6 +173,7 @@ interface Round {
   /** Milliseconds from send to ack, and from send to the receiver. */
   acks: number[];
   receives: number[];
+  syncs: number;
   faults: Faults;
 }
 
@@ -279,6 +296,9 @@ class Talker {
         return this.#hearRead(message);
       case "status_update": // a relay's sockets and those that have not watched yet
         return;
+      case "sync":
+        this.#round.syncs++;
+        return;
       default:
         this.#round.faults.add(`${this.name} heard ${JSON.stringify(message)}`);
     }
@@ -349,7 +369,7 @@ class Talker {
 
 type ServerFrame =
   | { type: "hello"; username: string }
-  | { type: "presence" | "status_update" }
+  | { type: "presence" | "status_update" | "sync" }
   | { type: "ack"; ref: string; id: number; seq: number; peer: string; duplicate: boolean }
   | { type: "message"; from: string; to: string; message: string; ref?: string; seq: number }
   | { type: "delivered"; peer: string; seq: number }

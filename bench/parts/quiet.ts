@@ -14,7 +14,7 @@ export const quiet: Part = {
     const server = await world.serve({ database });
     const [generator, rival] = [world.generator(), world.rival()];
     await rival.ask("connect", { database: database.url });
-    await generator.ask("openTalk", { port: server.port, pairs: two });
+    await generator.ask("openTalk", { ports: [server.port], pairs: two });
 
     const inserting = { pairs: two, seconds: 0.2, postgres: world.postgres };
     const talking = { pairs: two, window: 1, warmUpSeconds: 0.03, seconds: 0.2, marks: false, oneWay: true };
@@ -33,7 +33,7 @@ export const quiet: Part = {
         port: server.port,
         ...talking,
         lastSeqs,
-        pids: { server: server.pid },
+        pids: { server: [server.pid] },
       });
       faults.push(...talked.faults);
       taken.ack.push(talked.ack);

@@ -47,9 +47,9 @@ export const send: Part = {
     const [generator, rival, relays] = [world.generator(), world.rival(), world.rival()];
     await rival.ask("connect", { database: filled.url });
     const relay = await relays.ask("relay", undefined);
-    await generator.ask("openTalk", { port: toEmpty.port, pairs: few });
-    await generator.ask("openTalk", { port: toFilled.port, pairs: many });
-    await generator.ask("openTalk", { port: relay.port, pairs: few });
+    await generator.ask("openTalk", { ports: [toEmpty.port], pairs: few });
+    await generator.ask("openTalk", { ports: [toFilled.port], pairs: many });
+    await generator.ask("openTalk", { ports: [relay.port], pairs: few });
 
     const faults: string[] = [];
     const inserted = { empty: 0, filled: 0 };
@@ -65,7 +65,7 @@ export const send: Part = {
         const database = to === "empty" ? empty : filled;
         if (marks) await database.readAll(who); // what the rounds before left unread is not this round's work
         const lastSeqs = await database.lastSeqs(who);
-        const pids = { server: server.pid, postgres };
+        const pids = { server: [server.pid], postgres };
         const job: TalkOptions = { pairs: who, lastSeqs, window, warmUpSeconds, seconds, marks, pids };
         const [talked, wal] = await walOf(() => generator.ask("talk", { port: server.port, ...job }));
         faults.push(...talked.faults);
@@ -79,7 +79,7 @@ export const send: Part = {
         warmUpSeconds,
         seconds,
         marks: false,
-        pids: { server: relays.pid },
+        pids: { server: [relays.pid] },
       };
       return sampleOfTalk(await generator.ask("talk", { port: relay.port, ...job }), 0);
     };

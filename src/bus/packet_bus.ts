@@ -87,6 +87,7 @@ export class PacketBus implements Bus {
   #beatDue = false;
   #failures = 0;
   #tooMuch = false;
+  readonly #sent = { packets: 0, bytes: 0 };
 
   #ear: Ear | undefined;
   #replaceEar: (reason: unknown) => void = () => {};
@@ -110,6 +111,11 @@ export class PacketBus implements Bus {
 
   get others(): readonly string[] {
     return this.#others?.names ?? [];
+  }
+
+  /** What left this pod since it began, heartbeats included. */
+  get sent(): { readonly packets: number; readonly bytes: number } {
+    return this.#sent;
   }
 
   publish(events: readonly BusEvent[]): void {
@@ -181,6 +187,8 @@ export class PacketBus implements Bus {
       try {
         await within(this.#timing.deafMs, this.#mouth.send(packet));
         this.#sentAt = performance.now();
+        this.#sent.packets++;
+        this.#sent.bytes += Buffer.byteLength(packet);
         this.#failures = 0;
         this.#tooMuch = false;
         delayMs = RETRY_FIRST_MS;
