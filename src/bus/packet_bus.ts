@@ -10,8 +10,9 @@ import { encodePacket, isFrom, Packer, parsePacket } from "./packet.ts";
 
 /** What carries packets to every pod, the sender included. */
 export interface Wire {
-  /** The largest packet. */
+  /** The largest packet, and how many may leave together. */
   readonly maxBytes: number;
+  readonly maxPackets: number;
   /** Opens a connection that hears. `on.closed` when it broke, at most once. */
   hear(on: { packet(text: string): void; closed(): void }): Ear;
   /** Opens a connection that sends, at the first packet at the latest. */
@@ -27,8 +28,8 @@ export interface Ear {
 
 /** A connection that sends. */
 export interface Mouth {
-  /** Rejects when it is not known that the packet left. */
-  send(packet: string): Promise<unknown>;
+  /** Sends them in their order. Rejects when it is not known that all of them left. */
+  send(packets: readonly string[]): Promise<unknown>;
   end(): Promise<void> | void;
 }
 
@@ -62,8 +63,8 @@ export interface PacketBusOptions {
 /**
  * A bus over a wire that may lose packets, stall, or not be there.
  *
- * One packet is under way at a time; events published meanwhile gather into the next ones. A packet that failed, or whose fate is
- * unknown, is not sent again: its number is used up, and by the hole the others know that they missed something.
+ * What leaves together is under way alone; events published meanwhile gather into the next packets. What failed, or whose fate is
+ * unknown, is not sent again: its numbers are used up, and by the hole the others know that they missed something.
  */
 export class PacketBus implements Bus {
   readonly pod = newPodName();
@@ -153,7 +154,7 @@ export class PacketBus implements Bus {
     this.#stopped = true;
     clearInterval(this.#ticking);
     if (this.#on && this.#downAt === undefined) {
-      const goodbye = this.#mouth.send(encodePacket("goodbye", this.pod, this.#number));
+      const goodbye = this.#mouth.send([encodePacket("goodbye", this.pod, this.#number)]);
       await within(GOODBYE_MS, goodbye).catch(() => {}); // then the others wait for the lease
     }
     this.#replaceEar("stopped");
@@ -161,7 +162,7 @@ export class PacketBus implements Bus {
     await ended(this.#mouth);
   }
 
-  /** One packet after the other, as long as there is something to say. */
+  /** One send after the other, as long as there is something to say. */
   #send(): void {
     if (!this.#isSending) this.#sending = this.#sendAll();
   }
@@ -177,18 +178,15 @@ export class PacketBus implements Bus {
 
   async #sendWaiting(): Promise<void> {
     for (let delayMs = RETRY_FIRST_MS; !this.#stopped;) {
-      const body = this.#backlog.take();
-      if (body === undefined && !this.#beatDue) return;
-      const packet =
-        body === undefined
-          ? encodePacket("beat", this.pod, this.#number)
-          : encodePacket("events", this.pod, ++this.#number, body);
+      const packets = this.#take();
+      if (packets.length === 0 && !this.#beatDue) return;
+      if (packets.length === 0) packets.push(encodePacket("beat", this.pod, this.#number));
       this.#beatDue = false;
       try {
-        await within(this.#timing.deafMs, this.#mouth.send(packet));
+        await within(this.#timing.deafMs, this.#mouth.send(packets));
         this.#sentAt = performance.now();
-        this.#sent.packets++;
-        this.#sent.bytes += Buffer.byteLength(packet);
+        this.#sent.packets += packets.length;
+        for (const packet of packets) this.#sent.bytes += Buffer.byteLength(packet);
         this.#failures = 0;
         this.#tooMuch = false;
         delayMs = RETRY_FIRST_MS;
@@ -203,6 +201,17 @@ export class PacketBus implements Bus {
         delayMs = Math.min(delayMs * 2, RETRY_MOST_MS);
       }
     }
+  }
+
+  /** What leaves next. */
+  #take(): string[] {
+    const packets: string[] = [];
+    while (packets.length < this.#wire.maxPackets) {
+      const body = this.#backlog.take();
+      if (body === undefined) break;
+      packets.push(encodePacket("events", this.pod, ++this.#number, body));
+    }
+    return packets;
   }
 
   /** Gives up what waits, and uses up a number, so that the others ask. */

@@ -1,12 +1,14 @@
 /** The bus over PostgreSQL's LISTEN and NOTIFY: nothing further to run, and enough for most. */
 
-import { connect, listen, type Target } from "../db/client.ts";
+import { connect, listen, notify, type Target } from "../db/client.ts";
 import { PacketBus, type PacketBusOptions, type Wire } from "./packet_bus.ts";
 
 /** A database has channels of its own. */
 const CHANNEL = "chatify";
 /** PostgreSQL refuses 8,000. */
 const PAYLOAD_MAX_BYTES = 7_999;
+/** A busy pod's batch is eight or so: in one statement they are one commit, and wake each listener once. */
+const PACKETS_MAX = 16;
 
 export class PostgresBus extends PacketBus {
   /** @param options.name `application_name` of its two connections */
@@ -22,11 +24,12 @@ export class PostgresBus extends PacketBus {
 function wire(target: Target, name: string): Wire {
   return {
     maxBytes: PAYLOAD_MAX_BYTES,
+    maxPackets: PACKETS_MAX,
     hear: ({ packet, closed }) => listen(target, { name, channel: CHANNEL, hear: packet, closed }),
     speak() {
       const client = connect(target, { name, parameters: { statement_timeout: 5_000, synchronous_commit: "off" } }); // nothing is stored
       return {
-        send: (packet) => client.notify(CHANNEL, packet),
+        send: (packets) => notify(client, CHANNEL, packets),
         end: () => client.end({ timeout: 0 }),
       };
     },

@@ -26,6 +26,7 @@ function channelOf({ url, realm }: { url: string; realm?: string }): string {
 function wire(url: string, channel: string): Wire {
   return {
     maxBytes: PACKET_MAX_BYTES,
+    maxPackets: 1, // large enough each
     hear: (on) => hear(url, channel, on),
     speak: () => speak(url, channel),
   };
@@ -49,7 +50,7 @@ function hear(url: string, channel: string, on: { packet(text: string): void; cl
 function speak(url: string, channel: string): Mouth {
   let client: RedisClient | undefined;
   return {
-    send(packet) {
+    send([packet = ""]) {
       client ??= open(url, (closed) => {
         if (client === closed) client = undefined; // while idle nothing is lost: the next packet takes a new one
       });

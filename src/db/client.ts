@@ -105,6 +105,12 @@ export function addressOf(target: Target): string {
   return url.href;
 }
 
+/** Notifies a channel of several payloads in one statement, in their order. */
+export async function notify(client: Client, channel: string, payloads: readonly string[]): Promise<void> {
+  const calls = payloads.map((_, i) => `pg_notify($1, $${i + 2})`); // one statement to prepare for each count of them
+  await client.unsafe(`select ${calls.join(", ")}`, [channel, ...payloads], { prepare: true });
+}
+
 /** Besides what the driver reads: `postgres://user:password@/database?host=/run/postgresql`, libpq's way to name a socket directory. */
 function fromUrl(
   text: string,
