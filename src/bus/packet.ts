@@ -158,7 +158,7 @@ function parseEvent(line: string): BusEvent | "malformed" | "unknown" {
     case "u":
       return one ? { kind: "user", username: first } : "malformed";
     case "c":
-      return two ? { kind: "came", nameKey: first, username: second } : "malformed";
+      return two ? { kind: "came", nameKey: copied(first), username: copied(second) } : "malformed";
     case "w":
       return two ? { kind: "went", nameKey: first, lastSeen: second } : "malformed";
     case "a":
@@ -177,9 +177,14 @@ function relayed(line: string): BusEvent | "malformed" {
   return { kind: "frame", to: line.slice(2, end).split("\t"), frame: line.slice(end + 1) };
 }
 
+/** For what is kept: a part of a text holds all of it in memory, here 64 KB for the name of whoever came. */
+function copied(text: string): string {
+  return Buffer.from(text).toString();
+}
+
 function parsePeople([first, ...names]: readonly string[]): BusEvent | "malformed" {
   if ((first !== "0" && first !== "1") || names.length % 2 !== 0 || names.includes("")) return "malformed";
   const people: [string, string][] = [];
-  for (let i = 0; i < names.length; i += 2) people.push([names[i]!, names[i + 1]!]);
+  for (let i = 0; i < names.length; i += 2) people.push([copied(names[i]!), copied(names[i + 1]!)]);
   return { kind: "people", first: first === "1", people };
 }

@@ -134,4 +134,26 @@ describe("packets", () => {
       { kind: "people", first: true, people: [] },
     ]);
   });
+
+  test("packets leave no more in memory than the names of who came", () => {
+    const before = memory();
+    const kept = Array.from({ length: 1_000 }, (_, i) => {
+      const frame = `{"type":"message","message":"${`${i} `.repeat(20_000)}"}`;
+      const [packet = ""] = packed(
+        [
+          { kind: "came", nameKey: `ann${i}`, username: `Ann${i}` },
+          { kind: "frame", to: ["bob"], frame },
+        ],
+        200_000,
+      );
+      return parsePacket(Buffer.from(packet).toString())?.events[0];
+    });
+    expect(memory() - before).toBeLessThan(30_000_000); // of some 80,000,000 that went by
+    expect(kept[7]).toEqual({ kind: "came", nameKey: "ann7", username: "Ann7" });
+  });
 });
+
+function memory(): number {
+  Bun.gc(true);
+  return process.memoryUsage.rss();
+}
