@@ -51,7 +51,7 @@ function processesNaming(directory: string): string[] {
 test("bench refuses what it does not know, in words", async () => {
   const part = await bench(["--only", "send,sned"]);
   expect(part.code).toBe(2);
-  expect(part.err).toContain('There is no part "sned"; there are send, quiet, idle');
+  expect(part.err).toContain('There is no part "sned"; there are send, pods, quiet, idle');
   const option = await bench(["--fast"]);
   expect(option.code).toBe(2);
   expect(option.err).toContain('does not know "--fast"');
@@ -155,6 +155,21 @@ test("bench report fails a wrong answer, and a figure only when it is far off", 
   report.check("send", "acks", ["one was lost"]);
   expect(report.wrong.length).toBe(1);
   expect(report.table()).toContain("WRONG  send: acks\n         one was lost");
+});
+
+test("bench fanout tells the cost of both ways to hear at three sizes", async () => {
+  const child = Bun.spawn([process.execPath, join(ROOT, "bench", "fanout.ts")], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const rows = (await new Response(child.stdout).text()).matchAll(
+    /^ *([\d,]+) +[\d,]+ {2}(everything|per person) +[\d,]+ +([\d,]+)/gm,
+  );
+  const heard = new Map(
+    [...rows].map(([, pods, who, count = ""]) => [`${pods} ${who}`, Number(count.replaceAll(",", ""))]),
+  );
+  expect(heard.size).toBe(6);
+  expect(heard.get("1,000 everything")! / heard.get("10 everything")!).toBeGreaterThan(50); // with each pod every pod hears more
+  expect(heard.get("1,000 per person")! / heard.get("10 per person")!).toBeLessThan(2.5); // of the others it hears heartbeats only
 });
 
 test("bench options keep the order of the parts", () => {

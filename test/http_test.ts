@@ -258,7 +258,9 @@ describe("a route", () => {
     const answer = await fetch(`${app.url}/metrics`);
     expect(answer.status).toBe(200);
     expect(answer.headers.get("content-type")).toStartWith("text/plain; version=0.0.4");
-    expect(await answer.text()).toMatch(/^chatify_\w+(\{.*\})? \d/m);
+    const text = await answer.text();
+    expect(text).toMatch(/^chatify_\w+(\{.*\})? \d/m);
+    expect(text).toMatch(/^chatify_bus_packets_sent_total \d+$/m);
     expect((await ask("/metrics", { "x-forwarded-for": "203.0.113.7" })).status).toBe(403);
 
     await using guarded = await startApp({ env: { METRICS_TOKEN: "a-token-for-prometheus" } });
