@@ -49,7 +49,7 @@ interface Sample {
 }
 
 export const pods: Part = {
-  seconds: ({ short, big }) => (short ? 12 : big ? 100 : 40),
+  seconds: ({ short, big }) => (short ? 7 : big ? 60 : 31),
 
   async run(bench) {
     const { world, report, short, big } = bench;
@@ -64,16 +64,17 @@ export const pods: Part = {
 /** One pod against several, over each bus. */
 async function compare(bench: Bench, wide: readonly number[]): Promise<void> {
   const { world, report, progress, short } = bench;
-  const [rounds, seconds] = short ? [2, 0.4] : [4, 0.8];
+  const [rounds, seconds] = short ? [2, 0.4] : [3, 0.8];
   progress.step("starting pods");
   const valkey = await world.valkey();
   const buses: BusName[] = valkey && !short ? ["PostgreSQL", "Valkey"] : ["PostgreSQL"];
-  const one = await contender(bench, { pods: 1, bus: "PostgreSQL", seconds });
-  const others: Contender[] = [];
-  for (const pods of wide) {
-    for (const bus of buses) others.push(await contender(bench, { pods, bus, seconds, ...(valkey && { valkey }) }));
-  }
-  const all = [one, ...others];
+  const kinds = wide.flatMap((pods) => buses.map((bus) => ({ pods, bus })));
+  const all = await Promise.all(
+    [{ pods: 1, bus: "PostgreSQL" as const }, ...kinds].map((kind) =>
+      contender(bench, { ...kind, seconds, ...(valkey && { valkey }) }),
+    ),
+  );
+  const one = all[0] as Contender;
   await Bun.sleep(MEET_MS);
   progress.step("opening sockets");
   for (const each of all) await each.open();

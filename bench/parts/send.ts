@@ -30,11 +30,11 @@ interface Sample {
 }
 
 export const send: Part = {
-  seconds: ({ short }) => (short ? 20 : 100),
+  seconds: ({ short }) => (short ? 20 : 72),
 
   async run({ world, report, progress, short }) {
     const [few, many] = [pairs(50), pairs(400)];
-    const [rounds, seconds, warmUpSeconds] = short ? [2, 0.4, 0.2] : [4, 1.5, 0.4];
+    const [rounds, seconds, warmUpSeconds] = short ? [2, 0.4, 0.2] : [3, 1.2, 0.3];
     progress.step("filling a table");
     const empty = await world.database(100);
     const filled = await world.database(800);
