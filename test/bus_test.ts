@@ -8,8 +8,6 @@ import { mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { RedisClient } from "bun";
-
 import { type Bus, type BusEvent, MemoryBus } from "../src/bus/bus.ts";
 import { encodePacket, Packer, type Packet } from "../src/bus/packet.ts";
 import type { PacketBusOptions } from "../src/bus/packet_bus.ts";
@@ -19,13 +17,12 @@ import { type Client, connect, listen } from "../src/db/client.ts";
 import { type Embedded, startEmbedded } from "../src/db/embedded.ts";
 import { Log } from "../src/log.ts";
 import { SYNC_FRAME } from "../src/protocol.ts";
-import { SILENT } from "./harness.ts";
+import { freePort, REDIS, RedisServer, SILENT } from "./harness.ts";
 
 setDefaultTimeout(20_000);
 
 /** A fifth of what pods wait. */
 const HURRIED = { beatMs: 100, lateMs: 400, leaseMs: 1_000, deafMs: 600, repeatMs: 500 };
-const REDIS = Bun.which("redis-server") ?? Bun.which("valkey-server");
 
 type Options = Partial<PacketBusOptions>;
 
@@ -152,48 +149,32 @@ class Postgres implements Wired {
 }
 
 class Redis implements Wired {
-  #directory = "";
-  readonly #port = freePort();
-  #server!: Bun.Subprocess;
-  #admin!: RedisClient;
+  #server!: RedisServer;
   #way!: Way;
 
   async begin() {
-    this.#directory = mkdtempSync(join(tmpdir(), "chatify-bus-"));
-    await this.#start();
-    this.#way = new Way(this.#port);
+    this.#server = await RedisServer.start();
+    this.#way = new Way(this.#server.port);
   }
 
   async end() {
     this.#way.stop();
-    this.#admin.close();
-    this.#server.kill("SIGKILL");
-    await this.#server.exited;
-    rmSync(this.#directory, { recursive: true, force: true });
-  }
-
-  async #start(port = this.#port) {
-    this.#server = Bun.spawn(
-      [REDIS!, "--port", String(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
-      { cwd: this.#directory, stdout: "ignore" },
-    );
-    this.#admin = await client(port);
+    await this.#server.end();
   }
 
   bus = (options: Options & { realm?: string } = {}, port = this.#way.port) =>
     new RedisBus({ log: SILENT, timing: HURRIED, ...options, url: `redis://127.0.0.1:${port}/7` });
 
-  say = (packet: string) => this.#admin.publish("chatify:7", packet);
+  say = (packet: string) => this.#server.admin.publish("chatify:7", packet);
 
   async spy() {
     const heard: string[] = [];
-    const spy = await client(this.#port);
+    const spy = await this.#server.client();
     await spy.subscribe("chatify:7", (packet) => void heard.push(packet));
     return { heard, end: () => spy.close() };
   }
 
-  cut = (which: "ears" | "mouths"): Promise<number> =>
-    this.#admin.send("CLIENT", ["KILL", "TYPE", which === "ears" ? "pubsub" : "normal", "SKIPME", "yes"]);
+  cut = (which: "ears" | "mouths") => this.#server.cut(which);
 
   async stall() {
     const { pid } = this.#server;
@@ -204,15 +185,13 @@ class Redis implements Wired {
   hush = async (which: "ears" | "mouths") => this.#way.swallow(which === "ears");
 
   async crash() {
-    this.#admin.close();
-    this.#server.kill("SIGKILL");
-    await this.#server.exited;
+    await this.#server.kill();
     await Bun.sleep(300);
-    await this.#start();
+    await this.#server.start();
   }
 
   away() {
-    const way = new Way(this.#port, { port: freePort(), open: false });
+    const way = new Way(this.#server.port, { port: freePort(), open: false });
     return {
       bus: this.bus({}, way.port),
       arrive: () => {
@@ -292,27 +271,6 @@ class Way {
 
   stop(): void {
     this.#listener?.stop(true);
-  }
-}
-
-/** A port that was free a moment ago. */
-function freePort(): number {
-  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  listener.stop(true);
-  return listener.port;
-}
-
-/** Waits for a server that starts. */
-async function client(port: number): Promise<RedisClient> {
-  for (let tries = 1; ; tries++) {
-    const client = new RedisClient(`redis://127.0.0.1:${port}`, { autoReconnect: false });
-    try {
-      await client.connect();
-      return client;
-    } catch (error) {
-      if (tries === 100) throw error;
-      await Bun.sleep(30);
-    }
   }
 }
 

@@ -7,6 +7,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { RedisClient } from "bun";
+
 import { type App, startApp as start } from "../src/app.ts";
 import { loadConfig } from "../src/config.ts";
 import { type Client, connect } from "../src/db/client.ts";
@@ -73,6 +75,78 @@ async function makeTemplate(locale: string): Promise<string> {
   const url = await emptyDatabase(locale || undefined);
   await migrate(url, { directory: join(ROOT, "sql"), name: "test", allowUnsafe: false, log: SILENT, say: () => {} });
   return new URL(url).pathname.slice(1);
+}
+
+/** The Redis or Valkey of this machine; null when it has none. */
+export const REDIS = Bun.which("redis-server") ?? Bun.which("valkey-server");
+
+/** A Redis of a test's own, which keeps nothing. */
+export class RedisServer {
+  readonly port = freePort();
+  readonly #directory = mkdtempSync(join(tmpdir(), "chatify-redis-"));
+  #process!: Bun.Subprocess;
+  /** A client of the test's own. */
+  admin!: RedisClient;
+
+  static async start(): Promise<RedisServer> {
+    const server = new RedisServer();
+    await server.start();
+    return server;
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`;
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  /** Starts it again, after `kill`. */
+  async start(): Promise<void> {
+    this.#process = Bun.spawn(
+      [REDIS!, "--port", String(this.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+      { cwd: this.#directory, stdout: "ignore" },
+    );
+    this.admin = await this.client();
+  }
+
+  async kill(): Promise<void> {
+    this.admin.close();
+    this.#process.kill("SIGKILL");
+    await this.#process.exited;
+  }
+
+  /** Cuts the connections that hear, or those that send. @returns how many there were */
+  cut(which: "ears" | "mouths"): Promise<number> {
+    return this.admin.send("CLIENT", ["KILL", "TYPE", which === "ears" ? "pubsub" : "normal", "SKIPME", "yes"]);
+  }
+
+  async end(): Promise<void> {
+    await this.kill();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+
+  /** A connection of its own; waits for a server that starts. */
+  async client(): Promise<RedisClient> {
+    for (let tries = 1; ; tries++) {
+      const client = new RedisClient(this.url, { autoReconnect: false });
+      try {
+        await client.connect();
+        return client;
+      } catch (error) {
+        if (tries === 100) throw error;
+        await Bun.sleep(30);
+      }
+    }
+  }
+}
+
+/** A port that was free a moment ago. */
+export function freePort(): number {
+  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  listener.stop(true);
+  return listener.port;
 }
 
 export interface TestApp extends AsyncDisposable {
@@ -181,6 +255,11 @@ export class Person {
     const answer = await post(`${this.#url}/login`, { username: this.name, password: PASSWORD });
     if (answer.status !== 302) throw new Error(`login of ${this.name} answered ${answer.status}`);
     return new Person(this.#url, this.name, cookieOf(answer));
+  }
+
+  /** The same browser, as another pod meets it. */
+  at(pod: { readonly url: string }): Person {
+    return new Person(pod.url, this.name, this.cookie);
   }
 
   /** Fetches a path with the session's cookie. */
