@@ -192,7 +192,7 @@ export async function startApp(
         roster.ask(pod);
         void endDeadSessions();
       },
-      joined: (pod) => roster.ask(pod),
+      joined: (pod) => roster.joined(pod),
       vanished: (pod, politely) => roster.vanished(pod, politely),
     });
     roster.start();

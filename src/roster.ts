@@ -34,8 +34,8 @@ export class Roster {
   readonly #elsewhere = new Map<string, Set<string>>();
   /** Pods that are gone, and when their people are. */
   readonly #gone = new Map<string, number>();
-  /** Of pods that sent a new list: whom it has not named so far, and since when. */
-  readonly #unnamed = new Map<string, { readonly keys: Set<string>; readonly since: number }>();
+  /** Of pods that sent a new list: whom it has not named so far, and when its last part came. */
+  readonly #unnamed = new Map<string, { readonly keys: Set<string>; at: number }>();
   /** Pods whose list is awaited, and when it was asked for. */
   readonly #asked = new Map<string, number>();
   #isAsked = false;
@@ -57,7 +57,7 @@ export class Roster {
     this.#bus = parts.bus;
     this.#log = parts.log;
     this.#changed = parts.changed;
-    this.#timers = [setInterval(() => this.#tick(), TICK_MS), setInterval(() => void this.#write(), WRITE_EVERY_MS)];
+    this.#timers = [setInterval(() => this.#tick(), TICK_MS), setInterval(() => this.#write(), WRITE_EVERY_MS)];
   }
 
   /** To be called when the bus has started. */
@@ -77,6 +77,13 @@ export class Roster {
 
   isOnline(nameKey: string): boolean {
     return this.#online.has(nameKey);
+  }
+
+  /** A pod is heard that was not there before, or was given up: its people stay until its list says otherwise. */
+  joined(pod: string): void {
+    this.#gone.delete(pod);
+    this.#written = undefined; // while neither heard the other, both may have written
+    this.ask(pod);
   }
 
   /** Somebody has a socket here. */
@@ -101,9 +108,9 @@ export class Roster {
     else if (event.kind === "people") this.#take(from, event.first, event.people);
   }
 
-  /** Another pod's people may be others than those known. @param pod undefined: of any pod */
+  /** Another pod's people may be others than those known. @param pod undefined: of any pod; one that is gone answers no more */
   ask(pod?: string): void {
-    const pods = pod === undefined ? this.#bus.others : [pod];
+    const pods = this.#bus.others.filter((other) => pod === undefined || other === pod);
     for (const other of pods) this.#asked.set(other, performance.now());
     this.#bus.publish(pods.map((other) => ({ kind: "ask", pod: other })));
   }
@@ -119,7 +126,8 @@ export class Roster {
     for (const timer of this.#timers) clearInterval(timer);
     await this.#writing;
     if (this.#bus.others.length > 0) return;
-    await this.#writeChanges([], [...(this.#written ?? this.#here)]);
+    // Those of pods that left just before, too.
+    await this.#writeChanges([], [...new Set([...(this.#written ?? []), ...this.#online.keys()])]);
   }
 
   #tick(): void {
@@ -139,8 +147,8 @@ export class Roster {
       this.#unnamed.delete(pod);
       this.#gone.delete(pod);
     }
-    for (const [pod, { keys, since }] of this.#unnamed) {
-      if (now - since < TICK_MS) continue; // the rest of the list may be under way
+    for (const [pod, { keys, at }] of this.#unnamed) {
+      if (now - at < TICK_MS || this.#asked.has(pod)) continue; // the rest of the list may be under way, or was lost
       this.#unnamed.delete(pod);
       for (const key of keys) this.#exitFrom(pod, key, lastSeen);
     }
@@ -157,15 +165,18 @@ export class Roster {
 
   /** A part of another pod's list. */
   #take(pod: string, first: boolean, people: readonly (readonly [string, string])[]): void {
-    this.#asked.delete(pod);
-    if (first) this.#unnamed.set(pod, { keys: new Set(this.#elsewhere.get(pod)), since: performance.now() });
-    for (const [key, username] of people) {
-      this.#unnamed.get(pod)?.keys.delete(key);
-      this.#enterAt(pod, key, username);
+    const at = performance.now();
+    if (first) {
+      this.#asked.delete(pod);
+      this.#unnamed.set(pod, { keys: new Set(this.#elsewhere.get(pod)), at });
     }
+    const unnamed = this.#unnamed.get(pod);
+    if (unnamed) unnamed.at = at;
+    for (const [key, username] of people) this.#enterAt(pod, key, username);
   }
 
   #enterAt(pod: string, key: string, username: string): void {
+    this.#unnamed.get(pod)?.keys.delete(key);
     let theirs = this.#elsewhere.get(pod);
     if (!theirs) this.#elsewhere.set(pod, (theirs = new Set()));
     if (theirs.has(key)) return;
@@ -194,16 +205,14 @@ export class Roster {
   }
 
   /** Writes what changed since the table was written last: one pod for all, as soon as it knows of all. */
-  async #write(): Promise<void> {
-    await this.#writing;
+  #write(): void {
+    if (this.#writing) return;
     const now = performance.now();
     const isWriter = this.#bus.others.every((other) => this.#bus.pod < other);
-    if (!isWriter || this.#asked.size > 0 || now - this.#startedAt < SETTLED_MS) {
-      if (!isWriter) this.#written = undefined;
-      return;
-    }
-    this.#writing = this.#writeDifference(now);
-    await this.#writing;
+    if (!isWriter) this.#written = undefined;
+    const isSure = this.#asked.size === 0 && this.#unnamed.size === 0 && now - this.#startedAt >= SETTLED_MS;
+    if (!isWriter || !isSure) return;
+    this.#writing = this.#writeDifference(now).finally(() => (this.#writing = undefined));
   }
 
   async #writeDifference(now: number): Promise<void> {
