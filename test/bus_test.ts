@@ -10,7 +10,7 @@ import { join } from "node:path";
 
 import { type Bus, type BusEvent, MemoryBus } from "../src/bus/bus.ts";
 import { encodePacket, Packer, type Packet } from "../src/bus/packet.ts";
-import type { PacketBusOptions } from "../src/bus/packet_bus.ts";
+import { PacketBus, type PacketBusOptions, type Wire } from "../src/bus/packet_bus.ts";
 import { PostgresBus } from "../src/bus/postgres.ts";
 import { RedisBus } from "../src/bus/redis.ts";
 import { type Client, connect, listen } from "../src/db/client.ts";
@@ -563,6 +563,7 @@ function wiredRules(ground: Wired): void {
     await Promise.all([untilHeard(a, b), untilHeard(b, a)]);
     await until("both ask", () => a.lostAt.length > 0 && b.lostAt.length > 0);
     expect(Math.max(a.lostAt[0]!, b.lostAt[0]!, performance.now()) - backAt).toBeLessThan(2_000);
+    for (const { told } of [a, b]) expect(told.filter((word) => word.startsWith("vanished"))).toEqual([]); // who knows nothing says nothing
     await Bun.sleep(HURRIED.repeatMs + 300);
     const calm = [a.lostAt.length, b.lostAt.length];
     await Bun.sleep(HURRIED.repeatMs + 300);
@@ -653,6 +654,32 @@ function wiredRules(ground: Wired): void {
     expect([await ground.cut("ears"), await ground.cut("mouths")]).toEqual([ground instanceof Redis ? 1 : 0, 0]);
   });
 }
+
+test("bus that has to leave before all is said lets the others know", async () => {
+  const ears = new Set<(text: string) => void>();
+  const slow: Wire = {
+    maxBytes: 200,
+    hear({ packet }) {
+      ears.add(packet);
+      return { ready: Promise.resolve(), end: () => void ears.delete(packet) };
+    },
+    speak() {
+      let last = Promise.resolve();
+      const say = async (text: string) => {
+        await Bun.sleep(text.startsWith("e") ? 400 : 0);
+        for (const packet of ears) packet(text);
+      };
+      return { send: (text) => (last = last.then(() => say(text))), end() {} };
+    },
+  };
+  const bus = () => new PacketBus(slow, { log: SILENT, timing: HURRIED });
+  const [a, b] = (await start({ begin() {}, end() {}, bus })) as [Pod, Pod];
+  a.say(...Array.from({ length: 10 }, (_, i) => `${i}`.repeat(100)));
+  await a.bus.stop();
+  await until("goodbye", () => b.told.includes(`vanished ${a.name}`));
+  expect(b.from(a).length).toBeLessThan(10);
+  expect(b.told).toContain(`lost ${a.name}`);
+});
 
 describe("in memory", () => calmRules(new Memory()));
 

@@ -67,6 +67,11 @@ export class Others {
     }
   }
 
+  /** Nothing at all is heard, so nobody's silence means anything: the lease of each begins anew. */
+  excuse(now: number): void {
+    for (const other of this.#pods.values()) other.heardAt = now;
+  }
+
   /** This pod itself stood still: nobody else was silent for so long. */
   forgive(stoodStillMs: number): void {
     for (const other of this.#pods.values()) other.heardAt += stoodStillMs;

@@ -94,6 +94,8 @@ export class PacketBus implements Bus {
   #replaceEar: (reason: unknown) => void = () => {};
   /** When it heard a packet of its own. */
   #heardSelfAt = Number.POSITIVE_INFINITY;
+  /** When it heard anything at all. */
+  #heardAt = Number.NEGATIVE_INFINITY;
   #listening = Promise.resolve();
 
   /** Since when the bus is down, as this pod knows. */
@@ -153,6 +155,7 @@ export class PacketBus implements Bus {
     await Promise.race([this.#sending, Bun.sleep(GOODBYE_MS)]);
     this.#stopped = true;
     clearInterval(this.#ticking);
+    this.#drop();
     if (this.#on && this.#downAt === undefined) {
       const goodbye = this.#mouth.send([encodePacket("goodbye", this.pod, this.#number)]);
       await within(GOODBYE_MS, goodbye).catch(() => {}); // then the others wait for the lease
@@ -264,6 +267,7 @@ export class PacketBus implements Bus {
 
   #hear(text: string): void {
     if (this.#stopped) return;
+    this.#heardAt = performance.now();
     if (isFrom(this.pod, text)) return this.#heardSelf();
     const packet = parsePacket(text);
     if (!packet) {
@@ -306,6 +310,7 @@ export class PacketBus implements Bus {
       this.#heardSelfAt = Number.POSITIVE_INFINITY;
       this.#replaceEar("silent");
     }
+    if (now - this.#heardAt > this.#timing.lateMs) this.#others?.excuse(now);
     this.#others?.check(now);
     if (this.#downAt !== undefined && now - this.#lostAt > this.#timing.repeatMs) this.#lost();
     if (now - this.#sentAt > this.#timing.beatMs - tickMs / 2) {
