@@ -31,6 +31,8 @@ import { type SocketData, socketHandlers } from "./socket.ts";
 
 const BODY_MAX_BYTES = 16 * 1024;
 const SESSIONS_CHECKED_EVERY_MS = 60_000;
+/** Losses come together, one for each pod: one look at the sessions serves them all. */
+const SESSIONS_GATHER_MS = 100;
 const SESSIONS_SWEPT_EVERY_MS = 3_600_000;
 /** Of the files this process may have open, how many may be sockets of people; the rest is for requests, the database and itself. */
 const SOCKETS_OF_FILES = 0.9;
@@ -179,6 +181,8 @@ export async function startApp(
       sendsWaiting: () => chat.waiting,
       busSent: () => bus.sent,
     });
+    let checkingSoon: Timer | undefined;
+    undo.unshift(() => clearTimeout(checkingSoon));
     await bus.start({
       deliver(event, from) {
         if (event.kind === "frame") chat.relay(event.to, event.frame);
@@ -190,7 +194,7 @@ export async function startApp(
       lost(pod) {
         resync.lost();
         roster.ask(pod);
-        void endDeadSessions();
+        checkingSoon ??= setTimeout(() => void endDeadSessions(), SESSIONS_GATHER_MS);
       },
       joined: (pod) => roster.joined(pod),
       vanished: (pod, politely) => roster.vanished(pod, politely),
@@ -228,6 +232,7 @@ export async function startApp(
     });
 
     async function endDeadSessions(): Promise<void> {
+      checkingSoon = undefined;
       const open = [...hub.sockets()].map(({ sessionId }) => sessionId);
       if (open.length === 0) return;
       try {
@@ -269,6 +274,7 @@ export async function startApp(
         for (const socket of open.slice(i, i + GOODBYES_PER_SLICE)) socket.close(CLOSE.restarting);
         await Bun.sleep(hurried ? 0 : 20);
       }
+      await chat.drain(); // what they still got is delivered
       await takeDown(undo, log);
     };
     const port = server.port ?? config.port;

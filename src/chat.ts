@@ -28,6 +28,8 @@ import { isMessage, keyOfReference, nameKey } from "./text.ts";
 /** Marks that wait for their statement; more would mean that it never comes. */
 const MARKS_MAX = 10_000;
 const DELIVERED_EVERY_MS = 500;
+/** A leaving pod does not wait longer for PostgreSQL to take its last delivered marks. */
+const LAST_MARKS_MS = 2_000;
 /** Read marks in one statement: it holds their conversations, and sends wait for those. 500 made twice the wait of 10, at half the sends. */
 const READS_MAX = 16;
 
@@ -51,6 +53,7 @@ export class Chat {
   #relayed: { to: readonly string[]; frame: string }[] | undefined;
   readonly #delivered = new Map<string, DeliveredMark>();
   readonly #deliveredTimer: Timer;
+  #marking = Promise.resolve();
   readonly #sends: RateLimit | undefined;
   readonly #typing = new RateLimit({ burst: 1, perSecond: 0.5 }); // CONTRACT §4: one in 2 s for each peer
   readonly #syncs = new RateLimit({ burst: 1, perSecond: 1 });
@@ -154,19 +157,27 @@ export class Chat {
     const relayed: { to: readonly string[]; frame: string }[] = [];
     queueMicrotask(() => {
       this.#relayed = undefined;
-      const bundle = new Bundle(this.#hub);
-      for (const { to, frame } of relayed) for (const key of to) bundle.addAll(key, frame);
-      bundle.send();
-      for (const { to, frame } of relayed) {
-        if (this.#hub.of(to[0] as string).length === 0 || !bundle.taken(to[0] as string)) continue;
-        const delivery = deliveryOf(frame);
-        if (delivery) this.noteDelivered(delivery.to, delivery.from, delivery.seq);
+      try {
+        this.#passOn(relayed);
+      } catch (error) {
+        this.#log.error("events of another pod not passed on", error); // nobody above would catch it
       }
     });
     return relayed;
   }
 
-  /** New sends are refused from now on. @returns when what was accepted is settled */
+  #passOn(relayed: readonly { to: readonly string[]; frame: string }[]): void {
+    const bundle = new Bundle(this.#hub);
+    for (const { to, frame } of relayed) for (const key of to) bundle.addAll(key, frame);
+    bundle.send();
+    for (const { to, frame } of relayed) {
+      if (this.#hub.of(to[0] as string).length === 0 || !bundle.taken(to[0] as string)) continue;
+      const delivery = deliveryOf(frame);
+      if (delivery) this.noteDelivered(delivery.to, delivery.from, delivery.seq);
+    }
+  }
+
+  /** New sends are refused from now on. @returns when what was accepted, and delivered so far, is stored */
   async drain(): Promise<void> {
     this.#leaving = true;
     await Promise.all([this.#queue.drain(), this.#reads.drain()]);
@@ -239,12 +250,20 @@ export class Chat {
     return marks.map(() => undefined);
   }
 
+  /** Resolves when those under way are stored as well. */
   async #markDelivered(): Promise<void> {
+    await this.#marking;
     if (this.#delivered.size === 0) return;
+    this.#marking = this.#storeDelivered();
+    await this.#marking;
+  }
+
+  async #storeDelivered(): Promise<void> {
     const marks = [...this.#delivered.values()];
     this.#delivered.clear();
     try {
-      const risen = await this.#db.run((sql) => markDelivered(sql, marks));
+      const giveUp = this.#leaving ? { giveUpAfterMs: LAST_MARKS_MS } : {};
+      const risen = await this.#db.run((sql) => markDelivered(sql, marks), giveUp);
       this.#tell(
         risen.map(({ receiver, sender, seq }) => ({
           kind: "frame",

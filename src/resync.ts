@@ -29,6 +29,7 @@ export class Resync {
   #gathering: Timer | undefined;
   #working = false;
   #again = false;
+  #stopped = false;
 
   constructor(parts: { db: Database; hub: Hub; log: Log }) {
     this.#db = parts.db;
@@ -39,6 +40,7 @@ export class Resync {
 
   /** Events may have been lost: soon everyone here whom it concerns is told. */
   lost(): void {
+    if (this.#stopped) return;
     this.#gathering ??= setTimeout(() => {
       this.#gathering = undefined;
       void this.#resync();
@@ -46,6 +48,7 @@ export class Resync {
   }
 
   stop(): void {
+    this.#stopped = true;
     clearInterval(this.#timer);
     clearTimeout(this.#gathering);
   }
@@ -60,7 +63,7 @@ export class Resync {
     this.#again = true;
     if (this.#working) return;
     this.#working = true;
-    while (this.#again) {
+    while (this.#again && !this.#stopped) {
       this.#again = false;
       this.#tick();
       const names = new Map([...this.#hub.sockets()].map(({ nameKey, username }) => [username, nameKey]));
@@ -77,7 +80,8 @@ export class Resync {
       this.#sleptMs -= slept;
       return changed.flatMap((name) => names.get(name) ?? []);
     } catch (error) {
-      this.#log.warn("who may lack something is not known: everybody is told to ask", { error: String(error) });
+      if (!this.#stopped)
+        this.#log.warn("who may lack something is not known: everybody is told to ask", { error: String(error) });
       return [...names.values()];
     }
   }

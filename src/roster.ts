@@ -10,6 +10,8 @@ import type { Log } from "./log.ts";
 import { ONLINE, type PresenceState } from "./protocol.ts";
 
 const GRACE_MS = 5_000;
+/** Whom a leaving pod sends away comes back after up to 5 s (CONTRACT §4), and then has to get there. */
+const SENT_AWAY_MS = GRACE_MS + 1_500;
 const TICK_MS = 500;
 /** An unanswered question for a pod's list is asked again. */
 const ASK_AGAIN_MS = 2_000;
@@ -115,10 +117,10 @@ export class Roster {
     this.#bus.publish(pods.map((other) => ({ kind: "ask", pod: other })));
   }
 
-  /** A pod is gone. @param politely it said goodbye: its people, sent elsewhere, have as long as for a reload */
+  /** A pod is gone. @param politely it said goodbye: its people were told to come back elsewhere */
   vanished(pod: string, politely: boolean): void {
     this.#asked.delete(pod);
-    if (this.#elsewhere.has(pod)) this.#gone.set(pod, performance.now() + (politely ? GRACE_MS : 0));
+    if (this.#elsewhere.has(pod)) this.#gone.set(pod, performance.now() + (politely ? SENT_AWAY_MS : 0));
   }
 
   /** Nobody is here any more; in the table too, unless other pods see to that. */

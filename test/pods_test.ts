@@ -10,7 +10,7 @@ import {
   type Frame,
   freePort,
   migratedDatabase,
-  Person,
+  type Person,
   REDIS,
   RedisServer,
   ROOT,
@@ -71,7 +71,7 @@ class Pods implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const pod of this.#all.reverse()) await pod.stop();
+    for (const pod of this.#all.toReversed()) await pod.stop();
   }
 }
 
@@ -357,7 +357,7 @@ function rules(open: () => Promise<Ground>): void {
       await second.leave();
       const leftAt = performance.now();
       for (const tab of tabs) expect(await tab.closed).toMatchObject({ code: 1012 });
-      await Bun.sleep(4_700); // clients come back after 0–5 s
+      await Bun.sleep(5_300); // clients come back after 0–5 s, and then have to get there
       await bob.at(third).open({ watch: [] });
       for (const tab of watchers) {
         const { users } = await tab.next("presence", 5_000);
@@ -461,6 +461,21 @@ function rules(open: () => Promise<Ground>): void {
     for (const tab of [c, d]) await tab.hearsNo("sync", 0);
   });
 
+  test.concurrent("what a leaving pod's people still got is marked delivered", async () => {
+    const { pods: own, each } = await startPods(ground, 2);
+    await using _ = own;
+    const [first, second] = each as [TestApp, TestApp];
+    const [ann, bob] = (await first.people("ann", "bob")) as [Person, Person];
+    const [a, b] = [await ann.open({ watch: [] }), await bob.at(second).open({ watch: [] })];
+    await a.send("bob", "the first");
+    await b.next("message");
+    const left = second.leave();
+    while (b.socket.readyState === WebSocket.OPEN) await a.send("bob", "another");
+    await left;
+    const last = messages(b).at(-1)?.["seq"] as number;
+    await until("all of it", () => a.heard.some(({ type, seq }) => type === "delivered" && seq >= last), 1_000);
+  });
+
   test.concurrent(
     "a session that ended unheard is noticed as soon as the pod knows that it missed something",
     async () => {
@@ -478,6 +493,20 @@ function rules(open: () => Promise<Ground>): void {
     },
   );
 }
+
+test("a pod outlives what it cannot read", async () => {
+  await using pod = await startApp();
+  const [ann, bob] = (await pod.people("ann", "bob")) as [Person, Person];
+  const socket = new WebSocket(`${pod.url.replace("http", "ws")}/ws/ann`, { headers: { cookie: ann.cookie } } as never);
+  await new Promise((open) => socket.addEventListener("open", open));
+  const frame = '{"type":"message", no';
+  await pod.sql.notify("chatify", `e\tstranger\t1\nf\tann\t${frame}`);
+  await until("it is logged", () => pod.log.some((line) => line.includes("not passed on")), 2_000);
+  const b = await bob.open({ watch: [] });
+  expect(await b.send("ann", "still here")).toMatchObject({ seq: 1 });
+  expect((await b.next("delivered"))["seq"]).toBe(1);
+  socket.close();
+});
 
 describe("over PostgreSQL", () => rules(overPostgres));
 describe.skipIf(!REDIS)("over Redis", () => rules(overRedis));
