@@ -659,6 +659,7 @@ test("bus that has to leave before all is said lets the others know", async () =
   const ears = new Set<(text: string) => void>();
   const slow: Wire = {
     maxBytes: 200,
+    maxPackets: 1,
     hear({ packet }) {
       ears.add(packet);
       return { ready: Promise.resolve(), end: () => void ears.delete(packet) };
@@ -669,7 +670,7 @@ test("bus that has to leave before all is said lets the others know", async () =
         await Bun.sleep(text.startsWith("e") ? 400 : 0);
         for (const packet of ears) packet(text);
       };
-      return { send: (text) => (last = last.then(() => say(text))), end() {} };
+      return { send: (texts) => (last = last.then(() => say(texts.join()))), end() {} };
     },
   };
   const bus = () => new PacketBus(slow, { log: SILENT, timing: HURRIED });
