@@ -211,7 +211,7 @@ export class World {
   }
 }
 
-class ServerProcess implements Server {
+export class ServerProcess implements Server {
   port = 0;
   startedInMs = 0;
   readonly ready: Promise<void>;
@@ -247,6 +247,11 @@ class ServerProcess implements Server {
 
   get pid(): number {
     return this.#child.pid;
+  }
+
+  /** Its exit code, once it has ended; null when a signal ended it. */
+  get exited(): Promise<number | null> {
+    return this.#child.exited.then(() => this.#child.exitCode);
   }
 
   /** What it logged: warnings and errors, of which there should be none. Known once it has stopped. */

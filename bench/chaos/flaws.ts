@@ -1,0 +1,109 @@
+/**
+ * Loaded before a server (`--preload`): builds one flaw into it, named by CHAOS_FLAW, by writing a piece of its source anew as it is loaded.
+ * A piece that is not there exactly once ends the process: a flaw that no longer fits must not pass for one that is not found.
+ */
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import type { FlawName } from "./options.ts";
+
+interface Change {
+  /** Below `src/`. */
+  readonly file: string;
+  readonly from: string;
+  readonly to: string;
+}
+
+const CHANGES: Readonly<Record<FlawName, readonly Change[]>> = {
+  ack_before_commit: [
+    {
+      file: "chat.ts",
+      from: "return db.run((sql) => insertMany(sql, drafts), {",
+      to: `return db.run(async (sql) => {
+        if (apart) return insertMany(sql, drafts);
+        await sql.unsafe("commit");
+        await sql.unsafe("begin");
+        const rows = await insertMany(sql, drafts);
+        setTimeout(() => void sql.unsafe("commit").catch(() => {}), 200);
+        return rows;
+      }, {`,
+    },
+  ],
+  no_unique_ref: [
+    {
+      file: "db/messages.ts",
+      from: 'where sender = t.sender collate "C" and ref = t.ref collate "C"',
+      to: "where false",
+    },
+  ],
+  seq_in_memory: [
+    {
+      file: "db/messages.ts",
+      from: "for (const row of rows) results[row.ord - 1] = row;",
+      to: `const memory = ((globalThis as any).chaosNumbers ??= new Map<string, number>());
+      for (const row of rows) {
+        const pair = [drafts[row.ord - 1]!.sender, row.receiver].sort().join(" ");
+        const seq = row.known ? row.seq : (memory.get(pair) ?? row.seq - 1) + 1;
+        if (!row.known) memory.set(pair, seq);
+        results[row.ord - 1] = { ...row, seq };
+      }`,
+    },
+  ],
+  no_sync: [
+    {
+      file: "protocol.ts",
+      from: 'export const SYNC_FRAME = JSON.stringify({ type: "sync" });',
+      to: 'export const SYNC_FRAME = JSON.stringify({ type: "pong" });',
+    },
+  ],
+  no_close_on_drop: [
+    { file: "socket.ts", from: "closeOnBackpressureLimit: true,", to: "closeOnBackpressureLimit: false," },
+  ],
+  async_handler: [
+    {
+      file: "socket.ts",
+      from: "chat.send(socket, frame.to, frame.message, frame.ref);\n        return undefined;",
+      to: "return Bun.sleep(Math.random() * 20).then(() => chat.send(socket, frame.to, frame.message, frame.ref));",
+    },
+  ],
+};
+
+/** What the database needs for a flaw to show. */
+export const FLAW_SQL: Partial<Record<FlawName, string>> = { no_unique_ref: "drop index messages_ref" };
+
+const SOURCES = join(import.meta.dir, "..", "..", "src");
+
+/**
+ * The source of a file with a flaw in it.
+ *
+ * @throws Error when the piece to be changed is not there exactly once
+ */
+export function flawed(name: FlawName, file: string, source: string): string {
+  let text = source;
+  for (const { from, to } of CHANGES[name].filter((change) => change.file === file)) {
+    const count = text.split(from).length - 1;
+    if (count !== 1) throw new Error(`The flaw ${name} does not fit: src/${file} has its piece ${count} times`);
+    text = text.replace(from, () => to);
+  }
+  return text;
+}
+
+/** Files a flaw changes. */
+export function flawedFiles(name: FlawName): string[] {
+  return [...new Set(CHANGES[name].map(({ file }) => file))];
+}
+
+const chosen = Bun.env["CHAOS_FLAW"] as FlawName | undefined;
+if (chosen) {
+  for (const file of flawedFiles(chosen)) {
+    const path = join(SOURCES, file);
+    const contents = flawed(chosen, file, readFileSync(path, "utf8")); // now, so that it fails although nothing loads the file
+    Bun.plugin({
+      name: `flaw ${chosen} in ${file}`,
+      setup(build) {
+        build.onLoad({ filter: new RegExp(`${RegExp.escape(path)}$`) }, () => ({ contents, loader: "ts" }));
+      },
+    });
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * Looks into the table past pods and links while the run goes on: whether every acknowledged message is there for another connection to see,
+ * and whether marks only rise.
+ */
+
+import type { Entry, History, Marks } from "./history.ts";
+import type { Postgres } from "./postgres.ts";
+
+const ACKS_EVERY_MS = 20;
+const MARKS_EVERY_MS = 500;
+
+export class Witness {
+  readonly #postgres: Postgres;
+  readonly #history: History;
+  readonly #owners = new Map<string, string>();
+  #acked: string[] = [];
+  #going = true;
+  readonly #done: Promise<unknown>;
+
+  constructor(postgres: Postgres, history: History) {
+    this.#postgres = postgres;
+    this.#history = history;
+    history.follow((entry) => this.#take(entry));
+    this.#done = Promise.all([
+      this.#repeat(ACKS_EVERY_MS, () => this.#look()),
+      this.#repeat(MARKS_EVERY_MS, () => this.#marks()),
+    ]);
+  }
+
+  /** Looks after the last acks, and no more. */
+  async end(): Promise<void> {
+    this.#going = false;
+    await this.#done;
+    await this.#look();
+  }
+
+  #take(entry: Entry): void {
+    if (entry.e === "write") this.#owners.set(entry.ref, entry.who);
+    else if (entry.e === "ack" && this.#owners.has(entry.ref)) this.#acked.push(entry.ref);
+  }
+
+  /** What was acknowledged while PostgreSQL was away is looked for when it is back. */
+  async #look(): Promise<void> {
+    const refs = this.#acked;
+    if (refs.length === 0) return;
+    this.#acked = [];
+    const owners = refs.map((ref) => this.#owners.get(ref) as string);
+    try {
+      const rows = await this.#postgres.sql.run(
+        (sql) => sql<{ ref: string }[]>`
+          select m.ref
+          from unnest(${owners}::text[], ${refs}::text[]) as t (sender, ref)
+          join messages m on m.sender = t.sender collate "C" and m.ref = t.ref collate "C"
+        `,
+      );
+      const seen = new Set(rows.map(({ ref }) => ref));
+      for (const [i, ref] of refs.entries()) {
+        if (!seen.has(ref)) this.#history.add({ e: "unseen", who: owners[i] as string, ref });
+      }
+    } catch {
+      this.#acked.unshift(...refs);
+    }
+  }
+
+  async #marks(): Promise<void> {
+    for (const row of await conversations(this.#postgres).catch(() => [])) {
+      const { lowUnread: _, highUnread: __, ...marks } = row;
+      this.#history.add({ e: "marks", ...marks });
+    }
+  }
+
+  async #repeat(everyMs: number, look: () => Promise<void>): Promise<void> {
+    while (this.#going) {
+      await look();
+      await Bun.sleep(everyMs);
+    }
+  }
+}
+
+/** How every conversation stands in the table. */
+export function conversations(postgres: Postgres): Promise<(Marks & { lowUnread: number; highUnread: number })[]> {
+  return postgres.sql.run(
+    (sql) => sql<(Marks & { lowUnread: number; highUnread: number })[]>`
+      select
+        low, high, last_seq as last, low_read_seq as "lowRead", high_read_seq as "highRead",
+        low_delivered_seq as "lowDelivered", high_delivered_seq as "highDelivered",
+        low_unread as "lowUnread", high_unread as "highUnread"
+      from conversations
+    `,
+  );
+}
