@@ -102,8 +102,16 @@ export class Page {
     return this.messenger.write(peer, text);
   }
 
+  /** Has a conversation on screen that the page has let go of. @returns whether it is loaded */
+  show(peer: string): boolean {
+    const { loaded } = this.conversation(peer);
+    if (!loaded && !this.#gone) this.messenger.show(peer);
+    return loaded;
+  }
+
   /** Everything of a peer that is on screen was looked at. */
   look(peer: string): void {
+    this.show(peer);
     const { heldSeq } = this.conversation(peer);
     if (heldSeq > 0) this.messenger.seen(peer, heldSeq);
   }

@@ -1,6 +1,6 @@
 /** The PostgreSQL of a run: real, on the disk, with fsync on. It can be stopped in every way there is, and looked into past every broken link. */
 
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { chownSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { Database } from "../../src/db/client.ts";
@@ -59,7 +59,7 @@ export class Postgres {
   }
 
   /** Sessions of the pods. `listening`: those that wait for notifications; otherwise the others. */
-  async backends(options: { listening: boolean; pod?: string }): Promise<number[]> {
+  async backends(options: { listening: boolean }): Promise<number[]> {
     const rows = await this.#sql.run(
       (sql) => sql<{ pid: number }[]>`
         select pid
@@ -74,17 +74,20 @@ export class Postgres {
     return rows.map(({ pid }) => pid);
   }
 
-  /** The sessions that store messages. */
+  /** The sessions that store messages; waits for one. */
   async writers(): Promise<number[]> {
-    const rows = await this.#sql.run(
-      (sql) => sql<{ pid: number }[]>`
-        select pid
-        from pg_stat_activity
-        where application_name like 'chatify%' and query ilike '%insert into messages%'
-        order by pid
-      `,
-    );
-    return rows.map(({ pid }) => pid);
+    for (;;) {
+      const rows = await this.#sql.run(
+        (sql) => sql<{ pid: number }[]>`
+          select pid
+          from pg_stat_activity
+          where application_name like 'chatify%' and query ilike '%with input as materialized%' -- the beginning of a batch
+          order by pid
+        `,
+      );
+      if (rows.length > 0) return rows.map(({ pid }) => pid);
+      await Bun.sleep(100);
+    }
   }
 
   async terminate(pids: readonly number[]): Promise<void> {
@@ -109,17 +112,16 @@ export class Postgres {
 
   /** Starts it again as a standby that is promoted: the same data on a new timeline, as after a fail-over that lost nothing. */
   async promoted(): Promise<void> {
-    writeFileSync(join(this.#cluster, "standby.signal"), "");
-    Bun.spawnSync(["chown", "--reference", this.#cluster, join(this.#cluster, "standby.signal")]);
-    const promoting = (async () => {
-      const status = () => readFileSync(join(this.#cluster, "postmaster.pid"), "utf8").split("\n")[7]?.trim();
-      while (!existsSync(join(this.#cluster, "postmaster.pid")) || status() !== "standby") await Bun.sleep(20);
-      await Bun.sleep(500);
-      writeFileSync(join(this.#cluster, "promote"), "");
-      Bun.spawnSync(["chown", "--reference", this.#cluster, join(this.#cluster, "promote")]);
-      process.kill(this.pid, "SIGUSR1");
-    })();
-    await Promise.all([promoting, this.up()]);
+    this.#leave("standby.signal");
+    await this.up(); // it answers, and takes no writes
+    await Bun.sleep(300);
+    this.#leave("promote");
+    process.kill(this.pid, "SIGUSR1");
+    const recovers = (): Promise<boolean> =>
+      this.#sql
+        .run((sql) => sql<[{ recovers: boolean }]>`select pg_is_in_recovery() as recovers`)
+        .then(([row]) => row.recovers);
+    while (await recovers()) await Bun.sleep(20);
   }
 
   async close(): Promise<void> {
@@ -138,6 +140,14 @@ export class Postgres {
 
   get #cluster(): string {
     return join(this.#embedded.directory, "cluster");
+  }
+
+  /** A file that PostgreSQL looks for. */
+  #leave(name: string): void {
+    const path = join(this.#cluster, name);
+    writeFileSync(path, "");
+    const { uid, gid } = statSync(this.#cluster);
+    chownSync(path, uid, gid);
   }
 
   #connect(): Database {

@@ -134,7 +134,7 @@ export class Town {
     const whole = () =>
       this.pages.every((page) =>
         this.peersOf(page.who).every(
-          (peer) => page.conversation(peer).heldSeq >= (last.get(pairOf(page.who, peer)) ?? 0),
+          (peer) => page.show(peer) && page.conversation(peer).heldSeq >= (last.get(pairOf(page.who, peer)) ?? 0),
         ),
       );
     await until(whole, WHOLE_WITHIN_MS);

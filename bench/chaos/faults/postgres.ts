@@ -130,12 +130,19 @@ export const postgresFaults: readonly Fault[] = [
     name: "connections used up",
     async run({ stage, seconds }) {
       const lasts = seconds(4);
-      const crowd = connect(stage.postgres.address(socketsOf(stage)), { name: "crowd", max: 110 });
-      const held = Array.from({ length: 110 }, () => crowd`select pg_sleep(${lasts})`.catch(() => {}));
+      const end = performance.now() + lasts * 1_000;
+      const address = stage.postgres.address(socketsOf(stage));
+      const take = async () => {
+        for (; performance.now() < end; await Bun.sleep(20)) {
+          const one = connect(address, { name: "crowd", max: 1 });
+          await one`select pg_sleep(${(end - performance.now()) / 1_000})`.catch(() => {}); // no room for it
+          await one.end({ timeout: 0 }).catch(() => {});
+        }
+      };
+      const crowd = Array.from({ length: 110 }, take);
       await Bun.sleep(1_000);
       await stage.postgres.terminate(await stage.postgres.backends({ listening: false })); // they find no way back
-      await Promise.all(held);
-      await crowd.end({ timeout: 1 });
+      await Promise.all(crowd);
       return `for ${lasts.toFixed(0)} s`;
     },
   },
