@@ -6,6 +6,7 @@ import { help, type Options, readOptions } from "./chaos/options.ts";
 import { Random } from "./chaos/random.ts";
 import { CleanUp, complain, EXIT, explain, machine, withPackages } from "./command.ts";
 import { OptionsError } from "./options.ts";
+import { Report } from "./report.ts";
 
 process.exit(await main(process.argv.slice(2)));
 
@@ -32,8 +33,9 @@ async function main(words: readonly string[]): Promise<number> {
 }
 
 async function chaos(options: Options): Promise<number> {
-  const [{ faults }, { planOf }, { run, stamp }, { abandon, Stage }, { summarize }] = await Promise.all([
+  const [{ faults }, { figures }, { planOf }, { run, stamp }, { abandon, Stage }, { summarize }] = await Promise.all([
     import("./chaos/faults/index.ts"),
+    import("./chaos/figures.ts"),
     import("./chaos/plan.ts"),
     import("./chaos/run.ts"),
     import("./chaos/stage.ts"),
@@ -41,7 +43,8 @@ async function chaos(options: Options): Promise<number> {
   ]);
   const { seed, flaw, bus } = options;
   const random = new Random(seed);
-  const plan = planOf(options, faults, random);
+  const report = new Report();
+  const plan = planOf(options, { faults, figures: figures(report), random });
   const say = (line: string) => process.stdout.write(`${line}\n`);
   const cleanUp = new CleanUp(() => {}, isOfDriver);
   let directory = "";
@@ -60,11 +63,14 @@ async function chaos(options: Options): Promise<number> {
     const begun = performance.now();
     const onStage = (built: typeof stage) => void (stage = built);
     const outcome = await run(plan, { directory, historyPath, random, bus, flaw, say, onStage });
-    const { text, well } = summarize(outcome, plan, { doubts: flaw === undefined && !options.faults });
+    const { text, well } = summarize(outcome, plan, {
+      doubts: flaw === undefined && !options.faults && !options.figures,
+    });
     say(text);
+    if (options.figures) say(report.table());
     if (options.keep) say(`The history is in ${historyPath}`);
     say(`${stamp(performance.now() - begun).trim()} in all`);
-    return well ? EXIT.done : EXIT.wrong;
+    return well && report.missed.length === 0 ? EXIT.done : EXIT.wrong;
   } catch (error) {
     if (cleanUp.stopping) await Promise.withResolvers<never>().promise; // whoever stops us ends the process
     await stage?.close().catch(() => {});

@@ -265,6 +265,6 @@ test("chaos measures count what only faults bring, and how soon people are back"
   ];
   for (const entry of events) measures.take(entry);
   expect(measures).toMatchObject({ acked: 1, written: 1, duplicateAcks: 1, unknown: 1 });
-  expect(measures.faults[0]).toMatchObject({ lost: 1, back: [400] });
+  expect(measures.faults[0]).toMatchObject({ back: [400] });
   expect(measures.ackLatency().calm.p50).toBe(430);
 });

@@ -106,7 +106,7 @@ export class History implements Recorder {
   readonly #begunAt = performance.now();
   readonly #writer: Bun.FileSink;
   readonly #listeners = new Set<(entry: Entry) => void>();
-  readonly #sockets = new Map<number, number>();
+  readonly #sockets = new Map<number, { pod: number; page: string }>();
 
   constructor(path: string) {
     this.path = path;
@@ -121,7 +121,7 @@ export class History implements Recorder {
   add(event: Event): void {
     const entry: Entry = { t: this.now, ...event };
     this.#writer.write(`${JSON.stringify(entry)}\n`);
-    if (entry.e === "open") this.#sockets.set(entry.socket, entry.pod);
+    if (entry.e === "open") this.#sockets.set(entry.socket, entry);
     else if (entry.e === "close") this.#sockets.delete(entry.socket);
     for (const listener of this.#listeners) listener(entry);
   }
@@ -134,7 +134,13 @@ export class History implements Recorder {
 
   /** The sockets open on these pods now. */
   socketsOn(pods: readonly number[]): Set<number> {
-    return new Set([...this.#sockets].filter(([, pod]) => pods.includes(pod)).map(([socket]) => socket));
+    return new Set(this.pagesOn(pods).keys());
+  }
+
+  /** The same, with the page of each. */
+  pagesOn(pods: readonly number[]): Map<number, string> {
+    const there = [...this.#sockets].filter(([, { pod }]) => pods.includes(pod));
+    return new Map(there.map(([socket, { page }]) => [socket, page]));
   }
 
   async end(): Promise<void> {

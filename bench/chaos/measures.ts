@@ -12,8 +12,7 @@ export interface FaultTimes {
   readonly at: number;
   until: number;
   note: string;
-  /** Sockets lost, and how long each page was without one. */
-  lost: number;
+  /** How long each page that lost its socket was without one. */
   readonly back: number[];
 }
 
@@ -50,9 +49,7 @@ export class Measures {
         this.#onSocket.delete(entry.socket);
         if (!socket) return;
         this.unknown += socket.unanswered.size;
-        const fault = this.#faultAt(t);
-        if (fault) fault.lost++;
-        return void this.#awaySince.set(socket.page, { t, fault });
+        return void this.#awaySince.set(socket.page, { t, fault: this.#faultAt(t) });
       }
       case "send":
         return void this.#onSocket.get(entry.socket)?.unanswered.add(entry.ref);
@@ -62,7 +59,7 @@ export class Measures {
         return this.#acked(entry);
       case "fault": {
         const { n, fault } = entry;
-        return void this.faults.push({ n, fault, at: t, until: Number.POSITIVE_INFINITY, note: "", lost: 0, back: [] });
+        return void this.faults.push({ n, fault, at: t, until: Number.POSITIVE_INFINITY, note: "", back: [] });
       }
       case "healed": {
         const fault = this.faults.find(({ n }) => n === entry.n);

@@ -1,11 +1,14 @@
 /** Which run it is: how many people, how fast they write, which faults in which order, and what it has to have seen to prove anything. */
 
 import type { Fault } from "./faults/fault.ts";
+import { FIGURE_VISITORS } from "./figures.ts";
 import { type FlawName, type Options, SHORT } from "./options.ts";
 import type { Random } from "./random.ts";
 
 export interface Plan {
   readonly people: number;
+  /** With accounts, and no part in the town. */
+  readonly visitors: number;
   /** Messages a second. */
   readonly rate: number;
   readonly pods: number;
@@ -27,24 +30,32 @@ export interface Plan {
   readonly least: number;
 }
 
-const TOWN = { people: 60, rate: 200, calm: [2, 4], silentEnd: false, settleMs: 60_000 } as const;
+const TOWN = { people: 60, visitors: 40, rate: 200, calm: [2, 4], silentEnd: false, settleMs: 60_000 } as const;
 
-export function planOf(options: Options, faults: ReadonlyMap<string, Fault>, random: Random): Plan {
+/** @param figures measurements, made instead of faults when they are what was asked for */
+export function planOf(
+  options: Options,
+  parts: { faults: ReadonlyMap<string, Fault>; figures: readonly Fault[]; random: Random },
+): Plan {
   const { flaw, short, minutes, pods } = options;
+  const { faults, figures, random } = parts;
+  const each = { ...TOWN, pods, rounds: 1, stretch: 1, least: 1 };
   const some = (ids: Iterable<string>) =>
     random.shuffled([...ids].map((id) => faults.get(id)).filter((fault) => fault !== undefined));
   if (flaw) return { ...SMALL, ...SCENES[flaw], faults: some(SCENES[flaw].faults) };
   if (short) {
     const list = some(options.faults ?? SHORT);
-    return { ...TOWN, pods, seconds: 115, faults: list, rounds: 1, stretch: 1, least: options.faults ? 1 : 20_000 };
+    return { ...each, seconds: 115, faults: list, least: options.faults ? 1 : 20_000 };
   }
+  if (options.figures) return { ...each, seconds: 10, faults: figures, visitors: FIGURE_VISITORS };
   const list = some(options.faults ?? faults.keys());
-  if (minutes === undefined) return { ...TOWN, pods, seconds: 10, faults: list, rounds: 1, stretch: 1, least: 1 };
+  if (minutes === undefined) return { ...each, seconds: 10, faults: list };
   return { ...TOWN, pods, seconds: minutes * 60, faults: list, rounds: 2, stretch: 2, least: minutes * 10_000 };
 }
 
 const SMALL = {
   people: 9,
+  visitors: 0,
   rate: 100,
   seconds: 5,
   rounds: 1,

@@ -17,8 +17,6 @@ import { Town } from "./town.ts";
 import { Valkey } from "./valkey.ts";
 import { Witness } from "./witness.ts";
 
-/** People beyond the town: a fault may use one up. */
-const VISITORS = 40;
 const HUSH_AFTER_MS = 1_500;
 
 export interface Outcome {
@@ -50,7 +48,7 @@ export async function run(
   const valkey = options.bus === "redis" ? await Valkey.start(directory) : undefined;
   const stage = await Stage.start(directory, {
     pods: plan.pods,
-    people: plan.people + VISITORS,
+    people: plan.people + plan.visitors,
     valkey,
     pod: {
       env: { SESSION_SECRET, ...(valkey ? { BUS: valkey.url } : {}), ...(flaw ? { CHAOS_FLAW: flaw } : {}) },
@@ -121,7 +119,7 @@ async function makeFaults(
     seconds: (short) => short * random.between(1, plan.stretch),
     wrong: (words) => history.add({ e: "wrong", fault: `${fault.id} ${fault.name}`, words }),
     visitor() {
-      if (visitors === VISITORS) throw new NotHere("everybody was signed out already");
+      if (visitors === plan.visitors) throw new NotHere("everybody was signed out already");
       return nameOf(plan.people + visitors++);
     },
   });

@@ -12,11 +12,11 @@ export function summarize(
   provesOnlyWith: { doubts: boolean },
 ): { text: string; well: boolean } {
   const { findings, measures, complaints, missing } = outcome;
-  const lines = ["", "People back after each fault that cost a socket"];
-  for (const { at, fault, lost, back } of measures.faults) {
-    if (lost === 0) continue;
+  const lines = ["", "Pages back after each fault that cost them their socket"];
+  for (const { at, fault, back } of measures.faults) {
+    if (back.length === 0) continue;
     const times = `p50 ${ms(percentile(back, 0.5))}, p99 ${ms(percentile(back, 0.99))}`;
-    lines.push(`${stamp(at)}  ${fault}: ${lost} sockets lost, back ${times}`);
+    lines.push(`${stamp(at)}  ${fault}: ${back.length} back, ${times}`);
   }
   const { calm, fault } = measures.ackLatency();
   lines.push(
