@@ -34,6 +34,8 @@ export class Conversation {
   #myRead = 0;
   #confirmedRead = 0;
   #unread = 0;
+  /** Up to here the unread are counted without a hole. */
+  #countedSeq = 0;
   /** @type {Preview | undefined} */
   #preview;
 
@@ -157,7 +159,7 @@ export class Conversation {
   receive(message) {
     const known = this.#lastSeq;
     const fresh = message.seq > known;
-    if (fresh && message.from === this.peer && message.from !== this.me && message.seq > this.#myRead) this.#unread++;
+    this.#count(message, fresh);
     this.#know(message);
     if (!this.#loaded) return { fresh, gap: message.seq > known + 1 };
     if (message.seq > this.heldSeq) this.#early.set(message.seq, message);
@@ -188,6 +190,7 @@ export class Conversation {
       this.#lastSeq = row.last_seq;
       if (preview) this.#preview = preview;
       this.#unread = row.unread;
+      this.#countedSeq = row.last_seq;
     }
     this.peerHas({ read: row.peer_read_seq, delivered: row.peer_delivered_seq });
     this.#confirmedRead = Math.max(this.#confirmedRead, row.my_read_seq);
@@ -223,6 +226,18 @@ export class Conversation {
   confirmRead(seq) {
     this.#confirmedRead = Math.max(this.#confirmedRead, seq);
     return this.readTo(seq);
+  }
+
+  /**
+   * What fills a gap is unread too, unless a row told of it before.
+   * @param {Message} message
+   * @param {boolean} fresh
+   */
+  #count({ seq, from }, fresh) {
+    const filling = seq > this.#countedSeq && seq > this.heldSeq && !this.#early.has(seq);
+    // While nothing is loaded a gap is not filled: the list is asked, and tells the count.
+    if (seq === this.#countedSeq + 1 || !this.#loaded) this.#countedSeq = Math.max(this.#countedSeq, seq);
+    if ((fresh || filling) && from === this.peer && from !== this.me && seq > this.#myRead) this.#unread++;
   }
 
   #takeReady() {
