@@ -190,6 +190,32 @@ test("chaos checker takes a message lost in a crash for an early ack", () => {
   expect(judge(lost).count("early_ack")).toBe(1);
 });
 
+/** ann's socket hears bob's messages, one every two seconds, but for the one named `but`. */
+function stream(but: number, synced: boolean): Entry[] {
+  const events: Entry[] = [
+    { t: 0, e: "page", page: "ann.1", who: "ann" },
+    { t: 0, e: "page", page: "bob.1", who: "bob" },
+    { t: 0, e: "open", socket: 1, page: "ann.1", pod: 0 },
+    { t: 0, e: "open", socket: 2, page: "bob.1", pod: 0 },
+  ];
+  for (let seq = 1; seq <= 20; seq++) {
+    const [t, ref] = [seq * 2_000, `ref-${seq}`];
+    const told = { from: "bob", to: "ann", id: seq, seq, hash: "x" };
+    events.push({ t, e: "write", who: "bob", to: "ann", ref, hash: "x" }, { t, e: "send", socket: 2, ref });
+    events.push({ t, e: "ack", socket: 2, ref, id: seq, seq, peer: "ann", duplicate: false });
+    if (seq !== but) events.push({ t, e: "message", socket: 1, ...told });
+    else if (synced) events.push({ t: t + 100, e: "sync", socket: 1 });
+  }
+  return events;
+}
+
+test("chaos checker finds a frame that an open socket never heard, unless the socket was told that it lacks something", () => {
+  expect(judge(stream(0, false)).count("undelivered")).toBe(0);
+  expect(judge(stream(10, false)).count("undelivered")).toBe(1);
+  expect(judge(stream(10, true)).count("undelivered")).toBe(0);
+  expect(judge(stream(1, false)).count("undelivered")).toBe(0); // before the first it heard: its page asked
+});
+
 test("chaos checker finds a sender's order turned round on one socket, and not across two", () => {
   const begin: Event[] = [
     { e: "page", page: "ann.1", who: "ann" },

@@ -7,6 +7,10 @@ import { Findings } from "./findings.ts";
 import { type Entry, type Marks, pairOf, type Standing, type Told } from "./history.ts";
 
 const DELIVERED_WITHIN_MS = 10_000;
+/** How soon a socket is told that it lacks something: 6 s after a pod died (CONTRACT §5.7), and a little. */
+const TOLD_WITHIN_MS = 8_000;
+/** What is told while a socket opens may pass it by: its page asks anyway. */
+const OPENING_MS = 1_000;
 
 /** What a person wrote, and what became of it. */
 interface Send {
@@ -32,8 +36,12 @@ interface Numbered {
 interface Socket {
   readonly page: string;
   readonly who: string;
+  readonly openAt: number;
+  syncAt: number;
   /** Ids of messages it heard. */
   readonly heard: Set<number>;
+  /** By conversation: the numbers it was told, in messages and acks. */
+  readonly numbers: Map<string, Set<number>>;
   /** By conversation: sends in the order they were handed to it, and what they were numbered. */
   readonly order: Map<string, { ref: string; seq: number }[]>;
 }
@@ -57,6 +65,7 @@ export class Checker {
   readonly #crashes: number[] = [];
   readonly #faults = new Set<number>();
   #healedAt = 0;
+  #now = 0;
   /** The table: by conversation, by number. */
   readonly #table = new Map<string, Told[]>();
   readonly #unread = new Map<string, Map<string, number>>();
@@ -64,6 +73,7 @@ export class Checker {
 
   /** The next event; those about the end come last, and rows before all else of them. */
   take(entry: Entry): void {
+    this.#now = entry.t;
     switch (entry.e) {
       case "page":
         return void this.#pages.set(entry.page, { who: entry.who, openAt: 0, held: new Map(), standing: new Map() });
@@ -74,7 +84,7 @@ export class Checker {
       case "open":
         return this.#opened(entry);
       case "close":
-        return this.#closed(entry.socket);
+        return this.#closed(entry.socket, entry.t);
       case "send":
         return this.#sent(entry.socket, entry.ref);
       case "ack":
@@ -83,6 +93,11 @@ export class Checker {
         return this.#refused(entry.ref);
       case "message":
         return this.#heard(entry);
+      case "sync": {
+        const socket = this.#sockets.get(entry.socket);
+        if (socket) socket.syncAt = entry.t;
+        return;
+      }
       case "mark":
         return this.#marked(entry);
       case "standing":
@@ -122,7 +137,7 @@ export class Checker {
 
   /** What only the whole history shows. */
   end(): Findings {
-    for (const socket of this.#sockets.keys()) this.#closed(socket);
+    for (const socket of this.#sockets.keys()) this.#closed(socket, this.#now);
     for (const [pair, rows] of this.#table) this.#order(pair, rows);
     this.#compareSends();
     this.#compareNumbers();
@@ -138,14 +153,36 @@ export class Checker {
   #opened({ t, socket, page: name }: Entry & { e: "open" }): void {
     const page = this.#pages.get(name);
     if (page) page.openAt = t;
-    this.#sockets.set(socket, { page: name, who: page?.who ?? "", heard: new Set(), order: new Map() });
+    const who = page?.who ?? "";
+    const told = { heard: new Set<number>(), numbers: new Map(), order: new Map() };
+    this.#sockets.set(socket, { page: name, who, openAt: t, syncAt: Number.NEGATIVE_INFINITY, ...told });
+  }
+
+  #closed(number: number, t: number): void {
+    const socket = this.#sockets.get(number);
+    this.#sockets.delete(number);
+    if (!socket) return;
+    this.#inOrder(socket);
+    for (const [pair, seqs] of socket.numbers) this.#withoutHoles(socket, t, pair, seqs);
+  }
+
+  /** Between the first and the last number a socket was told, it was told all, or that it lacks some. */
+  #withoutHoles(socket: Socket, closedAt: number, pair: string, seqs: ReadonlySet<number>): void {
+    let [first, last] = [Number.POSITIVE_INFINITY, 0];
+    for (const seq of seqs) [first, last] = [Math.min(first, seq), Math.max(last, seq)];
+    const numbers = this.#numbers.get(pair) ?? [];
+    for (let seq = first + 1; seq < last; seq++) {
+      const { ackedAt = Number.POSITIVE_INFINITY } = numbers[seq] ?? {};
+      const asked = ackedAt < socket.openAt + OPENING_MS || ackedAt > closedAt - TOLD_WITHIN_MS;
+      if (seqs.has(seq) || asked || socket.syncAt > ackedAt - OPENING_MS) continue;
+      this.findings.add("undelivered", `${socket.page} heard of ${pair} up to ${last}, not ${seq}, and no sync`);
+      return;
+    }
   }
 
   /** The order in which a socket's sends were accepted is the order of their numbers. */
-  #closed(number: number): void {
-    const socket = this.#sockets.get(number);
-    this.#sockets.delete(number);
-    for (const [pair, sends] of socket?.order ?? []) {
+  #inOrder(socket: Socket): void {
+    for (const [pair, sends] of socket.order) {
       const numbered = sends.filter(({ seq }) => seq > 0);
       for (const [i, { ref, seq }] of numbered.entries()) {
         const before = numbered[i - 1];
@@ -183,6 +220,7 @@ export class Checker {
         "leaked",
         `${ref} of ${send.who} to ${send.to} was acknowledged to ${socket?.who} as to ${peer}`,
       );
+    this.#note(socket, pairOf(send.who, send.to), seq);
     if (send.ack && (send.ack.id !== id || send.ack.seq !== seq)) {
       this.findings.add(
         "duplicate",
@@ -194,6 +232,12 @@ export class Checker {
     send.ack ??= { id, seq, t };
     const place = socket.order.get(pairOf(send.who, send.to))?.findLast((other) => other.ref === ref);
     if (place && !duplicate) place.seq = seq;
+  }
+
+  #note(socket: Socket, pair: string, seq: number): void {
+    const seqs = socket.numbers.get(pair);
+    if (seqs) seqs.add(seq);
+    else socket.numbers.set(pair, new Set([seq]));
   }
 
   #refused(ref: string): void {
@@ -210,6 +254,7 @@ export class Checker {
         `${socket.page} heard ${entry.seq} (${entry.id}) of ${entry.from} twice on one socket`,
       );
     socket.heard.add(entry.id);
+    this.#note(socket, pairOf(entry.from, entry.to), entry.seq);
     this.#wasTold(socket.who, entry.from === socket.who ? entry.to : entry.from, [entry]);
   }
 

@@ -44,6 +44,7 @@ export type Event =
     }
   | { readonly e: "refused"; readonly socket: number; readonly ref: string; readonly code: string }
   | ({ readonly e: "message"; readonly socket: number } & Told)
+  | { readonly e: "sync"; readonly socket: number }
   /** `reader` has (`read`) or has on a device (`delivered`) what `peer` wrote, up to `seq`. */
   | {
       readonly e: "mark";

@@ -313,6 +313,7 @@ export class TappedSocket extends EventTarget {
     } else if (type === "message") {
       this.#history.add({ e: "message", socket, from, to, id, seq, hash: hashOf(message), ...(ref ? { ref } : {}) });
     } else if (type === "ack") this.#history.add({ e: "ack", socket, ref, id, seq, peer, duplicate });
+    else if (type === "sync") this.#history.add({ e: "sync", socket });
     else if (type === "error" && ref) this.#history.add({ e: "refused", socket, ref, code });
     else if (type === "read") this.#history.add({ e: "mark", socket, kind: "read", reader, peer, seq });
     else if (type === "delivered")

@@ -8,7 +8,7 @@ import { Guest, newRef } from "./guest.ts";
 /** A message of 16 kB: four thousand signs of four bytes. */
 const LARGE = "🪨".repeat(3_990);
 /** What the buffers of two sockets and of the server hold, and more. */
-const LARGE_MAX = 1_500;
+const LARGE_MAX = 2_000;
 const AT_ONCE = 60;
 
 export const clientFaults: readonly Fault[] = [
