@@ -67,6 +67,8 @@ async function chaos(options: Options): Promise<number> {
       doubts: flaw === undefined && !options.faults && !options.figures,
     });
     say(text);
+    const words = outcome.findings.total === 0 ? [] : [`${outcome.findings.total} were broken: see above`];
+    report.check("the town", "every promise was kept", words);
     if (options.figures) say(report.table());
     if (options.keep) say(`The history is in ${historyPath}`);
     say(`${stamp(performance.now() - begun).trim()} in all`);

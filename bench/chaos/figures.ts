@@ -18,8 +18,9 @@ import { until } from "./town.ts";
 const STORM = 5_000;
 const STALLED = 100;
 const MIB = 2 ** 20;
-/** A message of 16 kB: what 100 of them fill is beyond what the kernel holds for a reader. */
-const LARGE = "🪨".repeat(3_990);
+/** A message of 4 kB: two thousand are more than what the kernel and the server hold for a reader that never reads. */
+const LARGE = "x".repeat(3_990);
+const LARGE_COUNT = 2_000;
 /** A page cuts its waits; people who come in a storm wait as the page really does. */
 const STORM_MS = 45_000;
 
@@ -30,7 +31,8 @@ export function figures(report: Report): Fault[] {
       name: "kill -9 of a pod",
       pods: 2,
       async run(scene) {
-        const [pod, other] = scene.random.shuffled(scene.stage.pods) as [Pod, Pod];
+        const pod = busiest(scene);
+        const other = scene.stage.pods.find((other) => other !== pod) as Pod;
         const gone = Array.from({ length: 5 }, () => scene.visitor());
         const watcher = await Watcher.open(scene, other, gone);
         const sockets = await Promise.all(gone.map((name) => light(pod.port, name)));
@@ -111,13 +113,9 @@ export function figures(report: Report): Fault[] {
       name: "backend stopped",
       pods: 2,
       async run(scene) {
-        const { pods, postgres } = scene.stage;
-        const writers = new Set(await postgres.writers());
-        const pod = scene.random.pick(pods);
-        const pid = pod.database.connections.map(({ backend }) => backend ?? 0).find((backend) => writers.has(backend));
-        if (pid === undefined) throw new NotHere(`${pod.name} has no writer`);
+        const pod = busiest(scene);
+        const pid = await stopIdle(scene, pod);
         const acks = new Acks(scene);
-        send(pid, "SIGSTOP");
         await Bun.sleep(12_000);
         const { first, longestSilence } = acks.end();
         send(pid, "SIGCONT");
@@ -164,7 +162,7 @@ export function figures(report: Report): Fault[] {
       id: "F-leave",
       name: "SIGTERM",
       async run(scene) {
-        const pod = scene.random.pick(scene.stage.pods);
+        const pod = busiest(scene);
         const goodbyes = new Goodbyes(scene, pod);
         const { code, ms } = await pod.leave();
         await Bun.sleep(200);
@@ -222,20 +220,25 @@ export function figures(report: Report): Fault[] {
         const calm = new Latencies(scene);
         await Bun.sleep(5_000);
         const before = calm.end();
-        const stalled = await Promise.all(Array.from({ length: STALLED }, () => stall(pod.port, reader)));
-        const start = rssBytes(pod.pid);
         const guest = await Guest.open(scene, writer, pod.index);
-        const under = new Latencies(scene);
-        let most = start;
-        for (let sent = 0; sent < 200 * 10; sent += 10) {
-          for (let i = 0; i < 10; i++) {
-            guest.send(reader, `${sent + i} ${LARGE}`, newRef());
+        const others = await light(pod.port, reader);
+        let most = 0;
+        const flood = async (count: number) => {
+          const before = guest.answered;
+          for (let sent = 0; sent < count; sent += 10) {
+            for (let i = 0; i < 10; i++) guest.send(reader, `${sent + i} ${LARGE}`, newRef());
+            await Bun.sleep(50);
+            most = Math.max(most, rssBytes(pod.pid));
           }
-          await Bun.sleep(50);
-          most = Math.max(most, rssBytes(pod.pid));
-        }
+          await until(() => guest.answered - before >= count, 10_000);
+        };
+        await flood(LARGE_COUNT / 2); // a server takes memory when it first works, whoever reads
+        const start = most;
+        others.close();
+        const stalled = await Promise.all(Array.from({ length: STALLED }, () => stall(pod.port, reader)));
+        const under = new Latencies(scene);
+        await flood(LARGE_COUNT);
         const after = under.end();
-        await until(() => guest.answered >= 2_000, 10_000);
         for (const one of stalled) one.terminate();
         guest.close();
         const part = `${STALLED} stalled readers`;
@@ -264,6 +267,12 @@ export function figures(report: Report): Fault[] {
 
 /** How many people beyond the town these take. */
 export const FIGURE_VISITORS = STORM + 20;
+
+/** The pod most people are on. */
+function busiest({ stage, history }: Scene): Pod {
+  const people = (pod: Pod) => history.socketsOn([pod.index]).size;
+  return stage.pods.reduce((most, pod) => (people(pod) > people(most) ? pod : most));
+}
 
 /** A socket that says nothing. */
 function light(port: number, name: string, heard: (text: string) => void = () => {}): Promise<SocketClient> {
@@ -357,6 +366,30 @@ class Acks {
       },
     };
   }
+}
+
+/**
+ * Stops the writer of a pod between two statements. In the middle of a commit it would hold what every backend of PostgreSQL needs, and
+ * nobody could go on, whatever pods do.
+ */
+async function stopIdle({ stage: { postgres } }: Scene, pod: Pod): Promise<number> {
+  for (let tries = 0; tries < 100; tries++) {
+    const writers = new Set(await postgres.writers());
+    const pid = pod.database.connections.map(({ backend }) => backend ?? 0).find((backend) => writers.has(backend));
+    if (pid === undefined) throw new NotHere(`${pod.name} has no writer`);
+    send(pid, "SIGSTOP");
+    const [row] = await postgres.sql.run(
+      (sql) => sql<[{ state: string; waits: string }]>`
+        select state, wait_event as waits
+        from pg_stat_activity
+        where pid = ${pid}::int
+      `,
+    );
+    if (row.state === "idle" && row.waits === "ClientRead") return pid;
+    send(pid, "SIGCONT");
+    await Bun.sleep(7);
+  }
+  throw new NotHere(`the writer of ${pod.name} is never idle`);
 }
 
 /** Whether every page has what the pages had, all together, when this was called. */

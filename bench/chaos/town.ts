@@ -19,6 +19,9 @@ const MARKED_WITHIN_MS = 1_200;
 const WHOLE_WITHIN_MS = 10_000;
 /** Pages of history that a tab scrolls back in the end. */
 const SCROLLS = 20;
+/** Too long for a notification: other pods are told to ask. */
+const LONG = "🪨".repeat(3_000);
+const LONG_SHARE = 0.01;
 const TEXTS = [
   "hello",
   "did you see the one about the two cats? I could not stop laughing, and then the neighbour came",
@@ -263,7 +266,8 @@ export class Town {
   }
 
   #text(): string {
-    return `${++this.#texts} ${this.#random.pick(TEXTS)}`;
+    const text = this.#random.next() < LONG_SHARE ? LONG : this.#random.pick(TEXTS);
+    return `${++this.#texts} ${text}`;
   }
 
   /** Somebody reloads a tab: the new one takes up what the old one left. */
@@ -273,7 +277,7 @@ export class Town {
     const i = this.#random.below(pages.length);
     const page = pages[i] as Page;
     page.close();
-    pages[i] = this.#openPage(page.who, page.pod, page.drafts);
+    pages[i] = this.#openPage(page.who, this.#random.below(this.#ports.length), page.drafts);
   }
 }
 

@@ -5,10 +5,10 @@ import { until } from "../town.ts";
 import { anyPod, connectionsOf, type Fault, NotHere } from "./fault.ts";
 import { Guest, newRef } from "./guest.ts";
 
-/** A message of 16 kB: four thousand signs of four bytes. */
-const LARGE = "🪨".repeat(3_990);
+/** A message of 7 kB: as much as a notification carries to another pod. */
+const LARGE = "🪨".repeat(1_700);
 /** What the buffers of two sockets and of the server hold, and more. */
-const LARGE_MAX = 2_000;
+const LARGE_MAX = 4_000;
 const AT_ONCE = 60;
 
 export const clientFaults: readonly Fault[] = [
@@ -30,10 +30,10 @@ export const clientFaults: readonly Fault[] = [
         if (count % 10 === 0) await Bun.sleep(20);
       }
       const cut = await until(() => connections.every(({ left }) => left), 3_000);
-      if (!cut) scene.wrong(`${slow} was not cut off after ${count} messages of 16 kB`);
+      if (!cut) scene.wrong(`${slow} was not cut off after ${count} messages of 7 kB`);
       await Bun.sleep(1_000);
       for (const connection of connections) connection.set({ down: "pass" });
-      return `${slow}, cut off within ${count} messages of 16 kB`;
+      return `${slow}, cut off within ${count} messages of 7 kB`;
     },
   },
   {

@@ -43,9 +43,10 @@ export class NotHere extends Error {
   }
 }
 
-/** The pod a fault strikes. */
-export function anyPod({ stage, random }: Scene): Pod {
-  return random.pick(stage.pods);
+/** The pod a fault strikes: one that people are on, if there is one. */
+export function anyPod({ stage, random, history }: Scene): Pod {
+  const busy = stage.pods.filter((pod) => history.socketsOn([pod.index]).size > 0);
+  return random.pick(busy.length > 0 ? busy : stage.pods);
 }
 
 /** @throws NotHere */
