@@ -90,6 +90,17 @@ export class Postgres {
     }
   }
 
+  /** The files of tables and indexes. */
+  async files(relations: readonly string[]): Promise<string[]> {
+    const rows = await this.#sql.run(
+      (sql) =>
+        sql<
+          { path: string }[]
+        >`select pg_relation_filepath(name::regclass) as path from unnest(${[...relations]}::text[]) name`,
+    );
+    return rows.map(({ path }) => join(this.#cluster, path));
+  }
+
   async terminate(pids: readonly number[]): Promise<void> {
     await this.#sql.run((sql) => sql`select pg_terminate_backend(pid) from unnest(${[...pids]}::bigint[]::int[]) pid`);
   }

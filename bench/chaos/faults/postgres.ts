@@ -109,8 +109,10 @@ export const postgresFaults: readonly Fault[] = [
     id: "F17",
     name: "disk full",
     async run(scene) {
-      const lasts = await inject(scene, "pwritev,fallocate", "error=ENOSPC", 4);
-      return `for tables, for ${lasts.toFixed(0)} s`;
+      // The log's writes go on: full there, PostgreSQL stops itself (F16 is that).
+      const files = await scene.stage.postgres.files(["messages", "messages_pkey", "messages_ref"]);
+      const lasts = await inject(scene, "pwrite64,pwritev,fallocate", "error=ENOSPC", 4, files);
+      return `for messages, for ${lasts.toFixed(0)} s`;
     },
   },
   {
@@ -169,12 +171,20 @@ async function ackAfter(scene: Scene, since: string): Promise<string> {
   return `first ack ${Math.round(ms)} ms after ${since}`;
 }
 
-/** Lets system calls of the pods' sessions go wrong for a while. */
-async function inject(scene: Scene, calls: string, what: string, short: number): Promise<number> {
+/** Lets system calls of the pods' sessions go wrong for a while. @param files on these only @returns for how many seconds */
+async function inject(
+  scene: Scene,
+  calls: string,
+  what: string,
+  short: number,
+  files: readonly string[] = [],
+): Promise<number> {
   const strace = need("strace");
   const pids = await scene.stage.postgres.writers();
   const words = pids.flatMap((pid) => ["-p", String(pid)]);
-  const inject = ["-e", `trace=${calls}`, "-e", `inject=${calls}:${what}`, "-o", "/dev/null"];
+  const inject = ["-e", `trace=${calls}`, "-e", `inject=${calls}:${what}`, "-o", "/dev/null"].concat(
+    files.flatMap((file) => ["-P", file]),
+  );
   const child = Bun.spawn([strace, "-f", "-qq", ...inject, ...words], { stdio: ["ignore", "ignore", "pipe"] });
   const lasts = scene.seconds(short);
   await Bun.sleep(lasts * 1_000);
