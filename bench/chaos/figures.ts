@@ -378,6 +378,11 @@ async function stopIdle({ stage: { postgres } }: Scene, pod: Pod): Promise<numbe
     const pid = pod.database.connections.map(({ backend }) => backend ?? 0).find((backend) => writers.has(backend));
     if (pid === undefined) throw new NotHere(`${pod.name} has no writer`);
     send(pid, "SIGSTOP");
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      send(pid, "SIGCONT"); // it holds what this very question needs
+    }, 300);
     const [row] = await postgres.sql.run(
       (sql) => sql<[{ state: string; waits: string }]>`
         select state, wait_event as waits
@@ -385,7 +390,8 @@ async function stopIdle({ stage: { postgres } }: Scene, pod: Pod): Promise<numbe
         where pid = ${pid}::int
       `,
     );
-    if (row.state === "idle" && row.waits === "ClientRead") return pid;
+    clearTimeout(timer);
+    if (!late && row.state === "idle" && row.waits === "ClientRead") return pid;
     send(pid, "SIGCONT");
     await Bun.sleep(7);
   }

@@ -47,7 +47,7 @@ export function planOf(
     const list = some(options.faults ?? SHORT);
     return { ...each, seconds: 115, faults: list, least: options.faults ? 1 : 20_000 };
   }
-  if (options.figures) return { ...each, seconds: 10, faults: figures, visitors: FIGURE_VISITORS };
+  if (options.figures) return { ...each, seconds: 10, faults: figures, visitors: FIGURE_VISITORS, calm: [5, 6] };
   const list = some(options.faults ?? faults.keys());
   if (minutes === undefined) return { ...each, seconds: 10, faults: list };
   return { ...TOWN, pods, seconds: minutes * 60, faults: list, rounds: 2, stretch: 2, least: minutes * 10_000 };
