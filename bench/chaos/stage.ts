@@ -29,6 +29,8 @@ export class Stage {
   readonly postgres: Postgres;
   /** What carries events between pods, when that is not PostgreSQL. */
   readonly valkey: Valkey | undefined;
+  /** What a fault changed outside of the run, and has to be undone whatever happens. */
+  readonly undo = new Set<() => void>();
 
   private constructor(
     directory: string,
@@ -76,6 +78,8 @@ export class Stage {
 
   /** Every link is whole. */
   heal(): void {
+    for (const undo of this.undo) undo();
+    this.undo.clear();
     for (const pod of this.pods) {
       pod.link.heal();
       pod.database.heal();
@@ -97,6 +101,8 @@ export class Stage {
   }
 
   abandon(): void {
+    for (const undo of this.undo) undo();
+    this.undo.clear();
     this.valkey?.close();
     abandon(this.directory, this.pods);
   }

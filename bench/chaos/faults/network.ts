@@ -7,15 +7,19 @@ export const networkFaults: readonly Fault[] = [
     id: "F13",
     name: "notifications do not arrive",
     async run(scene) {
-      const pids = new Set(await scene.stage.postgres.backends({ listening: true }));
-      if (pids.size === 0) throw new NotHere("nobody listens");
-      const pod = anyPod(scene);
+      const { valkey, postgres } = scene.stage;
       const lasts = scene.seconds(6);
-      const listening = pod.database.connections.filter(({ backend }) => backend !== undefined && pids.has(backend));
-      for (const connection of listening) connection.set({ down: "stall" });
+      const pod = anyPod(scene);
+      if (valkey) valkey.link.set({ down: "stall" });
+      else {
+        const pids = new Set(await postgres.backends({ listening: true }));
+        if (pids.size === 0) throw new NotHere("nobody listens");
+        const listening = pod.database.connections.filter(({ backend }) => backend !== undefined && pids.has(backend));
+        for (const connection of listening) connection.set({ down: "stall" });
+      }
       await Bun.sleep(lasts * 1_000);
-      pod.database.heal();
-      return `at ${pod.name}, for ${lasts.toFixed(0)} s`;
+      scene.stage.heal();
+      return `at ${valkey ? "any pod" : pod.name}, for ${lasts.toFixed(0)} s`;
     },
   },
   {
@@ -73,9 +77,10 @@ export const networkFaults: readonly Fault[] = [
           ]),
         );
       if (rule("-A").exitCode !== 0) throw new NotHere("iptables refuses");
+      scene.stage.undo.add(() => rule("-D"));
       const lasts = scene.seconds(6);
       await Bun.sleep(lasts * 1_000);
-      rule("-D");
+      scene.stage.heal();
       return `a tenth on the way to ${pod.name}, for ${lasts.toFixed(0)} s`;
     },
   },

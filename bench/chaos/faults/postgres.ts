@@ -69,6 +69,7 @@ export const postgresFaults: readonly Fault[] = [
     id: "F12",
     name: "listening sessions terminated",
     async run({ stage }) {
+      if (stage.valkey) return `${stage.valkey.link.cut()} connections to Valkey cut instead`;
       const pids = await stage.postgres.backends({ listening: true });
       if (pids.length === 0) throw new NotHere("nobody listens");
       await stage.postgres.terminate(pids);
