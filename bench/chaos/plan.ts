@@ -24,13 +24,20 @@ export interface Plan {
   readonly stretch: number;
   /** Soon after the last fault began nobody but it writes: what it loses stays lost. */
   readonly silentEnd: boolean;
-  /** How long a send may stay unsettled after everything was whole again. */
-  readonly settleMs: number;
+  /** How long a send may stay unsettled after everything was whole again, and then a message undelivered. */
+  readonly patience: { readonly settledMs: number; readonly wholeMs: number };
   /** Fewer acks prove nothing. */
   readonly least: number;
 }
 
-const TOWN = { people: 60, visitors: 40, rate: 200, calm: [2, 4], silentEnd: false, settleMs: 60_000 } as const;
+const TOWN = {
+  people: 60,
+  visitors: 40,
+  rate: 200,
+  calm: [2, 4],
+  silentEnd: false,
+  patience: { settledMs: 60_000, wholeMs: 10_000 },
+} as const;
 
 /** @param figures measurements, made instead of faults when they are what was asked for */
 export function planOf(
@@ -62,7 +69,7 @@ const SMALL = {
   calm: [1.5, 2],
   stretch: 1,
   silentEnd: false,
-  settleMs: 6_000,
+  patience: { settledMs: 3_000, wholeMs: 5_000 }, // what is broken on purpose does not mend
   least: 1,
 } as const;
 

@@ -74,7 +74,7 @@ export async function run(
       if (pod.died > 0) history.add({ e: "wrong", fault: pod.name, words: `it died ${pod.died} times by itself` });
     }
     await witness.end();
-    await town.settle(stage.postgres, plan.settleMs);
+    await town.settle(stage.postgres, plan.patience);
     await town.takeStock(stage.postgres);
   } finally {
     town.close();

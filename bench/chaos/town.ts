@@ -16,7 +16,6 @@ const SILENCE_MS = [3_000, 14_000] as const;
 const READ_AFTER_MS = [100, 2_500] as const;
 const RELOAD_EVERY_MS = 1_500;
 const MARKED_WITHIN_MS = 1_200;
-const WHOLE_WITHIN_MS = 10_000;
 /** Pages of history that a tab scrolls back in the end. */
 const SCROLLS = 20;
 /** Too long for a notification: other pods are told to ask. */
@@ -128,10 +127,10 @@ export class Town {
     return page?.write(to, text ?? this.#text()) ?? false;
   }
 
-  /** Waits until nothing is unsettled and everybody has everything, as long as the checker allows. */
-  async settle(postgres: Postgres, withinMs: number): Promise<void> {
+  /** Waits until nothing is unsettled, and then until everybody has everything, for so long at most. */
+  async settle(postgres: Postgres, within: { settledMs: number; wholeMs: number }): Promise<void> {
     const settled = () => this.pages.every((page) => page.connected && page.waiting === 0);
-    await until(settled, withinMs);
+    await until(settled, within.settledMs);
     const before = await conversations(postgres);
     const last = new Map(before.map((row) => [pairOf(row.low, row.high), row.last]));
     const whole = () =>
@@ -140,7 +139,7 @@ export class Town {
           (peer) => page.show(peer) && page.conversation(peer).heldSeq >= (last.get(pairOf(page.who, peer)) ?? 0),
         ),
       );
-    await until(whole, WHOLE_WITHIN_MS);
+    await until(whole, within.wholeMs);
     // Marks follow what arrived: everybody has looked, and the last of it is stored, when nothing changes for a while.
     await Bun.sleep(READ_AFTER_MS[1]);
     let marks = JSON.stringify(await conversations(postgres));

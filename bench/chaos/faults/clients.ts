@@ -8,7 +8,7 @@ import { Guest, newRef } from "./guest.ts";
 /** A message of 7 kB: as much as a notification carries to another pod. */
 const LARGE = "🪨".repeat(1_700);
 /** What the buffers of two sockets and of the server hold, and more. */
-const LARGE_MAX = 4_000;
+const LARGE_MAX = 2_500;
 const AT_ONCE = 60;
 
 export const clientFaults: readonly Fault[] = [
