@@ -4,7 +4,7 @@ import { cookieOf } from "../../people.ts";
 import { hashOf } from "../history.ts";
 import { TappedSocket } from "../page.ts";
 import { until } from "../town.ts";
-import { NotHere, type Scene } from "./fault.ts";
+import type { Scene } from "./fault.ts";
 
 let guests = 0;
 /** Refs somebody has written already: the same one can be sent on several sockets. */
@@ -43,7 +43,8 @@ export class Guest {
       if (type === "error" && !ref) guest.errors++;
     });
     socket.addEventListener("close", (event) => (guest.code = (event as CloseEvent).code));
-    if (!(await until(() => greeted, 5_000))) throw new NotHere(`no socket for ${who} on ${stage.pods[pod]?.name}`);
+    if (!(await until(() => greeted, 10_000)))
+      scene.wrong(`${stage.pods[pod]?.name} takes no socket of ${who} within 10 s`);
     return guest;
   }
 
