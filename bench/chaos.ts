@@ -49,11 +49,16 @@ async function chaos(options: Options): Promise<number> {
   const cleanUp = new CleanUp(() => {}, isOfDriver);
   let directory = "";
   let stage: Awaited<ReturnType<typeof Stage.start>> | undefined;
+  /** Resolved when there is a stage, or never will be: PostgreSQL cannot be stopped while it is being made. */
+  const staged = Promise.withResolvers<void>();
   try {
     directory = Stage.place();
     const place = directory;
     cleanUp.whenStopped({
-      close: async () => void (await stage?.close()),
+      close: async () => {
+        await staged.promise;
+        await stage?.close();
+      },
       abandon: () => (stage ? stage.abandon() : abandon(place)),
     });
     const historyPath = options.keep ? join(process.cwd(), `chaos-${seed}.jsonl`) : join(directory, "history.jsonl");
@@ -61,7 +66,10 @@ async function chaos(options: Options): Promise<number> {
     say(`chatify's fault run on ${machine()}`);
     say(`seed ${seed}: ${servers}, ${plan.people} people, ${plan.rate} messages/s${flaw ? `, flaw ${flaw}` : ""}\n`);
     const begun = performance.now();
-    const onStage = (built: typeof stage) => void (stage = built);
+    const onStage = (built: typeof stage) => {
+      stage = built;
+      staged.resolve();
+    };
     const outcome = await run(plan, { directory, historyPath, random, bus, flaw, say, onStage });
     const { text, well } = summarize(outcome, plan, {
       doubts: flaw === undefined && !options.faults && !options.figures,
@@ -74,6 +82,7 @@ async function chaos(options: Options): Promise<number> {
     say(`${stamp(performance.now() - begun).trim()} in all`);
     return well && report.missed.length === 0 ? EXIT.done : EXIT.wrong;
   } catch (error) {
+    staged.resolve();
     if (cleanUp.stopping) await Promise.withResolvers<never>().promise; // whoever stops us ends the process
     await stage?.close().catch(() => {});
     return complain(explain(error), EXIT.machine);

@@ -54,7 +54,7 @@ export class CleanUp {
     };
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop(signal));
     const stray = (error: unknown) => {
-      if (this.#expected(error)) return;
+      if (this.stopping || this.#expected(error)) return; // what is being stopped fails
       process.stderr.write(`${explain(error)}\n`);
       this.stopping = true;
       void world.close().finally(() => process.exit(EXIT.wrong));

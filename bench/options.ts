@@ -97,7 +97,8 @@ function chosen(list: string, all: readonly PartName[]): PartName[] {
   return all.filter((name) => names.includes(name));
 }
 
-function splitOnce(word: string): [string, string | undefined] {
+/** @example splitOnce("--only=send") // ["--only", "send"] */
+export function splitOnce(word: string): [string, string | undefined] {
   const at = word.indexOf("=");
   return word.startsWith("--") && at > 0 ? [word.slice(0, at), word.slice(at + 1)] : [word, undefined];
 }

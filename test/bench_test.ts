@@ -1,52 +1,19 @@
 /** The benchmark as somebody uses it: its words, its checks, and that nothing of it stays. */
 
 import { expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { auditAcks, Numbers } from "../bench/load/audit.ts";
 import { readOptions } from "../bench/options.ts";
 import { numberOfRef, refOf, textOf } from "../bench/people.ts";
 import { Report } from "../bench/report.ts";
+import { runCommand } from "./command.ts";
 import { ROOT } from "./harness.ts";
 
 /** Three of them start servers at one time. */
 const WHOLE_RUN_MS = 30_000;
 
-/** Runs the benchmark in a temporary directory of its own. */
-async function bench(words: string[], options: { interruptAfterMs?: number } = {}) {
-  const directory = mkdtempSync(join(tmpdir(), "chatify-bench-test-"));
-  const child = Bun.spawn([process.execPath, join(ROOT, "bench", "main.ts"), ...words], {
-    env: { ...Bun.env, TMPDIR: directory },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  const { interruptAfterMs } = options;
-  if (interruptAfterMs !== undefined) setTimeout(() => child.kill("SIGINT"), interruptAfterMs);
-  const [out, err, code] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ]);
-  const left = readdirSync(directory).filter((name) => name.startsWith("chatify-"));
-  const running = processesNaming(directory);
-  rmSync(directory, { recursive: true, force: true });
-  return { code, out, err, left, running };
-}
-
-/** Command lines of processes that name a directory. */
-function processesNaming(directory: string): string[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
-      } catch {
-        return ""; // it ended meanwhile
-      }
-    })
-    .filter((command) => command.includes(directory));
-}
+const bench = (words: string[], options?: { interruptAfterMs?: number }) => runCommand("main.ts", words, options);
 
 test("bench refuses what it does not know, in words", async () => {
   const part = await bench(["--only", "send,sned"]);

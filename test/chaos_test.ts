@@ -1,36 +1,20 @@
 /** The fault run as somebody uses it: its words, its broken links, and that it finds what is broken on purpose. */
 
 import { expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { flawed, flawedFiles } from "../bench/chaos/flaws.ts";
 import { Link } from "../bench/chaos/link.ts";
 import { type FlawName, FLAWS, readOptions } from "../bench/chaos/options.ts";
 import { Random } from "../bench/chaos/random.ts";
+import { runCommand } from "./command.ts";
 import { ROOT } from "./harness.ts";
 
 /** A small run, its servers and its PostgreSQL, beside whatever else the machine does. */
 const WHOLE_RUN_MS = 60_000;
 
-async function chaos(words: string[], options: { interruptAfterMs?: number } = {}) {
-  const directory = mkdtempSync(join(tmpdir(), "chatify-chaos-test-"));
-  const child = Bun.spawn([process.execPath, join(ROOT, "bench", "chaos.ts"), ...words], {
-    env: { ...Bun.env, TMPDIR: directory },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  const { interruptAfterMs } = options;
-  if (interruptAfterMs !== undefined) setTimeout(() => child.kill("SIGINT"), interruptAfterMs);
-  const [out, err, code] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ]);
-  const left = readdirSync(directory).filter((name) => name.startsWith("chatify-"));
-  rmSync(directory, { recursive: true, force: true });
-  return { code, out, err, left };
-}
+const chaos = (words: string[], options?: { interruptAfterMs?: number }) => runCommand("chaos.ts", words, options);
 
 test("chaos refuses what it does not know, in words", async () => {
   const fault = await chaos(["--faults", "F01,F99"]);
@@ -172,22 +156,24 @@ for (const [flaw, name] of Object.entries(FOUND)) {
   test.concurrent(
     `chaos finds the flaw ${flaw} as ${name}, and leaves nothing behind`,
     async () => {
-      const { code, out, err, left } = await chaos(["--flaw", flaw, "--seed", "1"]);
+      const { code, out, err, left, running } = await chaos(["--flaw", flaw, "--seed", "1"]);
       expect(err).toBe("");
       expect(code).toBe(1);
       expect(Number(new RegExp(`^${name} +(\\d+)`, "m").exec(out)?.[1]), out).toBeGreaterThan(0);
-      expect(left).toEqual([]);
+      expect([...left, ...running]).toEqual([]);
     },
     WHOLE_RUN_MS,
   );
 }
 
-test.concurrent(
-  "chaos interrupted leaves no directory",
-  async () => {
-    const { code, err, left } = await chaos(["--short"], { interruptAfterMs: 4_000 });
-    expect([code, err]).toEqual([130, "Stopping …\n"]);
-    expect(left).toEqual([]);
-  },
-  WHOLE_RUN_MS,
-);
+for (const interruptAfterMs of [500, 4_000]) {
+  test.concurrent(
+    `chaos interrupted after ${interruptAfterMs} ms leaves no process and no directory`,
+    async () => {
+      const { code, err, left, running } = await chaos(["--short"], { interruptAfterMs });
+      expect([code, err]).toEqual([130, "Stopping …\n"]);
+      expect([...left, ...running]).toEqual([]);
+    },
+    WHOLE_RUN_MS,
+  );
+}

@@ -1,6 +1,6 @@
 /** The command line of the fault run: read, checked, explained. */
 
-import { OptionsError } from "../options.ts";
+import { OptionsError, splitOnce } from "../options.ts";
 
 /** Flaws that can be built into the servers, and what a run then finds. */
 export const FLAWS = {
@@ -116,9 +116,4 @@ function chosen(kind: string, list: string, all: readonly string[]): string[] {
     if (!all.includes(name)) throw new OptionsError(`There is no ${kind} "${name}"; there are ${all.join(", ")}`);
   }
   return names;
-}
-
-function splitOnce(word: string): [string, string | undefined] {
-  const at = word.indexOf("=");
-  return word.startsWith("--") && at > 0 ? [word.slice(0, at), word.slice(at + 1)] : [word, undefined];
 }

@@ -18,6 +18,9 @@ export class Postgres {
   readonly #directory: string;
   #embedded: Embedded;
   #sql: Database;
+  #closed = false;
+  /** A start under way. */
+  #starting: Promise<void> = Promise.resolve();
 
   private constructor(directory: string, embedded: Embedded) {
     this.#directory = directory;
@@ -114,11 +117,10 @@ export class Postgres {
     while (existsSync(`/proc/${pid}`) && !isZombie(pid)) await Bun.sleep(5);
   }
 
-  /** Starts it again. @returns when it takes connections */
-  async up(): Promise<void> {
-    this.#embedded = await startEmbedded({ directory: this.#directory, log: SILENT });
-    await this.#sql.end();
-    this.#sql = this.#connect();
+  /** Starts it again, unless the run is over. @returns when it takes connections */
+  up(): Promise<void> {
+    if (!this.#closed) this.#starting = this.#start();
+    return this.#starting;
   }
 
   /** Starts it again as a standby that is promoted: the same data on a new timeline, as after a fail-over that lost nothing. */
@@ -136,8 +138,16 @@ export class Postgres {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
+    await this.#starting.catch(() => {});
     await this.#sql.end();
     await this.#embedded.stop();
+  }
+
+  async #start(): Promise<void> {
+    this.#embedded = await startEmbedded({ directory: this.#directory, log: SILENT });
+    await this.#sql.end();
+    this.#sql = this.#connect();
   }
 
   get #host(): string {

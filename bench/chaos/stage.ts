@@ -134,6 +134,8 @@ export class Pod {
   #server: ServerProcess | undefined;
   /** Whether it is meant to run: else it may end without being started again. */
   #wanted = false;
+  /** The run is over: it does not start any more. */
+  #ended = false;
   /** Ends nobody asked for. */
   died = 0;
 
@@ -163,8 +165,8 @@ export class Pod {
 
   /** Starts it, again and again if need be. @param extra for this start only @returns when it serves */
   async start(extra: Partial<PodOptions> = {}): Promise<void> {
-    this.#wanted = true;
-    for (let tries = 1; ; tries++) {
+    this.#wanted = !this.#ended;
+    for (let tries = 1; this.#wanted; tries++) {
       const server = new ServerProcess([...this.#options.words, ...(extra.words ?? [])], {
         cwd: this.#directory,
         env: { DATABASE_URL: this.#url, LOG_LEVEL: "error", ...this.#options.env, ...extra.env },
@@ -210,6 +212,7 @@ export class Pod {
 
   /** Ends it for good. */
   async end(): Promise<void> {
+    this.#ended = true;
     this.#wanted = false;
     this.signal("SIGCONT");
     const server = this.#server;
@@ -220,6 +223,7 @@ export class Pod {
   }
 
   abandon(): void {
+    this.#ended = true;
     this.#wanted = false;
     this.#server?.kill();
     this.link.close();

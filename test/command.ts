@@ -1,0 +1,41 @@
+/** Runs a command of `bench/` as somebody would, in a temporary directory of its own, and sees what it leaves behind. */
+
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { ROOT } from "./harness.ts";
+
+/** @param script below `bench/` @returns how it ended, what it said, and directories and processes that it should not have left */
+export async function runCommand(script: string, words: string[], options: { interruptAfterMs?: number } = {}) {
+  const directory = mkdtempSync(join(tmpdir(), "chatify-command-test-"));
+  const child = Bun.spawn([process.execPath, join(ROOT, "bench", script), ...words], {
+    env: { ...Bun.env, TMPDIR: directory },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const { interruptAfterMs } = options;
+  if (interruptAfterMs !== undefined) setTimeout(() => child.kill("SIGINT"), interruptAfterMs);
+  const [out, err, code] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  const left = readdirSync(directory).filter((name) => name.startsWith("chatify-"));
+  const running = processesNaming(directory);
+  rmSync(directory, { recursive: true, force: true });
+  return { code, out, err, left, running };
+}
+
+/** Command lines of processes that name a directory. */
+function processesNaming(directory: string): string[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
+      } catch {
+        return ""; // it ended meanwhile
+      }
+    })
+    .filter((command) => command.includes(directory));
+}
