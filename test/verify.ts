@@ -28,6 +28,8 @@ await check("lint", [join(root, "node_modules", ".bin", "oxlint"), "--deny-warni
 await tests();
 // Ratios within one run, with half of what is asked as slack: a tenfold loss cannot land.
 await check("benchmark, short", [bun, "bench/main.ts", "--short", "--check"]);
+// Twelve faults from a seed of its own each time: what fails says which.
+await check("fault run, short", [bun, "bench/chaos.ts", "--short"]);
 
 const seconds = ((performance.now() - startedAt) / 1_000).toFixed(0);
 console.log(`\n${failed === 0 ? "Everything is as it should be" : "Something is wrong: see above"} (${seconds} s)`);
