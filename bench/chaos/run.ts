@@ -117,6 +117,7 @@ async function makeFaults(
     history,
     random,
     seconds: (short) => short * random.between(1, plan.stretch),
+    patienceMs: 2 * plan.patience.wholeMs,
     wrong: (words) => history.add({ e: "wrong", fault: `${fault.id} ${fault.name}`, words }),
     visitor() {
       if (visitors === plan.visitors) throw new NotHere("everybody was signed out already");
