@@ -104,7 +104,12 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
   "messages.page, before": (_, sql) => messages.page(sql, me, peer, { limit: 50, before: 20_000 }),
   "messages.page, after": (_, sql) => messages.page(sql, me, peer, { limit: 1_000, after: 20_000 }),
   "messages.unreadCounts": (_, sql) => messages.unreadCounts(sql, me),
-  "messages.conversations": (_, sql) => messages.conversations(sql, me, { limit: 50 }),
+  "messages.conversations, one": (_, sql) => messages.conversations(sql, [{ me, limit: 50, before: undefined }]),
+  "messages.conversations, many": (_, sql) =>
+    messages.conversations(
+      sql,
+      names(16).map((me) => ({ me, limit: 200, before: undefined })),
+    ),
   "messages.markRead, one": (_, sql) => messages.markRead(sql, [{ reader: me, peerKey: nameOf(2), seq: 10 }]),
   "messages.markRead, many": (_, sql) =>
     messages.markRead(

@@ -303,46 +303,56 @@ export interface Conversation {
   readonly conversationId: number;
 }
 
-/**
- * A person's conversations, newest first.
- *
- * @param options.before only those after this place of an earlier page: its last row's `lastAt` and `conversationId`
- */
-export async function conversations(
-  sql: Sql,
-  me: string,
-  options: { limit: number; before?: { lastAt: string; conversationId: number } },
-): Promise<Conversation[]> {
-  const { lastAt, conversationId } = options.before ?? { lastAt: "infinity", conversationId: 0 };
-  return sql<Conversation[]>`
-    with mine as (
-      select
-        c.id, c.high as peer, c.last_seq, c.last_at, c.low_unread as unread,
-        c.high_read_seq as peer_read_seq, c.high_delivered_seq as peer_delivered_seq,
-        case when c.low = c.high then c.last_seq else c.low_read_seq end as my_read_seq
-      from conversations c
-      where c.low = ${me}
-      union all
-      select
-        c.id, c.low, c.last_seq, c.last_at, c.high_unread,
-        c.low_read_seq, c.low_delivered_seq,
-        c.high_read_seq
-      from conversations c
-      where c.high = ${me} and c.low <> c.high
-    ), page as (
-      select *
-      from mine
-      where (last_at, id) < (${lastAt}::timestamptz, ${conversationId}::bigint)
-      order by last_at desc, id desc
-      limit ${options.limit}
-    )
+/** A page of somebody's conversations: the newest, or those after a place of an earlier page, its last row's. */
+export interface ConversationsAsked {
+  readonly me: string;
+  readonly limit: number;
+  readonly before: { readonly lastAt: string; readonly conversationId: number } | undefined;
+}
+
+/** Pages of many people's conversations, newest first, each at the place of what was asked. */
+export async function conversations(sql: Sql, asked: readonly ConversationsAsked[]): Promise<Conversation[][]> {
+  const rows = await sql<(Conversation & { ord: number })[]>`
     select
-      p.peer, p.last_seq as "lastSeq", m.sender, m.content, m.timestamp, p.unread, p.peer_read_seq as "peerReadSeq",
+      t.ord, p.peer, p.last_seq as "lastSeq", m.sender, m.content, m.timestamp, p.unread, p.peer_read_seq as "peerReadSeq",
       p.peer_delivered_seq as "peerDeliveredSeq", p.my_read_seq as "myReadSeq", u.last_seen_at as "lastSeenAt",
       p.last_at as "lastAt", p.id as "conversationId"
-    from page p
-    join messages m on m.conversation_id = p.id and m.seq = p.last_seq
-    left join users u on u.username = p.peer
-    order by p.last_at desc, p.id desc
+    from unnest(
+      ${asked.map(({ me }) => me)}::text[],
+      ${asked.map(({ limit }) => limit)}::bigint[],
+      ${asked.map(({ before }) => before?.lastAt ?? "infinity")}::text[],
+      ${asked.map(({ before }) => before?.conversationId ?? 0)}::bigint[]
+    ) with ordinality as t (me, most, last_at, id, ord)
+    cross join lateral (
+      select mine.*
+      from (
+        select
+          c.id, c.high as peer, c.last_seq, c.last_at, c.low_unread as unread,
+          c.high_read_seq as peer_read_seq, c.high_delivered_seq as peer_delivered_seq,
+          case when c.low = c.high then c.last_seq else c.low_read_seq end as my_read_seq
+        from conversations c
+        where c.low = t.me collate "C"
+        union all
+        select
+          c.id, c.low, c.last_seq, c.last_at, c.high_unread,
+          c.low_read_seq, c.low_delivered_seq,
+          c.high_read_seq
+        from conversations c
+        where c.high = t.me collate "C" and c.low <> c.high
+      ) mine
+      where (mine.last_at, mine.id) < (t.last_at::timestamptz, t.id)
+      order by mine.last_at desc, mine.id desc
+      limit t.most
+    ) p
+    cross join lateral (
+      select sender, content, timestamp from messages where conversation_id = p.id and seq = p.last_seq limit 1
+    ) m
+    left join lateral (
+      select last_seen_at from users where username = p.peer limit 1
+    ) u on true
+    order by t.ord, p.last_at desc, p.id desc
   `;
+  const pages: Conversation[][] = asked.map(() => []);
+  for (const row of rows) pages[row.ord - 1]?.push(row);
+  return pages;
 }

@@ -1,9 +1,10 @@
 /** The JSON routes of a signed-in person: people, conversations, messages. */
 
+import { Batcher } from "../batcher.ts";
 import type { Chat } from "../chat.ts";
 import type { Database } from "../db/client.ts";
 import * as messages from "../db/messages.ts";
-import type { Message, Window } from "../db/messages.ts";
+import type { Conversation, ConversationsAsked, Message, Window } from "../db/messages.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { ChatError } from "../errors.ts";
@@ -14,6 +15,8 @@ import type { Auth } from "./auth.ts";
 import { addressOf, HEADERS, json, type Request, wholeNumber } from "./handler.ts";
 
 const PAGE_MAX = 200;
+/** Lists of conversations in one statement: whoever has thousands makes the others of it wait for some milliseconds. */
+const LISTS_MAX = 16;
 const STREAM_PAGE = 500;
 
 export class Api {
@@ -21,12 +24,15 @@ export class Api {
   readonly #chat: Chat;
   readonly #db: Database;
   readonly #roster: Roster;
+  /** Thousands come back at once, and each asks for its list: a statement for many of them. */
+  readonly #lists: Batcher<ConversationsAsked, Conversation[]>;
 
   constructor(parts: { auth: Auth; chat: Chat; db: Database; roster: Roster }) {
     this.#auth = parts.auth;
     this.#chat = parts.chat;
     this.#db = parts.db;
     this.#roster = parts.roster;
+    this.#lists = new Batcher((asked) => this.#db.run((sql) => messages.conversations(sql, asked)), { max: LISTS_MAX });
   }
 
   async me(request: Request): Promise<Response> {
@@ -60,8 +66,8 @@ export class Api {
     const { searchParams } = addressOf(request);
     const limit = wholeNumber(searchParams, "limit", 1, PAGE_MAX) ?? 50;
     const cursor = searchParams.get("before");
-    const options = cursor === null ? { limit } : { limit, before: readCursor(cursor) };
-    const rows = await this.#db.run((sql) => messages.conversations(sql, username, options));
+    const before = cursor === null ? undefined : readCursor(cursor);
+    const rows = await this.#lists.add({ me: username, limit, before });
     return json(
       rows.map((row) => ({
         peer: row.peer,
