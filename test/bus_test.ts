@@ -666,11 +666,11 @@ test("bus that has to leave before all is said lets the others know", async () =
     },
     speak() {
       let last = Promise.resolve();
-      const say = async (text: string) => {
-        await Bun.sleep(text.startsWith("e") ? 400 : 0);
-        for (const packet of ears) packet(text);
+      const say = async (packets: readonly string[]) => {
+        await Bun.sleep(packets[0]!.startsWith("e") ? 250 : 0);
+        for (const text of packets) for (const packet of ears) packet(text);
       };
-      return { send: (texts) => (last = last.then(() => say(texts.join()))), end() {} };
+      return { send: (packets) => (last = last.then(() => say(packets))), end() {} };
     },
   };
   const bus = () => new PacketBus(slow, { log: SILENT, timing: HURRIED });

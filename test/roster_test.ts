@@ -17,7 +17,7 @@ afterEach(async () => {
 /** A roster that hears one other pod, what it told, and what it wrote. */
 async function meet(write: () => Promise<unknown> = async () => {}) {
   const pods = new Set<MemoryBus>();
-  const [bus, other] = [new MemoryBus(pods), new MemoryBus(pods)];
+  const [other, bus] = [new MemoryBus(pods), new MemoryBus(pods)].toSorted((one, two) => (one.pod < two.pod ? -1 : 1)) as [MemoryBus, MemoryBus]; // prettier-ignore
   const told: string[] = [];
   let writes = 0;
   const db = {
@@ -96,6 +96,17 @@ test("roster goes on writing the table when a pod died whose list it asked for",
   roster.ask(other.pod); // as after any loss
   await Bun.sleep(4_500);
   expect(writes()).toBeGreaterThan(0);
+});
+
+test("roster leaves the table to the pod with the smaller name, until that is gone", async () => {
+  const { roster, other, people, writes } = await meet();
+  people(true);
+  roster.arrive("ann", "ann");
+  await Bun.sleep(4_500);
+  expect(writes()).toBe(0);
+  await other.stop();
+  await Bun.sleep(2_500);
+  expect(writes()).toBe(2); // reads what is there, writes ann
 });
 
 test("roster writes the table one statement at a time, however slow the database is", async () => {
