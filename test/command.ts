@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 import { ROOT } from "./harness.ts";
 
-/** @param script below `bench/` @returns how it ended, what it said, and directories and processes that it should not have left */
+/** @param script below `bench/` @param options.interruptAfterMs counted from its first trace on the disk: a busy machine starts it late @returns how it ended, what it said, and directories and processes that it should not have left */
 export async function runCommand(script: string, words: string[], options: { interruptAfterMs?: number } = {}) {
   const directory = mkdtempSync(join(tmpdir(), "chatify-command-test-"));
   const child = Bun.spawn([process.execPath, join(ROOT, "bench", script), ...words], {
@@ -14,7 +14,10 @@ export async function runCommand(script: string, words: string[], options: { int
     stdio: ["ignore", "pipe", "pipe"],
   });
   const { interruptAfterMs } = options;
-  if (interruptAfterMs !== undefined) setTimeout(() => child.kill("SIGINT"), interruptAfterMs);
+  if (interruptAfterMs !== undefined) {
+    while (readdirSync(directory).length === 0 && child.exitCode === null) await Bun.sleep(5); // before, there is nothing to leave behind
+    setTimeout(() => child.kill("SIGINT"), interruptAfterMs);
+  }
   const [out, err, code] = await Promise.all([
     new Response(child.stdout).text(),
     new Response(child.stderr).text(),
