@@ -168,7 +168,7 @@ export async function startApp(
         bus.publish([{ kind: "user", username }]);
       },
       ended: ({ id, nameKey }) => {
-        hub.closeWhere(CLOSE.sessionEnded, (socket) => socket.sessionId === id);
+        hub.endSession(id);
         bus.publish([{ kind: "end", nameKey, sessionId: id }]);
       },
     });
@@ -186,8 +186,7 @@ export async function startApp(
     await bus.start({
       deliver(event, from) {
         if (event.kind === "frame") chat.relay(event.to, event.frame);
-        else if (event.kind === "end")
-          hub.closeWhere(CLOSE.sessionEnded, ({ sessionId }) => sessionId === event.sessionId);
+        else if (event.kind === "end") hub.endSession(event.sessionId);
         else if (event.kind === "user") presence.announce(event.username);
         else roster.hear(event, from);
       },

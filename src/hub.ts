@@ -1,6 +1,9 @@
 /** This pod's sockets by person. Delivers, closes, counts; decides nothing about what is delivered. */
 
-import type { CloseCode } from "./protocol.ts";
+import { CLOSE, type CloseCode } from "./protocol.ts";
+
+/** Longer than an upgrade takes, its look-up included. */
+const ENDED_FOR_MS = 60_000;
 
 /** An open socket and who is behind it. */
 export interface Socket {
@@ -17,6 +20,8 @@ export interface Socket {
 export class Hub {
   /** Lists, replaced and not changed: most people have one socket, and a `Set` of one costs more than the socket. */
   readonly #byPerson = new Map<string, readonly Socket[]>();
+  /** Sessions that ended lately: an upgrade that found one just before must not stay. */
+  readonly #ended = new Set<number>();
   #size = 0;
 
   /** Sockets open. */
@@ -65,6 +70,18 @@ export class Hub {
   /** Every socket open now. */
   *sockets(): Generator<Socket> {
     for (const theirs of this.#byPerson.values()) yield* theirs;
+  }
+
+  /** Closes the sockets of a session that ended, and those of it that still come. */
+  endSession(sessionId: number): void {
+    this.#ended.add(sessionId);
+    setTimeout(() => this.#ended.delete(sessionId), ENDED_FOR_MS).unref();
+    this.closeWhere(CLOSE.sessionEnded, (socket) => socket.sessionId === sessionId);
+  }
+
+  /** Whether a session ended within the last minute. */
+  hasEnded(sessionId: number): boolean {
+    return this.#ended.has(sessionId);
   }
 
   /** Closes the sockets a predicate picks. */

@@ -100,6 +100,7 @@ export function socketHandlers(parts: { chat: Chat; hub: Hub; presence: Presence
     sendPings: false,
 
     open(ws) {
+      if (hub.hasEnded(ws.data.session.id)) return ws.close(CLOSE.sessionEnded);
       const socket = new OpenSocket(ws);
       ws.data.socket = socket;
       socket.send(helloFrame(socket.username, epoch()));
