@@ -69,7 +69,7 @@ const SMALL = {
   calm: [1.5, 2],
   stretch: 1,
   silentEnd: false,
-  patience: { settledMs: 3_000, wholeMs: 4_000 }, // what is broken on purpose does not mend
+  patience: { settledMs: 2_500, wholeMs: 2_500 }, // what is broken on purpose does not mend
   least: 1,
 } as const;
 

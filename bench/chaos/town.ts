@@ -57,6 +57,8 @@ export class Town {
   #reloadAt = 0;
   /** Nobody writes while a fault wants silence. */
   hushed = false;
+  /** Who is not to reload: a fault has its hands on their sockets. */
+  readonly held = new Set<string>();
 
   /** @param options.people three or more @param options.rate messages a second, of all together */
   constructor(options: { people: number; rate: number; ports: readonly number[]; history: History; random: Random }) {
@@ -272,7 +274,8 @@ export class Town {
   /** Somebody reloads a tab: the new one takes up what the old one left. */
   #reload(now: number): void {
     this.#reloadAt = now + this.#random.between(0, 2 * RELOAD_EVERY_MS);
-    const pages = this.#random.pick([...this.#pages.values()]);
+    const [name, pages] = this.#random.pick([...this.#pages]);
+    if (this.held.has(name)) return;
     const i = this.#random.below(pages.length);
     const page = pages[i] as Page;
     page.close();

@@ -18,6 +18,7 @@ export const clientFaults: readonly Fault[] = [
       const slow = random.pick(town.names.filter((name) => connectionsOf(scene, name).length > 0));
       const peer = random.pick(town.peersOf(slow));
       const connections = connectionsOf(scene, slow);
+      town.held.add(slow);
       for (const connection of connections) connection.set({ down: "stall" });
       let count = 0;
       // The kernel may hold 40 MB for a reader, or 5.
@@ -31,6 +32,7 @@ export const clientFaults: readonly Fault[] = [
       if (!cut) scene.wrong(`${slow} was not cut off after ${count} messages of 7 kB`);
       await Bun.sleep(1_000);
       for (const connection of connections) connection.set({ down: "pass" });
+      town.held.delete(slow);
       return `${slow}, cut off within ${count} messages of 7 kB`;
     },
   },
