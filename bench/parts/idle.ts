@@ -10,14 +10,14 @@ const PEOPLE = 10_000;
 /** After the last arrival: what is gathered is told within a second. */
 const SETTLE_MS = 2_500;
 /** Bun gives back what arriving left behind some seconds after it has nothing to do. */
-const COLLECT_MS = 7_000;
+const COLLECT_MS = 6_000;
 /** What starting leaves behind it gives back sooner: its memory is the same from the second second on. */
 const STARTED_MS = 2_000;
 /** Whoever left counts for 5 s more, then it is told within a second. */
 const GONE_MS = 6_500;
 
 export const idle: Part = {
-  seconds: ({ short }) => (short ? 9 : 46),
+  seconds: ({ short }) => (short ? 9 : 42),
 
   async run({ world, report, progress, short }) {
     const settleMs = short ? SETTLE_MS / 2 : SETTLE_MS;

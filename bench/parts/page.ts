@@ -12,10 +12,10 @@ const ENCODINGS = "gzip, deflate, br, zstd";
 const CONNECTIONS = 16;
 
 export const page: Part = {
-  seconds: ({ short }) => (short ? 5 : 15),
+  seconds: ({ short }) => (short ? 5 : 11),
 
   async run({ world, report, progress, short }) {
-    const rounds = short ? 2 : 4;
+    const rounds = short ? 2 : 3;
     const database = await world.database(1);
     const server = await world.serve({ database });
     const [generator, rival] = [world.generator(), world.rival()];

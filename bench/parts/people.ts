@@ -13,7 +13,7 @@ const AWAY_MS = 6_000;
 const BUDGET_MIB = 8;
 
 export const people: Part = {
-  seconds: ({ short }) => (short ? 9 : 48),
+  seconds: ({ short }) => (short ? 9 : 42),
 
   async run({ world, report, progress, short }) {
     const size = Math.min(short ? 800 : PEOPLE, openFilesAllowed() - 500);
@@ -29,7 +29,7 @@ export const people: Part = {
       await generator.ask("gather", { port, size: count, watching, greets: true });
       await generator.ask("arrive", { port, people: who });
       await Bun.sleep(1_500);
-      const seconds = short ? 1.5 : 6;
+      const seconds = short ? 1.5 : 4;
       const churned = await generator.ask("churn", {
         port,
         seconds,
