@@ -3,8 +3,8 @@
 import { percentile } from "../statistics.ts";
 import type { Entry } from "./history.ts";
 
-/** Acks and reconnections so long after a fault still count as its own. */
-const AFTERMATH_MS = 3_000;
+/** Acks and reconnections so long after a fault still count as its own: a page waits up to 5 s before it comes back. */
+const AFTERMATH_MS = 6_000;
 
 export interface FaultTimes {
   readonly n: number;

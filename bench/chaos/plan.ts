@@ -57,7 +57,15 @@ export function planOf(
   if (options.figures) return { ...each, seconds: 10, faults: figures, visitors: FIGURE_VISITORS, calm: [5, 6] };
   const list = some(options.faults ?? faults.keys());
   if (minutes === undefined) return { ...each, seconds: 10, faults: list };
-  return { ...TOWN, pods, seconds: minutes * 60, faults: list, rounds: 2, stretch: 2, least: minutes * 10_000 };
+  return {
+    ...each,
+    seconds: minutes * 60,
+    faults: list,
+    rounds: 2,
+    stretch: 2,
+    calm: [3, 10],
+    least: minutes * 10_000,
+  };
 }
 
 const SMALL = {

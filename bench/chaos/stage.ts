@@ -242,7 +242,8 @@ export class Pod {
 
   async #hearOut(server: ServerProcess): Promise<void> {
     await server.stop();
-    for (const line of server.complaints) this.complaints.push(`${this.name}: ${line}`);
+    const told = server.complaints.filter((line) => !/^the server said: +at /.test(line)); // without stacks
+    for (const line of told) this.complaints.push(`${this.name}: ${line}`);
   }
 }
 
