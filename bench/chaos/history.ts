@@ -3,7 +3,7 @@
  * stood at the end. Written while it happens, read by the checker.
  */
 
-import { createReadStream } from "node:fs";
+import { createReadStream, rmSync } from "node:fs";
 import { createInterface } from "node:readline";
 
 /** A message as it was told: in a frame, a page of history, a row. `hash`: of its text. */
@@ -111,6 +111,7 @@ export class History implements Recorder {
 
   constructor(path: string) {
     this.path = path;
+    rmSync(path, { force: true }); // a longer one of an earlier run would go on after this one's end
     this.#writer = Bun.file(path).writer({ highWaterMark: 1024 * 1024 });
   }
 

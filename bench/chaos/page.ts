@@ -13,6 +13,7 @@ import type { Random } from "./random.ts";
 
 /** The page waits up to 30 s between its tries; a run has not that much time. */
 const WAIT_MAX_MS = 5_000;
+const SHOW_AGAIN_MS = 500;
 
 /** Where a page is opened. */
 export interface Surroundings {
@@ -37,6 +38,7 @@ export class Page {
   readonly #outbox: Outbox;
   readonly #connection: Connection;
   readonly #held = new Map<string, number>();
+  readonly #showing = new Set<string>();
   /** The pod it is on, or tries next. */
   #pod: number;
   #socket: TappedSocket | undefined;
@@ -137,10 +139,21 @@ export class Page {
   }
 
   #changed(peer: string): void {
-    const { heldSeq } = this.conversation(peer);
+    const { heldSeq, loaded } = this.conversation(peer);
+    if (!loaded) this.#showSoon(peer);
     if (this.#gone || heldSeq <= (this.#held.get(peer) ?? 0)) return;
     this.#held.set(peer, heldSeq);
     this.#around.history.add({ e: "held", page: this.name, peer, seq: heldSeq });
+  }
+
+  /** A conversation whose first page did not come is opened again by whoever waits for it. */
+  #showSoon(peer: string): void {
+    if (this.#showing.has(peer)) return;
+    this.#showing.add(peer);
+    setTimeout(() => {
+      this.#showing.delete(peer);
+      if (this.connected) this.show(peer);
+    }, SHOW_AGAIN_MS);
   }
 
   /** Another pod, as a load balancer would give. */
