@@ -33,7 +33,7 @@ export const clientFaults: readonly Fault[] = [
       await Bun.sleep(1_000);
       for (const connection of connections) connection.set({ down: "pass" });
       town.held.delete(slow);
-      return `${slow}, cut off within ${count} messages of 7 kB`;
+      return `${slow}, ${cut ? "cut off within" : "not cut off after"} ${count} messages of 7 kB`;
     },
   },
   {
