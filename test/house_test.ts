@@ -5,6 +5,7 @@ import { dirname, join, normalize } from "node:path";
 
 import { SETTINGS } from "../src/config.ts";
 import { ROOT } from "./harness.ts";
+import { document, misfit, PROTECTIONS } from "./protections.ts";
 
 /** From the ground up: a file imports what is below it, or beside it on its own floor. Leaves have none beside them. */
 const FLOORS = [
@@ -108,4 +109,9 @@ test(".env.example tells every setting as config.ts does, and sets none", async 
       return `# ${bare(about)} (${bare(fallback)})\n# ${name}=${value}`;
     }),
   );
+});
+
+test("protections are where their list says, and docs/security-tests.md is that list", async () => {
+  for (const protection of Object.values(PROTECTIONS).flat()) expect(misfit(protection)).toBeUndefined();
+  expect(await Bun.file(join(ROOT, "docs", "security-tests.md")).text()).toBe(document());
 });

@@ -1,0 +1,3 @@
+import type { Protection } from "./protection.ts";
+
+export const PROTECTIONS: readonly Protection[] = [];
