@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
 
+import fc from "fast-check";
+
 import { hashToken, newToken, sign, verify } from "./cookie.ts";
 
 const SECRET = "a secret of thirty-two characters";
@@ -44,4 +46,29 @@ describe("a cookie", () => {
     "of %j is nobody's",
     (cookie) => expect(verify(cookie, SECRET)).toBeUndefined(),
   );
+
+  test("gives back the token it was made of, and no other cookie does", () => {
+    const token = fc.stringMatching(/^[\w-]{1,64}$/);
+    const sign64 = fc.constantFrom(..."ABCxyz019-_.=% \0é\ud800");
+    fc.assert(
+      fc.property(token, fc.nat(200), sign64, fc.constantFrom(0, 1), (token, at, other, cut) => {
+        const cookie = sign(token, SECRET);
+        expect(verify(cookie, SECRET)).toBe(token);
+        const changed = cookie.slice(0, at) + other + cookie.slice(at + cut);
+        if (changed !== cookie) expect(verify(changed, SECRET)).toBeUndefined();
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  test("that anybody makes up is nobody's, and is only looked at", () => {
+    const value = fc.oneof(
+      fc.string({ unit: "binary" }),
+      fc.tuple(fc.string(), fc.base64String()).map((of) => of.join(".")),
+    );
+    fc.assert(
+      fc.property(value, (value) => expect(verify(value, SECRET)).toBeUndefined()),
+      { numRuns: 2_000 },
+    );
+  });
 });

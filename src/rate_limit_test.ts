@@ -61,6 +61,31 @@ describe("a rate limit", () => {
     );
   });
 
+  test("grants a credit when it said there would be one, and never a moment before", () => {
+    const limits = fc.record({
+      burst: fc.integer({ min: 1, max: 50 }),
+      perSecond: fc.constantFrom(0.1, 0.5, 1, 5, 30),
+    });
+    const asks = fc.array(fc.tuple(fc.constantFrom("ann", "bob"), fc.integer({ min: 0, max: 5_000 })), {
+      maxLength: 80,
+    });
+    fc.assert(
+      fc.property(limits, asks, (options, asks) => {
+        const limit = new RateLimit(options);
+        let now = 0;
+        for (const [key, wait] of asks) {
+          now += wait;
+          const waitMs = limit.take(key, now);
+          if (waitMs === 0) continue;
+          expect(waitMs).toBeLessThanOrEqual(Math.ceil(1_000 / options.perSecond));
+          if (waitMs > 2) expect(limit.take(key, now + waitMs - 2)).toBeGreaterThan(0);
+          expect(limit.take(key, (now += waitMs + 1e-6))).toBe(0);
+        }
+        expect(limit.size).toBeLessThanOrEqual(2);
+      }),
+    );
+  });
+
   test("of less than one is a mistake", () => {
     for (const burst of [0, -1, Number.NaN]) expect(() => new RateLimit({ burst, perSecond: 1 })).toThrow(RangeError);
   });

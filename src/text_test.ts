@@ -105,6 +105,85 @@ describe("a name may not be", () => {
   });
 });
 
+/** Letters of several scripts, some of which look alike, marks, digits, signs, and what must never be in a name. */
+const UNITS = [
+  ..."abzAZéëñ",
+  ..."αβςσΣΖώΐ",
+  ..."абёАЖ",
+  ..."नमत\u094d",
+  ..."سر٢",
+  ..."דו",
+  ..."山王たター",
+  ..."김ㅎ",
+  ..."ㄅ",
+  ..."09_.-",
+  ..."Ａｚ９ﬁ²",
+  "\u0301",
+  "\u0308",
+];
+const HOSTILE = [..."\0\n\u007f\u0085\u00a0\u00ad\u034f\u061c\u115f\u180e\u200b\u200c\u200d\u200e\u200f\u2028"];
+HOSTILE.push(..."\u202a\u202e\u2060\u2066\u2069\u3164\ufe0f\ufeff\uffa0\ufff9 /%@<'\\", point(0xe0001), point(0xe0100));
+
+/** Of one script, of two, of anything at all: enough of each to be accepted, or to be nearly so. */
+const typedName = fc.oneof(
+  fc
+    .subarray(UNITS, { minLength: 1, maxLength: 4 })
+    .chain((units) => fc.string({ unit: fc.constantFrom(...units), minLength: 2, maxLength: 12 })),
+  fc.string({ unit: fc.constantFrom(...UNITS, ...HOSTILE), maxLength: 12 }),
+  fc.string({ unit: "grapheme", maxLength: 6 }),
+  fc.string({ unit: "binary", maxLength: 4 }),
+);
+
+/** Hands over each name that may be had. @returns how many there were */
+function accepted(see: (name: string, typed: string) => void): number {
+  let count = 0;
+  const seen = (typed: string) => {
+    if (refusal(() => checkName(typed)) !== undefined) return;
+    count++;
+    see(checkName(typed), typed);
+  };
+  fc.assert(fc.property(typedName, seen), { numRuns: 5_000 });
+  return count;
+}
+
+describe("a name that may be had", () => {
+  /** UTS #39 §5.2, written down anew: what may stand together. */
+  const SCRIPTS = ["Latin", "Greek", "Cyrillic", "Devanagari", "Arabic", "Hebrew", "Han", "Hiragana", "Katakana"];
+  SCRIPTS.push("Hangul", "Bopomofo");
+  const TOGETHER = [
+    ["Latin", "Han", "Hiragana", "Katakana"],
+    ["Latin", "Han", "Bopomofo"],
+    ["Latin", "Han", "Hangul"],
+  ];
+  const scriptsOf = (name: string) => SCRIPTS.filter((script) => new RegExp(`\\p{Script=${script}}`, "u").test(name));
+
+  test("holds nothing that nobody sees or that turns the text around, and letters of one script", () => {
+    const seen = accepted((name) => {
+      expect(name).not.toMatch(/[^\p{L}\p{M}\p{Nd}_.-]/u);
+      expect(name).not.toMatch(/[\p{C}\p{Z}\p{Bidi_Control}\p{Default_Ignorable_Code_Point}]/u);
+      const scripts = scriptsOf(name);
+      const fit = scripts.length <= 1 || TOGETHER.some((set) => scripts.every((script) => set.includes(script)));
+      expect(fit, `${name} is of ${scripts}`).toBeTrue();
+      expect([...name].length).toBeWithin(2, 51);
+    });
+    expect(seen).toBeGreaterThan(500);
+  });
+
+  test("looks like no other with another key: with a sign in it that nobody sees it is none", () => {
+    accepted((name) => {
+      const points = [...name];
+      for (const sign of HOSTILE) {
+        const at = sign.codePointAt(0)! % (points.length + 1);
+        const other = [...points.slice(0, at), sign, ...points.slice(at)].join("");
+        expect(
+          refusal(() => checkName(other)),
+          JSON.stringify(other),
+        ).toBe("bad_name");
+      }
+    });
+  });
+});
+
 describe("a name's key", () => {
   test.each([
     ["case", "Ann", "aNN"],
@@ -139,6 +218,23 @@ describe("a name's key", () => {
       const key = nameKey(point(code));
       if (nameKey(key) !== key) throw new Error(`U+${code.toString(16)} has the key ${key}, whose key is another`);
     }
+  });
+
+  test("of a name that may be had is found by any reference to it", () => {
+    const seen = accepted((name, typed) => {
+      expect(checkName(name)).toBe(name); // as it is shown, it may be typed
+      const key = nameKey(name);
+      expect(nameKey(typed)).toBe(key);
+      expect(keyOfReference(name)).toBe(key);
+      expect(keyOfReference(typed)).toBe(key);
+      expect(nameKey(key)).toBe(key);
+      expect(searchKey(searchKey(name))).toBe(searchKey(name));
+      expect(searchKey(key)).toBe(searchKey(name));
+      for (const form of ["NFC", "NFD", "NFKC", "NFKD"] as const) expect(nameKey(name.normalize(form))).toBe(key);
+      expect(nameKey(name.toLowerCase())).toBe(key);
+      expect(nameKey(name.toUpperCase())).toBe(key);
+    });
+    expect(seen).toBeGreaterThan(500); // else this test reads nothing
   });
 
   test("of a reference is undefined where no account can be meant", () => {
@@ -192,4 +288,25 @@ describe("a message", () => {
     ["4,001 characters", "x".repeat(4_001)],
     ["4,001 characters of two units", "😀".repeat(4_001)],
   ])("may not be %s", (_, text) => expect(isMessage(text)).toBe(false));
+
+  test("is stored and shown byte for byte, or refused: any text is one of the two", () => {
+    const unit = fc.oneof(
+      fc.constantFrom("a", "😀", " ", "\n", "\0", "\ud800", "\udc00", "\u200b", "\u0301", "\ufeff"),
+      fc.string({ unit: "binary", minLength: 1, maxLength: 1 }),
+    );
+    const long = fc.integer({ min: 3_990, max: 4_010 }).map((count) => "😀".repeat(count));
+    fc.assert(
+      fc.property(fc.oneof(fc.string({ unit, maxLength: 8 }), long), (text) => {
+        const points = Array.from(text).length;
+        const sound = points >= 1 && points <= 4_000 && !text.includes("\0") && text.isWellFormed();
+        if (!sound) expect(isMessage(text)).toBeFalse();
+        else if (/[\p{L}\p{N}\p{P}\p{S}]/u.test(text)) expect(isMessage(text)).toBeTrue();
+        if (isMessage(text)) {
+          expect(new TextDecoder("utf-8", { ignoreBOM: true }).decode(new TextEncoder().encode(text))).toBe(text);
+          expect(isMessage(` ${text}`)).toBe(points < 4_000);
+        }
+      }),
+      { numRuns: 5_000 },
+    );
+  });
 });
