@@ -17,7 +17,7 @@ import * as settings from "./db/settings.ts";
 import { ChatError } from "./errors.ts";
 import { Api } from "./http/api.ts";
 import { Auth } from "./http/auth.ts";
-import { failure, json } from "./http/handler.ts";
+import { DATA_HEADERS, failure, json } from "./http/handler.ts";
 import { Pages } from "./http/pages.ts";
 import { notFound, routes } from "./http/routes.ts";
 import { Hub } from "./hub.ts";
@@ -224,10 +224,12 @@ export async function startApp(
         ready: async () => !leaving && (await settings.answers(db)),
         metrics: (request, from) =>
           mayReadMetrics(request, from.requestIP(request)?.address, config.metricsToken)
-            ? new Response(metrics.render(), { headers: { "Content-Type": "text/plain; version=0.0.4" } })
+            ? new Response(metrics.render(), {
+                headers: { ...DATA_HEADERS, "Content-Type": "text/plain; version=0.0.4" },
+              })
             : failure(new ChatError("not_yours")),
       }),
-      fetch: notFound,
+      fetch: (request) => notFound(request, trust),
     });
 
     async function endDeadSessions(): Promise<void> {

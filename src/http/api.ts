@@ -12,7 +12,7 @@ import type { Log } from "../log.ts";
 import type { Roster } from "../roster.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../text.ts";
 import type { Auth } from "./auth.ts";
-import { addressOf, HEADERS, json, type Request, wholeNumber } from "./handler.ts";
+import { addressOf, DATA_HEADERS, json, type Request, wholeNumber } from "./handler.ts";
 
 const PAGE_MAX = 200;
 /** Lists of conversations in one statement: whoever has thousands makes the others of it wait for some milliseconds. */
@@ -118,7 +118,7 @@ export class Api {
     return new Response(
       stream(pages, (row) => shown(row, me.username, peeks), log),
       {
-        headers: { ...HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store" },
+        headers: { ...DATA_HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store" },
       },
     );
   }

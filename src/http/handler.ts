@@ -26,6 +26,15 @@ export const HEADERS = {
   "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 } as const;
 
+/** On every answer that is no page: whoever opens one in a browser is shown text, and nothing in it runs, loads or is framed. */
+export const DATA_HEADERS = {
+  ...HEADERS,
+  "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+} as const;
+
+/** A year of https only. Not for the domains below: whoever hosts chatify may have others there that speak plain http. */
+const HTTPS_ONLY = "max-age=31536000";
+
 /** How much of an `X-Forwarded-*` header to believe, and which pages besides our own may act. */
 export interface Trust {
   readonly proxy: boolean;
@@ -36,7 +45,7 @@ export interface Trust {
 export function json(body: unknown, init: { status?: number; headers?: Record<string, string> } = {}): Response {
   return new Response(JSON.stringify(body), {
     status: init.status ?? 200,
-    headers: { ...HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store", ...init.headers },
+    headers: { ...DATA_HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store", ...init.headers },
   });
 }
 
@@ -57,7 +66,7 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }) {
     return failure(new ChatError("internal", { words: `Something went wrong on our side. Its number is ${id}` }));
   };
   // Not async: what is answered at once costs no promise.
-  return (request: Request, server: Server<SocketData>): ReturnType<Handler> => {
+  const answerTo = (request: Request, server: Server<SocketData>): ReturnType<Handler> => {
     try {
       const method = request.method === "HEAD" ? "GET" : request.method;
       const handler = method === "GET" || method === "POST" ? methods[method] : undefined;
@@ -69,6 +78,17 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }) {
       return fail(error);
     }
   };
+  return (request: Request, server: Server<SocketData>): ReturnType<Handler> => {
+    const answer = answerTo(request, server);
+    if (!isSecure(request, parts.trust)) return answer;
+    return answer instanceof Promise ? answer.then(httpsOnly) : httpsOnly(answer);
+  };
+}
+
+/** Tells a browser that came by https to come by nothing else; one that came by http would not listen (RFC 6797 §7.2). */
+export function httpsOnly<T extends Response | undefined>(answer: T): T {
+  answer?.headers.set("Strict-Transport-Security", HTTPS_ONLY);
+  return answer;
 }
 
 /**
@@ -96,7 +116,7 @@ function hostOf(request: Request, trust: Trust): string {
 }
 
 /** Whether the browser speaks https, as far as the proxy in front says. */
-export function isSecure(request: Request, trust: Trust): boolean {
+export function isSecure(request: globalThis.Request, trust: Trust): boolean {
   if (!trust.proxy) return false;
   return request.headers.get("x-forwarded-proto")?.split(",").at(-1)?.trim().toLowerCase() === "https";
 }

@@ -6,21 +6,25 @@ import { promisify } from "node:util";
 import { brotliCompress, constants, gzip, zstdCompress } from "node:zlib";
 
 import { ChatError } from "../errors.ts";
-import { failure, HEADERS, type Request } from "./handler.ts";
+import { DATA_HEADERS, failure, HEADERS, type Request } from "./handler.ts";
 
 const CSP = [
   "default-src 'none'",
   "script-src 'self'",
   "style-src 'self'",
-  "img-src 'self' data:",
+  "img-src 'self'",
   "connect-src 'self'",
   "manifest-src 'self'",
+  "object-src 'none'",
   "base-uri 'none'",
   "form-action 'self'",
   "frame-ancestors 'none'",
   "require-trusted-types-for 'script'",
   "trusted-types 'none'",
 ].join("; ");
+
+/** What pages carry beside the others. A link in a message must not make a browser ask for its host before anybody follows it. */
+const PAGE_HEADERS = { ...HEADERS, "Content-Security-Policy": CSP, "X-DNS-Prefetch-Control": "off" } as const;
 
 const TYPES: Record<string, string> = {
   html: "text/html; charset=utf-8",
@@ -104,9 +108,12 @@ export class Pages {
     return pages;
   }
 
-  /** A page as it stands, its form empty. */
+  /**
+   * A page as it stands, its form empty. The chat fills with what is personal, so browsers are to keep nothing of it: kept with
+   * its words in the memory for going back, it would show them after signing out.
+   */
   page(request: Request, name: PageName): Response {
-    return this.#answer(request, this.#file(`${name}.html`), "no-cache");
+    return this.#answer(request, this.#file(`${name}.html`), name === "chat" ? "no-store" : "no-cache");
   }
 
   /** A form again, with what was wrong beside the field. */
@@ -119,11 +126,10 @@ export class Pages {
       [`${field}_invalid`]: "true",
     });
     const headers: Record<string, string> = {
-      ...HEADERS,
+      ...PAGE_HEADERS,
       "Content-Type": TYPES["html"] ?? "",
       "Cache-Control": "no-store",
     };
-    headers["Content-Security-Policy"] = CSP;
     if (error.retryAfter !== undefined) headers["Retry-After"] = String(error.retryAfter);
     return new Response(html, { status: error.status, headers });
   }
@@ -181,10 +187,14 @@ export class Pages {
 }
 
 function headersOf(file: File, encoding: Encoding, etag: string, cache: Cache): Headers {
-  const headers = new Headers({ ...HEADERS, "Content-Type": file.type, "Cache-Control": cache, ETag: etag });
+  const headers = new Headers(file.type.startsWith("text/html") ? PAGE_HEADERS : HEADERS);
+  headers.set("Content-Type", file.type);
+  headers.set("Cache-Control", cache);
+  headers.set("ETag", etag);
   headers.set("Vary", "Accept-Encoding");
   if (encoding !== "identity") headers.set("Content-Encoding", encoding);
-  if (file.type.startsWith("text/html")) headers.set("Content-Security-Policy", CSP);
+  // A picture opened by itself is a document that could run script. Not the scripts': a worker's would bind the worker.
+  if (file.type === TYPES["svg"]) headers.set("Content-Security-Policy", DATA_HEADERS["Content-Security-Policy"]);
   return headers;
 }
 

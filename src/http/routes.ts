@@ -8,7 +8,18 @@ import type { SocketData } from "../socket.ts";
 import { nameKey } from "../text.ts";
 import type { Api } from "./api.ts";
 import { type Auth, redirect } from "./auth.ts";
-import { checkOrigin, failure, guard, HEADERS, json, type Methods, type Request, type Trust } from "./handler.ts";
+import {
+  checkOrigin,
+  DATA_HEADERS,
+  failure,
+  guard,
+  httpsOnly,
+  isSecure,
+  json,
+  type Methods,
+  type Request,
+  type Trust,
+} from "./handler.ts";
 import type { Pages } from "./pages.ts";
 
 export interface Parts {
@@ -56,13 +67,16 @@ export function routes(parts: Parts) {
 }
 
 /** The answer to any other path: a page for people, JSON for programs. */
-export function notFound(request: globalThis.Request): Response {
+export function notFound(request: globalThis.Request, trust: Trust): Response {
   const error = new ChatError("not_found");
-  if (!request.headers.get("accept")?.includes("text/html")) return failure(error);
-  return new Response(`${error.message}. The chat is at /\n`, {
-    status: error.status,
-    headers: { ...HEADERS, "Content-Type": "text/plain; charset=utf-8" },
-  });
+  const forPeople = request.headers.get("accept")?.includes("text/html");
+  const answer = forPeople
+    ? new Response(`${error.message}. The chat is at /\n`, {
+        status: error.status,
+        headers: { ...DATA_HEADERS, "Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store" },
+      })
+    : failure(error);
+  return isSecure(request, trust) ? httpsOnly(answer) : answer;
 }
 
 /** Lets a person's own browser through to `/ws/{username}`; the order of the checks is the contract's. */
