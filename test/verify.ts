@@ -56,7 +56,13 @@ async function check(name: string, command: string[]): Promise<void> {
 async function tests(): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), "chatify-verify-"));
   const report = join(directory, "report.xml");
-  const words = ["--timeout=20000", "--max-concurrency=2", "--reporter=junit", `--reporter-outfile=${report}`];
+  const words = [
+    "--timeout=20000",
+    "--parallel=2",
+    "--max-concurrency=2",
+    "--reporter=junit",
+    `--reporter-outfile=${report}`,
+  ];
   const child = Bun.spawn([bun, "test", ...words], { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
   const code = await child.exited;
   const xml = (await Bun.file(report).exists()) ? await Bun.file(report).text() : "";
