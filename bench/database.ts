@@ -26,7 +26,7 @@ export class BenchDatabase {
         returning id, username
       )
       insert into sessions (user_id, token, expires_at)
-      select id, encode(sha256(convert_to('token-' || username, 'UTF8')), 'hex'), now() + interval '1 day'
+      select id, encode(sha256(convert_to('token-' || username, 'UTF8')), 'hex'), now() + interval '7 days' -- as a login makes them
       from made
     `;
     await this.settle();

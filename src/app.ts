@@ -6,7 +6,7 @@ import { isAbsolute, join } from "node:path";
 import { PostgresBus } from "./bus/postgres.ts";
 import { RedisBus } from "./bus/redis.ts";
 import { Chat } from "./chat.ts";
-import type { Config } from "./config.ts";
+import { type Config, secretsOf } from "./config.ts";
 import { newToken } from "./cookie.ts";
 import { addressOf, Database, type Target } from "./db/client.ts";
 import { type Embedded, startEmbedded } from "./db/embedded.ts";
@@ -21,10 +21,11 @@ import { DATA_HEADERS, failure, json } from "./http/handler.ts";
 import { Pages } from "./http/pages.ts";
 import { notFound, routes } from "./http/routes.ts";
 import { Hub } from "./hub.ts";
-import type { Log } from "./log.ts";
+import { type Log, wordsOf } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { Presence } from "./presence.ts";
 import { CLOSE } from "./protocol.ts";
+import { Renewals } from "./renewals.ts";
 import { Resync } from "./resync.ts";
 import { Roster } from "./roster.ts";
 import { type SocketData, socketHandlers } from "./socket.ts";
@@ -87,7 +88,7 @@ export async function startShared(
   const env: Record<string, string> = { PORT: String(port) };
   if (embedded) {
     env["DATABASE_URL"] = addressOf(embedded.target);
-    env["SESSION_SECRET"] = config.sessionSecret ?? secretFile(dataDir);
+    if (!config.sessionSecrets) env["SESSION_SECRET"] = secretFile(dataDir); // else they read what is set, as this one did
   }
   return {
     port,
@@ -139,14 +140,15 @@ export async function startApp(
     const writer = new Database({ target, name, max: 1, log, parameters: WRITER_PARAMETERS });
     undo.unshift(() => writer.end());
 
-    const secret =
-      config.sessionSecret ?? (embedded ? secretFile(dataDir) : await settings.sharedSecret(db, newToken()));
+    const secrets =
+      config.sessionSecrets ??
+      secretsOf(embedded ? secretFile(dataDir) : await settings.shared(db, "session_secret", newToken()));
     let epoch = await settings.epoch(db);
     const hub = new Hub();
     const bus =
       config.bus === "postgres"
         ? new PostgresBus({ target, name, log })
-        : new RedisBus({ url: config.bus, realm: realmOf(secret), log });
+        : new RedisBus({ url: config.bus, realm: await settings.shared(db, "bus_realm", newToken()), log });
     undo.unshift(() => bus.stop());
     const roster = new Roster({ db, bus, log, changed: (...change) => presence.change(...change) });
     undo.unshift(() => roster.stop());
@@ -158,10 +160,12 @@ export async function startApp(
     undo.unshift(() => chat.stop());
     const trust = { proxy: config.trustProxy, origins: config.allowedOrigins };
     const pages = await loading;
+    const renewals = new Renewals({ db, log });
+    undo.unshift(() => renewals.stop());
     const auth = new Auth({
       db,
       pages,
-      secret,
+      secrets,
       trust,
       signedUp: (username) => {
         presence.announce(username);
@@ -171,6 +175,7 @@ export async function startApp(
         hub.endSession(id);
         bus.publish([{ kind: "end", nameKey, sessionId: id }]);
       },
+      renewals,
     });
     const api = new Api({ auth, chat, db, roster });
     const sockets = socketHandlers({ chat, hub, presence, log, epoch: () => epoch });
@@ -240,8 +245,9 @@ export async function startApp(
         const alive = await sessions.alive(db, [...new Set(open)]);
         const checked = new Set(open);
         hub.closeWhere(CLOSE.sessionEnded, ({ sessionId }) => checked.has(sessionId) && !alive.has(sessionId));
+        for (const [id, { isDue }] of alive) if (isDue) renewals.note(id); // an open socket is use
       } catch (error) {
-        if (!leaving) log.warn("sessions not checked, trying again in a minute", { error: String(error) });
+        if (!leaving) log.warn("sessions not checked, trying again in a minute", { error: wordsOf(error) });
       }
     }
 
@@ -249,7 +255,7 @@ export async function startApp(
       try {
         while ((await sessions.sweep(db)) === 10_000) await Bun.sleep(100);
       } catch (error) {
-        if (!leaving) log.warn("expired sessions not swept, trying again in an hour", { error: String(error) });
+        if (!leaving) log.warn("expired sessions not swept, trying again in an hour", { error: wordsOf(error) });
       }
     }
 
@@ -335,11 +341,6 @@ function secretFile(dataDir: string): string {
     if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
   }
   return readFileSync(file, "utf8").trim();
-}
-
-/** What the channel of this database's pods is called, on a Valkey that serves others too. */
-function realmOf(secret: string): string {
-  return new Bun.CryptoHasher("sha256", "bus").update(secret).digest("hex").slice(0, 16);
 }
 
 /** With a token, who has it; without, programs on this machine that no proxy speaks for. */

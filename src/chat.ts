@@ -10,7 +10,7 @@ import { insertMany, markDelivered, markRead } from "./db/messages.ts";
 import type { DeliveredMark, Draft, ReadMark } from "./db/messages.ts";
 import { ChatError } from "./errors.ts";
 import { Bundle, type Hub, type Socket } from "./hub.ts";
-import type { Log } from "./log.ts";
+import { type Log, wordsOf } from "./log.ts";
 import {
   ackFrame,
   deliveredFrame,
@@ -272,7 +272,7 @@ export class Chat {
         })),
       );
     } catch (error) {
-      this.#log.warn("delivered marks not stored, trying again", { error: String(error) });
+      this.#log.warn("delivered marks not stored, trying again", { error: wordsOf(error) });
       for (const { receiver, sender, seq } of marks) this.noteDelivered(receiver, sender, seq);
     }
   }

@@ -10,7 +10,8 @@ export interface Config {
   /** Undefined: the embedded PostgreSQL. */
   readonly databaseUrl: string | undefined;
   readonly dataDir: string;
-  readonly sessionSecret: string | undefined;
+  /** The first signs, all verify. Undefined: one that chatify made and keeps. */
+  readonly sessionSecrets: readonly string[] | undefined;
   /** `postgres`, or the address of a Valkey or Redis. */
   readonly bus: string;
   readonly rateLimit: boolean;
@@ -36,7 +37,7 @@ export const SETTINGS = {
   DATA_DIR: { default: "./data", about: "where the embedded PostgreSQL keeps everything" },
   SESSION_SECRET: {
     default: "made at the first start and kept",
-    about: "signs the session cookies, 32 characters or more",
+    about: "signs the session cookies, 32 characters or more; a list (commas or lines): the first signs, all are taken",
     secret: true,
   },
   BUS: {
@@ -70,6 +71,10 @@ export const SETTINGS = {
     about: "`on` to serve from a PostgreSQL that reports `fsync`, `full_page_writes` or `synchronous_commit` off",
   },
 } as const satisfies Record<string, { default: string; about: string; secret?: true }>;
+
+const SECRET_MIN = 32;
+/** A rotation needs two; each costs forged cookies another HMAC. */
+const SECRETS_MAX = 8;
 
 export type SettingName = keyof typeof SETTINGS;
 
@@ -115,7 +120,7 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
     host: read("HOST") ?? SETTINGS.HOST.default,
     databaseUrl: databaseUrl(read("DATABASE_URL"), faults),
     dataDir: read("DATA_DIR") ?? SETTINGS.DATA_DIR.default,
-    sessionSecret: secret("SESSION_SECRET", read("SESSION_SECRET"), 32, faults),
+    sessionSecrets: sessionSecrets(read("SESSION_SECRET"), env["NODE_ENV"] === "production", faults),
     bus: busAddress(read("BUS"), faults),
     rateLimit: oneOf("RATE_LIMIT", ["on", "off"], "on") === "on",
     trustProxy: oneOf("TRUST_PROXY", ["on", "off"], "off") === "on",
@@ -183,6 +188,55 @@ function secret(name: SettingName, given: string | undefined, least: number, fau
     );
   }
   return given;
+}
+
+function sessionSecrets(
+  given: string | undefined,
+  production: boolean,
+  faults: string[],
+): readonly string[] | undefined {
+  if (given === undefined) return undefined;
+  const secrets = secretsOf(given);
+  for (const [i, one] of secrets.entries()) {
+    const which = secrets.length === 1 ? "SESSION_SECRET" : `SESSION_SECRET (${i + 1} of ${secrets.length})`;
+    if (one.length < SECRET_MIN) {
+      faults.push(
+        `${which} must have at least ${SECRET_MIN} characters, got ${one.length}; commas and spaces separate secrets; ` +
+          "openssl rand -hex 32 makes a good one",
+      );
+    } else if (production && isGuessable(one)) {
+      faults.push(
+        `${which} looks like a placeholder: whoever guesses it can sign in as anybody; ` +
+          "openssl rand -hex 32 makes a good one, and without the setting chatify makes one and keeps it",
+      );
+    }
+  }
+  if (secrets.length === 0) faults.push("SESSION_SECRET holds no secret, only separators");
+  if (secrets.length > SECRETS_MAX) {
+    faults.push(`SESSION_SECRET must list at most ${SECRETS_MAX} secrets, got ${secrets.length}`);
+  }
+  return secrets;
+}
+
+/** The secrets of a list: commas, spaces and newlines separate them. */
+export function secretsOf(list: string): string[] {
+  return list.split(/[\s,]+/).filter(Boolean);
+}
+
+/** What examples and templates put where a secret belongs. */
+const PLACEHOLDERS =
+  /change.?(me|it|this)|place.?holder|example|default|replace|insert|secret|password|your[-_.]|x{6}|0123456789|9876543210|abcdefgh|qwerty/i;
+
+/**
+ * Whether a secret looks like one that somebody else knows: words of an example, a row of keys, a short pattern again and again, hardly any different
+ * characters. A random one of 32 hexadecimal digits has fewer than eight different ones once in 27 million.
+ */
+export function isGuessable(secret: string): boolean {
+  if (PLACEHOLDERS.test(secret) || new Set(secret).size < 8) return true;
+  for (let period = 1; period <= secret.length / 2; period++) {
+    if (secret.slice(period) === secret.slice(0, -period)) return true;
+  }
+  return false;
 }
 
 function origins(given: string | undefined, faults: string[]): readonly string[] | undefined {

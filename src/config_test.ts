@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { ConfigError, loadConfig } from "./config.ts";
+import { ConfigError, isGuessable, loadConfig } from "./config.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "chatify-config-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -29,6 +29,12 @@ function file(content: string): string {
 const URL_FORM = "DATABASE_URL must look like postgres://user:password@host:5432/database";
 const BUS_FORM = "BUS must be postgres, or look like valkey://user:password@host:6379 (valkeys:// with TLS)";
 const SECRET = "0123456789abcdef0123456789abcdef";
+const RANDOM = "9b1f6c0de2a74853b6d0f1c7e8a93524d06be1a7f3c95820";
+const TOO_SHORT =
+  "must have at least 32 characters, got 8; commas and spaces separate secrets; openssl rand -hex 32 makes a good one";
+const PLACEHOLDER =
+  "looks like a placeholder: whoever guesses it can sign in as anybody; openssl rand -hex 32 makes a good one, " +
+  "and without the setting chatify makes one and keeps it";
 
 describe("config", () => {
   test("config needs no setting", () => {
@@ -37,7 +43,7 @@ describe("config", () => {
       host: "0.0.0.0",
       databaseUrl: undefined,
       dataDir: "./data",
-      sessionSecret: undefined,
+      sessionSecrets: undefined,
       bus: "postgres",
       rateLimit: true,
       trustProxy: false,
@@ -62,7 +68,11 @@ describe("config", () => {
       { databaseUrl: "postgres://ann@localhost/chat?host=/run/postgresql" },
     ],
     [{ DATA_DIR: "/var/lib/chatify" }, { dataDir: "/var/lib/chatify" }],
-    [{ SESSION_SECRET: SECRET }, { sessionSecret: SECRET }],
+    [{ SESSION_SECRET: SECRET }, { sessionSecrets: [SECRET] }],
+    [{ SESSION_SECRET: `${SECRET},${RANDOM}` }, { sessionSecrets: [SECRET, RANDOM] }],
+    [{ SESSION_SECRET: ` ${RANDOM} ,\n ${SECRET}\r\n` }, { sessionSecrets: [RANDOM, SECRET] }],
+    [{ SESSION_SECRET: RANDOM, NODE_ENV: "production" }, { sessionSecrets: [RANDOM] }],
+    [{ NODE_ENV: "production" }, { sessionSecrets: undefined }], // one is made and kept
     [{ BUS: "Postgres" }, { bus: "postgres" }],
     [{ BUS: "redis://bus:6379" }, { bus: "redis://bus:6379" }],
     [{ BUS: "rediss://:x@bus/2" }, { bus: "rediss://:x@bus/2" }],
@@ -95,9 +105,17 @@ describe("config", () => {
       "DATABASE_URL names no database: add one at the end, as in postgres://user:password@host:5432/chatify",
     ],
     [{ DATABASE_URL: "postgres://ann:hunter22%@db/chat" }, "DATABASE_URL holds a bare %: write it as %25"],
+    [{ SESSION_SECRET: "hunter22" }, `SESSION_SECRET ${TOO_SHORT}`],
+    [{ SESSION_SECRET: `${RANDOM},hunter22` }, `SESSION_SECRET (2 of 2) ${TOO_SHORT}`],
+    [{ SESSION_SECRET: " , ,," }, "SESSION_SECRET holds no secret, only separators"],
+    [{ SESSION_SECRET: `${RANDOM} `.repeat(9) }, "SESSION_SECRET must list at most 8 secrets, got 9"],
     [
-      { SESSION_SECRET: "hunter22" },
-      "SESSION_SECRET must have at least 32 characters, got 8; openssl rand -hex 32 makes a good one",
+      { SESSION_SECRET: "hunter22-change-me-hunter22-hunter2", NODE_ENV: "production" },
+      `SESSION_SECRET ${PLACEHOLDER}`,
+    ],
+    [
+      { SESSION_SECRET: `${RANDOM}\nhunter22-hunter22-hunter22-hunter22-`, NODE_ENV: "production" },
+      `SESSION_SECRET (2 of 2) ${PLACEHOLDER}`,
     ],
     [{ BUS: "nats://ann:hunter22@bus" }, BUS_FORM],
     [{ BUS: "valkey://" }, BUS_FORM],
@@ -140,6 +158,35 @@ describe("config", () => {
     expect(names.toSorted()).toEqual(Object.keys(env).toSorted());
   });
 
+  test.each([
+    ["words of an example", "please-change-me-before-you-go-live-1"],
+    ["other such words", "changeme8f2kd93jd7s6a5l4k3j2h1g0f9d8"],
+    ["a placeholder", "PLACEHOLDER_8f2kd93jd7s6a5l4k3j2h1g0"],
+    ["yours", "your-32-character-key-goes-here-ok"],
+    ["what it is", "my-super-secret-key-for-sessions-1!"],
+    ["a word that is no secret", "Password8f2kd93jd7s6a5l4k3j2h1g0f9d"],
+    ["a row of x", "XXXXXXXX-4f2a-9b1c-6d8e-0a7f5c3b2e19"],
+    ["a row of digits", "0123456789abcdef0123456789abcdef"],
+    ["a row of keys", "qwertyuiopasdfghjklzxcvbnm123456.;/"],
+    ["one character", "a".repeat(64)],
+    ["a short pattern", "k8#Qz!".repeat(6)],
+    ["half of it twice", "9b1f6c0de2a748539b1f6c0de2a74853"],
+    ["a pattern cut off", "k8#Qz!mN4p".repeat(4).slice(0, 37)],
+    ["seven characters", "abcdefgfedcbaabcdefggfedcbaabcfdeg"],
+  ])("config takes %s for a placeholder: refused in production", (_, secret) => {
+    expect(isGuessable(secret)).toBeTrue();
+    expect(faults({ SESSION_SECRET: secret, NODE_ENV: "production" })).toEqual([`SESSION_SECRET ${PLACEHOLDER}`]);
+    expect(faults({ SESSION_SECRET: secret })).toEqual([]); // elsewhere the banner warns
+  });
+
+  test("config takes no random secret for a placeholder", () => {
+    for (let i = 0; i < 5_000; i++) {
+      const bytes = new Bun.CryptoHasher("sha256").update(`${i}`).digest(); // as good as random, and the same each time
+      for (const format of ["hex", "base64", "base64url"] as const)
+        expect(isGuessable(bytes.toString(format))).toBeFalse();
+    }
+  });
+
   test("config reads every secret from a file, without the newline that editors leave", () => {
     const url = "postgres://ann:x@db/chat";
     const config = loadConfig({
@@ -148,7 +195,7 @@ describe("config", () => {
       BUS_FILE: file("postgres\n"),
       METRICS_TOKEN_FILE: file(`${SECRET}\n`),
     });
-    expect(config).toMatchObject({ databaseUrl: url, sessionSecret: SECRET, bus: "postgres", metricsToken: SECRET });
+    expect(config).toMatchObject({ databaseUrl: url, sessionSecrets: [SECRET], bus: "postgres", metricsToken: SECRET });
   });
 
   test("config refuses a secret's file that is missing, empty, too short, or beside the secret itself", () => {

@@ -16,19 +16,29 @@ export function hashToken(token: string): string {
   return new Bun.CryptoHasher("sha256").update(token).digest("hex");
 }
 
-/** @example verify(sign("abc", secret), secret) // "abc" */
+/** What a good cookie holds. */
+export interface Signed {
+  readonly token: string;
+  /** Whether the first of the secrets signed it, which signs new ones. */
+  readonly isCurrent: boolean;
+}
+
+/** @example verify(sign("abc", secret), [secret]) // { token: "abc", isCurrent: true } */
 export function sign(token: string, secret: string): string {
   return `${token}.${signature(token, secret)}`;
 }
 
-/** The token of a cookie value, undefined when it was not signed with `secret`. */
-export function verify(value: string, secret: string): string | undefined {
+/** The token of a cookie value, undefined when none of `secrets` signed it. */
+export function verify(value: string, secrets: readonly string[]): Signed | undefined {
   const dot = value.lastIndexOf(".");
   if (dot < 1) return undefined;
   const token = value.slice(0, dot);
   const given = Buffer.from(value.slice(dot + 1));
-  const expected = Buffer.from(signature(token, secret));
-  return given.length === expected.length && timingSafeEqual(given, expected) ? token : undefined;
+  for (const [i, secret] of secrets.entries()) {
+    const expected = Buffer.from(signature(token, secret));
+    if (given.length === expected.length && timingSafeEqual(given, expected)) return { token, isCurrent: i === 0 };
+  }
+  return undefined;
 }
 
 function signature(token: string, secret: string): string {

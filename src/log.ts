@@ -52,8 +52,27 @@ function text(value: Fields[string]): string {
   return /[\s"=\p{Cc}]/u.test(value) ? JSON.stringify(value) : value;
 }
 
+/** An error with its stack and code. */
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  const code = "code" in error ? ` [${String(error.code)}]` : "";
-  return `${error.stack ?? error.message}${code}`;
+  return `${withoutQuotes(error, error.stack ?? `${error.name}: ${error.message}`)}${codeOf(error)}`;
+}
+
+/** An error in one line, for a surrounding that is known to break. */
+export function wordsOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return `${withoutQuotes(error, `${error.name}: ${error.message}`)}${codeOf(error)}`;
+}
+
+function codeOf(error: Error): string {
+  return "code" in error ? ` [${String(error.code)}]` : "";
+}
+
+/**
+ * Leaves out the message of errors that quote what they met: parsers, and PostgreSQL's data exceptions (class 22, `invalid input syntax for type bigint:
+ * "…"`). Only the message and the stack are ever logged; PostgreSQL's `detail` holds whole rows.
+ */
+function withoutQuotes(error: Error, words: string): string {
+  const quotes = error instanceof SyntaxError || (error.name === "PostgresError" && / \[22/.test(codeOf(error)));
+  return quotes && error.message !== "" ? words.replace(error.message, () => "(what it met is not logged)") : words;
 }

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import type { App } from "./app.ts";
-import { type Config, ConfigError, loadConfig, SETTINGS } from "./config.ts";
+import { type Config, ConfigError, isGuessable, loadConfig, SETTINGS } from "./config.ts";
 import { Log } from "./log.ts";
 import { ensurePackages, PackagesError } from "./packages.ts";
 import { Workers, WORKERS_MAX } from "./workers.ts";
@@ -222,6 +222,9 @@ function banner(app: { url: string; database: string }, config: Config, workers?
     "  Stop      Ctrl-C",
   ];
   if (!config.rateLimit) lines.push("  Warning   RATE_LIMIT=off: anybody may send as fast as they like");
+  if (config.sessionSecrets?.some(isGuessable)) {
+    lines.push("  Warning   SESSION_SECRET looks like a placeholder: whoever guesses it can sign in as anybody");
+  }
   return `${lines.join("\n")}\n\n`;
 }
 

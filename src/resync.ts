@@ -6,7 +6,7 @@
 import type { Database } from "./db/client.ts";
 import { peopleWithChanges } from "./db/messages.ts";
 import type { Hub } from "./hub.ts";
-import type { Log } from "./log.ts";
+import { type Log, wordsOf } from "./log.ts";
 import { SYNC_FRAME } from "./protocol.ts";
 
 /** What is lost is noticed, or tried again, within seconds; the rest is for statements that waited for a lock. */
@@ -81,7 +81,7 @@ export class Resync {
       return changed.flatMap((name) => names.get(name) ?? []);
     } catch (error) {
       if (!this.#stopped)
-        this.#log.warn("who may lack something is not known: everybody is told to ask", { error: String(error) });
+        this.#log.warn("who may lack something is not known: everybody is told to ask", { error: wordsOf(error) });
       return [...names.values()];
     }
   }

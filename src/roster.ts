@@ -6,7 +6,7 @@
 import type { Bus, BusEvent } from "./bus/bus.ts";
 import type { Database } from "./db/client.ts";
 import { markOnline, onlineKeys } from "./db/users.ts";
-import type { Log } from "./log.ts";
+import { type Log, wordsOf } from "./log.ts";
 import { ONLINE, type PresenceState } from "./protocol.ts";
 
 const GRACE_MS = 5_000;
@@ -224,7 +224,7 @@ export class Roster {
         this.#reconciledAt = now;
       }
     } catch (error) {
-      this.#log.warn("who is online in the table is not known, trying again", { error: String(error) });
+      this.#log.warn("who is online in the table is not known, trying again", { error: wordsOf(error) });
       return;
     }
     const written = this.#written;
@@ -240,7 +240,7 @@ export class Roster {
       for (const key of came) this.#written?.add(key);
       for (const key of went) this.#written?.delete(key);
     } catch (error) {
-      this.#log.warn("presence not written, trying again", { error: String(error) });
+      this.#log.warn("presence not written, trying again", { error: wordsOf(error) });
     }
   }
 }

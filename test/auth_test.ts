@@ -5,7 +5,7 @@ import { Database } from "../src/db/client.ts";
 import { create } from "../src/db/users.ts";
 import { cookieOf, migratedDatabase, PASSWORD, Person, post, raw, SILENT, startApp, type TestApp } from "./harness.ts";
 
-const SECRET = "the secret of the tests, forty characters";
+const SECRET = "the-signing-key-of-the-tests:-forty-chars";
 let app: TestApp;
 
 beforeAll(async () => {
@@ -52,7 +52,7 @@ describe("sign-up", () => {
     expect(user?.["password"]).toMatch(/^\$argon2id\$v=19\$m=19456,t=2,p=1\$[\w+/]{22,}\$[\w+/]{43}$/);
     expect(await Bun.password.verify("a password to look for", user?.["password"])).toBe(true);
     const sessions = await app.sql`
-      select token, expires_at > now() + interval '29 days' as lasts from sessions where user_id = ${user?.["id"]}
+      select token, expires_at > now() + interval '6 days' as lasts from sessions where user_id = ${user?.["id"]}
     `;
     expect(sessions).toEqual([{ token: hashToken(token), lasts: true }] as never);
     const log = app.log.join("");

@@ -13,7 +13,7 @@ const FLOORS = [
   /^(batcher|config|cookie|metrics|packages|protocol|rate_limit|text|workers)\.ts$/,
   /^(db|bus)\//,
   /^hub\.ts$/,
-  /^(chat|presence|resync|roster|send_queue)\.ts$/,
+  /^(chat|presence|renewals|resync|roster|send_queue)\.ts$/,
   /^(socket\.ts|http\/)/,
   /^app\.ts$/,
   /^main\.ts$/,

@@ -132,6 +132,11 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
       db,
       Array.from({ length: 200 }, (_, i) => i + 1),
     ),
+  "sessions.renew": (db) =>
+    sessions.renew(
+      db,
+      Array.from({ length: 500 }, (_, i) => i + 1),
+    ),
 };
 
 for (const [name, query] of Object.entries(QUERIES)) {

@@ -1,12 +1,22 @@
 /** The process, as whoever hosts it meets it: what it says, how it starts, stops, fails and survives. */
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 
 import packageJson from "../package.json" with { type: "json" };
+import { sign } from "../src/cookie.ts";
 import { cookieOf, PASSWORD, Person, post, ROOT } from "./harness.ts";
 
 setDefaultTimeout(30_000);
@@ -295,6 +305,18 @@ describe("start refuses", () => {
     });
   });
 
+  test("start refuses a placeholder for a secret in production, and repeats none of it", async () => {
+    const secret = "hunter22-please-change-me-hunter22";
+    expect(await new Chatify({ PORT: "0", SESSION_SECRET: secret, NODE_ENV: "production" }).ends()).toEqual({
+      code: 2,
+      out: "",
+      err:
+        "The settings cannot be used:\n" +
+        "  - SESSION_SECRET looks like a placeholder: whoever guesses it can sign in as anybody; " +
+        "openssl rand -hex 32 makes a good one, and without the setting chatify makes one and keeps it\n",
+    });
+  });
+
   test("start refuses an address that is not this machine's", async () => {
     const { code, err } = await new Chatify({ PORT: "0", HOST: "192.0.2.1", DATA_DIR: freshDirectory() }).ends();
     expect(code).toBe(5);
@@ -397,6 +419,24 @@ describe("several workers", () => {
     expect(out).toContain("Workers   3");
     expect(err).toContain("a worker ended, starting another");
     expect((await again.closed).code).toBe(1012);
+  });
+
+  test("workers sign with the secret of a file, and whoever started them says when it is a placeholder", async () => {
+    const settings = await env();
+    const file = join(base, "session-secret");
+    writeFileSync(file, "hunter22-please-change-me-hunter22\n");
+    const chatify = new Chatify({ ...settings, SESSION_SECRET_FILE: file }, { words: ["--workers", "2"] });
+    await chatify.answers();
+    const ann = await Person.signUp(chatify.url, "ann");
+    for (let i = 0; i < 8; i++) expect((await ann.get("/me", { connection: "close" })).status).toBe(200);
+    const [token = "", signature] = ann.cookie.slice("chatify_session=".length).split(".");
+    expect(sign(token, "hunter22-please-change-me-hunter22")).toBe(`${token}.${signature}`);
+    const { code, out, err } = await chatify.signalled("SIGTERM");
+    expect(code).toBe(0);
+    expect(out).toContain(
+      "  Warning   SESSION_SECRET looks like a placeholder: whoever guesses it can sign in as anybody\n",
+    );
+    expect(out + err).not.toContain("hunter22");
   });
 
   test("workers leave when whoever started them is killed", async () => {

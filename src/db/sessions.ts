@@ -1,6 +1,15 @@
-/** Sessions: a row for each signed-in browser, found by the hash of its token. */
+/**
+ * Sessions: a row for each signed-in browser, found by the hash of its token. One ends when it was not used for 7 days, and 30 days after its start
+ * in any case; `expires_at` is what counts, by the database's clock. Use moves it, written at most once an hour.
+ */
 
-import type { Database } from "./client.ts";
+import type { Database, Sql } from "./client.ts";
+
+/** A session and whether its use is to be written. */
+export interface Found {
+  readonly session: Session;
+  readonly isDue: boolean;
+}
 
 export interface Session {
   readonly id: number;
@@ -14,20 +23,22 @@ export async function start(db: Database, userId: number, tokenHash: string): Pr
   await db.run(
     (sql) => sql`
       insert into sessions (user_id, token, expires_at)
-      values (${userId}, ${tokenHash}, now() + interval '30 days')
+      values (${userId}, ${tokenHash}, now() + interval '7 days')
       on conflict (token) do nothing
     `,
   );
 }
 
 /** The live sessions of many tokens and whose they are, at the place of each hash; undefined where there is none. */
-export async function findMany(db: Database, tokenHashes: readonly string[]): Promise<(Session | undefined)[]> {
+export async function findMany(db: Database, tokenHashes: readonly string[]): Promise<(Found | undefined)[]> {
   const rows = await db.run(
-    (sql) => sql<(Session & { token: string })[]>`
+    (sql) => sql<(Session & { token: string; isDue: boolean })[]>`
       select t.token, s.*
       from unnest(${tokenHashes as string[]}::text[]) as t (token)
       cross join lateral ( -- one by one: a plan that walks the tables for many hashes at once must not exist
-        select s.id, s.user_id as "userId", u.username, u.name_key as "nameKey"
+        select
+          s.id, s.user_id as "userId", u.username, u.name_key as "nameKey",
+          s.expires_at < ${dueBefore(sql)} as "isDue"
         from sessions s
         join users u on u.id = s.user_id
         where s.token = t.token collate "C" and s.expires_at > now()
@@ -35,20 +46,36 @@ export async function findMany(db: Database, tokenHashes: readonly string[]): Pr
       ) s
     `,
   );
-  const byToken = new Map(rows.map(({ token, ...session }) => [token, session]));
+  const byToken = new Map(rows.map(({ token, isDue, ...session }) => [token, { session, isDue }]));
   return tokenHashes.map((hash) => byToken.get(hash));
 }
 
-/** Which of these sessions live. */
-export async function alive(db: Database, ids: readonly number[]): Promise<Set<number>> {
+/** Which of these sessions live, and whether their use is to be written. */
+export async function alive(db: Database, ids: readonly number[]): Promise<Map<number, { isDue: boolean }>> {
   const rows = await db.run(
-    (sql) => sql<{ id: number }[]>`
-      select id
-      from sessions
-      where id = any(${ids as number[]}::bigint[]) and expires_at > now()
+    (sql) => sql<{ id: number; isDue: boolean }[]>`
+      select s.id, s.expires_at < ${dueBefore(sql)} as "isDue"
+      from sessions s
+      where s.id = any(${ids as number[]}::bigint[]) and s.expires_at > now()
     `,
   );
-  return new Set(rows.map((row) => row.id));
+  return new Map(rows.map(({ id, isDue }) => [id, { isDue }]));
+}
+
+/** Writes that sessions are used: each ends 7 days from now, or 30 after its start. One that ended stays ended. */
+export async function renew(db: Database, ids: readonly number[]): Promise<void> {
+  await db.run(
+    (sql) => sql`
+      update sessions s
+      set expires_at = least(now() + interval '7 days', s.created_at + interval '30 days')
+      where s.id = any(${ids as number[]}::bigint[]) and s.expires_at > now() and s.expires_at < ${dueBefore(sql)}
+    `,
+  );
+}
+
+/** A session (`s`) that ends before this was last renewed more than an hour ago, and can be renewed. */
+function dueBefore(sql: Sql) {
+  return sql`least(now() + interval '7 days' - interval '1 hour', s.created_at + interval '30 days')`;
 }
 
 /** Ends a session; harmless when it has ended. */

@@ -1,25 +1,29 @@
-/** What all pods share in the database besides people and messages: the signing secret, and the database's own identity. */
+/** What all pods share in the database besides people and messages: values that one of them made, and the database's own identity. */
 
 import type { Database } from "./client.ts";
 
-/** The secret that signs cookies, made by whoever asks first. */
-export async function sharedSecret(db: Database, made: string): Promise<string> {
+/**
+ * A value of all pods, made by whoever asks first.
+ *
+ * @param name `session_secret`: signs cookies when `SESSION_SECRET` is absent; `bus_realm`: names the channel on a Valkey that serves others too
+ */
+export async function shared(db: Database, name: "session_secret" | "bus_realm", made: string): Promise<string> {
   const [row] = await db.run(
     (sql) => sql<[{ value: string }]>`
       with made as (
         insert into settings (name, value)
-        values ('session_secret', ${made})
+        values (${name}, ${made})
         on conflict (name) do nothing
         returning value
       )
       select value from made
       union all
-      select value from settings where name = 'session_secret'
+      select value from settings where name = ${name}
       limit 1
     `,
   );
   // Two pods at once: the second inserts nothing and cannot see the first's row yet.
-  return row ? row.value : sharedSecret(db, made);
+  return row ? row.value : shared(db, name, made);
 }
 
 /** Changes when the database may have gone back: another cluster, a restore into a new database, a promotion (new timeline). */

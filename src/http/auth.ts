@@ -1,12 +1,13 @@
 /** Signing up, in and out, and who a request is from: one look-up for pages, routes and the upgrade. */
 
 import { Batcher } from "../batcher.ts";
-import { COOKIE, hashToken, newToken, SECURE_COOKIE, sign, verify } from "../cookie.ts";
+import { COOKIE, hashToken, newToken, SECURE_COOKIE, sign, type Signed, verify } from "../cookie.ts";
 import type { Database } from "../db/client.ts";
 import * as sessions from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { ChatError } from "../errors.ts";
+import type { Renewals } from "../renewals.ts";
 import { checkName, checkPassword, keyOfReference, nameKey, searchKey } from "../text.ts";
 import { checkOrigin, HEADERS, isSecure, type Request, type Trust } from "./handler.ts";
 import type { Pages } from "./pages.ts";
@@ -20,7 +21,8 @@ const COOKIE_DAYS = 30;
 export class Auth {
   readonly #db: Database;
   readonly #pages: Pages;
-  readonly #secret: string;
+  /** The first signs, all verify. */
+  readonly #secrets: readonly string[];
   readonly #trust: Trust;
   readonly #signedUp: (username: string) => void;
   readonly #ended: (session: Session) => void;
@@ -34,26 +36,26 @@ export class Auth {
   constructor(parts: {
     db: Database;
     pages: Pages;
-    secret: string;
+    secrets: readonly string[];
     trust: Trust;
     signedUp: (username: string) => void;
     ended: (session: Session) => void;
+    renewals: Renewals;
   }) {
     this.#db = parts.db;
     this.#pages = parts.pages;
-    this.#secret = parts.secret;
+    this.#secrets = parts.secrets;
     this.#trust = parts.trust;
     this.#signedUp = parts.signedUp;
     this.#ended = parts.ended;
-    this.#lookups = new Batcher((hashes) => sessions.findMany(this.#db, hashes), { max: 200 });
+    this.#lookups = new Batcher((hashes) => this.#lookUp(hashes, parts.renewals), { max: 200 });
     this.#nobody = Bun.password.hash(newToken(), ARGON2);
   }
 
   /** The session of a request, undefined without a good cookie. */
   async find(request: Request): Promise<Session | undefined> {
-    const cookie = request.cookies.get(isSecure(request, this.#trust) ? SECURE_COOKIE : COOKIE);
-    const token = cookie ? verify(cookie, this.#secret) : undefined;
-    return token === undefined ? undefined : this.#lookups.add(hashToken(token));
+    const signed = this.#signed(request);
+    return signed ? this.#lookups.add(hashToken(signed.token)) : undefined;
   }
 
   /** The session of a request. @throws ChatError `no_session` */
@@ -61,6 +63,18 @@ export class Auth {
     const session = await this.find(request);
     if (!session) throw new ChatError("no_session");
     return session;
+  }
+
+  /** The chat page, or the way to the login. A cookie that an older secret signed is signed anew, so that the secret can be dropped one day; the page is `no-store`, so no cache hands it to others. */
+  async home(request: Request): Promise<Response> {
+    const session = await this.find(request);
+    if (!session) return redirect("/login");
+    const page = this.#pages.page(request, "chat");
+    const signed = this.#signed(request);
+    if (!signed || signed.isCurrent) return page;
+    const headers = new Headers(page.headers); // all answers share the page's own
+    headers.set("Set-Cookie", this.#sessionCookie(request, signed.token));
+    return new Response(page.body, { status: page.status, headers });
   }
 
   async signUp(request: Request): Promise<Response> {
@@ -116,7 +130,23 @@ export class Auth {
     }
     const token = newToken();
     await sessions.start(this.#db, userId, hashToken(token));
-    return redirect("/", this.#cookie(request, sign(token, this.#secret), COOKIE_DAYS * 86_400));
+    return redirect("/", this.#sessionCookie(request, token));
+  }
+
+  /** Finds sessions, and has noted that they are used. */
+  async #lookUp(tokenHashes: readonly string[], renewals: Renewals): Promise<(Session | undefined)[]> {
+    const found = await sessions.findMany(this.#db, tokenHashes);
+    for (const one of found) if (one?.isDue) renewals.note(one.session.id);
+    return found.map((one) => one?.session);
+  }
+
+  #signed(request: Request): Signed | undefined {
+    const cookie = request.cookies.get(isSecure(request, this.#trust) ? SECURE_COOKIE : COOKIE);
+    return cookie ? verify(cookie, this.#secrets) : undefined;
+  }
+
+  #sessionCookie(request: Request, token: string): string {
+    return this.#cookie(request, sign(token, this.#secrets[0] as string), COOKIE_DAYS * 86_400);
   }
 
   #cookie(request: Request, value: string, maxAge: number): string {

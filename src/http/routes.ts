@@ -7,7 +7,7 @@ import type { Log } from "../log.ts";
 import type { SocketData } from "../socket.ts";
 import { nameKey } from "../text.ts";
 import type { Api } from "./api.ts";
-import { type Auth, redirect } from "./auth.ts";
+import type { Auth } from "./auth.ts";
 import {
   checkOrigin,
   DATA_HEADERS,
@@ -39,9 +39,7 @@ export interface Parts {
 export function routes(parts: Parts) {
   const { api, auth, pages } = parts;
   const paths: Record<string, Methods> = {
-    "/": {
-      GET: async (request) => ((await auth.find(request)) ? pages.page(request, "chat") : redirect("/login")),
-    },
+    "/": { GET: (request) => auth.home(request) },
     "/login": { GET: (request) => pages.page(request, "login"), POST: (request) => auth.logIn(request) },
     "/signup": { GET: (request) => pages.page(request, "signup"), POST: (request) => auth.signUp(request) },
     "/logout": { GET: (request) => auth.logOut(request), POST: (request) => auth.logOut(request) },
