@@ -3,6 +3,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 
+import { Networks } from "./address.ts";
 import { PostgresBus } from "./bus/postgres.ts";
 import { RedisBus } from "./bus/redis.ts";
 import { Chat } from "./chat.ts";
@@ -17,10 +18,11 @@ import * as settings from "./db/settings.ts";
 import { ChatError } from "./errors.ts";
 import { Api } from "./http/api.ts";
 import { Auth } from "./http/auth.ts";
-import { DATA_HEADERS, failure, json } from "./http/handler.ts";
+import { DATA_HEADERS, failure, json, type Trust } from "./http/handler.ts";
 import { Pages } from "./http/pages.ts";
 import { notFound, routes } from "./http/routes.ts";
 import { Hub } from "./hub.ts";
+import { Limits } from "./limits.ts";
 import { type Log, wordsOf } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { Presence } from "./presence.ts";
@@ -156,9 +158,14 @@ export async function startApp(
     undo.unshift(() => presence.stop());
     const resync = new Resync({ db, hub, log });
     undo.unshift(() => resync.stop());
-    const chat = new Chat({ db, writer, hub, bus, log, rateLimit: config.rateLimit });
+    const limits = new Limits(config.rateLimit ? config.limits : undefined);
+    const chat = new Chat({ db, writer, hub, bus, log, limits });
     undo.unshift(() => chat.stop());
-    const trust = { proxy: config.trustProxy, origins: config.allowedOrigins };
+    const trust: Trust = {
+      proxies: typeof config.trustProxy === "string" ? config.trustProxy : new Networks(config.trustProxy),
+      origins: config.allowedOrigins,
+      peer: (request) => server.requestIP(request)?.address,
+    };
     const pages = await loading;
     const renewals = new Renewals({ db, log });
     undo.unshift(() => renewals.stop());
@@ -167,6 +174,7 @@ export async function startApp(
       pages,
       secrets,
       trust,
+      limits,
       signedUp: (username) => {
         presence.announce(username);
         bus.publish([{ kind: "user", username }]);
@@ -177,8 +185,8 @@ export async function startApp(
       },
       renewals,
     });
-    const api = new Api({ auth, chat, db, roster });
-    const sockets = socketHandlers({ chat, hub, presence, log, epoch: () => epoch });
+    const api = new Api({ auth, chat, db, roster, limits });
+    const sockets = socketHandlers({ chat, hub, presence, limits, log, epoch: () => epoch });
     undo.unshift(() => sockets.stop());
     const metrics = new Metrics({
       sockets: () => hub.size,
@@ -222,9 +230,12 @@ export async function startApp(
         log,
         trust,
         version,
-        full: () => {
+        full: (nameKey) => {
           if (leaving) return new ChatError("restarting", { retryAfter: 2 });
-          return hub.size >= socketsMax ? new ChatError("busy", { retryAfter: 5 }) : undefined;
+          if (hub.size >= socketsMax) return new ChatError("busy", { retryAfter: 5 });
+          // Exact: Bun opens a socket within its upgrade.
+          if (!limits.hasEnough(hub.of(nameKey).length)) return undefined;
+          return new ChatError("rate_limited", { words: "Too many pages are open. Please close one", retryAfter: 10 });
         },
         ready: async () => !leaving && (await settings.answers(db)),
         metrics: (request, from) =>

@@ -10,6 +10,7 @@ import { insertMany, markDelivered, markRead } from "./db/messages.ts";
 import type { DeliveredMark, Draft, ReadMark } from "./db/messages.ts";
 import { ChatError } from "./errors.ts";
 import { Bundle, type Hub, type Socket } from "./hub.ts";
+import type { Limits } from "./limits.ts";
 import { type Log, wordsOf } from "./log.ts";
 import {
   ackFrame,
@@ -54,7 +55,7 @@ export class Chat {
   readonly #delivered = new Map<string, DeliveredMark>();
   readonly #deliveredTimer: Timer;
   #marking = Promise.resolve();
-  readonly #sends: RateLimit | undefined;
+  readonly #limits: Limits;
   readonly #typing = new RateLimit({ burst: 1, perSecond: 0.5 }); // CONTRACT §4: one in 2 s for each peer
   readonly #syncs = new RateLimit({ burst: 1, perSecond: 1 });
   /** Refs of sends that came without one; `~` is outside the clients' alphabet, the pod's part is random. */
@@ -63,7 +64,7 @@ export class Chat {
   #leaving = false;
 
   /** @param parts.writer a pool of one connection, used for nothing but batches of messages */
-  constructor(parts: { db: Database; writer: Database; hub: Hub; bus: Bus; log: Log; rateLimit: boolean }) {
+  constructor(parts: { db: Database; writer: Database; hub: Hub; bus: Bus; log: Log; limits: Limits }) {
     this.#db = parts.db;
     this.#writer = parts.writer;
     this.#hub = parts.hub;
@@ -76,7 +77,7 @@ export class Chat {
     });
     this.#reads = new Batcher((marks) => this.#markRead(marks), { max: READS_MAX });
     this.#deliveredTimer = setInterval(() => void this.#markDelivered(), DELIVERED_EVERY_MS);
-    this.#sends = parts.rateLimit ? new RateLimit({ burst: 20, perSecond: 5 }) : undefined;
+    this.#limits = parts.limits;
   }
 
   /** Sends accepted and not yet settled. */
@@ -94,8 +95,7 @@ export class Chat {
     if (!isMessage(message)) throw new ChatError("invalid_text", { ref });
     const toKey = keyOfReference(to);
     if (toKey === undefined) throw new ChatError("no_such_user", { ref });
-    const waitMs = this.#sends?.take(socket.nameKey) ?? 0;
-    if (waitMs > 0) throw new ChatError("rate_limited", { ref, retryAfter: Math.ceil(waitMs / 1_000) });
+    this.#limits.spend("sends", socket.nameKey, ref);
     const send: Send<From> = {
       sender: socket.username,
       senderKey: socket.nameKey,
@@ -139,6 +139,7 @@ export class Chat {
   typing(socket: Socket, peer: string): void {
     const peerKey = keyOfReference(peer);
     if (peerKey === undefined || peerKey === socket.nameKey) return;
+    if (!this.#limits.allows("typing", socket.nameKey)) return;
     if (this.#typing.take(`${socket.nameKey}\n${peerKey}`) > 0) return;
     this.#tell([{ kind: "frame", to: [peerKey], frame: typingFrame(socket.username) }]);
   }

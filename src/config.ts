@@ -2,7 +2,29 @@
 
 import { readFileSync } from "node:fs";
 
+import { isNetwork } from "./address.ts";
 import type { Level } from "./log.ts";
+
+/** So many at once, and so many a second in the long run. */
+export interface Rate {
+  readonly burst: number;
+  readonly perSecond: number;
+}
+
+/** What is limited; who is counted is `limits.ts`'s part. */
+export interface LimitSettings {
+  readonly sends: Rate;
+  readonly typing: Rate;
+  readonly watch: Rate;
+  readonly frames: Rate;
+  readonly sockets: number;
+  readonly signUps: Rate;
+  readonly logins: Rate;
+  readonly loginsName: Rate;
+  readonly loginsAddress: Rate;
+  readonly searches: Rate;
+  readonly history: Rate;
+}
 
 export interface Config {
   readonly port: number;
@@ -15,7 +37,9 @@ export interface Config {
   /** `postgres`, or the address of a Valkey or Redis. */
   readonly bus: string;
   readonly rateLimit: boolean;
-  readonly trustProxy: boolean;
+  readonly limits: LimitSettings;
+  /** Whose `X-Forwarded-*` is believed: nobody's, whoever connects, or these addresses and networks. */
+  readonly trustProxy: "off" | "on" | readonly string[];
   /** Undefined: only pages of the same host. */
   readonly allowedOrigins: readonly string[] | undefined;
   readonly drainSeconds: number;
@@ -46,10 +70,25 @@ export const SETTINGS = {
       "what carries events between pods: the database, or `valkey://host:6379` (`redis://`; TLS: `valkeys://`, `rediss://`)",
     secret: true,
   },
-  RATE_LIMIT: { default: "on", about: "`off` for benchmarks only" },
+  RATE_LIMIT: { default: "on", about: "`off` for benchmarks only: none of the limits below holds" },
+  LIMIT_SENDS: { default: "5/s burst 20", about: "messages a person may send" },
+  LIMIT_TYPING: { default: "2/s burst 10", about: "how often a person's typing is told, to all peers together" },
+  LIMIT_WATCH: { default: "1/s burst 20", about: "lists of people to watch, for each person" },
+  LIMIT_FRAMES: { default: "50/s burst 200", about: "frames of any kind, for each socket" },
+  LIMIT_SOCKETS: { default: "10", about: "sockets (tabs, devices) a person may have open (1–1000)" },
+  LIMIT_SIGNUPS: { default: "30/h", about: "sign-ups from one address" },
+  LIMIT_LOGINS: { default: "10/15m", about: "failed logins with one name from one address" },
+  LIMIT_LOGINS_NAME: { default: "50/15m", about: "failed logins with one name" },
+  LIMIT_LOGINS_ADDRESS: {
+    default: "100/15m",
+    about: "failed logins from one address, and sign-ups with a name that is taken",
+  },
+  LIMIT_SEARCHES: { default: "5/s burst 30", about: "searches for people, for each person" },
+  LIMIT_HISTORY: { default: "20/s burst 200", about: "requests for messages and conversations, for each person" },
   TRUST_PROXY: {
     default: "off",
-    about: "`on` when a proxy you run sets `X-Forwarded-Proto`, `-Host` and `-For`",
+    about:
+      "who is believed about `X-Forwarded-For`, `-Proto` and `-Host`: `on` is the one proxy in front, else addresses and networks of proxies, as in `10.0.0.0/8, fd00::/8`",
   },
   ALLOWED_ORIGINS: {
     default: "same host",
@@ -115,6 +154,8 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
     return least;
   };
 
+  const limit = (name: SettingName): Rate => rate(name, read(name) ?? SETTINGS[name].default, faults);
+
   const config: Config = Object.freeze({
     port: whole("PORT", 0, 65_535),
     host: read("HOST") ?? SETTINGS.HOST.default,
@@ -123,7 +164,20 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
     sessionSecrets: sessionSecrets(read("SESSION_SECRET"), env["NODE_ENV"] === "production", faults),
     bus: busAddress(read("BUS"), faults),
     rateLimit: oneOf("RATE_LIMIT", ["on", "off"], "on") === "on",
-    trustProxy: oneOf("TRUST_PROXY", ["on", "off"], "off") === "on",
+    limits: {
+      sends: limit("LIMIT_SENDS"),
+      typing: limit("LIMIT_TYPING"),
+      watch: limit("LIMIT_WATCH"),
+      frames: limit("LIMIT_FRAMES"),
+      sockets: whole("LIMIT_SOCKETS", 1, 1_000),
+      signUps: limit("LIMIT_SIGNUPS"),
+      logins: limit("LIMIT_LOGINS"),
+      loginsName: limit("LIMIT_LOGINS_NAME"),
+      loginsAddress: limit("LIMIT_LOGINS_ADDRESS"),
+      searches: limit("LIMIT_SEARCHES"),
+      history: limit("LIMIT_HISTORY"),
+    },
+    trustProxy: proxies(read("TRUST_PROXY"), faults),
     allowedOrigins: origins(read("ALLOWED_ORIGINS"), faults),
     drainSeconds: whole("DRAIN_SECONDS", 0, 20),
     logLevel: oneOf("LOG_LEVEL", ["debug", "info", "warn", "error"], "info"),
@@ -237,6 +291,27 @@ export function isGuessable(secret: string): boolean {
     if (secret.slice(period) === secret.slice(0, -period)) return true;
   }
   return false;
+}
+
+/** `5/s burst 20`: twenty at once and five a second from then on; without `burst`, as many at once as in the time. */
+function rate(name: SettingName, given: string, faults: string[]): Rate {
+  const form = /^([1-9]\d{0,6}) ?\/ ?([1-9]\d{0,3})?([smh])(?: +burst +([1-9]\d{0,6}))?$/i;
+  const [, count = "", units = "1", unit = "", burst = count] = form.exec(given) ?? [];
+  if (count === "") faults.push(`${name} must look like 5/s, 30/h or 10/15m, or 5/s burst 20, got "${given}"`);
+  const seconds = { s: 1, m: 60, h: 3_600 }[unit.toLowerCase()] ?? 1;
+  return { burst: Number(burst), perSecond: Number(count) / (Number(units) * seconds) };
+}
+
+function proxies(given: string | undefined, faults: string[]): Config["trustProxy"] {
+  const word = given?.toLowerCase() ?? "off";
+  if (word === "on" || word === "off") return word;
+  const parts = word.split(",").map((part) => part.trim());
+  for (const part of parts.filter((part) => !isNetwork(part))) {
+    faults.push(
+      `TRUST_PROXY must be on, off, or a list of the proxies' addresses and networks such as 10.0.0.0/8, got "${part}"`,
+    );
+  }
+  return parts;
 }
 
 function origins(given: string | undefined, faults: string[]): readonly string[] | undefined {

@@ -221,7 +221,8 @@ function banner(app: { url: string; database: string }, config: Config, workers?
     "  Next      sign up, then open a second browser and sign up as somebody else",
     "  Stop      Ctrl-C",
   ];
-  if (!config.rateLimit) lines.push("  Warning   RATE_LIMIT=off: anybody may send as fast as they like");
+  if (!config.rateLimit)
+    lines.push("  Warning   RATE_LIMIT=off: anybody may send, and try passwords, as fast as they like");
   if (config.sessionSecrets?.some(isGuessable)) {
     lines.push("  Warning   SESSION_SECRET looks like a placeholder: whoever guesses it can sign in as anybody");
   }

@@ -86,6 +86,28 @@ describe("a rate limit", () => {
     );
   });
 
+  test("gives a credit back that was taken for nothing, and no more than there were", () => {
+    const limit = new RateLimit({ burst: 2, perSecond: 1 });
+    limit.take("ann", 0);
+    limit.take("ann", 0);
+    expect(limit.take("ann", 0)).toBeGreaterThan(0);
+    limit.giveBack("ann");
+    expect([0, 0].map(() => limit.take("ann", 0) > 0)).toEqual([false, true]);
+    for (let i = 0; i < 9; i++) limit.giveBack("ann");
+    limit.giveBack("nobody");
+    expect([0, 0, 0].map(() => limit.take("ann", 0) > 0)).toEqual([false, false, true]);
+  });
+
+  test("remembers so many keys at most, and in a flood of made-up ones those that spent most", () => {
+    const limit = new RateLimit({ burst: 10, perSecond: 1 / 90 }, { most: 100 });
+    for (let i = 0; i < 10; i++) limit.take("the attacked", 0);
+    for (let i = 0; i < 10_000; i++) {
+      limit.take(`made up ${i}`, 1);
+      expect(limit.size).toBeLessThanOrEqual(100);
+    }
+    expect(limit.take("the attacked", 2)).toBeGreaterThan(0);
+  });
+
   test("of less than one is a mistake", () => {
     for (const burst of [0, -1, Number.NaN]) expect(() => new RateLimit({ burst, perSecond: 1 })).toThrow(RangeError);
   });

@@ -6,6 +6,7 @@ import type { Chat } from "./chat.ts";
 import type { Session } from "./db/sessions.ts";
 import { ChatError } from "./errors.ts";
 import type { Hub, Socket } from "./hub.ts";
+import type { Limits, Metered } from "./limits.ts";
 import type { Log } from "./log.ts";
 import type { Presence } from "./presence.ts";
 import {
@@ -35,13 +36,17 @@ export interface SocketData {
 }
 
 /** A person's open socket, and when it was last heard. */
-class OpenSocket implements Socket {
+class OpenSocket implements Socket, Metered {
   readonly username: string;
   readonly nameKey: string;
   readonly sessionId: number;
   readonly #ws: ServerWebSocket<SocketData>;
   heardAt = performance.now();
   pingAt = this.heardAt + PING_EVERY_MS * (0.8 + Math.random() * 0.4);
+  /** Of its frames: full at first, whatever the burst. */
+  credits = Number.POSITIVE_INFINITY;
+  at = this.heardAt;
+  strikes: Metered["strikes"] = undefined;
 
   constructor(ws: ServerWebSocket<SocketData>) {
     this.#ws = ws;
@@ -75,11 +80,15 @@ class OpenSocket implements Socket {
 }
 
 /** @param parts.epoch changes when the database may have gone back @returns Bun's handlers, and `stop` for their timer */
-export function socketHandlers(parts: { chat: Chat; hub: Hub; presence: Presence; log: Log; epoch: () => string }): {
-  handlers: WebSocketHandler<SocketData>;
-  stop: () => void;
-} {
-  const { chat, hub, presence, log, epoch } = parts;
+export function socketHandlers(parts: {
+  chat: Chat;
+  hub: Hub;
+  presence: Presence;
+  limits: Limits;
+  log: Log;
+  epoch: () => string;
+}): { handlers: WebSocketHandler<SocketData>; stop: () => void } {
+  const { chat, hub, presence, limits, log, epoch } = parts;
   let came = 0;
   let cameAt = 0;
   const watchdog = setInterval(() => {
@@ -117,7 +126,12 @@ export function socketHandlers(parts: { chat: Chat; hub: Hub; presence: Presence
       socket.heardAt = performance.now();
       if (typeof data !== "string") return ws.close(CLOSE.binary, "Frames are text");
       try {
-        const later = act(socket, parseFrame(data));
+        const frame = parseFrame(data); // first: a refusal has to name the ref
+        const retryAfter = limits.frame(socket, socket.heardAt);
+        if (retryAfter > 0) {
+          throw new ChatError("rate_limited", { retryAfter, ref: frame.type === "message" ? frame.ref : undefined });
+        }
+        const later = act(socket, frame);
         later?.catch((error: unknown) => fail(socket, error));
       } catch (error) {
         fail(socket, error);
@@ -149,6 +163,7 @@ export function socketHandlers(parts: { chat: Chat; hub: Hub; presence: Presence
         chat.typing(socket, frame.peer);
         return undefined;
       case "watch":
+        limits.spend("watch", socket.nameKey);
         return presence.watch(socket, frame.users);
       case "ping":
         socket.send(PONG_FRAME);
@@ -159,7 +174,11 @@ export function socketHandlers(parts: { chat: Chat; hub: Hub; presence: Presence
   function fail(socket: OpenSocket, error: unknown): void {
     // Out of reach for 10 s: the page comes back, and asks and marks again.
     if (error instanceof ChatError && error.code === "not_ready") return socket.close(CLOSE.overloaded);
-    if (error instanceof ChatError) return void socket.send(errorFrame(error));
+    if (error instanceof ChatError) {
+      socket.send(errorFrame(error));
+      if (limits.strike(socket, error.code, performance.now())) socket.close(CLOSE.limits);
+      return;
+    }
     log.error("socket handler failed", error);
     socket.close(CLOSE.bug);
   }

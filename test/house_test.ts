@@ -9,10 +9,10 @@ import { document, misfit, PROTECTIONS } from "./protections.ts";
 
 /** From the ground up: a file imports what is below it, or beside it on its own floor. Leaves have none beside them. */
 const FLOORS = [
-  /^(errors|log)\.ts$/,
+  /^(address|errors|log)\.ts$/,
   /^(batcher|config|cookie|metrics|packages|protocol|rate_limit|text|workers)\.ts$/,
   /^(db|bus)\//,
-  /^hub\.ts$/,
+  /^(hub|limits)\.ts$/,
   /^(chat|presence|renewals|resync|roster|send_queue)\.ts$/,
   /^(socket\.ts|http\/)/,
   /^app\.ts$/,

@@ -222,14 +222,3 @@ test("a message of hostile text arrives as it was written", async () => {
   expect(history.map(({ content }) => content)).toEqual(texts);
   await Promise.all([a.close(), b.close()]);
 });
-
-test("RATE_LIMIT=on refuses the twenty-first send at once, says when to try again, and stores nothing of it", async () => {
-  await using limited = await startApp({ env: { RATE_LIMIT: "on" } });
-  const [carol] = await limited.people("carol", "dave");
-  const tab = await carol!.open();
-  for (let i = 0; i < 22; i++) tab.say({ to: "dave", message: `m${i}`, ref: `ref-number-${i}` });
-  const error = await tab.next("error");
-  expect(error).toMatchObject({ code: "rate_limited", ref: "ref-number-20", retry_after: 1 });
-  for (let i = 0; i < 20; i++) await tab.next("ack");
-  expect(await limited.sql`select from messages`).toHaveLength(20);
-});

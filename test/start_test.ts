@@ -166,7 +166,7 @@ describe("start", () => {
         `  Database  embedded PostgreSQL, created, in ${dataDir}`,
         "  Next      sign up, then open a second browser and sign up as somebody else",
         "  Stop      Ctrl-C",
-        "  Warning   RATE_LIMIT=off: anybody may send as fast as they like",
+        "  Warning   RATE_LIMIT=off: anybody may send, and try passwords, as fast as they like",
         "",
         "",
       ].join("\n"),

@@ -8,6 +8,7 @@ import type { Conversation, ConversationsAsked, Message, Window } from "../db/me
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { ChatError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
 import type { Log } from "../log.ts";
 import type { Roster } from "../roster.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../text.ts";
@@ -25,14 +26,16 @@ export class Api {
   readonly #chat: Chat;
   readonly #db: Database;
   readonly #roster: Roster;
+  readonly #limits: Limits;
   /** Thousands come back at once, and each asks for its list: a statement for many of them. */
   readonly #lists: Batcher<ConversationsAsked, Conversation[]>;
 
-  constructor(parts: { auth: Auth; chat: Chat; db: Database; roster: Roster }) {
+  constructor(parts: { auth: Auth; chat: Chat; db: Database; roster: Roster; limits: Limits }) {
     this.#auth = parts.auth;
     this.#chat = parts.chat;
     this.#db = parts.db;
     this.#roster = parts.roster;
+    this.#limits = parts.limits;
     this.#lists = new Batcher((asked) => this.#db.run((sql) => messages.conversations(sql, asked)), { max: LISTS_MAX });
   }
 
@@ -42,12 +45,12 @@ export class Api {
   }
 
   async online(request: Request): Promise<Response> {
-    await this.#auth.who(request);
+    await this.#who(request, "searches");
     return json(this.#roster.online);
   }
 
   async users(request: Request): Promise<Response> {
-    const { username } = await this.#auth.who(request);
+    const { username } = await this.#who(request, "searches");
     const { searchParams } = addressOf(request);
     const prefix = searchParams.get("q") ?? "";
     const limit = wholeNumber(searchParams, "limit", 1, 1_000);
@@ -56,14 +59,14 @@ export class Api {
   }
 
   async unreadCounts(request: Request): Promise<Response> {
-    const { username, nameKey: myKey } = await this.#auth.who(request);
+    const { username, nameKey: myKey } = await this.#who(request, "history");
     if (nameKey(parameter(request, "me")) !== myKey) throw new ChatError("not_yours");
     const counts = await this.#db.run((sql) => messages.unreadCounts(sql, username));
     return json(Object.fromEntries(counts.map(({ peer, unread }) => [peer, unread])));
   }
 
   async conversations(request: Request): Promise<Response> {
-    const { username } = await this.#auth.who(request);
+    const { username } = await this.#who(request, "history");
     const { searchParams } = addressOf(request);
     const limit = wholeNumber(searchParams, "limit", 1, PAGE_MAX) ?? 50;
     const cursor = searchParams.get("before");
@@ -91,7 +94,7 @@ export class Api {
    * @param log told when a long answer had to be cut off
    */
   async messages(request: Request, log: Log): Promise<Response> {
-    const me = await this.#auth.who(request);
+    const me = await this.#who(request, "history");
     const names = [parameter(request, "a"), parameter(request, "b")] as const;
     const keys = names.map(keyOfReference);
     if (!keys.includes(me.nameKey)) {
@@ -121,6 +124,13 @@ export class Api {
         headers: { ...DATA_HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store" },
       },
     );
+  }
+
+  /** Who asks, and asks not too often. */
+  async #who(request: Request, act: "searches" | "history"): Promise<Session> {
+    const session = await this.#auth.who(request);
+    this.#limits.spend(act, session.nameKey);
+    return session;
   }
 
   /** A device of mine has these: they are delivered, and read unless it only peeked. */

@@ -7,9 +7,10 @@ import * as sessions from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { ChatError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
 import type { Renewals } from "../renewals.ts";
 import { checkName, checkPassword, keyOfReference, nameKey, searchKey } from "../text.ts";
-import { checkOrigin, HEADERS, isSecure, type Request, type Trust } from "./handler.ts";
+import { checkOrigin, clientAddress, HEADERS, isSecure, type Request, type Trust } from "./handler.ts";
 import type { Pages } from "./pages.ts";
 
 /** OWASP's least for argon2id: 19 MiB, two passes; p=1 is what Bun makes. About 25 ms each. */
@@ -24,6 +25,7 @@ export class Auth {
   /** The first signs, all verify. */
   readonly #secrets: readonly string[];
   readonly #trust: Trust;
+  readonly #limits: Limits;
   readonly #signedUp: (username: string) => void;
   readonly #ended: (session: Session) => void;
   readonly #hashing = new Gate(HASHES_AT_ONCE, HASHES_WAITING);
@@ -38,6 +40,7 @@ export class Auth {
     pages: Pages;
     secrets: readonly string[];
     trust: Trust;
+    limits: Limits;
     signedUp: (username: string) => void;
     ended: (session: Session) => void;
     renewals: Renewals;
@@ -46,6 +49,7 @@ export class Auth {
     this.#pages = parts.pages;
     this.#secrets = parts.secrets;
     this.#trust = parts.trust;
+    this.#limits = parts.limits;
     this.#signedUp = parts.signedUp;
     this.#ended = parts.ended;
     this.#lookups = new Batcher((hashes) => this.#lookUp(hashes, parts.renewals), { max: 200 });
@@ -78,16 +82,12 @@ export class Auth {
   }
 
   async signUp(request: Request): Promise<Response> {
+    const address = clientAddress(request, this.#trust); // now: whoever has left meanwhile has none
     const { username, password } = await readForm(request);
     try {
       const name = checkName(username);
       checkPassword(password);
-      const user = await users.create(this.#db, {
-        username: name,
-        nameKey: nameKey(name),
-        searchKey: searchKey(name),
-        password: await this.#hashing.pass(() => Bun.password.hash(password, ARGON2)),
-      });
+      const user = await this.#create(name, password, address);
       this.#signedUp(user.username);
       return await this.#enter(request, user.id);
     } catch (error) {
@@ -96,13 +96,17 @@ export class Auth {
   }
 
   async logIn(request: Request): Promise<Response> {
+    const address = clientAddress(request, this.#trust);
     const { username, password } = await readForm(request);
     try {
       const key = keyOfReference(username);
-      const user = key === undefined ? undefined : await users.find(this.#db, key);
-      const phc = user?.password ?? (await this.#nobody);
-      const right = await this.#hashing.pass(() => Bun.password.verify(password || " ", phc).catch(() => false));
-      if (!user || !right) throw new ChatError("wrong_login");
+      const giveBack = this.#limits.beginLogin(key ?? "", address);
+      const user = await this.#verify(key, password).catch((error: unknown) => {
+        giveBack();
+        throw error;
+      });
+      if (!user) throw new ChatError("wrong_login");
+      giveBack();
       return await this.#enter(request, user.id);
     } catch (error) {
       return this.#again("login", username, error);
@@ -119,6 +123,34 @@ export class Auth {
       this.#ended(session);
     }
     return redirect("/login", this.#cookie(request, "", 0));
+  }
+
+  /** Only a name that is free costs a hash, and is a sign-up that counts. */
+  async #create(name: string, password: string, address: string): Promise<{ id: number; username: string }> {
+    const key = nameKey(name);
+    const isFree = this.#limits.beginNaming(address);
+    if (await users.find(this.#db, key)) throw new ChatError("name_taken");
+    isFree();
+    const giveBack = this.#limits.beginSignUp(address);
+    try {
+      return await users.create(this.#db, {
+        username: name,
+        nameKey: key,
+        searchKey: searchKey(name),
+        password: await this.#hashing.pass(() => Bun.password.hash(password, ARGON2)),
+      });
+    } catch (error) {
+      if (!(error instanceof ChatError && error.code === "name_taken")) giveBack();
+      throw error;
+    }
+  }
+
+  /** Whose name and password these are, undefined when nobody's. */
+  async #verify(key: string | undefined, password: string): Promise<{ id: number } | undefined> {
+    const user = key === undefined ? undefined : await users.find(this.#db, key);
+    const phc = user?.password ?? (await this.#nobody);
+    const right = await this.#hashing.pass(() => Bun.password.verify(password || " ", phc).catch(() => false));
+    return right ? user : undefined;
   }
 
   /** A new session, with a new token: one given before the login dies with it. */

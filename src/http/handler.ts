@@ -5,6 +5,7 @@
 
 import type { BunRequest, Server } from "bun";
 
+import { clientOf, type Proxies } from "../address.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { SocketData } from "../socket.ts";
@@ -37,8 +38,10 @@ const HTTPS_ONLY = "max-age=31536000";
 
 /** How much of an `X-Forwarded-*` header to believe, and which pages besides our own may act. */
 export interface Trust {
-  readonly proxy: boolean;
+  readonly proxies: Proxies;
   readonly origins: readonly string[] | undefined;
+  /** The address of whoever is connected; undefined once they are gone. */
+  readonly peer: (request: globalThis.Request) => string | undefined;
 }
 
 /** A JSON answer that no cache keeps. */
@@ -111,14 +114,26 @@ export function checkOrigin(request: Request, trust: Trust): void {
 
 /** The host people typed: what the proxy says, if it is ours, else `Host`. */
 function hostOf(request: Request, trust: Trust): string {
-  const forwarded = trust.proxy ? request.headers.get("x-forwarded-host")?.split(",").at(-1)?.trim() : undefined;
+  const forwarded = isProxied(request, trust)
+    ? request.headers.get("x-forwarded-host")?.split(",").at(-1)?.trim()
+    : undefined;
   return (forwarded || request.headers.get("host") || "").toLowerCase().replace(/:(80|443)$/, "");
 }
 
 /** Whether the browser speaks https, as far as the proxy in front says. */
 export function isSecure(request: globalThis.Request, trust: Trust): boolean {
-  if (!trust.proxy) return false;
+  if (!isProxied(request, trust)) return false;
   return request.headers.get("x-forwarded-proto")?.split(",").at(-1)?.trim().toLowerCase() === "https";
+}
+
+/** Who a request comes from, as far as our proxies say. */
+export function clientAddress(request: Request, trust: Trust): string {
+  return clientOf(trust.peer(request) ?? "", request.headers.get("x-forwarded-for"), trust.proxies);
+}
+
+/** Whether whoever is connected is a proxy of ours. */
+function isProxied(request: globalThis.Request, { proxies, peer }: Trust): boolean {
+  return typeof proxies === "string" ? proxies === "on" : proxies.has(peer(request) ?? "");
 }
 
 /** The address asked for; without `Host`, which HTTP/1.0 may leave out, Bun knows the path alone. @throws ChatError `bad_request` */

@@ -124,6 +124,7 @@ export class Pages {
       [`${field}_error`]: error.message,
       [`${field}_code`]: error.code,
       [`${field}_invalid`]: "true",
+      [`${field}_wait`]: String(error.retryAfter ?? ""),
     });
     const headers: Record<string, string> = {
       ...PAGE_HEADERS,

@@ -29,8 +29,8 @@ export interface Parts {
   readonly log: Log;
   readonly trust: Trust;
   readonly version: string;
-  /** Whether new sockets are taken, and why not. */
-  readonly full: () => ChatError | undefined;
+  /** Why a person gets no new socket, when they get none. */
+  readonly full: (nameKey: string) => ChatError | undefined;
   readonly ready: () => Promise<boolean>;
   readonly metrics: (request: Request, server: Server<SocketData>) => Response;
 }
@@ -86,7 +86,7 @@ async function upgrade(request: Request, server: Server<SocketData>, parts: Part
   if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
     return failure(new ChatError("upgrade_required"), { Upgrade: "websocket" });
   }
-  const full = parts.full();
+  const full = parts.full(session.nameKey);
   if (full) throw full;
   if (server.upgrade(request, { data: { session } })) return undefined;
   throw new ChatError("bad_request", { words: "That is no WebSocket handshake" });
