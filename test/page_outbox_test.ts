@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 
-import { LocalStore } from "../static/js/local_store.js";
 import { type Draft, Outbox } from "../static/js/outbox.js";
+import { OutboxStore } from "../static/js/outbox_store.js";
+import { NO_DATABASE } from "./memory_database.ts";
 
 /** What `localStorage` does, without a browser. */
 class FakeStorage {
@@ -34,7 +35,7 @@ class FakeTimers {
 
 function open(storage = new FakeStorage(), user = "ann") {
   const timers = new FakeTimers();
-  const outbox = new Outbox(new LocalStore(storage, user), timers);
+  const outbox = new Outbox(new OutboxStore({ shelf: storage, database: NO_DATABASE }, user), timers);
   const sent: string[] = [];
   const refs: string[] = [];
   const connect = () =>
@@ -74,9 +75,12 @@ describe("the outbox", () => {
     const { outbox, storage } = open();
     outbox.add("bob", "one");
     outbox.add("carl", "two");
-    const stranger = open(storage, "eve");
-    await stranger.outbox.load();
-    expect(stranger.outbox.size).toBe(0);
+    open(storage, "ann.b").outbox.add("bob", "of another ann");
+    for (const name of ["eve", "an", "ann.b.c"]) {
+      const stranger = open(storage, name);
+      await stranger.outbox.load();
+      expect(stranger.outbox.size).toBe(0);
+    }
     const again = open(storage);
     await again.outbox.load();
     again.connect();

@@ -6,15 +6,23 @@ import "./chat_thread.js";
 import { Connection } from "./connection.js";
 import "./connection_line.js";
 import { find, isTouch, setText } from "./dom.js";
+import { Drafts, isUnfinished } from "./drafts.js";
+import { KeptRecords } from "./kept_records.js";
 import "./language.js";
-import { LocalStore } from "./local_store.js";
+import { LocalDatabase } from "./local_database.js";
 import "./message_composer.js";
 import { Messenger } from "./messenger.js";
 import { Outbox } from "./outbox.js";
+import { OutboxStore } from "./outbox_store.js";
 import "./people_list.js";
+import { forgetAllBut, readingName, textsName, unfinishedPrefix } from "./places.js";
+import { ReadingCache, STORES } from "./reading_cache.js";
+import { browserShelf, rememberedName, rememberName } from "./shelf.js";
 import { word } from "./words.js";
 
 const MINUTE_MS = 60_000;
+/** What this browser keeps is there at once; should it not be, the page goes on without. */
+const KEPT_MS = 500;
 
 /** @type {HTMLElement} */
 const app = find(document, ".app");
@@ -41,19 +49,42 @@ async function whoAmI() {
   }
 }
 
-/** @param {string} me */
-function start(me) {
-  const store = new LocalStore(browserStorage(), me);
+/**
+ * @param {string} me
+ * @param {boolean} sure whether the server has said so, just now
+ */
+async function start(me, sure) {
+  const texts = new LocalDatabase(textsName(me), ["outbox", "unfinished"], "strict");
+  const reading = new LocalDatabase(readingName(me), STORES, "relaxed");
+  const places = { shelf: browserShelf(), database: texts };
+  const store = new OutboxStore(places, me);
   const outbox = new Outbox(store);
+  const drafts = new Drafts(new KeptRecords(places, "unfinished", unfinishedPrefix(me), isUnfinished));
+  const cache = new ReadingCache(reading);
   const address = new URL(`/ws/${encodeURIComponent(me)}`, location.href);
   address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   address.hash = "";
   const connection = new Connection(address.href);
-  const messenger = new Messenger(me, { api, connection, outbox });
+  const messenger = new Messenger(me, { api, connection, outbox, drafts, cache });
+  messenger.forgetful = () => store.forgetful;
+
+  /** Erases what this browser keeps of the person. */
+  async function forget() {
+    connection.end();
+    cache.end();
+    outbox.wipe();
+    drafts.wipe();
+    await Promise.all([texts.empty(), reading.empty()]);
+    await forgetAllBut(undefined);
+  }
 
   let leaving = false;
-  messenger.addEventListener("ended", () => {
-    if (!leaving) location.replace("/"); // the server knows whether that is the login or another person's chat
+  messenger.addEventListener("ended", async () => {
+    if (leaving) return;
+    leaving = true;
+    // A new session of the same person ends the old one too.
+    if (!(await isMe(me))) await forget();
+    location.replace("/"); // the server knows whether that is the login or another person's chat
   });
   messenger.addEventListener("people", () => showTitle(messenger));
   for (const part of [people, header, thread, composer, ...lines]) part.start(messenger);
@@ -64,11 +95,6 @@ function start(me) {
   addEventListener("offline", () => connection.probe());
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "visible") connection.probe();
-  });
-  // A draft that left the store was sent or thrown away by another tab.
-  window.addEventListener("storage", (event) => {
-    const ref = store.refOf(event.key);
-    if (ref && event.newValue === null) outbox.discard(ref);
   });
   document.addEventListener("languagechange", () => renderAll());
   setInterval(renderAll, MINUTE_MS);
@@ -81,11 +107,51 @@ function start(me) {
   addEventListener("hashchange", () => void route(messenger));
   startMenu(messenger, () => {
     leaving = true;
-    connection.end();
-    outbox.wipe();
+    return forget();
   });
-  messenger.start();
+  addEventListener("beforeunload", (event) => {
+    if (messenger.forgetful() && outbox.size > 0) event.preventDefault();
+  });
+  joinTabs(me, { outbox, store, drafts });
+  const kept = messenger.start({ sure });
+  await Promise.race([kept, new Promise((resolve) => setTimeout(resolve, KEPT_MS))]);
   void route(messenger);
+}
+
+/** Whether the same person is still signed in. The server not answering tells nothing. @param {string} me */
+async function isMe(me) {
+  try {
+    return (await api.me()) === me;
+  } catch (error) {
+    return !(error instanceof api.SignedOut);
+  }
+}
+
+/**
+ * The tabs of a person in one browser have one store. What left it, left it for all; what a closed tab leaves in it, another
+ * one sends.
+ * @param {string} me
+ * @param {{ outbox: Outbox, store: OutboxStore, drafts: Drafts }} parts
+ */
+function joinTabs(me, { outbox, store, drafts }) {
+  const tabs = new BroadcastChannel(textsName(me));
+  /** @param {{ removed?: string, unfinished?: import("./drafts.js").Unfinished, left?: boolean }} what */
+  const tell = (what) => tabs.postMessage(what); // oxlint-disable-line unicorn/require-post-message-target-origin
+  store.onremoved = (removed) => tell({ removed });
+  drafts.onwritten = (unfinished) => tell({ unfinished });
+  tabs.addEventListener("message", ({ data }) => {
+    if (data.removed) store.quietly(() => outbox.discard(data.removed));
+    if (data.unfinished) drafts.take(data.unfinished);
+    if (data.left) void outbox.load();
+  });
+  addEventListener("pagehide", () => {
+    drafts.flush();
+    if (outbox.size > 0) tell({ left: true });
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "hidden") drafts.flush();
+    else void outbox.load(); // a tab may have gone without a word
+  });
 }
 
 /** Words that depend on the language or on what time it is. */
@@ -154,7 +220,7 @@ function goBack() {
 
 /**
  * @param {Messenger} messenger
- * @param {() => void} leave forgets what this browser keeps of the person
+ * @param {() => Promise<void>} leave forgets what this browser keeps of the person
  */
 function startMenu(messenger, leave) {
   const menu = find(document, "#menu");
@@ -162,22 +228,27 @@ function startMenu(messenger, leave) {
   const notes = find(menu, ".notes");
   notes.href = `#${encodeURIComponent(messenger.me)}`;
   notes.addEventListener("click", () => menu.hidePopover());
-  find(menu, ".sign-out").addEventListener("submit", (/** @type {Event} */ event) => {
+  /** @type {HTMLFormElement} */
+  const form = find(menu, ".sign-out");
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    await messenger.outbox.load(); // other tabs may have written too
     const { size } = messenger.outbox;
-    if (size > 0 && !confirm(word("sign_out_unsent", { count: size }))) event.preventDefault();
-    else leave();
+    if (size > 0 && !confirm(word("sign_out_unsent", { count: size }))) return;
+    await leave();
+    form.submit();
   });
 }
 
-/** The browser's storage, or one that keeps nothing where it is forbidden. */
-function browserStorage() {
-  try {
-    return localStorage;
-  } catch {
-    return { length: 0, key: () => null, getItem: () => null, setItem: () => {}, removeItem: () => {} };
+const remembered = rememberedName();
+if (remembered === undefined) {
+  const me = await whoAmI();
+  await forgetAllBut(me);
+  if (me === undefined) location.replace("/login");
+  else {
+    rememberName(me);
+    await start(me, true);
   }
+} else {
+  await start(remembered, false);
 }
-
-const me = await whoAmI();
-if (me === undefined) location.replace("/login");
-else start(me);

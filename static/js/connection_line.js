@@ -16,6 +16,7 @@ export class ConnectionLine extends HTMLElement {
   start(messenger) {
     this.#messenger = messenger;
     messenger.addEventListener("connection", () => this.render());
+    messenger.addEventListener("people", () => this.render()); // something was written that cannot be kept
     addEventListener("online", () => this.render());
     addEventListener("offline", () => this.render());
     this.render();
@@ -35,9 +36,11 @@ export class ConnectionLine extends HTMLElement {
     }, PATIENCE_MS);
     if (this.#patient) return;
     // Some browsers say "offline" where the server is on the same desk, so only the words follow them.
-    this.dataset.state = navigator.onLine ? "connecting" : "offline";
+    const online = navigator.onLine;
+    this.dataset.state = online ? "connecting" : "offline";
     this.hidden = false;
-    setText(this, word(navigator.onLine ? "connecting" : "offline"));
+    if (this.#messenger.forgetful()) setText(this, word(online ? "connecting_unkept" : "offline_unkept"));
+    else setText(this, word(online ? "connecting" : "offline"));
   }
 }
 

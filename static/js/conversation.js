@@ -18,6 +18,8 @@
 
 /** @typedef {{ from: string, text: string, at: number }} Preview */
 
+/** @typedef {Omit<import("./api.js").Row, "online" | "last_seen">} Row what the server says of the whole */
+
 /** Beyond so many missing messages it is kinder to start from the newest page again. */
 const WORTH_FILLING = 400;
 
@@ -38,6 +40,8 @@ export class Conversation {
   #countedSeq = 0;
   /** @type {Preview | undefined} */
   #preview;
+  /** What the server said of it last. @type {Partial<Row>} */
+  #told = {};
 
   /**
    * @param {string} me
@@ -96,6 +100,30 @@ export class Conversation {
   /** The newest message, in short. */
   get preview() {
     return this.#preview;
+  }
+
+  /** The server's row, brought up to date by what came since; a read mark is in it once the server has it. @returns {Row} */
+  get row() {
+    const { from = "", text = "", at = 0 } = this.#preview ?? {};
+    return {
+      cursor: "",
+      ...this.#told,
+      peer: this.peer,
+      last_seq: this.#lastSeq,
+      last: this.#preview ? { sender: from, content: text, timestamp: new Date(at).toISOString() } : null,
+      unread: this.#unread,
+      peer_read_seq: this.#peerRead,
+      peer_delivered_seq: this.#peerDelivered,
+      my_read_seq: this.#confirmedRead,
+    };
+  }
+
+  /**
+   * The end of the window, and whether it reaches back to the first message.
+   * @param {number} limit
+   */
+  tail(limit) {
+    return { messages: this.#window.slice(-limit), complete: this.#complete && this.#window.length <= limit };
   }
 
   /** Whether messages are known to be missing after the window. */
@@ -182,10 +210,11 @@ export class Conversation {
 
   /**
    * Takes what the server says about the whole conversation. The answer may be older than what a socket brought since.
-   * @param {{ last_seq: number, unread: number, peer_read_seq: number, peer_delivered_seq: number, my_read_seq: number }} row
+   * @param {Partial<Row> & { last_seq: number, unread: number, peer_read_seq: number, peer_delivered_seq: number, my_read_seq: number }} row
    * @param {Preview | undefined} preview
    */
   update(row, preview) {
+    this.#told = row;
     if (row.last_seq >= this.#lastSeq) {
       this.#lastSeq = row.last_seq;
       if (preview) this.#preview = preview;

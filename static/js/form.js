@@ -2,6 +2,7 @@
 
 import { find, setText } from "./dom.js";
 import "./language.js";
+import { forgetName, rememberedName } from "./shelf.js";
 import { errorWord, word } from "./words.js";
 
 /** @type {HTMLFormElement} */
@@ -44,7 +45,10 @@ form.noValidate = true; // the browser's bubbles speak another language and go a
 form.addEventListener("submit", (event) => {
   for (const input of inputs) complain(input, fault(input));
   const wrong = inputs.find((input) => errorOf(input).dataset.error);
-  if (!wrong) return;
+  if (!wrong) {
+    forgetName();
+    return;
+  }
   event.preventDefault();
   wrong.focus();
 });
@@ -82,3 +86,13 @@ function say() {
 
 say();
 document.addEventListener("languagechange", say);
+
+/** Whoever was here and is signed in no more leaves nothing behind. */
+async function forgetWhoLeft() {
+  const answer = await fetch("/me").catch(() => undefined);
+  if (answer?.status !== 401) return;
+  const { forgetAllBut } = await import("./places.js");
+  await forgetAllBut(undefined);
+}
+
+if (rememberedName() !== undefined) void forgetWhoLeft();

@@ -1,6 +1,7 @@
-/** Where one writes. Keeps an unfinished text per conversation. */
+/** Where one writes. The unfinished texts are kept by `drafts.js`. */
 
 import { find, isTouch, setText } from "./dom.js";
+import { nameKey } from "./names.js";
 import { word } from "./words.js";
 
 const LIMIT = 4_000; // code points, as the server counts
@@ -10,8 +11,6 @@ export class MessageComposer extends HTMLElement {
   #messenger;
   /** @type {string | undefined} */
   #peer;
-  /** @type {Map<string, string>} unfinished texts by peer */
-  #drafts = new Map();
   /** @type {HTMLTextAreaElement} */
   #text = find(this, "textarea");
   /** @type {HTMLButtonElement} */
@@ -23,6 +22,10 @@ export class MessageComposer extends HTMLElement {
   /** @param {import("./messenger.js").Messenger} messenger */
   start(messenger) {
     this.#messenger = messenger;
+    messenger.addEventListener("draft", (event) => {
+      const { detail } = /** @type {CustomEvent<string>} */ (event);
+      if (this.#peer !== undefined && nameKey(detail) === nameKey(this.#peer)) this.#showDraft();
+    });
     find(this, "form").addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault();
       this.#submit();
@@ -41,10 +44,8 @@ export class MessageComposer extends HTMLElement {
   /** @param {string | undefined} peer */
   show(peer) {
     if (peer === this.#peer) return;
-    if (this.#peer !== undefined) this.#drafts.set(this.#peer, this.#text.value);
     this.#peer = peer;
-    this.#text.value = (peer !== undefined && this.#drafts.get(peer)) || "";
-    this.render();
+    this.#showDraft();
   }
 
   focusText() {
@@ -60,9 +61,15 @@ export class MessageComposer extends HTMLElement {
     this.#check();
   }
 
+  #showDraft() {
+    this.#text.value = this.#peer === undefined ? "" : (this.#messenger?.drafts.of(this.#peer) ?? "");
+    this.render();
+  }
+
   #written() {
     this.#fit();
     this.#check();
+    if (this.#peer !== undefined) this.#messenger?.drafts.write(this.#peer, this.#text.value);
     if (this.#peer !== undefined && this.#text.value.trim()) this.#messenger?.presence.tell(this.#peer);
   }
 
@@ -74,8 +81,8 @@ export class MessageComposer extends HTMLElement {
       return;
     }
     this.#text.value = "";
-    this.#drafts.delete(this.#peer);
     this.#written();
+    this.#messenger.drafts.flush(); // a reload would bring back what is sent
     this.onsent();
     this.focusText();
   }

@@ -3,11 +3,13 @@
  * document; elements listen to it and ask it.
  *
  * Events: `people` (the list changed), `thread` (a conversation changed, `detail` is the peer), `presence`, `arrived`
- * (a new message of the peer, `detail` is the message), `connection`, `ended` (the session is over).
+ * (a new message of the peer, `detail` is the message), `draft` (an unfinished text changed elsewhere, `detail` is the peer),
+ * `connection`, `ended` (the session is over).
  */
 
 import { SignedOut } from "./api.js";
 import { Conversation } from "./conversation.js";
+import { Drafts } from "./drafts.js";
 import { nameKey } from "./names.js";
 import { Presence } from "./presence.js";
 
@@ -47,19 +49,34 @@ export class Messenger extends EventTarget {
   #cursor;
   #listLoaded = false;
   #listComplete = false;
+  /** @type {Promise<void>} what this browser keeps is being read */
+  #restoring = Promise.resolve();
+  #restored = true;
+  /** @type {Promise<unknown>} whether it is really me who is signed in */
+  #sure = Promise.resolve();
+  /** @type {Map<Conversation, number>} shown as this browser keeps them, not yet told by the server, and up to which seq */
+  #kept = new Map();
   /** @type {Set<string>} events to come, one of a kind however often it happened */
   #pendingEvents = new Set();
 
   /**
    * @param {string} me
-   * @param {{ api: Api, connection: import("./connection.js").Connection, outbox: import("./outbox.js").Outbox }} parts
+   * @param {{
+   *   api: Api,
+   *   connection: import("./connection.js").Connection,
+   *   outbox: import("./outbox.js").Outbox,
+   *   drafts?: Drafts,
+   *   cache?: import("./reading_cache.js").ReadingCache,
+   * }} parts
    */
-  constructor(me, { api, connection, outbox }) {
+  constructor(me, { api, connection, outbox, drafts = new Drafts(), cache }) {
     super();
     this.me = me;
     this.api = api;
     this.connection = connection;
     this.outbox = outbox;
+    this.drafts = drafts;
+    this.cache = cache;
     this.presence = new Presence(
       me,
       (frame) => connection.send(frame),
@@ -69,16 +86,30 @@ export class Messenger extends EventTarget {
     connection.onstate = (state) => this.#connectionIs(state);
     connection.onrefused = () => void this.#askWhoIAm();
     outbox.whenChanged = (peer) => this.#conversationChanged(peer);
+    drafts.onchanged = (peer) => this.#emit("draft", peer);
+    cache?.start({
+      newest: () => this.lines().flatMap(({ conversation }) => (conversation.lastSeq > 0 ? [conversation] : [])),
+      fetch: (peer, limit) => api.messages(me, peer, { limit }),
+    });
   }
 
-  /** Shows what is there and connects; neither waits for the other. */
-  start() {
+  /**
+   * Shows what is there and connects; neither waits for the other. Ends when what this browser keeps is there.
+   * @param {{ sure?: boolean }} [options] sure: the server has said that I am the one who is signed in
+   */
+  start({ sure = true } = {}) {
+    this.#restored = false;
+    this.#restoring = this.#restore();
+    if (!sure) this.#sure = this.#askWhoIAm();
     this.connection.connect();
-    void this.outbox.load();
     void this.resume();
+    return this.#restoring;
   }
 
   // What there is
+
+  /** Whether unsent texts will be gone with the page. */
+  forgetful = () => false;
 
   /** Whether the first page of conversations is here. */
   get listLoaded() {
@@ -229,10 +260,17 @@ export class Messenger extends EventTarget {
     this.presence.greeted();
     if (this.#epoch !== undefined && this.#epoch !== epoch) this.#forget();
     this.#epoch = epoch;
+    this.cache?.greeted(epoch);
+    this.#sendUnsent();
+    void this.resume();
+  }
+
+  /** Not before the texts of an earlier page are there: they go first. */
+  #sendUnsent() {
+    if (!this.#restored || this.connection.state !== "open") return;
     this.outbox.connected(({ peer, text, ref }) =>
       this.connection.send({ type: "message", to: peer, message: text, ref }),
     );
-    void this.resume();
   }
 
   /** @param {Message} message */
@@ -285,6 +323,23 @@ export class Messenger extends EventTarget {
 
   // Staying true
 
+  /** Takes up what this browser keeps: unsent and unfinished texts, and what was read here before. */
+  async #restore() {
+    const [cached] = await Promise.all([this.cache?.load(), this.outbox.load(), this.drafts.load()]);
+    this.#restored = true;
+    this.#sendUnsent();
+    // A server that was quicker has said it all, and of other data perhaps.
+    if (!cached || this.#listLoaded || (this.#epoch !== undefined && this.#epoch !== cached.epoch)) return;
+    this.#epoch = cached.epoch;
+    for (const { row, read } of cached.kept) {
+      const conversation = this.#know(row);
+      conversation.readTo(read);
+      this.#kept.set(conversation, row.last_seq);
+    }
+    this.#emit("people");
+    if (this.#open !== undefined) this.#emit("thread", this.#open);
+  }
+
   /**
    * Fetches what may have been missed: the conversations, then the gaps of those that are loaded. One at a time; asked for
    * meanwhile, it runs once more.
@@ -314,12 +369,18 @@ export class Messenger extends EventTarget {
   async #resumeOnce() {
     /** @type {Map<Conversation, number>} what was held before asking: an answer below it means the database went back */
     const held = new Map([...this.#conversations.values()].map((conversation) => [conversation, conversation.heldSeq]));
+    /** @type {Map<Conversation, number>} what was known of before asking */
+    const known = new Map(
+      [...this.#conversations.values()].map((conversation) => [conversation, conversation.lastSeq]),
+    );
     /** @type {Set<Conversation>} */
     const told = new Set();
     /** @type {string | undefined} */
     let before;
     for (;;) {
-      const rows = await this.api.conversations({ limit: PAGE, before });
+      const [rows] = await Promise.all([this.api.conversations({ limit: PAGE, before }), this.#sure, this.#restoring]);
+      if (this.connection.state === "ended") return;
+      for (const [conversation, seq] of this.#kept) for (const map of [held, known]) map.set(conversation, seq);
       const wentBack = rows.some((row) => row.last_seq < (held.get(this.conversation(row.peer)) ?? 0));
       if (wentBack) {
         this.#forget();
@@ -334,12 +395,35 @@ export class Messenger extends EventTarget {
         told.add(this.conversation(row.peer));
       }
       if (!this.#listLoaded) this.#takePage(rows);
-      if (!more || rows.length < PAGE) break;
+      if (!more || rows.length < PAGE) {
+        this.#dropAbsent(told, known, rows.length < PAGE ? 0 : Date.parse(last?.last?.timestamp ?? ""));
+        break;
+      }
       before = last?.cursor;
     }
     this.#emit("people");
     await this.#fillGaps(told);
     this.#confirmReads();
+  }
+
+  /**
+   * Lets go of what the server does not list any more, though it has listed older ones: I have blocked them, or both left.
+   * What was only kept by this browser goes too, until the server lists it.
+   * @param {Set<Conversation>} told those the server has just described
+   * @param {Map<Conversation, number>} known the last seq of those known before it was asked
+   * @param {number} since it has described everything newer than this
+   */
+  #dropAbsent(told, known, since) {
+    for (const [key, conversation] of this.#conversations) {
+      const { preview, lastSeq, peer } = conversation;
+      if (told.has(conversation) || !preview || lastSeq !== known.get(conversation)) continue;
+      if (preview.at <= since && !this.#kept.has(conversation)) continue;
+      this.#conversations.delete(key);
+      this.cache?.drop(peer);
+      if (this.#open !== undefined && nameKey(this.#open) === key) this.show(this.#open);
+      this.#emit("thread", peer);
+    }
+    this.#kept.clear();
   }
 
   /** @param {Set<Conversation>} told those the server has just described */
@@ -395,15 +479,34 @@ export class Messenger extends EventTarget {
   /** @param {Conversation} conversation */
   #loadNewest(conversation) {
     return this.#once(conversation, async () => {
+      if (await this.#loadKept(conversation)) return;
       const page = await this.api.messages(this.me, conversation.peer, { limit: PAGE });
       conversation.load(this.#unwrap(conversation, page), page.length < PAGE);
       if (conversation.hasGap) this.#soon(conversation);
     });
   }
 
+  /**
+   * Shows what this browser keeps of a conversation; what came since is fetched as any other gap. False when it keeps nothing
+   * that is of use.
+   * @param {Conversation} conversation
+   */
+  async #loadKept(conversation) {
+    await this.#restoring;
+    const page = await this.cache?.messages(conversation.peer);
+    if (!page || this.#conversations.get(nameKey(conversation.peer)) !== conversation) return false;
+    for (const { ref } of page.messages) if (ref) this.outbox.settle(ref);
+    conversation.load(page.messages, page.complete);
+    if (conversation.tooFarBehind) conversation.unload();
+    else if (conversation.hasGap) this.#soon(conversation);
+    return conversation.loaded;
+  }
+
   /** The server's data is another one than before: nothing held here counts, except what is still to be sent. */
   #forget() {
     this.#conversations.clear();
+    this.#kept.clear();
+    this.cache?.forget();
     this.presence.forget();
     this.#listLoaded = false;
     this.#listComplete = false;
@@ -423,6 +526,14 @@ export class Messenger extends EventTarget {
 
   /** @param {Row} row */
   #takeRow(row) {
+    const { online, last_seen, ...rest } = row;
+    this.#know(rest);
+    this.presence.take({ [row.peer]: { online, last_seen } });
+    this.#conversationChanged(row.peer);
+  }
+
+  /** @param {import("./conversation.js").Row} row */
+  #know(row) {
     const conversation = this.conversation(row.peer);
     conversation.peer = row.peer; // as its owner writes it, not as an address did
     const { last } = row;
@@ -430,8 +541,7 @@ export class Messenger extends EventTarget {
       row,
       last ? { from: last.sender, text: last.content, at: Date.parse(last.timestamp) } : undefined,
     );
-    this.presence.take({ [row.peer]: row });
-    this.#conversationChanged(row.peer);
+    return conversation;
   }
 
   /**
@@ -488,8 +598,10 @@ export class Messenger extends EventTarget {
 
   /** @param {string} peer */
   #conversationChanged(peer) {
+    const conversation = this.conversation(peer);
+    this.cache?.changed(conversation);
     this.#emit("people");
-    this.#emit("thread", this.conversation(peer).peer);
+    this.#emit("thread", conversation.peer);
   }
 
   /**

@@ -60,7 +60,7 @@ export class Outbox {
     const kept = await this.#store.load();
     const all = [...kept, ...this.#drafts.values()].toSorted((a, b) => a.at - b.at);
     this.#drafts = new Map(all.map((draft) => [draft.ref, draft]));
-    this.#lastAt = all.at(-1)?.at ?? 0;
+    this.#lastAt = Math.max(this.#lastAt, all.at(-1)?.at ?? 0);
     for (const peer of new Set(all.map((draft) => draft.peer))) this.whenChanged(peer);
     this.#pump();
   }

@@ -114,7 +114,8 @@ export class PeopleList extends HTMLElement {
 
   /** @param {boolean} nobody */
   #showNote(nobody) {
-    const words = this.#search === "failed" ? word("search_failed") : word("search_nobody", { query: this.#query });
+    const failed = navigator.onLine ? word("search_failed") : word("search_offline");
+    const words = this.#search === "failed" ? failed : word("search_nobody", { query: this.#query });
     const note = find(this, ".note");
     const known = nobody && this.#search !== "searching";
     note.hidden = !known;

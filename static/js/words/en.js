@@ -38,6 +38,7 @@ export default {
   search_people: "People",
   search_nobody: "Nobody here is called “{query}”.",
   search_failed: "The search did not get through. Try once more.",
+  search_offline: "You are offline. Finding people needs a connection.",
   list_empty_title: "Find someone to talk to",
   list_empty: "Type the first letters of a name above.",
   list_empty_people: "People here",
@@ -97,5 +98,7 @@ export default {
 
   // The connection
   connecting: "Connecting… your messages are kept",
+  connecting_unkept: "Connecting… leave this page open, this browser cannot keep your messages",
   offline: "You are offline. Messages will be sent when you are back.",
+  offline_unkept: "You are offline. Leave this page open, this browser cannot keep your messages.",
 };

@@ -1,0 +1,157 @@
+/**
+ * Texts not finished yet, one a conversation, from wherever they were written last: this page, another tab, another device.
+ * The newest wins, but never over what is being typed here at this moment.
+ */
+
+import { nameKey } from "./names.js";
+
+/**
+ * @typedef {object} Unfinished
+ * @property {string} peer
+ * @property {string} text "" once it is sent or taken away
+ * @property {number} at when it was changed, milliseconds since 1970
+ */
+
+/**
+ * Where they outlive the page.
+ * @typedef {object} UnfinishedStore
+ * @property {() => Promise<Unfinished[]>} load
+ * @property {(key: string, unfinished: Unfinished) => void} put
+ * @property {(key: string) => void} remove
+ */
+
+/** The newest so many are kept. */
+const LIMIT = 100;
+/** Between a letter and its safe place. */
+const PAUSE_MS = 250;
+/** A pause between two words; after a longer one, another device may have the word. */
+const TYPING_MS = 3_000;
+
+export class Drafts {
+  /** @type {Map<string, Unfinished>} by name key, the last changed last */
+  #texts = new Map();
+  /** @type {Set<string>} changed here and not yet kept */
+  #unkept = new Set();
+  /** @type {any} */
+  #timer;
+  /** Where something was typed here last, and when. */
+  #typed = { key: "", at: 0 };
+  #store;
+  #now;
+
+  /** A text changed elsewhere and should be shown. @type {(peer: string) => void} */
+  onchanged = () => {};
+  /** A text was changed here: tell the other tabs and devices. Comes after pauses, not for every letter. @type {(unfinished: Unfinished) => void} */
+  onwritten = () => {};
+
+  /**
+   * @param {UnfinishedStore} [store]
+   * @param {() => number} [now]
+   */
+  constructor(store = { load: async () => [], put: () => {}, remove: () => {} }, now = Date.now) {
+    this.#store = store;
+    this.#now = now;
+  }
+
+  /** Takes up what an earlier page left. */
+  async load() {
+    const kept = await this.#store.load();
+    for (const unfinished of kept.toSorted((a, b) => a.at - b.at)) this.#take(unfinished);
+  }
+
+  /** The unfinished text to a person. @param {string} peer */
+  of(peer) {
+    return this.#texts.get(nameKey(peer))?.text ?? "";
+  }
+
+  /**
+   * The person changed a text.
+   * @param {string} peer
+   * @param {string} text
+   */
+  write(peer, text) {
+    const key = nameKey(peer);
+    const before = this.#texts.get(key);
+    if (text === (before?.text ?? "")) return;
+    this.#typed = { key, at: this.#now() };
+    this.#change({ peer, text, at: Math.max(this.#now(), (before?.at ?? 0) + 1) });
+  }
+
+  /**
+   * Takes a text that was changed in another tab or on another device. Returns whether it counts.
+   * @param {Unfinished} unfinished
+   */
+  take(unfinished) {
+    if (!this.#take(unfinished)) return false;
+    this.#store.put(nameKey(unfinished.peer), unfinished);
+    return true;
+  }
+
+  /** Puts what was typed last into its safe place: the page may be about to go. */
+  flush() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    for (const key of this.#unkept) {
+      const unfinished = this.#texts.get(key);
+      if (!unfinished) continue;
+      this.#store.put(key, unfinished);
+      this.onwritten(unfinished);
+    }
+    this.#unkept.clear();
+  }
+
+  /** Forgets all of them, here. */
+  wipe() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#texts.clear();
+    this.#unkept.clear();
+  }
+
+  /** @param {Unfinished} unfinished */
+  #take(unfinished) {
+    const key = nameKey(unfinished.peer);
+    const mine = this.#texts.get(key);
+    if (mine && mine.at >= unfinished.at) return false;
+    const typing = this.#typed.key === key && this.#now() - this.#typed.at < TYPING_MS;
+    if (mine && typing && mine.text !== unfinished.text) {
+      this.#change({ ...mine, at: unfinished.at + 1 }); // typing goes on here, so this is the newer one, whatever the clocks say
+      return false;
+    }
+    this.#set(unfinished);
+    if ((mine?.text ?? "") !== unfinished.text) this.onchanged(unfinished.peer);
+    return true;
+  }
+
+  /** @param {Unfinished} unfinished */
+  #change(unfinished) {
+    this.#set(unfinished);
+    this.#unkept.add(nameKey(unfinished.peer));
+    this.#timer ??= setTimeout(() => this.flush(), PAUSE_MS);
+  }
+
+  /** @param {Unfinished} unfinished */
+  #set(unfinished) {
+    const key = nameKey(unfinished.peer);
+    this.#texts.delete(key);
+    this.#texts.set(key, unfinished);
+    for (const oldest of this.#texts.keys()) {
+      if (this.#texts.size <= LIMIT) break;
+      this.#texts.delete(oldest);
+      this.#store.remove(oldest);
+    }
+  }
+}
+
+/**
+ * @param {string} key
+ * @param {any} unfinished
+ */
+export function isUnfinished(key, unfinished) {
+  return (
+    typeof unfinished?.peer === "string" &&
+    nameKey(unfinished.peer) === key &&
+    typeof unfinished.text === "string" &&
+    typeof unfinished.at === "number"
+  );
+}

@@ -1,0 +1,134 @@
+/**
+ * Records that outlive the page from the moment `put` returns. A database answers later than a tab can be closed, so each
+ * record stands in `localStorage` too until the database has it on the disk: what the one loses in a crash, the other has.
+ */
+
+import { namesOn } from "./shelf.js";
+
+/** @import { Database } from "./local_database.js" */
+/** @import { Shelf } from "./shelf.js" */
+
+/** @template T */
+export class KeptRecords {
+  #shelf;
+  #database;
+  #store;
+  #prefix;
+  #isRecord;
+  /** @type {Set<string> | undefined} removed while everything is being read */
+  #removed;
+  /** @type {Set<string>} kept nowhere but in this page */
+  #homeless = new Set();
+  #nowhere = false;
+
+  /**
+   * @param {{ shelf: Shelf, database: Database }} places
+   * @param {string} store the database's store
+   * @param {string} prefix of the keys in `localStorage`
+   * @param {(key: string, record: any) => boolean} isRecord what else stands there is left alone or thrown away
+   */
+  constructor({ shelf, database }, store, prefix, isRecord) {
+    this.#shelf = shelf;
+    this.#database = database;
+    this.#store = store;
+    this.#prefix = prefix;
+    this.#isRecord = isRecord;
+  }
+
+  /** Whether what is given to it will be gone with the page: no room, or no right to keep anything. */
+  get forgetful() {
+    return this.#nowhere || this.#homeless.size > 0;
+  }
+
+  /** Everything kept. What a closed page had no time to bring to the database is brought there now. */
+  async load() {
+    const removed = (this.#removed = new Set());
+    // The shelf first: what leaves it meanwhile is in the database by then.
+    const shelved = this.#shelved().map((key) => ({ key, record: this.#read(key) }));
+    /** @type {Map<string, T>} */
+    const records = new Map();
+    for (const [key, record] of await this.#database.entries(this.#store)) {
+      if (this.#isRecord(key, record)) records.set(key, record);
+    }
+    for (const { key, record } of shelved) {
+      if (record === undefined) continue;
+      records.set(key, record);
+      if (this.#read(key) !== undefined) this.put(key, record);
+    }
+    for (const key of removed) records.delete(key);
+    this.#removed = undefined;
+    this.#nowhere = !this.#shelve(this.#prefix, "") && !(await this.#database.works());
+    this.#shelf.removeItem(this.#prefix);
+    return [...records.values()];
+  }
+
+  /**
+   * @param {string} key
+   * @param {T} record
+   */
+  put(key, record) {
+    const text = JSON.stringify(record);
+    this.#removed?.delete(key);
+    const shelved = this.#shelve(this.#prefix + key, text);
+    void this.#bring(key, record, text, shelved);
+  }
+
+  /**
+   * Brings a record to the database, and then takes it off the shelf, if it still stands there as it was.
+   * @param {string} key
+   * @param {T} record
+   * @param {string} text
+   * @param {boolean} shelved
+   */
+  async #bring(key, record, text, shelved) {
+    const kept = await this.#database.write([{ store: this.#store, key, value: record }]);
+    const name = this.#prefix + key;
+    if (kept && shelved && this.#shelf.getItem(name) === text) this.#shelf.removeItem(name);
+    if (kept || shelved) this.#homeless.delete(key);
+    else this.#homeless.add(key);
+  }
+
+  /** @param {string} key */
+  remove(key) {
+    this.#removed?.add(key);
+    this.#homeless.delete(key);
+    this.#shelf.removeItem(this.#prefix + key);
+    void this.#database.write([{ store: this.#store, key }]);
+  }
+
+  /** Forgets what stands in `localStorage`; the database is erased as a whole. */
+  wipe() {
+    for (const key of this.#shelved()) this.#shelf.removeItem(this.#prefix + key);
+    this.#homeless.clear();
+  }
+
+  /** @param {string} key */
+  #read(key) {
+    try {
+      const record = JSON.parse(this.#shelf.getItem(this.#prefix + key) ?? "");
+      if (this.#isRecord(key, record)) return record;
+    } catch {
+      // Written by something else, or cut short.
+    }
+    return undefined;
+  }
+
+  #shelved() {
+    return namesOn(this.#shelf)
+      .filter((name) => name.startsWith(this.#prefix))
+      .map((name) => name.slice(this.#prefix.length));
+  }
+
+  /**
+   * @param {string} name
+   * @param {string} text
+   */
+  #shelve(name, text) {
+    try {
+      this.#shelf.setItem(name, text);
+      return true;
+    } catch {
+      return false; // full or forbidden
+    }
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * Where this browser keeps what, person by person, and how it forgets them. What was written and not sent lies apart from the
+ * copies for reading: those are many and may wait.
+ */
+
+import { browserShelf, forgetName, namesOn } from "./shelf.js";
+
+const OUTBOX = "chatify.draft.";
+const UNFINISHED = "chatify.unfinished.";
+const TEXTS = "chatify.texts.";
+const READING = "chatify.reading.";
+/** The service worker's, each followed by the version of the page in it. */
+const CACHE = "chatify-";
+/** A database that another tab holds on to must not hold up who wants to leave. */
+const PATIENCE_MS = 2_000;
+
+/** @param {string} user */
+export const outboxPrefix = (user) => `${OUTBOX}${user}.`;
+/** A name has no slash, but it may have a dot. @param {string} user */
+export const unfinishedPrefix = (user) => `${UNFINISHED}${user}/`;
+/** The name of the database with what was written. @param {string} user */
+export const textsName = (user) => TEXTS + user;
+/** The name of the database with what can be read. @param {string} user */
+export const readingName = (user) => READING + user;
+
+/**
+ * Erases everything of everybody but one; of everybody when nobody stays, and the page itself that opens offline.
+ * @param {string} [user]
+ */
+export async function forgetAllBut(user) {
+  const shelf = browserShelf();
+  for (const name of namesOn(shelf)) if (isKept(name) && !isOf(name, user)) shelf.removeItem(name);
+  if (user === undefined) forgetName();
+  const gone = [
+    ...(await databases()).filter((name) => isKept(name) && !isOf(name, user)).map(erase),
+    ...(user === undefined ? await cached() : []).map((name) => caches.delete(name)),
+  ];
+  await Promise.race([Promise.all(gone), new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
+}
+
+/** @param {string} name */
+function isKept(name) {
+  return [OUTBOX, UNFINISHED, TEXTS, READING].some((prefix) => name.startsWith(prefix));
+}
+
+/**
+ * @param {string} name
+ * @param {string | undefined} user
+ */
+function isOf(name, user) {
+  if (user === undefined) return false;
+  const outbox = outboxPrefix(user);
+  return (
+    name === textsName(user) ||
+    name === readingName(user) ||
+    name.startsWith(unfinishedPrefix(user)) ||
+    (name.startsWith(outbox) && !name.slice(outbox.length).includes("."))
+  );
+}
+
+async function databases() {
+  try {
+    return (await indexedDB.databases()).map(({ name }) => name ?? "");
+  } catch {
+    return []; // none, or forbidden
+  }
+}
+
+async function cached() {
+  try {
+    return (await caches.keys()).filter((name) => name.startsWith(CACHE));
+  } catch {
+    return []; // plain http
+  }
+}
+
+/** @param {string} name @returns {Promise<void>} */
+function erase(name) {
+  return new Promise((resolve) => {
+    const request = indexedDB.deleteDatabase(name);
+    for (const event of ["success", "error"]) request.addEventListener(event, () => resolve());
+  });
+}

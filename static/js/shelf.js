@@ -1,0 +1,46 @@
+/** `localStorage`, where it is allowed; and on it, who was signed in here last: without a network nobody else can say. */
+
+/** @typedef {Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" | "length">} Shelf */
+
+const KEPT_AS = "chatify.me";
+
+/** @returns {string | undefined} */
+export function rememberedName() {
+  return browserShelf().getItem(KEPT_AS) ?? undefined;
+}
+
+/** @param {string} user */
+export function rememberName(user) {
+  try {
+    browserShelf().setItem(KEPT_AS, user);
+  } catch {
+    // Then the page asks the server each time.
+  }
+}
+
+/** Somebody signs in or out: until the server has said who it is, the page shows nobody's. */
+export function forgetName() {
+  browserShelf().removeItem(KEPT_AS);
+}
+
+/** The names of all that stands there. @param {Shelf} shelf */
+export function namesOn(shelf) {
+  return Array.from({ length: shelf.length }, (_, index) => shelf.key(index) ?? "");
+}
+
+/** The browser's `localStorage`, or a shelf that keeps nothing where it is forbidden. @returns {Shelf} */
+export function browserShelf() {
+  try {
+    return localStorage;
+  } catch {
+    return {
+      length: 0,
+      key: () => null,
+      getItem: () => null,
+      setItem: () => {
+        throw new DOMException("forbidden", "SecurityError");
+      },
+      removeItem: () => {},
+    };
+  }
+}
