@@ -13,8 +13,12 @@ import { PASSWORD, ROOT } from "./harness.ts";
 const NAMES = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
 const MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome";
 
-/** Starts a headless browser. `CHROMIUM=path` names one; `CHROMIUM=package` insists on the package's. */
-export async function launch(): Promise<Browser> {
+/**
+ * Starts a headless browser. `CHROMIUM=path` names one; `CHROMIUM=package` insists on the package's.
+ *
+ * @param options.keepsPages whether pages that were left stay in memory for going back, as in everybody's browser; Playwright has none
+ */
+export async function launch(options: { keepsPages?: boolean } = {}): Promise<Browser> {
   const asked = process.env["CHROMIUM"];
   const system = asked ?? NAMES.map((name) => Bun.which(name)).find(Boolean) ?? (existsSync(MAC) ? MAC : undefined);
   const { executablePath, env } =
@@ -22,6 +26,7 @@ export async function launch(): Promise<Browser> {
   return chromium.launch({
     executablePath,
     headless: true,
+    ignoreDefaultArgs: options.keepsPages ? ["--disable-back-forward-cache"] : [],
     env: { ...(process.env as Record<string, string>), ...env },
     args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-quic", "--disable-background-networking"],
   });

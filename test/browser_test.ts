@@ -221,7 +221,9 @@ test("every page passes axe, light and dark, wide and narrow, in English and Gre
   const ann = await enter("Axe-Ann");
   const bob = await enter("Axe-Bob");
   await find(bob, "axe-a", "Axe-Ann");
-  await write(bob, "hello");
+  await write(bob, "hello, see https://example.org");
+  await ann.click('people-list a[data-name="Axe-Bob"]');
+  await write(ann, "or www.example.org/path");
   const cookies = await ann.context().cookies();
   for (const [colorScheme, width, locale] of [
     ["light", 1_280, "en-GB"],

@@ -2,11 +2,13 @@
 
 import { copy, find, isTouch, render, setText, setTick } from "./dom.js";
 import { group } from "./grouping.js";
+import { links } from "./links.js";
 import { nameKey } from "./names.js";
 import { clock, dayWords, fullTime } from "./time.js";
 import { errorWord, language, word } from "./words.js";
 
 /** @import { Item } from "./grouping.js" */
+/** @import { Token } from "./links.js" */
 /** @import { Message } from "./conversation.js" */
 /** @import { Messenger } from "./messenger.js" */
 
@@ -145,7 +147,7 @@ export class ChatThread extends HTMLElement {
     if (item.kind === "day") return copy("day");
     const element = copy("message");
     const { seq, text, from } = item.message;
-    find(element, ".text").textContent = text;
+    find(element, ".text").append(...links(text).map((token) => (leadsAway(token) ? link(token) : token.text)));
     const mine = from === this.#messenger?.me;
     element.classList.toggle("mine", mine);
     element.classList.toggle("emoji", item.emoji);
@@ -269,6 +271,26 @@ export class ChatThread extends HTMLElement {
     for (const element of this.#list.children) if (element.getBoundingClientRect().bottom > top) return element;
     return undefined;
   }
+}
+
+/**
+ * Whether a piece of text is a link that may be followed. Of this server only the chat itself is: at /logout, whoever follows
+ * somebody's link would be signed out.
+ *
+ * @param {Token} token
+ */
+function leadsAway({ href }) {
+  if (href === undefined) return false;
+  const { origin, pathname } = new URL(href);
+  return origin !== location.origin || pathname === "/";
+}
+
+/** @param {Token} token */
+function link({ text, href = "" }) {
+  const anchor = /** @type {HTMLAnchorElement} */ (copy("link"));
+  anchor.href = href;
+  anchor.textContent = text;
+  return anchor;
 }
 
 customElements.define("chat-thread", ChatThread);

@@ -3,6 +3,9 @@ import type { Protection } from "./protection.ts";
 const POLICY = "a page lets in what it names and nothing else, refused forms too";
 const ANY = "any answer is of the kind it says, tells other sites nothing, and opens nothing to them";
 
+const LISTED = "links are those that the list tells, wherever the text stands, and take no letter from it";
+const FOLLOWED = "links lead where they show, in a window that knows nothing of this one, and others stay text";
+
 export const PROTECTIONS: readonly Protection[] = [
   {
     against: "a page runs script that stands in it, or comes from elsewhere",
@@ -123,5 +126,109 @@ export const PROTECTIONS: readonly Protection[] = [
     replace: `"Content-Type": "application/json", ...init.headers`,
     test: "test/pages_test.ts",
     name: "any answer that is personal is kept nowhere",
+  },
+  {
+    against: "whoever goes back after somebody signed out sees their messages",
+    file: "src/http/pages.ts",
+    find: `name === "chat" ? "no-store" : "no-cache"`,
+    replace: `"no-cache"`,
+    test: "test/browser_safety_test.ts",
+    name: "going back after signing out shows nobody's messages",
+  },
+  {
+    against: "script in a name runs in the form that comes back",
+    file: "src/http/pages.ts",
+    find: `Bun.escapeHTML(all[key] ?? "")`,
+    replace: `(all[key] ?? "")`,
+    test: "test/browser_safety_test.ts",
+    name: "script and placeholders in a name come back as text in the form",
+  },
+  {
+    against: "script slipped into a page runs",
+    file: "src/http/pages.ts",
+    find: `"Content-Security-Policy": CSP, `,
+    replace: "",
+    test: "test/browser_safety_test.ts",
+    name: "a page's policy refuses what is slipped in, and is heard doing so",
+  },
+  {
+    against: "a page of ours needs what its own policy refuses, and nobody hears",
+    file: "static/js/dom.js",
+    find: `avatar.style.setProperty("--hue", String(hue(name)));`,
+    replace: `avatar.setAttribute("style", "--hue: " + hue(name));`,
+    test: "test/browser_safety_test.ts",
+    name: "every page is used without breaking its policy",
+  },
+  {
+    against: "a link shows one host and leads to another (a name before an @, numbers in disguise)",
+    file: "static/js/links.js",
+    find: "url?.hostname === host.toLowerCase()",
+    replace: "url",
+    test: "test/page_links_test.ts",
+    name: LISTED,
+  },
+  {
+    against: "a link shows a host in letters of other alphabets",
+    file: "static/js/links.js",
+    find: "!HOST.test(authority) || ",
+    replace: "",
+    test: "test/page_links_test.ts",
+    name: LISTED,
+  },
+  {
+    against: "a link holds what nobody sees, or turns round what is seen",
+    file: "static/js/links.js",
+    find: "if (INVISIBLE.test(run)) continue;",
+    replace: "",
+    test: "test/page_links_test.ts",
+    name: LISTED,
+  },
+  {
+    against: "a link's backslash is a slash to the browser",
+    file: "static/js/links.js",
+    find: `link.includes("\\\\") || `,
+    replace: "",
+    test: "test/page_links_test.ts",
+    name: LISTED,
+  },
+  {
+    against: "what follows a spoofed address in the same word is linked",
+    file: "static/js/links.js",
+    find: "if (href === undefined) break;",
+    replace: "if (href === undefined) continue;",
+    test: "test/page_links_test.ts",
+    name: LISTED,
+  },
+  {
+    against: "the middle of an address of another kind (javascript:, blob:, ssh:) is linked",
+    file: "static/js/links.js",
+    find: "if (from > 0 && !BEFORE.test(run.charAt(from - 1))) continue;",
+    replace: "",
+    test: "test/page_links_test.ts",
+    name: LISTED,
+  },
+  {
+    against: "a mail link brings its own copies, files and words",
+    file: "static/js/links.js",
+    find: "isMail(link.slice(7)) ? ",
+    replace: "link ? ",
+    test: "test/page_links_test.ts",
+    name: LISTED,
+  },
+  {
+    against: "a link to this chat signs out whoever follows it",
+    file: "static/js/chat_thread.js",
+    find: `return origin !== location.origin || pathname === "/";`,
+    replace: "return true || origin || pathname;",
+    test: "test/browser_safety_test.ts",
+    name: FOLLOWED,
+  },
+  {
+    against: "the window of a followed link reaches back into the chat, or tells where it was found",
+    file: "static/chat.html",
+    find: `rel="noopener noreferrer nofollow"`,
+    replace: `rel="opener"`,
+    test: "test/browser_safety_test.ts",
+    name: FOLLOWED,
   },
 ];
