@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { brotliCompress, constants, gzip, zstdCompress } from "node:zlib";
 
 import { ChatError } from "../errors.ts";
-import { DATA_HEADERS, failure, HEADERS, type Request } from "./handler.ts";
+import { DATA_HEADERS, failure, FILE_HEADERS, HEADERS, type Request } from "./handler.ts";
 
 const CSP = [
   "default-src 'none'",
@@ -34,6 +34,11 @@ const TYPES: Record<string, string> = {
   png: "image/png",
   json: "application/json",
   webmanifest: "application/manifest+json",
+};
+/** What a browser may show by itself carries more. A picture, too, is a document then, and could run script. */
+const OF_TYPE: Record<string, Record<string, string>> = {
+  [TYPES["html"] as string]: PAGE_HEADERS,
+  [TYPES["svg"] as string]: DATA_HEADERS,
 };
 /** Best first: what people download counts, they are made once. */
 const ENCODINGS = ["br", "zstd", "gzip"] as const;
@@ -188,14 +193,12 @@ export class Pages {
 }
 
 function headersOf(file: File, encoding: Encoding, etag: string, cache: Cache): Headers {
-  const headers = new Headers(file.type.startsWith("text/html") ? PAGE_HEADERS : HEADERS);
+  const headers = new Headers(OF_TYPE[file.type] ?? FILE_HEADERS);
   headers.set("Content-Type", file.type);
   headers.set("Cache-Control", cache);
   headers.set("ETag", etag);
   headers.set("Vary", "Accept-Encoding");
   if (encoding !== "identity") headers.set("Content-Encoding", encoding);
-  // A picture opened by itself is a document that could run script. Not the scripts': a worker's would bind the worker.
-  if (file.type === TYPES["svg"]) headers.set("Content-Security-Policy", DATA_HEADERS["Content-Security-Policy"]);
   return headers;
 }
 
