@@ -31,7 +31,7 @@ export class Log {
 
   /** `error`'s stack is kept when given: whatever lands here is a bug or a broken surrounding. */
   error(event: string, error?: unknown, fields: Fields = {}): void {
-    this.#line("error", event, error === undefined ? fields : { ...fields, error: describe(error) });
+    this.#line("error", event, error === undefined ? fields : { ...fields, error: traceOf(error) });
   }
 
   #line(level: Level, event: string, fields: Fields): void {
@@ -53,7 +53,7 @@ function text(value: Fields[string]): string {
 }
 
 /** An error with its stack and code. */
-function describe(error: unknown): string {
+export function traceOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return `${withoutQuotes(error, error.stack ?? `${error.name}: ${error.message}`)}${codeOf(error)}`;
 }
@@ -68,11 +68,11 @@ function codeOf(error: Error): string {
   return "code" in error ? ` [${String(error.code)}]` : "";
 }
 
-/**
- * Leaves out the message of errors that quote what they met: parsers, and PostgreSQL's data exceptions (class 22, `invalid input syntax for type bigint:
- * "…"`). Only the message and the stack are ever logged; PostgreSQL's `detail` holds whole rows.
- */
+/** Codes of errors that quote a value: PostgreSQL's data exceptions (`invalid input syntax for type bigint: "…"`), and checks of arguments. */
+const QUOTING = /^ \[(22...\]|ERR_INVALID_)/;
+
+/** Leaves out the message of errors that quote what they met, as parsers do too. Never logged: `detail`, in which PostgreSQL puts whole rows. */
 function withoutQuotes(error: Error, words: string): string {
-  const quotes = error instanceof SyntaxError || (error.name === "PostgresError" && / \[22/.test(codeOf(error)));
-  return quotes && error.message !== "" ? words.replace(error.message, () => "(what it met is not logged)") : words;
+  const quotes = error instanceof SyntaxError || QUOTING.test(codeOf(error));
+  return quotes && error.message !== "" ? words.replace(error.message, () => "(left out: it may quote)") : words;
 }

@@ -1,9 +1,19 @@
 import { describe, expect, test } from "bun:test";
 
-import { type Level, Log } from "./log.ts";
+import { type Level, Log, wordsOf } from "./log.ts";
 
 function logTo(lines: string[], format: "text" | "json", level: Level = "debug"): Log {
   return new Log({ level, format, write: (line) => lines.push(line) });
+}
+
+/** An error that quotes what it met: a parser's, or one that is known by its code. */
+function quoting(code?: string): unknown {
+  if (code !== undefined) return Object.assign(new Error('invalid: "private words"'), { code });
+  try {
+    return JSON.parse("private words");
+  } catch (error) {
+    return error;
+  }
 }
 
 describe("the log as JSON", () => {
@@ -56,6 +66,25 @@ describe("the log as text", () => {
     expect(rest.length).toBeGreaterThan(2);
     for (const line of rest) expect(line).toStartWith("    ");
     expect(lines[0]).not.toContain("\u001b");
+  });
+
+  test("leaves out the message of an error that quotes what it met, and keeps where and what", () => {
+    const lines: string[] = [];
+    const log = logTo(lines, "text");
+    for (const error of [quoting(), quoting("22P02"), quoting("ERR_INVALID_URL")]) {
+      log.error("failed", error);
+      log.warn("failed", { error: wordsOf(error) });
+    }
+    expect(lines.join("")).not.toContain("private");
+    expect(lines[0]).toMatch(/error failed error=SyntaxError: \(left out: it may quote\)\n {4}/);
+    expect(lines[0]).toContain("log_test.ts");
+    expect(lines[3]).toEndWith('warn failed error="Error: (left out: it may quote) [22P02]"\n');
+    log.error(
+      "failed",
+      Object.assign(new Error("no such table"), { code: "42P01", detail: "Key (a)=(private words)" }),
+    );
+    expect(lines[6]).toContain("no such table");
+    expect(lines[6]).not.toContain("private");
   });
 
   test("takes for an error whatever was thrown", () => {

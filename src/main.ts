@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 import type { App } from "./app.ts";
 import { type Config, ConfigError, isGuessable, loadConfig, SETTINGS } from "./config.ts";
-import { Log } from "./log.ts";
+import { Log, traceOf } from "./log.ts";
 import { ensurePackages, PackagesError } from "./packages.ts";
 import { Workers, WORKERS_MAX } from "./workers.ts";
 
@@ -191,7 +191,7 @@ function fail(error: unknown, port: number): never {
   if (error instanceof PackagesError) complain(message);
   else if (name === "PortError") complain(`${message}\n${portWayOut(error, port)}`);
   else if (name === "DatabaseError" || name === "EmbeddedError") complain(message);
-  else complain(`chatify could not start, and did not expect this:\n${error instanceof Error ? error.stack : message}`);
+  else complain(`chatify could not start, and did not expect this:\n${traceOf(error)}`);
   const codes: Record<string, number> = {
     PackagesError: EXIT.packages,
     PortError: EXIT.port,

@@ -4,7 +4,14 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { TEXTS } from "../bench/chaos/town.ts";
+import { SESSION_SECRET } from "../bench/people.ts";
 import { ROOT } from "./harness.ts";
+import { logs } from "./log_search.ts";
+
+logs.noteSetting("SESSION_SECRET", SESSION_SECRET);
+logs.note("cookie", "token-p0000");
+for (const text of TEXTS) logs.note("message", text);
 
 /** @param script below `bench/` @param options.interruptAfterMs counted from its first trace on the disk: a busy machine starts it late @returns how it ended, what it said, and directories and processes that it should not have left */
 export async function runCommand(script: string, words: string[], options: { interruptAfterMs?: number } = {}) {
@@ -23,6 +30,7 @@ export async function runCommand(script: string, words: string[], options: { int
     new Response(child.stderr).text(),
     child.exited,
   ]);
+  logs.hear(out + err);
   const left = readdirSync(directory).filter((name) => name.startsWith("chatify-"));
   const running = processesNaming(directory);
   rmSync(directory, { recursive: true, force: true });

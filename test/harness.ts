@@ -3,7 +3,7 @@
  * migrated template), and people who sign up, open sockets and write.
  */
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -15,6 +15,7 @@ import { type Client, connect } from "../src/db/client.ts";
 import { type Embedded, startEmbedded } from "../src/db/embedded.ts";
 import { migrate } from "../src/db/migrate.ts";
 import { Log } from "../src/log.ts";
+import { logs } from "./log_search.ts";
 
 export const ROOT = join(import.meta.dir, "..");
 /** For parts whose log does not matter to a test. */
@@ -28,6 +29,7 @@ function startCluster() {
   cluster ??= (async () => {
     const directory = mkdtempSync(join(tmpdir(), "chatify-test-"));
     const embedded = await startEmbedded({ directory, log: SILENT });
+    if (typeof embedded.target !== "string") logs.note("password", embedded.target.password);
     return { embedded, directory, admin: connect(embedded.target, { name: "test-admin" }) };
   })();
   return cluster;
@@ -39,6 +41,8 @@ export async function endHarness(): Promise<void> {
   const { embedded, admin, directory } = await cluster;
   await admin.end({ timeout: 1 });
   await embedded.stop();
+  const written = join(embedded.directory, "log"); // PostgreSQL's own log is one, too
+  for (const name of readdirSync(written)) logs.hear(readFileSync(join(written, name), "utf8"));
   rmSync(directory, { recursive: true, force: true });
   cluster = undefined;
   templates.clear();
@@ -178,6 +182,7 @@ export async function startApp(
   } = {},
 ): Promise<TestApp> {
   const database = options.database ?? (await migratedDatabase(options.locale));
+  for (const [name, value] of Object.entries(options.env ?? {})) logs.noteSetting(name, value);
   const config = loadConfig({
     PORT: "0",
     HOST: "127.0.0.1",
@@ -194,6 +199,8 @@ export async function startApp(
     openFiles: options.openFiles ?? 10_000,
   });
   const sql = connect(options.direct ?? database, { name: "test", max: 2 });
+  const made = await sql<{ value: string }[]>`select value from settings where name = 'session_secret'`;
+  for (const { value } of made) logs.note("secret", value);
   let left: Promise<void> | undefined;
   let stopped: Promise<void> | undefined;
   const leave = () => (left ??= app.stop({ hurried: true }));
@@ -201,6 +208,7 @@ export async function startApp(
     (stopped ??= (async () => {
       await leave();
       await sql.end({ timeout: 1 });
+      logs.check();
     })());
   const url = `http://127.0.0.1:${app.port}`;
   return {
@@ -224,7 +232,10 @@ export async function post(
   fields: Record<string, string>,
   headers: Record<string, string> = {},
 ): Promise<Response> {
-  return fetch(url, { method: "POST", body: new URLSearchParams(fields), headers, redirect: "manual" });
+  logs.note("password", fields["password"] ?? "");
+  const answer = await fetch(url, { method: "POST", body: new URLSearchParams(fields), headers, redirect: "manual" });
+  logs.noteCookie(cookieOf(answer));
+  return answer;
 }
 
 /** The session cookie that an answer sets, as a request sends it back. */
@@ -344,6 +355,8 @@ export class Tab {
 
   /** Sends a frame, or a text as it is. */
   say(frame: object | string): void {
+    const text = typeof frame === "string" ? frame : Reflect.get(frame, "message");
+    if (typeof text === "string") logs.note("message", text);
     this.socket.send(typeof frame === "string" ? frame : JSON.stringify(frame));
   }
 

@@ -18,6 +18,7 @@ import {
   type Tab,
   type TestApp,
 } from "./harness.ts";
+import { logs } from "./log_search.ts";
 
 /** Presence is slow by design: these tests wait side by side. */
 setDefaultTimeout(40_000);
@@ -85,15 +86,17 @@ async function startPods(ground: Ground, count: number): Promise<{ pods: Pods; e
 /** A server of its own process: it can be killed. */
 class Process implements AsyncDisposable {
   readonly url: string;
-  readonly #child: Bun.Subprocess;
+  readonly #child: Bun.Subprocess<"ignore", "ignore", "pipe">;
+  readonly #heard: Promise<void>;
 
   constructor(database: string, env: Record<string, string>) {
     const port = freePort();
     this.url = `http://127.0.0.1:${port}`;
     this.#child = Bun.spawn([process.execPath, join(ROOT, "src", "main.ts")], {
       env: { ...process.env, ...env, PORT: String(port), HOST: "127.0.0.1", DATABASE_URL: database, RATE_LIMIT: "off" },
-      stdio: ["ignore", "ignore", "ignore"],
+      stdio: ["ignore", "ignore", "pipe"],
     });
+    this.#heard = new Response(this.#child.stderr).text().then((text) => logs.hear(text));
   }
 
   async ready(): Promise<void> {
@@ -106,6 +109,7 @@ class Process implements AsyncDisposable {
   async kill(): Promise<void> {
     this.#child.kill("SIGKILL");
     await this.#child.exited;
+    await this.#heard;
   }
 
   [Symbol.asyncDispose] = () => this.kill();

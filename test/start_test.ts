@@ -18,6 +18,7 @@ import { join } from "node:path";
 import packageJson from "../package.json" with { type: "json" };
 import { sign } from "../src/cookie.ts";
 import { cookieOf, PASSWORD, Person, post, ROOT } from "./harness.ts";
+import { logs } from "./log_search.ts";
 
 setDefaultTimeout(30_000);
 
@@ -69,12 +70,14 @@ class Chatify {
   readonly out: Promise<string>;
   readonly err: Promise<string>;
   readonly #begun = performance.now();
+  readonly #dataDir: string | undefined;
 
   constructor(
     env: Record<string, string>,
     options: { words?: string[]; command?: string[]; uid?: number; detached?: boolean } = {},
   ) {
     const { words = [], command = [process.execPath, join(ROOT, "src/main.ts")], uid, detached = false } = options;
+    this.#dataDir = env["DATA_DIR"];
     const { PATH = "", HOME = base } = Bun.env;
     this.process = Bun.spawn([...command, ...words], {
       cwd: ROOT,
@@ -89,6 +92,8 @@ class Chatify {
     this.url = `http://127.0.0.1:${env["PORT"]}`;
     this.out = new Response(this.process.stdout).text();
     this.err = new Response(this.process.stderr).text();
+    for (const [name, value] of Object.entries(env)) logs.noteSetting(name, value);
+    for (const said of [this.out, this.err]) void said.then((text) => logs.hear(text));
   }
 
   /** Milliseconds from the command to the first page. */
@@ -103,7 +108,11 @@ class Chatify {
 
   async ends(): Promise<{ code: number; out: string; err: string }> {
     const code = await this.process.exited;
-    return { code, out: await this.out, err: await this.err };
+    const ended = { code, out: await this.out, err: await this.err };
+    const kept = join(this.#dataDir ?? "", "session_secret");
+    if (this.#dataDir && existsSync(kept)) logs.note("secret", readFileSync(kept, "utf8"));
+    logs.check();
+    return ended;
   }
 
   /** Sends a signal, or several a millisecond apart. @returns how it ended, and after how long */

@@ -21,7 +21,7 @@ const SCROLLS = 20;
 /** Too long for a notification: other pods are told to ask. */
 const LONG = "🪨".repeat(3_000);
 const LONG_SHARE = 0.01;
-const TEXTS = [
+export const TEXTS = [
   "hello",
   "did you see the one about the two cats? I could not stop laughing, and then the neighbour came",
   'quotes " and \\ backslashes, {braces}, [brackets], commas, null and NULL',
