@@ -4,7 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import { loadConfig } from "../src/config.ts";
 import { Limits, type Metered } from "../src/limits.ts";
-import { PASSWORD, type Person, post, startApp, type Tab, type TestApp } from "./harness.ts";
+import { type Draft, Outbox } from "../static/js/outbox.js";
+import { type Frame, PASSWORD, type Person, post, startApp, Tab, type TestApp } from "./harness.ts";
 
 let app: TestApp;
 
@@ -54,9 +55,11 @@ describe("sends", () => {
   test("are counted by person, over all their sockets, and not by the others", async () => {
     const [carl, dora] = await app.people("carl", "dora");
     const [one, two, other] = [await carl!.open(), await carl!.open(), await dora!.open()];
-    for (let i = 0; i < 20; i++) await one.send("dora", `m${i}`);
-    two.say({ to: "dora", message: "more", ref: "one-too-many" });
-    expect(await two.next("error")).toMatchObject({ code: "rate_limited", ref: "one-too-many" });
+    for (let i = 0; i < 20; i++) one.say({ to: "dora", message: `m${i}` });
+    await one.next("ack");
+    for (let i = 0; i < 20; i++) two.say({ to: "dora", message: `more ${i}`, ref: `one-too-many-${i}` });
+    expect(await two.next("error")).toMatchObject({ code: "rate_limited" });
+    expect(errors(one)).toEqual([]);
     await other.send("carl", "I have not sent anything");
     await Promise.all([one, two, other].map((tab) => tab.close()));
   });
@@ -70,6 +73,33 @@ describe("sends", () => {
     expect((await app.sql`select from messages where sender = 'eve'`).length).toBeLessThanOrEqual(21);
     const again = await eve!.open(); // sent away, not locked out
     await again.close();
+  });
+});
+
+describe("the page", () => {
+  test("brings a hundred unsent texts to a limited server in order, and is never refused or sent away", async () => {
+    // The default limit and the page's own pace, both ten times as fast.
+    await using limited = await startApp({ env: { RATE_LIMIT: "on", LIMIT_SENDS: "50/s burst 20" } });
+    const [ann] = await limited.people("ann", "bob");
+    const tab = await ann!.open();
+    const nothing = { load: () => [], put: () => {}, remove: () => {}, wipe: () => {} };
+    const outbox = new Outbox(nothing, { pace: { atOnce: 15, everyMs: 25 } });
+    tab.socket.addEventListener("message", ({ data }) => {
+      const frame = JSON.parse(String(data)) as Frame;
+      if (frame.type === "ack") outbox.settle(frame["ref"]);
+      else if (frame.type === "error") outbox.refuse(frame["ref"], frame["code"], frame["retry_after"]);
+    });
+    const texts = Array.from({ length: 100 }, (_, i) => `text ${i}`);
+    for (const text of texts) outbox.add("bob", text);
+    outbox.connected(({ ref, peer, text }: Draft) => {
+      tab.say({ type: "message", to: peer, message: text, ref });
+      return true;
+    });
+    for (let i = 0; i < 100; i++) await tab.next("ack", 10_000);
+    const stored = await ann!.json<{ content: string }[]>("/messages/ann/bob?limit=200");
+    expect(stored.map(({ content }) => content)).toEqual(texts);
+    expect(errors(tab)).toEqual([]);
+    await tab.close();
   });
 });
 
@@ -91,12 +121,17 @@ describe("a socket", () => {
     const [hugo] = await app.people("hugo", "ida");
     const tab = await hugo!.open();
     for (let i = 0; i < 200; i++) tab.say({ type: "ping" });
-    tab.say({ to: "ida", message: "one too many", ref: "ref-beyond" });
-    expect(await tab.next("error")).toMatchObject({ code: "rate_limited", ref: "ref-beyond", retry_after: 1 });
+    for (let i = 0; i < 9; i++) tab.say({ to: "ida", message: "beyond", ref: `ref-beyond-${i}` });
+    const { code, ref, retry_after } = await tab.next("error");
+    expect({ code, ref, retry_after }).toEqual({
+      code: "rate_limited",
+      ref: expect.stringMatching(/^ref-beyond-\d$/),
+      retry_after: 1,
+    });
     expect(tab.heard.filter(({ type }) => type === "pong")).toHaveLength(200);
-    for (let i = 0; i < 100; i++) tab.say({ type: "ping" });
+    for (let i = 0; i < 200; i++) tab.say({ type: "ping" });
     expect(await tab.closed).toMatchObject({ code: 1008 });
-    expect(await app.sql`select from messages where sender = 'hugo'`).toHaveLength(0);
+    expect(await app.sql`select from messages where sender = 'hugo' and ref = ${ref}`).toHaveLength(0);
   });
 
   test("is refused a list to watch beyond twenty at once", async () => {
@@ -146,8 +181,10 @@ describe("a socket", () => {
 
   test("is not the eleventh although twelve ask at the same moment", async () => {
     const nora = await app.person("nora");
-    const opened = await Promise.allSettled(Array.from({ length: 12 }, () => nora.open()));
-    const tabs = opened.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+    const url = `${app.url.replace("http", "ws")}/ws/nora`;
+    const all = Array.from({ length: 12 }, () => new Tab(url, { cookie: nora.cookie }, "nora"));
+    await Promise.all(all.map((tab) => Promise.race([tab.next("hello").catch(() => {}), tab.closed])));
+    const tabs = all.filter(({ heard }) => heard.length > 0);
     expect(tabs).toHaveLength(10);
     await Promise.all(tabs.map((tab) => tab.close()));
   });

@@ -114,6 +114,23 @@ describe("the connection", () => {
     expect(Date.now() - asleepAt).toBeLessThan(100); // three hurried seconds, not thirty-five
   });
 
+  test("stays away for a while when it was sent away for too much, whatever the device does", async () => {
+    await using server = serve();
+    using page = connect(server.url);
+    await until(() => page.connection.state === "open");
+    const sentAwayAt = Date.now();
+    for (const socket of server.sockets) socket.close(1008);
+    await until(() => page.connection.state === "connecting");
+    for (let i = 0; i < 10; i++) {
+      page.connection.probe(); // the person changes tabs
+      await Bun.sleep(5);
+    }
+    expect(server.state.opened).toBe(1);
+    await until(() => page.connection.state === "open");
+    expect(Date.now() - sentAwayAt).toBeGreaterThanOrEqual(150); // fifteen hurried seconds
+    expect(server.state.opened).toBe(2);
+  });
+
   test("gives up on a server that does not greet, and asks why", async () => {
     await using server = serve({ greets: false });
     using page = connect(server.url);

@@ -443,6 +443,9 @@ describe("a page that was here before", () => {
     messenger.write("bob", "second");
     await started;
     const texts = () => wire.sent.flatMap((frame) => ("message" in frame ? [frame.message] : []));
+    expect(texts()).toEqual(["first"]);
+    const [ref] = wire.sent.flatMap((frame) => ("ref" in frame ? [frame.ref] : []));
+    wire.onframe({ type: "ack", ref, id: 9, seq: 9, timestamp: new Date().toISOString(), peer: "bob" });
     expect(texts()).toEqual(["first", "second"]);
   });
 

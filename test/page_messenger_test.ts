@@ -234,11 +234,33 @@ describe("the messenger", () => {
     messenger.presence.watch(["bob", "carl"]);
     wire.greet();
     messenger.presence.watch(["carl", "bob", "ann"]);
-    messenger.presence.watch(["bob"]);
-    expect(wire.sent.filter(({ type }) => type === "watch").map(({ users }) => users)).toEqual([
+    const watched = () => wire.sent.filter(({ type }) => type === "watch").map(({ users }) => users);
+    expect(watched()).toEqual([["bob", "carl"]]);
+    for (const name of ["d", "do", "dor", "dora"]) messenger.presence.watch([name, "bob"]); // while a name is typed
+    await Bun.sleep(1_100);
+    expect(watched()).toEqual([
       ["bob", "carl"],
-      ["bob"],
+      ["bob", "dora"],
     ]);
+    wire.onframe({ type: "error", code: "rate_limited", message: "", retry_after: 0.01 });
+    await Bun.sleep(50);
+    expect(watched()).toHaveLength(3);
+    expect(watched().at(-1)).toEqual(["bob", "dora"]);
+  });
+
+  test("says when the server takes no message for a while, and when it does again", async () => {
+    const { wire, messenger } = await open();
+    wire.greet();
+    const said: number[] = [];
+    messenger.addEventListener("limited", () => said.push(messenger.limitedFor));
+    messenger.write("bob", "hello");
+    const { ref } = wire.sent.find(({ type }) => type === "message")!;
+    wire.onframe({ type: "error", code: "rate_limited", message: "", ref, retry_after: 0.05 });
+    await Bun.sleep(10);
+    expect(said).toEqual([0.05]);
+    await Bun.sleep(100);
+    expect(said).toEqual([0.05, 0]);
+    expect(wire.sent.filter(({ type }) => type === "message")).toHaveLength(2);
   });
 
   test("says that it is typing at most once in two seconds", async () => {

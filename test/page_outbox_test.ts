@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 
+import { RateLimit } from "../src/rate_limit.ts";
 import { type Draft, Outbox } from "../static/js/outbox.js";
 import { OutboxStore } from "../static/js/outbox_store.js";
 import { NO_DATABASE } from "./memory_database.ts";
@@ -16,26 +17,33 @@ class FakeStorage {
   removeItem = (key: string) => void this.entries.delete(key);
 }
 
-/** Timers that run when told to. */
+/** A clock that goes on when told to. */
 class FakeTimers {
+  now = 0;
   waits: number[] = [];
-  #run: (() => void) | undefined;
+  #timers: { id: number; at: number; run: () => void }[] = [];
   setTimeout = (run: () => void, ms: number) => {
-    this.waits.push(ms);
-    this.#run = run;
+    this.#timers.push({ id: this.waits.push(ms), at: this.now + ms, run });
     return this.waits.length;
   };
-  clearTimeout = () => (this.#run = undefined);
-  pass() {
-    const run = this.#run;
-    this.#run = undefined;
-    run?.();
+  clearTimeout = (id: number) => void (this.#timers = this.#timers.filter((timer) => timer.id !== id));
+  /** Goes on to the next timer. @returns whether there was one */
+  pass(): boolean {
+    const next = this.#timers.toSorted((a, b) => a.at - b.at)[0];
+    if (!next) return false;
+    this.clearTimeout(next.id);
+    this.now = Math.max(this.now, next.at);
+    next.run();
+    return true;
   }
 }
 
 function open(storage = new FakeStorage(), user = "ann") {
   const timers = new FakeTimers();
-  const outbox = new Outbox(new OutboxStore({ shelf: storage, database: NO_DATABASE }, user), timers);
+  const outbox = new Outbox(new OutboxStore({ shelf: storage, database: NO_DATABASE }, user), {
+    timers,
+    now: () => timers.now,
+  });
   const sent: string[] = [];
   const refs: string[] = [];
   const connect = () =>
@@ -66,8 +74,10 @@ describe("the outbox", () => {
     outbox.disconnected();
     outbox.add("bob", "four");
     connect();
-    expect(sent).toEqual(["one", "two", "three", "two", "three", "four"]);
-    expect(refs.slice(1, 3)).toEqual(refs.slice(3, 5));
+    expect(sent).toEqual(["one", "two", "two"]);
+    expect(refs[2]).toBe(refs[1]!);
+    for (let i = 2; i < 5; i++) outbox.settle(refs[i] ?? "");
+    expect(sent.slice(2)).toEqual(["two", "three", "four"]);
     expect(outbox.settle(refs[0] ?? "")).toBeUndefined();
   });
 
@@ -84,7 +94,7 @@ describe("the outbox", () => {
     const again = open(storage);
     await again.outbox.load();
     again.connect();
-    expect(again.sent).toEqual(["one", "two"]);
+    expect(again.sent).toEqual(["one", "two"]); // to two people
     expect(again.outbox.to("bob").map(({ text }) => text)).toEqual(["one"]);
   });
 
@@ -122,11 +132,15 @@ describe("the outbox", () => {
     outbox.disconnected();
     connect();
     expect(sent).toEqual(["one", "two", "two"]);
+    outbox.settle(refs[2] ?? "");
+    outbox.add("bob", "three");
+    outbox.settle(refs[3] ?? "");
     outbox.retry(refs[0] ?? "");
     expect(sent.at(-1)).toBe("one");
     expect(refs.at(-1)).toBe(refs[0] ?? "");
+    outbox.add("bob", "four");
     outbox.discard(refs[0] ?? "");
-    expect(outbox.to("bob").map(({ text }) => text)).toEqual(["two"]);
+    expect(outbox.to("bob").map(({ text }) => text)).toEqual(["four"]);
     expect(storage.length).toBe(1);
   });
 
@@ -166,5 +180,113 @@ describe("the outbox", () => {
     outbox.add("bob", "hello");
     connect();
     expect(sent).toEqual(["hello"]);
+  });
+});
+
+/** A server with a limit: it answers half a second later, and closes for the tenth refusal within a minute. */
+class Limited {
+  readonly accepted: string[] = [];
+  readonly #limit: RateLimit;
+  readonly #timers: FakeTimers;
+  #strikes: number[] = [];
+
+  constructor(timers: FakeTimers, rate: { burst: number; perSecond: number }) {
+    this.#timers = timers;
+    this.#limit = new RateLimit(rate);
+  }
+
+  /** Another of the person's tabs or devices. */
+  alsoSends(everyMs: number): void {
+    this.#limit.take("ann", this.#timers.now);
+    this.#timers.setTimeout(() => this.alsoSends(everyMs), everyMs);
+  }
+
+  take(outbox: Outbox, { ref, text }: Draft): boolean {
+    const { now } = this.#timers;
+    const waitMs = this.#limit.take("ann", now);
+    if (waitMs === 0) this.accepted.push(text);
+    else this.#strikes = [...this.#strikes.filter((at) => now - at < 60_000), now];
+    expect(this.#strikes.length).toBeLessThan(10);
+    const answer = () =>
+      waitMs === 0 ? outbox.settle(ref) : outbox.refuse(ref, "rate_limited", Math.ceil(waitMs / 1_000));
+    this.#timers.setTimeout(answer, 500);
+    return true;
+  }
+}
+
+describe("the outbox's pace", () => {
+  test("is fifteen at once, then four a second, however often the connection comes back", () => {
+    const { outbox, timers, sent, refs, connect } = open();
+    for (let i = 0; i < 50; i++) outbox.add(`peer${i}`, `${i}`);
+    connect();
+    expect(sent).toHaveLength(15);
+    outbox.disconnected();
+    connect();
+    expect(sent).toHaveLength(15);
+    const begun = timers.now;
+    for (let settled = 0; outbox.size > 0; timers.pass()) {
+      for (; settled < refs.length; settled++) outbox.settle(refs[settled]!);
+    }
+    expect(new Set(sent).size).toBe(50);
+    expect(timers.now - begun).toBeGreaterThanOrEqual(34 * 250);
+    expect(timers.now - begun).toBeLessThanOrEqual(36 * 250);
+  });
+
+  test("gives back what was not used", () => {
+    const { outbox, timers, sent, refs, connect } = open();
+    connect();
+    for (let i = 0; i < 15; i++) outbox.settle(outbox.add("bob", `${i}`)!.ref);
+    outbox.add("bob", "waits");
+    expect(sent).toHaveLength(15);
+    timers.pass();
+    expect(sent.at(-1)).toBe("waits");
+    outbox.settle(refs.at(-1)!);
+    timers.now += 60_000;
+    for (let i = 0; i < 20; i++) outbox.add(`peer${i}`, `${i}`);
+    expect(sent).toHaveLength(16 + 15);
+  });
+
+  test.each([
+    ["the default", { burst: 20, perSecond: 5 }, 0],
+    ["another tab that sends twice a second", { burst: 20, perSecond: 5 }, 500],
+    ["another tab that takes all there is", { burst: 20, perSecond: 5 }, 201],
+    ["a host's own limit of one a second", { burst: 5, perSecond: 1 }, 0],
+    ["a host's own limit of one in five seconds", { burst: 1, perSecond: 0.2 }, 0],
+  ])("brings two hundred texts to a server with %s in order, and is never sent away", (_, rate, alsoEveryMs) => {
+    const { outbox, timers } = open();
+    const server = new Limited(timers, rate);
+    if (alsoEveryMs > 0) server.alsoSends(alsoEveryMs);
+    const texts = Array.from({ length: 200 }, (_, i) => `${i}`);
+    for (const text of texts) outbox.add("bob", text);
+    outbox.connected((draft: Draft) => server.take(outbox, draft));
+    const isBusy = alsoEveryMs === 201; // then hardly anything is left to take
+    for (let i = 0; i < 20_000 && outbox.size > 0; i++) timers.pass();
+    expect(server.accepted).toEqual(texts.slice(0, server.accepted.length));
+    expect(server.accepted.length).toBeGreaterThanOrEqual(isBusy ? 15 : 200);
+  });
+
+  test("says how long the server makes it wait, and when it is over", () => {
+    const { outbox, timers, refs, connect } = open();
+    const said: number[] = [];
+    outbox.whenLimited = (seconds: number) => said.push(seconds);
+    connect();
+    outbox.add("bob", "one");
+    outbox.refuse(refs[0]!, "rate_limited", 3);
+    expect(said).toEqual([3]);
+    timers.pass();
+    expect(said).toEqual([3, 0]);
+    outbox.refuse(refs[1]!, "busy", 2);
+    timers.pass();
+    expect(said).toEqual([3, 0]);
+  });
+
+  test("is none where a server takes everything", () => {
+    const outbox = new Outbox(new OutboxStore({ shelf: new FakeStorage(), database: NO_DATABASE }, "ann"), {
+      pace: null,
+    });
+    const sent: string[] = [];
+    for (let i = 0; i < 100; i++) outbox.add("bob", `${i}`);
+    outbox.connected((draft: Draft) => sent.push(draft.text) > 0);
+    expect(sent).toHaveLength(100);
   });
 });

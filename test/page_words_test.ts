@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { hue, initials, nameKey } from "../static/js/names.js";
 import { clock, dayWords, lastSeen, shortTime } from "../static/js/time.js";
-import { choose, errorWord, use, word } from "../static/js/words.js";
+import { choose, errorWord, use, waiting, word } from "../static/js/words.js";
 import el from "../static/js/words/el.js";
 import en from "../static/js/words/en.js";
 
@@ -68,6 +68,21 @@ describe("the words", () => {
     expect(word("unread", { count: 1 })).toBe("1 αδιάβαστο μήνυμα");
     expect(word("unread", { count: 5 })).toBe("5 αδιάβαστα μηνύματα");
     expect(word("too_long", { count: 4012, limit: 4000 })).toStartWith("4.012 από 4.000");
+  });
+
+  test("say how long to wait", () => {
+    const waits = [0.2, 1, 59, 60, 61, 720, 3_600, 3_601].map((seconds) => waiting(seconds));
+    expect(waits.join(", ")).toBe("a second, a second, 59 seconds, a minute, 2 minutes, 12 minutes, an hour, 2 hours");
+    expect(word("too_many_tries", { wait: waiting(720) })).toBe("Too many tries. Please wait \u206812 minutes\u2069.");
+    use("el");
+    expect([1, 30, 60, 720, 3_600, 7_200].map((seconds) => waiting(seconds))).toEqual([
+      "ένα δευτερόλεπτο",
+      "30 δευτερόλεπτα",
+      "ένα λεπτό",
+      "12 λεπτά",
+      "μία ώρα",
+      "2 ώρες",
+    ]);
   });
 
   test("for an unknown error are the server's own, or fit any", () => {

@@ -59,12 +59,13 @@ export class Page {
     this.#pod = options.pod % around.ports.length;
     this.#around = around;
     around.history.add({ e: "page", page: this.name, who: this.who });
-    this.#outbox = new Outbox({
+    const store = {
       load: () => [...this.drafts.values()],
-      put: (draft) => this.#keep(draft),
-      remove: (ref) => void this.drafts.delete(ref),
+      put: (draft: Draft) => this.#keep(draft),
+      remove: (ref: string) => void this.drafts.delete(ref),
       wipe: () => this.drafts.clear(),
-    });
+    };
+    this.#outbox = new Outbox(store, { pace: null }); // the pods have no limits, and are to be met by all at once
     this.#connection = new Connection("", {
       WebSocket: this.#socketClass(),
       setTimeout: (run, ms) => setTimeout(run, this.#waitsToComeBack ? Math.min(ms, WAIT_MAX_MS) : ms),

@@ -21,6 +21,18 @@
 /** The session is over: only signing in again helps. */
 export class SignedOut extends Error {}
 
+/** Asked too often. */
+export class Limited extends Error {
+  /**
+   * @param {string} path
+   * @param {number} seconds until it is answered again
+   */
+  constructor(path, seconds) {
+    super(`Asked too often for ${path}`);
+    this.seconds = seconds;
+  }
+}
+
 /** Who is signed in. @returns {Promise<string>} */
 export async function me() {
   const { username } = await get("/me");
@@ -76,6 +88,7 @@ export function people(prefix, limit = 20) {
 async function get(path) {
   const answer = await fetch(path, { headers: { accept: "application/json" } });
   if (answer.status === 401) throw new SignedOut(path);
+  if (answer.status === 429) throw new Limited(path, Number(answer.headers.get("retry-after")) || 1);
   if (!answer.ok) throw new Error(`Could not get ${path}: ${answer.status}`);
   return answer.json();
 }

@@ -2,7 +2,7 @@
 
 /** Close codes of the server that change what happens next. */
 export const SESSION_ENDED = 4401;
-const BREAKING_LIMITS = 1008;
+export const BREAKING_LIMITS = 1008;
 const RESTARTING = 1012;
 const OVERLOADED = 1013;
 

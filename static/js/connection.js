@@ -3,7 +3,7 @@
  * objects; what they mean is for others.
  */
 
-import { Backoff, SESSION_ENDED } from "./backoff.js";
+import { Backoff, BREAKING_LIMITS, SESSION_ENDED } from "./backoff.js";
 
 /**
  * - `connecting`: on its way, or waiting for the next try
@@ -39,6 +39,8 @@ export class Connection {
   /** @type {any} the next try, the next ping, or the answer to it: one of them is always awaited */
   #timer;
   #openedAt = 0;
+  /** Whether it was sent away for too much: then nothing cuts the wait short. */
+  #sentAway = false;
   #greeted = false;
   #url;
   #around;
@@ -73,6 +75,7 @@ export class Connection {
   connect() {
     if (this.#socket || this.#state === "ended") return;
     this.#greeted = false;
+    this.#sentAway = false;
     let socket;
     try {
       socket = new this.#around.WebSocket(this.#url);
@@ -101,7 +104,7 @@ export class Connection {
   /** Something happened that sockets do not survive (sleep, another network): connects, or asks whether anybody is there. */
   probe() {
     if (this.#socket) this.#ask(PROBE_MS);
-    else this.connect();
+    else if (!this.#sentAway) this.connect();
   }
 
   /** Ends for good. */
@@ -157,6 +160,7 @@ export class Connection {
       this.#become("ended");
       return;
     }
+    this.#sentAway = code === BREAKING_LIMITS;
     this.#become("connecting");
     this.#after(wait, () => this.connect());
   }

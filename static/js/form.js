@@ -3,7 +3,7 @@
 import { find, setText } from "./dom.js";
 import "./language.js";
 import { forgetName, rememberedName } from "./shelf.js";
-import { errorWord, word } from "./words.js";
+import { errorWord, waiting, word } from "./words.js";
 
 /** @type {HTMLFormElement} */
 const form = find(document, "form");
@@ -77,7 +77,9 @@ function sayShowing(button) {
 function say() {
   document.title = `${find(document, "h1").textContent} · chatify`;
   for (const error of /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll("[data-error]"))) {
-    if (error.dataset.error) setText(error, errorWord(error.dataset.error, error.textContent));
+    const { error: code, wait } = error.dataset;
+    if (code === "rate_limited") setText(error, word("too_many_tries", { wait: waiting(Number(wait)) }));
+    else if (code) setText(error, errorWord(code, error.textContent));
   }
   for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (form.querySelectorAll(".show-password"))) {
     sayShowing(button);

@@ -2,7 +2,7 @@
 
 import { find, isTouch, setText } from "./dom.js";
 import { nameKey } from "./names.js";
-import { word } from "./words.js";
+import { waiting, word } from "./words.js";
 
 const LIMIT = 4_000; // code points, as the server counts
 
@@ -26,6 +26,7 @@ export class MessageComposer extends HTMLElement {
       const { detail } = /** @type {CustomEvent<string>} */ (event);
       if (this.#peer !== undefined && nameKey(detail) === nameKey(this.#peer)) this.#showDraft();
     });
+    messenger.addEventListener("limited", () => this.#check());
     find(this, "form").addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault();
       this.#submit();
@@ -93,7 +94,10 @@ export class MessageComposer extends HTMLElement {
     // Counting characters takes time, so it is done only where it can matter.
     const count = value.length > LIMIT ? [...clean(value)].length : 0;
     const tooLong = count > LIMIT;
-    this.#complain(tooLong ? "too_long" : "", tooLong ? word("too_long", { count, limit: LIMIT }) : "");
+    const wait = this.#messenger?.limitedFor ?? 0;
+    if (tooLong) this.#complain("too_long", word("too_long", { count, limit: LIMIT }));
+    else if (wait > 0) this.#complain("rate_limited", word("send_limited", { wait: waiting(wait) }));
+    else this.#complain("", "");
     this.#send.toggleAttribute("data-empty", !value.trim());
     this.#send.disabled = tooLong;
     return !tooLong;
@@ -107,7 +111,7 @@ export class MessageComposer extends HTMLElement {
     const problem = find(this, ".problem");
     problem.dataset.error = code;
     setText(problem, words);
-    this.#text.setAttribute("aria-invalid", String(code !== ""));
+    this.#text.setAttribute("aria-invalid", String(code !== "" && code !== "rate_limited"));
   }
 
   /** Where CSS cannot let a field grow with its text, this does. */

@@ -4,10 +4,10 @@
  *
  * Events: `people` (the list changed), `thread` (a conversation changed, `detail` is the peer), `presence`, `arrived`
  * (a new message of the peer, `detail` is the message), `draft` (an unfinished text changed elsewhere, `detail` is the peer),
- * `connection`, `ended` (the session is over).
+ * `connection`, `limited` (what is written goes out later), `ended` (the session is over).
  */
 
-import { SignedOut } from "./api.js";
+import { Limited, SignedOut } from "./api.js";
 import { Conversation } from "./conversation.js";
 import { Drafts } from "./drafts.js";
 import { nameKey } from "./names.js";
@@ -47,6 +47,8 @@ export class Messenger extends EventTarget {
   #epoch;
   /** @type {string | undefined} where the list goes on */
   #cursor;
+  /** For how many seconds the server takes no message, as it said when it refused one; 0 when it does. */
+  limitedFor = 0;
   #listLoaded = false;
   #listComplete = false;
   /** @type {Promise<void>} what this browser keeps is being read */
@@ -86,6 +88,10 @@ export class Messenger extends EventTarget {
     connection.onstate = (state) => this.#connectionIs(state);
     connection.onrefused = () => void this.#askWhoIAm();
     outbox.whenChanged = (peer) => this.#conversationChanged(peer);
+    outbox.whenLimited = (seconds) => {
+      this.limitedFor = seconds;
+      this.#emit("limited");
+    };
     drafts.onchanged = (peer) => this.#emit("draft", peer);
     cache?.start({
       newest: () => this.lines().flatMap(({ conversation }) => (conversation.lastSeq > 0 ? [conversation] : [])),
@@ -232,6 +238,7 @@ export class Messenger extends EventTarget {
         return this.#acknowledged(frame);
       case "error":
         if (frame.ref) this.outbox.refuse(frame.ref, frame.code, frame.retry_after);
+        else if (frame.code === "rate_limited") this.presence.refused(frame.retry_after ?? 1);
         return;
       case "delivered":
         return this.#marked(frame.peer, (conversation) => conversation.peerHas({ delivered: frame.seq }));
@@ -355,7 +362,7 @@ export class Messenger extends EventTarget {
     this.#resuming = this.#resumeOnce()
       .catch((error) => {
         this.#failed(error);
-        this.#later();
+        this.#later(error);
       })
       .finally(() => {
         this.#resuming = undefined;
@@ -470,10 +477,12 @@ export class Messenger extends EventTarget {
     }, HOLE_MS);
   }
 
-  #later() {
+  /** @param {unknown} error why not now */
+  #later(error) {
     if (this.connection.state !== "open") return; // the next greeting resumes
+    const wait = error instanceof Limited ? error.seconds * 1_000 : AGAIN_MS;
     clearTimeout(this.#againTimer);
-    this.#againTimer = setTimeout(() => void this.resume(), AGAIN_MS + Math.random() * AGAIN_MS);
+    this.#againTimer = setTimeout(() => void this.resume(), wait + Math.random() * AGAIN_MS);
   }
 
   /** @param {Conversation} conversation */
@@ -569,7 +578,7 @@ export class Messenger extends EventTarget {
     const done = load()
       .catch((error) => {
         this.#failed(error);
-        if (!conversation.loaded) this.#later();
+        if (!conversation.loaded) this.#later(error);
       })
       .finally(() => {
         this.#loading.delete(conversation);

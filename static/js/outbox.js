@@ -27,32 +27,64 @@ const LIMIT = 200;
 /** Refusals that say "later", not "no". */
 const LATER = new Set(["rate_limited", "busy", "restarting"]);
 const LATER_MS = 1_000;
+/** However often the server says that it was too much, one text goes out in this time. */
+const SLOWEST_MS = 8_000;
+
+/**
+ * How fast texts go out; below what the server takes by default (20, then five a second), since it sends away who is refused too often.
+ * @typedef {{ atOnce: number, everyMs: number }} Pace
+ */
+
+/** @type {Pace} */
+const PACE = { atOnce: 15, everyMs: 250 };
 
 export class Outbox {
   /** @type {Map<string, Draft>} by ref, in the order they were written */
   #drafts = new Map();
-  /** @type {Set<string>} handed to the present socket */
-  #handed = new Set();
+  /** @type {Map<string, string>} handed to the present socket: ref and peer */
+  #handed = new Map();
   /** @type {((draft: Draft) => boolean) | undefined} there is one while connected */
   #send;
-  /** @type {unknown} */
+  /** @type {unknown} until when nothing goes out: the server said so */
   #pause;
+  /** @type {unknown} until when the pace lets nothing go out */
+  #breath;
   #store;
   #timers;
+  #now;
+  /** @type {Pace | undefined} */
+  #pace;
+  /** Texts that may go out now, as of `#countedAt`. */
+  #credits = 0;
+  #countedAt = 0;
+  #everyMs = 0;
   /** After a refusal, one at a time: sent together, a later one could slip in before an earlier one. */
   #gently = false;
+  /** Whether the pause is the server's for too much. */
+  #limited = false;
   #lastAt = 0;
+
+  /** Called when the server said that it was too much: nothing goes out for so many seconds; with 0 it goes on. @type {(seconds: number) => void} */
+  whenLimited = () => {};
 
   /** Called when a draft was added, changed or settled. @type {(peer: string) => void} */
   whenChanged = () => {};
 
   /**
    * @param {DraftStore} store
-   * @param {{ setTimeout: (run: () => void, ms: number) => unknown, clearTimeout: (id: any) => void }} [timers]
+   * @param {object} [options]
+   * @param {{ setTimeout: (run: () => void, ms: number) => unknown, clearTimeout: (id: any) => void }} [options.timers]
+   * @param {() => number} [options.now] milliseconds that only rise
+   * @param {Pace | null} [options.pace] null: everything at once, for a server that takes it
    */
-  constructor(store, timers = globalThis) {
+  constructor(store, { timers = globalThis, now = () => performance.now(), pace = PACE } = {}) {
     this.#store = store;
     this.#timers = timers;
+    this.#now = now;
+    this.#pace = pace ?? undefined;
+    this.#credits = pace?.atOnce ?? 0;
+    this.#everyMs = pace?.everyMs ?? 0;
+    this.#countedAt = now();
   }
 
   /** Takes up what an earlier page left. */
@@ -126,7 +158,10 @@ export class Outbox {
     this.#handed.delete(ref);
     this.#store.remove(ref);
     this.whenChanged(draft.peer);
-    if (this.#drafts.size === 0) this.#gently = false;
+    if (this.#drafts.size === 0) {
+      this.#gently = false;
+      this.#everyMs = this.#pace?.everyMs ?? 0;
+    }
     this.#pump();
     return draft;
   }
@@ -151,9 +186,15 @@ export class Outbox {
     this.#resume();
     const wait = retryAfter === undefined ? LATER_MS : retryAfter * 1000;
     this.#pause = this.#timers.setTimeout(() => {
-      this.#pause = undefined;
+      this.#resume();
       this.#pump();
     }, wait);
+    if (code !== "rate_limited") return;
+    // Other tabs and devices send too, or the server takes less: slower, until everything is out.
+    this.#everyMs = Math.min(SLOWEST_MS, this.#everyMs * 2);
+    this.#credits = Math.min(1, this.#credits);
+    this.#limited = true;
+    this.whenLimited(wait / 1000);
   }
 
   /**
@@ -200,15 +241,41 @@ export class Outbox {
   #resume() {
     if (this.#pause !== undefined) this.#timers.clearTimeout(this.#pause);
     this.#pause = undefined;
+    if (!this.#limited) return;
+    this.#limited = false;
+    this.whenLimited(0);
   }
 
   #pump() {
-    if (!this.#send || this.#pause !== undefined) return;
+    if (!this.#send || this.#pause !== undefined || this.#breath !== undefined) return;
+    // One of a conversation at a time: were it refused and those behind it not, their order would be lost.
+    const busy = new Set(this.#pace ? this.#handed.values() : []);
     for (const draft of this.#drafts.values()) {
-      if (draft.state !== "sending" || this.#handed.has(draft.ref)) continue;
-      if ((this.#gently && this.#handed.size > 0) || !this.#send(draft)) return;
-      this.#handed.add(draft.ref);
+      if (draft.state !== "sending" || this.#handed.has(draft.ref) || busy.has(draft.peer)) continue;
+      if ((this.#gently && this.#handed.size > 0) || !this.#mayGo() || !this.#send(draft)) return;
+      if (this.#pace) {
+        this.#credits--;
+        busy.add(draft.peer);
+      }
+      this.#handed.set(draft.ref, draft.peer);
     }
+  }
+
+  /** Whether the pace lets another text go out; if not, it goes as soon as it does. */
+  #mayGo() {
+    if (!this.#pace) return true;
+    const now = this.#now();
+    this.#credits = Math.min(this.#pace.atOnce, this.#credits + (now - this.#countedAt) / this.#everyMs);
+    this.#countedAt = now;
+    if (this.#credits >= 1) return true;
+    this.#breath = this.#timers.setTimeout(
+      () => {
+        this.#breath = undefined;
+        this.#pump();
+      },
+      Math.ceil((1 - this.#credits) * this.#everyMs),
+    );
+    return false;
   }
 }
 

@@ -1,9 +1,10 @@
 /** The list of conversations, and the search that finds people for new ones. */
 
+import { Limited } from "./api.js";
 import { copy, find, isTouch, render, setAvatar, setText, setTick } from "./dom.js";
 import { nameKey } from "./names.js";
 import { shortTime } from "./time.js";
-import { language, word } from "./words.js";
+import { language, waiting, word } from "./words.js";
 
 /** @import { Line, Messenger } from "./messenger.js" */
 
@@ -17,8 +18,10 @@ export class PeopleList extends HTMLElement {
   #query = "";
   /** @type {string[]} people the server found for the query, or suggests when there is no conversation */
   #found = [];
-  /** @type {"" | "searching" | "failed"} */
+  /** @type {"" | "searching" | "limited" | "failed"} */
   #search = "";
+  /** Until the server answers searches again, when it had too many. */
+  #limitedFor = 0;
   #searches = 0;
   #suggested = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -114,8 +117,12 @@ export class PeopleList extends HTMLElement {
 
   /** @param {boolean} nobody */
   #showNote(nobody) {
-    const failed = navigator.onLine ? word("search_failed") : word("search_offline");
-    const words = this.#search === "failed" ? failed : word("search_nobody", { query: this.#query });
+    const words = {
+      searching: "",
+      failed: navigator.onLine ? word("search_failed") : word("search_offline"),
+      limited: word("search_limited", { wait: waiting(this.#limitedFor) }),
+      "": word("search_nobody", { query: this.#query }),
+    }[this.#search];
     const note = find(this, ".note");
     const known = nobody && this.#search !== "searching";
     note.hidden = !known;
@@ -194,10 +201,14 @@ export class PeopleList extends HTMLElement {
   /** @param {string} query */
   async #find(query) {
     const search = ++this.#searches;
-    const answer = await this.#messenger?.api.people(query).catch(() => undefined);
+    const answer = await this.#messenger?.api.people(query).catch((/** @type {unknown} */ error) => error);
     if (search !== this.#searches) return;
-    this.#search = answer ? "" : "failed";
-    this.#found = answer ?? [];
+    this.#search = Array.isArray(answer) ? "" : answer instanceof Limited ? "limited" : "failed";
+    this.#found = Array.isArray(answer) ? answer : [];
+    if (answer instanceof Limited) {
+      this.#limitedFor = answer.seconds;
+      this.#timer = setTimeout(() => void this.#find(query), answer.seconds * 1_000);
+    }
     this.render();
   }
 

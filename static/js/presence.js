@@ -8,6 +8,7 @@ const TYPING_SHOWN_MS = 4_000;
 const TYPING_SENT_MS = 2_000;
 const STALE_MS = 4_000; // without a connection, nobody's presence is known for longer
 const WATCH_LIMIT = 200;
+const WATCH_EVERY_MS = 1_000; // the list changes with each letter of a search; the server takes one a second
 
 export class Presence {
   /** @type {Map<string, Seen>} by name key */
@@ -18,6 +19,10 @@ export class Presence {
   #watched = [];
   /** @type {any} */
   #staleTimer;
+  /** @type {any} runs while the last list is younger than that */
+  #watchTimer;
+  /** Whether the server has an older list. */
+  #watchedAnew = false;
   #toldAt = 0;
   #toldWhom = "";
   #me;
@@ -54,7 +59,32 @@ export class Presence {
     users.sort();
     if (users.length === this.#watched.length && users.every((name, index) => name === this.#watched[index])) return;
     this.#watched = users;
-    this.#send({ type: "watch", users });
+    this.#watchedAnew = true;
+    if (this.#watchTimer === undefined) this.#tellWatched();
+  }
+
+  /**
+   * The server refused a list, as one too many.
+   * @param {number} seconds until it takes one
+   */
+  refused(seconds) {
+    this.#watchedAnew = true;
+    this.#tellWatchedIn(seconds * 1_000);
+  }
+
+  #tellWatched() {
+    this.#watchedAnew = false;
+    this.#tellWatchedIn(WATCH_EVERY_MS);
+    this.#send({ type: "watch", users: this.#watched });
+  }
+
+  /** @param {number} ms */
+  #tellWatchedIn(ms) {
+    clearTimeout(this.#watchTimer);
+    this.#watchTimer = setTimeout(() => {
+      this.#watchTimer = undefined;
+      if (this.#watchedAnew) this.#tellWatched();
+    }, ms);
   }
 
   /** Tells the peer that I am writing, now and then. @param {string} peer */
@@ -75,7 +105,7 @@ export class Presence {
   greeted() {
     clearTimeout(this.#staleTimer);
     this.#staleTimer = undefined;
-    this.#send({ type: "watch", users: this.#watched });
+    this.#tellWatched();
   }
 
   /** The socket is gone. */

@@ -73,6 +73,13 @@ export function word(key, values = {}) {
   });
 }
 
+/** A wait in words, rounded up: "12 minutes". @param {number} seconds */
+export function waiting(seconds) {
+  if (seconds < 60) return word("seconds", { count: Math.max(1, Math.ceil(seconds)) });
+  if (seconds < 3_600) return word("minutes", { count: Math.ceil(seconds / 60) });
+  return word("hours", { count: Math.ceil(seconds / 3_600) });
+}
+
 /**
  * The words for an error code of the server. For a code not known here: what the server said, or words that always fit.
  * @param {string} code

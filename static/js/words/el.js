@@ -26,6 +26,12 @@ export default {
     "Αυτό το όνομα δεν γίνεται: θέλει 2 έως 50 γράμματα από ένα αλφάβητο ή ψηφία, με τελείες, παύλες και κάτω παύλες.",
   error_bad_password: "Ο κωδικός θέλει από 8 έως 128 χαρακτήρες.",
   error_wrong_login: "Λάθος όνομα ή κωδικός.",
+  too_many_tries: "Πάρα πολλές προσπάθειες. Περίμενε {wait}.",
+
+  // How long to wait
+  seconds: { one: "ένα δευτερόλεπτο", other: "{count} δευτερόλεπτα" },
+  minutes: { one: "ένα λεπτό", other: "{count} λεπτά" },
+  hours: { one: "μία ώρα", other: "{count} ώρες" },
 
   // Languages
   language: "Γλώσσα",
@@ -37,6 +43,7 @@ export default {
   clear_search: "Καθαρισμός",
   search_people: "Άτομα",
   search_nobody: "Κανείς εδώ δεν λέγεται «{query}».",
+  search_limited: "Πολλές αναζητήσεις μαζεμένες. Συνεχίζεται σε {wait}.",
   search_failed: "Η αναζήτηση δεν ολοκληρώθηκε. Δοκίμασε άλλη μία φορά.",
   search_offline: "Είσαι εκτός σύνδεσης. Για να βρεις άτομα χρειάζεται σύνδεση.",
   list_empty_title: "Βρες κάποιον να μιλήσετε",
@@ -94,6 +101,7 @@ export default {
   message_to: "Μήνυμα προς: {name}",
   send: "Αποστολή",
   too_long: "{count} από {limit} χαρακτήρες. Κόψε κάτι ή στείλ’ το σε κομμάτια.",
+  send_limited: "Πολλά μαζεμένα. Τα υπόλοιπα θα σταλούν σε {wait}.",
   outbox_full: "Περιμένουν ήδη πολλά μηνύματα να σταλούν. Αυτό μένει εδώ μέχρι να φύγουν μερικά.",
 
   // The connection

@@ -26,6 +26,12 @@ export default {
     "That name cannot be used: 2 to 50 letters of one alphabet or digits, with dots, dashes and underscores.",
   error_bad_password: "The password needs 8 to 128 characters.",
   error_wrong_login: "Wrong name or password.",
+  too_many_tries: "Too many tries. Please wait {wait}.",
+
+  // How long to wait
+  seconds: { one: "a second", other: "{count} seconds" },
+  minutes: { one: "a minute", other: "{count} minutes" },
+  hours: { one: "an hour", other: "{count} hours" },
 
   // Languages
   language: "Language",
@@ -37,6 +43,7 @@ export default {
   clear_search: "Clear",
   search_people: "People",
   search_nobody: "Nobody here is called “{query}”.",
+  search_limited: "That was a lot of searching. It goes on in {wait}.",
   search_failed: "The search did not get through. Try once more.",
   search_offline: "You are offline. Finding people needs a connection.",
   list_empty_title: "Find someone to talk to",
@@ -94,6 +101,7 @@ export default {
   message_to: "Message to {name}",
   send: "Send",
   too_long: "{count} of {limit} characters. Make it shorter, or send it in parts.",
+  send_limited: "That was a lot at once. The rest is sent in {wait}.",
   outbox_full: "Too many messages are waiting to be sent. This one stays here until some are gone.",
 
   // The connection
