@@ -350,6 +350,21 @@ describe("/messages without limits", () => {
     expect(seqs(await ann.json<Row[]>("/messages/ann/dave"))).toEqual(range(1, 3_000));
   });
 
+  test("whose reader goes away midway is no failure of ours", async () => {
+    await using app = await startApp();
+    const ann = await app.person("ann");
+    await app.person("bob");
+    await write(app, ["ann", "bob"], 5_000);
+    for (let i = 0; i < 60; i++) {
+      const socket = await Bun.connect({ hostname: "127.0.0.1", port: app.port, socket: { data() {} } });
+      socket.write(`GET /messages/ann/bob?peek=1 HTTP/1.1\r\nHost: x\r\nCookie: ${ann.cookie}\r\n\r\n`);
+      await Bun.sleep(i / 4); // before it begins, between two pages, after its end
+      socket.terminate();
+    }
+    expect(seqs(await ann.json<Row[]>("/messages/ann/bob?limit=1"))).toEqual([5_000]);
+    expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]);
+  });
+
   test("that fails midway is cut off: the array is never closed, and the server goes on", async () => {
     await using app = await startApp();
     const ann = await app.person("ann");

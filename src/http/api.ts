@@ -204,8 +204,10 @@ function stream(
   const encoder = new TextEncoder();
   let rows = pages.first;
   let opened = false;
+  let unread = false; // the reader went away
   async function pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
     await pages.seen(rows); // before they are told, as on a page: the bracket must close over nothing that can still fail
+    if (unread) return;
     const items = rows.map((row) => JSON.stringify(show(row))).join(",");
     const text = opened && items !== "" ? `,${items}` : items;
     const last = rows.at(-1);
@@ -221,6 +223,9 @@ function stream(
         log.error("messages cut off midway", error);
         throw error;
       }),
+    cancel() {
+      unread = true;
+    },
   });
 }
 
