@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
 
+import fc from "fast-check";
+
 import { links } from "../static/js/links.js";
 import { LINKS } from "./hostile_links.ts";
 
@@ -47,6 +49,47 @@ describe("links", () => {
       expect(text.toLowerCase()).toContain(hostname);
       expect(text).not.toMatch(/[\p{Cc}\p{Cf}]/u);
     }
+  });
+
+  test("of any text take no letter from it, lead where they show and nowhere else, and hide nothing", () => {
+    const piece = fc.constantFrom(
+      ..."http:// https:// HTTPS:// www. mailto: javascript: data: ftp:// //".split(" "),
+      ..."example.org a.b xn--e1afmkfd.example 127.0.0.1 0x7f.1 [::1] localhost гугл.рф ann@example.org user:pass@ :443 :99999".split(
+        " ",
+      ),
+      ..."/ /path ?q=1 #x %00 %2e \\ @ . , ; : ) ( ] [ \" ' < > * ~ é 。 / ＠ ．".split(" "),
+      ..." \n\t\0\u00a0\u00ad\u200b\u200f\u202e\u2028\u2066\ufeff\ud800\udc00",
+      "a",
+      "word ",
+      "😀",
+    );
+    const text = fc.oneof(
+      fc.array(piece, { maxLength: 12 }).map((pieces) => pieces.join("")),
+      fc.string({ unit: "binary" }),
+      fc.webUrl({ withQueryParameters: true, withFragments: true }),
+      fc.emailAddress(),
+    );
+    let found = 0;
+    fc.assert(
+      fc.property(text, (text) => {
+        const tokens = links(text);
+        expect(tokens.map((token) => token.text).join("")).toBe(text);
+        for (const { text: shown, href } of tokens) {
+          expect(shown).not.toBe("");
+          if (href === undefined) continue;
+          found++;
+          expect(href).toMatch(/^(https?|mailto):/);
+          expect(shown).not.toMatch(/[\p{Cc}\p{Cf}\p{Cs}\p{Z}]/u);
+          const { protocol, username, password, hostname } = new URL(href);
+          expect(protocol).toMatch(/^(https?|mailto):$/);
+          expect(username + password).toBe("");
+          expect(shown.toLowerCase()).toContain(hostname);
+          expect(links(shown)).toEqual([{ text: shown, href }]); // alone it is the same link
+        }
+      }),
+      { numRuns: 4_000 },
+    );
+    expect(found).toBeGreaterThan(200); // else this test reads nothing
   });
 
   test.each([
