@@ -12,6 +12,7 @@ import { type Embedded, startEmbedded } from "../src/db/embedded.ts";
 import { migrate } from "../src/db/migrate.ts";
 import { Log } from "../src/log.ts";
 import { BenchDatabase } from "./database.ts";
+import type { HonestJobs } from "./fuzz/honest.ts";
 import type { GeneratorJobs } from "./load/generator.ts";
 import { SESSION_SECRET } from "./people.ts";
 import type { RivalJobs } from "./rivals/rival.ts";
@@ -36,6 +37,10 @@ export interface Server {
   readonly port: number;
   readonly pid: number;
   readonly startedInMs: number;
+  /** Its exit code, once it has ended; null when a signal ended it. */
+  readonly exited: Promise<number | null>;
+  /** What it logged, once it has ended. */
+  readonly complaints: readonly string[];
   stop(): Promise<void>;
 }
 
@@ -120,15 +125,17 @@ export class World {
     throw new MachineError(`${program} did not start within ${BUS_START_MS / 1_000} s`);
   }
 
-  /** @param options.dataDir instead of a database: a PostgreSQL of the server's own @param options.bus a `BUS` other than the database */
-  async serve(options: { database: BenchDatabase; bus?: string } | { dataDir: string }): Promise<Server> {
+  /** @param options.dataDir instead of a database: a PostgreSQL of the server's own @param options.bus a `BUS` other than the database @param options.env further settings */
+  async serve(
+    options: ({ database: BenchDatabase; bus?: string } | { dataDir: string }) & { env?: Record<string, string> },
+  ): Promise<Server> {
     const words =
       this.#profile === undefined
         ? []
         : ["--cpu-prof-md", `--cpu-prof-dir=${this.#profile}`, `--cpu-prof-name=server-${this.#servers.size + 1}.md`];
     const place = "database" in options ? { DATABASE_URL: options.database.url } : { DATA_DIR: options.dataDir };
     const bus = "bus" in options && options.bus !== undefined ? { BUS: options.bus } : {};
-    const server = new ServerProcess(words, { cwd: this.directory, env: { ...place, ...bus } });
+    const server = new ServerProcess(words, { cwd: this.directory, env: { ...place, ...bus, ...options.env } });
     this.#servers.add(server);
     await server.ready;
     return server;
@@ -136,6 +143,10 @@ export class World {
 
   generator(openFiles?: number): Worker<GeneratorJobs> {
     return this.#worker<GeneratorJobs>("load/generator.ts", openFiles);
+  }
+
+  honest(): Worker<HonestJobs> {
+    return this.#worker<HonestJobs>("fuzz/honest.ts", undefined);
   }
 
   rival(openFiles?: number): Worker<RivalJobs> {

@@ -31,6 +31,8 @@ await tests();
 await check("benchmark, short", [bun, "bench/main.ts", "--short", "--check"]);
 // Twelve faults from a seed of its own each time: what fails says which.
 await check("fault run, short", [bun, "bench/chaos.ts", "--short"]);
+// All of it: 200,000 frames and 50,000 requests from a seed of its own each time.
+await check("fuzz run", [bun, "bench/fuzz.ts"]);
 const unchecked = await holes();
 
 const seconds = ((performance.now() - startedAt) / 1_000).toFixed(0);

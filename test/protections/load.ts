@@ -1,3 +1,50 @@
 import type { Protection } from "./protection.ts";
 
-export const PROTECTIONS: readonly Protection[] = [];
+/** A small fuzz run: noticed there, whatever else notices it. */
+const FUZZ = { test: "test/fuzz_test.ts", name: "fuzz finds nothing wrong, and leaves nothing behind" } as const;
+
+export const PROTECTIONS: readonly Protection[] = [
+  {
+    against: "readers who go away in the middle of long answers fill the log",
+    file: "src/http/api.ts",
+    find: "if (unread) return;",
+    replace: "",
+    test: "test/history_test.ts",
+    name: "/messages without limits whose reader goes away midway is no failure of ours",
+  },
+  {
+    against: "a cursor that PostgreSQL does not take for an instant is our failure (fuzzing)",
+    file: "src/http/api.ts",
+    find: 'if (!isInstant(lastAt)) throw new ChatError("bad_request", { words: "before is no cursor" });',
+    replace: "",
+    ...FUZZ,
+  },
+  {
+    against: "a frame marks up to half a number (fuzzing)",
+    file: "src/protocol.ts",
+    find: '|| typeof seq !== "number" || !Number.isInteger(seq) || seq < 0',
+    replace: '|| typeof seq !== "number" || seq < 0',
+    ...FUZZ,
+  },
+  {
+    against: "a list of any length is watched (fuzzing)",
+    file: "src/protocol.ts",
+    find: "|| users.length > WATCH_MAX ",
+    replace: "",
+    ...FUZZ,
+  },
+  {
+    against: "a name with NUL reaches PostgreSQL (fuzzing)",
+    file: "src/text.ts",
+    find: '&& !name.includes("\\0") && name.isWellFormed()',
+    replace: "&& name.isWellFormed()",
+    ...FUZZ,
+  },
+  {
+    against: "a ref of any shape is stored (fuzzing)",
+    file: "src/protocol.ts",
+    find: "/^[A-Za-z0-9_-]{8,64}$/.test(ref)",
+    replace: "ref.length < 1_000",
+    ...FUZZ,
+  },
+];

@@ -1,0 +1,320 @@
+/** Hostile frames: good ones of every type, then spoilt; and what the contract (§4) says must become of each. */
+
+import { isUtf8 } from "node:buffer";
+
+import type { ClientFrame } from "../../src/protocol.ts";
+import type { Random } from "../chaos/random.ts";
+import { nastyField, nastyJson, nastyText, randomBytes, randomText } from "./nasty.ts";
+
+export type FrameType = ClientFrame["type"];
+const TYPES = Object.keys({
+  message: 1,
+  read: 1,
+  typing: 1,
+  watch: 1,
+  ping: 1,
+} satisfies Record<FrameType, 1>) as FrameType[];
+
+/** What must become of a frame. */
+export type Fate =
+  /** Refused at once. */
+  | { readonly kind: "refused"; readonly code: "bad_request" | "invalid_text" }
+  /** Stored, or refused for its receiver or its ref. */
+  | { readonly kind: "send"; readonly to: string; readonly message: string; readonly ref: string | undefined }
+  | { readonly kind: "pong" }
+  | { readonly kind: "taken"; readonly type: "read" | "typing" | "watch" }
+  /** The socket is closed. */
+  | { readonly kind: "closed" }
+  /** RFC 6455 leaves it open, or the frame never ends. */
+  | { readonly kind: "unclear" };
+
+export interface HostileFrame {
+  /** As it goes over the wire, its header included. */
+  readonly bytes: Buffer;
+  readonly fate: Fate;
+}
+
+/** Who sends, and what is there. */
+export interface Speaker {
+  readonly peers: readonly string[];
+  /** A ref never used, or now and then one that was. */
+  ref(): string;
+  /** A message that was acknowledged before. */
+  again(): { readonly to: string; readonly message: string; readonly ref: string } | undefined;
+}
+
+const FRAME_MAX_BYTES = 32 * 1024;
+const TEXT = 1;
+const BINARY = 2;
+/** Of a thousand frames so many cost their socket: a socket opened anew takes longer than a hundred frames. */
+const CLOSING = 0.02;
+
+/** The next frame of a speaker. */
+export function hostileFrame(random: Random, speaker: Speaker): HostileFrame {
+  const roll = random.next();
+  if (roll < CLOSING / 2) return brokenFrame(random);
+  if (roll < CLOSING) {
+    const bytes = random.next() < 0.5 ? randomBytes(random, 1 + random.below(200)) : spoiltBytes(random, speaker);
+    const opcode = random.next() < 0.3 ? BINARY : TEXT;
+    return { bytes: frame({ opcode, payload: bytes }), fate: opcode === BINARY ? { kind: "closed" } : fateOf(bytes) };
+  }
+  const bytes = Buffer.from(hostileText(random, speaker));
+  const mask = random.next() < 0.2 ? randomBytes(random, 4) : undefined;
+  return { bytes: frame({ payload: bytes, ...(mask ? { mask } : {}) }), fate: fateOf(bytes) };
+}
+
+/** What the contract says of the text frame with this payload. Written apart from the server's own reading, to be held against it. */
+export function fateOf(payload: Buffer): Fate {
+  if (payload.length > FRAME_MAX_BYTES || !isUtf8(payload)) return { kind: "closed" };
+  const refused = { kind: "refused", code: "bad_request" } as const;
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder("utf-8", { ignoreBOM: true }).decode(payload));
+  } catch {
+    return refused;
+  }
+  if (Object.prototype.toString.call(value) !== "[object Object]") return refused;
+  const fields = new Map(Object.entries(value as object));
+  const isText = (name: string) => typeof fields.get(name) === "string";
+  switch (fields.has("type") ? fields.get("type") : "message") {
+    case "message": {
+      const [to, message, ref] = ["to", "message", "ref"].map((name) => fields.get(name));
+      const goodRef = ref === undefined || (isText("ref") && /^[\w-]{8,64}$/.test(ref as string));
+      if (!goodRef || !isText("to") || !isText("message")) return refused;
+      if (!isSound(message as string)) return { kind: "refused", code: "invalid_text" };
+      return { kind: "send", to: to as string, message: message as string, ref: ref as string | undefined };
+    }
+    case "read": {
+      const seq = fields.get("seq") as number;
+      return isText("peer") && Number.isInteger(seq) && seq >= 0 ? { kind: "taken", type: "read" } : refused;
+    }
+    case "typing":
+      return isText("peer") ? { kind: "taken", type: "typing" } : refused;
+    case "watch": {
+      const users: unknown = fields.get("users");
+      const good = Array.isArray(users) && users.length <= 200 && users.every((user) => typeof user === "string");
+      return good ? { kind: "taken", type: "watch" } : refused;
+    }
+    case "ping":
+      return { kind: "pong" };
+    default:
+      return refused;
+  }
+}
+
+/** Contract §1: 1–4,000 code points, not blank, no NUL, no lone surrogate. */
+function isSound(message: string): boolean {
+  const points = Array.from(message, (character) => character.codePointAt(0) as number);
+  if (points.length < 1 || points.length > 4_000) return false;
+  if (points.some((point) => point === 0 || (point >= 0xd800 && point <= 0xdfff))) return false;
+  return /[^\s\p{Cc}\p{Cf}]/u.test(message);
+}
+
+type Field = [name: string, json: string];
+
+function goodFields(type: FrameType, random: Random, speaker: Speaker): Field[] {
+  const name = () =>
+    JSON.stringify(random.next() < 0.9 ? random.pick(speaker.peers) : nastyText(random).toWellFormed());
+  switch (type) {
+    case "message": {
+      const words = JSON.stringify(`words ${random.below(1e9)}`);
+      const fields: Field[] = [
+        ["to", name()],
+        ["message", random.next() < 0.7 ? words : JSON.stringify(nastyText(random).toWellFormed())],
+      ];
+      if (random.next() < 0.8) fields.push(["ref", JSON.stringify(speaker.ref())]);
+      if (random.next() < 0.5) fields.unshift(["type", '"message"']);
+      return fields;
+    }
+    case "read":
+      return [
+        ["type", '"read"'],
+        ["peer", name()],
+        ["seq", String(random.below(10_000))],
+      ];
+    case "typing":
+      return [
+        ["type", '"typing"'],
+        ["peer", name()],
+      ];
+    case "watch":
+      return [
+        ["type", '"watch"'],
+        ["users", `[${Array.from({ length: random.below(5) }, name).join()}]`],
+      ];
+    case "ping":
+      return [["type", '"ping"']];
+  }
+}
+
+const write = (fields: readonly Field[]) =>
+  `{${fields.map(([name, json]) => `${JSON.stringify(name)}:${json}`).join()}}`;
+
+const NAMES = [
+  "type",
+  "to",
+  "message",
+  "ref",
+  "peer",
+  "seq",
+  "users",
+  "__proto__",
+  "constructor",
+  "toString",
+  "",
+  "from",
+  "TYPE",
+];
+
+function hostileText(random: Random, speaker: Speaker): string {
+  const roll = random.next();
+  const again = roll < 0.01 ? speaker.again() : undefined;
+  if (again) return JSON.stringify(again);
+  const fields = goodFields(random.pick(TYPES), random, speaker);
+  if (roll < 0.25) return write(fields);
+  if (roll < 0.7) {
+    const spoilt = fields.map((field): Field => [...field]);
+    for (let changes = random.next() < 0.75 ? 1 : 1 + random.below(4); changes > 0; changes--) spoil(spoilt, random);
+    return write(spoilt);
+  }
+  if (roll < 0.9) return spoiltText(write(fields), random);
+  if (roll < 0.95) return nastyJson(random);
+  return randomText(random, random.below(60));
+}
+
+function spoil(fields: Field[], random: Random): void {
+  const field = fields[random.below(fields.length)];
+  switch (random.below(5)) {
+    case 0:
+      return void fields.splice(random.below(fields.length), 1);
+    case 1:
+      return void fields.splice(random.below(fields.length + 1), 0, [random.pick(NAMES), nastyJson(random)]); // twice, perhaps
+    case 2:
+      if (field) field[0] = random.pick(NAMES);
+      return;
+    default:
+      if (field) field[1] = nastyField(field[0], random);
+  }
+}
+
+function spoiltText(text: string, random: Random): string {
+  const at = random.below(text.length + 1);
+  switch (random.below(7)) {
+    case 0:
+      return text.slice(0, at);
+    case 1:
+      return text.slice(at);
+    case 2:
+      return `\ufeff${text}`;
+    case 3:
+      return text.slice(0, at) + randomText(random, 1 + random.below(3)) + text.slice(at);
+    case 4:
+      return text.slice(0, at) + text.slice(at + 1);
+    case 5:
+      return text + random.pick([text, ",", "\0", " \t\r\n", "//", "}"]);
+    default:
+      return random.pick([" ", "\n\t", "\u00a0", "\u2028", ")]}'"]) + text;
+  }
+}
+
+function spoiltBytes(random: Random, speaker: Speaker): Buffer {
+  if (random.next() < 0.1) return Buffer.alloc(random.pick([FRAME_MAX_BYTES, FRAME_MAX_BYTES + 1, 60_000]), "x");
+  const bytes = Buffer.from(hostileText(random, speaker));
+  if (bytes.length > 0) bytes[random.below(bytes.length)] = random.pick([0x80, 0xc0, 0xc3, 0xed, 0xf5, 0xff]);
+  return bytes;
+}
+
+/** What no browser would send: RFC 6455 broken, or bent. */
+function brokenFrame(random: Random): HostileFrame {
+  const payload = Buffer.from('{"type":"ping"}');
+  const closed = (bytes: Buffer): HostileFrame => ({ bytes, fate: { kind: "closed" } });
+  const unclear = (bytes: Buffer): HostileFrame => ({ bytes, fate: { kind: "unclear" } });
+  switch (random.below(14)) {
+    case 0:
+      return closed(frame({ payload, rsv: 1 + random.below(7) }));
+    case 1:
+      return closed(frame({ payload, opcode: random.pick([3, 4, 5, 6, 7, 11, 12, 13, 14, 15]) }));
+    case 2:
+      return closed(frame({ payload, masked: false }));
+    case 3:
+      return closed(frame({ payload, opcode: random.pick([8, 9, 10]), fin: false }));
+    case 4:
+      return closed(frame({ payload: Buffer.alloc(126 + random.below(100)), opcode: random.pick([8, 9, 10]) }));
+    case 5:
+      return closed(frame({ payload: Buffer.alloc(1), opcode: 8 }));
+    case 6:
+      return closed(
+        frame({
+          payload: Buffer.from(
+            random.pick([
+              [0, 0],
+              [3, 237],
+              [3, 238],
+              [255, 255],
+              [3, 232, 0xff],
+            ]),
+          ),
+          opcode: 8,
+        }),
+      );
+    case 7:
+      return closed(frame({ payload, opcode: 0 }));
+    case 8:
+      return closed(Buffer.concat([frame({ payload, fin: false }), frame({ payload })]));
+    case 9:
+      return closed(frame({ payload: Buffer.alloc(0), opcode: 8 }));
+    case 10:
+      return closed(
+        header(
+          TEXT,
+          127,
+          random.pick([
+            [0x80, 0, 0, 0, 0, 0, 0, 1],
+            [0, 0, 0, 1, 0, 0, 0, 0],
+            [0, 0, 0, 0, 0, 1, 0, 0],
+          ]),
+        ),
+      );
+    case 11:
+      return unclear(header(TEXT, 127, [0, 0, 0, 0, 0, 0, 0, 3], "\0\0\0\0{} ")); // longer than it need be
+    case 12:
+      return unclear(frame({ payload }).subarray(0, 1 + random.below(20)));
+    default:
+      return unclear(randomBytes(random, 2 + random.below(60)));
+  }
+}
+
+/** A client's frame; the mask is zero unless it is given. */
+function frame(options: {
+  payload: Buffer;
+  opcode?: number;
+  fin?: boolean;
+  rsv?: number;
+  masked?: boolean;
+  mask?: Buffer;
+}): Buffer {
+  const { payload, opcode = TEXT, fin = true, rsv = 0, masked = true, mask } = options;
+  const { length } = payload;
+  const extra = length > 65_535 ? 8 : length > 125 ? 2 : 0;
+  const from = 2 + extra + (masked ? 4 : 0);
+  const bytes = Buffer.alloc(from + length);
+  bytes[0] = (fin ? 128 : 0) | (rsv << 4) | opcode;
+  bytes[1] = (masked ? 128 : 0) | (extra === 8 ? 127 : extra === 2 ? 126 : length);
+  if (extra === 2) bytes.writeUInt16BE(length, 2);
+  if (extra === 8) bytes.writeUInt32BE(length, 6);
+  payload.copy(bytes, from);
+  if (mask) {
+    mask.copy(bytes, from - 4);
+    for (let i = 0; i < length; i++) bytes[from + i] = (payload[i] as number) ^ (mask[i & 3] as number);
+  }
+  return bytes;
+}
+
+function header(opcode: number, length: number, more: number[], rest = "\0\0\0\0"): Buffer {
+  return Buffer.concat([Buffer.from([128 | opcode, 128 | length, ...more]), Buffer.from(rest, "latin1")]);
+}
+
+/** A good frame of the speaker, for the end of a batch. */
+export function plainFrame(text: string): Buffer {
+  return frame({ payload: Buffer.from(text) });
+}

@@ -1,0 +1,360 @@
+/** Hostile requests: good ones for every route and method, then spoilt in path, query, headers, body and framing. */
+
+import type { Random } from "../chaos/random.ts";
+import { nastyText, randomBytes } from "./nasty.ts";
+
+/** Whose cookie a request carries. A spare session may be ended by it. */
+export type Who = "nobody" | "forger" | "me" | { readonly spare: number };
+
+/** What a request must do, whatever else it does. */
+export interface HostileRequest {
+  readonly bytes: Buffer;
+  /** `GET /messages/:a/:b`; undefined for bytes that are no request for anything. */
+  readonly route: string | undefined;
+  readonly method: string;
+  readonly who: Who;
+  /** Whether HTTP promises an answer; without, the connection may close or wait. */
+  readonly sound: boolean;
+  /** Statuses that would tell or change what is not the sender's. */
+  readonly never: readonly number[];
+  /** The form it posts, as it arrives. */
+  readonly form: URLSearchParams | undefined;
+}
+
+/** Paths of one person, and what other paths answer. */
+const PUBLIC = new Set("/login /signup /logout /static/* /test /healthz /readyz /version /metrics".split(" "));
+const FORMS = new Set(["/login", "/signup", "/logout"]);
+/** Of the forms so many may reach the hashing of passwords, which takes 25 ms of a core. */
+const HASHING = 0.05;
+
+export interface Places {
+  /** As `routes.ts` writes them. */
+  readonly routes: readonly string[];
+  /** Of a page's file, with its hash. */
+  readonly file: string;
+  readonly host: string;
+  readonly me: string;
+  readonly peers: readonly string[];
+  cookie(who: Who, random: Random): string;
+  /** How many sessions may be lost. */
+  readonly spares: number;
+  /** Who can sign in, all with one password. */
+  readonly members: readonly string[];
+  readonly password: string;
+}
+
+const METHODS = [
+  "GET",
+  "HEAD",
+  "POST",
+  "PUT",
+  "PATCH",
+  "DELETE",
+  "OPTIONS",
+  "TRACE",
+  "PROPFIND",
+  "get",
+  "G\u00cbT",
+  "X".repeat(300),
+];
+
+export function hostileRequest(random: Random, places: Places): HostileRequest {
+  if (random.next() < 0.02) return rawBytes(random, places);
+  const route = random.pick(places.routes);
+  const good = random.next() < 0.25; // spoilt in nothing
+  const spoilt = (share: number) => !good && random.next() < share;
+  const isForm = FORMS.has(route);
+  let method = isForm && random.next() < 0.7 ? "POST" : "GET";
+  if (spoilt(0.15)) method = random.pick(METHODS);
+
+  const who = chooseWho(random, places, isForm, good);
+  const { path, yours } = goodPath(route, random, places);
+  let target = path;
+  if (spoilt(0.25)) target = spoiltPath(path, random);
+  if (spoilt(0.35) || (good && random.next() < 0.3)) target += `?${hostileQuery(random, good)}`;
+
+  const headers: [string, string][] = [["Host", spoilt(0.05) ? nastyHeader(random) : places.host]];
+  const cookie = places.cookie(who, random);
+  if (cookie !== "") headers.push(["Cookie", cookie]);
+  if (route === "/ws/:username" && !spoilt(0.2)) headers.push(...upgrade());
+  const foreign = spoilt(0.1);
+  if (foreign) headers.push(random.pick(FOREIGN));
+  for (let more = spoilt(0.4) ? 1 + random.below(3) : 0; more > 0; more--) headers.push(hostileHeader(random));
+  if (spoilt(0.01)) for (let i = 0; i < 150; i++) headers.push([`X-${i}`, "x"]);
+
+  const body = method === "POST" ? hostileBody(route, random, places, good) : undefined;
+  if (body) {
+    if (body.type !== "") headers.push(["Content-Type", body.type]);
+    if (body.framed !== "") headers.push(["Content-Length", body.framed]);
+  }
+  const sound =
+    !headers.some(([name, value]) => !isSoundHeader(name, value)) &&
+    isSoundLine(method, target) &&
+    body?.sound !== false;
+  const head = headers.map(([name, value]) => `${name}: ${value}\r\n`).join("");
+  const bytes = Buffer.concat([
+    Buffer.from(`${method} ${target} HTTP/1.1\r\n${head}\r\n`),
+    body?.bytes ?? Buffer.alloc(0),
+  ]);
+  const never: number[] = [];
+  const signedIn = who === "me" || typeof who === "object";
+  if (!PUBLIC.has(route) && target === path && (!signedIn || !yours))
+    never.push(101, ...(method === "HEAD" ? [] : [200]));
+  if (foreign && method === "POST") never.push(200, 302);
+  return {
+    bytes,
+    route: `${method} ${route}`,
+    method,
+    who,
+    sound,
+    never,
+    form: body && isForm ? body.form : undefined,
+  };
+}
+
+function chooseWho(random: Random, places: Places, isForm: boolean, good: boolean): Who {
+  const roll = random.next();
+  if (isForm) return roll < 0.5 ? "nobody" : roll < 0.6 ? "forger" : { spare: random.below(places.spares) };
+  return good || roll < 0.7 ? "me" : roll < 0.85 ? "nobody" : "forger";
+}
+
+/** A path to the route, and whether what is there is the sender's. */
+function goodPath(route: string, random: Random, places: Places): { path: string; yours: boolean } {
+  const other = () => (random.next() < 0.8 ? random.pick(places.peers) : nastyText(random).toWellFormed());
+  if (route === "/static/*") return { path: places.file, yours: true };
+  const yours = random.next() < 0.7;
+  const first = yours ? places.me : `${random.pick(places.peers)}x`;
+  const values = random.next() < 0.5 || !yours ? [first, `${other()}x`] : [first, other()];
+  if (yours && random.next() < 0.5) values.reverse();
+  const path = route.replace(/:\w+/g, () => encodeURIComponent((route.includes(":b") ? values.shift() : first) ?? "x"));
+  return { path, yours: yours || !route.includes(":") };
+}
+
+function spoiltPath(path: string, random: Random): string {
+  const at = 1 + random.below(path.length);
+  const insert = (text: string) => path.slice(0, at) + text + path.slice(at);
+  switch (random.below(9)) {
+    case 0:
+      return insert(
+        random.pick(["%00", "%2f", "%2e%2e%2f", "%", "%zz", "%ff", "%c0%af", "%ed%a0%80", "%25", "+", ";", "'"]),
+      );
+    case 1:
+      return insert(random.pick(["/", "//", "/./", "\\", ":", "*", "\u00e9", "<", '"', "|", "^", "`", "{}"]));
+    case 2:
+      return insert("x".repeat(random.pick([10, 300, 5_000, 14_000])));
+    case 3:
+      return `${path}/`;
+    case 4:
+      return `/${path}`;
+    case 5:
+      return path.slice(0, at);
+    case 6:
+      return random.pick([
+        `http://other.example${path}`,
+        "*",
+        "",
+        "?",
+        "//",
+        `${path}#x`,
+        "/..",
+        "/.env",
+        "/static/../src/main.ts",
+      ]);
+    case 7:
+      return path.toUpperCase();
+    default:
+      return insert(random.pick(["\0", "\t", " ", "\r", "\x7f", "\u{1f600}"]));
+  }
+}
+
+function hostileQuery(random: Random, good: boolean): string {
+  const names = ["limit", "before", "after", "peek", "q", "cursor", "", "limit[]", "__proto__"];
+  const values = () =>
+    good
+      ? String(1 + random.below(200))
+      : random.next() < 0.4
+        ? String(random.below(300) - 50)
+        : nastyText(random).toWellFormed();
+  if (good)
+    return random.pick([
+      `limit=${values()}`,
+      `before=${values()}`.replace("before", "limit"),
+      `limit=${values()}&peek=1`,
+    ]);
+  const parts = Array.from(
+    { length: 1 + random.below(4) },
+    () => `${random.pick(names)}=${encodeURIComponent(values())}`,
+  );
+  if (random.next() < 0.1)
+    parts.push(random.pick(["%", "%u1234", "a=%ff", "limit=%00", "=".repeat(50), `q=${"x".repeat(8_000)}`]));
+  return parts.join(random.pick(["&", "&&", ";"]));
+}
+
+function upgrade(): [string, string][] {
+  return [
+    ["Connection", "Upgrade"],
+    ["Upgrade", "websocket"],
+    ["Sec-WebSocket-Version", "13"],
+    ["Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="],
+  ];
+}
+
+const FOREIGN: [string, string][] = [
+  ["Origin", "https://evil.example"],
+  ["Origin", "null"],
+  ["Origin", "http://127.0.0.1:1"],
+  ["Sec-Fetch-Site", "cross-site"],
+];
+
+const HEADERS: Record<string, readonly string[]> = {
+  Accept: ["text/html", "*/*", "application/json;q=0"],
+  "Accept-Encoding": ["br", "gzip;q=0", "zstd, br;q=1.0", "*", "identity;q=0", "br;q=nonsense", ",".repeat(500)],
+  "Accept-Language": ["el", "x".repeat(500)],
+  Authorization: ["Bearer x", "Basic Og==", "Bearer"],
+  Expect: ["100-continue", "nonsense"],
+  "If-None-Match": ["*", '"x"', "W/", '"'.repeat(500)],
+  "If-Modified-Since": ["x", "Thu, 01 Jan 1970 00:00:00 GMT"],
+  Range: ["bytes=0-0", "bytes=-1", "bytes=9999999-", "bytes=0-0,1-1,2-2"],
+  Upgrade: ["websocket", "h2c", "WebSocket, x"],
+  "Sec-WebSocket-Key": ["", "x", "AAAAAAAAAAAAAAAAAAAAAA=="],
+  "Sec-WebSocket-Version": ["13", "8", "99", "x"],
+  "Sec-WebSocket-Extensions": ["permessage-deflate; server_max_window_bits=1", "x"],
+  "Sec-WebSocket-Protocol": ["chat", ","],
+  "X-Forwarded-For": ["1.2.3.4", "::1", "x", "127.0.0.1, ".repeat(100)],
+  "X-Forwarded-Proto": ["https", "x"],
+  "X-Forwarded-Host": ["evil.example"],
+  "X-HTTP-Method-Override": ["DELETE"],
+  Cookie: [
+    "=",
+    ";",
+    "chatify_session",
+    "a=b; ".repeat(300),
+    "chatify_session=%00; chatify_session=..",
+    "__Host-chatify_session=x.y",
+  ],
+  "Transfer-Encoding": ["chunked", "gzip", "identity", "chunked, chunked"],
+  "Content-Length": ["5", "-1", "x", "0"],
+  Host: ["evil.example", "[::1", "a b"],
+  "X-Weird": ["\u00e9", "\x01", "\0", "x\r\n y"],
+  "Sec-Fetch-Site": ["same-origin", "none", "x"],
+  Origin: ["", "x"],
+};
+
+function hostileHeader(random: Random): [string, string] {
+  const name = random.pick(Object.keys(HEADERS));
+  return [name, random.next() < 0.8 ? random.pick(HEADERS[name] as string[]) : nastyHeader(random)];
+}
+
+function nastyHeader(random: Random): string {
+  return nastyText(random)
+    .toWellFormed()
+    .replace(/[\r\n]/g, " ");
+}
+
+/** Whether a server has to answer a request with this header, rather than give up on it. */
+function isSoundHeader(name: string, value: string): boolean {
+  if (
+    ["Transfer-Encoding", "Content-Length", "Host", "Expect"].includes(name) &&
+    (HEADERS[name]?.includes(value) ?? false)
+  )
+    return false;
+  if (name === "Content-Length") return /^\d+$/.test(value);
+  return /^[\t\x20-\x7e]*$/.test(value) && (name !== "Host" || /^[\w.:-]+$/.test(value)) && name !== "Upgrade";
+}
+
+function isSoundLine(method: string, target: string): boolean {
+  return /^[A-Z]{1,10}$/.test(method) && /^\/(?!\/)[\x21-\x7e]{0,10000}$/.test(target) && !/["<>\\^`{|}#]/.test(target);
+}
+
+interface Body {
+  readonly bytes: Buffer;
+  readonly type: string;
+  /** The `Content-Length`; empty for none. */
+  readonly framed: string;
+  readonly form: URLSearchParams | undefined;
+  readonly sound: boolean;
+}
+
+const FORM = "application/x-www-form-urlencoded";
+
+function hostileBody(route: string, random: Random, places: Places, good: boolean): Body {
+  const fields = new URLSearchParams();
+  const hashes = random.next() < HASHING;
+  const newName = () => `${random.pick(["fz", "Ζωή", "Алёна", "山"])}${random.below(1e9)}`;
+  if (route === "/signup") {
+    fields.set("username", hashes ? newName() : random.next() < 0.5 ? newName() : nastyText(random).toWellFormed());
+    fields.set("password", hashes ? places.password : random.pick(["", "short", "x".repeat(129)]));
+  } else if (route === "/login") {
+    fields.set("username", random.next() < 0.7 ? random.pick(places.members) : nastyText(random).toWellFormed());
+    fields.set("password", random.next() < 0.7 ? places.password : nastyText(random).toWellFormed());
+  }
+  const whole = (text: string | Buffer, type = FORM, form?: URLSearchParams): Body => {
+    const bytes = Buffer.from(text as string);
+    return { bytes, type, framed: String(bytes.length), form, sound: true };
+  };
+  if (random.next() < 0.02) return whole(randomBytes(random, random.pick([16_385, 20_000])));
+  if (route === "/login" && !hashes)
+    return whole(
+      fields.toString(),
+      random.pick(["", "text/plain", "application/json", "multipart/form-data", "x", `${FORM}x`]),
+    );
+  if (good || random.next() < 0.4)
+    return whole(fields.toString(), random.pick([FORM, `${FORM}; charset=utf-8`, FORM.toUpperCase()]), fields);
+  switch (random.below(6)) {
+    case 0:
+      return whole(JSON.stringify(Object.fromEntries(fields)), "application/json");
+    case 1:
+      return whole(
+        `--x\r\nContent-Disposition: form-data; name="username"\r\n\r\nann\r\n--x--\r\n`,
+        "multipart/form-data; boundary=x",
+      );
+    case 2: {
+      const text = random.pick([
+        "%",
+        "username",
+        "&&==&",
+        "username=%ff%fe&password=%00",
+        "=".repeat(2_000),
+        "username[]=a&password[]=b",
+      ]);
+      return whole(text, route === "/login" ? "text/plain" : FORM, new URLSearchParams(text));
+    }
+    case 3: // half of it never comes
+      return {
+        ...whole(fields.toString()),
+        framed: String(fields.toString().length + 1 + random.below(500)),
+        sound: false,
+      };
+    case 4: // the rest is a request of its own
+      return { ...whole(`${"x=1&".repeat(3)}GET /logout HTTP/1.1\r\n\r\n`), framed: "12", sound: false };
+    default: // a form by its looks, and no length
+      return { ...whole("username=a&password=b"), framed: "", sound: false };
+  }
+}
+
+/** Bytes that may be anything. */
+function rawBytes(random: Random, places: Places): HostileRequest {
+  const bytes = random.pick([
+    () => randomBytes(random, 1 + random.below(500)),
+    () => Buffer.from("\r\n".repeat(1 + random.below(50))),
+    () => Buffer.from("GET / HTTP/9.9\r\n\r\n"),
+    () => Buffer.from("GET /\r\n"),
+    () => Buffer.from(`GET / HTTP/1.1\r\nHost: x\r\nX: ${"x".repeat(20_000)}\r\n\r\n`),
+    () => Buffer.from(`GET /${"x".repeat(40_000)} HTTP/1.1\r\nHost: x\r\n\r\n`),
+    () => Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    () => Buffer.from([0x16, 3, 1, 0, 0xa5, 1, 0, 0, 0xa1, 3, 3]), // a TLS hello
+    () =>
+      Buffer.from(
+        `POST /login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n${random.pick(["zz\r\n", "-1\r\n\r\n", "ffffffffffffffff\r\n", "1\r\nab\r\n0\r\n"])}`,
+      ),
+    () => Buffer.from("POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcde"),
+    () =>
+      Buffer.from(
+        "POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+      ),
+    () => Buffer.from(`GET /me HTTP/1.1\r\nHost: ${places.host}\r\n Cookie: x\r\n\r\n`),
+    () => Buffer.from("GET /test HTTP/1.1\nHost: x\n\n"),
+    () => Buffer.from("GET /test HTTP/1.1\r\nHost x\r\n\r\n"),
+  ])();
+  return { bytes, route: undefined, method: "", who: "nobody", sound: false, never: [], form: undefined };
+}
