@@ -76,6 +76,9 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }) {
   // Not async: what is answered at once costs no promise.
   const answerTo = (request: Request, server: Server<SocketData>): ReturnType<Handler> => {
     try {
+      if (request.headers.get("host")?.includes(",")) {
+        throw new ChatError("bad_request", { words: "A request has one Host" }); // Bun joins several
+      }
       const method = request.method === "HEAD" ? "GET" : request.method;
       const handler = method === "GET" || method === "POST" ? methods[method] : undefined;
       if (!handler) return failure(new ChatError("method_not_allowed"), { Allow: allow });
