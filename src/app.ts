@@ -4,17 +4,19 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 
 import { Networks } from "./address.ts";
+import type { BusEvent } from "./bus/bus.ts";
 import { PostgresBus } from "./bus/postgres.ts";
 import { RedisBus } from "./bus/redis.ts";
 import { Chat } from "./chat.ts";
 import { type Config, secretsOf } from "./config.ts";
 import { newToken } from "./cookie.ts";
-import { addressOf, Database, type Target } from "./db/client.ts";
+import { addressOf, codeOf, Database, type Target } from "./db/client.ts";
 import { type Embedded, startEmbedded } from "./db/embedded.ts";
 import { WRITER_PARAMETERS } from "./db/messages.ts";
 import { migrate } from "./db/migrate.ts";
 import * as sessions from "./db/sessions.ts";
 import * as settings from "./db/settings.ts";
+import { Door } from "./door.ts";
 import { ChatError } from "./errors.ts";
 import { Api } from "./http/api.ts";
 import { Auth } from "./http/auth.ts";
@@ -47,6 +49,8 @@ export interface App {
   readonly port: number;
   /** The database in words, without its password. */
   readonly database: string;
+  /** The code by which whoever runs this chat signs up; undefined when there are accounts already. */
+  readonly adminCode: string | undefined;
   /** Leaves in order. @param options.hurried without waiting for load balancers, as on Ctrl-C */
   stop(options?: { hurried?: boolean }): Promise<void>;
 }
@@ -128,7 +132,7 @@ export async function startApp(
   try {
     let leaving = false;
     const socketsMax = Math.floor(options.openFiles * SOCKETS_OF_FILES);
-    const loading = Pages.load(join(root, "static"));
+    const loading = Pages.load(join(root, "static"), config.signup);
     const dataDir = isAbsolute(config.dataDir) ? config.dataDir : join(root, config.dataDir);
     const embedded =
       config.databaseUrl === undefined ? await startEmbedded({ directory: dataDir, log, say }) : undefined;
@@ -169,8 +173,10 @@ export async function startApp(
     const pages = await loading;
     const renewals = new Renewals({ db, log });
     undo.unshift(() => renewals.stop());
+    const door = new Door({ db, signup: config.signup, secrets, identity: identityOf(epoch) });
     const auth = new Auth({
       db,
+      door,
       pages,
       secrets,
       trust,
@@ -185,7 +191,7 @@ export async function startApp(
       },
       renewals,
     });
-    const api = new Api({ auth, chat, db, roster, limits });
+    const api = new Api({ auth, chat, db, door, roster, limits, trust });
     const sockets = socketHandlers({ chat, hub, presence, limits, log, epoch: () => epoch });
     undo.unshift(() => sockets.stop());
     const metrics = new Metrics({
@@ -300,7 +306,64 @@ export async function startApp(
       url: `http://${shownHost(config.host)}:${port}`,
       port,
       database: describe(config, embedded, dataDir),
+      adminCode: await door.codeToShow(),
       stop,
+    };
+  } catch (error) {
+    await takeDown(undo, log);
+    throw error;
+  }
+}
+
+/** What commands need of chatify, whether it serves meanwhile or not. */
+export interface Office {
+  readonly db: Database;
+  readonly door: Door;
+  /** Tells the pods that serve; when they cannot be reached, they find out within a minute. */
+  tell(events: readonly BusEvent[]): Promise<void>;
+  end(): Promise<void>;
+}
+
+/**
+ * Opens the database as a start does, without serving. An embedded one is shared with whoever uses it.
+ *
+ * @throws EmbeddedError, DatabaseError
+ */
+export async function openOffice(
+  config: Config,
+  options: { root: string; log: Log; say: (line: string) => void },
+): Promise<Office> {
+  const { root, log, say } = options;
+  const undo: (() => Promise<unknown> | void)[] = [];
+  try {
+    const dataDir = isAbsolute(config.dataDir) ? config.dataDir : join(root, config.dataDir);
+    const embedded =
+      config.databaseUrl === undefined ? await startEmbedded({ directory: dataDir, log, say }) : undefined;
+    if (embedded) undo.unshift(() => embedded.stop());
+    const target: Target = config.databaseUrl ?? (embedded as Embedded).target;
+    const name = `chatify-command-${crypto.randomUUID().slice(0, 8)}`;
+    await migrate(target, { directory: join(root, "sql"), name, allowUnsafe: config.unsafeDatabase, log, say });
+    const db = new Database({ target, name, max: 1, log });
+    undo.unshift(() => db.end());
+    const secrets =
+      config.sessionSecrets ??
+      secretsOf(embedded ? secretFile(dataDir) : await settings.shared(db, "session_secret", newToken()));
+    const door = new Door({ db, signup: config.signup, secrets, identity: identityOf(await settings.epoch(db)) });
+    return {
+      db,
+      door,
+      async tell(events) {
+        try {
+          if (config.bus === "postgres") await PostgresBus.tell({ target, name }, events);
+          else {
+            const realm = await settings.shared(db, "bus_realm", newToken());
+            await RedisBus.tell({ url: config.bus, realm }, events);
+          }
+        } catch (error) {
+          log.warn("the pods were not told, and find out within a minute", { code: codeOf(error) });
+        }
+      },
+      end: () => takeDown(undo, log),
     };
   } catch (error) {
     await takeDown(undo, log);
@@ -352,6 +415,11 @@ function secretFile(dataDir: string): string {
     if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
   }
   return readFileSync(file, "utf8").trim();
+}
+
+/** The database's own identity: an epoch without the timeline, which a promotion changes. */
+function identityOf(epoch: string): string {
+  return epoch.slice(0, epoch.lastIndexOf("."));
 }
 
 /** With a token, who has it; without, programs on this machine that no proxy speaks for. */

@@ -5,6 +5,8 @@ import { readFileSync } from "node:fs";
 import { isNetwork } from "./address.ts";
 import type { Level } from "./log.ts";
 
+export type Signup = "open" | "invite" | "closed";
+
 /** So many at once, and so many a second in the long run. */
 export interface Rate {
   readonly burst: number;
@@ -36,6 +38,8 @@ export interface Config {
   readonly sessionSecrets: readonly string[] | undefined;
   /** `postgres`, or the address of a Valkey or Redis. */
   readonly bus: string;
+  /** Who may make an account. */
+  readonly signup: Signup;
   readonly rateLimit: boolean;
   readonly limits: LimitSettings;
   /** Whose `X-Forwarded-*` is believed: nobody's, whoever connects, or these addresses and networks. */
@@ -69,6 +73,10 @@ export const SETTINGS = {
     about:
       "what carries events between pods: the database, or `valkey://host:6379` (`redis://`; TLS: `valkeys://`, `rediss://`)",
     secret: true,
+  },
+  SIGNUP: {
+    default: "open",
+    about: "who may make an account: anybody (`open`), who has a link (`invite`), nobody (`closed`)",
   },
   RATE_LIMIT: { default: "on", about: "`off` for benchmarks only: none of the limits below holds" },
   LIMIT_SENDS: { default: "5/s burst 20", about: "messages a person may send" },
@@ -163,6 +171,7 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
     dataDir: read("DATA_DIR") ?? SETTINGS.DATA_DIR.default,
     sessionSecrets: sessionSecrets(read("SESSION_SECRET"), env["NODE_ENV"] === "production", faults),
     bus: busAddress(read("BUS"), faults),
+    signup: oneOf("SIGNUP", ["open", "invite", "closed"], "open"),
     rateLimit: oneOf("RATE_LIMIT", ["on", "off"], "on") === "on",
     limits: {
       sends: limit("LIMIT_SENDS"),

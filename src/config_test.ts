@@ -45,6 +45,7 @@ describe("config", () => {
       dataDir: "./data",
       sessionSecrets: undefined,
       bus: "postgres",
+      signup: "open",
       rateLimit: true,
       limits: {
         sends: { burst: 20, perSecond: 5 },

@@ -3,13 +3,15 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import type { App } from "./app.ts";
+import type { App, Office } from "./app.ts";
+import { COMMANDS_HELP, readCommand } from "./command_line.ts";
 import { type Config, ConfigError, isGuessable, loadConfig, SETTINGS } from "./config.ts";
 import { Log, traceOf } from "./log.ts";
 import { ensurePackages, PackagesError } from "./packages.ts";
+import { askSecret, firstLine } from "./prompt.ts";
 import { Workers, WORKERS_MAX } from "./workers.ts";
 
-const EXIT = { ok: 0, bug: 1, settings: 2, packages: 3, database: 4, port: 5 } as const;
+const EXIT = { ok: 0, bug: 1, settings: 2, packages: 3, database: 4, port: 5, refused: 6, interrupted: 130 } as const;
 /** Signals closer than this are one: under npx, Ctrl-C arrives twice. */
 const SAME_SIGNAL_MS = 1_000;
 const STOP_DEADLINE_MS = 25_000;
@@ -26,6 +28,7 @@ async function main(words: readonly string[]): Promise<void> {
   if (words.length === 0) return start();
   if (word === "--worker" && words.length === 1 && process.send) return start(true);
   if (word === "--workers" && words.length <= 2) return startMany(number);
+  if (word === "invite" || word === "user") return command(words);
   if (word === "--version" || word === "-v") return print(`chatify ${version}\n`);
   if (word === "--help" || word === "-h") return print(help());
   complain(`chatify does not know "${word}". Settings come from the environment: --help lists them.`);
@@ -46,7 +49,7 @@ async function start(isWorker = false): Promise<void> {
     const app = await starting;
     if (leaving()) return;
     if (isWorker) process.on("disconnect", () => process.kill(process.pid, "SIGTERM")); // whoever started us is gone
-    if (isWorker) process.send?.("serves");
+    if (isWorker) process.send?.({ adminCode: app.adminCode });
     else print(banner(app, config));
     log.debug("ready", { port: app.port });
   } catch (error) {
@@ -78,10 +81,14 @@ async function startMany(number: string): Promise<void> {
         Bun.spawn([process.execPath, import.meta.path, "--worker"], {
           env: { ...process.env, ...env },
           stdio: ["ignore", "inherit", "inherit"],
-          ipc: serves,
+          ipc(message: Pick<App, "adminCode">) {
+            ({ adminCode } = message);
+            serves();
+          },
         }),
     });
     let env: Record<string, string> = {};
+    let adminCode: string | undefined;
     const stop: App["stop"] = async ({ hurried = false } = {}) => {
       await workers.stop(hurried ? "SIGINT" : "SIGTERM");
       await (await preparing).stop();
@@ -89,7 +96,7 @@ async function startMany(number: string): Promise<void> {
     const starting = preparing.then(async (shared): Promise<App> => {
       ({ env } = shared);
       const failed = await workers.start(count);
-      if (failed === 0 || leaving()) return { ...shared, stop };
+      if (failed === 0 || leaving()) return { ...shared, adminCode, stop };
       await shared.stop();
       return process.exit(failed); // the worker has said why
     });
@@ -98,6 +105,49 @@ async function startMany(number: string): Promise<void> {
     if (!leaving()) print(banner(app, config, count));
   } catch (error) {
     fail(error, config.port);
+  }
+}
+
+/** One of those in commands.ts. */
+async function command(words: readonly string[]): Promise<void> {
+  let opening: Promise<Office> | undefined;
+  try {
+    const asked = readCommand(words);
+    if (!asked) return print(`Usage\n${COMMANDS_HELP}`);
+    const config = settings();
+    const need = config.databaseUrl === undefined ? "serve" : "serve-without-database";
+    if (await ensurePackages({ root, bun: process.execPath, need, say: complain })) return startAgain();
+    const [{ openOffice }, { run }] = await Promise.all([import("./app.ts"), import("./commands.ts")]);
+    const log = logOf({ ...config, logLevel: config.logLevel === "info" ? "warn" : config.logLevel });
+    opening = openOffice(config, { root, log, say: complain });
+    const leave = async () => (await opening)?.end();
+    for (const signal of SIGNALS)
+      process.once(signal, () => void leave().finally(() => process.exit(EXIT.interrupted)));
+    process.stdout.on("error", () => void leave().finally(() => process.exit(EXIT.ok))); // whoever read has enough
+    const office = await opening;
+    try {
+      await run(asked, office, {
+        print: (text) => new Promise((left) => process.stdout.write(text, () => left())),
+        say: complain,
+        password,
+        origin: config.allowedOrigins?.[0] ?? `http://localhost:${config.port}`,
+      });
+    } finally {
+      await office.end();
+    }
+    process.exit(EXIT.ok);
+  } catch (error) {
+    fail(error, 0);
+  }
+}
+
+/** A password nobody sees: not on the screen, not in the list of processes, not in the shell's history. */
+async function password(question: string): Promise<string | undefined> {
+  if (!process.stdin.isTTY) return firstLine(process.stdin);
+  for (;;) {
+    const first = await askSecret(question, process.stdin, process.stderr);
+    if (first === (await askSecret("The same again: ", process.stdin, process.stderr))) return first;
+    complain("The two differ. Once more, please.");
   }
 }
 
@@ -190,13 +240,20 @@ function fail(error: unknown, port: number): never {
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof PackagesError) complain(message);
   else if (name === "PortError") complain(`${message}\n${portWayOut(error, port)}`);
-  else if (name === "DatabaseError" || name === "EmbeddedError") complain(message);
+  else if (name === "WordsError") complain(`${message}.\n\nCommands\n${COMMANDS_HELP}`);
+  else if (name === "ChatError")
+    complain("PostgreSQL does not answer any more. What was asked for may be done, or not");
+  else if (["DatabaseError", "EmbeddedError", "RefusedError", "InterruptedError"].includes(name)) complain(message);
   else complain(`chatify could not start, and did not expect this:\n${traceOf(error)}`);
   const codes: Record<string, number> = {
     PackagesError: EXIT.packages,
     PortError: EXIT.port,
     DatabaseError: EXIT.database,
     EmbeddedError: EXIT.database,
+    ChatError: EXIT.database,
+    WordsError: EXIT.settings,
+    RefusedError: EXIT.refused,
+    InterruptedError: EXIT.interrupted,
   };
   process.exit(codes[name] ?? EXIT.bug);
 }
@@ -211,13 +268,15 @@ function portWayOut(error: unknown, port: number): string {
   return "HOST must be an address of this machine: 0.0.0.0 for all of them, 127.0.0.1 for programs on this machine only";
 }
 
-function banner(app: { url: string; database: string }, config: Config, workers?: number): string {
+function banner(app: App, config: Config, workers?: number): string {
+  const { url, adminCode } = app;
   const lines = [
     `chatify ${version}`,
     "",
-    `  Open      ${app.url}`,
+    `  Open      ${url}`,
     `  Database  ${app.database}`,
     ...(workers === undefined ? [] : [`  Workers   ${workers}, one dying is replaced`]),
+    ...(adminCode ? [`  Admin     sign up at ${url}/signup?code=${adminCode} to run this chat; works once`] : []),
     "  Next      sign up, then open a second browser and sign up as somebody else",
     "  Stop      Ctrl-C",
   ];
@@ -246,12 +305,15 @@ Usage
   bun run start --workers 4                 four processes on one port, for a machine with four cores (Linux)
   bun run start --help, --version           this page, the version
 
+Beside it, or while it does not run; with the settings it is started with
+${COMMANDS_HELP}
 Settings, from the environment or a file .env (default in parentheses)
 ${settings.join("\n")}
   ${secrets.join(", ")} can also come from a file: SESSION_SECRET_FILE=/run/secrets/…
 
 Exit codes
-  0 stopped in order   1 a defect   2 bad settings   3 packages missing   4 database   5 port
+  0 stopped in order, done   1 a defect   2 bad settings or words   3 packages missing   4 database   5 port
+  6 refused: nobody has that name, or somebody has it already, or the password is none   130 interrupted
 `;
 }
 

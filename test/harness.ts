@@ -159,6 +159,8 @@ export interface TestApp extends AsyncDisposable {
   /** Asks the server's database directly. */
   readonly sql: Client;
   readonly log: string[];
+  /** What the banner shows on a fresh install. */
+  readonly adminCode: string | undefined;
   /** Signs people up. */
   people(...names: string[]): Promise<Person[]>;
   person(name: string): Promise<Person>;
@@ -216,6 +218,7 @@ export async function startApp(
     port: app.port,
     sql,
     log: lines,
+    adminCode: app.adminCode,
     person: (name) => Person.signUp(url, name),
     people: (...names) => Promise.all(names.map((name) => Person.signUp(url, name))),
     leave,

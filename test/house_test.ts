@@ -10,12 +10,13 @@ import { document, misfit, PROTECTIONS } from "./protections.ts";
 /** From the ground up: a file imports what is below it, or beside it on its own floor. Leaves have none beside them. */
 const FLOORS = [
   /^(address|errors|log)\.ts$/,
-  /^(batcher|config|cookie|metrics|packages|protocol|rate_limit|text|workers)\.ts$/,
+  /^(batcher|config|cookie|invite|metrics|packages|password|prompt|protocol|rate_limit|text|workers)\.ts$/,
   /^(db|bus)\//,
   /^(hub|limits)\.ts$/,
-  /^(chat|presence|renewals|resync|roster|send_queue)\.ts$/,
+  /^(chat|door|presence|renewals|resync|roster|send_queue)\.ts$/,
   /^(socket\.ts|http\/)/,
   /^app\.ts$/,
+  /^(command_line|commands)\.ts$/,
   /^main\.ts$/,
 ];
 const LEAVES = 1;

@@ -166,6 +166,9 @@ describe("start", () => {
     expect((await annTab.closed).code).toBe(1012);
     expect((await bobTab.closed).code).toBe(1012);
 
+    const adminCode = /code=(\S+)/.exec(out)?.[1] ?? "";
+    expect(adminCode).toMatch(/^[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}$/);
+    expect(err).not.toContain(adminCode);
     expect(out).toBe(
       [
         "Preparing the database (first start only) …",
@@ -173,6 +176,7 @@ describe("start", () => {
         "",
         `  Open      http://127.0.0.1:${port}`,
         `  Database  embedded PostgreSQL, created, in ${dataDir}`,
+        `  Admin     sign up at http://127.0.0.1:${port}/signup?code=${adminCode} to run this chat; works once`,
         "  Next      sign up, then open a second browser and sign up as somebody else",
         "  Stop      Ctrl-C",
         "  Warning   RATE_LIMIT=off: anybody may send, and try passwords, as fast as they like",
@@ -293,7 +297,8 @@ describe("start refuses", () => {
     ]);
     expect(help).toMatchObject({ code: 0, err: "" });
     expect(help.out).toContain("  PORT=9000 bun run start                   on another port\n");
-    expect(help.out).toContain("  DRAIN_SECONDS    how long to go on serving after SIGTERM");
+    expect(help.out).toMatch(/^ {2}DRAIN_SECONDS +how long to go on serving after SIGTERM/m);
+    expect(help.out).toContain("  bun run chatify user passwd NAME ");
     expect(version).toEqual({ code: 0, out: `chatify ${packageJson.version}\n`, err: "" });
     expect(unknown).toEqual({
       code: 2,

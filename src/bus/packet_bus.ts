@@ -320,6 +320,29 @@ export class PacketBus implements Bus {
   }
 }
 
+/**
+ * Tells every pod something, from a process that is none: a pod that says goodbye in the same breath, hears nobody and is asked for
+ * nothing.
+ */
+export async function tellOnce(wire: Wire, events: readonly BusEvent[]): Promise<void> {
+  const pod = newPodName();
+  const packer = new Packer(wire.maxBytes);
+  for (const event of events) packer.add(event);
+  const packets: string[] = [];
+  for (let body = packer.take(); body !== undefined; body = packer.take()) {
+    packets.push(encodePacket("events", pod, packets.length + 1, body));
+  }
+  packets.push(encodePacket("goodbye", pod, packets.length));
+  const mouth = wire.speak();
+  try {
+    for (let i = 0; i < packets.length; i += wire.maxPackets) {
+      await within(TIMING.deafMs, mouth.send(packets.slice(i, i + wire.maxPackets)));
+    }
+  } finally {
+    await ended(mouth);
+  }
+}
+
 /** What fails in a handler must not reach the driver whose packet it was called for. */
 function guarded(on: BusHandlers, log: Log): BusHandlers {
   const guard = (call: () => void) => {

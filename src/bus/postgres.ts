@@ -1,7 +1,8 @@
 /** The bus over PostgreSQL's LISTEN and NOTIFY: nothing further to run, and enough for most. */
 
 import { connect, listen, notify, type Target } from "../db/client.ts";
-import { PacketBus, type PacketBusOptions, type Wire } from "./packet_bus.ts";
+import type { BusEvent } from "./bus.ts";
+import { PacketBus, type PacketBusOptions, tellOnce, type Wire } from "./packet_bus.ts";
 
 /** A database has channels of its own. */
 const CHANNEL = "chatify";
@@ -14,6 +15,11 @@ export class PostgresBus extends PacketBus {
   /** @param options.name `application_name` of its two connections */
   constructor(options: PacketBusOptions & { readonly target: Target; readonly name: string }) {
     super(wire(options.target, options.name), options);
+  }
+
+  /** Tells every pod, from a process that is none. */
+  static tell(options: { target: Target; name: string }, events: readonly BusEvent[]): Promise<void> {
+    return tellOnce(wire(options.target, options.name), events);
   }
 }
 

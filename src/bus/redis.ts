@@ -2,7 +2,8 @@
 
 import { RedisClient } from "bun";
 
-import { type Ear, type Mouth, PacketBus, type PacketBusOptions, type Wire } from "./packet_bus.ts";
+import type { BusEvent } from "./bus.ts";
+import { type Ear, type Mouth, PacketBus, type PacketBusOptions, tellOnce, type Wire } from "./packet_bus.ts";
 
 /** Large enough that a busy pod's events gather, small enough that nobody waits behind it. */
 const PACKET_MAX_BYTES = 64 * 1024;
@@ -14,6 +15,11 @@ export class RedisBus extends PacketBus {
    */
   constructor(options: PacketBusOptions & { readonly url: string; readonly realm?: string }) {
     super(wire(options.url, channelOf(options)), options);
+  }
+
+  /** Tells every pod, from a process that is none. */
+  static tell(options: { url: string; realm?: string }, events: readonly BusEvent[]): Promise<void> {
+    return tellOnce(wire(options.url, channelOf(options)), events);
   }
 }
 

@@ -5,12 +5,11 @@
  */
 
 import type { Log } from "../log.ts";
+import { hashPassword } from "../password.ts";
 import { nameKey, searchKey } from "../text.ts";
 import type { Sql } from "./client.ts";
 
 const ASIDE = "chatify_original";
-/** See `ARGON2` in src/http/auth.ts. */
-const ARGON2 = { algorithm: "argon2id", memoryCost: 19_456, timeCost: 2 } as const;
 const HASHES_AT_ONCE = 4;
 
 /** Whether the tables of the original are here, and not those of some other program that are called the same. */
@@ -146,7 +145,7 @@ async function hashAll(users: readonly { password: string | null }[], say: (line
   for (let i = 0; i < users.length; i += HASHES_AT_ONCE) {
     const few = users.slice(i, i + HASHES_AT_ONCE).map(({ password }) => {
       if (!password) return "!"; // nothing verifies against it
-      return /^\$(argon2|2[aby]\$)/.test(password) ? password : Bun.password.hash(password, ARGON2);
+      return /^\$(argon2|2[aby]\$)/.test(password) ? password : hashPassword(password);
     });
     hashes.push(...(await Promise.all(few)));
     if (performance.now() - saidAt < 2_000) continue;

@@ -18,15 +18,26 @@ export interface Session {
   readonly nameKey: string;
 }
 
-/** @param tokenHash SHA-256 of the cookie's token, hex: the key by which a second try finds the first's row */
-export async function start(db: Database, userId: number, tokenHash: string): Promise<void> {
-  await db.run(
+/**
+ * A new session of an account whose password was just verified. The row of the account is locked, so that a password changed or an
+ * account shut in this very moment either comes first, and no session begins, or ends it (`endAll`).
+ *
+ * @param user.password the PHC string that was verified
+ * @param tokenHash SHA-256 of the cookie's token, hex: the key by which a second try finds the first's row
+ * @returns false when the account was shut meanwhile, or has another password
+ */
+export async function start(db: Database, user: { id: number; password: string }, tokenHash: string): Promise<boolean> {
+  const { count } = await db.run(
     (sql) => sql`
       insert into sessions (user_id, token, expires_at)
-      values (${userId}, ${tokenHash}, now() + interval '7 days')
-      on conflict (token) do nothing
+      select id, ${tokenHash}, now() + interval '7 days'
+      from users
+      where id = ${user.id} and password = ${user.password} and disabled_at is null
+      for share
+      on conflict (token) do update set token = excluded.token
     `,
   );
+  return count > 0;
 }
 
 /** The live sessions of many tokens and whose they are, at the place of each hash; undefined where there is none. */
@@ -81,6 +92,14 @@ function dueBefore(sql: Sql) {
 /** Ends a session; harmless when it has ended. */
 export async function end(db: Database, id: number): Promise<void> {
   await db.run((sql) => sql`delete from sessions where id = ${id}`);
+}
+
+/** Ends every session of an account. @returns their ids */
+export async function endAll(db: Database, userId: number): Promise<number[]> {
+  const rows = await db.run(
+    (sql) => sql<{ id: number }[]>`delete from sessions where user_id = ${userId} returning id`,
+  );
+  return rows.map(({ id }) => id);
 }
 
 /** Deletes what has expired, at most 10,000 rows. @returns how many */

@@ -1,52 +1,190 @@
-/** Accounts: create, find, list, and what the table shows of presence. */
+/** Accounts: create, find, list, shut, who of them runs the chat, and what the table shows of presence. */
 
 import { ChatError } from "../errors.ts";
-import type { Database } from "./client.ts";
-import { codeOf } from "./client.ts";
+import { codeOf, type Database, type Sql } from "./client.ts";
 
 export interface User {
   readonly id: number;
   readonly username: string;
   readonly password: string;
+  /** Nobody can sign in with it. */
+  readonly disabled: boolean;
 }
 
+/** What an account is made on the strength of; the last two are used up by it. */
+export type Right = "anybody" | "host" | { readonly invite: number } | "first admin";
+
+/** In `settings`, once there was an admin: then nobody becomes the first any more. */
+const HAD_ADMIN = "had_admin";
+
 /**
- * Makes an account.
+ * Makes an account, and in the same statement uses up what allows it: a sign-up that fails costs no invitation, and of two who come
+ * at once with the last use, one gets in.
  *
  * @param user.password a PHC string. Its salt is random, so a row that holds this very hash was made by an earlier try of this call
- * @throws ChatError `name_taken`
+ * @param user.admin whether it runs the chat; who comes with the right of the first admin does
+ * @throws ChatError `name_taken`, `invite_used`, `bad_code`
  */
 export async function create(
   db: Database,
-  user: { username: string; nameKey: string; searchKey: string; password: string },
+  user: { username: string; nameKey: string; searchKey: string; password: string; admin?: boolean },
+  right: Right = "anybody",
 ): Promise<User> {
+  const isAdmin = user.admin === true || right === "first admin";
+  const own = async () => {
+    const found = await find(db, user.nameKey);
+    return found?.password === user.password ? found : undefined;
+  };
   try {
     const [made] = await db.run(
-      (sql) => sql<[User]>`
-        insert into users (username, name_key, search_key, password)
-        values (${user.username}, ${user.nameKey}, ${user.searchKey}, ${user.password})
-        returning id, username, password
+      (sql) => sql<User[]>`
+        with allowed as (${ticket(sql, right)}), made as (
+          insert into users (username, name_key, search_key, password, is_admin)
+          select ${user.username}, ${user.nameKey}, ${user.searchKey}, ${user.password}, ${isAdmin}::boolean
+          from allowed
+          returning id, username, password, false as disabled, is_admin
+        ), noted as (
+          ${noteAdmin(sql)}
+        )
+        select id, username, password, disabled from made
       `,
     );
-    return made;
+    const known = made ?? (await own());
+    if (known) return known;
+    throw new ChatError(right === "first admin" ? "bad_code" : "invite_used");
   } catch (error) {
     if (codeOf(error) !== "23505") throw error;
-    const found = await find(db, user.nameKey);
-    if (found?.password === user.password) return found;
+    const found = await own();
+    if (found) return found;
     throw new ChatError("name_taken", { cause: error });
   }
+}
+
+/** A row when the right holds, which it then does once less. */
+function ticket(sql: Sql, right: Right) {
+  if (right === "first admin") {
+    return sql`
+      insert into settings (name, value)
+      values (${HAD_ADMIN}, now())
+      on conflict (name) do nothing
+      returning 1
+    `;
+  }
+  if (typeof right === "string") return sql`select 1`;
+  return sql`
+    update invites
+    set uses_left = uses_left - 1
+    where id = ${right.invite} and uses_left > 0 and expires_at > now()
+    returning 1
+  `;
+}
+
+/** Remembers that there was an admin, when `made` has one. */
+function noteAdmin(sql: Sql) {
+  return sql`
+    insert into settings (name, value)
+    select ${HAD_ADMIN}, now()
+    from made
+    where is_admin
+    on conflict (name) do nothing
+  `;
+}
+
+/** Whether nobody has an account, and nobody ever ran this chat. */
+export async function isFresh(db: Database): Promise<boolean> {
+  const [row] = await db.run(
+    (sql) => sql<[{ fresh: boolean }]>`
+      select
+        not exists (select from users)
+        and not exists (select from settings where name = ${HAD_ADMIN}) as fresh
+    `,
+  );
+  return row.fresh;
+}
+
+/** Lets an account run the chat. @returns the name as its owner wrote it, undefined when nobody has it */
+export async function makeAdmin(db: Database, nameKey: string): Promise<string | undefined> {
+  const [user] = await db.run(
+    (sql) => sql<{ username: string }[]>`
+      with made as (
+        update users set is_admin = true where name_key = ${nameKey} returning username, is_admin
+      ), noted as (
+        ${noteAdmin(sql)}
+      )
+      select username from made
+    `,
+  );
+  return user?.username;
+}
+
+/** Shuts an account, or opens it again. @returns as `makeAdmin` */
+export async function setDisabled(
+  db: Database,
+  nameKey: string,
+  disabled: boolean,
+): Promise<{ id: number; username: string } | undefined> {
+  const [user] = await db.run(
+    (sql) => sql<{ id: number; username: string }[]>`
+      update users
+      set disabled_at = case when ${disabled}::boolean then coalesce(disabled_at, now()) end
+      where name_key = ${nameKey}
+      returning id, username
+    `,
+  );
+  return user;
+}
+
+/** @param password a PHC string */
+export async function setPassword(db: Database, id: number, password: string): Promise<void> {
+  await db.run((sql) => sql`update users set password = ${password} where id = ${id}`);
+}
+
+export async function isAdmin(db: Database, id: number): Promise<boolean> {
+  const [user] = await db.run((sql) => sql`select from users where id = ${id} and is_admin`);
+  return user !== undefined;
 }
 
 /** The account with this name key. */
 export async function find(db: Database, nameKey: string): Promise<User | undefined> {
   const [user] = await db.run(
     (sql) => sql<User[]>`
-      select id, username, password
+      select id, username, password, disabled_at is not null as disabled
       from users
       where name_key = ${nameKey}
     `,
   );
   return user;
+}
+
+/** An account as whoever runs the chat sees it. */
+export interface Account {
+  readonly id: number;
+  readonly username: string;
+  readonly isAdmin: boolean;
+  readonly disabled: boolean;
+  readonly createdAt: string;
+  readonly isOnline: boolean;
+  readonly lastSeenAt: string | null;
+}
+
+/** Accounts in the order they were made, after an id. */
+export async function accounts(db: Database, page: { after: number; limit: number }): Promise<Account[]> {
+  return db.run(
+    (sql) => sql<Account[]>`
+      select
+        id,
+        username,
+        is_admin as "isAdmin",
+        disabled_at is not null as disabled,
+        created_at as "createdAt",
+        is_online as "isOnline",
+        last_seen_at as "lastSeenAt"
+      from users
+      where id > ${page.after}
+      order by id
+      limit ${page.limit}
+    `,
+  );
 }
 
 /** Names as their owners wrote them, by key; unknown keys are left out. */
@@ -63,7 +201,7 @@ export async function findMany(
   );
 }
 
-/** Names that begin with a search key, in its order, one left out. `limit` undefined: all. */
+/** Names that begin with a search key, in its order, one and those of shut accounts left out. `limit` undefined: all. */
 export async function list(
   db: Database,
   options: { prefix: string; except: string; limit: number | undefined },
@@ -77,6 +215,7 @@ export async function list(
         search_key >= ${prefix}
         and search_key < ${prefix} || chr(1114111) -- no name holds the last code point
         and username <> ${except}
+        and disabled_at is null
       order by search_key, id
       limit ${limit ?? null}
     `,

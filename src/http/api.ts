@@ -7,13 +7,15 @@ import * as messages from "../db/messages.ts";
 import type { Conversation, ConversationsAsked, Message, Window } from "../db/messages.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
+import type { Door } from "../door.ts";
 import { ChatError } from "../errors.ts";
+import { INVITE, inviteLink } from "../invite.ts";
 import type { Limits } from "../limits.ts";
 import type { Log } from "../log.ts";
 import type { Roster } from "../roster.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../text.ts";
 import type { Auth } from "./auth.ts";
-import { addressOf, DATA_HEADERS, json, type Request, wholeNumber } from "./handler.ts";
+import { addressOf, DATA_HEADERS, json, originOf, type Request, type Trust, wholeNumber } from "./handler.ts";
 
 const PAGE_MAX = 200;
 /** Lists of conversations in one statement: whoever has thousands makes the others of it wait for some milliseconds. */
@@ -25,23 +27,47 @@ export class Api {
   readonly #auth: Auth;
   readonly #chat: Chat;
   readonly #db: Database;
+  readonly #door: Door;
+  readonly #trust: Trust;
   readonly #roster: Roster;
   readonly #limits: Limits;
   /** Thousands come back at once, and each asks for its list: a statement for many of them. */
   readonly #lists: Batcher<ConversationsAsked, Conversation[]>;
 
-  constructor(parts: { auth: Auth; chat: Chat; db: Database; roster: Roster; limits: Limits }) {
+  constructor(parts: {
+    auth: Auth;
+    chat: Chat;
+    db: Database;
+    door: Door;
+    roster: Roster;
+    limits: Limits;
+    trust: Trust;
+  }) {
     this.#auth = parts.auth;
     this.#chat = parts.chat;
     this.#db = parts.db;
+    this.#door = parts.door;
+    this.#trust = parts.trust;
     this.#roster = parts.roster;
     this.#limits = parts.limits;
     this.#lists = new Batcher((asked) => this.#db.run((sql) => messages.conversations(sql, asked)), { max: LISTS_MAX });
   }
 
   async me(request: Request): Promise<Response> {
-    const { username } = await this.#auth.who(request);
-    return json({ username });
+    const { userId, username } = await this.#auth.who(request);
+    return json({ username, ...((await users.isAdmin(this.#db, userId)) && { admin: true }) });
+  }
+
+  /** A link for somebody to sign up by, made by whoever runs the chat. */
+  async invite(request: Request): Promise<Response> {
+    const { userId } = await this.#auth.who(request);
+    if (!(await users.isAdmin(this.#db, userId))) throw new ChatError("not_admin");
+    if (this.#door.signup === "closed") throw new ChatError("signup_closed");
+    const { searchParams } = addressOf(request);
+    const days = wholeNumber(searchParams, "days", 1, INVITE.daysMax) ?? INVITE.days;
+    const uses = wholeNumber(searchParams, "uses", 1, INVITE.usesMax) ?? INVITE.uses;
+    const { token, expiresAt } = await this.#door.invite({ days, uses, by: userId });
+    return json({ url: inviteLink(originOf(request, this.#trust), token), expires_at: expiresAt.toISOString(), uses });
   }
 
   async online(request: Request): Promise<Response> {

@@ -6,21 +6,24 @@ import type { Database } from "../db/client.ts";
 import * as sessions from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
-import { ChatError } from "../errors.ts";
+import type { Brought, Door } from "../door.ts";
+import { ChatError, type ErrorCode } from "../errors.ts";
 import type { Limits } from "../limits.ts";
+import { hashPassword } from "../password.ts";
 import type { Renewals } from "../renewals.ts";
 import { checkName, checkPassword, keyOfReference, nameKey, searchKey } from "../text.ts";
-import { checkOrigin, clientAddress, HEADERS, isSecure, type Request, type Trust } from "./handler.ts";
+import { addressOf, checkOrigin, clientAddress, HEADERS, isSecure, type Request, type Trust } from "./handler.ts";
 import type { Pages } from "./pages.ts";
 
-/** OWASP's least for argon2id: 19 MiB, two passes; p=1 is what Bun makes. About 25 ms each. */
-const ARGON2 = { algorithm: "argon2id", memoryCost: 19_456, timeCost: 2 } as const;
 const HASHES_AT_ONCE = 2;
 const HASHES_WAITING = 32;
 const COOKIE_DAYS = 30;
+/** After these no form would help. */
+const NO_SIGNUP: ReadonlySet<string> = new Set(["signup_closed", "invite_needed", "invite_used"] satisfies ErrorCode[]);
 
 export class Auth {
   readonly #db: Database;
+  readonly #door: Door;
   readonly #pages: Pages;
   /** The first signs, all verify. */
   readonly #secrets: readonly string[];
@@ -37,6 +40,7 @@ export class Auth {
   /** @param parts.signedUp told of a new account @param parts.ended told of a session that ended here */
   constructor(parts: {
     db: Database;
+    door: Door;
     pages: Pages;
     secrets: readonly string[];
     trust: Trust;
@@ -46,6 +50,7 @@ export class Auth {
     renewals: Renewals;
   }) {
     this.#db = parts.db;
+    this.#door = parts.door;
     this.#pages = parts.pages;
     this.#secrets = parts.secrets;
     this.#trust = parts.trust;
@@ -53,7 +58,7 @@ export class Auth {
     this.#signedUp = parts.signedUp;
     this.#ended = parts.ended;
     this.#lookups = new Batcher((hashes) => this.#lookUp(hashes, parts.renewals), { max: 200 });
-    this.#nobody = Bun.password.hash(newToken(), ARGON2);
+    this.#nobody = hashPassword(newToken());
   }
 
   /** The session of a request, undefined without a good cookie. */
@@ -81,23 +86,41 @@ export class Auth {
     return new Response(page.body, { status: page.status, headers });
   }
 
+  /** The form for an account, or why there is none. */
+  async signUpPage(request: Request): Promise<Response> {
+    const query = request.url.includes("?") ? addressOf(request).searchParams : undefined;
+    const brought = { invite: query?.get("invite") ?? "", code: query?.get("code") ?? "" };
+    if (brought.code !== "") return this.#pages.form("signup", brought); // whether it is right is said when it is used
+    if (brought.invite === "" || this.#door.signup !== "invite") return this.#pages.page(request, "signup");
+    try {
+      await this.#door.right(brought);
+      return this.#pages.form("signup", brought);
+    } catch (error) {
+      if (!(error instanceof ChatError)) throw error;
+      return this.#pages.form("no_signup", {}, { field: "why", error }, 200);
+    }
+  }
+
   async signUp(request: Request): Promise<Response> {
     const address = clientAddress(request, this.#trust); // now: whoever has left meanwhile has none
-    const { username, password } = await readForm(request);
+    const form = await readForm(request);
+    const { username, password } = form;
     try {
+      const right = await this.#door.right(form);
       const name = checkName(username);
       checkPassword(password);
-      const user = await this.#create(name, password, address);
+      const user = await this.#create(name, password, { address, right });
       this.#signedUp(user.username);
-      return await this.#enter(request, user.id);
+      return await this.#enter(request, user);
     } catch (error) {
-      return this.#again("signup", username, error);
+      return this.#again("signup", form, error);
     }
   }
 
   async logIn(request: Request): Promise<Response> {
     const address = clientAddress(request, this.#trust);
-    const { username, password } = await readForm(request);
+    const form = await readForm(request);
+    const { username, password } = form;
     try {
       const key = keyOfReference(username);
       const giveBack = this.#limits.beginLogin(key ?? "", address);
@@ -107,9 +130,9 @@ export class Auth {
       });
       if (!user) throw new ChatError("wrong_login");
       giveBack();
-      return await this.#enter(request, user.id);
+      return await this.#enter(request, user);
     } catch (error) {
-      return this.#again("login", username, error);
+      return this.#again("login", form, error);
     }
   }
 
@@ -126,42 +149,43 @@ export class Auth {
   }
 
   /** Only a name that is free costs a hash, and is a sign-up that counts. */
-  async #create(name: string, password: string, address: string): Promise<{ id: number; username: string }> {
+  async #create(
+    name: string,
+    password: string,
+    { address, right }: { address: string; right: users.Right },
+  ): Promise<users.User> {
     const key = nameKey(name);
     const isFree = this.#limits.beginNaming(address);
     if (await users.find(this.#db, key)) throw new ChatError("name_taken");
     isFree();
     const giveBack = this.#limits.beginSignUp(address);
     try {
-      return await users.create(this.#db, {
-        username: name,
-        nameKey: key,
-        searchKey: searchKey(name),
-        password: await this.#hashing.pass(() => Bun.password.hash(password, ARGON2)),
-      });
+      const phc = await this.#hashing.pass(() => hashPassword(password));
+      const account = { username: name, nameKey: key, searchKey: searchKey(name), password: phc };
+      return await users.create(this.#db, account, right);
     } catch (error) {
       if (!(error instanceof ChatError && error.code === "name_taken")) giveBack();
       throw error;
     }
   }
 
-  /** Whose name and password these are, undefined when nobody's. */
-  async #verify(key: string | undefined, password: string): Promise<{ id: number } | undefined> {
+  /** Whose name and password these are, undefined when nobody's, or nobody's any more. */
+  async #verify(key: string | undefined, password: string): Promise<users.User | undefined> {
     const user = key === undefined ? undefined : await users.find(this.#db, key);
     const phc = user?.password ?? (await this.#nobody);
     const right = await this.#hashing.pass(() => Bun.password.verify(password || " ", phc).catch(() => false));
-    return right ? user : undefined;
+    return right && !user?.disabled ? user : undefined;
   }
 
-  /** A new session, with a new token: one given before the login dies with it. */
-  async #enter(request: Request, userId: number): Promise<Response> {
+  /** A new session, with a new token: one given before the login dies with it. @throws ChatError `wrong_login` */
+  async #enter(request: Request, user: users.User): Promise<Response> {
     const before = await this.find(request);
     if (before) {
       await sessions.end(this.#db, before.id);
       this.#ended(before);
     }
     const token = newToken();
-    await sessions.start(this.#db, userId, hashToken(token));
+    if (!(await sessions.start(this.#db, user, hashToken(token)))) throw new ChatError("wrong_login");
     return redirect("/", this.#sessionCookie(request, token));
   }
 
@@ -187,14 +211,16 @@ export class Auth {
     return `${name}=${value}; Path=/; HttpOnly; SameSite=Lax; Max-Age=${maxAge}${secure ? "; Secure" : ""}`;
   }
 
-  #again(form: "login" | "signup", username: string, error: unknown): Response {
+  #again(name: "login" | "signup", form: FormValues, error: unknown): Response {
     if (!(error instanceof ChatError)) throw error;
+    if (NO_SIGNUP.has(error.code)) return this.#pages.form("no_signup", {}, { field: "why", error });
     const fields: Partial<Record<string, "username" | "password">> = {
       bad_name: "username",
       name_taken: "username",
       bad_password: "password",
     };
-    return this.#pages.form(form, { username, field: fields[error.code] ?? "form", error });
+    const { password: _, ...values } = form; // never sent back
+    return this.#pages.form(name, values, { field: fields[error.code] ?? "form", error });
   }
 }
 
@@ -226,15 +252,21 @@ class Gate {
   }
 }
 
+interface FormValues extends Brought {
+  readonly username: string;
+  readonly password: string;
+}
+
 /** @throws ChatError `unsupported_type`, `too_large` */
-async function readForm(request: Request): Promise<{ username: string; password: string }> {
+async function readForm(request: Request): Promise<FormValues> {
   const type = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase();
   if (type !== "application/x-www-form-urlencoded") throw new ChatError("unsupported_type");
   const body = await request.text().catch((error: unknown) => {
     throw new ChatError("too_large", { cause: error }); // or nobody is there any more to be told
   });
   const form = new URLSearchParams(body);
-  return { username: form.get("username") ?? "", password: form.get("password") ?? "" };
+  const value = (name: string) => form.get(name) ?? "";
+  return { username: value("username"), password: value("password"), invite: value("invite"), code: value("code") };
 }
 
 export function redirect(to: string, cookie?: string): Response {

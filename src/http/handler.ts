@@ -128,6 +128,12 @@ function hostOf(request: Request, trust: Trust): string {
   return (forwarded || request.headers.get("host") || "").toLowerCase().replace(/:(80|443)$/, "");
 }
 
+/** The address people open, as their own browser says it, or as far as the request tells. */
+export function originOf(request: Request, trust: Trust): string {
+  const origin = request.headers.get("origin"); // ours, or one that is allowed: `checkOrigin`
+  return origin ?? `${isSecure(request, trust) ? "https" : "http"}://${hostOf(request, trust)}`;
+}
+
 /** Whether the browser speaks https, as far as the proxy in front says. */
 export function isSecure(request: globalThis.Request, trust: Trust): boolean {
   if (!isProxied(request, trust)) return false;

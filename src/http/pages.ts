@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { brotliCompress, constants, gzip, zstdCompress } from "node:zlib";
 
+import type { Signup } from "../config.ts";
 import { ChatError } from "../errors.ts";
 import { DATA_HEADERS, failure, FILE_HEADERS, HEADERS, type Request } from "./handler.ts";
 
@@ -64,30 +65,36 @@ interface Variant {
 type Cache = "no-cache" | "no-store" | "public, max-age=31536000, immutable";
 
 export type PageName = "login" | "signup" | "chat";
+/** `no_signup` stands where the sign-up would be, for those who may not. */
+type FormName = "login" | "signup" | "no_signup";
 
 /** What a form shows again after a refusal: an error belongs to a field, or to the form as a whole. */
 export interface FormFault {
-  readonly username: string;
-  readonly field: "username" | "password" | "form";
+  readonly field: "username" | "password" | "form" | "why";
   readonly error: ChatError;
 }
+
+/** Why the sign-up page has no form for those who bring nothing. */
+const WHY_NOT = { invite: "invite_needed", closed: "signup_closed" } as const;
 
 export class Pages {
   readonly #files: Map<string, File>;
   /** Pages whose placeholders a refusal fills. */
   readonly #templates: Map<string, string>;
+  readonly #signup: Signup;
   readonly #hash: string;
   /** Browsers say the same few things. */
   readonly #accepted = new Map<string, readonly Encoding[]>();
 
-  private constructor(files: Map<string, File>, templates: Map<string, string>, hash: string) {
+  private constructor(files: Map<string, File>, templates: Map<string, string>, signup: Signup, hash: string) {
     this.#files = files;
     this.#templates = templates;
+    this.#signup = signup;
     this.#hash = hash;
   }
 
   /** Reads `static/`. Links into `/static/` get the hash of everything in it, so that one change renames all. */
-  static async load(directory: string): Promise<Pages> {
+  static async load(directory: string, signup: Signup): Promise<Pages> {
     const entries = await readdir(directory, { recursive: true, withFileTypes: true });
     const names = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
     const contents = await Promise.all(
@@ -98,17 +105,19 @@ export class Pages {
     );
     const hash = digest(Buffer.concat(contents.flatMap(({ path, bytes }) => [Buffer.from(path), bytes])));
     const templates = new Map<string, string>();
+    const why = signup === "open" ? undefined : new ChatError(WHY_NOT[signup]);
+    const constants = { signup, ...(why && { why_error: why.message, why_code: why.code }) };
     const files = contents.map(({ path, bytes }): [string, File] => {
       const extension = path.slice(path.lastIndexOf(".") + 1);
       if (extension === "html") templates.set(path, bytes.toString().replaceAll('"/static/', `"/static/${hash}/`));
       const template = templates.get(path);
-      const served = template === undefined ? bytes : Buffer.from(fill(template, {}));
+      const served = template === undefined ? bytes : Buffer.from(fill(template, constants));
       const type = TYPES[extension] ?? "application/octet-stream";
       const file: File = { bytes: served, type, digest: digest(served), variants: new Map() };
       file.variants.set("identity", { bytes: served, etag: `"${file.digest}"`, headers: new Map() });
       return [path, file];
     });
-    const pages = new Pages(new Map(files), templates, hash);
+    const pages = new Pages(new Map(files), templates, signup, hash);
     void pages.#compress();
     return pages;
   }
@@ -118,26 +127,35 @@ export class Pages {
    * its words in the memory for going back, it would show them after signing out.
    */
   page(request: Request, name: PageName): Response {
-    return this.#answer(request, this.#file(`${name}.html`), name === "chat" ? "no-store" : "no-cache");
+    const file = name === "signup" && this.#signup !== "open" ? "no_signup" : name;
+    return this.#answer(request, this.#file(`${file}.html`), name === "chat" ? "no-store" : "no-cache");
   }
 
-  /** A form again, with what was wrong beside the field. */
-  form(name: "login" | "signup", fault: FormFault): Response {
-    const { username, field, error } = fault;
+  /** A form with values in it: those of a link, or those that were refused, with what was wrong beside the field. */
+  form(
+    name: FormName,
+    values: Record<string, string>,
+    fault?: FormFault,
+    status = fault?.error.status ?? 200,
+  ): Response {
+    const { field, error } = fault ?? {};
     const html = fill(this.#templates.get(`${name}.html`) ?? "", {
-      username,
-      [`${field}_error`]: error.message,
-      [`${field}_code`]: error.code,
-      [`${field}_invalid`]: "true",
-      [`${field}_wait`]: String(error.retryAfter ?? ""),
+      signup: this.#signup,
+      ...values,
+      ...(error && {
+        [`${field}_error`]: error.message,
+        [`${field}_code`]: error.code,
+        [`${field}_invalid`]: "true",
+        [`${field}_wait`]: String(error.retryAfter ?? ""),
+      }),
     });
     const headers: Record<string, string> = {
       ...PAGE_HEADERS,
       "Content-Type": TYPES["html"] ?? "",
       "Cache-Control": "no-store",
     };
-    if (error.retryAfter !== undefined) headers["Retry-After"] = String(error.retryAfter);
-    return new Response(html, { status: error.status, headers });
+    if (error?.retryAfter !== undefined) headers["Retry-After"] = String(error.retryAfter);
+    return new Response(html, { status, headers });
   }
 
   /** A file below `/static/`. Under the current hash it never changes; under an old one it is the current file, not to be kept. */

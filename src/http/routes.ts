@@ -41,10 +41,11 @@ export function routes(parts: Parts) {
   const paths: Record<string, Methods> = {
     "/": { GET: (request) => auth.home(request) },
     "/login": { GET: (request) => pages.page(request, "login"), POST: (request) => auth.logIn(request) },
-    "/signup": { GET: (request) => pages.page(request, "signup"), POST: (request) => auth.signUp(request) },
+    "/signup": { GET: (request) => auth.signUpPage(request), POST: (request) => auth.signUp(request) },
     "/logout": { GET: (request) => auth.logOut(request), POST: (request) => auth.logOut(request) },
     "/static/*": { GET: (request) => pages.file(request) },
 
+    "/invites": { POST: (request) => api.invite(request) },
     "/me": { GET: (request) => api.me(request) },
     "/messages/:a/:b": { GET: (request) => api.messages(request, parts.log) },
     "/unread_counts/:me": { GET: (request) => api.unreadCounts(request) },

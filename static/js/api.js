@@ -33,10 +33,29 @@ export class Limited extends Error {
   }
 }
 
+/** The server will not; `message` is its error code. */
+export class Refused extends Error {}
+
+/** Who is signed in, and whether they run this chat. @returns {Promise<{ username: string, admin?: true }>} */
+export function account() {
+  return get("/me");
+}
+
 /** Who is signed in. @returns {Promise<string>} */
 export async function me() {
-  const { username } = await get("/me");
+  const { username } = await account();
   return username;
+}
+
+/**
+ * A link with which one more person can sign up; only whoever runs this chat gets one.
+ * @returns {Promise<{ url: string, expires_at: string }>}
+ */
+export async function invite() {
+  const answer = await fetch("/invites", { method: "POST", headers: { accept: "application/json" } });
+  const said = await answer.json();
+  if (!answer.ok) throw new Refused(said.error.code);
+  return said;
 }
 
 /**

@@ -7,6 +7,7 @@ import { Connection } from "./connection.js";
 import "./connection_line.js";
 import { find, isTouch, setText } from "./dom.js";
 import { Drafts, isUnfinished } from "./drafts.js";
+import "./invite_link.js";
 import { KeptRecords } from "./kept_records.js";
 import "./language.js";
 import { LocalDatabase } from "./local_database.js";

@@ -12,8 +12,8 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "a session that nobody uses lives on",
     file: "src/db/sessions.ts",
-    find: "now() + interval '7 days')",
-    replace: "now() + interval '30 days')",
+    find: "${tokenHash}, now() + interval '7 days'",
+    replace: "${tokenHash}, now() + interval '30 days'",
     test: "test/sessions_test.ts",
     name: "a session lasts 7 days from its login, and as long again from each day it is used",
   },

@@ -26,6 +26,10 @@ export default {
     "That name cannot be used: 2 to 50 letters of one alphabet or digits, with dots, dashes and underscores.",
   error_bad_password: "The password needs 8 to 128 characters.",
   error_wrong_login: "Wrong name or password.",
+  error_signup_closed: "Sign-up is closed here. Ask whoever runs this chat for an account.",
+  error_invite_needed: "This chat is by invitation. Open the link that you were sent, the whole of it.",
+  error_invite_used: "This invitation was used already, or is too old. Ask for another one.",
+  error_bad_code: "This code is wrong, or was used already.",
   too_many_tries: "Too many tries. Please wait {wait}.",
 
   // How long to wait
@@ -51,6 +55,12 @@ export default {
   list_empty_people: "People here",
   menu: "Menu",
   notes: "Notes to yourself",
+  invite: "Invite someone",
+  invite_link: "Link for one person",
+  invite_until: "Whoever opens it can make an account. It works once, until {date}.",
+  copy: "Copy",
+  copied: "Copied",
+  error_not_admin: "Only whoever runs this chat can invite.",
   sign_out: "Sign out",
   sign_out_unsent: {
     one: "One message has not been sent yet. Signing out throws it away. Sign out?",

@@ -1,0 +1,33 @@
+/** Invitations: what is left of each. The link that names one is made and read in src/door.ts; `users.create` takes a use. */
+
+import type { Database } from "./client.ts";
+
+/**
+ * Makes an invitation; those that are over go.
+ *
+ * @param invite.by the id of the account that invites; undefined: the command line
+ */
+export async function add(
+  db: Database,
+  invite: { uses: number; expiresAt: Date; by: number | undefined },
+): Promise<number> {
+  const [{ id }] = await db.run(
+    (sql) => sql<[{ id: number }]>`
+      with over as (
+        delete from invites where expires_at < now()
+      )
+      insert into invites (uses_left, expires_at, created_by)
+      values (${invite.uses}, ${invite.expiresAt.toISOString()}, ${invite.by ?? null})
+      returning id
+    `,
+  );
+  return id;
+}
+
+/** Whether an invitation lets one more in. */
+export async function isGood(db: Database, id: number): Promise<boolean> {
+  const [row] = await db.run(
+    (sql) => sql`select from invites where id = ${id} and uses_left > 0 and expires_at > now()`,
+  );
+  return row !== undefined;
+}
