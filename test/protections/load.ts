@@ -47,4 +47,20 @@ export const PROTECTIONS: readonly Protection[] = [
     replace: "ref.length < 1_000",
     ...FUZZ,
   },
+  {
+    against: "a flood that goes on although it is refused",
+    file: "src/socket.ts",
+    find: "if (limits.strike(socket, error.code, performance.now())) socket.close(CLOSE.limits);",
+    replace: "",
+    test: "test/load_test.ts",
+    name: "load of 10,000 messages a second from one person is refused, then sent away with 1008 each time, and others chat on",
+  },
+  {
+    against: "logins that wait without end",
+    file: "src/http/auth.ts",
+    find: "const HASHES_WAITING = 32;",
+    replace: "const HASHES_WAITING = 32_000;",
+    test: "test/load_test.ts",
+    name: "load of 200 logins at once hashes two at a time, sends the others away with 503, and people chat on in no more memory",
+  },
 ];
