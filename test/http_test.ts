@@ -204,6 +204,20 @@ describe("pages and their files", () => {
     }
   });
 
+  test("are scripts as written, line by line, without their comments", async () => {
+    const current = await hash();
+    const scripts = [...new Bun.Glob("**/*.js").scanSync(join(ROOT, "static"))];
+    expect(scripts.length).toBeGreaterThan(20);
+    const transpiler = new Bun.Transpiler({ loader: "js", minifyWhitespace: true });
+    for (const path of scripts) {
+      const written = await Bun.file(join(ROOT, "static", path)).text();
+      const served = await (await ask(`/static/${current}/${path}`, { cookie: "" })).text();
+      expect(transpiler.transformSync(served), path).toBe(transpiler.transformSync(written));
+      expect(served.split("\n").length, path).toBe(written.split("\n").length);
+      expect(served, path).not.toMatch(/^\s*(?:\/\/|\* )/m);
+    }
+  });
+
   test("lead nowhere else", async () => {
     const current = await hash();
     const elsewhere = [

@@ -111,7 +111,8 @@ export class Pages {
       const extension = path.slice(path.lastIndexOf(".") + 1);
       if (extension === "html") templates.set(path, bytes.toString().replaceAll('"/static/', `"/static/${hash}/`));
       const template = templates.get(path);
-      const served = template === undefined ? bytes : Buffer.from(fill(template, constants));
+      const script = extension === "js" ? withoutComments(bytes.toString()) : undefined;
+      const served = template === undefined ? Buffer.from(script ?? bytes) : Buffer.from(fill(template, constants));
       const type = TYPES[extension] ?? "application/octet-stream";
       const file: File = { bytes: served, type, digest: digest(served), variants: new Map() };
       file.variants.set("identity", { bytes: served, etag: `"${file.digest}"`, headers: new Map() });
@@ -262,6 +263,17 @@ async function compressAnew({ bytes, type }: File): Promise<[Encoding, Buffer][]
 function fill(template: string, values: Record<string, string>): string {
   const all: Record<string, string> = { username_invalid: "false", password_invalid: "false", ...values };
   return template.replace(/\{\{(\w+)\}\}/g, (_, key: string) => Bun.escapeHTML(all[key] ?? ""));
+}
+
+/**
+ * A script as written but for its comments, which are a third of what it weighs compressed. Lines stay where they are, so that what a browser says of line 7 is
+ * true of the file. By the form of our comments and not by JavaScript's grammar: a test sees that no file means anything else without them.
+ */
+export function withoutComments(script: string): string {
+  return script
+    .replace(/^[ \t]*\/\*\*[^]*?\*\/[ \t]*$/gm, (comment) => comment.replace(/[^\n]/g, ""))
+    .replace(/^[ \t]*\/\/.*$/gm, "")
+    .replace(/ \/\/ [^"'`\n]*$/gm, "");
 }
 
 function digest(bytes: Buffer): string {
