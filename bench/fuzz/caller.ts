@@ -86,10 +86,14 @@ export class Caller {
     if (never.includes(status)) faults.add(`${what()} was answered ${status}, which nobody may be who asks so`);
   }
 
-  /** Accounts made, sessions begun and ended, or perhaps. */
+  /** Accounts and invitations made, sessions begun and ended, or perhaps. */
   #book({ route, method, who, form, sound }: HostileRequest, answer: Answer | undefined): void {
     const { ledger, tokenOf } = this.#parts;
     const path = route?.split(" ")[1];
+    if (path === "/invites" && method === "POST") {
+      if (answer?.status === 200) ledger.invited(true);
+      else if (!answer || !sound) ledger.invited(false);
+    }
     if (path !== "/login" && path !== "/signup" && path !== "/logout") return;
     const told = answer?.status === 302;
     // Of bytes that are partly a request the good part may be acted on, and the answer be about the rest.

@@ -14,7 +14,7 @@ export interface Sent {
 }
 
 /** Tables whose rows the run may make; what of each stays as it was. */
-const CHANGING = ["messages", "conversations", "users", "sessions"];
+const CHANGING = ["messages", "conversations", "users", "sessions", "invites"];
 
 export class Ledger {
   /** Messages by id, as they were acknowledged; `undefined` texts came from honest people, who look for themselves. */
@@ -28,6 +28,8 @@ export class Ledger {
   readonly #perhapsEnded = new Set<string>();
   /** Sign-ins that nobody was told the outcome of. */
   #sessionsUnknown = 0;
+  /** Invitations given out, and those of which nobody was told the outcome. */
+  #invites = { given: 0, unknown: 0 };
   /** As it was before: names, what their accounts are, every other table, the last message. */
   #initialNames: readonly string[] = [];
   #initial = "";
@@ -80,6 +82,11 @@ export class Ledger {
     (told ? this.#ended : this.#perhapsEnded).add(hashToken(token));
   }
 
+  /** @param told whether the answer came */
+  invited(told: boolean): void {
+    this.#invites[told ? "given" : "unknown"]++;
+  }
+
   /** Remembers how things stand before anything hostile was sent. */
   async open(url: string): Promise<void> {
     await using db = client(url);
@@ -103,6 +110,11 @@ export class Ledger {
       faults.add(`a table beside ${CHANGING.join(", ")}, or the schema, has changed`);
     await this.#auditMessages(db.sql, faults);
     await this.#auditPeople(db.sql, faults);
+    const { given, unknown } = this.#invites;
+    const [row] = await db.sql<{ count: number }[]>`select count(*) from invites`;
+    const invites = row?.count ?? 0;
+    if (invites < given || invites > given + unknown)
+      faults.add(`${given} invitations were given out, and there are ${invites}`);
     for (const words of await inconsistencies(db.sql)) faults.add(words);
     return faults.report();
   }

@@ -64,7 +64,7 @@ export function hostileRequest(random: Random, places: Places): HostileRequest {
   const good = random.next() < 0.25; // spoilt in nothing
   const spoilt = (share: number) => !good && random.next() < share;
   const isForm = FORMS.has(route);
-  let method = isForm && random.next() < 0.7 ? "POST" : "GET";
+  let method = (isForm || route === "/invites") && random.next() < 0.7 ? "POST" : "GET";
   if (spoilt(0.15)) method = random.pick(METHODS);
 
   const who = chooseWho(random, places, isForm, good);
@@ -168,7 +168,7 @@ function spoiltPath(path: string, random: Random): string {
 }
 
 function hostileQuery(random: Random, good: boolean): string {
-  const names = ["limit", "before", "after", "peek", "q", "cursor", "", "limit[]", "__proto__"];
+  const names = "limit before after peek q cursor days uses invite code limit[] __proto__".split(" ");
   const values = () =>
     good
       ? String(1 + random.below(200))

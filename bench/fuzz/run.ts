@@ -99,6 +99,7 @@ interface Stage {
 /** A conversation to page through, and sessions to lose. */
 async function prepare(database: BenchDatabase): Promise<void> {
   await database.converse([[ME, PEER]], 300, 50);
+  await database.sql`update users set is_admin = true where username = ${nameOf(ME)}`; // who may invite
   await database.sql`
     insert into sessions (user_id, token, expires_at)
     select u.id, encode(sha256(convert_to('spare-' || i, 'UTF8')), 'hex'), now() + interval '1 day'
