@@ -21,12 +21,13 @@ const POLICY = [
   "img-src 'self'",
   "connect-src 'self'",
   "manifest-src 'self'",
+  "worker-src 'self'",
   "object-src 'none'",
   "base-uri 'none'",
   "form-action 'self'",
   "frame-ancestors 'none'",
   "require-trusted-types-for 'script'",
-  "trusted-types 'none'",
+  "trusted-types service-worker",
 ];
 const DATA_POLICY = "default-src 'none'; frame-ancestors 'none'";
 const FORM = { username: "x", password: "y" };

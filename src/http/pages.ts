@@ -16,12 +16,13 @@ const CSP = [
   "img-src 'self'",
   "connect-src 'self'",
   "manifest-src 'self'",
+  "worker-src 'self'",
   "object-src 'none'",
   "base-uri 'none'",
   "form-action 'self'",
   "frame-ancestors 'none'",
   "require-trusted-types-for 'script'",
-  "trusted-types 'none'",
+  "trusted-types service-worker", // makes one script address, its own
 ].join("; ");
 
 /** What pages carry beside the others. A link in a message must not make a browser ask for its host before anybody follows it. */
@@ -130,6 +131,11 @@ export class Pages {
   page(request: Request, name: PageName): Response {
     const file = name === "signup" && this.#signup !== "open" ? "no_signup" : name;
     return this.#answer(request, this.#file(`${file}.html`), name === "chat" ? "no-store" : "no-cache");
+  }
+
+  /** The service worker. It stands at the root, since it serves the root; browsers ask for it again at every visit. */
+  worker(request: Request): Response {
+    return this.#answer(request, this.#file("js/sw.js"), "no-cache");
   }
 
   /** A form with values in it: those of a link, or those that were refused, with what was wrong beside the field. */

@@ -44,6 +44,7 @@ export function routes(parts: Parts) {
     "/signup": { GET: (request) => auth.signUpPage(request), POST: (request) => auth.signUp(request) },
     "/logout": { GET: (request) => auth.logOut(request), POST: (request) => auth.logOut(request) },
     "/static/*": { GET: (request) => pages.file(request) },
+    "/sw.js": { GET: (request) => pages.worker(request) },
 
     "/invites": { POST: (request) => api.invite(request) },
     "/me": { GET: (request) => api.me(request) },

@@ -24,6 +24,8 @@ import { word } from "./words.js";
 const MINUTE_MS = 60_000;
 /** What this browser keeps is there at once; should it not be, the page goes on without. */
 const KEPT_MS = 500;
+/** After the page is there. */
+const STILL_MS = 1_000;
 
 /** @type {HTMLElement} */
 const app = find(document, ".app");
@@ -253,3 +255,12 @@ if (remembered === undefined) {
 } else {
   await start(remembered, false);
 }
+
+/** Once the page stands still: it must not wait for what only matters without a network. */
+async function keepForOffline() {
+  const { keepPage } = await import("./offline.js");
+  await keepPage();
+}
+
+if (document.readyState === "complete") setTimeout(keepForOffline, STILL_MS);
+else addEventListener("load", () => setTimeout(keepForOffline, STILL_MS));

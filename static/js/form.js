@@ -98,3 +98,9 @@ async function forgetWhoLeft() {
 }
 
 if (rememberedName() !== undefined) void forgetWhoLeft();
+
+// The chat that comes next can be kept for when there is no network.
+addEventListener("load", async () => {
+  const { register } = await import("./offline.js");
+  await register();
+});
