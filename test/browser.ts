@@ -3,7 +3,7 @@
  * unpacked once below node_modules. Nothing is downloaded and nothing is skipped: without a browser the tests fail.
  */
 
-import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
@@ -19,17 +19,50 @@ const MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome";
  * @param options.keepsPages whether pages that were left stay in memory for going back, as in everybody's browser; Playwright has none
  */
 export async function launch(options: { keepsPages?: boolean } = {}): Promise<Browser> {
+  const { executablePath, env } = await program();
+  const ignoreDefaultArgs = options.keepsPages ? ["--disable-back-forward-cache"] : [];
+  return chromium.launch({ executablePath, headless: true, ignoreDefaultArgs, env, args: ARGS });
+}
+
+/** A browser process of a test's own, which can be killed and started again on the same profile. */
+export async function launchProcess(profile: string): Promise<{ browser: Browser; kill: () => Promise<void> }> {
+  const { executablePath, env } = await program();
+  const port = join(profile, "DevToolsActivePort");
+  rmSync(port, { force: true });
+  const child = Bun.spawn(
+    [
+      executablePath,
+      "--headless",
+      `--user-data-dir=${profile}`,
+      "--remote-debugging-port=0",
+      "--no-first-run",
+      ...ARGS,
+    ],
+    { env, stdio: ["ignore", "ignore", "ignore"] },
+  );
+  for (let tries = 0; !existsSync(port) || !readFileSync(port, "utf8").includes("\n"); tries++) {
+    if (tries > 1_000) throw new Error("the browser did not start within 20 s");
+    await Bun.sleep(20);
+  }
+  const [number] = readFileSync(port, "utf8").split("\n");
+  const browser = await chromium.connectOverCDP(`http://127.0.0.1:${number}`);
+  return {
+    browser,
+    kill: async () => {
+      child.kill("SIGKILL");
+      await child.exited;
+    },
+  };
+}
+
+const ARGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-quic", "--disable-background-networking"];
+
+async function program(): Promise<{ executablePath: string; env: Record<string, string> }> {
   const asked = process.env["CHROMIUM"];
   const system = asked ?? NAMES.map((name) => Bun.which(name)).find(Boolean) ?? (existsSync(MAC) ? MAC : undefined);
   const { executablePath, env } =
     system && system !== "package" ? { executablePath: system, env: {} } : await unpacked();
-  return chromium.launch({
-    executablePath,
-    headless: true,
-    ignoreDefaultArgs: options.keepsPages ? ["--disable-back-forward-cache"] : [],
-    env: { ...(process.env as Record<string, string>), ...env },
-    args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-quic", "--disable-background-networking"],
-  });
+  return { executablePath, env: { ...(process.env as Record<string, string>), ...env } };
 }
 
 async function unpacked(): Promise<{ executablePath: string; env: Record<string, string> }> {
@@ -87,4 +120,54 @@ export async function signUp(page: Page, url: string, name: string): Promise<voi
   await page.click('button[type="submit"], form button:not([type])');
   await page.waitForURL(`${url}/`);
   await page.waitForSelector("people-list");
+}
+
+/** A server process that can be killed and started again on the same port and database. */
+export class Server {
+  readonly url: string;
+  readonly #env: Record<string, string>;
+  readonly #root: string;
+  #process: Bun.Subprocess | undefined;
+
+  /** @param root whose program and pages: another one is another version */
+  constructor(port: number, database: string, root = ROOT) {
+    this.#root = root;
+    this.url = `http://localhost:${port}`;
+    this.#env = { PORT: String(port), HOST: "127.0.0.1", DATABASE_URL: database, RATE_LIMIT: "off" };
+  }
+
+  async start(): Promise<void> {
+    this.#process = Bun.spawn([process.execPath, join(this.#root, "src", "main.ts")], {
+      env: { ...process.env, ...this.#env },
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+    for (let i = 0; i < 500; i++) {
+      const ready = await fetch(`${this.url}/readyz`).then(
+        (answer) => answer.ok,
+        () => false,
+      );
+      if (ready) return;
+      await Bun.sleep(20);
+    }
+    throw new Error("the server did not become ready within 10 s");
+  }
+
+  async end(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
+    this.#process?.kill(signal);
+    await this.#process?.exited;
+  }
+
+  /** Takes the time out of it, or gives it back: it holds its connections and says nothing. */
+  pause(stopped: boolean): void {
+    this.#process?.kill(stopped ? "SIGSTOP" : "SIGCONT");
+  }
+}
+
+/** Waits until something is so. */
+export async function until(what: string, holds: () => Promise<boolean>, withinMs = 8_000): Promise<void> {
+  const deadline = performance.now() + withinMs;
+  while (!(await holds())) {
+    if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`);
+    await Bun.sleep(50);
+  }
 }

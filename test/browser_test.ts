@@ -1,57 +1,16 @@
 /** The page as people use it: real Chromium, two people, a server that is killed and comes back. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { join } from "node:path";
 
 import axe from "axe-core";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 
-import { Complaints, launch, signUp } from "./browser.ts";
-import { migratedDatabase, PASSWORD, ROOT } from "./harness.ts";
+import { Complaints, launch, Server, signUp, until } from "./browser.ts";
+import { freePort, migratedDatabase, PASSWORD } from "./harness.ts";
 
 let browser: Browser;
 let server: Server;
 const complaints = new Complaints();
-
-/** A server process that can be killed and started again on the same port and database. */
-class Server {
-  readonly url: string;
-  readonly #env: Record<string, string>;
-  #process: Bun.Subprocess | undefined;
-
-  constructor(port: number, database: string) {
-    this.url = `http://localhost:${port}`;
-    this.#env = { PORT: String(port), HOST: "127.0.0.1", DATABASE_URL: database, RATE_LIMIT: "off" };
-  }
-
-  async start(): Promise<void> {
-    this.#process = Bun.spawn([process.execPath, join(ROOT, "src", "main.ts")], {
-      env: { ...process.env, ...this.#env },
-      stdio: ["ignore", "ignore", "inherit"],
-    });
-    for (let i = 0; i < 500; i++) {
-      const ready = await fetch(`${this.url}/readyz`).then(
-        (answer) => answer.ok,
-        () => false,
-      );
-      if (ready) return;
-      await Bun.sleep(20);
-    }
-    throw new Error("the server did not become ready within 10 s");
-  }
-
-  async end(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
-    this.#process?.kill(signal);
-    await this.#process?.exited;
-  }
-}
-
-async function freePort(): Promise<number> {
-  const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  const { port } = probe;
-  probe.stop(true);
-  return port;
-}
 
 async function newPage(options: Parameters<Browser["newContext"]>[0] = {}): Promise<Page> {
   const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_100, height: 760 }, ...options });
@@ -82,16 +41,8 @@ const mine = (page: Page, text: string) => page.locator("chat-thread .message.mi
 /** The words a screen reader hears of a message's state. */
 const state = (page: Page, text: string) => mine(page, text).locator(".meta .state").innerText();
 
-async function until(what: string, holds: () => Promise<boolean>, withinMs = 8_000): Promise<void> {
-  const deadline = performance.now() + withinMs;
-  while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`);
-    await Bun.sleep(50);
-  }
-}
-
 beforeAll(async () => {
-  [browser, server] = [await launch(), new Server(await freePort(), await migratedDatabase())];
+  [browser, server] = [await launch(), new Server(freePort(), await migratedDatabase())];
   await server.start();
 }, 60_000);
 

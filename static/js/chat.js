@@ -258,8 +258,8 @@ if (remembered === undefined) {
 
 /** Once the page stands still: it must not wait for what only matters without a network. */
 async function keepForOffline() {
-  const { keepPage } = await import("./offline.js");
-  await keepPage();
+  const offline = await import("./offline.js").catch(() => undefined); // the network is gone: the next visit keeps it
+  await offline?.keepPage();
 }
 
 if (document.readyState === "complete") setTimeout(keepForOffline, STILL_MS);

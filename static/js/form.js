@@ -93,14 +93,14 @@ document.addEventListener("languagechange", say);
 async function forgetWhoLeft() {
   const answer = await fetch("/me").catch(() => undefined);
   if (answer?.status !== 401) return;
-  const { forgetAllBut } = await import("./places.js");
-  await forgetAllBut(undefined);
+  const places = await import("./places.js").catch(() => undefined);
+  await places?.forgetAllBut(undefined);
 }
 
 if (rememberedName() !== undefined) void forgetWhoLeft();
 
 // The chat that comes next can be kept for when there is no network.
 addEventListener("load", async () => {
-  const { register } = await import("./offline.js");
-  await register();
+  const offline = await import("./offline.js").catch(() => undefined);
+  await offline?.register();
 });
