@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 
-import type { Row, Stored } from "../static/js/api.js";
+import { Limited, type Row, type Stored } from "../static/js/api.js";
 import type { Frame, State } from "../static/js/connection.js";
 import { Messenger } from "../static/js/messenger.js";
 import { type Draft, Outbox } from "../static/js/outbox.js";
@@ -246,6 +246,25 @@ describe("the messenger", () => {
     await Bun.sleep(50);
     expect(watched()).toHaveLength(3);
     expect(watched().at(-1)).toEqual(["bob", "dora"]);
+  });
+
+  test("that asked too often asks again once it may, and shows what there is", async () => {
+    const { server, wire, messenger, texts } = await open();
+    server.says("bob", "one");
+    const { conversations } = server;
+    let refusals = 0;
+    server.conversations = () => {
+      if (refusals++ === 0) throw new Limited("/conversations", 0.5);
+      return conversations();
+    };
+    messenger.show("bob");
+    wire.greet();
+    await Bun.sleep(400);
+    expect(refusals).toBe(1);
+    await Bun.sleep(1_400);
+    expect(refusals).toBe(2);
+    expect(texts()).toEqual(["one"]);
+    expect(messenger.unread).toBe(1);
   });
 
   test("says when the server takes no message for a while, and when it does again", async () => {
