@@ -166,6 +166,9 @@ describe("commands", () => {
     const answer = await logIn(one.url, "Bob");
     expect(answer.status).toBe(401);
     expect(await answer.text()).toBe(wrong);
+    const fromCarols = { username: "Bob", password: PASSWORD };
+    expect((await post(`${one.url}/login`, fromCarols, { cookie: carol!.cookie })).status).toBe(401);
+    expect((await carol!.get("/me")).status).toBe(200); // as with any login that fails, hers is left alone
     expect((await post(`${one.url}/signup`, { username: "Bob", password: PASSWORD })).status).toBe(409);
     expect(await carol!.json("/get_users")).not.toContain("Bob");
     expect(await carol!.json("/get_users?q=bo")).toEqual([]);

@@ -7,6 +7,7 @@ import { Database } from "../src/db/client.ts";
 import * as sessions from "../src/db/sessions.ts";
 import * as users from "../src/db/users.ts";
 import { Door } from "../src/door.ts";
+import { Complaints, launch } from "./browser.ts";
 import { cookieOf, migratedDatabase, PASSWORD, Person, post, SILENT, startApp, type TestApp } from "./harness.ts";
 
 const SECRET = "the-secret-of-the-tests-forty-characters";
@@ -286,6 +287,55 @@ describe("invitations", () => {
     expect(app.log.join("")).not.toContain(new URL(one.url).searchParams.get("invite")!);
   });
 });
+
+test("whoever runs the chat finds the invitation in the menu, others do not; the form it leads to needs no script", async () => {
+  const app = await start("invite");
+  const url = app.url.replace("127.0.0.1", "localhost");
+  const boss = await admin(app);
+  const plain = await signUp(app, "Plain", { invite: await invited(app, boss.cookie) });
+  const browser = await launch();
+  try {
+    const complaints = new Complaints();
+    const open = async (cookie: string) => {
+      const context = await browser.newContext({ locale: "en-GB", permissions: ["clipboard-read", "clipboard-write"] });
+      complaints.listen(context);
+      const [name = "", value = ""] = cookie.split(/=(.*)/s);
+      await context.addCookies([{ name, value, url }]);
+      const page = await context.newPage();
+      await page.goto(`${url}/`);
+      const asked = page.waitForResponse(`${url}/me`);
+      await page.click(".me");
+      await asked;
+      return page;
+    };
+    const other = await open(cookieOf(plain));
+    await other.waitForSelector(".sign-out:visible");
+    expect(await other.locator("invite-link").isVisible()).toBe(false);
+
+    const page = await open(boss.cookie);
+    await page.click("invite-link .ask");
+    const link = await page.locator("invite-link input:visible").inputValue();
+    expect(link).toStartWith(`${url}/signup?invite=`);
+    await page.click("invite-link .copy");
+    await page.waitForSelector("invite-link .copy:has-text('Copied')");
+    expect(await page.evaluate("navigator.clipboard.readText()")).toBe(link);
+    expect(await page.locator("invite-link .until").innerText()).toMatch(
+      /^Whoever opens it .* once, until .\d+ \w+.\.$/u,
+    );
+
+    const guest = await (await browser.newContext({ javaScriptEnabled: false })).newPage();
+    await guest.goto(link);
+    await guest.fill('input[name="username"]', "No-Script");
+    await guest.fill('input[name="password"]', PASSWORD);
+    await guest.fill('input[name="confirm"]', PASSWORD);
+    await guest.press('input[name="confirm"]', "Enter");
+    await guest.waitForURL(`${url}/`);
+    expect(await names(app)).toEqual(["Boss", "Plain", "No-Script"]);
+    expect(complaints.heard).toEqual([]);
+  } finally {
+    await browser.close();
+  }
+}, 60_000);
 
 describe("a session", () => {
   test("does not begin for an account that was shut, or got another password, while its password was verified", async () => {

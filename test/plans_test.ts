@@ -126,6 +126,12 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
   "users.onlineKeys": (db) => users.onlineKeys(db),
   "users.findMany": (db) => users.findMany(db, names(50)),
   "users.list": (db) => users.list(db, { prefix: "p0012", except: me, limit: 20 }),
+  "users.accounts": (db) => users.accounts(db, { after: 5_000, limit: 100 }),
+  "users.isAdmin": (db) => users.isAdmin(db, 17),
+  "users.makeAdmin": (db) => users.makeAdmin(db, me),
+  "users.setDisabled": (db) => users.setDisabled(db, peer, false),
+  "sessions.start": (db) => sessions.start(db, { id: 17, password: "" }, "no token"),
+  "sessions.endAll": (db) => sessions.endAll(db, 17),
   "sessions.findMany": (db) => sessions.findMany(db, tokens(200)),
   "sessions.alive": (db) =>
     sessions.alive(
