@@ -8,6 +8,7 @@ import type { BusEvent } from "./bus/bus.ts";
 import { PostgresBus } from "./bus/postgres.ts";
 import { RedisBus } from "./bus/redis.ts";
 import { Chat } from "./chat.ts";
+import { Choices } from "./choices.ts";
 import { type Config, secretsOf } from "./config.ts";
 import { newToken } from "./cookie.ts";
 import { addressOf, codeOf, Database, type Target } from "./db/client.ts";
@@ -17,7 +18,9 @@ import { migrate } from "./db/migrate.ts";
 import * as sessions from "./db/sessions.ts";
 import * as settings from "./db/settings.ts";
 import { Door } from "./door.ts";
+import { Drafts } from "./drafts.ts";
 import { ChatError } from "./errors.ts";
+import { Account } from "./http/account.ts";
 import { Api } from "./http/api.ts";
 import { Auth } from "./http/auth.ts";
 import { DATA_HEADERS, failure, json, type Trust } from "./http/handler.ts";
@@ -163,8 +166,10 @@ export async function startApp(
     const resync = new Resync({ db, hub, log });
     undo.unshift(() => resync.stop());
     const limits = new Limits(config.rateLimit ? config.limits : undefined);
-    const chat = new Chat({ db, writer, hub, bus, log, limits });
+    const choices = new Choices({ db, hub, bus, presence });
+    const chat = new Chat({ db, writer, hub, bus, choices, log, limits });
     undo.unshift(() => chat.stop());
+    const drafts = new Drafts({ db, hub, bus, limits });
     const trust: Trust = {
       proxies: typeof config.trustProxy === "string" ? config.trustProxy : new Networks(config.trustProxy),
       origins: config.allowedOrigins,
@@ -191,8 +196,9 @@ export async function startApp(
       },
       renewals,
     });
+    const account = new Account({ auth, choices, db, limits });
     const api = new Api({ auth, chat, db, door, roster, limits, trust });
-    const sockets = socketHandlers({ chat, hub, presence, limits, log, epoch: () => epoch });
+    const sockets = socketHandlers({ chat, drafts, hub, presence, limits, log, epoch: () => epoch });
     undo.unshift(() => sockets.stop());
     const metrics = new Metrics({
       sockets: () => hub.size,
@@ -207,6 +213,7 @@ export async function startApp(
         if (event.kind === "frame") chat.relay(event.to, event.frame);
         else if (event.kind === "end") hub.endSession(event.sessionId);
         else if (event.kind === "user") presence.announce(event.username);
+        else if (event.kind === "veil") presence.veil(event.nameKey, event.on);
         else roster.hear(event, from);
       },
       lost(pod) {
@@ -230,6 +237,7 @@ export async function startApp(
       ...SERVE,
       websocket: sockets.handlers,
       routes: routes({
+        account,
         api,
         auth,
         pages,
@@ -299,6 +307,7 @@ export async function startApp(
         await Bun.sleep(hurried ? 0 : 20);
       }
       await chat.drain(); // what they still got is delivered
+      await drafts.drain();
       await takeDown(undo, log);
     };
     const port = server.port ?? config.port;

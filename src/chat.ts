@@ -5,6 +5,7 @@
 
 import { Batcher } from "./batcher.ts";
 import type { Bus, BusEvent } from "./bus/bus.ts";
+import type { Choices } from "./choices.ts";
 import type { Database } from "./db/client.ts";
 import { insertMany, markDelivered, markRead } from "./db/messages.ts";
 import type { DeliveredMark, Draft, ReadMark } from "./db/messages.ts";
@@ -45,6 +46,7 @@ export class Chat {
   readonly #writer: Database;
   readonly #hub: Hub;
   readonly #bus: Bus;
+  readonly #choices: Choices;
   readonly #log: Log;
   readonly #queue: SendQueue<From>;
   readonly #reads: Batcher<ReadMark, undefined>;
@@ -64,11 +66,20 @@ export class Chat {
   #leaving = false;
 
   /** @param parts.writer a pool of one connection, used for nothing but batches of messages */
-  constructor(parts: { db: Database; writer: Database; hub: Hub; bus: Bus; log: Log; limits: Limits }) {
+  constructor(parts: {
+    db: Database;
+    writer: Database;
+    hub: Hub;
+    bus: Bus;
+    choices: Choices;
+    log: Log;
+    limits: Limits;
+  }) {
     this.#db = parts.db;
     this.#writer = parts.writer;
     this.#hub = parts.hub;
     this.#bus = parts.bus;
+    this.#choices = parts.choices;
     this.#log = parts.log;
     this.#queue = new SendQueue({
       store: (drafts, { apart, onUnknown }) => this.#store(drafts, apart, onUnknown),
@@ -135,19 +146,20 @@ export class Chat {
     if (noted ? noted.seq < seq : this.#delivered.size < MARKS_MAX) this.#delivered.set(key, { receiver, sender, seq });
   }
 
-  /** Tells `peer` that somebody types; at most once in 2 s. */
-  typing(socket: Socket, peer: string): void {
+  /** Tells `peer` that somebody types, unless one blocks the other; at most once in 2 s. */
+  async typing(socket: Socket, peer: string): Promise<void> {
     const peerKey = keyOfReference(peer);
     if (peerKey === undefined || peerKey === socket.nameKey) return;
     if (!this.#limits.allows("typing", socket.nameKey)) return;
     if (this.#typing.take(`${socket.nameKey}\n${peerKey}`) > 0) return;
-    this.#tell([{ kind: "frame", to: [peerKey], frame: typingFrame(socket.username) }]);
+    const apart = await this.#choices.areApart(socket.username, peerKey).catch(() => true); // a hint: not worth another try
+    if (!apart) this.#tell([{ kind: "frame", to: [peerKey], frame: typingFrame(socket.username) }]);
   }
 
   /**
    * Passes on what another pod stored, to this pod's sockets. What comes in one packet leaves in one write for each socket.
    *
-   * @param to name keys, the receiver's first
+   * @param to name keys, the receiver's first unless they are not to hear of it
    */
   relay(to: readonly string[], frame: string): void {
     this.#relayed ??= this.#relayTogether();
@@ -174,7 +186,7 @@ export class Chat {
     for (const { to, frame } of relayed) {
       if (this.#hub.of(to[0] as string).length === 0 || !bundle.taken(to[0] as string)) continue;
       const delivery = deliveryOf(frame);
-      if (delivery) this.noteDelivered(delivery.to, delivery.from, delivery.seq);
+      if (delivery && nameKey(delivery.to) === to[0]) this.noteDelivered(delivery.to, delivery.from, delivery.seq);
     }
   }
 
@@ -205,22 +217,23 @@ export class Chat {
         bundle.add(socket, errorFrame(new ChatError(outcome.code, { ref })));
         continue;
       }
-      const { id, seq, timestamp, receiver } = outcome.stored;
+      const { id, seq, timestamp, receiver, hidden } = outcome.stored;
       bundle.add(socket, ackFrame(outcome.stored, receiver, ref, outcome.duplicate));
       if (outcome.duplicate) {
         this.#sync(send.senderKey, socket, events);
-        this.#sync(send.toKey, socket, events);
+        if (!hidden) this.#sync(send.toKey, socket, events);
         continue;
       }
       const frame = messageFrame({ from: send.sender, to: receiver, message: send.content, id, seq, timestamp }, ref);
-      const to = send.senderKey === send.toKey ? [send.toKey] : [send.toKey, send.senderKey];
+      const to = hidden || send.senderKey === send.toKey ? [send.senderKey] : [send.toKey, send.senderKey];
       for (const key of to) bundle.addAll(key, frame, socket);
       events.push({ kind: "frame", to, frame });
     }
     bundle.send();
     this.#bus.publish(events);
     for (const { send, outcome } of settled) {
-      if (outcome.kind === "refused" || outcome.duplicate || !bundle.taken(send.toKey, send.from.socket)) continue;
+      if (outcome.kind === "refused" || outcome.duplicate || outcome.stored.hidden) continue;
+      if (!bundle.taken(send.toKey, send.from.socket)) continue;
       this.noteDelivered(outcome.stored.receiver, send.sender, outcome.stored.seq);
     }
   }
@@ -237,11 +250,12 @@ export class Chat {
     let left = marks;
     while (left.length > 0) {
       const moved = await this.#db.run((sql) => markRead(sql, left));
-      for (const { reader, peer, seq } of moved) {
+      for (const { reader, peer, seq, told, reached } of moved) {
         const waiting = this.#delivered.get(`${reader}\n${peer}`);
         if (waiting && waiting.seq <= seq) this.#delivered.delete(`${reader}\n${peer}`); // what is read is delivered
-        const frame = readFrame(reader, peer, seq);
-        this.#tell([{ kind: "frame", to: [nameKey(reader), nameKey(peer)], frame }]);
+        const to = told ? [nameKey(reader), nameKey(peer)] : [nameKey(reader)];
+        this.#tell([{ kind: "frame", to, frame: readFrame(reader, peer, seq) }]);
+        if (!told && reached) this.#tell([{ kind: "frame", to: [nameKey(peer)], frame: deliveredFrame(reader, seq) }]);
       }
       const unfinished = new Set(
         moved.filter(({ more }) => more).map(({ reader, peer }) => `${reader}\n${nameKey(peer)}`),

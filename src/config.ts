@@ -26,6 +26,8 @@ export interface LimitSettings {
   readonly loginsAddress: Rate;
   readonly searches: Rate;
   readonly history: Rate;
+  readonly drafts: Rate;
+  readonly account: Rate;
 }
 
 export interface Config {
@@ -93,6 +95,11 @@ export const SETTINGS = {
   },
   LIMIT_SEARCHES: { default: "5/s burst 30", about: "searches for people, for each person" },
   LIMIT_HISTORY: { default: "20/s burst 200", about: "requests for messages and conversations, for each person" },
+  LIMIT_DRAFTS: { default: "5/s burst 30", about: "drafts a person may have kept" },
+  LIMIT_ACCOUNT: {
+    default: "1/s burst 30",
+    about: "changes of settings, blocks, mutes and sessions, and exports, for each person",
+  },
   TRUST_PROXY: {
     default: "off",
     about:
@@ -185,6 +192,8 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
       loginsAddress: limit("LIMIT_LOGINS_ADDRESS"),
       searches: limit("LIMIT_SEARCHES"),
       history: limit("LIMIT_HISTORY"),
+      drafts: limit("LIMIT_DRAFTS"),
+      account: limit("LIMIT_ACCOUNT"),
     },
     trustProxy: proxies(read("TRUST_PROXY"), faults),
     allowedOrigins: origins(read("ALLOWED_ORIGINS"), faults),

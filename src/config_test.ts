@@ -59,6 +59,8 @@ describe("config", () => {
         loginsAddress: { burst: 100, perSecond: 100 / 900 },
         searches: { burst: 30, perSecond: 5 },
         history: { burst: 200, perSecond: 20 },
+        drafts: { burst: 30, perSecond: 5 },
+        account: { burst: 30, perSecond: 1 },
       },
       trustProxy: "off",
       allowedOrigins: undefined,

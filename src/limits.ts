@@ -13,7 +13,7 @@ const STRIKES_WITHIN_MS = 60_000;
 const STRIKES: Partial<Record<ErrorCode, number>> = { bad_request: 3, rate_limited: 10 };
 
 /** What one person may do so often. */
-type Act = "sends" | "typing" | "watch" | "searches" | "history";
+export type Act = "sends" | "typing" | "watch" | "searches" | "history" | "drafts" | "account";
 
 /** What a socket carries of its own limits: the credits of its frames, and when it was refused what, once it was. */
 export interface Metered extends Bucket {
@@ -35,6 +35,8 @@ export class Limits {
       watch: new RateLimit(settings.watch),
       searches: new RateLimit(settings.searches),
       history: new RateLimit(settings.history),
+      drafts: new RateLimit(settings.drafts),
+      account: new RateLimit(settings.account),
     };
     this.#tries = new Tries(settings);
   }

@@ -16,6 +16,9 @@ const TICK_MS = 500;
 /** All full lists of a pod together, bytes a second (CONTRACT §4). */
 const FULL_LISTS_PER_SECOND = 8 * 1024 * 1024;
 
+/** Without a database that answers, whoever goes is told without when they were last seen. */
+const LOOKUP_MAX_MS = 1_000;
+
 /** A person some socket watches. */
 interface Watched {
   readonly key: string;
@@ -23,12 +26,17 @@ interface Watched {
   sockets: number;
   /** What the next tick tells them. */
   entry: string | undefined;
+  /** And those of them who are not to see when others were last seen. */
+  veiled: string | undefined;
+  /** The last of their comings and goings. */
+  state: PresenceState | undefined;
 }
 
 /** What the table knows of somebody. */
 interface Known {
   readonly username: string;
   readonly lastSeenAt: string | null;
+  readonly hidesLastSeen: boolean;
 }
 
 export class Presence {
@@ -36,12 +44,16 @@ export class Presence {
   readonly #roster: Roster;
   readonly #watched = new Map<string, Watched>();
   readonly #watching = new Map<Socket, readonly Watched[]>();
+  /** People with a socket here who hide when they were last seen: they do not see it of others. */
+  readonly #veiled = new Set<string>();
   /** Sockets that never sent `watch`, and when each was told the full list last. */
   readonly #plain = new Map<Socket, number>();
   /** Watched people of whom something new is to be told. */
   readonly #changed = new Set<Watched>();
   readonly #lookups: Batcher<readonly string[], Map<string, Known>>;
   readonly #newUsers = new RateLimit({ burst: 10, perSecond: 10 });
+  /** Watched people who went, and their names. */
+  readonly #went = new Map<Watched, string>();
   #listChangedAt = 0;
   /** When the pod may spend bytes on full lists again. */
   #budgetAt = 0;
@@ -54,8 +66,9 @@ export class Presence {
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
-  /** A socket opened. */
-  arrive(socket: Socket): void {
+  /** A socket opened. @param veiled whether its person hides when they were last seen */
+  arrive(socket: Socket, veiled: boolean): void {
+    this.veil(socket.nameKey, veiled);
     this.#plain.set(socket, Number.NEGATIVE_INFINITY);
     this.#roster.arrive(socket.nameKey, socket.username);
   }
@@ -64,7 +77,15 @@ export class Presence {
   leave(socket: Socket, last: boolean): void {
     this.#plain.delete(socket);
     this.#unwatch(socket);
-    if (last) this.#roster.leave(socket.nameKey);
+    if (!last) return;
+    this.#veiled.delete(socket.nameKey);
+    this.#roster.leave(socket.nameKey);
+  }
+
+  /** Somebody hides when they were last seen, or no longer; what they see of others changes with it. */
+  veil(key: string, on: boolean): void {
+    if (on) this.#veiled.add(key);
+    else this.#veiled.delete(key);
   }
 
   /** From now on a socket hears of these people only, first of how things stand. */
@@ -79,12 +100,13 @@ export class Presence {
     );
     const away = asked.filter((key) => !this.#roster.isOnline(key));
     const known = away.length > 0 ? await this.#lookups.add(away) : undefined;
+    const isVeiled = this.#veiled.has(socket.nameKey);
     const entries = users.map((user, i) => {
       const key = keys[i] as string;
       const here = this.#roster.nameOf(key);
       if (here !== undefined) return presenceEntry(here, ONLINE);
-      const { username = user, lastSeenAt = null } = known?.get(key) ?? {};
-      return presenceEntry(username, { online: false, last_seen: lastSeenAt });
+      const { username = user, lastSeenAt = null, hidesLastSeen = false } = known?.get(key) ?? {};
+      return presenceEntry(username, { online: false, last_seen: isVeiled || hidesLastSeen ? null : lastSeenAt });
     });
     socket.send(presenceFrame(entries));
   }
@@ -101,7 +123,34 @@ export class Presence {
     this.#listChangedAt = performance.now();
     const person = this.#watched.get(key);
     if (!person) return;
-    person.entry = presenceEntry(username, state);
+    person.state = state;
+    this.#went.delete(person);
+    if (state.online) this.#note(person, presenceEntry(username, state));
+    else this.#went.set(person, username);
+  }
+
+  /** Whether those who went hide when they were last seen is asked when it is to be told: no pod has to remember it of people who are away. */
+  async #tellWent(): Promise<void> {
+    if (this.#went.size === 0) return;
+    const went = [...this.#went].map(([person, username]) => ({ person, username, state: person.state }));
+    this.#went.clear();
+    const known = await Promise.race([
+      this.#lookUp([went.map(({ person }) => person.key)]).catch(() => undefined),
+      Bun.sleep(LOOKUP_MAX_MS),
+    ]);
+    for (const { person, username, state } of went) {
+      if (!state || person.state !== state) continue; // they are back
+      const veiled = presenceEntry(username, { online: false, last_seen: null });
+      const isShown = known?.[0]?.get(person.key)?.hidesLastSeen === false;
+      this.#note(person, isShown ? presenceEntry(username, state) : veiled, veiled);
+    }
+    this.#tellWatchers();
+  }
+
+  #note(person: Watched, entry: string, veiled = entry): void {
+    if (person.sockets === 0) return;
+    person.entry = entry;
+    person.veiled = veiled;
     this.#changed.add(person);
   }
 
@@ -112,7 +161,8 @@ export class Presence {
   /** The record of a person for one more socket that watches them. */
   #record(key: string): Watched {
     let person = this.#watched.get(key);
-    if (!person) this.#watched.set(key, (person = { key, sockets: 0, entry: undefined }));
+    if (!person)
+      this.#watched.set(key, (person = { key, sockets: 0, entry: undefined, veiled: undefined, state: undefined }));
     person.sockets++;
     return person;
   }
@@ -122,6 +172,7 @@ export class Presence {
       if (--person.sockets > 0) continue;
       this.#watched.delete(person.key);
       this.#changed.delete(person);
+      this.#went.delete(person);
     }
     this.#watching.delete(socket);
   }
@@ -135,6 +186,7 @@ export class Presence {
 
   #tick(): void {
     this.#tellWatchers();
+    void this.#tellWent();
     this.#tellList(performance.now());
   }
 
@@ -146,10 +198,14 @@ export class Presence {
     if (this.#changed.size === 0) return;
     for (const [socket, people] of this.#watching) {
       let entries: string[] | undefined;
-      for (const { entry } of people) if (entry !== undefined) (entries ??= []).push(entry);
+      const isVeiled = this.#veiled.size > 0 && this.#veiled.has(socket.nameKey);
+      for (const { entry, veiled } of people) {
+        const told = isVeiled ? veiled : entry;
+        if (told !== undefined) (entries ??= []).push(told);
+      }
       if (entries) socket.send(presenceFrame(entries));
     }
-    for (const person of this.#changed) person.entry = undefined;
+    for (const person of this.#changed) person.entry = person.veiled = undefined;
     this.#changed.clear();
   }
 

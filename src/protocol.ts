@@ -7,6 +7,7 @@ export type ClientFrame =
   | { type: "message"; to: string; message: string; ref: string | undefined }
   | { type: "read"; peer: string; seq: number }
   | { type: "typing"; peer: string }
+  | { type: "draft"; peer: string; text: string }
   | { type: "watch"; users: string[] }
   | { type: "ping" };
 
@@ -54,6 +55,13 @@ export function parseFrame(text: string): ClientFrame {
       if (typeof frame["peer"] !== "string")
         throw new ChatError("bad_request", { words: "typing needs the text peer" });
       return { type, peer: frame["peer"] };
+    }
+    case "draft": {
+      const { peer, text } = frame;
+      if (typeof peer !== "string" || typeof text !== "string") {
+        throw new ChatError("bad_request", { words: "draft needs the texts peer and text" });
+      }
+      return { type, peer, text };
     }
     case "watch": {
       const { users } = frame;
@@ -133,6 +141,12 @@ export function readFrame(reader: string, peer: string, seq: number): string {
 
 export function typingFrame(user: string): string {
   return JSON.stringify({ type: "typing", user });
+}
+
+/** What you have begun to write to `peer`, on another device; `text` empty: nothing any more. */
+export function draftFrame(draft: { peer: string; text: string; at: string }): string {
+  const { peer, text, at } = draft;
+  return JSON.stringify({ type: "draft", peer, text, at });
 }
 
 export interface PresenceState {

@@ -8,6 +8,7 @@ import {
   type ClientFrame,
   deliveredFrame,
   deliveryOf,
+  draftFrame,
   errorFrame,
   helloFrame,
   messageFrame,
@@ -22,7 +23,7 @@ import {
   WATCH_MAX,
 } from "./protocol.ts";
 
-const TYPES = ["message", "read", "typing", "watch", "ping"] as const;
+const TYPES = ["message", "read", "typing", "draft", "watch", "ping"] as const;
 
 /** A frame, or the words of its refusal; anything else that is thrown is a defect. */
 function read(text: string): ClientFrame | ChatError {
@@ -54,6 +55,8 @@ function isWellTyped(frame: ClientFrame): boolean {
       );
     case "typing":
       return fields === "peer,type" && typeof frame.peer === "string";
+    case "draft":
+      return fields === "peer,text,type" && typeof frame.peer === "string" && typeof frame.text === "string";
     case "watch":
       return (
         fields === "type,users" &&
@@ -78,6 +81,7 @@ const good: fc.Arbitrary<Record<string, unknown>> = fc.oneof(
   fc.record({ type: fc.constant("message"), to: text, message: text, ref }),
   fc.record({ type: fc.constant("read"), peer: text, seq: fc.maxSafeNat() }),
   fc.record({ type: fc.constant("typing"), peer: text }),
+  fc.record({ type: fc.constant("draft"), peer: text, text }),
   fc.record({ type: fc.constant("watch"), users: fc.array(text, { maxLength: WATCH_MAX }) }),
   fc.record({ type: fc.constant("ping") }),
 );
@@ -203,6 +207,8 @@ describe("what is told", () => {
         expect(written(readFrame(from, to, seq))).toEqual({ type: "read", reader: from, peer: to, seq });
         expect(written(deliveredFrame(to, seq))).toEqual({ type: "delivered", peer: to, seq });
         expect(written(typingFrame(from))).toEqual({ type: "typing", user: from });
+        const draft = { peer: to, text: from, at: stored.timestamp };
+        expect(written(draftFrame(draft))).toEqual({ type: "draft", ...draft });
         expect(written(newUserFrame(from))).toEqual({ type: "new_user", username: from });
         expect(written(statusFrame([from, to]))).toEqual({ type: "status_update", online: [from, to] });
         expect(written(helloFrame(from, to))).toEqual({ type: "hello", username: from, epoch: to });

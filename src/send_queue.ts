@@ -21,7 +21,7 @@ export interface Send<From> extends Draft {
 /** `duplicate`: stored before, by an earlier send of the same ref. */
 export type Outcome =
   | { readonly kind: "stored"; readonly stored: Stored; readonly duplicate: boolean }
-  | { readonly kind: "refused"; readonly code: "no_such_user" | "ref_reused" | "invalid_text" };
+  | { readonly kind: "refused"; readonly code: "no_such_user" | "ref_reused" | "invalid_text" | "blocked" };
 
 export type Store = (
   drafts: readonly Draft[],
@@ -185,6 +185,7 @@ export class SendQueue<From> {
 
   #outcome(row: Stored | undefined, isOwn: (row: Stored) => boolean): Outcome {
     if (!row) return { kind: "refused", code: "no_such_user" };
+    if (row.refused) return { kind: "refused", code: "blocked" };
     if (row.id > this.#lastId) this.#lastId = row.id;
     if (!row.same) return { kind: "refused", code: "ref_reused" };
     return { kind: "stored", stored: row, duplicate: row.known && !isOwn(row) };

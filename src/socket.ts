@@ -4,6 +4,7 @@ import type { ServerWebSocket, WebSocketHandler } from "bun";
 
 import type { Chat } from "./chat.ts";
 import type { Session } from "./db/sessions.ts";
+import type { Drafts } from "./drafts.ts";
 import { ChatError } from "./errors.ts";
 import type { Hub, Socket } from "./hub.ts";
 import type { Limits, Metered } from "./limits.ts";
@@ -82,13 +83,14 @@ class OpenSocket implements Socket, Metered {
 /** @param parts.epoch changes when the database may have gone back @returns Bun's handlers, and `stop` for their timer */
 export function socketHandlers(parts: {
   chat: Chat;
+  drafts: Drafts;
   hub: Hub;
   presence: Presence;
   limits: Limits;
   log: Log;
   epoch: () => string;
 }): { handlers: WebSocketHandler<SocketData>; stop: () => void } {
-  const { chat, hub, presence, limits, log, epoch } = parts;
+  const { chat, drafts, hub, presence, limits, log, epoch } = parts;
   let came = 0;
   let cameAt = 0;
   const watchdog = setInterval(() => {
@@ -114,7 +116,7 @@ export function socketHandlers(parts: {
       ws.data.socket = socket;
       socket.send(helloFrame(socket.username, epoch()));
       hub.add(socket);
-      presence.arrive(socket);
+      presence.arrive(socket, ws.data.session.hidesLastSeen);
       came++;
       cameAt = socket.heardAt;
     },
@@ -152,7 +154,7 @@ export function socketHandlers(parts: {
     },
   };
 
-  function act(socket: OpenSocket, frame: ClientFrame): Promise<void> | undefined {
+  function act(socket: OpenSocket, frame: ClientFrame): Promise<unknown> | undefined {
     switch (frame.type) {
       case "message":
         chat.send(socket, frame.to, frame.message, frame.ref);
@@ -160,8 +162,9 @@ export function socketHandlers(parts: {
       case "read":
         return chat.read(socket.username, frame.peer, frame.seq);
       case "typing":
-        chat.typing(socket, frame.peer);
-        return undefined;
+        return chat.typing(socket, frame.peer);
+      case "draft":
+        return drafts.save(socket, frame.peer, frame.text);
       case "watch":
         limits.spend("watch", socket.nameKey);
         return presence.watch(socket, frame.users);

@@ -81,10 +81,14 @@ export function checkPassword(password: string): void {
 
 /** Whether a text can be stored and shown byte for byte: 1–4,000 code points, not blank, no NUL, no lone surrogate. */
 export function isMessage(text: string): boolean {
-  if (text.length === 0 || text.length > 2 * MESSAGE_MAX) return false;
-  if (text.includes("\0") || !text.isWellFormed()) return false;
-  if (text.length > MESSAGE_MAX && codePoints(text) > MESSAGE_MAX) return false;
+  if (text.length === 0 || !isDraft(text)) return false;
   return !/^[\s\p{Cc}\p{Cf}]*$/u.test(text); // blank to the eye: spaces, controls, zero-width signs
+}
+
+/** Whether a text can be kept as the beginning of a message: as `isMessage`, but it may be blank or empty. */
+export function isDraft(text: string): boolean {
+  if (text.length > 2 * MESSAGE_MAX || text.includes("\0") || !text.isWellFormed()) return false;
+  return text.length <= MESSAGE_MAX || codePoints(text) <= MESSAGE_MAX;
 }
 
 function codePoints(text: string): number {

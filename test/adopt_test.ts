@@ -212,7 +212,7 @@ describe("adopt", () => {
   test("adopt leaves nothing of the original behind, and a second start finds nothing to do", async () => {
     const tables = await everything(url);
     expect(tables.map((row) => (row as [string])[0])).toEqual(
-      ["conversations", "invites", "messages", "migrations", "sessions", "settings", "users"].map(
+      ["conversations", "drafts", "invites", "messages", "migrations", "sessions", "settings", "users"].map(
         (name) => `public.${name}`,
       ),
     );

@@ -374,6 +374,7 @@ function words(pod: Pod, from: string): string[] {
 const EVERY_KIND: BusEvent[] = [
   { kind: "frame", to: ["ann", "bob"], frame: JSON.stringify({ type: "message", message: "Γειά\tσου\n😀 \u0000 \\" }) },
   { kind: "end", nameKey: "ann", sessionId: 12 },
+  { kind: "veil", nameKey: "ελένη", on: true },
   { kind: "user", username: "Ελένη" },
   { kind: "came", nameKey: "ελένη", username: "Ελένη" },
   { kind: "went", nameKey: "ελένη", lastSeen: "2026-11-22T18:30:00.500000Z" },

@@ -198,10 +198,10 @@ describe("commands", () => {
   test("make somebody run the chat, who then has it in the menu", async () => {
     const fay = await one.person("Fay");
     expect(await run("user admin fay")).toMatchObject({ code: 0, out: "" });
-    expect(await fay.json("/me")).toEqual({ username: "Fay", admin: true });
+    expect(await fay.json("/me")).toMatchObject({ username: "Fay", admin: true });
     expect((await run("user add Gus --admin", `${PASSWORD}\n`)).err).toBe("Gus can sign in now, and invite others.\n");
     const gus = new Person(one.url, "Gus", cookieOf(await logIn(one.url, "Gus")));
-    expect(await gus.json("/me")).toEqual({ username: "Gus", admin: true });
+    expect(await gus.json("/me")).toMatchObject({ username: "Gus", admin: true });
     const late = await post(`${one.url}/signup`, { username: "Late", password: PASSWORD, code: one.adminCode! });
     expect(late.status).toBe(403);
   });

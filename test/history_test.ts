@@ -548,6 +548,8 @@ describe("/conversations", () => {
       last_seq: 3,
       last: { sender: "bobby", content: "three", timestamp: last["timestamp"] },
       online: true,
+      muted: false,
+      gone: false,
       last_seen: null,
       cursor: expect.any(String),
     };

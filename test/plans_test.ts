@@ -7,14 +7,16 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 
 import { BenchDatabase } from "../bench/database.ts";
 import { nameOf, type Pair } from "../bench/people.ts";
+import * as choices from "../src/db/choices.ts";
 import { type Client, connect, type Database } from "../src/db/client.ts";
+import * as drafts from "../src/db/drafts.ts";
 import * as messages from "../src/db/messages.ts";
 import * as sessions from "../src/db/sessions.ts";
 import * as users from "../src/db/users.ts";
 import { migratedDatabase } from "./harness.ts";
 
 const PEOPLE = 10_000;
-const BIG = new Set(["messages", "conversations", "users", "sessions"]);
+const BIG = new Set(["messages", "conversations", "users", "sessions", "drafts"]);
 const me = nameOf(0);
 const peer = nameOf(1);
 
@@ -36,6 +38,11 @@ beforeAll(async () => {
     Array.from({ length: 25_000 }, (_, i): Pair => [2_100 + (i % 900), 3_000 + Math.floor(i / 900)]),
     2,
   );
+  await database.sql`
+    insert into drafts (owner, peer, text, at)
+    select 'p' || lpad(i::text, 5, '0'), 'p' || lpad(j::text, 5, '0'), 'How are', now()
+    from generate_series(0, 199) i, generate_series(0, 99) j
+  `;
   await database.settle();
 }, 60_000);
 
@@ -90,7 +97,7 @@ function walks(plan: Plan): string[] {
   return [...here, ...(plan.Plans ?? []).flatMap(walks)];
 }
 
-const drafts = (count: number, tag: string): messages.Draft[] =>
+const batch = (count: number, tag: string): messages.Draft[] =>
   Array.from({ length: count }, (_, i) => {
     const [one, other] = [2_100 + (i % 50), 3_000] as const;
     return { sender: nameOf(one), toKey: nameOf(other), ref: `plans-${tag}-${i}`, content: "How are you?" };
@@ -121,6 +128,21 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
       sql,
       names(200).map((name) => ({ receiver: me, sender: name, seq: 10 })),
     ),
+  "choices.choose": (db) => choices.choose(db, "blocks", me, nameOf(5), true),
+  "choices.choose, no longer": (db) => choices.choose(db, "blocks", me, nameOf(5), false),
+  "choices.blocked": (db) => choices.blocked(db, me),
+  "choices.apart": (_, sql) =>
+    choices.apart(
+      sql,
+      names(200).map((peerKey) => ({ name: me, peerKey })),
+    ),
+  "choices.show": (db) => choices.show(db, me, { hidesRead: false, hidesLastSeen: undefined }),
+  "drafts.save": (_, sql) =>
+    drafts.save(
+      sql,
+      names(100).map((peerKey, i) => ({ owner: me, peerKey, text: i % 10 ? "How are" : "" })),
+    ),
+  "drafts.list": (db) => drafts.list(db, me),
   "users.find": (db) => users.find(db, peer),
   "messages.peopleWithChanges": (db) => messages.peopleWithChanges(db, names(5_000), 60_000),
   "users.onlineKeys": (db) => users.onlineKeys(db),
@@ -158,7 +180,7 @@ for (const [name, query] of Object.entries(QUERIES)) {
 for (const count of [1, 20, 200, 500]) {
   test(`messages.insertMany of ${count} finds its rows by index`, async () => {
     const plans = await plansOf(
-      (_, sql) => messages.insertMany(sql, drafts(count, `${count}`)),
+      (_, sql) => messages.insertMany(sql, batch(count, `${count}`)),
       messages.WRITER_PARAMETERS,
     );
     expect(plans.length, "else this test reads nothing").toBeGreaterThan(0);

@@ -13,6 +13,7 @@ import { PROTECTIONS as limits } from "./protections/limits.ts";
 import { PROTECTIONS as load } from "./protections/load.ts";
 import { PROTECTIONS as logs } from "./protections/logs.ts";
 import { PROTECTIONS as pages } from "./protections/pages.ts";
+import { PROTECTIONS as people } from "./protections/people.ts";
 import type { Protection } from "./protections/protection.ts";
 import { PROTECTIONS as sessions } from "./protections/sessions.ts";
 import { PROTECTIONS as socket } from "./protections/socket.ts";
@@ -26,6 +27,7 @@ export const PROTECTIONS: Readonly<Record<string, readonly Protection[]>> = {
   WebSocket: socket,
   Sessions: sessions,
   Limits: limits,
+  "Between people": people,
   "The door": door,
   Pages: pages,
   "Load as an attack": load,

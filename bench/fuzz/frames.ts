@@ -11,6 +11,7 @@ const TYPES = Object.keys({
   message: 1,
   read: 1,
   typing: 1,
+  draft: 1,
   watch: 1,
   ping: 1,
 } satisfies Record<FrameType, 1>) as FrameType[];
@@ -22,7 +23,7 @@ export type Fate =
   /** Stored, or refused for its receiver or its ref. */
   | { readonly kind: "send"; readonly to: string; readonly message: string; readonly ref: string | undefined }
   | { readonly kind: "pong" }
-  | { readonly kind: "taken"; readonly type: "read" | "typing" | "watch" }
+  | { readonly kind: "taken"; readonly type: "read" | "typing" | "draft" | "watch" }
   /** The socket is closed. */
   | { readonly kind: "closed" }
   /** RFC 6455 leaves it open, or the frame never ends. */
@@ -90,6 +91,11 @@ export function fateOf(payload: Buffer): Fate {
     }
     case "typing":
       return isText("peer") ? { kind: "taken", type: "typing" } : refused;
+    case "draft":
+      if (!isText("peer") || !isText("text")) return refused;
+      return isKeepable(fields.get("text") as string)
+        ? { kind: "taken", type: "draft" }
+        : { kind: "refused", code: "invalid_text" };
     case "watch": {
       const users: unknown = fields.get("users");
       const good = Array.isArray(users) && users.length <= 200 && users.every((user) => typeof user === "string");
@@ -108,6 +114,12 @@ function isSound(message: string): boolean {
   if (points.length < 1 || points.length > 4_000) return false;
   if (points.some((point) => point === 0 || (point >= 0xd800 && point <= 0xdfff))) return false;
   return /[^\s\p{Cc}\p{Cf}]/u.test(message);
+}
+
+/** At most 4,000 code points, no NUL, no lone surrogate. */
+function isKeepable(text: string): boolean {
+  const points = Array.from(text, (character) => character.codePointAt(0) as number);
+  return points.length <= 4_000 && !points.some((point) => point === 0 || (point >= 0xd800 && point <= 0xdfff));
 }
 
 type Field = [name: string, json: string];
@@ -137,6 +149,12 @@ function goodFields(type: FrameType, random: Random, speaker: Speaker): Field[] 
         ["type", '"typing"'],
         ["peer", name()],
       ];
+    case "draft":
+      return [
+        ["type", '"draft"'],
+        ["peer", name()],
+        ["text", JSON.stringify(random.next() < 0.7 ? "How are" : nastyText(random).toWellFormed())],
+      ];
     case "watch":
       return [
         ["type", '"watch"'],
@@ -157,6 +175,7 @@ const NAMES = [
   "ref",
   "peer",
   "seq",
+  "text",
   "users",
   "__proto__",
   "constructor",

@@ -24,6 +24,12 @@ export interface HostileRequest {
 /** Paths of one person, and what other paths answer. */
 const PUBLIC = new Set("/login /signup /logout /static/* /test /healthz /readyz /version /metrics".split(" "));
 const FORMS = new Set(["/login", "/signup", "/logout"]);
+/** What routes take that read JSON, in a form that changes nothing. */
+const JSON_BODIES: Record<string, (peer: string) => object> = {
+  "/me/settings": () => ({ hide_read: false }),
+  "/blocks": (name) => ({ name, blocked: false }),
+  "/mutes": (name) => ({ name, muted: false }),
+};
 /** Of the forms so many may reach the hashing of passwords, which takes 25 ms of a core. */
 const HASHING = 0.05;
 
@@ -64,7 +70,8 @@ export function hostileRequest(random: Random, places: Places): HostileRequest {
   const good = random.next() < 0.25; // spoilt in nothing
   const spoilt = (share: number) => !good && random.next() < share;
   const isForm = FORMS.has(route);
-  let method = (isForm || route === "/invites") && random.next() < 0.7 ? "POST" : "GET";
+  const takesMore = isForm || route === "/invites" || route in JSON_BODIES;
+  let method = takesMore && random.next() < 0.7 ? "POST" : "GET";
   if (spoilt(0.15)) method = random.pick(METHODS);
 
   const who = chooseWho(random, places, isForm, good);
@@ -292,6 +299,8 @@ function hostileBody(route: string, random: Random, places: Places, good: boolea
     const bytes = Buffer.from(text as string);
     return { bytes, type, framed: String(bytes.length), form, sound: true };
   };
+  const json = JSON_BODIES[route]?.(random.pick(places.members));
+  if (json && (good || random.next() < 0.4)) return whole(JSON.stringify(json), "application/json");
   if (random.next() < 0.02) return whole(randomBytes(random, random.pick([16_385, 20_000])));
   if (route === "/login" && !hashes)
     return whole(

@@ -6,6 +6,8 @@ export type BusEvent =
   | { readonly kind: "frame"; readonly to: readonly string[]; readonly frame: string }
   /** A session ended: its sockets close. */
   | { readonly kind: "end"; readonly nameKey: string; readonly sessionId: number }
+  /** Somebody hides when they were last seen, and does not see it of others; or no longer. */
+  | { readonly kind: "veil"; readonly nameKey: string; readonly on: boolean }
   /** Somebody signed up. */
   | { readonly kind: "user"; readonly username: string }
   /** A person's first socket at the sending pod. */

@@ -111,6 +111,8 @@ function encodeEvent(event: BusEvent): string {
       return `\nf\t${event.to.join("\t")}\t${event.frame}`;
     case "end":
       return `\ne\t${event.nameKey}\t${event.sessionId}`;
+    case "veil":
+      return `\nv\t${event.nameKey}\t${event.on ? "1" : "0"}`;
     case "user":
       return `\nu\t${event.username}`;
     case "came":
@@ -155,6 +157,8 @@ function parseEvent(line: string): BusEvent | "malformed" | "unknown" {
       return two && /^\d{1,15}$/.test(second)
         ? { kind: "end", nameKey: first, sessionId: Number(second) }
         : "malformed";
+    case "v":
+      return two && /^[01]$/.test(second) ? { kind: "veil", nameKey: first, on: second === "1" } : "malformed";
     case "u":
       return one ? { kind: "user", username: first } : "malformed";
     case "c":

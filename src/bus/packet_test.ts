@@ -14,6 +14,7 @@ const pod = fc.stringMatching(/^[\w-]{12}$/);
 const event: fc.Arbitrary<BusEvent> = fc.oneof(
   fc.record({ kind: fc.constant("frame" as const), to: fc.array(name, { minLength: 1, maxLength: 4 }), frame }),
   fc.record({ kind: fc.constant("end" as const), nameKey: name, sessionId: fc.nat() }),
+  fc.record({ kind: fc.constant("veil" as const), nameKey: name, on: fc.boolean() }),
   fc.record({ kind: fc.constant("user" as const), username: name }),
   fc.record({ kind: fc.constant("came" as const), nameKey: name, username: name }),
   fc.record({

@@ -10,7 +10,10 @@ export interface Draft {
   readonly content: string;
 }
 
-/** What became of a draft. `known`: its ref was stored by an earlier statement. `same`: and with this text, to this receiver. */
+/**
+ * What became of a draft. `known`: its ref was stored by an earlier statement. `same`: and with this text, to this receiver. `hidden`: the
+ * receiver blocks the sender, and is not to hear of it. `refused`: the sender blocks the receiver; nothing was stored, the numbers are 0.
+ */
 export interface Stored {
   readonly receiver: string;
   readonly id: number;
@@ -18,6 +21,8 @@ export interface Stored {
   readonly timestamp: string;
   readonly known: boolean;
   readonly same: boolean;
+  readonly hidden: boolean;
+  readonly refused: boolean;
 }
 
 export interface Message {
@@ -47,7 +52,7 @@ export const WRITER_PARAMETERS = {
  * Stores a batch in one statement; within a conversation the order given is the order numbered.
  *
  * @param drafts no two with the same sender and ref
- * @returns what became of each at its place; undefined where nobody has the receiver's name
+ * @returns what became of each at its place; undefined where nobody has the receiver's name, or not any more
  */
 export async function insertMany(sql: Sql, drafts: readonly Draft[]): Promise<(Stored | undefined)[]> {
   const rows = await sql<(Stored & { ord: number })[]>`
@@ -64,7 +69,8 @@ export async function insertMany(sql: Sql, drafts: readonly Draft[]): Promise<(S
         k.seq as known_seq,
         k.timestamp as known_timestamp,
         k.receiver as known_receiver,
-        k.content = t.content and k.receiver = u.username as same
+        k.content = t.content and k.receiver = u.username as same,
+        u.deleted_at is null as is_here
       from unnest(
         ${drafts.map((draft) => draft.sender)}::text[],
         ${drafts.map((draft) => draft.toKey)}::text[],
@@ -72,7 +78,7 @@ export async function insertMany(sql: Sql, drafts: readonly Draft[]): Promise<(S
         ${drafts.map((draft) => draft.content)}::text[]
       ) with ordinality as t (sender, to_key, ref, content, ord)
       cross join lateral (
-        select username from users where name_key = t.to_key collate "C" limit 1
+        select username, deleted_at from users where name_key = t.to_key collate "C" limit 1
       ) u
       left join lateral (
         select id, seq, timestamp, receiver, content
@@ -90,27 +96,35 @@ export async function insertMany(sql: Sql, drafts: readonly Draft[]): Promise<(S
         count(*) filter (where i.receiver = i.low and i.low <> i.high),
         count(*) filter (where i.receiver = i.high and i.low <> i.high)
       from input i
-      where i.known_id is null
+      where i.known_id is null and i.is_here
       group by i.low, i.high
       order by i.low, i.high -- in key order, so that pods cannot deadlock
       on conflict (low, high) do update
       set
-        last_seq = c.last_seq + excluded.last_seq,
+        -- less what is refused: of somebody who blocks the other
+        last_seq = c.last_seq + excluded.last_seq
+          - case when c.low_blocks then excluded.high_unread else 0 end
+          - case when c.high_blocks then excluded.low_unread else 0 end,
         -- never back, even when the clock goes back; a microsecond for each message
-        last_at = greatest(clock_timestamp(), c.last_at + excluded.last_seq * interval '1 microsecond'),
-        low_unread = c.low_unread + excluded.low_unread,
-        high_unread = c.high_unread + excluded.high_unread
-      returning c.id, c.low, c.high, c.last_seq, c.last_at
+        last_at = case
+          when c.low <> c.high and (c.low_blocks or excluded.high_unread = 0) and (c.high_blocks or excluded.low_unread = 0)
+            then c.last_at -- nothing is left
+          else greatest(clock_timestamp(), c.last_at + excluded.last_seq * interval '1 microsecond')
+        end,
+        low_unread = c.low_unread + case when c.high_blocks then 0 else excluded.low_unread end,
+        high_unread = c.high_unread + case when c.low_blocks then 0 else excluded.high_unread end
+      returning c.id, c.low, c.high, c.last_seq, c.last_at, c.low_blocks, c.high_blocks
     ), placed as materialized (
       -- ids are drawn here and not by the insert, so that nothing has to be joined to its rows afterwards
       select nextval('messages_id_seq') as id, p.*
       from (
         select
           i.ord, i.sender, i.receiver, i.ref, i.content, n.id as conversation_id, n.last_seq, n.last_at,
+          (n.low_blocks or n.high_blocks) as hidden, -- by the receiver, then
           count(*) over (partition by n.id) - row_number() over (partition by n.id order by i.ord) as behind
         from input i
         join numbered n on n.low = i.low and n.high = i.high
-        where i.known_id is null
+        where i.known_id is null and not case when i.sender = n.low then n.low_blocks else n.high_blocks end
       ) p
     ), stored as (
       insert into messages (id, conversation_id, seq, sender, receiver, content, timestamp, read, ref)
@@ -128,12 +142,23 @@ export async function insertMany(sql: Sql, drafts: readonly Draft[]): Promise<(S
     )
     select
       p.ord, p.receiver, p.id, p.last_seq - p.behind as seq, p.last_at - p.behind * interval '1 microsecond' as timestamp,
-      false as known, true as same
+      false as known, true as same, p.hidden, false as refused
     from placed p
     union all
-    select i.ord, i.known_receiver, i.known_id, i.known_seq, i.known_timestamp, true, i.same
+    select i.ord, i.known_receiver, i.known_id, i.known_seq, i.known_timestamp, true, i.same, coalesce(b.hidden, false), false
     from input i
+    left join lateral ( -- for those sent again only
+      select case when c.low = i.sender then c.high_blocks else c.low_blocks end as hidden
+      from conversations c
+      where c.low = i.low and c.high = i.high
+      limit 1
+    ) b on true
     where i.known_id is not null
+    union all
+    select i.ord, i.receiver, 0, 0, n.last_at, false, true, false, true
+    from (select * from numbered where low_blocks or high_blocks) n
+    join input i on i.low = n.low and i.high = n.high
+    where i.known_id is null and case when i.sender = n.low then n.low_blocks else n.high_blocks end
   `;
   const results: (Stored | undefined)[] = drafts.map(() => undefined);
   for (const row of rows) results[row.ord - 1] = row;
@@ -147,18 +172,23 @@ export interface ReadMark {
   seq: number;
 }
 
-/** A mark that moved: `seq` as stored. `more`: only part of the way, ask again. */
+/**
+ * A mark that moved: `seq` as stored. `more`: only part of the way, ask again. `told`: the peer may know that it was read. `reached`: that it
+ * arrived, of which nobody has told them.
+ */
 export interface ReadMoved {
   readonly reader: string;
   readonly peer: string;
   readonly seq: number;
   readonly more: boolean;
+  readonly told: boolean;
+  readonly reached: boolean;
 }
 
-/** Moves read marks, at most 5,000 numbers each (see `mark_read` in sql/0002). Marks that passed nothing are left out. */
+/** Moves read marks, at most 5,000 numbers each (see `mark_read` in sql/). Marks that passed nothing are left out. */
 export async function markRead(sql: Sql, marks: readonly ReadMark[]): Promise<ReadMoved[]> {
   return sql<ReadMoved[]>`
-    select reader, peer, read_seq as seq, more
+    select reader, peer, read_seq as seq, more, told, reached
     from mark_read(
       ${marks.map((mark) => mark.reader)}::text[],
       ${marks.map((mark) => mark.peerKey)}::text[],
@@ -174,7 +204,7 @@ export interface DeliveredMark {
   readonly seq: number;
 }
 
-/** Raises delivered marks; never lowers one. @returns those that rose */
+/** Raises delivered marks; never lowers one, nor raises one of a receiver who blocks the sender. @returns those that rose and the sender may hear of */
 export async function markDelivered(sql: Sql, marks: readonly DeliveredMark[]): Promise<DeliveredMark[]> {
   return sql<DeliveredMark[]>`
     with marks as (
@@ -208,31 +238,35 @@ export async function markDelivered(sql: Sql, marks: readonly DeliveredMark[]): 
     ), risen as (
       update conversations c
       set
-        low_delivered_seq = greatest(c.low_delivered_seq, least(s.low_seq, c.last_seq)),
-        high_delivered_seq = greatest(c.high_delivered_seq, least(s.high_seq, c.last_seq)),
+        low_delivered_seq = case when c.low_blocks then c.low_delivered_seq else greatest(c.low_delivered_seq, least(s.low_seq, c.last_seq)) end,
+        high_delivered_seq = case when c.high_blocks then c.high_delivered_seq else greatest(c.high_delivered_seq, least(s.high_seq, c.last_seq)) end,
         marked_at = clock_timestamp()
       from sides s
       where
         c.low = s.low
         and c.high = s.high
-        and (s.low_seq > c.low_delivered_seq or s.high_seq > c.high_delivered_seq)
-      returning c.low, c.high, c.low_delivered_seq, c.high_delivered_seq
+        and (s.low_seq > c.low_delivered_seq and not c.low_blocks or s.high_seq > c.high_delivered_seq and not c.high_blocks)
+      returning c.low, c.high, c.low_delivered_seq, c.high_delivered_seq, c.low_blocks, c.high_blocks
     )
     select m.receiver, m.sender, case when m.receiver = r.low then r.low_delivered_seq else r.high_delivered_seq end as seq
     from risen r
     join marks m on m.low = r.low and m.high = r.high
+    where not (r.low_blocks or r.high_blocks)
   `;
 }
 
 /** Which part of a conversation: the newest, those just before `before`, or the first after `after`. */
 export type Window = { limit: number; before?: number; after?: number };
 
-/** A page of the conversation of two names, oldest first. Empty when they never wrote. */
-export async function page(sql: Sql, one: string, other: string, window: Window): Promise<Message[]> {
+/** A page of somebody's conversation with another, oldest first. Empty when they never wrote, or `me` blocks the other. */
+export async function page(sql: Sql, me: string, other: string, window: Window): Promise<Message[]> {
   const conversation = sql`
     select c.id
     from conversations c
-    where c.low = least(${one}::text collate "C", ${other}) and c.high = greatest(${one}::text collate "C", ${other})
+    where
+      c.low = least(${me}::text collate "C", ${other})
+      and c.high = greatest(${me}::text collate "C", ${other})
+      and not case when c.low = ${me} then c.low_blocks else c.high_blocks end
   `;
   const columns = sql`m.sender, m.receiver, m.content, m.timestamp, m.read, m.id, m.seq, m.ref`;
   if (window.after !== undefined) {
@@ -259,16 +293,16 @@ export async function unreadCounts(sql: Sql, me: string): Promise<{ peer: string
   return sql<{ peer: string; unread: number }[]>`
     select c.high as peer, c.low_unread as unread
     from conversations c
-    where c.low = ${me} and c.low_unread > 0
+    where c.low = ${me} and c.low_unread > 0 and not c.low_blocks
     union all
     select c.low, c.high_unread
     from conversations c
-    where c.high = ${me} and c.high_unread > 0
+    where c.high = ${me} and c.high_unread > 0 and not c.high_blocks
   `;
 }
 
 /**
- * Those of some people in whose conversations something was stored or marked lately.
+ * Those of some people in whose conversations something was stored or marked lately, whom they block left out; and those who changed something of their own.
  *
  * @param names as their owners wrote them @param withinMs how long ago at most
  */
@@ -278,9 +312,11 @@ export async function peopleWithChanges(db: Database, names: readonly string[], 
       select t.name
       from unnest(${names as string[]}::text[]) as t (name)
       cross join lateral ( -- one by one, so that only these people's conversations are read
-        (select from conversations c where c.low = t.name collate "C" and greatest(c.last_at, c.marked_at) > clock_timestamp() - ${withinMs} * interval '1 millisecond' limit 1)
+        (select from conversations c where c.low = t.name collate "C" and not c.low_blocks and greatest(c.last_at, c.marked_at) > clock_timestamp() - ${withinMs} * interval '1 millisecond' limit 1)
         union all
-        (select from conversations c where c.high = t.name collate "C" and greatest(c.last_at, c.marked_at) > clock_timestamp() - ${withinMs} * interval '1 millisecond' limit 1)
+        (select from conversations c where c.high = t.name collate "C" and not c.high_blocks and greatest(c.last_at, c.marked_at) > clock_timestamp() - ${withinMs} * interval '1 millisecond' limit 1)
+        union all
+        (select from users u where u.username = t.name collate "C" and u.changed_at > clock_timestamp() - ${withinMs} * interval '1 millisecond')
         limit 1
       ) changed
     `,
@@ -298,6 +334,11 @@ export interface Conversation {
   readonly peerReadSeq: number;
   readonly peerDeliveredSeq: number;
   readonly myReadSeq: number;
+  readonly muted: boolean;
+  /** The peer's: see `users`. */
+  readonly hidesRead: boolean;
+  readonly hidesLastSeen: boolean;
+  readonly gone: boolean;
   readonly lastSeenAt: string | null;
   readonly lastAt: string;
   readonly conversationId: number;
@@ -315,7 +356,9 @@ export async function conversations(sql: Sql, asked: readonly ConversationsAsked
   const rows = await sql<(Conversation & { ord: number })[]>`
     select
       t.ord, p.peer, p.last_seq as "lastSeq", m.sender, m.content, m.timestamp, p.unread, p.peer_read_seq as "peerReadSeq",
-      p.peer_delivered_seq as "peerDeliveredSeq", p.my_read_seq as "myReadSeq", u.last_seen_at as "lastSeenAt",
+      p.peer_delivered_seq as "peerDeliveredSeq", p.my_read_seq as "myReadSeq", p.muted, u.last_seen_at as "lastSeenAt",
+      coalesce(u.hide_read, false) as "hidesRead", coalesce(u.hide_last_seen, false) as "hidesLastSeen",
+      u.username is null or u.deleted_at is not null as gone,
       p.last_at as "lastAt", p.id as "conversationId"
     from unnest(
       ${asked.map(({ me }) => me)}::text[],
@@ -329,16 +372,16 @@ export async function conversations(sql: Sql, asked: readonly ConversationsAsked
         select
           c.id, c.high as peer, c.last_seq, c.last_at, c.low_unread as unread,
           c.high_read_seq as peer_read_seq, c.high_delivered_seq as peer_delivered_seq,
-          case when c.low = c.high then c.last_seq else c.low_read_seq end as my_read_seq
+          case when c.low = c.high then c.last_seq else c.low_read_seq end as my_read_seq, c.low_muted as muted
         from conversations c
-        where c.low = t.me collate "C"
+        where c.low = t.me collate "C" and not c.low_blocks and c.last_seq > 0
         union all
         select
           c.id, c.low, c.last_seq, c.last_at, c.high_unread,
           c.low_read_seq, c.low_delivered_seq,
-          c.high_read_seq
+          c.high_read_seq, c.high_muted
         from conversations c
-        where c.high = t.me collate "C" and c.low <> c.high
+        where c.high = t.me collate "C" and c.low <> c.high and not c.high_blocks and c.last_seq > 0
       ) mine
       where (mine.last_at, mine.id) < (t.last_at::timestamptz, t.id)
       order by mine.last_at desc, mine.id desc
@@ -348,7 +391,7 @@ export async function conversations(sql: Sql, asked: readonly ConversationsAsked
       select sender, content, timestamp from messages where conversation_id = p.id and seq = p.last_seq limit 1
     ) m
     left join lateral (
-      select last_seen_at from users where username = p.peer limit 1
+      select username, last_seen_at, hide_read, hide_last_seen, deleted_at from users where username = p.peer limit 1
     ) u on true
     order by t.ord, p.last_at desc, p.id desc
   `;

@@ -16,6 +16,9 @@ export interface Session {
   readonly userId: number;
   readonly username: string;
   readonly nameKey: string;
+  /** See `users`: hidden from others, and not seen of others. */
+  readonly hidesRead: boolean;
+  readonly hidesLastSeen: boolean;
 }
 
 /**
@@ -49,6 +52,7 @@ export async function findMany(db: Database, tokenHashes: readonly string[]): Pr
       cross join lateral ( -- one by one: a plan that walks the tables for many hashes at once must not exist
         select
           s.id, s.user_id as "userId", u.username, u.name_key as "nameKey",
+          u.hide_read as "hidesRead", u.hide_last_seen as "hidesLastSeen",
           s.expires_at < ${dueBefore(sql)} as "isDue"
         from sessions s
         join users u on u.id = s.user_id

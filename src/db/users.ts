@@ -9,6 +9,9 @@ export interface User {
   readonly password: string;
   /** Nobody can sign in with it. */
   readonly disabled: boolean;
+  readonly hidesRead: boolean;
+  /** Only the name is left of it: nobody signs in, nobody can be written to. */
+  readonly gone: boolean;
 }
 
 /** What an account is made on the strength of; the last two are used up by it. */
@@ -46,7 +49,7 @@ export async function create(
         ), noted as (
           ${noteAdmin(sql)}
         )
-        select id, username, password, disabled from made
+        select id, username, password, disabled, false as "hidesRead", false as gone from made
       `,
     );
     const known = made ?? (await own());
@@ -107,7 +110,7 @@ export async function makeAdmin(db: Database, nameKey: string): Promise<string |
   const [user] = await db.run(
     (sql) => sql<{ username: string }[]>`
       with made as (
-        update users set is_admin = true where name_key = ${nameKey} returning username, is_admin
+        update users set is_admin = true where name_key = ${nameKey} and deleted_at is null returning username, is_admin
       ), noted as (
         ${noteAdmin(sql)}
       )
@@ -127,7 +130,7 @@ export async function setDisabled(
     (sql) => sql<{ id: number; username: string }[]>`
       update users
       set disabled_at = case when ${disabled}::boolean then coalesce(disabled_at, now()) end
-      where name_key = ${nameKey}
+      where name_key = ${nameKey} and deleted_at is null
       returning id, username
     `,
   );
@@ -144,11 +147,12 @@ export async function isAdmin(db: Database, id: number): Promise<boolean> {
   return user !== undefined;
 }
 
-/** The account with this name key. */
+/** The account with this name key, also one that is gone. */
 export async function find(db: Database, nameKey: string): Promise<User | undefined> {
   const [user] = await db.run(
     (sql) => sql<User[]>`
-      select id, username, password, disabled_at is not null as disabled
+      select
+        id, username, password, disabled_at is not null as disabled, hide_read as "hidesRead", deleted_at is not null as gone
       from users
       where name_key = ${nameKey}
     `,
@@ -180,23 +184,23 @@ export async function accounts(db: Database, page: { after: number; limit: numbe
         is_online as "isOnline",
         last_seen_at as "lastSeenAt"
       from users
-      where id > ${page.after}
+      where id > ${page.after} and deleted_at is null
       order by id
       limit ${page.limit}
     `,
   );
 }
 
-/** Names as their owners wrote them, by key; unknown keys are left out. */
+/** Names as their owners wrote them, by key; unknown keys are left out, and those of accounts that are gone. */
 export async function findMany(
   db: Database,
   nameKeys: readonly string[],
-): Promise<{ nameKey: string; username: string; lastSeenAt: string | null }[]> {
+): Promise<{ nameKey: string; username: string; lastSeenAt: string | null; hidesLastSeen: boolean }[]> {
   return db.run(
-    (sql) => sql<{ nameKey: string; username: string; lastSeenAt: string | null }[]>`
-      select name_key as "nameKey", username, last_seen_at as "lastSeenAt"
+    (sql) => sql<{ nameKey: string; username: string; lastSeenAt: string | null; hidesLastSeen: boolean }[]>`
+      select name_key as "nameKey", username, last_seen_at as "lastSeenAt", hide_last_seen as "hidesLastSeen"
       from users
-      where name_key = any(${nameKeys as string[]}::text[])
+      where name_key = any(${nameKeys as string[]}::text[]) and deleted_at is null
     `,
   );
 }
@@ -216,6 +220,7 @@ export async function list(
         and search_key < ${prefix} || chr(1114111) -- no name holds the last code point
         and username <> ${except}
         and disabled_at is null
+        and deleted_at is null
       order by search_key, id
       limit ${limit ?? null}
     `,
@@ -235,7 +240,7 @@ export async function markOnline(
       set
         is_online = name_key = any(${cameKeys as string[]}::text[]),
         last_seen_at = case when name_key = any(${wentKeys as string[]}::text[]) then now() else last_seen_at end
-      where name_key = any(${[...cameKeys, ...wentKeys]}::text[])
+      where name_key = any(${[...cameKeys, ...wentKeys]}::text[]) and deleted_at is null
     `,
   );
 }

@@ -53,11 +53,6 @@ export class Api {
     this.#lists = new Batcher((asked) => this.#db.run((sql) => messages.conversations(sql, asked)), { max: LISTS_MAX });
   }
 
-  async me(request: Request): Promise<Response> {
-    const { userId, username } = await this.#auth.who(request);
-    return json({ username, ...((await users.isAdmin(this.#db, userId)) && { admin: true }) });
-  }
-
   /** A link for somebody to sign up by, made by whoever runs the chat. */
   async invite(request: Request): Promise<Response> {
     const { userId } = await this.#auth.who(request);
@@ -92,7 +87,7 @@ export class Api {
   }
 
   async conversations(request: Request): Promise<Response> {
-    const { username } = await this.#who(request, "history");
+    const { username, hidesRead, hidesLastSeen } = await this.#who(request, "history");
     const { searchParams } = addressOf(request);
     const limit = wholeNumber(searchParams, "limit", 1, PAGE_MAX) ?? 50;
     const cursor = searchParams.get("before");
@@ -104,11 +99,14 @@ export class Api {
         last_seq: row.lastSeq,
         last: { sender: row.sender, content: row.content, timestamp: row.timestamp },
         unread: row.unread,
-        peer_read_seq: row.peerReadSeq,
+        // mutual: who hides it does not see it; notes to oneself are nobody else's
+        peer_read_seq: row.peer !== username && (hidesRead || row.hidesRead) ? 0 : row.peerReadSeq,
         peer_delivered_seq: row.peerDeliveredSeq,
         my_read_seq: row.myReadSeq,
-        online: this.#roster.isOnline(nameKey(row.peer)),
-        last_seen: row.lastSeenAt,
+        muted: row.muted,
+        gone: row.gone,
+        online: !row.gone && this.#roster.isOnline(nameKey(row.peer)),
+        last_seen: hidesLastSeen || row.hidesLastSeen ? null : row.lastSeenAt,
         cursor: writeCursor(row),
       })),
     );
@@ -133,23 +131,21 @@ export class Api {
     if (peer === undefined) return json([]);
 
     const peeks = searchParams.get("peek") === "1" || request.headers.get("sec-fetch-site") === "cross-site";
-    const read = (window: Window) => this.#db.run((sql) => messages.page(sql, me.username, peer, window));
+    const read = (window: Window) => this.#db.run((sql) => messages.page(sql, me.username, peer.username, window));
+    const show = (row: Message) => shown(row, me.username, { peeked: peeks, hidden: peer.hidesRead || me.hidesRead });
     const seen = async (rows: readonly Message[]) => {
-      if (request.method !== "HEAD") await this.#seen(me, peer, rows, peeks); // which gets no rows
+      if (request.method !== "HEAD") await this.#seen(me, peer.username, rows, peeks); // which gets no rows
     };
     if (window) {
       const rows = await read(window);
       await seen(rows);
-      return json(rows.map((row) => shown(row, me.username, peeks)));
+      return json(rows.map(show));
     }
     const first = await read({ limit: STREAM_PAGE, after: 0 });
     const pages = { first, after: (seq: number) => read({ limit: STREAM_PAGE, after: seq }), seen };
-    return new Response(
-      stream(pages, (row) => shown(row, me.username, peeks), log),
-      {
-        headers: { ...DATA_HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store" },
-      },
-    );
+    return new Response(stream(pages, show, log), {
+      headers: { ...DATA_HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store" },
+    });
   }
 
   /** Who asks, and asks not too often. */
@@ -170,13 +166,13 @@ export class Api {
     if (mayBeUnread) await this.#chat.read(me.username, peer, last.seq);
   }
 
-  /** The other's name as they wrote it, undefined when nobody has it. @throws ChatError `bad_request` when nobody can */
-  async #peer(me: Session, name: string): Promise<string | undefined> {
+  /** The other, undefined when nobody has the name; notes to oneself hide nothing. @throws ChatError `bad_request` when nobody can */
+  async #peer(me: Session, name: string): Promise<Pick<users.User, "username" | "hidesRead"> | undefined> {
     const key = keyOfReference(name);
-    if (key === me.nameKey) return me.username;
+    if (key === me.nameKey) return { username: me.username, hidesRead: false };
     const known = key === undefined ? undefined : await users.find(this.#db, key);
     if (!known) checkReference(name);
-    return known?.username;
+    return known;
   }
 }
 
@@ -206,10 +202,10 @@ function readWindow(query: URLSearchParams): Window | undefined {
   return limit === undefined ? undefined : { limit };
 }
 
-/** What the reader marked by this very request is shown as read; refs are shown to whoever made them. */
-function shown(row: Message, me: string, peeked: boolean) {
+/** What the reader marked by this very request is shown as read; what others read of mine, unless it is hidden. Refs are shown to whoever made them. */
+function shown(row: Message, me: string, { peeked, hidden }: { peeked: boolean; hidden: boolean }) {
   const { sender, receiver, content, timestamp, id, seq, ref } = row;
-  const read = row.read || (!peeked && receiver === me);
+  const read = receiver === me ? row.read || !peeked : row.read && !hidden;
   const own = sender === me && ref !== null && !ref.startsWith("~");
   return { sender, receiver, content, timestamp, read, id, seq, ...(own ? { ref } : {}) };
 }

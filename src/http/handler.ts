@@ -57,6 +57,22 @@ export function json(body: unknown, init: { status?: number; headers?: Record<st
   });
 }
 
+/** The JSON object in a request. @throws ChatError `unsupported_type`, `too_large`, `bad_request` */
+export async function readJson(request: Request): Promise<Record<string, unknown>> {
+  const type = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase();
+  if (type !== "application/json") throw new ChatError("unsupported_type");
+  const body = await request.text().catch((error: unknown) => {
+    throw new ChatError("too_large", { cause: error }); // or nobody is there any more to be told
+  });
+  try {
+    const value: unknown = JSON.parse(body);
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  } catch {
+    // said below
+  }
+  throw new ChatError("bad_request", { words: "The body must be a JSON object" });
+}
+
 /** The JSON answer to a failure. */
 export function failure(error: ChatError, headers: Record<string, string> = {}): Response {
   const { code, message, retryAfter, status } = error;

@@ -6,6 +6,7 @@ import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { SocketData } from "../socket.ts";
 import { nameKey } from "../text.ts";
+import type { Account } from "./account.ts";
 import type { Api } from "./api.ts";
 import type { Auth } from "./auth.ts";
 import {
@@ -23,6 +24,7 @@ import {
 import type { Pages } from "./pages.ts";
 
 export interface Parts {
+  readonly account: Account;
   readonly api: Api;
   readonly auth: Auth;
   readonly pages: Pages;
@@ -37,7 +39,7 @@ export interface Parts {
 
 /** Bun's routes. Bun answers no 405 and gives files no headers, so every path goes through `guard`. */
 export function routes(parts: Parts) {
-  const { api, auth, pages } = parts;
+  const { account, api, auth, pages } = parts;
   const paths: Record<string, Methods> = {
     "/": { GET: (request) => auth.home(request) },
     "/login": { GET: (request) => pages.page(request, "login"), POST: (request) => auth.logIn(request) },
@@ -47,7 +49,11 @@ export function routes(parts: Parts) {
     "/sw.js": { GET: (request) => pages.worker(request) },
 
     "/invites": { POST: (request) => api.invite(request) },
-    "/me": { GET: (request) => api.me(request) },
+    "/me": { GET: (request) => account.me(request) },
+    "/me/settings": { POST: (request) => account.settings(request) },
+    "/blocks": { GET: (request) => account.blocks(request), POST: (request) => account.block(request) },
+    "/mutes": { POST: (request) => account.mute(request) },
+    "/drafts": { GET: (request) => account.drafts(request) },
     "/messages/:a/:b": { GET: (request) => api.messages(request, parts.log) },
     "/unread_counts/:me": { GET: (request) => api.unreadCounts(request) },
     "/conversations": { GET: (request) => api.conversations(request) },

@@ -98,6 +98,8 @@ export default {
   announce: "{name}: {text}",
   error_invalid_text: "Αυτό το κείμενο δεν μπορεί να σταλεί.",
   error_no_such_user: "Δεν υπάρχει πια κανείς με αυτό το όνομα.",
+  error_blocked: "Έχεις αποκλείσει αυτό το άτομο. Άρε τον αποκλεισμό για να του γράψεις.",
+  error_wrong_password: "Δεν είναι αυτός ο κωδικός σου.",
   error_ref_reused: "Κάτι μπερδεύτηκε.",
   error_bad_request: "Ο διακομιστής δεν κατάλαβε αυτό το μήνυμα.",
   error_rate_limited: "Πολλά μαζεμένα. Περίμενε λίγο και ξαναδοκίμασε.",

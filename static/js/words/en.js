@@ -98,6 +98,8 @@ export default {
   announce: "{name}: {text}",
   error_invalid_text: "This text cannot be sent.",
   error_no_such_user: "There is nobody of that name any more.",
+  error_blocked: "You have blocked this person. Unblock them to write.",
+  error_wrong_password: "That is not your password.",
   error_ref_reused: "Something got mixed up.",
   error_bad_request: "The server did not understand this message.",
   error_rate_limited: "That was a lot at once. Wait a little, then try again.",

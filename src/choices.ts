@@ -1,0 +1,65 @@
+/**
+ * What people decide about themselves and others: blocks, mutes, what they show. Stores it and lets the person's own sockets ask anew; nobody
+ * else is told. What follows from a choice is decided where it matters: in the statements of `db/messages.ts`, and in presence.
+ */
+
+import { Batcher } from "./batcher.ts";
+import type { Bus } from "./bus/bus.ts";
+import * as choices from "./db/choices.ts";
+import type { Changes, Choice, Pair, Shows } from "./db/choices.ts";
+import type { Database } from "./db/client.ts";
+import type { Session } from "./db/sessions.ts";
+import type { Hub } from "./hub.ts";
+import type { Presence } from "./presence.ts";
+import { SYNC_FRAME } from "./protocol.ts";
+
+/** Look-ups in one statement, one for each who begins to type. */
+const PAIRS_MAX = 200;
+/** Look-ups that wait; more would mean that PostgreSQL does not answer. */
+const PAIRS_WAITING_MAX = 10_000;
+
+export class Choices {
+  readonly #db: Database;
+  readonly #hub: Hub;
+  readonly #bus: Bus;
+  readonly #presence: Presence;
+  readonly #apart: Batcher<Pair, boolean>;
+
+  constructor(parts: { db: Database; hub: Hub; bus: Bus; presence: Presence }) {
+    this.#db = parts.db;
+    this.#hub = parts.hub;
+    this.#bus = parts.bus;
+    this.#presence = parts.presence;
+    this.#apart = new Batcher((pairs) => this.#db.run((sql) => choices.apart(sql, pairs)), { max: PAIRS_MAX });
+  }
+
+  /** Blocks or mutes somebody, or no longer. @param peer the name as its owner wrote it */
+  async choose(choice: Choice, me: Session, peer: string, on: boolean): Promise<void> {
+    await choices.choose(this.#db, choice, me.username, peer, on);
+    this.#sync(me.nameKey);
+  }
+
+  /** Whom somebody blocks. */
+  blocked(me: Session): Promise<string[]> {
+    return choices.blocked(this.#db, me.username);
+  }
+
+  /** Hides or shows. @returns how it is now */
+  async show(me: Session, changes: Changes): Promise<Shows> {
+    const shows = await choices.show(this.#db, me.username, changes);
+    this.#presence.veil(me.nameKey, shows.hidesLastSeen);
+    this.#bus.publish([{ kind: "veil", nameKey: me.nameKey, on: shows.hidesLastSeen }]);
+    this.#sync(me.nameKey);
+    return shows;
+  }
+
+  /** Whether one of two people blocks the other; true when too many ask at once, since only hints are told by it. */
+  async areApart(name: string, peerKey: string): Promise<boolean> {
+    return this.#apart.size >= PAIRS_WAITING_MAX || this.#apart.add({ name, peerKey });
+  }
+
+  #sync(nameKey: string): void {
+    this.#hub.deliver(nameKey, SYNC_FRAME);
+    this.#bus.publish([{ kind: "frame", to: [nameKey], frame: SYNC_FRAME }]);
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * What people decide: whom they block, whom they mute, what they show of themselves. Blocks and mutes stand on the row of the conversation, a
+ * side each, so that whoever stores or lists has them at hand.
+ */
+
+import type { Database, Sql } from "./client.ts";
+
+/** What may be decided about another person: the names of the columns behind `low_` and `high_`. */
+export type Choice = "blocks" | "muted";
+
+/** @param me, peer names as their owners wrote them */
+export async function choose(db: Database, choice: Choice, me: string, peer: string, on: boolean): Promise<void> {
+  await db.run((sql) => {
+    const [low, high] = [sql(`low_${choice}`), sql(`high_${choice}`)];
+    const noted = sql`noted as (update users set changed_at = clock_timestamp() where username = ${me})`;
+    const pair = sql`least(${me}::text collate "C", ${peer}) as low, greatest(${me}::text collate "C", ${peer}) as high`;
+    if (!on) {
+      return sql`
+        with ${noted}
+        update conversations c
+        set ${low} = c.${low} and c.low <> ${me}, ${high} = c.${high} and c.high <> ${me}
+        from (select ${pair}) pair
+        where c.low = pair.low and c.high = pair.high
+      `;
+    }
+    return sql`
+      with ${noted}
+      insert into conversations as c (low, high, last_at, ${low}, ${high})
+      select low, high, to_timestamp(0), low = ${me}, high = ${me} and low <> high
+      from (select ${pair}) pair
+      on conflict (low, high) do update
+      set ${low} = c.${low} or excluded.${low}, ${high} = c.${high} or excluded.${high}
+    `;
+  });
+}
+
+/** Whom somebody blocks, in order. */
+export async function blocked(db: Database, me: string): Promise<string[]> {
+  const rows = await db.run(
+    (sql) => sql<{ peer: string }[]>`
+      select c.high as peer
+      from conversations c
+      where c.low = ${me} and c.low_blocks
+      union all
+      select c.low
+      from conversations c
+      where c.high = ${me} and c.high_blocks
+      order by peer
+    `,
+  );
+  return rows.map(({ peer }) => peer);
+}
+
+/** Somebody by their name, and another by the key of theirs. */
+export interface Pair {
+  readonly name: string;
+  readonly peerKey: string;
+}
+
+/** Of pairs of people those of whom one blocks the other: whether, at the place of each. */
+export async function apart(sql: Sql, pairs: readonly Pair[]): Promise<boolean[]> {
+  const rows = await sql<{ ord: number }[]>`
+    select t.ord
+    from unnest(
+      ${pairs.map(({ name }) => name)}::text[],
+      ${pairs.map(({ peerKey }) => peerKey)}::text[]
+    ) with ordinality as t (name, peer_key, ord)
+    cross join lateral ( -- one by one: a plan that walks the tables for many pairs at once must not exist
+      select username from users where name_key = t.peer_key collate "C" limit 1
+    ) u
+    cross join lateral (
+      select
+      from conversations c
+      where
+        c.low = least(t.name collate "C", u.username)
+        and c.high = greatest(t.name collate "C", u.username)
+        and (c.low_blocks or c.high_blocks)
+      limit 1
+    ) c
+  `;
+  const all = new Set(rows.map(({ ord }) => ord));
+  return pairs.map((_, i) => all.has(i + 1));
+}
+
+/** What somebody shows of themselves; hidden from others, it is not seen of others either. */
+export interface Shows {
+  readonly hidesRead: boolean;
+  readonly hidesLastSeen: boolean;
+}
+
+/** What of it is to change; undefined: stays as it is. */
+export type Changes = { readonly [K in keyof Shows]: Shows[K] | undefined };
+
+/** @returns how it is now */
+export async function show(db: Database, me: string, changes: Changes): Promise<Shows> {
+  const [row] = await db.run(
+    (sql) => sql<[Shows]>`
+      update users
+      set
+        hide_read = coalesce(${changes.hidesRead ?? null}::boolean, hide_read),
+        hide_last_seen = coalesce(${changes.hidesLastSeen ?? null}::boolean, hide_last_seen),
+        changed_at = clock_timestamp()
+      where username = ${me}
+      returning hide_read as "hidesRead", hide_last_seen as "hidesLastSeen"
+    `,
+  );
+  return row;
+}

@@ -1,0 +1,86 @@
+/**
+ * Drafts, the same on all devices of a person: stored in gathered statements, then told to the person's other sockets. Of one conversation only
+ * the last that came is stored; those it overtook are nobody's loss.
+ */
+
+import { Batcher } from "./batcher.ts";
+import type { Bus } from "./bus/bus.ts";
+import type { Database } from "./db/client.ts";
+import * as drafts from "./db/drafts.ts";
+import { ChatError } from "./errors.ts";
+import type { Hub, Socket } from "./hub.ts";
+import type { Limits } from "./limits.ts";
+import { draftFrame } from "./protocol.ts";
+import { isDraft, keyOfReference } from "./text.ts";
+
+/** Drafts that wait for their statement; more would mean that it never comes. */
+const WAITING_MAX = 10_000;
+const IN_ONE_STATEMENT = 100;
+
+/** A draft on its way: a later one of the same conversation takes its place. */
+interface Waiting {
+  readonly owner: string;
+  readonly peerKey: string;
+  text: string;
+  socket: Socket;
+}
+
+export class Drafts {
+  readonly #db: Database;
+  readonly #hub: Hub;
+  readonly #bus: Bus;
+  readonly #batcher: Batcher<Waiting, undefined>;
+  readonly #waiting = new Map<string, { draft: Waiting; done: Promise<undefined> }>();
+  readonly #limits: Limits;
+
+  constructor(parts: { db: Database; hub: Hub; bus: Bus; limits: Limits }) {
+    this.#db = parts.db;
+    this.#hub = parts.hub;
+    this.#bus = parts.bus;
+    this.#batcher = new Batcher((waiting) => this.#store(waiting), { max: IN_ONE_STATEMENT });
+    this.#limits = parts.limits;
+  }
+
+  /**
+   * Keeps what a person has begun to write, or nothing when the text is empty; their other sockets are told. To a name that nobody has: nothing happens.
+   *
+   * @throws ChatError `invalid_text`, `rate_limited`, `busy`, or `not_ready` when PostgreSQL stayed out of reach
+   */
+  save(socket: Socket, peer: string, text: string): Promise<unknown> | undefined {
+    if (!isDraft(text))
+      throw new ChatError("invalid_text", {
+        words: "A draft has at most 4,000 characters and no control character NUL",
+      });
+    const peerKey = keyOfReference(peer);
+    if (peerKey === undefined) return undefined;
+    this.#limits.spend("drafts", socket.nameKey);
+    const key = `${socket.nameKey}\n${peerKey}`;
+    let waiting = this.#waiting.get(key);
+    if (waiting) Object.assign(waiting.draft, { text, socket });
+    else {
+      if (this.#batcher.size >= WAITING_MAX) throw new ChatError("busy");
+      const draft = { owner: socket.username, peerKey, text, socket };
+      waiting = { draft, done: this.#batcher.add(draft) };
+      this.#waiting.set(key, waiting);
+    }
+    return waiting.done;
+  }
+
+  /** Resolves when what was taken is stored. */
+  drain(): Promise<void> {
+    return this.#batcher.drain();
+  }
+
+  async #store(waiting: readonly Waiting[]): Promise<undefined[]> {
+    for (const { socket, peerKey } of waiting) this.#waiting.delete(`${socket.nameKey}\n${peerKey}`);
+    const stored = await this.#db.run((sql) => drafts.save(sql, waiting));
+    for (const [i, { socket }] of waiting.entries()) {
+      const draft = stored[i];
+      if (!draft) continue;
+      const frame = draftFrame(draft);
+      this.#hub.deliver(socket.nameKey, frame, socket);
+      this.#bus.publish([{ kind: "frame", to: [socket.nameKey], frame }]);
+    }
+    return waiting.map(() => undefined);
+  }
+}
