@@ -319,8 +319,12 @@ describe("a terminal", () => {
 });
 
 describe("the embedded PostgreSQL", () => {
-  const dataDir = mkdtempSync(join(tmpdir(), "chatify-commands-"));
-  const env = { DATA_DIR: dataDir, HOST: "127.0.0.1" };
+  let dataDir: string;
+  let env: Record<string, string>;
+  beforeAll(() => {
+    dataDir = mkdtempSync(join(tmpdir(), "chatify-commands-"));
+    env = { DATA_DIR: dataDir, HOST: "127.0.0.1" };
+  });
   const runs = () => existsSync(join(dataDir, "pg18", "cluster", "postmaster.pid"));
   afterAll(async () => {
     if (runs()) {
