@@ -171,10 +171,13 @@ export class Auth {
 
   /** Whose name and password these are, undefined when nobody's, or nobody's any more. */
   async #verify(key: string | undefined, password: string): Promise<users.User | undefined> {
-    const user = key === undefined ? undefined : await users.find(this.#db, key);
-    const phc = user?.password ?? (await this.#nobody);
-    const right = await this.#hashing.pass(() => Bun.password.verify(password || " ", phc).catch(() => false));
-    return right && !user?.disabled ? user : undefined;
+    // The look-up too: whoever is told that it is too busy has cost PostgreSQL nothing.
+    return this.#hashing.pass(async () => {
+      const user = key === undefined ? undefined : await users.find(this.#db, key);
+      const phc = user?.password ?? (await this.#nobody);
+      const right = await Bun.password.verify(password || " ", phc).catch(() => false);
+      return right && !user?.disabled ? user : undefined;
+    });
   }
 
   /** A new session, with a new token: one given before the login dies with it. @throws ChatError `wrong_login` */

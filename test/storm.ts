@@ -1,0 +1,35 @@
+/**
+ * 200 logins at once, three times over, from as many addresses and with wrong passwords: a process of its own, so that it takes nothing from
+ * whoever measures. `STORM_URL`, `STORM_NAMES` (so many chatters); says what was answered as JSON.
+ */
+
+const { STORM_URL = "", STORM_NAMES = "1" } = Bun.env;
+const AT_ONCE = 200;
+const ROUNDS = 3;
+
+/** What a storm was answered. */
+export interface Storm {
+  /** Answers by status. */
+  statuses: Record<number, number>;
+  /** Of those that were told to come back: the least `Retry-After`, 0 when one had none. */
+  leastWait: number;
+}
+
+const seen: Storm = { statuses: {}, leastWait: Number.MAX_SAFE_INTEGER };
+
+async function logIn(round: number, i: number): Promise<void> {
+  const answer = await fetch(STORM_URL, {
+    method: "POST",
+    body: new URLSearchParams({ username: `chatter${i % Number(STORM_NAMES)}`, password: "wrong" }),
+    headers: { "x-forwarded-for": `10.${round}.0.${i}` },
+    redirect: "manual",
+  });
+  await answer.bytes();
+  seen.statuses[answer.status] = (seen.statuses[answer.status] ?? 0) + 1;
+  if (answer.status !== 401) seen.leastWait = Math.min(seen.leastWait, Number(answer.headers.get("retry-after")));
+}
+
+for (let round = 0; round < ROUNDS; round++) {
+  await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => logIn(round, i)));
+}
+process.stdout.write(JSON.stringify(seen));
