@@ -44,6 +44,9 @@ const SESSIONS_GATHER_MS = 100;
 const SESSIONS_SWEPT_EVERY_MS = 3_600_000;
 /** Of the files this process may have open, how many may be sockets of people; the rest is for requests, the database and itself. */
 const SOCKETS_OF_FILES = 0.9;
+const FILES_COUNTED_EVERY_MS = 1_000;
+/** Whoever sends nothing and reads nothing, or a body byte by byte, goes: Bun counts in steps of 4 s, so after 8–12 s. Headers have 12 s whatever this is. */
+const IDLE_SECONDS = 10;
 /** Sockets told to come back at one time, so that they do not all come at once. */
 const GOODBYES_PER_SLICE = 500;
 
@@ -114,6 +117,7 @@ export async function startShared(
  * @param options.root the directory with `sql/` and `static/`; a relative `DATA_DIR` is below it
  * @param options.sharesPort with other processes of this machine, which all asked for it
  * @param options.openFiles how many the system allows this process
+ * @param options.filesInUse how many it has open now, as far as the system tells
  * @param options.say progress for a person
  * @throws PortError, EmbeddedError, DatabaseError
  */
@@ -124,11 +128,12 @@ export async function startApp(
     version: string;
     log: Log;
     openFiles: number;
+    filesInUse?: () => number;
     sharesPort?: boolean;
     say?: (line: string) => void;
   },
 ): Promise<App> {
-  const { root, version, log, sharesPort = false, say = () => {} } = options;
+  const { root, version, log, filesInUse = () => 0, sharesPort = false, say = () => {} } = options;
   // The port first: a second start in the same place must fail before it touches the first one's database.
   const server = listen(config, sharesPort);
   const undo: (() => Promise<unknown> | void)[] = [() => server.stop(true)];
@@ -197,7 +202,7 @@ export async function startApp(
       renewals,
     });
     const account = new Account({ auth, choices, db, limits });
-    const api = new Api({ auth, chat, db, door, roster, limits, trust });
+    const api = new Api({ auth, chat, db, door, roster, limits, log, trust });
     const sockets = socketHandlers({ chat, drafts, hub, presence, limits, log, epoch: () => epoch });
     undo.unshift(() => sockets.stop());
     const metrics = new Metrics({
@@ -226,7 +231,9 @@ export async function startApp(
     });
     roster.start();
 
+    let crowded = false;
     const housekeeping = [
+      setInterval(countFiles, FILES_COUNTED_EVERY_MS),
       setInterval(() => void endDeadSessions(), SESSIONS_CHECKED_EVERY_MS),
       setInterval(() => void sweepSessions(), SESSIONS_SWEPT_EVERY_MS),
     ];
@@ -246,7 +253,7 @@ export async function startApp(
         version,
         full: (nameKey) => {
           if (leaving) return new ChatError("restarting", { retryAfter: 2 });
-          if (hub.size >= socketsMax) return new ChatError("busy", { retryAfter: 5 });
+          if (crowded || hub.size >= socketsMax) return new ChatError("busy", { retryAfter: 5 });
           // Exact: Bun opens a socket within its upgrade.
           if (!limits.hasEnough(hub.of(nameKey).length)) return undefined;
           return new ChatError("rate_limited", { words: "Too many pages are open. Please close one", retryAfter: 10 });
@@ -261,6 +268,16 @@ export async function startApp(
       }),
       fetch: (request) => notFound(request, trust),
     });
+
+    /** At the system's limit Bun takes nobody, and spins: connections that wait for their next request make room before. */
+    function countFiles(): void {
+      const files = filesInUse();
+      const was = crowded;
+      crowded = files >= socketsMax;
+      if (!crowded) return;
+      const closed = server.closeIdleConnections();
+      if (!was) log.warn("open files run out, new sockets have to wait", { files, limit: options.openFiles, closed });
+    }
 
     async function endDeadSessions(): Promise<void> {
       checkingSoon = undefined;
@@ -382,6 +399,7 @@ export async function openOffice(
 
 const SERVE = {
   development: false,
+  idleTimeout: IDLE_SECONDS,
   maxRequestBodySize: BODY_MAX_BYTES,
   error: () => failure(new ChatError("internal")),
 } as const;

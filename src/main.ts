@@ -1,6 +1,6 @@
 /** The process: settings, signals, exit codes, command line. The only file that sees `process`. */
 
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 import type { App, Office } from "./app.ts";
@@ -43,7 +43,7 @@ async function start(isWorker = false): Promise<void> {
     const need = config.databaseUrl === undefined ? "serve" : "serve-without-database";
     if (await ensurePackages({ root, bun: process.execPath, need, say })) return startAgain();
     const { startApp } = await import("./app.ts"); // not before the packages are there
-    const options = { root, version, log, openFiles: openFiles(), sharesPort: isWorker };
+    const options = { root, version, log, openFiles: openFiles(), filesInUse, sharesPort: isWorker };
     const starting = startApp(config, isWorker ? options : { ...options, say });
     const leaving = leaveInOrder(starting, { log, embedded: config.databaseUrl === undefined });
     const app = await starting;
@@ -171,6 +171,15 @@ function openFiles(): number {
   if (limit !== undefined) return Number(limit);
   const { stdout } = Bun.spawnSync(["sh", "-c", "ulimit -n"]); // macOS; a child inherits the limit
   return Number(stdout.toString()) || Number.POSITIVE_INFINITY; // "unlimited"
+}
+
+/** How many files this process has open; 0 where the system does not tell. */
+function filesInUse(): number {
+  try {
+    return statSync("/proc/self/fd").size || readdirSync("/dev/fd").length; // before Linux 6.2, and on macOS, counted
+  } catch {
+    return 0;
+  }
 }
 
 function settings() {

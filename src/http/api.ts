@@ -1,5 +1,7 @@
 /** The JSON routes of a signed-in person: people, conversations, messages. */
 
+import type { Server } from "bun";
+
 import { Batcher } from "../batcher.ts";
 import type { Chat } from "../chat.ts";
 import type { Database } from "../db/client.ts";
@@ -13,15 +15,15 @@ import { INVITE, inviteLink } from "../invite.ts";
 import type { Limits } from "../limits.ts";
 import type { Log } from "../log.ts";
 import type { Roster } from "../roster.ts";
+import type { SocketData } from "../socket.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../text.ts";
 import type { Auth } from "./auth.ts";
 import { addressOf, DATA_HEADERS, json, originOf, type Request, type Trust, wholeNumber } from "./handler.ts";
+import { Streams } from "./stream.ts";
 
 const PAGE_MAX = 200;
 /** Lists of conversations in one statement: whoever has thousands makes the others of it wait for some milliseconds. */
 const LISTS_MAX = 16;
-/** Rows of a streamed answer at a time: with 1,000 the server grew by 23–41 MiB, with 250 by 17–24. */
-const STREAM_PAGE = 250;
 
 export class Api {
   readonly #auth: Auth;
@@ -33,6 +35,7 @@ export class Api {
   readonly #limits: Limits;
   /** Thousands come back at once, and each asks for its list: a statement for many of them. */
   readonly #lists: Batcher<ConversationsAsked, Conversation[]>;
+  readonly #streams: Streams;
 
   constructor(parts: {
     auth: Auth;
@@ -41,6 +44,7 @@ export class Api {
     door: Door;
     roster: Roster;
     limits: Limits;
+    log: Log;
     trust: Trust;
   }) {
     this.#auth = parts.auth;
@@ -50,6 +54,7 @@ export class Api {
     this.#trust = parts.trust;
     this.#roster = parts.roster;
     this.#limits = parts.limits;
+    this.#streams = new Streams(parts.log);
     this.#lists = new Batcher((asked) => this.#db.run((sql) => messages.conversations(sql, asked)), { max: LISTS_MAX });
   }
 
@@ -112,12 +117,8 @@ export class Api {
     );
   }
 
-  /**
-   * The messages of two people, of whom the signed-in one is one. Marks theirs read, unless only peeked at.
-   *
-   * @param log told when a long answer had to be cut off
-   */
-  async messages(request: Request, log: Log): Promise<Response> {
+  /** The messages of two people, of whom the signed-in one is one. Marks theirs read, unless only peeked at. */
+  async messages(request: Request, server: Server<SocketData>): Promise<Response> {
     const me = await this.#who(request, "history");
     const names = [parameter(request, "a"), parameter(request, "b")] as const;
     const keys = names.map(keyOfReference);
@@ -141,9 +142,9 @@ export class Api {
       await seen(rows);
       return json(rows.map(show));
     }
-    const first = await read({ limit: STREAM_PAGE, after: 0 });
-    const pages = { first, after: (seq: number) => read({ limit: STREAM_PAGE, after: seq }), seen };
-    return new Response(stream(pages, show, log), {
+    const source = { after: (seq: number, limit: number) => read({ limit, after: seq }), seen, show };
+    const keep = (seconds: number) => server.timeout(request, seconds);
+    return new Response(await this.#streams.open(me.nameKey, source, keep), {
       headers: { ...DATA_HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store" },
     });
   }
@@ -208,47 +209,6 @@ function shown(row: Message, me: string, { peeked, hidden }: { peeked: boolean; 
   const read = receiver === me ? row.read || !peeked : row.read && !hidden;
   const own = sender === me && ref !== null && !ref.startsWith("~");
   return { sender, receiver, content, timestamp, read, id, seq, ...(own ? { ref } : {}) };
-}
-
-/**
- * The array, page by page: memory stays flat however long it is. A failure midway errors the stream, which cuts the connection;
- * the array is closed only when it is whole.
- */
-function stream(
-  pages: {
-    first: Message[];
-    after: (seq: number) => Promise<Message[]>;
-    seen: (rows: readonly Message[]) => Promise<void>;
-  },
-  show: (row: Message) => unknown,
-  log: Log,
-): ReadableStream<Uint8Array> {
-  const encoder = new TextEncoder();
-  let rows = pages.first;
-  let opened = false;
-  let unread = false; // the reader went away
-  async function pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
-    await pages.seen(rows); // before they are told, as on a page: the bracket must close over nothing that can still fail
-    if (unread) return;
-    const items = rows.map((row) => JSON.stringify(show(row))).join(",");
-    const text = opened && items !== "" ? `,${items}` : items;
-    const last = rows.at(-1);
-    const whole = rows.length < STREAM_PAGE || !last;
-    controller.enqueue(encoder.encode(`${opened ? "" : "["}${text}${whole ? "]" : ""}`));
-    opened = true;
-    if (whole) return controller.close();
-    rows = await pages.after(last.seq);
-  }
-  return new ReadableStream({
-    pull: (controller) =>
-      pull(controller).catch((error: unknown) => {
-        log.error("messages cut off midway", error);
-        throw error;
-      }),
-    cancel() {
-      unread = true;
-    },
-  });
 }
 
 /** A conversation's place in the list, opaque to clients. */

@@ -54,7 +54,7 @@ export function routes(parts: Parts) {
     "/blocks": { GET: (request) => account.blocks(request), POST: (request) => account.block(request) },
     "/mutes": { POST: (request) => account.mute(request) },
     "/drafts": { GET: (request) => account.drafts(request) },
-    "/messages/:a/:b": { GET: (request) => api.messages(request, parts.log) },
+    "/messages/:a/:b": { GET: (request, server) => api.messages(request, server) },
     "/unread_counts/:me": { GET: (request) => api.unreadCounts(request) },
     "/conversations": { GET: (request) => api.conversations(request) },
     "/online": { GET: (request) => api.online(request) },

@@ -3,11 +3,15 @@ import type { Protection } from "./protection.ts";
 /** A small fuzz run: noticed there, whatever else notices it. */
 const FUZZ = { test: "test/fuzz_test.ts", name: "fuzz finds nothing wrong, and leaves nothing behind" } as const;
 
+const SLOW = "test/slow_test.ts";
+const READERS = "readers who stop reading a long answer hold little, and may go on after 14 s";
+const FILES = "more connections than files: people go on talking, idle ones make room, and all heals by itself";
+
 export const PROTECTIONS: readonly Protection[] = [
   {
     against: "readers who go away in the middle of long answers fill the log",
-    file: "src/http/api.ts",
-    find: "if (unread) return;",
+    file: "src/http/stream.ts",
+    find: "if (left) return;",
     replace: "",
     test: "test/history_test.ts",
     name: "/messages without limits whose reader goes away midway is no failure of ours",
@@ -46,6 +50,62 @@ export const PROTECTIONS: readonly Protection[] = [
     find: "/^[A-Za-z0-9_-]{8,64}$/.test(ref)",
     replace: "ref.length < 1_000",
     ...FUZZ,
+  },
+  {
+    against: "a flood that goes on although it is refused",
+    file: "src/socket.ts",
+    find: "if (limits.strike(socket, error.code, performance.now())) socket.close(CLOSE.limits);",
+    replace: "",
+    test: "test/load_test.ts",
+    name: "load of 10,000 messages a second from one person is refused, then sent away with 1008 each time, and others chat on",
+  },
+  {
+    against: "logins that wait without end",
+    file: "src/http/auth.ts",
+    find: "const HASHES_WAITING = 32;",
+    replace: "const HASHES_WAITING = 32_000;",
+    test: "test/load_test.ts",
+    name: "load of 200 logins at once hashes two at a time, sends the others away with 503, and people chat on in no more memory",
+  },
+  {
+    against: "connections that send a byte now and then are held for ever (slowloris)",
+    file: "src/app.ts",
+    find: "idleTimeout: IDLE_SECONDS,",
+    replace: "idleTimeout: 60,",
+    test: SLOW,
+    name: "slow connections are cut within 15 s, and people sign in meanwhile",
+  },
+  {
+    against: "one person asks for many long answers and reads none",
+    file: "src/http/stream.ts",
+    find: `if (open >= STREAMS_MAX) throw new ChatError("rate_limited", { retryAfter: 5 });`,
+    replace: "",
+    test: SLOW,
+    name: READERS,
+  },
+  {
+    against: "readers of long texts who stop reading fill the memory",
+    file: "src/http/stream.ts",
+    find: "Math.max(1, Math.floor((rows.length * PAGE_CHARACTERS) / items.length))",
+    replace: "ROWS_MAX",
+    test: SLOW,
+    name: READERS,
+  },
+  {
+    against: "idle connections use up the files, and nobody gets in",
+    file: "src/app.ts",
+    find: "const closed = server.closeIdleConnections();",
+    replace: "const closed = 0;",
+    test: SLOW,
+    name: FILES,
+  },
+  {
+    against: "sockets use up the files, and nobody gets in",
+    file: "src/app.ts",
+    find: `if (crowded || hub.size >= socketsMax) return new ChatError("busy", { retryAfter: 5 });`,
+    replace: "",
+    test: SLOW,
+    name: FILES,
   },
   {
     against: "a flood that goes on although it is refused",

@@ -1,0 +1,104 @@
+/** Long answers, told page by page; and how much of the server a reader may hold who stops reading. */
+
+import type { Message } from "../db/messages.ts";
+import { ChatError } from "../errors.ts";
+import type { Log } from "../log.ts";
+
+/** Rows at a time: with 1,000 the server grew by 23–41 MiB, with 250 by 17–24. */
+const ROWS_MAX = 250;
+/** Before it is known how long the texts are. */
+const ROWS_FIRST = 25;
+/** Fewer rows where texts are long: with 250 of 16 KB, each reader who stopped reading held 14 MiB. */
+const PAGE_CHARACTERS = 128 * 1024;
+/** Whoever takes nothing for so long is cut. Within Bun's 8–12 s a reader of 100 KB/s empties too little of the system's buffer to be noticed. */
+const STALLED_SECONDS = 30;
+/** Long answers that one person is told at one time. */
+const STREAMS_MAX = 4;
+
+/** Where the messages of a long answer come from. */
+export interface Source {
+  /** Rows behind a number, in order. */
+  after(seq: number, limit: number): Promise<Message[]>;
+  /** Called before rows are told: the bracket must close over nothing that can still fail. */
+  seen(rows: readonly Message[]): Promise<void>;
+  show(row: Message): unknown;
+}
+
+/** Streams arrays of messages, a few at a time to each person. */
+export class Streams {
+  readonly #log: Log;
+  readonly #open = new Map<string, number>();
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  /**
+   * The array, page by page: memory stays flat however long it is. A failure midway errors the stream, which cuts the connection;
+   * the array is closed only when it is whole.
+   *
+   * @param keep is told for how many seconds the connection must survive a reader who takes nothing
+   * @throws ChatError `rate_limited`, or what the first page fails with
+   */
+  async open(person: string, source: Source, keep: (seconds: number) => void): Promise<ReadableStream<Uint8Array>> {
+    const end = this.#begin(person);
+    try {
+      const first = await source.after(0, ROWS_FIRST);
+      keep(STALLED_SECONDS);
+      return this.#stream(first, source, end);
+    } catch (error) {
+      end();
+      throw error;
+    }
+  }
+
+  /** @returns to be called when it is over, at least once @throws ChatError `rate_limited` */
+  #begin(person: string): () => void {
+    const open = this.#open.get(person) ?? 0;
+    if (open >= STREAMS_MAX) throw new ChatError("rate_limited", { retryAfter: 5 });
+    this.#open.set(person, open + 1);
+    let ended = false;
+    return () => {
+      if (ended) return;
+      ended = true;
+      const left = (this.#open.get(person) ?? 0) - 1;
+      if (left > 0) this.#open.set(person, left);
+      else this.#open.delete(person);
+    };
+  }
+
+  #stream(first: Message[], source: Source, end: () => void): ReadableStream<Uint8Array> {
+    const encoder = new TextEncoder();
+    let limit = ROWS_FIRST;
+    let last: Message | undefined;
+    let left = false;
+    const pull = async (controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> => {
+      const rows = last ? await source.after(last.seq, limit) : first;
+      await source.seen(rows);
+      if (left) return;
+      const items = rows.map((row) => JSON.stringify(source.show(row))).join(",");
+      const whole = rows.length < limit;
+      const start = last ? (items === "" ? "" : ",") : "[";
+      controller.enqueue(encoder.encode(`${start}${items}${whole ? "]" : ""}`));
+      last = rows.at(-1) ?? last;
+      if (!whole) {
+        limit = Math.min(ROWS_MAX, Math.max(1, Math.floor((rows.length * PAGE_CHARACTERS) / items.length)));
+        return;
+      }
+      end();
+      controller.close();
+    };
+    return new ReadableStream({
+      pull: (controller) =>
+        pull(controller).catch((error: unknown) => {
+          end();
+          this.#log.error("messages cut off midway", error);
+          throw error;
+        }),
+      cancel() {
+        left = true;
+        end();
+      },
+    });
+  }
+}
