@@ -19,6 +19,7 @@ import * as sessions from "./db/sessions.ts";
 import * as settings from "./db/settings.ts";
 import { Door } from "./door.ts";
 import { Drafts } from "./drafts.ts";
+import { Erasure } from "./erasure.ts";
 import { ChatError } from "./errors.ts";
 import { Account } from "./http/account.ts";
 import { Api } from "./http/api.ts";
@@ -201,7 +202,9 @@ export async function startApp(
       },
       renewals,
     });
-    const account = new Account({ auth, choices, db, limits });
+    const erasure = new Erasure({ db, log });
+    undo.unshift(() => erasure.stop());
+    const account = new Account({ auth, choices, db, erasure, limits });
     const api = new Api({ auth, chat, db, door, roster, limits, log, trust });
     const sockets = socketHandlers({ chat, drafts, hub, presence, limits, log, epoch: () => epoch });
     undo.unshift(() => sockets.stop());

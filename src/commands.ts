@@ -152,7 +152,7 @@ async function newPassword(question: string, { password }: Terminal): Promise<st
 
 async function find(typed: string, { db }: Office): Promise<User> {
   const user = await users.find(db, keyOf(typed));
-  if (!user) throw nobody(typed);
+  if (!user || user.gone) throw nobody(typed);
   return user;
 }
 

@@ -26,6 +26,7 @@ export const ERRORS = {
   invite_used: { status: 403, words: "That invitation was used already, or is too old. Ask for another", retry: false },
   bad_code: { status: 403, words: "That code is wrong, or was used already", retry: false },
   not_admin: { status: 403, words: "Only who runs this chat can do that", retry: false },
+  wrong_password: { status: 403, words: "That is not your password", retry: false },
   blocked: { status: 403, words: "You block this person. Unblock them to write", retry: false },
   foreign_origin: { status: 403, words: "That request comes from another site", retry: false },
   not_found: { status: 404, words: "There is nothing here", retry: false },

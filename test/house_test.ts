@@ -13,7 +13,7 @@ const FLOORS = [
   /^(batcher|config|cookie|invite|metrics|packages|password|prompt|protocol|rate_limit|text|workers)\.ts$/,
   /^(db|bus)\//,
   /^(hub|limits)\.ts$/,
-  /^(chat|choices|door|drafts|presence|renewals|resync|roster|send_queue)\.ts$/,
+  /^(chat|choices|door|drafts|erasure|presence|renewals|resync|roster|send_queue)\.ts$/,
   /^(socket\.ts|http\/)/,
   /^app\.ts$/,
   /^(command_line|commands)\.ts$/,

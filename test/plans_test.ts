@@ -10,6 +10,7 @@ import { nameOf, type Pair } from "../bench/people.ts";
 import * as choices from "../src/db/choices.ts";
 import { type Client, connect, type Database } from "../src/db/client.ts";
 import * as drafts from "../src/db/drafts.ts";
+import * as gone from "../src/db/gone.ts";
 import * as messages from "../src/db/messages.ts";
 import * as sessions from "../src/db/sessions.ts";
 import * as users from "../src/db/users.ts";
@@ -152,6 +153,21 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
   "users.isAdmin": (db) => users.isAdmin(db, 17),
   "users.makeAdmin": (db) => users.makeAdmin(db, me),
   "users.setDisabled": (db) => users.setDisabled(db, peer, false),
+  "sessions.list": (db) => sessions.list(db, 17),
+  "sessions.endOwn": (db) => sessions.endOwn(db, 17, 4),
+  "sessions.endOthers": (db) => sessions.endOthers(db, 16, 4),
+  "gone.bury": (db) => gone.bury(db, { id: 9_999, username: nameOf(9_998) }),
+  "gone.toErase": (db) => gone.toErase(db),
+  "gone.eraseSome": (db) => gone.eraseSome(db, me),
+  "gone.eraseSome, notes to oneself": async (db, sql) => {
+    const alone = nameOf(9_000);
+    await sql`update users set deleted_at = now() - interval '1 hour' where username = ${alone}`;
+    await sql`
+      insert into conversations (low, high, last_seq, last_at) values (${alone}, ${alone}, 0, now()) on conflict do nothing
+    `;
+    await gone.eraseSome(db, alone);
+  },
+  "gone.erased": (db) => gone.erased(db, { id: 9_999, username: nameOf(9_998) }),
   "sessions.start": (db) => sessions.start(db, { id: 17, password: "" }, "no token"),
   "sessions.endAll": (db) => sessions.endAll(db, 17),
   "sessions.findMany": (db) => sessions.findMany(db, tokens(200)),

@@ -27,6 +27,10 @@ const FORMS = new Set(["/login", "/signup", "/logout"]);
 /** What routes take that read JSON, in a form that changes nothing. */
 const JSON_BODIES: Record<string, (peer: string) => object> = {
   "/me/settings": () => ({ hide_read: false }),
+  "/me/password": () => ({ old: "not the password", new: "nor this one" }),
+  "/me/delete": () => ({ password: "not the password" }),
+  "/sessions/end_others": () => ({}),
+  "/sessions/:id/end": () => ({}),
   "/blocks": (name) => ({ name, blocked: false }),
   "/mutes": (name) => ({ name, muted: false }),
 };

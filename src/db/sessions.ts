@@ -26,14 +26,20 @@ export interface Session {
  * account shut in this very moment either comes first, and no session begins, or ends it (`endAll`).
  *
  * @param user.password the PHC string that was verified
+ * @param from by what its owner tells it from others: what the browser says it is, and where it signs in
  * @param tokenHash SHA-256 of the cookie's token, hex: the key by which a second try finds the first's row
  * @returns false when the account was shut meanwhile, or has another password
  */
-export async function start(db: Database, user: { id: number; password: string }, tokenHash: string): Promise<boolean> {
+export async function start(
+  db: Database,
+  user: { id: number; password: string },
+  tokenHash: string,
+  from: { agent: string | null; address: string | null } = { agent: null, address: null },
+): Promise<boolean> {
   const { count } = await db.run(
     (sql) => sql`
-      insert into sessions (user_id, token, expires_at)
-      select id, ${tokenHash}, now() + interval '7 days'
+      insert into sessions (user_id, token, expires_at, agent, address)
+      select id, ${tokenHash}, now() + interval '7 days', ${from.agent}, ${from.address}
       from users
       where id = ${user.id} and password = ${user.password} and disabled_at is null
       for share
@@ -82,7 +88,7 @@ export async function renew(db: Database, ids: readonly number[]): Promise<void>
   await db.run(
     (sql) => sql`
       update sessions s
-      set expires_at = least(now() + interval '7 days', s.created_at + interval '30 days')
+      set expires_at = least(now() + interval '7 days', s.created_at + interval '30 days'), last_used_at = now()
       where s.id = any(${ids as number[]}::bigint[]) and s.expires_at > now() and s.expires_at < ${dueBefore(sql)}
     `,
   );
@@ -91,6 +97,44 @@ export async function renew(db: Database, ids: readonly number[]): Promise<void>
 /** A session (`s`) that ends before this was last renewed more than an hour ago, and can be renewed. */
 function dueBefore(sql: Sql) {
   return sql`least(now() + interval '7 days' - interval '1 hour', s.created_at + interval '30 days')`;
+}
+
+/** A session as its owner sees it. */
+export interface Listed {
+  readonly id: number;
+  readonly agent: string | null;
+  readonly address: string | null;
+  readonly createdAt: string;
+  readonly lastUsedAt: string;
+}
+
+/** The live sessions of an account, the last used first. */
+export async function list(db: Database, userId: number): Promise<Listed[]> {
+  return db.run(
+    (sql) => sql<Listed[]>`
+      select id, agent, address, created_at as "createdAt", last_used_at as "lastUsedAt"
+      from sessions
+      where user_id = ${userId} and expires_at > now()
+      order by last_used_at desc, id desc
+      limit 1000
+    `,
+  );
+}
+
+/** Ends one session of an account. @returns whether it was there */
+export async function endOwn(db: Database, userId: number, id: number): Promise<boolean> {
+  const { count } = await db.run((sql) => sql`delete from sessions where id = ${id} and user_id = ${userId}`);
+  return count > 0;
+}
+
+/** Ends all sessions of an account but one. @returns their ids */
+export async function endOthers(db: Database, userId: number, keptId: number): Promise<number[]> {
+  const rows = await db.run(
+    (sql) => sql<{ id: number }[]>`
+      delete from sessions where user_id = ${userId} and id <> ${keptId} returning id
+    `,
+  );
+  return rows.map(({ id }) => id);
 }
 
 /** Ends a session; harmless when it has ended. */

@@ -1,14 +1,17 @@
-/** The JSON routes by which people arrange their account: what they show of themselves, and whom they block or mute. */
+/** The JSON routes by which people arrange their account: password and sessions, what they show of themselves, whom they block or mute, and its end. */
 
 import type { Choices } from "../choices.ts";
 import type { Choice, Shows } from "../db/choices.ts";
 import type { Database } from "../db/client.ts";
 import * as drafts from "../db/drafts.ts";
+import * as sessions from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
+import { deviceOf } from "../device.ts";
+import type { Erasure } from "../erasure.ts";
 import { ChatError } from "../errors.ts";
 import type { Act, Limits } from "../limits.ts";
-import { keyOfReference } from "../text.ts";
+import { checkPassword, keyOfReference } from "../text.ts";
 import type { Auth } from "./auth.ts";
 import { json, readJson, type Request } from "./handler.ts";
 
@@ -17,10 +20,12 @@ export class Account {
   readonly #choices: Choices;
   readonly #db: Database;
 
+  readonly #erasure: Erasure;
   readonly #limits: Limits;
 
-  constructor(parts: { auth: Auth; choices: Choices; db: Database; limits: Limits }) {
+  constructor(parts: { auth: Auth; choices: Choices; db: Database; erasure: Erasure; limits: Limits }) {
     this.#auth = parts.auth;
+    this.#erasure = parts.erasure;
     this.#limits = parts.limits;
     this.#choices = parts.choices;
     this.#db = parts.db;
@@ -41,6 +46,59 @@ export class Account {
   async #told({ userId, username }: Session, { hidesRead, hidesLastSeen }: Shows): Promise<Response> {
     const admin = await users.isAdmin(this.#db, userId);
     return json({ username, admin, hide_read: hidesRead, hide_last_seen: hidesLastSeen });
+  }
+
+  /** Another password; all other sessions end. */
+  async password(request: Request): Promise<Response> {
+    const address = this.#auth.addressOf(request);
+    const me = await this.#who(request, "account");
+    const body = await readJson(request);
+    const [old, next] = [readText(body, "old"), readText(body, "new")];
+    checkPassword(next); // first: it costs no hash
+    await this.#auth.confirm(me, old, address);
+    await this.#auth.changePassword(me, next);
+    return json({});
+  }
+
+  async sessions(request: Request): Promise<Response> {
+    const me = await this.#who(request, "history");
+    const rows = await sessions.list(this.#db, me.userId);
+    return json(
+      rows.map(({ id, agent, address, createdAt, lastUsedAt }) => ({
+        id,
+        device: deviceOf(agent),
+        address,
+        created_at: createdAt,
+        last_used_at: lastUsedAt,
+        current: id === me.id,
+      })),
+    );
+  }
+
+  async endSession(request: Request): Promise<Response> {
+    const me = await this.#who(request, "account");
+    const { id = "" } = request.params as { id?: string };
+    if (!/^\d{1,15}$/.test(id) || !(await sessions.endOwn(this.#db, me.userId, Number(id)))) {
+      throw new ChatError("not_found");
+    }
+    this.#auth.ended({ id: Number(id), nameKey: me.nameKey });
+    return json({ ended: 1 });
+  }
+
+  async endOtherSessions(request: Request): Promise<Response> {
+    const me = await this.#who(request, "account");
+    return json({ ended: await this.#auth.endOthers(me) });
+  }
+
+  /** Takes the account away. The others keep what was said with them, and the name. */
+  async remove(request: Request): Promise<Response> {
+    const address = this.#auth.addressOf(request);
+    const me = await this.#who(request, "account");
+    await this.#auth.confirm(me, readText(await readJson(request), "password"), address);
+    const known = await sessions.list(this.#db, me.userId);
+    await this.#erasure.bury({ id: me.userId, username: me.username });
+    for (const { id } of known) this.#auth.ended({ id, nameKey: me.nameKey });
+    return json({}, { headers: { "Set-Cookie": this.#auth.noCookie(request) } });
   }
 
   async blocks(request: Request): Promise<Response> {
@@ -84,6 +142,13 @@ export class Account {
     await this.#choices.choose(choice, me, peer.username, on);
     return json({ name: peer.username, [field]: on });
   }
+}
+
+/** @throws ChatError `bad_request` */
+function readText(body: Record<string, unknown>, name: string): string {
+  const value = body[name];
+  if (typeof value === "string") return value;
+  throw new ChatError("bad_request", { words: `${name} must be a text` });
 }
 
 /** Undefined when absent. @throws ChatError `bad_request` */

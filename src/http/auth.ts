@@ -18,6 +18,8 @@ import type { Pages } from "./pages.ts";
 const HASHES_AT_ONCE = 2;
 const HASHES_WAITING = 32;
 const COOKIE_DAYS = 30;
+/** More of a `User-Agent` tells nobody anything. */
+const AGENT_MAX = 200;
 /** After these no form would help. */
 const NO_SIGNUP: ReadonlySet<string> = new Set(["signup_closed", "invite_needed", "invite_used"] satisfies ErrorCode[]);
 
@@ -30,7 +32,7 @@ export class Auth {
   readonly #trust: Trust;
   readonly #limits: Limits;
   readonly #signedUp: (username: string) => void;
-  readonly #ended: (session: Session) => void;
+  readonly #ended: (session: Pick<Session, "id" | "nameKey">) => void;
   readonly #hashing = new Gate(HASHES_AT_ONCE, HASHES_WAITING);
   /** Reconnecting people by the thousand cost a query per batch, not per person. */
   readonly #lookups: Batcher<string, Session | undefined>;
@@ -46,7 +48,7 @@ export class Auth {
     trust: Trust;
     limits: Limits;
     signedUp: (username: string) => void;
-    ended: (session: Session) => void;
+    ended: (session: Pick<Session, "id" | "nameKey">) => void;
     renewals: Renewals;
   }) {
     this.#db = parts.db;
@@ -111,7 +113,7 @@ export class Auth {
       checkPassword(password);
       const user = await this.#create(name, password, { address, right });
       this.#signedUp(user.username);
-      return await this.#enter(request, user);
+      return await this.#enter(request, user, address);
     } catch (error) {
       return this.#again("signup", form, error);
     }
@@ -130,10 +132,53 @@ export class Auth {
       });
       if (!user) throw new ChatError("wrong_login");
       giveBack();
-      return await this.#enter(request, user);
+      return await this.#enter(request, user, address);
     } catch (error) {
       return this.#again("login", form, error);
     }
+  }
+
+  /** Where a request comes from; to be asked before anything is waited for, since whoever has left meanwhile has no address. */
+  addressOf(request: Request): string {
+    return clientAddress(request, this.#trust);
+  }
+
+  /** Whether somebody signed in knows their password, too. @throws ChatError `wrong_password`, which counts as a login that failed; `rate_limited` */
+  async confirm(me: Session, password: string, address: string): Promise<void> {
+    const giveBack = this.#limits.beginLogin(me.nameKey, address);
+    const user = await this.#verify(me.nameKey, password).catch((error: unknown) => {
+      giveBack();
+      throw error;
+    });
+    if (!user) throw new ChatError("wrong_password");
+    giveBack();
+  }
+
+  /** Gives an account another password and ends its other sessions, everywhere. @throws ChatError `bad_password` */
+  async changePassword(me: Session, password: string): Promise<void> {
+    checkPassword(password);
+    await users.setPassword(this.#db, me.userId, await this.#hashing.pass(() => hashPassword(password)));
+    await this.endOthers(me);
+  }
+
+  /** Ends all sessions of somebody but theirs, everywhere. @returns how many */
+  async endOthers(me: Session): Promise<number> {
+    const known = await sessions.list(this.#db, me.userId); // an end that was lost with its answer is told all the same
+    const ended = await sessions.endOthers(this.#db, me.userId, me.id);
+    const ids = new Set([...known.map(({ id }) => id), ...ended]);
+    ids.delete(me.id);
+    for (const id of ids) this.#ended({ id, nameKey: me.nameKey });
+    return ids.size;
+  }
+
+  /** Tells everywhere that a session has ended. */
+  ended(session: Pick<Session, "id" | "nameKey">): void {
+    this.#ended(session);
+  }
+
+  /** A cookie that takes the session's place. */
+  noCookie(request: Request): string {
+    return this.#cookie(request, "", 0);
   }
 
   /** Ends the session of the request, everywhere; `HEAD` only asks what the answer would be. */
@@ -145,7 +190,7 @@ export class Auth {
       await sessions.end(this.#db, session.id);
       this.#ended(session);
     }
-    return redirect("/login", this.#cookie(request, "", 0));
+    return redirect("/login", this.noCookie(request));
   }
 
   /** Only a name that is free costs a hash, and is a sign-up that counts. */
@@ -181,14 +226,16 @@ export class Auth {
   }
 
   /** A new session, with a new token: one given before the login dies with it. @throws ChatError `wrong_login` */
-  async #enter(request: Request, user: users.User): Promise<Response> {
+  async #enter(request: Request, user: users.User, address: string): Promise<Response> {
     const before = await this.find(request);
     if (before) {
       await sessions.end(this.#db, before.id);
       this.#ended(before);
     }
     const token = newToken();
-    if (!(await sessions.start(this.#db, user, hashToken(token)))) throw new ChatError("wrong_login");
+    const agent = request.headers.get("user-agent")?.toWellFormed().replaceAll("\0", "").slice(0, AGENT_MAX) ?? null;
+    if (!(await sessions.start(this.#db, user, hashToken(token), { agent, address })))
+      throw new ChatError("wrong_login");
     return redirect("/", this.#sessionCookie(request, token));
   }
 

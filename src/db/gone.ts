@@ -1,0 +1,104 @@
+/**
+ * Accounts that their owners took away. The row stays, and with it the name; what nobody is left to read is erased later, in steps: conversations
+ * with nobody else who is still here, notes to oneself among them.
+ */
+
+import type { Database } from "./client.ts";
+
+/** Messages erased in one statement. */
+const STEP = 1_000;
+/** By then no statement is under way any more that began before somebody was gone (`statement_timeout`). */
+const SETTLED = "10 seconds";
+
+/** Takes an account away, its sessions and drafts with it; harmless when it is gone. What it hid stays hidden. */
+export async function bury(db: Database, user: { id: number; username: string }): Promise<void> {
+  await db.run(
+    (sql) => sql`
+      with ended as (
+        delete from sessions where user_id = ${user.id}
+      ), forgotten as (
+        delete from drafts where owner = ${user.username}
+      )
+      update users
+      set
+        password = '!', -- nothing verifies against it
+        deleted_at = coalesce(deleted_at, now()),
+        disabled_at = coalesce(disabled_at, now()),
+        is_admin = false,
+        is_online = false,
+        last_seen_at = null
+      where id = ${user.id}
+    `,
+  );
+}
+
+/** Some of those behind whom there may be something to erase. */
+export async function toErase(db: Database): Promise<{ id: number; username: string }[]> {
+  return db.run(
+    (sql) => sql<{ id: number; username: string }[]>`
+      select id, username
+      from users
+      where deleted_at is not null and erased_at is null and deleted_at < now() - ${SETTLED}::interval
+      order by id
+      limit 100
+    `,
+  );
+}
+
+/** Erases a part of a conversation in which everybody is gone. @returns false when there is none left */
+export async function eraseSome(db: Database, username: string): Promise<boolean> {
+  const [step] = await db.run(
+    (sql) => sql<{ low: string; high: string; erased: number }[]>`
+      with conversation as materialized (
+        select mine.id, mine.low, mine.high
+        from (
+          select c.id, c.low, c.high, c.high as peer
+          from conversations c
+          where c.low = ${username}
+          union all
+          select c.id, c.low, c.high, c.low
+          from conversations c
+          where c.high = ${username} and c.low <> c.high
+        ) mine
+        cross join lateral (
+          select
+          from users u
+          where u.username = mine.peer and u.deleted_at < now() - ${SETTLED}::interval
+          limit 1
+        ) gone
+        limit 1
+      ), erased as (
+        delete from messages
+        where ctid = any(array(
+          select m.ctid
+          from conversation c
+          cross join lateral (
+            select ctid from messages where conversation_id = c.id order by seq limit ${STEP}
+          ) m
+        ))
+        returning 1
+      )
+      select c.low, c.high, (select count(*) from erased) as erased
+      from conversation c
+    `,
+  );
+  if (!step) return false;
+  if (step.erased < STEP) {
+    await db.run((sql) => sql`delete from conversations where low = ${step.low} and high = ${step.high}`);
+  }
+  return true;
+}
+
+/** Notes that nothing is left to be erased behind somebody; whom they blocked and muted goes with it. */
+export async function erased(db: Database, user: { id: number; username: string }): Promise<void> {
+  await db.run(
+    (sql) => sql`
+      with low as (
+        update conversations set low_blocks = false, low_muted = false where low = ${user.username} and (low_blocks or low_muted)
+      ), high as (
+        update conversations set high_blocks = false, high_muted = false where high = ${user.username} and (high_blocks or high_muted)
+      )
+      update users set erased_at = now() where id = ${user.id}
+    `,
+  );
+}

@@ -1,0 +1,36 @@
+/** What a browser says it is, in words by which its owner knows it again. */
+
+/** In order: most browsers also name those that they descend from. */
+const BROWSERS: readonly (readonly [RegExp, string])[] = [
+  [/\bEdg(e|A|iOS)?\//, "Edge"],
+  [/\b(OPR|Opera)\//, "Opera"],
+  [/\bSamsungBrowser\//, "Samsung Internet"],
+  [/\bVivaldi\//, "Vivaldi"],
+  [/\b(Firefox|FxiOS)\//, "Firefox"],
+  [/\b(Chrome|CriOS|Chromium)\//, "Chrome"],
+  [/\bVersion\/[\d.]+.*\bSafari\//, "Safari"],
+];
+
+const SYSTEMS: readonly (readonly [RegExp, string])[] = [
+  [/\biPhone\b/, "iPhone"],
+  [/\biPad\b/, "iPad"],
+  [/\bAndroid\b/, "Android"],
+  [/\bCrOS\b/, "ChromeOS"],
+  [/\bWindows\b/, "Windows"],
+  [/\bMac OS X\b|\bMacintosh\b/, "Mac"],
+  [/\bLinux\b/, "Linux"],
+];
+
+/**
+ * A browser and its system; of another program its name; else "Browser".
+ *
+ * @param agent the `User-Agent` of a request
+ * @example deviceOf("Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0") // "Firefox on Linux"
+ */
+export function deviceOf(agent: string | null): string {
+  if (!agent) return "Browser";
+  const program = /^([A-Za-z][\w.-]{0,30})(\/|$)/.exec(agent)?.[1];
+  if (program !== undefined && program !== "Mozilla" && program !== "Opera") return program;
+  const [browser, system] = [BROWSERS, SYSTEMS].map((known) => known.find(([pattern]) => pattern.test(agent))?.[1]);
+  return system === undefined ? (browser ?? "Browser") : `${browser ?? "Browser"} on ${system}`;
+}
