@@ -381,6 +381,31 @@ test("another person at the same browser never sees what the one before wrote or
   await context.close();
 }, 60_000);
 
+test("somebody Greek has Greek without a network, and so has who chose it; nobody else loads it", async () => {
+  const ann = await person("Greek-Ann");
+  await person("Greek-Bob");
+  for (const locale of ["el-GR", "en-GB"]) {
+    const context = await browserOf(ann, { locale });
+    let page = await open(context, "Greek-Bob");
+    const files = await page.evaluate(() => performance.getEntriesByType("resource").map(({ name }) => name));
+    expect(files.some((name) => name.endsWith("/words/el.js"))).toBe(locale === "el-GR");
+    if (locale === "en-GB") {
+      await pageKept(page);
+      await page.click("people-list .me");
+      await page.click('language-choice button[lang="el"]');
+      await until("the words have come", async () => (await page.getAttribute("html", "lang")) === "el");
+      await page.close();
+      page = await open(context, "Greek-Bob");
+    }
+    await cutOff(page);
+    expect(await page.getAttribute("html", "lang")).toBe("el");
+    expect(await page.getAttribute("message-composer textarea", "placeholder")).toBe("Γράψε ένα μήνυμα");
+    const line = page.locator("connection-line:visible").first();
+    await until("it says in Greek that it is offline", async () => /εκτός σύνδεσης/.test(await line.innerText()));
+    await context.close();
+  }
+}, 60_000);
+
 test("two hundred texts of four thousand characters wait for the network and go out in order", async () => {
   const [ann, bob] = [await person("Long-Ann"), await person("Long-Bob")];
   const context = await browserOf(ann);

@@ -1,22 +1,25 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
+import { ERRORS } from "../src/errors.ts";
 import { hue, initials, nameKey } from "../static/js/names.js";
 import { clock, dayWords, lastSeen, shortTime } from "../static/js/time.js";
-import { choose, errorWord, use, waiting, word } from "../static/js/words.js";
+import { choose, errorWord, load, use, waiting, word } from "../static/js/words.js";
 import el from "../static/js/words/el.js";
 import en from "../static/js/words/en.js";
 
 const root = join(import.meta.dir, "../static");
-const sources = (folder: string, end: string) =>
-  readdirSync(join(root, folder))
-    .filter((name) => name.endsWith(end))
-    .map((name) => readFileSync(join(root, folder, name), "utf8"))
-    .join("\n");
-const html = sources(".", ".html");
-const script = sources("js", ".js");
+const files = (end: string) =>
+  readdirSync(root, { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(end) && !name.includes("words/"))
+    .map((name) => ({ name, text: readFileSync(join(root, name), "utf8") }));
+const pages = files(".html");
+const scripts = files(".js");
+const html = pages.map(({ text }) => text).join("\n");
+const script = scripts.map(({ text }) => text).join("\n");
 
+beforeAll(() => load("el"));
 afterEach(() => use("en"));
 
 describe("the words", () => {
@@ -56,6 +59,77 @@ describe("the words", () => {
             ? text
             : tag.match(new RegExp(` ${kind === "-label" ? "aria-label" : kind.slice(1)}="([^"]*)"`))?.[1];
         expect([key, said?.replace(/\s+/g, " ").trim()]).toEqual([key, en[key as keyof typeof en] as string]);
+      }
+    }
+  });
+
+  test("stand nowhere else in the HTML", () => {
+    for (const { name, text } of pages) {
+      const body = text.slice(text.indexOf("<body")).replace(/<noscript>[^]*?<\/noscript>|<!--[^]*?-->/g, "");
+      for (const [tag, said = ""] of body.matchAll(/<[^<>]+>([^<>]*)/g)) {
+        const shown = said.replace(/\{\{\w+\}\}/g, "").trim();
+        if (!tag.includes("data-word=")) expect([name, shown]).toEqual([name, expect.stringMatching(/^(?:chatify)?$/)]);
+        for (const [, attribute = "", value] of tag.matchAll(/ (aria-label|placeholder|title|alt)="([^"]+)"/g)) {
+          const marked = tag.includes(` data-word-${attribute.replace("aria-", "")}="`);
+          expect([name, value, marked]).toEqual([name, value, true]);
+        }
+      }
+    }
+  });
+
+  test("stand nowhere else in the scripts", () => {
+    for (const { name, text } of scripts) {
+      const code = text.replace(/\/\*[^]*?\*\/|^\s*\/\/.*$| \/\/ .*$/gm, "");
+      // What developers are told is English.
+      const shown = code.replace(/\b(?:new \w*(?:Error|Exception|SignedOut|Limited|Refused)|super)\([^;]*;/g, "");
+      for (const [literal] of shown.matchAll(/"[^"\n]*"|`[^`\n]*`/g)) {
+        // Two words in a row, or one with a capital that is not alone: what people read, and no selector or type has.
+        const spoken = /(?:^.|\s)\p{L}{2,} \p{Ll}{2,}(?: \p{Ll}+|[.,!?…]|.$)|^.\p{Lu}.*[.!?…].$/u.test(literal);
+        expect([name, spoken ? literal : ""]).toEqual([name, ""]);
+      }
+      const foreign = [...code.matchAll(/\p{Script=Greek}+/gu)].map(([greek]) => greek);
+      const rules = { "js/words.js": ["Ελληνικά"], "js/names.js": ["ς", "σ"] }[name] ?? [];
+      expect([name, foreign]).toEqual([name, rules]);
+    }
+  });
+
+  /** Never shown by a page: those who get them are programs, or are sent to the login, or need the server's own words. */
+  const UNSEEN = new Set([
+    "no_session",
+    "not_yours",
+    "foreign_origin",
+    "not_found",
+    "method_not_allowed",
+    "unsupported_type",
+    "upgrade_required",
+  ]);
+
+  test("say in every language what the server refuses", () => {
+    for (const code of Object.keys(ERRORS)) {
+      if (!UNSEEN.has(code)) expect(Object.keys(el)).toContain(`error_${code}`);
+    }
+    const asked = new Set([
+      "wrong_password",
+      ...Object.keys(ERRORS),
+      ...[...script.matchAll(/"(\w+)"/g)].map(([, word]) => word),
+    ]);
+    const unmet = Object.keys(en).filter((key) => key.startsWith("error_") && !asked.has(key.slice("error_".length)));
+    expect(unmet).toEqual([]);
+  });
+
+  test("are written as Greeks write", () => {
+    for (const [key, entry] of Object.entries(el)) {
+      for (const text of typeof entry === "string" ? [entry] : Object.values(entry)) {
+        const words = text.replace(/\{\w+\}/g, "");
+        expect([key, words]).toEqual([
+          key,
+          expect.not.stringMatching(/[“”"'?;]\S|[?"“”]|\.\.\.|ς\p{L}|σ(?!\p{L})|\u0301/u),
+        ]);
+        // A word of more than two syllables has its accent.
+        for (const [greek] of words.matchAll(/\p{Script=Greek}+/gu)) {
+          const vowels = greek.replace(/[αεηου][ιυίύ]/giu, "ι").match(/[αεηιουωάέήίόύώϊϋΐΰ]/giu)?.length ?? 0;
+          if (vowels > 2) expect([key, greek]).toEqual([key, expect.stringMatching(/[άέήίόύώΐΰ]/iu)]);
+        }
       }
     }
   });

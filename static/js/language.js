@@ -3,7 +3,7 @@
  * When the language changes, a `languagechange` event on the document asks everything else to say its words again.
  */
 
-import { choose, language, LANGUAGES, use, word } from "./words.js";
+import { choose, language, LANGUAGES, load, use, word } from "./words.js";
 
 /** @import { Key, Language } from "./words.js" */
 
@@ -52,14 +52,19 @@ class LanguageChoice extends HTMLElement {
       button.type = "button";
       button.lang = tag;
       button.textContent = name;
-      button.addEventListener("click", () => this.#choose(/** @type {Language} */ (tag)));
+      button.addEventListener("click", () => void this.#choose(/** @type {Language} */ (tag)));
       this.append(button);
     }
     this.#showChosen();
   }
 
   /** @param {Language} tag */
-  #choose(tag) {
+  async #choose(tag) {
+    try {
+      await load(tag);
+    } catch {
+      return; // no network: the page goes on as it is
+    }
     try {
       localStorage.setItem(KEPT_AS, tag);
     } catch {
@@ -77,5 +82,19 @@ class LanguageChoice extends HTMLElement {
   }
 }
 
-speak(choose(keptLanguage(), navigator.languages));
+/** Says the first words. What the page holds is English, and hidden while another language is on its way (`base.css`). */
+async function begin() {
+  const chosen = choose(keptLanguage(), navigator.languages);
+  const root = document.documentElement;
+  root.toggleAttribute("data-wordless", chosen !== "en");
+  try {
+    await load(chosen);
+    speak(chosen);
+  } catch {
+    // English is better than nothing.
+  }
+  root.removeAttribute("data-wordless");
+}
+
+await begin();
 customElements.define("language-choice", LanguageChoice);

@@ -1,6 +1,8 @@
-/** The words of the page in the chosen language. All of them stand in `words/`; this file finds and fills them. */
+/**
+ * The words of the page in the chosen language. All of them stand in `words/`; this file finds and fills them. English is always
+ * there; another language is loaded before it is spoken.
+ */
 
-import el from "./words/el.js";
 import en from "./words/en.js";
 
 /** @typedef {keyof typeof en} Key */
@@ -10,11 +12,17 @@ import en from "./words/en.js";
 /** The languages there are, each by its own name. @type {Record<Language, string>} */
 export const LANGUAGES = { en: "English", el: "Ελληνικά" };
 
-/** @type {Record<Language, Record<Key, Word>>} */
-const TABLES = { en, el };
+/** @typedef {Record<Key, Word>} Table */
+
+/** @type {Record<Exclude<Language, "en">, () => Promise<{ default: Table }>>} */
+const FILES = { el: () => import("./words/el.js") };
+/** Those that are here by now. @type {Partial<Record<Language, Table>>} */
+const loaded = { en };
 
 /** @type {Language} */
 let current = "en";
+/** @type {Table} */
+let table = en;
 let currentLocale = "en";
 let plural = new Intl.PluralRules("en");
 let numbers = new Intl.NumberFormat("en");
@@ -35,11 +43,22 @@ export function choose(chosen, preferred) {
 }
 
 /**
- * Speaks `language` from now on. Dates follow the person's own region where it is known (`en-GB` has no "PM").
+ * Fetches the words of a language, once; only then can it be spoken. Rejects without a network.
+ * @param {Language} language
+ */
+export async function load(language) {
+  if (language !== "en") loaded[language] ??= (await FILES[language]()).default;
+}
+
+/**
+ * Speaks `language`, which must be loaded, from now on. Dates follow the person's own region where it is known (`en-GB` has no "PM").
  * @param {Language} language
  * @param {readonly string[]} [preferred]
  */
 export function use(language, preferred = []) {
+  const words = loaded[language];
+  if (!words) throw new Error(`Cannot speak ${language}: it is not loaded`);
+  table = words;
   current = language;
   currentLocale = preferred.find((tag) => tag.toLowerCase().split("-")[0] === language) ?? language;
   plural = new Intl.PluralRules(currentLocale);
@@ -62,7 +81,7 @@ export function locale() {
  * @param {Record<string, string | number>} [values]
  */
 export function word(key, values = {}) {
-  const entry = TABLES[current][key];
+  const entry = table[key];
   const form =
     typeof entry === "string" ? entry : plural.select(Number(values.count)) === "one" ? entry.one : entry.other;
   return form.replace(/\{(\w+)\}/gu, (whole, name) => {

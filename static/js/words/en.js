@@ -106,6 +106,8 @@ export default {
   error_busy: "Too many people at once. Try again in a moment.",
   error_restarting: "The server is restarting. Try again in a moment.",
   error_not_ready: "The server is not ready yet. Try again in a moment.",
+  error_too_large: "That is too much at once.",
+  error_internal: "Something went wrong on our side. Try again.",
   error_unknown: "Something went wrong. Try again.",
 
   // Writing
