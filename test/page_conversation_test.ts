@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { Backoff } from "../static/js/backoff.js";
 import { Conversation, type Message } from "../static/js/conversation.js";
 import { group, isEmoji } from "../static/js/grouping.js";
+import { Stretch } from "../static/js/stretch.js";
 
 const message = (seq: number, from = "bob", ref?: string): Message => ({
   seq,
@@ -116,6 +117,33 @@ describe("a conversation", () => {
     expect(conversation.complete).toBe(true);
   });
 
+  test("knows where the unread begin, and whether it reaches back that far", () => {
+    const conversation = new Conversation("ann", "bob");
+    conversation.update(row(100, 20, { my_read_seq: 79 }), undefined);
+    conversation.load(
+      range(91, 100).map((each) => (each.seq === 95 ? message(95, "ann") : each)),
+      false,
+    );
+    expect([conversation.reachesUnread, conversation.firstAfter(79)]).toEqual([false, undefined]);
+    expect(conversation.firstAfter(94)).toBe(96); // what I wrote is not new to me
+    conversation.prepend(range(71, 90), false);
+    expect([conversation.reachesUnread, conversation.firstAfter(79)]).toEqual([true, 80]);
+    expect(conversation.firstAfter(100)).toBeUndefined();
+  });
+
+  test("has nothing unread when the server says so, however far back its mark is", () => {
+    const conversation = new Conversation("ann", "bob");
+    conversation.load(
+      Array.from({ length: 10 }, (_, index) => message(51 + index, "ann")),
+      false,
+    );
+    expect(conversation.reachesUnread).toBe(true);
+    conversation.load(range(51, 60), false);
+    expect(conversation.reachesUnread).toBe(false); // nobody has said how far I have read
+    conversation.update(row(60, 0, { my_read_seq: 7 }), undefined);
+    expect(conversation.reachesUnread).toBe(true);
+  });
+
   test("marks only rise", () => {
     const conversation = loaded(message(1, "ann"), message(2, "ann"), message(3, "ann"));
     conversation.peerHas({ read: 2 });
@@ -158,13 +186,70 @@ describe("a conversation", () => {
   });
 });
 
+describe("the stretch in the document", () => {
+  const edges = ({ first, last }: Stretch) => [first, last];
+  const END = Number.POSITIVE_INFINITY;
+
+  test("is at the end at first, and grows where the reader goes", () => {
+    const stretch = new Stretch();
+    stretch.toEnd(10_000);
+    expect(edges(stretch)).toEqual([9_941, END]);
+    expect(stretch.down(10_000)).toBe(false);
+    expect(stretch.up(9_941, 10_000)).toBe(false); // nothing more is here
+    expect(stretch.up(9_901, 10_000)).toBe(true);
+    expect(edges(stretch)).toEqual([9_921, END]);
+  });
+
+  test("goes to a message with what came before it", () => {
+    const stretch = new Stretch();
+    stretch.to(500, 10_000);
+    expect(edges(stretch)).toEqual([470, 629]);
+    stretch.to(10_000, 10_000);
+    expect(edges(stretch)).toEqual([9_970, END]);
+    stretch.to(3, 5);
+    expect(edges(stretch)).toEqual([1, END]);
+  });
+
+  test("is bounded wherever the reader goes, has them in it, and never takes away what they read", () => {
+    const stretch = new Stretch();
+    const held = 10_000;
+    stretch.toEnd(held);
+    const seen = () => [stretch.first, Math.min(stretch.last, held)] as const;
+    for (const way of ["up", "down"] as const) {
+      for (;;) {
+        const [first, last] = seen();
+        if (!(way === "up" ? stretch.up(1, held) : stretch.down(held))) break;
+        const [from, to] = seen();
+        expect(to - from + 1).toBeLessThanOrEqual(160);
+        // At the end it grows at, nothing is lost; at the other a step at most.
+        if (way === "up") expect([from < first, to >= Math.min(last, first + 100)]).toEqual([true, true]);
+        else expect([to > last, from <= Math.max(first, last - 100)]).toEqual([true, true]);
+      }
+      expect(way === "up" ? stretch.first : stretch.last).toBe(way === "up" ? 1 : END);
+    }
+  });
+
+  test("stays bounded as messages come, and lets go where the reader is not", () => {
+    const [reading, away] = [new Stretch(), new Stretch()];
+    for (const stretch of [reading, away]) stretch.toEnd(100);
+    for (let held = 101; held <= 2_000; held++) {
+      reading.grown(held, true);
+      away.grown(held, false);
+      expect(held - reading.first).toBeLessThanOrEqual(180);
+    }
+    expect(reading.atEnd).toBe(true);
+    expect(edges(away)).toEqual([41, 220]);
+  });
+});
+
 describe("grouping", () => {
   const minute = 60_000;
   const noon = new Date(2026, 10, 22, 12).getTime();
-  const said = (from: string, at: number, text = "hi") => ({ from, at, text });
-  const shape = (...messages: ReturnType<typeof said>[]) =>
-    group(messages).map((item) =>
-      item.kind === "day" ? "day" : `${item.first ? "[" : ""}${item.message.from}${item.last ? "]" : ""}`,
+  const said = (from: string, at: number, text = "hi", seq = 0) => ({ from, at, text, seq });
+  const shape = (...messages: ReturnType<typeof said>[]) => shapeFrom(undefined, ...messages);
+  const shapeFrom = (newFrom: number | undefined, ...messages: ReturnType<typeof said>[]) =>
+    group(messages, newFrom).map((item) =>
+      item.kind !== "message" ? item.kind : `${item.first ? "[" : ""}${item.message.from}${item.last ? "]" : ""}`,
     );
 
   test("joins runs of one person within five minutes", () => {
@@ -182,6 +267,13 @@ describe("grouping", () => {
       "[a]",
       "[a]",
     ]);
+  });
+
+  test("draws a line above what is new, within a run too, and below the day's", () => {
+    const run = [1, 2, 3].map((seq) => said("a", noon + seq, "hi", seq));
+    expect(shapeFrom(2, ...run)).toEqual(["day", "[a]", "new", "[a", "a]"]);
+    expect(shapeFrom(1, ...run)).toEqual(["day", "new", "[a", "a", "a]"]);
+    expect(shapeFrom(9, ...run)).toEqual(["day", "[a", "a", "a]"]);
   });
 
   test("knows emoji that stand alone", () => {

@@ -1,16 +1,20 @@
-/** The messages of the open conversation. Keeps the place while history comes in above, and the end while it was there. */
+/**
+ * The messages of the open conversation. Keeps the place while history comes in above, and the end while it was there; of a
+ * long conversation only the stretch around the reader is in the document.
+ */
 
 import { copy, find, isTouch, render, setText, setTick } from "./dom.js";
 import { group } from "./grouping.js";
-import { links } from "./links.js";
 import { nameKey } from "./names.js";
+import { Stretch } from "./stretch.js";
+import { textParts } from "./text_parts.js";
 import { clock, dayWords, fullTime } from "./time.js";
 import { errorWord, language, word } from "./words.js";
 
 /** @import { Item } from "./grouping.js" */
-/** @import { Token } from "./links.js" */
 /** @import { Message } from "./conversation.js" */
 /** @import { Messenger } from "./messenger.js" */
+/** @import { Part } from "./text_parts.js" */
 
 /**
  * A message as it is shown, stored or not.
@@ -26,7 +30,12 @@ import { errorWord, language, word } from "./words.js";
  */
 
 const AT_END_PX = 40;
-const NEAR_START_PX = 800;
+const NEAR_PX = 800;
+/** So much of what is read already stays above the line that says what is new. */
+const ABOVE_NEW = 0.25;
+const ANNOUNCED = 5;
+/** With fewer messages in store above what is shown, more history is fetched. */
+const AHEAD = 100;
 
 export class ChatThread extends HTMLElement {
   /** @type {Messenger | undefined} */
@@ -37,11 +46,19 @@ export class ChatThread extends HTMLElement {
   #scroller = find(this, ".scroller");
   /** @type {HTMLElement} */
   #list = find(this, ".messages");
+  #stretch = new Stretch();
   #atEnd = true;
-  #missed = 0;
-  #firstShown = 0;
   #lastShown = 0;
   #settled = false;
+  /** Whether it is still to be gone to where the unread begin. */
+  #opening = false;
+  /** @type {Promise<void> | undefined} history up to what is unread is on its way */
+  #reaching;
+  /** What came after this seq is new to the reader; undefined when nothing is. @type {number | undefined} */
+  #newAfter;
+
+  /** Called when the person wants back to writing. */
+  onwrite = () => {};
 
   /** @param {Messenger} messenger */
   start(messenger) {
@@ -58,18 +75,25 @@ export class ChatThread extends HTMLElement {
     sizes.observe(find(this, ".inner"));
     find(this, ".jump").addEventListener("click", () => this.toEnd());
     this.#list.addEventListener("click", (event) => this.#clicked(event));
+    this.#list.addEventListener("keydown", (event) => this.#key(event));
+    this.#list.addEventListener("focusout", (event) => {
+      const left = /** @type {Element} */ (event.target);
+      left.removeAttribute("aria-label");
+    });
   }
 
-  /** Shows the conversation with `peer`, at its end. @param {string | undefined} peer */
+  /** Shows the conversation with `peer`: where the unread begin, else its end. @param {string | undefined} peer */
   show(peer) {
     this.#peer = peer;
+    this.#stretch = new Stretch();
     this.#atEnd = true;
-    this.#missed = 0;
     this.#settled = false;
-    this.#firstShown = 0;
+    this.#opening = false;
+    this.#reaching = undefined;
+    this.#newAfter = undefined;
     this.#lastShown = 0;
     render(this.#list, [], { key: () => "", make: () => copy("day"), update: () => {} });
-    setText(find(this, ".announcer"), "");
+    find(this, ".announcer").replaceChildren();
     this.render();
   }
 
@@ -82,9 +106,19 @@ export class ChatThread extends HTMLElement {
   }
 
   toEnd() {
+    if (!this.#stretch.atEnd) {
+      this.#stretch.toEnd(this.#held);
+      this.render();
+    }
     this.#atEnd = true;
     this.#keepEnd();
     this.#scrolled();
+  }
+
+  /** Puts the focus on the newest message; the arrows go on from there. */
+  focusLast() {
+    this.toEnd();
+    this.#focus([...this.#list.querySelectorAll(".message")].at(-1));
   }
 
   render() {
@@ -92,43 +126,113 @@ export class ChatThread extends HTMLElement {
     const peer = this.#peer;
     if (!messenger || peer === undefined) return;
     const conversation = messenger.conversation(peer);
+    const settling = !this.#settled && conversation.loaded;
+    if (settling && !this.#reach(messenger, peer)) return;
+    const held = this.#held;
+    if (settling) this.#open(conversation);
+    else this.#stretch.grown(held, this.#atEnd);
+    if (this.#stretch.last < conversation.firstSeq) this.#stretch.toEnd(held); // it was loaded anew
     const shown = this.#shown(peer);
-    const firstSeq = conversation.firstSeq;
-    const anchor = this.#firstShown > firstSeq ? this.#firstInView() : undefined;
+    const anchor = this.#atEnd ? undefined : this.#firstInView();
     const before = anchor?.getBoundingClientRect().top ?? 0;
-    render(this.#list, group(shown), {
-      key: (item) => (item.kind === "day" ? item.key : item.message.key),
+    const focused = this.#list.contains(document.activeElement);
+    const newFrom = this.#newAfter === undefined ? undefined : conversation.firstAfter(this.#newAfter);
+    render(this.#list, group(shown, newFrom), {
+      key: (item) => (item.kind === "message" ? item.message.key : item.key),
       make: (item) => this.#make(item),
       update: (element, item) => this.#update(element, item),
     });
-    if (anchor?.isConnected) this.#scroller.scrollTop += anchor.getBoundingClientRect().top - before;
-    this.#firstShown = firstSeq;
-    this.#lastShown = Math.max(this.#lastShown, conversation.heldSeq);
-    this.#settled ||= conversation.loaded;
+    const moved = anchor?.isConnected ? anchor.getBoundingClientRect().top - before : 0;
+    if (moved !== 0) this.#scroller.scrollTop += moved;
+    if (focused && !this.#list.contains(document.activeElement)) this.#scroller.focus({ preventScroll: true });
+    this.#lastShown = Math.max(this.#lastShown, held);
     find(this, ".skeleton").hidden = conversation.loaded || shown.length > 0;
     const empty = conversation.loaded && shown.length === 0;
     this.#greet(empty ? (peer === messenger.me ? word("notes_empty") : word("say_hello", { name: peer })) : "");
     const name = peer === messenger.me ? word("notes") : peer;
     this.#scroller.setAttribute("aria-label", word("thread", { name }));
+    if (this.#opening) this.#toNew();
     this.#keepEnd();
     this.#scrolled();
   }
 
-  /** Stored messages, then what waits in the outbox. @param {string} peer @returns {Shown[]} */
+  /** The newest seq that is here without a hole before it. */
+  get #held() {
+    return this.#peer === undefined ? 0 : (this.#messenger?.conversation(this.#peer).heldSeq ?? 0);
+  }
+
+  /**
+   * Whether the unread messages are here; if not, they are fetched first, for nothing is to jump once it is shown.
+   * @param {Messenger} messenger
+   * @param {string} peer
+   */
+  #reach(messenger, peer) {
+    if (this.#reaching) return false;
+    const reaching = messenger.reachUnread(peer);
+    if (!reaching) return true;
+    find(this, ".skeleton").hidden = false;
+    this.#reaching = reaching;
+    void this.#openWhen(reaching, messenger.conversation(peer));
+    return false;
+  }
+
+  /**
+   * @param {Promise<void>} reaching
+   * @param {import("./conversation.js").Conversation} conversation
+   */
+  async #openWhen(reaching, conversation) {
+    await reaching;
+    if (this.#reaching !== reaching) return; // another conversation is on screen
+    this.#reaching = undefined;
+    this.#open(conversation);
+    this.render();
+  }
+
+  /** Decides what is shown first. @param {import("./conversation.js").Conversation} conversation */
+  #open(conversation) {
+    const { myRead, heldSeq } = conversation;
+    this.#settled = true;
+    this.#opening = true;
+    const first = conversation.firstAfter(myRead);
+    this.#newAfter = first === undefined ? undefined : myRead;
+    if (first === undefined) this.#stretch.toEnd(heldSeq);
+    else this.#stretch.to(first, heldSeq);
+  }
+
+  /** Goes to where the unread begin, unless they are on screen at the end. */
+  #toNew() {
+    this.#opening = false;
+    this.#keepEnd();
+    const line = this.querySelector(".day.new");
+    if (!line) return;
+    const above = line.getBoundingClientRect().top - this.#scroller.getBoundingClientRect().top;
+    if (this.#stretch.atEnd && above >= 0) return;
+    this.#atEnd = false;
+    this.#scroller.scrollTop += above - this.#scroller.clientHeight * ABOVE_NEW;
+  }
+
+  /** What of the conversation is shown: stored messages, then what waits in the outbox. @param {string} peer @returns {Shown[]} */
   #shown(peer) {
     const messenger = /** @type {Messenger} */ (this.#messenger);
     const conversation = messenger.conversation(peer);
-    const stored = conversation.messages().map((message) => {
-      const mine = message.from === messenger.me;
-      return {
-        key: message.ref ?? `#${message.seq}`,
-        from: message.from,
-        text: message.text,
-        at: message.at,
-        seq: message.seq,
-        tick: mine ? conversation.markOf(message) : undefined,
-      };
-    });
+    const { first, last, atEnd } = this.#stretch;
+    const start = Math.max(0, first - conversation.firstSeq);
+    const end = atEnd ? undefined : Math.max(0, last - conversation.firstSeq + 1);
+    const stored = conversation
+      .messages()
+      .slice(start, end)
+      .map((message) => {
+        const mine = message.from === messenger.me;
+        return {
+          key: message.ref ?? `#${message.seq}`,
+          from: message.from,
+          text: message.text,
+          at: message.at,
+          seq: message.seq,
+          tick: mine ? conversation.markOf(message) : undefined,
+        };
+      });
+    if (!atEnd) return stored;
     const drafts = messenger.outbox.to(peer).map((draft) => ({
       key: draft.ref,
       from: messenger.me,
@@ -144,10 +248,14 @@ export class ChatThread extends HTMLElement {
 
   /** @param {Item<Shown>} item */
   #make(item) {
-    if (item.kind === "day") return copy("day");
+    if (item.kind !== "message") {
+      const line = copy("day");
+      line.classList.toggle("new", item.kind === "new");
+      return line;
+    }
     const element = copy("message");
     const { seq, text, from } = item.message;
-    find(element, ".text").append(...links(text).map((token) => (leadsAway(token) ? link(token) : token.text)));
+    find(element, ".text").append(...textParts(text).map(partNode));
     const mine = from === this.#messenger?.me;
     element.classList.toggle("mine", mine);
     element.classList.toggle("emoji", item.emoji);
@@ -164,8 +272,8 @@ export class ChatThread extends HTMLElement {
    * @param {Item<Shown>} item
    */
   #update(element, item) {
-    if (item.kind === "day") {
-      setText(element, dayWords(item.at));
+    if (item.kind !== "message") {
+      setText(element, item.kind === "day" ? dayWords(item.at) : word("new_line"));
       return;
     }
     const { message, first, last } = item;
@@ -213,10 +321,21 @@ export class ChatThread extends HTMLElement {
   }
 
   /** @param {Message} message */
-  #arrived(message) {
-    if (this.#peer === undefined || nameKey(message.from) !== nameKey(this.#peer)) return;
-    if (!this.#atEnd) this.#missed++;
-    setText(find(this, ".announcer"), word("announce", { name: message.from, text: message.text }));
+  #arrived({ from, text, seq }) {
+    const peer = this.#peer;
+    if (peer === undefined || nameKey(from) !== nameKey(peer)) return;
+    const conversation = this.#messenger?.conversation(peer);
+    const reading = this.#atEnd && document.visibilityState === "visible";
+    if (conversation && !reading) {
+      const line = this.#newAfter === undefined ? undefined : conversation.firstAfter(this.#newAfter);
+      if (line === undefined || line <= conversation.myRead) this.#newAfter = seq - 1;
+    }
+    // Each in an element of its own: the same words twice are two messages, and three at once are all said.
+    const announcer = find(this, ".announcer");
+    const words = document.createElement("p");
+    words.textContent = word("announce", { name: from, text });
+    announcer.append(words);
+    if (announcer.childElementCount > ANNOUNCED) announcer.firstElementChild?.remove();
   }
 
   /** @param {Event} event */
@@ -232,14 +351,35 @@ export class ChatThread extends HTMLElement {
 
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
-    this.#atEnd = scrollHeight - scrollTop - clientHeight < AT_END_PX;
-    if (this.#atEnd) this.#missed = 0;
+    if (clientHeight === 0) return; // not on screen
+    const below = scrollHeight - scrollTop - clientHeight;
+    this.#atEnd = this.#stretch.atEnd && below < AT_END_PX;
+    this.#showJump();
+    this.#markSeen();
+    if (this.#settled) this.#extend(scrollTop < NEAR_PX, below < NEAR_PX);
+  }
+
+  #showJump() {
+    const unread = this.#peer === undefined ? 0 : (this.#messenger?.conversation(this.#peer).unread ?? 0);
     const jump = find(this, ".jump");
     jump.hidden = this.#atEnd;
-    setText(find(jump, ".count"), this.#missed ? String(this.#missed) : "");
-    jump.setAttribute("aria-label", this.#missed ? word("new_messages", { count: this.#missed }) : word("to_newest"));
-    if (scrollTop < NEAR_START_PX && this.#peer !== undefined) void this.#messenger?.loadOlder(this.#peer);
-    this.#markSeen();
+    setText(find(jump, ".count"), unread ? word("new_count", { count: unread }) : "");
+    jump.setAttribute("aria-label", unread ? word("new_messages", { count: unread }) : word("to_newest"));
+  }
+
+  /**
+   * The reader nears an end of what is in the document.
+   * @param {boolean} up
+   * @param {boolean} down
+   */
+  #extend(up, down) {
+    const messenger = this.#messenger;
+    const peer = this.#peer;
+    if (!messenger || peer === undefined) return;
+    const { firstSeq, heldSeq } = messenger.conversation(peer);
+    const more = (down && this.#stretch.down(heldSeq)) || (up && this.#stretch.up(firstSeq, heldSeq));
+    if (up && this.#stretch.first - firstSeq < AHEAD) void messenger.loadOlder(peer);
+    if (more) this.render();
   }
 
   /** What was on screen, in a page that is on screen, has been read. */
@@ -266,18 +406,75 @@ export class ChatThread extends HTMLElement {
     if (this.#atEnd) this.#scroller.scrollTop = this.#scroller.scrollHeight;
   }
 
+  /** What is to stay where it is; a day line moves when earlier messages of the day come in. */
   #firstInView() {
     const top = this.#scroller.getBoundingClientRect().top;
-    for (const element of this.#list.children) if (element.getBoundingClientRect().bottom > top) return element;
+    for (const element of this.#list.children) {
+      if (element.classList.contains("message") && element.getBoundingClientRect().bottom > top) return element;
+    }
     return undefined;
   }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    const message = /** @type {Element} */ (event.target).closest(".message");
+    if (!message || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+    if (event.key === "ArrowUp") this.#focus(besides(message, "previousElementSibling"));
+    else if (event.key === "ArrowDown") {
+      const next = besides(message, "nextElementSibling");
+      if (next) this.#focus(next);
+      else this.onwrite();
+    } else if (event.key === "Home") this.#focus(this.#list.querySelector(".message"));
+    else if (event.key === "End") this.focusLast();
+    else if (event.key === "Escape") {
+      event.stopPropagation(); // it leads back one step, not two
+      this.onwrite();
+    } else return;
+    event.preventDefault();
+  }
+
+  /** Puts the focus on a message; a reader says who wrote it, what, when, and how far it has come. @param {Element | null | undefined} message */
+  #focus(message) {
+    if (!(message instanceof HTMLElement)) return;
+    const said = [".author", ".text", "time", ".state"].map((part) => find(message, part).textContent.trim());
+    message.tabIndex = -1;
+    message.setAttribute("aria-label", said.filter(Boolean).join(" "));
+    message.focus();
+  }
+}
+
+/**
+ * @param {Element} message
+ * @param {"previousElementSibling" | "nextElementSibling"} side
+ */
+function besides(message, side) {
+  let next = message[side];
+  while (next && !next.classList.contains("message")) next = next[side];
+  return next;
+}
+
+/** @param {Part} part */
+function partNode(part) {
+  if (part.code) return code(part);
+  return leadsAway(part) ? link(part) : part.text;
+}
+
+/** @param {Part} part */
+function code({ text, code: kind, language }) {
+  const element = document.createElement("code");
+  element.textContent = text;
+  if (kind === "inline") return element;
+  const block = document.createElement("pre");
+  if (language) block.dataset.language = language;
+  block.append(element);
+  return block;
 }
 
 /**
  * Whether a piece of text is a link that may be followed. Of this server only the chat itself is: at /logout, whoever follows
  * somebody's link would be signed out.
  *
- * @param {Token} token
+ * @param {Part} part
  */
 function leadsAway({ href }) {
   if (href === undefined) return false;
@@ -285,7 +482,7 @@ function leadsAway({ href }) {
   return origin !== location.origin || pathname === "/";
 }
 
-/** @param {Token} token */
+/** @param {Part} part */
 function link({ text, href = "" }) {
   const anchor = /** @type {HTMLAnchorElement} */ (copy("link"));
   anchor.href = href;

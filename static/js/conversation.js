@@ -126,6 +126,26 @@ export class Conversation {
     return { messages: this.#window.slice(-limit), complete: this.#complete && this.#window.length <= limit };
   }
 
+  /**
+   * The seq of the first message of the peer after `seq`; undefined when there is none, or when it may lie before the window.
+   * @param {number} seq
+   */
+  firstAfter(seq) {
+    if (this.firstSeq > seq + 1 && !this.#complete) return undefined;
+    for (let index = Math.max(0, seq + 1 - this.firstSeq); index < this.#window.length; index++) {
+      const message = this.#window[index];
+      if (message && message.from !== this.me && message.seq > seq) return message.seq;
+    }
+    return undefined;
+  }
+
+  /** Whether the first unread message is in the window with something before it, or none is unread. */
+  get reachesUnread() {
+    if (this.#complete || this.me === this.peer || this.firstSeq <= this.#myRead) return true;
+    if (this.#told.last_seq !== undefined) return this.#unread === 0;
+    return this.#window.every((message) => message.from === this.me); // who writes so much has read what came before
+  }
+
   /** Whether messages are known to be missing after the window. */
   get hasGap() {
     return this.#loaded && this.#lastSeq > this.heldSeq;

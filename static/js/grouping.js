@@ -1,21 +1,25 @@
-/** Which messages stand together: day lines, runs by one person, and messages that are nothing but emoji. */
+/** Which messages stand together: day lines, what is new, runs by one person, and messages that are nothing but emoji. */
 
 const RUN_MS = 5 * 60_000;
 
+/** @typedef {{ from: string, at: number, text: string, seq?: number }} Said */
+
 /**
- * @template {{ from: string, at: number, text: string }} M
- * @typedef {{ kind: "day", key: string, at: number } | { kind: "message", message: M, first: boolean, last: boolean, emoji: boolean }} Item
+ * @template {Said} M
+ * @typedef {{ kind: "day", key: string, at: number } | { kind: "new", key: string } | { kind: "message", message: M, first: boolean, last: boolean, emoji: boolean }} Item
  */
 
 /**
  * The lines of a thread, oldest first. A run is broken by the other person, by five minutes of silence and by midnight.
- * @template {{ from: string, at: number, text: string }} M
+ * @template {Said} M
  * @param {readonly M[]} messages
+ * @param {number} [newFrom] the seq of the message above which the line stands that says what is new
  * @returns {Item<M>[]}
  */
-export function group(messages) {
+export function group(messages, newFrom) {
   /** @type {Item<M>[]} */
   const items = [];
+  const isNew = (/** @type {M} */ { seq }) => seq !== undefined && seq === newFrom;
   let day = "";
   for (const [index, message] of messages.entries()) {
     const before = messages[index - 1];
@@ -26,11 +30,12 @@ export function group(messages) {
       items.push({ kind: "day", key: today, at: message.at });
       day = today;
     }
+    if (isNew(message)) items.push({ kind: "new", key: "new" });
     items.push({
       kind: "message",
       message,
-      first: !before || !together(before, message),
-      last: !after || !together(message, after),
+      first: !before || isNew(message) || !together(before, message),
+      last: !after || isNew(after) || !together(message, after),
       emoji: isEmoji(message.text),
     });
   }

@@ -23,6 +23,8 @@ import { Presence } from "./presence.js";
 
 const PAGE = 50;
 const FILL = 200;
+const OLDER = 100; // two screens of history, so that a network slower than a finger is not noticed
+const REACH = 1_000;
 const HOLE_MS = 250;
 const AGAIN_MS = 1_000;
 
@@ -213,16 +215,40 @@ export class Messenger extends EventTarget {
     if (rows) this.#takePage(rows);
   }
 
-  /** The page of history before what is held. @param {string} peer */
-  async loadOlder(peer) {
+  /**
+   * The page of history before what is held.
+   * @param {string} peer
+   * @param {number} [limit]
+   */
+  async loadOlder(peer, limit = OLDER) {
     const conversation = this.conversation(peer);
     if (!conversation.loaded || conversation.complete) return;
     await this.#once(conversation, async () => {
       const before = conversation.firstSeq;
-      const page = await this.api.messages(this.me, conversation.peer, { limit: PAGE, before });
+      const page = await this.api.messages(this.me, conversation.peer, { limit, before });
       if (conversation.firstSeq !== before) return; // started anew meanwhile
-      conversation.prepend(this.#unwrap(conversation, page), page.length < PAGE);
+      conversation.prepend(this.#unwrap(conversation, page), page.length < limit);
     });
+  }
+
+  /**
+   * Fetches history back to the first unread message, unless that is unkindly far. Undefined when there is nothing to fetch.
+   * @param {string} peer
+   */
+  reachUnread(peer) {
+    const conversation = this.conversation(peer);
+    return conversation.reachesUnread ? undefined : this.#reachUnread(conversation);
+  }
+
+  /** @param {Conversation} conversation */
+  async #reachUnread(conversation) {
+    const { heldSeq } = conversation;
+    for (;;) {
+      const { firstSeq } = conversation;
+      if (conversation.reachesUnread || heldSeq - firstSeq >= REACH) return;
+      await this.loadOlder(conversation.peer, FILL);
+      if (conversation.firstSeq >= firstSeq) return; // no network, or the session is over
+    }
   }
 
   // What the server says
@@ -560,7 +586,10 @@ export class Messenger extends EventTarget {
    */
   #unwrap(conversation, page) {
     for (const { message, read } of page) {
-      if (message.from !== this.me) continue;
+      if (message.from !== this.me) {
+        if (read) conversation.confirmRead(message.seq); // its row may be far down the list, or not here yet
+        continue;
+      }
       if (read) conversation.peerHas({ read: message.seq });
       if (message.ref) this.outbox.settle(message.ref);
     }

@@ -94,6 +94,8 @@ export default {
   try_again: "Try again",
   discard: "Discard",
   new_messages: { one: "{count} new message", other: "{count} new messages" },
+  new_count: { one: "{count} new", other: "{count} new" },
+  new_line: "New messages",
   to_newest: "Go to the newest message",
   announce: "{name}: {text}",
   error_invalid_text: "This text cannot be sent.",

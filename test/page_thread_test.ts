@@ -1,0 +1,175 @@
+/** Reading, in Chromium: long conversations, what is new, code, and everything by keyboard. */
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+
+import type { Browser, Page } from "playwright-core";
+
+import { BenchDatabase } from "../bench/database.ts";
+import { cookieOf, nameOf, SESSION_SECRET } from "../bench/people.ts";
+import { Complaints, launch } from "./browser.ts";
+import { migratedDatabase, Person, startApp, type TestApp } from "./harness.ts";
+
+/** Whom the person of these tests (p00000) has talked with. */
+const LONG = nameOf(1);
+const MANY_UNREAD = nameOf(2);
+const FEW_UNREAD = nameOf(3);
+const WRITER = 4;
+const READER = nameOf(0);
+
+let browser: Browser;
+let app: TestApp;
+let url: string;
+const complaints = new Complaints();
+
+beforeAll(async () => {
+  const database = await migratedDatabase();
+  const bench = new BenchDatabase("thread", database);
+  await bench.people(20);
+  await bench.converse([[0, 1]], 1_000);
+  await bench.converse([[0, 2]], 400, 150);
+  await bench.converse([[0, 3]], 60, 2);
+  await bench.sql.end();
+  app = await startApp({ database, env: { SESSION_SECRET } });
+  url = app.url.replace("127.0.0.1", "localhost");
+  browser = await launch();
+}, 60_000);
+
+afterAll(async () => {
+  await browser?.close();
+  await app?.stop();
+});
+
+async function enter(address = "", options: Parameters<Browser["newContext"]>[0] = {}): Promise<Page> {
+  const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_000, height: 700 }, ...options });
+  complaints.listen(context);
+  const [name = "", value = ""] = cookieOf(0).split("=");
+  await context.addCookies([{ name, value, url }]);
+  const page = await context.newPage();
+  await page.goto(`${url}/${address}`);
+  await page.waitForSelector(address ? "chat-thread .message" : "people-list .conversations > li");
+  return page;
+}
+
+const writer = () => new Person(app.url, nameOf(WRITER), cookieOf(WRITER)).open();
+
+async function until(what: string, holds: () => Promise<boolean>, withinMs = 8_000): Promise<void> {
+  const deadline = performance.now() + withinMs;
+  while (!(await holds())) {
+    if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`);
+    await Bun.sleep(30);
+  }
+}
+
+/** How far the top of the line about new messages is below the top of what is seen, as a part of it; undefined without a line. */
+const line = (page: Page) =>
+  page.evaluate(() => {
+    const box = document.querySelector("chat-thread .scroller")?.getBoundingClientRect();
+    const top = document.querySelector("chat-thread .day.new")?.getBoundingClientRect().top;
+    return box && top !== undefined ? (top - box.top) / box.height : undefined;
+  });
+const bottom = (page: Page) =>
+  page.evaluate(() => {
+    const scroller = document.querySelector("chat-thread .scroller");
+    return scroller ? scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight : -1;
+  });
+
+test("opens where many unread begin, with what came before in sight, and reads only what is seen", async () => {
+  const page = await enter(`#${MANY_UNREAD}`);
+  const at = await line(page);
+  expect(at).toBeGreaterThan(0.1);
+  expect(at).toBeLessThan(0.5);
+  const after = page.locator("chat-thread .day.new + .message");
+  expect(await after.locator(".text").innerText()).toStartWith("Message 251 of");
+  expect(await page.locator(".jump .count").innerText()).toMatch(/^1[34]\d new$/);
+  await page.click(".jump");
+  await until("the end is there", async () => (await bottom(page)) < 5);
+  expect(await page.locator(".jump").isHidden()).toBe(true);
+  await until("all are read", () => page.locator(`people-list a[data-name="${MANY_UNREAD}"] .badge`).isHidden());
+
+  // The line stays until one leaves.
+  await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollTo(0, 0));
+  await until("reading back meets the line", async () => {
+    await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollBy(0, -1_500));
+    return (await page.locator("chat-thread .day.new").count()) === 1;
+  });
+  await page.click(`people-list a[data-name="${LONG}"]`);
+  await page.click(`people-list a[data-name="${MANY_UNREAD}"]`);
+  await page.waitForSelector("chat-thread .message");
+  expect(await line(page)).toBeUndefined();
+  expect(await bottom(page)).toBeLessThan(5);
+  await page.context().close();
+}, 30_000);
+
+test("opens at its end when the few unread are all on screen, below their line", async () => {
+  const page = await enter(`#${FEW_UNREAD}`);
+  expect(await bottom(page)).toBeLessThan(5);
+  const texts = await page.locator("chat-thread .day.new ~ .message .text").allInnerTexts();
+  expect(texts.map((text) => text.slice(0, 10))).toEqual(["Message 59", "Message 60"]);
+  await page.context().close();
+}, 30_000);
+
+test("of a long conversation little is in the document, and nothing jumps on the way up and back", async () => {
+  const page = await enter(`#${LONG}`);
+  /** Turns the wheel until something is reached; says how far what was read moved by itself, and how much was in the document. */
+  const wheel = (by: number, goal: string) =>
+    page.evaluate(
+      async ([step, wanted]) => {
+        const scroller = document.querySelector("chat-thread .scroller");
+        if (!scroller) throw new Error("no scroller");
+        let [moved, most] = [0, 0];
+        for (let turns = 0; turns < 3_000; turns++) {
+          const top = scroller.getBoundingClientRect().top;
+          const all = [...scroller.querySelectorAll(".message")];
+          most = Math.max(most, all.length);
+          if (all.some((each) => each.querySelector(".text")?.textContent?.startsWith(wanted))) break;
+          const read = all.find((each) => each.getBoundingClientRect().bottom > top + 200);
+          const [before, from] = [read?.getBoundingClientRect().top ?? 0, scroller.scrollTop];
+          const wanting = Math.min(Math.max(from + step, 0), scroller.scrollHeight - scroller.clientHeight);
+          scroller.scrollTop = wanting;
+          await new Promise(requestAnimationFrame);
+          await new Promise(requestAnimationFrame);
+          const off = (read?.getBoundingClientRect().top ?? 0) - (before - (wanting - from));
+          moved = Math.max(moved, Math.abs(off));
+        }
+        return { moved, most };
+      },
+      [by, goal] as const,
+    );
+  const up = await wheel(-800, "Message 1 ");
+  expect(up.moved).toBeLessThan(3);
+  expect(up.most).toBeLessThanOrEqual(200);
+  const down = await wheel(800, "Message 1000 ");
+  expect(down.moved).toBeLessThan(3);
+  expect(down.most).toBeLessThanOrEqual(200);
+  expect(await page.locator("chat-thread .message").count()).toBeLessThanOrEqual(200);
+  await page.context().close();
+}, 60_000);
+
+test("counts what comes while one reads further up, and says it once", async () => {
+  const page = await enter();
+  const bob = await writer();
+  for (let i = 1; i <= 40; i++) await bob.send(READER, `line ${i}`);
+  await page.click(`people-list a[data-name="${nameOf(WRITER)}"]`);
+  await page.click(".jump");
+  await until("the end is there", async () => (await bottom(page)) < 5);
+  await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollBy(0, -500));
+  await page.waitForSelector(".jump:visible");
+  for (const text of ["same", "same", "```ts\nlet a = `x`;\n```", "try `ls` at www.example.org"])
+    await bob.send(READER, text);
+  await until("the button counts", async () => (await page.locator(".jump .count").innerText()) === "4 new");
+  expect(await page.locator(".jump").getAttribute("aria-label")).toBe("4 new messages");
+  const said = await page.locator(".announcer p").allInnerTexts();
+  expect(said.filter((words) => words.includes("same")).length).toBe(2);
+  expect(said.join()).not.toContain("line 1"); // history is never said
+  await page.click(".jump");
+  await until("the end is there", async () => (await bottom(page)) < 5);
+  expect(await page.locator(".message .text pre[data-language=ts] code").innerText()).toBe("let a = `x`;");
+  expect(await page.locator(".message .text > code").innerText()).toBe("ls");
+  expect(await page.locator(".message .text > a").getAttribute("href")).toBe("https://www.example.org/");
+  expect(await page.locator(".day.new + .message .text").innerText()).toBe("same");
+  await page.context().close();
+}, 30_000);
+
+test("no page said anything on the console, broke its policy, or asked another host", () => {
+  expect(complaints.heard).toEqual([]);
+});
