@@ -154,6 +154,7 @@ export class Server {
 
   async end(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
     this.#process?.kill(signal);
+    this.pause(false); // or it would never hear
     await this.#process?.exited;
   }
 

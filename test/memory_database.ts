@@ -11,8 +11,9 @@ export class MemoryDatabase implements Database {
 
   // oxlint-disable-next-line typescript/no-explicit-any
   async entries(store: string): Promise<Map<string, any>> {
-    await Bun.sleep(1);
-    return new Map([...this.#store(store)].map(([key, value]) => [key, structuredClone(value)]));
+    const entries = [...this.#store(store)].map(([key, value]) => [key, structuredClone(value)] as const);
+    await Bun.sleep(3); // what another tab writes meanwhile is not in it
+    return new Map(entries);
   }
 
   async get(store: string, key: string): Promise<unknown> {

@@ -7,6 +7,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { PROTECTIONS as browserStore } from "./protections/browser_store.ts";
 import { PROTECTIONS as door } from "./protections/door.ts";
 import { PROTECTIONS as http } from "./protections/http.ts";
 import { PROTECTIONS as limits } from "./protections/limits.ts";
@@ -30,6 +31,7 @@ export const PROTECTIONS: Readonly<Record<string, readonly Protection[]>> = {
   "Between people": people,
   "The door": door,
   Pages: pages,
+  "What the browser keeps": browserStore,
   "Load as an attack": load,
   Logs: logs,
 };

@@ -60,13 +60,12 @@ export class OutboxStore {
 }
 
 /**
- * A ref has no dot: the texts of "ann.b" stand under names that begin like those of "ann".
+ * The texts of "ann.b" stand under names that begin like those of "ann"; what follows is then no ref.
  * @param {string} key
  * @param {any} draft
  */
 function isDraft(key, draft) {
   return (
-    !key.includes(".") &&
     draft?.ref === key &&
     typeof draft.peer === "string" &&
     typeof draft.text === "string" &&
