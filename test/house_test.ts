@@ -10,7 +10,7 @@ import { document, misfit, PROTECTIONS } from "./protections.ts";
 /** From the ground up: a file imports what is below it, or beside it on its own floor. Leaves have none beside them. */
 const FLOORS = [
   /^(address|errors|log)\.ts$/,
-  /^(batcher|config|cookie|device|invite|metrics|packages|password|prompt|protocol|rate_limit|text|workers)\.ts$/,
+  /^(batcher|config|cookie|device|healthcheck|invite|metrics|packages|password|prompt|protocol|rate_limit|text|workers)\.ts$/,
   /^(db|bus)\//,
   /^(hub|limits)\.ts$/,
   /^(chat|choices|door|drafts|erasure|presence|renewals|resync|roster|send_queue)\.ts$/,

@@ -155,6 +155,19 @@ test("tools that cannot be downloaded do not keep a complete server from startin
   expect(await ensure(root, "serve", nowhere)).toEqual([]);
 });
 
+test("an image, which has no bun.lock, fetches nothing and says what to set", async () => {
+  const root = clone();
+  await ensure(root, "serve-without-database");
+  rmSync(join(root, "bun.lock"));
+  expect(await ensure(root, "serve-without-database")).toEqual([]);
+  const words = await failure(ensure(root, "serve"));
+  expect(words).toContain("built without a PostgreSQL of its own");
+  expect(words).toContain("DATABASE_URL=postgres://user:password@host:5432/database");
+  rmSync(join(root, "node_modules"), { recursive: true });
+  expect(await failure(ensure(root, "serve-without-database"))).toContain("build the image again");
+  expect(existsSync(join(root, "node_modules"))).toBe(false);
+});
+
 test("a package.json that bun.lock does not know is refused with the way out", async () => {
   const root = clone();
   const manifest = join(root, "package.json");
