@@ -204,7 +204,7 @@ export async function startApp(
     });
     const erasure = new Erasure({ db, log });
     undo.unshift(() => erasure.stop());
-    const account = new Account({ auth, choices, db, erasure, limits });
+    const account = new Account({ auth, choices, db, erasure, limits, log });
     const api = new Api({ auth, chat, db, door, roster, limits, log, trust });
     const sockets = socketHandlers({ chat, drafts, hub, presence, limits, log, epoch: () => epoch });
     undo.unshift(() => sockets.stop());

@@ -41,7 +41,7 @@ export class Choices {
 
   /** Whom somebody blocks. */
   blocked(me: Session): Promise<string[]> {
-    return choices.blocked(this.#db, me.username);
+    return choices.chosen(this.#db, "blocks", me.username);
   }
 
   /** Hides or shows. @returns how it is now */

@@ -10,6 +10,7 @@ import { nameOf, type Pair } from "../bench/people.ts";
 import * as choices from "../src/db/choices.ts";
 import { type Client, connect, type Database } from "../src/db/client.ts";
 import * as drafts from "../src/db/drafts.ts";
+import * as everything from "../src/db/export.ts";
 import * as gone from "../src/db/gone.ts";
 import * as messages from "../src/db/messages.ts";
 import * as sessions from "../src/db/sessions.ts";
@@ -131,7 +132,16 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
     ),
   "choices.choose": (db) => choices.choose(db, "blocks", me, nameOf(5), true),
   "choices.choose, no longer": (db) => choices.choose(db, "blocks", me, nameOf(5), false),
-  "choices.blocked": (db) => choices.blocked(db, me),
+  "choices.chosen": (db) => choices.chosen(db, "blocks", me),
+  "export.count": (db) => everything.count(db, me),
+  "export.conversations": (db) => everything.conversations(db, me, 0, 250),
+  "export.messages": async (db) => {
+    const found = await everything.conversations(db, me, 0, 250);
+    await everything.messages(
+      db,
+      found.map((conversation) => ({ conversation, after: 0, to: 1 })),
+    );
+  },
   "choices.apart": (_, sql) =>
     choices.apart(
       sql,

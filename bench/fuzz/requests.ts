@@ -22,7 +22,7 @@ export interface HostileRequest {
 }
 
 /** Paths of one person, and what other paths answer. */
-const PUBLIC = new Set("/login /signup /logout /static/* /test /healthz /readyz /version /metrics".split(" "));
+const PUBLIC = new Set("/login /signup /logout /static/* /sw.js /test /healthz /readyz /version /metrics".split(" "));
 const FORMS = new Set(["/login", "/signup", "/logout"]);
 /** What routes take that read JSON, in a form that changes nothing. */
 const JSON_BODIES: Record<string, (peer: string) => object> = {

@@ -34,17 +34,17 @@ export async function choose(db: Database, choice: Choice, me: string, peer: str
   });
 }
 
-/** Whom somebody blocks, in order. */
-export async function blocked(db: Database, me: string): Promise<string[]> {
+/** Whom somebody blocks, or mutes, in order. */
+export async function chosen(db: Database, choice: Choice, me: string): Promise<string[]> {
   const rows = await db.run(
     (sql) => sql<{ peer: string }[]>`
       select c.high as peer
       from conversations c
-      where c.low = ${me} and c.low_blocks
+      where c.low = ${me} and c.${sql(`low_${choice}`)}
       union all
       select c.low
       from conversations c
-      where c.high = ${me} and c.high_blocks
+      where c.high = ${me} and c.low <> c.high and c.${sql(`high_${choice}`)}
       order by peer
     `,
   );

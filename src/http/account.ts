@@ -1,9 +1,12 @@
 /** The JSON routes by which people arrange their account: password and sessions, what they show of themselves, whom they block or mute, and its end. */
 
+import type { Server } from "bun";
+
 import type { Choices } from "../choices.ts";
 import type { Choice, Shows } from "../db/choices.ts";
 import type { Database } from "../db/client.ts";
 import * as drafts from "../db/drafts.ts";
+import * as everything from "../db/export.ts";
 import * as sessions from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
@@ -11,9 +14,13 @@ import { deviceOf } from "../device.ts";
 import type { Erasure } from "../erasure.ts";
 import { ChatError } from "../errors.ts";
 import type { Act, Limits } from "../limits.ts";
+import type { Log } from "../log.ts";
+import type { SocketData } from "../socket.ts";
 import { checkPassword, keyOfReference } from "../text.ts";
 import type { Auth } from "./auth.ts";
-import { json, readJson, type Request } from "./handler.ts";
+import { attachment, exported } from "./export.ts";
+import { DATA_HEADERS, json, readJson, type Request } from "./handler.ts";
+import { Streams } from "./stream.ts";
 
 export class Account {
   readonly #auth: Auth;
@@ -22,11 +29,13 @@ export class Account {
 
   readonly #erasure: Erasure;
   readonly #limits: Limits;
+  readonly #streams: Streams;
 
-  constructor(parts: { auth: Auth; choices: Choices; db: Database; erasure: Erasure; limits: Limits }) {
+  constructor(parts: { auth: Auth; choices: Choices; db: Database; erasure: Erasure; limits: Limits; log: Log }) {
     this.#auth = parts.auth;
     this.#erasure = parts.erasure;
     this.#limits = parts.limits;
+    this.#streams = new Streams(parts.log);
     this.#choices = parts.choices;
     this.#db = parts.db;
   }
@@ -111,6 +120,22 @@ export class Account {
 
   mute(request: Request): Promise<Response> {
     return this.#choose(request, "muted", "muted");
+  }
+
+  /** Everything of a person, to keep. */
+  async export(request: Request, server: Server<SocketData>): Promise<Response> {
+    const me = await this.#who(request, "account");
+    const headers = {
+      ...DATA_HEADERS,
+      "Content-Type": "application/json",
+      "Cache-Control": "no-store",
+      "Content-Disposition": attachment(me.username, new Date()),
+      "Chatify-Messages": String(await everything.count(this.#db, me.username)),
+    };
+    if (request.method === "HEAD") return new Response(null, { headers });
+    const keep = (seconds: number) => server.timeout(request, seconds);
+    const stream = await this.#streams.text("export", me.nameKey, { parts: exported(this.#db, me), keep });
+    return new Response(stream, { headers });
   }
 
   async drafts(request: Request): Promise<Response> {

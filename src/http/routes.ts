@@ -58,6 +58,7 @@ export function routes(parts: Parts) {
     "/sessions/:id/end": { POST: (request) => account.endSession(request) },
     "/blocks": { GET: (request) => account.blocks(request), POST: (request) => account.block(request) },
     "/mutes": { POST: (request) => account.mute(request) },
+    "/export": { GET: (request, server) => account.export(request, server) },
     "/drafts": { GET: (request) => account.drafts(request) },
     "/messages/:a/:b": { GET: (request, server) => api.messages(request, server) },
     "/unread_counts/:me": { GET: (request) => api.unreadCounts(request) },

@@ -24,7 +24,7 @@ export interface Source {
   show(row: Message): unknown;
 }
 
-/** Streams arrays of messages, a few at a time to each person. */
+/** Streams arrays of messages, and texts, a few at a time to each person. */
 export class Streams {
   readonly #log: Log;
   readonly #open = new Map<string, number>();
@@ -52,10 +52,52 @@ export class Streams {
     }
   }
 
+  /**
+   * A text in parts, with the same promises; one of its kind to each person at one time.
+   *
+   * @throws ChatError `rate_limited`, or what the first part fails with
+   */
+  async text(
+    kind: string,
+    person: string,
+    options: { parts: AsyncGenerator<string, void>; keep: (seconds: number) => void },
+  ): Promise<ReadableStream<Uint8Array>> {
+    const { parts, keep } = options;
+    const end = this.#begin(`${kind}\n${person}`, 1);
+    let left = false;
+    const encoder = new TextEncoder();
+    try {
+      let next = await parts.next();
+      keep(STALLED_SECONDS);
+      return new ReadableStream({
+        pull: async (controller) => {
+          try {
+            if (!next.done) controller.enqueue(encoder.encode(next.value));
+            next = await parts.next();
+            if (!next.done || left) return;
+            end();
+            controller.close();
+          } catch (error) {
+            end();
+            this.#log.error(`${kind} cut off midway`, error);
+            throw error;
+          }
+        },
+        cancel() {
+          left = true;
+          end();
+        },
+      });
+    } catch (error) {
+      end();
+      throw error;
+    }
+  }
+
   /** @returns to be called when it is over, at least once @throws ChatError `rate_limited` */
-  #begin(person: string): () => void {
+  #begin(person: string, most = STREAMS_MAX): () => void {
     const open = this.#open.get(person) ?? 0;
-    if (open >= STREAMS_MAX) throw new ChatError("rate_limited", { retryAfter: 5 });
+    if (open >= most) throw new ChatError("rate_limited", { retryAfter: 5 });
     this.#open.set(person, open + 1);
     let ended = false;
     return () => {

@@ -78,7 +78,7 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "one person asks for many long answers and reads none",
     file: "src/http/stream.ts",
-    find: `if (open >= STREAMS_MAX) throw new ChatError("rate_limited", { retryAfter: 5 });`,
+    find: `if (open >= most) throw new ChatError("rate_limited", { retryAfter: 5 });`,
     replace: "",
     test: SLOW,
     name: READERS,

@@ -1,0 +1,76 @@
+/** All that somebody wrote and was written, in the order of their conversations, a few rows at a time. */
+
+import type { Database } from "./client.ts";
+import type { Message } from "./messages.ts";
+
+/** A conversation to be told. `hidden`: the other hides what they read. */
+export interface Told {
+  readonly id: number;
+  readonly peer: string;
+  readonly lastSeq: number;
+  readonly hidden: boolean;
+}
+
+/** How many messages somebody's conversations hold, those with people they block included. */
+export async function count(db: Database, me: string): Promise<number> {
+  const [row] = await db.run(
+    (sql) => sql<[{ count: number }]>`
+      select coalesce(sum(mine.last_seq), 0)::bigint as count
+      from (
+        select c.last_seq from conversations c where c.low = ${me}
+        union all
+        select c.last_seq from conversations c where c.high = ${me} and c.low <> c.high
+      ) mine
+    `,
+  );
+  return row.count;
+}
+
+/** Somebody's conversations behind an id, in order. */
+export async function conversations(db: Database, me: string, after: number, limit: number): Promise<Told[]> {
+  return db.run(
+    (sql) => sql<Told[]>`
+      select mine.id, mine.peer, mine.last_seq as "lastSeq", coalesce(u.hide_read, false) as hidden
+      from (
+        select c.id, c.high as peer, c.last_seq from conversations c where c.low = ${me}
+        union all
+        select c.id, c.low, c.last_seq from conversations c where c.high = ${me} and c.low <> c.high
+      ) mine
+      left join lateral (
+        select hide_read from users where username = mine.peer limit 1
+      ) u on true
+      where mine.id > ${after} and mine.last_seq > 0
+      order by mine.id
+      limit ${limit}
+    `,
+  );
+}
+
+/** A part of a conversation: the numbers above `after`, up to `to`. */
+export interface Part {
+  readonly conversation: Told;
+  readonly after: number;
+  readonly to: number;
+}
+
+/** The messages of parts, in their order, with the place of each's part. */
+export async function messages(db: Database, parts: readonly Part[]): Promise<(Message & { part: number })[]> {
+  return db.run(
+    (sql) => sql<(Message & { part: number })[]>`
+      select t.ord - 1 as part, m.*
+      from unnest(
+        ${parts.map(({ conversation }) => conversation.id)}::bigint[],
+        ${parts.map(({ after }) => after)}::bigint[],
+        ${parts.map(({ to }) => to)}::bigint[]
+      ) with ordinality as t (id, after, upto, ord)
+      cross join lateral (
+        select sender, receiver, content, timestamp, read, id, seq, ref
+        from messages
+        where conversation_id = t.id and seq > t.after and seq <= t.upto
+        order by seq
+        limit t.upto - t.after
+      ) m
+      order by t.ord, m.seq
+    `,
+  );
+}
