@@ -37,6 +37,7 @@ export async function launchProcess(profile: string): Promise<{ browser: Browser
       "--remote-debugging-port=0",
       "--no-first-run",
       ...ARGS,
+      "about:blank",
     ],
     { env, stdio: ["ignore", "ignore", "ignore"] },
   );
@@ -45,14 +46,21 @@ export async function launchProcess(profile: string): Promise<{ browser: Browser
     await Bun.sleep(20);
   }
   const [number] = readFileSync(port, "utf8").split("\n");
-  const browser = await chromium.connectOverCDP(`http://127.0.0.1:${number}`);
-  return {
-    browser,
-    kill: async () => {
-      child.kill("SIGKILL");
-      await child.exited;
-    },
+  const kill = async () => {
+    child.kill("SIGKILL");
+    await child.exited;
   };
+  // It may hang on the page that the browser is just opening; the next time that is there.
+  for (let tries = 1; ; tries++) {
+    try {
+      const browser = await chromium.connectOverCDP(`http://127.0.0.1:${number}`, { timeout: 5_000 });
+      return { browser, kill };
+    } catch (error) {
+      if (tries < 4) continue;
+      await kill();
+      throw error;
+    }
+  }
 }
 
 const ARGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-quic", "--disable-background-networking"];
