@@ -108,7 +108,8 @@ export class Complaints {
     context.on("console", (message) => {
       const text = message.text();
       // What some tests are about: the network going away, forms refused.
-      const expected = /ERR_(CONNECTION|INTERNET|FAILED|EMPTY)|WebSocket connection|status of (401|409|422|503)/;
+      const expected =
+        /ERR_(CONNECTION|INTERNET|NETWORK|FAILED|EMPTY)|WebSocket connection|status of (401|409|422|503)/;
       if (message.type() === "error" && !expected.test(text)) this.heard.push(text);
     });
     context.on("request", (request) => {

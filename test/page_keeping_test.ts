@@ -303,6 +303,7 @@ function page(database: MemoryDatabase, server: { rows: () => object[]; messages
   const api = {
     me: () => answer("me", () => "ann"),
     people: () => answer("people", () => ["bob"]),
+    blocks: () => answer("blocks", () => []),
     conversations: () => answer("conversations", () => server.rows() as never[]),
     messages: (
       _me: string,

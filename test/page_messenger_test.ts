@@ -41,6 +41,7 @@ class Server {
   asked: string[] = [];
   me = async () => "ann";
   people = async () => ["bob"];
+  blocks = async (): Promise<string[]> => [];
   conversations = async (): Promise<Row[]> => {
     this.asked.push("conversations");
     const last = this.texts.at(-1);
@@ -197,6 +198,57 @@ describe("the messenger", () => {
       expect(outbox.to("bob").map(({ text }) => text)).toEqual(["unsent"]);
       expect(wire.sent.at(-1)).toMatchObject({ type: "message", message: "unsent" });
     }
+  });
+
+  test("finds who is written without accents, but rather who is written so", async () => {
+    const { server, messenger } = await open();
+    server.people = async () => ["Μαρία", "Μαριάννα"];
+    expect(await messenger.find("μαρια")).toBe("Μαρία");
+    expect(await messenger.find("μαριαν")).toBeUndefined();
+    server.people = async () => ["Ζωή", "ζωη"];
+    expect(await messenger.find("ΖΩΗ")).toBe("ζωη");
+  });
+
+  test("fetches history until it has the first unread, and no further than is kind", async () => {
+    const { server, wire, messenger } = await open();
+    server.says("bob", ...Array.from({ length: 400 }, (_, index) => `text ${index + 1}`));
+    server.myRead = 100;
+    wire.greet();
+    await settled();
+    messenger.show("bob");
+    await settled();
+    const bob = messenger.conversation("bob");
+    expect([bob.firstSeq, bob.reachesUnread]).toEqual([351, false]);
+    await messenger.reachUnread("bob");
+    expect([bob.firstSeq <= 100, bob.reachesUnread, bob.firstAfter(100)]).toEqual([true, true, 101]);
+    expect(messenger.reachUnread("bob")).toBeUndefined();
+
+    const far = await open();
+    far.server.says("bob", ...Array.from({ length: 5_000 }, (_, index) => `text ${index + 1}`));
+    far.wire.greet();
+    await settled();
+    far.messenger.show("bob");
+    await settled();
+    await far.messenger.reachUnread("bob");
+    expect(far.messenger.conversation("bob").firstSeq).toBeGreaterThan(3_700);
+  });
+
+  test("knows who has left and whom I have blocked", async () => {
+    const { server, wire, messenger } = await open();
+    server.blocks = async () => ["Bob"];
+    wire.greet();
+    messenger.show("bob");
+    await settled();
+    expect(messenger.conversation("bob").blocked).toBe(true);
+    server.says("bob", "unblocked");
+    wire.onframe({ type: "sync" });
+    await settled();
+    expect([messenger.conversation("bob").blocked, messenger.conversation("bob").gone]).toEqual([false, false]);
+    const { conversations } = server;
+    server.conversations = async () => (await conversations()).map((row) => Object.assign(row, { gone: true }));
+    wire.onframe({ type: "sync" });
+    await settled();
+    expect(messenger.conversation("bob").gone).toBe(true);
   });
 
   test("settles a draft that history already has", async () => {

@@ -24,10 +24,17 @@ const complaints = new Complaints();
 beforeAll(async () => {
   const database = await migratedDatabase();
   const bench = new BenchDatabase("thread", database);
-  await bench.people(20);
-  await bench.converse([[0, 1]], 1_000);
+  await bench.people(320);
+  await bench.converse([[0, 1]], 600);
   await bench.converse([[0, 2]], 400, 150);
   await bench.converse([[0, 3]], 60, 2);
+  await bench.converse(
+    Array.from({ length: 300 }, (_, index) => [0, 10 + index] as const),
+    1,
+  );
+  await bench.sql`update conversations set last_at = now() - interval '1 day' where high > ${nameOf(9)}`;
+  await bench.sql`update messages set timestamp = now() - interval '1 day' - conversation_id * interval '1 second' where receiver > ${nameOf(9)} or sender > ${nameOf(9)}`;
+  await bench.sql`update users set username = 'Μαρία', name_key = 'μαρία', search_key = 'μαρια' where username = ${nameOf(319)}`;
   await bench.sql.end();
   app = await startApp({ database, env: { SESSION_SECRET } });
   url = app.url.replace("127.0.0.1", "localhost");
@@ -126,8 +133,7 @@ test("of a long conversation little is in the document, and nothing jumps on the
           const [before, from] = [read?.getBoundingClientRect().top ?? 0, scroller.scrollTop];
           const wanting = Math.min(Math.max(from + step, 0), scroller.scrollHeight - scroller.clientHeight);
           scroller.scrollTop = wanting;
-          await new Promise(requestAnimationFrame);
-          await new Promise(requestAnimationFrame);
+          await new Promise(requestAnimationFrame); // the page has heard of it by then
           const off = (read?.getBoundingClientRect().top ?? 0) - (before - (wanting - from));
           moved = Math.max(moved, Math.abs(off));
         }
@@ -138,7 +144,7 @@ test("of a long conversation little is in the document, and nothing jumps on the
   const up = await wheel(-800, "Message 1 ");
   expect(up.moved).toBeLessThan(3);
   expect(up.most).toBeLessThanOrEqual(200);
-  const down = await wheel(800, "Message 1000 ");
+  const down = await wheel(800, "Message 600 ");
   expect(down.moved).toBeLessThan(3);
   expect(down.most).toBeLessThanOrEqual(200);
   expect(await page.locator("chat-thread .message").count()).toBeLessThanOrEqual(200);
@@ -167,6 +173,134 @@ test("counts what comes while one reads further up, and says it once", async () 
   expect(await page.locator(".message .text > code").innerText()).toBe("ls");
   expect(await page.locator(".message .text > a").getAttribute("href")).toBe("https://www.example.org/");
   expect(await page.locator(".day.new + .message .text").innerText()).toBe("same");
+  await page.context().close();
+}, 30_000);
+
+/** What has the focus: a line's name, the first words of a message, or what it is. */
+const focused = (page: Page) =>
+  page.evaluate(() => {
+    const element = document.activeElement;
+    if (!(element instanceof HTMLElement)) return "";
+    if (element.matches(".message")) return element.querySelector(".text")?.textContent?.slice(0, 12);
+    return element.dataset["name"] ?? (element.matches("input[type=search]") ? "search" : element.localName);
+  });
+
+test("all of it goes by keyboard, and the focus comes back to where it was", async () => {
+  const page = await enter(`#${FEW_UNREAD}`);
+  await until("one can write", async () => (await focused(page)) === "textarea");
+  const press = (key: string) => page.keyboard.press(key);
+  await press("ArrowUp");
+  expect(await focused(page)).toStartWith("Message 60");
+  const said = await page.locator(".message:focus").getAttribute("aria-label");
+  expect(said).toMatch(/^p00003: Message 60 of .* \d?\d:\d\d$/);
+  await press("ArrowUp");
+  await press("ArrowUp");
+  expect(await focused(page)).toStartWith("Message 58");
+  expect(await page.locator(".message:focus").getAttribute("aria-label")).toMatch(/^You: Message 58 .* Read$/);
+  expect(await page.locator(".message[aria-label]").count()).toBe(1);
+  await press("ArrowDown");
+  expect(await focused(page)).toStartWith("Message 59");
+  await until("Home leads to the first, as history comes", async () => {
+    await press("Home");
+    return (await focused(page))?.startsWith("Message 1 ") === true;
+  });
+  await press("End");
+  expect(await focused(page)).toStartWith("Message 60");
+
+  await press("?");
+  await page.waitForSelector(".keys-sheet");
+  expect(await page.locator(".keys-sheet dd").first().innerText()).toBe("Find people");
+  await press("Escape");
+  await until("the sheet is gone", async () => (await page.locator(".keys-sheet").count()) === 0);
+  expect(await focused(page)).toStartWith("Message 60");
+  await press("Escape");
+  expect(await focused(page)).toBe("textarea");
+  await page.keyboard.type("/?");
+  expect(await page.inputValue("textarea")).toBe("/?"); // letters like any other where one writes
+  await press("Escape");
+  expect(await focused(page)).toBe(FEW_UNREAD);
+  await press("/");
+  expect(await focused(page)).toBe("search");
+  await page.keyboard.type("μαρι");
+  await page.waitForSelector('.found a[data-name="Μαρία"]');
+  await press("ArrowDown");
+  await press("Enter");
+  await until("her conversation is open", async () => (await page.locator("chat-header h2").innerText()) === "Μαρία");
+  await press("Control+k");
+  expect(await focused(page)).toBe("search");
+
+  // Who speaks to a computer can do without single keys.
+  await page.click("people-list .me");
+  await page.click("#menu .keys");
+  await page.uncheck(".keys-sheet input");
+  await page.click(".keys-sheet .primary");
+  await until("the sheet is gone", async () => (await page.locator(".keys-sheet").count()) === 0);
+  await page.locator("people-list .me").focus();
+  await press("?");
+  await press("/");
+  expect([await focused(page), await page.locator(".keys-sheet").count()]).toEqual(["button", 0]);
+  await page.context().close();
+}, 30_000);
+
+test("on a phone the search is found from within a conversation, and Esc leads back to its line", async () => {
+  const page = await enter(`#${FEW_UNREAD}`, { viewport: { width: 320, height: 640 } });
+  await until("one can write", async () => (await focused(page)) === "textarea");
+  await page.keyboard.press("Control+k");
+  await until("the search has the focus", async () => (await focused(page)) === "search");
+  await page.click(`people-list a[data-name="${FEW_UNREAD}"]`);
+  await until("one can write", async () => (await focused(page)) === "textarea");
+  await page.keyboard.press("Escape");
+  await until("the line has the focus", async () => (await focused(page)) === FEW_UNREAD);
+  await page.context().close();
+}, 30_000);
+
+test("of a long list few rows are in the document, and every one is reached", async () => {
+  const page = await enter();
+  const rows = () => page.locator("people-list .conversations > li").count();
+  const height = () => page.evaluate(() => document.querySelector("people-list .scroll")?.scrollHeight ?? 0);
+  await until("all are known", async () => {
+    await page.evaluate(() => document.querySelector("people-list .scroll")?.scrollBy(0, 1_000_000));
+    return (await height()) > 300 * 64;
+  });
+  expect(await rows()).toBeLessThan(100);
+  const last = page.locator("people-list .conversations > li").last();
+  await until("the last is there", () => last.isVisible());
+  expect(await last.getAttribute("aria-posinset")).toBe(await last.getAttribute("aria-setsize"));
+  const name = await last.locator("a").getAttribute("data-name");
+  await last.locator("a").click();
+  await page.waitForSelector("chat-thread .message");
+  await page.evaluate(() => document.querySelector("people-list .scroll")?.scrollTo(0, 0));
+  await until("the first is there", async () => (await page.locator('li[aria-posinset="1"]').count()) === 1);
+  expect(await rows()).toBeLessThan(100);
+  await page.focus("textarea");
+  await page.keyboard.press("Escape"); // to its line, far below
+  await until("the line has the focus", async () => (await focused(page)) === name);
+  for (let i = 0; i < 45; i++) await page.keyboard.press("ArrowUp");
+  expect(await focused(page)).toMatch(/^p\d{5}$/);
+  expect(await page.locator("li:focus-within").getAttribute("aria-posinset")).toBe(
+    String(Number(await page.locator("li:focus-within").getAttribute("aria-setsize")) - 45),
+  );
+  await page.context().close();
+}, 30_000);
+
+test("says that a person has left, or is blocked, where one would write", async () => {
+  const page = await enter(`#${FEW_UNREAD}`);
+  await page.route("**/conversations?*", async (route) => {
+    const answer = await route.fetch();
+    const all = (await answer.json()) as { peer: string; gone: boolean }[];
+    for (const row of all) if (row.peer === FEW_UNREAD) row.gone = true;
+    await route.fulfill({ response: answer, json: all });
+  });
+  await page.route("**/blocks", (route) => route.fulfill({ json: ["Μαρία"] }));
+  await page.reload();
+  await until("there is no field", () => page.locator("message-composer form").isHidden());
+  expect(await page.locator("message-composer .closed").innerText()).toContain("has left");
+  await page.evaluate(() => (location.hash = "#μαρια"));
+  await until("it is hers", async () => /blocked/.test(await page.locator("message-composer .closed").innerText()));
+  expect(await page.locator("message-composer form").isHidden()).toBe(true);
+  expect(await page.locator(".greeting").isHidden()).toBe(true);
+  await page.evaluate((name) => (location.hash = `#${name}`), LONG);
+  await until("one can write", () => page.locator("textarea").isVisible());
   await page.context().close();
 }, 30_000);
 

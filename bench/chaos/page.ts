@@ -184,6 +184,7 @@ export class Page {
   #api() {
     return {
       me: async () => (await this.#get<{ username: string }>("/me")).username,
+      blocks: async () => [],
       people: (prefix: string) => this.#get<string[]>(`/get_users?q=${encodeURIComponent(prefix)}&limit=20`),
       conversations: async (page: { limit: number; before?: string | undefined }): Promise<Row[]> => {
         const rows = await this.#get<Row[]>(`/conversations?${query(page)}`);

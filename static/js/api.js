@@ -13,6 +13,7 @@
  * @property {number} my_read_seq
  * @property {boolean} online
  * @property {string | null} last_seen
+ * @property {boolean} [gone] the peer's account is no more
  * @property {string} cursor
  */
 
@@ -98,6 +99,11 @@ export async function messages(me, peer, page) {
  */
 export function people(prefix, limit = 20) {
   return get(`/get_users?${query({ q: prefix, limit })}`);
+}
+
+/** Those whom I have blocked. @returns {Promise<string[]>} */
+export function blocks() {
+  return get("/blocks");
 }
 
 /**

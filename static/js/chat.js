@@ -18,7 +18,7 @@ import { OutboxStore } from "./outbox_store.js";
 import "./people_list.js";
 import { forgetAllBut, readingName, textsName, unfinishedPrefix } from "./places.js";
 import { ReadingCache, STORES } from "./reading_cache.js";
-import { browserShelf, rememberedName, rememberName } from "./shelf.js";
+import { browserShelf, rememberedName, rememberName, SINGLE_KEYS } from "./shelf.js";
 import { word } from "./words.js";
 
 const MINUTE_MS = 60_000;
@@ -92,6 +92,8 @@ async function start(me, sure) {
   messenger.addEventListener("people", () => showTitle(messenger));
   for (const part of [people, header, thread, composer, ...lines]) part.start(messenger);
   composer.onsent = () => thread.toEnd();
+  composer.onup = () => thread.focusLast();
+  thread.onwrite = () => composer.focusText();
   header.onback = () => goBack();
 
   addEventListener("online", () => connection.probe());
@@ -107,6 +109,7 @@ async function start(me, sure) {
     if (isNarrow()) goBack();
     else people.focusLine(messenger.open ?? "");
   });
+  addEventListener("keydown", keyPressed);
   addEventListener("hashchange", () => void route(messenger));
   startMenu(messenger, () => {
     leaving = true;
@@ -171,6 +174,8 @@ function showTitle(messenger) {
 
 /** What is on screen: a name, "" for the list alone. @type {string | undefined} */
 let shownName;
+/** Whether the way back to the list leads to the search in it. */
+let searching = false;
 
 /** Shows what the address names. @param {Messenger} messenger */
 async function route(messenger) {
@@ -186,7 +191,9 @@ async function route(messenger) {
   messenger.show(peer);
   people.clear();
   if (name === "") {
-    if (left !== undefined) people.focusLine(left);
+    if (searching) people.focusSearch();
+    else if (left !== undefined) people.focusLine(left);
+    searching = false;
     return;
   }
   header.show(peer ?? name);
@@ -196,6 +203,33 @@ async function route(messenger) {
   else thread.show(peer);
   if (isTouch() || peer === undefined) header.focusName();
   else composer.focusText();
+}
+
+/** Keys that do the same wherever one is. @param {KeyboardEvent} event */
+function keyPressed(event) {
+  if (event.defaultPrevented || event.isComposing || event.altKey || document.querySelector("dialog[open]")) return;
+  const control = event.ctrlKey || event.metaKey;
+  const writing = /** @type {Element} */ (event.target).matches("input, textarea");
+  const single = !control && !writing && browserShelf().getItem(SINGLE_KEYS) !== "off";
+  // By its place on the keyboard: a Greek one has a κ there.
+  if ((control && !event.shiftKey && event.code === "KeyK") || (single && event.key === "/")) search();
+  else if (single && event.key === "?") void openKeys();
+  else return;
+  event.preventDefault();
+}
+
+function search() {
+  if (!isNarrow() || !shownName) {
+    people.focusSearch();
+    return;
+  }
+  searching = true;
+  goBack();
+}
+
+async function openKeys() {
+  const sheet = await import("./keys_sheet.js");
+  await sheet.openKeys();
 }
 
 /** Whether there is room for one pane only. */
@@ -231,6 +265,10 @@ function startMenu(messenger, leave) {
   const notes = find(menu, ".notes");
   notes.href = `#${encodeURIComponent(messenger.me)}`;
   notes.addEventListener("click", () => menu.hidePopover());
+  find(menu, ".keys").addEventListener("click", () => {
+    menu.hidePopover();
+    void openKeys();
+  });
   /** @type {HTMLFormElement} */
   const form = find(menu, ".sign-out");
   form.addEventListener("submit", async (event) => {

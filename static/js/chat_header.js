@@ -47,7 +47,7 @@ export class ChatHeader extends HTMLElement {
     const presence = messenger.presence.of(name);
     const status = find(this, ".status");
     status.classList.toggle("live", typing || presence?.online === true);
-    status.hidden = notes;
+    status.hidden = notes || messenger.conversation(name).gone;
     setText(status, typing ? word("typing") : presenceWords(presence));
   }
 }

@@ -121,6 +121,14 @@ export class ChatThread extends HTMLElement {
     this.#focus([...this.#list.querySelectorAll(".message")].at(-1));
   }
 
+  #focusFirst() {
+    if (this.#peer === undefined || !this.#messenger) return;
+    this.#stretch.to(this.#messenger.conversation(this.#peer).firstSeq, this.#held);
+    this.#atEnd = false;
+    this.render();
+    this.#focus(this.#list.querySelector(".message"));
+  }
+
   render() {
     const messenger = this.#messenger;
     const peer = this.#peer;
@@ -147,7 +155,7 @@ export class ChatThread extends HTMLElement {
     if (focused && !this.#list.contains(document.activeElement)) this.#scroller.focus({ preventScroll: true });
     this.#lastShown = Math.max(this.#lastShown, held);
     find(this, ".skeleton").hidden = conversation.loaded || shown.length > 0;
-    const empty = conversation.loaded && shown.length === 0;
+    const empty = conversation.loaded && shown.length === 0 && !conversation.gone && !conversation.blocked;
     this.#greet(empty ? (peer === messenger.me ? word("notes_empty") : word("say_hello", { name: peer })) : "");
     const name = peer === messenger.me ? word("notes") : peer;
     this.#scroller.setAttribute("aria-label", word("thread", { name }));
@@ -424,7 +432,7 @@ export class ChatThread extends HTMLElement {
       const next = besides(message, "nextElementSibling");
       if (next) this.#focus(next);
       else this.onwrite();
-    } else if (event.key === "Home") this.#focus(this.#list.querySelector(".message"));
+    } else if (event.key === "Home") this.#focusFirst();
     else if (event.key === "End") this.focusLast();
     else if (event.key === "Escape") {
       event.stopPropagation(); // it leads back one step, not two

@@ -36,6 +36,8 @@ export class Conversation {
   #myRead = 0;
   #confirmedRead = 0;
   #unread = 0;
+  /** Whether I have blocked the peer: then the server lists nothing of it. */
+  blocked = false;
   /** Up to here the unread are counted without a hole. */
   #countedSeq = 0;
   /** @type {Preview | undefined} */
@@ -60,6 +62,11 @@ export class Conversation {
   /** Whether the window reaches back to the first message. */
   get complete() {
     return this.#complete;
+  }
+
+  /** Whether the peer has left for good. */
+  get gone() {
+    return this.#told.gone === true;
   }
 
   /** The highest seq known to exist. */
@@ -235,6 +242,7 @@ export class Conversation {
    */
   update(row, preview) {
     this.#told = row;
+    this.blocked = false;
     if (row.last_seq >= this.#lastSeq) {
       this.#lastSeq = row.last_seq;
       if (preview) this.#preview = preview;

@@ -18,6 +18,8 @@ export class MessageComposer extends HTMLElement {
 
   /** Called when a text has gone to the outbox. */
   onsent = () => {};
+  /** Called when the person goes up from an empty field: there is something to read there. */
+  onup = () => {};
 
   /** @param {import("./messenger.js").Messenger} messenger */
   start(messenger) {
@@ -27,12 +29,17 @@ export class MessageComposer extends HTMLElement {
       if (this.#peer !== undefined && nameKey(detail) === nameKey(this.#peer)) this.#showDraft();
     });
     messenger.addEventListener("limited", () => this.#check());
+    messenger.addEventListener("thread", () => this.#close());
     find(this, "form").addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault();
       this.#submit();
     });
     this.#text.addEventListener("input", () => this.#written());
     this.#text.addEventListener("keydown", (event) => {
+      if (event.key === "ArrowUp" && this.#text.value === "" && !event.isComposing) {
+        event.preventDefault();
+        this.onup();
+      }
       // While a word is being composed (Japanese, Greek accents …), Enter ends the word, not the message.
       if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229 || isTouch()) return;
       event.preventDefault();
@@ -58,8 +65,20 @@ export class MessageComposer extends HTMLElement {
     if (!messenger || this.#peer === undefined) return;
     const name = this.#peer === messenger.me ? word("notes") : this.#peer;
     this.#text.setAttribute("aria-label", word("message_to", { name }));
+    this.#close();
     this.#fit();
     this.#check();
+  }
+
+  /** Where nobody would read it there is nothing to write in, but a sentence that says why. */
+  #close() {
+    if (!this.#messenger || this.#peer === undefined) return;
+    const { gone, blocked } = this.#messenger.conversation(this.#peer);
+    const closed = find(this, ".closed");
+    const name = this.#peer;
+    closed.hidden = !gone && !blocked;
+    setText(closed, gone ? word("has_left", { name }) : blocked ? word("blocked", { name }) : "");
+    find(this, "form").hidden = !closed.hidden;
   }
 
   #showDraft() {

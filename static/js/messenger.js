@@ -10,7 +10,7 @@
 import { Limited, SignedOut } from "./api.js";
 import { Conversation } from "./conversation.js";
 import { Drafts } from "./drafts.js";
-import { nameKey } from "./names.js";
+import { nameKey, searchKey } from "./names.js";
 import { Presence } from "./presence.js";
 
 /** @import { Row, Stored } from "./api.js" */
@@ -18,7 +18,7 @@ import { Presence } from "./presence.js";
 /** @import { Message, Preview } from "./conversation.js" */
 /** @import { Draft } from "./outbox.js" */
 
-/** @typedef {Pick<typeof import("./api.js"), "conversations" | "messages" | "people" | "me">} Api */
+/** @typedef {Pick<typeof import("./api.js"), "conversations" | "messages" | "people" | "me" | "blocks">} Api */
 /** @typedef {{ peer: string, preview: Preview | undefined, pending: Draft | undefined, unread: number, conversation: Conversation }} Line */
 
 const PAGE = 50;
@@ -131,12 +131,13 @@ export class Messenger extends EventTarget {
 
   /** The lines of the list, newest first: every conversation with something in it, or on its way. @returns {Line[]} */
   lines() {
-    for (const peer of this.outbox.peers()) this.conversation(peer);
+    const newest = this.outbox.newest();
+    for (const peer of newest.keys()) this.conversation(peer);
     /** @type {(Line & { at: number })[]} */
     const lines = [];
     for (const conversation of this.#conversations.values()) {
       const { peer, preview, unread } = conversation;
-      const pending = this.outbox.to(peer).at(-1);
+      const pending = newest.get(peer);
       if (!preview && !pending) continue;
       lines.push({ peer, preview, pending, unread, conversation, at: Math.max(preview?.at ?? 0, pending?.at ?? 0) });
     }
@@ -168,7 +169,11 @@ export class Messenger extends EventTarget {
     const known = this.#conversations.get(key);
     if (known && (known.lastSeq > 0 || this.outbox.to(known.peer).length > 0)) return known.peer;
     const people = await this.#tried(this.api.people(name));
-    return people === undefined ? name : people.find((person) => nameKey(person) === key);
+    if (people === undefined) return name;
+    // Written without its accents it is still somebody's, unless it is another's as written.
+    return (
+      people.find((person) => nameKey(person) === key) ?? people.find((person) => searchKey(person) === searchKey(name))
+    );
   }
 
   // What a person does
@@ -516,9 +521,16 @@ export class Messenger extends EventTarget {
     return this.#once(conversation, async () => {
       if (await this.#loadKept(conversation)) return;
       const page = await this.api.messages(this.me, conversation.peer, { limit: PAGE });
+      if (page.length === 0) conversation.blocked = await this.#hasBlocked(conversation.peer);
       conversation.load(this.#unwrap(conversation, page), page.length < PAGE);
       if (conversation.hasGap) this.#soon(conversation);
     });
+  }
+
+  /** @param {string} peer */
+  async #hasBlocked(peer) {
+    const blocked = await this.#tried(this.api.blocks());
+    return blocked?.some((name) => nameKey(name) === nameKey(peer)) === true;
   }
 
   /**

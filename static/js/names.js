@@ -9,6 +9,17 @@ export function nameKey(name) {
 }
 
 /**
+ * What a name is searched by: `searchKey("Μαρία") === "μαρια"`. The server makes the same one.
+ * @param {string} name
+ */
+export function searchKey(name) {
+  const bare = nameKey(name)
+    .normalize("NFD")
+    .replace(/[\u0300-\u036f]/gu, "");
+  return bare.normalize("NFKC");
+}
+
+/**
  * One or two letters for an avatar: `initials("maria_k") === "MK"`, `initials("bob") === "B"`.
  * @param {string} name
  */

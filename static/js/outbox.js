@@ -102,9 +102,9 @@ export class Outbox {
     return this.#drafts.size;
   }
 
-  /** Everybody something waits for. */
-  peers() {
-    return new Set([...this.#drafts.values()].map((draft) => draft.peer));
+  /** What was written last of what waits, by whom it waits for. */
+  newest() {
+    return new Map([...this.#drafts.values()].map((draft) => [draft.peer, draft]));
   }
 
   /**

@@ -2,7 +2,7 @@
 
 import { Limited } from "./api.js";
 import { copy, find, isTouch, render, setAvatar, setText, setTick } from "./dom.js";
-import { nameKey } from "./names.js";
+import { searchKey } from "./names.js";
 import { shortTime } from "./time.js";
 import { language, waiting, word } from "./words.js";
 
@@ -10,7 +10,10 @@ import { language, waiting, word } from "./words.js";
 
 const PAUSE_MS = 120; // between two letters
 const NEAR_END_PX = 600;
-const WATCHED_LINES = 150; // presence of those further down is as the list brought it
+const WATCHED_LINES = 100; // the first, and those on screen; presence of others is as the list brought it
+const ROW_PX = 64; // as the style sheet has it
+/** Above and below what is seen, so many rows are in the document. */
+const ROWS_BESIDE = 30;
 
 export class PeopleList extends HTMLElement {
   /** @type {Messenger | undefined} */
@@ -30,6 +33,12 @@ export class PeopleList extends HTMLElement {
   #input = find(this, "input");
   /** @type {HTMLElement} */
   #scroll = find(this, ".scroll");
+  /** @type {HTMLElement} */
+  #list = find(this, ".conversations");
+  /** Where the list is scrolled to, and how much of it is seen; asking the document each time would cost a layout. */
+  #seen = { top: 0, height: 0 };
+  /** Of a long list, these lines are in the document. */
+  #rows = { first: 0, end: 0, all: 0 };
 
   /** @param {Messenger} messenger */
   start(messenger) {
@@ -43,6 +52,7 @@ export class PeopleList extends HTMLElement {
     });
     this.addEventListener("keydown", (event) => this.#key(event));
     this.#scroll.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    new ResizeObserver(() => this.#scrolled()).observe(this.#scroll);
     setAvatar(find(this, ".me .avatar"), messenger.me);
     this.render();
   }
@@ -56,29 +66,35 @@ export class PeopleList extends HTMLElement {
 
   /** Puts the focus on the line of a person, or on the search when they have none. @param {string} name */
   focusLine(name) {
-    const lines = [...this.#links()];
-    (lines.find((line) => line.dataset.name === name) ?? this.#input).focus();
+    const index = this.#lines().findIndex((line) => line.peer === name);
+    if (index !== -1 && !this.#link(name)) {
+      this.#scroll.scrollTop = index * ROW_PX - this.#scroll.clientHeight / 2;
+      this.#scrolled();
+    }
+    (this.#link(name) ?? this.#input).focus();
+  }
+
+  /** Puts the focus where people are looked for. */
+  focusSearch() {
+    this.#input.focus();
+    this.#input.select();
   }
 
   render() {
     const messenger = this.#messenger;
     if (!messenger) return;
     const all = messenger.lines();
-    const query = fold(this.#query);
-    const lines = query ? all.filter((line) => begins(this.#shownName(line.peer), query)) : all;
+    const lines = this.#lines(all);
+    const query = this.#query;
     const found = this.#foundBeside(lines, all.length === 0);
-    render(find(this, ".conversations"), lines, {
-      key: (line) => line.peer,
-      make: () => copy("line"),
-      update: (element, line) => this.#showLine(element, line),
-    });
+    const seen = this.#showRows(lines);
     render(find(this, ".found"), found, {
       key: (name) => name,
       make: () => copy("line"),
       update: (element, name) => this.#showPerson(element, name),
     });
     this.#rove();
-    const empty = messenger.listLoaded && all.length === 0 && !query;
+    const empty = messenger.listLoaded && all.length === 0 && query === "";
     find(this, ".skeleton").hidden = messenger.listLoaded || all.length > 0;
     find(this, ".empty").hidden = !empty;
     find(this, ".clear").hidden = this.#input.value === "";
@@ -88,8 +104,40 @@ export class PeopleList extends HTMLElement {
     messenger.presence.watch([
       ...(messenger.open === undefined ? [] : [messenger.open]),
       ...found,
-      ...lines.slice(0, WATCHED_LINES).map((line) => line.peer),
+      ...[...seen, ...lines.slice(0, WATCHED_LINES)].map((line) => line.peer),
     ]);
+  }
+
+  /** The conversations that fit the search. @param {Line[]} [all] */
+  #lines(all = this.#messenger?.lines() ?? []) {
+    const query = searchKey(this.#query);
+    return query ? all.filter((line) => begins(this.#shownName(line.peer), query)) : all;
+  }
+
+  /** Puts the rows into the document that are seen, or nearly. Returns their lines. @param {Line[]} lines */
+  #showRows(lines) {
+    const { top, height } = this.#seen;
+    const first = Math.max(0, Math.min(Math.floor(top / ROW_PX) - ROWS_BESIDE, lines.length - ROWS_BESIDE));
+    const end = Math.min(lines.length, Math.ceil((top + height) / ROW_PX) + ROWS_BESIDE);
+    this.#rows = { first, end, all: lines.length };
+    const focused = this.#list.contains(document.activeElement);
+    const seen = lines.slice(first, end);
+    const whole = seen.length === lines.length;
+    let place = first;
+    render(this.#list, seen, {
+      key: (line) => line.peer,
+      make: () => copy("line"),
+      update: (element, line) => {
+        this.#showLine(element, line);
+        place++;
+        setAttribute(element, "aria-posinset", whole ? "" : String(place));
+        setAttribute(element, "aria-setsize", whole ? "" : String(lines.length));
+      },
+    });
+    this.#list.style.paddingBlock = `${first * ROW_PX}px ${(lines.length - end) * ROW_PX}px`;
+    // Scrolled out of the document: the next arrow key goes on from what is seen.
+    if (focused && !this.#list.contains(document.activeElement)) this.#scroll.focus({ preventScroll: true });
+    return seen;
   }
 
   /**
@@ -100,7 +148,7 @@ export class PeopleList extends HTMLElement {
     const messenger = this.#messenger;
     if (!messenger || (!this.#query && !nobodyYet)) return [];
     const shown = new Set(lines.map((line) => line.peer));
-    const query = fold(this.#query);
+    const query = searchKey(this.#query);
     const me = query && (begins(messenger.me, query) || begins(word("notes"), query)) ? [messenger.me] : [];
     return [...me, ...this.#found].filter((name) => !shown.has(name));
   }
@@ -222,6 +270,11 @@ export class PeopleList extends HTMLElement {
 
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroll;
+    this.#seen = { top: scrollTop, height: clientHeight };
+    const { first, end, all } = this.#rows;
+    const [from, to] = [scrollTop / ROW_PX, (scrollTop + clientHeight) / ROW_PX];
+    const near = ROWS_BESIDE / 3;
+    if ((first > 0 && from < first + near) || (end < all && to > end - near)) this.render();
     if (scrollHeight - scrollTop - clientHeight < NEAR_END_PX) void this.#messenger?.loadMoreConversations();
   }
 
@@ -230,10 +283,12 @@ export class PeopleList extends HTMLElement {
     const links = [...this.#links()];
     const at = links.indexOf(/** @type {HTMLAnchorElement} */ (document.activeElement));
     const inSearch = document.activeElement === this.#input;
-    if (!inSearch && at === -1) return;
+    const lost = document.activeElement === this.#scroll;
+    if (!inSearch && !lost && at === -1) return;
     /** @type {HTMLElement | undefined} */
     let next;
-    if (event.key === "ArrowDown") next = links[at + 1];
+    if (lost && event.key.startsWith("Arrow")) next = links.find((link) => this.#isSeen(link));
+    else if (event.key === "ArrowDown") next = links[at + 1];
     else if (event.key === "ArrowUp" && at >= 0) next = links[at - 1] ?? this.#input;
     else if (event.key === "Escape") next = this.#input;
     else if (event.key === "Enter" && inSearch && !event.isComposing) links[0]?.click();
@@ -251,7 +306,17 @@ export class PeopleList extends HTMLElement {
       links.find((link) => link === document.activeElement) ??
       links.find((link) => link.dataset.name === this.#messenger?.open) ??
       links[0];
-    for (const link of links) link.tabIndex = link === stop ? 0 : -1;
+    for (const link of links) setAttribute(link, "tabindex", link === stop ? "0" : "-1");
+  }
+
+  /** @param {HTMLElement} link */
+  #isSeen(link) {
+    return link.getBoundingClientRect().top >= this.#scroll.getBoundingClientRect().top;
+  }
+
+  /** @param {string} name */
+  #link(name) {
+    return [...this.#links()].find((link) => link.dataset.name === name);
   }
 
   #links() {
@@ -259,19 +324,26 @@ export class PeopleList extends HTMLElement {
   }
 }
 
-/** For searching: without case and accents. @param {string} text */
-function fold(text) {
-  return nameKey(text).normalize("NFD").replace(/\p{M}/gu, "");
-}
-
 /**
- * Whether a name, or a part of it, begins with `query` (folded already).
+ * Whether a name, or a part of it, begins with `query` (a search key).
  * @param {string} name
  * @param {string} query
  */
 function begins(name, query) {
-  const folded = fold(name);
+  const folded = searchKey(name);
   return folded.startsWith(query) || folded.split(/[\s_.-]/u).some((part) => part.startsWith(query));
+}
+
+/**
+ * Sets an attribute, and leaves it alone when it is that already; "" takes it away.
+ * @param {Element} element
+ * @param {string} name
+ * @param {string} value
+ */
+function setAttribute(element, name, value) {
+  if ((element.getAttribute(name) ?? "") === value) return;
+  if (value === "") element.removeAttribute(name);
+  else element.setAttribute(name, value);
 }
 
 /** What of a text fits a row; the rest would only be laid out to be cut. @param {string} text */

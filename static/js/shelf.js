@@ -3,6 +3,8 @@
 /** @typedef {Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" | "length">} Shelf */
 
 const KEPT_AS = "chatify.me";
+/** "off" here: no key of one letter does anything, for those who speak to their computer. */
+export const SINGLE_KEYS = "chatify.single_keys";
 
 /** @returns {string | undefined} */
 export function rememberedName() {

@@ -82,6 +82,8 @@ export default {
   thread: "Messages with {name}",
   say_hello: "Say hello to {name}",
   notes_empty: "Only you can read what you write here.",
+  has_left: "{name} has left. What was written stays here.",
+  blocked: "You have blocked {name}.",
   no_such_person: "There is nobody called {name} here.",
   today: "Today",
   yesterday: "Yesterday",
@@ -119,6 +121,18 @@ export default {
   too_long: "{count} of {limit} characters. Make it shorter, or send it in parts.",
   send_limited: "That was a lot at once. The rest is sent in {wait}.",
   outbox_full: "Too many messages are waiting to be sent. This one stays here until some are gone.",
+
+  // The keys
+  keys_title: "Keyboard shortcuts",
+  keys_move: "Through conversations or messages",
+  keys_read: "From an empty message into what was written",
+  keys_ends: "To the first or the last message",
+  keys_back: "One step back",
+  keys_send: "Send",
+  keys_break: "New line",
+  keys_sheet: "These shortcuts",
+  keys_single: "Use the keys {keys} on their own",
+  close: "Close",
 
   // The connection
   connecting: "Connecting… your messages are kept",

@@ -1,0 +1,91 @@
+/** The sheet that says which keys do what. Loaded when somebody first asks for it. */
+
+import { browserShelf, SINGLE_KEYS } from "./shelf.js";
+import { word } from "./words.js";
+
+/** @import { Key } from "./words.js" */
+
+/** @type {[keys: string[], what: Key][]} */
+const KEYS = [
+  [["/", "Ctrl K"], "search"],
+  [["↑", "↓"], "keys_move"],
+  [["↑"], "keys_read"],
+  [["Home", "End"], "keys_ends"],
+  [["Esc"], "keys_back"],
+  [["Enter"], "keys_send"],
+  [["Shift Enter"], "keys_break"],
+  [["?"], "keys_sheet"],
+];
+
+/** Opens the sheet; closed, it gives the focus back to where it was. */
+export async function openKeys() {
+  await loadStyle();
+  if (document.querySelector(".keys-sheet")) return;
+  const title = make("h2", word("keys_title"));
+  title.id = "keys-title";
+  const list = document.createElement("dl");
+  for (const [keys, what] of KEYS) {
+    const row = document.createElement("div");
+    const names = document.createElement("dt");
+    names.append(...keys.map((key) => make("kbd", key)));
+    row.append(names, make("dd", word(what)));
+    list.append(row);
+  }
+  const close = make("button", word("close"));
+  close.className = "primary";
+  close.autofocus = true;
+  const form = document.createElement("form");
+  form.method = "dialog";
+  form.append(singleKeys(), close);
+  const sheet = document.createElement("dialog");
+  sheet.className = "keys-sheet";
+  sheet.setAttribute("aria-labelledby", title.id);
+  sheet.append(title, list, form);
+  sheet.addEventListener("click", (event) => {
+    if (event.target === sheet) sheet.close(); // beside it
+  });
+  sheet.addEventListener("close", () => sheet.remove());
+  document.body.append(sheet);
+  sheet.showModal();
+}
+
+function singleKeys() {
+  const box = document.createElement("input");
+  box.type = "checkbox";
+  box.checked = browserShelf().getItem(SINGLE_KEYS) !== "off";
+  box.addEventListener("change", () => {
+    try {
+      browserShelf().setItem(SINGLE_KEYS, box.checked ? "on" : "off");
+    } catch {
+      // Then it cannot be kept, and the box says otherwise until the sheet is closed.
+    }
+  });
+  const label = make("label", word("keys_single", { keys: "/ ?" }));
+  label.prepend(box);
+  return label;
+}
+
+/**
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {string} text
+ */
+function make(tag, text) {
+  const element = document.createElement(tag);
+  element.textContent = text;
+  return element;
+}
+
+/** @type {Promise<unknown> | undefined} */
+let style;
+
+function loadStyle() {
+  style ??= new Promise((resolve) => {
+    const link = document.createElement("link");
+    link.rel = "stylesheet";
+    link.href = new URL("../css/keys.css", import.meta.url).href;
+    for (const event of ["load", "error"]) link.addEventListener(event, resolve);
+    document.head.append(link);
+  });
+  return style;
+}
