@@ -4,6 +4,7 @@ import { expect, test } from "bun:test";
 import { dirname, join, normalize } from "node:path";
 
 import { SETTINGS } from "../src/config.ts";
+import { type Parts, routes } from "../src/http/routes.ts";
 import { ROOT } from "./harness.ts";
 import { document, misfit, PROTECTIONS } from "./protections.ts";
 
@@ -115,4 +116,19 @@ test(".env.example tells every setting as config.ts does, and sets none", async 
 test("protections are where their list says, and docs/security-tests.md is that list", async () => {
   for (const protection of Object.values(PROTECTIONS).flat()) expect(misfit(protection)).toBeUndefined();
   expect(await Bun.file(join(ROOT, "docs", "security-tests.md")).text()).toBe(document());
+});
+
+test("docs/protocol.md names every route, every frame and every error", async () => {
+  const page = await Bun.file(join(ROOT, "docs", "protocol.md")).text();
+  const paths = Object.keys(routes({} as Parts)); // nothing is called
+  for (const path of paths) {
+    const named = path.replace(/:(\w+)/g, "{$1}").replace("{username}", "{me}");
+    expect(page, path).toMatch(new RegExp(`\`(GET|POST) ${RegExp.escape(named)}\``));
+  }
+  const frames = [...code.get("protocol.ts")!.matchAll(/\btype"?: ?"(\w+)"/g)].map(([, type]) => type!);
+  expect(new Set(frames).size).toBeGreaterThan(12);
+  for (const type of frames) expect(page, type).toContain(`{"type":"${type}"`);
+  const codes = [...code.get("errors.ts")!.matchAll(/^ {2}(\w+): \{(?:$| status)/gm)].map(([, name]) => name!);
+  expect(codes.length).toBeGreaterThan(20);
+  for (const name of codes) expect(page, name).toContain(`\`${name}\``);
 });
