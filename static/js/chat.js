@@ -16,7 +16,7 @@ import { Messenger } from "./messenger.js";
 import { Outbox } from "./outbox.js";
 import { OutboxStore } from "./outbox_store.js";
 import "./people_list.js";
-import { forgetAllBut, readingName, textsName, unfinishedPrefix } from "./places.js";
+import { forgetAllBut, forgetRead, readingName, textsName, unfinishedPrefix } from "./places.js";
 import { ReadingCache, STORES } from "./reading_cache.js";
 import { browserShelf, rememberedName, rememberName, SINGLE_KEYS } from "./shelf.js";
 import { word } from "./words.js";
@@ -71,13 +71,19 @@ async function start(me, sure) {
   const messenger = new Messenger(me, { api, connection, outbox, drafts, cache });
   messenger.forgetful = () => store.forgetful;
 
-  /** Erases what this browser keeps of the person. */
-  async function forget() {
+  /** Erases what can be read here. */
+  async function close() {
     connection.end();
     cache.end();
+    await reading.empty();
+    await forgetRead();
+  }
+
+  /** Erases all that this browser keeps of the person: they leave. */
+  async function forget() {
     outbox.wipe();
     drafts.wipe();
-    await Promise.all([texts.empty(), reading.empty()]);
+    await Promise.all([texts.empty(), close()]);
     await forgetAllBut(undefined);
   }
 
@@ -86,7 +92,7 @@ async function start(me, sure) {
     if (leaving) return;
     leaving = true;
     // A new session of the same person ends the old one too.
-    if (!(await isMe(me))) await forget();
+    if (!(await isMe(me))) await close();
     location.replace("/"); // the server knows whether that is the login or another person's chat
   });
   messenger.addEventListener("people", () => showTitle(messenger));
@@ -113,12 +119,13 @@ async function start(me, sure) {
   addEventListener("hashchange", () => void route(messenger));
   startMenu(messenger, () => {
     leaving = true;
+    tabs.leave();
     return forget();
   });
   addEventListener("beforeunload", (event) => {
     if (messenger.forgetful() && outbox.size > 0) event.preventDefault();
   });
-  joinTabs(me, { outbox, store, drafts });
+  const tabs = joinTabs(me, { outbox, store, drafts });
   const kept = messenger.start({ sure });
   await Promise.race([kept, new Promise((resolve) => setTimeout(resolve, KEPT_MS))]);
   void route(messenger);
@@ -141,7 +148,7 @@ async function isMe(me) {
  */
 function joinTabs(me, { outbox, store, drafts }) {
   const tabs = new BroadcastChannel(textsName(me));
-  /** @param {{ removed?: string, unfinished?: import("./drafts.js").Unfinished, left?: boolean }} what */
+  /** @param {{ removed?: string, unfinished?: import("./drafts.js").Unfinished, left?: boolean, signedOut?: boolean }} what */
   const tell = (what) => tabs.postMessage(what); // oxlint-disable-line unicorn/require-post-message-target-origin
   store.onremoved = (removed) => tell({ removed });
   drafts.onwritten = (unfinished) => tell({ unfinished });
@@ -149,6 +156,10 @@ function joinTabs(me, { outbox, store, drafts }) {
     if (data.removed) store.quietly(() => outbox.discard(data.removed));
     if (data.unfinished) drafts.take(data.unfinished);
     if (data.left) void outbox.load();
+    if (data.signedOut) {
+      outbox.wipe(); // or this tab would keep again what is being erased
+      drafts.wipe();
+    }
   });
   addEventListener("pagehide", () => {
     drafts.flush();
@@ -158,6 +169,7 @@ function joinTabs(me, { outbox, store, drafts }) {
     if (document.visibilityState === "hidden") drafts.flush();
     else void outbox.load(); // a tab may have gone without a word
   });
+  return { leave: () => tell({ signedOut: true }) };
 }
 
 /** Words that depend on the language or on what time it is. */
@@ -284,9 +296,11 @@ function startMenu(messenger, leave) {
 const remembered = rememberedName();
 if (remembered === undefined) {
   const me = await whoAmI();
-  await forgetAllBut(me);
-  if (me === undefined) location.replace("/login");
-  else {
+  if (me === undefined) {
+    await forgetRead();
+    location.replace("/login");
+  } else {
+    await forgetAllBut(me);
     rememberName(me);
     await start(me, true);
   }

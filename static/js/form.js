@@ -89,12 +89,12 @@ function say() {
 say();
 document.addEventListener("languagechange", say);
 
-/** Whoever was here and is signed in no more leaves nothing behind. */
+/** Whoever was here and is signed in no more leaves nothing to be read. */
 async function forgetWhoLeft() {
   const answer = await fetch("/me").catch(() => undefined);
   if (answer?.status !== 401) return;
   const places = await import("./places.js").catch(() => undefined);
-  await places?.forgetAllBut(undefined);
+  await places?.forgetRead();
 }
 
 if (rememberedName() !== undefined) void forgetWhoLeft();

@@ -30,12 +30,32 @@ export const readingName = (user) => READING + user;
 export async function forgetAllBut(user) {
   const shelf = browserShelf();
   for (const name of namesOn(shelf)) if (isKept(name) && !isOf(name, user)) shelf.removeItem(name);
-  if (user === undefined) forgetName();
-  const gone = [
-    ...(await databases()).filter((name) => isKept(name) && !isOf(name, user)).map(erase),
-    ...(user === undefined ? await cached() : []).map((name) => caches.delete(name)),
-  ];
-  await Promise.race([Promise.all(gone), new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
+  await eraseAll((name) => isKept(name) && !isOf(name, user));
+  if (user === undefined) await forgetPage();
+}
+
+/**
+ * Erases what can be read, and the page that opens offline: the session ended, and not because the person left. What they wrote and did not send waits for
+ * them to sign in again; somebody else who does erases it.
+ */
+export async function forgetRead() {
+  await eraseAll((name) => name.startsWith(READING));
+  await forgetPage();
+}
+
+/** @param {(name: string) => boolean} picks */
+async function eraseAll(picks) {
+  await patiently((await databases()).filter(picks).map(erase));
+}
+
+async function forgetPage() {
+  forgetName();
+  await patiently((await cached()).map((name) => caches.delete(name)));
+}
+
+/** @param {Promise<unknown>[]} all */
+async function patiently(all) {
+  await Promise.race([Promise.all(all), new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
 }
 
 /** @param {string} name */
