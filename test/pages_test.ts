@@ -42,11 +42,13 @@ async function answers(headers: Record<string, string> = {}): Promise<Map<string
   const etag = (await ask(file)).headers.get("etag") ?? "";
   return new Map([
     ["the chat", await ask("/")],
+    ["the account", await ask("/account")],
     ["login", login],
     ["sign-up", await ask("/signup")],
     ["login refused", await post(`${app.url}/login`, FORM, headers)],
     ["sign-up refused", await post(`${app.url}/signup`, FORM, headers)],
     ["the way to sign in", await ask("/", { headers })],
+    ["the way to sign in, from the account", await ask("/account", { headers })],
     ["a file", await ask(file)],
     ["a file that is known", await ask(file, { headers: { ...from, "if-none-match": etag } })],
     ["a picture", await ask(file.replace("css/base.css", "favicon.svg"))],
@@ -65,7 +67,7 @@ async function answers(headers: Record<string, string> = {}): Promise<Map<string
   ]);
 }
 
-const PAGES = new Set(["the chat", "login", "sign-up", "login refused", "sign-up refused"]);
+const PAGES = new Set(["the chat", "the account", "login", "sign-up", "login refused", "sign-up refused"]);
 
 describe("a page", () => {
   test("lets in what it names and nothing else, refused forms too", async () => {
@@ -114,7 +116,15 @@ describe("any answer", () => {
   });
 
   test("that is personal is kept nowhere", async () => {
-    const personal = ["the chat", "a list", "a conversation", "a whole conversation", "no session", "another's"];
+    const personal = [
+      "the chat",
+      "the account",
+      "a list",
+      "a conversation",
+      "a whole conversation",
+      "no session",
+      "another's",
+    ];
     const all = await answers();
     for (const name of [...personal, "login refused", "sign-up refused", "the way to sign in"]) {
       expect([name, all.get(name)?.headers.get("cache-control")]).toEqual([name, "no-store"]);

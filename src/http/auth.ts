@@ -76,11 +76,11 @@ export class Auth {
     return session;
   }
 
-  /** The chat page, or the way to the login. A cookie that an older secret signed is signed anew, so that the secret can be dropped one day; the page is `no-store`, so no cache hands it to others. */
-  async home(request: Request): Promise<Response> {
+  /** A page of somebody signed in, or the way to the login. A cookie that an older secret signed is signed anew, so that the secret can be dropped one day; the page is `no-store`, so no cache hands it to others. */
+  async page(request: Request, name: "chat" | "account"): Promise<Response> {
     const session = await this.find(request);
     if (!session) return redirect("/login");
-    const page = this.#pages.page(request, "chat");
+    const page = this.#pages.page(request, name);
     const signed = this.#signed(request);
     if (!signed || signed.isCurrent) return page;
     const headers = new Headers(page.headers); // all answers share the page's own

@@ -65,7 +65,8 @@ interface Variant {
 
 type Cache = "no-cache" | "no-store" | "public, max-age=31536000, immutable";
 
-export type PageName = "login" | "signup" | "chat";
+export type PageName = "login" | "signup" | "chat" | "account";
+const PERSONAL = new Set<PageName>(["chat", "account"]);
 /** `no_signup` stands where the sign-up would be, for those who may not. */
 type FormName = "login" | "signup" | "no_signup";
 
@@ -125,12 +126,12 @@ export class Pages {
   }
 
   /**
-   * A page as it stands, its form empty. The chat fills with what is personal, so browsers are to keep nothing of it: kept with
-   * its words in the memory for going back, it would show them after signing out.
+   * A page as it stands, its form empty. Some fill with what is personal, so browsers are to keep nothing of them: kept with
+   * their words in the memory for going back, they would show them after signing out.
    */
   page(request: Request, name: PageName): Response {
     const file = name === "signup" && this.#signup !== "open" ? "no_signup" : name;
-    return this.#answer(request, this.#file(`${file}.html`), name === "chat" ? "no-store" : "no-cache");
+    return this.#answer(request, this.#file(`${file}.html`), PERSONAL.has(name) ? "no-store" : "no-cache");
   }
 
   /** The service worker. It stands at the root, since it serves the root; browsers ask for it again at every visit. */

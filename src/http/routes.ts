@@ -41,7 +41,8 @@ export interface Parts {
 export function routes(parts: Parts) {
   const { account, api, auth, pages } = parts;
   const paths: Record<string, Methods> = {
-    "/": { GET: (request) => auth.home(request) },
+    "/": { GET: (request) => auth.page(request, "chat") },
+    "/account": { GET: (request) => auth.page(request, "account") },
     "/login": { GET: (request) => pages.page(request, "login"), POST: (request) => auth.logIn(request) },
     "/signup": { GET: (request) => auth.signUpPage(request), POST: (request) => auth.signUp(request) },
     "/logout": { GET: (request) => auth.logOut(request), POST: (request) => auth.logOut(request) },

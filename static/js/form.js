@@ -2,6 +2,7 @@
 
 import { find, setText } from "./dom.js";
 import "./language.js";
+import { letShow } from "./password_showing.js";
 import { forgetName, rememberedName } from "./shelf.js";
 import { errorWord, waiting, word } from "./words.js";
 
@@ -57,21 +58,7 @@ for (const input of inputs) {
   input.addEventListener("input", () => complain(input, ""));
 }
 
-for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (form.querySelectorAll(".show-password"))) {
-  button.hidden = false;
-  button.addEventListener("click", () => {
-    const shown = password.type === "text";
-    for (const input of inputs) if (input !== username) input.type = shown ? "password" : "text";
-    sayShowing(button);
-  });
-}
-
-/** @param {HTMLButtonElement} button */
-function sayShowing(button) {
-  const shown = password.type === "text";
-  setText(button, word(shown ? "hide_password" : "show_password"));
-  button.setAttribute("aria-label", word(shown ? "hide_password_label" : "show_password_label"));
-}
+letShow(form);
 
 /** What the language decides here. The server's errors come as words and as codes; the codes are said anew. */
 function say() {
@@ -81,13 +68,16 @@ function say() {
     if (code === "rate_limited") setText(error, word("too_many_tries", { wait: waiting(Number(wait)) }));
     else if (code) setText(error, errorWord(code, error.textContent));
   }
-  for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (form.querySelectorAll(".show-password"))) {
-    sayShowing(button);
-  }
 }
 
 say();
 document.addEventListener("languagechange", say);
+
+if (location.hash === "#farewell") {
+  // Whoever has just deleted their account is not greeted as one who comes back.
+  for (const sentence of document.querySelectorAll(".sentence")) sentence.toggleAttribute("hidden");
+  history.replaceState(null, "", location.pathname);
+}
 
 /** Whoever was here and is signed in no more leaves nothing to be read. */
 async function forgetWhoLeft() {

@@ -90,6 +90,7 @@ async function begin() {
   try {
     await load(chosen);
     speak(chosen);
+    document.dispatchEvent(new Event("languagechange")); // what has said something already said it in English
   } catch {
     // English is better than nothing.
   }

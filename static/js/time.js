@@ -59,6 +59,20 @@ export function lastSeen(at, now = Date.now()) {
   return word("last_seen_on", { date: format({ day: "numeric", month: "long", ...yearUnlessThis(at, now) }, at) });
 }
 
+/**
+ * How long ago something was, else on which day: "5 minutes ago", "yesterday", "3 November".
+ * @param {number} at
+ */
+export function ago(at, now = Date.now()) {
+  const minutes = Math.max(1, Math.floor((now - at) / MINUTE));
+  const days = daysAgo(at, now);
+  const words = new Intl.RelativeTimeFormat(locale(), { numeric: "auto" });
+  if (minutes < 60) return words.format(-minutes, "minute");
+  if (days < 1) return words.format(-Math.floor(minutes / 60), "hour");
+  if (days < 7) return words.format(-days, "day");
+  return format({ day: "numeric", month: "long", ...yearUnlessThis(at, now) }, at);
+}
+
 /** @type {Map<string, Intl.DateTimeFormat>} */
 const formats = new Map(); // making one costs far more than using it
 

@@ -130,7 +130,7 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "whoever goes back after somebody signed out sees their messages",
     file: "src/http/pages.ts",
-    find: `name === "chat" ? "no-store" : "no-cache"`,
+    find: `PERSONAL.has(name) ? "no-store" : "no-cache"`,
     replace: `"no-cache"`,
     test: "test/browser_safety_test.ts",
     name: "going back after signing out shows nobody's messages",

@@ -1,0 +1,97 @@
+/** Whom the person has blocked; blocks one more, and unblocks. */
+
+import { copy, find, render, setAvatar, setText } from "../dom.js";
+import { word } from "../words.js";
+import { ask, explain, isRefusal } from "./requests.js";
+import { passes, say } from "./saying.js";
+
+class BlockedPeople extends HTMLElement {
+  /** @type {HTMLInputElement} */
+  #whom = find(this, "#whom");
+  /** @type {string[] | undefined} */
+  #names;
+  #busy = false;
+
+  connectedCallback() {
+    find(this, "form").addEventListener("submit", (/** @type {Event} */ event) => {
+      event.preventDefault();
+      void this.#block(this.#whom.value.trim());
+    });
+    document.addEventListener("languagechange", () => this.#render());
+    void this.#load();
+  }
+
+  async #load() {
+    try {
+      this.#names = await ask("/blocks");
+    } catch (error) {
+      say(find(this, ".done"), explain(error));
+    }
+    this.#render();
+  }
+
+  /** @param {string} name */
+  async #block(name) {
+    say(find(this, ".done"));
+    if (!passes([[this.#whom, name ? undefined : () => word("block_missing")]])) return;
+    try {
+      const blocked = await this.#choose(name, true);
+      this.#whom.value = "";
+      say(find(this, ".done"), () => word("blocked_done", { name: blocked }));
+    } catch (error) {
+      const nobody = isRefusal(error, "no_such_user") || isRefusal(error, "bad_name");
+      passes([[this.#whom, nobody ? () => word("no_such_person", { name }) : explain(error)]]);
+    }
+  }
+
+  /** @param {string} name */
+  async #unblock(name) {
+    try {
+      await this.#choose(name, false);
+      say(find(this, ".done"), () => word("unblocked_done", { name }));
+      this.#whom.focus(); // the button that had the focus is gone with its name
+    } catch (error) {
+      say(find(this, ".done"), explain(error));
+    }
+  }
+
+  /**
+   * @param {string} name
+   * @param {boolean} blocked
+   * @returns {Promise<string>} the name as its owner writes it
+   */
+  async #choose(name, blocked) {
+    if (this.#busy) return name;
+    this.#busy = true;
+    try {
+      const answer = await ask("/blocks", { name, blocked });
+      await this.#load();
+      return answer.name;
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  #render() {
+    const names = this.#names;
+    if (!names) return;
+    find(this, ".empty").hidden = names.length > 0;
+    render(find(this, ".rows"), names, {
+      key: (name) => name,
+      make: (name) => {
+        const row = copy("blocked");
+        setAvatar(find(row, ".avatar"), name);
+        setText(find(row, ".name"), name);
+        find(row, ".name").title = name;
+        find(row, ".unblock").addEventListener("click", () => void this.#unblock(name));
+        return row;
+      },
+      update: (row, name) => {
+        setText(find(row, ".unblock"), word("unblock"));
+        find(row, ".unblock").setAttribute("aria-label", word("unblock_label", { name }));
+      },
+    });
+  }
+}
+
+customElements.define("blocked-people", BlockedPeople);

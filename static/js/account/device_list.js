@@ -1,0 +1,101 @@
+/** Where the person is signed in, and the way to end it there. */
+
+import { copy, find, render, setText } from "../dom.js";
+import { ago, fullTime } from "../time.js";
+import { word } from "../words.js";
+import { ask, explain } from "./requests.js";
+import { say } from "./saying.js";
+
+/**
+ * @typedef {object} Device a session
+ * @property {number} id
+ * @property {string} device `Firefox on Linux`, or a name alone
+ * @property {string | null} address
+ * @property {string} last_used_at
+ * @property {boolean} current whether it is this one
+ */
+
+const MINUTE_MS = 60_000;
+
+class DeviceList extends HTMLElement {
+  /** This one first. @type {Device[]} */
+  #devices = [];
+  #busy = false;
+
+  connectedCallback() {
+    find(this, ".others").addEventListener("click", () => void this.#end("/sessions/end_others"));
+    for (const event of ["languagechange", "sessionschange"]) {
+      document.addEventListener(event, () => (event === "sessionschange" ? void this.#load() : this.#render()));
+    }
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && void this.#load());
+    setInterval(() => this.#render(), MINUTE_MS);
+    void this.#load();
+  }
+
+  async #load() {
+    try {
+      /** @type {Device[]} */
+      const devices = await ask("/sessions");
+      this.#devices = devices.toSorted((a, b) => Number(b.current) - Number(a.current));
+      say(find(this, ".error"));
+    } catch (error) {
+      say(find(this, ".error"), explain(error));
+    }
+    this.#render();
+  }
+
+  /** @param {string} path */
+  async #end(path) {
+    if (this.#busy) return;
+    this.#busy = true;
+    const before = this.#devices.length;
+    try {
+      await ask(path, {});
+    } catch (error) {
+      say(find(this, ".error"), explain(error));
+      this.#busy = false;
+      return;
+    }
+    await this.#load();
+    const ended = before - this.#devices.length;
+    say(find(this, ".done"), ended > 0 ? () => word("devices_ended", { count: ended }) : undefined);
+    // The button that had the focus is gone with its device.
+    const next = /** @type {HTMLElement | null} */ (this.querySelector("button:not([hidden])"));
+    (next ?? find(this, "h2")).focus();
+    this.#busy = false;
+  }
+
+  #render() {
+    render(find(this, ".rows"), this.#devices, {
+      key: ({ id }) => String(id),
+      make: (device) => {
+        const row = copy("device");
+        find(row, ".end").addEventListener("click", () => void this.#end(`/sessions/${device.id}/end`));
+        return row;
+      },
+      update: (row, device) => {
+        const name = deviceWords(device.device);
+        const at = Date.parse(device.last_used_at);
+        const used = device.current ? word("device_now") : word("device_used", { when: ago(at) });
+        setText(find(row, ".name"), name);
+        setText(find(row, ".use"), [used, device.address].filter(Boolean).join(" · "));
+        find(row, ".use").title = fullTime(at);
+        find(row, ".this").hidden = !device.current;
+        setText(find(row, ".this"), word("this_device"));
+        setText(find(row, ".end"), word("end_device"));
+        find(row, ".end").hidden = device.current;
+        find(row, ".end").setAttribute("aria-label", word("end_device_label", { device: name }));
+      },
+    });
+    find(this, ".others").hidden = this.#devices.length < 2;
+  }
+}
+
+/** "Firefox on Linux" in the person's language. @param {string} device */
+function deviceWords(device) {
+  const [, browser = device, system] = /^(.+) on (.+)$/.exec(device) ?? [];
+  const known = browser === "Browser" ? word("browser") : browser;
+  return system === undefined ? known : word("device_on", { browser: known, system });
+}
+
+customElements.define("device-list", DeviceList);

@@ -1,0 +1,40 @@
+/** What the person hides from others, and then does not see of them. */
+
+import { find } from "../dom.js";
+import { word } from "../words.js";
+import { ask, explain } from "./requests.js";
+import { say } from "./saying.js";
+
+/** @import { Me } from "./requests.js" */
+
+export class PrivacyChoice extends HTMLElement {
+  /** @type {NodeListOf<HTMLInputElement>} */
+  #switches = this.querySelectorAll("input");
+
+  connectedCallback() {
+    for (const choice of this.#switches) choice.addEventListener("change", () => void this.#change(choice));
+  }
+
+  /** @param {Me} me as the server has it */
+  show(me) {
+    for (const choice of this.#switches) {
+      choice.checked = me[/** @type {"hide_read" | "hide_last_seen"} */ (choice.name)];
+      choice.disabled = false;
+    }
+  }
+
+  /** @param {HTMLInputElement} choice */
+  async #change(choice) {
+    say(find(this, ".done"));
+    say(find(this, ".error"));
+    try {
+      await ask("/me/settings", { [choice.name]: choice.checked });
+      say(find(this, ".done"), () => word("saved"));
+    } catch (error) {
+      choice.checked = !choice.checked;
+      say(find(this, ".error"), explain(error));
+    }
+  }
+}
+
+customElements.define("privacy-choice", PrivacyChoice);

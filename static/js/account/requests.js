@@ -1,0 +1,58 @@
+/** What the account page asks of the server, in one manner: a session that is over leaves the page, all else is said in words. */
+
+import { Limited, Refused } from "../api.js";
+import { forgetRead } from "../places.js";
+import { errorWord, waiting, word } from "../words.js";
+
+/**
+ * @typedef {object} Me
+ * @property {string} username
+ * @property {boolean} hide_read
+ * @property {boolean} hide_last_seen
+ */
+
+/**
+ * Asks; with a body, sends it.
+ * @param {string} path
+ * @param {object} [body]
+ * @returns {Promise<any>}
+ */
+export async function ask(path, body) {
+  const answer = await fetch(path, {
+    headers: { accept: "application/json", ...(body && { "content-type": "application/json" }) },
+    ...(body && { method: "POST", body: JSON.stringify(body) }),
+  });
+  await check(answer);
+  return answer.json();
+}
+
+/** Throws what an answer refuses. @param {Response} answer */
+export async function check(answer) {
+  if (answer.ok) return;
+  if (answer.status === 401) await leave();
+  if (answer.status === 429) throw new Limited(answer.url, Number(answer.headers.get("retry-after")) || 1);
+  const said = await answer.json().catch(() => undefined);
+  throw new Refused(said?.error.code ?? "unknown");
+}
+
+/**
+ * Leaves the page, whose session has ended, for the login. It never returns: what waits for an answer has no page any more to show it on.
+ * @returns {Promise<never>}
+ */
+async function leave() {
+  await forgetRead();
+  location.replace("/login");
+  return new Promise(() => {});
+}
+
+/** Whether the server refused for this very reason. @param {unknown} error @param {string} code */
+export function isRefusal(error, code) {
+  return error instanceof Refused && error.message === code;
+}
+
+/** What went wrong, in words, whatever the language is by then. @param {unknown} error */
+export function explain(error) {
+  if (error instanceof Limited) return () => word("too_many_tries", { wait: waiting(error.seconds) });
+  if (error instanceof Refused) return () => errorWord(error.message);
+  return () => word("no_connection");
+}
