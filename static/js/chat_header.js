@@ -47,8 +47,10 @@ export class ChatHeader extends HTMLElement {
     const presence = messenger.presence.of(name);
     const status = find(this, ".status");
     status.classList.toggle("live", typing || presence?.online === true);
-    status.hidden = notes || messenger.conversation(name).gone;
-    setText(status, typing ? word("typing") : presenceWords(presence));
+    const words = typing ? word("typing") : presenceWords(presence);
+    // Its place is kept while nothing is known, so that the name does not move when it is.
+    status.hidden = notes || messenger.conversation(name).gone || (presence !== undefined && words === "");
+    setText(status, words);
   }
 }
 

@@ -23,6 +23,8 @@ export async function openKeys() {
   if (document.querySelector(".keys-sheet")) return;
   const title = make("h2", word("keys_title"));
   title.id = "keys-title";
+  title.tabIndex = -1;
+  title.autofocus = true; // the button below would scroll a small screen past all of it
   const list = document.createElement("dl");
   for (const [keys, what] of KEYS) {
     const row = document.createElement("div");
@@ -33,7 +35,6 @@ export async function openKeys() {
   }
   const close = make("button", word("close"));
   close.className = "primary";
-  close.autofocus = true;
   const form = document.createElement("form");
   form.method = "dialog";
   form.append(singleKeys(), close);

@@ -348,7 +348,7 @@ function setAttribute(element, name, value) {
 
 /** What of a text fits a row; the rest would only be laid out to be cut. @param {string} text */
 function oneLine(text) {
-  return text.slice(0, 120).replace(/\s+/gu, " ");
+  return text.slice(0, 120).replace(/`{3,}|\s+/gu, " ");
 }
 
 customElements.define("people-list", PeopleList);

@@ -124,8 +124,8 @@ export default {
 
   // The keys
   keys_title: "Keyboard shortcuts",
-  keys_move: "Through conversations or messages",
-  keys_read: "From an empty message into what was written",
+  keys_move: "Up and down the lists",
+  keys_read: "To the messages, when nothing is written",
   keys_ends: "To the first or the last message",
   keys_back: "One step back",
   keys_send: "Send",
