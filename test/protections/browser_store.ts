@@ -1,7 +1,7 @@
 import type { Protection } from "./protection.ts";
 
 const LEAVING =
-  "signing out leaves nothing behind: no texts, no cache, no page; nor does a session that ended elsewhere";
+  "signing out leaves nothing behind; a session that ended elsewhere nothing but what its person had written";
 const NEXT = "another person at the same browser never sees what the one before wrote or read";
 const TABS = "two tabs: what one sent or threw away leaves the other, and what a closed one left is sent by the other";
 const VERSIONS = "a server that hangs shows the kept page, and a new version of it comes whole or not at all";
@@ -18,7 +18,7 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "the chat opens without a network after signing out",
     file: "static/js/places.js",
-    find: "user === undefined ? await cached() : []",
+    find: "(await cached()).map((name) => caches.delete(name))",
     replace: "[]",
     test: "test/offline_test.ts",
     name: LEAVING,
