@@ -30,7 +30,7 @@ import { notFound, routes } from "./http/routes.ts";
 import { Hub } from "./hub.ts";
 import { Limits } from "./limits.ts";
 import { type Log, wordsOf } from "./log.ts";
-import { Metrics } from "./metrics.ts";
+import { Metrics, type Usage } from "./metrics.ts";
 import { Presence } from "./presence.ts";
 import { CLOSE } from "./protocol.ts";
 import { Renewals } from "./renewals.ts";
@@ -119,6 +119,7 @@ export async function startShared(
  * @param options.sharesPort with other processes of this machine, which all asked for it
  * @param options.openFiles how many the system allows this process
  * @param options.filesInUse how many it has open now, as far as the system tells
+ * @param options.usage what this process has taken of its machine
  * @param options.say progress for a person
  * @throws PortError, EmbeddedError, DatabaseError
  */
@@ -130,11 +131,13 @@ export async function startApp(
     log: Log;
     openFiles: number;
     filesInUse?: () => number;
+    usage?: () => Usage;
     sharesPort?: boolean;
     say?: (line: string) => void;
   },
 ): Promise<App> {
   const { root, version, log, filesInUse = () => 0, sharesPort = false, say = () => {} } = options;
+  const { usage = () => ({ residentBytes: 0, cpuSeconds: 0 }) } = options;
   // The port first: a second start in the same place must fail before it touches the first one's database.
   const server = listen(config, sharesPort);
   const undo: (() => Promise<unknown> | void)[] = [() => server.stop(true)];
@@ -150,9 +153,37 @@ export async function startApp(
     const name = `chatify-${crypto.randomUUID().slice(0, 8)}`;
     await migrate(target, { directory: join(root, "sql"), name, allowUnsafe: config.unsafeDatabase, log, say });
 
-    const db = new Database({ target, name, max: 4, log, onLost: () => void checkEpoch() });
+    const metrics = new Metrics({
+      version,
+      sockets: () => hub.size,
+      people: () => hub.people,
+      sendsWaiting: () => chat.waiting,
+      busSent: () => bus.sent,
+      usage,
+    });
+    undo.unshift(metrics.watchLag());
+    const { messages, rest } = metrics.querySeconds;
+    const db = new Database({
+      target,
+      name,
+      max: 4,
+      log,
+      onLost() {
+        metrics.dbLosses.add();
+        void checkEpoch();
+      },
+      took: (ms) => rest.observe(ms / 1_000),
+    });
     undo.unshift(() => db.end());
-    const writer = new Database({ target, name, max: 1, log, parameters: WRITER_PARAMETERS });
+    const writer = new Database({
+      target,
+      name,
+      max: 1,
+      log,
+      parameters: WRITER_PARAMETERS,
+      onLost: () => metrics.dbLosses.add(),
+      took: (ms) => messages.observe(ms / 1_000),
+    });
     undo.unshift(() => writer.end());
 
     const secrets =
@@ -171,9 +202,9 @@ export async function startApp(
     undo.unshift(() => presence.stop());
     const resync = new Resync({ db, hub, log });
     undo.unshift(() => resync.stop());
-    const limits = new Limits(config.rateLimit ? config.limits : undefined);
+    const limits = new Limits(config.rateLimit ? config.limits : undefined, (limit) => metrics.rateLimited.add(limit));
     const choices = new Choices({ db, hub, bus, presence });
-    const chat = new Chat({ db, writer, hub, bus, choices, log, limits });
+    const chat = new Chat({ db, writer, hub, bus, choices, log, limits, metrics });
     undo.unshift(() => chat.stop());
     const drafts = new Drafts({ db, hub, bus, limits });
     const trust: Trust = {
@@ -192,6 +223,7 @@ export async function startApp(
       secrets,
       trust,
       limits,
+      failures: metrics.loginFailures,
       signedUp: (username) => {
         presence.announce(username);
         bus.publish([{ kind: "user", username }]);
@@ -206,14 +238,8 @@ export async function startApp(
     undo.unshift(() => erasure.stop());
     const account = new Account({ auth, choices, db, erasure, limits, log });
     const api = new Api({ auth, chat, db, door, roster, limits, log, trust });
-    const sockets = socketHandlers({ chat, drafts, hub, presence, limits, log, epoch: () => epoch });
+    const sockets = socketHandlers({ chat, drafts, hub, presence, limits, log, metrics, epoch: () => epoch });
     undo.unshift(() => sockets.stop());
-    const metrics = new Metrics({
-      sockets: () => hub.size,
-      people: () => hub.people,
-      sendsWaiting: () => chat.waiting,
-      busSent: () => bus.sent,
-    });
     let checkingSoon: Timer | undefined;
     undo.unshift(() => clearTimeout(checkingSoon));
     await bus.start({
@@ -225,6 +251,7 @@ export async function startApp(
         else roster.hear(event, from);
       },
       lost(pod) {
+        metrics.busLosses.add();
         resync.lost();
         roster.ask(pod);
         checkingSoon ??= setTimeout(() => void endDeadSessions(), SESSIONS_GATHER_MS);
@@ -234,6 +261,7 @@ export async function startApp(
     });
     roster.start();
 
+    const { elsewhere } = metrics;
     let crowded = false;
     const housekeeping = [
       setInterval(countFiles, FILES_COUNTED_EVERY_MS),
@@ -262,14 +290,19 @@ export async function startApp(
           return new ChatError("rate_limited", { words: "Too many pages are open. Please close one", retryAfter: 10 });
         },
         ready: async () => !leaving && (await settings.answers(db)),
-        metrics: (request, from) =>
+        metrics,
+        figures: (request, from) =>
           mayReadMetrics(request, from.requestIP(request)?.address, config.metricsToken)
             ? new Response(metrics.render(), {
                 headers: { ...DATA_HEADERS, "Content-Type": "text/plain; version=0.0.4" },
               })
             : failure(new ChatError("not_yours")),
       }),
-      fetch: (request) => notFound(request, trust),
+      fetch(request) {
+        const answer = notFound(request, trust);
+        elsewhere.count(request.method, answer.status, 0);
+        return answer;
+      },
     });
 
     /** At the system's limit Bun takes nobody, and spins: connections that wait for their next request make room before. */

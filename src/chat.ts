@@ -13,6 +13,7 @@ import { ChatError } from "./errors.ts";
 import { Bundle, type Hub, type Socket } from "./hub.ts";
 import type { Limits } from "./limits.ts";
 import { type Log, wordsOf } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
 import {
   ackFrame,
   deliveredFrame,
@@ -35,10 +36,11 @@ const LAST_MARKS_MS = 2_000;
 /** Read marks in one statement: it holds their conversations, and sends wait for those. 500 made twice the wait of 10, at half the sends. */
 const READS_MAX = 16;
 
-/** A send's way back: the socket it came by, and the ref its client gave. */
+/** A send's way back: the socket it came by and when, and the ref its client gave. */
 interface From {
   readonly socket: Socket;
   readonly ref: string | undefined;
+  readonly at: number;
 }
 
 export class Chat {
@@ -58,6 +60,7 @@ export class Chat {
   readonly #deliveredTimer: Timer;
   #marking = Promise.resolve();
   readonly #limits: Limits;
+  readonly #metrics: Metrics;
   readonly #typing = new RateLimit({ burst: 1, perSecond: 0.5 }); // CONTRACT §4: one in 2 s for each peer
   readonly #syncs = new RateLimit({ burst: 1, perSecond: 1 });
   /** Refs of sends that came without one; `~` is outside the clients' alphabet, the pod's part is random. */
@@ -74,6 +77,7 @@ export class Chat {
     choices: Choices;
     log: Log;
     limits: Limits;
+    metrics: Metrics;
   }) {
     this.#db = parts.db;
     this.#writer = parts.writer;
@@ -89,6 +93,7 @@ export class Chat {
     this.#reads = new Batcher((marks) => this.#markRead(marks), { max: READS_MAX });
     this.#deliveredTimer = setInterval(() => void this.#markDelivered(), DELIVERED_EVERY_MS);
     this.#limits = parts.limits;
+    this.#metrics = parts.metrics;
   }
 
   /** Sends accepted and not yet settled. */
@@ -113,9 +118,11 @@ export class Chat {
       toKey,
       ref: ref ?? this.#refPrefix + ++this.#refCount,
       content: message,
-      from: { socket, ref },
+      from: { socket, ref, at: performance.now() },
     };
-    if (!this.#queue.add(send)) throw new ChatError("busy", { ref });
+    if (this.#queue.add(send)) return;
+    this.#metrics.messages.add("busy");
+    throw new ChatError("busy", { ref });
   }
 
   /**
@@ -205,6 +212,7 @@ export class Chat {
 
   #store(drafts: readonly Draft[], apart: boolean, onUnknown: () => void): ReturnType<typeof insertMany> {
     const db = apart ? this.#db : this.#writer;
+    this.#metrics.batchMessages.observe(drafts.length);
     return db.run((sql) => insertMany(sql, drafts), { giveUpAfterMs: Number.POSITIVE_INFINITY, onUnknown });
   }
 
@@ -230,9 +238,14 @@ export class Chat {
       events.push({ kind: "frame", to, frame });
     }
     bundle.send();
+    const now = performance.now();
     this.#bus.publish(events);
+    const { messages, ackSeconds } = this.#metrics;
     for (const { send, outcome } of settled) {
-      if (outcome.kind === "refused" || outcome.duplicate || outcome.stored.hidden) continue;
+      messages.add(outcome.kind === "refused" ? outcome.code : outcome.duplicate ? "duplicate" : "stored");
+      if (outcome.kind === "refused") continue;
+      ackSeconds.observe((now - send.from.at) / 1_000);
+      if (outcome.duplicate || outcome.stored.hidden) continue;
       if (!bundle.taken(send.toKey, send.from.socket)) continue;
       this.noteDelivered(outcome.stored.receiver, send.sender, outcome.stored.seq);
     }

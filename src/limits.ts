@@ -6,6 +6,7 @@
 import { countedBy } from "./address.ts";
 import type { LimitSettings } from "./config.ts";
 import { ChatError, type ErrorCode } from "./errors.ts";
+import type { Limited } from "./metrics.ts";
 import { type Bucket, draw, RateLimit } from "./rate_limit.ts";
 
 /** Within this time, so many refusals of a kind close a socket (CONTRACT §4: 1008). */
@@ -24,10 +25,12 @@ export class Limits {
   readonly #settings: LimitSettings | undefined;
   readonly #acts: Readonly<Record<Act, RateLimit>> | undefined;
   readonly #tries: Tries | undefined;
+  readonly #refused: (limit: Limited) => void;
 
-  /** @param settings undefined: nothing is limited */
-  constructor(settings: LimitSettings | undefined) {
+  /** @param settings undefined: nothing is limited @param refused told of each refusal */
+  constructor(settings: LimitSettings | undefined, refused: (limit: Limited) => void = () => {}) {
     this.#settings = settings;
+    this.#refused = refused;
     if (!settings) return;
     this.#acts = {
       sends: new RateLimit(settings.sends),
@@ -38,23 +41,30 @@ export class Limits {
       drafts: new RateLimit(settings.drafts),
       account: new RateLimit(settings.account),
     };
-    this.#tries = new Tries(settings);
+    this.#tries = new Tries(settings, refused);
   }
 
   /** Counts an act of a person. @param ref of the send, for the refusal @throws ChatError `rate_limited` */
   spend(act: Act, nameKey: string, ref?: string): void {
     const waitMs = this.#acts?.[act].take(nameKey) ?? 0;
-    if (waitMs > 0) throw new ChatError("rate_limited", { ref, retryAfter: Math.ceil(waitMs / 1_000) });
+    if (waitMs === 0) return;
+    this.#refused(act);
+    throw new ChatError("rate_limited", { ref, retryAfter: Math.ceil(waitMs / 1_000) });
   }
 
   /** As `spend`, for what is dropped without a word. */
   allows(act: Act, nameKey: string): boolean {
-    return (this.#acts?.[act].take(nameKey) ?? 0) === 0;
+    const allowed = (this.#acts?.[act].take(nameKey) ?? 0) === 0;
+    if (!allowed) this.#refused(act);
+    return allowed;
   }
 
   /** Counts a frame of a socket. @returns 0, or the seconds until the next is taken */
   frame(socket: Metered, now: number): number {
-    return this.#settings ? Math.ceil(draw(socket, this.#settings.frames, now) / 1_000) : 0;
+    if (!this.#settings) return 0;
+    const waitMs = draw(socket, this.#settings.frames, now);
+    if (waitMs > 0) this.#refused("frames");
+    return Math.ceil(waitMs / 1_000);
   }
 
   /** Notes what a socket was refused. @returns whether that was once too often */
@@ -69,7 +79,9 @@ export class Limits {
 
   /** Whether a person with so many sockets here gets no other. */
   hasEnough(sockets: number): boolean {
-    return this.#settings !== undefined && sockets >= this.#settings.sockets;
+    const enough = this.#settings !== undefined && sockets >= this.#settings.sockets;
+    if (enough) this.#refused("sockets");
+    return enough;
   }
 
   /**
@@ -102,8 +114,10 @@ class Tries {
   readonly #address: RateLimit;
   /** Addresses that failed lately have spent the only credit. */
   readonly #blameless: RateLimit;
+  readonly #refused: (limit: Limited) => void;
 
-  constructor(settings: LimitSettings) {
+  constructor(settings: LimitSettings, refused: (limit: Limited) => void) {
+    this.#refused = refused;
     this.#signUps = new RateLimit(settings.signUps);
     this.#logins = new RateLimit(settings.logins);
     this.#name = new RateLimit(settings.loginsName);
@@ -127,6 +141,7 @@ class Tries {
       // Strangers who fail at a name must not lock out whoever has it: an address that never failed has its try.
       else if (limit !== this.#name || !blameless) {
         giveBack();
+        this.#refused("logins");
         throw tooManyTries(waitMs);
       }
     }
@@ -135,18 +150,19 @@ class Tries {
 
   /** A name that is taken costs no hash; so that nobody can run through all names it counts as a login that failed. */
   beginNaming(address: string): () => void {
-    return begin(this.#address, address);
+    return this.#begin(this.#address, address, "logins");
   }
 
   beginSignUp(address: string): () => void {
-    return begin(this.#signUps, address);
+    return this.#begin(this.#signUps, address, "sign_ups");
   }
-}
 
-function begin(limit: RateLimit, key: string): () => void {
-  const waitMs = limit.take(key);
-  if (waitMs > 0) throw tooManyTries(waitMs);
-  return () => limit.giveBack(key);
+  #begin(limit: RateLimit, key: string, name: Limited): () => void {
+    const waitMs = limit.take(key);
+    if (waitMs === 0) return () => limit.giveBack(key);
+    this.#refused(name);
+    throw tooManyTries(waitMs);
+  }
 }
 
 function tooManyTries(waitMs: number): ChatError {

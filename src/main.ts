@@ -8,6 +8,7 @@ import { COMMANDS_HELP, readCommand } from "./command_line.ts";
 import { type Config, ConfigError, isGuessable, loadConfig, SETTINGS } from "./config.ts";
 import { healthOf } from "./healthcheck.ts";
 import { Log, traceOf } from "./log.ts";
+import type { Usage } from "./metrics.ts";
 import { ensurePackages, PackagesError } from "./packages.ts";
 import { Workers, WORKERS_MAX } from "./workers.ts";
 
@@ -44,7 +45,7 @@ async function start(isWorker = false): Promise<void> {
     const need = config.databaseUrl === undefined ? "serve" : "serve-without-database";
     if (await ensurePackages({ root, bun: process.execPath, need, say })) return startAgain();
     const { startApp } = await import("./app.ts"); // not before the packages are there
-    const options = { root, version, log, openFiles: openFiles(), filesInUse, sharesPort: isWorker };
+    const options = { root, version, log, openFiles: openFiles(), filesInUse, usage, sharesPort: isWorker };
     const starting = startApp(config, isWorker ? options : { ...options, say });
     const leaving = leaveInOrder(starting, { log, embedded: config.databaseUrl === undefined });
     const app = await starting;
@@ -196,6 +197,12 @@ function filesInUse(): number {
   } catch {
     return 0;
   }
+}
+
+/** What this process has taken of its machine. */
+function usage(): Usage {
+  const { user, system } = process.cpuUsage(); // microseconds
+  return { residentBytes: process.memoryUsage.rss(), cpuSeconds: (user + system) / 1e6 };
 }
 
 function settings(exitCode: number = EXIT.settings) {

@@ -9,6 +9,7 @@ import { ChatError } from "./errors.ts";
 import type { Hub, Socket } from "./hub.ts";
 import type { Limits, Metered } from "./limits.ts";
 import type { Log } from "./log.ts";
+import type { Count, Metrics } from "./metrics.ts";
 import type { Presence } from "./presence.ts";
 import {
   type ClientFrame,
@@ -48,27 +49,40 @@ class OpenSocket implements Socket, Metered {
   credits = Number.POSITIVE_INFINITY;
   at = this.heardAt;
   strikes: Metered["strikes"] = undefined;
+  readonly #closedBehind: Count;
+  #isBehind = false;
 
-  constructor(ws: ServerWebSocket<SocketData>) {
+  /** @param closedBehind of sockets whose reader falls too far behind */
+  constructor(ws: ServerWebSocket<SocketData>, closedBehind: Count) {
     this.#ws = ws;
+    this.#closedBehind = closedBehind;
     ({ username: this.username, nameKey: this.nameKey, id: this.sessionId } = ws.data.session);
   }
 
   send(frame: string): boolean {
-    return this.#ws.send(frame) !== 0;
+    return this.#ws.send(frame) !== 0 || this.#dropped();
   }
 
   sendAll(frames: readonly string[]): boolean {
     if (frames.length === 1) return this.send(frames[0] as string);
     let taken = true;
     this.#ws.cork(() => {
-      for (const frame of frames) if (this.#ws.send(frame) === 0) taken = false;
+      for (const frame of frames) if (this.#ws.send(frame) === 0) taken = this.#dropped();
     });
     return taken;
   }
 
   close(code: CloseCode): void {
     this.#ws.close(code);
+  }
+
+  /** Bun says so once more for each frame, until it closes the socket. @returns false */
+  #dropped(): false {
+    if (!this.#isBehind && this.#ws.readyState === WebSocket.OPEN) {
+      this.#isBehind = true;
+      this.#closedBehind.add();
+    }
+    return false;
   }
 
   /** Pings when it is time; cuts whoever was silent for a minute. Bun's own idle timer is re-armed by our sends, so it cannot tell. */
@@ -88,9 +102,10 @@ export function socketHandlers(parts: {
   presence: Presence;
   limits: Limits;
   log: Log;
+  metrics: Metrics;
   epoch: () => string;
 }): { handlers: WebSocketHandler<SocketData>; stop: () => void } {
-  const { chat, drafts, hub, presence, limits, log, epoch } = parts;
+  const { chat, drafts, hub, presence, limits, log, metrics, epoch } = parts;
   let came = 0;
   let cameAt = 0;
   const watchdog = setInterval(() => {
@@ -112,7 +127,7 @@ export function socketHandlers(parts: {
 
     open(ws) {
       if (hub.hasEnded(ws.data.session.id)) return ws.close(CLOSE.sessionEnded);
-      const socket = new OpenSocket(ws);
+      const socket = new OpenSocket(ws, metrics.backpressureCloses);
       ws.data.socket = socket;
       socket.send(helloFrame(socket.username, epoch()));
       hub.add(socket);

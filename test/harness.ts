@@ -199,6 +199,7 @@ export async function startApp(
     version: "0.0.0-test",
     log,
     openFiles: options.openFiles ?? 10_000,
+    usage: () => ({ residentBytes: process.memoryUsage.rss(), cpuSeconds: process.cpuUsage().user / 1e6 }),
   });
   const sql = connect(options.direct ?? database, { name: "test", max: 2 });
   const made = await sql<{ value: string }[]>`select value from settings where name = 'session_secret'`;

@@ -231,3 +231,51 @@ describe("the log holds no password, cookie or token", () => {
     expect(cookieOf(await ann.get("/me"))).toBe("");
   });
 });
+
+describe("a request that fails has a number", () => {
+  /** The number that the answer tells; the log has exactly one line with it. */
+  async function numberOf(app: TestApp, person: Person, headers: Record<string, string>): Promise<string> {
+    const answer = await person.get("/get_users", headers);
+    expect(answer.status).toBe(500);
+    const { error } = (await answer.json()) as { error: { message: string } };
+    const number = error.message.split(" ").at(-1)!;
+    expect(app.log.filter((line) => line.includes(`"id":"${number}"`))).toHaveLength(1);
+    return number;
+  }
+
+  const given = "5f2c1e9ab47d4c0f9a1b2c3d4e5f6071";
+
+  test("of our own, whatever a stranger says it is", async () => {
+    await using app = await startApp();
+    const ann = await app.person("ann");
+    await app.sql`alter table users rename column search_key to gone`;
+    expect(await numberOf(app, ann, { "x-request-id": given })).not.toBe(given);
+    await using listed = await startApp({ env: { TRUST_PROXY: "192.0.2.0/24" } });
+    const bob = await listed.person("bob");
+    await listed.sql`alter table users rename column search_key to gone`;
+    expect(await numberOf(listed, bob, { "x-request-id": given })).not.toBe(given);
+  });
+
+  test("that our proxy gave it, unless it is none", async () => {
+    await using app = await startApp({ env: { TRUST_PROXY: "on" } });
+    const ann = await app.person("ann");
+    await app.sql`alter table users rename column search_key to gone`;
+    expect(await numberOf(app, ann, { "x-request-id": given })).toBe(given);
+    for (const none of ["short", "a".repeat(129), 'with"quotes"in', "two words here", "level=info,event=fake"]) {
+      expect(await numberOf(app, ann, { "x-request-id": none })).toMatch(/^[\da-f-]{36}$/);
+    }
+  });
+
+  test("when its long answer is cut off midway, too", async () => {
+    await using app = await startApp({ env: { TRUST_PROXY: "on" } });
+    const [ann, bob] = (await app.people("ann", "bob")) as [Person, Person];
+    const tab = await ann.open();
+    await Promise.all(Array.from({ length: 60 }, (_, i) => tab.send("bob", `number ${i}`)));
+    const fails = `create function fails() returns trigger language plpgsql as $$ begin raise exception 'a defect'; end $$`;
+    await app.sql.unsafe(fails);
+    await app.sql.unsafe("create trigger fails before update on messages for each row execute function fails()");
+    const answer = await bob.get("/messages/ann/bob", { "x-request-id": given }).catch(() => undefined);
+    await answer?.text().catch(() => "");
+    expect(await logged(app, given)).toMatch(new RegExp(`"event":"messages cut off midway"[^\n]*${given}`));
+  });
+});

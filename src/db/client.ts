@@ -168,6 +168,8 @@ interface DatabaseOptions {
   readonly log: Log;
   /** Told after a lost connection: PostgreSQL may have restarted, or be another one. */
   readonly onLost?: () => void;
+  /** Told how long each statement that was answered took. */
+  readonly took?: (ms: number) => void;
 }
 
 /**
@@ -205,9 +207,11 @@ export class Database {
     const giveUpAt = performance.now() + (options.giveUpAfterMs ?? GIVE_UP_AFTER_MS);
     for (let delayMs = 50; ; delayMs = Math.min(delayMs * 2, 1_000)) {
       const pool = this.#pool;
+      const begunAt = performance.now();
       try {
         const result = await withDeadline(query(pool));
         this.#answered();
+        this.#options.took?.(this.#answeredAt - begunAt);
         return result;
       } catch (error) {
         if (isLost(error)) {

@@ -18,7 +18,7 @@ import type { Roster } from "../roster.ts";
 import type { SocketData } from "../socket.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../text.ts";
 import type { Auth } from "./auth.ts";
-import { addressOf, DATA_HEADERS, json, originOf, type Request, type Trust, wholeNumber } from "./handler.ts";
+import { addressOf, DATA_HEADERS, idOf, json, originOf, type Request, type Trust, wholeNumber } from "./handler.ts";
 import { Streams } from "./stream.ts";
 
 const PAGE_MAX = 200;
@@ -142,7 +142,8 @@ export class Api {
       await seen(rows);
       return json(rows.map(show));
     }
-    const source = { after: (seq: number, limit: number) => read({ limit, after: seq }), seen, show };
+    const id = idOf(request, this.#trust);
+    const source = { id, after: (seq: number, limit: number) => read({ limit, after: seq }), seen, show };
     const keep = (seconds: number) => server.timeout(request, seconds);
     return new Response(await this.#streams.open(me.nameKey, source, keep), {
       headers: { ...DATA_HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store" },

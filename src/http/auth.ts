@@ -9,6 +9,7 @@ import * as users from "../db/users.ts";
 import type { Brought, Door } from "../door.ts";
 import { ChatError, type ErrorCode } from "../errors.ts";
 import type { Limits } from "../limits.ts";
+import type { Count } from "../metrics.ts";
 import { hashPassword } from "../password.ts";
 import type { Renewals } from "../renewals.ts";
 import { checkName, checkPassword, keyOfReference, nameKey, searchKey } from "../text.ts";
@@ -31,6 +32,7 @@ export class Auth {
   readonly #secrets: readonly string[];
   readonly #trust: Trust;
   readonly #limits: Limits;
+  readonly #failures: Count;
   readonly #signedUp: (username: string) => void;
   readonly #ended: (session: Pick<Session, "id" | "nameKey">) => void;
   readonly #hashing = new Gate(HASHES_AT_ONCE, HASHES_WAITING);
@@ -39,7 +41,7 @@ export class Auth {
   /** Verified for unknown names, so that the answer takes as long. */
   readonly #nobody: Promise<string>;
 
-  /** @param parts.signedUp told of a new account @param parts.ended told of a session that ended here */
+  /** @param parts.failures of logins @param parts.signedUp told of a new account @param parts.ended told of a session that ended here */
   constructor(parts: {
     db: Database;
     door: Door;
@@ -47,6 +49,7 @@ export class Auth {
     secrets: readonly string[];
     trust: Trust;
     limits: Limits;
+    failures: Count;
     signedUp: (username: string) => void;
     ended: (session: Pick<Session, "id" | "nameKey">) => void;
     renewals: Renewals;
@@ -57,6 +60,7 @@ export class Auth {
     this.#secrets = parts.secrets;
     this.#trust = parts.trust;
     this.#limits = parts.limits;
+    this.#failures = parts.failures;
     this.#signedUp = parts.signedUp;
     this.#ended = parts.ended;
     this.#lookups = new Batcher((hashes) => this.#lookUp(hashes, parts.renewals), { max: 200 });
@@ -216,12 +220,14 @@ export class Auth {
   /** Whose name and password these are, undefined when nobody's, or nobody's any more. */
   async #verify(key: string | undefined, password: string): Promise<users.User | undefined> {
     // The look-up too: whoever is told that it is too busy has cost PostgreSQL nothing.
-    return this.#hashing.pass(async () => {
+    const user = await this.#hashing.pass(async () => {
       const user = key === undefined ? undefined : await users.find(this.#db, key);
       const phc = user?.password ?? (await this.#nobody);
       const right = await Bun.password.verify(password || " ", phc).catch(() => false);
       return right && !user?.disabled ? user : undefined;
     });
+    if (!user) this.#failures.add();
+    return user;
   }
 
   /** A new session, with a new token: one given before the login dies with it. @throws ChatError `wrong_login` */

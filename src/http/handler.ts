@@ -8,6 +8,7 @@ import type { BunRequest, Server } from "bun";
 import { clientOf, type Proxies } from "../address.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import type { Route } from "../metrics.ts";
 import type { SocketData } from "../socket.ts";
 
 export type Request = BunRequest;
@@ -80,12 +81,28 @@ export function failure(error: ChatError, headers: Record<string, string> = {}):
   return json({ error: { code, message } }, { status, headers });
 }
 
-/** Wraps the handlers of a path into one that answers any request to it. */
-export function guard(methods: Methods, parts: { log: Log; trust: Trust }) {
+/** What proxies write into `X-Request-Id`, and nothing that a log or an answer could stumble over. */
+const REQUEST_ID = /^[\w.-]{8,128}$/;
+/** Made when something is to be said of a request, which is seldom. */
+const ids = new WeakMap<Request, string>();
+
+/** The number of a request, by which its lines in the log are found: our proxy's, so that its log has it too, else one of our own. */
+export function idOf(request: Request, trust: Trust): string {
+  let id = ids.get(request);
+  if (id === undefined) {
+    const given = isProxied(request, trust) ? request.headers.get("x-request-id") : null;
+    id = given !== null && REQUEST_ID.test(given) ? given : crypto.randomUUID();
+    ids.set(request, id);
+  }
+  return id;
+}
+
+/** Wraps the handlers of a path into one that answers any request to it. @param route what counts them */
+export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route: Route) {
   const allow = ["GET" in methods ? "GET, HEAD" : "", "POST" in methods ? "POST" : ""].filter(Boolean).join(", ");
-  const fail = (error: unknown): Response => {
+  const fail = (request: Request, error: unknown): Response => {
     if (error instanceof ChatError) return failure(error);
-    const id = crypto.randomUUID();
+    const id = idOf(request, parts.trust);
     parts.log.error("request failed", error, { id });
     return failure(new ChatError("internal", { words: `Something went wrong on our side. Its number is ${id}` }));
   };
@@ -100,15 +117,20 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }) {
       if (!handler) return failure(new ChatError("method_not_allowed"), { Allow: allow });
       if (method === "POST") checkOrigin(request, parts.trust);
       const answer = handler(request, server);
-      return answer instanceof Promise ? answer.catch(fail) : answer;
+      return answer instanceof Promise ? answer.catch((error: unknown) => fail(request, error)) : answer;
     } catch (error) {
-      return fail(error);
+      return fail(request, error);
     }
   };
   return (request: Request, server: Server<SocketData>): ReturnType<Handler> => {
+    const begunAt = performance.now();
+    const secure = isSecure(request, parts.trust); // now: whoever has left meanwhile has no address
+    const finish = (answer: Response | undefined) => {
+      route.count(request.method, answer?.status ?? 101, performance.now() - begunAt);
+      return secure ? httpsOnly(answer) : answer;
+    };
     const answer = answerTo(request, server);
-    if (!isSecure(request, parts.trust)) return answer;
-    return answer instanceof Promise ? answer.then(httpsOnly) : httpsOnly(answer);
+    return answer instanceof Promise ? answer.then(finish) : finish(answer);
   };
 }
 

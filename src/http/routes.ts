@@ -4,6 +4,7 @@ import type { Server } from "bun";
 
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
 import type { SocketData } from "../socket.ts";
 import { nameKey } from "../text.ts";
 import type { Account } from "./account.ts";
@@ -34,13 +35,22 @@ export interface Parts {
   /** Why a person gets no new socket, when they get none. */
   readonly full: (nameKey: string) => ChatError | undefined;
   readonly ready: () => Promise<boolean>;
-  readonly metrics: (request: Request, server: Server<SocketData>) => Response;
+  readonly metrics: Metrics;
+  readonly figures: (request: Request, server: Server<SocketData>) => Response;
 }
 
 /** Bun's routes. Bun answers no 405 and gives files no headers, so every path goes through `guard`. */
 export function routes(parts: Parts) {
+  const guarded = Object.entries(paths(parts)).map(
+    ([path, methods]) => [path, guard(methods, parts, parts.metrics.route(path))] as const,
+  );
+  return Object.fromEntries(guarded);
+}
+
+/** Every path and who answers there. */
+export function paths(parts: Parts): Record<string, Methods> {
   const { account, api, auth, pages } = parts;
-  const paths: Record<string, Methods> = {
+  return {
     "/": { GET: (request) => auth.page(request, "chat") },
     "/account": { GET: (request) => auth.page(request, "account") },
     "/login": { GET: (request) => pages.page(request, "login"), POST: (request) => auth.logIn(request) },
@@ -74,9 +84,8 @@ export function routes(parts: Parts) {
       GET: async () => ((await parts.ready()) ? json({ status: "ready" }) : failure(new ChatError("not_ready"))),
     },
     "/version": { GET: () => json({ name: "chatify", version: parts.version }) },
-    "/metrics": { GET: parts.metrics },
+    "/metrics": { GET: parts.figures },
   };
-  return Object.fromEntries(Object.entries(paths).map(([path, methods]) => [path, guard(methods, parts)]));
 }
 
 /** The answer to any other path: a page for people, JSON for programs. */

@@ -17,6 +17,8 @@ const STREAMS_MAX = 4;
 
 /** Where the messages of a long answer come from. */
 export interface Source {
+  /** Of the request, for the log. */
+  readonly id: string;
   /** Rows behind a number, in order. */
   after(seq: number, limit: number): Promise<Message[]>;
   /** Called before rows are told: the bracket must close over nothing that can still fail. */
@@ -134,7 +136,7 @@ export class Streams {
       pull: (controller) =>
         pull(controller).catch((error: unknown) => {
           end();
-          this.#log.error("messages cut off midway", error);
+          this.#log.error("messages cut off midway", error, { id: source.id });
           throw error;
         }),
       cancel() {

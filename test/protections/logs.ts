@@ -25,4 +25,20 @@ export const PROTECTIONS: readonly Protection[] = [
     test: "test/logs_test.ts",
     name: "the log holds no text of a message that PostgreSQL refuses with the whole row, or the key of one",
   },
+  {
+    against: "numbers in the log that a stranger gave his requests",
+    file: "src/http/handler.ts",
+    find: 'isProxied(request, trust) ? request.headers.get("x-request-id") : null',
+    replace: 'request.headers.get("x-request-id")',
+    test: "test/logs_test.ts",
+    name: "a request that fails has a number of our own, whatever a stranger says it is",
+  },
+  {
+    against: "texts that pass for the number of a request",
+    file: "src/http/handler.ts",
+    find: "given !== null && REQUEST_ID.test(given) ? given",
+    replace: "given !== null ? given",
+    test: "test/logs_test.ts",
+    name: "a request that fails has a number that our proxy gave it, unless it is none",
+  },
 ];
