@@ -42,6 +42,13 @@ class Server {
   me = async () => "ann";
   people = async () => ["bob"];
   blocks = async (): Promise<string[]> => [];
+  muted = false;
+  refuses = false;
+  mute = async (_name: string, muted: boolean) => {
+    if (this.refuses) throw new TypeError("Failed to fetch");
+    this.muted = muted;
+  };
+  block = async () => void (this.texts = []);
   conversations = async (): Promise<Row[]> => {
     this.asked.push("conversations");
     const last = this.texts.at(-1);
@@ -58,6 +65,7 @@ class Server {
         my_read_seq: this.myRead,
         online: true,
         last_seen: null,
+        muted: this.muted,
         cursor: "1",
       },
     ];
@@ -170,6 +178,50 @@ describe("the messenger", () => {
     await Bun.sleep(300);
     expect(texts()).toEqual(["one", "two", "three", "four", "five"]);
     expect(server.asked).toContain("after 3");
+  });
+
+  test("tells what came while nobody listened, and not what was there before", async () => {
+    const { server, wire, messenger } = await open();
+    const missed: string[] = [];
+    messenger.addEventListener("missed", (event) => missed.push((event as CustomEvent<{ text: string }>).detail.text));
+    server.says("bob", "long ago");
+    wire.greet();
+    await messenger.resume();
+    expect(missed).toEqual([]);
+    wire.lose();
+    server.says("bob", "one", "two");
+    wire.greet();
+    await messenger.resume();
+    await messenger.resume();
+    expect(missed).toEqual(["two"]);
+  });
+
+  test("counts no unread of who is muted, shows it at once, and takes it back when the server will not", async () => {
+    const { server, wire, messenger } = await open();
+    server.says("bob", "one");
+    wire.greet();
+    await settled();
+    expect(messenger.unread).toBe(1);
+    const muting = messenger.mute("bob", true);
+    expect([messenger.conversation("bob").muted, messenger.unread]).toEqual([true, 0]);
+    await muting;
+    wire.onframe({ type: "sync" });
+    await settled();
+    wire.onframe(server.says("bob", "two"));
+    expect([messenger.conversation("bob").unread, messenger.unread]).toEqual([2, 0]);
+    server.refuses = true;
+    expect(await messenger.mute("bob", false).catch(() => "refused")).toBe("refused");
+    expect(messenger.conversation("bob").muted).toBeTrue();
+  });
+
+  test("shows nothing of who is blocked any more", async () => {
+    const { server, wire, messenger } = await open();
+    server.says("bob", "one");
+    wire.greet();
+    await settled();
+    await messenger.block("bob");
+    await messenger.resume();
+    expect([messenger.lines(), messenger.unread]).toEqual([[], 0]);
   });
 
   test("resumes once for many reasons at once", async () => {

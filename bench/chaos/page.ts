@@ -185,6 +185,8 @@ export class Page {
     return {
       me: async () => (await this.#get<{ username: string }>("/me")).username,
       blocks: async () => [],
+      mute: async () => {}, // the pages of these runs never do
+      block: async () => {},
       people: (prefix: string) => this.#get<string[]>(`/get_users?q=${encodeURIComponent(prefix)}&limit=20`),
       conversations: async (page: { limit: number; before?: string | undefined }): Promise<Row[]> => {
         const rows = await this.#get<Row[]>(`/conversations?${query(page)}`);

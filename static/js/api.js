@@ -15,6 +15,7 @@
  * @property {string | null} last_seen
  * @property {boolean} [gone] the peer's account is no more
  * @property {string} cursor
+ * @property {boolean} [muted]
  */
 
 /** @typedef {{ message: Message, read: boolean }} Stored a message and whether its receiver has read it */
@@ -107,15 +108,59 @@ export function blocks() {
 }
 
 /**
+ * What I have begun to write, on any device, and the time of the server's clock.
+ * @returns {Promise<{ drafts: { peer: string, text: string, at: string }[], now: number }>}
+ */
+export async function drafts() {
+  const answer = await ask("/drafts");
+  return { drafts: await answer.json(), now: Date.parse(answer.headers.get("date") ?? "") || Date.now() };
+}
+
+/**
+ * Whether messages of a person may make themselves heard.
+ * @param {string} name
+ * @param {boolean} muted
+ */
+export function mute(name, muted) {
+  return post("/mutes", { name, muted });
+}
+
+/**
+ * Whether anything comes from a person.
+ * @param {string} name
+ * @param {boolean} blocked
+ */
+export function block(name, blocked) {
+  return post("/blocks", { name, blocked });
+}
+
+/**
  * @param {string} path
  * @returns {Promise<any>}
  */
 async function get(path) {
-  const answer = await fetch(path, { headers: { accept: "application/json" } });
+  return (await ask(path)).json();
+}
+
+/**
+ * @param {string} path
+ * @param {Record<string, unknown>} body
+ */
+async function post(path, body) {
+  await ask(path, { method: "POST", body: JSON.stringify(body) });
+}
+
+/**
+ * @param {string} path
+ * @param {RequestInit} [options]
+ */
+async function ask(path, options) {
+  const type = options && { "content-type": "application/json" };
+  const answer = await fetch(path, { ...options, headers: { accept: "application/json", ...type } });
   if (answer.status === 401) throw new SignedOut(path);
   if (answer.status === 429) throw new Limited(path, Number(answer.headers.get("retry-after")) || 1);
   if (!answer.ok) throw new Error(`Could not get ${path}: ${answer.status}`);
-  return answer.json();
+  return answer;
 }
 
 /** @param {Record<string, string | number | undefined>} values */

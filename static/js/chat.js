@@ -74,6 +74,7 @@ async function start(me, sure) {
   /** Erases what can be read here. */
   async function close() {
     connection.end();
+    void attention.now?.end();
     cache.end();
     await reading.empty();
     await forgetRead();
@@ -96,8 +97,16 @@ async function start(me, sure) {
     location.replace("/"); // the server knows whether that is the login or another person's chat
   });
   messenger.addEventListener("people", () => showTitle(messenger));
+  const attention = new Loaded(async () => {
+    const { attend } = await import("./attention_page.js");
+    return attend(messenger);
+  });
+  beAttentive(messenger, attention);
   for (const part of [people, header, thread, composer, ...lines]) part.start(messenger);
-  composer.onsent = () => thread.toEnd();
+  composer.onsent = () => {
+    thread.toEnd();
+    void attention.load().then((attending) => attending?.sent());
+  };
   composer.onup = () => thread.focusLast();
   thread.onwrite = () => composer.focusText();
   header.onback = () => goBack();
@@ -127,6 +136,7 @@ async function start(me, sure) {
   });
   const tabs = joinTabs(me, { outbox, store, drafts });
   const kept = messenger.start({ sure });
+  void shareDrafts(messenger, kept);
   await Promise.race([kept, new Promise((resolve) => setTimeout(resolve, KEPT_MS))]);
   void route(messenger);
 }
@@ -170,6 +180,79 @@ function joinTabs(me, { outbox, store, drafts }) {
     else void outbox.load(); // a tab may have gone without a word
   });
   return { leave: () => tell({ signedOut: true }) };
+}
+
+/**
+ * Something that is loaded when it is first needed.
+ * @template T
+ */
+class Loaded {
+  /** @type {T | undefined} once it is there */
+  now;
+  /** @type {Promise<T | undefined> | undefined} */
+  #loading;
+  #load;
+
+  /** @param {() => Promise<T>} load */
+  constructor(load) {
+    this.#load = load;
+  }
+
+  /** It, or undefined where there is no network. */
+  load() {
+    this.#loading ??= this.#load().then(
+      (it) => (this.now = it),
+      () => (this.#loading = undefined),
+    );
+    return this.#loading;
+  }
+}
+
+/**
+ * Notifications and sound are needed from the moment the page is touched or left, or hears something.
+ * @param {Messenger} messenger
+ * @param {Loaded<ReturnType<typeof import("./attention_page.js").attend>>} attention
+ */
+function beAttentive(messenger, attention) {
+  for (const type of ["arrived", "missed"]) {
+    messenger.addEventListener(type, async (event) => {
+      (await attention.load())?.hear(/** @type {CustomEvent} */ (event).detail);
+    });
+  }
+  const load = () => void attention.load();
+  for (const type of ["pointerdown", "keydown", "visibilitychange"])
+    document.addEventListener(type, load, { once: true });
+}
+
+/**
+ * Unfinished texts go to the other devices, too.
+ * @param {Messenger} messenger
+ * @param {Promise<void>} kept what this browser keeps is there
+ */
+async function shareDrafts(messenger, kept) {
+  const { connection, drafts } = messenger;
+  const shared = new Loaded(async () => {
+    const { SharedDrafts } = await import("./shared_drafts.js");
+    return new SharedDrafts(drafts, {
+      open: () => connection.state === "open",
+      send: (frame) => connection.send(frame),
+      fetch: api.drafts,
+    });
+  });
+  const compare = async () => {
+    if (connection.state === "open") void (await shared.load())?.compare();
+  };
+  const tell = drafts.onwritten;
+  drafts.onwritten = (unfinished) => {
+    tell(unfinished);
+    shared.now?.written(unfinished);
+  };
+  messenger.addEventListener("drafted", (event) => shared.now?.hear(/** @type {CustomEvent} */ (event).detail));
+  addEventListener("pagehide", () => shared.now?.flush());
+  document.addEventListener("visibilitychange", () => shared.now?.flush());
+  await kept; // it may be newer
+  messenger.addEventListener("connection", () => void compare());
+  await compare();
 }
 
 /** Words that depend on the language or on what time it is. */

@@ -21,6 +21,11 @@ export class ChatHeader extends HTMLElement {
       event.preventDefault();
       this.onback();
     });
+    messenger.addEventListener("people", () => this.#showMuted());
+    find(document, "#options").addEventListener(
+      "click",
+      (/** @type {Event} */ { target }) => void this.#choose(target),
+    );
   }
 
   /** @param {string | undefined} name */
@@ -51,6 +56,25 @@ export class ChatHeader extends HTMLElement {
     // Its place is kept while nothing is known, so that the name does not move when it is.
     status.hidden = notes || messenger.conversation(name).gone || (presence !== undefined && words === "");
     setText(status, words);
+    this.#showMuted();
+  }
+
+  /** @param {EventTarget | null} chosen in the menu of the conversation */
+  async #choose(chosen) {
+    const messenger = this.#messenger;
+    const name = this.#name;
+    const options = await import("./conversation_options.js").catch(() => undefined);
+    if (!messenger || name === undefined) return;
+    if (!options) setText(find(document, "#options .snag"), word("no_connection"));
+    else if ((await options.choose(messenger, name, chosen)) && name === this.#name) this.onback();
+  }
+
+  #showMuted() {
+    const messenger = this.#messenger;
+    const name = this.#name;
+    if (!messenger || name === undefined) return;
+    find(this, ".more").hidden = name === messenger.me || name !== messenger.open;
+    setText(find(document, "#options .mute"), word(messenger.conversation(name).muted ? "unmute" : "mute"));
   }
 }
 

@@ -104,6 +104,15 @@ export class Conversation {
     return this.#unread;
   }
 
+  /** Whether I want to hear nothing of it. */
+  get muted() {
+    return this.#told.muted === true;
+  }
+
+  set muted(muted) {
+    this.#told = { ...this.#told, muted };
+  }
+
   /** The newest message, in short. */
   get preview() {
     return this.#preview;

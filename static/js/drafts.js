@@ -10,6 +10,7 @@ import { nameKey } from "./names.js";
  * @property {string} peer
  * @property {string} text "" once it is sent or taken away
  * @property {number} at when it was changed, milliseconds since 1970
+ * @property {boolean} [known] the server has this very text
  */
 
 /**
@@ -61,7 +62,17 @@ export class Drafts {
 
   /** The unfinished text to a person. @param {string} peer */
   of(peer) {
-    return this.#texts.get(nameKey(peer))?.text ?? "";
+    return this.get(peer)?.text ?? "";
+  }
+
+  /** @param {string} peer */
+  get(peer) {
+    return this.#texts.get(nameKey(peer));
+  }
+
+  /** All of them, the last changed last. */
+  all() {
+    return [...this.#texts.values()];
   }
 
   /**
@@ -114,8 +125,9 @@ export class Drafts {
     const mine = this.#texts.get(key);
     if (mine && mine.at >= unfinished.at) return false;
     const typing = this.#typed.key === key && this.#now() - this.#typed.at < TYPING_MS;
-    if (mine && typing && mine.text !== unfinished.text) {
-      this.#change({ ...mine, at: unfinished.at + 1 }); // typing goes on here, so this is the newer one, whatever the clocks say
+    // An empty field has nothing to lose, and what was begun elsewhere has.
+    if (mine?.text && typing && mine.text !== unfinished.text) {
+      this.#change({ peer: mine.peer, text: mine.text, at: unfinished.at + 1 }); // typing goes on here, so this is the newer one, whatever the clocks say
       return false;
     }
     this.#set(unfinished);

@@ -3,8 +3,9 @@
  * document; elements listen to it and ask it.
  *
  * Events: `people` (the list changed), `thread` (a conversation changed, `detail` is the peer), `presence`, `arrived`
- * (a new message of the peer, `detail` is the message), `draft` (an unfinished text changed elsewhere, `detail` is the peer),
- * `connection`, `limited` (what is written goes out later), `ended` (the session is over).
+ * (a new message of the peer, `detail` is the message), `missed` (it came while nobody listened, `detail` is its `from`, `text` and
+ * `seq`), `shown` (another conversation is on screen), `draft` (an unfinished text is to be shown, `detail` is the peer), `drafted` (one was
+ * changed on another device, `detail` is the frame), `connection`, `limited` (what is written goes out later), `ended` (the session is over).
  */
 
 import { Limited, SignedOut } from "./api.js";
@@ -18,7 +19,7 @@ import { Presence } from "./presence.js";
 /** @import { Message, Preview } from "./conversation.js" */
 /** @import { Draft } from "./outbox.js" */
 
-/** @typedef {Pick<typeof import("./api.js"), "conversations" | "messages" | "people" | "me" | "blocks">} Api */
+/** @typedef {Pick<typeof import("./api.js"), "conversations" | "messages" | "people" | "me" | "blocks" | "mute" | "block">} Api */
 /** @typedef {{ peer: string, preview: Preview | undefined, pending: Draft | undefined, unread: number, conversation: Conversation }} Line */
 
 const PAGE = 50;
@@ -144,10 +145,10 @@ export class Messenger extends EventTarget {
     return lines.toSorted((a, b) => b.at - a.at);
   }
 
-  /** Unread messages of all conversations known here. */
+  /** Unread messages of all conversations known here; who is muted does not count. */
   get unread() {
     let sum = 0;
-    for (const conversation of this.#conversations.values()) sum += conversation.unread;
+    for (const { muted, unread } of this.#conversations.values()) if (!muted) sum += unread;
     return sum;
   }
 
@@ -184,6 +185,7 @@ export class Messenger extends EventTarget {
    */
   show(peer) {
     this.#open = peer;
+    this.#emit("shown");
     if (peer === undefined) return;
     const conversation = this.conversation(peer);
     if (!conversation.loaded) void this.#loadNewest(conversation);
@@ -209,6 +211,33 @@ export class Messenger extends EventTarget {
     if (peer === this.me || !conversation.readTo(seq)) return;
     this.connection.send({ type: "read", peer, seq });
     this.#conversationChanged(peer);
+  }
+
+  /**
+   * Hears no more of a conversation, or hears of it again.
+   * @param {string} peer
+   * @param {boolean} muted
+   */
+  async mute(peer, muted) {
+    const conversation = this.conversation(peer);
+    conversation.muted = muted;
+    this.#conversationChanged(peer);
+    try {
+      await this.api.mute(peer, muted);
+    } catch (error) {
+      conversation.muted = !muted;
+      this.#conversationChanged(peer);
+      this.#failed(error);
+      throw error;
+    }
+  }
+
+  /** Sees nothing of a person any more. @param {string} peer */
+  async block(peer) {
+    await this.api.block(peer, true);
+    this.#conversations.delete(nameKey(peer));
+    this.cache?.drop(peer);
+    this.#emit("people");
   }
 
   /** The next page of conversations. */
@@ -288,6 +317,8 @@ export class Messenger extends EventTarget {
         return this.presence.startedTyping(frame.user);
       case "presence":
         return this.presence.take(frame.users);
+      case "draft":
+        return this.#emit("drafted", frame);
       case "sync":
         void this.resume();
     }
@@ -429,8 +460,10 @@ export class Messenger extends EventTarget {
       // Newest first: if the last of the page has nothing new, neither have those after it.
       const more = this.#listLoaded && last !== undefined && last.last_seq > this.conversation(last.peer).lastSeq;
       for (const row of rows) {
+        const missed = this.#listLoaded && row.last_seq > this.conversation(row.peer).lastSeq;
         this.#takeRow(row);
         told.add(this.conversation(row.peer));
+        if (missed) this.#missed(row);
       }
       if (!this.#listLoaded) this.#takePage(rows);
       if (!more || rows.length < PAGE) {
@@ -442,6 +475,12 @@ export class Messenger extends EventTarget {
     this.#emit("people");
     await this.#fillGaps(told);
     this.#confirmReads();
+  }
+
+  /** @param {Row} row of a conversation in which more has happened than was heard here */
+  #missed({ peer, last, last_seq: seq }) {
+    if (last?.sender !== peer || this.conversation(peer).unread === 0) return;
+    this.#emit("missed", { seq, from: peer, text: last.content });
   }
 
   /**

@@ -189,14 +189,18 @@ export class PeopleList extends HTMLElement {
     const when = shortTime(pending?.at ?? preview?.at ?? 0);
     const mine = preview?.from === messenger.me && peer !== messenger.me;
     const tick = pending?.state ?? (mine ? conversation.markOf({ seq: conversation.lastSeq }) : undefined);
-    if (!this.#showPerson(element, peer, [typing, failed, text, when, tick, unread].join(" "))) return;
+    const { muted } = conversation;
+    if (!this.#showPerson(element, peer, [typing, failed, text, when, tick, unread, muted].join(" "))) return;
     const last = find(element, ".last");
     last.classList.toggle("live", typing);
     last.classList.toggle("failed", failed && !typing);
     setText(last, text);
     setText(find(element, "time"), when);
     setTick(element, tick);
+    find(element, ".muted").toggleAttribute("hidden", !muted);
+    setText(find(element, ".quiet"), muted ? word("muted") : "");
     find(element, ".badge").hidden = unread === 0;
+    find(element, ".badge").classList.toggle("low", muted);
     setText(find(element, ".number"), unread > 99 ? word("many", { count: 99 }) : String(unread));
     setText(find(element, ".words"), unread ? word("unread", { count: unread }) : "");
   }

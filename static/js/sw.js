@@ -2,6 +2,7 @@
  * The service worker: lets the chat open without a network. It keeps one version of the page, the document together with the
  * files it was seen with, and hands out that document only when the server does not answer. Files under a hashed path never
  * change, so the kept ones are as good as any. Everything else goes past it.
+ * It also shows the conversation of a notification that was chosen.
  */
 
 // The types of the page do not know the worker's surroundings.
@@ -29,6 +30,22 @@ worker.addEventListener("fetch", (/** @type {any} */ event) => {
   if (pathname.startsWith("/static/")) event.respondWith(file(event.request));
   else if (pathname === "/" && mode === "navigate") event.respondWith(page(event));
 });
+
+// A notification was chosen: its conversation is shown in the tab that was used last, or in a new one.
+worker.addEventListener("notificationclick", (/** @type {any} */ event) => {
+  const { notification } = event;
+  notification.close();
+  event.waitUntil(open(String(notification.data?.peer ?? "")));
+});
+
+/** @param {string} peer */
+async function open(peer) {
+  const tabs = await worker.clients.matchAll({ type: "window", includeUncontrolled: true });
+  const tab = tabs.find((/** @type {any} */ { url }) => new URL(url).pathname === "/");
+  if (!tab) return worker.clients.openWindow(`/#${encodeURIComponent(peer)}`);
+  tab.postMessage({ open: peer }); // oxlint-disable-line unicorn/require-post-message-target-origin
+  return tab.focus();
+}
 
 /**
  * The document: the server's, and the kept one only when it does not answer in time, or answers that it is not itself.

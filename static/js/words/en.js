@@ -193,4 +193,18 @@ export default {
   deletion_final: "This cannot be undone.",
   deletion_sure: "Delete for ever",
   farewell: "Your account is deleted. Take care!",
+
+  // Attention, and people one wants to hear less of
+  ask_attention: "Tell you when somebody writes?",
+  yes: "Yes",
+  not_now: "Not now",
+  notifications: "Notifications",
+  sound: "Sound",
+  notifications_forbidden: "Your browser does not allow them. You can change that in its settings for this site.",
+  options: "Conversation options",
+  mute: "Mute",
+  unmute: "Unmute",
+  muted: "muted",
+  block_ask: "Block {name}?",
+  block_words: "They can still write, you will not see it. They are not told.",
 };

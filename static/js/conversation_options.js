@@ -1,0 +1,72 @@
+/** What the menu of a conversation does: muting, and blocking after a question. Loaded when something in it is chosen. */
+
+import { copy, find, setText } from "./dom.js";
+import { word } from "./words.js";
+
+/** @import { Messenger } from "./messenger.js" */
+
+/**
+ * Does what was chosen. Whether the conversation is gone after that.
+ * @param {Messenger} messenger
+ * @param {string} name whose conversation it is
+ * @param {EventTarget | null} chosen the button
+ */
+export async function choose(messenger, name, chosen) {
+  const options = find(document, "#options");
+  if (chosen === find(options, ".block")) {
+    options.hidePopover();
+    return askToBlock(messenger, name);
+  }
+  if (chosen === find(options, ".mute")) await mute(messenger, name, options);
+  return false;
+}
+
+/**
+ * @param {Messenger} messenger
+ * @param {string} name
+ * @param {HTMLElement} options
+ */
+async function mute(messenger, name, options) {
+  const snag = find(options, ".snag");
+  options.hidePopover();
+  setText(snag, "");
+  try {
+    await messenger.mute(name, !messenger.conversation(name).muted);
+  } catch {
+    setText(snag, word("no_connection"));
+    if (messenger.open === name) options.showPopover();
+  }
+}
+
+/**
+ * Says what blocking means, and blocks whom the person still wants to block.
+ * @param {Messenger} messenger
+ * @param {string} name
+ * @returns {Promise<boolean>}
+ */
+function askToBlock(messenger, name) {
+  const dialog = /** @type {HTMLDialogElement} */ (copy("block-question"));
+  const [snag, button] = [find(dialog, ".snag"), find(dialog, ".do")];
+  setText(find(dialog, "h2"), word("block_ask", { name }));
+  let blocked = false;
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    setText(snag, "");
+    try {
+      await messenger.block(name);
+      blocked = true;
+      dialog.close();
+    } catch {
+      button.disabled = false;
+      setText(snag, word("no_connection"));
+    }
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(blocked);
+    });
+  });
+}

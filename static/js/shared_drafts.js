@@ -1,0 +1,121 @@
+/**
+ * Unfinished texts on all devices of a person, by way of the server. `drafts.js` decides which text counts; this says what is
+ * sent when, and what an answer of the server means here, where another clock goes.
+ */
+
+import { nameKey } from "./names.js";
+
+/** @import { Drafts, Unfinished } from "./drafts.js" */
+
+/**
+ * @typedef {object} Wire
+ * @property {() => boolean} open
+ * @property {(frame: Record<string, unknown>) => boolean} send false when there is nobody to take it
+ * @property {() => Promise<{ drafts: { peer: string, text: string, at: string }[], now: number }>} fetch `now`: by the server's clock
+ */
+
+const EVERY_MS = 1_000;
+const LIMIT = 4_000; // code points, as the server counts
+/** The server keeps so many; of a longer list it cannot be told what is not in it. */
+const KEPT_BY_SERVER = 100;
+const AGAIN_MS = 5_000;
+
+export class SharedDrafts {
+  /** @type {Map<string, { timer: unknown, next?: Unfinished }>} by name key: sent less than a second ago, and what is to follow */
+  #sent = new Map();
+  #asking = false;
+  #drafts;
+  #wire;
+  #around;
+
+  /**
+   * @param {Drafts} drafts
+   * @param {Wire} wire
+   * @param {{ setTimeout: (run: () => void, ms: number) => unknown, clearTimeout: (timer: any) => void, now: () => number }} [around]
+   */
+  constructor(drafts, wire, around) {
+    this.#drafts = drafts;
+    this.#wire = wire;
+    this.#around = around ?? {
+      setTimeout: (run, ms) => setTimeout(run, ms),
+      clearTimeout: (timer) => clearTimeout(timer),
+      now: () => Date.now(),
+    };
+  }
+
+  /** Compares with what the server has: after every greeting, for nobody was told of anything before it. */
+  async compare() {
+    if (this.#asking || !this.#wire.open()) return;
+    this.#asking = true;
+    try {
+      const { drafts, now } = await this.#wire.fetch();
+      this.#merge(drafts, this.#around.now() - now);
+    } catch {
+      this.#around.setTimeout(() => void this.compare(), AGAIN_MS);
+    }
+    this.#asking = false;
+  }
+
+  /** Another device has changed a text, just now. @param {{ peer: string, text: string }} frame */
+  hear({ peer, text }) {
+    const at = Math.max(this.#around.now(), (this.#drafts.get(peer)?.at ?? 0) + 1);
+    this.#drafts.take({ peer, text, at, known: true });
+  }
+
+  /** A text was changed here. @param {Unfinished} unfinished */
+  written(unfinished) {
+    const key = nameKey(unfinished.peer);
+    const sent = this.#sent.get(key);
+    if (sent) sent.next = unfinished;
+    else this.#send(key, unfinished);
+  }
+
+  /** Sends what waits: the page may be about to go. */
+  flush() {
+    for (const [key, { timer, next }] of this.#sent) {
+      if (!next) continue;
+      this.#around.clearTimeout(timer);
+      this.#send(key, next);
+    }
+  }
+
+  /**
+   * @param {{ peer: string, text: string, at: string }[]} theirs
+   * @param {number} aheadMs how far the clock here is ahead of the server's
+   */
+  #merge(theirs, aheadMs) {
+    const listed = new Set();
+    for (const { peer, text, at } of theirs) {
+      listed.add(nameKey(peer));
+      const mine = this.#drafts.get(peer);
+      const agreed = mine?.text === text ? mine.at + 1 : 0;
+      this.#drafts.take({ peer, text, at: Math.max(Date.parse(at) + aheadMs, agreed), known: true });
+    }
+    for (const mine of this.#drafts.all()) {
+      if (mine.known || (mine.text === "" && !listed.has(nameKey(mine.peer)))) {
+        // The server had it once: what it does not list was sent or taken away elsewhere.
+        const gone = !listed.has(nameKey(mine.peer)) && theirs.length < KEPT_BY_SERVER && mine.text !== "";
+        if (gone) this.#drafts.take({ peer: mine.peer, text: "", at: mine.at + 1, known: true });
+      } else this.written(mine);
+    }
+  }
+
+  /**
+   * @param {string} key
+   * @param {Unfinished} unfinished
+   */
+  #send(key, { peer, text }) {
+    this.#sent.delete(key);
+    const clean = text.replaceAll("\0", "").toWellFormed();
+    if (clean.length > LIMIT && [...clean].length > LIMIT) return; // it cannot be sent as a message either
+    if (!this.#wire.send({ type: "draft", peer, text: clean })) return; // compared after the next greeting
+    /** @type {{ timer: unknown, next?: Unfinished }} */
+    const sent = {
+      timer: this.#around.setTimeout(() => {
+        this.#sent.delete(key);
+        if (sent.next) this.#send(key, sent.next);
+      }, EVERY_MS),
+    };
+    this.#sent.set(key, sent);
+  }
+}

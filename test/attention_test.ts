@@ -1,0 +1,279 @@
+/** What a person notices of chatify while looking elsewhere, and how their tabs and devices agree. Real Chromium. */
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+
+import type { Browser, BrowserContext, Page } from "playwright-core";
+
+import { Complaints, launch, Server, until } from "./browser.ts";
+import { freePort, migratedDatabase, Person } from "./harness.ts";
+
+let browser: Browser;
+let server: Server;
+const complaints = new Complaints();
+
+beforeAll(async () => {
+  [browser, server] = [await launch(), new Server(freePort(), await migratedDatabase())];
+  await server.start();
+}, 60_000);
+
+afterAll(async () => {
+  await browser?.close();
+  await server?.end("SIGTERM");
+});
+
+const person = (name: string) => Person.signUp(server.url, name);
+
+/** A browser of a person's own, and what it did to be noticed. */
+interface Device {
+  readonly context: BrowserContext;
+  /** What notifications said, in order. */
+  readonly notices: string[];
+  /** Tones that were sounded; there are two in a sound. */
+  readonly tones: number[];
+  readonly badges: number[];
+  open(peer?: string): Promise<Page>;
+}
+
+/** @param granted whether the person has allowed notifications before; else a request for leave is answered with yes */
+async function deviceOf(who: Person, granted = true): Promise<Device> {
+  const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_100, height: 760 } });
+  complaints.listen(context);
+  const [name = "", value = ""] = who.cookie.split(/=(.*)/s);
+  await context.addCookies([{ name, value, url: server.url }]);
+  const [notices, tones, badges]: [string[], number[], number[]] = [[], [], []];
+  await context.exposeFunction("noticed", (text: string) => void notices.push(text));
+  await context.exposeFunction("sounded", (hertz: number) => void tones.push(hertz));
+  await context.exposeFunction("badged", (count: number) => void badges.push(count));
+  await context.addInitScript((allowed) => {
+    if (location.protocol === "about:") return;
+    const page: any = globalThis; // oxlint-disable-line typescript/no-explicit-any
+    let permission = allowed ? "granted" : "default";
+    if (allowed) localStorage.setItem("chatify.attention", '{"notifications":true}');
+    page.askedForLeave = 0;
+    page.Notification = class {
+      static get permission() {
+        return permission;
+      }
+      static async requestPermission() {
+        page.askedForLeave++;
+        return (permission = "granted");
+      }
+      constructor(title: string, { body }: { body: string }) {
+        page.noticed(`${title}: ${body}`);
+      }
+      addEventListener() {}
+    };
+    ServiceWorkerRegistration.prototype.showNotification = async (title, options) =>
+      page.noticed(`${title}: ${options?.body} (${options?.tag})`);
+    const { start } = AudioScheduledSourceNode.prototype;
+    AudioScheduledSourceNode.prototype.start = function (when) {
+      page.sounded((this as OscillatorNode).frequency.value);
+      start.call(this, when);
+    };
+    Object.assign(navigator, {
+      setAppBadge: async (count: number) => page.badged(count),
+      clearAppBadge: async () => page.badged(0),
+    });
+    // No window is ever behind another one here.
+    Object.defineProperty(document, "visibilityState", { get: () => (page.behind ? "hidden" : "visible") });
+  }, granted);
+  const open = async (peer = "") => {
+    const page = await context.newPage();
+    await page.goto(`${server.url}/#${encodeURIComponent(peer)}`);
+    await page.waitForSelector(
+      peer ? "message-composer textarea:visible" : "people-list .line, people-list .empty:visible",
+    );
+    return page;
+  };
+  return { context, notices, tones, badges, open };
+}
+
+/** Puts a tab behind, or in front again. The person has touched it before, else it may not sound. */
+async function put(page: Page, place: "behind" | "in front"): Promise<void> {
+  if (place === "behind") await page.mouse.click(700, 30);
+  await page.evaluate((behind) => {
+    Object.assign(globalThis, { behind });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, place === "behind");
+}
+
+const listening = (page: Page) =>
+  until("the tab is ready to sound", () =>
+    page.evaluate(async () => {
+      const { held = [], pending = [] } = await navigator.locks.query();
+      return [...held, ...pending].some(({ name }) => name?.endsWith("/sound"));
+    }),
+  );
+
+test("three tabs behind other windows notify once, sound once and count; what is on the screen does neither", async () => {
+  const [ann, bob] = [await person("Three-Ann"), await person("Three-Bob")];
+  const wire = await bob.open();
+  await wire.send("Three-Ann", "first");
+  const device = await deviceOf(ann);
+  const pages = [await device.open(), await device.open(), await device.open()];
+  for (const page of pages) {
+    await put(page, "behind");
+    await listening(page);
+  }
+  await wire.send("Three-Ann", "hello Ann");
+  await until("Ann is told", async () => device.notices.length > 0 && device.tones.length > 1);
+  await Bun.sleep(700);
+  expect(device.notices).toEqual(["Three-Bob: hello Ann (chatify.Three-Ann/three-bob)"]);
+  expect(device.tones.length).toBe(2);
+  for (const page of pages) expect(await page.title()).toBe("(2) chatify");
+  expect(device.badges.at(-1)).toBe(2);
+
+  const [front] = pages;
+  await front!.goto(`${server.url}/#Three-Bob`);
+  await put(front!, "in front");
+  await until("it is read in every tab", async () => {
+    const titles = await Promise.all(pages.map((page) => page.title()));
+    return titles.every((title) => title === "chatify");
+  });
+  expect(device.badges.at(-1)).toBe(0);
+  await Bun.sleep(2_000); // between two sounds
+  await wire.send("Three-Ann", "you see this");
+  await Bun.sleep(1_200);
+  expect([device.notices.length, device.tones.length]).toEqual([1, 2]);
+  await device.context.close();
+}, 60_000);
+
+test("a muted conversation is quiet: no notice, no sound, no number in the title, on every device", async () => {
+  const [ann, bob] = [await person("Mute-Ann"), await person("Mute-Bob")];
+  const wire = await bob.open();
+  await wire.send("Mute-Ann", "blah");
+  const [device, other] = [await deviceOf(ann), await deviceOf(ann)];
+  const [page, elsewhere] = [await device.open("Mute-Bob"), await other.open()];
+  await page.click("chat-header .more");
+  await page.click("#options .mute");
+  await elsewhere.waitForSelector('people-list a[data-name="Mute-Bob"] .muted:visible');
+  await page.goto(`${server.url}/#`);
+  for (const tab of [page, elsewhere]) await put(tab, "behind");
+  await listening(page);
+  await wire.send("Mute-Ann", "blah blah");
+  await page.waitForSelector('people-list a[data-name="Mute-Bob"] .badge.low:visible');
+  await Bun.sleep(1_200);
+  expect([...device.notices, ...other.notices, ...device.tones, ...other.tones]).toEqual([]);
+  expect([await page.title(), await elsewhere.title()]).toEqual(["chatify", "chatify"]);
+  await page.goto(`${server.url}/#Mute-Bob`);
+  await page.click("chat-header .more");
+  await page.click("#options .mute:has-text('Unmute')");
+  await elsewhere.waitForSelector('people-list a[data-name="Mute-Bob"] .muted', { state: "hidden" });
+  await Promise.all([device.context.close(), other.context.close()]);
+}, 60_000);
+
+test("the page asks after the first message, by a line of its own, and never again", async () => {
+  const ann = await person("Ask-Ann");
+  await person("Ask-Bob");
+  const device = await deviceOf(ann, false);
+  const page = await device.open("Ask-Bob");
+  const asked = () => page.evaluate(() => (globalThis as unknown as { askedForLeave: number }).askedForLeave);
+  const line = page.locator(".ask-attention");
+  await page.fill("message-composer textarea", "hello");
+  expect(await line.isVisible()).toBeFalse();
+  await page.press("message-composer textarea", "Enter");
+  await line.waitFor({ state: "visible" });
+  expect(await asked()).toBe(0);
+  await line.locator(".yes").click();
+  await line.waitFor({ state: "hidden" });
+  expect(await asked()).toBe(1);
+  await page.click("people-list .me");
+  const [notices, sound] = [page.locator("#menu .notifications"), page.locator("#menu .sound")];
+  expect(await notices.getAttribute("aria-checked")).toBe("true");
+  expect(await sound.getAttribute("aria-checked")).toBe("true");
+  await notices.click();
+  await sound.click();
+  expect(await page.evaluate(() => localStorage.getItem("chatify.attention"))).toBe(
+    '{"notifications":false,"sound":false}',
+  );
+  await page.reload();
+  await page.fill("message-composer textarea", "hello again");
+  await page.press("message-composer textarea", "Enter");
+  await page.click("people-list .me");
+  await page.waitForSelector("#menu .sound[aria-checked=false]");
+  expect(await line.isVisible()).toBeFalse();
+  await device.context.close();
+}, 60_000);
+
+test("a notification that is chosen shows its conversation", async () => {
+  const [ann, bob] = [await person("Choose-Ann"), await person("Choose-Bob")];
+  const wire = await bob.open();
+  await wire.send("Choose-Ann", "hello");
+  const device = await deviceOf(ann);
+  const page = await device.open();
+  await put(page, "behind");
+  await listening(page);
+  const worker = device.context.serviceWorkers()[0] ?? (await device.context.waitForEvent("serviceworker"));
+  await worker.evaluate(() => {
+    const scope: any = globalThis; // oxlint-disable-line typescript/no-explicit-any
+    const notification = { close: () => {}, data: { peer: "Choose-Bob" } };
+    scope.dispatchEvent(Object.assign(new scope.ExtendableEvent("notificationclick"), { notification }));
+  });
+  await page.waitForURL(`${server.url}/#Choose-Bob`);
+  await page.waitForSelector("chat-thread .message");
+  await device.context.close();
+}, 60_000);
+
+test("a person who is blocked is gone from every tab, after a question that says what it means", async () => {
+  const [ann, bob] = [await person("Block-Ann"), await person("Block-Bob")];
+  const wire = await bob.open();
+  await wire.send("Block-Ann", "buy this");
+  const device = await deviceOf(ann);
+  const [page, other] = [await device.open("Block-Bob"), await device.open()];
+  await page.click("chat-header .more");
+  await page.click("#options .block");
+  const dialog = page.locator("dialog.question");
+  expect((await dialog.innerText()).replaceAll(/[\u2068\u2069]/g, "")).toContain("Block Block-Bob?");
+  await dialog.locator(".cancel").click();
+  expect(await page.locator('people-list a[data-name="Block-Bob"]').count()).toBe(1);
+  await page.click("chat-header .more");
+  await page.click("#options .block");
+  await dialog.locator(".do").click();
+  for (const tab of [page, other]) {
+    await tab.waitForSelector('people-list .conversations a[data-name="Block-Bob"]', {
+      state: "detached",
+      timeout: 3_000,
+    });
+  }
+  expect(new URL(page.url()).hash).toBe("");
+  await wire.send("Block-Ann", "and this");
+  await Bun.sleep(500);
+  expect([await page.title(), await page.locator("people-list .conversations a").count()]).toEqual(["chatify", 0]);
+  await device.context.close();
+}, 60_000);
+
+test("a draft appears on the other device within a second, never under the fingers, and goes when it is sent", async () => {
+  const ann = await person("Draft-Ann");
+  await person("Draft-Bob");
+  const [desk, phone] = [await deviceOf(ann), await deviceOf(ann)];
+  const [here, there] = [await desk.open("Draft-Bob"), await phone.open("Draft-Bob")];
+  const text = (page: Page) => page.inputValue("message-composer textarea");
+  const ready = (page: Page) => page.waitForResponse((answer) => answer.url().endsWith("/drafts"), { timeout: 3_000 });
+  await Promise.all([here, there].map((page) => Promise.all([ready(page), page.reload()])));
+  await here.focus("message-composer textarea");
+  await here.keyboard.type("Shall we meet");
+  const typed = performance.now();
+  await until("the phone shows it", async () => (await text(there)) === "Shall we meet");
+  expect(performance.now() - typed).toBeLessThan(1_800); // a second, and what a busy machine needs
+  await here.keyboard.type(" at");
+  await there.focus("message-composer textarea");
+  await there.keyboard.type(" now", { delay: 100 });
+  await Bun.sleep(1_000);
+  expect(await text(there)).toMatch(/^Shall we meet.* now$/);
+  await until("the desk shows it in the end", async () => (await text(here)) === (await text(there)), 12_000);
+  await there.press("message-composer textarea", "Enter");
+  await until("nothing is left to be sent at the desk", async () => (await text(here)) === "", 12_000);
+
+  await here.keyboard.type("left open");
+  await here.locator("message-composer textarea").blur();
+  await Bun.sleep(1_300);
+  await here.goto("about:blank");
+  const later = await (await deviceOf(ann)).open("Draft-Bob");
+  await until("a device that comes later shows it", async () => (await text(later)) === "left open");
+  expect(await text(there)).toBe("left open"); // though something was sent from it a moment ago
+  await Promise.all([desk.context.close(), phone.context.close(), later.context().close()]);
+}, 60_000);
+
+test("no page complained", () => {
+  expect(complaints.heard).toEqual([]);
+});
