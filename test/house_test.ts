@@ -132,3 +132,31 @@ test("docs/protocol.md names every route, every frame and every error", async ()
   expect(codes.length).toBeGreaterThan(20);
   for (const name of codes) expect(page, name).toContain(`\`${name}\``);
 });
+
+test("README.el.md says in Greek what README.md says", async () => {
+  const [english, greek] = await Promise.all(["README.md", "README.el.md"].map(skeleton));
+  expect(english!.length).toBeGreaterThan(10);
+  expect(greek).toEqual(english!);
+});
+
+/** What of a document is the same in every language: of each section its code, the first code of each row of its tables, and its numbers. */
+async function skeleton(name: string) {
+  const text = await Bun.file(join(ROOT, name)).text();
+  return text.split(/^(?=#+ )/m).map((section) => {
+    const blocks = [...section.matchAll(/^```(\w+)\n([^]*?)^```/gm)].map(([, language, code = ""]) =>
+      // Comments and labels speak to people.
+      language === "mermaid" ? code.replace(/\["?[^\]\n]*\]|\|[^|\n]*\|/g, "") : code.replace(/ *# .*$/gm, ""),
+    );
+    const prose = section.replace(/^```[^]*?^```/gm, "");
+    return {
+      level: /^#*/.exec(section)?.[0],
+      blocks,
+      rows: [...prose.matchAll(/^\|[^`|\n]*(`[^`]+`)?[^|\n]*\|/gm)].map(([, code]) => code),
+      codes: [...prose.matchAll(/`[^`]+`/g)].map(([code]) => code).toSorted(),
+      links: [...prose.matchAll(/\]\(([^)]+)\)/g)].map(([, to]) => to).filter((to) => !to!.startsWith("README")),
+      numbers: [...prose.replace(/`[^`]+`/g, "").matchAll(/\d+(?:[.,]\d+)*/g)]
+        .map(([number]) => number.replaceAll(",", "."))
+        .toSorted(),
+    };
+  });
+}
