@@ -4,6 +4,7 @@ const POLICY = "a page lets in what it names and nothing else, refused forms too
 const ANY = "any answer is of the kind it says, tells other sites nothing, and opens nothing to them";
 
 const LISTED = "links are those that the list tells, wherever the text stands, and take no letter from it";
+const DELETED = "an account is deleted after a password and a second word, and nothing of it stays in the browser";
 const FOLLOWED = "links lead where they show, in a window that knows nothing of this one, and others stay text";
 
 export const PROTECTIONS: readonly Protection[] = [
@@ -230,5 +231,37 @@ export const PROTECTIONS: readonly Protection[] = [
     replace: `rel="opener"`,
     test: "test/browser_safety_test.ts",
     name: FOLLOWED,
+  },
+  {
+    against: "a cache keeps the account page",
+    file: "src/http/pages.ts",
+    find: `new Set<PageName>(["chat", "account"])`,
+    replace: `new Set<PageName>(["chat"])`,
+    test: "test/pages_test.ts",
+    name: "any answer that is personal is kept nowhere",
+  },
+  {
+    against: "the account page stays open after its session has ended",
+    file: "static/js/account/requests.js",
+    find: "if (answer.status === 401) await leave();",
+    replace: "void leave;",
+    test: "test/account_page_test.ts",
+    name: "devices are told apart and ended; a page whose session has ended goes to the login",
+  },
+  {
+    against: "an account is deleted by one press, or by the first Enter",
+    file: "static/js/account/account_deletion.js",
+    find: "this.#dialog.showModal();",
+    replace: "void this.#delete();",
+    test: "test/account_page_test.ts",
+    name: DELETED,
+  },
+  {
+    against: "texts of a deleted account stay in the browser",
+    file: "static/js/account/account_deletion.js",
+    find: "await forgetAllBut(undefined);",
+    replace: "void forgetAllBut;",
+    test: "test/account_page_test.ts",
+    name: DELETED,
   },
 ];
