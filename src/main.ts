@@ -16,6 +16,8 @@ const EXIT = { ok: 0, bug: 1, settings: 2, packages: 3, database: 4, port: 5, re
 /** Signals closer than this are one: under npx, Ctrl-C arrives twice. */
 const SAME_SIGNAL_MS = 1_000;
 const STOP_DEADLINE_MS = 25_000;
+/** Of the original demo's manifests, and therefore of ours. */
+const PUBLISHED_PASSWORD = "admin123";
 /** A closing terminal too, unless there is none: nohup has the signal ignored, and a handler would undo that. */
 const SIGNALS = ["SIGINT", "SIGTERM", ...(process.stdin.isTTY ? (["SIGHUP"] as const) : [])] as const;
 
@@ -316,6 +318,11 @@ function banner(app: App, config: Config, workers?: number): string {
     lines.push("  Warning   RATE_LIMIT=off: anybody may send, and try passwords, as fast as they like");
   if (config.sessionSecrets?.some(isGuessable)) {
     lines.push("  Warning   SESSION_SECRET looks like a placeholder: whoever guesses it can sign in as anybody");
+  }
+  if (URL.parse(config.databaseUrl ?? "")?.password === PUBLISHED_PASSWORD) {
+    lines.push(
+      "  Warning   the password of the database is the published one of the demo: change it if others reach the database",
+    );
   }
   return `${lines.join("\n")}\n\n`;
 }

@@ -17,7 +17,8 @@ import { join } from "node:path";
 
 import packageJson from "../package.json" with { type: "json" };
 import { sign } from "../src/cookie.ts";
-import { cookieOf, PASSWORD, Person, post, ROOT } from "./harness.ts";
+import { connect } from "../src/db/client.ts";
+import { cookieOf, migratedDatabase, PASSWORD, Person, post, ROOT } from "./harness.ts";
 import { logs } from "./log_search.ts";
 
 setDefaultTimeout(30_000);
@@ -329,6 +330,21 @@ describe("start refuses", () => {
         "  - SESSION_SECRET looks like a placeholder: whoever guesses it can sign in as anybody; " +
         "openssl rand -hex 32 makes a good one, and without the setting chatify makes one and keeps it\n",
     });
+  });
+
+  test("start says when the database has the password that the demo published, and does not repeat it", async () => {
+    const url = new URL(await migratedDatabase());
+    const admin = connect(url.href, { name: "test" });
+    await admin.unsafe("create role chatuser superuser login password 'admin123'");
+    await admin.end({ timeout: 1 });
+    Object.assign(url, { username: "chatuser", password: "admin123" });
+    const chatify = new Chatify({ PORT: `${await freePort()}`, DATABASE_URL: url.href });
+    await chatify.answers();
+    await Person.signUp(chatify.url, "ann"); // by then it has said what it has to say
+    const { code, out, err } = await chatify.signalled("SIGTERM");
+    expect(code).toBe(0);
+    expect(out).toContain("  Warning   the password of the database is the published one of the demo: change it");
+    expect(out + err).not.toContain("admin123");
   });
 
   test("start refuses an address that is not this machine's", async () => {
