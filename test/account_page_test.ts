@@ -117,7 +117,7 @@ test("devices are told apart and ended; a page whose session has ended goes to t
   const phone = rows.filter({ hasText: "iPhone" });
   const text = (await phone.innerText()).replace(/[\u2068\u2069]/g, "");
   expect(text).toContain("Safari on iPhone");
-  expect(text).toContain("Last used 1 minute ago · 127.0.0.1");
+  expect(text).toContain("Used within the last hour · 127.0.0.1");
   await phone.getByRole("button", { name: "End" }).click();
   await says(page, "device-list .done", "One device is signed out.");
   expect(await rows.count()).toBe(3);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { ERRORS } from "../src/errors.ts";
 import { hue, initials, nameKey } from "../static/js/names.js";
-import { clock, dayWords, lastSeen, shortTime } from "../static/js/time.js";
+import { ago, clock, dayWords, lastSeen, shortTime } from "../static/js/time.js";
 import { choose, errorWord, load, use, waiting, word } from "../static/js/words.js";
 import el from "../static/js/words/el.js";
 import en from "../static/js/words/en.js";
@@ -202,6 +202,15 @@ describe("time in words", () => {
     use("el");
     expect(lastSeen(now - 5 * 60_000, now)).toBe("ήταν εδώ πριν από 5 λεπτά");
   });
+});
+
+test("how long ago something was is said in hours, days, and then by its date", () => {
+  const now = new Date(2026, 10, 22, 15, 0).getTime();
+  const times = [3, 20, 50, 24 * 30].map((hours) => now - hours * 3_600_000);
+  use("en", ["en-GB"]);
+  expect(times.map((at) => ago(at, now))).toEqual(["3 hours ago", "yesterday", "2 days ago", "23 October"]);
+  use("el");
+  expect(times.map((at) => ago(at, now))).toEqual(["πριν από 3 ώρες", "χθες", "προχθές", "23 Οκτωβρίου"]);
 });
 
 describe("a name", () => {

@@ -4,7 +4,8 @@ import { dayKey } from "./grouping.js";
 import { language, locale, word } from "./words.js";
 
 const MINUTE = 60_000;
-const DAY = 24 * 60 * MINUTE;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
 
 /** The time of day: `"14:05"`. @param {number} at */
 export function clock(at) {
@@ -60,15 +61,13 @@ export function lastSeen(at, now = Date.now()) {
 }
 
 /**
- * How long ago something was, else on which day: "5 minutes ago", "yesterday", "3 November".
+ * How long ago something was, else on which day: "3 hours ago", "yesterday", "3 November".
  * @param {number} at
  */
 export function ago(at, now = Date.now()) {
-  const minutes = Math.max(1, Math.floor((now - at) / MINUTE));
   const days = daysAgo(at, now);
   const words = new Intl.RelativeTimeFormat(locale(), { numeric: "auto" });
-  if (minutes < 60) return words.format(-minutes, "minute");
-  if (days < 1) return words.format(-Math.floor(minutes / 60), "hour");
+  if (days < 1) return words.format(-Math.max(1, Math.floor((now - at) / HOUR)), "hour");
   if (days < 7) return words.format(-days, "day");
   return format({ day: "numeric", month: "long", ...yearUnlessThis(at, now) }, at);
 }

@@ -16,6 +16,7 @@ import { say } from "./saying.js";
  */
 
 const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
 
 class DeviceList extends HTMLElement {
   /** This one first. @type {Device[]} */
@@ -76,7 +77,7 @@ class DeviceList extends HTMLElement {
       update: (row, device) => {
         const name = deviceWords(device.device);
         const at = Date.parse(device.last_used_at);
-        const used = device.current ? word("device_now") : word("device_used", { when: ago(at) });
+        const used = device.current ? word("device_now") : usedWords(at);
         setText(find(row, ".name"), name);
         setText(find(row, ".use"), [used, device.address].filter(Boolean).join(" · "));
         find(row, ".use").title = fullTime(at);
@@ -89,6 +90,11 @@ class DeviceList extends HTMLElement {
     });
     find(this, ".others").hidden = this.#devices.length < 2;
   }
+}
+
+/** The server knows a session's last use to the hour. @param {number} at */
+function usedWords(at) {
+  return Date.now() - at < HOUR_MS ? word("device_recent") : word("device_used", { when: ago(at) });
 }
 
 /** "Firefox on Linux" in the person's language. @param {string} device */

@@ -157,6 +157,7 @@ export default {
   device_on: "{browser} on {system}",
   this_device: "This device",
   device_now: "In use now",
+  device_recent: "Used within the last hour",
   device_used: "Last used {when}",
   end_device: "End",
   end_device_label: "End {device}",
