@@ -143,7 +143,7 @@ test("README.el.md says in Greek what README.md says", async () => {
 async function skeleton(name: string) {
   const text = await Bun.file(join(ROOT, name)).text();
   return text.split(/^(?=#+ )/m).map((section) => {
-    const blocks = [...section.matchAll(/^```(\w+)\n([^]*?)^```/gm)].map(([, language, code = ""]) =>
+    const blocks = [...section.matchAll(/^```(\w*)\n([^]*?)^```/gm)].map(([, language, code = ""]) =>
       // Comments and labels speak to people.
       language === "mermaid" ? code.replace(/\["?[^\]\n]*\]|\|[^|\n]*\|/g, "") : code.replace(/ *# .*$/gm, ""),
     );
