@@ -231,13 +231,14 @@ describe("k8s/", () => {
       }
       const [chatify] = of({ app: "chatify" });
       expect(chatify.spec.ingress).toEqual([{ ports: [{ port: 8000, protocol: "TCP" }] }]);
-      const may = chatify.spec.egress.map(({ to, ports }: Thing) => [
-        to?.[0].podSelector.matchLabels,
-        ...ports.map(({ port }: Thing) => port),
-      ]);
+      const may = chatify.spec.egress.map(({ to, ports }: Thing) => ({
+        to: to?.[0].podSelector.matchLabels,
+        ports: ports.map(({ port }: Thing) => port),
+      }));
       const database = set.endsWith("cloudnative-pg") ? { "cnpg.io/cluster": "db" } : { app: "db" };
-      const bus = set.endsWith("valkey") ? [[{ app: "valkey" }, 6379]] : [];
-      expect(may, set).toEqual([[database, 5432], [undefined, 53, 53], ...bus]);
+      const bus = set.endsWith("valkey") ? [{ to: { app: "valkey" }, ports: [6379] }] : [];
+      const names = { to: undefined, ports: [53, 53] };
+      expect(may, set).toEqual([{ to: database, ports: [5432] }, names, ...bus]);
       for (const app of ["db", "valkey"]) {
         for (const { spec } of of({ app })) {
           expect(spec.policyTypes).toEqual(["Ingress", "Egress"]);
