@@ -58,13 +58,27 @@ async function deviceOf(who: Person, granted = true): Promise<Device> {
         page.askedForLeave++;
         return (permission = "granted");
       }
-      constructor(title: string, { body }: { body: string }) {
-        page.noticed(`${title}: ${body}`);
+      readonly tag: string;
+      readonly data: unknown;
+      constructor(title: string, { body, tag, data }: { body: string; tag: string; data: unknown }) {
+        [this.tag, this.data] = [tag, data];
+        page.noticed(`${title}: ${body} (${tag})`);
       }
       addEventListener() {}
+      close() {
+        page.noticed(`closed ${this.tag}`);
+      }
     };
-    ServiceWorkerRegistration.prototype.showNotification = async (title, options) =>
-      page.noticed(`${title}: ${options?.body} (${options?.tag})`);
+    const shown = new Map<string, object>();
+    ServiceWorkerRegistration.prototype.showNotification = async (title, { body, tag = "", data } = {}) => {
+      const close = () => {
+        shown.delete(tag);
+        page.noticed(`closed ${tag}`);
+      };
+      shown.set(tag, { tag, data, close });
+      await page.noticed(`${title}: ${body} (${tag})`);
+    };
+    ServiceWorkerRegistration.prototype.getNotifications = async () => [...shown.values()] as Notification[];
     const { start } = AudioScheduledSourceNode.prototype;
     AudioScheduledSourceNode.prototype.start = function (when) {
       page.sounded((this as OscillatorNode).frequency.value);
@@ -90,6 +104,7 @@ async function deviceOf(who: Person, granted = true): Promise<Device> {
 
 /** Puts a tab behind, or in front again. The person has touched it before, else it may not sound. */
 async function put(page: Page, place: "behind" | "in front"): Promise<void> {
+  await page.bringToFront();
   if (place === "behind") await page.mouse.click(700, 30);
   await page.evaluate((behind) => {
     Object.assign(globalThis, { behind });
@@ -131,10 +146,12 @@ test("three tabs behind other windows notify once, sound once and count; what is
     return titles.every((title) => title === "chatify");
   });
   expect(device.badges.at(-1)).toBe(0);
-  await Bun.sleep(2_000); // between two sounds
+  await until("the notification goes", async () => device.notices.length > 1);
+  expect(device.notices[1]).toBe("closed chatify.Three-Ann/three-bob");
+  await Bun.sleep(1_000); // between two sounds there are two seconds
   await wire.send("Three-Ann", "you see this");
   await Bun.sleep(1_200);
-  expect([device.notices.length, device.tones.length]).toEqual([1, 2]);
+  expect([device.notices.length, device.tones.length]).toEqual([2, 2]);
   await device.context.close();
 }, 60_000);
 
@@ -214,12 +231,30 @@ test("a notification that is chosen shows its conversation", async () => {
   await device.context.close();
 }, 60_000);
 
+test("signing out takes the notifications away", async () => {
+  const [ann, bob] = [await person("Leave-Ann"), await person("Leave-Bob")];
+  const wire = await bob.open();
+  const device = await deviceOf(ann);
+  const page = await device.open();
+  await put(page, "behind");
+  await listening(page);
+  await wire.send("Leave-Ann", "for your eyes");
+  await until("Ann is told", async () => device.notices.length === 1);
+  await put(page, "in front");
+  await page.click("people-list .me");
+  await page.click("#menu .sign-out button");
+  await page.waitForURL(`${server.url}/login`);
+  expect(device.notices.slice(1)).toEqual(["closed chatify.Leave-Ann/leave-bob"]);
+  expect(device.badges.at(-1)).toBe(0);
+  await device.context.close();
+}, 60_000);
+
 test("a person who is blocked is gone from every tab, after a question that says what it means", async () => {
   const [ann, bob] = [await person("Block-Ann"), await person("Block-Bob")];
   const wire = await bob.open();
   await wire.send("Block-Ann", "buy this");
   const device = await deviceOf(ann);
-  const [page, other] = [await device.open("Block-Bob"), await device.open()];
+  const [other, page] = [await device.open(), await device.open("Block-Bob")]; // the last is in front: others paint once a second
   await page.click("chat-header .more");
   await page.click("#options .block");
   const dialog = page.locator("dialog.question");

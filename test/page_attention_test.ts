@@ -318,6 +318,24 @@ describe("shared drafts", () => {
     expect([here.text(), there.text()]).toEqual(["theirs 3", "theirs 3"]);
   });
 
+  test("replaced by another device while they waited for their second are not sent any more", async () => {
+    const { clock, sent, all } = devices(0);
+    const [here] = all;
+    here!.write("mine");
+    for (const [ms, text] of [
+      [2_800, "theirs"],
+      [100, "theirs 1"], // mine is to be sent again, when its second is over
+      [300, "theirs 2"], // nobody types here any more
+    ] as const) {
+      await clock.pass(ms);
+      here!.shared.hear({ peer: "bob", text });
+      here!.drafts.flush();
+    }
+    expect([here!.text(), sent.map(({ text }) => text)]).toEqual(["theirs 2", ["mine", "mine"]]);
+    await clock.pass(5_000);
+    expect([here!.text(), sent.length]).toEqual(["theirs 2", 2]);
+  });
+
   test("begun elsewhere right after a message was sent here are not wiped by it", async () => {
     const { clock, kept, all } = devices(0, 0);
     const [here, there] = [all[0]!, all[1]!];

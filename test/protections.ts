@@ -7,6 +7,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { PROTECTIONS as attention } from "./protections/attention.ts";
 import { PROTECTIONS as browserStore } from "./protections/browser_store.ts";
 import { PROTECTIONS as door } from "./protections/door.ts";
 import { PROTECTIONS as http } from "./protections/http.ts";
@@ -32,6 +33,7 @@ export const PROTECTIONS: Readonly<Record<string, readonly Protection[]>> = {
   "The door": door,
   Pages: pages,
   "What the browser keeps": browserStore,
+  "What a person notices": attention,
   "Load as an attack": load,
   Logs: logs,
 };

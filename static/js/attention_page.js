@@ -45,7 +45,6 @@ export function attend(messenger) {
     sent: () => ask(),
     /** Nobody is signed in any more. */
     end: () => {
-      wishes.say = () => {};
       clearBadge();
       return notices.close(() => true);
     },

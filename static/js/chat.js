@@ -24,6 +24,8 @@ import { word } from "./words.js";
 const MINUTE_MS = 60_000;
 /** What this browser keeps is there at once; should it not be, the page goes on without. */
 const KEPT_MS = 500;
+/** What could not be loaded is asked for again. */
+const AGAIN_MS = 5_000;
 /** After the page is there. */
 const STILL_MS = 1_000;
 
@@ -74,9 +76,8 @@ async function start(me, sure) {
   /** Erases what can be read here. */
   async function close() {
     connection.end();
-    void attention.now?.end();
     cache.end();
-    await reading.empty();
+    await Promise.all([reading.empty(), attention.now?.end()]);
     await forgetRead();
   }
 
@@ -240,7 +241,10 @@ async function shareDrafts(messenger, kept) {
     });
   });
   const compare = async () => {
-    if (connection.state === "open") void (await shared.load())?.compare();
+    if (connection.state !== "open") return;
+    const loaded = await shared.load();
+    if (loaded) void loaded.compare();
+    else setTimeout(compare, AGAIN_MS);
   };
   const tell = drafts.onwritten;
   drafts.onwritten = (unfinished) => {

@@ -21,7 +21,7 @@ const KEPT_BY_SERVER = 100;
 const AGAIN_MS = 5_000;
 
 export class SharedDrafts {
-  /** @type {Map<string, { timer: unknown, next?: Unfinished }>} by name key: sent less than a second ago, and what is to follow */
+  /** @type {Map<string, { timer: unknown, again: boolean }>} by name key: sent less than a second ago, and whether it changed since */
   #sent = new Map();
   #asking = false;
   #drafts;
@@ -62,20 +62,19 @@ export class SharedDrafts {
     this.#drafts.take({ peer, text, at, known: true });
   }
 
-  /** A text was changed here. @param {Unfinished} unfinished */
-  written(unfinished) {
-    const key = nameKey(unfinished.peer);
-    const sent = this.#sent.get(key);
-    if (sent) sent.next = unfinished;
-    else this.#send(key, unfinished);
+  /** A text was changed here. @param {Pick<Unfinished, "peer">} unfinished */
+  written({ peer }) {
+    const sent = this.#sent.get(nameKey(peer));
+    if (sent) sent.again = true;
+    else this.#send(nameKey(peer));
   }
 
   /** Sends what waits: the page may be about to go. */
   flush() {
-    for (const [key, { timer, next }] of this.#sent) {
-      if (!next) continue;
+    for (const [key, { timer, again }] of this.#sent) {
+      if (!again) continue;
       this.#around.clearTimeout(timer);
-      this.#send(key, next);
+      this.#send(key);
     }
   }
 
@@ -92,30 +91,32 @@ export class SharedDrafts {
       this.#drafts.take({ peer, text, at: Math.max(Date.parse(at) + aheadMs, agreed), known: true });
     }
     for (const mine of this.#drafts.all()) {
-      if (mine.known || (mine.text === "" && !listed.has(nameKey(mine.peer)))) {
-        // The server had it once: what it does not list was sent or taken away elsewhere.
-        const gone = !listed.has(nameKey(mine.peer)) && theirs.length < KEPT_BY_SERVER && mine.text !== "";
-        if (gone) this.#drafts.take({ peer: mine.peer, text: "", at: mine.at + 1, known: true });
-      } else this.written(mine);
+      const absent = !listed.has(nameKey(mine.peer));
+      if (absent && mine.text === "") continue;
+      if (!mine.known) this.written(mine);
+      // The server had it once: what it does not list was sent or taken away elsewhere.
+      else if (absent && theirs.length < KEPT_BY_SERVER) {
+        this.#drafts.take({ peer: mine.peer, text: "", at: mine.at + 1, known: true });
+      }
     }
   }
 
-  /**
-   * @param {string} key
-   * @param {Unfinished} unfinished
-   */
-  #send(key, { peer, text }) {
+  /** Sends a text as it is now, unless another device has replaced it meanwhile. @param {string} key */
+  #send(key) {
     this.#sent.delete(key);
+    const { peer, text, known = false } = this.#drafts.get(key) ?? { peer: "", text: "", known: true };
     const clean = text.replaceAll("\0", "").toWellFormed();
-    if (clean.length > LIMIT && [...clean].length > LIMIT) return; // it cannot be sent as a message either
-    if (!this.#wire.send({ type: "draft", peer, text: clean })) return; // compared after the next greeting
-    /** @type {{ timer: unknown, next?: Unfinished }} */
-    const sent = {
-      timer: this.#around.setTimeout(() => {
-        this.#sent.delete(key);
-        if (sent.next) this.#send(key, sent.next);
-      }, EVERY_MS),
-    };
+    const tooLong = clean.length > LIMIT && [...clean].length > LIMIT; // it cannot be sent as a message either
+    // Where nobody takes it, it is compared after the next greeting.
+    if (known || tooLong || !this.#wire.send({ type: "draft", peer, text: clean })) return;
+    const sent = { again: false, timer: this.#around.setTimeout(() => this.#rest(key), EVERY_MS) };
     this.#sent.set(key, sent);
+  }
+
+  /** The second is over. @param {string} key */
+  #rest(key) {
+    const again = this.#sent.get(key)?.again;
+    this.#sent.delete(key);
+    if (again) this.#send(key);
   }
 }
