@@ -8,7 +8,7 @@ import { join } from "node:path";
 
 import { type Client, connect } from "../src/db/client.ts";
 import { DatabaseError, migrate } from "../src/db/migrate.ts";
-import { emptyDatabase, ROOT, SILENT } from "./harness.ts";
+import { emptyDatabase, migratedDatabase, type Person, ROOT, SILENT, startApp } from "./harness.ts";
 
 setDefaultTimeout(30_000);
 
@@ -160,6 +160,99 @@ describe("migrate", () => {
       `sql/${later} is not number ${FILES.length + 1}`,
     );
   });
+});
+
+describe("migrate beside pods that serve", () => {
+  /** A chatify that comes after this one. @param first what the first line of its file says */
+  function newer(first: string, statement = "alter table users add column shoe_size int;"): string {
+    const sql = copyOfSql();
+    writeFileSync(join(sql, numbered(1, "newer")), `${first}\n${statement}\n`);
+    return sql;
+  }
+
+  test("migrate goes on where older pods can, and they serve on, while people write", async () => {
+    const database = await migratedDatabase();
+    await using pods = await twoPods(database);
+    const [ann, bob] = (await pods.one.people("ann", "bob")) as [Person, Person];
+    const [there, here] = [await ann.open(), await bob.at(pods.other).open()];
+    let migrated = false;
+    const migrating = run(database, { directory: newer("-- Old code runs on: it names the columns it wants.") });
+    void migrating.then(() => (migrated = true));
+    let said = 0;
+    for (let after = 0; after < 20; after += migrated ? 1 : 0) {
+      await there.send("bob", `number ${++said}`);
+      expect(await here.next("message")).toMatchObject({ message: `number ${said}`, seq: said });
+    }
+    await migrating;
+    expect(await ann.json("/messages/ann/bob")).toHaveLength(said);
+    await pods.one.person("carol"); // the changed table too
+    await ann.logIn();
+  });
+
+  test("migrate changes nothing that older pods cannot live with, until the last of them is gone", async () => {
+    for (const first of ["-- Old code stops: it writes a column that is gone.", "-- Whatever"]) {
+      const database = await migratedDatabase();
+      await using pods = await twoPods(database);
+      const directory = newer(first, "alter table users rename column is_online to is_here;");
+      const before = await applied(database);
+      for (const [serving, pod] of [
+        [2, pods.one],
+        [1, pods.other],
+      ] as const) {
+        expect(await refusal(run(database, { directory }))).toBe(
+          `The upgrade needs sql/${numbered(1, "newer")}, which the older chatify cannot live with, and ${serving} of it serve: ` +
+            "stop them, then start this one (docs/upgrading.md). Nothing was changed",
+        );
+        expect(await applied(database)).toEqual(before);
+        await pod.person(`visitor-${serving}`); // undisturbed
+        await pod.leave();
+      }
+      await run(database, { directory });
+      expect(await applied(database)).toHaveLength(FILES.length + 1);
+    }
+  });
+
+  test("migrate starts on an empty database whatever its files say, several pods at once", async () => {
+    const database = await emptyDatabase();
+    const pods = await Promise.all([1, 2, 3].map(() => startApp({ database })));
+    const [ann] = await pods[0]!.people("ann", "bob");
+    const tab = await ann!.at(pods[2]!).open();
+    expect(await tab.send("bob", "hello")).toMatchObject({ seq: 1 });
+    expect((await applied(database)).map(({ number }) => number)).toEqual(FILES.map((_, i) => i + 1));
+    for (const pod of pods) await pod.stop();
+  });
+
+  test("migrate's files say whether old code runs on, what they say can be, and docs/upgrading.md says it too", async () => {
+    const told = await Bun.file(join(ROOT, "docs", "upgrading.md")).text();
+    const rows = [...told.matchAll(/^\| `(\d{4}_\w+\.sql)` \| (runs on|stops) \|/gm)].map(([, file, what]) => [
+      file,
+      what,
+    ]);
+    const said = await Promise.all(
+      FILES.map(async (file) => {
+        const text = await Bun.file(join(ROOT, "sql", file)).text();
+        if (Number(file.slice(0, 4)) <= 6) return [file, "runs on"]; // from before files said so
+        const [, what] = /^-- Old code (runs on|stops)\b/.exec(text) ?? [];
+        if (what === undefined)
+          throw new Error(`the first line of sql/${file} must say: -- Old code runs on, or: -- Old code stops`);
+        const takes = /\b(drop (table|column|view)|rename|set not null|alter column \w+ (set data )?type)\b/i.exec(
+          text,
+        );
+        if (what === "runs on" && takes) throw new Error(`sql/${file} takes something away from old code: ${takes[0]}`);
+        return [file, what];
+      }),
+    );
+    expect(rows).toEqual(said as string[][]);
+  });
+
+  async function twoPods(database: string) {
+    const [one, other] = await Promise.all([startApp({ database }), startApp({ database })]);
+    const end = async () => {
+      await one.stop();
+      await other.stop();
+    };
+    return { one, other, [Symbol.asyncDispose]: end };
+  }
 });
 
 describe("migrate refuses a server", () => {

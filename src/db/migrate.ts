@@ -20,7 +20,16 @@ interface Migration {
   readonly file: string;
   readonly text: string;
   readonly checksum: string;
+  /** Whether a chatify from before it may serve on beside one that knows it. */
+  readonly oldRunsOn: boolean;
 }
+
+/** What the first line of a file says of that; one that says nothing is not trusted. */
+const OLD_RUNS_ON = /^-- Old code runs on\b/;
+/** Files from before they said so, all of which it does beside: they add tables, columns with defaults, and columns to what functions return. */
+const UNSAID = 6;
+/** The names under which pods serve; `…-migrate` and the commands do not. */
+const POD_NAME = "^chatify-[0-9a-f]{8}$";
 
 const NO_HURRY = { lock_timeout: 0, statement_timeout: 0, idle_in_transaction_session_timeout: 0 };
 /** Any number, the same in every chatify: who holds this advisory lock migrates. */
@@ -28,12 +37,13 @@ const LOCK = 4_851_090_217;
 
 /**
  * Applies what is missing. A pod that comes second waits for the first and finds nothing to do. A database of the original demo,
- * which has tables but no record of migrations, is adopted.
+ * which has tables but no record of migrations, is adopted. While older pods serve, nothing is applied that they could not live with;
+ * one that starts meanwhile waits, and then finds the database too new.
  *
  * @param options.directory of the numbered files
  * @param options.allowUnsafe serve although `fsync`, `full_page_writes` or `synchronous_commit` is off
  * @param options.say progress for a person
- * @throws DatabaseError out of reach, too old, newer than this program, changed files
+ * @throws DatabaseError out of reach, too old, newer than this program, changed files, older pods that cannot stay
  */
 export async function migrate(
   target: Target,
@@ -48,6 +58,7 @@ export async function migrate(
     checkApplied(applied, migrations);
     const missing = migrations.filter(({ number }) => !applied.some((row) => row.number === number));
     if (missing.length === 0) return;
+    if (applied.length > 0) await checkOlderPods(sql, missing);
     if (applied.length === 0 && (await isOriginal(sql))) {
       await sql.begin((tx) => adopt(tx, () => applyAll(tx, missing), options));
     } else {
@@ -93,7 +104,8 @@ async function readMigrations(directory: string): Promise<Migration[]> {
       if (Number(file.slice(0, 4)) !== i + 1)
         throw new RangeError(`Cannot migrate: sql/${file} is not number ${i + 1}`);
       const text = await Bun.file(join(directory, file)).text();
-      return { number: i + 1, file, text, checksum: new Bun.CryptoHasher("sha256").update(text).digest("hex") };
+      const checksum = new Bun.CryptoHasher("sha256").update(text).digest("hex");
+      return { number: i + 1, file, text, checksum, oldRunsOn: i < UNSAID || OLD_RUNS_ON.test(text) };
     }),
   );
 }
@@ -184,6 +196,22 @@ function checkApplied(applied: readonly Applied[], known: readonly Migration[]):
       );
     }
   }
+}
+
+/** Pods of an older version serve on during a rollout: what would break them has to wait until they are stopped. */
+async function checkOlderPods(sql: Sql, missing: readonly Migration[]): Promise<void> {
+  const breaking = missing.find(({ oldRunsOn }) => !oldRunsOn);
+  if (!breaking) return;
+  const [{ pods }] = await sql<[{ pods: number }]>`
+    select count(distinct application_name)::int as pods
+    from pg_stat_activity
+    where datname = current_database() and application_name ~ ${POD_NAME}
+  `;
+  if (pods === 0) return;
+  throw new DatabaseError(
+    `The upgrade needs sql/${breaking.file}, which the older chatify cannot live with, and ${pods} of it serve: stop them, then ` +
+      "start this one (docs/upgrading.md). Nothing was changed",
+  );
 }
 
 /** Failures a host can mend, in plain words; the password of the target is never repeated. */
