@@ -32,7 +32,7 @@ describe("the parts of a message", () => {
   });
 
   test("have no links inside of code, and no code inside of a block", () => {
-    expect(shape("`http://example.org`")).toBe("[http://example.org]");
+    expect(textParts("`http://example.org`")).toEqual([{ text: "http://example.org", code: "inline" }]);
     expect(shape("```\nhttp://example.org `x`\n```")).toBe("{|http://example.org `x`}");
     expect(shape("`<script>alert(1)</script>`")).toBe("[<script>alert(1)</script>]");
   });
@@ -49,6 +49,7 @@ describe("the parts of a message", () => {
       "```a",
       "``a``b",
       "rock`n`roll",
+      "don`t say` that",
     ]) {
       expect(shape(text)).toBe(text);
     }
