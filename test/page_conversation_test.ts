@@ -229,6 +229,17 @@ describe("the stretch in the document", () => {
     }
   });
 
+  test("takes in as much as a screen shows that shows more", () => {
+    const stretch = new Stretch();
+    stretch.to(500, 1_000);
+    for (let ends = 0; ends < 2;) {
+      ends = 0;
+      if (!stretch.down(1_000, Number.POSITIVE_INFINITY)) ends++;
+      if (!stretch.up(1, 1_000, Number.POSITIVE_INFINITY)) ends++;
+    }
+    expect(edges(stretch)).toEqual([1, END]);
+  });
+
   test("stays bounded as messages come, and lets go where the reader is not", () => {
     const [reading, away] = [new Stretch(), new Stretch()];
     for (const stretch of [reading, away]) stretch.toEnd(100);

@@ -14,6 +14,7 @@ const LONG = nameOf(1);
 const MANY_UNREAD = nameOf(2);
 const FEW_UNREAD = nameOf(3);
 const WRITER = 4;
+const MISSED = nameOf(5);
 const READER = nameOf(0);
 
 let browser: Browser;
@@ -28,6 +29,7 @@ beforeAll(async () => {
   await bench.converse([[0, 1]], 600);
   await bench.converse([[0, 2]], 400, 150);
   await bench.converse([[0, 3]], 60, 2);
+  await bench.converse([[0, 5]], 60);
   await bench.converse(
     Array.from({ length: 300 }, (_, index) => [0, 10 + index] as const),
     1,
@@ -151,6 +153,15 @@ test("of a long conversation little is in the document, and nothing jumps on the
   await page.context().close();
 }, 60_000);
 
+test("on a screen taller than what is in the document otherwise, shows all that has room", async () => {
+  const page = await enter(`#${LONG}`, { viewport: { width: 1_000, height: 12_000 } });
+  await until("it is full", async () => (await page.locator("chat-thread .message").count()) > 160);
+  expect(await bottom(page)).toBeLessThan(5);
+  await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollBy(0, -4_000));
+  await until("one is further up", async () => (await bottom(page)) > 100);
+  await page.context().close();
+}, 30_000);
+
 test("counts what comes while one reads further up, and says it once", async () => {
   const page = await enter();
   const bob = await writer();
@@ -174,6 +185,52 @@ test("counts what comes while one reads further up, and says it once", async () 
   expect(await page.locator(".message .text > a").getAttribute("href")).toBe("https://www.example.org/");
   expect(await page.locator(".day.new + .message .text").innerText()).toBe("same");
   await page.context().close();
+}, 30_000);
+
+test("draws the line above what came while the page was closed, and while its tab was hidden", async () => {
+  const page = await enter(`#${MISSED}`);
+  const other = await new Person(app.url, MISSED, cookieOf(5)).open();
+  await until("this browser keeps the conversation", () =>
+    page.evaluate(async (me) => {
+      const opened = indexedDB.open(`chatify.reading.${me}`);
+      await new Promise((resolve) => opened.addEventListener("success", resolve));
+      const asked = opened.result.transaction("messages").objectStore("messages").count();
+      await new Promise((resolve) => asked.addEventListener("success", resolve));
+      opened.result.close();
+      return asked.result > 0;
+    }, READER),
+  );
+  const context = page.context();
+  await page.close();
+  for (let i = 1; i <= 30; i++) await other.send(READER, `missed ${i}`);
+  const again = await context.newPage();
+  await again.goto(`${url}/#${MISSED}`);
+  const below = again.locator("chat-thread .day.new + .message .text");
+  await until("what was missed is below the line", async () => (await below.textContent()) === "missed 1");
+  expect(await line(again)).toBeGreaterThan(0);
+  expect(await line(again)).toBeLessThan(0.5);
+
+  await again.click(".jump");
+  await until("the end is there", async () => (await bottom(again)) < 5);
+  const visible = (state: string) =>
+    again.evaluate((value) => {
+      Object.defineProperty(document, "visibilityState", { get: () => value, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, state);
+  await other.send(READER, "seen");
+  await until("it is read", () => again.locator(`people-list a[data-name="${MISSED}"] .badge`).isHidden());
+  await visible("hidden");
+  for (let i = 1; i <= 30; i++) await other.send(READER, `behind ${i}`);
+  await until("all are counted", async () => (await again.locator(".jump .count").textContent()) === "30 new");
+  expect(await below.textContent()).toBe("behind 1");
+  await visible("visible");
+  expect(await line(again)).toBeGreaterThan(0);
+  expect(await line(again)).toBeLessThan(0.5);
+  await until("what is seen is read, and no more", async () => {
+    const count = await again.locator(".jump .count").textContent();
+    return /^[12]\d new$/.test(count ?? "");
+  });
+  await context.close();
 }, 30_000);
 
 /** What has the focus: a line's name, the first words of a message, or what it is. */
@@ -258,14 +315,15 @@ test("of a long list few rows are in the document, and every one is reached", as
   const page = await enter();
   const rows = () => page.locator("people-list .conversations > li").count();
   const height = () => page.evaluate(() => document.querySelector("people-list .scroll")?.scrollHeight ?? 0);
-  await until("all are known", async () => {
+  const last = page.locator("people-list .conversations > li").last();
+  const place = async () => [await last.getAttribute("aria-posinset"), await last.getAttribute("aria-setsize")];
+  await until("the last of all is there", async () => {
     await page.evaluate(() => document.querySelector("people-list .scroll")?.scrollBy(0, 1_000_000));
-    return (await height()) > 300 * 64;
+    const [at, of] = await place();
+    return at === of && Number(of) > 300;
   });
   expect(await rows()).toBeLessThan(100);
-  const last = page.locator("people-list .conversations > li").last();
-  await until("the last is there", () => last.isVisible());
-  expect(await last.getAttribute("aria-posinset")).toBe(await last.getAttribute("aria-setsize"));
+  expect(await height()).toBeGreaterThan(300 * 64);
   const name = await last.locator("a").getAttribute("data-name");
   await last.locator("a").click();
   await page.waitForSelector("chat-thread .message");

@@ -52,6 +52,8 @@ export class ChatThread extends HTMLElement {
   #settled = false;
   /** Whether it is still to be gone to where the unread begin. */
   #opening = false;
+  /** The newest seq that came before the eyes of the reader. */
+  #witnessed = 0;
   /** @type {Promise<void> | undefined} history up to what is unread is on its way */
   #reaching;
   /** What came after this seq is new to the reader; undefined when nothing is. @type {number | undefined} */
@@ -91,6 +93,7 @@ export class ChatThread extends HTMLElement {
     this.#opening = false;
     this.#reaching = undefined;
     this.#newAfter = undefined;
+    this.#witnessed = 0;
     this.#lastShown = 0;
     render(this.#list, [], { key: () => "", make: () => copy("day"), update: () => {} });
     find(this, ".announcer").replaceChildren();
@@ -134,15 +137,19 @@ export class ChatThread extends HTMLElement {
     const peer = this.#peer;
     if (!messenger || peer === undefined) return;
     const conversation = messenger.conversation(peer);
+    if (!conversation.loaded) this.#settled = false; // it was too far behind
     const settling = !this.#settled && conversation.loaded;
     if (settling && !this.#reach(messenger, peer)) return;
     const held = this.#held;
     if (settling) this.#open(conversation);
-    else this.#stretch.grown(held, this.#atEnd);
+    else {
+      this.#noticeMissed(conversation);
+      this.#stretch.grown(held, this.#atEnd && !this.#opening);
+    }
     if (this.#stretch.last < conversation.firstSeq) this.#stretch.toEnd(held); // it was loaded anew
     const shown = this.#shown(peer);
     const anchor = this.#atEnd ? undefined : this.#firstInView();
-    const before = anchor?.getBoundingClientRect().top ?? 0;
+    const before = anchor?.getBoundingClientRect().bottom ?? 0; // its top changes when it is no longer the first of a run
     const focused = this.#list.contains(document.activeElement);
     const newFrom = this.#newAfter === undefined ? undefined : conversation.firstAfter(this.#newAfter);
     render(this.#list, group(shown, newFrom), {
@@ -150,7 +157,7 @@ export class ChatThread extends HTMLElement {
       make: (item) => this.#make(item),
       update: (element, item) => this.#update(element, item),
     });
-    const moved = anchor?.isConnected ? anchor.getBoundingClientRect().top - before : 0;
+    const moved = anchor?.isConnected ? anchor.getBoundingClientRect().bottom - before : 0;
     if (moved !== 0) this.#scroller.scrollTop += moved;
     if (focused && !this.#list.contains(document.activeElement)) this.#scroller.focus({ preventScroll: true });
     this.#lastShown = Math.max(this.#lastShown, held);
@@ -205,6 +212,24 @@ export class ChatThread extends HTMLElement {
     this.#newAfter = first === undefined ? undefined : myRead;
     if (first === undefined) this.#stretch.toEnd(heldSeq);
     else this.#stretch.to(first, heldSeq);
+  }
+
+  /** What came while nobody listened, before this page was open or without a network, is new. @param {import("./conversation.js").Conversation} conversation */
+  #noticeMissed(conversation) {
+    const known = Math.max(conversation.myRead, this.#lastShown);
+    const first = conversation.firstAfter(known);
+    if (first !== undefined && first > this.#witnessed) this.#newSince(conversation, known);
+  }
+
+  /**
+   * Draws the line, unless there is one with unread messages below it.
+   * @param {import("./conversation.js").Conversation} conversation
+   * @param {number} seq
+   */
+  #newSince(conversation, seq) {
+    const line = this.#newAfter === undefined ? undefined : conversation.firstAfter(this.#newAfter);
+    if (line === undefined || line <= conversation.myRead) this.#newAfter = seq;
+    this.#opening = this.#atEnd; // or the end would be followed past it
   }
 
   /** Goes to where the unread begin, unless they are on screen at the end. */
@@ -334,10 +359,8 @@ export class ChatThread extends HTMLElement {
     if (peer === undefined || nameKey(from) !== nameKey(peer)) return;
     const conversation = this.#messenger?.conversation(peer);
     const reading = this.#atEnd && document.visibilityState === "visible";
-    if (conversation && !reading) {
-      const line = this.#newAfter === undefined ? undefined : conversation.firstAfter(this.#newAfter);
-      if (line === undefined || line <= conversation.myRead) this.#newAfter = seq - 1;
-    }
+    if (reading) this.#witnessed = Math.max(this.#witnessed, seq);
+    else if (conversation) this.#newSince(conversation, seq - 1);
     // Each in an element of its own: the same words twice are two messages, and three at once are all said.
     const announcer = find(this, ".announcer");
     const words = document.createElement("p");
@@ -385,7 +408,9 @@ export class ChatThread extends HTMLElement {
     const peer = this.#peer;
     if (!messenger || peer === undefined) return;
     const { firstSeq, heldSeq } = messenger.conversation(peer);
-    const more = (down && this.#stretch.down(heldSeq)) || (up && this.#stretch.up(firstSeq, heldSeq));
+    // On a screen so tall that both ends are near, to let go at one would be to miss it at once.
+    const most = up && down ? Number.POSITIVE_INFINITY : undefined;
+    const more = (down && this.#stretch.down(heldSeq, most)) || (up && this.#stretch.up(firstSeq, heldSeq, most));
     if (up && this.#stretch.first - firstSeq < AHEAD) void messenger.loadOlder(peer);
     if (more) this.render();
   }

@@ -12,6 +12,7 @@ const BEFORE = 30;
 export class Stretch {
   #first = 1;
   #last = Number.POSITIVE_INFINITY; // to the end, whatever comes
+  #held = 0;
 
   /** The seq it begins with. */
   get first() {
@@ -48,20 +49,25 @@ export class Stretch {
    * The reader nears its beginning. Returns whether there is more now.
    * @param {number} oldest the first seq there is
    * @param {number} held
+   * @param {number} [most] so many messages stay in it
    */
-  up(oldest, held) {
+  up(oldest, held, most = MOST) {
     const first = Math.max(oldest, this.#first - STEP);
     if (first >= this.#first) return false;
     this.#first = first;
-    this.#endAt(Math.min(this.#last, first + MOST - 1), held);
+    this.#endAt(Math.min(this.#last, first + most - 1), held);
     return true;
   }
 
-  /** The reader nears its end. Returns whether there is more now. @param {number} held */
-  down(held) {
+  /**
+   * The reader nears its end. Returns whether there is more now.
+   * @param {number} held
+   * @param {number} [most]
+   */
+  down(held, most = MOST) {
     if (this.atEnd) return false;
     this.#endAt(this.#last + STEP, held);
-    this.#first = Math.max(this.#first, Math.min(this.#last, held) - MOST + 1);
+    this.#first = Math.max(this.#first, Math.min(this.#last, held) - most + 1);
     return true;
   }
 
@@ -71,6 +77,8 @@ export class Stretch {
    * @param {boolean} reading whether the reader is at its end
    */
   grown(held, reading) {
+    if (held === this.#held) return; // it was made longer on purpose
+    this.#held = held;
     if (!this.atEnd || held - this.#first + 1 <= MOST + STEP) return;
     if (reading) this.#first = held - MOST + 1;
     else this.#last = this.#first + MOST + STEP - 1;
