@@ -196,6 +196,19 @@ describe("the messenger", () => {
     expect(missed).toEqual(["two"]);
   });
 
+  test("does not tell what is old and was only not listed, as of who was blocked", async () => {
+    const { server, wire, messenger } = await open();
+    const missed: unknown[] = [];
+    messenger.addEventListener("missed", (event) => missed.push(event));
+    wire.greet();
+    await settled();
+    wire.onframe({ ...server.frame(1), from: "carl", timestamp: new Date(60_000).toISOString() });
+    server.says("bob", "written while blocked");
+    wire.onframe({ type: "sync" });
+    await settled();
+    expect([messenger.conversation("bob").unread, missed]).toEqual([1, []]);
+  });
+
   test("counts no unread of who is muted, shows it at once, and takes it back when the server will not", async () => {
     const { server, wire, messenger } = await open();
     server.says("bob", "one");

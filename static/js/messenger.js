@@ -442,6 +442,7 @@ export class Messenger extends EventTarget {
     const known = new Map(
       [...this.#conversations.values()].map((conversation) => [conversation, conversation.lastSeq]),
     );
+    const newest = Math.max(0, ...[...this.#conversations.values()].map(({ preview }) => preview?.at ?? 0));
     /** @type {Set<Conversation>} */
     const told = new Set();
     /** @type {string | undefined} */
@@ -463,7 +464,7 @@ export class Messenger extends EventTarget {
         const missed = this.#listLoaded && row.last_seq > this.conversation(row.peer).lastSeq;
         this.#takeRow(row);
         told.add(this.conversation(row.peer));
-        if (missed) this.#missed(row);
+        if (missed) this.#missed(row, newest);
       }
       if (!this.#listLoaded) this.#takePage(rows);
       if (!more || rows.length < PAGE) {
@@ -477,9 +478,12 @@ export class Messenger extends EventTarget {
     this.#confirmReads();
   }
 
-  /** @param {Row} row of a conversation in which more has happened than was heard here */
-  #missed({ peer, last, last_seq: seq }) {
-    if (last?.sender !== peer || this.conversation(peer).unread === 0) return;
+  /**
+   * @param {Row} row of a conversation in which more has happened than was heard here
+   * @param {number} newest of all that was heard: what is older was only not listed before, because its writer was blocked perhaps
+   */
+  #missed({ peer, last, last_seq: seq }, newest) {
+    if (last?.sender !== peer || Date.parse(last.timestamp) <= newest || this.conversation(peer).unread === 0) return;
     this.#emit("missed", { seq, from: peer, text: last.content });
   }
 
