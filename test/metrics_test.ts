@@ -1,9 +1,11 @@
 /** `/metrics` as Prometheus reads it, and that its figures move by what people do. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 
 import { connect } from "../src/db/client.ts";
-import { migratedDatabase, startApp, type TestApp } from "./harness.ts";
+import { migratedDatabase, ROOT, startApp, type TestApp } from "./harness.ts";
 
 interface Family {
   readonly type: string;
@@ -287,5 +289,68 @@ describe("/metrics", () => {
       await Bun.sleep(250);
     });
     expect(late).toBeGreaterThan(0.2);
+  });
+});
+
+describe("the dashboard", () => {
+  type Panel = { id: number; type: string; title: string; gridPos: Box; targets?: { expr: string; refId: string }[] };
+  type Box = { x: number; y: number; w: number; h: number };
+  const FILE = join(ROOT, "monitoring", "grafana", "dashboards", "chatify.json");
+  const dashboard = JSON.parse(readFileSync(FILE, "utf8")) as {
+    uid: string;
+    panels: Panel[];
+    templating: { list: { name: string }[] };
+  };
+  const asked = dashboard.panels.flatMap(({ title, targets = [] }) =>
+    targets.map(({ expr }) => [title, expr] as const),
+  );
+  /** What Prometheus adds to every sample. */
+  const PROMETHEUS = ["job", "instance", "le"];
+
+  test("asks for metrics that exist, each as its type asks, by labels that it has; and shows all of them", async () => {
+    const ann = await app.person("dora");
+    await (await ann.open()).send("dora", "a note"); // so that every family has a sample
+    const families = await figures(app);
+    const shown = new Set<string>();
+    for (const [title, expr] of asked) {
+      for (const [, name = ""] of expr.matchAll(/\b((?:chatify|process)_[a-z_]+)/g)) {
+        const owner = families.has(name) ? name : name.replace(/_(bucket|sum|count)$/, "");
+        const family = families.get(owner);
+        expect(family, `${title}: ${name}`).toBeDefined();
+        expect(owner === name, `${title}: ${name}`).toBe(family!.type !== "histogram");
+        shown.add(owner);
+        const rated = new RegExp(`\\b(rate|increase)\\(${name}\\{[^}]*\\}\\[\\$__rate_interval\\]\\)`).test(expr);
+        expect(rated, `${title}: ${name}`).toBe(family!.type !== "gauge");
+        const labels = new Set(
+          [...family!.samples.keys()].flatMap((key) => [...key.matchAll(/(\w+)="/g)].map(([, label]) => label)),
+        );
+        for (const [, by = ""] of expr.matchAll(/ by \(([^)]*)\)/g)) {
+          for (const label of by.split(", ")) expect([...labels, ...PROMETHEUS], `${title}: ${name}`).toContain(label);
+        }
+        const [, matchers = ""] = new RegExp(`${name}\\{([^}]*)\\}`).exec(expr) ?? [];
+        for (const [, label] of matchers.matchAll(/(\w+)=~?"/g))
+          expect([...labels, ...PROMETHEUS], title).toContain(label!);
+      }
+    }
+    expect([...shown].toSorted()).toEqual([...families.keys()].toSorted());
+  });
+
+  test("has its panels apart, on 24 columns, its own variables, and brackets that close", () => {
+    const { panels, templating } = dashboard;
+    expect(new Set(panels.map(({ id }) => id)).size).toBe(panels.length);
+    const apart = (a: Box, b: Box) => a.x + a.w <= b.x || b.x + b.w <= a.x || a.y + a.h <= b.y || b.y + b.h <= a.y;
+    for (const [i, { title, gridPos }] of panels.entries()) {
+      expect(gridPos.x + gridPos.w, title).toBeLessThanOrEqual(24);
+      for (const other of panels.slice(i + 1))
+        expect(apart(gridPos, other.gridPos), `${title}, ${other.title}`).toBeTrue();
+    }
+    expect(templating.list.map(({ name }) => name)).toEqual(["datasource", "job", "instance"]);
+    for (const [title, expr] of asked) {
+      for (const [open, close] of ["()", "{}", "[]"]) {
+        expect(expr.split(open!).length, title).toBe(expr.split(close!).length);
+      }
+      for (const [, name] of expr.matchAll(/\$(\w+)/g))
+        expect(["job", "instance", "__rate_interval"], title).toContain(name!);
+    }
   });
 });
