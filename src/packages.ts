@@ -15,8 +15,10 @@ type Manifest = { dependencies?: Packages; optionalDependencies?: Packages; devD
 
 /** Packages are missing and cannot be had. The message is for a person: what failed, what `bun` said, what to do. */
 export class PackagesError extends Error {
-  /** What the process should end with. */
-  readonly exitCode = 1;
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "PackagesError";
+  }
 }
 
 /**

@@ -113,6 +113,23 @@ test(".env.example tells every setting as config.ts does, and sets none", async 
   );
 });
 
+test("docker-compose.yml passes every setting on, and the image is of this version and this Bun", async () => {
+  const [compose, dockerfile, manifest] = await Promise.all(
+    ["docker-compose.yml", "Dockerfile", "package.json"].map((name) => Bun.file(join(ROOT, name)).text()),
+  );
+  const { services } = Bun.YAML.parse(compose!) as { services: Record<string, { environment: object }> };
+  const ownToTheImage = new Set(["PORT", "HOST", "DATA_DIR"]);
+  const settings = Object.keys(SETTINGS).filter((name) => !ownToTheImage.has(name));
+  for (const service of ["web", "pod"]) {
+    expect(Object.keys(services[service]!.environment).toSorted()).toEqual(settings.toSorted());
+  }
+  const { version, packageManager } = JSON.parse(manifest!) as { version: string; packageManager: string };
+  expect(dockerfile).toContain(`ARG VERSION=${version}\n`);
+  expect([...dockerfile!.matchAll(/^FROM (\S+)/gm)].map(([, base]) => base)).toEqual(
+    Array.from({ length: 2 }, () => `oven/${packageManager.replace("@", ":")}-slim`),
+  );
+});
+
 test("protections are where their list says, and docs/security-tests.md is that list", async () => {
   for (const protection of Object.values(PROTECTIONS).flat()) expect(misfit(protection)).toBeUndefined();
   expect(await Bun.file(join(ROOT, "docs", "security-tests.md")).text()).toBe(document());

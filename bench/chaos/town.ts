@@ -130,7 +130,7 @@ export class Town {
   }
 
   /** Waits until nothing is unsettled, and then until everybody has everything, for so long at most. */
-  async settle(postgres: Postgres, within: { settledMs: number; wholeMs: number }): Promise<void> {
+  async settle(postgres: Pick<Postgres, "sql">, within: { settledMs: number; wholeMs: number }): Promise<void> {
     const settled = () => this.pages.every((page) => page.connected && page.waiting === 0);
     await until(settled, within.settledMs);
     const before = await conversations(postgres);
@@ -154,7 +154,7 @@ export class Town {
   }
 
   /** Writes down how everything stands: the table, what everybody is told, what every tab shows. */
-  async takeStock(postgres: Postgres): Promise<void> {
+  async takeStock(postgres: Pick<Postgres, "sql">): Promise<void> {
     for await (const row of table(postgres)) this.#history.add({ e: "row", ...row });
     for (let i = 0; i < this.#people; i++) {
       const [who, cookie] = [nameOf(i), cookieOf(i)];
@@ -294,7 +294,7 @@ export async function until(done: () => boolean, withinMs: number): Promise<bool
 }
 
 /** Every message stored. */
-async function* table(postgres: Postgres) {
+async function* table(postgres: Pick<Postgres, "sql">) {
   for (let after = 0; ;) {
     const rows = await postgres.sql.run(
       (sql) => sql<

@@ -10,14 +10,14 @@ const ACKS_EVERY_MS = 20;
 const MARKS_EVERY_MS = 500;
 
 export class Witness {
-  readonly #postgres: Postgres;
+  readonly #postgres: Pick<Postgres, "sql">;
   readonly #history: History;
   readonly #owners = new Map<string, string>();
   #acked: string[] = [];
   #going = true;
   readonly #done: Promise<unknown>;
 
-  constructor(postgres: Postgres, history: History) {
+  constructor(postgres: Pick<Postgres, "sql">, history: History) {
     this.#postgres = postgres;
     this.#history = history;
     history.follow((entry) => this.#take(entry));
@@ -78,7 +78,9 @@ export class Witness {
 }
 
 /** How every conversation stands in the table. */
-export function conversations(postgres: Postgres): Promise<(Marks & { lowUnread: number; highUnread: number })[]> {
+export function conversations(
+  postgres: Pick<Postgres, "sql">,
+): Promise<(Marks & { lowUnread: number; highUnread: number })[]> {
   return postgres.sql.run(
     (sql) => sql<(Marks & { lowUnread: number; highUnread: number })[]>`
       select

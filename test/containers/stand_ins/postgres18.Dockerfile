@@ -1,0 +1,5 @@
+# Debian's psql and pg_isready stay, the server is the one that chatify embeds.
+FROM chatify-stand-in-postgresql
+COPY native /opt/postgresql-18
+ENV PATH=/opt/postgresql-18/bin:$PATH PGDATA=/var/lib/postgresql/18/docker
+VOLUME /var/lib/postgresql
