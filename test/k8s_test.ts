@@ -17,6 +17,7 @@ type Thing = any;
 
 const K8S = join(ROOT, "k8s");
 const OVERLAYS = readdirSync(join(K8S, "overlays")).toSorted();
+const COMPONENTS = readdirSync(join(K8S, "components")).toSorted();
 /** Kubernetes' own kinds, and those of who extends it. */
 const PACKAGES: Readonly<Record<string, string>> = {
   "gateway.networking.k8s.io": "@kubernetes-models/gateway-api",
@@ -235,8 +236,9 @@ describe("k8s/", () => {
         to: to?.[0].podSelector.matchLabels,
         ports: ports.map(({ port }: Thing) => port),
       }));
-      const database = set.endsWith("cloudnative-pg") ? { "cnpg.io/cluster": "db" } : { app: "db" };
-      const bus = set.endsWith("valkey") ? [{ to: { app: "valkey" }, ports: [6379] }] : [];
+      const isHere = (component: string) => set.endsWith(`/${component}`) || set.endsWith("/everything");
+      const database = isHere("cloudnative-pg") ? { "cnpg.io/cluster": "db" } : { app: "db" };
+      const bus = isHere("valkey") ? [{ to: { app: "valkey" }, ports: [6379] }] : [];
       const names = { to: undefined, ports: [53, 53] };
       expect(may, set).toEqual([{ to: database, ports: [5432] }, names, ...bus]);
       for (const app of ["db", "valkey"]) {
@@ -366,19 +368,24 @@ describe("k8s/ and the program", () => {
 describe("overlays", () => {
   const overlay = (name: string) => sets.get(`k8s/overlays/${name}`)!;
 
-  test("name files that are there, each with its own", () => {
-    expect(OVERLAYS).toEqual(["cloudnative-pg", "gateway", "hpa-connections", "service-monitor", "valkey"]);
+  test("name files and objects that are there, one component each, and all of them together", () => {
+    expect(COMPONENTS).toEqual(["cloudnative-pg", "gateway", "hpa-connections", "service-monitor", "valkey"]);
+    expect(OVERLAYS).toEqual([...COMPONENTS, "everything"].toSorted());
     for (const name of OVERLAYS) {
-      const directory = join(K8S, "overlays", name);
-      const [{ resources, patches }] = read(join(directory, "kustomization.yaml"));
-      for (const resource of resources) {
-        if (resource === "../../base") continue;
-        expect(readdirSync(directory)).toContain(resource);
-        read(join(directory, resource));
-      }
+      const [{ resources, components }] = read(join(K8S, "overlays", name, "kustomization.yaml"));
+      expect(resources, name).toEqual(["../../base"]);
+      const own = name === "everything" ? COMPONENTS : [name];
+      expect(components, name).toEqual(own.map((component) => `../../components/${component}`));
+    }
+    for (const name of COMPONENTS) {
+      const directory = join(K8S, "components", name);
+      const [{ resources = [], patches }] = read(join(directory, "kustomization.yaml"));
+      for (const resource of resources) read(join(directory, resource));
       for (const { patch, target } of patches) {
-        expect(Bun.YAML.parse(patch), name).toBeTruthy();
-        if (target) named(sets.get("k8s/")!, target.kind, target.name);
+        const [{ kind, metadata }] = target
+          ? [{ kind: target.kind, metadata: target }]
+          : [Bun.YAML.parse(patch) as Thing];
+        named(sets.get("k8s/")!, kind, metadata.name);
       }
     }
     const [{ resources }] = read(join(K8S, "base", "kustomization.yaml"));
