@@ -26,18 +26,19 @@ async function main(words: readonly string[]): Promise<number> {
     console.error(error instanceof Error ? error.message : error);
     return EXIT.packages;
   }
-  const [{ chat }, { image }, { load }, { scale }, { upgrade }] = await Promise.all([
+  const [{ chat }, { image }, { load }, { monitoring }, { scale }, { upgrade }] = await Promise.all([
     import("./chat.ts"),
     import("./image.ts"),
     import("./load.ts"),
+    import("./monitoring.ts"),
     import("./scale.ts"),
     import("./upgrade.ts"),
   ]);
-  const proofs: Record<string, Proof> = { image, chat, load, scale, upgrade };
+  const proofs: Record<string, Proof> = { image, chat, load, scale, upgrade, monitoring };
   const chosen = words[0] === "--only" ? (words[1] ?? "").split(",") : Object.keys(proofs);
   if ((words.length > 0 && words[0] !== "--only") || words.length > 2 || chosen.some((name) => !(name in proofs))) {
     console.error(`bun run verify:containers takes nothing, or --only and some of:`);
-    for (const [name, { about }] of Object.entries(proofs)) console.error(`  ${name.padEnd(8)} ${about}`);
+    for (const [name, { about }] of Object.entries(proofs)) console.error(`  ${name.padEnd(10)} ${about}`);
     return EXIT.words;
   }
   return prove(chosen.map((name) => proofs[name]!));

@@ -50,6 +50,7 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
   },
   busybox: { file: "busybox", on: ["chatify-stand-in-debian"] },
   haproxy: { file: "haproxy", on: ["chatify-stand-in-debian"] },
+  "prom/prometheus": { file: "prometheus", on: ["chatify-stand-in-debian"] },
   "valkey/valkey": { file: "valkey", on: ["chatify-stand-in-debian"] },
 };
 
