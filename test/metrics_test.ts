@@ -335,6 +335,22 @@ describe("the dashboard", () => {
     expect([...shown].toSorted()).toEqual([...families.keys()].toSorted());
   });
 
+  test("is what docker-compose.yml's Grafana opens with, on what its Prometheus has gathered", async () => {
+    // oxlint-disable-next-line typescript/no-explicit-any
+    const yaml = async (path: string): Promise<any> => Bun.YAML.parse(await Bun.file(join(ROOT, path)).text());
+    const { grafana } = (await yaml("docker-compose.yml")).services;
+    const { volumes, environment } = grafana as { volumes: string[]; environment: Record<string, string> };
+    const inside = (file: string) => {
+      const mount = volumes.find((volume) => file.startsWith(volume.split(":")[0]!.slice(2)));
+      const [from = "", to = ""] = mount?.split(":") ?? [];
+      return file.replace(from.slice(2), to);
+    };
+    expect(environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]).toBe(inside(FILE.slice(ROOT.length + 1)));
+    const { datasources } = await yaml("monitoring/grafana/provisioning/datasources/prometheus.yml");
+    const [variable] = dashboard.templating.list as unknown as { name: string; current: { value: string } }[];
+    expect((datasources as { uid: string }[]).map(({ uid }) => uid)).toContain(variable!.current.value);
+  });
+
   test("has its panels apart, on 24 columns, its own variables, and brackets that close", () => {
     const { panels, templating } = dashboard;
     expect(new Set(panels.map(({ id }) => id)).size).toBe(panels.length);
