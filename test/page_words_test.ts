@@ -6,8 +6,13 @@ import { ERRORS } from "../src/errors.ts";
 import { hue, initials, nameKey } from "../static/js/names.js";
 import { ago, clock, dayWords, lastSeen, shortTime } from "../static/js/time.js";
 import { choose, errorWord, load, use, waiting, word } from "../static/js/words.js";
-import el from "../static/js/words/el.js";
-import en from "../static/js/words/en.js";
+import accountEl from "../static/js/words/account_el.js";
+import accountEn from "../static/js/words/account_en.js";
+import commonEl from "../static/js/words/el.js";
+import commonEn from "../static/js/words/en.js";
+
+const en = { ...commonEn, ...accountEn };
+const el = { ...commonEl, ...accountEl };
 
 const root = join(import.meta.dir, "../static");
 const files = (end: string) =>
@@ -19,12 +24,16 @@ const scripts = files(".js");
 const html = pages.map(({ text }) => text).join("\n");
 const script = scripts.map(({ text }) => text).join("\n");
 
-beforeAll(() => load("el"));
+beforeAll(async () => {
+  await Promise.all([load("el"), load("en")]);
+  use("en");
+});
 afterEach(() => use("en"));
 
 describe("the words", () => {
   test("have the same keys, values and plural forms in every language", () => {
-    expect(Object.keys(el)).toEqual(Object.keys(en));
+    expect(Object.keys(commonEl)).toEqual(Object.keys(commonEn));
+    expect(Object.keys(accountEl)).toEqual(Object.keys(accountEn));
     const values = (entry: unknown) => [...new Set(JSON.stringify(entry).match(/\{\w+\}/g) ?? [])].toSorted();
     for (const [key, entry] of Object.entries(en)) {
       const greek = el[key as keyof typeof el];

@@ -7,6 +7,8 @@ import type { Part } from "../part.ts";
 import { cookieOf } from "../people.ts";
 import { median } from "../statistics.ts";
 
+/** Of what scripts load on demand, what a first visit does load; the rest waits until somebody asks for it. */
+const LOADED_AT_ONCE = /\/(?:words\/en|offline|shared_drafts)\.js$/;
 /** What browsers say they take. */
 const ENCODINGS = "gzip, deflate, br, zstd";
 const CONNECTIONS = 16;
@@ -95,13 +97,13 @@ interface Visit {
   readonly foreign: string[];
 }
 
-/** Fetches a page and all it refers to, as a browser does that has nothing. */
-async function download(port: number, path: string, headers: Record<string, string>): Promise<Visit> {
+/** Fetches a page and all it refers to, as a browser does that has nothing and speaks English. */
+export async function download(port: number, path: string, headers: Record<string, string>): Promise<Visit> {
   const client = await HttpClient.open(port, { "Accept-Encoding": ENCODINGS, ...headers });
   const files: Visit["files"] = new Map();
   const foreign: string[] = [];
   let bytes = 0;
-  const queue = [path];
+  const queue = [path, "/sw.js"];
   for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
     if (files.has(next)) continue;
     const answer = await client.get(next);
@@ -122,16 +124,17 @@ async function download(port: number, path: string, headers: Record<string, stri
 /** What HTML links to, CSS brings in and modules import. */
 function references(source: string): string[] {
   const patterns = [
-    /<link\b[^>]*\bhref="([^"]+)"/g,
+    /<link\b(?! rel="apple-touch-icon")[^>]*\bhref="([^"]+)"/g,
     /<(?:script|img|iframe|source)\b[^>]*\bsrc="([^"]+)"/g,
     /\burl\(\s*["']?([^"')]+)["']?\s*\)/g,
     /@import\s+["']([^"']+)["']/g,
-    /^\s*(?:import|export)\b[^"';]*?["'](\.{0,2}\/[^"']+|https?:[^"']+)["']/gm,
-    /\bimport\(\s*["']([^"']+)["']\s*\)/g,
+    /(?:^|[;}])\s*(?:import|export)\b[^"';()]*?["'](\.{0,2}\/[^"']+|https?:[^"']+)["']/gm,
   ];
+  const demanded = [...source.matchAll(/\bimport\(\s*["']([^"']+)["']\s*\)/g)].map(([, reference = ""]) => reference);
   return patterns
     .flatMap((pattern) => [...source.matchAll(pattern)].map(([, reference = ""]) => reference))
-    .filter((reference) => !reference.startsWith("#"));
+    .filter((reference) => !reference.startsWith("#"))
+    .concat(demanded.filter((reference) => LOADED_AT_ONCE.test(reference)));
 }
 
 function text(headers: string, body: Buffer): string {

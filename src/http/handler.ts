@@ -19,16 +19,19 @@ export type Handler = (
   server: Server<SocketData>,
 ) => Response | undefined | Promise<Response | undefined>;
 
-/** On every answer. `same-origin` and not `no-referrer`: with the latter browsers send our own forms with `Origin: null`. */
+/** On every answer. */
 export const FILE_HEADERS = {
   "X-Content-Type-Options": "nosniff",
-  "Referrer-Policy": "same-origin",
   "Cross-Origin-Resource-Policy": "same-origin",
 } as const;
 
-/** On every answer that a browser may show by itself: for the scripts and styles, which it cannot, they would be 3 KiB a visit. */
+/**
+ * On every answer that a browser may show by itself: for the scripts and styles, which it cannot, they would be 4 KiB a visit.
+ * `same-origin` and not `no-referrer`: with the latter browsers send our own forms with `Origin: null`.
+ */
 export const HEADERS = {
   ...FILE_HEADERS,
+  "Referrer-Policy": "same-origin",
   "Cross-Origin-Opener-Policy": "same-origin",
   "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 } as const;

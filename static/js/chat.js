@@ -7,7 +7,6 @@ import { Connection } from "./connection.js";
 import "./connection_line.js";
 import { find, isTouch, setText } from "./dom.js";
 import { Drafts, isUnfinished } from "./drafts.js";
-import "./invite_link.js";
 import { KeptRecords } from "./kept_records.js";
 import "./language.js";
 import { LocalDatabase } from "./local_database.js";
@@ -360,6 +359,7 @@ function goBack() {
  */
 function startMenu(messenger, leave) {
   const menu = find(document, "#menu");
+  menu.addEventListener("beforetoggle", () => void import("./invite_link.js").catch(() => {}), { once: true });
   setText(find(menu, ".name"), messenger.me);
   const notes = find(menu, ".notes");
   notes.href = `#${encodeURIComponent(messenger.me)}`;

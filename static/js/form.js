@@ -90,7 +90,11 @@ async function forgetWhoLeft() {
 if (rememberedName() !== undefined) void forgetWhoLeft();
 
 // The chat that comes next can be kept for when there is no network.
-addEventListener("load", async () => {
+async function register() {
   const offline = await import("./offline.js").catch(() => undefined);
   await offline?.register();
-});
+}
+
+// The words may have come after everything else.
+if (document.readyState === "complete") void register();
+else addEventListener("load", () => void register());

@@ -1,4 +1,4 @@
-/** In the menu of whoever runs this chat: makes a link for one more person, and shows it to be copied. */
+/** In the menu of whoever runs this chat: makes a link for one more person, and shows it to be copied. Loaded with the menu. */
 
 import * as api from "./api.js";
 import { find, setText } from "./dom.js";
@@ -14,6 +14,7 @@ class InviteLink extends HTMLElement {
   connectedCallback() {
     const menu = /** @type {HTMLElement} */ (this.closest("[popover]"));
     menu.addEventListener("beforetoggle", (event) => void (event.newState === "open" && this.#appear()));
+    void this.#appear(); // the menu was opened before this was here
     find(this, ".ask").addEventListener("click", () => void this.#ask());
     find(this, ".copy").addEventListener("click", () => void this.#copy());
     find(this, "input").addEventListener("focus", () => find(this, "input").select());

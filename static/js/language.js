@@ -87,12 +87,15 @@ async function begin() {
   const chosen = choose(keptLanguage(), navigator.languages);
   const root = document.documentElement;
   root.toggleAttribute("data-wordless", chosen !== "en");
-  try {
-    await load(chosen);
-    speak(chosen);
-    document.dispatchEvent(new Event("languagechange")); // what has said something already said it in English
-  } catch {
-    // English is better than nothing.
+  for (const language of new Set([chosen, /** @type {const} */ ("en")])) {
+    try {
+      await load(language);
+      speak(language);
+      document.dispatchEvent(new Event("languagechange")); // what has said something already said it in English
+      break;
+    } catch {
+      // English is better than nothing.
+    }
   }
   root.removeAttribute("data-wordless");
 }

@@ -1,11 +1,9 @@
 /**
- * The words of the page in the chosen language. All of them stand in `words/`; this file finds and fills them. English is always
- * there; another language is loaded before it is spoken.
+ * The words of the page in the chosen language. All of them stand in `words/`; this file finds and fills them. A language is
+ * loaded before it is spoken, and no other.
  */
 
-import en from "./words/en.js";
-
-/** @typedef {keyof typeof en} Key */
+/** @typedef {keyof (typeof import("./words/en.js"))["default"] | keyof (typeof import("./words/account_en.js"))["default"]} Key */
 /** @typedef {"en" | "el"} Language */
 /** @typedef {string | { one: string, other: string }} Word by number, where the number matters */
 
@@ -14,15 +12,17 @@ export const LANGUAGES = { en: "English", el: "Ελληνικά" };
 
 /** @typedef {Record<Key, Word>} Table */
 
-/** @type {Record<Exclude<Language, "en">, () => Promise<{ default: Table }>>} */
-const FILES = { el: () => import("./words/el.js") };
+/** @typedef {() => Promise<{ default: Partial<Table> }>} File */
+
+/** Where the words of a language stand. @type {Record<Language, File[]>} */
+const files = { en: [() => import("./words/en.js")], el: [() => import("./words/el.js")] };
 /** Those that are here by now. @type {Partial<Record<Language, Table>>} */
-const loaded = { en };
+const loaded = {};
 
 /** @type {Language} */
 let current = "en";
-/** @type {Table} */
-let table = en;
+/** Empty where no words could be loaded: what the page holds is English. @type {Partial<Table>} */
+let table = {};
 let currentLocale = "en";
 let plural = new Intl.PluralRules("en");
 let numbers = new Intl.NumberFormat("en");
@@ -43,11 +43,22 @@ export function choose(chosen, preferred) {
 }
 
 /**
+ * Adds what only some page says, before any language is loaded: the others need not load it.
+ * @param {Record<Language, File>} more
+ */
+export function addWords(more) {
+  files.en.push(more.en);
+  files.el.push(more.el);
+}
+
+/**
  * Fetches the words of a language, once; only then can it be spoken. Rejects without a network.
  * @param {Language} language
  */
 export async function load(language) {
-  if (language !== "en") loaded[language] ??= (await FILES[language]()).default;
+  if (loaded[language]) return;
+  const tables = await Promise.all(files[language].map(async (file) => (await file()).default));
+  loaded[language] = Object.assign({}, ...tables);
 }
 
 /**
@@ -81,7 +92,7 @@ export function locale() {
  * @param {Record<string, string | number>} [values]
  */
 export function word(key, values = {}) {
-  const entry = table[key];
+  const entry = table[key] ?? "";
   const form =
     typeof entry === "string" ? entry : plural.select(Number(values.count)) === "one" ? entry.one : entry.other;
   return form.replace(/\{(\w+)\}/gu, (whole, name) => {
@@ -106,7 +117,7 @@ export function waiting(seconds) {
  */
 export function errorWord(code, said) {
   const key = `error_${code}`;
-  return Object.hasOwn(en, key) ? word(/** @type {Key} */ (key)) : said || word("error_unknown");
+  return Object.hasOwn(table, key) ? word(/** @type {Key} */ (key)) : said || word("error_unknown");
 }
 
 /**
