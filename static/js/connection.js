@@ -22,6 +22,8 @@ import { Backoff, BREAKING_LIMITS, SESSION_ENDED } from "./backoff.js";
  * @property {() => number} random
  */
 
+/** Of a socket; one that closes takes frames and says on the console that it lost them. */
+const OPEN = 1;
 const QUIET_MS = 25_000;
 const ANSWER_MS = 10_000;
 /** After the device came back from sleep or lost its network, a dead socket is to be found out sooner. */
@@ -96,7 +98,7 @@ export class Connection {
    * @param {Frame | Record<string, unknown>} frame
    */
   send(frame) {
-    if (this.#state !== "open" || !this.#socket) return false;
+    if (this.#state !== "open" || !this.#socket || this.#socket.readyState > OPEN) return false;
     this.#socket.send(JSON.stringify(frame));
     return true;
   }
