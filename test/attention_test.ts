@@ -4,12 +4,11 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 
 import type { Browser, BrowserContext, Page } from "playwright-core";
 
-import { Complaints, launch, Server, until } from "./browser.ts";
+import { launch, Server, until } from "./browser.ts";
 import { freePort, migratedDatabase, Person } from "./harness.ts";
 
 let browser: Browser;
 let server: Server;
-const complaints = new Complaints();
 
 beforeAll(async () => {
   [browser, server] = [await launch(), new Server(freePort(), await migratedDatabase())];
@@ -37,7 +36,6 @@ interface Device {
 /** @param granted whether the person has allowed notifications before; else a request for leave is answered with yes */
 async function deviceOf(who: Person, granted = true): Promise<Device> {
   const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_100, height: 760 } });
-  complaints.listen(context);
   const [name = "", value = ""] = who.cookie.split(/=(.*)/s);
   await context.addCookies([{ name, value, url: server.url }]);
   const [notices, tones, badges]: [string[], number[], number[]] = [[], [], []];
@@ -308,7 +306,3 @@ test("a draft appears on the other device within a second, never under the finge
   expect(await text(there)).toBe("left open"); // though something was sent from it a moment ago
   await Promise.all([desk.context.close(), phone.context.close(), later.context().close()]);
 }, 60_000);
-
-test("no page complained", () => {
-  expect(complaints.heard).toEqual([]);
-});

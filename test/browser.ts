@@ -1,13 +1,15 @@
 /**
  * A real Chromium for the page's tests: the system's if there is one, else the one inside the npm package @sparticuz/chromium,
- * unpacked once below node_modules. Nothing is downloaded and nothing is skipped: without a browser the tests fail.
+ * unpacked once below node_modules. Nothing is downloaded and nothing is skipped: without a browser the tests fail. What pages
+ * complain of is heard wherever they are opened (`complaints.ts`).
  */
 
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { type Browser, chromium, type Page } from "playwright-core";
 
+import { complaints } from "./complaints.ts";
 import { PASSWORD, ROOT } from "./harness.ts";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
@@ -21,7 +23,14 @@ const MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome";
 export async function launch(options: { keepsPages?: boolean } = {}): Promise<Browser> {
   const { executablePath, env } = await program();
   const ignoreDefaultArgs = options.keepsPages ? ["--disable-back-forward-cache"] : [];
-  return chromium.launch({ executablePath, headless: true, ignoreDefaultArgs, env, args: ARGS });
+  const browser = await chromium.launch({ executablePath, headless: true, ignoreDefaultArgs, env, args: ARGS });
+  const newContext = browser.newContext.bind(browser);
+  browser.newContext = async (options) => {
+    const context = await newContext(options);
+    complaints.listen(context);
+    return context;
+  };
+  return browser;
 }
 
 /** A browser process of a test's own, which can be killed and started again on the same profile. */
@@ -54,6 +63,7 @@ export async function launchProcess(profile: string): Promise<{ browser: Browser
   for (let tries = 1; ; tries++) {
     try {
       const browser = await chromium.connectOverCDP(`http://127.0.0.1:${number}`, { timeout: 5_000 });
+      for (const context of browser.contexts()) complaints.listen(context);
       return { browser, kill };
     } catch (error) {
       if (tries < 4) continue;
@@ -98,26 +108,6 @@ async function unpacked(): Promise<{ executablePath: string; env: Record<string,
     executablePath,
     env: { LD_LIBRARY_PATH: join(place, "al2023", "lib"), FONTCONFIG_PATH: join(place, "fonts") },
   };
-}
-
-/** What a page should never do: errors on the console, exceptions, violations of its own policy, requests to other hosts. */
-export class Complaints {
-  readonly heard: string[] = [];
-
-  listen(context: BrowserContext): void {
-    context.on("console", (message) => {
-      const text = message.text();
-      // What some tests are about: the network going away, forms refused.
-      const expected =
-        /ERR_(CONNECTION|INTERNET|NETWORK|FAILED|EMPTY)|WebSocket connection|status of (401|409|422|503)/;
-      if (message.type() === "error" && !expected.test(text)) this.heard.push(text);
-    });
-    context.on("request", (request) => {
-      const { protocol, hostname } = new URL(request.url());
-      if (/^(http|ws)s?:$/.test(protocol) && hostname !== "localhost") this.heard.push(`asked ${request.url()}`);
-    });
-    context.on("weberror", (error) => this.heard.push(String(error.error())));
-  }
 }
 
 /** Signs somebody up through the form and waits for the chat. */

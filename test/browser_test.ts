@@ -2,19 +2,16 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
-import axe from "axe-core";
-import type { Browser, BrowserContext, Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 
-import { Complaints, launch, Server, signUp, until } from "./browser.ts";
+import { launch, Server, signUp, until } from "./browser.ts";
 import { freePort, migratedDatabase, PASSWORD } from "./harness.ts";
 
 let browser: Browser;
 let server: Server;
-const complaints = new Complaints();
 
 async function newPage(options: Parameters<Browser["newContext"]>[0] = {}): Promise<Page> {
   const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_100, height: 760 }, ...options });
-  complaints.listen(context);
   return context.newPage();
 }
 
@@ -167,50 +164,3 @@ test("signing out in one tab ends the other, and history is out of reach", async
   await Promise.all([page.waitForURL(`${server.url}/login`), other.waitForURL(`${server.url}/login`)]);
   await page.context().close();
 }, 60_000);
-
-test("every page passes axe, light and dark, wide and narrow, in English and Greek", async () => {
-  const ann = await enter("Axe-Ann");
-  const bob = await enter("Axe-Bob");
-  await find(bob, "axe-a", "Axe-Ann");
-  await write(bob, "hello, see https://example.org");
-  await ann.click('people-list a[data-name="Axe-Bob"]');
-  await write(ann, "or www.example.org/path");
-  const cookies = await ann.context().cookies();
-  for (const [colorScheme, width, locale] of [
-    ["light", 1_280, "en-GB"],
-    ["dark", 320, "el-GR"],
-    ["light", 320, "el-GR"],
-    ["dark", 1_280, "en-GB"],
-  ] as const) {
-    const context: BrowserContext = await browser.newContext({
-      colorScheme,
-      locale,
-      viewport: { width, height: 700 },
-      bypassCSP: true, // axe brings its own script
-    });
-    const page = await context.newPage();
-    for (const path of ["/login", "/signup"]) await passesAxe(page, path);
-    await context.addCookies(cookies);
-    for (const path of ["/", "/#Axe-Bob"]) await passesAxe(page, path);
-    await context.close();
-  }
-  await Promise.all([ann.context().close(), bob.context().close()]);
-}, 90_000);
-
-async function passesAxe(page: Page, path: string): Promise<void> {
-  await page.goto("about:blank");
-  await page.goto(server.url + path);
-  if (path.startsWith("/#")) await page.waitForSelector("chat-thread .message");
-  else if (path === "/") await page.waitForSelector("people-list a.line");
-  await page.addScriptTag({ content: axe.source });
-  const violations = await page.evaluate(async () => {
-    // oxlint-disable-next-line typescript/no-explicit-any
-    const { violations } = await (globalThis as any).axe.run(document, { resultTypes: ["violations"] });
-    return violations.map((v: { id: string; nodes: { html: string }[] }) => `${v.id}: ${v.nodes[0]?.html}`) as string[];
-  });
-  expect({ path, violations }).toEqual({ path, violations: [] });
-}
-
-test("no page said anything on the console, broke its policy, or asked another host", () => {
-  expect(complaints.heard).toEqual([]);
-});

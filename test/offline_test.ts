@@ -7,13 +7,12 @@ import { join } from "node:path";
 
 import type { Browser, BrowserContext, Page } from "playwright-core";
 
-import { Complaints, launch, launchProcess, Server, until } from "./browser.ts";
+import { launch, launchProcess, Server, until } from "./browser.ts";
 import { freePort, migratedDatabase, PASSWORD, Person, ROOT } from "./harness.ts";
 
 let browser: Browser;
 let server: Server;
 let database: string;
-const complaints = new Complaints();
 const directories: string[] = [];
 
 beforeAll(async () => {
@@ -33,7 +32,6 @@ const person = (name: string) => Person.signUp(server.url, name);
 /** A browser in which somebody is signed in. */
 async function browserOf(who: Person, options: Parameters<Browser["newContext"]>[0] = {}): Promise<BrowserContext> {
   const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_100, height: 760 }, ...options });
-  complaints.listen(context);
   await signIn(context, who);
   return context;
 }
@@ -473,7 +471,3 @@ test("a browser that keeps nothing can chat, and is told what that means", async
   await has(bob, "Bare-Ann", "hello", "waiting");
   await context.close();
 }, 60_000);
-
-test("no page said anything on the console, broke its policy, or asked another host", () => {
-  expect(complaints.heard).toEqual([]);
-});

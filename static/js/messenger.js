@@ -172,9 +172,13 @@ export class Messenger extends EventTarget {
     const people = await this.#tried(this.api.people(name));
     if (people === undefined) return name;
     // Written without its accents it is still somebody's, unless it is another's as written.
-    return (
-      people.find((person) => nameKey(person) === key) ?? people.find((person) => searchKey(person) === searchKey(name))
-    );
+    const found =
+      people.find((person) => nameKey(person) === key) ??
+      people.find((person) => searchKey(person) === searchKey(name));
+    if (found !== undefined) return found;
+    // Who has left is in no search, but in the list of those they wrote with.
+    const rows = await this.#tried(this.api.conversations({ limit: PAGE }));
+    return rows?.find(({ peer }) => nameKey(peer) === key)?.peer;
   }
 
   // What a person does
