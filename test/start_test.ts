@@ -150,7 +150,7 @@ describe("start", () => {
     const chatify = new Chatify({ PORT: `${port}`, DATA_DIR: dataDir, LOG_LEVEL: "debug" });
     const firstMs = await chatify.answers();
     console.log(`  first start to first answer: ${firstMs} ms`);
-    expect(firstMs).toBeLessThan(6_000);
+    expect(firstMs).toBeLessThan(12_000); // 2 s on an idle machine; other tests run beside this one
 
     const ann = await Person.signUp(chatify.url, "ann-private");
     const bob = await Person.signUp(chatify.url, "bob-private");
