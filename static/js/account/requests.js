@@ -35,14 +35,20 @@ export async function check(answer) {
   throw new Refused(said?.error.code ?? "unknown");
 }
 
+/** @type {Promise<never> | undefined} */
+let leaving;
+
 /**
- * Leaves the page, whose session has ended, for the login. It never returns: what waits for an answer has no page any more to show it on.
- * @returns {Promise<never>}
+ * Leaves the page, whose session has ended, for the login, once however many requests hear of it. It never returns: what waits for an answer has
+ * no page any more to show it on.
  */
-async function leave() {
-  await forgetRead();
-  location.replace("/login");
-  return new Promise(() => {});
+function leave() {
+  leaving ??= (async () => {
+    await forgetRead();
+    location.replace("/login");
+    return new Promise(() => {});
+  })();
+  return leaving;
 }
 
 /** Whether the server refused for this very reason. @param {unknown} error @param {string} code */
