@@ -43,11 +43,10 @@ let leaving;
  * no page any more to show it on.
  */
 function leave() {
-  leaving ??= (async () => {
-    await forgetRead();
+  leaving ??= forgetRead().then(() => {
     location.replace("/login");
     return new Promise(() => {});
-  })();
+  });
   return leaving;
 }
 
