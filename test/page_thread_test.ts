@@ -133,6 +133,7 @@ test("of a long conversation little is in the document, and nothing jumps on the
           const [before, from] = [read?.getBoundingClientRect().top ?? 0, scroller.scrollTop];
           const wanting = Math.min(Math.max(from + step, 0), scroller.scrollHeight - scroller.clientHeight);
           scroller.scrollTop = wanting;
+          scroller.dispatchEvent(new Event("scroll")); // a wheel tells of itself before the page is laid out, a script after
           await new Promise(requestAnimationFrame); // the page has heard of it by then
           const off = (read?.getBoundingClientRect().top ?? 0) - (before - (wanting - from));
           moved = Math.max(moved, Math.abs(off));

@@ -285,9 +285,9 @@ async function route(messenger) {
   find(document, ".nothing").hidden = name !== "";
   find(document, ".open").hidden = name === "";
   if (name !== "" && shownName === "" && history.state === null) history.replaceState({ fromList: true }, "");
+  if (shownName !== undefined) people.clear(); // not what somebody has typed while the page was coming
   shownName = name;
   messenger.show(peer);
-  people.clear();
   if (name === "") {
     if (searching) people.focusSearch();
     else if (left !== undefined) people.focusLine(left);
