@@ -3,7 +3,7 @@
 import { existsSync, readdirSync } from "node:fs";
 
 import { COOKIE, sign } from "../../src/cookie.ts";
-import { type Parts, routes } from "../../src/http/routes.ts";
+import { type Parts, paths } from "../../src/http/routes.ts";
 import type { Random } from "../chaos/random.ts";
 import type { BenchDatabase } from "../database.ts";
 import { Faults } from "../load/audit.ts";
@@ -18,7 +18,7 @@ import { Ledger } from "./ledger.ts";
 import type { Options } from "./options.ts";
 import type { Places, Who } from "./requests.ts";
 
-const ROUTES = Object.keys(routes({} as Parts)); // only their paths: nothing is called
+const ROUTES = Object.keys(paths({} as Parts)); // nothing of it is called
 const HONEST = [
   [0, 1],
   [2, 3],

@@ -330,6 +330,11 @@ async function openKeys() {
   await sheet.openKeys();
 }
 
+/** Only the menu shows it. */
+function loadInvitation() {
+  void import("./invite_link.js").catch(() => {});
+}
+
 /** Whether there is room for one pane only. */
 function isNarrow() {
   return !matchMedia("(min-width: 720px)").matches;
@@ -359,7 +364,9 @@ function goBack() {
  */
 function startMenu(messenger, leave) {
   const menu = find(document, "#menu");
-  menu.addEventListener("beforetoggle", () => void import("./invite_link.js").catch(() => {}), { once: true });
+  if (menu.matches(":popover-open"))
+    loadInvitation(); // a menu opens before its scripts are there
+  else menu.addEventListener("beforetoggle", loadInvitation, { once: true });
   setText(find(menu, ".name"), messenger.me);
   const notes = find(menu, ".notes");
   notes.href = `#${encodeURIComponent(messenger.me)}`;

@@ -54,7 +54,8 @@ export class PeopleList extends HTMLElement {
     this.#scroll.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     new ResizeObserver(() => this.#scrolled()).observe(this.#scroll);
     setAvatar(find(this, ".me .avatar"), messenger.me);
-    if (this.#input.value) this.#queryIs(this.#input.value); // typed before this page could hear
+    if (this.#input.value)
+      this.#queryIs(this.#input.value); // typed before this page could hear
     else this.render();
   }
 
