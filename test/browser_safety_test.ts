@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 
 import type { Browser, BrowserContext, Page } from "playwright-core";
 
-import { launch, signUp } from "./browser.ts";
+import { launch, signUp, until } from "./browser.ts";
 import { complaints } from "./complaints.ts";
 import { PASSWORD, Person, startApp, type TestApp } from "./harness.ts";
 import { LINKS } from "./hostile_links.ts";
@@ -100,7 +100,11 @@ test("every page is used without breaking its policy", async () => {
   await page.waitForSelector('chat-thread .tick[data-state="delivered"]:visible');
   await page.reload();
   await message(page, "69: ").waitFor();
-  await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollTo(0, 0));
+  await until("one is far from the end", async () => {
+    // Again: a script's scroll tells of itself only after what comes in may have led back to the end.
+    await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollTo(0, 0));
+    return page.locator("chat-thread .jump").isVisible();
+  });
   await message(page, "0: ").first().waitFor();
   await page.click("chat-thread .jump");
 
@@ -227,7 +231,9 @@ test("script in a text is shown as text, in the thread, in the list and to reade
   expect(await page.title()).toBe(title);
   await page.reload();
   await message(page, "hello").waitFor();
-  expect((await page.locator("chat-thread .text").allTextContents()).slice(1)).toEqual(SCRIPTS);
+  await until("all are here again, after those the browser has kept", async () =>
+    Bun.deepEquals((await page.locator("chat-thread .text").allTextContents()).slice(1), SCRIPTS),
+  );
   expect(await page.evaluate(() => "slipped" in globalThis)).toBeFalse();
   // A name in the address is somebody's words too.
   for (const text of SCRIPTS) {
