@@ -210,45 +210,49 @@ const STATES: State[] = [
 ];
 
 describe.each(STATES)("$name", ({ who, at, server, sees, act }) => {
-  test.each(LANGUAGES)("%s", async (locale) => {
-    complaints.allow(/status of (403|404)/);
-    const context = await browser.newContext({
-      locale,
-      reducedMotion: "reduce",
-      viewport: { width: 1_280, height: 700 },
-    });
-    context.setDefaultTimeout(15_000);
-    const url = local(server?.() ?? app);
-    const [name = "", value = ""] = who?.().cookie.split(/=(.*)/s) ?? [];
-    if (who) await context.addCookies([{ name, value, url }]);
-    const page = await context.newPage();
-    const opens = async () => {
-      await page.goto("about:blank");
-      await page.goto(url + at);
-      await act?.(page);
-      await page.waitForSelector(sees);
-      await page.evaluate(axe.source);
-    };
-    for (const width of WIDTHS) {
-      await page.setViewportSize({ width, height: 700 });
-      if (width === WIDTHS[0] || act) await context.setOffline(false);
-      if (width === WIDTHS[0] || act) await opens();
-      expect(await page.getAttribute("html", "lang")).toBe(locale.slice(0, 2));
-      for (const colorScheme of SCHEMES) {
-        await page.emulateMedia({ colorScheme });
-        const seen = await page.evaluate(async () => {
-          // oxlint-disable-next-line typescript/no-explicit-any
-          const { violations } = await (globalThis as any).axe.run(document, { resultTypes: ["violations"] });
-          return {
-            wide: document.documentElement.scrollWidth,
-            violations: violations.map(
-              (v: { id: string; nodes: { html: string }[] }) => `${v.id}: ${v.nodes[0]?.html}`,
-            ),
-          };
-        });
-        expect({ width, colorScheme, ...seen }).toEqual({ width, colorScheme, wide: width, violations: [] });
+  test.each(LANGUAGES)(
+    "%s",
+    async (locale) => {
+      complaints.allow(/status of (403|404)/);
+      const context = await browser.newContext({
+        locale,
+        reducedMotion: "reduce",
+        viewport: { width: 1_280, height: 700 },
+      });
+      context.setDefaultTimeout(15_000);
+      const url = local(server?.() ?? app);
+      const [name = "", value = ""] = who?.().cookie.split(/=(.*)/s) ?? [];
+      if (who) await context.addCookies([{ name, value, url }]);
+      const page = await context.newPage();
+      const opens = async () => {
+        await page.goto("about:blank");
+        await page.goto(url + at);
+        await act?.(page);
+        await page.waitForSelector(sees);
+        await page.evaluate(axe.source);
+      };
+      for (const width of WIDTHS) {
+        await page.setViewportSize({ width, height: 700 });
+        if (width === WIDTHS[0] || act) await context.setOffline(false);
+        if (width === WIDTHS[0] || act) await opens();
+        expect(await page.getAttribute("html", "lang")).toBe(locale.slice(0, 2));
+        for (const colorScheme of SCHEMES) {
+          await page.emulateMedia({ colorScheme });
+          const seen = await page.evaluate(async () => {
+            // oxlint-disable-next-line typescript/no-explicit-any
+            const { violations } = await (globalThis as any).axe.run(document, { resultTypes: ["violations"] });
+            return {
+              wide: document.documentElement.scrollWidth,
+              violations: violations.map(
+                (v: { id: string; nodes: { html: string }[] }) => `${v.id}: ${v.nodes[0]?.html}`,
+              ),
+            };
+          });
+          expect({ width, colorScheme, ...seen }).toEqual({ width, colorScheme, wide: width, violations: [] });
+        }
       }
-    }
-    await context.close();
-  });
+      await context.close();
+    },
+    60_000,
+  );
 });

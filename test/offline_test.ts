@@ -272,7 +272,10 @@ test("nothing is lost when the browser is killed, nor what an older page left be
     await signIn(context, ann); // a browser writes cookies down now and then only
     const page = await open(context, "Kill-Bob");
     await until("the new one is sent", async () => (await stored(bob, "Kill-Ann")).join() === "to be killed");
-    expect(await texts(page)).toEqual(expect.arrayContaining(["from an older page", "to be killed"]));
+    await until("both are shown", async () => {
+      const shown = await texts(page);
+      return shown.includes("from an older page") && shown.includes("to be killed");
+    });
     await page.click("chat-thread .failure .retry");
     await has(bob, "Kill-Ann", "to be killed", "from an older page");
   } finally {
