@@ -59,7 +59,7 @@ async function enter(address = "", options: Parameters<Browser["newContext"]>[0]
 
 const writer = () => new Person(app.url, nameOf(WRITER), cookieOf(WRITER)).open();
 
-async function until(what: string, holds: () => Promise<boolean>, withinMs = 8_000): Promise<void> {
+async function until(what: string, holds: () => Promise<boolean>, withinMs = 15_000): Promise<void> {
   const deadline = performance.now() + withinMs;
   while (!(await holds())) {
     if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`);
