@@ -236,8 +236,8 @@ export async function startApp(
     });
     const erasure = new Erasure({ db, log });
     undo.unshift(() => erasure.stop());
-    const account = new Account({ auth, choices, db, erasure, limits, log });
-    const api = new Api({ auth, chat, db, door, roster, limits, log, trust });
+    const account = new Account({ auth, choices, db, erasure, log });
+    const api = new Api({ auth, chat, db, door, roster, log, trust });
     const sockets = socketHandlers({ chat, drafts, hub, presence, limits, log, metrics, epoch: () => epoch });
     undo.unshift(() => sockets.stop());
     let checkingSoon: Timer | undefined;

@@ -13,7 +13,6 @@ import * as users from "../db/users.ts";
 import { deviceOf } from "../device.ts";
 import type { Erasure } from "../erasure.ts";
 import { ChatError } from "../errors.ts";
-import type { Act, Limits } from "../limits.ts";
 import type { Log } from "../log.ts";
 import type { SocketData } from "../socket.ts";
 import { checkPassword, keyOfReference } from "../text.ts";
@@ -26,18 +25,15 @@ export class Account {
   readonly #auth: Auth;
   readonly #choices: Choices;
   readonly #db: Database;
-
   readonly #erasure: Erasure;
-  readonly #limits: Limits;
   readonly #streams: Streams;
 
-  constructor(parts: { auth: Auth; choices: Choices; db: Database; erasure: Erasure; limits: Limits; log: Log }) {
+  constructor(parts: { auth: Auth; choices: Choices; db: Database; erasure: Erasure; log: Log }) {
     this.#auth = parts.auth;
-    this.#erasure = parts.erasure;
-    this.#limits = parts.limits;
-    this.#streams = new Streams(parts.log);
     this.#choices = parts.choices;
     this.#db = parts.db;
+    this.#erasure = parts.erasure;
+    this.#streams = new Streams(parts.log);
   }
 
   async me(request: Request): Promise<Response> {
@@ -46,7 +42,7 @@ export class Account {
   }
 
   async settings(request: Request): Promise<Response> {
-    const me = await this.#who(request, "account");
+    const me = await this.#auth.who(request, "account");
     const body = await readJson(request);
     const changes = { hidesRead: readFlag(body, "hide_read"), hidesLastSeen: readFlag(body, "hide_last_seen") };
     return this.#told(me, await this.#choices.show(me, changes));
@@ -60,7 +56,7 @@ export class Account {
   /** Another password; all other sessions end. */
   async password(request: Request): Promise<Response> {
     const address = this.#auth.addressOf(request);
-    const me = await this.#who(request, "account");
+    const me = await this.#auth.who(request, "account");
     const body = await readJson(request);
     const [old, next] = [readText(body, "old"), readText(body, "new")];
     checkPassword(next); // first: it costs no hash
@@ -70,7 +66,7 @@ export class Account {
   }
 
   async sessions(request: Request): Promise<Response> {
-    const me = await this.#who(request, "history");
+    const me = await this.#auth.who(request, "history");
     const rows = await sessions.list(this.#db, me.userId);
     return json(
       rows.map(({ id, agent, address, createdAt, lastUsedAt }) => ({
@@ -85,7 +81,7 @@ export class Account {
   }
 
   async endSession(request: Request): Promise<Response> {
-    const me = await this.#who(request, "account");
+    const me = await this.#auth.who(request, "account");
     const { id = "" } = request.params as { id?: string };
     if (!/^\d{1,15}$/.test(id) || !(await sessions.endOwn(this.#db, me.userId, Number(id)))) {
       throw new ChatError("not_found");
@@ -95,14 +91,14 @@ export class Account {
   }
 
   async endOtherSessions(request: Request): Promise<Response> {
-    const me = await this.#who(request, "account");
+    const me = await this.#auth.who(request, "account");
     return json({ ended: await this.#auth.endOthers(me) });
   }
 
   /** Takes the account away. The others keep what was said with them, and the name. */
   async remove(request: Request): Promise<Response> {
     const address = this.#auth.addressOf(request);
-    const me = await this.#who(request, "account");
+    const me = await this.#auth.who(request, "account");
     await this.#auth.confirm(me, readText(await readJson(request), "password"), address);
     const known = await sessions.list(this.#db, me.userId);
     await this.#erasure.bury({ id: me.userId, username: me.username });
@@ -111,7 +107,7 @@ export class Account {
   }
 
   async blocks(request: Request): Promise<Response> {
-    return json(await this.#choices.blocked(await this.#who(request, "history")));
+    return json(await this.#choices.blocked(await this.#auth.who(request, "history")));
   }
 
   block(request: Request): Promise<Response> {
@@ -124,7 +120,7 @@ export class Account {
 
   /** Everything of a person, to keep. */
   async export(request: Request, server: Server<SocketData>): Promise<Response> {
-    const me = await this.#who(request, "account");
+    const me = await this.#auth.who(request, "account");
     const headers = {
       ...DATA_HEADERS,
       "Content-Type": "application/json",
@@ -139,19 +135,12 @@ export class Account {
   }
 
   async drafts(request: Request): Promise<Response> {
-    const { username } = await this.#who(request, "history");
+    const { username } = await this.#auth.who(request, "history");
     return json(await drafts.list(this.#db, username));
   }
 
-  /** Who asks, and asks not too often. */
-  async #who(request: Request, act: Act): Promise<Session> {
-    const session = await this.#auth.who(request);
-    this.#limits.spend(act, session.nameKey);
-    return session;
-  }
-
   async #choose(request: Request, choice: Choice, field: "blocked" | "muted"): Promise<Response> {
-    const me = await this.#who(request, "account");
+    const me = await this.#auth.who(request, "account");
     const body = await readJson(request);
     const on = readFlag(body, field);
     const { name } = body;

@@ -12,7 +12,6 @@ import * as users from "../db/users.ts";
 import type { Door } from "../door.ts";
 import { ChatError } from "../errors.ts";
 import { INVITE, inviteLink } from "../invite.ts";
-import type { Limits } from "../limits.ts";
 import type { Log } from "../log.ts";
 import type { Roster } from "../roster.ts";
 import type { SocketData } from "../socket.ts";
@@ -32,28 +31,17 @@ export class Api {
   readonly #door: Door;
   readonly #trust: Trust;
   readonly #roster: Roster;
-  readonly #limits: Limits;
   /** Thousands come back at once, and each asks for its list: a statement for many of them. */
   readonly #lists: Batcher<ConversationsAsked, Conversation[]>;
   readonly #streams: Streams;
 
-  constructor(parts: {
-    auth: Auth;
-    chat: Chat;
-    db: Database;
-    door: Door;
-    roster: Roster;
-    limits: Limits;
-    log: Log;
-    trust: Trust;
-  }) {
+  constructor(parts: { auth: Auth; chat: Chat; db: Database; door: Door; roster: Roster; log: Log; trust: Trust }) {
     this.#auth = parts.auth;
     this.#chat = parts.chat;
     this.#db = parts.db;
     this.#door = parts.door;
     this.#trust = parts.trust;
     this.#roster = parts.roster;
-    this.#limits = parts.limits;
     this.#streams = new Streams(parts.log);
     this.#lists = new Batcher((asked) => this.#db.run((sql) => messages.conversations(sql, asked)), { max: LISTS_MAX });
   }
@@ -71,12 +59,12 @@ export class Api {
   }
 
   async online(request: Request): Promise<Response> {
-    await this.#who(request, "searches");
+    await this.#auth.who(request, "searches");
     return json(this.#roster.online);
   }
 
   async users(request: Request): Promise<Response> {
-    const { username } = await this.#who(request, "searches");
+    const { username } = await this.#auth.who(request, "searches");
     const { searchParams } = addressOf(request);
     const prefix = searchParams.get("q") ?? "";
     const limit = wholeNumber(searchParams, "limit", 1, 1_000);
@@ -85,14 +73,14 @@ export class Api {
   }
 
   async unreadCounts(request: Request): Promise<Response> {
-    const { username, nameKey: myKey } = await this.#who(request, "history");
+    const { username, nameKey: myKey } = await this.#auth.who(request, "history");
     if (nameKey(parameter(request, "me")) !== myKey) throw new ChatError("not_yours");
     const counts = await this.#db.run((sql) => messages.unreadCounts(sql, username));
     return json(Object.fromEntries(counts.map(({ peer, unread }) => [peer, unread])));
   }
 
   async conversations(request: Request): Promise<Response> {
-    const { username, hidesRead, hidesLastSeen } = await this.#who(request, "history");
+    const { username, hidesRead, hidesLastSeen } = await this.#auth.who(request, "history");
     const { searchParams } = addressOf(request);
     const limit = wholeNumber(searchParams, "limit", 1, PAGE_MAX) ?? 50;
     const cursor = searchParams.get("before");
@@ -119,7 +107,7 @@ export class Api {
 
   /** The messages of two people, of whom the signed-in one is one. Marks theirs read, unless only peeked at. */
   async messages(request: Request, server: Server<SocketData>): Promise<Response> {
-    const me = await this.#who(request, "history");
+    const me = await this.#auth.who(request, "history");
     const names = [parameter(request, "a"), parameter(request, "b")] as const;
     const keys = names.map(keyOfReference);
     if (!keys.includes(me.nameKey)) {
@@ -148,13 +136,6 @@ export class Api {
     return new Response(await this.#streams.open(me.nameKey, source, keep), {
       headers: { ...DATA_HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store" },
     });
-  }
-
-  /** Who asks, and asks not too often. */
-  async #who(request: Request, act: "searches" | "history"): Promise<Session> {
-    const session = await this.#auth.who(request);
-    this.#limits.spend(act, session.nameKey);
-    return session;
   }
 
   /** A device of mine has these: they are delivered, and read unless it only peeked. */

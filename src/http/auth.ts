@@ -8,12 +8,21 @@ import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import type { Brought, Door } from "../door.ts";
 import { ChatError, type ErrorCode } from "../errors.ts";
-import type { Limits } from "../limits.ts";
+import type { Act, Limits } from "../limits.ts";
 import type { Count } from "../metrics.ts";
 import { hashPassword } from "../password.ts";
 import type { Renewals } from "../renewals.ts";
 import { checkName, checkPassword, keyOfReference, nameKey, searchKey } from "../text.ts";
-import { addressOf, checkOrigin, clientAddress, HEADERS, isSecure, type Request, type Trust } from "./handler.ts";
+import {
+  addressOf,
+  checkOrigin,
+  clientAddress,
+  HEADERS,
+  isSecure,
+  readBody,
+  type Request,
+  type Trust,
+} from "./handler.ts";
 import type { Pages } from "./pages.ts";
 
 const HASHES_AT_ONCE = 2;
@@ -73,10 +82,11 @@ export class Auth {
     return signed ? this.#lookups.add(hashToken(signed.token)) : undefined;
   }
 
-  /** The session of a request. @throws ChatError `no_session` */
-  async who(request: Request): Promise<Session> {
+  /** The session of a request. @param act what it is about, where that is limited @throws ChatError `no_session`, `rate_limited` */
+  async who(request: Request, act?: Act): Promise<Session> {
     const session = await this.find(request);
     if (!session) throw new ChatError("no_session");
+    if (act) this.#limits.spend(act, session.nameKey);
     return session;
   }
 
@@ -128,14 +138,8 @@ export class Auth {
     const form = await readForm(request);
     const { username, password } = form;
     try {
-      const key = keyOfReference(username);
-      const giveBack = this.#limits.beginLogin(key ?? "", address);
-      const user = await this.#verify(key, password).catch((error: unknown) => {
-        giveBack();
-        throw error;
-      });
+      const user = await this.#try(keyOfReference(username), password, address);
       if (!user) throw new ChatError("wrong_login");
-      giveBack();
       return await this.#enter(request, user, address);
     } catch (error) {
       return this.#again("login", form, error);
@@ -149,13 +153,7 @@ export class Auth {
 
   /** Whether somebody signed in knows their password, too. @throws ChatError `wrong_password`, which counts as a login that failed; `rate_limited` */
   async confirm(me: Session, password: string, address: string): Promise<void> {
-    const giveBack = this.#limits.beginLogin(me.nameKey, address);
-    const user = await this.#verify(me.nameKey, password).catch((error: unknown) => {
-      giveBack();
-      throw error;
-    });
-    if (!user) throw new ChatError("wrong_password");
-    giveBack();
+    if (!(await this.#try(me.nameKey, password, address))) throw new ChatError("wrong_password");
   }
 
   /** Gives an account another password, one that may be one, and ends its other sessions, everywhere. */
@@ -215,6 +213,17 @@ export class Auth {
       if (!(error instanceof ChatError && error.code === "name_taken")) giveBack();
       throw error;
     }
+  }
+
+  /** As `#verify`, as often as the limits allow: only a failure costs. @throws ChatError `rate_limited`, `busy` */
+  async #try(key: string | undefined, password: string, address: string): Promise<users.User | undefined> {
+    const giveBack = this.#limits.beginLogin(key ?? "", address);
+    const user = await this.#verify(key, password).catch((error: unknown) => {
+      giveBack();
+      throw error;
+    });
+    if (user) giveBack();
+    return user;
   }
 
   /** Whose name and password these are, undefined when nobody's, or nobody's any more. */
@@ -314,12 +323,7 @@ interface FormValues extends Brought {
 
 /** @throws ChatError `unsupported_type`, `too_large` */
 async function readForm(request: Request): Promise<FormValues> {
-  const type = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase();
-  if (type !== "application/x-www-form-urlencoded") throw new ChatError("unsupported_type");
-  const body = await request.text().catch((error: unknown) => {
-    throw new ChatError("too_large", { cause: error }); // or nobody is there any more to be told
-  });
-  const form = new URLSearchParams(body);
+  const form = new URLSearchParams(await readBody(request, "application/x-www-form-urlencoded"));
   const value = (name: string) => form.get(name) ?? "";
   return { username: value("username"), password: value("password"), invite: value("invite"), code: value("code") };
 }

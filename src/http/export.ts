@@ -7,11 +7,9 @@ import * as everything from "../db/export.ts";
 import type { Part } from "../db/export.ts";
 import type { Message } from "../db/messages.ts";
 import type { Session } from "../db/sessions.ts";
+import { ROWS_FIRST, rowsLike } from "./stream.ts";
 
 const CONVERSATIONS = 250;
-/** Messages at a time; fewer where texts are long: see `stream.ts`. */
-const ROWS_MAX = 250;
-const PART_CHARACTERS = 128 * 1024;
 
 /** The text in parts. */
 export async function* exported(db: Database, me: Session): AsyncGenerator<string, void> {
@@ -27,7 +25,7 @@ export async function* exported(db: Database, me: Session): AsyncGenerator<strin
   };
   yield `${JSON.stringify(about).slice(0, -1)},"messages":[`;
   let before = "\n";
-  let most = 25; // before it is known how long the texts are
+  let most = ROWS_FIRST;
   let waiting: Part[] = [];
   let after = 0;
   for (let isLast = false; !isLast || waiting.length > 0;) {
@@ -45,7 +43,7 @@ export async function* exported(db: Database, me: Session): AsyncGenerator<strin
       .map((row) => JSON.stringify(told(row, me, (now[row.part] as Part).conversation.hidden)))
       .join(",\n");
     if (text === "") continue;
-    most = Math.min(ROWS_MAX, Math.max(1, Math.floor((rows.length * PART_CHARACTERS) / text.length)));
+    most = rowsLike(rows.length, text.length);
     yield before + text;
     before = ",\n";
   }

@@ -61,13 +61,21 @@ export function json(body: unknown, init: { status?: number; headers?: Record<st
   });
 }
 
-/** The JSON object in a request. @throws ChatError `unsupported_type`, `too_large`, `bad_request` */
-export async function readJson(request: Request): Promise<Record<string, unknown>> {
-  const type = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase();
-  if (type !== "application/json") throw new ChatError("unsupported_type");
-  const body = await request.text().catch((error: unknown) => {
+/** What a request of this content type holds. @throws ChatError `unsupported_type`, `too_large` */
+export async function readBody(
+  request: Request,
+  type: "application/json" | "application/x-www-form-urlencoded",
+): Promise<string> {
+  const given = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase();
+  if (given !== type) throw new ChatError("unsupported_type");
+  return request.text().catch((error: unknown) => {
     throw new ChatError("too_large", { cause: error }); // or nobody is there any more to be told
   });
+}
+
+/** The JSON object in a request. @throws ChatError `unsupported_type`, `too_large`, `bad_request` */
+export async function readJson(request: Request): Promise<Record<string, unknown>> {
+  const body = await readBody(request, "application/json");
   try {
     const value: unknown = JSON.parse(body);
     if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;

@@ -7,7 +7,7 @@ import type { Log } from "../log.ts";
 /** Rows at a time: with 1,000 the server grew by 23–41 MiB, with 250 by 17–24. */
 const ROWS_MAX = 250;
 /** Before it is known how long the texts are. */
-const ROWS_FIRST = 25;
+export const ROWS_FIRST = 25;
 /** Fewer rows where texts are long: with 250 of 16 KB, each reader who stopped reading held 14 MiB. */
 const PAGE_CHARACTERS = 128 * 1024;
 /** Whoever takes nothing for so long is cut. Within Bun's 8–12 s a reader of 100 KB/s empties too little of the system's buffer to be noticed. */
@@ -47,7 +47,12 @@ export class Streams {
     try {
       const first = await source.after(0, ROWS_FIRST);
       keep(STALLED_SECONDS);
-      return this.#stream(first, source, end);
+      const rest = parts(first, source);
+      return this.#told({
+        end,
+        next: async () => (await rest.next()).value ?? undefined,
+        failed: (error) => this.#log.error("messages cut off midway", error, { id: source.id }),
+      });
     } catch (error) {
       end();
       throw error;
@@ -66,29 +71,17 @@ export class Streams {
   ): Promise<ReadableStream<Uint8Array>> {
     const { parts, keep } = options;
     const end = this.#begin(`${kind}\n${person}`, 1);
-    let left = false;
-    const encoder = new TextEncoder();
     try {
-      let next = await parts.next();
+      let part: IteratorResult<string, void> | undefined = await parts.next(); // what it fails with is told as a failure still
       keep(STALLED_SECONDS);
-      return new ReadableStream({
-        pull: async (controller) => {
-          try {
-            if (!next.done) controller.enqueue(encoder.encode(next.value));
-            next = await parts.next();
-            if (!next.done || left) return;
-            end();
-            controller.close();
-          } catch (error) {
-            end();
-            this.#log.error(`${kind} cut off midway`, error);
-            throw error;
-          }
+      return this.#told({
+        end,
+        async next() {
+          const { value } = part ?? (await parts.next());
+          part = undefined;
+          return value ?? undefined;
         },
-        cancel() {
-          left = true;
-          end();
-        },
+        failed: (error) => this.#log.error(`${kind} cut off midway`, error),
       });
     } catch (error) {
       end();
@@ -111,38 +104,53 @@ export class Streams {
     };
   }
 
-  #stream(first: Message[], source: Source, end: () => void): ReadableStream<Uint8Array> {
+  /** Bytes for as long as there are parts and a reader; a part is made when the one before it has left. */
+  #told(told: {
+    next: () => Promise<string | undefined>;
+    end: () => void;
+    failed: (error: unknown) => void;
+  }): ReadableStream<Uint8Array> {
+    const { next, end, failed } = told;
     const encoder = new TextEncoder();
-    let limit = ROWS_FIRST;
-    let last: Message | undefined;
     let left = false;
-    const pull = async (controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> => {
-      const rows = last ? await source.after(last.seq, limit) : first;
-      await source.seen(rows);
-      if (left) return;
-      const items = rows.map((row) => JSON.stringify(source.show(row))).join(",");
-      const whole = rows.length < limit;
-      const start = last ? (items === "" ? "" : ",") : "[";
-      controller.enqueue(encoder.encode(`${start}${items}${whole ? "]" : ""}`));
-      last = rows.at(-1) ?? last;
-      if (!whole) {
-        limit = Math.min(ROWS_MAX, Math.max(1, Math.floor((rows.length * PAGE_CHARACTERS) / items.length)));
-        return;
-      }
-      end();
-      controller.close();
-    };
     return new ReadableStream({
-      pull: (controller) =>
-        pull(controller).catch((error: unknown) => {
+      async pull(controller) {
+        try {
+          const part = await next();
+          if (left) return;
+          if (part !== undefined) return controller.enqueue(encoder.encode(part));
           end();
-          this.#log.error("messages cut off midway", error, { id: source.id });
+          controller.close();
+        } catch (error) {
+          end();
+          failed(error);
           throw error;
-        }),
+        }
+      },
       cancel() {
         left = true;
         end();
       },
     });
   }
+}
+
+/** The array of a source in parts, the first rows of which are there. */
+async function* parts(first: Message[], source: Source): AsyncGenerator<string, void> {
+  let limit = ROWS_FIRST;
+  let rows = first;
+  for (let start = "["; ; start = ",") {
+    await source.seen(rows);
+    const items = rows.map((row) => JSON.stringify(source.show(row))).join(",");
+    const last = rows.at(-1);
+    if (rows.length < limit || !last) return yield `${items === "" && start === "," ? "" : start}${items}]`;
+    yield start + items;
+    limit = rowsLike(rows.length, items.length);
+    rows = await source.after(last.seq, limit);
+  }
+}
+
+/** How many rows come next, after so many of so many characters together: fewer where texts are long. */
+export function rowsLike(rows: number, characters: number): number {
+  return Math.min(ROWS_MAX, Math.max(1, Math.floor((rows * PAGE_CHARACTERS) / characters)));
 }

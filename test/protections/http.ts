@@ -101,8 +101,8 @@ export const PROTECTIONS: readonly Protection[] = [
   },
   {
     against: "a form that a page of another site can send without asking (text/plain) is read",
-    file: "src/http/auth.ts",
-    find: `if (type !== "application/x-www-form-urlencoded") throw new ChatError("unsupported_type");`,
+    file: "src/http/handler.ts",
+    find: `if (given !== type) throw new ChatError("unsupported_type");`,
     replace: "",
     test: TABLE,
     name: "a form with another content type answers 415 at /signup, and nothing is stored",

@@ -86,7 +86,7 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "readers of long texts who stop reading fill the memory",
     file: "src/http/stream.ts",
-    find: "Math.max(1, Math.floor((rows.length * PAGE_CHARACTERS) / items.length))",
+    find: "Math.max(1, Math.floor((rows * PAGE_CHARACTERS) / characters))",
     replace: "ROWS_MAX",
     test: SLOW,
     name: READERS,
