@@ -13,8 +13,9 @@ import { launch, until } from "./browser.ts";
 import { PASSWORD, type Person, startApp, type TestApp } from "./harness.ts";
 
 const MOST = 60 * 1024;
-/** On a machine that does other things as well; undisturbed it is a quarter of that. */
-const MOST_READABLE_MS = 2_000;
+const MOST_READABLE_MS = 500;
+/** Other programs may take the machine at any moment: one visit of so many has to be undisturbed. */
+const VISITS = 10;
 /** What browsers with a window ask for as well: without one they leave the tab's picture and the manifest out. */
 const WITH_A_WINDOW = ["favicon.svg", "chatify.webmanifest"];
 
@@ -176,7 +177,7 @@ test("the first message can be read within half a second after the document, on 
   const page = await visitor(app.url.replace("127.0.0.1", "localhost"), "en-GB", ann);
   const url = app.url.replace("127.0.0.1", "localhost");
   const took: number[] = [];
-  for (let visit = 0; visit < 3; visit++) {
+  while (took.length < 3 || (took.length < VISITS && Math.min(...took) > MOST_READABLE_MS)) {
     await page.goto("about:blank");
     await page.goto(`${url}/#Bob`);
     await page.waitForFunction(() => performance.getEntriesByName("first message").length > 0);
@@ -188,6 +189,6 @@ test("the first message can be read within half a second after the document, on 
     took.push(Math.round(ms));
   }
   process.stdout.write(`the first message can be read ${took.join(", ")} ms after the document\n`);
-  expect(Math.min(...took)).toBeLessThan(MOST_READABLE_MS);
+  expect(Math.min(...took)).toBeLessThanOrEqual(MOST_READABLE_MS);
   await page.context().close();
 }, 60_000);
