@@ -247,7 +247,7 @@ test("signing out takes the notifications away", async () => {
   await device.context.close();
 }, 60_000);
 
-test("a person who is blocked is gone from every tab, after a question that says what it means", async () => {
+test("a person who is blocked is gone from every tab, after a question that says what it means, and back when unblocked", async () => {
   const [ann, bob] = [await person("Block-Ann"), await person("Block-Bob")];
   const wire = await bob.open();
   await wire.send("Block-Ann", "buy this");
@@ -272,6 +272,14 @@ test("a person who is blocked is gone from every tab, after a question that says
   await wire.send("Block-Ann", "and this");
   await Bun.sleep(500);
   expect([await page.title(), await page.locator("people-list .conversations a").count()]).toEqual(["chatify", 0]);
+
+  await page.goto(`${page.url().split("#")[0]}#Block-Bob`);
+  await page.locator("message-composer .unblock").click();
+  await until("everything is there", async () => {
+    const texts = await page.locator("chat-thread .message .text").allInnerTexts();
+    return texts.join() === "buy this,and this" && (await page.locator("textarea").isVisible());
+  });
+  for (const tab of [page, other]) await tab.waitForSelector('people-list .conversations a[data-name="Block-Bob"]');
   await device.context.close();
 }, 60_000);
 

@@ -21,7 +21,7 @@ export class ChatHeader extends HTMLElement {
       event.preventDefault();
       this.onback();
     });
-    messenger.addEventListener("people", () => this.#showMuted());
+    messenger.addEventListener("people", () => this.render());
     find(document, "#options").addEventListener(
       "click",
       (/** @type {Event} */ { target }) => void this.#choose(target),
@@ -54,7 +54,9 @@ export class ChatHeader extends HTMLElement {
     status.classList.toggle("live", typing || presence?.online === true);
     const words = typing ? word("typing") : presenceWords(presence);
     // Its place is kept while nothing is known, so that the name does not move when it is.
-    status.hidden = notes || messenger.conversation(name).gone || (presence !== undefined && words === "");
+    const { gone, blocked } = messenger.conversation(name);
+    const nobody = name !== messenger.open;
+    status.hidden = notes || nobody || gone || blocked || (presence !== undefined && words === "");
     setText(status, words);
     this.#showMuted();
   }
@@ -74,7 +76,9 @@ export class ChatHeader extends HTMLElement {
     const name = this.#name;
     if (!messenger || name === undefined) return;
     find(this, ".more").hidden = name === messenger.me || name !== messenger.open;
-    setText(find(document, "#options .mute"), word(messenger.conversation(name).muted ? "unmute" : "mute"));
+    const { blocked, muted } = messenger.conversation(name);
+    setText(find(document, "#options .mute"), word(muted ? "unmute" : "mute"));
+    find(document, "#options .block").hidden = blocked;
   }
 }
 

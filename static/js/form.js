@@ -33,7 +33,11 @@ function complain(input, code) {
 
 /** What can be known without the server to be wrong with a field, as an error code. @param {HTMLInputElement} input */
 function fault(input) {
-  if (input === username) return username.value.trim() ? "" : "name_missing";
+  if (input === username) {
+    const letters = [...username.value.trim()].length;
+    if (letters === 0) return "name_missing";
+    return confirm && (letters < 2 || letters > 50) ? "bad_name" : "";
+  }
   if (input === confirm) return confirm.value === password.value ? "" : "confirm";
   if (!password.value) return "password_missing";
   const length = [...password.value].length;

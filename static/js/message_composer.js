@@ -30,6 +30,7 @@ export class MessageComposer extends HTMLElement {
     });
     messenger.addEventListener("limited", () => this.#check());
     messenger.addEventListener("thread", () => this.#close());
+    find(this, ".unblock").addEventListener("click", () => void this.#unblock());
     find(this, "form").addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault();
       this.#submit();
@@ -77,8 +78,21 @@ export class MessageComposer extends HTMLElement {
     const closed = find(this, ".closed");
     const name = this.#peer;
     closed.hidden = !gone && !blocked;
-    setText(closed, gone ? word("has_left", { name }) : blocked ? word("blocked", { name }) : "");
+    setText(find(closed, ".why"), gone ? word("has_left", { name }) : blocked ? word("blocked", { name }) : "");
+    find(closed, ".unblock").hidden = gone;
     find(this, "form").hidden = !closed.hidden;
+  }
+
+  async #unblock() {
+    const peer = this.#peer;
+    if (peer === undefined) return;
+    try {
+      this.#complain("", "");
+      await this.#messenger?.unblock(peer);
+      if (peer === this.#peer && !isTouch()) this.focusText();
+    } catch {
+      this.#complain("no_connection", word("no_connection"));
+    }
   }
 
   #showDraft() {

@@ -236,6 +236,14 @@ export class Messenger extends EventTarget {
     }
   }
 
+  /** Sees again what a blocked person wrote and writes. @param {string} peer */
+  async unblock(peer) {
+    await this.api.block(peer, false);
+    this.conversation(peer).blocked = false;
+    this.#emit("thread", peer);
+    await this.resume();
+  }
+
   /** Sees nothing of a person any more. @param {string} peer */
   async block(peer) {
     await this.api.block(peer, true);

@@ -9,6 +9,7 @@ const TYPING_SENT_MS = 2_000;
 const STALE_MS = 4_000; // without a connection, nobody's presence is known for longer
 const WATCH_LIMIT = 200;
 const WATCH_EVERY_MS = 1_000; // the list changes with each letter of a search; the server takes one a second
+const WATCH_FIRST_MS = 100; // after a list of nobody: who comes first is on screen
 
 export class Presence {
   /** @type {Map<string, Seen>} by name key */
@@ -74,7 +75,7 @@ export class Presence {
 
   #tellWatched() {
     this.#watchedAnew = false;
-    this.#tellWatchedIn(WATCH_EVERY_MS);
+    this.#tellWatchedIn(this.#watched.length === 0 ? WATCH_FIRST_MS : WATCH_EVERY_MS);
     this.#send({ type: "watch", users: this.#watched });
   }
 

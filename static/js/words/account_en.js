@@ -29,7 +29,6 @@ export default {
   block_whom: "Block somebody",
   block_missing: "Whom do you want to block?",
   blocked_done: "{name} is blocked.",
-  unblock: "Unblock",
   unblock_label: "Unblock {name}",
   unblocked_done: "{name} is no longer blocked. What they wrote meanwhile is in your conversations.",
   data: "Your data",

@@ -147,6 +147,7 @@ export default {
   cancel: "Άκυρο",
   no_connection: "Δεν υπάρχει επικοινωνία με τον διακομιστή. Δοκίμασε ξανά.",
   block: "Αποκλεισμός",
+  unblock: "Κατάργηση αποκλεισμού",
   farewell: "Ο λογαριασμός σου διαγράφηκε. Να είσαι καλά!",
 
   // Attention, and people one wants to hear less of

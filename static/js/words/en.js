@@ -145,6 +145,7 @@ export default {
   cancel: "Cancel",
   no_connection: "The server cannot be reached. Try again.",
   block: "Block",
+  unblock: "Unblock",
   farewell: "Your account is deleted. Take care!",
 
   // Attention, and people one wants to hear less of

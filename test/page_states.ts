@@ -1,0 +1,310 @@
+/**
+ * Every state of the pages that people meet, and servers on which all of them can be seen: axe looks at each (`axe_test.ts`), and
+ * `bun run screenshots --all` takes a picture of it.
+ */
+
+import type { Browser, Page } from "playwright-core";
+
+import { cookieOf, PASSWORD, Person, post, startApp, type Tab, type TestApp } from "./harness.ts";
+
+/** As long as names get. */
+const LONG = `Μαρία-${"ωραία".repeat(8)}`;
+/** Written from right to left. */
+const RIGHT = "ليلى";
+const WILD = [
+  "مرحبا! هل نلتقي غدا في الساعة 10:30؟",
+  "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft ".repeat(2).trim(),
+  "x".repeat(300),
+  "https://example.org/a/very/long/address/that/goes/on/and/on/and/on?with=many&parameters=that&nobody=reads#at-all",
+  "🌊",
+  "👩‍👩‍👧‍👦🇬🇷👍🏽",
+  "one line\n\n\nand another after two empty ones\n    indented",
+  "שלום, the sea, θάλασσα, море, 海 — all in one line",
+  "try `npx -y bun@1.4.5 run start`, then:\n```sh\nbun run chatify user add ann --admin   # a line of code longer than any phone is wide\n```",
+];
+
+type Who = "Ann" | "Newcomer" | "Petros" | "Host";
+
+export interface State {
+  readonly name: string;
+  /** Who looks; nobody is signed in without one. */
+  readonly who?: Who;
+  readonly at: string;
+  /** Whose door is open to whom; absent: to all. */
+  readonly server?: "invite" | "closed";
+  /** What there is to see. */
+  readonly sees: string;
+  /** What to do until it is there. */
+  readonly act?: (page: Page, stage: Stage) => Promise<unknown>;
+}
+
+const submit = async (page: Page, values: Record<string, string>) => {
+  for (const [id, value] of Object.entries(values)) await page.fill(`#${id}`, value);
+  await page.press(`#${Object.keys(values).at(-1)}`, "Enter");
+};
+
+const write = async (page: Page, ...texts: string[]) => {
+  for (const text of texts) {
+    await page.fill("textarea", text);
+    await page.press("textarea", "Enter");
+  }
+};
+
+const goOffline = async (page: Page) => {
+  await page.waitForSelector(".message");
+  await page.context().setOffline(true);
+  await page.evaluate(() => dispatchEvent(new Event("offline")));
+};
+
+export const STATES: readonly State[] = [
+  { name: "login", at: "/login", sees: "#username" },
+  {
+    name: "login, wrong",
+    at: "/login",
+    sees: "form > [role=alert]:visible",
+    act: (page) => submit(page, { username: "Ann", password: "not my password" }),
+  },
+  { name: "sign-up", at: "/signup", sees: "#confirm" },
+  {
+    name: "sign-up, all wrong",
+    at: "/signup",
+    sees: "#confirm_error:visible",
+    act: (page) => submit(page, { username: "!", password: "short", confirm: "shorter" }),
+  },
+  { name: "sign-up, closed", at: "/signup", server: "closed", sees: ".why:visible" },
+  { name: "sign-up, without an invitation", at: "/signup", server: "invite", sees: ".why:visible" },
+  { name: "no conversations", who: "Newcomer", at: "/", sees: "people-list .empty:visible" },
+  { name: "conversations", who: "Ann", at: "/", sees: "people-list .line" },
+  { name: "an empty conversation", who: "Newcomer", at: "/#Ann", sees: ".greeting:visible" },
+  { name: "somebody who does not exist", who: "Ann", at: "/#nobody-of-that-name", sees: ".greeting:visible" },
+  { name: "history", who: "Ann", at: "/#Bob", sees: ".message pre" },
+  { name: "unread", who: "Ann", at: `/#${encodeURIComponent(LONG)}`, sees: ".day.new" },
+  {
+    name: "a failed message",
+    who: "Ann",
+    at: "/#Bob",
+    sees: ".failure:visible",
+    act: async (page) => {
+      await page.waitForSelector(".message");
+      await page.evaluate(() => {
+        const send = WebSocket.prototype.send;
+        WebSocket.prototype.send = function (data) {
+          const { ref } = JSON.parse(String(data));
+          if (!ref) return send.call(this, data);
+          const refusal = { type: "error", code: "invalid_text", message: "", ref };
+          this.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(refusal) }));
+        };
+      });
+      await write(page, "cannot be sent");
+    },
+  },
+  {
+    name: "offline",
+    who: "Ann",
+    at: "/#Bob",
+    sees: "connection-line:visible",
+    act: goOffline,
+  },
+  {
+    name: "offline, with texts that wait",
+    who: "Petros",
+    at: "/#Host",
+    sees: ".message.waiting + .message.waiting",
+    act: async (page) => {
+      await page.waitForSelector(".message");
+      await goOffline(page);
+      await write(page, "I am on the ferry", "Back in an hour");
+      await page.waitForSelector("connection-line:visible");
+    },
+  },
+  {
+    name: "a server that is away",
+    who: "Ann",
+    at: "/#Bob",
+    sees: "connection-line:visible",
+    act: async (page) => {
+      await page.routeWebSocket(/\/ws\//, (socket) => socket.close());
+      await page.reload();
+    },
+  },
+  {
+    name: "somebody typing",
+    who: "Ann",
+    at: "/#Bob",
+    sees: "chat-header .status:text-matches('typing|γράφει')",
+    act: async (page, stage) => {
+      await page.waitForSelector("chat-header .status.live"); // it is connected
+      await Bun.sleep(2_000); // twice in 2 s would be passed on once
+      stage.bob.say({ type: "typing", peer: "Ann" });
+    },
+  },
+  { name: "texts of all kinds", who: "Ann", at: `/#${encodeURIComponent(RIGHT)}`, sees: ".message .text pre" },
+  { name: "notes to oneself, none yet", who: "Ann", at: "/#Ann", sees: ".greeting:visible" },
+  {
+    name: "a text that is too long",
+    who: "Ann",
+    at: "/#Bob",
+    sees: "message-composer .problem:visible",
+    act: (page) => page.fill("textarea", "x".repeat(4_001)),
+  },
+  {
+    name: "people found",
+    who: "Ann",
+    at: "/",
+    sees: ".found a",
+    act: (page) => page.fill("people-list input", "newc"),
+  },
+  {
+    name: "nobody found",
+    who: "Ann",
+    at: "/",
+    sees: "people-list .note:not(:empty)",
+    act: (page) => page.fill("people-list input", "nobody-of-that-name"),
+  },
+  { name: "the menu", who: "Ann", at: "/", sees: "#menu:popover-open", act: (page) => page.click(".me") },
+  {
+    name: "an invitation",
+    who: "Host",
+    at: "/",
+    sees: "invite-link .made:visible",
+    act: async (page) => {
+      await page.click(".me");
+      await page.click("invite-link .ask");
+    },
+  },
+  {
+    name: "the keys",
+    who: "Ann",
+    at: "/",
+    sees: ".keys-sheet",
+    act: async (page) => {
+      await page.click(".me");
+      await page.click("#menu .keys");
+    },
+  },
+  {
+    name: "the menu of a conversation",
+    who: "Ann",
+    at: "/#Bob",
+    sees: "#options:popover-open",
+    act: (page) => page.click("chat-header .more"),
+  },
+  {
+    name: "the question before blocking",
+    who: "Ann",
+    at: "/#Bob",
+    sees: "dialog.question",
+    act: async (page) => {
+      await page.click("chat-header .more");
+      await page.click("#options .block");
+    },
+  },
+  {
+    name: "the question of notifications",
+    who: "Ann",
+    at: "/#Bob",
+    sees: ".ask-attention:visible",
+    act: (page) => page.evaluate(() => document.querySelector(".ask-attention")?.removeAttribute("hidden")),
+  },
+  { name: "somebody blocked", who: "Ann", at: "/#Blocked", sees: ".closed:visible" },
+  { name: "somebody who has left", who: "Ann", at: "/#Gone", sees: ".closed:visible" },
+  { name: "the account", who: "Ann", at: "/account", sees: "blocked-people li" },
+  {
+    name: "the account, its errors",
+    who: "Ann",
+    at: "/account",
+    sees: "#new_error:visible",
+    act: async (page) => {
+      await page.waitForSelector("blocked-people li");
+      await submit(page, { old: "x", new: "short", again: "shorter" });
+    },
+  },
+  {
+    name: "the account, its last question",
+    who: "Ann",
+    at: "/account",
+    sees: "account-deletion dialog:visible",
+    act: async (page) => {
+      await page.waitForSelector("blocked-people li");
+      await submit(page, { last: "x" });
+    },
+  },
+];
+
+/** Servers with people in every state. */
+export class Stage {
+  readonly #apps: Readonly<Record<"open" | "invite" | "closed", TestApp>>;
+  readonly #cookies: Readonly<Record<string, string>>;
+  /** A device of somebody Ann talks with. */
+  readonly bob: Tab;
+
+  private constructor(apps: Record<"open" | "invite" | "closed", TestApp>, people: readonly Person[], bob: Tab) {
+    this.#apps = apps;
+    this.#cookies = Object.fromEntries(people.map(({ name, cookie }) => [name, cookie]));
+    this.bob = bob;
+  }
+
+  static async set(): Promise<Stage> {
+    const [open, invite, closed] = await Promise.all([
+      startApp(),
+      startApp({ env: { SIGNUP: "invite" } }),
+      startApp({ env: { SIGNUP: "closed" } }),
+    ]);
+    const fields = { username: "Host", password: PASSWORD, code: open.adminCode ?? "" };
+    const host = new Person(open.url, "Host", cookieOf(await post(`${open.url}/signup`, fields)));
+    const [ann, ...others] = await open.people("Ann", "Newcomer", "Petros");
+    const bob = await populate(open, ann!);
+    await (await host.open()).send("Petros", "Welcome! Where are you?");
+    return new Stage({ open, invite, closed }, [ann!, ...others, host], bob);
+  }
+
+  /** A window of whoever looks at a state. */
+  async window(browser: Browser, state: State, options: Parameters<Browser["newContext"]>[0]): Promise<Page> {
+    const context = await browser.newContext({ reducedMotion: "reduce", ...options });
+    context.setDefaultTimeout(15_000);
+    if (state.who) {
+      const [name = "", value = ""] = this.#cookies[state.who]!.split(/=(.*)/s);
+      await context.addCookies([{ name, value, url: this.#url(state) }]);
+    }
+    return context.newPage();
+  }
+
+  /** Brings a page into a state. */
+  async show(page: Page, state: State): Promise<void> {
+    await page.context().setOffline(false);
+    await page.goto("about:blank");
+    await page.goto(this.#url(state) + state.at);
+    await state.act?.(page, this);
+    await page.waitForSelector(state.sees);
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(Object.values(this.#apps).map((app) => app.stop()));
+  }
+
+  #url(state: State): string {
+    return this.#apps[state.server ?? "open"].url.replace("127.0.0.1", "localhost");
+  }
+}
+
+/** Lets people write to Ann, leave, and be blocked. @returns Bob's device */
+async function populate(app: TestApp, ann: Person): Promise<Tab> {
+  const names = ["Bob", "Gone", "Blocked", "Quiet", LONG, RIGHT];
+  const [bob, gone, blocked, quiet, long, right] = await app.people(...names);
+  const mine = await ann.open();
+  for (const person of [bob!, gone!, blocked!, quiet!]) await (await person.open()).send("Ann", "hello");
+  const theirs = await long!.open();
+  for (let i = 0; i < 120; i++) theirs.say({ to: "Ann", message: `${i}: `.padEnd(200, "long ") });
+  const wild = await right!.open();
+  for (const [i, text] of WILD.entries()) await (i % 3 ? wild.send("Ann", text) : mine.send(RIGHT, text));
+  const tab = await bob!.open();
+  for (const text of ["see https://example.org and `let a`", "```ts\nlet a = 1;\n```", "🙂", "one more\nline"]) {
+    await mine.send("Bob", text);
+    await tab.send("Ann", text);
+  }
+  await gone!.post("/me/delete", { password: PASSWORD });
+  await ann.post("/blocks", { name: "Blocked", blocked: true });
+  await ann.post("/mutes", { name: "Quiet", muted: true });
+  await mine.close();
+  return tab;
+}
