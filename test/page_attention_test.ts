@@ -277,16 +277,16 @@ function devices(...aheads: number[]) {
 }
 
 describe("shared drafts", () => {
-  test("appear on the other device within a second, at most one a second of a conversation", async () => {
+  test("appear on the other device within a second, whenever they change, and not with every letter", async () => {
     const { clock, sent, all } = devices(0, 3_600_000);
     const [here, there] = [all[0]!, all[1]!];
     for (const text of ["h", "he", "hel", "hell", "hello"]) {
       here.write(text);
       await clock.pass(300);
     }
-    await clock.pass(1_000);
+    await clock.pass(700);
     expect([here.text(), there.text()]).toEqual(["hello", "hello"]);
-    for (const [i, { at }] of sent.entries()) expect(at - (sent[i - 1]?.at ?? 0)).toBeGreaterThanOrEqual(1_000);
+    for (const [i, { at }] of sent.entries()) expect(at - (sent[i - 1]?.at ?? 0)).toBeGreaterThanOrEqual(600);
     await clock.pass(10_000);
     there.write("hello Bob"); // its clock is an hour ahead
     await clock.pass(4_000);
@@ -318,13 +318,13 @@ describe("shared drafts", () => {
     expect([here.text(), there.text()]).toEqual(["theirs 3", "theirs 3"]);
   });
 
-  test("replaced by another device while they waited for their second are not sent any more", async () => {
+  test("replaced by another device while they waited for their turn are not sent any more", async () => {
     const { clock, sent, all } = devices(0);
     const [here] = all;
     here!.write("mine");
     for (const [ms, text] of [
       [2_800, "theirs"],
-      [100, "theirs 1"], // mine is to be sent again, when its second is over
+      [100, "theirs 1"], // mine is to be sent again, when its turn comes
       [300, "theirs 2"], // nobody types here any more
     ] as const) {
       await clock.pass(ms);
@@ -343,7 +343,11 @@ describe("shared drafts", () => {
     await clock.pass(1_000);
     here.write("");
     await clock.pass(1_000);
-    there.write("and then");
+    for (const text of ["and", "and then"]) {
+      there.write(text);
+      await clock.pass(1_000);
+      expect(here.text()).toBe(text);
+    }
     await clock.pass(5_000);
     for (const { drafts } of all) drafts.flush();
     await clock.pass(5_000);

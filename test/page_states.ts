@@ -36,6 +36,8 @@ export interface State {
   readonly sees: string;
   /** What to do until it is there. */
   readonly act?: (page: Page, stage: Stage) => Promise<unknown>;
+  /** What is there after a reload; absent: the same. */
+  readonly stays?: string;
 }
 
 const submit = async (page: Page, values: Record<string, string>) => {
@@ -69,6 +71,7 @@ export const STATES: readonly State[] = [
     name: "sign-up, all wrong",
     at: "/signup",
     sees: "#confirm_error:visible",
+    stays: "#username",
     act: (page) => submit(page, { username: "!", password: "short", confirm: "shorter" }),
   },
   { name: "sign-up, closed", at: "/signup", server: "closed", sees: ".why:visible" },
@@ -84,6 +87,7 @@ export const STATES: readonly State[] = [
     who: "Ann",
     at: "/#Bob",
     sees: ".failure:visible",
+    stays: '.message:has-text("cannot be sent")',
     act: async (page) => {
       await page.waitForSelector(".message");
       await page.evaluate(() => {
@@ -103,6 +107,7 @@ export const STATES: readonly State[] = [
     who: "Ann",
     at: "/#Bob",
     sees: "connection-line:visible",
+    stays: ".message",
     act: goOffline,
   },
   {
@@ -110,6 +115,7 @@ export const STATES: readonly State[] = [
     who: "Petros",
     at: "/#Host",
     sees: ".message.waiting + .message.waiting",
+    stays: '.message:has-text("Back in an hour")',
     act: async (page) => {
       await page.waitForSelector(".message");
       await goOffline(page);
@@ -132,6 +138,7 @@ export const STATES: readonly State[] = [
     who: "Ann",
     at: "/#Bob",
     sees: "chat-header .status:text-matches('typing|γράφει')",
+    stays: "chat-header .status.live",
     act: async (page, stage) => {
       await page.waitForSelector("chat-header .status.live"); // it is connected
       await Bun.sleep(2_000); // twice in 2 s would be passed on once
@@ -152,6 +159,7 @@ export const STATES: readonly State[] = [
     who: "Ann",
     at: "/",
     sees: ".found a",
+    stays: "people-list .line",
     act: (page) => page.fill("people-list input", "newc"),
   },
   {
@@ -159,14 +167,23 @@ export const STATES: readonly State[] = [
     who: "Ann",
     at: "/",
     sees: "people-list .note:not(:empty)",
+    stays: "people-list .line",
     act: (page) => page.fill("people-list input", "nobody-of-that-name"),
   },
-  { name: "the menu", who: "Ann", at: "/", sees: "#menu:popover-open", act: (page) => page.click(".me") },
+  {
+    name: "the menu",
+    who: "Ann",
+    at: "/",
+    sees: "#menu:popover-open",
+    stays: "people-list .line",
+    act: (page) => page.click(".me"),
+  },
   {
     name: "an invitation",
     who: "Host",
     at: "/",
     sees: "invite-link .made:visible",
+    stays: "people-list .line",
     act: async (page) => {
       await page.click(".me");
       await page.click("invite-link .ask");
@@ -177,6 +194,7 @@ export const STATES: readonly State[] = [
     who: "Ann",
     at: "/",
     sees: ".keys-sheet",
+    stays: "people-list .line",
     act: async (page) => {
       await page.click(".me");
       await page.click("#menu .keys");
@@ -187,6 +205,7 @@ export const STATES: readonly State[] = [
     who: "Ann",
     at: "/#Bob",
     sees: "#options:popover-open",
+    stays: ".message",
     act: (page) => page.click("chat-header .more"),
   },
   {
@@ -194,6 +213,7 @@ export const STATES: readonly State[] = [
     who: "Ann",
     at: "/#Bob",
     sees: "dialog.question",
+    stays: ".message",
     act: async (page) => {
       await page.click("chat-header .more");
       await page.click("#options .block");
@@ -204,6 +224,7 @@ export const STATES: readonly State[] = [
     who: "Ann",
     at: "/#Bob",
     sees: ".ask-attention:visible",
+    stays: ".message",
     act: (page) => page.evaluate(() => document.querySelector(".ask-attention")?.removeAttribute("hidden")),
   },
   { name: "somebody blocked", who: "Ann", at: "/#Blocked", sees: ".closed:visible" },
@@ -214,6 +235,7 @@ export const STATES: readonly State[] = [
     who: "Ann",
     at: "/account",
     sees: "#new_error:visible",
+    stays: "blocked-people li",
     act: async (page) => {
       await page.waitForSelector("blocked-people li");
       await submit(page, { old: "x", new: "short", again: "shorter" });
@@ -224,6 +246,7 @@ export const STATES: readonly State[] = [
     who: "Ann",
     at: "/account",
     sees: "account-deletion dialog:visible",
+    stays: "blocked-people li",
     act: async (page) => {
       await page.waitForSelector("blocked-people li");
       await submit(page, { last: "x" });

@@ -84,7 +84,7 @@ export class Drafts {
     const key = nameKey(peer);
     const before = this.#texts.get(key);
     if (text === (before?.text ?? "")) return;
-    this.#typed = { key, at: this.#now() };
+    this.#typed = { key, at: text === "" ? 0 : this.#now() }; // what was sent is not being typed any more
     this.#change({ peer, text, at: Math.max(this.#now(), (before?.at ?? 0) + 1) });
   }
 

@@ -14,14 +14,14 @@ import { nameKey } from "./names.js";
  * @property {() => Promise<{ drafts: { peer: string, text: string, at: string }[], now: number }>} fetch `now`: by the server's clock
  */
 
-const EVERY_MS = 1_000;
+const EVERY_MS = 600; // with the pause before a text is kept, less than a second
 const LIMIT = 4_000; // code points, as the server counts
 /** The server keeps so many; of a longer list it cannot be told what is not in it. */
 const KEPT_BY_SERVER = 100;
 const AGAIN_MS = 5_000;
 
 export class SharedDrafts {
-  /** @type {Map<string, { timer: unknown, again: boolean }>} by name key: sent less than a second ago, and whether it changed since */
+  /** @type {Map<string, { timer: unknown, again: boolean }>} by name key: sent just now, and whether it changed since */
   #sent = new Map();
   #asking = false;
   #drafts;
@@ -113,7 +113,7 @@ export class SharedDrafts {
     this.#sent.set(key, sent);
   }
 
-  /** The second is over. @param {string} key */
+  /** It may be sent again. @param {string} key */
   #rest(key) {
     const again = this.#sent.get(key)?.again;
     this.#sent.delete(key);
