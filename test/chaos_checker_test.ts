@@ -294,3 +294,19 @@ test("chaos measures count what only faults bring, and how soon people are back"
   expect(measures.faults[0]).toMatchObject({ back: [400] });
   expect(measures.ackLatency().calm.p50).toBe(430);
 });
+
+test("checker does not blame a page for what came before it was opened, though its history be there before its socket", () => {
+  const events: Entry[] = [
+    { t: 0, e: "page", page: "ann.1", who: "ann" },
+    { t: 1, e: "open", socket: 1, page: "ann.1", pod: 0 },
+    { t: 2, e: "write", who: "ann", to: "bob", ref: "ref-1", hash: "h" },
+    { t: 3, e: "send", socket: 1, ref: "ref-1" },
+    { t: 4, e: "ack", socket: 1, ref: "ref-1", id: 1, seq: 1, peer: "bob", duplicate: false },
+    { t: 60_000, e: "page", page: "bob.1", who: "bob" },
+    { t: 60_010, e: "held", page: "bob.1", peer: "ann", seq: 1 },
+    { t: 60_020, e: "open", socket: 2, page: "bob.1", pod: 0 },
+  ];
+  const late = (ms: number) => events.map((entry) => (entry.e === "held" ? { ...entry, t: entry.t + ms } : entry));
+  expect(judge(events).count("undelivered")).toBe(0);
+  expect(judge(late(20_000)).count("undelivered")).toBe(1);
+});

@@ -76,7 +76,12 @@ export class Checker {
     this.#now = entry.t;
     switch (entry.e) {
       case "page":
-        return void this.#pages.set(entry.page, { who: entry.who, openAt: 0, held: new Map(), standing: new Map() });
+        return void this.#pages.set(entry.page, {
+          who: entry.who,
+          openAt: entry.t, // its history may be there before its socket is
+          held: new Map(),
+          standing: new Map(),
+        });
       case "write": {
         const { who, to, hash } = entry;
         return void this.#sends.set(entry.ref, { who, to, hash, sent: 0, refused: 0, stored: 0, unseen: false });
