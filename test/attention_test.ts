@@ -229,6 +229,26 @@ test("a notification that is chosen shows its conversation", async () => {
   await device.context.close();
 }, 60_000);
 
+test("notifications of what was read while no page was open go when one is", async () => {
+  const [ann, bob] = [await person("Late-Ann"), await person("Late-Bob")];
+  await (await ann.open()).send("Late-Bob", "hello");
+  await (await bob.open()).send("Late-Ann", "still unread");
+  const device = await deviceOf(bob);
+  const page = await device.open();
+  await page.evaluate(async () => {
+    await navigator.serviceWorker.ready;
+    const { showNotification } = ServiceWorkerRegistration.prototype;
+    const leave = (peer: string) => showNotification(peer, { tag: `chatify.Late-Bob/${peer}`, data: { peer } });
+    return Promise.all([leave("Late-Ann"), leave("Read-Elsewhere")]);
+  });
+  await page.mouse.click(700, 30);
+  await until("that of the other is gone", async () =>
+    device.notices.includes("closed chatify.Late-Bob/Read-Elsewhere"),
+  );
+  expect(device.notices).not.toContain("closed chatify.Late-Bob/Late-Ann");
+  await device.context.close();
+}, 60_000);
+
 test("signing out takes the notifications away", async () => {
   const [ann, bob] = [await person("Leave-Ann"), await person("Leave-Bob")];
   const wire = await bob.open();

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import { nameKey, searchKey } from "../src/text.ts";
-import { type Person, raw, startApp, type TestApp } from "./harness.ts";
+import { PASSWORD, type Person, raw, startApp, type TestApp } from "./harness.ts";
 
 interface Row {
   sender: string;
@@ -437,6 +437,12 @@ describe("/unread_counts", () => {
       ["carol", 1],
     ]);
     expect(await me.json("/unread_counts/cOUNTER")).toEqual(JSON.parse(text));
+    await me.post("/mutes", { name: "Dora", muted: true });
+    expect(Object.keys(await me.json<object>("/unread_counts/Counter?muted=0")).toSorted()).toEqual([
+      "__proto__",
+      "carol",
+    ]);
+    expect(await me.json("/unread_counts/Counter")).toEqual(JSON.parse(text)); // who does not ask is told of all
     await me.json("/messages/counter/dora");
     expect(Object.keys(await me.json<object>("/unread_counts/Counter")).toSorted()).toEqual(["__proto__", "carol"]);
   });
@@ -600,12 +606,29 @@ describe("/conversations", () => {
     expect((await me.json<Page>("/conversations?limit=1"))[0]?.peer).toBe("mm");
   });
 
+  test("tells of the one with a peer, wherever in the list it is, and of none with a stranger", async () => {
+    const [me, far] = [await app.person("Lister"), await app.person("Far-Away")];
+    await write(app, ["Far-Away", "Lister"], 2);
+    await write(app, ["carol", "Lister"], 1);
+    const one = await me.json<{ peer: string; unread: number }[]>("/conversations?peer=far-away");
+    expect(one).toMatchObject([{ peer: "Far-Away", unread: 2, muted: false, gone: false }]);
+    expect(await far.json("/conversations?peer=LISTER")).toMatchObject([{ peer: "Lister", unread: 0 }]);
+    expect(await me.json("/conversations?peer=bob")).toEqual([]); // never written with
+    expect(await me.json("/conversations?peer=Nobody-There")).toEqual([]);
+    await far.post("/me/delete", { password: PASSWORD });
+    expect(await me.json("/conversations?peer=Far-Away")).toMatchObject([{ peer: "Far-Away", gone: true }]);
+    await me.post("/blocks", { name: "carol", blocked: true });
+    expect(await me.json("/conversations?peer=carol")).toEqual([]);
+  });
+
   test.each([
     ["limit", "0"],
     ["limit", "201"],
     ["limit", "-1"],
     ["limit", "x"],
     ["limit", ""],
+    ["peer", ""],
+    ["peer", "%00"],
     ["before", ""],
     ["before", "5"],
     ["before", "%00"],

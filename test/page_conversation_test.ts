@@ -60,6 +60,18 @@ describe("a conversation", () => {
     expect(conversation.unread).toBe(3);
   });
 
+  test("counts what is unread of a peer whose name the address spells otherwise", () => {
+    const conversation = new Conversation("ann", "BOB");
+    conversation.load(range(1, 2), true);
+    conversation.receive(message(3));
+    conversation.receive(message(4, "ann"));
+    expect(conversation.unread).toBe(1);
+    conversation.readTo(2);
+    expect(conversation.unread).toBe(1);
+    conversation.readTo(3);
+    expect(conversation.unread).toBe(0);
+  });
+
   test("orders any arrival, for any order of frames", () => {
     for (let round = 0; round < 200; round++) {
       const conversation = loaded();

@@ -304,6 +304,7 @@ function page(database: MemoryDatabase, server: { rows: () => object[]; messages
     me: () => answer("me", () => "ann"),
     people: () => answer("people", () => ["bob"]),
     blocks: () => answer("blocks", () => []),
+    unread: () => answer("unread", () => ({})),
     mute: () => answer("mute", () => {}),
     block: () => answer("block", () => {}),
     conversations: () => answer("conversations", () => server.rows() as never[]),

@@ -42,6 +42,7 @@ class Server {
   me = async () => "ann";
   people = async () => ["bob"];
   blocks = async (): Promise<string[]> => [];
+  unread = async (): Promise<Record<string, number>> => ({});
   muted = false;
   refuses = false;
   mute = async (_name: string, muted: boolean) => {

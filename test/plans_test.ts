@@ -112,12 +112,15 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
   "messages.page, the newest": (_, sql) => messages.page(sql, me, peer, { limit: 50 }),
   "messages.page, before": (_, sql) => messages.page(sql, me, peer, { limit: 50, before: 20_000 }),
   "messages.page, after": (_, sql) => messages.page(sql, me, peer, { limit: 1_000, after: 20_000 }),
-  "messages.unreadCounts": (_, sql) => messages.unreadCounts(sql, me),
-  "messages.conversations, one": (_, sql) => messages.conversations(sql, [{ me, limit: 50, before: undefined }]),
+  "messages.unreadCounts": (_, sql) => messages.unreadCounts(sql, me, { muted: false }),
+  "messages.conversations, one": (_, sql) =>
+    messages.conversations(sql, [{ me, limit: 50, before: undefined, peer: undefined }]),
+  "messages.conversations, of a peer": (_, sql) =>
+    messages.conversations(sql, [{ me, limit: 1, before: undefined, peer }]),
   "messages.conversations, many": (_, sql) =>
     messages.conversations(
       sql,
-      names(16).map((me) => ({ me, limit: 200, before: undefined })),
+      names(16).map((me) => ({ me, limit: 200, before: undefined, peer: undefined })),
     ),
   "messages.markRead, one": (_, sql) => messages.markRead(sql, [{ reader: me, peerKey: nameOf(2), seq: 10 }]),
   "messages.markRead, many": (_, sql) =>

@@ -185,6 +185,7 @@ export class Page {
     return {
       me: async () => (await this.#get<{ username: string }>("/me")).username,
       blocks: async () => [],
+      unread: async () => ({}), // nobody here has so many conversations
       mute: async () => {}, // the pages of these runs never do
       block: async () => {},
       people: (prefix: string) => this.#get<string[]>(`/get_users?q=${encodeURIComponent(prefix)}&limit=20`),

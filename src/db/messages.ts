@@ -313,15 +313,19 @@ export async function page(sql: Sql, me: string, other: string, window: Window):
 }
 
 /** Unread messages of a person by who wrote them, only those that have any. */
-export async function unreadCounts(sql: Sql, me: string): Promise<{ peer: string; unread: number }[]> {
+export async function unreadCounts(
+  sql: Sql,
+  me: string,
+  options: { muted: boolean },
+): Promise<{ peer: string; unread: number }[]> {
   return sql<{ peer: string; unread: number }[]>`
     select c.high as peer, c.low_unread as unread
     from conversations c
-    where c.low = ${me} and c.low_unread > 0 and not c.low_blocks
+    where c.low = ${me} and c.low_unread > 0 and not c.low_blocks and (${options.muted} or not c.low_muted)
     union all
     select c.low, c.high_unread
     from conversations c
-    where c.high = ${me} and c.high_unread > 0 and not c.high_blocks
+    where c.high = ${me} and c.high_unread > 0 and not c.high_blocks and (${options.muted} or not c.high_muted)
   `;
 }
 
@@ -368,10 +372,11 @@ export interface Conversation {
   readonly conversationId: number;
 }
 
-/** A page of somebody's conversations: the newest, or those after a place of an earlier page, its last row's. */
+/** A page of somebody's conversations: the newest, or those after a place of an earlier page, its last row's; or the one with `peer`. */
 export interface ConversationsAsked {
   readonly me: string;
   readonly limit: number;
+  readonly peer: string | undefined;
   readonly before: { readonly lastAt: string; readonly conversationId: number } | undefined;
 }
 
@@ -388,8 +393,9 @@ export async function conversations(sql: Sql, asked: readonly ConversationsAsked
       ${asked.map(({ me }) => me)}::text[],
       ${asked.map(({ limit }) => limit)}::bigint[],
       ${asked.map(({ before }) => before?.lastAt ?? "infinity")}::text[],
-      ${asked.map(({ before }) => before?.conversationId ?? 0)}::bigint[]
-    ) with ordinality as t (me, most, last_at, id, ord)
+      ${asked.map(({ before }) => before?.conversationId ?? 0)}::bigint[],
+      ${asked.map(({ peer }) => peer ?? "")}::text[]
+    ) with ordinality as t (me, most, last_at, id, peer, ord)
     cross join lateral (
       select mine.*
       from (
@@ -407,7 +413,7 @@ export async function conversations(sql: Sql, asked: readonly ConversationsAsked
         from conversations c
         where c.high = t.me collate "C" and c.low <> c.high and not c.high_blocks and c.last_seq > 0
       ) mine
-      where (mine.last_at, mine.id) < (t.last_at::timestamptz, t.id)
+      where (mine.last_at, mine.id) < (t.last_at::timestamptz, t.id) and (t.peer = '' or mine.peer = t.peer collate "C")
       order by mine.last_at desc, mine.id desc
       limit t.most
     ) p

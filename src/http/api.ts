@@ -75,17 +75,22 @@ export class Api {
   async unreadCounts(request: Request): Promise<Response> {
     const { username, nameKey: myKey } = await this.#auth.who(request, "history");
     if (nameKey(parameter(request, "me")) !== myKey) throw new ChatError("not_yours");
-    const counts = await this.#db.run((sql) => messages.unreadCounts(sql, username));
+    const muted = addressOf(request).searchParams.get("muted") !== "0";
+    const counts = await this.#db.run((sql) => messages.unreadCounts(sql, username, { muted }));
     return json(Object.fromEntries(counts.map(({ peer, unread }) => [peer, unread])));
   }
 
   async conversations(request: Request): Promise<Response> {
-    const { username, hidesRead, hidesLastSeen } = await this.#auth.who(request, "history");
+    const me = await this.#auth.who(request, "history");
+    const { username, hidesRead, hidesLastSeen } = me;
     const { searchParams } = addressOf(request);
     const limit = wholeNumber(searchParams, "limit", 1, PAGE_MAX) ?? 50;
     const cursor = searchParams.get("before");
     const before = cursor === null ? undefined : readCursor(cursor);
-    const rows = await this.#lists.add({ me: username, limit, before });
+    const name = searchParams.get("peer");
+    const peer = name === null ? undefined : (await this.#peer(me, name))?.username;
+    if (name !== null && peer === undefined) return json([]);
+    const rows = await this.#lists.add({ me: username, limit, before, peer });
     return json(
       rows.map((row) => ({
         peer: row.peer,

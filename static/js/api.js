@@ -61,12 +61,21 @@ export async function invite() {
 }
 
 /**
- * A page of conversations, newest first; `before` is the cursor of the last one known.
- * @param {{ limit: number, before?: string | undefined }} page
+ * A page of conversations, newest first; `before` is the cursor of the last one known. Of `peer`: only the one with them.
+ * @param {{ limit: number, before?: string | undefined, peer?: string }} page
  * @returns {Promise<Row[]>}
  */
 export function conversations(page) {
   return get(`/conversations?${query(page)}`);
+}
+
+/**
+ * How many unread messages wait from whom, without those I want to hear nothing of.
+ * @param {string} me
+ * @returns {Promise<Record<string, number>>}
+ */
+export function unread(me) {
+  return get(`/unread_counts/${encodeURIComponent(me)}?muted=0`);
 }
 
 /**

@@ -4,7 +4,7 @@
  */
 
 import { Attention } from "./attention.js";
-import { find, setText } from "./dom.js";
+import { find, isTouch, setText } from "./dom.js";
 import { nameKey } from "./names.js";
 import { Notices } from "./notices.js";
 import { browserShelf } from "./shelf.js";
@@ -40,7 +40,9 @@ export function attend(messenger) {
 
   return {
     /** @param {import("./attention.js").News} news */
-    hear: (news) => attention.hear(news),
+    hear: async (news) => {
+      if (!(await messenger.muted(news.from))) attention.hear(news);
+    },
     /** The person has sent something. */
     sent: () => ask(),
     /** Nobody is signed in any more. */
@@ -84,10 +86,10 @@ function unlockSound(sound, unlocked) {
  * @param {Notices} notices
  */
 function followUnread(messenger, notices) {
-  let before = 0;
+  let before = Number.POSITIVE_INFINITY; // what was read while no page was here has its notices taken away
   const follow = () => {
     const { unread } = messenger;
-    if (unread === before) return;
+    if (!messenger.listLoaded || unread === before) return;
     if (unread < before) void notices.close((peer) => messenger.conversation(peer).unread === 0);
     before = unread;
     if (unread > 0) navigator.setAppBadge?.(unread).catch(() => {});
@@ -143,7 +145,7 @@ function startQuestion(wishes, notices, answered) {
   /** @param {boolean} wanted */
   const answer = async (wanted) => {
     line.hidden = true;
-    find(document, "message-composer").focusText();
+    if (!isTouch()) find(document, "message-composer").focusText();
     const allowed = wanted && (await notices.askLeave());
     wishes.say({ notifications: allowed });
     answered();

@@ -120,12 +120,15 @@ async function start(me, sure) {
   setInterval(renderAll, MINUTE_MS);
 
   find(document, ".open").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-    if (event.key !== "Escape" || event.isComposing) return;
+    if (event.key !== "Escape" || event.isComposing || document.querySelector(":popover-open")) return;
     if (isNarrow()) goBack();
     else people.focusLine(messenger.open ?? "");
   });
   addEventListener("keydown", keyPressed);
   addEventListener("hashchange", () => void route(messenger));
+  navigator.serviceWorker?.addEventListener("message", ({ data }) => {
+    if (typeof data?.open === "string") location.hash = encodeURIComponent(data.open);
+  });
   startMenu(messenger, () => {
     leaving = true;
     tabs.leave();
@@ -279,28 +282,46 @@ let searching = false;
 async function route(messenger) {
   const name = nameInAddress();
   const left = messenger.open;
-  const peer = name === "" ? undefined : await messenger.find(name);
-  if (nameInAddress() !== name) return; // gone on meanwhile
   app.toggleAttribute("data-open", name !== "");
   find(document, ".nothing").hidden = name !== "";
   find(document, ".open").hidden = name === "";
   if (name !== "" && shownName === "" && history.state === null) history.replaceState({ fromList: true }, "");
   if (shownName !== undefined) people.clear(); // not what somebody has typed while the page was coming
   shownName = name;
-  messenger.show(peer);
   if (name === "") {
+    messenger.show(undefined);
     if (searching) people.focusSearch();
     else if (left !== undefined) people.focusLine(left);
     searching = false;
     return;
   }
+  let peer = messenger.known(name);
+  if (peer === undefined) {
+    // Until it is known whose conversation this is, nobody writes into the one before.
+    show(messenger, undefined, name);
+    peer = await messenger.find(name);
+    if (nameInAddress() !== name) return; // gone on meanwhile
+  }
+  show(messenger, peer, name);
+  if (peer === undefined) {
+    header.show(name, { isNobody: true });
+    thread.showNobody(name);
+  }
+  if (isTouch() || peer === undefined) header.focusName();
+  else composer.focusText();
+}
+
+/**
+ * @param {Messenger} messenger
+ * @param {string | undefined} peer whose conversation is on screen, as far as that is known
+ * @param {string} name as the address has it
+ */
+function show(messenger, peer, name) {
+  messenger.show(peer);
   header.show(peer ?? name);
   composer.hidden = peer === undefined;
   composer.show(peer);
-  if (peer === undefined) thread.showNobody(name);
-  else thread.show(peer);
-  if (isTouch() || peer === undefined) header.focusName();
-  else composer.focusText();
+  thread.show(peer);
 }
 
 /** Keys that do the same wherever one is. @param {KeyboardEvent} event */
@@ -326,8 +347,8 @@ function search() {
 }
 
 async function openKeys() {
-  const sheet = await import("./keys_sheet.js");
-  await sheet.openKeys();
+  const sheet = await import("./keys_sheet.js").catch(() => undefined);
+  await sheet?.openKeys();
 }
 
 /** Only the menu shows it. */
@@ -382,6 +403,11 @@ function startMenu(messenger, leave) {
     await messenger.outbox.load(); // other tabs may have written too
     const { size } = messenger.outbox;
     if (size > 0 && !confirm(word("sign_out_unsent", { count: size }))) return;
+    try {
+      await api.me(); // who signs out where nobody hears it would still be signed in
+    } catch (error) {
+      if (!(error instanceof api.SignedOut)) return alert(word("no_connection"));
+    }
     await leave();
     form.submit();
   });

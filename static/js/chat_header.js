@@ -9,6 +9,7 @@ export class ChatHeader extends HTMLElement {
   #messenger;
   /** @type {string | undefined} */
   #name;
+  #isNobody = false;
 
   /** Called when the person wants back to the list. */
   onback = () => {};
@@ -28,9 +29,13 @@ export class ChatHeader extends HTMLElement {
     );
   }
 
-  /** @param {string | undefined} name */
-  show(name) {
+  /**
+   * @param {string} name
+   * @param {{ isNobody?: boolean }} [options] isNobody: it is known that there is no such person
+   */
+  show(name, { isNobody = false } = {}) {
     this.#name = name;
+    this.#isNobody = isNobody;
     this.render();
   }
 
@@ -55,8 +60,7 @@ export class ChatHeader extends HTMLElement {
     const words = typing ? word("typing") : presenceWords(presence);
     // Its place is kept while nothing is known, so that the name does not move when it is.
     const { gone, blocked } = messenger.conversation(name);
-    const nobody = name !== messenger.open;
-    status.hidden = notes || nobody || gone || blocked || (presence !== undefined && words === "");
+    status.hidden = notes || this.#isNobody || gone || blocked || (presence !== undefined && words === "");
     setText(status, words);
     this.#showMuted();
   }

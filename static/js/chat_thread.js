@@ -97,15 +97,14 @@ export class ChatThread extends HTMLElement {
     this.#lastShown = 0;
     render(this.#list, [], { key: () => "", make: () => copy("day"), update: () => {} });
     find(this, ".announcer").replaceChildren();
+    this.#greet("");
+    for (const part of [".skeleton", ".jump"]) find(this, part).hidden = true;
     this.render();
   }
 
   /** Says that there is nobody of this name. @param {string} name */
   showNobody(name) {
-    this.show(undefined);
     this.#greet(word("no_such_person", { name }));
-    find(this, ".skeleton").hidden = true;
-    find(this, ".jump").hidden = true;
   }
 
   toEnd() {
@@ -323,7 +322,7 @@ export class ChatThread extends HTMLElement {
     const time = find(element, "time");
     setText(time, clock(message.at));
     time.dateTime = new Date(message.at).toISOString();
-    time.title = fullTime(message.at);
+    find(element, ".bubble").title = fullTime(message.at);
     setTick(element, message.tick);
     this.#updateFailure(element, message);
   }

@@ -64,6 +64,11 @@ export class Conversation {
     return this.#complete;
   }
 
+  /** Whether the server has said what it knows of the whole. */
+  get told() {
+    return this.#told.last_seq !== undefined;
+  }
+
   /** Whether the peer has left for good. */
   get gone() {
     return this.#told.gone === true;
@@ -303,7 +308,7 @@ export class Conversation {
     const filling = seq > this.#countedSeq && seq > this.heldSeq && !this.#early.has(seq);
     // While nothing is loaded a gap is not filled: the list is asked, and tells the count.
     if (seq === this.#countedSeq + 1 || !this.#loaded) this.#countedSeq = Math.max(this.#countedSeq, seq);
-    if ((fresh || filling) && from === this.peer && from !== this.me && seq > this.#myRead) this.#unread++;
+    if ((fresh || filling) && from !== this.me && seq > this.#myRead) this.#unread++;
   }
 
   #takeReady() {
@@ -328,6 +333,6 @@ export class Conversation {
   #countUnread() {
     if (this.#myRead >= this.#lastSeq || this.me === this.peer) return 0;
     if (this.hasGap || !this.#loaded || this.firstSeq > this.#myRead + 1) return undefined;
-    return this.#window.filter((message) => message.seq > this.#myRead && message.from === this.peer).length;
+    return this.#window.filter((message) => message.seq > this.#myRead && message.from !== this.me).length;
   }
 }

@@ -63,6 +63,7 @@ for (const input of inputs) {
 }
 
 letShow(form);
+form.action += location.hash;
 
 /** What the language decides here. The server's errors come as words and as codes; the codes are said anew. */
 function say() {

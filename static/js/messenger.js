@@ -19,7 +19,7 @@ import { Presence } from "./presence.js";
 /** @import { Message, Preview } from "./conversation.js" */
 /** @import { Draft } from "./outbox.js" */
 
-/** @typedef {Pick<typeof import("./api.js"), "conversations" | "messages" | "people" | "me" | "blocks" | "mute" | "block">} Api */
+/** @typedef {Pick<typeof import("./api.js"), "conversations" | "unread" | "messages" | "people" | "me" | "blocks" | "mute" | "block">} Api */
 /** @typedef {{ peer: string, preview: Preview | undefined, pending: Draft | undefined, unread: number, conversation: Conversation }} Line */
 
 const PAGE = 50;
@@ -54,6 +54,12 @@ export class Messenger extends EventTarget {
   limitedFor = 0;
   #listLoaded = false;
   #listComplete = false;
+  /** Unread messages of conversations further down the list than what is loaded. @type {Map<string, number>} by name key */
+  #unreadBelow = new Map();
+  /** @type {Map<string, Promise<string | undefined>>} rows on their way, by name key */
+  #learning = new Map();
+  /** Names as their owners write them, of people the server has named. @type {Map<string, string>} by name key */
+  #named = new Map();
   /** @type {Promise<void>} what this browser keeps is being read */
   #restoring = Promise.resolve();
   #restored = true;
@@ -145,10 +151,11 @@ export class Messenger extends EventTarget {
     return lines.toSorted((a, b) => b.at - a.at);
   }
 
-  /** Unread messages of all conversations known here; who is muted does not count. */
+  /** Unread messages of all conversations; who is muted does not count. */
   get unread() {
     let sum = 0;
     for (const { muted, unread } of this.#conversations.values()) if (!muted) sum += unread;
+    for (const [key, unread] of this.#unreadBelow) if (!this.#conversations.get(key)?.told) sum += unread;
     return sum;
   }
 
@@ -161,24 +168,63 @@ export class Messenger extends EventTarget {
   }
 
   /**
-   * The name of a person as they wrote it, however it is written here; undefined when there is nobody of that name.
+   * The name of a person as they wrote it, however it is written here, as far as that is known without asking.
+   * @param {string} name
+   */
+  known(name) {
+    const key = nameKey(name);
+    if (key === nameKey(this.me)) return this.me;
+    const conversation = this.#conversations.get(key);
+    if (conversation && (conversation.lastSeq > 0 || this.outbox.to(conversation.peer).length > 0))
+      return conversation.peer;
+    return this.#named.get(key);
+  }
+
+  /**
+   * The same, and asks where it has to; undefined when there is nobody of that name.
    * @param {string} name
    */
   async find(name) {
-    const key = nameKey(name);
-    if (key === nameKey(this.me)) return this.me;
-    const known = this.#conversations.get(key);
-    if (known && (known.lastSeq > 0 || this.outbox.to(known.peer).length > 0)) return known.peer;
-    const people = await this.#tried(this.api.people(name));
+    const known = this.known(name);
+    if (known !== undefined) return known;
+    const people = await this.#tried(this.search(name));
     if (people === undefined) return name;
     // Written without its accents it is still somebody's, unless it is another's as written.
-    const found =
-      people.find((person) => nameKey(person) === key) ??
-      people.find((person) => searchKey(person) === searchKey(name));
-    if (found !== undefined) return found;
+    const found = this.known(name) ?? people.find((person) => searchKey(person) === searchKey(name));
     // Who has left is in no search, but in the list of those they wrote with.
-    const rows = await this.#tried(this.api.conversations({ limit: PAGE }));
-    return rows?.find(({ peer }) => nameKey(peer) === key)?.peer;
+    return found ?? this.#learn(name);
+  }
+
+  /** People whose name begins like this. @param {string} prefix */
+  async search(prefix) {
+    const people = await this.api.people(prefix);
+    for (const person of people) this.#named.set(nameKey(person), person);
+    return people;
+  }
+
+  /**
+   * Asks what the server knows of a conversation that may be further down the list than what is loaded. The name of the peer, if there is one.
+   * @param {string} peer
+   */
+  #learn(peer) {
+    const key = nameKey(peer);
+    let learning = this.#learning.get(key);
+    if (learning) return learning;
+    learning = this.#tried(this.api.conversations({ limit: 1, peer })).then((rows) => {
+      this.#learning.delete(key);
+      const row = rows?.[0];
+      if (row) this.#takeRow(row);
+      return row?.peer;
+    });
+    this.#learning.set(key, learning);
+    return learning;
+  }
+
+  /** Whether a message of a person may be heard. Only the row of their conversation tells, which may not be here yet. @param {string} peer */
+  async muted(peer) {
+    const conversation = this.conversation(peer);
+    if (!conversation.told) await this.#learn(peer);
+    return conversation.muted;
   }
 
   // What a person does
@@ -315,6 +361,7 @@ export class Messenger extends EventTarget {
       case "delivered":
         return this.#marked(frame.peer, (conversation) => conversation.peerHas({ delivered: frame.seq }));
       case "read":
+        if (frame.reader === this.me) this.#unreadBelow.delete(nameKey(frame.peer));
         if (frame.peer === this.me) {
           this.#marked(frame.reader, (conversation) => conversation.peerHas({ read: frame.seq }));
         } else {
@@ -486,8 +533,17 @@ export class Messenger extends EventTarget {
       before = last?.cursor;
     }
     this.#emit("people");
-    await this.#fillGaps(told);
+    await Promise.all([this.#fillGaps(told), this.#countBelow()]);
     this.#confirmReads();
+  }
+
+  /** Counts what waits in conversations that are not loaded. */
+  async #countBelow() {
+    if (this.#listComplete) return;
+    const counts = await this.#tried(this.api.unread(this.me));
+    if (!counts) return;
+    this.#unreadBelow = new Map(Object.entries(counts).map(([peer, unread]) => [nameKey(peer), unread]));
+    this.#emit("people");
   }
 
   /**
@@ -575,7 +631,10 @@ export class Messenger extends EventTarget {
   #loadNewest(conversation) {
     return this.#once(conversation, async () => {
       if (await this.#loadKept(conversation)) return;
-      const page = await this.api.messages(this.me, conversation.peer, { limit: PAGE });
+      const [page] = await Promise.all([
+        this.api.messages(this.me, conversation.peer, { limit: PAGE }),
+        this.#listLoaded && !conversation.told && this.#learn(conversation.peer),
+      ]);
       if (page.length === 0) conversation.blocked = await this.#hasBlocked(conversation.peer);
       conversation.load(this.#unwrap(conversation, page), page.length < PAGE);
       if (conversation.hasGap) this.#soon(conversation);
@@ -612,6 +671,8 @@ export class Messenger extends EventTarget {
     this.presence.forget();
     this.#listLoaded = false;
     this.#listComplete = false;
+    this.#unreadBelow.clear();
+    this.#named.clear();
     this.#cursor = undefined;
     this.#emit("people");
     if (this.#open !== undefined) this.#emit("thread", this.#open);

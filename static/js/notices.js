@@ -16,9 +16,6 @@ export class Notices {
   /** @param {string} me */
   constructor(me) {
     this.#tag = `chatify.${me}/`;
-    navigator.serviceWorker?.addEventListener("message", ({ data }) => {
-      if (typeof data?.open === "string") this.onchosen(data.open);
-    });
   }
 
   /** Asks for the browser's leave; only a touch may do so. Whether it was given. */

@@ -27,6 +27,8 @@ export class PeopleList extends HTMLElement {
   #limitedFor = 0;
   #searches = 0;
   #suggested = false;
+  /** Enter was pressed before there was anybody. */
+  #enter = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /** @type {HTMLInputElement} */
@@ -45,6 +47,7 @@ export class PeopleList extends HTMLElement {
     this.#messenger = messenger;
     messenger.addEventListener("people", () => this.render());
     messenger.addEventListener("presence", () => this.render());
+    messenger.addEventListener("shown", () => this.render());
     this.#input.addEventListener("input", () => this.#queryIs(this.#input.value));
     find(this, ".clear").addEventListener("click", () => {
       this.clear();
@@ -73,7 +76,7 @@ export class PeopleList extends HTMLElement {
       this.#scroll.scrollTop = index * ROW_PX - this.#scroll.clientHeight / 2;
       this.#scrolled();
     }
-    (this.#link(name) ?? this.#input).focus();
+    (this.#link(name) ?? (isTouch() ? this.#scroll : this.#input)).focus();
   }
 
   /** Puts the focus where people are looked for. */
@@ -122,7 +125,8 @@ export class PeopleList extends HTMLElement {
     const first = Math.max(0, Math.min(Math.floor(top / ROW_PX) - ROWS_BESIDE, lines.length - ROWS_BESIDE));
     const end = Math.min(lines.length, Math.ceil((top + height) / ROW_PX) + ROWS_BESIDE);
     this.#rows = { first, end, all: lines.length };
-    const focused = this.#list.contains(document.activeElement);
+    const { activeElement } = document;
+    const focused = this.#list.contains(activeElement) ? /** @type {HTMLElement} */ (activeElement).dataset.name : "";
     const seen = lines.slice(first, end);
     const whole = seen.length === lines.length;
     let place = first;
@@ -138,7 +142,8 @@ export class PeopleList extends HTMLElement {
     });
     this.#list.style.paddingBlock = `${first * ROW_PX}px ${(lines.length - end) * ROW_PX}px`;
     // Scrolled out of the document: the next arrow key goes on from what is seen.
-    if (focused && !this.#list.contains(document.activeElement)) this.#scroll.focus({ preventScroll: true });
+    if (focused && !this.#list.contains(document.activeElement))
+      (this.#link(focused) ?? this.#scroll).focus({ preventScroll: true });
     return seen;
   }
 
@@ -242,6 +247,7 @@ export class PeopleList extends HTMLElement {
   /** @param {string} text */
   #queryIs(text) {
     this.#query = text.trim();
+    this.#enter = false;
     this.#searches++; // an answer to an older question is not shown
     clearTimeout(this.#timer);
     this.#found = [];
@@ -255,15 +261,18 @@ export class PeopleList extends HTMLElement {
   /** @param {string} query */
   async #find(query) {
     const search = ++this.#searches;
-    const answer = await this.#messenger?.api.people(query).catch((/** @type {unknown} */ error) => error);
+    const answer = await this.#messenger?.search(query).catch((/** @type {unknown} */ error) => error);
     if (search !== this.#searches) return;
     this.#search = Array.isArray(answer) ? "" : answer instanceof Limited ? "limited" : "failed";
     this.#found = Array.isArray(answer) ? answer : [];
+    const enter = this.#enter;
+    this.#enter = false;
     if (answer instanceof Limited) {
       this.#limitedFor = answer.seconds;
       this.#timer = setTimeout(() => void this.#find(query), answer.seconds * 1_000);
     }
     this.render();
+    if (enter) this.#links()[0]?.click();
   }
 
   /** With nobody to talk to yet, says who is here. */
@@ -297,8 +306,10 @@ export class PeopleList extends HTMLElement {
     else if (event.key === "ArrowDown") next = links[at + 1];
     else if (event.key === "ArrowUp" && at >= 0) next = links[at - 1] ?? this.#input;
     else if (event.key === "Escape") next = this.#input;
-    else if (event.key === "Enter" && inSearch && !event.isComposing) links[0]?.click();
-    else return;
+    else if (event.key === "Enter" && inSearch && !event.isComposing) {
+      if (links[0]) links[0].click();
+      else this.#enter = this.#search === "searching";
+    } else return;
     if (event.key === "Escape") this.clear();
     event.preventDefault();
     next?.focus();
