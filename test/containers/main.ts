@@ -26,19 +26,33 @@ async function main(words: readonly string[]): Promise<number> {
     console.error(error instanceof Error ? error.message : error);
     return EXIT.packages;
   }
-  const [{ chat }, { image }, { load }, { monitoring }, { scale }, { upgrade }] = await Promise.all([
-    import("./chat.ts"),
-    import("./image.ts"),
-    import("./load.ts"),
-    import("./monitoring.ts"),
-    import("./scale.ts"),
-    import("./upgrade.ts"),
-  ]);
-  const proofs: Record<string, Proof> = { image, chat, load, scale, upgrade, monitoring };
-  const chosen = words[0] === "--only" ? (words[1] ?? "").split(",") : Object.keys(proofs);
+  const [{ chat }, { image }, { load }, { monitoring }, { rehearsal, rehearsalReal }, { scale }, { upgrade }] =
+    await Promise.all([
+      import("./chat.ts"),
+      import("./image.ts"),
+      import("./load.ts"),
+      import("./monitoring.ts"),
+      import("./rehearsal.ts"),
+      import("./scale.ts"),
+      import("./upgrade.ts"),
+    ]);
+  const proofs: Record<string, Proof> = {
+    image,
+    chat,
+    load,
+    scale,
+    rehearsal,
+    upgrade,
+    monitoring,
+    "rehearsal-real": rehearsalReal,
+  };
+  const chosen =
+    words[0] === "--only"
+      ? (words[1] ?? "").split(",")
+      : Object.keys(proofs).filter((name) => !proofs[name]!.onlyWhenAsked);
   if ((words.length > 0 && words[0] !== "--only") || words.length > 2 || chosen.some((name) => !(name in proofs))) {
     console.error(`bun run verify:containers takes nothing, or --only and some of:`);
-    for (const [name, { about }] of Object.entries(proofs)) console.error(`  ${name.padEnd(10)} ${about}`);
+    for (const [name, { about }] of Object.entries(proofs)) console.error(`  ${name.padEnd(14)} ${about}`);
     return EXIT.words;
   }
   return prove(chosen.map((name) => proofs[name]!));

@@ -11,6 +11,7 @@ import { people, type Proof } from "./proof.ts";
 const PEOPLE = 30;
 const RATE = 40;
 const CALM_MS = 4_000;
+const DATABASE_AWAY_MS = 5_000;
 
 export const scale: Proof = {
   about: "three pods behind the proxy: one killed, scaled to one and back, not one message lost",
@@ -35,41 +36,54 @@ export const scale: Proof = {
         await Promise.all(pods.map((pod) => healthy(pod)));
         await served(`http://127.0.0.1:${proxyPort}/readyz`, project);
       });
-      await tally.check(`scale: ${PEOPLE} people write on while a pod is killed, two leave, two come`, async () => {
-        const databaseUrl = await project.databaseUrl();
-        const notes: string[] = [];
-        const measures = await people(
-          { count: PEOPLE, rate: RATE, port: proxyPort, databaseUrl, seed },
-          async ({ fault }) => {
-            const spread = await sockets(project);
-            expect(Math.min(...spread)).toBeGreaterThan(0);
-            notes.push(`sockets ${spread.join(", ")}`);
-            await Bun.sleep(CALM_MS);
-            await fault("a pod killed", async () => {
-              const [victim = ""] = await project.containers("pod");
-              process.kill(await inspect<number>(victim, ".State.Pid"), "SIGKILL"); // as the kernel would: `docker kill` counts as wanted
-              await Bun.sleep(1_000);
-              await healthy(victim);
-            });
-            await Bun.sleep(CALM_MS);
-            await fault("three pods become one", () => to(1));
-            expect(await project.containers("pod")).toHaveLength(1);
-            await Bun.sleep(CALM_MS);
-            await fault("one pod becomes three", async () => {
-              await to(3);
-              await Promise.all((await project.containers("pod")).map((pod) => healthy(pod)));
-            });
-            await Bun.sleep(2 * CALM_MS);
-            const again = await sockets(project);
-            expect(again).toHaveLength(3);
-            notes.push(`in the end ${again.join(", ")}`);
-          },
-        );
-        expect(measures.acked).toBeGreaterThan((RATE * CALM_MS) / 1_000);
-        const { calm } = measures.ackLatency();
-        const back = measures.faults.flatMap((fault) => fault.back);
-        return `${measures.acked} messages, none lost, ${notes.join(", ")}; ack p50 ${calm.p50.toFixed(0)} ms, p99 ${calm.p99.toFixed(0)} ms in calm; ${back.length} tabs back, p99 ${(percentile(back, 0.99) / 1_000).toFixed(1)} s`;
-      });
+      await tally.check(
+        `scale: ${PEOPLE} people write on while a pod is killed, the database goes and comes, two pods leave, two come`,
+        async () => {
+          const databaseUrl = await project.databaseUrl();
+          const notes: string[] = [];
+          const measures = await people(
+            { count: PEOPLE, rate: RATE, port: proxyPort, databaseUrl, seed },
+            async ({ fault, history }) => {
+              const spread = await sockets(project);
+              expect(Math.min(...spread)).toBeGreaterThan(0);
+              notes.push(`sockets ${spread.join(", ")}`);
+              await Bun.sleep(CALM_MS);
+              await fault("a pod killed", async () => {
+                const [victim = ""] = await project.containers("pod");
+                process.kill(await inspect<number>(victim, ".State.Pid"), "SIGKILL"); // as the kernel would: `docker kill` counts as wanted
+                await Bun.sleep(1_000);
+                await healthy(victim);
+              });
+              await Bun.sleep(CALM_MS);
+              let cut = 0;
+              const end = history.follow((entry) => entry.e === "close" && entry.code !== 1000 && cut++);
+              await fault("the database is away", async () => {
+                await project.do("stop", "db");
+                await Bun.sleep(DATABASE_AWAY_MS);
+                await project.do("start", "db");
+              });
+              await Bun.sleep(CALM_MS);
+              end();
+              expect(cut, "sockets cut because the database was away").toBe(0);
+              await fault("three pods become one", () => to(1));
+              expect(await project.containers("pod")).toHaveLength(1);
+              await Bun.sleep(CALM_MS);
+              await fault("one pod becomes three", async () => {
+                await to(3);
+                await Promise.all((await project.containers("pod")).map((pod) => healthy(pod)));
+              });
+              await Bun.sleep(2 * CALM_MS);
+              const again = await sockets(project);
+              expect(again).toHaveLength(3);
+              notes.push(`in the end ${again.join(", ")}`);
+            },
+          );
+          expect(measures.acked).toBeGreaterThan((RATE * CALM_MS) / 1_000);
+          const { calm } = measures.ackLatency();
+          const back = measures.faults.flatMap((fault) => fault.back);
+          return `${measures.acked} messages, none lost, ${notes.join(", ")}; ack p50 ${calm.p50.toFixed(0)} ms, p99 ${calm.p99.toFixed(0)} ms in calm; ${back.length} tabs back, p99 ${(percentile(back, 0.99) / 1_000).toFixed(1)} s`;
+        },
+      );
     } finally {
       await project.remove();
     }
