@@ -1,5 +1,6 @@
 /**
- * The whole check: types, format, lint, tests in real browsers and on a real PostgreSQL. Installs what it needs by itself.
+ * The whole check: types, format, lint, tests in real browsers and on a real PostgreSQL. Installs what it needs by itself. With `--containers` it
+ * goes on to `verify:containers`, which installs a Docker engine where there is none: that is for root on a Debian that nobody else uses.
  * Ends with a line `N passed, N failed` that counts the tests and the checks around them. Tests that did not run for want of root or of a Redis are named.
  */
 
@@ -15,6 +16,11 @@ const bun = process.execPath;
 let passed = 0;
 let failed = 0;
 const startedAt = performance.now();
+const words = process.argv.slice(2);
+if (words.some((word) => word !== "--containers")) {
+  console.error("bun run verify takes nothing, or --containers");
+  process.exit(2);
+}
 
 try {
   await ensurePackages({ root, bun, need: "develop", say: (line) => console.log(line) });
@@ -33,9 +39,11 @@ await check("benchmark, short", [bun, "bench/main.ts", "--short", "--check"]);
 await check("fault run, short", [bun, "bench/chaos.ts", "--short"]);
 // All of it: 200,000 frames and 50,000 requests from a seed of its own each time.
 await check("fuzz run", [bun, "bench/fuzz.ts"]);
+const unshown = words.includes("--containers") ? await containers() : "That is `bun run verify:containers`";
 const unchecked = await holes();
 
 const seconds = ((performance.now() - startedAt) / 1_000).toFixed(0);
+if (unshown) console.log(`\nNOT SHOWN: that Docker, Compose and Kubernetes take what is here. ${unshown}`);
 if (unchecked) console.log(`\nNOT CHECKED: whether a package in use has a known hole. ${unchecked}`);
 console.log(`\n${failed === 0 ? "Everything is as it should be" : "Something is wrong: see above"} (${seconds} s)`);
 console.log(`${passed} passed, ${failed} failed`);
@@ -55,6 +63,31 @@ async function check(name: string, command: string[]): Promise<void> {
     failed++;
     console.log(out + err);
   }
+}
+
+/** Docker, Compose and Kubernetes. Shows what it says as it says it. @returns why nothing could be shown, which on a machine without privileges is no failure */
+async function containers(): Promise<string | undefined> {
+  const child = Bun.spawn([bun, "test/containers/main.ts"], { cwd: root, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  const said: string[] = [];
+  const listen = async (stream: ReadableStream<Uint8Array>) => {
+    const decoder = new TextDecoder();
+    for await (const bytes of stream) {
+      const text = decoder.decode(bytes, { stream: true });
+      said.push(text);
+      process.stdout.write(text);
+    }
+  };
+  const [code] = await Promise.all([child.exited, listen(child.stdout), listen(child.stderr)]);
+  const all = said.join("");
+  if (code === 4) return /NOT SHOWN: (.*)/.exec(all)?.[1] ?? "It did not say why";
+  const [, well, badly] = /^(\d+) passed, (\d+) failed$/m.exec(all) ?? [];
+  passed += Number(well ?? 0);
+  failed += Number(badly ?? 0);
+  if (code !== 0 && Number(badly ?? 0) === 0) {
+    console.log(`FAILED verify:containers ended with ${code}`);
+    failed++;
+  }
+  return undefined;
 }
 
 /** Asks the registry for known holes. @returns why there is no answer, which on a machine without network is no failure */

@@ -5,21 +5,28 @@ import { expect } from "bun:test";
 import type { Page } from "playwright-core";
 
 import { launch, signUp, until } from "../browser.ts";
-import { freePort } from "../harness.ts";
+import { freePort, ROOT } from "../harness.ts";
+import { docker, inspect } from "./docker.ts";
 import type { Proof } from "./proof.ts";
 
 const BACK_MS = 60_000;
 const WRITE_EVERY_MS = 700;
 
 export const chat: Proof = {
-  about: "docker-compose up from nothing; restarts and down and up lose nothing",
-  async run({ tally, compose, provide }) {
+  about: "docker-compose up from nothing; restarts, an upgrade, down and up lose nothing",
+  async run({ tally, compose, image, provide }) {
     await provide("postgres:18");
     const port = freePort();
     const project = compose("chat", { PORT: `${port}` });
     const url = `http://localhost:${port}`;
     const browser = await launch();
     try {
+      await tally.check("chat: the .env of the original demo is taken, and no profile is needed", async () => {
+        const config = await compose("original", { PORT: `${port}` }, "original.env").do("config");
+        const { services } = Bun.YAML.parse(config) as { services: Record<string, { environment: object }> };
+        const DATABASE_URL = "postgresql://chatuser:admin123@db:5432/chatdb";
+        expect(services["web"]?.environment).toMatchObject({ DATABASE_URL });
+      });
       await tally.check("chat: up from nothing, without .env", () => up(url, () => project.do("up", "--detach")));
       await tally.check("chat: only web is published", async () => {
         const [db = ""] = await project.containers("db");
@@ -69,6 +76,16 @@ export const chat: Proof = {
       };
       await tally.check("chat: restart web", () => meanwhile("web restarts", () => project.do("restart", "web")));
       await tally.check("chat: restart db", () => meanwhile("db restarts", () => project.do("restart", "db")));
+      await tally.check("chat: upgrade web to another image", async () => {
+        const said = await meanwhile("web is upgraded", async () => {
+          await docker("build", "--quiet", "--build-arg", "REVISION=the-next-one", "--tag", image, ROOT);
+          await project.do("up", "--detach");
+        });
+        const [web = ""] = await project.containers("web");
+        const labels = await inspect<Record<string, string>>(web, ".Config.Labels");
+        expect(labels["org.opencontainers.image.revision"]).toBe("the-next-one");
+        return said;
+      });
       await tally.check("chat: down and up again: everything is there, and both are still signed in", async () => {
         await project.do("down");
         await write(ann, "Ann", "written while there is nothing");

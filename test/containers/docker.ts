@@ -61,23 +61,19 @@ export async function composeWords(): Promise<string[] | undefined> {
 export class Compose {
   readonly name: string;
   /** What its commands begin with. */
-  /** What its commands begin with. */
   readonly words: readonly string[];
   /** What stands in for `.env` and the shell of whoever hosts it. */
   env: Readonly<Record<string, string>>;
 
-  /** @param words of `composeWords` */
-  constructor(words: readonly string[], name: string, env: Readonly<Record<string, string>>) {
-    // Not the .env of whoever runs this.
-    this.words = [
-      ...words,
-      "--project-name",
-      name,
-      "--env-file",
-      join(import.meta.dir, "none.env"),
-      "--file",
-      join(ROOT, "docker-compose.yml"),
-    ];
+  /** @param words of `composeWords` @param dotEnv what stands for `.env`, not that of whoever runs this */
+  constructor(
+    words: readonly string[],
+    name: string,
+    env: Readonly<Record<string, string>>,
+    dotEnv: "none.env" | "original.env" = "none.env",
+  ) {
+    const files = ["--env-file", join(import.meta.dir, dotEnv), "--file", join(ROOT, "docker-compose.yml")];
+    this.words = [...words, "--project-name", name, ...files];
     this.name = name;
     this.env = env;
   }

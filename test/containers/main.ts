@@ -26,10 +26,11 @@ async function main(words: readonly string[]): Promise<number> {
     console.error(error instanceof Error ? error.message : error);
     return EXIT.packages;
   }
-  const [{ chat }, { image }, { load }, { monitoring }, { rehearsal, rehearsalReal }, { scale }, { upgrade }] =
+  const [{ chat }, { image }, { k8s }, { load }, { monitoring }, { rehearsal, rehearsalReal }, { scale }, { upgrade }] =
     await Promise.all([
       import("./chat.ts"),
       import("./image.ts"),
+      import("./k8s.ts"),
       import("./load.ts"),
       import("./monitoring.ts"),
       import("./rehearsal.ts"),
@@ -44,6 +45,7 @@ async function main(words: readonly string[]): Promise<number> {
     rehearsal,
     upgrade,
     monitoring,
+    k8s,
     "rehearsal-real": rehearsalReal,
   };
   const chosen =
@@ -94,11 +96,13 @@ async function prove(proofs: readonly Proof[]): Promise<number> {
     const stage: Stage = {
       tally,
       image: IMAGE,
-      compose: (name, env = {}) => new Compose(compose, `${prefix}-${name}`, { ...env, CHATIFY_IMAGE: IMAGE }),
+      compose: (name, env = {}, dotEnv) =>
+        new Compose(compose, `${prefix}-${name}`, { ...env, CHATIFY_IMAGE: IMAGE }, dotEnv),
       name: (what) => `${prefix}-${what}`,
       provide: async (...images) => {
         for (const image of images) await provide(image, say);
       },
+      say,
       seed: crypto.getRandomValues(new Uint32Array(1))[0] as number,
     };
     await stage.provide(BASE);
@@ -121,6 +125,7 @@ async function prove(proofs: readonly Proof[]): Promise<number> {
     await leave();
   }
   const seconds = ((performance.now() - begun) / 1_000).toFixed(0);
+  for (const words of tally.leftOut) say(`\n${words}`);
   say(`\n${tally.failed === 0 ? "Containers are as they should be" : "Something is wrong: see above"} (${seconds} s)`);
   say(`${tally.passed} passed, ${tally.failed} failed`);
   return tally.failed === 0 ? EXIT.well : EXIT.wrong;

@@ -22,12 +22,14 @@ export interface Stage {
   /** The image built from the project's Dockerfile. */
   readonly image: string;
   /** A project of the project's docker-compose.yml, removed in the end; `env` is what its host would have set. */
-  compose(name: string, env?: Readonly<Record<string, string>>): Compose;
+  compose(name: string, env?: Readonly<Record<string, string>>, dotEnv?: "original.env"): Compose;
   /** A name for a network or container of a proof's own, removed in the end. */
   name(what: string): string;
   /** Sees to it that images are here. */
   provide(...images: string[]): Promise<void>;
   readonly seed: number;
+  /** Says how it goes on. */
+  say(line: string): void;
 }
 
 /** One of the proofs: `about` is what it shows. */
@@ -45,6 +47,7 @@ export class Counted extends Error {}
 export class Tally {
   passed = 0;
   failed = 0;
+  readonly leftOut: string[] = [];
 
   /** Shows one thing. @param show throws when it is not so; what it returns is a figure for whoever reads @throws Counted */
   async check(what: string, show: () => Promise<string | void> | string | void): Promise<void> {
@@ -58,6 +61,12 @@ export class Tally {
       this.fail(what, error);
       throw new Counted(what);
     }
+  }
+
+  /** Says loudly that something was not shown, and why. */
+  leaveOut(what: string, why: string): void {
+    this.leftOut.push(`NOT SHOWN: ${what}. ${why}`);
+    console.log(this.leftOut.at(-1));
   }
 
   fail(what: string, error: unknown): void {
