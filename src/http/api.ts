@@ -119,7 +119,9 @@ export class Api {
       for (const name of names) checkReference(name);
       throw new ChatError("not_yours");
     }
-    const peer = await this.#peer(me, keys[0] === me.nameKey ? names[1] : names[0]);
+    const named = keys[0] === me.nameKey ? names[1] : names[0];
+    const peer = await this.#peer(me, named);
+    if (peer === undefined) checkReference(named);
     const { searchParams } = addressOf(request);
     const window = readWindow(searchParams);
     if (peer === undefined) return json([]);
@@ -154,13 +156,11 @@ export class Api {
     if (mayBeUnread) await this.#chat.read(me.username, peer, last.seq);
   }
 
-  /** The other, undefined when nobody has the name; notes to oneself hide nothing. @throws ChatError `bad_request` when nobody can */
+  /** The other, undefined when nobody has the name; notes to oneself hide nothing. */
   async #peer(me: Session, name: string): Promise<Pick<users.User, "username" | "hidesRead"> | undefined> {
     const key = keyOfReference(name);
     if (key === me.nameKey) return { username: me.username, hidesRead: false };
-    const known = key === undefined ? undefined : await users.find(this.#db, key);
-    if (!known) checkReference(name);
-    return known;
+    return key === undefined ? undefined : users.find(this.#db, key);
   }
 }
 
