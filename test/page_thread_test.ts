@@ -340,7 +340,11 @@ test("of a long list few rows are in the document, and every one is reached", as
   await page.focus("textarea");
   await page.keyboard.press("Escape"); // to its line, far below
   await until("the line has the focus", async () => (await focused(page)) === name);
-  for (let i = 0; i < 45; i++) await page.keyboard.press("ArrowUp");
+  // A key held down on a busy machine: more presses than the rows that are drawn beside, and no frame between.
+  await page.evaluate(() => {
+    for (let i = 0; i < 45; i++)
+      document.activeElement?.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowUp", bubbles: true }));
+  });
   expect(await focused(page)).toMatch(/^p\d{5}$/);
   expect(await page.locator("li:focus-within").getAttribute("aria-posinset")).toBe(
     String(Number(await page.locator("li:focus-within").getAttribute("aria-setsize")) - 45),

@@ -295,6 +295,7 @@ export class PeopleList extends HTMLElement {
 
   /** @param {KeyboardEvent} event */
   #key(event) {
+    if (event.key.startsWith("Arrow")) this.#scrolled(); // keys can be faster than frames: the next rows are to be there
     const links = [...this.#links()];
     const at = links.indexOf(/** @type {HTMLAnchorElement} */ (document.activeElement));
     const inSearch = document.activeElement === this.#input;
