@@ -222,7 +222,8 @@ test("script in a text is shown as text, in the thread, in the list and to reade
       (text) => [...document.querySelectorAll("chat-thread .text")].at(-1)?.textContent === text,
       text,
     );
-    expect(await page.locator("people-list .last").first().textContent()).toBe(text);
+    // The list is drawn with the next frame.
+    await page.waitForFunction((text) => document.querySelector("people-list .last")?.textContent === text, text);
     expect(await page.locator("chat-thread .announcer").textContent()).toContain(text);
   }
   expect(await page.locator("chat-thread .text *").count()).toBe(0);

@@ -188,7 +188,7 @@ describe("pages and their files", () => {
     const current = await hash();
     const types: Record<string, string> = {
       css: "text/css; charset=utf-8",
-      js: "text/javascript; charset=utf-8",
+      js: "text/javascript",
       svg: "image/svg+xml",
     };
     const directory = join(ROOT, "static");
