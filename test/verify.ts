@@ -67,7 +67,12 @@ async function check(name: string, command: string[]): Promise<void> {
 
 /** Docker, Compose and Kubernetes. Shows what it says as it says it. @returns why nothing could be shown, which on a machine without privileges is no failure */
 async function containers(): Promise<string | undefined> {
-  const child = Bun.spawn([bun, "test/containers/main.ts"], { cwd: root, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn([bun, "test/containers/main.ts"], {
+    cwd: root,
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
   const said: string[] = [];
   const listen = async (stream: ReadableStream<Uint8Array>) => {
     const decoder = new TextDecoder();

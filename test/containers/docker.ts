@@ -59,6 +59,8 @@ export async function composeWords(): Promise<string[] | undefined> {
 
 /** The project's docker-compose.yml, unchanged, as a project of its own with a network and volumes of its own. */
 export class Compose {
+  static #ended = false;
+  static readonly #doing = new Set<Promise<string>>();
   readonly name: string;
   /** What its commands begin with. */
   readonly words: readonly string[];
@@ -78,9 +80,18 @@ export class Compose {
     this.env = env;
   }
 
-  /** Runs one of its commands, which has to end well. */
-  do(...words: string[]): Promise<string> {
-    return must([...this.words, ...words], { env: this.env });
+  /** Runs one of its commands, which has to end well. @throws Error when everything is being removed */
+  async do(...words: string[]): Promise<string> {
+    if (Compose.#ended) throw new Error(`Not done any more: ${words.join(" ")}`);
+    const doing = must([...this.words, ...words], { env: this.env });
+    Compose.#doing.add(doing);
+    return doing.finally(() => Compose.#doing.delete(doing));
+  }
+
+  /** Nothing is begun any more, and what was begun is over: from here on removing is for good. */
+  static async end(): Promise<void> {
+    Compose.#ended = true;
+    await Promise.allSettled(Compose.#doing);
   }
 
   /** The containers of a service that run. */

@@ -80,6 +80,7 @@ async function prove(proofs: readonly Proof[]): Promise<number> {
   const undo: (() => Promise<unknown>)[] = [];
   /** Containers and networks of proofs go before the engine does. */
   const leave = async () => {
+    await Compose.end();
     for (const step of undo.splice(0).toReversed())
       await step().catch((error: unknown) => console.error(String(error)));
     await endHarness();
