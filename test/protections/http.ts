@@ -38,7 +38,7 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "bytes that are no name reach the database as one",
     file: "src/http/api.ts",
-    find: "if (!known) checkReference(name);",
+    find: "if (peer === undefined) checkReference(named);",
     replace: "",
     test: TABLE,
     name: "with an impossible name /messages of %ED%A0%80 answers 400",
