@@ -1,8 +1,12 @@
 /** `Database` while its PostgreSQL loses connections, stands still, or is not there. */
 
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
+import { Link } from "../bench/chaos/link.ts";
 import { type Client, connect, Database } from "../src/db/client.ts";
 import { answers } from "../src/db/settings.ts";
 import { ChatError } from "../src/errors.ts";
@@ -20,7 +24,7 @@ afterEach(async () => {
 async function open(
   options: { max?: number; onLost?: () => void } = {},
 ): Promise<{ db: Database; admin: Client; log: string[] }> {
-  const url = await emptyDatabase();
+  const { url, admin } = await reach();
   const log: string[] = [];
   const db = new Database({
     target: url,
@@ -29,9 +33,25 @@ async function open(
     log: new Log({ level: "debug", format: "text", write: (line) => log.push(line) }),
     ...(options.onLost ? { onLost: options.onLost } : {}),
   });
-  const admin = connect(url, { name: "admin", max: 2 });
-  toEnd.push(db, admin);
+  toEnd.push(db);
   return { db, admin, log };
+}
+
+/** A database's address, and somebody else's connection to it. */
+async function reach(): Promise<{ url: string; admin: Client }> {
+  const url = await emptyDatabase();
+  const admin = connect(url, { name: "admin", max: 2 });
+  toEnd.push(admin);
+  return { url, admin };
+}
+
+/** The same database at a place of its own, to which a `Link` leads, or not; `unix` is where it really is. */
+function elsewhere(url: string): { address: URL; directory: string; unix: string } {
+  const address = new URL(url);
+  const unix = join(address.searchParams.get("host")!, `.s.PGSQL.${address.searchParams.get("port")}`);
+  const directory = mkdtempSync(join(tmpdir(), "chatify-client-"));
+  address.search = `host=${directory}`;
+  return { address, directory, unix };
 }
 
 /** How many connections `db` has, once those that are closing are gone. */
@@ -157,6 +177,52 @@ test("database out of reach says so after the time given, and once in the log", 
   expect(tookMs).toBeGreaterThan(300);
   expect(tookMs).toBeLessThan(2_000);
   expect(log.map((line) => line.slice(9))).toEqual(["warn database connection lost code=ECONNREFUSED\n"]);
+});
+
+test("database that gets fewer connections than it wants goes on with those, and does not ask on and on", async () => {
+  const { url, admin } = await reach();
+  await admin.unsafe("create role few login password 'few' connection limit 2");
+  const { address, directory, unix } = elsewhere(url);
+  Object.assign(address, { username: "few", password: "few" });
+  let asked = 0;
+  const door = new Link(() => (asked++, { unix }), { unix: join(directory, ".s.PGSQL.5432") });
+  const log: string[] = [];
+  const db = new Database({
+    target: address.href,
+    name: "under-test",
+    max: 6,
+    log: new Log({ level: "debug", format: "text", write: (line) => log.push(line) }),
+  });
+  toEnd.push(db);
+  let done = 0;
+  const end = performance.now() + 3_000;
+  const work = async () => {
+    for (; performance.now() < end; done++) await db.run((sql) => sql`select pg_sleep(0.005)::text`);
+  };
+  await Promise.all(Array.from({ length: 30 }, work));
+  console.log(`  ${done} queries, connections asked for ${asked} times`);
+  expect(done).toBeGreaterThan(300);
+  expect(asked).toBeLessThan(done / 2);
+  expect(log[0]).toContain("database connection lost code=53300");
+  await db.end();
+  door.close();
+  rmSync(directory, { recursive: true });
+  await admin.unsafe("drop role few");
+});
+
+test("a client that ended while it waited to connect again opens nothing any more", async () => {
+  const { url } = await reach();
+  const { address, directory, unix } = elsewhere(url);
+  const client = connect(address.href, { name: "under-test" });
+  for (let i = 0; i < 4; i++) expect(await failure(client`select 1`.execute())).toMatchObject({ code: "ENOENT" });
+  const waits = failure(client`select 1`.execute()); // 0.4–0.8 s, by the driver's own rule
+  await client.end({ timeout: 0 });
+  const door = new Link(() => ({ unix }), { unix: join(directory, ".s.PGSQL.5432") });
+  await Bun.sleep(1_200);
+  expect(door.connections).toEqual([]);
+  expect(await waits).toBeInstanceOf(Error);
+  door.close();
+  rmSync(directory, { recursive: true });
 });
 
 test("database tells what PostgreSQL refuses at once, and tries nothing again", async () => {
