@@ -95,7 +95,7 @@ class Sockets {
 
   /** For the driver, which takes what it gets for connected: a socket keeps what is written to it until it is. */
   readonly open = ({ path, host, port }: { path: string | false; host: string[]; port: number[] }): Socket => {
-    if (this.#closed) throw new Error("This client has ended");
+    if (this.#closed) throw Object.assign(new Error("This client has ended"), { code: "CONNECTION_ENDED" }); // the driver's own word
     for (const socket of this.#open) if (socket.destroyed) this.#open.delete(socket);
     const socket = new Socket();
     this.#open.add(socket);
