@@ -51,6 +51,7 @@ function elsewhere(url: string): { address: URL; directory: string; unix: string
   const unix = join(address.searchParams.get("host")!, `.s.PGSQL.${address.searchParams.get("port")}`);
   const directory = mkdtempSync(join(tmpdir(), "chatify-client-"));
   address.search = `host=${directory}`;
+  toEnd.push({ end: async () => rmSync(directory, { recursive: true }) });
   return { address, directory, unix };
 }
 
@@ -206,7 +207,6 @@ test("database that gets fewer connections than it wants goes on with those, and
   expect(log[0]).toContain("database connection lost code=53300");
   await db.end();
   door.close();
-  rmSync(directory, { recursive: true });
   await admin.unsafe("drop role few");
 });
 
@@ -222,7 +222,6 @@ test("a client that ended while it waited to connect again opens nothing any mor
   expect(door.connections).toEqual([]);
   expect(isLost(await waits)).toBeTrue();
   door.close();
-  rmSync(directory, { recursive: true });
 });
 
 test("database tells what PostgreSQL refuses at once, and tries nothing again", async () => {

@@ -228,7 +228,7 @@ test("a conversation further down the list is muted as it says, and whose accoun
   await page.evaluate((name) => (location.hash = `#${name}`), GONE);
   await page.waitForSelector("message-composer .closed:visible");
   expect(await page.locator("message-composer .closed").innerText()).toContain("has left");
-  expect(await page.locator("chat-thread .message").count()).toBe(3);
+  await until("what they wrote is there", async () => (await page.locator("chat-thread .message").count()) === 3);
 
   const other = await enter(`#${MUTED}`);
   await other.waitForSelector("chat-thread .message");
