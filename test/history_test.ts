@@ -615,7 +615,8 @@ describe("/conversations", () => {
     expect(await far.json("/conversations?peer=LISTER")).toMatchObject([{ peer: "Lister", unread: 0 }]);
     expect(await me.json("/conversations?peer=bob")).toEqual([]); // never written with
     expect(await me.json("/conversations?peer=Nobody-There")).toEqual([]);
-    expect(await me.json("/conversations?peer=%3Cnobody%20can%20be%3E")).toEqual([]);
+    for (const nobody of ["", "%00", "%3Cnobody%20can%20be%3E"])
+      expect(await me.json(`/conversations?peer=${nobody}`)).toEqual([]);
     await far.post("/me/delete", { password: PASSWORD });
     expect(await me.json("/conversations?peer=Far-Away")).toMatchObject([{ peer: "Far-Away", gone: true }]);
     await me.post("/blocks", { name: "carol", blocked: true });

@@ -189,6 +189,7 @@ const LOST =
  * (measured: 700 connections a second from one pod, none of which it got).
  */
 const TOO_MANY = "53300";
+const REFUSED_EVERY_MS = 60_000;
 
 /** PostgreSQL's form of `text[]` (manual §8.15.6): each element in quotes, quotes and backslashes escaped, all else as it is. */
 function textArray(texts: readonly string[]): string {
@@ -232,6 +233,8 @@ export class Database {
   #answeredAt = performance.now();
   /** Since when it is out of reach: told once, not at every try. */
   #lostAt: number | undefined;
+  /** Until when nothing is said of further connections that are refused. */
+  #quietUntil = 0;
 
   constructor(options: DatabaseOptions) {
     this.#options = options;
@@ -261,7 +264,7 @@ export class Database {
         return result;
       } catch (error) {
         if (isLost(error)) {
-          if (codeOf(error) === TOO_MANY) this.#tellLost(error);
+          if (codeOf(error) === TOO_MANY) this.#tellRefused();
           else this.#replace(pool, error);
           options.onUnknown?.();
         } else if (!isConflict(error)) throw error;
@@ -298,15 +301,18 @@ export class Database {
     this.#lostAt = undefined;
   }
 
-  #tellLost(error: unknown): void {
-    if (this.#lostAt === undefined) this.#options.log.warn("database connection lost", { code: codeOf(error) });
-    this.#lostAt ??= performance.now();
+  /** Beside connections that answer, each refusal would be told, and each answer after it. */
+  #tellRefused(): void {
+    if (performance.now() < this.#quietUntil) return;
+    this.#quietUntil = performance.now() + REFUSED_EVERY_MS;
+    this.#options.log.warn("database gives no further connection", { code: TOO_MANY });
   }
 
   /** A new pool in place of a broken one, once however many of its queries fail. Ending the old rejects what it stranded. */
   #replace(broken: Client, error: unknown): void {
     if (this.#pool !== broken || this.#ended) return;
-    this.#tellLost(error);
+    if (this.#lostAt === undefined) this.#options.log.warn("database connection lost", { code: codeOf(error) });
+    this.#lostAt ??= performance.now();
     this.#pool = this.#open();
     void broken.end({ timeout: 0 }).catch(() => {});
     this.#options.onLost?.();

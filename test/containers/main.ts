@@ -1,5 +1,5 @@
 /**
- * `bun run verify:containers`: Dockerfile and docker-compose.yml, unchanged, on a real Docker engine. Ends with `N passed, N failed`; a machine on
+ * `bun run verify:containers`: Dockerfile and docker-compose.yml, unchanged, on a real Docker engine, and what k8s/ makes. Ends with `N passed, N failed`; a machine on
  * which nothing can be shown ends with 4 and says why. Leaves images behind, for the next time, and nothing else.
  */
 
