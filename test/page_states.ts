@@ -299,6 +299,8 @@ export class Stage {
     await page.goto(this.#url(state) + state.at);
     await state.act?.(page, this);
     await page.waitForSelector(state.sees);
+    // What a form says without a script is there before the words of the language are.
+    await page.waitForSelector("language-choice:defined", { state: "attached" });
   }
 
   async end(): Promise<void> {

@@ -15,6 +15,8 @@ const root = join(import.meta.dir, "..");
 const bun = process.execPath;
 let passed = 0;
 let failed = 0;
+/** What failed, said once more at the end: the middle of so long an output is often cut. */
+const wrong: string[] = [];
 const startedAt = performance.now();
 const words = process.argv.slice(2);
 if (words.some((word) => word !== "--containers")) {
@@ -45,6 +47,7 @@ const unchecked = await holes();
 const seconds = ((performance.now() - startedAt) / 1_000).toFixed(0);
 if (unshown) console.log(`\nNOT SHOWN: that Docker, Compose and Kubernetes take what is here. ${unshown}`);
 if (unchecked) console.log(`\nNOT CHECKED: whether a package in use has a known hole. ${unchecked}`);
+if (wrong.length > 0) console.log(`\nWhat is wrong:\n${wrong.join("\n")}`);
 console.log(`\n${failed === 0 ? "Everything is as it should be" : "Something is wrong: see above"} (${seconds} s)`);
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);
@@ -61,6 +64,7 @@ async function check(name: string, command: string[]): Promise<void> {
   if (code === 0) passed++;
   else {
     failed++;
+    wrong.push(`  - ${name}: … ${(out + err).trim().slice(-1_000).replaceAll("\n", "\n    ")}`);
     console.log(out + err);
   }
 }
@@ -89,9 +93,10 @@ async function containers(): Promise<string | undefined> {
   passed += Number(well ?? 0);
   failed += Number(badly ?? 0);
   if (code !== 0 && Number(badly ?? 0) === 0) {
-    console.log(`FAILED verify:containers ended with ${code}`);
+    wrong.push(`  - verify:containers ended with ${code}`);
     failed++;
   }
+  for (const [line] of all.matchAll(/^FAILED.*$/gm)) wrong.push(`  - ${line}`);
   return undefined;
 }
 
@@ -106,6 +111,7 @@ async function holes(): Promise<string | undefined> {
   if (verdict === "clean") passed++;
   else {
     failed++;
+    wrong.push("  - packages without known holes");
     console.log(words);
   }
   return undefined;
@@ -131,15 +137,28 @@ async function tests(): Promise<void> {
   const [all, failures, skipped] = [count("tests"), count("failures"), count("skipped")];
   passed += all - failures - skipped;
   failed += failures;
+  for (const { name, words } of told(xml, "failure")) wrong.push(`  - ${name}: ${words.replaceAll("\n", "\n    ")}`);
   if (skipped > 0) {
-    const names = xml.matchAll(/<testcase name="([^"]*)" classname="([^"]*)"[^>]*>\s*<skipped/g);
     console.log(
       `\n${skipped} tests need another machine or user (root, Linux, user namespaces, redis-server or valkey-server in PATH) and did NOT run:`,
     );
-    for (const [, name, part] of names) console.log(`  - ${part ? `${part}: ` : ""}${name}`);
+    for (const { name } of told(xml, "skipped")) console.log(`  - ${name}`);
   }
   if (all === 0 || (code !== 0 && failures === 0)) {
-    console.log(`bun test ended with ${code}${all === 0 ? " and ran no test" : ""}`);
+    wrong.push(`  - bun test ended with ${code}${all === 0 ? " and ran no test" : ""}`);
     failed++;
   }
+}
+
+/** The tests that a report says something of, and what it says. */
+function* told(xml: string, what: "failure" | "skipped"): Generator<{ name: string; words: string }> {
+  const pattern = `<testcase name="([^"]*)" classname="([^"]*)"[^>]*>\\s*<${what}(?:[^>]* message="([^"]*)")?[^>]*>([^<]*)`;
+  for (const [, name, part, message = "", body] of xml.matchAll(new RegExp(pattern, "g"))) {
+    yield { name: plain(part ? `${part}: ${name}` : name!), words: plain(body!.trim() || message) };
+  }
+}
+
+function plain(xml: string): string {
+  const characters: Record<string, string> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", "#10": "\n" };
+  return xml.replace(/&([^;]+);/g, (all, name: string) => characters[name] ?? all).trim();
 }
