@@ -138,9 +138,10 @@ export async function startApp(
 ): Promise<App> {
   const { root, version, log, filesInUse = () => 0, sharesPort = false, say = () => {} } = options;
   const { usage = () => ({ residentBytes: 0, cpuSeconds: 0 }) } = options;
-  // The port first: a second start in the same place must fail before it touches the first one's database.
-  const server = listen(config, sharesPort);
-  const undo: (() => Promise<unknown> | void)[] = [() => server.stop(true)];
+  // The port first: a second start in the same place must fail before it touches the first one's database. A shared one last: the system
+  // hands connections to all who listen, and who cannot serve yet would turn away a share of them.
+  let server = sharesPort ? undefined : listen(config, false);
+  const undo: (() => Promise<unknown> | void)[] = [() => server?.stop(true)];
   try {
     let leaving = false;
     const socketsMax = Math.floor(options.openFiles * SOCKETS_OF_FILES);
@@ -210,7 +211,7 @@ export async function startApp(
     const trust: Trust = {
       proxies: typeof config.trustProxy === "string" ? config.trustProxy : new Networks(config.trustProxy),
       origins: config.allowedOrigins,
-      peer: (request) => server.requestIP(request)?.address,
+      peer: (request) => server?.requestIP(request)?.address,
     };
     const pages = await loading;
     const renewals = new Renewals({ db, log });
@@ -271,6 +272,7 @@ export async function startApp(
     undo.unshift(() => housekeeping.forEach(clearInterval));
     void sweepSessions();
 
+    server ??= listen(config, true);
     server.reload({
       ...SERVE,
       websocket: sockets.handlers,
@@ -311,7 +313,7 @@ export async function startApp(
       const was = crowded;
       crowded = files >= socketsMax;
       if (!crowded) return;
-      const closed = server.closeIdleConnections();
+      const closed = server?.closeIdleConnections() ?? 0;
       if (!was) log.warn("open files run out, new sockets have to wait", { files, limit: options.openFiles, closed });
     }
 

@@ -53,7 +53,8 @@ export class Workers {
   /** One worker after the other in the same place. @param started told 0 when the first serves, or its exit code */
   async #live(started: (code: number) => void): Promise<void> {
     let hasServed = false;
-    for (let delayMs = AGAIN_FIRST_MS; !this.#isLeaving;) {
+    let delayMs = AGAIN_FIRST_MS;
+    while (!this.#isLeaving) {
       const begunAt = performance.now();
       const worker = this.#spawn(() => {
         if (hasServed) this.#log.info("worker serves", { pid: worker.pid });
@@ -70,8 +71,9 @@ export class Workers {
         code,
         signal: worker.signalCode ?? undefined,
       });
-      delayMs = performance.now() - begunAt > SHORT_LIFE_MS ? AGAIN_FIRST_MS : Math.min(delayMs * 2, AGAIN_MOST_MS);
+      if (performance.now() - begunAt > SHORT_LIFE_MS) delayMs = AGAIN_FIRST_MS;
       await Promise.race([Bun.sleep(delayMs), this.#leaving.promise]);
+      delayMs = Math.min(delayMs * 2, AGAIN_MOST_MS);
     }
   }
 }

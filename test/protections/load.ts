@@ -95,7 +95,7 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "idle connections use up the files, and nobody gets in",
     file: "src/app.ts",
-    find: "const closed = server.closeIdleConnections();",
+    find: "const closed = server?.closeIdleConnections() ?? 0;",
     replace: "const closed = 0;",
     test: SLOW,
     name: FILES,
