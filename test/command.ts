@@ -31,10 +31,18 @@ export async function runCommand(script: string, words: string[], options: { int
     child.exited,
   ]);
   logs.hear(out + err);
-  const left = readdirSync(directory).filter((name) => name.startsWith("chatify-"));
-  const running = processesNaming(directory);
+  const find = () => ({
+    left: readdirSync(directory).filter((name) => name.startsWith("chatify-")),
+    running: processesNaming(directory),
+  });
+  let found = find();
+  // What was told to end may do so a moment after the command.
+  for (const since = performance.now(); performance.now() - since < 5_000; found = find()) {
+    if (found.left.length + found.running.length === 0) break;
+    await Bun.sleep(50);
+  }
   rmSync(directory, { recursive: true, force: true });
-  return { code, out, err, left, running };
+  return { code, out, err, ...found };
 }
 
 /** Command lines of processes that name a directory. */

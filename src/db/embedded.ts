@@ -67,6 +67,8 @@ const RECOVERY_MS = 60_000;
 /** How long a PostgreSQL that is there may answer nonsense or nothing, as while its sessions are full. */
 const SILENCE_MS = 5_000;
 const POLL_MS = 10;
+/** PostgreSQL counts a connection for a moment after its chatify has gone, this one's own too. */
+const GOING_MS = 2_000;
 /** How our own questions are called, so that nobody takes them for a chatify at work. */
 const QUESTION = "chatify-stop";
 
@@ -269,14 +271,17 @@ class Postmaster implements Embedded {
     if (!this.#runs()) return "not running";
     const pid = readPostmaster(this.#cluster)?.pid ?? 0;
     try {
-      const [others] = await this.#query<{ count: number }>(`
-        select count(*)::int as count
-        from pg_stat_activity
-        where backend_type = 'client backend'
-          and application_name like 'chatify%'
-          and application_name <> '${QUESTION}'
-      `);
-      if (others && others.count > 0) return "in use by another chatify";
+      for (const begun = performance.now(); ; await Bun.sleep(50)) {
+        const [others] = await this.#query<{ count: number }>(`
+          select count(*)::int as count
+          from pg_stat_activity
+          where backend_type = 'client backend'
+            and application_name like 'chatify%'
+            and application_name <> '${QUESTION}'
+        `);
+        if (!others || others.count === 0) break;
+        if (performance.now() - begun > GOING_MS) return "in use by another chatify";
+      }
     } catch (error) {
       this.#options.log.warn("database not asked who uses it", { code: codeOf(error) });
     }

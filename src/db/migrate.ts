@@ -31,6 +31,9 @@ const UNSAID = 6;
 /** The names under which pods serve; `…-migrate` and the commands do not. */
 const POD_NAME = "^chatify-[0-9a-f]{8}$";
 
+/** PostgreSQL counts a connection for a moment after its pod has gone. */
+const GOING_MS = 2_000;
+
 const NO_HURRY = { lock_timeout: 0, statement_timeout: 0, idle_in_transaction_session_timeout: 0 };
 /** Any number, the same in every chatify: who holds this advisory lock migrates. */
 const LOCK = 4_851_090_217;
@@ -202,12 +205,15 @@ function checkApplied(applied: readonly Applied[], known: readonly Migration[]):
 async function checkOlderPods(sql: Sql, missing: readonly Migration[]): Promise<void> {
   const breaking = missing.find(({ oldRunsOn }) => !oldRunsOn);
   if (!breaking) return;
-  const [{ pods }] = await sql<[{ pods: number }]>`
-    select count(distinct application_name)::int as pods
-    from pg_stat_activity
-    where datname = current_database() and application_name ~ ${POD_NAME}
-  `;
-  if (pods === 0) return;
+  let pods = 0;
+  for (const begun = performance.now(); performance.now() - begun < GOING_MS; await Bun.sleep(50)) {
+    [{ pods }] = await sql<[{ pods: number }]>`
+      select count(distinct application_name)::int as pods
+      from pg_stat_activity
+      where datname = current_database() and application_name ~ ${POD_NAME}
+    `;
+    if (pods === 0) return;
+  }
   throw new DatabaseError(
     `The upgrade needs sql/${breaking.file}, which the older chatify cannot live with, and ${pods} of it serve: stop them, then ` +
       "start this one (docs/upgrading.md). Nothing was changed",
