@@ -79,6 +79,21 @@ test.concurrent("a draft that cannot be a message is refused, and one to nobody 
   await a.hearsNo("error", 0);
 });
 
+test.concurrent("what is under way while its owner's account is taken away is not kept", async () => {
+  await one.people("e-ann", "e-bob");
+  await one.sql`update users set deleted_at = now() where username = 'e-ann'`;
+  const db = new Database({ target: address, name: "test-drafts", max: 1, log: SILENT });
+  try {
+    const kept = ["e-ann", "e-bob"].map((owner) => ({ owner, peerKey: "e-bob", text: `of ${owner}` }));
+    const stored = await db.run((sql) => drafts.save(sql, kept));
+    expect(stored).toEqual([undefined, { peer: "e-bob", text: "of e-bob", at: INSTANT }]);
+  } finally {
+    await db.end();
+  }
+  const rows = await one.sql<{ owner: string }[]>`select owner from drafts where owner like 'e-%'`;
+  expect(rows.map(({ owner }) => owner)).toEqual(["e-bob"]);
+});
+
 test.concurrent("of a person's drafts the hundred newest are kept", async () => {
   const ann = await one.person("d-ann");
   const names = Array.from({ length: 130 }, (_, i) => `d${i}`);

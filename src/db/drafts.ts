@@ -23,7 +23,7 @@ export interface Draft {
  * Stores or removes drafts.
  *
  * @param kept no two of the same owner and peer
- * @returns each at its place; undefined where nobody has the peer's name
+ * @returns each at its place; undefined where nobody has the peer's name, or the owner is gone
  */
 export async function save(sql: Sql, kept: readonly Kept[]): Promise<(Draft | undefined)[]> {
   const rows = await sql<(Draft & { ord: number })[]>`
@@ -37,6 +37,9 @@ export async function save(sql: Sql, kept: readonly Kept[]): Promise<(Draft | un
       cross join lateral ( -- one by one: a plan that walks the tables for many drafts at once must not exist
         select username from users where name_key = t.peer_key collate "C" limit 1
       ) u
+      cross join lateral (
+        select from users where username = t.owner collate "C" and deleted_at is null limit 1
+      ) o
     ), removed as (
       delete from drafts d
       where (d.owner, d.peer) in (select owner, peer from input where text = '')

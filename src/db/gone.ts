@@ -89,11 +89,13 @@ export async function eraseSome(db: Database, username: string): Promise<boolean
   return true;
 }
 
-/** Notes that nothing is left to be erased behind somebody; whom they blocked and muted goes with it. */
+/** Notes that nothing is left to be erased behind somebody; whom they blocked and muted goes with it, and a draft that was under way as they left. */
 export async function erased(db: Database, user: { id: number; username: string }): Promise<void> {
   await db.run(
     (sql) => sql`
-      with low as (
+      with late as (
+        delete from drafts where owner = ${user.username}
+      ), low as (
         update conversations set low_blocks = false, low_muted = false where low = ${user.username} and (low_blocks or low_muted)
       ), high as (
         update conversations set high_blocks = false, high_muted = false where high = ${user.username} and (high_blocks or high_muted)
