@@ -59,6 +59,8 @@ export class Chat {
   readonly #delivered = new Map<string, DeliveredMark>();
   readonly #deliveredTimer: Timer;
   #marking = Promise.resolve();
+  /** Whether delivered marks may be stored of which nobody was told. */
+  #deliveredUnknown = false;
   readonly #limits: Limits;
   readonly #metrics: Metrics;
   readonly #typing = new RateLimit({ burst: 1, perSecond: 0.5 }); // CONTRACT §4: one in 2 s for each peer
@@ -261,8 +263,9 @@ export class Chat {
   async #markRead(marks: ReadMark[]): Promise<undefined[]> {
     for (const { reader, peerKey } of marks) this.#readsWaiting.delete(`${reader}\n${peerKey}`);
     let left = marks;
+    let unknown = false;
     while (left.length > 0) {
-      const moved = await this.#db.run((sql) => markRead(sql, left));
+      const moved = await this.#db.run((sql) => markRead(sql, left), { onUnknown: () => (unknown = true) });
       for (const { reader, peer, seq, told, reached } of moved) {
         const waiting = this.#delivered.get(`${reader}\n${peer}`);
         if (waiting && waiting.seq <= seq) this.#delivered.delete(`${reader}\n${peer}`); // what is read is delivered
@@ -275,7 +278,13 @@ export class Chat {
       );
       left = left.filter(({ reader, peerKey }) => unfinished.has(`${reader}\n${peerKey}`));
     }
+    if (unknown) this.#askForMarks(marks.flatMap(({ reader, peerKey }) => [nameKey(reader), peerKey]));
     return marks.map(() => undefined);
+  }
+
+  /** A mark that was stored, and the answer lost, rises no more when it is tried again: those whom it concerns ask. */
+  #askForMarks(keys: readonly string[]): void {
+    this.#tell([{ kind: "frame", to: [...new Set(keys)], frame: SYNC_FRAME }]);
   }
 
   /** Resolves when those under way are stored as well. */
@@ -291,7 +300,8 @@ export class Chat {
     this.#delivered.clear();
     try {
       const giveUp = this.#leaving ? { giveUpAfterMs: LAST_MARKS_MS } : {};
-      const risen = await this.#db.run((sql) => markDelivered(sql, marks), giveUp);
+      const onUnknown = () => (this.#deliveredUnknown = true);
+      const risen = await this.#db.run((sql) => markDelivered(sql, marks), { ...giveUp, onUnknown });
       this.#tell(
         risen.map(({ receiver, sender, seq }) => ({
           kind: "frame",
@@ -299,6 +309,8 @@ export class Chat {
           frame: deliveredFrame(receiver, seq),
         })),
       );
+      if (this.#deliveredUnknown) this.#askForMarks(marks.map(({ sender }) => nameKey(sender)));
+      this.#deliveredUnknown = false;
     } catch (error) {
       this.#log.warn("delivered marks not stored, trying again", { error: wordsOf(error) });
       for (const { receiver, sender, seq } of marks) this.noteDelivered(receiver, sender, seq);
