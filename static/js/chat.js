@@ -286,7 +286,8 @@ async function route(messenger) {
   find(document, ".nothing").hidden = name !== "";
   find(document, ".open").hidden = name === "";
   if (name !== "" && shownName === "" && history.state === null) history.replaceState({ fromList: true }, "");
-  if (shownName !== undefined) people.clear(); // not what somebody has typed while the page was coming
+  const isFirst = shownName === undefined;
+  if (!isFirst) people.clear(); // not what somebody has typed while the page was coming
   shownName = name;
   if (name === "") {
     messenger.show(undefined);
@@ -295,10 +296,13 @@ async function route(messenger) {
     searching = false;
     return;
   }
+  const place = () => (isFirst ? document.body : document.activeElement);
+  let from = place();
   let peer = messenger.known(name);
   if (peer === undefined) {
     // Until it is known whose conversation this is, nobody writes into the one before.
     show(messenger, undefined, name);
+    from = place();
     peer = await messenger.find(name);
     if (nameInAddress() !== name) return; // gone on meanwhile
   }
@@ -307,6 +311,9 @@ async function route(messenger) {
     header.show(name, { isNobody: true });
     thread.showNobody(name);
   }
+  const { activeElement } = document;
+  const searches = activeElement instanceof HTMLInputElement && activeElement.value !== "";
+  if (searches || (activeElement !== from && activeElement !== document.body)) return; // they went on to something else
   if (isTouch() || peer === undefined) header.focusName();
   else composer.focusText();
 }
@@ -398,6 +405,7 @@ function startMenu(messenger, leave) {
   });
   /** @type {HTMLFormElement} */
   const form = find(menu, ".sign-out");
+  for (const button of [find(menu, ".keys"), find(form, "button")]) button.disabled = false;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     await messenger.outbox.load(); // other tabs may have written too

@@ -1,7 +1,6 @@
 /** Helps with login and sign-up: words, showing the password, saying early what is missing. The server decides. */
 
 import { find, setText } from "./dom.js";
-import "./language.js";
 import { letShow } from "./password_showing.js";
 import { forgetName, rememberedName } from "./shelf.js";
 import { errorWord, waiting, word } from "./words.js";
@@ -62,7 +61,6 @@ for (const input of inputs) {
   input.addEventListener("input", () => complain(input, ""));
 }
 
-letShow(form);
 form.action += location.hash;
 
 /** What the language decides here. The server's errors come as words and as codes; the codes are said anew. */
@@ -75,8 +73,10 @@ function say() {
   }
 }
 
-say();
 document.addEventListener("languagechange", say);
+await import("./language.js"); // up to here nothing waits for words: who is quick has pressed the button by now
+letShow(form);
+say();
 
 if (location.hash === "#farewell") {
   // Whoever has just deleted their account is not greeted as one who comes back.

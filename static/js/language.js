@@ -58,13 +58,18 @@ class LanguageChoice extends HTMLElement {
     this.#showChosen();
   }
 
+  /** What was chosen last: words may come in another order. @type {Language | undefined} */
+  #wanted;
+
   /** @param {Language} tag */
   async #choose(tag) {
+    this.#wanted = tag;
     try {
       await load(tag);
     } catch {
       return; // no network: the page goes on as it is
     }
+    if (this.#wanted !== tag) return;
     try {
       localStorage.setItem(KEPT_AS, tag);
     } catch {
