@@ -22,7 +22,7 @@ export interface Plan {
   readonly calm: readonly [number, number];
   /** How much longer what lasts may last than in a short run. */
   readonly stretch: number;
-  /** Soon after the last fault began nobody but it writes: what it loses stays lost. */
+  /** Once the last fault began nobody reloads, and soon nobody but it writes: what it loses stays lost. */
   readonly silentEnd: boolean;
   /** How long a send may stay unsettled after everything was whole again, and then a message undelivered. */
   readonly patience: { readonly settledMs: number; readonly wholeMs: number };
@@ -81,9 +81,16 @@ const SMALL = {
   least: 1,
 } as const;
 
+interface FlawScene {
+  readonly pods: number;
+  readonly faults: readonly string[];
+  readonly silentEnd?: boolean;
+  readonly rate?: number;
+}
+
 /** A run small enough for each flaw, with what makes it show. */
-const SCENES: Readonly<Record<FlawName, { pods: number; faults: readonly string[]; silentEnd?: boolean }>> = {
-  ack_before_commit: { pods: 1, faults: [] },
+const SCENES: Readonly<Record<FlawName, FlawScene>> = {
+  ack_before_commit: { pods: 1, faults: [], rate: 15 }, // the next message commits the one before
   no_unique_ref: { pods: 1, faults: ["F34"] },
   seq_in_memory: { pods: 2, faults: [] },
   no_sync: { pods: 2, faults: ["F13"], silentEnd: true },

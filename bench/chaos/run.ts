@@ -117,7 +117,6 @@ async function makeFaults(
     history,
     random,
     seconds: (short) => short * random.between(1, plan.stretch),
-    patienceMs: 2 * plan.patience.wholeMs,
     wrong: (words) => history.add({ e: "wrong", fault: `${fault.id} ${fault.name}`, words }),
     visitor() {
       if (visitors === plan.visitors) throw new NotHere("everybody was signed out already");
@@ -148,7 +147,10 @@ async function makeFaults(
     if (missing.size === plan.faults.length) break;
     for (const fault of random.shuffled(plan.faults)) {
       if (missing.has(fault.id) || (round >= plan.rounds && history.now >= endsAt)) continue;
-      if (plan.silentEnd) setTimeout(() => (town.hushed = true), HUSH_AFTER_MS);
+      if (plan.silentEnd) {
+        for (const name of town.names) town.held.add(name); // a new tab sends again, and the server tells both people to ask
+        setTimeout(() => (town.hushed = true), HUSH_AFTER_MS);
+      }
       await make(fault);
       await calm();
     }

@@ -57,7 +57,7 @@ export class Town {
   #reloadAt = 0;
   /** Nobody writes while a fault wants silence. */
   hushed = false;
-  /** Who is not to reload: a fault has its hands on their sockets. */
+  /** Who is not to reload. */
   readonly held = new Set<string>();
 
   /** @param options.people three or more @param options.rate messages a second, of all together */

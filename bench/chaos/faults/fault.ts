@@ -13,8 +13,6 @@ export interface Scene {
   readonly random: Random;
   /** How long what lasts goes on: `seconds(8)` is 8 s in a short run, and up to three times as long in a long one. */
   seconds(short: number): number;
-  /** How long something that has to happen is waited for. */
-  readonly patienceMs: number;
   /** A bound that was not kept. */
   wrong(words: string): void;
   /** Somebody with an account and a session who has no part in the town. */
