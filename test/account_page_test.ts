@@ -1,11 +1,11 @@
 /** The account page, as the person sees it and those they write with. Real Chromium. */
 
-import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 
 import axe from "axe-core";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 
-import { launch, until } from "./browser.ts";
+import { closeWindows, launch, until } from "./browser.ts";
 import { complaints } from "./complaints.ts";
 import { PASSWORD, type Person, post, startApp, type TestApp } from "./harness.ts";
 
@@ -29,6 +29,8 @@ afterAll(async () => {
   await browser?.close();
   await app?.stop();
 });
+
+afterEach(() => closeWindows(browser));
 
 /** A browser in which somebody is signed in. */
 async function browserOf(who: Person, options: Parameters<Browser["newContext"]>[0] = {}): Promise<BrowserContext> {

@@ -333,7 +333,6 @@ describe("adopt changes nothing", () => {
         (sql) => sql`select from pg_locks where relation = 'messages'::regclass and mode = 'AccessExclusiveLock'`,
       );
     while ((await underWay()).length === 0 && child.exitCode === null) await Bun.sleep(10);
-    await Bun.sleep(200); // among the passwords
     child.kill("SIGKILL");
     expect(await new Response(child.stdout).text()).toBe("");
     expect(await everything(url)).toEqual(before);

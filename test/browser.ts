@@ -48,7 +48,7 @@ export async function launchProcess(profile: string): Promise<{ browser: Browser
       ...ARGS,
       "about:blank",
     ],
-    { env, stdio: ["ignore", "ignore", "ignore"] },
+    { env: { ...env, TMPDIR: profile }, stdio: ["ignore", "ignore", "ignore"] }, // killed, it leaves its lock
   );
   for (let tries = 0; !existsSync(port) || !readFileSync(port, "utf8").includes("\n"); tries++) {
     if (tries > 1_000) throw new Error("the browser did not start within 20 s");
@@ -108,6 +108,20 @@ async function unpacked(): Promise<{ executablePath: string; env: Record<string,
     executablePath,
     env: { LD_LIBRARY_PATH: join(place, "al2023", "lib"), FONTCONFIG_PATH: join(place, "fonts") },
   };
+}
+
+/** Waits until a page's scripts are at work, those of a form too: they wait for the words, and `goto` does not. */
+export async function scripted(page: Page): Promise<void> {
+  await page.waitForSelector("language-choice:defined", { state: "attached" });
+}
+
+/** Closes what a test has left open, or a page of one that failed goes on and complains in the next. */
+export async function closeWindows(browser: Browser): Promise<void> {
+  for (const context of browser.contexts()) {
+    // Answers that a test holds back find nobody any more.
+    for (const page of context.pages()) await page.unrouteAll({ behavior: "ignoreErrors" });
+    await context.close();
+  }
 }
 
 /** Signs somebody up through the form and waits for the chat. */

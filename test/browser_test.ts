@@ -1,10 +1,10 @@
 /** The page as people use it: real Chromium, two people, a server that is killed and comes back. */
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 
 import type { Browser, Page } from "playwright-core";
 
-import { launch, Server, signUp, until } from "./browser.ts";
+import { closeWindows, launch, Server, signUp, until } from "./browser.ts";
 import { freePort, migratedDatabase, PASSWORD } from "./harness.ts";
 
 let browser: Browser;
@@ -47,6 +47,8 @@ afterAll(async () => {
   await browser?.close();
   await server?.end("SIGTERM");
 });
+
+afterEach(() => closeWindows(browser));
 
 test("two people find each other, write both ways, and see unread and read change", async () => {
   const [ann, bob] = [await enter("Ann"), await enter("Bob")];

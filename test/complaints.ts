@@ -6,7 +6,8 @@
 import type { BrowserContext } from "playwright-core";
 
 /** What some tests are about: the network going away, forms refused. */
-const EXPECTED = /ERR_(CONNECTION|INTERNET|NETWORK|FAILED|EMPTY)|WebSocket connection|status of (401|409|422|503)/;
+const EXPECTED =
+  /ERR_(CONNECTION|INTERNET|NETWORK|FAILED|EMPTY|INCOMPLETE|CONTENT_LENGTH)|WebSocket connection|status of (401|409|422|503)/;
 
 class Complaints {
   #heard: string[] = [];

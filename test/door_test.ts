@@ -351,12 +351,14 @@ describe("a session", () => {
     expect(await sessions.start(db, ann, "a third token")).toBe(true);
 
     // One that begins at the same moment is waited for, so that it is ended too.
+    const { promise: locked, resolve: lock } = Promise.withResolvers<void>();
     const opening = app.sql.begin(async (tx) => {
       await tx`select from users where id = ${ann.id} for share`;
+      lock();
       await Bun.sleep(300);
       await tx`insert into sessions (user_id, token, expires_at) values (${ann.id}, 'a fourth token', now() + interval '1 day')`;
     });
-    await Bun.sleep(100);
+    await Promise.race([locked, opening]);
     await users.setDisabled(db, "ann", true);
     expect(await sessions.endAll(db, ann.id)).toHaveLength(4);
     await opening;

@@ -338,7 +338,7 @@ export class Tab {
   }
 
   /** The first frame of a type not taken yet, waited for. */
-  async next(type: string, withinMs = 3_000): Promise<Frame> {
+  async next(type: string, withinMs = 10_000): Promise<Frame> {
     const at = this.#unread.findIndex((frame) => frame.type === type);
     if (at >= 0) return this.#unread.splice(at, 1)[0] as Frame;
     const { promise, resolve, reject } = Promise.withResolvers<Frame>();

@@ -559,7 +559,13 @@ describe("/conversations", () => {
       last_seen: null,
       cursor: expect.any(String),
     };
-    await Bun.sleep(700); // delivered marks are gathered
+    // Delivered marks are gathered, and kept a moment later.
+    const arrived = async () => app.sql`
+      select from conversations
+      where low = 'Annika' and high = 'bobby' and low_delivered_seq = 3 and high_delivered_seq = 1
+    `;
+    for (const since = performance.now(); (await arrived()).length === 0 && performance.now() - since < 10_000;)
+      await Bun.sleep(20);
     const answer = await annika.get("/conversations");
     expect(answer.headers.get("cache-control")).toBe("no-store");
     expect(await answer.json()).toEqual([

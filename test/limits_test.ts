@@ -149,8 +149,10 @@ describe("a socket", () => {
     const tabs = await Promise.all(peers.map((peer) => peer.open({ watch: [] })));
     const tab = await kim!.open({ watch: [] });
     for (const name of names) tab.say({ type: "typing", peer: name });
+    const told = () => tabs.filter(({ heard }) => heard.some(({ type }) => type === "typing")).length;
+    for (const since = performance.now(); told() < 10 && performance.now() - since < 5_000;) await Bun.sleep(20);
     await Bun.sleep(200);
-    expect(tabs.filter(({ heard }) => heard.some(({ type }) => type === "typing"))).toHaveLength(10);
+    expect(told()).toBe(10);
     expect(errors(tab)).toEqual([]);
     await Promise.all([tab, ...tabs].map((tab) => tab.close()));
   });
@@ -306,16 +308,18 @@ describe("requests", () => {
     const ask = (who: Person, path: string, count: number) =>
       statuses(Array.from({ length: count }, () => who.get(path)));
     expect(await ask(tina, "/get_users?q=u", 15)).toEqual({ 200: 15 });
-    const more = await ask(tina, "/online", 40);
+    // Five credits return each second: more at once than what returns while a busy machine answers.
+    const more = await ask(tina, "/online", 80);
     expect(more[200]).toBeGreaterThanOrEqual(15);
     expect(more[429]).toBeGreaterThan(0);
-    const refused = await tina.get("/get_users");
-    expect(refused.status).toBe(429);
+    const few = await Promise.all(Array.from({ length: 10 }, () => tina.get("/get_users")));
+    const refused = few.find(({ status }) => status === 429)!;
+    expect(refused, "a request of the other kind, which has the same credits").toBeDefined();
     expect(refused.headers.get("retry-after")).toBe("1");
     expect(await code(refused)).toBe("rate_limited");
 
     const paths = ["/messages/tina/uwe?limit=1", "/conversations", "/unread_counts/tina"];
-    const history = await statuses(Array.from({ length: 300 }, (_, i) => tina.get(paths[i % 3]!)));
+    const history = await statuses(Array.from({ length: 500 }, (_, i) => tina.get(paths[i % 3]!)));
     expect(history[200]).toBeGreaterThanOrEqual(200);
     expect(history[429]).toBeGreaterThan(0);
     expect((await tina.get("/me")).status).toBe(200);

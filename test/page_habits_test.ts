@@ -6,7 +6,7 @@ import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 
 import { BenchDatabase } from "../bench/database.ts";
 import { cookieOf, nameOf, SESSION_SECRET } from "../bench/people.ts";
-import { launch, until } from "./browser.ts";
+import { closeWindows, launch, scripted, until } from "./browser.ts";
 import { migratedDatabase, PASSWORD, Person, startApp, type TestApp } from "./harness.ts";
 
 /** More than a page of the list has. Each has one unread message. */
@@ -44,9 +44,7 @@ afterAll(async () => {
   await app?.stop();
 });
 
-afterEach(async () => {
-  for (const context of browser.contexts()) await context.close();
-});
+afterEach(() => closeWindows(browser));
 
 async function enter(address = "", options: BrowserContextOptions = {}, person = 0): Promise<Page> {
   const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_000, height: 700 }, ...options });
@@ -125,6 +123,7 @@ test("the focus stays on a row that moves up, and Esc in a menu closes no more t
   const page = await enter(`#${FAR}`);
   await page.waitForSelector("textarea:visible");
   await line(page, CARL).click();
+  await until("it is Carl's", async () => (await header(page)) === CARL);
   await page.waitForSelector("textarea:visible");
   await page.keyboard.press("Escape");
   await until("the row has the focus", async () => (await focused(page)) === CARL);
@@ -150,6 +149,7 @@ test("zoomed in, or on a phone lying on its side, every entry of the menu is rea
   ]) {
     const page = await enter("", { viewport });
     await page.click(".me");
+    await page.waitForSelector("#menu .attention:not([hidden])", { state: "attached" }); // it moves what is below
     for (const entry of ["#menu .notes", "#menu .sign-out button", "#menu language-choice button >> nth=1"]) {
       await page.locator(entry).scrollIntoViewIfNeeded();
       const box = await page.locator(entry).boundingBox();
@@ -205,15 +205,21 @@ test("the title counts what is further down the list than what is loaded, but no
 
 test("a conversation further down the list is muted as it says, and whose account is no more is still found", async () => {
   const page = await enter();
-  // What it would sound with is counted instead.
   await page.evaluate(() => {
     Reflect.set(globalThis, "sounds", 0);
-    AudioContext.prototype.createOscillator = function () {
+    const { start } = AudioScheduledSourceNode.prototype;
+    AudioScheduledSourceNode.prototype.start = function (when) {
       Reflect.set(globalThis, "sounds", Reflect.get(globalThis, "sounds") + 1);
-      throw new Error("silence");
+      start.call(this, when);
     };
   });
   await page.mouse.click(700, 300); // sound needs a touch
+  await until("it is ready to sound", () =>
+    page.evaluate(async () => {
+      const { held = [] } = await navigator.locks.query();
+      return held.some(({ name }) => name?.endsWith("/sound"));
+    }),
+  );
   const muted = await new Person(app.url, MUTED, cookieOf(CONVERSATIONS)).open();
   await page.route("**/conversations*", async (route) => {
     await Bun.sleep(600);
@@ -223,7 +229,7 @@ test("a conversation further down the list is muted as it says, and whose accoun
   await line(page, MUTED).waitFor();
   await Bun.sleep(1_500);
   expect(await page.evaluate(() => Reflect.get(globalThis, "sounds") as number)).toBe(0);
-  await page.unroute("**/conversations*");
+  await page.unrouteAll({ behavior: "wait" });
 
   await page.evaluate((name) => (location.hash = `#${name}`), GONE);
   await page.waitForSelector("message-composer .closed:visible");
@@ -242,6 +248,7 @@ test("a bookmark opens its conversation, though one has to sign in first", async
   const page = await context.newPage();
   await page.goto(`${url}/#Kept`);
   await page.waitForURL(/\/login/);
+  await scripted(page);
   await page.fill("#username", "Keeper");
   await page.fill("#password", PASSWORD);
   await page.press("#password", "Enter");
@@ -274,6 +281,7 @@ test("on touch no keyboard is raised that nobody asked for, and Enter breaks the
   await page.tap(".ask-attention .no");
   expect(await writes()).toBe(false);
   await page.goto(`${url}/#${STRANGER}`);
+  await until("it is hers", async () => (await header(page)) === STRANGER);
   await page.waitForSelector("textarea:visible");
   await page.tap(".back");
   await page.waitForSelector("people-list:visible");

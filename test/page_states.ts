@@ -5,6 +5,7 @@
 
 import type { Browser, Page } from "playwright-core";
 
+import { scripted, until } from "./browser.ts";
 import { cookieOf, PASSWORD, Person, post, startApp, type Tab, type TestApp } from "./harness.ts";
 
 /** As long as names get. */
@@ -41,6 +42,7 @@ export interface State {
 }
 
 const submit = async (page: Page, values: Record<string, string>) => {
+  await scripted(page); // till then the browser itself says what is wrong, in a bubble
   for (const [id, value] of Object.entries(values)) await page.fill(`#${id}`, value);
   await page.press(`#${Object.keys(values).at(-1)}`, "Enter");
 };
@@ -56,6 +58,13 @@ const goOffline = async (page: Page) => {
   await page.waitForSelector(".message");
   await page.context().setOffline(true);
   await page.evaluate(() => dispatchEvent(new Event("offline")));
+};
+
+/** Opens the menu once its buttons do something, with all that is in it. */
+const openMenu = async (page: Page) => {
+  await page.waitForSelector("people-list .line");
+  await page.click(".me");
+  await page.waitForSelector("#menu .attention:not([hidden])", { state: "attached" });
 };
 
 export const STATES: readonly State[] = [
@@ -140,9 +149,20 @@ export const STATES: readonly State[] = [
     sees: "chat-header .status:text-matches('typing|γράφει')",
     stays: "chat-header .status.live",
     act: async (page, stage) => {
-      await page.waitForSelector("chat-header .status.live"); // it is connected
-      await Bun.sleep(2_000); // twice in 2 s would be passed on once
-      stage.bob.say({ type: "typing", peer: "Ann" });
+      const status = page.locator("chat-header .status", { hasText: /typing|γράφει/ });
+      // Whether a page is connected is not to be seen, only that it is not.
+      await until(
+        "it is connected and hears of it",
+        async () => {
+          await Bun.sleep(2_000); // twice in 2 s would be passed on once
+          stage.bob.say({ type: "typing", peer: "Ann" });
+          return status.waitFor({ timeout: 1_000 }).then(
+            () => true,
+            () => false,
+          );
+        },
+        15_000,
+      );
     },
   },
   { name: "texts of all kinds", who: "Ann", at: `/#${encodeURIComponent(RIGHT)}`, sees: ".message .text pre" },
@@ -176,7 +196,7 @@ export const STATES: readonly State[] = [
     at: "/",
     sees: "#menu:popover-open",
     stays: "people-list .line",
-    act: (page) => page.click(".me"),
+    act: openMenu,
   },
   {
     name: "an invitation",
@@ -185,7 +205,7 @@ export const STATES: readonly State[] = [
     sees: "invite-link .made:visible",
     stays: "people-list .line",
     act: async (page) => {
-      await page.click(".me");
+      await openMenu(page);
       await page.click("invite-link .ask");
     },
   },
@@ -196,7 +216,7 @@ export const STATES: readonly State[] = [
     sees: ".keys-sheet",
     stays: "people-list .line",
     act: async (page) => {
-      await page.click(".me");
+      await openMenu(page);
       await page.click("#menu .keys");
     },
   },
@@ -300,7 +320,7 @@ export class Stage {
     await state.act?.(page, this);
     await page.waitForSelector(state.sees);
     // What a form says without a script is there before the words of the language are.
-    await page.waitForSelector("language-choice:defined", { state: "attached" });
+    await scripted(page);
   }
 
   async end(): Promise<void> {

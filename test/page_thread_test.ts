@@ -1,12 +1,12 @@
 /** Reading, in Chromium: long conversations, what is new, code, and everything by keyboard. */
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 
 import type { Browser, Page } from "playwright-core";
 
 import { BenchDatabase } from "../bench/database.ts";
 import { cookieOf, nameOf, SESSION_SECRET } from "../bench/people.ts";
-import { launch } from "./browser.ts";
+import { closeWindows, launch } from "./browser.ts";
 import { migratedDatabase, Person, startApp, type TestApp } from "./harness.ts";
 
 /** Whom the person of these tests (p00000) has talked with. */
@@ -46,6 +46,8 @@ afterAll(async () => {
   await browser?.close();
   await app?.stop();
 });
+
+afterEach(() => closeWindows(browser));
 
 async function enter(address = "", options: Parameters<Browser["newContext"]>[0] = {}): Promise<Page> {
   const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_000, height: 700 }, ...options });
@@ -99,9 +101,11 @@ test("opens where many unread begin, with what came before in sight, and reads o
     await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollBy(0, -1_500));
     return (await page.locator("chat-thread .day.new").count()) === 1;
   });
-  await page.click(`people-list a[data-name="${LONG}"]`);
-  await page.click(`people-list a[data-name="${MANY_UNREAD}"]`);
-  await page.waitForSelector("chat-thread .message");
+  for (const name of [LONG, MANY_UNREAD]) {
+    await page.click(`people-list a[data-name="${name}"]`);
+    await until("it is on screen", async () => (await page.locator("chat-header h2").innerText()) === name);
+    await page.waitForSelector("chat-thread .message");
+  }
   expect(await line(page)).toBeUndefined();
   expect(await bottom(page)).toBeLessThan(5);
   await page.context().close();
@@ -225,6 +229,7 @@ test("draws the line above what came while the page was closed, and while its ta
       document.dispatchEvent(new Event("visibilitychange"));
     }, state);
   await other.send(READER, "seen");
+  await again.locator("chat-thread .message .text", { hasText: /^seen$/ }).waitFor();
   await until("it is read", () => again.locator(`people-list a[data-name="${MISSED}"] .badge`).isHidden());
   await visible("hidden");
   for (let i = 1; i <= 30; i++) await other.send(READER, `behind ${i}`);
@@ -370,5 +375,4 @@ test("says that a person has left, or is blocked, where one would write", async 
   expect(await page.locator(".greeting").isHidden()).toBe(true);
   await page.evaluate((name) => (location.hash = `#${name}`), LONG);
   await until("one can write", () => page.locator("textarea").isVisible());
-  await page.context().close();
 }, 30_000);

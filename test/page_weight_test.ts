@@ -3,19 +3,19 @@
  * server that counts every byte, whoever asked for it: the page, its workers, the service worker.
  */
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 
 import type { Socket } from "bun";
 import type { Browser, Page } from "playwright-core";
 
 import { download } from "../bench/parts/page.ts";
-import { launch, until } from "./browser.ts";
+import { closeWindows, launch, until } from "./browser.ts";
 import { PASSWORD, type Person, startApp, type TestApp } from "./harness.ts";
 
 const MOST = 60 * 1024;
 const MOST_READABLE_MS = 500;
-/** Other programs may take the machine at any moment: one visit of so many has to be undisturbed. */
-const VISITS = 10;
+/** Other programs may take the machine at any moment: one visit within this time has to be undisturbed. */
+const TRIED_MS = 40_000;
 /** What browsers with a window ask for as well: without one they leave the tab's picture and the manifest out. */
 const WITH_A_WINDOW = ["favicon.svg", "chatify.webmanifest"];
 
@@ -101,6 +101,8 @@ afterAll(async () => {
   await app?.stop();
 });
 
+afterEach(() => closeWindows(browser));
+
 /** A browser with nothing in it. */
 async function visitor(url: string, locale: string, who?: Person): Promise<Page> {
   const context = await browser.newContext({ locale });
@@ -177,7 +179,8 @@ test("the first message can be read within half a second after the document, on 
   const page = await visitor(app.url.replace("127.0.0.1", "localhost"), "en-GB", ann);
   const url = app.url.replace("127.0.0.1", "localhost");
   const took: number[] = [];
-  while (took.length < 3 || (took.length < VISITS && Math.min(...took) > MOST_READABLE_MS)) {
+  const end = performance.now() + TRIED_MS;
+  while (took.length < 3 || (Math.min(...took) > MOST_READABLE_MS && performance.now() < end)) {
     await page.goto("about:blank");
     await page.goto(`${url}/#Bob`);
     await page.waitForFunction(() => performance.getEntriesByName("first message").length > 0);
@@ -191,4 +194,4 @@ test("the first message can be read within half a second after the document, on 
   process.stdout.write(`the first message can be read ${took.join(", ")} ms after the document\n`);
   expect(Math.min(...took)).toBeLessThanOrEqual(MOST_READABLE_MS);
   await page.context().close();
-}, 60_000);
+}, 90_000);

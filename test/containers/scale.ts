@@ -35,6 +35,7 @@ export const scale: Proof = {
         expect(pods).toHaveLength(3);
         await Promise.all(pods.map((pod) => healthy(pod)));
         await served(`http://127.0.0.1:${proxyPort}/readyz`, project);
+        await Bun.sleep(3_000); // the proxy has found all three
       });
       await tally.check(
         `scale: ${PEOPLE} people write on while a pod is killed, the database goes and comes, two pods leave, two come`,
@@ -50,8 +51,15 @@ export const scale: Proof = {
               await Bun.sleep(CALM_MS);
               await fault("a pod killed", async () => {
                 const [victim = ""] = await project.containers("pod");
-                process.kill(await inspect<number>(victim, ".State.Pid"), "SIGKILL"); // as the kernel would: `docker kill` counts as wanted
+                const pid = await inspect<number>(victim, ".State.Pid");
+                process.kill(pid, "SIGKILL"); // as the kernel would: `docker kill` counts as wanted
                 await Bun.sleep(1_000);
+                for (const deadline = performance.now() + 30_000; ; await Bun.sleep(100)) {
+                  const now = await inspect<number>(victim, ".State.Pid"); // 0 while it is not running
+                  if (now !== pid && now > 0) break;
+                  if (performance.now() > deadline)
+                    throw new Error(`${victim} was not started again after it was killed`);
+                }
                 await healthy(victim);
               });
               await Bun.sleep(CALM_MS);
