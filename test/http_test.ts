@@ -47,7 +47,7 @@ async function codeOf(answer: Response): Promise<string> {
 
 /** The hash under which the pages name their files now. */
 async function hash(): Promise<string> {
-  return /"\/static\/([\w-]{16})\//.exec(await (await ask("/login")).text())?.[1] ?? "";
+  return /"\/static\/([\w-]{11})\//.exec(await (await ask("/login")).text())?.[1] ?? "";
 }
 
 describe("a page", () => {

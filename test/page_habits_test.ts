@@ -149,7 +149,6 @@ test("zoomed in, or on a phone lying on its side, every entry of the menu is rea
   ]) {
     const page = await enter("", { viewport });
     await page.click(".me");
-    await page.waitForSelector("#menu .attention:not([hidden])", { state: "attached" }); // it moves what is below
     for (const entry of ["#menu .notes", "#menu .sign-out button", "#menu language-choice button >> nth=1"]) {
       await page.locator(entry).scrollIntoViewIfNeeded();
       const box = await page.locator(entry).boundingBox();

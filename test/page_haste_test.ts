@@ -92,16 +92,23 @@ test("of two languages chosen one after the other the last is spoken, whichever 
   expect(await page.getAttribute("html", "lang")).toBe("en");
 }, 30_000);
 
-test("what the menu cannot do yet cannot be pressed", async () => {
+test("what the menu cannot do yet cannot be pressed, and nothing in it moves when it can", async () => {
   const page = await window(ann);
   const release = await hold(page, "**/me");
+  const attend = await hold(page, "**/attention_page.js");
   await page.goto(url);
   await scripted(page);
   await page.click(".me");
   await page.waitForSelector("#menu:popover-open");
-  for (const entry of [".keys", ".sign-out button"]) expect(await page.isDisabled(`#menu ${entry}`)).toBe(true);
+  for (const entry of [".keys", ".sound", ".sign-out button"])
+    expect(await page.isDisabled(`#menu ${entry}`)).toBe(true);
   expect(await page.getAttribute("#menu .notes", "href")).toBeNull();
+  const place = () => page.locator("#menu .sign-out").boundingBox();
+  const before = await place();
   release();
+  attend();
+  await page.waitForSelector("#menu .sound:enabled");
+  expect(await place()).toEqual(before!);
   await page.click("#menu .keys");
   await page.waitForSelector(".keys-sheet");
   await page.keyboard.press("Escape");

@@ -64,7 +64,7 @@ const goOffline = async (page: Page) => {
 const openMenu = async (page: Page) => {
   await page.waitForSelector("people-list .line");
   await page.click(".me");
-  await page.waitForSelector("#menu .attention:not([hidden])", { state: "attached" });
+  await page.waitForSelector("#menu .sound:enabled", { state: "attached" });
 };
 
 export const STATES: readonly State[] = [

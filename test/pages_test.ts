@@ -38,7 +38,7 @@ async function answers(headers: Record<string, string> = {}): Promise<Map<string
   const ask = (path: string, init: RequestInit = {}) =>
     fetch(app.url + path, { headers: from, redirect: "manual", ...init });
   const login = await ask("/login");
-  const file = /"(\/static\/[\w-]{16}\/css\/base\.css)"/.exec(await login.clone().text())?.[1] ?? "";
+  const file = /"(\/static\/[\w-]{11}\/css\/base\.css)"/.exec(await login.clone().text())?.[1] ?? "";
   const etag = (await ask(file)).headers.get("etag") ?? "";
   return new Map([
     ["the chat", await ask("/")],

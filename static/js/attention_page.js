@@ -129,7 +129,7 @@ function startSwitches(wishes, notices) {
     show();
   });
   addEventListener("storage", show); // changed in another tab
-  group.hidden = false;
+  notifications.disabled = sound.disabled = false;
   show();
   return show;
 }

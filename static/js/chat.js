@@ -129,7 +129,7 @@ async function start(me, sure) {
   navigator.serviceWorker?.addEventListener("message", ({ data }) => {
     if (typeof data?.open === "string") location.hash = encodeURIComponent(data.open);
   });
-  startMenu(messenger, () => {
+  startMenu(messenger, attention, () => {
     leaving = true;
     tabs.leave();
     return forget();
@@ -358,11 +358,6 @@ async function openKeys() {
   await sheet?.openKeys();
 }
 
-/** Only the menu shows it. */
-function loadInvitation() {
-  void import("./invite_link.js").catch(() => {});
-}
-
 /** Whether there is room for one pane only. */
 function isNarrow() {
   return !matchMedia("(min-width: 720px)").matches;
@@ -388,13 +383,19 @@ function goBack() {
 
 /**
  * @param {Messenger} messenger
+ * @param {Loaded<unknown>} attention
  * @param {() => Promise<void>} leave forgets what this browser keeps of the person
  */
-function startMenu(messenger, leave) {
+function startMenu(messenger, attention, leave) {
   const menu = find(document, "#menu");
+  /** What only the menu shows. */
+  const load = () => {
+    void import("./invite_link.js").catch(() => {});
+    void attention.load();
+  };
   if (menu.matches(":popover-open"))
-    loadInvitation(); // a menu opens before its scripts are there
-  else menu.addEventListener("beforetoggle", loadInvitation, { once: true });
+    load(); // a menu opens before its scripts are there
+  else menu.addEventListener("beforetoggle", load, { once: true });
   setText(find(menu, ".name"), messenger.me);
   const notes = find(menu, ".notes");
   notes.href = `#${encodeURIComponent(messenger.me)}`;
