@@ -17,7 +17,17 @@ import type { Roster } from "../roster.ts";
 import type { SocketData } from "../socket.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../text.ts";
 import type { Auth } from "./auth.ts";
-import { addressOf, DATA_HEADERS, idOf, json, originOf, type Request, type Trust, wholeNumber } from "./handler.ts";
+import {
+  addressOf,
+  DATA_HEADERS,
+  idOf,
+  isCrossSite,
+  json,
+  originOf,
+  type Request,
+  type Trust,
+  wholeNumber,
+} from "./handler.ts";
 import { Streams } from "./stream.ts";
 
 const PAGE_MAX = 200;
@@ -126,7 +136,7 @@ export class Api {
     const window = readWindow(searchParams);
     if (peer === undefined) return json([]);
 
-    const peeks = searchParams.get("peek") === "1" || request.headers.get("sec-fetch-site") === "cross-site";
+    const peeks = searchParams.get("peek") === "1" || isCrossSite(request);
     const read = (window: Window) => this.#db.run((sql) => messages.page(sql, me.username, peer.username, window));
     const show = (row: Message) => shown(row, me.username, { peeked: peeks, hidden: peer.hidesRead || me.hidesRead });
     const seen = async (rows: readonly Message[]) => {

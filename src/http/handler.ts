@@ -159,14 +159,18 @@ export function httpsOnly<T extends Response | undefined>(answer: T): T {
 export function checkOrigin(request: Request, trust: Trust): void {
   const origin = request.headers.get("origin");
   if (origin !== null && trust.origins?.includes(origin.toLowerCase())) return;
-  const crossSite = request.headers.get("sec-fetch-site") === "cross-site";
   const host = hostOf(request, trust);
-  if (!crossSite && (origin === null || URL.parse(origin)?.host === host)) return;
+  if (!isCrossSite(request) && (origin === null || URL.parse(origin)?.host === host)) return;
   throw new ChatError("foreign_origin", {
     words:
       `That request comes from another site: Origin ${origin ?? "(none)"}, Host ${host}. ` +
       "If a proxy stands in front and changes Host, set ALLOWED_ORIGINS to the address people open, or TRUST_PROXY=on",
   });
+}
+
+/** Whether another site's page makes its browser ask. A browser says so once; where it is said twice, the worse counts. */
+export function isCrossSite(request: Request): boolean {
+  return /\bcross-site\b/.test(request.headers.get("sec-fetch-site") ?? "");
 }
 
 /** The host people typed: what the proxy says, if it is ours, else `Host`. */

@@ -62,7 +62,7 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "another site's form without an Origin does so",
     file: "src/http/handler.ts",
-    find: "if (!crossSite && (origin === null",
+    find: "if (!isCrossSite(request) && (origin === null",
     replace: "if ((origin === null",
     test: TABLE,
     name: "a form from another site's page is refused: 403 names Origin, Host and the settings, and nothing changes",
@@ -86,7 +86,7 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "another site's picture or link marks messages as read",
     file: "src/http/api.ts",
-    find: ` || request.headers.get("sec-fetch-site") === "cross-site"`,
+    find: ` || isCrossSite(request)`,
     replace: "",
     test: "test/history_test.ts",
     name: "a reader who peeks, comes from another site, or asks with HEAD has read nothing",
