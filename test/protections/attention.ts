@@ -56,7 +56,7 @@ export const PROTECTIONS: readonly Protection[] = [
     find: "if (known || tooLong ||",
     replace: "if (tooLong ||",
     test: "test/page_attention_test.ts",
-    name: "shared drafts replaced by another device while they waited for their second are not sent any more",
+    name: "shared drafts replaced by another device while they waited for their turn are not sent any more",
   },
   {
     against: "a text that the server never had is taken for one that was sent elsewhere",
