@@ -190,6 +190,7 @@ const LOST =
  */
 const TOO_MANY = "53300";
 const REFUSED_EVERY_MS = 60_000;
+const GOING_MS = 2_000;
 
 /** PostgreSQL's form of `text[]` (manual §8.15.6): each element in quotes, quotes and backslashes escaped, all else as it is. */
 function textArray(texts: readonly string[]): string {
@@ -322,6 +323,18 @@ export class Database {
 /** Two pods in each other's way (deadlock, serialization): neither stored anything, so trying again is right. */
 function isConflict(error: unknown): boolean {
   return codeOf(error) === "40P01" || codeOf(error) === "40001";
+}
+
+/**
+ * Counts connections, again for 2 s while there are any: PostgreSQL counts one for a moment after the process behind it has gone.
+ *
+ * @returns how many were left the last time
+ */
+export async function stillCounted(count: () => Promise<number>): Promise<number> {
+  for (const begun = performance.now(); ; await Bun.sleep(50)) {
+    const left = await count();
+    if (left === 0 || performance.now() - begun > GOING_MS) return left;
+  }
 }
 
 /**

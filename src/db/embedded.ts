@@ -19,7 +19,7 @@ import {
 import { join } from "node:path";
 
 import type { Log } from "../log.ts";
-import { codeOf, connect, type Target } from "./client.ts";
+import { codeOf, connect, stillCounted, type Target } from "./client.ts";
 import { creation, settingsFile } from "./embedded_cluster.ts";
 import {
   disownPostmaster,
@@ -67,8 +67,6 @@ const RECOVERY_MS = 60_000;
 /** How long a PostgreSQL that is there may answer nonsense or nothing, as while its sessions are full. */
 const SILENCE_MS = 5_000;
 const POLL_MS = 10;
-/** PostgreSQL counts a connection for a moment after its chatify has gone, this one's own too. */
-const GOING_MS = 2_000;
 /** How our own questions are called, so that nobody takes them for a chatify at work. */
 const QUESTION = "chatify-stop";
 
@@ -271,17 +269,17 @@ class Postmaster implements Embedded {
     if (!this.#runs()) return "not running";
     const pid = readPostmaster(this.#cluster)?.pid ?? 0;
     try {
-      for (const begun = performance.now(); ; await Bun.sleep(50)) {
-        const [others] = await this.#query<{ count: number }>(`
+      const others = await stillCounted(async () => {
+        const [row] = await this.#query<{ count: number }>(`
           select count(*)::int as count
           from pg_stat_activity
           where backend_type = 'client backend'
             and application_name like 'chatify%'
             and application_name <> '${QUESTION}'
         `);
-        if (!others || others.count === 0) break;
-        if (performance.now() - begun > GOING_MS) return "in use by another chatify";
-      }
+        return row?.count ?? 0;
+      });
+      if (others > 0) return "in use by another chatify";
     } catch (error) {
       this.#options.log.warn("database not asked who uses it", { code: codeOf(error) });
     }

@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 import type { Log } from "../log.ts";
 import { adopt, isOriginal } from "./adopt.ts";
-import { codeOf, connect, type Sql, type Target, withDeadline } from "./client.ts";
+import { codeOf, connect, type Sql, stillCounted, type Target, withDeadline } from "./client.ts";
 
 /** A database that cannot be served from. The message says why and what to do. */
 export class DatabaseError extends Error {
@@ -30,9 +30,6 @@ const OLD_RUNS_ON = /^-- Old code runs on\b/;
 const UNSAID = 6;
 /** The names under which pods serve; `…-migrate` and the commands do not. */
 const POD_NAME = "^chatify-[0-9a-f]{8}$";
-
-/** PostgreSQL counts a connection for a moment after its pod has gone. */
-const GOING_MS = 2_000;
 
 const NO_HURRY = { lock_timeout: 0, statement_timeout: 0, idle_in_transaction_session_timeout: 0 };
 /** Any number, the same in every chatify: who holds this advisory lock migrates. */
@@ -205,15 +202,15 @@ function checkApplied(applied: readonly Applied[], known: readonly Migration[]):
 async function checkOlderPods(sql: Sql, missing: readonly Migration[]): Promise<void> {
   const breaking = missing.find(({ oldRunsOn }) => !oldRunsOn);
   if (!breaking) return;
-  let pods = 0;
-  for (const begun = performance.now(); performance.now() - begun < GOING_MS; await Bun.sleep(50)) {
-    [{ pods }] = await sql<[{ pods: number }]>`
+  const pods = await stillCounted(async () => {
+    const [row] = await sql<[{ pods: number }]>`
       select count(distinct application_name)::int as pods
       from pg_stat_activity
       where datname = current_database() and application_name ~ ${POD_NAME}
     `;
-    if (pods === 0) return;
-  }
+    return row.pods;
+  });
+  if (pods === 0) return;
   throw new DatabaseError(
     `The upgrade needs sql/${breaking.file}, which the older chatify cannot live with, and ${pods} of it serve: stop them, then ` +
       "start this one (docs/upgrading.md). Nothing was changed",

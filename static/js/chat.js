@@ -296,13 +296,11 @@ async function route(messenger) {
     searching = false;
     return;
   }
-  const place = () => (isFirst ? document.body : document.activeElement);
-  let from = place();
+  const from = isFirst ? document.body : document.activeElement;
   let peer = messenger.known(name);
   if (peer === undefined) {
     // Until it is known whose conversation this is, nobody writes into the one before.
     show(messenger, undefined, name);
-    from = place();
     peer = await messenger.find(name);
     if (nameInAddress() !== name) return; // gone on meanwhile
   }

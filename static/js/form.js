@@ -73,10 +73,10 @@ function say() {
   }
 }
 
-document.addEventListener("languagechange", say);
 await import("./language.js"); // up to here nothing waits for words: who is quick has pressed the button by now
 letShow(form);
 say();
+document.addEventListener("languagechange", say);
 
 if (location.hash === "#farewell") {
   // Whoever has just deleted their account is not greeted as one who comes back.
