@@ -5,9 +5,10 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:te
 import axe from "axe-core";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 
-import { closeWindows, launch, until } from "./browser.ts";
+import { closeWindows, launch } from "./browser.ts";
 import { complaints } from "./complaints.ts";
 import { PASSWORD, type Person, post, startApp, type TestApp } from "./harness.ts";
+import { until } from "./until.ts";
 
 const OTHER = "another horse battery";
 const IPHONE =

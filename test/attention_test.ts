@@ -4,8 +4,9 @@ import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 
 import type { Browser, BrowserContext, Page, Response } from "playwright-core";
 
-import { closeWindows, launch, Server, until } from "./browser.ts";
+import { closeWindows, launch, Server } from "./browser.ts";
 import { freePort, migratedDatabase, Person } from "./harness.ts";
+import { until } from "./until.ts";
 
 let browser: Browser;
 let server: Server;

@@ -176,12 +176,3 @@ export class Server {
     this.#process?.kill(stopped ? "SIGSTOP" : "SIGCONT");
   }
 }
-
-/** Waits until something is so. */
-export async function until(what: string, holds: () => Promise<boolean>, withinMs = 8_000): Promise<void> {
-  const deadline = performance.now() + withinMs;
-  while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`);
-    await Bun.sleep(50);
-  }
-}

@@ -4,10 +4,11 @@ import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 
 import type { Browser, BrowserContext, Page } from "playwright-core";
 
-import { closeWindows, launch, scripted, signUp, until } from "./browser.ts";
+import { closeWindows, launch, scripted, signUp } from "./browser.ts";
 import { complaints } from "./complaints.ts";
 import { PASSWORD, Person, startApp, type TestApp } from "./harness.ts";
 import { LINKS } from "./hostile_links.ts";
+import { until } from "./until.ts";
 
 let app: TestApp;
 let url: string;

@@ -4,8 +4,9 @@ import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 
 import type { Browser, Page } from "playwright-core";
 
-import { closeWindows, launch, Server, signUp, until } from "./browser.ts";
+import { closeWindows, launch, Server, signUp } from "./browser.ts";
 import { freePort, migratedDatabase, PASSWORD } from "./harness.ts";
+import { until } from "./until.ts";
 
 let browser: Browser;
 let server: Server;

@@ -18,6 +18,7 @@ import { type Embedded, startEmbedded } from "../src/db/embedded.ts";
 import { Log } from "../src/log.ts";
 import { SYNC_FRAME } from "../src/protocol.ts";
 import { freePort, REDIS, RedisServer, SILENT } from "./harness.ts";
+import { until } from "./until.ts";
 
 setDefaultTimeout(20_000);
 
@@ -351,15 +352,6 @@ async function start(ground: Ground, count = 2, options?: Options): Promise<Pod[
   await Promise.all(started.map((pod) => pod.start()));
   await until("all know each other", () => started.every((pod) => pod.bus.others.length >= count - 1));
   return started;
-}
-
-async function until(what: string, holds: () => boolean | Promise<boolean>, withinMs = 10_000): Promise<number> {
-  const begunAt = performance.now();
-  while (!(await holds())) {
-    if (performance.now() - begunAt > withinMs) throw new Error(`Not within ${withinMs} ms: ${what}`);
-    await Bun.sleep(5);
-  }
-  return performance.now() - begunAt;
 }
 
 /** Waits until `hearer` hears what `sayer` says now. @returns how long it took */

@@ -28,6 +28,7 @@ import { connect } from "../src/db/client.ts";
 import { type Embedded, EmbeddedError, startEmbedded } from "../src/db/embedded.ts";
 import { findPackage } from "../src/db/embedded_programs.ts";
 import { Log } from "../src/log.ts";
+import { until } from "./until.ts";
 
 setDefaultTimeout(30_000);
 
@@ -171,8 +172,8 @@ function processesBelow(directory: string): number[] {
 }
 
 /** Waits until nothing is at work there: PostgreSQL's logger outlives the postmaster by a moment. */
-function emptied(directory: string): Promise<void> {
-  return until(() => processesBelow(directory).length === 0);
+async function emptied(directory: string): Promise<void> {
+  await until(`nothing is at work in ${directory}`, () => processesBelow(directory).length === 0);
 }
 
 /** Kills what is at work in `directory` or below it. */
@@ -195,12 +196,6 @@ function postmaster(directory: string): number {
 async function cutPower(directory: string): Promise<void> {
   process.kill(postmaster(directory), "SIGKILL");
   await emptied(directory);
-}
-
-async function until(holds: () => boolean | Promise<boolean>, ms = 10_000): Promise<void> {
-  for (const begun = performance.now(); !(await holds()); await Bun.sleep(10)) {
-    if (performance.now() - begun > ms) throw new Error(`Not within ${ms} ms: ${holds}`);
-  }
 }
 
 function mode(path: string): string {
@@ -325,6 +320,7 @@ describe("on one directory", () => {
     const pid = postmaster(directory);
     process.kill(pid, "SIGKILL");
     await until(
+      "a new PostgreSQL answers",
       async () =>
         (await ask(embedded, "select 1").catch(() => undefined)) !== undefined && postmaster(directory) !== pid,
     );
@@ -346,6 +342,7 @@ describe("on one directory", () => {
     const pid = postmaster(directory);
     process.kill(pid, "SIGKILL");
     await until(
+      "a new PostgreSQL answers",
       async () =>
         (await ask(embedded, "select 1").catch(() => undefined)) !== undefined && postmaster(directory) !== pid,
     );
@@ -377,7 +374,7 @@ describe("on one directory", () => {
     const { uid, gid } = statSync(join(home, "cluster"));
     if (root) for (const name of ["local.conf", "cluster/recovery.signal"]) chownSync(join(home, name), uid, gid);
     const first = new Chatify(directory);
-    await until(() => existsSync(join(home, "cluster/postmaster.pid")));
+    await until("PostgreSQL starts", () => existsSync(join(home, "cluster/postmaster.pid")));
     await first.kill();
     const said: string[] = [];
     const embedded = await start(directory, { say: (line) => said.push(line) });
@@ -395,7 +392,9 @@ describe("on one directory", () => {
     await sql`select 1`;
     const pid = postmaster(directory);
     process.kill(pid, "SIGTERM"); // PostgreSQL waits for its sessions
-    await until(() => readFileSync(join(directory, "pg18/cluster/postmaster.pid"), "utf8").includes("stopping"));
+    await until("PostgreSQL stops", () =>
+      readFileSync(join(directory, "pg18/cluster/postmaster.pid"), "utf8").includes("stopping"),
+    );
     const starting = start(directory);
     await Bun.sleep(200);
     await sql.end();
@@ -412,7 +411,7 @@ describe("on one directory", () => {
       terminal: { cols: 400, rows: 20, data: (_, data) => void (shown += new TextDecoder().decode(data)) },
     });
     children.push(terminal);
-    await until(() => shown.includes('"answered":true'));
+    await until("a question was answered", () => shown.includes('"answered":true'));
     const pid = postmaster(directory);
     terminal.terminal!.write("\x03");
     await terminal.exited;
@@ -449,6 +448,7 @@ test.if(linux)("an initdb killed halfway is thrown away, and the next start make
   const home = join(directory, "pg18");
   const killed = new Chatify(directory);
   await until(
+    "a cluster is being made",
     () => existsSync(home) && readdirSync(home).some((name) => existsSync(join(home, name, "cluster/global"))),
   );
   await killed.kill();

@@ -7,8 +7,9 @@ import { join } from "node:path";
 
 import type { Browser, BrowserContext, Page } from "playwright-core";
 
-import { closeWindows, launch, launchProcess, Server, until } from "./browser.ts";
+import { closeWindows, launch, launchProcess, Server } from "./browser.ts";
 import { freePort, migratedDatabase, PASSWORD, Person, ROOT } from "./harness.ts";
+import { until } from "./until.ts";
 
 let browser: Browser;
 let server: Server;

@@ -5,8 +5,9 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 
 import { percentile } from "../bench/statistics.ts";
-import { launch, until } from "./browser.ts";
+import { launch } from "./browser.ts";
 import { migratedDatabase, type Person, startApp, type Tab, type TestApp } from "./harness.ts";
+import { until } from "./until.ts";
 
 const WITHIN_MS = 1_000;
 /** Other programs may take the machine for a moment: each thing is done so often, and most of them have to be undisturbed. */

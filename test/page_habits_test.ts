@@ -6,8 +6,9 @@ import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 
 import { BenchDatabase } from "../bench/database.ts";
 import { cookieOf, nameOf, SESSION_SECRET } from "../bench/people.ts";
-import { closeWindows, launch, scripted, until } from "./browser.ts";
+import { closeWindows, launch, scripted } from "./browser.ts";
 import { migratedDatabase, PASSWORD, Person, startApp, type TestApp } from "./harness.ts";
+import { until } from "./until.ts";
 
 /** More than a page of the list has. Each has one unread message. */
 const CONVERSATIONS = 70;

@@ -4,8 +4,9 @@ import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 
 import type { Browser, Page } from "playwright-core";
 
-import { closeWindows, launch, scripted, until } from "./browser.ts";
+import { closeWindows, launch, scripted } from "./browser.ts";
 import { PASSWORD, type Person, startApp, type TestApp } from "./harness.ts";
+import { until } from "./until.ts";
 
 let browser: Browser;
 let app: TestApp;

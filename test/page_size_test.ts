@@ -11,8 +11,9 @@ import type { Browser, CDPSession, Page } from "playwright-core";
 import { BenchDatabase } from "../bench/database.ts";
 import { cookieOf, nameOf, SESSION_SECRET } from "../bench/people.ts";
 import { percentile } from "../bench/statistics.ts";
-import { closeWindows, launch, until } from "./browser.ts";
+import { closeWindows, launch } from "./browser.ts";
 import { migratedDatabase, Person, startApp, type TestApp } from "./harness.ts";
+import { until } from "./until.ts";
 
 const PEOPLE = 5_000;
 const CONVERSATIONS = 2_000;

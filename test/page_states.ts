@@ -5,8 +5,9 @@
 
 import type { Browser, Page } from "playwright-core";
 
-import { scripted, until } from "./browser.ts";
+import { scripted } from "./browser.ts";
 import { cookieOf, PASSWORD, Person, post, startApp, type Tab, type TestApp } from "./harness.ts";
+import { until } from "./until.ts";
 
 /** As long as names get. */
 const LONG = `Μαρία-${"ωραία".repeat(8)}`;

@@ -8,6 +8,7 @@ import { BenchDatabase } from "../bench/database.ts";
 import { cookieOf, nameOf, SESSION_SECRET } from "../bench/people.ts";
 import { closeWindows, launch } from "./browser.ts";
 import { migratedDatabase, Person, startApp, type TestApp } from "./harness.ts";
+import { until } from "./until.ts";
 
 /** Whom the person of these tests (p00000) has talked with. */
 const LONG = nameOf(1);
@@ -60,14 +61,6 @@ async function enter(address = "", options: Parameters<Browser["newContext"]>[0]
 }
 
 const writer = () => new Person(app.url, nameOf(WRITER), cookieOf(WRITER)).open();
-
-async function until(what: string, holds: () => Promise<boolean>, withinMs = 15_000): Promise<void> {
-  const deadline = performance.now() + withinMs;
-  while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`);
-    await Bun.sleep(30);
-  }
-}
 
 /** How far the top of the line about new messages is below the top of what is seen, as a part of it; undefined without a line. */
 const line = (page: Page) =>

@@ -9,8 +9,9 @@ import type { Socket } from "bun";
 import type { Browser, Page } from "playwright-core";
 
 import { download } from "../bench/parts/page.ts";
-import { closeWindows, launch, until } from "./browser.ts";
+import { closeWindows, launch } from "./browser.ts";
 import { PASSWORD, type Person, startApp, type TestApp } from "./harness.ts";
+import { until } from "./until.ts";
 
 const MOST = 60 * 1024;
 const MOST_READABLE_MS = 500;

@@ -19,6 +19,7 @@ import {
   type TestApp,
 } from "./harness.ts";
 import { logs } from "./log_search.ts";
+import { until } from "./until.ts";
 
 /** Presence is slow by design: these tests wait side by side. */
 setDefaultTimeout(40_000);
@@ -116,15 +117,6 @@ class Process implements AsyncDisposable {
 }
 
 /** @returns how long it took */
-async function until(what: string, holds: () => Promise<boolean> | boolean, withinMs = 10_000): Promise<number> {
-  const begunAt = performance.now();
-  while (!(await holds())) {
-    if (performance.now() - begunAt > withinMs) throw new Error(`Not within ${withinMs} ms: ${what}`);
-    await Bun.sleep(20);
-  }
-  return performance.now() - begunAt;
-}
-
 const messages = (tab: Tab) => tab.heard.filter(({ type }) => type === "message");
 const forget = (...tabs: Tab[]) => {
   for (const tab of tabs) tab.heard.length = 0;

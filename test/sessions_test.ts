@@ -14,6 +14,7 @@ import {
   startApp,
   type TestApp,
 } from "./harness.ts";
+import { until } from "./until.ts";
 
 setDefaultTimeout(20_000);
 
@@ -64,14 +65,6 @@ async function age(pod: TestApp, person: Person, by: string): Promise<void> {
     set created_at = created_at - ${by}::interval, expires_at = expires_at - ${by}::interval
     where token = ${hashOf(person)}
   `;
-}
-
-async function until(what: string, holds: () => Promise<boolean> | boolean, withinMs = 3_000): Promise<void> {
-  const begunAt = performance.now();
-  while (!(await holds())) {
-    if (performance.now() - begunAt > withinMs) throw new Error(`Not within ${withinMs} ms: ${what}`);
-    await Bun.sleep(20);
-  }
 }
 
 /** Long enough for a write behind an answer to have come. */

@@ -5,8 +5,9 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 
 import { connect } from "../src/db/client.ts";
-import { launch, Server, until } from "./browser.ts";
+import { launch, Server } from "./browser.ts";
 import { freePort, migratedDatabase, Person } from "./harness.ts";
+import { until } from "./until.ts";
 
 const NAMES = ["Ann", "Bob", "Ζωή"] as const;
 const MESSAGES = 100;

@@ -4,8 +4,9 @@ import { expect } from "bun:test";
 
 import type { Page } from "playwright-core";
 
-import { launch, signUp, until } from "../browser.ts";
+import { launch, signUp } from "../browser.ts";
 import { freePort, ROOT } from "../harness.ts";
+import { until } from "../until.ts";
 import { docker, inspect } from "./docker.ts";
 import type { Proof } from "./proof.ts";
 
