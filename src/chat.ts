@@ -68,6 +68,7 @@ export class Chat {
   /** Refs of sends that came without one; `~` is outside the clients' alphabet, the pod's part is random. */
   readonly #refPrefix = `~${Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString("base64url")}~`;
   #refCount = 0;
+  #ticket = crypto.getRandomValues(new Int32Array(1))[0] as number;
   #leaving = false;
 
   /** @param parts.writer a pool of one connection, used for nothing but batches of messages */
@@ -88,7 +89,7 @@ export class Chat {
     this.#choices = parts.choices;
     this.#log = parts.log;
     this.#queue = new SendQueue({
-      store: (drafts, { apart, onUnknown }) => this.#store(drafts, apart, onUnknown),
+      store: (drafts, { apart }) => this.#store(drafts, apart),
       settle: (settled) => this.#settle(settled),
       log: parts.log,
     });
@@ -119,6 +120,7 @@ export class Chat {
       senderKey: socket.nameKey,
       toKey,
       ref: ref ?? this.#refPrefix + ++this.#refCount,
+      ticket: (this.#ticket = (this.#ticket + 1) | 0),
       content: message,
       from: { socket, ref, at: performance.now() },
     };
@@ -212,10 +214,10 @@ export class Chat {
     this.#queue.stop();
   }
 
-  #store(drafts: readonly Draft[], apart: boolean, onUnknown: () => void): ReturnType<typeof insertMany> {
+  #store(drafts: readonly Draft[], apart: boolean): ReturnType<typeof insertMany> {
     const db = apart ? this.#db : this.#writer;
     this.#metrics.batchMessages.observe(drafts.length);
-    return db.run((sql) => insertMany(sql, drafts), { giveUpAfterMs: Number.POSITIVE_INFINITY, onUnknown });
+    return db.run((sql) => insertMany(sql, drafts), { giveUpAfterMs: Number.POSITIVE_INFINITY });
   }
 
   #settle(settled: readonly { send: Send<From>; outcome: Outcome }[]): void {

@@ -18,15 +18,12 @@ export interface Send<From> extends Draft {
   readonly senderKey: string;
 }
 
-/** `duplicate`: stored before, by an earlier send of the same ref. */
+/** `duplicate`: stored before, by another send of the same ref. What this one stored itself, its answer lost, is new. */
 export type Outcome =
   | { readonly kind: "stored"; readonly stored: Stored; readonly duplicate: boolean }
   | { readonly kind: "refused"; readonly code: "no_such_user" | "ref_reused" | "invalid_text" | "blocked" };
 
-export type Store = (
-  drafts: readonly Draft[],
-  options: { apart: boolean; onUnknown: () => void },
-) => Promise<(Stored | undefined)[]>;
+export type Store = (drafts: readonly Draft[], options: { apart: boolean }) => Promise<(Stored | undefined)[]>;
 
 export const QUEUE_MAX_ROWS = 10_000;
 export const QUEUE_MAX_BYTES = 8 * 1024 * 1024;
@@ -47,7 +44,6 @@ export class SendQueue<From> {
   #bytes = 0;
   #working = false;
   #stopped = false;
-  #lastId = 0;
   /** Conversations set apart, with the sends that wait for theirs. */
   readonly #apart = new Map<string, Send<From>[]>();
   readonly #apartUnderWay = new Set<string>();
@@ -138,12 +134,10 @@ export class SendQueue<From> {
   async #write(sends: Send<From>[], apart: boolean): Promise<Send<From>[]> {
     const batch = apart || this.#apart.size === 0 ? sends : this.#leaveApart(sends);
     if (batch.length === 0) return [];
-    const lastId = this.#lastId;
-    let unknown = false;
     for (let tries = 1; !this.#stopped; tries++) {
       try {
-        const rows = await this.#store(batch, { apart, onUnknown: () => (unknown = true) });
-        this.#finish(batch, rows, (row) => unknown && row.id > lastId);
+        const rows = await this.#store(batch, { apart });
+        for (const [i, send] of batch.entries()) this.#known.push({ send, outcome: outcomeOf(rows[i]) });
         return [];
       } catch (error) {
         if (this.#stopped) return [];
@@ -176,19 +170,6 @@ export class SendQueue<From> {
     this.#log.error("message refused by the database", undefined, { code }); // what PostgreSQL says may quote the text
     for (const send of batch) this.#known.push({ send, outcome: { kind: "refused", code: "invalid_text" } });
     return [];
-  }
-
-  /** @param isOwn whether a row found is from an earlier try of this very batch: new then, not a duplicate */
-  #finish(batch: Send<From>[], rows: readonly (Stored | undefined)[], isOwn: (row: Stored) => boolean): void {
-    for (const [i, send] of batch.entries()) this.#known.push({ send, outcome: this.#outcome(rows[i], isOwn) });
-  }
-
-  #outcome(row: Stored | undefined, isOwn: (row: Stored) => boolean): Outcome {
-    if (!row) return { kind: "refused", code: "no_such_user" };
-    if (row.refused) return { kind: "refused", code: "blocked" };
-    if (row.id > this.#lastId) this.#lastId = row.id;
-    if (!row.same) return { kind: "refused", code: "ref_reused" };
-    return { kind: "stored", stored: row, duplicate: row.known && !isOwn(row) };
   }
 
   /** Tells what became of the sends whose outcome is known. */
@@ -250,6 +231,13 @@ export class SendQueue<From> {
     for (const [pair, sends] of this.#apart) if (!this.#apartUnderWay.has(pair)) return { pair, sends };
     return undefined;
   }
+}
+
+function outcomeOf(row: Stored | undefined): Outcome {
+  if (!row) return { kind: "refused", code: "no_such_user" };
+  if (row.refused) return { kind: "refused", code: "blocked" };
+  if (!row.same) return { kind: "refused", code: "ref_reused" };
+  return { kind: "stored", stored: row, duplicate: row.known && !row.own };
 }
 
 /** How many sends of the front go into one batch: up to its size, or to a ref that is in it already. */

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { type Frame, migratedDatabase, startApp, type Tab, type TestApp } from "./harness.ts";
+import { until } from "./until.ts";
 
 /** Ends the server's database sessions, the test's own excepted. */
 function cutSessions(app: TestApp) {
@@ -136,6 +137,51 @@ test("a batch committed with its answer lost is acked as new, delivered once, an
   await Bun.sleep(200);
   await audit(app, heard, b);
 });
+
+test("a message handed to another pod while the first could not store it is told of once, by the one that stored it", async () => {
+  const database = await migratedDatabase();
+  await using app = await startApp({ database });
+  await using second = await startApp({ database });
+  const [ann, bob] = await app.people("ann", "bob");
+  const [a, b] = [await ann!.open(), await bob!.open()];
+  const [elsewhere, bElsewhere] = [await ann!.at(second).open(), await bob!.at(second).open()];
+  await a.send("bob", "first");
+  await bElsewhere.next("message");
+  const waiting = () => app.sql<{ pid: number }[]>`
+    select pid from pg_stat_activity
+    where datname = current_database() and wait_event_type = 'Lock' and query like '%unnest(%ordinality%'
+  `;
+  const release = Promise.withResolvers<void>();
+  const locked = Promise.withResolvers<void>();
+  const stuck = app.sql.begin(async (tx) => {
+    await tx`select from conversations where low = 'ann' and high = 'bob' for update`;
+    locked.resolve();
+    await release.promise;
+  });
+  await locked.promise;
+  const ref = a.newRef();
+  a.say({ to: "bob", message: "second", ref });
+  await until("the first pod waits for the conversation", async () => (await waiting()).length === 1);
+  const [first] = await waiting();
+  elsewhere.say({ to: "bob", message: "second", ref });
+  await until("the second pod waits for it", async () => (await waiting()).length === 2);
+  await app.sql`select pg_terminate_backend(${first!.pid})`; // its next try comes after what the other pod waits to store
+  await until("the first pod tries again", async () => {
+    const pids = (await waiting()).map(({ pid }) => pid);
+    return pids.length === 2 && !pids.includes(first!.pid);
+  });
+  release.resolve();
+  await stuck;
+  expect(await elsewhere.next("ack")).toMatchObject({ ref, seq: 2, duplicate: false });
+  expect(await a.next("ack")).toMatchObject({ ref, seq: 2, duplicate: true });
+  await b.next("sync"); // as told of everything that a client sent twice
+  await a.send("bob", "third");
+  for (const tab of [b, bElsewhere]) {
+    await until("the third is heard", () => tab.heard.some(({ message }) => message === "third"));
+    const told = tab.heard.flatMap(({ type, message }) => (type === "message" ? [message] : []));
+    expect(told).toEqual(["first", "second", "third"]);
+  }
+}, 30_000);
 
 test("marks committed with their answer lost are heard of all the same", async () => {
   await using stage = await startLossy();

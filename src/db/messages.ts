@@ -2,17 +2,22 @@
 
 import type { Database, Sql } from "./client.ts";
 
-/** A message before it is stored. `toKey`: the receiver's name key. */
+/**
+ * A message before it is stored. `toKey`: the receiver's name key. `ticket`: of 32 bits, another for each time that a message is handed
+ * over, by which a pod that lost an answer tells what it stored itself from what another pod stored when the sender tried there.
+ */
 export interface Draft {
   readonly sender: string;
   readonly toKey: string;
   readonly ref: string;
+  readonly ticket: number;
   readonly content: string;
 }
 
 /**
- * What became of a draft. `known`: its ref was stored by an earlier statement. `same`: and with this text, to this receiver. `hidden`: the
- * receiver blocks the sender, and is not to hear of it. `refused`: the sender blocks the receiver; nothing was stored, the numbers are 0.
+ * What became of a draft. `known`: its ref was stored by an earlier statement. `own`: and by its ticket, in an earlier try. `same`: and with
+ * this text, to this receiver. `hidden`: the receiver blocks the sender, and is not to hear of it. `refused`: the sender blocks the receiver;
+ * nothing was stored, the numbers are 0.
  */
 export interface Stored {
   readonly receiver: string;
@@ -20,6 +25,7 @@ export interface Stored {
   readonly seq: number;
   readonly timestamp: string;
   readonly known: boolean;
+  readonly own: boolean;
   readonly same: boolean;
   readonly hidden: boolean;
   readonly refused: boolean;
@@ -64,24 +70,27 @@ export async function insertMany(sql: Sql, drafts: readonly Draft[]): Promise<(S
         least(t.sender collate "C", u.username) as low,
         greatest(t.sender collate "C", u.username) as high,
         t.ref collate "C" as ref,
+        t.ticket,
         t.content,
         k.id as known_id,
         k.seq as known_seq,
         k.timestamp as known_timestamp,
         k.receiver as known_receiver,
         k.content = t.content and k.receiver = u.username as same,
+        coalesce(k.ticket = t.ticket, false) as own,
         u.deleted_at is null as is_here
       from unnest(
         ${drafts.map((draft) => draft.sender)}::text[],
         ${drafts.map((draft) => draft.toKey)}::text[],
         ${drafts.map((draft) => draft.ref)}::text[],
+        ${drafts.map((draft) => draft.ticket)}::bigint[],
         ${drafts.map((draft) => draft.content)}::text[]
-      ) with ordinality as t (sender, to_key, ref, content, ord)
+      ) with ordinality as t (sender, to_key, ref, ticket, content, ord)
       cross join lateral (
         select username, deleted_at from users where name_key = t.to_key collate "C" limit 1
       ) u
       left join lateral (
-        select id, seq, timestamp, receiver, content
+        select id, seq, timestamp, receiver, content, ticket
         from messages
         where sender = t.sender collate "C" and ref = t.ref collate "C"
         limit 1
@@ -119,7 +128,7 @@ export async function insertMany(sql: Sql, drafts: readonly Draft[]): Promise<(S
       select nextval('messages_id_seq') as id, p.*
       from (
         select
-          i.ord, i.sender, i.receiver, i.ref, i.content, n.id as conversation_id, n.last_seq, n.last_at,
+          i.ord, i.sender, i.receiver, i.ref, i.ticket, i.content, n.id as conversation_id, n.last_seq, n.last_at,
           (n.low_blocks or n.high_blocks) as hidden, -- by the receiver, then
           count(*) over (partition by n.id) - row_number() over (partition by n.id order by i.ord) as behind
         from input i
@@ -127,7 +136,7 @@ export async function insertMany(sql: Sql, drafts: readonly Draft[]): Promise<(S
         where i.known_id is null and not case when i.sender = n.low then n.low_blocks else n.high_blocks end
       ) p
     ), stored as (
-      insert into messages (id, conversation_id, seq, sender, receiver, content, timestamp, read, ref)
+      insert into messages (id, conversation_id, seq, sender, receiver, content, timestamp, read, ref, ticket)
       select
         p.id,
         p.conversation_id,
@@ -137,15 +146,16 @@ export async function insertMany(sql: Sql, drafts: readonly Draft[]): Promise<(S
         p.content,
         p.last_at - p.behind * interval '1 microsecond',
         p.sender = p.receiver,
-        p.ref
+        p.ref,
+        p.ticket
       from placed p
     )
     select
       p.ord, p.receiver, p.id, p.last_seq - p.behind as seq, p.last_at - p.behind * interval '1 microsecond' as timestamp,
-      false as known, true as same, p.hidden, false as refused
+      false as known, false as own, true as same, p.hidden, false as refused
     from placed p
     union all
-    select i.ord, i.known_receiver, i.known_id, i.known_seq, i.known_timestamp, true, i.same, false, false
+    select i.ord, i.known_receiver, i.known_id, i.known_seq, i.known_timestamp, true, i.own, i.same, false, false
     from input i
     where i.known_id is not null
   `;
@@ -183,7 +193,7 @@ async function fillRare(sql: Sql, drafts: readonly Draft[], results: (Stored | u
     if (known) results[i] = { ...known, hidden };
     else {
       // Somebody is there to have it, and there is a conversation: it was refused, even if the block has gone since.
-      const nothing = { receiver, id: 0, seq: 0, timestamp: at, known: false, same: true, hidden: false };
+      const nothing = { receiver, id: 0, seq: 0, timestamp: at, known: false, own: false, same: true, hidden: false };
       results[i] = { ...nothing, refused: true };
     }
   }
