@@ -129,6 +129,19 @@ export class Town {
     return page?.write(to, text ?? this.#text()) ?? false;
   }
 
+  /** Whoever waits for a pod to take what they wrote reloads, and comes to another. @returns how many */
+  leave(pod: number): number {
+    let left = 0;
+    for (const pages of this.#pages.values()) {
+      for (const [i, page] of pages.entries()) {
+        if (page.pod !== pod || page.waiting === 0) continue;
+        this.#reopen(pages, i, (pod + 1) % this.#ports.length);
+        left++;
+      }
+    }
+    return left;
+  }
+
   /** Waits until nothing is unsettled, and then until everybody has everything, for so long at most. */
   async settle(postgres: Pick<Postgres, "sql">, within: { settledMs: number; wholeMs: number }): Promise<void> {
     const settled = () => this.pages.every((page) => page.connected && page.waiting === 0);
@@ -276,10 +289,13 @@ export class Town {
     this.#reloadAt = now + this.#random.between(0, 2 * RELOAD_EVERY_MS);
     const [name, pages] = this.#random.pick([...this.#pages]);
     if (this.held.has(name)) return;
-    const i = this.#random.below(pages.length);
+    this.#reopen(pages, this.#random.below(pages.length), this.#random.below(this.#ports.length));
+  }
+
+  #reopen(pages: Page[], i: number, pod: number): void {
     const page = pages[i] as Page;
     page.close();
-    pages[i] = this.#openPage(page.who, this.#random.below(this.#ports.length), page.drafts);
+    pages[i] = this.#openPage(page.who, pod, page.drafts);
   }
 }
 

@@ -29,9 +29,11 @@ export const networkFaults: readonly Fault[] = [
       const pod = anyPod(scene);
       const lasts = scene.seconds(8);
       pod.database.set({ up: "stall", down: "stall" });
-      await Bun.sleep(lasts * 1_000);
+      await Bun.sleep(2_000);
+      const left = scene.town.leave(pod.index); // what the pod holds and goes on trying is sent to another meanwhile
+      await Bun.sleep(lasts * 1_000 - 2_000);
       pod.database.heal();
-      return `for ${pod.name}, ${lasts.toFixed(0)} s`;
+      return `for ${pod.name}, ${lasts.toFixed(0)} s; ${left} tabs that waited went to another`;
     },
   },
   {
