@@ -354,6 +354,7 @@ export async function startApp(
 
     const stop: App["stop"] = async ({ hurried = false } = {}) => {
       leaving = true;
+      roster.leaving();
       if (!hurried) await Bun.sleep(config.drainSeconds * 1_000);
       await chat.drain();
       const open = [...hub.sockets()];

@@ -18,6 +18,8 @@ const ASK_AGAIN_MS = 2_000;
 /** After a start: by then every pod that lives has been heard. */
 const SETTLED_MS = 1_500;
 const WRITE_EVERY_MS = 2_000;
+/** Pods that end together hear it of each other within so long. */
+const TOGETHER_MS = 250;
 /** The table is read and put right this often: what two writers at once, or a hand, left there. */
 const RECONCILE_EVERY_MS = 60_000;
 
@@ -36,6 +38,9 @@ export class Roster {
   readonly #elsewhere = new Map<string, Set<string>>();
   /** Pods that are gone, and when their people are. */
   readonly #gone = new Map<string, number>();
+  /** Pods that said that they are about to end. */
+  readonly #ending = new Set<string>();
+  #leavingAt = Number.NEGATIVE_INFINITY;
   /** Of pods that sent a new list: whom it has not named so far, and when its last part came. */
   readonly #unnamed = new Map<string, { readonly keys: Set<string>; at: number }>();
   /** Pods whose list is awaited, and when it was asked for. */
@@ -108,6 +113,7 @@ export class Roster {
     else if (event.kind === "came") this.#enterAt(from, event.nameKey, event.username);
     else if (event.kind === "went") this.#exitFrom(from, event.nameKey, event.lastSeen);
     else if (event.kind === "people") this.#take(from, event.first, event.people);
+    else if (event.kind === "leaving") this.#ending.add(from);
   }
 
   /** Another pod's people may be others than those known. @param pod undefined: of any pod; one that is gone answers no more */
@@ -120,14 +126,23 @@ export class Roster {
   /** A pod is gone. @param politely it said goodbye: its people were told to come back elsewhere */
   vanished(pod: string, politely: boolean): void {
     this.#asked.delete(pod);
+    this.#ending.delete(pod);
     if (this.#elsewhere.has(pod)) this.#gone.set(pod, performance.now() + (politely ? SENT_AWAY_MS : 0));
   }
 
-  /** Nobody is here any more; in the table too, unless other pods see to that. */
+  /** This pod is about to end. Of pods that end together each would leave the last word to the others, were they not told. */
+  leaving(): void {
+    this.#leavingAt = performance.now();
+    this.#bus.publish([{ kind: "leaving" }]);
+  }
+
+  /** Nobody is here any more; in the table too, unless a pod that stays sees to that. */
   async stop(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     await this.#writing;
-    if (this.#bus.others.length > 0) return;
+    const stays = () => this.#bus.others.some((pod) => !this.#ending.has(pod));
+    while (stays() && performance.now() < this.#leavingAt + TOGETHER_MS) await Bun.sleep(10);
+    if (stays()) return;
     // Those of pods that left just before, too.
     await this.#writeChanges([], [...new Set([...(this.#written ?? []), ...this.#online.keys()])]);
   }

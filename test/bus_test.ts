@@ -386,6 +386,7 @@ const EVERY_KIND: BusEvent[] = [
   { kind: "user", username: "Ελένη" },
   { kind: "came", nameKey: "ελένη", username: "Ελένη" },
   { kind: "went", nameKey: "ελένη", lastSeen: "2026-11-22T18:30:00.500000Z" },
+  { kind: "leaving" },
   { kind: "ask", pod: "q3Jx0bTz9a8K" },
   { kind: "people", first: true, people: [["ann", "Ann"], ["ελένη", "Ελένη"]] }, // prettier-ignore
 ];

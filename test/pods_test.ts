@@ -388,6 +388,17 @@ function rules(open: () => Promise<Ground>): void {
     expect(await online()).toBe("");
   });
 
+  test.concurrent("users.is_online says nobody when the last pods leave together", async () => {
+    const { pods: own, each } = await startPods(ground, 3);
+    await using _ = own;
+    const people = (await each[0]!.people("ann", "bob", "carol")) as [Person, Person, Person];
+    for (const [i, person] of people.entries()) await person.at(each[i]!).open({ watch: [] });
+    const online = async () => (await each[0]!.sql`select from users where is_online`).length;
+    await until("all of them", async () => (await online()) === 3, 5_000);
+    await Promise.all(each.map((pod) => pod.leave()));
+    expect(await online()).toBe(0);
+  });
+
   test.concurrent(
     "people of a pod that was killed are offline within ten seconds, in the table five later",
     async () => {

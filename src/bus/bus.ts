@@ -14,6 +14,8 @@ export type BusEvent =
   | { readonly kind: "came"; readonly nameKey: string; readonly username: string }
   /** A person's last socket at the sending pod closed, and did not come back in time. */
   | { readonly kind: "went"; readonly nameKey: string; readonly lastSeen: string }
+  /** The sending pod serves nobody new, and is about to end. */
+  | { readonly kind: "leaving" }
   /** The sender wants this pod's list of people. */
   | { readonly kind: "ask"; readonly pod: string }
   /** A part of that list, as pairs of name key and name; `first` replaces what was known. A long one arrives as several. */

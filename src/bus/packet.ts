@@ -119,6 +119,8 @@ function encodeEvent(event: BusEvent): string {
       return `\nc\t${event.nameKey}\t${event.username}`;
     case "went":
       return `\nw\t${event.nameKey}\t${event.lastSeen}`;
+    case "leaving":
+      return "\nl";
     case "ask":
       return `\na\t${event.pod}`;
     case "people":
@@ -165,6 +167,8 @@ function parseEvent(line: string): BusEvent | "malformed" | "unknown" {
       return two ? { kind: "came", nameKey: copied(first), username: copied(second) } : "malformed";
     case "w":
       return two ? { kind: "went", nameKey: first, lastSeen: second } : "malformed";
+    case "l":
+      return fields.length === 0 ? { kind: "leaving" } : "malformed";
     case "a":
       return one ? { kind: "ask", pod: first } : "malformed";
     case "p":

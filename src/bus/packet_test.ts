@@ -22,6 +22,7 @@ const event: fc.Arbitrary<BusEvent> = fc.oneof(
     nameKey: name,
     lastSeen: fc.date({ noInvalidDate: true }).map((date) => date.toISOString()),
   }),
+  fc.constant({ kind: "leaving" as const }),
   fc.record({ kind: fc.constant("ask" as const), pod }),
   fc.record({ kind: fc.constant("people" as const), first: fc.boolean(), people: fc.array(fc.tuple(name, name)) }),
 );
