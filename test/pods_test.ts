@@ -394,7 +394,7 @@ function rules(open: () => Promise<Ground>): void {
     const people = (await each[0]!.people("ann", "bob", "carol")) as [Person, Person, Person];
     for (const [i, person] of people.entries()) await person.at(each[i]!).open({ watch: [] });
     const online = async () => (await each[0]!.sql`select from users where is_online`).length;
-    await until("all of them", async () => (await online()) === 3, 5_000);
+    await until("all of them", async () => (await online()) === 3);
     await Promise.all(each.map((pod) => pod.leave()));
     expect(await online()).toBe(0);
   });
