@@ -8,7 +8,7 @@
  *      └─ pair set apart <─┴─ a row locked by somebody who stopped: each conversation apart, the others go on
  */
 
-import { codeOf } from "./db/client.ts";
+import { codeOf, isHeldUp } from "./db/client.ts";
 import type { Draft, Stored } from "./db/messages.ts";
 import type { Log } from "./log.ts";
 
@@ -142,7 +142,7 @@ export class SendQueue<From> {
       } catch (error) {
         if (this.#stopped) return [];
         const code = codeOf(error);
-        if (code === "55P03" || code === "57014") {
+        if (isHeldUp(error)) {
           if (apart) return batch;
           this.#setApart(batch);
           return [];

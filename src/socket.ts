@@ -190,7 +190,7 @@ export function socketHandlers(parts: {
   }
 
   function fail(socket: OpenSocket, error: unknown): void {
-    // Out of reach for 10 s: the page comes back, and asks and marks again.
+    // Out of reach for 10 s, or locked for 4: the page comes back, and asks and marks again.
     if (error instanceof ChatError && error.code === "not_ready") return socket.close(CLOSE.overloaded);
     if (error instanceof ChatError) {
       socket.send(errorFrame(error));

@@ -235,6 +235,33 @@ test("database tells what PostgreSQL refuses at once, and tries nothing again", 
   expect([tries, lost]).toEqual([1, 0]);
 });
 
+test("database held up by a lock, or by its work, is not ready, and says so once a minute", async () => {
+  const { db, admin, log } = await open();
+  await admin`create table held (n int)`;
+  const locked = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  const stuck = admin.begin(async (tx) => {
+    await tx`lock table held`;
+    locked.resolve();
+    await release.promise;
+  });
+  await locked.promise;
+  const held = [1, 2].map(() => failure(db.run((sql) => sql`select from held`)));
+  const forEver = failure(db.run((sql) => sql`select from held`, { giveUpAfterMs: Number.POSITIVE_INFINITY }));
+  const long = failure(db.run((sql) => sql`select pg_sleep(8)`));
+  for (const error of await Promise.all([...held, long])) {
+    expect(error).toMatchObject({ name: "ChatError", code: "not_ready", retryAfter: 1 });
+  }
+  expect(await forEver).toMatchObject({ code: "55P03" });
+  release.resolve();
+  await stuck;
+  await db.run((sql) => sql`select from held`);
+  expect(log.map((line) => line.slice(9))).toEqual([
+    "warn database: a lock was waited for in vain code=55P03\n",
+    "warn database: a statement took too long code=57014\n",
+  ]);
+});
+
 test("database that ends rejects what is under way, and takes nothing more", async () => {
   const { db, admin } = await open();
   const underWay = failure(db.run((sql) => sql`select pg_sleep(2)`));

@@ -258,6 +258,32 @@ test("two locked conversations hold up nobody else's message of the same batch",
   for (let i = 0; i < 2; i++) expect(await a.next("ack", 9_000)).toMatchObject({ seq: 2 });
 }, 40_000);
 
+test("what waits for a lock in vain is told to try again, over HTTP and by the close of the socket, and no defect is logged", async () => {
+  await using app = await startApp();
+  const [ann, bob] = await app.people("ann", "bob");
+  const [a, b] = [await ann!.open(), await bob!.open()];
+  await a.send("bob", "hello");
+  await b.next("message");
+  const locked = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  const stuck = app.sql.begin(async (tx) => {
+    await tx`lock table messages in access exclusive mode`;
+    locked.resolve();
+    await release.promise;
+  });
+  await locked.promise;
+  b.say({ type: "read", peer: "ann", seq: 1 });
+  const answer = await bob!.get("/messages/ann/bob?peek=1&limit=50");
+  expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "1"]);
+  expect(await answer.json()).toMatchObject({ error: { code: "not_ready" } });
+  expect(await b.closed).toMatchObject({ code: 1013 });
+  release.resolve();
+  await stuck;
+  expect((await bob!.get("/messages/ann/bob?peek=1&limit=50")).status).toBe(200);
+  expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]);
+  expect(app.log.filter((line) => line.includes("a lock was waited for in vain"))).toHaveLength(1);
+}, 30_000);
+
 test("a row that PostgreSQL refuses fails alone", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");

@@ -189,7 +189,12 @@ const LOST =
  * (measured: 700 connections a second from one pod, none of which it got).
  */
 const TOO_MANY = "53300";
-const REFUSED_EVERY_MS = 60_000;
+/** Somebody's lock (4 s) or the work itself (5 s) took too long; nothing was stored. */
+const HELD_UP: Readonly<Record<string, string>> = {
+  "55P03": "database: a lock was waited for in vain",
+  "57014": "database: a statement took too long",
+};
+const TOLD_EVERY_MS = 60_000;
 const GOING_MS = 2_000;
 
 /** PostgreSQL's form of `text[]` (manual §8.15.6): each element in quotes, quotes and backslashes escaped, all else as it is. */
@@ -201,6 +206,11 @@ function textArray(texts: readonly string[]): string {
 /** True when the connection is gone or the server cannot take one now: nothing is known of what was under way. */
 export function isLost(error: unknown): boolean {
   return LOST.test(codeOf(error));
+}
+
+/** Whether PostgreSQL gave a statement up because of a lock, or of its time. Trying again may help. */
+export function isHeldUp(error: unknown): boolean {
+  return codeOf(error) in HELD_UP;
 }
 
 /** The SQLSTATE or system error code of a failure, "" when it has none. */
@@ -234,8 +244,8 @@ export class Database {
   #answeredAt = performance.now();
   /** Since when it is out of reach: told once, not at every try. */
   #lostAt: number | undefined;
-  /** Until when nothing is said of further connections that are refused. */
-  #quietUntil = 0;
+  /** Until when nothing more is said of what may happen to every statement, by its code. */
+  readonly #quietUntil = new Map<string, number>();
 
   constructor(options: DatabaseOptions) {
     this.#options = options;
@@ -248,7 +258,8 @@ export class Database {
    * @param query builds the statement; called once per try
    * @param options.giveUpAfterMs how long to go on trying, 10 s unless told
    * @param options.onUnknown told when a try was lost with its outcome unknown: the next may find what it left
-   * @throws ChatError `not_ready` when PostgreSQL stayed out of reach; what PostgreSQL said otherwise
+   * @throws ChatError `not_ready` when PostgreSQL stayed out of reach, or was held up by a lock; what PostgreSQL said otherwise, and of a
+   *   lock, too, to whoever goes on for ever
    */
   async run<T>(
     query: (sql: Sql) => PromiseLike<T>,
@@ -265,9 +276,12 @@ export class Database {
         return result;
       } catch (error) {
         if (isLost(error)) {
-          if (codeOf(error) === TOO_MANY) this.#tellRefused();
+          if (codeOf(error) === TOO_MANY) this.#tell(TOO_MANY, "database gives no further connection");
           else this.#replace(pool, error);
           options.onUnknown?.();
+        } else if (isHeldUp(error) && giveUpAt < Number.POSITIVE_INFINITY) {
+          this.#tell(codeOf(error), HELD_UP[codeOf(error)] as string);
+          throw new ChatError("not_ready", { cause: error });
         } else if (!isConflict(error)) throw error;
         if (this.#ended || performance.now() + delayMs > giveUpAt) throw new ChatError("not_ready", { cause: error });
       }
@@ -302,11 +316,11 @@ export class Database {
     this.#lostAt = undefined;
   }
 
-  /** Beside connections that answer, each refusal would be told, and each answer after it. */
-  #tellRefused(): void {
-    if (performance.now() < this.#quietUntil) return;
-    this.#quietUntil = performance.now() + REFUSED_EVERY_MS;
-    this.#options.log.warn("database gives no further connection", { code: TOO_MANY });
+  /** Once a minute: it happens beside statements that are answered, and to many at once. */
+  #tell(code: string, words: string): void {
+    if (performance.now() < (this.#quietUntil.get(code) ?? 0)) return;
+    this.#quietUntil.set(code, performance.now() + TOLD_EVERY_MS);
+    this.#options.log.warn(words, { code });
   }
 
   /** A new pool in place of a broken one, once however many of its queries fail. Ending the old rejects what it stranded. */
