@@ -12,6 +12,7 @@ import { answers } from "../src/db/settings.ts";
 import { ChatError } from "../src/errors.ts";
 import { Log } from "../src/log.ts";
 import { emptyDatabase } from "./harness.ts";
+import { holdLock } from "./locks.ts";
 
 setDefaultTimeout(30_000);
 
@@ -238,14 +239,7 @@ test("database tells what PostgreSQL refuses at once, and tries nothing again", 
 test("database held up by a lock, or by its work, is not ready, and says so once a minute", async () => {
   const { db, admin, log } = await open();
   await admin`create table held (n int)`;
-  const locked = Promise.withResolvers<void>();
-  const release = Promise.withResolvers<void>();
-  const stuck = admin.begin(async (tx) => {
-    await tx`lock table held`;
-    locked.resolve();
-    await release.promise;
-  });
-  await locked.promise;
+  const release = await holdLock(admin, (tx) => tx`lock table held`);
   const held = [1, 2].map(() => failure(db.run((sql) => sql`select from held`)));
   const forEver = failure(db.run((sql) => sql`select from held`, { giveUpAfterMs: Number.POSITIVE_INFINITY }));
   const long = failure(db.run((sql) => sql`select pg_sleep(8)`));
@@ -253,8 +247,7 @@ test("database held up by a lock, or by its work, is not ready, and says so once
     expect(error).toMatchObject({ name: "ChatError", code: "not_ready", retryAfter: 1 });
   }
   expect(await forEver).toMatchObject({ code: "55P03" });
-  release.resolve();
-  await stuck;
+  await release();
   await db.run((sql) => sql`select from held`);
   expect(log.map((line) => line.slice(9))).toEqual([
     "warn database: a lock was waited for in vain code=55P03\n",

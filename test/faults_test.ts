@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { type Frame, migratedDatabase, startApp, type Tab, type TestApp } from "./harness.ts";
+import { holdLock } from "./locks.ts";
 import { until } from "./until.ts";
 
 /** Ends the server's database sessions, the test's own excepted. */
@@ -151,14 +152,10 @@ test("a message handed to another pod while the first could not store it is told
     select pid from pg_stat_activity
     where datname = current_database() and wait_event_type = 'Lock' and query like '%unnest(%ordinality%'
   `;
-  const release = Promise.withResolvers<void>();
-  const locked = Promise.withResolvers<void>();
-  const stuck = app.sql.begin(async (tx) => {
-    await tx`select from conversations where low = 'ann' and high = 'bob' for update`;
-    locked.resolve();
-    await release.promise;
-  });
-  await locked.promise;
+  const release = await holdLock(
+    app.sql,
+    (tx) => tx`select from conversations where low = 'ann' and high = 'bob' for update`,
+  );
   const ref = a.newRef();
   a.say({ to: "bob", message: "second", ref });
   await until("the first pod waits for the conversation", async () => (await waiting()).length === 1);
@@ -170,8 +167,7 @@ test("a message handed to another pod while the first could not store it is told
     const pids = (await waiting()).map(({ pid }) => pid);
     return pids.length === 2 && !pids.includes(first!.pid);
   });
-  release.resolve();
-  await stuck;
+  await release();
   expect(await elsewhere.next("ack")).toMatchObject({ ref, seq: 2, duplicate: false });
   expect(await a.next("ack")).toMatchObject({ ref, seq: 2, duplicate: true });
   await b.next("sync"); // as told of everything that a client sent twice
@@ -212,14 +208,10 @@ test("a conversation locked by a stuck session waits, in order, and the others g
   const [ann, bob, carol] = await app.people("ann", "bob", "carol");
   const [a, b, c] = [await ann!.open(), await bob!.open(), await carol!.open()];
   await a.send("bob", "first");
-  const locked = Promise.withResolvers<void>();
-  const release = Promise.withResolvers<void>();
-  const stuck = app.sql.begin(async (tx) => {
-    await tx`select from conversations where low = 'ann' and high = 'bob' for update`;
-    locked.resolve();
-    await release.promise;
-  });
-  await locked.promise;
+  const release = await holdLock(
+    app.sql,
+    (tx) => tx`select from conversations where low = 'ann' and high = 'bob' for update`,
+  );
   for (let i = 0; i < 5; i++) a.say({ to: "bob", message: `held ${i}` });
   const startedAt = performance.now();
   const ack = await c.send("ann", "meanwhile").catch(() => c.next("ack", 5_000));
@@ -228,8 +220,7 @@ test("a conversation locked by a stuck session waits, in order, and the others g
   for (let i = 0; i < 3; i++) expect((await c.send("ann", `more ${i}`))["seq"]).toBe(i + 2); // at once now
   a.say({ to: "bob", message: "held 5" });
   await b.hearsNo("error", 0);
-  release.resolve();
-  await stuck;
+  await release();
   const seqs = [];
   for (let i = 0; i < 6; i++) seqs.push((await a.next("ack", 8_000))["seq"]);
   expect(seqs).toEqual([2, 3, 4, 5, 6, 7]);
@@ -242,19 +233,14 @@ test("two locked conversations hold up nobody else's message of the same batch",
   const [ann] = await app.people("ann", "bob", "carol", "dave", "erin");
   const a = await ann!.open();
   for (const name of ["bob", "carol", "dave", "erin"]) await a.send(name, "first");
-  const locked = Promise.withResolvers<void>();
-  const release = Promise.withResolvers<void>();
-  const stuck = app.sql.begin(async (tx) => {
-    await tx`select from conversations where low = 'ann' and high in ('bob', 'carol') for update`;
-    locked.resolve();
-    await release.promise;
-  });
-  await locked.promise;
+  const release = await holdLock(
+    app.sql,
+    (tx) => tx`select from conversations where low = 'ann' and high in ('bob', 'carol') for update`,
+  );
   for (const name of ["bob", "carol", "dave", "erin"]) a.say({ to: name, message: "second" });
   const peers = [(await a.next("ack", 12_000))["peer"], (await a.next("ack", 12_000))["peer"]];
   expect(peers.toSorted()).toEqual(["dave", "erin"]);
-  release.resolve();
-  await stuck;
+  await release();
   for (let i = 0; i < 2; i++) expect(await a.next("ack", 9_000)).toMatchObject({ seq: 2 });
 }, 40_000);
 
@@ -264,21 +250,13 @@ test("what waits for a lock in vain is told to try again, over HTTP and by the c
   const [a, b] = [await ann!.open(), await bob!.open()];
   await a.send("bob", "hello");
   await b.next("message");
-  const locked = Promise.withResolvers<void>();
-  const release = Promise.withResolvers<void>();
-  const stuck = app.sql.begin(async (tx) => {
-    await tx`lock table messages in access exclusive mode`;
-    locked.resolve();
-    await release.promise;
-  });
-  await locked.promise;
+  const release = await holdLock(app.sql, (tx) => tx`lock table messages in access exclusive mode`);
   b.say({ type: "read", peer: "ann", seq: 1 });
   const answer = await bob!.get("/messages/ann/bob?peek=1&limit=50");
   expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "1"]);
   expect(await answer.json()).toMatchObject({ error: { code: "not_ready" } });
   expect(await b.closed).toMatchObject({ code: 1013 });
-  release.resolve();
-  await stuck;
+  await release();
   expect((await bob!.get("/messages/ann/bob?peek=1&limit=50")).status).toBe(200);
   expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]);
   expect(app.log.filter((line) => line.includes("a lock was waited for in vain"))).toHaveLength(1);
@@ -309,18 +287,10 @@ test("sends beyond ten thousand waiting are refused as busy, and every one accep
   const [ann, bob] = await app.people("ann", "bob");
   const a = await ann!.open();
   await bob!.open({ watch: [] });
-  const locked = Promise.withResolvers<void>();
-  const release = Promise.withResolvers<void>();
-  const blocking = app.sql.begin(async (tx) => {
-    await tx`lock table conversations in access exclusive mode`;
-    locked.resolve();
-    await release.promise;
-  });
-  await locked.promise;
+  const release = await holdLock(app.sql, (tx) => tx`lock table conversations in access exclusive mode`);
   for (let i = 0; i < 10_050; i++) a.say({ to: "bob", message: `m${i}`, ref: `busy-ref-${i}` });
   expect(await a.next("error", 5_000)).toMatchObject({ code: "busy", ref: "busy-ref-10000", retry_after: 1 });
-  release.resolve();
-  await blocking;
+  await release();
   for (let i = 0; i < 10_000; i++) await a.next("ack", 15_000);
   const [{ count, last }] = await app.sql<[{ count: number; last: number }]>`
     select count(*), max(seq) as last from messages
@@ -332,14 +302,7 @@ test("a server that leaves refuses new sends as restarting", async () => {
   await using app = await startApp();
   const [ann] = await app.people("ann", "bob");
   const a = await ann!.open();
-  const locked = Promise.withResolvers<void>();
-  const release = Promise.withResolvers<void>();
-  const blocking = app.sql.begin(async (tx) => {
-    await tx`lock table conversations in access exclusive mode`;
-    locked.resolve();
-    await release.promise;
-  });
-  await locked.promise;
+  const release = await holdLock(app.sql, (tx) => tx`lock table conversations in access exclusive mode`);
   a.say({ to: "bob", message: "accepted", ref: "accepted-ref" });
   a.say({ type: "ping" });
   await a.next("pong");
@@ -356,8 +319,7 @@ test("a server that leaves refuses new sends as restarting", async () => {
   expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "2"]);
   expect((await ann!.get("/readyz")).status).toBe(503);
   expect((await ann!.get("/healthz")).status).toBe(200);
-  release.resolve();
-  await blocking;
+  await release();
   expect(await a.next("ack", 8_000)).toMatchObject({ ref: "accepted-ref" });
   await stopping;
   expect(await a.closed).toMatchObject({ code: 1012 });

@@ -53,17 +53,19 @@ function connect(url: string) {
   return { connection, frames, states, waits, [Symbol.dispose]: () => connection.end() };
 }
 
+const soon = (what: string, holds: () => boolean) => until(what, holds, 3_000);
+
 describe("the connection", () => {
   test("is open once the server has greeted, and carries frames both ways", async () => {
     await using server = serve();
     using page = connect(server.url);
     expect(page.connection.send({ type: "typing", peer: "bob" })).toBe(false);
-    await until("the connection is open", () => page.connection.state === "open");
+    await soon("the connection is open", () => page.connection.state === "open");
     expect(page.connection.send({ type: "typing", peer: "bob" })).toBe(true);
-    await until("the server heard something", () => server.heard.length > 0);
+    await soon("the server heard something", () => server.heard.length > 0);
     for (const socket of server.sockets) socket.send("not JSON");
     for (const socket of server.sockets) socket.send('{"type":"sync"}');
-    await until("two frames came", () => page.frames.length === 2);
+    await soon("two frames came", () => page.frames.length === 2);
     expect(page.frames.map(({ type }) => type)).toEqual(["hello", "sync"]);
     expect(server.heard).toContainEqual({ type: "typing", peer: "bob" });
   });
@@ -71,18 +73,18 @@ describe("the connection", () => {
   test("comes back after a restart", async () => {
     await using server = serve();
     using page = connect(server.url);
-    await until("the connection is open", () => page.connection.state === "open");
+    await soon("the connection is open", () => page.connection.state === "open");
     for (const socket of server.sockets) socket.close(1012);
-    await until("a second connection is open", () => server.state.opened === 2 && page.connection.state === "open");
+    await soon("a second connection is open", () => server.state.opened === 2 && page.connection.state === "open");
     expect(page.states).toEqual(["open", "connecting", "open"]);
   });
 
   test("does not come back when the session ended", async () => {
     await using server = serve();
     using page = connect(server.url);
-    await until("the connection is open", () => page.connection.state === "open");
+    await soon("the connection is open", () => page.connection.state === "open");
     for (const socket of server.sockets) socket.close(4401);
-    await until("the connection ended", () => page.connection.state === "ended");
+    await soon("the connection ended", () => page.connection.state === "ended");
     page.connection.connect();
     await Bun.sleep(50);
     expect(server.state.opened).toBe(1);
@@ -91,35 +93,35 @@ describe("the connection", () => {
   test("asks a quiet server whether it is there, and leaves one that does not answer", async () => {
     await using server = serve();
     using page = connect(server.url);
-    await until("two pings came", () => server.heard.filter(({ type }) => type === "ping").length >= 2);
+    await soon("two pings came", () => server.heard.filter(({ type }) => type === "ping").length >= 2);
     expect(page.connection.state).toBe("open");
     server.state.silent = true;
-    await until("a second connection was made", () => server.state.opened === 2);
+    await soon("a second connection was made", () => server.state.opened === 2);
     expect(page.frames.filter(({ type }) => type === "pong")).toEqual([]);
   });
 
   test("finds out sooner after the device slept", async () => {
     await using server = serve();
     using page = connect(server.url);
-    await until("the connection is open", () => page.connection.state === "open");
+    await soon("the connection is open", () => page.connection.state === "open");
     server.state.silent = true;
     page.connection.probe();
     expect(page.waits.at(-1)).toBe(3_000); // and not thirty-five seconds
-    await until("the connection is made anew", () => page.connection.state === "connecting");
+    await soon("the connection is made anew", () => page.connection.state === "connecting");
   });
 
   test("stays away for a while when it was sent away for too much, whatever the device does", async () => {
     await using server = serve();
     using page = connect(server.url);
-    await until("the connection is open", () => page.connection.state === "open");
+    await soon("the connection is open", () => page.connection.state === "open");
     const sentAwayAt = Date.now();
     for (const socket of server.sockets) socket.close(1008);
-    await until("the connection is made anew", () => page.connection.state === "connecting");
+    await soon("the connection is made anew", () => page.connection.state === "connecting");
     for (let i = 0; i < 10; i++) {
       page.connection.probe(); // the person changes tabs
       await Bun.sleep(5);
     }
-    await until("the connection is open", () => page.connection.state === "open");
+    await soon("the connection is open", () => page.connection.state === "open");
     expect(Date.now() - sentAwayAt).toBeGreaterThanOrEqual(150); // fifteen hurried seconds
     expect(server.state.opened).toBe(2);
   });
@@ -129,7 +131,7 @@ describe("the connection", () => {
     using page = connect(server.url);
     let refused = 0;
     page.connection.onrefused = () => refused++;
-    await until("two were refused", () => refused === 2);
+    await soon("two were refused", () => refused === 2);
     expect(page.connection.state).toBe("connecting");
   });
 
@@ -140,7 +142,7 @@ describe("the connection", () => {
     using page = connect(url);
     let refused = 0;
     page.connection.onrefused = () => refused++;
-    await until("three were refused", () => refused >= 3);
+    await soon("three were refused", () => refused >= 3);
     expect(page.states).toEqual([]);
   });
 });

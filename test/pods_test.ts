@@ -116,7 +116,6 @@ class Process implements AsyncDisposable {
   [Symbol.asyncDispose] = () => this.kill();
 }
 
-/** @returns how long it took */
 const messages = (tab: Tab) => tab.heard.filter(({ type }) => type === "message");
 const forget = (...tabs: Tab[]) => {
   for (const tab of tabs) tab.heard.length = 0;

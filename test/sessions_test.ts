@@ -78,7 +78,7 @@ describe("a session lasts", () => {
       await age(app, ann, "6 days");
       expect((await row(app, ann))?.leftS).toBeWithin(DAY_S - 10, DAY_S + 1);
       expect((await ann.get("/me")).status).toBe(200);
-      await until("renewed", async () => ((await row(app, ann))?.leftS ?? 0) > 6 * DAY_S);
+      await until("renewed", async () => ((await row(app, ann))?.leftS ?? 0) > 6 * DAY_S, 3_000);
       expect((await row(app, ann))?.leftS).toBeWithin(7 * DAY_S - 5, 7 * DAY_S + 1);
     }
   });
@@ -87,7 +87,7 @@ describe("a session lasts", () => {
     const ann = await app.person("idle");
     await age(app, ann, "6 days 23 hours 59 minutes 50 seconds");
     expect(await doors(app, "idle", ann.cookie)).toEqual(OPEN as never);
-    await until("renewed", async () => ((await row(app, ann))?.leftS ?? 0) > 6 * DAY_S);
+    await until("renewed", async () => ((await row(app, ann))?.leftS ?? 0) > 6 * DAY_S, 3_000);
     await age(app, ann, "7 days 1 second");
     for (let i = 0; i < 3; i++) expect(await doors(app, "idle", ann.cookie)).toEqual(SHUT as never);
     await settled();
@@ -103,7 +103,7 @@ describe("a session lasts", () => {
     `;
     const version = (await row(app, ann))?.version;
     expect((await ann.get("/me")).status).toBe(200);
-    await until("renewed to the end", async () => (await row(app, ann))?.version !== version);
+    await until("renewed to the end", async () => (await row(app, ann))?.version !== version, 3_000);
     expect((await row(app, ann))?.leftS).toBeWithin(0, 7);
     await until("the end", async () => (await ann.get("/me")).status === 401, 12_000);
     expect(await doors(app, "absolute", ann.cookie)).toEqual(SHUT as never);
@@ -134,7 +134,7 @@ describe("the use of a session is written", () => {
     await age(app, ann, "3 minutes");
     const due = await row(app, ann);
     await use();
-    await until("written", async () => (await row(app, ann))?.version !== due!.version);
+    await until("written", async () => (await row(app, ann))?.version !== due!.version, 3_000);
     const written = await row(app, ann);
     await use();
     await settled();
@@ -147,7 +147,7 @@ describe("the use of a session is written", () => {
     await own.sql`update sessions set expires_at = now() + interval '1 day'`;
     await Promise.all(people.flatMap((person) => [person.get("/me"), person.get("/me"), person.get("/me")]));
     const left = () => own.sql`select from sessions where expires_at < now() + interval '6 days'`;
-    await until("all written", async () => (await left()).length === 0);
+    await until("all written", async () => (await left()).length === 0, 3_000);
     const versions = await own.sql`select distinct xmin::text from sessions`;
     expect(versions.length).toBeLessThanOrEqual(6);
   });
@@ -169,7 +169,7 @@ describe("the use of a session is written", () => {
     expect(performance.now() - begunAt).toBeLessThan(3_000); // a statement waits for its lock for 4 s
     held.resolve();
     await holding;
-    await until("written then", async () => ((await row(own, ann))?.leftS ?? 0) > 6.5 * DAY_S);
+    await until("written then", async () => ((await row(own, ann))?.leftS ?? 0) > 6.5 * DAY_S, 3_000);
 
     await age(own, ann, "1 day");
     await own.sql`
@@ -177,10 +177,10 @@ describe("the use of a session is written", () => {
     `;
     await own.sql`create trigger refuse before update on sessions for each row execute function refuse()`;
     expect((await ann.get("/me")).status).toBe(200);
-    await until("it is logged", () => own.log.some((line) => line.includes("sessions not renewed")));
+    await until("it is logged", () => own.log.some((line) => line.includes("sessions not renewed")), 3_000);
     await own.sql`drop trigger refuse on sessions`;
     expect((await ann.get("/me")).status).toBe(200);
-    await until("written at the next use", async () => ((await row(own, ann))?.leftS ?? 0) > 6.5 * DAY_S);
+    await until("written at the next use", async () => ((await row(own, ann))?.leftS ?? 0) > 6.5 * DAY_S, 3_000);
   });
 });
 
@@ -207,7 +207,7 @@ describe("an open socket", () => {
     const [ann, bob] = (await pod.people("ann", "bob")) as [Person, Person];
     const [a, b] = [await ann.open({ watch: [] }), await bob.open({ watch: [] })];
     await age(pod, ann, "6 days");
-    await until("used", async () => ((await row(pod, ann))?.leftS ?? 0) > 6.9 * DAY_S);
+    await until("used", async () => ((await row(pod, ann))?.leftS ?? 0) > 6.9 * DAY_S, 3_000);
     const { version } = (await row(pod, ann))!;
     await Bun.sleep(1_200);
     expect((await row(pod, ann))?.version).toBe(version); // once

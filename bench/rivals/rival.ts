@@ -70,9 +70,8 @@ function insert({ pairs, ...options }: Inserting, batch: number): Promise<Insert
     const drafts = Array.from({ length: batch }, (): Draft => {
       const pair = pairs[(sent >> 1) % pairs.length] as Pair;
       const [from, to] = sent % 2 === 0 ? pair : pair.toReversed();
-      const ticket = sent;
       const ref = refOf(salt, sent++);
-      return { sender: nameOf(from as number), toKey: nameOf(to as number), ref, ticket, content: textOf(ref) };
+      return { sender: nameOf(from as number), toKey: nameOf(to as number), ref, ticket: sent, content: textOf(ref) };
     });
     const stored = await insertMany(sql, drafts);
     if (stored.some((row) => row === undefined || row.known)) throw new Error("insertMany left a row out");

@@ -275,12 +275,13 @@ export class Database {
         this.#options.took?.(this.#answeredAt - begunAt);
         return result;
       } catch (error) {
+        const code = codeOf(error);
         if (isLost(error)) {
-          if (codeOf(error) === TOO_MANY) this.#tell(TOO_MANY, "database gives no further connection");
+          if (code === TOO_MANY) this.#tell(TOO_MANY, "database gives no further connection");
           else this.#replace(pool, error);
           options.onUnknown?.();
         } else if (isHeldUp(error) && giveUpAt < Number.POSITIVE_INFINITY) {
-          this.#tell(codeOf(error), HELD_UP[codeOf(error)] as string);
+          this.#tell(code, HELD_UP[code] as string);
           throw new ChatError("not_ready", { cause: error });
         } else if (!isConflict(error)) throw error;
         if (this.#ended || performance.now() + delayMs > giveUpAt) throw new ChatError("not_ready", { cause: error });
