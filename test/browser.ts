@@ -4,7 +4,7 @@
  * complain of is heard wherever they are opened (`complaints.ts`).
  */
 
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { type Browser, chromium, type Page } from "playwright-core";
@@ -104,10 +104,12 @@ async function unpacked(): Promise<{ executablePath: string; env: Record<string,
     if (existsSync(executablePath)) rmSync(part, { recursive: true });
     else renameSync(part, place);
   }
-  return {
-    executablePath,
-    env: { LD_LIBRARY_PATH: join(place, "al2023", "lib"), FONTCONFIG_PATH: join(place, "fonts") },
-  };
+  // The package's own configuration looks below /tmp; without any font the browser crashes at the first field.
+  const fonts = join(place, "fonts.conf");
+  const directories = `<dir>${join(place, "fonts", "fonts")}</dir><cachedir>${join(place, "fonts_cache")}</cachedir>`;
+  writeFileSync(`${fonts}.${process.pid}`, `<?xml version="1.0"?>\n<fontconfig>${directories}</fontconfig>\n`);
+  renameSync(`${fonts}.${process.pid}`, fonts); // whole at any moment: other tests start their browsers too
+  return { executablePath, env: { LD_LIBRARY_PATH: join(place, "al2023", "lib"), FONTCONFIG_FILE: fonts } };
 }
 
 /** Waits until a page's scripts are at work, those of a form too: they wait for the words, and `goto` does not. */
