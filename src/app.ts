@@ -239,7 +239,17 @@ export async function startApp(
     undo.unshift(() => erasure.stop());
     const account = new Account({ auth, choices, db, erasure, log });
     const api = new Api({ auth, chat, db, door, roster, log, trust });
-    const sockets = socketHandlers({ chat, drafts, hub, presence, limits, log, metrics, epoch: () => epoch });
+    const sockets = socketHandlers({
+      chat,
+      drafts,
+      hub,
+      presence,
+      limits,
+      log,
+      metrics,
+      epoch: () => epoch,
+      version: pages.version,
+    });
     undo.unshift(() => sockets.stop());
     let checkingSoon: Timer | undefined;
     undo.unshift(() => clearTimeout(checkingSoon));
@@ -284,12 +294,10 @@ export async function startApp(
         log,
         trust,
         version,
-        full: (nameKey) => {
+        full: () => {
           if (leaving) return new ChatError("restarting", { retryAfter: 2 });
           if (crowded || hub.size >= socketsMax) return new ChatError("busy", { retryAfter: 5 });
-          // Exact: Bun opens a socket within its upgrade.
-          if (!limits.hasEnough(hub.of(nameKey).length)) return undefined;
-          return new ChatError("rate_limited", { words: "Too many pages are open. Please close one", retryAfter: 10 });
+          return undefined;
         },
         ready: async () => !leaving && (await settings.answers(db)),
         metrics,

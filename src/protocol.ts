@@ -23,6 +23,8 @@ export const CLOSE = {
   overloaded: 1013,
   /** Do not come back. */
   sessionEnded: 4401,
+  /** Come back when another one closes. */
+  tooManySockets: 4429,
 } as const;
 export type CloseCode = (typeof CLOSE)[keyof typeof CLOSE];
 
@@ -125,8 +127,10 @@ export function errorFrame(error: ChatError): string {
   return JSON.stringify({ type: "error", code, message, ref, retry_after: retryAfter });
 }
 
-export function helloFrame(username: string, epoch: string): string {
-  return JSON.stringify({ type: "hello", username, epoch });
+/** @param state.version of the pages' files: another one than the page's own means that newer files are served */
+export function helloFrame(username: string, state: { epoch: string; version: string }): string {
+  const { epoch, version } = state;
+  return JSON.stringify({ type: "hello", username, epoch, version });
 }
 
 /** `peer` has on some device what you wrote, up to `seq`. */

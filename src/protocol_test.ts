@@ -211,7 +211,12 @@ describe("what is told", () => {
         expect(written(draftFrame(draft))).toEqual({ type: "draft", ...draft });
         expect(written(newUserFrame(from))).toEqual({ type: "new_user", username: from });
         expect(written(statusFrame([from, to]))).toEqual({ type: "status_update", online: [from, to] });
-        expect(written(helloFrame(from, to))).toEqual({ type: "hello", username: from, epoch: to });
+        expect(written(helloFrame(from, { epoch: to, version: to }))).toEqual({
+          type: "hello",
+          username: from,
+          epoch: to,
+          version: to,
+        });
         const error = new ChatError("busy", { words: message, ref });
         const told = { type: "error", code: "busy", message, retry_after: 1, ...withRef };
         expect(written(errorFrame(error))).toEqual(told);
@@ -230,7 +235,7 @@ describe("what is told", () => {
           readFrame(one, other, seq),
           typingFrame(one),
           statusFrame([one, other]),
-          helloFrame(one, other),
+          helloFrame(one, { epoch: other, version: one }),
         ];
         for (const frame of frames) expect(deliveryOf(frame)).toBeUndefined();
       }),

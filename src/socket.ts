@@ -94,7 +94,7 @@ class OpenSocket implements Socket, Metered {
   }
 }
 
-/** @param parts.epoch changes when the database may have gone back @returns Bun's handlers, and `stop` for their timer */
+/** @param parts.epoch changes when the database may have gone back @param parts.version of the pages' files @returns Bun's handlers, and `stop` for their timer */
 export function socketHandlers(parts: {
   chat: Chat;
   drafts: Drafts;
@@ -104,8 +104,9 @@ export function socketHandlers(parts: {
   log: Log;
   metrics: Metrics;
   epoch: () => string;
+  version: string;
 }): { handlers: WebSocketHandler<SocketData>; stop: () => void } {
-  const { chat, drafts, hub, presence, limits, log, metrics, epoch } = parts;
+  const { chat, drafts, hub, presence, limits, log, metrics, epoch, version } = parts;
   let came = 0;
   let cameAt = 0;
   const watchdog = setInterval(() => {
@@ -127,9 +128,13 @@ export function socketHandlers(parts: {
 
     open(ws) {
       if (hub.hasEnded(ws.data.session.id)) return ws.close(CLOSE.sessionEnded);
+      // Checked here, where sockets open one after the other, so that of many upgrades at once none slips through.
+      if (limits.hasEnough(hub.of(ws.data.session.nameKey).length)) {
+        return ws.close(CLOSE.tooManySockets, "Too many tabs are open. Close one and try again");
+      }
       const socket = new OpenSocket(ws, metrics.backpressureCloses);
       ws.data.socket = socket;
-      socket.send(helloFrame(socket.username, epoch()));
+      socket.send(helloFrame(socket.username, { epoch: epoch(), version }));
       hub.add(socket);
       presence.arrive(socket, ws.data.session.hidesLastSeen);
       came++;

@@ -6,6 +6,7 @@ import { loadConfig } from "../src/config.ts";
 import { Limits, type Metered } from "../src/limits.ts";
 import { type Draft, Outbox } from "../static/js/outbox.js";
 import { type Frame, PASSWORD, type Person, post, startApp, Tab, type TestApp } from "./harness.ts";
+import { closeCode, RawSocket } from "./raw.ts";
 
 let app: TestApp;
 
@@ -36,6 +37,9 @@ async function statuses(answers: Promise<Response>[]): Promise<Record<number, nu
   for (const { status } of await Promise.all(answers)) counts[status] = (counts[status] ?? 0) + 1;
   return counts;
 }
+
+/** A socket of a person that may be refused; `open` waits for its `hello`. */
+const knock = ({ name, cookie }: Person) => new Tab(`${app.url.replace("http", "ws")}/ws/${name}`, { cookie }, name);
 
 const errors = (tab: Tab) => tab.heard.filter(({ type }) => type === "error");
 
@@ -157,37 +161,38 @@ describe("a socket", () => {
     await Promise.all([tab, ...tabs].map((tab) => tab.close()));
   });
 
-  test("is the eleventh of a person: 429 and when to come back, until one of the ten closes", async () => {
+  test("is the eleventh of a person: accepted and closed with 4429, until one of the ten closes", async () => {
     const [lea, mia] = [await app.person("lea"), await app.person("mia")];
     const tabs = await Promise.all(Array.from({ length: 10 }, () => lea.open()));
-    const knock = (person: Person) =>
-      fetch(`${app.url}/ws/${person.name}`, {
-        headers: {
-          cookie: person.cookie,
-          connection: "Upgrade",
-          upgrade: "websocket",
-          "sec-websocket-version": "13",
-          "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
-        },
-      });
-    const refused = await knock(lea);
-    expect(refused.status).toBe(429);
-    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
-    expect(await code(refused)).toBe("rate_limited");
+    const eleventh = knock(lea);
+    expect(await eleventh.closed).toEqual({ code: 4429, reason: "Too many tabs are open. Close one and try again" });
+    expect(eleventh.heard).toEqual([]); // no hello: it was never open
     const others = await mia.open();
     await tabs.pop()!.close();
-    await Bun.sleep(50);
     tabs.push(await lea.open());
+    expect(await knock(lea).closed).toMatchObject({ code: 4429 });
     await Promise.all([...tabs, others].map((tab) => tab.close()));
   });
 
   test("is not the eleventh although twelve ask at the same moment", async () => {
     const nora = await app.person("nora");
-    const url = `${app.url.replace("http", "ws")}/ws/nora`;
-    const all = Array.from({ length: 12 }, () => new Tab(url, { cookie: nora.cookie }, "nora"));
+    const all = Array.from({ length: 12 }, () => knock(nora));
     await Promise.all(all.map((tab) => Promise.race([tab.next("hello").catch(() => {}), tab.closed])));
     const tabs = all.filter(({ heard }) => heard.length > 0);
     expect(tabs).toHaveLength(10);
+    const others = all.filter((tab) => !tabs.includes(tab));
+    for (const { closed } of others) expect(await closed).toMatchObject({ code: 4429 });
+    await Promise.all(tabs.map((tab) => tab.close()));
+  });
+
+  test("beyond the ten does not stay although its client never answers the close", async () => {
+    const omar = await app.person("omar");
+    const tabs = await Promise.all(Array.from({ length: 10 }, () => omar.open()));
+    const stubborn = await Promise.all(Array.from({ length: 5 }, () => RawSocket.upgraded(app.port, omar)));
+    for (const socket of stubborn) {
+      expect(closeCode(await socket.until((heard) => closeCode(heard) !== undefined))).toBe(4429);
+      await socket.closed;
+    }
     await Promise.all(tabs.map((tab) => tab.close()));
   });
 });

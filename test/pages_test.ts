@@ -1,8 +1,12 @@
 /** What answers tell a browser to refuse: policies, https only, nothing kept. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { appendFileSync, cpSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
-import { type Person, post, startApp, type TestApp } from "./harness.ts";
+import { Pages } from "../src/http/pages.ts";
+import { type Person, post, ROOT, startApp, type TestApp } from "./harness.ts";
 
 let app: TestApp;
 let ann: Person;
@@ -75,6 +79,29 @@ describe("a page", () => {
       if (!PAGES.has(name)) continue;
       expect([name, headers.get("content-security-policy")?.split("; ")]).toEqual([name, POLICY]);
       expect([name, headers.get("x-dns-prefetch-control")]).toEqual([name, "off"]);
+    }
+  });
+
+  test("loads its files from the version that hello names, which changes with any of them", async () => {
+    const tab = await ann.open();
+    const { version } = tab.heard[0]!;
+    const html = await (await ann.get("/")).text();
+    expect(new Set([...html.matchAll(/"\/static\/([^/"]+)\//g)].map(([, directory]) => directory))).toEqual(
+      new Set([version]),
+    );
+    await tab.close();
+    const copy = mkdtempSync(join(tmpdir(), "chatify-static-"));
+    try {
+      cpSync(join(ROOT, "static"), copy, { recursive: true });
+      const load = async () => (await Pages.load(copy, "open")).version;
+      expect(await load()).toBe(version);
+      for (const name of ["js/chat.js", "css/chat.css", "chat.html"]) {
+        const before = await load();
+        appendFileSync(join(copy, name), "\n");
+        expect(await load()).not.toBe(before);
+      }
+    } finally {
+      rmSync(copy, { recursive: true });
     }
   });
 });

@@ -39,7 +39,7 @@ describe("the door", () => {
       for (const origin of [undefined, app.url]) {
         const headers = { cookie: ann.cookie, ...(origin ? { origin } : {}) };
         const tab = new Tab(app.url.replace("http", "ws") + path, headers, "Ann");
-        expect(await tab.next("hello")).toEqual({ type: "hello", username: "Ann", epoch: expect.any(String) });
+        expect(await tab.next("hello")).toMatchObject({ type: "hello", username: "Ann" });
         await tab.close();
       }
     }

@@ -136,6 +136,11 @@ export class Pages {
     return pages;
   }
 
+  /** Changes when a file of `static/` does. It is the directory in `/static/{version}/…`, so a page knows its own. */
+  get version(): string {
+    return this.#hash;
+  }
+
   /**
    * A page as it stands, its form empty. Some fill with what is personal, so browsers are to keep nothing of them: kept with
    * their words in the memory for going back, they would show them after signing out.

@@ -32,8 +32,8 @@ export interface Parts {
   readonly log: Log;
   readonly trust: Trust;
   readonly version: string;
-  /** Why a person gets no new socket, when they get none. */
-  readonly full: (nameKey: string) => ChatError | undefined;
+  /** Why this pod accepts no socket, undefined when it does. */
+  readonly full: () => ChatError | undefined;
   readonly ready: () => Promise<boolean>;
   readonly metrics: Metrics;
   readonly figures: (request: Request, server: Server<SocketData>) => Response;
@@ -110,7 +110,7 @@ async function upgrade(request: Request, server: Server<SocketData>, parts: Part
   if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
     return failure(new ChatError("upgrade_required"), { Upgrade: "websocket" });
   }
-  const full = parts.full(session.nameKey);
+  const full = parts.full();
   if (full) throw full;
   if (server.upgrade(request, { data: { session } })) return undefined;
   throw new ChatError("bad_request", { words: "That is no WebSocket handshake" });

@@ -65,7 +65,7 @@ export const PROTECTIONS: readonly Protection[] = [
     find: "sockets >= this.#settings.sockets",
     replace: "sockets > 1_000",
     test: TEST,
-    name: "a socket is the eleventh of a person: 429 and when to come back, until one of the ten closes",
+    name: "a socket is the eleventh of a person: accepted and closed with 4429, until one of the ten closes",
   },
   {
     against: "one address trying passwords of one name",
