@@ -11,23 +11,33 @@
 /** Everything between spaces; U+FEFF shows nothing, so it is no space. */
 const RUN = /[\S\ufeff]+/g;
 const INVISIBLE = /[\p{Cc}\p{Cf}]/u;
+/** The same without the joiners, which Persian spelling and family emoji need. */
+const DECEPTIVE = /(?![\u200c\u200d])[\p{Cc}\p{Cf}]/u;
 const START = /https?:\/\/|www\.|mailto:/gi;
 /** Before a link; after anything else it is the middle of a longer word, or of an address of a kind that is not linked. */
 const BEFORE = /[^\w.:/\\@#?&=%+~$!-]/;
 /** No link goes on here. A bracket does not end one, for Wikipedia's addresses have them. */
-const STOP = /[<>"`|«»“”„‟‹›、。，；：！？「」『』【】（）《》]/g;
-/** Ends a sentence, not a link. */
-const TRAILING = new Set(".,;:!?'*~’‘…·");
+const STOP = /[<>"`|«»“”„‟‹›、。，；：！？「」『』【】（）《》〈〉〔〕｡､｢｣—―…،؛؟۔।]/g;
+/** Ends a sentence, not a link. The last two are the Greek question mark and semicolon. */
+const TRAILING = new Set(".,;:!?'*~’‘·–\u037e\u0387");
+/** Ends a host when no space follows it. Slashes and dots of other scripts are not here: they imitate parts of an address. */
+const BOUNDARY = /^(?:[,;!'*)}]|(?![ -~])[\p{Pd}\p{Ps}\p{Pe}\p{Pi}\p{Pf}\p{Po}\p{Extended_Pictographic}\p{RI}])$/u;
+/** Begins a word in another script, as in "example.comをご覧". Latin letters would be part of the same word. */
+const OTHER_SCRIPT = /^(?![ -~]|\p{Script=Latin})[\p{L}\p{N}]$/u;
+/** The rest of an internationalized host. */
+const MORE_LABELS = /[\p{L}\p{M}\p{N}_·\u2010-\u2012-]+\.[\p{L}\p{N}]/uy;
 const OPENING = new Map([
   [")", "("],
   ["]", "["],
   ["}", "{"],
 ]);
-const HOST = /^[\w.:[\]-]+$/;
+const HOST = /[\w.:[\]-]*/y;
 const LOCAL = /[\w.+-]/;
-const DOMAIN = /[\w.-]/;
+const DOMAIN = /[\w.-]*/y;
 /** Without a scheme, a host needs a last part as the world's have. */
-const WITH_TLD = /\.[a-z]{2,24}$/i;
+const WITH_TLD = /\.(?:[a-z]{2,24}|xn--[a-z\d-]{2,59})$/i;
+/** The other hosts whose end is certain: IP addresses, ports, this computer. */
+const CERTAIN = /(?:\.\d{1,3}|\]|:\d{1,5}|^localhost)$/i;
 
 /**
  * Splits a text into links and what is between them.
@@ -41,7 +51,7 @@ export function links(text) {
   const tokens = [];
   let done = 0;
   for (const { 0: run, index } of text.matchAll(RUN)) {
-    if (INVISIBLE.test(run)) continue;
+    if (DECEPTIVE.test(run)) continue;
     for (const [from, to, href] of linksOf(run)) {
       if (index + from > done) tokens.push({ text: text.slice(done, index + from) });
       done = index + to;
@@ -64,17 +74,52 @@ function linksOf(run) {
   START.lastIndex = 0;
   let match = START.exec(run);
   if (!match) return mailIn(run);
+  const lastAt = run.lastIndexOf("@");
   for (; match; match = START.exec(run)) {
     const from = match.index;
     if (from > 0 && !BEFORE.test(run.charAt(from - 1))) continue;
     STOP.lastIndex = from;
-    const to = endOf(run, from, STOP.exec(run)?.index ?? run.length);
-    const href = hrefOf(run.slice(from, to));
+    const most = hostEnd(run, from, match[0].toLowerCase(), lastAt) ?? STOP.exec(run)?.index ?? run.length;
+    const to = endOf(run, from, most);
+    const link = run.slice(from, to);
+    const href = INVISIBLE.test(link) ? undefined : hrefOf(link);
     if (href === undefined) break;
     found.push([from, to, href]);
     START.lastIndex = to;
   }
   return found;
+}
+
+/**
+ * Where a link's host ends, when text follows it without a space; undefined when more of the link may follow.
+ *
+ * @param {string} run
+ * @param {number} from where the link begins
+ * @param {string} start what it begins with
+ * @param {number} lastAt where the last @ is: what comes before one is no host
+ */
+function hostEnd(run, from, start, lastAt) {
+  const isMail = start === "mailto:";
+  const host = isMail ? lastAt + 1 : start === "www." ? from : from + start.length;
+  const end = endOfMatch(isMail ? DOMAIN : HOST, run, host);
+  return from < end && lastAt < end && textFollows(run, host, end) ? end : undefined;
+}
+
+/**
+ * Whether a complete host ends at `end`, and text that can be no part of the address follows.
+ *
+ * @param {string} run
+ * @param {number} from
+ * @param {number} end
+ */
+function textFollows(run, from, end) {
+  const next = String.fromCodePoint(run.codePointAt(end) ?? 0x20).normalize("NFKC");
+  if (!BOUNDARY.test(next) && !OTHER_SCRIPT.test(next)) return false;
+  const host = run.slice(from, endOf(run, from, end));
+  if (!WITH_TLD.test(host) && !CERTAIN.test(host)) return false;
+  if (endOfMatch(MORE_LABELS, run, end) > end) return false;
+  // ".ελ" may be a last label, "Δες" after a full stop begins a sentence.
+  return run.charAt(end - 1) !== "." || !OTHER_SCRIPT.test(next) || /\p{Lu}/u.test(next);
 }
 
 /**
@@ -112,7 +157,8 @@ function hrefOf(link) {
   const address = bare ? `https://${link}` : link;
   const authority = address.slice(address.indexOf("//") + 2).split(/[/?#]/, 1)[0] ?? "";
   const host = authority.replace(/:\d*$/, "");
-  if (!HOST.test(authority) || link.includes("\\") || (bare && !WITH_TLD.test(host))) return undefined;
+  const isHost = endOfMatch(HOST, authority, 0) === authority.length;
+  if (!isHost || link.includes("\\") || (bare && !WITH_TLD.test(host))) return undefined;
   const url = URL.canParse(address) ? new URL(address) : undefined;
   return url?.hostname === host.toLowerCase() ? url.href : undefined;
 }
@@ -125,15 +171,29 @@ function hrefOf(link) {
  */
 function mailIn(run) {
   const at = run.indexOf("@");
-  if (at < 1) return [];
+  if (at < 1 || run.includes("@", at + 1)) return [];
   let from = at;
   while (from > 0 && LOCAL.test(run.charAt(from - 1))) from--;
-  let to = at + 1;
-  while (to < run.length && DOMAIN.test(run.charAt(to))) to++;
-  to = endOf(run, from, to);
+  const end = endOfMatch(DOMAIN, run, at + 1);
+  const to = endOf(run, from, end);
   const address = run.slice(from, to);
-  const alone = /^[([{<"'«„“‘*]*$/.test(run.slice(0, from)) && /^[)\]}>"'»”’*.,;:!?…·]*$/.test(run.slice(to));
+  const alone =
+    /^[([{<"'«„“‘*]*$/.test(run.slice(0, from)) &&
+    (/^[)\]}>"'»”’*.,;:!?…·]*$/.test(run.slice(to)) || textFollows(run, at + 1, end));
   return alone && isMail(address) ? [[from, to, `mailto:${address}`]] : [];
+}
+
+/**
+ * Where a sticky pattern that matches at `from` ends.
+ *
+ * @param {RegExp} pattern
+ * @param {string} text
+ * @param {number} from
+ */
+function endOfMatch(pattern, text, from) {
+  pattern.lastIndex = from;
+  pattern.test(text);
+  return Math.max(from, pattern.lastIndex);
 }
 
 /** @param {string} text */

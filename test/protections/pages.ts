@@ -171,7 +171,7 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "a link shows a host in letters of other alphabets",
     file: "static/js/links.js",
-    find: "!HOST.test(authority) || ",
+    find: "!isHost || ",
     replace: "",
     test: "test/page_links_test.ts",
     name: LISTED,
@@ -179,7 +179,15 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "a link holds what nobody sees, or turns round what is seen",
     file: "static/js/links.js",
-    find: "if (INVISIBLE.test(run)) continue;",
+    find: "if (DECEPTIVE.test(run)) continue;",
+    replace: "",
+    test: "test/page_links_test.ts",
+    name: LISTED,
+  },
+  {
+    against: "a host ends where a user's name before an @ only looks like one",
+    file: "static/js/links.js",
+    find: "lastAt < end && ",
     replace: "",
     test: "test/page_links_test.ts",
     name: LISTED,
