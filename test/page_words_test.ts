@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { ERRORS } from "../src/errors.ts";
 import { hue, initials, nameKey } from "../static/js/names.js";
 import { ago, clock, dayWords, lastSeen, shortTime } from "../static/js/time.js";
-import { choose, errorWord, load, use, waiting, word } from "../static/js/words.js";
+import { choose, errorWord, load, locale, use, waiting, word } from "../static/js/words.js";
 import accountEl from "../static/js/words/account_el.js";
 import accountEn from "../static/js/words/account_en.js";
 import commonEl from "../static/js/words/el.js";
@@ -29,6 +29,13 @@ beforeAll(async () => {
   use("en");
 });
 afterEach(() => use("en"));
+
+test("skips a locale that Intl refuses, as Chromium's under LANG=C.UTF-8", () => {
+  use("en", ["en-US@posix", "en_US", "en-GB"]);
+  expect(locale()).toBe("en-GB");
+  use("en", ["en-US@posix"]);
+  expect(locale()).toBe("en");
+});
 
 describe("the words", () => {
   test("have the same keys, values and plural forms in every language", () => {

@@ -71,9 +71,18 @@ export function use(language, preferred = []) {
   if (!words) throw new Error(`Cannot speak ${language}: it is not loaded`);
   table = words;
   current = language;
-  currentLocale = preferred.find((tag) => tag.toLowerCase().split("-")[0] === language) ?? language;
+  currentLocale = preferred.find((tag) => tag.toLowerCase().split("-")[0] === language && isLocale(tag)) ?? language;
   plural = new Intl.PluralRules(currentLocale);
   numbers = new Intl.NumberFormat(currentLocale);
+}
+
+/** Whether `Intl` accepts it: under LANG=C.UTF-8 Chromium reports "en-US@posix". @param {string} tag */
+function isLocale(tag) {
+  try {
+    return Intl.DateTimeFormat.supportedLocalesOf(tag).length > 0;
+  } catch {
+    return false;
+  }
 }
 
 /** The language spoken now. */
