@@ -62,14 +62,17 @@ export function searchKey(name: string): string {
   return bare.normalize("NFKC");
 }
 
+/** Control characters, and the two line breaks that are none to Unicode. */
+const BREAKS_LINES = /[\p{Cc}\u2028\u2029]/u;
+
 /**
- * The key of a name that somebody refers to, in a path or a frame.
+ * The key of a name that somebody refers to, in a path or a frame. An account need not exist.
  *
- * @returns undefined when no account can have it (NUL, lone surrogate, empty, endless), so no query is owed
+ * @returns undefined when no account can have it (control character, lone surrogate, empty, over 200 units), so no query is owed
  */
 export function keyOfReference(name: string): string | undefined {
   if (/^[a-z0-9_.-]{1,50}$/.test(name)) return name; // its own key: most are, and a list of 200 is made of many
-  const possible = name.length > 0 && name.length <= 4 * NAME_MAX && !name.includes("\0") && name.isWellFormed();
+  const possible = name.length > 0 && name.length <= 4 * NAME_MAX && !BREAKS_LINES.test(name) && name.isWellFormed();
   return possible ? nameKey(name) : undefined;
 }
 

@@ -243,7 +243,21 @@ describe("a name's key", () => {
   });
 
   test("of a reference is undefined where no account can be meant", () => {
-    for (const name of ["", "a\0b", "a\ud800", "x".repeat(201)]) expect(keyOfReference(name)).toBeUndefined();
+    for (const name of [
+      "",
+      "a\0b",
+      "a\tb",
+      "ann\n",
+      "a\rb",
+      "\u001bann",
+      "a\u007f",
+      "a\u0085b",
+      "a\u2028b",
+      "a\u2029b",
+    ]) {
+      expect(keyOfReference(name), JSON.stringify(name)).toBeUndefined();
+    }
+    for (const name of ["a\ud800", "x".repeat(201)]) expect(keyOfReference(name)).toBeUndefined();
     expect(keyOfReference("John Smith")).toBe("john smith"); // an older program allowed it
   });
 });

@@ -270,6 +270,21 @@ describe("adopt", () => {
   });
 });
 
+test("adopt renames an account whose name has a control character, so that its owner can sign in and be written to", async () => {
+  const url = await original(String.raw`
+    insert into users (id, username, password) values (20, E'tab\there', 'pw-of-20');
+    insert into messages (id, sender, receiver, content, timestamp) values (9000, E'tab\there', 'alice', 'hi', now());
+  `);
+  const said: string[] = [];
+  await run(url, { say: (line) => said.push(line) });
+  expect(said.join("\n")).toContain(
+    'Account 20 has the name "tab\\there", which contains a control character: it is called "user.20" now.',
+  );
+  await using app = await startApp({ database: url });
+  const renamed = await logIn(app.url, "user.20", "pw-of-20");
+  expect(await renamed.json<Row[]>("/messages/user.20/alice")).toMatchObject([{ sender: "user.20", content: "hi" }]);
+});
+
 describe("adopt changes nothing", () => {
   test("adopt refuses while a view depends on the tables, before it hashes anything, and says which", async () => {
     const url = await original("create view latest as select * from messages");

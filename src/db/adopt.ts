@@ -6,7 +6,7 @@
 
 import type { Log } from "../log.ts";
 import { hashPassword } from "../password.ts";
-import { nameKey, searchKey } from "../text.ts";
+import { keyOfReference, nameKey, searchKey } from "../text.ts";
 import type { Sql } from "./client.ts";
 
 const ASIDE = "chatify_original";
@@ -81,9 +81,7 @@ async function copyUsers(tx: Sql, { log, say }: { log: Log; say: (line: string) 
     const name = names.get(id);
     if (name === username) continue;
     log.warn("account of the original has another name now", { id, was: username, is: name });
-    const was =
-      username === null ? "has no name" : `has the name "${username}", which is another's but for case or form`;
-    say(`Account ${id} ${was}: it is called "${name}" now.`);
+    say(`Account ${id} ${whyRenamed(username)}: it is called "${name}" now.`);
   }
   const hashes = await hashAll(users, say);
   const { columns, selected } = await extraColumns(tx, "users", USERS);
@@ -113,8 +111,17 @@ async function copyUsers(tx: Sql, { log, say }: { log: Log; say: (line: string) 
   return users.length;
 }
 
+function whyRenamed(username: string | null): string {
+  if (username === null) return "has no name";
+  const isAmbiguous = keyOfReference(username) !== undefined;
+  return isAmbiguous
+    ? `has the name "${username}", which is another's but for case or form`
+    : `has the name ${JSON.stringify(username)}, which contains a control character`;
+}
+
 /**
- * A name for each account: the first with a key keeps its own, others get a number behind it.
+ * A name for each account: the first with a key keeps its own, others get a number behind it. One that could not be referred to
+ * (`keyOfReference`) gets a new name.
  *
  * @param mentioned names in messages: given to an account of another name, they would let it read what is not its own
  */
@@ -122,14 +129,14 @@ function tellApart(users: readonly OldUser[], mentioned: readonly string[]): Map
   const names = new Map<number, string>();
   const taken = new Set<string>();
   for (const { id, username } of users) {
-    if (username === null || taken.has(nameKey(username))) continue;
+    if (username === null || keyOfReference(username) === undefined || taken.has(nameKey(username))) continue;
     taken.add(nameKey(username));
     names.set(id, username);
   }
   for (const name of mentioned) taken.add(nameKey(name));
   for (const { id, username } of users) {
     if (names.has(id)) continue;
-    const base = username ?? `user.${id}`;
+    const base = username === null || keyOfReference(username) === undefined ? `user.${id}` : username;
     let name = base;
     for (let n = 2; taken.has(nameKey(name)); n++) name = `${base}.${n}`;
     taken.add(nameKey(name));
