@@ -10,8 +10,8 @@ import * as users from "./db/users.ts";
 import type { Account, User } from "./db/users.ts";
 import { ChatError } from "./errors.ts";
 import { inviteLink } from "./invite.ts";
-import { hashPassword } from "./password.ts";
-import { checkName, checkPassword, keyOfReference, nameKey, searchKey } from "./text.ts";
+import { checkPassword, hashPassword } from "./password.ts";
+import { checkName, keyOfReference, nameKey, searchKey } from "./text.ts";
 
 /** The command makes sense and was not done: nobody has that name, or somebody has it already, or a password is none. */
 export class RefusedError extends Error {

@@ -1,9 +1,46 @@
-/** How passwords are kept: argon2id, as a PHC string. What one may be is text.ts's business, how many at a time http/auth.ts's. */
+/** Passwords: what one may be, and how it is prepared (RFC 8265), hashed and verified. How many at a time is http/auth.ts's business. */
+
+import { ChatError } from "./errors.ts";
 
 /** OWASP's least for argon2id: 19 MiB, two passes; p=1 is what Bun makes. About 25 ms each. */
 const ARGON2 = { algorithm: "argon2id", memoryCost: 19_456, timeCost: 2 } as const;
 
+/** `outdated`: right, but hashed as typed, before passwords were prepared. */
+export type Verdict = "right" | "outdated" | "wrong";
+
+/**
+ * The form that is counted and hashed, the same however a keyboard composes its letters: OpaqueString of RFC 8265 §4.2, non-ASCII
+ * spaces to U+0020 and NFC. Controls are allowed all the same, since accounts have them.
+ *
+ * @example preparePassword("\u1f79") // "\u03cc"
+ */
+function preparePassword(password: string): string {
+  return password.replace(/\p{Zs}/gu, " ").normalize("NFC");
+}
+
+/** @throws ChatError `bad_password`: not 8–128 code points once prepared. Never trimmed or cut. */
+export function checkPassword(password: string): void {
+  const { length } = [...preparePassword(password)];
+  if (length < 8 || length > 128) throw new ChatError("bad_password");
+}
+
 /** @example await hashPassword("correct horse") // "$argon2id$v=19$m=19456,t=2,p=1$…" */
 export function hashPassword(password: string): Promise<string> {
-  return Bun.password.hash(password, ARGON2);
+  return Bun.password.hash(preparePassword(password), ARGON2);
+}
+
+/**
+ * Compares a password with a PHC string; any other string is `wrong`. The time depends on the password alone: one that preparing changes
+ * is always verified in both forms, or the time would tell which accounts exist.
+ */
+export async function verifyPassword(password: string, phc: string): Promise<Verdict> {
+  const prepared = preparePassword(password);
+  const isRight = await matches(prepared, phc);
+  const wasRight = prepared !== password && (await matches(password, phc));
+  return isRight ? "right" : wasRight ? "outdated" : "wrong";
+}
+
+/** Bun refuses to verify an empty password, which would answer too soon. */
+function matches(password: string, phc: string): Promise<boolean> {
+  return Bun.password.verify(password || " ", phc).catch(() => false);
 }

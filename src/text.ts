@@ -1,4 +1,4 @@
-/** What a name, a password and a message may be (CONTRACT §1), and the key by which a name is found. */
+/** What a name and a message may be (CONTRACT §1), and the key by which a name is found. */
 
 import { ChatError } from "./errors.ts";
 
@@ -74,12 +74,6 @@ export function keyOfReference(name: string): string | undefined {
   if (/^[a-z0-9_.-]{1,50}$/.test(name)) return name; // its own key: most are, and a list of 200 is made of many
   const possible = name.length > 0 && name.length <= 4 * NAME_MAX && !BREAKS_LINES.test(name) && name.isWellFormed();
   return possible ? nameKey(name) : undefined;
-}
-
-/** @throws ChatError `bad_password`: not 8–128 characters. Never trimmed or cut. */
-export function checkPassword(password: string): void {
-  const length = codePoints(password);
-  if (length < 8 || length > 128) throw new ChatError("bad_password");
 }
 
 /** Whether a text can be stored and shown byte for byte: 1–4,000 code points, not blank, no NUL, no lone surrogate. */

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 
 import { ChatError } from "./errors.ts";
-import { checkName, checkPassword, isMessage, keyOfReference, nameKey, searchKey } from "./text.ts";
+import { checkName, isMessage, keyOfReference, nameKey, searchKey } from "./text.ts";
 
 /** The code of what a call throws, undefined when it does not. */
 function refusal(call: () => unknown): string | undefined {
@@ -270,17 +270,6 @@ test("a search finds names without regard to case and accents", () => {
   expect(searchKey("Zoë")).toBe("zoe");
   expect(searchKey("Ёлка")).toBe("елка");
   expect(searchKey("がぎ")).toBe("がぎ"); // there the mark makes another letter
-});
-
-describe("a password", () => {
-  test("has 8 to 128 characters of any kind, and is not trimmed", () => {
-    for (const good of ["12345678", "        ", "\0".repeat(8), "p".repeat(128), "😀".repeat(128), " a long one "]) {
-      expect(refusal(() => checkPassword(good))).toBeUndefined();
-    }
-    for (const bad of ["", "1234567", "😀".repeat(7), "p".repeat(129), "😀".repeat(129)]) {
-      expect(refusal(() => checkPassword(bad))).toBe("bad_password");
-    }
-  });
 });
 
 describe("a message", () => {

@@ -240,6 +240,43 @@ describe("login", () => {
   }, 60_000);
 });
 
+describe("a password typed in another form", () => {
+  const TYPED = "\u1f79 e\u0301\u00a0password"; // ό of the polytonic keyboard, é decomposed, a no-break space
+  const PREPARED = "\u03cc \u00e9 password";
+
+  test("signs in, is confirmed and changed, whichever form made the account", async () => {
+    expect((await signUp("formal", TYPED)).status).toBe(302);
+    for (const form of [PREPARED, TYPED]) expect((await logIn("formal", form)).status).toBe(302);
+    const answer = await logIn("formal", PREPARED);
+    const headers = { cookie: cookieOf(answer), "content-type": "application/json" };
+    const change = (old: string, next: string) =>
+      fetch(`${app.url}/me/password`, { method: "POST", headers, body: JSON.stringify({ old, new: next }) });
+    expect((await change(TYPED, `new ${TYPED}`)).status).toBe(200);
+    for (const form of [PREPARED, TYPED]) {
+      expect((await logIn("formal", form)).status).toBe(401);
+      expect((await logIn("formal", `new ${form}`)).status).toBe(302);
+    }
+  });
+
+  test("renews the hash of an account made before, also when two devices sign in at once", async () => {
+    await signUp("veteran");
+    const old = await Bun.password.hash(TYPED, { algorithm: "argon2id", memoryCost: 1_024, timeCost: 1 });
+    const hash = async () => (await app.sql`select password from users where username = 'veteran'`)[0]?.["password"];
+    await app.sql`update users set password = ${old} where username = 'veteran'`;
+    expect((await logIn("veteran", `${TYPED}!`)).status).toBe(401);
+    expect(await hash()).toBe(old);
+    const answers = await Promise.all([TYPED, TYPED, TYPED].map((form) => logIn("veteran", form)));
+    for (const answer of answers) {
+      expect(answer.status).toBe(302);
+      expect(await isSignedIn(cookieOf(answer))).toBe(true);
+    }
+    expect(await hash()).toStartWith("$argon2id$v=19$m=19456,t=2,p=1$");
+    const renewed = await hash();
+    for (const form of [PREPARED, TYPED]) expect((await logIn("veteran", form)).status).toBe(302);
+    expect(await hash()).toBe(renewed);
+  });
+});
+
 describe("hashing", () => {
   test("is bounded: of sixty sign-ups at once some are told when to come back, the others are done, none is lost", async () => {
     const names = Array.from({ length: 60 }, (_, i) => `crowd${i}`);

@@ -142,6 +142,14 @@ export async function setPassword(db: Database, id: number, password: string): P
   await db.run((sql) => sql`update users set password = ${password} where id = ${id}`);
 }
 
+/** Stores a new hash of the password that `user.password` is a hash of. @returns false when the stored hash is another by now */
+export async function renewHash(db: Database, user: Pick<User, "id" | "password">, phc: string): Promise<boolean> {
+  const renewed = await db.run(
+    (sql) => sql`update users set password = ${phc} where id = ${user.id} and password = ${user.password} returning 1`,
+  );
+  return renewed.length > 0;
+}
+
 export async function isAdmin(db: Database, id: number): Promise<boolean> {
   const [user] = await db.run((sql) => sql`select from users where id = ${id} and is_admin`);
   return user !== undefined;

@@ -10,9 +10,9 @@ import type { Brought, Door } from "../door.ts";
 import { ChatError, type ErrorCode } from "../errors.ts";
 import type { Act, Limits } from "../limits.ts";
 import type { Count } from "../metrics.ts";
-import { hashPassword } from "../password.ts";
+import { checkPassword, hashPassword, verifyPassword } from "../password.ts";
 import type { Renewals } from "../renewals.ts";
-import { checkName, checkPassword, keyOfReference, nameKey, searchKey } from "../text.ts";
+import { checkName, keyOfReference, nameKey, searchKey } from "../text.ts";
 import {
   addressOf,
   checkOrigin,
@@ -230,10 +230,16 @@ export class Auth {
   async #verify(key: string | undefined, password: string): Promise<users.User | undefined> {
     // The look-up too: whoever is told that it is too busy has cost PostgreSQL nothing.
     const user = await this.#hashing.pass(async () => {
-      const user = key === undefined ? undefined : await users.find(this.#db, key);
-      const phc = user?.password ?? (await this.#nobody);
-      const right = await Bun.password.verify(password || " ", phc).catch(() => false);
-      return right && !user?.disabled ? user : undefined;
+      for (;;) {
+        const user = key === undefined ? undefined : await users.find(this.#db, key);
+        const phc = user?.password ?? (await this.#nobody);
+        const verdict = await verifyPassword(password, phc);
+        if (verdict === "wrong" || !user || user.disabled) return undefined;
+        if (verdict === "right") return user;
+        const renewed = await hashPassword(password);
+        if (await users.renewHash(this.#db, user, renewed)) return { ...user, password: renewed };
+        // else another login renewed it first
+      }
     });
     if (!user) this.#failures.add();
     return user;

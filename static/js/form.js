@@ -37,9 +37,9 @@ function fault(input) {
     if (letters === 0) return "name_missing";
     return confirm && (letters < 2 || letters > 50) ? "bad_name" : "";
   }
-  if (input === confirm) return confirm.value === password.value ? "" : "confirm";
+  if (input === confirm) return confirm.value.normalize() === password.value.normalize() ? "" : "confirm";
   if (!password.value) return "password_missing";
-  const length = [...password.value].length;
+  const length = [...password.value.normalize()].length;
   return confirm && (length < 8 || length > 128) ? "bad_password" : "";
 }
 

@@ -95,8 +95,8 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "somebody whose account is shut",
     file: "src/http/auth.ts",
-    find: "return right && !user?.disabled ? user : undefined;",
-    replace: "return right ? user && { ...user, disabled: false } : undefined;",
+    find: 'if (verdict === "wrong" || !user || user.disabled) return undefined;',
+    replace: 'if (verdict === "wrong" || !user) return undefined;',
     test: COMMANDS,
     name: "commands shut an account: out at once, no way in, not found, but spoken to; and open it again",
   },

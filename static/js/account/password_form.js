@@ -43,11 +43,14 @@ class PasswordForm extends HTMLElement {
 
   /** What can be known without the server to be wrong. @returns {[HTMLInputElement, (() => string) | undefined][]} */
   #faults() {
-    const length = [...this.#new.value].length;
+    const length = [...this.#new.value.normalize()].length;
     return [
       [this.#old, this.#old.value ? undefined : () => word("error_password_missing")],
       [this.#new, length >= 8 && length <= 128 ? undefined : () => word("error_bad_password")],
-      [this.#again, this.#again.value === this.#new.value ? undefined : () => word("error_confirm")],
+      [
+        this.#again,
+        this.#again.value.normalize() === this.#new.value.normalize() ? undefined : () => word("error_confirm"),
+      ],
     ];
   }
 }
