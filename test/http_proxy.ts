@@ -1,0 +1,81 @@
+/** A proxy between a browser and the server, as companies, hotels and hosts put one there: it passes things on until told to do otherwise. */
+
+/** What a proxy does with a request itself; undefined: passes it on. An upgrade counts as a request. */
+export type Answer = (request: Request, isUpgrade: boolean) => Response | undefined;
+
+interface Relay {
+  readonly upstream: WebSocket;
+  readonly early: (string | Buffer<ArrayBuffer>)[];
+}
+
+export class HttpProxy implements AsyncDisposable {
+  /** May be replaced at any time. */
+  answer: Answer = () => undefined;
+  /** Paths asked for, in order. */
+  readonly asked: string[] = [];
+  readonly #server: Bun.Server<Relay>;
+
+  constructor(port: number) {
+    this.#server = Bun.serve<Relay>({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch: (request, server) => this.#handle(request, server, port),
+      websocket: {
+        open: (socket) => relay(socket),
+        message: ({ data: { upstream, early } }, frame) => {
+          if (upstream.readyState === WebSocket.OPEN) upstream.send(frame);
+          else early.push(frame);
+        },
+        close: ({ data: { upstream } }) => upstream.close(),
+      },
+    });
+  }
+
+  get url(): string {
+    return `http://localhost:${this.#server.port}`;
+  }
+
+  /** Cuts the sockets that pass through. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server.stop(true);
+  }
+
+  async #handle(request: Request, server: Bun.Server<Relay>, port: number): Promise<Response | undefined> {
+    const { pathname, search } = new URL(request.url);
+    const isUpgrade = request.headers.get("upgrade") === "websocket";
+    this.asked.push(pathname);
+    const own = this.answer(request, isUpgrade);
+    if (own) return own;
+    const cookie = request.headers.get("cookie") ?? "";
+    if (isUpgrade) {
+      // Bun's client takes headers, which the DOM's types do not know.
+      const upstream = new WebSocket(`ws://127.0.0.1:${port}${pathname}`, { headers: { cookie } } as never);
+      return server.upgrade(request, { data: { upstream, early: [] } }) ? undefined : new Response("", { status: 400 });
+    }
+    const { method, headers, body } = request;
+    return fetch(`http://127.0.0.1:${port}${pathname}${search}`, {
+      method,
+      headers,
+      redirect: "manual",
+      decompress: false,
+      ...(body && { body: await request.arrayBuffer() }),
+    });
+  }
+}
+
+function relay(socket: Bun.ServerWebSocket<Relay>): void {
+  const { upstream, early } = socket.data;
+  upstream.addEventListener("open", () => {
+    for (const frame of early.splice(0)) upstream.send(frame);
+  });
+  upstream.addEventListener("message", ({ data }) => void socket.send(data));
+  // Codes that no close frame carries end the socket without one.
+  upstream.addEventListener("close", ({ code }) => (code >= 1_012 ? socket.close(code) : socket.terminate()));
+}
+
+/** A page of its own, as a portal or a sign-in answers with. */
+export const html = (text: string, status = 200, headers: Record<string, string> = {}): Response =>
+  new Response(`<!doctype html><title>${text}</title><p>${text}`, {
+    status,
+    headers: { "content-type": "text/html", ...headers },
+  });
