@@ -7,7 +7,7 @@ export const ERRORS = {
   bad_request: { status: 400, words: "That request makes no sense here", retry: false },
   invalid_text: {
     status: 400,
-    words: "A message has 1 to 4,000 characters and no control character NUL",
+    words: "A message has 1 to 4,000 characters, one of them visible, and no control character NUL",
     retry: false,
   },
   no_session: { status: 401, words: "Please sign in", retry: false },

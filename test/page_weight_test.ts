@@ -13,7 +13,7 @@ import { closeWindows, launch } from "./browser.ts";
 import { PASSWORD, type Person, startApp, type TestApp } from "./harness.ts";
 import { until } from "./until.ts";
 
-const MOST = 60 * 1024;
+const MOST = 75 * 1024;
 const MOST_READABLE_MS = 500;
 /** Other programs may take the machine at any moment: one visit within this time has to be undisturbed. */
 const TRIED_MS = 40_000;
@@ -143,7 +143,7 @@ function weigh(what: string, { bytes, came }: Wire): void {
 for (const locale of ["en-GB", "el-GR"]) {
   const name = `New-${locale}`;
 
-  test(`a first visit is at most 60 KiB on the wire: login, chat and service worker (${locale})`, async () => {
+  test(`a first visit is at most 75 KiB on the wire: login, chat and service worker (${locale})`, async () => {
     await app.person(name);
     using wire = new Wire(app.port);
     const page = await visitor(wire.url, locale);

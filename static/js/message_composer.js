@@ -1,10 +1,9 @@
 /** Where one writes. The unfinished texts are kept by `drafts.js`. */
 
 import { find, isTouch, setText } from "./dom.js";
+import { isBlank, MESSAGE_MAX, messageOf } from "./message_text.js";
 import { nameKey } from "./names.js";
 import { waiting, word } from "./words.js";
-
-const LIMIT = 4_000; // code points, as the server counts
 
 export class MessageComposer extends HTMLElement {
   /** @type {import("./messenger.js").Messenger | undefined} */
@@ -104,12 +103,12 @@ export class MessageComposer extends HTMLElement {
     this.#fit();
     this.#check();
     if (this.#peer !== undefined) this.#messenger?.drafts.write(this.#peer, this.#text.value);
-    if (this.#peer !== undefined && this.#text.value.trim()) this.#messenger?.presence.tell(this.#peer);
+    if (this.#peer !== undefined && !isBlank(this.#text.value)) this.#messenger?.presence.tell(this.#peer);
   }
 
   #submit() {
-    const text = clean(this.#text.value);
-    if (!text || !this.#check() || this.#peer === undefined) return;
+    const text = messageOf(this.#text.value);
+    if (isBlank(text) || !this.#check() || this.#peer === undefined) return;
     if (!this.#messenger?.write(this.#peer, text)) {
       this.#complain("outbox_full", word("outbox_full"));
       return;
@@ -125,13 +124,13 @@ export class MessageComposer extends HTMLElement {
   #check() {
     const { value } = this.#text;
     // Counting characters takes time, so it is done only where it can matter.
-    const count = value.length > LIMIT ? [...clean(value)].length : 0;
-    const tooLong = count > LIMIT;
+    const count = value.length > MESSAGE_MAX ? [...messageOf(value)].length : 0;
+    const tooLong = count > MESSAGE_MAX;
     const wait = this.#messenger?.limitedFor ?? 0;
-    if (tooLong) this.#complain("too_long", word("too_long", { count, limit: LIMIT }));
+    if (tooLong) this.#complain("too_long", word("too_long", { count, limit: MESSAGE_MAX }));
     else if (wait > 0) this.#complain("rate_limited", word("send_limited", { wait: waiting(wait) }));
     else this.#complain("", "");
-    this.#send.toggleAttribute("data-empty", !value.trim());
+    this.#send.toggleAttribute("data-empty", isBlank(value));
     this.#send.disabled = tooLong;
     return !tooLong;
   }
@@ -153,17 +152,6 @@ export class MessageComposer extends HTMLElement {
     this.#text.style.setProperty("block-size", "auto");
     this.#text.style.setProperty("block-size", `${this.#text.scrollHeight}px`);
   }
-}
-
-/**
- * The text as it is sent: without the empty lines and blanks around it, and without what no server could store.
- * @param {string} text
- */
-function clean(text) {
-  return text
-    .replaceAll("\0", "")
-    .replace(/^(?:[^\S\n]*\n)+|\s+$/gu, "")
-    .toWellFormed();
 }
 
 customElements.define("message-composer", MessageComposer);
