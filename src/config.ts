@@ -64,6 +64,11 @@ export const SETTINGS = {
     about: "`postgres://user:password@host:5432/database`, PostgreSQL 15 or newer",
     secret: true,
   },
+  DATABASE_PASSWORD: {
+    default: "no password",
+    about: "the password for `DATABASE_URL` when that has none",
+    secret: true,
+  },
   DATA_DIR: { default: "./data", about: "where the embedded PostgreSQL keeps everything" },
   SESSION_SECRET: {
     default: "made at the first start and kept",
@@ -76,6 +81,7 @@ export const SETTINGS = {
       "what carries events between pods: the database, or `valkey://host:6379` (`redis://`; TLS: `valkeys://`, `rediss://`)",
     secret: true,
   },
+  BUS_PASSWORD: { default: "no password", about: "the password for `BUS` when that has none", secret: true },
   SIGNUP: {
     default: "open",
     about: "who may make an account: anybody (`open`), who has a link (`invite`), nobody (`closed`)",
@@ -174,10 +180,10 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
   const config: Config = Object.freeze({
     port: whole("PORT", 0, 65_535),
     host: read("HOST") ?? SETTINGS.HOST.default,
-    databaseUrl: databaseUrl(read("DATABASE_URL"), faults),
+    databaseUrl: withPassword(databaseUrl(read("DATABASE_URL"), faults), read("DATABASE_PASSWORD")),
     dataDir: read("DATA_DIR") ?? SETTINGS.DATA_DIR.default,
     sessionSecrets: sessionSecrets(read("SESSION_SECRET"), env["NODE_ENV"] === "production", faults),
-    bus: busAddress(read("BUS"), faults),
+    bus: withPassword(busAddress(read("BUS"), faults), read("BUS_PASSWORD")),
     signup: oneOf("SIGNUP", ["open", "invite", "closed"], "open"),
     rateLimit: oneOf("RATE_LIMIT", ["on", "off"], "on") === "on",
     limits: {
@@ -251,6 +257,14 @@ function busAddress(given: string | undefined, faults: string[]): string {
     faults.push("BUS holds a bare %: write it as %25");
   }
   return given;
+}
+
+/** An address with a password of its own keeps it. */
+function withPassword<T extends string | undefined>(address: T, password: string | undefined): T | string {
+  const url = address === undefined || password === undefined ? null : URL.parse(address);
+  if (!url?.host || url.password !== "") return address;
+  url.password = encodeURIComponent(password as string);
+  return url.href;
 }
 
 function secret(name: SettingName, given: string | undefined, least: number, faults: string[]): string | undefined {

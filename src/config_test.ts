@@ -78,6 +78,17 @@ describe("config", () => {
     [{ PORT: "" }, { port: 8000 }], // what compose files make of an unset variable
     [{ HOST: "::1" }, { host: "::1" }],
     [{ DATABASE_URL: "postgres://ann:x@db/chat" }, { databaseUrl: "postgres://ann:x@db/chat" }],
+    [
+      { DATABASE_URL: "postgres://ann@db/chat", DATABASE_PASSWORD: "a%b@c" },
+      { databaseUrl: "postgres://ann:a%25b%40c@db/chat" },
+    ],
+    [{ DATABASE_URL: "postgres://ann:x@db/chat", DATABASE_PASSWORD: "y" }, { databaseUrl: "postgres://ann:x@db/chat" }],
+    [
+      { DATABASE_PASSWORD: "y", BUS_PASSWORD: "y" },
+      { databaseUrl: undefined, bus: "postgres" },
+    ],
+    [{ BUS: "valkey://valkey:6379", BUS_PASSWORD: "y" }, { bus: "valkey://:y@valkey:6379" }],
+    [{ BUS: "valkey://:x@valkey:6379", BUS_PASSWORD: "y" }, { bus: "valkey://:x@valkey:6379" }],
     [{ DATABASE_URL: "postgresql://db/chat?sslmode=require" }, { databaseUrl: "postgresql://db/chat?sslmode=require" }],
     [
       { DATABASE_URL: "postgres://ann@/chat?host=/run/postgresql" },
