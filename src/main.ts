@@ -16,7 +16,7 @@ const EXIT = { ok: 0, bug: 1, settings: 2, packages: 3, database: 4, port: 5, re
 /** Signals closer than this are one: under npx, Ctrl-C arrives twice. */
 const SAME_SIGNAL_MS = 1_000;
 const STOP_DEADLINE_MS = 25_000;
-/** Of the original demo's manifests, and therefore of ours. */
+/** Of the original demo's manifests; databases made with it keep it. */
 const PUBLISHED_PASSWORD = "admin123";
 /** A closing terminal too, unless there is none: nohup has the signal ignored, and a handler would undo that. */
 const SIGNALS = ["SIGINT", "SIGTERM", ...(process.stdin.isTTY ? (["SIGHUP"] as const) : [])] as const;

@@ -101,10 +101,12 @@ export class Compose {
     return ids.split("\n").filter(Boolean);
   }
 
-  /** Where its database is, from this machine: a container's address. */
+  /** Where its database is, from this machine: a container's address. Its role may do what the fault run's preparation does. */
   async databaseUrl(): Promise<string> {
     const [db = ""] = await this.containers("db");
-    return `postgresql://chatuser:admin123@${await addressOf(db)}:5432/chatdb`;
+    await docker("exec", db, "psql", "-qU", "postgres", "-c", "grant pg_checkpoint to chatuser");
+    const password = await docker("exec", db, "cat", "/run/chatify/database_password");
+    return `postgresql://chatuser:${password}@${await addressOf(db)}:5432/chatdb`;
   }
 
   /** Ends it and removes its containers, networks and volumes. */

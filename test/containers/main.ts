@@ -26,20 +26,31 @@ async function main(words: readonly string[]): Promise<number> {
     console.error(error instanceof Error ? error.message : error);
     return EXIT.packages;
   }
-  const [{ chat }, { image }, { k8s }, { load }, { monitoring }, { rehearsal, rehearsalReal }, { scale }, { upgrade }] =
-    await Promise.all([
-      import("./chat.ts"),
-      import("./image.ts"),
-      import("./k8s.ts"),
-      import("./load.ts"),
-      import("./monitoring.ts"),
-      import("./rehearsal.ts"),
-      import("./scale.ts"),
-      import("./upgrade.ts"),
-    ]);
+  const [
+    { chat },
+    { image },
+    { k8s },
+    { load },
+    { monitoring },
+    { passwords },
+    { rehearsal, rehearsalReal },
+    { scale },
+    { upgrade },
+  ] = await Promise.all([
+    import("./chat.ts"),
+    import("./image.ts"),
+    import("./k8s.ts"),
+    import("./load.ts"),
+    import("./monitoring.ts"),
+    import("./passwords.ts"),
+    import("./rehearsal.ts"),
+    import("./scale.ts"),
+    import("./upgrade.ts"),
+  ]);
   const proofs: Record<string, Proof> = {
     image,
     chat,
+    passwords,
     load,
     scale,
     rehearsal,

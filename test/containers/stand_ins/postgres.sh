@@ -2,6 +2,9 @@
 # Does what the official image's entrypoint does with the variables and volumes that chatify's files use, and refuses what that refuses.
 set -euo pipefail
 [ "${1:-}" = postgres ] || exec "$@"
+[ -z "${POSTGRES_PASSWORD_FILE:-}" ] || POSTGRES_PASSWORD=$(cat "$POSTGRES_PASSWORD_FILE")
+export POSTGRES_PASSWORD
+unset POSTGRES_PASSWORD_FILE
 : "${POSTGRES_USER:=postgres}" "${POSTGRES_DB:=$POSTGRES_USER}"
 
 if [[ $PGDATA = /var/lib/postgresql/18/* ]]; then
@@ -28,6 +31,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   echo "host all all all scram-sha-256" >>"$PGDATA/pg_hba.conf"
   pg_ctl --pgdata="$PGDATA" --wait start -o "-c listen_addresses='' -k /var/run/postgresql"
   [ "$POSTGRES_DB" = postgres ] || psql --username="$POSTGRES_USER" --dbname=postgres -qc "create database \"$POSTGRES_DB\""
+  for script in /docker-entrypoint-initdb.d/*.sh; do [ ! -e "$script" ] || bash "$script"; done
   pg_ctl --pgdata="$PGDATA" --mode=fast --wait stop
 fi
 exec "$@" -D "$PGDATA" -c listen_addresses='*' -k /var/run/postgresql
