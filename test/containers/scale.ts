@@ -37,6 +37,23 @@ export const scale: Proof = {
         await served(`http://127.0.0.1:${proxyPort}/readyz`, project);
         await Bun.sleep(3_000); // the proxy has found all three
       });
+      await tally.check("scale: the proxy passes on nothing that a client claims about itself", async () => {
+        const url = `http://127.0.0.1:${proxyPort}`;
+        const claims = {
+          "X-Forwarded-Proto": "https",
+          "X-Forwarded-Host": "evil.example",
+          "X-Request-Id": "forged-by-a-client",
+        };
+        const page = await fetch(`${url}/login`, { headers: claims });
+        expect(page.headers.get("strict-transport-security")).toBeNull();
+        const headers = {
+          ...claims,
+          Origin: "http://evil.example",
+          "Content-Type": "application/x-www-form-urlencoded",
+        };
+        const foreign = await fetch(`${url}/login`, { method: "POST", headers, body: "username=ann&password=x" });
+        expect(foreign.status).toBe(403);
+      });
       await tally.check(
         `scale: ${PEOPLE} people write on while a pod is killed, the database goes and comes, two pods leave, two come`,
         async () => {
