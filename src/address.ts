@@ -16,9 +16,10 @@ export class Networks {
     }
   }
 
-  has(address: string): boolean {
-    const version = isIP(address);
-    return version !== 0 && this.#list.check(address, version === 4 ? "ipv4" : "ipv6");
+  /** Whether an address is in one of them, however it is written. */
+  has(text: string): boolean {
+    const address = readAddress(text);
+    return address !== undefined && this.#list.check(address, isIP(address) === 4 ? "ipv4" : "ipv6");
   }
 }
 
@@ -28,6 +29,21 @@ export function isNetwork(text: string): boolean {
   const most = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
   const named = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most);
   return most > 0 && named && rest.length === 0 && !address.includes("%");
+}
+
+/** Private ranges (RFC 1918, RFC 6598, RFC 4193), by their first and last address. */
+const PRIVATE = [
+  ["10.0.0.0", "10.255.255.255"],
+  ["172.16.0.0", "172.31.255.255"],
+  ["192.168.0.0", "192.168.255.255"],
+  ["100.64.0.0", "100.127.255.255"],
+  ["fd00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"],
+] as const;
+
+/** Whether a network holds a whole private range, and with it machines that are no proxies. @throws RangeError as `Networks` */
+export function isWholePrivateRange(network: string): boolean {
+  const one = new Networks([network]);
+  return PRIVATE.some(([first, last]) => one.has(first) && one.has(last));
 }
 
 /** Whose `X-Forwarded-*` is believed: nobody's, whoever connects, or these. */
@@ -42,16 +58,38 @@ export type Proxies = "off" | "on" | Networks;
  * @example clientOf("10.0.0.2", "6.6.6.6, 192.0.2.7, 10.0.0.1", new Networks(["10.0.0.0/8"])) // "192.0.2.7"
  */
 export function clientOf(peer: string, forwarded: string | null, proxies: Proxies): string {
+  return walk(peer, forwarded, proxies).client;
+}
+
+/**
+ * What the proxy that the client spoke to wrote into another `X-Forwarded-*` header, to which each of several proxies in a row appends.
+ *
+ * @param list the header
+ * @example ofClient("https, http", "192.0.2.7, 10.0.0.1", { peer: "10.0.0.2", proxies: new Networks(["10.0.0.0/8"]) }) // "https"
+ */
+export function ofClient(
+  list: string,
+  forwarded: string | null,
+  { peer, proxies }: { peer: string; proxies: Proxies },
+): string {
+  const values = list.split(",").map((value) => value.trim());
+  return values.at(-Math.max(1, walk(peer, forwarded, proxies).hops)) ?? values[0]!; // shorter: they pass it on and append nothing
+}
+
+/** From the connection towards the client, as far as the proxies are ours. @returns hops: entries of `X-Forwarded-For` that were believed */
+function walk(peer: string, forwarded: string | null, proxies: Proxies): { client: string; hops: number } {
   let client = readAddress(peer) ?? peer;
-  if (forwarded === null || proxies === "off") return client;
+  let hops = 0;
+  if (forwarded === null || proxies === "off") return { client, hops };
   for (const hop of forwarded.split(",").toReversed()) {
     if (proxies !== "on" && !proxies.has(client)) break;
     const address = readAddress(hop);
     if (address === undefined) break;
     client = address;
+    hops++;
     if (proxies === "on") break; // one proxy: what stands further left is the client's own word
   }
-  return client;
+  return { client, hops };
 }
 
 /** An address as proxies write it, with a port, brackets or a zone or without; IPv4 within IPv6 is IPv4. Undefined for anything else. */
@@ -59,25 +97,54 @@ export function readAddress(text: string): string | undefined {
   const entry = text.trim();
   const bare = /^\[([^\]]*)\](?::\d+)?$/.exec(entry)?.[1] ?? /^([\d.]+):\d+$/.exec(entry)?.[1] ?? entry;
   const address = bare.split("%", 1)[0]!.toLowerCase();
-  const mapped = /^::ffff:([\d.]+)$/.exec(address)?.[1];
-  if (mapped !== undefined && isIP(mapped) === 4) return mapped;
-  return isIP(address) === 0 ? undefined : address;
+  const version = isIP(address);
+  if (version === 0) return undefined;
+  return (version === 6 && ipv4Within(groupsOf(address), MAPPED)) || address;
 }
 
 /**
- * What an address is counted by: IPv6 by its /64, since one house has as many addresses as it likes.
+ * What an address is counted by: an IPv4 address, also one that NAT64 or a mapping wrote as IPv6 (RFC 6052, RFC 4291 §2.5.5.2), is itself;
+ * of IPv6 the first bits, since one house has as many addresses as it likes.
  *
+ * @param bits of IPv6, a multiple of 8
  * @example countedBy("2001:db8::7") // "2001:db8:0:0"
  */
-export function countedBy(address: string): string {
+export function countedBy(text: string, bits = 64): string {
+  const address = readAddress(text) ?? text;
   if (isIP(address) !== 6) return address;
-  const [left = "", right = ""] = address.split("::");
-  const [head, tail] = [left, right].map((part) => part.split(":").filter(Boolean)) as [string[], string[]];
-  const groups = tail.at(-1)?.includes(".") ? tail.length + 1 : tail.length; // an IPv4 at the end stands for two
-  const zeros = Array.from({ length: Math.max(0, 8 - head.length - groups) }, () => "0");
-  const all = [...head, ...(address.includes("::") ? zeros : []), ...tail];
-  return all
-    .slice(0, 4)
-    .map((group) => group.replace(/^0+(?=.)/, ""))
-    .join(":");
+  const groups = groupsOf(address);
+  return (
+    ipv4Within(groups, NAT64) ??
+    groups
+      .slice(0, Math.ceil(bits / 16))
+      .map((group, i) => (bits - 16 * i >= 16 ? group : group & 0xff00).toString(16))
+      .join(":")
+  );
+}
+
+const MAPPED = [0, 0, 0, 0, 0, 0xffff];
+const NAT64 = [0x64, 0xff9b, 0, 0, 0, 0];
+
+/** The IPv4 address behind a prefix of 96 bits, undefined when it is another prefix. */
+function ipv4Within(groups: readonly number[], prefix: readonly number[]): string | undefined {
+  if (prefix.some((group, i) => group !== groups[i])) return undefined;
+  return groups
+    .slice(6)
+    .flatMap((group) => [group >> 8, group & 0xff])
+    .join(".");
+}
+
+/** The eight groups of an IPv6 address. */
+function groupsOf(address: string): number[] {
+  const hex = address.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_, ...bytes: string[]) => {
+    const [a, b, c, d] = bytes.map(Number) as [number, number, number, number];
+    return `${(a * 256 + b).toString(16)}:${(c * 256 + d).toString(16)}`;
+  });
+  const [head, tail = []] = hex.split("::").map((part) =>
+    part
+      .split(":")
+      .filter(Boolean)
+      .map((group) => Number.parseInt(group, 16)),
+  );
+  return [...head!, ...Array.from({ length: 8 - head!.length - tail.length }, () => 0), ...tail];
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { clientOf, countedBy, isNetwork, Networks, readAddress } from "./address.ts";
+import { clientOf, countedBy, isNetwork, isWholePrivateRange, Networks, ofClient, readAddress } from "./address.ts";
 
 describe("an address", () => {
   test.each([
@@ -12,6 +12,10 @@ describe("an address", () => {
     ["::ffff:192.0.2.7", "192.0.2.7"],
     ["::FFFF:192.0.2.7", "192.0.2.7"],
     ["[::ffff:192.0.2.7]:80", "192.0.2.7"],
+    ["::ffff:c000:207", "192.0.2.7"],
+    ["0:0:0:0:0:FFFF:C000:0207", "192.0.2.7"],
+    ["::ffff:192.0.2.7%eth0", "192.0.2.7"],
+    ["::192.0.2.7", "::192.0.2.7"],
     ["::1", "::1"],
     ["[::1]", "::1"],
     ["[::1]:80", "::1"],
@@ -38,11 +42,26 @@ describe("an address", () => {
     ["2001:db8::7", "2001:db8:0:0"],
     ["2001:db8::1:2:3:4:5", "2001:db8:0:1"],
     ["::1", "0:0:0:0"],
-    ["64:ff9b::192.0.2.7", "64:ff9b:0:0"],
+    ["::ffff:c000:207", "192.0.2.7"],
+    ["64:ff9b::192.0.2.7", "192.0.2.7"], // NAT64: one prefix for all of IPv4
+    ["64:ff9b::c000:207", "192.0.2.7"],
+    ["64:ff9b:0:1::c000:207", "64:ff9b:0:1"],
+    ["2001:db8::7%eth0", "2001:db8:0:0"],
     ["1:2:3:4:5:6:192.0.2.7", "1:2:3:4"],
     ["", ""],
   ])("%p is counted by %p", (address, counted) => {
     expect(countedBy(address)).toBe(counted);
+  });
+
+  test.each([
+    ["2001:db8:1:2304::7", 64, "2001:db8:1:2304"],
+    ["2001:db8:1:2304::7", 56, "2001:db8:1:2300"],
+    ["2001:db8:1:2304::7", 48, "2001:db8:1"],
+    ["2001:db8::7", 56, "2001:db8:0:0"],
+    ["192.0.2.7", 48, "192.0.2.7"],
+    ["64:ff9b::192.0.2.7", 56, "192.0.2.7"],
+  ])("%p with %p bits is counted by %p", (address, bits, counted) => {
+    expect(countedBy(address, bits)).toBe(counted);
   });
 
   test("of one house counts as one, however it is written, and any text is borne", () => {
@@ -65,11 +84,15 @@ describe("an address", () => {
 
   test("is in a network or not", () => {
     const networks = new Networks(["10.0.0.0/8", "fd00::/8", "192.0.2.7", "0.0.0.0/32"]);
-    for (const inside of ["10.0.0.0", "10.255.255.255", "fd12::1", "192.0.2.7"])
+    for (const inside of ["10.0.0.0", "10.255.255.255", "fd12::1", "192.0.2.7", "::ffff:10.0.0.1", "fd12::1%eth0"])
       expect(networks.has(inside)).toBe(true);
-    for (const outside of ["11.0.0.0", "9.255.255.255", "fe00::1", "192.0.2.8", "", "proxy"]) {
+    for (const outside of ["11.0.0.0", "9.255.255.255", "fe00::1", "192.0.2.8", "64:ff9b::10.0.0.1", "", "proxy"]) {
       expect(networks.has(outside)).toBe(false);
     }
+    for (const whole of ["10.0.0.0/8", "10.0.0.0/7", "172.16.0.0/12", "192.168.0.0/16", "fd00::/8", "fc00::/7", "::/0"])
+      expect([whole, isWholePrivateRange(whole)]).toEqual([whole, true]);
+    for (const part of ["10.42.0.0/16", "10.0.0.0/9", "172.17.0.0/16", "192.168.1.0/24", "127.0.0.0/8", "fd00:42::/32"])
+      expect([part, isWholePrivateRange(part)]).toEqual([part, false]);
     expect(isNetwork("10.0.0.0/0")).toBe(true);
     expect(() => new Networks(["10.0.0.0/99"])).toThrow(RangeError);
   });
@@ -106,6 +129,19 @@ describe("the client behind proxies", () => {
     expect(clientOf("10.0.0.2", "192.0.2.7, ", ours)).toBe("10.0.0.2");
     expect(clientOf("10.0.0.2", "10.0.0.9, 10.0.0.1", ours)).toBe("10.0.0.9");
     expect(clientOf("10.0.0.2", null, ours)).toBe("10.0.0.2");
+  });
+
+  test.each([
+    ["https", "192.0.2.7", "https"],
+    ["https, http", "192.0.2.7", "http"], // what stands left of it the client may have written
+    ["https, http", "192.0.2.7, 10.0.0.1", "https"], // the outer proxy, then the inner one
+    ["http, https, http", "192.0.2.7, 10.0.0.1", "https"],
+    ["https", "192.0.2.7, 10.0.0.1", "https"], // passed on, nothing appended
+    ["https", null, "https"],
+    ["https, http", null, "http"],
+  ])("speaks, by %p and hops %p, %p", (list, hops, spoken) => {
+    expect(ofClient(list, hops, { peer: "10.0.0.2", proxies: ours })).toBe(spoken);
+    expect(ofClient(list, hops, { peer: "10.0.0.2", proxies: "on" })).toBe(list.split(", ").at(-1)!);
   });
 
   test("cannot be chosen by what the client writes", () => {

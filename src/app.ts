@@ -3,7 +3,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 
-import { Networks } from "./address.ts";
+import { isWholePrivateRange, Networks } from "./address.ts";
 import type { BusEvent } from "./bus/bus.ts";
 import { PostgresBus } from "./bus/postgres.ts";
 import { RedisBus } from "./bus/redis.ts";
@@ -25,6 +25,7 @@ import { Account } from "./http/account.ts";
 import { Api } from "./http/api.ts";
 import { Auth } from "./http/auth.ts";
 import { DATA_HEADERS, failure, json, type Trust } from "./http/handler.ts";
+import { mayReadMetrics } from "./http/metrics_access.ts";
 import { Pages } from "./http/pages.ts";
 import { notFound, routes } from "./http/routes.ts";
 import { Hub } from "./hub.ts";
@@ -213,6 +214,12 @@ export async function startApp(
       origins: config.allowedOrigins,
       peer: (request) => server?.requestIP(request)?.address,
     };
+    if (typeof config.trustProxy !== "string" && config.trustProxy.some(isWholePrivateRange)) {
+      log.warn(
+        "TRUST_PROXY lists a whole private range: clients in it can choose the address that limits count; list the proxies' own addresses or subnet",
+        { networks: config.trustProxy.filter(isWholePrivateRange).join(", ") },
+      );
+    }
     const pages = await loading;
     const renewals = new Renewals({ db, log });
     undo.unshift(() => renewals.stop());
@@ -494,13 +501,6 @@ function secretFile(dataDir: string): string {
 /** The database's own identity: an epoch without the timeline, which a promotion changes. */
 function identityOf(epoch: string): string {
   return epoch.slice(0, epoch.lastIndexOf("."));
-}
-
-/** With a token, who has it; without, programs on this machine that no proxy speaks for. */
-function mayReadMetrics(request: Request, address: string | undefined, token: string | undefined): boolean {
-  if (token !== undefined) return request.headers.get("authorization") === `Bearer ${token}`;
-  const local = address === "127.0.0.1" || address === "::1" || address === "::ffff:127.0.0.1";
-  return local && !request.headers.has("x-forwarded-for");
 }
 
 function shownHost(host: string): string {

@@ -109,7 +109,7 @@ export const SETTINGS = {
   TRUST_PROXY: {
     default: "off",
     about:
-      "who is believed about `X-Forwarded-For`, `-Proto` and `-Host`: `on` is the one proxy in front, else addresses and networks of proxies, as in `10.0.0.0/8, fd00::/8`",
+      "who is believed about `X-Forwarded-For`, `-Proto` and `-Host`: `on` is the one proxy in front, else addresses and networks of proxies, as in `10.42.0.0/16, fd00:42::/32`",
   },
   ALLOWED_ORIGINS: {
     default: "same host",

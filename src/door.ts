@@ -3,10 +3,8 @@
  * Invitations and the code are checked here, before any query; what they are good for is used up by `users.create`.
  */
 
-import { timingSafeEqual } from "node:crypto";
-
 import type { Signup } from "./config.ts";
-import { sign, verify } from "./cookie.ts";
+import { isSame, sign, verify } from "./cookie.ts";
 import type { Database } from "./db/client.ts";
 import * as invites from "./db/invites.ts";
 import { isFresh, type Right } from "./db/users.ts";
@@ -44,7 +42,7 @@ export class Door {
    */
   async right({ invite, code }: Brought): Promise<Right> {
     if (code !== "") {
-      if (this.#codes().some((good) => same(readCode(code), readCode(good)))) return "first admin";
+      if (this.#codes().some((good) => isSame(readCode(code), readCode(good)))) return "first admin";
       throw new ChatError("bad_code");
     }
     if (this.signup === "open") return "anybody";
@@ -87,9 +85,4 @@ export class Door {
 /** A code as people type it: small letters, spaces, an O for the zero. */
 function readCode(typed: string): string {
   return typed.slice(0, 100).toUpperCase().replace(/[\s-]/g, "").replaceAll("O", "0").replace(/[IL]/g, "1");
-}
-
-function same(given: string, expected: string): boolean {
-  const [one, other] = [Buffer.from(given), Buffer.from(expected)];
-  return one.length === other.length && timingSafeEqual(one, other);
 }

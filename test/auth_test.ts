@@ -444,7 +444,22 @@ describe("behind a proxy over https", () => {
     expect((await me(cookie)).status).toBe(200);
     expect((await me(cookie.replace("__Host-", ""))).status).toBe(401);
     expect((await me(cookie, {})).status).toBe(401);
-    expect((await me(cookie, { "x-forwarded-proto": "https, http" })).status).toBe(401); // the last word is our proxy's
+    for (const [proto, status] of [
+      ["https, http", 401], // the last word is our proxy's
+      ["http, https", 200],
+      ["HTTPS", 200],
+      ["wss", 200], // Traefik's word for an upgrade
+      ["WSS", 200],
+      ["ws", 401],
+      ["wss, ws", 401],
+      ["httpss", 401],
+    ] as const) {
+      expect([proto, (await me(cookie, { "x-forwarded-proto": proto })).status]).toEqual([proto, status]);
+    }
+    // Proxies that do not know these pass a client's on.
+    for (const other of [{ forwarded: "proto=https" }, { "x-forwarded-ssl": "on" }, { "front-end-https": "on" }]) {
+      expect((await me(cookie, other as Record<string, string>)).status).toBe(401);
+    }
     const foreign = await post(`${proxied.url}/login`, form, { ...https, origin: "https://evil.example" });
     expect(foreign.status).toBe(403);
     expect(await foreign.text()).toContain("chat.example.org"); // the Host it saw

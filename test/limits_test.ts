@@ -376,5 +376,9 @@ describe("behind proxies", () => {
     expect((await post(`${direct.url}/login`, wrong, from("192.0.2.1"))).status).toBe(401);
     expect((await post(`${direct.url}/login`, wrong, from("192.0.2.2"))).status).toBe(429);
     expect((await post(`${direct.url}/login`, wrong, https)).status).toBe(403);
+
+    const warned = ({ log }: TestApp) => log.filter((line) => line.includes("TRUST_PROXY lists a whole private range"));
+    expect(warned(direct)).toHaveLength(1);
+    expect(warned(app)).toEqual([]);
   });
 });

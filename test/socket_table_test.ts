@@ -6,7 +6,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
-import { type Person, raw, startApp, Tab, type TestApp } from "./harness.ts";
+import { cookieOf, PASSWORD, type Person, post, raw, startApp, Tab, type TestApp } from "./harness.ts";
 import { closeCode, frame, type FrameOptions, framesOf, handshake, OPCODE, RawSocket } from "./raw.ts";
 
 let app: TestApp;
@@ -43,6 +43,17 @@ describe("the door", () => {
         await tab.close();
       }
     }
+  });
+
+  test("takes an upgrade that Traefik passes on with X-Forwarded-Proto: wss", async () => {
+    await using proxied = await startApp({ env: { TRUST_PROXY: "on" } });
+    const https = { "x-forwarded-host": "chat.example.org", origin: "https://chat.example.org" };
+    const form = { username: "Ann", password: PASSWORD };
+    const answer = await post(`${proxied.url}/signup`, form, { ...https, "x-forwarded-proto": "https" });
+    const headers = { ...https, "x-forwarded-proto": "wss", cookie: cookieOf(answer) };
+    const tab = new Tab(`${proxied.url.replace("http", "ws")}/ws/Ann`, headers, "Ann");
+    await tab.next("hello");
+    await tab.close();
   });
 
   test.each([

@@ -21,7 +21,7 @@ import {
   addressOf,
   DATA_HEADERS,
   idOf,
-  isCrossSite,
+  isForeign,
   json,
   originOf,
   type Request,
@@ -122,6 +122,7 @@ export class Api {
 
   /** The messages of two people, of whom the signed-in one is one. Marks theirs read, unless only peeked at. */
   async messages(request: Request, server: Server<SocketData>): Promise<Response> {
+    const foreign = isForeign(request, this.#trust); // its page cannot read the answer: nothing is seen
     const me = await this.#auth.who(request, "history");
     const names = [parameter(request, "a"), parameter(request, "b")] as const;
     const keys = names.map(keyOfReference);
@@ -136,11 +137,11 @@ export class Api {
     const window = readWindow(searchParams);
     if (peer === undefined) return json([]);
 
-    const peeks = searchParams.get("peek") === "1" || isCrossSite(request);
+    const peeks = foreign || searchParams.get("peek") === "1";
     const read = (window: Window) => this.#db.run((sql) => messages.page(sql, me.username, peer.username, window));
     const show = (row: Message) => shown(row, me.username, { peeked: peeks, hidden: peer.hidesRead || me.hidesRead });
     const seen = async (rows: readonly Message[]) => {
-      if (request.method !== "HEAD") await this.#seen(me, peer.username, rows, peeks); // which gets no rows
+      if (request.method !== "HEAD" && !foreign) await this.#seen(me, peer.username, rows, peeks); // which gets no rows
     };
     if (window) {
       const rows = await read(window);

@@ -5,7 +5,7 @@
 
 import type { BunRequest, Server } from "bun";
 
-import { clientOf, type Proxies } from "../address.ts";
+import { clientOf, ofClient, type Proxies } from "../address.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Route } from "../metrics.ts";
@@ -157,28 +157,41 @@ export function httpsOnly<T extends Response | undefined>(answer: T): T {
  * @throws ChatError `foreign_origin`, saying what was seen and which setting mends it
  */
 export function checkOrigin(request: Request, trust: Trust): void {
-  const origin = request.headers.get("origin");
-  if (origin !== null && trust.origins?.includes(origin.toLowerCase())) return;
-  const host = hostOf(request, trust);
-  if (!isCrossSite(request) && (origin === null || URL.parse(origin)?.host === host)) return;
+  if (!isForeign(request, trust)) return;
+  const referer = refererOf(request);
+  const from = referer === null ? "" : ` Referer ${URL.parse(referer)?.origin},`;
   throw new ChatError("foreign_origin", {
     words:
-      `That request comes from another site: Origin ${origin ?? "(none)"}, Host ${host}. ` +
+      `That request comes from another site: Origin ${request.headers.get("origin") ?? "(none)"},${from} Host ${hostOf(request, trust)}. ` +
       "If a proxy stands in front and changes Host, set ALLOWED_ORIGINS to the address people open, or TRUST_PROXY=on",
   });
 }
 
-/** Whether another site's page makes its browser ask. A browser says so once; where it is said twice, the worse counts. */
-export function isCrossSite(request: Request): boolean {
-  return /\bcross-site\b/.test(request.headers.get("sec-fetch-site") ?? "");
+/**
+ * Whether a page of another site or origin made its browser send this. Browsers send `Sec-Fetch-Site` over https and to localhost; elsewhere
+ * a `GET` says at most its `Referer`. Where a header is there twice, the worse value counts.
+ */
+export function isForeign(request: Request, trust: Trust): boolean {
+  const origin = request.headers.get("origin");
+  const referer = refererOf(request);
+  const source = origin ?? (referer === null ? undefined : URL.parse(referer)?.origin);
+  if (source !== undefined && trust.origins?.includes(source.toLowerCase())) return false;
+  const isOurs = (address: string) => URL.parse(address)?.host === hostOf(request, trust);
+  if (origin !== null && !isOurs(origin)) return true;
+  const site = request.headers.get("sec-fetch-site") ?? "";
+  if (/\b(cross|same)-site\b/i.test(site)) return true;
+  return !/^(same-origin|none)$/.test(site) && referer !== null && !isOurs(referer);
+}
+
+function refererOf(request: Request): string | null {
+  return request.headers.get("referer") || null;
 }
 
 /** The host people typed: what the proxy says, if it is ours, else `Host`. */
 function hostOf(request: Request, trust: Trust): string {
-  const forwarded = isProxied(request, trust)
-    ? request.headers.get("x-forwarded-host")?.split(",").at(-1)?.trim()
-    : undefined;
-  return (forwarded || request.headers.get("host") || "").toLowerCase().replace(/:(80|443)$/, "");
+  return (forwarded(request, "x-forwarded-host", trust) || request.headers.get("host") || "")
+    .toLowerCase()
+    .replace(/:(80|443)$/, "");
 }
 
 /** The address people open, as their own browser says it, or as far as the request tells. */
@@ -187,10 +200,21 @@ export function originOf(request: Request, trust: Trust): string {
   return origin ?? `${isSecure(request, trust) ? "https" : "http"}://${hostOf(request, trust)}`;
 }
 
-/** Whether the browser speaks https, as far as the proxy in front says. */
+/** Whether the browser speaks https, as far as the proxy in front says; of an upgrade Traefik says `wss`. */
 export function isSecure(request: globalThis.Request, trust: Trust): boolean {
-  if (!isProxied(request, trust)) return false;
-  return request.headers.get("x-forwarded-proto")?.split(",").at(-1)?.trim().toLowerCase() === "https";
+  return /^(https|wss)$/i.test(forwarded(request, "x-forwarded-proto", trust) ?? "");
+}
+
+/** What our proxies say of the client's request; undefined when they say nothing, or none of ours is connected. */
+function forwarded(
+  request: globalThis.Request,
+  header: "x-forwarded-host" | "x-forwarded-proto",
+  trust: Trust,
+): string | undefined {
+  const list = isProxied(request, trust) ? request.headers.get(header) : null;
+  if (list === null) return undefined;
+  const { proxies } = trust;
+  return ofClient(list, request.headers.get("x-forwarded-for"), { peer: trust.peer(request) ?? "", proxies });
 }
 
 /** Who a request comes from, as far as our proxies say. */

@@ -54,7 +54,7 @@ export const PROTECTIONS: readonly Protection[] = [
   },
   {
     against: "a guessed code of the first admin",
-    file: "src/door.ts",
+    file: "src/cookie.ts",
     find: "return one.length === other.length && timingSafeEqual(one, other);",
     replace: "return one.length === other.length;",
     test: TEST,

@@ -158,8 +158,8 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "a client that says which address it comes from",
     file: "src/address.ts",
-    find: `if (forwarded === null || proxies === "off") return client;`,
-    replace: "if (forwarded === null) return client;",
+    find: `if (forwarded === null || proxies === "off") return { client, hops };`,
+    replace: "if (forwarded === null) return { client, hops };",
     test: TEST,
     name: "sign-ups are thirty an hour from one address; names that cannot be had do not count",
   },

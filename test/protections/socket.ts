@@ -30,8 +30,8 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "a page without an address (a frame in a sandbox, a file) opens one",
     file: "src/http/handler.ts",
-    find: "URL.parse(origin)?.host === host",
-    replace: `(origin === "null" || URL.parse(origin)?.host === host)`,
+    find: "if (origin !== null && !isOurs(origin)) return true;",
+    replace: `if (origin !== null && origin !== "null" && !isOurs(origin)) return true;`,
     test: TABLE,
     name: `the door answers 403 to the origin "null", and says what it saw and what to set`,
   },

@@ -1,0 +1,33 @@
+/** Who may read `/metrics`: clients with the token, or without one programs on this machine that ask for it directly. */
+
+import { isIP } from "node:net";
+
+import { readAddress } from "../address.ts";
+import { isSame } from "../cookie.ts";
+
+/** Headers by which proxies say that they speak for another client. */
+const FORWARDING =
+  /^(forwarded|via|x-forwarded(-.*)?|x-original-.*|.*-(real|client|connecting|external)-(ip|address))$/;
+
+/** @param peer the address of the connection @param token undefined: only this machine */
+export function mayReadMetrics(request: Request, peer: string | undefined, token: string | undefined): boolean {
+  const { headers } = request;
+  if (token !== undefined) return isSame(headers.get("authorization") ?? "", `Bearer ${token}`);
+  // Another host's name means that a page made its browser resolve it to this machine (DNS rebinding), or that a proxy passes it on.
+  const isDirect =
+    isLoopback(hostnameOf(headers.get("host") ?? "")) && ![...headers.keys()].some((name) => FORWARDING.test(name));
+  return peer !== undefined && isLoopback(peer) && isDirect;
+}
+
+/** The name or address in a `Host` header. */
+function hostnameOf(host: string): string {
+  return host
+    .replace(/:\d+$/, "")
+    .replace(/^\[(.*)\]$/, "$1")
+    .toLowerCase();
+}
+
+function isLoopback(name: string): boolean {
+  const address = readAddress(name);
+  return name === "localhost" || address === "::1" || (isIP(address ?? "") === 4 && address!.startsWith("127."));
+}
