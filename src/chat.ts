@@ -9,6 +9,7 @@ import type { Choices } from "./choices.ts";
 import type { Database } from "./db/client.ts";
 import { insertMany, markDelivered, markRead } from "./db/messages.ts";
 import type { DeliveredMark, Draft, ReadMark } from "./db/messages.ts";
+import { findMany } from "./db/users.ts";
 import { ChatError } from "./errors.ts";
 import { Bundle, type Hub, type Socket } from "./hub.ts";
 import type { Limits } from "./limits.ts";
@@ -157,14 +158,14 @@ export class Chat {
     if (noted ? noted.seq < seq : this.#delivered.size < MARKS_MAX) this.#delivered.set(key, { receiver, sender, seq });
   }
 
-  /** Tells `peer` that somebody types, unless one blocks the other; at most once in 2 s. */
+  /** Tells `peer`, if there is one, that somebody types, unless one blocks the other; at most once in 2 s. */
   async typing(socket: Socket, peer: string): Promise<void> {
     const peerKey = keyOfReference(peer);
     if (peerKey === undefined || peerKey === socket.nameKey) return;
     if (!this.#limits.allows("typing", socket.nameKey)) return;
     if (this.#typing.take(`${socket.nameKey}\n${peerKey}`) > 0) return;
-    const apart = await this.#choices.areApart(socket.username, peerKey).catch(() => true); // a hint: not worth another try
-    if (!apart) this.#tell([{ kind: "frame", to: [peerKey], frame: typingFrame(socket.username) }]);
+    const key = await this.#choices.reachable(socket.username, peerKey).catch(() => undefined); // a hint: not worth another try
+    if (key !== undefined) this.#tell([{ kind: "frame", to: [key], frame: typingFrame(socket.username) }]);
   }
 
   /**
@@ -230,14 +231,15 @@ export class Chat {
         continue;
       }
       const { id, seq, timestamp, receiver, hidden } = outcome.stored;
+      const toKey = nameKey(receiver);
       bundle.add(socket, ackFrame(outcome.stored, receiver, ref, outcome.duplicate));
       if (outcome.duplicate) {
         this.#sync(send.senderKey, socket, events);
-        if (!hidden) this.#sync(send.toKey, socket, events);
+        if (!hidden) this.#sync(toKey, socket, events);
         continue;
       }
       const frame = messageFrame({ from: send.sender, to: receiver, message: send.content, id, seq, timestamp }, ref);
-      const to = hidden || send.senderKey === send.toKey ? [send.senderKey] : [send.toKey, send.senderKey];
+      const to = hidden || send.senderKey === toKey ? [send.senderKey] : [toKey, send.senderKey];
       for (const key of to) bundle.addAll(key, frame, socket);
       events.push({ kind: "frame", to, frame });
     }
@@ -280,7 +282,10 @@ export class Chat {
       );
       left = left.filter(({ reader, peerKey }) => unfinished.has(`${reader}\n${peerKey}`));
     }
-    if (unknown) this.#askForMarks(marks.flatMap(({ reader, peerKey }) => [nameKey(reader), peerKey]));
+    if (unknown) {
+      const peers = await findMany(this.#db, [...new Set(marks.map(({ peerKey }) => peerKey))]);
+      this.#askForMarks([...marks.map(({ reader }) => nameKey(reader)), ...peers.map((peer) => peer.nameKey)]);
+    }
     return marks.map(() => undefined);
   }
 

@@ -23,14 +23,14 @@ export class Choices {
   readonly #hub: Hub;
   readonly #bus: Bus;
   readonly #presence: Presence;
-  readonly #apart: Batcher<Pair, boolean>;
+  readonly #lookups: Batcher<Pair, string | undefined>;
 
   constructor(parts: { db: Database; hub: Hub; bus: Bus; presence: Presence }) {
     this.#db = parts.db;
     this.#hub = parts.hub;
     this.#bus = parts.bus;
     this.#presence = parts.presence;
-    this.#apart = new Batcher((pairs) => this.#db.run((sql) => choices.apart(sql, pairs)), { max: PAIRS_MAX });
+    this.#lookups = new Batcher((pairs) => this.#db.run((sql) => choices.reachable(sql, pairs)), { max: PAIRS_MAX });
   }
 
   /** Blocks or mutes somebody, or no longer. @param peer the name as its owner wrote it */
@@ -53,9 +53,14 @@ export class Choices {
     return shows;
   }
 
-  /** Whether one of two people blocks the other; true when too many ask at once, since only hints are told by it. */
-  async areApart(name: string, peerKey: string): Promise<boolean> {
-    return this.#apart.size >= PAIRS_WAITING_MAX || this.#apart.add({ name, peerKey });
+  /**
+   * The stored key of a peer whom `name` may send a hint such as typing. Other pods trust the names in events, so none is published that
+   * only a client wrote.
+   *
+   * @returns undefined when nobody has that name, when one blocks the other, and when too many look-ups wait
+   */
+  async reachable(name: string, peerKey: string): Promise<string | undefined> {
+    return this.#lookups.size >= PAIRS_WAITING_MAX ? undefined : this.#lookups.add({ name, peerKey });
   }
 
   #sync(nameKey: string): void {

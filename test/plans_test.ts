@@ -145,8 +145,8 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
       found.map((conversation) => ({ conversation, after: 0, to: 1 })),
     );
   },
-  "choices.apart": (_, sql) =>
-    choices.apart(
+  "choices.reachable": (_, sql) =>
+    choices.reachable(
       sql,
       names(200).map((peerKey) => ({ name: me, peerKey })),
     ),

@@ -57,29 +57,32 @@ export interface Pair {
   readonly peerKey: string;
 }
 
-/** Of pairs of people those of whom one blocks the other: whether, at the place of each. */
-export async function apart(sql: Sql, pairs: readonly Pair[]): Promise<boolean[]> {
-  const rows = await sql<{ ord: number }[]>`
-    select t.ord
+/**
+ * Who of the named peers may be told of what somebody does.
+ *
+ * @returns at the place of each pair the stored key of the peer; undefined where nobody has that name, or one blocks the other
+ */
+export async function reachable(sql: Sql, pairs: readonly Pair[]): Promise<(string | undefined)[]> {
+  const rows = await sql<{ ord: number; nameKey: string }[]>`
+    select t.ord, u.name_key as "nameKey"
     from unnest(
       ${pairs.map(({ name }) => name)}::text[],
       ${pairs.map(({ peerKey }) => peerKey)}::text[]
     ) with ordinality as t (name, peer_key, ord)
     cross join lateral ( -- one by one: a plan that walks the tables for many pairs at once must not exist
-      select username from users where name_key = t.peer_key collate "C" limit 1
+      select username, name_key, deleted_at from users where name_key = t.peer_key collate "C" limit 1
     ) u
-    cross join lateral (
-      select
+    left join lateral (
+      select c.low_blocks or c.high_blocks as blocked
       from conversations c
-      where
-        c.low = least(t.name collate "C", u.username)
-        and c.high = greatest(t.name collate "C", u.username)
-        and (c.low_blocks or c.high_blocks)
+      where c.low = least(t.name collate "C", u.username) and c.high = greatest(t.name collate "C", u.username)
       limit 1
-    ) c
+    ) c on true
+    where u.deleted_at is null and c.blocked is not true
   `;
-  const all = new Set(rows.map(({ ord }) => ord));
-  return pairs.map((_, i) => all.has(i + 1));
+  const keys: (string | undefined)[] = pairs.map(() => undefined);
+  for (const { ord, nameKey } of rows) keys[ord - 1] = nameKey;
+  return keys;
 }
 
 /** What somebody shows of themselves; hidden from others, it is not seen of others either. */
