@@ -18,6 +18,7 @@ import "./people_list.js";
 import { forgetAllBut, forgetRead, readingName, textsName, unfinishedPrefix } from "./places.js";
 import { ReadingCache, STORES } from "./reading_cache.js";
 import { browserShelf, rememberedName, rememberName, SINGLE_KEYS } from "./shelf.js";
+import { whenTimesChange } from "./time.js";
 import { word } from "./words.js";
 
 const MINUTE_MS = 60_000;
@@ -114,10 +115,13 @@ async function start(me, sure) {
   addEventListener("online", () => connection.probe());
   addEventListener("offline", () => connection.probe());
   document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "visible") connection.probe();
+    if (document.visibilityState !== "visible") return;
+    connection.probe();
+    renderAll();
   });
   document.addEventListener("languagechange", () => renderAll());
   setInterval(renderAll, MINUTE_MS);
+  whenTimesChange(renderAll);
 
   find(document, ".open").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     if (event.key !== "Escape" || event.isComposing || document.querySelector(":popover-open")) return;

@@ -8,7 +8,7 @@ import { group } from "./grouping.js";
 import { nameKey } from "./names.js";
 import { Stretch } from "./stretch.js";
 import { textParts } from "./text_parts.js";
-import { clock, dayWords, fullTime } from "./time.js";
+import { clock, dayWords, fullTime, timeRevision } from "./time.js";
 import { errorWord, language, word } from "./words.js";
 
 /** @import { Item } from "./grouping.js" */
@@ -309,7 +309,7 @@ export class ChatThread extends HTMLElement {
       return;
     }
     const { message, first, last } = item;
-    const looks = `${language()} ${message.seq} ${message.tick} ${message.code} ${message.at} ${first} ${last}`;
+    const looks = `${language()} ${timeRevision()} ${message.seq} ${message.tick} ${message.code} ${message.at} ${first} ${last}`;
     if (element.dataset.looks === looks) return; // most of a long thread, most of the time
     element.dataset.looks = looks;
     const waiting = message.tick === "sending" || message.tick === "failed";

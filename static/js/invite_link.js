@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { find, setText } from "./dom.js";
+import { whenTimesChange } from "./time.js";
 import { errorWord, locale, word } from "./words.js";
 
 class InviteLink extends HTMLElement {
@@ -19,6 +20,7 @@ class InviteLink extends HTMLElement {
     find(this, ".copy").addEventListener("click", () => void this.#copy());
     find(this, "input").addEventListener("focus", () => find(this, "input").select());
     document.addEventListener("languagechange", () => this.#render());
+    whenTimesChange(() => this.#render());
   }
 
   /** Only for whoever runs this chat, which may have changed since the page was loaded. */

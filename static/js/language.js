@@ -55,6 +55,7 @@ class LanguageChoice extends HTMLElement {
       button.addEventListener("click", () => void this.#choose(/** @type {Language} */ (tag)));
       this.append(button);
     }
+    document.addEventListener("languagechange", () => this.#showChosen());
     this.#showChosen();
   }
 
@@ -76,7 +77,6 @@ class LanguageChoice extends HTMLElement {
       // Then it holds for this page only.
     }
     speak(tag);
-    this.#showChosen();
     document.dispatchEvent(new Event("languagechange"));
   }
 
@@ -105,5 +105,18 @@ async function begin() {
   root.removeAttribute("data-wordless");
 }
 
+/** The browser's languages have changed: another region may write times differently, and a language not chosen here follows. */
+async function follow() {
+  const chosen = choose(keptLanguage(), navigator.languages);
+  try {
+    await load(chosen);
+  } catch {
+    return; // no network: the page goes on as it is
+  }
+  speak(chosen);
+  document.dispatchEvent(new Event("languagechange"));
+}
+
 await begin();
+addEventListener("languagechange", () => void follow());
 customElements.define("language-choice", LanguageChoice);

@@ -4,6 +4,8 @@ import { dayKey } from "./grouping.js";
 import { language, locale, word } from "./words.js";
 
 const MINUTE = 60_000;
+/** How soon a change of time zone or day shows. */
+const LOOK_MS = 1_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
@@ -74,6 +76,44 @@ export function ago(at, now = Date.now()) {
 
 /** @type {Map<string, Intl.DateTimeFormat>} */
 const formats = new Map(); // making one costs far more than using it
+
+/** What the same instant's words depend on. */
+function basis() {
+  const { timeZone } = new Intl.DateTimeFormat().resolvedOptions();
+  return `${timeZone} ${new Date().getTimezoneOffset()} ${locale()} ${dayKey(Date.now())}`;
+}
+
+let before = basis();
+let revision = 0;
+/** @type {Set<() => void>} */
+const listeners = new Set();
+
+/** A number that rises whenever instants read differently: part of the key of what was rendered. */
+export function timeRevision() {
+  return revision;
+}
+
+/**
+ * Calls `listener` whenever instants read differently: the device is in another time zone, the region or the day has changed. Formats
+ * keep the zone they were made in, and no event tells of a new one.
+ * @param {() => void} listener
+ */
+export function whenTimesChange(listener) {
+  if (listeners.size === 0) {
+    setInterval(look, LOOK_MS);
+    document.addEventListener("visibilitychange", look); // the timers of a hidden page are slow
+  }
+  listeners.add(listener);
+}
+
+function look() {
+  const now = basis();
+  if (now === before) return;
+  before = now;
+  revision++;
+  formats.clear();
+  for (const listener of listeners) listener();
+}
 
 /**
  * @param {Intl.DateTimeFormatOptions} options

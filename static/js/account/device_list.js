@@ -1,7 +1,7 @@
 /** Where the person is signed in, and the way to end it there. */
 
 import { copy, find, render, setText } from "../dom.js";
-import { ago, fullTime } from "../time.js";
+import { ago, fullTime, whenTimesChange } from "../time.js";
 import { word } from "../words.js";
 import { ask, explain } from "./requests.js";
 import { say } from "./saying.js";
@@ -30,6 +30,7 @@ class DeviceList extends HTMLElement {
     }
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && void this.#load());
     setInterval(() => this.#render(), MINUTE_MS);
+    whenTimesChange(() => this.#render());
     void this.#load();
   }
 
