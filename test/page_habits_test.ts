@@ -296,3 +296,64 @@ test("each message says its full time when it is pointed at, within a run too", 
   expect(titles.length).toBeGreaterThan(10);
   for (const title of titles) expect(title).toMatch(/\d{1,2} \w+ \d{4}.*\d\d:\d\d/);
 }, 30_000);
+
+/** Presses a key that an input method takes: within a composition, and as Safari sends the one that ends it. */
+const pressComposing = (page: Page, key: string) =>
+  page.evaluate((key) => {
+    for (const told of [{ isComposing: true }, { keyCode: 229 }]) {
+      const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, ...told });
+      document.activeElement?.dispatchEvent(event);
+    }
+  }, key);
+
+test("keys that belong to an input method do nothing here, wherever they are pressed", async () => {
+  const page = await enter(`#${BOB}`);
+  await page.waitForSelector("chat-thread .message");
+  const state = () =>
+    page.evaluate(() => ({
+      hash: location.hash,
+      focused: document.activeElement?.localName,
+      texts: [...document.querySelectorAll<HTMLTextAreaElement>("textarea, people-list input")].map(
+        (each) => each.value,
+      ),
+      sheets: document.querySelectorAll("dialog").length,
+    }));
+  for (const [place, keys] of [
+    ["people-list input", ["Enter", "ArrowDown", "ArrowUp", "Escape"]],
+    ["message-composer textarea", ["Enter", "ArrowUp", "Escape"]],
+    ["people-list .line[tabindex='0']", ["ArrowDown", "Escape", "/", "?"]],
+    ["chat-thread .message:last-child", ["ArrowUp", "Home", "Escape"]],
+  ] as const) {
+    if (place.endsWith("input")) {
+      await page.fill(place, CARL);
+      await page.waitForSelector(`.conversations a[data-name="${CARL}"]`);
+    }
+    await page.locator(place).evaluate((element: HTMLElement) => {
+      if (!element.matches("a, input, textarea")) element.tabIndex = -1;
+      element.focus();
+    });
+    const before = await state();
+    for (const key of keys) {
+      await pressComposing(page, key);
+      expect([place, key, await state()]).toEqual([place, key, before]);
+    }
+    if (place.endsWith("input")) {
+      await page.keyboard.press("Escape");
+      expect(await page.inputValue(place)).toBe(""); // the key by itself works
+    }
+  }
+}, 30_000);
+
+test("Ctrl+Enter and ⌘+Enter send, on a desk and on a tablet with a keyboard", async () => {
+  for (const options of [{}, { hasTouch: true, isMobile: true, viewport: { width: 820, height: 1_100 } }]) {
+    const page = await enter(`#${BOB}`, options);
+    await page.waitForSelector("chat-thread .message");
+    for (const key of ["Control+Enter", "Meta+Enter", "Control+Shift+Enter"]) {
+      const text = `${key} ${JSON.stringify(options)}`;
+      await page.fill("textarea", text);
+      await page.press("textarea", key);
+      await page.locator("chat-thread .message .text", { hasText: text }).waitFor();
+      expect(await page.inputValue("textarea")).toBe("");
+    }
+  }
+}, 60_000);

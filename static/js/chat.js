@@ -124,10 +124,11 @@ async function start(me, sure) {
   whenTimesChange(renderAll);
 
   find(document, ".open").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-    if (event.key !== "Escape" || event.isComposing || document.querySelector(":popover-open")) return;
+    if (event.key !== "Escape" || document.querySelector(":popover-open")) return;
     if (isNarrow()) goBack();
     else people.focusLine(messenger.open ?? "");
   });
+  addEventListener("keydown", leaveToInputMethod, { capture: true });
   addEventListener("keydown", keyPressed);
   addEventListener("hashchange", () => void route(messenger));
   navigator.serviceWorker?.addEventListener("message", ({ data }) => {
@@ -333,9 +334,19 @@ function show(messenger, peer, name) {
   thread.show(peer);
 }
 
+/**
+ * While an input method composes a word (Japanese, Greek accents …), its keys choose and end that word and do nothing here. In Safari the
+ * Enter that ends one comes after the composition, told only by its code.
+ *
+ * @param {KeyboardEvent} event
+ */
+function leaveToInputMethod(event) {
+  if (event.isComposing || event.keyCode === 229) event.stopImmediatePropagation();
+}
+
 /** Keys that do the same wherever one is. @param {KeyboardEvent} event */
 function keyPressed(event) {
-  if (event.defaultPrevented || event.isComposing || event.altKey || document.querySelector("dialog[open]")) return;
+  if (event.defaultPrevented || event.altKey || document.querySelector("dialog[open]")) return;
   const control = event.ctrlKey || event.metaKey;
   const writing = /** @type {Element} */ (event.target).matches("input, textarea");
   const single = !control && !writing && browserShelf().getItem(SINGLE_KEYS) !== "off";

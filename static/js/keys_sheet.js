@@ -12,7 +12,7 @@ const KEYS = [
   [["↑"], "keys_read"],
   [["Home", "End"], "keys_ends"],
   [["Esc"], "keys_back"],
-  [["Enter"], "keys_send"],
+  [["Enter", "Ctrl Enter"], "keys_send"],
   [["Shift Enter"], "keys_break"],
   [["?"], "keys_sheet"],
 ];

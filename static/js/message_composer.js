@@ -36,12 +36,12 @@ export class MessageComposer extends HTMLElement {
     });
     this.#text.addEventListener("input", () => this.#written());
     this.#text.addEventListener("keydown", (event) => {
-      if (event.key === "ArrowUp" && this.#text.value === "" && !event.isComposing) {
+      if (event.key === "ArrowUp" && this.#text.value === "") {
         event.preventDefault();
         this.onup();
       }
-      // While a word is being composed (Japanese, Greek accents …), Enter ends the word, not the message.
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229 || isTouch()) return;
+      const sends = event.ctrlKey || event.metaKey || !(event.shiftKey || isTouch());
+      if (event.key !== "Enter" || !sends) return;
       event.preventDefault();
       this.#submit();
     });

@@ -307,7 +307,7 @@ export class PeopleList extends HTMLElement {
     else if (event.key === "ArrowDown") next = links[at + 1];
     else if (event.key === "ArrowUp" && at >= 0) next = links[at - 1] ?? this.#input;
     else if (event.key === "Escape") next = this.#input;
-    else if (event.key === "Enter" && inSearch && !event.isComposing) {
+    else if (event.key === "Enter" && inSearch) {
       if (links[0]) links[0].click();
       else this.#enter = this.#search === "searching";
     } else return;
