@@ -2,7 +2,7 @@
 
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 
-import type { Browser, BrowserContext, Page, Response } from "playwright-core";
+import type { Browser, BrowserContext, BrowserContextOptions, Page, Response } from "playwright-core";
 
 import { closeWindows, launch, Server } from "./browser.ts";
 import { freePort, migratedDatabase, Person } from "./harness.ts";
@@ -37,8 +37,8 @@ interface Device {
 }
 
 /** @param granted whether the person has allowed notifications before; else a request for leave is answered with yes */
-async function deviceOf(who: Person, granted = true): Promise<Device> {
-  const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_100, height: 760 } });
+async function deviceOf(who: Person, granted = true, options: BrowserContextOptions = {}): Promise<Device> {
+  const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_100, height: 760 }, ...options });
   const [name = "", value = ""] = who.cookie.split(/=(.*)/s);
   await context.addCookies([{ name, value, url: server.url }]);
   const [notices, tones, badges]: [string[], number[], number[]] = [[], [], []];
@@ -91,6 +91,7 @@ async function deviceOf(who: Person, granted = true): Promise<Device> {
     });
     // No window is ever behind another one here.
     Object.defineProperty(document, "visibilityState", { get: () => (page.behind ? "hidden" : "visible") });
+    document.hasFocus = () => !page.beside;
   }, granted);
   const open = async (peer = "") => {
     const page = await context.newPage();
@@ -112,6 +113,13 @@ async function put(page: Page, place: "behind" | "in front"): Promise<void> {
     document.dispatchEvent(new Event("visibilitychange"));
   }, place === "behind");
 }
+
+/** Lets another window beside the tab's have the focus, or gives it back. The tab is seen all the time. */
+const focus = (page: Page, place: "beside" | "here") =>
+  page.evaluate((beside) => {
+    Object.assign(globalThis, { beside });
+    dispatchEvent(new Event(beside ? "blur" : "focus"));
+  }, place === "beside");
 
 const listening = (page: Page) =>
   until("the tab is ready to sound", () =>
@@ -156,6 +164,48 @@ test("three tabs behind other windows notify once, sound once and count; what is
   await wire.send("Three-Ann", "you see this");
   await Bun.sleep(1_200);
   expect([device.notices.length, device.tones.length]).toEqual([2, 2]);
+  await device.context.close();
+}, 60_000);
+
+test("a window that is seen and has not the focus marks nothing as read and notifies; when the focus is back the mark goes out", async () => {
+  const [ann, bob] = [await person("Beside-Ann"), await person("Beside-Bob")];
+  const wire = await bob.open();
+  await wire.send("Beside-Ann", "first");
+  const device = await deviceOf(ann);
+  const page = await device.open("Beside-Bob");
+  await page.mouse.click(700, 30);
+  await listening(page);
+  expect(await wire.next("read")).toMatchObject({ reader: "Beside-Ann", seq: 1 });
+  await focus(page, "beside");
+  await wire.send("Beside-Ann", "while you write a letter");
+  await until("Ann is told", async () => device.notices.length > 0 && device.tones.length > 1);
+  expect(device.notices).toEqual(["Beside-Bob: while you write a letter (chatify.Beside-Ann/beside-bob)"]);
+  await page.locator("chat-thread .day.new + .message", { hasText: "while you write a letter" }).waitFor();
+  expect(await page.title()).toBe("(1) chatify");
+  await wire.hearsNo("read", 0);
+  await page.evaluate(() => document.querySelector("chat-thread .scroller")?.dispatchEvent(new Event("scroll")));
+  await wire.hearsNo("read", 300);
+
+  await focus(page, "here");
+  expect(await wire.next("read")).toMatchObject({ reader: "Beside-Ann", seq: 2 });
+  await until("the notification goes", async () => device.notices[1] === "closed chatify.Beside-Ann/beside-bob");
+  await focus(page, "beside");
+  await wire.send("Beside-Ann", "the drag took the focus, and no event brought it back");
+  await until("it is counted", async () => (await page.title()) === "(1) chatify");
+  await page.evaluate(() => Object.assign(globalThis, { beside: false }));
+  await page.mouse.click(700, 30);
+  expect(await wire.next("read")).toMatchObject({ reader: "Beside-Ann", seq: 3 });
+  await device.context.close();
+}, 60_000);
+
+test("on a touch screen what is seen is read, whatever the browser says of the focus", async () => {
+  const [ann, bob] = [await person("Touch-Ann"), await person("Touch-Bob")];
+  const wire = await bob.open();
+  const device = await deviceOf(ann, true, { hasTouch: true, isMobile: true, viewport: { width: 390, height: 760 } });
+  const page = await device.open("Touch-Bob");
+  await focus(page, "beside");
+  await wire.send("Touch-Ann", "hello");
+  expect(await wire.next("read")).toMatchObject({ reader: "Touch-Ann", seq: 1 });
   await device.context.close();
 }, 60_000);
 

@@ -4,7 +4,7 @@
  */
 
 import { Attention } from "./attention.js";
-import { find, isTouch, setText } from "./dom.js";
+import { find, isAttended, isTouch, setText, whenAttendanceChanges } from "./dom.js";
 import { nameKey } from "./names.js";
 import { Notices } from "./notices.js";
 import { browserShelf } from "./shelf.js";
@@ -58,11 +58,14 @@ export function attend(messenger) {
  * @param {LockedTabs | LooseTabs} tabs
  */
 function followView(messenger, tabs) {
+  /** @type {string | undefined | null} null: nothing was said yet */
+  let shown = null;
   const show = () => {
-    tabs.show(document.visibilityState === "visible" ? nameKey(messenger.open ?? "") : undefined);
+    const key = isAttended() ? nameKey(messenger.open ?? "") : undefined;
+    if (key !== shown) tabs.show((shown = key));
   };
   messenger.addEventListener("shown", show);
-  document.addEventListener("visibilitychange", show);
+  whenAttendanceChanges(show);
   show();
 }
 

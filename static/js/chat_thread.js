@@ -3,7 +3,7 @@
  * long conversation only the stretch around the reader is in the document.
  */
 
-import { copy, find, isTouch, render, setText, setTick } from "./dom.js";
+import { copy, find, isAttended, isTouch, render, setText, setTick, whenAttendanceChanges } from "./dom.js";
 import { group } from "./grouping.js";
 import { nameKey } from "./names.js";
 import { Stretch } from "./stretch.js";
@@ -71,7 +71,7 @@ export class ChatThread extends HTMLElement {
     });
     messenger.addEventListener("arrived", (event) => this.#arrived(/** @type {CustomEvent<Message>} */ (event).detail));
     this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    document.addEventListener("visibilitychange", () => this.#markSeen());
+    whenAttendanceChanges(() => this.#markSeen());
     const sizes = new ResizeObserver(() => this.#keepEnd());
     sizes.observe(this.#scroller);
     sizes.observe(find(this, ".inner"));
@@ -357,7 +357,7 @@ export class ChatThread extends HTMLElement {
     const peer = this.#peer;
     if (peer === undefined || nameKey(from) !== nameKey(peer)) return;
     const conversation = this.#messenger?.conversation(peer);
-    const reading = this.#atEnd && document.visibilityState === "visible";
+    const reading = this.#atEnd && isAttended();
     if (reading) this.#witnessed = Math.max(this.#witnessed, seq);
     else if (conversation) this.#newSince(conversation, seq - 1);
     // Each in an element of its own: the same words twice are two messages, and three at once are all said.
@@ -414,11 +414,11 @@ export class ChatThread extends HTMLElement {
     if (more) this.render();
   }
 
-  /** What was on screen, in a page that is on screen, has been read. */
+  /** What was on screen, in a page that somebody looks at, has been read. */
   #markSeen() {
     const messenger = this.#messenger;
     const peer = this.#peer;
-    if (!messenger || peer === undefined || document.visibilityState !== "visible") return;
+    if (!messenger || peer === undefined || !isAttended()) return;
     const { myRead } = messenger.conversation(peer);
     const end = this.#scroller.getBoundingClientRect().bottom;
     for (let element = this.#list.lastElementChild; element; element = element.previousElementSibling) {

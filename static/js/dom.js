@@ -109,6 +109,23 @@ const STATE_WORDS = {
   failed: "not_sent",
 };
 
+/**
+ * Whether somebody looks at this page: it is visible, and its window has the focus. Of a touch screen only the first counts, as apps side by
+ * side have no focus to speak of.
+ */
+export function isAttended() {
+  return document.visibilityState === "visible" && (document.hasFocus() || isTouch());
+}
+
+/**
+ * Calls back when that may have changed. A touch or a key tells too: not every drag that took the focus brings it back with an event.
+ * @param {() => void} look
+ */
+export function whenAttendanceChanges(look) {
+  for (const type of ["focus", "blur", "pointerdown", "keydown"]) addEventListener(type, look);
+  document.addEventListener("visibilitychange", look);
+}
+
 /** Whether there is no keyboard but a finger: focus would raise one, and Enter is the only way to break a line. */
 export function isTouch() {
   return matchMedia("(pointer: coarse)").matches;

@@ -35,6 +35,14 @@ export const PROTECTIONS: readonly Protection[] = [
     "tells of a burst once, with its last words, and sounds once in two seconds",
   ),
   {
+    against: "a message is told as read that lay beside the window somebody wrote in",
+    file: "static/js/dom.js",
+    find: "(document.hasFocus() || isTouch())",
+    replace: "true",
+    test: "test/attention_test.ts",
+    name: "a window that is seen and has not the focus marks nothing as read and notifies; when the focus is back the mark goes out",
+  },
+  {
     against: "every tab announces the same message",
     file: "static/js/tabs.js",
     find: "return this.#roles.has(role);",
