@@ -369,3 +369,126 @@ test("says that a person has left, or is blocked, where one would write", async 
   await page.evaluate((name) => (location.hash = `#${name}`), LONG);
   await until("one can write", () => page.locator("textarea").isVisible());
 }, 30_000);
+
+/** The message at the top of what is seen, and how much of it. */
+const topMessage = (page: Page) =>
+  page.evaluate(() => {
+    const edge = document.querySelector("chat-thread .scroller")?.getBoundingClientRect().top ?? 0;
+    const all = [...document.querySelectorAll("chat-thread .bubble")];
+    const first = all.find((each) => each.getBoundingClientRect().bottom > edge + 2);
+    return first?.querySelector(".text")?.textContent?.slice(0, 12);
+  });
+
+test("whoever reads far up stays there when the phone is turned, the text grows or the window changes", async () => {
+  const portrait = { width: 390, height: 844 };
+  const page = await enter(`#${LONG}`, { viewport: portrait });
+  await until("120 messages up", async () => {
+    await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollBy(0, -700));
+    return /^Message 4[67]\d/.test((await topMessage(page)) ?? "");
+  });
+  const frame = () =>
+    page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+  await frame();
+  const before = await topMessage(page);
+  const steps: Record<string, () => Promise<unknown>> = {
+    "turned to landscape": () => page.setViewportSize({ width: 844, height: 390 }),
+    "turned back": () => page.setViewportSize(portrait),
+    "the keyboard opens": () => page.setViewportSize({ ...portrait, height: 500 }),
+    "the keyboard closes": () => page.setViewportSize(portrait),
+    "text of twice the size": () => page.evaluate(() => (document.documentElement.style.fontSize = "200%")),
+    "text as before": () => page.evaluate(() => (document.documentElement.style.fontSize = "")),
+    "two panes": () => page.setViewportSize({ width: 1_100, height: 700 }),
+    "one pane": () => page.setViewportSize(portrait),
+    "a wide window, made narrow in many steps": async () => {
+      for (let width = 1_400; width >= 390; width -= 50) await page.setViewportSize({ width, height: 800 });
+      await page.setViewportSize(portrait);
+    },
+    "a line about the connection": () =>
+      page.evaluate(() => document.querySelector(".open connection-line")?.removeAttribute("hidden")),
+    "turned while more history comes": async () => {
+      await page.setViewportSize({ width: 844, height: 390 });
+      await page.evaluate(() => document.querySelector("chat-thread .scroller")?.dispatchEvent(new Event("scroll")));
+      await page.setViewportSize(portrait);
+    },
+  };
+  for (const [step, change] of Object.entries(steps)) {
+    await change();
+    await frame();
+    expect([step, await topMessage(page)]).toEqual([step, before]);
+  }
+}, 60_000);
+
+/** By how many pixels the newest bubble is hidden. */
+const hiddenBelow = (page: Page) =>
+  page.evaluate(() => {
+    const scroller = document.querySelector("chat-thread .scroller")?.getBoundingClientRect();
+    const last = [...document.querySelectorAll("chat-thread .bubble")].at(-1)?.getBoundingClientRect();
+    return scroller && last ? Math.max(0, Math.round(last.bottom - scroller.bottom)) : Number.NaN;
+  });
+
+test("a view at the end stays there whatever appears", async () => {
+  const page = await enter(`#${LONG}`, { viewport: { width: 390, height: 640 } });
+  await until("it is at its end", async () => (await bottom(page)) < 2);
+  const show = (selector: string) => () =>
+    page.evaluate((selector) => {
+      // As the worst of luck has it: the page hears of its own scrolling just when the line appears.
+      const scroller = document.querySelector("chat-thread .scroller");
+      document.querySelector(selector)?.removeAttribute("hidden");
+      scroller?.dispatchEvent(new Event("scroll"));
+    }, selector);
+  const steps: Record<string, () => Promise<unknown>> = {
+    "the question of notifications": show(".ask-attention"),
+    "the line about the connection": show(".open connection-line"),
+    "a text of eight lines": () => page.fill("textarea", "line\n".repeat(8)),
+    "a text too long": () => page.fill("textarea", "x".repeat(4_001)),
+    "an empty field": () => page.fill("textarea", ""),
+    "text of twice the size": () => page.evaluate(() => (document.documentElement.style.fontSize = "200%")),
+    "text as before": () => page.evaluate(() => (document.documentElement.style.fontSize = "")),
+    "turned to landscape": () => page.setViewportSize({ width: 844, height: 390 }),
+    "turned back": () => page.setViewportSize({ width: 390, height: 640 }),
+    "the keyboard": () => page.setViewportSize({ width: 390, height: 400 }),
+  };
+  for (const [step, change] of Object.entries(steps)) {
+    await change();
+    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    expect([step, await hiddenBelow(page)]).toEqual([step, 0]);
+  }
+}, 30_000);
+
+test("the first reply in a fresh browser is not hidden by the question about notifications", async () => {
+  const other = await new Person(app.url, nameOf(6), cookieOf(6)).open();
+  for (let i = 1; i <= 30; i++) await other.send(READER, `unread ${i}`);
+  const page = await enter(`#${nameOf(6)}`);
+  await page.addInitScript(() => Object.defineProperty(Notification, "permission", { get: () => "default" }));
+  await page.reload();
+  await page.waitForSelector("chat-thread .day.new");
+  await page.fill("textarea", "my first reply");
+  await page.press("textarea", "Enter");
+  await page.waitForSelector(".ask-attention:visible");
+  await page.locator(".message .text", { hasText: "my first reply" }).waitFor();
+  await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+  expect(await hiddenBelow(page)).toBe(0);
+}, 30_000);
+
+test("the line above what is new goes with one's own reply, from here or another device", async () => {
+  const other = await new Person(app.url, nameOf(7), cookieOf(7)).open();
+  const phone = await new Person(app.url, READER, cookieOf(0)).open();
+  const line = (page: Page) => page.locator("chat-thread .day.new");
+  await other.send(READER, "new to you");
+  const page = await enter(`#${nameOf(7)}`);
+  await line(page).waitFor();
+  await page.fill("textarea", "seen");
+  await page.press("textarea", "Enter");
+  await line(page).waitFor({ state: "detached" });
+
+  await page.evaluate(() => (document.hasFocus = () => false));
+  await other.send(READER, "new again");
+  await line(page).waitFor();
+  await phone.send(nameOf(7), "answered on the phone");
+  await line(page).waitFor({ state: "detached" });
+  await other.send(READER, "and once more");
+  await until(
+    "the line is above it",
+    async () => (await line(page).locator("+ .message .text").innerText()) === "and once more",
+  );
+}, 30_000);

@@ -6,6 +6,7 @@
 import { copy, find, isAttended, isTouch, render, setText, setTick, whenAttendanceChanges } from "./dom.js";
 import { group } from "./grouping.js";
 import { nameKey } from "./names.js";
+import { ReadingPlace } from "./reading_place.js";
 import { Stretch } from "./stretch.js";
 import { textParts } from "./text_parts.js";
 import { clock, dayWords, fullTime, timeRevision } from "./time.js";
@@ -47,7 +48,10 @@ export class ChatThread extends HTMLElement {
   /** @type {HTMLElement} */
   #list = find(this, ".messages");
   #stretch = new Stretch();
+  #place = new ReadingPlace(this.#scroller, this.#list);
   #atEnd = true;
+  /** The heights when the scroller was looked at last. */
+  #layout = "";
   #lastShown = 0;
   #settled = false;
   /** Whether it is still to be gone to where the unread begin. */
@@ -71,8 +75,17 @@ export class ChatThread extends HTMLElement {
     });
     messenger.addEventListener("arrived", (event) => this.#arrived(/** @type {CustomEvent<Message>} */ (event).detail));
     this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    messenger.addEventListener("replied", (event) => {
+      const { detail } = /** @type {CustomEvent<string>} */ (event);
+      if (this.#newAfter === undefined || this.#peer === undefined || nameKey(detail) !== nameKey(this.#peer)) return;
+      this.#newAfter = undefined; // what one answers is not new
+      this.render();
+    });
     whenAttendanceChanges(() => this.#markSeen());
-    const sizes = new ResizeObserver(() => this.#keepEnd());
+    const sizes = new ResizeObserver(() => {
+      this.#keepEnd();
+      this.#scrolled();
+    });
     sizes.observe(this.#scroller);
     sizes.observe(find(this, ".inner"));
     find(this, ".jump").addEventListener("click", () => this.toEnd());
@@ -95,6 +108,7 @@ export class ChatThread extends HTMLElement {
     this.#newAfter = undefined;
     this.#witnessed = 0;
     this.#lastShown = 0;
+    this.#place.forget();
     render(this.#list, [], { key: () => "", make: () => copy("day"), update: () => {} });
     find(this, ".announcer").replaceChildren();
     this.#greet("");
@@ -147,8 +161,7 @@ export class ChatThread extends HTMLElement {
     }
     if (this.#stretch.last < conversation.firstSeq) this.#stretch.toEnd(held); // it was loaded anew
     const shown = this.#shown(peer);
-    const anchor = this.#atEnd ? undefined : this.#firstInView();
-    const before = anchor?.getBoundingClientRect().bottom ?? 0; // its top changes when it is no longer the first of a run
+    if (!this.#atEnd) this.#place.note();
     const focused = this.#list.contains(document.activeElement);
     const newFrom = this.#newAfter === undefined ? undefined : conversation.firstAfter(this.#newAfter);
     render(this.#list, group(shown, newFrom), {
@@ -156,8 +169,7 @@ export class ChatThread extends HTMLElement {
       make: (item) => this.#make(item),
       update: (element, item) => this.#update(element, item),
     });
-    const moved = anchor?.isConnected ? anchor.getBoundingClientRect().bottom - before : 0;
-    if (moved !== 0) this.#scroller.scrollTop += moved;
+    if (!this.#atEnd) this.#place.keep();
     if (focused && !this.#list.contains(document.activeElement)) this.#scroller.focus({ preventScroll: true });
     this.#lastShown = Math.max(this.#lastShown, held);
     find(this, ".skeleton").hidden = conversation.loaded || shown.length > 0;
@@ -383,7 +395,15 @@ export class ChatThread extends HTMLElement {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     if (clientHeight === 0) return; // not on screen
     const below = scrollHeight - scrollTop - clientHeight;
-    this.#atEnd = this.#stretch.atEnd && below < AT_END_PX;
+    const isNear = this.#stretch.atEnd && below < AT_END_PX;
+    // What appears or grows moves the end away; only in a layout that stays does the reader leave it.
+    const layout = `${scrollHeight} ${clientHeight}`;
+    const isMoved = layout !== this.#layout;
+    this.#layout = layout;
+    if (this.#atEnd && this.#stretch.atEnd && !isNear && isMoved) return this.#keepEnd();
+    this.#atEnd = isNear;
+    if (isNear) this.#place.forget();
+    else this.#place.note();
     this.#showJump();
     this.#markSeen();
     if (this.#settled) this.#extend(scrollTop < NEAR_PX, below < NEAR_PX);
@@ -436,15 +456,6 @@ export class ChatThread extends HTMLElement {
 
   #keepEnd() {
     if (this.#atEnd) this.#scroller.scrollTop = this.#scroller.scrollHeight;
-  }
-
-  /** What is to stay where it is; a day line moves when earlier messages of the day come in. */
-  #firstInView() {
-    const top = this.#scroller.getBoundingClientRect().top;
-    for (const element of this.#list.children) {
-      if (element.classList.contains("message") && element.getBoundingClientRect().bottom > top) return element;
-    }
-    return undefined;
   }
 
   /** @param {KeyboardEvent} event */

@@ -4,7 +4,7 @@
  *
  * Events: `people` (the list changed), `thread` (a conversation changed, `detail` is the peer), `presence`, `arrived`
  * (a new message of the peer, `detail` is the message), `missed` (it came while nobody listened, `detail` is its `from`, `text` and
- * `seq`), `shown` (another conversation is on screen), `draft` (an unfinished text is to be shown, `detail` is the peer), `drafted` (one was
+ * `seq`), `replied` (I wrote in a conversation, here or elsewhere, `detail` is the peer), `shown` (another conversation is on screen), `draft` (an unfinished text is to be shown, `detail` is the peer), `drafted` (one was
  * changed on another device, `detail` is the frame), `connection`, `limited` (what is written goes out later), `ended` (the session is over).
  */
 
@@ -248,7 +248,9 @@ export class Messenger extends EventTarget {
    */
   write(peer, text) {
     this.presence.told();
-    return this.outbox.add(this.conversation(peer).peer, text) !== undefined;
+    const isTaken = this.outbox.add(this.conversation(peer).peer, text) !== undefined;
+    if (isTaken) this.#emit("replied", peer);
+    return isTaken;
   }
 
   /**
@@ -407,6 +409,7 @@ export class Messenger extends EventTarget {
     const conversation = this.conversation(peer);
     const { fresh, gap } = conversation.receive(message);
     if (message.ref && message.from === this.me) this.outbox.settle(message.ref);
+    if (fresh && message.from === this.me) this.#emit("replied", peer);
     if (fresh && message.from !== this.me) {
       this.presence.stoppedTyping(peer);
       this.#emit("arrived", message);
