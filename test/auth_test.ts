@@ -153,7 +153,45 @@ describe("sign-up", () => {
   });
 });
 
+test("a refused sign-up is JSON for a script, and a page for a browser", async () => {
+  await signUp("Scripted");
+  for (const [accept, type] of [
+    ["application/json", "application/json"],
+    ["text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"],
+    ["text/html, application/json", "text/html; charset=utf-8"],
+    ["*/*", "text/html; charset=utf-8"],
+  ] as const) {
+    const form = { username: "scripted", password: PASSWORD };
+    const answer = await post(`${app.url}/signup`, form, { accept });
+    expect([accept, answer.status, answer.headers.get("content-type")]).toEqual([accept, 409, type]);
+    expect(await answer.text()).toContain("name_taken");
+  }
+});
+
 describe("login", () => {
+  test("says so when it is shown because a session has ended, and waits for the password after a wrong one", async () => {
+    const person = await Person.signUp(app.url, "Ended");
+    const shown = async (cookie: string) => {
+      const answer = await fetch(`${app.url}/login`, { headers: { cookie } });
+      return [/data-ended="(\w*)"/.exec(await answer.text())?.[1], answer.headers.get("cache-control")];
+    };
+    expect(await shown(person.cookie)).toEqual(["", "no-cache"]);
+    await person.get("/logout");
+    expect(await shown(person.cookie)).toEqual(["true", "no-store"]);
+    for (const other of ["", `${person.cookie}x`, "chatify_session=x.y"]) {
+      expect(await shown(other)).toEqual(["", "no-cache"]);
+    }
+    const wrong = await (await logIn("Ended", "not the password", { cookie: person.cookie })).text();
+    expect(wrong).toContain('data-ended="true"');
+    const focused = (html: string) =>
+      html.match(/<input[^>]*\sautofocus\s[^>]*>/g)?.map((tag) => /id="(\w+)"/.exec(tag)?.[1]);
+    expect(focused(wrong)).toEqual(["password"]);
+    for (const path of ["/login", "/signup"]) {
+      expect(focused(await (await fetch(app.url + path)).text())).toEqual(["username"]);
+    }
+    expect(focused(await (await signUp("!")).text())).toEqual(["username"]);
+  });
+
   test("gives a new token each time, and leaves other devices alone", async () => {
     const person = await Person.signUp(app.url, "Traveller");
     const [phone, tablet] = [await person.logIn(), await person.logIn()];

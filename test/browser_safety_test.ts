@@ -276,9 +276,10 @@ test("script and placeholders in a name come back as text in the form", async ()
       const ready = () => (javaScriptEnabled ? scripted(page) : undefined); // scripts add the buttons of the languages
       await ready();
       const elements = await page.locator("body *").count();
-      for (const name of javaScriptEnabled ? NAMES : NAMES.slice(0, 1)) {
-        // The page before may say the same already.
-        await Promise.all([page.waitForEvent("load"), fillForm(page, name, PASSWORD)]);
+      for (const name of javaScriptEnabled || path === "/signup" ? NAMES : NAMES.slice(0, 1)) {
+        // The page before may say the same already. The scripts of a sign-up see by themselves that these are no names.
+        const stays = javaScriptEnabled && path === "/signup";
+        await Promise.all([stays || page.waitForEvent("load"), fillForm(page, name, PASSWORD)]);
         await ready();
         await page.waitForSelector(path === "/login" ? "[role=alert]:visible" : "#username_error:visible");
         expect(await page.inputValue('input[name="username"]')).toBe(name);

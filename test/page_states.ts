@@ -25,7 +25,7 @@ const WILD = [
   "try `npx -y bun@1.4.5 run start`, then:\n```sh\nbun run chatify user add ann --admin   # a line of code longer than any phone is wide\n```",
 ];
 
-type Who = "Ann" | "Newcomer" | "Petros" | "Host";
+type Who = "Ann" | "Newcomer" | "Petros" | "Host" | "Ended";
 
 export interface State {
   readonly name: string;
@@ -76,6 +76,7 @@ export const STATES: readonly State[] = [
     sees: "form > [role=alert]:visible",
     act: (page) => submit(page, { username: "Ann", password: "not my password" }),
   },
+  { name: "login, after a session ended elsewhere", who: "Ended", at: "/login", sees: ".ended:visible" },
   { name: "sign-up", at: "/signup", sees: "#confirm" },
   {
     name: "sign-up, all wrong",
@@ -83,6 +84,13 @@ export const STATES: readonly State[] = [
     sees: "#confirm_error:visible",
     stays: "#username",
     act: (page) => submit(page, { username: "!", password: "short", confirm: "shorter" }),
+  },
+  {
+    name: "sign-up, a name that is taken",
+    at: "/signup",
+    sees: "#username_error:visible",
+    stays: "#username",
+    act: (page) => submit(page, { username: "ANN", password: PASSWORD, confirm: PASSWORD }),
   },
   { name: "sign-up, closed", at: "/signup", server: "closed", sees: ".why:visible" },
   { name: "sign-up, without an invitation", at: "/signup", server: "invite", sees: ".why:visible" },
@@ -296,7 +304,8 @@ export class Stage {
     ]);
     const fields = { username: "Host", password: PASSWORD, code: open.adminCode ?? "" };
     const host = new Person(open.url, "Host", cookieOf(await post(`${open.url}/signup`, fields)));
-    const [ann, ...others] = await open.people("Ann", "Newcomer", "Petros");
+    const [ann, ...others] = await open.people("Ann", "Newcomer", "Petros", "Ended");
+    await others.at(-1)!.get("/logout");
     const bob = await populate(open, ann!);
     await (await host.open()).send("Petros", "Welcome! Where are you?");
     return new Stage({ open, invite, closed }, [ann!, ...others, host], bob);

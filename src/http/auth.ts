@@ -17,6 +17,7 @@ import {
   addressOf,
   checkOrigin,
   clientAddress,
+  failure,
   HEADERS,
   isSecure,
   readBody,
@@ -30,6 +31,8 @@ const HASHES_WAITING = 32;
 const COOKIE_DAYS = 30;
 /** More of a `User-Agent` tells nobody anything. */
 const AGENT_MAX = 200;
+/** What a login shows that is there because a session has ended. */
+const ENDED = { ended: "true" } as const;
 /** After these no form would help. */
 const NO_SIGNUP: ReadonlySet<string> = new Set(["signup_closed", "invite_needed", "invite_used"] satisfies ErrorCode[]);
 
@@ -102,6 +105,12 @@ export class Auth {
     return new Response(page.body, { status: page.status, headers });
   }
 
+  /** The form to sign in by, which says so when it is there because a session has ended. */
+  async loginPage(request: Request): Promise<Response> {
+    const ended = await this.#hasEnded(request);
+    return ended ? this.#pages.form("login", ENDED) : this.#pages.page(request, "login");
+  }
+
   /** The form for an account, or why there is none. */
   async signUpPage(request: Request): Promise<Response> {
     const query = request.url.includes("?") ? addressOf(request).searchParams : undefined;
@@ -129,6 +138,7 @@ export class Auth {
       this.#signedUp(user.username);
       return await this.#enter(request, user, address);
     } catch (error) {
+      if (error instanceof ChatError && isForScript(request)) return failure(error);
       return this.#again("signup", form, error);
     }
   }
@@ -142,7 +152,7 @@ export class Auth {
       if (!user) throw new ChatError("wrong_login");
       return await this.#enter(request, user, address);
     } catch (error) {
-      return this.#again("login", form, error);
+      return this.#again("login", (await this.#hasEnded(request)) ? { ...form, ...ENDED } : form, error);
     }
   }
 
@@ -266,6 +276,15 @@ export class Auth {
     return found.map((one) => one?.session);
   }
 
+  /** Whether a request brings a session that is no more: signing out takes the cookie away, ending it from elsewhere cannot. */
+  async #hasEnded(request: Request): Promise<boolean> {
+    if (!this.#signed(request)) return false;
+    return this.find(request).then(
+      (session) => session === undefined,
+      () => false, // the form needs no database
+    );
+  }
+
   #signed(request: Request): Signed | undefined {
     const cookie = request.cookies.get(isSecure(request, this.#trust) ? SECURE_COOKIE : COOKIE);
     return cookie ? verify(cookie, this.#secrets) : undefined;
@@ -320,6 +339,12 @@ class Gate {
       else this.#inside--;
     }
   }
+}
+
+/** Whether a page's script asks, which shows an error itself, and not a browser that shows the answer. */
+function isForScript(request: Request): boolean {
+  const accept = request.headers.get("accept") ?? "";
+  return accept.includes("application/json") && !accept.includes("text/html");
 }
 
 interface FormValues extends Brought {

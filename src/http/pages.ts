@@ -79,6 +79,9 @@ export interface FormFault {
   readonly error: ChatError;
 }
 
+/** An attribute, not the value of one: nothing that a client sends may stand there. */
+const FOCUS = "autofocus";
+
 /** Why the sign-up page has no form for those who bring nothing. */
 const WHY_NOT = { invite: "invite_needed", closed: "signup_closed" } as const;
 
@@ -115,7 +118,7 @@ export class Pages {
     );
     const templates = new Map<string, string>();
     const why = signup === "open" ? undefined : new ChatError(WHY_NOT[signup]);
-    const constants = { signup, ...(why && { why_error: why.message, why_code: why.code }) };
+    const constants = { signup, username_focus: FOCUS, ...(why && { why_error: why.message, why_code: why.code }) };
     const files = contents.map(({ path, bytes }): [string, File] => {
       const extension = path.slice(path.lastIndexOf(".") + 1);
       if (extension === "html") {
@@ -155,7 +158,7 @@ export class Pages {
     return this.#answer(request, this.#file("js/sw.js"), "no-cache");
   }
 
-  /** A form with values in it: those of a link, or those that were refused, with what was wrong beside the field. */
+  /** A form with values in it: those of a link, of a session that ended, or those that were refused, with what was wrong beside the field. */
   form(
     name: FormName,
     values: Record<string, string>,
@@ -163,9 +166,12 @@ export class Pages {
     status = fault?.error.status ?? 200,
   ): Response {
     const { field, error } = fault ?? {};
+    const passwordIsNext = field === "password" || field === "form"; // the name is there, and the password never sent back
     const html = fill(this.#templates.get(`${name}.html`) ?? "", {
       signup: this.#signup,
       ...values,
+      username_focus: passwordIsNext ? "" : FOCUS,
+      password_focus: passwordIsNext ? FOCUS : "",
       ...(error && {
         [`${field}_error`]: error.message,
         [`${field}_code`]: error.code,

@@ -53,7 +53,7 @@ export function paths(parts: Parts): Record<string, Methods> {
   return {
     "/": { GET: (request) => auth.page(request, "chat") },
     "/account": { GET: (request) => auth.page(request, "account") },
-    "/login": { GET: (request) => pages.page(request, "login"), POST: (request) => auth.logIn(request) },
+    "/login": { GET: (request) => auth.loginPage(request), POST: (request) => auth.logIn(request) },
     "/signup": { GET: (request) => auth.signUpPage(request), POST: (request) => auth.signUp(request) },
     "/logout": { GET: (request) => auth.logOut(request), POST: (request) => auth.logOut(request) },
     "/static/*": { GET: (request) => pages.file(request) },

@@ -17,7 +17,7 @@ import { OutboxStore } from "./outbox_store.js";
 import "./people_list.js";
 import { forgetAllBut, forgetRead, readingName, textsName, unfinishedPrefix } from "./places.js";
 import { ReadingCache, STORES } from "./reading_cache.js";
-import { browserShelf, rememberedName, rememberName, SINGLE_KEYS } from "./shelf.js";
+import { browserShelf, endedNote, forgetEnded, noteEnded, rememberedName, rememberName, SINGLE_KEYS } from "./shelf.js";
 import { whenTimesChange } from "./time.js";
 import { word } from "./words.js";
 
@@ -93,9 +93,12 @@ async function start(me, sure) {
   messenger.addEventListener("ended", async () => {
     if (leaving) return;
     leaving = true;
-    // A new session of the same person ends the old one too.
-    if (!(await isMe(me))) await close();
-    location.replace("/"); // the server knows whether that is the login or another person's chat
+    const who = await whoIsIt(me);
+    if (who !== me) await close();
+    if (who === undefined && !signedOutHere) noteEnded({ name: me, place: location.hash });
+    if (who === me)
+      location.reload(); // a new session of the same person ended the old one
+    else location.replace("/"); // the server knows whether that is the login or another person's chat
   });
   messenger.addEventListener("people", () => showTitle(messenger));
   const attention = new Loaded(async () => {
@@ -149,12 +152,22 @@ async function start(me, sure) {
   void route(messenger);
 }
 
-/** Whether the same person is still signed in. The server not answering tells nothing. @param {string} me */
-async function isMe(me) {
+/** Leads back to where the session of the same person ended in this tab, and nowhere else. Returns whether that is another page. @param {string} me */
+function goesBack(me) {
+  const { name, place } = endedNote() ?? {};
+  forgetEnded();
+  if (name !== me) return false;
+  if (place === "/account") location.replace(place);
+  else if (location.hash === "" && place?.startsWith("#")) history.replaceState(null, "", place);
+  return place === "/account";
+}
+
+/** Who is signed in, undefined when nobody is. The server not answering tells nothing: `me` then. @param {string} me */
+async function whoIsIt(me) {
   try {
-    return (await api.me()) === me;
+    return await api.me();
   } catch (error) {
-    return !(error instanceof api.SignedOut);
+    return error instanceof api.SignedOut ? undefined : me;
   }
 }
 
@@ -175,6 +188,7 @@ function joinTabs(me, { outbox, store, drafts }) {
     if (data.unfinished) drafts.take(data.unfinished);
     if (data.left) void outbox.load();
     if (data.signedOut) {
+      signedOutHere = true;
       outbox.wipe(); // or this tab would keep again what is being erased
       drafts.wipe();
     }
@@ -280,6 +294,8 @@ function showTitle(messenger) {
 
 /** What is on screen: a name, "" for the list alone. @type {string | undefined} */
 let shownName;
+/** Whether the person has signed out in another tab: then nothing of theirs is kept. */
+let signedOutHere = false;
 /** Whether the way back to the list leads to the search in it. */
 let searching = false;
 
@@ -444,7 +460,7 @@ if (remembered === undefined) {
   } else {
     await forgetAllBut(me);
     rememberName(me);
-    await start(me, true);
+    if (!goesBack(me)) await start(me, true);
   }
 } else {
   await start(remembered, false);

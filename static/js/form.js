@@ -2,13 +2,15 @@
 
 import { find, setText } from "./dom.js";
 import { letShow } from "./password_showing.js";
-import { forgetName, rememberedName } from "./shelf.js";
+import { endedNote, forgetEnded, forgetName, noteEnded, rememberedName } from "./shelf.js";
 import { errorWord, waiting, word } from "./words.js";
 
+const SIGNED_IN_MS = 1_000;
+
 /** @type {HTMLFormElement} */
-const form = find(document, "form");
+export const form = find(document, "form");
 /** @type {HTMLInputElement} */
-const username = find(form, "#username");
+export const username = find(form, "#username");
 /** @type {HTMLInputElement} */
 const password = find(form, "#password");
 const confirm = /** @type {HTMLInputElement | null} */ (form.querySelector("#confirm"));
@@ -23,7 +25,7 @@ function errorOf(input) {
  * @param {HTMLInputElement} input
  * @param {string} code
  */
-function complain(input, code) {
+export function complain(input, code) {
   const error = errorOf(input);
   error.dataset.error = code;
   setText(error, code ? errorWord(code) : "");
@@ -45,6 +47,9 @@ function fault(input) {
 
 const inputs = [username, password, ...(confirm ? [confirm] : [])];
 
+/** Whose session ended here, and where, when the login is shown for that. */
+const ended = whoseSessionEnded();
+
 form.noValidate = true; // the browser's bubbles speak another language and go away too soon
 form.addEventListener("submit", (event) => {
   for (const input of inputs) complain(input, fault(input));
@@ -62,6 +67,52 @@ for (const input of inputs) {
 }
 
 form.action += location.hash;
+if (ended) {
+  if (!username.value) {
+    username.value = ended.name;
+    password.focus();
+  }
+  // Signing in again ends the session before it, whose page may be here before the new cookie is.
+  setTimeout(() => void goOn(ended), SIGNED_IN_MS);
+  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && void goOn(ended));
+}
+
+/** Goes on when the same person has signed in again in another tab. @param {import("./shelf.js").Ended} ended */
+async function goOn(ended) {
+  const answer = await fetch("/me").catch(() => undefined);
+  if (!answer?.ok || (await answer.json().catch(() => undefined))?.username !== ended.name) return;
+  noteEnded(ended); // the chat leads back to the place
+  location.replace("/");
+}
+
+/**
+ * Shows an error of the form as a whole; "" takes it away.
+ * @param {string} code
+ * @param {number} [wait] in seconds
+ */
+export function refuse(code, wait = 0) {
+  const error = /** @type {HTMLElement} */ (find(form, ":scope > .error"));
+  error.dataset.error = code;
+  error.dataset.wait = String(wait);
+  setText(error, "");
+  say();
+}
+
+/** The server says that a session has ended; who it was, this tab noted when it left the chat, or the browser remembers. */
+function whoseSessionEnded() {
+  const { ended } = /** @type {HTMLElement} */ (find(document, ".card")).dataset;
+  if (ended === undefined) return undefined; // a sign-up
+  const noted = endedNote();
+  if (!ended) {
+    forgetEnded(); // they signed out, or in again
+    if (noted) void goOn(noted);
+    return undefined;
+  }
+  const name = rememberedName();
+  const note = noted ?? (name === undefined ? undefined : { name, place: location.hash });
+  if (note) noteEnded(note);
+  return note;
+}
 
 /** What the language decides here. The server's errors come as words and as codes; the codes are said anew. */
 function say() {
@@ -69,6 +120,7 @@ function say() {
   for (const error of /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll("[data-error]"))) {
     const { error: code, wait } = error.dataset;
     if (code === "rate_limited") setText(error, word("too_many_tries", { wait: waiting(Number(wait)) }));
+    else if (code === "no_connection") setText(error, word(code));
     else if (code) setText(error, errorWord(code, error.textContent));
   }
 }

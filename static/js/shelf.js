@@ -3,6 +3,7 @@
 /** @typedef {Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" | "length">} Shelf */
 
 const KEPT_AS = "chatify.me";
+const ENDED_AS = "chatify.ended";
 /** "off" here: no key of one letter does anything, for those who speak to their computer. */
 export const SINGLE_KEYS = "chatify.single_keys";
 
@@ -23,6 +24,37 @@ export function rememberName(user) {
 /** Somebody signs in or out: until the server has said who it is, the page shows nobody's. */
 export function forgetName() {
   browserShelf().removeItem(KEPT_AS);
+}
+
+/**
+ * Whose session ended while the page was open, and what to return to: "#bob" or "/account".
+ * @typedef {{ name: string, place: string }} Ended
+ */
+
+/** Remembers it in this tab until somebody signs in. @param {Ended} ended */
+export function noteEnded(ended) {
+  try {
+    sessionStorage.setItem(ENDED_AS, JSON.stringify(ended));
+  } catch {
+    // Then they type their name.
+  }
+}
+
+/** @returns {Ended | undefined} */
+export function endedNote() {
+  try {
+    return JSON.parse(sessionStorage.getItem(ENDED_AS) ?? "") ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function forgetEnded() {
+  try {
+    sessionStorage.removeItem(ENDED_AS);
+  } catch {
+    // Forbidden: there is nothing.
+  }
 }
 
 /** The names of all that stands there. @param {Shelf} shelf */

@@ -2,6 +2,7 @@
 
 import { Limited, Refused } from "../api.js";
 import { forgetRead } from "../places.js";
+import { noteEnded, rememberedName } from "../shelf.js";
 import { errorWord, waiting, word } from "../words.js";
 
 /**
@@ -43,7 +44,9 @@ let leaving;
  * no page any more to show it on.
  */
 function leave() {
+  const name = rememberedName();
   leaving ??= forgetRead().then(() => {
+    if (name !== undefined) noteEnded({ name, place: "/account" });
     location.replace("/login");
     return new Promise(() => {});
   });

@@ -3,6 +3,7 @@ export default {
   // Login and sign-up
   login_title: "Σύνδεση",
   login_sentence: "Χαιρόμαστε που σε ξαναβλέπουμε.",
+  session_ended: "Αποσυνδέθηκες, ίσως από άλλη συσκευή. Συνδέσου για να συνεχίσεις από εκεί που ήσουν.",
   signup_title: "Νέος λογαριασμός",
   signup_sentence: "Διάλεξε το όνομα με το οποίο θα σε βρίσκουν οι δικοί σου.",
   username: "Όνομα",

@@ -3,6 +3,7 @@ export default {
   // Login and sign-up
   login_title: "Sign in",
   login_sentence: "Good to see you again.",
+  session_ended: "You were signed out, perhaps from another device. Sign in to carry on where you were.",
   signup_title: "Create an account",
   signup_sentence: "Pick a name your people will know you by.",
   username: "Name",

@@ -1,0 +1,21 @@
+/** What is certainly no name, as far as the page can tell without a table of all letters: the server's rules (src/text.ts) are stricter. */
+
+const INVISIBLE = /^[\s\u200b-\u200d\u2060\ufeff]+|[\s\u200b-\u200d\u2060\ufeff]+$/gu;
+/** Alphabets that are mixed by mistake or to deceive. */
+const ALPHABETS = [/\p{Script=Latin}/u, /\p{Script=Greek}/u, /\p{Script=Cyrillic}/u];
+
+/**
+ * Whether the server would refuse a name whatever names there are: its length, its signs, or letters of two alphabets.
+ * @param {string} raw as typed
+ */
+export function isImpossibleName(raw) {
+  const name = raw.replace(INVISIBLE, "").normalize("NFKC");
+  const { length } = [...name];
+  return (
+    length < 2 ||
+    length > 50 ||
+    !/^[\p{L}\p{Nd}_.-][\p{L}\p{M}\p{Nd}_.-]*$/u.test(name) ||
+    !/[\p{L}\p{Nd}]/u.test(name) ||
+    ALPHABETS.filter((alphabet) => alphabet.test(name)).length > 1
+  );
+}

@@ -1,0 +1,62 @@
+/**
+ * Sends the sign-up without leaving the page, so that a name that is taken costs nobody the two passwords. Without scripts the form is
+ * sent as it is.
+ */
+
+import { complain, form, refuse, username } from "./form.js";
+import { isImpossibleName } from "./name_rules.js";
+import { forgetName } from "./shelf.js";
+
+/** The field that an error belongs to; others belong to the form as a whole. @type {Record<string, string>} */
+const FIELDS = { bad_name: "username", name_taken: "username", bad_password: "password" };
+
+let isSending = false;
+
+form.addEventListener("submit", (event) => {
+  if (event.defaultPrevented) return; // `form.js` found something missing
+  event.preventDefault();
+  if (isImpossibleName(username.value)) {
+    complain(username, "bad_name");
+    username.focus();
+  } else if (!isSending) void send();
+});
+
+async function send() {
+  isSending = true;
+  refuse("");
+  try {
+    const answer = await fetch("/signup", {
+      method: "POST",
+      headers: { accept: "application/json" },
+      body: new URLSearchParams(/** @type {any} */ (new FormData(form))),
+      redirect: "manual",
+    });
+    if (answer.type === "opaqueredirect") {
+      forgetName();
+      location.assign(`/${location.hash}`);
+      return;
+    }
+    const said = await answer.json().catch(() => undefined);
+    // Something between here and the server has a page of its own to show.
+    if (said?.error) show(said.error.code, Number(answer.headers.get("retry-after")));
+    else form.submit();
+  } catch {
+    refuse("no_connection");
+  }
+  isSending = false;
+}
+
+/**
+ * @param {string} code
+ * @param {number} wait in seconds
+ */
+function show(code, wait) {
+  const id = FIELDS[code];
+  if (id === undefined) {
+    refuse(code, wait);
+    return;
+  }
+  const input = /** @type {HTMLInputElement} */ (form.querySelector(`#${id}`));
+  complain(input, code);
+  input.focus();
+}
