@@ -5,6 +5,9 @@ import { ChatError } from "./errors.ts";
 /** OWASP's least for argon2id: 19 MiB, two passes; p=1 is what Bun makes. About 25 ms each. */
 const ARGON2 = { algorithm: "argon2id", memoryCost: 19_456, timeCost: 2 } as const;
 
+/** Verified in place of a hash that is missing or that no password matches. Nobody knows a password for it. */
+const DECOY = `$argon2id$v=19$m=${ARGON2.memoryCost},t=${ARGON2.timeCost},p=1$${"A".repeat(43)}$${"A".repeat(43)}`;
+
 /** `outdated`: right, but hashed as typed, before passwords were prepared. */
 export type Verdict = "right" | "outdated" | "wrong";
 
@@ -30,17 +33,25 @@ export function hashPassword(password: string): Promise<string> {
 }
 
 /**
- * Compares a password with a PHC string; any other string is `wrong`. The time depends on the password alone: one that preparing changes
- * is always verified in both forms, or the time would tell which accounts exist.
+ * Compares a password with a PHC string; any other string is `wrong`, and so is none. The time depends on the password alone: one that
+ * preparing changes is always verified in both forms, and `DECOY` stands in, or the time would tell which accounts exist.
+ *
+ * @param phc undefined: no account has the name
  */
-export async function verifyPassword(password: string, phc: string): Promise<Verdict> {
+export async function verifyPassword(password: string, phc: string | undefined): Promise<Verdict> {
   const prepared = preparePassword(password);
-  const isRight = await matches(prepared, phc);
-  const wasRight = prepared !== password && (await matches(password, phc));
+  const isRight = await matches(prepared, phc ?? "");
+  const wasRight = prepared !== password && (await matches(password, phc ?? ""));
   return isRight ? "right" : wasRight ? "outdated" : "wrong";
 }
 
-/** Bun refuses to verify an empty password, which would answer too soon. */
-function matches(password: string, phc: string): Promise<boolean> {
-  return Bun.password.verify(password || " ", phc).catch(() => false);
+/** Bun answers at once to an empty password and an empty hash, and refuses what is no hash, such as the `!` of a deleted account. */
+async function matches(password: string, phc: string): Promise<boolean> {
+  const given = password || " ";
+  try {
+    return await Bun.password.verify(given, phc || DECOY);
+  } catch {
+    await Bun.password.verify(given, DECOY);
+    return false;
+  }
 }

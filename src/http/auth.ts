@@ -50,8 +50,6 @@ export class Auth {
   readonly #hashing = new Gate(HASHES_AT_ONCE, HASHES_WAITING);
   /** Reconnecting people by the thousand cost a query per batch, not per person. */
   readonly #lookups: Batcher<string, Session | undefined>;
-  /** Verified for unknown names, so that the answer takes as long. */
-  readonly #nobody: Promise<string>;
 
   /** @param parts.failures of logins @param parts.signedUp told of a new account @param parts.ended told of a session that ended here */
   constructor(parts: {
@@ -76,7 +74,6 @@ export class Auth {
     this.#signedUp = parts.signedUp;
     this.#ended = parts.ended;
     this.#lookups = new Batcher((hashes) => this.#lookUp(hashes, parts.renewals), { max: 200 });
-    this.#nobody = hashPassword(newToken());
   }
 
   /** The session of a request, undefined without a good cookie. */
@@ -242,8 +239,7 @@ export class Auth {
     const user = await this.#hashing.pass(async () => {
       for (;;) {
         const user = key === undefined ? undefined : await users.find(this.#db, key);
-        const phc = user?.password ?? (await this.#nobody);
-        const verdict = await verifyPassword(password, phc);
+        const verdict = await verifyPassword(password, user?.password);
         if (verdict === "wrong" || !user || user.disabled) return undefined;
         if (verdict === "right") return user;
         const renewed = await hashPassword(password);

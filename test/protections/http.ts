@@ -134,10 +134,10 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "the time of a login tells whether a name exists",
     file: "src/http/auth.ts",
-    find: "await verifyPassword(password, phc)",
-    replace: 'user ? await verifyPassword(password, phc) : "wrong"',
+    find: "await verifyPassword(password, user?.password)",
+    replace: 'user ? await verifyPassword(password, user.password) : "wrong"',
     test: "test/auth_test.ts",
-    name: "login takes as long for an unknown name as for a wrong password",
+    name: "login takes as long whoever the name belongs to, or nobody",
   },
   {
     against: "a name that looks like another's, or like nothing, is taken",
