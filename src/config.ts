@@ -24,6 +24,8 @@ export interface LimitSettings {
   readonly logins: Rate;
   readonly loginsName: Rate;
   readonly loginsAddress: Rate;
+  readonly signIns: Rate;
+  readonly signInsAddress: Rate;
   readonly searches: Rate;
   readonly history: Rate;
   readonly drafts: Rate;
@@ -99,6 +101,8 @@ export const SETTINGS = {
     default: "100/15m",
     about: "failed logins from one address, and sign-ups with a name that is taken",
   },
+  LIMIT_SIGNINS: { default: "100/15m", about: "successful logins to one account" },
+  LIMIT_SIGNINS_ADDRESS: { default: "500/15m", about: "successful logins from one address" },
   LIMIT_SEARCHES: { default: "5/s burst 30", about: "searches for people, for each person" },
   LIMIT_HISTORY: { default: "20/s burst 200", about: "requests for messages and conversations, for each person" },
   LIMIT_DRAFTS: { default: "5/s burst 30", about: "drafts a person may have kept" },
@@ -196,6 +200,8 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
       logins: limit("LIMIT_LOGINS"),
       loginsName: limit("LIMIT_LOGINS_NAME"),
       loginsAddress: limit("LIMIT_LOGINS_ADDRESS"),
+      signIns: limit("LIMIT_SIGNINS"),
+      signInsAddress: limit("LIMIT_SIGNINS_ADDRESS"),
       searches: limit("LIMIT_SEARCHES"),
       history: limit("LIMIT_HISTORY"),
       drafts: limit("LIMIT_DRAFTS"),

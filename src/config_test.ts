@@ -57,6 +57,8 @@ describe("config", () => {
         logins: { burst: 10, perSecond: 10 / 900 },
         loginsName: { burst: 50, perSecond: 50 / 900 },
         loginsAddress: { burst: 100, perSecond: 100 / 900 },
+        signIns: { burst: 100, perSecond: 100 / 900 },
+        signInsAddress: { burst: 500, perSecond: 500 / 900 },
         searches: { burst: 30, perSecond: 5 },
         history: { burst: 200, perSecond: 20 },
         drafts: { burst: 30, perSecond: 5 },

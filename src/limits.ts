@@ -3,9 +3,9 @@
  * are its callers' part. Without `RATE_LIMIT` everything is let through.
  */
 
-import { countedBy } from "./address.ts";
 import type { LimitSettings } from "./config.ts";
 import { ChatError, type ErrorCode } from "./errors.ts";
+import { type Attempt, LoginLimits } from "./login_limits.ts";
 import type { Limited } from "./metrics.ts";
 import { type Bucket, draw, RateLimit } from "./rate_limit.ts";
 
@@ -24,7 +24,7 @@ export interface Metered extends Bucket {
 export class Limits {
   readonly #settings: LimitSettings | undefined;
   readonly #acts: Readonly<Record<Act, RateLimit>> | undefined;
-  readonly #tries: Tries | undefined;
+  readonly #logins: LoginLimits | undefined;
   readonly #refused: (limit: Limited) => void;
 
   /** @param settings undefined: nothing is limited @param refused told of each refusal */
@@ -41,7 +41,7 @@ export class Limits {
       drafts: new RateLimit(settings.drafts),
       account: new RateLimit(settings.account),
     };
-    this.#tries = new Tries(settings, refused);
+    this.#logins = new LoginLimits(settings, refused);
   }
 
   /** Counts an act of a person. @param ref of the send, for the refusal @throws ChatError `rate_limited` */
@@ -87,96 +87,30 @@ export class Limits {
   /**
    * Begins a login: takes what a failure costs before the password is looked at, or a hundred tries at once would all find something left.
    *
-   * @param nameKey as given, whether or not somebody has it: a refusal must not tell
    * @returns gives it back: the password was right, or was not looked at
    * @throws ChatError `rate_limited`
    */
-  beginLogin(nameKey: string, address: string): () => void {
-    return this.#tries?.beginLogin(nameKey, countedBy(address)) ?? (() => {});
+  beginLogin(attempt: Attempt): () => void {
+    return this.#logins?.beginLogin(attempt) ?? (() => {});
+  }
+
+  /** Refuses a login that could not be counted if it succeeded, before it costs a hash. @throws ChatError `rate_limited` */
+  checkSignIns(attempt: Attempt): void {
+    this.#logins?.checkSignIns(attempt);
+  }
+
+  /** Counts a login that succeeded. @throws ChatError `rate_limited` */
+  signIn(attempt: Attempt): void {
+    this.#logins?.signIn(attempt);
   }
 
   /** Begins to ask whether a name is free. @returns as `beginLogin`; to be called when it is @throws ChatError `rate_limited` */
   beginNaming(address: string): () => void {
-    return this.#tries?.beginNaming(countedBy(address)) ?? (() => {});
+    return this.#logins?.beginNaming(address) ?? (() => {});
   }
 
   /** Begins a sign-up that is good but for its being one too many. @returns as `beginLogin` @throws ChatError `rate_limited` */
   beginSignUp(address: string): () => void {
-    return this.#tries?.beginSignUp(countedBy(address)) ?? (() => {});
+    return this.#logins?.beginSignUp(address) ?? (() => {});
   }
-}
-
-/** Tries of people who are not signed in. */
-class Tries {
-  readonly #signUps: RateLimit;
-  readonly #logins: RateLimit;
-  readonly #name: RateLimit;
-  readonly #address: RateLimit;
-  /** Addresses that failed lately have spent the only credit. */
-  readonly #blameless: RateLimit;
-  readonly #refused: (limit: Limited) => void;
-
-  constructor(settings: LimitSettings, refused: (limit: Limited) => void) {
-    this.#refused = refused;
-    this.#signUps = new RateLimit(settings.signUps);
-    this.#logins = new RateLimit(settings.logins);
-    this.#name = new RateLimit(settings.loginsName);
-    this.#address = new RateLimit(settings.loginsAddress);
-    const { burst, perSecond } = settings.logins;
-    this.#blameless = new RateLimit({ burst: 1, perSecond: perSecond / burst });
-  }
-
-  beginLogin(nameKey: string, address: string): () => void {
-    const taken: (readonly [RateLimit, string])[] = [];
-    const giveBack = () => taken.forEach(([limit, key]) => limit.giveBack(key));
-    const blameless = this.#blameless.take(address) === 0;
-    if (blameless) taken.push([this.#blameless, address]);
-    for (const [limit, key] of [
-      [this.#logins, `${nameKey}\n${address}`],
-      [this.#address, address],
-      [this.#name, nameKey],
-    ] as const) {
-      const waitMs = limit.take(key);
-      if (waitMs === 0) taken.push([limit, key]);
-      // Strangers who fail at a name must not lock out whoever has it: an address that never failed has its try.
-      else if (limit !== this.#name || !blameless) {
-        giveBack();
-        this.#refused("logins");
-        throw tooManyTries(waitMs);
-      }
-    }
-    return giveBack;
-  }
-
-  /** A name that is taken costs no hash; so that nobody can run through all names it counts as a login that failed. */
-  beginNaming(address: string): () => void {
-    return this.#begin(this.#address, address, "logins");
-  }
-
-  beginSignUp(address: string): () => void {
-    return this.#begin(this.#signUps, address, "sign_ups");
-  }
-
-  #begin(limit: RateLimit, key: string, name: Limited): () => void {
-    const waitMs = limit.take(key);
-    if (waitMs === 0) return () => limit.giveBack(key);
-    this.#refused(name);
-    throw tooManyTries(waitMs);
-  }
-}
-
-function tooManyTries(waitMs: number): ChatError {
-  const retryAfter = Math.ceil(waitMs / 1_000);
-  return new ChatError("rate_limited", { words: `Too many tries. Please wait ${inWords(retryAfter)}`, retryAfter });
-}
-
-/** Seconds as a person says them. */
-function inWords(seconds: number): string {
-  const [count, unit] =
-    seconds < 60
-      ? [seconds, "second"]
-      : seconds < 3_600
-        ? [Math.ceil(seconds / 60), "minute"]
-        : [Math.ceil(seconds / 3_600), "hour"];
-  return `${count} ${unit}${count === 1 ? "" : "s"}`;
 }

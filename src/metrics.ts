@@ -23,6 +23,7 @@ export const LIMITED = [
   "sockets",
   "sign_ups",
   "logins",
+  "sign_ins",
   "searches",
   "history",
   "drafts",

@@ -49,6 +49,12 @@ export class RateLimit {
     return draw(bucket, this.#rate, now);
   }
 
+  /** As `take`, but spends nothing. */
+  waitMs(key: string, now = performance.now()): number {
+    const bucket = this.#buckets.get(key);
+    return bucket ? draw({ ...bucket }, this.#rate, now) : 0;
+  }
+
   /** Undoes a `take`. */
   giveBack(key: string): void {
     const bucket = this.#buckets.get(key);

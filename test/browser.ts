@@ -144,11 +144,11 @@ export class Server {
   readonly #root: string;
   #process: Bun.Subprocess | undefined;
 
-  /** @param root whose program and pages: another one is another version */
-  constructor(port: number, database: string, root = ROOT) {
+  /** @param root whose program and pages: another one is another version @param env further settings */
+  constructor(port: number, database: string, root = ROOT, env: Record<string, string> = {}) {
     this.#root = root;
     this.url = `http://localhost:${port}`;
-    this.#env = { PORT: String(port), HOST: "127.0.0.1", DATABASE_URL: database, RATE_LIMIT: "off" };
+    this.#env = { PORT: String(port), HOST: "127.0.0.1", DATABASE_URL: database, RATE_LIMIT: "off", ...env };
   }
 
   async start(): Promise<void> {

@@ -251,21 +251,30 @@ describe("logins", () => {
     expect(await statuses(tries)).toEqual({ 401: 10, 429: 20 });
   });
 
-  test("that succeed cost nothing", async () => {
+  test("that succeed cost none of those that may fail", async () => {
     await app.person("quinn");
     for (let i = 0; i < 15; i++) expect((await logIn("quinn", PASSWORD, "192.0.2.5")).status).toBe(302);
   });
 
-  test("fail so often at one name from many addresses; its owner still gets in, from where nobody failed", async () => {
-    await app.person("rosa");
-    const from = (i: number) => `198.51.100.${i}`;
-    for (let i = 0; i < 20; i++) expect((await logIn("rosa", "wrong", from(i % 10))).status).toBe(401);
-    expect((await logIn("rosa", PASSWORD, from(1))).status).toBe(429); // it failed twice: ten it had, but not at this name any more
-    expect((await logIn("rosa", "wrong", from(200))).status).toBe(401); // its one try
-    expect((await logIn("rosa", "wrong", from(200))).status).toBe(429);
-    for (let i = 0; i < 5; i++) expect((await logIn("rosa", PASSWORD, from(201))).status).toBe(302);
-    const atOnce = Array.from({ length: 5 }, (_, i) => logIn("rosa", `wrong ${i}`, from(202)));
-    expect(await statuses(atOnce)).toEqual({ 401: 1, 429: 4 });
+  test.each([
+    ["another IPv4 address", (i: number) => `198.51.${Math.floor(i / 200)}.${(i % 200) + 1}`],
+    ["another /64 of one /56", (i: number) => `2001:db8:a:${i.toString(16)}::1`],
+    ["another /56 of one /48", (i: number) => `2001:db8:b:${(i * 256).toString(16)}::1`],
+    ["another /48", (i: number) => `2001:db8:${(i + 4096).toString(16)}::1`],
+    ["an IPv4 address behind NAT64", (i: number) => `64:ff9b::198.18.0.${i}`],
+  ])("fail so often at one name, each from %s; then nobody new gets in", async (_, from) => {
+    const name = `rosa${crypto.randomUUID().slice(0, 8)}`;
+    await app.person(name);
+    const tries = Array.from({ length: 60 }, (_, i) => logIn(name, `wrong ${i}`, from(i)));
+    const { 401: wrong = 0, 429: refused = 0, ...others } = await statuses(tries);
+    expect(others).toEqual({});
+    expect(wrong).toBeLessThanOrEqual(20); // LIMIT_LOGINS_NAME; LIMIT_LOGINS holds one /56 and /48 before
+    expect(refused).toBe(60 - wrong);
+    if (wrong < 20) return;
+    const owner = await logIn(name, PASSWORD, "203.0.113.200"); // from where nobody ever failed
+    expect(owner.status).toBe(429);
+    expect(Number(owner.headers.get("retry-after"))).toBeWithin(1, 46); // 20 in 15 minutes: one comes back in 45 s
+    expect(await owner.text()).toContain("Too many tries. Please wait ");
   });
 
   test("fail so often from one address, whatever the names; then it is refused, and its neighbours are not", async () => {
@@ -275,6 +284,51 @@ describe("logins", () => {
     expect(await tries(30)).toBe(429); // one house has many addresses: its /64 counts
     expect((await logIn("sven", PASSWORD, "2001:db8:1:1:ffff::1")).status).toBe(429);
     expect((await logIn("sven", PASSWORD, "2001:db8:1:2::1")).status).toBe(302);
+  });
+
+  test("fail so often from one /56 or /48, whatever the names and the /64; then all of it is refused", async () => {
+    await using limited = await startApp({
+      env: { RATE_LIMIT: "on", TRUST_PROXY: "on", LIMIT_LOGINS_ADDRESS: "8/24h" },
+    });
+    await limited.person("svea");
+    const tries = (count: number, address: (i: number) => string) =>
+      statuses(
+        Array.from({ length: count }, (_, i) =>
+          post(`${limited.url}/login`, { username: crypto.randomUUID(), password: "wrong" }, from(address(i))),
+        ),
+      );
+    const ownerFrom = async (address: string) =>
+      (await post(`${limited.url}/login`, { username: "svea", password: PASSWORD }, from(address))).status;
+    const inOne56 = (i: number) => `2001:db8:2:${i.toString(16)}::1`;
+    expect(await tries(24, inOne56)).toEqual({ 401: 16, 429: 8 }); // twice as many as a /64
+    expect(await ownerFrom("2001:db8:2:ff::1")).toBe(429);
+    expect(await ownerFrom("2001:db8:2:100::1")).toBe(302);
+    const inOne48 = (i: number) => `2001:db8:2:${(i * 256 + 256).toString(16)}::1`;
+    expect(await tries(24, inOne48)).toEqual({ 401: 16, 429: 8 }); // four times, with those of the /56
+    expect(await ownerFrom("2001:db8:2:f000::1")).toBe(429);
+    expect(await ownerFrom("2001:db8:3::1")).toBe(302);
+  });
+
+  test("succeed so often to one account, from wherever, and so often from one address; refused before a hash", async () => {
+    await using limited = await startApp({
+      env: { RATE_LIMIT: "on", TRUST_PROXY: "on", LIMIT_SIGNINS: "5/h", LIMIT_SIGNINS_ADDRESS: "8/h" },
+    });
+    await limited.people("una", "ulf", "uta");
+    const enter = async (username: string, address: string, password = PASSWORD) =>
+      (await post(`${limited.url}/login`, { username, password }, from(address))).status;
+    for (let i = 0; i < 5; i++) expect(await enter("una", `192.0.2.${i}`)).toBe(302);
+    expect(await enter("UNA", "192.0.2.77")).toBe(429);
+    expect(await enter("una", "192.0.2.77", "wrong")).toBe(429); // the right password looks no different
+    for (let i = 0; i < 4; i++) expect(await enter("ulf", "198.51.100.1")).toBe(302);
+    for (let i = 0; i < 4; i++) expect(await enter("uta", "198.51.100.1")).toBe(302);
+    expect(await enter("ulf", "198.51.100.1")).toBe(429);
+    expect(await enter("ulf", "198.51.100.2")).toBe(302);
+    const metrics = await (await fetch(`${limited.url}/metrics`)).text();
+    expect(metrics).toContain('chatify_rate_limited_total{limit="sign_ins"} 3');
+    const atOnce = Array.from({ length: 10 }, () =>
+      post(`${limited.url}/login`, { username: "uta", password: PASSWORD }, from("203.0.113.9")),
+    );
+    expect(await statuses(atOnce)).toEqual({ 302: 1, 429: 9 });
   });
 });
 

@@ -224,6 +224,56 @@ describe("an open socket", () => {
   });
 });
 
+describe("an account has fifty sessions at most:", () => {
+  test("the fifty-first login ends the one that was used least recently, its sockets on every pod", async () => {
+    const database = await migratedDatabase();
+    await using one = await startApp({ database });
+    await using two = await startApp({ database });
+    const first = await one.person("ann");
+    const second = await first.logIn();
+    const [kept, ended] = [await first.at(two).open(), await second.at(two).open()];
+    await one.sql`update sessions set last_used_at = now() - interval '3 hours' where token = ${hashOf(first)}`;
+    await one.sql`update sessions set last_used_at = now() - interval '2 hours' where token = ${hashOf(second)}`;
+    await age(one, first, "3 hours");
+    expect((await first.get("/me")).status).toBe(200); // and so written as used
+    await until("written", async () => ((await row(one, first))?.leftS ?? 0) > 6.99 * DAY_S, 3_000);
+    await Promise.all(Array.from({ length: 48 }, (_, i) => first.at(i % 2 ? one : two).logIn()));
+    expect(await one.sql`select from sessions`).toHaveLength(50);
+    await first.logIn();
+    expect(await one.sql`select from sessions`).toHaveLength(50);
+    expect(await ended.closed).toMatchObject({ code: 4401 });
+    for (const pod of [one, two]) expect(await doors(pod, "ann", second.cookie)).toEqual(SHUT as never);
+    for (const pod of [one, two]) expect(await doors(pod, "ann", first.cookie)).toEqual(OPEN as never);
+    kept.say({ type: "ping" });
+    await kept.next("pong");
+    await kept.close();
+  }, 30_000);
+
+  test("of a hundred logins at once, on two pods, fifty sessions are left, and those of others untouched", async () => {
+    const database = await migratedDatabase();
+    await using one = await startApp({ database, env: { TRUST_PROXY: "on" } });
+    await using two = await startApp({ database, env: { TRUST_PROXY: "on" } });
+    const [ann, bob] = (await one.people("ann", "bob")) as [Person, Person];
+    await age(one, bob, "3 days");
+    const answers = await Promise.all(
+      Array.from({ length: 100 }, (_, i) =>
+        post(
+          `${(i % 2 ? one : two).url}/login`,
+          { username: "ann", password: PASSWORD },
+          { "x-forwarded-for": `198.18.0.${i}` },
+        ),
+      ),
+    );
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([302]));
+    const left = await one.sql<{ username: string }[]>`
+      select u.username from sessions s join users u on u.id = s.user_id order by u.username
+    `;
+    expect(left.map(({ username }) => username)).toEqual([...Array.from({ length: 50 }, () => "ann"), "bob"]);
+    expect(await doors(two, "ann", ann.cookie)).toEqual(SHUT as never);
+    expect(await doors(two, "bob", bob.cookie)).toEqual(OPEN as never);
+  }, 60_000);
+});
+
 describe("a cookie that was stolen", () => {
   test.each(["GET", "POST"])(
     "is of no use after logout by %s, on any pod, for pages, routes or sockets",

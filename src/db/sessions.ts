@@ -137,6 +137,25 @@ export async function endOthers(db: Database, userId: number, keptId: number): P
   return rows.map(({ id }) => id);
 }
 
+/** Ends the least recently used sessions of an account beyond `most`. @returns their ids */
+export async function endSurplus(db: Database, userId: number, most: number): Promise<number[]> {
+  const rows = await db.run(
+    (sql) => sql<{ id: number }[]>`
+      with surplus as (
+        select id
+        from sessions
+        where user_id = ${userId} and expires_at > now()
+        order by last_used_at desc, id desc
+        offset ${most}
+      ), locked as (
+        select id from sessions where id in (select id from surplus) order by id for update -- several at once delete in one order
+      )
+      delete from sessions where id in (select id from locked) returning id
+    `,
+  );
+  return rows.map(({ id }) => id);
+}
+
 /** Ends a session; harmless when it has ended. */
 export async function end(db: Database, id: number): Promise<void> {
   await db.run((sql) => sql`delete from sessions where id = ${id}`);

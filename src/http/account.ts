@@ -62,8 +62,8 @@ export class Account {
     const [old, next] = [readText(body, "old"), readText(body, "new")];
     checkPassword(next); // first: it costs no hash
     await this.#auth.confirm(me, old, address);
-    await this.#auth.changePassword(me, next);
-    return json({});
+    const cookie = await this.#auth.changePassword(request, me, { password: next, address });
+    return json({}, { headers: { "Set-Cookie": cookie } });
   }
 
   async sessions(request: Request): Promise<Response> {

@@ -1,34 +1,38 @@
 /** Signing up, in and out, and who a request is from: one look-up for pages, routes and the upgrade. */
 
+import { countedBy } from "../address.ts";
 import { Batcher } from "../batcher.ts";
-import { COOKIE, hashToken, newToken, SECURE_COOKIE, sign, type Signed, verify } from "../cookie.ts";
+import { hashToken, newToken } from "../cookie.ts";
 import type { Database } from "../db/client.ts";
 import * as sessions from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import type { Brought, Door } from "../door.ts";
 import { ChatError, type ErrorCode } from "../errors.ts";
+import { FairQueue } from "../fair_queue.ts";
 import type { Act, Limits } from "../limits.ts";
+import type { Attempt } from "../login_limits.ts";
 import type { Count } from "../metrics.ts";
 import { checkPassword, hashPassword, verifyPassword } from "../password.ts";
 import type { Renewals } from "../renewals.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../text.ts";
+import { Cookies } from "./cookies.ts";
 import {
   addressOf,
   checkOrigin,
   clientAddress,
   failure,
   HEADERS,
-  isSecure,
   readBody,
   type Request,
   type Trust,
 } from "./handler.ts";
 import type { Pages } from "./pages.ts";
 
-const HASHES_AT_ONCE = 2;
-const HASHES_WAITING = 32;
-const COOKIE_DAYS = 30;
+/** 128 waiting hashes take 3 s on two cores; a client that waits for 8 s without an answer is cut. */
+const HASHES = { atOnce: 2, waiting: 128, waitingOnPath: 32 };
+/** The next login ends the session that was used least recently. */
+const SESSIONS_MAX = 50;
 /** More of a `User-Agent` tells nobody anything. */
 const AGENT_MAX = 200;
 /** What a login shows that is there because a session has ended. */
@@ -40,14 +44,13 @@ export class Auth {
   readonly #db: Database;
   readonly #door: Door;
   readonly #pages: Pages;
-  /** The first signs, all verify. */
-  readonly #secrets: readonly string[];
+  readonly #cookies: Cookies;
   readonly #trust: Trust;
   readonly #limits: Limits;
   readonly #failures: Count;
   readonly #signedUp: (username: string) => void;
   readonly #ended: (session: Pick<Session, "id" | "nameKey">) => void;
-  readonly #hashing = new Gate(HASHES_AT_ONCE, HASHES_WAITING);
+  readonly #hashing = new FairQueue(HASHES);
   /** Reconnecting people by the thousand cost a query per batch, not per person. */
   readonly #lookups: Batcher<string, Session | undefined>;
 
@@ -67,7 +70,7 @@ export class Auth {
     this.#db = parts.db;
     this.#door = parts.door;
     this.#pages = parts.pages;
-    this.#secrets = parts.secrets;
+    this.#cookies = new Cookies(parts);
     this.#trust = parts.trust;
     this.#limits = parts.limits;
     this.#failures = parts.failures;
@@ -78,7 +81,7 @@ export class Auth {
 
   /** The session of a request, undefined without a good cookie. */
   async find(request: Request): Promise<Session | undefined> {
-    const signed = this.#signed(request);
+    const signed = this.#cookies.session(request);
     return signed ? this.#lookups.add(hashToken(signed.token)) : undefined;
   }
 
@@ -95,10 +98,10 @@ export class Auth {
     const session = await this.find(request);
     if (!session) return redirect("/login");
     const page = this.#pages.page(request, name);
-    const signed = this.#signed(request);
+    const signed = this.#cookies.session(request);
     if (!signed || signed.isCurrent) return page;
     const headers = new Headers(page.headers); // all answers share the page's own
-    headers.set("Set-Cookie", this.#sessionCookie(request, signed.token));
+    headers.set("Set-Cookie", this.#cookies.setSession(request, signed.token));
     return new Response(page.body, { status: page.status, headers });
   }
 
@@ -145,8 +148,12 @@ export class Auth {
     const form = await readForm(request);
     const { username, password } = form;
     try {
-      const user = await this.#try(keyOfReference(username), password, address);
+      const nameKey = keyOfReference(username) ?? "";
+      const attempt = { nameKey, address, device: await this.#deviceOf(request, nameKey) };
+      this.#limits.checkSignIns(attempt);
+      const user = await this.#try(attempt, password);
       if (!user) throw new ChatError("wrong_login");
+      this.#limits.signIn(attempt);
       return await this.#enter(request, user, address);
     } catch (error) {
       return this.#again("login", (await this.#hasEnded(request)) ? { ...form, ...ENDED } : form, error);
@@ -160,13 +167,24 @@ export class Auth {
 
   /** Whether somebody signed in knows their password, too. @throws ChatError `wrong_password`, which counts as a login that failed; `rate_limited` */
   async confirm(me: Session, password: string, address: string): Promise<void> {
-    if (!(await this.#try(me.nameKey, password, address))) throw new ChatError("wrong_password");
+    const attempt = { nameKey: me.nameKey, address, device: `session ${me.id}` };
+    if (!(await this.#try(attempt, password))) throw new ChatError("wrong_password");
   }
 
-  /** Gives an account another password, one that may be one, and ends its other sessions, everywhere. */
-  async changePassword(me: Session, password: string): Promise<void> {
-    await users.setPassword(this.#db, me.userId, await this.#hashing.pass(() => hashPassword(password)));
+  /**
+   * Gives an account another password, one that may be one, and ends its other sessions, everywhere. No device but this is known any more.
+   *
+   * @returns a `Set-Cookie` for this one
+   */
+  async changePassword(
+    request: Request,
+    me: Session,
+    { password, address }: { password: string; address: string },
+  ): Promise<string> {
+    const phc = await this.#hashing.pass(turnOf("known", address), () => hashPassword(password));
+    await users.setPassword(this.#db, me.userId, phc);
     await this.endOthers(me);
+    return this.#cookies.setDevice(request, { nameKey: me.nameKey, password: phc });
   }
 
   /** Ends all sessions of somebody but theirs, everywhere. @returns how many */
@@ -184,9 +202,9 @@ export class Auth {
     this.#ended(session);
   }
 
-  /** A cookie that takes the session's place. */
+  /** Takes the session's cookie back. @returns a `Set-Cookie` */
   noCookie(request: Request): string {
-    return this.#cookie(request, "", 0);
+    return this.#cookies.clearSession(request);
   }
 
   /** Ends the session of the request, everywhere; `HEAD` only asks what the answer would be. */
@@ -213,7 +231,7 @@ export class Auth {
     isFree();
     const giveBack = this.#limits.beginSignUp(address);
     try {
-      const phc = await this.#hashing.pass(() => hashPassword(password));
+      const phc = await this.#hashing.pass(turnOf("unknown", address), () => hashPassword(password));
       const account = { username: name, nameKey: key, searchKey: searchKey(name), password: phc };
       return await users.create(this.#db, account, right);
     } catch (error) {
@@ -223,9 +241,9 @@ export class Auth {
   }
 
   /** As `#verify`, as often as the limits allow: only a failure costs. @throws ChatError `rate_limited`, `busy` */
-  async #try(key: string | undefined, password: string, address: string): Promise<users.User | undefined> {
-    const giveBack = this.#limits.beginLogin(key ?? "", address);
-    const user = await this.#verify(key, password).catch((error: unknown) => {
+  async #try(attempt: Attempt, password: string): Promise<users.User | undefined> {
+    const giveBack = this.#limits.beginLogin(attempt);
+    const user = await this.#verify(attempt, password).catch((error: unknown) => {
       giveBack();
       throw error;
     });
@@ -234,11 +252,12 @@ export class Auth {
   }
 
   /** Whose name and password these are, undefined when nobody's, or nobody's any more. */
-  async #verify(key: string | undefined, password: string): Promise<users.User | undefined> {
+  async #verify({ nameKey, address, device }: Attempt, password: string): Promise<users.User | undefined> {
+    const turn = turnOf(device === undefined ? "unknown" : "known", address);
     // The look-up too: whoever is told that it is too busy has cost PostgreSQL nothing.
-    const user = await this.#hashing.pass(async () => {
+    const user = await this.#hashing.pass(turn, async () => {
       for (;;) {
-        const user = key === undefined ? undefined : await users.find(this.#db, key);
+        const user = nameKey === "" ? undefined : await users.find(this.#db, nameKey);
         const verdict = await verifyPassword(password, user?.password);
         if (verdict === "wrong" || !user || user.disabled) return undefined;
         if (verdict === "right") return user;
@@ -262,7 +281,19 @@ export class Auth {
     const agent = request.headers.get("user-agent")?.toWellFormed().replaceAll("\0", "").slice(0, AGENT_MAX) ?? null;
     if (!(await sessions.start(this.#db, user, hashToken(token), { agent, address })))
       throw new ChatError("wrong_login");
-    return redirect("/", this.#sessionCookie(request, token));
+    // A statement of its own, after the commit: of many logins at once the last one sees all sessions.
+    const key = nameKey(user.username);
+    for (const id of await sessions.endSurplus(this.#db, user.id, SESSIONS_MAX)) this.#ended({ id, nameKey: key });
+    const device = this.#cookies.setDevice(request, { nameKey: key, password: user.password });
+    return redirect("/", this.#cookies.setSession(request, token), device);
+  }
+
+  /** The device by which an account knows the browser, undefined when it does not. Only a cookie that we signed for the account costs a query. */
+  async #deviceOf(request: Request, nameKey: string): Promise<string | undefined> {
+    const device = this.#cookies.device(request, nameKey);
+    if (!device) return undefined;
+    const user = await users.find(this.#db, nameKey);
+    return user && device.fits(user.password) ? device.id : undefined;
   }
 
   /** Finds sessions, and has noted that they are used. */
@@ -274,26 +305,11 @@ export class Auth {
 
   /** Whether a request brings a session that is no more: signing out takes the cookie away, ending it from elsewhere cannot. */
   async #hasEnded(request: Request): Promise<boolean> {
-    if (!this.#signed(request)) return false;
+    if (!this.#cookies.session(request)) return false;
     return this.find(request).then(
       (session) => session === undefined,
       () => false, // the form needs no database
     );
-  }
-
-  #signed(request: Request): Signed | undefined {
-    const cookie = request.cookies.get(isSecure(request, this.#trust) ? SECURE_COOKIE : COOKIE);
-    return cookie ? verify(cookie, this.#secrets) : undefined;
-  }
-
-  #sessionCookie(request: Request, token: string): string {
-    return this.#cookie(request, sign(token, this.#secrets[0] as string), COOKIE_DAYS * 86_400);
-  }
-
-  #cookie(request: Request, value: string, maxAge: number): string {
-    const secure = isSecure(request, this.#trust);
-    const name = secure ? SECURE_COOKIE : COOKIE;
-    return `${name}=${value}; Path=/; HttpOnly; SameSite=Lax; Max-Age=${maxAge}${secure ? "; Secure" : ""}`;
   }
 
   #again(name: "login" | "signup", form: FormValues, error: unknown): Response {
@@ -309,32 +325,9 @@ export class Auth {
   }
 }
 
-/** Lets a few through at a time, keeps a bounded line of others, and refuses the rest. */
-class Gate {
-  readonly #atOnce: number;
-  readonly #waitingMax: number;
-  readonly #waiting: (() => void)[] = [];
-  #inside = 0;
-
-  constructor(atOnce: number, waitingMax: number) {
-    this.#atOnce = atOnce;
-    this.#waitingMax = waitingMax;
-  }
-
-  /** @throws ChatError `busy` when the line is full */
-  async pass<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#inside >= this.#atOnce) {
-      if (this.#waiting.length >= this.#waitingMax) throw new ChatError("busy", { retryAfter: 2 });
-      await new Promise<void>((enter) => this.#waiting.push(enter));
-    } else this.#inside++;
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#inside--;
-    }
-  }
+/** The path on which a hash waits (`FairQueue`). Devices that the account knows have every second turn, however many strangers come. */
+function turnOf(who: "known" | "unknown", address: string): readonly string[] {
+  return [who, countedBy(address, 48), countedBy(address, 56)];
 }
 
 /** Whether a page's script asks, which shows an error itself, and not a browser that shows the answer. */
@@ -355,8 +348,8 @@ async function readForm(request: Request): Promise<FormValues> {
   return { username: value("username"), password: value("password"), invite: value("invite"), code: value("code") };
 }
 
-export function redirect(to: string, cookie?: string): Response {
-  const headers: Record<string, string> = { ...HEADERS, Location: to, "Cache-Control": "no-store" };
-  if (cookie !== undefined) headers["Set-Cookie"] = cookie;
+export function redirect(to: string, ...cookies: string[]): Response {
+  const headers = new Headers({ ...HEADERS, Location: to, "Cache-Control": "no-store" });
+  for (const cookie of cookies) headers.append("Set-Cookie", cookie);
   return new Response(null, { status: 302, headers });
 }

@@ -1,6 +1,7 @@
 import type { Protection } from "./protection.ts";
 
 const TEST = "test/limits_test.ts";
+const DEVICES = "test/known_device_test.ts";
 
 export const PROTECTIONS: readonly Protection[] = [
   {
@@ -69,8 +70,8 @@ export const PROTECTIONS: readonly Protection[] = [
   },
   {
     against: "one address trying passwords of one name",
-    file: "src/limits.ts",
-    find: "      [this.#logins, `${nameKey}\\n${address}`],\n",
+    file: "src/login_limits.ts",
+    find: "      ...failures.here.of(address, nameKey),\n",
     replace: "",
     test: TEST,
     name: "logins fail ten times; then the right password is refused from there for as long as the words say, and taken from elsewhere",
@@ -78,16 +79,16 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "limits that tell which names exist",
     file: "src/http/auth.ts",
-    find: `this.#limits.beginLogin(key ?? "", address)`,
-    replace: `(key && (await users.find(this.#db, key)) ? this.#limits.beginLogin(key, address) : () => {})`,
+    find: "this.#limits.beginLogin(attempt)",
+    replace: "((await users.find(this.#db, attempt.nameKey)) ? this.#limits.beginLogin(attempt) : () => {})",
     test: TEST,
     name: "logins to a name that nobody has are refused just the same",
   },
   {
     against: "passwords tried all at once, before the first has failed",
     file: "src/http/auth.ts",
-    find: 'const giveBack = this.#limits.beginLogin(key ?? "", address);',
-    replace: 'const giveBack = () => {};\n    this.#limits.beginLogin(key ?? "", address)();',
+    find: "const giveBack = this.#limits.beginLogin(attempt);",
+    replace: "const giveBack = () => {};\n    this.#limits.beginLogin(attempt)();",
     test: TEST,
     name: "logins at once are not more than one after the other",
   },
@@ -97,28 +98,28 @@ export const PROTECTIONS: readonly Protection[] = [
     find: "if (user) giveBack();",
     replace: "",
     test: TEST,
-    name: "logins that succeed cost nothing",
+    name: "logins that succeed cost none of those that may fail",
   },
   {
     against: "many addresses trying passwords of one name",
-    file: "src/limits.ts",
-    find: "      [this.#name, nameKey],\n",
+    file: "src/login_limits.ts",
+    find: "      [failures.name, nameKey],\n",
     replace: "",
     test: TEST,
-    name: "logins fail so often at one name from many addresses; its owner still gets in, from where nobody failed",
+    name: "logins fail so often at one name, each from another IPv4 address; then nobody new gets in",
   },
   {
     against: "strangers locking somebody out of their own name",
-    file: "src/limits.ts",
-    find: "else if (limit !== this.#name || !blameless) {",
-    replace: "else {",
-    test: TEST,
-    name: "logins fail so often at one name from many addresses; its owner still gets in, from where nobody failed",
+    file: "src/http/auth.ts",
+    find: "device: await this.#deviceOf(request, nameKey)",
+    replace: "device: undefined",
+    test: DEVICES,
+    name: "a known device signs in although strangers used up what may fail at the name, from any address and from theirs",
   },
   {
     against: "one address trying a password of many names",
-    file: "src/limits.ts",
-    find: "      [this.#address, address],\n",
+    file: "src/login_limits.ts",
+    find: "      ...failures.address.of(address),\n",
     replace: "",
     test: TEST,
     name: "logins fail so often from one address, whatever the names; then it is refused, and its neighbours are not",
@@ -130,6 +131,38 @@ export const PROTECTIONS: readonly Protection[] = [
     replace: "if (address) return address;",
     test: TEST,
     name: "logins fail so often from one address, whatever the names; then it is refused, and its neighbours are not",
+  },
+  {
+    against: "one customer with more /64 than anybody can count",
+    file: "src/login_limits.ts",
+    find: "  { bits: 56, times: 2 },\n",
+    replace: "",
+    test: TEST,
+    name: "logins fail so often from one /56 or /48, whatever the names and the /64; then all of it is refused",
+  },
+  {
+    against: "logins that succeed without end, a hash and a session each",
+    file: "src/login_limits.ts",
+    find: 'this.#take("sign_ins", this.#signInsOf(attempt));',
+    replace: "",
+    test: TEST,
+    name: "logins succeed so often to one account, from wherever, and so often from one address; refused before a hash",
+  },
+  {
+    against: "a device that stays known although the password was changed because it was stolen",
+    file: "src/http/auth.ts",
+    find: "return user && device.fits(user.password) ? device.id : undefined;",
+    replace: "return user ? device.id : undefined;",
+    test: DEVICES,
+    name: "a known device is not known any more after a password change elsewhere; the one that changed it is",
+  },
+  {
+    against: "a stolen device cookie that guesses from many addresses",
+    file: "src/login_limits.ts",
+    find: 'if (device !== undefined) return this.#take("logins", [[failures.device, device]]);',
+    replace: "if (device !== undefined) return () => {};",
+    test: DEVICES,
+    name: "a known device is limited by itself: its cookie guesses no further from many addresses",
   },
   {
     against: "accounts made by the thousand",

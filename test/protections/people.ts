@@ -104,7 +104,7 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "a password is changed by whoever sits at an open browser",
     file: "src/http/auth.ts",
-    find: 'if (!(await this.#try(me.nameKey, password, address))) throw new ChatError("wrong_password");',
+    find: 'if (!(await this.#try(attempt, password))) throw new ChatError("wrong_password");',
     replace: "",
     test: "test/account_test.ts",
     name: "another password needs the old one, ends all other sessions and keeps this one",
@@ -120,8 +120,8 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "an open browser is used to guess the password",
     file: "src/http/auth.ts",
-    find: "await this.#try(me.nameKey, password, address)",
-    replace: "await this.#verify(me.nameKey, password)",
+    find: "if (!(await this.#try(attempt, password))) throw",
+    replace: "if (!(await this.#verify(attempt, password))) throw",
     test: "test/account_test.ts",
     name: "wrong passwords of somebody signed in count as logins that failed",
   },

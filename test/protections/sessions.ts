@@ -67,6 +67,14 @@ export const PROTECTIONS: readonly Protection[] = [
     name: "an open socket counts as use, and closes with 4401 within a minute of its session's end",
   },
   {
+    against: "one account fills the table with sessions",
+    file: "src/http/auth.ts",
+    find: "sessions.endSurplus(this.#db, user.id, SESSIONS_MAX)",
+    replace: "[] as number[]",
+    test: "test/sessions_test.ts",
+    name: "an account has fifty sessions at most: the fifty-first login ends the one that was used least recently, its sockets on every pod",
+  },
+  {
     against: "a stolen cookie works after logout",
     file: "src/http/auth.ts",
     find: "await sessions.end(this.#db, session.id);",
