@@ -1,6 +1,6 @@
 /**
  * Every page in every state that people meet, through axe: light and dark, in English and Greek, as narrow as a small phone and as wide
- * as a desk; then each is loaded again. One browser and one server for all of it.
+ * as a desk, and with text of twice the size, of which nothing may be cut; then each is loaded again. One browser and one server for all of it.
  */
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
@@ -9,6 +9,7 @@ import axe from "axe-core";
 import type { Browser } from "playwright-core";
 
 import { closeWindows, launch } from "./browser.ts";
+import { clippedText, setTextSize } from "./clipped_text.ts";
 import { complaints } from "./complaints.ts";
 import { Stage, STATES } from "./page_states.ts";
 
@@ -60,6 +61,9 @@ describe.each(STATES)("$name", (state) => {
           });
           expect({ width, colorScheme, ...seen }).toEqual({ width, colorScheme, wide: width, violations: [] });
         }
+        await setTextSize(page, 200);
+        expect({ width, clipped: await clippedText(page) }).toEqual({ width, clipped: [] });
+        await setTextSize(page, 100);
       }
       await page.context().setOffline(false);
       await page.reload();

@@ -7,6 +7,7 @@ import type { Browser, Page } from "playwright-core";
 import { BenchDatabase } from "../bench/database.ts";
 import { cookieOf, nameOf, SESSION_SECRET } from "../bench/people.ts";
 import { closeWindows, launch } from "./browser.ts";
+import { setTextSize } from "./clipped_text.ts";
 import { migratedDatabase, Person, startApp, type TestApp } from "./harness.ts";
 import { until } from "./until.ts";
 
@@ -347,6 +348,45 @@ test("of a long list few rows are in the document, and every one is reached", as
   expect(await page.locator("li:focus-within").getAttribute("aria-posinset")).toBe(
     String(Number(await page.locator("li:focus-within").getAttribute("aria-setsize")) - 45),
   );
+  await page.context().close();
+}, 30_000);
+
+test("rows of the list grow with the text, stay where they were, and are all reached", async () => {
+  const page = await enter();
+  const scroll = (to: number) =>
+    page.evaluate((to) => document.querySelector("people-list .scroll")?.scrollTo(0, to), to);
+  const top = () =>
+    page.evaluate(() => {
+      const edge = document.querySelector("people-list .scroll")?.getBoundingClientRect().top ?? 0;
+      const rows = [...document.querySelectorAll<HTMLElement>("people-list .line")];
+      const first = rows.find((row) => row.getBoundingClientRect().bottom > edge + 8);
+      const { top = 1_000, height = 0 } = first?.getBoundingClientRect() ?? {};
+      return { name: first?.dataset["name"], height, isDrawn: top < edge + 8 };
+    });
+  const last = page.locator("people-list .conversations > li").last();
+  await until("the last is there", async () => {
+    await scroll(1_000_000);
+    return (await last.getAttribute("aria-posinset")) === (await last.getAttribute("aria-setsize"));
+  });
+  await scroll(150 * 64);
+  await until("rows are there", async () => (await top()).isDrawn);
+  const before = await top();
+  await setTextSize(page, 200);
+  await until("the same row is at the top, and higher", async () => {
+    const now = await top();
+    return now.name === before.name && now.height > 100;
+  });
+  await setTextSize(page, 100);
+  await until("as before", async () => JSON.stringify(await top()) === JSON.stringify(before));
+  await setTextSize(page, 200);
+  await until("the last is reached", async () => {
+    await scroll(1_000_000);
+    const box = await last.boundingBox();
+    return (
+      (await last.getAttribute("aria-posinset")) === (await last.getAttribute("aria-setsize")) &&
+      (box?.y ?? 700) + (box?.height ?? 1) <= 700
+    );
+  });
   await page.context().close();
 }, 30_000);
 

@@ -11,7 +11,6 @@ import { language, waiting, word } from "./words.js";
 const PAUSE_MS = 120; // between two letters
 const NEAR_END_PX = 600;
 const WATCHED_LINES = 100; // the first, and those on screen; presence of others is as the list brought it
-const ROW_PX = 64; // as the style sheet has it
 /** Above and below what is seen, so many rows are in the document. */
 const ROWS_BESIDE = 30;
 
@@ -41,6 +40,8 @@ export class PeopleList extends HTMLElement {
   #seen = { top: 0, height: 0 };
   /** Of a long list, these lines are in the document. */
   #rows = { first: 0, end: 0, all: 0 };
+  /** How high a row is, at the usual size of text till it is measured. */
+  #rowPx = 64;
 
   /** @param {Messenger} messenger */
   start(messenger) {
@@ -56,6 +57,7 @@ export class PeopleList extends HTMLElement {
     this.addEventListener("keydown", (event) => this.#key(event));
     this.#scroll.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     new ResizeObserver(() => this.#scrolled()).observe(this.#scroll);
+    new ResizeObserver(() => this.#measure()).observe(this.#list);
     setAvatar(find(this, ".me .avatar"), messenger.me);
     if (this.#input.value)
       this.#queryIs(this.#input.value); // typed before this page could hear
@@ -73,7 +75,7 @@ export class PeopleList extends HTMLElement {
   focusLine(name) {
     const index = this.#lines().findIndex((line) => line.peer === name);
     if (index !== -1 && !this.#link(name)) {
-      this.#scroll.scrollTop = index * ROW_PX - this.#scroll.clientHeight / 2;
+      this.#scroll.scrollTop = index * this.#rowPx - this.#scroll.clientHeight / 2;
       this.#scrolled();
     }
     (this.#link(name) ?? (isTouch() ? this.#scroll : this.#input)).focus();
@@ -122,8 +124,9 @@ export class PeopleList extends HTMLElement {
   /** Puts the rows into the document that are seen, or nearly. Returns their lines. @param {Line[]} lines */
   #showRows(lines) {
     const { top, height } = this.#seen;
-    const first = Math.max(0, Math.min(Math.floor(top / ROW_PX) - ROWS_BESIDE, lines.length - ROWS_BESIDE));
-    const end = Math.min(lines.length, Math.ceil((top + height) / ROW_PX) + ROWS_BESIDE);
+    const rowPx = this.#rowPx;
+    const first = Math.max(0, Math.min(Math.floor(top / rowPx) - ROWS_BESIDE, lines.length - ROWS_BESIDE));
+    const end = Math.min(lines.length, Math.ceil((top + height) / rowPx) + ROWS_BESIDE);
     this.#rows = { first, end, all: lines.length };
     const { activeElement } = document;
     const focused = this.#list.contains(activeElement) ? /** @type {HTMLElement} */ (activeElement).dataset.name : "";
@@ -140,7 +143,7 @@ export class PeopleList extends HTMLElement {
         setAttribute(element, "aria-setsize", whole ? "" : String(lines.length));
       },
     });
-    this.#list.style.paddingBlock = `${first * ROW_PX}px ${(lines.length - end) * ROW_PX}px`;
+    this.#list.style.paddingBlock = `${first * rowPx}px ${(lines.length - end) * rowPx}px`;
     // Scrolled out of the document: the next arrow key goes on from what is seen.
     if (focused && !this.#list.contains(document.activeElement))
       (this.#link(focused) ?? this.#scroll).focus({ preventScroll: true });
@@ -287,10 +290,21 @@ export class PeopleList extends HTMLElement {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroll;
     this.#seen = { top: scrollTop, height: clientHeight };
     const { first, end, all } = this.#rows;
-    const [from, to] = [scrollTop / ROW_PX, (scrollTop + clientHeight) / ROW_PX];
+    const [from, to] = [scrollTop / this.#rowPx, (scrollTop + clientHeight) / this.#rowPx];
     const near = ROWS_BESIDE / 3;
     if ((first > 0 && from < first + near) || (end < all && to > end - near)) this.render();
     if (scrollHeight - scrollTop - clientHeight < NEAR_END_PX) void this.#messenger?.loadMoreConversations();
+  }
+
+  /** Rows are as high as their text; when that grows, those that are seen stay. */
+  #measure() {
+    const height = this.#list.firstElementChild?.getBoundingClientRect().height ?? 0;
+    if (height === 0 || height === this.#rowPx) return;
+    const top = (this.#seen.top * height) / this.#rowPx;
+    this.#rowPx = height;
+    this.render(); // first, or there would be no room to scroll
+    this.#scroll.scrollTop = top;
+    this.#scrolled();
   }
 
   /** @param {KeyboardEvent} event */
