@@ -1,6 +1,5 @@
 /** The composition root: builds every part, serves, and takes everything down in order. Nothing else constructs. */
 
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 
 import { isWholePrivateRange, Networks } from "./address.ts";
@@ -13,6 +12,7 @@ import { type Config, secretsOf } from "./config.ts";
 import { newToken } from "./cookie.ts";
 import { addressOf, codeOf, Database, type Target } from "./db/client.ts";
 import { type Embedded, startEmbedded } from "./db/embedded.ts";
+import { keptSecret } from "./db/embedded_secret.ts";
 import { WRITER_PARAMETERS } from "./db/messages.ts";
 import { migrate } from "./db/migrate.ts";
 import * as sessions from "./db/sessions.ts";
@@ -100,9 +100,12 @@ export async function startShared(
   const dataDir = isAbsolute(config.dataDir) ? config.dataDir : join(root, config.dataDir);
   const embedded = config.databaseUrl === undefined ? await startEmbedded({ directory: dataDir, log, say }) : undefined;
   const env: Record<string, string> = { PORT: String(port) };
-  if (embedded) {
-    env["DATABASE_URL"] = addressOf(embedded.target);
-    if (!config.sessionSecrets) env["SESSION_SECRET"] = secretFile(dataDir); // else they read what is set, as this one did
+  try {
+    if (embedded) env["DATABASE_URL"] = addressOf(embedded.target);
+    if (embedded && !config.sessionSecrets) env["SESSION_SECRET"] = keptSecret(dataDir, newToken()); // else they read what is set
+  } catch (error) {
+    await embedded?.stop();
+    throw error;
   }
   return {
     port,
@@ -147,6 +150,7 @@ export async function startApp(
     let leaving = false;
     const socketsMax = Math.floor(options.openFiles * SOCKETS_OF_FILES);
     const loading = Pages.load(join(root, "static"), config.signup);
+    loading.catch(() => {}); // awaited below: until then a failure is no defect that ends the process without stopping the database
     const dataDir = isAbsolute(config.dataDir) ? config.dataDir : join(root, config.dataDir);
     const embedded =
       config.databaseUrl === undefined ? await startEmbedded({ directory: dataDir, log, say }) : undefined;
@@ -190,7 +194,7 @@ export async function startApp(
 
     const secrets =
       config.sessionSecrets ??
-      secretsOf(embedded ? secretFile(dataDir) : await settings.shared(db, "session_secret", newToken()));
+      secretsOf(embedded ? keptSecret(dataDir, newToken()) : await settings.shared(db, "session_secret", newToken()));
     let epoch = await settings.epoch(db);
     const hub = new Hub();
     const bus =
@@ -427,7 +431,7 @@ export async function openOffice(
     undo.unshift(() => db.end());
     const secrets =
       config.sessionSecrets ??
-      secretsOf(embedded ? secretFile(dataDir) : await settings.shared(db, "session_secret", newToken()));
+      secretsOf(embedded ? keptSecret(dataDir, newToken()) : await settings.shared(db, "session_secret", newToken()));
     const door = new Door({ db, signup: config.signup, secrets, identity: identityOf(await settings.epoch(db)) });
     return {
       db,
@@ -484,18 +488,6 @@ async function takeDown(undo: (() => Promise<unknown> | void)[], log: Log): Prom
       log.error("stopping a part failed", error);
     }
   }
-}
-
-/** The secret kept beside the embedded database, readable by its owner only. */
-function secretFile(dataDir: string): string {
-  const file = join(dataDir, "session_secret");
-  mkdirSync(dataDir, { recursive: true });
-  try {
-    writeFileSync(file, newToken(), { flag: "wx", mode: 0o600 });
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
-  }
-  return readFileSync(file, "utf8").trim();
 }
 
 /** The database's own identity: an epoch without the timeline, which a promotion changes. */

@@ -46,10 +46,14 @@ async function start(isWorker = false): Promise<void> {
   try {
     const need = config.databaseUrl === undefined ? "serve" : "serve-without-database";
     if (await ensurePackages({ root, bun: process.execPath, need, say })) return startAgain();
-    const { startApp } = await import("./app.ts"); // not before the packages are there
+    const [{ startApp }, { abandonEmbedded }] = await imported(); // not before the packages are there
     const options = { root, version, log, openFiles: openFiles(), filesInUse, usage, sharesPort: isWorker };
     const starting = startApp(config, isWorker ? options : { ...options, say });
-    const leaving = leaveInOrder(starting, { log, embedded: config.databaseUrl === undefined });
+    const leaving = leaveInOrder(starting, {
+      log,
+      embedded: config.databaseUrl === undefined,
+      abandon: abandonEmbedded,
+    });
     const app = await starting;
     if (leaving()) return;
     if (isWorker) process.on("disconnect", () => process.kill(process.pid, "SIGTERM")); // whoever started us is gone
@@ -77,7 +81,7 @@ async function startMany(number: string): Promise<void> {
   try {
     const need = config.databaseUrl === undefined ? "serve" : "serve-without-database";
     if (await ensurePackages({ root, bun: process.execPath, need, say })) return startAgain();
-    const { startShared } = await import("./app.ts");
+    const [{ startShared }, { abandonEmbedded }] = await imported();
     const preparing = startShared(config, { root, log, say });
     const workers = new Workers({
       log,
@@ -104,7 +108,7 @@ async function startMany(number: string): Promise<void> {
       await shared.stop();
       return process.exit(failed); // the worker has said why
     });
-    const leaving = leaveInOrder(starting, { log, embedded: true });
+    const leaving = leaveInOrder(starting, { log, embedded: true, abandon: abandonEmbedded });
     const app = await starting;
     if (!leaving()) print(banner(app, config, count));
   } catch (error) {
@@ -170,6 +174,10 @@ async function password(question: string): Promise<string | undefined> {
   }
 }
 
+function imported() {
+  return Promise.all([import("./app.ts"), import("./db/embedded.ts")]);
+}
+
 function logOf(config: Config): Log {
   const terminal = process.stderr.isTTY === true;
   const format = config.logFormat === "auto" ? (terminal ? "text" : "json") : config.logFormat;
@@ -221,10 +229,21 @@ function settings(exitCode: number = EXIT.settings) {
  * Stops at the first signal, and at once at the second.
  *
  * @param starting what is to be stopped; with an embedded database a start is let through first, lest that goes on alone
+ * @param options.abandon tells that database to stop, when there is no time to wait for it
  * @returns whether it is time to leave
  */
-function leaveInOrder(starting: Promise<App>, options: { log: Log; embedded: boolean }): () => boolean {
+function leaveInOrder(
+  starting: Promise<App>,
+  options: { log: Log; embedded: boolean; abandon: () => void },
+): () => boolean {
   const { log, embedded } = options;
+  const leaveAtOnce = () => {
+    try {
+      options.abandon();
+    } finally {
+      process.exit(EXIT.bug);
+    }
+  };
   let started = false;
   let firstAt: number | undefined;
   const leave = (signal: string) => {
@@ -232,14 +251,14 @@ function leaveInOrder(starting: Promise<App>, options: { log: Log; embedded: boo
     if (firstAt !== undefined && now - firstAt < SAME_SIGNAL_MS) return;
     if (firstAt !== undefined) {
       complain("Stopped without waiting any longer.");
-      process.exit(EXIT.bug);
+      return leaveAtOnce();
     }
     firstAt = now;
     if (process.stdout.isTTY) print("\nStopping …\n");
     if (!started && !embedded) process.exit(EXIT.ok); // an unfinished migration is undone by PostgreSQL
     setTimeout(() => {
       log.error("did not stop in time", undefined, { seconds: STOP_DEADLINE_MS / 1_000 });
-      process.exit(EXIT.bug);
+      leaveAtOnce();
     }, STOP_DEADLINE_MS).unref();
     void starting
       .then((app) => app.stop({ hurried: signal === "SIGINT" }))
@@ -248,7 +267,7 @@ function leaveInOrder(starting: Promise<App>, options: { log: Log; embedded: boo
         (error: unknown) => {
           if (!started) return; // `start` says why
           log.error("stopping failed", error);
-          process.exit(EXIT.bug);
+          leaveAtOnce();
         },
       );
   };
@@ -261,7 +280,7 @@ function leaveInOrder(starting: Promise<App>, options: { log: Log; embedded: boo
     log.error("uncaught", error);
     // The driver may throw from a socket that died under it (porsager/postgres#1209): `Database` replaces such pools by itself.
     if (error instanceof Error && error.stack?.includes("/node_modules/postgres/")) return;
-    process.exit(EXIT.bug);
+    leaveAtOnce();
   };
   process.on("uncaughtException", stray);
   process.on("unhandledRejection", stray);

@@ -11,196 +11,48 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
-  realpathSync,
   rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { platform, tmpdir, userInfo } from "node:os";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
 import { connect } from "../src/db/client.ts";
-import { type Embedded, EmbeddedError, startEmbedded } from "../src/db/embedded.ts";
-import { findPackage } from "../src/db/embedded_programs.ts";
-import { Log } from "../src/log.ts";
+import type { Embedded } from "../src/db/embedded.ts";
+import {
+  ask,
+  base,
+  Chatify,
+  children,
+  cleanUp,
+  cutPower,
+  disk,
+  emptied,
+  endBelow,
+  fixture,
+  fresh,
+  installed,
+  linux,
+  logged,
+  mode,
+  namespaces,
+  NOBODY,
+  postmaster,
+  processesBelow,
+  refusal,
+  root,
+  start,
+} from "./embedded_fixture.ts";
 import { until } from "./until.ts";
 
 setDefaultTimeout(30_000);
 
-const NOBODY = 65534;
-const base = realpathSync(mkdtempSync(join(tmpdir(), "chatify-embedded-")));
-chmodSync(base, 0o755);
-const installed = findPackage();
-const root = userInfo().uid === 0;
-const linux = platform() === "linux";
-/** What runs a chatify in a process of its own; in a clone that only root can enter, copies that an ordinary user can run. */
-const { bun, fixture } = runnable();
-const namespaces = Bun.spawnSync(["sh", "-c", "unshare --user --map-user=65534 --map-group=65534 true"]).success;
-const children: Bun.Subprocess[] = [];
-const logged: string[] = [];
-
-afterAll(async () => {
-  for (const child of children) child.kill("SIGKILL");
-  await endBelow(base);
-  if (root) Bun.spawnSync(["umount", join(base, "small")], { stderr: "ignore" });
-  rmSync(base, { recursive: true, force: true, maxRetries: 5 });
-});
-
-function runnable(): { bun: string; fixture: string } {
-  const own = { bun: process.execPath, fixture: join(import.meta.dir, "embedded_process.ts") };
-  const mayRun = (path: string, way: string) =>
-    !root || Bun.spawnSync(["test", way, path], { uid: NOBODY, gid: NOBODY, cwd: "/" }).success;
-  if (mayRun(own.bun, "-x") && mayRun(own.fixture, "-r") && mayRun(installed, "-r")) return own;
-  const clone = join(base, "clone");
-  const here = dirname(import.meta.dir);
-  for (const part of ["src", "test/embedded_process.ts", "node_modules/postgres", "package.json"]) {
-    cpSync(join(here, part), join(clone, part), { recursive: true });
-  }
-  cpSync(own.bun, join(base, "bun"));
-  return { bun: join(base, "bun"), fixture: join(clone, "test/embedded_process.ts") };
-}
-
-let made = 0;
-/** A DATA_DIR that does not exist yet. */
-function fresh(): string {
-  return join(base, `data-${++made}`);
-}
-
-function start(
-  directory: string,
-  options: { packageDirectory?: string; say?: (line: string) => void } = {},
-): Promise<Embedded> {
-  return startEmbedded({
-    directory,
-    log: new Log({ level: "info", format: "text", write: (line) => logged.push(line) }),
-    ...options,
-  });
-}
-
-async function ask<Row>(embedded: { target: Embedded["target"] }, statement: string): Promise<Row> {
-  const sql = connect(embedded.target, { name: "test" });
-  try {
-    const [row] = await sql.unsafe(statement);
-    return row as Row;
-  } finally {
-    await sql.end({ timeout: 1 });
-  }
-}
-
-/** What a refused start says. */
-async function refusal(starting: Promise<unknown>): Promise<string> {
-  const error = await starting.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  expect(error).toBeInstanceOf(EmbeddedError);
-  expect((error as EmbeddedError).message).toContain("Or set DATABASE_URL");
-  return (error as EmbeddedError).message;
-}
-
-type Answer = { state: string; target: Embedded["target"]; answered: boolean; refused: string; stopped: string };
-
-/** A chatify in a process of its own, perhaps another user's. */
-class Chatify {
-  readonly process: Bun.Subprocess<"pipe", "pipe", "pipe">;
-  #lines: AsyncIterator<string>;
-
-  constructor(
-    directory: string,
-    options: { uid?: number; packageDirectory?: string; path?: string; leave?: boolean } = {},
-  ) {
-    const { uid, packageDirectory = installed, path = Bun.env["PATH"]!, leave = false } = options;
-    this.process = Bun.spawn([bun, fixture, directory, packageDirectory, leave ? "leave" : ""], {
-      stdin: "pipe",
-      stdout: "pipe",
-      stderr: "pipe",
-      cwd: "/",
-      env: { PATH: path, HOME: base, TMPDIR: tmpdir() },
-      ...(uid === undefined ? {} : { uid, gid: uid }),
-    });
-    children.push(this.process);
-    this.#lines = lines(this.process.stdout);
-  }
-
-  async says(): Promise<Answer> {
-    const { value } = await this.#lines.next();
-    if (value === undefined) throw new Error(await new Response(this.process.stderr).text());
-    return JSON.parse(value) as Answer;
-  }
-
-  async stop(): Promise<string> {
-    this.process.stdin.write("stop\n");
-    this.process.stdin.end();
-    const { stopped } = await this.says();
-    expect(await this.process.exited).toBe(0);
-    return stopped;
-  }
-
-  async kill(): Promise<void> {
-    this.process.kill("SIGKILL");
-    await this.process.exited;
-  }
-}
-
-async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  let rest = "";
-  for await (const chunk of stream.pipeThrough(new TextDecoderStream() as never) as unknown as AsyncIterable<string>) {
-    const parts = (rest + chunk).split("\n");
-    rest = parts.pop()!;
-    yield* parts;
-  }
-}
-
-/** Processes at work in `directory` or below it: PostgreSQL's are, whoever started them. */
-function processesBelow(directory: string): number[] {
-  if (!linux) return [];
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .filter((name) => {
-      try {
-        return `${readlinkSync(`/proc/${name}/cwd`)}/`.startsWith(`${directory}/`);
-      } catch {
-        return false;
-      }
-    })
-    .map(Number);
-}
-
-/** Waits until nothing is at work there: PostgreSQL's logger outlives the postmaster by a moment. */
-async function emptied(directory: string): Promise<void> {
-  await until(`nothing is at work in ${directory}`, () => processesBelow(directory).length === 0);
-}
-
-/** Kills what is at work in `directory` or below it. */
-async function endBelow(directory: string): Promise<void> {
-  for (const pid of processesBelow(directory)) {
-    try {
-      process.kill(pid, "SIGKILL");
-    } catch {
-      // it ended meanwhile
-    }
-  }
-  await emptied(directory);
-}
-
-function postmaster(directory: string): number {
-  return Number(readFileSync(join(directory, "pg18/cluster/postmaster.pid"), "utf8").split("\n")[0]);
-}
-
-/** Kills PostgreSQL as a power cut would, and waits until nothing of it is left. */
-async function cutPower(directory: string): Promise<void> {
-  process.kill(postmaster(directory), "SIGKILL");
-  await emptied(directory);
-}
-
-function mode(path: string): string {
-  return (statSync(path).mode & 0o777).toString(8);
-}
+afterAll(cleanUp);
 
 describe("on one directory", () => {
   const directory = join(base, "one");
@@ -433,6 +285,28 @@ describe("on one directory", () => {
     expect(await (await start(directory)).stop()).toBe("stopped");
   });
 
+  test("a cluster that an older chatify left without its database gets one", async () => {
+    const embedded = await start(directory);
+    const sql = connect({ ...(embedded.target as object), database: "postgres" } as Embedded["target"], {
+      name: "test",
+    });
+    await sql`drop database chatify`;
+    await sql.end();
+    await embedded.stop();
+    const again = await start(directory);
+    expect(await ask<{ name: string }>(again, "select current_database() as name")).toEqual({ name: "chatify" });
+    expect(await again.stop()).toBe("stopped");
+  });
+
+  test("a crash or a full disk that emptied postmaster.pid hinders no start", async () => {
+    for (const text of ["", "12"]) {
+      const path = join(directory, "pg18/cluster/postmaster.pid");
+      writeFileSync(path, text);
+      if (root) chownSync(path, statSync(dirname(path)).uid, statSync(dirname(path)).gid);
+      expect(await (await start(directory)).stop()).toBe("stopped");
+    }
+  });
+
   test("a cluster of another PostgreSQL is left alone, with the way out", async () => {
     const version = join(directory, "pg18/cluster/PG_VERSION");
     writeFileSync(version, "19\n");
@@ -522,15 +396,33 @@ describe("refuses in plain words", () => {
     expect(await refusal(start(fresh(), { packageDirectory }))).toContain("built for systems with glibc");
   });
 
-  test.if(root && linux)("a full disk", async () => {
-    const small = join(base, "small");
-    mkdirSync(small);
-    if (
-      !Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=20m,mode=755", "tmpfs", small], { stderr: "ignore" }).success
-    )
-      return;
-    expect(await refusal(start(join(small, "data")))).toContain("is full");
-    expect(readdirSync(join(small, "data/pg18")).filter((name) => name.startsWith("new-"))).toEqual([]);
+  // Full in initdb, in the making of the database (which a single-user PostgreSQL ends with 0), and in the first start.
+  test.if(root && linux).each([20, 42, 46.5])(
+    "a disk that is full at %d MB, until there is room",
+    async (megabytes) => {
+      const small = disk(megabytes);
+      if (!small) return;
+      const directory = join(small, "data");
+      expect(await refusal(start(directory))).toContain("is full");
+      await emptied(directory);
+      expect(readdirSync(join(directory, "pg18")).filter((name) => name.startsWith("new-"))).toEqual([]);
+      Bun.spawnSync(["mount", "-o", "remount,size=300m", small]);
+      const embedded = await start(directory);
+      expect(await ask<{ name: string }>(embedded, "select current_database() as name")).toEqual({ name: "chatify" });
+      expect(await embedded.stop()).toBe("stopped");
+    },
+  );
+
+  test("a PostgreSQL that lets it not in, which does not run on afterwards", async () => {
+    const directory = fresh();
+    await (await start(directory)).stop();
+    const rules = join(directory, "pg18/cluster/pg_hba.conf");
+    const before = readFileSync(rules, "utf8");
+    writeFileSync(rules, "local all all reject\n");
+    expect(await refusal(start(directory))).toContain("gives no answer on its socket");
+    await emptied(directory);
+    writeFileSync(rules, before);
+    expect(await (await start(directory)).stop()).toBe("stopped");
   });
 
   test("a cluster that PostgreSQL cannot read, in PostgreSQL's words", async () => {

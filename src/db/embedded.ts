@@ -4,42 +4,34 @@
  * disk — half a cluster, an orphan, a dead one's leavings — has to lead to one PostgreSQL that answers.
  */
 
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { join } from "node:path";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 
 import type { Log } from "../log.ts";
 import { codeOf, connect, stillCounted, type Target } from "./client.ts";
-import { creation, settingsFile } from "./embedded_cluster.ts";
+import { createCluster, keepFromPostgres, settingsFile } from "./embedded_cluster.ts";
 import {
   disownPostmaster,
   EmbeddedError,
   explain,
   type Held,
   INSTEAD,
+  interrupt,
   isPrivate,
   lastWords,
   lock,
   own,
+  PASSWORD,
   PORT,
   prepareHome,
   readPostmaster,
   sameFile,
-  settle,
   socketDirectory,
   worksIn,
 } from "./embedded_files.ts";
 import { findPackage, Programs } from "./embedded_programs.ts";
+import { mendHome } from "./embedded_repair.ts";
+import type { Ids } from "./embedded_user.ts";
 
 export { EmbeddedError } from "./embedded_files.ts";
 
@@ -63,26 +55,45 @@ interface Options {
   packageDirectory?: string;
 }
 
-const RECOVERY_MS = 60_000;
+/** How long a PostgreSQL may take to stop because of sessions that stay. */
+const STOPPING_MS = 60_000;
+/** Recovery takes as long as it takes: to give up would begin it anew. */
+const PATIENCE_MS: Record<string, number> = {
+  "57P03": Number.POSITIVE_INFINITY,
+  starting: Number.POSITIVE_INFINITY,
+  standby: STOPPING_MS,
+  stopping: STOPPING_MS,
+};
 /** How long a PostgreSQL that is there may answer nonsense or nothing, as while its sessions are full. */
 const SILENCE_MS = 5_000;
+const NO_DATABASE = "3D000";
+const DISK_FULL = "53100";
 const POLL_MS = 10;
 /** How our own questions are called, so that nobody takes them for a chatify at work. */
 const QUESTION = "chatify-stop";
 
 /**
- * A PostgreSQL that answers, and goes on answering: one that dies is started again until `stop`.
+ * A PostgreSQL that answers, and goes on answering: one that dies is started again until `stop`. When it cannot be had, whatever this
+ * start began is stopped.
  *
  * @throws EmbeddedError in plain words, with the way out
  */
 export async function startEmbedded(options: Options): Promise<Embedded> {
+  const directory = resolve(options.directory);
   try {
-    const postmaster = new Postmaster(options, prepareHome(options.directory));
+    const postmaster = new Postmaster({ ...options, directory }, prepareHome(directory));
     await postmaster.begin();
     return postmaster;
   } catch (error) {
-    throw explain(error, options.directory);
+    throw explain(error, directory);
   }
+}
+
+const postmasters = new Set<Postmaster>();
+
+/** Tells every PostgreSQL that this process started to stop, unless another chatify uses it. For exits that cannot wait. */
+export function abandonEmbedded(): void {
+  for (const postmaster of postmasters) postmaster.abandon();
 }
 
 class Postmaster implements Embedded {
@@ -92,6 +103,7 @@ class Postmaster implements Embedded {
   #options: Options;
   #cluster: string;
   #use: Held | undefined;
+  #programs: Programs | undefined; // those at work
   #child: Bun.Subprocess | undefined; // unless it was found running
   #stopping: ReturnType<Embedded["stop"]> | undefined;
 
@@ -103,18 +115,32 @@ class Postmaster implements Embedded {
 
   async begin(): Promise<void> {
     await this.#alone(async () => {
-      const created = !existsSync(this.#cluster);
-      if (created) await this.#create();
-      const state = await this.#ensure();
-      this.state = created ? "created" : state;
-      this.#use = lock(join(this.directory, "in-use"), "together");
-      own(this.directory, statSync(this.#cluster)); // root's files too: the next chatify here may run as the cluster's owner
+      postmasters.add(this);
+      try {
+        const created = !existsSync(this.#cluster);
+        if (created) await this.#create();
+        const state = await this.#ensure();
+        this.state = created ? "created" : state;
+        this.#use = lock(join(this.directory, "in-use"), "together");
+        own(this.directory, statSync(this.#cluster)); // root's files too: the next chatify here may run as the cluster's owner
+      } catch (error) {
+        await this.#endChild();
+        postmasters.delete(this);
+        throw error;
+      }
     });
     void this.#watch();
   }
 
+  abandon(): void {
+    this.#use?.close();
+    const free = lock(join(this.directory, "in-use"), "alone");
+    if (free) this.#programs?.interrupt();
+  }
+
   stop(): ReturnType<Embedded["stop"]> {
     this.#stopping ??= (async () => {
+      postmasters.delete(this);
       this.#use?.close();
       return this.#alone(() => this.#stopUnlessUsed());
     })();
@@ -123,7 +149,7 @@ class Postmaster implements Embedded {
 
   /** Adopts or starts, but makes nothing: a cluster that vanishes while we serve is not replaced by an empty one. */
   async #ensure(): Promise<"adopted" | "started"> {
-    this.target.password = readFileSync(join(this.#cluster, "chatify_password"), "utf8");
+    this.target.password = readFileSync(join(this.#cluster, PASSWORD), "utf8");
     const found = readPostmaster(this.#cluster);
     if (found && (await this.#answers(() => worksIn(this.#cluster, found.pid)))) {
       this.#child = undefined;
@@ -137,40 +163,19 @@ class Postmaster implements Embedded {
     const { directory: home } = this;
     const begun = performance.now();
     this.#options.say?.("Preparing the database (first start only) …");
-    for (const name of readdirSync(home)) {
-      if (name.startsWith("new-")) rmSync(join(home, name), { recursive: true, force: true, maxRetries: 3 }); // killed halfway
-    }
-    const fresh = join(home, `new-${crypto.randomUUID().slice(0, 8)}`);
-    const [data, password] = [join(fresh, "cluster"), join(fresh, "password")];
-    const programs = await this.#programs();
-    mkdirSync(fresh, { mode: 0o700 });
-    try {
-      writeFileSync(password, Buffer.from(crypto.getRandomValues(new Uint8Array(24))).toString("base64url"), {
-        mode: 0o600,
-      });
-      own(home, programs.files);
-      for (const step of creation(data, password)) {
-        const { exitCode, output } = await programs.run(step.program, step.args, { ...step, cwd: home });
-        if (exitCode !== 0) throw explain(new Error(output), this.#options.directory);
-      }
-      renameSync(password, join(data, "chatify_password")); // password and cluster appear together or not at all
-      settle(join(data, "chatify_password"));
-      settle(data);
-      renameSync(data, this.#cluster);
-      settle(home);
-    } finally {
-      rmSync(fresh, { recursive: true, force: true });
-    }
+    await createCluster(this.#cluster, await this.#findPrograms(undefined));
     this.#options.log.info("database created", { directory: home, ms: Math.round(performance.now() - begun) });
   }
 
   async #start(): Promise<void> {
     const { directory: home } = this;
     const begun = performance.now();
-    const programs = await this.#programs();
+    const owner = statSync(this.#cluster);
+    const programs = await this.#findPrograms(owner);
+    if (programs.files.uid !== owner.uid) keepFromPostgres(join(this.#cluster, PASSWORD)); // an older chatify's, which shared its user
     const logs = join(home, "log");
     mkdirSync(logs, { recursive: true });
-    own(home, programs.files);
+    mendHome(home, programs.files);
     if (!isPrivate(this.target.host, programs.files.uid)) this.target.host = socketDirectory(home, programs.files);
     const settings = join(home, "postgresql.conf");
     writeFileSync(settings, settingsFile(this.target.host, logs));
@@ -202,8 +207,10 @@ class Postmaster implements Embedded {
       const answer = status === "ready" ? await this.#ask() : status;
       if (answer === "ours") return true;
       if (!alive()) return false;
+      // A first start of an older chatify on a full disk left a cluster without its database.
+      if (answer === NO_DATABASE && !this.#use) await this.#query("create database chatify", "postgres");
       const waited = performance.now() - begun;
-      const patience = /^(57P03|starting|stopping|standby)$/.test(answer) ? RECOVERY_MS : SILENCE_MS;
+      const patience = PATIENCE_MS[answer] ?? SILENCE_MS;
       if (waited > patience) throw this.#unreachable(answer);
       if (waited > 1_000 && !told) this.#options.say?.(`Waiting for the database, which is ${status} …`);
       told = waited > 1_000;
@@ -223,14 +230,15 @@ class Postmaster implements Embedded {
   }
 
   #unreachable(answer: string): EmbeddedError {
+    if (answer === DISK_FULL) return explain(new Error("No space left on device"), this.#options.directory);
     return new EmbeddedError(
       `The database in ${this.directory} runs, but gives no answer on its socket in ${this.target.host} (${answer})`,
-      `If it is recovering from a crash, start chatify again later; its log is in ${this.directory}/log. ${INSTEAD}`,
+      `Its log is in ${this.directory}/log. ${INSTEAD}`,
     );
   }
 
-  async #query<Row>(statement: string): Promise<Row[]> {
-    const sql = connect(this.target, { name: QUESTION, max: 1 });
+  async #query<Row>(statement: string, database = this.target.database): Promise<Row[]> {
+    const sql = connect({ ...this.target, database }, { name: QUESTION, max: 1 });
     try {
       return await sql.unsafe<(Row & object)[]>(statement);
     } finally {
@@ -283,9 +291,7 @@ class Postmaster implements Embedded {
     } catch (error) {
       this.#options.log.warn("database not asked who uses it", { code: codeOf(error) });
     }
-    const args = ["stop", "-D", this.#cluster, "-m", "fast", "--no-wait"];
-    const { exitCode, output } = await (await this.#programs()).run("pg_ctl", args, { cwd: this.directory });
-    if (exitCode !== 0) this.#options.log.warn("database not told to stop", { output: output.trim() });
+    if (worksIn(this.#cluster, pid)) interrupt(pid);
     for (const begun = performance.now(); performance.now() - begun < 20_000; await Bun.sleep(POLL_MS)) {
       if (worksIn(this.#cluster, pid)) continue;
       if (!this.target.host.startsWith(this.directory)) rmSync(this.target.host, { recursive: true, force: true });
@@ -298,10 +304,19 @@ class Postmaster implements Embedded {
     return worksIn(this.#cluster, readPostmaster(this.#cluster)?.pid ?? 0);
   }
 
-  async #programs(): Promise<Programs> {
-    const owner = existsSync(this.#cluster) ? statSync(this.#cluster) : undefined;
+  /** Ends a PostgreSQL that this start began and cannot use. */
+  async #endChild(): Promise<void> {
+    const child = this.#child;
+    for (const signal of ["SIGINT", "SIGQUIT", "SIGKILL"] as const) {
+      child?.kill(signal);
+      if ((await Promise.race([child?.exited, Bun.sleep(5_000).then(() => "still there")])) !== "still there") return;
+    }
+  }
+
+  async #findPrograms(owner: Ids | undefined): Promise<Programs> {
     const packageDirectory = this.#options.packageDirectory ?? findPackage();
-    return Programs.find({ packageDirectory, home: this.directory, owner });
+    this.#programs = await Programs.find({ packageDirectory, home: this.directory, owner });
+    return this.#programs;
   }
 
   /** Runs `act` while no other chatify makes, starts or stops this PostgreSQL. */
@@ -317,7 +332,7 @@ class Postmaster implements Embedded {
         }
       }
       const waited = performance.now() - begun;
-      if (waited > 1.5 * RECOVERY_MS) {
+      if (waited > 1.5 * STOPPING_MS) {
         throw new EmbeddedError(
           `Another chatify keeps the database in ${this.directory} to itself`,
           "Stop that one first.",

@@ -15,16 +15,19 @@ import {
   openSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
 import { platform, tmpdir, userInfo } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 export const MAJOR = 18;
 export const PORT = 5432; // part of the socket's name, nothing more
+/** SQLite, which locks, takes paths of 512 bytes. */
+const PATH_MAX = 500;
+/** The superuser's password, in the cluster. Started by root, PostgreSQL runs as a user that cannot read it. */
+export const PASSWORD = "chatify_password";
 export const INSTEAD = "Or set DATABASE_URL to a PostgreSQL of your own.";
 
 /** The database cannot be had here. The message is for a person: what is wrong and, on a line of its own, the way out. */
@@ -45,8 +48,13 @@ export class EmbeddedError extends Error {
  */
 export function prepareHome(directory: string): string {
   const home = join(directory, `pg${MAJOR}`);
+  if (/[\r\n]/.test(directory)) {
+    throw new EmbeddedError("DATA_DIR holds a line break", `Set it to a path on one line. ${INSTEAD}`); // postmaster.pid has one path a line
+  }
+  if (Buffer.byteLength(home) > PATH_MAX) throw explain(new Error("ENAMETOOLONG"), directory);
   try {
-    mkdirSync(directory, { recursive: true });
+    makeReachable(directory);
+    makePassable(directory);
     const others = readdirSync(directory).filter((name) => /^pg\d+$/.test(name));
     if (others.length > 0 && !others.includes(`pg${MAJOR}`))
       throw otherMajor(join(directory, others[0]!), others[0]!.slice(2));
@@ -59,6 +67,13 @@ export function prepareHome(directory: string): string {
       );
     }
     chmodSync(home, 0o700);
+    for (const [name, mode] of [
+      ["cluster", 0o700],
+      ["lock", 0o600],
+      ["in-use", 0o600],
+    ] as const) {
+      if (existsSync(join(home, name))) chmodSync(join(home, name), mode);
+    }
     const version = join(home, "cluster", "PG_VERSION");
     const found = existsSync(version) ? readFileSync(version, "utf8").trim() : String(MAJOR);
     if (found !== String(MAJOR)) throw otherMajor(join(home, "cluster"), found);
@@ -74,16 +89,40 @@ export function prepareHome(directory: string): string {
   return home;
 }
 
+/** Makes a directory and those above it. Root's can be passed by others whatever the umask, since PostgreSQL runs as another user. */
+function makeReachable(directory: string): void {
+  if (existsSync(directory)) return;
+  makeReachable(dirname(directory));
+  mkdirSync(directory, { recursive: true });
+  makePassable(directory);
+}
+
+/** Lets us use a directory of ours, and others pass it when we are root. */
+function makePassable(directory: string): void {
+  const { uid, mode } = statSync(directory);
+  const needed = userInfo().uid === 0 ? 0o711 : 0o700;
+  if (uid === userInfo().uid && (mode & needed) !== needed) chmodSync(directory, (mode & 0o777) | needed);
+}
+
 /** A failure of the file system in plain words. */
 export function explain(error: unknown, directory: string): EmbeddedError {
   if (error instanceof EmbeddedError) return error;
   const text = error instanceof Error ? error.message : String(error);
   const say = (what: string, wayOut: string) => new EmbeddedError(what, `${wayOut} ${INSTEAD}`, { cause: error });
-  if (/ENOSPC|EDQUOT|No space left|quota exceeded|SQLITE_FULL/i.test(text)) {
+  if (/ENOSPC|EDQUOT|No space left|quota exceeded|SQLITE_FULL|Check free disk space/i.test(text)) {
     return say(`The disk with ${directory} is full`, "Free some space (a new database needs 150 MB), or set DATA_DIR.");
   }
   if (/EROFS|Read-only file system/i.test(text)) {
     return say(`${directory} is on a read-only file system`, "Set DATA_DIR to a directory that can be written.");
+  }
+  if (/is needed by initdb but was not found/.test(text)) {
+    return say(
+      "The path of chatify contains \", $ or `, and PostgreSQL's initdb cannot run there",
+      "Rename that directory.",
+    );
+  }
+  if (/ENAMETOOLONG|name too long/i.test(text)) {
+    return say(`The path ${directory} is too long`, "Set DATA_DIR to a shorter one.");
   }
   if (/ENOTDIR|EEXIST|Not a directory/.test(text)) {
     return say(
@@ -113,13 +152,16 @@ function otherMajor(where: string, version: string): EmbeddedError {
   );
 }
 
-/** Gives what lies in `path` to `ids`; a directory is looked into only while it is someone else's, so again costs nothing. */
+/**
+ * Gives what lies in `path` to `ids`, except the password; a directory is looked into only while it is someone else's, so again
+ * costs nothing.
+ */
 export function own(path: string, ids: { uid: number; gid: number }): void {
   if (userInfo().uid !== 0) return;
   for (const name of readdirSync(path)) {
     const inside = join(path, name);
     const stat = lstatSync(inside);
-    if (stat.uid === ids.uid) continue;
+    if (stat.uid === ids.uid || name === PASSWORD) continue;
     if (stat.isDirectory()) own(inside, ids);
     else lchownSync(inside, ids.uid, ids.gid);
   }
@@ -165,7 +207,7 @@ export function readPostmaster(cluster: string): { pid: number; sockets: string;
 /** Whether process `pid` works in this cluster: PostgreSQL's do, and a process that was later given the number does not. */
 export function worksIn(cluster: string, pid: number): boolean {
   try {
-    if (platform() === "linux") return sameFile(readlinkSync(`/proc/${pid}/cwd`), cluster);
+    if (platform() === "linux") return sameFile(`/proc/${pid}/cwd`, cluster);
     return Bun.spawnSync(["ps", "-o", "command=", "-p", String(pid)])
       .stdout.toString()
       .includes(cluster);
@@ -183,13 +225,21 @@ export function sameFile(one: string, other: string): boolean {
 /**
  * Clears what a dead PostgreSQL left in the way of the next, which takes any living process of its own user for its predecessor:
  * a recycled number would stop it. The number is replaced by one that no process can have; the rest of the file stays, as it
- * leads PostgreSQL to sessions that outlived the old one.
+ * leads PostgreSQL to sessions that outlived the old one. A file that a crash or a full disk has emptied leads nowhere.
  */
 export function disownPostmaster(cluster: string, sockets: string): void {
   const path = join(cluster, "postmaster.pid");
-  if (existsSync(path)) writeFileSync(path, readFileSync(path, "utf8").replace(/^\d+/, "2147483646"));
+  const text = existsSync(path) ? readFileSync(path, "utf8") : "";
+  if (/^\d+\n/.test(text))
+    writeFileSync(path, text.replace(/^\d+/, "2147483646"), { flag: "r+" }); // "w" loses it on a full disk
+  else rmSync(path, { force: true });
   rmSync(join(sockets, `.s.PGSQL.${PORT}`), { force: true });
   rmSync(join(sockets, `.s.PGSQL.${PORT}.lock`), { force: true });
+}
+
+/** Tells a PostgreSQL to end its sessions and stop. @param pid of a process that was just seen at work in its cluster */
+export function interrupt(pid: number): void {
+  Bun.spawnSync(["sh", "-c", 'kill -INT "$1"', "sh", String(pid)]);
 }
 
 /**
@@ -198,11 +248,13 @@ export function disownPostmaster(cluster: string, sockets: string): void {
  */
 export function socketDirectory(home: string, ids: { uid: number; gid: number }): string {
   const near = join(home, "run");
-  const name = `/.s.PGSQL.${PORT}.lock`;
-  const fits = Buffer.byteLength(near + name) <= 100 && takesSockets(home);
-  const directory = fits ? near : join(tmpdir(), `chatify-${Bun.hash(home).toString(36)}`);
-  if (!existsSync(directory)) {
-    mkdirSync(directory, { mode: 0o700 });
+  const name = `chatify-${Bun.hash(`${ids.uid} ${home}`).toString(36)}`;
+  const far = [join(tmpdir(), name), join("/tmp", name)];
+  const directory = fits(near) && takesSockets(home) ? near : (far.find(fits) ?? near);
+  const made = !existsSync(directory);
+  if (made) mkdirSync(directory, { mode: 0o700 });
+  if (made || directory === near) {
+    chmodSync(directory, 0o700); // a backup may have lost its mode; its parent is private
     own(directory, ids);
   }
   if (isPrivate(directory, ids.uid)) return directory;
@@ -210,6 +262,10 @@ export function socketDirectory(home: string, ids: { uid: number; gid: number })
     `${directory}, for the database's socket, is someone else's`,
     `Set DATA_DIR to a shorter path. ${INSTEAD}`,
   );
+}
+
+function fits(directory: string): boolean {
+  return Buffer.byteLength(`${directory}/.s.PGSQL.${PORT}.lock`) <= 100;
 }
 
 /** Whether nobody but `uid` and root can have put anything there. */

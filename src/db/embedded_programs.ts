@@ -1,6 +1,6 @@
 /**
- * PostgreSQL's own programs, as they come in an npm package: where they are, the links their libraries lack, and as whom they
- * run, since PostgreSQL refuses to run as root. What they are told to do is `embedded.ts`'s matter.
+ * PostgreSQL's own programs, as they come in an npm package: where they are, the links their libraries lack, and the way they run here
+ * (`embedded_user.ts` lists the ways). What they are told to do is `embedded.ts`'s matter.
  */
 
 import {
@@ -13,21 +13,17 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  writeFileSync,
 } from "node:fs";
 import { arch, platform, userInfo } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 
 import { EmbeddedError, INSTEAD, own } from "./embedded_files.ts";
+import { type Ids, isNamed, type Way, waysToRun } from "./embedded_user.ts";
+import { userNameLibrary } from "./embedded_user_name.ts";
 
-type Program = "initdb" | "pg_ctl" | "postgres";
-type Ids = { uid: number; gid: number };
+type Program = "initdb" | "postgres";
 type Finished = { exitCode: number; output: string };
-
-/**
- * How a program is run. `self`: as we are. `user`: as root, in the name of another user. `namespace`: as root (or as a user
- * without a name), in a user namespace that shows our files as somebody's; needs no chown and reaches what only root reaches.
- */
-type Way = { kind: "self" | "user" | "namespace"; files: Ids; shown?: Ids };
 
 /** The directory of the package for this machine. */
 export function findPackage(): string {
@@ -43,42 +39,58 @@ export function findPackage(): string {
 export class Programs {
   readonly #native: string;
   readonly #way: Way;
-  readonly #libraries: string | undefined;
+  /** `links`: a search path for libraries; `userName`: a library that names a user without a name. */
+  readonly #libraries: { links: string | undefined; userName: string | undefined };
+  readonly #running = new Set<Bun.Subprocess>();
 
   /**
-   * @param options.home the directory that belongs to PostgreSQL; its parent must be reachable for whoever runs it
+   * @param options.home the directory that belongs to PostgreSQL, which does not run; it is given to the user that will run it
    * @param options.owner whose the cluster is, if there is one: that tells how it has been run so far
    */
   static async find(options: { packageDirectory: string; home: string; owner: Ids | undefined }): Promise<Programs> {
     const { packageDirectory, home, owner } = options;
     const native = join(packageDirectory, "native");
-    const me = userInfo();
-    const libraries = linkLibraries(native, join(home, "lib"));
-    if (me.uid !== 0 && owner) return new Programs(native, { kind: "self", files: owner }, libraries);
-
+    const directory = dirname(home);
     const complaints: string[] = [];
-    const ways = me.uid === 0 ? waysOfRoot(owner) : waysOfUser(me);
+    const ways = waysToRun(owner, directory);
     for (const way of ways) {
-      const programs = new Programs(native, way, libraries);
-      const complaint = await programs.#complaint(dirname(home));
-      if (!complaint) return programs;
-      complaints.push(complaint);
-    }
-    const [way] = ways;
-    if (way?.kind === "user" && canEnter(way, dirname(home))) {
-      const copy = join(home, "package");
-      copyPackage(native, copy);
-      const programs = new Programs(copy, way, linkLibraries(copy, join(home, "lib")));
-      own(home, way.files);
-      const complaint = await programs.#complaint(dirname(home));
-      if (!complaint) return programs;
+      const programs = Programs.#at(native, way, home);
+      if (way.kind === "self" && owner) return programs;
+      let complaint = await programs.#complaint(directory);
+      if (complaint === "") {
+        own(home, way.files);
+        complaint = owner ? "" : await programs.#complaintAboutName(home);
+        if (complaint === "") return programs;
+      } else if (way === ways[0] && way.kind === "user" && canEnter(way, directory)) {
+        const copy = join(home, "package");
+        copyPackage(native, copy);
+        own(home, way.files);
+        const copied = Programs.#at(copy, way, home);
+        complaint = await copied.#complaint(directory);
+        if (complaint === "") return copied;
+      }
       complaints.push(complaint);
     }
     const complaint = complaints.join("; ");
-    throw new EmbeddedError(`PostgreSQL cannot be run here: ${complaint}`, wayOut(me.uid, complaint, dirname(home)));
+    throw new EmbeddedError(
+      `PostgreSQL cannot be run here: ${complaint}`,
+      wayOut(userInfo().uid, complaint, directory),
+    );
   }
 
-  private constructor(native: string, way: Way, libraries: string | undefined) {
+  static #at(native: string, way: Way, home: string): Programs {
+    const nameless = platform() === "linux" && way.kind !== "namespace" && !isNamed(way.files.uid);
+    return new Programs(native, way, {
+      links: linkLibraries(native, join(home, "lib")),
+      userName: nameless ? writeUserName(join(home, "lib")) : undefined,
+    });
+  }
+
+  private constructor(
+    native: string,
+    way: Way,
+    libraries: { links: string | undefined; userName: string | undefined },
+  ) {
     this.#native = native;
     this.#way = way;
     this.#libraries = libraries;
@@ -91,7 +103,8 @@ export class Programs {
 
   /** Runs a program to its end. */
   async run(program: Program, args: string[], options: { cwd: string; input?: string }): Promise<Finished> {
-    return finish(this.#spawn([join(this.#native, "bin", program), ...args], { ...options, output: "pipe" }));
+    const command = [join(this.#native, "bin", program), ...args];
+    return finish(this.#spawn(command, { ...options, output: "pipe", named: true }));
   }
 
   /**
@@ -104,70 +117,58 @@ export class Programs {
     return child;
   }
 
-  #spawn(command: string[], options: { cwd: string; input?: string; output: number | "pipe" }): Bun.Subprocess {
+  #spawn(
+    command: string[],
+    options: { cwd: string; input?: string; output: number | "pipe"; named?: boolean },
+  ): Bun.Subprocess {
     const { kind, files, shown } = this.#way;
+    const { userName } = this.#libraries;
     const namespace = ["unshare", "--user", `--map-user=${shown?.uid}`, `--map-group=${shown?.gid}`, "--"];
-    return Bun.spawn(kind === "namespace" ? [...namespace, ...command] : command, {
+    const child = Bun.spawn(kind === "namespace" ? [...namespace, ...command] : command, {
       cwd: options.cwd,
       stdin: options.input === undefined ? "ignore" : Buffer.from(options.input),
       stdout: options.output,
       stderr: options.output,
       detached: true,
-      env: this.#environment(),
+      env: { ...this.#environment(), ...(options.named && userName && { LD_PRELOAD: userName }) },
       ...(kind === "user" ? files : {}),
     });
+    this.#running.add(child);
+    void child.exited.then(() => this.#running.delete(child));
+    return child;
+  }
+
+  /** Interrupts what runs: a PostgreSQL ends its sessions and stops. */
+  interrupt(): void {
+    for (const child of this.#running) child.kill("SIGINT");
   }
 
   /** Nothing of ours but the path: PGDATA, PGPORT and their like would change what is done, LANG what is said. */
   #environment(): Record<string, string> {
     const path = { PATH: Bun.env["PATH"] ?? "/usr/bin:/bin", LC_ALL: "C" };
-    if (!this.#libraries) return path;
-    return { ...path, [platform() === "darwin" ? "DYLD_LIBRARY_PATH" : "LD_LIBRARY_PATH"]: this.#libraries };
+    const { links } = this.#libraries;
+    return links ? { ...path, [platform() === "darwin" ? "DYLD_LIBRARY_PATH" : "LD_LIBRARY_PATH"]: links } : path;
   }
 
   /** Tries it: "" if this way reaches `directory` and can run PostgreSQL, else what was said. */
   async #complaint(directory: string): Promise<string> {
-    const command = [
-      "sh",
-      "-c",
-      'cd -- "$1" && "$2" --version',
-      "sh",
-      directory,
-      join(this.#native, "bin", "postgres"),
-    ];
+    const command = ["sh", "-c", 'cd -- "$1" && "$2" --version', "sh", directory];
     try {
-      const { exitCode, output } = await finish(this.#spawn(command, { cwd: "/", output: "pipe" }));
+      const { exitCode, output } = await finish(
+        this.#spawn([...command, join(this.#native, "bin", "postgres")], { cwd: "/", output: "pipe" }),
+      );
       return exitCode === 0 ? "" : output.trim() || `exit code ${exitCode}`;
     } catch (error) {
       return error instanceof Error ? error.message : String(error);
     }
   }
-}
 
-/** The way the cluster was run so far comes first; an ordinary user's cluster stays that user's. */
-function waysOfRoot(owner: Ids | undefined): Way[] {
-  const account = findAccount();
-  const user: Way = { kind: "user", files: account };
-  const namespace: Way = { kind: "namespace", files: { uid: 0, gid: 0 }, shown: account };
-  if (!owner || owner.uid === account.uid) return [user, namespace];
-  return owner.uid === 0 ? [namespace, user] : [{ kind: "user", files: owner }];
-}
-
-/** initdb asks for the name of its user, which a made-up number, as containers are given, has not. */
-function waysOfUser(me: Ids): Way[] {
-  const named = Bun.which("id") === null || Bun.spawnSync(["id", "-un"], { stderr: "ignore" }).success;
-  const files = { uid: me.uid, gid: me.gid };
-  return named ? [{ kind: "self", files }] : [{ kind: "namespace", files, shown: findAccount() }];
-}
-
-/** The user that root hands PostgreSQL to: its own where the system has one, else nobody. */
-function findAccount(): Ids {
-  const lines = existsSync("/etc/passwd") ? readFileSync("/etc/passwd", "utf8").split("\n") : [];
-  for (const name of ["postgres", "_postgres", "nobody"]) {
-    const [, , uid, gid] = lines.find((line) => line.startsWith(`${name}:`))?.split(":") ?? [];
-    if (uid && gid) return { uid: Number(uid) >>> 0, gid: Number(gid) >>> 0 }; // macOS writes nobody's as -2
+  /** "" if PostgreSQL finds a name for its user, else what it said. It looks for one before it looks for a cluster. */
+  async #complaintAboutName(home: string): Promise<string> {
+    if (!this.#libraries.userName) return "";
+    const { output } = await this.run("postgres", ["--single", "-D", join(home, "none")], { cwd: home });
+    return output.includes("effective user") ? output.trim() : "";
   }
-  return { uid: 65534, gid: 65534 };
 }
 
 function canEnter(way: Way, directory: string): boolean {
@@ -177,6 +178,19 @@ function canEnter(way: Way, directory: string): boolean {
   } catch {
     return false; // root without the right to change users
   }
+}
+
+/**
+ * Writes the library that names users.
+ *
+ * @returns its path for LD_PRELOAD, relative to the home that programs are run in: neither blanks nor colons can be escaped there
+ */
+function writeUserName(directory: string): string | undefined {
+  const library = userNameLibrary(arch());
+  if (!library) return undefined;
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, "user_name.so"), library, { mode: 0o644 });
+  return `./${basename(directory)}/user_name.so`;
 }
 
 /** 60 MB, once: for a clone that only root can read, where user namespaces are forbidden. */
@@ -221,7 +235,8 @@ function linkLibraries(native: string, elsewhere: string): string | undefined {
   } catch {
     mkdirSync(elsewhere, { recursive: true });
     for (const [name, file] of missing) link(join(library, file), join(elsewhere, name));
-    return `${elsewhere}:${library}`;
+    // Colons cannot be escaped: then from where PostgreSQL is tried, and from where it runs.
+    return /[:;]/.test(elsewhere) ? `${basename(dirname(elsewhere))}/lib:lib` : `${elsewhere}:${library}`;
   }
 }
 

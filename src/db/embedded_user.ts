@@ -1,0 +1,92 @@
+/** As which user PostgreSQL runs, since it refuses to run as root. Knows the system's users, nothing of PostgreSQL's programs. */
+
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { userInfo } from "node:os";
+
+export type Ids = { uid: number; gid: number };
+
+/**
+ * How a program is run. `self`: as the current user. `user`: as root, in the name of another user. `namespace`: in a user namespace that shows our files as
+ * another user's; needs no chown and reaches what only root reaches.
+ */
+export type Way = { kind: "self" | "user" | "namespace"; files: Ids; shown?: Ids };
+
+/** Where a user of PostgreSQL's own is taken from, best first. */
+const RANGES = [
+  { from: 1_879_048_192, to: 2_147_483_646 }, // assigned by no distribution, container runtime or systemd (systemd.io/UIDS-GIDS)
+  { from: 65_000, to: 65_533 }, // reserved by Debian; for containers that have no more than 65,536 ids
+];
+
+/**
+ * The ways to try, best first.
+ *
+ * @param owner of the cluster; undefined: there is none yet
+ * @param directory `DATA_DIR`
+ */
+export function waysToRun(owner: Ids | undefined, directory: string): Way[] {
+  const { uid, gid } = userInfo();
+  if (uid !== 0) {
+    const files = { uid, gid };
+    const named = owner !== undefined || isNamed(uid);
+    return [
+      { kind: "self", files },
+      ...(named ? [] : [{ kind: "namespace" as const, files, shown: accountOrNobody() }]),
+    ];
+  }
+  const isOurs = owner !== undefined && RANGES.some(({ from, to }) => from <= owner.uid && owner.uid <= to);
+  // An ordinary user's cluster stays that user's, also when root looks after it.
+  if (owner && owner.uid !== 0 && !isOurs && !isShared(owner, directory)) return [{ kind: "user", files: owner }];
+  const dedicated = isOurs ? owner : unusedUser();
+  const account = accountOrNobody();
+  return [
+    ...(dedicated ? [{ kind: "user" as const, files: dedicated }] : []),
+    { kind: "user", files: account },
+    { kind: "namespace", files: { uid: 0, gid: 0 }, shown: account },
+  ];
+}
+
+/** Whether the system knows a name for a user id. */
+export function isNamed(uid: number): boolean {
+  return Bun.which("id") !== null && Bun.spawnSync(["id", "-un", String(uid)], { stderr: "ignore" }).success;
+}
+
+/** Whether root's chatify handed the cluster to an account of the system, as it did until it chose a user of its own. */
+function isShared(owner: Ids, directory: string): boolean {
+  return statSync(directory).uid === 0 && sharedAccounts().some(({ uid }) => uid === owner.uid);
+}
+
+/** Accounts that other services may run as too. */
+function sharedAccounts(): Ids[] {
+  const lines = readLines("/etc/passwd");
+  return ["postgres", "_postgres", "nobody"].flatMap((name) => {
+    const [, , uid, gid] = lines.find((line) => line.startsWith(`${name}:`))?.split(":") ?? [];
+    return uid && gid ? [{ uid: Number(uid) >>> 0, gid: Number(gid) >>> 0 }] : []; // macOS writes nobody's as -2
+  });
+}
+
+function accountOrNobody(): Ids {
+  return sharedAccounts()[0] ?? { uid: 65_534, gid: 65_534 };
+}
+
+/** A user id that nothing else on this system has; undefined where there is none to be had. */
+function unusedUser(): Ids | undefined {
+  const mapped = readLines("/proc/self/uid_map").map((line) => line.trim().split(/\s+/).map(Number));
+  const range = RANGES.find(({ from, to }) =>
+    mapped.some(([first = 0, , count = 0]) => first <= from && to < first + count),
+  );
+  if (!range) return undefined;
+  const used = new Set([
+    ...[...readLines("/etc/passwd"), ...readLines("/etc/group")].map((line) => Number(line.split(":")[2])),
+    ...readdirSync("/proc").map((pid) => statSync(`/proc/${pid}`, { throwIfNoEntry: false })?.uid),
+  ]);
+  const { from, to } = range;
+  for (let tries = 0; tries < 100; tries++) {
+    const uid = from + (crypto.getRandomValues(new Uint32Array(1))[0]! % (to - from + 1));
+    if (!used.has(uid)) return { uid, gid: uid };
+  }
+  return undefined;
+}
+
+function readLines(path: string): string[] {
+  return existsSync(path) ? readFileSync(path, "utf8").split("\n") : [];
+}
