@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { PROTECTIONS as attention } from "./protections/attention.ts";
 import { PROTECTIONS as browserStore } from "./protections/browser_store.ts";
 import { PROTECTIONS as door } from "./protections/door.ts";
+import { PROTECTIONS as embedded } from "./protections/embedded.ts";
 import { PROTECTIONS as http } from "./protections/http.ts";
 import { PROTECTIONS as limits } from "./protections/limits.ts";
 import { PROTECTIONS as load } from "./protections/load.ts";
@@ -36,6 +37,7 @@ export const PROTECTIONS: Readonly<Record<string, readonly Protection[]>> = {
   "What a person notices": attention,
   "Load as an attack": load,
   Logs: logs,
+  "The embedded PostgreSQL": embedded,
 };
 
 /** `docs/security-tests.md`. */
