@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 
 import { isNetwork } from "./address.ts";
+import { ConnectionStringError, parseConnectionString, withVariables } from "./connection_string.ts";
 import type { Level } from "./log.ts";
 
 export type Signup = "open" | "invite" | "closed";
@@ -184,7 +185,7 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
   const config: Config = Object.freeze({
     port: whole("PORT", 0, 65_535),
     host: read("HOST") ?? SETTINGS.HOST.default,
-    databaseUrl: withPassword(databaseUrl(read("DATABASE_URL"), faults), read("DATABASE_PASSWORD")),
+    databaseUrl: databaseUrl(read("DATABASE_URL"), { password: read("DATABASE_PASSWORD"), env, faults }),
     dataDir: read("DATA_DIR") ?? SETTINGS.DATA_DIR.default,
     sessionSecrets: sessionSecrets(read("SESSION_SECRET"), env["NODE_ENV"] === "production", faults),
     bus: withPassword(busAddress(read("BUS"), faults), read("BUS_PASSWORD")),
@@ -224,31 +225,52 @@ function value(name: SettingName, env: Record<string, string | undefined>, fault
   const file = "secret" in SETTINGS[name] ? env[`${name}_FILE`]?.trim() || undefined : undefined;
   if (file === undefined) return plain;
   if (plain !== undefined) faults.push(`${name} and ${name}_FILE are both set; keep one of them`);
+  const content = readable(`${name}_FILE names "${file}"`, file, faults);
+  if (content === "") faults.push(`${name}_FILE names "${file}", which is empty`);
+  return content || undefined;
+}
+
+/** A file's trimmed text; undefined and a fault when it cannot be read. */
+function readable(what: string, file: string, faults: string[]): string | undefined {
   try {
-    const content = readFileSync(file, "utf8").trim();
-    if (content === "") faults.push(`${name}_FILE names "${file}", which is empty`);
-    return content || undefined;
+    return readFileSync(file, "utf8").trim();
   } catch (error) {
-    faults.push(
-      `${name}_FILE names "${file}", which cannot be read: ${error instanceof Error ? error.message : error}`,
-    );
+    faults.push(`${what}, which cannot be read: ${error instanceof Error ? error.message : error}`);
     return undefined;
   }
 }
 
 /** The value itself is never repeated: it holds a password. */
-function databaseUrl(given: string | undefined, faults: string[]): string | undefined {
+function databaseUrl(
+  given: string | undefined,
+  {
+    password,
+    env,
+    faults,
+  }: { password: string | undefined; env: Record<string, string | undefined>; faults: string[] },
+): string | undefined {
   if (given === undefined) return undefined;
-  const withHost = given.replace(/^(\w+:\/\/[^/@]*@)\//, "$1localhost/"); // postgres://me@/chatify?host=/run/postgresql is libpq's
-  const url = URL.parse(withHost);
-  if (!url || !["postgres:", "postgresql:"].includes(url.protocol)) {
-    faults.push("DATABASE_URL must look like postgres://user:password@host:5432/database");
-  } else if (url.pathname.length < 2) {
-    faults.push("DATABASE_URL names no database: add one at the end, as in postgres://user:password@host:5432/chatify");
-  } else if (/%(?![\da-f]{2})/i.test(withHost)) {
-    faults.push("DATABASE_URL holds a bare %: write it as %25");
+  const variables = password === undefined ? env : { ...env, PGPASSWORD: password };
+  // WHATWG URL parsers, which other tools use, reject a user without a host: postgres://me@/chat?host=/run/postgresql
+  const text = withVariables(withPassword(given, password), variables).replace(
+    /^(\w+:\/\/[^/@]*@)(\/[^?]*\?.*\bhost=)/,
+    "$1localhost$2",
+  );
+  try {
+    const { tls } = parseConnectionString(text);
+    for (const [name, file] of Object.entries({
+      sslrootcert: tls.rootCert,
+      sslcrl: tls.revoked,
+      sslcert: tls.cert,
+      sslkey: tls.key,
+    })) {
+      if (file !== undefined && file !== "system") readable(`DATABASE_URL names "${file}" in ${name}`, file, faults);
+    }
+  } catch (error) {
+    if (!(error instanceof ConnectionStringError)) throw error;
+    faults.push(`DATABASE_URL ${error.message}`);
   }
-  return withHost;
+  return text;
 }
 
 /** As `databaseUrl`, never repeated. */

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { App, Office } from "./app.ts";
 import { COMMANDS_HELP, readCommand } from "./command_line.ts";
 import { type Config, ConfigError, isGuessable, loadConfig, SETTINGS } from "./config.ts";
+import { parseConnectionString } from "./connection_string.ts";
 import { healthOf } from "./healthcheck.ts";
 import { Log, traceOf } from "./log.ts";
 import type { Usage } from "./metrics.ts";
@@ -338,7 +339,7 @@ function banner(app: App, config: Config, workers?: number): string {
   if (config.sessionSecrets?.some(isGuessable)) {
     lines.push("  Warning   SESSION_SECRET looks like a placeholder: whoever guesses it can sign in as anybody");
   }
-  if (URL.parse(config.databaseUrl ?? "")?.password === PUBLISHED_PASSWORD) {
+  if (config.databaseUrl !== undefined && parseConnectionString(config.databaseUrl).password === PUBLISHED_PASSWORD) {
     lines.push(
       "  Warning   the password of the database is the published one of the demo: change it if others reach the database",
     );

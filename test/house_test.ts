@@ -10,7 +10,7 @@ import { document, misfit, PROTECTIONS } from "./protections.ts";
 
 /** From the ground up: a file imports what is below it, or beside it on its own floor. Leaves have none beside them. */
 const FLOORS = [
-  /^(address|errors|log)\.ts$/,
+  /^(address|connection_string|errors|log)\.ts$/,
   /^(batcher|config|cookie|device|fair_queue|healthcheck|invite|metrics|packages|password|prompt|protocol|rate_limit|text|workers)\.ts$/,
   /^(db|bus)\//,
   /^(hub|known_device|limits|login_limits)\.ts$/,

@@ -4,11 +4,17 @@
  */
 
 import { Socket } from "node:net";
+import { userInfo } from "node:os";
 
 import postgres from "postgres";
 
+import { type ConnectionSettings, parseConnectionString } from "../connection_string.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { codeOf, hindranceOf, isConflict, isFatal, isHeldUp, isLost, isRefused } from "./failures.ts";
+import { Sockets } from "./server_socket.ts";
+
+export { codeOf, isHeldUp, isLost };
 
 /*
  * The driver takes its listeners off a closed socket before that has said its last error (`write after end`, once in some thousand
@@ -53,70 +59,105 @@ interface ConnectOptions {
  * @param options.onnotify told what arrives on channels that a connection listens to
  */
 export function connect(target: Target, options: ConnectOptions): Client {
-  const settings = {
+  return connectTo(settingsOf(target), options);
+}
+
+function connectTo(settings: ConnectionSettings, options: ConnectOptions): Client {
+  const sockets = new Sockets({ settings, isPrimary: (server) => isPrimary({ ...settings, servers: [server] }) });
+  const given: object = {
+    host: settings.servers.map(({ name }) => name || "localhost").slice(0, 1), // host and port only appear in its errors
+    port: settings.servers.map(({ port }) => port).slice(0, 1),
+    user: userOf(settings),
+    pass: () => settings.password, // a function, since the driver replaces an empty string with PGPASSWORD
+    database: settings.database,
+    socket: sockets.open,
     max: options.max ?? 1,
-    connect_timeout: 5,
-    max_lifetime: null, // a connection is replaced when it breaks, not while it serves
     onnotice: options.onnotice ?? (() => {}),
     ...(options.onclose && { onclose: options.onclose }),
     ...(options.onnotify && { onnotify: options.onnotify }), // read by the driver's 3.4.9, missing in its types
-    connection: {
-      application_name: options.name,
-      TimeZone: "UTC",
-      DateStyle: "ISO",
-      jit: "off",
-      ...options.parameters,
-    },
+    connection: { ...settings.session, application_name: options.name, ...SESSION, ...texts(options.parameters) },
     types: {
       bigint: { to: 20, from: [20], serialize: String, parse: Number },
       instant: { to: 1184, from: [1184], serialize: String, parse: isoInstant },
       texts: { to: 1009, from: [1009], serialize: textArray, parse: String },
       bigints: { to: 1016, from: [1016], serialize: (numbers: number[]) => `{${numbers.join(",")}}`, parse: String },
     },
-    // Else the driver asks for array types on each new connection; when that dies in the middle nobody handles its rejection, which
-    // ends the process. The two arrays we send are above.
-    fetch_types: false,
+    ...DRIVER,
+    keep_alive: settings.keepAliveSeconds,
   };
-  const sockets = new Sockets();
-  const own = { ...settings, socket: sockets.open }; // read by the driver, missing in its types
-  const client = typeof target === "string" ? fromUrl(target, own) : postgres({ ...target, ...own });
+  // Without this option the driver reads PGTARGETSESSIONATTRS and throws on some of libpq's values. It accepts options that it has parsed
+  // before unchanged.
+  const parsed: object = postgres({ ...given, target_session_attrs: "primary" }).options;
+  const client = postgres({ ...parsed, target_session_attrs: undefined }) as unknown as Client;
   const end = client.end.bind(client);
   return Object.assign(client, { end: (how?: { timeout?: number }) => end(how).finally(() => sockets.close()) });
 }
 
+/** Every option that the driver would otherwise read from the environment (PGIDLE_TIMEOUT, PGSSLNEGOTIATION …). */
+const DRIVER = {
+  ssl: false, // done by `ServerSocket`
+  sslnegotiation: null,
+  connect_timeout: 0, // done by `ServerSocket`
+  idle_timeout: null,
+  max_lifetime: null, // a connection is replaced when it breaks, not while it serves
+  max_pipeline: 100,
+  backoff: (retries: number) => (0.5 + Math.random() / 2) * Math.min(3 ** retries / 100, 20), // its own
+  prepare: true,
+  debug: false,
+  publications: "alltables",
+  // Else the driver asks for array types on each new connection; when that dies in the middle nobody handles its rejection, which
+  // ends the process. The two arrays we send are above.
+  fetch_types: false,
+} as const;
+
 /**
- * A client's sockets. The driver (3.4.9) forgets that it is about to open one when it is ended, opens it all the same, and keeps it for ever,
- * unused: after a restart of the database that took fifteen seconds each of five pods held 11 to 29 too many, and PostgreSQL had none left.
+ * Settings that every session relies on, whatever the server, the database, the role or the connection string set. Strings, since the
+ * driver omits a 0.
  */
-class Sockets {
-  readonly #open = new Set<Socket>();
-  #closed = false;
-  #tried = 0;
+const SESSION = {
+  TimeZone: "UTC",
+  DateStyle: "ISO",
+  standard_conforming_strings: "on",
+  default_transaction_isolation: "read committed",
+  jit: "off",
+  statement_timeout: "0",
+  lock_timeout: "0",
+  idle_in_transaction_session_timeout: "0",
+  idle_session_timeout: "0", // the listening session is idle while the chat is quiet
+} as const;
 
-  /** For the driver, which takes what it gets for connected: a socket keeps what is written to it until it is. */
-  readonly open = ({ path, host, port }: { path: string | false; host: string[]; port: number[] }): Socket => {
-    if (this.#closed) throw Object.assign(new Error("This client has ended"), { code: "CONNECTION_ENDED" }); // the driver's own word
-    for (const socket of this.#open) if (socket.destroyed) this.#open.delete(socket);
-    const socket = new Socket();
-    this.#open.add(socket);
-    const at = this.#tried++ % host.length;
-    if (!path) Object.assign(socket, { host: host[at], port: port[at] }); // for TLS, and for what the driver's errors say
-    setImmediate(() => {
-      // Now it listens, also to an error that comes at once; what it writes comes in the next turn.
-      if (this.#closed) socket.destroy();
-      else if (path) socket.connect(path);
-      else socket.connect(port[at] as number, host[at] as string);
-    });
-    return socket;
-  };
+function texts(parameters: Record<string, string | number> = {}): Record<string, string> {
+  return Object.fromEntries(Object.entries(parameters).map(([name, value]) => [name, String(value)]));
+}
 
-  /** None is open any more, nor will be. */
-  close(): void {
-    this.#closed = true;
-    for (const socket of this.#open) {
-      if (socket.connecting) socket.destroy();
-      else socket.destroySoon(); // its last word, that it leaves, goes out
-    }
+/** Connection settings of a target. @throws ConnectionStringError */
+export function settingsOf(target: Target): ConnectionSettings {
+  if (typeof target === "string") return parseConnectionString(target);
+  const { host, port, username, password, database } = target;
+  return { ...EMBEDDED, servers: [{ name: host, port }], user: username, password, database };
+}
+
+/** The database user; by default the operating system's, as in libpq. */
+export function userOf({ user }: ConnectionSettings): string {
+  return user ?? userInfo().username;
+}
+
+const EMBEDDED = parseConnectionString("postgres:///chatify?sslmode=disable");
+
+/**
+ * Whether a server accepts writes, asked in a separate session. A server that rejects the session counts as well, so that its error is
+ * reported and no other server sees the password, as in libpq; one that is still starting does not.
+ */
+async function isPrimary(settings: ConnectionSettings): Promise<boolean> {
+  const client = connectTo(settings, { name: "chatify-primary" });
+  try {
+    const [row] = await client<[{ writes: boolean }]>`select not pg_is_in_recovery() as writes`;
+    return row.writes;
+  } catch (error) {
+    if (isFatal(error) && codeOf(error) !== "57P03") return true;
+    throw error;
+  } finally {
+    await client.end({ timeout: 0 });
   }
 }
 
@@ -151,24 +192,6 @@ export async function notify(client: Client, channel: string, payloads: readonly
   await client.unsafe(`select ${calls.join(", ")}`, [channel, ...payloads], { prepare: true });
 }
 
-/** Besides what the driver reads: `postgres://user:password@/database?host=/run/postgresql`, libpq's way to name a socket directory. */
-function fromUrl(
-  text: string,
-  settings: postgres.Options<{ bigint: postgres.PostgresType; instant: postgres.PostgresType }>,
-): Client {
-  const url = new URL(text);
-  const socket = url.searchParams.get("host");
-  if (!socket?.startsWith("/")) return postgres(text, settings) as Client;
-  return postgres({
-    ...settings,
-    host: socket,
-    port: Number(url.searchParams.get("port") ?? (url.port || 5432)),
-    username: decodeURIComponent(url.username),
-    password: decodeURIComponent(url.password),
-    database: decodeURIComponent(url.pathname.slice(1)),
-  }) as Client;
-}
-
 /**
  * PostgreSQL's `2026-11-22 18:30:00.5+00` as `2026-11-22T18:30:00.500000Z`: always six digits, so that texts sort as instants do.
  * No `Date`, which would cut the microseconds.
@@ -180,20 +203,6 @@ function isoInstant(text: string): string {
   return `${text.slice(0, 10)}T${text.slice(11, 19)}.${fraction.padEnd(6, "0")}Z`;
 }
 
-/** 25006: what was the primary only reads now, so the address leads elsewhere. */
-const LOST =
-  /^(CONNECT|57P0[1235]|55000|08|53300|25006|ECONN|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|DEADLINE)/;
-
-/**
- * PostgreSQL takes no further connection. Those of the pool go on; a new pool would ask for all of its own at once, and with every query again
- * (measured: 700 connections a second from one pod, none of which it got).
- */
-const TOO_MANY = "53300";
-/** Somebody's lock (4 s) or the work itself (5 s) took too long; nothing was stored. */
-const HELD_UP: Readonly<Record<string, string>> = {
-  "55P03": "database: a lock was waited for in vain",
-  "57014": "database: a statement took too long",
-};
 const TOLD_EVERY_MS = 60_000;
 const GOING_MS = 2_000;
 
@@ -201,21 +210,6 @@ const GOING_MS = 2_000;
 function textArray(texts: readonly string[]): string {
   const quoted = texts.map((text) => (/["\\]/.test(text) ? `"${text.replace(/["\\]/g, "\\$&")}"` : `"${text}"`));
   return `{${quoted.join(",")}}`;
-}
-
-/** True when the connection is gone or the server cannot take one now: nothing is known of what was under way. */
-export function isLost(error: unknown): boolean {
-  return LOST.test(codeOf(error));
-}
-
-/** Whether PostgreSQL gave a statement up because of a lock, or of its time. Trying again may help. */
-export function isHeldUp(error: unknown): boolean {
-  return codeOf(error) in HELD_UP;
-}
-
-/** The SQLSTATE or system error code of a failure, "" when it has none. */
-export function codeOf(error: unknown): string {
-  return error instanceof Error && "code" in error ? String(error.code) : "";
 }
 
 interface DatabaseOptions {
@@ -258,8 +252,8 @@ export class Database {
    * @param query builds the statement; called once per try
    * @param options.giveUpAfterMs how long to go on trying, 10 s unless told
    * @param options.onUnknown told when a try was lost with its outcome unknown: the next may find what it left
-   * @throws ChatError `not_ready` when PostgreSQL stayed out of reach, or was held up by a lock; what PostgreSQL said otherwise, and of a
-   *   lock, too, to whoever goes on for ever
+   * @throws ChatError `not_ready` when PostgreSQL stayed out of reach, or was hindered by a lock or a full disk; PostgreSQL's own error
+   *   otherwise, and in those cases too when `giveUpAfterMs` is infinite
    */
   async run<T>(
     query: (sql: Sql) => PromiseLike<T>,
@@ -275,13 +269,13 @@ export class Database {
         this.#options.took?.(this.#answeredAt - begunAt);
         return result;
       } catch (error) {
-        const code = codeOf(error);
+        const [code, hindrance] = [codeOf(error), hindranceOf(error)];
         if (isLost(error)) {
-          if (code === TOO_MANY) this.#tell(TOO_MANY, "database gives no further connection");
+          if (isRefused(error)) this.#tell(code, "database gives no further connection");
           else this.#replace(pool, error);
           options.onUnknown?.();
-        } else if (isHeldUp(error) && giveUpAt < Number.POSITIVE_INFINITY) {
-          this.#tell(code, HELD_UP[code] as string);
+        } else if (hindrance !== undefined && giveUpAt < Number.POSITIVE_INFINITY) {
+          this.#tell(code, hindrance);
           throw new ChatError("not_ready", { cause: error });
         } else if (!isConflict(error)) throw error;
         if (this.#ended || performance.now() + delayMs > giveUpAt) throw new ChatError("not_ready", { cause: error });
@@ -333,11 +327,6 @@ export class Database {
     void broken.end({ timeout: 0 }).catch(() => {});
     this.#options.onLost?.();
   }
-}
-
-/** Two pods in each other's way (deadlock, serialization): neither stored anything, so trying again is right. */
-function isConflict(error: unknown): boolean {
-  return codeOf(error) === "40P01" || codeOf(error) === "40001";
 }
 
 /**
