@@ -1,7 +1,7 @@
 /** From any database to the schema of sql/, or plain words why not. Faults are made in real PostgreSQL and on real sockets. */
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { appendFileSync, cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -29,11 +29,15 @@ function copyOfSql(): string {
   return copy;
 }
 
-function run(url: string, options: { directory?: string; allowUnsafe?: boolean; said?: string[] } = {}): Promise<void> {
+function run(
+  url: string,
+  options: { directory?: string; allowUnsafe?: boolean; connections?: number; said?: string[] } = {},
+): Promise<void> {
   return migrate(url, {
     directory: options.directory ?? join(ROOT, "sql"),
     name: "test",
     allowUnsafe: options.allowUnsafe ?? false,
+    connections: options.connections ?? 1,
     log: SILENT,
     say: (line) => options.said?.push(line),
   });
@@ -143,13 +147,84 @@ describe("migrate", () => {
     expect(await contents(url)).toContain("r whole");
   });
 
-  test("migrate refuses a database with tables of something else, and leaves it be", async () => {
+  test.each([
+    ["create table settings (theme text)", 'relation "settings" already exists'],
+    ["create table drafts (theme text)", 'relation "drafts" already exists'], // of a later file
+    ["create view invites as select 1", 'relation "invites" already exists'],
+    ["create sequence messages_ref", 'relation "messages_ref" already exists'], // an index here
+    ["create table migrations (id text)", 'relation "migrations" already exists'], // of many frameworks
+    ["create type conversations as enum ('a')", 'type "conversations" already exists'],
+    [
+      "create function mark_read(text[], text[], bigint[]) returns int language sql as 'select 1'",
+      'function "mark_read" already exists with same argument types',
+    ],
+  ])("migrate refuses a database of something else, and leaves it be: %s", async (statement, words) => {
     const url = await emptyDatabase();
-    await ask(url, (sql) => sql`create table settings (theme text)`);
+    await ask(url, (sql) => sql.unsafe(statement));
+    const before = await contents(url);
     expect(await refusal(run(url))).toStartWith(
-      'This database has tables that are not chatify\'s (relation "settings" already exists), and nothing was changed.',
+      `This database has tables that are not chatify's (${words}), and nothing was changed.`,
     );
-    expect(await contents(url)).toEqual(["r settings"]);
+    expect(await contents(url)).toEqual(before);
+  });
+
+  test("migrate changes nothing when a later file of several cannot be applied", async () => {
+    const url = await emptyDatabase();
+    await run(url);
+    const [before, files] = [await contents(url), await applied(url)];
+    const newer = copyOfSql();
+    writeFileSync(join(newer, numbered(1, "first")), "create table first ();\n");
+    writeFileSync(join(newer, numbered(2, "second")), "create table second ();\n");
+    await ask(url, (sql) => sql`create table second (theme text)`);
+    expect(await refusal(run(url, { directory: newer }))).toContain(
+      '(relation "second" already exists), and nothing was changed',
+    );
+    expect(await contents(url)).toEqual([...before, "r second"].toSorted());
+    expect(await applied(url)).toEqual(files);
+  });
+
+  test("git checks files out with LF although core.autocrlf is on", () => {
+    const [here, there] = [join(directory, "committed"), join(directory, "checked-out")];
+    cpSync(join(ROOT, "sql"), join(here, "sql"), { recursive: true });
+    cpSync(join(ROOT, ".gitattributes"), join(here, ".gitattributes"));
+    const git = (...words: string[]) => {
+      const identity = ["-c", "user.name=ann", "-c", "user.email=ann@localhost", "-c", "core.autocrlf=true"];
+      const { success, stderr } = Bun.spawnSync(["git", ...identity, ...words], {
+        cwd: here,
+        env: { PATH: Bun.env["PATH"] },
+      });
+      if (!success) throw new Error(stderr.toString());
+    };
+    git("init", "--quiet");
+    git("add", ".");
+    git("commit", "--quiet", "--message", "all");
+    git("clone", "--quiet", here, there);
+    for (const name of FILES) expect(readFileSync(join(there, "sql", name), "utf8"), name).not.toContain("\r");
+  });
+
+  test("migrate ignores the line endings of its files", async () => {
+    const windows = copyOfSql();
+    for (const name of FILES) {
+      const path = join(windows, name);
+      writeFileSync(path, readFileSync(path, "utf8").replaceAll("\n", "\r\n"));
+    }
+    const [here, there] = [await emptyDatabase(), await emptyDatabase()];
+    const sources = (url: string) =>
+      ask(url, (sql) => sql`select prosrc from pg_proc where pronamespace = 'public'::regnamespace order by 1`);
+    await run(here);
+    await run(here, { directory: windows });
+    await run(there, { directory: windows });
+    await run(there);
+    expect([...(await sources(there))]).toEqual([...(await sources(here))]);
+    // As recorded by earlier versions, which hashed the bytes as they were:
+    await ask(there, async (sql) => {
+      for (const name of FILES) {
+        const checksum = new Bun.CryptoHasher("sha256").update(readFileSync(join(windows, name))).digest("hex");
+        await sql`update migrations set checksum = ${checksum} where file = ${name}`;
+      }
+    });
+    await run(there);
+    await run(there, { directory: windows });
   });
 
   test("migrate refuses files that are not numbered one after the other", async () => {
@@ -334,6 +409,95 @@ describe("migrate refuses a server", () => {
 
 describe("migrate says in plain words", () => {
   const SECRET = "hunter22-is-secret";
+
+  /** Creates a role and a database that it owns. @returns the address */
+  async function role(name: string, attributes = ""): Promise<string> {
+    const url = await emptyDatabase();
+    await ask(url, (sql) =>
+      sql.unsafe(`
+        create role ${name} login password '${SECRET}' ${attributes};
+        do $$ begin execute format('alter database %I owner to ${name}', current_database()); end $$
+      `),
+    );
+    return but(url, (url) => Object.assign(url, { username: name, password: SECRET }));
+  }
+
+  test("migrate explains every SQLSTATE: PostgreSQL's words, what they mean, and the way out", async () => {
+    const url = await role("sentences");
+    const sockets = new URL(url).searchParams.get("host")!;
+    const drds = "the settings of the role and the database (\\drds in psql)";
+    const told = async (rest = "") => (await refusal(run(url + rest))).replace(sockets, "…");
+    expect(await told("&search_path=nowhere")).toBe(
+      "PostgreSQL in … reported: no schema has been selected to create in (SQLSTATE 3F000). The search_path contains no existing schema: " +
+        "create it, or change search_path in DATABASE_URL, of the role or of the database",
+    );
+    expect(await told("&options=-c%20nonsense%3D1")).toBe(
+      'PostgreSQL in … reported: unrecognized configuration parameter "nonsense" (SQLSTATE 42704). The database is not set up as chatify expects: ' +
+        `check options in DATABASE_URL and ${drds}, or give chatify a database of its own`,
+    );
+    expect(await told("&options=-c%20work_mem%3Dlots")).toBe(
+      'PostgreSQL in … reported: invalid value for parameter "work_mem": "lots" (SQLSTATE 22023). A setting has an invalid value: ' +
+        `check options in DATABASE_URL and ${drds}`,
+    );
+    const database = new URL(url).pathname.slice(1);
+    const superuser = await emptyDatabase();
+    const change = (statement: string) => ask(superuser, (sql) => sql.unsafe(statement));
+    await change(`alter database ${database} allow_connections false`);
+    expect(await told()).toBe(
+      `PostgreSQL in … reported: database "${database}" is not currently accepting connections (SQLSTATE 55000). ` +
+        "The database cannot do this right now: wait for the other operation to finish, then start chatify again",
+    );
+    await change(`alter database ${database} allow_connections true`);
+    await change(`alter role sentences connection limit 0`);
+    expect(await told()).toBe(
+      'PostgreSQL in … has no connection left (too many connections for role "sentences"). ' +
+        'Raise max_connections or the limit of "sentences", or end some',
+    );
+    await change("alter role sentences connection limit -1 nologin");
+    expect(await told()).toBe(
+      'PostgreSQL in … does not let "sentences" in from here (role "sentences" is not permitted to log in). Check DATABASE_URL, and pg_hba.conf',
+    );
+    await change("alter role sentences login");
+    const guarded = but(superuser, (url) => Object.assign(url, { username: "sentences", password: SECRET }));
+    await change(`
+      create function refuse() returns event_trigger language plpgsql as $$ begin
+        if session_user = 'sentences' then raise 'closed on Sundays'; end if;
+      end $$;
+      create event trigger sundays on login execute function refuse();
+    `);
+    expect((await refusal(run(guarded))).replace(sockets, "…")).toBe(
+      "PostgreSQL in … reported: closed on Sundays (SQLSTATE P0001). A trigger or function that is not chatify's raised this: " +
+        "remove it, or give chatify a database of its own",
+    );
+  });
+
+  test("migrate ignores the role's timeouts", async () => {
+    const url = await role("hasty");
+    await ask(url, (sql) =>
+      sql.unsafe("alter role hasty set transaction_timeout = '1s'; alter role hasty set statement_timeout = '1s'"),
+    );
+    const slow = copyOfSql();
+    appendFileSync(join(slow, "0001_users_sessions.sql"), "select pg_sleep(1.5);\n");
+    await run(url, { directory: slow });
+    expect(await contents(url)).toContain("r messages");
+  });
+
+  test("migrate reports a connection limit that is too low", async () => {
+    const url = await role("few", "connection limit 3");
+    expect(await refusal(run(url, { connections: 7 }))).toBe(
+      'The role "few" is limited to 3 connections, and chatify needs 7: alter role "few" connection limit -1',
+    );
+    const name = new URL(url).pathname.slice(1);
+    const superuser = await emptyDatabase();
+    await ask(superuser, (sql) =>
+      sql.unsafe(`alter role few connection limit -1; alter database ${name} connection limit 6`),
+    );
+    expect(await refusal(run(url, { connections: 7 }))).toBe(
+      `The database "${name}" is limited to 6 connections, and chatify needs 7: alter database "${name}" connection limit -1`,
+    );
+    await run(url, { connections: 6 });
+    expect(await contents(url)).toContain("r messages");
+  });
 
   test("migrate tells a wrong password, an unknown user, an unknown database, a missing right and a missing socket apart", async () => {
     const url = await emptyDatabase();

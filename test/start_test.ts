@@ -403,6 +403,52 @@ describe("start refuses", () => {
     });
   });
 
+  test("start refuses an address in one sentence: exit code 2 for what it does not support, 4 for PostgreSQL's errors", async () => {
+    const address = await migratedDatabase();
+    const [settings, database] = await Promise.all([
+      new Chatify({ PORT: "0", DATABASE_URL: "postgres://ann:12#hunter22@127.0.0.1:1/chat" }).ends(),
+      new Chatify({ PORT: "0", DATABASE_URL: `${address}&options=-c%20nonsense%3D1` }).ends(),
+    ]);
+    expect(settings).toEqual({
+      code: 2,
+      out: "",
+      err: "The settings cannot be used:\n  - DATABASE_URL cannot be read: encode # / ? @ in the password as %23 %2F %3F %40\n",
+    });
+    expect(database).toMatchObject({ code: 4, out: "" });
+    expect(database.err).toMatch(
+      /^PostgreSQL in .* reported: unrecognized configuration parameter "nonsense" \(SQLSTATE 42704\)\. .*\n$/,
+    );
+  });
+
+  test("start works whatever PG… variables are set", async () => {
+    const nonsense = {
+      PGTARGETSESSIONATTRS: "any", // libpq's default, which the driver rejects
+      PGSERVICE: "nowhere",
+      PGOPTIONS: "-c nonsense=1",
+      PGSSLNEGOTIATION: "direct",
+      PGMAX_PIPELINE: "0",
+      PGPREPARE: "",
+      PGIDLE_TIMEOUT: "1",
+      PGDATA: "/nowhere",
+      PGHOST: "no-such-host.invalid",
+      PGPORT: "1",
+      PGUSER: "nobody-at-all",
+      PGPASSWORD: "hunter22",
+      PGDATABASE: "nowhere",
+      PGAPPNAME: "another",
+      PGTZ: "Asia/Kathmandu",
+    };
+    const [ours, given] = [await freePort(), await freePort()];
+    const both = [
+      new Chatify({ ...nonsense, PGSSLMODE: "verify-full", PORT: `${ours}`, DATA_DIR: freshDirectory() }),
+      new Chatify({ ...nonsense, PORT: `${given}`, DATABASE_URL: await migratedDatabase() }),
+    ];
+    for (const chatify of both) {
+      await chatify.answers();
+      expect(await chatify.signalled("SIGTERM")).toMatchObject({ code: 0 });
+    }
+  });
+
   test("start refuses a data directory that cannot be written", async () => {
     const impossible = await new Chatify({ PORT: "0", DATA_DIR: "/dev/null/data" }).ends();
     expect(impossible.code).toBe(4);

@@ -1,25 +1,24 @@
-/** Brings a database to the schema of `sql/`: every file once, in order, each in a transaction, under one lock for all pods. */
+/** Brings a database to the schema of `sql/`: each file once, in order, all missing files in one transaction, under one lock for all pods. */
 
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { Log } from "../log.ts";
 import { adopt, isOriginal } from "./adopt.ts";
-import { codeOf, connect, type Sql, stillCounted, type Target, withDeadline } from "./client.ts";
+import { connect, type Sql, stillCounted, type Target, withDeadline } from "./client.ts";
+import { isConflict } from "./failures.ts";
+import { DatabaseError, explain, foreignTables } from "./start_failure.ts";
 
-/** A database that cannot be served from. The message says why and what to do. */
-export class DatabaseError extends Error {
-  constructor(message: string, cause?: unknown) {
-    super(message, { cause });
-    this.name = "DatabaseError";
-  }
-}
+export { DatabaseError };
 
 interface Migration {
   readonly number: number;
   readonly file: string;
+  /** With LF line endings, whatever git checked out: PostgreSQL stores function bodies as they are sent. */
   readonly text: string;
   readonly checksum: string;
+  /** Of the same text with CRLF line endings, as earlier versions recorded it. */
+  readonly checksumWindows: string;
   /** Whether a chatify from before it may serve on beside one that knows it. */
   readonly oldRunsOn: boolean;
 }
@@ -31,7 +30,11 @@ const UNSAID = 6;
 /** The names under which pods serve; `…-migrate` and the commands do not. */
 const POD_NAME = "^chatify-[0-9a-f]{8}$";
 
-const NO_HURRY = { lock_timeout: 0, statement_timeout: 0, idle_in_transaction_session_timeout: 0 };
+/** Practically unlimited, and unlikely to be set by anything else: `checkServer` uses it to detect lost session settings. */
+const NO_HURRY_MS = 2_147_483_647;
+const NO_HURRY = { lock_timeout: NO_HURRY_MS, statement_timeout: NO_HURRY_MS };
+/** For a transaction that deadlocked with running pods. */
+const TRIES = 5;
 /** Any number, the same in every chatify: who holds this advisory lock migrates. */
 const LOCK = 4_851_090_217;
 
@@ -42,28 +45,40 @@ const LOCK = 4_851_090_217;
  *
  * @param options.directory of the numbered files
  * @param options.allowUnsafe serve although `fsync`, `full_page_writes` or `synchronous_commit` is off
+ * @param options.connections how many connections this process needs
  * @param options.say progress for a person
  * @throws DatabaseError out of reach, too old, newer than this program, changed files, older pods that cannot stay
  */
 export async function migrate(
   target: Target,
-  options: { directory: string; name: string; allowUnsafe: boolean; log: Log; say: (line: string) => void },
+  options: {
+    directory: string;
+    name: string;
+    allowUnsafe: boolean;
+    connections?: number;
+    log: Log;
+    say: (line: string) => void;
+  },
 ): Promise<void> {
   const migrations = await readMigrations(options.directory);
   const sql = connect(target, { name: `${options.name}-migrate`, parameters: NO_HURRY });
   try {
     await withDeadline(checkServer(sql, options.allowUnsafe));
+    await checkLimits(sql, options.connections ?? 1);
+    await sql`
+      select set_config('transaction_timeout', '0', false)
+      where current_setting('server_version_num')::int >= 170000 -- older ones know no such setting
+    `;
     await takeLock(sql, options.say);
     const applied = await readApplied(sql);
     checkApplied(applied, migrations);
     const missing = migrations.filter(({ number }) => !applied.some((row) => row.number === number));
     if (missing.length === 0) return;
     if (applied.length > 0) await checkOlderPods(sql, missing);
-    if (applied.length === 0 && (await isOriginal(sql))) {
-      await sql.begin((tx) => adopt(tx, () => applyAll(tx, missing), options));
-    } else {
-      for (const migration of missing) await sql.begin((tx) => apply(tx, migration));
-    }
+    const original = applied.length === 0 && (await isOriginal(sql));
+    await tryAgain(() =>
+      sql.begin((tx) => (original ? adopt(tx, () => applyAll(tx, missing), options) : applyAll(tx, missing))),
+    );
     options.log.info("database migrated", { to: missing.at(-1)?.number });
   } catch (error) {
     throw explain(error, target);
@@ -87,8 +102,15 @@ interface Applied {
 }
 
 async function readApplied(sql: Sql): Promise<Applied[]> {
-  const [{ found }] = await sql<[{ found: boolean }]>`select to_regclass('migrations') is not null as found`;
-  if (!found) return [];
+  const [{ columns }] = await sql<[{ columns: number | null }]>`
+    select case when to_regclass('migrations') is not null then (
+      select count(*)
+      from pg_attribute
+      where attrelid = to_regclass('migrations') and attname in ('number', 'file', 'checksum')
+    ) end as columns
+  `;
+  if (columns === null) return [];
+  if (columns < 3) throw new DatabaseError(foreignTables('relation "migrations" already exists'));
   return sql<Applied[]>`
     select number, file, checksum
     from migrations
@@ -103,11 +125,27 @@ async function readMigrations(directory: string): Promise<Migration[]> {
     files.map(async (file, i) => {
       if (Number(file.slice(0, 4)) !== i + 1)
         throw new RangeError(`Cannot migrate: sql/${file} is not number ${i + 1}`);
-      const text = await Bun.file(join(directory, file)).text();
-      const checksum = new Bun.CryptoHasher("sha256").update(text).digest("hex");
-      return { number: i + 1, file, text, checksum, oldRunsOn: i < UNSAID || OLD_RUNS_ON.test(text) };
+      const text = (await Bun.file(join(directory, file)).text()).replaceAll("\r\n", "\n");
+      const checksum = sha256(text);
+      const checksumWindows = sha256(text.replaceAll("\n", "\r\n"));
+      return { number: i + 1, file, text, checksum, checksumWindows, oldRunsOn: i < UNSAID || OLD_RUNS_ON.test(text) };
     }),
   );
+}
+
+function sha256(text: string): string {
+  return new Bun.CryptoHasher("sha256").update(text).digest("hex");
+}
+
+/** Retries after a deadlock with a running pod; the failed attempt changed nothing. */
+async function tryAgain(change: () => Promise<unknown>): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return void (await change());
+    } catch (error) {
+      if (!isConflict(error) || tries === TRIES) throw error;
+    }
+  }
 }
 
 async function applyAll(sql: Sql, migrations: readonly Migration[]): Promise<void> {
@@ -124,16 +162,7 @@ async function apply(tx: Sql, { number, file, text, checksum }: Migration): Prom
     )
   `;
   await tx`insert into migrations (number, file, checksum) values (${number}, ${file}, ${checksum})`;
-  try {
-    await tx.unsafe(text);
-  } catch (error) {
-    if (codeOf(error) !== "42P07") throw error;
-    throw new DatabaseError(
-      `This database has tables that are not chatify's (${messageOf(error)}), and nothing was changed. ` +
-        "Give chatify a database of its own: create database chatify encoding 'UTF8' template template0",
-      error,
-    );
-  }
+  await tx.unsafe(text);
 }
 
 async function checkServer(sql: Sql, allowUnsafe: boolean): Promise<void> {
@@ -144,6 +173,7 @@ async function checkServer(sql: Sql, allowUnsafe: boolean): Promise<void> {
         name: string;
         encoding: string;
         standby: boolean;
+        lockTimeout: number;
         fsync: string;
         pages: string;
         commit: string;
@@ -155,6 +185,7 @@ async function checkServer(sql: Sql, allowUnsafe: boolean): Promise<void> {
       current_setting('server_version') as name,
       current_setting('server_encoding') as encoding,
       pg_is_in_recovery() as standby,
+      (select setting::bigint from pg_settings where name = 'lock_timeout') as "lockTimeout",
       current_setting('fsync') as fsync,
       current_setting('full_page_writes') as pages,
       current_setting('synchronous_commit') as commit
@@ -169,6 +200,11 @@ async function checkServer(sql: Sql, allowUnsafe: boolean): Promise<void> {
   }
   if (server.standby)
     throw new DatabaseError("This PostgreSQL is a standby, which only reads: DATABASE_URL must name the primary");
+  if (server.lockTimeout !== NO_HURRY_MS) {
+    throw new DatabaseError(
+      "A pooler between chatify and PostgreSQL (such as PgBouncer) drops session settings: DATABASE_URL must point to PostgreSQL itself",
+    );
+  }
   const { fsync, pages, commit } = server;
   const off = Object.entries({ fsync, full_page_writes: pages, synchronous_commit: commit }).filter(
     ([, value]) => value === "off",
@@ -181,6 +217,35 @@ async function checkServer(sql: Sql, allowUnsafe: boolean): Promise<void> {
   }
 }
 
+/** Reports limits that are too low at once; otherwise only the last connection would fail, much later. */
+async function checkLimits(sql: Sql, needed: number): Promise<void> {
+  const [limit] = await sql<[{ user: string; database: string; ofRole: number; ofDatabase: number; ofServer: number }]>`
+    select
+      r.rolname as user,
+      d.datname as database,
+      case when r.rolsuper then -1 else r.rolconnlimit end as "ofRole",
+      case when r.rolsuper then -1 else d.datconnlimit end as "ofDatabase",
+      current_setting('max_connections')::int - case when r.rolsuper then 0 else
+        current_setting('superuser_reserved_connections')::int + coalesce(current_setting('reserved_connections', true)::int, 0)
+      end as "ofServer"
+    from pg_roles r, pg_database d
+    where r.rolname = session_user and d.datname = current_database()
+  `;
+  const { user, database, ofRole, ofDatabase, ofServer } = limit;
+  const tooFew = (have: number) => have >= 0 && have < needed;
+  const raise = (what: string, have: number, way: string) =>
+    new DatabaseError(`${what} ${have} connections, and chatify needs ${needed}: ${way}`);
+  if (tooFew(ofRole))
+    throw raise(`The role "${user}" is limited to`, ofRole, `alter role "${user}" connection limit -1`);
+  if (tooFew(ofDatabase))
+    throw raise(
+      `The database "${database}" is limited to`,
+      ofDatabase,
+      `alter database "${database}" connection limit -1`,
+    );
+  if (tooFew(ofServer)) throw raise("This PostgreSQL accepts", ofServer, "raise max_connections");
+}
+
 function checkApplied(applied: readonly Applied[], known: readonly Migration[]): void {
   for (const row of applied) {
     const migration = known[row.number - 1];
@@ -190,7 +255,7 @@ function checkApplied(applied: readonly Applied[], known: readonly Migration[]):
           "Start the newer chatify, or restore a backup from before the upgrade",
       );
     }
-    if (migration.checksum !== row.checksum) {
+    if (row.checksum !== migration.checksum && row.checksum !== migration.checksumWindows) {
       throw new DatabaseError(
         `sql/${migration.file} was changed after it was applied to this database: put the old text back`,
       );
@@ -215,61 +280,4 @@ async function checkOlderPods(sql: Sql, missing: readonly Migration[]): Promise<
     `The upgrade needs sql/${breaking.file}, which the older chatify cannot live with, and ${pods} of it serve: stop them, then ` +
       "start this one (docs/upgrading.md). Nothing was changed",
   );
-}
-
-/** Failures a host can mend, in plain words; the password of the target is never repeated. */
-function explain(error: unknown, target: Target): unknown {
-  const code = codeOf(error);
-  const { where, user, database } = describe(target);
-  const look = "Check DATABASE_URL";
-  const silent = `The server ${where} did not answer in time. ${look}: is it a PostgreSQL, and is there a firewall between?`;
-  const words: Record<string, string> = {
-    ECONNREFUSED: `Nothing answers ${where}. Is PostgreSQL running there? ${look}`,
-    ENOENT: `There is no PostgreSQL ${where}. Is it running? ${look}`,
-    ENOTFOUND: `There is no host of that name (${where}). ${look}`,
-    EHOSTUNREACH: `No way leads to the server ${where}. ${look}, and the network`,
-    ENETUNREACH: `No way leads to the server ${where}. ${look}, and the network`,
-    ETIMEDOUT: silent,
-    CONNECT_TIMEOUT: silent,
-    DEADLINE: silent,
-    CONNECTION_CLOSED: `The server ${where} closed the connection. Is it a PostgreSQL, and does it take connections from here?`,
-    ECONNRESET: `The server ${where} closed the connection. Is it a PostgreSQL, and does it speak TLS if DATABASE_URL asks for it?`,
-    "08P01": `The server ${where} refuses how chatify speaks to it. A pooler (PgBouncer) cannot stand between: name PostgreSQL itself in DATABASE_URL`,
-    "25006": `PostgreSQL ${where} only reads: DATABASE_URL must name the primary, and a database that may be written`,
-    "2BP01": `Things of yours depend on the tables of the original (${detailOf(error)}): drop them, start chatify, make them again. Nothing was changed`,
-    "28P01": `PostgreSQL ${where} refused the password of "${user}". ${look}`,
-    "28000": `PostgreSQL ${where} does not let "${user}" in from here (pg_hba.conf), or knows no such user. ${look}`,
-    "3D000": `PostgreSQL ${where} has no database "${database}": create it (createdb ${database}), or change DATABASE_URL`,
-    "42501": `"${user}" lacks a right in the database "${database}" (${messageOf(error)}): make it the owner of the database and of its tables`,
-    "53100": `The disk of PostgreSQL ${where} is full: free some space`,
-    "53300": `PostgreSQL ${where} has no connection left. Raise max_connections, or end some`,
-    "55P03": "Something is using the tables of the original: stop it, then start chatify again. Nothing was changed",
-    "57P03": `PostgreSQL ${where} is starting or stopping. Try again in a moment`,
-  };
-  const plain = words[code];
-  return plain === undefined ? error : new DatabaseError(plain, error);
-}
-
-/** A target as a host knows it, without the password. */
-function describe(target: Target): { where: string; user: string; database: string } {
-  if (typeof target !== "string") {
-    return { where: `in ${target.host}`, user: target.username, database: target.database };
-  }
-  const url = new URL(target);
-  const socket = url.searchParams.get("host");
-  return {
-    where: socket?.startsWith("/") ? `in ${socket}` : `at ${url.hostname || "localhost"}:${url.port || 5432}`,
-    user: decodeURIComponent(url.username),
-    database: decodeURIComponent(url.pathname.slice(1)),
-  };
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-/** What PostgreSQL adds to its message: which things, one a line. */
-function detailOf(error: unknown): string {
-  const detail = error instanceof Error && "detail" in error ? String(error.detail) : messageOf(error);
-  return detail.replaceAll("\n", ", ");
 }

@@ -1,0 +1,156 @@
+/** Explains failures at start to an admin: PostgreSQL's own words, what they mean, and the way out. Never includes a secret or part of one. */
+
+import { shownServers } from "../connection_string.ts";
+import { ChatError } from "../errors.ts";
+import { settingsOf, type Target, userOf } from "./client.ts";
+import { codeOf, isFatal } from "./failures.ts";
+import { ConnectionError } from "./tls.ts";
+
+/** An unusable database. The message says why and what to do. */
+export class DatabaseError extends Error {
+  constructor(message: string, cause?: unknown) {
+    super(message, { cause });
+    this.name = "DatabaseError";
+  }
+}
+
+/** Meaning and way out for SQLSTATEs without a sentence of their own, by class (manual, appendix A). */
+const CLASSES: Readonly<Record<string, string>> = {
+  "08": "They do not speak the same protocol: DATABASE_URL must point to PostgreSQL itself, not to a pooler or another proxy",
+  "0A": "The server lacks a feature chatify needs: use PostgreSQL 15 or newer itself, not a pooler or a compatible product",
+  "0P": "A role does not exist: check the user in DATABASE_URL and its settings (\\drds in psql)",
+  "22": "A setting has an invalid value: check options in DATABASE_URL and the settings of the role and the database (\\drds in psql)",
+  "23": "Existing rows violate a constraint of the new schema: fix them, or restore a backup into a new database",
+  "25": "The session cannot write: check options in DATABASE_URL and the settings of the role and the database (\\drds in psql)",
+  "26": "A pooler shares sessions between clients: DATABASE_URL must point to PostgreSQL itself",
+  "28": "The server rejects this user: check user and password in DATABASE_URL, and pg_hba.conf",
+  "3D": "The database is not available: check DATABASE_URL, and that the database exists",
+  "3F": "The search_path contains no existing schema: create it, or change search_path in DATABASE_URL, of the role or of the database",
+  "40": "Another session got in the way: start chatify again",
+  "42": "The database is not set up as chatify expects: check options in DATABASE_URL and the settings of the role and the database (\\drds in psql), or give chatify a database of its own",
+  "53": "The server ran out of a resource: free some, or raise the limit",
+  "54": "A limit of this server was exceeded: use an unmodified PostgreSQL",
+  "55": "The database cannot do this right now: wait for the other operation to finish, then start chatify again",
+  "57": "The operation was canceled or timed out: start chatify again, and check PostgreSQL's log if it happens again",
+  "58": "The server has a system error: check PostgreSQL's log",
+  F0: "The server's configuration is broken: check PostgreSQL's log",
+  P0: "A trigger or function that is not chatify's raised this: remove it, or give chatify a database of its own",
+};
+const OTHERS = "Check PostgreSQL's log";
+
+/** Sentences for certificate errors, by Node.js's codes. `where`: the server in words; `own`: the error's own message. */
+const CERTIFICATES: readonly [RegExp, (where: string, own: string) => string][] = [
+  [
+    /^(CERT_HAS_EXPIRED|CERT_NOT_YET_VALID|CRL_HAS_EXPIRED)$/,
+    (where, own) =>
+      `The certificate of the server ${where} is not valid now (${own}): renew it, and check this machine's clock`,
+  ],
+  [
+    /^CERT_REVOKED$/,
+    (where, own) => `The certificate of the server ${where} was revoked (${own}): install a new one on the server`,
+  ],
+  [
+    /^(ERR_TLS_CERT_ALTNAME_INVALID|HOSTNAME_MISMATCH|IP_ADDRESS_MISMATCH)$/,
+    (where, own) =>
+      `The certificate of the server ${where} is for another name (${own}): use that name in DATABASE_URL, or verify only the issuer with sslmode=verify-ca`,
+  ],
+  [
+    /CERT|ISSUER|SIGNATURE|CRL/,
+    (where, own) =>
+      `The certificate of the server ${where} is not trusted (${own}): set sslrootcert in DATABASE_URL to the certificate file of the CA that issued it`,
+  ],
+];
+
+/**
+ * Turns a failure at start into a `DatabaseError` with one sentence. Errors that do not come from the database are returned unchanged.
+ *
+ * @param error the failure, or a `ChatError` caused by it
+ */
+export function explain(error: unknown, target: Target): unknown {
+  const failure = error instanceof ChatError && error.cause !== undefined ? error.cause : error;
+  // System error codes also occur with files.
+  if (/^E[A-Z]/.test(codeOf(failure)) && !(failure instanceof ConnectionError)) return error;
+  const words = ofCode(failure, target) ?? ofConnection(failure, target) ?? ofSqlstate(failure, target);
+  return words === undefined ? error : new DatabaseError(words, failure);
+}
+
+/** @param what the conflict in PostgreSQL's words */
+export function foreignTables(what: string): string {
+  return (
+    `This database has tables that are not chatify's (${what}), and nothing was changed. ` +
+    "Give chatify a database of its own: create database chatify encoding 'UTF8' template template0"
+  );
+}
+
+function ofCode(error: unknown, target: Target): string | undefined {
+  const settings = settingsOf(target);
+  const where = shownServers(settings);
+  const [user, { database }] = [userOf(settings), settings];
+  const own = messageOf(error);
+  const look = "Check DATABASE_URL";
+  const silent = `The server ${where} did not answer in time. ${look}: is it a PostgreSQL, and is there a firewall between?`;
+  const pooler = "A pooler (PgBouncer) cannot stand between: name PostgreSQL itself in DATABASE_URL";
+  const foreign = foreignTables(own);
+  const words: Record<string, string> = {
+    ECONNREFUSED: `Nothing answers ${where}. Is PostgreSQL running there? ${look}`,
+    ENOENT: `There is no PostgreSQL ${where}. Is it running? ${look}`,
+    ENOTFOUND: `There is no host of that name (${where}). ${look}`,
+    EAI_AGAIN: `The host name could not be resolved (${where}): no name server answered. ${look}, and the network`,
+    EHOSTUNREACH: `No way leads to the server ${where}. ${look}, and the network`,
+    ENETUNREACH: `No way leads to the server ${where}. ${look}, and the network`,
+    ETIMEDOUT: silent,
+    CONNECT_TIMEOUT: silent,
+    DEADLINE: silent,
+    CONNECTION_CLOSED: `The server ${where} closed the connection. Is it a PostgreSQL, and does it take connections from here?`,
+    ECONNRESET: `The server ${where} closed the connection. Is it a PostgreSQL, and does it speak TLS if DATABASE_URL asks for it?`,
+    NO_PRIMARY: `None of the servers ${where} accepts writes: DATABASE_URL must name the primary`,
+    AUTHENTICATION: `The server ${where} requires an authentication method that chatify does not support (${own}): allow scram-sha-256 in pg_hba.conf`,
+    SASL_SIGNATURE_MISMATCH: `The server ${where} could not prove that it knows the password, so it may be an impostor. ${look}`,
+    TLS_NOT_OFFERED: `The server ${where} does not support TLS, which sslmode=${settings.tls.mode} requires: set ssl = on there, or change sslmode in DATABASE_URL`,
+    TLS_FILE: `${own}. ${look}`,
+    "08P01": `The server ${where} refuses how chatify speaks to it (${own}). ${pooler}`,
+    "25006": `PostgreSQL ${where} only reads: DATABASE_URL must name the primary, and a database that may be written`,
+    "26000": `The server ${where} lost a prepared statement (${own}). ${pooler}`,
+    "2BP01": `Things of yours depend on the tables of the original (${detailOf(error)}): drop them, start chatify, make them again. Nothing was changed`,
+    "28P01": `PostgreSQL ${where} refused the password of "${user}". ${look}`,
+    "28000": `PostgreSQL ${where} does not let "${user}" in from here (${own}). ${look}, and pg_hba.conf`,
+    "3D000": `PostgreSQL ${where} has no database "${database}": create it (createdb ${database}), or change DATABASE_URL`,
+    "42501": `"${user}" lacks a right in the database "${database}" (${own}): make it the owner of the database and of its tables`,
+    "42701": foreign,
+    "42710": foreign,
+    "42723": foreign,
+    "42P05": `The server ${where} mixes up prepared statements (${own}). ${pooler}`,
+    "42P06": foreign,
+    "42P07": foreign,
+    "53100": `The disk of PostgreSQL ${where} is full: free some space`,
+    "53300": `PostgreSQL ${where} has no connection left (${own}). Raise max_connections or the limit of "${user}", or end some`,
+    "55P03": "Something is using the tables of the original: stop it, then start chatify again. Nothing was changed",
+    "57P03": `PostgreSQL ${where} is starting or stopping. Try again in a moment`,
+  };
+  return words[codeOf(error)];
+}
+
+function ofConnection(error: unknown, target: Target): string | undefined {
+  if (!(error instanceof ConnectionError)) return undefined;
+  const where = shownServers(settingsOf(target));
+  for (const [codes, words] of CERTIFICATES) if (codes.test(error.code)) return words(where, error.message);
+  return `The connection to the server ${where} failed: ${error.message} (${error.code}). Check DATABASE_URL, the network and PostgreSQL's log`;
+}
+
+function ofSqlstate(error: unknown, target: Target): string | undefined {
+  const code = codeOf(error);
+  if (!/^[\dA-Z]{5}$/.test(code) || !(error instanceof Error) || !("severity" in error)) return undefined;
+  // Data exceptions quote the value: before a session starts that is a setting, later it may be a message.
+  const own = code.startsWith("22") && !isFatal(error) ? "a value does not fit" : messageOf(error);
+  return `PostgreSQL ${shownServers(settingsOf(target))} reported: ${own} (SQLSTATE ${code}). ${CLASSES[code.slice(0, 2)] ?? OTHERS}`;
+}
+
+function messageOf(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, ", ");
+}
+
+/** The objects concerned, which PostgreSQL lists one a line. */
+function detailOf(error: unknown): string {
+  const detail = error instanceof Error && "detail" in error ? String(error.detail) : messageOf(error);
+  return detail.replaceAll("\n", ", ");
+}
