@@ -9,14 +9,17 @@ import { RedisBus } from "./bus/redis.ts";
 import { Chat } from "./chat.ts";
 import { Choices } from "./choices.ts";
 import { type Config, secretsOf } from "./config.ts";
+import { shownServers } from "./connection_string.ts";
 import { newToken } from "./cookie.ts";
-import { addressOf, codeOf, Database, type Target } from "./db/client.ts";
+import { addressOf, codeOf, Database, settingsOf, type Target } from "./db/client.ts";
 import { type Embedded, startEmbedded } from "./db/embedded.ts";
 import { keptSecret } from "./db/embedded_secret.ts";
 import { WRITER_PARAMETERS } from "./db/messages.ts";
 import { migrate } from "./db/migrate.ts";
+import { checkStores, Readiness } from "./db/readiness.ts";
 import * as sessions from "./db/sessions.ts";
 import * as settings from "./db/settings.ts";
+import { explain } from "./db/start_failure.ts";
 import { Door } from "./door.ts";
 import { Drafts } from "./drafts.ts";
 import { Erasure } from "./erasure.ts";
@@ -39,6 +42,9 @@ import { Resync } from "./resync.ts";
 import { Roster } from "./roster.ts";
 import { type SocketData, socketHandlers } from "./socket.ts";
 
+/** Connections for storing messages (one, since batches run one after another) and for everything else. */
+const POOL_MAX = 4;
+const WRITER_MAX = 1;
 const BODY_MAX_BYTES = 16 * 1024;
 const SESSIONS_CHECKED_EVERY_MS = 60_000;
 /** Losses come together, one for each pod: one look at the sessions serves them all. */
@@ -146,6 +152,7 @@ export async function startApp(
   // hands connections to all who listen, and who cannot serve yet would turn away a share of them.
   let server = sharesPort ? undefined : listen(config, false);
   const undo: (() => Promise<unknown> | void)[] = [() => server?.stop(true)];
+  let known: Target | undefined;
   try {
     let leaving = false;
     const socketsMax = Math.floor(options.openFiles * SOCKETS_OF_FILES);
@@ -155,9 +162,16 @@ export async function startApp(
     const embedded =
       config.databaseUrl === undefined ? await startEmbedded({ directory: dataDir, log, say }) : undefined;
     if (embedded) undo.unshift(() => embedded.stop());
-    const target: Target = config.databaseUrl ?? (embedded as Embedded).target;
+    const target: Target = (known = config.databaseUrl ?? (embedded as Embedded).target);
     const name = `chatify-${crypto.randomUUID().slice(0, 8)}`;
-    await migrate(target, { directory: join(root, "sql"), name, allowUnsafe: config.unsafeDatabase, log, say });
+    await migrate(target, {
+      directory: join(root, "sql"),
+      name,
+      allowUnsafe: config.unsafeDatabase,
+      connections: POOL_MAX + WRITER_MAX + (config.bus === "postgres" ? PostgresBus.CONNECTIONS : 0),
+      log,
+      say,
+    });
 
     const metrics = new Metrics({
       version,
@@ -172,7 +186,7 @@ export async function startApp(
     const db = new Database({
       target,
       name,
-      max: 4,
+      max: POOL_MAX,
       log,
       onLost() {
         metrics.dbLosses.add();
@@ -184,13 +198,14 @@ export async function startApp(
     const writer = new Database({
       target,
       name,
-      max: 1,
+      max: WRITER_MAX,
       log,
       parameters: WRITER_PARAMETERS,
       onLost: () => metrics.dbLosses.add(),
       took: (ms) => messages.observe(ms / 1_000),
     });
     undo.unshift(() => writer.end());
+    await checkStores(writer);
 
     const secrets =
       config.sessionSecrets ??
@@ -209,6 +224,7 @@ export async function startApp(
     const resync = new Resync({ db, hub, log });
     undo.unshift(() => resync.stop());
     const limits = new Limits(config.rateLimit ? config.limits : undefined, (limit) => metrics.rateLimited.add(limit));
+    const readiness = new Readiness({ db, writer, isFailing: () => chat.isFailing, log });
     const choices = new Choices({ db, hub, bus, presence });
     const chat = new Chat({ db, writer, hub, bus, choices, log, limits, metrics });
     undo.unshift(() => chat.stop());
@@ -310,7 +326,7 @@ export async function startApp(
           if (crowded || hub.size >= socketsMax) return new ChatError("busy", { retryAfter: 5 });
           return undefined;
         },
-        ready: async () => !leaving && (await settings.answers(db)),
+        ready: async () => !leaving && (await readiness.isReady()),
         metrics,
         figures: (request, from) =>
           mayReadMetrics(request, from.requestIP(request)?.address, config.metricsToken)
@@ -395,7 +411,7 @@ export async function startApp(
     };
   } catch (error) {
     await takeDown(undo, log);
-    throw error;
+    throw known === undefined ? error : explain(error, known);
   }
 }
 
@@ -419,12 +435,13 @@ export async function openOffice(
 ): Promise<Office> {
   const { root, log, say } = options;
   const undo: (() => Promise<unknown> | void)[] = [];
+  let known: Target | undefined;
   try {
     const dataDir = isAbsolute(config.dataDir) ? config.dataDir : join(root, config.dataDir);
     const embedded =
       config.databaseUrl === undefined ? await startEmbedded({ directory: dataDir, log, say }) : undefined;
     if (embedded) undo.unshift(() => embedded.stop());
-    const target: Target = config.databaseUrl ?? (embedded as Embedded).target;
+    const target: Target = (known = config.databaseUrl ?? (embedded as Embedded).target);
     const name = `chatify-command-${crypto.randomUUID().slice(0, 8)}`;
     await migrate(target, { directory: join(root, "sql"), name, allowUnsafe: config.unsafeDatabase, log, say });
     const db = new Database({ target, name, max: 1, log });
@@ -451,7 +468,7 @@ export async function openOffice(
     };
   } catch (error) {
     await takeDown(undo, log);
-    throw error;
+    throw known === undefined ? error : explain(error, known);
   }
 }
 
@@ -502,6 +519,6 @@ function shownHost(host: string): string {
 
 function describe(config: Config, embedded: Embedded | undefined, dataDir: string): string {
   if (embedded) return `embedded PostgreSQL, ${embedded.state}, in ${dataDir}`;
-  const url = URL.parse(config.databaseUrl ?? "");
-  return `PostgreSQL at ${url?.host}${url?.pathname}`;
+  const settings = settingsOf(config.databaseUrl as string);
+  return `PostgreSQL ${shownServers(settings)}, database ${settings.database}`;
 }

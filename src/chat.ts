@@ -105,6 +105,11 @@ export class Chat {
     return this.#queue.size;
   }
 
+  /** Whether PostgreSQL currently stores no messages at all. */
+  get isFailing(): boolean {
+    return this.#queue.isFailing;
+  }
+
   /**
    * Accepts a message. Synchronous, since the order of arrival is the order of numbers; the ack follows the commit.
    *

@@ -48,6 +48,7 @@ export class SendQueue<From> {
   readonly #apart = new Map<string, Send<From>[]>();
   readonly #apartUnderWay = new Set<string>();
   #apartRunning = 0;
+  #isFailing = false;
   #idle: PromiseWithResolvers<void> | undefined;
 
   constructor(options: {
@@ -63,6 +64,11 @@ export class SendQueue<From> {
   /** Sends not yet settled. */
   get size(): number {
     return this.#rows;
+  }
+
+  /** Whether the last statement failed for a reason that affects every message. */
+  get isFailing(): boolean {
+    return this.#isFailing;
   }
 
   /** Queues a send; synchronous, since order is decided here. @returns false when the queue is full */
@@ -137,6 +143,7 @@ export class SendQueue<From> {
     for (let tries = 1; !this.#stopped; tries++) {
       try {
         const rows = await this.#store(batch, { apart });
+        this.#isFailing = false;
         for (const [i, send] of batch.entries()) this.#known.push({ send, outcome: outcomeOf(rows[i]) });
         return [];
       } catch (error) {
@@ -151,6 +158,7 @@ export class SendQueue<From> {
         } else if (/^2[23]/.test(code)) {
           return await this.#split(batch, apart, code);
         } else {
+          this.#isFailing = true;
           this.#log.error("messages not stored, trying again", error, { code, rows: batch.length, tries });
         }
         await Bun.sleep(Math.min(100 * 2 ** tries, 2_000));

@@ -12,6 +12,9 @@ const PAYLOAD_MAX_BYTES = 7_999;
 const PACKETS_MAX = 16;
 
 export class PostgresBus extends PacketBus {
+  /** One listens, one notifies. */
+  static readonly CONNECTIONS = 2;
+
   /** @param options.name `application_name` of its two connections */
   constructor(options: PacketBusOptions & { readonly target: Target; readonly name: string }) {
     super(wire(options.target, options.name), options);

@@ -1,0 +1,74 @@
+/** Decides whether a message sent now would be acknowledged, by probing the connection that stores messages. Results are cached for a second. */
+
+import type { Log } from "../log.ts";
+import { codeOf, type Database, type Sql } from "./client.ts";
+import { answers } from "./settings.ts";
+
+/** Load balancers probe every second (haproxy.cfg) and the route is public, so this bounds the load on the database. */
+const KEPT_MS = 1_000;
+/** A slower probe counts as failed. */
+const PATIENCE_MS = 1_000;
+/** The SQLSTATE of a write in a session that only reads. */
+const READ_ONLY = "25006";
+
+export class Readiness {
+  readonly #options: { db: Database; writer: Database; isFailing: () => boolean; log: Log };
+  #asking: Promise<boolean> | undefined;
+  #known: { isReady: boolean; at: number } | undefined;
+
+  /**
+   * @param options.db the pool for everything else
+   * @param options.writer the pool that stores messages
+   * @param options.isFailing whether the last attempt to store messages failed
+   */
+  constructor(options: { db: Database; writer: Database; isFailing: () => boolean; log: Log }) {
+    this.#options = options;
+  }
+
+  /** Resolves within about a second. */
+  async isReady(): Promise<boolean> {
+    if (this.#options.isFailing()) return false;
+    if (this.#known && performance.now() - this.#known.at < KEPT_MS) return this.#known.isReady;
+    this.#asking ??= this.#ask().finally(() => (this.#asking = undefined)); // a late probe is not followed by more
+    return Promise.race([this.#asking, Bun.sleep(PATIENCE_MS).then(() => false)]);
+  }
+
+  async #ask(): Promise<boolean> {
+    const { db, writer, log } = this.#options;
+    const [reads, writes] = await Promise.all([answers(db), refusalOf(writer)]);
+    const isReady = reads && writes === undefined;
+    if (!isReady && this.#known?.isReady !== false) log.warn("not ready, messages cannot be stored", { code: writes });
+    this.#known = { isReady, at: performance.now() };
+    return isReady;
+  }
+}
+
+/** Error code of a failed probe; undefined when messages can be stored. */
+async function refusalOf(writer: Database): Promise<string | undefined> {
+  try {
+    await checkStores(writer, { giveUpAfterMs: 500 });
+    return undefined;
+  } catch (error) {
+    return codeOf(error instanceof Error && error.cause !== undefined ? error.cause : error) || "unknown";
+  }
+}
+
+/**
+ * Exercises what storing a message needs and leaves nothing behind: writes and flushes a WAL record (confirmed by a synchronous standby if
+ * there is one), and spills some kilobytes to a temporary file, since the disk may be full while WAL segments still have room.
+ *
+ * @throws as `Database.run`
+ */
+export async function checkStores(writer: Database, options: { giveUpAfterMs?: number } = {}): Promise<void> {
+  await writer.run(store, options);
+}
+
+async function store(sql: Sql): Promise<void> {
+  const [row] = await sql<[{ readOnly: boolean }]>`
+    select
+      current_setting('transaction_read_only')::boolean as "readOnly",
+      pg_logical_emit_message(true, 'chatify', ''),
+      case when set_config('work_mem', '64kB', true) <> '' then (select count(*) from generate_series(1, 5000)) end
+  `;
+  if (row.readOnly) throw Object.assign(new Error("The session only reads"), { code: READ_ONLY });
+}
