@@ -1,6 +1,6 @@
 /**
  * Every page in every state that people meet, through axe: light and dark, in English and Greek, as narrow as a small phone and as wide
- * as a desk, and with text of twice the size, of which nothing may be cut; then each is loaded again. One browser and one server for all of it.
+ * as a desk, with forced colours, where every control needs an edge, and with text of twice the size, of which nothing may be cut; then each is loaded again. One browser and one server for all of it.
  */
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
@@ -11,6 +11,7 @@ import type { Browser } from "playwright-core";
 import { closeWindows, launch } from "./browser.ts";
 import { clippedText, setTextSize } from "./clipped_text.ts";
 import { complaints } from "./complaints.ts";
+import { withoutEdges } from "./edges.ts";
 import { Stage, STATES } from "./page_states.ts";
 
 const LANGUAGES = ["en-GB", "el-GR"] as const;
@@ -61,6 +62,9 @@ describe.each(STATES)("$name", (state) => {
           });
           expect({ width, colorScheme, ...seen }).toEqual({ width, colorScheme, wide: width, violations: [] });
         }
+        await page.emulateMedia({ forcedColors: "active" });
+        expect({ width, withoutEdges: await withoutEdges(page) }).toEqual({ width, withoutEdges: [] });
+        await page.emulateMedia({ forcedColors: "none" });
         await setTextSize(page, 200);
         expect({ width, clipped: await clippedText(page) }).toEqual({ width, clipped: [] });
         await setTextSize(page, 100);
