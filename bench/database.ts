@@ -20,10 +20,15 @@ export class BenchDatabase {
   async people(count: number): Promise<void> {
     await this.sql`
       with made as (
-        insert into users (username, name_key, search_key, password)
-        select n.name, n.name, n.name, '-' -- nobody signs in: hashing would take minutes
+        insert into users (username, name_key, search_key, password, has_skeletons)
+        select n.name, n.name, n.name, '-', true -- nobody signs in: hashing would take minutes
         from (select 'p' || lpad(i::text, 5, '0') as name from generate_series(0, ${count}::int - 1) i) n
         returning id, username
+      ), seen as (
+        insert into name_skeletons (user_id, skeleton, is_shown)
+        select m.id, translate(s.form, '01', 'Ol'), s.form = m.username
+        from made m
+        cross join lateral (values (m.username), (upper(m.username))) s (form)
       )
       insert into sessions (user_id, token, expires_at)
       select id, encode(sha256(convert_to('token-' || username, 'UTF8')), 'hex'), now() + interval '7 days' -- as a login makes them

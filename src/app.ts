@@ -19,6 +19,7 @@ import { migrate } from "./db/migrate.ts";
 import { checkStores, Readiness } from "./db/readiness.ts";
 import * as sessions from "./db/sessions.ts";
 import * as settings from "./db/settings.ts";
+import { fillSkeletons } from "./db/skeletons.ts";
 import { explain } from "./db/start_failure.ts";
 import { Door } from "./door.ts";
 import { Drafts } from "./drafts.ts";
@@ -50,6 +51,10 @@ const SESSIONS_CHECKED_EVERY_MS = 60_000;
 /** Losses come together, one for each pod: one look at the sessions serves them all. */
 const SESSIONS_GATHER_MS = 100;
 const SESSIONS_SWEPT_EVERY_MS = 3_600_000;
+/** During a rolling upgrade older pods still create accounts without skeletons. */
+const FILLED_EVERY_MS = 60_000;
+/** After an upgrade, how long a start waits for the skeletons of names: enough for 40,000 accounts. The rest follows while serving. */
+const FILLED_BEFORE_MS = 3_000;
 /** Of the files this process may have open, how many may be sockets of people; the rest is for requests, the database and itself. */
 const SOCKETS_OF_FILES = 0.9;
 const FILES_COUNTED_EVERY_MS = 1_000;
@@ -155,6 +160,7 @@ export async function startApp(
   let known: Target | undefined;
   try {
     let leaving = false;
+    let filling = false;
     const socketsMax = Math.floor(options.openFiles * SOCKETS_OF_FILES);
     const loading = Pages.load(join(root, "static"), config.signup);
     loading.catch(() => {}); // awaited below: until then a failure is no defect that ends the process without stopping the database
@@ -195,6 +201,7 @@ export async function startApp(
       took: (ms) => rest.observe(ms / 1_000),
     });
     undo.unshift(() => db.end());
+    await Promise.race([fillLate(), Bun.sleep(FILLED_BEFORE_MS)]);
     const writer = new Database({
       target,
       name,
@@ -305,6 +312,7 @@ export async function startApp(
       setInterval(countFiles, FILES_COUNTED_EVERY_MS),
       setInterval(() => void endDeadSessions(), SESSIONS_CHECKED_EVERY_MS),
       setInterval(() => void sweepSessions(), SESSIONS_SWEPT_EVERY_MS),
+      setInterval(() => void fillLate(), FILLED_EVERY_MS),
     ];
     undo.unshift(() => housekeeping.forEach(clearInterval));
     void sweepSessions();
@@ -372,6 +380,17 @@ export async function startApp(
       } catch (error) {
         if (!leaving) log.warn("expired sessions not swept, trying again in an hour", { error: wordsOf(error) });
       }
+    }
+
+    async function fillLate(): Promise<void> {
+      if (filling) return;
+      filling = true;
+      try {
+        await fillSkeletons(db, log);
+      } catch (error) {
+        if (!leaving) log.warn("skeletons of names not filled in, will retry in a minute", { error: wordsOf(error) });
+      }
+      filling = false;
     }
 
     /** Behind a lost connection there may be another database: then whoever is here comes back and reloads. */
@@ -446,6 +465,7 @@ export async function openOffice(
     await migrate(target, { directory: join(root, "sql"), name, allowUnsafe: config.unsafeDatabase, log, say });
     const db = new Database({ target, name, max: 1, log });
     undo.unshift(() => db.end());
+    await fillSkeletons(db, log);
     const secrets =
       config.sessionSecrets ??
       secretsOf(embedded ? keptSecret(dataDir, newToken()) : await settings.shared(db, "session_secret", newToken()));

@@ -101,10 +101,13 @@ async function add(
 ): Promise<void> {
   const name = orRefuse(() => checkName(typed));
   if (await users.find(db, nameKey(name))) throw taken(name);
+  const other = await users.findLookalike(db, name);
+  if (other !== undefined) throw new RefusedError(`${name} looks like ${harmless(other)}, which is taken.`);
   const password = await newPassword(`Password for ${name}: `, terminal);
   const account = { username: name, nameKey: nameKey(name), searchKey: searchKey(name), password, admin };
   await users.create(db, account).catch((error: unknown) => {
-    throw error instanceof ChatError && error.code === "name_taken" ? taken(name) : error;
+    if (error instanceof ChatError && (error.code === "name_taken" || error.code === "name_similar")) throw taken(name);
+    throw error;
   });
   terminal.say(`${name} can sign in now${admin ? ", and invite others" : ""}.`);
 }

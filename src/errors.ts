@@ -33,6 +33,8 @@ export const ERRORS = {
   no_such_user: { status: 404, words: "Nobody has that name", retry: false },
   method_not_allowed: { status: 405, words: "That cannot be done here", retry: false },
   name_taken: { status: 409, words: "That name is taken", retry: false },
+  name_similar: { status: 409, words: "That name looks like a name that is taken", retry: false },
+  name_reserved: { status: 409, words: "That name is reserved", retry: false },
   ref_reused: { status: 409, words: "That ref belongs to another message", retry: false },
   too_large: { status: 413, words: "That is too large", retry: false },
   unsupported_type: { status: 415, words: "That content type is not read here", retry: false },

@@ -1,6 +1,7 @@
 /** What a name and a message may be (CONTRACT §1), and the key by which a name is found. */
 
 import { ChatError } from "./errors.ts";
+import { isIdentifier, skeleton } from "./unicode_security.ts";
 
 export const NAME_MAX = 50;
 export const MESSAGE_MAX = 4_000;
@@ -11,43 +12,74 @@ const SCRIPTS =
 /** The combinations of UTS #39 §5.2, "highly restrictive": Japanese, Chinese with Bopomofo, Korean. */
 const COMBINATIONS = ["Latin Han Hiragana Katakana", "Latin Han Bopomofo", "Latin Han Hangul"];
 
-/** One pattern a script or combination: its letters, marks and digits, plus ASCII digits and the three signs. */
+/** One pattern a script or combination: its letters, marks and digits, those of every script, plus the three signs. */
 const ALPHABETS = [...SCRIPTS.split(" "), ...COMBINATIONS].map((scripts) => {
-  const letters = scripts.split(" ").map((script) => `\\p{Script_Extensions=${script}}`);
-  return new RegExp(`^(?:(?=[\\p{L}\\p{M}\\p{Nd}])[${letters.join("")}\\p{Script=Inherited}]|[0-9_.\\-])+$`, "u");
+  const letters = [...scripts.split(" "), "Common", "Inherited"].map((script) => `\\p{Script_Extensions=${script}}`);
+  return new RegExp(`^(?:(?=[\\p{L}\\p{M}\\p{Nd}])[${letters.join("")}]|[_.\\-])+$`, "u");
 });
+
+/** White space and zero-width characters, which pasting and keyboards leave around a name. */
+const SURROUNDING = /[\p{White_Space}\u180e\u200b-\u200d\u2060\ufeff]/u;
+
+/** Strips white space and zero-width characters. Not one pattern: that would take quadratic time. */
+export function trimName(name: string): string {
+  let [start, end] = [0, name.length];
+  while (start < end && SURROUNDING.test(name[start] as string)) start++;
+  while (start < end && SURROUNDING.test(name[end - 1] as string)) end--;
+  return name.slice(start, end);
+}
 
 /**
  * The name as it will be shown.
  *
  * @param raw what was typed at sign-up
- * @returns its NFKC form
- * @throws ChatError `bad_name`: not 2–50 characters, more than one script, a sign other than `_` `-` `.`, no letter or digit
- * @example checkName("Ζωή") // "Ζωή"
+ * @returns its NFKC form, trimmed
+ * @throws ChatError `bad_name`: not 2–50 characters, more than one script, a character that UTS #39 does not allow, a sign other than
+ * `_` `-` `.`, no letter or digit
+ * @example checkName("Ζωή ") // "Ζωή"
  */
 export function checkName(raw: string): string {
-  const name = raw.normalize("NFKC");
+  const name = trimName(raw.normalize("NFKC"));
   const length = codePoints(name);
   const fits =
     length >= 2 &&
     length <= NAME_MAX &&
     /^[\p{L}\p{Nd}_.-]/u.test(name) && // not a mark that would sit on what stands before
     /[\p{L}\p{Nd}]/u.test(name) && // else ".." would be a name, and a path
-    !/\p{Default_Ignorable_Code_Point}/u.test(name) && // marks and fillers that nobody sees: two names would look the same
-    !/\p{M}{5}/u.test(name) && // UTS #39 §5.4: more than four marks on a letter only disturb its neighbours
+    !hidesMarks(name.normalize("NFD")) &&
+    isIdentifier(name) &&
     ALPHABETS.some((alphabet) => alphabet.test(name));
   if (!fits) throw new ChatError("bad_name");
   return name;
 }
 
+/** UTS #39 §5.4: more than four marks on a letter run into its neighbours; the same mark twice, or a dot on a dotted letter, is invisible. */
+function hidesMarks(decomposed: string): boolean {
+  return (
+    /\p{M}{5}/u.test(decomposed) ||
+    /([\p{Mn}\p{Me}])\1/u.test(decomposed) ||
+    /[\p{Soft_Dotted}l\u0131\u0237]\p{M}*\u0307/u.test(decomposed)
+  );
+}
+
 /**
- * What a name is unique and found by: NFKC, lower case, final sigma as sigma, NFKC. Made here only; SQL's lower() follows other rules.
+ * What a name is unique and found by: trimmed, NFKC, lower case, final sigma as sigma, NFKC. Made here only; SQL's lower() follows other rules.
  *
  * @example nameKey("ΟΔΟΣ") === nameKey("οδος") // true
  */
 export function nameKey(name: string): string {
   if (/^[a-z0-9_.-]*$/.test(name)) return name; // most names, thousands of times a second
-  return name.normalize("NFKC").toLowerCase().replaceAll("ς", "σ").normalize("NFKC");
+  return trimName(name.normalize("NFKC")).toLowerCase().replaceAll("ς", "σ").normalize("NFKC");
+}
+
+/**
+ * Skeletons of a name as shown, then of its other case forms. Since case does not distinguish names, no other name may be shown like any
+ * of them.
+ *
+ * @example skeletonsOf("alice") // ["alice", "ALlCE"], so neither "aIice" nor "ALlCE" can be another's
+ */
+export function skeletonsOf(name: string): string[] {
+  return [...new Set([name, nameKey(name), name.toUpperCase()].map(skeleton))];
 }
 
 /**
@@ -72,8 +104,9 @@ const BREAKS_LINES = /[\p{Cc}\u2028\u2029]/u;
  */
 export function keyOfReference(name: string): string | undefined {
   if (/^[a-z0-9_.-]{1,50}$/.test(name)) return name; // its own key: most are, and a list of 200 is made of many
-  const possible = name.length > 0 && name.length <= 4 * NAME_MAX && !BREAKS_LINES.test(name) && name.isWellFormed();
-  return possible ? nameKey(name) : undefined;
+  if (name.length > 4 * NAME_MAX || !name.isWellFormed()) return undefined;
+  const key = nameKey(name);
+  return key === "" || BREAKS_LINES.test(key) ? undefined : key;
 }
 
 /**

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 
 import { ChatError } from "./errors.ts";
-import { checkName, isMessage, keyOfReference, nameKey, searchKey } from "./text.ts";
+import { checkName, isMessage, keyOfReference, nameKey, searchKey, skeletonsOf } from "./text.ts";
 
 /** The code of what a call throws, undefined when it does not. */
 function refusal(call: () => unknown): string | undefined {
@@ -40,8 +40,27 @@ describe("a name may be", () => {
     ["50 characters", "x".repeat(50)],
     ["50 characters beyond the first plane", "𠮷".repeat(50)],
     ["a word of JavaScript's own", "__proto__"],
+    ["Greek with the marks of old", "\u1f08\u03bd\u03b4\u03c1\u1fb6\u03c2"],
+    ["Ukrainian with its apostrophe", "\u0414\u0435\u043c\u02bc\u044f\u043d"],
+    ["Turkish with a dot on a capital", "\u0130smail"],
+    ["Vietnamese with two marks on a letter", "Nguy\u1ec5n"],
   ])("%s: %j", (_, name) => {
     expect(checkName(name)).toBe(name);
+  });
+
+  test.each([
+    ["spaces", "  Ann "],
+    ["line breaks and tabs", "\t\r\nAnn\n"],
+    ["no-break spaces", "\u00a0\u202fAnn\u00a0"],
+    ["wide spaces", "\u3000Ann\u2003"],
+    ["zero-width spaces", "\u200bAnn\u200b\u200b"],
+    ["joiners and non-joiners", "\u200dAnn\u200c"],
+    ["a byte order mark and a word joiner", "\ufeffAnn\u2060"],
+    ["all of them", " \u200b\u00a0\ufeffAnn\u2060 \u200d"],
+  ])("trimmed of %s", (_, typed) => {
+    expect(checkName(typed)).toBe("Ann");
+    expect(nameKey(typed)).toBe("ann");
+    expect(keyOfReference(typed)).toBe("ann");
   });
 
   test("kept in NFKC: what is typed decomposed or full width is the same name", () => {
@@ -62,7 +81,6 @@ describe("a name may not be", () => {
     ["two dots, which are a path", ".."],
     ["signs alone", "-_."],
     ["with a space", "Ann Lee"],
-    ["with a space at the end", "Ann "],
     ["with a no-break space", "Ann\u00a0Lee"],
     ["with a slash", "a/b"],
     ["with a percent sign", "a%2f"],
@@ -85,7 +103,9 @@ describe("a name may not be", () => {
     ["with a zero-width joiner", "an\u200dn"],
     ["with a zero-width non-joiner", "an\u200cn"],
     ["with a word joiner", "an\u2060n"],
-    ["with a byte order mark", "\ufeffann"],
+    ["with a byte order mark", "an\ufeffn"],
+    ["with a control at the end", "ann\u0000"],
+    ["with a mark of direction in front", "\u200fann"],
     ["with a soft hyphen", "an\u00adn"],
     ["with an override of direction", "an\u202en"],
     ["with an isolate of direction", "an\u2066n"],
@@ -98,6 +118,17 @@ describe("a name may not be", () => {
     ["with a tag character", `ann${point(0xe0061)}`],
     ["with a private character", "ann\ue000"],
     ["with a character not given out", "ann\u0378"],
+    ["with a letter of phonetics that looks like g", "\u0261eorge"],
+    ["with a dotless i and a dot", "al\u0131\u0307ce"],
+    ["with a second dot on an i", "ali\u0307ce"],
+    ["with a dot on a j, below another mark", "j\u0323\u0307an"],
+    ["with one mark twice", "anx\u0304\u0304"],
+    ["with a mark of another script", "ann\u064e"],
+    ["with a letter of old manuscripts", "\ua751etros"],
+    ["with a letter for linguists", "\u0250nn"],
+    ["Cyrillic with a letter of the Middle Ages", "\u0461\u043d\u043d"],
+    ["of a script out of use", "\u{10330}\u{10331}"],
+    ["of a script of few", "\u13a0\u13a1"],
     ["begun by a mark", "\u0301ann"],
     ["five marks high", "a\u0316\u0317\u0318\u0319\u031cnn"],
   ])("%s: %j", (_, name) => {
@@ -123,6 +154,9 @@ const UNITS = [
 ];
 const HOSTILE = [..."\0\n\u007f\u0085\u00a0\u00ad\u034f\u061c\u115f\u180e\u200b\u200c\u200d\u200e\u200f\u2028"];
 HOSTILE.push(..."\u202a\u202e\u2060\u2066\u2069\u3164\ufe0f\ufeff\uffa0\ufff9 /%@<'\\", point(0xe0001), point(0xe0100));
+
+/** What of it may surround a name. */
+const TRIMMED = /[\s\u0085\u180e\u200b-\u200d\u2060]/u;
 
 /** Of one script, of two, of anything at all: enough of each to be accepted, or to be nearly so. */
 const typedName = fc.oneof(
@@ -175,10 +209,13 @@ describe("a name that may be had", () => {
       for (const sign of HOSTILE) {
         const at = sign.codePointAt(0)! % (points.length + 1);
         const other = [...points.slice(0, at), sign, ...points.slice(at)].join("");
-        expect(
-          refusal(() => checkName(other)),
-          JSON.stringify(other),
-        ).toBe("bad_name");
+        const isTrimmed = (at === 0 || at === points.length) && TRIMMED.test(sign);
+        if (isTrimmed) expect(checkName(other)).toBe(name);
+        else
+          expect(
+            refusal(() => checkName(other)),
+            JSON.stringify(other),
+          ).toBe("bad_name");
       }
     });
   });
@@ -243,22 +280,54 @@ describe("a name's key", () => {
   });
 
   test("of a reference is undefined where no account can be meant", () => {
-    for (const name of [
-      "",
-      "a\0b",
-      "a\tb",
-      "ann\n",
-      "a\rb",
-      "\u001bann",
-      "a\u007f",
-      "a\u0085b",
-      "a\u2028b",
-      "a\u2029b",
-    ]) {
+    for (const name of ["", "a\0b", "a\tb", "a\rb", "\u001bann", "a\u007f", "a\u0085b", "a\u2028b", "a\u2029b"]) {
       expect(keyOfReference(name), JSON.stringify(name)).toBeUndefined();
     }
     for (const name of ["a\ud800", "x".repeat(201)]) expect(keyOfReference(name)).toBeUndefined();
     expect(keyOfReference("John Smith")).toBe("john smith"); // an older program allowed it
+  });
+});
+
+/** As sign-up compares them: one name as shown, the other in any case. */
+function areAlike(one: string, other: string): boolean {
+  const [ones, others] = [skeletonsOf(one), skeletonsOf(other)];
+  return others.includes(ones[0]!) || ones.includes(others[0]!);
+}
+
+describe("a name's looks", () => {
+  test.each([
+    ["a capital I for an l", "alice", "aIice"],
+    ["in the other order", "aIice", "alice"],
+    ["a capital I for an l, beside capitals", "ALICE", "aIice"],
+    ["an l for a capital I", "alice", "ALlCE"],
+    ["a one for an l", "paul.lee", "pau1.lee"],
+    ["a zero for a capital O", "OLGA", "0LGA"],
+    ["Cyrillic", "ape", "\u0430\u0440\u0435"],
+    ["Cyrillic, as the first", "\u0430\u0440\u0435", "ape"],
+    ["Cyrillic capitals", "ape", "\u0410\u0420\u0415"],
+    ["Cyrillic capitals whose small letters look otherwise", "kot", "\u041a\u041e\u0422"],
+    ["Greek capitals", "hpa", "\u0397\u03a1\u0391"],
+    ["rn for m", "modem", "modern"],
+    ["a dotless i", "alice", "al\u0131ce"],
+    ["a stroke apart", "\u00f8lga", "o\u0338lga"],
+    ["another comma below", "\u0219tefan", "\u015ftefan"],
+    ["digits of another kind", "\u0627\u0661\u0662", "\u0627\u06f1\u06f2"],
+  ])("are like another's with %s: %s and %s", (_, one, other) => {
+    expect(nameKey(one)).not.toBe(nameKey(other));
+    expect(areAlike(one, other)).toBeTrue();
+  });
+
+  test.each([
+    ["anna", "\u0391\u03bd\u03bd\u03b1"], // Αννα, which is ANNA in capitals only
+    ["Tatiana", "\u03a4\u03b1\u03c4\u03b9\u03b1\u03bd\u03b1"],
+    ["Kai", "Kal"],
+    ["mia", "mla"],
+    ["Zoe", "Zo\u00eb"],
+    ["ann", "ann."],
+    ["\u0391\u03bd\u03bd\u03b1", "\u0386\u03bd\u03bd\u03b1"],
+    ["\u043a\u043e\u0442", "kot"],
+  ])("are their own: %s and %s", (one, other) => {
+    expect(areAlike(one, other)).toBeFalse();
   });
 });
 

@@ -212,9 +212,17 @@ describe("adopt", () => {
   test("adopt leaves nothing of the original behind, and a second start finds nothing to do", async () => {
     const tables = await everything(url);
     expect(tables.map((row) => (row as [string])[0])).toEqual(
-      ["conversations", "drafts", "invites", "messages", "migrations", "sessions", "settings", "users"].map(
-        (name) => `public.${name}`,
-      ),
+      [
+        "conversations",
+        "drafts",
+        "invites",
+        "messages",
+        "migrations",
+        "name_skeletons",
+        "sessions",
+        "settings",
+        "users",
+      ].map((name) => `public.${name}`),
     );
     expect(await ask(url, (sql) => sql`select from sessions`)).toHaveLength(0);
     await run(url, { say: (line) => expect(line).toBe("silence") });

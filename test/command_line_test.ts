@@ -134,6 +134,24 @@ describe("commands", () => {
     expect(await one.sql`select from users`).toHaveLength(1);
   });
 
+  test("trim a name, may give one that is reserved, and none that looks like another's", async () => {
+    const run = (words: string[], input = "") => chatify(env, words, input);
+    expect(await run(["user", "add", " Support\u00a0"], `${PASSWORD}\n`)).toEqual({
+      code: 0,
+      out: "",
+      err: "Support can sign in now.\n",
+    });
+    expect(await run(["user", "add", "5upport.Iiz"], `${PASSWORD}\n`)).toMatchObject({ code: 0 });
+    expect(await run(["user", "add", "5upport.liz"], `${PASSWORD}\n`)).toEqual({
+      code: 6,
+      out: "",
+      err: "5upport.liz looks like 5upport.Iiz, which is taken.\n",
+    });
+    expect(await run(["user", "passwd", "\u200bsupport "], `${NEW_PASSWORD}\n`)).toMatchObject({ code: 0 });
+    expect((await logIn(one.url, "support", NEW_PASSWORD)).status).toBe(302);
+    await one.sql`delete from users where name_key like '%upport%'`;
+  });
+
   test("take a password whole", async () => {
     for (const password of ["  spaces  ", "κωδικός μου", "x".repeat(128)]) {
       expect((await run("user passwd Added", `${password}\r\n`)).code).toBe(0);

@@ -114,7 +114,7 @@ describe("with an impossible name", () => {
     "..%2f..",
     "b%2Fob",
     "John%20Smith",
-    "%E2%80%8Bbob",
+    "bo%E2%80%8Bb",
     "x".repeat(51),
     "x".repeat(8_000),
   ])("/messages of %s answers 400", async (name) => {

@@ -14,11 +14,12 @@ import * as everything from "../src/db/export.ts";
 import * as gone from "../src/db/gone.ts";
 import * as messages from "../src/db/messages.ts";
 import * as sessions from "../src/db/sessions.ts";
+import { fillSkeletons } from "../src/db/skeletons.ts";
 import * as users from "../src/db/users.ts";
-import { migratedDatabase } from "./harness.ts";
+import { migratedDatabase, SILENT } from "./harness.ts";
 
 const PEOPLE = 10_000;
-const BIG = new Set(["messages", "conversations", "users", "sessions", "drafts"]);
+const BIG = new Set(["messages", "conversations", "users", "sessions", "drafts", "name_skeletons"]);
 const me = nameOf(0);
 const peer = nameOf(1);
 
@@ -160,6 +161,15 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
   "users.find": (db) => users.find(db, peer),
   "messages.peopleWithChanges": (db) => messages.peopleWithChanges(db, names(5_000), 60_000),
   "users.onlineKeys": (db) => users.onlineKeys(db),
+  "users.create": (db) => {
+    const name = `new-${crypto.randomUUID().slice(0, 8)}`;
+    return users.create(db, { username: name, nameKey: name, searchKey: name, password: "-" });
+  },
+  "users.findLookalike": (db) => users.findLookalike(db, "p00Ol2"),
+  "skeletons.fillSkeletons": async (db, sql) => {
+    await sql`update users set has_skeletons = false where username = ${peer}`;
+    await fillSkeletons(db, SILENT);
+  },
   "users.findMany": (db) => users.findMany(db, names(50)),
   "users.list": (db) => users.list(db, { prefix: "p0012", except: me, limit: 20 }),
   "users.accounts": (db) => users.accounts(db, { after: 5_000, limit: 100 }),

@@ -4,7 +4,7 @@ import type { Socket, SocketHandler } from "bun";
 
 import { Random } from "../chaos/random.ts";
 import type { Faults } from "../load/audit.ts";
-import { count } from "./lane.ts";
+import { count, nameRead } from "./lane.ts";
 import { type Ledger, show } from "./ledger.ts";
 import { type HostileRequest, hostileRequest, type Places, type Who } from "./requests.ts";
 
@@ -102,8 +102,8 @@ export class Caller {
     if (old !== undefined) ledger.signedOut(old, told);
     if (path === "/logout" || method !== "POST") return;
     const [, token] = /^set-cookie: *\w+=([\w-]{20,})\./im.exec(answer?.head ?? "") ?? [];
-    const name = form?.get("username")?.normalize("NFKC");
-    if (path === "/signup" && name !== undefined) ledger.signedUp(name, token);
+    const name = form?.get("username");
+    if (path === "/signup" && typeof name === "string") ledger.signedUp(nameRead(name), token);
     else ledger.signedIn(token);
   }
 }

@@ -108,12 +108,16 @@ export function fateOf(payload: Buffer): Fate {
   }
 }
 
+/** What shows, of what a random text may hold. */
+const INK =
+  /[[\p{L}\p{N}\p{P}\p{S}\p{Co}\p{Cn}\u0600-\u0605\u06dd]--[\p{Default_Ignorable_Code_Point}\u2800\u{13441}\u{13442}\u{1d159}]]/v;
+
 /** Contract §1: 1–4,000 code points, not blank, no NUL, no lone surrogate. */
 function isSound(message: string): boolean {
   const points = Array.from(message, (character) => character.codePointAt(0) as number);
   if (points.length < 1 || points.length > 4_000) return false;
   if (points.some((point) => point === 0 || (point >= 0xd800 && point <= 0xdfff))) return false;
-  return /[^\s\p{Cc}\p{Cf}]/u.test(message);
+  return INK.test(message);
 }
 
 /** At most 4,000 code points, no NUL, no lone surrogate. */

@@ -313,9 +313,16 @@ export class Lane {
   }
 }
 
+/** What is read of a name (contract §1): without white space and zero-width characters around it, in NFKC. */
+export function nameRead(typed: string): string {
+  return typed
+    .normalize("NFKC")
+    .replace(/^[\s\u0085\u180e\u200b-\u200d\u2060]+|[\s\u0085\u180e\u200b-\u200d\u2060]+$/gu, "");
+}
+
 /** How names are matched (contract §1), of those in use here. */
 function keyOf(name: string): string {
-  return name.normalize("NFKC").toLowerCase().replaceAll("ς", "σ").normalize("NFKC");
+  return nameRead(name).toLowerCase().replaceAll("ς", "σ").normalize("NFKC");
 }
 
 export function count(counts: Record<string, number>, what: string, by = 1): void {

@@ -6,7 +6,7 @@
 
 import type { Log } from "../log.ts";
 import { hashPassword } from "../password.ts";
-import { keyOfReference, nameKey, searchKey } from "../text.ts";
+import { keyOfReference, nameKey, searchKey, trimName } from "../text.ts";
 import type { Sql } from "./client.ts";
 
 const ASIDE = "chatify_original";
@@ -136,7 +136,7 @@ function tellApart(users: readonly OldUser[], mentioned: readonly string[]): Map
   for (const name of mentioned) taken.add(nameKey(name));
   for (const { id, username } of users) {
     if (names.has(id)) continue;
-    const base = username === null || keyOfReference(username) === undefined ? `user.${id}` : username;
+    const base = username === null || keyOfReference(username) === undefined ? `user.${id}` : trimName(username);
     let name = base;
     for (let n = 2; taken.has(nameKey(name)); n++) name = `${base}.${n}`;
     taken.add(nameKey(name));

@@ -1,6 +1,7 @@
 /** Accounts: create, find, list, shut, who of them runs the chat, and what the table shows of presence. */
 
 import { ChatError } from "../errors.ts";
+import { skeletonsOf } from "../text.ts";
 import { codeOf, type Database, type Sql } from "./client.ts";
 
 export interface User {
@@ -26,7 +27,7 @@ const HAD_ADMIN = "had_admin";
  *
  * @param user.password a PHC string. Its salt is random, so a row that holds this very hash was made by an earlier try of this call
  * @param user.admin whether it runs the chat; who comes with the right of the first admin does
- * @throws ChatError `name_taken`, `invite_used`, `bad_code`
+ * @throws ChatError `name_taken`, `name_similar`, `invite_used`, `bad_code`
  */
 export async function create(
   db: Database,
@@ -34,6 +35,7 @@ export async function create(
   right: Right = "anybody",
 ): Promise<User> {
   const isAdmin = user.admin === true || right === "first admin";
+  const skeletons = skeletonsOf(user.username);
   const own = async () => {
     const found = await find(db, user.nameKey);
     return found?.password === user.password ? found : undefined;
@@ -42,10 +44,16 @@ export async function create(
     const [made] = await db.run(
       (sql) => sql<User[]>`
         with allowed as (${ticket(sql, right)}), made as (
-          insert into users (username, name_key, search_key, password, is_admin)
-          select ${user.username}, ${user.nameKey}, ${user.searchKey}, ${user.password}, ${isAdmin}::boolean
+          insert into users (username, name_key, search_key, password, is_admin, has_skeletons)
+          select ${user.username}, ${user.nameKey}, ${user.searchKey}, ${user.password}, ${isAdmin}::boolean, true
           from allowed
+          cross join lateral refuse_lookalike(${skeletons}::text[])
           returning id, username, password, false as disabled, is_admin
+        ), seen as (
+          insert into name_skeletons (user_id, skeleton, is_shown)
+          select m.id, s.skeleton, s.place = 1
+          from made m
+          cross join unnest(${skeletons}::text[]) with ordinality as s (skeleton, place)
         ), noted as (
           ${noteAdmin(sql)}
         )
@@ -59,7 +67,7 @@ export async function create(
     if (codeOf(error) !== "23505") throw error;
     const found = await own();
     if (found) return found;
-    throw new ChatError("name_taken", { cause: error });
+    throw new ChatError((await find(db, user.nameKey)) ? "name_taken" : "name_similar", { cause: error });
   }
 }
 
@@ -166,6 +174,14 @@ export async function find(db: Database, nameKey: string): Promise<User | undefi
     `,
   );
   return user;
+}
+
+/** The name of an account that looks like this one, or is it. */
+export async function findLookalike(db: Database, name: string): Promise<string | undefined> {
+  const [row] = await db.run(
+    (sql) => sql<[{ name: string | null }]>`select lookalike_of(${skeletonsOf(name)}::text[]) as name`,
+  );
+  return row.name ?? undefined;
 }
 
 /** An account as whoever runs the chat sees it. */

@@ -15,6 +15,7 @@ import type { Attempt } from "../login_limits.ts";
 import type { Count } from "../metrics.ts";
 import { checkPassword, hashPassword, verifyPassword } from "../password.ts";
 import type { Renewals } from "../renewals.ts";
+import { isReserved } from "../reserved_names.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../text.ts";
 import { Cookies } from "./cookies.ts";
 import {
@@ -39,6 +40,8 @@ const AGENT_MAX = 200;
 const ENDED = { ended: "true" } as const;
 /** After these no form would help. */
 const NO_SIGNUP: ReadonlySet<string> = new Set(["signup_closed", "invite_needed", "invite_used"] satisfies ErrorCode[]);
+/** Raised by the insert: another sign-up took the name during hashing. */
+const NAME_LOST: ReadonlySet<string> = new Set(["name_taken", "name_similar"] satisfies ErrorCode[]);
 
 export class Auth {
   readonly #db: Database;
@@ -226,8 +229,10 @@ export class Auth {
     { address, right }: { address: string; right: users.Right },
   ): Promise<users.User> {
     const key = nameKey(name);
+    if (right !== "first admin" && isReserved(name)) throw new ChatError("name_reserved");
     const isFree = this.#limits.beginNaming(address);
     if (await users.find(this.#db, key)) throw new ChatError("name_taken");
+    if (await users.findLookalike(this.#db, name)) throw new ChatError("name_similar");
     isFree();
     const giveBack = this.#limits.beginSignUp(address);
     try {
@@ -235,7 +240,7 @@ export class Auth {
       const account = { username: name, nameKey: key, searchKey: searchKey(name), password: phc };
       return await users.create(this.#db, account, right);
     } catch (error) {
-      if (!(error instanceof ChatError && error.code === "name_taken")) giveBack();
+      if (!(error instanceof ChatError && NAME_LOST.has(error.code))) giveBack();
       throw error;
     }
   }
@@ -318,6 +323,8 @@ export class Auth {
     const fields: Partial<Record<string, "username" | "password">> = {
       bad_name: "username",
       name_taken: "username",
+      name_similar: "username",
+      name_reserved: "username",
       bad_password: "password",
     };
     const { password: _, ...values } = form; // never sent back

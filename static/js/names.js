@@ -1,11 +1,15 @@
 /** What a name looks like without a picture: its initials, its hue, and the key by which two spellings are one person. */
 
+/** Around a name: white space and what has no width. */
+const SURROUNDING =
+  /^[\p{White_Space}\u180e\u200b-\u200d\u2060\ufeff]+|[\p{White_Space}\u180e\u200b-\u200d\u2060\ufeff]+$/gu;
+
 /**
  * The key under which a name is found: `nameKey("ΝίκοΣ") === nameKey("νίκος")`. The server makes the same one.
  * @param {string} name
  */
 export function nameKey(name) {
-  return name.normalize("NFKC").toLowerCase().replaceAll("ς", "σ").normalize("NFKC");
+  return name.normalize("NFKC").replace(SURROUNDING, "").toLowerCase().replaceAll("ς", "σ").normalize("NFKC");
 }
 
 /**

@@ -8,7 +8,13 @@ import { isImpossibleName } from "./name_rules.js";
 import { forgetName } from "./shelf.js";
 
 /** The field that an error belongs to; others belong to the form as a whole. @type {Record<string, string>} */
-const FIELDS = { bad_name: "username", name_taken: "username", bad_password: "password" };
+const FIELDS = {
+  bad_name: "username",
+  name_taken: "username",
+  name_similar: "username",
+  name_reserved: "username",
+  bad_password: "password",
+};
 
 let isSending = false;
 

@@ -132,4 +132,20 @@ export const PROTECTIONS: readonly Protection[] = [
     test: COMMANDS,
     name: "a terminal is asked twice, and shows nothing of what is typed",
   },
+  {
+    against: "a new account claims to speak for the server",
+    file: "src/http/auth.ts",
+    find: 'right !== "first admin" && isReserved(name)',
+    replace: "isReserved(name) && !name",
+    test: "test/names_test.ts",
+    name: "a name is refused at sign-up when it speaks for the server: admin",
+  },
+  {
+    against: "two sign-ups at once take names that look alike",
+    file: "sql/0008_lookalikes.sql",
+    find: "perform pg_advisory_xact_lock(11, lock)",
+    replace: "perform lock",
+    test: "test/names_test.ts",
+    name: "a name that looks like another's is refused also when the other's sign-up is not committed yet: the second one waits for it",
+  },
 ];

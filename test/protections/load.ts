@@ -41,8 +41,8 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "a name with NUL reaches PostgreSQL (fuzzing)",
     file: "src/text.ts",
-    find: "&& !BREAKS_LINES.test(name) && name.isWellFormed()",
-    replace: "&& name.isWellFormed()",
+    find: 'key === "" || BREAKS_LINES.test(key) ? undefined',
+    replace: 'key === "" ? undefined',
     ...FUZZ,
   },
   {

@@ -23,6 +23,8 @@ export default {
   error_password_missing: "The password is missing.",
   error_confirm: "The two passwords differ.",
   error_name_taken: "That name is taken.",
+  error_name_similar: "That name looks like a name that is taken.",
+  error_name_reserved: "That name is reserved.",
   error_bad_name:
     "That name cannot be used: 2 to 50 letters of one alphabet or digits, with dots, dashes and underscores.",
   error_bad_password: "The password needs 8 to 128 characters.",

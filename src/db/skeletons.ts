@@ -1,0 +1,66 @@
+/** Completes accounts created by older versions: the skeletons of their names, and a key made by today's rules. */
+
+import type { Log } from "../log.ts";
+import { nameKey, skeletonsOf } from "../text.ts";
+import { codeOf, type Database, type Sql } from "./client.ts";
+
+const STEP = 1_000;
+
+/** Completes all accounts: 300,000 take about 20 s, once. Names are kept, even if they look alike. Safe on several pods at once. */
+export async function fillSkeletons(db: Database, log: Log): Promise<void> {
+  while (await db.run((sql) => fillStep(sql, log)));
+}
+
+/** @returns whether incomplete accounts may be left */
+async function fillStep(sql: Sql, log: Log): Promise<boolean> {
+  const accounts = await sql<{ id: number; username: string; nameKey: string }[]>`
+    select id, username, name_key as "nameKey"
+    from users
+    where not has_skeletons
+    order by id
+    limit ${STEP}
+  `;
+  if (accounts.length === 0) return false;
+  for (const { id, username, nameKey: stored } of accounts) {
+    const key = nameKey(username);
+    if (key === stored || (await setKey(sql, id, key))) continue;
+    log.warn("account unreachable by name: another account has its key", { id, key });
+  }
+  const rows = accounts.flatMap(({ id, username }) =>
+    skeletonsOf(username).map((skeleton, place) => ({ id, skeleton, place })),
+  );
+  await sql`
+    with filled as (
+      insert into name_skeletons (user_id, skeleton, is_shown)
+      select t.id, t.skeleton, t.place = 0
+      from unnest(
+        ${rows.map(({ id }) => id)}::bigint[],
+        ${rows.map(({ skeleton }) => skeleton)}::text[],
+        ${rows.map(({ place }) => place)}::bigint[]
+      ) as t (id, skeleton, place)
+      on conflict do nothing
+    ), locked as (
+      select id
+      from users
+      where id = any(${accounts.map(({ id }) => id)}::bigint[])
+      order by id -- pods that start together must not deadlock
+      for update
+    )
+    update users u
+    set has_skeletons = true
+    from locked
+    where u.id = locked.id
+  `;
+  return accounts.length === STEP;
+}
+
+/** @returns false when another account has the key */
+async function setKey(sql: Sql, id: number, key: string): Promise<boolean> {
+  try {
+    await sql`update users set name_key = ${key} where id = ${id}`;
+    return true;
+  } catch (error) {
+    if (codeOf(error) === "23505") return false;
+    throw error;
+  }
+}

@@ -1,0 +1,32 @@
+/** Names that claim to speak for the server or its admins. Sign-up refuses them; `chatify user add` accepts them. */
+
+import { skeleton } from "./unicode_security.ts";
+
+const WORDS =
+  "abuse admin administrator chatify help helpdesk hostmaster moderator noreply official operator postmaster root security service staff superuser support sysadmin system team webmaster " +
+  "ασφάλεια βοήθεια διαχείριση διαχειριστής διαχειρίστρια συντονιστής συντονίστρια σύστημα υποστήριξη";
+
+/** One word or several joined, in any case. */
+const RESERVED = new RegExp(
+  `^(?:${WORDS.split(" ")
+    .flatMap((word) => [word, word[0]?.toUpperCase() + word.slice(1)])
+    .flatMap(looks)
+    .join("|")})+$`,
+  "u",
+);
+
+/**
+ * Whether a name is reserved or looks like one that is, ignoring case, accents and signs.
+ *
+ * @example isReserved("Chatify-Supp0rt") // true
+ */
+export function isReserved(name: string): boolean {
+  return looks(name).some((look) => RESERVED.test(look));
+}
+
+/** Skeletons of a name in each case, without accents and the signs between letters. */
+function looks(name: string): string[] {
+  return [name, name.toLowerCase(), name.toUpperCase()].map((form) =>
+    skeleton(form.replaceAll("ς", "σ")).replace(/[\p{M}_.-]/gu, ""),
+  );
+}
