@@ -231,11 +231,13 @@ export class ServerProcess implements Server {
   #said = "";
   #stopping: Promise<void> | undefined;
 
-  constructor(words: string[], options: { cwd: string; env: Record<string, string> }) {
+  /** @param options.before a command that runs the server's, such as `unshare` */
+  constructor(words: string[], options: { cwd: string; env: Record<string, string>; before?: readonly string[] }) {
     const begun = performance.now();
     const command = [process.execPath, "--no-orphans", "--no-install", ...words, join(ROOT, "src", "main.ts")];
     const { PATH = "", HOME = "", TMPDIR } = Bun.env;
-    this.#child = Bun.spawn(withOpenFiles(command, openFilesAllowed()), {
+    const { before = [] } = options;
+    this.#child = Bun.spawn([...before, ...withOpenFiles(command, openFilesAllowed())], {
       cwd: options.cwd, // where no .env lies
       env: {
         PATH,

@@ -274,7 +274,10 @@ export class Chat {
     let left = marks;
     let unknown = false;
     while (left.length > 0) {
-      const moved = await this.#db.run((sql) => markRead(sql, left), { onUnknown: () => (unknown = true) });
+      const moved = await this.#db.run((sql) => markRead(sql, left), {
+        keepTrying: () => !this.#leaving, // giving up would close the sockets of an outage
+        onUnknown: () => (unknown = true),
+      });
       for (const { reader, peer, seq, told, reached } of moved) {
         const waiting = this.#delivered.get(`${reader}\n${peer}`);
         if (waiting && waiting.seq <= seq) this.#delivered.delete(`${reader}\n${peer}`); // what is read is delivered

@@ -32,6 +32,7 @@ export class Drafts {
   readonly #batcher: Batcher<Waiting, undefined>;
   readonly #waiting = new Map<string, { draft: Waiting; done: Promise<undefined> }>();
   readonly #limits: Limits;
+  #leaving = false;
 
   constructor(parts: { db: Database; hub: Hub; bus: Bus; limits: Limits }) {
     this.#db = parts.db;
@@ -68,12 +69,13 @@ export class Drafts {
 
   /** Resolves when what was taken is stored. */
   drain(): Promise<void> {
+    this.#leaving = true;
     return this.#batcher.drain();
   }
 
   async #store(waiting: readonly Waiting[]): Promise<undefined[]> {
     for (const { socket, peerKey } of waiting) this.#waiting.delete(`${socket.nameKey}\n${peerKey}`);
-    const stored = await this.#db.run((sql) => drafts.save(sql, waiting));
+    const stored = await this.#db.run((sql) => drafts.save(sql, waiting), { keepTrying: () => !this.#leaving });
     for (const [i, { socket }] of waiting.entries()) {
       const draft = stored[i];
       if (!draft) continue;

@@ -6,6 +6,7 @@
 import { Batcher } from "./batcher.ts";
 import type { Database } from "./db/client.ts";
 import { findMany } from "./db/users.ts";
+import { ChatError } from "./errors.ts";
 import type { Socket } from "./hub.ts";
 import { newUserFrame, ONLINE, presenceEntry, presenceFrame, type PresenceState, statusFrame } from "./protocol.ts";
 import { RateLimit } from "./rate_limit.ts";
@@ -18,6 +19,11 @@ const FULL_LISTS_PER_SECOND = 8 * 1024 * 1024;
 
 /** Without a database that answers, whoever goes is told without when they were last seen. */
 const LOOKUP_MAX_MS = 1_000;
+
+/** Without a database those who are away are offline, and no more is said of them. */
+function ifNotReady(error: unknown): undefined {
+  if (!(error instanceof ChatError) || error.code !== "not_ready") throw error;
+}
 
 /** A person some socket watches. */
 interface Watched {
@@ -99,7 +105,7 @@ export class Presence {
       asked.map((key) => this.#record(key)),
     );
     const away = asked.filter((key) => !this.#roster.isOnline(key));
-    const known = away.length > 0 ? await this.#lookups.add(away) : undefined;
+    const known = away.length > 0 ? await this.#lookups.add(away).catch(ifNotReady) : undefined;
     const isVeiled = this.#veiled.has(socket.nameKey);
     const entries = users.map((user, i) => {
       const key = keys[i] as string;

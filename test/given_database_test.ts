@@ -83,6 +83,28 @@ describe("a session", () => {
     await admin.end();
   });
 
+  test("out of reach for longer than any request waits keeps its sockets, and stores what they sent", async () => {
+    const { admin, role, database } = await owner();
+    await using app = await startApp({ database });
+    const [ann, bob] = await app.people("ann", "bob");
+    const [a, b, desk] = [await ann!.open(), await bob!.open(), await bob!.open()];
+    await a.send("bob", "hello");
+    await admin.unsafe(`alter role ${role} nologin`);
+    await cut(admin, role);
+    a.say({ to: "bob", message: "are you there?", ref: a.newRef() });
+    b.say({ type: "read", peer: "ann", seq: 1 });
+    b.say({ type: "draft", peer: "ann", text: "not yet" });
+    b.say({ type: "watch", users: ["carol"] });
+    expect((await b.next("presence", 15_000))["users"]).toEqual({ carol: { online: false, last_seen: null } });
+    await Bun.sleep(3_000);
+    await admin.unsafe(`alter role ${role} login`);
+    expect(await a.next("ack")).toMatchObject({ seq: 2, duplicate: false });
+    expect(await a.next("read")).toMatchObject({ reader: "bob", seq: 1 });
+    expect((await desk.next("draft"))["text"]).toBe("not yet");
+    for (const tab of [a, b, desk]) expect(tab.socket.readyState).toBe(WebSocket.OPEN);
+    await admin.end();
+  });
+
   test("refused because the password changed answers 503 with Retry-After and logs no defect", async () => {
     const { admin, role, database } = await owner();
     await using app = await startApp({ database });

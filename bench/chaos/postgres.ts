@@ -45,10 +45,10 @@ export class Postgres {
     return { unix: join(this.#host, SOCKET) };
   }
 
-  /** An address for pods, by the directory of a socket that leads here. */
-  address(host: string): string {
+  /** An address for pods. @param host that leads here, or the directory of a socket that does */
+  address(host: string, port = 5432): string {
     const { username, password } = this.#target;
-    return `postgres://${username}:${password}@localhost/chatify?host=${encodeURIComponent(host)}&port=5432`;
+    return `postgres://${username}:${password}@localhost/chatify?host=${encodeURIComponent(host)}&port=${port}`;
   }
 
   /** Asks it directly; waits up to 10 s for it to be there. */

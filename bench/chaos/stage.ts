@@ -9,6 +9,7 @@ import { join } from "node:path";
 
 import { MachineError, ServerProcess } from "../world.ts";
 import { Link } from "./link.ts";
+import { Names } from "./names.ts";
 import { Postgres } from "./postgres.ts";
 import type { Valkey } from "./valkey.ts";
 
@@ -21,6 +22,7 @@ export interface PodOptions {
   readonly env: Readonly<Record<string, string>>;
   /** Words for `bun` before the script. */
   readonly words: readonly string[];
+  readonly names?: Names | undefined;
 }
 
 export class Stage {
@@ -29,17 +31,20 @@ export class Stage {
   readonly postgres: Postgres;
   /** What carries events between pods, when that is not PostgreSQL. */
   readonly valkey: Valkey | undefined;
+  /** How pods find PostgreSQL; undefined where that takes no name. */
+  readonly names: Names | undefined;
   /** What a fault changed outside of the run, and has to be undone whatever happens. */
   readonly undo = new Set<() => void>();
 
   private constructor(
     directory: string,
-    parts: { postgres: Postgres; pods: readonly Pod[]; valkey: Valkey | undefined },
+    parts: { postgres: Postgres; pods: readonly Pod[]; valkey: Valkey | undefined; names: Names | undefined },
   ) {
     this.directory = directory;
     this.postgres = parts.postgres;
     this.pods = parts.pods;
     this.valkey = parts.valkey;
+    this.names = parts.names;
   }
 
   /** A directory for a run, to be given to `start`. @throws MachineError when there is no room */
@@ -65,8 +70,12 @@ export class Stage {
   ): Promise<Stage> {
     const postgres = await Postgres.start(join(directory, "postgres"), options.people);
     await options.prepare?.(postgres);
-    const pods = Array.from({ length: options.pods }, (_, i) => new Pod(i, directory, postgres, options.pod));
-    const stage = new Stage(directory, { postgres, pods, valkey: options.valkey });
+    const names = Names.make(directory);
+    const pods = Array.from(
+      { length: options.pods },
+      (_, i) => new Pod(i, directory, postgres, { ...options.pod, names }),
+    );
+    const stage = new Stage(directory, { postgres, pods, valkey: options.valkey, names });
     await Promise.all(pods.map((pod) => pod.start()));
     return stage;
   }
@@ -145,8 +154,12 @@ export class Pod {
     this.#options = options;
     mkdirSync(this.#directory);
     this.link = new Link(() => (this.#server?.port ? { hostname: "127.0.0.1", port: this.#server.port } : undefined));
-    this.database = new Link(() => postgres.place, { unix: join(this.#directory, ".s.PGSQL.5432") });
-    this.#url = postgres.address(this.#directory);
+    const { names } = options;
+    this.database = new Link(
+      () => postgres.place,
+      names ? undefined : { unix: join(this.#directory, ".s.PGSQL.5432") },
+    );
+    this.#url = names ? postgres.address(names.name, this.database.port) : postgres.address(this.#directory);
   }
 
   get name(): string {
@@ -169,6 +182,7 @@ export class Pod {
     for (let tries = 1; this.#wanted; tries++) {
       const server = new ServerProcess([...this.#options.words, ...(extra.words ?? [])], {
         cwd: this.#directory,
+        before: this.#options.names?.command ?? [],
         env: { DATABASE_URL: this.#url, LOG_LEVEL: "error", ...this.#options.env, ...extra.env },
       });
       this.#server = server;

@@ -251,13 +251,14 @@ export class Database {
    *
    * @param query builds the statement; called once per try
    * @param options.giveUpAfterMs how long to go on trying, 10 s unless told
+   * @param options.keepTrying asked after that time: whether to go on all the same, as long as PostgreSQL is out of reach
    * @param options.onUnknown told when a try was lost with its outcome unknown: the next may find what it left
    * @throws ChatError `not_ready` when PostgreSQL stayed out of reach, or was hindered by a lock or a full disk; PostgreSQL's own error
    *   otherwise, and in those cases too when `giveUpAfterMs` is infinite
    */
   async run<T>(
     query: (sql: Sql) => PromiseLike<T>,
-    options: { giveUpAfterMs?: number; onUnknown?: () => void } = {},
+    options: { giveUpAfterMs?: number; keepTrying?: () => boolean; onUnknown?: () => void } = {},
   ): Promise<T> {
     const giveUpAt = performance.now() + (options.giveUpAfterMs ?? GIVE_UP_AFTER_MS);
     for (let delayMs = 50; ; delayMs = Math.min(delayMs * 2, 1_000)) {
@@ -278,7 +279,8 @@ export class Database {
           this.#tell(code, hindrance);
           throw new ChatError("not_ready", { cause: error });
         } else if (!isConflict(error)) throw error;
-        if (this.#ended || performance.now() + delayMs > giveUpAt) throw new ChatError("not_ready", { cause: error });
+        const isOver = performance.now() + delayMs > giveUpAt && options.keepTrying?.() !== true;
+        if (this.#ended || isOver) throw new ChatError("not_ready", { cause: error });
       }
       await Bun.sleep(delayMs * (0.5 + Math.random() / 2));
     }

@@ -7,6 +7,8 @@ import { type Fault, need, NotHere, type Scene } from "./fault.ts";
 
 /** How soon after PostgreSQL takes connections something is acknowledged again. */
 const ACK_WITHIN_MS = 3_000;
+/** As long as CoreDNS keeps a denial in many distributions. */
+const NAME_UNKNOWN_MS = 30_000;
 
 export const postgresFaults: readonly Fault[] = [
   {
@@ -147,6 +149,27 @@ export const postgresFaults: readonly Fault[] = [
       await stage.postgres.terminate(await stage.postgres.backends({ listening: false })); // they find no way back
       await Promise.all(crowd);
       return `for ${lasts.toFixed(0)} s`;
+    },
+  },
+  {
+    id: "F38",
+    name: "name of PostgreSQL unknown",
+    async run(scene) {
+      const { names, pods } = scene.stage;
+      if (!names) throw new NotHere("only root on Linux can make a name that is unknown");
+      const closed: number[] = [];
+      const unfollow = scene.history.follow((entry) => {
+        if (entry.e === "close" && entry.code >= 1_011) closed.push(entry.code);
+      });
+      scene.stage.undo.add(() => names.known());
+      names.unknown();
+      for (const pod of pods) pod.database.cut();
+      await Bun.sleep(NAME_UNKNOWN_MS);
+      unfollow();
+      names.known();
+      const sockets = `${closed.length} sockets closed${closed.length > 0 ? ` (${[...new Set(closed)].join(", ")})` : ""}`;
+      if (closed.length > 0) scene.wrong(sockets);
+      return `for ${NAME_UNKNOWN_MS / 1_000} s, ${sockets}; ${await ackAfter(scene, "it was known")}`;
     },
   },
   {
