@@ -42,6 +42,7 @@ import { Renewals } from "./renewals.ts";
 import { Resync } from "./resync.ts";
 import { Roster } from "./roster.ts";
 import { type SocketData, socketHandlers } from "./socket.ts";
+import { defaultBudget, Unsent } from "./unsent.ts";
 
 /** Connections for storing messages (one, since batches run one after another) and for everything else. */
 const POOL_MAX = 4;
@@ -134,6 +135,7 @@ export async function startShared(
  * @param options.sharesPort with other processes of this machine, which all asked for it
  * @param options.openFiles how many the system allows this process
  * @param options.filesInUse how many it has open now, as far as the system tells
+ * @param options.memoryBytes how much memory this process may use; absent: unlimited
  * @param options.usage what this process has taken of its machine
  * @param options.say progress for a person
  * @throws PortError, EmbeddedError, DatabaseError
@@ -146,6 +148,7 @@ export async function startApp(
     log: Log;
     openFiles: number;
     filesInUse?: () => number;
+    memoryBytes?: number;
     usage?: () => Usage;
     sharesPort?: boolean;
     say?: (line: string) => void;
@@ -185,6 +188,7 @@ export async function startApp(
       people: () => hub.people,
       sendsWaiting: () => chat.waiting,
       busSent: () => bus.sent,
+      unsentBytes: () => unsent.bytes,
       usage,
     });
     undo.unshift(metrics.watchLag());
@@ -219,6 +223,11 @@ export async function startApp(
       secretsOf(embedded ? keptSecret(dataDir, newToken()) : await settings.shared(db, "session_secret", newToken()));
     let epoch = await settings.epoch(db);
     const hub = new Hub();
+    const unsent = new Unsent({
+      maxBytes: config.unsentMax ?? defaultBudget(options.memoryBytes ?? Number.POSITIVE_INFINITY),
+      log,
+      cuts: metrics.unsentCuts,
+    });
     const bus =
       config.bus === "postgres"
         ? new PostgresBus({ target, name, log })
@@ -281,6 +290,7 @@ export async function startApp(
       limits,
       log,
       metrics,
+      unsent,
       epoch: () => epoch,
       version: pages.version,
     });

@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { isNetwork } from "./address.ts";
 import { ConnectionStringError, parseConnectionString, withVariables } from "./connection_string.ts";
 import type { Level } from "./log.ts";
+import { readSize } from "./size.ts";
 
 export type Signup = "open" | "invite" | "closed";
 
@@ -52,6 +53,8 @@ export interface Config {
   /** Undefined: only pages of the same host. */
   readonly allowedOrigins: readonly string[] | undefined;
   readonly drainSeconds: number;
+  /** Undefined: by the memory there is. */
+  readonly unsentMax: number | undefined;
   readonly logLevel: Level;
   readonly logFormat: "auto" | "text" | "json";
   readonly metricsToken: string | undefined;
@@ -124,6 +127,10 @@ export const SETTINGS = {
     default: "0",
     about: "how long to go on serving after SIGTERM, for a load balancer to notice (0–20)",
   },
+  UNSENT_MAX: {
+    default: "a quarter of the memory limit, at most 128MB",
+    about: "data held for clients that do not read it, all together; beyond it the client stalled longest is cut",
+  },
   LOG_LEVEL: { default: "info", about: "`debug`, `info`, `warn` or `error`" },
   LOG_FORMAT: { default: "auto", about: "`text`, `json`, or `auto`: text on a terminal, JSON otherwise" },
   METRICS_TOKEN: {
@@ -180,6 +187,15 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
     return least;
   };
 
+  const size = (name: SettingName, least: number): number | undefined => {
+    const given = read(name);
+    if (given === undefined) return undefined;
+    const bytes = readSize(given) ?? 0;
+    if (bytes >= least) return bytes;
+    faults.push(`${name} must be a size of at least ${least} bytes, such as 128MB or 64MiB, got "${given}"`);
+    return undefined;
+  };
+
   const limit = (name: SettingName): Rate => rate(name, read(name) ?? SETTINGS[name].default, faults);
 
   const config: Config = Object.freeze({
@@ -211,6 +227,7 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
     trustProxy: proxies(read("TRUST_PROXY"), faults),
     allowedOrigins: origins(read("ALLOWED_ORIGINS"), faults),
     drainSeconds: whole("DRAIN_SECONDS", 0, 20),
+    unsentMax: size("UNSENT_MAX", 1_000_000),
     logLevel: oneOf("LOG_LEVEL", ["debug", "info", "warn", "error"], "info"),
     logFormat: oneOf("LOG_FORMAT", ["auto", "text", "json"], "auto"),
     metricsToken: secret("METRICS_TOKEN", read("METRICS_TOKEN"), 16, faults),

@@ -1,6 +1,7 @@
 /** The process: settings, signals, exit codes, command line. The only file that sees `process`. */
 
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { totalmem } from "node:os";
 import { join } from "node:path";
 
 import type { App, Office } from "./app.ts";
@@ -11,6 +12,7 @@ import { healthOf } from "./healthcheck.ts";
 import { Log, traceOf } from "./log.ts";
 import type { Usage } from "./metrics.ts";
 import { ensurePackages, PackagesError } from "./packages.ts";
+import { defaultBudget } from "./unsent.ts";
 import { Workers, WORKERS_MAX } from "./workers.ts";
 
 const EXIT = { ok: 0, bug: 1, settings: 2, packages: 3, database: 4, port: 5, refused: 6, interrupted: 130 } as const;
@@ -48,7 +50,8 @@ async function start(isWorker = false): Promise<void> {
     const need = config.databaseUrl === undefined ? "serve" : "serve-without-database";
     if (await ensurePackages({ root, bun: process.execPath, need, say })) return startAgain();
     const [{ startApp }, { abandonEmbedded }] = await imported(); // not before the packages are there
-    const options = { root, version, log, openFiles: openFiles(), filesInUse, usage, sharesPort: isWorker };
+    const machine = { openFiles: openFiles(), filesInUse, memoryBytes: memoryBytes(), usage };
+    const options = { root, version, log, ...machine, sharesPort: isWorker };
     const starting = startApp(config, isWorker ? options : { ...options, say });
     const leaving = leaveInOrder(starting, {
       log,
@@ -103,7 +106,7 @@ async function startMany(number: string): Promise<void> {
       await (await preparing).stop();
     };
     const starting = preparing.then(async (shared): Promise<App> => {
-      ({ env } = shared);
+      env = { ...shared.env, UNSENT_MAX: String(config.unsentMax ?? defaultBudget(memoryBytes() / count)) };
       const failed = await workers.start(count);
       if (failed === 0 || leaving()) return { ...shared, adminCode, stop };
       await shared.stop();
@@ -208,6 +211,11 @@ function filesInUse(): number {
   } catch {
     return 0;
   }
+}
+
+/** How much memory this process may use: its container's limit, else what the machine has. */
+function memoryBytes(): number {
+  return process.constrainedMemory() || totalmem();
 }
 
 /** What this process has taken of its machine. */

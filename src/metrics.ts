@@ -42,6 +42,7 @@ export interface Owners {
   readonly sockets: () => number;
   readonly people: () => number;
   readonly sendsWaiting: () => number;
+  readonly unsentBytes: () => number;
   readonly busSent: () => { readonly packets: number; readonly bytes: number };
   readonly usage: () => Usage;
 }
@@ -63,6 +64,7 @@ export class Metrics {
   readonly dbLosses = new Count();
   readonly busLosses = new Count();
   readonly backpressureCloses = new Count();
+  readonly unsentCuts = new Count();
   readonly rateLimited = new Counts(LIMITED);
   readonly loginFailures = new Count();
   readonly lagSeconds = new Histogram(0.001, 13);
@@ -98,7 +100,7 @@ export class Metrics {
 
   /** Prometheus text, version 0.0.4. */
   render(): string {
-    const { version, sockets, people, sendsWaiting, busSent, usage } = this.#owners;
+    const { version, sockets, people, sendsWaiting, unsentBytes, busSent, usage } = this.#owners;
     const { packets, bytes } = busSent();
     const { residentBytes, cpuSeconds } = usage();
     const queries = (name: string) => [
@@ -110,6 +112,7 @@ export class Metrics {
       gauge("chatify_websocket_connections", "Sockets open on this pod", sockets()),
       gauge("chatify_people", "People with a socket on this pod", people()),
       gauge("chatify_sends_waiting", "Messages accepted and not yet stored", sendsWaiting()),
+      gauge("chatify_unsent_bytes", "Data that clients have not taken yet", unsentBytes()),
       family("chatify_messages_total", "counter", "Messages by what became of them", (name) =>
         this.messages.lines(name, "outcome"),
       ),
@@ -138,6 +141,11 @@ export class Metrics {
         "chatify_ws_backpressure_closes_total",
         "Sockets closed because their reader fell behind",
         this.backpressureCloses.value,
+      ),
+      counter(
+        "chatify_unsent_cuts_total",
+        "Stalled clients cut because too much data was unsent",
+        this.unsentCuts.value,
       ),
       family("chatify_rate_limited_total", "counter", "Refusals by limit", (name) =>
         this.rateLimited.lines(name, "limit"),
