@@ -32,6 +32,7 @@ import { DATA_HEADERS, failure, json, type Trust } from "./http/handler.ts";
 import { mayReadMetrics } from "./http/metrics_access.ts";
 import { Pages } from "./http/pages.ts";
 import { notFound, routes } from "./http/routes.ts";
+import { Streams } from "./http/stream.ts";
 import { Hub } from "./hub.ts";
 import { Limits } from "./limits.ts";
 import { type Log, wordsOf } from "./log.ts";
@@ -280,8 +281,9 @@ export async function startApp(
     });
     const erasure = new Erasure({ db, log });
     undo.unshift(() => erasure.stop());
-    const account = new Account({ auth, choices, db, erasure, log });
-    const api = new Api({ auth, chat, db, door, roster, log, trust });
+    const streams = new Streams({ log, unsent });
+    const account = new Account({ auth, choices, db, erasure, streams });
+    const api = new Api({ auth, chat, db, door, roster, streams, trust });
     const sockets = socketHandlers({
       chat,
       drafts,

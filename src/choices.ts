@@ -39,9 +39,9 @@ export class Choices {
     this.#sync(me.nameKey);
   }
 
-  /** Whom somebody blocks. */
-  blocked(me: Session): Promise<string[]> {
-    return choices.chosen(this.#db, "blocks", me.username);
+  /** Whom somebody blocks: a page, in the order of names. */
+  blocked(me: Session, after: string | undefined, limit: number): Promise<string[]> {
+    return choices.chosen(this.#db, "blocks", me.username, after, limit);
   }
 
   /** Hides or shows. @returns how it is now */

@@ -28,8 +28,9 @@ export class Roster {
   readonly #bus: Bus;
   readonly #log: Log;
   readonly #changed: (nameKey: string, username: string, state: PresenceState) => void;
-  /** Everyone online: the name as its owner wrote it, and on how many pods. */
-  readonly #online = new Map<string, { readonly username: string; pods: number }>();
+  /** Everyone online, in the order they came: the name as its owner wrote it, and on how many pods. */
+  readonly #online = new Map<string, { readonly username: string; readonly place: number; pods: number }>();
+  #entered = 0;
   /** This pod's people, those who may come back included. */
   readonly #here = new Set<string>();
   /** People of this pod without a socket, and when that begins to count. */
@@ -75,6 +76,19 @@ export class Roster {
   /** Names of everyone online, as their owners wrote them. */
   get online(): string[] {
     return [...this.#online.values()].map(({ username }) => username);
+  }
+
+  /** The same in pages, to be taken over a while: people who come meanwhile are left out, so that nobody is named twice. */
+  async *onlinePages(size: number): AsyncGenerator<string[], string[]> {
+    const end = this.#entered;
+    let page: string[] = [];
+    for (const { username, place } of this.#online.values()) {
+      if (place >= end) break;
+      if (page.push(username) < size) continue;
+      yield page;
+      page = [];
+    }
+    return page;
   }
 
   /** How the owner of a name wrote it; undefined when they are not online. */
@@ -209,7 +223,7 @@ export class Roster {
     const known = this.#online.get(key);
     if (known) known.pods++;
     else {
-      this.#online.set(key, { username, pods: 1 });
+      this.#online.set(key, { username, place: this.#entered++, pods: 1 });
       this.#changed(key, username, ONLINE);
     }
   }

@@ -123,6 +123,10 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
       sql,
       names(16).map((me) => ({ me, limit: 200, before: undefined, peer: undefined })),
     ),
+  "messages.lastTexts": async (_, sql) => {
+    const [rows] = await messages.conversations(sql, [{ me, limit: 200, before: undefined, peer: undefined }]);
+    await messages.lastTexts(sql, rows ?? []);
+  },
   "messages.markRead, one": (_, sql) => messages.markRead(sql, [{ reader: me, peerKey: nameOf(2), seq: 10 }]),
   "messages.markRead, many": (_, sql) =>
     messages.markRead(
@@ -158,6 +162,12 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
       names(100).map((peerKey, i) => ({ owner: me, peerKey, text: i % 10 ? "How are" : "" })),
     ),
   "drafts.list": (db) => drafts.list(db, me),
+  "drafts.texts": (db) =>
+    drafts.texts(
+      db,
+      me,
+      names(100).map((peer) => ({ peer, text: null, bytes: 0, at: "" })),
+    ),
   "users.find": (db) => users.find(db, peer),
   "messages.peopleWithChanges": (db) => messages.peopleWithChanges(db, names(5_000), 60_000),
   "users.onlineKeys": (db) => users.onlineKeys(db),

@@ -3,85 +3,14 @@
  * kinds run side by side, for each takes as long as the server waits. Each prints a line with its figures.
  */
 
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 
 import { connect } from "../src/db/client.ts";
-import { freePort, migratedDatabase, PASSWORD, Person, post, ROOT } from "./harness.ts";
+import { migratedDatabase, PASSWORD, Person, post } from "./harness.ts";
 import { closeCode, frame, handshake, OPCODE, RawSocket } from "./raw.ts";
+import { Served } from "./served.ts";
 
 setDefaultTimeout(60_000);
-
-const processes: Bun.Subprocess[] = [];
-afterAll(() => processes.forEach((child) => child.kill("SIGKILL")));
-
-/** A chatify in a process of its own. */
-class Served {
-  readonly port = freePort();
-  readonly url = `http://127.0.0.1:${this.port}`;
-  readonly database: string;
-  readonly #process: Bun.Subprocess;
-  #mostMiB = 0;
-  readonly #meter: Timer;
-
-  private constructor(database: string, openFiles?: number) {
-    this.database = database;
-    const { PATH = "", HOME = "" } = Bun.env;
-    const limited = openFiles === undefined ? "" : `ulimit -n ${openFiles}; `;
-    this.#process = Bun.spawn(["sh", "-c", `${limited}exec "${process.execPath}" "${join(ROOT, "src/main.ts")}"`], {
-      cwd: ROOT,
-      env: { PATH, HOME, HOST: "127.0.0.1", PORT: String(this.port), DATABASE_URL: database, RATE_LIMIT: "off" },
-      stdio: ["ignore", "ignore", "inherit"],
-    });
-    processes.push(this.#process);
-    this.#meter = setInterval(() => (this.#mostMiB = Math.max(this.#mostMiB, this.MiB)), 100);
-    this.#meter.unref();
-  }
-
-  static async start(openFiles?: number): Promise<Served> {
-    const served = new Served(await migratedDatabase(), openFiles);
-    for (let i = 0; i < 1_000; i++) {
-      if ((await fetch(`${served.url}/readyz`).catch(() => undefined))?.status === 200) return served;
-      await Bun.sleep(20);
-    }
-    throw new Error("chatify does not serve");
-  }
-
-  /** Resident now. */
-  get MiB(): number {
-    const [, kiB] = /^VmRSS:\s+(\d+)/m.exec(this.#read("status")) ?? [];
-    return Math.round(Number(kiB ?? 0) / 1_024);
-  }
-
-  get mostMiB(): number {
-    return Math.max(this.#mostMiB, this.MiB);
-  }
-
-  get files(): number {
-    return statSync(`/proc/${this.#process.pid}/fd`).size;
-  }
-
-  /** Of a core, since it began; in seconds. */
-  get cpu(): number {
-    const fields = this.#read("stat").split(") ")[1]?.split(" ") ?? [];
-    return (Number(fields[11]) + Number(fields[12])) / 100;
-  }
-
-  get runs(): boolean {
-    return this.#process.exitCode === null && this.#process.signalCode === null;
-  }
-
-  async stop(): Promise<void> {
-    clearInterval(this.#meter);
-    this.#process.kill("SIGINT");
-    await this.#process.exited;
-  }
-
-  #read(file: string): string {
-    return readFileSync(`/proc/${this.#process.pid}/${file}`, "utf8");
-  }
-}
 
 const linux = process.platform === "linux";
 const sorted = (numbers: number[]) => numbers.toSorted((a, b) => a - b);
@@ -222,7 +151,7 @@ test.concurrent.skipIf(!linux)(
 test.concurrent.skipIf(!linux)(
   "more connections than files: people go on talking, idle ones make room, and all heals by itself",
   async () => {
-    const served = await Served.start(300);
+    const served = await Served.start({ openFiles: 300 });
     const [ann, bob] = [await Person.signUp(served.url, "ann"), await Person.signUp(served.url, "bob")];
     const [a, b] = [await ann.open({ watch: [] }), await bob.open({ watch: [] })];
     const acks: number[] = [];

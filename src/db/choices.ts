@@ -4,6 +4,7 @@
  */
 
 import type { Database, Sql } from "./client.ts";
+import { NAMES_MAX } from "./pages.ts";
 
 /** What may be decided about another person: the names of the columns behind `low_` and `high_`. */
 export type Choice = "blocks" | "muted";
@@ -34,18 +35,33 @@ export async function choose(db: Database, choice: Choice, me: string, peer: str
   });
 }
 
-/** Whom somebody blocks, or mutes, in order. */
-export async function chosen(db: Database, choice: Choice, me: string): Promise<string[]> {
+/** Whom somebody blocks, or mutes: a page, in the order of names. @param after the last name of the page before */
+export async function chosen(
+  db: Database,
+  choice: Choice,
+  me: string,
+  after = "",
+  limit = NAMES_MAX,
+): Promise<string[]> {
   const rows = await db.run(
     (sql) => sql<{ peer: string }[]>`
-      select c.high as peer
-      from conversations c
-      where c.low = ${me} and c.${sql(`low_${choice}`)}
+      (
+        select c.high as peer
+        from conversations c
+        where c.low = ${me} and c.high > ${after} and c.${sql(`low_${choice}`)}
+        order by c.high
+        limit ${limit}
+      )
       union all
-      select c.low
-      from conversations c
-      where c.high = ${me} and c.low <> c.high and c.${sql(`high_${choice}`)}
+      (
+        select c.low
+        from conversations c
+        where c.high = ${me} and c.low > ${after} and c.low <> c.high and c.${sql(`high_${choice}`)}
+        order by c.low
+        limit ${limit}
+      )
       order by peer
+      limit ${limit}
     `,
   );
   return rows.map(({ peer }) => peer);

@@ -31,6 +31,8 @@ Object.assign(Socket.prototype, {
 export type Target = string | { host: string; port: number; username: string; password: string; database: string };
 /** What queries are written with: a pool, or a transaction of a migration. */
 export type Sql = postgres.ISql<{ bigint: number; instant: string }>;
+/** A part of a query. */
+export type Fragment = postgres.PendingQuery<postgres.Row[]>;
 /** A pool of its own, to be ended by whoever connected it. */
 export type Client = postgres.Sql<{ bigint: number; instant: string }>;
 

@@ -1,6 +1,7 @@
 /** Drafts: what somebody has begun to write to another, the same on all their devices. */
 
 import type { Database, Sql } from "./client.ts";
+import { bytesBefore, type Pages, type Texted, TEXTS_MAX_BYTES, withTexts } from "./pages.ts";
 
 /** Of each person the newest are kept. */
 export const DRAFTS_MAX = 100;
@@ -72,15 +73,39 @@ export async function save(sql: Sql, kept: readonly Kept[]): Promise<(Draft | un
   return results;
 }
 
-/** The drafts of a person, newest first. */
-export async function list(db: Database, owner: string): Promise<Draft[]> {
+/** A draft in a list. */
+export interface Listed extends Texted {
+  readonly peer: string;
+  readonly at: string;
+}
+
+/** The drafts of a person, newest first; of long ones the later ones without their texts. */
+export async function list(db: Database, owner: string): Promise<Listed[]> {
   return db.run(
-    (sql) => sql<Draft[]>`
-      select peer, text, at
+    (sql) => sql<Listed[]>`
+      select
+        peer, at, octet_length(text) as bytes,
+        case when ${bytesBefore(sql, sql`text`, sql`order by at desc, peer`)} < ${TEXTS_MAX_BYTES} then text end as text
       from drafts
       where owner = ${owner}
       order by at desc, peer
       limit ${DRAFTS_MAX}
     `,
   );
+}
+
+/** The drafts of a person in pages, newest first, all with their texts. */
+export async function* pages(db: Database, owner: string): Pages<Listed & { readonly text: string }> {
+  return yield* withTexts(await list(db, owner), (rows) => texts(db, owner, rows));
+}
+
+/** The texts of drafts, each at its place; undefined where there is none any more. */
+export async function texts(db: Database, owner: string, rows: readonly Listed[]): Promise<(string | undefined)[]> {
+  const found = await db.run(
+    (sql) => sql<{ peer: string; text: string }[]>`
+      select peer, text from drafts where owner = ${owner} and peer = any(${rows.map(({ peer }) => peer)}::text[])
+    `,
+  );
+  const byPeer = new Map(found.map(({ peer, text }) => [peer, text]));
+  return rows.map(({ peer }) => byPeer.get(peer));
 }

@@ -2,6 +2,7 @@
 
 import type { Database } from "./client.ts";
 import type { Message } from "./messages.ts";
+import { bytesBefore, TEXTS_MAX_BYTES } from "./pages.ts";
 
 /** A conversation to be told. `hidden`: the other hides what they read. */
 export interface Told {
@@ -53,24 +54,36 @@ export interface Part {
   readonly to: number;
 }
 
-/** The messages of parts, in their order, with the place of each's part. */
-export async function messages(db: Database, parts: readonly Part[]): Promise<(Message & { part: number })[]> {
+/**
+ * The messages of parts, in their order, with the place of each's part: the first of them where their texts are long. `count`: how many there
+ * are in all.
+ */
+export async function messages(
+  db: Database,
+  parts: readonly Part[],
+): Promise<(Message & { part: number; count: number })[]> {
   return db.run(
-    (sql) => sql<(Message & { part: number })[]>`
-      select t.ord - 1 as part, m.*
-      from unnest(
-        ${parts.map(({ conversation }) => conversation.id)}::bigint[],
-        ${parts.map(({ after }) => after)}::bigint[],
-        ${parts.map(({ to }) => to)}::bigint[]
-      ) with ordinality as t (id, after, upto, ord)
-      cross join lateral (
-        select sender, receiver, content, timestamp, read, id, seq, ref
-        from messages
-        where conversation_id = t.id and seq > t.after and seq <= t.upto
-        order by seq
-        limit t.upto - t.after
-      ) m
-      order by t.ord, m.seq
+    (sql) => sql<(Message & { part: number; count: number })[]>`
+      select p.part, p.sender, p.receiver, p.content, p.timestamp, p.read, p.id, p.seq, p.ref, p.count
+      from (
+        select
+          t.ord - 1 as part, m.*, count(*) over () as count,
+          ${bytesBefore(sql, sql`m.content`, sql`order by t.ord, m.seq`)} as bytes_before
+        from unnest(
+          ${parts.map(({ conversation }) => conversation.id)}::bigint[],
+          ${parts.map(({ after }) => after)}::bigint[],
+          ${parts.map(({ to }) => to)}::bigint[]
+        ) with ordinality as t (id, after, upto, ord)
+        cross join lateral (
+          select sender, receiver, content, timestamp, read, id, seq, ref
+          from messages
+          where conversation_id = t.id and seq > t.after and seq <= t.upto
+          order by seq
+          limit t.upto - t.after
+        ) m
+      ) p
+      where p.bytes_before < ${TEXTS_MAX_BYTES}
+      order by p.part, p.seq
     `,
   );
 }

@@ -1,6 +1,7 @@
 /** Conversations and messages: storing a batch, marks, pages. Knows nothing of sockets. Order and numbers are made here only. */
 
 import type { Database, Sql } from "./client.ts";
+import { bytesBefore, NAMES_MAX, type Texted, TEXTS_MAX_BYTES } from "./pages.ts";
 
 /**
  * A message before it is stored. `toKey`: the receiver's name key. `ticket`: of 32 bits, another for each time that a message is handed
@@ -292,8 +293,14 @@ export async function markDelivered(sql: Sql, marks: readonly DeliveredMark[]): 
 /** Which part of a conversation: the newest, those just before `before`, or the first after `after`. */
 export type Window = { limit: number; before?: number; after?: number };
 
-/** A page of somebody's conversation with another, oldest first. Empty when they never wrote, or `me` blocks the other. */
-export async function page(sql: Sql, me: string, other: string, window: Window): Promise<Message[]> {
+/** The first rows of a window, oldest first, and how many of it are left behind them. */
+export interface Page {
+  readonly rows: Message[];
+  readonly left: number;
+}
+
+/** A page of somebody's conversation with another. Empty when they never wrote, or `me` blocks the other. */
+export async function page(sql: Sql, me: string, other: string, window: Window): Promise<Page> {
   const conversation = sql`
     select c.id
     from conversations c
@@ -302,40 +309,56 @@ export async function page(sql: Sql, me: string, other: string, window: Window):
       and c.high = greatest(${me}::text collate "C", ${other})
       and not case when c.low = ${me} then c.low_blocks else c.high_blocks end
   `;
-  const columns = sql`m.sender, m.receiver, m.content, m.timestamp, m.read, m.id, m.seq, m.ref`;
-  if (window.after !== undefined) {
-    return sql<Message[]>`
-      select ${columns}
-      from messages m
-      where m.conversation_id = (${conversation}) and m.seq > ${window.after}
-      order by m.seq
-      limit ${window.limit}
-    `;
-  }
-  const rows = await sql<Message[]>`
-    select ${columns}
-    from messages m
-    where m.conversation_id = (${conversation}) and m.seq < ${window.before ?? Number.MAX_SAFE_INTEGER}
-    order by m.seq desc
-    limit ${window.limit}
+  const part =
+    window.after === undefined
+      ? sql`m.seq < ${window.before ?? Number.MAX_SAFE_INTEGER} order by m.seq desc`
+      : sql`m.seq > ${window.after} order by m.seq`;
+  const rows = await sql<(Message & { count: number })[]>`
+    select p.sender, p.receiver, p.content, p.timestamp, p.read, p.id, p.seq, p.ref, p.count
+    from (
+      select m.*, count(*) over () as count, ${bytesBefore(sql, sql`m.content`, sql`order by m.seq`)} as bytes_before
+      from (
+        select m.sender, m.receiver, m.content, m.timestamp, m.read, m.id, m.seq, m.ref
+        from messages m
+        where m.conversation_id = (${conversation}) and ${part}
+        limit ${window.limit}
+      ) m
+    ) p
+    where p.bytes_before < ${TEXTS_MAX_BYTES}
+    order by p.seq
   `;
-  return rows.toReversed();
+  return { rows, left: (rows[0]?.count ?? 0) - rows.length };
 }
 
-/** Unread messages of a person by who wrote them, only those that have any. */
+/**
+ * Unread messages of a person by who wrote them, only those that have any; a page, in the order of names.
+ *
+ * @param options.after the last name of the page before
+ */
 export async function unreadCounts(
   sql: Sql,
   me: string,
-  options: { muted: boolean },
+  options: { muted: boolean; after?: string; limit?: number },
 ): Promise<{ peer: string; unread: number }[]> {
+  const { muted, after = "", limit = NAMES_MAX } = options;
   return sql<{ peer: string; unread: number }[]>`
-    select c.high as peer, c.low_unread as unread
-    from conversations c
-    where c.low = ${me} and c.low_unread > 0 and not c.low_blocks and (${options.muted} or not c.low_muted)
+    (
+      select c.high as peer, c.low_unread as unread
+      from conversations c
+      where c.low = ${me} and c.high > ${after} and c.low_unread > 0 and not c.low_blocks and (${muted} or not c.low_muted)
+      order by c.high
+      limit ${limit}
+    )
     union all
-    select c.low, c.high_unread
-    from conversations c
-    where c.high = ${me} and c.high_unread > 0 and not c.high_blocks and (${options.muted} or not c.high_muted)
+    (
+      select c.low, c.high_unread
+      from conversations c
+      where c.high = ${me} and c.low > ${after} and c.high_unread > 0 and not c.high_blocks and (${muted} or not c.high_muted)
+      order by c.low
+      limit ${limit}
+    )
+    order by peer
+    limit ${limit}
   `;
 }
 
@@ -362,11 +385,11 @@ export async function peopleWithChanges(db: Database, names: readonly string[], 
   return rows.map((row) => row.name);
 }
 
-export interface Conversation {
+/** A row of somebody's list; `text`: of the last message, null where those before it are long (`lastTexts`). */
+export interface Conversation extends Texted {
   readonly peer: string;
   readonly lastSeq: number;
   readonly sender: string;
-  readonly content: string;
   readonly timestamp: string;
   readonly unread: number;
   readonly peerReadSeq: number;
@@ -394,8 +417,12 @@ export interface ConversationsAsked {
 export async function conversations(sql: Sql, asked: readonly ConversationsAsked[]): Promise<Conversation[][]> {
   const rows = await sql<(Conversation & { ord: number })[]>`
     select
-      t.ord, p.peer, p.last_seq as "lastSeq", m.sender, m.content, m.timestamp, p.unread, p.peer_read_seq as "peerReadSeq",
-      p.peer_delivered_seq as "peerDeliveredSeq", p.my_read_seq as "myReadSeq", p.muted, u.last_seen_at as "lastSeenAt",
+      t.ord, p.peer, p.last_seq as "lastSeq", m.sender, m.timestamp, octet_length(m.content) as bytes,
+      case
+        when ${bytesBefore(sql, sql`m.content`, sql`partition by t.ord order by p.last_at desc, p.id desc`)} < ${TEXTS_MAX_BYTES}
+        then m.content
+      end as text,
+      p.unread, p.peer_read_seq as "peerReadSeq", p.peer_delivered_seq as "peerDeliveredSeq", p.my_read_seq as "myReadSeq", p.muted, u.last_seen_at as "lastSeenAt",
       coalesce(u.hide_read, false) as "hidesRead", coalesce(u.hide_last_seen, false) as "hidesLastSeen",
       u.username is null or u.deleted_at is not null as gone,
       p.last_at as "lastAt", p.id as "conversationId"
@@ -438,4 +465,20 @@ export async function conversations(sql: Sql, asked: readonly ConversationsAsked
   const pages: Conversation[][] = asked.map(() => []);
   for (const row of rows) pages[row.ord - 1]?.push(row);
   return pages;
+}
+
+/** The texts of last messages, each at the place of its row; undefined where the conversation is gone. */
+export async function lastTexts(sql: Sql, rows: readonly Conversation[]): Promise<(string | undefined)[]> {
+  const found = await sql<{ id: number; content: string }[]>`
+    select t.id, m.content
+    from unnest(
+      ${rows.map(({ conversationId }) => conversationId)}::bigint[],
+      ${rows.map(({ lastSeq }) => lastSeq)}::bigint[]
+    ) as t (id, seq)
+    cross join lateral ( -- one by one: a plan that walks the table for many at once must not exist
+      select content from messages where conversation_id = t.id and seq = t.seq limit 1
+    ) m
+  `;
+  const texts = new Map(found.map(({ id, content }) => [id, content]));
+  return rows.map(({ conversationId }) => texts.get(conversationId));
 }

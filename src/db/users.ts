@@ -3,6 +3,7 @@
 import { ChatError } from "../errors.ts";
 import { skeletonsOf } from "../text.ts";
 import { codeOf, type Database, type Sql } from "./client.ts";
+import { NAMES_MAX, type Pages } from "./pages.ts";
 
 export interface User {
   readonly id: number;
@@ -229,27 +230,67 @@ export async function findMany(
   );
 }
 
-/** Names that begin with a search key, in its order, one and those of shut accounts left out. `limit` undefined: all. */
+/** A place in the list of all names. */
+export interface Place {
+  readonly searchKey: string;
+  readonly id: number;
+}
+
+/** A page of names as items of a JSON array, null when none of it is shown; and the place of the last one that was read. */
+export interface Names extends Place {
+  readonly json: string | null;
+  /** How many are shown, of how many that were read. */
+  readonly count: number;
+  readonly read: number;
+}
+
+/**
+ * Reads a page of the names that begin with a search key; one and those of shut accounts are left out. As JSON, since a row each made lists of
+ * 300,000 cost eight times as much.
+ *
+ * @param options.limit of names read @param options.after where the page before ended
+ * @returns undefined when no name is left
+ */
 export async function list(
   db: Database,
-  options: { prefix: string; except: string; limit: number | undefined },
-): Promise<string[]> {
-  const { prefix, except, limit } = options;
-  const rows = await db.run(
-    (sql) => sql<{ username: string }[]>`
-      select username
-      from users
-      where
-        search_key >= ${prefix}
-        and search_key < ${prefix} || chr(1114111) -- no name holds the last code point
-        and username <> ${except}
-        and disabled_at is null
-        and deleted_at is null
-      order by search_key, id
-      limit ${limit ?? null}
-    `,
-  );
-  return rows.map((row) => row.username);
+  options: { prefix: string; except: string; limit: number; after?: Place | undefined },
+): Promise<Names | undefined> {
+  const { prefix, except, limit, after } = options;
+  const [names] = await db.run((sql) => {
+    const shown = sql`page.is_shown and page.username <> ${except} and starts_with(page.search_key, ${prefix})`;
+    return sql<Names[]>`
+      with page as materialized (
+        select username, search_key, id, is_shown
+        from names_after(${after?.searchKey ?? prefix}, ${after?.id ?? 0}, ${limit})
+      )
+      select
+        string_agg(to_json(page.username)::text, ',' order by page.search_key, page.id) filter (where ${shown}) as json,
+        count(*) filter (where ${shown}) as count,
+        count(*) as read,
+        last.search_key as "searchKey",
+        last.id
+      from page
+      cross join (
+        select search_key, id from page order by search_key desc, id desc limit 1
+      ) last
+      group by last.search_key, last.id
+    `;
+  });
+  return names;
+}
+
+/** All those names, page by page. @param options.limit of names in all */
+export async function* names(db: Database, options: { prefix: string; except: string; limit: number }): Pages<string> {
+  let after: Place | undefined;
+  for (let left = options.limit; ;) {
+    const limit = Math.min(left, NAMES_MAX);
+    const { json = null, count = 0, read = 0, ...place } = (await list(db, { ...options, limit, after })) ?? {};
+    const page = json === null ? [] : [json];
+    left -= count;
+    after = place as Place;
+    if (left === 0 || read < limit || !after.searchKey.startsWith(options.prefix)) return page;
+    yield page;
+  }
 }
 
 /** Writes who came and who went: `is_online` for both, `last_seen_at` for those who went. */

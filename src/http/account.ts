@@ -7,20 +7,20 @@ import type { Choice, Shows } from "../db/choices.ts";
 import type { Database } from "../db/client.ts";
 import * as drafts from "../db/drafts.ts";
 import * as everything from "../db/export.ts";
+import { pagesOf } from "../db/pages.ts";
 import * as sessions from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { deviceOf } from "../device.ts";
 import type { Erasure } from "../erasure.ts";
 import { ChatError } from "../errors.ts";
-import type { Log } from "../log.ts";
 import { checkPassword } from "../password.ts";
 import type { SocketData } from "../socket.ts";
 import { keyOfReference } from "../text.ts";
 import type { Auth } from "./auth.ts";
-import { attachment, exported } from "./export.ts";
-import { DATA_HEADERS, json, readJson, type Request } from "./handler.ts";
-import { Streams } from "./stream.ts";
+import { attachment, exported, showDraft } from "./export.ts";
+import { json, JSON_HEADERS, readJson, type Request } from "./handler.ts";
+import type { Streams } from "./stream.ts";
 
 export class Account {
   readonly #auth: Auth;
@@ -29,12 +29,12 @@ export class Account {
   readonly #erasure: Erasure;
   readonly #streams: Streams;
 
-  constructor(parts: { auth: Auth; choices: Choices; db: Database; erasure: Erasure; log: Log }) {
+  constructor(parts: { auth: Auth; choices: Choices; db: Database; erasure: Erasure; streams: Streams }) {
     this.#auth = parts.auth;
     this.#choices = parts.choices;
     this.#db = parts.db;
     this.#erasure = parts.erasure;
-    this.#streams = new Streams(parts.log);
+    this.#streams = parts.streams;
   }
 
   async me(request: Request): Promise<Response> {
@@ -107,8 +107,10 @@ export class Account {
     return json({}, { headers: { "Set-Cookie": this.#auth.noCookie(request) } });
   }
 
-  async blocks(request: Request): Promise<Response> {
-    return json(await this.#choices.blocked(await this.#auth.who(request, "history")));
+  async blocks(request: Request, server: Server<SocketData>): Promise<Response> {
+    const me = await this.#auth.who(request, "history");
+    const names = pagesOf<string>((...page) => this.#choices.blocked(me, ...page));
+    return this.#streams.list(names, { show: JSON.stringify }, { kind: "blocks", request, server }, me.nameKey);
   }
 
   block(request: Request): Promise<Response> {
@@ -123,21 +125,18 @@ export class Account {
   async export(request: Request, server: Server<SocketData>): Promise<Response> {
     const me = await this.#auth.who(request, "account");
     const headers = {
-      ...DATA_HEADERS,
-      "Content-Type": "application/json",
-      "Cache-Control": "no-store",
       "Content-Disposition": attachment(me.username, new Date()),
       "Chatify-Messages": String(await everything.count(this.#db, me.username)),
     };
-    if (request.method === "HEAD") return new Response(null, { headers });
-    const keep = (seconds: number) => server.timeout(request, seconds);
-    const stream = await this.#streams.text("export", me.nameKey, { parts: exported(this.#db, me), keep });
-    return new Response(stream, { headers });
+    if (request.method === "HEAD") return new Response(null, { headers: { ...JSON_HEADERS, ...headers } });
+    const end = this.#streams.begin(`export\n${me.nameKey}`, 1);
+    return this.#streams.text(exported(this.#db, me), { kind: "export", request, server, end, headers });
   }
 
-  async drafts(request: Request): Promise<Response> {
-    const { username } = await this.#auth.who(request, "history");
-    return json(await drafts.list(this.#db, username));
+  async drafts(request: Request, server: Server<SocketData>): Promise<Response> {
+    const { username, nameKey } = await this.#auth.who(request, "history");
+    const pages = drafts.pages(this.#db, username);
+    return this.#streams.list(pages, { show: showDraft }, { kind: "drafts", request, server }, nameKey);
   }
 
   async #choose(request: Request, choice: Choice, field: "blocked" | "muted"): Promise<Response> {

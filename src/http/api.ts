@@ -6,29 +6,19 @@ import { Batcher } from "../batcher.ts";
 import type { Chat } from "../chat.ts";
 import type { Database } from "../db/client.ts";
 import * as messages from "../db/messages.ts";
-import type { Conversation, ConversationsAsked, Message, Window } from "../db/messages.ts";
+import type { Conversation, ConversationsAsked, Message, Page, Window } from "../db/messages.ts";
+import { NAMES_MAX, type Pages, pagesOf, ROWS_MAX, withTexts } from "../db/pages.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import type { Door } from "../door.ts";
 import { ChatError } from "../errors.ts";
 import { INVITE, inviteLink } from "../invite.ts";
-import type { Log } from "../log.ts";
 import type { Roster } from "../roster.ts";
 import type { SocketData } from "../socket.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../text.ts";
 import type { Auth } from "./auth.ts";
-import {
-  addressOf,
-  DATA_HEADERS,
-  idOf,
-  isForeign,
-  json,
-  originOf,
-  type Request,
-  type Trust,
-  wholeNumber,
-} from "./handler.ts";
-import { Streams } from "./stream.ts";
+import { addressOf, idOf, isForeign, json, originOf, type Request, type Trust, wholeNumber } from "./handler.ts";
+import { type Asked, inPieces, type Streams } from "./stream.ts";
 
 const PAGE_MAX = 200;
 /** Lists of conversations in one statement: whoever has thousands makes the others of it wait for some milliseconds. */
@@ -45,14 +35,22 @@ export class Api {
   readonly #lists: Batcher<ConversationsAsked, Conversation[]>;
   readonly #streams: Streams;
 
-  constructor(parts: { auth: Auth; chat: Chat; db: Database; door: Door; roster: Roster; log: Log; trust: Trust }) {
+  constructor(parts: {
+    auth: Auth;
+    chat: Chat;
+    db: Database;
+    door: Door;
+    roster: Roster;
+    streams: Streams;
+    trust: Trust;
+  }) {
     this.#auth = parts.auth;
     this.#chat = parts.chat;
     this.#db = parts.db;
     this.#door = parts.door;
     this.#trust = parts.trust;
     this.#roster = parts.roster;
-    this.#streams = new Streams(parts.log);
+    this.#streams = parts.streams;
     this.#lists = new Batcher((asked) => this.#db.run((sql) => messages.conversations(sql, asked)), { max: LISTS_MAX });
   }
 
@@ -68,29 +66,39 @@ export class Api {
     return json({ url: inviteLink(originOf(request, this.#trust), token), expires_at: expiresAt.toISOString(), uses });
   }
 
-  async online(request: Request): Promise<Response> {
+  async online(request: Request, server: Server<SocketData>): Promise<Response> {
     await this.#auth.who(request, "searches");
-    return json(this.#roster.online);
+    const names = this.#roster.onlinePages(NAMES_MAX);
+    return this.#streams.list(names, { show: JSON.stringify }, this.#asked("online", request, server));
   }
 
-  async users(request: Request): Promise<Response> {
-    const { username } = await this.#auth.who(request, "searches");
+  async users(request: Request, server: Server<SocketData>): Promise<Response> {
+    const { username: except } = await this.#auth.who(request, "searches");
     const { searchParams } = addressOf(request);
-    const prefix = searchParams.get("q") ?? "";
-    const limit = wholeNumber(searchParams, "limit", 1, 1_000);
-    if (prefix !== "" && keyOfReference(prefix) === undefined) return json([]);
-    return json(await users.list(this.#db, { prefix: searchKey(prefix), except: username, limit }));
+    const q = searchParams.get("q") ?? "";
+    const most = wholeNumber(searchParams, "limit", 1, NAMES_MAX);
+    if (q !== "" && keyOfReference(q) === undefined) return json([]);
+    const limit = most ?? Number.POSITIVE_INFINITY;
+    const names = users.names(this.#db, { prefix: searchKey(q), except, limit });
+    return this.#streams.list(names, { show: (some) => some }, this.#asked("people", request, server));
   }
 
-  async unreadCounts(request: Request): Promise<Response> {
+  async unreadCounts(request: Request, server: Server<SocketData>): Promise<Response> {
     const { username, nameKey: myKey } = await this.#auth.who(request, "history");
     if (nameKey(parameter(request, "me")) !== myKey) throw new ChatError("not_yours");
     const muted = addressOf(request).searchParams.get("muted") !== "0";
-    const counts = await this.#db.run((sql) => messages.unreadCounts(sql, username, { muted }));
-    return json(Object.fromEntries(counts.map(({ peer, unread }) => [peer, unread])));
+    const pages = pagesOf<{ peer: string; unread: number }>((after, limit) =>
+      this.#db.run((sql) => messages.unreadCounts(sql, username, { muted, after: after?.peer ?? "", limit })),
+    );
+    const shape = {
+      show: ({ peer, unread }: { peer: string; unread: number }) => `${JSON.stringify(peer)}:${unread}`,
+      open: "{",
+      close: "}",
+    };
+    return this.#streams.list(pages, shape, this.#asked("unread counts", request, server), myKey);
   }
 
-  async conversations(request: Request): Promise<Response> {
+  async conversations(request: Request, server: Server<SocketData>): Promise<Response> {
     const me = await this.#auth.who(request, "history");
     const { username, hidesRead, hidesLastSeen } = me;
     const { searchParams } = addressOf(request);
@@ -101,23 +109,24 @@ export class Api {
     const peer = name === null ? undefined : (await this.#peer(me, name))?.username;
     if (name !== null && peer === undefined) return json([]);
     const rows = await this.#lists.add({ me: username, limit, before, peer });
-    return json(
-      rows.map((row) => ({
-        peer: row.peer,
-        last_seq: row.lastSeq,
-        last: { sender: row.sender, content: row.content, timestamp: row.timestamp },
-        unread: row.unread,
-        // mutual: who hides it does not see it; notes to oneself are nobody else's
-        peer_read_seq: row.peer !== username && (hidesRead || row.hidesRead) ? 0 : row.peerReadSeq,
-        peer_delivered_seq: row.peerDeliveredSeq,
-        my_read_seq: row.myReadSeq,
-        muted: row.muted,
-        gone: row.gone,
-        online: !row.gone && this.#roster.isOnline(nameKey(row.peer)),
-        last_seen: hidesLastSeen || row.hidesLastSeen ? null : row.lastSeenAt,
-        cursor: writeCursor(row),
-      })),
-    );
+    const show = (row: Conversation & { readonly text: string }) => ({
+      peer: row.peer,
+      last_seq: row.lastSeq,
+      last: { sender: row.sender, content: row.text, timestamp: row.timestamp },
+      unread: row.unread,
+      // mutual: who hides it does not see it; notes to oneself are nobody else's
+      peer_read_seq: row.peer !== username && (hidesRead || row.hidesRead) ? 0 : row.peerReadSeq,
+      peer_delivered_seq: row.peerDeliveredSeq,
+      my_read_seq: row.myReadSeq,
+      muted: row.muted,
+      gone: row.gone,
+      online: !row.gone && this.#roster.isOnline(nameKey(row.peer)),
+      last_seen: hidesLastSeen || row.hidesLastSeen ? null : row.lastSeenAt,
+      cursor: writeCursor(row),
+    });
+    const pages = withTexts(rows, (some) => this.#db.run((sql) => messages.lastTexts(sql, some)));
+    const shape = { show: (row: Parameters<typeof show>[0]) => JSON.stringify(show(row)) };
+    return this.#streams.list(pages, shape, this.#asked("conversations", request, server), me.nameKey);
   }
 
   /** The messages of two people, of whom the signed-in one is one. Marks theirs read, unless only peeked at. */
@@ -143,17 +152,25 @@ export class Api {
     const seen = async (rows: readonly Message[]) => {
       if (request.method !== "HEAD" && !foreign) await this.#seen(me, peer.username, rows, peeks); // which gets no rows
     };
-    if (window) {
-      const rows = await read(window);
-      await seen(rows);
-      return json(rows.map(show));
+    const asked = this.#asked("messages", request, server);
+    const pieces = (first: Page) =>
+      inPieces(windowPages(first, { isWhole: !window, read, seen }), { show: (row) => JSON.stringify(show(row)) });
+    if (!window) {
+      const end = this.#streams.begin(me.nameKey);
+      const first = await read({ limit: ROWS_MAX, after: 0 }).catch((error: unknown) => {
+        end();
+        throw error;
+      });
+      return this.#streams.stream(pieces(first), { ...asked, end });
     }
-    const id = idOf(request, this.#trust);
-    const source = { id, after: (seq: number, limit: number) => read({ limit, after: seq }), seen, show };
-    const keep = (seconds: number) => server.timeout(request, seconds);
-    return new Response(await this.#streams.open(me.nameKey, source, keep), {
-      headers: { ...DATA_HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store" },
-    });
+    const first = await read(window);
+    if (first.left === 0) return this.#streams.text(pieces(first), asked);
+    const end = this.#streams.begin(me.nameKey); // before anything is marked: a client that is refused has read nothing
+    return this.#streams.text(pieces(first), { ...asked, end });
+  }
+
+  #asked(kind: string, request: Request, server: Server<SocketData>): Asked {
+    return { kind, id: idOf(request, this.#trust), request, server };
   }
 
   /** A device of mine has these: they are delivered, and read unless it only peeked. */
@@ -172,6 +189,27 @@ export class Api {
     const key = keyOfReference(name);
     if (key === me.nameKey) return { username: me.username, hidesRead: false };
     return key === undefined ? undefined : users.find(this.#db, key);
+  }
+}
+
+/** The pages of a window of messages, marked before they are given out: what follows them can still fail, they cannot. */
+async function* windowPages(
+  first: Page,
+  parts: {
+    isWhole: boolean;
+    read: (window: Window) => Promise<Page>;
+    seen: (rows: readonly Message[]) => Promise<void>;
+  },
+): Pages<Message> {
+  const { isWhole, read, seen } = parts;
+  for (let page = first; ;) {
+    const { rows, left } = page;
+    await seen(rows);
+    const last = rows.at(-1);
+    const limit = isWhole && rows.length + left === ROWS_MAX ? ROWS_MAX : left;
+    if (!last || limit === 0) return rows;
+    yield rows;
+    page = await read({ after: last.seq, limit });
   }
 }
 

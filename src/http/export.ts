@@ -6,30 +6,48 @@ import * as drafts from "../db/drafts.ts";
 import * as everything from "../db/export.ts";
 import type { Part } from "../db/export.ts";
 import type { Message } from "../db/messages.ts";
+import { type Pages, pagesOf, ROWS_MAX } from "../db/pages.ts";
 import type { Session } from "../db/sessions.ts";
-import { ROWS_FIRST, rowsLike } from "./stream.ts";
+import { inPieces, type Pieces } from "./stream.ts";
 
 const CONVERSATIONS = 250;
 
-/** The text in parts. */
-export async function* exported(db: Database, me: Session): AsyncGenerator<string, void> {
+/** The text in pieces. */
+export async function* exported(db: Database, me: Session): Pieces {
   const about = {
     chatify: "export",
     username: me.username,
     exported_at: new Date().toISOString(),
     hide_read: me.hidesRead,
     hide_last_seen: me.hidesLastSeen,
-    blocks: await choices.chosen(db, "blocks", me.username),
-    mutes: await choices.chosen(db, "muted", me.username),
-    drafts: await drafts.list(db, me.username),
   };
-  yield `${JSON.stringify(about).slice(0, -1)},"messages":[`;
-  let before = "\n";
-  let most = ROWS_FIRST;
+  yield JSON.stringify(about).slice(0, -1);
+  for (const [field, choice] of [
+    ["blocks", "blocks"],
+    ["mutes", "muted"],
+  ] as const) {
+    const names = pagesOf<string>((after, limit) => choices.chosen(db, choice, me.username, after, limit));
+    yield yield* inPieces(names, { show: JSON.stringify, open: `,"${field}":[` });
+  }
+  yield yield* inPieces(drafts.pages(db, me.username), { show: showDraft, open: ',"drafts":[' });
+  return yield* inPieces(messagePages(db, me), {
+    show: (row) => `\n${JSON.stringify(row)}`,
+    open: ',"messages":[',
+    close: "\n]}\n",
+  });
+}
+
+/** A draft in JSON. */
+export function showDraft({ peer, text, at }: Pick<drafts.Draft, "peer" | "text" | "at">): string {
+  return JSON.stringify({ peer, text, at });
+}
+
+/** All messages of a person, conversation by conversation. */
+async function* messagePages(db: Database, me: Session): Pages<ReturnType<typeof told>> {
   let waiting: Part[] = [];
   let after = 0;
   for (let isLast = false; !isLast || waiting.length > 0;) {
-    const [now, later] = cut(waiting, most);
+    const [now, later] = cut(waiting, ROWS_MAX);
     if (later.length === 0 && !isLast) {
       const found = await everything.conversations(db, me.username, after, CONVERSATIONS);
       isLast = found.length < CONVERSATIONS;
@@ -37,17 +55,15 @@ export async function* exported(db: Database, me: Session): AsyncGenerator<strin
       for (const conversation of found) waiting.push({ conversation, after: 0, to: conversation.lastSeq });
       continue;
     }
-    waiting = later;
     const rows = await everything.messages(db, now);
-    const text = rows
-      .map((row) => JSON.stringify(told(row, me, (now[row.part] as Part).conversation.hidden)))
-      .join(",\n");
-    if (text === "") continue;
-    most = rowsLike(rows.length, text.length);
-    yield before + text;
-    before = ",\n";
+    waiting = later;
+    const last = rows.at(-1);
+    if (last && rows.length < last.count) {
+      waiting = [{ ...(now[last.part] as Part), after: last.seq }, ...now.slice(last.part + 1), ...later];
+    }
+    yield rows.map((row) => told(row, me, (now[row.part] as Part).conversation.hidden));
   }
-  yield "\n]}\n";
+  return [];
 }
 
 /** Parts of at most so many numbers together, and what is left. */

@@ -53,11 +53,18 @@ export interface Trust {
   readonly peer: (request: globalThis.Request) => string | undefined;
 }
 
-/** A JSON answer that no cache keeps. */
+/** On JSON answers, which no cache keeps. */
+export const JSON_HEADERS = {
+  ...DATA_HEADERS,
+  "Content-Type": "application/json",
+  "Cache-Control": "no-store",
+} as const;
+
+/** A JSON answer; one that can be long is streamed instead (`stream.ts`). */
 export function json(body: unknown, init: { status?: number; headers?: Record<string, string> } = {}): Response {
   return new Response(JSON.stringify(body), {
     status: init.status ?? 200,
-    headers: { ...DATA_HEADERS, "Content-Type": "application/json", "Cache-Control": "no-store", ...init.headers },
+    headers: { ...JSON_HEADERS, ...init.headers },
   });
 }
 

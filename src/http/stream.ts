@@ -1,156 +1,165 @@
-/** Long answers, told page by page; and how much of the server a reader may hold who stops reading. */
+/** Long JSON answers, made piece by piece as their reader takes them; and how much of the server a reader who stops reading may hold. */
 
-import type { Message } from "../db/messages.ts";
+import type { Server } from "bun";
+
+import type { Pages } from "../db/pages.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import type { SocketData } from "../socket.ts";
+import type { Unsent } from "../unsent.ts";
+import { JSON_HEADERS, type Request } from "./handler.ts";
 
-/** Rows at a time: with 1,000 the server grew by 23–41 MiB, with 250 by 17–24. */
-const ROWS_MAX = 250;
-/** Before it is known how long the texts are. */
-export const ROWS_FIRST = 25;
-/** Fewer rows where texts are long: with 250 of 16 KB, each reader who stopped reading held 14 MiB. */
-const PAGE_CHARACTERS = 128 * 1024;
-/** Whoever takes nothing for so long is cut. Within Bun's 8–12 s a reader of 100 KB/s empties too little of the system's buffer to be noticed. */
+/** UTF-16 units of a piece, and one row more. An answer of one piece is sent whole: the system takes as much for any connection. */
+const PIECE_LENGTH = 16 * 1024;
+/** What a stalled answer holds: a piece, the page it was made of, and what the rest takes to be made. */
+const HELD_BYTES = 256 * 1024;
+/** A client that takes nothing for so long is cut. Within Bun's 8–12 s a reader of 100 KB/s empties too little of the system's buffer to be noticed. */
 const STALLED_SECONDS = 30;
-/** Long answers that one person is told at one time. */
+/** Long answers of one user at one time. */
 const STREAMS_MAX = 4;
 
-/** Where the messages of a long answer come from. */
-export interface Source {
-  /** Of the request, for the log. */
-  readonly id: string;
-  /** Rows behind a number, in order. */
-  after(seq: number, limit: number): Promise<Message[]>;
-  /** Called before rows are told: the bracket must close over nothing that can still fail. */
-  seen(rows: readonly Message[]): Promise<void>;
-  show(row: Message): unknown;
+/** A text in pieces: each is made when the one before it has left, and the last one is returned. */
+export type Pieces = AsyncGenerator<string, string>;
+
+/** The request that an answer belongs to. */
+export interface Asked {
+  /** What is asked for, for the log. */
+  readonly kind: string;
+  /** The id of the request, for the log. */
+  readonly id?: string;
+  readonly request: Request;
+  readonly server: Server<SocketData>;
+  /** Called when the answer is over, however it ends. */
+  readonly end?: () => void;
+  readonly headers?: Record<string, string>;
 }
 
-/** Streams arrays of messages, and texts, a few at a time to each person. */
+/** How rows are written, and what stands before, between and behind them. */
+export interface Shape<Row> {
+  readonly show: (row: Row) => string;
+  readonly open?: string;
+  readonly comma?: string;
+  readonly close?: string;
+}
+
+/** Streams answers, and counts the long ones of each user. */
 export class Streams {
   readonly #log: Log;
+  readonly #unsent: Unsent;
   readonly #open = new Map<string, number>();
 
-  constructor(log: Log) {
+  constructor({ log, unsent }: { log: Log; unsent: Unsent }) {
     this.#log = log;
+    this.#unsent = unsent;
   }
 
   /**
-   * The array, page by page: memory stays flat however long it is. A failure midway errors the stream, which cuts the connection;
-   * the array is closed only when it is whole.
+   * Counts a long answer.
    *
-   * @param keep is told for how many seconds the connection must survive a reader who takes nothing
-   * @throws ChatError `rate_limited`, or what the first page fails with
+   * @param user who asks for it @param most so many at one time
+   * @returns to be called when it is over, at least once
+   * @throws ChatError `rate_limited`
    */
-  async open(person: string, source: Source, keep: (seconds: number) => void): Promise<ReadableStream<Uint8Array>> {
-    const end = this.#begin(person);
-    try {
-      const first = await source.after(0, ROWS_FIRST);
-      keep(STALLED_SECONDS);
-      const rest = parts(first, source);
-      return this.#told({
-        end,
-        next: async () => (await rest.next()).value ?? undefined,
-        failed: (error) => this.#log.error("messages cut off midway", error, { id: source.id }),
-      });
-    } catch (error) {
-      end();
-      throw error;
-    }
-  }
-
-  /**
-   * A text in parts, with the same promises; one of its kind to each person at one time.
-   *
-   * @throws ChatError `rate_limited`, or what the first part fails with
-   */
-  async text(
-    kind: string,
-    person: string,
-    options: { parts: AsyncGenerator<string, void>; keep: (seconds: number) => void },
-  ): Promise<ReadableStream<Uint8Array>> {
-    const { parts, keep } = options;
-    const end = this.#begin(`${kind}\n${person}`, 1);
-    try {
-      let part: IteratorResult<string, void> | undefined = await parts.next(); // what it fails with is told as a failure still
-      keep(STALLED_SECONDS);
-      return this.#told({
-        end,
-        async next() {
-          const { value } = part ?? (await parts.next());
-          part = undefined;
-          return value ?? undefined;
-        },
-        failed: (error) => this.#log.error(`${kind} cut off midway`, error),
-      });
-    } catch (error) {
-      end();
-      throw error;
-    }
-  }
-
-  /** @returns to be called when it is over, at least once @throws ChatError `rate_limited` */
-  #begin(person: string, most = STREAMS_MAX): () => void {
-    const open = this.#open.get(person) ?? 0;
+  begin(user: string, most = STREAMS_MAX): () => void {
+    const open = this.#open.get(user) ?? 0;
     if (open >= most) throw new ChatError("rate_limited", { retryAfter: 5 });
-    this.#open.set(person, open + 1);
+    this.#open.set(user, open + 1);
     let ended = false;
     return () => {
       if (ended) return;
       ended = true;
-      const left = (this.#open.get(person) ?? 0) - 1;
-      if (left > 0) this.#open.set(person, left);
-      else this.#open.delete(person);
+      const left = (this.#open.get(user) ?? 0) - 1;
+      if (left > 0) this.#open.set(user, left);
+      else this.#open.delete(user);
     };
   }
 
-  /** Bytes for as long as there are parts and a reader; a part is made when the one before it has left. */
-  #told(told: {
-    next: () => Promise<string | undefined>;
-    end: () => void;
-    failed: (error: unknown) => void;
-  }): ReadableStream<Uint8Array> {
-    const { next, end, failed } = told;
-    const encoder = new TextEncoder();
-    let left = false;
-    return new ReadableStream({
+  /**
+   * Answers with a list.
+   *
+   * @param user whose long answers are counted: a list of more than one page is one. Undefined: it is not counted
+   * @throws ChatError `rate_limited`, and what its first page fails with
+   */
+  async list<Row>(pages: Pages<Row>, shape: Shape<Row>, asked: Asked, user?: string): Promise<Response> {
+    const first = await pages.next();
+    const end = first.done || user === undefined ? undefined : this.begin(user);
+    return this.text(inPieces(resumed(first, pages), shape), end ? { ...asked, end } : asked);
+  }
+
+  /** Answers with a text: whole when it is short, else streamed. @throws what its first piece fails with */
+  async text(pieces: Pieces, asked: Asked): Promise<Response> {
+    const { end = () => {}, headers } = asked;
+    try {
+      const first = await pieces.next();
+      if (!first.done) return this.stream(resumed(first, pieces), asked);
+      end();
+      return new Response(first.value, { headers: { ...JSON_HEADERS, ...headers } });
+    } catch (error) {
+      end();
+      throw error;
+    }
+  }
+
+  /** Streams a text, whatever its length. A failure midway cuts the connection, so that nothing cut off passes for whole. */
+  stream(pieces: Pieces, asked: Asked): Response {
+    const { kind, id, request, server, end = () => {}, headers } = asked;
+    const [log, unsent] = [this.#log, this.#unsent];
+    server.timeout(request, STALLED_SECONDS);
+    // Of a direct stream's writes it is known whether the client has taken them, and it can be cut while one waits.
+    const source: Bun.DirectUnderlyingSource = {
+      type: "direct",
       async pull(controller) {
+        const client = { cut: () => controller.close(new Error("cut")) };
         try {
-          const part = await next();
-          if (left) return;
-          if (part !== undefined) return controller.enqueue(encoder.encode(part));
-          end();
+          for (let isLast = false; !isLast;) {
+            const { done, value } = await pieces.next();
+            isLast = done === true;
+            const written = value === "" ? undefined : controller.write(value);
+            if (written === 0) return; // the client has gone
+            if (!(written instanceof Promise)) continue;
+            unsent.note(client, HELD_BYTES);
+            const taken = await written;
+            unsent.note(client, 0);
+            if (!taken) return; // it was cut
+          }
           controller.close();
         } catch (error) {
-          end();
-          failed(error);
+          log.error(`${kind} cut off midway`, error, { id });
           throw error;
+        } finally {
+          end();
         }
       },
-      cancel() {
-        left = true;
-        end();
-      },
-    });
+      cancel: end, // of a HEAD, or when the client has gone before
+    };
+    const body = new ReadableStream(source as unknown as UnderlyingSource); // the types of the DOM know none of the kind
+    return new Response(body, { headers: { ...JSON_HEADERS, ...headers } });
   }
 }
 
-/** The array of a source in parts, the first rows of which are there. */
-async function* parts(first: Message[], source: Source): AsyncGenerator<string, void> {
-  let limit = ROWS_FIRST;
-  let rows = first;
-  for (let start = "["; ; start = ",") {
-    await source.seen(rows);
-    const items = rows.map((row) => JSON.stringify(source.show(row))).join(",");
-    const last = rows.at(-1);
-    if (rows.length < limit || !last) return yield `${items === "" && start === "," ? "" : start}${items}]`;
-    yield start + items;
-    limit = rowsLike(rows.length, items.length);
-    rows = await source.after(last.seq, limit);
-  }
+/** Pages or pieces whose first was taken already. */
+async function* resumed<T>(first: IteratorResult<T, T>, rest: AsyncGenerator<T, T>): AsyncGenerator<T, T> {
+  if (first.done) return first.value;
+  yield first.value;
+  return yield* rest;
 }
 
-/** How many rows come next, after so many of so many characters together: fewer where texts are long. */
-export function rowsLike(rows: number, characters: number): number {
-  return Math.min(ROWS_MAX, Math.max(1, Math.floor((rows * PAGE_CHARACTERS) / characters)));
+/** Rows that come in pages, as text: its end comes when no page is left that could fail. Empties the pages as it goes. */
+export async function* inPieces<Row>(pages: Pages<Row>, shape: Shape<Row>): Pieces {
+  const { show, open = "[", comma = ",", close = "]" } = shape;
+  let piece = open;
+  let before = "";
+  for (let isLast = false; !isLast;) {
+    const { done, value: rows } = await pages.next();
+    isLast = done === true;
+    rows.reverse();
+    for (let row = rows.pop(); row !== undefined; row = rows.pop()) {
+      piece += before + show(row);
+      before = comma;
+      if (piece.length < PIECE_LENGTH) continue;
+      yield piece;
+      piece = "";
+    }
+  }
+  return piece + close;
 }

@@ -9,14 +9,6 @@ const FILES = "more connections than files: people go on talking, idle ones make
 
 export const PROTECTIONS: readonly Protection[] = [
   {
-    against: "readers who go away in the middle of long answers fill the log",
-    file: "src/http/stream.ts",
-    find: "if (left) return;",
-    replace: "",
-    test: "test/history_test.ts",
-    name: "/messages without limits whose reader goes away midway is no failure of ours",
-  },
-  {
     against: "a cursor that PostgreSQL does not take for an instant is our failure",
     file: "src/http/api.ts",
     find: 'if (!isInstant(lastAt)) throw new ChatError("bad_request", { words: "before is no cursor" });',
@@ -86,11 +78,19 @@ export const PROTECTIONS: readonly Protection[] = [
   },
   {
     against: "readers of long texts who stop reading fill the memory",
-    file: "src/http/stream.ts",
-    find: "Math.max(1, Math.floor((rows * PAGE_CHARACTERS) / characters))",
-    replace: "ROWS_MAX",
-    test: SLOW,
-    name: READERS,
+    file: "src/db/pages.ts",
+    find: "export const TEXTS_MAX_BYTES = 64 * 1024;",
+    replace: "export const TEXTS_MAX_BYTES = 64 * 1024 * 1024;",
+    test: "test/memory_test.ts",
+    name: "190 connections that ask for /conversations?limit=200 and read nothing",
+  },
+  {
+    against: "sockets and answers of many people who stop reading fill the memory",
+    file: "src/unsent.ts",
+    find: "while (this.#bytes > this.#maxBytes) this.#cutOldest();",
+    replace: "",
+    test: "src/unsent_test.ts",
+    name: "unsent data beyond the budget belongs to the client that has been stalled longest, which is cut",
   },
   {
     against: "idle connections use up the files, and nobody gets in",

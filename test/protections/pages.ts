@@ -123,8 +123,8 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "a cache keeps the chat, or a personal answer",
     file: "src/http/handler.ts",
-    find: `"Content-Type": "application/json", "Cache-Control": "no-store", ...init.headers`,
-    replace: `"Content-Type": "application/json", ...init.headers`,
+    find: `  "Content-Type": "application/json",\n  "Cache-Control": "no-store",`,
+    replace: `  "Content-Type": "application/json",`,
     test: "test/pages_test.ts",
     name: "any answer that is personal is kept nowhere",
   },
