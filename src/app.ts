@@ -14,6 +14,7 @@ import { newToken } from "./cookie.ts";
 import { addressOf, codeOf, Database, settingsOf, type Target } from "./db/client.ts";
 import { type Embedded, startEmbedded } from "./db/embedded.ts";
 import { keptSecret } from "./db/embedded_secret.ts";
+import { EpochWatch, identityOf } from "./db/epoch.ts";
 import { WRITER_PARAMETERS } from "./db/messages.ts";
 import { migrate } from "./db/migrate.ts";
 import { checkStores, Readiness } from "./db/readiness.ts";
@@ -201,11 +202,13 @@ export async function startApp(
       log,
       onLost() {
         metrics.dbLosses.add();
-        void checkEpoch();
+        void epochs.check();
       },
       took: (ms) => rest.observe(ms / 1_000),
     });
     undo.unshift(() => db.end());
+    const epochs = new EpochWatch({ db, log, changed: reloadEverybody });
+    undo.unshift(() => epochs.stop());
     await Promise.race([fillLate(), Bun.sleep(FILLED_BEFORE_MS)]);
     const writer = new Database({
       target,
@@ -222,13 +225,14 @@ export async function startApp(
     const secrets =
       config.sessionSecrets ??
       secretsOf(embedded ? keptSecret(dataDir, newToken()) : await settings.shared(db, "session_secret", newToken()));
-    let epoch = await settings.epoch(db);
+    const identity = await identityOf(db);
     const hub = new Hub();
     const unsent = new Unsent({
       maxBytes: config.unsentMax ?? defaultBudget(options.memoryBytes ?? Number.POSITIVE_INFINITY),
       log,
       cuts: metrics.unsentCuts,
     });
+    await epochs.start();
     const bus =
       config.bus === "postgres"
         ? new PostgresBus({ target, name, log })
@@ -260,7 +264,7 @@ export async function startApp(
     const pages = await loading;
     const renewals = new Renewals({ db, log });
     undo.unshift(() => renewals.stop());
-    const door = new Door({ db, signup: config.signup, secrets, identity: identityOf(epoch) });
+    const door = new Door({ db, signup: config.signup, secrets, identity });
     const auth = new Auth({
       db,
       door,
@@ -293,7 +297,7 @@ export async function startApp(
       log,
       metrics,
       unsent,
-      epoch: () => epoch,
+      epoch: () => epochs.epoch,
       version: pages.version,
     });
     undo.unshift(() => sockets.stop());
@@ -405,17 +409,9 @@ export async function startApp(
       filling = false;
     }
 
-    /** Behind a lost connection there may be another database: then whoever is here comes back and reloads. */
-    async function checkEpoch(): Promise<void> {
-      try {
-        const now = await settings.epoch(db);
-        if (now === epoch || leaving) return;
-        log.warn("the database is another one, or went back: everybody reloads", { was: epoch, is: now });
-        epoch = now;
-        hub.closeWhere(CLOSE.restarting, () => true);
-      } catch {
-        // still out of reach; the next lost connection asks again
-      }
+    /** What pages hold may be of a database that is no more: all come back, and those whose sessions are gone sign in. */
+    function reloadEverybody(): void {
+      if (!leaving) hub.closeWhere(CLOSE.restarting, () => true);
     }
 
     const stop: App["stop"] = async ({ hurried = false } = {}) => {
@@ -481,7 +477,7 @@ export async function openOffice(
     const secrets =
       config.sessionSecrets ??
       secretsOf(embedded ? keptSecret(dataDir, newToken()) : await settings.shared(db, "session_secret", newToken()));
-    const door = new Door({ db, signup: config.signup, secrets, identity: identityOf(await settings.epoch(db)) });
+    const door = new Door({ db, signup: config.signup, secrets, identity: await identityOf(db) });
     return {
       db,
       door,
@@ -537,11 +533,6 @@ async function takeDown(undo: (() => Promise<unknown> | void)[], log: Log): Prom
       log.error("stopping a part failed", error);
     }
   }
-}
-
-/** The database's own identity: an epoch without the timeline, which a promotion changes. */
-function identityOf(epoch: string): string {
-  return epoch.slice(0, epoch.lastIndexOf("."));
 }
 
 function shownHost(host: string): string {

@@ -26,8 +26,9 @@ const SUPERUSER = "chatify";
 
 export class PostgresServer implements AsyncDisposable {
   readonly port: number;
+  /** Its data directory. */
+  readonly cluster: string;
   readonly #directory: string;
-  readonly #cluster: string;
   readonly #password: string;
   #process: Bun.Subprocess | undefined;
 
@@ -49,7 +50,7 @@ export class PostgresServer implements AsyncDisposable {
 
   private constructor(place: { directory: string; cluster: string; port: number; password: string }) {
     this.#directory = place.directory;
-    this.#cluster = place.cluster;
+    this.cluster = place.cluster;
     this.port = place.port;
     this.#password = place.password;
   }
@@ -76,16 +77,16 @@ export class PostgresServer implements AsyncDisposable {
   async restart(options: Options = {}): Promise<void> {
     await this.stop();
     const { access = ["host all all all scram-sha-256"], certificate, clientAuthority } = options;
-    const { uid, gid } = statSync(this.#cluster);
+    const { uid, gid } = statSync(this.cluster);
     const own = (name: string, from?: string) => {
-      const path = join(this.#cluster, name);
+      const path = join(this.cluster, name);
       if (from === undefined) writeFileSync(path, ["local all all trust", ...access, ""].join("\n"));
       else copyFileSync(from, path);
       chownSync(path, uid, gid);
       return path;
     };
     if (options.standby) own("standby.signal");
-    else rmSync(join(this.#cluster, "standby.signal"), { force: true });
+    else rmSync(join(this.cluster, "standby.signal"), { force: true });
     const settings: Record<string, string> = {
       listen_addresses: "127.0.0.1,::1",
       port: String(this.port),
@@ -105,8 +106,8 @@ export class PostgresServer implements AsyncDisposable {
     const log = join(this.#directory, "server.log");
     // PostgreSQL refuses to run as root; a cluster owned by root runs in a user namespace, as in db/embedded_programs.ts.
     const namespace = uid === 0 ? ["unshare", "--user", "--map-user=65534", "--map-group=65534", "--"] : [];
-    this.#process = Bun.spawn([...namespace, join(programs(), "postgres"), "-D", this.#cluster, ...words], {
-      cwd: this.#cluster,
+    this.#process = Bun.spawn([...namespace, join(programs(), "postgres"), "-D", this.cluster, ...words], {
+      cwd: this.cluster,
       env: { PATH: Bun.env["PATH"] ?? "" },
       stdio: ["ignore", "ignore", Bun.file(log)],
       ...(process.getuid?.() === 0 ? { uid, gid } : {}),
@@ -126,6 +127,17 @@ export class PostgresServer implements AsyncDisposable {
     this.#process?.kill("SIGINT"); // fast: it ends its sessions
     await this.#process?.exited;
     this.#process = undefined;
+  }
+
+  /** Ends it as a power cut does. */
+  async kill(): Promise<void> {
+    this.#process?.kill("SIGKILL");
+    await this.#process?.exited;
+    this.#process = undefined;
+    for (const begun = performance.now(); performance.now() - begun < 5_000; await Bun.sleep(20)) {
+      const left = Bun.spawnSync(["pgrep", "--full", `postgres.*${this.port}|${this.cluster}`]).stdout.toString();
+      if (left.trim() === "") return;
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,4 +1,4 @@
-/** What all pods share in the database besides people and messages: values that one of them made, and the database's own identity. */
+/** What all pods share in the database besides people and messages: values that one of them made. */
 
 import type { Database } from "./client.ts";
 
@@ -24,19 +24,6 @@ export async function shared(db: Database, name: "session_secret" | "bus_realm",
   );
   // Two pods at once: the second inserts nothing and cannot see the first's row yet.
   return row ? row.value : shared(db, name, made);
-}
-
-/** Changes when the database may have gone back: another cluster, a restore into a new database, a promotion (new timeline). */
-export async function epoch(db: Database): Promise<string> {
-  const [row] = await db.run(
-    (sql) => sql<[{ system: string; database: string; timeline: string }]>`
-      select
-        (select system_identifier::text from pg_control_system()) as system,
-        (select oid::text from pg_database where datname = current_database()) as database,
-        substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) as timeline
-    `,
-  );
-  return `${row.system}.${row.database}.${row.timeline}`;
 }
 
 /** Whether PostgreSQL answers, known within a second: a probe that waits longer counts as failed. */
