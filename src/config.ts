@@ -294,7 +294,9 @@ function databaseUrl(
 function busAddress(given: string | undefined, faults: string[]): string {
   if (given === undefined || given.toLowerCase() === "postgres") return "postgres";
   const url = URL.parse(given);
-  if (!url || !/^(redis|valkey)s?:$/.test(url.protocol) || url.hostname === "") {
+  if (/^\w+:\/\/[^@/?#]*[/?#].*@/s.test(given)) {
+    faults.push("BUS cannot be read: encode # / ? in the password as %23 %2F %3F");
+  } else if (!url || !/^(redis|valkey)s?:$/.test(url.protocol) || url.hostname === "") {
     faults.push("BUS must be postgres, or look like valkey://user:password@host:6379 (valkeys:// with TLS)");
   } else if (!/^\/?\d*$/.test(url.pathname)) {
     faults.push("BUS must end with a database number or none, as in valkey://host:6379/0");

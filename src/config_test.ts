@@ -165,6 +165,14 @@ describe("config", () => {
     [{ BUS: "valkey://" }, BUS_FORM],
     [{ BUS: "hunter22" }, BUS_FORM],
     [{ BUS: "redis://bus/hunter22" }, "BUS must end with a database number or none, as in valkey://host:6379/0"],
+    ...["#", "/", "?"].map((sign): [Record<string, string>, string] => [
+      { BUS: `redis://ann:12${sign}hunter22@bus` },
+      "BUS cannot be read: encode # / ? in the password as %23 %2F %3F",
+    ]),
+    [
+      { DATABASE_URL: "postgres://ann:hunter22@db/chat?sslmode=verify-ca&sslrootcert=/nowhere/ca.pem" },
+      "DATABASE_URL names \"/nowhere/ca.pem\" in sslrootcert, which cannot be read: ENOENT: no such file or directory, open '/nowhere/ca.pem'",
+    ],
     [{ BUS: "redis://ann:hunter22%@bus" }, "BUS holds a bare %: write it as %25"],
     [{ RATE_LIMIT: "none" }, 'RATE_LIMIT must be on or off, got "none"'],
     ...[

@@ -3,6 +3,9 @@
  * secret: when a password contains a bare `@` or `/`, any part of the string may be a piece of it.
  */
 
+import { existsSync, readFileSync } from "node:fs";
+import { userInfo } from "node:os";
+
 export const SSL_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
 export type SslMode = (typeof SSL_MODES)[number];
 
@@ -35,8 +38,7 @@ export interface ConnectionSettings {
   /** Tried in this order. */
   readonly servers: readonly ServerAddress[];
   readonly shuffled: boolean;
-  /** Undefined: the name of the operating system's user. */
-  readonly user: string | undefined;
+  readonly user: string;
   readonly password: string;
   readonly database: string;
   readonly tls: TlsSettings;
@@ -59,26 +61,11 @@ const CONNECT_TIMEOUT_SECONDS = 5;
 const ENCODE = "cannot be read: encode # / ? @ in the password as %23 %2F %3F %40";
 
 /** Accepted without effect: chatify sets them itself, or has shorter deadlines of its own. */
-const WITHOUT_EFFECT = new Set([
-  "application_name",
-  "fallback_application_name",
-  "client_encoding",
-  "timezone",
-  "datestyle",
-  "intervalstyle",
-  "statement_timeout",
-  "lock_timeout",
-  "idle_session_timeout",
-  "idle_in_transaction_session_timeout",
-  "keepalives_interval",
-  "keepalives_count",
-  "tcp_user_timeout",
-  "sslcompression",
-  "krbsrvname",
-  "gsslib",
-  "gssdelegation",
-  "max_protocol_version",
-]);
+const WITHOUT_EFFECT = new Set(
+  `application_name fallback_application_name client_encoding timezone datestyle intervalstyle
+   statement_timeout lock_timeout idle_session_timeout idle_in_transaction_session_timeout keepalives_interval keepalives_count
+   tcp_user_timeout sslcompression krbsrvname gsslib gssdelegation max_protocol_version`.split(/\s+/),
+);
 /** Supported by libpq but not by the driver, each with an alternative. */
 const UNSUPPORTED: Readonly<Record<string, string>> = {
   passfile: "put the password into it, or set DATABASE_PASSWORD",
@@ -86,15 +73,7 @@ const UNSUPPORTED: Readonly<Record<string, string>> = {
   servicefile: "write out the settings of the service",
   require_auth: "remove it, and allow only scram-sha-256 in pg_hba.conf",
   requirepeer: "remove it",
-  replication: "remove it",
   sslcrldir: "put the lists into one file and name it in sslcrl",
-  sslkeylogfile: "remove it",
-  scram_client_key: "use the password",
-  scram_server_key: "use the password",
-  oauth_issuer: "use a password or a certificate",
-  oauth_client_id: "use a password or a certificate",
-  oauth_client_secret: "use a password or a certificate",
-  oauth_scope: "use a password or a certificate",
 };
 const SUPPORTED = [
   "host",
@@ -165,10 +144,15 @@ export function parseConnectionString(text: string): ConnectionSettings {
 }
 
 function settingsOf(parameters: Parameters): ConnectionSettings {
-  const { user, dbname } = parameters;
+  const { user = systemUser(), dbname } = parameters;
   if (dbname === undefined) {
     throw new ConnectionStringError(
       "names no database: add one at the end, as in postgres://user:password@host:5432/chatify",
+    );
+  }
+  if (user === undefined) {
+    throw new ConnectionStringError(
+      "names no user, and neither has this process's user a name: write postgres://user@…",
     );
   }
   oneOf(
@@ -211,6 +195,17 @@ export function withVariables(text: string, env: Record<string, string | undefin
     return value && !named.has(name) ? [`${name}=${encodeURIComponent(value)}`] : [];
   });
   return added.length === 0 ? text : `${text}${text.includes("?") ? "&" : "?"}${added.join("&")}`;
+}
+
+/**
+ * The default user, as in libpq: the operating system's name for this process's user. Bun's `userInfo` only knows `$USER`, which containers and
+ * services do not set.
+ */
+export function systemUser(): string | undefined {
+  const { uid, username } = userInfo();
+  const accounts = existsSync("/etc/passwd") ? readFileSync("/etc/passwd", "utf8").split("\n") : [];
+  const account = accounts.map((line) => line.split(":")).find(([, , id]) => id === String(uid));
+  return account?.[0] ?? (username === "unknown" ? undefined : username);
 }
 
 /** The servers in words, without credentials. */

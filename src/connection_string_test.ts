@@ -2,7 +2,7 @@ import { dlopen, FFIType, type Pointer, ptr, read } from "bun:ffi";
 import { afterAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 
-import { parseConnectionString, withVariables } from "./connection_string.ts";
+import { parseConnectionString, systemUser, withVariables } from "./connection_string.ts";
 
 const ENCODE = "cannot be read: encode # / ? @ in the password as %23 %2F %3F %40";
 const ROOT = join(import.meta.dir, "..");
@@ -77,7 +77,7 @@ describe("connection string", () => {
       password: theirs["password"] ?? "",
       database: theirs["dbname"]!,
     });
-    expect(ours.user).toBe(theirs["user"]);
+    expect(ours.user).toBe(theirs["user"] ?? systemUser()!);
     expect<string>(ours.tls.mode).toBe(theirs["sslmode"] ?? "prefer");
     expect(ours.tls.rootCert).toBe(theirs["sslrootcert"]);
   });

@@ -64,30 +64,46 @@ async function refusal(url: string): Promise<string> {
 }
 
 describe("TLS", () => {
-  const root = `&sslrootcert=${authority.root}`;
-  const strange = `&sslrootcert=${stranger.root}`;
+  const CAS: Readonly<Record<string, string>> = {
+    "no CA": "",
+    "its CA": `&sslrootcert=${authority.root}`,
+    "another CA": `&sslrootcert=${stranger.root}`,
+    "the system's CAs": "&sslrootcert=system",
+  };
 
   test.each([
-    ["disable", "", "localhost", "plain"],
-    ["allow", "", "localhost", "plain"],
-    ["prefer", "", "localhost", "TLSv1.3"],
-    ["prefer", strange, "localhost", "plain"],
-    ["require", "", "localhost", "TLSv1.3"],
-    ["require", strange, "localhost", "UNABLE_TO_VERIFY_LEAF_SIGNATURE"], // as libpq: a given root is always verified
-    ["verify-ca", root, "localhost", "TLSv1.3"],
-    ["verify-ca", root, "[::1]", "TLSv1.3"], // which the certificate does not name
-    ["verify-ca", strange, "localhost", "UNABLE_TO_VERIFY_LEAF_SIGNATURE"],
-    ["verify-full", root, "localhost", "TLSv1.3"],
-    ["verify-full", root, "127.0.0.1", "TLSv1.3"],
-    ["verify-full", root, "[::1]", "ERR_TLS_CERT_ALTNAME_INVALID"],
-    ["verify-full", `${root}&hostaddr=::1`, "localhost", "TLSv1.3"],
-    ["verify-full", "", "localhost", "UNABLE_TO_VERIFY_LEAF_SIGNATURE"],
-    ["verify-full", "&sslrootcert=system", "localhost", "UNABLE_TO_VERIFY_LEAF_SIGNATURE"],
-    ["require", "&sslnegotiation=direct", "localhost", "TLSv1.3"],
-    ["require", "&ssl_max_protocol_version=TLSv1.2", "localhost", "TLSv1.2"],
-    ["require", "&sslsni=0", "localhost", "TLSv1.3"],
-  ])("sslmode=%s%s to %s: %s", async (mode, rest, host, meant) => {
-    expect(await session(address(`?sslmode=${mode}${rest}`, host))).toBe(meant);
+    ["disable", "no CA", "localhost", "plain"],
+    ["allow", "no CA", "localhost", "plain"],
+    ["prefer", "no CA", "localhost", "TLSv1.3"],
+    ["prefer", "another CA", "localhost", "plain"],
+    ["require", "no CA", "localhost", "TLSv1.3"],
+    ["require", "another CA", "localhost", "UNABLE_TO_VERIFY_LEAF_SIGNATURE"], // as libpq: a given root is always verified
+    ["verify-ca", "its CA", "localhost", "TLSv1.3"],
+    ["verify-ca", "its CA", "[::1]", "TLSv1.3"], // which the certificate does not name
+    ["verify-ca", "another CA", "localhost", "UNABLE_TO_VERIFY_LEAF_SIGNATURE"],
+    ["verify-full", "its CA", "localhost", "TLSv1.3"],
+    ["verify-full", "its CA", "127.0.0.1", "TLSv1.3"],
+    ["verify-full", "its CA", "[::1]", "ERR_TLS_CERT_ALTNAME_INVALID"],
+    ["verify-full", "no CA", "localhost", "UNABLE_TO_VERIFY_LEAF_SIGNATURE"],
+    ["verify-full", "the system's CAs", "localhost", "UNABLE_TO_VERIFY_LEAF_SIGNATURE"],
+  ] as const)("sslmode=%s with %s to %s: %s", async (mode, ca, host, meant) => {
+    expect(await session(address(`?sslmode=${mode}${CAS[ca]}`, host))).toBe(meant);
+  });
+
+  test.each([
+    ["sslnegotiation=direct", "TLSv1.3"],
+    ["ssl_max_protocol_version=TLSv1.2", "TLSv1.2"],
+    ["sslsni=0", "TLSv1.3"],
+  ])("sslmode=require with %s: %s", async (rest, meant) => {
+    expect(await session(address(`?sslmode=require&${rest}`))).toBe(meant);
+  });
+
+  test("verifies the host name although hostaddr says where to connect", async () => {
+    const rest = `?sslmode=verify-full&sslrootcert=${authority.root}`;
+    expect(await session(address(`${rest}&hostaddr=::1`))).toBe("TLSv1.3");
+    expect(await session(address(`${rest}&hostaddr=127.0.0.1`, "elsewhere.example"))).toBe(
+      "ERR_TLS_CERT_ALTNAME_INVALID",
+    );
   });
 
   test("is preferred by default", async () => {

@@ -9,6 +9,7 @@ import { join } from "node:path";
 
 import { PROTECTIONS as attention } from "./protections/attention.ts";
 import { PROTECTIONS as browserStore } from "./protections/browser_store.ts";
+import { PROTECTIONS as database } from "./protections/database.ts";
 import { PROTECTIONS as door } from "./protections/door.ts";
 import { PROTECTIONS as embedded } from "./protections/embedded.ts";
 import { PROTECTIONS as http } from "./protections/http.ts";
@@ -38,6 +39,7 @@ export const PROTECTIONS: Readonly<Record<string, readonly Protection[]>> = {
   "Load as an attack": load,
   Logs: logs,
   "The embedded PostgreSQL": embedded,
+  "The connection to PostgreSQL": database,
 };
 
 /** `docs/security-tests.md`. */

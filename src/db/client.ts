@@ -4,7 +4,6 @@
  */
 
 import { Socket } from "node:net";
-import { userInfo } from "node:os";
 
 import postgres from "postgres";
 
@@ -69,7 +68,7 @@ function connectTo(settings: ConnectionSettings, options: ConnectOptions): Clien
   const given: object = {
     host: settings.servers.map(({ name }) => name || "localhost").slice(0, 1), // host and port only appear in its errors
     port: settings.servers.map(({ port }) => port).slice(0, 1),
-    user: userOf(settings),
+    user: settings.user,
     pass: () => settings.password, // a function, since the driver replaces an empty string with PGPASSWORD
     database: settings.database,
     socket: sockets.open,
@@ -139,12 +138,7 @@ export function settingsOf(target: Target): ConnectionSettings {
   return { ...EMBEDDED, servers: [{ name: host, port }], user: username, password, database };
 }
 
-/** The database user; by default the operating system's, as in libpq. */
-export function userOf({ user }: ConnectionSettings): string {
-  return user ?? userInfo().username;
-}
-
-const EMBEDDED = parseConnectionString("postgres:///chatify?sslmode=disable");
+const EMBEDDED = parseConnectionString("postgres://chatify@/chatify?sslmode=disable");
 
 /**
  * Whether a server accepts writes, asked in a separate session. A server that rejects the session counts as well, so that its error is
@@ -254,13 +248,14 @@ export class Database {
    * @param query builds the statement; called once per try
    * @param options.giveUpAfterMs how long to go on trying, 10 s unless told
    * @param options.keepTrying asked after that time: whether to go on all the same, as long as PostgreSQL is out of reach
+   * @param options.isProbe its time says nothing of what users wait for, and is not counted
    * @param options.onUnknown told when a try was lost with its outcome unknown: the next may find what it left
    * @throws ChatError `not_ready` when PostgreSQL stayed out of reach, or was hindered by a lock or a full disk; PostgreSQL's own error
    *   otherwise, and in those cases too when `giveUpAfterMs` is infinite
    */
   async run<T>(
     query: (sql: Sql) => PromiseLike<T>,
-    options: { giveUpAfterMs?: number; keepTrying?: () => boolean; onUnknown?: () => void } = {},
+    options: { giveUpAfterMs?: number; keepTrying?: () => boolean; isProbe?: boolean; onUnknown?: () => void } = {},
   ): Promise<T> {
     const giveUpAt = performance.now() + (options.giveUpAfterMs ?? GIVE_UP_AFTER_MS);
     for (let delayMs = 50; ; delayMs = Math.min(delayMs * 2, 1_000)) {
@@ -269,7 +264,7 @@ export class Database {
       try {
         const result = await withDeadline(query(pool));
         this.#answered();
-        this.#options.took?.(this.#answeredAt - begunAt);
+        if (!options.isProbe) this.#options.took?.(this.#answeredAt - begunAt);
         return result;
       } catch (error) {
         const [code, hindrance] = [codeOf(error), hindranceOf(error)];

@@ -60,7 +60,7 @@ async function refusalOf(writer: Database): Promise<string | undefined> {
  * @throws as `Database.run`
  */
 export async function checkStores(writer: Database, options: { giveUpAfterMs?: number } = {}): Promise<void> {
-  await writer.run(store, options);
+  await writer.run(store, { ...options, isProbe: true });
 }
 
 async function store(sql: Sql): Promise<void> {

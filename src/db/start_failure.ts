@@ -2,7 +2,7 @@
 
 import { shownServers } from "../connection_string.ts";
 import { ChatError } from "../errors.ts";
-import { settingsOf, type Target, userOf } from "./client.ts";
+import { settingsOf, type Target } from "./client.ts";
 import { codeOf, isFatal } from "./failures.ts";
 import { ConnectionError } from "./tls.ts";
 
@@ -85,7 +85,7 @@ export function foreignTables(what: string): string {
 function ofCode(error: unknown, target: Target): string | undefined {
   const settings = settingsOf(target);
   const where = shownServers(settings);
-  const [user, { database }] = [userOf(settings), settings];
+  const { user, database } = settings;
   const own = messageOf(error);
   const look = "Check DATABASE_URL";
   const silent = `The server ${where} did not answer in time. ${look}: is it a PostgreSQL, and is there a firewall between?`;
