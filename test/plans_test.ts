@@ -13,6 +13,7 @@ import * as drafts from "../src/db/drafts.ts";
 import * as everything from "../src/db/export.ts";
 import * as gone from "../src/db/gone.ts";
 import * as messages from "../src/db/messages.ts";
+import * as people from "../src/db/people.ts";
 import * as sessions from "../src/db/sessions.ts";
 import { fillSkeletons } from "../src/db/skeletons.ts";
 import * as users from "../src/db/users.ts";
@@ -182,6 +183,9 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
   },
   "users.findMany": (db) => users.findMany(db, names(50)),
   "users.list": (db) => users.list(db, { prefix: "p0012", except: me, limit: 20 }),
+  "people.findNames": (db) => people.findNames(db, { part: "0123", me, limit: 20 }),
+  "people.findNames, a single character": (db) => people.findNames(db, { part: "p", me, limit: 20 }),
+  "people.findPeers": (db) => people.findPeers(db, { part: "0123", me, limit: 20 }),
   "users.accounts": (db) => users.accounts(db, { after: 5_000, limit: 100 }),
   "users.isAdmin": (db) => users.isAdmin(db, 17),
   "users.makeAdmin": (db) => users.makeAdmin(db, me),

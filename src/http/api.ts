@@ -8,6 +8,7 @@ import type { Database } from "../db/client.ts";
 import * as messages from "../db/messages.ts";
 import type { Conversation, ConversationsAsked, Message, Page, Window } from "../db/messages.ts";
 import { NAMES_MAX, type Pages, pagesOf, ROWS_MAX, withTexts } from "../db/pages.ts";
+import { findNames, findPeers } from "../db/people.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import type { Door } from "../door.ts";
@@ -21,6 +22,8 @@ import { addressOf, idOf, isForeign, json, originOf, type Request, type Trust, w
 import { type Asked, inPieces, type Streams } from "./stream.ts";
 
 const PAGE_MAX = 200;
+/** Found by a part of a name. */
+const FOUND_MAX = 20;
 /** Lists of conversations in one statement: whoever has thousands makes the others of it wait for some milliseconds. */
 const LISTS_MAX = 16;
 
@@ -75,6 +78,11 @@ export class Api {
   async users(request: Request, server: Server<SocketData>): Promise<Response> {
     const { username: except } = await this.#auth.who(request, "searches");
     const { searchParams } = addressOf(request);
+    const part = readPart(searchParams, ["q"]);
+    if (part !== undefined) {
+      const limit = wholeNumber(searchParams, "limit", 1, FOUND_MAX) ?? FOUND_MAX;
+      return json(part === "" ? [] : await findNames(this.#db, { part, me: except, limit }));
+    }
     const q = searchParams.get("q") ?? "";
     const most = wholeNumber(searchParams, "limit", 1, NAMES_MAX);
     if (q !== "" && keyOfReference(q) === undefined) return json([]);
@@ -99,16 +107,20 @@ export class Api {
   }
 
   async conversations(request: Request, server: Server<SocketData>): Promise<Response> {
-    const me = await this.#auth.who(request, "history");
-    const { username, hidesRead, hidesLastSeen } = me;
     const { searchParams } = addressOf(request);
+    const me = await this.#auth.who(request, searchParams.has("part") ? "searches" : "history");
+    const { username, hidesRead, hidesLastSeen } = me;
+    const part = readPart(searchParams, ["before", "peer"]);
     const limit = wholeNumber(searchParams, "limit", 1, PAGE_MAX) ?? 50;
     const cursor = searchParams.get("before");
     const before = cursor === null ? undefined : readCursor(cursor);
     const name = searchParams.get("peer");
     const peer = name === null ? undefined : (await this.#peer(me, name))?.username;
     if (name !== null && peer === undefined) return json([]);
-    const rows = await this.#lists.add({ me: username, limit, before, peer });
+    const rows =
+      part === undefined
+        ? await this.#lists.add({ me: username, limit, before, peer })
+        : await this.#conversationsWith(part, username, Math.min(limit, FOUND_MAX));
     const show = (row: Conversation & { readonly text: string }) => ({
       peer: row.peer,
       last_seq: row.lastSeq,
@@ -127,6 +139,13 @@ export class Api {
     const pages = withTexts(rows, (some) => this.#db.run((sql) => messages.lastTexts(sql, some)));
     const shape = { show: (row: Parameters<typeof show>[0]) => JSON.stringify(show(row)) };
     return this.#streams.list(pages, shape, this.#asked("conversations", request, server), me.nameKey);
+  }
+
+  /** Those of a user's conversations whose peer's name holds `part`, the newest first. */
+  async #conversationsWith(part: string, me: string, limit: number): Promise<Conversation[]> {
+    const peers = part === "" ? [] : await findPeers(this.#db, { part, me, limit });
+    const rows = peers.map((peer) => this.#lists.add({ me, limit: 1, before: undefined, peer }));
+    return (await Promise.all(rows)).flat();
   }
 
   /** The messages of two people, of whom the signed-in one is one. Marks theirs read, unless only peeked at. */
@@ -224,6 +243,19 @@ function checkReference(name: string): void {
   } catch (error) {
     throw new ChatError("bad_request", { words: "That is no name", cause: error });
   }
+}
+
+/**
+ * The search key of the part of a name that is asked for; "" when no name can hold it, undefined when none is asked for.
+ *
+ * @param excluded parameters that mean another search @throws ChatError `bad_request`
+ */
+function readPart(query: URLSearchParams, excluded: readonly string[]): string | undefined {
+  const part = query.get("part")?.trim();
+  if (part === undefined) return undefined;
+  const other = excluded.find((name) => query.has(name));
+  if (other) throw new ChatError("bad_request", { words: `part and ${other} exclude each other` });
+  return keyOfReference(part) === undefined ? "" : searchKey(part);
 }
 
 /** Undefined: everything. @throws ChatError `bad_request` */
