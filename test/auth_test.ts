@@ -355,6 +355,7 @@ describe("logout", () => {
       expect(answer.status).toBe(302);
       expect(answer.headers.get("location")).toBe("/login");
       expect(answer.headers.get("set-cookie")).toBe("chatify_session=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
+      expect(answer.headers.get("clear-site-data")).toBe('"cache", "storage"');
       expect(await here.closed).toMatchObject({ code: 4401 });
       expect(await isSignedIn(person.cookie)).toBe(false);
       expect((await person.get("/")).headers.get("location")).toBe("/login");
@@ -393,10 +394,22 @@ describe("logout", () => {
     const person = await Person.signUp(app.url, "Asker");
     const headers = { cookie: person.cookie };
     const head = await fetch(`${app.url}/logout`, { method: "HEAD", headers, redirect: "manual" });
-    expect(head.status).toBe(302);
+    expect([head.status, head.headers.has("clear-site-data")]).toEqual([302, false]);
     expect(await isSignedIn(person.cookie)).toBe(true);
     const nobody = await fetch(`${app.url}/logout`, { redirect: "manual" });
     expect(nobody.headers.get("location")).toBe("/login");
+    expect(nobody.headers.has("clear-site-data")).toBe(true); // an earlier one may have left something
+  });
+
+  test("tells a browser's login page to erase unsent texts, too", async () => {
+    const browser = await fetch(`${app.url}/logout`, {
+      headers: { accept: "text/html,application/xhtml+xml" },
+      redirect: "manual",
+    });
+    expect(browser.headers.getSetCookie()).toEqual([
+      "chatify_session=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0",
+      "chatify_signed_out=1; Path=/; SameSite=Lax; Max-Age=86400",
+    ]);
   });
 });
 

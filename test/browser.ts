@@ -19,11 +19,18 @@ const MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome";
  * Starts a headless browser. `CHROMIUM=path` names one; `CHROMIUM=package` insists on the package's.
  *
  * @param options.keepsPages whether pages that were left stay in memory for going back, as in everybody's browser; Playwright has none
+ * @param options.args further arguments of the program
  */
-export async function launch(options: { keepsPages?: boolean } = {}): Promise<Browser> {
+export async function launch(options: { keepsPages?: boolean; args?: readonly string[] } = {}): Promise<Browser> {
   const { executablePath, env } = await program();
   const ignoreDefaultArgs = options.keepsPages ? ["--disable-back-forward-cache"] : [];
-  const browser = await chromium.launch({ executablePath, headless: true, ignoreDefaultArgs, env, args: ARGS });
+  const browser = await chromium.launch({
+    executablePath,
+    headless: true,
+    ignoreDefaultArgs,
+    env,
+    args: [...ARGS, ...(options.args ?? [])],
+  });
   const newContext = browser.newContext.bind(browser);
   browser.newContext = async (options) => {
     const context = await newContext(options);

@@ -69,6 +69,18 @@ describe("kept records", () => {
     expect(await loading).toEqual(["new"]);
   });
 
+  test("stay erased once their person has signed out, though somebody goes on typing", async () => {
+    const [shelf, database] = [new Shelf(), new MemoryDatabase()];
+    const kept = records(shelf, database);
+    kept.put("a", "one");
+    kept.wipe();
+    kept.put("b", "two");
+    await settled();
+    expect(shelf.length).toBe(0);
+    expect([...(await database.entries("box")).keys()]).toEqual(["a"]); // of which the database is erased as a whole
+    expect(kept.forgetful).toBeFalse();
+  });
+
   test("say when they will be gone with the page, and not before", async () => {
     const full = new Shelf();
     full.full = true;

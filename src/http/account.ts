@@ -17,7 +17,7 @@ import { ChatError } from "../errors.ts";
 import { checkPassword } from "../password.ts";
 import type { SocketData } from "../socket.ts";
 import { keyOfReference } from "../text.ts";
-import type { Auth } from "./auth.ts";
+import { type Auth, CLEAR_SITE_DATA } from "./auth.ts";
 import { attachment, exported, showDraft } from "./export.ts";
 import { json, JSON_HEADERS, readJson, type Request } from "./handler.ts";
 import type { Streams } from "./stream.ts";
@@ -104,7 +104,7 @@ export class Account {
     const known = await sessions.list(this.#db, me.userId);
     await this.#erasure.bury({ id: me.userId, username: me.username });
     for (const { id } of known) this.#auth.ended({ id, nameKey: me.nameKey });
-    return json({}, { headers: { "Set-Cookie": this.#auth.noCookie(request) } });
+    return json({}, { headers: { "Set-Cookie": this.#auth.noCookie(request), "Clear-Site-Data": CLEAR_SITE_DATA } });
   }
 
   async blocks(request: Request, server: Server<SocketData>): Promise<Response> {

@@ -34,6 +34,13 @@ import type { Pages } from "./pages.ts";
 const HASHES = { atOnce: 2, waiting: 128, waitingOnPath: 32 };
 /** The next login ends the session that was used least recently. */
 const SESSIONS_MAX = 50;
+/** Everything but cookies. Browsers heed it over https and from localhost only (W3C Clear Site Data §3.2). */
+export const CLEAR_SITE_DATA = '"cache", "storage"';
+/**
+ * Tells the login page that a person signed out, so that it erases unsent texts too where browsers ignore `Clear-Site-Data`, and in tabs that
+ * went on writing. Other ends of a session let unsent texts wait.
+ */
+const SIGNED_OUT_COOKIE = "chatify_signed_out=1; Path=/; SameSite=Lax; Max-Age=86400";
 /** More of a `User-Agent` tells nobody anything. */
 const AGENT_MAX = 200;
 /** What a login shows that is there because a session has ended. */
@@ -210,7 +217,7 @@ export class Auth {
     return this.#cookies.clearSession(request);
   }
 
-  /** Ends the session of the request, everywhere; `HEAD` only asks what the answer would be. */
+  /** Ends the session of the request, everywhere, and has the browser forget what it keeps; `HEAD` only asks what the answer would be. */
   async logOut(request: Request): Promise<Response> {
     checkOrigin(request, this.#trust); // of a GET too: another site's link must sign nobody out
     if (request.method === "HEAD") return redirect("/login");
@@ -219,7 +226,10 @@ export class Auth {
       await sessions.end(this.#db, session.id);
       this.#ended(session);
     }
-    return redirect("/login", this.noCookie(request));
+    const answer = redirect("/login", this.noCookie(request));
+    answer.headers.set("Clear-Site-Data", CLEAR_SITE_DATA);
+    if (request.headers.get("accept")?.includes("text/html")) answer.headers.append("Set-Cookie", SIGNED_OUT_COOKIE);
+    return answer;
   }
 
   /** Only a name that is free costs a hash, and is a sign-up that counts. */
@@ -278,17 +288,15 @@ export class Auth {
   /** A new session, with a new token: one given before the login dies with it. @throws ChatError `wrong_login` */
   async #enter(request: Request, user: users.User, address: string): Promise<Response> {
     const before = await this.find(request);
-    if (before) {
-      await sessions.end(this.#db, before.id);
-      this.#ended(before);
-    }
     const token = newToken();
     const agent = request.headers.get("user-agent")?.toWellFormed().replaceAll("\0", "").slice(0, AGENT_MAX) ?? null;
     if (!(await sessions.start(this.#db, user, hashToken(token), { agent, address })))
       throw new ChatError("wrong_login");
+    if (before) await sessions.end(this.#db, before.id);
     // A statement of its own, after the commit: of many logins at once the last one sees all sessions.
     const key = nameKey(user.username);
     for (const id of await sessions.endSurplus(this.#db, user.id, SESSIONS_MAX)) this.#ended({ id, nameKey: key });
+    if (before) this.#ended(before); // last: its page asks who is signed in, and is to have the new cookie by then
     const device = this.#cookies.setDevice(request, { nameKey: key, password: user.password });
     return redirect("/", this.#cookies.setSession(request, token), device);
   }

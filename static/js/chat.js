@@ -8,14 +8,22 @@ import "./connection_line.js";
 import { find, isTouch, setText } from "./dom.js";
 import { Drafts, isUnfinished } from "./drafts.js";
 import { KeptRecords } from "./kept_records.js";
-import "./language.js";
+import { keepLanguage } from "./language.js";
 import { LocalDatabase } from "./local_database.js";
 import "./message_composer.js";
 import { Messenger } from "./messenger.js";
 import { Outbox } from "./outbox.js";
 import { OutboxStore } from "./outbox_store.js";
 import "./people_list.js";
-import { forgetAllBut, forgetRead, readingName, textsName, unfinishedPrefix } from "./places.js";
+import {
+  forgetAllBut,
+  forgetRead,
+  readingName,
+  tellSignedOut,
+  textsName,
+  unfinishedPrefix,
+  whenSignedOut,
+} from "./places.js";
 import { ReadingCache, STORES } from "./reading_cache.js";
 import { browserShelf, endedNote, forgetEnded, noteEnded, rememberedName, rememberName, SINGLE_KEYS } from "./shelf.js";
 import { whenTimesChange } from "./time.js";
@@ -83,6 +91,7 @@ async function start(me, sure) {
 
   /** Erases all that this browser keeps of the person: they leave. */
   async function forget() {
+    keepLanguage();
     outbox.wipe();
     drafts.wipe();
     await Promise.all([texts.empty(), close()]);
@@ -139,13 +148,13 @@ async function start(me, sure) {
   });
   startMenu(messenger, attention, () => {
     leaving = true;
-    tabs.leave();
+    tellSignedOut();
     return forget();
   });
   addEventListener("beforeunload", (event) => {
     if (messenger.forgetful() && outbox.size > 0) event.preventDefault();
   });
-  const tabs = joinTabs(me, { outbox, store, drafts });
+  joinTabs(me, { outbox, store, drafts, cache });
   const kept = messenger.start({ sure });
   void shareDrafts(messenger, kept);
   await Promise.race([kept, new Promise((resolve) => setTimeout(resolve, KEPT_MS))]);
@@ -175,11 +184,11 @@ async function whoIsIt(me) {
  * The tabs of a person in one browser have one store. What left it, left it for all; what a closed tab leaves in it, another
  * one sends.
  * @param {string} me
- * @param {{ outbox: Outbox, store: OutboxStore, drafts: Drafts }} parts
+ * @param {{ outbox: Outbox, store: OutboxStore, drafts: Drafts, cache: ReadingCache }} parts
  */
-function joinTabs(me, { outbox, store, drafts }) {
+function joinTabs(me, { outbox, store, drafts, cache }) {
   const tabs = new BroadcastChannel(textsName(me));
-  /** @param {{ removed?: string, unfinished?: import("./drafts.js").Unfinished, left?: boolean, signedOut?: boolean }} what */
+  /** @param {{ removed?: string, unfinished?: import("./drafts.js").Unfinished, left?: boolean }} what */
   const tell = (what) => tabs.postMessage(what); // oxlint-disable-line unicorn/require-post-message-target-origin
   store.onremoved = (removed) => tell({ removed });
   drafts.onwritten = (unfinished) => tell({ unfinished });
@@ -187,11 +196,12 @@ function joinTabs(me, { outbox, store, drafts }) {
     if (data.removed) store.quietly(() => outbox.discard(data.removed));
     if (data.unfinished) drafts.take(data.unfinished);
     if (data.left) void outbox.load();
-    if (data.signedOut) {
-      signedOutHere = true;
-      outbox.wipe(); // or this tab would keep again what is being erased
-      drafts.wipe();
-    }
+  });
+  whenSignedOut(() => {
+    signedOutHere = true;
+    outbox.wipe(); // or this tab would keep again what is being erased
+    drafts.wipe();
+    cache.end();
   });
   addEventListener("pagehide", () => {
     drafts.flush();
@@ -201,7 +211,6 @@ function joinTabs(me, { outbox, store, drafts }) {
     if (document.visibilityState === "hidden") drafts.flush();
     else void outbox.load(); // a tab may have gone without a word
   });
-  return { leave: () => tell({ signedOut: true }) };
 }
 
 /**

@@ -6,6 +6,7 @@ import { endedNote, forgetEnded, forgetName, noteEnded, rememberedName } from ".
 import { errorWord, waiting, word } from "./words.js";
 
 const SIGNED_IN_MS = 1_000;
+const SIGNED_OUT_SECONDS = 10;
 
 /** @type {HTMLFormElement} */
 export const form = find(document, "form");
@@ -136,15 +137,23 @@ if (location.hash === "#farewell") {
   history.replaceState(null, "", location.pathname);
 }
 
-/** Whoever was here and is signed in no more leaves nothing to be read. */
-async function forgetWhoLeft() {
+/** Whether the server says that a person has just signed out here. For some seconds other tabs, on their way to the login, see it too. */
+function isSignedOut() {
+  const isSo = document.cookie.includes("chatify_signed_out=1");
+  if (isSo) document.cookie = `chatify_signed_out=1; Path=/; SameSite=Lax; Max-Age=${SIGNED_OUT_SECONDS}`;
+  return isSo;
+}
+
+/** Whoever was here and is signed in no more leaves nothing to be read, and who signed out nothing at all. @param {boolean} signedOut */
+async function forgetWhoLeft(signedOut) {
   const answer = await fetch("/me").catch(() => undefined);
   if (answer?.status !== 401) return;
   const places = await import("./places.js").catch(() => undefined);
-  await places?.forgetRead();
+  await (signedOut ? places?.forgetSignedOut() : places?.forgetRead());
 }
 
-if (rememberedName() !== undefined) void forgetWhoLeft();
+const signedOut = isSignedOut();
+if (signedOut || rememberedName() !== undefined) void forgetWhoLeft(signedOut);
 
 // The chat that comes next can be kept for when there is no network.
 async function register() {

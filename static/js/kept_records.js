@@ -20,6 +20,8 @@ export class KeptRecords {
   /** @type {Set<string>} kept nowhere but in this page */
   #homeless = new Set();
   #nowhere = false;
+  /** Its person has signed out: nothing is kept any more, whatever is still typed. */
+  #over = false;
 
   /**
    * @param {{ shelf: Shelf, database: Database }} places
@@ -67,6 +69,7 @@ export class KeptRecords {
    * @param {T} record
    */
   put(key, record) {
+    if (this.#over) return;
     const text = JSON.stringify(record);
     this.#removed?.delete(key);
     const shelved = this.#shelve(this.#prefix + key, text);
@@ -96,8 +99,9 @@ export class KeptRecords {
     void this.#database.write([{ store: this.#store, key }]);
   }
 
-  /** Forgets what stands in `localStorage`; the database is erased as a whole. */
+  /** Forgets what stands in `localStorage`, and keeps nothing from now on; the database is erased as a whole. */
   wipe() {
+    this.#over = true;
     for (const key of this.#shelved()) this.#shelf.removeItem(this.#prefix + key);
     this.#homeless.clear();
   }

@@ -44,6 +44,21 @@ function keptLanguage() {
   }
 }
 
+/** Keeps a choice in two places, of which each brings back the other: signing out erases all but cookies. */
+export function keepLanguage() {
+  const inCookie = /(?:^|; )chatify_language=(\w+)/.exec(document.cookie)?.[1];
+  const kept = keptLanguage();
+  if (kept !== null && kept !== inCookie) {
+    document.cookie = `chatify_language=${kept}; Path=/; SameSite=Lax; Max-Age=34560000`;
+  } else if (kept === null && inCookie !== undefined) {
+    try {
+      localStorage.setItem(KEPT_AS, inCookie);
+    } catch {
+      // Forbidden: the browser's own language will do.
+    }
+  }
+}
+
 /** One button a language, each in its own words. */
 class LanguageChoice extends HTMLElement {
   connectedCallback() {
@@ -76,6 +91,7 @@ class LanguageChoice extends HTMLElement {
     } catch {
       // Then it holds for this page only.
     }
+    keepLanguage();
     speak(tag);
     document.dispatchEvent(new Event("languagechange"));
   }
@@ -89,6 +105,7 @@ class LanguageChoice extends HTMLElement {
 
 /** Says the first words. What the page holds is English, and hidden while another language is on its way (`base.css`). */
 async function begin() {
+  keepLanguage();
   const chosen = choose(keptLanguage(), navigator.languages);
   const root = document.documentElement;
   root.toggleAttribute("data-wordless", chosen !== "en");

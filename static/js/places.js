@@ -9,6 +9,8 @@ const OUTBOX = "chatify.draft.";
 const UNFINISHED = "chatify.unfinished.";
 const TEXTS = "chatify.texts.";
 const READING = "chatify.reading.";
+/** A channel of all tabs: they share one session, and after `Clear-Site-Data` nothing says whose it was. */
+const SIGN_OUT = "chatify.sign_out";
 /** The service worker's, each followed by the version of the page in it. */
 const CACHE = "chatify-";
 /** A database that another tab holds on to must not hold up who wants to leave. */
@@ -32,6 +34,23 @@ export async function forgetAllBut(user) {
   for (const name of namesOn(shelf)) if (isKept(name) && !isOf(name, user)) shelf.removeItem(name);
   await eraseAll((name) => isKept(name) && !isOf(name, user));
   if (user === undefined) await forgetPage();
+}
+
+/** A person signed out of this browser: erases everything, also what other tabs have written since. */
+export async function forgetSignedOut() {
+  tellSignedOut();
+  await forgetAllBut(undefined);
+}
+
+/** Has the other tabs keep nothing from now on, or they would write again what is being erased. */
+export function tellSignedOut() {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin
+  new BroadcastChannel(SIGN_OUT).postMessage(true);
+}
+
+/** Calls back when a person signs out of this browser, in whichever tab. @param {() => void} run */
+export function whenSignedOut(run) {
+  new BroadcastChannel(SIGN_OUT).addEventListener("message", run);
 }
 
 /**

@@ -119,4 +119,20 @@ export const PROTECTIONS: readonly Protection[] = [
     test: "test/page_keeping_test.ts",
     name: "unfinished texts nothing is overwritten under the fingers, and then it is what counts",
   },
+  {
+    against: "texts that stay in a browser where somebody signed out by the address, over plain http",
+    file: "static/js/form.js",
+    find: "await (signedOut ? places?.forgetSignedOut() : places?.forgetRead());",
+    replace: "await places?.forgetRead();",
+    test: "test/sign_out_test.ts",
+    name: "signing out on chat.test by the address leaves no text and no name, though another tab goes on typing",
+  },
+  {
+    against: "another tab that writes again what signing out erased",
+    file: "static/js/kept_records.js",
+    find: "if (this.#over) return;",
+    replace: "",
+    test: "test/page_keeping_test.ts",
+    name: "kept records stay erased once their person has signed out, though somebody goes on typing",
+  },
 ];

@@ -2,7 +2,7 @@
 
 import { find, setText } from "../dom.js";
 import { letShow } from "../password_showing.js";
-import { forgetAllBut, textsName } from "../places.js";
+import { forgetAllBut, tellSignedOut } from "../places.js";
 import { word } from "../words.js";
 import { ask, explain } from "./requests.js";
 import { passes } from "./saying.js";
@@ -44,9 +44,7 @@ export class AccountDeletion extends HTMLElement {
       passes([[this.#password, explain(error)]]);
       return;
     }
-    // Or other tabs would keep again what is being erased, as after signing out.
-    // oxlint-disable-next-line unicorn/require-post-message-target-origin
-    new BroadcastChannel(textsName(this.name)).postMessage({ signedOut: true });
+    tellSignedOut();
     await forgetAllBut(undefined);
     location.replace("/login#farewell");
   }
