@@ -83,6 +83,27 @@ describe("a session", () => {
     await admin.end();
   });
 
+  test.each([
+    [
+      "alter role $ connection limit 3",
+      (role: string) =>
+        `The role "${role}" is limited to 3 connections, and chatify needs 7: alter role "${role}" connection limit -1`,
+    ],
+    [
+      "alter role $ set default_transaction_read_only = on",
+      () =>
+        "This PostgreSQL is read-only (default_transaction_read_only is on for the server, the database or the role): turn it off",
+    ],
+  ])("that cannot store messages is refused at start: %s", async (change, words) => {
+    const { admin, role, database } = await owner(change, migratedDatabase);
+    const begunAt = performance.now();
+    const error = await startApp({ database }).catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(DatabaseError);
+    expect((error as Error).message).toBe(words(role));
+    expect(performance.now() - begunAt).toBeLessThan(5_000);
+    await admin.end();
+  });
+
   test("out of reach for longer than any request waits keeps its sockets, and stores what they sent", async () => {
     const { admin, role, database } = await owner();
     await using app = await startApp({ database });
@@ -212,6 +233,21 @@ describe("/readyz answers 503", () => {
     } finally {
       process.kill(pid, "SIGCONT");
     }
+    await admin.end();
+  });
+
+  test("while the session that stores messages may not be opened although the others answer", async () => {
+    const { admin, role, database } = await owner();
+    await using app = await startApp({ database });
+    await admin.unsafe(`alter role ${role} connection limit 0`);
+    await admin`select pg_terminate_backend(pid) from pg_stat_activity where usename = ${role} and query like '%pg_logical_emit_message%'`;
+    await turns(app, 503);
+    const [{ others }] = await admin<
+      [{ others: number }]
+    >`select count(*) as others from pg_stat_activity where usename = ${role}`;
+    expect(others).toBeGreaterThan(1);
+    await admin.unsafe(`alter role ${role} connection limit -1`);
+    await turns(app, 200);
     await admin.end();
   });
 

@@ -173,6 +173,7 @@ async function checkServer(sql: Sql, allowUnsafe: boolean): Promise<void> {
         name: string;
         encoding: string;
         standby: boolean;
+        readOnly: boolean;
         lockTimeout: number;
         fsync: string;
         pages: string;
@@ -185,6 +186,7 @@ async function checkServer(sql: Sql, allowUnsafe: boolean): Promise<void> {
       current_setting('server_version') as name,
       current_setting('server_encoding') as encoding,
       pg_is_in_recovery() as standby,
+      current_setting('transaction_read_only')::boolean as "readOnly",
       (select setting::bigint from pg_settings where name = 'lock_timeout') as "lockTimeout",
       current_setting('fsync') as fsync,
       current_setting('full_page_writes') as pages,
@@ -200,6 +202,11 @@ async function checkServer(sql: Sql, allowUnsafe: boolean): Promise<void> {
   }
   if (server.standby)
     throw new DatabaseError("This PostgreSQL is a standby, which only reads: DATABASE_URL must name the primary");
+  if (server.readOnly) {
+    throw new DatabaseError(
+      "This PostgreSQL is read-only (default_transaction_read_only is on for the server, the database or the role): turn it off",
+    );
+  }
   if (server.lockTimeout !== NO_HURRY_MS) {
     throw new DatabaseError(
       "A pooler between chatify and PostgreSQL (such as PgBouncer) drops session settings: DATABASE_URL must point to PostgreSQL itself",
