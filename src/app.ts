@@ -3,6 +3,7 @@
 import { isAbsolute, join } from "node:path";
 
 import { isWholePrivateRange, Networks } from "./address.ts";
+import { BlockedPairs } from "./blocked_pairs.ts";
 import type { BusEvent } from "./bus/bus.ts";
 import { PostgresBus } from "./bus/postgres.ts";
 import { RedisBus } from "./bus/redis.ts";
@@ -240,7 +241,9 @@ export async function startApp(
     undo.unshift(() => bus.stop());
     const roster = new Roster({ db, bus, log, changed: (...change) => presence.change(...change) });
     undo.unshift(() => roster.stop());
-    const presence = new Presence({ db, roster });
+    const blocked = new BlockedPairs({ db });
+    undo.unshift(() => blocked.stop());
+    const presence = new Presence({ db, roster, blocked });
     undo.unshift(() => presence.stop());
     const resync = new Resync({ db, hub, log });
     undo.unshift(() => resync.stop());
@@ -287,7 +290,7 @@ export async function startApp(
     undo.unshift(() => erasure.stop());
     const streams = new Streams({ log, unsent });
     const account = new Account({ auth, choices, db, erasure, streams });
-    const api = new Api({ auth, chat, db, door, roster, streams, trust });
+    const api = new Api({ auth, chat, choices, db, door, roster, streams, trust });
     const sockets = socketHandlers({
       chat,
       drafts,
@@ -309,13 +312,17 @@ export async function startApp(
         else if (event.kind === "end") hub.endSession(event.sessionId);
         else if (event.kind === "user") presence.announce(event.username);
         else if (event.kind === "veil") presence.veil(event.nameKey, event.on);
+        else if (event.kind === "block") void presence.blockChanged(event.nameKeys);
         else roster.hear(event, from);
       },
       lost(pod) {
         metrics.busLosses.add();
         resync.lost();
         roster.ask(pod);
-        checkingSoon ??= setTimeout(() => void endDeadSessions(), SESSIONS_GATHER_MS);
+        checkingSoon ??= setTimeout(() => {
+          void endDeadSessions();
+          void presence.refreshBlocks();
+        }, SESSIONS_GATHER_MS);
       },
       joined: (pod) => roster.joined(pod),
       vanished: (pod, politely) => roster.vanished(pod, politely),

@@ -12,6 +12,7 @@ import type { Session } from "./db/sessions.ts";
 import type { Hub } from "./hub.ts";
 import type { Presence } from "./presence.ts";
 import { SYNC_FRAME } from "./protocol.ts";
+import { nameKey } from "./text.ts";
 
 /** Look-ups in one statement, one for each who begins to type. */
 const PAIRS_MAX = 200;
@@ -37,6 +38,16 @@ export class Choices {
   async choose(choice: Choice, me: Session, peer: string, on: boolean): Promise<void> {
     await choices.choose(this.#db, choice, me.username, peer, on);
     this.#sync(me.nameKey);
+    if (choice !== "blocks") return;
+    const nameKeys = [me.nameKey, nameKey(peer)];
+    void this.#presence.blockChanged(nameKeys);
+    this.#bus.publish([{ kind: "block", nameKeys }]);
+  }
+
+  /** Keys of the peers that a user blocks or is blocked by. */
+  async blockedEitherWay(name: string): Promise<ReadonlySet<string>> {
+    const [peers] = await this.#db.run((sql) => choices.blockedEitherWay(sql, [name]));
+    return peers ?? new Set();
   }
 
   /** Whom somebody blocks: a page, in the order of names. */

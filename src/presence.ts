@@ -4,6 +4,7 @@
  */
 
 import { Batcher } from "./batcher.ts";
+import type { BlockedPairs } from "./blocked_pairs.ts";
 import type { Database } from "./db/client.ts";
 import { findMany } from "./db/users.ts";
 import { ChatError } from "./errors.ts";
@@ -48,12 +49,15 @@ interface Known {
 export class Presence {
   readonly #db: Database;
   readonly #roster: Roster;
+  readonly #blocked: BlockedPairs;
   readonly #watched = new Map<string, Watched>();
   readonly #watching = new Map<Socket, readonly Watched[]>();
   /** People with a socket here who hide when they were last seen: they do not see it of others. */
   readonly #veiled = new Set<string>();
   /** Sockets that never sent `watch`, and when each was told the full list last. */
   readonly #plain = new Map<Socket, number>();
+  /** Last list sent to a plain socket whose user has blocked peers. An equal list, sent again, would reveal that a blocked peer came or went. */
+  readonly #filtered = new WeakMap<Socket, string>();
   /** Watched people of whom something new is to be told. */
   readonly #changed = new Set<Watched>();
   readonly #lookups: Batcher<readonly string[], Map<string, Known>>;
@@ -65,9 +69,10 @@ export class Presence {
   #budgetAt = 0;
   readonly #timer: Timer;
 
-  constructor(parts: { db: Database; roster: Roster }) {
+  constructor(parts: { db: Database; roster: Roster; blocked: BlockedPairs }) {
     this.#db = parts.db;
     this.#roster = parts.roster;
+    this.#blocked = parts.blocked;
     this.#lookups = new Batcher((asked) => this.#lookUp(asked), { max: 50 });
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
@@ -75,6 +80,7 @@ export class Presence {
   /** A socket opened. @param veiled whether its person hides when they were last seen */
   arrive(socket: Socket, veiled: boolean): void {
     this.veil(socket.nameKey, veiled);
+    this.#blocked.connect(socket.nameKey, socket.username);
     this.#plain.set(socket, Number.NEGATIVE_INFINITY);
     this.#roster.arrive(socket.nameKey, socket.username);
   }
@@ -84,8 +90,8 @@ export class Presence {
     this.#plain.delete(socket);
     this.#unwatch(socket);
     if (!last) return;
-    this.#veiled.delete(socket.nameKey);
-    this.#roster.leave(socket.nameKey);
+    this.#blocked.disconnect(socket.nameKey);
+    this.#roster.leave(socket.nameKey, { hidden: this.#veiled.delete(socket.nameKey) });
   }
 
   /** Somebody hides when they were last seen, or no longer; what they see of others changes with it. */
@@ -104,15 +110,50 @@ export class Presence {
       socket,
       asked.map((key) => this.#record(key)),
     );
-    const away = asked.filter((key) => !this.#roster.isOnline(key));
-    const known = away.length > 0 ? await this.#lookups.add(away).catch(ifNotReady) : undefined;
+    await this.#tell(socket, users);
+  }
+
+  /** One of two users blocked the other or ended a block: sends each the other's presence as it may be seen now. Never throws. */
+  async blockChanged(keys: readonly string[]): Promise<void> {
+    await Promise.all(
+      keys.map(async (key) => {
+        const changed = new Set(await this.#blocked.refresh(key));
+        if (changed.size === 0) return;
+        for (const [socket, people] of this.#watching) {
+          if (socket.nameKey !== key) continue;
+          const watched = people.filter((person) => changed.has(person.key));
+          if (watched.length === 0) continue;
+          const names = watched.map((person) => person.key);
+          await this.#tell(socket, names).catch(() => {}); // a hint: the answer to the next watch is right
+        }
+        for (const socket of this.#plain.keys()) {
+          if (socket.nameKey === key) this.#plain.set(socket, Number.NEGATIVE_INFINITY);
+        }
+      }),
+    );
+  }
+
+  /** The same for every user here, after events of other pods may have been lost. */
+  async refreshBlocks(): Promise<void> {
+    const keys = [...this.#watching.keys(), ...this.#plain.keys()].map((socket) => socket.nameKey);
+    await this.blockChanged([...new Set(keys)]);
+  }
+
+  /** Sends a socket the current presence of these users. */
+  async #tell(socket: Socket, users: readonly string[]): Promise<void> {
+    const keys = users.map((user) => keyOfReference(user) ?? "");
+    const hidden = await this.#blocked.loaded(socket.nameKey);
+    const away = new Set(keys.filter((key) => key !== "" && !this.#roster.isOnline(key)));
+    const known = away.size > 0 ? await this.#lookups.add([...away]).catch(ifNotReady) : undefined;
     const isVeiled = this.#veiled.has(socket.nameKey);
     const entries = users.map((user, i) => {
       const key = keys[i] as string;
+      const isHidden = hidden?.has(key) !== false;
       const here = this.#roster.nameOf(key);
-      if (here !== undefined) return presenceEntry(here, ONLINE);
-      const { username = user, lastSeenAt = null, hidesLastSeen = false } = known?.get(key) ?? {};
-      return presenceEntry(username, { online: false, last_seen: isVeiled || hidesLastSeen ? null : lastSeenAt });
+      if (here !== undefined && !isHidden) return presenceEntry(here, ONLINE);
+      const { username = here ?? user, lastSeenAt = null, hidesLastSeen = false } = known?.get(key) ?? {};
+      const isShown = !isHidden && !isVeiled && !hidesLastSeen;
+      return presenceEntry(username, { online: false, last_seen: isShown ? lastSeenAt : null });
     });
     socket.send(presenceFrame(entries));
   }
@@ -203,11 +244,13 @@ export class Presence {
   #tellWatchers(): void {
     if (this.#changed.size === 0) return;
     for (const [socket, people] of this.#watching) {
+      const hidden = this.#blocked.of(socket.nameKey);
+      if (!hidden) continue; // still loading: the answer to its watch follows
       let entries: string[] | undefined;
       const isVeiled = this.#veiled.size > 0 && this.#veiled.has(socket.nameKey);
-      for (const { entry, veiled } of people) {
+      for (const { key, entry, veiled } of people) {
         const told = isVeiled ? veiled : entry;
-        if (told !== undefined) (entries ??= []).push(told);
+        if (told !== undefined && !hidden.has(key)) (entries ??= []).push(told);
       }
       if (entries) socket.send(presenceFrame(entries));
     }
@@ -222,7 +265,10 @@ export class Presence {
   #tellList(now: number): void {
     if (now < this.#budgetAt) return;
     const before = now - 1_000 + TICK_MS / 2; // a timer's ticks are not exact
-    const owed = [...this.#plain].filter(([, toldAt]) => toldAt < this.#listChangedAt && toldAt < before);
+    const isKnown = (socket: Socket) => this.#blocked.of(socket.nameKey) !== undefined;
+    const owed = [...this.#plain].filter(
+      ([socket, toldAt]) => toldAt < this.#listChangedAt && toldAt < before && isKnown(socket),
+    );
     if (owed.length === 0) return;
     const frame = statusFrame(this.#roster.online);
     const cost = (Buffer.byteLength(frame) / FULL_LISTS_PER_SECOND) * 1_000;
@@ -231,8 +277,22 @@ export class Presence {
     const toldAt = performance.now(); // not `now`: who left in this very tick is in the list
     for (const [socket] of owed.slice(0, count)) {
       this.#plain.set(socket, toldAt);
-      socket.send(frame);
+      this.#sendList(socket, frame);
     }
     this.#budgetAt = now + cost * Math.min(count, owed.length) - TICK_MS / 2;
+  }
+
+  /** Sends a full list, without blocked peers. @param whole the frame with everyone */
+  #sendList(socket: Socket, whole: string): void {
+    const hidden = this.#blocked.of(socket.nameKey);
+    if (!hidden?.size) {
+      this.#filtered.delete(socket);
+      socket.send(whole);
+      return;
+    }
+    const frame = statusFrame(this.#roster.onlineWithout(hidden));
+    if (this.#filtered.get(socket) === frame) return;
+    this.#filtered.set(socket, frame);
+    socket.send(frame);
   }
 }

@@ -10,6 +10,8 @@ import { type Log, wordsOf } from "./log.ts";
 import { ONLINE, type PresenceState } from "./protocol.ts";
 
 const GRACE_MS = 5_000;
+/** For users who hide when they were last seen: drawn at random, so that going offline does not reveal when they left. */
+const HIDDEN_GRACE_MS = { least: 60_000, most: 300_000 };
 /** Whom a leaving pod sends away comes back after up to 5 s (CONTRACT §4), and then has to get there. */
 const SENT_AWAY_MS = GRACE_MS + 1_500;
 const TICK_MS = 500;
@@ -54,13 +56,17 @@ export class Roster {
   #writing: Promise<void> | undefined;
   readonly #timers: Timer[];
 
+  readonly #hiddenGraceMs: { readonly least: number; readonly most: number };
+
   /** @param parts.changed told when somebody comes online or goes */
   constructor(parts: {
     db: Database;
     bus: Bus;
     log: Log;
     changed: (nameKey: string, username: string, state: PresenceState) => void;
+    hiddenGraceMs?: { readonly least: number; readonly most: number };
   }) {
+    this.#hiddenGraceMs = parts.hiddenGraceMs ?? HIDDEN_GRACE_MS;
     this.#db = parts.db;
     this.#bus = parts.bus;
     this.#log = parts.log;
@@ -78,12 +84,18 @@ export class Roster {
     return [...this.#online.values()].map(({ username }) => username);
   }
 
+  /** The same without these users. */
+  onlineWithout(nameKeys: ReadonlySet<string>): string[] {
+    return [...this.#online].filter(([key]) => !nameKeys.has(key)).map(([, { username }]) => username);
+  }
+
   /** The same in pages, to be taken over a while: people who come meanwhile are left out, so that nobody is named twice. */
-  async *onlinePages(size: number): AsyncGenerator<string[], string[]> {
+  async *onlinePages(size: number, { without }: { without: ReadonlySet<string> }): AsyncGenerator<string[], string[]> {
     const end = this.#entered;
     let page: string[] = [];
-    for (const { username, place } of this.#online.values()) {
+    for (const [key, { username, place }] of this.#online) {
       if (place >= end) break;
+      if (without.has(key)) continue;
       if (page.push(username) < size) continue;
       yield page;
       page = [];
@@ -116,9 +128,11 @@ export class Roster {
     this.#bus.publish([{ kind: "came", nameKey, username }]);
   }
 
-  /** Somebody's last socket here closed. */
-  leave(nameKey: string): void {
-    this.#leaving.set(nameKey, performance.now() + GRACE_MS);
+  /** A user's last socket here closed. @param options.hidden the user hides when they were last seen */
+  leave(nameKey: string, { hidden = false } = {}): void {
+    const { least, most } = this.#hiddenGraceMs;
+    const graceMs = hidden ? least + Math.random() * (most - least) : GRACE_MS;
+    this.#leaving.set(nameKey, performance.now() + graceMs);
   }
 
   /** What other pods say of their people, or ask of ours. */
@@ -165,7 +179,7 @@ export class Roster {
     const now = performance.now();
     const lastSeen = new Date().toISOString();
     for (const [key, at] of this.#leaving) {
-      if (at > now) break; // in the order they left
+      if (at > now) continue;
       this.#leaving.delete(key);
       if (!this.#here.delete(key)) continue;
       this.#exit(key, lastSeen);

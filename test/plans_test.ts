@@ -151,6 +151,7 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
       found.map((conversation) => ({ conversation, after: 0, to: 1 })),
     );
   },
+  "choices.blockedEitherWay": (_, sql) => choices.blockedEitherWay(sql, names(200)),
   "choices.reachable": (_, sql) =>
     choices.reachable(
       sql,

@@ -6,6 +6,7 @@ import { MemoryBus } from "../src/bus/bus.ts";
 import type { Database } from "../src/db/client.ts";
 import { Roster } from "../src/roster.ts";
 import { SILENT } from "./harness.ts";
+import { until } from "./until.ts";
 
 setDefaultTimeout(20_000);
 
@@ -13,6 +14,9 @@ const rosters: Roster[] = [];
 afterEach(async () => {
   await Promise.all(rosters.splice(0).map((roster) => roster.stop()));
 });
+
+/** Instead of one to five minutes. */
+const hiddenGraceMs = { least: 6_000, most: 7_000 };
 
 /** A roster that hears one other pod, what it told, and what it wrote. */
 async function meet(write: () => Promise<unknown> = async () => {}) {
@@ -28,7 +32,7 @@ async function meet(write: () => Promise<unknown> = async () => {}) {
     },
   } as unknown as Database;
   const changed = (key: string, _: string, { online }: { online: boolean }) => void told.push(`${key} ${online ? "on" : "off"}`); // prettier-ignore
-  const roster = new Roster({ db, bus, log: SILENT, changed });
+  const roster = new Roster({ db, bus, log: SILENT, changed, hiddenGraceMs });
   rosters.push(roster);
   await other.start({ deliver() {}, lost() {}, joined() {}, vanished() {} });
   await bus.start({
@@ -123,4 +127,18 @@ test("roster writes the table one statement at a time, however slow the database
   await Bun.sleep(4_000);
   expect(writes()).toBe(3); // reads, writes ann, writes bob
   expect(most).toBe(1);
+});
+
+test("roster keeps a user online for a random time who hides when they were last seen, and nobody else", async () => {
+  const { roster, told } = await meet();
+  for (const key of ["ann", "bob"]) roster.arrive(key, key);
+  roster.leave("ann", { hidden: true });
+  roster.leave("bob");
+  await Bun.sleep(5_700);
+  expect(told).toEqual(["ann on", "bob on", "bob off"]);
+  roster.arrive("ann", "ann"); // back in time, as after a reload
+  await Bun.sleep(2_000);
+  expect(told).toHaveLength(3);
+  roster.leave("ann", { hidden: true });
+  await until("ann is offline", () => told.at(-1) === "ann off");
 });

@@ -8,6 +8,8 @@ export type BusEvent =
   | { readonly kind: "end"; readonly nameKey: string; readonly sessionId: number }
   /** Somebody hides when they were last seen, and does not see it of others; or no longer. */
   | { readonly kind: "veil"; readonly nameKey: string; readonly on: boolean }
+  /** One of two users blocked the other or ended a block. */
+  | { readonly kind: "block"; readonly nameKeys: readonly string[] }
   /** Somebody signed up. */
   | { readonly kind: "user"; readonly username: string }
   /** A person's first socket at the sending pod. */

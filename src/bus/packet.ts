@@ -113,6 +113,8 @@ function encodeEvent(event: BusEvent): string {
       return `\ne\t${event.nameKey}\t${event.sessionId}`;
     case "veil":
       return `\nv\t${event.nameKey}\t${event.on ? "1" : "0"}`;
+    case "block":
+      return `\nb\t${event.nameKeys.join("\t")}`;
     case "user":
       return `\nu\t${event.username}`;
     case "came":
@@ -161,6 +163,8 @@ function parseEvent(line: string): BusEvent | "malformed" | "unknown" {
         : "malformed";
     case "v":
       return two && /^[01]$/.test(second) ? { kind: "veil", nameKey: first, on: second === "1" } : "malformed";
+    case "b":
+      return two ? { kind: "block", nameKeys: [first, second] } : "malformed";
     case "u":
       return one ? { kind: "user", username: first } : "malformed";
     case "c":

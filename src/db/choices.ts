@@ -67,6 +67,32 @@ export async function chosen(
   return rows.map(({ peer }) => peer);
 }
 
+/** Shared, since most users have no blocked peer. */
+const NONE: ReadonlySet<string> = new Set();
+
+/** For each of these users the keys of the peers that they block or are blocked by. */
+export async function blockedEitherWay(sql: Sql, names: readonly string[]): Promise<ReadonlySet<string>[]> {
+  const rows = await sql<{ ord: number; nameKey: string }[]>`
+    select t.ord, u.name_key as "nameKey"
+    from unnest(${names as string[]}::text[]) with ordinality as t (name, ord)
+    cross join lateral (
+      select c.high as peer
+      from conversations c
+      where c.low = t.name collate "C" and (c.low_blocks or c.high_blocks)
+      union all
+      select c.low
+      from conversations c
+      where c.high = t.name collate "C" and (c.low_blocks or c.high_blocks)
+    ) p
+    cross join lateral (
+      select name_key from users where username = p.peer limit 1
+    ) u
+  `;
+  const peers = new Map<number, Set<string>>();
+  for (const { ord, nameKey } of rows) peers.set(ord, (peers.get(ord) ?? new Set()).add(nameKey));
+  return names.map((_, i) => peers.get(i + 1) ?? NONE);
+}
+
 /** Somebody by their name, and another by the key of theirs. */
 export interface Pair {
   readonly name: string;

@@ -399,6 +399,8 @@ export interface Conversation extends Texted {
   /** The peer's: see `users`. */
   readonly hidesRead: boolean;
   readonly hidesLastSeen: boolean;
+  /** One of the two users blocks the other. */
+  readonly blocked: boolean;
   readonly gone: boolean;
   readonly lastSeenAt: string | null;
   readonly lastAt: string;
@@ -423,7 +425,7 @@ export async function conversations(sql: Sql, asked: readonly ConversationsAsked
         then m.content
       end as text,
       p.unread, p.peer_read_seq as "peerReadSeq", p.peer_delivered_seq as "peerDeliveredSeq", p.my_read_seq as "myReadSeq", p.muted, u.last_seen_at as "lastSeenAt",
-      coalesce(u.hide_read, false) as "hidesRead", coalesce(u.hide_last_seen, false) as "hidesLastSeen",
+      coalesce(u.hide_read, false) as "hidesRead", coalesce(u.hide_last_seen, false) as "hidesLastSeen", p.blocked,
       u.username is null or u.deleted_at is not null as gone,
       p.last_at as "lastAt", p.id as "conversationId"
     from unnest(
@@ -439,14 +441,16 @@ export async function conversations(sql: Sql, asked: readonly ConversationsAsked
         select
           c.id, c.high as peer, c.last_seq, c.last_at, c.low_unread as unread,
           c.high_read_seq as peer_read_seq, c.high_delivered_seq as peer_delivered_seq,
-          case when c.low = c.high then c.last_seq else c.low_read_seq end as my_read_seq, c.low_muted as muted
+          case when c.low = c.high then c.last_seq else c.low_read_seq end as my_read_seq, c.low_muted as muted,
+          c.low_blocks or c.high_blocks as blocked
         from conversations c
         where c.low = t.me collate "C" and not c.low_blocks and c.last_seq > 0
         union all
         select
           c.id, c.low, c.last_seq, c.last_at, c.high_unread,
           c.low_read_seq, c.low_delivered_seq,
-          c.high_read_seq, c.high_muted
+          c.high_read_seq, c.high_muted,
+          c.low_blocks or c.high_blocks
         from conversations c
         where c.high = t.me collate "C" and c.low <> c.high and not c.high_blocks and c.last_seq > 0
       ) mine

@@ -4,6 +4,7 @@ import type { Server } from "bun";
 
 import { Batcher } from "../batcher.ts";
 import type { Chat } from "../chat.ts";
+import type { Choices } from "../choices.ts";
 import type { Database } from "../db/client.ts";
 import * as messages from "../db/messages.ts";
 import type { Conversation, ConversationsAsked, Message, Page, Window } from "../db/messages.ts";
@@ -30,6 +31,7 @@ const LISTS_MAX = 16;
 export class Api {
   readonly #auth: Auth;
   readonly #chat: Chat;
+  readonly #choices: Choices;
   readonly #db: Database;
   readonly #door: Door;
   readonly #trust: Trust;
@@ -41,6 +43,7 @@ export class Api {
   constructor(parts: {
     auth: Auth;
     chat: Chat;
+    choices: Choices;
     db: Database;
     door: Door;
     roster: Roster;
@@ -49,6 +52,7 @@ export class Api {
   }) {
     this.#auth = parts.auth;
     this.#chat = parts.chat;
+    this.#choices = parts.choices;
     this.#db = parts.db;
     this.#door = parts.door;
     this.#trust = parts.trust;
@@ -70,8 +74,8 @@ export class Api {
   }
 
   async online(request: Request, server: Server<SocketData>): Promise<Response> {
-    await this.#auth.who(request, "searches");
-    const names = this.#roster.onlinePages(NAMES_MAX);
+    const { username } = await this.#auth.who(request, "searches");
+    const names = this.#roster.onlinePages(NAMES_MAX, { without: await this.#choices.blockedEitherWay(username) });
     return this.#streams.list(names, { show: JSON.stringify }, this.#asked("online", request, server));
   }
 
@@ -132,8 +136,8 @@ export class Api {
       my_read_seq: row.myReadSeq,
       muted: row.muted,
       gone: row.gone,
-      online: !row.gone && this.#roster.isOnline(nameKey(row.peer)),
-      last_seen: hidesLastSeen || row.hidesLastSeen ? null : row.lastSeenAt,
+      online: !row.gone && !row.blocked && this.#roster.isOnline(nameKey(row.peer)),
+      last_seen: hidesLastSeen || row.hidesLastSeen || row.blocked ? null : row.lastSeenAt,
       cursor: writeCursor(row),
     });
     const pages = withTexts(rows, (some) => this.#db.run((sql) => messages.lastTexts(sql, some)));

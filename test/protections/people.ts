@@ -3,6 +3,8 @@ import type { Protection } from "./protection.ts";
 const BLOCKED =
   "who is blocked writes and is acknowledged as ever; the other's sockets, list, history and counts hear nothing";
 const test = "test/blocks_test.ts";
+const PRIVACY = "test/presence_privacy_test.ts";
+const BLOCK = "presence is kept from the one who is blocked, on every pod and over every way, until the block ends";
 
 export const PROTECTIONS: readonly Protection[] = [
   {
@@ -90,8 +92,56 @@ export const PROTECTIONS: readonly Protection[] = [
     file: "src/presence.ts",
     find: "?.hidesLastSeen === false",
     replace: "?.hidesLastSeen !== undefined",
-    test: "test/account_test.ts",
-    name: "who hides when they were last seen shows it to nobody, and sees it of nobody, but who is online",
+    test: PRIVACY,
+    name: "a user who hides it right after leaving is offline without a time",
+  },
+  {
+    against: "going offline tells when a user left who hides it",
+    file: "src/roster.ts",
+    find: "hidden ? least + Math.random() * (most - least) : GRACE_MS",
+    replace: "hidden && least < 0 ? least : GRACE_MS",
+    test: PRIVACY,
+    name: "of a user who hides when they were last seen the moment of leaving is told over no way",
+  },
+  {
+    against: "watchers hear of the presence of somebody who blocks them",
+    file: "src/presence.ts",
+    find: "if (told !== undefined && !hidden.has(key))",
+    replace: "if (told !== undefined)",
+    test: PRIVACY,
+    name: BLOCK,
+  },
+  {
+    against: "a watch is answered with the presence of somebody who blocks the watcher",
+    file: "src/presence.ts",
+    find: "const isHidden = hidden?.has(key) !== false;",
+    replace: "const isHidden = hidden === undefined;",
+    test: PRIVACY,
+    name: BLOCK,
+  },
+  {
+    against: "somebody who blocks the reader is in the list of all who are online",
+    file: "src/http/api.ts",
+    find: "{ without: await this.#choices.blockedEitherWay(username) }",
+    replace: "{ without: new Set(username) }",
+    test: PRIVACY,
+    name: BLOCK,
+  },
+  {
+    against: "the list of conversations shows the presence of somebody who blocks the reader",
+    file: "src/http/api.ts",
+    find: "!row.gone && !row.blocked &&",
+    replace: "!row.gone &&",
+    test: PRIVACY,
+    name: BLOCK,
+  },
+  {
+    against: "an equal list of who is online tells that somebody came or went who blocks the reader",
+    file: "src/presence.ts",
+    find: "if (this.#filtered.get(socket) === frame) return;",
+    replace: "",
+    test: PRIVACY,
+    name: "a full list that would only have changed by a blocked user is not sent again",
   },
   {
     against: "somebody ends another person's session",
