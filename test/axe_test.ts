@@ -70,6 +70,7 @@ describe.each(STATES)("$name", (state) => {
         await setTextSize(page, 100);
       }
       await page.context().setOffline(false);
+      await page.unrouteAll({ behavior: "ignoreErrors" });
       await page.reload();
       await page.waitForSelector(state.stays ?? state.sees);
       await page.context().close();

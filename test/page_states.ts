@@ -61,6 +61,31 @@ const goOffline = async (page: Page) => {
   await page.evaluate(() => dispatchEvent(new Event("offline")));
 };
 
+/** Lets a page that is loaded again ask the network for its files. */
+const noCache = async (page: Page) => {
+  await page.evaluate(async () => {
+    const { serviceWorker } = navigator;
+    await serviceWorker.ready;
+    for (const registration of await serviceWorker.getRegistrations()) await registration.unregister();
+  });
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send("Network.setCacheDisabled", { cacheDisabled: true });
+};
+
+/** Lets a page wait for one of its scripts. */
+const hold = async (page: Page) => {
+  await noCache(page);
+  await page.route("**/js/chat_thread.js", () => {});
+  await page.reload({ waitUntil: "commit" });
+};
+
+/** Lets a module fail however often it is asked for. */
+const breakScripts = async (page: Page) => {
+  await noCache(page);
+  await page.route("**/js/names.js", (route) => route.abort("failed"));
+  await page.reload();
+};
+
 /** Opens the menu once its buttons do something, with all that is in it. */
 const openMenu = async (page: Page) => {
   await page.waitForSelector("people-list .line");
@@ -150,6 +175,29 @@ export const STATES: readonly State[] = [
       await page.routeWebSocket(/\/ws\//, (socket) => socket.close());
       await page.reload();
     },
+  },
+  {
+    name: "the page on a slow network",
+    who: "Ann",
+    at: "/#Bob",
+    sees: "chat-thread .skeleton i:visible",
+    stays: ".message",
+    act: hold,
+  },
+  {
+    name: "a page that cannot start",
+    who: "Ann",
+    at: "/#Bob",
+    sees: ".not-loaded p:visible",
+    stays: ".message",
+    act: breakScripts,
+  },
+  {
+    name: "a form without its scripts",
+    at: "/login",
+    sees: ".not-loaded p:visible",
+    stays: "#username",
+    act: breakScripts,
   },
   {
     name: "somebody typing",
@@ -325,6 +373,7 @@ export class Stage {
   /** Brings a page into a state. */
   async show(page: Page, state: State): Promise<void> {
     await page.context().setOffline(false);
+    await page.unrouteAll({ behavior: "ignoreErrors" });
     await page.goto("about:blank");
     await page.goto(this.#url(state) + state.at);
     await state.act?.(page, this);

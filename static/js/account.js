@@ -8,7 +8,7 @@ import "./account/password_form.js";
 import "./account/privacy_choice.js";
 import { ask, explain } from "./account/requests.js";
 import { say } from "./account/saying.js";
-import { find, setAvatar, setText } from "./dom.js";
+import { find, pageStarted, setAvatar, setText } from "./dom.js";
 import "./language.js";
 import { word } from "./words.js";
 
@@ -35,6 +35,7 @@ async function whoAmI() {
       return me;
     } catch (error) {
       say(trouble, explain(error));
+      pageStarted();
       await new Promise((resolve) => setTimeout(resolve, TRY_MS));
     }
   }
@@ -69,5 +70,6 @@ for (const login of /** @type {NodeListOf<HTMLInputElement>} */ (document.queryS
 data.name = me.username;
 deletion.name = me.username;
 privacy.show(me);
+pageStarted();
 setInterval(() => void look(me.username), LOOK_MS);
 document.addEventListener("visibilitychange", () => void look(me.username));

@@ -5,7 +5,7 @@ import "./chat_header.js";
 import "./chat_thread.js";
 import { Connection } from "./connection.js";
 import "./connection_line.js";
-import { find, isTouch, setText } from "./dom.js";
+import { find, isTouch, pageStarted, setText } from "./dom.js";
 import { Drafts, isUnfinished } from "./drafts.js";
 import { KeptRecords } from "./kept_records.js";
 import { keepLanguage } from "./language.js";
@@ -57,6 +57,7 @@ async function whoAmI() {
       return await api.me();
     } catch (error) {
       if (error instanceof api.SignedOut) return undefined;
+      pageStarted();
       await new Promise((resolve) => setTimeout(resolve, 1_000 + Math.random() * 1_000));
     }
   }
@@ -331,6 +332,7 @@ async function route(messenger) {
   if (peer === undefined) {
     // Until it is known whose conversation this is, nobody writes into the one before.
     show(messenger, undefined, name);
+    thread.expect();
     peer = await messenger.find(name);
     if (nameInAddress() !== name) return; // gone on meanwhile
   }
@@ -474,6 +476,7 @@ if (remembered === undefined) {
 } else {
   await start(remembered, false);
 }
+pageStarted();
 
 /** Once the page stands still: it must not wait for what only matters without a network. */
 async function keepForOffline() {

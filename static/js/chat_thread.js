@@ -116,6 +116,11 @@ export class ChatThread extends HTMLElement {
     this.render();
   }
 
+  /** Something will be shown, once it is known whose conversation it is. */
+  expect() {
+    find(this, ".skeleton").hidden = false;
+  }
+
   /** Says that there is nobody of this name. @param {string} name */
   showNobody(name) {
     this.#greet(word("no_such_person", { name }));

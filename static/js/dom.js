@@ -17,6 +17,11 @@ import { word } from "./words.js";
 /** @type {WeakMap<Element, Map<string, HTMLElement>>} */
 const kept = new WeakMap();
 
+/** The page does what it should from now on: what goes wrong is not for `start.js` any more. */
+export function pageStarted() {
+  document.documentElement.dataset.started = "";
+}
+
 /**
  * Makes the children of `parent` the same as a list, moving and reusing what is there already.
  * @template T

@@ -1,6 +1,6 @@
 /** Helps with login and sign-up: words, showing the password, saying early what is missing. The server decides. */
 
-import { find, setText } from "./dom.js";
+import { find, pageStarted, setText } from "./dom.js";
 import { letShow } from "./password_showing.js";
 import { endedNote, forgetEnded, forgetName, noteEnded, rememberedName } from "./shelf.js";
 import { errorWord, waiting, word } from "./words.js";
@@ -126,10 +126,12 @@ function say() {
   }
 }
 
-await import("./language.js"); // up to here nothing waits for words: who is quick has pressed the button by now
+// Up to here nothing waits for words: who is quick has pressed the button by now. Should they fail to load, so does the page (`start.js`).
+await import("./language.js").catch(() => new Promise(() => {}));
 letShow(form);
 say();
 document.addEventListener("languagechange", say);
+if (!confirm) pageStarted();
 
 if (location.hash === "#farewell") {
   // Whoever has just deleted their account is not greeted as one who comes back.

@@ -103,23 +103,35 @@ class LanguageChoice extends HTMLElement {
   }
 }
 
-/** Says the first words. What the page holds is English, and hidden while another language is on its way (`base.css`). */
+/** As a script that failed to load: nothing after it runs. @returns {Promise<never>} */
+function failToLoad() {
+  dispatchEvent(new ErrorEvent("error", { filename: import.meta.url }));
+  return new Promise(() => {});
+}
+
+/**
+ * Says the first words. What the page holds is English, and hidden while another language is on its way (`base.css`). When words fail
+ * to load, the page does (`start.js`); the second time English is better than nothing.
+ */
 async function begin() {
   keepLanguage();
-  const chosen = choose(keptLanguage(), navigator.languages);
-  const root = document.documentElement;
-  root.toggleAttribute("data-wordless", chosen !== "en");
-  for (const language of new Set([chosen, /** @type {const} */ ("en")])) {
-    try {
-      await load(language);
-      speak(language);
-      document.dispatchEvent(new Event("languagechange")); // what has said something already said it in English
-      break;
-    } catch {
-      // English is better than nothing.
-    }
+  let chosen = choose(keptLanguage(), navigator.languages);
+  const { dataset } = document.documentElement;
+  if (chosen === "en") dataset.worded = "";
+  try {
+    await load(chosen);
+  } catch {
+    const isLost =
+      dataset.retried === undefined ||
+      !(await load((chosen = "en")).then(
+        () => true,
+        () => false,
+      ));
+    if (isLost) return failToLoad();
   }
-  root.removeAttribute("data-wordless");
+  speak(chosen);
+  dataset.worded = "";
+  document.dispatchEvent(new Event("languagechange")); // what has said something already said it in English
 }
 
 /** The browser's languages have changed: another region may write times differently, and a language not chosen here follows. */

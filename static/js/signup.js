@@ -3,6 +3,7 @@
  * sent as it is.
  */
 
+import { pageStarted } from "./dom.js";
 import { complain, form, refuse, username } from "./form.js";
 import { isImpossibleName } from "./name_rules.js";
 import { forgetName } from "./shelf.js";
@@ -26,6 +27,8 @@ form.addEventListener("submit", (event) => {
     username.focus();
   } else if (!isSending) void send();
 });
+
+pageStarted();
 
 async function send() {
   isSending = true;
