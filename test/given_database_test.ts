@@ -142,6 +142,41 @@ describe("a session", () => {
     await admin.end();
   });
 
+  test("refused because the password changed answers 503 on every route that asks it, and those that do not go on", async () => {
+    const { admin, role, database } = await owner();
+    await using app = await startApp({ database });
+    const [ann] = await app.people("ann", "bob");
+    await admin.unsafe(`alter role ${role} password 'rotated'`);
+    await cut(admin, role);
+    const reads =
+      "/ /account /me /sessions /blocks /export /drafts /messages/ann/bob /messages/ann/bob?limit=5 /unread_counts/ann /conversations /online /get_users /ws/ann /logout /readyz";
+    const writes: [string, object][] = [
+      ["/invites", {}],
+      ["/me/settings", { hide_read: true }],
+      ["/me/password", { old: PASSWORD, new: PASSWORD }],
+      ["/me/delete", { password: PASSWORD }],
+      ["/sessions/end_others", {}],
+      ["/sessions/1/end", {}],
+      ["/blocks", { name: "bob", blocked: true }],
+      ["/mutes", { name: "bob", muted: true }],
+      ["/logout", {}],
+    ];
+    const form = { username: "carol", password: PASSWORD };
+    const answers = await Promise.all([
+      ...reads.split(" ").map(async (path) => [path, await ann!.get(path)] as const),
+      ...writes.map(async ([path, body]) => [`POST ${path}`, await ann!.post(path, body)] as const),
+      ...["/login", "/signup"].map(async (path) => [`POST ${path}`, await post(app.url + path, form)] as const),
+    ]);
+    for (const [path, { status, headers }] of answers) {
+      expect([path, status, Number(headers.get("retry-after")) > 0]).toEqual([path, 503, true]);
+    }
+    for (const path of ["/login", "/signup", "/healthz", "/version", "/test", "/metrics", "/sw.js"]) {
+      expect([path, (await fetch(app.url + path)).status]).toEqual([path, 200]);
+    }
+    expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]);
+    await admin.end();
+  });
+
   test("with a full disk answers 503 at once and logs no defect", async () => {
     await using app = await startApp();
     await app.person("ann");

@@ -68,6 +68,23 @@ export function json(body: unknown, init: { status?: number; headers?: Record<st
   });
 }
 
+/** After so long a request has an answer, or waits for PostgreSQL. */
+const SLOW_MS = 4_000;
+/** Two statements in a row, each tried again for 10 s while PostgreSQL is out of reach, the last time for 6 s more. */
+const ANSWER_SECONDS = 32;
+/** Requests whose body has not come yet: then it is the client that keeps us waiting. */
+const reading = new WeakSet<Request>();
+
+/** Keeps Bun from cutting a connection as idle while we owe it an answer. @returns ends that, when there is one */
+function owe(request: Request, server: Server<SocketData>): () => void {
+  const extend = () => {
+    if (reading.has(request)) timer = setTimeout(extend, SLOW_MS);
+    else server.timeout(request, ANSWER_SECONDS);
+  };
+  let timer = setTimeout(extend, SLOW_MS);
+  return () => clearTimeout(timer);
+}
+
 /** What a request of this content type holds. @throws ChatError `unsupported_type`, `too_large` */
 export async function readBody(
   request: Request,
@@ -75,9 +92,12 @@ export async function readBody(
 ): Promise<string> {
   const given = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase();
   if (given !== type) throw new ChatError("unsupported_type");
-  return request.text().catch((error: unknown) => {
+  reading.add(request);
+  const body = await request.text().catch((error: unknown) => {
     throw new ChatError("too_large", { cause: error }); // or nobody is there any more to be told
   });
+  reading.delete(request);
+  return body;
 }
 
 /** The JSON object in a request. @throws ChatError `unsupported_type`, `too_large`, `bad_request` */
@@ -148,7 +168,12 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route
       return secure ? httpsOnly(answer) : answer;
     };
     const answer = answerTo(request, server);
-    return answer instanceof Promise ? answer.then(finish) : finish(answer);
+    if (!(answer instanceof Promise)) return finish(answer);
+    const settle = owe(request, server);
+    return answer.then((response) => {
+      settle();
+      return finish(response);
+    });
   };
 }
 
