@@ -15,6 +15,8 @@ import { isDraft, keyOfReference } from "./text.ts";
 
 /** Drafts that wait for their statement; more would mean that it never comes. */
 const WAITING_MAX = 10_000;
+/** And their UTF-16 units: 8 MiB. */
+const WAITING_MAX_LENGTH = 4 * 1024 * 1024;
 const IN_ONE_STATEMENT = 100;
 
 /** A draft on its way: a later one of the same conversation takes its place. */
@@ -32,6 +34,8 @@ export class Drafts {
   readonly #batcher: Batcher<Waiting, undefined>;
   readonly #waiting = new Map<string, { draft: Waiting; done: Promise<undefined> }>();
   readonly #limits: Limits;
+  /** UTF-16 units of the drafts that wait. */
+  #waitingLength = 0;
   #leaving = false;
 
   constructor(parts: { db: Database; hub: Hub; bus: Bus; limits: Limits }) {
@@ -57,9 +61,12 @@ export class Drafts {
     this.#limits.spend("drafts", socket.nameKey);
     const key = `${socket.nameKey}\n${peerKey}`;
     let waiting = this.#waiting.get(key);
+    const length = this.#waitingLength - (waiting?.draft.text.length ?? 0) + text.length;
+    if (length > WAITING_MAX_LENGTH) throw new ChatError("busy");
+    if (!waiting && this.#batcher.size >= WAITING_MAX) throw new ChatError("busy");
+    this.#waitingLength = length;
     if (waiting) Object.assign(waiting.draft, { text, socket });
     else {
-      if (this.#batcher.size >= WAITING_MAX) throw new ChatError("busy");
       const draft = { owner: socket.username, peerKey, text, socket };
       waiting = { draft, done: this.#batcher.add(draft) };
       this.#waiting.set(key, waiting);
@@ -74,7 +81,10 @@ export class Drafts {
   }
 
   async #store(waiting: readonly Waiting[]): Promise<undefined[]> {
-    for (const { socket, peerKey } of waiting) this.#waiting.delete(`${socket.nameKey}\n${peerKey}`);
+    for (const { socket, peerKey, text } of waiting) {
+      this.#waiting.delete(`${socket.nameKey}\n${peerKey}`);
+      this.#waitingLength -= text.length;
+    }
     const stored = await this.#db.run((sql) => drafts.save(sql, waiting), { keepTrying: () => !this.#leaving });
     for (const [i, { socket }] of waiting.entries()) {
       const draft = stored[i];

@@ -5,6 +5,8 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Database } from "../src/db/client.ts";
 import * as drafts from "../src/db/drafts.ts";
 import { migratedDatabase, type Person, SILENT, startApp, type TestApp } from "./harness.ts";
+import { holdLock } from "./locks.ts";
+import { until } from "./until.ts";
 
 let address: string;
 let one: TestApp;
@@ -123,3 +125,19 @@ test.concurrent(
     expect(await a.next("error")).toMatchObject({ code: "rate_limited", retry_after: expect.any(Number) });
   },
 );
+
+test("drafts that wait for the database are bounded by their length: beyond 8 MiB a sender is told to try again", async () => {
+  await using app = await startApp();
+  const ann = await app.person("ann");
+  const tab = await ann.open({ watch: [] });
+  const release = await holdLock(app.sql, (tx) => tx`lock table drafts in exclusive mode`);
+  for (let i = 0; i < 900; i++) tab.say({ type: "draft", peer: `peer_${i}`, text: "𐍈".repeat(4_000) });
+  await until("all are read", () => tab.heard.some(({ code }) => code === "busy"));
+  const pong = tab.next("pong");
+  tab.say({ type: "ping" });
+  await pong;
+  const refused = tab.heard.filter(({ code }) => code === "busy").length;
+  await release();
+  expect(refused).toBeGreaterThan(900 - 524 - 200); // two statements of 100 may be under way
+  expect(refused).toBeLessThan(900 - 523);
+});
