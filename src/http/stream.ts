@@ -9,10 +9,14 @@ import type { SocketData } from "../socket.ts";
 import type { Unsent } from "../unsent.ts";
 import { JSON_HEADERS, type Request } from "./handler.ts";
 
-/** UTF-16 units of a piece, and one row more. An answer of one piece is sent whole: the system takes as much for any connection. */
+/** UTF-16 units of a piece, and one row more. */
 const PIECE_LENGTH = 16 * 1024;
+/** Up to this length an answer is sent whole: the system takes as much for any connection. */
+const SHORT_LENGTH = 4 * 1024;
 /** What a stalled answer holds: a piece, the page it was made of, and what the rest takes to be made. */
 const HELD_BYTES = 256 * 1024;
+/** What is held for each byte of the last piece. */
+const HELD_FOR_BYTE = 2;
 /** A client that takes nothing for so long is cut. Within Bun's 8–12 s a reader of 100 KB/s empties too little of the system's buffer to be noticed. */
 const STALLED_SECONDS = 30;
 /** Long answers of one user at one time. */
@@ -91,7 +95,7 @@ export class Streams {
     const { end = () => {}, headers } = asked;
     try {
       const first = await pieces.next();
-      if (!first.done) return this.stream(resumed(first, pieces), asked);
+      if (!first.done || first.value.length > SHORT_LENGTH) return this.stream(resumed(first, pieces), asked);
       end();
       return new Response(first.value, { headers: { ...JSON_HEADERS, ...headers } });
     } catch (error) {
@@ -117,7 +121,7 @@ export class Streams {
             const written = value === "" ? undefined : controller.write(value);
             if (written === 0) return; // the client has gone
             if (!(written instanceof Promise)) continue;
-            unsent.note(client, HELD_BYTES);
+            unsent.note(client, isLast ? Buffer.byteLength(value) * HELD_FOR_BYTE : HELD_BYTES);
             const taken = await written;
             unsent.note(client, 0);
             if (!taken) return; // it was cut
