@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { loadConfig } from "../src/config.ts";
 import { Limits, type Metered } from "../src/limits.ts";
 import { type Draft, Outbox } from "../static/js/outbox.js";
-import { type Frame, PASSWORD, type Person, post, startApp, Tab, type TestApp } from "./harness.ts";
+import { cookieOf, type Frame, PASSWORD, Person, post, startApp, Tab, type TestApp } from "./harness.ts";
 import { closeCode, RawSocket } from "./raw.ts";
 
 let app: TestApp;
@@ -330,6 +330,14 @@ describe("logins", () => {
     );
     expect(await statuses(atOnce)).toEqual({ 302: 1, 429: 9 });
   });
+});
+
+test("invitations are thirty at once, then 429", async () => {
+  await using limited = await startApp({ env: { RATE_LIMIT: "on", LIMIT_ACCOUNT: "1/h burst 30" } });
+  const answer = await post(`${limited.url}/signup`, { username: "ann", password: PASSWORD, code: limited.adminCode! });
+  const ann = new Person(limited.url, "ann", cookieOf(answer));
+  const answers = Array.from({ length: 32 }, () => ann.post("/invites"));
+  expect(await statuses(answers)).toEqual({ 200: 30, 429: 2 });
 });
 
 describe("sign-ups", () => {

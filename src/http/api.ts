@@ -63,7 +63,7 @@ export class Api {
 
   /** A link for somebody to sign up by, made by whoever runs the chat. */
   async invite(request: Request): Promise<Response> {
-    const { userId } = await this.#auth.who(request);
+    const { userId } = await this.#auth.who(request, "account");
     if (!(await users.isAdmin(this.#db, userId))) throw new ChatError("not_admin");
     if (this.#door.signup === "closed") throw new ChatError("signup_closed");
     const { searchParams } = addressOf(request);
