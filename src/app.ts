@@ -45,6 +45,7 @@ import { Renewals } from "./renewals.ts";
 import { Resync } from "./resync.ts";
 import { Roster } from "./roster.ts";
 import { type SocketData, socketHandlers } from "./socket.ts";
+import { TextQuota } from "./text_quota.ts";
 import { defaultBudget, Unsent } from "./unsent.ts";
 
 /** Connections for storing messages (one, since batches run one after another) and for everything else. */
@@ -250,7 +251,11 @@ export async function startApp(
     const limits = new Limits(config.rateLimit ? config.limits : undefined, (limit) => metrics.rateLimited.add(limit));
     const readiness = new Readiness({ db, writer, isFailing: () => chat.isFailing, log });
     const choices = new Choices({ db, hub, bus, presence });
-    const chat = new Chat({ db, writer, hub, bus, choices, log, limits, metrics });
+    const quota = config.rateLimit
+      ? new TextQuota({ db, maxBytes: config.limits.bytes, log, refused: () => metrics.rateLimited.add("bytes") })
+      : undefined;
+    undo.unshift(async () => quota?.stop());
+    const chat = new Chat({ db, writer, hub, bus, choices, log, limits, quota, metrics });
     undo.unshift(() => chat.stop());
     const drafts = new Drafts({ db, hub, bus, limits });
     const trust: Trust = {
@@ -299,6 +304,7 @@ export async function startApp(
       limits,
       log,
       metrics,
+      quota,
       unsent,
       epoch: () => epochs.epoch,
       version: pages.version,
@@ -352,6 +358,7 @@ export async function startApp(
         log,
         trust,
         version,
+        opening: async ({ username }) => quota?.load(username),
         full: () => {
           if (leaving) return new ChatError("restarting", { retryAfter: 2 });
           if (crowded || hub.size >= socketsMax) return new ChatError("busy", { retryAfter: 5 });

@@ -28,6 +28,7 @@ import {
 import { RateLimit } from "./rate_limit.ts";
 import { type Outcome, type Send, SendQueue } from "./send_queue.ts";
 import { isMessage, keyOfReference, nameKey } from "./text.ts";
+import type { TextQuota } from "./text_quota.ts";
 
 /** Marks that wait for their statement; more would mean that it never comes. */
 const MARKS_MAX = 10_000;
@@ -63,6 +64,7 @@ export class Chat {
   /** Whether delivered marks may be stored of which nobody was told. */
   #deliveredUnknown = false;
   readonly #limits: Limits;
+  readonly #quota: TextQuota | undefined;
   readonly #metrics: Metrics;
   readonly #typing = new RateLimit({ burst: 1, perSecond: 0.5 }); // CONTRACT §4: one in 2 s for each peer
   readonly #syncs = new RateLimit({ burst: 1, perSecond: 1 });
@@ -81,6 +83,7 @@ export class Chat {
     choices: Choices;
     log: Log;
     limits: Limits;
+    quota: TextQuota | undefined;
     metrics: Metrics;
   }) {
     this.#db = parts.db;
@@ -97,6 +100,7 @@ export class Chat {
     this.#reads = new Batcher((marks) => this.#markRead(marks), { max: READS_MAX });
     this.#deliveredTimer = setInterval(() => void this.#markDelivered(), DELIVERED_EVERY_MS);
     this.#limits = parts.limits;
+    this.#quota = parts.quota;
     this.#metrics = parts.metrics;
   }
 
@@ -121,6 +125,7 @@ export class Chat {
     const toKey = keyOfReference(to);
     if (toKey === undefined) throw new ChatError("no_such_user", { ref });
     this.#limits.spend("sends", socket.nameKey, ref);
+    this.#quota?.spend(socket.username, Buffer.byteLength(message), ref);
     const send: Send<From> = {
       sender: socket.username,
       senderKey: socket.nameKey,
@@ -131,6 +136,7 @@ export class Chat {
       from: { socket, ref, at: performance.now() },
     };
     if (this.#queue.add(send)) return;
+    this.#refund(send);
     this.#metrics.messages.add("busy");
     throw new ChatError("busy", { ref });
   }
@@ -201,9 +207,14 @@ export class Chat {
     for (const { to, frame } of relayed) for (const key of to) bundle.addAll(key, frame);
     bundle.send();
     for (const { to, frame } of relayed) {
-      if (this.#hub.of(to[0] as string).length === 0 || !bundle.taken(to[0] as string)) continue;
-      const delivery = deliveryOf(frame);
-      if (delivery && nameKey(delivery.to) === to[0]) this.noteDelivered(delivery.to, delivery.from, delivery.seq);
+      const [first, last] = [to[0] as string, to.at(-1) as string];
+      const isTaken = this.#hub.of(first).length > 0 && bundle.taken(first);
+      const mayBeSenders = this.#quota !== undefined && this.#hub.of(last).length > 0;
+      const delivery = isTaken || mayBeSenders ? deliveryOf(frame) : undefined;
+      if (!delivery) continue;
+      const { from, message, seq } = delivery;
+      if (isTaken && nameKey(delivery.to) === first) this.noteDelivered(delivery.to, from, seq);
+      if (mayBeSenders && nameKey(from) === last) this.#quota?.noteElsewhere(from, Buffer.byteLength(message));
     }
   }
 
@@ -231,6 +242,7 @@ export class Chat {
     const events: BusEvent[] = [];
     for (const { send, outcome } of settled) {
       const { socket, ref } = send.from;
+      if (outcome.kind === "refused" || outcome.duplicate) this.#refund(send);
       if (outcome.kind === "refused") {
         bundle.add(socket, errorFrame(new ChatError(outcome.code, { ref })));
         continue;
@@ -260,6 +272,11 @@ export class Chat {
       if (!bundle.taken(send.toKey, send.from.socket)) continue;
       this.noteDelivered(outcome.stored.receiver, send.sender, outcome.stored.seq);
     }
+  }
+
+  /** Only what is stored counts towards a day's text. */
+  #refund({ sender, content }: Draft): void {
+    this.#quota?.refund(sender, Buffer.byteLength(content));
   }
 
   /** A client that sent again may have missed the rest too, and so may the others: they ask, at most once a second. */

@@ -18,6 +18,8 @@ export interface Rate {
 /** What is limited; who is counted is `limits.ts`'s part. */
 export interface LimitSettings {
   readonly sends: Rate;
+  /** Of text in a day. */
+  readonly bytes: number;
   readonly typing: Rate;
   readonly watch: Rate;
   readonly frames: Rate;
@@ -94,6 +96,7 @@ export const SETTINGS = {
   },
   RATE_LIMIT: { default: "on", about: "`off` for benchmarks only: none of the limits below holds" },
   LIMIT_SENDS: { default: "5/s burst 20", about: "messages a person may send" },
+  LIMIT_BYTES: { default: "50MB/d", about: "text a person may send in a day (UTC)" },
   LIMIT_TYPING: { default: "2/s burst 10", about: "how often a person's typing is told, to all peers together" },
   LIMIT_WATCH: { default: "1/s burst 20", about: "lists of people to watch, for each person" },
   LIMIT_FRAMES: { default: "50/s burst 200", about: "frames of any kind, for each socket" },
@@ -209,6 +212,7 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
     rateLimit: oneOf("RATE_LIMIT", ["on", "off"], "on") === "on",
     limits: {
       sends: limit("LIMIT_SENDS"),
+      bytes: bytesADay("LIMIT_BYTES", read("LIMIT_BYTES") ?? SETTINGS.LIMIT_BYTES.default, faults),
       typing: limit("LIMIT_TYPING"),
       watch: limit("LIMIT_WATCH"),
       frames: limit("LIMIT_FRAMES"),
@@ -379,6 +383,13 @@ function rate(name: SettingName, given: string, faults: string[]): Rate {
   if (count === "") faults.push(`${name} must look like 5/s, 30/h or 10/15m, or 5/s burst 20, got "${given}"`);
   const seconds = { s: 1, m: 60, h: 3_600 }[unit.toLowerCase()] ?? 1;
   return { burst: Number(burst), perSecond: Number(count) / (Number(units) * seconds) };
+}
+
+/** `50MB/d`; the `/d` may be left out. */
+function bytesADay(name: SettingName, given: string, faults: string[]): number {
+  const bytes = readSize(given.replace(/ ?\/ ?d$/i, "")) ?? 0;
+  if (bytes === 0) faults.push(`${name} must look like 50MB/d, 500kB/d or 2GiB/d, got "${given}"`);
+  return bytes;
 }
 
 function proxies(given: string | undefined, faults: string[]): Config["trustProxy"] {

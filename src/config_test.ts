@@ -49,6 +49,7 @@ describe("config", () => {
       rateLimit: true,
       limits: {
         sends: { burst: 20, perSecond: 5 },
+        bytes: 50_000_000,
         typing: { burst: 10, perSecond: 2 },
         watch: { burst: 20, perSecond: 1 },
         frames: { burst: 200, perSecond: 50 },
@@ -112,6 +113,8 @@ describe("config", () => {
     [{ TRUST_PROXY: "ON" }, { trustProxy: "on" as const }],
     [{ TRUST_PROXY: "10.0.0.0/8, FD00::/8,192.0.2.7" }, { trustProxy: ["10.0.0.0/8", "fd00::/8", "192.0.2.7"] }],
     [{ LIMIT_SENDS: "7/s" }, { limits: { sends: { burst: 7, perSecond: 7 } } }],
+    [{ LIMIT_BYTES: "2 GiB / D" }, { limits: { bytes: 2_147_483_648 } }],
+    [{ LIMIT_BYTES: "20000" }, { limits: { bytes: 20_000 } }],
     [{ LIMIT_LOGINS: "3/30S Burst 9" }, { limits: { logins: { burst: 9, perSecond: 0.1 } } }],
     [{ LIMIT_SIGNUPS: " 90 / 2h " }, { limits: { signUps: { burst: 90, perSecond: 1 / 80 } } }],
     [{ LIMIT_SOCKETS: "3" }, { limits: { sockets: 3 } }],
@@ -135,6 +138,8 @@ describe("config", () => {
     [{ PORT: "eighty" }, 'PORT must be a whole number from 0 to 65535, got "eighty"'],
     [{ PORT: "65536" }, 'PORT must be a whole number from 0 to 65535, got "65536"'],
     [{ PORT: "-1" }, 'PORT must be a whole number from 0 to 65535, got "-1"'],
+    [{ LIMIT_BYTES: "50MB/h" }, 'LIMIT_BYTES must look like 50MB/d, 500kB/d or 2GiB/d, got "50MB/h"'],
+    [{ LIMIT_BYTES: "0" }, 'LIMIT_BYTES must look like 50MB/d, 500kB/d or 2GiB/d, got "0"'],
     [{ UNSENT_MAX: "much" }, 'UNSENT_MAX must be a size of at least 1000000 bytes, such as 128MB or 64MiB, got "much"'],
     [{ UNSENT_MAX: "-5MB" }, 'UNSENT_MAX must be a size of at least 1000000 bytes, such as 128MB or 64MiB, got "-5MB"'],
     [

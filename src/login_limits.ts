@@ -131,7 +131,7 @@ class AddressLimit {
 }
 
 /** Seconds as a person says them. */
-function inWords(seconds: number): string {
+export function inWords(seconds: number): string {
   const [count, unit] =
     seconds < 60
       ? [seconds, "second"]

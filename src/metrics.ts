@@ -17,6 +17,7 @@ export const OUTCOMES = [
 /** The limits of `limits.ts`. */
 export const LIMITED = [
   "sends",
+  "bytes",
   "typing",
   "watch",
   "frames",

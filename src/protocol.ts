@@ -104,10 +104,10 @@ export function messageFrame(
   return JSON.stringify({ type: "message", ...message, ref });
 }
 
-/** What a message frame of another pod says of its delivery; undefined for other frames. */
-export function deliveryOf(frame: string): { from: string; to: string; seq: number } | undefined {
+/** What a message frame of another pod says; undefined for other frames. */
+export function deliveryOf(frame: string): { from: string; to: string; message: string; seq: number } | undefined {
   return frame.startsWith('{"type":"message"')
-    ? (JSON.parse(frame) as { from: string; to: string; seq: number })
+    ? (JSON.parse(frame) as { from: string; to: string; message: string; seq: number })
     : undefined;
 }
 

@@ -21,6 +21,7 @@ import {
   parseFrame,
   PONG_FRAME,
 } from "./protocol.ts";
+import type { TextQuota } from "./text_quota.ts";
 import type { StalledClient, Unsent } from "./unsent.ts";
 
 /** What waits for a slow reader of one socket; beyond it the socket closes. Bun keeps up to half as much again: with 1 MiB 100 of them took 139 MiB. */
@@ -131,11 +132,12 @@ export function socketHandlers(parts: {
   limits: Limits;
   log: Log;
   metrics: Metrics;
+  quota: TextQuota | undefined;
   unsent: Unsent;
   epoch: () => string;
   version: string;
 }): { handlers: WebSocketHandler<SocketData>; stop: () => void } {
-  const { chat, drafts, hub, presence, limits, log, metrics, unsent, epoch, version } = parts;
+  const { chat, drafts, hub, presence, limits, log, metrics, quota, unsent, epoch, version } = parts;
   const readers: SlowReaders = { unsent, closedBehind: metrics.backpressureCloses };
   let came = 0;
   let cameAt = 0;
@@ -204,8 +206,11 @@ export function socketHandlers(parts: {
 
     close(ws) {
       const { socket } = ws.data;
-      socket?.closed();
-      if (socket) presence.leave(socket, hub.remove(socket));
+      if (!socket) return;
+      socket.closed();
+      const isLast = hub.remove(socket);
+      presence.leave(socket, isLast);
+      if (isLast) quota?.forget(socket.username);
     },
   };
 

@@ -83,6 +83,11 @@ export class Served {
     await this.#process.exited;
   }
 
+  /** Ends it without a word, as a crash does. */
+  kill(): void {
+    this.#process.kill("SIGKILL");
+  }
+
   async #listen(): Promise<void> {
     const decoder = new TextDecoder();
     for await (const bytes of this.#process.stderr) {

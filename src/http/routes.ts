@@ -2,6 +2,7 @@
 
 import type { Server } from "bun";
 
+import type { Session } from "../db/sessions.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
@@ -34,6 +35,8 @@ export interface Parts {
   readonly version: string;
   /** Why this pod accepts no socket, undefined when it does. */
   readonly full: () => ChatError | undefined;
+  /** Resolves when a user's socket may open. */
+  readonly opening: (session: Session) => Promise<void>;
   readonly ready: () => Promise<boolean>;
   readonly metrics: Metrics;
   readonly figures: (request: Request, server: Server<SocketData>) => Response;
@@ -110,6 +113,7 @@ async function upgrade(request: Request, server: Server<SocketData>, parts: Part
   if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
     return failure(new ChatError("upgrade_required"), { Upgrade: "websocket" });
   }
+  await parts.opening(session);
   const full = parts.full();
   if (full) throw full;
   if (server.upgrade(request, { data: { session } })) return undefined;

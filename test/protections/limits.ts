@@ -5,6 +5,22 @@ const DEVICES = "test/known_device_test.ts";
 
 export const PROTECTIONS: readonly Protection[] = [
   {
+    against: "one person fills the disk with text",
+    file: "src/chat.ts",
+    find: "this.#quota?.spend(socket.username, Buffer.byteLength(message), ref);",
+    replace: "",
+    test: "test/text_quota_test.ts",
+    name: "text beyond the limit of a day is what is stored: what was refused or sent again does not count, and what fits still goes",
+  },
+  {
+    against: "one person fills the disk with text, on each pod and after each start anew",
+    file: "src/http/routes.ts",
+    find: "await parts.opening(session);",
+    replace: "",
+    test: "test/text_quota_test.ts",
+    name: "text beyond the limit of a day is refused after a restart, and after a crash of every pod",
+  },
+  {
     against: "one person's flood of messages",
     file: "src/chat.ts",
     find: `this.#limits.spend("sends", socket.nameKey, ref);`,

@@ -1,0 +1,71 @@
+/** How much text each user sent on a day (UTC). */
+
+import type { Database } from "./client.ts";
+
+/** Rows in one statement. */
+const ROWS_MAX = 1_000;
+
+/** What is not added now is added next time; and a pod that leaves does not wait longer. */
+const GIVE_UP_AFTER_MS = 2_000;
+
+/** Bytes of text of a user on a day, `2026-11-22`. */
+export interface TextSent {
+  readonly day: string;
+  readonly sender: string;
+  readonly bytes: number;
+}
+
+/**
+ * Adds to what is stored. When its answer is lost it is added again, so that a user may be charged twice for some seconds.
+ *
+ * @param sent no two of the same user and day
+ * @returns the sums over all pods
+ */
+export async function add(db: Database, sent: readonly TextSent[]): Promise<TextSent[]> {
+  const sums: TextSent[] = [];
+  for (let i = 0; i < sent.length; i += ROWS_MAX) {
+    const rows = sent.slice(i, i + ROWS_MAX);
+    sums.push(
+      ...(await db.run(
+        (sql) => sql<TextSent[]>`
+          insert into text_sent as t (day, sender, bytes)
+          select s.day::date, s.sender collate "C" as sender, s.bytes
+          from unnest(
+            ${rows.map(({ day }) => day)}::text[],
+            ${rows.map(({ sender }) => sender)}::text[],
+            ${rows.map(({ bytes }) => bytes)}::bigint[]
+          ) as s (day, sender, bytes)
+          order by 1, 2 -- in key order, so that pods cannot deadlock
+          on conflict (day, sender) do update
+          set bytes = t.bytes + excluded.bytes
+          returning t.day::text, t.sender, t.bytes
+        `,
+        { giveUpAfterMs: GIVE_UP_AFTER_MS },
+      )),
+    );
+  }
+  return sums;
+}
+
+/** What users have sent on a day; those who sent nothing are left out. */
+export async function find(db: Database, day: string, senders: readonly string[]): Promise<Map<string, number>> {
+  const rows = await db.run(
+    (sql) => sql<TextSent[]>`
+      select sender, bytes
+      from text_sent
+      where day = ${day}::date and sender = any(${senders as string[]}::text[])
+    `,
+  );
+  return new Map(rows.map(({ sender, bytes }) => [sender, bytes]));
+}
+
+/** Removes days before one, at most 10,000 rows. @returns how many */
+export async function sweep(db: Database, day: string): Promise<number> {
+  const { count } = await db.run(
+    (sql) => sql`
+      delete from text_sent
+      where ctid = any(array(select ctid from text_sent where day < ${day}::date limit 10000))
+    `,
+  );
+  return count;
+}
