@@ -124,6 +124,10 @@ describe("a long list", () => {
   test("of conversations is the same with long texts as with short ones", async () => {
     await using app = await startApp();
     const ann = await app.person("ann");
+    await app.sql`
+      insert into users (username, name_key, search_key, password)
+      select 'peer_' || n, 'peer_' || n, 'peer_' || n, '!' from generate_series(1, 250) n
+    `;
     for (const text of ["short", WIDEST]) {
       await app.sql`truncate conversations, messages`;
       await app.sql`
@@ -139,6 +143,11 @@ describe("a long list", () => {
         await ann.json<{ peer: string; last: { content: string }; cursor: string }[]>("/conversations?limit=200");
       expect(list.map(({ peer }) => peer)).toEqual(range(51, 250).map((n) => `peer_${n}`).toReversed()); // prettier-ignore
       expect(list.every(({ peer, last }) => last.content === peer + text)).toBe(true);
+      const found = await ann.json<{ peer: string; last: { content: string } }[]>(
+        "/conversations?part=peer_2&limit=20",
+      );
+      expect(found).toHaveLength(20);
+      expect(found.every(({ peer, last }) => last.content === peer + text)).toBe(true);
       const rest = await ann.json<{ peer: string }[]>(`/conversations?limit=200&before=${list.at(-1)!.cursor}`);
       expect(rest.map(({ peer }) => peer)).toEqual(range(1, 50).map((n) => `peer_${n}`).toReversed()); // prettier-ignore
     }

@@ -33,6 +33,16 @@ export interface Texted {
   readonly bytes: number;
 }
 
+/** A list whose rows were read apart, without the texts that are not of the first page. */
+export function firstTexts<Row extends Texted>(rows: readonly Row[]): Row[] {
+  let bytesBefore = 0;
+  return rows.map((row) => {
+    const isFirst = bytesBefore < TEXTS_MAX_BYTES;
+    bytesBefore += row.bytes;
+    return isFirst ? row : { ...row, text: null };
+  });
+}
+
 /**
  * A list in pages, all of them with their texts. A row whose text is gone meanwhile is left out.
  *

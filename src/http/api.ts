@@ -8,7 +8,7 @@ import type { Choices } from "../choices.ts";
 import type { Database } from "../db/client.ts";
 import * as messages from "../db/messages.ts";
 import type { Conversation, ConversationsAsked, Message, Page, Window } from "../db/messages.ts";
-import { NAMES_MAX, type Pages, pagesOf, ROWS_MAX, withTexts } from "../db/pages.ts";
+import { firstTexts, NAMES_MAX, type Pages, pagesOf, ROWS_MAX, withTexts } from "../db/pages.ts";
 import { findNames, findPeers } from "../db/people.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
@@ -149,7 +149,7 @@ export class Api {
   async #conversationsWith(part: string, me: string, limit: number): Promise<Conversation[]> {
     const peers = part === "" ? [] : await findPeers(this.#db, { part, me, limit });
     const rows = peers.map((peer) => this.#lists.add({ me, limit: 1, before: undefined, peer }));
-    return (await Promise.all(rows)).flat();
+    return firstTexts((await Promise.all(rows)).flat());
   }
 
   /** The messages of two people, of whom the signed-in one is one. Marks theirs read, unless only peeked at. */
