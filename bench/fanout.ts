@@ -5,15 +5,16 @@
  * - everything: one channel, every pod hears every packet, as today. A pod's events of one moment share packets.
  * - a channel per person: a pod listens for the people whose sockets it has. An event goes to each person's channel by itself.
  *
- * It counts packets and their bytes, and the CPU of `src/bus/packet.ts`; drivers, kernels and the bus's server come on top (the
+ * It counts packets and their bytes, and the CPU of `src/bus/codec.ts` and `packet_cipher.ts`; drivers, kernels and the bus's server come on top (the
  * benchmark's part `pods` measures those). Presence stays out: where people come and go once in ten minutes it is one event in fifty.
  * It says too what each pod's list of everyone online takes in memory.
  */
 
 import { type BusEvent, MemoryBus } from "../src/bus/bus.ts";
-import { encodePacket, Packer, parsePacket } from "../src/bus/packet.ts";
+import { decodePacket, encodePacket, Packer } from "../src/bus/codec.ts";
+import { PacketCipher, sealedRoom } from "../src/bus/packet_cipher.ts";
 import { Log } from "../src/log.ts";
-import { deliveredFrame, messageFrame, readFrame } from "../src/protocol.ts";
+import { deliveredFrame, readFrame } from "../src/protocol.ts";
 import { Roster } from "../src/roster.ts";
 import { nameOf, refOf, textOf } from "./people.ts";
 import { median } from "./statistics.ts";
@@ -31,10 +32,13 @@ const GATHER_MS = 5;
 const SECONDS = 1;
 const BEATS_PER_SECOND = 2;
 const ROSTER_PEOPLE = 200_000;
-const POD = "q3Jx0bTz9a8K";
-const PACKET_MAX_BYTES = 64 * 1024;
-/** Header of a packet: kind, pod, number. */
-const HEADER_BYTES = encodePacket("events", POD, 1_000_000).length;
+const POD = "0123456789abcdef0123456789abcdef";
+const PACKET_MAX_BYTES = sealedRoom(64 * 1024);
+const sealer = new PacketCipher("secret", POD);
+const opener = new PacketCipher("secret", POD.replace("0", "1"));
+/** Of a packet without events; and how much longer sealing makes events. */
+const HEADER_BYTES = sealer.seal(encodePacket("events", 1_000_000)).length;
+const SEALED = 4 / 3;
 
 /** Microseconds: `packet` of each, `event` of each in it. */
 interface Cost {
@@ -61,9 +65,9 @@ const EVENTS = {
 const writing = measure((events) => {
   const packer = new Packer(PACKET_MAX_BYTES);
   for (const event of events) packer.add(event);
-  return encodePacket("events", POD, 1, packer.take());
+  return sealer.seal(encodePacket("events", 1, packer.take()));
 });
-const reading = measureText((text) => parsePacket(text));
+const reading = measureText((text) => decodePacket(opener.open(text)?.text ?? "", () => {}));
 const show = (number: number) => Math.round(number).toLocaleString("en");
 const mebibytes = (bytes: number) => (bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 2 : 1);
 
@@ -161,14 +165,14 @@ function sample(kind: "message" | "delivered" | "read", n = 1_234): BusEvent {
   const timestamp = "2026-11-22T18:30:00.500000Z";
   if (kind === "delivered") return { kind: "frame", to: [one], frame: deliveredFrame(other, n) };
   if (kind === "read") return { kind: "frame", to: [other, one], frame: readFrame(other, one, n) };
-  const message = { from: one, to: other, message: textOf(ref), id: 1_000_000 + n, seq: n, timestamp };
-  return { kind: "frame", to: [other, one], frame: messageFrame(message, ref) };
+  const id = 1_000_000 + n;
+  return { kind: "message", from: one, to: other, message: textOf(ref), id, seq: n, timestamp, ref, hidden: false };
 }
 
 function bytesOf(event: BusEvent): number {
   const packer = new Packer(PACKET_MAX_BYTES);
   packer.add(event);
-  return packer.bytes;
+  return Math.round(packer.bytes * SEALED);
 }
 
 /** Memory of a pod's list for each person online somewhere. */
@@ -184,9 +188,9 @@ function rosterBytes(): number {
   for (let i = 0; i < ROSTER_PEOPLE; i += 1_000) {
     const people = Array.from({ length: 1_000 }, (_, j) => [nameOf(i + j), nameOf(i + j)] as const);
     const packer = new Packer(PACKET_MAX_BYTES);
-    packer.add({ kind: "people", first: i === 0, people });
-    const packet = parsePacket(Buffer.from(encodePacket("events", POD, 1, packer.take())).toString());
-    for (const event of packet?.events ?? []) roster.hear(event, POD);
+    packer.add({ kind: "snapshot", first: i === 0, people });
+    const packet = decodePacket(Buffer.from(encodePacket("events", 1, packer.take())).toString(), () => {});
+    for (const event of packet?.events ?? []) if (event.kind === "snapshot") roster.hear(event, POD);
   }
   const bytes = (memory() - before) / ROSTER_PEOPLE;
   void roster.stop(); // nobody is left to be written: the list of the table was never read
@@ -207,7 +211,7 @@ function measureText(act: (text: string) => unknown): Cost {
   const texts = [3, 60].map((count) => {
     const packer = new Packer(PACKET_MAX_BYTES);
     for (let i = 0; i < count; i++) packer.add(sample(kinds[i % 3] ?? "message", 1_000 + i));
-    return [count, Buffer.from(encodePacket("events", POD, 1, packer.take()))] as const;
+    return [count, Buffer.from(sealer.seal(encodePacket("events", 1, packer.take())))] as const;
   });
   return line(texts.map(([count, bytes]) => [count, microsOf(() => act(bytes.toString()))]));
 }

@@ -4,9 +4,8 @@ import { isAbsolute, join } from "node:path";
 
 import { isWholePrivateRange, Networks } from "./address.ts";
 import { BlockedPairs } from "./blocked_pairs.ts";
-import type { BusEvent } from "./bus/bus.ts";
-import { PostgresBus } from "./bus/postgres.ts";
-import { RedisBus } from "./bus/redis.ts";
+import { type BusEvent, newPodName } from "./bus/bus.ts";
+import { announce, connectionsOf, openBus } from "./bus/open_bus.ts";
 import { Chat } from "./chat.ts";
 import { Choices } from "./choices.ts";
 import { type Config, secretsOf } from "./config.ts";
@@ -18,6 +17,7 @@ import { keptSecret } from "./db/embedded_secret.ts";
 import { EpochWatch, identityOf } from "./db/epoch.ts";
 import { WRITER_PARAMETERS } from "./db/messages.ts";
 import { migrate } from "./db/migrate.ts";
+import { sessionNameOf } from "./db/pods.ts";
 import { checkStores, Readiness } from "./db/readiness.ts";
 import * as sessions from "./db/sessions.ts";
 import * as settings from "./db/settings.ts";
@@ -38,7 +38,7 @@ import { Streams } from "./http/stream.ts";
 import { Hub } from "./hub.ts";
 import { Limits } from "./limits.ts";
 import { type Log, wordsOf } from "./log.ts";
-import { Metrics, type Usage } from "./metrics.ts";
+import { type BusDrop, Metrics, type Usage } from "./metrics.ts";
 import { Presence } from "./presence.ts";
 import { CLOSE } from "./protocol.ts";
 import { Renewals } from "./renewals.ts";
@@ -46,6 +46,7 @@ import { Resync } from "./resync.ts";
 import { Roster } from "./roster.ts";
 import { type SocketData, socketHandlers } from "./socket.ts";
 import { TextQuota } from "./text_quota.ts";
+import { UnheardPods } from "./unheard_pods.ts";
 import { defaultBudget, Unsent } from "./unsent.ts";
 
 /** Connections for storing messages (one, since batches run one after another) and for everything else. */
@@ -176,12 +177,13 @@ export async function startApp(
       config.databaseUrl === undefined ? await startEmbedded({ directory: dataDir, log, say }) : undefined;
     if (embedded) undo.unshift(() => embedded.stop());
     const target: Target = (known = config.databaseUrl ?? (embedded as Embedded).target);
-    const name = `chatify-${crypto.randomUUID().slice(0, 8)}`;
+    const pod = newPodName();
+    const name = sessionNameOf(pod);
     await migrate(target, {
       directory: join(root, "sql"),
       name,
       allowUnsafe: config.unsafeDatabase,
-      connections: POOL_MAX + WRITER_MAX + (config.bus === "postgres" ? PostgresBus.CONNECTIONS : 0),
+      connections: POOL_MAX + WRITER_MAX + connectionsOf(config.bus),
       log,
       say,
     });
@@ -235,10 +237,8 @@ export async function startApp(
       cuts: metrics.unsentCuts,
     });
     await epochs.start();
-    const bus =
-      config.bus === "postgres"
-        ? new PostgresBus({ target, name, log })
-        : new RedisBus({ url: config.bus, realm: await settings.shared(db, "bus_realm", newToken()), log });
+    const dropped = (why: BusDrop) => metrics.busDrops.add(why);
+    const bus = await openBus(config.bus, { db, target, name, pod, log, dropped });
     undo.unshift(() => bus.stop());
     const roster = new Roster({ db, bus, log, changed: (...change) => presence.change(...change) });
     undo.unshift(() => roster.stop());
@@ -248,6 +248,8 @@ export async function startApp(
     undo.unshift(() => presence.stop());
     const resync = new Resync({ db, hub, log });
     undo.unshift(() => resync.stop());
+    const unheardPods = new UnheardPods({ db, bus, log, resync, alert: () => void bus.alertOlderPods() });
+    undo.unshift(() => unheardPods.stop());
     const limits = new Limits(config.rateLimit ? config.limits : undefined, (limit) => metrics.rateLimited.add(limit));
     const readiness = new Readiness({ db, writer, isFailing: () => chat.isFailing, log });
     const choices = new Choices({ db, hub, bus, presence });
@@ -314,7 +316,7 @@ export async function startApp(
     undo.unshift(() => clearTimeout(checkingSoon));
     await bus.start({
       deliver(event, from) {
-        if (event.kind === "frame") chat.relay(event.to, event.frame);
+        if (event.kind === "message" || event.kind === "frame") chat.relay(event);
         else if (event.kind === "end") hub.endSession(event.sessionId);
         else if (event.kind === "user") presence.announce(event.username);
         else if (event.kind === "veil") presence.veil(event.nameKey, event.on);
@@ -331,9 +333,10 @@ export async function startApp(
         }, SESSIONS_GATHER_MS);
       },
       joined: (pod) => roster.joined(pod),
-      vanished: (pod, politely) => roster.vanished(pod, politely),
+      vanished: (pod, graceful) => roster.vanished(pod, graceful),
     });
     roster.start();
+    unheardPods.start();
 
     const { elsewhere } = metrics;
     let crowded = false;
@@ -497,11 +500,7 @@ export async function openOffice(
       door,
       async tell(events) {
         try {
-          if (config.bus === "postgres") await PostgresBus.tell({ target, name }, events);
-          else {
-            const realm = await settings.shared(db, "bus_realm", newToken());
-            await RedisBus.tell({ url: config.bus, realm }, events);
-          }
+          await announce(config.bus, { db, target, name, log }, events);
         } catch (error) {
           log.warn("the pods were not told, and find out within a minute", { code: codeOf(error) });
         }

@@ -15,16 +15,7 @@ import { Bundle, type Hub, type Socket } from "./hub.ts";
 import type { Limits } from "./limits.ts";
 import { type Log, wordsOf } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
-import {
-  ackFrame,
-  deliveredFrame,
-  deliveryOf,
-  errorFrame,
-  messageFrame,
-  readFrame,
-  SYNC_FRAME,
-  typingFrame,
-} from "./protocol.ts";
+import { ackFrame, deliveredFrame, errorFrame, messageFrame, readFrame, SYNC_FRAME, typingFrame } from "./protocol.ts";
 import { RateLimit } from "./rate_limit.ts";
 import { type Outcome, type Send, SendQueue } from "./send_queue.ts";
 import { isMessage, keyOfReference, nameKey } from "./text.ts";
@@ -45,6 +36,9 @@ interface From {
   readonly at: number;
 }
 
+/** What another pod has for sockets here. */
+type Relayed = Extract<BusEvent, { kind: "message" | "frame" }>;
+
 export class Chat {
   readonly #db: Database;
   readonly #writer: Database;
@@ -57,7 +51,7 @@ export class Chat {
   /** Marks that wait for their statement; a later one of the same reader and peer joins it. */
   readonly #readsWaiting = new Map<string, { mark: ReadMark; done: Promise<undefined> }>();
   /** What came from other pods in this turn of the event loop. */
-  #relayed: { to: readonly string[]; frame: string }[] | undefined;
+  #relayed: Relayed[] | undefined;
   readonly #delivered = new Map<string, DeliveredMark>();
   readonly #deliveredTimer: Timer;
   #marking = Promise.resolve();
@@ -179,18 +173,14 @@ export class Chat {
     if (key !== undefined) this.#tell([{ kind: "frame", to: [key], frame: typingFrame(socket.username) }]);
   }
 
-  /**
-   * Passes on what another pod stored, to this pod's sockets. What comes in one packet leaves in one write for each socket.
-   *
-   * @param to name keys, the receiver's first unless they are not to hear of it
-   */
-  relay(to: readonly string[], frame: string): void {
+  /** Passes on what another pod stored, to this pod's sockets. What comes in one packet leaves in one write for each socket. */
+  relay(event: Relayed): void {
     this.#relayed ??= this.#relayTogether();
-    this.#relayed.push({ to, frame });
+    this.#relayed.push(event);
   }
 
-  #relayTogether(): { to: readonly string[]; frame: string }[] {
-    const relayed: { to: readonly string[]; frame: string }[] = [];
+  #relayTogether(): Relayed[] {
+    const relayed: Relayed[] = [];
     queueMicrotask(() => {
       this.#relayed = undefined;
       try {
@@ -202,20 +192,26 @@ export class Chat {
     return relayed;
   }
 
-  #passOn(relayed: readonly { to: readonly string[]; frame: string }[]): void {
+  #passOn(relayed: readonly Relayed[]): void {
     const bundle = new Bundle(this.#hub);
-    for (const { to, frame } of relayed) for (const key of to) bundle.addAll(key, frame);
+    for (const event of relayed) this.#address(bundle, event);
     bundle.send();
-    for (const { to, frame } of relayed) {
-      const [first, last] = [to[0] as string, to.at(-1) as string];
-      const isTaken = this.#hub.of(first).length > 0 && bundle.taken(first);
-      const mayBeSenders = this.#quota !== undefined && this.#hub.of(last).length > 0;
-      const delivery = isTaken || mayBeSenders ? deliveryOf(frame) : undefined;
-      if (!delivery) continue;
-      const { from, message, seq } = delivery;
-      if (isTaken && nameKey(delivery.to) === first) this.noteDelivered(delivery.to, from, seq);
-      if (mayBeSenders && nameKey(from) === last) this.#quota?.noteElsewhere(from, Buffer.byteLength(message));
+    for (const event of relayed) {
+      if (event.kind === "frame" || event.message === null) continue;
+      const { from, to, message, seq, hidden } = event;
+      if (!hidden && bundle.taken(nameKey(to))) this.noteDelivered(to, from, seq);
+      if (this.#quota && this.#hub.of(nameKey(from)).length > 0)
+        this.#quota.noteElsewhere(from, Buffer.byteLength(message));
     }
+  }
+
+  /** Adds an event's frame for those of this pod's sockets that it is for, if there are any. */
+  #address(bundle: Bundle, event: Relayed, except?: Socket): void {
+    const all = event.kind === "frame" ? event.to : keysOf(event);
+    const keys = all.filter((key) => this.#hub.of(key).some((socket) => socket !== except));
+    if (keys.length === 0) return;
+    const frame = event.kind === "frame" ? event.frame : frameOf(event);
+    for (const key of keys) bundle.addAll(key, frame, except);
   }
 
   /** New sends are refused from now on. @returns when what was accepted, and delivered so far, is stored */
@@ -248,17 +244,26 @@ export class Chat {
         continue;
       }
       const { id, seq, timestamp, receiver, hidden } = outcome.stored;
-      const toKey = nameKey(receiver);
       bundle.add(socket, ackFrame(outcome.stored, receiver, ref, outcome.duplicate));
       if (outcome.duplicate) {
         this.#sync(send.senderKey, socket, events);
-        if (!hidden) this.#sync(toKey, socket, events);
+        if (!hidden) this.#sync(nameKey(receiver), socket, events);
         continue;
       }
-      const frame = messageFrame({ from: send.sender, to: receiver, message: send.content, id, seq, timestamp }, ref);
-      const to = hidden || send.senderKey === toKey ? [send.senderKey] : [toKey, send.senderKey];
-      for (const key of to) bundle.addAll(key, frame, socket);
-      events.push({ kind: "frame", to, frame });
+      const { sender: from, content: message } = send;
+      const event = {
+        kind: "message" as const,
+        from,
+        to: receiver,
+        message,
+        id,
+        seq,
+        timestamp,
+        ref: ref ?? null,
+        hidden,
+      };
+      this.#address(bundle, event, socket);
+      events.push(event);
     }
     bundle.send();
     const now = performance.now();
@@ -356,4 +361,15 @@ export class Chat {
     }
     this.#bus.publish(events);
   }
+}
+
+type MessageEvent = Extract<BusEvent, { kind: "message" }>;
+
+/** Keys of the people whose sockets get a message: the receiver's first. */
+function keysOf({ from, to, hidden }: MessageEvent): string[] {
+  return hidden || from === to ? [nameKey(from)] : [nameKey(to), nameKey(from)];
+}
+
+function frameOf({ from, to, message, id, seq, timestamp, ref }: MessageEvent): string {
+  return message === null ? SYNC_FRAME : messageFrame({ from, to, message, id, seq, timestamp }, ref ?? undefined);
 }

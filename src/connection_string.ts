@@ -60,9 +60,6 @@ const DEFAULT_PORT = 5432;
 const CONNECT_TIMEOUT_SECONDS = 5;
 const ENCODE = "cannot be read: encode # / ? @ in the password as %23 %2F %3F %40";
 
-/** Bun reads `postgres://u:12#34@db/chat` in a file `.env` as `postgres://u:12`. */
-const CUT = ". Is there a # in the password? In .env it starts a comment: write it as %23";
-
 /** Accepted without effect: chatify sets them itself, or has shorter deadlines of its own. */
 const WITHOUT_EFFECT = new Set(
   `application_name fallback_application_name client_encoding timezone datestyle intervalstyle
@@ -140,10 +137,8 @@ export function parseConnectionString(text: string): ConnectionSettings {
     return settingsOf(readParameters(text));
   } catch (error) {
     // As in u:12?34@db/chat, where 34@db/chat is not a parameter: the invalid part may be a piece of the password.
-    const parts = partsOf(text);
-    if (!(error instanceof ConnectionStringError) || !parts) throw error;
-    if (parts.after.includes("@")) throw new ConnectionStringError(ENCODE);
-    if (parts.after === "" && /^[^@]+:[^@]*$/.test(parts.before)) throw new ConnectionStringError(error.message + CUT);
+    if (error instanceof ConnectionStringError && partsOf(text)?.after.includes("@"))
+      throw new ConnectionStringError(ENCODE);
     throw error;
   }
 }

@@ -14,6 +14,12 @@ export const OUTCOMES = [
   "no_such_user",
   "ref_reused",
 ] as const;
+/**
+ * Why a packet or an event of the bus was dropped: sealed by no pod of this chat; sent before; from a pod that has not proven yet that it
+ * runs now (some at each pod's start); not what the table of events says; of a kind that only newer pods know.
+ */
+export const BUS_DROPS = ["foreign", "replayed", "unproven", "malformed", "unknown"] as const;
+export type BusDrop = (typeof BUS_DROPS)[number];
 /** The limits of `limits.ts`. */
 export const LIMITED = [
   "sends",
@@ -64,6 +70,7 @@ export class Metrics {
   readonly querySeconds = { messages: new Histogram(0.000_25, 16), rest: new Histogram(0.000_25, 16) };
   readonly dbLosses = new Count();
   readonly busLosses = new Count();
+  readonly busDrops = new Counts(BUS_DROPS);
   readonly backpressureCloses = new Count();
   readonly unsentCuts = new Count();
   readonly rateLimited = new Counts(LIMITED);
@@ -137,6 +144,9 @@ export class Metrics {
         "chatify_bus_losses_total",
         "Times this pod may have missed something of the others",
         this.busLosses.value,
+      ),
+      family("chatify_bus_dropped_total", "counter", "Packets and events of the bus that were dropped", (name) =>
+        this.busDrops.lines(name, "reason"),
       ),
       counter(
         "chatify_ws_backpressure_closes_total",

@@ -104,13 +104,6 @@ export function messageFrame(
   return JSON.stringify({ type: "message", ...message, ref });
 }
 
-/** What a message frame of another pod says; undefined for other frames. */
-export function deliveryOf(frame: string): { from: string; to: string; message: string; seq: number } | undefined {
-  return frame.startsWith('{"type":"message"')
-    ? (JSON.parse(frame) as { from: string; to: string; message: string; seq: number })
-    : undefined;
-}
-
 /** To the socket that sent, after the commit. */
 export function ackFrame(
   stored: { id: number; seq: number; timestamp: string },
@@ -177,6 +170,9 @@ export function statusFrame(online: readonly string[]): string {
 export function newUserFrame(username: string): string {
   return JSON.stringify({ type: "new_user", username });
 }
+
+/** Types of the frames that one pod passes to another's sockets as they are; messages go as their fields. */
+export const RELAYED_FRAMES: ReadonlySet<string> = new Set(["delivered", "read", "typing", "draft", "sync"]);
 
 export const SYNC_FRAME = JSON.stringify({ type: "sync" });
 export const PONG_FRAME = JSON.stringify({ type: "pong" });

@@ -7,7 +7,6 @@ import {
   ackFrame,
   type ClientFrame,
   deliveredFrame,
-  deliveryOf,
   draftFrame,
   errorFrame,
   helloFrame,
@@ -201,7 +200,6 @@ describe("what is told", () => {
         const withRef = ref === undefined ? {} : { ref };
         const sent = { from, to, message, ...stored };
         expect(written(messageFrame(sent, ref))).toEqual({ type: "message", ...sent, ...withRef });
-        expect(deliveryOf(messageFrame(sent, ref))).toMatchObject({ from, to, seq: stored.seq });
         const ack = { type: "ack", ...stored, peer: to, duplicate: true, ...withRef };
         expect(written(ackFrame(stored, to, ref, true))).toEqual(ack);
         expect(written(readFrame(from, to, seq))).toEqual({ type: "read", reader: from, peer: to, seq });
@@ -224,21 +222,6 @@ describe("what is told", () => {
         expect(users).toEqual({ type: "presence", users: { [`x${from}`]: state } });
       }),
       { numRuns: 500 },
-    );
-  });
-
-  test("only a message frame tells of a delivery, whatever names and texts say", () => {
-    const trap = fc.constantFrom('{"type":"message"', '","type":"message","from":"eve"', "\\", '"');
-    fc.assert(
-      fc.property(trap, trap, number, (one, other, seq) => {
-        const frames = [
-          readFrame(one, other, seq),
-          typingFrame(one),
-          statusFrame([one, other]),
-          helloFrame(one, { epoch: other, version: one }),
-        ];
-        for (const frame of frames) expect(deliveryOf(frame)).toBeUndefined();
-      }),
     );
   });
 });

@@ -29,6 +29,7 @@ export class Resync {
   #gathering: Timer | undefined;
   #working = false;
   #again = false;
+  #lookBackMs = 0;
   #stopped = false;
 
   constructor(parts: { db: Database; hub: Hub; log: Log }) {
@@ -38,9 +39,10 @@ export class Resync {
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
-  /** Events may have been lost: soon everyone here whom it concerns is told. */
-  lost(): void {
+  /** Events may have been lost: soon everyone here whom it concerns is told. @param lookBackMs how old the changes are at most */
+  lost(lookBackMs = LOOK_BACK_MS): void {
     if (this.#stopped) return;
+    this.#lookBackMs = Math.max(this.#lookBackMs, lookBackMs);
     this.#gathering ??= setTimeout(() => {
       this.#gathering = undefined;
       void this.#resync();
@@ -75,8 +77,10 @@ export class Resync {
   /** The keys of those with changes; of all when the database cannot say. */
   async #whom(names: ReadonlyMap<string, string>): Promise<string[]> {
     const slept = this.#sleptMs;
+    const lookBackMs = this.#lookBackMs;
+    this.#lookBackMs = 0;
     try {
-      const changed = await peopleWithChanges(this.#db, [...names.keys()], LOOK_BACK_MS + slept);
+      const changed = await peopleWithChanges(this.#db, [...names.keys()], lookBackMs + slept);
       this.#sleptMs -= slept;
       return changed.flatMap((name) => names.get(name) ?? []);
     } catch (error) {

@@ -125,7 +125,7 @@ export class Roster {
     if (this.#here.has(nameKey)) return;
     this.#here.add(nameKey);
     this.#enter(nameKey, username);
-    this.#bus.publish([{ kind: "came", nameKey, username }]);
+    this.#bus.publish([{ kind: "online", nameKey, username }]);
   }
 
   /** A user's last socket here closed. @param options.hidden the user hides when they were last seen */
@@ -137,10 +137,10 @@ export class Roster {
 
   /** What other pods say of their people, or ask of ours. */
   hear(event: BusEvent, from: string): void {
-    if (event.kind === "ask") this.#isAsked ||= event.pod === this.#bus.pod;
-    else if (event.kind === "came") this.#enterAt(from, event.nameKey, event.username);
-    else if (event.kind === "went") this.#exitFrom(from, event.nameKey, event.lastSeen);
-    else if (event.kind === "people") this.#take(from, event.first, event.people);
+    if (event.kind === "snapshotRequest") this.#isAsked ||= event.pod === this.#bus.pod;
+    else if (event.kind === "online") this.#enterAt(from, event.nameKey, event.username);
+    else if (event.kind === "offline") this.#exitFrom(from, event.nameKey, event.lastSeen);
+    else if (event.kind === "snapshot") this.#take(from, event.first, event.people);
     else if (event.kind === "leaving") this.#ending.add(from);
   }
 
@@ -148,14 +148,14 @@ export class Roster {
   ask(pod?: string): void {
     const pods = this.#bus.others.filter((other) => pod === undefined || other === pod);
     for (const other of pods) this.#asked.set(other, performance.now());
-    this.#bus.publish(pods.map((other) => ({ kind: "ask", pod: other })));
+    this.#bus.publish(pods.map((other) => ({ kind: "snapshotRequest", pod: other })));
   }
 
-  /** A pod is gone. @param politely it said goodbye: its people were told to come back elsewhere */
-  vanished(pod: string, politely: boolean): void {
+  /** A pod is gone. @param graceful it said goodbye: its people were told to come back elsewhere */
+  vanished(pod: string, graceful: boolean): void {
     this.#asked.delete(pod);
     this.#ending.delete(pod);
-    if (this.#elsewhere.has(pod)) this.#gone.set(pod, performance.now() + (politely ? SENT_AWAY_MS : 0));
+    if (this.#elsewhere.has(pod)) this.#gone.set(pod, performance.now() + (graceful ? SENT_AWAY_MS : 0));
   }
 
   /** This pod is about to end. Of pods that end together each would leave the last word to the others, were they not told. */
@@ -183,7 +183,7 @@ export class Roster {
       this.#leaving.delete(key);
       if (!this.#here.delete(key)) continue;
       this.#exit(key, lastSeen);
-      this.#bus.publish([{ kind: "went", nameKey: key, lastSeen }]);
+      this.#bus.publish([{ kind: "offline", nameKey: key, lastSeen }]);
     }
     for (const [pod, at] of this.#gone) {
       if (at > now) continue;
@@ -205,7 +205,7 @@ export class Roster {
   #answer(): void {
     this.#isAsked = false;
     const people = [...this.#here].map((key) => [key, this.nameOf(key) ?? key] as const);
-    this.#bus.publish([{ kind: "people", first: true, people }]);
+    this.#bus.publish([{ kind: "snapshot", first: true, people }]);
   }
 
   /** A part of another pod's list. */

@@ -8,14 +8,17 @@ import { mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { type Bus, type BusEvent, MemoryBus } from "../src/bus/bus.ts";
-import { encodePacket, Packer, type Packet } from "../src/bus/packet.ts";
-import { PacketBus, type PacketBusOptions, type Wire } from "../src/bus/packet_bus.ts";
+import { type Bus, type BusEvent, MemoryBus, newPodName } from "../src/bus/bus.ts";
+import { bodyOf, decodePacket, encodePacket, type Packet } from "../src/bus/codec.ts";
+import { PacketBus, type PacketBusOptions } from "../src/bus/packet_bus.ts";
+import { PacketCipher } from "../src/bus/packet_cipher.ts";
 import { PostgresBus } from "../src/bus/postgres.ts";
 import { RedisBus } from "../src/bus/redis.ts";
+import type { Transport } from "../src/bus/transport.ts";
 import { type Client, connect, listen } from "../src/db/client.ts";
 import { type Embedded, startEmbedded } from "../src/db/embedded.ts";
 import { Log } from "../src/log.ts";
+import type { BusDrop } from "../src/metrics.ts";
 import { SYNC_FRAME } from "../src/protocol.ts";
 import { freePort, REDIS, RedisServer, SILENT } from "./harness.ts";
 import { until } from "./until.ts";
@@ -23,12 +26,17 @@ import { until } from "./until.ts";
 setDefaultTimeout(20_000);
 
 /** A fifth of what pods wait. */
-const HURRIED = { beatMs: 100, lateMs: 400, leaseMs: 1_000, deafMs: 600, repeatMs: 500 };
+const HURRIED = { beatMs: 100, lateMs: 400, leaseMs: 1_000, echoTimeoutMs: 600, repeatMs: 500 };
 
 /** For rules that say that nothing is lost: what a busy machine holds up for a moment is not. */
-const CALM = { ...HURRIED, lateMs: 10_000, leaseMs: 20_000, deafMs: 5_000 };
+const CALM = { ...HURRIED, lateMs: 10_000, leaseMs: 20_000, echoTimeoutMs: 5_000 };
 
-type Options = Partial<PacketBusOptions>;
+type Options = Partial<PacketBusOptions> & { readonly realm?: string };
+
+/** What the pods of these tests share. */
+const SECRET = "the secret of the tests' pods";
+const REALM = "the-realm-of-the-tests";
+const COMMON = { log: SILENT, secret: SECRET, realm: REALM, timing: HURRIED };
 
 /** A kind of bus, and what can happen to it. */
 interface Ground {
@@ -38,11 +46,16 @@ interface Ground {
   bus(options?: Options): Bus;
 }
 
+interface Spy {
+  readonly heard: string[];
+  end(): void;
+}
+
 interface Wired extends Ground {
   /** Sends a packet as some other pod would. */
   say(packet: string): Promise<unknown>;
   /** Collects what is sent. */
-  spy(): Promise<{ heard: string[]; end(): void }>;
+  spy(on?: (packet: string) => void): Promise<Spy>;
   /** Cuts the connections that hear, or those that send. @returns how many there were */
   cut(which: "ears" | "mouths"): Promise<number>;
   /** How many connections hear, or send. */
@@ -84,17 +97,20 @@ class Postgres implements Wired {
 
   bus = (options: Options = {}, host?: string) => {
     const target = { ...(this.#embedded.target as object), ...(host && { host }) } as Embedded["target"];
-    return new PostgresBus({ log: SILENT, timing: HURRIED, ...options, target, name: "under-test" });
+    return new PostgresBus({ ...COMMON, ...options, target, name: "under-test" });
   };
 
-  say = (packet: string) => this.#admin.notify("chatify", packet);
+  say = (packet: string) => this.#admin.notify(`chatify_${REALM}`, packet);
 
-  async spy() {
+  async spy(on: (packet: string) => void = () => {}) {
     const heard: string[] = [];
     const { ready, end } = listen(this.#embedded.target, {
       name: "spy",
-      channel: "chatify",
-      hear: (packet) => void heard.push(packet),
+      channel: `chatify_${REALM}`,
+      hear(packet) {
+        heard.push(packet);
+        on(packet);
+      },
       closed() {},
     });
     await ready;
@@ -170,15 +186,18 @@ class Redis implements Wired {
     await this.#server.end();
   }
 
-  bus = (options: Options & { realm?: string } = {}, port = this.#way.port) =>
-    new RedisBus({ log: SILENT, timing: HURRIED, ...options, url: `redis://127.0.0.1:${port}/7` });
+  bus = (options: Options = {}, port = this.#way.port) =>
+    new RedisBus({ ...COMMON, ...options, url: `redis://127.0.0.1:${port}/7` });
 
-  say = (packet: string) => this.#server.admin.publish("chatify:7", packet);
+  say = (packet: string) => this.#server.admin.publish(`chatify:7:${REALM}:sealed`, packet);
 
-  async spy() {
+  async spy(on: (packet: string) => void = () => {}) {
     const heard: string[] = [];
     const spy = await this.#server.client();
-    await spy.subscribe("chatify:7", (packet) => void heard.push(packet));
+    await spy.subscribe(`chatify:7:${REALM}:sealed`, (packet) => {
+      heard.push(packet);
+      on(packet);
+    });
     return { heard, end: () => spy.close() };
   }
 
@@ -368,27 +387,82 @@ async function untilHeard(sayer: Pod, hearer: Pod, withinMs = 5_000): Promise<nu
   }
 }
 
-/** A packet of a pod that is none. */
-function packet(kind: Packet["kind"], pod: string, number: number, ...words: string[]): string {
-  const packer = new Packer(7_999);
-  for (const word of words) packer.add(user(word));
-  return encodePacket(kind, pod, number, packer.take());
+/** A pod in the test's hands: it answers challenges, and else sends what it is told to. */
+class Puppet {
+  readonly pod = newPodName();
+  readonly #ground: Wired;
+  readonly #cipher = new PacketCipher(SECRET, this.pod);
+  #spy: Spy | undefined;
+  #number = 0;
+
+  /** @param number of its last packet before it is met */
+  static async enter(ground: Wired, number = 0): Promise<Puppet> {
+    const puppet = new Puppet(ground);
+    puppet.#number = number;
+    puppet.#spy = await ground.spy((packet) => void puppet.#answer(packet));
+    spies.push(puppet.#spy);
+    await puppet.say("beat", number);
+    return puppet;
+  }
+
+  constructor(ground: Wired) {
+    this.#ground = ground;
+  }
+
+  /** @returns the packet as it was sent */
+  async say(kind: Packet["kind"], number: number, ...words: string[]): Promise<string> {
+    this.#number = number;
+    const packet = this.#cipher.seal(encodePacket(kind, number, bodyOf(words.map(user))));
+    await this.#ground.say(packet);
+    if (kind === "goodbye") this.end();
+    return packet;
+  }
+
+  /** It sends nothing any more, not even answers. */
+  end(): void {
+    this.#spy?.end();
+  }
+
+  async #answer(packet: string): Promise<void> {
+    if (this.#cipher.ownCounter(packet) !== undefined) return;
+    const opened = this.#cipher.open(packet);
+    for (const event of (opened && decodePacket(opened.text, () => {}))?.events ?? []) {
+      if (event.kind !== "challenge") continue;
+      const answer = bodyOf([{ kind: "answer", tokens: [event.token] }]);
+      await this.#ground.say(this.#cipher.seal(encodePacket("beat", this.#number, answer)));
+    }
+  }
 }
 
+/** The words that a pod heard from another. */
 function words(pod: Pod, from: string): string[] {
   return pod.heard.flatMap((one) => (one.from === from && one.event.kind === "user" ? [one.event.username] : []));
 }
 
+const MESSAGE = {
+  kind: "message",
+  from: "Bob",
+  to: "Ελένη",
+  message: "Γειά\tσου\n😀 \u0000 \\",
+  id: 12,
+  seq: 7,
+  timestamp: "2026-11-22T18:30:00.500000Z",
+  ref: "a-ref-of-bobs",
+  hidden: false,
+} as const;
 const EVERY_KIND: BusEvent[] = [
-  { kind: "frame", to: ["ann", "bob"], frame: JSON.stringify({ type: "message", message: "Γειά\tσου\n😀 \u0000 \\" }) },
+  MESSAGE,
+  { ...MESSAGE, ref: null, hidden: true },
+  { kind: "frame", to: ["ann", "bob"], frame: JSON.stringify({ type: "draft", peer: "\t", text: "\n\u0000", at: "" }) },
+  { kind: "frame", to: ["ann"], frame: SYNC_FRAME },
   { kind: "end", nameKey: "ann", sessionId: 12 },
   { kind: "veil", nameKey: "ελένη", on: true },
   { kind: "user", username: "Ελένη" },
-  { kind: "came", nameKey: "ελένη", username: "Ελένη" },
-  { kind: "went", nameKey: "ελένη", lastSeen: "2026-11-22T18:30:00.500000Z" },
+  { kind: "online", nameKey: "ελένη", username: "Ελένη" },
+  { kind: "offline", nameKey: "ελένη", lastSeen: "2026-11-22T18:30:00.500000Z" },
   { kind: "leaving" },
-  { kind: "ask", pod: "q3Jx0bTz9a8K" },
-  { kind: "people", first: true, people: [["ann", "Ann"], ["ελένη", "Ελένη"]] }, // prettier-ignore
+  { kind: "snapshotRequest", pod: "0123456789abcdef0123456789abcdef" },
+  { kind: "snapshot", first: true, people: [["ann", "Ann"], ["ελένη", "Ελένη"]] }, // prettier-ignore
 ];
 
 function calmRules(ground: Ground): void {
@@ -444,7 +518,7 @@ function wiredRules(ground: Wired): void {
     const { length: before } = spy.heard;
     const frames = Array.from({ length: 2_000 }, (_, i): BusEvent => {
       const letter = ["e", "ε", "語", "😀"][i % 4]!;
-      return { kind: "frame", to: ["ann"], frame: JSON.stringify({ i, message: letter.repeat(i % 200) }) };
+      return { kind: "frame", to: ["ann"], frame: JSON.stringify({ type: "draft", i, text: letter.repeat(i % 200) }) };
     });
     for (const frame of frames) a.bus.publish([frame]);
     await until("all of them", () => b.heard.length === frames.length);
@@ -457,54 +531,169 @@ function wiredRules(ground: Wired): void {
 
   test("bus brings a sync in place of a frame larger than a packet", async () => {
     const [a, b] = (await start(ground, 2, { timing: CALM })) as [Pod, Pod];
-    const frame = JSON.stringify({ type: "message", message: "😀".repeat(20_000) });
+    const frame = JSON.stringify({ type: "draft", text: "😀".repeat(20_000) });
     a.bus.publish([{ kind: "frame", to: ["ann", "bob"], frame }, user("carol")]);
     await until("both", () => b.heard.length === 2);
     expect(b.from(a)).toEqual([{ kind: "frame", to: ["ann", "bob"], frame: SYNC_FRAME }, user("carol")]);
   });
 
-  test("bus tells of a hole in the numbers, also of a lost last packet, and drops what it has seen", async () => {
+  test("bus tells of a hole in the numbers, also of a lost last packet", async () => {
     const [a] = (await start(ground, 1, { timing: CALM })) as [Pod];
-    const say = async (...packets: string[]) => {
-      for (const text of packets) await ground.say(text);
-      await ground.say(packet("beat", "end", 0));
-      await until("the last", () => a.told.includes("joined end"));
-      await ground.say(packet("goodbye", "end", 0));
-      await until("the last", () => a.told.includes("vanished end"));
-      return a.told.splice(0).filter((told) => !told.endsWith(" end"));
+    const puppet = await Puppet.enter(ground);
+    await until("it is met", () => a.told.length > 0);
+    /** What `a` tells of the puppet's packets so far. */
+    const told = async () => {
+      const end = `${crypto.randomUUID()}`;
+      await puppet.say("events", ++number, end);
+      await until("the last", () => a.heardWord(end));
+      return a.told.splice(0);
     };
-    expect(await say(packet("events", "pod", 1, "1"), packet("events", "pod", 2, "2"))).toEqual(["joined pod"]);
-    expect(await say(packet("beat", "pod", 2))).toEqual([]);
-    expect(await say(packet("events", "pod", 4, "4"))).toEqual(["lost pod"]);
-    expect(await say(packet("events", "pod", 3, "3"), packet("events", "pod", 4, "4"))).toEqual([]);
-    expect(await say(packet("beat", "pod", 5), packet("beat", "pod", 5))).toEqual(["lost pod"]);
-    expect(await say(packet("events", "pod", 6, "6"))).toEqual([]);
-    expect(words(a, "pod")).toEqual(["1", "2", "4", "6"]);
-    expect(await say(packet("goodbye", "pod", 7))).toEqual(["lost pod", "vanished pod"]);
-    expect(await say(packet("events", "amidst", 9, "9"))).toEqual(["joined amidst", "lost amidst"]);
-    expect(await say("neither this", `${packet("events", "bad", 1)}\nu\t`)).toEqual([]);
+    let number = 0;
+    expect(await told()).toEqual([`joined ${puppet.pod}`]);
+    await puppet.say("events", ++number, "one");
+    await puppet.say("beat", number);
+    expect(await told()).toEqual([]);
+    await puppet.say("events", (number += 2), "after a hole");
+    expect(await told()).toEqual([`lost ${puppet.pod}`]);
+    await puppet.say("beat", ++number);
+    await puppet.say("beat", number);
+    expect(await told()).toEqual([`lost ${puppet.pod}`]);
+    await puppet.say("goodbye", number + 1);
+    await until("goodbye", () => a.told.length >= 2);
+    expect(a.told.splice(0)).toEqual([`lost ${puppet.pod}`, `vanished ${puppet.pod}`]);
+    const amid = await Puppet.enter(ground, 9);
+    await until("both", () => a.told.length >= 2);
+    expect(a.told).toEqual([`joined ${amid.pod}`, `lost ${amid.pod}`]);
   });
 
   test("bus tells of a pod that falls silent, soon and when its lease ends, and of its return", async () => {
     const [a] = (await start(ground, 1)) as [Pod];
-    await ground.say(packet("events", "pod", 1, "1"));
-    await until("joined", () => a.told.length >= 1);
-    const lateMs = await until("late", () => a.told.length >= 2);
-    expect(a.bus.others).toEqual(["pod"]);
-    const goneMs = await until("gone", () => a.told.length >= 4);
-    expect(a.told).toEqual(["joined pod", "lost pod", "vanished pod", "lost pod"]);
+    const puppet = await Puppet.enter(ground, 1);
+    await until("joined", () => a.told.length >= 2);
+    const lateMs = await until("late", () => a.told.length >= 3);
+    expect(a.bus.others).toEqual([puppet.pod]);
+    const goneMs = await until("gone", () => a.told.length >= 5);
+    const [joined, lost, vanished] = ["joined", "lost", "vanished"].map((what) => `${what} ${puppet.pod}`) as [string, string, string]; // prettier-ignore
+    expect(a.told).toEqual([joined, lost, lost, vanished, lost]);
     expect(lateMs).toBeLessThan(HURRIED.leaseMs);
     expect(lateMs + goneMs).toBeLessThan(3_000);
     expect(a.bus.others).toEqual([]);
-    await ground.say(packet("beat", "pod", 1));
-    await until("back", () => a.told.length >= 6);
-    expect(a.told.slice(4)).toEqual(["joined pod", "lost pod"]);
+    await puppet.say("beat", 1);
+    await until("back", () => a.told.length >= 7);
+    expect(a.told.slice(5)).toEqual([joined, lost]);
+  });
+
+  test("bus takes no packet of a living pod twice, and believes nothing by it", async () => {
+    const spy = await ground.spy();
+    spies.push(spy);
+    const drops: BusDrop[] = [];
+    const [a, b] = (await start(ground, 2, { timing: CALM, dropped: (why) => drops.push(why) })) as [Pod, Pod];
+    b.say("once");
+    await untilHeard(b, a);
+    const [heard, told] = [a.heard.length, a.told.length];
+    drops.length = 0;
+    const recorded = spy.heard.splice(0);
+    for (const packet of [...recorded, ...recorded.toReversed()]) await ground.say(packet);
+    await untilHeard(b, a);
+    expect(
+      a.heard.slice(heard).filter(({ event }) => event.kind === "user" && !event.username.startsWith("word-")),
+    ).toEqual([]);
+    expect(words(a, b.name).filter((word) => word === "once")).toEqual(["once"]);
+    expect(a.told.slice(told)).toEqual([]);
+    expect(drops.length).toBeGreaterThanOrEqual(2 * recorded.length); // at both
+    expect(new Set(drops)).toEqual(new Set(["replayed"]));
+  });
+
+  test.each(["said goodbye", "fell silent"])(
+    "bus brings no pod back by a recording: one that %s, here or on a pod that starts later",
+    async (how) => {
+      const spy = await ground.spy();
+      spies.push(spy);
+      const drops: BusDrop[] = [];
+      const options = { dropped: (why: BusDrop) => void drops.push(why) };
+      const [a] = (await start(ground, 1, options)) as [Pod];
+      const gone = await Puppet.enter(ground, 0);
+      await until("it is met", () => a.bus.others.length === 1);
+      await gone.say("events", 1, "last words");
+      if (how === "said goodbye") await gone.say("goodbye", 1);
+      else gone.end();
+      await until("it is gone", () => a.bus.others.length === 0);
+      const recorded = [...spy.heard];
+      const [c] = (await start(ground, 1, options)) as [Pod];
+      await until("both know each other", () => a.bus.others.length === 1 && c.bus.others.length === 1);
+      drops.length = a.told.length = a.heard.length = c.told.length = c.heard.length = 0;
+      for (let rounds = 0; rounds < 3; rounds++) {
+        for (const packet of recorded) await ground.say(packet);
+        await Bun.sleep(HURRIED.beatMs); // time for challenges and whatever would be recorded of answers
+      }
+      await Promise.all([untilHeard(a, c), untilHeard(c, a)]);
+      for (const pod of [a, c]) {
+        expect(words(pod, gone.pod)).toEqual([]);
+        expect(pod.told).toEqual([]);
+        expect(pod.bus.others).not.toContain(gone.pod);
+      }
+      expect(new Set(drops)).toEqual(new Set(["replayed", "unproven"]));
+    },
+  );
+
+  test("bus drops what no pod sealed, however much of it comes, and believes nothing by it", async () => {
+    const drops: BusDrop[] = [];
+    const lines: string[] = [];
+    const log = new Log({ level: "info", format: "text", write: (line) => lines.push(line) });
+    const options = { log, timing: CALM, dropped: (why: BusDrop) => void drops.push(why) };
+    const [a, b] = (await start(ground, 2, options)) as [Pod, Pod];
+    drops.length = a.told.length = b.told.length = 0;
+    const stranger = new PacketCipher("another secret", newPodName());
+    const impostor = new PacketCipher("another secret", b.name); // it reads a name off the channel
+    const forged = encodePacket("events", 7, bodyOf([user("forged")]));
+    for (let i = 0; i < 300; i++) {
+      await ground.say(stranger.seal(forged));
+      await ground.say(impostor.seal(forged));
+      await ground.say(`e\t${b.name}\t${i}\nu\tforged`);
+      await ground.say(["", "1", "{}", "x".repeat(7_000), "\u{1f600}"][i % 5]!);
+    }
+    expect(await untilHeard(b, a)).toBeLessThan(1_000);
+    await untilHeard(a, b);
+    for (const pod of [a, b]) {
+      expect(pod.heardWord("forged")).toBeFalse();
+      expect(pod.told).toEqual([]);
+      expect(pod.bus.others).toHaveLength(1);
+    }
+    expect(drops.filter((why) => why === "foreign").length).toBeGreaterThan(2_000 - 300); // at both, but for those under a pod's own name
+    expect(lines.filter((line) => line.includes("no pod of this chat sealed")).length).toBe(2); // once each
+    expect(lines).toHaveLength(2);
+  });
+
+  test("bus brings what a pod publishes the moment that it knows another", async () => {
+    const [a] = (await start(ground, 1)) as [Pod];
+    for (let i = 0; i < 5; i++) {
+      const b = new Pod(ground.bus());
+      pods.push(b);
+      await b.start();
+      while (b.bus.others.length <= i) await Bun.sleep(0);
+      b.say(`first words of ${i}`);
+      await until("it is heard", () => a.heardWord(`first words of ${i}`), 1_000);
+    }
+  });
+
+  test("bus sends beats and nothing else, however many recordings make it ask", async () => {
+    const [a] = (await start(ground, 1)) as [Pod];
+    const gone = await Puppet.enter(ground, 0);
+    await until("it is met", () => a.bus.others.length === 1);
+    const recorded = [await gone.say("events", 1, "last words"), await gone.say("goodbye", 1)];
+    await until("it is gone", () => a.bus.others.length === 0);
+    const { packets: before } = (a.bus as PacketBus).sent;
+    const begunAt = performance.now();
+    while (performance.now() - begunAt < 1_000) for (const packet of recorded) await ground.say(packet);
+    const beats = (a.bus as PacketBus).sent.packets - before;
+    expect(beats).toBeLessThanOrEqual(4 * (1_000 / HURRIED.beatMs) + 5); // a beat for each quarter of one
+    expect(a.told.filter((told) => told.startsWith("lost"))).toEqual([]);
   });
 
   test("bus outlives a moment in which its own process stood still, and nobody vanishes", async () => {
     const lines: string[] = [];
     const log = new Log({ level: "info", format: "text", write: (line) => lines.push(line) });
-    const [a, b] = (await start(ground, 2, { log, timing: { ...HURRIED, deafMs: 1_000 } })) as [Pod, Pod];
+    const [a, b] = (await start(ground, 2, { log, timing: { ...HURRIED, echoTimeoutMs: 1_000 } })) as [Pod, Pod];
     a.say("before");
     await Bun.sleep(1); // sent, and the answer comes while nobody looks
     Bun.sleepSync(HURRIED.leaseMs + 200);
@@ -515,7 +704,7 @@ function wiredRules(ground: Wired): void {
   });
 
   test("bus whose hearing connection is cut hears again at once, and says that it may have missed something", async () => {
-    const timing = { ...HURRIED, leaseMs: 10_000, deafMs: 5_000 };
+    const timing = { ...HURRIED, leaseMs: 10_000, echoTimeoutMs: 5_000 };
     const [a, b] = (await start(ground, 2, { timing })) as [Pod, Pod];
     await until("those of the test before are gone", async () => (await ground.count("ears")) === 2);
     expect(await ground.cut("ears")).toBe(2);
@@ -611,7 +800,7 @@ function wiredRules(ground: Wired): void {
   test("bus that is too slow drops what waits, and the others know", async () => {
     const backlog = { bytes: 100_000, events: 1_000 };
     const [a, b] = (await start(ground, 2, { backlog, timing: CALM })) as [Pod, Pod];
-    const frame = JSON.stringify({ message: "ε".repeat(100) });
+    const frame = JSON.stringify({ type: "draft", text: "ε".repeat(100) });
     a.bus.publish(Array.from({ length: 3_000 }, (): BusEvent => ({ kind: "frame", to: ["ann"], frame })));
     await until("b asks", () => b.told.includes(`lost ${a.name}`));
     a.bus.publish([user("ann")]);
@@ -669,23 +858,25 @@ function wiredRules(ground: Wired): void {
 
 test("bus that has to leave before all is said lets the others know", async () => {
   const ears = new Set<(text: string) => void>();
-  const slow: Wire = {
-    maxBytes: 200,
+  const publisher = () => {
+    let last = Promise.resolve();
+    const say = async (packets: readonly string[]) => {
+      await Bun.sleep(packets[0]!.length > 200 ? 250 : 0); // one with events
+      for (const text of packets) for (const packet of ears) packet(text);
+    };
+    return { send: (packets: readonly string[]) => (last = last.then(() => say(packets))), end() {} };
+  };
+  const slow: Transport = {
+    maxBytes: 400,
     maxPackets: 1,
-    hear({ packet }) {
+    subscribe({ packet }) {
       ears.add(packet);
       return { ready: Promise.resolve(), end: () => void ears.delete(packet) };
     },
-    speak() {
-      let last = Promise.resolve();
-      const say = async (packets: readonly string[]) => {
-        await Bun.sleep(packets[0]!.startsWith("e") ? 250 : 0);
-        for (const text of packets) for (const packet of ears) packet(text);
-      };
-      return { send: (packets) => (last = last.then(() => say(packets))), end() {} };
-    },
+    publisher,
+    olderPublisher: publisher,
   };
-  const bus = () => new PacketBus(slow, { log: SILENT, timing: HURRIED });
+  const bus = () => new PacketBus(slow, COMMON);
   const [a, b] = (await start({ begin() {}, end() {}, bus })) as [Pod, Pod];
   a.say(...Array.from({ length: 10 }, (_, i) => `${i}`.repeat(100)));
   await a.bus.stop();

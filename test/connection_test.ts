@@ -202,26 +202,6 @@ describe("servers", () => {
   });
 });
 
-test.each([
-  ..."08006 0A000 0LP01 22023 23505 25P02 26000 2F003 34000 3B001 3F000 40001 42501 42704 42P01 42P05 53000 53200 53400".split(
-    " ",
-  ),
-  ..."54000 55000 55006 57000 57014 57P01 57P04 57P05 58000 58P01 72000 F0000 HV000 P0001 XX000 XX001".split(" "),
-])("SQLSTATE %s at start is one sentence with the server's own words", async (code) => {
-  const fields = ["SFATAL", `C${code}`, "Mthe words\nof the server", "", ""].join("\0");
-  const answer = Buffer.from(`E....${fields}`);
-  answer.writeUInt32BE(answer.length - 1, 1);
-  const isTlsRequest = (bytes: string | Buffer) => bytes.length === 8;
-  const fake = createServer((socket) =>
-    socket.on("data", (bytes) => void (isTlsRequest(bytes) ? socket.write("N") : socket.end(answer))),
-  );
-  await new Promise<void>((listening) => fake.listen(0, "127.0.0.1", listening));
-  const { port } = fake.address() as { port: number };
-  const message = await refusal(`postgres://ann:${SECRET}@127.0.0.1:${port}/chat`);
-  expect(message).toMatch(/^[^\n]*the words, of the server[^\n]*: [^\n]+$/);
-  fake.close();
-});
-
 test("chat works over IPv6 and in a database with any name, and its timestamps end in Z whatever the address sets", async () => {
   await server.run((sql) => sql.unsafe('create database "my ""db""/é%?#@" template template0'));
   const place = `[::1]:${server.port}/${encodeURIComponent('my "db"/é%?#@')}`;

@@ -2,6 +2,9 @@
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 
+import { decodePacket } from "../src/bus/codec.ts";
+import { PacketCipher } from "../src/bus/packet_cipher.ts";
+import { listen } from "../src/db/client.ts";
 import {
   type Frame,
   migratedDatabase,
@@ -64,7 +67,7 @@ function hostileNames(victim: string): string[] {
 
 /** Every frame of a client that carries a name. */
 const NAMING_FRAMES: Record<string, (name: string) => object> = {
-  "a message": (name) => ({ to: name, message: "genuine", ref: "a-ref-of-a-send" }),
+  "a message": (name) => ({ to: name, message: "genuine", ref: crypto.randomUUID() }),
   "a message without ref": (name) => ({ to: name, message: "genuine" }),
   typing: (name) => ({ type: "typing", peer: name }),
   "a read mark": (name) => ({ type: "read", peer: name, seq: 1 }),
@@ -72,13 +75,24 @@ const NAMING_FRAMES: Record<string, (name: string) => object> = {
   watch: (name) => ({ type: "watch", users: [name] }),
 };
 
-function rules(open: () => Promise<Record<string, string>>, close: () => Promise<void>): void {
+/** What carries the bus. */
+interface Ground {
+  /** Settings of its pods. */
+  open(): Promise<Record<string, string>>;
+  /** Hears every packet. */
+  spy(database: string, realm: string, hear: (packet: string) => void): Promise<{ end(): unknown }>;
+  close(): Promise<void>;
+}
+
+function rules({ open, spy, close }: Ground): void {
+  let database: string;
   let here: TestApp;
   let there: TestApp;
   let scenes = 0;
 
   beforeAll(async () => {
-    const [database, env] = [await migratedDatabase(), await open()];
+    database = await migratedDatabase();
+    const env = await open();
     here = await startApp({ database, env });
     there = await startApp({ database, env });
     await Bun.sleep(1_000); // they know each other
@@ -149,6 +163,28 @@ function rules(open: () => Promise<Record<string, string>>, close: () => Promise
     await nothingForged();
   });
 
+  test("every name in what pods send each other belongs to an account", async () => {
+    const settings = await here.sql<{ name: string; value: string }[]>`select name, value from settings`;
+    const setting = (name: string) => settings.find((row) => row.name === name)!.value;
+    const insider = new PacketCipher(setting("bus_key"), "an insider");
+    const named = new Set<string>();
+    const ear = await spy(database, setting("bus_realm"), (packet) => {
+      for (const event of decodePacket(insider.open(packet)!.text, expect.unreachable)!.events) {
+        if (event.kind === "frame") for (const key of event.to) named.add(key);
+        if ("nameKey" in event) named.add(event.nameKey);
+      }
+    });
+    const { a, vera, nothingForged } = await scene();
+    for (const frame of Object.values(NAMING_FRAMES)) {
+      for (const name of [...hostileNames(vera.name), "nobody", "ghost", "Nobody At All"]) a.say(frame(name));
+    }
+    await nothingForged();
+    const accounts = await here.sql<{ nameKey: string }[]>`select name_key as "nameKey" from users`;
+    expect(named.size).toBeGreaterThan(2); // else this test reads nothing
+    expect([...named].filter((key) => !accounts.some(({ nameKey }) => nameKey === key))).toEqual([]);
+    await ear.end();
+  });
+
   test.each(Object.entries(NAMING_FRAMES))("a hostile name in %s forges nothing on another pod", async (_, frame) => {
     const { a, vera, nothingForged } = await scene();
     for (const name of hostileNames(vera.name)) a.say(frame(name));
@@ -157,18 +193,28 @@ function rules(open: () => Promise<Record<string, string>>, close: () => Promise
 }
 
 describe("over PostgreSQL", () =>
-  rules(
-    async () => ({}),
-    async () => {},
-  ));
+  rules({
+    open: async () => ({}),
+    async spy(database, realm, hear) {
+      const ear = listen(database, { name: "spy", channel: `chatify_${realm}`, hear, closed() {} });
+      await ear.ready;
+      return ear;
+    },
+    close: async () => {},
+  }));
 
 describe.skipIf(!REDIS)("over Redis", () => {
   let server: RedisServer;
-  rules(
-    async () => {
+  rules({
+    async open() {
       server = await RedisServer.start();
       return { BUS: server.url };
     },
-    () => server.end(),
-  );
+    async spy(_, realm, hear) {
+      const ear = await server.client();
+      await ear.subscribe(`chatify:0:${realm}:sealed`, hear);
+      return { end: () => ear.close() };
+    },
+    close: () => server.end(),
+  });
 });

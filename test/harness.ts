@@ -202,7 +202,7 @@ export async function startApp(
     usage: () => ({ residentBytes: process.memoryUsage.rss(), cpuSeconds: process.cpuUsage().user / 1e6 }),
   });
   const sql = connect(options.direct ?? database, { name: "test", max: 2 });
-  const made = await sql<{ value: string }[]>`select value from settings where name = 'session_secret'`;
+  const made = await sql<{ value: string }[]>`select value from settings where name in ('session_secret', 'bus_key')`;
   for (const { value } of made) logs.note("secret", value);
   let left: Promise<void> | undefined;
   let stopped: Promise<void> | undefined;

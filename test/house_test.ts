@@ -14,7 +14,7 @@ const FLOORS = [
   /^(batcher|config|cookie|device|fair_queue|healthcheck|invite|metrics|packages|password|prompt|protocol|rate_limit|reserved_names|text|workers)\.ts$/,
   /^(db|bus)\//,
   /^(hub|known_device|limits|login_limits|unsent)\.ts$/,
-  /^(blocked_pairs|chat|choices|door|drafts|erasure|presence|renewals|resync|roster|send_queue|text_quota)\.ts$/,
+  /^(blocked_pairs|chat|choices|door|drafts|erasure|presence|renewals|resync|roster|send_queue|text_quota|unheard_pods)\.ts$/,
   /^(socket\.ts|http\/)/,
   /^app\.ts$/,
   /^(command_line|commands)\.ts$/,

@@ -93,6 +93,7 @@ describe("/metrics", () => {
       chatify_bus_packets_sent_total: "counter",
       chatify_bus_bytes_sent_total: "counter",
       chatify_bus_losses_total: "counter",
+      chatify_bus_dropped_total: "counter",
       chatify_ws_backpressure_closes_total: "counter",
       chatify_unsent_cuts_total: "counter",
       chatify_rate_limited_total: "counter",

@@ -14,6 +14,7 @@ import * as everything from "../src/db/export.ts";
 import * as gone from "../src/db/gone.ts";
 import * as messages from "../src/db/messages.ts";
 import * as people from "../src/db/people.ts";
+import { servingPods } from "../src/db/pods.ts";
 import * as sessions from "../src/db/sessions.ts";
 import { fillSkeletons } from "../src/db/skeletons.ts";
 import * as users from "../src/db/users.ts";
@@ -183,6 +184,7 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
     await fillSkeletons(db, SILENT);
   },
   "users.findMany": (db) => users.findMany(db, names(50)),
+  "pods.servingPods": (db) => servingPods(db),
   "users.list": (db) => users.list(db, { prefix: "p0012", except: me, limit: 20 }),
   "people.findNames": (db) => people.findNames(db, { part: "0123", me, limit: 20 }),
   "people.findNames, a single character": (db) => people.findNames(db, { part: "p", me, limit: 20 }),

@@ -509,20 +509,6 @@ function rules(open: () => Promise<Ground>): void {
   );
 }
 
-test("a pod outlives what it cannot read", async () => {
-  await using pod = await startApp();
-  const [ann, bob] = (await pod.people("ann", "bob")) as [Person, Person];
-  const socket = new WebSocket(`${pod.url.replace("http", "ws")}/ws/ann`, { headers: { cookie: ann.cookie } } as never);
-  await new Promise((open) => socket.addEventListener("open", open));
-  const frame = '{"type":"message", no';
-  await pod.sql.notify("chatify", `e\tstranger\t1\nf\tann\t${frame}`);
-  await until("it is logged", () => pod.log.some((line) => line.includes("not passed on")));
-  const b = await bob.open({ watch: [] });
-  expect(await b.send("ann", "still here")).toMatchObject({ seq: 1 });
-  expect((await b.next("delivered"))["seq"]).toBe(1);
-  socket.close();
-});
-
 describe("over PostgreSQL", () => rules(overPostgres));
 describe.skipIf(!REDIS)("over Redis", () => rules(overRedis));
 

@@ -9,6 +9,7 @@ import { join } from "node:path";
 
 import { PROTECTIONS as attention } from "./protections/attention.ts";
 import { PROTECTIONS as browserStore } from "./protections/browser_store.ts";
+import { PROTECTIONS as bus } from "./protections/bus.ts";
 import { PROTECTIONS as database } from "./protections/database.ts";
 import { PROTECTIONS as door } from "./protections/door.ts";
 import { PROTECTIONS as embedded } from "./protections/embedded.ts";
@@ -30,6 +31,7 @@ export const PROTECTIONS: Readonly<Record<string, readonly Protection[]>> = {
   HTTP: http,
   WebSocket: socket,
   Sessions: sessions,
+  "Between pods": bus,
   Limits: limits,
   "Between people": people,
   "The door": door,

@@ -42,9 +42,9 @@ async function meet(write: () => Promise<unknown> = async () => {}) {
     vanished: (pod, politely) => roster.vanished(pod, politely),
   });
   roster.start();
-  const came = (key: string) => other.publish([{ kind: "came", nameKey: key, username: key }]);
+  const came = (key: string) => other.publish([{ kind: "online", nameKey: key, username: key }]);
   const people = (first: boolean, ...keys: string[]) =>
-    other.publish([{ kind: "people", first, people: keys.map((key) => [key, key] as const) }]);
+    other.publish([{ kind: "snapshot", first, people: keys.map((key) => [key, key] as const) }]);
   return { roster, bus, other, told, came, people, writes: () => writes };
 }
 

@@ -1,49 +1,30 @@
 /** The one seam: what carries events between pods. The database is the truth; an event lost on the way costs a delay, nothing else. */
 
-/** What other pods hear of. `frame` is a line of JSON, encoded once: pods pass it on unread. */
-export type BusEvent =
-  /** For every socket of these people, by their name keys. */
-  | { readonly kind: "frame"; readonly to: readonly string[]; readonly frame: string }
-  /** A session ended: its sockets close. */
-  | { readonly kind: "end"; readonly nameKey: string; readonly sessionId: number }
-  /** Somebody hides when they were last seen, and does not see it of others; or no longer. */
-  | { readonly kind: "veil"; readonly nameKey: string; readonly on: boolean }
-  /** One of two users blocked the other or ended a block. */
-  | { readonly kind: "block"; readonly nameKeys: readonly string[] }
-  /** Somebody signed up. */
-  | { readonly kind: "user"; readonly username: string }
-  /** A person's first socket at the sending pod. */
-  | { readonly kind: "came"; readonly nameKey: string; readonly username: string }
-  /** A person's last socket at the sending pod closed, and did not come back in time. */
-  | { readonly kind: "went"; readonly nameKey: string; readonly lastSeen: string }
-  /** The sending pod serves nobody new, and is about to end. */
-  | { readonly kind: "leaving" }
-  /** The sender wants this pod's list of people. */
-  | { readonly kind: "ask"; readonly pod: string }
-  /** A part of that list, as pairs of name key and name; `first` replaces what was known. A long one arrives as several. */
-  | { readonly kind: "people"; readonly first: boolean; readonly people: readonly (readonly [string, string])[] };
+import { type BusEvent, decodeEvent, encodeEvent } from "./events.ts";
+
+export type { BusEvent } from "./events.ts";
 
 export interface BusHandlers {
   /** An event of another pod. */
   deliver(event: BusEvent, from: string): void;
   /** Events may have been missed: of this pod, or of any when none is named. */
   lost(from?: string): void;
-  /** A pod is heard that was not there before. */
+  /** A pod was met that was not known before. */
   joined(pod: string): void;
-  /** A pod said goodbye (`politely`), or was silent too long; then `lost` names it as well. */
-  vanished(pod: string, politely: boolean): void;
+  /** A pod said goodbye (`graceful`), or was silent too long; then `lost` names it as well. */
+  vanished(pod: string, graceful: boolean): void;
 }
 
 /**
- * Moves events from a pod to every *other* pod (a pod serves its own people itself): at most once, in order per sending pod.
- * Whoever may have missed something is told by `lost`, and asks the database.
+ * Moves events from a pod to every *other* pod (a pod serves its own users itself): at most once, in order per sending pod.
+ * A pod that may have missed something gets `lost`, and asks the database.
  */
 export interface Bus {
   /** This pod's name, random for each process. */
   readonly pod: string;
-  /** The other pods that are alive, as far as this one hears. */
+  /** The other pods that are alive, as far as this one knows. */
   readonly others: readonly string[];
-  /** Never throws and never waits. Before `start` and after `stop` nobody hears it. */
+  /** Never throws and never waits. Before `start` and after `stop` no pod receives it. */
   publish(events: readonly BusEvent[]): void;
   /** Begins delivery. Does not throw: while the bus is out of reach, `lost` is called again and again. */
   start(on: BusHandlers): Promise<void>;
@@ -51,9 +32,9 @@ export interface Bus {
   stop(): Promise<void>;
 }
 
-/** A name for a pod that no other has. */
+/** A name for a pod that no other has: 128 random bits, which `PacketCipher` counts on. */
 export function newPodName(): string {
-  return Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString("base64url");
+  return crypto.getRandomValues(new Uint8Array(16)).toHex();
 }
 
 /** Pods of one process, the reference for the others. It loses nothing. @param pods shared by those that hear each other */
@@ -72,8 +53,9 @@ export class MemoryBus implements Bus {
 
   publish(events: readonly BusEvent[]): void {
     if (!this.#pods.has(this)) return;
+    const sent = events.map((event) => decodeEvent(JSON.parse(encodeEvent(event))) as BusEvent);
     void this.#tell((on) => {
-      for (const event of events) on.deliver(event, this.pod);
+      for (const event of sent) on.deliver(event, this.pod);
     });
   }
 
@@ -90,7 +72,7 @@ export class MemoryBus implements Bus {
     await this.#tell(({ vanished }) => vanished(this.pod, true));
   }
 
-  /** A moment later, as over a network: what hears an event may publish its answer. */
+  /** A moment later, as over a network: what receives an event may publish its answer. */
   async #tell(say: (on: BusHandlers) => void): Promise<void> {
     const hearing = [...this.#pods].filter((pod) => pod !== this);
     await Promise.resolve();

@@ -1,119 +1,118 @@
 /**
- * What the buses between processes have in common: packets with numbers, heartbeats, a bounded backlog, and connections that are
- * replaced when they break or fall silent. How a packet travels is a `Wire`'s business; who was missed is `Others`'.
+ * What the buses between processes have in common: sealed packets with numbers, heartbeats, a bounded backlog, and connections that are
+ * replaced when they break or fall silent. How a packet travels is a `Transport`'s business; what is known of the other pods, `PeerTracker`'s.
  */
 
 import type { Log } from "../log.ts";
+import type { BusDrop } from "../metrics.ts";
 import { type Bus, type BusEvent, type BusHandlers, newPodName } from "./bus.ts";
-import { Others } from "./others.ts";
-import { encodePacket, isFrom, Packer, parsePacket } from "./packet.ts";
+import { bodyOf, decodePacket, encodePacket, type Misfit, Packer } from "./codec.ts";
+import { PacketCipher, sealedRoom } from "./packet_cipher.ts";
+import { PeerTracker } from "./peer_tracker.ts";
+import { ended, type Publisher, type Subscriber, type Transport, within } from "./transport.ts";
 
-/** What carries packets to every pod, the sender included. */
-export interface Wire {
-  /** The largest packet, and how many may leave together. */
-  readonly maxBytes: number;
-  readonly maxPackets: number;
-  /** Opens a connection that hears. `on.closed` when it broke, at most once. */
-  hear(on: { packet(text: string): void; closed(): void }): Ear;
-  /** Opens a connection that sends, at the first packet at the latest. */
-  speak(): Mouth;
-}
-
-/** A connection that hears. */
-export interface Ear {
-  /** Resolves when it hears everything sent from now on; rejects when it never will. */
-  readonly ready: Promise<unknown>;
-  end(): Promise<void> | void;
-}
-
-/** A connection that sends. */
-export interface Mouth {
-  /** Sends them in their order. Rejects when it is not known that all of them left. */
-  send(packets: readonly string[]): Promise<unknown>;
-  end(): Promise<void> | void;
-}
-
-/** Milliseconds; tests are more hurried. */
+/** Milliseconds; tests use shorter ones. */
 export interface BusTiming {
-  /** A pod that has nothing to say says so this often. */
+  /** A pod with nothing to publish sends a heartbeat this often. */
   readonly beatMs: number;
-  /** A silent pod may have said what was not heard. */
+  /** A silent peer may have sent something that did not arrive. */
   readonly lateMs: number;
-  /** A silent pod is gone. Shorter than the 6 s of CONTRACT §5.7, within which its last messages are fetched. */
+  /** A silent peer is given up. Shorter than the 6 s of CONTRACT §5.7, within which its last messages are fetched. */
   readonly leaseMs: number;
-  /** A pod that does not hear itself takes a new connection; and what takes so long to connect or to send failed. */
-  readonly deafMs: number;
+  /** A pod that does not receive its own packets opens a new connection; and what takes so long to connect or to send has failed. */
+  readonly echoTimeoutMs: number;
   /** While the bus is down, everybody asks this often. */
   readonly repeatMs: number;
 }
 
-const TIMING: BusTiming = { beatMs: 500, lateMs: 2_000, leaseMs: 5_000, deafMs: 3_000, repeatMs: 5_000 };
+const TIMING: BusTiming = { beatMs: 500, lateMs: 2_000, leaseMs: 5_000, echoTimeoutMs: 3_000, repeatMs: 5_000 };
 const RETRY_FIRST_MS = 50;
 const RETRY_MOST_MS = 1_000;
 const GOODBYE_MS = 1_000;
-/** Beyond this the others are told to ask, which costs them less than what they would have to read. */
+/** Many pods may ask at once: one beat answers them all. */
+const ANSWER_AFTER_MS = 25;
+/** Dropped packets are counted; the log mentions them this often at most. */
+const DROPS_LOGGED_EVERY_MS = 600_000;
+/** Beyond this the other pods ask the database, which costs them less than what they would have to read. */
 const BACKLOG = { bytes: 8 * 1024 * 1024, events: 50_000 };
 
 export interface PacketBusOptions {
   readonly log: Log;
+  /** Shared by the pods of a chat, and by nobody else: it encrypts and authenticates their packets. */
+  readonly secret: string;
+  /** From `newPodName`, if the caller needs it before. */
+  readonly pod?: string;
+  /** Called for each packet or event that is dropped. */
+  readonly dropped?: (why: BusDrop) => void;
   readonly timing?: Partial<BusTiming>;
   readonly backlog?: { readonly bytes: number; readonly events: number };
 }
 
 /**
- * A bus over a wire that may lose packets, stall, or not be there.
+ * A bus over a transport that may lose packets, stall, or be unreachable.
  *
- * What leaves together is under way alone; events published meanwhile gather into the next packets. What failed, or whose fate is
- * unknown, is not sent again: its numbers are used up, and by the hole the others know that they missed something.
+ * What leaves together is under way alone; events published meanwhile gather into the next packets. What failed, or whose outcome is
+ * unknown, is not sent again: its numbers are used up, and the hole tells the others that they missed something.
  */
 export class PacketBus implements Bus {
-  readonly pod = newPodName();
-  readonly #wire: Wire;
+  readonly pod: string;
+  readonly #transport: Transport;
+  readonly #cipher: PacketCipher;
   readonly #log: Log;
+  readonly #dropped: (why: BusDrop) => void;
   readonly #timing: BusTiming;
   readonly #backlogMax: { readonly bytes: number; readonly events: number };
   readonly #backlog: Packer;
   #on: BusHandlers | undefined;
-  #others: Others | undefined;
-  #stopped = false;
+  #peers: PeerTracker | undefined;
+  #isStopped = false;
   #ticking: Timer | undefined;
   #tickedAt = 0;
 
-  #mouth: Mouth;
+  #publisher: Publisher;
+  #olderPublisher: Publisher | undefined;
   /** The last number used. */
   #number = 0;
   #isSending = false;
   #sending = Promise.resolve();
   #sentAt = Number.NEGATIVE_INFINITY;
   #beatDue = false;
+  /** A beat that goes before the backlog. */
+  #isBeatUrgent = false;
+  #beatAt = Number.NEGATIVE_INFINITY;
+  #beatTimer: Timer | undefined;
   #failures = 0;
-  #tooMuch = false;
+  #isBacklogged = false;
   readonly #sent = { packets: 0, bytes: 0 };
 
-  #ear: Ear | undefined;
-  #replaceEar: (reason: unknown) => void = () => {};
-  /** When it heard a packet of its own. */
-  #heardSelfAt = Number.POSITIVE_INFINITY;
-  /** When it heard anything at all. */
+  #subscriber: Subscriber | undefined;
+  #replaceSubscriber: (reason: unknown) => void = () => {};
+  /** When it received a packet of its own, and which. */
+  #echoAt = Number.POSITIVE_INFINITY;
+  #echoed = 0;
+  /** When it received any packet that counts. */
   #heardAt = Number.NEGATIVE_INFINITY;
   #listening = Promise.resolve();
+  #dropLoggedAt = Number.NEGATIVE_INFINITY;
 
   /** Since when the bus is down, as this pod knows. */
   #downAt: number | undefined;
   #lostAt = Number.NEGATIVE_INFINITY;
-  #misread = false;
 
-  constructor(wire: Wire, options: PacketBusOptions) {
-    this.#wire = wire;
+  constructor(transport: Transport, options: PacketBusOptions) {
+    this.pod = options.pod ?? newPodName();
+    this.#transport = transport;
+    this.#cipher = new PacketCipher(options.secret, this.pod);
     this.#log = options.log;
+    this.#dropped = options.dropped ?? (() => {});
     this.#timing = { ...TIMING, ...options.timing };
     this.#backlogMax = options.backlog ?? BACKLOG;
-    this.#backlog = new Packer(wire.maxBytes);
-    this.#mouth = wire.speak();
+    this.#backlog = new Packer(sealedRoom(transport.maxBytes));
+    this.#publisher = transport.publisher();
   }
 
   get others(): readonly string[] {
-    return this.#others?.names ?? [];
+    return this.#peers?.names ?? [];
   }
 
   /** What left this pod since it began, heartbeats included. */
@@ -122,28 +121,29 @@ export class PacketBus implements Bus {
   }
 
   publish(events: readonly BusEvent[]): void {
-    if (!this.#on || this.#stopped || events.length === 0) return;
+    if (!this.#on || this.#isStopped || events.length === 0) return;
     if (this.others.length === 0) {
-      this.#number++; // nobody there to hear it; whoever is not known yet sees the number used up, and asks
+      this.#number++; // received by no pod; one not met yet sees the number used up, and asks
       return;
     }
     for (const event of events) this.#backlog.add(event);
     const { bytes, events: count } = this.#backlog;
     if (bytes > this.#backlogMax.bytes || count > this.#backlogMax.events) {
-      if (!this.#tooMuch) this.#log.warn("bus too slow, events dropped: the other pods ask the database", { bytes });
-      this.#tooMuch = true;
+      if (!this.#isBacklogged)
+        this.#log.warn("bus too slow, events dropped: the other pods ask the database", { bytes });
+      this.#isBacklogged = true;
       this.#drop();
     }
     this.#send();
   }
 
-  /** Resolves when it hears, or when the first try failed: then it goes on trying. */
+  /** Resolves when it receives, or when the first try failed: then it goes on trying. */
   async start(on: BusHandlers): Promise<void> {
     if (this.#on) throw new TypeError("Cannot start a bus twice");
     this.#on = guarded(on, this.#log);
-    this.#others = new Others(this.#on, this.#timing);
     const tickMs = this.#timing.beatMs / 2;
     this.#tickedAt = performance.now();
+    this.#peers = new PeerTracker(this.#on, { ...this.#timing, askMs: 2 * this.#timing.beatMs }, this.#tickedAt);
     this.#ticking = setInterval(() => this.#tick(tickMs), tickMs);
     const tried = Promise.withResolvers<void>();
     this.#listening = this.#listen(tried.resolve);
@@ -151,21 +151,37 @@ export class PacketBus implements Bus {
   }
 
   async stop(): Promise<void> {
-    if (this.#stopped) return;
+    if (this.#isStopped) return;
     await Promise.race([this.#sending, Bun.sleep(GOODBYE_MS)]);
-    this.#stopped = true;
+    this.#isStopped = true;
     clearInterval(this.#ticking);
+    clearTimeout(this.#beatTimer);
     this.#drop();
     if (this.#on && this.#downAt === undefined) {
-      const goodbye = this.#mouth.send([encodePacket("goodbye", this.pod, this.#number)]);
+      const goodbye = this.#publisher.send([this.#cipher.seal(encodePacket("goodbye", this.#number))]);
       await within(GOODBYE_MS, goodbye).catch(() => {}); // then the others wait for the lease
     }
-    this.#replaceEar("stopped");
+    this.#replaceSubscriber("stopped");
     await Promise.race([this.#listening, Bun.sleep(GOODBYE_MS)]);
-    await ended(this.#mouth);
+    await ended(this.#publisher);
+    if (this.#olderPublisher) await ended(this.#olderPublisher);
   }
 
-  /** One send after the other, as long as there is something to say. */
+  /**
+   * Makes pods from before packets were sealed ask the database for what this one published: they take it for a pod whose packets they
+   * missed. Their format names only this pod and its last number.
+   */
+  async alertOlderPods(): Promise<void> {
+    this.#olderPublisher ??= this.#transport.olderPublisher();
+    try {
+      await within(this.#timing.echoTimeoutMs, this.#olderPublisher.send([`b\t${this.pod}\t${this.#number}`]));
+    } catch {
+      void ended(this.#olderPublisher);
+      this.#olderPublisher = undefined; // the next call tries again
+    }
+  }
+
+  /** One send after the other, as long as there is something to send. */
   #send(): void {
     if (!this.#isSending) this.#sending = this.#sendAll();
   }
@@ -180,25 +196,23 @@ export class PacketBus implements Bus {
   }
 
   async #sendWaiting(): Promise<void> {
-    for (let delayMs = RETRY_FIRST_MS; !this.#stopped;) {
+    for (let delayMs = RETRY_FIRST_MS; !this.#isStopped;) {
       const packets = this.#take();
-      if (packets.length === 0 && !this.#beatDue) return;
-      if (packets.length === 0) packets.push(encodePacket("beat", this.pod, this.#number));
-      this.#beatDue = false;
+      if (packets.length === 0) return;
       try {
-        await within(this.#timing.deafMs, this.#mouth.send(packets));
+        await within(this.#timing.echoTimeoutMs, this.#publisher.send(packets));
         this.#sentAt = performance.now();
         this.#sent.packets += packets.length;
-        for (const packet of packets) this.#sent.bytes += Buffer.byteLength(packet);
+        for (const { length } of packets) this.#sent.bytes += length; // ASCII
         this.#failures = 0;
-        this.#tooMuch = false;
+        this.#isBacklogged = false;
         delayMs = RETRY_FIRST_MS;
       } catch (error) {
-        if (this.#stopped) return;
+        if (this.#isStopped) return;
         this.#down(error);
-        void ended(this.#mouth);
-        this.#mouth = this.#wire.speak();
-        if (++this.#failures > 1) this.#drop(); // not a moment's matter: what waits grows stale, and who missed one asks for all
+        void ended(this.#publisher);
+        this.#publisher = this.#transport.publisher();
+        if (++this.#failures > 1) this.#drop(); // not a passing failure: what waits grows stale, and who missed one asks for all
         this.#beatDue = true;
         await Bun.sleep(delayMs);
         delayMs = Math.min(delayMs * 2, RETRY_MOST_MS);
@@ -206,15 +220,39 @@ export class PacketBus implements Bus {
     }
   }
 
-  /** What leaves next. */
+  /**
+   * What leaves next: an urgent beat, or events, or a beat that is due. Events never overtake an answer: whoever waits for that accepts none
+   * before.
+   */
   #take(): string[] {
     const packets: string[] = [];
-    while (packets.length < this.#wire.maxPackets) {
+    this.#isBeatUrgent ||= this.#backlog.events > 0 && this.#peers?.owesAnswer === true;
+    while (!this.#isBeatUrgent && packets.length < this.#transport.maxPackets) {
       const body = this.#backlog.take();
       if (body === undefined) break;
-      packets.push(encodePacket("events", this.pod, ++this.#number, body));
+      packets.push(this.#cipher.seal(encodePacket("events", ++this.#number, body)));
     }
+    if (this.#isBeatUrgent || (this.#beatDue && packets.length === 0)) packets.push(this.#beat());
+    this.#beatDue = false;
     return packets;
+  }
+
+  #beat(): string {
+    this.#isBeatUrgent = false;
+    this.#beatAt = performance.now();
+    const handshake = this.#peers?.takeHandshake(this.#beatAt) ?? [];
+    return this.#cipher.seal(encodePacket("beat", this.#number, bodyOf(handshake)));
+  }
+
+  /** A beat for the sake of its handshake. Whatever arrives, and however often: eight a second at most. */
+  #beatSoon(): void {
+    if (this.#beatTimer !== undefined) return;
+    const waitMs = Math.max(ANSWER_AFTER_MS, this.#beatAt + this.#timing.beatMs / 4 - performance.now());
+    this.#beatTimer = setTimeout(() => {
+      this.#beatTimer = undefined;
+      this.#isBeatUrgent = true;
+      this.#send();
+    }, waitMs);
   }
 
   /** Gives up what waits, and uses up a number, so that the others ask. */
@@ -224,69 +262,90 @@ export class PacketBus implements Bus {
     this.#number++;
   }
 
-  /** Keeps a connection that hears, and a new one when it broke. @param tried called after the first try */
+  /** Keeps a connection that receives, and opens a new one when it broke. @param tried called after the first try */
   async #listen(tried: () => void): Promise<void> {
-    let starting = true;
-    for (let delayMs = RETRY_FIRST_MS; !this.#stopped;) {
+    let isFirst = true;
+    for (let delayMs = RETRY_FIRST_MS; !this.#isStopped;) {
       const begunAt = performance.now();
       const broken = Promise.withResolvers<unknown>();
-      this.#replaceEar = broken.resolve;
-      const ear = this.#wire.hear({
+      this.#replaceSubscriber = broken.resolve;
+      const subscriber = this.#transport.subscribe({
         packet: (text) => {
-          if (this.#ear === ear) this.#hear(text);
+          if (this.#subscriber === subscriber) this.#receive(text);
         },
         closed: () => broken.resolve("closed"),
       });
-      this.#ear = ear;
-      const failed = await within(this.#timing.deafMs, Promise.race([ear.ready, broken.promise.then(reject)])).then(
+      this.#subscriber = subscriber;
+      const connecting = Promise.race([subscriber.ready, broken.promise.then(reject)]);
+      const failed = await within(this.#timing.echoTimeoutMs, connecting).then(
         () => undefined,
         (error: unknown) => error ?? "failed",
       );
       if (failed === undefined) {
         const readyAt = performance.now();
-        this.#heardSelfAt = readyAt;
-        if (!starting) this.#lost();
+        this.#echoAt = readyAt;
+        if (!isFirst) this.#lost();
         this.#beatDue = true;
         this.#send();
-        starting = false;
+        isFirst = false;
         tried();
         const reason = await broken.promise;
         this.#down(reason);
-        if (this.#heardSelfAt > readyAt) delayMs = RETRY_FIRST_MS;
+        if (this.#echoAt > readyAt) delayMs = RETRY_FIRST_MS;
       } else this.#down(failed);
-      starting = false;
+      isFirst = false;
       tried();
-      this.#ear = undefined;
-      this.#heardSelfAt = Number.POSITIVE_INFINITY;
-      if (this.#stopped) return ended(ear);
-      void ended(ear);
+      this.#subscriber = undefined;
+      this.#echoAt = Number.POSITIVE_INFINITY;
+      if (this.#isStopped) return ended(subscriber);
+      void ended(subscriber);
       await Bun.sleep(Math.max(0, delayMs - (performance.now() - begunAt)));
       delayMs = Math.min(delayMs * 2, RETRY_MOST_MS);
     }
   }
 
-  #hear(text: string): void {
-    if (this.#stopped) return;
-    this.#heardAt = performance.now();
-    if (isFrom(this.pod, text)) return this.#heardSelf();
-    const packet = parsePacket(text);
-    if (!packet) {
-      if (!this.#misread) this.#log.warn("something on the bus is no packet of chatify", { bytes: text.length });
-      this.#misread = true;
-    } else if (this.#others?.hear(packet, performance.now())) {
-      for (const event of packet.events) this.#on?.deliver(event, packet.pod);
+  #receive(text: string): void {
+    if (this.#isStopped || !this.#peers) return;
+    const now = performance.now();
+    const own = this.#cipher.ownCounter(text);
+    if (own !== undefined) return this.#receiveOwn(own, now);
+    const opened = this.#cipher.open(text);
+    if (!opened) return this.#count("foreign");
+    const misfits: Misfit[] = [];
+    const packet = decodePacket(opened.text, (why) => misfits.push(why));
+    if (!packet) return this.#count("malformed");
+    const refusal = this.#peers.receive({ ...packet, pod: opened.pod, counter: opened.counter }, now);
+    if (this.#peers.owesBeat) this.#beatSoon();
+    if (refusal) return this.#count(refusal);
+    for (const why of misfits) this.#count(why);
+    this.#heardAt = now;
+    for (const event of packet.events) {
+      if (event.kind !== "challenge" && event.kind !== "answer") this.#on?.deliver(event, opened.pod);
     }
   }
 
-  #heardSelf(): void {
-    this.#heardSelfAt = performance.now();
+  /** Not opened: it is only a sign that the connection receives, which is true of a forged one as well. */
+  #receiveOwn(counter: number, now: number): void {
+    if (!(counter > this.#echoed && counter <= this.#cipher.counter)) return this.#count("replayed");
+    this.#echoed = counter;
+    this.#heardAt = this.#echoAt = now;
     if (this.#downAt === undefined) return;
-    this.#log.info("bus carries again", { afterMs: Math.round(this.#heardSelfAt - this.#downAt) });
+    this.#log.info("bus carries again", { afterMs: Math.round(now - this.#downAt) });
     this.#downAt = undefined;
   }
 
+  #count(why: BusDrop): void {
+    this.#dropped(why);
+    const now = performance.now();
+    if (why !== "foreign" || now - this.#dropLoggedAt < DROPS_LOGGED_EVERY_MS) return;
+    this.#dropLoggedAt = now;
+    this.#log.warn(
+      "packets on the bus that no pod of this chat sealed are dropped: another program writes to its channel",
+    );
+  }
+
   #down(reason: unknown): void {
-    if (this.#downAt !== undefined || this.#stopped) return;
+    if (this.#downAt !== undefined || this.#isStopped) return;
     this.#downAt = performance.now();
     this.#log.warn("bus interrupted, trying again: until then people wait for what other pods store", {
       reason: inWords(reason),
@@ -300,46 +359,23 @@ export class PacketBus implements Bus {
 
   #tick(tickMs: number): void {
     const now = performance.now();
-    const stoodStillMs = now - this.#tickedAt - tickMs;
+    const stalledMs = now - this.#tickedAt - tickMs;
     this.#tickedAt = now;
-    if (stoodStillMs > 2 * tickMs) {
-      this.#others?.forgive(stoodStillMs);
-      this.#heardSelfAt += stoodStillMs;
+    if (stalledMs > 2 * tickMs) {
+      this.#peers?.extendLeases(stalledMs);
+      this.#echoAt += stalledMs;
     }
-    if (now - this.#heardSelfAt > this.#timing.deafMs) {
-      this.#heardSelfAt = Number.POSITIVE_INFINITY;
-      this.#replaceEar("silent");
+    if (now - this.#echoAt > this.#timing.echoTimeoutMs) {
+      this.#echoAt = Number.POSITIVE_INFINITY;
+      this.#replaceSubscriber("silent");
     }
-    if (now - this.#heardAt > this.#timing.lateMs) this.#others?.excuse(now);
-    this.#others?.check(now);
+    if (now - this.#heardAt > this.#timing.lateMs) this.#peers?.renewLeases(now);
+    this.#peers?.check(now);
     if (this.#downAt !== undefined && now - this.#lostAt > this.#timing.repeatMs) this.#lost();
-    if (now - this.#sentAt > this.#timing.beatMs - tickMs / 2) {
-      this.#beatDue = true;
-      this.#send();
-    }
-  }
-}
-
-/**
- * Tells every pod something, from a process that is none: a pod that says goodbye in the same breath, hears nobody and is asked for
- * nothing.
- */
-export async function tellOnce(wire: Wire, events: readonly BusEvent[]): Promise<void> {
-  const pod = newPodName();
-  const packer = new Packer(wire.maxBytes);
-  for (const event of events) packer.add(event);
-  const packets: string[] = [];
-  for (let body = packer.take(); body !== undefined; body = packer.take()) {
-    packets.push(encodePacket("events", pod, packets.length + 1, body));
-  }
-  packets.push(encodePacket("goodbye", pod, packets.length));
-  const mouth = wire.speak();
-  try {
-    for (let i = 0; i < packets.length; i += wire.maxPackets) {
-      await within(TIMING.deafMs, mouth.send(packets.slice(i, i + wire.maxPackets)));
-    }
-  } finally {
-    await ended(mouth);
+    const dueAfterMs = this.#timing.beatMs - tickMs / 2;
+    this.#isBeatUrgent ||= this.#peers?.isAsking(now) === true && now - this.#beatAt > dueAfterMs;
+    this.#beatDue ||= now - this.#sentAt > dueAfterMs;
+    if (this.#beatDue || this.#isBeatUrgent) this.#send();
   }
 }
 
@@ -356,35 +392,12 @@ function guarded(on: BusHandlers, log: Log): BusHandlers {
     deliver: (event, from) => guard(() => on.deliver(event, from)),
     lost: (from) => guard(() => on.lost(from)),
     joined: (pod) => guard(() => on.joined(pod)),
-    vanished: (pod, politely) => guard(() => on.vanished(pod, politely)),
+    vanished: (pod, graceful) => guard(() => on.vanished(pod, graceful)),
   };
-}
-
-/** The answer, or an error when it takes too long. */
-async function within<T>(ms: number, answer: Promise<T>): Promise<T> {
-  const late = Promise.withResolvers<never>();
-  const fail = () => late.reject(new Error(`no answer within ${ms} ms`));
-  let timer = setTimeout(() => {
-    timer = setTimeout(fail, ms / 10); // in a process that stood still the answer may be there, and timers come first
-  }, ms);
-  try {
-    return await Promise.race([answer, late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 function reject(reason: unknown): never {
   throw reason;
-}
-
-/** Ends a connection, whatever state it is in. */
-async function ended(connection: Ear | Mouth): Promise<void> {
-  try {
-    await connection.end();
-  } catch {
-    // it was over already
-  }
 }
 
 /** The code of an error, which holds no password as an address would. */

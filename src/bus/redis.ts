@@ -2,39 +2,32 @@
 
 import { RedisClient } from "bun";
 
-import type { BusEvent } from "./bus.ts";
-import { type Ear, type Mouth, PacketBus, type PacketBusOptions, tellOnce, type Wire } from "./packet_bus.ts";
+import { PacketBus, type PacketBusOptions } from "./packet_bus.ts";
+import type { Publisher, Subscriber, Transport } from "./transport.ts";
 
-/** Large enough that a busy pod's events gather, small enough that nobody waits behind it. */
+/** Large enough that a busy pod's events gather, small enough that no packet waits long behind it. */
 const PACKET_MAX_BYTES = 64 * 1024;
 
 export class RedisBus extends PacketBus {
   /**
    * @param options.url `redis://`, `rediss://`, `valkey://` or `valkeys://`, a database number at its end or not
-   * @param options.realm what only pods of the same database share: without it, two chatifys on one server hear each other
+   * @param options.realm what only pods of the same database share: without it, two chatifys on one server would share a channel
    */
-  constructor(options: PacketBusOptions & { readonly url: string; readonly realm?: string }) {
-    super(wire(options.url, channelOf(options)), options);
-  }
-
-  /** Tells every pod, from a process that is none. */
-  static tell(options: { url: string; realm?: string }, events: readonly BusEvent[]): Promise<void> {
-    return tellOnce(wire(options.url, channelOf(options)), events);
+  constructor(options: PacketBusOptions & { readonly url: string; readonly realm: string }) {
+    super(transport(options.url, options.realm), options);
   }
 }
 
-/** Channels know nothing of database numbers, so the number goes into the name. */
-function channelOf({ url, realm }: { url: string; realm?: string }): string {
-  const number = URL.parse(url)?.pathname.slice(1) || "0";
-  return ["chatify", number, ...(realm === undefined ? [] : [realm])].join(":");
-}
-
-function wire(url: string, channel: string): Wire {
+function transport(url: string, realm: string): Transport {
+  const number = URL.parse(url)?.pathname.slice(1) || "0"; // channels know nothing of database numbers
+  const older = `chatify:${number}:${realm}`;
+  const channel = `${older}:sealed`;
   return {
     maxBytes: PACKET_MAX_BYTES,
     maxPackets: 1, // large enough each
-    hear: (on) => hear(url, channel, on),
-    speak: () => speak(url, channel),
+    subscribe: (on) => subscribe(url, channel, on),
+    publisher: () => publisher(url, channel),
+    olderPublisher: () => publisher(url, older),
   };
 }
 
@@ -45,7 +38,7 @@ function open(url: string, closed: (client: RedisClient) => void): RedisClient {
   return client;
 }
 
-function hear(url: string, channel: string, on: { packet(text: string): void; closed(): void }): Ear {
+function subscribe(url: string, channel: string, on: { packet(text: string): void; closed(): void }): Subscriber {
   const client = open(url, on.closed);
   return {
     ready: client.subscribe(channel, on.packet),
@@ -53,7 +46,7 @@ function hear(url: string, channel: string, on: { packet(text: string): void; cl
   };
 }
 
-function speak(url: string, channel: string): Mouth {
+function publisher(url: string, channel: string): Publisher {
   let client: RedisClient | undefined;
   return {
     send([packet = ""]) {

@@ -24,12 +24,7 @@ export function isLost(error: unknown): boolean {
 
 /** Whether PostgreSQL ended the session or refused to start one. */
 export function isFatal(error: unknown): boolean {
-  return isFromPostgres(error) && /^(FATAL|PANIC)$/.test(error.severity ?? error.severity_local ?? "");
-}
-
-/** Whether PostgreSQL reported it. `severity_local`: in the server's language, and all that poolers and servers before 9.6 send. */
-export function isFromPostgres(error: unknown): error is Error & { severity?: string; severity_local?: string } {
-  return error instanceof Error && error.name === "PostgresError";
+  return error instanceof Error && "severity" in error && /^(FATAL|PANIC)$/.test(String(error.severity));
 }
 
 /** Whether PostgreSQL gave a statement up because of a lock, or of its time. Trying again may help. */

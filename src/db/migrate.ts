@@ -7,6 +7,7 @@ import type { Log } from "../log.ts";
 import { adopt, isOriginal } from "./adopt.ts";
 import { connect, type Sql, stillCounted, type Target, withDeadline } from "./client.ts";
 import { isConflict } from "./failures.ts";
+import { POD_SESSIONS } from "./pods.ts";
 import { DatabaseError, explain, foreignTables } from "./start_failure.ts";
 
 export { DatabaseError };
@@ -27,8 +28,6 @@ interface Migration {
 const OLD_RUNS_ON = /^-- Old code runs on\b/;
 /** Files from before they said so, all of which it does beside: they add tables, columns with defaults, and columns to what functions return. */
 const UNSAID = 6;
-/** The names under which pods serve; `…-migrate` and the commands do not. */
-const POD_NAME = "^chatify-[0-9a-f]{8}$";
 
 /** Practically unlimited, and unlikely to be set by anything else: `checkServer` uses it to detect lost session settings. */
 const NO_HURRY_MS = 2_147_483_647;
@@ -278,7 +277,7 @@ async function checkOlderPods(sql: Sql, missing: readonly Migration[]): Promise<
     const [row] = await sql<[{ pods: number }]>`
       select count(distinct application_name)::int as pods
       from pg_stat_activity
-      where datname = current_database() and application_name ~ ${POD_NAME}
+      where datname = current_database() and application_name ~ ${POD_SESSIONS}
     `;
     return row.pods;
   });

@@ -5,9 +5,14 @@ import type { Database } from "./client.ts";
 /**
  * A value of all pods, made by whoever asks first.
  *
- * @param name `session_secret`: signs cookies when `SESSION_SECRET` is absent; `bus_realm`: names the channel on a Valkey that serves others too
+ * @param name `session_secret`: signs cookies when `SESSION_SECRET` is absent; `bus_realm`: part of the channel's name on the bus; `bus_key`:
+ *   seals the packets there, and is known to nobody else
  */
-export async function shared(db: Database, name: "session_secret" | "bus_realm", made: string): Promise<string> {
+export async function shared(
+  db: Database,
+  name: "session_secret" | "bus_realm" | "bus_key",
+  made: string,
+): Promise<string> {
   const [row] = await db.run(
     (sql) => sql<[{ value: string }]>`
       with made as (

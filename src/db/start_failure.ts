@@ -3,7 +3,7 @@
 import { shownServers } from "../connection_string.ts";
 import { ChatError } from "../errors.ts";
 import { settingsOf, type Target } from "./client.ts";
-import { codeOf, isFatal, isFromPostgres } from "./failures.ts";
+import { codeOf, isFatal } from "./failures.ts";
 import { ConnectionError } from "./tls.ts";
 
 /** An unusable database. The message says why and what to do. */
@@ -34,10 +34,9 @@ const CLASSES: Readonly<Record<string, string>> = {
   "57": "The operation was canceled or timed out: start chatify again, and check PostgreSQL's log if it happens again",
   "58": "The server has a system error: check PostgreSQL's log",
   F0: "The server's configuration is broken: check PostgreSQL's log",
-  XX: "The server has an internal error or damaged data: check PostgreSQL's log, and restore a backup if data is damaged",
   P0: "A trigger or function that is not chatify's raised this: remove it, or give chatify a database of its own",
 };
-const OTHERS = "The server failed for a reason of its own: check PostgreSQL's log";
+const OTHERS = "Check PostgreSQL's log";
 
 /** Sentences for certificate errors, by Node.js's codes. `where`: the server in words; `own`: the error's own message. */
 const CERTIFICATES: readonly [RegExp, (where: string, own: string) => string][] = [
@@ -140,7 +139,7 @@ function ofConnection(error: unknown, target: Target): string | undefined {
 
 function ofSqlstate(error: unknown, target: Target): string | undefined {
   const code = codeOf(error);
-  if (!isFromPostgres(error)) return undefined;
+  if (!/^[\dA-Z]{5}$/.test(code) || !(error instanceof Error) || !("severity" in error)) return undefined;
   // Data exceptions quote the value: before a session starts that is a setting, later it may be a message.
   const own = code.startsWith("22") && !isFatal(error) ? "a value does not fit" : messageOf(error);
   return `PostgreSQL ${shownServers(settingsOf(target))} reported: ${own} (SQLSTATE ${code}). ${CLASSES[code.slice(0, 2)] ?? OTHERS}`;

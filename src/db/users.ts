@@ -148,7 +148,7 @@ export async function setDisabled(
 
 /** @param password a PHC string */
 export async function setPassword(db: Database, id: number, password: string): Promise<void> {
-  await db.run((sql) => sql`update users set password = ${password} where id = ${id} and deleted_at is null`);
+  await db.run((sql) => sql`update users set password = ${password} where id = ${id}`);
 }
 
 /** Stores a new hash of the password that `user.password` is a hash of. @returns false when the stored hash is another by now */

@@ -1,0 +1,134 @@
+/** Packets as JSON, and how waiting events are packed into them. */
+
+import { SYNC_FRAME } from "../protocol.ts";
+import { type BusEvent, decodeEvent, encodeEvent, type Handshake } from "./events.ts";
+
+/**
+ * `number` counts up with each `events` packet; the other two repeat the last number used, which reveals a lost last packet.
+ *
+ * @example ["events",17,["user","carol"],["frame",["ann"],{"type":"sync"}]]
+ */
+export interface Packet {
+  readonly kind: "events" | "beat" | "goodbye";
+  readonly number: number;
+  readonly events: readonly (BusEvent | Handshake)[];
+}
+
+/** Why an event or a packet was dropped: see `chatify_bus_dropped_total`. */
+export type Misfit = "malformed" | "unknown";
+
+const KINDS: ReadonlySet<unknown> = new Set(["events", "beat", "goodbye"] satisfies Packet["kind"][]);
+const HEADER_MAX_BYTES = '["goodbye",9007199254740991]'.length;
+
+/** @param body from a `Packer`, or of `bodyOf` */
+export function encodePacket(kind: Packet["kind"], number: number, body = ""): string {
+  return `["${kind}",${number}${body}]`;
+}
+
+export function bodyOf(events: readonly (BusEvent | Handshake)[]): string {
+  return events.map((event) => `,${encodeEvent(event)}`).join("");
+}
+
+/**
+ * Reads a packet, less the events that do not fit.
+ *
+ * @param dropped called for each of those
+ * @returns undefined for what is no packet at all
+ */
+export function decodePacket(text: string, dropped: (why: Misfit) => void): Packet | undefined {
+  const [kind, number, ...values] = parseArray(text);
+  if (!KINDS.has(kind) || !Number.isSafeInteger(number) || (number as number) < 0) return undefined;
+  const events: (BusEvent | Handshake)[] = [];
+  for (const value of values) {
+    const event = decodeEvent(value);
+    if (typeof event === "string") dropped(event);
+    else events.push(event);
+  }
+  return { kind: kind as Packet["kind"], number: number as number, events };
+}
+
+function parseArray(text: string): unknown[] {
+  try {
+    const value: unknown = JSON.parse(text);
+    return Array.isArray(value) ? value : [];
+  } catch {
+    return [];
+  }
+}
+
+/** Events waiting for their packets, packed already: each body fits into a packet of `maxBytes`. */
+export class Packer {
+  readonly #room: number;
+  #bodies: { text: string; bytes: number; events: number }[] = [];
+  #bytes = 0;
+  #events = 0;
+
+  /** @param maxBytes of a packet before it is sealed */
+  constructor(maxBytes: number) {
+    this.#room = maxBytes - HEADER_MAX_BYTES;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get events(): number {
+    return this.#events;
+  }
+
+  /** Adds an event. One too large for a packet is split; of a message and a frame too large its users learn that they should fetch it. */
+  add(event: BusEvent): void {
+    if (event.kind === "frame" && event.to.length === 0) return;
+    const text = `,${encodeEvent(event)}`;
+    const bytes = Buffer.byteLength(text);
+    if (bytes > this.#room) {
+      for (const smaller of split(event)) this.add(smaller);
+      return;
+    }
+    this.#bytes += bytes;
+    this.#events++;
+    const last = this.#bodies.at(-1);
+    if (last === undefined || last.bytes + bytes > this.#room) {
+      this.#bodies.push({ text, bytes, events: 1 });
+    } else {
+      last.text += text;
+      last.bytes += bytes;
+      last.events++;
+    }
+  }
+
+  /** The next packet's body; undefined when nothing waits. */
+  take(): string | undefined {
+    const body = this.#bodies.shift();
+    this.#bytes -= body?.bytes ?? 0;
+    this.#events -= body?.events ?? 0;
+    return body?.text;
+  }
+
+  clear(): void {
+    this.#bodies = [];
+    this.#bytes = 0;
+    this.#events = 0;
+  }
+}
+
+/** The same in smaller events; none when it cannot be made smaller. */
+function split(event: BusEvent): BusEvent[] {
+  if (event.kind === "message" && event.message !== null) return [{ ...event, message: null }];
+  if (event.kind === "frame" && event.frame !== SYNC_FRAME) return [{ kind: "frame", to: event.to, frame: SYNC_FRAME }];
+  if (event.kind === "frame" && event.to.length > 1) {
+    const half = event.to.length >> 1;
+    return [
+      { ...event, to: event.to.slice(0, half) },
+      { ...event, to: event.to.slice(half) },
+    ];
+  }
+  if (event.kind === "snapshot" && event.people.length > 1) {
+    const half = event.people.length >> 1;
+    return [
+      { ...event, people: event.people.slice(0, half) },
+      { ...event, first: false, people: event.people.slice(half) },
+    ];
+  }
+  return [];
+}

@@ -1,0 +1,150 @@
+/**
+ * Every kind of event that pods exchange, in one table. It types the events, gives their form in a packet (a JSON array: the kind, then
+ * the fields in this order) and checks what arrives.
+ */
+
+import { RELAYED_FRAMES } from "../protocol.ts";
+
+/** The key of the longest name that the original demo allowed: 50 characters, of which NFKC makes up to 18 each. */
+const NAME_MAX_UNITS = 1_000;
+const LIST_MAX = 10_000;
+/** A draft of 4,000 control characters, each written `\u0001`, and its other fields. */
+const FRAME_MAX_UNITS = 32 * 1024;
+const MESSAGE_MAX_UNITS = 2 * 4_000;
+/** As many tokens as fit into a NOTIFY with room to spare. */
+export const TOKENS_MAX = 200;
+
+/** Reads a field of an arrived event; undefined when it does not fit. */
+type Field<Value> = (value: unknown) => Value | undefined;
+
+const name: Field<string> = (value) =>
+  typeof value === "string" && value.length > 0 && value.length <= NAME_MAX_UNITS ? value : undefined;
+const flag: Field<boolean> = (value) => (typeof value === "boolean" ? value : undefined);
+const id: Field<number> = (value) =>
+  Number.isSafeInteger(value) && (value as number) > 0 ? (value as number) : undefined;
+const text: Field<string> = (value) =>
+  typeof value === "string" && value.length > 0 && value.length <= MESSAGE_MAX_UNITS ? value : undefined;
+const instant = matching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/);
+const pod = matching(/^[0-9a-f]{32}$/);
+const token = matching(/^[\w-]{16}$/);
+
+const EVENTS = {
+  /**
+   * A message was stored: for every socket of both people, or of the sender only (`hidden`). As fields, it is a third smaller than its frame,
+   * and a pod without their sockets need not make one. A text too large for a packet is null: then they fetch it.
+   */
+  message: {
+    from: name,
+    to: name,
+    message: orNull(text),
+    id,
+    seq: id,
+    timestamp: instant,
+    ref: orNull(matching(/^[A-Za-z0-9_-]{8,64}$/)),
+    hidden: flag,
+  },
+  /** Any other frame, for every socket of these users, by their name keys. */
+  frame: { to: listOf(name, LIST_MAX, 1), frame: serverFrame },
+  /** A session ended: its sockets close. */
+  end: { nameKey: name, sessionId: id },
+  /** A user hides when they were last seen, and no longer sees it of others; or neither any more. */
+  veil: { nameKey: name, on: flag },
+  /** One of two users blocked the other, or ended a block. */
+  block: { nameKeys: listOf(name, 2, 2) },
+  /** A user signed up. */
+  user: { username: name },
+  /** A user's first socket on the sending pod opened. */
+  online: { nameKey: name, username: name },
+  /** A user's last socket on the sending pod closed, and none was opened in time. */
+  offline: { nameKey: name, lastSeen: instant },
+  /** The sending pod accepts no new sockets and is about to stop. */
+  leaving: {},
+  /** The sender needs the list of users online on `pod`. */
+  snapshotRequest: { pod },
+  /** Part of that list, as pairs of name key and name. `first` replaces what was known; a long list arrives in several parts. */
+  snapshot: { first: flag, people: listOf(pair, LIST_MAX) },
+  /** Asks every pod to prove that it runs now: see `PeerTracker`. */
+  challenge: { token },
+  /** The proof: tokens of challenges that this pod received. */
+  answer: { tokens: listOf(token, TOKENS_MAX, 1) },
+} satisfies Record<string, Record<string, Field<unknown>>>;
+
+type Events = typeof EVENTS;
+type Fields<Kind extends keyof Events> = {
+  readonly [Name in keyof Events[Kind]]: Events[Kind][Name] extends Field<infer Value> ? Value : never;
+};
+type EventOf<Kind extends keyof Events> = Kind extends unknown ? { readonly kind: Kind } & Fields<Kind> : never;
+
+/** Events by which pods prove to each other that they run; the bus keeps them to itself. */
+export type Handshake = EventOf<"challenge" | "answer">;
+
+/** What pods tell each other. */
+export type BusEvent = EventOf<Exclude<keyof Events, Handshake["kind"]>>;
+
+const FIELDS = new Map(
+  Object.entries(EVENTS).map(([kind, fields]) => [kind, Object.entries<Field<unknown>>(fields)] as const),
+);
+
+/** An event as JSON. A frame is JSON already and stays as it is. */
+export function encodeEvent(event: BusEvent | Handshake): string {
+  if (event.kind === "frame") return `["frame",${JSON.stringify(event.to)},${event.frame}]`;
+  const values: unknown[] = [event.kind];
+  for (const [field] of FIELDS.get(event.kind) ?? []) values.push((event as Record<string, unknown>)[field]);
+  return JSON.stringify(values);
+}
+
+/**
+ * Checks an arrived event. Fields that a newer version appended are ignored.
+ *
+ * @returns "unknown" for kinds of events and of frames that only a newer version has, "malformed" for what does not fit the table
+ */
+export function decodeEvent(value: unknown): BusEvent | Handshake | "unknown" | "malformed" {
+  if (!Array.isArray(value)) return "malformed";
+  const fields = FIELDS.get(value[0] as string);
+  if (!fields) return typeof value[0] === "string" ? "unknown" : "malformed";
+  const event: Record<string, unknown> = { kind: value[0] };
+  let at = 1;
+  for (const [field, read] of fields) {
+    const checked = read(value[at++]);
+    if (checked === undefined) return isNewerFrame(value) ? "unknown" : "malformed";
+    event[field] = checked;
+  }
+  return event as unknown as BusEvent | Handshake;
+}
+
+/** A frame for clients, as JSON. */
+function serverFrame(value: unknown): string | undefined {
+  if (!RELAYED_FRAMES.has(typeOf(value) as string)) return undefined;
+  const frame = JSON.stringify(value);
+  return frame.length <= FRAME_MAX_UNITS ? frame : undefined;
+}
+
+function isNewerFrame([kind, , frame]: readonly unknown[]): boolean {
+  const type = typeOf(frame);
+  return kind === "frame" && typeof type === "string" && !RELAYED_FRAMES.has(type);
+}
+
+function typeOf(frame: unknown): unknown {
+  return typeof frame === "object" && frame !== null ? (frame as { type?: unknown }).type : undefined;
+}
+
+function pair(value: unknown): readonly [string, string] | undefined {
+  if (!Array.isArray(value) || value.length !== 2) return undefined;
+  const [key, username] = [name(value[0]), name(value[1])];
+  return key === undefined || username === undefined ? undefined : [key, username];
+}
+
+function listOf<Value>(item: Field<Value>, max: number, min = 0): Field<readonly Value[]> {
+  return (value) => {
+    if (!Array.isArray(value) || value.length < min || value.length > max) return undefined;
+    return value.every((each) => item(each) !== undefined) ? (value as Value[]) : undefined;
+  };
+}
+
+function orNull<Value>(field: Field<Value>): Field<Value | null> {
+  return (value) => (value === null ? null : field(value));
+}
+
+function matching(pattern: RegExp): Field<string> {
+  return (value) => (typeof value === "string" && pattern.test(value) ? value : undefined);
+}
