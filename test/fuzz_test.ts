@@ -25,7 +25,7 @@ test("fuzz refuses what it does not know, in words", async () => {
 });
 
 test("fuzz makes the same frames of the same seed", () => {
-  const speaker = { peers: ["ann"], ref: () => "a-ref-of-hers", again: () => undefined };
+  const speaker = { peers: ["ann"], victims: ["bob"], ref: () => "a-ref-of-hers", again: () => undefined };
   const frames = (seed: number) => {
     const random = new Random(seed);
     return Array.from({ length: 200 }, () => hostileFrame(random, speaker).bytes.toString("hex"));

@@ -4,7 +4,7 @@ import { isUtf8 } from "node:buffer";
 
 import type { ClientFrame } from "../../src/protocol.ts";
 import type { Random } from "../chaos/random.ts";
-import { nastyField, nastyJson, nastyText, randomBytes, randomText } from "./nasty.ts";
+import { breakout, nastyField, nastyJson, nastyText, randomBytes, randomText } from "./nasty.ts";
 
 export type FrameType = ClientFrame["type"];
 const TYPES = Object.keys({
@@ -38,6 +38,8 @@ export interface HostileFrame {
 /** Who sends, and what is there. */
 export interface Speaker {
   readonly peers: readonly string[];
+  /** People with a device on another pod. */
+  readonly victims: readonly string[];
   /** A ref never used, or now and then one that was. */
   ref(): string;
   /** A message that was acknowledged before. */
@@ -129,8 +131,7 @@ function isKeepable(text: string): boolean {
 type Field = [name: string, json: string];
 
 function goodFields(type: FrameType, random: Random, speaker: Speaker): Field[] {
-  const name = () =>
-    JSON.stringify(random.next() < 0.9 ? random.pick(speaker.peers) : nastyText(random).toWellFormed());
+  const name = () => JSON.stringify(nameFor(random, speaker));
   switch (type) {
     case "message": {
       const words = JSON.stringify(`words ${random.below(1e9)}`);
@@ -167,6 +168,14 @@ function goodFields(type: FrameType, random: Random, speaker: Speaker): Field[] 
     case "ping":
       return [["type", '"ping"']];
   }
+}
+
+function nameFor(random: Random, { peers, victims }: Speaker): string {
+  const roll = random.next();
+  if (roll < 0.85) return random.pick(peers);
+  if (roll < 0.93) return breakout(random, random.pick(victims), random.pick(victims));
+  if (roll < 0.999) return nastyText(random).toWellFormed();
+  return "x".repeat(64 * 1024); // which costs the socket
 }
 
 const write = (fields: readonly Field[]) =>

@@ -18,6 +18,9 @@ interface Told {
   readonly acks: readonly { readonly name: string; readonly ref: string; readonly id: number }[];
 }
 
+/** What else one hears whom only one other writes to; the rest would be somebody else's, or forged. */
+const EXPECTED: ReadonlySet<string> = new Set(["hello", "delivered", "sync"]);
+
 /** One who writes at an even pace, whatever comes of it. */
 class Writer {
   readonly salt = newSalt();
@@ -31,6 +34,8 @@ class Writer {
   readonly #faults: Faults;
   readonly #sentAt = new Map<string, number>();
   #client!: SocketClient;
+  /** Whether it was told so. */
+  #isPeerThere = false;
   #timer: Timer | undefined;
 
   constructor(person: number, peer: number, faults: Faults) {
@@ -88,7 +93,14 @@ class Writer {
       const expected = refOf(this.peer.salt, this.heard++);
       if (frame["ref"] !== expected || frame["message"] !== textOf(expected) || frame["from"] !== this.#peerName)
         this.#faults.add(`${this.#name} expected ${expected} of ${this.#peerName} and got ${text}`);
-    } else if (frame["type"] === "error") this.#faults.add(`${this.#name}, who did nothing wrong, heard ${text}`);
+    } else if (frame["type"] === "presence") {
+      const { [this.#peerName]: peer, ...others } = frame["users"] as Record<string, { online: boolean }>;
+      if (Object.keys(others).length > 0 || (this.#isPeerThere && peer?.online === false))
+        this.#faults.add(`${this.#name} was told ${text}, and ${this.#peerName} is there`);
+      this.#isPeerThere ||= peer?.online === true;
+    } else if (!EXPECTED.has(String(frame["type"]))) {
+      this.#faults.add(`${this.#name}, who did nothing wrong, heard ${text}`);
+    }
   }
 }
 
@@ -96,13 +108,14 @@ let faults = new Faults();
 let writers: Writer[] = [];
 
 const jobs = {
-  async start({ port, pairs }: { port: number; pairs: readonly Pair[] }): Promise<void> {
+  /** @param ports of pods: the two of a pair are on different ones */
+  async start({ ports, pairs }: { ports: readonly [number, number]; pairs: readonly Pair[] }): Promise<void> {
     faults = new Faults();
     writers = [];
     for (const [one, other] of pairs) {
       const ends = [new Writer(one, other, faults), new Writer(other, one, faults)] as const;
       [ends[0].peer, ends[1].peer] = [ends[1], ends[0]];
-      await Promise.all([ends[0].open(port, one), ends[1].open(port, other)]);
+      await Promise.all([ends[0].open(ports[0], one), ends[1].open(ports[1], other)]);
       writers.push(...ends);
     }
     for (const writer of writers) writer.write();

@@ -35,6 +35,8 @@ interface Parts {
   readonly person: number;
   /** Whom it writes to: names that have accounts. */
   readonly peers: readonly string[];
+  /** People with a device on another pod. */
+  readonly victims: readonly string[];
   readonly ledger: Ledger;
   readonly counts: FrameCounts;
   readonly faults: Faults;
@@ -98,7 +100,8 @@ export class Lane {
     const expected: string[] = [];
     let last: Fate | undefined;
     let presences = 0;
-    const speaker = { peers: this.#parts.peers, ref: () => this.#ref(random), again: () => this.#again(random) };
+    const { peers, victims } = this.#parts;
+    const speaker = { peers, victims, ref: () => this.#ref(random), again: () => this.#again(random) };
     this.#told = [];
     this.#presences = 0;
     while (bytes.length < most && last === undefined) {

@@ -30,6 +30,14 @@ const TEXTS = [
   "\\",
   "a|b",
   "a\nb",
+  "a\tb",
+  "\t",
+  "\r\n",
+  "\0",
+  '"',
+  '","',
+  '"],["',
+  "\\u0000",
   "~pod~1",
   "\u202eevil",
   "a\u200bb",
@@ -90,6 +98,33 @@ const BROKEN = [
   "{",
   "]",
 ];
+
+/**
+ * Names that end the field they are in, and go on as something else, in any format in which they are not quoted: what pods told each other
+ * once, JSON, SQL.
+ *
+ * @param victim somebody on another pod @param other who is to be taken for the cause
+ */
+export function breakout(random: Random, victim: string, other: string): string {
+  const message = JSON.stringify({ type: "message", from: other, to: victim, message: "forged", id: 1, seq: 1 });
+  const end = random.pick(["\t", "\n", "\r\n", "\0", '"', '"]', '"],', "'", "\\", "\u2028", "}", "\u0001"]);
+  return random.pick([
+    `${victim}${end}`,
+    `${end}${victim}`,
+    `${other}${end}${victim}`,
+    `x\t{}\nf\t${victim}\t${message}\nf\ty`,
+    `x\t{}\nf\t${victim}\t{"type":"typing","user":"${other}"}\nf\ty`,
+    `x\t{}\ne\t${victim}\t${random.below(200)}\nf\ty`,
+    "x\t{}\nc\tghost\tghost\nf\ty",
+    "x\t{}\np\t1\nc\tghost\tghost\nf\ty",
+    "x\t{}\nu\tghost\nl\nf\ty",
+    `x"],{}],["frame",["${victim}"],${message}],["frame",["y`,
+    'x"],{}],["online","ghost","ghost"],["user","ghost"],["frame",["y',
+    `x"],{}],["end","${victim}",${random.below(200)}],["frame",["y`,
+    `{"${victim}","${other}"}`,
+    `${victim}' or true --`,
+  ]);
+}
 
 const LENGTHS = [50, 51, 64, 65, 200, 201, 3_999, 4_000, 4_001, 8_001, 30_000];
 

@@ -15,6 +15,7 @@ import type { Server, World } from "../world.ts";
 import { Caller, type RequestCounts, requestCounts } from "./caller.ts";
 import { type FrameCounts, frameCounts, Lane } from "./lane.ts";
 import { Ledger } from "./ledger.ts";
+import { Observers } from "./observers.ts";
 import type { Options } from "./options.ts";
 import type { Places, Who } from "./requests.ts";
 
@@ -28,6 +29,8 @@ const LIMITED_LANES = [30, 31, 32, 33];
 const ME = 20;
 const PEER = 21;
 const SPARE_OWNER = 22;
+/** Gets full lists of who is online. */
+const LISTED = 23;
 const PEOPLE = 40;
 const CALLERS = 16;
 const LIMITED_CALLERS = 4;
@@ -65,14 +68,15 @@ export async function run(options: Options, world: World, progress: Progress): P
   progress.part();
   const database = await world.database(PEOPLE);
   await prepare(database);
-  const server = await world.serve({ database, env: { LOG_LEVEL: "error" } });
-  await signUp(server);
+  const settings = { database, env: { LOG_LEVEL: "error" } };
+  const pods = [await world.serve(settings), await world.serve(settings)] as const;
+  await signUp(pods[0]);
   const peers = [...MEMBERS, ...LANES.map(nameOf)];
-  const doors = await doorsOf(server);
+  const doors = await doorsOf(pods[0]);
   await ledger.open(database.url);
 
   const stage = { options, ledger, peers, frames, requests, report };
-  const memory = await free(stage, { world, server, progress });
+  const memory = await free(stage, { world, database, pods, progress });
   progress.part();
   const limited = await limit(stage, { world, database, progress });
   progress.part();
@@ -132,37 +136,48 @@ async function doorsOf({ port }: Server): Promise<string[]> {
 }
 
 interface Memory {
-  /** After each round. */
+  /** Of one pod, after each round. */
   readonly rss: readonly number[];
+  /** Messages that devices got from the other pod. */
+  readonly observed: number;
   readonly honest: { readonly sent: number; readonly p50: number; readonly p99: number; readonly longest: number };
 }
 
-/** Everything at full speed, while honest people write. */
-async function free(stage: Stage, place: { world: World; server: Server; progress: Progress }): Promise<Memory> {
+type Pods = readonly [Server, Server];
+
+/** Everything at full speed, while honest people write from pod to pod. */
+async function free(
+  stage: Stage,
+  place: { world: World; database: BenchDatabase; pods: Pods; progress: Progress },
+): Promise<Memory> {
   const { options, frames, requests, report, ledger } = stage;
-  const { world, server, progress } = place;
+  const { world, database, pods, progress } = place;
+  const [server] = pods;
+  const descriptors = pods.map(({ pid }) => openFiles(pid));
   const honest = world.honest();
-  await honest.ask("start", { port: server.port, pairs: HONEST });
+  await honest.ask("start", { ports: [pods[0].port, pods[1].port], pairs: HONEST });
   const [frameFaults, requestFaults] = [new Faults(), new Faults()];
-  const lanes = LANES.map((person) => laneOf(stage, server, person, frameFaults, false));
+  const lanes = LANES.map((person, i) => laneOf(stage, pods[i % 2] as Server, person, frameFaults, false));
+  const observers = await observe(pods);
   const places = await placesOf(stage, server);
   const callers = Array.from({ length: CALLERS }, (_, number) =>
     callerOf(stage, server, number, requestFaults, places),
   );
   const step = () => progress.step(`${frames.sent} frames, ${requests.sent} requests`);
-  const descriptors = openFiles(server.pid);
-  const rss: number[] = [];
+  const rss: number[][] = pods.map(() => []);
   const all = async () => {
     for (let round = 0; round < ROUNDS; round++) {
       await Promise.all([
         ...lanes.map((lane) => lane.run(share(options.frames, LANES.length * ROUNDS), step)),
         ...callers.map((caller) => caller.run(share(options.requests, CALLERS * ROUNDS), step)),
       ]);
-      rss.push(await calmRss(server.pid));
+      for (const [i, { pid }] of pods.entries()) rss[i]?.push(await calmRss(pid));
     }
   };
-  const death = await orDeath(server, all());
+  const death = await orDeath(pods, all());
   for (const lane of lanes) lane.close();
+  const dropped = death.length > 0 ? [] : (await Promise.all(pods.map(droppedOf))).flat();
+  observers.close();
   const told = await honest.ask("stop", undefined);
   for (const { name, id } of told.acks) ledger.acked(name, id, undefined);
   if (told.ack.p99 > HONEST_ACK_MS)
@@ -173,13 +188,43 @@ async function free(stage: Stage, place: { world: World; server: Server; progres
   report.check("frames", "each became what the contract says", frameFaults.report());
   report.check("requests", "each was answered as it may be", requestFaults.report());
   report.check("honest people", "nobody lost anything or waited long", death.length > 0 ? [] : told.faults);
-  if (death.length === 0)
-    report.check("server", "it holds nothing of those who are gone", await leftovers(server, descriptors));
+  const observed = await observers.audit(database.url, new Set(LANES.map(nameOf)));
+  if (options.frames >= MUCH && observers.counts.messages < MUCH / 100)
+    observed.push(`only ${observers.counts.messages} messages came from the other pod`);
+  report.check("other pod", "what came from there is true: messages, presence, who types", observed);
+  report.check("other pod", "each event that it sent was one", dropped);
+  for (const [i, pod] of pods.entries()) {
+    if (death.length === 0)
+      report.check("server", "it holds nothing of those who are gone", await leftovers(pod, descriptors[i] ?? 0));
+    report.check("server", "its memory is flat", grown(rss[i] ?? []));
+  }
+  for (const pod of pods) report.check("server", "it leaves in order", await leaves(pod, death));
+  return {
+    rss: rss[0] ?? [],
+    observed: observers.counts.messages,
+    honest: { sent: told.sent, p50: told.ack.p50, p99: told.ack.p99, longest: told.longest },
+  };
+}
+
+function grown(rss: readonly number[]): string[] {
   const growth = (rss.at(-1) ?? 0) - (rss[WARM_ROUNDS - 1] ?? 0);
-  const grown = growth > GROWTH_MAX_BYTES ? [`it grew: ${rss.map((bytes) => figure(bytes, "bytes")).join(", ")}`] : [];
-  report.check("server", "its memory is flat", grown);
-  report.check("server", "it leaves in order", await leaves(server, death));
-  return { rss, honest: { sent: told.sent, p50: told.ack.p50, p99: told.ack.p99, longest: told.longest } };
+  return growth > GROWTH_MAX_BYTES ? [`it grew: ${rss.map((bytes) => figure(bytes, "bytes")).join(", ")}`] : [];
+}
+
+/** On each pod a second device of everyone whose frames arrive at the other, and one that gets full lists. */
+async function observe(pods: Pods): Promise<Observers> {
+  const observers = new Observers();
+  const watch = [...HONEST.flat(), ...LANES].map(nameOf);
+  for (const [i, person] of LANES.entries()) await observers.open((pods[1 - (i % 2)] as Server).port, person, watch);
+  for (const pod of pods) await observers.open(pod.port, LISTED);
+  return observers;
+}
+
+/** What a pod dropped of the other's, other than before they knew each other. */
+async function droppedOf({ port }: Server): Promise<string[]> {
+  const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  const counts = [...metrics.matchAll(/^chatify_bus_dropped_total\{reason="(\w+)"\} (\d+)$/gm)];
+  return counts.flatMap(([line, why, count]) => (why === "unproven" || count === "0" ? [] : [line]));
 }
 
 /** A server as people run it: what is too much is refused, nothing else is different. */
@@ -199,7 +244,7 @@ async function limit(
   );
   const step = () => place.progress.step(`${counts.sent} frames, ${small.requests.sent} requests`);
   const death = await orDeath(
-    server,
+    [server],
     Promise.all([
       ...lanes.map((lane) => lane.run(share(options.frames / 20, LIMITED_LANES.length), step)),
       ...callers.map((caller) => caller.run(share(options.requests / 20, LIMITED_CALLERS), step)),
@@ -214,7 +259,8 @@ async function limit(
 
 function laneOf(stage: Stage, server: Server, person: number, faults: Faults, limited: boolean): Lane {
   const { options, ledger, frames: counts, peers } = stage;
-  return new Lane({ port: server.port, seed: options.seed, person, peers, ledger, counts, faults, limited });
+  const victims = LANES.map(nameOf);
+  return new Lane({ port: server.port, seed: options.seed, person, peers, victims, ledger, counts, faults, limited });
 }
 
 function callerOf(stage: Stage, server: Server, number: number, faults: Faults, places: Places): Caller {
@@ -271,12 +317,14 @@ function share(all: number, among: number): number {
   return Math.ceil(all / among);
 }
 
-/** @returns what happened to the server before the work was done */
-async function orDeath(server: Server, work: Promise<unknown>): Promise<string[]> {
+/** @returns what happened to a server before the work was done */
+async function orDeath(servers: readonly Server[], work: Promise<unknown>): Promise<string[]> {
   let over = false;
-  const death = server.exited.then((code) =>
-    over ? [] : [`it died with ${code ?? "a signal"} in the middle`, ...server.complaints],
-  );
+  const deaths = servers.map(async (server) => {
+    const code = await server.exited;
+    return over ? [] : [`it died with ${code ?? "a signal"} in the middle`, ...server.complaints];
+  });
+  const death = Promise.race(deaths);
   const done = work.then(
     () => [],
     async (error: unknown) => {
@@ -379,6 +427,7 @@ function figures(
   );
   add("requests", "sent", requests.sent, list(requests.statuses));
   add("requests", "accounts made", counts.people, `sessions: ${counts.sessions} in all, ${counts.ended} ended`);
+  add("other pod", "messages from there", memory.observed);
   add("honest people", "messages", memory.honest.sent);
   report.add({
     part: "honest people",
