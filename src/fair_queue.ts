@@ -16,19 +16,26 @@ class Branch {
   size = 0;
 }
 
+interface Options {
+  readonly atOnce: number;
+  /** Jobs that wait at most, in all. */
+  readonly waiting: number;
+  /** So many keys of a path name a client, of which so many jobs wait at most. */
+  readonly client: { readonly keys: number; readonly waiting: number };
+}
+
 /**
  * Jobs wait on a path of keys, such as a network and an address in it. At each level the keys take turns, so what one network gets does not
  * depend on how many addresses it uses. When too many wait, the newest job of the longest branch makes room.
  *
- * @example new FairQueue({ atOnce: 2, waiting: 128, waitingOnPath: 32 }).pass(["2001:db8:1", "2001:db8:1:2300"], work)
+ * @example new FairQueue({ atOnce: 2, waiting: 128, client: { keys: 2, waiting: 32 } }).pass(["192.0.2", "192.0.2.7", "ann"], work)
  */
 export class FairQueue {
-  readonly #options: { readonly atOnce: number; readonly waiting: number; readonly waitingOnPath: number };
+  readonly #options: Options;
   readonly #root = new Branch();
   #running = 0;
 
-  /** @param options.waiting jobs that wait at most, in all @param options.waitingOnPath on one path */
-  constructor(options: { atOnce: number; waiting: number; waitingOnPath: number }) {
+  constructor(options: Options) {
     this.#options = options;
   }
 
@@ -51,26 +58,32 @@ export class FairQueue {
   }
 
   #add(path: readonly string[], job: Job): void {
+    const { waiting, client } = this.#options;
     let branch = this.#root;
+    let ofClient = 0;
     branch.size++;
-    for (const key of path) {
+    for (const [level, key] of path.entries()) {
       let next = branch.branches.get(key);
       if (!next) branch.branches.set(key, (next = new Branch()));
       next.size++;
       branch = next;
+      if (level === client.keys - 1) ofClient = branch.size;
     }
     branch.line.push(job);
-    if (branch.line.length > this.#options.waitingOnPath) this.#drop(path);
-    else if (this.#root.size > this.#options.waiting) this.#drop(this.#longest(path));
+    if (ofClient > client.waiting) this.#drop(this.#longest(path, client.keys));
+    else if (this.#root.size > waiting) this.#drop(this.#longest(path, 0));
   }
 
-  /** The path of the longest branch at each level; of equally long ones `own`, so that a newcomer displaces only who has more. */
-  #longest(own: readonly string[]): string[] {
+  /**
+   * The path of the longest branch at each level below the first `kept` keys of `own`; of equally long ones that of `own`, so that a newcomer
+   * displaces only a client that has more.
+   */
+  #longest(own: readonly string[], kept: number): string[] {
     const path: string[] = [];
     let branch = this.#root;
-    for (const ownKey of own) {
+    for (const [level, ownKey] of own.entries()) {
       let longest = branch.branches.has(ownKey) ? ownKey : "";
-      for (const [key, { size }] of branch.branches) {
+      for (const [key, { size }] of level < kept ? [] : branch.branches) {
         if (size > (branch.branches.get(longest)?.size ?? 0)) longest = key;
       }
       path.push(longest);

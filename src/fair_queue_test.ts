@@ -4,12 +4,8 @@ import { ChatError } from "./errors.ts";
 import { FairQueue } from "./fair_queue.ts";
 
 /** A queue of one at a time whose first job holds up the others until `start`; what ran is in `ran`. */
-function held(options: { waiting?: number; waitingOnPath?: number } = {}) {
-  const queue = new FairQueue({
-    atOnce: 1,
-    waiting: options.waiting ?? 100,
-    waitingOnPath: options.waitingOnPath ?? 50,
-  });
+function held({ waiting = 100, waitingOfOne = 50 } = {}) {
+  const queue = new FairQueue({ atOnce: 1, waiting, client: { keys: 1, waiting: waitingOfOne } });
   const ran: string[] = [];
   const refused: string[] = [];
   const { promise: holding, resolve: start } = Promise.withResolvers<void>();
@@ -53,18 +49,26 @@ describe("a fair queue", () => {
   });
 
   test("keeps the order of one client's jobs", async () => {
-    const queue = new FairQueue({ atOnce: 2, waiting: 100, waitingOnPath: 100 });
+    const queue = new FairQueue({ atOnce: 2, waiting: 100, client: { keys: 1, waiting: 100 } });
     const ran: number[] = [];
     await Promise.all(Array.from({ length: 50 }, (_, i) => queue.pass(["ann"], async () => void ran.push(i))));
     expect(ran).toEqual(Array.from({ length: 50 }, (_, i) => i));
   });
 
   test("refuses a client's own job when it has too many", async () => {
-    const { add, finish, refused } = held({ waitingOnPath: 3 });
+    const { add, finish, refused } = held({ waitingOfOne: 3 });
     add("eve/eve", 5);
     add("ann/ann");
     expect(await finish()).toEqual(["eve/eve", "ann/ann", "eve/eve", "eve/eve"]);
     expect(refused).toEqual(["eve/eve", "eve/eve"]);
+  });
+
+  test("makes room within a client for its other names", async () => {
+    const { add, finish, refused } = held({ waitingOfOne: 4 });
+    add("proxy/eve", 6);
+    add("proxy/ann");
+    expect((await finish()).slice(0, 2)).toEqual(["proxy/eve", "proxy/ann"]);
+    expect(refused).toEqual(["proxy/eve", "proxy/eve", "proxy/eve"]);
   });
 
   test("makes room for a newcomer by refusing the newest job of the longest branch", async () => {
@@ -86,7 +90,7 @@ describe("a fair queue", () => {
   });
 
   test("runs so many at once, goes on after jobs that fail, and remembers nothing of clients that are done", async () => {
-    const queue = new FairQueue({ atOnce: 2, waiting: 100, waitingOnPath: 100 });
+    const queue = new FairQueue({ atOnce: 2, waiting: 100, client: { keys: 1, waiting: 100 } });
     let inside = 0;
     let most = 0;
     const work = async (i: number) => {

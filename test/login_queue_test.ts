@@ -64,6 +64,7 @@ const ALL_IN = Array.from({ length: TRIES }, () => 302);
 
 test.each([
   ["fifty correct logins at once from one address", 50, () => send("/login", "attacker", { address: "192.0.2.1" })],
+  ["fifty correct logins at once from their own address", 50, () => send("/login", "attacker", { address: VICTIM })],
   [
     "fifty wrong passwords at once from one address",
     50,

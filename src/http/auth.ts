@@ -31,7 +31,7 @@ import {
 import type { Pages } from "./pages.ts";
 
 /** 128 waiting hashes take 3 s on two cores; a client that waits for 8 s without an answer is cut. */
-const HASHES = { atOnce: 2, waiting: 128, waitingOnPath: 32 };
+const HASHES = { atOnce: 2, waiting: 128, client: { keys: 3, waiting: 32 } };
 /** The next login ends the session that was used least recently. */
 const SESSIONS_MAX = 50;
 /** Everything but cookies. Browsers heed it over https and from localhost only (W3C Clear Site Data §3.2). */
@@ -191,7 +191,7 @@ export class Auth {
     me: Session,
     { password, address }: { password: string; address: string },
   ): Promise<string> {
-    const phc = await this.#hashing.pass(turnOf("known", address), () => hashPassword(password));
+    const phc = await this.#hashing.pass(turnOf("known", address, me.nameKey), () => hashPassword(password));
     await users.setPassword(this.#db, me.userId, phc);
     await this.endOthers(me);
     return this.#cookies.setDevice(request, { nameKey: me.nameKey, password: phc });
@@ -246,7 +246,7 @@ export class Auth {
     isFree();
     const giveBack = this.#limits.beginSignUp(address);
     try {
-      const phc = await this.#hashing.pass(turnOf("unknown", address), () => hashPassword(password));
+      const phc = await this.#hashing.pass(turnOf("unknown", address, key), () => hashPassword(password));
       const account = { username: name, nameKey: key, searchKey: searchKey(name), password: phc };
       return await users.create(this.#db, account, right);
     } catch (error) {
@@ -268,7 +268,7 @@ export class Auth {
 
   /** Whose name and password these are, undefined when nobody's, or nobody's any more. */
   async #verify({ nameKey, address, device }: Attempt, password: string): Promise<users.User | undefined> {
-    const turn = turnOf(device === undefined ? "unknown" : "known", address);
+    const turn = turnOf(device === undefined ? "unknown" : "known", address, nameKey);
     // The look-up too: whoever is told that it is too busy has cost PostgreSQL nothing.
     const user = await this.#hashing.pass(turn, async () => {
       for (;;) {
@@ -340,9 +340,12 @@ export class Auth {
   }
 }
 
-/** The path on which a hash waits (`FairQueue`). Devices that the account knows have every second turn, however many strangers come. */
-function turnOf(who: "known" | "unknown", address: string): readonly string[] {
-  return [who, countedBy(address, 48), countedBy(address, 56)];
+/**
+ * The path on which a hash waits (`FairQueue`). Devices that the account knows have every second turn, however many strangers come. The name
+ * last: behind a proxy that is not trusted everybody has one address.
+ */
+function turnOf(who: "known" | "unknown", address: string, nameKey: string): readonly string[] {
+  return [who, countedBy(address, 48), countedBy(address, 56), nameKey];
 }
 
 /** Whether a page's script asks, which shows an error itself, and not a browser that shows the answer. */
