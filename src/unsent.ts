@@ -8,6 +8,8 @@ import type { Count } from "./metrics.ts";
 
 /** With more, 540 sockets and their frames grew the process by over 200 MiB. */
 const DEFAULT_MAX_BYTES = 128 * 1024 * 1024;
+/** With less, a socket whose client pauses for a moment would be cut. */
+const DEFAULT_MIN_BYTES = 1024 * 1024;
 /** Bun frees the backlog of a socket that was closed in order 4 s later. */
 const CLOSING_MS = 4_000;
 const LOG_EVERY_MS = 60_000;
@@ -20,7 +22,7 @@ export interface StalledClient {
 
 /** The budget where no setting gives one: a quarter of the memory this process may use. */
 export function defaultBudget(memoryBytes: number): number {
-  return Math.min(Math.floor(memoryBytes / 4), DEFAULT_MAX_BYTES);
+  return Math.max(DEFAULT_MIN_BYTES, Math.min(Math.floor(memoryBytes / 4), DEFAULT_MAX_BYTES));
 }
 
 export class Unsent {

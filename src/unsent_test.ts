@@ -75,8 +75,8 @@ describe("unsent data", () => {
     expect(JSON.parse(lines[0]!)).toMatchObject({ level: "warn", budget_bytes: 10, cut: 1 });
   });
 
-  test("may by default be a quarter of the memory, and no more than 128 MiB", () => {
-    expect([64, 512, 16_384].map((memory) => defaultBudget(memory * MiB) / MiB)).toEqual([16, 128, 128]);
+  test("may by default be a quarter of the memory, from 1 to 128 MiB", () => {
+    expect([2, 64, 512, 16_384].map((memory) => defaultBudget(memory * MiB) / MiB)).toEqual([1, 16, 128, 128]);
     expect(defaultBudget(Number.POSITIVE_INFINITY)).toBe(128 * MiB);
   });
 });
