@@ -5,8 +5,8 @@ import { until } from "../town.ts";
 import { anyPod, connectionsOf, type Fault } from "./fault.ts";
 import { Guest, newRef } from "./guest.ts";
 
-/** A message of 7 kB: as much as a notification carries to another pod. */
-const LARGE = "🪨".repeat(1_700);
+/** A message of 5.6 kB: as much as a notification carries to another pod. */
+const LARGE = "🪨".repeat(1_400);
 const AT_ONCE = 60;
 /** More than the kernel keeps for a reader: 5 MB or so, but up to 37 where `net.ipv4.tcp_rmem` and `tcp_wmem` let it. */
 const TOO_MANY = Math.ceil(56e6 / Buffer.byteLength(LARGE));
@@ -29,11 +29,11 @@ export const clientFaults: readonly Fault[] = [
         if (count % 20 === 0) await Bun.sleep(20);
       }
       const cut = await until(() => connections.every(({ left }) => left), 3_000);
-      if (!cut) scene.wrong(`${slow} was not cut off after ${count} messages of 7 kB`);
+      if (!cut) scene.wrong(`${slow} was not cut off after ${count} messages of 5.6 kB`);
       await Bun.sleep(1_000);
       for (const connection of connections) connection.set({ down: "pass" });
       town.held.delete(slow);
-      return `${slow}, ${cut ? "cut off within" : "not cut off after"} ${count} messages of 7 kB`;
+      return `${slow}, ${cut ? "cut off within" : "not cut off after"} ${count} messages of 5.6 kB`;
     },
   },
   {
