@@ -221,6 +221,7 @@ describe("adopt", () => {
         "name_skeletons",
         "sessions",
         "settings",
+        "text_sent",
         "users",
       ].map((name) => `public.${name}`),
     );

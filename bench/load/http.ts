@@ -71,16 +71,45 @@ export class HttpClient {
     const end = bytes.indexOf("\r\n\r\n");
     if (end < 0) return;
     const headers = bytes.toString("latin1", 0, end);
+    const body = this.#body(bytes, end + 4, headers);
+    if (body === undefined) return;
+    this.#waiting?.resolve({ status: Number(headers.slice(9, 12)), headers, body, bytes: this.#have });
+  }
+
+  /** @returns the body, or undefined while a part of it is missing: `#need` says how much */
+  #body(bytes: Buffer, begin: number, headers: string): Buffer | undefined {
     const length = /\r\ncontent-length: *(\d+)/i.exec(headers)?.[1];
-    if (length === undefined) return this.#waiting?.reject(new Error(`An answer without a length:\n${headers}`));
-    this.#need = end + 4 + Number(length);
-    if (this.#have < this.#need) return;
-    this.#waiting?.resolve({
-      status: Number(headers.slice(9, 12)),
-      headers,
-      body: bytes.subarray(end + 4),
-      bytes: this.#have,
-    });
+    if (length !== undefined) {
+      this.#need = begin + Number(length);
+      return this.#have < this.#need ? undefined : bytes.subarray(begin);
+    }
+    if (!/\r\ntransfer-encoding: *chunked/i.test(headers)) {
+      this.#waiting?.reject(new Error(`An answer without a length:\n${headers}`));
+      return undefined;
+    }
+    const body = dechunked(bytes, begin);
+    if (typeof body !== "number") return body;
+    this.#need = body;
+    return undefined;
+  }
+}
+
+/**
+ * Reads a chunked body (RFC 9112, 7.1).
+ *
+ * @param at where its first chunk begins
+ * @returns the body, or how many bytes there must be at least before it can be read further
+ */
+function dechunked(bytes: Buffer, at: number): Buffer | number {
+  const chunks: Buffer[] = [];
+  for (;;) {
+    const line = bytes.indexOf("\r\n", at);
+    if (line < 0) return bytes.length + 1;
+    const size = Number.parseInt(bytes.toString("latin1", at, line), 16);
+    at = line + 2 + size + 2;
+    if (bytes.length < at) return at;
+    if (size === 0) return Buffer.concat(chunks);
+    chunks.push(bytes.subarray(line + 2, at - 2));
   }
 }
 
