@@ -241,6 +241,26 @@ export class Conversation {
     return this.#lastSeq - this.heldSeq > WORTH_FILLING;
   }
 
+  /**
+   * Whether the server has another message under this number than the one held or listed here.
+   * @param {{ seq: number, at: number, id?: number, from?: string, text?: string }} message without what is not to be compared
+   */
+  differs({ seq, at, id, from, text }) {
+    const { preview } = this;
+    const known =
+      this.#window[seq - this.firstSeq] ?? this.#early.get(seq) ?? (seq === this.#lastSeq ? preview : undefined);
+    if (!known) return false;
+    const isOther = "id" in known && id !== undefined && known.id !== id;
+    return isOther || known.at !== at || (text !== undefined && (known.text !== text || known.from !== from));
+  }
+
+  /** Forgets how far the peer and the server are: they may be behind that now. What was read here counts on. */
+  doubt() {
+    this.#peerRead = 0;
+    this.#peerDelivered = 0;
+    this.#confirmedRead = 0;
+  }
+
   /** Lets go of the messages, not of what is known about them. */
   unload() {
     this.#window = [];

@@ -67,6 +67,10 @@ export class Messenger extends EventTarget {
   #sure = Promise.resolve();
   /** @type {Map<Conversation, number>} shown as this browser keeps them, not yet told by the server, and up to which seq */
   #kept = new Map();
+  /** Whether the server's epoch is another one than that of what is held. */
+  #doubting = false;
+  /** @type {Set<Conversation>} whose newest message is to be compared with the server's before a gap after it is filled */
+  #uncompared = new Set();
   /** @type {Set<string>} events to come, one of a kind however often it happened */
   #pendingEvents = new Set();
 
@@ -388,9 +392,10 @@ export class Messenger extends EventTarget {
   /** @param {string} epoch */
   #greeted(epoch) {
     this.presence.greeted();
-    if (this.#epoch !== undefined && this.#epoch !== epoch) this.#forget();
+    if (this.#epoch !== undefined && this.#epoch !== epoch) this.#doubt();
     this.#epoch = epoch;
-    this.cache?.greeted(epoch);
+    if (this.#restored && !this.#doubting) this.cache?.greeted(epoch);
+    for (const conversation of this.#conversations.values()) this.#uncompared.add(conversation);
     this.#sendUnsent();
     void this.resume();
   }
@@ -406,6 +411,7 @@ export class Messenger extends EventTarget {
   /** @param {Message} message */
   #arrived(message) {
     const peer = message.from === this.me ? message.to : message.from;
+    if (this.conversation(peer).differs({ seq: message.seq, at: message.at, id: message.id })) this.#startOver();
     const conversation = this.conversation(peer);
     const { fresh, gap } = conversation.receive(message);
     if (message.ref && message.from === this.me) this.outbox.settle(message.ref);
@@ -459,14 +465,18 @@ export class Messenger extends EventTarget {
     const [cached] = await Promise.all([this.cache?.load(), this.outbox.load(), this.drafts.load()]);
     this.#restored = true;
     this.#sendUnsent();
-    // A server that was quicker has said it all, and of other data perhaps.
-    if (!cached || this.#listLoaded || (this.#epoch !== undefined && this.#epoch !== cached.epoch)) return;
-    this.#epoch = cached.epoch;
-    for (const { row, read } of cached.kept) {
+    // A server that was quicker has said it all.
+    const takes = cached !== undefined && !this.#listLoaded;
+    for (const { row, read } of takes ? cached.kept : []) {
       const conversation = this.#know(row);
       conversation.readTo(read);
       this.#kept.set(conversation, row.last_seq);
     }
+    const isOther = cached?.epoch !== undefined && this.#epoch !== undefined && cached.epoch !== this.#epoch;
+    if (takes && isOther) this.#doubt();
+    else if (this.#epoch !== undefined) this.cache?.greeted(this.#epoch);
+    if (!takes) return;
+    this.#epoch ??= cached.epoch;
     this.#emit("people");
     if (this.#open !== undefined) this.#emit("thread", this.#open);
   }
@@ -507,23 +517,20 @@ export class Messenger extends EventTarget {
     const newest = Math.max(0, ...[...this.#conversations.values()].map(({ preview }) => preview?.at ?? 0));
     /** @type {Set<Conversation>} */
     const told = new Set();
+    const epoch = this.#epoch;
+    const listed = this.#listLoaded || this.#doubting;
     /** @type {string | undefined} */
     let before;
     for (;;) {
       const [rows] = await Promise.all([this.api.conversations({ limit: PAGE, before }), this.#sure, this.#restoring]);
       if (this.connection.state === "ended") return;
       for (const [conversation, seq] of this.#kept) for (const map of [held, known]) map.set(conversation, seq);
-      const wentBack = rows.some((row) => row.last_seq < (held.get(this.conversation(row.peer)) ?? 0));
-      if (wentBack) {
-        this.#forget();
-        this.#resumeAgain = true;
-        return;
-      }
+      if (rows.some((row) => this.#contradicts(row, held))) return this.#startOver();
       const last = rows.at(-1);
       // Newest first: if the last of the page has nothing new, neither have those after it.
       const more = this.#listLoaded && last !== undefined && last.last_seq > this.conversation(last.peer).lastSeq;
       for (const row of rows) {
-        const missed = this.#listLoaded && row.last_seq > this.conversation(row.peer).lastSeq;
+        const missed = listed && row.last_seq > this.conversation(row.peer).lastSeq;
         this.#takeRow(row);
         told.add(this.conversation(row.peer));
         if (missed) this.#missed(row, newest);
@@ -535,9 +542,27 @@ export class Messenger extends EventTarget {
       }
       before = last?.cursor;
     }
+    if (this.#doubting && epoch !== undefined && epoch === this.#epoch) {
+      this.#doubting = false;
+      void this.cache?.adopt(epoch);
+    }
     this.#emit("people");
     await Promise.all([this.#fillGaps(told), this.#countBelow()]);
     this.#confirmReads();
+  }
+
+  /**
+   * Whether a row shows that the server's data are not those held here: it ends before them, or with another message.
+   * @param {Row} row
+   * @param {Map<Conversation, number>} held how far, before the server was asked
+   */
+  #contradicts({ peer, last, last_seq: seq }, held) {
+    const conversation = this.conversation(peer);
+    if (seq < (held.get(conversation) ?? 0)) return true;
+    if (!last) return false;
+    const at = Date.parse(last.timestamp);
+    // In another epoch nothing else says so, if not the text.
+    return conversation.differs({ seq, at, ...(this.#doubting && { from: last.sender, text: last.content }) });
   }
 
   /** Counts what waits in conversations that are not loaded. */
@@ -595,13 +620,28 @@ export class Messenger extends EventTarget {
 
   /** @param {Conversation} conversation */
   async #fill(conversation) {
+    const comparing = this.#isServers(conversation);
     for (;;) {
       const after = conversation.heldSeq;
       const page = await this.api.messages(this.me, conversation.peer, { limit: FILL, after });
+      if (!(await comparing)) return this.#startOver();
       for (const message of this.#unwrap(conversation, page)) conversation.receive(message);
       this.#conversationChanged(conversation.peer);
       if (page.length < FILL || conversation.heldSeq === after) return;
     }
+  }
+
+  /**
+   * Whether the newest message held is the server's too. Asked once for each socket: else a gap could be filled that follows another message.
+   * @param {Conversation} conversation
+   */
+  async #isServers(conversation) {
+    const [held] = conversation.tail(1).messages;
+    if (!held || !this.#uncompared.delete(conversation)) return true;
+    const page = await this.#tried(this.api.messages(this.me, conversation.peer, { limit: 1, before: held.seq + 1 }));
+    if (!page) this.#uncompared.add(conversation);
+    const stored = page?.[0]?.message;
+    return !stored || (stored.seq === held.seq && stored.id === held.id && stored.at === held.at);
   }
 
   /** Marks made while nobody listened. */
@@ -659,18 +699,42 @@ export class Messenger extends EventTarget {
     await this.#restoring;
     const page = await this.cache?.messages(conversation.peer);
     if (!page || this.#conversations.get(nameKey(conversation.peer)) !== conversation) return false;
+    const last = page.messages.at(-1);
+    if (last && conversation.differs({ seq: last.seq, at: last.at })) {
+      this.#startOver();
+      return false;
+    }
     for (const { ref } of page.messages) if (ref) this.outbox.settle(ref);
     conversation.load(page.messages, page.complete);
+    this.#uncompared.add(conversation);
     if (conversation.tooFarBehind) conversation.unload();
     else if (conversation.hasGap) this.#soon(conversation);
     return conversation.loaded;
   }
 
-  /** The server's data is another one than before: nothing held here counts, except what is still to be sent. */
-  #forget() {
+  /** The server may have gone back: until it says the same, all that is held here is only kept, as after a reload. */
+  #doubt() {
+    this.#doubting = true;
+    for (const conversation of this.#conversations.values()) {
+      conversation.doubt();
+      if (conversation.lastSeq > 0) this.#kept.set(conversation, conversation.lastSeq);
+    }
+    this.#forgetList();
+  }
+
+  /** The server's data are not those held here: nothing of it counts, except what is still to be sent. */
+  #startOver() {
+    this.#doubting = false;
     this.#conversations.clear();
     this.#kept.clear();
+    this.#uncompared.clear();
     this.cache?.forget();
+    if (this.#epoch !== undefined) this.cache?.greeted(this.#epoch);
+    this.#forgetList();
+    void this.resume();
+  }
+
+  #forgetList() {
     this.presence.forget();
     this.#listLoaded = false;
     this.#listComplete = false;

@@ -111,6 +111,28 @@ export class ReadingCache {
   }
 
   /**
+   * What is kept has turned out to be of another epoch, too.
+   * @param {string} epoch
+   */
+  async adopt(epoch) {
+    const before = this.#epoch;
+    if (before === undefined || before === epoch) return this.greeted(epoch);
+    const records = await Promise.all([this.#database.entries("rows"), this.#database.entries("messages")]);
+    if (this.#epoch !== before || this.#over) return;
+    this.#epoch = epoch;
+    /** @type {Change[]} */
+    const changes = [{ store: "about", key: "epoch", value: epoch }];
+    for (const [index, store] of ["rows", "messages"].entries()) {
+      for (const [key, value] of records[index] ?? []) {
+        if (value?.epoch === before && this.#kept.has(key)) changes.push({ store, key, value: { ...value, epoch } });
+      }
+    }
+    this.#sure = true;
+    void this.#database.write(changes);
+    this.#later();
+  }
+
+  /**
    * Something in a conversation is new.
    * @param {Conversation} conversation
    */
