@@ -132,7 +132,7 @@ export class Chatify {
       stdout: "pipe",
       stderr: "pipe",
       cwd: "/",
-      env: { PATH: path, HOME: base, TMPDIR: tmpdir() },
+      env: { PATH: path, TMPDIR: tmpdir(), ...(uid === undefined ? { HOME: base } : {}) },
       ...(uid === undefined ? {} : { uid, gid: uid }),
     });
     children.push(this.process);

@@ -1,11 +1,11 @@
 /** What the embedded PostgreSQL is told: how its cluster is made, and its settings. */
 
 import { lchownSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { userInfo } from "node:os";
 import { dirname, join } from "node:path";
 
 import { own, PASSWORD, PORT, settle } from "./embedded_files.ts";
 import type { Programs } from "./embedded_programs.ts";
+import { currentUser } from "./embedded_user.ts";
 
 /** One run of a program. `says`: what it must write, since single-user PostgreSQL ends with 0 whatever became of a statement. */
 type Step = { program: "initdb" | "postgres"; args: string[]; input?: string; says?: string };
@@ -45,7 +45,7 @@ export async function createCluster(cluster: string, programs: Programs): Promis
 
 /** Gives a file to us: PostgreSQL cannot read it when it runs as another user. */
 export function keepFromPostgres(path: string): void {
-  const { uid, gid } = userInfo();
+  const { uid, gid } = currentUser();
   lchownSync(path, uid, gid);
 }
 

@@ -19,8 +19,10 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { platform, tmpdir, userInfo } from "node:os";
+import { platform, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+
+import { currentUser } from "./embedded_user.ts";
 
 export const MAJOR = 18;
 export const PORT = 5432; // part of the socket's name, nothing more
@@ -59,7 +61,7 @@ export function prepareHome(directory: string): string {
     if (others.length > 0 && !others.includes(`pg${MAJOR}`))
       throw otherMajor(join(directory, others[0]!), others[0]!.slice(2));
     mkdirSync(home, { recursive: true });
-    const [owner, me] = [statSync(home).uid, userInfo().uid];
+    const [owner, me] = [statSync(home).uid, currentUser().uid];
     if (me !== 0 && owner !== me) {
       throw new EmbeddedError(
         `The database in ${home} belongs to user ${owner}, and chatify runs as user ${me}`,
@@ -100,8 +102,8 @@ function makeReachable(directory: string): void {
 /** Lets us use a directory of ours, and others pass it when we are root. */
 function makePassable(directory: string): void {
   const { uid, mode } = statSync(directory);
-  const needed = userInfo().uid === 0 ? 0o711 : 0o700;
-  if (uid === userInfo().uid && (mode & needed) !== needed) chmodSync(directory, (mode & 0o777) | needed);
+  const needed = currentUser().uid === 0 ? 0o711 : 0o700;
+  if (uid === currentUser().uid && (mode & needed) !== needed) chmodSync(directory, (mode & 0o777) | needed);
 }
 
 /** A failure of the file system in plain words. */
@@ -133,7 +135,7 @@ export function explain(error: unknown, directory: string): EmbeddedError {
   if (
     /EACCES|EPERM|Permission denied|not permitted|SQLITE_(READONLY|CANTOPEN|PERM)|unable to open database/i.test(text)
   ) {
-    const user = `user ${userInfo().uid}`;
+    const user = `user ${currentUser().uid}`;
     return say(
       `${directory} cannot be written by ${user}`,
       `Give it to ${user}, or set DATA_DIR to a directory that is.`,
@@ -157,7 +159,7 @@ function otherMajor(where: string, version: string): EmbeddedError {
  * costs nothing.
  */
 export function own(path: string, ids: { uid: number; gid: number }): void {
-  if (userInfo().uid !== 0) return;
+  if (currentUser().uid !== 0) return;
   for (const name of readdirSync(path)) {
     const inside = join(path, name);
     const stat = lstatSync(inside);

@@ -15,11 +15,11 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { arch, platform, userInfo } from "node:os";
+import { arch, platform } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 
 import { EmbeddedError, INSTEAD, own } from "./embedded_files.ts";
-import { type Ids, isNamed, type Way, waysToRun } from "./embedded_user.ts";
+import { currentUser, type Ids, isNamed, type Way, waysToRun } from "./embedded_user.ts";
 import { userNameLibrary } from "./embedded_user_name.ts";
 
 type Program = "initdb" | "postgres";
@@ -74,7 +74,7 @@ export class Programs {
     const complaint = complaints.join("; ");
     throw new EmbeddedError(
       `PostgreSQL cannot be run here: ${complaint}`,
-      wayOut(userInfo().uid, complaint, directory),
+      wayOut(currentUser().uid, complaint, directory),
     );
   }
 

@@ -1,11 +1,10 @@
 /** Puts right what backups lose: PostgreSQL's empty directories (git, zip, rsync) and the modes and owners of its files. */
 
 import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
-import { userInfo } from "node:os";
 import { basename, join } from "node:path";
 
 import { PASSWORD } from "./embedded_files.ts";
-import type { Ids } from "./embedded_user.ts";
+import { currentUser, type Ids } from "./embedded_user.ts";
 
 /** Directories of a cluster that hold nothing after an orderly stop, or whose content PostgreSQL makes anew. */
 const MAY_BE_EMPTY = [
@@ -48,6 +47,6 @@ function mend(path: string, owner: Ids): void {
   const needed = stat.isDirectory() ? 0o700 : 0o600;
   if ((stat.mode & needed) !== needed) chmodSync(path, (stat.mode & 0o777) | needed);
   if (stat.isDirectory()) for (const name of readdirSync(path)) mend(join(path, name), owner);
-  if (stat.uid !== owner.uid && userInfo().uid === 0 && basename(path) !== PASSWORD)
+  if (stat.uid !== owner.uid && currentUser().uid === 0 && basename(path) !== PASSWORD)
     lchownSync(path, owner.uid, owner.gid);
 }

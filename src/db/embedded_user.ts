@@ -1,7 +1,7 @@
 /** As which user PostgreSQL runs, since it refuses to run as root. Knows the system's users, nothing of PostgreSQL's programs. */
 
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { userInfo } from "node:os";
+import { getgid, getuid } from "node:process"; // `userInfo()` throws where a user has neither name nor HOME
 
 export type Ids = { uid: number; gid: number };
 
@@ -24,7 +24,7 @@ const RANGES = [
  * @param directory `DATA_DIR`
  */
 export function waysToRun(owner: Ids | undefined, directory: string): Way[] {
-  const { uid, gid } = userInfo();
+  const { uid, gid } = currentUser();
   if (uid !== 0) {
     const files = { uid, gid };
     const named = owner !== undefined || isNamed(uid);
@@ -43,6 +43,11 @@ export function waysToRun(owner: Ids | undefined, directory: string): Way[] {
     { kind: "user", files: account },
     { kind: "namespace", files: { uid: 0, gid: 0 }, shown: account },
   ];
+}
+
+/** The user that this process runs as. */
+export function currentUser(): Ids {
+  return { uid: getuid?.() ?? 0, gid: getgid?.() ?? 0 };
 }
 
 /** Whether the system knows a name for a user id. */
