@@ -1,6 +1,6 @@
 /**
- * The whole check: types, format, lint, tests in real browsers and on a real PostgreSQL. Installs what it needs by itself. With `--containers` it
- * goes on to `verify:containers`, which installs a Docker engine where there is none: that is for root on a Debian that nobody else uses.
+ * `bun run verify`: types, format, lint, and the tests in real browsers and on a real PostgreSQL. Installs what it needs by itself. With `--all`,
+ * also the benchmark, the fault run, the fuzz run and `verify:containers`, which as root on Debian installs a Docker engine if there is none.
  * Ends with a line `N passed, N failed` that counts the tests and the checks around them. Tests that did not run for want of root or of a Redis are named.
  */
 
@@ -19,8 +19,9 @@ let failed = 0;
 const wrong: string[] = [];
 const startedAt = performance.now();
 const words = process.argv.slice(2);
-if (words.some((word) => word !== "--containers")) {
-  console.error("bun run verify takes nothing, or --containers");
+const withAll = words.includes("--all");
+if (words.some((word) => word !== "--all")) {
+  console.error(`bun run verify takes no arguments, or --all; it was given ${words.join(" ")}`);
   process.exit(2);
 }
 
@@ -35,16 +36,19 @@ await check("types", [bun, "check", "--no-script"]);
 await check("format", [bun, "fmt", "--no-script", "--check"]);
 await check("lint", [join(root, "node_modules", ".bin", "oxlint"), "--deny-warnings"]);
 await tests();
-// Ratios within one run, with half of what is asked as slack: a tenfold loss cannot land.
-await check("benchmark, short", [bun, "bench/main.ts", "--short", "--check"]);
-// Twelve faults from a seed of its own each time: what fails says which.
-await check("fault run, short", [bun, "bench/chaos.ts", "--short"]);
-// All of it: 200,000 frames and 50,000 requests from a seed of its own each time.
-await check("fuzz run", [bun, "bench/fuzz.ts"]);
-const unshown = words.includes("--containers") ? await containers() : "That is `bun run verify:containers`";
+if (withAll) {
+  // Ratios within one run, with half of what is required as slack: a tenfold loss cannot land.
+  await check("benchmark, short", [bun, "bench/main.ts", "--short", "--check"]);
+  // Twelve faults from a seed of its own each time, which a failure names.
+  await check("fault run, short", [bun, "bench/chaos.ts", "--short"]);
+  // 200,000 frames and 50,000 requests from a seed of its own each time.
+  await check("fuzz run", [bun, "bench/fuzz.ts"]);
+}
+const unshown = withAll ? await containers() : "That is part of `bun run verify --all`";
 const unchecked = await holes();
 
 const seconds = ((performance.now() - startedAt) / 1_000).toFixed(0);
+if (!withAll) console.log("\nNOT RUN: the benchmark, the fault run and the fuzz run: `bun run verify --all` runs them");
 if (unshown) console.log(`\nNOT SHOWN: that Docker, Compose and Kubernetes take what is here. ${unshown}`);
 if (unchecked) console.log(`\nNOT CHECKED: whether a package in use has a known hole. ${unchecked}`);
 if (wrong.length > 0) console.log(`\nWhat is wrong:\n${wrong.join("\n")}`);
