@@ -62,6 +62,8 @@ export class Presence {
   readonly #changed = new Set<Watched>();
   readonly #lookups: Batcher<readonly string[], Map<string, Known>>;
   readonly #newUsers = new RateLimit({ burst: 10, perSecond: 10 });
+  /** Sockets that watch, and asked to be notified of sign-ups. */
+  readonly #newUserSubscribers = new Set<Socket>();
   /** Watched people who went, and their names. */
   readonly #went = new Map<Watched, string>();
   #listChangedAt = 0;
@@ -100,10 +102,15 @@ export class Presence {
     else this.#veiled.delete(key);
   }
 
-  /** From now on a socket hears of these people only, first of how things stand. */
-  async watch(socket: Socket, users: readonly string[]): Promise<void> {
+  /**
+   * From now on a socket hears of these people only, first of how things stand.
+   *
+   * @param options.newUsers whether it is notified of sign-ups, too
+   */
+  async watch(socket: Socket, users: readonly string[], { newUsers }: { newUsers?: true }): Promise<void> {
     this.#plain.delete(socket);
     this.#unwatch(socket);
+    if (newUsers) this.#newUserSubscribers.add(socket);
     const keys = users.map((user) => keyOfReference(user) ?? "");
     const asked = [...new Set(keys)].filter(Boolean);
     this.#watching.set(
@@ -158,11 +165,12 @@ export class Presence {
     socket.send(presenceFrame(entries));
   }
 
-  /** Somebody signed up: sockets that never watched hear of it, beyond ten a second of none. */
+  /** Somebody signed up: sockets that never watched, or asked for it, hear of it; beyond ten a second of none. */
   announce(username: string): void {
     if (this.#newUsers.take("") > 0) return;
     const frame = newUserFrame(username);
     for (const socket of this.#plain.keys()) socket.send(frame);
+    for (const socket of this.#newUserSubscribers) socket.send(frame);
   }
 
   /** Somebody came online or went, on whatever pod: told with the next tick. */
@@ -222,6 +230,7 @@ export class Presence {
       this.#went.delete(person);
     }
     this.#watching.delete(socket);
+    this.#newUserSubscribers.delete(socket);
   }
 
   /** Thousands come back at once: a statement for many of them. */

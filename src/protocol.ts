@@ -8,7 +8,7 @@ export type ClientFrame =
   | { type: "read"; peer: string; seq: number }
   | { type: "typing"; peer: string }
   | { type: "draft"; peer: string; text: string }
-  | { type: "watch"; users: string[] }
+  | { type: "watch"; users: string[]; newUsers?: true }
   | { type: "ping" };
 
 export const FRAME_MAX_BYTES = 32 * 1024;
@@ -70,7 +70,7 @@ export function parseFrame(text: string): ClientFrame {
       if (!Array.isArray(users) || users.length > WATCH_MAX || !users.every((user) => typeof user === "string")) {
         throw new ChatError("bad_request", { words: `watch needs users, a list of at most ${WATCH_MAX} names` });
       }
-      return { type, users };
+      return frame["new_users"] === true ? { type, users, newUsers: true } : { type, users };
     }
     case "ping":
       return { type };

@@ -227,7 +227,7 @@ export function socketHandlers(parts: {
         return drafts.save(socket, frame.peer, frame.text);
       case "watch":
         limits.spend("watch", socket.nameKey);
-        return presence.watch(socket, frame.users);
+        return presence.watch(socket, frame.users, frame);
       case "ping":
         socket.send(PONG_FRAME);
         return undefined;

@@ -121,7 +121,7 @@ test("Enter finds the first one, though it is pressed before there is anybody", 
 }, 30_000);
 
 test("the focus stays on a row that moves up, and Esc in a menu closes no more than the menu", async () => {
-  const page = await enter(`#${FAR}`);
+  const page = await enter(`#${BOB}`);
   await page.waitForSelector("textarea:visible");
   await line(page, CARL).click();
   await until("it is Carl's", async () => (await header(page)) === CARL);
@@ -360,3 +360,87 @@ test("Ctrl+Enter and ⌘+Enter send, on a desk and on a tablet with a keyboard",
     }
   }
 }, 60_000);
+
+test("any part of a name finds its conversation, though the list has not loaded it, and people without one", async () => {
+  const page = await enter();
+  expect(await line(page, FAR).count()).toBe(0);
+  await page.fill("people-list input", FAR.slice(-3));
+  await page.waitForSelector(`.conversations a[data-name="${FAR}"] .last:text-matches("Message 3 of")`);
+  expect(await page.locator(`.found a[data-name="${FAR}"]`).count()).toBe(0);
+  await page.fill("people-list input", STRANGER.slice(2).toUpperCase());
+  await page.waitForSelector(`.found a[data-name="${STRANGER}"]`);
+  await page.fill("people-list input", "nobody at all");
+  await page.waitForSelector("people-list .note:not(:empty)");
+  await page.fill("people-list input", "");
+  await page.waitForSelector(`.conversations a[data-name="${BOB}"]`);
+}, 30_000);
+
+test("what begins like the search comes before what contains it", async () => {
+  const [zoe, ross, other] = await app.people("Zoe-S", "zzrossana", "ross-peter");
+  for (const person of [ross!, other!].toReversed()) await (await person.open()).send("Zoe-S", "hello");
+  const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_000, height: 700 } });
+  const [name = "", value = ""] = zoe!.cookie.split(/=(.*)/s);
+  await context.addCookies([{ name, value, url }]);
+  const page = await context.newPage();
+  await page.goto(url);
+  await line(page, "zzrossana").waitFor();
+  const names = () =>
+    page.locator("people-list .line").evaluateAll((all) => all.map((each) => (each as HTMLElement).dataset["name"]));
+  expect(await names()).toEqual(["zzrossana", "ross-peter"]);
+  await page.fill("people-list input", "ros");
+  await until("the one that begins so is first", async () => (await names()).join() === "ross-peter,zzrossana");
+  await page.fill("people-list input", "ross-");
+  await until("one is left", async () => (await names()).join() === "ross-peter");
+}, 30_000);
+
+test("whoever signs up appears among the people here, and in a search that had found nobody, without a reload", async () => {
+  const newcomer = await app.person("Live-Ann");
+  const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_000, height: 700 } });
+  const [name = "", value = ""] = newcomer.cookie.split(/=(.*)/s);
+  await context.addCookies([{ name, value, url }]);
+  const page = await context.newPage();
+  await page.goto(url);
+  await page.waitForSelector("people-list .found a");
+  await app.person("000-first");
+  await page.waitForSelector('people-list .found li:first-child a[data-name="000-first"]');
+  await page.fill("people-list input", "newly");
+  await page.waitForSelector("people-list .note:not(:empty)");
+  await app.people("very-newly", "unlike");
+  await page.waitForSelector('people-list .found a[data-name="very-newly"]');
+  expect(await page.locator("people-list .found a").count()).toBe(1);
+  await page.fill("people-list input", "");
+  // While the connection is gone, somebody signs up: asked for again once it is back.
+  await page.context().setOffline(true);
+  await page.waitForSelector("people-list .found a");
+  await app.person("000-second");
+  await page.context().setOffline(false);
+  await page.waitForSelector('people-list .found a[data-name="000-second"]');
+}, 30_000);
+
+test("after a reload the row of the open conversation is in sight, however far down the list", async () => {
+  const isInSight = (page: Page, name: string) =>
+    page.evaluate((name) => {
+      const row = document.querySelector(`people-list a[data-name="${name}"]`)?.getBoundingClientRect();
+      const list = document.querySelector("people-list .scroll")?.getBoundingClientRect();
+      return row !== undefined && list !== undefined && row.top >= list.top && row.bottom <= list.bottom;
+    }, name);
+  const [near, far] = [nameOf(45), AWAY]; // the second is on the next page of the list
+  const page = await enter(`#${near}`);
+  await until("it is in sight", () => isInSight(page, near));
+  await page.reload();
+  await until("it is in sight again", () => isInSight(page, near));
+  await page.evaluate((name) => (location.hash = `#${name}`), far);
+  await until("another one is, opened by its address", () => isInSight(page, far));
+  await page.reload();
+  await until("and after a reload", () => isInSight(page, far));
+
+  // Whoever scrolls away is not brought back.
+  await page.mouse.move(100, 400);
+  await until("it is out of sight", async () => {
+    await page.mouse.wheel(0, -1_000);
+    return !(await isInSight(page, far));
+  });
+  await (await new Person(app.url, CARL, cookieOf(2)).open()).send(nameOf(0), "the list changes");
+  await page.locator("people-list .last", { hasText: "the list changes" }).waitFor();
+  expect(await isInSight(page, far)).toBe(false);
+}, 30_000);

@@ -110,6 +110,24 @@ test.concurrent(
 );
 
 test.concurrent(
+  "new_user is sent to sockets that watch and ask for it, until they watch without asking",
+  async () => {
+    await using app = await startApp();
+    const ann = await app.person("ann");
+    const [one, other] = [await ann.open(), await ann.open({ watch: [] })];
+    one.say({ type: "watch", users: [], new_users: true });
+    await one.next("presence");
+    await app.person("bob");
+    expect(await one.next("new_user")).toEqual({ type: "new_user", username: "bob" });
+    one.say({ type: "watch", users: ["bob"], new_users: "yes" });
+    await one.next("presence");
+    await app.person("carol");
+    await Promise.all([one.hearsNo("new_user"), other.hearsNo("new_user")]);
+  },
+  SLOW_MS,
+);
+
+test.concurrent(
   "new_user is told to sockets that never watch, and a flood of them is dropped beyond ten a second",
   async () => {
     await using app = await startApp();

@@ -61,8 +61,9 @@ export async function invite() {
 }
 
 /**
- * A page of conversations, newest first; `before` is the cursor of the last one known. Of `peer`: only the one with them.
- * @param {{ limit: number, before?: string | undefined, peer?: string }} page
+ * A page of conversations, newest first; `before` is the cursor of the last one known. Of `peer`: only the one with them. With a `part`: only those with
+ * people whose names contain it.
+ * @param {{ limit: number, before?: string | undefined, peer?: string, part?: string }} page
  * @returns {Promise<Row[]>}
  */
 export function conversations(page) {
@@ -103,12 +104,12 @@ export async function messages(me, peer, page) {
 }
 
 /**
- * People whose name begins like this, without regard to case or accents; me not among them.
- * @param {string} prefix
+ * People whose name contains this, without regard to case or accents; me not among them. Of "": the first of all.
+ * @param {string} part
  * @returns {Promise<string[]>}
  */
-export function people(prefix, limit = 20) {
-  return get(`/get_users?${query({ q: prefix, limit })}`);
+export function people(part, limit = 20) {
+  return get(`/get_users?${query(part ? { part, limit } : { q: "", limit })}`);
 }
 
 /** Those whom I have blocked. @returns {Promise<string[]>} */

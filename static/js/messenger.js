@@ -4,7 +4,7 @@
  *
  * Events: `people` (the list changed), `thread` (a conversation changed, `detail` is the peer), `presence`, `arrived`
  * (a new message of the peer, `detail` is the message), `missed` (it came while nobody listened, `detail` is its `from`, `text` and
- * `seq`), `replied` (I wrote in a conversation, here or elsewhere, `detail` is the peer), `shown` (another conversation is on screen), `draft` (an unfinished text is to be shown, `detail` is the peer), `drafted` (one was
+ * `seq`), `signed-up` (`detail` is the name), `replied` (I wrote in a conversation, here or elsewhere, `detail` is the peer), `shown` (another conversation is on screen), `draft` (an unfinished text is to be shown, `detail` is the peer), `drafted` (one was
  * changed on another device, `detail` is the frame), `connection`, `limited` (what is written goes out later), `ended` (the session is over).
  */
 
@@ -23,6 +23,7 @@ import { Presence } from "./presence.js";
 /** @typedef {{ peer: string, preview: Preview | undefined, pending: Draft | undefined, unread: number, conversation: Conversation }} Line */
 
 const PAGE = 50;
+const FOUND = 20;
 const FILL = 200;
 const OLDER = 100; // two screens of history, so that a network slower than a finger is not noticed
 const REACH = 1_000;
@@ -135,6 +136,11 @@ export class Messenger extends EventTarget {
     return this.#listLoaded;
   }
 
+  /** Whether no more conversations are on their way. */
+  get listIsStill() {
+    return this.#listLoaded && !this.#loadingList;
+  }
+
   /** The conversation on screen. */
   get open() {
     return this.#open;
@@ -191,7 +197,7 @@ export class Messenger extends EventTarget {
   async find(name) {
     const known = this.known(name);
     if (known !== undefined) return known;
-    const people = await this.#tried(this.search(name));
+    const people = await this.#tried(this.#people(name));
     if (people === undefined) return name;
     // Written without its accents it is still somebody's, unless it is another's as written.
     const found = this.known(name) ?? people.find((person) => searchKey(person) === searchKey(name));
@@ -199,9 +205,23 @@ export class Messenger extends EventTarget {
     return found ?? this.#learn(name);
   }
 
-  /** People whose name begins like this. @param {string} prefix */
-  async search(prefix) {
-    const people = await this.api.people(prefix);
+  /**
+   * People whose name contains this. My conversations with such people are loaded, however far down the list they are.
+   * @param {string} part
+   */
+  async search(part) {
+    const isMore = part !== "" && !this.#listComplete;
+    const [people, rows] = await Promise.all([
+      this.#people(part),
+      isMore ? this.api.conversations({ limit: FOUND, part }) : [],
+    ]);
+    for (const row of rows) this.#takeRow(row);
+    return people;
+  }
+
+  /** @param {string} part */
+  async #people(part) {
+    const people = await this.api.people(part);
     for (const person of people) this.#named.set(nameKey(person), person);
     return people;
   }
@@ -382,6 +402,9 @@ export class Messenger extends EventTarget {
         return this.presence.startedTyping(frame.user);
       case "presence":
         return this.presence.take(frame.users);
+      case "new_user":
+        this.#named.set(nameKey(frame.username), frame.username);
+        return this.#emit("signed-up", frame.username);
       case "draft":
         return this.#emit("drafted", frame);
       case "sync":

@@ -26,6 +26,8 @@ export class PeopleList extends HTMLElement {
   #limitedFor = 0;
   #searches = 0;
   #suggested = false;
+  /** The conversation whose row is to come into sight. @type {string | undefined} */
+  #wanted;
   /** Enter was pressed before there was anybody. */
   #enter = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -48,7 +50,19 @@ export class PeopleList extends HTMLElement {
     this.#messenger = messenger;
     messenger.addEventListener("people", () => this.render());
     messenger.addEventListener("presence", () => this.render());
-    messenger.addEventListener("shown", () => this.render());
+    /** @type {string | undefined} */
+    let open;
+    messenger.addEventListener("shown", () => {
+      if (messenger.open !== open) this.#wanted = messenger.open;
+      open = messenger.open;
+      this.render();
+    });
+    messenger.addEventListener("signed-up", (event) =>
+      this.#signedUp(/** @type {CustomEvent<string>} */ (event).detail),
+    );
+    messenger.addEventListener("connection", () => this.#suggestAnew());
+    for (const type of ["wheel", "pointerdown"])
+      this.#scroll.addEventListener(type, () => (this.#wanted = undefined), { passive: true });
     this.#input.addEventListener("input", () => this.#queryIs(this.#input.value));
     find(this, ".clear").addEventListener("click", () => {
       this.clear();
@@ -108,17 +122,21 @@ export class PeopleList extends HTMLElement {
     this.#showLabel(found.length > 0, query !== "");
     this.#showNote(lines.length + found.length === 0 && query !== "");
     if (empty) void this.#suggest();
-    messenger.presence.watch([
+    const watched = [
       ...(messenger.open === undefined ? [] : [messenger.open]),
       ...found,
       ...[...seen, ...lines.slice(0, WATCHED_LINES)].map((line) => line.peer),
-    ]);
+    ];
+    messenger.presence.watch(watched, { newUsers: empty || query !== "" });
+    this.#reveal(lines);
   }
 
   /** The conversations that fit the search. @param {Line[]} [all] */
   #lines(all = this.#messenger?.lines() ?? []) {
     const query = searchKey(this.#query);
-    return query ? all.filter((line) => begins(this.#shownName(line.peer), query)) : all;
+    if (!query) return all;
+    const rank = (/** @type {Line} */ line) => Number(!begins(this.#shownName(line.peer), query));
+    return all.filter((line) => contains(this.#shownName(line.peer), query)).toSorted((a, b) => rank(a) - rank(b));
   }
 
   /** Puts the rows into the document that are seen, or nearly. Returns their lines. @param {Line[]} lines */
@@ -159,7 +177,7 @@ export class PeopleList extends HTMLElement {
     if (!messenger || (!this.#query && !nobodyYet)) return [];
     const shown = new Set(lines.map((line) => line.peer));
     const query = searchKey(this.#query);
-    const me = query && (begins(messenger.me, query) || begins(word("notes"), query)) ? [messenger.me] : [];
+    const me = query && (contains(messenger.me, query) || contains(word("notes"), query)) ? [messenger.me] : [];
     return [...me, ...this.#found].filter((name) => !shown.has(name));
   }
 
@@ -278,6 +296,36 @@ export class PeopleList extends HTMLElement {
     if (enter) this.#links()[0]?.click();
   }
 
+  /** Brings the row of the open conversation into sight, unless the person has begun to scroll. @param {Line[]} lines */
+  #reveal(lines) {
+    if (this.#wanted === undefined || this.#query) return;
+    const index = lines.findIndex((line) => line.peer === this.#wanted);
+    const { clientHeight, scrollTop } = this.#scroll;
+    if (index === -1 || clientHeight === 0) return;
+    const top = index * this.#rowPx;
+    if (top < scrollTop || top + this.#rowPx > scrollTop + clientHeight) {
+      this.#scroll.scrollTop = top - (clientHeight - this.#rowPx) / 2;
+      this.#scrolled();
+    }
+    if (this.#messenger?.listIsStill) this.#wanted = undefined; // till then rows move
+  }
+
+  /** Somebody has an account now: among the people who are suggested, or found. @param {string} name */
+  #signedUp(name) {
+    const query = searchKey(this.#query);
+    if (!(query ? contains(name, query) : this.#suggested) || this.#found.includes(name)) return;
+    this.#found = [...this.#found, name];
+    if (!query) this.#found.sort((a, b) => (searchKey(a) < searchKey(b) ? -1 : 1));
+    this.render();
+  }
+
+  /** Who signed up while there was no connection is suggested, too. */
+  #suggestAnew() {
+    if (this.#messenger?.connection.state !== "open" || !this.#suggested) return;
+    this.#suggested = false;
+    this.render();
+  }
+
   /** With nobody to talk to yet, says who is here. */
   async #suggest() {
     if (this.#suggested) return;
@@ -354,6 +402,14 @@ export class PeopleList extends HTMLElement {
   #links() {
     return /** @type {NodeListOf<HTMLAnchorElement>} */ (this.querySelectorAll("a.line"));
   }
+}
+
+/**
+ * @param {string} name
+ * @param {string} query a search key
+ */
+function contains(name, query) {
+  return searchKey(name).includes(query);
 }
 
 /**

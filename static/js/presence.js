@@ -18,6 +18,8 @@ export class Presence {
   #typing = new Map();
   /** @type {string[]} */
   #watched = [];
+  /** Whether sign-ups are worth knowing. */
+  #newUsers = false;
   /** @type {any} */
   #staleTimer;
   /** @type {any} runs while the last list is younger than that */
@@ -54,12 +56,15 @@ export class Presence {
   /**
    * These people are on screen: their presence is worth knowing.
    * @param {string[]} names
+   * @param {{ newUsers?: boolean }} [options] newUsers: whoever signs up is worth knowing, too
    */
-  watch(names) {
+  watch(names, { newUsers = false } = {}) {
     const users = [...new Set(names)].filter((name) => name !== this.#me).slice(0, WATCH_LIMIT);
     users.sort();
-    if (users.length === this.#watched.length && users.every((name, index) => name === this.#watched[index])) return;
+    const isSame = newUsers === this.#newUsers && users.length === this.#watched.length;
+    if (isSame && users.every((name, index) => name === this.#watched[index])) return;
     this.#watched = users;
+    this.#newUsers = newUsers;
     this.#watchedAnew = true;
     if (this.#watchTimer === undefined) this.#tellWatched();
   }
@@ -76,7 +81,8 @@ export class Presence {
   #tellWatched() {
     this.#watchedAnew = false;
     this.#tellWatchedIn(this.#watched.length === 0 ? WATCH_FIRST_MS : WATCH_EVERY_MS);
-    this.#send({ type: "watch", users: this.#watched });
+    const newUsers = this.#newUsers ? { new_users: true } : {};
+    this.#send({ type: "watch", users: this.#watched, ...newUsers });
   }
 
   /** @param {number} ms */
