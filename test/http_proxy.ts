@@ -14,6 +14,7 @@ export class HttpProxy implements AsyncDisposable {
   /** Paths asked for, in order. */
   readonly asked: string[] = [];
   readonly #server: Bun.Server<Relay>;
+  readonly #sockets = new Set<Bun.ServerWebSocket<Relay>>();
 
   constructor(port: number) {
     this.#server = Bun.serve<Relay>({
@@ -21,12 +22,18 @@ export class HttpProxy implements AsyncDisposable {
       hostname: "127.0.0.1",
       fetch: (request, server) => this.#handle(request, server, port),
       websocket: {
-        open: (socket) => relay(socket),
+        open: (socket) => {
+          this.#sockets.add(socket);
+          relay(socket);
+        },
         message: ({ data: { upstream, early } }, frame) => {
           if (upstream.readyState === WebSocket.OPEN) upstream.send(frame);
           else early.push(frame);
         },
-        close: ({ data: { upstream } }) => upstream.close(),
+        close: (socket) => {
+          this.#sockets.delete(socket);
+          socket.data.upstream.close();
+        },
       },
     });
   }
@@ -36,6 +43,10 @@ export class HttpProxy implements AsyncDisposable {
   }
 
   /** Cuts the sockets that pass through. */
+  cut(): void {
+    for (const socket of this.#sockets) socket.terminate();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#server.stop(true);
   }

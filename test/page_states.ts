@@ -61,6 +61,12 @@ const goOffline = async (page: Page) => {
   await page.evaluate(() => dispatchEvent(new Event("offline")));
 };
 
+const TROUBLE = "connection-line[data-state=trouble]:visible";
+const refuseSockets = async (page: Page, code?: number) => {
+  await page.routeWebSocket(/\/ws\//, (socket) => socket.close(code === undefined ? {} : { code }));
+  await page.reload();
+};
+
 /** Lets a page that is loaded again ask the network for its files. */
 const noCache = async (page: Page) => {
   await page.evaluate(async () => {
@@ -172,8 +178,35 @@ export const STATES: readonly State[] = [
     at: "/#Bob",
     sees: "connection-line:visible",
     act: async (page) => {
-      await page.routeWebSocket(/\/ws\//, (socket) => socket.close());
-      await page.reload();
+      await page.route("**/me", (route) => route.abort("failed"));
+      await refuseSockets(page);
+    },
+  },
+  {
+    name: "WebSockets that are blocked",
+    who: "Ann",
+    at: "/#Bob",
+    sees: TROUBLE,
+    stays: ".message",
+    act: (page) => refuseSockets(page),
+  },
+  {
+    name: "one tab too many",
+    who: "Ann",
+    at: "/#Bob",
+    sees: TROUBLE,
+    stays: ".message",
+    act: (page) => refuseSockets(page, 4_429),
+  },
+  {
+    name: "a sign-in in the way",
+    who: "Ann",
+    at: "/",
+    sees: TROUBLE,
+    stays: ".line",
+    act: async (page) => {
+      await page.route("**/me", (route) => route.fulfill({ contentType: "text/html", body: "Welcome to the hotel" }));
+      await refuseSockets(page);
     },
   },
   {

@@ -79,6 +79,7 @@ export function paths(parts: Parts): Record<string, Methods> {
     "/conversations": { GET: (request, server) => api.conversations(request, server) },
     "/online": { GET: (request, server) => api.online(request, server) },
     "/get_users": { GET: (request, server) => api.users(request, server) },
+    "/sockets": { GET: (request) => sockets(request, parts) },
     "/ws/:username": { GET: (request, server) => upgrade(request, server, parts) },
 
     "/test": { GET: () => json({ message: "ok" }) },
@@ -102,6 +103,12 @@ export function notFound(request: globalThis.Request, trust: Trust): Response {
       })
     : failure(error);
   return isSecure(request, trust) ? httpsOnly(answer) : answer;
+}
+
+/** Whether this pod accepts a further socket. A page cannot read why its upgrade was refused. */
+async function sockets(request: Request, parts: Parts): Promise<Response> {
+  await parts.auth.who(request, "history");
+  return json({ accepts: parts.full() === undefined });
 }
 
 /** Lets a person's own browser through to `/ws/{username}`; the order of the checks is the contract's. */

@@ -23,6 +23,9 @@
 /** The session is over: only signing in again helps. */
 export class SignedOut extends Error {}
 
+/** Something between this page and the server answered: a company's sign-in, a hotel's portal. `message`: the status and the address. */
+export class Intercepted extends Error {}
+
 /** Asked too often. */
 export class Limited extends Error {
   /**
@@ -43,6 +46,12 @@ export function account() {
   return get("/me");
 }
 
+/** Whether the server would accept a further socket; a page cannot read the answer to an upgrade. @returns {Promise<boolean>} */
+export async function acceptsSockets() {
+  const { accepts } = await get("/sockets");
+  return accepts;
+}
+
 /** Who is signed in. @returns {Promise<string>} */
 export async function me() {
   const { username } = await account();
@@ -54,7 +63,12 @@ export async function me() {
  * @returns {Promise<{ url: string, expires_at: string }>}
  */
 export async function invite() {
-  const answer = await fetch("/invites", { method: "POST", headers: { accept: "application/json" } });
+  const answer = await fetch("/invites", {
+    method: "POST",
+    headers: { accept: "application/json" },
+    redirect: "manual",
+  });
+  checkSource(answer);
   const said = await answer.json();
   if (!answer.ok) throw new Refused(said.error.code);
   return said;
@@ -161,12 +175,27 @@ async function post(path, body) {
 }
 
 /**
+ * Throws when an answer is not the server's own: its JSON routes never redirect, and say in JSON what they refuse.
+ * @param {Response} answer
+ */
+export function checkSource(answer) {
+  const { status, url, headers } = answer;
+  if (headers.get("content-type")?.startsWith("application/json")) return;
+  // The proxy in front may report an unreachable server or too many requests in words of its own.
+  if (status === 429 || status >= 500) return;
+  throw new Intercepted(`${status} ${url}`);
+}
+
+/**
  * @param {string} path
  * @param {RequestInit} [options]
  */
 async function ask(path, options) {
   const type = options && { "content-type": "application/json" };
-  const answer = await fetch(path, { ...options, headers: { accept: "application/json", ...type } });
+  const headers = { accept: "application/json", ...type };
+  // A redirect that is followed to another host fails as a network does.
+  const answer = await fetch(path, { ...options, headers, redirect: "manual" });
+  checkSource(answer);
   if (answer.status === 401) throw new SignedOut(path);
   if (answer.status === 429) throw new Limited(path, Number(answer.headers.get("retry-after")) || 1);
   if (!answer.ok) throw new Error(`Could not get ${path}: ${answer.status}`);

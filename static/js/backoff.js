@@ -3,12 +3,15 @@
 /** Close codes of the server that change what happens next. */
 export const SESSION_ENDED = 4401;
 export const BREAKING_LIMITS = 1008;
+export const TOO_MANY_SOCKETS = 4429;
 const RESTARTING = 1012;
 const OVERLOADED = 1013;
 
 const BASE_MS = 500;
 const CAP_MS = 30_000;
 const RESTART_MS = 5_000;
+/** A user who closes another tab watches this one to see it connect. */
+const CROWDED_MS = 3_000;
 
 export class Backoff {
   #failures = 0;
@@ -25,6 +28,7 @@ export class Backoff {
    */
   next(code) {
     if (code === SESSION_ENDED) return undefined;
+    if (code === TOO_MANY_SOCKETS) return CROWDED_MS * (1 + this.#random());
     if (code === RESTARTING && this.#failures === 0) {
       this.#failures = 1;
       return this.#random() * RESTART_MS;

@@ -57,6 +57,7 @@ async function whoAmI() {
       return await api.me();
     } catch (error) {
       if (error instanceof api.SignedOut) return undefined;
+      for (const line of lines) line.wait(error instanceof api.Intercepted ? "intercepted" : undefined);
       pageStarted();
       await new Promise((resolve) => setTimeout(resolve, 1_000 + Math.random() * 1_000));
     }
@@ -455,7 +456,8 @@ function startMenu(messenger, attention, leave) {
     try {
       await api.me(); // who signs out where nobody hears it would still be signed in
     } catch (error) {
-      if (!(error instanceof api.SignedOut)) return alert(word("no_connection"));
+      const isThere = error instanceof api.SignedOut;
+      if (!isThere) return alert(word(error instanceof api.Intercepted ? "trouble_intercepted" : "no_connection"));
     }
     await leave();
     form.submit();

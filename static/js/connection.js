@@ -52,7 +52,11 @@ export class Connection {
   onframe = () => {};
   /** @type {(state: State) => void} */
   onstate = () => {};
-  /** The server closed before it greeted: perhaps the session is over, which a refused upgrade cannot tell. */
+  /**
+   * The socket closed before the server's greeting: perhaps the session is over, which a refused upgrade cannot tell. `code` is undefined
+   * when nothing happened until it was given up.
+   * @type {(code: number | undefined) => void}
+   */
   onrefused = () => {};
 
   /**
@@ -82,6 +86,7 @@ export class Connection {
     try {
       socket = new this.#around.WebSocket(this.#url);
     } catch {
+      this.onrefused(undefined); // a policy that a proxy has added, perhaps
       this.#comeBack(undefined);
       return;
     }
@@ -150,7 +155,7 @@ export class Connection {
     this.#socket = undefined;
     socket?.close();
     if (this.#greeted && Date.now() - this.#openedAt >= HELD_MS) this.#backoff.reset();
-    if (!this.#greeted) this.onrefused();
+    if (!this.#greeted) this.onrefused(code);
     if (this.#state !== "ended") this.#comeBack(code);
   }
 

@@ -1,16 +1,30 @@
-/** Says in a line that the connection is gone; says nothing while it is there, or for the first two seconds. */
+/** Says in a line why there is no connection, and what to do; says nothing while there is one, or for the first two seconds. */
 
 import { setText } from "./dom.js";
 import { word } from "./words.js";
 
+/** @import { Trouble } from "./connection_trouble.js" */
+
 const PATIENCE_MS = 2_000;
+/** @type {Record<Exclude<Trouble, "intercepted">, import("./words.js").Key>} */
+const TROUBLE_WORDS = { tabs: "trouble_tabs", socket: "trouble_socket" };
 
 export class ConnectionLine extends HTMLElement {
   /** @type {import("./messenger.js").Messenger | undefined} */
   #messenger;
+  /** Before there is a messenger: whether the page waits for the server, and why. @type {{ trouble: Trouble | undefined } | undefined} */
+  #waiting;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #patient = true;
+  #words = document.createElement("span");
+  #reload = document.createElement("button");
+
+  connectedCallback() {
+    this.#reload.type = "button";
+    this.#reload.addEventListener("click", () => location.reload());
+    this.append(this.#words, this.#reload);
+  }
 
   /** @param {import("./messenger.js").Messenger} messenger */
   start(messenger) {
@@ -22,14 +36,21 @@ export class ConnectionLine extends HTMLElement {
     this.render();
   }
 
+  /** The page has not begun, since the server does not say who is signed in. @param {Trouble | undefined} trouble */
+  wait(trouble) {
+    this.#waiting = { trouble };
+    this.render();
+  }
+
   render() {
-    if (this.#messenger?.connection.state !== "connecting") {
-      clearTimeout(this.#timer);
-      this.#timer = undefined;
-      this.#patient = true;
-      this.hidden = true;
-      return;
-    }
+    const { connection, trouble } = this.#messenger ?? { connection: { state: "connecting" }, ...this.#waiting };
+    if (trouble === "intercepted") this.#show("trouble", word("trouble_intercepted"), true);
+    else if (connection.state === "connecting") this.#showConnecting(trouble);
+    else this.#hide();
+  }
+
+  /** @param {Exclude<Trouble, "intercepted"> | undefined} trouble */
+  #showConnecting(trouble) {
     this.#timer ??= setTimeout(() => {
       this.#patient = false;
       this.render();
@@ -37,10 +58,30 @@ export class ConnectionLine extends HTMLElement {
     if (this.#patient) return;
     // Some browsers say "offline" where the server is on the same desk, so only the words follow them.
     const online = navigator.onLine;
-    this.dataset.state = online ? "connecting" : "offline";
+    if (online && trouble) this.#show("trouble", word(TROUBLE_WORDS[trouble]));
+    else if (this.#messenger?.forgetful())
+      this.#show(online ? "connecting" : "offline", word(online ? "connecting_unkept" : "offline_unkept"));
+    else this.#show(online ? "connecting" : "offline", word(online ? "connecting" : "offline"));
+  }
+
+  /**
+   * @param {"connecting" | "offline" | "trouble"} state
+   * @param {string} words
+   * @param {boolean} [reload] whether loading the page again helps
+   */
+  #show(state, words, reload = false) {
+    this.dataset.state = state;
     this.hidden = false;
-    if (this.#messenger.forgetful()) setText(this, word(online ? "connecting_unkept" : "offline_unkept"));
-    else setText(this, word(online ? "connecting" : "offline"));
+    setText(this.#words, words);
+    this.#reload.hidden = !reload;
+    setText(this.#reload, reload ? word("reload") : "");
+  }
+
+  #hide() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#patient = true;
+    this.hidden = true;
   }
 }
 

@@ -78,10 +78,20 @@ if (ended) {
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && void goOn(ended));
 }
 
+/** Who is signed in, "" when nobody is; undefined when the server itself does not say. @returns {Promise<string | undefined>} */
+async function whoAmI() {
+  try {
+    const answer = await fetch("/me", { headers: { accept: "application/json" }, redirect: "manual" });
+    const said = await answer.json(); // a portal's page is none
+    return answer.ok ? said.username : answer.status === 401 && said.error ? "" : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Goes on when the same person has signed in again in another tab. @param {import("./shelf.js").Ended} ended */
 async function goOn(ended) {
-  const answer = await fetch("/me").catch(() => undefined);
-  if (!answer?.ok || (await answer.json().catch(() => undefined))?.username !== ended.name) return;
+  if ((await whoAmI()) !== ended.name) return;
   noteEnded(ended); // the chat leads back to the place
   location.replace("/");
 }
@@ -148,8 +158,7 @@ function isSignedOut() {
 
 /** Whoever was here and is signed in no more leaves nothing to be read, and who signed out nothing at all. @param {boolean} signedOut */
 async function forgetWhoLeft(signedOut) {
-  const answer = await fetch("/me").catch(() => undefined);
-  if (answer?.status !== 401) return;
+  if ((await whoAmI()) !== "") return;
   const places = await import("./places.js").catch(() => undefined);
   await (signedOut ? places?.forgetSignedOut() : places?.forgetRead());
 }

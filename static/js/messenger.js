@@ -8,7 +8,8 @@
  * changed on another device, `detail` is the frame), `connection`, `limited` (what is written goes out later), `ended` (the session is over).
  */
 
-import { Limited, SignedOut } from "./api.js";
+import { Intercepted, Limited, SignedOut } from "./api.js";
+import { ConnectionTrouble } from "./connection_trouble.js";
 import { Conversation } from "./conversation.js";
 import { Drafts } from "./drafts.js";
 import { nameKey, searchKey } from "./names.js";
@@ -19,7 +20,7 @@ import { Presence } from "./presence.js";
 /** @import { Message, Preview } from "./conversation.js" */
 /** @import { Draft } from "./outbox.js" */
 
-/** @typedef {Pick<typeof import("./api.js"), "conversations" | "unread" | "messages" | "people" | "me" | "blocks" | "mute" | "block">} Api */
+/** @typedef {Pick<typeof import("./api.js"), "conversations" | "unread" | "messages" | "people" | "me" | "blocks" | "mute" | "block"> & { acceptsSockets?: () => Promise<boolean> }} Api */
 /** @typedef {{ peer: string, preview: Preview | undefined, pending: Draft | undefined, unread: number, conversation: Conversation }} Line */
 
 const PAGE = 50;
@@ -29,6 +30,8 @@ const OLDER = 100; // two screens of history, so that a network slower than a fi
 const REACH = 1_000;
 const HOLE_MS = 250;
 const AGAIN_MS = 1_000;
+/** Signing in to a portal takes longer than a network that reconnects. */
+const INTERCEPTED_MS = 5_000;
 
 export class Messenger extends EventTarget {
   /** @type {Map<string, Conversation>} by name key */
@@ -72,6 +75,7 @@ export class Messenger extends EventTarget {
   #doubting = false;
   /** @type {Set<Conversation>} whose newest message is to be compared with the server's before a gap after it is filled */
   #uncompared = new Set();
+  #trouble;
   /** @type {Set<string>} events to come, one of a kind however often it happened */
   #pendingEvents = new Set();
 
@@ -100,7 +104,8 @@ export class Messenger extends EventTarget {
     );
     connection.onframe = (frame) => this.#take(frame);
     connection.onstate = (state) => this.#connectionIs(state);
-    connection.onrefused = () => void this.#askWhoIAm();
+    this.#trouble = new ConnectionTrouble(api, () => this.#emit("connection"));
+    connection.onrefused = (code) => void this.#refused(code);
     outbox.whenChanged = (peer) => this.#conversationChanged(peer);
     outbox.whenLimited = (seconds) => {
       this.limitedFor = seconds;
@@ -127,6 +132,11 @@ export class Messenger extends EventTarget {
   }
 
   // What there is
+
+  /** What keeps the page from the server, as far as that is known. */
+  get trouble() {
+    return this.#trouble.now;
+  }
 
   /** Whether unsent texts will be gone with the page. */
   forgetful = () => false;
@@ -414,6 +424,7 @@ export class Messenger extends EventTarget {
 
   /** @param {string} epoch */
   #greeted(epoch) {
+    this.#trouble.greeted();
     this.presence.greeted();
     if (this.#epoch !== undefined && this.#epoch !== epoch) this.#doubt();
     this.#epoch = epoch;
@@ -465,9 +476,19 @@ export class Messenger extends EventTarget {
     this.#conversationChanged(peer);
   }
 
-  /** A socket was refused: perhaps nobody is signed in here any more, or, from another tab, somebody else. */
+  /** Perhaps nobody is signed in here any more, or, from another tab, somebody else. */
   async #askWhoIAm() {
-    const name = await this.#tried(this.api.me());
+    this.#itIs(await this.#tried(this.api.me()));
+  }
+
+  /** A socket was refused, perhaps for the same reason. @param {number | undefined} code */
+  async #refused(code) {
+    this.#itIs(await this.#tried(this.#trouble.refused(code)));
+    if (this.trouble === "socket") void this.resume(); // what came can be read all the same
+  }
+
+  /** @param {string | undefined} name who is signed in, if that is known */
+  #itIs(name) {
     if (name !== undefined && name !== this.me) this.connection.end();
   }
 
@@ -547,6 +568,7 @@ export class Messenger extends EventTarget {
     for (;;) {
       const [rows] = await Promise.all([this.api.conversations({ limit: PAGE, before }), this.#sure, this.#restoring]);
       if (this.connection.state === "ended") return;
+      this.#trouble.answered();
       for (const [conversation, seq] of this.#kept) for (const map of [held, known]) map.set(conversation, seq);
       if (rows.some((row) => this.#contradicts(row, held))) return this.#startOver();
       const last = rows.at(-1);
@@ -688,7 +710,8 @@ export class Messenger extends EventTarget {
   /** @param {unknown} error why not now */
   #later(error) {
     if (this.connection.state !== "open") return; // the next greeting resumes
-    const wait = error instanceof Limited ? error.seconds * 1_000 : AGAIN_MS;
+    const wait =
+      error instanceof Limited ? error.seconds * 1_000 : error instanceof Intercepted ? INTERCEPTED_MS : AGAIN_MS;
     clearTimeout(this.#againTimer);
     this.#againTimer = setTimeout(() => void this.resume(), wait + Math.random() * AGAIN_MS);
   }
@@ -850,6 +873,7 @@ export class Messenger extends EventTarget {
   /** @param {unknown} error */
   #failed(error) {
     if (error instanceof SignedOut) this.connection.end();
+    else this.#trouble.failed(error);
   }
 
   /** @param {string} peer */

@@ -52,7 +52,7 @@ export class DataExport extends HTMLElement {
     this.#render();
     find(this, ".cancel").focus();
     try {
-      const answer = await fetch("/export", { signal });
+      const answer = await fetch("/export", { signal, redirect: "manual" });
       await check(answer);
       this.#total = Number(answer.headers.get("chatify-messages"));
       const reader = /** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */ (answer.body).getReader();

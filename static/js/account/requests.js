@@ -1,6 +1,6 @@
 /** What the account page asks of the server, in one manner: a session that is over leaves the page, all else is said in words. */
 
-import { Limited, Refused } from "../api.js";
+import { checkSource, Intercepted, Limited, Refused } from "../api.js";
 import { forgetRead } from "../places.js";
 import { noteEnded, rememberedName } from "../shelf.js";
 import { errorWord, waiting, word } from "../words.js";
@@ -21,6 +21,7 @@ import { errorWord, waiting, word } from "../words.js";
 export async function ask(path, body) {
   const answer = await fetch(path, {
     headers: { accept: "application/json", ...(body && { "content-type": "application/json" }) },
+    redirect: "manual",
     ...(body && { method: "POST", body: JSON.stringify(body) }),
   });
   await check(answer);
@@ -29,6 +30,7 @@ export async function ask(path, body) {
 
 /** Throws what an answer refuses. @param {Response} answer */
 export async function check(answer) {
+  checkSource(answer);
   if (answer.ok) return;
   if (answer.status === 401) await leave();
   if (answer.status === 429) throw new Limited(answer.url, Number(answer.headers.get("retry-after")) || 1);
@@ -62,5 +64,6 @@ export function isRefusal(error, code) {
 export function explain(error) {
   if (error instanceof Limited) return () => word("too_many_tries", { wait: waiting(error.seconds) });
   if (error instanceof Refused) return () => errorWord(error.message);
+  if (error instanceof Intercepted) return () => word("trouble_intercepted");
   return () => word("no_connection");
 }

@@ -143,6 +143,13 @@ export default {
   offline: "You are offline. Messages will be sent when you are back.",
   offline_unkept: "You are offline. Leave this page open, this browser cannot keep your messages.",
 
+  trouble_tabs: "chatify is open in too many tabs or devices. Close one, and this one connects by itself.",
+  trouble_socket:
+    "Your network blocks live connections (WebSocket), so nothing can be sent. Try another network, or turn off your VPN or proxy.",
+  trouble_intercepted:
+    "A sign-in page of your network or company is in the way. Reload to get to it, your messages are kept.",
+  reload: "Reload",
+
   // The account
   account: "Account",
   cancel: "Cancel",
