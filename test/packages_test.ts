@@ -81,6 +81,20 @@ test("a server with a database of its own downloads no PostgreSQL, and gets it w
   expect(has(root, embedded)).toBe(comesEmbedded);
 });
 
+test.each([
+  [".npmrc", "omit=optional\nomit=dev\nignore-scripts=true"],
+  [".npmrc", "dry-run=true"],
+  [".bunfig.toml", "install = { optional = false, dev = false, ignoreScripts = true }"],
+  [".bunfig.toml", "install = { production = true, dryRun = true, linker = 'isolated' }"],
+])("a user's %s with %p keeps nothing from being installed", async (file, words) => {
+  const root = clone();
+  const HOME = join(root, "home");
+  mkdirSync(HOME);
+  writeFileSync(join(HOME, file), words);
+  await ensure(root, "develop", { HOME, XDG_CONFIG_HOME: HOME });
+  expect([has(root, "postgres"), has(root, "oxlint"), has(root, embedded)]).toEqual([true, true, comesEmbedded]);
+});
+
 test("serving after developing removes nothing, not even when a package has to be updated", async () => {
   const root = clone();
   await ensure(root, "develop");
