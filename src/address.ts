@@ -1,6 +1,7 @@
 /** Addresses of the network: who stands behind the proxies one trusts, and by what somebody is counted. */
 
 import { BlockList, isIP } from "node:net";
+import { type NetworkInterfaceInfo, networkInterfaces } from "node:os";
 
 /** Addresses and networks, as a setting lists them. */
 export class Networks {
@@ -147,4 +148,20 @@ function groupsOf(address: string): number[] {
       .map((group) => Number.parseInt(group, 16)),
   );
   return [...head!, ...Array.from({ length: 8 - head!.length - tail.length }, () => 0), ...tail];
+}
+
+/**
+ * The address that listens for all clients of this machine: `0.0.0.0`, or `::`, which includes IPv4, where the network has IPv6 only.
+ *
+ * @param addresses of the machine
+ * @example everyAddress([{ family: "IPv6", internal: false, … }]) // "::"
+ */
+export function everyAddress(
+  addresses: readonly Pick<NetworkInterfaceInfo, "family" | "internal">[] = Object.values(networkInterfaces()).flatMap(
+    (list) => list ?? [],
+  ),
+): "0.0.0.0" | "::" {
+  const reachable = addresses.filter(({ internal }) => !internal);
+  const families = new Set((reachable.length > 0 ? reachable : addresses).map(({ family }) => family));
+  return families.has("IPv6") && !families.has("IPv4") ? "::" : "0.0.0.0";
 }

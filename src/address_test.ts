@@ -2,7 +2,16 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { clientOf, countedBy, isNetwork, isWholePrivateRange, Networks, ofClient, readAddress } from "./address.ts";
+import {
+  clientOf,
+  countedBy,
+  everyAddress,
+  isNetwork,
+  isWholePrivateRange,
+  Networks,
+  ofClient,
+  readAddress,
+} from "./address.ts";
 
 describe("an address", () => {
   test.each([
@@ -80,6 +89,20 @@ describe("an address", () => {
       ),
     );
     fc.assert(fc.property(fc.string(), (text) => void countedBy(readAddress(text) ?? text)));
+  });
+
+  test.each([
+    ["0.0.0.0", ["IPv4"], ["IPv4", "IPv6"]],
+    ["0.0.0.0", ["IPv4", "IPv6"], []],
+    ["0.0.0.0", [], []],
+    ["::", ["IPv6"], []],
+    ["::", ["IPv4", "IPv6"], ["IPv6"]], // a pod in a cluster of IPv6
+  ] as const)("to listen at is %s with %p within the machine and %p outside", (expected, inside, outside) => {
+    const addresses = [
+      ...inside.map((family) => ({ family, internal: true })),
+      ...outside.map((family) => ({ family, internal: false })),
+    ];
+    expect(everyAddress(addresses)).toBe(expected);
   });
 
   test("is in a network or not", () => {

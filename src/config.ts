@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 
-import { isNetwork } from "./address.ts";
+import { everyAddress, isNetwork } from "./address.ts";
 import { ConnectionStringError, parseConnectionString, withVariables } from "./connection_string.ts";
 import type { Level } from "./log.ts";
 import { readSize } from "./size.ts";
@@ -66,7 +66,10 @@ export interface Config {
 /** Every setting: its default as a person reads it, what it means, and whether `NAME_FILE` may name a file that holds it. */
 export const SETTINGS = {
   PORT: { default: "8000", about: "the port chatify answers on (0: any free one)" },
-  HOST: { default: "0.0.0.0", about: "the address it listens at; `127.0.0.1` for this machine only" },
+  HOST: {
+    default: "0.0.0.0",
+    about: "the address it listens at; `127.0.0.1` for this machine only, `::` for IPv6 too, the default without IPv4",
+  },
   DATABASE_URL: {
     default: "embedded PostgreSQL",
     about: "`postgres://user:password@host:5432/database`, PostgreSQL 15 or newer",
@@ -203,7 +206,7 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
 
   const config: Config = Object.freeze({
     port: whole("PORT", 0, 65_535),
-    host: read("HOST") ?? SETTINGS.HOST.default,
+    host: read("HOST") ?? everyAddress(),
     databaseUrl: databaseUrl(read("DATABASE_URL"), { password: read("DATABASE_PASSWORD"), env, faults }),
     dataDir: read("DATA_DIR") ?? SETTINGS.DATA_DIR.default,
     sessionSecrets: sessionSecrets(read("SESSION_SECRET"), env["NODE_ENV"] === "production", faults),

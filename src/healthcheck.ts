@@ -5,7 +5,11 @@ const WITHIN_MS = 3_000;
 const ANSWER_MAX = 4_096;
 
 /** Addresses to listen at that are none to connect to. */
-const ANY: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1" };
+const ANY: Readonly<Record<string, string[]>> = {
+  "0.0.0.0": ["127.0.0.1"],
+  "::": ["::1", "127.0.0.1"], // the second where IPv6 is off
+  "[::]": ["::1", "127.0.0.1"],
+};
 
 export interface Health {
   readonly well: boolean;
@@ -18,9 +22,13 @@ export interface Health {
  * @example await healthOf({ host: "0.0.0.0", port: 8000 }) // { well: true, words: "chatify serves at 127.0.0.1:8000" }
  */
 export async function healthOf({ host, port }: { host: string; port: number }, alive = false): Promise<Health> {
-  const hostname = ANY[host] ?? host;
-  const place = hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
-  const status = await ask({ hostname, port, place, path: alive ? "/healthz" : "/readyz" });
+  let place = "";
+  let status: number | string = "";
+  for (const hostname of ANY[host] ?? [host]) {
+    place = hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
+    status = await ask({ hostname, port, place, path: alive ? "/healthz" : "/readyz" });
+    if (typeof status === "number") break;
+  }
   if (typeof status === "string") return { well: false, words: `Nobody answers at ${place}: ${status}` };
   if (status === 200) return { well: true, words: `chatify ${alive ? "is alive" : "serves"} at ${place}` };
   if (status === 503) {

@@ -327,7 +327,7 @@ function portWayOut(error: unknown, port: number): string {
     return `Another program, or another chatify, has it. End that one, or choose a port: PORT=${port === 65_535 ? 8080 : port + 1}`;
   }
   if (code === "EACCES") return "Ports below 1024 are for root only. Choose another: PORT=8000";
-  return "HOST must be an address of this machine: 0.0.0.0 for all of them, 127.0.0.1 for programs on this machine only";
+  return "HOST must be an address of this machine: 0.0.0.0 for all of them (:: with IPv6), 127.0.0.1 for programs on this machine only";
 }
 
 function banner(app: App, config: Config, workers?: number): string {

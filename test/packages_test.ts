@@ -216,3 +216,22 @@ test.skipIf(userInfo().uid !== 0)(
     expect(asNobody().trim()).toBe("complete");
   },
 );
+
+test.each(["README.md", "README.el.md"])(
+  "%s has the command for an npm that runs no install scripts",
+  async (readme) => {
+    const [, command] = /was not run[^`]*```sh\n(.*)\n```/.exec(readFileSync(join(project, readme), "utf8")) ?? [];
+    const root = clone();
+    const settings = {
+      npm_config_ignore_scripts: "true",
+      npm_config_cache: join(root, "npm"),
+      npm_config_prefix: root,
+    };
+    const run = (line: string) => {
+      const child = Bun.spawnSync(["sh", "-c", line], { cwd: root, env: { ...Bun.env, ...settings } });
+      return child.stdout.toString() + child.stderr.toString();
+    };
+    expect(run("npx -y bun@1.4.5 --version")).toContain("postinstall script was not run"); // and npx keeps that
+    expect(run(command!.replace(/run start$/, "--version")).trim()).toBe("1.4.5");
+  },
+);
