@@ -10,7 +10,7 @@ import * as drafts from "./db/drafts.ts";
 import { ChatError } from "./errors.ts";
 import type { Hub, Socket } from "./hub.ts";
 import type { Limits } from "./limits.ts";
-import { draftFrame } from "./protocol.ts";
+import { draftFrame, draftSavedFrame } from "./protocol.ts";
 import { isDraft, keyOfReference } from "./text.ts";
 
 /** Drafts that wait for their statement; more would mean that it never comes. */
@@ -25,6 +25,8 @@ interface Waiting {
   readonly peerKey: string;
   text: string;
   socket: Socket;
+  /** The client's number for it, when it asks to know that it is stored. */
+  ack: number | undefined;
 }
 
 export class Drafts {
@@ -48,10 +50,14 @@ export class Drafts {
 
   /**
    * Keeps what a person has begun to write, or nothing when the text is empty; their other sockets are told. To a name that nobody has: nothing happens.
+   * With `ack`, the socket gets a `draft_saved` once this very draft is stored; a later one that takes its place has its own.
    *
    * @throws ChatError `invalid_text`, `rate_limited`, `busy`, or `not_ready` when PostgreSQL stayed out of reach
    */
-  save(socket: Socket, peer: string, text: string): Promise<unknown> | undefined {
+  save(
+    socket: Socket,
+    { peer, text, ack }: { peer: string; text: string; ack?: number },
+  ): Promise<unknown> | undefined {
     if (!isDraft(text))
       throw new ChatError("invalid_text", {
         words: "A draft has at most 4,000 characters and no control character NUL",
@@ -65,9 +71,9 @@ export class Drafts {
     if (length > WAITING_MAX_LENGTH) throw new ChatError("busy");
     if (!waiting && this.#batcher.size >= WAITING_MAX) throw new ChatError("busy");
     this.#waitingLength = length;
-    if (waiting) Object.assign(waiting.draft, { text, socket });
+    if (waiting) Object.assign(waiting.draft, { text, socket, ack });
     else {
-      const draft = { owner: socket.username, peerKey, text, socket };
+      const draft = { owner: socket.username, peerKey, text, socket, ack };
       waiting = { draft, done: this.#batcher.add(draft) };
       this.#waiting.set(key, waiting);
     }
@@ -86,9 +92,10 @@ export class Drafts {
       this.#waitingLength -= text.length;
     }
     const stored = await this.#db.run((sql) => drafts.save(sql, waiting), { keepTrying: () => !this.#leaving });
-    for (const [i, { socket }] of waiting.entries()) {
+    for (const [i, { socket, ack }] of waiting.entries()) {
       const draft = stored[i];
       if (!draft) continue;
+      if (ack !== undefined) socket.send(draftSavedFrame(draft.peer, ack));
       const frame = draftFrame(draft);
       this.#hub.deliver(socket.nameKey, frame, socket);
       this.#bus.publish([{ kind: "frame", to: [socket.nameKey], frame }]);

@@ -7,7 +7,7 @@ export type ClientFrame =
   | { type: "message"; to: string; message: string; ref: string | undefined }
   | { type: "read"; peer: string; seq: number }
   | { type: "typing"; peer: string }
-  | { type: "draft"; peer: string; text: string }
+  | { type: "draft"; peer: string; text: string; ack?: number }
   | { type: "watch"; users: string[]; newUsers?: true }
   | { type: "ping" };
 
@@ -59,11 +59,13 @@ export function parseFrame(text: string): ClientFrame {
       return { type, peer: frame["peer"] };
     }
     case "draft": {
-      const { peer, text } = frame;
+      const { peer, text, ack } = frame;
       if (typeof peer !== "string" || typeof text !== "string") {
         throw new ChatError("bad_request", { words: "draft needs the texts peer and text" });
       }
-      return { type, peer, text };
+      if (ack === undefined) return { type, peer, text };
+      if (!Number.isSafeInteger(ack)) throw new ChatError("bad_request", { words: "ack must be a whole number" });
+      return { type, peer, text, ack: ack as number };
     }
     case "watch": {
       const { users } = frame;
@@ -144,6 +146,11 @@ export function typingFrame(user: string): string {
 export function draftFrame(draft: { peer: string; text: string; at: string }): string {
   const { peer, text, at } = draft;
   return JSON.stringify({ type: "draft", peer, text, at });
+}
+
+/** @param ack the client's own number of the draft that is stored */
+export function draftSavedFrame(peer: string, ack: number): string {
+  return JSON.stringify({ type: "draft_saved", peer, ack });
 }
 
 export interface PresenceState {

@@ -224,7 +224,7 @@ export function socketHandlers(parts: {
       case "typing":
         return chat.typing(socket, frame.peer);
       case "draft":
-        return drafts.save(socket, frame.peer, frame.text);
+        return drafts.save(socket, frame);
       case "watch":
         limits.spend("watch", socket.nameKey);
         return presence.watch(socket, frame.users, frame);

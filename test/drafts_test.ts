@@ -61,6 +61,28 @@ test.concurrent(
   },
 );
 
+test.concurrent(
+  "a draft with a number is confirmed to its own socket once it is stored, the last of many",
+  async () => {
+    const [ann] = (await one.people("f-ann", "F-Bob")) as [Person];
+    const [a, other] = [await ann.open(), await ann.open()];
+    for (let ack = 1; ack <= 50; ack++) a.say({ type: "draft", peer: "f-bob", text: `draft ${ack}`, ack });
+    let saved = await a.next("draft_saved");
+    while (saved.ack !== 50) saved = await a.next("draft_saved");
+    expect(saved).toEqual({ type: "draft_saved", peer: "F-Bob", ack: 50 });
+    expect(await ann.json<Draft[]>("/drafts")).toMatchObject([{ text: "draft 50" }]);
+    a.say({ type: "draft", peer: "f-bob", text: "", ack: 51 });
+    expect(await a.next("draft_saved")).toMatchObject({ ack: 51 });
+    for (const ack of ["1", 1.5, null, {}]) {
+      a.say({ type: "draft", peer: "f-bob", text: "x", ack });
+      expect(await a.next("error")).toMatchObject({ code: "bad_request" });
+    }
+    a.say({ type: "draft", peer: "f-bob", text: "unnumbered" });
+    while ((await other.next("draft")).text !== "unnumbered");
+    for (const tab of [a, other]) await tab.hearsNo("draft_saved", 0);
+  },
+);
+
 test.concurrent("a draft that cannot be a message is refused, and one to nobody is nothing", async () => {
   const ann = await one.person("c-ann");
   const a = await ann.open();

@@ -354,7 +354,7 @@ describe("shared drafts", () => {
     expect([here.text(), there.text(), kept.get("bob")?.text]).toEqual(["and then", "and then", "and then"]);
   });
 
-  test("written without a network go out with the next greeting, and lose to what is newer", async () => {
+  test("written without a network go out with the next greeting", async () => {
     const { clock, kept, all } = devices(0, 0);
     const [here, there] = [all[0]!, all[1]!];
     here.wire.online = false;
@@ -365,14 +365,123 @@ describe("shared drafts", () => {
     await here.shared.compare();
     await clock.pass(10_000);
     expect([kept.get("bob")?.text, there.text()]).toEqual(["in the tunnel", "in the tunnel"]);
+  });
+
+  test.each([
+    ["before", 0],
+    ["after", 60_000],
+  ])("written without a network %s another device wrote are kept beside its text, on both", async (_, wait) => {
+    const { clock, kept, all } = devices(0, -3_600_000);
+    const [here, there] = [all[0]!, all[1]!];
     here.wire.online = false;
-    here.write("older");
+    if (wait) here.write("in the tunnel");
     await clock.pass(60_000);
-    there.write("newer");
+    there.write("left there");
+    await clock.pass(60_000);
+    if (!wait) here.write("in the tunnel");
     await clock.pass(5_000);
     here.wire.online = true;
     await here.shared.compare();
-    expect(here.text()).toBe("newer");
+    await clock.pass(5_000);
+    for (const { drafts } of all) drafts.flush();
+    await clock.pass(5_000);
+    const both = "left there\n\nin the tunnel";
+    expect([here.text(), there.text(), kept.get("bob")?.text]).toEqual([both, both, both]);
+  });
+
+  test("written without a network on three devices are all kept", async () => {
+    const { clock, all } = devices(0, 0, 0);
+    for (const [i, { wire, write }] of all.entries()) {
+      wire.online = false;
+      write(`text ${i}`);
+    }
+    await clock.pass(10_000);
+    for (const { wire, shared } of all) {
+      wire.online = true;
+      await shared.compare();
+      await clock.pass(5_000);
+      for (const { drafts } of all) drafts.flush();
+      await clock.pass(5_000);
+    }
+    const shown = all.map((device) => device.text());
+    expect(new Set(shown).size).toBe(1);
+    for (const i of [0, 1, 2]) expect(shown[0]).toContain(`text ${i}`);
+  });
+
+  test("that go on without a network replace the version that the server has", async () => {
+    const { clock, kept, all } = devices(0, 0);
+    const [here, there] = [all[0]!, all[1]!];
+    here.write("hello");
+    await clock.pass(5_000);
+    here.wire.online = false;
+    here.write("help");
+    await clock.pass(5_000);
+    here.wire.online = true;
+    await here.shared.compare();
+    await clock.pass(5_000);
+    expect([here.text(), there.text(), kept.get("bob")?.text]).toEqual(["help", "help", "help"]);
+  });
+
+  test("that the server does not take stay when another device writes and sends", async () => {
+    const { clock, all } = devices(0, 0);
+    const [here, there] = [all[0]!, all[1]!];
+    const long = "x".repeat(4_001);
+    here.write(long);
+    await clock.pass(5_000);
+    for (const [text, shown] of [
+      ["o", `o\n\n${long}`],
+      ["ok", `ok\n\n${long}`],
+      ["", long], // sent
+    ] as const) {
+      there.write(text);
+      await clock.pass(1_000);
+      here.drafts.flush();
+      expect([here.text(), there.text()]).toEqual([shown, text]);
+    }
+    here.write("x".repeat(10)); // cut to what can be sent
+    await clock.pass(1_000);
+    expect(there.text()).toBe("x".repeat(10));
+  });
+
+  test("taken by a socket that was lost before the server had stored them count as never sent", async () => {
+    const { clock, kept, all } = devices(0);
+    const here = all[0]!;
+    here.write("stored");
+    here.shared.confirmed({ peer: "bob", ack: 1 });
+    await clock.pass(5_000);
+    here.write("stored, and lost");
+    await clock.pass(1_000);
+    here.shared.lost();
+    kept.set("bob", { peer: "bob", text: "from the phone", at: new Date(clock.now).toISOString() });
+    await clock.pass(5_000);
+    await here.shared.compare();
+    expect(here.text()).toBe("from the phone\n\nstored, and lost");
+  });
+
+  test("of another tab that come late from the server are no news", async () => {
+    const { clock, all } = devices(0);
+    const [here] = all;
+    for (const text of ["hel", "hello", "hey"]) here!.drafts.take({ peer: "bob", text, at: clock.now++ });
+    here!.shared.hear({ peer: "bob", text: "hello" });
+    expect(here!.text()).toBe("hey");
+  });
+
+  test("grow at their end while they are typed, when another device adds what it had", async () => {
+    const { clock, all } = devices(0, 0);
+    const [here, there] = [all[0]!, all[1]!];
+    there.wire.online = false;
+    there.write("in the tunnel");
+    await clock.pass(5_000);
+    here.write("left here");
+    here.write("left here!"); // waits for its turn
+    there.wire.online = true;
+    await there.shared.compare();
+    await clock.pass(1_000);
+    for (let i = 0; i < 4; i++) {
+      for (const { drafts } of all) drafts.flush();
+      await clock.pass(1_000);
+    }
+    expect([here.text(), there.text()]).toEqual(Array(2).fill("left here!\n\nin the tunnel"));
   });
 
   test("sent elsewhere while this device was off are gone here, and those the server never had stay", async () => {
@@ -388,6 +497,21 @@ describe("shared drafts", () => {
     here.wire.online = true;
     await here.shared.compare();
     expect([here.text(), here.drafts.of("carl")]).toEqual(["", "only here"]);
+  });
+
+  test("stored and then sent elsewhere while this device was off do not come back from here", async () => {
+    const { clock, kept, all } = devices(0, 0);
+    const [here, there] = [all[0]!, all[1]!];
+    here.write("hello");
+    here.shared.confirmed({ peer: "bob", ack: 1 });
+    await clock.pass(5_000);
+    here.wire.online = false;
+    there.write("");
+    await clock.pass(5_000);
+    here.wire.online = true;
+    await here.shared.compare();
+    await clock.pass(5_000);
+    expect([here.text(), kept.size]).toEqual(["", 0]);
   });
 
   test("go out at once when the page is left, and not when no server would take them", async () => {

@@ -273,7 +273,7 @@ async function shareDrafts(messenger, kept) {
     });
   });
   const compare = async () => {
-    if (connection.state !== "open") return;
+    if (connection.state !== "open") return shared.now?.lost();
     const loaded = await shared.load();
     if (loaded) void loaded.compare();
     else setTimeout(compare, AGAIN_MS);
@@ -283,7 +283,11 @@ async function shareDrafts(messenger, kept) {
     tell(unfinished);
     shared.now?.written(unfinished);
   };
-  messenger.addEventListener("drafted", (event) => shared.now?.hear(/** @type {CustomEvent} */ (event).detail));
+  messenger.addEventListener("drafted", (event) => {
+    const { detail } = /** @type {CustomEvent} */ (event);
+    if (detail.type === "draft") shared.now?.hear(detail);
+    else shared.now?.confirmed(detail);
+  });
   addEventListener("pagehide", () => shared.now?.flush());
   document.addEventListener("visibilitychange", () => shared.now?.flush());
   await kept; // it may be newer

@@ -11,6 +11,8 @@ import { nameKey } from "./names.js";
  * @property {string} text "" once it is sent or taken away
  * @property {number} at when it was changed, milliseconds since 1970
  * @property {boolean} [known] the server has this very text
+ * @property {string} [had] the last version that the server is known to have had
+ * @property {string} [merged] the part at its beginning that comes from another device
  */
 
 /**
@@ -27,10 +29,14 @@ const LIMIT = 100;
 const PAUSE_MS = 250;
 /** A pause between two words; after a longer one, another device may have the word. */
 const TYPING_MS = 3_000;
+/** Versions remembered of a text: another tab's come back from the server after newer ones came from the tab itself. */
+const VERSIONS = 20;
 
 export class Drafts {
   /** @type {Map<string, Unfinished>} by name key, the last changed last */
   #texts = new Map();
+  /** @type {Map<string, string[]>} by name key, what the texts were before */
+  #versions = new Map();
   /** @type {Set<string>} changed here and not yet kept */
   #unkept = new Set();
   /** @type {any} */
@@ -85,7 +91,41 @@ export class Drafts {
     const before = this.#texts.get(key);
     if (text === (before?.text ?? "")) return;
     this.#typed = { key, at: text === "" ? 0 : this.#now() }; // what was sent is not being typed any more
-    this.#change({ peer, text, at: Math.max(this.#now(), (before?.at ?? 0) + 1) });
+    this.#change({ ...origin(before), peer, text, at: Math.max(this.#now(), (before?.at ?? 0) + 1) });
+  }
+
+  /**
+   * Puts a text in the place of the one here, and sends it to the other tabs and devices.
+   * @param {Unfinished} unfinished
+   */
+  replace(unfinished) {
+    const { peer, text } = unfinished;
+    const changes = this.of(peer) !== text;
+    this.#change(unfinished);
+    if (changes) this.onchanged(peer);
+  }
+
+  /**
+   * Notes which version of a text the server is known to have had.
+   * @param {string} peer
+   * @param {string} had
+   */
+  note(peer, had) {
+    const key = nameKey(peer);
+    const mine = this.#texts.get(key);
+    if (!mine || mine.had === had) return;
+    mine.had = had;
+    this.#store.put(key, mine);
+  }
+
+  /** Whether a text is being typed here at this moment. @param {string} peer */
+  isTyped(peer) {
+    return this.#typed.key === nameKey(peer) && this.#now() - this.#typed.at < TYPING_MS;
+  }
+
+  /** Whether a text was here before the present one. @param {string} peer @param {string} text */
+  wasHere(peer, text) {
+    return text !== "" && this.#versions.get(nameKey(peer))?.includes(text) === true;
   }
 
   /**
@@ -116,6 +156,7 @@ export class Drafts {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#texts.clear();
+    this.#versions.clear();
     this.#unkept.clear();
   }
 
@@ -124,10 +165,9 @@ export class Drafts {
     const key = nameKey(unfinished.peer);
     const mine = this.#texts.get(key);
     if (mine && mine.at >= unfinished.at) return false;
-    const typing = this.#typed.key === key && this.#now() - this.#typed.at < TYPING_MS;
-    // An empty field has nothing to lose, and what was begun elsewhere has.
-    if (mine?.text && typing && mine.text !== unfinished.text) {
-      this.#change({ peer: mine.peer, text: mine.text, at: unfinished.at + 1 }); // typing goes on here, so this is the newer one, whatever the clocks say
+    // An empty field has nothing to lose, and what was begun elsewhere has. Nor is anything lost when text was added.
+    if (mine?.text && this.isTyped(mine.peer) && !unfinished.text.startsWith(mine.text)) {
+      this.#change({ ...origin(mine), peer: mine.peer, text: mine.text, at: unfinished.at + 1 }); // typing goes on here, so this is the newer one, whatever the clocks say
       return false;
     }
     this.#set(unfinished);
@@ -145,14 +185,23 @@ export class Drafts {
   /** @param {Unfinished} unfinished */
   #set(unfinished) {
     const key = nameKey(unfinished.peer);
+    const before = this.#texts.get(key)?.text;
+    if (before) this.#versions.set(key, [...(this.#versions.get(key) ?? []), before].slice(-VERSIONS));
     this.#texts.delete(key);
     this.#texts.set(key, unfinished);
     for (const oldest of this.#texts.keys()) {
       if (this.#texts.size <= LIMIT) break;
       this.#texts.delete(oldest);
+      this.#versions.delete(oldest);
       this.#store.remove(oldest);
     }
   }
+}
+
+/** What a text that is changed here keeps of the one before. @param {Unfinished | undefined} before */
+function origin(before) {
+  const { had, merged } = before ?? {};
+  return { ...(had !== undefined && { had }), ...(merged !== undefined && { merged }) };
 }
 
 /**

@@ -95,7 +95,11 @@ export class MessageComposer extends HTMLElement {
   }
 
   #showDraft() {
-    this.#text.value = this.#peer === undefined ? "" : (this.#messenger?.drafts.of(this.#peer) ?? "");
+    const { value: before, selectionStart, selectionEnd } = this.#text;
+    const value = this.#peer === undefined ? "" : (this.#messenger?.drafts.of(this.#peer) ?? "");
+    this.#text.value = value;
+    // What another device adds moves no caret.
+    if (before !== "" && value.startsWith(before)) this.#text.setSelectionRange(selectionStart, selectionEnd);
     this.render();
   }
 

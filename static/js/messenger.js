@@ -5,7 +5,7 @@
  * Events: `people` (the list changed), `thread` (a conversation changed, `detail` is the peer), `presence`, `arrived`
  * (a new message of the peer, `detail` is the message), `missed` (it came while nobody listened, `detail` is its `from`, `text` and
  * `seq`), `signed-up` (`detail` is the name), `replied` (I wrote in a conversation, here or elsewhere, `detail` is the peer), `shown` (another conversation is on screen), `draft` (an unfinished text is to be shown, `detail` is the peer), `drafted` (one was
- * changed on another device, `detail` is the frame), `connection`, `limited` (what is written goes out later), `ended` (the session is over).
+ * changed on another device or stored, `detail` is the frame), `connection`, `limited` (what is written goes out later), `ended` (the session is over).
  */
 
 import { Intercepted, Limited, SignedOut } from "./api.js";
@@ -416,6 +416,7 @@ export class Messenger extends EventTarget {
         this.#named.set(nameKey(frame.username), frame.username);
         return this.#emit("signed-up", frame.username);
       case "draft":
+      case "draft_saved":
         return this.#emit("drafted", frame);
       case "sync":
         void this.resume();

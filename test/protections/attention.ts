@@ -69,9 +69,17 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "a text that the server never had is taken for one that was sent elsewhere",
     file: "static/js/shared_drafts.js",
-    find: "if (!mine.known) this.written(mine);",
-    replace: "if (!absent) this.written(mine);",
+    find: "const had = mine.known || mine.text === mine.had;",
+    replace: "const had = true;",
     test: "test/page_attention_test.ts",
     name: "shared drafts sent elsewhere while this device was off are gone here, and those the server never had stay",
+  },
+  {
+    against: "a text that the server never had is overwritten by one from another device",
+    file: "static/js/shared_drafts.js",
+    find: "mine && this.#wasNeverSent(mine) ? this.#joined(mine, text) : text;",
+    replace: "text;",
+    test: "test/page_attention_test.ts",
+    name: "shared drafts that the server does not take stay when another device writes and sends",
   },
 ];

@@ -114,8 +114,8 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "an unfinished text is overwritten by another device while it is typed",
     file: "static/js/drafts.js",
-    find: "if (mine?.text && typing && mine.text !== unfinished.text) {",
-    replace: "if (mine?.text && typing && mine.text === unfinished.text) {",
+    find: "if (mine?.text && this.isTyped(mine.peer) && !unfinished.text.startsWith(mine.text)) {",
+    replace: "if (mine?.text && this.isTyped(mine.peer) && unfinished.text.startsWith(mine.text)) {",
     test: "test/page_keeping_test.ts",
     name: "unfinished texts nothing is overwritten under the fingers, and then it is what counts",
   },
