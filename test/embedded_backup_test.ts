@@ -4,7 +4,7 @@ import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdirSync, symlinkSync } from "node:fs";
 import { join, relative } from "node:path";
 
-import { ask, base, Chatify, cleanUp, fresh, NOBODY, root, start } from "./embedded_fixture.ts";
+import { ask, base, Chatify, cleanUp, fresh, NOBODY, refusal, root, start } from "./embedded_fixture.ts";
 
 setDefaultTimeout(30_000);
 
@@ -102,6 +102,33 @@ describe("a directory", () => {
       expect(await other.stop()).toBe("in use by another chatify");
     }
     expect(await first.stop()).toBe("stopped");
+  });
+
+  test("whose path is too long for a socket finds a place for it wherever TMPDIR points", async () => {
+    const directory = join(fresh(), "x".repeat(100));
+    const closed = fresh();
+    mkdirSync(closed, { mode: 0o700 });
+    for (const temporary of [
+      closed,
+      join(closed, "none"),
+      "none",
+      "/proc",
+      "/dev/null",
+      join(closed, "y".repeat(100)),
+    ]) {
+      const chatify = new Chatify(directory, { temporary });
+      expect((await chatify.says()).answered).toBe(true);
+      expect(await chatify.stop()).toBe("stopped");
+    }
+  });
+
+  test("that is a link to nothing, such as to a disk that is not there, is not made", async () => {
+    const [link, disk] = [fresh(), fresh()];
+    symlinkSync(disk, link);
+    for (const directory of [link, join(link, "data")]) {
+      expect(await refusal(start(directory))).toContain(`${link} is a link to ${disk}, which does not exist`);
+    }
+    expect(existsSync(disk)).toBe(false);
   });
 
   test("whose path is too long, or has two lines, is refused in a sentence", async () => {

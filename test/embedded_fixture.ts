@@ -124,15 +124,24 @@ export class Chatify {
 
   constructor(
     directory: string,
-    options: { uid?: number; packageDirectory?: string; path?: string; leave?: boolean } = {},
+    options: {
+      uid?: number;
+      packageDirectory?: string;
+      path?: string;
+      temporary?: string;
+      umask?: string;
+      leave?: boolean;
+    } = {},
   ) {
     const { uid, packageDirectory = installed, path = Bun.env["PATH"]!, leave = false } = options;
-    this.process = Bun.spawn([bun, fixture, directory, packageDirectory, leave ? "leave" : ""], {
+    const { temporary = tmpdir(), umask = "022" } = options;
+    const command = [bun, fixture, directory, packageDirectory, leave ? "leave" : ""];
+    this.process = Bun.spawn(["sh", "-c", `umask ${umask}; exec "$@"`, "sh", ...command], {
       stdin: "pipe",
       stdout: "pipe",
       stderr: "pipe",
       cwd: "/",
-      env: { PATH: path, TMPDIR: tmpdir(), ...(uid === undefined ? { HOME: base } : {}) },
+      env: { PATH: path, TMPDIR: temporary, ...(uid === undefined ? { HOME: base } : {}) },
       ...(uid === undefined ? {} : { uid, gid: uid }),
     });
     children.push(this.process);

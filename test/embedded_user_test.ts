@@ -4,7 +4,19 @@ import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chownSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 
-import { ask, base, Chatify, cleanUp, fresh, linux, NOBODY, postmaster, root, start } from "./embedded_fixture.ts";
+import {
+  ask,
+  base,
+  Chatify,
+  cleanUp,
+  fresh,
+  linux,
+  mode,
+  NOBODY,
+  postmaster,
+  root,
+  start,
+} from "./embedded_fixture.ts";
 
 setDefaultTimeout(30_000);
 
@@ -108,4 +120,33 @@ test.if(root && linux)("a user without a name gets a database where user namespa
     expect(userOf(postmaster(join(parent, "data")))).toBe(4711);
     expect(await chatify.stop()).toBe("stopped");
   }
+});
+
+test.if(root && linux).each([
+  ["root", "000"],
+  ["root", "027"],
+  ["root", "077"],
+  ["nobody", "000"],
+  ["nobody", "077"],
+])("started by %s with umask %s, the database works and no other user can read it", async (user, umask) => {
+  const directory = fresh();
+  mkdirSync(directory);
+  if (user === "nobody") chownSync(directory, NOBODY, NOBODY);
+  for (const state of ["created", "started"]) {
+    const chatify = new Chatify(directory, { umask, ...(user === "nobody" && { uid: NOBODY }) });
+    expect(await chatify.says()).toMatchObject({ state, answered: true });
+    expect(mode(join(directory, "pg18"))).toBe("700");
+    expect(await chatify.stop()).toBe("stopped");
+  }
+});
+
+test.if(root)("a user for whom root's data are not meant learns the ways out", async () => {
+  const directory = fresh();
+  await (await start(directory)).stop();
+  const { refused } = await new Chatify(directory, { uid: NOBODY }).says();
+  expect(refused).toContain(`Start chatify as root, or stop it and give ${directory} to user ${NOBODY} (chown -R)`);
+  Bun.spawnSync(["chown", "-R", `${NOBODY}:${NOBODY}`, directory]);
+  const chatify = new Chatify(directory, { uid: NOBODY });
+  expect((await chatify.says()).state).toBe("started");
+  expect(await chatify.stop()).toBe("stopped");
 });

@@ -183,7 +183,7 @@ class Postmaster implements Embedded {
       disownPostmaster(this.#cluster, this.target.host);
       const words = join(logs, "start.log");
       const output = openSync(words, "w", 0o600);
-      own(logs, programs.files);
+      for (const directory of [home, logs]) own(directory, programs.files); // a umask may let no other user read root's files
       const child = programs.start(["-D", this.#cluster, "-c", `config_file=${settings}`], { cwd: home, output });
       closeSync(output);
       this.#child = child;

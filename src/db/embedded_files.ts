@@ -15,14 +15,15 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
 import { platform, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, isAbsolute, join } from "node:path";
 
-import { currentUser } from "./embedded_user.ts";
+import { canEnter, currentUser, type Ids } from "./embedded_user.ts";
 
 export const MAJOR = 18;
 export const PORT = 5432; // part of the socket's name, nothing more
@@ -63,9 +64,10 @@ export function prepareHome(directory: string): string {
     mkdirSync(home, { recursive: true });
     const [owner, me] = [statSync(home).uid, currentUser().uid];
     if (me !== 0 && owner !== me) {
+      const root = statSync(directory).uid === 0;
       throw new EmbeddedError(
         `The database in ${home} belongs to user ${owner}, and chatify runs as user ${me}`,
-        `Start chatify as user ${owner}, or set DATA_DIR to a directory of your own. ${INSTEAD}`,
+        `Start chatify as ${root ? "root" : `user ${owner}`}, or stop it and give ${directory} to user ${me} (chown -R), or set DATA_DIR to a directory of your own. ${INSTEAD}`,
       );
     }
     chmodSync(home, 0o700);
@@ -94,6 +96,12 @@ export function prepareHome(directory: string): string {
 /** Makes a directory and those above it. Root's can be passed by others whatever the umask, since PostgreSQL runs as another user. */
 function makeReachable(directory: string): void {
   if (existsSync(directory)) return;
+  if (lstatSync(directory, { throwIfNoEntry: false })?.isSymbolicLink()) {
+    throw new EmbeddedError(
+      `${directory} is a link to ${readlinkSync(directory)}, which does not exist`,
+      `Make that directory (is its disk mounted?), or set DATA_DIR. ${INSTEAD}`,
+    );
+  }
   makeReachable(dirname(directory));
   mkdirSync(directory, { recursive: true });
   makePassable(directory);
@@ -158,7 +166,7 @@ function otherMajor(where: string, version: string): EmbeddedError {
  * Gives what lies in `path` to `ids`, except the password; a directory is looked into only while it is someone else's, so again
  * costs nothing.
  */
-export function own(path: string, ids: { uid: number; gid: number }): void {
+export function own(path: string, ids: Ids): void {
   if (currentUser().uid !== 0) return;
   for (const name of readdirSync(path)) {
     const inside = join(path, name);
@@ -248,14 +256,19 @@ export function interrupt(pid: number): void {
  * A directory for the socket that only `uid` can enter: in `home`, or below the system's temporary directory where the path
  * would be too long for a socket (104 bytes on macOS, 108 on Linux).
  */
-export function socketDirectory(home: string, ids: { uid: number; gid: number }): string {
+export function socketDirectory(home: string, ids: Ids): string {
   const near = join(home, "run");
   const name = `chatify-${Bun.hash(`${ids.uid} ${home}`).toString(36)}`;
-  const far = [join(tmpdir(), name), join("/tmp", name)];
-  const directory = fits(near) && takesSockets(home) ? near : (far.find(fits) ?? near);
-  const made = !existsSync(directory);
-  if (made) mkdirSync(directory, { mode: 0o700 });
-  if (made || directory === near) {
+  const far = [tmpdir(), "/tmp"].filter((parent) => isAbsolute(parent)).map((parent) => join(parent, name));
+  const places = fits(near) && takesSockets(home) ? [near] : far.filter(fits);
+  const directory = places.find((place) => isMade(place, ids));
+  if (directory === undefined) {
+    throw new EmbeddedError(
+      `The path ${near} cannot hold the database's socket, and neither can a temporary directory (${dirname(far[0] ?? far[1]!)})`,
+      `Set DATA_DIR to a shorter path, or TMPDIR to a directory that all may use. ${INSTEAD}`,
+    );
+  }
+  if (directory === near) {
     chmodSync(directory, 0o700); // a backup may have lost its mode; its parent is private
     own(directory, ids);
   }
@@ -264,6 +277,19 @@ export function socketDirectory(home: string, ids: { uid: number; gid: number })
     `${directory}, for the database's socket, is someone else's`,
     `Set DATA_DIR to a shorter path. ${INSTEAD}`,
   );
+}
+
+/** Whether there is such a directory, perhaps made now, where `ids` can reach it. */
+function isMade(directory: string, ids: Ids): boolean {
+  try {
+    if (existsSync(directory)) return true;
+    if (!canEnter(dirname(directory), ids)) return false;
+    mkdirSync(directory, { mode: 0o700 });
+    own(directory, ids);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function fits(directory: string): boolean {

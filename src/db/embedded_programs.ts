@@ -19,7 +19,7 @@ import { arch, platform } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 
 import { EmbeddedError, INSTEAD, own } from "./embedded_files.ts";
-import { currentUser, type Ids, isNamed, type Way, waysToRun } from "./embedded_user.ts";
+import { canEnter, currentUser, type Ids, isNamed, type Way, waysToRun } from "./embedded_user.ts";
 import { userNameLibrary } from "./embedded_user_name.ts";
 
 type Program = "initdb" | "postgres";
@@ -61,7 +61,7 @@ export class Programs {
         own(home, way.files);
         complaint = owner ? "" : await programs.#complaintAboutName(home);
         if (complaint === "") return programs;
-      } else if (way === ways[0] && way.kind === "user" && canEnter(way, directory)) {
+      } else if (way === ways[0] && way.kind === "user" && canEnter(directory, way.files)) {
         const copy = join(home, "package");
         copyPackage(native, copy);
         own(home, way.files);
@@ -168,15 +168,6 @@ export class Programs {
     if (!this.#libraries.userName) return "";
     const { output } = await this.run("postgres", ["--single", "-D", join(home, "none")], { cwd: home });
     return output.includes("effective user") ? output.trim() : "";
-  }
-}
-
-function canEnter(way: Way, directory: string): boolean {
-  try {
-    return Bun.spawnSync(["sh", "-c", 'cd -- "$1"', "sh", directory], { cwd: "/", stderr: "ignore", ...way.files })
-      .success;
-  } catch {
-    return false; // root without the right to change users
   }
 }
 

@@ -50,6 +50,16 @@ export function currentUser(): Ids {
   return { uid: getuid?.() ?? 0, gid: getgid?.() ?? 0 };
 }
 
+/** Whether another user can enter a directory. We can, or it shows when we try. */
+export function canEnter(directory: string, { uid, gid }: Ids): boolean {
+  if (uid === currentUser().uid) return true;
+  try {
+    return Bun.spawnSync(["sh", "-c", 'cd -- "$1"', "sh", directory], { cwd: "/", stderr: "ignore", uid, gid }).success;
+  } catch {
+    return false; // root without the right to change users
+  }
+}
+
 /** Whether the system knows a name for a user id. */
 export function isNamed(uid: number): boolean {
   return Bun.which("id") !== null && Bun.spawnSync(["id", "-un", String(uid)], { stderr: "ignore" }).success;
