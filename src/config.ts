@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 
 import { everyAddress, isNetwork } from "./address.ts";
-import { ConnectionStringError, parseConnectionString, withVariables } from "./connection_string.ts";
+import { ConnectionStringError, parseConnectionString, uriOf, withVariables } from "./connection_string.ts";
 import type { Level } from "./log.ts";
 import { readSize } from "./size.ts";
 
@@ -276,7 +276,7 @@ function databaseUrl(
   if (given === undefined) return undefined;
   const variables = password === undefined ? env : { ...env, PGPASSWORD: password };
   // WHATWG URL parsers, which other tools use, reject a user without a host: postgres://me@/chat?host=/run/postgresql
-  const text = withVariables(withPassword(given, password), variables).replace(
+  const text = withVariables(withPassword(uriOf(given) ?? given, password), variables).replace(
     /^(\w+:\/\/[^/@]*@)(\/[^?]*\?.*\bhost=)/,
     "$1localhost$2",
   );

@@ -83,6 +83,10 @@ describe("config", () => {
     [{ HOST: "::1" }, { host: "::1" }],
     [{ DATABASE_URL: "postgres://ann:x@db/chat" }, { databaseUrl: "postgres://ann:x@db/chat" }],
     [
+      { DATABASE_URL: "host=/run dbname=chat", DATABASE_PASSWORD: "a&b" },
+      { databaseUrl: "postgres:///?host=%2Frun&dbname=chat&password=a%26b" },
+    ],
+    [
       { DATABASE_URL: "postgres://ann@db/chat", DATABASE_PASSWORD: "a%b@c" },
       { databaseUrl: "postgres://ann:a%25b%40c@db/chat" },
     ],
@@ -147,7 +151,7 @@ describe("config", () => {
       'UNSENT_MAX must be a size of at least 1000000 bytes, such as 128MB or 64MiB, got "900kB"',
     ],
     [{ PORT: "80.5" }, 'PORT must be a whole number from 0 to 65535, got "80.5"'],
-    [{ DATABASE_URL: "mysql://ann:hunter22@db/chat" }, URL_FORM],
+    [{ DATABASE_URL: "mysql://ann:hunter22@db/chat" }, `DATABASE_URL begins with mysql://, but ${URL_FORM.slice(13)}`],
     [{ DATABASE_URL: "hunter22" }, URL_FORM],
     [
       { DATABASE_URL: "postgres://ann:hunter22@db" },

@@ -59,6 +59,10 @@ const DEFAULT_PORT = 5432;
 /** Queries fail after 6 s (`db/client.ts`), so a slower connection would never be used. */
 const CONNECT_TIMEOUT_SECONDS = 5;
 const ENCODE = "cannot be read: encode # / ? @ in the password as %23 %2F %3F %40";
+const FORM = "must look like postgres://user:password@host:5432/database";
+
+/** One pair of libpq's other form, `host=db dbname=chat` (manual §34.1.1.1). */
+const KEYWORD = /\s*(\w+)\s*=\s*(?:'((?:\\.|[^'\\])*)'|((?!')(?:\\.|[^\s\\])*))/sy;
 
 /** Accepted without effect: chatify sets them itself, or has shorter deadlines of its own. */
 const WITHOUT_EFFECT = new Set(
@@ -74,6 +78,14 @@ const UNSUPPORTED: Readonly<Record<string, string>> = {
   require_auth: "remove it, and allow only scram-sha-256 in pg_hba.conf",
   requirepeer: "remove it",
   sslcrldir: "put the lists into one file and name it in sslcrl",
+  sslkeylogfile: "remove it",
+  replication: "remove it",
+  scram_client_key: "use the password",
+  scram_server_key: "use the password",
+  oauth_issuer: "use a password",
+  oauth_client_id: "use a password",
+  oauth_client_secret: "use a password",
+  oauth_scope: "use a password",
 };
 const SUPPORTED = [
   "host",
@@ -124,7 +136,7 @@ const VARIABLES: Readonly<Partial<Record<Name | "require_auth", string>>> = {
 };
 
 /**
- * Parses a connection string.
+ * Parses a connection string: a URI, or libpq's `name=value` pairs.
  *
  * `pg-connection-string` (2.14.1) was not an option: it supports one host, keeps `%2F` in a database name, decodes `+` to a space, ends the
  * password at the last `@`, and has its own rules for certificates.
@@ -136,9 +148,13 @@ export function parseConnectionString(text: string): ConnectionSettings {
   try {
     return settingsOf(readParameters(text));
   } catch (error) {
+    const parts = partsOf(text);
+    if (!(error instanceof ConnectionStringError) || !parts) throw error;
     // As in u:12?34@db/chat, where 34@db/chat is not a parameter: the invalid part may be a piece of the password.
-    if (error instanceof ConnectionStringError && partsOf(text)?.after.includes("@"))
-      throw new ConnectionStringError(ENCODE);
+    if (parts.after.includes("@")) throw new ConnectionStringError(ENCODE);
+    // As in u:12, which is what Bun reads of DATABASE_URL=postgres://u:12#34@db/chat in .env.
+    if (/^[^@[]+:[^@]+$/.test(parts.before) && parts.after === "")
+      throw new ConnectionStringError(`${error.message}. In .env a # ends the value: write it as %23`);
     throw error;
   }
 }
@@ -219,6 +235,26 @@ export function shownServers({ servers }: ConnectionSettings): string {
     .join(", ");
 }
 
+/**
+ * A string of `name=value` pairs as a URI: `postgres:///?host=db&dbname=chat`. Any other text is returned unchanged.
+ *
+ * @returns undefined when the text begins with a pair and something else follows
+ */
+export function uriOf(text: string): string | undefined {
+  if (!/^\s*\w+\s*=/.test(text)) return text;
+  const pairs: string[] = [];
+  let at = 0;
+  while (/\S/.test(text.slice(at))) {
+    KEYWORD.lastIndex = at;
+    const found = KEYWORD.exec(text);
+    if (!found) return undefined;
+    const [, name, quoted, bare = ""] = found;
+    pairs.push(`${name}=${encodeURIComponent((quoted ?? bare).replace(/\\(.)/gs, "$1"))}`);
+    at = KEYWORD.lastIndex;
+  }
+  return `postgres:///?${pairs.join("&")}`;
+}
+
 /** `before`: credentials and hosts; `after`: from the first `/`, `?` or `#` on. */
 function partsOf(text: string): { before: string; after: string } | undefined {
   const found = /^postgres(?:ql)?:\/\/([^/?#]*)(.*)$/is.exec(text);
@@ -227,14 +263,16 @@ function partsOf(text: string): { before: string; after: string } | undefined {
 
 /** All parts under libpq's names; query parameters override the parts before the `?`. */
 function readParameters(text: string): Parameters {
-  const parts = partsOf(text);
-  if (!parts) throw new ConnectionStringError("must look like postgres://user:password@host:5432/database");
+  const parts = partsOf(uriOf(text) ?? "");
+  if (!parts) throw new ConnectionStringError(unlike(text));
   const { before, after } = parts;
   const [path = "", ...query] = after.split("?");
   if (before.split("@").length > 2 || after.startsWith("#") || path.includes("@"))
     throw new ConnectionStringError(ENCODE);
-  if (/%(?![\da-f]{2})/i.test(text)) throw new ConnectionStringError("holds a bare %: write it as %25");
-  if (/%00/.test(text)) throw new ConnectionStringError("contains %00, which PostgreSQL does not accept");
+  if (/\s/.test(before + after))
+    throw new ConnectionStringError("contains white space: write a space as %20, or remove it");
+  if (/%(?![\da-f]{2})/i.test(before + after)) throw new ConnectionStringError("holds a bare %: write it as %25");
+  if (/%00/.test(before + after)) throw new ConnectionStringError("contains %00, which PostgreSQL does not accept");
   const at = before.indexOf("@");
   const [, user = "", password = ""] = /^([^:]*):?(.*)$/s.exec(before.slice(0, Math.max(at, 0))) as RegExpExecArray;
   const given = {
@@ -243,8 +281,15 @@ function readParameters(text: string): Parameters {
     ...hostsAndPorts(before.slice(at + 1)),
     dbname: decoded(path.slice(1)),
   };
-  const parameters: Parameters = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== ""));
-  return { ...parameters, ...readQuery(query.join("?")) };
+  const all = Object.entries({ ...given, ...readQuery(query.join("?")) });
+  return Object.fromEntries(all.filter(([, value]) => value !== "")) as Parameters; // libpq, too, takes an empty value for none
+}
+
+/** What is wrong with a text that is no connection string. Repeats its scheme at most. */
+function unlike(text: string): string {
+  if (/^["'`\u2018-\u201f]/.test(text)) return "begins with a quotation mark: remove the quotation marks around it";
+  const [scheme] = /^(?:jdbc:)?[a-z][a-z\d+.-]{0,30}:\/\//i.exec(text) ?? [];
+  return scheme === undefined ? FORM : `begins with ${scheme}, but ${FORM}`;
 }
 
 /** `[::1]:5433,db` as libpq's comma-separated lists. */
@@ -252,9 +297,7 @@ function hostsAndPorts(text: string): { host: string; port: string } {
   const parts = text.split(",").map((part) => {
     const found = /^(?:\[([^\]]+)\]|([^:[\]]*))(?::(\d*))?$/.exec(part);
     if (!found) {
-      throw new ConnectionStringError(
-        "has an invalid host or port: it must look like postgres://user:password@host:5432/database, with an IPv6 address in [ ]",
-      );
+      throw new ConnectionStringError(`has an invalid host or port: it ${FORM}, with an IPv6 address in [ ]`);
     }
     return { host: decoded(found[1] ?? found[2] ?? ""), port: found[3] ?? "" };
   });
@@ -267,7 +310,7 @@ function listOf(values: readonly string[]): string {
 
 function readQuery(query: string): Parameters {
   const parameters: Parameters = {};
-  for (const part of query === "" ? [] : query.split("&")) {
+  for (const part of query === "" ? [] : query.replace(/&$/, "").split("&")) {
     const equals = part.indexOf("=");
     const [name, value] = [decoded(part.slice(0, Math.max(equals, 0))), decoded(part.slice(equals + 1))];
     if (equals < 1) throw new ConnectionStringError("has a parameter without a value: write name=value");
@@ -382,7 +425,7 @@ function oneOf<T extends string>(
 }
 
 function wholeNumber(parameters: Parameters, name: Name): number | undefined {
-  const given = parameters[name];
+  const given = parameters[name]?.trim();
   if (!given) return undefined;
   if (!/^-?\d{1,9}$/.test(given)) throw new ConnectionStringError(`has a ${name} that is not a whole number`);
   return Math.max(0, Number(given));

@@ -68,6 +68,12 @@ describe("connection string", () => {
       "postgres://ann@db/chat#1",
       "postgres://ann@db/chat?sslmode=verify-full&sslrootcert=/etc/ca%20one.pem",
       "postgres://ann@db/chat?ssl=true",
+      "postgres://ann@db/chat?sslmode=require&",
+      "postgres://ann@db/chat?user=&port=&sslmode=",
+      "host=db dbname=chat user=ann",
+      " host = 'db'  port=5433 dbname='my \\'db\\\\ ' user=ann password=a\\ b@c/d#e?f%g'h ",
+      "dbname=chat host=/run/postgresql user=ann password=''",
+      "dbname=chat host=one,two port=5433,5434\nuser=ann sslmode=require",
     ])("reads %s as libpq does", (text) => {
     const theirs = asLibpq(text);
     const ours = parseConnectionString(text);
@@ -77,8 +83,8 @@ describe("connection string", () => {
       password: theirs["password"] ?? "",
       database: theirs["dbname"]!,
     });
-    expect(ours.user).toBe(theirs["user"] ?? systemUser()!);
-    expect<string>(ours.tls.mode).toBe(theirs["sslmode"] ?? "prefer");
+    expect(ours.user).toBe(theirs["user"] || systemUser()!); // an empty value is none
+    expect<string>(ours.tls.mode).toBe(theirs["sslmode"] || "prefer");
     expect(ours.tls.rootCert).toBe(theirs["sslrootcert"]);
   });
 
@@ -103,8 +109,30 @@ describe("connection string", () => {
     ["postgres://ann:hunter22@one:1,two:2/chat?port=1,2,3", "lists 3 ports for 2 hosts"],
     ["postgres://ann:hunter22@one,two/chat?hostaddr=192.0.2.1", "lists 2 values in host and 1 in hostaddr"],
     ["postgres://ann:hunter22@db/", "names no database"],
-    ["host=db password=hunter22 dbname=chat", "must look like postgres://"],
-    ["http://ann:hunter22@db/chat", "must look like postgres://"],
+    ["host=db password=hunter 22 dbname=chat", "must look like postgres://"],
+    ["host=db password='hunter22 dbname=chat", "must look like postgres://"],
+    ["host=db password=hunter22 dbname=chat pool=5", 'has an unknown parameter "pool"'],
+    ["host=db password=hunter22", "names no database"],
+    ["ann:hunter22@db/chat", "must look like postgres://"],
+    ["http://ann:hunter22@db/chat", "begins with http://, but must look like postgres://user:password@host"],
+    ["jdbc:postgresql://db/chat?user=ann&password=hunter22", "begins with jdbc:postgresql://, but must look like"],
+    ['"postgres://ann:hunter22@db/chat"', "begins with a quotation mark: remove the quotation marks around it"],
+    ["“postgres://ann:hunter22@db/chat”", "begins with a quotation mark: remove the quotation marks around it"],
+    ["postgres://ann:hunter22@db/chat sslmode=require", "contains white space: write a space as %20, or remove it"],
+    ["postgres://ann:hunter 22@db/chat", "contains white space: write a space as %20, or remove it"],
+    [
+      "postgres://ann:22",
+      "names no database: add one at the end, as in postgres://user:password@host:5432/chatify. In .env a # ends",
+    ],
+    [
+      "postgres://ann:hunter",
+      "has an invalid host or port: it must look like postgres://user:password@host:5432/database, with an IPv6 address in [ ]. In .env a # ends the value: write it as %23",
+    ],
+    ["postgres://ann:hunter22@db/?dbname=", "names no database"],
+    [
+      "postgres://ann:hunter22@db/chat?replication=database",
+      "sets replication, which chatify does not support: remove it",
+    ],
     ["postgres://ann:hunter22@", "names no database"],
     [
       "postgres://ann:hunter22@db/chat?channel_binding=require",
