@@ -19,6 +19,7 @@ import { WRITER_PARAMETERS } from "./db/messages.ts";
 import { migrate } from "./db/migrate.ts";
 import { sessionNameOf } from "./db/pods.ts";
 import { checkStores, Readiness } from "./db/readiness.ts";
+import { rehearse } from "./db/rehearsal.ts";
 import * as sessions from "./db/sessions.ts";
 import * as settings from "./db/settings.ts";
 import { fillSkeletons } from "./db/skeletons.ts";
@@ -187,6 +188,7 @@ export async function startApp(
       log,
       say,
     });
+    await rehearse(target, name);
 
     const metrics = new Metrics({
       version,

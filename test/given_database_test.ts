@@ -104,6 +104,57 @@ describe("a session", () => {
     await admin.end();
   });
 
+  test.each([
+    [
+      "revoke insert on messages from $",
+      '"$" lacks a right in the database "…" (permission denied for table messages)',
+    ],
+    [
+      "revoke update on sequence messages_id_seq from $; revoke usage on sequence messages_id_seq from $",
+      "(permission denied for sequence messages_id_seq): make it the owner",
+    ],
+    ["revoke execute on all functions in schema public from $, public", "(permission denied for function "],
+    [
+      "alter table messages enable row level security, force row level security",
+      '(new row violates row-level security policy for table "messages")',
+    ],
+    ["drop table sessions", '(relation "sessions" does not exist): restore a backup'],
+    ["drop function mark_read", "(function mark_read(text[], text[], bigint[]) does not exist): restore a backup"],
+    [
+      "alter table messages drop column ticket",
+      '(column "ticket" of relation "messages" does not exist): restore a backup',
+    ],
+    [
+      "alter table messages add mood text not null",
+      "violates not-null constraint (SQLSTATE 23502). Rows violate a constraint: ",
+    ],
+    [
+      "create function refuse() returns trigger language plpgsql as 'begin raise ''closed on Sundays''; end'; create trigger refuse before insert on messages for each row execute function refuse()",
+      "reported: closed on Sundays (SQLSTATE P0001). A trigger or function that is not chatify's raised this: ",
+    ],
+  ])("in which no message could be stored is refused at start: %s", async (change, words) => {
+    const { admin, role, database } = await owner();
+    await (await startApp({ database })).stop();
+    await admin.unsafe(change.replaceAll("$", role));
+    const error = await startApp({ database }).catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(DatabaseError);
+    const name = new URL(database).pathname.slice(1);
+    expect((error as Error).message.replace(`"${name}"`, '"…"').replace(`"${role}"`, '"$"')).toContain(words);
+    await admin.end();
+  });
+
+  test("in which one message could be stored starts without a trace of it, also while a lock blocks the tables", async () => {
+    const { admin, database } = await owner();
+    await (await startApp({ database })).stop();
+    const release = await holdLock(admin, (tx) => tx`lock table messages`);
+    await using app = await startApp({ database });
+    await release();
+    for (const table of ["users", "sessions", "drafts", "conversations", "messages"]) {
+      expect([...(await app.sql.unsafe(`select from ${table}`))], table).toEqual([]);
+    }
+    await admin.end();
+  });
+
   test("out of reach for longer than any request waits keeps its sockets, and stores what they sent", async () => {
     const { admin, role, database } = await owner();
     await using app = await startApp({ database });
@@ -235,6 +286,22 @@ describe("/readyz answers 503", () => {
     await turns(app, 200);
     const [ann] = await app.people("ann", "bob");
     await (await ann!.open()).send("bob", "hello");
+    await admin.end();
+  });
+
+  test("while the right or the table that messages need is missing, even before one was sent", async () => {
+    const { admin, role, database } = await owner();
+    await using app = await startApp({ database });
+    for (const [change, back] of [
+      [`revoke insert on messages from ${role}`, `grant insert on messages to ${role}`],
+      [`revoke select on users from ${role}`, `grant select on users to ${role}`],
+      ["alter table conversations rename to moved", "alter table moved rename to conversations"],
+    ] as const) {
+      await admin.unsafe(change);
+      await turns(app, 503);
+      await admin.unsafe(back);
+      await turns(app, 200);
+    }
     await admin.end();
   });
 

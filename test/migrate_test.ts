@@ -133,6 +133,15 @@ describe("migrate", () => {
     expect(await contents(url)).toEqual(before);
   });
 
+  test("migrate refuses a record of files with a hole, and leaves it be", async () => {
+    const url = await migratedDatabase();
+    await ask(url, (sql) => sql`delete from migrations where number = 5`);
+    expect(await refusal(run(url))).toBe(
+      `The table "migrations" lists a later file and not sql/${FILES[4]}: restore a backup. Nothing was changed`,
+    );
+    expect((await applied(url)).length).toBe(FILES.length - 1);
+  });
+
   test("migrate keeps nothing of a file that fails, and goes on once it is mended", async () => {
     const url = await emptyDatabase();
     const broken = copyOfSql();
@@ -151,6 +160,11 @@ describe("migrate", () => {
     ["create table settings (theme text)", 'relation "settings" already exists'],
     ["create table drafts (theme text)", 'relation "drafts" already exists'], // of a later file
     ["create view invites as select 1", 'relation "invites" already exists'],
+    ["create sequence messages_id_seq", 'relation "messages_id_seq" already exists'], // which PostgreSQL would evade
+    [
+      "create table migrations (number int, file text, checksum text); insert into migrations values (1, '0001_init.sql', 'a')",
+      'the table "migrations" lists 0001_init.sql',
+    ],
     ["create sequence messages_ref", 'relation "messages_ref" already exists'], // an index here
     ["create table migrations (id text)", 'relation "migrations" already exists'], // of many frameworks
     ["create type conversations as enum ('a')", 'type "conversations" already exists'],
@@ -428,8 +442,8 @@ describe("migrate says in plain words", () => {
     const drds = "the settings of the role and the database (\\drds in psql)";
     const told = async (rest = "") => (await refusal(run(url + rest))).replace(sockets, "…");
     expect(await told("&search_path=nowhere")).toBe(
-      "PostgreSQL in … reported: no schema has been selected to create in (SQLSTATE 3F000). The search_path contains no existing schema: " +
-        "create it, or change search_path in DATABASE_URL, of the role or of the database",
+      "PostgreSQL in … reported: no schema has been selected to create in (SQLSTATE 3F000). The search_path contains no schema that exists and that this user may use: " +
+        "create it, grant usage on it, or change search_path in DATABASE_URL, of the role or of the database",
     );
     expect(await told("&options=-c%20nonsense%3D1")).toBe(
       'PostgreSQL in … reported: unrecognized configuration parameter "nonsense" (SQLSTATE 42704). The database is not set up as chatify expects: ' +

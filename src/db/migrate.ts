@@ -75,6 +75,7 @@ export async function migrate(
     if (missing.length === 0) return;
     if (applied.length > 0) await checkOlderPods(sql, missing);
     const original = applied.length === 0 && (await isOriginal(sql));
+    if (applied.length === 0 && !original) await checkSequence(sql);
     await tryAgain(() =>
       sql.begin((tx) => (original ? adopt(tx, () => applyAll(tx, missing), options) : applyAll(tx, missing))),
     );
@@ -84,6 +85,14 @@ export async function migrate(
   } finally {
     await sql.end({ timeout: 1 });
   }
+}
+
+/** PostgreSQL would choose another name for the sequence of `messages.id`, which storing messages names. */
+async function checkSequence(sql: Sql): Promise<void> {
+  const [{ isTaken }] = await sql<
+    [{ isTaken: boolean }]
+  >`select to_regclass('messages_id_seq') is not null as "isTaken"`;
+  if (isTaken) throw new DatabaseError(foreignTables('relation "messages_id_seq" already exists'));
 }
 
 /** Held until the connection ends, however it ends. */
@@ -255,17 +264,26 @@ async function checkLimits(sql: Sql, needed: number): Promise<void> {
 function checkApplied(applied: readonly Applied[], known: readonly Migration[]): void {
   for (const row of applied) {
     const migration = known[row.number - 1];
+    const hasChanged = ![migration?.checksum, migration?.checksumWindows].includes(row.checksum);
+    if (row.number < 1 || (migration && hasChanged && migration.file !== row.file))
+      throw new DatabaseError(foreignTables(`the table "migrations" lists ${row.file}`));
     if (!migration) {
       throw new DatabaseError(
         `The database is newer than this chatify: it has ${row.file}, this program knows up to ${known.at(-1)?.file}. ` +
           "Start the newer chatify, or restore a backup from before the upgrade",
       );
     }
-    if (row.checksum !== migration.checksum && row.checksum !== migration.checksumWindows) {
+    if (hasChanged) {
       throw new DatabaseError(
         `sql/${migration.file} was changed after it was applied to this database: put the old text back`,
       );
     }
+  }
+  const lost = known.find(({ number }, i) => i < applied.length && applied[i]?.number !== number);
+  if (lost) {
+    throw new DatabaseError(
+      `The table "migrations" lists a later file and not sql/${lost.file}: restore a backup. Nothing was changed`,
+    );
   }
 }
 

@@ -2,6 +2,7 @@
 
 import type { Log } from "../log.ts";
 import { codeOf, type Database, type Sql } from "./client.ts";
+import { insertMany } from "./messages.ts";
 import { answers } from "./settings.ts";
 
 /** Load balancers probe every second (haproxy.cfg) and the route is public, so this bounds the load on the database. */
@@ -45,8 +46,10 @@ export class Readiness {
 
 /** Error code of a failed probe; undefined when messages can be stored. */
 async function refusalOf(writer: Database): Promise<string | undefined> {
+  const patience = { giveUpAfterMs: 500, isProbe: true };
   try {
-    await checkStores(writer, { giveUpAfterMs: 500 });
+    await writer.run((sql) => insertMany(sql, []), patience); // fails without the rights and the tables that messages need
+    await checkStores(writer, patience);
     return undefined;
   } catch (error) {
     return codeOf(error instanceof Error && error.cause !== undefined ? error.cause : error) || "unknown";

@@ -20,12 +20,12 @@ const CLASSES: Readonly<Record<string, string>> = {
   "0A": "The server lacks a feature chatify needs: use PostgreSQL 15 or newer itself, not a pooler or a compatible product",
   "0P": "A role does not exist: check the user in DATABASE_URL and its settings (\\drds in psql)",
   "22": "A setting has an invalid value: check options in DATABASE_URL and the settings of the role and the database (\\drds in psql)",
-  "23": "Existing rows violate a constraint of the new schema: fix them, or restore a backup into a new database",
+  "23": "Rows violate a constraint: fix them, remove columns and constraints that are not chatify's, or restore a backup into a new database",
   "25": "The session cannot write: check options in DATABASE_URL and the settings of the role and the database (\\drds in psql)",
   "26": "A pooler shares sessions between clients: DATABASE_URL must point to PostgreSQL itself",
   "28": "The server rejects this user: check user and password in DATABASE_URL, and pg_hba.conf",
   "3D": "The database is not available: check DATABASE_URL, and that the database exists",
-  "3F": "The search_path contains no existing schema: create it, or change search_path in DATABASE_URL, of the role or of the database",
+  "3F": "The search_path contains no schema that exists and that this user may use: create it, grant usage on it, or change search_path in DATABASE_URL, of the role or of the database",
   "40": "Another session got in the way: start chatify again",
   "42": "The database is not set up as chatify expects: check options in DATABASE_URL and the settings of the role and the database (\\drds in psql), or give chatify a database of its own",
   "53": "The server ran out of a resource: free some, or raise the limit",
@@ -91,6 +91,7 @@ function ofCode(error: unknown, target: Target): string | undefined {
   const silent = `The server ${where} did not answer in time. ${look}: is it a PostgreSQL, and is there a firewall between?`;
   const pooler = "A pooler (PgBouncer) cannot stand between: name PostgreSQL itself in DATABASE_URL";
   const foreign = foreignTables(own);
+  const missing = `The database "${database}" lacks a part of what chatify created in it (${own}): restore a backup, or check search_path in DATABASE_URL, of the role and of the database`;
   const words: Record<string, string> = {
     ECONNREFUSED: `Nothing answers ${where}. Is PostgreSQL running there? ${look}`,
     ENOENT: `There is no PostgreSQL ${where}. Is it running? ${look}`,
@@ -118,7 +119,10 @@ function ofCode(error: unknown, target: Target): string | undefined {
     "42501": `"${user}" lacks a right in the database "${database}" (${own}): make it the owner of the database and of its tables`,
     "42701": foreign,
     "42710": foreign,
+    "42703": missing,
     "42723": foreign,
+    "42883": missing,
+    "42P01": missing,
     "42P05": `The server ${where} mixes up prepared statements (${own}). ${pooler}`,
     "42P06": foreign,
     "42P07": foreign,
