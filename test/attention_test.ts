@@ -325,7 +325,19 @@ test("signing out takes the notifications away", async () => {
   await device.context.close();
 }, 60_000);
 
-test("a person who is blocked is gone from every tab, after a question that says what it means, and back when unblocked", async () => {
+/** A conversation with somebody blocked: its texts, all grey, and where one would write only the way to unblock. */
+async function isClosed(page: Page, ...texts: string[]): Promise<boolean> {
+  const grey = page.locator("chat-thread[data-blocked] .messages");
+  const shown = await grey.locator(".message .text").allInnerTexts();
+  const isGrey =
+    (await grey.count()) === 1 && (await grey.evaluate((each) => getComputedStyle(each).filter)) === "grayscale(1)";
+  const canUnblock = await page.locator("message-composer .unblock").isVisible();
+  return shown.join() === texts.join() && isGrey && canUnblock && !(await page.locator("textarea").isVisible());
+}
+const blockedRow = (page: Page, name: string) =>
+  page.locator(`people-list .conversations a.blocked[data-name="${name}"] .last:text-is("Blocked")`);
+
+test("a person who is blocked stays on every device, greyed and with Unblock in place, after a question that says what it means", async () => {
   const [ann, bob] = [await person("Block-Ann"), await person("Block-Bob")];
   const wire = await bob.open();
   await wire.send("Block-Ann", "buy this");
@@ -336,28 +348,60 @@ test("a person who is blocked is gone from every tab, after a question that says
   const dialog = page.locator("dialog.question");
   expect((await dialog.innerText()).replaceAll(/[\u2068\u2069]/g, "")).toContain("Block Block-Bob?");
   await dialog.locator(".cancel").click();
-  expect(await page.locator('people-list a[data-name="Block-Bob"]').count()).toBe(1);
+  expect(await blockedRow(page, "Block-Bob").count()).toBe(0);
   await page.click("chat-header .more");
   await page.click("#options .block");
   await dialog.locator(".do").click();
-  for (const tab of [page, other]) {
-    await tab.waitForSelector('people-list .conversations a[data-name="Block-Bob"]', {
-      state: "detached",
-      timeout: 10_000,
-    });
-  }
-  await until("the conversation is left", async () => new URL(page.url()).hash === "");
+  for (const tab of [page, other]) await blockedRow(tab, "Block-Bob").waitFor();
+  await until("it is closed", () => isClosed(page, "buy this"));
+
   await wire.send("Block-Ann", "and this");
   await Bun.sleep(500);
-  expect([await page.title(), await page.locator("people-list .conversations a").count()]).toEqual(["chatify", 0]);
+  expect([await page.title(), await isClosed(page, "buy this")]).toEqual(["chatify", true]);
+  await page.reload();
+  await until("it is so after a reload", () => isClosed(page, "buy this"));
+  await blockedRow(page, "Block-Bob").waitFor();
+  await other.locator('a[data-name="Block-Bob"]').click();
+  await until("it is so in the other tab", () => isClosed(other, "buy this"));
+  const phone = await deviceOf(ann, true, { viewport: { width: 390, height: 700 } });
+  const fresh = await phone.open();
+  await blockedRow(fresh, "Block-Bob").click();
+  await until("it is so on a device that never had it", () => isClosed(fresh, "buy this"));
 
-  await page.goto(`${page.url().split("#")[0]}#Block-Bob`);
   await page.locator("message-composer .unblock").click();
-  await until("everything is there", async () => {
-    const texts = await page.locator("chat-thread .message .text").allInnerTexts();
-    return texts.join() === "buy this,and this" && (await page.locator("textarea").isVisible());
+  for (const tab of [page, other, fresh]) {
+    await until("everything is there", async () => {
+      const texts = await tab.locator("chat-thread:not([data-blocked]) .message .text").allInnerTexts();
+      return texts.join() === "buy this,and this" && (await tab.locator("textarea").isVisible());
+    });
+    await until("and in the list", async () => (await blockedRow(tab, "Block-Bob").count()) === 0);
+  }
+  await phone.context.close();
+  await device.context.close();
+}, 60_000);
+
+test("a block made elsewhere closes the conversation that is open, counts nothing and takes the line of what is new away", async () => {
+  const [ann, bob] = [await person("Far-Ann"), await person("Far-Bob")];
+  const device = await deviceOf(ann);
+  const page = await device.open("Far-Bob");
+  await put(page, "behind");
+  await (await bob.open()).send("Far-Ann", "hello?");
+  await until("one is unread", async () => (await page.title()) === "(1) chatify");
+  await page.waitForSelector("chat-thread .day.new");
+  await ann.post("/blocks", { name: "Far-Bob", blocked: true });
+  await until("it is closed", () => isClosed(page, "hello?"));
+  await until("nothing is unread", async () => (await page.title()) === "chatify");
+  expect(await page.locator("chat-thread .day.new, people-list .badge:visible").count()).toBe(0);
+  await put(page, "in front");
+  await page.reload();
+  await until("it is so after a reload", () => isClosed(page, "hello?"));
+  expect(await page.locator("chat-thread .day.new, people-list .badge:visible").count()).toBe(0);
+  await ann.post("/blocks", { name: "Far-Bob", blocked: false });
+  await page.waitForSelector("textarea:visible");
+  await until("it is read now", async () => {
+    const [row] = await ann.json<{ unread: number }[]>("/conversations");
+    return row?.unread === 0;
   });
-  for (const tab of [page, other]) await tab.waitForSelector('people-list .conversations a[data-name="Block-Bob"]');
   await device.context.close();
 }, 60_000);
 

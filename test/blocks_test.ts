@@ -1,10 +1,11 @@
-/** Blocks and mutes as both people see them: the one who blocks sees nothing, the one who is blocked notices nothing. On two pods. */
+/** Blocks and mutes as both people see them: the one who blocks sees nothing new, the one who is blocked notices nothing. On two pods. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
 import { Database } from "../src/db/client.ts";
 import { peopleWithChanges } from "../src/db/messages.ts";
 import { type Frame, migratedDatabase, type Person, SILENT, startApp, type TestApp } from "./harness.ts";
+import { until } from "./until.ts";
 
 let address: string;
 let one: TestApp;
@@ -107,6 +108,90 @@ test.concurrent("whoever is unblocked is back with everything, and the marks go 
   a.say({ type: "read", peer: "b-bob", seq: 4 });
   expect(await b.next("read")).toMatchObject({ reader: "b-ann", seq: 4 });
   expect(await consistent("b-ann", "b-bob")).toMatchObject({ last_seq: 4, low_read_seq: 4, low_unread: 0 });
+});
+
+test.concurrent("what was said before a block stays readable to the one who blocks, as it was then", async () => {
+  const [ann, bob, carl] = (await one.people("j-ann", "j-bob", "j-carl")) as [Person, Person, Person];
+  const [a, b] = [await ann.open({ watch: [] }), await bob.at(two).open({ watch: [] })];
+  await a.send("j-bob", "one");
+  await b.send("j-ann", "two");
+  await (await carl.open({ watch: [] })).send("j-ann", "hello");
+  await block(ann, "j-bob");
+  await b.send("j-ann", "three");
+  b.say({ type: "read", peer: "j-ann", seq: 1 });
+  await b.next("read");
+  b.heard.length = 0;
+  await block(ann, "j-bob"); // again: nothing changes
+
+  const texts = async (query: string) =>
+    (await ann.json<Row[]>(`/messages/j-ann/j-bob?blocked=1${query}`)).map(({ content }) => content);
+  for (const [query, expected] of [
+    ["", ["one", "two"]],
+    ["&limit=50", ["one", "two"]],
+    ["&limit=1", ["two"]],
+    ["&before=2", ["one"]],
+    ["&before=9", ["one", "two"]],
+    ["&after=1", ["two"]],
+    ["&after=2", []],
+  ] as const) {
+    expect([query, await texts(query)]).toEqual([query, [...expected]]);
+  }
+  const then = { peer: "j-bob", blocked: true, last_seq: 2, last: { content: "two" }, unread: 0, online: false };
+  const unmarked = { my_read_seq: 0, peer_read_seq: 0, peer_delivered_seq: 0, last_seen: null };
+  for (const pod of [one, two]) {
+    const rows = await ann.at(pod).json<Row[]>("/conversations?blocked=1");
+    expect(rows).toMatchObject([{ peer: "j-carl" }, { ...then, ...unmarked }]);
+    expect(rows[0]).not.toHaveProperty("blocked");
+    for (const query of [`limit=1&before=${rows[0]!["cursor"]}`, "peer=J-Bob", "part=bob"]) {
+      expect(await ann.at(pod).json<Row[]>(`/conversations?blocked=1&${query}`)).toMatchObject([then]);
+    }
+    expect(await ann.at(pod).json<Row[]>("/conversations?part=bob")).toEqual([]);
+    const [own] = await ann.at(pod).json<Row[]>("/messages/j-ann/j-bob?blocked=1");
+    expect(own).toMatchObject({ content: "one", read: false }); // read since: not to be known
+    expect(await bob.at(pod).json<Row[]>("/messages/j-ann/j-bob?blocked=1&peek=1")).toHaveLength(3);
+  }
+  await b.hearsNo("read");
+  expect(ofType(b.heard, "delivered")).toEqual([]);
+
+  await block(ann, "j-bob", false);
+  expect(await texts("")).toEqual(["one", "two", "three"]);
+  expect((await ann.json<Row[]>("/conversations?blocked=1"))[0]).toMatchObject({
+    peer: "j-bob",
+    last_seq: 3,
+    unread: 2,
+  });
+  await block(ann, "j-bob");
+  expect(await texts("")).toEqual(["one", "two", "three"]);
+
+  await block(ann, "j-carl");
+  await block(carl, "j-ann"); // each has what both had
+  for (const [me, peer] of [
+    [ann, "j-carl"],
+    [carl, "j-ann"],
+  ] as const) {
+    expect(await me.json<Row[]>(`/conversations?blocked=1&peer=${peer}`)).toMatchObject([{ peer, blocked: true }]);
+  }
+});
+
+test.concurrent("a block shows exactly what had arrived, while the other writes on", async () => {
+  const [ann, bob] = (await one.people("k-ann", "k-bob")) as [Person, Person];
+  const [a, b] = [await ann.open({ watch: [] }), await bob.at(two).open({ watch: [] })];
+  const writing = (async () => {
+    for (let i = 1; i <= 200; i++) {
+      b.say({ to: "k-ann", message: `m${i}`, ref: b.newRef() });
+      await Bun.sleep(3);
+    }
+    for (let i = 1; i <= 200; i++) await b.next("ack");
+  })();
+  for (let i = 0; i < 20; i++) await a.next("message");
+  await block(ann, "k-bob");
+  await writing;
+  await b.send("k-ann", "the last");
+  const shown = (await ann.json<Row[]>("/messages/k-ann/k-bob?blocked=1")).map(({ content }) => content);
+  expect(shown.length).toBeLessThan(200);
+  const heard = () => ofType(a.heard, "message").map(({ message }) => message);
+  await until("all of it is heard", async () => heard().length >= shown.length);
+  expect(heard()).toEqual(shown);
 });
 
 test.concurrent("who blocks hears nothing of what the other reads or has, and cannot write to them", async () => {

@@ -131,6 +131,46 @@ async function cutOff(page: Page): Promise<void> {
   await page.waitForSelector("message-composer textarea:visible");
 }
 
+test("a blocked conversation is still there without a network, and unblocking says that it has to wait", async () => {
+  const [ann, bob] = [await person("Wall-Ann"), await person("Wall-Bob")];
+  await (await bob.open()).send("Wall-Ann", "one");
+  const context = await browserOf(ann);
+  const page = await open(context, "Wall-Bob");
+  await keptForOffline(page, "Wall-Ann");
+  await ann.post("/blocks", { name: "Wall-Bob", blocked: true });
+  const isBlocked = async () =>
+    (await page.locator("chat-thread[data-blocked]").count()) === 1 &&
+    (await page.locator('a.blocked[data-name="Wall-Bob"]').count()) === 1 &&
+    (await texts(page)).join() === "one";
+  await until("it is closed", isBlocked);
+  await until("it is kept so", () =>
+    page.evaluate(async () => {
+      const opened = await new Promise<IDBDatabase>((resolve) => {
+        const request = indexedDB.open("chatify.reading.Wall-Ann");
+        request.addEventListener("success", () => resolve(request.result));
+      });
+      const row = await new Promise<{ row: { blocked?: boolean } } | undefined>((resolve) => {
+        const request = opened.transaction("rows").objectStore("rows").get("wall-bob");
+        request.addEventListener("success", () => resolve(request.result));
+      });
+      opened.close();
+      return row?.row.blocked === true;
+    }),
+  );
+  await context.setOffline(true);
+  await page.reload();
+  await until("it is so after a reload", isBlocked);
+  await page.locator("message-composer .unblock").click();
+  await page.waitForSelector(".problem:not(:empty)");
+  expect(await isBlocked()).toBe(true);
+  await context.setOffline(false);
+  await page.locator("message-composer .unblock").click();
+  await page.waitForSelector("textarea:visible");
+  await shows(page, "one");
+  expect(await page.locator("message-composer .problem").innerText()).toBe("");
+  await context.close();
+}, 30_000);
+
 test("a text is kept from the moment Enter is pressed, though its tab closes at once", async () => {
   const [ann, bob] = [await person("Hasty-Ann"), await person("Hasty-Bob")];
   const context = await browserOf(ann);

@@ -337,7 +337,7 @@ export const STATES: readonly State[] = [
     stays: ".message",
     act: (page) => page.evaluate(() => document.querySelector(".ask-attention")?.removeAttribute("hidden")),
   },
-  { name: "somebody blocked", who: "Ann", at: "/#Blocked", sees: ".closed:visible" },
+  { name: "somebody blocked", who: "Ann", at: "/#Blocked", sees: "chat-thread[data-blocked] .message a" },
   { name: "somebody who has left", who: "Ann", at: "/#Gone", sees: ".closed:visible" },
   { name: "the account", who: "Ann", at: "/account", sees: "blocked-people li" },
   {
@@ -439,6 +439,7 @@ async function populate(app: TestApp, ann: Person): Promise<Tab> {
     await mine.send("Bob", text);
     await tab.send("Ann", text);
   }
+  await mine.send("Blocked", "please stop, see https://example.org and `let a`");
   await gone!.post("/me/delete", { password: PASSWORD });
   await ann.post("/blocks", { name: "Blocked", blocked: true });
   await ann.post("/mutes", { name: "Quiet", muted: true });

@@ -30,9 +30,18 @@ export async function choose(db: Database, choice: Choice, me: string, peer: str
       select low, high, to_timestamp(0), low = ${me}, high = ${me} and low <> high
       from (select ${pair}) pair
       on conflict (low, high) do update
-      set ${low} = c.${low} or excluded.${low}, ${high} = c.${high} or excluded.${high}
+      set ${low} = c.${low} or excluded.${low}, ${high} = c.${high} or excluded.${high} ${choice === "blocks" ? freeze(sql) : sql``}
     `;
   });
+}
+
+/** Notes where the conversation ends for the one who begins to block: the row is locked, so everything later is stored as hidden. */
+function freeze(sql: Sql) {
+  return sql`,
+      low_frozen_seq = case when excluded.low_blocks and not c.low_blocks then c.last_seq else c.low_frozen_seq end,
+      low_frozen_at = case when excluded.low_blocks and not c.low_blocks then c.last_at else c.low_frozen_at end,
+      high_frozen_seq = case when excluded.high_blocks and not c.high_blocks then c.last_seq else c.high_frozen_seq end,
+      high_frozen_at = case when excluded.high_blocks and not c.high_blocks then c.last_at else c.high_frozen_at end`;
 }
 
 /** Whom somebody blocks, or mutes: a page, in the order of names. @param after the last name of the page before */

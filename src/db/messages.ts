@@ -290,8 +290,11 @@ export async function markDelivered(sql: Sql, marks: readonly DeliveredMark[]): 
   `;
 }
 
-/** Which part of a conversation: the newest, those just before `before`, or the first after `after`. */
-export type Window = { limit: number; before?: number; after?: number };
+/**
+ * Which part of a conversation: the newest, those just before `before`, or the first after `after`. `frozen`: of a peer whom the reader blocks, what
+ * was said before the block, instead of nothing.
+ */
+export type Window = { limit: number; before?: number; after?: number; frozen?: boolean };
 
 /** The first rows of a window, oldest first, and how many of it are left behind them. */
 export interface Page {
@@ -299,15 +302,19 @@ export interface Page {
   readonly left: number;
 }
 
-/** A page of somebody's conversation with another. Empty when they never wrote, or `me` blocks the other. */
+/** A page of somebody's conversation with another. Empty when they never wrote. While `me` blocks the other, nothing tells what the other reads. */
 export async function page(sql: Sql, me: string, other: string, window: Window): Promise<Page> {
   const conversation = sql`
-    select c.id
-    from conversations c
-    where
-      c.low = least(${me}::text collate "C", ${other})
-      and c.high = greatest(${me}::text collate "C", ${other})
-      and not case when c.low = ${me} then c.low_blocks else c.high_blocks end
+    select c.id, c.blocks, case when c.blocks then c.frozen_seq else ${Number.MAX_SAFE_INTEGER} end as end_seq
+    from (
+      select
+        id,
+        case when low = ${me} then low_blocks else high_blocks end as blocks,
+        case when low = ${me} then low_frozen_seq else high_frozen_seq end as frozen_seq
+      from conversations
+      where low = least(${me}::text collate "C", ${other}) and high = greatest(${me}::text collate "C", ${other})
+    ) c
+    where ${window.frozen ?? false} or not c.blocks
   `;
   const part =
     window.after === undefined
@@ -318,10 +325,14 @@ export async function page(sql: Sql, me: string, other: string, window: Window):
     from (
       select m.*, count(*) over () as count, ${bytesBefore(sql, sql`m.content`, sql`order by m.seq`)} as bytes_before
       from (
-        select m.sender, m.receiver, m.content, m.timestamp, m.read, m.id, m.seq, m.ref
-        from messages m
-        where m.conversation_id = (${conversation}) and ${part}
-        limit ${window.limit}
+        select m.*
+        from (${conversation}) c
+        cross join lateral (
+          select m.sender, m.receiver, m.content, m.timestamp, m.read and not (c.blocks and m.sender = ${me}) as read, m.id, m.seq, m.ref
+          from messages m
+          where m.conversation_id = c.id and m.seq <= c.end_seq and ${part}
+          limit ${window.limit}
+        ) m
       ) m
     ) p
     where p.bytes_before < ${TEXTS_MAX_BYTES}
@@ -401,18 +412,24 @@ export interface Conversation extends Texted {
   readonly hidesLastSeen: boolean;
   /** One of the two users blocks the other. */
   readonly blocked: boolean;
+  /** The user blocks the peer: the row shows the conversation as it was then. */
+  readonly blocks: boolean;
   readonly gone: boolean;
   readonly lastSeenAt: string | null;
   readonly lastAt: string;
   readonly conversationId: number;
 }
 
-/** A page of somebody's conversations: the newest, or those after a place of an earlier page, its last row's; or the one with `peer`. */
+/**
+ * A page of somebody's conversations: the newest, or those after a place of an earlier page, its last row's; or the one with `peer`. `frozen`: with
+ * those of peers whom the user blocks.
+ */
 export interface ConversationsAsked {
   readonly me: string;
   readonly limit: number;
   readonly peer: string | undefined;
   readonly before: { readonly lastAt: string; readonly conversationId: number } | undefined;
+  readonly frozen?: boolean;
 }
 
 /** Pages of many people's conversations, newest first, each at the place of what was asked. */
@@ -425,7 +442,7 @@ export async function conversations(sql: Sql, asked: readonly ConversationsAsked
         then m.content
       end as text,
       p.unread, p.peer_read_seq as "peerReadSeq", p.peer_delivered_seq as "peerDeliveredSeq", p.my_read_seq as "myReadSeq", p.muted, u.last_seen_at as "lastSeenAt",
-      coalesce(u.hide_read, false) as "hidesRead", coalesce(u.hide_last_seen, false) as "hidesLastSeen", p.blocked,
+      coalesce(u.hide_read, false) as "hidesRead", coalesce(u.hide_last_seen, false) as "hidesLastSeen", p.blocked, p.blocks,
       u.username is null or u.deleted_at is not null as gone,
       p.last_at as "lastAt", p.id as "conversationId"
     from unnest(
@@ -433,28 +450,39 @@ export async function conversations(sql: Sql, asked: readonly ConversationsAsked
       ${asked.map(({ limit }) => limit)}::bigint[],
       ${asked.map(({ before }) => before?.lastAt ?? "infinity")}::text[],
       ${asked.map(({ before }) => before?.conversationId ?? 0)}::bigint[],
-      ${asked.map(({ peer }) => peer ?? "")}::text[]
-    ) with ordinality as t (me, most, last_at, id, peer, ord)
+      ${asked.map(({ peer }) => peer ?? "")}::text[],
+      ${asked.map(({ frozen }) => Number(frozen ?? false))}::bigint[]
+    ) with ordinality as t (me, most, last_at, id, peer, frozen, ord)
     cross join lateral (
       select mine.*
       from (
         select
-          c.id, c.high as peer, c.last_seq, c.last_at, c.low_unread as unread,
+          c.id, c.high as peer, c.low_blocks as blocks,
+          case when c.low_blocks then c.low_frozen_seq else c.last_seq end as last_seq,
+          case when c.low_blocks then c.low_frozen_at else c.last_at end as last_at,
+          c.low_unread as unread,
           c.high_read_seq as peer_read_seq, c.high_delivered_seq as peer_delivered_seq,
           case when c.low = c.high then c.last_seq else c.low_read_seq end as my_read_seq, c.low_muted as muted,
           c.low_blocks or c.high_blocks as blocked
         from conversations c
-        where c.low = t.me collate "C" and not c.low_blocks and c.last_seq > 0
+        where c.low = t.me collate "C"
         union all
         select
-          c.id, c.low, c.last_seq, c.last_at, c.high_unread,
+          c.id, c.low, c.high_blocks,
+          case when c.high_blocks then c.high_frozen_seq else c.last_seq end,
+          case when c.high_blocks then c.high_frozen_at else c.last_at end,
+          c.high_unread,
           c.low_read_seq, c.low_delivered_seq,
           c.high_read_seq, c.high_muted,
           c.low_blocks or c.high_blocks
         from conversations c
-        where c.high = t.me collate "C" and c.low <> c.high and not c.high_blocks and c.last_seq > 0
+        where c.high = t.me collate "C" and c.low <> c.high
       ) mine
-      where (mine.last_at, mine.id) < (t.last_at::timestamptz, t.id) and (t.peer = '' or mine.peer = t.peer collate "C")
+      where
+        (mine.last_at, mine.id) < (t.last_at::timestamptz, t.id)
+        and (t.peer = '' or mine.peer = t.peer collate "C")
+        and mine.last_seq > 0
+        and (t.frozen = 1 or not mine.blocks)
       order by mine.last_at desc, mine.id desc
       limit t.most
     ) p

@@ -9,7 +9,7 @@ import type { Database } from "../db/client.ts";
 import * as messages from "../db/messages.ts";
 import type { Conversation, ConversationsAsked, Message, Page, Window } from "../db/messages.ts";
 import { firstTexts, NAMES_MAX, type Pages, pagesOf, ROWS_MAX, withTexts } from "../db/pages.ts";
-import { findNames, findPeers } from "../db/people.ts";
+import { findNames, findPeers, type Search } from "../db/people.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import type { Door } from "../door.ts";
@@ -118,13 +118,14 @@ export class Api {
     const limit = wholeNumber(searchParams, "limit", 1, PAGE_MAX) ?? 50;
     const cursor = searchParams.get("before");
     const before = cursor === null ? undefined : readCursor(cursor);
+    const frozen = searchParams.get("blocked") === "1";
     const name = searchParams.get("peer");
     const peer = name === null ? undefined : (await this.#peer(me, name))?.username;
     if (name !== null && peer === undefined) return json([]);
     const rows =
       part === undefined
-        ? await this.#lists.add({ me: username, limit, before, peer })
-        : await this.#conversationsWith(part, username, Math.min(limit, FOUND_MAX));
+        ? await this.#lists.add({ me: username, limit, before, peer, frozen })
+        : await this.#conversationsWith({ part, me: username, limit: Math.min(limit, FOUND_MAX), frozen });
     const show = (row: Conversation & { readonly text: string }) => ({
       peer: row.peer,
       last_seq: row.lastSeq,
@@ -139,6 +140,8 @@ export class Api {
       online: !row.gone && !row.blocked && this.#roster.isOnline(nameKey(row.peer)),
       last_seen: hidesLastSeen || row.hidesLastSeen || row.blocked ? null : row.lastSeenAt,
       cursor: writeCursor(row),
+      // marks from after the block would tell what the other does
+      ...(row.blocks ? { blocked: true, unread: 0, peer_read_seq: 0, peer_delivered_seq: 0 } : {}),
     });
     const pages = withTexts(rows, (some) => this.#db.run((sql) => messages.lastTexts(sql, some)));
     const shape = { show: (row: Parameters<typeof show>[0]) => JSON.stringify(show(row)) };
@@ -146,9 +149,12 @@ export class Api {
   }
 
   /** Those of a user's conversations whose peer's name holds `part`, the newest first. */
-  async #conversationsWith(part: string, me: string, limit: number): Promise<Conversation[]> {
-    const peers = part === "" ? [] : await findPeers(this.#db, { part, me, limit });
-    const rows = peers.map((peer) => this.#lists.add({ me, limit: 1, before: undefined, peer }));
+  async #conversationsWith(search: Search): Promise<Conversation[]> {
+    const { me, frozen } = search;
+    const peers = search.part === "" ? [] : await findPeers(this.#db, search);
+    const rows = peers.map((peer) =>
+      this.#lists.add({ me, limit: 1, before: undefined, peer, ...(frozen && { frozen }) }),
+    );
     return firstTexts((await Promise.all(rows)).flat());
   }
 
@@ -169,8 +175,10 @@ export class Api {
     const window = readWindow(searchParams);
     if (peer === undefined) return json([]);
 
-    const peeks = foreign || searchParams.get("peek") === "1";
-    const read = (window: Window) => this.#db.run((sql) => messages.page(sql, me.username, peer.username, window));
+    const frozen = searchParams.get("blocked") === "1"; // of a blocked peer nothing is marked
+    const peeks = foreign || frozen || searchParams.get("peek") === "1";
+    const read = (window: Window) =>
+      this.#db.run((sql) => messages.page(sql, me.username, peer.username, { ...window, frozen }));
     const show = (row: Message) => shown(row, me.username, { peeked: peeks, hidden: peer.hidesRead || me.hidesRead });
     const seen = async (rows: readonly Message[]) => {
       if (request.method !== "HEAD" && !foreign) await this.#seen(me, peer.username, rows, peeks); // which gets no rows

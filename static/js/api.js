@@ -16,6 +16,7 @@
  * @property {boolean} [gone] the peer's account is no more
  * @property {string} cursor
  * @property {boolean} [muted]
+ * @property {boolean} [blocked] I have blocked the peer: the row is as it was then
  */
 
 /** @typedef {{ message: Message, read: boolean }} Stored a message and whether its receiver has read it */
@@ -76,12 +77,12 @@ export async function invite() {
 
 /**
  * A page of conversations, newest first; `before` is the cursor of the last one known. Of `peer`: only the one with them. With a `part`: only those with
- * people whose names contain it.
+ * people whose names contain it. Those with people whom I have blocked are as they were then.
  * @param {{ limit: number, before?: string | undefined, peer?: string, part?: string }} page
  * @returns {Promise<Row[]>}
  */
 export function conversations(page) {
-  return get(`/conversations?${query(page)}`);
+  return get(`/conversations?blocked=1&${query(page)}`);
 }
 
 /**
@@ -94,7 +95,7 @@ export function unread(me) {
 }
 
 /**
- * A page of messages between me and a peer, oldest first. It marks nothing as read: only seeing does.
+ * A page of messages between me and a peer, oldest first; of a peer whom I have blocked, those from before. It marks nothing as read: only seeing does.
  * @param {string} me
  * @param {string} peer
  * @param {{ limit: number, before?: number, after?: number }} page
@@ -102,7 +103,9 @@ export function unread(me) {
  */
 export async function messages(me, peer, page) {
   /** @type {any[]} */
-  const rows = await get(`/messages/${encodeURIComponent(me)}/${encodeURIComponent(peer)}?peek=1&${query(page)}`);
+  const rows = await get(
+    `/messages/${encodeURIComponent(me)}/${encodeURIComponent(peer)}?peek=1&blocked=1&${query(page)}`,
+  );
   return rows.map((row) => ({
     read: row.read,
     message: {

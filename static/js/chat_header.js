@@ -72,7 +72,7 @@ export class ChatHeader extends HTMLElement {
     const options = await import("./conversation_options.js").catch(() => undefined);
     if (!messenger || name === undefined) return;
     if (!options) setText(find(document, "#options .snag"), word("no_connection"));
-    else if ((await options.choose(messenger, name, chosen)) && name === this.#name) this.onback();
+    else await options.choose(messenger, name, chosen);
   }
 
   #showMuted() {

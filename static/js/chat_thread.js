@@ -168,7 +168,8 @@ export class ChatThread extends HTMLElement {
     const shown = this.#shown(peer);
     if (!this.#atEnd) this.#place.note();
     const focused = this.#list.contains(document.activeElement);
-    const newFrom = this.#newAfter === undefined ? undefined : conversation.firstAfter(this.#newAfter);
+    const newAfter = conversation.blocked ? undefined : this.#newAfter;
+    const newFrom = newAfter === undefined ? undefined : conversation.firstAfter(newAfter);
     render(this.#list, group(shown, newFrom), {
       key: (item) => (item.kind === "message" ? item.message.key : item.key),
       make: (item) => this.#make(item),
@@ -177,6 +178,7 @@ export class ChatThread extends HTMLElement {
     if (!this.#atEnd) this.#place.keep();
     if (focused && !this.#list.contains(document.activeElement)) this.#scroller.focus({ preventScroll: true });
     this.#lastShown = Math.max(this.#lastShown, held);
+    this.toggleAttribute("data-blocked", conversation.blocked);
     find(this, ".skeleton").hidden = conversation.loaded || shown.length > 0;
     const empty = conversation.loaded && shown.length === 0 && !conversation.gone && !conversation.blocked;
     this.#greet(empty ? (peer === messenger.me ? word("notes_empty") : word("say_hello", { name: peer })) : "");
@@ -224,7 +226,7 @@ export class ChatThread extends HTMLElement {
     const { myRead, heldSeq } = conversation;
     this.#settled = true;
     this.#opening = true;
-    const first = conversation.firstAfter(myRead);
+    const first = conversation.blocked ? undefined : conversation.firstAfter(myRead);
     this.#newAfter = first === undefined ? undefined : myRead;
     if (first === undefined) this.#stretch.toEnd(heldSeq);
     else this.#stretch.to(first, heldSeq);

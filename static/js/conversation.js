@@ -36,7 +36,7 @@ export class Conversation {
   #myRead = 0;
   #confirmedRead = 0;
   #unread = 0;
-  /** Whether I have blocked the peer: then the server lists nothing of it. */
+  /** Whether I have blocked the peer: then it stays as it was. */
   blocked = false;
   /** Up to here the unread are counted without a hole. */
   #countedSeq = 0;
@@ -106,7 +106,7 @@ export class Conversation {
   }
 
   get unread() {
-    return this.#unread;
+    return this.blocked ? 0 : this.#unread;
   }
 
   /** Whether I want to hear nothing of it. */
@@ -133,6 +133,7 @@ export class Conversation {
       last_seq: this.#lastSeq,
       last: this.#preview ? { sender: from, content: text, timestamp: new Date(at).toISOString() } : null,
       unread: this.#unread,
+      blocked: this.blocked,
       peer_read_seq: this.#peerRead,
       peer_delivered_seq: this.#peerDelivered,
       my_read_seq: this.#confirmedRead,
@@ -276,7 +277,7 @@ export class Conversation {
    */
   update(row, preview) {
     this.#told = row;
-    this.blocked = false;
+    this.blocked = row.blocked === true;
     if (row.last_seq >= this.#lastSeq) {
       this.#lastSeq = row.last_seq;
       if (preview) this.#preview = preview;

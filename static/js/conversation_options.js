@@ -6,7 +6,7 @@ import { word } from "./words.js";
 /** @import { Messenger } from "./messenger.js" */
 
 /**
- * Does what was chosen. Whether the conversation is gone after that.
+ * Does what was chosen.
  * @param {Messenger} messenger
  * @param {string} name whose conversation it is
  * @param {EventTarget | null} chosen the button
@@ -15,10 +15,8 @@ export async function choose(messenger, name, chosen) {
   const options = find(document, "#options");
   if (chosen === find(options, ".block")) {
     options.hidePopover();
-    return askToBlock(messenger, name);
-  }
-  if (chosen === find(options, ".mute")) await mute(messenger, name, options);
-  return false;
+    askToBlock(messenger, name);
+  } else if (chosen === find(options, ".mute")) await mute(messenger, name, options);
 }
 
 /**
@@ -42,19 +40,16 @@ async function mute(messenger, name, options) {
  * Says what blocking means, and blocks whom the person still wants to block.
  * @param {Messenger} messenger
  * @param {string} name
- * @returns {Promise<boolean>}
  */
 function askToBlock(messenger, name) {
   const dialog = /** @type {HTMLDialogElement} */ (copy("block-question"));
   const [snag, button] = [find(dialog, ".snag"), find(dialog, ".do")];
   setText(find(dialog, "h2"), word("block_ask", { name }));
-  let blocked = false;
   button.addEventListener("click", async () => {
     button.disabled = true;
     setText(snag, "");
     try {
       await messenger.block(name);
-      blocked = true;
       dialog.close();
     } catch {
       button.disabled = false;
@@ -63,10 +58,5 @@ function askToBlock(messenger, name) {
   });
   document.body.append(dialog);
   dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
-      dialog.remove();
-      resolve(blocked);
-    });
-  });
+  dialog.addEventListener("close", () => dialog.remove());
 }

@@ -294,7 +294,7 @@ export class Messenger extends EventTarget {
    */
   seen(peer, seq) {
     const conversation = this.conversation(peer);
-    if (peer === this.me || !conversation.readTo(seq)) return;
+    if (peer === this.me || conversation.blocked || !conversation.readTo(seq)) return;
     this.connection.send({ type: "read", peer, seq });
     this.#conversationChanged(peer);
   }
@@ -322,16 +322,16 @@ export class Messenger extends EventTarget {
   async unblock(peer) {
     await this.api.block(peer, false);
     this.conversation(peer).blocked = false;
-    this.#emit("thread", peer);
+    this.#conversationChanged(peer);
     await this.resume();
   }
 
-  /** Sees nothing of a person any more. @param {string} peer */
+  /** Sees nothing new of a person any more. @param {string} peer */
   async block(peer) {
     await this.api.block(peer, true);
-    this.#conversations.delete(nameKey(peer));
-    this.cache?.drop(peer);
-    this.#emit("people");
+    this.conversation(peer).blocked = true;
+    this.presence.stoppedTyping(peer);
+    this.#conversationChanged(peer);
   }
 
   /** The next page of conversations. */
@@ -630,7 +630,7 @@ export class Messenger extends EventTarget {
   }
 
   /**
-   * Lets go of what the server does not list any more, though it has listed older ones: I have blocked them, or both left.
+   * Lets go of what the server does not list any more, though it has listed older ones: both left.
    * What was only kept by this browser goes too, until the server lists it.
    * @param {Set<Conversation>} told those the server has just described
    * @param {Map<Conversation, number>} known the last seq of those known before it was asked

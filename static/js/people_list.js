@@ -211,14 +211,16 @@ export class PeopleList extends HTMLElement {
    */
   #showLine(element, { peer, preview, pending, unread, conversation }) {
     const messenger = /** @type {Messenger} */ (this.#messenger);
-    const typing = messenger.presence.isTyping(peer);
-    const failed = pending?.state === "failed";
-    const text = typing ? word("typing") : failed ? word("not_sent") : oneLine(pending?.text ?? preview?.text ?? "");
+    const { muted, blocked } = conversation;
+    const typing = !blocked && messenger.presence.isTyping(peer);
+    const failed = !blocked && pending?.state === "failed";
+    const newest = blocked ? word("blocked_row") : oneLine(pending?.text ?? preview?.text ?? "");
+    const text = typing ? word("typing") : failed ? word("not_sent") : newest;
     const when = shortTime(pending?.at ?? preview?.at ?? 0);
-    const mine = preview?.from === messenger.me && peer !== messenger.me;
+    const mine = !blocked && preview?.from === messenger.me && peer !== messenger.me;
     const tick = pending?.state ?? (mine ? conversation.markOf({ seq: conversation.lastSeq }) : undefined);
-    const { muted } = conversation;
-    if (!this.#showPerson(element, peer, [typing, failed, text, when, tick, unread, muted].join(" "))) return;
+    if (!this.#showPerson(element, peer, [typing, failed, text, when, tick, unread, muted, blocked].join(" "))) return;
+    find(element, ".line").classList.toggle("blocked", blocked);
     const last = find(element, ".last");
     last.classList.toggle("live", typing);
     last.classList.toggle("failed", failed && !typing);

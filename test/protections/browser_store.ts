@@ -32,7 +32,7 @@ export const PROTECTIONS: readonly Protection[] = [
     name: NEXT,
   },
   {
-    against: "a conversation with somebody blocked stays on the page and in the browser",
+    against: "a conversation that the server does not list any more stays on the page and in the browser",
     file: "static/js/messenger.js",
     find: "this.#conversations.delete(key);\n      this.cache?.drop(peer);",
     replace: "continue;",

@@ -2,6 +2,7 @@ import type { Protection } from "./protection.ts";
 
 const BLOCKED =
   "who is blocked writes and is acknowledged as ever; the other's sockets, list, history and counts hear nothing";
+const FROZEN = "what was said before a block stays readable to the one who blocks, as it was then";
 const test = "test/blocks_test.ts";
 const PRIVACY = "test/presence_privacy_test.ts";
 const BLOCK = "presence is kept from the one who is blocked, on every pod and over every way, until the block ends";
@@ -42,8 +43,8 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "what somebody blocked wrote is in the blocker's list",
     file: "src/db/messages.ts",
-    find: "and not c.low_blocks and c.last_seq > 0",
-    replace: "and c.last_seq > 0",
+    find: "and (t.frozen = 1 or not mine.blocks)",
+    replace: "",
     test,
     name: BLOCKED,
   },
@@ -58,10 +59,18 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "what somebody blocked wrote is in the blocker's history",
     file: "src/db/messages.ts",
-    find: "and not case when c.low = ${me} then c.low_blocks else c.high_blocks end",
+    find: "where ${window.frozen ?? false} or not c.blocks",
     replace: "",
     test,
     name: BLOCKED,
+  },
+  {
+    against: "what somebody wrote after a block is in the history that stays readable",
+    file: "src/db/messages.ts",
+    find: "m.seq <= c.end_seq and",
+    replace: "",
+    test,
+    name: FROZEN,
   },
   {
     against: "somebody blocked sends the blocker's devices to fetch, at every loss between pods",

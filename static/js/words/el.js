@@ -87,6 +87,7 @@ export default {
   notes_empty: "Όσα γράφεις εδώ τα διαβάζεις μόνο εσύ.",
   has_left: "Ο χρήστης {name} έχει φύγει. Όσα είπατε μένουν εδώ.",
   blocked: "Έχεις αποκλείσει τον χρήστη {name}.",
+  blocked_row: "Έχει αποκλειστεί",
   no_such_person: "Κανείς εδώ δεν λέγεται {name}.",
   today: "Σήμερα",
   yesterday: "Χθες",

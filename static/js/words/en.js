@@ -87,6 +87,7 @@ export default {
   notes_empty: "Only you can read what you write here.",
   has_left: "{name} has left. What was written stays here.",
   blocked: "You have blocked {name}.",
+  blocked_row: "Blocked",
   no_such_person: "There is nobody called {name} here.",
   today: "Today",
   yesterday: "Yesterday",
