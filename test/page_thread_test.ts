@@ -366,7 +366,8 @@ test("rows of the list grow with the text, stay where they were, and are all rea
   const last = page.locator("people-list .conversations > li").last();
   await until("the last is there", async () => {
     await scroll(1_000_000);
-    return (await last.getAttribute("aria-posinset")) === (await last.getAttribute("aria-setsize"));
+    const count = await last.getAttribute("aria-setsize"); // none while all of a short list is in the document
+    return Number(count) > 300 && (await last.getAttribute("aria-posinset")) === count;
   });
   await scroll(150 * 64);
   await until("rows are there", async () => (await top()).isDrawn);
