@@ -73,6 +73,22 @@ describe("a backup", () => {
   });
 });
 
+test("a copy of a database that runs is another database, and takes nothing from it", async () => {
+  const [directory, copied] = [fresh(), fresh()];
+  const first = await start(directory);
+  await ask(first, "create table kept as select 'first' as word");
+  Bun.spawnSync(["cp", "-a", directory, copied]);
+  const copy = await start(copied);
+  expect(copy.state).toBe("started");
+  await ask(copy, "update kept set word = 'copy'");
+  for (const embedded of [first, await start(directory)])
+    expect(await ask<{ word: string }>(embedded, "select word from kept")).toEqual({ word: "first" });
+  expect(await copy.stop()).toBe("stopped");
+  const second = await start(directory);
+  expect(second.state).toBe("adopted");
+  expect(await ask<{ word: string }>(second, "select word from kept")).toEqual({ word: "first" });
+});
+
 describe("a directory", () => {
   const names = [
     ["with backslashes", "back\\slash\\n\\\\101\\"],

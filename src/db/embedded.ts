@@ -134,8 +134,7 @@ class Postmaster implements Embedded {
 
   abandon(): void {
     this.#use?.close();
-    const free = lock(join(this.directory, "in-use"), "alone");
-    if (free) this.#programs?.interrupt();
+    if (lock(join(this.directory, "in-use"), "alone")) this.#programs?.interrupt();
   }
 
   stop(): ReturnType<Embedded["stop"]> {
@@ -150,11 +149,12 @@ class Postmaster implements Embedded {
   /** Adopts or starts, but makes nothing: a cluster that vanishes while we serve is not replaced by an empty one. */
   async #ensure(): Promise<"adopted" | "started"> {
     this.target.password = readFileSync(join(this.#cluster, PASSWORD), "utf8");
-    const found = readPostmaster(this.#cluster);
+    const [found, { host }] = [readPostmaster(this.#cluster), this.target];
     if (found && (await this.#answers(() => worksIn(this.#cluster, found.pid)))) {
       this.#child = undefined;
       return "adopted";
     }
+    this.target.host = host; // a copy's postmaster.pid names the original's sockets
     await this.#start();
     return "started";
   }
