@@ -61,7 +61,7 @@ describe("on one directory", () => {
     const said: string[] = [];
     const begun = performance.now();
     const embedded = await start(directory, { say: (line) => said.push(line) });
-    expect(performance.now() - begun).toBeLessThan(6_000); // 1.3 s here; a loaded machine is slower
+    expect(performance.now() - begun).toBeLessThan(20_000); // 1.3 s here; a loaded machine is slower
     expect(embedded.state).toBe("created");
     const slow = "Waiting for the database, which is starting …"; // said after a second
     expect(said.filter((line) => line !== slow)).toEqual(["Preparing the database (first start only) …"]);

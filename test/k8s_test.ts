@@ -295,6 +295,33 @@ const SECRETS: Readonly<Record<string, readonly string[]>> = {
 };
 
 describe("the passwords of k8s/", () => {
+  test("are kept from pg_isready, whatever the database's address looks like", () => {
+    const pods = named(sets.get("k8s/")!, "Deployment", "chatify-deployment").spec.template.spec;
+    const fake = mkdtempSync(join(tmpdir(), "chatify-arguments-"));
+    using _ = { [Symbol.dispose]: () => rmSync(fake, { recursive: true }) };
+    writeFileSync(join(fake, "pg_isready"), `#!/bin/sh\nprintf '%s\\n' "$@"\n`, { mode: 0o755 });
+    const asked = (DATABASE_URL: string) => {
+      const env = { PATH: `${fake}:${Bun.env["PATH"]}`, DATABASE_URL };
+      return Bun.spawnSync(pods.initContainers[0].command, { env }).stdout.toString().split("\n")[0];
+    };
+    for (const [address, without] of [
+      ["postgres://ann:hunter22@db:5432/chat", "postgres://ann@db:5432/chat"],
+      ["postgres://ann:a:hunter22@[::1],db:5433/chat?user=b@c", "postgres://ann@[::1],db:5433/chat?user=b@c"],
+      ["postgres://ann:/hunter22@db/chat", "postgres://ann@db/chat"],
+      ["postgres://ann:?#@hunter22@db/chat", "postgres://ann@db/chat"],
+      [
+        "postgres://db/chat?user=ann&password=hunter22&sslmode=require",
+        "postgres://db/chat?user=ann&password=&sslmode=require",
+      ],
+      ["postgres://db/chat?sslpassword=hunter22", "postgres://db/chat?sslpassword="],
+      ["host=db password=hunter22 user=ann", "host=db password='' user=ann"],
+      ["host=db password = 'it\\'s hunter22' user=ann", "host=db password = '' user=ann"],
+      ["host=db user=ann", "host=db user=ann"],
+    ] as const) {
+      expect(asked(address)).toBe(`--dbname=${without}`);
+    }
+  });
+
   const job = () => named(sets.get("k8s/")!, "Job", "chatify-secret").spec.template.spec;
   const script = () => job().containers[0].args[0] as string;
 
@@ -381,7 +408,9 @@ describe("the passwords of k8s/", () => {
     for (const things of sets.values()) {
       for (const container of templates(things).flatMap(containersOf)) {
         const words = [...(container.command ?? []), ...(container.args ?? [])].join(" ");
-        expect(words).not.toMatch(/dbname="?\$DATABASE_URL|--requirepass|PASSWORD"? --/);
+        expect(words).not.toMatch(
+          /dbname="?\$DATABASE_URL|--requirepass|PASSWORD"? --|\$\(\w*(PASSWORD|SECRET|TOKEN|DATABASE_URL)/,
+        );
       }
     }
     const { data } = named(sets.get("k8s/")!, "ConfigMap", "db-init");
