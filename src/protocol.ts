@@ -178,8 +178,5 @@ export function newUserFrame(username: string): string {
   return JSON.stringify({ type: "new_user", username });
 }
 
-/** Types of the frames that one pod passes to another's sockets as they are; messages go as their fields. */
-export const RELAYED_FRAMES: ReadonlySet<string> = new Set(["delivered", "read", "typing", "draft", "sync"]);
-
 export const SYNC_FRAME = JSON.stringify({ type: "sync" });
 export const PONG_FRAME = JSON.stringify({ type: "pong" });

@@ -19,7 +19,7 @@ const instant = fc
   .map((date) => date.toISOString());
 const frame = fc.oneof(
   fc.tuple(name, name, number).map(([reader, peer, seq]) => readFrame(reader, peer, seq)),
-  fc.record({ peer: name, text: hostileText, at: hostileText }).map(draftFrame),
+  fc.record({ peer: name, text: hostileText, at: instant }).map(draftFrame),
   name.map(typingFrame),
   fc.constant(SYNC_FRAME),
 );

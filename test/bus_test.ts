@@ -19,7 +19,7 @@ import { type Client, connect, listen } from "../src/db/client.ts";
 import { type Embedded, startEmbedded } from "../src/db/embedded.ts";
 import { Log } from "../src/log.ts";
 import type { BusDrop } from "../src/metrics.ts";
-import { SYNC_FRAME } from "../src/protocol.ts";
+import { draftFrame, SYNC_FRAME } from "../src/protocol.ts";
 import { freePort, REDIS, RedisServer, SILENT } from "./harness.ts";
 import { until } from "./until.ts";
 
@@ -453,7 +453,11 @@ const MESSAGE = {
 const EVERY_KIND: BusEvent[] = [
   MESSAGE,
   { ...MESSAGE, ref: null, hidden: true },
-  { kind: "frame", to: ["ann", "bob"], frame: JSON.stringify({ type: "draft", peer: "\t", text: "\n\u0000", at: "" }) },
+  {
+    kind: "frame",
+    to: ["ann", "bob"],
+    frame: draftFrame({ peer: "\t", text: "\n\u0000", at: "2026-11-22T18:30:00Z" }),
+  },
   { kind: "frame", to: ["ann"], frame: SYNC_FRAME },
   { kind: "end", nameKey: "ann", sessionId: 12 },
   { kind: "veil", nameKey: "ελένη", on: true },
@@ -518,13 +522,14 @@ function wiredRules(ground: Wired): void {
     const { length: before } = spy.heard;
     const frames = Array.from({ length: 2_000 }, (_, i): BusEvent => {
       const letter = ["e", "ε", "語", "😀"][i % 4]!;
-      return { kind: "frame", to: ["ann"], frame: JSON.stringify({ type: "draft", i, text: letter.repeat(i % 200) }) };
+      const draft = { peer: String(i), text: letter.repeat(i % 200), at: "2026-11-22T18:30:00Z" };
+      return { kind: "frame", to: ["ann"], frame: draftFrame(draft) };
     });
     for (const frame of frames) a.bus.publish([frame]);
     await until("all of them", () => b.heard.length === frames.length);
     expect(b.from(a)).toEqual(frames);
     const packets = spy.heard.slice(before);
-    expect(packets.length).toBeLessThan(120); // 550 KB
+    expect(packets.length).toBeLessThan(140); // 620 KB
     if (ground instanceof Postgres) for (const text of packets) expect(Buffer.byteLength(text)).toBeLessThan(8_000);
     expect(b.told.filter((told) => told.startsWith("lost"))).toEqual([]);
   });
@@ -905,6 +910,20 @@ describe.skipIf(!REDIS)("over Redis", () => {
     await untilHeard(b!, c!);
     expect(a.told).toEqual([]);
     expect(b!.bus.others).toEqual([c!.name]);
+  });
+
+  test("bus opens no packet longer than those that pods send", async () => {
+    const drops: BusDrop[] = [];
+    const [a] = (await start(ground, 1, { timing: CALM, dropped: (why) => void drops.push(why) })) as [Pod];
+    const puppet = await Puppet.enter(ground);
+    await until("it is met", () => a.told.length > 0);
+    drops.length = 0;
+    await puppet.say("events", 1, ...Array.from({ length: 100 }, () => "long".repeat(200)));
+    await ground.say("1".repeat(1_000_000));
+    await puppet.say("events", 2, "short");
+    await until("the next", () => a.heardWord("short"));
+    expect(a.heardWord("long".repeat(200))).toBeFalse();
+    expect(drops).toEqual(["foreign", "foreign"]);
   });
 
   if (REDIS) {

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 
 import { anyEvent } from "../../test/any_event.ts";
-import { SYNC_FRAME } from "../protocol.ts";
+import { draftFrame, SYNC_FRAME } from "../protocol.ts";
 import { bodyOf, decodePacket, encodePacket, Packer } from "./codec.ts";
 import type { BusEvent } from "./events.ts";
 
@@ -97,7 +97,7 @@ describe("packets", () => {
   });
 
   test("packets hold a sync for the users of a frame that is too large", () => {
-    const frame = JSON.stringify({ type: "draft", text: "😀".repeat(4_000) });
+    const frame = draftFrame({ peer: "bob", text: "😀".repeat(4_000), at: "2026-11-22T18:30:00Z" });
     const large: BusEvent = { kind: "frame", to: ["ann", "bob"], frame };
     const user: BusEvent = { kind: "user", username: "carol" };
     expect(unpacked(packed([large, user], 5_900))).toEqual([{ ...large, frame: SYNC_FRAME }, user]);

@@ -3,19 +3,16 @@
  * the fields in this order) and checks what arrives.
  */
 
-import { RELAYED_FRAMES } from "../protocol.ts";
-
 /** The key of the longest name that the original demo allowed: 50 characters, of which NFKC makes up to 18 each. */
 const NAME_MAX_UNITS = 1_000;
 const LIST_MAX = 10_000;
-/** A draft of 4,000 control characters, each written `\u0001`, and its other fields. */
-const FRAME_MAX_UNITS = 32 * 1024;
 const MESSAGE_MAX_UNITS = 2 * 4_000;
 /** As many tokens as fit into a NOTIFY with room to spare. */
 export const TOKENS_MAX = 200;
 
 /** Reads a field of an arrived event; undefined when it does not fit. */
 type Field<Value> = (value: unknown) => Value | undefined;
+type Fields = readonly (readonly [string, Field<unknown>])[];
 
 const name: Field<string> = (value) =>
   typeof value === "string" && value.length > 0 && value.length <= NAME_MAX_UNITS ? value : undefined;
@@ -24,9 +21,21 @@ const id: Field<number> = (value) =>
   Number.isSafeInteger(value) && (value as number) > 0 ? (value as number) : undefined;
 const text: Field<string> = (value) =>
   typeof value === "string" && value.length > 0 && value.length <= MESSAGE_MAX_UNITS ? value : undefined;
+const draftText: Field<string> = (value) => (value === "" ? value : text(value));
 const instant = matching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/);
 const pod = matching(/^[0-9a-f]{32}$/);
 const token = matching(/^[\w-]{16}$/);
+
+/** Frames that pods pass to each other's sockets, by type. None has `from` or `to`, which the original's page shows as a message. */
+const FRAMES = new Map<unknown, Fields>(
+  Object.entries({
+    delivered: { peer: name, seq: id },
+    read: { reader: name, peer: name, seq: id },
+    typing: { user: name },
+    draft: { peer: name, text: draftText, at: instant },
+    sync: {},
+  }).map(([type, fields]) => [type, Object.entries<Field<unknown>>(fields)]),
+);
 
 const EVENTS = {
   /**
@@ -70,10 +79,10 @@ const EVENTS = {
 } satisfies Record<string, Record<string, Field<unknown>>>;
 
 type Events = typeof EVENTS;
-type Fields<Kind extends keyof Events> = {
+type ValuesOf<Kind extends keyof Events> = {
   readonly [Name in keyof Events[Kind]]: Events[Kind][Name] extends Field<infer Value> ? Value : never;
 };
-type EventOf<Kind extends keyof Events> = Kind extends unknown ? { readonly kind: Kind } & Fields<Kind> : never;
+type EventOf<Kind extends keyof Events> = Kind extends unknown ? { readonly kind: Kind } & ValuesOf<Kind> : never;
 
 /** Events by which pods prove to each other that they run; the bus keeps them to itself. */
 export type Handshake = EventOf<"challenge" | "answer">;
@@ -81,8 +90,8 @@ export type Handshake = EventOf<"challenge" | "answer">;
 /** What pods tell each other. */
 export type BusEvent = EventOf<Exclude<keyof Events, Handshake["kind"]>>;
 
-const FIELDS = new Map(
-  Object.entries(EVENTS).map(([kind, fields]) => [kind, Object.entries<Field<unknown>>(fields)] as const),
+const FIELDS = new Map<unknown, Fields>(
+  Object.entries(EVENTS).map(([kind, fields]) => [kind, Object.entries<Field<unknown>>(fields)]),
 );
 
 /** An event as JSON. A frame is JSON already and stays as it is. */
@@ -100,7 +109,7 @@ export function encodeEvent(event: BusEvent | Handshake): string {
  */
 export function decodeEvent(value: unknown): BusEvent | Handshake | "unknown" | "malformed" {
   if (!Array.isArray(value)) return "malformed";
-  const fields = FIELDS.get(value[0] as string);
+  const fields = FIELDS.get(value[0]);
   if (!fields) return typeof value[0] === "string" ? "unknown" : "malformed";
   const event: Record<string, unknown> = { kind: value[0] };
   let at = 1;
@@ -112,16 +121,22 @@ export function decodeEvent(value: unknown): BusEvent | Handshake | "unknown" | 
   return event as unknown as BusEvent | Handshake;
 }
 
-/** A frame for clients, as JSON. */
+/** A frame for clients, as JSON, with its known fields only. */
 function serverFrame(value: unknown): string | undefined {
-  if (!RELAYED_FRAMES.has(typeOf(value) as string)) return undefined;
-  const frame = JSON.stringify(value);
-  return frame.length <= FRAME_MAX_UNITS ? frame : undefined;
+  const type = typeOf(value);
+  const fields = FRAMES.get(type);
+  if (!fields) return undefined;
+  const frame: Record<string, unknown> = { type };
+  for (const [field, read] of fields) {
+    frame[field] = read((value as Record<string, unknown>)[field]);
+    if (frame[field] === undefined) return undefined;
+  }
+  return JSON.stringify(frame);
 }
 
 function isNewerFrame([kind, , frame]: readonly unknown[]): boolean {
   const type = typeOf(frame);
-  return kind === "frame" && typeof type === "string" && !RELAYED_FRAMES.has(type);
+  return kind === "frame" && typeof type === "string" && !FRAMES.has(type);
 }
 
 function typeOf(frame: unknown): unknown {

@@ -3,9 +3,12 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 
 import { anyEvent } from "../../test/any_event.ts";
+import { typingFrame } from "../protocol.ts";
 import { type BusEvent, decodeEvent, encodeEvent } from "./events.ts";
 
 const TOKEN = "abcdefghijklmnop";
+
+const frame = (value: object) => ["frame", ["ann"], value];
 
 describe("an event", () => {
   test("arrives as it was, whatever is in its names and texts", () => {
@@ -69,7 +72,16 @@ describe("an event", () => {
     ["a frame that is null", ["frame", ["ann"], null]],
     ["a frame without a type", ["frame", ["ann"], { from: "Bob", to: "Vera" }]],
     ["a frame of a type that is a list", ["frame", ["ann"], { type: ["message"] }]],
-    ["a frame that is too large", ["frame", ["ann"], { type: "draft", text: "x".repeat(40_000) }]],
+    ["typing of no user", frame({ type: "typing" })],
+    ["typing of a number", frame({ type: "typing", user: 7 })],
+    ["a read mark without a peer", frame({ type: "read", reader: "bob", seq: 1 })],
+    ["a read mark of an object", frame({ type: "read", reader: { name: "bob" }, peer: "ann", seq: 1 })],
+    ["a read mark below one", frame({ type: "read", reader: "bob", peer: "ann", seq: -1 })],
+    ["a delivered mark of a text", frame({ type: "delivered", peer: "bob", seq: "1" })],
+    ["a delivered mark beyond what is exact", frame({ type: "delivered", peer: "bob", seq: 2 ** 53 })],
+    ["a draft without a text", frame({ type: "draft", peer: "bob", at: NOW })],
+    ["a draft of no time", frame({ type: "draft", peer: "bob", text: "hi", at: "now" })],
+    ["a draft that is too large", frame({ type: "draft", peer: "bob", text: "x".repeat(8_001), at: NOW })],
     ["a message from a number", message(1, 7)],
     ["a message to nobody", message(2, "")],
     ["a message without a text", message(3, "")],
@@ -97,5 +109,15 @@ describe("an event", () => {
 
   test("of a newer version is read as far as this one knows it", () => {
     expect(decodeEvent(["user", "ann", { more: true }])).toEqual({ kind: "user", username: "ann" });
+    expect(decodeEvent(frame({ type: "typing", user: "bob", more: [1] }))).toMatchObject({ frame: typingFrame("bob") });
+  });
+
+  test("shows no message in a frame of another type", () => {
+    const message = { from: "bob", to: "ann", message: "forged", id: 1, seq: 1 };
+    for (const type of ["typing", "read", "delivered", "draft", "sync"]) {
+      const value = frame({ type, user: "bob", reader: "bob", peer: "ann", text: "hi", at: NOW, ...message });
+      const { frame: passedOn } = decodeEvent(value) as Extract<BusEvent, { kind: "frame" }>;
+      expect(Object.keys(JSON.parse(passedOn) as object)).not.toContainAnyValues(["from", "to", "message"]);
+    }
   });
 });

@@ -306,6 +306,7 @@ export class PacketBus implements Bus {
 
   #receive(text: string): void {
     if (this.#isStopped || !this.#peers) return;
+    if (text.length > this.#transport.maxBytes) return this.#count("foreign"); // it would cost as much as its writer likes
     const now = performance.now();
     const own = this.#cipher.ownCounter(text);
     if (own !== undefined) return this.#receiveOwn(own, now);

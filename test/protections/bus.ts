@@ -47,8 +47,8 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "a pod passes on frames that are none of the server's",
     file: "src/bus/events.ts",
-    find: "if (!RELAYED_FRAMES.has(typeOf(value) as string)) return undefined;",
-    replace: "",
+    find: "  if (!fields) return undefined;",
+    replace: "  if (!fields) return JSON.stringify(value);",
     test: "src/bus/events_test.ts",
     name: "an event is dropped as malformed: a frame without a type",
   },
