@@ -3,7 +3,7 @@
 import { skeleton } from "./unicode_security.ts";
 
 const WORDS =
-  "abuse admin administrator chatify help helpdesk hostmaster moderator noreply official operator postmaster root security service staff superuser support sysadmin system team webmaster " +
+  "abuse admin administration administrator admins chatify help helpdesk hostmaster moderator moderators noreply official operator postmaster root security service staff superadmin superuser support sysadmin system team webmaster " +
   "ασφάλεια βοήθεια διαχείριση διαχειριστής διαχειρίστρια συντονιστής συντονίστρια σύστημα υποστήριξη";
 
 /** One word or several joined, in any case. */
@@ -16,12 +16,13 @@ const RESERVED = new RegExp(
 );
 
 /**
- * Whether a name is reserved or looks like one that is, ignoring case, accents and signs.
+ * Whether a name is reserved or looks like one that is, ignoring case, accents, signs and a number in front or behind.
  *
- * @example isReserved("Chatify-Supp0rt") // true
+ * @example isReserved("Chatify-Supp0rt24") // true
  */
 export function isReserved(name: string): boolean {
-  return looks(name).some((look) => RESERVED.test(look));
+  const bare = name.replace(/^[\p{Nd}_.-]+/u, "").replace(/[\p{Nd}_.-]+$/u, "");
+  return [name, bare].flatMap(looks).some((look) => RESERVED.test(look));
 }
 
 /** Skeletons of a name in each case, without accents and the signs between letters. */

@@ -12,6 +12,11 @@ describe("a name is reserved", () => {
     ["with an l for an i", "ADMlN"],
     ["with digits", "Supp0rt"],
     ["with other digits", "adm1n"],
+    ["with a number behind", "admin2"],
+    ["with a number behind a sign", "support_24"],
+    ["with a number in front", "007.moderator"],
+    ["with Arabic digits", "root١"],
+    ["with digits in it and behind", "adm1n1"],
     ["with accents", "ádmìn"],
     ["with a dotless i", "admın"],
     ["with a stroke", "øfficial"],
@@ -20,8 +25,18 @@ describe("a name is reserved", () => {
     ["in Greek without accents", "ΔΙΑΧΕΙΡΙΣΤΗΣ"],
   ])("%s: %s", (_, name) => expect(isReserved(name)).toBeTrue());
 
-  test.each(["adminton", "Rooted", "helen", "steam", "supporter", "mysupport", "roots", "Administra", "βοηθός", "ann"])(
-    "not when it only holds one: %s",
-    (name) => expect(isReserved(name)).toBeFalse(),
-  );
+  test.each([
+    "adminton",
+    "Rooted",
+    "helen",
+    "steam",
+    "supporter",
+    "mysupport",
+    "roots",
+    "Administra",
+    "βοηθός",
+    "ann",
+    "42",
+    "admin2x",
+  ])("not when it only holds one: %s", (name) => expect(isReserved(name)).toBeFalse());
 });

@@ -73,13 +73,14 @@ export function nameKey(name: string): string {
 }
 
 /**
- * Skeletons of a name as shown, then of its other case forms. Since case does not distinguish names, no other name may be shown like any
- * of them.
+ * Skeletons of a name as shown, then of its other forms. Since case does not distinguish names, no other name may be shown like any of them.
+ * UTS #39 takes a zero for a capital O; in small letters people take it for an o.
  *
  * @example skeletonsOf("alice") // ["alice", "ALlCE"], so neither "aIice" nor "ALlCE" can be another's
  */
 export function skeletonsOf(name: string): string[] {
-  return [...new Set([name, nameKey(name), name.toUpperCase()].map(skeleton))];
+  const forms = [name, nameKey(name), name.toUpperCase()];
+  return [...new Set([...forms, ...forms.map((form) => form.replaceAll("0", "o"))].map(skeleton))];
 }
 
 /**

@@ -51,6 +51,8 @@ describe("a name that looks like another's is refused", () => {
     ["Cyrillic capitals", "kot", "КОТ"],
     ["m for rn", "modern", "modem"],
     ["a one for an l", "paul", "pau1"],
+    ["a zero for an o", "rob", "r0b"],
+    ["an o for a zero", "agent.007", "agent.oo7"],
   ])("%s", async (_, taken, other) => {
     expect((await signUp(taken)).status).toBe(302);
     await refused(await signUp(other, two), 409, "name_similar");
@@ -125,7 +127,7 @@ describe("a name is refused at sign-up", () => {
     ["of a mark of another script", "ann\u064e"],
   ])("%s", async (_, name) => refused(await signUp(name), 422, "bad_name"));
 
-  test.each(["admin", "Administrator", "support", "CHATIFY", "r00t", "chatify-support", "Υποστήριξη"])(
+  test.each(["admin", "Administrator", "support", "CHATIFY", "r00t", "chatify-support", "support24", "Υποστήριξη"])(
     "when it speaks for the server: %s",
     async (name) => refused(await signUp(name), 409, "name_reserved"),
   );
