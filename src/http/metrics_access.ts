@@ -7,7 +7,7 @@ import { isSame } from "../cookie.ts";
 
 /** Headers by which proxies say that they speak for another client. */
 const FORWARDING =
-  /^(forwarded|via|x-forwarded(-.*)?|x-original-.*|.*-(real|client|connecting|external)-(ip|address))$/;
+  /forwarded|^via$|^cdn-loop$|^x-(host|scheme|original-.*|envoy-.*)$|(^|-)(real|client|connecting|external|originating|proxyuser|remote|user)-?(ip|addr|address)$/;
 
 /** @param peer the address of the connection @param token undefined: only this machine */
 export function mayReadMetrics(request: Request, peer: string | undefined, token: string | undefined): boolean {
