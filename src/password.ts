@@ -5,10 +5,12 @@ import { ChatError } from "./errors.ts";
 /** OWASP's least for argon2id: 19 MiB, two passes; p=1 is what Bun makes. About 25 ms each. */
 const ARGON2 = { algorithm: "argon2id", memoryCost: 19_456, timeCost: 2 } as const;
 
-/** Verified in place of a hash that is missing or that no password matches. Nobody knows a password for it. */
-const DECOY = `$argon2id$v=19$m=${ARGON2.memoryCost},t=${ARGON2.timeCost},p=1$${"A".repeat(43)}$${"A".repeat(43)}`;
+const HASHED_HERE = `$argon2id$v=19$m=${ARGON2.memoryCost},t=${ARGON2.timeCost},p=1$`;
 
-/** `outdated`: right, but hashed as typed, before passwords were prepared. */
+/** Verified in place of a hash that is missing or that no password matches. Nobody knows a password for it. */
+const DECOY = `${HASHED_HERE}${"A".repeat(43)}$${"A".repeat(43)}`;
+
+/** `outdated`: right, but hashed as typed, before passwords were prepared, or by another program. */
 export type Verdict = "right" | "outdated" | "wrong";
 
 /**
@@ -34,7 +36,8 @@ export function hashPassword(password: string): Promise<string> {
 
 /**
  * Compares a password with a PHC string; any other string is `wrong`, and so is none. The time depends on the password alone: one that
- * preparing changes is always verified in both forms, and `DECOY` stands in, or the time would tell which accounts exist.
+ * preparing changes is always verified in both forms, and `DECOY` stands in, or the time would tell which accounts exist. Hashes of another
+ * program, which the original's database may hold, take their own time until their users sign in.
  *
  * @param phc undefined: no account has the name
  */
@@ -42,7 +45,8 @@ export async function verifyPassword(password: string, phc: string | undefined):
   const prepared = preparePassword(password);
   const isRight = await matches(prepared, phc ?? "");
   const wasRight = prepared !== password && (await matches(password, phc ?? ""));
-  return isRight ? "right" : wasRight ? "outdated" : "wrong";
+  if (isRight && phc?.startsWith(HASHED_HERE)) return "right";
+  return isRight || wasRight ? "outdated" : "wrong";
 }
 
 /** Bun answers at once to an empty password and an empty hash, and refuses what is no hash, such as the `!` of a deleted account. */

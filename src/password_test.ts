@@ -54,6 +54,18 @@ describe("a password matches", () => {
     }
   });
 
+  test("a hash of another program, which is outdated", async () => {
+    for (const options of [
+      { algorithm: "bcrypt", cost: 4 },
+      { algorithm: "argon2id", memoryCost: 8_192, timeCost: 3 },
+      { algorithm: "argon2d", memoryCost: 19_456, timeCost: 2 },
+    ] as const) {
+      const old = await Bun.password.hash("Pass the fish", options);
+      expect(await verifyPassword("Pass the fish", old)).toBe("outdated");
+      expect(await verifyPassword("pass the fish", old)).toBe("wrong");
+    }
+  });
+
   test("no other: case, width, ligatures, joiners and surrounding spaces count", async () => {
     const phc = await hashPassword("Pass the fish");
     for (const other of [
