@@ -80,6 +80,11 @@ test.each([
     200,
     (i: number) => send("/login", "attacker", { address: `2001:db8:1:${(i * 256).toString(16)}::1` }),
   ],
+  [
+    "three hundred addresses of one /32, each a /48 of its own",
+    300,
+    (i: number) => send("/login", "attacker", { address: `2001:db8:${i.toString(16)}::1` }),
+  ],
 ] as const)("a victim gets in every time beside %s", async (_, atOnce, attack) => {
   const { statuses, longestMs, attackers } = await underAttack(attack, { atOnce });
   expect(statuses).toEqual(ALL_IN);

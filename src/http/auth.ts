@@ -31,7 +31,7 @@ import {
 import type { Pages } from "./pages.ts";
 
 /** 128 waiting hashes take 3 s on two cores; a client that waits for 8 s without an answer is cut. */
-const HASHES = { atOnce: 2, waiting: 128, client: { keys: 3, waiting: 32 } };
+const HASHES = { atOnce: 2, waiting: 128, client: { keys: 4, waiting: 32 } };
 /** The next login ends the session that was used least recently. */
 const SESSIONS_MAX = 50;
 /** Everything but cookies. Browsers heed it over https and from localhost only (W3C Clear Site Data §3.2). */
@@ -341,11 +341,11 @@ export class Auth {
 }
 
 /**
- * The path on which a hash waits (`FairQueue`). Devices that the account knows have every second turn, however many strangers come. The name
+ * The path on which a hash waits (`FairQueue`): whoever has a /32, as hosting companies do, has 65,536 of the /48. Devices that the account knows have every second turn, however many strangers come. The name
  * last: behind a proxy that is not trusted everybody has one address.
  */
 function turnOf(who: "known" | "unknown", address: string, nameKey: string): readonly string[] {
-  return [who, countedBy(address, 48), countedBy(address, 56), nameKey];
+  return [who, ...[32, 48, 56].map((bits) => countedBy(address, bits)), nameKey];
 }
 
 /** Whether a page's script asks, which shows an error itself, and not a browser that shows the answer. */

@@ -55,8 +55,8 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "logins that wait without end",
     file: "src/http/auth.ts",
-    find: "waiting: 128, client: { keys: 3, waiting: 32 }",
-    replace: "waiting: 32_000, client: { keys: 3, waiting: 32_000 }",
+    find: "waiting: 128, client: { keys: 4, waiting: 32 }",
+    replace: "waiting: 32_000, client: { keys: 4, waiting: 32_000 }",
     test: "test/load_test.ts",
     name: "load of 200 logins at once hashes two at a time, sends the others away with 503, and people chat on in no more memory",
   },
@@ -119,8 +119,8 @@ export const PROTECTIONS: readonly Protection[] = [
   {
     against: "logins that wait without end",
     file: "src/http/auth.ts",
-    find: "waiting: 128, client: { keys: 3, waiting: 32 }",
-    replace: "waiting: 32_000, client: { keys: 3, waiting: 32_000 }",
+    find: "waiting: 128, client: { keys: 4, waiting: 32 }",
+    replace: "waiting: 32_000, client: { keys: 4, waiting: 32_000 }",
     test: "test/load_test.ts",
     name: "load of 200 logins at once hashes two at a time, sends the others away with 503, and people chat on in no more memory",
   },
