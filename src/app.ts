@@ -33,6 +33,7 @@ import { Api } from "./http/api.ts";
 import { Auth } from "./http/auth.ts";
 import { DATA_HEADERS, failure, json, type Trust } from "./http/handler.ts";
 import { mayReadMetrics } from "./http/metrics_access.ts";
+import { OtherVersions } from "./http/other_versions.ts";
 import { Pages } from "./http/pages.ts";
 import { notFound, routes } from "./http/routes.ts";
 import { Streams } from "./http/stream.ts";
@@ -274,6 +275,8 @@ export async function startApp(
       );
     }
     const pages = await loading;
+    const otherVersions = new OtherVersions({ db, log });
+    await otherVersions.share(pages.version, pages.files);
     const renewals = new Renewals({ db, log });
     undo.unshift(() => renewals.stop());
     const door = new Door({ db, signup: config.signup, secrets, identity });
@@ -359,6 +362,7 @@ export async function startApp(
         account,
         api,
         auth,
+        otherVersions,
         pages,
         log,
         trust,

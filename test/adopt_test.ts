@@ -219,6 +219,7 @@ describe("adopt", () => {
         "messages",
         "migrations",
         "name_skeletons",
+        "page_versions",
         "sessions",
         "settings",
         "text_sent",

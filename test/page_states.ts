@@ -191,6 +191,20 @@ export const STATES: readonly State[] = [
     act: (page) => refuseSockets(page),
   },
   {
+    name: "newer pages on the server",
+    who: "Ann",
+    at: "/#Bob",
+    sees: "connection-line[data-state=update]:visible",
+    stays: ".message",
+    act: async (page) => {
+      await page.routeWebSocket(/\/ws\//, (socket) => {
+        const server = socket.connectToServer();
+        server.onMessage((frame) => socket.send(String(frame).replace(/"version":"[^"]*"/, '"version":"newer"')));
+      });
+      await page.reload();
+    },
+  },
+  {
     name: "one tab too many",
     who: "Ann",
     at: "/#Bob",

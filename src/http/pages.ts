@@ -8,6 +8,7 @@ import { brotliCompress, constants, gzip, zstdCompress } from "node:zlib";
 import type { Signup } from "../config.ts";
 import { ChatError } from "../errors.ts";
 import { DATA_HEADERS, failure, FILE_HEADERS, HEADERS, type Request } from "./handler.ts";
+import type { OtherVersions, VersionFiles } from "./other_versions.ts";
 
 const CSP = [
   "default-src 'none'",
@@ -66,7 +67,8 @@ interface Variant {
   readonly headers: Map<Cache, Headers>;
 }
 
-type Cache = "no-cache" | "no-store" | "max-age=31536000, immutable";
+const IMMUTABLE = "max-age=31536000, immutable";
+type Cache = "no-cache" | "no-store" | typeof IMMUTABLE;
 
 export type PageName = "login" | "signup" | "chat" | "account";
 const PERSONAL = new Set<PageName>(["chat", "account"]);
@@ -120,7 +122,7 @@ export class Pages {
     const why = signup === "open" ? undefined : new ChatError(WHY_NOT[signup]);
     const constants = { signup, username_focus: FOCUS, ...(why && { why_error: why.message, why_code: why.code }) };
     const files = contents.map(({ path, bytes }): [string, File] => {
-      const extension = path.slice(path.lastIndexOf(".") + 1);
+      const extension = extensionOf(path);
       if (extension === "html") {
         const html = bytes.toString().replace(/\n\s+/g, "\n");
         templates.set(path, html.replaceAll('"/static/', `"/static/${hash}/`));
@@ -129,10 +131,7 @@ export class Pages {
       const style = extension === "css" ? Buffer.from(withoutSpace(bytes.toString())) : undefined;
       const served =
         template === undefined ? (scripts.get(path) ?? style ?? bytes) : Buffer.from(fill(template, constants));
-      const type = TYPES[extension] ?? "application/octet-stream";
-      const file: File = { bytes: served, type, digest: digest(served), variants: new Map() };
-      file.variants.set("identity", { bytes: served, etag: `"${file.digest}"`, headers: new Map() });
-      return [path, file];
+      return [path, fileOf(path, served)];
     });
     const pages = new Pages(new Map(files), templates, signup, hash);
     void pages.#compress();
@@ -188,16 +187,37 @@ export class Pages {
     return new Response(html, { status, headers });
   }
 
-  /** A file below `/static/`. Under the current hash it never changes; under an old one it is the current file, not to be kept. */
-  file(request: Request): Response {
+  /** What `file` serves under the current hash, for pods of other versions. */
+  get files(): VersionFiles {
+    const files = [...this.#files].filter(([, { type }]) => !isPage(type));
+    return new Map(files.map(([path, { bytes }]) => [path, bytes]));
+  }
+
+  /**
+   * A file below `/static/`. Under the hash of a version it is that version's and never changes; under one that is not kept it is the
+   * current file, not to be kept by browsers.
+   */
+  file(request: Request, others: OtherVersions): Response | Promise<Response> {
     const path = below("/static/", request.url);
     const slash = path.indexOf("/");
     const hash = path.slice(0, slash);
-    const file = this.#files.get(path.slice(slash + 1));
-    if (!file || !HASH.test(hash) || file.type.startsWith("text/html")) {
-      return failure(new ChatError("not_found"));
-    }
-    return this.#answer(request, file, hash === this.#hash ? "max-age=31536000, immutable" : "no-store");
+    const name = path.slice(slash + 1);
+    if (hash === this.#hash) return this.#fileNamed(request, name, IMMUTABLE);
+    if (!HASH.test(hash)) return failure(new ChatError("not_found"));
+    return this.#fileOfOther(request, name, others.filesOf(hash));
+  }
+
+  async #fileOfOther(request: Request, name: string, kept: Promise<VersionFiles | undefined>): Promise<Response> {
+    const bytes = (await kept)?.get(name);
+    if (!bytes) return this.#fileNamed(request, name, "no-store");
+    const file = fileOf(name, bytes);
+    for (const [encoding, smaller] of await compress(file)) addVariant(file, encoding, smaller);
+    return this.#answer(request, file, IMMUTABLE);
+  }
+
+  #fileNamed(request: Request, name: string, cache: Cache): Response {
+    const file = this.#files.get(name);
+    return !file || isPage(file.type) ? failure(new ChatError("not_found")) : this.#answer(request, file, cache);
   }
 
   #answer(request: Request, file: File, cache: Cache): Response {
@@ -233,11 +253,30 @@ export class Pages {
 
   async #compress(): Promise<void> {
     for (const file of this.#files.values()) {
-      for (const [encoding, bytes] of await compress(file)) {
-        file.variants.set(encoding, { bytes, etag: `"${file.digest}-${encoding}"`, headers: new Map() });
-      }
+      for (const [encoding, bytes] of await compress(file)) addVariant(file, encoding, bytes);
     }
   }
+}
+
+function extensionOf(path: string): string {
+  return path.slice(path.lastIndexOf(".") + 1);
+}
+
+/** Whether a file is a page: those are served at addresses of their own. */
+function isPage(type: string): boolean {
+  return type.startsWith("text/html");
+}
+
+function fileOf(path: string, bytes: Buffer): File {
+  const type = TYPES[extensionOf(path)] ?? "application/octet-stream";
+  const file: File = { bytes, type, digest: digest(bytes), variants: new Map() };
+  addVariant(file, "identity", bytes);
+  return file;
+}
+
+function addVariant(file: File, encoding: Encoding, bytes: Buffer): void {
+  const etag = encoding === "identity" ? `"${file.digest}"` : `"${file.digest}-${encoding}"`;
+  file.variants.set(encoding, { bytes, etag, headers: new Map() });
 }
 
 function headersOf(file: File, encoding: Encoding, etag: string, cache: Cache): Headers {
@@ -266,7 +305,7 @@ function below(start: string, url: string): string {
   return query < 0 ? url.slice(from) : url.slice(from, query);
 }
 
-/** What was compressed in this process, by digest: another app in it has the same files. */
+/** What was compressed in this process, by digest: another app in it has the same files, and so have most other versions. */
 const compressed = new Map<string, Promise<[Encoding, Buffer][]>>();
 
 /** The encodings of a file that are smaller than it is; all files together about 0.4 s, done on Bun's own threads. */

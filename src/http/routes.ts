@@ -23,12 +23,14 @@ import {
   type Request,
   type Trust,
 } from "./handler.ts";
+import type { OtherVersions } from "./other_versions.ts";
 import type { Pages } from "./pages.ts";
 
 export interface Parts {
   readonly account: Account;
   readonly api: Api;
   readonly auth: Auth;
+  readonly otherVersions: OtherVersions;
   readonly pages: Pages;
   readonly log: Log;
   readonly trust: Trust;
@@ -52,14 +54,14 @@ export function routes(parts: Parts) {
 
 /** Every path and who answers there. */
 export function paths(parts: Parts): Record<string, Methods> {
-  const { account, api, auth, pages } = parts;
+  const { account, api, auth, otherVersions, pages } = parts;
   return {
     "/": { GET: (request) => auth.page(request, "chat") },
     "/account": { GET: (request) => auth.page(request, "account") },
     "/login": { GET: (request) => auth.loginPage(request), POST: (request) => auth.logIn(request) },
     "/signup": { GET: (request) => auth.signUpPage(request), POST: (request) => auth.signUp(request) },
     "/logout": { GET: (request) => auth.logOut(request), POST: (request) => auth.logOut(request) },
-    "/static/*": { GET: (request) => pages.file(request) },
+    "/static/*": { GET: (request) => pages.file(request, otherVersions) },
     "/sw.js": { GET: (request) => pages.worker(request) },
 
     "/invites": { POST: (request) => api.invite(request) },

@@ -27,6 +27,7 @@ import {
 import { ReadingCache, STORES } from "./reading_cache.js";
 import { browserShelf, endedNote, forgetEnded, noteEnded, rememberedName, rememberName, SINGLE_KEYS } from "./shelf.js";
 import { whenTimesChange } from "./time.js";
+import { followVersion } from "./updates.js";
 import { word } from "./words.js";
 
 const MINUTE_MS = 60_000;
@@ -136,6 +137,7 @@ async function start(me, sure) {
   document.addEventListener("languagechange", () => renderAll());
   setInterval(renderAll, MINUTE_MS);
   whenTimesChange(renderAll);
+  followVersion(messenger, lines);
 
   find(document, ".open").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     if (event.key !== "Escape" || document.querySelector(":popover-open")) return;

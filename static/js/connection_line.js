@@ -1,4 +1,7 @@
-/** Says in a line why there is no connection, and what to do; says nothing while there is one, or for the first two seconds. */
+/**
+ * Says in a line why there is no connection, and what to do; says nothing for the first two seconds, or while there is one. Offers a reload
+ * when the server has newer pages.
+ */
 
 import { setText } from "./dom.js";
 import { word } from "./words.js";
@@ -17,6 +20,7 @@ export class ConnectionLine extends HTMLElement {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #patient = true;
+  #isOutdated = false;
   #words = document.createElement("span");
   #reload = document.createElement("button");
 
@@ -42,11 +46,21 @@ export class ConnectionLine extends HTMLElement {
     this.render();
   }
 
+  /** @param {boolean} isOutdated whether the server has newer pages */
+  offerUpdate(isOutdated) {
+    this.#isOutdated = isOutdated;
+    this.render();
+  }
+
   render() {
     const { connection, trouble } = this.#messenger ?? { connection: { state: "connecting" }, ...this.#waiting };
     if (trouble === "intercepted") this.#show("trouble", word("trouble_intercepted"), true);
     else if (connection.state === "connecting") this.#showConnecting(trouble);
-    else this.#hide();
+    else {
+      this.#rest();
+      if (this.#isOutdated) this.#show("update", word("updated"), true);
+      else this.hidden = true;
+    }
   }
 
   /** @param {Exclude<Trouble, "intercepted"> | undefined} trouble */
@@ -65,7 +79,7 @@ export class ConnectionLine extends HTMLElement {
   }
 
   /**
-   * @param {"connecting" | "offline" | "trouble"} state
+   * @param {"connecting" | "offline" | "trouble" | "update"} state
    * @param {string} words
    * @param {boolean} [reload] whether loading the page again helps
    */
@@ -77,11 +91,11 @@ export class ConnectionLine extends HTMLElement {
     setText(this.#reload, reload ? word("reload") : "");
   }
 
-  #hide() {
+  /** The next loss of the connection gets its two seconds again. */
+  #rest() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#patient = true;
-    this.hidden = true;
   }
 }
 

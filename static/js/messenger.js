@@ -5,7 +5,8 @@
  * Events: `people` (the list changed), `thread` (a conversation changed, `detail` is the peer), `presence`, `arrived`
  * (a new message of the peer, `detail` is the message), `missed` (it came while nobody listened, `detail` is its `from`, `text` and
  * `seq`), `signed-up` (`detail` is the name), `replied` (I wrote in a conversation, here or elsewhere, `detail` is the peer), `shown` (another conversation is on screen), `draft` (an unfinished text is to be shown, `detail` is the peer), `drafted` (one was
- * changed on another device or stored, `detail` is the frame), `connection`, `limited` (what is written goes out later), `ended` (the session is over).
+ * changed on another device or stored, `detail` is the frame), `connection`, `greeted` (`detail` is the version of the
+ * pages that the server serves), `limited` (what is written goes out later), `ended` (the session is over).
  */
 
 import { Intercepted, Limited, SignedOut } from "./api.js";
@@ -385,7 +386,7 @@ export class Messenger extends EventTarget {
   #take(frame) {
     switch (frame.type) {
       case "hello":
-        return this.#greeted(frame.epoch);
+        return this.#greeted(frame.epoch, frame.version);
       case "message":
         return this.#arrived(messageOf(frame));
       case "ack":
@@ -423,8 +424,9 @@ export class Messenger extends EventTarget {
     }
   }
 
-  /** @param {string} epoch */
-  #greeted(epoch) {
+  /** @param {string} epoch @param {string} version */
+  #greeted(epoch, version) {
+    this.#emit("greeted", version);
     this.#trouble.greeted();
     this.presence.greeted();
     if (this.#epoch !== undefined && this.#epoch !== epoch) this.#doubt();

@@ -149,6 +149,7 @@ export default {
     "Your network blocks live connections (WebSocket), so nothing can be sent. Try another network, or turn off your VPN or proxy.",
   trouble_intercepted:
     "A sign-in page of your network or company is in the way. Reload to get to it, your messages are kept.",
+  updated: "chatify has been updated.",
   reload: "Reload",
 
   // The account

@@ -1,0 +1,54 @@
+/** Notices that the server has newer pages than this one: offers a reload, and performs it once nobody looks. */
+
+/** The directory of this page's files. */
+const VERSION = new URL(import.meta.url).pathname.split("/")[2] ?? "";
+/** A page that was hidden a moment ago may be looked at again. */
+const HIDDEN_MS = 30_000;
+/** An upgrade reaches all hidden pages at once, their reloads are spread. */
+const SPREAD_MS = 30_000;
+/** The versions for which this tab reloaded by itself: in the middle of an upgrade it may get the old pages again, and then waits for the user. */
+const RELOADED_FOR = "chatify.reloaded_for";
+
+/**
+ * @param {import("./messenger.js").Messenger} messenger
+ * @param {Iterable<import("./connection_line.js").ConnectionLine>} lines where the reload is offered
+ */
+export function followVersion(messenger, lines) {
+  /** @type {string | undefined} */
+  let newer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+
+  messenger.addEventListener("greeted", (event) => {
+    const { detail } = /** @type {CustomEvent<string>} */ (event);
+    newer = detail === VERSION ? undefined : detail;
+    for (const line of lines) line.offerUpdate(newer !== undefined);
+    plan();
+  });
+  document.addEventListener("visibilitychange", plan);
+
+  function plan() {
+    clearTimeout(timer);
+    if (newer === undefined || document.visibilityState === "visible") return;
+    timer = setTimeout(reload, HIDDEN_MS + Math.random() * SPREAD_MS);
+  }
+
+  function reload() {
+    if (newer === undefined || isBusy(messenger)) return plan();
+    try {
+      const versions = sessionStorage.getItem(RELOADED_FOR)?.split(" ") ?? [];
+      if (versions.includes(newer)) return;
+      sessionStorage.setItem(RELOADED_FOR, [...versions, newer].join(" "));
+    } catch {
+      return; // without a note it might reload again and again
+    }
+    location.reload();
+  }
+}
+
+/** Whether a reload would lose or interrupt something. @param {import("./messenger.js").Messenger} messenger */
+function isBusy({ connection, outbox, forgetful }) {
+  return (
+    connection.state !== "open" || outbox.size > 0 || forgetful() || document.querySelector("dialog[open]") !== null
+  );
+}
