@@ -163,9 +163,29 @@ describe("TLS", () => {
     expect(await refusal(address(`?sslmode=verify-ca&sslrootcert=${missing}`))).toBe(
       `The file ${missing} in sslrootcert cannot be read (ENOENT). Check DATABASE_URL`,
     );
-    expect(await refusal(address(`?sslmode=verify-ca&sslrootcert=${import.meta.path}`))).toEndWith(
-      ". Check DATABASE_URL",
+    expect(await refusal(address(`?sslmode=verify-ca&sslrootcert=${import.meta.path}`))).toStartWith(
+      "The certificate and key files in DATABASE_URL cannot be used: ",
     );
+  });
+
+  test("a refused client certificate is one sentence that does not blame the server's", async () => {
+    const own = authority.sign("own");
+    const foreign = stranger.sign("foreign");
+    const expired = authority.sign("expired-client", { days: -1 });
+    await server.restart({ certificate, clientAuthority: authority.root });
+    for (const { cert, key } of [foreign, expired]) {
+      expect(await refusal(address(`?sslmode=require&sslcert=${cert}&sslkey=${key}`))).toMatch(
+        /^The server at localhost:\d+ refused the client certificate \(\w+_(UNKNOWN_CA|CERTIFICATE_EXPIRED)\): name one in sslcert in DATABASE_URL /,
+      );
+    }
+    expect(await refusal(address(`?sslmode=require&sslcert=${own.cert}&sslkey=${foreign.key}`))).toBe(
+      "The certificate and key files in DATABASE_URL cannot be used: KEY_VALUES_MISMATCH. Do sslcert, sslkey and sslpassword belong together?",
+    );
+    await server.restart({ certificate, settings: { ssl_max_protocol_version: "TLSv1.2" } });
+    expect(await refusal(address("?sslmode=require&ssl_min_protocol_version=TLSv1.3"))).toContain(
+      "have no TLS version in common",
+    );
+    await server.restart({ certificate });
   });
 });
 

@@ -41,6 +41,16 @@ const OTHERS = "Check PostgreSQL's log";
 /** Sentences for certificate errors, by Node.js's codes. `where`: the server in words; `own`: the error's own message. */
 const CERTIFICATES: readonly [RegExp, (where: string, own: string) => string][] = [
   [
+    /_ALERT_.*(CA|CERT)/, // alerts are what the server sends
+    (where, own) =>
+      `The server ${where} refused the client certificate (${own}): name one in sslcert in DATABASE_URL that its ssl_ca_file issued and that is valid now`,
+  ],
+  [
+    /_(PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL)$/,
+    (where, own) =>
+      `The server ${where} and chatify have no TLS version in common (${own}): check ssl_min_protocol_version and ssl_max_protocol_version, on the server and in DATABASE_URL`,
+  ],
+  [
     /^(CERT_HAS_EXPIRED|CERT_NOT_YET_VALID|CRL_HAS_EXPIRED)$/,
     (where, own) =>
       `The certificate of the server ${where} is not valid now (${own}): renew it, and check this machine's clock`,
@@ -109,6 +119,7 @@ function ofCode(error: unknown, target: Target): string | undefined {
     SASL_SIGNATURE_MISMATCH: `The server ${where} could not prove that it knows the password, so it may be an impostor. ${look}`,
     TLS_NOT_OFFERED: `The server ${where} does not support TLS, which sslmode=${settings.tls.mode} requires: set ssl = on there, or change sslmode in DATABASE_URL`,
     TLS_FILE: `${own}. ${look}`,
+    TLS_FILES: `The certificate and key files in DATABASE_URL cannot be used: ${own}. Do sslcert, sslkey and sslpassword belong together?`,
     "08P01": `The server ${where} refuses how chatify speaks to it (${own}). ${pooler}`,
     "25006": `PostgreSQL ${where} only reads: DATABASE_URL must name the primary, and a database that may be written`,
     "26000": `The server ${where} lost a prepared statement (${own}). ${pooler}`,
@@ -137,8 +148,8 @@ function ofCode(error: unknown, target: Target): string | undefined {
 function ofConnection(error: unknown, target: Target): string | undefined {
   if (!(error instanceof ConnectionError)) return undefined;
   const where = shownServers(settingsOf(target));
-  for (const [codes, words] of CERTIFICATES) if (codes.test(error.code)) return words(where, error.message);
-  return `The connection to the server ${where} failed: ${error.message} (${error.code}). Check DATABASE_URL, the network and PostgreSQL's log`;
+  for (const [codes, words] of CERTIFICATES) if (codes.test(error.code)) return words(where, messageOf(error));
+  return `The connection to the server ${where} failed: ${messageOf(error)} (${error.code}). Check DATABASE_URL, the network and PostgreSQL's log`;
 }
 
 function ofSqlstate(error: unknown, target: Target): string | undefined {
@@ -150,7 +161,13 @@ function ofSqlstate(error: unknown, target: Target): string | undefined {
 }
 
 function messageOf(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, ", ");
+  const message = error instanceof Error ? error.message : String(error);
+  return withoutPlaces(message).replaceAll(/\s*\n\s*/g, ", ");
+}
+
+/** Of OpenSSL's `error:0b000074:X.509 certificate routines:OPENSSL_internal:KEY_VALUES_MISMATCH` the reason. */
+function withoutPlaces(message: string): string {
+  return message.replace(/^error:[\da-f]+:.*:(\w+)$/is, "$1");
 }
 
 /** The objects concerned, which PostgreSQL lists one a line. */

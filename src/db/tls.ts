@@ -62,7 +62,7 @@ export function secured(
     );
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    reject(error instanceof ConnectionError ? error : new ConnectionError(message, "TLS_FILE"));
+    reject(error instanceof ConnectionError ? error : new ConnectionError(message, "TLS_FILES"));
   }
   return promise;
 }
