@@ -7,7 +7,16 @@ import { join } from "node:path";
 
 import { connect, Database } from "../src/db/client.ts";
 import { DatabaseError } from "../src/db/migrate.ts";
-import { emptyDatabase, migratedDatabase, PASSWORD, post, SILENT, startApp, type TestApp } from "./harness.ts";
+import {
+  emptyDatabase,
+  migratedDatabase,
+  PASSWORD,
+  type Person,
+  post,
+  SILENT,
+  startApp,
+  type TestApp,
+} from "./harness.ts";
 import { holdLock } from "./locks.ts";
 import { until } from "./until.ts";
 
@@ -37,6 +46,36 @@ function cut(admin: ReturnType<typeof connect>, role: string) {
 const readyz = async (app: TestApp) => (await fetch(`${app.url}/readyz`)).status;
 const turns = (app: TestApp, status: number) =>
   until(`/readyz is ${status}`, async () => (await readyz(app)) === status, 20_000);
+
+/** Asks every route while the database cannot be used: 503 where it is asked, and no defect in the log. */
+async function answers503(app: TestApp, ann: Person): Promise<void> {
+  const reads =
+    "/ /account /me /sessions /blocks /export /drafts /messages/ann/bob /messages/ann/bob?limit=5 /unread_counts/ann /conversations /online /get_users /ws/ann /logout /readyz";
+  const writes: [string, object][] = [
+    ["/invites", {}],
+    ["/me/settings", { hide_read: true }],
+    ["/me/password", { old: PASSWORD, new: PASSWORD }],
+    ["/me/delete", { password: PASSWORD }],
+    ["/sessions/end_others", {}],
+    ["/sessions/1/end", {}],
+    ["/blocks", { name: "bob", blocked: true }],
+    ["/mutes", { name: "bob", muted: true }],
+    ["/logout", {}],
+  ];
+  const form = { username: "carol", password: PASSWORD };
+  const answers = await Promise.all([
+    ...reads.split(" ").map(async (path) => [path, await ann.get(path)] as const),
+    ...writes.map(async ([path, body]) => [`POST ${path}`, await ann.post(path, body)] as const),
+    ...["/login", "/signup"].map(async (path) => [`POST ${path}`, await post(app.url + path, form)] as const),
+  ]);
+  for (const [path, { status, headers }] of answers) {
+    expect([path, status, Number(headers.get("retry-after")) > 0]).toEqual([path, 503, true]);
+  }
+  for (const path of ["/login", "/signup", "/healthz", "/version", "/test", "/metrics", "/sw.js"]) {
+    expect([path, (await fetch(app.url + path)).status]).toEqual([path, 200]);
+  }
+  expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]);
+}
 
 describe("a session", () => {
   test("does not depend on settings of the role or the database", async () => {
@@ -199,32 +238,35 @@ describe("a session", () => {
     const [ann] = await app.people("ann", "bob");
     await admin.unsafe(`alter role ${role} password 'rotated'`);
     await cut(admin, role);
-    const reads =
-      "/ /account /me /sessions /blocks /export /drafts /messages/ann/bob /messages/ann/bob?limit=5 /unread_counts/ann /conversations /online /get_users /ws/ann /logout /readyz";
-    const writes: [string, object][] = [
-      ["/invites", {}],
-      ["/me/settings", { hide_read: true }],
-      ["/me/password", { old: PASSWORD, new: PASSWORD }],
-      ["/me/delete", { password: PASSWORD }],
-      ["/sessions/end_others", {}],
-      ["/sessions/1/end", {}],
-      ["/blocks", { name: "bob", blocked: true }],
-      ["/mutes", { name: "bob", muted: true }],
-      ["/logout", {}],
-    ];
-    const form = { username: "carol", password: PASSWORD };
-    const answers = await Promise.all([
-      ...reads.split(" ").map(async (path) => [path, await ann!.get(path)] as const),
-      ...writes.map(async ([path, body]) => [`POST ${path}`, await ann!.post(path, body)] as const),
-      ...["/login", "/signup"].map(async (path) => [`POST ${path}`, await post(app.url + path, form)] as const),
-    ]);
-    for (const [path, { status, headers }] of answers) {
-      expect([path, status, Number(headers.get("retry-after")) > 0]).toEqual([path, 503, true]);
+    await answers503(app, ann!);
+    await admin.end();
+  });
+
+  test("without its rights answers 503 on every route that asks it, and resumes when it has them", async () => {
+    const { admin, role, database } = await owner();
+    await using app = await startApp({ database });
+    const [ann] = await app.people("ann", "bob");
+    await admin.unsafe(`revoke all on all tables in schema public from ${role}`);
+    await answers503(app, ann!);
+    await admin.unsafe(`grant all on all tables in schema public to ${role}`);
+    await turns(app, 200);
+    expect((await ann!.get("/messages/ann/bob")).status).toBe(200);
+    await admin.end();
+  });
+
+  test("that only reads answers 503 where messages would be marked, and hangs or cuts nothing", async () => {
+    const { admin, role, database } = await owner();
+    await using app = await startApp({ database });
+    const [ann, bob] = await app.people("ann", "bob");
+    await (await ann!.open()).send("bob", "hello");
+    await admin.unsafe(`alter role ${role} set default_transaction_read_only = on`);
+    await cut(admin, role);
+    const begunAt = performance.now();
+    for (const answer of await Promise.all(["", "?limit=5"].map((rest) => bob!.get(`/messages/bob/ann${rest}`)))) {
+      expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "1"]);
     }
-    for (const path of ["/login", "/signup", "/healthz", "/version", "/test", "/metrics", "/sw.js"]) {
-      expect([path, (await fetch(app.url + path)).status]).toEqual([path, 200]);
-    }
-    expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]);
+    expect(performance.now() - begunAt).toBeLessThan(20_000);
+    expect((await bob!.get("/messages/bob/ann?peek=1")).status).toBe(200);
     await admin.end();
   });
 

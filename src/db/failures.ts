@@ -17,6 +17,9 @@ const HELD_UP: Readonly<Record<string, string>> = {
   "57014": "database: a statement took too long",
 };
 
+/** A right was revoked. */
+const NO_RIGHT = "42501";
+
 /** True when the connection is gone or the server cannot take one now: nothing is known of what was under way. */
 export function isLost(error: unknown): boolean {
   return error instanceof ConnectionError || isFatal(error) || LOST.test(codeOf(error));
@@ -35,6 +38,7 @@ export function isHeldUp(error: unknown): boolean {
 /** Log event for a failure that the statement did not cause; undefined for any other. Nothing was stored. */
 export function hindranceOf(error: unknown): string | undefined {
   const code = codeOf(error);
+  if (code === NO_RIGHT) return "database: the role lacks a right";
   return HELD_UP[code] ?? (/^5[38]/.test(code) ? "database: out of disk, memory or another resource" : undefined);
 }
 

@@ -27,6 +27,7 @@ const PAGE_MAX = 200;
 const FOUND_MAX = 20;
 /** Lists of conversations in one statement: whoever has thousands makes the others of it wait for some milliseconds. */
 const LISTS_MAX = 16;
+const MARK_PATIENCE_MS = 10_000;
 
 export class Api {
   readonly #auth: Auth;
@@ -192,7 +193,7 @@ export class Api {
         end();
         throw error;
       });
-      return this.#streams.stream(pieces(first), { ...asked, end });
+      return this.#streams.whole(pieces(first), { ...asked, end });
     }
     const first = await read(window);
     if (first.left === 0) return this.#streams.text(pieces(first), asked);
@@ -212,7 +213,7 @@ export class Api {
     if (peeks) return this.#chat.noteDelivered(me.username, peer, last.seq);
     // A page of mine alone says nothing of what lies below it.
     const mayBeUnread = theirs.length === 0 || theirs.some((row) => !row.read);
-    if (mayBeUnread) await this.#chat.read(me.username, peer, last.seq);
+    if (mayBeUnread) await inTime(this.#chat.read(me.username, peer, last.seq));
   }
 
   /** The other, undefined when nobody has the name; notes to oneself hide nothing. */
@@ -241,6 +242,17 @@ async function* windowPages(
     if (!last || limit === 0) return rows;
     yield rows;
     page = await read({ after: last.seq, limit });
+  }
+}
+
+/** A mark is tried for as long as PostgreSQL is out of reach, a request waits as long as for a query. @throws ChatError `not_ready` */
+async function inTime(marking: Promise<void>): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new ChatError("not_ready")), MARK_PATIENCE_MS);
+  try {
+    await Promise.race([marking, late.promise]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -104,6 +104,20 @@ export class Streams {
     }
   }
 
+  /** Streams a text, whatever its length. @throws ChatError that its first piece fails with; any other failure cuts the connection */
+  async whole(pieces: Pieces, asked: Asked): Promise<Response> {
+    const first = pieces.next();
+    try {
+      await first;
+    } catch (error) {
+      if (error instanceof ChatError) {
+        asked.end?.();
+        throw error;
+      }
+    }
+    return this.stream(resumed(first, pieces), asked);
+  }
+
   /** Streams a text, whatever its length. A failure midway cuts the connection, so that nothing cut off passes for whole. */
   stream(pieces: Pieces, asked: Asked): Response {
     const { kind, id, request, server, end = () => {}, headers } = asked;
@@ -142,9 +156,13 @@ export class Streams {
 }
 
 /** Pages or pieces whose first was taken already. */
-async function* resumed<T>(first: IteratorResult<T, T>, rest: AsyncGenerator<T, T>): AsyncGenerator<T, T> {
-  if (first.done) return first.value;
-  yield first.value;
+async function* resumed<T>(
+  first: IteratorResult<T, T> | Promise<IteratorResult<T, T>>,
+  rest: AsyncGenerator<T, T>,
+): AsyncGenerator<T, T> {
+  const { done, value } = await first;
+  if (done) return value;
+  yield value;
   return yield* rest;
 }
 
