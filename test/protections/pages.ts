@@ -272,4 +272,12 @@ export const PROTECTIONS: readonly Protection[] = [
     test: "test/account_page_test.ts",
     name: DELETED,
   },
+  {
+    against: "file addresses that a client makes up cost a query each",
+    file: "src/http/other_versions.ts",
+    find: "if (!this.#kept || now - this.#askedAt > ASKED_EVERY_MS) {",
+    replace: "if (this.#askedAt < now) {",
+    test: "test/page_versions_test.ts",
+    name: "made-up versions cost a query a second, whoever asks, and a real one is read once",
+  },
 ];
