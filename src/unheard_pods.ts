@@ -6,7 +6,7 @@
 
 import type { Bus } from "./bus/bus.ts";
 import type { Database } from "./db/client.ts";
-import { servingPods, sessionNameOf } from "./db/pods.ts";
+import { type ServingPod, servingPods, sessionNameOf } from "./db/pods.ts";
 import type { Log } from "./log.ts";
 import type { Resync } from "./resync.ts";
 
@@ -61,23 +61,24 @@ export class UnheardPods {
     this.#timer = setTimeout(() => void this.#check(), isCalm ? CALM_CHECK_MS : CHECK_MS);
   }
 
-  /** Session names of active pods that the bus does not know. */
-  async #find(): Promise<string[]> {
+  /** Pods with sessions in the database that the bus does not know. */
+  async #find(): Promise<ServingPod[]> {
     const serving = await servingPods(this.#db);
     const heard = new Set([this.#bus.pod, ...this.#bus.others].map(sessionNameOf));
-    return serving.filter(({ name, isActive }) => isActive && !heard.has(name)).map(({ name }) => name);
+    return serving.filter(({ name }) => !heard.has(name));
   }
 
-  #note(unheard: readonly string[]): void {
-    const was = this.#isUnheard;
-    this.#isUnheard = unheard.length > 0;
-    if (!this.#isUnheard) {
-      if (was) this.#log.info("all pods are heard on the bus");
-      return;
+  #note(unheard: readonly ServingPod[]): void {
+    if (unheard.length === 0 && this.#isUnheard) {
+      this.#isUnheard = false;
+      this.#log.info("all pods are heard on the bus");
     }
-    if (!was) {
+    const active = unheard.filter(({ isActive }) => isActive);
+    if (active.length === 0) return; // others may be at rest, and store something in a moment
+    if (!this.#isUnheard) {
+      this.#isUnheard = true;
       this.#log.warn("pods are not heard on the bus, messages between them take about two seconds", {
-        pods: unheard.join(" "),
+        pods: active.map(({ name }) => name).join(" "),
         help: "an older version during an upgrade is expected; else BUS must be the same for all",
       });
     }

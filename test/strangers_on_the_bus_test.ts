@@ -220,6 +220,10 @@ function rules(ground: Ground): void {
       await a.send("old-bob", TEXT);
       await until("it is alerted again", () => number() > before, 4_000);
       expect(alerts.join("")).not.toContain("old-");
+      await Bun.sleep(8_000); // after 6 s without a query it counts as inactive
+      b.heard.length = 0;
+      await store("after a rest");
+      await until("bob is told again", () => b.heard.some(({ type }) => type === "sync"));
       expect(here.log.filter((line) => line.includes("not heard on the bus"))).toHaveLength(1);
     } finally {
       await older.end();
