@@ -437,7 +437,7 @@ test("after a reload the row of the open conversation is in sight, however far d
   // Whoever scrolls away is not brought back.
   await page.mouse.move(100, 400);
   await until("it is out of sight", async () => {
-    await page.mouse.wheel(0, -1_000);
+    await page.mouse.wheel(0, -10_000); // to the top, where the list changes
     return !(await isInSight(page, far));
   });
   await (await new Person(app.url, CARL, cookieOf(2)).open()).send(nameOf(0), "the list changes");

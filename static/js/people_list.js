@@ -339,11 +339,12 @@ export class PeopleList extends HTMLElement {
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroll;
     this.#seen = { top: scrollTop, height: clientHeight };
+    // Before anything is drawn: then it is known that rows are still on their way.
+    if (scrollHeight - scrollTop - clientHeight < NEAR_END_PX) void this.#messenger?.loadMoreConversations();
     const { first, end, all } = this.#rows;
     const [from, to] = [scrollTop / this.#rowPx, (scrollTop + clientHeight) / this.#rowPx];
     const near = ROWS_BESIDE / 3;
     if ((first > 0 && from < first + near) || (end < all && to > end - near)) this.render();
-    if (scrollHeight - scrollTop - clientHeight < NEAR_END_PX) void this.#messenger?.loadMoreConversations();
   }
 
   /** Rows are as high as their text; when that grows, those that are seen stay. */
