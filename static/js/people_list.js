@@ -9,6 +9,8 @@ import { language, waiting, word } from "./words.js";
 /** @import { Line, Messenger } from "./messenger.js" */
 
 const PAUSE_MS = 120; // between two letters
+/** Suggestions that could not be fetched are asked for again: nothing else would. */
+const AGAIN_MS = 2_000;
 const NEAR_END_PX = 600;
 const WATCHED_LINES = 100; // the first, and those on screen; presence of others is as the list brought it
 /** Above and below what is seen, so many rows are in the document. */
@@ -290,10 +292,9 @@ export class PeopleList extends HTMLElement {
     this.#found = Array.isArray(answer) ? answer : [];
     const enter = this.#enter;
     this.#enter = false;
-    if (answer instanceof Limited) {
-      this.#limitedFor = answer.seconds;
-      this.#timer = setTimeout(() => void this.#find(query), answer.seconds * 1_000);
-    }
+    if (answer instanceof Limited) this.#limitedFor = answer.seconds;
+    const again = answer instanceof Limited ? answer.seconds * 1_000 : query === "" ? AGAIN_MS : undefined;
+    if (again !== undefined && !Array.isArray(answer)) this.#timer = setTimeout(() => void this.#find(query), again);
     this.render();
     if (enter) this.#links()[0]?.click();
   }
