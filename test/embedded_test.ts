@@ -372,6 +372,16 @@ test("a path too long for a socket, with Greek, blanks, quotes and commas, works
   }
 });
 
+test.if(root && linux)("a database whose disk fills up while it runs is stopped all the same", async () => {
+  const small = disk(100);
+  if (!small) return;
+  const directory = join(small, "data");
+  const embedded = await start(directory);
+  Bun.spawnSync(["sh", "-c", 'cat /dev/zero >"$1"', "sh", join(small, "full")], { stderr: "ignore" });
+  expect(await embedded.stop()).toBe("stopped");
+  await emptied(directory);
+});
+
 describe("refuses in plain words", () => {
   test("the directory of an older PostgreSQL", async () => {
     const directory = fresh();

@@ -194,6 +194,7 @@ export function lock(path: string, kind: "alone" | "together"): Held | undefined
   const database = new Database(path, { create: true });
   try {
     database.run("pragma busy_timeout = 0");
+    database.run("pragma journal_mode = memory"); // a file would need room, and PostgreSQL has to be stopped on a full disk too
     database.run(kind === "alone" ? "begin exclusive" : "begin");
     if (kind === "together") database.query("select count(*) from sqlite_master").get(); // `begin` alone locks nothing
     return { close: () => database.close() };
