@@ -6,8 +6,9 @@ import { networkFaults } from "./network.ts";
 import { podFaults } from "./pods.ts";
 import { postgresFaults } from "./postgres.ts";
 
+const all = [...podFaults, ...postgresFaults, ...networkFaults, ...clientFaults];
+
 export const faults: ReadonlyMap<string, Fault> = new Map(
-  [...podFaults, ...postgresFaults, ...networkFaults, ...clientFaults]
-    .toSorted((a, b) => a.id.localeCompare(b.id))
-    .map((fault) => [fault.id, fault]),
+  all.toSorted((a, b) => a.id.localeCompare(b.id)).map((fault) => [fault.id, fault]),
 );
+if (faults.size < all.length) throw new RangeError("Two faults have the same number"); // one of them would never be run

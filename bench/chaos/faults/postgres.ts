@@ -152,7 +152,7 @@ export const postgresFaults: readonly Fault[] = [
     },
   },
   {
-    id: "F38",
+    id: "F41",
     name: "name of PostgreSQL unknown",
     async run(scene) {
       const { names, pods } = scene.stage;
