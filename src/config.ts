@@ -413,7 +413,8 @@ function origins(given: string | undefined, faults: string[]): readonly string[]
     const origin = part.trim().replace(/\/$/, "");
     const url = URL.parse(origin);
     if (!url || !/^https?:$/.test(url.protocol) || url.origin !== origin.toLowerCase()) {
-      faults.push(`ALLOWED_ORIGINS must list addresses such as https://chat.example.org, got "${part.trim()}"`);
+      const shown = part.trim().replace(/\/\/[^/]*@/, "//…@"); // a password would be a secret
+      faults.push(`ALLOWED_ORIGINS must list addresses such as https://chat.example.org, got "${shown}"`);
     }
     return origin.toLowerCase();
   });

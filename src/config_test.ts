@@ -210,6 +210,10 @@ describe("config", () => {
       'ALLOWED_ORIGINS must list addresses such as https://chat.example.org, got "*"',
     ],
     [
+      { ALLOWED_ORIGINS: "https://ann:hunter2@a.example" },
+      'ALLOWED_ORIGINS must list addresses such as https://chat.example.org, got "https://…@a.example"',
+    ],
+    [
       { ALLOWED_ORIGINS: "https://a.example/chat" },
       'ALLOWED_ORIGINS must list addresses such as https://chat.example.org, got "https://a.example/chat"',
     ],
