@@ -58,10 +58,19 @@ export class Choices {
   /** Hides or shows. @returns how it is now */
   async show(me: Session, changes: Changes): Promise<Shows> {
     const shows = await choices.show(this.#db, me.username, changes);
-    this.#presence.veil(me.nameKey, shows.hidesLastSeen);
-    this.#bus.publish([{ kind: "veil", nameKey: me.nameKey, on: shows.hidesLastSeen }]);
+    this.#veil(me, shows.hidesLastSeen);
     this.#sync(me.nameKey);
     return shows;
+  }
+
+  /** A user deleted their account: others see that it is gone, so it need not stay online to hide when. */
+  stopHiding(me: Session): void {
+    this.#veil(me, false);
+  }
+
+  #veil({ nameKey }: Session, on: boolean): void {
+    this.#presence.veil(nameKey, on);
+    this.#bus.publish([{ kind: "veil", nameKey, on }]);
   }
 
   /**

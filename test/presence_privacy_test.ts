@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 
-import { migratedDatabase, type Person, startApp, type Tab, type TestApp } from "./harness.ts";
+import { migratedDatabase, PASSWORD, type Person, startApp, type Tab, type TestApp } from "./harness.ts";
 import { until } from "./until.ts";
 
 setDefaultTimeout(60_000);
@@ -145,6 +145,18 @@ test.concurrent("of a user who hides when they were last seen the moment of leav
   expect(listed.heard.findLast(({ type }) => type === "status_update")!["online"]).toContain("h-bob");
   watching.say({ type: "watch", users: ["h-bob"] });
   expect((await watching.next("presence"))["users"]).toEqual({ "h-bob": ONLINE });
+});
+
+test.concurrent("a user who hides it and deletes the account is offline as soon as any other", async () => {
+  const [ann, bob] = (await one.people("k-ann", "k-bob")) as [Person, Person];
+  await bob.post("/me/settings", { hide_last_seen: true });
+  const watching = await ann.at(two).open({ watch: ["k-bob"] });
+  for (const pod of [one, two]) await bob.at(pod).open({ watch: [] });
+  await hears(watching, "k-bob", ONLINE);
+  expect((await bob.post("/me/delete", { password: PASSWORD })).status).toBe(200);
+  await hears(watching, "k-bob", OFFLINE);
+  for (const pod of [one, two])
+    await until("not listed", async () => !(await online(ann, pod)).includes("k-bob"), 3_000);
 });
 
 test.concurrent("a user who hides it right after leaving is offline without a time", async () => {

@@ -103,6 +103,7 @@ export class Account {
     await this.#auth.confirm(me, readText(await readJson(request), "password"), address);
     const known = await sessions.list(this.#db, me.userId);
     await this.#erasure.bury({ id: me.userId, username: me.username });
+    this.#choices.stopHiding(me);
     for (const { id } of known) this.#auth.ended({ id, nameKey: me.nameKey });
     return json({}, { headers: { "Set-Cookie": this.#auth.noCookie(request), "Clear-Site-Data": CLEAR_SITE_DATA } });
   }
