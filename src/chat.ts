@@ -170,6 +170,7 @@ export class Chat {
     if (!this.#limits.allows("typing", socket.nameKey)) return;
     if (this.#typing.take(`${socket.nameKey}\n${peerKey}`) > 0) return;
     const key = await this.#choices.reachable(socket.username, peerKey).catch(() => undefined); // a hint: not worth another try
+    // mutation: names from the database
     if (key !== undefined) this.#tell([{ kind: "frame", to: [key], frame: typingFrame(socket.username) }]);
   }
 

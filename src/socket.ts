@@ -151,9 +151,11 @@ export function socketHandlers(parts: {
   }, WATCHDOG_EVERY_MS);
 
   const handlers: WebSocketHandler<SocketData> = {
+    // mutation: size of frames
     maxPayloadLength: FRAME_MAX_BYTES,
     backpressureLimit: BACKLOG_MAX_BYTES,
     closeOnBackpressureLimit: true, // else Bun drops frames and says nothing
+    // mutation: no compression
     perMessageDeflate: false,
     idleTimeout: 0,
     sendPings: false,

@@ -5,8 +5,10 @@ import { dirname, join, normalize } from "node:path";
 
 import { SETTINGS } from "../src/config.ts";
 import { type Parts, paths } from "../src/http/routes.ts";
+import { document } from "../tools/mutations/main.ts";
+import { mutated } from "../tools/mutations/mutate.ts";
+import { MUTATIONS } from "../tools/mutations/mutations.ts";
 import { ROOT } from "./harness.ts";
-import { document, misfit, PROTECTIONS } from "./protections.ts";
 
 /** From the ground up: a file imports what is below it, or beside it on its own floor. Leaves have none beside them. */
 const FLOORS = [
@@ -131,8 +133,15 @@ test("docker-compose.yml passes every setting on, and the image is of this versi
   );
 });
 
-test("protections are where their list says, and docs/security-tests.md is that list", async () => {
-  for (const protection of Object.values(PROTECTIONS).flat()) expect(misfit(protection)).toBeUndefined();
+test("every mutation has its place and still parses, and docs/security-tests.md lists them", async () => {
+  for (const mutation of Object.values(MUTATIONS).flat()) {
+    const [source, test] = await Promise.all(
+      [mutation.file, mutation.test].map((file) => Bun.file(join(ROOT, file)).text()),
+    );
+    const loader = mutation.file.endsWith(".ts") ? "ts" : "js";
+    new Bun.Transpiler({ loader }).transformSync(mutated(source!, mutation));
+    expect(test, mutation.test).not.toBe("");
+  }
   expect(await Bun.file(join(ROOT, "docs", "security-tests.md")).text()).toBe(document());
 });
 

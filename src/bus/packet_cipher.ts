@@ -82,6 +82,7 @@ export class PacketCipher {
     try {
       decipher.final();
     } catch {
+      // mutation: authentic packets only
       return undefined;
     }
     this.#keep(pod, key);

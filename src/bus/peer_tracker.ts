@@ -66,6 +66,7 @@ export class PeerTracker {
   receive(packet: PeerPacket, now: number): Refusal | undefined {
     const { kind, pod, counter, number, events } = packet;
     let peer = this.#peers.get(pod);
+    // mutation: no replay
     if (peer && counter <= peer.counter) return "replayed";
     for (const event of events)
       if (event.kind === "challenge" && this.#owed.size < OWED_MAX) this.#owed.add(event.token);

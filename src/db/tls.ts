@@ -70,6 +70,7 @@ export function secured(
 function contextOf(settings: TlsSettings, name: string): tls.ConnectionOptions {
   const { mode, rootCert, revoked, cert, key, keyPassword, sni, minVersion = "TLSv1.2", maxVersion, direct } = settings;
   return {
+    // mutation: certificates are verified
     rejectUnauthorized: rootCert !== undefined || mode === "verify-full",
     ...(rootCert === undefined || rootCert === "system" ? {} : { ca: contentOf("sslrootcert", rootCert) }),
     ...(rootCert === "system" ? { ca: [...tls.getCACertificates("default"), ...tls.getCACertificates("system")] } : {}),

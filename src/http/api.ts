@@ -165,6 +165,7 @@ export class Api {
     const me = await this.#auth.who(request, "history");
     const names = [parameter(request, "a"), parameter(request, "b")] as const;
     const keys = names.map(keyOfReference);
+    // mutation: own conversations only
     if (!keys.includes(me.nameKey)) {
       for (const name of names) checkReference(name);
       throw new ChatError("not_yours");

@@ -292,6 +292,7 @@ export class Auth {
     const agent = request.headers.get("user-agent")?.toWellFormed().replaceAll("\0", "").slice(0, AGENT_MAX) ?? null;
     if (!(await sessions.start(this.#db, user, hashToken(token), { agent, address })))
       throw new ChatError("wrong_login");
+    // mutation: no fixation
     if (before) await sessions.end(this.#db, before.id);
     // A statement of its own, after the commit: of many logins at once the last one sees all sessions.
     const key = nameKey(user.username);

@@ -142,6 +142,7 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route
     if (error instanceof ChatError) return failure(error);
     const id = idOf(request, parts.trust);
     parts.log.error("request failed", error, { id });
+    // mutation: errors without details
     return failure(new ChatError("internal", { words: `Something went wrong on our side. Its number is ${id}` }));
   };
   // Not async: what is answered at once costs no promise.

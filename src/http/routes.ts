@@ -117,7 +117,9 @@ async function sockets(request: Request, parts: Parts): Promise<Response> {
 async function upgrade(request: Request, server: Server<SocketData>, parts: Parts): Promise<Response | undefined> {
   const session = await parts.auth.who(request);
   const { username } = request.params as { username: string };
+  // mutation: own socket only
   if (nameKey(username) !== session.nameKey) throw new ChatError("not_yours");
+  // mutation: origin of sockets
   checkOrigin(request, parts.trust);
   if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
     return failure(new ChatError("upgrade_required"), { Upgrade: "websocket" });

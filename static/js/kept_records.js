@@ -69,6 +69,7 @@ export class KeptRecords {
    * @param {T} record
    */
   put(key, record) {
+    // mutation: nothing after signing out
     if (this.#over) return;
     const text = JSON.stringify(record);
     this.#removed?.delete(key);

@@ -1,0 +1,98 @@
+/**
+ * `bun run mutations [words]`: breaks each guarantee of security in a copy of the tree, one at a time, and expects its test to fail. The words
+ * choose the mutations whose guarantee or file contains one of them. `--write` makes docs/security-tests.md.
+ */
+
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { mutated, type Mutation } from "./mutate.ts";
+import { MUTATIONS } from "./mutations.ts";
+
+const ROOT = join(import.meta.dir, "..", "..");
+/** A test that has not failed by then waits for what will never come, which is a failure too. */
+const TEST_TIMEOUT_MS = 20_000;
+/** Not copied: what is installed, and what git and a server keep. */
+const LEFT_OUT = new Set(["node_modules", ".git", "data"]);
+
+const EXIT = { done: 0, survived: 1, usage: 2 } as const;
+
+/** docs/security-tests.md. */
+export function document(): string {
+  const cell = (text: string) => text.replaceAll("|", "\\|");
+  const tables = Object.entries(MUTATIONS).map(([area, mutations]) => {
+    const rows = mutations.map(
+      ({ guarantee, file, test, name }) => `| ${cell(guarantee)} | \`${file}\` | \`${test}\`: ${cell(name)} |`,
+    );
+    return `## ${area}\n\n| guarantee | upheld by | tested by |\n|---|---|---|\n${rows.join("\n")}\n`;
+  });
+  return `# Security guarantees and their tests
+
+\`bun run mutations\` breaks each of these guarantees in a copy of the tree, one at a time, and fails if the test still passes. They are
+the ones an attacker would try first; the tests hold many more. \`bun run mutations --write\` makes this page from \`tools/mutations/mutations.ts\`.
+
+${tables.join("\n")}`;
+}
+
+/** @returns why a mutation was not noticed, undefined when its test failed */
+async function survives(tree: string, mutation: Mutation): Promise<string | undefined> {
+  const path = join(tree, mutation.file);
+  const source = readFileSync(path, "utf8");
+  writeFileSync(path, mutated(source, mutation));
+  try {
+    const pattern = `^ ?${RegExp.escape(mutation.name)}$`;
+    const words = ["test", `--timeout=${TEST_TIMEOUT_MS}`, `./${mutation.test}`, "-t", pattern];
+    const child = Bun.spawn([process.execPath, ...words], {
+      cwd: tree,
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+    await child.exited;
+    const count = (what: string) => Number(new RegExp(`^ *(\\d+) ${what}$`, "m").exec(out + err)?.[1] ?? 0);
+    if (count("fail") > 0) return undefined;
+    return count("pass") > 0 ? "the test still passes" : `the test did not run:\n${(out + err).slice(-600)}`;
+  } finally {
+    writeFileSync(path, source);
+  }
+}
+
+async function main(words: readonly string[]): Promise<number> {
+  if (words.includes("--write")) {
+    writeFileSync(join(ROOT, "docs", "security-tests.md"), document());
+    return EXIT.done;
+  }
+  const chosen = Object.values(MUTATIONS)
+    .flat()
+    .filter(({ guarantee, file }) => words.length === 0 || words.some((word) => `${guarantee} ${file}`.includes(word)));
+  if (chosen.length === 0) {
+    console.error(
+      `No guarantee and no file contains ${words.join(" or ")}. \`bun run mutations\` without words tries all of them`,
+    );
+    return EXIT.usage;
+  }
+  const tree = mkdtempSync(join(tmpdir(), "chatify-mutations-"));
+  const startedAt = performance.now();
+  let survivors = 0;
+  try {
+    for (const part of readdirSync(ROOT)) {
+      if (!LEFT_OUT.has(part)) cpSync(join(ROOT, part), join(tree, part), { recursive: true });
+    }
+    symlinkSync(join(ROOT, "node_modules"), join(tree, "node_modules"));
+    for (const [i, mutation] of chosen.entries()) {
+      const why = await survives(tree, mutation);
+      if (why) survivors++;
+      const secondsLeft = ((performance.now() - startedAt) / 1_000 / (i + 1)) * (chosen.length - i - 1);
+      const progress = `${i + 1} of ${chosen.length}, ${Math.round(secondsLeft)} s left`;
+      console.log(`${why ? "SURVIVED" : "noticed "} ${mutation.guarantee}${why ? `: ${why}` : ""} (${progress})`);
+    }
+  } finally {
+    rmSync(tree, { recursive: true, force: true });
+  }
+  console.log(`\n${chosen.length - survivors} of ${chosen.length} broken guarantees were noticed`);
+  return survivors === 0 ? EXIT.done : EXIT.survived;
+}
+
+if (import.meta.main) process.exit(await main(process.argv.slice(2)));
