@@ -26,43 +26,28 @@ async function main(words: readonly string[]): Promise<number> {
     console.error(error instanceof Error ? error.message : error);
     return EXIT.packages;
   }
-  const [
-    { chat },
-    { image },
-    { k8s },
-    { load },
-    { monitoring },
-    { passwords },
-    { rehearsal, rehearsalReal },
-    { scale },
-    { upgrade },
-  ] = await Promise.all([
-    import("./chat.ts"),
-    import("./image.ts"),
-    import("./k8s.ts"),
-    import("./load.ts"),
-    import("./monitoring.ts"),
-    import("./passwords.ts"),
-    import("./rehearsal.ts"),
-    import("./scale.ts"),
-    import("./upgrade.ts"),
-  ]);
+  const [{ chat }, { image }, { k8s }, { load }, { monitoring }, { passwords }, { scale }, { upgrade }] =
+    await Promise.all([
+      import("./chat.ts"),
+      import("./image.ts"),
+      import("./k8s.ts"),
+      import("./load.ts"),
+      import("./monitoring.ts"),
+      import("./passwords.ts"),
+      import("./scale.ts"),
+      import("./upgrade.ts"),
+    ]);
   const proofs: Record<string, Proof> = {
     image,
     chat,
     passwords,
     load,
     scale,
-    rehearsal,
     upgrade,
     monitoring,
     k8s,
-    "rehearsal-real": rehearsalReal,
   };
-  const chosen =
-    words[0] === "--only"
-      ? (words[1] ?? "").split(",")
-      : Object.keys(proofs).filter((name) => !proofs[name]!.onlyWhenAsked);
+  const chosen = words[0] === "--only" ? (words[1] ?? "").split(",") : Object.keys(proofs);
   if ((words.length > 0 && words[0] !== "--only") || words.length > 2 || chosen.some((name) => !(name in proofs))) {
     console.error(`bun run verify:containers takes nothing, or --only and some of:`);
     for (const [name, { about }] of Object.entries(proofs)) console.error(`  ${name.padEnd(14)} ${about}`);

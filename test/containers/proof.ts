@@ -35,8 +35,6 @@ export interface Stage {
 /** One of the proofs: `about` is what it shows. */
 export interface Proof {
   readonly about: string;
-  /** Takes too long to be run with the others. */
-  readonly onlyWhenAsked?: true;
   run(stage: Stage): Promise<void>;
 }
 
