@@ -11,7 +11,7 @@ import { Choices } from "./choices.ts";
 import { type Config, secretsOf } from "./config.ts";
 import { shownServers } from "./connection_string.ts";
 import { newToken } from "./cookie.ts";
-import { addressOf, codeOf, Database, settingsOf, type Target } from "./db/client.ts";
+import { codeOf, Database, settingsOf, type Target } from "./db/client.ts";
 import { type Embedded, startEmbedded } from "./db/embedded.ts";
 import { keptSecret } from "./db/embedded_secret.ts";
 import { EpochWatch, identityOf } from "./db/epoch.ts";
@@ -82,18 +82,6 @@ export interface App {
   stop(options?: { hurried?: boolean }): Promise<void>;
 }
 
-/** What several processes of one machine share: their port, and a database. */
-export interface Shared {
-  readonly port: number;
-  readonly url: string;
-  /** The database in words, without its password. */
-  readonly database: string;
-  /** Settings for each of the processes, beside those that are there already. */
-  readonly env: Record<string, string>;
-  /** To be called when none of them is left. */
-  stop(): Promise<void>;
-}
-
 /** The port is somebody else's. */
 export class PortError extends Error {
   constructor(port: number, host: string, cause: unknown) {
@@ -103,43 +91,9 @@ export class PortError extends Error {
 }
 
 /**
- * Makes ready what several processes of one machine share, each of which then calls `startApp` with `sharesPort`.
- *
- * @throws PortError, EmbeddedError
- */
-export async function startShared(
-  config: Config,
-  options: { root: string; log: Log; say?: (line: string) => void },
-): Promise<Shared> {
-  const { root, log, say = () => {} } = options;
-  // Taken alone and given back: whoever shares a port would share it with a stranger too.
-  const probe = listen(config, false);
-  const port = probe.port ?? config.port;
-  await probe.stop(true);
-  const dataDir = isAbsolute(config.dataDir) ? config.dataDir : join(root, config.dataDir);
-  const embedded = config.databaseUrl === undefined ? await startEmbedded({ directory: dataDir, log, say }) : undefined;
-  const env: Record<string, string> = { PORT: String(port) };
-  try {
-    if (embedded) env["DATABASE_URL"] = addressOf(embedded.target);
-    if (embedded && !config.sessionSecrets) env["SESSION_SECRET"] = keptSecret(dataDir, newToken()); // else they read what is set
-  } catch (error) {
-    await embedded?.stop();
-    throw error;
-  }
-  return {
-    port,
-    url: `http://${shownHost(config.host)}:${port}`,
-    database: describe(config, embedded, dataDir),
-    env,
-    stop: async () => void (await embedded?.stop()),
-  };
-}
-
-/**
  * Starts chatify: takes the port, then the database, then serves.
  *
  * @param options.root the directory with `sql/` and `static/`; a relative `DATA_DIR` is below it
- * @param options.sharesPort with other processes of this machine, which all asked for it
  * @param options.openFiles how many the system allows this process
  * @param options.filesInUse how many it has open now, as far as the system tells
  * @param options.memoryBytes how much memory this process may use; absent: unlimited
@@ -157,16 +111,14 @@ export async function startApp(
     filesInUse?: () => number;
     memoryBytes?: number;
     usage?: () => Usage;
-    sharesPort?: boolean;
     say?: (line: string) => void;
   },
 ): Promise<App> {
-  const { root, version, log, filesInUse = () => 0, sharesPort = false, say = () => {} } = options;
+  const { root, version, log, filesInUse = () => 0, say = () => {} } = options;
   const { usage = () => ({ residentBytes: 0, cpuSeconds: 0 }) } = options;
-  // The port first: a second start in the same place must fail before it touches the first one's database. A shared one last: the system
-  // hands connections to all who listen, and who cannot serve yet would turn away a share of them.
-  let server = sharesPort ? undefined : listen(config, false);
-  const undo: (() => Promise<unknown> | void)[] = [() => server?.stop(true)];
+  // The port first: a second start in the same place must fail before it touches the first one's database.
+  const server = listen(config);
+  const undo: (() => Promise<unknown> | void)[] = [() => server.stop(true)];
   let known: Target | undefined;
   try {
     let leaving = false;
@@ -266,7 +218,7 @@ export async function startApp(
     const trust: Trust = {
       proxies: typeof config.trustProxy === "string" ? config.trustProxy : new Networks(config.trustProxy),
       origins: config.allowedOrigins,
-      peer: (request) => server?.requestIP(request)?.address,
+      peer: (request) => server.requestIP(request)?.address,
     };
     if (typeof config.trustProxy !== "string" && config.trustProxy.some(isWholePrivateRange)) {
       log.warn(
@@ -354,7 +306,6 @@ export async function startApp(
     undo.unshift(() => housekeeping.forEach(clearInterval));
     void sweepSessions();
 
-    server ??= listen(config, true);
     server.reload({
       ...SERVE,
       websocket: sockets.handlers,
@@ -395,7 +346,7 @@ export async function startApp(
       const was = crowded;
       crowded = files >= socketsMax;
       if (!crowded) return;
-      const closed = server?.closeIdleConnections() ?? 0;
+      const closed = server.closeIdleConnections() ?? 0;
       if (!was) log.warn("open files run out, new sockets have to wait", { files, limit: options.openFiles, closed });
     }
 
@@ -527,11 +478,11 @@ const SERVE = {
 } as const;
 
 /** Takes the port. Until the database is there, everything but `/healthz` has to wait. */
-function listen(config: Config, shares: boolean): Bun.Server<SocketData> {
+function listen(config: Config): Bun.Server<SocketData> {
   try {
     return Bun.serve<SocketData>({
       ...SERVE,
-      reusePort: shares, // Bun's default without `development` is true: a second start would silently share the port
+      reusePort: false, // Bun's default without `development` is true: a second start would silently share the port
       port: config.port,
       hostname: config.host,
       fetch: (request) =>

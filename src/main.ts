@@ -12,8 +12,6 @@ import { healthOf } from "./healthcheck.ts";
 import { Log, traceOf } from "./log.ts";
 import type { Usage } from "./metrics.ts";
 import { ensurePackages, PackagesError } from "./packages.ts";
-import { defaultBudget } from "./unsent.ts";
-import { Workers, WORKERS_MAX } from "./workers.ts";
 
 const EXIT = { ok: 0, bug: 1, settings: 2, packages: 3, database: 4, port: 5, refused: 6, interrupted: 130 } as const;
 /** Signals closer than this are one: under npx, Ctrl-C arrives twice. */
@@ -30,10 +28,8 @@ const { version } = (await Bun.file(join(root, "package.json")).json()) as { ver
 await main(process.argv.slice(2));
 
 async function main(words: readonly string[]): Promise<void> {
-  const [word, number = ""] = words;
+  const [word] = words;
   if (words.length === 0) return start();
-  if (word === "--worker" && words.length === 1 && process.send) return start(true);
-  if (word === "--workers" && words.length <= 2) return startMany(number);
   if (word === "invite" || word === "user") return command(words);
   if (word === "healthcheck") return healthcheck(words.slice(1));
   if (word === "--version" || word === "-v") return print(`chatify ${version}\n`);
@@ -42,8 +38,7 @@ async function main(words: readonly string[]): Promise<void> {
   process.exit(EXIT.settings);
 }
 
-/** @param isWorker one of several on one port, started by `startMany` */
-async function start(isWorker = false): Promise<void> {
+async function start(): Promise<void> {
   const config = settings();
   const log = logOf(config);
   try {
@@ -51,8 +46,7 @@ async function start(isWorker = false): Promise<void> {
     if (await ensurePackages({ root, bun: process.execPath, need, say })) return startAgain();
     const [{ startApp }, { abandonEmbedded }] = await imported(); // not before the packages are there
     const machine = { openFiles: openFiles(), filesInUse, memoryBytes: memoryBytes(), usage };
-    const options = { root, version, log, ...machine, sharesPort: isWorker };
-    const starting = startApp(config, isWorker ? options : { ...options, say });
+    const starting = startApp(config, { root, version, log, say, ...machine });
     const leaving = leaveInOrder(starting, {
       log,
       embedded: config.databaseUrl === undefined,
@@ -60,61 +54,8 @@ async function start(isWorker = false): Promise<void> {
     });
     const app = await starting;
     if (leaving()) return;
-    if (isWorker) process.on("disconnect", () => process.kill(process.pid, "SIGTERM")); // whoever started us is gone
-    if (isWorker) process.send?.({ adminCode: app.adminCode });
-    else print(banner(app, config));
+    print(banner(app, config));
     log.debug("ready", { port: app.port });
-  } catch (error) {
-    fail(error, config.port);
-  }
-}
-
-/** Several processes on one port, over one database: pods of one machine, for its cores. */
-async function startMany(number: string): Promise<void> {
-  const config = settings();
-  const log = logOf(config);
-  const count = /^\d{1,3}$/.test(number) ? Number(number) : 0;
-  if (count < 1 || count > WORKERS_MAX) {
-    complain(`--workers needs a number from 1 to ${WORKERS_MAX}, got "${number}". One for each core is about right.`);
-    process.exit(EXIT.settings);
-  }
-  if (process.platform !== "linux") {
-    complain("--workers needs Linux: elsewhere the system gives all connections of a shared port to one process.");
-    process.exit(EXIT.settings);
-  }
-  try {
-    const need = config.databaseUrl === undefined ? "serve" : "serve-without-database";
-    if (await ensurePackages({ root, bun: process.execPath, need, say })) return startAgain();
-    const [{ startShared }, { abandonEmbedded }] = await imported();
-    const preparing = startShared(config, { root, log, say });
-    const workers = new Workers({
-      log,
-      spawn: (serves) =>
-        Bun.spawn([process.execPath, import.meta.path, "--worker"], {
-          env: { ...process.env, ...env },
-          stdio: ["ignore", "inherit", "inherit"],
-          ipc(message: Pick<App, "adminCode">) {
-            ({ adminCode } = message);
-            serves();
-          },
-        }),
-    });
-    let env: Record<string, string> = {};
-    let adminCode: string | undefined;
-    const stop: App["stop"] = async ({ hurried = false } = {}) => {
-      await workers.stop(hurried ? "SIGINT" : "SIGTERM");
-      await (await preparing).stop();
-    };
-    const starting = preparing.then(async (shared): Promise<App> => {
-      env = { ...shared.env, UNSENT_MAX: String(config.unsentMax ?? defaultBudget(memoryBytes() / count)) };
-      const failed = await workers.start(count);
-      if (failed === 0 || leaving()) return { ...shared, adminCode, stop };
-      await shared.stop();
-      return process.exit(failed); // the worker has said why
-    });
-    const leaving = leaveInOrder(starting, { log, embedded: true, abandon: abandonEmbedded });
-    const app = await starting;
-    if (!leaving()) print(banner(app, config, count));
   } catch (error) {
     fail(error, config.port);
   }
@@ -330,14 +271,13 @@ function portWayOut(error: unknown, port: number): string {
   return "HOST must be an address of this machine: 0.0.0.0 for all of them (:: with IPv6), 127.0.0.1 for programs on this machine only";
 }
 
-function banner(app: App, config: Config, workers?: number): string {
+function banner(app: App, config: Config): string {
   const { url, adminCode } = app;
   const lines = [
     `chatify ${version}`,
     "",
     `  Open      ${url}`,
     `  Database  ${app.database}`,
-    ...(workers === undefined ? [] : [`  Workers   ${workers}, one dying is replaced`]),
     ...(adminCode ? [`  Admin     sign up at ${url}/signup?code=${adminCode} to run this chat; works once`] : []),
     "  Next      sign up, then open a second browser and sign up as somebody else",
     "  Stop      Ctrl-C",
@@ -369,7 +309,6 @@ Usage
   PORT=9000 bun run start                   on another port
   DATABASE_URL=postgres://… bun run start   with your PostgreSQL
   npx -y bun@1.4.5 run start                where there is no Bun
-  bun run start --workers 4                 four processes on one port, for a machine with four cores (Linux)
   bun run chatify healthcheck               0 if the chatify of these settings can serve, else 1 (--alive: if it answers)
   bun run start --help, --version           this page, the version
 

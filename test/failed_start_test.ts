@@ -57,7 +57,6 @@ async function startsAndStops(directory: string): Promise<void> {
 test.if(linux).each([
   { part: "the pages", file: "static", words: [] },
   { part: "a migration", file: "sql/0001_users_sessions.sql", words: [] },
-  { part: "the pages of all workers", file: "static", words: ["--workers", "2"] },
   { part: "a migration for a command", file: "sql/0001_users_sessions.sql", words: ["user", "list"] },
 ])("without $part, PostgreSQL does not run on", async ({ file, words }) => {
   const directory = fresh();
@@ -70,17 +69,14 @@ test.if(linux).each([
   await startsAndStops(directory);
 });
 
-test.if(linux).each([[[]], [["--workers", "2"]]])(
-  "where the secret cannot be kept, PostgreSQL does not run on (%p)",
-  async (words) => {
-    const directory = fresh();
-    mkdirSync(join(directory, "session_secret"), { recursive: true });
-    expect((await ends(run(directory, ...words))).code).toBe(4);
-    await emptied(directory);
-    rmSync(join(directory, "session_secret"), { recursive: true });
-    await startsAndStops(directory);
-  },
-);
+test.if(linux)("where the secret cannot be kept, PostgreSQL does not run on", async () => {
+  const directory = fresh();
+  mkdirSync(join(directory, "session_secret"), { recursive: true });
+  expect((await ends(run(directory))).code).toBe(4);
+  await emptied(directory);
+  rmSync(join(directory, "session_secret"), { recursive: true });
+  await startsAndStops(directory);
+});
 
 test.if(linux)("a secret that a full disk has emptied is made anew", async () => {
   const directory = fresh();

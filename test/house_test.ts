@@ -13,7 +13,7 @@ import { ROOT } from "./harness.ts";
 /** From the ground up: a file imports what is below it, or beside it on its own floor. Leaves have none beside them. */
 const FLOORS = [
   /^(address|connection_string|errors|log|size|unicode_security)\.ts$/,
-  /^(batcher|config|cookie|device|fair_queue|healthcheck|invite|metrics|packages|password|prompt|protocol|rate_limit|reserved_names|text|workers)\.ts$/,
+  /^(batcher|config|cookie|device|fair_queue|healthcheck|invite|metrics|packages|password|prompt|protocol|rate_limit|reserved_names|text)\.ts$/,
   /^(db|bus)\//,
   /^(hub|known_device|limits|login_limits|unsent)\.ts$/,
   /^(blocked_pairs|chat|choices|door|drafts|erasure|presence|renewals|resync|roster|send_queue|text_quota|unheard_pods)\.ts$/,

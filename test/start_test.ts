@@ -1,22 +1,12 @@
 /** The process, as whoever hosts it meets it: what it says, how it starts, stops, fails and survives. */
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 
 import packageJson from "../package.json" with { type: "json" };
-import { sign } from "../src/cookie.ts";
 import { connect } from "../src/db/client.ts";
 import { cookieOf, migratedDatabase, PASSWORD, Person, post, ROOT } from "./harness.ts";
 import { logs } from "./log_search.ts";
@@ -117,7 +107,7 @@ class Chatify {
     throw new Error(`chatify does not answer: ${await this.ends().then(({ out, err }) => out + err)}`);
   }
 
-  /** Waits until it has said something, such as the banner, which several workers have when all of them serve. */
+  /** Waits until it has said something. */
   async says(words: string, where: "out" | "err" = "out"): Promise<void> {
     for (const since = performance.now(); !this.said[where].includes(words); await Bun.sleep(5)) {
       if (this.process.exitCode !== null || performance.now() - since > 20_000)
@@ -484,116 +474,3 @@ function childrenOf(parent: number): { pid: number; command: string }[] {
     .filter((pid) => pid > 0 && read(pid, "stat").split(") ")[1]?.split(" ")[1] === String(parent))
     .map((pid) => ({ pid, command: read(pid, "cmdline").split("\0").join(" ").trim() }));
 }
-
-describe("several workers", () => {
-  const env = async () => ({ PORT: `${await freePort()}`, DATA_DIR: freshDirectory() });
-  const workersOf = (chatify: Chatify) =>
-    childrenOf(chatify.process.pid).filter(({ command }) => command.endsWith("--worker"));
-
-  test("workers are one chat; one that dies is replaced, and its people's messages are stored once", async () => {
-    const chatify = new Chatify(await env(), { words: ["--workers", "3"] });
-    await chatify.says("Ctrl-C");
-    const [ann, bob] = [await Person.signUp(chatify.url, "ann"), await Person.signUp(chatify.url, "bob")];
-    // On so many sockets both have some on every worker, as good as certainly.
-    const [annTabs, bobTabs] = await Promise.all(
-      [ann, bob].map((who) => Promise.all(Array.from({ length: 40 }, () => who.open({ watch: [] })))),
-    );
-    await annTabs![0]!.send("bob", "to all of them");
-    for (const tab of bobTabs!) expect((await tab.next("message"))["message"]).toBe("to all of them");
-
-    const [victim, ...others] = workersOf(chatify);
-    expect(others.length).toBe(2);
-    const refs = Array.from({ length: 300 }, (_, i) => `ref-of-ann-${i}`);
-    const acked = new Set<string>();
-    for (const tab of annTabs!) {
-      tab.socket.addEventListener("message", ({ data }) => {
-        const { type, ref } = JSON.parse(String(data)) as { type: string; ref: string };
-        if (type === "ack") acked.add(ref);
-      });
-    }
-    for (const [i, ref] of refs.entries()) {
-      if (i === 150) process.kill(victim!.pid, "SIGKILL");
-      annTabs![i % annTabs!.length]!.say({ to: "bob", message: ref, ref });
-      await Bun.sleep(1);
-    }
-    // Until another is in its place, and can serve, the system hands it nobody.
-    const told: number[] = [];
-    while (!chatify.said.err.includes("worker serves")) {
-      const answer = await fetch(`${chatify.url}/login`, { headers: { connection: "close" } }).catch(() => undefined);
-      if (answer) told.push(answer.status);
-    }
-    expect(new Set(told)).toEqual(new Set([200]));
-    const dead = annTabs!.filter((tab) => tab.socket.readyState !== WebSocket.OPEN);
-    expect(dead.length, "sockets of the worker that died").toBeGreaterThan(0);
-    expect(dead.length).toBeLessThan(annTabs!.length);
-    const unsure = refs.filter((ref) => !acked.has(ref));
-    expect(unsure.length, "sends without an answer").toBeGreaterThan(0);
-    const again = await ann.open();
-    for (const ref of unsure) await again.send("bob", ref, ref);
-    const stored = await texts(ann, "bob");
-    expect(stored.map(({ seq }) => seq)).toEqual(Array.from({ length: 301 }, (_, i) => i + 1));
-    expect(stored.map(({ content }) => content).toSorted()).toEqual(["to all of them", ...refs].toSorted());
-
-    while (workersOf(chatify).length < 3) await Bun.sleep(20);
-    expect(workersOf(chatify).map(({ pid }) => pid)).not.toContain(victim!.pid);
-    const { code, out, err } = await chatify.signalled("SIGTERM");
-    expect(code).toBe(0);
-    expect(out).toContain("Workers   3");
-    expect(err).toContain("a worker ended, starting another");
-    expect((await again.closed).code).toBe(1012);
-  });
-
-  test("workers sign with the secret of a file, and whoever started them says when it is a placeholder", async () => {
-    const settings = await env();
-    const file = join(base, "session-secret");
-    writeFileSync(file, "hunter22-please-change-me-hunter22\n");
-    const chatify = new Chatify({ ...settings, SESSION_SECRET_FILE: file }, { words: ["--workers", "2"] });
-    await chatify.says("Ctrl-C");
-    const ann = await Person.signUp(chatify.url, "ann");
-    for (let i = 0; i < 8; i++) expect((await ann.get("/me", { connection: "close" })).status).toBe(200);
-    const [token = "", signature] = ann.cookie.slice("chatify_session=".length).split(".");
-    expect(sign(token, "hunter22-please-change-me-hunter22")).toBe(`${token}.${signature}`);
-    const { code, out, err } = await chatify.signalled("SIGTERM");
-    expect(code).toBe(0);
-    expect(out).toContain(
-      "  Warning   SESSION_SECRET looks like a placeholder: whoever guesses it can sign in as anybody\n",
-    );
-    expect(out + err).not.toContain("hunter22");
-  });
-
-  test("workers leave when whoever started them is killed", async () => {
-    const chatify = new Chatify(await env(), { words: ["--workers", "2"] });
-    await chatify.says("Ctrl-C");
-    const workers = workersOf(chatify);
-    chatify.process.kill("SIGKILL");
-    await chatify.process.exited;
-    const alive = () => workers.filter(({ pid }) => existsSync(`/proc/${pid}`));
-    for (const since = performance.now(); alive().length > 0 && performance.now() - since < 10_000;)
-      await Bun.sleep(20);
-    expect(alive()).toEqual([]);
-  });
-
-  test("workers refuse a port that is taken, and a number that makes no sense", async () => {
-    const taken = createServer();
-    await new Promise<void>((listening) => taken.listen(0, "127.0.0.1", listening));
-    const { port } = taken.address() as { port: number };
-    const refused = await new Chatify({ ...(await env()), PORT: `${port}` }, { words: ["--workers", "2"] }).ends();
-    taken.close();
-    expect(refused.code).toBe(5);
-    expect(refused.err).toContain(`Port ${port} on 127.0.0.1 cannot be used`);
-    for (const number of ["0", "13", "two", ""]) {
-      const { code, err } = await new Chatify({ PORT: "0" }, { words: ["--workers", number] }).ends();
-      expect(code).toBe(2);
-      expect(err).toContain(`--workers needs a number from 1 to 12, got "${number}"`);
-    }
-  });
-
-  test("workers end with the first one's exit code when none can start", async () => {
-    const { code, err } = await new Chatify(
-      { PORT: `${await freePort()}`, DATABASE_URL: "postgres://nobody:x@127.0.0.1:1/nothing" },
-      { words: ["--workers", "2"] },
-    ).ends();
-    expect(code).toBe(4);
-    expect(err).toContain("127.0.0.1:1");
-  });
-});
