@@ -2,10 +2,10 @@
 
 import { readFileSync } from "node:fs";
 
-import { everyAddress, isNetwork } from "./address.ts";
-import { ConnectionStringError, parseConnectionString, uriOf, withVariables } from "./connection_string.ts";
 import type { Level } from "./log.ts";
-import { readSize } from "./size.ts";
+import { everyAddress, isNetwork } from "./util/address.ts";
+import { ConnectionStringError, parseConnectionString, uriOf, withVariables } from "./util/connection_string.ts";
+import { readSize } from "./util/size.ts";
 
 export type Signup = "open" | "invite" | "closed";
 

@@ -5,13 +5,13 @@ import { totalmem } from "node:os";
 import { join } from "node:path";
 
 import type { App, Office } from "./app.ts";
-import { COMMANDS_HELP, readCommand } from "./command_line.ts";
+import { COMMANDS_HELP, readCommand } from "./cli/arguments.ts";
+import { healthOf } from "./cli/healthcheck.ts";
+import { ensurePackages, PackagesError } from "./cli/packages.ts";
 import { type Config, ConfigError, isGuessable, loadConfig, SETTINGS } from "./config.ts";
-import { parseConnectionString } from "./connection_string.ts";
-import { healthOf } from "./healthcheck.ts";
 import { Log, traceOf } from "./log.ts";
 import type { Usage } from "./metrics.ts";
-import { ensurePackages, PackagesError } from "./packages.ts";
+import { parseConnectionString } from "./util/connection_string.ts";
 
 const EXIT = { ok: 0, bug: 1, settings: 2, packages: 3, database: 4, port: 5, refused: 6, interrupted: 130 } as const;
 /** Signals closer than this are one: under npx, Ctrl-C arrives twice. */
@@ -70,7 +70,7 @@ async function command(words: readonly string[]): Promise<void> {
     const config = settings();
     const need = config.databaseUrl === undefined ? "serve" : "serve-without-database";
     if (await ensurePackages({ root, bun: process.execPath, need, say: complain })) return startAgain();
-    const [{ openOffice }, { run }] = await Promise.all([import("./app.ts"), import("./commands.ts")]);
+    const [{ openOffice }, { run }] = await Promise.all([import("./app.ts"), import("./cli/commands.ts")]);
     const log = logOf({ ...config, logLevel: config.logLevel === "info" ? "warn" : config.logLevel });
     opening = openOffice(config, { root, log, say: complain });
     const leave = async () => (await opening)?.end();
@@ -110,7 +110,7 @@ async function healthcheck(words: readonly string[]): Promise<void> {
 
 /** A password nobody sees: not on the screen, not in the list of processes, not in the shell's history. */
 async function password(question: string): Promise<string | undefined> {
-  const { askSecret, firstLine } = await import("./prompt.ts"); // not for every healthcheck
+  const { askSecret, firstLine } = await import("./cli/prompt.ts"); // not for every healthcheck
   if (!process.stdin.isTTY) return firstLine(process.stdin);
   for (;;) {
     const first = await askSecret(question, process.stdin, process.stderr);
@@ -120,7 +120,7 @@ async function password(question: string): Promise<string | undefined> {
 }
 
 function imported() {
-  return Promise.all([import("./app.ts"), import("./db/embedded.ts")]);
+  return Promise.all([import("./app.ts"), import("./embedded_postgres/embedded_postgres.ts")]);
 }
 
 function logOf(config: Config): Log {

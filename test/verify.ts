@@ -8,8 +8,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { ensurePackages } from "../src/packages.ts";
-import { audit } from "./audit.ts";
+import { ensurePackages } from "../src/cli/packages.ts";
+import { audit } from "./support/audit.ts";
 
 const root = join(import.meta.dir, "..");
 const bun = process.execPath;
@@ -38,11 +38,11 @@ await check("lint", [join(root, "node_modules", ".bin", "oxlint"), "--deny-warni
 await tests();
 if (withAll) {
   // Ratios within one run, with half of what is required as slack: a tenfold loss cannot land.
-  await check("benchmark, short", [bun, "bench/main.ts", "--short", "--check"]);
+  await check("benchmark, short", [bun, "tools/bench/main.ts", "--short", "--check"]);
   // Twelve faults from a seed of its own each time, which a failure names.
-  await check("fault run, short", [bun, "bench/chaos.ts", "--short"]);
+  await check("fault run, short", [bun, "tools/chaos/main.ts", "--short"]);
   // 200,000 frames and 50,000 requests from a seed of its own each time.
-  await check("fuzz run", [bun, "bench/fuzz.ts"]);
+  await check("fuzz run", [bun, "tools/fuzz/main.ts"]);
 }
 const unshown = withAll ? await containers() : "That is part of `bun run verify --all`";
 const unchecked = await holes();
@@ -75,7 +75,7 @@ async function check(name: string, command: string[]): Promise<void> {
 
 /** Docker, Compose and Kubernetes. Shows what it says as it says it. @returns why nothing could be shown, which on a machine without privileges is no failure */
 async function containers(): Promise<string | undefined> {
-  const child = Bun.spawn([bun, "test/containers/main.ts"], {
+  const child = Bun.spawn([bun, "test/deploy/containers/main.ts"], {
     cwd: root,
     stdin: "ignore",
     stdout: "pipe",

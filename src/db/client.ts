@@ -7,9 +7,9 @@ import { Socket } from "node:net";
 
 import postgres from "postgres";
 
-import { type ConnectionSettings, parseConnectionString } from "../connection_string.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { type ConnectionSettings, parseConnectionString } from "../util/connection_string.ts";
 import { codeOf, hindranceOf, isConflict, isFatal, isHeldUp, isLost, isRefused } from "./failures.ts";
 import { Sockets } from "./server_socket.ts";
 

@@ -1,4 +1,4 @@
-/** Invitations: what is left of each. The link that names one is made and read in src/door.ts; `users.create` takes a use. */
+/** Invitations: what is left of each. The link that names one is made and read in src/accounts/signup_policy.ts; `users.create` takes a use. */
 
 import type { Database } from "./client.ts";
 

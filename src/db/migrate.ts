@@ -4,9 +4,9 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { Log } from "../log.ts";
-import { adopt, isOriginal } from "./adopt.ts";
 import { connect, type Sql, stillCounted, type Target, withDeadline } from "./client.ts";
 import { isConflict } from "./failures.ts";
+import { adopt, isOriginal } from "./import_original.ts";
 import { POD_SESSIONS } from "./pods.ts";
 import { DatabaseError, explain, foreignTables } from "./start_failure.ts";
 

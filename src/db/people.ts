@@ -2,7 +2,7 @@
 
 import type { Database } from "./client.ts";
 
-/** What is searched for, and by whom: `part` is a search key (src/text.ts), `me` the username of the one who searches. */
+/** What is searched for, and by whom: `part` is a search key (src/util/text.ts), `me` the username of the one who searches. */
 export interface Search {
   readonly part: string;
   readonly me: string;

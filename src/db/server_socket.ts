@@ -9,7 +9,7 @@ import { existsSync } from "node:fs";
 import { isIP, Socket } from "node:net";
 import { join } from "node:path";
 
-import type { ConnectionSettings, ServerAddress, TlsSettings } from "../connection_string.ts";
+import type { ConnectionSettings, ServerAddress, TlsSettings } from "../util/connection_string.ts";
 import { asConnectionError, ConnectionError, secured, TlsError } from "./tls.ts";
 
 /** Where libpq looks for a socket when no host is given: Debian's default, then PostgreSQL's own. */

@@ -1,7 +1,7 @@
 /** Completes accounts created by older versions: the skeletons of their names, and a key made by today's rules. */
 
 import type { Log } from "../log.ts";
-import { nameKey, skeletonsOf } from "../text.ts";
+import { nameKey, skeletonsOf } from "../util/text.ts";
 import { codeOf, type Database, type Sql } from "./client.ts";
 
 const STEP = 1_000;

@@ -1,7 +1,7 @@
 /** Explains failures at start to an admin: PostgreSQL's own words, what they mean, and the way out. Never includes a secret or part of one. */
 
-import { shownServers } from "../connection_string.ts";
 import { ChatError } from "../errors.ts";
+import { shownServers } from "../util/connection_string.ts";
 import { settingsOf, type Target } from "./client.ts";
 import { codeOf, isFatal } from "./failures.ts";
 import { ConnectionError } from "./tls.ts";

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { isIP, type Socket } from "node:net";
 import tls from "node:tls";
 
-import type { TlsSettings } from "../connection_string.ts";
+import type { TlsSettings } from "../util/connection_string.ts";
 
 /** A connection that could not be opened, or broke. `code`: the system's, OpenSSL's, or one of ours in capitals. */
 export class ConnectionError extends Error {

@@ -1,7 +1,7 @@
 /** Accounts: create, find, list, shut, who of them runs the chat, and what the table shows of presence. */
 
 import { ChatError } from "../errors.ts";
-import { skeletonsOf } from "../text.ts";
+import { skeletonsOf } from "../util/text.ts";
 import { codeOf, type Database, type Sql } from "./client.ts";
 import { NAMES_MAX, type Pages } from "./pages.ts";
 

@@ -2,7 +2,10 @@
 
 import type { Server } from "bun";
 
-import type { Choices } from "../choices.ts";
+import type { Erasure } from "../accounts/account_purge.ts";
+import { deviceOf } from "../accounts/device_name.ts";
+import type { Choices } from "../chat/relationships.ts";
+import type { SocketData } from "../chat/socket.ts";
 import type { Choice, Shows } from "../db/choices.ts";
 import type { Database } from "../db/client.ts";
 import * as drafts from "../db/drafts.ts";
@@ -11,15 +14,12 @@ import { pagesOf } from "../db/pages.ts";
 import * as sessions from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
-import { deviceOf } from "../device.ts";
-import type { Erasure } from "../erasure.ts";
 import { ChatError } from "../errors.ts";
-import { checkPassword } from "../password.ts";
-import type { SocketData } from "../socket.ts";
-import { keyOfReference } from "../text.ts";
-import { type Auth, CLEAR_SITE_DATA } from "./auth.ts";
+import { checkPassword } from "../util/password.ts";
+import { keyOfReference } from "../util/text.ts";
 import { attachment, exported, showDraft } from "./export.ts";
-import { json, JSON_HEADERS, readJson, type Request } from "./handler.ts";
+import { type Auth, CLEAR_SITE_DATA } from "./login.ts";
+import { json, JSON_HEADERS, readJson, type Request } from "./request.ts";
 import type { Streams } from "./stream.ts";
 
 export class Account {

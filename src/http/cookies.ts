@@ -1,8 +1,14 @@
 /** The two cookies of a browser, of its session and of its being known to accounts: read, and written as the way to the browser asks. */
 
-import { COOKIE, SECURE_COOKIE, sign, type Signed, verify } from "../cookie.ts";
-import { type Device, DEVICE_COOKIE, DEVICE_COOKIE_DAYS, KnownDevices, SECURE_DEVICE_COOKIE } from "../known_device.ts";
-import { isSecure, type Request, type Trust } from "./handler.ts";
+import {
+  type Device,
+  DEVICE_COOKIE,
+  DEVICE_COOKIE_DAYS,
+  KnownDevices,
+  SECURE_DEVICE_COOKIE,
+} from "../accounts/known_device.ts";
+import { COOKIE, SECURE_COOKIE, sign, type Signed, verify } from "../accounts/session_cookie.ts";
+import { isSecure, type Request, type Trust } from "./request.ts";
 
 const SESSION_DAYS = 30;
 const DAY_SECONDS = 86_400;

@@ -2,8 +2,8 @@
 
 import { isIP } from "node:net";
 
-import { readAddress } from "../address.ts";
-import { isSame } from "../cookie.ts";
+import { isSame } from "../accounts/session_cookie.ts";
+import { readAddress } from "../util/address.ts";
 
 /** Headers by which proxies say that they speak for another client. */
 const FORWARDING =

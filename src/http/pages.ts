@@ -7,8 +7,8 @@ import { brotliCompress, constants, gzip, zstdCompress } from "node:zlib";
 
 import type { Signup } from "../config.ts";
 import { ChatError } from "../errors.ts";
-import { DATA_HEADERS, failure, FILE_HEADERS, HEADERS, type Request } from "./handler.ts";
 import type { OtherVersions, VersionFiles } from "./other_versions.ts";
+import { DATA_HEADERS, failure, FILE_HEADERS, HEADERS, type Request } from "./request.ts";
 
 const CSP = [
   "default-src 'none'",

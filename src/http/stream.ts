@@ -2,12 +2,12 @@
 
 import type { Server } from "bun";
 
+import type { SocketData } from "../chat/socket.ts";
 import type { Pages } from "../db/pages.ts";
+import type { Unsent } from "../delivery/unsent_budget.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import type { SocketData } from "../socket.ts";
-import type { Unsent } from "../unsent.ts";
-import { JSON_HEADERS, type Request } from "./handler.ts";
+import { JSON_HEADERS, type Request } from "./request.ts";
 
 /** UTF-16 units of a piece, and one row more. */
 const PIECE_LENGTH = 16 * 1024;

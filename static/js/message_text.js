@@ -1,4 +1,4 @@
-/** What a message may be, as the server has it in src/text.ts: test/page_text_test.ts holds the two together. */
+/** What a message may be, as the server has it in src/util/text.ts: test/page_text_test.ts holds the two together. */
 
 /** In code points. */
 export const MESSAGE_MAX = 4_000;

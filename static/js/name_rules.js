@@ -1,4 +1,4 @@
-/** What is certainly no name, as far as the page can tell without a table of all letters: the server's rules (src/text.ts) are stricter. */
+/** What is certainly no name, as far as the page can tell without a table of all letters: the server's rules (src/util/text.ts) are stricter. */
 
 const INVISIBLE = /^[\s\u0085\u180e\u200b-\u200d\u2060\ufeff]+|[\s\u0085\u180e\u200b-\u200d\u2060\ufeff]+$/gu;
 /** Alphabets that are mixed by mistake or to deceive. */

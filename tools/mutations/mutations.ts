@@ -2,16 +2,16 @@
 
 import type { Mutation } from "./mutate.ts";
 
-const HTTP = "test/http_table_test.ts";
-const SOCKET = "test/socket_table_test.ts";
-const LIMITS = "test/limits_test.ts";
-const SESSIONS = "test/sessions_test.ts";
+const HTTP = "test/server/http_table_test.ts";
+const SOCKET = "test/server/socket_table_test.ts";
+const LIMITS = "test/server/limits_test.ts";
+const SESSIONS = "test/server/sessions_test.ts";
 
 export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
   "Who may ask": [
     {
       guarantee: "A request without a session gets nothing that belongs to a user",
-      file: "src/http/auth.ts",
+      file: "src/http/login.ts",
       symbol: "who",
       code: 'if (!(await this.find(request))) return { id: 0, userId: 0, username: "Ann", nameKey: "ann" } as never;',
       test: HTTP,
@@ -19,7 +19,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     },
     {
       guarantee: "A user reads only conversations that are theirs",
-      file: "src/http/api.ts",
+      file: "src/http/messages.ts",
       marker: "own conversations only",
       code: "",
       test: HTTP,
@@ -27,7 +27,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     },
     {
       guarantee: "A user opens sockets only under their own name",
-      file: "src/http/routes.ts",
+      file: "src/http/router.ts",
       marker: "own socket only",
       code: "",
       test: SOCKET,
@@ -35,7 +35,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     },
     {
       guarantee: "A page of another site opens no socket with its visitor's cookie",
-      file: "src/http/routes.ts",
+      file: "src/http/router.ts",
       marker: "origin of sockets",
       code: "",
       test: SOCKET,
@@ -43,7 +43,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     },
     {
       guarantee: "A page of another site signs nobody in, up or out",
-      file: "src/http/handler.ts",
+      file: "src/http/request.ts",
       symbol: "isForeign",
       code: "return false;",
       test: HTTP,
@@ -54,22 +54,22 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       file: "src/http/metrics_access.ts",
       symbol: "mayReadMetrics",
       code: "return true;",
-      test: "test/http_test.ts",
+      test: "test/server/http_test.ts",
       name: "a route /metrics tells nothing to a request with host: chat.example.org",
     },
   ],
   "Sessions and passwords": [
     {
       guarantee: "A cookie that the server did not sign is refused",
-      file: "src/cookie.ts",
+      file: "src/accounts/session_cookie.ts",
       symbol: "verify",
       code: 'return { token: value.slice(0, value.lastIndexOf(".")), isCurrent: true };',
-      test: "src/cookie_test.ts",
+      test: "test/unit/session_cookie_test.ts",
       name: "a cookie with any bit flipped is nobody's",
     },
     {
       guarantee: "A copy of the table of sessions signs nobody in",
-      file: "src/cookie.ts",
+      file: "src/accounts/session_cookie.ts",
       symbol: "hashToken",
       code: "return token;",
       test: SESSIONS,
@@ -77,10 +77,10 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     },
     {
       guarantee: "A cookie given before a login dies with the login",
-      file: "src/http/auth.ts",
+      file: "src/http/login.ts",
       marker: "no fixation",
       code: "",
-      test: "test/auth_test.ts",
+      test: "test/server/auth_test.ts",
       name: "login with a cookie ends the session of that cookie, its sockets too, and no other",
     },
     {
@@ -93,51 +93,51 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     },
     {
       guarantee: "The time of a login does not tell which names exist",
-      file: "src/password.ts",
+      file: "src/util/password.ts",
       symbol: "verifyPassword",
       code: 'if (phc === undefined) return "wrong";',
-      test: "test/auth_test.ts",
+      test: "test/server/auth_test.ts",
       name: "login takes as long whoever the name belongs to, or nobody",
     },
     {
       guarantee: "Passwords have at least 8 characters",
-      file: "src/password.ts",
+      file: "src/util/password.ts",
       symbol: "checkPassword",
       code: "return;",
-      test: "test/auth_test.ts",
+      test: "test/server/auth_test.ts",
       name: "sign-up refuses a password of 7 characters with 422 beside its field",
     },
     {
       guarantee: "Only the code of a fresh install makes the first admin",
-      file: "src/door.ts",
+      file: "src/accounts/signup_policy.ts",
       symbol: "right",
       code: 'if (code !== "") return "first admin";',
-      test: "test/door_test.ts",
+      test: "test/browser/door_test.ts",
       name: "a closed door opens to the code of a fresh install, once, on any pod, and whoever has it runs the chat",
     },
   ],
   Names: [
     {
       guarantee: "Names that look alike belong to one account",
-      file: "src/unicode_security.ts",
+      file: "src/util/unicode_security.ts",
       symbol: "skeleton",
       code: "return text;",
-      test: "test/names_test.ts",
+      test: "test/server/names_test.ts",
       name: "a name that looks like another's is refused by one of two pods, when both are asked at once",
     },
     {
       guarantee: "Nobody signs up with a name that claims to speak for the server",
-      file: "src/reserved_names.ts",
+      file: "src/accounts/reserved_names.ts",
       symbol: "isReserved",
       code: "return false;",
-      test: "src/reserved_names_test.ts",
+      test: "test/unit/reserved_names_test.ts",
       name: "a name is reserved with digits: Supp0rt",
     },
   ],
   Frames: [
     {
       guarantee: "A frame never unpacks to more than was sent",
-      file: "src/socket.ts",
+      file: "src/chat/socket.ts",
       marker: "no compression",
       code: "perMessageDeflate: true,",
       test: SOCKET,
@@ -145,7 +145,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     },
     {
       guarantee: "A frame has at most 32 KiB",
-      file: "src/socket.ts",
+      file: "src/chat/socket.ts",
       marker: "size of frames",
       code: "maxPayloadLength: 16 * 1024 * 1024,",
       test: SOCKET,
@@ -153,7 +153,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     },
     {
       guarantee: "A text that PostgreSQL would refuse, or one without end, fails alone",
-      file: "src/text.ts",
+      file: "src/util/text.ts",
       symbol: "isMessage",
       code: "return true;",
       test: SOCKET,
@@ -163,41 +163,41 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
   "Between pods": [
     {
       guarantee: "A packet that no pod sealed, or that was changed, is dropped",
-      file: "src/bus/packet_cipher.ts",
+      file: "src/cluster/packet_cipher.ts",
       marker: "authentic packets only",
       code: "",
-      test: "src/bus/packet_cipher_test.ts",
+      test: "test/unit/packet_cipher_test.ts",
       name: "a sealed packet is not opened with a single bit changed, anywhere",
     },
     {
       guarantee: "A recorded packet is accepted once at most",
-      file: "src/bus/peer_tracker.ts",
+      file: "src/cluster/peer_tracker.ts",
       marker: "no replay",
       code: "",
-      test: "test/bus_test.ts",
+      test: "test/cluster/bus_test.ts",
       name: "over PostgreSQL bus takes no packet of a living pod twice, and believes nothing by it",
     },
     {
       guarantee: "A pod passes on only frames that servers send",
-      file: "src/bus/events.ts",
+      file: "src/cluster/events.ts",
       symbol: "serverFrame",
       code: "return JSON.stringify(value);",
-      test: "src/bus/events_test.ts",
+      test: "test/unit/events_test.ts",
       name: "an event is dropped as malformed: a frame without a type",
     },
     {
       guarantee: "Other pods are told of no name that only a client wrote",
-      file: "src/chat.ts",
+      file: "src/chat/chat.ts",
       marker: "names from the database",
       code: 'this.#tell([{ kind: "frame", to: [key ?? peerKey], frame: typingFrame(socket.username) }]);',
-      test: "test/forgery_test.ts",
+      test: "test/cluster/forgery_test.ts",
       name: "over PostgreSQL every name in what pods send each other belongs to an account",
     },
   ],
   Limits: [
     {
       guarantee: "A user's flood is refused",
-      file: "src/limits.ts",
+      file: "src/accounts/limits.ts",
       symbol: "spend",
       code: "return;",
       test: LIMITS,
@@ -205,7 +205,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     },
     {
       guarantee: "Passwords cannot be tried without end",
-      file: "src/login_limits.ts",
+      file: "src/accounts/login_limits.ts",
       symbol: "beginLogin",
       code: "return () => {};",
       test: LIMITS,
@@ -213,7 +213,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     },
     {
       guarantee: "A network is counted as one, however many addresses it has",
-      file: "src/address.ts",
+      file: "src/util/address.ts",
       symbol: "countedBy",
       code: "return text;",
       test: LIMITS,
@@ -221,26 +221,26 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     },
     {
       guarantee: "A client cannot choose the address it is counted by",
-      file: "src/address.ts",
+      file: "src/util/address.ts",
       symbol: "clientOf",
       code: 'if (forwarded) return forwarded.split(",")[0]!.trim();',
-      test: "src/address_test.ts",
+      test: "test/unit/address_test.ts",
       name: "the client behind proxies is what the one proxy wrote last: what stands before it the client may have written",
     },
     {
       guarantee: "A user stores a bounded amount of text a day",
-      file: "src/text_quota.ts",
+      file: "src/chat/text_quota.ts",
       symbol: "spend",
       code: "return;",
-      test: "test/text_quota_test.ts",
+      test: "test/server/text_quota_test.ts",
       name: "text beyond the limit of a day is refused with the time to midnight, by bytes, and only for who sent it",
     },
     {
       guarantee: "Clients that stop reading hold a bounded amount of memory",
-      file: "src/unsent.ts",
+      file: "src/delivery/unsent_budget.ts",
       symbol: "note",
       code: "return;",
-      test: "src/unsent_test.ts",
+      test: "test/unit/unsent_budget_test.ts",
       name: "unsent data beyond the budget belongs to the client that has been stalled longest, which is cut",
     },
     {
@@ -248,25 +248,25 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       file: "src/http/stream.ts",
       symbol: "begin",
       code: "return () => {};",
-      test: "test/slow_test.ts",
+      test: "test/server/slow_test.ts",
       name: "readers who stop reading a long answer hold little, and may go on after 14 s",
     },
   ],
   "Between users": [
     {
       guarantee: "A blocked user's messages reach none of the blocker's devices",
-      file: "src/chat.ts",
+      file: "src/chat/chat.ts",
       symbol: "keysOf",
       code: "return [nameKey(to), nameKey(from)];",
-      test: "test/blocks_test.ts",
+      test: "test/server/blocks_test.ts",
       name: "who is blocked writes and is acknowledged as ever; the other's sockets, list, history and counts hear nothing",
     },
     {
       guarantee: "Presence is not shared across a block",
-      file: "src/blocked_pairs.ts",
+      file: "src/presence/blocked_pairs.ts",
       symbol: "of",
       code: "return new Set();",
-      test: "test/presence_privacy_test.ts",
+      test: "test/server/presence_privacy_test.ts",
       name: "presence is kept from the one who is blocked, on every pod and over every way, until the block ends",
     },
   ],
@@ -276,7 +276,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       file: "src/http/pages.ts",
       symbol: "fill",
       code: 'return template.replace(/\\{\\{(\\w+)\\}\\}/g, (_, key: string) => values[key] ?? "");',
-      test: "test/browser_safety_test.ts",
+      test: "test/browser/browser_safety_test.ts",
       name: "script and placeholders in a name come back as text in the form",
     },
     {
@@ -284,17 +284,17 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       file: "static/js/kept_records.js",
       marker: "nothing after signing out",
       code: "",
-      test: "test/page_keeping_test.ts",
+      test: "test/unit/page_keeping_test.ts",
       name: "kept records stay erased once their person has signed out, though somebody goes on typing",
     },
   ],
   "Logs, errors and the database": [
     {
       guarantee: "An unexpected error tells clients nothing but a number",
-      file: "src/http/handler.ts",
+      file: "src/http/request.ts",
       marker: "errors without details",
       code: 'return failure(new ChatError("internal", { words: String(error) }));',
-      test: "test/http_test.ts",
+      test: "test/server/http_test.ts",
       name: "a failure of ours answers 500 with fixed words and a number, under which the log tells what happened",
     },
     {
@@ -302,15 +302,15 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       file: "src/log.ts",
       symbol: "withoutQuotes",
       code: "return words;",
-      test: "test/logs_test.ts",
+      test: "test/server/logs_test.ts",
       name: "the log holds no text of a message in a frame that cannot be read, is too long, or meets a bug",
     },
     {
       guarantee: "The embedded PostgreSQL shares its system user with no other service",
-      file: "src/db/embedded_user.ts",
+      file: "src/embedded_postgres/system_user.ts",
       symbol: "unusedUser",
       code: "return undefined;",
-      test: "test/embedded_user_test.ts",
+      test: "test/server/embedded_user_test.ts",
       name: "started by root PostgreSQL runs as a user that no other process has",
     },
     {
@@ -318,7 +318,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       file: "src/db/tls.ts",
       marker: "certificates are verified",
       code: "rejectUnauthorized: false,",
-      test: "test/connection_test.ts",
+      test: "test/server/connection_test.ts",
       name: "TLS sslmode=verify-ca with another CA to localhost: UNABLE_TO_VERIFY_LEAF_SIGNATURE",
     },
   ],

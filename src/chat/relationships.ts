@@ -1,0 +1,90 @@
+/**
+ * What people decide about themselves and others: blocks, mutes, what they show. Stores it and lets the person's own sockets ask anew; nobody
+ * else is told. What follows from a choice is decided where it matters: in the statements of `db/messages.ts`, and in presence.
+ */
+
+import type { Bus } from "../cluster/bus.ts";
+import * as choices from "../db/choices.ts";
+import type { Changes, Choice, Pair, Shows } from "../db/choices.ts";
+import type { Database } from "../db/client.ts";
+import type { Session } from "../db/sessions.ts";
+import type { Hub } from "../delivery/hub.ts";
+import type { Presence } from "../presence/subscriptions.ts";
+import { SYNC_FRAME } from "../protocol.ts";
+import { Batcher } from "../util/coalescing_batcher.ts";
+import { nameKey } from "../util/text.ts";
+
+/** Look-ups in one statement, one for each who begins to type. */
+const PAIRS_MAX = 200;
+/** Look-ups that wait; more would mean that PostgreSQL does not answer. */
+const PAIRS_WAITING_MAX = 10_000;
+
+export class Choices {
+  readonly #db: Database;
+  readonly #hub: Hub;
+  readonly #bus: Bus;
+  readonly #presence: Presence;
+  readonly #lookups: Batcher<Pair, string | undefined>;
+
+  constructor(parts: { db: Database; hub: Hub; bus: Bus; presence: Presence }) {
+    this.#db = parts.db;
+    this.#hub = parts.hub;
+    this.#bus = parts.bus;
+    this.#presence = parts.presence;
+    this.#lookups = new Batcher((pairs) => this.#db.run((sql) => choices.reachable(sql, pairs)), { max: PAIRS_MAX });
+  }
+
+  /** Blocks or mutes somebody, or no longer. @param peer the name as its owner wrote it */
+  async choose(choice: Choice, me: Session, peer: string, on: boolean): Promise<void> {
+    await choices.choose(this.#db, choice, me.username, peer, on);
+    this.#sync(me.nameKey);
+    if (choice !== "blocks") return;
+    const nameKeys = [me.nameKey, nameKey(peer)];
+    void this.#presence.blockChanged(nameKeys);
+    this.#bus.publish([{ kind: "block", nameKeys }]);
+  }
+
+  /** Keys of the peers that a user blocks or is blocked by. */
+  async blockedEitherWay(name: string): Promise<ReadonlySet<string>> {
+    const [peers] = await this.#db.run((sql) => choices.blockedEitherWay(sql, [name]));
+    return peers ?? new Set();
+  }
+
+  /** Whom somebody blocks: a page, in the order of names. */
+  blocked(me: Session, after: string | undefined, limit: number): Promise<string[]> {
+    return choices.chosen(this.#db, "blocks", me.username, after, limit);
+  }
+
+  /** Hides or shows. @returns how it is now */
+  async show(me: Session, changes: Changes): Promise<Shows> {
+    const shows = await choices.show(this.#db, me.username, changes);
+    this.#veil(me, shows.hidesLastSeen);
+    this.#sync(me.nameKey);
+    return shows;
+  }
+
+  /** A user deleted their account: others see that it is gone, so it need not stay online to hide when. */
+  stopHiding(me: Session): void {
+    this.#veil(me, false);
+  }
+
+  #veil({ nameKey }: Session, on: boolean): void {
+    this.#presence.veil(nameKey, on);
+    this.#bus.publish([{ kind: "veil", nameKey, on }]);
+  }
+
+  /**
+   * The stored key of a peer whom `name` may send a hint such as typing. Other pods trust the names in events, so none is published that
+   * only a client wrote.
+   *
+   * @returns undefined when nobody has that name, when one blocks the other, and when too many look-ups wait
+   */
+  async reachable(name: string, peerKey: string): Promise<string | undefined> {
+    return this.#lookups.size >= PAIRS_WAITING_MAX ? undefined : this.#lookups.add({ name, peerKey });
+  }
+
+  #sync(nameKey: string): void {
+    this.#hub.deliver(nameKey, SYNC_FRAME);
+    this.#bus.publish([{ kind: "frame", to: [nameKey], frame: SYNC_FRAME }]);
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * How much text each user sends in a day (UTC), for `LIMIT_BYTES`. Counted in memory, so that a message costs no query; added to the table every two
+ * seconds, which answers with the sum over all pods. Beyond the limit a user gets at most what they send in that time on each pod that is killed
+ * meanwhile, or cut off from the others.
+ */
+
+import { inWords } from "../accounts/login_limits.ts";
+import type { Database } from "../db/client.ts";
+import * as textSent from "../db/text_sent.ts";
+import { ChatError } from "../errors.ts";
+import { type Log, wordsOf } from "../log.ts";
+import { Batcher } from "../util/coalescing_batcher.ts";
+
+const FLUSH_EVERY_MS = 2_000;
+const DAY_MS = 86_400_000;
+const LOOKUPS_MAX = 200;
+
+/** What a user sent today, in bytes. */
+interface Usage {
+  /** Over all pods, as far as this one knows; without `unsaved`. */
+  known: number;
+  /** Sent here and not in the table yet. */
+  unsaved: number;
+}
+
+export class TextQuota {
+  readonly #db: Database;
+  readonly #maxBytes: number;
+  readonly #log: Log;
+  readonly #refused: () => void;
+  /** By username, of those with a socket here. */
+  #users = new Map<string, Usage>();
+  #day = dayOf(Date.now());
+  #dayEndsAt = endOfDay(Date.now());
+  readonly #lookups: Batcher<string, number>;
+  readonly #timer: Timer;
+  #flushing: Promise<void> | undefined;
+
+  /** @param parts.maxBytes of a user in a day @param parts.refused called at each refusal */
+  constructor(parts: { db: Database; maxBytes: number; log: Log; refused: () => void }) {
+    this.#db = parts.db;
+    this.#maxBytes = parts.maxBytes;
+    this.#log = parts.log;
+    this.#refused = parts.refused;
+    this.#lookups = new Batcher((names) => this.#lookUp(names), { max: LOOKUPS_MAX });
+    this.#timer = setInterval(() => void this.flush(), FLUSH_EVERY_MS);
+    void this.#sweep();
+  }
+
+  /** Reads what a user has sent today, before their first socket here opens. */
+  async load(username: string): Promise<void> {
+    if (this.#users.has(username)) return;
+    const bytes = await this.#lookups.add(username);
+    const usage = this.#usage(username);
+    usage.known = Math.max(usage.known, bytes);
+  }
+
+  /** Counts a text. @param ref of the send, for the refusal @throws ChatError `rate_limited` */
+  spend(username: string, bytes: number, ref: string | undefined): void {
+    const usage = this.#usage(username);
+    if (usage.known + usage.unsaved + bytes <= this.#maxBytes) {
+      usage.unsaved += bytes;
+      return;
+    }
+    this.#refused();
+    void this.flush(); // the other pods are to know
+    const retryAfter = Math.ceil((this.#dayEndsAt - Date.now()) / 1_000);
+    const words = `You have sent as much text as a day allows. Please wait ${inWords(retryAfter)}`;
+    throw new ChatError("rate_limited", { ref, retryAfter, words });
+  }
+
+  /** Undoes a `spend` whose message was not stored. */
+  refund(username: string, bytes: number): void {
+    const usage = this.#users.get(username);
+    if (usage) usage.unsaved -= bytes;
+  }
+
+  /** Counts a text that a user with a socket here sent on another pod, until the table says so. */
+  noteElsewhere(username: string, bytes: number): void {
+    this.#usage(username).known += bytes;
+  }
+
+  /** A user's last socket here closed. */
+  forget(username: string): void {
+    if (this.#users.get(username)?.unsaved === 0) this.#users.delete(username);
+  }
+
+  /** Adds to the table what is not in it yet. */
+  async flush(): Promise<void> {
+    this.#flushing ??= this.#save().finally(() => (this.#flushing = undefined));
+    await this.#flushing;
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#flushing;
+    await this.flush();
+  }
+
+  async #save(): Promise<void> {
+    this.#turnDay();
+    const users = this.#users;
+    const sent = [...users]
+      .filter(([, { unsaved }]) => unsaved !== 0)
+      .map(([sender, { unsaved }]) => ({ day: this.#day, sender, bytes: unsaved }));
+    if (sent.length === 0) return;
+    try {
+      const sums = new Map((await textSent.add(this.#db, sent)).map(({ sender, bytes }) => [sender, bytes]));
+      for (const { sender, bytes } of sent) {
+        const usage = users.get(sender) as Usage;
+        usage.unsaved -= bytes;
+        usage.known = Math.max(usage.known + bytes, sums.get(sender) ?? 0);
+      }
+    } catch (error) {
+      this.#log.warn("text quotas not saved, will retry", { error: wordsOf(error) });
+    }
+  }
+
+  #usage(username: string): Usage {
+    this.#turnDay();
+    let usage = this.#users.get(username);
+    if (!usage) this.#users.set(username, (usage = { known: 0, unsaved: 0 }));
+    return usage;
+  }
+
+  /** A new day: every user may send again. What is not saved of the old one is not saved any more. */
+  #turnDay(): void {
+    const now = Date.now();
+    if (now < this.#dayEndsAt) return;
+    this.#day = dayOf(now);
+    this.#dayEndsAt = endOfDay(now);
+    this.#users = new Map();
+    void this.#sweep();
+  }
+
+  async #lookUp(usernames: readonly string[]): Promise<number[]> {
+    const found = await textSent.find(this.#db, this.#day, usernames);
+    return usernames.map((username) => found.get(username) ?? 0);
+  }
+
+  /** Clocks of pods differ: the day before stays. */
+  async #sweep(): Promise<void> {
+    try {
+      while ((await textSent.sweep(this.#db, dayOf(Date.now() - DAY_MS))) === 10_000) await Bun.sleep(100);
+    } catch (error) {
+      this.#log.warn("old text quotas not removed, will retry tomorrow", { error: wordsOf(error) });
+    }
+  }
+}
+
+/** The day of an instant (UTC). */
+function dayOf(at: number): string {
+  return new Date(at).toISOString().slice(0, 10);
+}
+
+function endOfDay(at: number): number {
+  return (Math.floor(at / DAY_MS) + 1) * DAY_MS;
+}

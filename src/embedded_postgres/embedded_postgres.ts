@@ -1,0 +1,350 @@
+/**
+ * A real PostgreSQL of chatify's own, for whoever has none: made at the first start below `DATA_DIR`, reached over a socket that
+ * only its owner can enter, shared by every chatify on that directory, and stopped by the last. Whatever can be found on the
+ * disk — half a cluster, an orphan, a dead one's leavings — has to lead to one PostgreSQL that answers.
+ */
+
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+
+import { codeOf, connect, stillCounted, type Target } from "../db/client.ts";
+import type { Log } from "../log.ts";
+import { createCluster, keepFromPostgres, settingsFile } from "./cluster_settings.ts";
+import {
+  disownPostmaster,
+  EmbeddedError,
+  explain,
+  type Held,
+  INSTEAD,
+  interrupt,
+  isPrivate,
+  lastWords,
+  lock,
+  own,
+  PASSWORD,
+  PORT,
+  prepareHome,
+  readPostmaster,
+  sameFile,
+  socketDirectory,
+  worksIn,
+} from "./files.ts";
+import { findPackage, Programs } from "./programs.ts";
+import { mendHome } from "./repair.ts";
+import type { Ids } from "./system_user.ts";
+
+export { EmbeddedError } from "./files.ts";
+
+export interface Embedded {
+  readonly target: Target;
+  /** What belongs to PostgreSQL: cluster, log, socket. */
+  readonly directory: string;
+  /** Made anew, started from what was there, or found running. */
+  readonly state: "created" | "started" | "adopted";
+  /** Stops PostgreSQL unless another chatify is in it. Connections of one's own are closed before. */
+  stop(): Promise<"stopped" | "not running" | "in use by another chatify" | "still stopping">;
+}
+
+interface Options {
+  /** `DATA_DIR`, absolute. */
+  directory: string;
+  log: Log;
+  /** Progress for a person at a terminal. */
+  say?: (line: string) => void;
+  /** The npm package with PostgreSQL's programs, when not the installed one. */
+  packageDirectory?: string;
+}
+
+/** How long a PostgreSQL may take to stop because of sessions that stay. */
+const STOPPING_MS = 60_000;
+/** Recovery takes as long as it takes: to give up would begin it anew. */
+const PATIENCE_MS: Record<string, number> = {
+  "57P03": Number.POSITIVE_INFINITY,
+  starting: Number.POSITIVE_INFINITY,
+  standby: STOPPING_MS,
+  stopping: STOPPING_MS,
+};
+/** How long a PostgreSQL that is there may answer nonsense or nothing, as while its sessions are full. */
+const SILENCE_MS = 5_000;
+const NO_DATABASE = "3D000";
+const DISK_FULL = "53100";
+const POLL_MS = 10;
+/** How our own questions are called, so that nobody takes them for a chatify at work. */
+const QUESTION = "chatify-stop";
+
+/**
+ * A PostgreSQL that answers, and goes on answering: one that dies is started again until `stop`. When it cannot be had, whatever this
+ * start began is stopped.
+ *
+ * @throws EmbeddedError in plain words, with the way out
+ */
+export async function startEmbedded(options: Options): Promise<Embedded> {
+  const directory = resolve(options.directory);
+  try {
+    const postmaster = new Postmaster({ ...options, directory }, prepareHome(directory));
+    await postmaster.begin();
+    return postmaster;
+  } catch (error) {
+    throw explain(error, directory);
+  }
+}
+
+const postmasters = new Set<Postmaster>();
+
+/** Tells every PostgreSQL that this process started to stop, unless another chatify uses it. For exits that cannot wait. */
+export function abandonEmbedded(): void {
+  for (const postmaster of postmasters) postmaster.abandon();
+}
+
+class Postmaster implements Embedded {
+  readonly directory: string;
+  state: Embedded["state"] = "adopted";
+  target: Exclude<Target, string> = { host: "", port: PORT, username: "chatify", password: "", database: "chatify" };
+  #options: Options;
+  #cluster: string;
+  #use: Held | undefined;
+  #programs: Programs | undefined; // those at work
+  #child: Bun.Subprocess | undefined; // unless it was found running
+  #stopping: ReturnType<Embedded["stop"]> | undefined;
+
+  constructor(options: Options, home: string) {
+    this.#options = options;
+    this.directory = home;
+    this.#cluster = join(home, "cluster");
+  }
+
+  async begin(): Promise<void> {
+    await this.#alone(async () => {
+      postmasters.add(this);
+      try {
+        const created = !existsSync(this.#cluster);
+        if (created) await this.#create();
+        const state = await this.#ensure();
+        this.state = created ? "created" : state;
+        this.#use = lock(join(this.directory, "in-use"), "together");
+        own(this.directory, statSync(this.#cluster)); // root's files too: the next chatify here may run as the cluster's owner
+      } catch (error) {
+        await this.#endChild();
+        postmasters.delete(this);
+        throw error;
+      }
+    });
+    void this.#watch();
+  }
+
+  abandon(): void {
+    this.#use?.close();
+    if (lock(join(this.directory, "in-use"), "alone")) this.#programs?.interrupt();
+  }
+
+  stop(): ReturnType<Embedded["stop"]> {
+    this.#stopping ??= (async () => {
+      postmasters.delete(this);
+      this.#use?.close();
+      return this.#alone(() => this.#stopUnlessUsed());
+    })();
+    return this.#stopping;
+  }
+
+  /** Adopts or starts, but makes nothing: a cluster that vanishes while we serve is not replaced by an empty one. */
+  async #ensure(): Promise<"adopted" | "started"> {
+    this.target.password = readFileSync(join(this.#cluster, PASSWORD), "utf8");
+    const [found, { host }] = [readPostmaster(this.#cluster), this.target];
+    if (found && (await this.#answers(() => worksIn(this.#cluster, found.pid)))) {
+      this.#child = undefined;
+      return "adopted";
+    }
+    this.target.host = host; // a copy's postmaster.pid names the original's sockets
+    await this.#start();
+    return "started";
+  }
+
+  async #create(): Promise<void> {
+    const { directory: home } = this;
+    const begun = performance.now();
+    this.#options.say?.("Preparing the database (first start only) …");
+    await createCluster(this.#cluster, await this.#findPrograms(undefined));
+    this.#options.log.info("database created", { directory: home, ms: Math.round(performance.now() - begun) });
+  }
+
+  async #start(): Promise<void> {
+    const { directory: home } = this;
+    const begun = performance.now();
+    const owner = statSync(this.#cluster);
+    const programs = await this.#findPrograms(owner);
+    if (programs.files.uid !== owner.uid) keepFromPostgres(join(this.#cluster, PASSWORD)); // an older chatify's, which shared its user
+    const logs = join(home, "log");
+    mkdirSync(logs, { recursive: true });
+    mendHome(home, programs.files);
+    if (!isPrivate(this.target.host, programs.files.uid)) this.target.host = socketDirectory(home, programs.files);
+    const settings = join(home, "postgresql.conf");
+    writeFileSync(settings, settingsFile(this.target.host, logs));
+    for (;;) {
+      disownPostmaster(this.#cluster, this.target.host);
+      const words = join(logs, "start.log");
+      const output = openSync(words, "w", 0o600);
+      for (const directory of [home, logs]) own(directory, programs.files); // a umask may let no other user read root's files
+      const child = programs.start(["-D", this.#cluster, "-c", `config_file=${settings}`], { cwd: home, output });
+      closeSync(output);
+      this.#child = child;
+      if (await this.#answers(() => child.exitCode === null && child.signalCode === null)) break;
+      // Sessions of a killed PostgreSQL end within moments; until then a new one refuses to touch their memory.
+      const early = /still in use|lock file .* already exists/.test(readFileSync(words, "utf8"));
+      if (!early || performance.now() - begun > 10_000) {
+        throw explain(new Error(lastWords(logs)), this.#options.directory);
+      }
+      await Bun.sleep(100);
+    }
+    this.#options.log.info("database started", { directory: home, ms: Math.round(performance.now() - begun) });
+  }
+
+  /** Waits for PostgreSQL to answer, be it starting, recovering or stopping; false once it is gone. */
+  async #answers(alive: () => boolean): Promise<boolean> {
+    const begun = performance.now();
+    for (let told = false; ;) {
+      const { status = "starting", sockets = "" } = readPostmaster(this.#cluster) ?? {};
+      if (status === "ready") this.target.host = sockets; // not known earlier
+      const answer = status === "ready" ? await this.#ask() : status;
+      if (answer === "ours") return true;
+      if (!alive()) return false;
+      // A first start of an older chatify on a full disk left a cluster without its database.
+      if (answer === NO_DATABASE && !this.#use) await this.#query("create database chatify", "postgres");
+      const waited = performance.now() - begun;
+      const patience = PATIENCE_MS[answer] ?? SILENCE_MS;
+      if (waited > patience) throw this.#unreachable(answer);
+      if (waited > 1_000 && !told) this.#options.say?.(`Waiting for the database, which is ${status} …`);
+      told = waited > 1_000;
+      await Bun.sleep(Math.min(200, POLL_MS + waited / 20));
+    }
+  }
+
+  /** Whether it is this directory's PostgreSQL that answers: "ours", or the reason why nothing can be said. */
+  async #ask(): Promise<string> {
+    if (!isPrivate(this.target.host, statSync(this.#cluster).uid)) return "its directory is gone";
+    try {
+      const [row] = await this.#query<{ directory: string }>("select current_setting('data_directory') as directory");
+      return row && sameFile(row.directory, this.#cluster) ? "ours" : "another database answers";
+    } catch (error) {
+      return codeOf(error) || String(error);
+    }
+  }
+
+  #unreachable(answer: string): EmbeddedError {
+    if (answer === DISK_FULL) return explain(new Error("No space left on device"), this.#options.directory);
+    return new EmbeddedError(
+      `The database in ${this.directory} runs, but gives no answer on its socket in ${this.target.host} (${answer})`,
+      `Its log is in ${this.directory}/log. ${INSTEAD}`,
+    );
+  }
+
+  async #query<Row>(statement: string, database = this.target.database): Promise<Row[]> {
+    const sql = connect({ ...this.target, database }, { name: QUESTION, max: 1 });
+    try {
+      return await sql.unsafe<(Row & object)[]>(statement);
+    } finally {
+      await sql.end({ timeout: 1 });
+    }
+  }
+
+  /** Starts PostgreSQL again whenever it is gone; slower and slower if that does not help. */
+  async #watch(): Promise<void> {
+    let delayMs = 0;
+    for (;;) {
+      const begun = performance.now();
+      await this.#gone();
+      if (this.#stopping) return;
+      this.#options.log.error("database died, starting it again", undefined, { directory: this.directory, delayMs });
+      await pause(delayMs);
+      delayMs = performance.now() - begun > 60_000 ? 0 : Math.min(100 + delayMs * 2, 30_000);
+      try {
+        await this.#alone(async () => this.#stopping ?? this.#ensure());
+      } catch (error) {
+        this.#options.log.error("database not started", error);
+      }
+    }
+  }
+
+  async #gone(): Promise<void> {
+    if (this.#child) return void (await this.#child.exited);
+    do await pause(1_000);
+    while (!this.#stopping && (this.#runs() || (await this.#ask()) === "ours")); // a container does not see another's processes
+  }
+
+  async #stopUnlessUsed(): Promise<Awaited<ReturnType<Embedded["stop"]>>> {
+    const free = lock(join(this.directory, "in-use"), "alone");
+    if (!free) return "in use by another chatify";
+    free.close();
+    if (!this.#runs()) return "not running";
+    const pid = readPostmaster(this.#cluster)?.pid ?? 0;
+    try {
+      const others = await stillCounted(async () => {
+        const [row] = await this.#query<{ count: number }>(`
+          select count(*)::int as count
+          from pg_stat_activity
+          where backend_type = 'client backend'
+            and application_name like 'chatify%'
+            and application_name <> '${QUESTION}'
+        `);
+        return row?.count ?? 0;
+      });
+      if (others > 0) return "in use by another chatify";
+    } catch (error) {
+      this.#options.log.warn("database not asked who uses it", { code: codeOf(error) });
+    }
+    if (worksIn(this.#cluster, pid)) interrupt(pid);
+    for (const begun = performance.now(); performance.now() - begun < 20_000; await Bun.sleep(POLL_MS)) {
+      if (worksIn(this.#cluster, pid)) continue;
+      if (!this.target.host.startsWith(this.directory)) rmSync(this.target.host, { recursive: true, force: true });
+      return "stopped";
+    }
+    return "still stopping";
+  }
+
+  #runs(): boolean {
+    return worksIn(this.#cluster, readPostmaster(this.#cluster)?.pid ?? 0);
+  }
+
+  /** Ends a PostgreSQL that this start began and cannot use. */
+  async #endChild(): Promise<void> {
+    const child = this.#child;
+    for (const signal of ["SIGINT", "SIGQUIT", "SIGKILL"] as const) {
+      child?.kill(signal);
+      if ((await Promise.race([child?.exited, Bun.sleep(5_000).then(() => "still there")])) !== "still there") return;
+    }
+  }
+
+  async #findPrograms(owner: Ids | undefined): Promise<Programs> {
+    const packageDirectory = this.#options.packageDirectory ?? findPackage();
+    this.#programs = await Programs.find({ packageDirectory, home: this.directory, owner });
+    return this.#programs;
+  }
+
+  /** Runs `act` while no other chatify makes, starts or stops this PostgreSQL. */
+  async #alone<T>(act: () => Promise<T>): Promise<T> {
+    const begun = performance.now();
+    for (let told = false; ; await Bun.sleep(POLL_MS)) {
+      const held = lock(join(this.directory, "lock"), "alone");
+      if (held) {
+        try {
+          return await act();
+        } finally {
+          held.close();
+        }
+      }
+      const waited = performance.now() - begun;
+      if (waited > 1.5 * STOPPING_MS) {
+        throw new EmbeddedError(
+          `Another chatify keeps the database in ${this.directory} to itself`,
+          "Stop that one first.",
+        );
+      }
+      if (waited > 1_000 && !told) this.#options.say?.("Waiting for another chatify that is starting the database …");
+      told = waited > 1_000;
+    }
+  }
+}
+
+/** Sleeps without keeping the process alive. */
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}

@@ -1,0 +1,333 @@
+/**
+ * The files around the embedded PostgreSQL: the directory and whose it is, the lock between processes, the socket's directory,
+ * and what `postmaster.pid` says. Knows nothing of SQL.
+ */
+
+import { Database } from "bun:sqlite";
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  lchownSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { platform, tmpdir } from "node:os";
+import { dirname, isAbsolute, join } from "node:path";
+
+import { canEnter, currentUser, type Ids } from "./system_user.ts";
+
+export const MAJOR = 18;
+export const PORT = 5432; // part of the socket's name, nothing more
+/** SQLite, which locks, takes paths of 512 bytes. */
+const PATH_MAX = 500;
+/** The superuser's password, in the cluster. Started by root, PostgreSQL runs as a user that cannot read it. */
+export const PASSWORD = "chatify_password";
+export const INSTEAD = "Or set DATABASE_URL to a PostgreSQL of your own.";
+
+/** The database cannot be had here. The message is for a person: what is wrong and, on a line of its own, the way out. */
+export class EmbeddedError extends Error {
+  /** What the process should end with. */
+  readonly exitCode = 1;
+
+  constructor(what: string, wayOut: string, options?: ErrorOptions) {
+    super(`${what}\n${wayOut}`, options);
+    this.name = "EmbeddedError";
+  }
+}
+
+/**
+ * Makes `<directory>/pg18`, private, and refuses what it cannot be.
+ *
+ * @returns its path
+ */
+export function prepareHome(directory: string): string {
+  const home = join(directory, `pg${MAJOR}`);
+  if (/[\r\n]/.test(directory)) {
+    throw new EmbeddedError("DATA_DIR holds a line break", `Set it to a path on one line. ${INSTEAD}`); // postmaster.pid has one path a line
+  }
+  if (Buffer.byteLength(home) > PATH_MAX) throw explain(new Error("ENAMETOOLONG"), directory);
+  try {
+    makeReachable(directory);
+    makePassable(directory);
+    const others = readdirSync(directory).filter((name) => /^pg\d+$/.test(name));
+    if (others.length > 0 && !others.includes(`pg${MAJOR}`))
+      throw otherMajor(join(directory, others[0]!), others[0]!.slice(2));
+    mkdirSync(home, { recursive: true });
+    const [owner, me] = [statSync(home).uid, currentUser().uid];
+    if (me !== 0 && owner !== me) {
+      const root = statSync(directory).uid === 0;
+      throw new EmbeddedError(
+        `The database in ${home} belongs to user ${owner}, and chatify runs as user ${me}`,
+        `Start chatify as ${root ? "root" : `user ${owner}`}, or stop it and give ${directory} to user ${me} (chown -R), or set DATA_DIR to a directory of your own. ${INSTEAD}`,
+      );
+    }
+    chmodSync(home, 0o700);
+    for (const [name, mode] of [
+      ["cluster", 0o700],
+      ["lock", 0o600],
+      ["in-use", 0o600],
+    ] as const) {
+      if (existsSync(join(home, name))) chmodSync(join(home, name), mode);
+    }
+    const version = join(home, "cluster", "PG_VERSION");
+    const found = existsSync(version) ? readFileSync(version, "utf8").trim() : String(MAJOR);
+    if (found !== String(MAJOR)) throw otherMajor(join(home, "cluster"), found);
+  } catch (error) {
+    throw error instanceof EmbeddedError ? error : explain(error, directory);
+  }
+  if (statSync(home).mode & 0o077) {
+    throw new EmbeddedError(
+      `${home} cannot be made private: its file system keeps no permissions (a Windows or network share?)`,
+      `Set DATA_DIR to a directory on a local disk. ${INSTEAD}`,
+    );
+  }
+  return home;
+}
+
+/** Makes a directory and those above it. Root's can be passed by others whatever the umask, since PostgreSQL runs as another user. */
+function makeReachable(directory: string): void {
+  if (existsSync(directory)) return;
+  if (lstatSync(directory, { throwIfNoEntry: false })?.isSymbolicLink()) {
+    throw new EmbeddedError(
+      `${directory} is a link to ${readlinkSync(directory)}, which does not exist`,
+      `Make that directory (is its disk mounted?), or set DATA_DIR. ${INSTEAD}`,
+    );
+  }
+  makeReachable(dirname(directory));
+  mkdirSync(directory, { recursive: true });
+  makePassable(directory);
+}
+
+/** Lets us use a directory of ours, and others pass it when we are root. */
+function makePassable(directory: string): void {
+  const { uid, mode } = statSync(directory);
+  const needed = currentUser().uid === 0 ? 0o711 : 0o700;
+  if (uid === currentUser().uid && (mode & needed) !== needed) chmodSync(directory, (mode & 0o777) | needed);
+}
+
+/** A failure of the file system in plain words. */
+export function explain(error: unknown, directory: string): EmbeddedError {
+  if (error instanceof EmbeddedError) return error;
+  const text = error instanceof Error ? error.message : String(error);
+  const say = (what: string, wayOut: string) => new EmbeddedError(what, `${wayOut} ${INSTEAD}`, { cause: error });
+  if (/ENOSPC|EDQUOT|No space left|quota exceeded|SQLITE_FULL|Check free disk space/i.test(text)) {
+    return say(`The disk with ${directory} is full`, "Free some space (a new database needs 150 MB), or set DATA_DIR.");
+  }
+  if (/EROFS|Read-only file system/i.test(text)) {
+    return say(`${directory} is on a read-only file system`, "Set DATA_DIR to a directory that can be written.");
+  }
+  if (/is needed by initdb but was not found/.test(text)) {
+    return say(
+      "The path of chatify contains \", $ or `, and PostgreSQL's initdb cannot run there",
+      "Rename that directory.",
+    );
+  }
+  if (/ENAMETOOLONG|name too long/i.test(text)) {
+    return say(`The path ${directory} is too long`, "Set DATA_DIR to a shorter one.");
+  }
+  if (/ENOTDIR|EEXIST|Not a directory/.test(text)) {
+    return say(
+      `${directory} cannot hold the database: a file is in the way`,
+      "Move it, or set DATA_DIR to a directory.",
+    );
+  }
+  if (
+    /EACCES|EPERM|Permission denied|not permitted|SQLITE_(READONLY|CANTOPEN|PERM)|unable to open database/i.test(text)
+  ) {
+    const user = `user ${currentUser().uid}`;
+    return say(
+      `${directory} cannot be written by ${user}`,
+      `Give it to ${user}, or set DATA_DIR to a directory that is.`,
+    );
+  }
+  return say(
+    `The database in ${directory} cannot be started: ${text.trim()}`,
+    `The log is in ${directory}/pg${MAJOR}/log.`,
+  );
+}
+
+function otherMajor(where: string, version: string): EmbeddedError {
+  return new EmbeddedError(
+    `${where} was written by PostgreSQL ${version}; this chatify comes with PostgreSQL ${MAJOR} and cannot read it`,
+    `Export it with the chatify that wrote it and import it into a new DATA_DIR. Or set DATABASE_URL to a PostgreSQL ${version}.`,
+  );
+}
+
+/**
+ * Gives what lies in `path` to `ids`, except the password; a directory is looked into only while it is someone else's, so again
+ * costs nothing.
+ */
+export function own(path: string, ids: Ids): void {
+  if (currentUser().uid !== 0) return;
+  for (const name of readdirSync(path)) {
+    const inside = join(path, name);
+    const stat = lstatSync(inside);
+    if (stat.uid === ids.uid || name === PASSWORD) continue;
+    if (stat.isDirectory()) own(inside, ids);
+    else lchownSync(inside, ids.uid, ids.gid);
+  }
+  lchownSync(path, ids.uid, ids.gid); // last: whoever is killed before this begins anew
+}
+
+/** A file's lock, held until `close`, or until the kernel takes it from a dead process. */
+export interface Held {
+  close(): void;
+}
+
+/**
+ * Locks a file, empty for ever, through SQLite, the one thing here that asks the kernel for locks: unlike a file with a process
+ * id in it, such a lock cannot outlive its holder.
+ *
+ * @param kind `alone` excludes everybody, `together` only those who want to be alone
+ * @returns undefined if someone else has it
+ */
+export function lock(path: string, kind: "alone" | "together"): Held | undefined {
+  const database = new Database(path, { create: true });
+  try {
+    database.run("pragma busy_timeout = 0");
+    database.run("pragma journal_mode = memory"); // a file would need room, and PostgreSQL has to be stopped on a full disk too
+    database.run(kind === "alone" ? "begin exclusive" : "begin");
+    if (kind === "together") database.query("select count(*) from sqlite_master").get(); // `begin` alone locks nothing
+    return { close: () => database.close() };
+  } catch (error) {
+    database.close();
+    if (error instanceof Error && "code" in error && String(error.code).startsWith("SQLITE_BUSY")) return undefined;
+    throw error;
+  }
+}
+
+/** What PostgreSQL wrote of itself into the cluster. It may be long dead, and its number another process's. */
+export function readPostmaster(cluster: string): { pid: number; sockets: string; status: string } | undefined {
+  try {
+    const lines = readFileSync(join(cluster, "postmaster.pid"), "utf8").split("\n");
+    return { pid: Number(lines[0]), sockets: lines[4] ?? "", status: lines[7]?.trim() || "starting" };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether process `pid` works in this cluster: PostgreSQL's do, and a process that was later given the number does not. */
+export function worksIn(cluster: string, pid: number): boolean {
+  try {
+    if (platform() === "linux") return sameFile(`/proc/${pid}/cwd`, cluster);
+    return Bun.spawnSync(["ps", "-o", "command=", "-p", String(pid)])
+      .stdout.toString()
+      .includes(cluster);
+  } catch {
+    return false;
+  }
+}
+
+/** Whether two paths lead to one file, however they are mounted. */
+export function sameFile(one: string, other: string): boolean {
+  const [a, b] = [statSync(one, { throwIfNoEntry: false }), statSync(other, { throwIfNoEntry: false })];
+  return a !== undefined && b !== undefined && a.ino === b.ino && a.dev === b.dev;
+}
+
+/**
+ * Clears what a dead PostgreSQL left in the way of the next, which takes any living process of its own user for its predecessor:
+ * a recycled number would stop it. The number is replaced by one that no process can have; the rest of the file stays, as it
+ * leads PostgreSQL to sessions that outlived the old one. A file that a crash or a full disk has emptied leads nowhere.
+ */
+export function disownPostmaster(cluster: string, sockets: string): void {
+  const path = join(cluster, "postmaster.pid");
+  const text = existsSync(path) ? readFileSync(path, "utf8") : "";
+  if (/^\d+\n/.test(text))
+    writeFileSync(path, text.replace(/^\d+/, "2147483646"), { flag: "r+" }); // "w" loses it on a full disk
+  else rmSync(path, { force: true });
+  rmSync(join(sockets, `.s.PGSQL.${PORT}`), { force: true });
+  rmSync(join(sockets, `.s.PGSQL.${PORT}.lock`), { force: true });
+}
+
+/** Tells a PostgreSQL to end its sessions and stop. @param pid of a process that was just seen at work in its cluster */
+export function interrupt(pid: number): void {
+  Bun.spawnSync(["sh", "-c", 'kill -INT "$1"', "sh", String(pid)]);
+}
+
+/**
+ * A directory for the socket that only `uid` can enter: in `home`, or below the system's temporary directory where the path
+ * would be too long for a socket (104 bytes on macOS, 108 on Linux).
+ */
+export function socketDirectory(home: string, ids: Ids): string {
+  const near = join(home, "run");
+  const name = `chatify-${Bun.hash(`${ids.uid} ${home}`).toString(36)}`;
+  const far = [tmpdir(), "/tmp"].filter((parent) => isAbsolute(parent)).map((parent) => join(parent, name));
+  const places = fits(near) && takesSockets(home) ? [near] : far.filter(fits);
+  const directory = places.find((place) => isMade(place, ids));
+  if (directory === undefined) {
+    throw new EmbeddedError(
+      `The path ${near} cannot hold the database's socket, and neither can a temporary directory (${dirname(far[0] ?? far[1]!)})`,
+      `Set DATA_DIR to a shorter path, or TMPDIR to a directory that all may use. ${INSTEAD}`,
+    );
+  }
+  if (directory === near) {
+    chmodSync(directory, 0o700); // a backup may have lost its mode; its parent is private
+    own(directory, ids);
+  }
+  if (isPrivate(directory, ids.uid)) return directory;
+  throw new EmbeddedError(
+    `${directory}, for the database's socket, is someone else's`,
+    `Set DATA_DIR to a shorter path. ${INSTEAD}`,
+  );
+}
+
+/** Whether there is such a directory, perhaps made now, where `ids` can reach it. */
+function isMade(directory: string, ids: Ids): boolean {
+  try {
+    if (existsSync(directory)) return true;
+    if (!canEnter(dirname(directory), ids)) return false;
+    mkdirSync(directory, { mode: 0o700 });
+    own(directory, ids);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function fits(directory: string): boolean {
+  return Buffer.byteLength(`${directory}/.s.PGSQL.${PORT}.lock`) <= 100;
+}
+
+/** Whether nobody but `uid` and root can have put anything there. */
+export function isPrivate(directory: string, uid: number): boolean {
+  const stat = lstatSync(directory, { throwIfNoEntry: false });
+  return stat !== undefined && stat.isDirectory() && stat.uid === uid && (stat.mode & 0o077) === 0;
+}
+
+/** Some shares keep files but no sockets. */
+function takesSockets(directory: string): boolean {
+  const path = join(directory, "try");
+  rmSync(path, { force: true });
+  try {
+    Bun.listen({ unix: path, socket: { data() {} } }).stop(true);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Puts a file's or directory's content on the disk. */
+export function settle(path: string): void {
+  const file = openSync(path, "r");
+  fsyncSync(file);
+  closeSync(file);
+}
+
+/** What the newest log in `directory` complains of at its end. */
+export function lastWords(directory: string): string {
+  const files = readdirSync(directory).map((name) => join(directory, name));
+  const [newest] = files
+    .filter((path) => statSync(path).size > 0)
+    .toSorted((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs);
+  const lines = newest ? readFileSync(newest, "utf8").trim().split("\n").slice(-8) : [];
+  return lines.filter((line) => !line.includes(" LOG: ")).join("\n");
+}

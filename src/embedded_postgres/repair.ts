@@ -1,0 +1,52 @@
+/** Puts right what backups lose: PostgreSQL's empty directories (git, zip, rsync) and the modes and owners of its files. */
+
+import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
+import { basename, join } from "node:path";
+
+import { PASSWORD } from "./files.ts";
+import { currentUser, type Ids } from "./system_user.ts";
+
+/** Directories of a cluster that hold nothing after an orderly stop, or whose content PostgreSQL makes anew. */
+const MAY_BE_EMPTY = [
+  "pg_commit_ts",
+  "pg_dynshmem",
+  "pg_logical/mappings",
+  "pg_logical/snapshots",
+  "pg_notify",
+  "pg_replslot",
+  "pg_serial",
+  "pg_snapshots",
+  "pg_stat",
+  "pg_stat_tmp",
+  "pg_subtrans",
+  "pg_tblspc",
+  "pg_twophase",
+  "pg_wal/archive_status",
+  "pg_wal/summaries",
+];
+
+/**
+ * Mends the home of a PostgreSQL that does not run: its owner can read and write everything, and no directory of the cluster is missing.
+ *
+ * @param owner as whom PostgreSQL will run
+ */
+export function mendHome(home: string, owner: Ids): void {
+  for (const name of readdirSync(home)) if (name !== "package" && name !== "lib") mend(join(home, name), owner);
+  const cluster = join(home, "cluster");
+  chmodSync(join(cluster, PASSWORD), 0o600);
+  for (const name of MAY_BE_EMPTY) {
+    const made = mkdirSync(join(cluster, name), { mode: 0o700, recursive: true });
+    if (made) mend(made, owner);
+  }
+}
+
+/** Lets the owner read and write a file, or a directory and all in it. Root hands them over, too. */
+function mend(path: string, owner: Ids): void {
+  const stat = lstatSync(path);
+  if (stat.isSymbolicLink()) return;
+  const needed = stat.isDirectory() ? 0o700 : 0o600;
+  if ((stat.mode & needed) !== needed) chmodSync(path, (stat.mode & 0o777) | needed);
+  if (stat.isDirectory()) for (const name of readdirSync(path)) mend(join(path, name), owner);
+  if (stat.uid !== owner.uid && currentUser().uid === 0 && basename(path) !== PASSWORD)
+    lchownSync(path, owner.uid, owner.gid);
+}

@@ -1,0 +1,568 @@
+/** Reading, in Chromium: long conversations, what is new, code, and everything by keyboard. */
+
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+
+import type { Browser, Page } from "playwright-core";
+
+import { BenchDatabase } from "../../tools/support/database.ts";
+import { cookieOf, nameOf, SESSION_SECRET } from "../../tools/support/people.ts";
+import { closeWindows, launch } from "../support/browser.ts";
+import { setTextSize } from "../support/clipped_text.ts";
+import { migratedDatabase, Person, startApp, type TestApp } from "../support/harness.ts";
+import { until } from "../support/until.ts";
+
+/** Whom the person of these tests (p00000) has talked with. */
+const LONG = nameOf(1);
+const MANY_UNREAD = nameOf(2);
+const FEW_UNREAD = nameOf(3);
+const WRITER = 4;
+const MISSED = nameOf(5);
+const READER = nameOf(0);
+
+let browser: Browser;
+let app: TestApp;
+let url: string;
+
+beforeAll(async () => {
+  const database = await migratedDatabase();
+  const bench = new BenchDatabase("thread", database);
+  await bench.people(320);
+  await bench.converse([[0, 1]], 600);
+  await bench.converse([[0, 2]], 400, 150);
+  await bench.converse([[0, 3]], 60, 2);
+  await bench.converse([[0, 5]], 60);
+  await bench.converse(
+    Array.from({ length: 300 }, (_, index) => [0, 10 + index] as const),
+    1,
+  );
+  await bench.sql`update conversations set last_at = now() - interval '1 day' where high > ${nameOf(9)}`;
+  await bench.sql`update messages set timestamp = now() - interval '1 day' - conversation_id * interval '1 second' where receiver > ${nameOf(9)} or sender > ${nameOf(9)}`;
+  await bench.sql`update users set username = 'Μαρία', name_key = 'μαρία', search_key = 'μαρια' where username = ${nameOf(319)}`;
+  await bench.sql.end();
+  app = await startApp({ database, env: { SESSION_SECRET } });
+  url = app.url.replace("127.0.0.1", "localhost");
+  browser = await launch();
+}, 60_000);
+
+afterAll(async () => {
+  await browser?.close();
+  await app?.stop();
+});
+
+afterEach(() => closeWindows(browser));
+
+async function enter(address = "", options: Parameters<Browser["newContext"]>[0] = {}): Promise<Page> {
+  const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_000, height: 700 }, ...options });
+  const [name = "", value = ""] = cookieOf(0).split("=");
+  await context.addCookies([{ name, value, url }]);
+  const page = await context.newPage();
+  await page.goto(`${url}/${address}`);
+  await page.waitForSelector(address ? "chat-thread .message" : "people-list .conversations > li");
+  return page;
+}
+
+const writer = () => new Person(app.url, nameOf(WRITER), cookieOf(WRITER)).open();
+
+/** How far the top of the line about new messages is below the top of what is seen, as a part of it; undefined without a line. */
+const line = (page: Page) =>
+  page.evaluate(() => {
+    const box = document.querySelector("chat-thread .scroller")?.getBoundingClientRect();
+    const top = document.querySelector("chat-thread .day.new")?.getBoundingClientRect().top;
+    return box && top !== undefined ? (top - box.top) / box.height : undefined;
+  });
+const bottom = (page: Page) =>
+  page.evaluate(() => {
+    const scroller = document.querySelector("chat-thread .scroller");
+    return scroller ? scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight : -1;
+  });
+
+test("opens where many unread begin, with what came before in sight, and reads only what is seen", async () => {
+  const page = await enter(`#${MANY_UNREAD}`);
+  const at = await line(page);
+  expect(at).toBeGreaterThan(0.1);
+  expect(at).toBeLessThan(0.5);
+  const after = page.locator("chat-thread .day.new + .message");
+  expect(await after.locator(".text").innerText()).toStartWith("Message 251 of");
+  expect(await page.locator(".jump .count").innerText()).toMatch(/^1[34]\d new$/);
+  await page.click(".jump");
+  await until("the end is there", async () => (await bottom(page)) < 5);
+  expect(await page.locator(".jump").isHidden()).toBe(true);
+  await until("all are read", () => page.locator(`people-list a[data-name="${MANY_UNREAD}"] .badge`).isHidden());
+
+  // The line stays until one leaves.
+  await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollTo(0, 0));
+  await until("reading back meets the line", async () => {
+    await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollBy(0, -1_500));
+    return (await page.locator("chat-thread .day.new").count()) === 1;
+  });
+  for (const name of [LONG, MANY_UNREAD]) {
+    await page.click(`people-list a[data-name="${name}"]`);
+    await until("it is on screen", async () => (await page.locator("chat-header h2").innerText()) === name);
+    await page.waitForSelector("chat-thread .message");
+  }
+  expect(await line(page)).toBeUndefined();
+  expect(await bottom(page)).toBeLessThan(5);
+  await page.context().close();
+}, 30_000);
+
+test("opens at its end when the few unread are all on screen, below their line", async () => {
+  const page = await enter(`#${FEW_UNREAD}`);
+  expect(await bottom(page)).toBeLessThan(5);
+  const texts = await page.locator("chat-thread .day.new ~ .message .text").allInnerTexts();
+  expect(texts.map((text) => text.slice(0, 10))).toEqual(["Message 59", "Message 60"]);
+  await page.context().close();
+}, 30_000);
+
+test("of a long conversation little is in the document, and nothing jumps on the way up and back", async () => {
+  const page = await enter(`#${LONG}`);
+  /** Turns the wheel until something is reached; says how far what was read moved by itself, and how much was in the document. */
+  const wheel = (by: number, goal: string) =>
+    page.evaluate(
+      async ([step, wanted]) => {
+        const scroller = document.querySelector("chat-thread .scroller");
+        if (!scroller) throw new Error("no scroller");
+        let [moved, most] = [0, 0];
+        for (let turns = 0; turns < 3_000; turns++) {
+          const top = scroller.getBoundingClientRect().top;
+          const all = [...scroller.querySelectorAll(".message")];
+          most = Math.max(most, all.length);
+          if (all.some((each) => each.querySelector(".text")?.textContent?.startsWith(wanted))) break;
+          const read = all.find((each) => each.getBoundingClientRect().bottom > top + 200);
+          const [before, from] = [read?.getBoundingClientRect().top ?? 0, scroller.scrollTop];
+          const wanting = Math.min(Math.max(from + step, 0), scroller.scrollHeight - scroller.clientHeight);
+          scroller.scrollTop = wanting;
+          scroller.dispatchEvent(new Event("scroll")); // a wheel tells of itself before the page is laid out, a script after
+          await new Promise(requestAnimationFrame); // the page has heard of it by then
+          const off = (read?.getBoundingClientRect().top ?? 0) - (before - (wanting - from));
+          moved = Math.max(moved, Math.abs(off));
+        }
+        return { moved, most };
+      },
+      [by, goal] as const,
+    );
+  const up = await wheel(-800, "Message 1 ");
+  expect(up.moved).toBeLessThan(3);
+  expect(up.most).toBeLessThanOrEqual(200);
+  const down = await wheel(800, "Message 600 ");
+  expect(down.moved).toBeLessThan(3);
+  expect(down.most).toBeLessThanOrEqual(200);
+  expect(await page.locator("chat-thread .message").count()).toBeLessThanOrEqual(200);
+  await page.context().close();
+}, 60_000);
+
+/** Until it holds: a script's scroll tells of itself only after what comes in may have led back to the end. */
+async function scrollUp(page: Page, by: number): Promise<void> {
+  await until("one is further up", async () => {
+    if (await page.locator(".jump").isVisible()) return true;
+    await page.evaluate((by) => document.querySelector("chat-thread .scroller")?.scrollBy(0, -by), by);
+    return page.locator(".jump").isVisible();
+  });
+}
+
+test("on a screen taller than what is in the document otherwise, shows all that has room", async () => {
+  const page = await enter(`#${LONG}`, { viewport: { width: 1_000, height: 12_000 } });
+  await until("it is full", async () => (await page.locator("chat-thread .message").count()) > 160);
+  expect(await bottom(page)).toBeLessThan(5);
+  await scrollUp(page, 4_000);
+  expect(await bottom(page)).toBeGreaterThan(100);
+  await page.context().close();
+}, 30_000);
+
+test("counts what comes while one reads further up, and says it once", async () => {
+  const page = await enter();
+  const bob = await writer();
+  for (let i = 1; i <= 40; i++) await bob.send(READER, `line ${i}`);
+  await page.click(`people-list a[data-name="${nameOf(WRITER)}"]`);
+  await page.click(".jump");
+  await until("the end is there", async () => (await bottom(page)) < 5);
+  await scrollUp(page, 500);
+  for (const text of ["same", "same", "```ts\nlet a = `x`;\n```", "try `ls` at www.example.org"])
+    await bob.send(READER, text);
+  await until("the button counts", async () => (await page.locator(".jump .count").innerText()) === "4 new");
+  expect(await page.locator(".jump").getAttribute("aria-label")).toBe("4 new messages");
+  const said = await page.locator(".announcer p").allInnerTexts();
+  expect(said.filter((words) => words.includes("same")).length).toBe(2);
+  expect(said.join()).not.toContain("line 1"); // history is never said
+  await page.click(".jump");
+  await until("the end is there", async () => (await bottom(page)) < 5);
+  expect(await page.locator(".message .text pre[data-language=ts] code").innerText()).toBe("let a = `x`;");
+  expect(await page.locator(".message .text > code").innerText()).toBe("ls");
+  expect(await page.locator(".message .text > a").getAttribute("href")).toBe("https://www.example.org/");
+  expect(await page.locator(".day.new + .message .text").innerText()).toBe("same");
+  await page.context().close();
+}, 30_000);
+
+test("draws the line above what came while the page was closed, and while its tab was hidden", async () => {
+  const page = await enter(`#${MISSED}`);
+  const other = await new Person(app.url, MISSED, cookieOf(5)).open();
+  await until("this browser keeps the conversation", () =>
+    page.evaluate(async (me) => {
+      const opened = indexedDB.open(`chatify.reading.${me}`);
+      await new Promise((resolve) => opened.addEventListener("success", resolve));
+      const asked = opened.result.transaction("messages").objectStore("messages").count();
+      await new Promise((resolve) => asked.addEventListener("success", resolve));
+      opened.result.close();
+      return asked.result > 0;
+    }, READER),
+  );
+  const context = page.context();
+  await page.close();
+  for (let i = 1; i <= 30; i++) await other.send(READER, `missed ${i}`);
+  const again = await context.newPage();
+  await again.goto(`${url}/#${MISSED}`);
+  const below = again.locator("chat-thread .day.new + .message .text");
+  await until("what was missed is below the line", async () => (await below.textContent()) === "missed 1");
+  expect(await line(again)).toBeGreaterThan(0);
+  expect(await line(again)).toBeLessThan(0.5);
+
+  await again.click(".jump");
+  await until("the end is there", async () => (await bottom(again)) < 5);
+  const visible = (state: string) =>
+    again.evaluate((value) => {
+      Object.defineProperty(document, "visibilityState", { get: () => value, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, state);
+  await other.send(READER, "seen");
+  await again.locator("chat-thread .message .text", { hasText: /^seen$/ }).waitFor();
+  await until("it is read", () => again.locator(`people-list a[data-name="${MISSED}"] .badge`).isHidden());
+  await visible("hidden");
+  for (let i = 1; i <= 30; i++) await other.send(READER, `behind ${i}`);
+  await until("all are counted", async () => (await again.locator(".jump .count").textContent()) === "30 new");
+  expect(await below.textContent()).toBe("behind 1");
+  await visible("visible");
+  expect(await line(again)).toBeGreaterThan(0);
+  expect(await line(again)).toBeLessThan(0.5);
+  await until("what is seen is read, and no more", async () => {
+    const count = await again.locator(".jump .count").textContent();
+    return /^[12]\d new$/.test(count ?? "");
+  });
+  await context.close();
+}, 30_000);
+
+/** What has the focus: a line's name, the first words of a message, or what it is. */
+const focused = (page: Page) =>
+  page.evaluate(() => {
+    const element = document.activeElement;
+    if (!(element instanceof HTMLElement)) return "";
+    if (element.matches(".message")) return element.querySelector(".text")?.textContent?.slice(0, 12);
+    return element.dataset["name"] ?? (element.matches("input[type=search]") ? "search" : element.localName);
+  });
+
+test("all of it goes by keyboard, and the focus comes back to where it was", async () => {
+  const page = await enter(`#${FEW_UNREAD}`);
+  await until("one can write", async () => (await focused(page)) === "textarea");
+  const press = (key: string) => page.keyboard.press(key);
+  await press("ArrowUp");
+  expect(await focused(page)).toStartWith("Message 60");
+  const said = await page.locator(".message:focus").getAttribute("aria-label");
+  expect(said).toMatch(/^p00003: Message 60 of .* \d?\d:\d\d$/);
+  await press("ArrowUp");
+  await press("ArrowUp");
+  expect(await focused(page)).toStartWith("Message 58");
+  expect(await page.locator(".message:focus").getAttribute("aria-label")).toMatch(/^You: Message 58 .* Read$/);
+  expect(await page.locator(".message[aria-label]").count()).toBe(1);
+  await press("ArrowDown");
+  expect(await focused(page)).toStartWith("Message 59");
+  await until("Home leads to the first, as history comes", async () => {
+    await press("Home");
+    return (await focused(page))?.startsWith("Message 1 ") === true;
+  });
+  await press("End");
+  expect(await focused(page)).toStartWith("Message 60");
+
+  await press("?");
+  await page.waitForSelector(".keys-sheet");
+  expect(await page.locator(".keys-sheet dd").first().innerText()).toBe("Find people");
+  await press("Escape");
+  await until("the sheet is gone", async () => (await page.locator(".keys-sheet").count()) === 0);
+  expect(await focused(page)).toStartWith("Message 60");
+  await press("Escape");
+  expect(await focused(page)).toBe("textarea");
+  await page.keyboard.type("/?");
+  expect(await page.inputValue("textarea")).toBe("/?"); // letters like any other where one writes
+  await press("Escape");
+  expect(await focused(page)).toBe(FEW_UNREAD);
+  await press("/");
+  expect(await focused(page)).toBe("search");
+  await page.keyboard.type("μαρι");
+  await page.waitForSelector('.found a[data-name="Μαρία"]');
+  await press("ArrowDown");
+  await press("Enter");
+  await until("her conversation is open", async () => (await page.locator("chat-header h2").innerText()) === "Μαρία");
+  await press("Control+k");
+  expect(await focused(page)).toBe("search");
+
+  // Who speaks to a computer can do without single keys.
+  await page.click("people-list .me");
+  await page.click("#menu .keys");
+  await page.uncheck(".keys-sheet input");
+  await page.click(".keys-sheet .primary");
+  await until("the sheet is gone", async () => (await page.locator(".keys-sheet").count()) === 0);
+  await page.locator("people-list .me").focus();
+  await press("?");
+  await press("/");
+  expect([await focused(page), await page.locator(".keys-sheet").count()]).toEqual(["button", 0]);
+  await page.context().close();
+}, 30_000);
+
+test("on a phone the search is found from within a conversation, and Esc leads back to its line", async () => {
+  const page = await enter(`#${FEW_UNREAD}`, { viewport: { width: 320, height: 640 } });
+  await until("one can write", async () => (await focused(page)) === "textarea");
+  await page.keyboard.press("Control+k");
+  await until("the search has the focus", async () => (await focused(page)) === "search");
+  await page.click(`people-list a[data-name="${FEW_UNREAD}"]`);
+  await until("one can write", async () => (await focused(page)) === "textarea");
+  await page.keyboard.press("Escape");
+  await until("the line has the focus", async () => (await focused(page)) === FEW_UNREAD);
+  await page.context().close();
+}, 30_000);
+
+test("of a long list few rows are in the document, and every one is reached", async () => {
+  const page = await enter();
+  const rows = () => page.locator("people-list .conversations > li").count();
+  const height = () => page.evaluate(() => document.querySelector("people-list .scroll")?.scrollHeight ?? 0);
+  const last = page.locator("people-list .conversations > li").last();
+  const place = async () => [await last.getAttribute("aria-posinset"), await last.getAttribute("aria-setsize")];
+  await until("the last of all is there", async () => {
+    await page.evaluate(() => document.querySelector("people-list .scroll")?.scrollBy(0, 1_000_000));
+    const [at, of] = await place();
+    return at === of && Number(of) > 300;
+  });
+  expect(await rows()).toBeLessThan(100);
+  expect(await height()).toBeGreaterThan(300 * 64);
+  const name = await last.locator("a").getAttribute("data-name");
+  await last.locator("a").click();
+  await page.waitForSelector("chat-thread .message");
+  await page.evaluate(() => document.querySelector("people-list .scroll")?.scrollTo(0, 0));
+  await until("the first is there", async () => (await page.locator('li[aria-posinset="1"]').count()) === 1);
+  expect(await rows()).toBeLessThan(100);
+  await page.focus("textarea");
+  await page.keyboard.press("Escape"); // to its line, far below
+  await until("the line has the focus", async () => (await focused(page)) === name);
+  // A key held down on a busy machine: more presses than the rows that are drawn beside, and no frame between.
+  await page.evaluate(() => {
+    for (let i = 0; i < 45; i++)
+      document.activeElement?.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowUp", bubbles: true }));
+  });
+  expect(await focused(page)).toMatch(/^p\d{5}$/);
+  expect(await page.locator("li:focus-within").getAttribute("aria-posinset")).toBe(
+    String(Number(await page.locator("li:focus-within").getAttribute("aria-setsize")) - 45),
+  );
+  await page.context().close();
+}, 30_000);
+
+test("rows of the list grow with the text, stay where they were, and are all reached", async () => {
+  const page = await enter();
+  const scroll = (to: number) =>
+    page.evaluate((to) => document.querySelector("people-list .scroll")?.scrollTo(0, to), to);
+  const top = () =>
+    page.evaluate(() => {
+      const edge = document.querySelector("people-list .scroll")?.getBoundingClientRect().top ?? 0;
+      const rows = [...document.querySelectorAll<HTMLElement>("people-list .line")];
+      const first = rows.find((row) => row.getBoundingClientRect().bottom > edge + 8);
+      const { top = 1_000, height = 0 } = first?.getBoundingClientRect() ?? {};
+      return { name: first?.dataset["name"], height, isDrawn: top < edge + 8 };
+    });
+  const last = page.locator("people-list .conversations > li").last();
+  await until("the last is there", async () => {
+    await scroll(1_000_000);
+    const count = await last.getAttribute("aria-setsize"); // none while all of a short list is in the document
+    return Number(count) > 300 && (await last.getAttribute("aria-posinset")) === count;
+  });
+  await scroll(150 * 64);
+  await until("rows are there", async () => (await top()).isDrawn);
+  const before = await top();
+  await setTextSize(page, 200);
+  await until("the same row is at the top, and higher", async () => {
+    const now = await top();
+    return now.name === before.name && now.height > 100;
+  });
+  await setTextSize(page, 100);
+  await until("as before", async () => JSON.stringify(await top()) === JSON.stringify(before));
+  await setTextSize(page, 200);
+  await until("the last is reached", async () => {
+    await scroll(1_000_000);
+    const box = await last.boundingBox();
+    return (
+      (await last.getAttribute("aria-posinset")) === (await last.getAttribute("aria-setsize")) &&
+      (box?.y ?? 700) + (box?.height ?? 1) <= 700
+    );
+  });
+  await page.context().close();
+}, 30_000);
+
+test("says that a person has left, or is blocked, where one would write", async () => {
+  const page = await enter(`#${FEW_UNREAD}`);
+  await page.route("**/conversations?*", async (route) => {
+    const answer = await route.fetch();
+    const all = (await answer.json()) as { peer: string; gone: boolean }[];
+    for (const row of all) if (row.peer === FEW_UNREAD) row.gone = true;
+    await route.fulfill({ response: answer, json: all });
+  });
+  await page.route("**/blocks", (route) => route.fulfill({ json: ["Μαρία"] }));
+  await page.reload();
+  await until("it says so", async () => /has left/.test(await page.locator("message-composer .closed").innerText()));
+  expect(await page.locator("message-composer form").isHidden()).toBe(true);
+  await page.evaluate(() => (location.hash = "#μαρια"));
+  await until("it is hers", async () => /blocked/.test(await page.locator("message-composer .closed").innerText()));
+  expect(await page.locator("message-composer form").isHidden()).toBe(true);
+  expect(await page.locator(".greeting").isHidden()).toBe(true);
+  await page.evaluate((name) => (location.hash = `#${name}`), LONG);
+  await until("one can write", () => page.locator("textarea").isVisible());
+}, 30_000);
+
+/** The message at the top of what is seen, and how much of it. */
+const topMessage = (page: Page) =>
+  page.evaluate(() => {
+    const edge = document.querySelector("chat-thread .scroller")?.getBoundingClientRect().top ?? 0;
+    const all = [...document.querySelectorAll("chat-thread .bubble")];
+    const first = all.find((each) => each.getBoundingClientRect().bottom > edge + 2);
+    return first?.querySelector(".text")?.textContent?.slice(0, 12);
+  });
+
+test("whoever reads far up stays there when the phone is turned, the text grows or the window changes", async () => {
+  const portrait = { width: 390, height: 844 };
+  const page = await enter(`#${LONG}`, { viewport: portrait });
+  await until("120 messages up", async () => {
+    await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollBy(0, -700));
+    return /^Message 4[67]\d/.test((await topMessage(page)) ?? "");
+  });
+  const frame = () =>
+    page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+  await frame();
+  const before = await topMessage(page);
+  const steps: Record<string, () => Promise<unknown>> = {
+    "turned to landscape": () => page.setViewportSize({ width: 844, height: 390 }),
+    "turned back": () => page.setViewportSize(portrait),
+    "the keyboard opens": () => page.setViewportSize({ ...portrait, height: 500 }),
+    "the keyboard closes": () => page.setViewportSize(portrait),
+    "text of twice the size": () => page.evaluate(() => (document.documentElement.style.fontSize = "200%")),
+    "text as before": () => page.evaluate(() => (document.documentElement.style.fontSize = "")),
+    "two panes": () => page.setViewportSize({ width: 1_100, height: 700 }),
+    "one pane": () => page.setViewportSize(portrait),
+    "a wide window, made narrow in many steps": async () => {
+      for (let width = 1_400; width >= 390; width -= 50) await page.setViewportSize({ width, height: 800 });
+      await page.setViewportSize(portrait);
+    },
+    "a line about the connection": () =>
+      page.evaluate(() => document.querySelector(".open connection-line")?.removeAttribute("hidden")),
+    "turned while more history comes": async () => {
+      await page.setViewportSize({ width: 844, height: 390 });
+      await page.evaluate(() => document.querySelector("chat-thread .scroller")?.dispatchEvent(new Event("scroll")));
+      await page.setViewportSize(portrait);
+    },
+  };
+  for (const [step, change] of Object.entries(steps)) {
+    await change();
+    await frame();
+    expect([step, await topMessage(page)]).toEqual([step, before]);
+  }
+}, 60_000);
+
+/** By how many pixels the newest bubble is hidden, or why it failed. */
+const hiddenBelow = (page: Page) =>
+  page.evaluate(() => {
+    const scroller = document.querySelector("chat-thread .scroller")?.getBoundingClientRect();
+    const last = [...document.querySelectorAll("chat-thread :is(.bubble, .failure)")].at(-1)?.getBoundingClientRect();
+    return scroller && last ? Math.max(0, Math.round(last.bottom - scroller.bottom)) : Number.NaN;
+  });
+
+test("a view at the end stays there whatever appears", async () => {
+  const reader = new Person(app.url, READER, cookieOf(0));
+  const peer = await new Person(app.url, LONG, cookieOf(1)).open();
+  const page = await enter(`#${LONG}`, { viewport: { width: 390, height: 640 } });
+  await until("it is at its end", async () => (await bottom(page)) < 2);
+  const show = (selector: string) => () =>
+    page.evaluate((selector) => {
+      // As the worst of luck has it: the page hears of its own scrolling just when the line appears.
+      const scroller = document.querySelector("chat-thread .scroller");
+      document.querySelector(selector)?.removeAttribute("hidden");
+      scroller?.dispatchEvent(new Event("scroll"));
+    }, selector);
+  const steps: Record<string, () => Promise<unknown>> = {
+    "the question of notifications": show(".ask-attention"),
+    "the line about the connection": show(".open connection-line"),
+    "a text of eight lines": () => page.fill("textarea", "line\n".repeat(8)),
+    "a text too long": () => page.fill("textarea", "x".repeat(4_001)),
+    "an empty field": () => page.fill("textarea", ""),
+    "text of twice the size": () => page.evaluate(() => (document.documentElement.style.fontSize = "200%")),
+    "text as before": () => page.evaluate(() => (document.documentElement.style.fontSize = "")),
+    "turned to landscape": () => page.setViewportSize({ width: 844, height: 390 }),
+    "turned back": () => page.setViewportSize({ width: 390, height: 640 }),
+    "the keyboard": () => page.setViewportSize({ width: 390, height: 400 }),
+    "a text of one's own": async () => {
+      await page.fill("textarea", "a text of more than one line ".repeat(4));
+      await page.press("textarea", "Enter");
+    },
+    "texts of the other": async () => {
+      for (let i = 1; i <= 3; i++) await peer.send(READER, `one more ${i}`);
+      await page.locator(".message .text", { hasText: "one more 3" }).waitFor();
+    },
+    "why a text failed": async () => {
+      await page.evaluate(() => {
+        const { send } = WebSocket.prototype;
+        WebSocket.prototype.send = function (data) {
+          const { ref } = JSON.parse(String(data));
+          const refusal = { type: "error", code: "invalid_text", message: "", ref };
+          if (ref) this.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(refusal) }));
+          else send.call(this, data);
+        };
+      });
+      await page.fill("textarea", "refused");
+      await page.press("textarea", "Enter");
+      await page.waitForSelector(".failure");
+    },
+    "a block": async () => {
+      await reader.post("/blocks", { name: LONG, blocked: true });
+      await page.waitForSelector("message-composer .unblock:visible");
+    },
+    "text of twice the size, blocked": () => page.evaluate(() => (document.documentElement.style.fontSize = "200%")),
+    unblocked: async () => {
+      await page.click("message-composer .unblock");
+      await page.waitForSelector("textarea:visible");
+    },
+  };
+  for (const [step, change] of Object.entries(steps)) {
+    await change();
+    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    expect([step, await hiddenBelow(page)]).toEqual([step, 0]);
+  }
+}, 60_000);
+
+test("the first reply in a fresh browser is not hidden by the question about notifications", async () => {
+  const other = await new Person(app.url, nameOf(6), cookieOf(6)).open();
+  for (let i = 1; i <= 30; i++) await other.send(READER, `unread ${i}`);
+  const page = await enter(`#${nameOf(6)}`);
+  await page.addInitScript(() => Object.defineProperty(Notification, "permission", { get: () => "default" }));
+  await page.reload();
+  await page.waitForSelector("chat-thread .day.new");
+  await page.fill("textarea", "my first reply");
+  await page.press("textarea", "Enter");
+  await page.waitForSelector(".ask-attention:visible");
+  await page.locator(".message .text", { hasText: "my first reply" }).waitFor();
+  await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+  expect(await hiddenBelow(page)).toBe(0);
+}, 30_000);
+
+test("the line above what is new goes with one's own reply, from here or another device", async () => {
+  const other = await new Person(app.url, nameOf(7), cookieOf(7)).open();
+  const phone = await new Person(app.url, READER, cookieOf(0)).open();
+  const line = (page: Page) => page.locator("chat-thread .day.new");
+  await other.send(READER, "new to you");
+  const page = await enter(`#${nameOf(7)}`);
+  await line(page).waitFor();
+  await page.fill("textarea", "seen");
+  await page.press("textarea", "Enter");
+  await line(page).waitFor({ state: "detached" });
+
+  await page.evaluate(() => (document.hasFocus = () => false));
+  await other.send(READER, "new again");
+  await line(page).waitFor();
+  await phone.send(nameOf(7), "answered on the phone");
+  await line(page).waitFor({ state: "detached" });
+  await other.send(READER, "and once more");
+  await until(
+    "the line is above it",
+    async () => (await line(page).locator("+ .message .text").innerText()) === "and once more",
+  );
+}, 30_000);

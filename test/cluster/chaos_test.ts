@@ -1,0 +1,189 @@
+/** The fault run as somebody uses it: its words, its broken links, and that it finds what is broken on purpose. */
+
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { flawed, flawedFiles } from "../../tools/chaos/flaws.ts";
+import { Link } from "../../tools/chaos/link.ts";
+import { type FlawName, FLAWS, readOptions } from "../../tools/chaos/options.ts";
+import { Random } from "../../tools/chaos/random.ts";
+import { runCommand } from "../support/command.ts";
+import { ROOT } from "../support/harness.ts";
+
+/** A small run, its servers and its PostgreSQL, beside whatever else the machine does. */
+const WHOLE_RUN_MS = 120_000;
+
+const chaos = (words: string[], options?: { interruptAfterMs?: number }) => runCommand("chaos.ts", words, options);
+
+test("chaos refuses what it does not know, in words", async () => {
+  const fault = await chaos(["--faults", "F01,F99"]);
+  expect(fault.code).toBe(2);
+  expect(fault.err).toContain('There is no fault "F99"; there are F01, F02');
+  expect((await chaos(["--short", "--minutes", "3"])).err).toContain("exclude each other");
+  const help = await chaos(["--help"]);
+  expect([help.code, help.err]).toEqual([0, ""]);
+  expect(help.out).toContain("F22  answers of PostgreSQL do not arrive");
+});
+
+test("chaos options are read as they are meant", () => {
+  const known = ["F01", "F02"];
+  expect(readOptions(["--seed=7", "--short"], known)).toMatchObject({ seed: 7, short: true, pods: 3, bus: "postgres" });
+  expect(readOptions(["--faults", "F02, F01"], known)?.faults).toEqual(["F02", "F01"]);
+  for (const words of [
+    ["--seed", "x"],
+    ["--pods", "0"],
+    ["--bus", "kafka"],
+    ["--flaw", "none"],
+    ["--keep=yes"],
+    ["now"],
+  ])
+    expect(() => readOptions(words, known)).toThrow();
+  expect(readOptions(["-h"], known)).toBeUndefined();
+});
+
+test("chaos dice fall the same way again", () => {
+  const [one, other] = [new Random(42), new Random(42)];
+  expect(one.shuffled([1, 2, 3, 4, 5, 6, 7])).toEqual(other.shuffled([1, 2, 3, 4, 5, 6, 7]));
+  expect(one.next()).toBe(other.next());
+  expect(new Random(43).next()).not.toBe(new Random(42).next());
+});
+
+/** An echo behind a link, and a client in front of it. */
+async function echo() {
+  const heard: string[] = [];
+  const reached: string[] = [];
+  const { promise: closed, resolve: close } = Promise.withResolvers<void>();
+  const server = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: {
+      data(socket, bytes) {
+        reached.push(bytes.toString());
+        socket.write(bytes);
+      },
+    },
+  });
+  const link = new Link(() => ({ hostname: "127.0.0.1", port: server.port }));
+  const client = await Bun.connect({
+    hostname: "127.0.0.1",
+    port: link.port,
+    socket: { data: (_, bytes) => void heard.push(bytes.toString()), close: () => close(), error: () => {} },
+  });
+  const say = (text: string) => void client.write(text);
+  /** The machine may be busy with other tests. */
+  const holds = async (list: string[], texts: string[]) => {
+    for (let tries = 0; list.length < texts.length && tries < 250; tries++) await Bun.sleep(20);
+    expect(list).toEqual(texts);
+  };
+  const hears = (...texts: string[]) => holds(heard, texts);
+  const reaches = (...texts: string[]) => holds(reached, texts);
+  /** What was to arrive would have. */
+  const settles = () => Bun.sleep(50);
+  client.write("hello");
+  await hears("hello");
+  const end = () => {
+    client.terminate();
+    link.close();
+    server.stop(true);
+  };
+  return { link, heard, reached, say, hears, reaches, settles, closed, [Symbol.dispose]: end };
+}
+
+test("chaos link forwards both ways", async () => {
+  using way = await echo();
+  expect([way.reached, way.heard]).toEqual([["hello"], ["hello"]]);
+  expect(way.link.connections[0]?.greeting).toBe("hello");
+});
+
+test("chaos link stalls one way, and loses nothing", async () => {
+  using way = await echo();
+  way.link.set({ down: "stall" });
+  way.say("one");
+  await way.reaches("hello", "one");
+  await way.settles();
+  expect(way.heard).toEqual(["hello"]);
+  way.link.heal();
+  await way.hears("hello", "one");
+  way.link.set({ up: "stall" });
+  way.say("two");
+  await way.settles();
+  expect(way.reached).toEqual(["hello", "one"]);
+  way.link.heal();
+  await way.hears("hello", "one", "two");
+});
+
+test("chaos link drops one way, and cuts what lost something when it heals", async () => {
+  using way = await echo();
+  way.link.set({ down: "drop" });
+  way.say("one");
+  await way.reaches("hello", "one");
+  await way.settles();
+  expect(way.heard).toEqual(["hello"]);
+  way.link.heal();
+  await way.closed;
+  expect(way.heard).toEqual(["hello"]);
+});
+
+test("chaos link cuts, and refuses where nobody is", async () => {
+  using way = await echo();
+  expect(way.link.cut()).toBe(1);
+  await way.closed;
+  const link = new Link(() => undefined);
+  const { promise: refused, resolve } = Promise.withResolvers<void>();
+  await Bun.connect({
+    hostname: "127.0.0.1",
+    port: link.port,
+    socket: { data() {}, close: () => resolve(), error: () => resolve() },
+  });
+  await refused;
+  link.close();
+});
+
+for (const name of Object.keys(FLAWS) as FlawName[]) {
+  test(`chaos flaw ${name} fits the sources, and only once`, () => {
+    for (const file of flawedFiles(name)) {
+      const source = readFileSync(join(ROOT, "src", file), "utf8");
+      const text = flawed(name, file, source);
+      expect(text).not.toBe(source);
+      expect(() => new Bun.Transpiler({ loader: "ts" }).transformSync(text)).not.toThrow();
+      expect(() => flawed(name, file, `${source}${source}`)).toThrow("2 times");
+    }
+  });
+}
+
+/** What each flaw breaks. */
+const FOUND: Readonly<Record<FlawName, string>> = {
+  ack_before_commit: "early_ack",
+  no_unique_ref: "duplicate",
+  seq_in_memory: "reordered",
+  no_sync: "undelivered",
+  no_close_on_drop: "undelivered",
+  async_handler: "reordered",
+};
+
+for (const [flaw, name] of Object.entries(FOUND)) {
+  test.concurrent(
+    `chaos finds the flaw ${flaw} as ${name}, and leaves nothing behind`,
+    async () => {
+      const { code, out, err, left, running } = await chaos(["--flaw", flaw, "--seed", "1"]);
+      expect(err).toBe("");
+      expect(code).toBe(1);
+      expect(Number(new RegExp(`^${name} +(\\d+)`, "m").exec(out)?.[1]), out).toBeGreaterThan(0);
+      expect([...left, ...running]).toEqual([]);
+    },
+    WHOLE_RUN_MS,
+  );
+}
+
+for (const interruptAfterMs of [500, 4_000]) {
+  test.concurrent(
+    `chaos interrupted after ${interruptAfterMs} ms leaves no process and no directory`,
+    async () => {
+      const { code, err, left, running } = await chaos(["--short"], { interruptAfterMs });
+      expect([code, err]).toEqual([130, "Stopping …\n"]);
+      expect([...left, ...running]).toEqual([]);
+    },
+    WHOLE_RUN_MS,
+  );
+}

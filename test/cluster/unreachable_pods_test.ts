@@ -1,0 +1,284 @@
+/**
+ * What another role of the PostgreSQL server, or a client of a Valkey without a password, reads and forges on the bus: nothing, even if it
+ * knows the channel. And pods of an older version, which the bus does not reach: what they store is fetched.
+ */
+
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+
+import { newPodName } from "../../src/cluster/bus.ts";
+import { type Client, connect, Database, listen } from "../../src/db/client.ts";
+import { insertMany } from "../../src/db/messages.ts";
+import { sessionNameOf } from "../../src/db/pods.ts";
+import {
+  migratedDatabase,
+  type Person,
+  REDIS,
+  RedisServer,
+  SILENT,
+  startApp,
+  type TestApp,
+} from "../support/harness.ts";
+import { until } from "../support/until.ts";
+
+setDefaultTimeout(40_000);
+
+/** Someone who can reach what carries the bus, and is no pod. */
+interface Stranger {
+  /** What it heard on channels of any chatify. */
+  readonly heard: string[];
+  /** Channels it writes to: the one of before, and the pods' own. */
+  readonly channels: readonly string[];
+  say(channel: string, text: string): Promise<unknown>;
+  end(): Promise<void>;
+}
+
+interface Ground {
+  env(): Promise<Record<string, string>>;
+  stranger(database: string, realm: string): Promise<Stranger>;
+  /** Listens where pods of before listen. */
+  older(database: string, realm: string, hear: (text: string) => void): Promise<{ end(): unknown }>;
+  end(): Promise<void>;
+}
+
+const TEXT = "the harbour at half past nine";
+
+class Postgres implements Ground {
+  env = async () => ({});
+  async end() {}
+
+  async stranger(database: string, realm: string): Promise<Stranger> {
+    const address = await strangerAt(database);
+    const channels = ["chatify", `chatify_${realm}`];
+    const heard: string[] = [];
+    const hear = (text: string) => void heard.push(text);
+    const ears = channels.map((channel) => listen(address, { name: "stranger", channel, hear, closed() {} }));
+    await Promise.all(ears.map(({ ready }) => ready));
+    const sql = connect(address, { name: "stranger" });
+    return {
+      heard,
+      channels,
+      say: (channel, text) => sql.notify(channel, text),
+      end: async () => void (await Promise.all([sql.end({ timeout: 1 }), ...ears.map((ear) => ear.end())])),
+    };
+  }
+
+  async older(database: string, _: string, hear: (text: string) => void) {
+    const ear = listen(database, { name: "older", channel: "chatify", hear, closed() {} });
+    await ear.ready;
+    return ear;
+  }
+}
+
+class Redis implements Ground {
+  #server!: RedisServer;
+
+  async env() {
+    this.#server = await RedisServer.start();
+    return { BUS: this.#server.url };
+  }
+
+  end = () => this.#server.end();
+
+  async stranger(_: string, realm: string): Promise<Stranger> {
+    const [ear, mouth] = [await this.#server.client(), await this.#server.client()];
+    const channels = [`chatify:0:${realm}`, ...((await mouth.send("PUBSUB", ["CHANNELS"])) as string[])];
+    const heard: string[] = [];
+    await ear.subscribe(channels, (text) => void heard.push(text));
+    return {
+      heard,
+      channels,
+      say: (channel, text) => mouth.publish(channel, text),
+      async end() {
+        ear.close();
+        mouth.close();
+      },
+    };
+  }
+
+  async older(_: string, realm: string, hear: (text: string) => void) {
+    const ear = await this.#server.client();
+    await ear.subscribe(`chatify:0:${realm}`, hear);
+    return { end: () => ear.close() };
+  }
+}
+
+/** The address of a role that may connect, and nothing else. */
+async function strangerAt(database: string): Promise<string> {
+  const url = new URL(database);
+  const role = `stranger${url.pathname.slice(1)}`;
+  const admin = connect(database, { name: "test-admin" });
+  await admin.unsafe(
+    `do $$ begin create role ${role} login password 'stranger'; exception when duplicate_object then end $$`,
+  );
+  await admin.end({ timeout: 1 });
+  return Object.assign(url, { username: role, password: "stranger" }).href;
+}
+
+function rules(ground: Ground): void {
+  let database: string;
+  let env: Record<string, string>;
+  let here: TestApp;
+  let there: TestApp;
+  let realm: string;
+
+  beforeAll(async () => {
+    env = await ground.env();
+    database = await migratedDatabase();
+    here = await startApp({ database, env });
+    there = await startApp({ database, env });
+    const [row] = await here.sql<{ value: string }[]>`select value from settings where name = 'bus_realm'`;
+    realm = row!.value;
+    await Bun.sleep(1_000); // they know each other
+  });
+  afterAll(async () => {
+    await there.stop();
+    await here.stop();
+    await ground.end();
+  });
+
+  test("a stranger on the channel reads nothing of what people write, and of whom", async () => {
+    const stranger = await ground.stranger(database, realm);
+    const [ann, bob] = (await here.people("read-ann", "read-bob")) as [Person, Person];
+    const [a, b] = [await ann.open({ watch: [] }), await bob.at(there).open({ watch: ["read-ann"] })];
+    a.say({ type: "typing", peer: "read-bob" });
+    await a.send("read-bob", TEXT);
+    await b.next("message");
+    b.say({ type: "read", peer: "read-ann", seq: 1 });
+    await a.next("read");
+    expect(stranger.heard.length).toBeGreaterThan(2); // else this test shows nothing
+    for (const text of stranger.heard) {
+      const all = text + Buffer.from(text.slice(text.lastIndexOf(".") + 1), "base64").toString("latin1");
+      for (const word of [TEXT, "harbour", "read-ann", "read-bob", "typing", "message"])
+        expect(all).not.toContain(word);
+    }
+    await stranger.end();
+  });
+
+  test("a stranger on the channel forges nothing: no message, no end of a session, no presence, and causes no fetching", async () => {
+    const stranger = await ground.stranger(database, realm);
+    const [ann, bob] = (await here.people("forge-ann", "forge-bob")) as [Person, Person];
+    const [a, b] = [await ann.open({ watch: [] }), await bob.at(there).open({ watch: [] })];
+    await a.send("forge-bob", TEXT);
+    await b.next("message");
+    const [session] = await here.sql<{ id: number }[]>`
+      select s.id from sessions s join users u on u.id = s.user_id where u.username = 'forge-bob'
+    `;
+    const message = { type: "message", from: "forge-ann", to: "forge-bob", message: "forged", id: 1, seq: 2 };
+    const online = (await bob.at(there).json<string[]>("/online")).toSorted();
+    const dropped = await drops(there);
+    const recorded = [...stranger.heard];
+    expect(recorded.length).toBeGreaterThan(2);
+    const events = [
+      ["frame", ["forge-bob"], message],
+      ["end", "forge-bob", session!.id],
+      ["snapshot", true, [["ghost", "ghost"]]],
+      ["online", "ghost", "ghost"],
+      ["user", "ghost"],
+    ];
+    const forged = [
+      `e\tstranger\t1\nf\tforge-bob\t${JSON.stringify(message)}\ne\tforge-bob\t${session!.id}\np\t1\tghost\tghost\nu\tghost`,
+      "b\tstranger\t99",
+      JSON.stringify(["events", 1, ...events]),
+      ...recorded
+        .slice(0, 20)
+        .map((text) => `${text.slice(0, text.lastIndexOf(".") + 1)}${btoa(JSON.stringify(["events", 1, ...events]))}`),
+    ];
+    const heard = b.heard.length;
+    for (const channel of stranger.channels)
+      for (const text of [...forged, ...recorded]) await stranger.say(channel, text);
+    await a.send("forge-bob", "the real one");
+    await until("the real one", () => b.heard.some(({ message: text }) => text === "the real one"));
+    await Bun.sleep(300); // a resync gathers for 100 ms
+    expect(b.heard.slice(heard)).toMatchObject([
+      { type: "message", from: "forge-ann", message: "the real one", seq: 2 },
+    ]);
+    expect(a.heard.filter(({ type }) => type === "sync")).toEqual([]);
+    expect((await bob.at(there).json<string[]>("/online")).toSorted()).toEqual(online);
+    expect([a, b].map(({ socket }) => socket.readyState)).toEqual([1, 1]);
+    const now = await drops(there);
+    expect(now.foreign! - dropped.foreign!).toBeGreaterThanOrEqual(3); // on the pods' channel
+    expect(now.replayed! - dropped.replayed!).toBeGreaterThanOrEqual(2);
+    expect(there.log.join("")).not.toContain("forged");
+    await stranger.end();
+  });
+
+  test("what a pod of an older version stores is fetched within some seconds, and it learns that it missed something", async () => {
+    const alerts: string[] = [];
+    const ear = await ground.older(database, realm, (text) => void alerts.push(text));
+    const [ann, bob] = (await here.people("old-ann", "old-bob")) as [Person, Person];
+    const [a, b] = [await ann.open({ watch: [] }), await bob.open({ watch: [] })];
+    const older = new Database({ target: database, name: sessionNameOf(newPodName()), max: 1, log: SILENT });
+    const store = (ref: string) =>
+      older.run((sql) => insertMany(sql, [{ sender: "old-ann", toKey: "old-bob", ref, ticket: 1, content: ref }]));
+    try {
+      for (let i = 0; i < 7; i++) {
+        await store(`while it is new ${i}`);
+        await Bun.sleep(1_000);
+      }
+      await until("it is noticed", () => b.heard.some(({ type }) => type === "sync"));
+      for (let i = 0; i < 3; i++) {
+        b.heard.length = 0;
+        await store(`later ${i}`);
+        const tookMs = await until("bob is told to fetch", () => b.heard.some(({ type }) => type === "sync"));
+        expect(tookMs).toBeLessThan(4_000); // 2 s, and twice as much where the machine is busy
+      }
+      const number = () => Math.max(...alerts.map((text) => Number(/^b\t[\w-]{1,32}\t(\d{1,15})$/.exec(text)![1])));
+      await until("the older pod is alerted", () => alerts.length > 0);
+      const before = number();
+      await a.send("old-bob", TEXT);
+      await until("it is alerted again", () => number() > before, 4_000);
+      expect(alerts.join("")).not.toContain("old-");
+      await Bun.sleep(8_000); // after 6 s without a query it counts as inactive
+      b.heard.length = 0;
+      await store("after a rest");
+      await until("bob is told again", () => b.heard.some(({ type }) => type === "sync"));
+      expect(here.log.filter((line) => line.includes("not heard on the bus"))).toHaveLength(1);
+    } finally {
+      await older.end();
+      ear.end();
+    }
+    await until("it is noticed that all are heard", () => here.log.some((line) => line.includes("all pods are heard")));
+    await Bun.sleep(1_500);
+    a.heard.length = b.heard.length = 0;
+    await a.send("old-bob", "after the upgrade");
+    await Bun.sleep(2_500);
+    expect([...a.heard, ...b.heard].filter(({ type }) => type === "sync")).toEqual([]);
+  });
+}
+
+/** Dropped packets by reason. */
+async function drops(app: TestApp): Promise<Record<string, number>> {
+  const text = await (await fetch(`${app.url}/metrics`)).text();
+  return Object.fromEntries(
+    [...text.matchAll(/^chatify_bus_dropped_total\{reason="(\w+)"\} (\d+)$/gm)].map(([, why, count]) => [
+      why!,
+      Number(count),
+    ]),
+  );
+}
+
+describe("over PostgreSQL", () => {
+  rules(new Postgres());
+
+  test("another role finds neither the channel nor the key, and passes for no pod", async () => {
+    const database = await migratedDatabase();
+    await using app = await startApp({ database });
+    const address = new URL(await strangerAt(database));
+    const sql: Client = connect(address.href, { name: sessionNameOf(newPodName()) });
+    const b = await (await app.person("bob")).open({ watch: [] });
+    await b.send("bob", "something that changed");
+    await expect(sql`select value from settings`.execute()).rejects.toThrow("permission denied");
+    const queries = await sql<
+      { query: string }[]
+    >`select query from pg_stat_activity where application_name like 'chatify-%'`;
+    expect(queries.filter(({ query }) => /listen/i.test(query))).toEqual([]);
+    for (let i = 0; i < 8; i++) {
+      await sql`select 1`;
+      await Bun.sleep(1_000);
+    }
+    expect(b.heard.filter(({ type }) => type === "sync")).toEqual([]);
+    await sql.end({ timeout: 1 });
+  });
+});
+
+describe.skipIf(!REDIS)("over Redis", () => rules(new Redis()));

@@ -1,0 +1,87 @@
+/** `healthcheck`, as a container asks it: what it finds, says and ends with. */
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
+
+import { freePort, ROOT, startApp, type TestApp } from "../support/harness.ts";
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp();
+});
+afterAll(() => app.stop());
+
+/** A proxy that is none: what is asked of this machine is not asked of it. */
+const PROXY = { HTTP_PROXY: "http://127.0.0.1:9", http_proxy: "http://127.0.0.1:9" };
+
+async function healthcheck(env: Record<string, string>, ...words: string[]) {
+  const { PATH = "", HOME = "" } = Bun.env;
+  const child = Bun.spawn([process.execPath, join(ROOT, "src/main.ts"), "healthcheck", ...words], {
+    cwd: ROOT,
+    env: { PATH, HOME, ...PROXY, ...env },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  return { code: await child.exited, out, err };
+}
+
+test("healthcheck ends with 0 where chatify serves, past any proxy", async () => {
+  const { port } = new URL(app.url);
+  const serves = { code: 0, out: `chatify serves at 127.0.0.1:${port}\n`, err: "" };
+  expect(await healthcheck({ PORT: port })).toEqual(serves);
+  expect(await healthcheck({ PORT: port, HOST: "127.0.0.1" })).toEqual(serves);
+  expect(await healthcheck({ PORT: port }, "--alive")).toMatchObject({ code: 0 });
+});
+
+test("healthcheck ends with 1 where chatify has no database, unless it is to be alive only", async () => {
+  const port = `${freePort()}`;
+  const { PATH = "", HOME = "" } = Bun.env;
+  // A PostgreSQL that takes connections and says nothing.
+  const silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  const server = Bun.spawn([process.execPath, join(ROOT, "src/main.ts")], {
+    cwd: ROOT,
+    env: { PATH, HOME, PORT: port, DATABASE_URL: `postgres://x@127.0.0.1:${silent.port}/x` },
+    stdio: ["ignore", "ignore", "ignore"],
+  });
+  try {
+    for (let i = 0; i < 400 && !(await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined)); i++) {
+      await Bun.sleep(10);
+    }
+    // Together: after five seconds without a database the server ends.
+    const [alive, whole] = await Promise.all([healthcheck({ PORT: port }, "--alive"), healthcheck({ PORT: port })]);
+    expect(alive).toMatchObject({ code: 0, err: "" });
+    expect(whole).toEqual({
+      code: 1,
+      out: "",
+      err: `chatify answers at 127.0.0.1:${port} and cannot serve: it starts, or has no database\n`,
+    });
+  } finally {
+    server.kill("SIGKILL");
+    await server.exited;
+    silent.stop(true);
+  }
+});
+
+test("healthcheck ends with 1 and says why where there is no chatify, or something else", async () => {
+  const port = `${freePort()}`;
+  const nobody = { code: 1, out: "", err: `Nobody answers at 127.0.0.1:${port}: ECONNREFUSED\n` };
+  expect(await healthcheck({ PORT: port })).toEqual(nobody);
+  using other = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("", { status: 404 }) });
+  expect((await healthcheck({ PORT: `${other.port}` })).err).toContain("with 404");
+  const rude = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: { data: (socket) => void socket.end("220 hi\r\n") },
+  });
+  expect((await healthcheck({ PORT: `${rude.port}` })).err).toContain("that is not HTTP");
+  rude.stop(true);
+  const mute = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  expect((await healthcheck({ PORT: `${mute.port}` })).err).toContain("no answer within 3 s");
+  mute.stop(true);
+});
+
+test("healthcheck never ends with another code, whatever it is told", async () => {
+  expect(await healthcheck({ PORT: "high" })).toMatchObject({ code: 1, out: "" });
+  expect(await healthcheck({}, "--alive", "--kicking")).toMatchObject({ code: 1, out: "" });
+});

@@ -1,0 +1,130 @@
+/** The benchmark as somebody uses it: its words, its checks, and that nothing of it stays. */
+
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+
+import { auditAcks, Numbers } from "../../tools/bench/load/audit.ts";
+import { readOptions } from "../../tools/support/options.ts";
+import { numberOfRef, refOf, textOf } from "../../tools/support/people.ts";
+import { Report } from "../../tools/support/report.ts";
+import { runCommand } from "../support/command.ts";
+import { ROOT } from "../support/harness.ts";
+
+/** Three of them start servers at one time. */
+const WHOLE_RUN_MS = 30_000;
+
+const bench = (words: string[], options?: { interruptAfterMs?: number }) => runCommand("main.ts", words, options);
+
+test("bench refuses what it does not know, in words", async () => {
+  const part = await bench(["--only", "send,sned"]);
+  expect(part.code).toBe(2);
+  expect(part.err).toContain('There is no part "sned"; there are send, pods, quiet, idle');
+  const option = await bench(["--fast"]);
+  expect(option.code).toBe(2);
+  expect(option.err).toContain('does not know "--fast"');
+  expect((await bench(["--only"])).code).toBe(2);
+  expect((await bench(["--big", "--short"])).code).toBe(2);
+  const help = await bench(["--help"]);
+  expect(help.code).toBe(0);
+  expect(help.out).toContain("--only NAME");
+});
+
+test.concurrent(
+  "bench runs a part and leaves no process and no directory",
+  async () => {
+    const { code, out, left, running } = await bench(["--only", "start", "--short", "--json"]);
+    expect(code).toBe(0);
+    const { figures, checks } = JSON.parse(out) as {
+      figures: { name: string; value: number }[];
+      checks: { faults: string[] }[];
+    };
+    expect(figures.map(({ name }) => name)).toEqual(["first start, database made", "second start"]);
+    expect(checks.flatMap(({ faults }) => faults)).toEqual([]);
+    expect(left).toEqual([]);
+    expect(running).toEqual([]);
+  },
+  WHOLE_RUN_MS,
+);
+
+for (const interruptAfterMs of [250, 1_800]) {
+  test.concurrent(
+    `bench interrupted after ${interruptAfterMs} ms leaves no process and no directory`,
+    async () => {
+      const { code, err, left, running } = await bench(["--only", "quiet", "--short"], { interruptAfterMs });
+      expect(code).toBe(130);
+      expect(err).toEndWith("Stopping …\n");
+      expect(left).toEqual([]);
+      expect(running).toEqual([]);
+    },
+    WHOLE_RUN_MS,
+  );
+}
+
+test("bench says when there is no room", async () => {
+  const script = `
+    import { World } from ${JSON.stringify(join(ROOT, "bench", "world.ts"))};
+    new World({ spaceBytes: 2 ** 60, profile: undefined });
+  `;
+  const child = Bun.spawn([process.execPath, "-e", script], { stdio: ["ignore", "pipe", "pipe"] });
+  expect(await new Response(child.stderr).text()).toContain("are free. Free some, or name another place: TMPDIR=");
+});
+
+const acks = [
+  { ref: refOf("a".repeat(16), 0), id: 7, seq: 1 },
+  { ref: refOf("a".repeat(16), 1), id: 9, seq: 3 },
+];
+const rows = acks.map((ack) => ({ ...ack, content: textOf(ack.ref) }));
+
+test("bench audit takes acks that the table bears out", () => {
+  expect(auditAcks("ann", acks, rows, textOf)).toEqual([]);
+});
+
+for (const [name, heard, stored] of [
+  ["another number", [{ ...acks[0]!, seq: 2 }, acks[1]!], rows],
+  ["another id", [{ ...acks[0]!, id: 8 }, acks[1]!], rows],
+  ["a row that is not there", acks, rows.slice(1)],
+  ["a row that nobody acknowledged", acks.slice(1), rows],
+  ["a row twice", acks, [...rows, { ...rows[0]!, id: 10, seq: 4 }]],
+  ["another text", acks, [{ ...rows[0]!, content: "something else" }, rows[1]!]],
+  ["an ack twice", [...acks, acks[0]!], rows],
+] as const) {
+  test(`bench audit finds ${name}`, () => {
+    expect(auditAcks("ann", heard, stored, textOf).length).toBeGreaterThan(0);
+  });
+}
+
+test("bench finds a hole in the numbers, and a number twice", () => {
+  const numbers = new Numbers(10);
+  for (const seq of [11, 13, 12]) expect(numbers.add(seq)).toBeTrue();
+  expect([numbers.last, numbers.waiting]).toEqual([13, 0]);
+  expect(numbers.add(12)).toBeFalse();
+  expect(numbers.add(15)).toBeTrue();
+  expect(numbers.add(15)).toBeFalse();
+  expect([numbers.last, numbers.waiting]).toEqual([13, 1]);
+});
+
+test("bench knows a send by its ref", () => {
+  const ref = refOf("0123456789abcdef", 12_345);
+  expect(ref).toMatch(/^[0-9a-f]{32}$/);
+  expect(numberOfRef(ref)).toBe(12_345);
+  expect(textOf(ref)).toHaveLength(64);
+});
+
+test("bench report fails a wrong answer, and a figure only when it is far off", () => {
+  const report = new Report();
+  const figure = { part: "send", name: "window 8", unit: "/s" } as const;
+  report.add({ ...figure, value: 60, rival: { name: "limit", value: 100 }, bound: { least: 0.75 } });
+  expect([report.missed.length, report.failed.length]).toEqual([1, 0]);
+  report.add({ ...figure, value: 30, rival: { name: "limit", value: 100 }, bound: { least: 0.75 } });
+  report.add({ ...figure, value: 4.1, bound: { most: 2 } });
+  expect([report.missed.length, report.failed.length]).toEqual([3, 2]);
+  expect(report.wrong).toEqual([]);
+  report.check("send", "acks", ["one was lost"]);
+  expect(report.wrong.length).toBe(1);
+  expect(report.table()).toContain("WRONG  send: acks\n         one was lost");
+});
+
+test("bench options keep the order of the parts", () => {
+  expect(readOptions(["--only=quiet,send"])?.parts).toEqual(["send", "quiet"]);
+  expect(readOptions(["--short", "--check"])).toMatchObject({ short: true, check: true, big: false, json: false });
+});

@@ -1,0 +1,81 @@
+/** The fuzz run as somebody uses it, small: its words, that it finds nothing here, and what it says of frames and the tables. */
+
+import { describe, expect, test } from "bun:test";
+
+import { Random } from "../../tools/chaos/random.ts";
+import { fateOf, hostileFrame } from "../../tools/fuzz/frames.ts";
+import { readOptions } from "../../tools/fuzz/options.ts";
+import { runCommand } from "../support/command.ts";
+
+/** A small run, its server and its PostgreSQL, beside whatever else the machine does. */
+const RUN_MS = 120_000;
+
+const fuzz = (words: string[], options?: { interruptAfterMs?: number }) => runCommand("fuzz.ts", words, options);
+
+test("fuzz refuses what it does not know, in words", async () => {
+  const fault = await fuzz(["--sead", "1"]);
+  expect(fault.code).toBe(2);
+  expect(fault.err).toContain('The fuzz run does not know "--sead"');
+  const help = await fuzz(["--help"]);
+  expect([help.code, help.err]).toEqual([0, ""]);
+  expect(help.out).toContain("--seed N");
+  expect(readOptions(["--seed=7", "--frames", "10"])).toEqual({ seed: 7, frames: 10, requests: 50_000 });
+  for (const words of [["--seed", "x"], ["--frames"], ["--frames", "-1"], ["--toString", "1"]])
+    expect(() => readOptions(words)).toThrow();
+});
+
+test("fuzz makes the same frames of the same seed", () => {
+  const speaker = { peers: ["ann"], victims: ["bob"], ref: () => "a-ref-of-hers", again: () => undefined };
+  const frames = (seed: number) => {
+    const random = new Random(seed);
+    return Array.from({ length: 200 }, () => hostileFrame(random, speaker).bytes.toString("hex"));
+  };
+  expect(frames(1)).toEqual(frames(1));
+  expect(frames(1)).not.toEqual(frames(2));
+});
+
+describe("fuzz knows what must become of", () => {
+  test.each([
+    ['{"to":"ann","message":"x"}', "send"],
+    ['{"type":"message","to":"ann","message":"x","ref":"12345678","more":1}', "send"],
+    ['{"to":"ann","message":"x","ref":"short"}', "bad_request"],
+    ['{"to":"ann","message":"\\u0000"}', "invalid_text"],
+    ['{"to":"ann","message":"\\ud800"}', "invalid_text"],
+    ['{"to":"ann","message":" \\u200b"}', "invalid_text"],
+    [`{"to":"ann","message":"${"😀".repeat(4_000)}"}`, "send"],
+    [`{"to":"ann","message":"${"😀".repeat(4_001)}"}`, "invalid_text"],
+    ['{"type":"read","peer":"ann","seq":1e3}', "taken"],
+    ['{"type":"read","peer":"ann","seq":0.5}', "bad_request"],
+    ['{"type":"watch","users":[]}', "taken"],
+    ['{"type":"watch","users":[1]}', "bad_request"],
+    ['{"type":"typing"}', "bad_request"],
+    ['{"type":"ping"}', "pong"],
+    ['\ufeff{"type":"ping"}', "bad_request"],
+    ["[]", "bad_request"],
+    ["x".repeat(33_000), "closed"],
+  ])("%.60s: %s", (text, expected) => {
+    const fate = fateOf(Buffer.from(text));
+    expect(fate.kind === "refused" ? fate.code : fate.kind).toBe(expected as "send");
+  });
+});
+
+test(
+  "fuzz finds nothing wrong, and leaves nothing behind",
+  async () => {
+    const { code, out, err, left, running } = await fuzz(["--frames", "6000", "--requests", "2500", "--seed", "1"]);
+    expect(out).toMatch(/^(\d+) of \1 checks found nothing wrong$/m);
+    expect([code, err.replace(/^\[.*\n/gm, "")]).toEqual([0, ""]);
+    expect([...left, ...running]).toEqual([]);
+  },
+  RUN_MS,
+);
+
+test(
+  "fuzz interrupted in the middle leaves no process and no directory",
+  async () => {
+    const { code, left, running } = await fuzz([], { interruptAfterMs: 4_000 });
+    expect(code).toBe(130);
+    expect([...left, ...running]).toEqual([]);
+  },
+  RUN_MS,
+);

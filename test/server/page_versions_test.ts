@@ -1,0 +1,47 @@
+/** The files of the pages' versions in a real PostgreSQL: how many are kept, and what a client that makes up addresses costs. */
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+
+import { Database } from "../../src/db/client.ts";
+import { list, load, save } from "../../src/db/page_versions.ts";
+import { OtherVersions } from "../../src/http/other_versions.ts";
+import { migratedDatabase, SILENT } from "../support/harness.ts";
+
+let db: Database;
+let queries = 0;
+
+beforeAll(async () => {
+  const target = await migratedDatabase();
+  db = new Database({ target, name: "test-versions", max: 4, log: SILENT, took: () => void queries++ });
+});
+afterAll(() => db?.end());
+
+test("of the versions the ten that were started last are kept", async () => {
+  for (let i = 1; i <= 12; i++) await save(db, `version-${i}`, Buffer.from(`files ${i}`));
+  await save(db, "version-3", Buffer.from("never mind")); // one that is back
+  await save(db, "version-13", Buffer.from("files 13"));
+  const kept = [3, 5, 6, 7, 8, 9, 10, 11, 12, 13].map((i) => `version-${i}`);
+  expect((await list(db)).toSorted()).toEqual(kept.toSorted());
+  expect([await load(db, "version-3"), await load(db, "version-4")]).toEqual([Buffer.from("files 3"), undefined]);
+});
+
+test("made-up versions cost a query a second, whoever asks, and a real one is read once", async () => {
+  const versions = new OtherVersions({ db, log: SILENT });
+  await versions.share("shared", new Map([["js/a.js", Buffer.from("α")]]));
+  queries = 0;
+  const asked = Array.from({ length: 1_000 }, (_, i) => versions.filesOf(`made-up-${i}`));
+  expect(new Set(await Promise.all(asked))).toEqual(new Set([undefined]));
+  expect(queries).toBeLessThanOrEqual(2);
+  queries = 0;
+  const files = await Promise.all(Array.from({ length: 100 }, () => versions.filesOf("shared")));
+  for (const each of files) expect(each?.get("js/a.js")?.toString()).toBe("α");
+  expect(queries).toBeLessThanOrEqual(2);
+});
+
+test("without PostgreSQL there are none, and nothing fails", async () => {
+  const gone = new Database({ target: "postgres://x@127.0.0.1:1/x", name: "test-gone", max: 1, log: SILENT });
+  const versions = new OtherVersions({ db: gone, log: SILENT });
+  expect(await versions.filesOf("AAAAAAAAAAA")).toBeUndefined();
+  await versions.share("shared", new Map());
+  await gone.end();
+}, 20_000);

@@ -1,0 +1,245 @@
+/**
+ * Every query that people wait for, run as the server runs it on tables of a hundred thousand messages, and PostgreSQL's own word
+ * for how it found the rows: by an index, however large the tables grow. Statements inside of functions are seen too.
+ */
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+
+import * as choices from "../../src/db/choices.ts";
+import { type Client, connect, type Database } from "../../src/db/client.ts";
+import * as drafts from "../../src/db/drafts.ts";
+import * as everything from "../../src/db/export.ts";
+import * as gone from "../../src/db/gone.ts";
+import * as messages from "../../src/db/messages.ts";
+import * as people from "../../src/db/people.ts";
+import { servingPods } from "../../src/db/pods.ts";
+import * as sessions from "../../src/db/sessions.ts";
+import { fillSkeletons } from "../../src/db/skeletons.ts";
+import * as users from "../../src/db/users.ts";
+import { BenchDatabase } from "../../tools/support/database.ts";
+import { nameOf, type Pair } from "../../tools/support/people.ts";
+import { migratedDatabase, SILENT } from "../support/harness.ts";
+
+const PEOPLE = 10_000;
+const BIG = new Set(["messages", "conversations", "users", "sessions", "drafts", "name_skeletons"]);
+const me = nameOf(0);
+const peer = nameOf(1);
+
+let database: BenchDatabase;
+let address: string;
+
+beforeAll(async () => {
+  address = await migratedDatabase();
+  database = new BenchDatabase("plans", address);
+  await database.people(PEOPLE);
+  await database.converse([[0, 1]], 50_000, 100);
+  await database.converse(
+    Array.from({ length: 2_000 }, (_, i): Pair => [0, i + 2]),
+    10,
+    1,
+  );
+  // others', so many that one person's are a small part of all
+  await database.converse(
+    Array.from({ length: 25_000 }, (_, i): Pair => [2_100 + (i % 900), 3_000 + Math.floor(i / 900)]),
+    2,
+  );
+  await database.sql`
+    insert into drafts (owner, peer, text, at)
+    select 'p' || lpad(i::text, 5, '0'), 'p' || lpad(j::text, 5, '0'), 'How are', now()
+    from generate_series(0, 199) i, generate_series(0, 99) j
+  `;
+  await database.settle();
+}, 60_000);
+
+afterAll(() => database?.sql.end({ timeout: 1 }));
+
+interface Plan {
+  readonly "Node Type": string;
+  readonly "Relation Name"?: string;
+  readonly "Join Type"?: string;
+  readonly Plans?: Plan[];
+}
+
+/** What PostgreSQL did for a query: each statement with its plan. @param parameters of the connection */
+async function plansOf(
+  query: (db: Database, sql: Client) => PromiseLike<unknown>,
+  parameters: Record<string, string>,
+): Promise<{ text: string; plan: Plan }[]> {
+  const notices: string[] = [];
+  const sql = connect(address, {
+    name: "test-plans",
+    onnotice: (notice?: { message?: string }) => void notices.push(notice?.message ?? ""),
+    parameters: { ...parameters, session_preload_libraries: "auto_explain" },
+  });
+  try {
+    await sql`
+      select
+        set_config('auto_explain.log_min_duration', '0', false),
+        set_config('auto_explain.log_nested_statements', 'on', false),
+        set_config('auto_explain.log_format', 'json', false),
+        set_config('client_min_messages', 'log', false)
+    `;
+    notices.length = 0;
+    const db = { run: (query: (sql: Client) => PromiseLike<unknown>) => query(sql) } as unknown as Database;
+    await query(db, sql);
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
+  return notices
+    .filter((notice) => notice.includes("plan:"))
+    .map((notice) => {
+      const { "Query Text": text, Plan: plan } = JSON.parse(notice.slice(notice.indexOf("{"))) as {
+        "Query Text": string;
+        Plan: Plan;
+      };
+      return { text, plan };
+    });
+}
+
+/** Every scan of a table that grows and is not by an index. */
+function walks(plan: Plan): string[] {
+  const here = plan["Node Type"] === "Seq Scan" && BIG.has(plan["Relation Name"] ?? "") ? [plan["Relation Name"]!] : [];
+  return [...here, ...(plan.Plans ?? []).flatMap(walks)];
+}
+
+const batch = (count: number, tag: string): messages.Draft[] =>
+  Array.from({ length: count }, (_, i) => {
+    const [one, other] = [2_100 + (i % 50), 3_000] as const;
+    return { sender: nameOf(one), toKey: nameOf(other), ref: `plans-${tag}-${i}`, ticket: i, content: "How are you?" };
+  });
+const tokens = (count: number) =>
+  Array.from({ length: count }, (_, i) => new Bun.CryptoHasher("sha256").update(`token-${nameOf(i)}`).digest("hex"));
+const names = (count: number) => Array.from({ length: count }, (_, i) => nameOf(i));
+
+const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown>> = {
+  "messages.page, the newest": (_, sql) => messages.page(sql, me, peer, { limit: 50 }),
+  "messages.page, before": (_, sql) => messages.page(sql, me, peer, { limit: 50, before: 20_000 }),
+  "messages.page, after": (_, sql) => messages.page(sql, me, peer, { limit: 1_000, after: 20_000 }),
+  "messages.unreadCounts": (_, sql) => messages.unreadCounts(sql, me, { muted: false }),
+  "messages.conversations, one": (_, sql) =>
+    messages.conversations(sql, [{ me, limit: 50, before: undefined, peer: undefined }]),
+  "messages.conversations, of a peer": (_, sql) =>
+    messages.conversations(sql, [{ me, limit: 1, before: undefined, peer }]),
+  "messages.conversations, many": (_, sql) =>
+    messages.conversations(
+      sql,
+      names(16).map((me) => ({ me, limit: 200, before: undefined, peer: undefined })),
+    ),
+  "messages.lastTexts": async (_, sql) => {
+    const [rows] = await messages.conversations(sql, [{ me, limit: 200, before: undefined, peer: undefined }]);
+    await messages.lastTexts(sql, rows ?? []);
+  },
+  "messages.markRead, one": (_, sql) => messages.markRead(sql, [{ reader: me, peerKey: nameOf(2), seq: 10 }]),
+  "messages.markRead, many": (_, sql) =>
+    messages.markRead(
+      sql,
+      names(200).map((name) => ({ reader: me, peerKey: name, seq: 10 })),
+    ),
+  "messages.markDelivered": (_, sql) =>
+    messages.markDelivered(
+      sql,
+      names(200).map((name) => ({ receiver: me, sender: name, seq: 10 })),
+    ),
+  "choices.choose": (db) => choices.choose(db, "blocks", me, nameOf(5), true),
+  "choices.choose, no longer": (db) => choices.choose(db, "blocks", me, nameOf(5), false),
+  "choices.chosen": (db) => choices.chosen(db, "blocks", me),
+  "export.count": (db) => everything.count(db, me),
+  "export.conversations": (db) => everything.conversations(db, me, 0, 250),
+  "export.messages": async (db) => {
+    const found = await everything.conversations(db, me, 0, 250);
+    await everything.messages(
+      db,
+      found.map((conversation) => ({ conversation, after: 0, to: 1 })),
+    );
+  },
+  "choices.blockedEitherWay": (_, sql) => choices.blockedEitherWay(sql, names(200)),
+  "choices.reachable": (_, sql) =>
+    choices.reachable(
+      sql,
+      names(200).map((peerKey) => ({ name: me, peerKey })),
+    ),
+  "choices.show": (db) => choices.show(db, me, { hidesRead: false, hidesLastSeen: undefined }),
+  "drafts.save": (_, sql) =>
+    drafts.save(
+      sql,
+      names(100).map((peerKey, i) => ({ owner: me, peerKey, text: i % 10 ? "How are" : "" })),
+    ),
+  "drafts.list": (db) => drafts.list(db, me),
+  "drafts.texts": (db) =>
+    drafts.texts(
+      db,
+      me,
+      names(100).map((peer) => ({ peer, text: null, bytes: 0, at: "" })),
+    ),
+  "users.find": (db) => users.find(db, peer),
+  "messages.peopleWithChanges": (db) => messages.peopleWithChanges(db, names(5_000), 60_000),
+  "users.onlineKeys": (db) => users.onlineKeys(db),
+  "users.create": (db) => {
+    const name = `new-${crypto.randomUUID().slice(0, 8)}`;
+    return users.create(db, { username: name, nameKey: name, searchKey: name, password: "-" });
+  },
+  "users.findLookalike": (db) => users.findLookalike(db, "p00Ol2"),
+  "skeletons.fillSkeletons": async (db, sql) => {
+    await sql`update users set has_skeletons = false where username = ${peer}`;
+    await fillSkeletons(db, SILENT);
+  },
+  "users.findMany": (db) => users.findMany(db, names(50)),
+  "pods.servingPods": (db) => servingPods(db),
+  "users.list": (db) => users.list(db, { prefix: "p0012", except: me, limit: 20 }),
+  "people.findNames": (db) => people.findNames(db, { part: "0123", me, limit: 20 }),
+  "people.findNames, a single character": (db) => people.findNames(db, { part: "p", me, limit: 20 }),
+  "people.findPeers": (db) => people.findPeers(db, { part: "0123", me, limit: 20 }),
+  "users.accounts": (db) => users.accounts(db, { after: 5_000, limit: 100 }),
+  "users.isAdmin": (db) => users.isAdmin(db, 17),
+  "users.makeAdmin": (db) => users.makeAdmin(db, me),
+  "users.setDisabled": (db) => users.setDisabled(db, peer, false),
+  "sessions.list": (db) => sessions.list(db, 17),
+  "sessions.endOwn": (db) => sessions.endOwn(db, 17, 4),
+  "sessions.endOthers": (db) => sessions.endOthers(db, 16, 4),
+  "gone.bury": (db) => gone.bury(db, { id: 9_999, username: nameOf(9_998) }),
+  "gone.toErase": (db) => gone.toErase(db),
+  "gone.eraseSome": (db) => gone.eraseSome(db, me),
+  "gone.eraseSome, notes to oneself": async (db, sql) => {
+    const alone = nameOf(9_000);
+    await sql`update users set deleted_at = now() - interval '1 hour' where username = ${alone}`;
+    await sql`
+      insert into conversations (low, high, last_seq, last_at) values (${alone}, ${alone}, 0, now()) on conflict do nothing
+    `;
+    await gone.eraseSome(db, alone);
+  },
+  "gone.erased": (db) => gone.erased(db, { id: 9_999, username: nameOf(9_998) }),
+  "sessions.start": (db) => sessions.start(db, { id: 17, password: "" }, "no token"),
+  "sessions.endAll": (db) => sessions.endAll(db, 17),
+  "sessions.findMany": (db) => sessions.findMany(db, tokens(200)),
+  "sessions.alive": (db) =>
+    sessions.alive(
+      db,
+      Array.from({ length: 200 }, (_, i) => i + 1),
+    ),
+  "sessions.renew": (db) =>
+    sessions.renew(
+      db,
+      Array.from({ length: 500 }, (_, i) => i + 1),
+    ),
+};
+
+for (const [name, query] of Object.entries(QUERIES)) {
+  for (const mode of ["force_custom_plan", "force_generic_plan"] as const) {
+    test(`${name} finds its rows by index (${mode})`, async () => {
+      const plans = await plansOf(query, { plan_cache_mode: mode });
+      expect(plans.length, "else this test reads nothing").toBeGreaterThan(0);
+      for (const { text, plan } of plans) expect(walks(plan), `${text}\n${JSON.stringify(plan, null, 1)}`).toEqual([]);
+    });
+  }
+}
+
+for (const count of [1, 20, 200, 500]) {
+  test(`messages.insertMany of ${count} finds its rows by index`, async () => {
+    const plans = await plansOf(
+      (_, sql) => messages.insertMany(sql, batch(count, `${count}`)),
+      messages.WRITER_PARAMETERS,
+    );
+    expect(plans.length, "else this test reads nothing").toBeGreaterThan(0);
+    for (const { text, plan } of plans) expect(walks(plan), `${text}\n${JSON.stringify(plan, null, 1)}`).toEqual([]);
+  });
+}

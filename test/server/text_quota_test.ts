@@ -1,0 +1,127 @@
+/** How much text one user may send in a day, whatever sockets, pods and starts they use. */
+
+import { afterEach, describe, expect, setDefaultTimeout, setSystemTime, test } from "bun:test";
+
+import { type Frame, migratedDatabase, type Person, startApp, type Tab, type TestApp } from "../support/harness.ts";
+import { Served } from "../support/served.ts";
+import { until } from "../support/until.ts";
+
+setDefaultTimeout(60_000);
+afterEach(() => void setSystemTime());
+
+/** Of 4,000 bytes in UTF-8, whatever its characters. */
+const TEXTS = ["x".repeat(4_000), "ß".repeat(2_000), "𐍈".repeat(1_000)];
+const LIMITED = { RATE_LIMIT: "on", LIMIT_BYTES: "20kB/d", LIMIT_SENDS: "1000/s" };
+
+/** Sends until a text is refused. @returns how many were stored, and the refusal of the next */
+async function sendAll(tab: Tab, to: string): Promise<{ stored: number; refusal: Frame }> {
+  for (let stored = 0; ; stored++) {
+    const ref = tab.newRef();
+    tab.say({ to, message: TEXTS[stored % TEXTS.length], ref });
+    let answer: Frame | undefined;
+    await until("the send is answered", () => {
+      answer = tab.heard.find((frame) => frame["ref"] === ref);
+      return answer !== undefined;
+    });
+    if (answer?.type === "error") return { stored, refusal: answer };
+  }
+}
+
+const storedBytes = async ({ sql }: Pick<TestApp, "sql">) =>
+  (await sql<[{ bytes: number }]>`select coalesce(sum(octet_length(content)), 0) as bytes from messages`)[0].bytes;
+
+const secondsToMidnight = () => Math.ceil((86_400_000 - (Date.now() % 86_400_000)) / 1_000);
+
+describe("text beyond the limit of a day", () => {
+  test("is refused with the time to midnight, by bytes, and only for who sent it", async () => {
+    await using app = await startApp({ env: LIMITED });
+    const [ann, bob] = (await app.people("ann", "bob")) as [Person, Person];
+    const tab = await ann.open({ watch: [] });
+    const { stored, refusal } = await sendAll(tab, "bob");
+    expect(stored).toBe(5);
+    expect(refusal["code"]).toBe("rate_limited");
+    expect(Math.abs(refusal["retry_after"] - secondsToMidnight())).toBeLessThanOrEqual(2);
+    expect(refusal["message"]).toStartWith("You have sent as much text as a day allows. Please wait ");
+    expect(await storedBytes(app)).toBe(20_000);
+    expect((await (await bob.open()).send("ann", TEXTS[0]!)).type).toBe("ack");
+    expect(await (await fetch(`${app.url}/metrics`)).text()).toContain('rate_limited_total{limit="bytes"} 1');
+  });
+
+  test("is what is stored: what was refused or sent again does not count, and what fits still goes", async () => {
+    await using app = await startApp({ env: LIMITED });
+    const [ann] = (await app.people("ann", "bob")) as [Person, Person];
+    const tab = await ann.open({ watch: [] });
+    for (let i = 0; i < 4; i++) await tab.send("bob", TEXTS[0]!, "the-same-ref");
+    for (let i = 0; i < 4; i++) {
+      tab.say({ to: "nobody", message: TEXTS[0] });
+      expect((await tab.next("error"))["code"]).toBe("no_such_user");
+    }
+    expect((await sendAll(tab, "ann")).stored).toBe(4);
+    const ref = tab.newRef();
+    tab.say({ to: "bob", message: "x", ref });
+    await until("one more byte is refused", () =>
+      tab.heard.some((frame) => frame["ref"] === ref && frame["code"] === "rate_limited"),
+    );
+  });
+
+  test("is refused on every socket and pod, at once where another is open", async () => {
+    const database = await migratedDatabase();
+    await using here = await startApp({ env: LIMITED, database });
+    await using there = await startApp({ env: LIMITED, database });
+    const [ann] = (await here.people("ann", "bob")) as [Person, Person];
+    const tab = await ann.open({ watch: [] });
+    const [second, other] = [await ann.open({ watch: [] }), await ann.at(there).open({ watch: [] })];
+    expect((await sendAll(tab, "bob")).stored).toBe(5);
+    expect((await sendAll(second, "bob")).stored).toBe(0);
+    await until(
+      "the other pod has relayed all",
+      () => other.heard.filter(({ type }) => type === "message").length === 5,
+    );
+    expect((await sendAll(other, "bob")).stored).toBe(0);
+    await other.close();
+    expect((await sendAll(await ann.at(there).open({ watch: [] }), "bob")).stored).toBe(0);
+    expect(await storedBytes(here)).toBe(20_000);
+  });
+
+  test("is refused after a restart, and after a crash of every pod", async () => {
+    const database = await migratedDatabase();
+    let person: Person | undefined;
+    {
+      await using app = await startApp({ env: LIMITED, database });
+      [person] = (await app.people("ann", "bob")) as [Person, Person];
+      const tab = await person.open({ watch: [] });
+      for (let i = 0; i < 3; i++) await tab.send("bob", TEXTS[0]!);
+    }
+    const served = await Served.start({ env: LIMITED, database });
+    expect((await sendAll(await person.at(served).open({ watch: [] }), "bob")).stored).toBe(2);
+    await until("what was refused is saved", async () => {
+      await using app = await startApp({ database });
+      return (await app.sql<[{ bytes: number }]>`select max(bytes) as bytes from text_sent`)[0].bytes === 20_000;
+    });
+    served.kill();
+    await using again = await startApp({ env: LIMITED, database });
+    expect((await sendAll(await person.at(again).open({ watch: [] }), "bob")).stored).toBe(0);
+    expect(await storedBytes(again)).toBe(20_000);
+  });
+
+  test("may be sent the next day; older days are removed", async () => {
+    await using app = await startApp({ env: LIMITED });
+    const [ann] = (await app.people("ann", "bob")) as [Person, Person];
+    const tab = await ann.open({ watch: [] });
+    const days = async () => (await app.sql<{ day: string }[]>`select day::text from text_sent order by day`).length;
+    for (const day of [0, 1, 2, 3]) {
+      setSystemTime(new Date(Date.now() + (day > 0 ? 86_400_000 : 0)));
+      expect((await sendAll(tab, "bob")).stored, `day ${day}`).toBe(5);
+      await until("the day is saved, and no more than two", async () => (await days()) === Math.min(day + 1, 2));
+    }
+  });
+
+  test("is not counted without RATE_LIMIT", async () => {
+    await using app = await startApp({ env: { ...LIMITED, RATE_LIMIT: "off" } });
+    const [ann] = (await app.people("ann", "bob")) as [Person, Person];
+    const tab = await ann.open({ watch: [] });
+    for (let i = 0; i < 6; i++) await tab.send("bob", TEXTS[0]!);
+    await app.leave();
+    expect(await app.sql`select from text_sent`).toHaveLength(0);
+  });
+});

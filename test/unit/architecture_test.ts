@@ -1,0 +1,189 @@
+/** The house as DESIGN §2 draws it, read off the import lines, and the settings as the documents tell them. */
+
+import { expect, test } from "bun:test";
+import { dirname, join, normalize } from "node:path";
+
+import { SETTINGS } from "../../src/config.ts";
+import { type Parts, paths } from "../../src/http/router.ts";
+import { document } from "../../tools/mutations/main.ts";
+import { mutated } from "../../tools/mutations/mutate.ts";
+import { MUTATIONS } from "../../tools/mutations/mutations.ts";
+import { ROOT } from "../support/harness.ts";
+
+/** From the ground up: a file imports what is below it, or beside it on its own floor. Leaves have none beside them. */
+const FLOORS = [
+  /^(address|connection_string|errors|log|size|unicode_security)\.ts$/,
+  /^(batcher|config|cookie|device|fair_queue|healthcheck|invite|metrics|packages|password|prompt|protocol|rate_limit|reserved_names|text)\.ts$/,
+  /^(db|bus)\//,
+  /^(hub|known_device|limits|login_limits|unsent)\.ts$/,
+  /^(blocked_pairs|chat|choices|door|drafts|erasure|presence|renewals|resync|roster|send_queue|text_quota|unheard_pods)\.ts$/,
+  /^(socket\.ts|http\/)/,
+  /^app\.ts$/,
+  /^(command_line|commands)\.ts$/,
+  /^main\.ts$/,
+];
+const LEAVES = 1;
+
+const files = [...new Bun.Glob("**/*.ts").scanSync(join(ROOT, "src"))]
+  .filter((file) => !file.endsWith("_test.ts"))
+  .toSorted();
+const code = new Map(await Promise.all(files.map(async (file) => [file, await source(file)] as const)));
+
+/** A file without its comments, which may speak of anything. */
+async function source(file: string): Promise<string> {
+  const text = await Bun.file(join(ROOT, "src", file)).text();
+  return text.replace(/\/\*[^]*?\*\//g, "").replace(/^\s*\/\/.*$|\s\/\/ .*$/gm, "");
+}
+
+/** What a file imports of ours; `types`: nothing but types. */
+function imports(file: string): { file: string; types: boolean }[] {
+  const lines = (code.get(file) ?? "").matchAll(/(?:import|export)(?:( type)?[^;]*?\bfrom|\()?\s*"(\.[^"]+)"/g);
+  return [...lines].map(([, types, path]) => ({
+    file: normalize(join(dirname(file), path!)),
+    types: types !== undefined,
+  }));
+}
+
+const floor = (file: string) => FLOORS.findIndex((names) => names.test(file));
+const having = (pattern: RegExp) => files.filter((file) => pattern.test(code.get(file)!));
+
+test("house gives every file a floor, and imports lead down", () => {
+  for (const file of files) {
+    expect(floor(file), `${file} has no floor`).toBeGreaterThanOrEqual(0);
+    for (const { file: other, types } of imports(file)) {
+      expect(floor(other), `${file} imports ${other}`).toBeLessThanOrEqual(
+        floor(file) - (floor(file) <= LEAVES ? 1 : 0),
+      );
+      if (other === "log.ts" && floor(file) <= LEAVES) expect(types, `${file} is a leaf and imports log.ts`).toBeTrue();
+      if (dirname(other) === "bus" && other !== file && dirname(file) !== "bus" && file !== "app.ts") {
+        expect(types, `${file} may know the bus by its type only`).toBeTrue();
+      }
+    }
+  }
+  expect(imports("app.ts").length).toBeGreaterThan(10); // else this test reads nothing
+});
+
+test("house has no circle of imports", () => {
+  const walk = (file: string, path: readonly string[]): void => {
+    expect(path, "a circle").not.toContain(file);
+    for (const next of imports(file)) walk(next.file, [...path, file]);
+  };
+  for (const file of files) walk(file, []);
+});
+
+test("house is built in app.ts only", () => {
+  const imported = (name: string, file: string) =>
+    new RegExp(`import[^;]*\\b${name}\\b[^;]* "\\.`).test(code.get(file)!);
+  const made = [...code.get("app.ts")!.matchAll(/\bnew ([A-Z]\w+)\(/g)].map(([, name]) => name!);
+  const parts = made.filter((name) => imported(name, "app.ts") && !name.endsWith("Error"));
+  expect(parts).toContain("Chat");
+  for (const part of parts) {
+    const builders = having(new RegExp(`\\bnew ${part}\\(`)).filter((file) => imported(part, file));
+    expect(builders, part).toEqual(["app.ts"]);
+  }
+});
+
+test("house sees the process, serves, reaches the database and reads frames in one place each", () => {
+  expect(having(/\bprocess\./)).toEqual(["main.ts"]);
+  expect(having(/\bBun\.serve\b/)).toEqual(["app.ts"]);
+  expect(having(/(from|import\() ?"postgres"/)).toEqual(["db/client.ts"]);
+  expect(having(/(?<!function )\bparseFrame\(/)).toEqual(["socket.ts"]);
+  expect(having(/\bRedisClient\b/).filter((file) => file !== "bus/redis.ts")).toEqual([]);
+});
+
+const bare = (text: string) => text.replaceAll("`", "");
+
+test("README.md tells every setting as config.ts does", async () => {
+  const readme = await Bun.file(join(ROOT, "README.md")).text();
+  const rows = [...readme.matchAll(/^\| `([A-Z_]+)` *\| (.*?) *\| (.*?) *\|$/gm)].map(([, ...cells]) =>
+    cells.map(bare),
+  );
+  expect(rows).toEqual(
+    Object.entries(SETTINGS).map(([name, { default: fallback, about }]) => [name, bare(fallback), bare(about)]),
+  );
+});
+
+test(".env.example tells every setting as config.ts does, and sets none", async () => {
+  const lines = (await Bun.file(join(ROOT, ".env.example")).text()).split("\n");
+  expect(lines.filter((line) => line !== "" && !line.startsWith("# "))).toEqual([]);
+  const told = lines.flatMap((line, i) => (/^# [A-Z_]+=/.test(line) ? [`${lines[i - 1]}\n${line}`] : []));
+  expect(told).toEqual(
+    Object.entries(SETTINGS).map(([name, { default: fallback, about }]) => {
+      const value = fallback.includes(" ") ? "" : fallback; // a word of its own can be set as it is
+      return `# ${bare(about)} (${bare(fallback)})\n# ${name}=${value}`;
+    }),
+  );
+});
+
+test("docker-compose.yml passes every setting on, and the image is of this version and this Bun", async () => {
+  const [compose, dockerfile, manifest] = await Promise.all(
+    ["docker-compose.yml", "Dockerfile", "package.json"].map((name) => Bun.file(join(ROOT, name)).text()),
+  );
+  const { services } = Bun.YAML.parse(compose!) as { services: Record<string, { environment: object }> };
+  const ownToTheImage = new Set(["PORT", "HOST", "DATA_DIR"]);
+  const settings = Object.keys(SETTINGS).filter((name) => !ownToTheImage.has(name));
+  for (const service of ["web", "pod"]) {
+    const passed = Object.keys(services[service]!.environment).map((name) => name.replace(/_FILE$/, ""));
+    expect(passed.toSorted()).toEqual(settings.toSorted());
+  }
+  const { version, packageManager } = JSON.parse(manifest!) as { version: string; packageManager: string };
+  expect(dockerfile).toContain(`ARG VERSION=${version}\n`);
+  expect([...dockerfile!.matchAll(/^FROM (\S+)/gm)].map(([, base]) => base)).toEqual(
+    Array.from({ length: 2 }, () => `oven/${packageManager.replace("@", ":")}-slim`),
+  );
+});
+
+test("every mutation has its place and still parses, and docs/security-tests.md lists them", async () => {
+  for (const mutation of Object.values(MUTATIONS).flat()) {
+    const [source, test] = await Promise.all(
+      [mutation.file, mutation.test].map((file) => Bun.file(join(ROOT, file)).text()),
+    );
+    const loader = mutation.file.endsWith(".ts") ? "ts" : "js";
+    new Bun.Transpiler({ loader }).transformSync(mutated(source!, mutation));
+    expect(test, mutation.test).not.toBe("");
+  }
+  expect(await Bun.file(join(ROOT, "docs", "security-tests.md")).text()).toBe(document());
+});
+
+test("docs/protocol.md names every route, every frame and every error", async () => {
+  const page = await Bun.file(join(ROOT, "docs", "protocol.md")).text();
+  const known = Object.keys(paths({} as Parts)); // nothing is called
+  for (const path of known) {
+    const named = path.replace(/:(\w+)/g, "{$1}").replace("{username}", "{me}");
+    expect(page, path).toMatch(new RegExp(`\`(GET|POST) ${RegExp.escape(named)}\``));
+  }
+  const frames = [...code.get("protocol.ts")!.matchAll(/\btype"?: ?"(\w+)"/g)].map(([, type]) => type!);
+  expect(new Set(frames).size).toBeGreaterThan(12);
+  for (const type of frames) expect(page, type).toContain(`{"type":"${type}"`);
+  const codes = [...code.get("errors.ts")!.matchAll(/^ {2}(\w+): \{(?:$| status)/gm)].map(([, name]) => name!);
+  expect(codes.length).toBeGreaterThan(20);
+  for (const name of codes) expect(page, name).toContain(`\`${name}\``);
+});
+
+test("README.el.md says in Greek what README.md says", async () => {
+  const [english, greek] = await Promise.all(["README.md", "README.el.md"].map(skeleton));
+  expect(english!.length).toBeGreaterThan(10);
+  expect(greek).toEqual(english!);
+});
+
+/** What of a document is the same in every language: of each section its code, the first code of each row of its tables, and its numbers. */
+async function skeleton(name: string) {
+  const text = await Bun.file(join(ROOT, name)).text();
+  return text.split(/^(?=#+ )/m).map((section) => {
+    const blocks = [...section.matchAll(/^```(\w*)\n([^]*?)^```/gm)].map(([, language, code = ""]) =>
+      // Comments and labels speak to people.
+      language === "mermaid" ? code.replace(/\["?[^\]\n]*\]|\|[^|\n]*\|/g, "") : code.replace(/ *# .*$/gm, ""),
+    );
+    const prose = section.replace(/^```[^]*?^```/gm, "");
+    return {
+      level: /^#*/.exec(section)?.[0],
+      blocks,
+      rows: [...prose.matchAll(/^\|[^`|\n]*(`[^`]+`)?[^|\n]*\|/gm)].map(([, code]) => code),
+      codes: [...prose.matchAll(/`[^`]+`/g)].map(([code]) => code).toSorted(),
+      links: [...prose.matchAll(/\]\(([^)]+)\)/g)].map(([, to]) => to).filter((to) => !to!.startsWith("README")),
+      numbers: [...prose.replace(/`[^`]+`/g, "").matchAll(/\d+(?:[.,]\d+)*/g)]
+        .map(([number]) => number.replaceAll(",", "."))
+        .toSorted(),
+    };
+  });
+}

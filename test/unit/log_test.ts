@@ -1,0 +1,112 @@
+import { describe, expect, test } from "bun:test";
+
+import { type Level, Log, wordsOf } from "../../src/log.ts";
+
+function logTo(lines: string[], format: "text" | "json", level: Level = "debug"): Log {
+  return new Log({ level, format, write: (line) => lines.push(line) });
+}
+
+/** An error that quotes what it met: a parser's, or one that is known by its code. */
+function quoting(code?: string): unknown {
+  if (code !== undefined) return Object.assign(new Error('invalid: "private words"'), { code });
+  try {
+    return JSON.parse("private words");
+  } catch (error) {
+    return error;
+  }
+}
+
+describe("the log as JSON", () => {
+  test("is one object a line, with time, level and event", () => {
+    const lines: string[] = [];
+    logTo(lines, "json").warn("database connection lost", { code: "57P01", tries: 3, gone: undefined });
+    expect(lines[0]).toEndWith("\n");
+    expect(JSON.parse(lines[0] ?? "")).toEqual({
+      at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
+      level: "warn",
+      event: "database connection lost",
+      code: "57P01",
+      tries: 3,
+    });
+  });
+
+  test("keeps an error's stack and code in its one line", () => {
+    const lines: string[] = [];
+    logTo(lines, "json").error("request failed", Object.assign(new Error("a\nb"), { code: "42P01" }), { id: "7" });
+    expect(lines.join("").split("\n")).toHaveLength(2);
+    const { error, id } = JSON.parse(lines[0] ?? "");
+    expect(error).toContain("a\nb");
+    expect(error).toContain("log_test.ts");
+    expect(error).toEndWith("[42P01]");
+    expect(id).toBe("7");
+  });
+});
+
+describe("the log as text", () => {
+  test("is the time, the event and its fields; the level where it is not info", () => {
+    const lines: string[] = [];
+    const log = logTo(lines, "text");
+    log.info("listening", { port: 8000, url: "http://localhost:8000" });
+    log.debug("swept", { rows: 0, since: null, gone: undefined });
+    expect(lines[0]).toMatch(/^\d\d:\d\d:\d\d listening port=8000 url=http:\/\/localhost:8000\n$/);
+    expect(lines[1]).toMatch(/^\d\d:\d\d:\d\d debug swept rows=0 since=null\n$/);
+  });
+
+  test("quotes what could be mistaken for another field, or would speak to the terminal", () => {
+    const lines: string[] = [];
+    logTo(lines, "text").info("odd", { name: "a b=c", quote: 'say "x"', bell: "\u001b[2J" });
+    expect(lines[0]).toEndWith(String.raw`odd name="a b=c" quote="say \"x\"" bell="\u001b[2J"` + "\n");
+  });
+
+  test("keeps a stack readable, and lets no value pass for another event", () => {
+    const lines: string[] = [];
+    logTo(lines, "text").error("request failed", new Error("bad text: \n12:00:00 all is well\r\u001b[2J"));
+    const [first, ...rest] = (lines[0] ?? "").trimEnd().split(/[\n\r]/);
+    expect(first).toMatch(/^\d\d:\d\d:\d\d error request failed error=Error: bad text: $/);
+    expect(rest.length).toBeGreaterThan(2);
+    for (const line of rest) expect(line).toStartWith("    ");
+    expect(lines[0]).not.toContain("\u001b");
+  });
+
+  test("leaves out the message of an error that quotes what it met, and keeps where and what", () => {
+    const lines: string[] = [];
+    const log = logTo(lines, "text");
+    for (const error of [quoting(), quoting("22P02"), quoting("ERR_INVALID_URL")]) {
+      log.error("failed", error);
+      log.warn("failed", { error: wordsOf(error) });
+    }
+    expect(lines.join("")).not.toContain("private");
+    expect(lines[0]).toMatch(/error failed error=SyntaxError: \(left out: it may quote\)\n {4}/);
+    expect(lines[0]).toContain("log_test.ts");
+    expect(lines[3]).toEndWith('warn failed error="Error: (left out: it may quote) [22P02]"\n');
+    log.error(
+      "failed",
+      Object.assign(new Error("no such table"), { code: "42P01", detail: "Key (a)=(private words)" }),
+    );
+    expect(lines[6]).toContain("no such table");
+    expect(lines[6]).not.toContain("private");
+  });
+
+  test("takes for an error whatever was thrown", () => {
+    const lines: string[] = [];
+    const log = logTo(lines, "text");
+    log.error("one", "plain");
+    log.error("two", null);
+    log.error("three");
+    expect(lines.map((line) => line.slice(9))).toEqual([
+      "error one error=plain\n",
+      "error two error=null\n",
+      "error three\n",
+    ]);
+  });
+});
+
+test("the log leaves out what is below its level", () => {
+  const levels: Level[] = ["debug", "info", "warn", "error"];
+  for (const [i, level] of levels.entries()) {
+    const lines: string[] = [];
+    const log = logTo(lines, "json", level);
+    for (const each of levels) log[each]("event");
+    expect(lines.map((line) => JSON.parse(line).level)).toEqual(levels.slice(i));
+  }
+});

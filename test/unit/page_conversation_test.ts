@@ -1,0 +1,326 @@
+import { describe, expect, test } from "bun:test";
+
+import { Backoff } from "../../static/js/backoff.js";
+import { Conversation, type Message } from "../../static/js/conversation.js";
+import { group, isEmoji } from "../../static/js/grouping.js";
+import { Stretch } from "../../static/js/stretch.js";
+
+const message = (seq: number, from = "bob", ref?: string): Message => ({
+  seq,
+  id: seq * 10,
+  from,
+  to: from === "bob" ? "ann" : "bob",
+  text: `text ${seq}`,
+  at: seq * 1000,
+  ...(ref ? { ref } : {}),
+});
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => message(from + index));
+const seqs = (conversation: Conversation) => conversation.messages().map(({ seq }) => seq);
+const row = (
+  last_seq: number,
+  unread = 0,
+  marks: Partial<Record<"peer_read_seq" | "peer_delivered_seq" | "my_read_seq", number>> = {},
+) => ({
+  last_seq,
+  unread,
+  peer_read_seq: 0,
+  peer_delivered_seq: 0,
+  my_read_seq: 0,
+  ...marks,
+});
+
+function loaded(...page: Message[]) {
+  const conversation = new Conversation("ann", "bob");
+  conversation.load(page, true);
+  return conversation;
+}
+
+describe("a conversation", () => {
+  test("shows messages in order, and lets early ones wait for those before them", () => {
+    const conversation = loaded(...range(1, 2));
+    expect(conversation.receive(message(4))).toEqual({ fresh: true, gap: true });
+    expect(seqs(conversation)).toEqual([1, 2]);
+    expect(conversation.receive(message(3))).toEqual({ fresh: false, gap: false });
+    expect(seqs(conversation)).toEqual([1, 2, 3, 4]);
+  });
+
+  test("takes a message once, however often it comes", () => {
+    const conversation = loaded(message(1));
+    for (let i = 0; i < 3; i++) conversation.receive(message(2));
+    conversation.receive(message(1));
+    expect(seqs(conversation)).toEqual([1, 2]);
+    expect(conversation.unread).toBe(1);
+  });
+
+  test("counts as unread what fills a gap, when an ack overtook the row that would have told", () => {
+    const conversation = loaded(message(1));
+    conversation.receive(message(5, "ann"));
+    conversation.update(row(4, 3), undefined);
+    for (const next of range(2, 4)) conversation.receive(next);
+    expect(conversation.unread).toBe(3);
+  });
+
+  test("counts what is unread of a peer whose name the address spells otherwise", () => {
+    const conversation = new Conversation("ann", "BOB");
+    conversation.load(range(1, 2), true);
+    conversation.receive(message(3));
+    conversation.receive(message(4, "ann"));
+    expect(conversation.unread).toBe(1);
+    conversation.readTo(2);
+    expect(conversation.unread).toBe(1);
+    conversation.readTo(3);
+    expect(conversation.unread).toBe(0);
+  });
+
+  test("orders any arrival, for any order of frames", () => {
+    for (let round = 0; round < 200; round++) {
+      const conversation = loaded();
+      for (const next of range(1, 12).toSorted(() => Math.random() - 0.5)) conversation.receive(next);
+      expect(seqs(conversation)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+      expect(conversation.unread).toBe(12);
+      expect(conversation.hasGap).toBe(false);
+    }
+  });
+
+  test("keeps an own message in sight while it waits for others before it", () => {
+    const conversation = loaded(message(1));
+    conversation.receive(message(3, "ann", "my-ref-1"));
+    expect(seqs(conversation)).toEqual([1, 3]);
+    conversation.receive(message(2));
+    expect(seqs(conversation)).toEqual([1, 2, 3]);
+  });
+
+  test("reports a hole that nothing but the list told of", () => {
+    const conversation = loaded(...range(1, 3));
+    conversation.update(row(5, 2), undefined);
+    expect(conversation.hasGap).toBe(true);
+    for (const next of range(4, 5)) conversation.receive(next);
+    expect(conversation.hasGap).toBe(false);
+    expect(conversation.unread).toBe(2);
+  });
+
+  test("not loaded, remembers only what the list needs, and reports a jump", () => {
+    const conversation = new Conversation("ann", "bob");
+    conversation.update(row(7, 1), { from: "bob", text: "text 7", at: 7000 });
+    expect(conversation.receive(message(8))).toEqual({ fresh: true, gap: false });
+    expect(conversation.receive(message(10))).toEqual({ fresh: true, gap: true });
+    expect(conversation.preview?.text).toBe("text 10");
+    expect(conversation.messages()).toEqual([]);
+    expect(conversation.unread).toBe(3);
+  });
+
+  test("joins what came while its first page was on the way", () => {
+    const conversation = new Conversation("ann", "bob");
+    conversation.receive(message(51));
+    conversation.load(range(1, 50), true);
+    expect(conversation.hasGap).toBe(true);
+    conversation.receive(message(51));
+    expect(conversation.heldSeq).toBe(51);
+    expect(conversation.unread).toBe(1);
+  });
+
+  test("grows upwards without doubling", () => {
+    const conversation = new Conversation("ann", "bob");
+    conversation.load(range(101, 150), false);
+    conversation.prepend(range(51, 100), false);
+    conversation.prepend(range(51, 100), false);
+    conversation.prepend(range(1, 50), true);
+    expect(seqs(conversation)).toEqual(range(1, 150).map(({ seq }) => seq));
+    expect(conversation.complete).toBe(true);
+  });
+
+  test("knows where the unread begin, and whether it reaches back that far", () => {
+    const conversation = new Conversation("ann", "bob");
+    conversation.update(row(100, 20, { my_read_seq: 79 }), undefined);
+    conversation.load(
+      range(91, 100).map((each) => (each.seq === 95 ? message(95, "ann") : each)),
+      false,
+    );
+    expect([conversation.reachesUnread, conversation.firstAfter(79)]).toEqual([false, undefined]);
+    expect(conversation.firstAfter(94)).toBe(96); // what I wrote is not new to me
+    conversation.prepend(range(71, 90), false);
+    expect([conversation.reachesUnread, conversation.firstAfter(79)]).toEqual([true, 80]);
+    expect(conversation.firstAfter(100)).toBeUndefined();
+  });
+
+  test("has nothing unread when the server says so, however far back its mark is", () => {
+    const conversation = new Conversation("ann", "bob");
+    conversation.load(
+      Array.from({ length: 10 }, (_, index) => message(51 + index, "ann")),
+      false,
+    );
+    expect(conversation.reachesUnread).toBe(true);
+    conversation.load(range(51, 60), false);
+    expect(conversation.reachesUnread).toBe(false); // nobody has said how far I have read
+    conversation.update(row(60, 0, { my_read_seq: 7 }), undefined);
+    expect(conversation.reachesUnread).toBe(true);
+  });
+
+  test("marks only rise", () => {
+    const conversation = loaded(message(1, "ann"), message(2, "ann"), message(3, "ann"));
+    conversation.peerHas({ read: 2 });
+    conversation.peerHas({ delivered: 1, read: 1 });
+    conversation.update(row(3), undefined);
+    expect(conversation.messages().map((own) => conversation.markOf(own))).toEqual(["read", "read", "sent"]);
+    conversation.peerHas({ delivered: 3 });
+    expect(conversation.markOf(message(3, "ann"))).toBe("delivered");
+  });
+
+  test("counts unread down as they are seen, here or elsewhere", () => {
+    const conversation = loaded(...range(1, 2), message(3, "ann"));
+    conversation.update(row(3, 2), undefined);
+    expect(conversation.readTo(1)).toBe(true);
+    expect(conversation.unread).toBe(1);
+    expect(conversation.unconfirmedRead).toBe(1);
+    expect(conversation.readTo(1)).toBe(false);
+    conversation.confirmRead(2);
+    expect(conversation.unread).toBe(0);
+    expect(conversation.unconfirmedRead).toBeUndefined();
+  });
+
+  test("does not believe an answer that is older than what it saw since", () => {
+    const conversation = loaded(message(1));
+    conversation.receive(message(2));
+    conversation.update(row(1, 0), { from: "bob", text: "text 1", at: 1000 });
+    expect(conversation.unread).toBe(1);
+    expect(conversation.preview?.text).toBe("text 2");
+    conversation.readTo(2);
+    conversation.update(row(2, 1), undefined);
+    expect(conversation.unread).toBe(0);
+  });
+
+  test("with oneself is never unread and has no reader", () => {
+    const notes = new Conversation("ann", "ann");
+    notes.load([], true);
+    notes.receive({ ...message(1, "ann"), to: "ann" });
+    expect(notes.unread).toBe(0);
+    expect(notes.markOf(message(1, "ann"))).toBe("sent");
+  });
+});
+
+describe("the stretch in the document", () => {
+  const edges = ({ first, last }: Stretch) => [first, last];
+  const END = Number.POSITIVE_INFINITY;
+
+  test("is at the end at first, and grows where the reader goes", () => {
+    const stretch = new Stretch();
+    stretch.toEnd(10_000);
+    expect(edges(stretch)).toEqual([9_941, END]);
+    expect(stretch.down(10_000)).toBe(false);
+    expect(stretch.up(9_941, 10_000)).toBe(false); // nothing more is here
+    expect(stretch.up(9_901, 10_000)).toBe(true);
+    expect(edges(stretch)).toEqual([9_921, END]);
+  });
+
+  test("goes to a message with what came before it", () => {
+    const stretch = new Stretch();
+    stretch.to(500, 10_000);
+    expect(edges(stretch)).toEqual([470, 629]);
+    stretch.to(10_000, 10_000);
+    expect(edges(stretch)).toEqual([9_970, END]);
+    stretch.to(3, 5);
+    expect(edges(stretch)).toEqual([1, END]);
+  });
+
+  test("is bounded wherever the reader goes, has them in it, and never takes away what they read", () => {
+    const stretch = new Stretch();
+    const held = 10_000;
+    stretch.toEnd(held);
+    const seen = () => [stretch.first, Math.min(stretch.last, held)] as const;
+    for (const way of ["up", "down"] as const) {
+      for (;;) {
+        const [first, last] = seen();
+        if (!(way === "up" ? stretch.up(1, held) : stretch.down(held))) break;
+        const [from, to] = seen();
+        expect(to - from + 1).toBeLessThanOrEqual(160);
+        // At the end it grows at, nothing is lost; at the other a step at most.
+        if (way === "up") expect([from < first, to >= Math.min(last, first + 100)]).toEqual([true, true]);
+        else expect([to > last, from <= Math.max(first, last - 100)]).toEqual([true, true]);
+      }
+      expect(way === "up" ? stretch.first : stretch.last).toBe(way === "up" ? 1 : END);
+    }
+  });
+
+  test("takes in as much as a screen shows that shows more", () => {
+    const stretch = new Stretch();
+    stretch.to(500, 1_000);
+    for (let ends = 0; ends < 2;) {
+      ends = 0;
+      if (!stretch.down(1_000, Number.POSITIVE_INFINITY)) ends++;
+      if (!stretch.up(1, 1_000, Number.POSITIVE_INFINITY)) ends++;
+    }
+    expect(edges(stretch)).toEqual([1, END]);
+  });
+
+  test("stays bounded as messages come, and lets go where the reader is not", () => {
+    const [reading, away] = [new Stretch(), new Stretch()];
+    for (const stretch of [reading, away]) stretch.toEnd(100);
+    for (let held = 101; held <= 2_000; held++) {
+      reading.grown(held, true);
+      away.grown(held, false);
+      expect(held - reading.first).toBeLessThanOrEqual(180);
+    }
+    expect(reading.atEnd).toBe(true);
+    expect(edges(away)).toEqual([41, 220]);
+  });
+});
+
+describe("grouping", () => {
+  const minute = 60_000;
+  const noon = new Date(2026, 10, 22, 12).getTime();
+  const said = (from: string, at: number, text = "hi", seq = 0) => ({ from, at, text, seq });
+  const shape = (...messages: ReturnType<typeof said>[]) => shapeFrom(undefined, ...messages);
+  const shapeFrom = (newFrom: number | undefined, ...messages: ReturnType<typeof said>[]) =>
+    group(messages, newFrom).map((item) =>
+      item.kind !== "message" ? item.kind : `${item.first ? "[" : ""}${item.message.from}${item.last ? "]" : ""}`,
+    );
+
+  test("joins runs of one person within five minutes", () => {
+    expect(
+      shape(said("a", noon), said("a", noon + minute), said("b", noon + 2 * minute), said("b", noon + 8 * minute)),
+    ).toEqual(["day", "[a", "a]", "[b]", "[b]"]);
+  });
+
+  test("draws a line for each day, and none that goes back", () => {
+    const midnight = new Date(2026, 10, 23).getTime();
+    expect(shape(said("a", midnight - 1), said("a", midnight + 1), said("a", midnight - 1))).toEqual([
+      "day",
+      "[a]",
+      "day",
+      "[a]",
+      "[a]",
+    ]);
+  });
+
+  test("draws a line above what is new, within a run too, and below the day's", () => {
+    const run = [1, 2, 3].map((seq) => said("a", noon + seq, "hi", seq));
+    expect(shapeFrom(2, ...run)).toEqual(["day", "[a]", "new", "[a", "a]"]);
+    expect(shapeFrom(1, ...run)).toEqual(["day", "new", "[a", "a", "a]"]);
+    expect(shapeFrom(9, ...run)).toEqual(["day", "[a", "a", "a]"]);
+  });
+
+  test("knows emoji that stand alone", () => {
+    for (const text of ["🙂", "👍🏽 👩‍👩‍👧", "❤️🎉🇬🇷"]) expect([text, isEmoji(text)]).toEqual([text, true]);
+    for (const text of ["", "🙂🙂🙂🙂", "ok 🙂", "1", "#"]) expect([text, isEmoji(text)]).toEqual([text, false]);
+  });
+});
+
+describe("backoff", () => {
+  test("doubles its ceiling up to thirty seconds, and starts anew", () => {
+    const backoff = new Backoff(() => 0.999_999);
+    const waits = Array.from({ length: 9 }, () => Math.round(backoff.next(1006) ?? 0));
+    expect(waits).toEqual([500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
+    backoff.reset();
+    expect(Math.round(backoff.next() ?? 0)).toBe(500);
+  });
+
+  test("spreads everybody over five seconds after a restart", () => {
+    expect(new Backoff(() => 0.5).next(1012)).toBe(2500);
+    expect(new Backoff(() => 0).next(1012)).toBe(0);
+  });
+
+  test("does not come back after the session ended, and slowly after too much", () => {
+    expect(new Backoff().next(4401)).toBeUndefined();
+    expect(new Backoff(() => 0).next(1008)).toBeGreaterThanOrEqual(15_000);
+  });
+});

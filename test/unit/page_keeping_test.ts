@@ -1,0 +1,485 @@
+/** What a browser keeps of a person: unsent and unfinished texts, and what can be read without a network. */
+
+import { describe, expect, test } from "bun:test";
+
+import { Conversation, type Message } from "../../static/js/conversation.js";
+import { Drafts, isUnfinished, type Unfinished } from "../../static/js/drafts.js";
+import { KeptRecords } from "../../static/js/kept_records.js";
+import type { Database } from "../../static/js/local_database.js";
+import { Messenger } from "../../static/js/messenger.js";
+import { Outbox } from "../../static/js/outbox.js";
+import { OutboxStore } from "../../static/js/outbox_store.js";
+import { ReadingCache } from "../../static/js/reading_cache.js";
+import { MemoryDatabase, NO_DATABASE } from "../support/memory_database.ts";
+
+/** What `localStorage` does, without a browser. */
+class Shelf {
+  readonly entries = new Map<string, string>();
+  full = false;
+  get length() {
+    return this.entries.size;
+  }
+  key = (index: number) => [...this.entries.keys()][index] ?? null;
+  getItem = (key: string) => this.entries.get(key) ?? null;
+  removeItem = (key: string) => void this.entries.delete(key);
+  setItem = (key: string, value: string) => {
+    if (this.full) throw new DOMException("full", "QuotaExceededError");
+    this.entries.set(key, value);
+  };
+}
+
+const settled = () => Bun.sleep(15);
+const isText = (_: string, value: unknown) => typeof value === "string";
+const records = (shelf: Shelf, database: Database) =>
+  new KeptRecords<string>({ shelf, database }, "box", "box.", isText);
+
+describe("kept records", () => {
+  test("are safe from the moment they are given, and leave localStorage once the database has them", async () => {
+    const [shelf, database] = [new Shelf(), new MemoryDatabase()];
+    records(shelf, database).put("a", "one");
+    expect([...shelf.entries.keys()]).toEqual(["box.a"]); // the tab may close now
+    expect(await records(shelf, database).load()).toEqual(["one"]);
+    await settled();
+    records(shelf, database).put("b", "two");
+    await settled();
+    expect([...shelf.entries.keys()]).toEqual([]);
+    expect(await records(shelf, database).load()).toEqual(["one", "two"]);
+  });
+
+  test("bring to the database what a closed page left in localStorage, an older version too", async () => {
+    const [shelf, database] = [new Shelf(), new MemoryDatabase()];
+    const draft = { ref: "0123456789", peer: "bob", text: "old", at: 1, state: "failed", code: "busy" } as const;
+    shelf.setItem("chatify.draft.ann.0123456789", JSON.stringify(draft));
+    expect(await new OutboxStore({ shelf, database }, "ann").load()).toEqual([draft]);
+    await settled();
+    expect(shelf.length).toBe(0);
+    expect(await new OutboxStore({ shelf, database }, "ann").load()).toEqual([draft]);
+  });
+
+  test("keep the newer of two, and not what was removed while they were read", async () => {
+    const [shelf, database] = [new Shelf(), new MemoryDatabase()];
+    await database.write([
+      { store: "box", key: "a", value: "old" },
+      { store: "box", key: "b", value: "sent meanwhile" },
+    ]);
+    shelf.setItem("box.a", '"new"');
+    const kept = records(shelf, database);
+    const loading = kept.load();
+    kept.remove("b");
+    expect(await loading).toEqual(["new"]);
+  });
+
+  test("stay erased once their person has signed out, though somebody goes on typing", async () => {
+    const [shelf, database] = [new Shelf(), new MemoryDatabase()];
+    const kept = records(shelf, database);
+    kept.put("a", "one");
+    kept.wipe();
+    kept.put("b", "two");
+    await settled();
+    expect(shelf.length).toBe(0);
+    expect([...(await database.entries("box")).keys()]).toEqual(["a"]); // of which the database is erased as a whole
+    expect(kept.forgetful).toBeFalse();
+  });
+
+  test("say when they will be gone with the page, and not before", async () => {
+    const full = new Shelf();
+    full.full = true;
+    const cases: [Shelf, Database, boolean][] = [
+      [new Shelf(), new MemoryDatabase(), false],
+      [new Shelf(), NO_DATABASE, false],
+      [full, new MemoryDatabase(), false],
+      [full, NO_DATABASE, true],
+    ];
+    for (const [shelf, database, forgetful] of cases) {
+      const kept = records(shelf, database);
+      await kept.load();
+      expect(kept.forgetful).toBe(forgetful);
+      kept.put("a", "one");
+      await settled();
+      expect(kept.forgetful).toBe(forgetful);
+      expect(shelf.length).toBe(database === NO_DATABASE && !forgetful ? 1 : 0);
+    }
+  });
+});
+
+describe("unfinished texts", () => {
+  function open(shelf = new Shelf(), database = new MemoryDatabase()) {
+    const clock = { now: 1_000 };
+    const store = new KeptRecords<Unfinished>(
+      { shelf, database },
+      "unfinished",
+      "chatify.unfinished.ann/",
+      isUnfinished,
+    );
+    const drafts = new Drafts(store, () => clock.now);
+    const [shown, told]: [string[], Unfinished[]] = [[], []];
+    drafts.onchanged = (peer) => shown.push(peer);
+    drafts.onwritten = (unfinished) => told.push(unfinished);
+    return { drafts, clock, shelf, database, shown, told };
+  }
+
+  test("survive the page, one a person, however the name is written", async () => {
+    const first = open();
+    first.drafts.write("Bob", "half a sent");
+    first.drafts.write("carl.x", "hi");
+    first.drafts.flush();
+    const again = open(first.shelf, first.database);
+    await again.drafts.load();
+    expect([again.drafts.of("bob"), again.drafts.of("carl.x"), again.drafts.of("dora")]).toEqual([
+      "half a sent",
+      "hi",
+      "",
+    ]);
+    again.drafts.write("Bob", "");
+    again.drafts.flush();
+    await settled();
+    const third = open(first.shelf, first.database);
+    await third.drafts.load();
+    expect(third.drafts.of("Bob")).toBe("");
+  });
+
+  test("are told after a pause, not for every letter", async () => {
+    const { drafts, told } = open();
+    for (const text of ["h", "he", "hey"]) drafts.write("bob", text);
+    expect(told).toEqual([]);
+    await Bun.sleep(350);
+    expect(told.map(({ text }) => text)).toEqual(["hey"]);
+    drafts.write("bob", "hey");
+    drafts.flush();
+    expect(told).toHaveLength(1);
+  });
+
+  test("the newest wins, whichever device it is from", () => {
+    const { drafts, clock, shown } = open();
+    expect(drafts.take({ peer: "bob", text: "from the phone", at: 500 })).toBe(true);
+    expect(drafts.take({ peer: "bob", text: "older", at: 400 })).toBe(false);
+    expect([drafts.of("bob"), shown]).toEqual(["from the phone", ["bob"]]);
+    clock.now = 100; // this clock is slow, and still what is written now is newer
+    drafts.write("bob", "here");
+    expect(drafts.take({ peer: "bob", text: "from the phone", at: 500 })).toBe(false);
+    expect(drafts.of("bob")).toBe("here");
+  });
+
+  test("nothing is overwritten under the fingers, and then it is what counts", () => {
+    const { drafts, clock, told, shown } = open();
+    drafts.write("bob", "typing he");
+    expect(drafts.take({ peer: "bob", text: "other", at: 2_000 })).toBe(false);
+    drafts.flush();
+    expect(told.at(-1)).toEqual({ peer: "bob", text: "typing he", at: 2_001 });
+    clock.now = 10_000; // a cup of tea later
+    expect(drafts.take({ peer: "bob", text: "other", at: 9_000 })).toBe(true);
+    expect([drafts.of("bob"), shown]).toEqual(["other", ["bob"]]);
+  });
+
+  test("are bounded: the oldest go", async () => {
+    const { drafts, shelf, database } = open();
+    for (let i = 0; i < 130; i++) {
+      drafts.write(`person${i}`, "text");
+      drafts.flush();
+    }
+    await settled();
+    expect(database.stores.get("unfinished")?.size).toBe(100);
+    expect(shelf.length).toBe(0);
+    expect([drafts.of("person29"), drafts.of("person30")]).toEqual(["", "text"]);
+  });
+});
+
+const message = (seq: number, peer = "bob", ref?: string): Message => ({
+  seq,
+  id: seq,
+  from: peer,
+  to: "ann",
+  text: `text ${seq}`,
+  at: seq * 1_000,
+  ...(ref ? { ref } : {}),
+});
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => message(from + index));
+
+function loaded(peer: string, messages: Message[]) {
+  const conversation = new Conversation("ann", peer);
+  conversation.load(messages, true);
+  return conversation;
+}
+
+describe("the cache for reading", () => {
+  const now = (run: () => void) => run();
+  function open(database = new MemoryDatabase(), conversations: Conversation[] = []) {
+    const asked: string[] = [];
+    const cache = new ReadingCache(database, now);
+    cache.start({
+      newest: () => conversations.toSorted((a, b) => (b.preview?.at ?? 0) - (a.preview?.at ?? 0)),
+      fetch: async (peer, limit) => {
+        asked.push(`${peer} ${limit}`);
+        return [];
+      },
+    });
+    return { cache, database, asked };
+  }
+
+  test("keeps the last 200 messages of the last 30 conversations, in batches", async () => {
+    const many = Array.from({ length: 40 }, (_, i) => loaded(`p${i}`, range(1, 10 + i)));
+    const long = loaded("long", range(1, 450));
+    const { cache, database } = open(new MemoryDatabase(), [...many, long]);
+    cache.greeted("1");
+    for (const conversation of [...many, long]) cache.changed(conversation);
+    await cache.flush();
+    expect(database.writes).toBeLessThanOrEqual(2);
+    const { cache: next } = open(database);
+    const kept = await next.load();
+    expect(kept?.kept.map(({ row }) => row.peer)).toEqual([
+      "long",
+      ...many
+        .slice(-29)
+        .map(({ peer }) => peer)
+        .toReversed(),
+    ]);
+    const page = await next.messages("LONG");
+    expect([page?.messages[0]?.seq, page?.messages.at(-1)?.seq, page?.complete]).toEqual([251, 450, false]);
+    expect((await next.messages("p39"))?.complete).toBe(true);
+    expect(await next.messages("p0")).toBeUndefined();
+  });
+
+  test("writes nothing before the server has said which data are its, and forgets those of another", async () => {
+    const bob = loaded("bob", range(1, 3));
+    const { cache, database } = open(new MemoryDatabase(), [bob]);
+    cache.changed(bob);
+    await cache.flush();
+    expect(database.writes).toBe(0);
+    cache.greeted("1");
+    await cache.flush();
+    const other = open(database, []);
+    expect((await other.cache.load())?.kept).toHaveLength(1);
+    other.cache.greeted("2");
+    await settled();
+    expect([database.stores.get("rows")?.size, database.stores.get("messages")?.size]).toEqual([0, 0]);
+    expect(await other.cache.messages("bob")).toBeUndefined();
+  });
+
+  test("does not believe what a tab wrote that had not heard of the new data", async () => {
+    const bob = loaded("bob", range(1, 3));
+    const stale = open(new MemoryDatabase(), [bob]);
+    stale.cache.greeted("1");
+    await stale.cache.flush();
+    const fresh = open(stale.database, []);
+    await fresh.cache.load();
+    fresh.cache.greeted("2");
+    bob.receive(message(4));
+    stale.cache.changed(bob);
+    await stale.cache.flush();
+    await settled();
+    expect((await open(stale.database).cache.load())?.kept).toEqual([]);
+  });
+
+  test("keeps nothing once its person has left", async () => {
+    const bob = loaded("bob", range(1, 3));
+    const { cache, database } = open(new MemoryDatabase(), [bob]);
+    cache.greeted("1");
+    cache.end();
+    cache.changed(bob);
+    await cache.flush();
+    await settled();
+    expect(database.stores.get("rows")?.size ?? 0).toBe(0);
+  });
+});
+
+/** A page with its own memory and a server that can be away. */
+function page(database: MemoryDatabase, server: { rows: () => object[]; messages: () => Message[]; away: boolean }) {
+  const wire = {
+    state: "connecting",
+    onframe: (() => {}) as (frame: object) => void,
+    onstate: (() => {}) as (state: string) => void,
+    onrefused: () => {},
+    sent: [] as object[],
+    connect() {},
+    probe() {},
+    send(frame: object) {
+      if (wire.state === "open") wire.sent.push(frame);
+      return wire.state === "open";
+    },
+    end() {
+      wire.state = "ended";
+      wire.onstate("ended");
+    },
+    greet(epoch: string) {
+      wire.state = "open";
+      wire.onstate("open");
+      wire.onframe({ type: "hello", username: "ann", epoch });
+    },
+  };
+  const asked: string[] = [];
+  const answer = async <T>(what: string, value: () => T): Promise<T> => {
+    asked.push(what);
+    if (server.away) throw new TypeError("Failed to fetch");
+    return value();
+  };
+  const api = {
+    me: () => answer("me", () => "ann"),
+    people: () => answer("people", () => ["bob"]),
+    blocks: () => answer("blocks", () => []),
+    unread: () => answer("unread", () => ({})),
+    mute: () => answer("mute", () => {}),
+    block: () => answer("block", () => {}),
+    conversations: () => answer("conversations", () => server.rows() as never[]),
+    messages: (
+      _me: string,
+      peer: string,
+      { limit, before, after }: { limit: number; before?: number; after?: number },
+    ) =>
+      answer(`${peer} ${after ?? "newest"}`, () =>
+        server
+          .messages()
+          .filter(({ seq }) => seq > (after ?? 0) && seq < (before ?? Infinity))
+          .slice(after === undefined ? -limit : 0)
+          .slice(0, limit)
+          .map((message) => ({ message, read: false })),
+      ),
+  };
+  const cache = new ReadingCache(database, (run) => run());
+  const outbox = new Outbox(new OutboxStore({ shelf: new Shelf(), database }, "ann"));
+  const messenger = new Messenger("ann", { api, connection: wire as never, outbox, cache });
+  const seqs = () =>
+    messenger
+      .conversation("bob")
+      .messages()
+      .map(({ seq }) => seq);
+  return { messenger, cache, outbox, wire, asked, seqs };
+}
+
+const row = (peer: string, last: Message, unread = 0) => ({
+  peer,
+  last_seq: last.seq,
+  last: { sender: last.from, content: last.text, timestamp: new Date(last.at).toISOString() },
+  unread,
+  peer_read_seq: 0,
+  peer_delivered_seq: 0,
+  my_read_seq: 0,
+  online: true,
+  last_seen: null,
+  cursor: String(last.seq),
+});
+
+describe("a page that was here before", () => {
+  async function visited() {
+    const database = new MemoryDatabase();
+    const stored = range(1, 3);
+    const server = { rows: () => [row("bob", stored.at(-1)!, 3)] as object[], messages: () => stored, away: false };
+    const first = page(database, server);
+    await first.messenger.start();
+    first.messenger.show("bob");
+    first.wire.greet("1");
+    await settled();
+    await first.cache.flush();
+    await settled();
+    return { database, stored, server };
+  }
+
+  test("shows what it knows before the server answers, presence aside, and fills what came since", async () => {
+    const { database, stored, server } = await visited();
+    server.away = true;
+    const { messenger, wire, seqs, asked } = page(database, server);
+    await messenger.start({ sure: false });
+    messenger.show("bob");
+    await settled();
+    expect(seqs()).toEqual([1, 2, 3]);
+    expect(messenger.lines().map(({ peer, unread }) => [peer, unread])).toEqual([["bob", 3]]);
+    expect(messenger.presence.of("bob")).toBeUndefined();
+    server.away = false;
+    stored.push(...range(4, 6));
+    wire.greet("1");
+    await settled();
+    expect(seqs()).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(asked.at(-1)).toBe("bob 3");
+  });
+
+  test("forgets it when the server's data are others", async () => {
+    for (const change of ["epoch", "shorter"]) {
+      const { database, stored, server } = await visited();
+      server.away = true;
+      const { messenger, wire, seqs } = page(database, server);
+      await messenger.start({ sure: false });
+      messenger.show("bob");
+      await settled();
+      server.away = false;
+      stored.length = 0;
+      stored.push({ ...message(1), text: "another" });
+      wire.greet(change === "epoch" ? "2" : "1");
+      await settled();
+      await settled();
+      expect(seqs()).toEqual([1]);
+      expect(messenger.lines().map(({ preview }) => preview?.text)).toEqual(["another"]);
+    }
+  });
+
+  test("lets go of a conversation that the server does not list any more", async () => {
+    const { database, server } = await visited();
+    const { messenger, wire, cache } = page(database, server);
+    server.rows = () => [];
+    server.messages = () => [];
+    await messenger.start({ sure: false });
+    messenger.show("bob");
+    wire.greet("1");
+    await settled();
+    await settled();
+    expect(messenger.lines()).toEqual([]);
+    expect(messenger.conversation("bob").messages()).toEqual([]);
+    await cache.flush();
+    await settled();
+    expect([...(database.stores.get("rows")?.keys() ?? [])]).toEqual([]);
+    expect([...(database.stores.get("messages")?.keys() ?? [])]).toEqual([]);
+  });
+
+  test("lets go of a conversation blocked while it is open, and keeps one that only is further down", async () => {
+    const { database, server, stored } = await visited();
+    const { messenger, wire } = page(database, server);
+    await messenger.start();
+    wire.greet("1");
+    await settled();
+    server.rows = () => [
+      row("carl", message(9, "carl")),
+      ...Array.from({ length: 49 }, (_, i) => row(`p${i}`, message(8, `p${i}`))),
+    ];
+    wire.onframe({ type: "sync" });
+    await settled();
+    expect(messenger.lines().some(({ peer }) => peer === "bob")).toBe(true);
+    server.rows = () => [row("carl", message(2, "carl"))];
+    expect(stored.at(-1)?.seq).toBe(3);
+    wire.onframe({ type: "sync" });
+    await settled();
+    expect(messenger.lines().some(({ peer }) => peer === "bob")).toBe(false);
+  });
+
+  test("sends the texts of an earlier page before any new one", async () => {
+    const { database, server } = await visited();
+    const before = page(database, server);
+    before.outbox.add("bob", "first");
+    await settled();
+    const { messenger, wire } = page(database, server);
+    const started = messenger.start();
+    wire.greet("1"); // quicker than the store
+    messenger.write("bob", "second");
+    await started;
+    const texts = () => wire.sent.flatMap((frame) => ("message" in frame ? [frame.message] : []));
+    expect(texts()).toEqual(["first"]);
+    const [ref] = wire.sent.flatMap((frame) => ("ref" in frame ? [frame.ref] : []));
+    wire.onframe({ type: "ack", ref, id: 9, seq: 9, timestamp: new Date().toISOString(), peer: "bob" });
+    expect(texts()).toEqual(["first", "second"]);
+  });
+
+  test("remembers what was read without a network until the server knows", async () => {
+    const { database, server } = await visited();
+    const first = page(database, server);
+    await first.messenger.start();
+    first.messenger.show("bob");
+    first.wire.greet("1");
+    await settled();
+    first.wire.state = "connecting";
+    first.messenger.seen("bob", 3);
+    await first.cache.flush();
+    await settled();
+    const { messenger, wire } = page(database, server);
+    await messenger.start({ sure: false });
+    wire.greet("1");
+    await settled();
+    expect(wire.sent).toContainEqual({ type: "read", peer: "bob", seq: 3 });
+  });
+});

@@ -1,0 +1,433 @@
+import { describe, expect, test } from "bun:test";
+
+import { Limited, type Row, type Stored } from "../../static/js/api.js";
+import type { Frame, State } from "../../static/js/connection.js";
+import { Messenger } from "../../static/js/messenger.js";
+import { type Draft, Outbox } from "../../static/js/outbox.js";
+
+/** Stands for the socket: the test speaks for the server. */
+class Wire {
+  state: State = "connecting";
+  sent: Frame[] = [];
+  onframe: (frame: Frame) => void = () => {};
+  onstate: (state: State) => void = () => {};
+  onrefused = () => {};
+  connect() {}
+  probe() {}
+  end() {
+    this.#become("ended");
+  }
+  send(frame: Frame) {
+    if (this.state === "open") this.sent.push(frame);
+    return this.state === "open";
+  }
+  greet(epoch = "1") {
+    this.#become("open");
+    this.onframe({ type: "hello", username: "ann", epoch });
+  }
+  lose() {
+    this.#become("connecting");
+  }
+  #become(state: State) {
+    this.state = state;
+    this.onstate(state);
+  }
+}
+
+/** What the server has stored between ann and bob, and how often it was asked. */
+class Server {
+  texts: { from: string; text: string; ref?: string }[] = [];
+  myRead = 0;
+  asked: string[] = [];
+  me = async () => "ann";
+  people = async () => ["bob"];
+  blocks = async (): Promise<string[]> => [];
+  unread = async (): Promise<Record<string, number>> => ({});
+  muted = false;
+  refuses = false;
+  mute = async (_name: string, muted: boolean) => {
+    if (this.refuses) throw new TypeError("Failed to fetch");
+    this.muted = muted;
+  };
+  block = async () => void (this.texts = []);
+  conversations = async (): Promise<Row[]> => {
+    this.asked.push("conversations");
+    const last = this.texts.at(-1);
+    if (!last) return [];
+    const unread = this.texts.slice(this.myRead).filter(({ from }) => from === "bob").length;
+    return [
+      {
+        peer: "bob",
+        last_seq: this.texts.length,
+        last: { sender: last.from, content: last.text, timestamp: new Date(this.texts.length * 1000).toISOString() },
+        unread,
+        peer_read_seq: 0,
+        peer_delivered_seq: 0,
+        my_read_seq: this.myRead,
+        online: true,
+        last_seen: null,
+        muted: this.muted,
+        cursor: "1",
+      },
+    ];
+  };
+  messages = async (_me: string, _peer: string, page: { limit: number; before?: number; after?: number }) => {
+    const { after, before, limit } = page;
+    this.asked.push(after === undefined ? (before === undefined ? "newest" : `before ${before}`) : `after ${after}`);
+    const all = this.texts.map((_, index) => this.stored(index + 1));
+    if (after !== undefined) return all.slice(after, after + limit);
+    return all.slice(0, before === undefined ? undefined : before - 1).slice(-limit);
+  };
+  stored(seq: number): Stored {
+    const { from, text, ref } = this.texts[seq - 1] ?? { from: "bob", text: "" };
+    const to = from === "bob" ? "ann" : "bob";
+    return { read: false, message: { seq, id: seq, from, to, text, at: seq * 1000, ...(ref ? { ref } : {}) } };
+  }
+  frame(seq: number): Frame {
+    const { text, at, ...message } = this.stored(seq).message;
+    return { type: "message", ...message, message: text, timestamp: new Date(at).toISOString() };
+  }
+  says(from: string, ...texts: string[]) {
+    for (const text of texts) this.texts.push({ from, text });
+    return this.frame(this.texts.length);
+  }
+}
+
+async function open() {
+  const server = new Server();
+  const wire = new Wire();
+  const drafts = new Map<string, Draft>();
+  const outbox = new Outbox({
+    load: () => [...drafts.values()],
+    put: (draft) => void drafts.set(draft.ref, draft),
+    remove: (ref) => void drafts.delete(ref),
+    wipe: () => drafts.clear(),
+  });
+  const messenger = new Messenger("ann", { api: server, connection: wire as never, outbox });
+  const texts = () =>
+    messenger
+      .conversation("bob")
+      .messages()
+      .map(({ text }) => text);
+  return { server, wire, outbox, messenger, texts };
+}
+
+/** Lets everything that waits for nothing but the page run. */
+const settled = () => Bun.sleep(5);
+
+describe("the messenger", () => {
+  test("shows what is there, and what comes, each message once", async () => {
+    const { server, wire, messenger, texts } = await open();
+    server.says("bob", "one", "two");
+    messenger.start();
+    messenger.show("bob");
+    wire.greet();
+    await settled();
+    expect(texts()).toEqual(["one", "two"]);
+    const frame = server.says("bob", "three");
+    wire.onframe(frame);
+    wire.onframe(frame);
+    expect(texts()).toEqual(["one", "two", "three"]);
+    expect(messenger.unread).toBe(3);
+  });
+
+  test("shows an own text at once and puts it in its place when it is acknowledged", async () => {
+    const { server, wire, messenger, outbox, texts } = await open();
+    wire.greet();
+    messenger.show("bob");
+    await settled();
+    messenger.write("bob", "hello");
+    const sent = wire.sent.find(({ type }) => type === "message");
+    expect(sent).toMatchObject({ to: "bob", message: "hello" });
+    expect(outbox.to("bob")).toHaveLength(1);
+    server.texts.push({ from: "bob", text: "hi" }, { from: "ann", text: "hello", ref: sent?.ref });
+    wire.onframe({ type: "ack", ref: sent?.ref, id: 2, seq: 2, timestamp: new Date().toISOString(), peer: "bob" });
+    expect(outbox.size).toBe(0);
+    expect(texts()).toEqual(["hello"]);
+    wire.onframe(server.frame(1));
+    expect(texts()).toEqual(["hi", "hello"]);
+  });
+
+  test("fills what it missed after the connection came back", async () => {
+    const { server, wire, messenger, texts } = await open();
+    server.says("bob", "one");
+    messenger.show("bob");
+    wire.greet();
+    await settled();
+    wire.lose();
+    server.says("bob", "two", "three");
+    wire.greet();
+    await settled();
+    expect(texts()).toEqual(["one", "two", "three"]);
+    expect(server.asked.at(-1)).toBe("after 1");
+  });
+
+  test("fills a hole that stays, and not one that closes by itself", async () => {
+    const { server, wire, messenger, texts } = await open();
+    server.says("bob", "one");
+    messenger.show("bob");
+    wire.greet();
+    await settled();
+    server.says("bob", "two", "three");
+    server.asked = [];
+    wire.onframe(server.frame(3));
+    wire.onframe(server.frame(2));
+    await Bun.sleep(300);
+    expect(server.asked).toEqual([]);
+    server.says("bob", "four", "five");
+    wire.onframe(server.frame(5));
+    await Bun.sleep(300);
+    expect(texts()).toEqual(["one", "two", "three", "four", "five"]);
+    expect(server.asked).toContain("after 3");
+  });
+
+  test("tells what came while nobody listened, and not what was there before", async () => {
+    const { server, wire, messenger } = await open();
+    const missed: string[] = [];
+    messenger.addEventListener("missed", (event) => missed.push((event as CustomEvent<{ text: string }>).detail.text));
+    server.says("bob", "long ago");
+    wire.greet();
+    await messenger.resume();
+    expect(missed).toEqual([]);
+    wire.lose();
+    server.says("bob", "one", "two");
+    wire.greet();
+    await messenger.resume();
+    await messenger.resume();
+    expect(missed).toEqual(["two"]);
+  });
+
+  test("does not tell what is old and was only not listed, as of who was blocked", async () => {
+    const { server, wire, messenger } = await open();
+    const missed: unknown[] = [];
+    messenger.addEventListener("missed", (event) => missed.push(event));
+    wire.greet();
+    await settled();
+    wire.onframe({ ...server.frame(1), from: "carl", timestamp: new Date(60_000).toISOString() });
+    server.says("bob", "written while blocked");
+    wire.onframe({ type: "sync" });
+    await settled();
+    expect([messenger.conversation("bob").unread, missed]).toEqual([1, []]);
+  });
+
+  test("counts no unread of who is muted, shows it at once, and takes it back when the server will not", async () => {
+    const { server, wire, messenger } = await open();
+    server.says("bob", "one");
+    wire.greet();
+    await settled();
+    expect(messenger.unread).toBe(1);
+    const muting = messenger.mute("bob", true);
+    expect([messenger.conversation("bob").muted, messenger.unread]).toEqual([true, 0]);
+    await muting;
+    wire.onframe({ type: "sync" });
+    await settled();
+    wire.onframe(server.says("bob", "two"));
+    expect([messenger.conversation("bob").unread, messenger.unread]).toEqual([2, 0]);
+    server.refuses = true;
+    expect(await messenger.mute("bob", false).catch(() => "refused")).toBe("refused");
+    expect(messenger.conversation("bob").muted).toBeTrue();
+  });
+
+  test("shows nothing of who is blocked any more", async () => {
+    const { server, wire, messenger } = await open();
+    server.says("bob", "one");
+    wire.greet();
+    await settled();
+    await messenger.block("bob");
+    await messenger.resume();
+    expect([messenger.lines(), messenger.unread]).toEqual([[], 0]);
+  });
+
+  test("resumes once for many reasons at once", async () => {
+    const { server, wire, messenger } = await open();
+    wire.greet();
+    for (let i = 0; i < 10; i++) wire.onframe({ type: "sync" });
+    await settled();
+    expect(server.asked.filter((what) => what === "conversations")).toHaveLength(2);
+    expect(messenger.listLoaded).toBe(true);
+  });
+
+  test("forgets everything but unsent texts when the database went back", async () => {
+    for (const epoch of ["2", "1"]) {
+      const { server, wire, messenger, outbox, texts } = await open();
+      server.says("bob", "one", "two", "three");
+      messenger.show("bob");
+      wire.greet("1");
+      await settled();
+      wire.lose();
+      messenger.write("bob", "unsent");
+      server.texts.length = 0;
+      server.says("bob", "older");
+      wire.greet(epoch);
+      await settled();
+      expect(texts()).toEqual(["older"]);
+      expect(outbox.to("bob").map(({ text }) => text)).toEqual(["unsent"]);
+      expect(wire.sent.at(-1)).toMatchObject({ type: "message", message: "unsent" });
+    }
+  });
+
+  test("finds who is written without accents, but rather who is written so", async () => {
+    const { server, messenger } = await open();
+    server.people = async () => ["Μαρία", "Μαριάννα"];
+    expect(await messenger.find("μαρια")).toBe("Μαρία");
+    expect(await messenger.find("μαριαν")).toBeUndefined();
+    server.people = async () => ["Ζωή", "ζωη"];
+    expect(await messenger.find("ΖΩΗ")).toBe("ζωη");
+  });
+
+  test("fetches history until it has the first unread, and no further than is kind", async () => {
+    const { server, wire, messenger } = await open();
+    server.says("bob", ...Array.from({ length: 400 }, (_, index) => `text ${index + 1}`));
+    server.myRead = 100;
+    wire.greet();
+    await settled();
+    messenger.show("bob");
+    await settled();
+    const bob = messenger.conversation("bob");
+    expect([bob.firstSeq, bob.reachesUnread]).toEqual([351, false]);
+    await messenger.reachUnread("bob");
+    expect([bob.firstSeq <= 100, bob.reachesUnread, bob.firstAfter(100)]).toEqual([true, true, 101]);
+    expect(messenger.reachUnread("bob")).toBeUndefined();
+
+    const far = await open();
+    far.server.says("bob", ...Array.from({ length: 5_000 }, (_, index) => `text ${index + 1}`));
+    far.wire.greet();
+    await settled();
+    far.messenger.show("bob");
+    await settled();
+    await far.messenger.reachUnread("bob");
+    expect(far.messenger.conversation("bob").firstSeq).toBeGreaterThan(3_700);
+  });
+
+  test("knows who has left and whom I have blocked", async () => {
+    const { server, wire, messenger } = await open();
+    server.blocks = async () => ["Bob"];
+    wire.greet();
+    messenger.show("bob");
+    await settled();
+    expect(messenger.conversation("bob").blocked).toBe(true);
+    server.says("bob", "unblocked");
+    wire.onframe({ type: "sync" });
+    await settled();
+    expect([messenger.conversation("bob").blocked, messenger.conversation("bob").gone]).toEqual([false, false]);
+    const { conversations } = server;
+    server.conversations = async () => (await conversations()).map((row) => Object.assign(row, { gone: true }));
+    wire.onframe({ type: "sync" });
+    await settled();
+    expect(messenger.conversation("bob").gone).toBe(true);
+  });
+
+  test("settles a draft that history already has", async () => {
+    const { server, wire, messenger, outbox } = await open();
+    const draft = outbox.add("bob", "hello");
+    server.texts.push({ from: "ann", text: "hello", ref: draft?.ref ?? "" });
+    messenger.show("bob");
+    wire.greet();
+    await settled();
+    expect(outbox.size).toBe(0);
+  });
+
+  test("tells the server what was seen, also when it was seen without a connection", async () => {
+    const { server, wire, messenger } = await open();
+    server.says("bob", "one", "two");
+    messenger.show("bob");
+    wire.greet();
+    await settled();
+    messenger.seen("bob", 1);
+    messenger.seen("bob", 1);
+    wire.lose();
+    messenger.seen("bob", 2);
+    expect(messenger.unread).toBe(0);
+    wire.greet();
+    await settled();
+    expect(wire.sent.filter(({ type }) => type === "read")).toEqual([
+      { type: "read", peer: "bob", seq: 1 },
+      { type: "read", peer: "bob", seq: 2 },
+    ]);
+    expect(messenger.unread).toBe(0);
+  });
+
+  test("greets with whom it watches, and again only when they change", async () => {
+    const { wire, messenger } = await open();
+    messenger.presence.watch(["bob", "carl"]);
+    wire.greet();
+    messenger.presence.watch(["carl", "bob", "ann"]);
+    const watched = () => wire.sent.filter(({ type }) => type === "watch").map(({ users }) => users);
+    expect(watched()).toEqual([["bob", "carl"]]);
+    for (const name of ["d", "do", "dor", "dora"]) messenger.presence.watch([name, "bob"]); // while a name is typed
+    await Bun.sleep(1_100);
+    expect(watched()).toEqual([
+      ["bob", "carl"],
+      ["bob", "dora"],
+    ]);
+    wire.onframe({ type: "error", code: "rate_limited", message: "", retry_after: 0.01 });
+    await Bun.sleep(50);
+    expect(watched()).toHaveLength(3);
+    expect(watched().at(-1)).toEqual(["bob", "dora"]);
+  });
+
+  test("that asked too often asks again once it may, and shows what there is", async () => {
+    const { server, wire, messenger, texts } = await open();
+    server.says("bob", "one");
+    const { conversations } = server;
+    let refusals = 0;
+    server.conversations = () => {
+      if (refusals++ === 0) throw new Limited("/conversations", 0.5);
+      return conversations();
+    };
+    messenger.show("bob");
+    wire.greet();
+    await Bun.sleep(400);
+    expect(refusals).toBe(1);
+    await Bun.sleep(1_400);
+    expect(refusals).toBe(2);
+    expect(texts()).toEqual(["one"]);
+    expect(messenger.unread).toBe(1);
+  });
+
+  test("says when the server takes no message for a while, and when it does again", async () => {
+    const { wire, messenger } = await open();
+    wire.greet();
+    const said: number[] = [];
+    messenger.addEventListener("limited", () => said.push(messenger.limitedFor));
+    messenger.write("bob", "hello");
+    const { ref } = wire.sent.find(({ type }) => type === "message")!;
+    wire.onframe({ type: "error", code: "rate_limited", message: "", ref, retry_after: 0.05 });
+    await Bun.sleep(10);
+    expect(said).toEqual([0.05]);
+    await Bun.sleep(100);
+    expect(said).toEqual([0.05, 0]);
+    expect(wire.sent.filter(({ type }) => type === "message")).toHaveLength(2);
+  });
+
+  test("says that it is typing at most once in two seconds", async () => {
+    const { wire, messenger } = await open();
+    wire.greet();
+    for (let i = 0; i < 5; i++) messenger.presence.tell("bob");
+    expect(wire.sent.filter(({ type }) => type === "typing")).toEqual([{ type: "typing", peer: "bob" }]);
+  });
+
+  test("shows typing until a message comes", async () => {
+    const { server, wire, messenger } = await open();
+    wire.greet();
+    wire.onframe({ type: "typing", user: "bob" });
+    expect(messenger.presence.isTyping("bob")).toBe(true);
+    wire.onframe(server.says("bob", "here"));
+    expect(messenger.presence.isTyping("bob")).toBe(false);
+  });
+
+  test("puts what another tab of mine wrote where it belongs, notes to myself too", async () => {
+    const { wire, messenger } = await open();
+    wire.greet();
+    await settled();
+    const timestamp = new Date().toISOString();
+    wire.onframe({ type: "message", from: "ann", to: "bob", message: "from my phone", id: 1, seq: 1, timestamp });
+    wire.onframe({ type: "message", from: "ann", to: "ann", message: "milk", id: 2, seq: 1, timestamp });
+    expect(messenger.lines().map(({ peer, preview, unread }) => [peer, preview?.text, unread])).toEqual(
+      expect.arrayContaining([
+        ["bob", "from my phone", 0],
+        ["ann", "milk", 0],
+      ]),
+    );
+  });
+});

@@ -1,0 +1,253 @@
+import { afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { ERRORS } from "../../src/errors.ts";
+import { hue, initials, nameKey } from "../../static/js/names.js";
+import { ago, clock, dayWords, lastSeen, shortTime } from "../../static/js/time.js";
+import { choose, errorWord, load, locale, use, waiting, word } from "../../static/js/words.js";
+import accountEl from "../../static/js/words/account_el.js";
+import accountEn from "../../static/js/words/account_en.js";
+import commonEl from "../../static/js/words/el.js";
+import commonEn from "../../static/js/words/en.js";
+
+const en = { ...commonEn, ...accountEn };
+const el = { ...commonEl, ...accountEl };
+
+const root = join(import.meta.dir, "../../static");
+const files = (end: string) =>
+  readdirSync(root, { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(end) && !name.includes("words/"))
+    .map((name) => ({ name, text: readFileSync(join(root, name), "utf8") }));
+const pages = files(".html");
+const scripts = files(".js");
+const html = pages.map(({ text }) => text).join("\n");
+/** What pages say in all languages where no words can be loaded. */
+const NOT_LOADED = /<div class="not-loaded"[^]*?<\/div>/;
+const script = scripts.map(({ text }) => text).join("\n");
+
+beforeAll(async () => {
+  await Promise.all([load("el"), load("en")]);
+  use("en");
+});
+afterEach(() => use("en"));
+
+test("skips a locale that Intl refuses, as Chromium's under LANG=C.UTF-8", () => {
+  use("en", ["en-US@posix", "en_US", "en-GB"]);
+  expect(locale()).toBe("en-GB");
+  use("en", ["en-US@posix"]);
+  expect(locale()).toBe("en");
+});
+
+describe("the words", () => {
+  test("have the same keys, values and plural forms in every language", () => {
+    expect(Object.keys(commonEl)).toEqual(Object.keys(commonEn));
+    expect(Object.keys(accountEl)).toEqual(Object.keys(accountEn));
+    const values = (entry: unknown) => [...new Set(JSON.stringify(entry).match(/\{\w+\}/g) ?? [])].toSorted();
+    for (const [key, entry] of Object.entries(en)) {
+      const greek = el[key as keyof typeof el];
+      expect([key, typeof greek]).toEqual([key, typeof entry]);
+      // A sentence may do without a name that its grammar cannot bend.
+      for (const value of values(greek)) expect([key, values(entry)]).toEqual([key, expect.arrayContaining([value])]);
+    }
+  });
+
+  const inHtml = [...html.matchAll(/data-word(?:-\w+)?="(\w+)"/g)].map(([, key]) => key);
+  const inScript = [...script.matchAll(/"(\w+)"/g)].map(([, key]) => key);
+
+  test("exist for every key the pages ask for", () => {
+    const asked = [...script.matchAll(/\bword\((?:[^()"]*\? )?"(\w+)"(?: : "(\w+)")?/g)].flatMap(([, a, b]) => [a, b]);
+    expect(inHtml.length).toBeGreaterThan(20);
+    expect(asked.length).toBeGreaterThan(20);
+    expect(Object.keys(en)).toEqual(expect.arrayContaining([...inHtml, ...asked].filter(Boolean)));
+  });
+
+  test("are all used", () => {
+    const used = new Set([...inHtml, ...inScript]);
+    const unused = Object.keys(en).filter((key) => !used.has(key) && !key.startsWith("error_"));
+    expect(unused).toEqual([]);
+  });
+
+  test("stand in the HTML in English as they stand in the table", () => {
+    const tags = [...html.matchAll(/<[^<>]*data-word[^<>]*>(?:([^<>]*)<)?/g)];
+    for (const [tag, text = ""] of tags) {
+      for (const [, kind, key = ""] of tag.matchAll(/data-word(-\w+)?="(\w+)"/g)) {
+        const said =
+          kind === undefined
+            ? text
+            : tag.match(new RegExp(` ${kind === "-label" ? "aria-label" : kind.slice(1)}="([^"]*)"`))?.[1];
+        expect([key, said?.replace(/\s+/g, " ").trim()]).toEqual([key, en[key as keyof typeof en] as string]);
+      }
+    }
+  });
+
+  test("stand nowhere else in the HTML", () => {
+    for (const { name, text } of pages) {
+      const body = text
+        .slice(text.indexOf("<body"))
+        .replace(NOT_LOADED, "")
+        .replace(/<noscript>[^]*?<\/noscript>|<!--[^]*?-->/g, "");
+      for (const [tag, said = ""] of body.matchAll(/<[^<>]+>([^<>]*)/g)) {
+        const shown = said.replace(/\{\{\w+\}\}/g, "").trim();
+        if (!tag.includes("data-word=")) expect([name, shown]).toEqual([name, expect.stringMatching(/^(?:chatify)?$/)]);
+        for (const [, attribute = "", value] of tag.matchAll(/ (aria-label|placeholder|title|alt)="([^"]+)"/g)) {
+          const marked = tag.includes(` data-word-${attribute.replace("aria-", "")}="`);
+          expect([name, value, marked]).toEqual([name, value, true]);
+        }
+      }
+    }
+  });
+
+  test("stand nowhere else in the scripts", () => {
+    for (const { name, text } of scripts) {
+      const code = text.replace(/\/\*[^]*?\*\/|^\s*\/\/.*$| \/\/ .*$/gm, "");
+      // What developers are told is English.
+      const shown = code.replace(/\b(?:new \w*(?:Error|Exception|SignedOut|Limited|Refused)|super)\([^;]*;/g, "");
+      for (const [literal] of shown.matchAll(/"[^"\n]*"|`[^`\n]*`/g)) {
+        // Two words in a row, or one with a capital that is not alone: what people read, and no selector or type has.
+        const spoken = /(?:^.|\s)\p{L}{2,} \p{Ll}{2,}(?: \p{Ll}+|[.,!?…]|.$)|^.\p{Lu}.*[.!?…].$/u.test(literal);
+        expect([name, spoken ? literal : ""]).toEqual([name, ""]);
+      }
+      const foreign = [...code.matchAll(/\p{Script=Greek}+/gu)].map(([greek]) => greek);
+      const rules = { "js/words.js": ["Ελληνικά"], "js/names.js": ["ς", "σ"] }[name] ?? [];
+      expect([name, foreign]).toEqual([name, rules]);
+    }
+  });
+
+  /** Never shown by a page: those who get them are programs, or are sent to the login, or need the server's own words. */
+  const UNSEEN = new Set([
+    "no_session",
+    "not_yours",
+    "foreign_origin",
+    "not_found",
+    "method_not_allowed",
+    "unsupported_type",
+    "upgrade_required",
+  ]);
+
+  test("say in every language what the server refuses", () => {
+    for (const code of Object.keys(ERRORS)) {
+      if (!UNSEEN.has(code)) expect(Object.keys(el)).toContain(`error_${code}`);
+    }
+    const asked = new Set([
+      "wrong_password",
+      ...Object.keys(ERRORS),
+      ...[...script.matchAll(/"(\w+)"/g)].map(([, word]) => word),
+    ]);
+    const unmet = Object.keys(en).filter((key) => key.startsWith("error_") && !asked.has(key.slice("error_".length)));
+    expect(unmet).toEqual([]);
+  });
+
+  test("are written as Greeks write", () => {
+    const sentence = /<p lang="el">([^]*?)<\/p>/.exec(html)?.[1] ?? "";
+    expect(sentence).not.toBe("");
+    for (const [key, entry] of Object.entries({ ...el, not_loaded: sentence.replace(/<[^<>]*>/g, "") })) {
+      for (const text of typeof entry === "string" ? [entry] : Object.values(entry)) {
+        const words = text.replace(/\{\w+\}/g, "");
+        expect([key, words]).toEqual([
+          key,
+          expect.not.stringMatching(/[“”"'?;]\S|[?"“”]|\.\.\.|ς\p{L}|σ(?!\p{L})|\u0301/u),
+        ]);
+        // A word of more than two syllables has its accent.
+        for (const [greek] of words.matchAll(/\p{Script=Greek}+/gu)) {
+          const vowels = greek.replace(/[αεηου][ιυίύ]/giu, "ι").match(/[αεηιουωάέήίόύώϊϋΐΰ]/giu)?.length ?? 0;
+          if (vowels > 2) expect([key, greek]).toEqual([key, expect.stringMatching(/[άέήίόύώΐΰ]/iu)]);
+        }
+      }
+    }
+  });
+
+  test("are filled, counted and kept apart from the sentence", () => {
+    expect(word("say_hello", { name: "bob" })).toBe("Say hello to \u2068bob\u2069");
+    expect(word("unread", { count: 1 })).toBe("1 unread message");
+    expect(word("unread", { count: 2 })).toBe("2 unread messages");
+    use("el");
+    expect(word("unread", { count: 1 })).toBe("1 αδιάβαστο μήνυμα");
+    expect(word("unread", { count: 5 })).toBe("5 αδιάβαστα μηνύματα");
+    expect(word("too_long", { count: 4012, limit: 4000 })).toStartWith("4.012 από 4.000");
+  });
+
+  test("say how long to wait", () => {
+    const waits = [0.2, 1, 59, 60, 61, 720, 3_600, 3_601].map((seconds) => waiting(seconds));
+    expect(waits.join(", ")).toBe("a second, a second, 59 seconds, a minute, 2 minutes, 12 minutes, an hour, 2 hours");
+    expect(word("too_many_tries", { wait: waiting(720) })).toBe("Too many tries. Please wait \u206812 minutes\u2069.");
+    use("el");
+    expect([1, 30, 60, 720, 3_600, 7_200].map((seconds) => waiting(seconds))).toEqual([
+      "ένα δευτερόλεπτο",
+      "30 δευτερόλεπτα",
+      "ένα λεπτό",
+      "12 λεπτά",
+      "μία ώρα",
+      "2 ώρες",
+    ]);
+  });
+
+  test("for an unknown error are the server's own, or fit any", () => {
+    expect(errorWord("name_taken", "x")).toBe("That name is taken.");
+    expect(errorWord("teapot", "I am a teapot")).toBe("I am a teapot");
+    expect(errorWord("constructor")).toBe("Something went wrong. Try again.");
+  });
+
+  test("are in the chosen language, else the browser's first that exists", () => {
+    expect(choose("el", ["en-US"])).toBe("el");
+    expect(choose(null, ["de-DE", "el-GR", "en"])).toBe("el");
+    expect(choose("tlh", ["de"])).toBe("en");
+  });
+});
+
+describe("time in words", () => {
+  const now = new Date(2026, 10, 22, 15, 0).getTime();
+  const at = (day: number, hour = 14, minute = 5) => new Date(2026, 10, day, hour, minute).getTime();
+
+  test("names near days, and dates far ones", () => {
+    use("en", ["en-GB"]);
+    expect(dayWords(at(22), now)).toBe("Today");
+    expect(dayWords(at(21, 23, 59), now)).toBe("Yesterday");
+    expect(dayWords(at(18), now)).toBe("Wednesday");
+    expect(dayWords(at(2), now)).toBe("Monday 2 November");
+    expect(dayWords(new Date(2025, 5, 3).getTime(), now)).toContain("2025");
+    expect(clock(at(22))).toBe("14:05");
+    expect(shortTime(at(22), now)).toBe("14:05");
+    expect(shortTime(at(21), now)).toBe("Yesterday");
+    expect(shortTime(at(18), now)).toBe("Wed");
+    use("el");
+    expect(dayWords(at(22), now)).toBe("Σήμερα");
+    expect(dayWords(at(18), now)).toBe("Τετάρτη");
+  });
+
+  test("says when somebody was last here", () => {
+    use("en", ["en-GB"]);
+    expect(lastSeen(now - 20_000, now)).toBe("last seen just now");
+    expect(lastSeen(now - 60_000, now)).toBe("last seen a minute ago");
+    expect(lastSeen(now - 5 * 60_000, now)).toBe("last seen 5 minutes ago");
+    expect(lastSeen(at(22, 9), now)).toBe("last seen today at \u20689:05\u2069");
+    expect(lastSeen(at(21), now)).toBe("last seen yesterday at \u206814:05\u2069");
+    use("el");
+    expect(lastSeen(now - 5 * 60_000, now)).toBe("ήταν εδώ πριν από 5 λεπτά");
+  });
+});
+
+test("how long ago something was is said in hours, days, and then by its date", () => {
+  const now = new Date(2026, 10, 22, 15, 0).getTime();
+  const times = [3, 20, 50, 24 * 30].map((hours) => now - hours * 3_600_000);
+  use("en", ["en-GB"]);
+  expect(times.map((at) => ago(at, now))).toEqual(["3 hours ago", "yesterday", "2 days ago", "23 October"]);
+  use("el");
+  expect(times.map((at) => ago(at, now))).toEqual(["πριν από 3 ώρες", "χθες", "προχθές", "23 Οκτωβρίου"]);
+});
+
+describe("a name", () => {
+  test("gives initials in its own script", () => {
+    expect(initials("bob")).toBe("B");
+    expect(initials("maria_k")).toBe("MK");
+    expect(initials("άννα.ζήση-κ")).toBe("ΑΖ");
+    expect(initials("__")).toBe("_");
+    expect(initials("किरण")).toBe("कि");
+  });
+
+  test("has one key and one hue however it is spelled", () => {
+    expect(nameKey("ΝίκοΣ")).toBe(nameKey("νίκος"));
+    expect(hue("Bob")).toBe(hue("bob"));
+    expect(new Set(["ann", "bob", "carl", "dora", "eve", "νίκος"].map(hue)).size).toBeGreaterThan(3);
+  });
+});

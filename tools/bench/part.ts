@@ -1,0 +1,19 @@
+/** What every part of the benchmark is given, and what it says of itself. */
+
+import type { Progress } from "../support/progress.ts";
+import type { Report } from "../support/report.ts";
+import type { World } from "../support/world.ts";
+
+export interface Bench {
+  readonly world: World;
+  readonly report: Report;
+  readonly progress: Progress;
+  readonly short: boolean;
+  readonly big: boolean;
+}
+
+export interface Part {
+  /** About how long it takes on two cores. */
+  seconds(scale: { short: boolean; big: boolean }): number;
+  run(bench: Bench): Promise<void>;
+}

@@ -1,0 +1,72 @@
+/**
+ * What presence costs while people come and go: bytes a second of a socket that watches 50 people, which must not grow with the
+ * number of people, and of all sockets that never watched, which have a budget.
+ */
+
+import { openFilesAllowed } from "../../support/world.ts";
+import type { Part } from "../part.ts";
+
+const PEOPLE = 5_000;
+const LEAVING_EACH_SECOND = 0.1;
+/** Longer than the 5 s after which somebody who left is told to be gone. */
+const AWAY_MS = 6_000;
+const BUDGET_MIB = 8;
+
+export const people: Part = {
+  seconds: ({ short }) => (short ? 9 : 42),
+
+  async run({ world, report, progress, short }) {
+    const size = Math.min(short ? 800 : PEOPLE, openFilesAllowed() - 500);
+    const database = await world.database(size);
+    const generator = world.generator(size + 500);
+
+    const run = async (count: number, watching: boolean) => {
+      const who = Array.from({ length: count }, (_, i) => i);
+      progress.step(`${count} people, ${watching ? "each watches 50" : "none watches"}`);
+      const server = await world.serve({ database });
+      const { port } = server;
+      const begun = performance.now();
+      await generator.ask("gather", { port, size: count, watching, greets: true });
+      await generator.ask("arrive", { port, people: who });
+      await Bun.sleep(1_500);
+      const seconds = short ? 1.5 : 4;
+      const churned = await generator.ask("churn", {
+        port,
+        seconds,
+        perSecond: count * LEAVING_EACH_SECOND,
+        awayMs: short ? 0 : AWAY_MS,
+      });
+      const { bytes, faults } = await generator.ask("count", { port });
+      const lived = (performance.now() - begun) / 1_000;
+      report.check(
+        "people",
+        `${count} people, watching ${watching ? 50 : "nobody"}: right people told, nobody cut off`,
+        faults,
+      );
+      await generator.ask("disperse", { port });
+      await server.stop();
+      return { perSocket: churned.bytes / churned.seconds / count, perSecond: bytes / lived };
+    };
+
+    const quarter = await run(Math.floor(size / 4), true);
+    const all = await run(size, true);
+    const part = "people";
+    report.add({
+      part,
+      name: `${size} people, a socket that watches 50`,
+      value: all.perSocket,
+      unit: "B/s",
+      rival: { name: `${Math.floor(size / 4)} people`, value: quarter.perSocket },
+      bound: { most: 1.5 },
+    });
+    if (short) return; // lists of some hundred names are far below the budget
+    const plain = await run(size, false);
+    report.add({
+      part,
+      name: `${size} people, all sockets, none watches`,
+      value: plain.perSecond / 2 ** 20,
+      unit: "MiB/s",
+      bound: { most: BUDGET_MIB },
+    });
+  },
+};
