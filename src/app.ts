@@ -4,7 +4,6 @@ import { isAbsolute, join } from "node:path";
 
 import { Erasure } from "./accounts/account_purge.ts";
 import { Limits } from "./accounts/limits.ts";
-import { newToken } from "./accounts/session_cookie.ts";
 import { Renewals } from "./accounts/session_renewals.ts";
 import { Door } from "./accounts/signup_policy.ts";
 import { Chat } from "./chat/chat.ts";
@@ -19,6 +18,7 @@ import { codeOf, Database, settingsOf, type Target } from "./db/client.ts";
 import { EpochWatch, identityOf } from "./db/epoch.ts";
 import { WRITER_PARAMETERS } from "./db/messages.ts";
 import { migrate } from "./db/migrate.ts";
+import { startEmbedded } from "./db/own_postgres.ts";
 import { sessionNameOf } from "./db/pods.ts";
 import { checkStores, Readiness } from "./db/readiness.ts";
 import { rehearse } from "./db/rehearsal.ts";
@@ -30,7 +30,7 @@ import { Hub } from "./delivery/hub.ts";
 import { Resync } from "./delivery/resync.ts";
 import { UnheardPods } from "./delivery/unreachable_pods.ts";
 import { defaultBudget, Unsent } from "./delivery/unsent_budget.ts";
-import { type Embedded, startEmbedded } from "./embedded_postgres/embedded_postgres.ts";
+import type { Embedded } from "./embedded_postgres/embedded_postgres.ts";
 import { keptSecret } from "./embedded_postgres/secret.ts";
 import { ChatError } from "./errors.ts";
 import { Account } from "./http/account.ts";
@@ -50,6 +50,7 @@ import { Presence } from "./presence/subscriptions.ts";
 import { CLOSE } from "./protocol.ts";
 import { isWholePrivateRange, Networks } from "./util/address.ts";
 import { shownServers } from "./util/connection_string.ts";
+import { newToken } from "./util/token.ts";
 
 /** Connections for storing messages (one, since batches run one after another) and for everything else. */
 const POOL_MAX = 4;

@@ -3,7 +3,7 @@
  * It signs nobody in.
  */
 
-import { isSame, newToken } from "./session_cookie.ts";
+import { isSame, newToken } from "../util/token.ts";
 
 export const DEVICE_COOKIE = "chatify_device";
 export const SECURE_DEVICE_COOKIE = "__Host-chatify_device";

@@ -1,20 +1,10 @@
 /** The session cookie: `token.signature`. The signature is checked before any query, so a forged cookie costs nothing. */
 
-import { timingSafeEqual } from "node:crypto";
+import { isSame } from "../util/token.ts";
 
 /** Over plain http; over https `SECURE_COOKIE`, whose prefix makes browsers keep other hosts out (RFC 6265bis §4.1.3.2). */
 export const COOKIE = "chatify_session";
 export const SECURE_COOKIE = "__Host-chatify_session";
-
-/** 256 random bits, base64url. */
-export function newToken(): string {
-  return Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64url");
-}
-
-/** What the table keeps of a token: its SHA-256, hex. */
-export function hashToken(token: string): string {
-  return new Bun.CryptoHasher("sha256").update(token).digest("hex");
-}
 
 /** What a good cookie holds. */
 export interface Signed {
@@ -38,12 +28,6 @@ export function verify(value: string, secrets: readonly string[]): Signed | unde
     if (isSame(given, signature(token, secret))) return { token, isCurrent: i === 0 };
   }
   return undefined;
-}
-
-/** Compares in a time that does not depend on where they differ. */
-export function isSame(given: string, expected: string): boolean {
-  const [one, other] = [Buffer.from(given), Buffer.from(expected)];
-  return one.length === other.length && timingSafeEqual(one, other);
 }
 
 function signature(token: string, secret: string): string {

@@ -8,7 +8,8 @@ import type { Database } from "../db/client.ts";
 import * as invites from "../db/invites.ts";
 import { isFresh, type Right } from "../db/users.ts";
 import { ChatError } from "../errors.ts";
-import { isSame, sign, verify } from "./session_cookie.ts";
+import { isSame } from "../util/token.ts";
+import { sign, verify } from "./session_cookie.ts";
 
 /** What somebody brings along, "" for nothing. */
 export interface Brought {

@@ -1,9 +1,9 @@
 /** Opens the bus that the settings name, with what all pods of a chat share; and announces events from a process that serves nobody. */
 
-import { newToken } from "../accounts/session_cookie.ts";
 import type { Database, Target } from "../db/client.ts";
 import { servingPods, sessionNameOf } from "../db/pods.ts";
 import * as settings from "../db/settings.ts";
+import { newToken } from "../util/token.ts";
 import type { BusEvent } from "./bus.ts";
 import type { PacketBus, PacketBusOptions } from "./packet_bus.ts";
 import { PostgresBus } from "./postgres_bus.ts";

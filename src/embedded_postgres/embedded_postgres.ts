@@ -7,8 +7,6 @@
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
-import { codeOf, connect, stillCounted, type Target } from "../db/client.ts";
-import type { Log } from "../log.ts";
 import { createCluster, keepFromPostgres, settingsFile } from "./cluster_settings.ts";
 import {
   disownPostmaster,
@@ -35,8 +33,17 @@ import type { Ids } from "./system_user.ts";
 
 export { EmbeddedError } from "./files.ts";
 
+/** How to reach it: a directory with a socket, and the port in the socket's name. */
+export interface SocketTarget {
+  host: string;
+  readonly port: number;
+  readonly username: string;
+  password: string;
+  readonly database: string;
+}
+
 export interface Embedded {
-  readonly target: Target;
+  readonly target: Readonly<SocketTarget>;
   /** What belongs to PostgreSQL: cluster, log, socket. */
   readonly directory: string;
   /** Made anew, started from what was there, or found running. */
@@ -45,10 +52,21 @@ export interface Embedded {
   stop(): Promise<"stopped" | "not running" | "in use by another chatify" | "still stopping">;
 }
 
-interface Options {
+/** Where events are logged. */
+interface EventLog {
+  info(event: string, fields: Record<string, string | number>): void;
+  warn(event: string, fields: Record<string, string>): void;
+  error(event: string, error?: unknown, fields?: Record<string, string | number>): void;
+}
+
+export interface Options {
   /** `DATA_DIR`, absolute. */
   directory: string;
-  log: Log;
+  log: EventLog;
+  /** Runs a statement over a connection of its own. An error carries the SQLSTATE as `code`. */
+  query: <Row extends object>(target: Readonly<SocketTarget>, statement: string) => Promise<Row[]>;
+  /** Whether other processes are connected, once those that are about to leave have left. */
+  isInUse: (target: Readonly<SocketTarget>) => Promise<boolean>;
   /** Progress for a person at a terminal. */
   say?: (line: string) => void;
   /** The npm package with PostgreSQL's programs, when not the installed one. */
@@ -69,16 +87,13 @@ const SILENCE_MS = 5_000;
 const NO_DATABASE = "3D000";
 const DISK_FULL = "53100";
 const POLL_MS = 10;
-/** How our own questions are called, so that nobody takes them for a chatify at work. */
-const QUESTION = "chatify-stop";
-
 /**
  * A PostgreSQL that answers, and goes on answering: one that dies is started again until `stop`. When it cannot be had, whatever this
  * start began is stopped.
  *
  * @throws EmbeddedError in plain words, with the way out
  */
-export async function startEmbedded(options: Options): Promise<Embedded> {
+export async function startPostgres(options: Options): Promise<Embedded> {
   const directory = resolve(options.directory);
   try {
     const postmaster = new Postmaster({ ...options, directory }, prepareHome(directory));
@@ -99,7 +114,7 @@ export function abandonEmbedded(): void {
 class Postmaster implements Embedded {
   readonly directory: string;
   state: Embedded["state"] = "adopted";
-  target: Exclude<Target, string> = { host: "", port: PORT, username: "chatify", password: "", database: "chatify" };
+  target: SocketTarget = { host: "", port: PORT, username: "chatify", password: "", database: "chatify" };
   #options: Options;
   #cluster: string;
   #use: Held | undefined;
@@ -208,7 +223,8 @@ class Postmaster implements Embedded {
       if (answer === "ours") return true;
       if (!alive()) return false;
       // A first start of an older chatify on a full disk left a cluster without its database.
-      if (answer === NO_DATABASE && !this.#use) await this.#query("create database chatify", "postgres");
+      if (answer === NO_DATABASE && !this.#use)
+        await this.#options.query({ ...this.target, database: "postgres" }, "create database chatify");
       const waited = performance.now() - begun;
       const patience = PATIENCE_MS[answer] ?? SILENCE_MS;
       if (waited > patience) throw this.#unreachable(answer);
@@ -222,7 +238,8 @@ class Postmaster implements Embedded {
   async #ask(): Promise<string> {
     if (!isPrivate(this.target.host, statSync(this.#cluster).uid)) return "its directory is gone";
     try {
-      const [row] = await this.#query<{ directory: string }>("select current_setting('data_directory') as directory");
+      const statement = "select current_setting('data_directory') as directory";
+      const [row] = await this.#options.query<{ directory: string }>(this.target, statement);
       return row && sameFile(row.directory, this.#cluster) ? "ours" : "another database answers";
     } catch (error) {
       return codeOf(error) || String(error);
@@ -235,15 +252,6 @@ class Postmaster implements Embedded {
       `The database in ${this.directory} runs, but gives no answer on its socket in ${this.target.host} (${answer})`,
       `Its log is in ${this.directory}/log. ${INSTEAD}`,
     );
-  }
-
-  async #query<Row>(statement: string, database = this.target.database): Promise<Row[]> {
-    const sql = connect({ ...this.target, database }, { name: QUESTION, max: 1 });
-    try {
-      return await sql.unsafe<(Row & object)[]>(statement);
-    } finally {
-      await sql.end({ timeout: 1 });
-    }
   }
 
   /** Starts PostgreSQL again whenever it is gone; slower and slower if that does not help. */
@@ -277,17 +285,7 @@ class Postmaster implements Embedded {
     if (!this.#runs()) return "not running";
     const pid = readPostmaster(this.#cluster)?.pid ?? 0;
     try {
-      const others = await stillCounted(async () => {
-        const [row] = await this.#query<{ count: number }>(`
-          select count(*)::int as count
-          from pg_stat_activity
-          where backend_type = 'client backend'
-            and application_name like 'chatify%'
-            and application_name <> '${QUESTION}'
-        `);
-        return row?.count ?? 0;
-      });
-      if (others > 0) return "in use by another chatify";
+      if (await this.#options.isInUse(this.target)) return "in use by another chatify";
     } catch (error) {
       this.#options.log.warn("database not asked who uses it", { code: codeOf(error) });
     }
@@ -342,6 +340,11 @@ class Postmaster implements Embedded {
       told = waited > 1_000;
     }
   }
+}
+
+/** The SQLSTATE or the system's code of an error, "" when it has none. */
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "";
 }
 
 /** Sleeps without keeping the process alive. */

@@ -3,7 +3,6 @@
 import type { Act, Limits } from "../accounts/limits.ts";
 import type { Attempt } from "../accounts/login_limits.ts";
 import { isReserved } from "../accounts/reserved_names.ts";
-import { hashToken, newToken } from "../accounts/session_cookie.ts";
 import type { Renewals } from "../accounts/session_renewals.ts";
 import type { Brought, Door } from "../accounts/signup_policy.ts";
 import type { Database } from "../db/client.ts";
@@ -17,6 +16,7 @@ import { Batcher } from "../util/coalescing_batcher.ts";
 import { FairQueue } from "../util/fair_queue.ts";
 import { checkPassword, hashPassword, verifyPassword } from "../util/password.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../util/text.ts";
+import { hashToken, newToken } from "../util/token.ts";
 import { Cookies } from "./cookies.ts";
 import type { Pages } from "./pages.ts";
 import {

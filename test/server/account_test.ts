@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
-import { hashToken } from "../../src/accounts/session_cookie.ts";
+import { hashToken } from "../../src/util/token.ts";
 import { cookieOf, migratedDatabase, PASSWORD, type Person, post, startApp, type TestApp } from "../support/harness.ts";
 
 /** Presence and erasing are slow by design. */

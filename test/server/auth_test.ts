@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
-import { hashToken, newToken, sign } from "../../src/accounts/session_cookie.ts";
+import { sign } from "../../src/accounts/session_cookie.ts";
 import { Database } from "../../src/db/client.ts";
 import { create } from "../../src/db/users.ts";
+import { hashToken, newToken } from "../../src/util/token.ts";
 import {
   cookieOf,
   migratedDatabase,

@@ -13,7 +13,7 @@ import { ROOT } from "../support/harness.ts";
 /** Three of them start servers at one time. */
 const WHOLE_RUN_MS = 30_000;
 
-const bench = (words: string[], options?: { interruptAfterMs?: number }) => runCommand("main.ts", words, options);
+const bench = (words: string[], options?: { interruptAfterMs?: number }) => runCommand("bench/main.ts", words, options);
 
 test("bench refuses what it does not know, in words", async () => {
   const part = await bench(["--only", "send,sned"]);
@@ -62,7 +62,7 @@ for (const interruptAfterMs of [250, 1_800]) {
 
 test("bench says when there is no room", async () => {
   const script = `
-    import { World } from ${JSON.stringify(join(ROOT, "bench", "world.ts"))};
+    import { World } from ${JSON.stringify(join(ROOT, "tools", "support", "world.ts"))};
     new World({ spaceBytes: 2 ** 60, profile: undefined });
   `;
   const child = Bun.spawn([process.execPath, "-e", script], { stdio: ["ignore", "pipe", "pipe"] });

@@ -10,7 +10,7 @@ import { runCommand } from "../support/command.ts";
 /** A small run, its server and its PostgreSQL, beside whatever else the machine does. */
 const RUN_MS = 120_000;
 
-const fuzz = (words: string[], options?: { interruptAfterMs?: number }) => runCommand("fuzz.ts", words, options);
+const fuzz = (words: string[], options?: { interruptAfterMs?: number }) => runCommand("fuzz/main.ts", words, options);
 
 test("fuzz refuses what it does not know, in words", async () => {
   const fault = await fuzz(["--sead", "1"]);

@@ -101,7 +101,7 @@ function forgetPeak(pid: number): void {
 test("load of 10,000 messages a second from one person is refused, then sent away with 1008 each time, and others chat on", async () => {
   const flooder = await Person.signUp(url, "flooder");
   const before = await acks(Bun.sleep(2_500));
-  const child = Bun.spawn([process.execPath, join(import.meta.dir, "flood.ts")], {
+  const child = Bun.spawn([process.execPath, join(import.meta.dir, "../support/flood.ts")], {
     env: {
       ...process.env,
       FLOOD_URL: `${url.replace("http", "ws")}/ws/flooder`,
@@ -133,7 +133,7 @@ test("load of 200 logins at once hashes two at a time, sends the others away wit
   const before = await acks(Bun.sleep(2_500));
   forgetPeak(server.pid);
   const base = peakBytes(server.pid);
-  const child = Bun.spawn([process.execPath, join(import.meta.dir, "storm.ts")], {
+  const child = Bun.spawn([process.execPath, join(import.meta.dir, "../support/storm.ts")], {
     env: { ...process.env, STORM_URL: `${url}/login`, STORM_NAMES: String(PEOPLE) },
     stdout: "pipe",
   });

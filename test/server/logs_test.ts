@@ -5,8 +5,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { hashToken, newToken, sign } from "../../src/accounts/session_cookie.ts";
+import { sign } from "../../src/accounts/session_cookie.ts";
 import { Chat } from "../../src/chat/chat.ts";
+import { hashToken, newToken } from "../../src/util/token.ts";
 import {
   cookieOf,
   migratedDatabase,

@@ -176,7 +176,7 @@ describe("what surrounds a name is left out", () => {
   test("also of accounts of the original, which keep their names and tell two apart", async () => {
     const database = await emptyDatabase();
     const sql = connect(database, { name: "test", max: 1 });
-    await sql.file(new URL("original.sql", import.meta.url).pathname);
+    await sql.file(new URL("../support/original.sql", import.meta.url).pathname);
     await sql`
       insert into users (id, username, password)
       values (20, ' carol ', ${PASSWORD}), (21, 'dave', ${PASSWORD}), (22, 'dave ', ${PASSWORD})

@@ -2,7 +2,8 @@
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 
-import { hashToken, newToken, sign } from "../../src/accounts/session_cookie.ts";
+import { sign } from "../../src/accounts/session_cookie.ts";
+import { hashToken, newToken } from "../../src/util/token.ts";
 import {
   cookieOf,
   migratedDatabase,

@@ -1,4 +1,4 @@
-/** Runs a command of `bench/` as somebody would, in a temporary directory of its own, and sees what it leaves behind. */
+/** Runs a command of `tools/` as a person would, in a temporary directory of its own, and sees what it leaves behind. */
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,10 +13,10 @@ logs.noteSetting("SESSION_SECRET", SESSION_SECRET);
 logs.note("cookie", "token-p0000");
 for (const text of TEXTS) logs.note("message", text);
 
-/** @param script below `bench/` @param options.interruptAfterMs counted from its first trace on the disk: a busy machine starts it late @returns how it ended, what it said, and directories and processes that it should not have left */
+/** @param script below `tools/` @param options.interruptAfterMs counted from its first trace on the disk: a busy machine starts it late @returns how it ended, what it said, and directories and processes that it should not have left */
 export async function runCommand(script: string, words: string[], options: { interruptAfterMs?: number } = {}) {
   const directory = mkdtempSync(join(tmpdir(), "chatify-command-test-"));
-  const child = Bun.spawn([process.execPath, join(ROOT, "bench", script), ...words], {
+  const child = Bun.spawn([process.execPath, join(ROOT, "tools", script), ...words], {
     env: { ...Bun.env, TMPDIR: directory },
     stdio: ["ignore", "pipe", "pipe"],
   });

@@ -20,7 +20,8 @@ import { platform, tmpdir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
 
 import { connect } from "../../src/db/client.ts";
-import { type Embedded, EmbeddedError, startEmbedded } from "../../src/embedded_postgres/embedded_postgres.ts";
+import { startEmbedded } from "../../src/db/own_postgres.ts";
+import { type Embedded, EmbeddedError } from "../../src/embedded_postgres/embedded_postgres.ts";
 import { findPackage } from "../../src/embedded_postgres/programs.ts";
 import { Log } from "../../src/log.ts";
 import { until } from "./until.ts";
@@ -65,7 +66,7 @@ function runnable(): { bun: string; fixture: string } {
     !root || Bun.spawnSync(["test", way, path], { uid: NOBODY, gid: NOBODY, cwd: "/" }).success;
   if (mayRun(own.bun, "-x") && mayRun(own.fixture, "-r") && mayRun(installed, "-r")) return own;
   const clone = join(base, "clone");
-  const here = dirname(import.meta.dir);
+  const here = dirname(dirname(import.meta.dir));
   for (const part of ["src", "test/support/embedded_process.ts", "node_modules/postgres", "package.json"]) {
     cpSync(join(here, part), join(clone, part), { recursive: true });
   }

@@ -1,7 +1,8 @@
 /** A chatify of its own for `embedded_test.ts`: starts the database in `argv[2]`, says how it went, and stops when told to. */
 
 import { connect } from "../../src/db/client.ts";
-import { EmbeddedError, startEmbedded } from "../../src/embedded_postgres/embedded_postgres.ts";
+import { startEmbedded } from "../../src/db/own_postgres.ts";
+import { EmbeddedError } from "../../src/embedded_postgres/embedded_postgres.ts";
 import { Log } from "../../src/log.ts";
 
 const [directory, packageDirectory, leave] = Bun.argv.slice(2) as [string, string, string | undefined];

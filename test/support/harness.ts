@@ -13,11 +13,12 @@ import { type App, startApp as start } from "../../src/app.ts";
 import { loadConfig } from "../../src/config.ts";
 import { type Client, connect } from "../../src/db/client.ts";
 import { migrate } from "../../src/db/migrate.ts";
-import { type Embedded, startEmbedded } from "../../src/embedded_postgres/embedded_postgres.ts";
+import { startEmbedded } from "../../src/db/own_postgres.ts";
+import type { Embedded } from "../../src/embedded_postgres/embedded_postgres.ts";
 import { Log } from "../../src/log.ts";
 import { logs } from "./log_search.ts";
 
-export const ROOT = join(import.meta.dir, "..");
+export const ROOT = join(import.meta.dir, "..", "..");
 /** For parts whose log does not matter to a test. */
 export const SILENT = new Log({ level: "error", format: "text", write: () => {} });
 

@@ -6,8 +6,8 @@
  * not looked for, a message not if it is one plain word either: such turn up by chance. A message counts only from the edge of a word.
  */
 
-import { hashToken } from "../../src/accounts/session_cookie.ts";
 import { Log } from "../../src/log.ts";
+import { hashToken } from "../../src/util/token.ts";
 
 const LEAST = 8;
 const MOST = 24;

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
 import { type Client, connect } from "../../src/db/client.ts";
-import { startEmbedded } from "../../src/embedded_postgres/embedded_postgres.ts";
+import { startEmbedded } from "../../src/db/own_postgres.ts";
 import type { Certificate } from "./certificates.ts";
 import { ROOT, SILENT } from "./harness.ts";
 

@@ -10,7 +10,7 @@ const SOURCE = { confusables: "confusables.txt", identifier_status: "IdentifierS
 export type Kind = keyof typeof SOURCE;
 export const KINDS = Object.keys(SOURCE) as Kind[];
 
-export const fileOf = (kind: Kind) => join(import.meta.dir, "..", "src", "unicode", `${kind}.txt`);
+export const fileOf = (kind: Kind) => join(import.meta.dir, "..", "..", "src", "util", "unicode", `${kind}.txt`);
 
 /** Reduces one of Unicode's files to what chatify needs, in the same syntax. */
 export function compact(kind: Kind, text: string): string {

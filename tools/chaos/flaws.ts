@@ -18,7 +18,7 @@ interface Change {
 const CHANGES: Readonly<Record<FlawName, readonly Change[]>> = {
   ack_before_commit: [
     {
-      file: "chat.ts",
+      file: "chat/chat.ts",
       from: "return db.run((sql) => insertMany(sql, drafts), {",
       to: `return db.run(async (sql) => {
         if (apart) return insertMany(sql, drafts);
@@ -58,11 +58,11 @@ const CHANGES: Readonly<Record<FlawName, readonly Change[]>> = {
     },
   ],
   no_close_on_drop: [
-    { file: "socket.ts", from: "closeOnBackpressureLimit: true,", to: "closeOnBackpressureLimit: false," },
+    { file: "chat/socket.ts", from: "closeOnBackpressureLimit: true,", to: "closeOnBackpressureLimit: false," },
   ],
   async_handler: [
     {
-      file: "socket.ts",
+      file: "chat/socket.ts",
       from: "chat.send(socket, frame.to, frame.message, frame.ref);\n        return undefined;",
       to: "return Bun.sleep(Math.random() * 20).then(() => chat.send(socket, frame.to, frame.message, frame.ref));",
     },

@@ -5,7 +5,8 @@ import { join } from "node:path";
 
 import { Database } from "../../src/db/client.ts";
 import { migrate } from "../../src/db/migrate.ts";
-import { type Embedded, startEmbedded } from "../../src/embedded_postgres/embedded_postgres.ts";
+import { startEmbedded } from "../../src/db/own_postgres.ts";
+import type { Embedded } from "../../src/embedded_postgres/embedded_postgres.ts";
 import { Log } from "../../src/log.ts";
 import { BenchDatabase } from "../support/database.ts";
 import type { Place } from "./link.ts";

@@ -3,8 +3,8 @@
  * or because the connection broke before anybody could be; everything else in the database is as it was.
  */
 
-import { hashToken } from "../../src/accounts/session_cookie.ts";
 import { type Client, connect } from "../../src/db/client.ts";
+import { hashToken } from "../../src/util/token.ts";
 import { Faults } from "../bench/load/audit.ts";
 
 /** A send as its sender remembers it. */

@@ -69,7 +69,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     },
     {
       guarantee: "A copy of the table of sessions signs nobody in",
-      file: "src/accounts/session_cookie.ts",
+      file: "src/util/token.ts",
       symbol: "hashToken",
       code: "return token;",
       test: SESSIONS,

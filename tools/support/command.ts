@@ -17,7 +17,7 @@ const STOP_DEADLINE_MS = 15_000;
  * @returns the exit code of that process; undefined when nothing was missing
  */
 export async function withPackages(): Promise<number | undefined> {
-  const root = join(import.meta.dir, "..");
+  const root = join(import.meta.dir, "..", "..");
   const say = (line: string) => process.stderr.write(`${line}\n`);
   const came = await ensurePackages({ root, bun: process.execPath, need: "serve", say });
   // This process cannot see packages that were not there when it began.

@@ -9,7 +9,8 @@ import { join } from "node:path";
 
 import { addressOf, type Client, connect } from "../../src/db/client.ts";
 import { migrate } from "../../src/db/migrate.ts";
-import { type Embedded, startEmbedded } from "../../src/embedded_postgres/embedded_postgres.ts";
+import { startEmbedded } from "../../src/db/own_postgres.ts";
+import type { Embedded } from "../../src/embedded_postgres/embedded_postgres.ts";
 import { Log } from "../../src/log.ts";
 import type { GeneratorJobs } from "../bench/load/generator.ts";
 import type { RivalJobs } from "../bench/rivals/rival.ts";
@@ -18,7 +19,7 @@ import type { HonestJobs } from "../fuzz/honest.ts";
 import { BenchDatabase } from "./database.ts";
 import { SESSION_SECRET } from "./people.ts";
 
-const ROOT = join(import.meta.dir, "..");
+const ROOT = join(import.meta.dir, "..", "..");
 const SILENT = new Log({ level: "error", format: "text", write: () => {} });
 const START_MS = 60_000;
 const STOP_MS = 8_000;

@@ -11,7 +11,7 @@ import type { Proof, Stage } from "./proof.ts";
 const EXIT = { well: 0, wrong: 1, words: 2, packages: 3, machine: 4, interrupted: 130 } as const;
 const BASE = "oven/bun:1.4.5-slim";
 const IMAGE = "chatify-verify";
-const root = join(import.meta.dir, "..", "..");
+const root = join(import.meta.dir, "..", "..", "..");
 const say = (line: string) => console.log(line);
 
 process.exit(await main(process.argv.slice(2)));
