@@ -1,14 +1,45 @@
 /** Completes accounts created by older versions: the skeletons of their names, and a key made by today's rules. */
 
-import type { Log } from "../log.ts";
+import { type Log, wordsOf } from "../log.ts";
 import { nameKey, skeletonsOf } from "../util/text.ts";
 import { codeOf, type Database, type Sql } from "./client.ts";
 
 const STEP = 1_000;
+const EVERY_MS = 60_000;
 
 /** Completes all accounts: 300,000 take about 20 s, once. Names are kept, even if they look alike. Safe on several pods at once. */
 export async function fillSkeletons(db: Database, log: Log): Promise<void> {
   while (await db.run((sql) => fillStep(sql, log)));
+}
+
+/** Completes accounts in the background: during a rolling upgrade older pods still create some without skeletons. */
+export class SkeletonFiller {
+  readonly #db: Database;
+  readonly #log: Log;
+  readonly #timer: Timer;
+  #filling: Promise<void> | undefined;
+  #isStopped = false;
+
+  constructor({ db, log }: { db: Database; log: Log }) {
+    this.#db = db;
+    this.#log = log;
+    this.#timer = setInterval(() => void this.fill(), EVERY_MS);
+  }
+
+  /** Resolves when all accounts are complete, or the database failed. */
+  fill(): Promise<void> {
+    return (this.#filling ??= fillSkeletons(this.#db, this.#log)
+      .catch((error: unknown) => {
+        if (this.#isStopped) return;
+        this.#log.warn("skeletons of names not filled in, will retry in a minute", { error: wordsOf(error) });
+      })
+      .finally(() => (this.#filling = undefined)));
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    clearInterval(this.#timer);
+  }
 }
 
 /** @returns whether incomplete accounts may be left */

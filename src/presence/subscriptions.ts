@@ -15,6 +15,7 @@ import type { BlockedPairs } from "./blocked_pairs.ts";
 import type { Roster } from "./registry.ts";
 
 const TICK_MS = 500;
+const REFRESH_SOON_MS = 100;
 /** All full lists of a pod together, bytes a second (CONTRACT §4). */
 const FULL_LISTS_PER_SECOND = 8 * 1024 * 1024;
 
@@ -70,6 +71,7 @@ export class Presence {
   /** When the pod may spend bytes on full lists again. */
   #budgetAt = 0;
   readonly #timer: Timer;
+  #refreshing: Timer | undefined;
 
   constructor(parts: { db: Database; roster: Roster; blocked: BlockedPairs }) {
     this.#db = parts.db;
@@ -140,10 +142,13 @@ export class Presence {
     );
   }
 
-  /** The same for every user here, after events of other pods may have been lost. */
-  async refreshBlocks(): Promise<void> {
-    const keys = [...this.#watching.keys(), ...this.#plain.keys()].map((socket) => socket.nameKey);
-    await this.blockChanged([...new Set(keys)]);
+  /** A change of a block may have been lost: all are looked up again, once for losses that come together. */
+  refreshBlocksSoon(): void {
+    this.#refreshing ??= setTimeout(() => {
+      this.#refreshing = undefined;
+      const keys = [...this.#watching.keys(), ...this.#plain.keys()].map((socket) => socket.nameKey);
+      void this.blockChanged([...new Set(keys)]);
+    }, REFRESH_SOON_MS);
   }
 
   /** Sends a socket the current presence of these users. */
@@ -211,6 +216,7 @@ export class Presence {
 
   stop(): void {
     clearInterval(this.#timer);
+    clearTimeout(this.#refreshing);
   }
 
   /** The record of a person for one more socket that watches them. */

@@ -1,0 +1,74 @@
+/** Closes sockets whose sessions have ended, and deletes sessions that have expired. */
+
+import type { Database } from "../db/client.ts";
+import * as sessions from "../db/sessions.ts";
+import type { Hub } from "../delivery/hub.ts";
+import { type Log, wordsOf } from "../log.ts";
+import { CLOSE } from "../protocol.ts";
+import type { Renewals } from "./session_renewals.ts";
+
+const CHECK_EVERY_MS = 60_000;
+/** Losses come together, one for each pod: one look at the sessions serves them all. */
+const CHECK_SOON_MS = 100;
+const SWEEP_EVERY_MS = 3_600_000;
+const SWEEP_ROWS = 10_000;
+
+export class SessionSweeper {
+  readonly #db: Database;
+  readonly #hub: Hub;
+  readonly #renewals: Renewals;
+  readonly #log: Log;
+  readonly #timers: readonly Timer[];
+  #checkingSoon: Timer | undefined;
+  #isStopped = false;
+
+  constructor(parts: { db: Database; hub: Hub; renewals: Renewals; log: Log }) {
+    this.#db = parts.db;
+    this.#hub = parts.hub;
+    this.#renewals = parts.renewals;
+    this.#log = parts.log;
+    this.#timers = [
+      setInterval(() => void this.#check(), CHECK_EVERY_MS),
+      setInterval(() => void this.#sweep(), SWEEP_EVERY_MS),
+    ];
+    void this.#sweep();
+  }
+
+  /** Checks the sessions of open sockets now, because a message that one has ended may have been lost. */
+  checkSoon(): void {
+    this.#checkingSoon ??= setTimeout(() => {
+      this.#checkingSoon = undefined;
+      void this.#check();
+    }, CHECK_SOON_MS);
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#timers.forEach(clearInterval);
+    clearTimeout(this.#checkingSoon);
+  }
+
+  async #check(): Promise<void> {
+    const open = new Set([...this.#hub.sockets()].map(({ sessionId }) => sessionId));
+    if (open.size === 0) return;
+    try {
+      const alive = await sessions.alive(this.#db, [...open]);
+      this.#hub.closeWhere(CLOSE.sessionEnded, ({ sessionId }) => open.has(sessionId) && !alive.has(sessionId));
+      for (const [id, { isDue }] of alive) if (isDue) this.#renewals.note(id); // an open socket counts as use
+    } catch (error) {
+      this.#failed("sessions not checked, trying again in a minute", error);
+    }
+  }
+
+  async #sweep(): Promise<void> {
+    try {
+      while ((await sessions.sweep(this.#db)) === SWEEP_ROWS) await Bun.sleep(100);
+    } catch (error) {
+      this.#failed("expired sessions not swept, trying again in an hour", error);
+    }
+  }
+
+  #failed(event: string, error: unknown): void {
+    if (!this.#isStopped) this.#log.warn(event, { error: wordsOf(error) });
+  }
+}

@@ -1,0 +1,83 @@
+/** Opens the database, embedded or given: brings it up to date, and reads what all processes of a chat share. */
+
+import { isAbsolute, join } from "node:path";
+
+import { type Config, secretsOf } from "../config.ts";
+import { keptSecret } from "../embedded_postgres/secret.ts";
+import type { Log } from "../log.ts";
+import { shownServers } from "../util/connection_string.ts";
+import { disposeAll } from "../util/disposal.ts";
+import { newToken } from "../util/token.ts";
+import { Database, settingsOf, type Target } from "./client.ts";
+import { identityOf } from "./epoch.ts";
+import { migrate } from "./migrate.ts";
+import { startEmbedded } from "./own_postgres.ts";
+import * as settings from "./settings.ts";
+import { explain } from "./start_failure.ts";
+
+export interface Store extends AsyncDisposable {
+  readonly db: Database;
+  readonly target: Target;
+  /** What signs cookies: the first signs new ones, all are accepted. */
+  readonly secrets: readonly string[];
+  /** A random name of this database: a copy restored elsewhere has it too. */
+  readonly identity: string;
+  /** The database in words, without its password. */
+  readonly description: string;
+}
+
+interface Options {
+  /** The directory with `sql/`; a relative `DATA_DIR` is below it. */
+  root: string;
+  /** `application_name` of the connections. */
+  name: string;
+  /** Connections of `db`. */
+  max: number;
+  /** Connections this process will have in all; the start fails when the database does not allow them. */
+  connections?: number;
+  log: Log;
+  /** Progress for a person. */
+  say: (line: string) => void;
+  /** Called when a connection of `db` is lost. */
+  onLost?: () => void;
+  /** Called with the milliseconds that each statement of `db` took. */
+  took?: (ms: number) => void;
+}
+
+/** @throws EmbeddedError, DatabaseError in plain words; nothing it started is left running */
+export async function openStore(config: Config, options: Options): Promise<Store> {
+  const { root, name, max, connections, log, say, onLost, took } = options;
+  const directory = isAbsolute(config.dataDir) ? config.dataDir : join(root, config.dataDir);
+  const embedded = config.databaseUrl === undefined ? await startEmbedded({ directory, log, say }) : undefined;
+  const target: Target = embedded?.target ?? (config.databaseUrl as string);
+  const parts = new AsyncDisposableStack();
+  if (embedded) parts.defer(async () => void (await embedded.stop()));
+  try {
+    await migrate(target, {
+      directory: join(root, "sql"),
+      name,
+      allowUnsafe: config.unsafeDatabase,
+      ...(connections === undefined ? {} : { connections }),
+      log,
+      say,
+    });
+    const db = new Database({ target, name, max, log, ...(onLost && { onLost }), ...(took && { took }) });
+    parts.defer(() => db.end());
+    const secrets =
+      config.sessionSecrets ??
+      secretsOf(embedded ? keptSecret(directory, newToken()) : await settings.shared(db, "session_secret", newToken()));
+    const identity = await identityOf(db);
+    const description = embedded
+      ? `embedded PostgreSQL, ${embedded.state}, in ${directory}`
+      : inWords(config.databaseUrl as string);
+    return { db, target, secrets, identity, description, [Symbol.asyncDispose]: () => parts.disposeAsync() };
+  } catch (error) {
+    await disposeAll(parts, (failure) => log.error("stopping a part failed", failure));
+    throw explain(error, target);
+  }
+}
+
+function inWords(databaseUrl: string): string {
+  const given = settingsOf(databaseUrl);
+  return `PostgreSQL ${shownServers(given)}, database ${given.database}`;
+}
