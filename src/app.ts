@@ -24,6 +24,7 @@ import { rehearse } from "./db/rehearsal.ts";
 import { fillSkeletons, SkeletonFiller } from "./db/skeletons.ts";
 import { explain } from "./db/start_failure.ts";
 import { openStore, type Store } from "./db/store.ts";
+import { Delivery } from "./delivery/delivery.ts";
 import { Hub } from "./delivery/hub.ts";
 import { Resync } from "./delivery/resync.ts";
 import { UnheardPods } from "./delivery/unreachable_pods.ts";
@@ -158,6 +159,7 @@ export async function startApp(
     const dropped = (why: BusDrop) => metrics.busDrops.add(why);
     const bus = await openBus(config.bus, { db, target, name, pod, log, dropped });
     parts.defer(() => bus.stop());
+    const delivery = new Delivery({ hub, bus });
     const roster = new Roster({ db, bus, log, changed: (...change) => presence.change(...change) });
     parts.defer(() => roster.stop());
     const blocked = new BlockedPairs({ db });
@@ -170,14 +172,14 @@ export async function startApp(
     parts.defer(() => unheardPods.stop());
     const limits = new Limits(config.rateLimit ? config.limits : undefined, (limit) => metrics.rateLimited.add(limit));
     const readiness = new Readiness({ db, writer, isFailing: () => chat.isFailing, log });
-    const choices = new Choices({ db, hub, bus, presence });
+    const choices = new Choices({ db, delivery, bus, presence });
     const quota = config.rateLimit
       ? new TextQuota({ db, maxBytes: config.limits.bytes, log, refused: () => metrics.rateLimited.add("bytes") })
       : undefined;
     parts.defer(async () => quota?.stop());
-    const chat = new Chat({ db, writer, hub, bus, choices, log, limits, quota, metrics });
+    const chat = new Chat({ db, writer, hub, bus, delivery, choices, log, limits, quota, metrics });
     parts.defer(() => chat.stop());
-    const drafts = new Drafts({ db, hub, bus, limits });
+    const drafts = new Drafts({ db, delivery, limits });
     const trust: Trust = {
       proxies: typeof config.trustProxy === "string" ? config.trustProxy : new Networks(config.trustProxy),
       origins: config.allowedOrigins,
@@ -207,10 +209,7 @@ export async function startApp(
         presence.announce(username);
         bus.publish([{ kind: "user", username }]);
       },
-      ended: ({ id, nameKey }) => {
-        hub.endSession(id);
-        bus.publish([{ kind: "end", nameKey, sessionId: id }]);
-      },
+      ended: (session) => delivery.endSession(session),
       renewals,
     });
     const erasure = new Erasure({ db, log });

@@ -9,6 +9,7 @@ import type { Database } from "../db/client.ts";
 import { insertMany, markDelivered, markRead } from "../db/messages.ts";
 import type { DeliveredMark, Draft, ReadMark } from "../db/messages.ts";
 import { findMany } from "../db/users.ts";
+import type { Delivery } from "../delivery/delivery.ts";
 import { Bundle, type Hub, type Socket } from "../delivery/hub.ts";
 import { ChatError } from "../errors.ts";
 import { type Log, wordsOf } from "../log.ts";
@@ -44,6 +45,7 @@ export class Chat {
   readonly #writer: Database;
   readonly #hub: Hub;
   readonly #bus: Bus;
+  readonly #delivery: Delivery;
   readonly #choices: Choices;
   readonly #log: Log;
   readonly #queue: SendQueue<From>;
@@ -74,6 +76,7 @@ export class Chat {
     writer: Database;
     hub: Hub;
     bus: Bus;
+    delivery: Delivery;
     choices: Choices;
     log: Log;
     limits: Limits;
@@ -84,6 +87,7 @@ export class Chat {
     this.#writer = parts.writer;
     this.#hub = parts.hub;
     this.#bus = parts.bus;
+    this.#delivery = parts.delivery;
     this.#choices = parts.choices;
     this.#log = parts.log;
     this.#queue = new SendQueue({
@@ -171,7 +175,7 @@ export class Chat {
     if (this.#typing.take(`${socket.nameKey}\n${peerKey}`) > 0) return;
     const key = await this.#choices.reachable(socket.username, peerKey).catch(() => undefined); // a hint: not worth another try
     // mutation: names from the database
-    if (key !== undefined) this.#tell([{ kind: "frame", to: [key], frame: typingFrame(socket.username) }]);
+    if (key !== undefined) this.#delivery.send([key], typingFrame(socket.username));
   }
 
   /** Passes on what another pod stored, to this pod's sockets. What comes in one packet leaves in one write for each socket. */
@@ -247,8 +251,8 @@ export class Chat {
       const { id, seq, timestamp, receiver, hidden } = outcome.stored;
       bundle.add(socket, ackFrame(outcome.stored, receiver, ref, outcome.duplicate));
       if (outcome.duplicate) {
-        this.#sync(send.senderKey, socket, events);
-        if (!hidden) this.#sync(nameKey(receiver), socket, events);
+        this.#syncAfterResend(send.senderKey, socket);
+        if (!hidden) this.#syncAfterResend(nameKey(receiver), socket);
         continue;
       }
       const { sender: from, content: message } = send;
@@ -286,10 +290,8 @@ export class Chat {
   }
 
   /** A client that sent again may have missed the rest too, and so may the others: they ask, at most once a second. */
-  #sync(key: string, except: Socket, events: BusEvent[]): void {
-    if (this.#syncs.take(key) > 0) return;
-    this.#hub.deliver(key, SYNC_FRAME, except);
-    events.push({ kind: "frame", to: [key], frame: SYNC_FRAME });
+  #syncAfterResend(key: string, except: Socket): void {
+    if (this.#syncs.take(key) === 0) this.#delivery.sync([key], { except });
   }
 
   async #markRead(marks: ReadMark[]): Promise<undefined[]> {
@@ -305,8 +307,8 @@ export class Chat {
         const waiting = this.#delivered.get(`${reader}\n${peer}`);
         if (waiting && waiting.seq <= seq) this.#delivered.delete(`${reader}\n${peer}`); // what is read is delivered
         const to = told ? [nameKey(reader), nameKey(peer)] : [nameKey(reader)];
-        this.#tell([{ kind: "frame", to, frame: readFrame(reader, peer, seq) }]);
-        if (!told && reached) this.#tell([{ kind: "frame", to: [nameKey(peer)], frame: deliveredFrame(reader, seq) }]);
+        this.#delivery.send(to, readFrame(reader, peer, seq));
+        if (!told && reached) this.#delivery.send([nameKey(peer)], deliveredFrame(reader, seq));
       }
       const unfinished = new Set(
         moved.filter(({ more }) => more).map(({ reader, peer }) => `${reader}\n${nameKey(peer)}`),
@@ -322,7 +324,7 @@ export class Chat {
 
   /** A mark that was stored, and the answer lost, rises no more when it is tried again: those whom it concerns ask. */
   #askForMarks(keys: readonly string[]): void {
-    this.#tell([{ kind: "frame", to: [...new Set(keys)], frame: SYNC_FRAME }]);
+    this.#delivery.sync([...new Set(keys)]);
   }
 
   /** Resolves when those under way are stored as well. */
@@ -340,27 +342,14 @@ export class Chat {
       const giveUp = this.#leaving ? { giveUpAfterMs: LAST_MARKS_MS } : {};
       const onUnknown = () => (this.#deliveredUnknown = true);
       const risen = await this.#db.run((sql) => markDelivered(sql, marks), { ...giveUp, onUnknown });
-      this.#tell(
-        risen.map(({ receiver, sender, seq }) => ({
-          kind: "frame",
-          to: [nameKey(sender)],
-          frame: deliveredFrame(receiver, seq),
-        })),
-      );
+      for (const { receiver, sender, seq } of risen)
+        this.#delivery.send([nameKey(sender)], deliveredFrame(receiver, seq));
       if (this.#deliveredUnknown) this.#askForMarks(marks.map(({ sender }) => nameKey(sender)));
       this.#deliveredUnknown = false;
     } catch (error) {
       this.#log.warn("delivered marks not stored, trying again", { error: wordsOf(error) });
       for (const { receiver, sender, seq } of marks) this.noteDelivered(receiver, sender, seq);
     }
-  }
-
-  /** To this pod's sockets and to the other pods. */
-  #tell(events: BusEvent[]): void {
-    for (const event of events) {
-      if (event.kind === "frame") for (const to of event.to) this.#hub.deliver(to, event.frame);
-    }
-    this.#bus.publish(events);
   }
 }
 

@@ -4,10 +4,10 @@
  */
 
 import type { Limits } from "../accounts/limits.ts";
-import type { Bus } from "../cluster/bus.ts";
 import type { Database } from "../db/client.ts";
 import * as drafts from "../db/drafts.ts";
-import type { Hub, Socket } from "../delivery/hub.ts";
+import type { Delivery } from "../delivery/delivery.ts";
+import type { Socket } from "../delivery/hub.ts";
 import { ChatError } from "../errors.ts";
 import { draftFrame, draftSavedFrame } from "../protocol.ts";
 import { Batcher } from "../util/coalescing_batcher.ts";
@@ -31,8 +31,7 @@ interface Waiting {
 
 export class Drafts {
   readonly #db: Database;
-  readonly #hub: Hub;
-  readonly #bus: Bus;
+  readonly #delivery: Delivery;
   readonly #batcher: Batcher<Waiting, undefined>;
   readonly #waiting = new Map<string, { draft: Waiting; done: Promise<undefined> }>();
   readonly #limits: Limits;
@@ -40,10 +39,9 @@ export class Drafts {
   #waitingLength = 0;
   #leaving = false;
 
-  constructor(parts: { db: Database; hub: Hub; bus: Bus; limits: Limits }) {
+  constructor(parts: { db: Database; delivery: Delivery; limits: Limits }) {
     this.#db = parts.db;
-    this.#hub = parts.hub;
-    this.#bus = parts.bus;
+    this.#delivery = parts.delivery;
     this.#batcher = new Batcher((waiting) => this.#store(waiting), { max: IN_ONE_STATEMENT });
     this.#limits = parts.limits;
   }
@@ -96,9 +94,7 @@ export class Drafts {
       const draft = stored[i];
       if (!draft) continue;
       if (ack !== undefined) socket.send(draftSavedFrame(draft.peer, ack));
-      const frame = draftFrame(draft);
-      this.#hub.deliver(socket.nameKey, frame, socket);
-      this.#bus.publish([{ kind: "frame", to: [socket.nameKey], frame }]);
+      this.#delivery.send([socket.nameKey], draftFrame(draft), { except: socket });
     }
     return waiting.map(() => undefined);
   }

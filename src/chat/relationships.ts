@@ -8,9 +8,8 @@ import * as choices from "../db/choices.ts";
 import type { Changes, Choice, Pair, Shows } from "../db/choices.ts";
 import type { Database } from "../db/client.ts";
 import type { Session } from "../db/sessions.ts";
-import type { Hub } from "../delivery/hub.ts";
+import type { Delivery } from "../delivery/delivery.ts";
 import type { Presence } from "../presence/subscriptions.ts";
-import { SYNC_FRAME } from "../protocol.ts";
 import { Batcher } from "../util/coalescing_batcher.ts";
 import { nameKey } from "../util/text.ts";
 
@@ -21,14 +20,14 @@ const PAIRS_WAITING_MAX = 10_000;
 
 export class Choices {
   readonly #db: Database;
-  readonly #hub: Hub;
+  readonly #delivery: Delivery;
   readonly #bus: Bus;
   readonly #presence: Presence;
   readonly #lookups: Batcher<Pair, string | undefined>;
 
-  constructor(parts: { db: Database; hub: Hub; bus: Bus; presence: Presence }) {
+  constructor(parts: { db: Database; delivery: Delivery; bus: Bus; presence: Presence }) {
     this.#db = parts.db;
-    this.#hub = parts.hub;
+    this.#delivery = parts.delivery;
     this.#bus = parts.bus;
     this.#presence = parts.presence;
     this.#lookups = new Batcher((pairs) => this.#db.run((sql) => choices.reachable(sql, pairs)), { max: PAIRS_MAX });
@@ -37,7 +36,7 @@ export class Choices {
   /** Blocks or mutes somebody, or no longer. @param peer the name as its owner wrote it */
   async choose(choice: Choice, me: Session, peer: string, on: boolean): Promise<void> {
     await choices.choose(this.#db, choice, me.username, peer, on);
-    this.#sync(me.nameKey);
+    this.#delivery.sync([me.nameKey]);
     if (choice !== "blocks") return;
     const nameKeys = [me.nameKey, nameKey(peer)];
     void this.#presence.blockChanged(nameKeys);
@@ -59,7 +58,7 @@ export class Choices {
   async show(me: Session, changes: Changes): Promise<Shows> {
     const shows = await choices.show(this.#db, me.username, changes);
     this.#veil(me, shows.hidesLastSeen);
-    this.#sync(me.nameKey);
+    this.#delivery.sync([me.nameKey]);
     return shows;
   }
 
@@ -81,10 +80,5 @@ export class Choices {
    */
   async reachable(name: string, peerKey: string): Promise<string | undefined> {
     return this.#lookups.size >= PAIRS_WAITING_MAX ? undefined : this.#lookups.add({ name, peerKey });
-  }
-
-  #sync(nameKey: string): void {
-    this.#hub.deliver(nameKey, SYNC_FRAME);
-    this.#bus.publish([{ kind: "frame", to: [nameKey], frame: SYNC_FRAME }]);
   }
 }

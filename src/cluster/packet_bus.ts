@@ -189,6 +189,7 @@ export class PacketBus implements Bus {
   async #sendAll(): Promise<void> {
     this.#isSending = true;
     try {
+      await Promise.resolve(); // what is published in the same tick leaves together
       await this.#sendWaiting();
     } finally {
       this.#isSending = false;

@@ -189,7 +189,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       guarantee: "Other pods are told of no name that only a client wrote",
       file: "src/chat/chat.ts",
       marker: "names from the database",
-      code: 'this.#tell([{ kind: "frame", to: [key ?? peerKey], frame: typingFrame(socket.username) }]);',
+      code: "this.#delivery.send([key ?? peerKey], typingFrame(socket.username));",
       test: "test/cluster/forgery_test.ts",
       name: "over PostgreSQL every name in what pods send each other belongs to an account",
     },

@@ -1,0 +1,38 @@
+/** "Here and on the other pods", in one place: frames for users' sockets, wherever these are. */
+
+import type { Bus } from "../cluster/bus.ts";
+import { SYNC_FRAME } from "../protocol.ts";
+import type { Hub, Socket } from "./hub.ts";
+
+export class Delivery {
+  readonly #hub: Hub;
+  readonly #bus: Bus;
+
+  constructor({ hub, bus }: { hub: Hub; bus: Bus }) {
+    this.#hub = hub;
+    this.#bus = bus;
+  }
+
+  /**
+   * Sends a frame to every socket of some users.
+   *
+   * @param nameKeys from the database: other pods trust the names in events
+   * @param options.except a socket of this pod that gets nothing
+   */
+  send(nameKeys: readonly string[], frame: string, options: { except?: Socket } = {}): void {
+    if (nameKeys.length === 0) return;
+    for (const nameKey of nameKeys) this.#hub.deliver(nameKey, frame, options.except);
+    this.#bus.publish([{ kind: "frame", to: nameKeys, frame }]);
+  }
+
+  /** Has all pages of some users fetch what they lack. @param options as for `send` */
+  sync(nameKeys: readonly string[], options: { except?: Socket } = {}): void {
+    this.send(nameKeys, SYNC_FRAME, options);
+  }
+
+  /** Closes the sockets of a session that has ended. */
+  endSession({ id, nameKey }: { id: number; nameKey: string }): void {
+    this.#hub.endSession(id);
+    this.#bus.publish([{ kind: "end", nameKey, sessionId: id }]);
+  }
+}
