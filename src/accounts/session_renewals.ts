@@ -3,7 +3,7 @@
 import type { Database } from "../db/client.ts";
 import * as sessions from "../db/sessions.ts";
 import { type Log, wordsOf } from "../log.ts";
-import { Batcher } from "../util/coalescing_batcher.ts";
+import { Batcher } from "../util/batcher.ts";
 
 /** Larger than what comes due together when a pod's people all come back. */
 const WAITING_MAX = 10_000;

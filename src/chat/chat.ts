@@ -15,7 +15,7 @@ import { ChatError } from "../errors.ts";
 import { type Log, wordsOf } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { ackFrame, deliveredFrame, errorFrame, messageFrame, readFrame, SYNC_FRAME, typingFrame } from "../protocol.ts";
-import { Batcher } from "../util/coalescing_batcher.ts";
+import { CoalescingBatcher } from "../util/coalescing_batcher.ts";
 import { RateLimit } from "../util/rate_limit.ts";
 import { isMessage, keyOfReference, nameKey } from "../util/text.ts";
 import type { Choices } from "./relationships.ts";
@@ -49,9 +49,7 @@ export class Chat {
   readonly #choices: Choices;
   readonly #log: Log;
   readonly #queue: SendQueue<From>;
-  readonly #reads: Batcher<ReadMark, undefined>;
-  /** Marks that wait for their statement; a later one of the same reader and peer joins it. */
-  readonly #readsWaiting = new Map<string, { mark: ReadMark; done: Promise<undefined> }>();
+  readonly #reads: CoalescingBatcher<ReadMark, undefined>;
   /** What came from other pods in this turn of the event loop. */
   #relayed: Relayed[] | undefined;
   readonly #delivered = new Map<string, DeliveredMark>();
@@ -95,7 +93,7 @@ export class Chat {
       settle: (settled) => this.#settle(settled),
       log: parts.log,
     });
-    this.#reads = new Batcher((marks) => this.#markRead(marks), { max: READS_MAX });
+    this.#reads = new CoalescingBatcher((marks) => this.#markRead(marks), { max: READS_MAX });
     this.#deliveredTimer = setInterval(() => void this.#markDelivered(), DELIVERED_EVERY_MS);
     this.#limits = parts.limits;
     this.#quota = parts.quota;
@@ -148,15 +146,8 @@ export class Chat {
     const peerKey = keyOfReference(peer);
     if (peerKey === undefined || seq === 0) return;
     const key = `${reader}\n${peerKey}`;
-    let waiting = this.#readsWaiting.get(key);
-    if (waiting) waiting.mark.seq = Math.max(waiting.mark.seq, seq);
-    else {
-      if (this.#reads.size >= MARKS_MAX) throw new ChatError("busy");
-      const mark: ReadMark = { reader, peerKey, seq };
-      waiting = { mark, done: this.#reads.add(mark) };
-      this.#readsWaiting.set(key, waiting);
-    }
-    await waiting.done;
+    if (this.#reads.size >= MARKS_MAX && !this.#reads.waiting(key)) throw new ChatError("busy");
+    await this.#reads.add(key, { reader, peerKey, seq }, (mark) => (mark.seq = Math.max(mark.seq, seq)));
   }
 
   /** Notes that a device of `receiver` has what `sender` wrote, up to `seq`. Stored and told within a second. */
@@ -295,7 +286,6 @@ export class Chat {
   }
 
   async #markRead(marks: ReadMark[]): Promise<undefined[]> {
-    for (const { reader, peerKey } of marks) this.#readsWaiting.delete(`${reader}\n${peerKey}`);
     let left = marks;
     let unknown = false;
     while (left.length > 0) {

@@ -10,7 +10,7 @@ import type { Delivery } from "../delivery/delivery.ts";
 import type { Socket } from "../delivery/hub.ts";
 import { ChatError } from "../errors.ts";
 import { draftFrame, draftSavedFrame } from "../protocol.ts";
-import { Batcher } from "../util/coalescing_batcher.ts";
+import { CoalescingBatcher } from "../util/coalescing_batcher.ts";
 import { isDraft, keyOfReference } from "../util/text.ts";
 
 /** Drafts that wait for their statement; more would mean that it never comes. */
@@ -32,8 +32,7 @@ interface Waiting {
 export class Drafts {
   readonly #db: Database;
   readonly #delivery: Delivery;
-  readonly #batcher: Batcher<Waiting, undefined>;
-  readonly #waiting = new Map<string, { draft: Waiting; done: Promise<undefined> }>();
+  readonly #batcher: CoalescingBatcher<Waiting, undefined>;
   readonly #limits: Limits;
   /** UTF-16 units of the drafts that wait. */
   #waitingLength = 0;
@@ -42,7 +41,7 @@ export class Drafts {
   constructor(parts: { db: Database; delivery: Delivery; limits: Limits }) {
     this.#db = parts.db;
     this.#delivery = parts.delivery;
-    this.#batcher = new Batcher((waiting) => this.#store(waiting), { max: IN_ONE_STATEMENT });
+    this.#batcher = new CoalescingBatcher((waiting) => this.#store(waiting), { max: IN_ONE_STATEMENT });
     this.#limits = parts.limits;
   }
 
@@ -64,18 +63,13 @@ export class Drafts {
     if (peerKey === undefined) return undefined;
     this.#limits.spend("drafts", socket.nameKey);
     const key = `${socket.nameKey}\n${peerKey}`;
-    let waiting = this.#waiting.get(key);
-    const length = this.#waitingLength - (waiting?.draft.text.length ?? 0) + text.length;
+    const waiting = this.#batcher.waiting(key);
+    const length = this.#waitingLength - (waiting?.text.length ?? 0) + text.length;
     if (length > WAITING_MAX_LENGTH) throw new ChatError("busy");
     if (!waiting && this.#batcher.size >= WAITING_MAX) throw new ChatError("busy");
     this.#waitingLength = length;
-    if (waiting) Object.assign(waiting.draft, { text, socket, ack });
-    else {
-      const draft = { owner: socket.username, peerKey, text, socket, ack };
-      waiting = { draft, done: this.#batcher.add(draft) };
-      this.#waiting.set(key, waiting);
-    }
-    return waiting.done;
+    const draft = { owner: socket.username, peerKey, text, socket, ack };
+    return this.#batcher.add(key, draft, (older) => Object.assign(older, { text, socket, ack }));
   }
 
   /** Resolves when what was taken is stored. */
@@ -85,10 +79,7 @@ export class Drafts {
   }
 
   async #store(waiting: readonly Waiting[]): Promise<undefined[]> {
-    for (const { socket, peerKey, text } of waiting) {
-      this.#waiting.delete(`${socket.nameKey}\n${peerKey}`);
-      this.#waitingLength -= text.length;
-    }
+    for (const { text } of waiting) this.#waitingLength -= text.length;
     const stored = await this.#db.run((sql) => drafts.save(sql, waiting), { keepTrying: () => !this.#leaving });
     for (const [i, { socket, ack }] of waiting.entries()) {
       const draft = stored[i];

@@ -10,7 +10,7 @@ import type { Database } from "../db/client.ts";
 import type { Session } from "../db/sessions.ts";
 import type { Delivery } from "../delivery/delivery.ts";
 import type { Presence } from "../presence/subscriptions.ts";
-import { Batcher } from "../util/coalescing_batcher.ts";
+import { Batcher } from "../util/batcher.ts";
 import { nameKey } from "../util/text.ts";
 
 /** Look-ups in one statement, one for each who begins to type. */

@@ -9,7 +9,7 @@ import type { Database } from "../db/client.ts";
 import * as textSent from "../db/text_sent.ts";
 import { ChatError } from "../errors.ts";
 import { type Log, wordsOf } from "../log.ts";
-import { Batcher } from "../util/coalescing_batcher.ts";
+import { Batcher } from "../util/batcher.ts";
 
 const FLUSH_EVERY_MS = 2_000;
 const DAY_MS = 86_400_000;

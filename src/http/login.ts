@@ -12,7 +12,7 @@ import * as users from "../db/users.ts";
 import { ChatError, type ErrorCode } from "../errors.ts";
 import type { Count } from "../metrics.ts";
 import { countedBy } from "../util/address.ts";
-import { Batcher } from "../util/coalescing_batcher.ts";
+import { Batcher } from "../util/batcher.ts";
 import { FairQueue } from "../util/fair_queue.ts";
 import { checkPassword, hashPassword, verifyPassword } from "../util/password.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../util/text.ts";

@@ -16,7 +16,7 @@ import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { ChatError } from "../errors.ts";
 import type { Roster } from "../presence/registry.ts";
-import { Batcher } from "../util/coalescing_batcher.ts";
+import { Batcher } from "../util/batcher.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../util/text.ts";
 import type { Auth } from "./login.ts";
 import { addressOf, idOf, isForeign, json, originOf, type Request, type Trust, wholeNumber } from "./request.ts";

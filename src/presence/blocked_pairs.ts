@@ -2,7 +2,7 @@
 
 import { blockedEitherWay } from "../db/choices.ts";
 import type { Database } from "../db/client.ts";
-import { Batcher } from "../util/coalescing_batcher.ts";
+import { Batcher } from "../util/batcher.ts";
 
 const LOOKUPS_MAX = 200;
 const RETRY_MS = 1_000;

@@ -8,7 +8,7 @@ import { findMany } from "../db/users.ts";
 import type { Socket } from "../delivery/hub.ts";
 import { ChatError } from "../errors.ts";
 import { newUserFrame, ONLINE, presenceEntry, presenceFrame, type PresenceState, statusFrame } from "../protocol.ts";
-import { Batcher } from "../util/coalescing_batcher.ts";
+import { Batcher } from "../util/batcher.ts";
 import { RateLimit } from "../util/rate_limit.ts";
 import { keyOfReference } from "../util/text.ts";
 import type { BlockedPairs } from "./blocked_pairs.ts";

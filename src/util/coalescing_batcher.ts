@@ -1,51 +1,53 @@
-/**
- * Group commit without a timer: while one write is under way others gather, and the next takes them. Idle, an item leaves in
- * the same tick; under load a batch is whatever came during the last write.
- */
+/** A batcher in which an item joins the one of the same key that still waits. */
 
-/** @example const batcher = new Batcher(async (items) => items.map(store), { max: 500 }); await batcher.add(item); */
-export class Batcher<In, Out> {
-  readonly #write: (items: In[]) => Promise<Out[]>;
-  readonly #max: number;
-  #waiting: { item: In; done: PromiseWithResolvers<Out> }[] = [];
-  #flushing: Promise<void> | undefined;
+import { Batcher } from "./batcher.ts";
 
-  /** @param write answers each item at its place @param options.max items in one write */
+interface Waiting<In, Out> {
+  readonly item: In;
+  readonly answer: Promise<Out>;
+}
+
+export class CoalescingBatcher<In, Out> {
+  readonly #batcher: Batcher<{ key: string; item: In }, Out>;
+  readonly #waiting = new Map<string, Waiting<In, Out>>();
+
+  /** @param write answers each item at its place; no two have the same key @param options.max items in one write */
   constructor(write: (items: In[]) => Promise<Out[]>, options: { max: number }) {
-    if (!(options.max >= 1)) throw new RangeError(`Cannot start batcher: max must be at least 1, got ${options.max}`);
-    this.#write = write;
-    this.#max = options.max;
+    this.#batcher = new Batcher((batch) => {
+      for (const { key } of batch) this.#waiting.delete(key);
+      return write(batch.map(({ item }) => item));
+    }, options);
   }
 
   /** Items not yet taken by a write. */
   get size(): number {
-    return this.#waiting.length;
+    return this.#batcher.size;
   }
 
-  /** Queues an item. @returns its answer @throws what its write threw */
-  add(item: In): Promise<Out> {
-    const done = Promise.withResolvers<Out>();
-    this.#waiting.push({ item, done });
-    this.#flushing ??= this.#flush();
-    return done.promise;
+  /** The item of a key that waits, which may still be changed. */
+  waiting(key: string): In | undefined {
+    return this.#waiting.get(key)?.item;
+  }
+
+  /**
+   * Queues an item, or changes the one of its key that waits.
+   *
+   * @param join changes the waiting item so that it stands for both
+   * @returns the answer to both @throws what the write threw
+   */
+  add(key: string, item: In, join: (waiting: In) => void): Promise<Out> {
+    const found = this.#waiting.get(key);
+    if (found) {
+      join(found.item);
+      return found.answer;
+    }
+    const answer = this.#batcher.add({ key, item });
+    this.#waiting.set(key, { item, answer });
+    return answer;
   }
 
   /** Resolves when nothing waits or is under way. */
-  async drain(): Promise<void> {
-    while (this.#flushing) await this.#flushing;
-  }
-
-  async #flush(): Promise<void> {
-    await Promise.resolve(); // the rest of this tick joins the first batch
-    while (this.#waiting.length > 0) {
-      const batch = this.#waiting.splice(0, this.#max);
-      try {
-        const answers = await this.#write(batch.map(({ item }) => item));
-        for (const [i, { done }] of batch.entries()) done.resolve(answers[i] as Out);
-      } catch (error) {
-        for (const { done } of batch) done.reject(error);
-      }
-    }
-    this.#flushing = undefined;
+  drain(): Promise<void> {
+    return this.#batcher.drain();
   }
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 
-import { Batcher } from "../../src/util/coalescing_batcher.ts";
+import { Batcher } from "../../src/util/batcher.ts";
 
 /** A batcher whose writes end when the test says so. */
 function held(max = 100) {

@@ -1,0 +1,51 @@
+/**
+ * Group commit without a timer: while one write is under way others gather, and the next takes them. Idle, an item leaves in
+ * the same tick; under load a batch is whatever came during the last write.
+ */
+
+/** @example const batcher = new Batcher(async (items) => items.map(store), { max: 500 }); await batcher.add(item); */
+export class Batcher<In, Out> {
+  readonly #write: (items: In[]) => Promise<Out[]>;
+  readonly #max: number;
+  #waiting: { item: In; done: PromiseWithResolvers<Out> }[] = [];
+  #flushing: Promise<void> | undefined;
+
+  /** @param write answers each item at its place @param options.max items in one write */
+  constructor(write: (items: In[]) => Promise<Out[]>, options: { max: number }) {
+    if (!(options.max >= 1)) throw new RangeError(`Cannot start batcher: max must be at least 1, got ${options.max}`);
+    this.#write = write;
+    this.#max = options.max;
+  }
+
+  /** Items not yet taken by a write. */
+  get size(): number {
+    return this.#waiting.length;
+  }
+
+  /** Queues an item. @returns its answer @throws what its write threw */
+  add(item: In): Promise<Out> {
+    const done = Promise.withResolvers<Out>();
+    this.#waiting.push({ item, done });
+    this.#flushing ??= this.#flush();
+    return done.promise;
+  }
+
+  /** Resolves when nothing waits or is under way. */
+  async drain(): Promise<void> {
+    while (this.#flushing) await this.#flushing;
+  }
+
+  async #flush(): Promise<void> {
+    await Promise.resolve(); // the rest of this tick joins the first batch
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting.splice(0, this.#max);
+      try {
+        const answers = await this.#write(batch.map(({ item }) => item));
+        for (const [i, { done }] of batch.entries()) done.resolve(answers[i] as Out);
+      } catch (error) {
+        for (const { done } of batch) done.reject(error);
+      }
+    }
+    this.#flushing = undefined;
+  }
+}
