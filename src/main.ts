@@ -8,9 +8,10 @@ import type { App, Office } from "./app.ts";
 import { COMMANDS_HELP, readCommand } from "./cli/arguments.ts";
 import { healthOf } from "./cli/healthcheck.ts";
 import { ensurePackages, PackagesError } from "./cli/packages.ts";
-import { type Config, ConfigError, isGuessable, loadConfig, SETTINGS } from "./config.ts";
+import { type Config, ConfigError, loadConfig, SETTINGS } from "./config.ts";
 import { Log, traceOf } from "./log.ts";
 import type { Usage } from "./metrics.ts";
+import { isGuessable } from "./setting_readers.ts";
 import { parseConnectionString } from "./util/connection_string.ts";
 
 const EXIT = { ok: 0, bug: 1, settings: 2, packages: 3, database: 4, port: 5, refused: 6, interrupted: 130 } as const;

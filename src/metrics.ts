@@ -4,6 +4,8 @@
  * index and two: nothing is allocated.
  */
 
+import { LIMITED_ACTIONS } from "./config.ts";
+
 /** What became of a message: stored, found stored by an earlier send, or an error's code. */
 export const OUTCOMES = [
   "stored",
@@ -20,22 +22,8 @@ export const OUTCOMES = [
  */
 export const BUS_DROPS = ["foreign", "replayed", "unproven", "malformed", "unknown"] as const;
 export type BusDrop = (typeof BUS_DROPS)[number];
-/** The limits of `limits.ts`. */
-export const LIMITED = [
-  "sends",
-  "bytes",
-  "typing",
-  "watch",
-  "frames",
-  "sockets",
-  "sign_ups",
-  "logins",
-  "sign_ins",
-  "searches",
-  "history",
-  "drafts",
-  "account",
-] as const;
+/** What may be refused because of a limit. */
+export const LIMITED = [...LIMITED_ACTIONS, "bytes", "frames", "sockets", "sign_ups", "logins", "sign_ins"] as const;
 export type Limited = (typeof LIMITED)[number];
 
 const OTHER = "other";

@@ -3,7 +3,7 @@
  * are its callers' part. Without `RATE_LIMIT` everything is let through.
  */
 
-import type { LimitSettings } from "../config.ts";
+import { LIMITED_ACTIONS, type LimitedAction, type LimitSettings } from "../config.ts";
 import { ChatError, type ErrorCode } from "../errors.ts";
 import type { Limited } from "../metrics.ts";
 import { type Bucket, draw, RateLimit } from "../util/rate_limit.ts";
@@ -13,9 +13,6 @@ import { type Attempt, LoginLimits } from "./login_limits.ts";
 const STRIKES_WITHIN_MS = 60_000;
 const STRIKES: Partial<Record<ErrorCode, number>> = { bad_request: 3, rate_limited: 10 };
 
-/** What one person may do so often. */
-export type Act = "sends" | "typing" | "watch" | "searches" | "history" | "drafts" | "account";
-
 /** What a socket carries of its own limits: the credits of its frames, and when it was refused what, once it was. */
 export interface Metered extends Bucket {
   strikes: Partial<Record<ErrorCode, number[]>> | undefined;
@@ -23,7 +20,7 @@ export interface Metered extends Bucket {
 
 export class Limits {
   readonly #settings: LimitSettings | undefined;
-  readonly #acts: Readonly<Record<Act, RateLimit>> | undefined;
+  readonly #actions: ReadonlyMap<LimitedAction, RateLimit> | undefined;
   readonly #logins: LoginLimits | undefined;
   readonly #refused: (limit: Limited) => void;
 
@@ -32,30 +29,22 @@ export class Limits {
     this.#settings = settings;
     this.#refused = refused;
     if (!settings) return;
-    this.#acts = {
-      sends: new RateLimit(settings.sends),
-      typing: new RateLimit(settings.typing),
-      watch: new RateLimit(settings.watch),
-      searches: new RateLimit(settings.searches),
-      history: new RateLimit(settings.history),
-      drafts: new RateLimit(settings.drafts),
-      account: new RateLimit(settings.account),
-    };
+    this.#actions = new Map(LIMITED_ACTIONS.map((action) => [action, new RateLimit(settings[action])]));
     this.#logins = new LoginLimits(settings, refused);
   }
 
-  /** Counts an act of a person. @param ref of the send, for the refusal @throws ChatError `rate_limited` */
-  spend(act: Act, nameKey: string, ref?: string): void {
-    const waitMs = this.#acts?.[act].take(nameKey) ?? 0;
+  /** Counts an action of a user. @param ref of the send, for the refusal @throws ChatError `rate_limited` */
+  spend(action: LimitedAction, nameKey: string, ref?: string): void {
+    const waitMs = this.#actions?.get(action)?.take(nameKey) ?? 0;
     if (waitMs === 0) return;
-    this.#refused(act);
+    this.#refused(action);
     throw new ChatError("rate_limited", { ref, retryAfter: Math.ceil(waitMs / 1_000) });
   }
 
   /** As `spend`, for what is dropped without a word. */
-  allows(act: Act, nameKey: string): boolean {
-    const allowed = (this.#acts?.[act].take(nameKey) ?? 0) === 0;
-    if (!allowed) this.#refused(act);
+  allows(action: LimitedAction, nameKey: string): boolean {
+    const allowed = (this.#actions?.get(action)?.take(nameKey) ?? 0) === 0;
+    if (!allowed) this.#refused(action);
     return allowed;
   }
 

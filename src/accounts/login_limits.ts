@@ -1,8 +1,9 @@
 /** How often a password may be tried, and how often logins and sign-ups may succeed: by name, by address and by known device. */
 
-import type { LimitSettings, Rate } from "../config.ts";
+import type { LimitSettings } from "../config.ts";
 import { ChatError } from "../errors.ts";
 import type { Limited } from "../metrics.ts";
+import type { Rate } from "../setting_readers.ts";
 import { countedBy } from "../util/address.ts";
 import { RateLimit } from "../util/rate_limit.ts";
 

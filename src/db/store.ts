@@ -2,9 +2,10 @@
 
 import { isAbsolute, join } from "node:path";
 
-import { type Config, secretsOf } from "../config.ts";
+import type { Config } from "../config.ts";
 import { keptSecret } from "../embedded_postgres/secret.ts";
 import type { Log } from "../log.ts";
+import { secretsOf } from "../setting_readers.ts";
 import { shownServers } from "../util/connection_string.ts";
 import { disposeAll } from "../util/disposal.ts";
 import { newToken } from "../util/token.ts";

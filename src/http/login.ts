@@ -1,10 +1,11 @@
 /** Signing up, in and out, and who a request is from: one look-up for pages, routes and the upgrade. */
 
-import type { Act, Limits } from "../accounts/limits.ts";
+import type { Limits } from "../accounts/limits.ts";
 import type { Attempt } from "../accounts/login_limits.ts";
 import { isReserved } from "../accounts/reserved_names.ts";
 import type { Renewals } from "../accounts/session_renewals.ts";
 import type { Brought, Door } from "../accounts/signup_policy.ts";
+import type { LimitedAction } from "../config.ts";
 import type { Database } from "../db/client.ts";
 import * as sessions from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";
@@ -95,11 +96,11 @@ export class Auth {
     return signed ? this.#lookups.add(hashToken(signed.token)) : undefined;
   }
 
-  /** The session of a request. @param act what it is about, where that is limited @throws ChatError `no_session`, `rate_limited` */
-  async who(request: Request, act?: Act): Promise<Session> {
+  /** The session of a request. @param action what is limited @throws ChatError `no_session`, `rate_limited` */
+  async who(request: Request, action?: LimitedAction): Promise<Session> {
     const session = await this.find(request);
     if (!session) throw new ChatError("no_session");
-    if (act) this.#limits.spend(act, session.nameKey);
+    if (action) this.#limits.spend(action, session.nameKey);
     return session;
   }
 

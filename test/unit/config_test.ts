@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { ConfigError, isGuessable, loadConfig } from "../../src/config.ts";
+import { ConfigError, loadConfig } from "../../src/config.ts";
+import { isGuessable } from "../../src/setting_readers.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "chatify-config-"));
 afterAll(() => rmSync(directory, { recursive: true }));

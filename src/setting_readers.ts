@@ -1,0 +1,236 @@
+/** Reads the values of settings: each reader turns a text into a value, or reports a sentence that says what is wrong. */
+
+import { readFileSync } from "node:fs";
+
+import { isNetwork } from "./util/address.ts";
+import { ConnectionStringError, parseConnectionString, uriOf, withVariables } from "./util/connection_string.ts";
+import { readSize } from "./util/size.ts";
+
+/** A setting that is being read. */
+export interface Reading {
+  readonly name: string;
+  /** Undefined when the setting is absent. */
+  readonly given: string | undefined;
+  /** The default as the documents show it. */
+  readonly fallback: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** The value of a setting that belongs to this one. */
+  readonly other: (name: string) => string | undefined;
+  /** Reports a sentence about a value that cannot be used. */
+  readonly fault: (sentence: string) => void;
+}
+
+export type Reader<Value> = (reading: Reading) => Value;
+
+/** So many at once, and so many a second in the long run. */
+export interface Rate {
+  readonly burst: number;
+  readonly perSecond: number;
+}
+
+const SECRET_MIN = 32;
+/** A rotation needs two; each costs forged cookies another HMAC. */
+const SECRETS_MAX = 8;
+
+/** Any text. @param absent the value of an absent setting */
+export function text(absent: () => string): Reader<string> {
+  return ({ given }) => given ?? absent();
+}
+
+/** One of some words, in any case; the default is the one the documents show. */
+export function oneOf<Word extends string>(...words: readonly [Word, Word, ...Word[]]): Reader<Word> {
+  return ({ name, given, fallback, fault }) => {
+    const word = words.find((word) => word === (given ?? fallback).toLowerCase());
+    if (word === undefined) fault(`${name} must be ${words.join(" or ")}, got "${given}"`);
+    return word ?? words[0];
+  };
+}
+
+const onOff = oneOf("on", "off");
+export const onOrOff: Reader<boolean> = (reading) => onOff(reading) === "on";
+
+export function wholeNumber(least: number, most: number): Reader<number> {
+  return ({ name, given, fallback, fault }) => {
+    const digits = given ?? fallback;
+    const number = /^\d{1,9}$/.test(digits) ? Number(digits) : Number.NaN;
+    if (number >= least && number <= most) return number;
+    fault(`${name} must be a whole number from ${least} to ${most}, got "${digits}"`);
+    return least;
+  };
+}
+
+/** A size in bytes. @param least in bytes */
+export function size(least: number): Reader<number | undefined> {
+  return ({ name, given, fault }) => {
+    if (given === undefined) return undefined;
+    const bytes = readSize(given) ?? 0;
+    if (bytes >= least) return bytes;
+    fault(`${name} must be a size of at least ${least} bytes, such as 128MB or 64MiB, got "${given}"`);
+    return undefined;
+  };
+}
+
+/** `5/s burst 20`: twenty at once and five a second from then on; without `burst`, as many at once as in the time. */
+export const rate: Reader<Rate> = ({ name, given, fallback, fault }) => {
+  const written = given ?? fallback;
+  const form = /^([1-9]\d{0,6}) ?\/ ?([1-9]\d{0,3})?([smh])(?: +burst +([1-9]\d{0,6}))?$/i;
+  const [, count = "", units = "1", unit = "", burst = count] = form.exec(written) ?? [];
+  if (count === "") fault(`${name} must look like 5/s, 30/h or 10/15m, or 5/s burst 20, got "${written}"`);
+  const seconds = { s: 1, m: 60, h: 3_600 }[unit.toLowerCase()] ?? 1;
+  return { burst: Number(burst), perSecond: Number(count) / (Number(units) * seconds) };
+};
+
+/** `50MB/d`; the `/d` may be left out. */
+export const bytesADay: Reader<number> = ({ name, given, fallback, fault }) => {
+  const written = given ?? fallback;
+  const bytes = readSize(written.replace(/ ?\/ ?d$/i, "")) ?? 0;
+  if (bytes === 0) fault(`${name} must look like 50MB/d, 500kB/d or 2GiB/d, got "${written}"`);
+  return bytes;
+};
+
+/** A secret that programs send. @param least characters */
+export function token(least: number): Reader<string | undefined> {
+  return ({ name, given, fault }) => {
+    if (given !== undefined && given.length < least) {
+      fault(
+        `${name} must have at least ${least} characters, got ${given.length}; openssl rand -hex 32 makes a good one`,
+      );
+    }
+    return given;
+  };
+}
+
+/** The value itself is never repeated: it holds a password. */
+export const databaseUrl: Reader<string | undefined> = ({ given, env, other, fault }) => {
+  const password = other("DATABASE_PASSWORD");
+  if (given === undefined) return undefined;
+  const variables = password === undefined ? env : { ...env, PGPASSWORD: password };
+  // WHATWG URL parsers, which other tools use, reject a user without a host: postgres://me@/chat?host=/run/postgresql
+  const text = withVariables(withPassword(uriOf(given) ?? given, password), variables).replace(
+    /^(\w+:\/\/[^/@]*@)(\/[^?]*\?.*\bhost=)/,
+    "$1localhost$2",
+  );
+  try {
+    const { tls } = parseConnectionString(text);
+    for (const [name, file] of Object.entries({
+      sslrootcert: tls.rootCert,
+      sslcrl: tls.revoked,
+      sslcert: tls.cert,
+      sslkey: tls.key,
+    })) {
+      if (file !== undefined && file !== "system") readable(`DATABASE_URL names "${file}" in ${name}`, file, fault);
+    }
+  } catch (error) {
+    if (!(error instanceof ConnectionStringError)) throw error;
+    fault(`DATABASE_URL ${error.message}`);
+  }
+  return text;
+};
+
+/** As `databaseUrl`, never repeated. */
+export const busAddress: Reader<string> = ({ given, other, fault }) => {
+  if (given === undefined || given.toLowerCase() === "postgres") return "postgres";
+  const url = URL.parse(given);
+  if (/^\w+:\/\/[^@/?#]*[/?#].*@/s.test(given)) {
+    fault("BUS cannot be read: encode # / ? in the password as %23 %2F %3F");
+  } else if (!url || !/^(redis|valkey)s?:$/.test(url.protocol) || url.hostname === "") {
+    fault("BUS must be postgres, or look like valkey://user:password@host:6379 (valkeys:// with TLS)");
+  } else if (!/^\/?\d*$/.test(url.pathname)) {
+    fault("BUS must end with a database number or none, as in valkey://host:6379/0");
+  } else if (/%(?![\da-f]{2})/i.test(given)) {
+    fault("BUS holds a bare %: write it as %25");
+  }
+  return withPassword(given, other("BUS_PASSWORD"));
+};
+
+/** An address with a password of its own keeps it. */
+function withPassword<T extends string | undefined>(address: T, password: string | undefined): T | string {
+  const url = address === undefined || password === undefined ? null : URL.parse(address);
+  if (!url?.host || url.password !== "") return address;
+  url.password = encodeURIComponent(password as string);
+  return url.href;
+}
+
+/** A list: the first signs, all verify. Undefined: one that chatify made and keeps. */
+export const sessionSecrets: Reader<readonly string[] | undefined> = ({ given, env, fault }) => {
+  const isProduction = env["NODE_ENV"] === "production";
+  if (given === undefined) return undefined;
+  const secrets = secretsOf(given);
+  for (const [i, one] of secrets.entries()) {
+    const which = secrets.length === 1 ? "SESSION_SECRET" : `SESSION_SECRET (${i + 1} of ${secrets.length})`;
+    if (one.length < SECRET_MIN) {
+      fault(
+        `${which} must have at least ${SECRET_MIN} characters, got ${one.length}; commas and spaces separate secrets; ` +
+          "openssl rand -hex 32 makes a good one",
+      );
+    } else if (isProduction && isGuessable(one)) {
+      fault(
+        `${which} looks like a placeholder: whoever guesses it can sign in as anybody; ` +
+          "openssl rand -hex 32 makes a good one, and without the setting chatify makes one and keeps it",
+      );
+    }
+  }
+  if (secrets.length === 0) fault("SESSION_SECRET holds no secret, only separators");
+  if (secrets.length > SECRETS_MAX) {
+    fault(`SESSION_SECRET must list at most ${SECRETS_MAX} secrets, got ${secrets.length}`);
+  }
+  return secrets;
+};
+
+/** The secrets of a list: commas, spaces and newlines separate them. */
+export function secretsOf(list: string): string[] {
+  return list.split(/[\s,]+/).filter(Boolean);
+}
+
+/** What examples and templates put where a secret belongs. */
+const PLACEHOLDERS =
+  /change.?(me|it|this)|place.?holder|example|default|replace|insert|secret|password|your[-_.]|x{6}|0123456789|9876543210|abcdefgh|qwerty/i;
+
+/**
+ * Whether a secret looks like one that somebody else knows: words of an example, a row of keys, a short pattern again and again, hardly any different
+ * characters. A random one of 32 hexadecimal digits has fewer than eight different ones once in 27 million.
+ */
+export function isGuessable(secret: string): boolean {
+  if (PLACEHOLDERS.test(secret) || new Set(secret).size < 8) return true;
+  for (let period = 1; period <= secret.length / 2; period++) {
+    if (secret.slice(period) === secret.slice(0, -period)) return true;
+  }
+  return false;
+}
+
+/** Whose `X-Forwarded-*` is believed: nobody's, every client's, or that of these addresses and networks. */
+export const proxies: Reader<"off" | "on" | readonly string[]> = ({ given, fault }) => {
+  const word = given?.toLowerCase() ?? "off";
+  if (word === "on" || word === "off") return word;
+  const parts = word.split(",").map((part) => part.trim());
+  for (const part of parts.filter((part) => !isNetwork(part))) {
+    fault(
+      `TRUST_PROXY must be on, off, or a list of the proxies' addresses and networks such as 10.0.0.0/8, got "${part}"`,
+    );
+  }
+  return parts;
+};
+
+/** Undefined: only pages of the same host. */
+export const origins: Reader<readonly string[] | undefined> = ({ given, fault }) => {
+  if (given === undefined) return undefined;
+  return given.split(",").map((part) => {
+    const origin = part.trim().replace(/\/$/, "");
+    const url = URL.parse(origin);
+    if (!url || !/^https?:$/.test(url.protocol) || url.origin !== origin.toLowerCase()) {
+      const shown = part.trim().replace(/\/\/[^/]*@/, "//…@"); // a password would be a secret
+      fault(`ALLOWED_ORIGINS must list addresses such as https://chat.example.org, got "${shown}"`);
+    }
+    return origin.toLowerCase();
+  });
+};
+
+/** A file's trimmed text; undefined and a fault when it cannot be read. */
+export function readable(what: string, file: string, fault: (sentence: string) => void): string | undefined {
+  try {
+    return readFileSync(file, "utf8").trim();
+  } catch (error) {
+    fault(`${what}, which cannot be read: ${error instanceof Error ? error.message : error}`);
+    return undefined;
+  }
+}
