@@ -2,14 +2,14 @@
 
 import { join } from "node:path";
 
-import { Erasure } from "./accounts/account_purge.ts";
+import { AccountPurge } from "./accounts/account_purge.ts";
 import { Limits } from "./accounts/limits.ts";
-import { Renewals } from "./accounts/session_renewals.ts";
+import { SessionRenewals } from "./accounts/session_renewals.ts";
 import { SessionSweeper } from "./accounts/session_sweeper.ts";
-import { Door } from "./accounts/signup_policy.ts";
+import { SignupPolicy } from "./accounts/signup_policy.ts";
 import { Chat } from "./chat/chat.ts";
 import { Drafts } from "./chat/drafts.ts";
-import { Choices } from "./chat/relationships.ts";
+import { Relationships } from "./chat/relationships.ts";
 import { socketHandlers } from "./chat/socket.ts";
 import { TextQuota } from "./chat/text_quota.ts";
 import { type BusEvent, newPodName } from "./cluster/bus.ts";
@@ -27,8 +27,8 @@ import { openStore, type Store } from "./db/store.ts";
 import { Delivery } from "./delivery/delivery.ts";
 import { Hub } from "./delivery/hub.ts";
 import { Resync } from "./delivery/resync.ts";
-import { UnheardPods } from "./delivery/unreachable_pods.ts";
-import { defaultBudget, Unsent } from "./delivery/unsent_budget.ts";
+import { UnreachablePods } from "./delivery/unreachable_pods.ts";
+import { defaultBudget, UnsentBudget } from "./delivery/unsent_budget.ts";
 import { ChatError } from "./errors.ts";
 import { Account } from "./http/account.ts";
 import { listen, SERVER_OPTIONS, shownHost } from "./http/listen.ts";
@@ -44,8 +44,8 @@ import { Streams } from "./http/stream.ts";
 import type { Log } from "./log.ts";
 import { type BusDrop, Metrics, type Usage } from "./metrics.ts";
 import { BlockedPairs } from "./presence/blocked_pairs.ts";
-import { Roster } from "./presence/registry.ts";
-import { Presence } from "./presence/subscriptions.ts";
+import { PresenceRegistry } from "./presence/registry.ts";
+import { PresenceSubscriptions } from "./presence/subscriptions.ts";
 import { CLOSE } from "./protocol.ts";
 import { isWholePrivateRange, Networks } from "./util/address.ts";
 import { disposeAll } from "./util/disposal.ts";
@@ -150,7 +150,7 @@ export async function startApp(
     parts.defer(() => writer.end());
     await checkStores(writer);
     const hub = new Hub();
-    const unsent = new Unsent({
+    const unsent = new UnsentBudget({
       maxBytes: config.unsentMax ?? defaultBudget(options.memoryBytes ?? Number.POSITIVE_INFINITY),
       log,
       cuts: metrics.unsentCuts,
@@ -160,19 +160,19 @@ export async function startApp(
     const bus = await openBus(config.bus, { db, target, name, pod, log, dropped });
     parts.defer(() => bus.stop());
     const delivery = new Delivery({ hub, bus });
-    const roster = new Roster({ db, bus, log, changed: (...change) => presence.change(...change) });
+    const roster = new PresenceRegistry({ db, bus, log, changed: (...change) => presence.change(...change) });
     parts.defer(() => roster.stop());
     const blocked = new BlockedPairs({ db });
     parts.defer(() => blocked.stop());
-    const presence = new Presence({ db, roster, blocked });
+    const presence = new PresenceSubscriptions({ db, roster, blocked });
     parts.defer(() => presence.stop());
     const resync = new Resync({ db, hub, log });
     parts.defer(() => resync.stop());
-    const unheardPods = new UnheardPods({ db, bus, log, resync, alert: () => void bus.alertOlderPods() });
+    const unheardPods = new UnreachablePods({ db, bus, log, resync, alert: () => void bus.alertOlderPods() });
     parts.defer(() => unheardPods.stop());
     const limits = new Limits(config.rateLimit ? config.limits : undefined, (limit) => metrics.rateLimited.add(limit));
     const readiness = new Readiness({ db, writer, isFailing: () => chat.isFailing, log });
-    const choices = new Choices({ db, delivery, bus, presence });
+    const choices = new Relationships({ db, delivery, bus, presence });
     const quota = config.rateLimit
       ? new TextQuota({ db, maxBytes: config.limits.bytes, log, refused: () => metrics.rateLimited.add("bytes") })
       : undefined;
@@ -194,9 +194,9 @@ export async function startApp(
     const pages = await loading;
     const otherVersions = new OtherVersions({ db, log });
     await otherVersions.share(pages.version, pages.files);
-    const renewals = new Renewals({ db, log });
+    const renewals = new SessionRenewals({ db, log });
     parts.defer(() => renewals.stop());
-    const door = new Door({ db, signup: config.signup, secrets, identity });
+    const door = new SignupPolicy({ db, signup: config.signup, secrets, identity });
     const auth = new Auth({
       db,
       door,
@@ -212,7 +212,7 @@ export async function startApp(
       ended: (session) => delivery.endSession(session),
       renewals,
     });
-    const erasure = new Erasure({ db, log });
+    const erasure = new AccountPurge({ db, log });
     parts.defer(() => erasure.stop());
     const streams = new Streams({ log, unsent });
     const account = new Account({ auth, choices, db, erasure, streams });
@@ -331,9 +331,9 @@ export async function startApp(
 }
 
 /** What commands need of chatify, whether it serves meanwhile or not. */
-export interface Office {
+export interface AdminContext {
   readonly db: Database;
-  readonly door: Door;
+  readonly door: SignupPolicy;
   /** Tells the pods that serve; when they cannot be reached, they find out within a minute. */
   tell(events: readonly BusEvent[]): Promise<void>;
   end(): Promise<void>;
@@ -344,10 +344,10 @@ export interface Office {
  *
  * @throws EmbeddedError, DatabaseError
  */
-export async function openOffice(
+export async function openAdminContext(
   config: Config,
   options: { root: string; log: Log; say: (line: string) => void },
-): Promise<Office> {
+): Promise<AdminContext> {
   const { root, log, say } = options;
   const name = `chatify-command-${crypto.randomUUID().slice(0, 8)}`;
   const store = await openStore(config, { root, name, max: 1, log, say });
@@ -361,7 +361,7 @@ export async function openOffice(
   }
   return {
     db,
-    door: new Door({ db, signup: config.signup, secrets, identity }),
+    door: new SignupPolicy({ db, signup: config.signup, secrets, identity }),
     async tell(events) {
       try {
         await announce(config.bus, { db, target, name, log }, events);

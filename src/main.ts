@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { totalmem } from "node:os";
 import { join } from "node:path";
 
-import type { App, Office } from "./app.ts";
+import type { AdminContext, App } from "./app.ts";
 import { COMMANDS_HELP, readCommand } from "./cli/arguments.ts";
 import { healthOf } from "./cli/healthcheck.ts";
 import { ensurePackages, PackagesError } from "./cli/packages.ts";
@@ -64,16 +64,16 @@ async function start(): Promise<void> {
 
 /** One of those in commands.ts. */
 async function command(words: readonly string[]): Promise<void> {
-  let opening: Promise<Office> | undefined;
+  let opening: Promise<AdminContext> | undefined;
   try {
     const asked = readCommand(words);
     if (!asked) return print(`Usage\n${COMMANDS_HELP}`);
     const config = settings();
     const need = config.databaseUrl === undefined ? "serve" : "serve-without-database";
     if (await ensurePackages({ root, bun: process.execPath, need, say: complain })) return startAgain();
-    const [{ openOffice }, { run }] = await Promise.all([import("./app.ts"), import("./cli/commands.ts")]);
+    const [{ openAdminContext }, { run }] = await Promise.all([import("./app.ts"), import("./cli/commands.ts")]);
     const log = logOf({ ...config, logLevel: config.logLevel === "info" ? "warn" : config.logLevel });
-    opening = openOffice(config, { root, log, say: complain });
+    opening = openAdminContext(config, { root, log, say: complain });
     const leave = async () => (await opening)?.end();
     for (const signal of SIGNALS)
       process.once(signal, () => void leave().finally(() => process.exit(EXIT.interrupted)));

@@ -4,15 +4,15 @@
  */
 
 import type { Database } from "../db/client.ts";
-import * as gone from "../db/gone.ts";
+import * as gone from "../db/deleted_accounts.ts";
 import { type Log, wordsOf } from "../log.ts";
 
 const EVERY_MS = 3_600_000;
-/** Not at once: see `db/gone.ts`. */
+/** Not at once: see `db/deleted_accounts.ts`. */
 const AFTER_MS = 11_000;
 const BETWEEN_STEPS_MS = 20;
 
-export class Erasure {
+export class AccountPurge {
   readonly #db: Database;
   readonly #log: Log;
   readonly #timer: Timer;
@@ -30,7 +30,7 @@ export class Erasure {
 
   /** Takes an account away, and erases what is left of it soon. */
   async bury(user: { id: number; username: string }): Promise<void> {
-    await gone.bury(this.#db, user);
+    await gone.softDelete(this.#db, user);
     clearTimeout(this.#soon); // the last one's time is good for those before
     this.#soon = setTimeout(() => void this.#erase(), AFTER_MS);
   }

@@ -8,7 +8,7 @@ import { Batcher } from "../util/batcher.ts";
 /** Larger than what comes due together when a pod's people all come back. */
 const WAITING_MAX = 10_000;
 
-export class Renewals {
+export class SessionRenewals {
   readonly #batcher: Batcher<number, undefined>;
   /** Sessions that wait for their write, each once. */
   readonly #waiting = new Set<number>();

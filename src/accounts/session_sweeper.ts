@@ -5,7 +5,7 @@ import * as sessions from "../db/sessions.ts";
 import type { Hub } from "../delivery/hub.ts";
 import { type Log, wordsOf } from "../log.ts";
 import { CLOSE } from "../protocol.ts";
-import type { Renewals } from "./session_renewals.ts";
+import type { SessionRenewals } from "./session_renewals.ts";
 
 const CHECK_EVERY_MS = 60_000;
 /** Losses come together, one for each pod: one look at the sessions serves them all. */
@@ -16,13 +16,13 @@ const SWEEP_ROWS = 10_000;
 export class SessionSweeper {
   readonly #db: Database;
   readonly #hub: Hub;
-  readonly #renewals: Renewals;
+  readonly #renewals: SessionRenewals;
   readonly #log: Log;
   readonly #timers: readonly Timer[];
   #checkingSoon: Timer | undefined;
   #isStopped = false;
 
-  constructor(parts: { db: Database; hub: Hub; renewals: Renewals; log: Log }) {
+  constructor(parts: { db: Database; hub: Hub; renewals: SessionRenewals; log: Log }) {
     this.#db = parts.db;
     this.#hub = parts.hub;
     this.#renewals = parts.renewals;

@@ -6,13 +6,13 @@
 import type { Signup } from "../config.ts";
 import type { Database } from "../db/client.ts";
 import * as invites from "../db/invites.ts";
-import { isFresh, type Right } from "../db/users.ts";
+import { isFresh, type SignupGrant } from "../db/users.ts";
 import { ChatError } from "../errors.ts";
 import { isSame } from "../util/token.ts";
 import { sign, verify } from "./session_cookie.ts";
 
 /** What somebody brings along, "" for nothing. */
-export interface Brought {
+export interface SignupCredentials {
   readonly invite: string;
   readonly code: string;
 }
@@ -22,7 +22,7 @@ const SIGNS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const CODE_SIGNS = 12;
 const DAY_MS = 86_400_000;
 
-export class Door {
+export class SignupPolicy {
   readonly signup: Signup;
   readonly #db: Database;
   readonly #secrets: readonly string[];
@@ -41,7 +41,7 @@ export class Door {
    *
    * @throws ChatError `bad_code`, `signup_closed`, `invite_needed`, `invite_used`
    */
-  async right({ invite, code }: Brought): Promise<Right> {
+  async grantFor({ invite, code }: SignupCredentials): Promise<SignupGrant> {
     if (code !== "") {
       if (this.#codes().some((good) => isSame(readCode(code), readCode(good)))) return "first admin";
       throw new ChatError("bad_code");

@@ -7,10 +7,10 @@ import type { Limits } from "../accounts/limits.ts";
 import type { Bus, BusEvent } from "../cluster/bus.ts";
 import type { Database } from "../db/client.ts";
 import { insertMany, markDelivered, markRead } from "../db/messages.ts";
-import type { DeliveredMark, Draft, ReadMark } from "../db/messages.ts";
+import type { DeliveredMark, NewMessage, ReadMark } from "../db/messages.ts";
 import { findMany } from "../db/users.ts";
 import type { Delivery } from "../delivery/delivery.ts";
-import { Bundle, type Hub, type Socket } from "../delivery/hub.ts";
+import { type Hub, type Socket, WriteBatch } from "../delivery/hub.ts";
 import { ChatError } from "../errors.ts";
 import { type Log, wordsOf } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
@@ -18,8 +18,8 @@ import { ackFrame, deliveredFrame, errorFrame, messageFrame, readFrame, SYNC_FRA
 import { CoalescingBatcher } from "../util/coalescing_batcher.ts";
 import { RateLimit } from "../util/rate_limit.ts";
 import { isMessage, keyOfReference, nameKey } from "../util/text.ts";
-import type { Choices } from "./relationships.ts";
-import { type Outcome, type Send, SendQueue } from "./send_queue.ts";
+import type { Relationships } from "./relationships.ts";
+import { type Outcome, type PendingSend, SendQueue } from "./send_queue.ts";
 import type { TextQuota } from "./text_quota.ts";
 
 /** Marks that wait for their statement; more would mean that it never comes. */
@@ -46,7 +46,7 @@ export class Chat {
   readonly #hub: Hub;
   readonly #bus: Bus;
   readonly #delivery: Delivery;
-  readonly #choices: Choices;
+  readonly #choices: Relationships;
   readonly #log: Log;
   readonly #queue: SendQueue<From>;
   readonly #reads: CoalescingBatcher<ReadMark, undefined>;
@@ -75,7 +75,7 @@ export class Chat {
     hub: Hub;
     bus: Bus;
     delivery: Delivery;
-    choices: Choices;
+    choices: Relationships;
     log: Log;
     limits: Limits;
     quota: TextQuota | undefined;
@@ -122,7 +122,7 @@ export class Chat {
     if (toKey === undefined) throw new ChatError("no_such_user", { ref });
     this.#limits.spend("sends", socket.nameKey, ref);
     this.#quota?.spend(socket.username, Buffer.byteLength(message), ref);
-    const send: Send<From> = {
+    const send: PendingSend<From> = {
       sender: socket.username,
       senderKey: socket.nameKey,
       toKey,
@@ -189,7 +189,7 @@ export class Chat {
   }
 
   #passOn(relayed: readonly Relayed[]): void {
-    const bundle = new Bundle(this.#hub);
+    const bundle = new WriteBatch(this.#hub);
     for (const event of relayed) this.#address(bundle, event);
     bundle.send();
     for (const event of relayed) {
@@ -202,7 +202,7 @@ export class Chat {
   }
 
   /** Adds an event's frame for those of this pod's sockets that it is for, if there are any. */
-  #address(bundle: Bundle, event: Relayed, except?: Socket): void {
+  #address(bundle: WriteBatch, event: Relayed, except?: Socket): void {
     const all = event.kind === "frame" ? event.to : keysOf(event);
     const keys = all.filter((key) => this.#hub.of(key).some((socket) => socket !== except));
     if (keys.length === 0) return;
@@ -223,14 +223,14 @@ export class Chat {
     this.#queue.stop();
   }
 
-  #store(drafts: readonly Draft[], apart: boolean): ReturnType<typeof insertMany> {
+  #store(drafts: readonly NewMessage[], apart: boolean): ReturnType<typeof insertMany> {
     const db = apart ? this.#db : this.#writer;
     this.#metrics.batchMessages.observe(drafts.length);
     return db.run((sql) => insertMany(sql, drafts), { giveUpAfterMs: Number.POSITIVE_INFINITY });
   }
 
-  #settle(settled: readonly { send: Send<From>; outcome: Outcome }[]): void {
-    const bundle = new Bundle(this.#hub);
+  #settle(settled: readonly { send: PendingSend<From>; outcome: Outcome }[]): void {
+    const bundle = new WriteBatch(this.#hub);
     const events: BusEvent[] = [];
     for (const { send, outcome } of settled) {
       const { socket, ref } = send.from;
@@ -276,7 +276,7 @@ export class Chat {
   }
 
   /** Only what is stored counts towards a day's text. */
-  #refund({ sender, content }: Draft): void {
+  #refund({ sender, content }: NewMessage): void {
     this.#quota?.refund(sender, Buffer.byteLength(content));
   }
 

@@ -4,12 +4,12 @@
  */
 
 import type { Bus } from "../cluster/bus.ts";
-import * as choices from "../db/choices.ts";
-import type { Changes, Choice, Pair, Shows } from "../db/choices.ts";
 import type { Database } from "../db/client.ts";
+import * as choices from "../db/relationships.ts";
+import type { Pair, PrivacyChanges, PrivacySettings, Relation } from "../db/relationships.ts";
 import type { Session } from "../db/sessions.ts";
 import type { Delivery } from "../delivery/delivery.ts";
-import type { Presence } from "../presence/subscriptions.ts";
+import type { PresenceSubscriptions } from "../presence/subscriptions.ts";
 import { Batcher } from "../util/batcher.ts";
 import { nameKey } from "../util/text.ts";
 
@@ -18,14 +18,14 @@ const PAIRS_MAX = 200;
 /** Look-ups that wait; more would mean that PostgreSQL does not answer. */
 const PAIRS_WAITING_MAX = 10_000;
 
-export class Choices {
+export class Relationships {
   readonly #db: Database;
   readonly #delivery: Delivery;
   readonly #bus: Bus;
-  readonly #presence: Presence;
+  readonly #presence: PresenceSubscriptions;
   readonly #lookups: Batcher<Pair, string | undefined>;
 
-  constructor(parts: { db: Database; delivery: Delivery; bus: Bus; presence: Presence }) {
+  constructor(parts: { db: Database; delivery: Delivery; bus: Bus; presence: PresenceSubscriptions }) {
     this.#db = parts.db;
     this.#delivery = parts.delivery;
     this.#bus = parts.bus;
@@ -34,7 +34,7 @@ export class Choices {
   }
 
   /** Blocks or mutes somebody, or no longer. @param peer the name as its owner wrote it */
-  async choose(choice: Choice, me: Session, peer: string, on: boolean): Promise<void> {
+  async set(choice: Relation, me: Session, peer: string, on: boolean): Promise<void> {
     await choices.choose(this.#db, choice, me.username, peer, on);
     this.#delivery.sync([me.nameKey]);
     if (choice !== "blocks") return;
@@ -55,7 +55,7 @@ export class Choices {
   }
 
   /** Hides or shows. @returns how it is now */
-  async show(me: Session, changes: Changes): Promise<Shows> {
+  async setPrivacy(me: Session, changes: PrivacyChanges): Promise<PrivacySettings> {
     const shows = await choices.show(this.#db, me.username, changes);
     this.#veil(me, shows.hidesLastSeen);
     this.#delivery.sync([me.nameKey]);

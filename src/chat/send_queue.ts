@@ -9,11 +9,11 @@
  */
 
 import { codeOf, isHeldUp } from "../db/client.ts";
-import type { Draft, Stored } from "../db/messages.ts";
+import type { NewMessage, Stored } from "../db/messages.ts";
 import type { Log } from "../log.ts";
 
 /** A send and what its sender is told: `From` is chat's own. */
-export interface Send<From> extends Draft {
+export interface PendingSend<From> extends NewMessage {
   readonly from: From;
   readonly senderKey: string;
 }
@@ -23,7 +23,7 @@ export type Outcome =
   | { readonly kind: "stored"; readonly stored: Stored; readonly duplicate: boolean }
   | { readonly kind: "refused"; readonly code: "no_such_user" | "ref_reused" | "invalid_text" | "blocked" };
 
-export type Store = (drafts: readonly Draft[], options: { apart: boolean }) => Promise<(Stored | undefined)[]>;
+export type Store = (drafts: readonly NewMessage[], options: { apart: boolean }) => Promise<(Stored | undefined)[]>;
 
 export const QUEUE_MAX_ROWS = 10_000;
 export const QUEUE_MAX_BYTES = 8 * 1024 * 1024;
@@ -35,17 +35,17 @@ const APART_MAX = 2;
 
 export class SendQueue<From> {
   readonly #store: Store;
-  readonly #settle: (settled: readonly { send: Send<From>; outcome: Outcome }[]) => void;
+  readonly #settle: (settled: readonly { send: PendingSend<From>; outcome: Outcome }[]) => void;
   readonly #log: Log;
-  #waiting: Send<From>[] = [];
+  #waiting: PendingSend<From>[] = [];
   /** What became of sends of the last batch, to be told when the next is on its way. */
-  #known: { send: Send<From>; outcome: Outcome }[] = [];
+  #known: { send: PendingSend<From>; outcome: Outcome }[] = [];
   #rows = 0;
   #bytes = 0;
   #working = false;
   #stopped = false;
   /** Conversations set apart, with the sends that wait for theirs. */
-  readonly #apart = new Map<string, Send<From>[]>();
+  readonly #apart = new Map<string, PendingSend<From>[]>();
   readonly #apartUnderWay = new Set<string>();
   #apartRunning = 0;
   #isFailing = false;
@@ -53,7 +53,7 @@ export class SendQueue<From> {
 
   constructor(options: {
     store: Store;
-    settle: (settled: readonly { send: Send<From>; outcome: Outcome }[]) => void;
+    settle: (settled: readonly { send: PendingSend<From>; outcome: Outcome }[]) => void;
     log: Log;
   }) {
     this.#store = options.store;
@@ -72,7 +72,7 @@ export class SendQueue<From> {
   }
 
   /** Queues a send; synchronous, since order is decided here. @returns false when the queue is full */
-  add(send: Send<From>): boolean {
+  add(send: PendingSend<From>): boolean {
     if (this.#rows >= QUEUE_MAX_ROWS || this.#bytes >= QUEUE_MAX_BYTES) return false;
     this.#rows++;
     this.#bytes += bytesOf(send);
@@ -110,9 +110,9 @@ export class SendQueue<From> {
   }
 
   /** The next batch, without repeats of a ref within it: they come after it. */
-  #take(): { batch: Send<From>[]; repeats: Send<From>[] } {
-    const batch: Send<From>[] = [];
-    const repeats: Send<From>[] = [];
+  #take(): { batch: PendingSend<From>[]; repeats: PendingSend<From>[] } {
+    const batch: PendingSend<From>[] = [];
+    const repeats: PendingSend<From>[] = [];
     const refs = new Set<string>();
     let characters = 0;
     let taken = 0;
@@ -137,7 +137,7 @@ export class SendQueue<From> {
    * @param apart whether it is one conversation that was set apart
    * @returns what is left of that conversation because it is still locked; otherwise nothing is left
    */
-  async #write(sends: Send<From>[], apart: boolean): Promise<Send<From>[]> {
+  async #write(sends: PendingSend<From>[], apart: boolean): Promise<PendingSend<From>[]> {
     const batch = apart || this.#apart.size === 0 ? sends : this.#leaveApart(sends);
     if (batch.length === 0) return [];
     for (let tries = 1; !this.#stopped; tries++) {
@@ -168,7 +168,7 @@ export class SendQueue<From> {
   }
 
   /** A row PostgreSQL refuses fails alone. The doors check texts, so this is a defect somewhere: it is logged. */
-  async #split(batch: Send<From>[], apart: boolean, code: string): Promise<Send<From>[]> {
+  async #split(batch: PendingSend<From>[], apart: boolean, code: string): Promise<PendingSend<From>[]> {
     if (batch.length > 1) {
       const half = batch.length >> 1;
       const left = await this.#write(batch.slice(0, half), apart);
@@ -193,7 +193,7 @@ export class SendQueue<From> {
   }
 
   /** Hands sends of conversations that are set apart to their queues. @returns the others */
-  #leaveApart(sends: Send<From>[]): Send<From>[] {
+  #leaveApart(sends: PendingSend<From>[]): PendingSend<From>[] {
     return sends.filter((send) => {
       const theirs = this.#apart.get(pairOf(send));
       theirs?.push(send);
@@ -202,7 +202,7 @@ export class SendQueue<From> {
   }
 
   /** Somebody holds a row of this batch: its conversations go on one by one, so that only theirs waits. */
-  #setApart(batch: Send<From>[]): void {
+  #setApart(batch: PendingSend<From>[]): void {
     this.#log.warn("a conversation is locked, storing the batch one by one", { rows: batch.length });
     for (const send of batch) {
       const pair = pairOf(send);
@@ -235,7 +235,7 @@ export class SendQueue<From> {
     this.#apartRunning--;
   }
 
-  #nextApart(): { pair: string; sends: Send<From>[] } | undefined {
+  #nextApart(): { pair: string; sends: PendingSend<From>[] } | undefined {
     for (const [pair, sends] of this.#apart) if (!this.#apartUnderWay.has(pair)) return { pair, sends };
     return undefined;
   }
@@ -249,7 +249,7 @@ function outcomeOf(row: Stored | undefined): Outcome {
 }
 
 /** How many sends of the front go into one batch: up to its size, or to a ref that is in it already. */
-function withoutRepeats(sends: readonly Send<unknown>[]): number {
+function withoutRepeats(sends: readonly PendingSend<unknown>[]): number {
   const refs = new Set<string>();
   for (const { sender, ref } of sends) {
     if (refs.size === BATCH_MAX_ROWS || refs.has(`${sender}\n${ref}`)) break;
@@ -259,10 +259,10 @@ function withoutRepeats(sends: readonly Send<unknown>[]): number {
 }
 
 /** The conversation of a send: its two name keys, in whatever order JavaScript puts them (it only has to be the same each time). */
-function pairOf(send: Send<unknown>): string {
+function pairOf(send: PendingSend<unknown>): string {
   return send.senderKey < send.toKey ? `${send.senderKey}\n${send.toKey}` : `${send.toKey}\n${send.senderKey}`;
 }
 
-function bytesOf(send: Draft): number {
+function bytesOf(send: NewMessage): number {
   return send.content.length * 2 + 200; // JavaScript's two bytes a unit, and the object around
 }

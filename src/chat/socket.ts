@@ -5,11 +5,11 @@ import type { ServerWebSocket, WebSocketHandler } from "bun";
 import type { Limits, Metered } from "../accounts/limits.ts";
 import type { Session } from "../db/sessions.ts";
 import type { Hub, Socket } from "../delivery/hub.ts";
-import type { StalledClient, Unsent } from "../delivery/unsent_budget.ts";
+import type { StalledClient, UnsentBudget } from "../delivery/unsent_budget.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Count, Metrics } from "../metrics.ts";
-import type { Presence } from "../presence/subscriptions.ts";
+import type { PresenceSubscriptions } from "../presence/subscriptions.ts";
 import {
   type ClientFrame,
   CLOSE,
@@ -43,7 +43,7 @@ export interface SocketData {
 
 /** What happens to sockets whose readers are slow. `closedBehind` counts those that fell too far behind. */
 interface SlowReaders {
-  readonly unsent: Unsent;
+  readonly unsent: UnsentBudget;
   readonly closedBehind: Count;
 }
 
@@ -128,12 +128,12 @@ export function socketHandlers(parts: {
   chat: Chat;
   drafts: Drafts;
   hub: Hub;
-  presence: Presence;
+  presence: PresenceSubscriptions;
   limits: Limits;
   log: Log;
   metrics: Metrics;
   quota: TextQuota | undefined;
-  unsent: Unsent;
+  unsent: UnsentBudget;
   epoch: () => string;
   version: string;
 }): { handlers: WebSocketHandler<SocketData>; stop: () => void } {

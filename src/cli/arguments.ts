@@ -9,7 +9,7 @@ export type Command =
   | { readonly verb: "passwd" | "disable" | "enable" | "admin"; readonly name: string };
 
 /** The words are no command. */
-export class WordsError extends Error {
+export class UsageError extends Error {
   constructor(message: string) {
     super(message);
     this.name = "WordsError";
@@ -45,23 +45,23 @@ export function readCommand([word, ...words]: readonly string[]): Command | unde
 function readUser([asked, ...words]: readonly string[]): Command | undefined {
   if (asked === undefined) return undefined;
   const verb = VERBS.find((verb) => verb === asked);
-  if (verb === undefined) throw new WordsError(`chatify user does not know "${asked}"`);
+  if (verb === undefined) throw new UsageError(`chatify user does not know "${asked}"`);
   const options = words.filter((word) => word.startsWith("--"));
   const [name, ...more] = words.filter((word) => !word.startsWith("--"));
   const stranger = options.find((option) => !(verb === "add" && option === "--admin"));
-  if (stranger !== undefined) throw new WordsError(`chatify user ${verb} does not know "${stranger}"`);
+  if (stranger !== undefined) throw new UsageError(`chatify user ${verb} does not know "${stranger}"`);
   if (verb === "list") {
-    if (name !== undefined) throw new WordsError(`chatify user list takes no name, got "${name}"`);
+    if (name !== undefined) throw new UsageError(`chatify user list takes no name, got "${name}"`);
     return { verb };
   }
-  if (name === undefined) throw new WordsError(`chatify user ${verb} needs a name`);
+  if (name === undefined) throw new UsageError(`chatify user ${verb} needs a name`);
   if (more.length > 0 && (verb === "add" || verb === "passwd")) {
-    throw new WordsError(
+    throw new UsageError(
       "A password does not belong on the command line, where other programs and the shell's history see it. " +
         "Leave it out, and it is asked for",
     );
   }
-  if (more.length > 0) throw new WordsError(`chatify user ${verb} takes one name at a time`);
+  if (more.length > 0) throw new UsageError(`chatify user ${verb} takes one name at a time`);
   return verb === "add" ? { verb, name, admin: options.length > 0 } : { verb, name };
 }
 
@@ -75,7 +75,7 @@ function readInvite(words: readonly string[]): Command {
     if (option === "--days") command.days = wholeNumber(option, value, INVITE.daysMax);
     else if (option === "--uses") command.uses = wholeNumber(option, value, INVITE.usesMax);
     else if (option === "--url") command.origin = address(value);
-    else throw new WordsError(`chatify invite does not know "${option}"`);
+    else throw new UsageError(`chatify invite does not know "${option}"`);
   }
   return command;
 }
@@ -83,11 +83,11 @@ function readInvite(words: readonly string[]): Command {
 function wholeNumber(option: string, value: string, most: number): number {
   const number = /^\d{1,9}$/.test(value) ? Number(value) : 0;
   if (number >= 1 && number <= most) return number;
-  throw new WordsError(`${option} needs a number from 1 to ${most}, got "${value}"`);
+  throw new UsageError(`${option} needs a number from 1 to ${most}, got "${value}"`);
 }
 
 function address(value: string): string {
   const url = URL.parse(value);
   if (url && /^https?:$/.test(url.protocol) && url.pathname === "/" && url.search === "") return url.origin;
-  throw new WordsError(`--url needs an address such as https://chat.example.org, got "${value}"`);
+  throw new UsageError(`--url needs an address such as https://chat.example.org, got "${value}"`);
 }

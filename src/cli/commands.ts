@@ -4,7 +4,7 @@
  */
 
 import { inviteLink } from "../accounts/invitation.ts";
-import type { Office } from "../app.ts";
+import type { AdminContext } from "../app.ts";
 import * as sessions from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import type { Account, User } from "../db/users.ts";
@@ -36,7 +36,7 @@ export interface Terminal {
 const PAGE = 1_000;
 
 /** @throws RefusedError */
-export async function run(command: Command, office: Office, terminal: Terminal): Promise<void> {
+export async function run(command: Command, office: AdminContext, terminal: Terminal): Promise<void> {
   switch (command.verb) {
     case "invite":
       return invite(command, office, terminal);
@@ -57,7 +57,7 @@ export async function run(command: Command, office: Office, terminal: Terminal):
 
 async function invite(
   { days, uses, origin }: Extract<Command, { verb: "invite" }>,
-  { door }: Office,
+  { door }: AdminContext,
   { print, say, origin: guess }: Terminal,
 ): Promise<void> {
   const { token, expiresAt } = await door.invite({ days, uses });
@@ -69,7 +69,7 @@ async function invite(
 }
 
 /** Page by page: there may be many. */
-async function list({ db }: Office, { print, say }: Terminal): Promise<void> {
+async function list({ db }: AdminContext, { print, say }: Terminal): Promise<void> {
   for (let after = 0; ;) {
     const page = await users.accounts(db, { after, limit: PAGE });
     const last = page.at(-1);
@@ -96,7 +96,7 @@ function harmless(name: string): string {
 
 async function add(
   { name: typed, admin }: Extract<Command, { verb: "add" }>,
-  { db }: Office,
+  { db }: AdminContext,
   terminal: Terminal,
 ): Promise<void> {
   const name = orRefuse(() => checkName(typed));
@@ -112,7 +112,7 @@ async function add(
   terminal.say(`${name} can sign in now${admin ? ", and invite others" : ""}.`);
 }
 
-async function passwd(typed: string, office: Office, terminal: Terminal): Promise<void> {
+async function passwd(typed: string, office: AdminContext, terminal: Terminal): Promise<void> {
   const { id, username } = await find(typed, office);
   const password = await newPassword(`New password for ${harmless(username)}: `, terminal);
   await users.setPassword(office.db, id, password);
@@ -120,27 +120,27 @@ async function passwd(typed: string, office: Office, terminal: Terminal): Promis
   terminal.say(`${harmless(username)} has a new password, and is signed in nowhere any more.`);
 }
 
-async function disable(typed: string, office: Office, { say }: Terminal): Promise<void> {
+async function disable(typed: string, office: AdminContext, { say }: Terminal): Promise<void> {
   const user = await users.setDisabled(office.db, keyOf(typed), true);
   if (!user) throw nobody(typed);
   await endSessions(user.id, user.username, office);
   say(`Nobody can sign in as ${harmless(user.username)} any more.`);
 }
 
-async function enable(typed: string, { db }: Office, { say }: Terminal): Promise<void> {
+async function enable(typed: string, { db }: AdminContext, { say }: Terminal): Promise<void> {
   const user = await users.setDisabled(db, keyOf(typed), false);
   if (!user) throw nobody(typed);
   say(`${harmless(user.username)} can sign in again.`);
 }
 
-async function makeAdmin(typed: string, { db }: Office, { say }: Terminal): Promise<void> {
+async function makeAdmin(typed: string, { db }: AdminContext, { say }: Terminal): Promise<void> {
   const username = await users.makeAdmin(db, keyOf(typed));
   if (username === undefined) throw nobody(typed);
   say(`${harmless(username)} can invite others: the menu has it once the page is loaded again.`);
 }
 
 /** To be called when the change that keeps others from beginning is stored (`sessions.start`). */
-async function endSessions(id: number, username: string, { db, tell }: Office): Promise<void> {
+async function endSessions(id: number, username: string, { db, tell }: AdminContext): Promise<void> {
   const ended = await sessions.endAll(db, id);
   await tell(ended.map((sessionId) => ({ kind: "end", nameKey: nameKey(username), sessionId })));
 }
@@ -153,7 +153,7 @@ async function newPassword(question: string, { password }: Terminal): Promise<st
   return hashPassword(given);
 }
 
-async function find(typed: string, { db }: Office): Promise<User> {
+async function find(typed: string, { db }: AdminContext): Promise<User> {
   const user = await users.find(db, keyOf(typed));
   if (!user || user.gone) throw nobody(typed);
   return user;

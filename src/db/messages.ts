@@ -7,7 +7,7 @@ import { bytesBefore, NAMES_MAX, type Texted, TEXTS_MAX_BYTES } from "./pages.ts
  * A message before it is stored. `toKey`: the receiver's name key. `ticket`: of 32 bits, another for each time that a message is handed
  * over, by which a pod that lost an answer tells what it stored itself from what another pod stored when the sender tried there.
  */
-export interface Draft {
+export interface NewMessage {
   readonly sender: string;
   readonly toKey: string;
   readonly ref: string;
@@ -61,7 +61,7 @@ export const WRITER_PARAMETERS = {
  * @param drafts no two with the same sender and ref
  * @returns what became of each at its place; undefined where nobody has the receiver's name, or not any more
  */
-export async function insertMany(sql: Sql, drafts: readonly Draft[]): Promise<(Stored | undefined)[]> {
+export async function insertMany(sql: Sql, drafts: readonly NewMessage[]): Promise<(Stored | undefined)[]> {
   const rows = await sql<(Stored & { ord: number })[]>`
     with input as materialized (
       select
@@ -168,7 +168,7 @@ export async function insertMany(sql: Sql, drafts: readonly Draft[]): Promise<(S
 }
 
 /** Fills in what blocks have to do with drafts that were stored before, or not at all. */
-async function fillRare(sql: Sql, drafts: readonly Draft[], results: (Stored | undefined)[]): Promise<void> {
+async function fillRare(sql: Sql, drafts: readonly NewMessage[], results: (Stored | undefined)[]): Promise<void> {
   const rare = drafts.flatMap((draft, i) => (results[i] && !results[i].known ? [] : [{ i, ...draft }]));
   const rows = await sql<{ i: number; receiver: string; hidden: boolean; at: string }[]>`
     select t.i, u.username as receiver, c.hidden, c.last_at as at

@@ -17,7 +17,7 @@ export interface User {
 }
 
 /** What an account is made on the strength of; the last two are used up by it. */
-export type Right = "anybody" | "host" | { readonly invite: number } | "first admin";
+export type SignupGrant = "anybody" | "host" | { readonly invite: number } | "first admin";
 
 /** In `settings`, once there was an admin: then nobody becomes the first any more. */
 const HAD_ADMIN = "had_admin";
@@ -33,7 +33,7 @@ const HAD_ADMIN = "had_admin";
 export async function create(
   db: Database,
   user: { username: string; nameKey: string; searchKey: string; password: string; admin?: boolean },
-  right: Right = "anybody",
+  right: SignupGrant = "anybody",
 ): Promise<User> {
   const isAdmin = user.admin === true || right === "first admin";
   const skeletons = skeletonsOf(user.username);
@@ -73,7 +73,7 @@ export async function create(
 }
 
 /** A row when the right holds, which it then does once less. */
-function ticket(sql: Sql, right: Right) {
+function ticket(sql: Sql, right: SignupGrant) {
   if (right === "first admin") {
     return sql`
       insert into settings (name, value)

@@ -92,7 +92,7 @@ export class Hub {
 }
 
 /** Frames gathered by socket, so that each gets all of a batch in one write: a write a frame costs more than the frame. */
-export class Bundle {
+export class WriteBatch {
   readonly #hub: Hub;
   readonly #frames = new Map<Socket, string[]>();
   readonly #dropped = new Set<Socket>();

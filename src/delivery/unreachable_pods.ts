@@ -17,7 +17,7 @@ const CALM_AFTER_MS = 60_000;
 /** Of the changes before a check: time since the last one, and for a statement that waited (5 s at most). */
 const LOOK_BACK_MS = CHECK_MS + 6_000;
 
-export class UnheardPods {
+export class UnreachablePods {
   readonly #db: Database;
   readonly #bus: Pick<Bus, "pod" | "others">;
   readonly #log: Log;

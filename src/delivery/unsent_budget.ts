@@ -25,7 +25,7 @@ export function defaultBudget(memoryBytes: number): number {
   return Math.max(DEFAULT_MIN_BYTES, Math.min(Math.floor(memoryBytes / 4), DEFAULT_MAX_BYTES));
 }
 
-export class Unsent {
+export class UnsentBudget {
   readonly #maxBytes: number;
   readonly #log: Log;
   readonly #cuts: Count;

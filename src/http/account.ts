@@ -2,15 +2,15 @@
 
 import type { Server } from "bun";
 
-import type { Erasure } from "../accounts/account_purge.ts";
+import type { AccountPurge } from "../accounts/account_purge.ts";
 import { deviceOf } from "../accounts/device_name.ts";
-import type { Choices } from "../chat/relationships.ts";
+import type { Relationships } from "../chat/relationships.ts";
 import type { SocketData } from "../chat/socket.ts";
-import type { Choice, Shows } from "../db/choices.ts";
 import type { Database } from "../db/client.ts";
 import * as drafts from "../db/drafts.ts";
 import * as everything from "../db/export.ts";
 import { pagesOf } from "../db/pages.ts";
+import type { PrivacySettings, Relation } from "../db/relationships.ts";
 import * as sessions from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
@@ -24,12 +24,12 @@ import type { Streams } from "./stream.ts";
 
 export class Account {
   readonly #auth: Auth;
-  readonly #choices: Choices;
+  readonly #choices: Relationships;
   readonly #db: Database;
-  readonly #erasure: Erasure;
+  readonly #erasure: AccountPurge;
   readonly #streams: Streams;
 
-  constructor(parts: { auth: Auth; choices: Choices; db: Database; erasure: Erasure; streams: Streams }) {
+  constructor(parts: { auth: Auth; choices: Relationships; db: Database; erasure: AccountPurge; streams: Streams }) {
     this.#auth = parts.auth;
     this.#choices = parts.choices;
     this.#db = parts.db;
@@ -46,10 +46,10 @@ export class Account {
     const me = await this.#auth.who(request, "account");
     const body = await readJson(request);
     const changes = { hidesRead: readFlag(body, "hide_read"), hidesLastSeen: readFlag(body, "hide_last_seen") };
-    return this.#told(me, await this.#choices.show(me, changes));
+    return this.#told(me, await this.#choices.setPrivacy(me, changes));
   }
 
-  async #told({ userId, username }: Session, { hidesRead, hidesLastSeen }: Shows): Promise<Response> {
+  async #told({ userId, username }: Session, { hidesRead, hidesLastSeen }: PrivacySettings): Promise<Response> {
     const admin = await users.isAdmin(this.#db, userId);
     return json({ username, admin, hide_read: hidesRead, hide_last_seen: hidesLastSeen });
   }
@@ -140,7 +140,7 @@ export class Account {
     return this.#streams.list(pages, { show: showDraft }, { kind: "drafts", request, server }, nameKey);
   }
 
-  async #choose(request: Request, choice: Choice, field: "blocked" | "muted"): Promise<Response> {
+  async #choose(request: Request, choice: Relation, field: "blocked" | "muted"): Promise<Response> {
     const me = await this.#auth.who(request, "account");
     const body = await readJson(request);
     const on = readFlag(body, field);
@@ -154,7 +154,7 @@ export class Account {
     if (choice === "blocks" && peer.id === me.userId) {
       throw new ChatError("bad_request", { words: "Nobody can block themselves" });
     }
-    await this.#choices.choose(choice, me, peer.username, on);
+    await this.#choices.set(choice, me, peer.username, on);
     return json({ name: peer.username, [field]: on });
   }
 }

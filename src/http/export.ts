@@ -1,12 +1,12 @@
 /** Everything of a person in one JSON text, a message a line. It tells, and marks nothing. */
 
-import * as choices from "../db/choices.ts";
 import type { Database } from "../db/client.ts";
 import * as drafts from "../db/drafts.ts";
 import * as everything from "../db/export.ts";
 import type { Part } from "../db/export.ts";
 import type { Message } from "../db/messages.ts";
 import { type Pages, pagesOf, ROWS_MAX } from "../db/pages.ts";
+import * as choices from "../db/relationships.ts";
 import type { Session } from "../db/sessions.ts";
 import { inPieces, type Pieces } from "./stream.ts";
 

@@ -3,8 +3,8 @@
 import type { Limits } from "../accounts/limits.ts";
 import type { Attempt } from "../accounts/login_limits.ts";
 import { isReserved } from "../accounts/reserved_names.ts";
-import type { Renewals } from "../accounts/session_renewals.ts";
-import type { Brought, Door } from "../accounts/signup_policy.ts";
+import type { SessionRenewals } from "../accounts/session_renewals.ts";
+import type { SignupCredentials, SignupPolicy } from "../accounts/signup_policy.ts";
 import type { LimitedAction } from "../config.ts";
 import type { Database } from "../db/client.ts";
 import * as sessions from "../db/sessions.ts";
@@ -53,7 +53,7 @@ const NAME_LOST: ReadonlySet<string> = new Set(["name_taken", "name_similar"] sa
 
 export class Auth {
   readonly #db: Database;
-  readonly #door: Door;
+  readonly #door: SignupPolicy;
   readonly #pages: Pages;
   readonly #cookies: Cookies;
   readonly #trust: Trust;
@@ -68,7 +68,7 @@ export class Auth {
   /** @param parts.failures of logins @param parts.signedUp told of a new account @param parts.ended told of a session that ended here */
   constructor(parts: {
     db: Database;
-    door: Door;
+    door: SignupPolicy;
     pages: Pages;
     secrets: readonly string[];
     trust: Trust;
@@ -76,7 +76,7 @@ export class Auth {
     failures: Count;
     signedUp: (username: string) => void;
     ended: (session: Pick<Session, "id" | "nameKey">) => void;
-    renewals: Renewals;
+    renewals: SessionRenewals;
   }) {
     this.#db = parts.db;
     this.#door = parts.door;
@@ -129,7 +129,7 @@ export class Auth {
     if (brought.code !== "") return this.#pages.form("signup", brought); // whether it is right is said when it is used
     if (brought.invite === "" || this.#door.signup !== "invite") return this.#pages.page(request, "signup");
     try {
-      await this.#door.right(brought);
+      await this.#door.grantFor(brought);
       return this.#pages.form("signup", brought);
     } catch (error) {
       if (!(error instanceof ChatError)) throw error;
@@ -142,7 +142,7 @@ export class Auth {
     const form = await readForm(request);
     const { username, password } = form;
     try {
-      const right = await this.#door.right(form);
+      const right = await this.#door.grantFor(form);
       const name = checkName(username);
       checkPassword(password);
       const user = await this.#create(name, password, { address, right });
@@ -237,7 +237,7 @@ export class Auth {
   async #create(
     name: string,
     password: string,
-    { address, right }: { address: string; right: users.Right },
+    { address, right }: { address: string; right: users.SignupGrant },
   ): Promise<users.User> {
     const key = nameKey(name);
     if (right !== "first admin" && isReserved(name)) throw new ChatError("name_reserved");
@@ -312,7 +312,7 @@ export class Auth {
   }
 
   /** Finds sessions, and has noted that they are used. */
-  async #lookUp(tokenHashes: readonly string[], renewals: Renewals): Promise<(Session | undefined)[]> {
+  async #lookUp(tokenHashes: readonly string[], renewals: SessionRenewals): Promise<(Session | undefined)[]> {
     const found = await sessions.findMany(this.#db, tokenHashes);
     for (const one of found) if (one?.isDue) renewals.note(one.session.id);
     return found.map((one) => one?.session);
@@ -356,7 +356,7 @@ function isForScript(request: Request): boolean {
   return accept.includes("application/json") && !accept.includes("text/html");
 }
 
-interface FormValues extends Brought {
+interface FormValues extends SignupCredentials {
   readonly username: string;
   readonly password: string;
 }

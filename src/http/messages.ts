@@ -3,9 +3,9 @@
 import type { Server } from "bun";
 
 import { INVITE, inviteLink } from "../accounts/invitation.ts";
-import type { Door } from "../accounts/signup_policy.ts";
+import type { SignupPolicy } from "../accounts/signup_policy.ts";
 import type { Chat } from "../chat/chat.ts";
-import type { Choices } from "../chat/relationships.ts";
+import type { Relationships } from "../chat/relationships.ts";
 import type { SocketData } from "../chat/socket.ts";
 import type { Database } from "../db/client.ts";
 import * as messages from "../db/messages.ts";
@@ -15,7 +15,7 @@ import { findNames, findPeers, type Search } from "../db/people.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { ChatError } from "../errors.ts";
-import type { Roster } from "../presence/registry.ts";
+import type { PresenceRegistry } from "../presence/registry.ts";
 import { Batcher } from "../util/batcher.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../util/text.ts";
 import type { Auth } from "./login.ts";
@@ -32,11 +32,11 @@ const MARK_PATIENCE_MS = 10_000;
 export class Api {
   readonly #auth: Auth;
   readonly #chat: Chat;
-  readonly #choices: Choices;
+  readonly #choices: Relationships;
   readonly #db: Database;
-  readonly #door: Door;
+  readonly #door: SignupPolicy;
   readonly #trust: Trust;
-  readonly #roster: Roster;
+  readonly #roster: PresenceRegistry;
   /** Thousands come back at once, and each asks for its list: a statement for many of them. */
   readonly #lists: Batcher<ConversationsAsked, Conversation[]>;
   readonly #streams: Streams;
@@ -44,10 +44,10 @@ export class Api {
   constructor(parts: {
     auth: Auth;
     chat: Chat;
-    choices: Choices;
+    choices: Relationships;
     db: Database;
-    door: Door;
-    roster: Roster;
+    door: SignupPolicy;
+    roster: PresenceRegistry;
     streams: Streams;
     trust: Trust;
   }) {

@@ -4,7 +4,7 @@ import type { Server } from "bun";
 
 import type { SocketData } from "../chat/socket.ts";
 import type { Pages } from "../db/pages.ts";
-import type { Unsent } from "../delivery/unsent_budget.ts";
+import type { UnsentBudget } from "../delivery/unsent_budget.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { JSON_HEADERS, type Request } from "./request.ts";
@@ -49,10 +49,10 @@ export interface Shape<Row> {
 /** Streams answers, and counts the long ones of each user. */
 export class Streams {
   readonly #log: Log;
-  readonly #unsent: Unsent;
+  readonly #unsent: UnsentBudget;
   readonly #open = new Map<string, number>();
 
-  constructor({ log, unsent }: { log: Log; unsent: Unsent }) {
+  constructor({ log, unsent }: { log: Log; unsent: UnsentBudget }) {
     this.#log = log;
     this.#unsent = unsent;
   }

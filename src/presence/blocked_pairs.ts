@@ -1,7 +1,7 @@
 /** For users with a socket on this pod, the peers that they block or are blocked by: presence is not shared across a block. */
 
-import { blockedEitherWay } from "../db/choices.ts";
 import type { Database } from "../db/client.ts";
+import { blockedEitherWay } from "../db/relationships.ts";
 import { Batcher } from "../util/batcher.ts";
 
 const LOOKUPS_MAX = 200;

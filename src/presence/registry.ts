@@ -25,7 +25,7 @@ const TOGETHER_MS = 250;
 /** The table is read and put right this often: what two writers at once, or a hand, left there. */
 const RECONCILE_EVERY_MS = 60_000;
 
-export class Roster {
+export class PresenceRegistry {
   readonly #db: Database;
   readonly #bus: Bus;
   readonly #log: Log;

@@ -12,7 +12,7 @@ import { Batcher } from "../util/batcher.ts";
 import { RateLimit } from "../util/rate_limit.ts";
 import { keyOfReference } from "../util/text.ts";
 import type { BlockedPairs } from "./blocked_pairs.ts";
-import type { Roster } from "./registry.ts";
+import type { PresenceRegistry } from "./registry.ts";
 
 const TICK_MS = 500;
 const REFRESH_SOON_MS = 100;
@@ -47,9 +47,9 @@ interface Known {
   readonly hidesLastSeen: boolean;
 }
 
-export class Presence {
+export class PresenceSubscriptions {
   readonly #db: Database;
-  readonly #roster: Roster;
+  readonly #roster: PresenceRegistry;
   readonly #blocked: BlockedPairs;
   readonly #watched = new Map<string, Watched>();
   readonly #watching = new Map<Socket, readonly Watched[]>();
@@ -73,7 +73,7 @@ export class Presence {
   readonly #timer: Timer;
   #refreshing: Timer | undefined;
 
-  constructor(parts: { db: Database; roster: Roster; blocked: BlockedPairs }) {
+  constructor(parts: { db: Database; roster: PresenceRegistry; blocked: BlockedPairs }) {
     this.#db = parts.db;
     this.#roster = parts.roster;
     this.#blocked = parts.blocked;

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import { sign } from "../../src/accounts/session_cookie.ts";
-import { Door } from "../../src/accounts/signup_policy.ts";
+import { SignupPolicy } from "../../src/accounts/signup_policy.ts";
 import { Database } from "../../src/db/client.ts";
 import * as sessions from "../../src/db/sessions.ts";
 import * as users from "../../src/db/users.ts";
@@ -130,7 +130,7 @@ describe("a closed door", () => {
 
 describe("the code", () => {
   const door = (secret: string, identity: string) =>
-    new Door({
+    new SignupPolicy({
       db: { run: async () => [{ fresh: true }] } as unknown as Database,
       signup: "open",
       secrets: [secret],
@@ -206,16 +206,16 @@ describe("invitations", () => {
 
   test("that are forged cost no query", async () => {
     const db = { run: () => Promise.reject(new Error("a query")) } as unknown as Database;
-    const door = new Door({ db, signup: "invite", secrets: [SECRET], identity: "1.2" });
+    const door = new SignupPolicy({ db, signup: "invite", secrets: [SECRET], identity: "1.2" });
     const future = `1.${Math.floor(Date.now() / 1_000) + 60}`;
     for (const invite of ["", `${future}.x`, sign(future, OTHER_SECRET)]) {
-      await expect(door.right({ invite, code: "" })).rejects.toMatchObject({ code: "invite_needed" });
+      await expect(door.grantFor({ invite, code: "" })).rejects.toMatchObject({ code: "invite_needed" });
     }
-    await expect(door.right({ invite: sign("1.1000000000", SECRET), code: "" })).rejects.toMatchObject({
+    await expect(door.grantFor({ invite: sign("1.1000000000", SECRET), code: "" })).rejects.toMatchObject({
       code: "invite_used",
     });
-    await expect(door.right({ invite: "", code: "x" })).rejects.toMatchObject({ code: "bad_code" });
-    await expect(door.right({ invite: sign(future, SECRET), code: "" })).rejects.toThrow("a query");
+    await expect(door.grantFor({ invite: "", code: "x" })).rejects.toMatchObject({ code: "bad_code" });
+    await expect(door.grantFor({ invite: sign(future, SECRET), code: "" })).rejects.toThrow("a query");
   });
 
   test("let one in, not more, and a sign-up that fails costs nothing", async () => {

@@ -4,13 +4,13 @@ import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 
 import { MemoryBus } from "../../src/cluster/bus.ts";
 import type { Database } from "../../src/db/client.ts";
-import { Roster } from "../../src/presence/registry.ts";
+import { PresenceRegistry } from "../../src/presence/registry.ts";
 import { SILENT } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(20_000);
 
-const rosters: Roster[] = [];
+const rosters: PresenceRegistry[] = [];
 afterEach(async () => {
   await Promise.all(rosters.splice(0).map((roster) => roster.stop()));
 });
@@ -32,7 +32,7 @@ async function meet(write: () => Promise<unknown> = async () => {}) {
     },
   } as unknown as Database;
   const changed = (key: string, _: string, { online }: { online: boolean }) => void told.push(`${key} ${online ? "on" : "off"}`); // prettier-ignore
-  const roster = new Roster({ db, bus, log: SILENT, changed, hiddenGraceMs });
+  const roster = new PresenceRegistry({ db, bus, log: SILENT, changed, hiddenGraceMs });
   rosters.push(roster);
   await other.start({ deliver() {}, lost() {}, joined() {}, vanished() {} });
   await bus.start({

@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { readCommand, WordsError } from "../../src/cli/arguments.ts";
+import { readCommand, UsageError } from "../../src/cli/arguments.ts";
 import {
   cookieOf,
   freePort,
@@ -78,7 +78,7 @@ describe("words", () => {
     ],
     ["invite --url https://a.example/chat", '--url needs an address such as https://chat.example.org, got "https://a.'],
   ])("%p is refused in plain words", (words, said) => {
-    expect(() => readCommand(words.split(" "))).toThrow(WordsError);
+    expect(() => readCommand(words.split(" "))).toThrow(UsageError);
     expect(() => readCommand(words.split(" "))).toThrow(said);
   });
 

@@ -5,14 +5,14 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
-import * as choices from "../../src/db/choices.ts";
 import { type Client, connect, type Database } from "../../src/db/client.ts";
+import * as gone from "../../src/db/deleted_accounts.ts";
 import * as drafts from "../../src/db/drafts.ts";
 import * as everything from "../../src/db/export.ts";
-import * as gone from "../../src/db/gone.ts";
 import * as messages from "../../src/db/messages.ts";
 import * as people from "../../src/db/people.ts";
 import { servingPods } from "../../src/db/pods.ts";
+import * as choices from "../../src/db/relationships.ts";
 import * as sessions from "../../src/db/sessions.ts";
 import { fillSkeletons } from "../../src/db/skeletons.ts";
 import * as users from "../../src/db/users.ts";
@@ -102,7 +102,7 @@ function walks(plan: Plan): string[] {
   return [...here, ...(plan.Plans ?? []).flatMap(walks)];
 }
 
-const batch = (count: number, tag: string): messages.Draft[] =>
+const batch = (count: number, tag: string): messages.NewMessage[] =>
   Array.from({ length: count }, (_, i) => {
     const [one, other] = [2_100 + (i % 50), 3_000] as const;
     return { sender: nameOf(one), toKey: nameOf(other), ref: `plans-${tag}-${i}`, ticket: i, content: "How are you?" };
@@ -196,7 +196,7 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
   "sessions.list": (db) => sessions.list(db, 17),
   "sessions.endOwn": (db) => sessions.endOwn(db, 17, 4),
   "sessions.endOthers": (db) => sessions.endOthers(db, 16, 4),
-  "gone.bury": (db) => gone.bury(db, { id: 9_999, username: nameOf(9_998) }),
+  "gone.bury": (db) => gone.softDelete(db, { id: 9_999, username: nameOf(9_998) }),
   "gone.toErase": (db) => gone.toErase(db),
   "gone.eraseSome": (db) => gone.eraseSome(db, me),
   "gone.eraseSome, notes to oneself": async (db, sql) => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 
-import { defaultBudget, Unsent } from "../../src/delivery/unsent_budget.ts";
+import { defaultBudget, UnsentBudget } from "../../src/delivery/unsent_budget.ts";
 import { Log } from "../../src/log.ts";
 import { Count } from "../../src/metrics.ts";
 
@@ -10,7 +10,7 @@ const MiB = 2 ** 20;
 function pod(maxBytes: number) {
   const lines: string[] = [];
   const cuts = new Count();
-  const unsent = new Unsent({
+  const unsent = new UnsentBudget({
     maxBytes,
     cuts,
     log: new Log({ level: "debug", format: "json", write: (line) => lines.push(line) }),

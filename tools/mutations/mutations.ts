@@ -110,7 +110,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     {
       guarantee: "Only the code of a fresh install makes the first admin",
       file: "src/accounts/signup_policy.ts",
-      symbol: "right",
+      symbol: "grantFor",
       code: 'if (code !== "") return "first admin";',
       test: "test/browser/door_test.ts",
       name: "a closed door opens to the code of a fresh install, once, on any pod, and whoever has it runs the chat",

@@ -1,7 +1,7 @@
 /** What chatify is compared with: the least that does a part of its work. A process of its own for each. */
 
 import { type Client, connect } from "../../../src/db/client.ts";
-import { type Draft, insertMany, WRITER_PARAMETERS } from "../../../src/db/messages.ts";
+import { insertMany, type NewMessage, WRITER_PARAMETERS } from "../../../src/db/messages.ts";
 import { nameOf, newSalt, type Pair, refOf, textOf } from "../../support/people.ts";
 import { type Latency, latency } from "../../support/statistics.ts";
 import { cpuSeconds } from "../../support/usage.ts";
@@ -67,7 +67,7 @@ await work(jobs);
 /** Everybody's next message in turn, from one end of a pair and then from the other. */
 function insert({ pairs, ...options }: Inserting, batch: number): Promise<Inserted> {
   return repeat(options, async (sql) => {
-    const drafts = Array.from({ length: batch }, (): Draft => {
+    const drafts = Array.from({ length: batch }, (): NewMessage => {
       const pair = pairs[(sent >> 1) % pairs.length] as Pair;
       const [from, to] = sent % 2 === 0 ? pair : pair.toReversed();
       const ref = refOf(salt, sent++);

@@ -11,7 +11,7 @@ const STEP = 1_000;
 const SETTLED = "10 seconds";
 
 /** Takes an account away, its sessions and drafts with it; harmless when it is gone. What it hid stays hidden. */
-export async function bury(db: Database, user: { id: number; username: string }): Promise<void> {
+export async function softDelete(db: Database, user: { id: number; username: string }): Promise<void> {
   await db.run(
     (sql) => sql`
       with ended as (

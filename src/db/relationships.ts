@@ -7,10 +7,10 @@ import type { Database, Sql } from "./client.ts";
 import { NAMES_MAX } from "./pages.ts";
 
 /** What may be decided about another person: the names of the columns behind `low_` and `high_`. */
-export type Choice = "blocks" | "muted";
+export type Relation = "blocks" | "muted";
 
 /** @param me, peer names as their owners wrote them */
-export async function choose(db: Database, choice: Choice, me: string, peer: string, on: boolean): Promise<void> {
+export async function choose(db: Database, choice: Relation, me: string, peer: string, on: boolean): Promise<void> {
   await db.run((sql) => {
     const [low, high] = [sql(`low_${choice}`), sql(`high_${choice}`)];
     const noted = sql`noted as (update users set changed_at = clock_timestamp() where username = ${me})`;
@@ -47,7 +47,7 @@ function freeze(sql: Sql) {
 /** Whom somebody blocks, or mutes: a page, in the order of names. @param after the last name of the page before */
 export async function chosen(
   db: Database,
-  choice: Choice,
+  choice: Relation,
   me: string,
   after = "",
   limit = NAMES_MAX,
@@ -137,18 +137,18 @@ export async function reachable(sql: Sql, pairs: readonly Pair[]): Promise<(stri
 }
 
 /** What somebody shows of themselves; hidden from others, it is not seen of others either. */
-export interface Shows {
+export interface PrivacySettings {
   readonly hidesRead: boolean;
   readonly hidesLastSeen: boolean;
 }
 
 /** What of it is to change; undefined: stays as it is. */
-export type Changes = { readonly [K in keyof Shows]: Shows[K] | undefined };
+export type PrivacyChanges = { readonly [K in keyof PrivacySettings]: PrivacySettings[K] | undefined };
 
 /** @returns how it is now */
-export async function show(db: Database, me: string, changes: Changes): Promise<Shows> {
+export async function show(db: Database, me: string, changes: PrivacyChanges): Promise<PrivacySettings> {
   const [row] = await db.run(
-    (sql) => sql<[Shows]>`
+    (sql) => sql<[PrivacySettings]>`
       update users
       set
         hide_read = coalesce(${changes.hidesRead ?? null}::boolean, hide_read),
