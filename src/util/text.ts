@@ -112,7 +112,7 @@ export function keyOfReference(name: string): string | undefined {
 
 /**
  * Anything that leaves ink. What does not: white space, default-ignorables, controls, marks without a base, and four blank signs. Signs
- * that stand before a number (Arabic, Syriac, Kaithi) are formats, but seen. The page has the same in static/js/message_text.js.
+ * that stand before a number (Arabic, Syriac, Kaithi) are formats, but seen. The page has the same in static/js/util/message_text.js.
  */
 const VISIBLE =
   /[^\p{White_Space}\p{Default_Ignorable_Code_Point}\p{M}\p{Cc}\p{Cf}\u2800\u{13441}\u{13442}\u{1d159}]|[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u{110bd}\u{110cd}]/u;

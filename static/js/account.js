@@ -8,9 +8,9 @@ import "./account/password_form.js";
 import "./account/privacy_choice.js";
 import { ask, explain } from "./account/requests.js";
 import { say } from "./account/saying.js";
-import { find, pageStarted, setAvatar, setText } from "./dom.js";
-import "./language.js";
-import { word } from "./words.js";
+import { find, pageStarted, setAvatar, setText } from "./util/dom.js";
+import "./util/language.js";
+import { word } from "./util/words.js";
 
 /** @import { Me } from "./account/requests.js" */
 

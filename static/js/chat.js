@@ -1,20 +1,20 @@
 /** The chat page: builds its parts, follows the address, and lets a person leave. */
 
-import * as api from "./api.js";
-import "./chat_header.js";
-import "./chat_thread.js";
-import { Connection } from "./connection.js";
-import "./connection_line.js";
-import { find, isTouch, pageStarted, setText } from "./dom.js";
-import { Drafts, isUnfinished } from "./drafts.js";
-import { KeptRecords } from "./kept_records.js";
-import { keepLanguage } from "./language.js";
-import { LocalDatabase } from "./local_database.js";
-import "./message_composer.js";
-import { Messenger } from "./messenger.js";
-import { Outbox } from "./outbox.js";
-import { OutboxStore } from "./outbox_store.js";
-import "./people_list.js";
+import * as api from "./sync/api.js";
+import "./elements/chat_header.js";
+import "./elements/chat_thread.js";
+import { Connection } from "./sync/connection.js";
+import "./elements/connection_line.js";
+import { Drafts, isUnfinished } from "./store/drafts.js";
+import { KeptRecords } from "./store/kept_records.js";
+import { LocalDatabase } from "./store/local_database.js";
+import { find, isTouch, pageStarted, setText } from "./util/dom.js";
+import { keepLanguage } from "./util/language.js";
+import "./elements/message_composer.js";
+import { Messenger } from "./store/messenger.js";
+import { OutboxStore } from "./store/outbox_store.js";
+import { Outbox } from "./sync/outbox.js";
+import "./elements/people_list.js";
 import {
   forgetAllBut,
   forgetRead,
@@ -23,12 +23,20 @@ import {
   textsName,
   unfinishedPrefix,
   whenSignedOut,
-} from "./places.js";
-import { ReadingCache, STORES } from "./reading_cache.js";
-import { browserShelf, endedNote, forgetEnded, noteEnded, rememberedName, rememberName, SINGLE_KEYS } from "./shelf.js";
-import { whenTimesChange } from "./time.js";
-import { followVersion } from "./updates.js";
-import { word } from "./words.js";
+} from "./store/places.js";
+import { ReadingCache, STORES } from "./store/reading_cache.js";
+import {
+  browserShelf,
+  endedNote,
+  forgetEnded,
+  noteEnded,
+  rememberedName,
+  rememberName,
+  SINGLE_KEYS,
+} from "./store/shelf.js";
+import { followVersion } from "./sync/updates.js";
+import { whenTimesChange } from "./util/time.js";
+import { word } from "./util/words.js";
 
 const MINUTE_MS = 60_000;
 /** What this browser keeps is there at once; should it not be, the page goes on without. */
@@ -40,15 +48,15 @@ const STILL_MS = 1_000;
 
 /** @type {HTMLElement} */
 const app = find(document, ".app");
-/** @type {import("./people_list.js").PeopleList} */
+/** @type {import("./elements/people_list.js").PeopleList} */
 const people = find(document, "people-list");
-/** @type {import("./chat_header.js").ChatHeader} */
+/** @type {import("./elements/chat_header.js").ChatHeader} */
 const header = find(document, "chat-header");
-/** @type {import("./chat_thread.js").ChatThread} */
+/** @type {import("./elements/chat_thread.js").ChatThread} */
 const thread = find(document, "chat-thread");
-/** @type {import("./message_composer.js").MessageComposer} */
+/** @type {import("./elements/message_composer.js").MessageComposer} */
 const composer = find(document, "message-composer");
-/** @type {NodeListOf<import("./connection_line.js").ConnectionLine>} */
+/** @type {NodeListOf<import("./elements/connection_line.js").ConnectionLine>} */
 const lines = document.querySelectorAll("connection-line");
 
 /** Who is signed in; without an answer it asks again, for a page that knows nobody can do nothing. */
@@ -114,7 +122,7 @@ async function start(me, sure) {
   });
   messenger.addEventListener("people", () => showTitle(messenger));
   const attention = new Loaded(async () => {
-    const { attend } = await import("./attention_page.js");
+    const { attend } = await import("./notifications/attention_page.js");
     return attend(messenger);
   });
   beAttentive(messenger, attention);
@@ -192,7 +200,7 @@ async function whoIsIt(me) {
  */
 function joinTabs(me, { outbox, store, drafts, cache }) {
   const tabs = new BroadcastChannel(textsName(me));
-  /** @param {{ removed?: string, unfinished?: import("./drafts.js").Unfinished, left?: boolean }} what */
+  /** @param {{ removed?: string, unfinished?: import("./store/drafts.js").Unfinished, left?: boolean }} what */
   const tell = (what) => tabs.postMessage(what); // oxlint-disable-line unicorn/require-post-message-target-origin
   store.onremoved = (removed) => tell({ removed });
   drafts.onwritten = (unfinished) => tell({ unfinished });
@@ -246,7 +254,7 @@ class Loaded {
 /**
  * Notifications and sound are needed from the moment the page is touched or left, or hears something.
  * @param {Messenger} messenger
- * @param {Loaded<ReturnType<typeof import("./attention_page.js").attend>>} attention
+ * @param {Loaded<ReturnType<typeof import("./notifications/attention_page.js").attend>>} attention
  */
 function beAttentive(messenger, attention) {
   for (const type of ["arrived", "missed"]) {
@@ -267,7 +275,7 @@ function beAttentive(messenger, attention) {
 async function shareDrafts(messenger, kept) {
   const { connection, drafts } = messenger;
   const shared = new Loaded(async () => {
-    const { SharedDrafts } = await import("./shared_drafts.js");
+    const { SharedDrafts } = await import("./sync/shared_drafts.js");
     return new SharedDrafts(drafts, {
       open: () => connection.state === "open",
       send: (frame) => connection.send(frame),
@@ -401,7 +409,7 @@ function search() {
 }
 
 async function openKeys() {
-  const sheet = await import("./keys_sheet.js").catch(() => undefined);
+  const sheet = await import("./elements/keys_sheet.js").catch(() => undefined);
   await sheet?.openKeys();
 }
 
@@ -437,7 +445,7 @@ function startMenu(messenger, attention, leave) {
   const menu = find(document, "#menu");
   /** What only the menu shows. */
   const load = () => {
-    void import("./invite_link.js").catch(() => {});
+    void import("./elements/invite_link.js").catch(() => {});
     void attention.load();
   };
   if (menu.matches(":popover-open"))
@@ -488,7 +496,7 @@ pageStarted();
 
 /** Once the page stands still: it must not wait for what only matters without a network. */
 async function keepForOffline() {
-  const offline = await import("./offline.js").catch(() => undefined); // the network is gone: the next visit keeps it
+  const offline = await import("./sync/offline.js").catch(() => undefined); // the network is gone: the next visit keeps it
   await offline?.keepPage();
 }
 

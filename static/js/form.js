@@ -1,9 +1,9 @@
 /** Helps with login and sign-up: words, showing the password, saying early what is missing. The server decides. */
 
-import { find, pageStarted, setText } from "./dom.js";
-import { letShow } from "./password_showing.js";
-import { endedNote, forgetEnded, forgetName, noteEnded, rememberedName } from "./shelf.js";
-import { errorWord, waiting, word } from "./words.js";
+import { endedNote, forgetEnded, forgetName, noteEnded, rememberedName } from "./store/shelf.js";
+import { find, pageStarted, setText } from "./util/dom.js";
+import { letShow } from "./util/password_showing.js";
+import { errorWord, waiting, word } from "./util/words.js";
 
 const SIGNED_IN_MS = 1_000;
 const SIGNED_OUT_SECONDS = 10;
@@ -89,7 +89,7 @@ async function whoAmI() {
   }
 }
 
-/** Goes on when the same person has signed in again in another tab. @param {import("./shelf.js").Ended} ended */
+/** Goes on when the same person has signed in again in another tab. @param {import("./store/shelf.js").Ended} ended */
 async function goOn(ended) {
   if ((await whoAmI()) !== ended.name) return;
   noteEnded(ended); // the chat leads back to the place
@@ -137,7 +137,7 @@ function say() {
 }
 
 // Up to here nothing waits for words: who is quick has pressed the button by now. Should they fail to load, so does the page (`start.js`).
-await import("./language.js").catch(() => new Promise(() => {}));
+await import("./util/language.js").catch(() => new Promise(() => {}));
 letShow(form);
 say();
 document.addEventListener("languagechange", say);
@@ -159,7 +159,7 @@ function isSignedOut() {
 /** Whoever was here and is signed in no more leaves nothing to be read, and who signed out nothing at all. @param {boolean} signedOut */
 async function forgetWhoLeft(signedOut) {
   if ((await whoAmI()) !== "") return;
-  const places = await import("./places.js").catch(() => undefined);
+  const places = await import("./store/places.js").catch(() => undefined);
   await (signedOut ? places?.forgetSignedOut() : places?.forgetRead());
 }
 
@@ -168,7 +168,7 @@ if (signedOut || rememberedName() !== undefined) void forgetWhoLeft(signedOut);
 
 // The chat that comes next can be kept for when there is no network.
 async function register() {
-  const offline = await import("./offline.js").catch(() => undefined);
+  const offline = await import("./sync/offline.js").catch(() => undefined);
   await offline?.register();
 }
 

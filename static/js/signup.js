@@ -3,10 +3,10 @@
  * sent as it is.
  */
 
-import { pageStarted } from "./dom.js";
 import { complain, form, refuse, username } from "./form.js";
-import { isImpossibleName } from "./name_rules.js";
-import { forgetName } from "./shelf.js";
+import { forgetName } from "./store/shelf.js";
+import { pageStarted } from "./util/dom.js";
+import { isImpossibleName } from "./util/name_rules.js";
 
 /** The field that an error belongs to; others belong to the form as a whole. @type {Record<string, string>} */
 const FIELDS = {

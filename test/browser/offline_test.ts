@@ -255,7 +255,7 @@ test("a server that hangs shows the kept page, and a new version of it comes who
   for (const part of ["src", "static", "sql", "package.json"])
     cpSync(join(ROOT, part), join(root, part), { recursive: true });
   symlinkSync(join(ROOT, "node_modules"), join(root, "node_modules"));
-  const names = join(root, "static", "js", "names.js");
+  const names = join(root, "static", "js", "util", "names.js");
   await Bun.write(names, `${await Bun.file(names).text()}\nglobalThis.version = "next";\n`);
   const chat = join(root, "static", "chat.html");
   await Bun.write(chat, (await Bun.file(chat).text()).replace("<main ", '<main data-version="next" '));

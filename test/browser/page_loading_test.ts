@@ -66,7 +66,7 @@ const PAGES = [
 ];
 const OWN = ["js/chat.js", "js/account.js", "js/form.js", "js/signup.js"];
 const CASES = PAGES.flatMap(({ path, person, works }, i) =>
-  ["js/names.js", "js/language.js", "js/words/en.js", "css/base.css", OWN[i]!].map((file) => ({
+  ["js/util/names.js", "js/util/language.js", "js/words/en.js", "css/base.css", OWN[i]!].map((file) => ({
     path,
     person,
     works,
@@ -90,12 +90,12 @@ describe.each(["en-GB", "el-GR"] as const)("a page that cannot start says so (%s
     complaints.allow(/SyntaxError/);
     const page = await window(person(), { locale });
     const broken = { contentType: "text/javascript", body: "let a = ;" }; // too new
-    await page.route("**/static/*/js/names.js", (route) => route.fulfill(broken));
+    await page.route("**/static/*/js/util/names.js", (route) => route.fulfill(broken));
     await page.goto(url + path);
     await says(page, locale);
     expect(await page.locator(".skeleton:visible").count()).toBe(0);
     const request = page.waitForEvent("request");
-    await page.unroute("**/static/*/js/names.js");
+    await page.unroute("**/static/*/js/util/names.js");
     await page.click(".not-loaded a:visible");
     await request;
     await page.waitForSelector(works);
@@ -126,7 +126,7 @@ describe.each(["en-GB", "el-GR"] as const)("a page that cannot start says so (%s
     const devtools = await page.context().newCDPSession(page);
     await devtools.send("Animation.enable");
     await devtools.send("Animation.setPlaybackRate", { playbackRate: 20 }); // the sentence waits for 20 s
-    for (const file of ["js/start.js", "js/names.js"]) await fail(page, file, Infinity);
+    for (const file of ["js/start.js", "js/util/names.js"]) await fail(page, file, Infinity);
     await page.goto(url);
     await until("it says so in both languages", async () => {
       const shown = await page.locator(".not-loaded p:visible").allInnerTexts();
@@ -138,7 +138,7 @@ describe.each(["en-GB", "el-GR"] as const)("a page that cannot start says so (%s
 test("a form without its scripts works, and what was typed into it stays", async () => {
   const page = await window();
   const release = Promise.withResolvers<void>();
-  await page.route("**/static/*/js/names.js", async (route) => {
+  await page.route("**/static/*/js/util/names.js", async (route) => {
     await release.promise;
     await route.abort("failed");
   });
@@ -158,14 +158,14 @@ test("a form without its scripts works, and what was typed into it stays", async
 
 test("a page whose network is gone is loaded again when it is back", async () => {
   const page = await window(ann);
-  await page.route("**/static/*/js/names.js", async (route) => {
+  await page.route("**/static/*/js/util/names.js", async (route) => {
     await page.waitForTimeout(500); // the other files are there
     await page.context().setOffline(true);
     await route.abort("internetdisconnected");
   });
   await page.goto(`${url}/#Bob`);
   await says(page, "en-GB");
-  await page.unroute("**/static/*/js/names.js");
+  await page.unroute("**/static/*/js/util/names.js");
   await page.context().setOffline(false);
   await page.waitForSelector("chat-thread .message");
 });
@@ -174,7 +174,7 @@ describe("a conversation in the address", () => {
   const skeleton = (page: Page) => page.waitForSelector("chat-thread .skeleton i", { timeout: 5_000 });
 
   test.each([
-    ["a script", "**/static/*/js/chat_thread.js"],
+    ["a script", "**/static/*/js/elements/chat_thread.js"],
     ["the words", "**/static/*/js/words/en.js"],
     ["who is signed in", "**/me"],
     ["whose conversation it is", "**/get_users**"],

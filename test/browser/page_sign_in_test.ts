@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import type { Browser, BrowserContext, Page } from "playwright-core";
 
 import { checkName } from "../../src/util/text.ts";
-import { isImpossibleName } from "../../static/js/name_rules.js";
+import { isImpossibleName } from "../../static/js/util/name_rules.js";
 import { closeWindows, launch, scripted } from "../support/browser.ts";
 import { complaints } from "../support/complaints.ts";
 import { PASSWORD, type Person, startApp, type TestApp } from "../support/harness.ts";

@@ -43,8 +43,11 @@ function makeNext(): void {
     cpSync(join(ROOT, part), join(root, part), { recursive: true });
   symlinkSync(join(ROOT, "node_modules"), join(root, "node_modules"));
   const js = join(root, "static", "js");
-  appendFileSync(join(js, "dom.js"), "export const next = true;\n");
-  appendFileSync(join(js, "keys_sheet.js"), `import { next } from "./dom.js";\nglobalThis.next = next;\n`);
+  appendFileSync(join(js, "util", "dom.js"), "export const next = true;\n");
+  appendFileSync(
+    join(js, "elements", "keys_sheet.js"),
+    `import { next } from "../util/dom.js";\nglobalThis.next = next;\n`,
+  );
   rmSync(join(root, "static", "js", "account", "data_export.js"));
 }
 
@@ -120,7 +123,7 @@ test("a page that nobody looks at reloads by itself, once for a version", async 
 test("files of another version are those of that version, also those that are no more; of an unknown one the current", async () => {
   const page = await open();
   const before = await versionOf(page);
-  const paths = ["js/keys_sheet.js", "js/account/data_export.js", "css/chat.css"];
+  const paths = ["js/elements/keys_sheet.js", "js/account/data_export.js", "css/chat.css"];
   const read = async (version: string | undefined, path: string) => {
     const answer = await fetch(`${old.url}/static/${version}/${path}`);
     return [
@@ -133,7 +136,7 @@ test("files of another version are those of that version, also those that are no
   const own = await Promise.all(paths.map((path) => read(before, path)));
   await upgrade();
   expect(await Promise.all(paths.map((path) => read(before, path)))).toEqual(own);
-  const unknown = await read("AAAAAAAAAAA", "js/keys_sheet.js");
+  const unknown = await read("AAAAAAAAAAA", "js/elements/keys_sheet.js");
   expect(unknown.slice(0, 2)).toEqual([200, "no-store"]);
   expect(unknown[3]).not.toBe(own[0]![3]);
   for (const path of ["js/no.js", "chat.html", "../../package.json"]) expect((await read(before, path))[0]).toBe(404);

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import { Limits, type Metered } from "../../src/accounts/limits.ts";
 import { loadConfig } from "../../src/config.ts";
-import { type Draft, Outbox } from "../../static/js/outbox.js";
+import { type Draft, Outbox } from "../../static/js/sync/outbox.js";
 import { cookieOf, type Frame, PASSWORD, Person, post, startApp, Tab, type TestApp } from "../support/harness.ts";
 import { closeCode, RawSocket } from "../support/raw.ts";
 

@@ -6,7 +6,7 @@ import fc from "fast-check";
 
 import { connect } from "../../src/db/client.ts";
 import { nameKey } from "../../src/util/text.ts";
-import { nameKey as pageKey } from "../../static/js/names.js";
+import { nameKey as pageKey } from "../../static/js/util/names.js";
 import {
   cookieOf,
   emptyDatabase,

@@ -81,14 +81,14 @@ const noCache = async (page: Page) => {
 /** Lets a page wait for one of its scripts. */
 const hold = async (page: Page) => {
   await noCache(page);
-  await page.route("**/js/chat_thread.js", () => {});
+  await page.route("**/js/elements/chat_thread.js", () => {});
   await page.reload({ waitUntil: "commit" });
 };
 
 /** Lets a module fail however often it is asked for. */
 const breakScripts = async (page: Page) => {
   await noCache(page);
-  await page.route("**/js/names.js", (route) => route.abort("failed"));
+  await page.route("**/js/util/names.js", (route) => route.abort("failed"));
   await page.reload();
 };
 

@@ -5,7 +5,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 
 import { isMessage } from "../../src/util/text.ts";
-import { isBlank, MESSAGE_MAX, messageOf } from "../../static/js/message_text.js";
+import { isBlank, MESSAGE_MAX, messageOf } from "../../static/js/util/message_text.js";
 
 const point = (...codes: number[]) => String.fromCodePoint(...codes);
 

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
 
-import { Attention } from "../../static/js/attention.js";
-import { Drafts } from "../../static/js/drafts.js";
-import { SharedDrafts } from "../../static/js/shared_drafts.js";
-import { LockedTabs, LooseTabs } from "../../static/js/tabs.js";
-import { Wishes } from "../../static/js/wishes.js";
+import { Attention } from "../../static/js/notifications/attention.js";
+import { LockedTabs, LooseTabs } from "../../static/js/notifications/tabs.js";
+import { Wishes } from "../../static/js/notifications/wishes.js";
+import { Drafts } from "../../static/js/store/drafts.js";
+import { SharedDrafts } from "../../static/js/sync/shared_drafts.js";
 
 /** A clock that goes when the test says so. */
 class Clock {

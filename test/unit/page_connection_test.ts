@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 
-import { Connection, type Frame, type State } from "../../static/js/connection.js";
+import { Connection, type Frame, type State } from "../../static/js/sync/connection.js";
 import { until } from "../support/until.ts";
 
 /** A real server that greets, answers pings unless told to be `silent`, and does as it is told. */

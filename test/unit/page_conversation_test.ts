@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
 
-import { Backoff } from "../../static/js/backoff.js";
-import { Conversation, type Message } from "../../static/js/conversation.js";
-import { group, isEmoji } from "../../static/js/grouping.js";
-import { Stretch } from "../../static/js/stretch.js";
+import { Stretch } from "../../static/js/elements/stretch.js";
+import { Conversation, type Message } from "../../static/js/store/conversation.js";
+import { Backoff } from "../../static/js/sync/backoff.js";
+import { group, isEmoji } from "../../static/js/util/grouping.js";
 
 const message = (seq: number, from = "bob", ref?: string): Message => ({
   seq,

@@ -2,14 +2,14 @@
 
 import { describe, expect, test } from "bun:test";
 
-import { Conversation, type Message } from "../../static/js/conversation.js";
-import { Drafts, isUnfinished, type Unfinished } from "../../static/js/drafts.js";
-import { KeptRecords } from "../../static/js/kept_records.js";
-import type { Database } from "../../static/js/local_database.js";
-import { Messenger } from "../../static/js/messenger.js";
-import { Outbox } from "../../static/js/outbox.js";
-import { OutboxStore } from "../../static/js/outbox_store.js";
-import { ReadingCache } from "../../static/js/reading_cache.js";
+import { Conversation, type Message } from "../../static/js/store/conversation.js";
+import { Drafts, isUnfinished, type Unfinished } from "../../static/js/store/drafts.js";
+import { KeptRecords } from "../../static/js/store/kept_records.js";
+import type { Database } from "../../static/js/store/local_database.js";
+import { Messenger } from "../../static/js/store/messenger.js";
+import { OutboxStore } from "../../static/js/store/outbox_store.js";
+import { ReadingCache } from "../../static/js/store/reading_cache.js";
+import { Outbox } from "../../static/js/sync/outbox.js";
 import { MemoryDatabase, NO_DATABASE } from "../support/memory_database.ts";
 
 /** What `localStorage` does, without a browser. */

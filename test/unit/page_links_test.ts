@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { links } from "../../static/js/links.js";
+import { links } from "../../static/js/util/links.js";
 import { LINKS } from "../support/hostile_links.ts";
 
 const hrefs = (text: string) => links(text).flatMap(({ href }) => href ?? []);

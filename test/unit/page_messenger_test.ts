@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
 
-import { Limited, type Row, type Stored } from "../../static/js/api.js";
-import type { Frame, State } from "../../static/js/connection.js";
-import { Messenger } from "../../static/js/messenger.js";
-import { type Draft, Outbox } from "../../static/js/outbox.js";
+import { Messenger } from "../../static/js/store/messenger.js";
+import { Limited, type Row, type Stored } from "../../static/js/sync/api.js";
+import type { Frame, State } from "../../static/js/sync/connection.js";
+import { type Draft, Outbox } from "../../static/js/sync/outbox.js";
 
 /** Stands for the socket: the test speaks for the server. */
 class Wire {

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 
 import { RateLimit } from "../../src/util/rate_limit.ts";
-import { type Draft, Outbox } from "../../static/js/outbox.js";
-import { OutboxStore } from "../../static/js/outbox_store.js";
+import { OutboxStore } from "../../static/js/store/outbox_store.js";
+import { type Draft, Outbox } from "../../static/js/sync/outbox.js";
 import { NO_DATABASE } from "../support/memory_database.ts";
 
 /** What `localStorage` does, without a browser. */

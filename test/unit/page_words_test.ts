@@ -3,9 +3,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { ERRORS } from "../../src/errors.ts";
-import { hue, initials, nameKey } from "../../static/js/names.js";
-import { ago, clock, dayWords, lastSeen, shortTime } from "../../static/js/time.js";
-import { choose, errorWord, load, locale, use, waiting, word } from "../../static/js/words.js";
+import { hue, initials, nameKey } from "../../static/js/util/names.js";
+import { ago, clock, dayWords, lastSeen, shortTime } from "../../static/js/util/time.js";
+import { choose, errorWord, load, locale, use, waiting, word } from "../../static/js/util/words.js";
 import accountEl from "../../static/js/words/account_el.js";
 import accountEn from "../../static/js/words/account_en.js";
 import commonEl from "../../static/js/words/el.js";
@@ -109,7 +109,7 @@ describe("the words", () => {
         expect([name, spoken ? literal : ""]).toEqual([name, ""]);
       }
       const foreign = [...code.matchAll(/\p{Script=Greek}+/gu)].map(([greek]) => greek);
-      const rules = { "js/words.js": ["Ελληνικά"], "js/names.js": ["ς", "σ"] }[name] ?? [];
+      const rules = { "js/util/words.js": ["Ελληνικά"], "js/util/names.js": ["ς", "σ"] }[name] ?? [];
       expect([name, foreign]).toEqual([name, rules]);
     }
   });

@@ -3,7 +3,7 @@
  * measure is put into a report, and the checker judges the rest.
  */
 
-import { Backoff } from "../../static/js/backoff.js";
+import { Backoff } from "../../static/js/sync/backoff.js";
 import { SocketClient } from "../bench/load/socket.ts";
 import { cookieOf } from "../support/people.ts";
 import type { Report } from "../support/report.ts";

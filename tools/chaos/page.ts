@@ -3,11 +3,11 @@
  * happens. What is not the page's is where to connect: a list of addresses, of which a dead one is left for another.
  */
 
-import type { Row, Stored } from "../../static/js/api.js";
-import { Connection } from "../../static/js/connection.js";
-import type { Conversation } from "../../static/js/conversation.js";
-import { Messenger } from "../../static/js/messenger.js";
-import { type Draft, Outbox } from "../../static/js/outbox.js";
+import type { Conversation } from "../../static/js/store/conversation.js";
+import { Messenger } from "../../static/js/store/messenger.js";
+import type { Row, Stored } from "../../static/js/sync/api.js";
+import { Connection } from "../../static/js/sync/connection.js";
+import { type Draft, Outbox } from "../../static/js/sync/outbox.js";
 import { hashOf, type Recorder, type Told } from "./history.ts";
 import type { Random } from "./random.ts";
 

@@ -281,7 +281,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     },
     {
       guarantee: "A browser keeps nothing of a user who signed out",
-      file: "static/js/kept_records.js",
+      file: "static/js/store/kept_records.js",
       marker: "nothing after signing out",
       code: "",
       test: "test/unit/page_keeping_test.ts",

@@ -1,9 +1,9 @@
 /** Deletes the account: asks for the password, then once more, and leaves nothing of the person in this browser. */
 
-import { find, setText } from "../dom.js";
-import { letShow } from "../password_showing.js";
-import { forgetAllBut, tellSignedOut } from "../places.js";
-import { word } from "../words.js";
+import { forgetAllBut, tellSignedOut } from "../store/places.js";
+import { find, setText } from "../util/dom.js";
+import { letShow } from "../util/password_showing.js";
+import { word } from "../util/words.js";
 import { ask, explain } from "./requests.js";
 import { passes } from "./saying.js";
 

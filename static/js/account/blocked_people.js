@@ -1,7 +1,7 @@
 /** Whom the person has blocked; blocks one more, and unblocks. */
 
-import { copy, find, render, setAvatar, setText } from "../dom.js";
-import { word } from "../words.js";
+import { copy, find, render, setAvatar, setText } from "../util/dom.js";
+import { word } from "../util/words.js";
 import { ask, explain, isRefusal } from "./requests.js";
 import { passes, say } from "./saying.js";
 

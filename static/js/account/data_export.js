@@ -1,8 +1,8 @@
 /** Saves all that the person can read in one file, and says how far it is. A file that broke off is no file: it is not kept. */
 
-import { find, setText } from "../dom.js";
-import { dayKey } from "../grouping.js";
-import { word } from "../words.js";
+import { find, setText } from "../util/dom.js";
+import { dayKey } from "../util/grouping.js";
+import { word } from "../util/words.js";
 import { check, explain } from "./requests.js";
 import { say } from "./saying.js";
 

@@ -1,8 +1,8 @@
 /** Where the person is signed in, and the way to end it there. */
 
-import { copy, find, render, setText } from "../dom.js";
-import { ago, fullTime, whenTimesChange } from "../time.js";
-import { word } from "../words.js";
+import { copy, find, render, setText } from "../util/dom.js";
+import { ago, fullTime, whenTimesChange } from "../util/time.js";
+import { word } from "../util/words.js";
 import { ask, explain } from "./requests.js";
 import { say } from "./saying.js";
 

@@ -1,8 +1,8 @@
 /** Changes the password; the server then ends all sessions but this one. */
 
-import { find } from "../dom.js";
-import { letShow } from "../password_showing.js";
-import { word } from "../words.js";
+import { find } from "../util/dom.js";
+import { letShow } from "../util/password_showing.js";
+import { word } from "../util/words.js";
 import { ask, explain, isRefusal } from "./requests.js";
 import { passes, say } from "./saying.js";
 

@@ -1,7 +1,7 @@
 /** What the person hides from others, and then does not see of them. */
 
-import { find } from "../dom.js";
-import { word } from "../words.js";
+import { find } from "../util/dom.js";
+import { word } from "../util/words.js";
 import { ask, explain } from "./requests.js";
 import { say } from "./saying.js";
 

@@ -1,9 +1,9 @@
 /** What the account page asks of the server, in one manner: a session that is over leaves the page, all else is said in words. */
 
-import { checkSource, Intercepted, Limited, Refused } from "../api.js";
-import { forgetRead } from "../places.js";
-import { noteEnded, rememberedName } from "../shelf.js";
-import { errorWord, waiting, word } from "../words.js";
+import { forgetRead } from "../store/places.js";
+import { noteEnded, rememberedName } from "../store/shelf.js";
+import { checkSource, Intercepted, Limited, Refused } from "../sync/api.js";
+import { errorWord, waiting, word } from "../util/words.js";
 
 /**
  * @typedef {object} Me

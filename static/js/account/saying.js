@@ -1,6 +1,6 @@
 /** Words that come while the page is open: results and errors. They are said again when the language changes. */
 
-import { find, setText } from "../dom.js";
+import { find, setText } from "../util/dom.js";
 
 /** @typedef {() => string} Words */
 

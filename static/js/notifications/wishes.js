@@ -1,6 +1,6 @@
 /** How a person wants to be told of new messages in this browser: asked once, kept, and changed in the menu. */
 
-/** @import { Shelf } from "./shelf.js" */
+/** @import { Shelf } from "../store/shelf.js" */
 
 const KEPT_AS = "chatify.attention";
 

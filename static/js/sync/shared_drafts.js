@@ -4,9 +4,9 @@
  * replaced by a newer one but joined with it.
  */
 
-import { nameKey } from "./names.js";
+import { nameKey } from "../util/names.js";
 
-/** @import { Drafts, Unfinished } from "./drafts.js" */
+/** @import { Drafts, Unfinished } from "../store/drafts.js" */
 
 /**
  * @typedef {object} Wire

@@ -18,7 +18,7 @@
 
 /** @typedef {{ from: string, text: string, at: number }} Preview */
 
-/** @typedef {Omit<import("./api.js").Row, "online" | "last_seen">} Row what the server says of the whole */
+/** @typedef {Omit<import("../sync/api.js").Row, "online" | "last_seen">} Row what the server says of the whole */
 
 /** Beyond so many missing messages it is kinder to start from the newest page again. */
 const WORTH_FILLING = 400;

@@ -1,9 +1,9 @@
 /** What the menu of a conversation does: muting, and blocking after a question. Loaded when something in it is chosen. */
 
-import { copy, find, setText } from "./dom.js";
-import { word } from "./words.js";
+import { copy, find, setText } from "../util/dom.js";
+import { word } from "../util/words.js";
 
-/** @import { Messenger } from "./messenger.js" */
+/** @import { Messenger } from "../store/messenger.js" */
 
 /**
  * Does what was chosen.

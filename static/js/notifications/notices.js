@@ -1,7 +1,7 @@
 /** Notifications, one a conversation: a later one takes the place of the one before, and all go that were read elsewhere. */
 
-import { nameKey } from "./names.js";
-import { language } from "./words.js";
+import { nameKey } from "../util/names.js";
+import { language } from "../util/words.js";
 
 const TEXT_MAX = 200;
 

@@ -3,19 +3,19 @@
  * long conversation only the stretch around the reader is in the document.
  */
 
-import { copy, find, isAttended, isTouch, render, setText, setTick, whenAttendanceChanges } from "./dom.js";
-import { group } from "./grouping.js";
-import { nameKey } from "./names.js";
-import { ReadingPlace } from "./reading_place.js";
+import { ReadingPlace } from "../store/reading_place.js";
+import { copy, find, isAttended, isTouch, render, setText, setTick, whenAttendanceChanges } from "../util/dom.js";
+import { group } from "../util/grouping.js";
+import { nameKey } from "../util/names.js";
+import { textParts } from "../util/text_parts.js";
+import { clock, dayWords, fullTime, timeRevision } from "../util/time.js";
+import { errorWord, language, word } from "../util/words.js";
 import { Stretch } from "./stretch.js";
-import { textParts } from "./text_parts.js";
-import { clock, dayWords, fullTime, timeRevision } from "./time.js";
-import { errorWord, language, word } from "./words.js";
 
-/** @import { Item } from "./grouping.js" */
-/** @import { Message } from "./conversation.js" */
-/** @import { Messenger } from "./messenger.js" */
-/** @import { Part } from "./text_parts.js" */
+/** @import { Item } from "../util/grouping.js" */
+/** @import { Message } from "../store/conversation.js" */
+/** @import { Messenger } from "../store/messenger.js" */
+/** @import { Part } from "../util/text_parts.js" */
 
 /**
  * A message as it is shown, stored or not.
@@ -25,7 +25,7 @@ import { errorWord, language, word } from "./words.js";
  * @property {string} text
  * @property {number} at
  * @property {number} seq 0 while it has none
- * @property {import("./dom.js").Tick | undefined} tick
+ * @property {import("../util/dom.js").Tick | undefined} tick
  * @property {string} [ref] of a draft
  * @property {string | undefined} [code] why it failed
  */
@@ -211,7 +211,7 @@ export class ChatThread extends HTMLElement {
 
   /**
    * @param {Promise<void>} reaching
-   * @param {import("./conversation.js").Conversation} conversation
+   * @param {import("../store/conversation.js").Conversation} conversation
    */
   async #openWhen(reaching, conversation) {
     await reaching;
@@ -221,7 +221,7 @@ export class ChatThread extends HTMLElement {
     this.render();
   }
 
-  /** Decides what is shown first. @param {import("./conversation.js").Conversation} conversation */
+  /** Decides what is shown first. @param {import("../store/conversation.js").Conversation} conversation */
   #open(conversation) {
     const { myRead, heldSeq } = conversation;
     this.#settled = true;
@@ -232,7 +232,7 @@ export class ChatThread extends HTMLElement {
     else this.#stretch.to(first, heldSeq);
   }
 
-  /** What came while nobody listened, before this page was open or without a network, is new. @param {import("./conversation.js").Conversation} conversation */
+  /** What came while nobody listened, before this page was open or without a network, is new. @param {import("../store/conversation.js").Conversation} conversation */
   #noticeMissed(conversation) {
     const known = Math.max(conversation.myRead, this.#lastShown);
     const first = conversation.firstAfter(known);
@@ -241,7 +241,7 @@ export class ChatThread extends HTMLElement {
 
   /**
    * Draws the line, unless there is one with unread messages below it.
-   * @param {import("./conversation.js").Conversation} conversation
+   * @param {import("../store/conversation.js").Conversation} conversation
    * @param {number} seq
    */
   #newSince(conversation, seq) {

@@ -4,7 +4,7 @@ import { KeptRecords } from "./kept_records.js";
 import { outboxPrefix } from "./places.js";
 
 /** @import { Database } from "./local_database.js" */
-/** @import { Draft, DraftStore } from "./outbox.js" */
+/** @import { Draft, DraftStore } from "../sync/outbox.js" */
 /** @import { Shelf } from "./shelf.js" */
 
 /** @implements {DraftStore} */

@@ -3,17 +3,17 @@
  * when the server has newer pages.
  */
 
-import { setText } from "./dom.js";
-import { word } from "./words.js";
+import { setText } from "../util/dom.js";
+import { word } from "../util/words.js";
 
-/** @import { Trouble } from "./connection_trouble.js" */
+/** @import { Trouble } from "../sync/connection_trouble.js" */
 
 const PATIENCE_MS = 2_000;
-/** @type {Record<Exclude<Trouble, "intercepted">, import("./words.js").Key>} */
+/** @type {Record<Exclude<Trouble, "intercepted">, import("../util/words.js").Key>} */
 const TROUBLE_WORDS = { tabs: "trouble_tabs", socket: "trouble_socket" };
 
 export class ConnectionLine extends HTMLElement {
-  /** @type {import("./messenger.js").Messenger | undefined} */
+  /** @type {import("../store/messenger.js").Messenger | undefined} */
   #messenger;
   /** Before there is a messenger: whether the page waits for the server, and why. @type {{ trouble: Trouble | undefined } | undefined} */
   #waiting;
@@ -30,7 +30,7 @@ export class ConnectionLine extends HTMLElement {
     this.append(this.#words, this.#reload);
   }
 
-  /** @param {import("./messenger.js").Messenger} messenger */
+  /** @param {import("../store/messenger.js").Messenger} messenger */
   start(messenger) {
     this.#messenger = messenger;
     messenger.addEventListener("connection", () => this.render());

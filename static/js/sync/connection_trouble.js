@@ -3,7 +3,7 @@
 import { Intercepted } from "./api.js";
 import { TOO_MANY_SOCKETS } from "./backoff.js";
 
-/** @import { Api } from "./messenger.js" */
+/** @import { Api } from "../store/messenger.js" */
 
 /**
  * - `tabs`: the server accepts no further socket of this person until another one closes

@@ -1,6 +1,6 @@
 /** Who is here and who is writing, as far as this page has asked; and telling a peer that I am writing. */
 
-import { nameKey } from "./names.js";
+import { nameKey } from "../util/names.js";
 
 /** @typedef {{ online: boolean, lastSeen: number | undefined }} Seen */
 

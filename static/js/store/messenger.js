@@ -9,19 +9,19 @@
  * pages that the server serves), `limited` (what is written goes out later), `ended` (the session is over).
  */
 
-import { Intercepted, Limited, SignedOut } from "./api.js";
-import { ConnectionTrouble } from "./connection_trouble.js";
+import { Intercepted, Limited, SignedOut } from "../sync/api.js";
+import { ConnectionTrouble } from "../sync/connection_trouble.js";
+import { nameKey, searchKey } from "../util/names.js";
 import { Conversation } from "./conversation.js";
 import { Drafts } from "./drafts.js";
-import { nameKey, searchKey } from "./names.js";
 import { Presence } from "./presence.js";
 
-/** @import { Row, Stored } from "./api.js" */
-/** @import { Frame, State } from "./connection.js" */
+/** @import { Row, Stored } from "../sync/api.js" */
+/** @import { Frame, State } from "../sync/connection.js" */
 /** @import { Message, Preview } from "./conversation.js" */
-/** @import { Draft } from "./outbox.js" */
+/** @import { Draft } from "../sync/outbox.js" */
 
-/** @typedef {Pick<typeof import("./api.js"), "conversations" | "unread" | "messages" | "people" | "me" | "blocks" | "mute" | "block"> & { acceptsSockets?: () => Promise<boolean> }} Api */
+/** @typedef {Pick<typeof import("../sync/api.js"), "conversations" | "unread" | "messages" | "people" | "me" | "blocks" | "mute" | "block"> & { acceptsSockets?: () => Promise<boolean> }} Api */
 /** @typedef {{ peer: string, preview: Preview | undefined, pending: Draft | undefined, unread: number, conversation: Conversation }} Line */
 
 const PAGE = 50;
@@ -84,8 +84,8 @@ export class Messenger extends EventTarget {
    * @param {string} me
    * @param {{
    *   api: Api,
-   *   connection: import("./connection.js").Connection,
-   *   outbox: import("./outbox.js").Outbox,
+   *   connection: import("../sync/connection.js").Connection,
+   *   outbox: import("../sync/outbox.js").Outbox,
    *   drafts?: Drafts,
    *   cache?: import("./reading_cache.js").ReadingCache,
    * }} parts

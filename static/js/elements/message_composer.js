@@ -1,12 +1,12 @@
 /** Where one writes. The unfinished texts are kept by `drafts.js`. */
 
-import { find, isTouch, setText } from "./dom.js";
-import { isBlank, MESSAGE_MAX, messageOf } from "./message_text.js";
-import { nameKey } from "./names.js";
-import { waiting, word } from "./words.js";
+import { find, isTouch, setText } from "../util/dom.js";
+import { isBlank, MESSAGE_MAX, messageOf } from "../util/message_text.js";
+import { nameKey } from "../util/names.js";
+import { waiting, word } from "../util/words.js";
 
 export class MessageComposer extends HTMLElement {
-  /** @type {import("./messenger.js").Messenger | undefined} */
+  /** @type {import("../store/messenger.js").Messenger | undefined} */
   #messenger;
   /** @type {string | undefined} */
   #peer;
@@ -20,7 +20,7 @@ export class MessageComposer extends HTMLElement {
   /** Called when the person goes up from an empty field: there is something to read there. */
   onup = () => {};
 
-  /** @param {import("./messenger.js").Messenger} messenger */
+  /** @param {import("../store/messenger.js").Messenger} messenger */
   start(messenger) {
     this.#messenger = messenger;
     messenger.addEventListener("draft", (event) => {

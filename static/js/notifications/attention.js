@@ -3,9 +3,9 @@
  * showing and sounding are left to `attention_page.js`.
  */
 
-import { nameKey } from "./names.js";
+import { nameKey } from "../util/names.js";
 
-/** @import { Message } from "./conversation.js" */
+/** @import { Message } from "../store/conversation.js" */
 
 /** What counts of a message that came. @typedef {Pick<Message, "from" | "text" | "seq">} News */
 

@@ -1,6 +1,6 @@
 /** The server's JSON routes, as functions. Nothing else fetches. */
 
-/** @import { Message } from "./conversation.js" */
+/** @import { Message } from "../store/conversation.js" */
 
 /**
  * @typedef {object} Row one of my conversations, as the list shows it

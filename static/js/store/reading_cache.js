@@ -4,9 +4,9 @@
  * beginning, which the server corrects.
  */
 
-import { nameKey } from "./names.js";
+import { nameKey } from "../util/names.js";
 
-/** @import { Row, Stored } from "./api.js" */
+/** @import { Row, Stored } from "../sync/api.js" */
 /** @import { Conversation, Message } from "./conversation.js" */
 /** @import { Database, Change } from "./local_database.js" */
 

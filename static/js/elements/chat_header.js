@@ -1,11 +1,11 @@
 /** Whose conversation is on screen, and whether they are there. */
 
-import { find, setAvatar, setText } from "./dom.js";
-import { lastSeen } from "./time.js";
-import { word } from "./words.js";
+import { find, setAvatar, setText } from "../util/dom.js";
+import { lastSeen } from "../util/time.js";
+import { word } from "../util/words.js";
 
 export class ChatHeader extends HTMLElement {
-  /** @type {import("./messenger.js").Messenger | undefined} */
+  /** @type {import("../store/messenger.js").Messenger | undefined} */
   #messenger;
   /** @type {string | undefined} */
   #name;
@@ -14,7 +14,7 @@ export class ChatHeader extends HTMLElement {
   /** Called when the person wants back to the list. */
   onback = () => {};
 
-  /** @param {import("./messenger.js").Messenger} messenger */
+  /** @param {import("../store/messenger.js").Messenger} messenger */
   start(messenger) {
     this.#messenger = messenger;
     messenger.addEventListener("presence", () => this.render());
@@ -86,7 +86,7 @@ export class ChatHeader extends HTMLElement {
   }
 }
 
-/** @param {import("./presence.js").Seen | undefined} presence */
+/** @param {import("../store/presence.js").Seen | undefined} presence */
 function presenceWords(presence) {
   if (!presence) return "";
   if (presence.online) return word("online");

@@ -1,9 +1,9 @@
 /** The sheet that says which keys do what. Loaded when somebody first asks for it. */
 
-import { browserShelf, SINGLE_KEYS } from "./shelf.js";
-import { word } from "./words.js";
+import { browserShelf, SINGLE_KEYS } from "../store/shelf.js";
+import { word } from "../util/words.js";
 
-/** @import { Key } from "./words.js" */
+/** @import { Key } from "../util/words.js" */
 
 /** @type {[keys: string[], what: Key][]} */
 const KEYS = [

@@ -3,7 +3,7 @@
  * loaded before it is spoken, and no other.
  */
 
-/** @typedef {keyof (typeof import("./words/en.js"))["default"] | keyof (typeof import("./words/account_en.js"))["default"]} Key */
+/** @typedef {keyof (typeof import("../words/en.js"))["default"] | keyof (typeof import("../words/account_en.js"))["default"]} Key */
 /** @typedef {"en" | "el"} Language */
 /** @typedef {string | { one: string, other: string }} Word by number, where the number matters */
 
@@ -15,7 +15,7 @@ export const LANGUAGES = { en: "English", el: "Ελληνικά" };
 /** @typedef {() => Promise<{ default: Partial<Table> }>} File */
 
 /** Where the words of a language stand. @type {Record<Language, File[]>} */
-const files = { en: [() => import("./words/en.js")], el: [() => import("./words/el.js")] };
+const files = { en: [() => import("../words/en.js")], el: [() => import("../words/el.js")] };
 /** Those that are here by now. @type {Partial<Record<Language, Table>>} */
 const loaded = {};
 

@@ -3,7 +3,7 @@
  * The newest wins, but never over what is being typed here at this moment.
  */
 
-import { nameKey } from "./names.js";
+import { nameKey } from "../util/names.js";
 
 /**
  * @typedef {object} Unfinished

@@ -10,8 +10,8 @@ const SPREAD_MS = 30_000;
 const RELOADED_FOR = "chatify.reloaded_for";
 
 /**
- * @param {import("./messenger.js").Messenger} messenger
- * @param {Iterable<import("./connection_line.js").ConnectionLine>} lines where the reload is offered
+ * @param {import("../store/messenger.js").Messenger} messenger
+ * @param {Iterable<import("../elements/connection_line.js").ConnectionLine>} lines where the reload is offered
  */
 export function followVersion(messenger, lines) {
   /** @type {string | undefined} */
@@ -46,7 +46,7 @@ export function followVersion(messenger, lines) {
   }
 }
 
-/** Whether a reload would lose or interrupt something. @param {import("./messenger.js").Messenger} messenger */
+/** Whether a reload would lose or interrupt something. @param {import("../store/messenger.js").Messenger} messenger */
 function isBusy({ connection, outbox, forgetful }) {
   return (
     connection.state !== "open" || outbox.size > 0 || forgetful() || document.querySelector("dialog[open]") !== null

@@ -3,17 +3,17 @@
  * and lets them change that in the menu. Loaded when there is need of it; `attention.js` decides.
  */
 
+import { browserShelf } from "../store/shelf.js";
+import { find, isAttended, isTouch, setText, whenAttendanceChanges } from "../util/dom.js";
+import { nameKey } from "../util/names.js";
+import { word } from "../util/words.js";
 import { Attention } from "./attention.js";
-import { find, isAttended, isTouch, setText, whenAttendanceChanges } from "./dom.js";
-import { nameKey } from "./names.js";
 import { Notices } from "./notices.js";
-import { browserShelf } from "./shelf.js";
 import { SoftSound } from "./soft_sound.js";
 import { LockedTabs, LooseTabs } from "./tabs.js";
 import { Wishes } from "./wishes.js";
-import { word } from "./words.js";
 
-/** @import { Messenger } from "./messenger.js" */
+/** @import { Messenger } from "../store/messenger.js" */
 
 /** @param {Messenger} messenger */
 export function attend(messenger) {

@@ -1,12 +1,12 @@
 /** The list of conversations, and the search that finds people for new ones. */
 
-import { Limited } from "./api.js";
-import { copy, find, isTouch, render, setAvatar, setText, setTick } from "./dom.js";
-import { searchKey } from "./names.js";
-import { shortTime } from "./time.js";
-import { language, waiting, word } from "./words.js";
+import { Limited } from "../sync/api.js";
+import { copy, find, isTouch, render, setAvatar, setText, setTick } from "../util/dom.js";
+import { searchKey } from "../util/names.js";
+import { shortTime } from "../util/time.js";
+import { language, waiting, word } from "../util/words.js";
 
-/** @import { Line, Messenger } from "./messenger.js" */
+/** @import { Line, Messenger } from "../store/messenger.js" */
 
 const PAUSE_MS = 120; // between two letters
 /** Suggestions that could not be fetched are asked for again: nothing else would. */

@@ -1,9 +1,9 @@
 /** In the menu of whoever runs this chat: makes a link for one more person, and shows it to be copied. Loaded with the menu. */
 
-import * as api from "./api.js";
-import { find, setText } from "./dom.js";
-import { whenTimesChange } from "./time.js";
-import { errorWord, locale, word } from "./words.js";
+import * as api from "../sync/api.js";
+import { find, setText } from "../util/dom.js";
+import { whenTimesChange } from "../util/time.js";
+import { errorWord, locale, word } from "../util/words.js";
 
 class InviteLink extends HTMLElement {
   /** @type {{ url: string, expires_at: string } | undefined} */
