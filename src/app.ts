@@ -31,15 +31,20 @@ import { UnreachablePods } from "./delivery/unreachable_pods.ts";
 import { defaultBudget, UnsentBudget } from "./delivery/unsent_budget.ts";
 import { ChatError } from "./errors.ts";
 import { Account } from "./http/account.ts";
+import { Conversations } from "./http/conversations.ts";
+import { Cookies } from "./http/cookies.ts";
 import { listen, SERVER_OPTIONS, shownHost } from "./http/listen.ts";
-import { Auth } from "./http/login.ts";
-import { Api } from "./http/messages.ts";
+import { Login } from "./http/login.ts";
+import { Messages } from "./http/messages.ts";
 import { mayReadMetrics } from "./http/metrics_access.ts";
 import { OpenFiles } from "./http/open_files.ts";
 import { OtherVersions } from "./http/other_versions.ts";
 import { Pages } from "./http/pages.ts";
+import { Passwords } from "./http/passwords.ts";
+import { People } from "./http/people.ts";
 import { DATA_HEADERS, failure, type Trust } from "./http/request.ts";
 import { notFound, routes } from "./http/router.ts";
+import { Sessions } from "./http/sessions.ts";
 import { Streams } from "./http/stream.ts";
 import type { Log } from "./log.ts";
 import { type BusDrop, Metrics, type Usage } from "./metrics.ts";
@@ -114,7 +119,7 @@ export async function startApp(
       usage,
     });
     parts.defer(metrics.watchLag());
-    const { messages, rest } = metrics.querySeconds;
+    const { querySeconds } = metrics;
     const pod = newPodName();
     const name = sessionNameOf(pod);
     store = await openStore(config, {
@@ -128,7 +133,7 @@ export async function startApp(
         metrics.dbLosses.add();
         void epochs.check();
       },
-      took: (ms) => rest.observe(ms / 1_000),
+      took: (ms) => querySeconds.rest.observe(ms / 1_000),
     });
     parts.use(store);
     const { db, target, secrets, identity } = store;
@@ -145,7 +150,7 @@ export async function startApp(
       log,
       parameters: WRITER_PARAMETERS,
       onLost: () => metrics.dbLosses.add(),
-      took: (ms) => messages.observe(ms / 1_000),
+      took: (ms) => querySeconds.messages.observe(ms / 1_000),
     });
     parts.defer(() => writer.end());
     await checkStores(writer);
@@ -160,11 +165,11 @@ export async function startApp(
     const bus = await openBus(config.bus, { db, target, name, pod, log, dropped });
     parts.defer(() => bus.stop());
     const delivery = new Delivery({ hub, bus });
-    const roster = new PresenceRegistry({ db, bus, log, changed: (...change) => presence.change(...change) });
-    parts.defer(() => roster.stop());
+    const registry = new PresenceRegistry({ db, bus, log, changed: (...change) => presence.change(...change) });
+    parts.defer(() => registry.stop());
     const blocked = new BlockedPairs({ db });
     parts.defer(() => blocked.stop());
-    const presence = new PresenceSubscriptions({ db, roster, blocked });
+    const presence = new PresenceSubscriptions({ db, roster: registry, blocked });
     parts.defer(() => presence.stop());
     const resync = new Resync({ db, hub, log });
     parts.defer(() => resync.stop());
@@ -172,12 +177,12 @@ export async function startApp(
     parts.defer(() => unheardPods.stop());
     const limits = new Limits(config.rateLimit ? config.limits : undefined, (limit) => metrics.rateLimited.add(limit));
     const readiness = new Readiness({ db, writer, isFailing: () => chat.isFailing, log });
-    const choices = new Relationships({ db, delivery, bus, presence });
+    const relationships = new Relationships({ db, delivery, bus, presence });
     const quota = config.rateLimit
       ? new TextQuota({ db, maxBytes: config.limits.bytes, log, refused: () => metrics.rateLimited.add("bytes") })
       : undefined;
     parts.defer(async () => quota?.stop());
-    const chat = new Chat({ db, writer, hub, bus, delivery, choices, log, limits, quota, metrics });
+    const chat = new Chat({ db, writer, hub, bus, delivery, choices: relationships, log, limits, quota, metrics });
     parts.defer(() => chat.stop());
     const drafts = new Drafts({ db, delivery, limits });
     const trust: Trust = {
@@ -196,27 +201,38 @@ export async function startApp(
     await otherVersions.share(pages.version, pages.files);
     const renewals = new SessionRenewals({ db, log });
     parts.defer(() => renewals.stop());
-    const door = new SignupPolicy({ db, signup: config.signup, secrets, identity });
-    const auth = new Auth({
+    const signupPolicy = new SignupPolicy({ db, signup: config.signup, secrets, identity });
+    const cookies = new Cookies({ secrets, trust });
+    const sessions = new Sessions({
       db,
-      door,
+      cookies,
       pages,
-      secrets,
+      limits,
+      renewals,
+      onEnd: (session) => delivery.endSession(session),
+    });
+    const passwords = new Passwords({ db, limits, failures: metrics.loginFailures });
+    const login = new Login({
+      db,
+      sessions,
+      passwords,
+      cookies,
+      pages,
+      signupPolicy,
       trust,
       limits,
-      failures: metrics.loginFailures,
-      signedUp: (username) => {
+      onSignup: (username) => {
         presence.announce(username);
         bus.publish([{ kind: "user", username }]);
       },
-      ended: (session) => delivery.endSession(session),
-      renewals,
     });
-    const erasure = new AccountPurge({ db, log });
-    parts.defer(() => erasure.stop());
+    const purge = new AccountPurge({ db, log });
+    parts.defer(() => purge.stop());
     const streams = new Streams({ log, unsent });
-    const account = new Account({ auth, choices, db, erasure, streams });
-    const api = new Api({ auth, chat, choices, db, door, roster, streams, trust });
+    const account = new Account({ sessions, login, passwords, relationships, db, purge, streams, trust });
+    const people = new People({ sessions, db, registry, relationships, signupPolicy, streams, trust });
+    const conversations = new Conversations({ sessions, db, registry, streams, trust });
+    const messages = new Messages({ sessions, chat, db, streams, trust });
     const sockets = socketHandlers({
       chat,
       drafts,
@@ -240,19 +256,19 @@ export async function startApp(
         else if (event.kind === "user") presence.announce(event.username);
         else if (event.kind === "veil") presence.veil(event.nameKey, event.on);
         else if (event.kind === "block") void presence.blockChanged(event.nameKeys);
-        else roster.hear(event, from);
+        else registry.hear(event, from);
       },
       lost(pod) {
         metrics.busLosses.add();
         resync.lost();
-        roster.ask(pod);
+        registry.ask(pod);
         sweeper.checkSoon();
         presence.refreshBlocksSoon();
       },
-      joined: (pod) => roster.joined(pod),
-      vanished: (pod, graceful) => roster.vanished(pod, graceful),
+      joined: (pod) => registry.joined(pod),
+      vanished: (pod, graceful) => registry.vanished(pod, graceful),
     });
-    roster.start();
+    registry.start();
     unheardPods.start();
 
     const files = new OpenFiles({
@@ -268,22 +284,25 @@ export async function startApp(
       websocket: sockets.handlers,
       routes: routes({
         account,
-        api,
-        auth,
+        conversations,
+        login,
+        messages,
         otherVersions,
         pages,
+        people,
+        sessions,
         log,
         trust,
         version,
-        opening: async ({ username }) => quota?.load(username),
-        full: () => {
+        beforeOpen: async ({ username }) => quota?.load(username),
+        socketRefusal: () => {
           if (leaving) return new ChatError("restarting", { retryAfter: 2 });
           if (!files.hasRoomFor(hub.size)) return new ChatError("busy", { retryAfter: 5 });
           return undefined;
         },
-        ready: async () => !leaving && (await readiness.isReady()),
+        isReady: async () => !leaving && (await readiness.isReady()),
         metrics,
-        figures: (request, from) =>
+        renderMetrics: (request, from) =>
           mayReadMetrics(request, from.requestIP(request)?.address, config.metricsToken)
             ? new Response(metrics.render(), {
                 headers: { ...DATA_HEADERS, "Content-Type": "text/plain; version=0.0.4" },
@@ -304,7 +323,7 @@ export async function startApp(
 
     const stop: App["stop"] = async ({ hurried = false } = {}) => {
       leaving = true;
-      roster.leaving();
+      registry.leaving();
       if (!hurried) await Bun.sleep(config.drainSeconds * 1_000);
       await chat.drain();
       const open = [...hub.sockets()];
@@ -321,7 +340,7 @@ export async function startApp(
       url: `http://${shownHost(config.host)}:${port}`,
       port,
       database: store.description,
-      adminCode: await door.codeToShow(),
+      adminCode: await signupPolicy.codeToShow(),
       stop,
     };
   } catch (error) {

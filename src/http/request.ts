@@ -85,6 +85,13 @@ function owe(request: Request, server: Server<SocketData>): () => void {
   return () => clearTimeout(timer);
 }
 
+/** A redirect that also sets cookies. */
+export function redirect(to: string, ...cookies: string[]): Response {
+  const headers = new Headers({ ...HEADERS, Location: to, "Cache-Control": "no-store" });
+  for (const cookie of cookies) headers.append("Set-Cookie", cookie);
+  return new Response(null, { status: 302, headers });
+}
+
 /** What a request of this content type holds. @throws ChatError `unsupported_type`, `too_large` */
 export async function readBody(
   request: Request,
@@ -166,7 +173,7 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route
     const secure = isSecure(request, parts.trust); // now: whoever has left meanwhile has no address
     const finish = (answer: Response | undefined) => {
       route.count(request.method, answer?.status ?? 101, performance.now() - begunAt);
-      return secure ? httpsOnly(answer) : answer;
+      return secure ? withHsts(answer) : answer;
     };
     const answer = answerTo(request, server);
     if (!(answer instanceof Promise)) return finish(answer);
@@ -179,7 +186,7 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route
 }
 
 /** Tells a browser that came by https to come by nothing else; one that came by http would not listen (RFC 6797 §7.2). */
-export function httpsOnly<T extends Response | undefined>(answer: T): T {
+export function withHsts<T extends Response | undefined>(answer: T): T {
   answer?.headers.set("Strict-Transport-Security", HTTPS_ONLY);
   return answer;
 }
@@ -258,20 +265,4 @@ export function clientAddress(request: Request, trust: Trust): string {
 /** Whether whoever is connected is a proxy of ours. */
 function isProxied(request: globalThis.Request, { proxies, peer }: Trust): boolean {
   return typeof proxies === "string" ? proxies === "on" : proxies.has(peer(request) ?? "");
-}
-
-/** The address asked for; without `Host`, which HTTP/1.0 may leave out, Bun knows the path alone. @throws ChatError `bad_request` */
-export function addressOf(request: globalThis.Request): URL {
-  const address = URL.parse(request.url, "http://localhost");
-  if (!address) throw new ChatError("bad_request", { words: "The Host of the request cannot be read" });
-  return address;
-}
-
-/** A whole number from the query, undefined when absent. @throws ChatError `bad_request` */
-export function wholeNumber(query: URLSearchParams, name: string, least: number, most: number): number | undefined {
-  const given = query.get(name);
-  if (given === null) return undefined;
-  const number = /^\d{1,16}$/.test(given) ? Number(given) : Number.NaN;
-  if (number >= least && number <= most) return number;
-  throw new ChatError("bad_request", { words: `${name} must be a whole number from ${least} to ${most}` });
 }

@@ -1,4 +1,4 @@
-/** The one list of what exists: every path, its methods, and who answers. */
+/** The list of all routes: every path, its methods and their handlers. */
 
 import type { Server } from "bun";
 
@@ -9,42 +9,48 @@ import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { nameKey } from "../util/text.ts";
 import type { Account } from "./account.ts";
-import type { Auth } from "./login.ts";
-import type { Api } from "./messages.ts";
+import type { Conversations } from "./conversations.ts";
+import type { Login } from "./login.ts";
+import type { Messages } from "./messages.ts";
 import type { OtherVersions } from "./other_versions.ts";
 import type { Pages } from "./pages.ts";
+import type { People } from "./people.ts";
 import {
   checkOrigin,
   DATA_HEADERS,
   failure,
   guard,
-  httpsOnly,
   isSecure,
   json,
   type Methods,
   type Request,
   type Trust,
+  withHsts,
 } from "./request.ts";
+import type { Sessions } from "./sessions.ts";
 
 export interface Parts {
   readonly account: Account;
-  readonly api: Api;
-  readonly auth: Auth;
+  readonly conversations: Conversations;
+  readonly login: Login;
+  readonly messages: Messages;
   readonly otherVersions: OtherVersions;
   readonly pages: Pages;
+  readonly people: People;
+  readonly sessions: Sessions;
   readonly log: Log;
   readonly trust: Trust;
   readonly version: string;
-  /** Why this pod accepts no socket, undefined when it does. */
-  readonly full: () => ChatError | undefined;
-  /** Resolves when a user's socket may open. */
-  readonly opening: (session: Session) => Promise<void>;
-  readonly ready: () => Promise<boolean>;
+  /** Why this pod accepts no more sockets, or undefined when it does. */
+  readonly socketRefusal: () => ChatError | undefined;
+  /** Resolves when the user's socket may open. */
+  readonly beforeOpen: (session: Session) => Promise<void>;
+  readonly isReady: () => Promise<boolean>;
   readonly metrics: Metrics;
-  readonly figures: (request: Request, server: Server<SocketData>) => Response;
+  readonly renderMetrics: (request: Request, server: Server<SocketData>) => Response;
 }
 
-/** Bun's routes. Bun answers no 405 and gives files no headers, so every path goes through `guard`. */
+/** All routes, for `Bun.serve`. Bun sends neither 405 nor our headers, so every handler is wrapped in `guard`. */
 export function routes(parts: Parts) {
   const guarded = Object.entries(paths(parts)).map(
     ([path, methods]) => [path, guard(methods, parts, parts.metrics.route(path))] as const,
@@ -52,19 +58,18 @@ export function routes(parts: Parts) {
   return Object.fromEntries(guarded);
 }
 
-/** Every path and who answers there. */
 export function paths(parts: Parts): Record<string, Methods> {
-  const { account, api, auth, otherVersions, pages } = parts;
+  const { account, conversations, login, messages, otherVersions, pages, people, sessions } = parts;
   return {
-    "/": { GET: (request) => auth.page(request, "chat") },
-    "/account": { GET: (request) => auth.page(request, "account") },
-    "/login": { GET: (request) => auth.loginPage(request), POST: (request) => auth.logIn(request) },
-    "/signup": { GET: (request) => auth.signUpPage(request), POST: (request) => auth.signUp(request) },
-    "/logout": { GET: (request) => auth.logOut(request), POST: (request) => auth.logOut(request) },
+    "/": { GET: (request) => sessions.page(request, "chat") },
+    "/account": { GET: (request) => sessions.page(request, "account") },
+    "/login": { GET: (request) => login.loginPage(request), POST: (request) => login.logIn(request) },
+    "/signup": { GET: (request) => login.signUpPage(request), POST: (request) => login.signUp(request) },
+    "/logout": { GET: (request) => login.logOut(request), POST: (request) => login.logOut(request) },
     "/static/*": { GET: (request) => pages.file(request, otherVersions) },
     "/sw.js": { GET: (request) => pages.worker(request) },
 
-    "/invites": { POST: (request) => api.invite(request) },
+    "/invites": { POST: (request) => people.invite(request) },
     "/me": { GET: (request) => account.me(request) },
     "/me/settings": { POST: (request) => account.settings(request) },
     "/me/password": { POST: (request) => account.password(request) },
@@ -76,46 +81,46 @@ export function paths(parts: Parts): Record<string, Methods> {
     "/mutes": { POST: (request) => account.mute(request) },
     "/export": { GET: (request, server) => account.export(request, server) },
     "/drafts": { GET: (request, server) => account.drafts(request, server) },
-    "/messages/:a/:b": { GET: (request, server) => api.messages(request, server) },
-    "/unread_counts/:me": { GET: (request, server) => api.unreadCounts(request, server) },
-    "/conversations": { GET: (request, server) => api.conversations(request, server) },
-    "/online": { GET: (request, server) => api.online(request, server) },
-    "/get_users": { GET: (request, server) => api.users(request, server) },
+    "/messages/:a/:b": { GET: (request, server) => messages.list(request, server) },
+    "/unread_counts/:me": { GET: (request, server) => conversations.unreadCounts(request, server) },
+    "/conversations": { GET: (request, server) => conversations.list(request, server) },
+    "/online": { GET: (request, server) => people.online(request, server) },
+    "/get_users": { GET: (request, server) => people.list(request, server) },
     "/sockets": { GET: (request) => sockets(request, parts) },
     "/ws/:username": { GET: (request, server) => upgrade(request, server, parts) },
 
     "/test": { GET: () => json({ message: "ok" }) },
     "/healthz": { GET: () => json({ status: "ok" }) },
     "/readyz": {
-      GET: async () => ((await parts.ready()) ? json({ status: "ready" }) : failure(new ChatError("not_ready"))),
+      GET: async () => ((await parts.isReady()) ? json({ status: "ready" }) : failure(new ChatError("not_ready"))),
     },
     "/version": { GET: () => json({ name: "chatify", version: parts.version }) },
-    "/metrics": { GET: parts.figures },
+    "/metrics": { GET: parts.renderMetrics },
   };
 }
 
-/** The answer to any other path: a page for people, JSON for programs. */
+/** The response for any other path: text for browsers, JSON for programs. */
 export function notFound(request: globalThis.Request, trust: Trust): Response {
   const error = new ChatError("not_found");
-  const forPeople = request.headers.get("accept")?.includes("text/html");
-  const answer = forPeople
+  const isBrowser = request.headers.get("accept")?.includes("text/html");
+  const response = isBrowser
     ? new Response(`${error.message}. The chat is at /\n`, {
         status: error.status,
         headers: { ...DATA_HEADERS, "Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store" },
       })
     : failure(error);
-  return isSecure(request, trust) ? httpsOnly(answer) : answer;
+  return isSecure(request, trust) ? withHsts(response) : response;
 }
 
-/** Whether this pod accepts a further socket. A page cannot read why its upgrade was refused. */
+/** Whether this pod accepts another socket: a page cannot read why its upgrade was refused, so it asks here. */
 async function sockets(request: Request, parts: Parts): Promise<Response> {
-  await parts.auth.who(request, "history");
-  return json({ accepts: parts.full() === undefined });
+  await parts.sessions.require(request, "history");
+  return json({ accepts: parts.socketRefusal() === undefined });
 }
 
-/** Lets a person's own browser through to `/ws/{username}`; the order of the checks is the contract's. */
+/** Upgrades a user's own request to `/ws/{username}`. The order of the checks is part of the wire contract. */
 async function upgrade(request: Request, server: Server<SocketData>, parts: Parts): Promise<Response | undefined> {
-  const session = await parts.auth.who(request);
+  const session = await parts.sessions.require(request);
   const { username } = request.params as { username: string };
   // mutation: own socket only
   if (nameKey(username) !== session.nameKey) throw new ChatError("not_yours");
@@ -124,9 +129,9 @@ async function upgrade(request: Request, server: Server<SocketData>, parts: Part
   if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
     return failure(new ChatError("upgrade_required"), { Upgrade: "websocket" });
   }
-  await parts.opening(session);
-  const full = parts.full();
-  if (full) throw full;
+  await parts.beforeOpen(session);
+  const refusal = parts.socketRefusal();
+  if (refusal) throw refusal;
   if (server.upgrade(request, { data: { session } })) return undefined;
-  throw new ChatError("bad_request", { words: "That is no WebSocket handshake" });
+  throw new ChatError("bad_request", { words: "The WebSocket handshake is invalid" });
 }

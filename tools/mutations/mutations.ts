@@ -11,8 +11,8 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
   "Who may ask": [
     {
       guarantee: "A request without a session gets nothing that belongs to a user",
-      file: "src/http/login.ts",
-      symbol: "who",
+      file: "src/http/sessions.ts",
+      symbol: "require",
       code: 'if (!(await this.find(request))) return { id: 0, userId: 0, username: "Ann", nameKey: "ann" } as never;',
       test: HTTP,
       name: "without a session /conversations answers 401",
@@ -77,7 +77,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     },
     {
       guarantee: "A cookie given before a login dies with the login",
-      file: "src/http/login.ts",
+      file: "src/http/sessions.ts",
       marker: "no fixation",
       code: "",
       test: "test/server/auth_test.ts",

@@ -1,0 +1,126 @@
+/** The JSON routes for a user's list of conversations and their unread counts. */
+
+import type { Server } from "bun";
+
+import type { SocketData } from "../chat/socket.ts";
+import type { Database } from "../db/client.ts";
+import * as messages from "../db/messages.ts";
+import type { Conversation, ConversationsAsked } from "../db/messages.ts";
+import { firstTexts, pagesOf, withTexts } from "../db/pages.ts";
+import { findPeers, type Search } from "../db/people.ts";
+import { ChatError } from "../errors.ts";
+import type { PresenceRegistry } from "../presence/registry.ts";
+import { Batcher } from "../util/batcher.ts";
+import { nameKey } from "../util/text.ts";
+import { namePart, pathParameter, urlOf, wholeNumber } from "./parameters.ts";
+import { findPeer, FOUND_MAX } from "./people.ts";
+import { idOf, json, type Request, type Trust } from "./request.ts";
+import type { Sessions } from "./sessions.ts";
+import type { Streams } from "./stream.ts";
+
+const PAGE_MAX = 200;
+/** Lists in one statement: a user with thousands of conversations delays the others in the batch by some milliseconds. */
+const LISTS_MAX = 16;
+
+export class Conversations {
+  readonly #sessions: Sessions;
+  readonly #db: Database;
+  readonly #registry: PresenceRegistry;
+  readonly #streams: Streams;
+  readonly #trust: Trust;
+  /** Batched, because thousands of clients reconnect at once and each requests its list. */
+  readonly #lists: Batcher<ConversationsAsked, Conversation[]>;
+
+  constructor(parts: { sessions: Sessions; db: Database; registry: PresenceRegistry; streams: Streams; trust: Trust }) {
+    this.#sessions = parts.sessions;
+    this.#db = parts.db;
+    this.#registry = parts.registry;
+    this.#streams = parts.streams;
+    this.#trust = parts.trust;
+    this.#lists = new Batcher((asked) => this.#db.run((sql) => messages.conversations(sql, asked)), { max: LISTS_MAX });
+  }
+
+  async list(request: Request, server: Server<SocketData>): Promise<Response> {
+    const { searchParams } = urlOf(request);
+    const me = await this.#sessions.require(request, searchParams.has("part") ? "searches" : "history");
+    const { username, hidesRead, hidesLastSeen } = me;
+    const part = namePart(searchParams, ["before", "peer"]);
+    const limit = wholeNumber(searchParams, "limit", 1, PAGE_MAX) ?? 50;
+    const cursor = searchParams.get("before");
+    const before = cursor === null ? undefined : readCursor(cursor);
+    const frozen = searchParams.get("blocked") === "1";
+    const name = searchParams.get("peer");
+    const peer = name === null ? undefined : (await findPeer(this.#db, me, name))?.username;
+    if (name !== null && peer === undefined) return json([]);
+    const rows =
+      part === undefined
+        ? await this.#lists.add({ me: username, limit, before, peer, frozen })
+        : await this.#search({ part, me: username, limit: Math.min(limit, FOUND_MAX), frozen });
+    const show = (row: Conversation & { readonly text: string }) => ({
+      peer: row.peer,
+      last_seq: row.lastSeq,
+      last: { sender: row.sender, content: row.text, timestamp: row.timestamp },
+      unread: row.unread,
+      // mutual: a user who hides read marks sees none, except in notes to oneself
+      peer_read_seq: row.peer !== username && (hidesRead || row.hidesRead) ? 0 : row.peerReadSeq,
+      peer_delivered_seq: row.peerDeliveredSeq,
+      my_read_seq: row.myReadSeq,
+      muted: row.muted,
+      gone: row.gone,
+      online: !row.gone && !row.blocked && this.#registry.isOnline(nameKey(row.peer)),
+      last_seen: hidesLastSeen || row.hidesLastSeen || row.blocked ? null : row.lastSeenAt,
+      cursor: writeCursor(row),
+      // marks set after the block would reveal what the peer does
+      ...(row.blocks ? { blocked: true, unread: 0, peer_read_seq: 0, peer_delivered_seq: 0 } : {}),
+    });
+    const pages = withTexts(rows, (some) => this.#db.run((sql) => messages.lastTexts(sql, some)));
+    const shape = { show: (row: Parameters<typeof show>[0]) => JSON.stringify(show(row)) };
+    const id = idOf(request, this.#trust);
+    return this.#streams.list(pages, shape, { kind: "conversations", id, request, server }, me.nameKey);
+  }
+
+  async unreadCounts(request: Request, server: Server<SocketData>): Promise<Response> {
+    const { username, nameKey: myKey } = await this.#sessions.require(request, "history");
+    if (nameKey(pathParameter(request, "me")) !== myKey) throw new ChatError("not_yours");
+    const muted = urlOf(request).searchParams.get("muted") !== "0";
+    const pages = pagesOf<{ peer: string; unread: number }>((after, limit) =>
+      this.#db.run((sql) => messages.unreadCounts(sql, username, { muted, after: after?.peer ?? "", limit })),
+    );
+    const shape = {
+      show: ({ peer, unread }: { peer: string; unread: number }) => `${JSON.stringify(peer)}:${unread}`,
+      open: "{",
+      close: "}",
+    };
+    const id = idOf(request, this.#trust);
+    return this.#streams.list(pages, shape, { kind: "unread counts", id, request, server }, myKey);
+  }
+
+  /** The user's conversations with peers whose name contains `part`, newest first. */
+  async #search(search: Search): Promise<Conversation[]> {
+    const { me, frozen } = search;
+    const peers = search.part === "" ? [] : await findPeers(this.#db, search);
+    const rows = peers.map((peer) =>
+      this.#lists.add({ me, limit: 1, before: undefined, peer, ...(frozen && { frozen }) }),
+    );
+    return firstTexts((await Promise.all(rows)).flat());
+  }
+}
+
+/** A conversation's position in the list, opaque to clients. */
+function writeCursor(row: { lastAt: string; conversationId: number }): string {
+  return Buffer.from(`${row.lastAt}|${row.conversationId}`).toString("base64url");
+}
+
+function readCursor(cursor: string): { lastAt: string; conversationId: number } {
+  const text = Buffer.from(cursor, "base64url").toString();
+  const [, lastAt = "", id] = /^([^|]*)\|(\d{1,15})$/.exec(text) ?? [];
+  if (!isInstant(lastAt)) throw new ChatError("bad_request", { words: "before is not a valid cursor" });
+  return { lastAt, conversationId: Number(id) };
+}
+
+/** Whether PostgreSQL accepts the text as an instant: `Date` alone reads 30 February as 2 March, and PostgreSQL has no year 0. */
+function isInstant(text: string): boolean {
+  if (!/^(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/.test(text)) return false;
+  const date = new Date(text);
+  return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(text.slice(0, 19));
+}
