@@ -111,9 +111,9 @@ export async function startApp(
     loading.catch(() => {}); // awaited below: until then a failure is no defect that ends the process without stopping the database
     const metrics = new Metrics({
       version,
-      sockets: () => hub.size,
-      people: () => hub.people,
-      sendsWaiting: () => chat.waiting,
+      sockets: () => hub.socketCount,
+      people: () => hub.userCount,
+      sendsWaiting: () => chat.pendingCount,
       busSent: () => bus.sent,
       unsentBytes: () => unsent.bytes,
       usage,
@@ -165,7 +165,7 @@ export async function startApp(
     const bus = await openBus(config.bus, { db, target, name, pod, log, dropped });
     parts.defer(() => bus.stop());
     const delivery = new Delivery({ hub, bus });
-    const registry = new PresenceRegistry({ db, bus, log, changed: (...change) => presence.change(...change) });
+    const registry = new PresenceRegistry({ db, bus, log, changed: (...change) => presence.notifyWatchers(...change) });
     parts.defer(() => registry.stop());
     const blocked = new BlockedPairs({ db });
     parts.defer(() => blocked.stop());
@@ -222,7 +222,7 @@ export async function startApp(
       trust,
       limits,
       onSignup: (username) => {
-        presence.announce(username);
+        presence.announceSignup(username);
         bus.publish([{ kind: "user", username }]);
       },
     });
@@ -253,20 +253,20 @@ export async function startApp(
       deliver(event, from) {
         if (event.kind === "message" || event.kind === "frame") chat.relay(event);
         else if (event.kind === "end") hub.endSession(event.sessionId);
-        else if (event.kind === "user") presence.announce(event.username);
-        else if (event.kind === "veil") presence.veil(event.nameKey, event.on);
+        else if (event.kind === "user") presence.announceSignup(event.username);
+        else if (event.kind === "veil") presence.setHidesLastSeen(event.nameKey, event.on);
         else if (event.kind === "block") void presence.blockChanged(event.nameKeys);
-        else registry.hear(event, from);
+        else registry.receive(event, from);
       },
       lost(pod) {
         metrics.busLosses.add();
-        resync.lost();
-        registry.ask(pod);
+        resync.schedule();
+        registry.requestSnapshots(pod);
         sweeper.checkSoon();
-        presence.refreshBlocksSoon();
+        presence.scheduleBlockRefresh();
       },
-      joined: (pod) => registry.joined(pod),
-      vanished: (pod, graceful) => registry.vanished(pod, graceful),
+      joined: (pod) => registry.podJoined(pod),
+      vanished: (pod, graceful) => registry.podLeft(pod, graceful),
     });
     registry.start();
     unheardPods.start();
@@ -297,7 +297,7 @@ export async function startApp(
         beforeOpen: async ({ username }) => quota?.load(username),
         socketRefusal: () => {
           if (leaving) return new ChatError("restarting", { retryAfter: 2 });
-          if (!files.hasRoomFor(hub.size)) return new ChatError("busy", { retryAfter: 5 });
+          if (!files.hasRoomFor(hub.socketCount)) return new ChatError("busy", { retryAfter: 5 });
           return undefined;
         },
         isReady: async () => !leaving && (await readiness.isReady()),
@@ -323,7 +323,7 @@ export async function startApp(
 
     const stop: App["stop"] = async ({ hurried = false } = {}) => {
       leaving = true;
-      registry.leaving();
+      registry.announceShutdown();
       if (!hurried) await Bun.sleep(config.drainSeconds * 1_000);
       await chat.drain();
       const open = [...hub.sockets()];

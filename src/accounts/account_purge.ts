@@ -29,7 +29,7 @@ export class AccountPurge {
   }
 
   /** Takes an account away, and erases what is left of it soon. */
-  async bury(user: { id: number; username: string }): Promise<void> {
+  async deleteAccount(user: { id: number; username: string }): Promise<void> {
     await gone.softDelete(this.#db, user);
     clearTimeout(this.#soon); // the last one's time is good for those before
     this.#soon = setTimeout(() => void this.#erase(), AFTER_MS);

@@ -27,7 +27,7 @@ const SYSTEMS: readonly (readonly [RegExp, string])[] = [
  * @param agent the `User-Agent` of a request
  * @example deviceOf("Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0") // "Firefox on Linux"
  */
-export function deviceOf(agent: string | null): string {
+export function deviceName(agent: string | null): string {
   if (!agent) return "Browser";
   const program = /^([A-Za-z][\w.-]{0,30})(\/|$)/.exec(agent)?.[1];
   if (program !== undefined && program !== "Mozilla" && program !== "Opera") return program;

@@ -1,6 +1,6 @@
 /** What an invitation may be, and the link that it is. */
 
-export const INVITE = { days: 7, daysMax: 365, uses: 1, usesMax: 1_000 } as const;
+export const INVITE_LIMITS = { days: 7, daysMax: 365, uses: 1, usesMax: 1_000 } as const;
 
 /** The link that lets somebody in. @param origin such as `https://chat.example.org` */
 export function inviteLink(origin: string, token: string): string {

@@ -7,14 +7,14 @@ import { LIMITED_ACTIONS, type LimitedAction, type LimitSettings } from "../conf
 import { ChatError, type ErrorCode } from "../errors.ts";
 import type { Limited } from "../metrics.ts";
 import { type Bucket, draw, RateLimit } from "../util/rate_limit.ts";
-import { type Attempt, LoginLimits } from "./login_limits.ts";
+import { type LoginAttempt, LoginLimits } from "./login_limits.ts";
 
 /** Within this time, so many refusals of a kind close a socket (CONTRACT §4: 1008). */
 const STRIKES_WITHIN_MS = 60_000;
 const STRIKES: Partial<Record<ErrorCode, number>> = { bad_request: 3, rate_limited: 10 };
 
 /** What a socket carries of its own limits: the credits of its frames, and when it was refused what, once it was. */
-export interface Metered extends Bucket {
+export interface MeteredSocket extends Bucket {
   strikes: Partial<Record<ErrorCode, number[]>> | undefined;
 }
 
@@ -49,7 +49,7 @@ export class Limits {
   }
 
   /** Counts a frame of a socket. @returns 0, or the seconds until the next is taken */
-  frame(socket: Metered, now: number): number {
+  chargeFrame(socket: MeteredSocket, now: number): number {
     if (!this.#settings) return 0;
     const waitMs = draw(socket, this.#settings.frames, now);
     if (waitMs > 0) this.#refused("frames");
@@ -57,7 +57,7 @@ export class Limits {
   }
 
   /** Notes what a socket was refused. @returns whether that was once too often */
-  strike(socket: Metered, code: ErrorCode, now: number): boolean {
+  addStrike(socket: MeteredSocket, code: ErrorCode, now: number): boolean {
     const most = STRIKES[code];
     if (most === undefined || !this.#settings) return false;
     const strikes = (socket.strikes ??= {});
@@ -67,7 +67,7 @@ export class Limits {
   }
 
   /** Whether a person with so many sockets here gets no other. */
-  hasEnough(sockets: number): boolean {
+  isAtSocketLimit(sockets: number): boolean {
     const enough = this.#settings !== undefined && sockets >= this.#settings.sockets;
     if (enough) this.#refused("sockets");
     return enough;
@@ -79,23 +79,23 @@ export class Limits {
    * @returns gives it back: the password was right, or was not looked at
    * @throws ChatError `rate_limited`
    */
-  beginLogin(attempt: Attempt): () => void {
+  beginLogin(attempt: LoginAttempt): () => void {
     return this.#logins?.beginLogin(attempt) ?? (() => {});
   }
 
   /** Refuses a login that could not be counted if it succeeded, before it costs a hash. @throws ChatError `rate_limited` */
-  checkSignIns(attempt: Attempt): void {
+  checkSignIns(attempt: LoginAttempt): void {
     this.#logins?.checkSignIns(attempt);
   }
 
   /** Counts a login that succeeded. @throws ChatError `rate_limited` */
-  signIn(attempt: Attempt): void {
-    this.#logins?.signIn(attempt);
+  chargeSignIn(attempt: LoginAttempt): void {
+    this.#logins?.chargeSignIn(attempt);
   }
 
   /** Begins to ask whether a name is free. @returns as `beginLogin`; to be called when it is @throws ChatError `rate_limited` */
-  beginNaming(address: string): () => void {
-    return this.#logins?.beginNaming(address) ?? (() => {});
+  beginNameCheck(address: string): () => void {
+    return this.#logins?.beginNameCheck(address) ?? (() => {});
   }
 
   /** Begins a sign-up that is good but for its being one too many. @returns as `beginLogin` @throws ChatError `rate_limited` */

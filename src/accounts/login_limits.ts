@@ -18,7 +18,7 @@ const PREFIXES = [
 ] as const;
 
 /** A try to sign in, or to confirm a password. */
-export interface Attempt {
+export interface LoginAttempt {
   /** As given, whether or not somebody has it: a refusal must not tell. */
   readonly nameKey: string;
   readonly address: string;
@@ -57,7 +57,7 @@ export class LoginLimits {
   }
 
   /** See `Limits`. */
-  beginLogin({ nameKey, address, device }: Attempt): () => void {
+  beginLogin({ nameKey, address, device }: LoginAttempt): () => void {
     const failures = this.#failures;
     if (device !== undefined) return this.#take("logins", [[failures.device, device]]);
     return this.#take("logins", [
@@ -68,17 +68,17 @@ export class LoginLimits {
   }
 
   /** See `Limits`. */
-  checkSignIns(attempt: Attempt): void {
+  checkSignIns(attempt: LoginAttempt): void {
     for (const [limit, key] of this.#signInsOf(attempt)) this.#refuse("sign_ins", limit.waitMs(key));
   }
 
   /** See `Limits`. */
-  signIn(attempt: Attempt): void {
+  chargeSignIn(attempt: LoginAttempt): void {
     this.#take("sign_ins", this.#signInsOf(attempt));
   }
 
   /** A name that is taken costs no hash; so that nobody can run through all names it counts as a login that failed. */
-  beginNaming(address: string): () => void {
+  beginNameCheck(address: string): () => void {
     return this.#take("logins", this.#failures.address.of(address));
   }
 
@@ -86,7 +86,7 @@ export class LoginLimits {
     return this.#take("sign_ups", this.#signUps.of(address));
   }
 
-  #signInsOf({ nameKey, address, device }: Attempt): readonly Counted[] {
+  #signInsOf({ nameKey, address, device }: LoginAttempt): readonly Counted[] {
     const { name, address: anyName } = this.#signIns;
     return [[name, nameKey], ...(device === undefined ? anyName.of(address) : [])];
   }
@@ -94,7 +94,7 @@ export class LoginLimits {
   /** Spends a credit of each, or of none. @returns gives them back @throws ChatError `rate_limited` */
   #take(what: Limited, all: readonly Counted[]): () => void {
     const taken: Counted[] = [];
-    const giveBack = () => taken.forEach(([limit, key]) => limit.giveBack(key));
+    const giveBack = () => taken.forEach(([limit, key]) => limit.refund(key));
     for (const [limit, key] of all) {
       const waitMs = limit.take(key);
       if (waitMs === 0) taken.push([limit, key]);
@@ -110,7 +110,10 @@ export class LoginLimits {
     if (waitMs === 0) return;
     this.#refused(what);
     const retryAfter = Math.ceil(waitMs / 1_000);
-    throw new ChatError("rate_limited", { words: `Too many tries. Please wait ${inWords(retryAfter)}`, retryAfter });
+    throw new ChatError("rate_limited", {
+      words: `Too many tries. Please wait ${formatSeconds(retryAfter)}`,
+      retryAfter,
+    });
   }
 }
 
@@ -132,7 +135,7 @@ class AddressLimit {
 }
 
 /** Seconds as a person says them. */
-export function inWords(seconds: number): string {
+export function formatSeconds(seconds: number): string {
   const [count, unit] =
     seconds < 60
       ? [seconds, "second"]

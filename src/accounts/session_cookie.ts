@@ -7,7 +7,7 @@ export const COOKIE = "chatify_session";
 export const SECURE_COOKIE = "__Host-chatify_session";
 
 /** What a good cookie holds. */
-export interface Signed {
+export interface SignedToken {
   readonly token: string;
   /** Whether the first of the secrets signed it, which signs new ones. */
   readonly isCurrent: boolean;
@@ -19,7 +19,7 @@ export function sign(token: string, secret: string): string {
 }
 
 /** The token of a cookie value, undefined when none of `secrets` signed it. */
-export function verify(value: string, secrets: readonly string[]): Signed | undefined {
+export function verify(value: string, secrets: readonly string[]): SignedToken | undefined {
   const dot = value.lastIndexOf(".");
   if (dot < 1) return undefined;
   const token = value.slice(0, dot);

@@ -54,7 +54,11 @@ export class SignupPolicy {
   }
 
   /** Makes an invitation. @param options.by the account that invites; undefined: the command line */
-  async invite(options: { days: number; uses: number; by?: number }): Promise<{ token: string; expiresAt: Date }> {
+  async createInvite(options: {
+    days: number;
+    uses: number;
+    by?: number;
+  }): Promise<{ token: string; expiresAt: Date }> {
     const expiresAt = new Date(Math.floor(Date.now() / 1_000) * 1_000 + options.days * DAY_MS);
     const id = await invites.add(this.#db, { uses: options.uses, expiresAt, by: options.by });
     return { token: sign(`${id}.${expiresAt.getTime() / 1_000}`, this.#secrets[0] as string), expiresAt };

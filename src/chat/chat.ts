@@ -89,7 +89,7 @@ export class Chat {
     this.#choices = parts.choices;
     this.#log = parts.log;
     this.#queue = new SendQueue({
-      store: (drafts, { apart }) => this.#store(drafts, apart),
+      store: (messages, { quarantined }) => this.#store(messages, quarantined),
       settle: (settled) => this.#settle(settled),
       log: parts.log,
     });
@@ -101,7 +101,7 @@ export class Chat {
   }
 
   /** Sends accepted and not yet settled. */
-  get waiting(): number {
+  get pendingCount(): number {
     return this.#queue.size;
   }
 
@@ -127,7 +127,7 @@ export class Chat {
       senderKey: socket.nameKey,
       toKey,
       ref: ref ?? this.#refPrefix + ++this.#refCount,
-      ticket: (this.#ticket = (this.#ticket + 1) | 0),
+      attemptId: (this.#ticket = (this.#ticket + 1) | 0),
       content: message,
       from: { socket, ref, at: performance.now() },
     };
@@ -142,7 +142,7 @@ export class Chat {
    *
    * @throws ChatError `busy`, or `not_ready` when PostgreSQL stayed out of reach
    */
-  async read(reader: string, peer: string, seq: number): Promise<void> {
+  async markRead(reader: string, peer: string, seq: number): Promise<void> {
     const peerKey = keyOfReference(peer);
     if (peerKey === undefined || seq === 0) return;
     const key = `${reader}\n${peerKey}`;
@@ -159,12 +159,12 @@ export class Chat {
   }
 
   /** Tells `peer`, if there is one, that somebody types, unless one blocks the other; at most once in 2 s. */
-  async typing(socket: Socket, peer: string): Promise<void> {
+  async sendTyping(socket: Socket, peer: string): Promise<void> {
     const peerKey = keyOfReference(peer);
     if (peerKey === undefined || peerKey === socket.nameKey) return;
     if (!this.#limits.allows("typing", socket.nameKey)) return;
     if (this.#typing.take(`${socket.nameKey}\n${peerKey}`) > 0) return;
-    const key = await this.#choices.reachable(socket.username, peerKey).catch(() => undefined); // a hint: not worth another try
+    const key = await this.#choices.reachablePeer(socket.username, peerKey).catch(() => undefined); // a hint: not worth another try
     // mutation: names from the database
     if (key !== undefined) this.#delivery.send([key], typingFrame(socket.username));
   }
@@ -195,19 +195,19 @@ export class Chat {
     for (const event of relayed) {
       if (event.kind === "frame" || event.message === null) continue;
       const { from, to, message, seq, hidden } = event;
-      if (!hidden && bundle.taken(nameKey(to))) this.noteDelivered(to, from, seq);
-      if (this.#quota && this.#hub.of(nameKey(from)).length > 0)
-        this.#quota.noteElsewhere(from, Buffer.byteLength(message));
+      if (!hidden && bundle.wasAccepted(nameKey(to))) this.noteDelivered(to, from, seq);
+      if (this.#quota && this.#hub.socketsOf(nameKey(from)).length > 0)
+        this.#quota.addRemoteUsage(from, Buffer.byteLength(message));
     }
   }
 
   /** Adds an event's frame for those of this pod's sockets that it is for, if there are any. */
   #address(bundle: WriteBatch, event: Relayed, except?: Socket): void {
     const all = event.kind === "frame" ? event.to : keysOf(event);
-    const keys = all.filter((key) => this.#hub.of(key).some((socket) => socket !== except));
+    const keys = all.filter((key) => this.#hub.socketsOf(key).some((socket) => socket !== except));
     if (keys.length === 0) return;
     const frame = event.kind === "frame" ? event.frame : frameOf(event);
-    for (const key of keys) bundle.addAll(key, frame, except);
+    for (const key of keys) bundle.addForUser(key, frame, except);
   }
 
   /** New sends are refused from now on. @returns when what was accepted, and delivered so far, is stored */
@@ -223,10 +223,10 @@ export class Chat {
     this.#queue.stop();
   }
 
-  #store(drafts: readonly NewMessage[], apart: boolean): ReturnType<typeof insertMany> {
-    const db = apart ? this.#db : this.#writer;
-    this.#metrics.batchMessages.observe(drafts.length);
-    return db.run((sql) => insertMany(sql, drafts), { giveUpAfterMs: Number.POSITIVE_INFINITY });
+  #store(messages: readonly NewMessage[], quarantined: boolean): ReturnType<typeof insertMany> {
+    const db = quarantined ? this.#db : this.#writer;
+    this.#metrics.batchMessages.observe(messages.length);
+    return db.run((sql) => insertMany(sql, messages), { giveUpAfterMs: Number.POSITIVE_INFINITY });
   }
 
   #settle(settled: readonly { send: PendingSend<From>; outcome: Outcome }[]): void {
@@ -270,7 +270,7 @@ export class Chat {
       if (outcome.kind === "refused") continue;
       ackSeconds.observe((now - send.from.at) / 1_000);
       if (outcome.duplicate || outcome.stored.hidden) continue;
-      if (!bundle.taken(send.toKey, send.from.socket)) continue;
+      if (!bundle.wasAccepted(send.toKey, send.from.socket)) continue;
       this.noteDelivered(outcome.stored.receiver, send.sender, outcome.stored.seq);
     }
   }

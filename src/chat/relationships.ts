@@ -34,7 +34,7 @@ export class Relationships {
   }
 
   /** Blocks or mutes somebody, or no longer. @param peer the name as its owner wrote it */
-  async set(choice: Relation, me: Session, peer: string, on: boolean): Promise<void> {
+  async setRelation(choice: Relation, me: Session, peer: string, on: boolean): Promise<void> {
     await choices.choose(this.#db, choice, me.username, peer, on);
     this.#delivery.sync([me.nameKey]);
     if (choice !== "blocks") return;
@@ -50,7 +50,7 @@ export class Relationships {
   }
 
   /** Whom somebody blocks: a page, in the order of names. */
-  blocked(me: Session, after: string | undefined, limit: number): Promise<string[]> {
+  blockedPage(me: Session, after: string | undefined, limit: number): Promise<string[]> {
     return choices.chosen(this.#db, "blocks", me.username, after, limit);
   }
 
@@ -68,7 +68,7 @@ export class Relationships {
   }
 
   #veil({ nameKey }: Session, on: boolean): void {
-    this.#presence.veil(nameKey, on);
+    this.#presence.setHidesLastSeen(nameKey, on);
     this.#bus.publish([{ kind: "veil", nameKey, on }]);
   }
 
@@ -78,7 +78,7 @@ export class Relationships {
    *
    * @returns undefined when nobody has that name, when one blocks the other, and when too many look-ups wait
    */
-  async reachable(name: string, peerKey: string): Promise<string | undefined> {
+  async reachablePeer(name: string, peerKey: string): Promise<string | undefined> {
     return this.#lookups.size >= PAIRS_WAITING_MAX ? undefined : this.#lookups.add({ name, peerKey });
   }
 }

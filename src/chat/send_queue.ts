@@ -23,7 +23,10 @@ export type Outcome =
   | { readonly kind: "stored"; readonly stored: Stored; readonly duplicate: boolean }
   | { readonly kind: "refused"; readonly code: "no_such_user" | "ref_reused" | "invalid_text" | "blocked" };
 
-export type Store = (drafts: readonly NewMessage[], options: { apart: boolean }) => Promise<(Stored | undefined)[]>;
+export type Store = (
+  messages: readonly NewMessage[],
+  options: { quarantined: boolean },
+) => Promise<(Stored | undefined)[]>;
 
 export const QUEUE_MAX_ROWS = 10_000;
 export const QUEUE_MAX_BYTES = 8 * 1024 * 1024;
@@ -142,7 +145,7 @@ export class SendQueue<From> {
     if (batch.length === 0) return [];
     for (let tries = 1; !this.#stopped; tries++) {
       try {
-        const rows = await this.#store(batch, { apart });
+        const rows = await this.#store(batch, { quarantined: apart });
         this.#isFailing = false;
         for (const [i, send] of batch.entries()) this.#known.push({ send, outcome: outcomeOf(rows[i]) });
         return [];
@@ -243,9 +246,9 @@ export class SendQueue<From> {
 
 function outcomeOf(row: Stored | undefined): Outcome {
   if (!row) return { kind: "refused", code: "no_such_user" };
-  if (row.refused) return { kind: "refused", code: "blocked" };
-  if (!row.same) return { kind: "refused", code: "ref_reused" };
-  return { kind: "stored", stored: row, duplicate: row.known && !row.own };
+  if (row.refusedByBlock) return { kind: "refused", code: "blocked" };
+  if (!row.sameMessage) return { kind: "refused", code: "ref_reused" };
+  return { kind: "stored", stored: row, duplicate: row.alreadyStored && !row.committedByThisAttempt };
 }
 
 /** How many sends of the front go into one batch: up to its size, or to a ref that is in it already. */

@@ -2,7 +2,7 @@
 
 import type { ServerWebSocket, WebSocketHandler } from "bun";
 
-import type { Limits, Metered } from "../accounts/limits.ts";
+import type { Limits, MeteredSocket } from "../accounts/limits.ts";
 import type { Session } from "../db/sessions.ts";
 import type { Hub, Socket } from "../delivery/hub.ts";
 import type { StalledClient, UnsentBudget } from "../delivery/unsent_budget.ts";
@@ -48,7 +48,7 @@ interface SlowReaders {
 }
 
 /** A person's open socket, and when it was last heard. */
-class OpenSocket implements Socket, Metered, StalledClient {
+class OpenSocket implements Socket, MeteredSocket, StalledClient {
   readonly username: string;
   readonly nameKey: string;
   readonly sessionId: number;
@@ -58,7 +58,7 @@ class OpenSocket implements Socket, Metered, StalledClient {
   /** Of its frames: full at first, whatever the burst. */
   credits = Number.POSITIVE_INFINITY;
   at = this.heardAt;
-  strikes: Metered["strikes"] = undefined;
+  strikes: MeteredSocket["strikes"] = undefined;
   readonly #readers: SlowReaders;
   #isBehind = false;
 
@@ -95,7 +95,7 @@ class OpenSocket implements Socket, Metered, StalledClient {
     this.#readers.unsent.note(this, 0);
   }
 
-  cut(inOrder: boolean): void {
+  disconnect(inOrder: boolean): void {
     if (inOrder) this.#ws.close(CLOSE.overloaded);
     else this.#ws.terminate();
   }
@@ -163,14 +163,14 @@ export function socketHandlers(parts: {
     open(ws) {
       if (hub.hasEnded(ws.data.session.id)) return ws.close(CLOSE.sessionEnded);
       // Checked here, where sockets open one after the other, so that of many upgrades at once none slips through.
-      if (limits.hasEnough(hub.of(ws.data.session.nameKey).length)) {
+      if (limits.isAtSocketLimit(hub.socketsOf(ws.data.session.nameKey).length)) {
         return ws.close(CLOSE.tooManySockets, "Too many tabs are open. Close one and try again");
       }
       const socket = new OpenSocket(ws, readers);
       ws.data.socket = socket;
       socket.send(helloFrame(socket.username, { epoch: epoch(), version }));
       hub.add(socket);
-      presence.arrive(socket, ws.data.session.hidesLastSeen);
+      presence.connect(socket, ws.data.session.hidesLastSeen);
       came++;
       cameAt = socket.heardAt;
     },
@@ -183,7 +183,7 @@ export function socketHandlers(parts: {
       if (typeof data !== "string") return ws.close(CLOSE.binary, "Frames are text");
       try {
         const frame = parseFrame(data); // first: a refusal has to name the ref
-        const retryAfter = limits.frame(socket, socket.heardAt);
+        const retryAfter = limits.chargeFrame(socket, socket.heardAt);
         if (retryAfter > 0) {
           throw new ChatError("rate_limited", { retryAfter, ref: frame.type === "message" ? frame.ref : undefined });
         }
@@ -211,7 +211,7 @@ export function socketHandlers(parts: {
       if (!socket) return;
       socket.closed();
       const isLast = hub.remove(socket);
-      presence.leave(socket, isLast);
+      presence.disconnect(socket, isLast);
       if (isLast) quota?.forget(socket.username);
     },
   };
@@ -222,14 +222,14 @@ export function socketHandlers(parts: {
         chat.send(socket, frame.to, frame.message, frame.ref);
         return undefined;
       case "read":
-        return chat.read(socket.username, frame.peer, frame.seq);
+        return chat.markRead(socket.username, frame.peer, frame.seq);
       case "typing":
-        return chat.typing(socket, frame.peer);
+        return chat.sendTyping(socket, frame.peer);
       case "draft":
         return drafts.save(socket, frame);
       case "watch":
         limits.spend("watch", socket.nameKey);
-        return presence.watch(socket, frame.users, frame);
+        return presence.subscribe(socket, frame.users, frame);
       case "ping":
         socket.send(PONG_FRAME);
         return undefined;
@@ -241,7 +241,7 @@ export function socketHandlers(parts: {
     if (error instanceof ChatError && error.code === "not_ready") return socket.close(CLOSE.overloaded);
     if (error instanceof ChatError) {
       socket.send(errorFrame(error));
-      if (limits.strike(socket, error.code, performance.now())) socket.close(CLOSE.limits);
+      if (limits.addStrike(socket, error.code, performance.now())) socket.close(CLOSE.limits);
       return;
     }
     log.error("socket handler failed", error);

@@ -4,7 +4,7 @@
  * meanwhile, or cut off from the others.
  */
 
-import { inWords } from "../accounts/login_limits.ts";
+import { formatSeconds } from "../accounts/login_limits.ts";
 import type { Database } from "../db/client.ts";
 import * as textSent from "../db/text_sent.ts";
 import { ChatError } from "../errors.ts";
@@ -65,7 +65,7 @@ export class TextQuota {
     this.#refused();
     void this.flush(); // the other pods are to know
     const retryAfter = Math.ceil((this.#dayEndsAt - Date.now()) / 1_000);
-    const words = `You have sent as much text as a day allows. Please wait ${inWords(retryAfter)}`;
+    const words = `You have sent as much text as a day allows. Please wait ${formatSeconds(retryAfter)}`;
     throw new ChatError("rate_limited", { ref, retryAfter, words });
   }
 
@@ -76,7 +76,7 @@ export class TextQuota {
   }
 
   /** Counts a text that a user with a socket here sent on another pod, until the table says so. */
-  noteElsewhere(username: string, bytes: number): void {
+  addRemoteUsage(username: string, bytes: number): void {
     this.#usage(username).known += bytes;
   }
 

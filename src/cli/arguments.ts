@@ -1,6 +1,6 @@
 /** The words behind `chatify`, read: which command, on whom, with what. What the commands do is commands.ts's. */
 
-import { INVITE } from "../accounts/invitation.ts";
+import { INVITE_LIMITS } from "../accounts/invitation.ts";
 
 export type Command =
   | { readonly verb: "invite"; readonly days: number; readonly uses: number; readonly origin: string | undefined }
@@ -66,14 +66,14 @@ function readUser([asked, ...words]: readonly string[]): Command | undefined {
 }
 
 function readInvite(words: readonly string[]): Command {
-  const command = { verb: "invite", days: INVITE.days, uses: INVITE.uses, origin: undefined } as {
+  const command = { verb: "invite", days: INVITE_LIMITS.days, uses: INVITE_LIMITS.uses, origin: undefined } as {
     -readonly [key in keyof Extract<Command, { verb: "invite" }>]: Extract<Command, { verb: "invite" }>[key];
   };
   const left = words.flatMap((word) => (word.startsWith("--") ? word.split(/=(.*)/s, 2) : [word]));
   while (left.length > 0) {
     const [option = "", value = ""] = left.splice(0, 2);
-    if (option === "--days") command.days = wholeNumber(option, value, INVITE.daysMax);
-    else if (option === "--uses") command.uses = wholeNumber(option, value, INVITE.usesMax);
+    if (option === "--days") command.days = wholeNumber(option, value, INVITE_LIMITS.daysMax);
+    else if (option === "--uses") command.uses = wholeNumber(option, value, INVITE_LIMITS.usesMax);
     else if (option === "--url") command.origin = address(value);
     else throw new UsageError(`chatify invite does not know "${option}"`);
   }

@@ -60,7 +60,7 @@ async function invite(
   { door }: AdminContext,
   { print, say, origin: guess }: Terminal,
 ): Promise<void> {
-  const { token, expiresAt } = await door.invite({ days, uses });
+  const { token, expiresAt } = await door.createInvite({ days, uses });
   await print(`${inviteLink(origin ?? guess, token)}\n`);
   say(`It works ${uses === 1 ? "once" : `${uses} times`}, until ${shown(expiresAt)}.`);
   if (origin === undefined)

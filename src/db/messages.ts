@@ -4,32 +4,32 @@ import type { Database, Sql } from "./client.ts";
 import { bytesBefore, NAMES_MAX, type Texted, TEXTS_MAX_BYTES } from "./pages.ts";
 
 /**
- * A message before it is stored. `toKey`: the receiver's name key. `ticket`: of 32 bits, another for each time that a message is handed
- * over, by which a pod that lost an answer tells what it stored itself from what another pod stored when the sender tried there.
+ * A message to store. `toKey`: the receiver's name key. `attemptId` (column `ticket`): 32 bits, different for each attempt. After a lost
+ * reply it distinguishes the row this attempt inserted from one that a resend inserted through another pod.
  */
 export interface NewMessage {
   readonly sender: string;
   readonly toKey: string;
   readonly ref: string;
-  readonly ticket: number;
+  readonly attemptId: number;
   readonly content: string;
 }
 
 /**
- * What became of a draft. `known`: its ref was stored by an earlier statement. `own`: and by its ticket, in an earlier try. `same`: and with
- * this text, to this receiver. `hidden`: the receiver blocks the sender, and is not to hear of it. `refused`: the sender blocks the receiver;
- * nothing was stored, the numbers are 0.
+ * The outcome for one message. `alreadyStored`: an earlier statement stored its ref. `committedByThisAttempt`: that statement was an earlier
+ * run of this attempt. `sameMessage`: the stored row has the same text and receiver. `hidden`: the receiver blocks the sender and must not be
+ * notified. `refusedByBlock`: the sender blocks the receiver; nothing was stored, and `id` and `seq` are 0.
  */
 export interface Stored {
   readonly receiver: string;
   readonly id: number;
   readonly seq: number;
   readonly timestamp: string;
-  readonly known: boolean;
-  readonly own: boolean;
-  readonly same: boolean;
+  readonly alreadyStored: boolean;
+  readonly committedByThisAttempt: boolean;
+  readonly sameMessage: boolean;
   readonly hidden: boolean;
-  readonly refused: boolean;
+  readonly refusedByBlock: boolean;
 }
 
 export interface Message {
@@ -58,10 +58,10 @@ export const WRITER_PARAMETERS = {
 /**
  * Stores a batch in one statement; within a conversation the order given is the order numbered.
  *
- * @param drafts no two with the same sender and ref
+ * @param messages no two with the same sender and ref
  * @returns what became of each at its place; undefined where nobody has the receiver's name, or not any more
  */
-export async function insertMany(sql: Sql, drafts: readonly NewMessage[]): Promise<(Stored | undefined)[]> {
+export async function insertMany(sql: Sql, messages: readonly NewMessage[]): Promise<(Stored | undefined)[]> {
   const rows = await sql<(Stored & { ord: number })[]>`
     with input as materialized (
       select
@@ -81,11 +81,11 @@ export async function insertMany(sql: Sql, drafts: readonly NewMessage[]): Promi
         coalesce(k.ticket = t.ticket, false) as own,
         u.deleted_at is null as is_here
       from unnest(
-        ${drafts.map((draft) => draft.sender)}::text[],
-        ${drafts.map((draft) => draft.toKey)}::text[],
-        ${drafts.map((draft) => draft.ref)}::text[],
-        ${drafts.map((draft) => draft.ticket)}::bigint[],
-        ${drafts.map((draft) => draft.content)}::text[]
+        ${messages.map((message) => message.sender)}::text[],
+        ${messages.map((message) => message.toKey)}::text[],
+        ${messages.map((message) => message.ref)}::text[],
+        ${messages.map((message) => message.attemptId)}::bigint[],
+        ${messages.map((message) => message.content)}::text[]
       ) with ordinality as t (sender, to_key, ref, ticket, content, ord)
       cross join lateral (
         select username, deleted_at from users where name_key = t.to_key collate "C" limit 1
@@ -153,23 +153,23 @@ export async function insertMany(sql: Sql, drafts: readonly NewMessage[]): Promi
     )
     select
       p.ord, p.receiver, p.id, p.last_seq - p.behind as seq, p.last_at - p.behind * interval '1 microsecond' as timestamp,
-      false as known, false as own, true as same, p.hidden, false as refused
+      false as "alreadyStored", false as "committedByThisAttempt", true as "sameMessage", p.hidden, false as "refusedByBlock"
     from placed p
     union all
     select i.ord, i.known_receiver, i.known_id, i.known_seq, i.known_timestamp, true, i.own, i.same, false, false
     from input i
     where i.known_id is not null
   `;
-  const results: (Stored | undefined)[] = drafts.map(() => undefined);
+  const results: (Stored | undefined)[] = messages.map(() => undefined);
   for (const row of rows) results[row.ord - 1] = row;
   // Apart, since they hardly ever are: even as branches that find nothing to do they cost each statement a twentieth.
-  if (rows.length < drafts.length || rows.some((row) => row.known)) await fillRare(sql, drafts, results);
+  if (rows.length < messages.length || rows.some((row) => row.alreadyStored)) await fillRare(sql, messages, results);
   return results;
 }
 
-/** Fills in what blocks have to do with drafts that were stored before, or not at all. */
-async function fillRare(sql: Sql, drafts: readonly NewMessage[], results: (Stored | undefined)[]): Promise<void> {
-  const rare = drafts.flatMap((draft, i) => (results[i] && !results[i].known ? [] : [{ i, ...draft }]));
+/** Fills in what blocks have to do with messages that were stored before, or not at all. */
+async function fillRare(sql: Sql, messages: readonly NewMessage[], results: (Stored | undefined)[]): Promise<void> {
+  const rare = messages.flatMap((message, i) => (results[i] && !results[i].alreadyStored ? [] : [{ i, ...message }]));
   const rows = await sql<{ i: number; receiver: string; hidden: boolean; at: string }[]>`
     select t.i, u.username as receiver, c.hidden, c.last_at as at
     from unnest(
@@ -194,8 +194,8 @@ async function fillRare(sql: Sql, drafts: readonly NewMessage[], results: (Store
     if (known) results[i] = { ...known, hidden };
     else {
       // Somebody is there to have it, and there is a conversation: it was refused, even if the block has gone since.
-      const nothing = { receiver, id: 0, seq: 0, timestamp: at, known: false, own: false, same: true, hidden: false };
-      results[i] = { ...nothing, refused: true };
+      const flags = { alreadyStored: false, committedByThisAttempt: false, sameMessage: true, hidden: false };
+      results[i] = { receiver, id: 0, seq: 0, timestamp: at, ...flags, refusedByBlock: true };
     }
   }
 }

@@ -42,7 +42,7 @@ async function play(sql: Sql): Promise<void> {
     insert into sessions (user_id, token, expires_at) select id, username, now() from made
   `;
   await save(sql, [{ owner: ann, peerKey: bob, text: "hello" }]);
-  await insertMany(sql, [{ sender: ann, toKey: bob, ref: ann, ticket: 0, content: "hello" }]);
+  await insertMany(sql, [{ sender: ann, toKey: bob, ref: ann, attemptId: 0, content: "hello" }]);
   await markDelivered(sql, [{ receiver: bob, sender: ann, seq: 1 }]);
   await markRead(sql, [{ reader: bob, peerKey: ann, seq: 1 }]);
 }

@@ -25,12 +25,12 @@ export class Hub {
   #size = 0;
 
   /** Sockets open. */
-  get size(): number {
+  get socketCount(): number {
     return this.#size;
   }
 
   /** People with a socket here. */
-  get people(): number {
+  get userCount(): number {
     return this.#byPerson.size;
   }
 
@@ -56,14 +56,14 @@ export class Hub {
   /** Gives a frame to a person's sockets. @returns whether at least one took it */
   deliver(nameKey: string, frame: string, except?: Socket): boolean {
     let taken = false;
-    for (const socket of this.of(nameKey)) {
+    for (const socket of this.socketsOf(nameKey)) {
       if (socket !== except && socket.send(frame)) taken = true;
     }
     return taken;
   }
 
   /** A person's sockets here. */
-  of(nameKey: string): readonly Socket[] {
+  socketsOf(nameKey: string): readonly Socket[] {
     return this.#byPerson.get(nameKey) ?? [];
   }
 
@@ -107,8 +107,8 @@ export class WriteBatch {
     else this.#frames.set(socket, [frame]);
   }
 
-  addAll(nameKey: string, frame: string, except?: Socket): void {
-    for (const socket of this.#hub.of(nameKey)) if (socket !== except) this.add(socket, frame);
+  addForUser(nameKey: string, frame: string, except?: Socket): void {
+    for (const socket of this.#hub.socketsOf(nameKey)) if (socket !== except) this.add(socket, frame);
   }
 
   send(): void {
@@ -116,8 +116,8 @@ export class WriteBatch {
   }
 
   /** Whether at least one socket of a person took what was sent to all of them. */
-  taken(nameKey: string, except?: Socket): boolean {
-    for (const socket of this.#hub.of(nameKey)) {
+  wasAccepted(nameKey: string, except?: Socket): boolean {
+    for (const socket of this.#hub.socketsOf(nameKey)) {
       if (socket !== except && this.#frames.has(socket) && !this.#dropped.has(socket)) return true;
     }
     return false;

@@ -40,7 +40,7 @@ export class Resync {
   }
 
   /** Events may have been lost: soon everyone here whom it concerns is told. @param lookBackMs how old the changes are at most */
-  lost(lookBackMs = LOOK_BACK_MS): void {
+  schedule(lookBackMs = LOOK_BACK_MS): void {
     if (this.#stopped) return;
     this.#lookBackMs = Math.max(this.#lookBackMs, lookBackMs);
     this.#gathering ??= setTimeout(() => {

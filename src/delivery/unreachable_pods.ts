@@ -21,7 +21,7 @@ export class UnreachablePods {
   readonly #db: Database;
   readonly #bus: Pick<Bus, "pod" | "others">;
   readonly #log: Log;
-  readonly #resync: Pick<Resync, "lost">;
+  readonly #resync: Pick<Resync, "schedule">;
   readonly #alert: () => void;
   #timer: Timer | undefined;
   #calmAt = performance.now() + CALM_AFTER_MS;
@@ -33,7 +33,7 @@ export class UnreachablePods {
     db: Database;
     bus: Pick<Bus, "pod" | "others">;
     log: Log;
-    resync: Pick<Resync, "lost">;
+    resync: Pick<Resync, "schedule">;
     alert: () => void;
   }) {
     this.#db = parts.db;
@@ -84,6 +84,6 @@ export class UnreachablePods {
     }
     this.#calmAt = performance.now() + CALM_AFTER_MS;
     this.#alert();
-    this.#resync.lost(LOOK_BACK_MS);
+    this.#resync.schedule(LOOK_BACK_MS);
   }
 }

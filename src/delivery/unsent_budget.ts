@@ -17,7 +17,7 @@ const LOG_EVERY_MS = 60_000;
 /** A client with unsent data. */
 export interface StalledClient {
   /** Ends its connection. @param inOrder with a close code behind the backlog, which stays in memory for some seconds; else at once */
-  cut(inOrder: boolean): void;
+  disconnect(inOrder: boolean): void;
 }
 
 /** The budget where no setting gives one: a quarter of the memory this process may use. */
@@ -67,7 +67,7 @@ export class UnsentBudget {
       this.#closingBytes += bytes;
       setTimeout(() => (this.#closingBytes -= bytes), CLOSING_MS).unref();
     }
-    client.cut(inOrder);
+    client.disconnect(inOrder);
     this.#cuts.add();
     const now = performance.now();
     if (now - this.#loggedAt < LOG_EVERY_MS) return;

@@ -3,7 +3,7 @@
 import type { Server } from "bun";
 
 import type { AccountPurge } from "../accounts/account_purge.ts";
-import { deviceOf } from "../accounts/device_name.ts";
+import { deviceName } from "../accounts/device_name.ts";
 import type { Relationships } from "../chat/relationships.ts";
 import type { SocketData } from "../chat/socket.ts";
 import type { Database } from "../db/client.ts";
@@ -89,7 +89,7 @@ export class Account {
     return json(
       rows.map(({ id, agent, address, createdAt, lastUsedAt }) => ({
         id,
-        device: deviceOf(agent),
+        device: deviceName(agent),
         address,
         created_at: createdAt,
         last_used_at: lastUsedAt,
@@ -119,7 +119,7 @@ export class Account {
     const me = await this.#sessions.require(request, "account");
     await this.#passwords.confirm(me, readText(await readJson(request), "password"), address);
     const open = await sessionRows.list(this.#db, me.userId);
-    await this.#purge.bury({ id: me.userId, username: me.username });
+    await this.#purge.deleteAccount({ id: me.userId, username: me.username });
     this.#relationships.stopHiding(me);
     for (const { id } of open) this.#sessions.notifyEnded({ id, nameKey: me.nameKey });
     return json(
@@ -130,7 +130,7 @@ export class Account {
 
   async blocks(request: Request, server: Server<SocketData>): Promise<Response> {
     const me = await this.#sessions.require(request, "history");
-    const names = pagesOf<string>((...page) => this.#relationships.blocked(me, ...page));
+    const names = pagesOf<string>((...page) => this.#relationships.blockedPage(me, ...page));
     return this.#streams.list(names, { show: JSON.stringify }, { kind: "blocks", request, server }, me.nameKey);
   }
 
@@ -174,7 +174,7 @@ export class Account {
     if (relation === "blocks" && peer.id === me.userId) {
       throw new ChatError("bad_request", { words: "You cannot block yourself" });
     }
-    await this.#relationships.set(relation, me, peer.username, on);
+    await this.#relationships.setRelation(relation, me, peer.username, on);
     return json({ name: peer.username, [field]: on });
   }
 }

@@ -1,13 +1,13 @@
 /** The two cookies of a browser, of its session and of its being known to accounts: read, and written as the way to the browser asks. */
 
 import {
-  type Device,
   DEVICE_COOKIE,
   DEVICE_COOKIE_DAYS,
+  type KnownDevice,
   KnownDevices,
   SECURE_DEVICE_COOKIE,
-} from "../accounts/known_device.ts";
-import { COOKIE, SECURE_COOKIE, sign, type Signed, verify } from "../accounts/session_cookie.ts";
+} from "../accounts/known_devices.ts";
+import { COOKIE, SECURE_COOKIE, sign, type SignedToken, verify } from "../accounts/session_cookie.ts";
 import { isSecure, type Request, type Trust } from "./request.ts";
 
 const SESSION_DAYS = 30;
@@ -26,7 +26,7 @@ export class Cookies {
   }
 
   /** The session's token, undefined without a cookie that we signed. */
-  session(request: Request): Signed | undefined {
+  session(request: Request): SignedToken | undefined {
     const value = this.#read(request, COOKIE, SECURE_COOKIE);
     return value === null ? undefined : verify(value, this.#secrets);
   }
@@ -43,7 +43,7 @@ export class Cookies {
   }
 
   /** What says that an account may know the browser, undefined when nothing does. */
-  device(request: Request, nameKey: string): Device | undefined {
+  device(request: Request, nameKey: string): KnownDevice | undefined {
     return this.#devices.find(this.#read(request, DEVICE_COOKIE, SECURE_DEVICE_COOKIE), nameKey);
   }
 

@@ -119,7 +119,7 @@ export class Login {
       this.#limits.checkSignIns(attempt);
       const user = await this.#passwords.authenticate(attempt, password);
       if (!user) throw new ChatError("wrong_login");
-      this.#limits.signIn(attempt);
+      this.#limits.chargeSignIn(attempt);
       return await this.#enter(request, user, address);
     } catch (error) {
       return this.#formAgain(
@@ -167,7 +167,7 @@ export class Login {
   ): Promise<users.User> {
     const key = nameKey(name);
     if (grant !== "first admin" && isReserved(name)) throw new ChatError("name_reserved");
-    const refundName = this.#limits.beginNaming(address);
+    const refundName = this.#limits.beginNameCheck(address);
     if (await users.find(this.#db, key)) throw new ChatError("name_taken");
     if (await users.findLookalike(this.#db, name)) throw new ChatError("name_similar");
     refundName();
@@ -193,7 +193,7 @@ export class Login {
     const device = this.#cookies.device(request, nameKey);
     if (!device) return undefined;
     const user = await users.find(this.#db, nameKey);
-    return user && device.fits(user.password) ? device.id : undefined;
+    return user && device.matchesPassword(user.password) ? device.id : undefined;
   }
 
   #formAgain(name: "login" | "signup", form: FormValues, error: unknown): Response {

@@ -87,7 +87,7 @@ export class Messages {
     if (peeks) return this.#chat.noteDelivered(me.username, peer, last.seq);
     // A page of sent messages only may have unread ones below it.
     const mayBeUnread = received.length === 0 || received.some((row) => !row.read);
-    if (mayBeUnread) await withTimeout(this.#chat.read(me.username, peer, last.seq));
+    if (mayBeUnread) await withTimeout(this.#chat.markRead(me.username, peer, last.seq));
   }
 }
 

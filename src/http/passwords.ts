@@ -1,7 +1,7 @@
 /** Hashes and verifies passwords for requests: a few at a time, in fair turns, failed attempts rate limited. */
 
 import type { Limits } from "../accounts/limits.ts";
-import type { Attempt } from "../accounts/login_limits.ts";
+import type { LoginAttempt } from "../accounts/login_limits.ts";
 import type { Database } from "../db/client.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
@@ -36,7 +36,7 @@ export class Passwords {
   }
 
   /** The active user with these credentials, or undefined. Only failures are charged. @throws ChatError `rate_limited`, `busy` */
-  async authenticate(attempt: Attempt, password: string): Promise<users.User | undefined> {
+  async authenticate(attempt: LoginAttempt, password: string): Promise<users.User | undefined> {
     const refund = this.#limits.beginLogin(attempt);
     const user = await this.#verify(attempt, password).catch((error: unknown) => {
       refund();
@@ -61,7 +61,7 @@ export class Passwords {
     return this.#queue.pass(queueKeys(client), () => hashPassword(password));
   }
 
-  async #verify({ nameKey, address, device }: Attempt, password: string): Promise<users.User | undefined> {
+  async #verify({ nameKey, address, device }: LoginAttempt, password: string): Promise<users.User | undefined> {
     const keys = queueKeys({ device: device === undefined ? "unknown" : "known", address, nameKey });
     // The lookup waits in the queue too, so that a client refused with `busy` costs PostgreSQL nothing.
     const user = await this.#queue.pass(keys, async () => {

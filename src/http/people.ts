@@ -2,7 +2,7 @@
 
 import type { Server } from "bun";
 
-import { INVITE, inviteLink } from "../accounts/invitation.ts";
+import { INVITE_LIMITS, inviteLink } from "../accounts/invitation.ts";
 import type { SignupPolicy } from "../accounts/signup_policy.ts";
 import type { Relationships } from "../chat/relationships.ts";
 import type { SocketData } from "../chat/socket.ts";
@@ -80,9 +80,9 @@ export class People {
     if (!(await users.isAdmin(this.#db, userId))) throw new ChatError("not_admin");
     if (this.#signupPolicy.signup === "closed") throw new ChatError("signup_closed");
     const { searchParams } = urlOf(request);
-    const days = wholeNumber(searchParams, "days", 1, INVITE.daysMax) ?? INVITE.days;
-    const uses = wholeNumber(searchParams, "uses", 1, INVITE.usesMax) ?? INVITE.uses;
-    const { token, expiresAt } = await this.#signupPolicy.invite({ days, uses, by: userId });
+    const days = wholeNumber(searchParams, "days", 1, INVITE_LIMITS.daysMax) ?? INVITE_LIMITS.days;
+    const uses = wholeNumber(searchParams, "uses", 1, INVITE_LIMITS.usesMax) ?? INVITE_LIMITS.uses;
+    const { token, expiresAt } = await this.#signupPolicy.createInvite({ days, uses, by: userId });
     return json({ url: inviteLink(originOf(request, this.#trust), token), expires_at: expiresAt.toISOString(), uses });
   }
 }

@@ -127,7 +127,7 @@ export class Streams {
     const source: Bun.DirectUnderlyingSource = {
       type: "direct",
       async pull(controller) {
-        const client = { cut: () => controller.close(new Error("cut")) };
+        const client = { disconnect: () => controller.close(new Error("cut")) };
         try {
           for (let isLast = false; !isLast;) {
             const { done, value } = await pieces.next();

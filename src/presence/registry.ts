@@ -113,14 +113,14 @@ export class PresenceRegistry {
   }
 
   /** A pod is heard that was not there before, or was given up: its people stay until its list says otherwise. */
-  joined(pod: string): void {
+  podJoined(pod: string): void {
     this.#gone.delete(pod);
     this.#written = undefined; // while neither heard the other, both may have written
-    this.ask(pod);
+    this.requestSnapshots(pod);
   }
 
   /** Somebody has a socket here. */
-  arrive(nameKey: string, username: string): void {
+  connect(nameKey: string, username: string): void {
     this.#leaving.delete(nameKey);
     if (this.#here.has(nameKey)) return;
     this.#here.add(nameKey);
@@ -129,14 +129,14 @@ export class PresenceRegistry {
   }
 
   /** A user's last socket here closed. @param options.hidden the user hides when they were last seen */
-  leave(nameKey: string, { hidden = false } = {}): void {
+  disconnect(nameKey: string, { hidden = false } = {}): void {
     const { least, most } = this.#hiddenGraceMs;
     const graceMs = hidden ? least + Math.random() * (most - least) : GRACE_MS;
     this.#leaving.set(nameKey, performance.now() + graceMs);
   }
 
   /** What other pods say of their people, or ask of ours. */
-  hear(event: BusEvent, from: string): void {
+  receive(event: BusEvent, from: string): void {
     if (event.kind === "snapshotRequest") this.#isAsked ||= event.pod === this.#bus.pod;
     else if (event.kind === "online") this.#enterAt(from, event.nameKey, event.username);
     else if (event.kind === "offline") this.#exitFrom(from, event.nameKey, event.lastSeen);
@@ -145,21 +145,21 @@ export class PresenceRegistry {
   }
 
   /** Another pod's people may be others than those known. @param pod undefined: of any pod; one that is gone answers no more */
-  ask(pod?: string): void {
+  requestSnapshots(pod?: string): void {
     const pods = this.#bus.others.filter((other) => pod === undefined || other === pod);
     for (const other of pods) this.#asked.set(other, performance.now());
     this.#bus.publish(pods.map((other) => ({ kind: "snapshotRequest", pod: other })));
   }
 
   /** A pod is gone. @param graceful it said goodbye: its people were told to come back elsewhere */
-  vanished(pod: string, graceful: boolean): void {
+  podLeft(pod: string, graceful: boolean): void {
     this.#asked.delete(pod);
     this.#ending.delete(pod);
     if (this.#elsewhere.has(pod)) this.#gone.set(pod, performance.now() + (graceful ? SENT_AWAY_MS : 0));
   }
 
   /** This pod is about to end. Of pods that end together each would leave the last word to the others, were they not told. */
-  leaving(): void {
+  announceShutdown(): void {
     this.#leavingAt = performance.now();
     this.#bus.publish([{ kind: "leaving" }]);
   }
@@ -197,7 +197,7 @@ export class PresenceRegistry {
       this.#unnamed.delete(pod);
       for (const key of keys) this.#exitFrom(pod, key, lastSeen);
     }
-    for (const [pod, at] of this.#asked) if (now - at > ASK_AGAIN_MS) this.ask(pod);
+    for (const [pod, at] of this.#asked) if (now - at > ASK_AGAIN_MS) this.requestSnapshots(pod);
     if (this.#isAsked) this.#answer();
   }
 

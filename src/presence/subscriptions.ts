@@ -82,24 +82,24 @@ export class PresenceSubscriptions {
   }
 
   /** A socket opened. @param veiled whether its person hides when they were last seen */
-  arrive(socket: Socket, veiled: boolean): void {
-    this.veil(socket.nameKey, veiled);
+  connect(socket: Socket, veiled: boolean): void {
+    this.setHidesLastSeen(socket.nameKey, veiled);
     this.#blocked.connect(socket.nameKey, socket.username);
     this.#plain.set(socket, Number.NEGATIVE_INFINITY);
-    this.#roster.arrive(socket.nameKey, socket.username);
+    this.#roster.connect(socket.nameKey, socket.username);
   }
 
   /** A socket closed. @param last whether it was the person's last */
-  leave(socket: Socket, last: boolean): void {
+  disconnect(socket: Socket, last: boolean): void {
     this.#plain.delete(socket);
     this.#unwatch(socket);
     if (!last) return;
     this.#blocked.disconnect(socket.nameKey);
-    this.#roster.leave(socket.nameKey, { hidden: this.#veiled.delete(socket.nameKey) });
+    this.#roster.disconnect(socket.nameKey, { hidden: this.#veiled.delete(socket.nameKey) });
   }
 
   /** Somebody hides when they were last seen, or no longer; what they see of others changes with it. */
-  veil(key: string, on: boolean): void {
+  setHidesLastSeen(key: string, on: boolean): void {
     if (on) this.#veiled.add(key);
     else this.#veiled.delete(key);
   }
@@ -109,7 +109,7 @@ export class PresenceSubscriptions {
    *
    * @param options.newUsers whether it is notified of sign-ups, too
    */
-  async watch(socket: Socket, users: readonly string[], { newUsers }: { newUsers?: true }): Promise<void> {
+  async subscribe(socket: Socket, users: readonly string[], { newUsers }: { newUsers?: true }): Promise<void> {
     this.#plain.delete(socket);
     this.#unwatch(socket);
     if (newUsers) this.#newUserSubscribers.add(socket);
@@ -143,7 +143,7 @@ export class PresenceSubscriptions {
   }
 
   /** A change of a block may have been lost: all are looked up again, once for losses that come together. */
-  refreshBlocksSoon(): void {
+  scheduleBlockRefresh(): void {
     this.#refreshing ??= setTimeout(() => {
       this.#refreshing = undefined;
       const keys = [...this.#watching.keys(), ...this.#plain.keys()].map((socket) => socket.nameKey);
@@ -171,7 +171,7 @@ export class PresenceSubscriptions {
   }
 
   /** Somebody signed up: sockets that never watched, or asked for it, hear of it; beyond ten a second of none. */
-  announce(username: string): void {
+  announceSignup(username: string): void {
     if (this.#newUsers.take("") > 0) return;
     const frame = newUserFrame(username);
     for (const socket of this.#plain.keys()) socket.send(frame);
@@ -179,7 +179,7 @@ export class PresenceSubscriptions {
   }
 
   /** Somebody came online or went, on whatever pod: told with the next tick. */
-  change(key: string, username: string, state: PresenceState): void {
+  notifyWatchers(key: string, username: string, state: PresenceState): void {
     this.#listChangedAt = performance.now();
     const person = this.#watched.get(key);
     if (!person) return;

@@ -56,7 +56,7 @@ export class RateLimit {
   }
 
   /** Undoes a `take`. */
-  giveBack(key: string): void {
+  refund(key: string): void {
     const bucket = this.#buckets.get(key);
     if (bucket) bucket.credits++;
   }

@@ -36,10 +36,10 @@ async function meet(write: () => Promise<unknown> = async () => {}) {
   rosters.push(roster);
   await other.start({ deliver() {}, lost() {}, joined() {}, vanished() {} });
   await bus.start({
-    deliver: (event, from) => roster.hear(event, from),
-    lost: (pod) => roster.ask(pod),
-    joined: (pod) => roster.joined(pod),
-    vanished: (pod, politely) => roster.vanished(pod, politely),
+    deliver: (event, from) => roster.receive(event, from),
+    lost: (pod) => roster.requestSnapshots(pod),
+    joined: (pod) => roster.podJoined(pod),
+    vanished: (pod, politely) => roster.podLeft(pod, politely),
   });
   roster.start();
   const came = (key: string) => other.publish([{ kind: "online", nameKey: key, username: key }]);
@@ -75,7 +75,7 @@ test("roster takes nobody away whose pod is asked again, because a part was lost
   for (const key of ["ann", "bob"]) came(key);
   people(true, "ann");
   await Bun.sleep(50);
-  roster.ask(other.pod);
+  roster.requestSnapshots(other.pod);
   await Bun.sleep(1_200);
   people(true, "ann", "bob");
   await Bun.sleep(1_200);
@@ -86,8 +86,8 @@ test("roster is silent about a pod that is heard again in the moment it was give
   const { roster, other, told, came, people } = await meet();
   came("ann");
   await Bun.sleep(20);
-  roster.vanished(other.pod, false);
-  roster.joined(other.pod);
+  roster.podLeft(other.pod, false);
+  roster.podJoined(other.pod);
   await Bun.sleep(600);
   people(true, "ann");
   await Bun.sleep(1_200);
@@ -97,7 +97,7 @@ test("roster is silent about a pod that is heard again in the moment it was give
 test("roster goes on writing the table when a pod died whose list it asked for", async () => {
   const { roster, other, writes } = await meet();
   await other.stop();
-  roster.ask(other.pod); // as after any loss
+  roster.requestSnapshots(other.pod); // as after any loss
   await Bun.sleep(4_500);
   expect(writes()).toBeGreaterThan(0);
 });
@@ -105,7 +105,7 @@ test("roster goes on writing the table when a pod died whose list it asked for",
 test("roster leaves the table to the pod with the smaller name, until that is gone", async () => {
   const { roster, other, people, writes } = await meet();
   people(true);
-  roster.arrive("ann", "ann");
+  roster.connect("ann", "ann");
   await Bun.sleep(4_500);
   expect(writes()).toBe(0);
   await other.stop();
@@ -121,9 +121,9 @@ test("roster writes the table one statement at a time, however slow the database
     now--;
   });
   await other.stop();
-  roster.arrive("ann", "ann");
+  roster.connect("ann", "ann");
   await Bun.sleep(5_500);
-  roster.arrive("bob", "bob");
+  roster.connect("bob", "bob");
   await Bun.sleep(4_000);
   expect(writes()).toBe(3); // reads, writes ann, writes bob
   expect(most).toBe(1);
@@ -131,14 +131,14 @@ test("roster writes the table one statement at a time, however slow the database
 
 test("roster keeps a user online for a random time who hides when they were last seen, and nobody else", async () => {
   const { roster, told } = await meet();
-  for (const key of ["ann", "bob"]) roster.arrive(key, key);
-  roster.leave("ann", { hidden: true });
-  roster.leave("bob");
+  for (const key of ["ann", "bob"]) roster.connect(key, key);
+  roster.disconnect("ann", { hidden: true });
+  roster.disconnect("bob");
   await Bun.sleep(5_700);
   expect(told).toEqual(["ann on", "bob on", "bob off"]);
-  roster.arrive("ann", "ann"); // back in time, as after a reload
+  roster.connect("ann", "ann"); // back in time, as after a reload
   await Bun.sleep(2_000);
   expect(told).toHaveLength(3);
-  roster.leave("ann", { hidden: true });
+  roster.disconnect("ann", { hidden: true });
   await until("ann is offline", () => told.at(-1) === "ann off");
 });

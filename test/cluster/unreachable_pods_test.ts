@@ -209,7 +209,7 @@ function rules(ground: Ground): void {
     const [a, b] = [await ann.open({ watch: [] }), await bob.open({ watch: [] })];
     const older = new Database({ target: database, name: sessionNameOf(newPodName()), max: 1, log: SILENT });
     const store = (ref: string) =>
-      older.run((sql) => insertMany(sql, [{ sender: "old-ann", toKey: "old-bob", ref, ticket: 1, content: ref }]));
+      older.run((sql) => insertMany(sql, [{ sender: "old-ann", toKey: "old-bob", ref, attemptId: 1, content: ref }]));
     try {
       for (let i = 0; i < 7; i++) {
         await store(`while it is new ${i}`);

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
-import { KnownDevices } from "../../src/accounts/known_device.ts";
+import { KnownDevices } from "../../src/accounts/known_devices.ts";
 import { cookieOf, migratedDatabase, PASSWORD, Person, post, startApp, type TestApp } from "../support/harness.ts";
 
 const [OLD, NEW] = ["old-signing-key-Zu5hai7Aephohm3ie", "new-signing-key-ohVo0aicheC7ieyu8"];

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
-import { Limits, type Metered } from "../../src/accounts/limits.ts";
+import { Limits, type MeteredSocket } from "../../src/accounts/limits.ts";
 import { loadConfig } from "../../src/config.ts";
 import { type Draft, Outbox } from "../../static/js/sync/outbox.js";
 import { cookieOf, type Frame, PASSWORD, Person, post, startApp, Tab, type TestApp } from "../support/harness.ts";
@@ -198,23 +198,23 @@ describe("a socket", () => {
 });
 
 describe("strikes", () => {
-  const fresh = (): Metered => ({ credits: Number.POSITIVE_INFINITY, at: 0, strikes: undefined });
+  const fresh = (): MeteredSocket => ({ credits: Number.POSITIVE_INFINITY, at: 0, strikes: undefined });
 
   test("are forgotten after a minute", () => {
     const limits = new Limits(loadConfig({}).limits);
     const socket = fresh();
-    for (let now = 0; now < 600_000; now += 30_001) expect(limits.strike(socket, "bad_request", now)).toBe(false);
+    for (let now = 0; now < 600_000; now += 30_001) expect(limits.addStrike(socket, "bad_request", now)).toBe(false);
     const other = fresh();
-    expect([0, 29_999, 59_998].map((now) => limits.strike(other, "bad_request", now))).toEqual([false, false, true]);
+    expect([0, 29_999, 59_998].map((now) => limits.addStrike(other, "bad_request", now))).toEqual([false, false, true]);
   });
 
   test("are counted by kind, and only of what breaks limits", () => {
     const limits = new Limits(loadConfig({}).limits);
     const socket = fresh();
     const codes = ["bad_request", "bad_request", ...Array.from({ length: 9 }, () => "rate_limited" as const)] as const;
-    for (const code of codes) expect(limits.strike(socket, code, 0)).toBe(false);
-    for (let i = 0; i < 50; i++) expect(limits.strike(socket, "no_such_user", 0)).toBe(false);
-    expect(limits.strike(socket, "rate_limited", 0)).toBe(true);
+    for (const code of codes) expect(limits.addStrike(socket, code, 0)).toBe(false);
+    for (let i = 0; i < 50; i++) expect(limits.addStrike(socket, "no_such_user", 0)).toBe(false);
+    expect(limits.addStrike(socket, "rate_limited", 0)).toBe(true);
   });
 });
 

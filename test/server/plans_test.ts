@@ -105,7 +105,13 @@ function walks(plan: Plan): string[] {
 const batch = (count: number, tag: string): messages.NewMessage[] =>
   Array.from({ length: count }, (_, i) => {
     const [one, other] = [2_100 + (i % 50), 3_000] as const;
-    return { sender: nameOf(one), toKey: nameOf(other), ref: `plans-${tag}-${i}`, ticket: i, content: "How are you?" };
+    return {
+      sender: nameOf(one),
+      toKey: nameOf(other),
+      ref: `plans-${tag}-${i}`,
+      attemptId: i,
+      content: "How are you?",
+    };
   });
 const tokens = (count: number) =>
   Array.from({ length: count }, (_, i) => new Bun.CryptoHasher("sha256").update(`token-${nameOf(i)}`).digest("hex"));

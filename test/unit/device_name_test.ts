@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 
-import { deviceOf } from "../../src/accounts/device_name.ts";
+import { deviceName } from "../../src/accounts/device_name.ts";
 
 const WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)";
 
@@ -32,4 +32,4 @@ test.each([
   ["<script>alert(1)</script>", "Browser"],
   ["", "Browser"],
   [null, "Browser"],
-])("the device of %j is %j", (agent, words) => expect(deviceOf(agent)).toBe(words));
+])("the device of %j is %j", (agent, words) => expect(deviceName(agent)).toBe(words));

@@ -91,10 +91,10 @@ describe("a rate limit", () => {
     limit.take("ann", 0);
     limit.take("ann", 0);
     expect(limit.take("ann", 0)).toBeGreaterThan(0);
-    limit.giveBack("ann");
+    limit.refund("ann");
     expect([0, 0].map(() => limit.take("ann", 0) > 0)).toEqual([false, true]);
-    for (let i = 0; i < 9; i++) limit.giveBack("ann");
-    limit.giveBack("nobody");
+    for (let i = 0; i < 9; i++) limit.refund("ann");
+    limit.refund("nobody");
     expect([0, 0, 0].map(() => limit.take("ann", 0) > 0)).toEqual([false, false, true]);
   });
 

@@ -19,9 +19,9 @@ function pod(maxBytes: number) {
   const inOrder: string[] = [];
   const client = (name: string) => {
     const one = {
-      cut(isInOrder: boolean) {
+      disconnect(graceful: boolean) {
         cut.push(name);
-        if (isInOrder) inOrder.push(name);
+        if (graceful) inOrder.push(name);
       },
     };
     return { holds: (bytes: number) => unsent.note(one, bytes) };

@@ -19,12 +19,12 @@ const CHANGES: Readonly<Record<FlawName, readonly Change[]>> = {
   ack_before_commit: [
     {
       file: "chat/chat.ts",
-      from: "return db.run((sql) => insertMany(sql, drafts), {",
+      from: "return db.run((sql) => insertMany(sql, messages), {",
       to: `return db.run(async (sql) => {
-        if (apart) return insertMany(sql, drafts);
+        if (quarantined) return insertMany(sql, messages);
         await sql.unsafe("commit");
         await sql.unsafe("begin");
-        const rows = await insertMany(sql, drafts);
+        const rows = await insertMany(sql, messages);
         setTimeout(() => void sql.unsafe("commit").catch(() => {}), 200);
         return rows;
       }, {`,
@@ -43,9 +43,9 @@ const CHANGES: Readonly<Record<FlawName, readonly Change[]>> = {
       from: "for (const row of rows) results[row.ord - 1] = row;",
       to: `const memory = ((globalThis as any).chaosNumbers ??= new Map<string, number>());
       for (const row of rows) {
-        const pair = [drafts[row.ord - 1]!.sender, row.receiver].sort().join(" ");
-        const seq = row.known ? row.seq : (memory.get(pair) ?? row.seq - 1) + 1;
-        if (!row.known) memory.set(pair, seq);
+        const pair = [messages[row.ord - 1]!.sender, row.receiver].sort().join(" ");
+        const seq = row.alreadyStored ? row.seq : (memory.get(pair) ?? row.seq - 1) + 1;
+        if (!row.alreadyStored) memory.set(pair, seq);
         results[row.ord - 1] = { ...row, seq };
       }`,
     },

@@ -71,10 +71,16 @@ function insert({ pairs, ...options }: Inserting, batch: number): Promise<Insert
       const pair = pairs[(sent >> 1) % pairs.length] as Pair;
       const [from, to] = sent % 2 === 0 ? pair : pair.toReversed();
       const ref = refOf(salt, sent++);
-      return { sender: nameOf(from as number), toKey: nameOf(to as number), ref, ticket: sent, content: textOf(ref) };
+      return {
+        sender: nameOf(from as number),
+        toKey: nameOf(to as number),
+        ref,
+        attemptId: sent,
+        content: textOf(ref),
+      };
     });
     const stored = await insertMany(sql, drafts);
-    if (stored.some((row) => row === undefined || row.known)) throw new Error("insertMany left a row out");
+    if (stored.some((row) => row === undefined || row.alreadyStored)) throw new Error("insertMany left a row out");
     return batch;
   });
 }

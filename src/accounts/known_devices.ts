@@ -13,10 +13,10 @@ export const DEVICE_COOKIE_DAYS = 400;
 const ACCOUNTS_MAX = 4;
 
 /** An entry of the cookie that we signed for an account. */
-export interface Device {
+export interface KnownDevice {
   readonly id: string;
   /** Whether the account's password is still the one that signed in. */
-  fits(phc: string): boolean;
+  matchesPassword(phc: string): boolean;
 }
 
 export class KnownDevices {
@@ -29,11 +29,11 @@ export class KnownDevices {
   }
 
   /** @param cookie the value, undefined without one @returns undefined when no entry of it was signed for the account; costs no query */
-  find(cookie: string | null, nameKey: string): Device | undefined {
+  find(cookie: string | null, nameKey: string): KnownDevice | undefined {
     for (const entry of entriesOf(cookie)) {
       const [id = "", tag = "", signature = ""] = entry.split(".");
       const key = this.#keys.find((key) => isSame(signature, sign(key, { nameKey, id, tag })));
-      if (key) return { id, fits: (phc) => isSame(tag, tagOf(key, phc)) };
+      if (key) return { id, matchesPassword: (phc) => isSame(tag, tagOf(key, phc)) };
     }
     return undefined;
   }
