@@ -6,11 +6,11 @@ import "./account/data_export.js";
 import "./account/device_list.js";
 import "./account/password_form.js";
 import "./account/privacy_choice.js";
+import { announce } from "./account/announce.js";
 import { ask, explain } from "./account/requests.js";
-import { say } from "./account/saying.js";
 import { find, pageStarted, setAvatar, setText } from "./util/dom.js";
 import "./util/language.js";
-import { word } from "./util/words.js";
+import { t } from "./util/translate.js";
 
 /** @import { Me } from "./account/requests.js" */
 
@@ -31,10 +31,10 @@ async function whoAmI() {
   for (;;) {
     try {
       const me = await ask("/me");
-      say(trouble);
+      announce(trouble);
       return me;
     } catch (error) {
-      say(trouble, explain(error));
+      announce(trouble, explain(error));
       pageStarted();
       await new Promise((resolve) => setTimeout(resolve, TRY_MS));
     }
@@ -49,7 +49,7 @@ async function look(name) {
 }
 
 function sayTitle() {
-  document.title = `${word("account")} · chatify`;
+  document.title = `${t("account")} · chatify`;
 }
 
 sayTitle();

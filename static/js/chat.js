@@ -5,9 +5,9 @@ import "./elements/chat_header.js";
 import "./elements/chat_thread.js";
 import { Connection } from "./sync/connection.js";
 import "./elements/connection_line.js";
-import { Drafts, isUnfinished } from "./store/drafts.js";
-import { KeptRecords } from "./store/kept_records.js";
+import { Drafts, isDraft } from "./store/drafts.js";
 import { LocalDatabase } from "./store/local_database.js";
+import { OfflineStore } from "./store/offline_store.js";
 import { find, isTouch, pageStarted, setText } from "./util/dom.js";
 import { keepLanguage } from "./util/language.js";
 import "./elements/message_composer.js";
@@ -15,28 +15,28 @@ import { Messenger } from "./store/messenger.js";
 import { OutboxStore } from "./store/outbox_store.js";
 import { Outbox } from "./sync/outbox.js";
 import "./elements/people_list.js";
+import { OfflineCache, STORES } from "./store/offline_cache.js";
 import {
-  forgetAllBut,
-  forgetRead,
-  readingName,
-  tellSignedOut,
-  textsName,
-  unfinishedPrefix,
-  whenSignedOut,
-} from "./store/places.js";
-import { ReadingCache, STORES } from "./store/reading_cache.js";
-import {
-  browserShelf,
-  endedNote,
-  forgetEnded,
-  noteEnded,
+  endedSession,
+  forgetEndedSession,
   rememberedName,
+  rememberEndedSession,
   rememberName,
+  safeLocalStorage,
   SINGLE_KEYS,
-} from "./store/shelf.js";
+} from "./store/safe_local_storage.js";
+import {
+  broadcastSignOut,
+  draftsPrefix,
+  eraseAllExcept,
+  eraseOfflineCopies,
+  offlineCacheName,
+  offlineStoreName,
+  onSignOut,
+} from "./store/storage_keys.js";
 import { followVersion } from "./sync/updates.js";
-import { whenTimesChange } from "./util/time.js";
-import { word } from "./util/words.js";
+import { onTimeFormatChange } from "./util/time.js";
+import { t } from "./util/translate.js";
 
 const MINUTE_MS = 60_000;
 /** What this browser keeps is there at once; should it not be, the page goes on without. */
@@ -78,26 +78,26 @@ async function whoAmI() {
  * @param {boolean} sure whether the server has said so, just now
  */
 async function start(me, sure) {
-  const texts = new LocalDatabase(textsName(me), ["outbox", "unfinished"], "strict");
-  const reading = new LocalDatabase(readingName(me), STORES, "relaxed");
-  const places = { shelf: browserShelf(), database: texts };
+  const texts = new LocalDatabase(offlineStoreName(me), ["outbox", "unfinished"], "strict");
+  const reading = new LocalDatabase(offlineCacheName(me), STORES, "relaxed");
+  const places = { storage: safeLocalStorage(), database: texts };
   const store = new OutboxStore(places, me);
   const outbox = new Outbox(store);
-  const drafts = new Drafts(new KeptRecords(places, "unfinished", unfinishedPrefix(me), isUnfinished));
-  const cache = new ReadingCache(reading);
+  const drafts = new Drafts(new OfflineStore(places, "unfinished", draftsPrefix(me), isDraft));
+  const cache = new OfflineCache(reading);
   const address = new URL(`/ws/${encodeURIComponent(me)}`, location.href);
   address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   address.hash = "";
   const connection = new Connection(address.href);
   const messenger = new Messenger(me, { api, connection, outbox, drafts, cache });
-  messenger.forgetful = () => store.forgetful;
+  messenger.isVolatile = () => store.isVolatile;
 
   /** Erases what can be read here. */
   async function close() {
     connection.end();
     cache.end();
     await Promise.all([reading.empty(), attention.now?.end()]);
-    await forgetRead();
+    await eraseOfflineCopies();
   }
 
   /** Erases all that this browser keeps of the person: they leave. */
@@ -106,7 +106,7 @@ async function start(me, sure) {
     outbox.wipe();
     drafts.wipe();
     await Promise.all([texts.empty(), close()]);
-    await forgetAllBut(undefined);
+    await eraseAllExcept(undefined);
   }
 
   let leaving = false;
@@ -115,15 +115,15 @@ async function start(me, sure) {
     leaving = true;
     const who = await whoIsIt(me);
     if (who !== me) await close();
-    if (who === undefined && !signedOutHere) noteEnded({ name: me, place: location.hash });
+    if (who === undefined && !signedOutHere) rememberEndedSession({ name: me, place: location.hash });
     if (who === me)
       location.reload(); // a new session of the same person ended the old one
     else location.replace("/"); // the server knows whether that is the login or another person's chat
   });
   messenger.addEventListener("people", () => showTitle(messenger));
   const attention = new Loaded(async () => {
-    const { attend } = await import("./notifications/attention_page.js");
-    return attend(messenger);
+    const { startNotifications } = await import("./notifications/notifications.js");
+    return startNotifications(messenger);
   });
   beAttentive(messenger, attention);
   for (const part of [people, header, thread, composer, ...lines]) part.start(messenger);
@@ -144,7 +144,7 @@ async function start(me, sure) {
   });
   document.addEventListener("languagechange", () => renderAll());
   setInterval(renderAll, MINUTE_MS);
-  whenTimesChange(renderAll);
+  onTimeFormatChange(renderAll);
   followVersion(messenger, lines);
 
   find(document, ".open").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
@@ -160,11 +160,11 @@ async function start(me, sure) {
   });
   startMenu(messenger, attention, () => {
     leaving = true;
-    tellSignedOut();
+    broadcastSignOut();
     return forget();
   });
   addEventListener("beforeunload", (event) => {
-    if (messenger.forgetful() && outbox.size > 0) event.preventDefault();
+    if (messenger.isVolatile() && outbox.size > 0) event.preventDefault();
   });
   joinTabs(me, { outbox, store, drafts, cache });
   const kept = messenger.start({ sure });
@@ -175,8 +175,8 @@ async function start(me, sure) {
 
 /** Leads back to where the session of the same person ended in this tab, and nowhere else. Returns whether that is another page. @param {string} me */
 function goesBack(me) {
-  const { name, place } = endedNote() ?? {};
-  forgetEnded();
+  const { name, place } = endedSession() ?? {};
+  forgetEndedSession();
   if (name !== me) return false;
   if (place === "/account") location.replace(place);
   else if (location.hash === "" && place?.startsWith("#")) history.replaceState(null, "", place);
@@ -196,11 +196,11 @@ async function whoIsIt(me) {
  * The tabs of a person in one browser have one store. What left it, left it for all; what a closed tab leaves in it, another
  * one sends.
  * @param {string} me
- * @param {{ outbox: Outbox, store: OutboxStore, drafts: Drafts, cache: ReadingCache }} parts
+ * @param {{ outbox: Outbox, store: OutboxStore, drafts: Drafts, cache: OfflineCache }} parts
  */
 function joinTabs(me, { outbox, store, drafts, cache }) {
-  const tabs = new BroadcastChannel(textsName(me));
-  /** @param {{ removed?: string, unfinished?: import("./store/drafts.js").Unfinished, left?: boolean }} what */
+  const tabs = new BroadcastChannel(offlineStoreName(me));
+  /** @param {{ removed?: string, unfinished?: import("./store/drafts.js").Draft, left?: boolean }} what */
   const tell = (what) => tabs.postMessage(what); // oxlint-disable-line unicorn/require-post-message-target-origin
   store.onremoved = (removed) => tell({ removed });
   drafts.onwritten = (unfinished) => tell({ unfinished });
@@ -209,7 +209,7 @@ function joinTabs(me, { outbox, store, drafts, cache }) {
     if (data.unfinished) drafts.take(data.unfinished);
     if (data.left) void outbox.load();
   });
-  whenSignedOut(() => {
+  onSignOut(() => {
     signedOutHere = true;
     outbox.wipe(); // or this tab would keep again what is being erased
     drafts.wipe();
@@ -254,7 +254,7 @@ class Loaded {
 /**
  * Notifications and sound are needed from the moment the page is touched or left, or hears something.
  * @param {Messenger} messenger
- * @param {Loaded<ReturnType<typeof import("./notifications/attention_page.js").attend>>} attention
+ * @param {Loaded<ReturnType<typeof import("./notifications/notifications.js").startNotifications>>} attention
  */
 function beAttentive(messenger, attention) {
   for (const type of ["arrived", "missed"]) {
@@ -268,22 +268,22 @@ function beAttentive(messenger, attention) {
 }
 
 /**
- * Unfinished texts go to the other devices, too.
+ * Draft texts go to the other devices, too.
  * @param {Messenger} messenger
  * @param {Promise<void>} kept what this browser keeps is there
  */
 async function shareDrafts(messenger, kept) {
   const { connection, drafts } = messenger;
   const shared = new Loaded(async () => {
-    const { SharedDrafts } = await import("./sync/shared_drafts.js");
-    return new SharedDrafts(drafts, {
+    const { DraftSync } = await import("./sync/draft_sync.js");
+    return new DraftSync(drafts, {
       open: () => connection.state === "open",
       send: (frame) => connection.send(frame),
       fetch: api.drafts,
     });
   });
   const compare = async () => {
-    if (connection.state !== "open") return shared.now?.lost();
+    if (connection.state !== "open") return shared.now?.disconnected();
     const loaded = await shared.load();
     if (loaded) void loaded.compare();
     else setTimeout(compare, AGAIN_MS);
@@ -295,8 +295,8 @@ async function shareDrafts(messenger, kept) {
   };
   messenger.addEventListener("drafted", (event) => {
     const { detail } = /** @type {CustomEvent} */ (event);
-    if (detail.type === "draft") shared.now?.hear(detail);
-    else shared.now?.confirmed(detail);
+    if (detail.type === "draft") shared.now?.receive(detail);
+    else shared.now?.saved(detail);
   });
   addEventListener("pagehide", () => shared.now?.flush());
   document.addEventListener("visibilitychange", () => shared.now?.flush());
@@ -343,7 +343,7 @@ async function route(messenger) {
     return;
   }
   const from = isFirst ? document.body : document.activeElement;
-  let peer = messenger.known(name);
+  let peer = messenger.knownName(name);
   if (peer === undefined) {
     // Until it is known whose conversation this is, nobody writes into the one before.
     show(messenger, undefined, name);
@@ -391,7 +391,7 @@ function keyPressed(event) {
   if (event.defaultPrevented || event.altKey || document.querySelector("dialog[open]")) return;
   const control = event.ctrlKey || event.metaKey;
   const writing = /** @type {Element} */ (event.target).matches("input, textarea");
-  const single = !control && !writing && browserShelf().getItem(SINGLE_KEYS) !== "off";
+  const single = !control && !writing && safeLocalStorage().getItem(SINGLE_KEYS) !== "off";
   // By its place on the keyboard: a Greek one has a κ there.
   if ((control && !event.shiftKey && event.code === "KeyK") || (single && event.key === "/")) search();
   else if (single && event.key === "?") void openKeys();
@@ -466,12 +466,12 @@ function startMenu(messenger, attention, leave) {
     event.preventDefault();
     await messenger.outbox.load(); // other tabs may have written too
     const { size } = messenger.outbox;
-    if (size > 0 && !confirm(word("sign_out_unsent", { count: size }))) return;
+    if (size > 0 && !confirm(t("sign_out_unsent", { count: size }))) return;
     try {
       await api.me(); // who signs out where nobody hears it would still be signed in
     } catch (error) {
       const isThere = error instanceof api.SignedOut;
-      if (!isThere) return alert(word(error instanceof api.Intercepted ? "trouble_intercepted" : "no_connection"));
+      if (!isThere) return alert(t(error instanceof api.Intercepted ? "trouble_intercepted" : "no_connection"));
     }
     await leave();
     form.submit();
@@ -482,10 +482,10 @@ const remembered = rememberedName();
 if (remembered === undefined) {
   const me = await whoAmI();
   if (me === undefined) {
-    await forgetRead();
+    await eraseOfflineCopies();
     location.replace("/login");
   } else {
-    await forgetAllBut(me);
+    await eraseAllExcept(me);
     rememberName(me);
     if (!goesBack(me)) await start(me, true);
   }
@@ -496,8 +496,8 @@ pageStarted();
 
 /** Once the page stands still: it must not wait for what only matters without a network. */
 async function keepForOffline() {
-  const offline = await import("./sync/offline.js").catch(() => undefined); // the network is gone: the next visit keeps it
-  await offline?.keepPage();
+  const offline = await import("./sync/service_worker.js").catch(() => undefined); // the network is gone: the next visit keeps it
+  await offline?.cachePage();
 }
 
 if (document.readyState === "complete") setTimeout(keepForOffline, STILL_MS);

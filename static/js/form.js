@@ -1,9 +1,15 @@
 /** Helps with login and sign-up: words, showing the password, saying early what is missing. The server decides. */
 
-import { endedNote, forgetEnded, forgetName, noteEnded, rememberedName } from "./store/shelf.js";
+import {
+  endedSession,
+  forgetEndedSession,
+  forgetName,
+  rememberedName,
+  rememberEndedSession,
+} from "./store/safe_local_storage.js";
 import { find, pageStarted, setText } from "./util/dom.js";
-import { letShow } from "./util/password_showing.js";
-import { errorWord, waiting, word } from "./util/words.js";
+import { addPasswordToggle } from "./util/password_toggle.js";
+import { errorText, t, waitText } from "./util/translate.js";
 
 const SIGNED_IN_MS = 1_000;
 const SIGNED_OUT_SECONDS = 10;
@@ -26,10 +32,10 @@ function errorOf(input) {
  * @param {HTMLInputElement} input
  * @param {string} code
  */
-export function complain(input, code) {
+export function showFieldError(input, code) {
   const error = errorOf(input);
   error.dataset.error = code;
-  setText(error, code ? errorWord(code) : "");
+  setText(error, code ? errorText(code) : "");
   input.setAttribute("aria-invalid", String(code !== ""));
 }
 
@@ -53,7 +59,7 @@ const ended = whoseSessionEnded();
 
 form.noValidate = true; // the browser's bubbles speak another language and go away too soon
 form.addEventListener("submit", (event) => {
-  for (const input of inputs) complain(input, fault(input));
+  for (const input of inputs) showFieldError(input, fault(input));
   const wrong = inputs.find((input) => errorOf(input).dataset.error);
   if (!wrong) {
     forgetName();
@@ -64,7 +70,7 @@ form.addEventListener("submit", (event) => {
 });
 for (const input of inputs) {
   // An error goes as soon as it is mended; a new one waits for the button.
-  input.addEventListener("input", () => complain(input, ""));
+  input.addEventListener("input", () => showFieldError(input, ""));
 }
 
 form.action += location.hash;
@@ -89,10 +95,10 @@ async function whoAmI() {
   }
 }
 
-/** Goes on when the same person has signed in again in another tab. @param {import("./store/shelf.js").Ended} ended */
+/** Goes on when the same person has signed in again in another tab. @param {import("./store/safe_local_storage.js").Ended} ended */
 async function goOn(ended) {
   if ((await whoAmI()) !== ended.name) return;
-  noteEnded(ended); // the chat leads back to the place
+  rememberEndedSession(ended); // the chat leads back to the place
   location.replace("/");
 }
 
@@ -101,46 +107,46 @@ async function goOn(ended) {
  * @param {string} code
  * @param {number} [wait] in seconds
  */
-export function refuse(code, wait = 0) {
+export function showFormError(code, wait = 0) {
   const error = /** @type {HTMLElement} */ (find(form, ":scope > .error"));
   error.dataset.error = code;
   error.dataset.wait = String(wait);
   setText(error, "");
-  say();
+  sayAgain();
 }
 
 /** The server says that a session has ended; who it was, this tab noted when it left the chat, or the browser remembers. */
 function whoseSessionEnded() {
   const { ended } = /** @type {HTMLElement} */ (find(document, ".card")).dataset;
   if (ended === undefined) return undefined; // a sign-up
-  const noted = endedNote();
+  const noted = endedSession();
   if (!ended) {
-    forgetEnded(); // they signed out, or in again
+    forgetEndedSession(); // they signed out, or in again
     if (noted) void goOn(noted);
     return undefined;
   }
   const name = rememberedName();
   const note = noted ?? (name === undefined ? undefined : { name, place: location.hash });
-  if (note) noteEnded(note);
+  if (note) rememberEndedSession(note);
   return note;
 }
 
 /** What the language decides here. The server's errors come as words and as codes; the codes are said anew. */
-function say() {
+function sayAgain() {
   document.title = `${find(document, "h1").textContent} · chatify`;
   for (const error of /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll("[data-error]"))) {
     const { error: code, wait } = error.dataset;
-    if (code === "rate_limited") setText(error, word("too_many_tries", { wait: waiting(Number(wait)) }));
-    else if (code === "no_connection") setText(error, word(code));
-    else if (code) setText(error, errorWord(code, error.textContent));
+    if (code === "rate_limited") setText(error, t("too_many_tries", { wait: waitText(Number(wait)) }));
+    else if (code === "no_connection") setText(error, t(code));
+    else if (code) setText(error, errorText(code, error.textContent));
   }
 }
 
 // Up to here nothing waits for words: who is quick has pressed the button by now. Should they fail to load, so does the page (`start.js`).
 await import("./util/language.js").catch(() => new Promise(() => {}));
-letShow(form);
-say();
-document.addEventListener("languagechange", say);
+addPasswordToggle(form);
+sayAgain();
+document.addEventListener("languagechange", sayAgain);
 if (!confirm) pageStarted();
 
 if (location.hash === "#farewell") {
@@ -159,8 +165,8 @@ function isSignedOut() {
 /** Whoever was here and is signed in no more leaves nothing to be read, and who signed out nothing at all. @param {boolean} signedOut */
 async function forgetWhoLeft(signedOut) {
   if ((await whoAmI()) !== "") return;
-  const places = await import("./store/places.js").catch(() => undefined);
-  await (signedOut ? places?.forgetSignedOut() : places?.forgetRead());
+  const places = await import("./store/storage_keys.js").catch(() => undefined);
+  await (signedOut ? places?.eraseAfterSignOut() : places?.eraseOfflineCopies());
 }
 
 const signedOut = isSignedOut();
@@ -168,7 +174,7 @@ if (signedOut || rememberedName() !== undefined) void forgetWhoLeft(signedOut);
 
 // The chat that comes next can be kept for when there is no network.
 async function register() {
-  const offline = await import("./sync/offline.js").catch(() => undefined);
+  const offline = await import("./sync/service_worker.js").catch(() => undefined);
   await offline?.register();
 }
 

@@ -3,8 +3,8 @@
  * sent as it is.
  */
 
-import { complain, form, refuse, username } from "./form.js";
-import { forgetName } from "./store/shelf.js";
+import { form, showFieldError, showFormError, username } from "./form.js";
+import { forgetName } from "./store/safe_local_storage.js";
 import { pageStarted } from "./util/dom.js";
 import { isImpossibleName } from "./util/name_rules.js";
 
@@ -23,7 +23,7 @@ form.addEventListener("submit", (event) => {
   if (event.defaultPrevented) return; // `form.js` found something missing
   event.preventDefault();
   if (isImpossibleName(username.value)) {
-    complain(username, "bad_name");
+    showFieldError(username, "bad_name");
     username.focus();
   } else if (!isSending) void send();
 });
@@ -32,7 +32,7 @@ pageStarted();
 
 async function send() {
   isSending = true;
-  refuse("");
+  showFormError("");
   try {
     const answer = await fetch("/signup", {
       method: "POST",
@@ -50,7 +50,7 @@ async function send() {
     if (said?.error) show(said.error.code, Number(answer.headers.get("retry-after")));
     else form.submit();
   } catch {
-    refuse("no_connection");
+    showFormError("no_connection");
   }
   isSending = false;
 }
@@ -62,10 +62,10 @@ async function send() {
 function show(code, wait) {
   const id = FIELDS[code];
   if (id === undefined) {
-    refuse(code, wait);
+    showFormError(code, wait);
     return;
   }
   const input = /** @type {HTMLInputElement} */ (form.querySelector(`#${id}`));
-  complain(input, code);
+  showFieldError(input, code);
   input.focus();
 }

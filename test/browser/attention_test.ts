@@ -241,7 +241,7 @@ test("the page asks after the first message, by a line of its own, and never aga
   const device = await deviceOf(ann, false);
   const page = await device.open("Ask-Bob");
   const asked = () => page.evaluate(() => (globalThis as unknown as { askedForLeave: number }).askedForLeave);
-  const line = page.locator(".ask-attention");
+  const line = page.locator(".ask-notifications");
   await page.fill("message-composer textarea", "hello");
   expect(await line.isVisible()).toBeFalse();
   await page.press("message-composer textarea", "Enter");

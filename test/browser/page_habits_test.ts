@@ -279,9 +279,9 @@ test("on touch no keyboard is raised that nobody asked for, and Enter breaks the
   await page.keyboard.type("two");
   expect(await page.inputValue("textarea")).toBe("one\ntwo");
   await page.tap(".send");
-  await page.waitForSelector(".ask-attention:visible");
+  await page.waitForSelector(".ask-notifications:visible");
   await page.evaluate(() => (document.activeElement as HTMLElement).blur());
-  await page.tap(".ask-attention .no");
+  await page.tap(".ask-notifications .no");
   expect(await writes()).toBe(false);
   await page.goto(`${url}/#${STRANGER}`);
   await until("it is hers", async () => (await header(page)) === STRANGER);

@@ -96,7 +96,7 @@ test("of two languages chosen one after the other the last is spoken, whichever 
 test("what the menu cannot do yet cannot be pressed, and nothing in it moves when it can", async () => {
   const page = await window(ann);
   const release = await hold(page, "**/me");
-  const attend = await hold(page, "**/attention_page.js");
+  const attend = await hold(page, "**/notifications/notifications.js");
   await page.goto(url);
   await scripted(page);
   await page.click(".me");

@@ -480,7 +480,7 @@ test("a view at the end stays there whatever appears", async () => {
       scroller?.dispatchEvent(new Event("scroll"));
     }, selector);
   const steps: Record<string, () => Promise<unknown>> = {
-    "the question of notifications": show(".ask-attention"),
+    "the question of notifications": show(".ask-notifications"),
     "the line about the connection": show(".open connection-line"),
     "a text of eight lines": () => page.fill("textarea", "line\n".repeat(8)),
     "a text too long": () => page.fill("textarea", "x".repeat(4_001)),
@@ -538,7 +538,7 @@ test("the first reply in a fresh browser is not hidden by the question about not
   await page.waitForSelector("chat-thread .day.new");
   await page.fill("textarea", "my first reply");
   await page.press("textarea", "Enter");
-  await page.waitForSelector(".ask-attention:visible");
+  await page.waitForSelector(".ask-notifications:visible");
   await page.locator(".message .text", { hasText: "my first reply" }).waitFor();
   await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
   expect(await hiddenBelow(page)).toBe(0);

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import { Limits, type MeteredSocket } from "../../src/accounts/limits.ts";
 import { loadConfig } from "../../src/config.ts";
-import { type Draft, Outbox } from "../../static/js/sync/outbox.js";
+import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
 import { cookieOf, type Frame, PASSWORD, Person, post, startApp, Tab, type TestApp } from "../support/harness.ts";
 import { closeCode, RawSocket } from "../support/raw.ts";
 
@@ -95,7 +95,7 @@ describe("the page", () => {
     });
     const texts = Array.from({ length: 100 }, (_, i) => `text ${i}`);
     for (const text of texts) outbox.add("bob", text);
-    outbox.connected(({ ref, peer, text }: Draft) => {
+    outbox.connected(({ ref, peer, text }: PendingMessage) => {
       tab.say({ type: "message", to: peer, message: text, ref });
       return true;
     });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 
-import { Stretch } from "../../static/js/elements/stretch.js";
+import { VirtualWindow } from "../../static/js/elements/virtual_window.js";
 import { Conversation, type Message } from "../../static/js/store/conversation.js";
 import { Backoff } from "../../static/js/sync/backoff.js";
 import { group, isEmoji } from "../../static/js/util/grouping.js";
@@ -115,7 +115,7 @@ describe("a conversation", () => {
     conversation.load(range(1, 50), true);
     expect(conversation.hasGap).toBe(true);
     conversation.receive(message(51));
-    expect(conversation.heldSeq).toBe(51);
+    expect(conversation.contiguousSeq).toBe(51);
     expect(conversation.unread).toBe(1);
   });
 
@@ -199,11 +199,11 @@ describe("a conversation", () => {
 });
 
 describe("the stretch in the document", () => {
-  const edges = ({ first, last }: Stretch) => [first, last];
+  const edges = ({ first, last }: VirtualWindow) => [first, last];
   const END = Number.POSITIVE_INFINITY;
 
   test("is at the end at first, and grows where the reader goes", () => {
-    const stretch = new Stretch();
+    const stretch = new VirtualWindow();
     stretch.toEnd(10_000);
     expect(edges(stretch)).toEqual([9_941, END]);
     expect(stretch.down(10_000)).toBe(false);
@@ -213,7 +213,7 @@ describe("the stretch in the document", () => {
   });
 
   test("goes to a message with what came before it", () => {
-    const stretch = new Stretch();
+    const stretch = new VirtualWindow();
     stretch.to(500, 10_000);
     expect(edges(stretch)).toEqual([470, 629]);
     stretch.to(10_000, 10_000);
@@ -223,7 +223,7 @@ describe("the stretch in the document", () => {
   });
 
   test("is bounded wherever the reader goes, has them in it, and never takes away what they read", () => {
-    const stretch = new Stretch();
+    const stretch = new VirtualWindow();
     const held = 10_000;
     stretch.toEnd(held);
     const seen = () => [stretch.first, Math.min(stretch.last, held)] as const;
@@ -242,7 +242,7 @@ describe("the stretch in the document", () => {
   });
 
   test("takes in as much as a screen shows that shows more", () => {
-    const stretch = new Stretch();
+    const stretch = new VirtualWindow();
     stretch.to(500, 1_000);
     for (let ends = 0; ends < 2;) {
       ends = 0;
@@ -253,7 +253,7 @@ describe("the stretch in the document", () => {
   });
 
   test("stays bounded as messages come, and lets go where the reader is not", () => {
-    const [reading, away] = [new Stretch(), new Stretch()];
+    const [reading, away] = [new VirtualWindow(), new VirtualWindow()];
     for (const stretch of [reading, away]) stretch.toEnd(100);
     for (let held = 101; held <= 2_000; held++) {
       reading.grown(held, true);

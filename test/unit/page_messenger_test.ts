@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { Messenger } from "../../static/js/store/messenger.js";
 import { Limited, type Row, type Stored } from "../../static/js/sync/api.js";
 import type { Frame, State } from "../../static/js/sync/connection.js";
-import { type Draft, Outbox } from "../../static/js/sync/outbox.js";
+import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
 
 /** Stands for the socket: the test speaks for the server. */
 class Wire {
@@ -96,7 +96,7 @@ class Server {
 async function open() {
   const server = new Server();
   const wire = new Wire();
-  const drafts = new Map<string, Draft>();
+  const drafts = new Map<string, PendingMessage>();
   const outbox = new Outbox({
     load: () => [...drafts.values()],
     put: (draft) => void drafts.set(draft.ref, draft),
@@ -309,12 +309,12 @@ describe("the messenger", () => {
     server.says("bob", "unblocked");
     wire.onframe({ type: "sync" });
     await settled();
-    expect([messenger.conversation("bob").blocked, messenger.conversation("bob").gone]).toEqual([false, false]);
+    expect([messenger.conversation("bob").blocked, messenger.conversation("bob").peerDeleted]).toEqual([false, false]);
     const { conversations } = server;
     server.conversations = async () => (await conversations()).map((row) => Object.assign(row, { gone: true }));
     wire.onframe({ type: "sync" });
     await settled();
-    expect(messenger.conversation("bob").gone).toBe(true);
+    expect(messenger.conversation("bob").peerDeleted).toBe(true);
   });
 
   test("settles a draft that history already has", async () => {
@@ -403,7 +403,7 @@ describe("the messenger", () => {
   test("says that it is typing at most once in two seconds", async () => {
     const { wire, messenger } = await open();
     wire.greet();
-    for (let i = 0; i < 5; i++) messenger.presence.tell("bob");
+    for (let i = 0; i < 5; i++) messenger.presence.sendTyping("bob");
     expect(wire.sent.filter(({ type }) => type === "typing")).toEqual([{ type: "typing", peer: "bob" }]);
   });
 

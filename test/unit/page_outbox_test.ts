@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 
 import { RateLimit } from "../../src/util/rate_limit.ts";
 import { OutboxStore } from "../../static/js/store/outbox_store.js";
-import { type Draft, Outbox } from "../../static/js/sync/outbox.js";
+import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
 import { NO_DATABASE } from "../support/memory_database.ts";
 
 /** What `localStorage` does, without a browser. */
@@ -40,14 +40,14 @@ class FakeTimers {
 
 function open(storage = new FakeStorage(), user = "ann") {
   const timers = new FakeTimers();
-  const outbox = new Outbox(new OutboxStore({ shelf: storage, database: NO_DATABASE }, user), {
+  const outbox = new Outbox(new OutboxStore({ storage: storage, database: NO_DATABASE }, user), {
     timers,
     now: () => timers.now,
   });
   const sent: string[] = [];
   const refs: string[] = [];
   const connect = () =>
-    outbox.connected((draft: Draft) => {
+    outbox.connected((draft: PendingMessage) => {
       sent.push(draft.text);
       refs.push(draft.ref);
       return true;
@@ -201,7 +201,7 @@ class Limited {
     this.#timers.setTimeout(() => this.alsoSends(everyMs), everyMs);
   }
 
-  take(outbox: Outbox, { ref, text }: Draft): boolean {
+  take(outbox: Outbox, { ref, text }: PendingMessage): boolean {
     const { now } = this.#timers;
     const waitMs = this.#limit.take("ann", now);
     if (waitMs === 0) this.accepted.push(text);
@@ -258,7 +258,7 @@ describe("the outbox's pace", () => {
     if (alsoEveryMs > 0) server.alsoSends(alsoEveryMs);
     const texts = Array.from({ length: 200 }, (_, i) => `${i}`);
     for (const text of texts) outbox.add("bob", text);
-    outbox.connected((draft: Draft) => server.take(outbox, draft));
+    outbox.connected((draft: PendingMessage) => server.take(outbox, draft));
     const isBusy = alsoEveryMs === 201; // then hardly anything is left to take
     for (let i = 0; i < 20_000 && outbox.size > 0; i++) timers.pass();
     expect(server.accepted).toEqual(texts.slice(0, server.accepted.length));
@@ -268,7 +268,7 @@ describe("the outbox's pace", () => {
   test("says how long the server makes it wait, and when it is over", () => {
     const { outbox, timers, refs, connect } = open();
     const said: number[] = [];
-    outbox.whenLimited = (seconds: number) => said.push(seconds);
+    outbox.onlimited = (seconds: number) => said.push(seconds);
     connect();
     outbox.add("bob", "one");
     outbox.refuse(refs[0]!, "rate_limited", 3);
@@ -281,12 +281,12 @@ describe("the outbox's pace", () => {
   });
 
   test("is none where a server takes everything", () => {
-    const outbox = new Outbox(new OutboxStore({ shelf: new FakeStorage(), database: NO_DATABASE }, "ann"), {
+    const outbox = new Outbox(new OutboxStore({ storage: new FakeStorage(), database: NO_DATABASE }, "ann"), {
       pace: null,
     });
     const sent: string[] = [];
     for (let i = 0; i < 100; i++) outbox.add("bob", `${i}`);
-    outbox.connected((draft: Draft) => sent.push(draft.text) > 0);
+    outbox.connected((draft: PendingMessage) => sent.push(draft.text) > 0);
     expect(sent).toHaveLength(100);
   });
 });

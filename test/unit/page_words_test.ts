@@ -5,7 +5,15 @@ import { join } from "node:path";
 import { ERRORS } from "../../src/errors.ts";
 import { hue, initials, nameKey } from "../../static/js/util/names.js";
 import { ago, clock, dayWords, lastSeen, shortTime } from "../../static/js/util/time.js";
-import { choose, errorWord, load, locale, use, waiting, word } from "../../static/js/util/words.js";
+import {
+  chooseLanguage,
+  errorText,
+  loadTranslations,
+  locale,
+  t,
+  useLanguage,
+  waitText,
+} from "../../static/js/util/translate.js";
 import accountEl from "../../static/js/words/account_el.js";
 import accountEn from "../../static/js/words/account_en.js";
 import commonEl from "../../static/js/words/el.js";
@@ -27,15 +35,15 @@ const NOT_LOADED = /<div class="not-loaded"[^]*?<\/div>/;
 const script = scripts.map(({ text }) => text).join("\n");
 
 beforeAll(async () => {
-  await Promise.all([load("el"), load("en")]);
-  use("en");
+  await Promise.all([loadTranslations("el"), loadTranslations("en")]);
+  useLanguage("en");
 });
-afterEach(() => use("en"));
+afterEach(() => useLanguage("en"));
 
 test("skips a locale that Intl refuses, as Chromium's under LANG=C.UTF-8", () => {
-  use("en", ["en-US@posix", "en_US", "en-GB"]);
+  useLanguage("en", ["en-US@posix", "en_US", "en-GB"]);
   expect(locale()).toBe("en-GB");
-  use("en", ["en-US@posix"]);
+  useLanguage("en", ["en-US@posix"]);
   expect(locale()).toBe("en");
 });
 
@@ -52,11 +60,11 @@ describe("the words", () => {
     }
   });
 
-  const inHtml = [...html.matchAll(/data-word(?:-\w+)?="(\w+)"/g)].map(([, key]) => key);
+  const inHtml = [...html.matchAll(/data-t(?:-\w+)?="(\w+)"/g)].map(([, key]) => key);
   const inScript = [...script.matchAll(/"(\w+)"/g)].map(([, key]) => key);
 
   test("exist for every key the pages ask for", () => {
-    const asked = [...script.matchAll(/\bword\((?:[^()"]*\? )?"(\w+)"(?: : "(\w+)")?/g)].flatMap(([, a, b]) => [a, b]);
+    const asked = [...script.matchAll(/\bt\((?:[^()"]*\? )?"(\w+)"(?: : "(\w+)")?/g)].flatMap(([, a, b]) => [a, b]);
     expect(inHtml.length).toBeGreaterThan(20);
     expect(asked.length).toBeGreaterThan(20);
     expect(Object.keys(en)).toEqual(expect.arrayContaining([...inHtml, ...asked].filter(Boolean)));
@@ -69,9 +77,9 @@ describe("the words", () => {
   });
 
   test("stand in the HTML in English as they stand in the table", () => {
-    const tags = [...html.matchAll(/<[^<>]*data-word[^<>]*>(?:([^<>]*)<)?/g)];
+    const tags = [...html.matchAll(/<[^<>]*data-t[^<>]*>(?:([^<>]*)<)?/g)];
     for (const [tag, text = ""] of tags) {
-      for (const [, kind, key = ""] of tag.matchAll(/data-word(-\w+)?="(\w+)"/g)) {
+      for (const [, kind, key = ""] of tag.matchAll(/data-t(-\w+)?="(\w+)"/g)) {
         const said =
           kind === undefined
             ? text
@@ -89,9 +97,9 @@ describe("the words", () => {
         .replace(/<noscript>[^]*?<\/noscript>|<!--[^]*?-->/g, "");
       for (const [tag, said = ""] of body.matchAll(/<[^<>]+>([^<>]*)/g)) {
         const shown = said.replace(/\{\{\w+\}\}/g, "").trim();
-        if (!tag.includes("data-word=")) expect([name, shown]).toEqual([name, expect.stringMatching(/^(?:chatify)?$/)]);
+        if (!tag.includes("data-t=")) expect([name, shown]).toEqual([name, expect.stringMatching(/^(?:chatify)?$/)]);
         for (const [, attribute = "", value] of tag.matchAll(/ (aria-label|placeholder|title|alt)="([^"]+)"/g)) {
-          const marked = tag.includes(` data-word-${attribute.replace("aria-", "")}="`);
+          const marked = tag.includes(` data-t-${attribute.replace("aria-", "")}="`);
           expect([name, value, marked]).toEqual([name, value, true]);
         }
       }
@@ -109,7 +117,7 @@ describe("the words", () => {
         expect([name, spoken ? literal : ""]).toEqual([name, ""]);
       }
       const foreign = [...code.matchAll(/\p{Script=Greek}+/gu)].map(([greek]) => greek);
-      const rules = { "js/util/words.js": ["Ελληνικά"], "js/util/names.js": ["ς", "σ"] }[name] ?? [];
+      const rules = { "js/util/translate.js": ["Ελληνικά"], "js/util/names.js": ["ς", "σ"] }[name] ?? [];
       expect([name, foreign]).toEqual([name, rules]);
     }
   });
@@ -158,21 +166,21 @@ describe("the words", () => {
   });
 
   test("are filled, counted and kept apart from the sentence", () => {
-    expect(word("say_hello", { name: "bob" })).toBe("Say hello to \u2068bob\u2069");
-    expect(word("unread", { count: 1 })).toBe("1 unread message");
-    expect(word("unread", { count: 2 })).toBe("2 unread messages");
-    use("el");
-    expect(word("unread", { count: 1 })).toBe("1 αδιάβαστο μήνυμα");
-    expect(word("unread", { count: 5 })).toBe("5 αδιάβαστα μηνύματα");
-    expect(word("too_long", { count: 4012, limit: 4000 })).toStartWith("4.012 από 4.000");
+    expect(t("say_hello", { name: "bob" })).toBe("Say hello to \u2068bob\u2069");
+    expect(t("unread", { count: 1 })).toBe("1 unread message");
+    expect(t("unread", { count: 2 })).toBe("2 unread messages");
+    useLanguage("el");
+    expect(t("unread", { count: 1 })).toBe("1 αδιάβαστο μήνυμα");
+    expect(t("unread", { count: 5 })).toBe("5 αδιάβαστα μηνύματα");
+    expect(t("too_long", { count: 4012, limit: 4000 })).toStartWith("4.012 από 4.000");
   });
 
   test("say how long to wait", () => {
-    const waits = [0.2, 1, 59, 60, 61, 720, 3_600, 3_601].map((seconds) => waiting(seconds));
+    const waits = [0.2, 1, 59, 60, 61, 720, 3_600, 3_601].map((seconds) => waitText(seconds));
     expect(waits.join(", ")).toBe("a second, a second, 59 seconds, a minute, 2 minutes, 12 minutes, an hour, 2 hours");
-    expect(word("too_many_tries", { wait: waiting(720) })).toBe("Too many tries. Please wait \u206812 minutes\u2069.");
-    use("el");
-    expect([1, 30, 60, 720, 3_600, 7_200].map((seconds) => waiting(seconds))).toEqual([
+    expect(t("too_many_tries", { wait: waitText(720) })).toBe("Too many tries. Please wait \u206812 minutes\u2069.");
+    useLanguage("el");
+    expect([1, 30, 60, 720, 3_600, 7_200].map((seconds) => waitText(seconds))).toEqual([
       "ένα δευτερόλεπτο",
       "30 δευτερόλεπτα",
       "ένα λεπτό",
@@ -183,15 +191,15 @@ describe("the words", () => {
   });
 
   test("for an unknown error are the server's own, or fit any", () => {
-    expect(errorWord("name_taken", "x")).toBe("That name is taken.");
-    expect(errorWord("teapot", "I am a teapot")).toBe("I am a teapot");
-    expect(errorWord("constructor")).toBe("Something went wrong. Try again.");
+    expect(errorText("name_taken", "x")).toBe("That name is taken.");
+    expect(errorText("teapot", "I am a teapot")).toBe("I am a teapot");
+    expect(errorText("constructor")).toBe("Something went wrong. Try again.");
   });
 
   test("are in the chosen language, else the browser's first that exists", () => {
-    expect(choose("el", ["en-US"])).toBe("el");
-    expect(choose(null, ["de-DE", "el-GR", "en"])).toBe("el");
-    expect(choose("tlh", ["de"])).toBe("en");
+    expect(chooseLanguage("el", ["en-US"])).toBe("el");
+    expect(chooseLanguage(null, ["de-DE", "el-GR", "en"])).toBe("el");
+    expect(chooseLanguage("tlh", ["de"])).toBe("en");
   });
 });
 
@@ -200,7 +208,7 @@ describe("time in words", () => {
   const at = (day: number, hour = 14, minute = 5) => new Date(2026, 10, day, hour, minute).getTime();
 
   test("names near days, and dates far ones", () => {
-    use("en", ["en-GB"]);
+    useLanguage("en", ["en-GB"]);
     expect(dayWords(at(22), now)).toBe("Today");
     expect(dayWords(at(21, 23, 59), now)).toBe("Yesterday");
     expect(dayWords(at(18), now)).toBe("Wednesday");
@@ -210,19 +218,19 @@ describe("time in words", () => {
     expect(shortTime(at(22), now)).toBe("14:05");
     expect(shortTime(at(21), now)).toBe("Yesterday");
     expect(shortTime(at(18), now)).toBe("Wed");
-    use("el");
+    useLanguage("el");
     expect(dayWords(at(22), now)).toBe("Σήμερα");
     expect(dayWords(at(18), now)).toBe("Τετάρτη");
   });
 
   test("says when somebody was last here", () => {
-    use("en", ["en-GB"]);
+    useLanguage("en", ["en-GB"]);
     expect(lastSeen(now - 20_000, now)).toBe("last seen just now");
     expect(lastSeen(now - 60_000, now)).toBe("last seen a minute ago");
     expect(lastSeen(now - 5 * 60_000, now)).toBe("last seen 5 minutes ago");
     expect(lastSeen(at(22, 9), now)).toBe("last seen today at \u20689:05\u2069");
     expect(lastSeen(at(21), now)).toBe("last seen yesterday at \u206814:05\u2069");
-    use("el");
+    useLanguage("el");
     expect(lastSeen(now - 5 * 60_000, now)).toBe("ήταν εδώ πριν από 5 λεπτά");
   });
 });
@@ -230,9 +238,9 @@ describe("time in words", () => {
 test("how long ago something was is said in hours, days, and then by its date", () => {
   const now = new Date(2026, 10, 22, 15, 0).getTime();
   const times = [3, 20, 50, 24 * 30].map((hours) => now - hours * 3_600_000);
-  use("en", ["en-GB"]);
+  useLanguage("en", ["en-GB"]);
   expect(times.map((at) => ago(at, now))).toEqual(["3 hours ago", "yesterday", "2 days ago", "23 October"]);
-  use("el");
+  useLanguage("el");
   expect(times.map((at) => ago(at, now))).toEqual(["πριν από 3 ώρες", "χθες", "προχθές", "23 Οκτωβρίου"]);
 });
 

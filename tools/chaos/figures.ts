@@ -408,7 +408,7 @@ function wholeAsOfNow({ town }: Scene): () => boolean {
       return { page, peer, seq: Math.max(...seqs) };
     }),
   );
-  return () => asked.every(({ page, peer, seq }) => !page.connected || page.conversation(peer).heldSeq >= seq);
+  return () => asked.every(({ page, peer, seq }) => !page.connected || page.conversation(peer).contiguousSeq >= seq);
 }
 
 /** How the sockets of a pod are closed, and whether what they sent was answered. */

@@ -7,7 +7,7 @@ import type { Conversation } from "../../static/js/store/conversation.js";
 import { Messenger } from "../../static/js/store/messenger.js";
 import type { Row, Stored } from "../../static/js/sync/api.js";
 import { Connection } from "../../static/js/sync/connection.js";
-import { type Draft, Outbox } from "../../static/js/sync/outbox.js";
+import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
 import { hashOf, type Recorder, type Told } from "./history.ts";
 import type { Random } from "./random.ts";
 
@@ -24,7 +24,7 @@ export interface Surroundings {
 }
 
 /** What a browser keeps of unsent texts: it outlives the page. */
-export type Drafts = Map<string, Draft>;
+export type Drafts = Map<string, PendingMessage>;
 
 let sockets = 0;
 
@@ -54,14 +54,14 @@ export class Page {
   ) {
     this.name = options.name;
     this.who = options.who;
-    this.drafts = options.drafts ?? new Map<string, Draft>();
+    this.drafts = options.drafts ?? new Map<string, PendingMessage>();
     this.#cookie = options.cookie;
     this.#pod = options.pod % around.ports.length;
     this.#around = around;
     around.history.add({ e: "page", page: this.name, who: this.who });
     const store = {
       load: () => [...this.drafts.values()],
-      put: (draft: Draft) => this.#keep(draft),
+      put: (draft: PendingMessage) => this.#keep(draft),
       remove: (ref: string) => void this.drafts.delete(ref),
       wipe: () => this.drafts.clear(),
     };
@@ -115,8 +115,8 @@ export class Page {
   /** Everything of a peer that is on screen was looked at. */
   look(peer: string): void {
     this.show(peer);
-    const { heldSeq } = this.conversation(peer);
-    if (heldSeq > 0) this.messenger.seen(peer, heldSeq);
+    const { contiguousSeq } = this.conversation(peer);
+    if (contiguousSeq > 0) this.messenger.seen(peer, contiguousSeq);
   }
 
   /** The tab is closed; what was not sent stays with the browser. */
@@ -131,7 +131,7 @@ export class Page {
     );
   }
 
-  #keep(draft: Draft): void {
+  #keep(draft: PendingMessage): void {
     if (!this.drafts.has(draft.ref)) {
       const { ref, peer, text } = draft;
       this.#around.history.add({ e: "write", who: this.who, to: peer, ref, hash: hashOf(text) });
@@ -140,11 +140,11 @@ export class Page {
   }
 
   #changed(peer: string): void {
-    const { heldSeq, loaded } = this.conversation(peer);
+    const { contiguousSeq, loaded } = this.conversation(peer);
     if (!loaded) this.#showSoon(peer);
-    if (this.#gone || heldSeq <= (this.#held.get(peer) ?? 0)) return;
-    this.#held.set(peer, heldSeq);
-    this.#around.history.add({ e: "held", page: this.name, peer, seq: heldSeq });
+    if (this.#gone || contiguousSeq <= (this.#held.get(peer) ?? 0)) return;
+    this.#held.set(peer, contiguousSeq);
+    this.#around.history.add({ e: "held", page: this.name, peer, seq: contiguousSeq });
   }
 
   /** A conversation whose first page did not come is opened again by whoever waits for it. */

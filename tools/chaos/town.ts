@@ -151,7 +151,7 @@ export class Town {
     const whole = () =>
       this.pages.every((page) =>
         this.peersOf(page.who).every(
-          (peer) => page.show(peer) && page.conversation(peer).heldSeq >= (last.get(pairOf(page.who, peer)) ?? 0),
+          (peer) => page.show(peer) && page.conversation(peer).contiguousSeq >= (last.get(pairOf(page.who, peer)) ?? 0),
         ),
       );
     await until(whole, within.wholeMs);
@@ -272,7 +272,7 @@ export class Town {
     const { one, other } = this.#random.pick(talking.length > 0 ? talking : this.#talks);
     const [from, to] = this.#random.next() < 0.5 ? [one, other] : [other, one];
     const page = this.#random.pick(this.pagesOf(from));
-    if (this.#random.next() < 0.1) page.messenger.presence.tell(to);
+    if (this.#random.next() < 0.1) page.messenger.presence.sendTyping(to);
     for (let burst = 1 + this.#random.below(3); burst > 0; burst--) {
       page.write(to, this.#text());
       this.#due--;

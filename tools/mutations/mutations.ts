@@ -281,10 +281,10 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     },
     {
       guarantee: "A browser keeps nothing of a user who signed out",
-      file: "static/js/store/kept_records.js",
+      file: "static/js/store/offline_store.js",
       marker: "nothing after signing out",
       code: "",
-      test: "test/unit/page_keeping_test.ts",
+      test: "test/unit/page_storage_test.ts",
       name: "kept records stay erased once their person has signed out, though somebody goes on typing",
     },
   ],

@@ -1,11 +1,11 @@
 /** Deletes the account: asks for the password, then once more, and leaves nothing of the person in this browser. */
 
-import { forgetAllBut, tellSignedOut } from "../store/places.js";
+import { broadcastSignOut, eraseAllExcept } from "../store/storage_keys.js";
 import { find, setText } from "../util/dom.js";
-import { letShow } from "../util/password_showing.js";
-import { word } from "../util/words.js";
+import { addPasswordToggle } from "../util/password_toggle.js";
+import { t } from "../util/translate.js";
+import { showFieldErrors } from "./announce.js";
 import { ask, explain } from "./requests.js";
-import { passes } from "./saying.js";
 
 export class AccountDeletion extends HTMLElement {
   /** @type {HTMLFormElement} */
@@ -21,12 +21,12 @@ export class AccountDeletion extends HTMLElement {
 
   connectedCallback() {
     this.#form.noValidate = true;
-    letShow(this.#form);
+    addPasswordToggle(this.#form);
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
-      const missing = this.#password.value ? undefined : () => word("error_password_missing");
-      if (this.#busy || !passes([[this.#password, missing]])) return;
-      setText(find(this, "#sure"), word("deletion_question", { name: this.name }));
+      const missing = this.#password.value ? undefined : () => t("error_password_missing");
+      if (this.#busy || !showFieldErrors([[this.#password, missing]])) return;
+      setText(find(this, "#sure"), t("deletion_question", { name: this.name }));
       this.#dialog.returnValue = "";
       this.#dialog.showModal();
     });
@@ -41,11 +41,11 @@ export class AccountDeletion extends HTMLElement {
       await ask("/me/delete", { password: this.#password.value });
     } catch (error) {
       this.#busy = false;
-      passes([[this.#password, explain(error)]]);
+      showFieldErrors([[this.#password, explain(error)]]);
       return;
     }
-    tellSignedOut();
-    await forgetAllBut(undefined);
+    broadcastSignOut();
+    await eraseAllExcept(undefined);
     location.replace("/login#farewell");
   }
 }

@@ -1,9 +1,9 @@
 /** Whom the person has blocked; blocks one more, and unblocks. */
 
-import { copy, find, render, setAvatar, setText } from "../util/dom.js";
-import { word } from "../util/words.js";
+import { cloneTemplate, find, renderList, setAvatar, setText } from "../util/dom.js";
+import { t } from "../util/translate.js";
+import { announce, showFieldErrors } from "./announce.js";
 import { ask, explain, isRefusal } from "./requests.js";
-import { passes, say } from "./saying.js";
 
 class BlockedPeople extends HTMLElement {
   /** @type {HTMLInputElement} */
@@ -25,22 +25,22 @@ class BlockedPeople extends HTMLElement {
     try {
       this.#names = await ask("/blocks");
     } catch (error) {
-      say(find(this, ".done"), explain(error));
+      announce(find(this, ".done"), explain(error));
     }
     this.#render();
   }
 
   /** @param {string} name */
   async #block(name) {
-    say(find(this, ".done"));
-    if (!passes([[this.#whom, name ? undefined : () => word("block_missing")]])) return;
+    announce(find(this, ".done"));
+    if (!showFieldErrors([[this.#whom, name ? undefined : () => t("block_missing")]])) return;
     try {
       const blocked = await this.#choose(name, true);
       this.#whom.value = "";
-      say(find(this, ".done"), () => word("blocked_done", { name: blocked }));
+      announce(find(this, ".done"), () => t("blocked_done", { name: blocked }));
     } catch (error) {
       const nobody = isRefusal(error, "no_such_user") || isRefusal(error, "bad_name");
-      passes([[this.#whom, nobody ? () => word("no_such_person", { name }) : explain(error)]]);
+      showFieldErrors([[this.#whom, nobody ? () => t("no_such_person", { name }) : explain(error)]]);
     }
   }
 
@@ -48,10 +48,10 @@ class BlockedPeople extends HTMLElement {
   async #unblock(name) {
     try {
       await this.#choose(name, false);
-      say(find(this, ".done"), () => word("unblocked_done", { name }));
+      announce(find(this, ".done"), () => t("unblocked_done", { name }));
       this.#whom.focus(); // the button that had the focus is gone with its name
     } catch (error) {
-      say(find(this, ".done"), explain(error));
+      announce(find(this, ".done"), explain(error));
     }
   }
 
@@ -76,10 +76,10 @@ class BlockedPeople extends HTMLElement {
     const names = this.#names;
     if (!names) return;
     find(this, ".empty").hidden = names.length > 0;
-    render(find(this, ".rows"), names, {
+    renderList(find(this, ".rows"), names, {
       key: (name) => name,
       make: (name) => {
-        const row = copy("blocked");
+        const row = cloneTemplate("blocked");
         setAvatar(find(row, ".avatar"), name);
         setText(find(row, ".name"), name);
         find(row, ".name").title = name;
@@ -87,8 +87,8 @@ class BlockedPeople extends HTMLElement {
         return row;
       },
       update: (row, name) => {
-        setText(find(row, ".unblock"), word("unblock"));
-        find(row, ".unblock").setAttribute("aria-label", word("unblock_label", { name }));
+        setText(find(row, ".unblock"), t("unblock"));
+        find(row, ".unblock").setAttribute("aria-label", t("unblock_label", { name }));
       },
     });
   }

@@ -2,9 +2,9 @@
 
 import { find, setText } from "../util/dom.js";
 import { dayKey } from "../util/grouping.js";
-import { word } from "../util/words.js";
+import { t } from "../util/translate.js";
+import { announce } from "./announce.js";
 import { check, explain } from "./requests.js";
-import { say } from "./saying.js";
 
 /**
  * @typedef {object} Place where the file goes
@@ -32,8 +32,8 @@ export class DataExport extends HTMLElement {
 
   async #start() {
     if (this.#underWay) return;
-    say(find(this, ".done"));
-    say(find(this, ".error"));
+    announce(find(this, ".done"));
+    announce(find(this, ".error"));
     const underWay = (this.#underWay = new AbortController());
     const place = await placeFor(`chatify-${this.name}-${dayKey(Date.now())}.json`);
     if (place) await this.#save(place, underWay.signal);
@@ -64,11 +64,11 @@ export class DataExport extends HTMLElement {
         this.#render();
       }
       await place.keep();
-      say(find(this, ".done"), () => word("export_done"));
+      announce(find(this, ".done"), () => t("export_done"));
     } catch (error) {
       await Promise.resolve(place.drop()).catch(() => {});
-      if (signal.aborted) say(find(this, ".done"), () => word("export_cancelled"));
-      else say(find(this, ".error"), error instanceof TypeError ? () => word("export_broke") : explain(error));
+      if (signal.aborted) announce(find(this, ".done"), () => t("export_cancelled"));
+      else announce(find(this, ".error"), error instanceof TypeError ? () => t("export_broke") : explain(error));
     }
   }
 
@@ -82,7 +82,7 @@ export class DataExport extends HTMLElement {
       progress.max = this.#total;
       progress.value = count;
     } else progress.removeAttribute("value");
-    setText(find(this, ".count"), this.#total > 0 ? word("export_progress", { count, total: this.#total }) : "");
+    setText(find(this, ".count"), this.#total > 0 ? t("export_progress", { count, total: this.#total }) : "");
   }
 }
 

@@ -1,10 +1,10 @@
 /** Where the person is signed in, and the way to end it there. */
 
-import { copy, find, render, setText } from "../util/dom.js";
-import { ago, fullTime, whenTimesChange } from "../util/time.js";
-import { word } from "../util/words.js";
+import { cloneTemplate, find, renderList, setText } from "../util/dom.js";
+import { ago, fullTime, onTimeFormatChange } from "../util/time.js";
+import { t } from "../util/translate.js";
+import { announce } from "./announce.js";
 import { ask, explain } from "./requests.js";
-import { say } from "./saying.js";
 
 /**
  * @typedef {object} Device a session
@@ -30,7 +30,7 @@ class DeviceList extends HTMLElement {
     }
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && void this.#load());
     setInterval(() => this.#render(), MINUTE_MS);
-    whenTimesChange(() => this.#render());
+    onTimeFormatChange(() => this.#render());
     void this.#load();
   }
 
@@ -39,9 +39,9 @@ class DeviceList extends HTMLElement {
       /** @type {Device[]} */
       const devices = await ask("/sessions");
       this.#devices = devices.toSorted((a, b) => Number(b.current) - Number(a.current));
-      say(find(this, ".error"));
+      announce(find(this, ".error"));
     } catch (error) {
-      say(find(this, ".error"), explain(error));
+      announce(find(this, ".error"), explain(error));
     }
     this.#render();
   }
@@ -54,13 +54,13 @@ class DeviceList extends HTMLElement {
     try {
       await ask(path, {});
     } catch (error) {
-      say(find(this, ".error"), explain(error));
+      announce(find(this, ".error"), explain(error));
       this.#busy = false;
       return;
     }
     await this.#load();
     const ended = before - this.#devices.length;
-    say(find(this, ".done"), ended > 0 ? () => word("devices_ended", { count: ended }) : undefined);
+    announce(find(this, ".done"), ended > 0 ? () => t("devices_ended", { count: ended }) : undefined);
     // The button that had the focus is gone with its device.
     const next = /** @type {HTMLElement | null} */ (this.querySelector("button:not([hidden])"));
     (next ?? find(this, "h2")).focus();
@@ -68,25 +68,25 @@ class DeviceList extends HTMLElement {
   }
 
   #render() {
-    render(find(this, ".rows"), this.#devices, {
+    renderList(find(this, ".rows"), this.#devices, {
       key: ({ id }) => String(id),
       make: (device) => {
-        const row = copy("device");
+        const row = cloneTemplate("device");
         find(row, ".end").addEventListener("click", () => void this.#end(`/sessions/${device.id}/end`));
         return row;
       },
       update: (row, device) => {
         const name = deviceWords(device.device);
         const at = Date.parse(device.last_used_at);
-        const used = device.current ? word("device_now") : usedWords(at);
+        const used = device.current ? t("device_now") : usedWords(at);
         setText(find(row, ".name"), name);
         setText(find(row, ".use"), [used, device.address].filter(Boolean).join(" · "));
         find(row, ".use").title = fullTime(at);
         find(row, ".this").hidden = !device.current;
-        setText(find(row, ".this"), word("this_device"));
-        setText(find(row, ".end"), word("end_device"));
+        setText(find(row, ".this"), t("this_device"));
+        setText(find(row, ".end"), t("end_device"));
         find(row, ".end").hidden = device.current;
-        find(row, ".end").setAttribute("aria-label", word("end_device_label", { device: name }));
+        find(row, ".end").setAttribute("aria-label", t("end_device_label", { device: name }));
       },
     });
     find(this, ".others").hidden = this.#devices.length < 2;
@@ -95,14 +95,14 @@ class DeviceList extends HTMLElement {
 
 /** The server knows a session's last use to the hour. @param {number} at */
 function usedWords(at) {
-  return Date.now() - at < HOUR_MS ? word("device_recent") : word("device_used", { when: ago(at) });
+  return Date.now() - at < HOUR_MS ? t("device_recent") : t("device_used", { when: ago(at) });
 }
 
 /** "Firefox on Linux" in the person's language. @param {string} device */
 function deviceWords(device) {
   const [, browser = device, system] = /^(.+) on (.+)$/.exec(device) ?? [];
-  const known = browser === "Browser" ? word("browser") : browser;
-  return system === undefined ? known : word("device_on", { browser: known, system });
+  const known = browser === "Browser" ? t("browser") : browser;
+  return system === undefined ? known : t("device_on", { browser: known, system });
 }
 
 customElements.define("device-list", DeviceList);

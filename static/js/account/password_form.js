@@ -1,10 +1,10 @@
 /** Changes the password; the server then ends all sessions but this one. */
 
 import { find } from "../util/dom.js";
-import { letShow } from "../util/password_showing.js";
-import { word } from "../util/words.js";
+import { addPasswordToggle } from "../util/password_toggle.js";
+import { t } from "../util/translate.js";
+import { announce, showFieldErrors } from "./announce.js";
 import { ask, explain, isRefusal } from "./requests.js";
-import { passes, say } from "./saying.js";
 
 class PasswordForm extends HTMLElement {
   /** @type {HTMLFormElement} */
@@ -19,7 +19,7 @@ class PasswordForm extends HTMLElement {
 
   connectedCallback() {
     this.#form.noValidate = true; // the browser's bubbles speak another language and go away too soon
-    letShow(this.#form);
+    addPasswordToggle(this.#form);
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       void this.#change();
@@ -27,16 +27,16 @@ class PasswordForm extends HTMLElement {
   }
 
   async #change() {
-    say(find(this, ".done"));
-    if (this.#busy || !passes(this.#faults())) return;
+    announce(find(this, ".done"));
+    if (this.#busy || !showFieldErrors(this.#faults())) return;
     this.#busy = true;
     try {
       await ask("/me/password", { old: this.#old.value, new: this.#new.value });
       this.#form.reset();
-      say(find(this, ".done"), () => word("password_changed"));
+      announce(find(this, ".done"), () => t("password_changed"));
       document.dispatchEvent(new Event("sessionschange"));
     } catch (error) {
-      passes([[isRefusal(error, "bad_password") ? this.#new : this.#old, explain(error)]]);
+      showFieldErrors([[isRefusal(error, "bad_password") ? this.#new : this.#old, explain(error)]]);
     }
     this.#busy = false;
   }
@@ -45,11 +45,11 @@ class PasswordForm extends HTMLElement {
   #faults() {
     const length = [...this.#new.value.normalize()].length;
     return [
-      [this.#old, this.#old.value ? undefined : () => word("error_password_missing")],
-      [this.#new, length >= 8 && length <= 128 ? undefined : () => word("error_bad_password")],
+      [this.#old, this.#old.value ? undefined : () => t("error_password_missing")],
+      [this.#new, length >= 8 && length <= 128 ? undefined : () => t("error_bad_password")],
       [
         this.#again,
-        this.#again.value.normalize() === this.#new.value.normalize() ? undefined : () => word("error_confirm"),
+        this.#again.value.normalize() === this.#new.value.normalize() ? undefined : () => t("error_confirm"),
       ],
     ];
   }

@@ -1,9 +1,9 @@
 /** What the person hides from others, and then does not see of them. */
 
 import { find } from "../util/dom.js";
-import { word } from "../util/words.js";
+import { t } from "../util/translate.js";
+import { announce } from "./announce.js";
 import { ask, explain } from "./requests.js";
-import { say } from "./saying.js";
 
 /** @import { Me } from "./requests.js" */
 
@@ -25,14 +25,14 @@ export class PrivacyChoice extends HTMLElement {
 
   /** @param {HTMLInputElement} choice */
   async #change(choice) {
-    say(find(this, ".done"));
-    say(find(this, ".error"));
+    announce(find(this, ".done"));
+    announce(find(this, ".error"));
     try {
       await ask("/me/settings", { [choice.name]: choice.checked });
-      say(find(this, ".done"), () => word("saved"));
+      announce(find(this, ".done"), () => t("saved"));
     } catch (error) {
       choice.checked = !choice.checked;
-      say(find(this, ".error"), explain(error));
+      announce(find(this, ".error"), explain(error));
     }
   }
 }

@@ -1,9 +1,9 @@
 /** What the account page asks of the server, in one manner: a session that is over leaves the page, all else is said in words. */
 
-import { forgetRead } from "../store/places.js";
-import { noteEnded, rememberedName } from "../store/shelf.js";
+import { rememberedName, rememberEndedSession } from "../store/safe_local_storage.js";
+import { eraseOfflineCopies } from "../store/storage_keys.js";
 import { checkSource, Intercepted, Limited, Refused } from "../sync/api.js";
-import { errorWord, waiting, word } from "../util/words.js";
+import { errorText, t, waitText } from "../util/translate.js";
 
 /**
  * @typedef {object} Me
@@ -47,8 +47,8 @@ let leaving;
  */
 function leave() {
   const name = rememberedName();
-  leaving ??= forgetRead().then(() => {
-    if (name !== undefined) noteEnded({ name, place: "/account" });
+  leaving ??= eraseOfflineCopies().then(() => {
+    if (name !== undefined) rememberEndedSession({ name, place: "/account" });
     location.replace("/login");
     return new Promise(() => {});
   });
@@ -62,8 +62,8 @@ export function isRefusal(error, code) {
 
 /** What went wrong, in words, whatever the language is by then. @param {unknown} error */
 export function explain(error) {
-  if (error instanceof Limited) return () => word("too_many_tries", { wait: waiting(error.seconds) });
-  if (error instanceof Refused) return () => errorWord(error.message);
-  if (error instanceof Intercepted) return () => word("trouble_intercepted");
-  return () => word("no_connection");
+  if (error instanceof Limited) return () => t("too_many_tries", { wait: waitText(error.seconds) });
+  if (error instanceof Refused) return () => errorText(error.message);
+  if (error instanceof Intercepted) return () => t("trouble_intercepted");
+  return () => t("no_connection");
 }

@@ -2,7 +2,7 @@
 
 import { find, setAvatar, setText } from "../util/dom.js";
 import { lastSeen } from "../util/time.js";
-import { word } from "../util/words.js";
+import { t } from "../util/translate.js";
 
 export class ChatHeader extends HTMLElement {
   /** @type {import("../store/messenger.js").Messenger | undefined} */
@@ -49,7 +49,7 @@ export class ChatHeader extends HTMLElement {
     const name = this.#name;
     if (!messenger || name === undefined) return;
     const notes = name === messenger.me;
-    const shown = notes ? word("notes") : name;
+    const shown = notes ? t("notes") : name;
     setText(find(this, "h2"), shown);
     find(this, "h2").title = shown;
     setAvatar(find(this, ".avatar"), name);
@@ -57,10 +57,10 @@ export class ChatHeader extends HTMLElement {
     const presence = messenger.presence.of(name);
     const status = find(this, ".status");
     status.classList.toggle("live", typing || presence?.online === true);
-    const words = typing ? word("typing") : presenceWords(presence);
+    const words = typing ? t("typing") : presenceWords(presence);
     // Its place is kept while nothing is known, so that the name does not move when it is.
-    const { gone, blocked } = messenger.conversation(name);
-    status.hidden = notes || this.#isNobody || gone || blocked || (presence !== undefined && words === "");
+    const { peerDeleted, blocked } = messenger.conversation(name);
+    status.hidden = notes || this.#isNobody || peerDeleted || blocked || (presence !== undefined && words === "");
     setText(status, words);
     this.#showMuted();
   }
@@ -71,8 +71,8 @@ export class ChatHeader extends HTMLElement {
     const name = this.#name;
     const options = await import("./conversation_options.js").catch(() => undefined);
     if (!messenger || name === undefined) return;
-    if (!options) setText(find(document, "#options .snag"), word("no_connection"));
-    else await options.choose(messenger, name, chosen);
+    if (!options) setText(find(document, "#options .error"), t("no_connection"));
+    else await options.runOption(messenger, name, chosen);
   }
 
   #showMuted() {
@@ -81,7 +81,7 @@ export class ChatHeader extends HTMLElement {
     if (!messenger || name === undefined) return;
     find(this, ".more").hidden = name === messenger.me || name !== messenger.open;
     const { blocked, muted } = messenger.conversation(name);
-    setText(find(document, "#options .mute"), word(muted ? "unmute" : "mute"));
+    setText(find(document, "#options .mute"), t(muted ? "unmute" : "mute"));
     find(document, "#options .block").hidden = blocked;
   }
 }
@@ -89,7 +89,7 @@ export class ChatHeader extends HTMLElement {
 /** @param {import("../store/presence.js").Seen | undefined} presence */
 function presenceWords(presence) {
   if (!presence) return "";
-  if (presence.online) return word("online");
+  if (presence.online) return t("online");
   return presence.lastSeen === undefined ? "" : lastSeen(presence.lastSeen);
 }
 

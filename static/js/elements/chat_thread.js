@@ -3,14 +3,23 @@
  * long conversation only the stretch around the reader is in the document.
  */
 
-import { ReadingPlace } from "../store/reading_place.js";
-import { copy, find, isAttended, isTouch, render, setText, setTick, whenAttendanceChanges } from "../util/dom.js";
+import {
+  cloneTemplate,
+  find,
+  isPageActive,
+  isTouch,
+  onPageActivityChange,
+  renderList,
+  setText,
+  setTick,
+} from "../util/dom.js";
 import { group } from "../util/grouping.js";
 import { nameKey } from "../util/names.js";
 import { textParts } from "../util/text_parts.js";
 import { clock, dayWords, fullTime, timeRevision } from "../util/time.js";
-import { errorWord, language, word } from "../util/words.js";
-import { Stretch } from "./stretch.js";
+import { errorText, language, t } from "../util/translate.js";
+import { ScrollAnchor } from "./scroll_anchor.js";
+import { VirtualWindow } from "./virtual_window.js";
 
 /** @import { Item } from "../util/grouping.js" */
 /** @import { Message } from "../store/conversation.js" */
@@ -47,8 +56,8 @@ export class ChatThread extends HTMLElement {
   #scroller = find(this, ".scroller");
   /** @type {HTMLElement} */
   #list = find(this, ".messages");
-  #stretch = new Stretch();
-  #place = new ReadingPlace(this.#scroller, this.#list);
+  #window = new VirtualWindow();
+  #anchor = new ScrollAnchor(this.#scroller, this.#list);
   #atEnd = true;
   /** The heights when the scroller was looked at last. */
   #layout = "";
@@ -81,7 +90,7 @@ export class ChatThread extends HTMLElement {
       this.#newAfter = undefined; // what one answers is not new
       this.render();
     });
-    whenAttendanceChanges(() => this.#markSeen());
+    onPageActivityChange(() => this.#markSeen());
     const sizes = new ResizeObserver(() => {
       this.#keepEnd();
       this.#scrolled();
@@ -100,7 +109,7 @@ export class ChatThread extends HTMLElement {
   /** Shows the conversation with `peer`: where the unread begin, else its end. @param {string | undefined} peer */
   show(peer) {
     this.#peer = peer;
-    this.#stretch = new Stretch();
+    this.#window = new VirtualWindow();
     this.#atEnd = true;
     this.#settled = false;
     this.#opening = false;
@@ -108,8 +117,8 @@ export class ChatThread extends HTMLElement {
     this.#newAfter = undefined;
     this.#witnessed = 0;
     this.#lastShown = 0;
-    this.#place.forget();
-    render(this.#list, [], { key: () => "", make: () => copy("day"), update: () => {} });
+    this.#anchor.forget();
+    renderList(this.#list, [], { key: () => "", make: () => cloneTemplate("day"), update: () => {} });
     find(this, ".announcer").replaceChildren();
     this.#greet("");
     for (const part of [".skeleton", ".jump"]) find(this, part).hidden = true;
@@ -123,12 +132,12 @@ export class ChatThread extends HTMLElement {
 
   /** Says that there is nobody of this name. @param {string} name */
   showNobody(name) {
-    this.#greet(word("no_such_person", { name }));
+    this.#greet(t("no_such_person", { name }));
   }
 
   toEnd() {
-    if (!this.#stretch.atEnd) {
-      this.#stretch.toEnd(this.#held);
+    if (!this.#window.atEnd) {
+      this.#window.toEnd(this.#contiguousSeq);
       this.render();
     }
     this.#atEnd = true;
@@ -144,7 +153,7 @@ export class ChatThread extends HTMLElement {
 
   #focusFirst() {
     if (this.#peer === undefined || !this.#messenger) return;
-    this.#stretch.to(this.#messenger.conversation(this.#peer).firstSeq, this.#held);
+    this.#window.to(this.#messenger.conversation(this.#peer).firstSeq, this.#contiguousSeq);
     this.#atEnd = false;
     this.render();
     this.#focus(this.#list.querySelector(".message"));
@@ -158,40 +167,40 @@ export class ChatThread extends HTMLElement {
     if (!conversation.loaded) this.#settled = false; // it was too far behind
     const settling = !this.#settled && conversation.loaded;
     if (settling && !this.#reach(messenger, peer)) return;
-    const held = this.#held;
+    const held = this.#contiguousSeq;
     if (settling) this.#open(conversation);
     else {
       this.#noticeMissed(conversation);
-      this.#stretch.grown(held, this.#atEnd && !this.#opening);
+      this.#window.grown(held, this.#atEnd && !this.#opening);
     }
-    if (this.#stretch.last < conversation.firstSeq) this.#stretch.toEnd(held); // it was loaded anew
+    if (this.#window.last < conversation.firstSeq) this.#window.toEnd(held); // it was loaded anew
     const shown = this.#shown(peer);
-    if (!this.#atEnd) this.#place.note();
+    if (!this.#atEnd) this.#anchor.note();
     const focused = this.#list.contains(document.activeElement);
     const newAfter = conversation.blocked ? undefined : this.#newAfter;
     const newFrom = newAfter === undefined ? undefined : conversation.firstAfter(newAfter);
-    render(this.#list, group(shown, newFrom), {
+    renderList(this.#list, group(shown, newFrom), {
       key: (item) => (item.kind === "message" ? item.message.key : item.key),
       make: (item) => this.#make(item),
       update: (element, item) => this.#update(element, item),
     });
-    if (!this.#atEnd) this.#place.keep();
+    if (!this.#atEnd) this.#anchor.keep();
     if (focused && !this.#list.contains(document.activeElement)) this.#scroller.focus({ preventScroll: true });
     this.#lastShown = Math.max(this.#lastShown, held);
     this.toggleAttribute("data-blocked", conversation.blocked);
     find(this, ".skeleton").hidden = conversation.loaded || shown.length > 0;
-    const empty = conversation.loaded && shown.length === 0 && !conversation.gone && !conversation.blocked;
-    this.#greet(empty ? (peer === messenger.me ? word("notes_empty") : word("say_hello", { name: peer })) : "");
-    const name = peer === messenger.me ? word("notes") : peer;
-    this.#scroller.setAttribute("aria-label", word("thread", { name }));
+    const empty = conversation.loaded && shown.length === 0 && !conversation.peerDeleted && !conversation.blocked;
+    this.#greet(empty ? (peer === messenger.me ? t("notes_empty") : t("say_hello", { name: peer })) : "");
+    const name = peer === messenger.me ? t("notes") : peer;
+    this.#scroller.setAttribute("aria-label", t("thread", { name }));
     if (this.#opening) this.#toNew();
     this.#keepEnd();
     this.#scrolled();
   }
 
   /** The newest seq that is here without a hole before it. */
-  get #held() {
-    return this.#peer === undefined ? 0 : (this.#messenger?.conversation(this.#peer).heldSeq ?? 0);
+  get #contiguousSeq() {
+    return this.#peer === undefined ? 0 : (this.#messenger?.conversation(this.#peer).contiguousSeq ?? 0);
   }
 
   /**
@@ -223,13 +232,13 @@ export class ChatThread extends HTMLElement {
 
   /** Decides what is shown first. @param {import("../store/conversation.js").Conversation} conversation */
   #open(conversation) {
-    const { myRead, heldSeq } = conversation;
+    const { myRead, contiguousSeq } = conversation;
     this.#settled = true;
     this.#opening = true;
     const first = conversation.blocked ? undefined : conversation.firstAfter(myRead);
     this.#newAfter = first === undefined ? undefined : myRead;
-    if (first === undefined) this.#stretch.toEnd(heldSeq);
-    else this.#stretch.to(first, heldSeq);
+    if (first === undefined) this.#window.toEnd(contiguousSeq);
+    else this.#window.to(first, contiguousSeq);
   }
 
   /** What came while nobody listened, before this page was open or without a network, is new. @param {import("../store/conversation.js").Conversation} conversation */
@@ -257,7 +266,7 @@ export class ChatThread extends HTMLElement {
     const line = this.querySelector(".day.new");
     if (!line) return;
     const above = line.getBoundingClientRect().top - this.#scroller.getBoundingClientRect().top;
-    if (this.#stretch.atEnd && above >= 0) return;
+    if (this.#window.atEnd && above >= 0) return;
     this.#atEnd = false;
     this.#scroller.scrollTop += above - this.#scroller.clientHeight * ABOVE_NEW;
   }
@@ -266,7 +275,7 @@ export class ChatThread extends HTMLElement {
   #shown(peer) {
     const messenger = /** @type {Messenger} */ (this.#messenger);
     const conversation = messenger.conversation(peer);
-    const { first, last, atEnd } = this.#stretch;
+    const { first, last, atEnd } = this.#window;
     const start = Math.max(0, first - conversation.firstSeq);
     const end = atEnd ? undefined : Math.max(0, last - conversation.firstSeq + 1);
     const stored = conversation
@@ -300,11 +309,11 @@ export class ChatThread extends HTMLElement {
   /** @param {Item<Shown>} item */
   #make(item) {
     if (item.kind !== "message") {
-      const line = copy("day");
+      const line = cloneTemplate("day");
       line.classList.toggle("new", item.kind === "new");
       return line;
     }
-    const element = copy("message");
+    const element = cloneTemplate("message");
     const { seq, text, from } = item.message;
     find(element, ".text").append(...textParts(text).map(partNode));
     const mine = from === this.#messenger?.me;
@@ -324,20 +333,20 @@ export class ChatThread extends HTMLElement {
    */
   #update(element, item) {
     if (item.kind !== "message") {
-      setText(element, item.kind === "day" ? dayWords(item.at) : word("new_line"));
+      setText(element, item.kind === "day" ? dayWords(item.at) : t("new_line"));
       return;
     }
     const { message, first, last } = item;
-    const looks = `${language()} ${timeRevision()} ${message.seq} ${message.tick} ${message.code} ${message.at} ${first} ${last}`;
-    if (element.dataset.looks === looks) return; // most of a long thread, most of the time
-    element.dataset.looks = looks;
+    const renderKey = `${language()} ${timeRevision()} ${message.seq} ${message.tick} ${message.code} ${message.at} ${first} ${last}`;
+    if (element.dataset.renderKey === renderKey) return; // most of a long thread, most of the time
+    element.dataset.renderKey = renderKey;
     const waiting = message.tick === "sending" || message.tick === "failed";
     element.classList.toggle("first", first);
     element.classList.toggle("last", last);
     element.classList.toggle("waiting", waiting);
     element.dataset.seq = String(message.seq);
     const mine = message.from === this.#messenger?.me;
-    setText(find(element, ".author"), `${mine ? word("from_me") : message.from}: `);
+    setText(find(element, ".author"), `${mine ? t("from_me") : message.from}: `);
     const time = find(element, "time");
     setText(time, clock(message.at));
     time.dateTime = new Date(message.at).toISOString();
@@ -357,11 +366,11 @@ export class ChatThread extends HTMLElement {
       return;
     }
     if (!failure) {
-      failure = copy("failure");
+      failure = cloneTemplate("failure");
       element.append(failure);
     }
     failure.dataset.ref = ref ?? "";
-    setText(find(failure, ".why"), errorWord(code ?? ""));
+    setText(find(failure, ".why"), errorText(code ?? ""));
   }
 
   /** @param {string} words */
@@ -376,13 +385,13 @@ export class ChatThread extends HTMLElement {
     const peer = this.#peer;
     if (peer === undefined || nameKey(from) !== nameKey(peer)) return;
     const conversation = this.#messenger?.conversation(peer);
-    const reading = this.#atEnd && isAttended();
+    const reading = this.#atEnd && isPageActive();
     if (reading) this.#witnessed = Math.max(this.#witnessed, seq);
     else if (conversation) this.#newSince(conversation, seq - 1);
     // Each in an element of its own: the same words twice are two messages, and three at once are all said.
     const announcer = find(this, ".announcer");
     const words = document.createElement("p");
-    words.textContent = word("announce", { name: from, text });
+    words.textContent = t("announce", { name: from, text });
     announcer.append(words);
     if (announcer.childElementCount > ANNOUNCED) announcer.firstElementChild?.remove();
   }
@@ -402,15 +411,15 @@ export class ChatThread extends HTMLElement {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     if (clientHeight === 0) return; // not on screen
     const below = scrollHeight - scrollTop - clientHeight;
-    const isNear = this.#stretch.atEnd && below < AT_END_PX;
+    const isNear = this.#window.atEnd && below < AT_END_PX;
     // What appears or grows moves the end away; only in a layout that stays does the reader leave it.
     const layout = `${scrollHeight} ${clientHeight}`;
     const isMoved = layout !== this.#layout;
     this.#layout = layout;
-    if (this.#atEnd && this.#stretch.atEnd && !isNear && isMoved) return this.#keepEnd();
+    if (this.#atEnd && this.#window.atEnd && !isNear && isMoved) return this.#keepEnd();
     this.#atEnd = isNear;
-    if (isNear) this.#place.forget();
-    else this.#place.note();
+    if (isNear) this.#anchor.forget();
+    else this.#anchor.note();
     this.#showJump();
     this.#markSeen();
     if (this.#settled) this.#extend(scrollTop < NEAR_PX, below < NEAR_PX);
@@ -420,8 +429,8 @@ export class ChatThread extends HTMLElement {
     const unread = this.#peer === undefined ? 0 : (this.#messenger?.conversation(this.#peer).unread ?? 0);
     const jump = find(this, ".jump");
     jump.hidden = this.#atEnd;
-    setText(find(jump, ".count"), unread ? word("new_count", { count: unread }) : "");
-    jump.setAttribute("aria-label", unread ? word("new_messages", { count: unread }) : word("to_newest"));
+    setText(find(jump, ".count"), unread ? t("new_count", { count: unread }) : "");
+    jump.setAttribute("aria-label", unread ? t("new_messages", { count: unread }) : t("to_newest"));
   }
 
   /**
@@ -433,19 +442,20 @@ export class ChatThread extends HTMLElement {
     const messenger = this.#messenger;
     const peer = this.#peer;
     if (!messenger || peer === undefined) return;
-    const { firstSeq, heldSeq } = messenger.conversation(peer);
+    const { firstSeq, contiguousSeq } = messenger.conversation(peer);
     // On a screen so tall that both ends are near, to let go at one would be to miss it at once.
     const most = up && down ? Number.POSITIVE_INFINITY : undefined;
-    const more = (down && this.#stretch.down(heldSeq, most)) || (up && this.#stretch.up(firstSeq, heldSeq, most));
-    if (up && this.#stretch.first - firstSeq < AHEAD) void messenger.loadOlder(peer);
+    const more =
+      (down && this.#window.down(contiguousSeq, most)) || (up && this.#window.up(firstSeq, contiguousSeq, most));
+    if (up && this.#window.first - firstSeq < AHEAD) void messenger.loadOlder(peer);
     if (more) this.render();
   }
 
-  /** What was on screen, in a page that somebody looks at, has been read. */
+  /** What was on screen, in a page that somebody renderKey at, has been read. */
   #markSeen() {
     const messenger = this.#messenger;
     const peer = this.#peer;
-    if (!messenger || peer === undefined || !isAttended()) return;
+    if (!messenger || peer === undefined || !isPageActive()) return;
     const { myRead } = messenger.conversation(peer);
     const end = this.#scroller.getBoundingClientRect().bottom;
     for (let element = this.#list.lastElementChild; element; element = element.previousElementSibling) {
@@ -534,7 +544,7 @@ function leadsAway({ href }) {
 
 /** @param {Part} part */
 function link({ text, href = "" }) {
-  const anchor = /** @type {HTMLAnchorElement} */ (copy("link"));
+  const anchor = /** @type {HTMLAnchorElement} */ (cloneTemplate("link"));
   anchor.href = href;
   anchor.textContent = text;
   return anchor;

@@ -4,12 +4,12 @@
  */
 
 import { setText } from "../util/dom.js";
-import { word } from "../util/words.js";
+import { t } from "../util/translate.js";
 
 /** @import { Trouble } from "../sync/connection_trouble.js" */
 
 const PATIENCE_MS = 2_000;
-/** @type {Record<Exclude<Trouble, "intercepted">, import("../util/words.js").Key>} */
+/** @type {Record<Exclude<Trouble, "intercepted">, import("../util/translate.js").Key>} */
 const TROUBLE_WORDS = { tabs: "trouble_tabs", socket: "trouble_socket" };
 
 export class ConnectionLine extends HTMLElement {
@@ -54,11 +54,11 @@ export class ConnectionLine extends HTMLElement {
 
   render() {
     const { connection, trouble } = this.#messenger ?? { connection: { state: "connecting" }, ...this.#waiting };
-    if (trouble === "intercepted") this.#show("trouble", word("trouble_intercepted"), true);
+    if (trouble === "intercepted") this.#show("trouble", t("trouble_intercepted"), true);
     else if (connection.state === "connecting") this.#showConnecting(trouble);
     else {
       this.#rest();
-      if (this.#isOutdated) this.#show("update", word("updated"), true);
+      if (this.#isOutdated) this.#show("update", t("updated"), true);
       else this.hidden = true;
     }
   }
@@ -72,10 +72,10 @@ export class ConnectionLine extends HTMLElement {
     if (this.#patient) return;
     // Some browsers say "offline" where the server is on the same desk, so only the words follow them.
     const online = navigator.onLine;
-    if (online && trouble) this.#show("trouble", word(TROUBLE_WORDS[trouble]));
-    else if (this.#messenger?.forgetful())
-      this.#show(online ? "connecting" : "offline", word(online ? "connecting_unkept" : "offline_unkept"));
-    else this.#show(online ? "connecting" : "offline", word(online ? "connecting" : "offline"));
+    if (online && trouble) this.#show("trouble", t(TROUBLE_WORDS[trouble]));
+    else if (this.#messenger?.isVolatile())
+      this.#show(online ? "connecting" : "offline", t(online ? "connecting_unkept" : "offline_unkept"));
+    else this.#show(online ? "connecting" : "offline", t(online ? "connecting" : "offline"));
   }
 
   /**
@@ -88,7 +88,7 @@ export class ConnectionLine extends HTMLElement {
     this.hidden = false;
     setText(this.#words, words);
     this.#reload.hidden = !reload;
-    setText(this.#reload, reload ? word("reload") : "");
+    setText(this.#reload, reload ? t("reload") : "");
   }
 
   /** The next loss of the connection gets its two seconds again. */

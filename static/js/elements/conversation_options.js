@@ -1,7 +1,7 @@
 /** What the menu of a conversation does: muting, and blocking after a question. Loaded when something in it is chosen. */
 
-import { copy, find, setText } from "../util/dom.js";
-import { word } from "../util/words.js";
+import { cloneTemplate, find, setText } from "../util/dom.js";
+import { t } from "../util/translate.js";
 
 /** @import { Messenger } from "../store/messenger.js" */
 
@@ -11,7 +11,7 @@ import { word } from "../util/words.js";
  * @param {string} name whose conversation it is
  * @param {EventTarget | null} chosen the button
  */
-export async function choose(messenger, name, chosen) {
+export async function runOption(messenger, name, chosen) {
   const options = find(document, "#options");
   if (chosen === find(options, ".block")) {
     options.hidePopover();
@@ -25,13 +25,13 @@ export async function choose(messenger, name, chosen) {
  * @param {HTMLElement} options
  */
 async function mute(messenger, name, options) {
-  const snag = find(options, ".snag");
+  const error = find(options, ".error");
   options.hidePopover();
-  setText(snag, "");
+  setText(error, "");
   try {
     await messenger.mute(name, !messenger.conversation(name).muted);
   } catch {
-    setText(snag, word("no_connection"));
+    setText(error, t("no_connection"));
     if (messenger.open === name) options.showPopover();
   }
 }
@@ -42,18 +42,18 @@ async function mute(messenger, name, options) {
  * @param {string} name
  */
 function askToBlock(messenger, name) {
-  const dialog = /** @type {HTMLDialogElement} */ (copy("block-question"));
-  const [snag, button] = [find(dialog, ".snag"), find(dialog, ".do")];
-  setText(find(dialog, "h2"), word("block_ask", { name }));
+  const dialog = /** @type {HTMLDialogElement} */ (cloneTemplate("block-question"));
+  const [error, button] = [find(dialog, ".error"), find(dialog, ".do")];
+  setText(find(dialog, "h2"), t("block_ask", { name }));
   button.addEventListener("click", async () => {
     button.disabled = true;
-    setText(snag, "");
+    setText(error, "");
     try {
       await messenger.block(name);
       dialog.close();
     } catch {
       button.disabled = false;
-      setText(snag, word("no_connection"));
+      setText(error, t("no_connection"));
     }
   });
   document.body.append(dialog);

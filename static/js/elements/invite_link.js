@@ -2,8 +2,8 @@
 
 import * as api from "../sync/api.js";
 import { find, setText } from "../util/dom.js";
-import { whenTimesChange } from "../util/time.js";
-import { errorWord, locale, word } from "../util/words.js";
+import { onTimeFormatChange } from "../util/time.js";
+import { errorText, locale, t } from "../util/translate.js";
 
 class InviteLink extends HTMLElement {
   /** @type {{ url: string, expires_at: string } | undefined} */
@@ -20,7 +20,7 @@ class InviteLink extends HTMLElement {
     find(this, ".copy").addEventListener("click", () => void this.#copy());
     find(this, "input").addEventListener("focus", () => find(this, "input").select());
     document.addEventListener("languagechange", () => this.#render());
-    whenTimesChange(() => this.#render());
+    onTimeFormatChange(() => this.#render());
   }
 
   /** Only for whoever runs this chat, which may have changed since the page was loaded. */
@@ -60,13 +60,13 @@ class InviteLink extends HTMLElement {
   #render() {
     const error = find(this, ".error");
     error.dataset.error = this.#error;
-    setText(error, this.#error && errorWord(this.#error));
+    setText(error, this.#error && errorText(this.#error));
     find(this, ".made").hidden = !this.#link;
     if (!this.#link) return;
     find(this, "input").value = this.#link.url;
-    setText(find(this, ".copy"), word(this.#copied ? "copied" : "copy"));
+    setText(find(this, ".copy"), t(this.#copied ? "copied" : "copy"));
     const date = new Date(this.#link.expires_at).toLocaleDateString(locale(), { day: "numeric", month: "long" });
-    setText(find(this, ".until"), word("invite_until", { date }));
+    setText(find(this, ".until"), t("invite_until", { date }));
   }
 }
 

@@ -1,9 +1,9 @@
 /** The sheet that says which keys do what. Loaded when somebody first asks for it. */
 
-import { browserShelf, SINGLE_KEYS } from "../store/shelf.js";
-import { word } from "../util/words.js";
+import { safeLocalStorage, SINGLE_KEYS } from "../store/safe_local_storage.js";
+import { t } from "../util/translate.js";
 
-/** @import { Key } from "../util/words.js" */
+/** @import { Key } from "../util/translate.js" */
 
 /** @type {[keys: string[], what: Key][]} */
 const KEYS = [
@@ -21,7 +21,7 @@ const KEYS = [
 export async function openKeys() {
   await loadStyle();
   if (document.querySelector(".keys-sheet")) return;
-  const title = make("h2", word("keys_title"));
+  const title = make("h2", t("keys_title"));
   title.id = "keys-title";
   title.tabIndex = -1;
   title.autofocus = true; // the button below would scroll a small screen past all of it
@@ -30,10 +30,10 @@ export async function openKeys() {
     const row = document.createElement("div");
     const names = document.createElement("dt");
     names.append(...keys.map((key) => make("kbd", key)));
-    row.append(names, make("dd", word(what)));
+    row.append(names, make("dd", t(what)));
     list.append(row);
   }
-  const close = make("button", word("close"));
+  const close = make("button", t("close"));
   close.className = "primary";
   const form = document.createElement("form");
   form.method = "dialog";
@@ -53,15 +53,15 @@ export async function openKeys() {
 function singleKeys() {
   const box = document.createElement("input");
   box.type = "checkbox";
-  box.checked = browserShelf().getItem(SINGLE_KEYS) !== "off";
+  box.checked = safeLocalStorage().getItem(SINGLE_KEYS) !== "off";
   box.addEventListener("change", () => {
     try {
-      browserShelf().setItem(SINGLE_KEYS, box.checked ? "on" : "off");
+      safeLocalStorage().setItem(SINGLE_KEYS, box.checked ? "on" : "off");
     } catch {
       // Then it cannot be kept, and the box says otherwise until the sheet is closed.
     }
   });
-  const label = make("label", word("keys_single", { keys: "/ ?" }));
+  const label = make("label", t("keys_single", { keys: "/ ?" }));
   label.prepend(box);
   return label;
 }
@@ -84,7 +84,7 @@ function loadStyle() {
   style ??= new Promise((resolve) => {
     const link = document.createElement("link");
     link.rel = "stylesheet";
-    link.href = new URL("../css/keys.css", import.meta.url).href;
+    link.href = new URL("../../css/keys.css", import.meta.url).href;
     for (const event of ["load", "error"]) link.addEventListener(event, resolve);
     document.head.append(link);
   });

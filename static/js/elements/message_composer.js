@@ -3,7 +3,7 @@
 import { find, isTouch, setText } from "../util/dom.js";
 import { isBlank, MESSAGE_MAX, messageOf } from "../util/message_text.js";
 import { nameKey } from "../util/names.js";
-import { waiting, word } from "../util/words.js";
+import { t, waitText } from "../util/translate.js";
 
 export class MessageComposer extends HTMLElement {
   /** @type {import("../store/messenger.js").Messenger | undefined} */
@@ -63,8 +63,8 @@ export class MessageComposer extends HTMLElement {
   render() {
     const messenger = this.#messenger;
     if (!messenger || this.#peer === undefined) return;
-    const name = this.#peer === messenger.me ? word("notes") : this.#peer;
-    this.#text.setAttribute("aria-label", word("message_to", { name }));
+    const name = this.#peer === messenger.me ? t("notes") : this.#peer;
+    this.#text.setAttribute("aria-label", t("message_to", { name }));
     this.#close();
     this.#fit();
     this.#check();
@@ -73,12 +73,12 @@ export class MessageComposer extends HTMLElement {
   /** Where nobody would read it there is nothing to write in, but a sentence that says why. */
   #close() {
     if (!this.#messenger || this.#peer === undefined) return;
-    const { gone, blocked } = this.#messenger.conversation(this.#peer);
+    const { peerDeleted, blocked } = this.#messenger.conversation(this.#peer);
     const closed = find(this, ".closed");
     const name = this.#peer;
-    closed.hidden = !gone && !blocked;
-    setText(find(closed, ".why"), gone ? word("has_left", { name }) : blocked ? word("blocked", { name }) : "");
-    find(closed, ".unblock").hidden = gone;
+    closed.hidden = !peerDeleted && !blocked;
+    setText(find(closed, ".why"), peerDeleted ? t("has_left", { name }) : blocked ? t("blocked", { name }) : "");
+    find(closed, ".unblock").hidden = peerDeleted;
     find(this, "form").hidden = !closed.hidden;
   }
 
@@ -90,7 +90,7 @@ export class MessageComposer extends HTMLElement {
       await this.#messenger?.unblock(peer);
       if (peer === this.#peer && !isTouch()) this.focusText();
     } catch {
-      this.#complain("no_connection", word("no_connection"));
+      this.#complain("no_connection", t("no_connection"));
     }
   }
 
@@ -107,14 +107,14 @@ export class MessageComposer extends HTMLElement {
     this.#fit();
     this.#check();
     if (this.#peer !== undefined) this.#messenger?.drafts.write(this.#peer, this.#text.value);
-    if (this.#peer !== undefined && !isBlank(this.#text.value)) this.#messenger?.presence.tell(this.#peer);
+    if (this.#peer !== undefined && !isBlank(this.#text.value)) this.#messenger?.presence.sendTyping(this.#peer);
   }
 
   #submit() {
     const text = messageOf(this.#text.value);
     if (isBlank(text) || !this.#check() || this.#peer === undefined) return;
     if (!this.#messenger?.write(this.#peer, text)) {
-      this.#complain("outbox_full", word("outbox_full"));
+      this.#complain("outbox_full", t("outbox_full"));
       return;
     }
     this.#text.value = "";
@@ -131,8 +131,8 @@ export class MessageComposer extends HTMLElement {
     const count = value.length > MESSAGE_MAX ? [...messageOf(value)].length : 0;
     const tooLong = count > MESSAGE_MAX;
     const wait = this.#messenger?.limitedFor ?? 0;
-    if (tooLong) this.#complain("too_long", word("too_long", { count, limit: MESSAGE_MAX }));
-    else if (wait > 0) this.#complain("rate_limited", word("send_limited", { wait: waiting(wait) }));
+    if (tooLong) this.#complain("too_long", t("too_long", { count, limit: MESSAGE_MAX }));
+    else if (wait > 0) this.#complain("rate_limited", t("send_limited", { wait: waitText(wait) }));
     else this.#complain("", "");
     this.#send.toggleAttribute("data-empty", isBlank(value));
     this.#send.disabled = tooLong;

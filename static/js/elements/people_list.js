@@ -1,10 +1,10 @@
 /** The list of conversations, and the search that finds people for new ones. */
 
 import { Limited } from "../sync/api.js";
-import { copy, find, isTouch, render, setAvatar, setText, setTick } from "../util/dom.js";
+import { cloneTemplate, find, isTouch, renderList, setAvatar, setText, setTick } from "../util/dom.js";
 import { searchKey } from "../util/names.js";
 import { shortTime } from "../util/time.js";
-import { language, waiting, word } from "../util/words.js";
+import { language, t, waitText } from "../util/translate.js";
 
 /** @import { Line, Messenger } from "../store/messenger.js" */
 
@@ -111,9 +111,9 @@ export class PeopleList extends HTMLElement {
     const query = this.#query;
     const found = this.#foundBeside(lines, all.length === 0);
     const seen = this.#showRows(lines);
-    render(find(this, ".found"), found, {
+    renderList(find(this, ".found"), found, {
       key: (name) => name,
-      make: () => copy("line"),
+      make: () => cloneTemplate("line"),
       update: (element, name) => this.#showPerson(element, name),
     });
     this.#rove();
@@ -153,9 +153,9 @@ export class PeopleList extends HTMLElement {
     const seen = lines.slice(first, end);
     const whole = seen.length === lines.length;
     let place = first;
-    render(this.#list, seen, {
+    renderList(this.#list, seen, {
       key: (line) => line.peer,
-      make: () => copy("line"),
+      make: () => cloneTemplate("line"),
       update: (element, line) => {
         this.#showLine(element, line);
         place++;
@@ -179,7 +179,7 @@ export class PeopleList extends HTMLElement {
     if (!messenger || (!this.#query && !nobodyYet)) return [];
     const shown = new Set(lines.map((line) => line.peer));
     const query = searchKey(this.#query);
-    const me = query && (contains(messenger.me, query) || contains(word("notes"), query)) ? [messenger.me] : [];
+    const me = query && (contains(messenger.me, query) || contains(t("notes"), query)) ? [messenger.me] : [];
     return [...me, ...this.#found].filter((name) => !shown.has(name));
   }
 
@@ -190,16 +190,16 @@ export class PeopleList extends HTMLElement {
   #showLabel(any, searching) {
     const label = find(this, ".label");
     label.hidden = !any;
-    setText(label, word(searching ? "search_people" : "list_empty_people"));
+    setText(label, t(searching ? "search_people" : "list_empty_people"));
   }
 
   /** @param {boolean} nobody */
   #showNote(nobody) {
     const words = {
       searching: "",
-      failed: navigator.onLine ? word("search_failed") : word("search_offline"),
-      limited: word("search_limited", { wait: waiting(this.#limitedFor) }),
-      "": word("search_nobody", { query: this.#query }),
+      failed: navigator.onLine ? t("search_failed") : t("search_offline"),
+      limited: t("search_limited", { wait: waitText(this.#limitedFor) }),
+      "": t("search_nobody", { query: this.#query }),
     }[this.#search];
     const note = find(this, ".note");
     const known = nobody && this.#search !== "searching";
@@ -216,8 +216,8 @@ export class PeopleList extends HTMLElement {
     const { muted, blocked } = conversation;
     const typing = !blocked && messenger.presence.isTyping(peer);
     const failed = !blocked && pending?.state === "failed";
-    const newest = blocked ? word("blocked_row") : oneLine(pending?.text ?? preview?.text ?? "");
-    const text = typing ? word("typing") : failed ? word("not_sent") : newest;
+    const newest = blocked ? t("blocked_row") : oneLine(pending?.text ?? preview?.text ?? "");
+    const text = typing ? t("typing") : failed ? t("not_sent") : newest;
     const when = shortTime(pending?.at ?? preview?.at ?? 0);
     const mine = !blocked && preview?.from === messenger.me && peer !== messenger.me;
     const tick = pending?.state ?? (mine ? conversation.markOf({ seq: conversation.lastSeq }) : undefined);
@@ -230,11 +230,11 @@ export class PeopleList extends HTMLElement {
     setText(find(element, "time"), when);
     setTick(element, tick);
     find(element, ".muted").toggleAttribute("hidden", !muted);
-    setText(find(element, ".quiet"), muted ? word("muted") : "");
+    setText(find(element, ".quiet"), muted ? t("muted") : "");
     find(element, ".badge").hidden = unread === 0;
     find(element, ".badge").classList.toggle("low", muted);
-    setText(find(element, ".number"), unread > 99 ? word("many", { count: 99 }) : String(unread));
-    setText(find(element, ".words"), unread ? word("unread", { count: unread }) : "");
+    setText(find(element, ".number"), unread > 99 ? t("many", { count: 99 }) : String(unread));
+    setText(find(element, ".words"), unread ? t("unread", { count: unread }) : "");
   }
 
   /**
@@ -248,9 +248,9 @@ export class PeopleList extends HTMLElement {
     const shown = this.#shownName(name);
     const open = messenger.open === name;
     const online = name !== messenger.me && messenger.presence.of(name)?.online === true;
-    const looks = [language(), shown, open, online, rest].join(" ");
-    if (element.dataset.looks === looks) return false;
-    element.dataset.looks = looks;
+    const renderKey = [language(), shown, open, online, rest].join(" ");
+    if (element.dataset.renderKey === renderKey) return false;
+    element.dataset.renderKey = renderKey;
     const link = /** @type {HTMLAnchorElement} */ (find(element, ".line"));
     link.classList.toggle("only-name", rest === "");
     link.dataset.name = name;
@@ -260,13 +260,13 @@ export class PeopleList extends HTMLElement {
     if (open) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
     find(link, ".dot").hidden = !online;
-    setText(find(link, ".presence"), online ? word("online") : "");
+    setText(find(link, ".presence"), online ? t("online") : "");
     return true;
   }
 
   /** @param {string} name */
   #shownName(name) {
-    return name === this.#messenger?.me ? word("notes") : name;
+    return name === this.#messenger?.me ? t("notes") : name;
   }
 
   /** @param {string} text */
@@ -310,7 +310,7 @@ export class PeopleList extends HTMLElement {
       this.#scroll.scrollTop = top - (clientHeight - this.#rowPx) / 2;
       this.#scrolled();
     }
-    if (this.#messenger?.listIsStill) this.#wanted = undefined; // till then rows move
+    if (this.#messenger?.isListSettled) this.#wanted = undefined; // till then rows move
   }
 
   /** Somebody has an account now: among the people who are suggested, or found. @param {string} name */

@@ -65,12 +65,12 @@ export class Conversation {
   }
 
   /** Whether the server has said what it knows of the whole. */
-  get told() {
+  get isDescribed() {
     return this.#told.last_seq !== undefined;
   }
 
   /** Whether the peer has left for good. */
-  get gone() {
+  get peerDeleted() {
     return this.#told.gone === true;
   }
 
@@ -80,7 +80,7 @@ export class Conversation {
   }
 
   /** The highest seq held without a hole; 0 when there is none. */
-  get heldSeq() {
+  get contiguousSeq() {
     return this.#window.at(-1)?.seq ?? 0;
   }
 
@@ -170,7 +170,7 @@ export class Conversation {
 
   /** Whether messages are known to be missing after the window. */
   get hasGap() {
-    return this.#loaded && this.#lastSeq > this.heldSeq;
+    return this.#loaded && this.#lastSeq > this.contiguousSeq;
   }
 
   /**
@@ -232,14 +232,14 @@ export class Conversation {
     this.#count(message, fresh);
     this.#know(message);
     if (!this.#loaded) return { fresh, gap: message.seq > known + 1 };
-    if (message.seq > this.heldSeq) this.#early.set(message.seq, message);
+    if (message.seq > this.contiguousSeq) this.#early.set(message.seq, message);
     this.#takeReady();
     return { fresh, gap: this.hasGap };
   }
 
   /** Whether so much is missing that the newest page should be loaded instead of filling the hole. */
   get tooFarBehind() {
-    return this.#lastSeq - this.heldSeq > WORTH_FILLING;
+    return this.#lastSeq - this.contiguousSeq > WORTH_FILLING;
   }
 
   /**
@@ -256,7 +256,7 @@ export class Conversation {
   }
 
   /** Forgets how far the peer and the server are: they may be behind that now. What was read here counts on. */
-  doubt() {
+  distrust() {
     this.#peerRead = 0;
     this.#peerDelivered = 0;
     this.#confirmedRead = 0;
@@ -326,7 +326,7 @@ export class Conversation {
    * @param {boolean} fresh
    */
   #count({ seq, from }, fresh) {
-    const filling = seq > this.#countedSeq && seq > this.heldSeq && !this.#early.has(seq);
+    const filling = seq > this.#countedSeq && seq > this.contiguousSeq && !this.#early.has(seq);
     // While nothing is loaded a gap is not filled: the list is asked, and tells the count.
     if (seq === this.#countedSeq + 1 || !this.#loaded) this.#countedSeq = Math.max(this.#countedSeq, seq);
     if ((fresh || filling) && from !== this.me && seq > this.#myRead) this.#unread++;
@@ -334,13 +334,13 @@ export class Conversation {
 
   #takeReady() {
     for (;;) {
-      const next = this.heldSeq + 1;
+      const next = this.contiguousSeq + 1;
       const message = this.#early.get(next);
       if (!message) break;
       this.#early.delete(next);
       this.#window.push(message);
     }
-    for (const seq of this.#early.keys()) if (seq <= this.heldSeq) this.#early.delete(seq);
+    for (const seq of this.#early.keys()) if (seq <= this.contiguousSeq) this.#early.delete(seq);
   }
 
   /** @param {Message} message */

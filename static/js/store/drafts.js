@@ -6,7 +6,7 @@
 import { nameKey } from "../util/names.js";
 
 /**
- * @typedef {object} Unfinished
+ * @typedef {object} Draft
  * @property {string} peer
  * @property {string} text "" once it is sent or taken away
  * @property {number} at when it was changed, milliseconds since 1970
@@ -17,9 +17,9 @@ import { nameKey } from "../util/names.js";
 
 /**
  * Where they outlive the page.
- * @typedef {object} UnfinishedStore
- * @property {() => Promise<Unfinished[]>} load
- * @property {(key: string, unfinished: Unfinished) => void} put
+ * @typedef {object} DraftStore
+ * @property {() => Promise<Draft[]>} load
+ * @property {(key: string, draft: Draft) => void} put
  * @property {(key: string) => void} remove
  */
 
@@ -33,7 +33,7 @@ const TYPING_MS = 3_000;
 const VERSIONS = 20;
 
 export class Drafts {
-  /** @type {Map<string, Unfinished>} by name key, the last changed last */
+  /** @type {Map<string, Draft>} by name key, the last changed last */
   #texts = new Map();
   /** @type {Map<string, string[]>} by name key, what the texts were before */
   #versions = new Map();
@@ -48,11 +48,11 @@ export class Drafts {
 
   /** A text changed elsewhere and should be shown. @type {(peer: string) => void} */
   onchanged = () => {};
-  /** A text was changed here: tell the other tabs and devices. Comes after pauses, not for every letter. @type {(unfinished: Unfinished) => void} */
+  /** A text was changed here: tell the other tabs and devices. Comes after pauses, not for every letter. @type {(draft: Draft) => void} */
   onwritten = () => {};
 
   /**
-   * @param {UnfinishedStore} [store]
+   * @param {DraftStore} [store]
    * @param {() => number} [now]
    */
   constructor(store = { load: async () => [], put: () => {}, remove: () => {} }, now = Date.now) {
@@ -63,10 +63,10 @@ export class Drafts {
   /** Takes up what an earlier page left. */
   async load() {
     const kept = await this.#store.load();
-    for (const unfinished of kept.toSorted((a, b) => a.at - b.at)) this.#take(unfinished);
+    for (const draft of kept.toSorted((a, b) => a.at - b.at)) this.#take(draft);
   }
 
-  /** The unfinished text to a person. @param {string} peer */
+  /** The draft text to a person. @param {string} peer */
   of(peer) {
     return this.get(peer)?.text ?? "";
   }
@@ -96,12 +96,12 @@ export class Drafts {
 
   /**
    * Puts a text in the place of the one here, and sends it to the other tabs and devices.
-   * @param {Unfinished} unfinished
+   * @param {Draft} draft
    */
-  replace(unfinished) {
-    const { peer, text } = unfinished;
+  replace(draft) {
+    const { peer, text } = draft;
     const changes = this.of(peer) !== text;
-    this.#change(unfinished);
+    this.#change(draft);
     if (changes) this.onchanged(peer);
   }
 
@@ -130,11 +130,11 @@ export class Drafts {
 
   /**
    * Takes a text that was changed in another tab or on another device. Returns whether it counts.
-   * @param {Unfinished} unfinished
+   * @param {Draft} draft
    */
-  take(unfinished) {
-    if (!this.#take(unfinished)) return false;
-    this.#store.put(nameKey(unfinished.peer), unfinished);
+  take(draft) {
+    if (!this.#take(draft)) return false;
+    this.#store.put(nameKey(draft.peer), draft);
     return true;
   }
 
@@ -143,10 +143,10 @@ export class Drafts {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     for (const key of this.#unkept) {
-      const unfinished = this.#texts.get(key);
-      if (!unfinished) continue;
-      this.#store.put(key, unfinished);
-      this.onwritten(unfinished);
+      const draft = this.#texts.get(key);
+      if (!draft) continue;
+      this.#store.put(key, draft);
+      this.onwritten(draft);
     }
     this.#unkept.clear();
   }
@@ -160,35 +160,35 @@ export class Drafts {
     this.#unkept.clear();
   }
 
-  /** @param {Unfinished} unfinished */
-  #take(unfinished) {
-    const key = nameKey(unfinished.peer);
+  /** @param {Draft} draft */
+  #take(draft) {
+    const key = nameKey(draft.peer);
     const mine = this.#texts.get(key);
-    if (mine && mine.at >= unfinished.at) return false;
+    if (mine && mine.at >= draft.at) return false;
     // An empty field has nothing to lose, and what was begun elsewhere has. Nor is anything lost when text was added.
-    if (mine?.text && this.isTyped(mine.peer) && !unfinished.text.startsWith(mine.text)) {
-      this.#change({ ...origin(mine), peer: mine.peer, text: mine.text, at: unfinished.at + 1 }); // typing goes on here, so this is the newer one, whatever the clocks say
+    if (mine?.text && this.isTyped(mine.peer) && !draft.text.startsWith(mine.text)) {
+      this.#change({ ...origin(mine), peer: mine.peer, text: mine.text, at: draft.at + 1 }); // typing goes on here, so this is the newer one, whatever the clocks say
       return false;
     }
-    this.#set(unfinished);
-    if ((mine?.text ?? "") !== unfinished.text) this.onchanged(unfinished.peer);
+    this.#set(draft);
+    if ((mine?.text ?? "") !== draft.text) this.onchanged(draft.peer);
     return true;
   }
 
-  /** @param {Unfinished} unfinished */
-  #change(unfinished) {
-    this.#set(unfinished);
-    this.#unkept.add(nameKey(unfinished.peer));
+  /** @param {Draft} draft */
+  #change(draft) {
+    this.#set(draft);
+    this.#unkept.add(nameKey(draft.peer));
     this.#timer ??= setTimeout(() => this.flush(), PAUSE_MS);
   }
 
-  /** @param {Unfinished} unfinished */
-  #set(unfinished) {
-    const key = nameKey(unfinished.peer);
+  /** @param {Draft} draft */
+  #set(draft) {
+    const key = nameKey(draft.peer);
     const before = this.#texts.get(key)?.text;
     if (before) this.#versions.set(key, [...(this.#versions.get(key) ?? []), before].slice(-VERSIONS));
     this.#texts.delete(key);
-    this.#texts.set(key, unfinished);
+    this.#texts.set(key, draft);
     for (const oldest of this.#texts.keys()) {
       if (this.#texts.size <= LIMIT) break;
       this.#texts.delete(oldest);
@@ -198,7 +198,7 @@ export class Drafts {
   }
 }
 
-/** What a text that is changed here keeps of the one before. @param {Unfinished | undefined} before */
+/** What a text that is changed here keeps of the one before. @param {Draft | undefined} before */
 function origin(before) {
   const { had, merged } = before ?? {};
   return { ...(had !== undefined && { had }), ...(merged !== undefined && { merged }) };
@@ -206,13 +206,13 @@ function origin(before) {
 
 /**
  * @param {string} key
- * @param {any} unfinished
+ * @param {any} draft
  */
-export function isUnfinished(key, unfinished) {
+export function isDraft(key, draft) {
   return (
-    typeof unfinished?.peer === "string" &&
-    nameKey(unfinished.peer) === key &&
-    typeof unfinished.text === "string" &&
-    typeof unfinished.at === "number"
+    typeof draft?.peer === "string" &&
+    nameKey(draft.peer) === key &&
+    typeof draft.text === "string" &&
+    typeof draft.at === "number"
   );
 }

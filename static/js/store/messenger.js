@@ -19,10 +19,10 @@ import { Presence } from "./presence.js";
 /** @import { Row, Stored } from "../sync/api.js" */
 /** @import { Frame, State } from "../sync/connection.js" */
 /** @import { Message, Preview } from "./conversation.js" */
-/** @import { Draft } from "../sync/outbox.js" */
+/** @import { PendingMessage } from "../sync/outbox.js" */
 
 /** @typedef {Pick<typeof import("../sync/api.js"), "conversations" | "unread" | "messages" | "people" | "me" | "blocks" | "mute" | "block"> & { acceptsSockets?: () => Promise<boolean> }} Api */
-/** @typedef {{ peer: string, preview: Preview | undefined, pending: Draft | undefined, unread: number, conversation: Conversation }} Line */
+/** @typedef {{ peer: string, preview: Preview | undefined, pending: PendingMessage | undefined, unread: number, conversation: Conversation }} Line */
 
 const PAGE = 50;
 const FOUND = 20;
@@ -87,7 +87,7 @@ export class Messenger extends EventTarget {
    *   connection: import("../sync/connection.js").Connection,
    *   outbox: import("../sync/outbox.js").Outbox,
    *   drafts?: Drafts,
-   *   cache?: import("./reading_cache.js").ReadingCache,
+   *   cache?: import("./offline_cache.js").OfflineCache,
    * }} parts
    */
   constructor(me, { api, connection, outbox, drafts = new Drafts(), cache }) {
@@ -107,8 +107,8 @@ export class Messenger extends EventTarget {
     connection.onstate = (state) => this.#connectionIs(state);
     this.#trouble = new ConnectionTrouble(api, () => this.#emit("connection"));
     connection.onrefused = (code) => void this.#refused(code);
-    outbox.whenChanged = (peer) => this.#conversationChanged(peer);
-    outbox.whenLimited = (seconds) => {
+    outbox.onchanged = (peer) => this.#conversationChanged(peer);
+    outbox.onlimited = (seconds) => {
       this.limitedFor = seconds;
       this.#emit("limited");
     };
@@ -140,7 +140,7 @@ export class Messenger extends EventTarget {
   }
 
   /** Whether unsent texts will be gone with the page. */
-  forgetful = () => false;
+  isVolatile = () => false;
 
   /** Whether the first page of conversations is here. */
   get listLoaded() {
@@ -148,7 +148,7 @@ export class Messenger extends EventTarget {
   }
 
   /** Whether no more conversations are on their way. */
-  get listIsStill() {
+  get isListSettled() {
     return this.#listLoaded && !this.#loadingList;
   }
 
@@ -176,7 +176,7 @@ export class Messenger extends EventTarget {
   get unread() {
     let sum = 0;
     for (const { muted, unread } of this.#conversations.values()) if (!muted) sum += unread;
-    for (const [key, unread] of this.#unreadBelow) if (!this.#conversations.get(key)?.told) sum += unread;
+    for (const [key, unread] of this.#unreadBelow) if (!this.#conversations.get(key)?.isDescribed) sum += unread;
     return sum;
   }
 
@@ -192,7 +192,7 @@ export class Messenger extends EventTarget {
    * The name of a person as they wrote it, however it is written here, as far as that is known without asking.
    * @param {string} name
    */
-  known(name) {
+  knownName(name) {
     const key = nameKey(name);
     if (key === nameKey(this.me)) return this.me;
     const conversation = this.#conversations.get(key);
@@ -206,12 +206,12 @@ export class Messenger extends EventTarget {
    * @param {string} name
    */
   async find(name) {
-    const known = this.known(name);
+    const known = this.knownName(name);
     if (known !== undefined) return known;
     const people = await this.#tried(this.#people(name));
     if (people === undefined) return name;
     // Written without its accents it is still somebody's, unless it is another's as written.
-    const found = this.known(name) ?? people.find((person) => searchKey(person) === searchKey(name));
+    const found = this.knownName(name) ?? people.find((person) => searchKey(person) === searchKey(name));
     // Who has left is in no search, but in the list of those they wrote with.
     return found ?? this.#learn(name);
   }
@@ -258,7 +258,7 @@ export class Messenger extends EventTarget {
   /** Whether a message of a person may be heard. Only the row of their conversation tells, which may not be here yet. @param {string} peer */
   async muted(peer) {
     const conversation = this.conversation(peer);
-    if (!conversation.told) await this.#learn(peer);
+    if (!conversation.isDescribed) await this.#learn(peer);
     return conversation.muted;
   }
 
@@ -282,7 +282,7 @@ export class Messenger extends EventTarget {
    * @param {string} text
    */
   write(peer, text) {
-    this.presence.told();
+    this.presence.messageSent();
     const isTaken = this.outbox.add(this.conversation(peer).peer, text) !== undefined;
     if (isTaken) this.#emit("replied", peer);
     return isTaken;
@@ -371,10 +371,10 @@ export class Messenger extends EventTarget {
 
   /** @param {Conversation} conversation */
   async #reachUnread(conversation) {
-    const { heldSeq } = conversation;
+    const { contiguousSeq } = conversation;
     for (;;) {
       const { firstSeq } = conversation;
-      if (conversation.reachesUnread || heldSeq - firstSeq >= REACH) return;
+      if (conversation.reachesUnread || contiguousSeq - firstSeq >= REACH) return;
       await this.loadOlder(conversation.peer, FILL);
       if (conversation.firstSeq >= firstSeq) return; // no network, or the session is over
     }
@@ -412,7 +412,7 @@ export class Messenger extends EventTarget {
       case "typing":
         return this.presence.startedTyping(frame.user);
       case "presence":
-        return this.presence.take(frame.users);
+        return this.presence.update(frame.users);
       case "new_user":
         this.#named.set(nameKey(frame.username), frame.username);
         return this.#emit("signed-up", frame.username);
@@ -428,7 +428,7 @@ export class Messenger extends EventTarget {
   #greeted(epoch, version) {
     this.#emit("greeted", version);
     this.#trouble.greeted();
-    this.presence.greeted();
+    this.presence.connected();
     if (this.#epoch !== undefined && this.#epoch !== epoch) this.#doubt();
     this.#epoch = epoch;
     if (this.#restored && !this.#doubting) this.cache?.greeted(epoch);
@@ -463,9 +463,9 @@ export class Messenger extends EventTarget {
 
   /** @param {Frame} ack */
   #acknowledged({ ref, id, seq, timestamp, peer }) {
-    const draft = this.outbox.settle(ref);
-    if (!draft) return;
-    this.#arrived({ seq, id, from: this.me, to: peer, text: draft.text, at: Date.parse(timestamp), ref });
+    const pending = this.outbox.settle(ref);
+    if (!pending) return;
+    this.#arrived({ seq, id, from: this.me, to: peer, text: pending.text, at: Date.parse(timestamp), ref });
   }
 
   /**
@@ -499,7 +499,7 @@ export class Messenger extends EventTarget {
   #connectionIs(state) {
     if (state !== "open") {
       this.outbox.disconnected();
-      this.presence.lost();
+      this.presence.disconnected();
     }
     if (state === "ended") this.#emit("ended");
     this.#emit("connection");
@@ -556,7 +556,9 @@ export class Messenger extends EventTarget {
 
   async #resumeOnce() {
     /** @type {Map<Conversation, number>} what was held before asking: an answer below it means the database went back */
-    const held = new Map([...this.#conversations.values()].map((conversation) => [conversation, conversation.heldSeq]));
+    const held = new Map(
+      [...this.#conversations.values()].map((conversation) => [conversation, conversation.contiguousSeq]),
+    );
     /** @type {Map<Conversation, number>} what was known of before asking */
     const known = new Map(
       [...this.#conversations.values()].map((conversation) => [conversation, conversation.lastSeq]),
@@ -662,7 +664,7 @@ export class Messenger extends EventTarget {
         if (conversation === open) await this.#loadNewest(conversation);
         continue;
       }
-      if (told.has(conversation) ? conversation.hasGap : conversation.heldSeq > 0) await this.#fill(conversation);
+      if (told.has(conversation) ? conversation.hasGap : conversation.contiguousSeq > 0) await this.#fill(conversation);
     }
   }
 
@@ -670,12 +672,12 @@ export class Messenger extends EventTarget {
   async #fill(conversation) {
     const comparing = this.#isServers(conversation);
     for (;;) {
-      const after = conversation.heldSeq;
+      const after = conversation.contiguousSeq;
       const page = await this.api.messages(this.me, conversation.peer, { limit: FILL, after });
       if (!(await comparing)) return this.#startOver();
       for (const message of this.#unwrap(conversation, page)) conversation.receive(message);
       this.#conversationChanged(conversation.peer);
-      if (page.length < FILL || conversation.heldSeq === after) return;
+      if (page.length < FILL || conversation.contiguousSeq === after) return;
     }
   }
 
@@ -725,7 +727,7 @@ export class Messenger extends EventTarget {
       if (await this.#loadKept(conversation)) return;
       const [page] = await Promise.all([
         this.api.messages(this.me, conversation.peer, { limit: PAGE }),
-        this.#listLoaded && !conversation.told && this.#learn(conversation.peer),
+        this.#listLoaded && !conversation.isDescribed && this.#learn(conversation.peer),
       ]);
       if (page.length === 0) conversation.blocked = await this.#hasBlocked(conversation.peer);
       conversation.load(this.#unwrap(conversation, page), page.length < PAGE);
@@ -765,7 +767,7 @@ export class Messenger extends EventTarget {
   #doubt() {
     this.#doubting = true;
     for (const conversation of this.#conversations.values()) {
-      conversation.doubt();
+      conversation.distrust();
       if (conversation.lastSeq > 0) this.#kept.set(conversation, conversation.lastSeq);
     }
     this.#forgetList();
@@ -807,7 +809,7 @@ export class Messenger extends EventTarget {
   #takeRow(row) {
     const { online, last_seen, ...rest } = row;
     this.#know(rest);
-    this.presence.take({ [row.peer]: { online, last_seen } });
+    this.presence.update({ [row.peer]: { online, last_seen } });
     this.#conversationChanged(row.peer);
   }
 

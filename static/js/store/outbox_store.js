@@ -1,15 +1,15 @@
 /** Unsent texts of one person at this browser, and the word to their other tabs when one is settled. */
 
-import { KeptRecords } from "./kept_records.js";
-import { outboxPrefix } from "./places.js";
+import { OfflineStore } from "./offline_store.js";
+import { outboxPrefix } from "./storage_keys.js";
 
 /** @import { Database } from "./local_database.js" */
-/** @import { Draft, DraftStore } from "../sync/outbox.js" */
-/** @import { Shelf } from "./shelf.js" */
+/** @import { PendingMessage, PendingMessageStore } from "../sync/outbox.js" */
+/** @import { SafeStorage } from "./safe_local_storage.js" */
 
-/** @implements {DraftStore} */
+/** @implements {PendingMessageStore} */
 export class OutboxStore {
-  /** @type {KeptRecords<Draft>} */
+  /** @type {OfflineStore<PendingMessage>} */
   #records;
   #told = false;
 
@@ -17,25 +17,25 @@ export class OutboxStore {
   onremoved = () => {};
 
   /**
-   * @param {{ shelf: Shelf, database: Database }} places
+   * @param {{ storage: SafeStorage, database: Database }} places
    * @param {string} user whose texts; another person at this browser never sees them
    */
   constructor(places, user) {
-    this.#records = new KeptRecords(places, "outbox", outboxPrefix(user), isDraft);
+    this.#records = new OfflineStore(places, "outbox", outboxPrefix(user), isPendingMessage);
   }
 
   /** Whether an unsent text will be gone with the page. */
-  get forgetful() {
-    return this.#records.forgetful;
+  get isVolatile() {
+    return this.#records.isVolatile;
   }
 
   load() {
     return this.#records.load();
   }
 
-  /** @param {Draft} draft */
-  put(draft) {
-    this.#records.put(draft.ref, draft);
+  /** @param {PendingMessage} pending */
+  put(pending) {
+    this.#records.put(pending.ref, pending);
   }
 
   /** @param {string} ref */
@@ -62,14 +62,14 @@ export class OutboxStore {
 /**
  * The texts of "ann.b" stand under names that begin like those of "ann"; what follows is then no ref.
  * @param {string} key
- * @param {any} draft
+ * @param {any} pending
  */
-function isDraft(key, draft) {
+function isPendingMessage(key, pending) {
   return (
-    draft?.ref === key &&
-    typeof draft.peer === "string" &&
-    typeof draft.text === "string" &&
-    typeof draft.at === "number" &&
-    (draft.state === "sending" || draft.state === "failed")
+    pending?.ref === key &&
+    typeof pending.peer === "string" &&
+    typeof pending.text === "string" &&
+    typeof pending.at === "number" &&
+    (pending.state === "sending" || pending.state === "failed")
   );
 }

@@ -95,7 +95,7 @@ export class Presence {
   }
 
   /** Tells the peer that I am writing, now and then. @param {string} peer */
-  tell(peer) {
+  sendTyping(peer) {
     const now = Date.now();
     if (peer === this.#me || (peer === this.#toldWhom && now - this.#toldAt < TYPING_SENT_MS)) return;
     if (!this.#send({ type: "typing", peer })) return;
@@ -104,19 +104,19 @@ export class Presence {
   }
 
   /** The text is sent: the next letter is news again. */
-  told() {
+  messageSent() {
     this.#toldAt = 0;
   }
 
   /** A new socket: it is told whom to watch, or it would be told about everybody. */
-  greeted() {
+  connected() {
     clearTimeout(this.#staleTimer);
     this.#staleTimer = undefined;
     this.#tellWatched();
   }
 
   /** The socket is gone. */
-  lost() {
+  disconnected() {
     this.#staleTimer ??= setTimeout(() => this.forget(), STALE_MS);
   }
 
@@ -129,7 +129,7 @@ export class Presence {
    * What the server says of people.
    * @param {Record<string, { online: boolean, last_seen: string | null }>} users
    */
-  take(users) {
+  update(users) {
     for (const [name, { online, last_seen }] of Object.entries(users)) {
       this.#seen.set(nameKey(name), { online, lastSeen: last_seen ? Date.parse(last_seen) : undefined });
       if (!online) this.stoppedTyping(name);

@@ -4,7 +4,7 @@
  */
 
 /**
- * @typedef {object} Draft
+ * @typedef {object} PendingMessage
  * @property {string} ref
  * @property {string} peer
  * @property {string} text
@@ -15,9 +15,9 @@
 
 /**
  * Where drafts outlive the page. May answer later (a database) or at once.
- * @typedef {object} DraftStore
- * @property {() => Draft[] | Promise<Draft[]>} load
- * @property {(draft: Draft) => void} put
+ * @typedef {object} PendingMessageStore
+ * @property {() => PendingMessage[] | Promise<PendingMessage[]>} load
+ * @property {(pending: PendingMessage) => void} put
  * @property {(ref: string) => void} remove
  * @property {() => void} wipe
  */
@@ -39,11 +39,11 @@ const SLOWEST_MS = 8_000;
 const PACE = { atOnce: 15, everyMs: 250 };
 
 export class Outbox {
-  /** @type {Map<string, Draft>} by ref, in the order they were written */
-  #drafts = new Map();
+  /** @type {Map<string, PendingMessage>} by ref, in the order they were written */
+  #pending = new Map();
   /** @type {Map<string, string>} handed to the present socket: ref and peer */
   #handed = new Map();
-  /** @type {((draft: Draft) => boolean) | undefined} there is one while connected */
+  /** @type {((pending: PendingMessage) => boolean) | undefined} there is one while connected */
   #send;
   /** @type {unknown} until when nothing goes out: the server said so */
   #pause;
@@ -65,13 +65,13 @@ export class Outbox {
   #lastAt = 0;
 
   /** Called when the server said that it was too much: nothing goes out for so many seconds; with 0 it goes on. @type {(seconds: number) => void} */
-  whenLimited = () => {};
+  onlimited = () => {};
 
-  /** Called when a draft was added, changed or settled. @type {(peer: string) => void} */
-  whenChanged = () => {};
+  /** Called when a pending was added, changed or settled. @type {(peer: string) => void} */
+  onchanged = () => {};
 
   /**
-   * @param {DraftStore} store
+   * @param {PendingMessageStore} store
    * @param {object} [options]
    * @param {{ setTimeout: (run: () => void, ms: number) => unknown, clearTimeout: (id: any) => void }} [options.timers]
    * @param {() => number} [options.now] milliseconds that only rise
@@ -90,21 +90,21 @@ export class Outbox {
   /** Takes up what an earlier page left. */
   async load() {
     const kept = await this.#store.load();
-    const all = [...kept, ...this.#drafts.values()].toSorted((a, b) => a.at - b.at);
-    this.#drafts = new Map(all.map((draft) => [draft.ref, draft]));
+    const all = [...kept, ...this.#pending.values()].toSorted((a, b) => a.at - b.at);
+    this.#pending = new Map(all.map((pending) => [pending.ref, pending]));
     this.#lastAt = Math.max(this.#lastAt, all.at(-1)?.at ?? 0);
-    for (const peer of new Set(all.map((draft) => draft.peer))) this.whenChanged(peer);
+    for (const peer of new Set(all.map((pending) => pending.peer))) this.onchanged(peer);
     this.#pump();
   }
 
   /** How many texts wait. */
   get size() {
-    return this.#drafts.size;
+    return this.#pending.size;
   }
 
   /** What was written last of what waits, by whom it waits for. */
   newest() {
-    return new Map([...this.#drafts.values()].map((draft) => [draft.peer, draft]));
+    return new Map([...this.#pending.values()].map((pending) => [pending.peer, pending]));
   }
 
   /**
@@ -112,7 +112,7 @@ export class Outbox {
    * @param {string} peer
    */
   to(peer) {
-    return [...this.#drafts.values()].filter((draft) => draft.peer === peer);
+    return [...this.#pending.values()].filter((pending) => pending.peer === peer);
   }
 
   /**
@@ -121,18 +121,18 @@ export class Outbox {
    * @param {string} text
    */
   add(peer, text) {
-    if (this.#drafts.size >= LIMIT) return undefined;
+    if (this.#pending.size >= LIMIT) return undefined;
     this.#lastAt = Math.max(Date.now(), this.#lastAt + 1);
-    /** @type {Draft} */
-    const draft = { ref: newRef(), peer, text, at: this.#lastAt, state: "sending" };
-    this.#keep(draft);
+    /** @type {PendingMessage} */
+    const pending = { ref: newRef(), peer, text, at: this.#lastAt, state: "sending" };
+    this.#keep(pending);
     this.#pump();
-    return draft;
+    return pending;
   }
 
   /**
-   * A socket is there: everything goes out again, in order. `send` says whether it took the draft.
-   * @param {(draft: Draft) => boolean} send
+   * A socket is there: everything goes out again, in order. `send` says whether it took the pending.
+   * @param {(pending: PendingMessage) => boolean} send
    */
   connected(send) {
     this.#send = send;
@@ -148,37 +148,37 @@ export class Outbox {
   }
 
   /**
-   * The server has the message of this ref. Returns its draft; undefined when it was settled before.
+   * The server has the message of this ref. Returns its pending; undefined when it was settled before.
    * @param {string} ref
    */
   settle(ref) {
-    const draft = this.#drafts.get(ref);
-    if (!draft) return undefined;
-    this.#drafts.delete(ref);
+    const pending = this.#pending.get(ref);
+    if (!pending) return undefined;
+    this.#pending.delete(ref);
     this.#handed.delete(ref);
     this.#store.remove(ref);
-    this.whenChanged(draft.peer);
-    if (this.#drafts.size === 0) {
+    this.onchanged(pending.peer);
+    if (this.#pending.size === 0) {
       this.#gently = false;
       this.#everyMs = this.#pace?.everyMs ?? 0;
     }
     this.#pump();
-    return draft;
+    return pending;
   }
 
   /**
-   * The server refused the draft of this ref. What may come later is tried again, and everything behind it waits too, so
+   * The server refused the pending of this ref. What may come later is tried again, and everything behind it waits too, so
    * that the order stays.
    * @param {string} ref
    * @param {string} code
    * @param {number} [retryAfter] in seconds
    */
   refuse(ref, code, retryAfter) {
-    const draft = this.#drafts.get(ref);
-    if (!draft) return;
+    const pending = this.#pending.get(ref);
+    if (!pending) return;
     this.#handed.delete(ref);
     if (!LATER.has(code)) {
-      this.#keep({ ...draft, state: "failed", code });
+      this.#keep({ ...pending, state: "failed", code });
       this.#pump();
       return;
     }
@@ -194,7 +194,7 @@ export class Outbox {
     this.#everyMs = Math.min(SLOWEST_MS, this.#everyMs * 2);
     this.#credits = Math.min(1, this.#credits);
     this.#limited = true;
-    this.whenLimited(wait / 1000);
+    this.onlimited(wait / 1000);
   }
 
   /**
@@ -202,9 +202,9 @@ export class Outbox {
    * @param {string} ref
    */
   retry(ref) {
-    const draft = this.#drafts.get(ref);
-    if (draft?.state !== "failed") return;
-    const { code, ...rest } = draft;
+    const pending = this.#pending.get(ref);
+    if (pending?.state !== "failed") return;
+    const { code, ...rest } = pending;
     // The server knows another text under this ref, so this one needs its own.
     if (code === "ref_reused") {
       this.discard(ref);
@@ -216,7 +216,7 @@ export class Outbox {
   }
 
   /**
-   * Throws a draft away because its writer said so.
+   * Throws a pending away because its writer said so.
    * @param {string} ref
    */
   discard(ref) {
@@ -225,17 +225,17 @@ export class Outbox {
 
   /** Forgets everything, here and in the store: the person signs out. */
   wipe() {
-    this.#drafts.clear();
+    this.#pending.clear();
     this.#handed.clear();
     this.#resume();
     this.#store.wipe();
   }
 
-  /** @param {Draft} draft */
-  #keep(draft) {
-    this.#drafts.set(draft.ref, draft);
-    this.#store.put(draft);
-    this.whenChanged(draft.peer);
+  /** @param {PendingMessage} pending */
+  #keep(pending) {
+    this.#pending.set(pending.ref, pending);
+    this.#store.put(pending);
+    this.onchanged(pending.peer);
   }
 
   #resume() {
@@ -243,21 +243,21 @@ export class Outbox {
     this.#pause = undefined;
     if (!this.#limited) return;
     this.#limited = false;
-    this.whenLimited(0);
+    this.onlimited(0);
   }
 
   #pump() {
     if (!this.#send || this.#pause !== undefined || this.#breath !== undefined) return;
     // One of a conversation at a time: were it refused and those behind it not, their order would be lost.
     const busy = new Set(this.#pace ? this.#handed.values() : []);
-    for (const draft of this.#drafts.values()) {
-      if (draft.state !== "sending" || this.#handed.has(draft.ref) || busy.has(draft.peer)) continue;
-      if ((this.#gently && this.#handed.size > 0) || !this.#mayGo() || !this.#send(draft)) return;
+    for (const pending of this.#pending.values()) {
+      if (pending.state !== "sending" || this.#handed.has(pending.ref) || busy.has(pending.peer)) continue;
+      if ((this.#gently && this.#handed.size > 0) || !this.#mayGo() || !this.#send(pending)) return;
       if (this.#pace) {
         this.#credits--;
-        busy.add(draft.peer);
+        busy.add(pending.peer);
       }
-      this.#handed.set(draft.ref, draft.peer);
+      this.#handed.set(pending.ref, pending.peer);
     }
   }
 

@@ -1,9 +1,9 @@
 /** The little that every element needs of the document. */
 
 import { hue, initials } from "./names.js";
-import { word } from "./words.js";
+import { t } from "./translate.js";
 
-/** @import { Key } from "./words.js" */
+/** @import { Key } from "./translate.js" */
 /** @typedef {"sending" | "sent" | "delivered" | "read" | "failed"} Tick */
 
 /**
@@ -29,7 +29,7 @@ export function pageStarted() {
  * @param {readonly T[]} items
  * @param {Rendering<T>} rendering
  */
-export function render(parent, items, { key, make, update }) {
+export function renderList(parent, items, { key, make, update }) {
   const before = kept.get(parent) ?? new Map();
   /** @type {Map<string, HTMLElement>} */
   const after = new Map();
@@ -54,7 +54,7 @@ export function render(parent, items, { key, make, update }) {
  * @param {string} id
  * @returns {HTMLElement}
  */
-export function copy(id) {
+export function cloneTemplate(id) {
   const template = /** @type {HTMLTemplateElement} */ (document.getElementById(id));
   return /** @type {HTMLElement} */ (/** @type {Element} */ (template.content.firstElementChild).cloneNode(true));
 }
@@ -99,7 +99,7 @@ export function setTick(parent, state) {
   /** @type {SVGElement} */
   const tick = find(parent, ".tick");
   tick.toggleAttribute("hidden", state === undefined);
-  setText(find(parent, ".state"), state ? word(STATE_WORDS[state]) : "");
+  setText(find(parent, ".state"), state ? t(STATE_WORDS[state]) : "");
   if (!state || tick.dataset.state === state) return;
   tick.dataset.state = state;
   find(tick, "use").setAttribute("href", `#tick-${state}`);
@@ -118,7 +118,7 @@ const STATE_WORDS = {
  * Whether somebody looks at this page: it is visible, and its window has the focus. Of a touch screen only the first counts, as apps side by
  * side have no focus to speak of.
  */
-export function isAttended() {
+export function isPageActive() {
   return document.visibilityState === "visible" && (document.hasFocus() || isTouch());
 }
 
@@ -126,7 +126,7 @@ export function isAttended() {
  * Calls back when that may have changed. A touch or a key tells too: not every drag that took the focus brings it back with an event.
  * @param {() => void} look
  */
-export function whenAttendanceChanges(look) {
+export function onPageActivityChange(look) {
   for (const type of ["focus", "blur", "pointerdown", "keydown"]) addEventListener(type, look);
   document.addEventListener("visibilitychange", look);
 }

@@ -1,38 +1,38 @@
 /**
- * Puts the chosen language into the page: translates what carries `data-word` and its relatives, and offers the choice.
+ * Puts the chosen language into the page: translates what carries `data-t` and its relatives, and offers the choice.
  * When the language changes, a `languagechange` event on the document asks everything else to say its words again.
  */
 
-import { choose, language, LANGUAGES, load, use, word } from "./words.js";
+import { chooseLanguage, language, LANGUAGES, loadTranslations, t, useLanguage } from "./translate.js";
 
-/** @import { Key, Language } from "./words.js" */
+/** @import { Key, Language } from "./translate.js" */
 
 const KEPT_AS = "chatify.language";
-const ATTRIBUTES = { wordLabel: "aria-label", wordPlaceholder: "placeholder", wordTitle: "title" };
+const ATTRIBUTES = { tLabel: "aria-label", tPlaceholder: "placeholder", tTitle: "title" };
 
 /**
  * Translates everything within `root` that carries a key.
  * @param {ParentNode} root
  */
-export function translate(root) {
+export function translateWithin(root) {
   /** @type {NodeListOf<HTMLElement>} */
-  const marked = root.querySelectorAll("[data-word], [data-word-label], [data-word-placeholder], [data-word-title]");
+  const marked = root.querySelectorAll("[data-t], [data-t-label], [data-t-placeholder], [data-t-title]");
   for (const element of marked) {
     const { dataset } = element;
-    if (dataset.word) element.textContent = word(/** @type {Key} */ (dataset.word));
+    if (dataset.t) element.textContent = t(/** @type {Key} */ (dataset.t));
     for (const [data, attribute] of Object.entries(ATTRIBUTES)) {
       const key = dataset[data];
-      if (key) element.setAttribute(attribute, word(/** @type {Key} */ (key)));
+      if (key) element.setAttribute(attribute, t(/** @type {Key} */ (key)));
     }
   }
 }
 
 /** @param {Language} chosen */
 function speak(chosen) {
-  use(chosen, navigator.languages);
+  useLanguage(chosen, navigator.languages);
   document.documentElement.lang = chosen;
-  translate(document);
-  for (const template of document.querySelectorAll("template")) translate(template.content);
+  translateWithin(document);
+  for (const template of document.querySelectorAll("template")) translateWithin(template.content);
 }
 
 /** @returns {string | null} */
@@ -81,7 +81,7 @@ class LanguageChoice extends HTMLElement {
   async #choose(tag) {
     this.#wanted = tag;
     try {
-      await load(tag);
+      await loadTranslations(tag);
     } catch {
       return; // no network: the page goes on as it is
     }
@@ -115,30 +115,30 @@ function failToLoad() {
  */
 async function begin() {
   keepLanguage();
-  let chosen = choose(keptLanguage(), navigator.languages);
+  let chosen = chooseLanguage(keptLanguage(), navigator.languages);
   const { dataset } = document.documentElement;
-  if (chosen === "en") dataset.worded = "";
+  if (chosen === "en") dataset.translated = "";
   try {
-    await load(chosen);
+    await loadTranslations(chosen);
   } catch {
     const isLost =
       dataset.retried === undefined ||
-      !(await load((chosen = "en")).then(
+      !(await loadTranslations((chosen = "en")).then(
         () => true,
         () => false,
       ));
     if (isLost) return failToLoad();
   }
   speak(chosen);
-  dataset.worded = "";
+  dataset.translated = "";
   document.dispatchEvent(new Event("languagechange")); // what has said something already said it in English
 }
 
 /** The browser's languages have changed: another region may write times differently, and a language not chosen here follows. */
 async function follow() {
-  const chosen = choose(keptLanguage(), navigator.languages);
+  const chosen = chooseLanguage(keptLanguage(), navigator.languages);
   try {
-    await load(chosen);
+    await loadTranslations(chosen);
   } catch {
     return; // no network: the page goes on as it is
   }

@@ -1,7 +1,7 @@
 /** Instants in the words of the person's language. `now` can be given, so that a test has a clock of its own. */
 
 import { dayKey } from "./grouping.js";
-import { language, locale, word } from "./words.js";
+import { language, locale, t } from "./translate.js";
 
 const MINUTE = 60_000;
 /** How soon a change of time zone or day shows. */
@@ -30,8 +30,8 @@ export function fullTime(at) {
  */
 export function dayWords(at, now = Date.now()) {
   const days = daysAgo(at, now);
-  if (days === 0) return word("today");
-  if (days === 1) return word("yesterday");
+  if (days === 0) return t("today");
+  if (days === 1) return t("yesterday");
   if (days > 1 && days < 7) return capital(format({ weekday: "long" }, at));
   return format({ weekday: "long", day: "numeric", month: "long", ...yearUnlessThis(at, now) }, at);
 }
@@ -43,7 +43,7 @@ export function dayWords(at, now = Date.now()) {
 export function shortTime(at, now = Date.now()) {
   const days = daysAgo(at, now);
   if (days <= 0) return clock(at);
-  if (days === 1) return word("yesterday");
+  if (days === 1) return t("yesterday");
   if (days < 7) return format({ weekday: "short" }, at);
   return format({ day: "numeric", month: "short", ...yearUnlessThis(at, now) }, at);
 }
@@ -54,12 +54,12 @@ export function shortTime(at, now = Date.now()) {
  */
 export function lastSeen(at, now = Date.now()) {
   const minutes = Math.floor((now - at) / MINUTE);
-  if (minutes < 1) return word("last_seen_now");
-  if (minutes < 60) return word("last_seen_minutes", { count: minutes });
+  if (minutes < 1) return t("last_seen_now");
+  if (minutes < 60) return t("last_seen_minutes", { count: minutes });
   const days = daysAgo(at, now);
-  if (days === 0) return word("last_seen_today", { time: clock(at) });
-  if (days === 1) return word("last_seen_yesterday", { time: clock(at) });
-  return word("last_seen_on", { date: format({ day: "numeric", month: "long", ...yearUnlessThis(at, now) }, at) });
+  if (days === 0) return t("last_seen_today", { time: clock(at) });
+  if (days === 1) return t("last_seen_yesterday", { time: clock(at) });
+  return t("last_seen_on", { date: format({ day: "numeric", month: "long", ...yearUnlessThis(at, now) }, at) });
 }
 
 /**
@@ -98,7 +98,7 @@ export function timeRevision() {
  * keep the zone they were made in, and no event tells of a new one.
  * @param {() => void} listener
  */
-export function whenTimesChange(listener) {
+export function onTimeFormatChange(listener) {
   if (listeners.size === 0) {
     setInterval(look, LOOK_MS);
     document.addEventListener("visibilitychange", look); // the timers of a hidden page are slow

@@ -164,7 +164,7 @@ export default {
   farewell: "Ο λογαριασμός σου διαγράφηκε. Να είσαι καλά!",
 
   // Attention, and people one wants to hear less of
-  ask_attention: "Να σε ειδοποιούμε όταν σου γράφουν;",
+  ask_notifications: "Να σε ειδοποιούμε όταν σου γράφουν;",
   yes: "Ναι",
   not_now: "Όχι τώρα",
   notifications: "Ειδοποιήσεις",

@@ -161,7 +161,7 @@ export default {
   farewell: "Your account is deleted. Take care!",
 
   // Attention, and people one wants to hear less of
-  ask_attention: "Tell you when somebody writes?",
+  ask_notifications: "Tell you when somebody writes?",
   yes: "Yes",
   not_now: "Not now",
   notifications: "Notifications",

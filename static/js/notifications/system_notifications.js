@@ -1,11 +1,11 @@
 /** Notifications, one a conversation: a later one takes the place of the one before, and all go that were read elsewhere. */
 
 import { nameKey } from "../util/names.js";
-import { language } from "../util/words.js";
+import { language } from "../util/translate.js";
 
 const TEXT_MAX = 200;
 
-export class Notices {
+export class SystemNotifications {
   /** @type {Map<string, Notification>} those of a page without a service worker */
   #own = new Map();
   #tag;
@@ -19,7 +19,7 @@ export class Notices {
   }
 
   /** Asks for the browser's leave; only a touch may do so. Whether it was given. */
-  async askLeave() {
+  async requestPermission() {
     return (await Notification.requestPermission()) === "granted";
   }
 
@@ -29,7 +29,7 @@ export class Notices {
     const options = {
       tag,
       body: text.slice(0, TEXT_MAX).toWellFormed(),
-      icon: new URL("../icons/192.png", import.meta.url).pathname,
+      icon: new URL("../../icons/192.png", import.meta.url).pathname,
       lang: language(),
       data: { peer: from },
       silent: true, // the sound is the page's own, where it is wanted

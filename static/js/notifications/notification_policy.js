@@ -11,22 +11,22 @@ import { nameKey } from "../util/names.js";
 
 /**
  * What the tabs of a person in one browser show, and which of them speaks.
- * @typedef {object} Tabs
+ * @typedef {object} TabElection
  * @property {() => Promise<{ visible: boolean, shown: Set<string> }>} views whether any is visible, and the name keys of what they show
- * @property {(role: "notify" | "sound", what: string) => Promise<boolean>} speaks whether it is for this tab to tell of `what`
+ * @property {(role: "notify" | "sound", what: string) => Promise<boolean>} isElected whether it is for this tab to tell of `what`
  */
 
 /** Who reads a message as it comes, here, in another tab or on the phone beside it, needs nothing more. */
 const PAUSE_MS = 300;
 const SOUND_EVERY_MS = 2_000;
 
-export class Attention {
+export class NotificationPolicy {
   /** @type {Map<string, News>} by name key, the newest of each conversation, not told of yet */
   #waiting = new Map();
   #soundedAt = Number.NEGATIVE_INFINITY;
   #messenger;
   #tabs;
-  #wishes;
+  #preferences;
   #around;
 
   /** Called when a notification is due. @type {(news: News) => void} */
@@ -36,19 +36,19 @@ export class Attention {
 
   /**
    * @param {{ me: string, conversation: (peer: string) => { muted: boolean, myRead: number } }} messenger
-   * @param {Tabs} tabs
-   * @param {{ notifications: boolean, sound: boolean }} wishes as they are at the moment they are asked for
+   * @param {TabElection} tabs
+   * @param {{ notifications: boolean, sound: boolean }} preferences as they are at the moment they are asked for
    * @param {{ setTimeout: (run: () => void, ms: number) => unknown, now: () => number }} [around]
    */
-  constructor(messenger, tabs, wishes, around) {
+  constructor(messenger, tabs, preferences, around) {
     this.#messenger = messenger;
     this.#tabs = tabs;
-    this.#wishes = wishes;
+    this.#preferences = preferences;
     this.#around = around ?? { setTimeout: (run, ms) => setTimeout(run, ms), now: () => performance.now() };
   }
 
   /** A message came. Of many in one moment the last is told of. @param {News} news */
-  hear(news) {
+  messageArrived(news) {
     if (news.from === this.#messenger.me) return;
     const key = nameKey(news.from);
     const waits = this.#waiting.has(key);
@@ -65,8 +65,9 @@ export class Attention {
     if (shown.has(key) || !this.#isNews(news)) return;
     const what = `${key}/${news.seq}`;
     // Who looks at another conversation sees the list change: the sound is enough.
-    if (!visible && this.#wishes.notifications && (await this.#tabs.speaks("notify", what))) this.onnotify(news);
-    if (this.#soundIsDue() && (await this.#tabs.speaks("sound", what)) && this.#soundIsDue()) {
+    if (!visible && this.#preferences.notifications && (await this.#tabs.isElected("notify", what)))
+      this.onnotify(news);
+    if (this.#soundIsDue() && (await this.#tabs.isElected("sound", what)) && this.#soundIsDue()) {
       this.#soundedAt = this.#around.now();
       this.onsound();
     }
@@ -79,6 +80,6 @@ export class Attention {
   }
 
   #soundIsDue() {
-    return this.#wishes.sound && this.#around.now() - this.#soundedAt >= SOUND_EVERY_MS;
+    return this.#preferences.sound && this.#around.now() - this.#soundedAt >= SOUND_EVERY_MS;
   }
 }

@@ -1,6 +1,6 @@
 /** Where somebody reads in a scrolled list of messages. Keeps it while the layout changes: history above, rotation, text size. */
 
-export class ReadingPlace {
+export class ScrollAnchor {
   #scroller;
   #list;
   /** The bubble at the top edge. @type {Element | undefined} */

@@ -1,12 +1,12 @@
 /** The tabs of a person in one browser: what they show, and which one of them speaks for all. */
 
-/** @import { Tabs } from "./attention.js" */
+/** @import { TabElection } from "./notification_policy.js" */
 
 /**
  * By Web Locks: a tab that is closed or crashes loses its locks, and the next one in the row speaks.
- * @implements {Tabs}
+ * @implements {TabElection}
  */
-export class LockedTabs {
+export class LockTabElection {
   /** @type {Set<string>} */
   #roles = new Set();
   #locks;
@@ -23,7 +23,7 @@ export class LockedTabs {
   }
 
   /** Gets into the row for a role. @param {"notify" | "sound"} role */
-  stand(role) {
+  campaign(role) {
     if (this.#roles.has(`asked ${role}`)) return;
     this.#roles.add(`asked ${role}`);
     this.#hold(role, "exclusive", () => {
@@ -48,7 +48,7 @@ export class LockedTabs {
   }
 
   /** @param {"notify" | "sound"} role */
-  async speaks(role) {
+  async isElected(role) {
     return this.#roles.has(role);
   }
 
@@ -68,9 +68,9 @@ const PATIENCE_MS = 200;
 
 /**
  * Over plain http, where there are no locks: whoever is first says so, the others hear it and stay silent.
- * @implements {Tabs}
+ * @implements {TabElection}
  */
-export class LooseTabs {
+export class BroadcastTabElection {
   /** @type {Set<string>} */
   #told = new Set();
   /** @type {string | undefined} */
@@ -88,7 +88,7 @@ export class LooseTabs {
     channel.addEventListener("message", ({ data }) => this.#hear(data));
   }
 
-  stand() {}
+  campaign() {}
 
   /** @param {string | undefined} key */
   show(key) {
@@ -104,7 +104,7 @@ export class LooseTabs {
    * @param {"notify" | "sound"} role
    * @param {string} what
    */
-  async speaks(role, what) {
+  async isElected(role, what) {
     const told = `${role} ${what}`;
     await new Promise((resolve) =>
       this.#around.setTimeout(() => resolve(undefined), this.#around.random() * PATIENCE_MS),

@@ -1,21 +1,21 @@
 /** How a person wants to be told of new messages in this browser: asked once, kept, and changed in the menu. */
 
-/** @import { Shelf } from "../store/shelf.js" */
+/** @import { SafeStorage } from "../store/safe_local_storage.js" */
 
 const KEPT_AS = "chatify.attention";
 
-export class Wishes {
-  #shelf;
+export class NotificationPreferences {
+  #storage;
   #permission;
   /** @type {{ notifications?: boolean, sound?: boolean }} where nothing can be kept, for as long as the page lives */
   #said = {};
 
   /**
-   * @param {Pick<Shelf, "getItem" | "setItem">} shelf
+   * @param {Pick<SafeStorage, "getItem" | "setItem">} storage
    * @param {() => NotificationPermission | undefined} permission what the browser allows; undefined: it cannot notify
    */
-  constructor(shelf, permission) {
-    this.#shelf = shelf;
+  constructor(storage, permission) {
+    this.#storage = storage;
     this.#permission = permission;
   }
 
@@ -30,16 +30,16 @@ export class Wishes {
   }
 
   /** Whether the question of notifications has sense and no answer yet. */
-  get unanswered() {
+  get isUndecided() {
     const permission = this.#permission();
     return permission !== undefined && permission !== "denied" && this.#kept().notifications === undefined;
   }
 
-  /** @param {{ notifications?: boolean, sound?: boolean }} wishes */
-  say(wishes) {
-    this.#said = { ...this.#kept(), ...wishes };
+  /** @param {{ notifications?: boolean, sound?: boolean }} preferences */
+  set(preferences) {
+    this.#said = { ...this.#kept(), ...preferences };
     try {
-      this.#shelf.setItem(KEPT_AS, JSON.stringify(this.#said));
+      this.#storage.setItem(KEPT_AS, JSON.stringify(this.#said));
     } catch {
       // Full or forbidden.
     }
@@ -48,7 +48,7 @@ export class Wishes {
   /** @returns {{ notifications?: boolean, sound?: boolean }} */
   #kept() {
     try {
-      return { ...this.#said, ...JSON.parse(this.#shelf.getItem(KEPT_AS) ?? "{}") };
+      return { ...this.#said, ...JSON.parse(this.#storage.getItem(KEPT_AS) ?? "{}") };
     } catch {
       return this.#said;
     }

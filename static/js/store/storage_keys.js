@@ -3,7 +3,7 @@
  * copies for reading: those are many and may wait.
  */
 
-import { browserShelf, forgetName, namesOn } from "./shelf.js";
+import { forgetName, keysOf, safeLocalStorage } from "./safe_local_storage.js";
 
 const OUTBOX = "chatify.draft.";
 const UNFINISHED = "chatify.unfinished.";
@@ -19,37 +19,37 @@ const PATIENCE_MS = 2_000;
 /** @param {string} user */
 export const outboxPrefix = (user) => `${OUTBOX}${user}.`;
 /** A name has no slash, but it may have a dot. @param {string} user */
-export const unfinishedPrefix = (user) => `${UNFINISHED}${user}/`;
+export const draftsPrefix = (user) => `${UNFINISHED}${user}/`;
 /** The name of the database with what was written. @param {string} user */
-export const textsName = (user) => TEXTS + user;
+export const offlineStoreName = (user) => TEXTS + user;
 /** The name of the database with what can be read. @param {string} user */
-export const readingName = (user) => READING + user;
+export const offlineCacheName = (user) => READING + user;
 
 /**
  * Erases everything of everybody but one; of everybody when nobody stays, and the page itself that opens offline.
  * @param {string} [user]
  */
-export async function forgetAllBut(user) {
-  const shelf = browserShelf();
-  for (const name of namesOn(shelf)) if (isKept(name) && !isOf(name, user)) shelf.removeItem(name);
+export async function eraseAllExcept(user) {
+  const storage = safeLocalStorage();
+  for (const name of keysOf(storage)) if (isKept(name) && !isOf(name, user)) storage.removeItem(name);
   await eraseAll((name) => isKept(name) && !isOf(name, user));
   if (user === undefined) await forgetPage();
 }
 
 /** A person signed out of this browser: erases everything, also what other tabs have written since. */
-export async function forgetSignedOut() {
-  tellSignedOut();
-  await forgetAllBut(undefined);
+export async function eraseAfterSignOut() {
+  broadcastSignOut();
+  await eraseAllExcept(undefined);
 }
 
 /** Has the other tabs keep nothing from now on, or they would write again what is being erased. */
-export function tellSignedOut() {
+export function broadcastSignOut() {
   // oxlint-disable-next-line unicorn/require-post-message-target-origin
   new BroadcastChannel(SIGN_OUT).postMessage(true);
 }
 
 /** Calls back when a person signs out of this browser, in whichever tab. @param {() => void} run */
-export function whenSignedOut(run) {
+export function onSignOut(run) {
   new BroadcastChannel(SIGN_OUT).addEventListener("message", run);
 }
 
@@ -57,7 +57,7 @@ export function whenSignedOut(run) {
  * Erases what can be read, and the page that opens offline: the session ended, and not because the person left. What they wrote and did not send waits for
  * them to sign in again; somebody else who does erases it.
  */
-export async function forgetRead() {
+export async function eraseOfflineCopies() {
   await eraseAll((name) => name.startsWith(READING));
   await forgetPage();
 }
@@ -90,9 +90,9 @@ function isOf(name, user) {
   if (user === undefined) return false;
   const outbox = outboxPrefix(user);
   return (
-    name === textsName(user) ||
-    name === readingName(user) ||
-    name.startsWith(unfinishedPrefix(user)) ||
+    name === offlineStoreName(user) ||
+    name === offlineCacheName(user) ||
+    name.startsWith(draftsPrefix(user)) ||
     (name.startsWith(outbox) && !name.slice(outbox.length).includes("."))
   );
 }

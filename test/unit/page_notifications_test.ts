@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
 
-import { Attention } from "../../static/js/notifications/attention.js";
-import { LockedTabs, LooseTabs } from "../../static/js/notifications/tabs.js";
-import { Wishes } from "../../static/js/notifications/wishes.js";
+import { NotificationPolicy } from "../../static/js/notifications/notification_policy.js";
+import { NotificationPreferences } from "../../static/js/notifications/notification_preferences.js";
+import { BroadcastTabElection, LockTabElection } from "../../static/js/notifications/tab_election.js";
 import { Drafts } from "../../static/js/store/drafts.js";
-import { SharedDrafts } from "../../static/js/sync/shared_drafts.js";
+import { DraftSync } from "../../static/js/sync/draft_sync.js";
 
 /** A clock that goes when the test says so. */
 class Clock {
@@ -75,7 +75,7 @@ function browser() {
   const clock = new Clock();
   const locks = new Locks();
   const peers = new Map<string, { muted: boolean; myRead: number }>();
-  const wishes = { notifications: true, sound: true };
+  const preferences = { notifications: true, sound: true };
   const conversation = (peer: string) => {
     if (!peers.has(peer)) peers.set(peer, { muted: false, myRead: 0 });
     return peers.get(peer)!;
@@ -85,28 +85,29 @@ function browser() {
   /** A tab; `shows` is the conversation in it, undefined when it is hidden. */
   const open = (shows?: string) => {
     const key = {};
-    const tabs = new LockedTabs("ann", locks.of(key));
-    tabs.stand("notify");
-    tabs.stand("sound");
+    const tabs = new LockTabElection("ann", locks.of(key));
+    tabs.campaign("notify");
+    tabs.campaign("sound");
     tabs.show(shows);
-    const attention = new Attention({ me: "ann", conversation }, tabs, wishes, clock.around);
+    const attention = new NotificationPolicy({ me: "ann", conversation }, tabs, preferences, clock.around);
     attention.onnotify = ({ from, text }) => notified.push(`${from}: ${text}`);
     attention.onsound = () => sounded.push(clock.now);
     return { attention, tabs, close: () => locks.close(key) };
   };
-  return { clock, conversation, wishes, notified, sounded, open };
+  return { clock, conversation, preferences, notified, sounded, open };
 }
 
 describe("attention", () => {
   test("is asked for once, however many tabs are hidden, and goes on when the one that asks is closed", async () => {
     const { clock, open, notified, sounded } = browser();
     const tabs = [open(), open(), open()];
-    for (const { attention } of tabs) attention.hear({ from: "bob", text: "hello", seq: 1 });
+    for (const { attention } of tabs) attention.messageArrived({ from: "bob", text: "hello", seq: 1 });
     await clock.pass(1_000);
     expect([notified, sounded.length]).toEqual([["bob: hello"], 1]);
     tabs[0]!.close();
     await clock.pass(5_000);
-    for (const { attention } of tabs.slice(1)) attention.hear({ from: "bob", text: "are you there?", seq: 2 });
+    for (const { attention } of tabs.slice(1))
+      attention.messageArrived({ from: "bob", text: "are you there?", seq: 2 });
     await clock.pass(1_000);
     expect([notified, sounded.length]).toEqual([["bob: hello", "bob: are you there?"], 2]);
   });
@@ -114,15 +115,15 @@ describe("attention", () => {
   test("is not asked for what is on the screen, and only softly beside another conversation", async () => {
     const { clock, open, notified, sounded } = browser();
     const [hidden, seen] = [open(), open("bob")];
-    for (const { attention } of [hidden, seen]) attention.hear({ from: "Bob", text: "hello", seq: 1 });
+    for (const { attention } of [hidden, seen]) attention.messageArrived({ from: "Bob", text: "hello", seq: 1 });
     await clock.pass(1_000);
     expect([notified, sounded.length]).toEqual([[], 0]);
-    for (const { attention } of [hidden, seen]) attention.hear({ from: "carl", text: "hello", seq: 1 });
+    for (const { attention } of [hidden, seen]) attention.messageArrived({ from: "carl", text: "hello", seq: 1 });
     await clock.pass(1_000);
     expect([notified, sounded.length]).toEqual([[], 1]);
     seen.tabs.show(undefined); // behind another window
     await clock.pass(5_000);
-    for (const { attention } of [hidden, seen]) attention.hear({ from: "Bob", text: "still there?", seq: 2 });
+    for (const { attention } of [hidden, seen]) attention.messageArrived({ from: "Bob", text: "still there?", seq: 2 });
     await clock.pass(1_000);
     expect([notified, sounded.length]).toEqual([["Bob: still there?"], 2]);
   });
@@ -130,11 +131,11 @@ describe("attention", () => {
   test("is not asked for what was read meanwhile, on the phone perhaps, nor for what is muted or my own", async () => {
     const { clock, open, conversation, notified, sounded } = browser();
     const { attention } = open();
-    attention.hear({ from: "bob", text: "read at once", seq: 1 });
+    attention.messageArrived({ from: "bob", text: "read at once", seq: 1 });
     conversation("bob").myRead = 1;
     conversation("carl").muted = true;
-    attention.hear({ from: "carl", text: "loud", seq: 1 });
-    attention.hear({ from: "ann", text: "mine", seq: 2 });
+    attention.messageArrived({ from: "carl", text: "loud", seq: 1 });
+    attention.messageArrived({ from: "ann", text: "mine", seq: 2 });
     await clock.pass(1_000);
     expect([notified, sounded]).toEqual([[], []]);
   });
@@ -142,11 +143,11 @@ describe("attention", () => {
   test("tells of a burst once, with its last words, and sounds once in two seconds", async () => {
     const { clock, open, notified, sounded } = browser();
     const { attention } = open();
-    for (let seq = 1; seq <= 50; seq++) attention.hear({ from: "bob", text: `word ${seq}`, seq });
+    for (let seq = 1; seq <= 50; seq++) attention.messageArrived({ from: "bob", text: `word ${seq}`, seq });
     await clock.pass(500);
     expect([notified, sounded.length]).toEqual([["bob: word 50"], 1]);
     for (let seq = 51; seq <= 55; seq++) {
-      attention.hear({ from: "bob", text: `word ${seq}`, seq });
+      attention.messageArrived({ from: "bob", text: `word ${seq}`, seq });
       await clock.pass(1_000);
     }
     expect(notified.length).toBe(6);
@@ -154,15 +155,15 @@ describe("attention", () => {
     expect(sounded.length).toBe(3);
   });
 
-  test("follows what the person wishes", async () => {
-    const { clock, open, wishes, notified, sounded } = browser();
+  test("follows what the person preferences", async () => {
+    const { clock, open, preferences, notified, sounded } = browser();
     const { attention } = open();
-    wishes.notifications = false;
-    attention.hear({ from: "bob", text: "one", seq: 1 });
+    preferences.notifications = false;
+    attention.messageArrived({ from: "bob", text: "one", seq: 1 });
     await clock.pass(3_000);
-    wishes.notifications = true;
-    wishes.sound = false;
-    attention.hear({ from: "bob", text: "two", seq: 2 });
+    preferences.notifications = true;
+    preferences.sound = false;
+    attention.messageArrived({ from: "bob", text: "two", seq: 2 });
     await clock.pass(3_000);
     expect([notified, sounded.length]).toEqual([["bob: two"], 1]);
   });
@@ -176,9 +177,9 @@ describe("attention", () => {
         postMessage: (data: string) => heard.forEach((hear, j) => j !== i && hear({ data })),
         addEventListener: (_: "message", hear: (event: { data: string }) => void) => void heard.push(hear),
       };
-      const loose = new LooseTabs(channel, { ...clock.around, random: () => random });
+      const loose = new BroadcastTabElection(channel, { ...clock.around, random: () => random });
       const conversation = () => ({ muted: false, myRead: 0 });
-      const attention = new Attention(
+      const attention = new NotificationPolicy(
         { me: "ann", conversation },
         loose,
         { notifications: false, sound: true },
@@ -188,15 +189,15 @@ describe("attention", () => {
       return attention;
     });
     for (const seq of [1, 2]) {
-      for (const tab of tabs) tab.hear({ from: "bob", text: "hello", seq });
+      for (const tab of tabs) tab.messageArrived({ from: "bob", text: "hello", seq });
       await clock.pass(4_000);
       expect(sounds).toBe(seq);
     }
   });
 });
 
-describe("the wishes", () => {
-  const shelf = () => {
+describe("the preferences", () => {
+  const storage = () => {
     const kept = new Map<string, string>();
     return {
       getItem: (name: string) => kept.get(name) ?? null,
@@ -206,22 +207,22 @@ describe("the wishes", () => {
 
   test("are asked for once, are kept, and hold only as far as the browser allows", () => {
     let permission: NotificationPermission | undefined = "default";
-    const place = shelf();
-    const open = () => new Wishes(place, () => permission);
-    expect([open().unanswered, open().notifications, open().sound]).toEqual([true, false, true]);
-    open().say({ notifications: true });
-    expect([open().unanswered, open().notifications]).toEqual([false, false]);
+    const place = storage();
+    const open = () => new NotificationPreferences(place, () => permission);
+    expect([open().isUndecided, open().notifications, open().sound]).toEqual([true, false, true]);
+    open().set({ notifications: true });
+    expect([open().isUndecided, open().notifications]).toEqual([false, false]);
     permission = "granted";
     expect(open().notifications).toBeTrue();
-    open().say({ sound: false });
+    open().set({ sound: false });
     expect([open().notifications, open().sound]).toEqual([true, false]);
     permission = "denied";
     expect(open().notifications).toBeFalse();
   });
 
   test("are not asked for where the browser cannot or must not notify", () => {
-    expect(new Wishes(shelf(), () => undefined).unanswered).toBeFalse();
-    expect(new Wishes(shelf(), () => "denied").unanswered).toBeFalse();
+    expect(new NotificationPreferences(storage(), () => undefined).isUndecided).toBeFalse();
+    expect(new NotificationPreferences(storage(), () => "denied").isUndecided).toBeFalse();
   });
 
   test("hold for as long as the page where nothing can be kept", () => {
@@ -231,9 +232,9 @@ describe("the wishes", () => {
         throw new DOMException("forbidden", "SecurityError");
       },
     };
-    const wishes = new Wishes(forbidden, () => "granted");
-    wishes.say({ notifications: false, sound: false });
-    expect([wishes.unanswered, wishes.sound]).toEqual([false, false]);
+    const preferences = new NotificationPreferences(forbidden, () => "granted");
+    preferences.set({ notifications: false, sound: false });
+    expect([preferences.isUndecided, preferences.sound]).toEqual([false, false]);
   });
 });
 
@@ -243,12 +244,12 @@ function devices(...aheads: number[]) {
   clock.now = 1_000_000;
   const kept = new Map<string, { peer: string; text: string; at: string }>();
   const sent: { device: number; at: number; text: string }[] = [];
-  const shared: SharedDrafts[] = [];
+  const shared: DraftSync[] = [];
   const all = aheads.map((ahead, device) => {
     const now = () => clock.now + ahead;
     const drafts = new Drafts(undefined, now);
     const wire = { online: true };
-    shared[device] = new SharedDrafts(
+    shared[device] = new DraftSync(
       drafts,
       {
         open: () => wire.online,
@@ -260,7 +261,7 @@ function devices(...aheads: number[]) {
           if (text) kept.set(peer, { peer, text, at: new Date(clock.now).toISOString() });
           else kept.delete(peer);
           for (const [other, { wire }] of all.entries())
-            if (other !== device && wire.online) shared[other]!.hear({ peer, text });
+            if (other !== device && wire.online) shared[other]!.receive({ peer, text });
           return true;
         },
       },
@@ -328,7 +329,7 @@ describe("shared drafts", () => {
       [300, "theirs 2"], // nobody types here any more
     ] as const) {
       await clock.pass(ms);
-      here!.shared.hear({ peer: "bob", text });
+      here!.shared.receive({ peer: "bob", text });
       here!.drafts.flush();
     }
     expect([here!.text(), sent.map(({ text }) => text)]).toEqual(["theirs 2", ["mine", "mine"]]);
@@ -447,11 +448,11 @@ describe("shared drafts", () => {
     const { clock, kept, all } = devices(0);
     const here = all[0]!;
     here.write("stored");
-    here.shared.confirmed({ peer: "bob", ack: 1 });
+    here.shared.saved({ peer: "bob", ack: 1 });
     await clock.pass(5_000);
     here.write("stored, and lost");
     await clock.pass(1_000);
-    here.shared.lost();
+    here.shared.disconnected();
     kept.set("bob", { peer: "bob", text: "from the phone", at: new Date(clock.now).toISOString() });
     await clock.pass(5_000);
     await here.shared.compare();
@@ -462,7 +463,7 @@ describe("shared drafts", () => {
     const { clock, all } = devices(0);
     const [here] = all;
     for (const text of ["hel", "hello", "hey"]) here!.drafts.take({ peer: "bob", text, at: clock.now++ });
-    here!.shared.hear({ peer: "bob", text: "hello" });
+    here!.shared.receive({ peer: "bob", text: "hello" });
     expect(here!.text()).toBe("hey");
   });
 
@@ -503,7 +504,7 @@ describe("shared drafts", () => {
     const { clock, kept, all } = devices(0, 0);
     const [here, there] = [all[0]!, all[1]!];
     here.write("hello");
-    here.shared.confirmed({ peer: "bob", ack: 1 });
+    here.shared.saved({ peer: "bob", ack: 1 });
     await clock.pass(5_000);
     here.wire.online = false;
     there.write("");

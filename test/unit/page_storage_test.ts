@@ -3,12 +3,12 @@
 import { describe, expect, test } from "bun:test";
 
 import { Conversation, type Message } from "../../static/js/store/conversation.js";
-import { Drafts, isUnfinished, type Unfinished } from "../../static/js/store/drafts.js";
-import { KeptRecords } from "../../static/js/store/kept_records.js";
+import { type Draft, Drafts, isDraft } from "../../static/js/store/drafts.js";
 import type { Database } from "../../static/js/store/local_database.js";
 import { Messenger } from "../../static/js/store/messenger.js";
+import { OfflineCache } from "../../static/js/store/offline_cache.js";
+import { OfflineStore } from "../../static/js/store/offline_store.js";
 import { OutboxStore } from "../../static/js/store/outbox_store.js";
-import { ReadingCache } from "../../static/js/store/reading_cache.js";
 import { Outbox } from "../../static/js/sync/outbox.js";
 import { MemoryDatabase, NO_DATABASE } from "../support/memory_database.ts";
 
@@ -30,55 +30,55 @@ class Shelf {
 
 const settled = () => Bun.sleep(15);
 const isText = (_: string, value: unknown) => typeof value === "string";
-const records = (shelf: Shelf, database: Database) =>
-  new KeptRecords<string>({ shelf, database }, "box", "box.", isText);
+const records = (storage: Shelf, database: Database) =>
+  new OfflineStore<string>({ storage, database }, "box", "box.", isText);
 
 describe("kept records", () => {
   test("are safe from the moment they are given, and leave localStorage once the database has them", async () => {
-    const [shelf, database] = [new Shelf(), new MemoryDatabase()];
-    records(shelf, database).put("a", "one");
-    expect([...shelf.entries.keys()]).toEqual(["box.a"]); // the tab may close now
-    expect(await records(shelf, database).load()).toEqual(["one"]);
+    const [storage, database] = [new Shelf(), new MemoryDatabase()];
+    records(storage, database).put("a", "one");
+    expect([...storage.entries.keys()]).toEqual(["box.a"]); // the tab may close now
+    expect(await records(storage, database).load()).toEqual(["one"]);
     await settled();
-    records(shelf, database).put("b", "two");
+    records(storage, database).put("b", "two");
     await settled();
-    expect([...shelf.entries.keys()]).toEqual([]);
-    expect(await records(shelf, database).load()).toEqual(["one", "two"]);
+    expect([...storage.entries.keys()]).toEqual([]);
+    expect(await records(storage, database).load()).toEqual(["one", "two"]);
   });
 
   test("bring to the database what a closed page left in localStorage, an older version too", async () => {
-    const [shelf, database] = [new Shelf(), new MemoryDatabase()];
+    const [storage, database] = [new Shelf(), new MemoryDatabase()];
     const draft = { ref: "0123456789", peer: "bob", text: "old", at: 1, state: "failed", code: "busy" } as const;
-    shelf.setItem("chatify.draft.ann.0123456789", JSON.stringify(draft));
-    expect(await new OutboxStore({ shelf, database }, "ann").load()).toEqual([draft]);
+    storage.setItem("chatify.draft.ann.0123456789", JSON.stringify(draft));
+    expect(await new OutboxStore({ storage, database }, "ann").load()).toEqual([draft]);
     await settled();
-    expect(shelf.length).toBe(0);
-    expect(await new OutboxStore({ shelf, database }, "ann").load()).toEqual([draft]);
+    expect(storage.length).toBe(0);
+    expect(await new OutboxStore({ storage, database }, "ann").load()).toEqual([draft]);
   });
 
   test("keep the newer of two, and not what was removed while they were read", async () => {
-    const [shelf, database] = [new Shelf(), new MemoryDatabase()];
+    const [storage, database] = [new Shelf(), new MemoryDatabase()];
     await database.write([
       { store: "box", key: "a", value: "old" },
       { store: "box", key: "b", value: "sent meanwhile" },
     ]);
-    shelf.setItem("box.a", '"new"');
-    const kept = records(shelf, database);
+    storage.setItem("box.a", '"new"');
+    const kept = records(storage, database);
     const loading = kept.load();
     kept.remove("b");
     expect(await loading).toEqual(["new"]);
   });
 
   test("stay erased once their person has signed out, though somebody goes on typing", async () => {
-    const [shelf, database] = [new Shelf(), new MemoryDatabase()];
-    const kept = records(shelf, database);
+    const [storage, database] = [new Shelf(), new MemoryDatabase()];
+    const kept = records(storage, database);
     kept.put("a", "one");
     kept.wipe();
     kept.put("b", "two");
     await settled();
-    expect(shelf.length).toBe(0);
+    expect(storage.length).toBe(0);
     expect([...(await database.entries("box")).keys()]).toEqual(["a"]); // of which the database is erased as a whole
-    expect(kept.forgetful).toBeFalse();
+    expect(kept.isVolatile).toBeFalse();
   });
 
   test("say when they will be gone with the page, and not before", async () => {
@@ -90,32 +90,27 @@ describe("kept records", () => {
       [full, new MemoryDatabase(), false],
       [full, NO_DATABASE, true],
     ];
-    for (const [shelf, database, forgetful] of cases) {
-      const kept = records(shelf, database);
+    for (const [storage, database, isVolatile] of cases) {
+      const kept = records(storage, database);
       await kept.load();
-      expect(kept.forgetful).toBe(forgetful);
+      expect(kept.isVolatile).toBe(isVolatile);
       kept.put("a", "one");
       await settled();
-      expect(kept.forgetful).toBe(forgetful);
-      expect(shelf.length).toBe(database === NO_DATABASE && !forgetful ? 1 : 0);
+      expect(kept.isVolatile).toBe(isVolatile);
+      expect(storage.length).toBe(database === NO_DATABASE && !isVolatile ? 1 : 0);
     }
   });
 });
 
 describe("unfinished texts", () => {
-  function open(shelf = new Shelf(), database = new MemoryDatabase()) {
+  function open(storage = new Shelf(), database = new MemoryDatabase()) {
     const clock = { now: 1_000 };
-    const store = new KeptRecords<Unfinished>(
-      { shelf, database },
-      "unfinished",
-      "chatify.unfinished.ann/",
-      isUnfinished,
-    );
+    const store = new OfflineStore<Draft>({ storage, database }, "unfinished", "chatify.unfinished.ann/", isDraft);
     const drafts = new Drafts(store, () => clock.now);
-    const [shown, told]: [string[], Unfinished[]] = [[], []];
+    const [shown, told]: [string[], Draft[]] = [[], []];
     drafts.onchanged = (peer) => shown.push(peer);
     drafts.onwritten = (unfinished) => told.push(unfinished);
-    return { drafts, clock, shelf, database, shown, told };
+    return { drafts, clock, storage, database, shown, told };
   }
 
   test("survive the page, one a person, however the name is written", async () => {
@@ -123,7 +118,7 @@ describe("unfinished texts", () => {
     first.drafts.write("Bob", "half a sent");
     first.drafts.write("carl.x", "hi");
     first.drafts.flush();
-    const again = open(first.shelf, first.database);
+    const again = open(first.storage, first.database);
     await again.drafts.load();
     expect([again.drafts.of("bob"), again.drafts.of("carl.x"), again.drafts.of("dora")]).toEqual([
       "half a sent",
@@ -133,7 +128,7 @@ describe("unfinished texts", () => {
     again.drafts.write("Bob", "");
     again.drafts.flush();
     await settled();
-    const third = open(first.shelf, first.database);
+    const third = open(first.storage, first.database);
     await third.drafts.load();
     expect(third.drafts.of("Bob")).toBe("");
   });
@@ -172,14 +167,14 @@ describe("unfinished texts", () => {
   });
 
   test("are bounded: the oldest go", async () => {
-    const { drafts, shelf, database } = open();
+    const { drafts, storage, database } = open();
     for (let i = 0; i < 130; i++) {
       drafts.write(`person${i}`, "text");
       drafts.flush();
     }
     await settled();
     expect(database.stores.get("unfinished")?.size).toBe(100);
-    expect(shelf.length).toBe(0);
+    expect(storage.length).toBe(0);
     expect([drafts.of("person29"), drafts.of("person30")]).toEqual(["", "text"]);
   });
 });
@@ -205,7 +200,7 @@ describe("the cache for reading", () => {
   const now = (run: () => void) => run();
   function open(database = new MemoryDatabase(), conversations: Conversation[] = []) {
     const asked: string[] = [];
-    const cache = new ReadingCache(database, now);
+    const cache = new OfflineCache(database, now);
     cache.start({
       newest: () => conversations.toSorted((a, b) => (b.preview?.at ?? 0) - (a.preview?.at ?? 0)),
       fetch: async (peer, limit) => {
@@ -334,8 +329,8 @@ function page(database: MemoryDatabase, server: { rows: () => object[]; messages
           .map((message) => ({ message, read: false })),
       ),
   };
-  const cache = new ReadingCache(database, (run) => run());
-  const outbox = new Outbox(new OutboxStore({ shelf: new Shelf(), database }, "ann"));
+  const cache = new OfflineCache(database, (run) => run());
+  const outbox = new Outbox(new OutboxStore({ storage: new Shelf(), database }, "ann"));
   const messenger = new Messenger("ann", { api, connection: wire as never, outbox, cache });
   const seqs = () =>
     messenger

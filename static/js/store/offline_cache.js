@@ -37,7 +37,7 @@ const GATHER_MS = 1_000;
 /** Whoever has just come does not ask for what nobody looks at yet. */
 const CATCH_UP_MS = 3_000;
 
-export class ReadingCache {
+export class OfflineCache {
   #database;
   #idle;
   /** @type {Source | undefined} */

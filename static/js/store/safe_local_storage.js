@@ -1,6 +1,6 @@
 /** `localStorage`, where it is allowed; and on it, who was signed in here last: without a network nobody else can say. */
 
-/** @typedef {Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" | "length">} Shelf */
+/** @typedef {Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" | "length">} SafeStorage */
 
 const KEPT_AS = "chatify.me";
 const ENDED_AS = "chatify.ended";
@@ -9,13 +9,13 @@ export const SINGLE_KEYS = "chatify.single_keys";
 
 /** @returns {string | undefined} */
 export function rememberedName() {
-  return browserShelf().getItem(KEPT_AS) ?? undefined;
+  return safeLocalStorage().getItem(KEPT_AS) ?? undefined;
 }
 
 /** @param {string} user */
 export function rememberName(user) {
   try {
-    browserShelf().setItem(KEPT_AS, user);
+    safeLocalStorage().setItem(KEPT_AS, user);
   } catch {
     // Then the page asks the server each time.
   }
@@ -23,7 +23,7 @@ export function rememberName(user) {
 
 /** Somebody signs in or out: until the server has said who it is, the page shows nobody's. */
 export function forgetName() {
-  browserShelf().removeItem(KEPT_AS);
+  safeLocalStorage().removeItem(KEPT_AS);
 }
 
 /**
@@ -32,7 +32,7 @@ export function forgetName() {
  */
 
 /** Remembers it in this tab until somebody signs in. @param {Ended} ended */
-export function noteEnded(ended) {
+export function rememberEndedSession(ended) {
   try {
     sessionStorage.setItem(ENDED_AS, JSON.stringify(ended));
   } catch {
@@ -41,7 +41,7 @@ export function noteEnded(ended) {
 }
 
 /** @returns {Ended | undefined} */
-export function endedNote() {
+export function endedSession() {
   try {
     return JSON.parse(sessionStorage.getItem(ENDED_AS) ?? "") ?? undefined;
   } catch {
@@ -49,7 +49,7 @@ export function endedNote() {
   }
 }
 
-export function forgetEnded() {
+export function forgetEndedSession() {
   try {
     sessionStorage.removeItem(ENDED_AS);
   } catch {
@@ -57,13 +57,13 @@ export function forgetEnded() {
   }
 }
 
-/** The names of all that stands there. @param {Shelf} shelf */
-export function namesOn(shelf) {
-  return Array.from({ length: shelf.length }, (_, index) => shelf.key(index) ?? "");
+/** The names of all that stands there. @param {SafeStorage} storage */
+export function keysOf(storage) {
+  return Array.from({ length: storage.length }, (_, index) => storage.key(index) ?? "");
 }
 
-/** The browser's `localStorage`, or a shelf that keeps nothing where it is forbidden. @returns {Shelf} */
-export function browserShelf() {
+/** The browser's `localStorage`, or a storage that keeps nothing where it is forbidden. @returns {SafeStorage} */
+export function safeLocalStorage() {
   try {
     return localStorage;
   } catch {

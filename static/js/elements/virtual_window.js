@@ -9,7 +9,7 @@ const MOST = 160; // several times what the tallest screen shows
 /** Above a message that is gone to, so much is there to read on. */
 const BEFORE = 30;
 
-export class Stretch {
+export class VirtualWindow {
   #first = 1;
   #last = Number.POSITIVE_INFINITY; // to the end, whatever comes
   #held = 0;

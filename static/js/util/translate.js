@@ -33,7 +33,7 @@ let numbers = new Intl.NumberFormat("en");
  * @param {readonly string[]} preferred
  * @returns {Language}
  */
-export function choose(chosen, preferred) {
+export function chooseLanguage(chosen, preferred) {
   if (isLanguage(chosen)) return chosen;
   for (const tag of preferred) {
     const [language] = tag.toLowerCase().split("-");
@@ -46,7 +46,7 @@ export function choose(chosen, preferred) {
  * Adds what only some page says, before any language is loaded: the others need not load it.
  * @param {Record<Language, File>} more
  */
-export function addWords(more) {
+export function addTranslations(more) {
   files.en.push(more.en);
   files.el.push(more.el);
 }
@@ -55,7 +55,7 @@ export function addWords(more) {
  * Fetches the words of a language, once; only then can it be spoken. Rejects without a network.
  * @param {Language} language
  */
-export async function load(language) {
+export async function loadTranslations(language) {
   if (loaded[language]) return;
   const tables = await Promise.all(files[language].map(async (file) => (await file()).default));
   loaded[language] = Object.assign({}, ...tables);
@@ -66,7 +66,7 @@ export async function load(language) {
  * @param {Language} language
  * @param {readonly string[]} [preferred]
  */
-export function use(language, preferred = []) {
+export function useLanguage(language, preferred = []) {
   const words = loaded[language];
   if (!words) throw new Error(`Cannot speak ${language}: it is not loaded`);
   table = words;
@@ -100,7 +100,7 @@ export function locale() {
  * @param {Key} key
  * @param {Record<string, string | number>} [values]
  */
-export function word(key, values = {}) {
+export function t(key, values = {}) {
   const entry = table[key] ?? "";
   const form =
     typeof entry === "string" ? entry : plural.select(Number(values.count)) === "one" ? entry.one : entry.other;
@@ -113,10 +113,10 @@ export function word(key, values = {}) {
 }
 
 /** A wait in words, rounded up: "12 minutes". @param {number} seconds */
-export function waiting(seconds) {
-  if (seconds < 60) return word("seconds", { count: Math.max(1, Math.ceil(seconds)) });
-  if (seconds < 3_600) return word("minutes", { count: Math.ceil(seconds / 60) });
-  return word("hours", { count: Math.ceil(seconds / 3_600) });
+export function waitText(seconds) {
+  if (seconds < 60) return t("seconds", { count: Math.max(1, Math.ceil(seconds)) });
+  if (seconds < 3_600) return t("minutes", { count: Math.ceil(seconds / 60) });
+  return t("hours", { count: Math.ceil(seconds / 3_600) });
 }
 
 /**
@@ -124,9 +124,9 @@ export function waiting(seconds) {
  * @param {string} code
  * @param {string | null} [said]
  */
-export function errorWord(code, said) {
+export function errorText(code, said) {
   const key = `error_${code}`;
-  return Object.hasOwn(table, key) ? word(/** @type {Key} */ (key)) : said || word("error_unknown");
+  return Object.hasOwn(table, key) ? t(/** @type {Key} */ (key)) : said || t("error_unknown");
 }
 
 /**

@@ -1,12 +1,12 @@
 /**
- * Unfinished texts on all devices of a person, by way of the server. `drafts.js` decides which of two texts is the newer one; this says
+ * Draft texts on all devices of a person, by way of the server. `drafts.js` decides which of two texts is the newer one; this says
  * what is sent when, and what an answer of the server means here, where another clock goes. A text that the server never had is not
  * replaced by a newer one but joined with it.
  */
 
 import { nameKey } from "../util/names.js";
 
-/** @import { Drafts, Unfinished } from "../store/drafts.js" */
+/** @import { Drafts, Draft } from "../store/drafts.js" */
 
 /**
  * @typedef {object} Wire
@@ -23,7 +23,7 @@ const AGAIN_MS = 5_000;
 /** Between two texts that were written without knowing of each other. */
 const GAP = "\n\n";
 
-export class SharedDrafts {
+export class DraftSync {
   /** @type {Map<string, { timer: unknown, again: boolean }>} by name key: sent just now, and whether it changed since */
   #sent = new Map();
   /** @type {Map<string, { text: string, ack: number }>} by name key: sent on the present socket, and not yet known to be stored */
@@ -65,13 +65,13 @@ export class SharedDrafts {
   }
 
   /** Another device has changed a text, just now. @param {{ peer: string, text: string }} frame */
-  hear({ peer, text }) {
+  receive({ peer, text }) {
     const at = Math.max(this.#around.now(), (this.#drafts.get(peer)?.at ?? 0) + 1);
     this.#learn(peer, text, at);
   }
 
   /** The server has stored a text. @param {{ peer: string, ack: number }} frame */
-  confirmed({ peer, ack }) {
+  saved({ peer, ack }) {
     this.#confirms = true;
     const key = nameKey(peer);
     const sent = this.#unconfirmed.get(key);
@@ -81,11 +81,11 @@ export class SharedDrafts {
   }
 
   /** The socket is gone: what it took may never have arrived. */
-  lost() {
+  disconnected() {
     this.#unconfirmed.clear();
   }
 
-  /** A text was changed here. @param {Pick<Unfinished, "peer">} unfinished */
+  /** A text was changed here. @param {Pick<Draft, "peer">} draft */
   written({ peer }) {
     const sent = this.#sent.get(nameKey(peer));
     if (sent) sent.again = true;
@@ -140,7 +140,7 @@ export class SharedDrafts {
     else this.#drafts.replace({ peer, text: joined, at: Math.max(at, mine.at + 1), had: text, merged: text });
   }
 
-  /** Whether nothing but this browser has a text. @param {Unfinished} mine */
+  /** Whether nothing but this browser has a text. @param {Draft} mine */
   #wasNeverSent({ peer, text, known, had }) {
     return text !== "" && !known && text !== had && (this.#confirms || text !== this.#sentLast(peer));
   }
@@ -152,7 +152,7 @@ export class SharedDrafts {
 
   /**
    * What a text that was never sent becomes when the server has another one.
-   * @param {Unfinished} mine
+   * @param {Draft} mine
    * @param {string} theirs
    */
   #joined({ peer, text, had, merged }, theirs) {

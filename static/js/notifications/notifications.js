@@ -3,27 +3,27 @@
  * and lets them change that in the menu. Loaded when there is need of it; `attention.js` decides.
  */
 
-import { browserShelf } from "../store/shelf.js";
-import { find, isAttended, isTouch, setText, whenAttendanceChanges } from "../util/dom.js";
+import { safeLocalStorage } from "../store/safe_local_storage.js";
+import { find, isPageActive, isTouch, onPageActivityChange, setText } from "../util/dom.js";
 import { nameKey } from "../util/names.js";
-import { word } from "../util/words.js";
-import { Attention } from "./attention.js";
-import { Notices } from "./notices.js";
+import { t } from "../util/translate.js";
+import { NotificationPolicy } from "./notification_policy.js";
+import { NotificationPreferences } from "./notification_preferences.js";
 import { SoftSound } from "./soft_sound.js";
-import { LockedTabs, LooseTabs } from "./tabs.js";
-import { Wishes } from "./wishes.js";
+import { SystemNotifications } from "./system_notifications.js";
+import { BroadcastTabElection, LockTabElection } from "./tab_election.js";
 
 /** @import { Messenger } from "../store/messenger.js" */
 
 /** @param {Messenger} messenger */
-export function attend(messenger) {
+export function startNotifications(messenger) {
   const { me } = messenger;
-  const wishes = new Wishes(browserShelf(), () => globalThis.Notification?.permission);
+  const preferences = new NotificationPreferences(safeLocalStorage(), () => globalThis.Notification?.permission);
   const tabs = navigator.locks
-    ? new LockedTabs(me, navigator.locks)
-    : new LooseTabs(new BroadcastChannel(`chatify.attention.${me}`));
-  const attention = new Attention(messenger, tabs, wishes);
-  const notices = new Notices(me);
+    ? new LockTabElection(me, navigator.locks)
+    : new BroadcastTabElection(new BroadcastChannel(`chatify.attention.${me}`));
+  const attention = new NotificationPolicy(messenger, tabs, preferences);
+  const notices = new SystemNotifications(me);
   const sound = new SoftSound();
   attention.onnotify = (news) => void notices.show(news);
   attention.onsound = () => void sound.play();
@@ -32,16 +32,16 @@ export function attend(messenger) {
   };
 
   followView(messenger, tabs);
-  tabs.stand("notify");
-  unlockSound(sound, () => tabs.stand("sound"));
+  tabs.campaign("notify");
+  unlockSound(sound, () => tabs.campaign("sound"));
   followUnread(messenger, notices);
-  const switches = startSwitches(wishes, notices);
-  const ask = startQuestion(wishes, notices, switches);
+  const switches = startSwitches(preferences, notices);
+  const ask = startQuestion(preferences, notices, switches);
 
   return {
-    /** @param {import("./attention.js").News} news */
+    /** @param {import("./notification_policy.js").News} news */
     hear: async (news) => {
-      if (!(await messenger.muted(news.from))) attention.hear(news);
+      if (!(await messenger.muted(news.from))) attention.messageArrived(news);
     },
     /** The person has sent something. */
     sent: () => ask(),
@@ -55,17 +55,17 @@ export function attend(messenger) {
 
 /**
  * @param {Messenger} messenger
- * @param {LockedTabs | LooseTabs} tabs
+ * @param {LockTabElection | BroadcastTabElection} tabs
  */
 function followView(messenger, tabs) {
   /** @type {string | undefined | null} null: nothing was said yet */
   let shown = null;
   const show = () => {
-    const key = isAttended() ? nameKey(messenger.open ?? "") : undefined;
+    const key = isPageActive() ? nameKey(messenger.open ?? "") : undefined;
     if (key !== shown) tabs.show((shown = key));
   };
   messenger.addEventListener("shown", show);
-  whenAttendanceChanges(show);
+  onPageActivityChange(show);
   show();
 }
 
@@ -86,7 +86,7 @@ function unlockSound(sound, unlocked) {
 
 /**
  * @param {Messenger} messenger
- * @param {Notices} notices
+ * @param {SystemNotifications} notices
  */
 function followUnread(messenger, notices) {
   let before = Number.POSITIVE_INFINITY; // what was read while no page was here has its notices taken away
@@ -108,27 +108,27 @@ function clearBadge() {
 
 /**
  * The switches in the menu. Returns what shows them as they are.
- * @param {Wishes} wishes
- * @param {Notices} notices
+ * @param {NotificationPreferences} preferences
+ * @param {SystemNotifications} notices
  */
-function startSwitches(wishes, notices) {
-  const group = find(document, "#menu .attention");
+function startSwitches(preferences, notices) {
+  const group = find(document, "#menu .notification-settings");
   const [notifications, sound, forbidden] = [".notifications", ".sound", ".forbidden"].map((name) => find(group, name));
   const show = () => {
-    notifications.setAttribute("aria-checked", String(wishes.notifications));
-    sound.setAttribute("aria-checked", String(wishes.sound));
-    if (wishes.notifications) setText(forbidden, "");
+    notifications.setAttribute("aria-checked", String(preferences.notifications));
+    sound.setAttribute("aria-checked", String(preferences.sound));
+    if (preferences.notifications) setText(forbidden, "");
   };
   notifications.hidden = !("Notification" in globalThis);
   sound.addEventListener("click", () => {
-    wishes.say({ sound: !wishes.sound });
+    preferences.set({ sound: !preferences.sound });
     show();
   });
   notifications.addEventListener("click", async () => {
-    const wanted = !wishes.notifications;
-    const allowed = !wanted || (await notices.askLeave());
-    if (allowed) wishes.say({ notifications: wanted });
-    setText(forbidden, allowed ? "" : word("notifications_forbidden"));
+    const wanted = !preferences.notifications;
+    const allowed = !wanted || (await notices.requestPermission());
+    if (allowed) preferences.set({ notifications: wanted });
+    setText(forbidden, allowed ? "" : t("notifications_forbidden"));
     show();
   });
   addEventListener("storage", show); // changed in another tab
@@ -139,26 +139,26 @@ function startSwitches(wishes, notices) {
 
 /**
  * Returns what asks, if that has sense.
- * @param {Wishes} wishes
- * @param {Notices} notices
+ * @param {NotificationPreferences} preferences
+ * @param {SystemNotifications} notices
  * @param {() => void} answered
  */
-function startQuestion(wishes, notices, answered) {
-  const line = find(document, ".ask-attention");
+function startQuestion(preferences, notices, answered) {
+  const line = find(document, ".ask-notifications");
   /** @param {boolean} wanted */
   const answer = async (wanted) => {
     line.hidden = true;
     if (!isTouch()) find(document, "message-composer").focusText();
-    const allowed = wanted && (await notices.askLeave());
-    wishes.say({ notifications: allowed });
+    const allowed = wanted && (await notices.requestPermission());
+    preferences.set({ notifications: allowed });
     answered();
   };
   find(line, ".yes").addEventListener("click", () => void answer(true));
   find(line, ".no").addEventListener("click", () => void answer(false));
   addEventListener("storage", () => {
-    if (!wishes.unanswered) line.hidden = true;
+    if (!preferences.isUndecided) line.hidden = true;
   });
   return () => {
-    line.hidden = !wishes.unanswered;
+    line.hidden = !preferences.isUndecided;
   };
 }

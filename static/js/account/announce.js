@@ -16,7 +16,7 @@ document.addEventListener("languagechange", () => {
  * @param {HTMLElement} element
  * @param {Words} [words]
  */
-export function say(element, words) {
+export function announce(element, words) {
   if (words) said.set(element, words);
   else said.delete(element);
   setText(element, words?.() ?? "");
@@ -28,8 +28,8 @@ export function say(element, words) {
  * @param {HTMLInputElement} input
  * @param {Words} [words]
  */
-export function complain(input, words) {
-  say(find(document, `#${input.id}_error`), words);
+export function showFieldError(input, words) {
+  announce(find(document, `#${input.id}_error`), words);
   input.setAttribute("aria-invalid", String(words !== undefined));
 }
 
@@ -38,10 +38,10 @@ export function complain(input, words) {
  * @param {[HTMLInputElement, Words | undefined][]} faults
  * @returns {boolean} whether nothing is
  */
-export function passes(faults) {
+export function showFieldErrors(faults) {
   for (const [input, words] of faults) {
-    complain(input, words);
-    input.addEventListener("input", () => complain(input), { once: true });
+    showFieldError(input, words);
+    input.addEventListener("input", () => showFieldError(input), { once: true });
   }
   const wrong = faults.find(([, words]) => words !== undefined);
   wrong?.[0].focus();

@@ -12,7 +12,7 @@ export async function register() {
 }
 
 /** Hands the worker the list of what this page was made of. */
-export async function keepPage() {
+export async function cachePage() {
   const registration = await register();
   const version = new URL(import.meta.url).pathname.split("/")[2] ?? "";
   const files = performance

@@ -1,5 +1,0 @@
-/** The words that only the account page says, beside those of every page. It runs before any are loaded. */
-
-import { addWords } from "../util/words.js";
-
-addWords({ en: () => import("../words/account_en.js"), el: () => import("../words/account_el.js") });
