@@ -87,11 +87,11 @@ export async function migrate(
   }
 }
 
-/** PostgreSQL would choose another name for the sequence of `messages.id`, which storing messages names. */
+/** PostgreSQL would choose another name for the sequence of `messages.id`, which storing messages names. A foreign table is found by itself. */
 async function checkSequence(sql: Sql): Promise<void> {
   const [{ isTaken }] = await sql<
     [{ isTaken: boolean }]
-  >`select to_regclass('messages_id_seq') is not null as "isTaken"`;
+  >`select to_regclass('messages_id_seq') is not null and to_regclass('messages') is null as "isTaken"`;
   if (isTaken) throw new DatabaseError(foreignTables('relation "messages_id_seq" already exists'));
 }
 
