@@ -53,6 +53,22 @@ export const PROTECTIONS: readonly Protection[] = [
     name: "an event is dropped as malformed: a frame without a type",
   },
   {
+    against: "a pod passes on a frame with fields of another kind, or none",
+    file: "src/bus/events.ts",
+    find: "    if (frame[field] === undefined) return undefined;",
+    replace: "",
+    test: "src/bus/events_test.ts",
+    name: "an event is dropped as malformed: typing of no user",
+  },
+  {
+    against: "a packet of any size is decrypted",
+    file: "src/bus/packet_bus.ts",
+    find: "if (text.length > this.#transport.maxBytes)",
+    replace: "if (text.length > Number.MAX_SAFE_INTEGER)",
+    test: BUS,
+    name: "over Redis bus opens no packet longer than those that pods send",
+  },
+  {
     against: "a name that only a client wrote is published to other pods",
     file: "src/chat.ts",
     find: 'if (key !== undefined) this.#tell([{ kind: "frame", to: [key],',
