@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 import type { Log } from "../log.ts";
 import { connect, type Sql, stillCounted, type Target, withDeadline } from "./client.ts";
-import { isConflict } from "./failures.ts";
+import { codeOf, isConflict } from "./failures.ts";
 import { adopt, isOriginal } from "./import_original.ts";
 import { POD_SESSIONS } from "./pods.ts";
 import { DatabaseError, explain, foreignTables } from "./start_failure.ts";
@@ -64,6 +64,7 @@ export async function migrate(
   try {
     await withDeadline(checkServer(sql, options.allowUnsafe));
     await checkLimits(sql, options.connections ?? 1);
+    await checkCommit(sql);
     await sql`
       select set_config('transaction_timeout', '0', false)
       where current_setting('server_version_num')::int >= 170000 -- older ones know no such setting
@@ -87,11 +88,11 @@ export async function migrate(
   }
 }
 
-/** PostgreSQL would choose another name for the sequence of `messages.id`, which storing messages names. */
+/** PostgreSQL would choose another name for the sequence of `messages.id`, which storing messages names. A foreign table is found by itself. */
 async function checkSequence(sql: Sql): Promise<void> {
   const [{ isTaken }] = await sql<
     [{ isTaken: boolean }]
-  >`select to_regclass('messages_id_seq') is not null as "isTaken"`;
+  >`select to_regclass('messages_id_seq') is not null and to_regclass('messages') is null as "isTaken"`;
   if (isTaken) throw new DatabaseError(foreignTables('relation "messages_id_seq" already exists'));
 }
 
@@ -259,6 +260,22 @@ async function checkLimits(sql: Sql, needed: number): Promise<void> {
       `alter database "${database}" connection limit -1`,
     );
   if (tooFew(ofServer)) throw raise("This PostgreSQL accepts", ofServer, "raise max_connections");
+}
+
+/** Else a start would wait without end, and without a word, for a synchronous standby that is not there. */
+async function checkCommit(sql: Sql): Promise<void> {
+  const [{ standbys }] = await sql<
+    [{ standbys: string }]
+  >`select current_setting('synchronous_standby_names') as standbys`;
+  if (standbys === "") return;
+  try {
+    await withDeadline(sql`select pg_logical_emit_message(true, 'chatify', '')`);
+  } catch (error) {
+    if (codeOf(error) !== "DEADLINE") throw error;
+    throw new DatabaseError(
+      `PostgreSQL commits nothing while it waits for a standby (synchronous_standby_names is ${standbys}): start the standby, or change the setting`,
+    );
+  }
 }
 
 function checkApplied(applied: readonly Applied[], known: readonly Migration[]): void {

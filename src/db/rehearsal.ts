@@ -31,18 +31,40 @@ export async function rehearse(target: Target, name: string): Promise<void> {
   }
 }
 
+/** Ids are negative: drawing them from the sequences would leave gaps, since a rollback does not give them back. */
 async function play(sql: Sql): Promise<void> {
   const [ann, bob] = [crypto.randomUUID(), crypto.randomUUID()];
+  const [low, high] = [ann, bob].toSorted() as [string, string];
+  const id = -1 - (crypto.getRandomValues(new Uint32Array(1))[0] as number);
   await sql`
     with made as (
-      insert into users (username, name_key, search_key, password)
-      select name, name, name, '' from unnest(${[ann, bob]}::text[]) as name
+      insert into users (id, username, name_key, search_key, password)
+      select ${id}::bigint - place * 5000000000, name, name, name, ''
+      from unnest(${[ann, bob]}::text[]) with ordinality as t (name, place)
       returning id, username
     )
-    insert into sessions (user_id, token, expires_at) select id, username, now() from made
+    insert into sessions (id, user_id, token, expires_at) select id, id, username, now() from made
   `;
   await save(sql, [{ owner: ann, peerKey: bob, text: "hello" }]);
-  await insertMany(sql, [{ sender: ann, toKey: bob, ref: ann, attemptId: 0, content: "hello" }]);
+  await sql`
+    with numbered as (
+      insert into conversations (id, low, high, last_seq, last_at, low_unread, high_unread)
+      values (${id}, ${low}, ${high}, 1, now(), ${low === bob ? 1 : 0}, ${high === bob ? 1 : 0})
+      returning id
+    )
+    insert into messages (id, conversation_id, seq, sender, receiver, content, timestamp, read, ref, ticket)
+    select id, id, 1, ${ann}, ${bob}, 'hello', now(), false, ${ann}, 0 from numbered
+  `;
+  await insertMany(sql, [{ sender: ann, toKey: bob, ref: ann, attemptId: 0, content: "hello" }]); // finds it stored, and checks every right
+  await sql`
+    do $$
+    begin
+      if not has_sequence_privilege('messages_id_seq', 'usage') and not has_sequence_privilege('messages_id_seq', 'update') then
+        raise insufficient_privilege using message = 'permission denied for sequence messages_id_seq';
+      end if;
+    end
+    $$
+  `;
   await markDelivered(sql, [{ receiver: bob, sender: ann, seq: 1 }]);
   await markRead(sql, [{ reader: bob, peerKey: ann, seq: 1 }]);
 }

@@ -209,6 +209,16 @@ describe("servers", () => {
     );
   });
 
+  test("that wait for a synchronous standby are refused within seconds, and nothing waits for ever", async () => {
+    await server.restart({ certificate, settings: { synchronous_standby_names: "elsewhere" } });
+    const begunAt = performance.now();
+    expect(await refusal(address())).toBe(
+      "PostgreSQL commits nothing while it waits for a standby (synchronous_standby_names is elsewhere): start the standby, or change the setting",
+    );
+    expect(performance.now() - begunAt).toBeLessThan(10_000);
+    await server.restart({ certificate });
+  });
+
   test("time out after connect_timeout", async () => {
     const silent = createServer(() => {});
     await new Promise<void>((listening) => silent.listen(0, "127.0.0.1", listening));

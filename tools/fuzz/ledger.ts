@@ -14,7 +14,17 @@ export interface Sent {
 }
 
 /** Tables whose rows the run may make; what of each stays as it was. */
-const CHANGING = ["messages", "conversations", "users", "sessions", "drafts", "invites", "name_skeletons", "text_sent"];
+const CHANGING = [
+  "messages",
+  "conversations",
+  "users",
+  "sessions",
+  "drafts",
+  "invites",
+  "name_skeletons",
+  "text_sent",
+  "page_versions", // at each start of a pod
+];
 
 export class Ledger {
   /** Messages by id, as they were acknowledged; `undefined` texts came from honest people, who look for themselves. */
