@@ -1,72 +1,76 @@
 /**
- * Expected failures: one class and one table. The table knows the HTTP status, the words a person sees (English; the page
- * translates by code) and whether trying again may help. Thrown where found, answered in `http/handler.ts` and `socket.ts`.
+ * Expected failures: one class and one table of HTTP status, English message (pages translate by code) and whether a retry may help.
+ * Turned into responses in `http/request.ts` and `chat/socket.ts`.
  */
 
 export const ERRORS = {
-  bad_request: { status: 400, words: "That request makes no sense here", retry: false },
+  bad_request: { status: 400, message: "The request is invalid", retry: false },
   invalid_text: {
     status: 400,
-    words: "A message has 1 to 4,000 characters, one of them visible, and no control character NUL",
+    message: "A message has 1 to 4,000 characters, at least one of them visible, and no NUL",
     retry: false,
   },
-  no_session: { status: 401, words: "Please sign in", retry: false },
-  wrong_login: { status: 401, words: "Wrong name or password", retry: false },
-  not_yours: { status: 403, words: "That belongs to someone else", retry: false },
+  no_session: { status: 401, message: "Please sign in", retry: false },
+  wrong_login: { status: 401, message: "Wrong name or password", retry: false },
+  not_yours: { status: 403, message: "You do not have access to that", retry: false },
   signup_closed: {
     status: 403,
-    words: "Sign-up is closed here. Ask whoever runs this chat for an account",
+    message: "Sign-up is closed. Ask the admin of this chat for an account",
     retry: false,
   },
   invite_needed: {
     status: 403,
-    words: "This chat is by invitation: open the link that somebody sent you, the whole of it",
+    message: "Sign-up is by invitation only. Open the complete link that you were sent",
     retry: false,
   },
-  invite_used: { status: 403, words: "That invitation was used already, or is too old. Ask for another", retry: false },
-  bad_code: { status: 403, words: "That code is wrong, or was used already", retry: false },
-  not_admin: { status: 403, words: "Only who runs this chat can do that", retry: false },
-  wrong_password: { status: 403, words: "That is not your password", retry: false },
-  blocked: { status: 403, words: "You block this person. Unblock them to write", retry: false },
-  foreign_origin: { status: 403, words: "That request comes from another site", retry: false },
-  not_found: { status: 404, words: "There is nothing here", retry: false },
-  no_such_user: { status: 404, words: "Nobody has that name", retry: false },
-  method_not_allowed: { status: 405, words: "That cannot be done here", retry: false },
-  name_taken: { status: 409, words: "That name is taken", retry: false },
-  name_similar: { status: 409, words: "That name looks like a name that is taken", retry: false },
-  name_reserved: { status: 409, words: "That name is reserved", retry: false },
-  ref_reused: { status: 409, words: "That ref belongs to another message", retry: false },
-  too_large: { status: 413, words: "That is too large", retry: false },
-  unsupported_type: { status: 415, words: "That content type is not read here", retry: false },
+  invite_used: {
+    status: 403,
+    message: "That invitation has been used or has expired. Ask for another one",
+    retry: false,
+  },
+  bad_code: { status: 403, message: "That code is wrong or has been used already", retry: false },
+  not_admin: { status: 403, message: "Only an admin can do that", retry: false },
+  wrong_password: { status: 403, message: "The password is wrong", retry: false },
+  blocked: { status: 403, message: "You have blocked this user. Unblock them to send a message", retry: false },
+  foreign_origin: { status: 403, message: "The request comes from another site", retry: false },
+  not_found: { status: 404, message: "There is nothing at this address", retry: false },
+  no_such_user: { status: 404, message: "No user has that name", retry: false },
+  method_not_allowed: { status: 405, message: "This method is not allowed here", retry: false },
+  name_taken: { status: 409, message: "That name is taken", retry: false },
+  name_similar: { status: 409, message: "That name looks too much like one that is taken", retry: false },
+  name_reserved: { status: 409, message: "That name is reserved", retry: false },
+  ref_reused: { status: 409, message: "That ref belongs to another message", retry: false },
+  too_large: { status: 413, message: "The request is too large", retry: false },
+  unsupported_type: { status: 415, message: "That content type is not supported here", retry: false },
   bad_name: {
     status: 422,
-    words: "A name has 2 to 50 letters of one script, digits, or _ - .",
+    message: "A name has 2 to 50 letters of one script, digits, or _ - .",
     retry: false,
   },
-  bad_password: { status: 422, words: "A password has 8 to 128 characters", retry: false },
-  upgrade_required: { status: 426, words: "This address speaks WebSocket", retry: false },
-  rate_limited: { status: 429, words: "That was a little fast. Please wait a moment", retry: true },
-  internal: { status: 500, words: "Something went wrong on our side", retry: true },
-  busy: { status: 503, words: "Too much at once. Please try again in a moment", retry: true },
-  restarting: { status: 503, words: "The server is restarting. Please try again in a moment", retry: true },
-  not_ready: { status: 503, words: "The server is not ready. Please try again in a moment", retry: true },
-} as const satisfies Record<string, { status: number; words: string; retry: boolean }>;
+  bad_password: { status: 422, message: "A password has 8 to 128 characters", retry: false },
+  upgrade_required: { status: 426, message: "This address accepts only WebSocket connections", retry: false },
+  rate_limited: { status: 429, message: "Too many requests. Please wait a moment", retry: true },
+  internal: { status: 500, message: "Something went wrong on our side", retry: true },
+  busy: { status: 503, message: "The server is busy. Please try again in a moment", retry: true },
+  restarting: { status: 503, message: "The server is restarting. Please try again in a moment", retry: true },
+  not_ready: { status: 503, message: "The server is not ready. Please try again in a moment", retry: true },
+} as const satisfies Record<string, { status: number; message: string; retry: boolean }>;
 
 export type ErrorCode = keyof typeof ERRORS;
 
-/** A failure the product expects. `words` replace the table's when the situation knows better ones. */
+/** An expected failure. `message` replaces the table's where a more specific one is known. */
 export class ChatError extends Error {
   readonly code: ErrorCode;
-  /** Seconds after which trying again may help. */
+  /** Seconds after which a retry may succeed. */
   readonly retryAfter: number | undefined;
-  /** The `ref` of the send that failed, when there was one. */
+  /** The `ref` of the send that failed, if it had one. */
   readonly ref: string | undefined;
 
   constructor(
     code: ErrorCode,
-    options: { words?: string; retryAfter?: number; ref?: string | undefined; cause?: unknown } = {},
+    options: { message?: string; retryAfter?: number; ref?: string | undefined; cause?: unknown } = {},
   ) {
-    super(options.words ?? ERRORS[code].words, "cause" in options ? { cause: options.cause } : undefined);
+    super(options.message ?? ERRORS[code].message, "cause" in options ? { cause: options.cause } : undefined);
     this.name = "ChatError";
     this.code = code;
     this.ref = options.ref;

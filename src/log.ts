@@ -1,9 +1,9 @@
 /** One line per event, as text on a terminal and JSON otherwise. Never given message texts, passwords, cookies or tokens. */
 
-export type Level = "debug" | "info" | "warn" | "error";
+export type LogLevel = "debug" | "info" | "warn" | "error";
 export type Fields = Record<string, string | number | boolean | null | undefined>;
 
-const ORDER: Record<Level, number> = { debug: 0, info: 1, warn: 2, error: 3 };
+const ORDER: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
 
 /** Where events go. `write` gets whole lines, newline included. */
 export class Log {
@@ -11,7 +11,7 @@ export class Log {
   #format: "text" | "json";
   #write: (line: string) => void;
 
-  constructor(options: { level: Level; format: "text" | "json"; write: (line: string) => void }) {
+  constructor(options: { level: LogLevel; format: "text" | "json"; write: (line: string) => void }) {
     this.#least = ORDER[options.level];
     this.#format = options.format;
     this.#write = options.write;
@@ -31,10 +31,10 @@ export class Log {
 
   /** `error`'s stack is kept when given: whatever lands here is a bug or a broken surrounding. */
   error(event: string, error?: unknown, fields: Fields = {}): void {
-    this.#line("error", event, error === undefined ? fields : { ...fields, error: traceOf(error) });
+    this.#line("error", event, error === undefined ? fields : { ...fields, error: errorTrace(error) });
   }
 
-  #line(level: Level, event: string, fields: Fields): void {
+  #line(level: LogLevel, event: string, fields: Fields): void {
     if (ORDER[level] < this.#least) return;
     const at = new Date().toISOString();
     if (this.#format === "json") return this.#write(`${JSON.stringify({ at, level, event, ...fields })}\n`);
@@ -53,13 +53,13 @@ function text(value: Fields[string]): string {
 }
 
 /** An error with its stack and code. */
-export function traceOf(error: unknown): string {
+export function errorTrace(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return `${withoutQuotes(error, error.stack ?? `${error.name}: ${error.message}`)}${codeOf(error)}`;
 }
 
 /** An error in one line, for a surrounding that is known to break. */
-export function wordsOf(error: unknown): string {
+export function errorText(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return `${withoutQuotes(error, `${error.name}: ${error.message}`)}${codeOf(error)}`;
 }

@@ -9,7 +9,7 @@ import { COMMANDS_HELP, readCommand } from "./cli/arguments.ts";
 import { healthOf } from "./cli/healthcheck.ts";
 import { ensurePackages, PackagesError } from "./cli/packages.ts";
 import { type Config, ConfigError, loadConfig, SETTINGS } from "./config.ts";
-import { Log, traceOf } from "./log.ts";
+import { errorTrace, Log } from "./log.ts";
 import type { Usage } from "./metrics.ts";
 import { isGuessable } from "./setting_readers.ts";
 import { parseConnectionString } from "./util/connection_string.ts";
@@ -244,18 +244,18 @@ function fail(error: unknown, port: number): never {
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof PackagesError) complain(message);
   else if (name === "PortError") complain(`${message}\n${portWayOut(error, port)}`);
-  else if (name === "WordsError") complain(`${message}.\n\nCommands\n${COMMANDS_HELP}`);
+  else if (name === "UsageError") complain(`${message}.\n\nCommands\n${COMMANDS_HELP}`);
   else if (name === "ChatError")
     complain("PostgreSQL does not answer any more. What was asked for may be done, or not");
   else if (["DatabaseError", "EmbeddedError", "RefusedError", "InterruptedError"].includes(name)) complain(message);
-  else complain(`chatify could not start, and did not expect this:\n${traceOf(error)}`);
+  else complain(`chatify could not start, and did not expect this:\n${errorTrace(error)}`);
   const codes: Record<string, number> = {
     PackagesError: EXIT.packages,
     PortError: EXIT.port,
     DatabaseError: EXIT.database,
     EmbeddedError: EXIT.database,
     ChatError: EXIT.database,
-    WordsError: EXIT.settings,
+    UsageError: EXIT.settings,
     RefusedError: EXIT.refused,
     InterruptedError: EXIT.interrupted,
   };

@@ -40,44 +40,44 @@ export function parseFrame(text: string): ClientFrame {
     case "message": {
       const { to, message, ref } = frame;
       if (ref !== undefined && !isRef(ref))
-        throw new ChatError("bad_request", { words: "ref must be 8–64 of A-Z a-z 0-9 _ -" });
+        throw new ChatError("bad_request", { message: "ref must be 8–64 of A-Z a-z 0-9 _ -" });
       if (typeof to !== "string" || typeof message !== "string") {
-        throw new ChatError("bad_request", { words: "A message needs the texts to and message", ref });
+        throw new ChatError("bad_request", { message: "A message needs the texts to and message", ref });
       }
       return { type, to, message, ref };
     }
     case "read": {
       const { peer, seq } = frame;
       if (typeof peer !== "string" || typeof seq !== "number" || !Number.isInteger(seq) || seq < 0) {
-        throw new ChatError("bad_request", { words: "read needs the text peer and the whole number seq" });
+        throw new ChatError("bad_request", { message: "read needs the text peer and the whole number seq" });
       }
       return { type, peer, seq: Math.min(seq, Number.MAX_SAFE_INTEGER) };
     }
     case "typing": {
       if (typeof frame["peer"] !== "string")
-        throw new ChatError("bad_request", { words: "typing needs the text peer" });
+        throw new ChatError("bad_request", { message: "typing needs the text peer" });
       return { type, peer: frame["peer"] };
     }
     case "draft": {
       const { peer, text, ack } = frame;
       if (typeof peer !== "string" || typeof text !== "string") {
-        throw new ChatError("bad_request", { words: "draft needs the texts peer and text" });
+        throw new ChatError("bad_request", { message: "draft needs the texts peer and text" });
       }
       if (ack === undefined) return { type, peer, text };
-      if (!Number.isSafeInteger(ack)) throw new ChatError("bad_request", { words: "ack must be a whole number" });
+      if (!Number.isSafeInteger(ack)) throw new ChatError("bad_request", { message: "ack must be a whole number" });
       return { type, peer, text, ack: ack as number };
     }
     case "watch": {
       const { users } = frame;
       if (!Array.isArray(users) || users.length > WATCH_MAX || !users.every((user) => typeof user === "string")) {
-        throw new ChatError("bad_request", { words: `watch needs users, a list of at most ${WATCH_MAX} names` });
+        throw new ChatError("bad_request", { message: `watch needs users, a list of at most ${WATCH_MAX} names` });
       }
       return frame["new_users"] === true ? { type, users, newUsers: true } : { type, users };
     }
     case "ping":
       return { type };
     default:
-      throw new ChatError("bad_request", { words: "That type of frame is unknown" });
+      throw new ChatError("bad_request", { message: "That type of frame is unknown" });
   }
 }
 
@@ -86,10 +86,10 @@ function parseObject(text: string): Record<string, unknown> {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new ChatError("bad_request", { words: "A frame must be JSON", cause: error });
+    throw new ChatError("bad_request", { message: "A frame must be JSON", cause: error });
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new ChatError("bad_request", { words: "A frame must be a JSON object" });
+    throw new ChatError("bad_request", { message: "A frame must be a JSON object" });
   }
   return value as Record<string, unknown>;
 }

@@ -5,7 +5,7 @@
 
 import type { Database } from "../db/client.ts";
 import * as gone from "../db/deleted_accounts.ts";
-import { type Log, wordsOf } from "../log.ts";
+import { errorText, type Log } from "../log.ts";
 
 const EVERY_MS = 3_600_000;
 /** Not at once: see `db/deleted_accounts.ts`. */
@@ -58,7 +58,7 @@ export class AccountPurge {
     } catch (error) {
       if (!this.#stopped)
         this.#log.warn("what is left of accounts that are gone not erased, trying again in an hour", {
-          error: wordsOf(error),
+          error: errorText(error),
         });
     } finally {
       this.#working = false;

@@ -111,7 +111,7 @@ export class LoginLimits {
     this.#refused(what);
     const retryAfter = Math.ceil(waitMs / 1_000);
     throw new ChatError("rate_limited", {
-      words: `Too many tries. Please wait ${formatSeconds(retryAfter)}`,
+      message: `Too many tries. Please wait ${formatSeconds(retryAfter)}`,
       retryAfter,
     });
   }

@@ -2,7 +2,7 @@
 
 import type { Database } from "../db/client.ts";
 import * as sessions from "../db/sessions.ts";
-import { type Log, wordsOf } from "../log.ts";
+import { errorText, type Log } from "../log.ts";
 import { Batcher } from "../util/batcher.ts";
 
 /** Larger than what comes due together when a pod's people all come back. */
@@ -21,7 +21,7 @@ export class SessionRenewals {
           if (!this.#stopped) await sessions.renew(db, ids);
         } catch (error) {
           if (!this.#stopped)
-            log.warn("sessions not renewed, trying again when they are used", { error: wordsOf(error) });
+            log.warn("sessions not renewed, trying again when they are used", { error: errorText(error) });
         }
         for (const id of ids) this.#waiting.delete(id);
         return [];

@@ -3,7 +3,7 @@
 import type { Database } from "../db/client.ts";
 import * as sessions from "../db/sessions.ts";
 import type { Hub } from "../delivery/hub.ts";
-import { type Log, wordsOf } from "../log.ts";
+import { errorText, type Log } from "../log.ts";
 import { CLOSE } from "../protocol.ts";
 import type { SessionRenewals } from "./session_renewals.ts";
 
@@ -69,6 +69,6 @@ export class SessionSweeper {
   }
 
   #failed(event: string, error: unknown): void {
-    if (!this.#isStopped) this.#log.warn(event, { error: wordsOf(error) });
+    if (!this.#isStopped) this.#log.warn(event, { error: errorText(error) });
   }
 }

@@ -12,7 +12,7 @@ import { findMany } from "../db/users.ts";
 import type { Delivery } from "../delivery/delivery.ts";
 import { type Hub, type Socket, WriteBatch } from "../delivery/hub.ts";
 import { ChatError } from "../errors.ts";
-import { type Log, wordsOf } from "../log.ts";
+import { errorText, type Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { ackFrame, deliveredFrame, errorFrame, messageFrame, readFrame, SYNC_FRAME, typingFrame } from "../protocol.ts";
 import { CoalescingBatcher } from "../util/coalescing_batcher.ts";
@@ -337,7 +337,7 @@ export class Chat {
       if (this.#deliveredUnknown) this.#askForMarks(marks.map(({ sender }) => nameKey(sender)));
       this.#deliveredUnknown = false;
     } catch (error) {
-      this.#log.warn("delivered marks not stored, trying again", { error: wordsOf(error) });
+      this.#log.warn("delivered marks not stored, trying again", { error: errorText(error) });
       for (const { receiver, sender, seq } of marks) this.noteDelivered(receiver, sender, seq);
     }
   }

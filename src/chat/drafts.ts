@@ -57,7 +57,7 @@ export class Drafts {
   ): Promise<unknown> | undefined {
     if (!isDraft(text))
       throw new ChatError("invalid_text", {
-        words: "A draft has at most 4,000 characters and no control character NUL",
+        message: "A draft has at most 4,000 characters and no control character NUL",
       });
     const peerKey = keyOfReference(peer);
     if (peerKey === undefined) return undefined;

@@ -8,7 +8,7 @@ import { formatSeconds } from "../accounts/login_limits.ts";
 import type { Database } from "../db/client.ts";
 import * as textSent from "../db/text_sent.ts";
 import { ChatError } from "../errors.ts";
-import { type Log, wordsOf } from "../log.ts";
+import { errorText, type Log } from "../log.ts";
 import { Batcher } from "../util/batcher.ts";
 
 const FLUSH_EVERY_MS = 2_000;
@@ -63,10 +63,10 @@ export class TextQuota {
       return;
     }
     this.#refused();
-    void this.flush(); // the other pods are to know
+    void this.flush(); // so that the other pods learn of it
     const retryAfter = Math.ceil((this.#dayEndsAt - Date.now()) / 1_000);
-    const words = `You have sent as much text as a day allows. Please wait ${formatSeconds(retryAfter)}`;
-    throw new ChatError("rate_limited", { ref, retryAfter, words });
+    const message = `You have sent as much text as a day allows. Please wait ${formatSeconds(retryAfter)}`;
+    throw new ChatError("rate_limited", { ref, retryAfter, message });
   }
 
   /** Undoes a `spend` whose message was not stored. */
@@ -112,7 +112,7 @@ export class TextQuota {
         usage.known = Math.max(usage.known + bytes, sums.get(sender) ?? 0);
       }
     } catch (error) {
-      this.#log.warn("text quotas not saved, will retry", { error: wordsOf(error) });
+      this.#log.warn("text quotas not saved, will retry", { error: errorText(error) });
     }
   }
 
@@ -143,7 +143,7 @@ export class TextQuota {
     try {
       while ((await textSent.sweep(this.#db, dayOf(Date.now() - DAY_MS))) === 10_000) await Bun.sleep(100);
     } catch (error) {
-      this.#log.warn("old text quotas not removed, will retry tomorrow", { error: wordsOf(error) });
+      this.#log.warn("old text quotas not removed, will retry tomorrow", { error: errorText(error) });
     }
   }
 }

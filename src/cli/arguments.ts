@@ -12,7 +12,7 @@ export type Command =
 export class UsageError extends Error {
   constructor(message: string) {
     super(message);
-    this.name = "WordsError";
+    this.name = "UsageError";
   }
 }
 
@@ -34,7 +34,7 @@ const VERBS = ["list", "add", "passwd", "disable", "enable", "admin"] as const;
  * Reads a command line that begins with `invite` or `user`.
  *
  * @returns undefined when it asks for an explanation
- * @throws WordsError
+ * @throws UsageError
  * @example readCommand(["user", "passwd", "ann"]) // { verb: "passwd", name: "ann" }
  */
 export function readCommand([word, ...words]: readonly string[]): Command | undefined {

@@ -4,7 +4,7 @@
  * vouch for it, since a copy of the data directory that was put back looks like an ordinary start.
  */
 
-import { type Log, wordsOf } from "../log.ts";
+import { errorText, type Log } from "../log.ts";
 import type { Database } from "./client.ts";
 
 const CHECKED_EVERY_MS = 2_000;
@@ -183,7 +183,7 @@ export class EpochWatch {
       this.#log.warn("the database may have gone back, all pages reload", { was: seen.epoch, is: now.epoch });
       this.#changed();
     } catch (error) {
-      this.#log.debug("epoch not read, trying again", { error: wordsOf(error) });
+      this.#log.debug("epoch not read, trying again", { error: errorText(error) });
     }
   }
 }

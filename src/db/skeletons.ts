@@ -1,6 +1,6 @@
 /** Completes accounts created by older versions: the skeletons of their names, and a key made by today's rules. */
 
-import { type Log, wordsOf } from "../log.ts";
+import { errorText, type Log } from "../log.ts";
 import { nameKey, skeletonsOf } from "../util/text.ts";
 import { codeOf, type Database, type Sql } from "./client.ts";
 
@@ -31,7 +31,7 @@ export class SkeletonFiller {
     return (this.#filling ??= fillSkeletons(this.#db, this.#log)
       .catch((error: unknown) => {
         if (this.#isStopped) return;
-        this.#log.warn("skeletons of names not filled in, will retry in a minute", { error: wordsOf(error) });
+        this.#log.warn("skeletons of names not filled in, will retry in a minute", { error: errorText(error) });
       })
       .finally(() => (this.#filling = undefined)));
   }

@@ -5,7 +5,7 @@
 
 import type { Database } from "../db/client.ts";
 import { peopleWithChanges } from "../db/messages.ts";
-import { type Log, wordsOf } from "../log.ts";
+import { errorText, type Log } from "../log.ts";
 import { SYNC_FRAME } from "../protocol.ts";
 import type { Hub } from "./hub.ts";
 
@@ -85,7 +85,7 @@ export class Resync {
       return changed.flatMap((name) => names.get(name) ?? []);
     } catch (error) {
       if (!this.#stopped)
-        this.#log.warn("who may lack something is not known: everybody is told to ask", { error: wordsOf(error) });
+        this.#log.warn("who may lack something is not known: everybody is told to ask", { error: errorText(error) });
       return [...names.values()];
     }
   }

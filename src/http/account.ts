@@ -166,13 +166,13 @@ export class Account {
     const on = readFlag(body, field);
     const { name } = body;
     if (typeof name !== "string" || on === undefined) {
-      throw new ChatError("bad_request", { words: `name must be a string and ${field} true or false` });
+      throw new ChatError("bad_request", { message: `name must be a string and ${field} true or false` });
     }
     const key = keyOfReference(name);
     const peer = key === undefined ? undefined : await users.find(this.#db, key);
     if (!peer) throw new ChatError("no_such_user");
     if (relation === "blocks" && peer.id === me.userId) {
-      throw new ChatError("bad_request", { words: "You cannot block yourself" });
+      throw new ChatError("bad_request", { message: "You cannot block yourself" });
     }
     await this.#relationships.setRelation(relation, me, peer.username, on);
     return json({ name: peer.username, [field]: on });
@@ -183,12 +183,12 @@ export class Account {
 function readText(body: Record<string, unknown>, name: string): string {
   const value = body[name];
   if (typeof value === "string") return value;
-  throw new ChatError("bad_request", { words: `${name} must be a string` });
+  throw new ChatError("bad_request", { message: `${name} must be a string` });
 }
 
 /** Undefined when absent. @throws ChatError `bad_request` */
 function readFlag(body: Record<string, unknown>, name: string): boolean | undefined {
   const value = body[name];
   if (value === undefined || typeof value === "boolean") return value;
-  throw new ChatError("bad_request", { words: `${name} must be true or false` });
+  throw new ChatError("bad_request", { message: `${name} must be true or false` });
 }

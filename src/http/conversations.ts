@@ -114,7 +114,7 @@ function writeCursor(row: { lastAt: string; conversationId: number }): string {
 function readCursor(cursor: string): { lastAt: string; conversationId: number } {
   const text = Buffer.from(cursor, "base64url").toString();
   const [, lastAt = "", id] = /^([^|]*)\|(\d{1,15})$/.exec(text) ?? [];
-  if (!isInstant(lastAt)) throw new ChatError("bad_request", { words: "before is not a valid cursor" });
+  if (!isInstant(lastAt)) throw new ChatError("bad_request", { message: "before is not a valid cursor" });
   return { lastAt, conversationId: Number(id) };
 }
 

@@ -127,7 +127,7 @@ function checkReference(name: string): void {
   try {
     checkName(name);
   } catch (error) {
-    throw new ChatError("bad_request", { words: "The path contains an invalid name", cause: error });
+    throw new ChatError("bad_request", { message: "The path contains an invalid name", cause: error });
   }
 }
 
@@ -137,7 +137,7 @@ function readWindow(query: URLSearchParams): Window | undefined {
   const before = wholeNumber(query, "before", 1, Number.MAX_SAFE_INTEGER);
   const after = wholeNumber(query, "after", 0, Number.MAX_SAFE_INTEGER);
   if (before !== undefined && after !== undefined) {
-    throw new ChatError("bad_request", { words: "before and after exclude each other" });
+    throw new ChatError("bad_request", { message: "before and after exclude each other" });
   }
   if (before !== undefined) return { limit: limit ?? PAGE_MAX, before };
   if (after !== undefined) return { limit: limit ?? PAGE_MAX, after };

@@ -5,7 +5,7 @@
 
 import type { Database } from "../db/client.ts";
 import * as versions from "../db/page_versions.ts";
-import { type Log, wordsOf } from "../log.ts";
+import { errorText, type Log } from "../log.ts";
 
 /** Clients make up addresses: the database is asked for new versions at most so often, and for files of those it has only. */
 const ASKED_EVERY_MS = 1_000;
@@ -35,7 +35,7 @@ export class OtherVersions {
       await versions.save(this.#db, version, await Bun.zstdCompress(JSON.stringify(list), { level: 9 }));
     } catch (error) {
       this.#log.warn("pages' files not kept: pages opened before an upgrade will need a reload", {
-        error: wordsOf(error),
+        error: errorText(error),
       });
     }
   }

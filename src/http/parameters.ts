@@ -7,7 +7,7 @@ import type { Request } from "./request.ts";
 /** The URL of a request. Without `Host`, which is optional in HTTP/1.0, Bun knows only the path. @throws ChatError `bad_request` */
 export function urlOf(request: globalThis.Request): URL {
   const url = URL.parse(request.url, "http://localhost");
-  if (!url) throw new ChatError("bad_request", { words: "The Host of the request is invalid" });
+  if (!url) throw new ChatError("bad_request", { message: "The Host of the request is invalid" });
   return url;
 }
 
@@ -22,7 +22,7 @@ export function wholeNumber(query: URLSearchParams, name: string, least: number,
   if (given === null) return undefined;
   const number = /^\d{1,16}$/.test(given) ? Number(given) : Number.NaN;
   if (number >= least && number <= most) return number;
-  throw new ChatError("bad_request", { words: `${name} must be a whole number from ${least} to ${most}` });
+  throw new ChatError("bad_request", { message: `${name} must be a whole number from ${least} to ${most}` });
 }
 
 /**
@@ -35,6 +35,6 @@ export function namePart(query: URLSearchParams, excluded: readonly string[]): s
   const part = query.get("part")?.trim();
   if (part === undefined) return undefined;
   const other = excluded.find((name) => query.has(name));
-  if (other) throw new ChatError("bad_request", { words: `part and ${other} exclude each other` });
+  if (other) throw new ChatError("bad_request", { message: `part and ${other} exclude each other` });
   return keyOfReference(part) === undefined ? "" : searchKey(part);
 }

@@ -116,7 +116,7 @@ export async function readJson(request: Request): Promise<Record<string, unknown
   } catch {
     // said below
   }
-  throw new ChatError("bad_request", { words: "The body must be a JSON object" });
+  throw new ChatError("bad_request", { message: "The body must be a JSON object" });
 }
 
 /** The JSON answer to a failure. */
@@ -150,13 +150,13 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route
     const id = idOf(request, parts.trust);
     parts.log.error("request failed", error, { id });
     // mutation: errors without details
-    return failure(new ChatError("internal", { words: `Something went wrong on our side. Its number is ${id}` }));
+    return failure(new ChatError("internal", { message: `Something went wrong on our side. Request id: ${id}` }));
   };
   // Not async: what is answered at once costs no promise.
   const answerTo = (request: Request, server: Server<SocketData>): ReturnType<Handler> => {
     try {
       if (request.headers.get("host")?.includes(",")) {
-        throw new ChatError("bad_request", { words: "A request has one Host" }); // Bun joins several
+        throw new ChatError("bad_request", { message: "A request has one Host" }); // Bun joins several
       }
       const method = request.method === "HEAD" ? "GET" : request.method;
       const handler = method === "GET" || method === "POST" ? methods[method] : undefined;
@@ -201,7 +201,7 @@ export function checkOrigin(request: Request, trust: Trust): void {
   const referer = refererOf(request);
   const from = referer === null ? "" : ` Referer ${URL.parse(referer)?.origin},`;
   throw new ChatError("foreign_origin", {
-    words:
+    message:
       `That request comes from another site: Origin ${request.headers.get("origin") ?? "(none)"},${from} Host ${hostOf(request, trust)}. ` +
       "If a proxy stands in front and changes Host, set ALLOWED_ORIGINS to the address people open, or TRUST_PROXY=on",
   });

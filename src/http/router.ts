@@ -133,5 +133,5 @@ async function upgrade(request: Request, server: Server<SocketData>, parts: Part
   const refusal = parts.socketRefusal();
   if (refusal) throw refusal;
   if (server.upgrade(request, { data: { session } })) return undefined;
-  throw new ChatError("bad_request", { words: "The WebSocket handshake is invalid" });
+  throw new ChatError("bad_request", { message: "The WebSocket handshake is invalid" });
 }

@@ -6,7 +6,7 @@
 import type { Bus, BusEvent } from "../cluster/bus.ts";
 import type { Database } from "../db/client.ts";
 import { markOnline, onlineKeys } from "../db/users.ts";
-import { type Log, wordsOf } from "../log.ts";
+import { errorText, type Log } from "../log.ts";
 import { ONLINE, type PresenceState } from "../protocol.ts";
 
 const GRACE_MS = 5_000;
@@ -267,7 +267,7 @@ export class PresenceRegistry {
         this.#reconciledAt = now;
       }
     } catch (error) {
-      this.#log.warn("who is online in the table is not known, trying again", { error: wordsOf(error) });
+      this.#log.warn("who is online in the table is not known, trying again", { error: errorText(error) });
       return;
     }
     const written = this.#written;
@@ -283,7 +283,7 @@ export class PresenceRegistry {
       for (const key of came) this.#written?.add(key);
       for (const key of went) this.#written?.delete(key);
     } catch (error) {
-      this.#log.warn("presence not written, trying again", { error: wordsOf(error) });
+      this.#log.warn("presence not written, trying again", { error: errorText(error) });
     }
   }
 }

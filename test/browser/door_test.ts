@@ -88,7 +88,7 @@ describe("a closed door", () => {
     expect(page.headers.get("content-type")).toBe("text/html; charset=utf-8");
     expect(page.headers.get("etag")).toMatch(/^"/);
     const html = await page.text();
-    expect(html).toContain("Sign-up is closed here. Ask whoever runs this chat for an account");
+    expect(html).toContain("Sign-up is closed. Ask the admin of this chat for an account");
     expect(html).not.toContain("<form");
     expect((await fetch(`${app.url}/signup?invite=1.2.3`)).status).toBe(200);
     expect(await refused(await signUp(app, "ann"), "signup_closed")).not.toContain("<form");
@@ -107,7 +107,7 @@ describe("a closed door", () => {
     const wrong = `${code.slice(0, -1)}${code.endsWith("0") ? "1" : "0"}`;
     for (const bad of [wrong, "x", `${code}0`, "x".repeat(10_000)]) {
       const html = await refused(await signUp(app, "ann", { code: bad }), "bad_code");
-      expect(html).toContain("That code is wrong, or was used already");
+      expect(html).toContain("That code is wrong or has been used already");
       expect(html).toContain(`name="code" value="${bad}"`); // else the next try would be one for any account
     }
     expect((await signUp(app, "a", { code })).status).toBe(422);
@@ -177,7 +177,7 @@ describe("invitations", () => {
     const page = await fetch(`${app.url}/signup`);
     expect(page.status).toBe(200);
     const html = await page.text();
-    expect(html).toContain("This chat is by invitation");
+    expect(html).toContain("Sign-up is by invitation only");
     expect(html).not.toContain("<form");
     expect(await refused(await signUp(app, "ann"), "invite_needed")).not.toContain("<form");
 
@@ -237,7 +237,7 @@ describe("invitations", () => {
     expect(html).not.toContain("<form");
     const used = await fetch(`${app.url}/signup?invite=${invite}`);
     expect(used.status).toBe(200);
-    expect(await used.text()).toContain("That invitation was used already");
+    expect(await used.text()).toContain("That invitation has been used");
     expect(await names(app)).toEqual(["Boss", "Guest"]);
   });
 
@@ -271,7 +271,7 @@ describe("invitations", () => {
     const answer = await ask(app, cookieOf(guest));
     expect(answer.status).toBe(403);
     expect(await answer.json()).toEqual({
-      error: { code: "not_admin", message: "Only who runs this chat can do that" },
+      error: { code: "not_admin", message: "Only an admin can do that" },
     });
     expect((await ask(app, boss.cookie, "", { origin: "https://evil.example" })).status).toBe(403);
     expect((await ask(app, boss.cookie, "", { "sec-fetch-site": "cross-site" })).status).toBe(403);

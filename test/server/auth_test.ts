@@ -339,7 +339,7 @@ describe("hashing", () => {
     expect(done.length).toBeGreaterThanOrEqual(30);
     for (const answer of busy) {
       expect(Number(answer.headers.get("retry-after"))).toBeGreaterThan(0);
-      expect(await answer.text()).toContain('data-error="busy">Too much at once. Please try again in a moment</p>');
+      expect(await answer.text()).toContain('data-error="busy">The server is busy. Please try again in a moment</p>');
     }
     const rows = await app.sql<{ username: string }[]>`select username from users where username like 'crowd%'`;
     const welcome = names.filter((_, i) => answers[i]?.status === 302);

@@ -365,7 +365,7 @@ describe("a failure of ours", () => {
       expect(answer.headers.get("cache-control")).toBe("no-store");
       const { error } = (await answer.json()) as { error: { code: string; message: string } };
       expect(error.code).toBe("internal");
-      const [, id] = /^Something went wrong on our side\. Its number is ([\da-f-]{36})$/.exec(error.message) ?? [];
+      const [, id] = /^Something went wrong on our side\. Request id: ([\da-f-]{36})$/.exec(error.message) ?? [];
       const line = broken.log.find((line) => line.includes(`"id":"${id}"`)) ?? "";
       expect(JSON.parse(line)).toMatchObject({ level: "error", event: "request failed" });
       expect(line).toContain("search_key"); // PostgreSQL's words, for us only

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 
-import { type Level, Log, wordsOf } from "../../src/log.ts";
+import { errorText, Log, type LogLevel } from "../../src/log.ts";
 
-function logTo(lines: string[], format: "text" | "json", level: Level = "debug"): Log {
+function logTo(lines: string[], format: "text" | "json", level: LogLevel = "debug"): Log {
   return new Log({ level, format, write: (line) => lines.push(line) });
 }
 
@@ -73,7 +73,7 @@ describe("the log as text", () => {
     const log = logTo(lines, "text");
     for (const error of [quoting(), quoting("22P02"), quoting("ERR_INVALID_URL")]) {
       log.error("failed", error);
-      log.warn("failed", { error: wordsOf(error) });
+      log.warn("failed", { error: errorText(error) });
     }
     expect(lines.join("")).not.toContain("private");
     expect(lines[0]).toMatch(/error failed error=SyntaxError: \(left out: it may quote\)\n {4}/);
@@ -102,7 +102,7 @@ describe("the log as text", () => {
 });
 
 test("the log leaves out what is below its level", () => {
-  const levels: Level[] = ["debug", "info", "warn", "error"];
+  const levels: LogLevel[] = ["debug", "info", "warn", "error"];
   for (const [i, level] of levels.entries()) {
     const lines: string[] = [];
     const log = logTo(lines, "json", level);

@@ -215,7 +215,7 @@ describe("what is told", () => {
           epoch: to,
           version: to,
         });
-        const error = new ChatError("busy", { words: message, ref });
+        const error = new ChatError("busy", { message, ref });
         const told = { type: "error", code: "busy", message, retry_after: 1, ...withRef };
         expect(written(errorFrame(error))).toEqual(told);
         const users = JSON.parse(presenceFrame([presenceEntry(`x${from}`, state)])) as object;
