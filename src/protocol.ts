@@ -1,8 +1,8 @@
-/** The frames of `/ws/{username}` both ways (CONTRACT §4): parsed here only, encoded here only; and the close codes. */
+/** Parses and encodes all frames of `/ws/{username}` (docs/protocol.md), and lists the close codes. */
 
 import { ChatError } from "./errors.ts";
 
-/** What a person's browser may say. Names are as written: whoever uses them looks up their keys. */
+/** What a client may send. Names are as typed; handlers derive the keys. */
 export type ClientFrame =
   | { type: "message"; to: string; message: string; ref: string | undefined }
   | { type: "read"; peer: string; seq: number }
@@ -18,20 +18,20 @@ export const CLOSE = {
   binary: 1003,
   limits: 1008,
   bug: 1011,
-  /** Come back after a random 0–5 s. */
+  /** Clients reconnect after a random 0–5 s. */
   restarting: 1012,
   overloaded: 1013,
-  /** Do not come back. */
+  /** Clients do not reconnect. */
   sessionEnded: 4401,
-  /** Come back when another one closes. */
+  /** Clients reconnect once another tab closes. */
   tooManySockets: 4429,
 } as const;
 export type CloseCode = (typeof CLOSE)[keyof typeof CLOSE];
 
 /**
- * Reads a text frame. Unknown fields are ignored.
+ * Parses a text frame. Unknown fields are ignored.
  *
- * @throws ChatError `bad_request`, with the `ref` of the send when it has a good one
+ * @throws ChatError `bad_request`, with the `ref` of the send if it has a valid one
  */
 export function parseFrame(text: string): ClientFrame {
   const frame = parseObject(text);
@@ -40,28 +40,28 @@ export function parseFrame(text: string): ClientFrame {
     case "message": {
       const { to, message, ref } = frame;
       if (ref !== undefined && !isRef(ref))
-        throw new ChatError("bad_request", { message: "ref must be 8–64 of A-Z a-z 0-9 _ -" });
+        throw new ChatError("bad_request", { message: "ref must be 8–64 characters of A-Z a-z 0-9 _ -" });
       if (typeof to !== "string" || typeof message !== "string") {
-        throw new ChatError("bad_request", { message: "A message needs the texts to and message", ref });
+        throw new ChatError("bad_request", { message: "message needs the strings to and message", ref });
       }
       return { type, to, message, ref };
     }
     case "read": {
       const { peer, seq } = frame;
       if (typeof peer !== "string" || typeof seq !== "number" || !Number.isInteger(seq) || seq < 0) {
-        throw new ChatError("bad_request", { message: "read needs the text peer and the whole number seq" });
+        throw new ChatError("bad_request", { message: "read needs the string peer and the whole number seq" });
       }
       return { type, peer, seq: Math.min(seq, Number.MAX_SAFE_INTEGER) };
     }
     case "typing": {
       if (typeof frame["peer"] !== "string")
-        throw new ChatError("bad_request", { message: "typing needs the text peer" });
+        throw new ChatError("bad_request", { message: "typing needs the string peer" });
       return { type, peer: frame["peer"] };
     }
     case "draft": {
       const { peer, text, ack } = frame;
       if (typeof peer !== "string" || typeof text !== "string") {
-        throw new ChatError("bad_request", { message: "draft needs the texts peer and text" });
+        throw new ChatError("bad_request", { message: "draft needs the strings peer and text" });
       }
       if (ack === undefined) return { type, peer, text };
       if (!Number.isSafeInteger(ack)) throw new ChatError("bad_request", { message: "ack must be a whole number" });
@@ -70,14 +70,14 @@ export function parseFrame(text: string): ClientFrame {
     case "watch": {
       const { users } = frame;
       if (!Array.isArray(users) || users.length > WATCH_MAX || !users.every((user) => typeof user === "string")) {
-        throw new ChatError("bad_request", { message: `watch needs users, a list of at most ${WATCH_MAX} names` });
+        throw new ChatError("bad_request", { message: `watch needs users, an array of at most ${WATCH_MAX} names` });
       }
       return frame["new_users"] === true ? { type, users, newUsers: true } : { type, users };
     }
     case "ping":
       return { type };
     default:
-      throw new ChatError("bad_request", { message: "That type of frame is unknown" });
+      throw new ChatError("bad_request", { message: "The frame has an unknown type" });
   }
 }
 
@@ -98,7 +98,7 @@ function isRef(ref: unknown): ref is string {
   return typeof ref === "string" && /^[A-Za-z0-9_-]{8,64}$/.test(ref);
 }
 
-/** A message as its receiver, and the sender's other sockets, get it. `ref` is the client's own, undefined when it gave none. */
+/** A message for its receiver and the sender's other sockets. `ref` is undefined if the client sent none. */
 export function messageFrame(
   message: { from: string; to: string; message: string; id: number; seq: number; timestamp: string },
   ref: string | undefined,
@@ -106,7 +106,7 @@ export function messageFrame(
   return JSON.stringify({ type: "message", ...message, ref });
 }
 
-/** To the socket that sent, after the commit. */
+/** Sent to the sender's socket after the commit. */
 export function ackFrame(
   stored: { id: number; seq: number; timestamp: string },
   peer: string,
@@ -122,18 +122,18 @@ export function errorFrame(error: ChatError): string {
   return JSON.stringify({ type: "error", code, message, ref, retry_after: retryAfter });
 }
 
-/** @param state.version of the pages' files: another one than the page's own means that newer files are served */
+/** @param state.version of the served page files: a page with a different version is outdated */
 export function helloFrame(username: string, state: { epoch: string; version: string }): string {
   const { epoch, version } = state;
   return JSON.stringify({ type: "hello", username, epoch, version });
 }
 
-/** `peer` has on some device what you wrote, up to `seq`. */
+/** The user's messages up to `seq` have reached a device of `peer`. */
 export function deliveredFrame(peer: string, seq: number): string {
   return JSON.stringify({ type: "delivered", peer, seq });
 }
 
-/** `reader` has seen what `peer` wrote, up to `seq`. */
+/** `reader` has read the messages of `peer` up to `seq`. */
 export function readFrame(reader: string, peer: string, seq: number): string {
   return JSON.stringify({ type: "read", reader, peer, seq });
 }
@@ -142,13 +142,13 @@ export function typingFrame(user: string): string {
   return JSON.stringify({ type: "typing", user });
 }
 
-/** What you have begun to write to `peer`, on another device; `text` empty: nothing any more. */
+/** The user's draft to `peer` changed on another device; an empty `text` deletes it. */
 export function draftFrame(draft: { peer: string; text: string; at: string }): string {
   const { peer, text, at } = draft;
   return JSON.stringify({ type: "draft", peer, text, at });
 }
 
-/** @param ack the client's own number of the draft that is stored */
+/** @param ack the client's number of the stored draft */
 export function draftSavedFrame(peer: string, ack: number): string {
   return JSON.stringify({ type: "draft_saved", peer, ack });
 }
@@ -161,7 +161,7 @@ export interface PresenceState {
 export const ONLINE: PresenceState = { online: true, last_seen: null };
 const ONLINE_JSON = JSON.stringify(ONLINE);
 
-/** One person's entry of a presence frame; encoded once, however many watch. */
+/** One user's entry in a presence frame, encoded once for all subscribers. */
 export function presenceEntry(username: string, state: PresenceState): string {
   return `${JSON.stringify(username)}:${state === ONLINE ? ONLINE_JSON : JSON.stringify(state)}`;
 }

@@ -1,7 +1,4 @@
-/**
- * Around every HTTP answer: which methods a path has, whether the request comes from our own pages, failures turned into
- * answers, and the headers that all answers carry.
- */
+/** What all HTTP handlers share: the guard around them, headers, bodies, error responses, and which origins and proxies to trust. */
 
 import type { BunRequest, Server } from "bun";
 
@@ -19,15 +16,15 @@ export type Handler = (
   server: Server<SocketData>,
 ) => Response | undefined | Promise<Response | undefined>;
 
-/** On every answer. */
+/** On every response. */
 export const FILE_HEADERS = {
   "X-Content-Type-Options": "nosniff",
   "Cross-Origin-Resource-Policy": "same-origin",
 } as const;
 
 /**
- * On every answer that a browser may show by itself: for the scripts and styles, which it cannot, they would be 4 KiB a visit.
- * `same-origin` and not `no-referrer`: with the latter browsers send our own forms with `Origin: null`.
+ * On every response that a browser may show as a document. Scripts and styles go without: that saves 4 KiB a visit.
+ * `same-origin` rather than `no-referrer`, with which browsers send our own forms with `Origin: null`.
  */
 export const HEADERS = {
   ...FILE_HEADERS,
@@ -36,31 +33,31 @@ export const HEADERS = {
   "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 } as const;
 
-/** On every answer that is no page: whoever opens one in a browser is shown text, and nothing in it runs, loads or is framed. */
+/** On every response that is not a page: opened in a browser, it cannot run scripts, load anything or be framed. */
 export const DATA_HEADERS = {
   ...HEADERS,
   "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 } as const;
 
-/** A year of https only. Not for the domains below: whoever hosts chatify may have others there that speak plain http. */
-const HTTPS_ONLY = "max-age=31536000";
+/** One year, without `includeSubDomains`: the admin may run plain-http services on subdomains. */
+const HSTS = "max-age=31536000";
 
-/** How much of an `X-Forwarded-*` header to believe, and which pages besides our own may act. */
+/** Whose `X-Forwarded-*` headers are trusted, and which origins besides our own may send requests. */
 export interface Trust {
   readonly proxies: Proxies;
   readonly origins: readonly string[] | undefined;
-  /** The address of whoever is connected; undefined once they are gone. */
+  /** The address of the connection, or undefined once it is closed. */
   readonly peer: (request: globalThis.Request) => string | undefined;
 }
 
-/** On JSON answers, which no cache keeps. */
+/** On JSON responses, which are never cached. */
 export const JSON_HEADERS = {
   ...DATA_HEADERS,
   "Content-Type": "application/json",
   "Cache-Control": "no-store",
 } as const;
 
-/** A JSON answer; one that can be long is streamed instead (`stream.ts`). */
+/** A JSON response. One that can be long is streamed instead (`stream.ts`). */
 export function json(body: unknown, init: { status?: number; headers?: Record<string, string> } = {}): Response {
   return new Response(JSON.stringify(body), {
     status: init.status ?? 200,
@@ -68,18 +65,18 @@ export function json(body: unknown, init: { status?: number; headers?: Record<st
   });
 }
 
-/** After so long a request has an answer, or waits for PostgreSQL. */
+/** A request without a response by then is waiting for PostgreSQL. */
 const SLOW_MS = 4_000;
-/** Two statements in a row, each tried again for 10 s while PostgreSQL is out of reach, the last time for 6 s more. */
-const ANSWER_SECONDS = 32;
-/** Requests whose body has not come yet: then it is the client that keeps us waiting. */
-const reading = new WeakSet<Request>();
+/** Two statements, each retried for 10 s while PostgreSQL is unreachable, with up to 6 s for the last try. */
+const RESPONSE_SECONDS = 32;
+/** Requests whose body is still arriving: those wait for the client, not for us. */
+const readingBody = new WeakSet<Request>();
 
-/** Keeps Bun from cutting a connection as idle while we owe it an answer. @returns ends that, when there is one */
-function owe(request: Request, server: Server<SocketData>): () => void {
+/** Keeps Bun from closing the connection as idle while the response is pending. @returns a function that stops this */
+function keepOpen(request: Request, server: Server<SocketData>): () => void {
   const extend = () => {
-    if (reading.has(request)) timer = setTimeout(extend, SLOW_MS);
-    else server.timeout(request, ANSWER_SECONDS);
+    if (readingBody.has(request)) timer = setTimeout(extend, SLOW_MS);
+    else server.timeout(request, RESPONSE_SECONDS);
   };
   let timer = setTimeout(extend, SLOW_MS);
   return () => clearTimeout(timer);
@@ -92,46 +89,46 @@ export function redirect(to: string, ...cookies: string[]): Response {
   return new Response(null, { status: 302, headers });
 }
 
-/** What a request of this content type holds. @throws ChatError `unsupported_type`, `too_large` */
+/** The body of a request with this content type. @throws ChatError `unsupported_type`, `too_large` */
 export async function readBody(
   request: Request,
   type: "application/json" | "application/x-www-form-urlencoded",
 ): Promise<string> {
   const given = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase();
   if (given !== type) throw new ChatError("unsupported_type");
-  reading.add(request);
+  readingBody.add(request);
   const body = await request.text().catch((error: unknown) => {
-    throw new ChatError("too_large", { cause: error }); // or nobody is there any more to be told
+    throw new ChatError("too_large", { cause: error }); // or the client has disconnected and sees no response
   });
-  reading.delete(request);
+  readingBody.delete(request);
   return body;
 }
 
-/** The JSON object in a request. @throws ChatError `unsupported_type`, `too_large`, `bad_request` */
+/** The JSON object in the body. @throws ChatError `unsupported_type`, `too_large`, `bad_request` */
 export async function readJson(request: Request): Promise<Record<string, unknown>> {
   const body = await readBody(request, "application/json");
   try {
     const value: unknown = JSON.parse(body);
     if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
   } catch {
-    // said below
+    // reported below
   }
   throw new ChatError("bad_request", { message: "The body must be a JSON object" });
 }
 
-/** The JSON answer to a failure. */
+/** The JSON response for a failure. */
 export function failure(error: ChatError, headers: Record<string, string> = {}): Response {
   const { code, message, retryAfter, status } = error;
   if (retryAfter !== undefined && status !== 500) headers["Retry-After"] = String(retryAfter);
   return json({ error: { code, message } }, { status, headers });
 }
 
-/** What proxies write into `X-Request-Id`, and nothing that a log or an answer could stumble over. */
+/** What proxies put into `X-Request-Id`; anything else could break a log line or a response. */
 const REQUEST_ID = /^[\w.-]{8,128}$/;
-/** Made when something is to be said of a request, which is seldom. */
+/** Assigned on first use, since few requests are logged. */
 const ids = new WeakMap<Request, string>();
 
-/** The number of a request, by which its lines in the log are found: our proxy's, so that its log has it too, else one of our own. */
+/** The id under which a request is logged: the trusted proxy's, so that both logs share it, or else a random one. */
 export function idOf(request: Request, trust: Trust): string {
   let id = ids.get(request);
   if (id === undefined) {
@@ -142,7 +139,11 @@ export function idOf(request: Request, trust: Trust): string {
   return id;
 }
 
-/** Wraps the handlers of a path into one that answers any request to it. @param route what counts them */
+/**
+ * Wraps the handlers of a path: checks method and origin, turns failures into responses, counts requests.
+ *
+ * @param route the metrics of the path
+ */
 export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route: Route) {
   const allow = ["GET" in methods ? "GET, HEAD" : "", "POST" in methods ? "POST" : ""].filter(Boolean).join(", ");
   const fail = (request: Request, error: unknown): Response => {
@@ -152,49 +153,49 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route
     // mutation: errors without details
     return failure(new ChatError("internal", { message: `Something went wrong on our side. Request id: ${id}` }));
   };
-  // Not async: what is answered at once costs no promise.
-  const answerTo = (request: Request, server: Server<SocketData>): ReturnType<Handler> => {
+  // Not async: a synchronous handler costs no promise.
+  const respond = (request: Request, server: Server<SocketData>): ReturnType<Handler> => {
     try {
       if (request.headers.get("host")?.includes(",")) {
-        throw new ChatError("bad_request", { message: "A request has one Host" }); // Bun joins several
+        throw new ChatError("bad_request", { message: "A request must have one Host" }); // Bun joins several with commas
       }
       const method = request.method === "HEAD" ? "GET" : request.method;
       const handler = method === "GET" || method === "POST" ? methods[method] : undefined;
       if (!handler) return failure(new ChatError("method_not_allowed"), { Allow: allow });
       if (method === "POST") checkOrigin(request, parts.trust);
-      const answer = handler(request, server);
-      return answer instanceof Promise ? answer.catch((error: unknown) => fail(request, error)) : answer;
+      const response = handler(request, server);
+      return response instanceof Promise ? response.catch((error: unknown) => fail(request, error)) : response;
     } catch (error) {
       return fail(request, error);
     }
   };
   return (request: Request, server: Server<SocketData>): ReturnType<Handler> => {
-    const begunAt = performance.now();
-    const secure = isSecure(request, parts.trust); // now: whoever has left meanwhile has no address
-    const finish = (answer: Response | undefined) => {
-      route.count(request.method, answer?.status ?? 101, performance.now() - begunAt);
-      return secure ? withHsts(answer) : answer;
+    const startedAt = performance.now();
+    const secure = isSecure(request, parts.trust); // before any await: a closed connection has no address
+    const finish = (response: Response | undefined) => {
+      route.count(request.method, response?.status ?? 101, performance.now() - startedAt);
+      return secure ? withHsts(response) : response;
     };
-    const answer = answerTo(request, server);
-    if (!(answer instanceof Promise)) return finish(answer);
-    const settle = owe(request, server);
-    return answer.then((response) => {
-      settle();
-      return finish(response);
+    const response = respond(request, server);
+    if (!(response instanceof Promise)) return finish(response);
+    const release = keepOpen(request, server);
+    return response.then((settled) => {
+      release();
+      return finish(settled);
     });
   };
 }
 
-/** Tells a browser that came by https to come by nothing else; one that came by http would not listen (RFC 6797 §7.2). */
-export function withHsts<T extends Response | undefined>(answer: T): T {
-  answer?.headers.set("Strict-Transport-Security", HTTPS_ONLY);
-  return answer;
+/** Adds Strict-Transport-Security. Only for https requests: browsers ignore it over http (RFC 6797 §7.2). */
+export function withHsts<T extends Response | undefined>(response: T): T {
+  response?.headers.set("Strict-Transport-Security", HSTS);
+  return response;
 }
 
 /**
- * Refuses what another site's page sends: its browser attaches our cookie too.
+ * Rejects requests from other sites' pages, to which browsers attach our cookie too.
  *
- * @throws ChatError `foreign_origin`, saying what was seen and which setting mends it
+ * @throws ChatError `foreign_origin`, naming the headers received and the settings that may fix it
  */
 export function checkOrigin(request: Request, trust: Trust): void {
   if (!isForeign(request, trust)) return;
@@ -202,14 +203,14 @@ export function checkOrigin(request: Request, trust: Trust): void {
   const from = referer === null ? "" : ` Referer ${URL.parse(referer)?.origin},`;
   throw new ChatError("foreign_origin", {
     message:
-      `That request comes from another site: Origin ${request.headers.get("origin") ?? "(none)"},${from} Host ${hostOf(request, trust)}. ` +
-      "If a proxy stands in front and changes Host, set ALLOWED_ORIGINS to the address people open, or TRUST_PROXY=on",
+      `The request comes from another site: Origin ${request.headers.get("origin") ?? "(none)"},${from} Host ${hostOf(request, trust)}. ` +
+      "If a proxy in front changes Host, set ALLOWED_ORIGINS to the address that users open, or set TRUST_PROXY=on",
   });
 }
 
 /**
- * Whether a page of another site or origin made its browser send this. Browsers send `Sec-Fetch-Site` over https and to localhost; elsewhere
- * a `GET` says at most its `Referer`. Where a header is there twice, the worse value counts.
+ * Whether a page of another origin caused this request. Browsers send `Sec-Fetch-Site` over https and to localhost only; elsewhere
+ * a `GET` has at most a `Referer`. Of a repeated header the worse value counts.
  */
 export function isForeign(request: Request, trust: Trust): boolean {
   const origin = request.headers.get("origin");
@@ -227,25 +228,25 @@ function refererOf(request: Request): string | null {
   return request.headers.get("referer") || null;
 }
 
-/** The host people typed: what the proxy says, if it is ours, else `Host`. */
+/** The host in the browser's address bar: the trusted proxy's `X-Forwarded-Host`, or else `Host`. */
 function hostOf(request: Request, trust: Trust): string {
   return (forwarded(request, "x-forwarded-host", trust) || request.headers.get("host") || "")
     .toLowerCase()
     .replace(/:(80|443)$/, "");
 }
 
-/** The address people open, as their own browser says it, or as far as the request tells. */
+/** The origin that the user opened: the browser's `Origin`, or else derived from the request. */
 export function originOf(request: Request, trust: Trust): string {
-  const origin = request.headers.get("origin"); // ours, or one that is allowed: `checkOrigin`
+  const origin = request.headers.get("origin"); // already checked: ours or an allowed one
   return origin ?? `${isSecure(request, trust) ? "https" : "http"}://${hostOf(request, trust)}`;
 }
 
-/** Whether the browser speaks https, as far as the proxy in front says; of an upgrade Traefik says `wss`. */
+/** Whether the browser uses https, according to the trusted proxy. Traefik sends `wss` for upgrades. */
 export function isSecure(request: globalThis.Request, trust: Trust): boolean {
   return /^(https|wss)$/i.test(forwarded(request, "x-forwarded-proto", trust) ?? "");
 }
 
-/** What our proxies say of the client's request; undefined when they say nothing, or none of ours is connected. */
+/** A trusted proxy's header about the client's request, or undefined without one. */
 function forwarded(
   request: globalThis.Request,
   header: "x-forwarded-host" | "x-forwarded-proto",
@@ -257,12 +258,12 @@ function forwarded(
   return ofClient(list, request.headers.get("x-forwarded-for"), { peer: trust.peer(request) ?? "", proxies });
 }
 
-/** Who a request comes from, as far as our proxies say. */
+/** The client's address, according to trusted proxies. */
 export function clientAddress(request: Request, trust: Trust): string {
   return clientOf(trust.peer(request) ?? "", request.headers.get("x-forwarded-for"), trust.proxies);
 }
 
-/** Whether whoever is connected is a proxy of ours. */
+/** Whether the connection comes from a trusted proxy. */
 function isProxied(request: globalThis.Request, { proxies, peer }: Trust): boolean {
   return typeof proxies === "string" ? proxies === "on" : proxies.has(peer(request) ?? "");
 }
