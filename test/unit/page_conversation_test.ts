@@ -158,11 +158,11 @@ describe("a conversation", () => {
 
   test("marks only rise", () => {
     const conversation = loaded(message(1, "ann"), message(2, "ann"), message(3, "ann"));
-    conversation.peerHas({ read: 2 });
-    conversation.peerHas({ delivered: 1, read: 1 });
+    conversation.raisePeerMarks({ read: 2 });
+    conversation.raisePeerMarks({ delivered: 1, read: 1 });
     conversation.update(row(3), undefined);
     expect(conversation.messages().map((own) => conversation.markOf(own))).toEqual(["read", "read", "sent"]);
-    conversation.peerHas({ delivered: 3 });
+    conversation.raisePeerMarks({ delivered: 3 });
     expect(conversation.markOf(message(3, "ann"))).toBe("delivered");
   });
 

@@ -1,49 +1,49 @@
 /**
- * One conversation as this page holds it: a window of its messages without holes, the marks, and the count of unread.
- * It decides what can be shown and what is missing; fetching what is missing is left to `messenger.js`.
+ * One conversation in memory: a contiguous window of its messages, the receipts and the unread count.
+ * It decides what can be shown and what is missing; `messenger.js` fetches what is missing.
  */
 
 /**
  * @typedef {object} Message
- * @property {number} seq place in the conversation: 1, 2, 3 …
+ * @property {number} seq position in the conversation: 1, 2, 3 …
  * @property {number} id
  * @property {string} from
  * @property {string} to
  * @property {string} text
  * @property {number} at milliseconds since 1970
- * @property {string} [ref] the sender's own id for it, on own messages only
+ * @property {string} [ref] the client's id of the message, on own messages only
  */
 
 /** @typedef {"sent" | "delivered" | "read"} Mark */
 
 /** @typedef {{ from: string, text: string, at: number }} Preview */
 
-/** @typedef {Omit<import("../sync/api.js").Row, "online" | "last_seen">} Row what the server says of the whole */
+/** @typedef {Omit<import("../sync/api.js").Row, "online" | "last_seen">} Row the server's state of the conversation */
 
-/** Beyond so many missing messages it is kinder to start from the newest page again. */
-const WORTH_FILLING = 400;
+/** With more messages missing, loading the newest page costs less than filling the gap. */
+const MAX_GAP = 400;
 
 export class Conversation {
-  /** @type {Message[]} in order, each one above the one before */
+  /** @type {Message[]} contiguous, in order of seq */
   #window = [];
-  /** @type {Map<number, Message>} by seq, beyond the window: they wait for those before them */
-  #early = new Map();
-  #loaded = false;
-  #complete = false;
+  /** @type {Map<number, Message>} by seq, received before the messages that precede them */
+  #outOfOrder = new Map();
+  #isLoaded = false;
+  #isComplete = false;
   #lastSeq = 0;
   #peerRead = 0;
   #peerDelivered = 0;
   #myRead = 0;
   #confirmedRead = 0;
   #unread = 0;
-  /** Whether I have blocked the peer: then it stays as it was. */
+  /** Whether the user has blocked the peer, which freezes the conversation. */
   blocked = false;
-  /** Up to here the unread are counted without a hole. */
+  /** The unread count includes every message up to this seq. */
   #countedSeq = 0;
   /** @type {Preview | undefined} */
   #preview;
-  /** What the server said of it last. @type {Partial<Row>} */
-  #told = {};
+  /** The server's latest row. @type {Partial<Row>} */
+  #serverRow = {};
 
   /**
    * @param {string} me
@@ -54,24 +54,24 @@ export class Conversation {
     this.peer = peer;
   }
 
-  /** Whether a first page is here. */
+  /** Whether a first page of messages is loaded. */
   get loaded() {
-    return this.#loaded;
+    return this.#isLoaded;
   }
 
   /** Whether the window reaches back to the first message. */
   get complete() {
-    return this.#complete;
+    return this.#isComplete;
   }
 
-  /** Whether the server has said what it knows of the whole. */
+  /** Whether the server has sent this conversation's row. */
   get isDescribed() {
-    return this.#told.last_seq !== undefined;
+    return this.#serverRow.last_seq !== undefined;
   }
 
-  /** Whether the peer has left for good. */
+  /** Whether the peer's account was deleted. */
   get peerDeleted() {
-    return this.#told.gone === true;
+    return this.#serverRow.gone === true;
   }
 
   /** The highest seq known to exist. */
@@ -79,7 +79,7 @@ export class Conversation {
     return this.#lastSeq;
   }
 
-  /** The highest seq held without a hole; 0 when there is none. */
+  /** The highest contiguous seq; 0 when no message is loaded. */
   get contiguousSeq() {
     return this.#window.at(-1)?.seq ?? 0;
   }
@@ -100,7 +100,7 @@ export class Conversation {
     return this.#myRead;
   }
 
-  /** A read mark the server has not confirmed; undefined when there is none. */
+  /** A read mark the server has not confirmed, or undefined. */
   get unconfirmedRead() {
     return this.#myRead > this.#confirmedRead ? this.#myRead : undefined;
   }
@@ -109,26 +109,26 @@ export class Conversation {
     return this.blocked ? 0 : this.#unread;
   }
 
-  /** Whether I want to hear nothing of it. */
+  /** Whether the user has muted the conversation. */
   get muted() {
-    return this.#told.muted === true;
+    return this.#serverRow.muted === true;
   }
 
   set muted(muted) {
-    this.#told = { ...this.#told, muted };
+    this.#serverRow = { ...this.#serverRow, muted };
   }
 
-  /** The newest message, in short. */
+  /** The newest message, for the list. */
   get preview() {
     return this.#preview;
   }
 
-  /** The server's row, brought up to date by what came since; a read mark is in it once the server has it. @returns {Row} */
+  /** The server's row updated by later frames. It contains only read marks the server has confirmed. @returns {Row} */
   get row() {
     const { from = "", text = "", at = 0 } = this.#preview ?? {};
     return {
       cursor: "",
-      ...this.#told,
+      ...this.#serverRow,
       peer: this.peer,
       last_seq: this.#lastSeq,
       last: this.#preview ? { sender: from, content: text, timestamp: new Date(at).toISOString() } : null,
@@ -141,19 +141,19 @@ export class Conversation {
   }
 
   /**
-   * The end of the window, and whether it reaches back to the first message.
+   * The newest messages, and whether they reach back to the first message.
    * @param {number} limit
    */
   tail(limit) {
-    return { messages: this.#window.slice(-limit), complete: this.#complete && this.#window.length <= limit };
+    return { messages: this.#window.slice(-limit), complete: this.#isComplete && this.#window.length <= limit };
   }
 
   /**
-   * The seq of the first message of the peer after `seq`; undefined when there is none, or when it may lie before the window.
+   * The seq of the peer's first message after `seq`; undefined when there is none, or when it may precede the window.
    * @param {number} seq
    */
   firstAfter(seq) {
-    if (this.firstSeq > seq + 1 && !this.#complete) return undefined;
+    if (this.firstSeq > seq + 1 && !this.#isComplete) return undefined;
     for (let index = Math.max(0, seq + 1 - this.firstSeq); index < this.#window.length; index++) {
       const message = this.#window[index];
       if (message && message.from !== this.me && message.seq > seq) return message.seq;
@@ -161,68 +161,68 @@ export class Conversation {
     return undefined;
   }
 
-  /** Whether the first unread message is in the window with something before it, or none is unread. */
+  /** Whether the window contains the first unread message and one before it, or nothing is unread. */
   get reachesUnread() {
-    if (this.#complete || this.me === this.peer || this.firstSeq <= this.#myRead) return true;
-    if (this.#told.last_seq !== undefined) return this.#unread === 0;
-    return this.#window.every((message) => message.from === this.me); // who writes so much has read what came before
+    if (this.#isComplete || this.me === this.peer || this.firstSeq <= this.#myRead) return true;
+    if (this.#serverRow.last_seq !== undefined) return this.#unread === 0;
+    return this.#window.every((message) => message.from === this.me); // a user who wrote all of these has read what preceded them
   }
 
   /** Whether messages are known to be missing after the window. */
   get hasGap() {
-    return this.#loaded && this.#lastSeq > this.contiguousSeq;
+    return this.#isLoaded && this.#lastSeq > this.contiguousSeq;
   }
 
   /**
-   * What can be shown, in order: the window, then own messages that are stored but wait for others before them — their
-   * writer has seen them already, so they never vanish.
+   * The messages to show, in order: the window, then the user's own stored messages that arrived out of order. The user has
+   * seen those already, so they never disappear.
    * @returns {Message[]}
    */
   messages() {
-    if (this.#early.size === 0) return this.#window;
-    const own = [...this.#early.values()].filter((message) => message.from === this.me);
+    if (this.#outOfOrder.size === 0) return this.#window;
+    const own = [...this.#outOfOrder.values()].filter((message) => message.from === this.me);
     return [...this.#window, ...own.toSorted((a, b) => a.seq - b.seq)];
   }
 
   /**
-   * How far an own message has come. Marks only rise, so what this says of a message never goes back.
+   * The delivery state of an own message. Marks only rise, so the state never goes back.
    * @param {Pick<Message, "seq">} message
    * @returns {Mark}
    */
   markOf(message) {
-    if (this.peer === this.me) return "sent"; // nobody else will read a note
+    if (this.peer === this.me) return "sent"; // notes to oneself have no other reader
     if (message.seq <= this.#peerRead) return "read";
     return message.seq <= this.#peerDelivered ? "delivered" : "sent";
   }
 
   /**
-   * Takes the newest page, oldest first. `whole`: nothing comes before it.
+   * Replaces the window by the newest page, oldest message first.
    * @param {Message[]} page
-   * @param {boolean} whole
+   * @param {boolean} isComplete whether no message precedes it
    */
-  load(page, whole) {
+  load(page, isComplete) {
     this.#window = page;
-    this.#complete = whole;
-    this.#loaded = true;
+    this.#isComplete = isComplete;
+    this.#isLoaded = true;
     const last = page.at(-1);
-    if (last) this.#know(last);
-    this.#takeReady();
+    if (last) this.#raiseLastSeq(last);
+    this.#advance();
   }
 
   /**
-   * Takes the page before the window. `whole`: nothing comes before it.
+   * Adds the page before the window.
    * @param {Message[]} page
-   * @param {boolean} whole
+   * @param {boolean} isComplete whether no message precedes it
    */
-  prepend(page, whole) {
+  prepend(page, isComplete) {
     const first = this.#window[0]?.seq ?? Number.POSITIVE_INFINITY;
     this.#window = [...page.filter((message) => message.seq < first), ...this.#window];
-    this.#complete = whole;
+    this.#isComplete = isComplete;
   }
 
   /**
-   * Takes a message from the socket or from a filled hole. Returns whether it was new here, and whether something before
-   * it is missing.
+   * Adds a message from the socket or from a filled gap. Returns whether it was new, and whether messages before it are
+   * missing.
    * @param {Message} message
    * @returns {{ fresh: boolean, gap: boolean }}
    */
@@ -230,53 +230,53 @@ export class Conversation {
     const known = this.#lastSeq;
     const fresh = message.seq > known;
     this.#count(message, fresh);
-    this.#know(message);
-    if (!this.#loaded) return { fresh, gap: message.seq > known + 1 };
-    if (message.seq > this.contiguousSeq) this.#early.set(message.seq, message);
-    this.#takeReady();
+    this.#raiseLastSeq(message);
+    if (!this.#isLoaded) return { fresh, gap: message.seq > known + 1 };
+    if (message.seq > this.contiguousSeq) this.#outOfOrder.set(message.seq, message);
+    this.#advance();
     return { fresh, gap: this.hasGap };
   }
 
-  /** Whether so much is missing that the newest page should be loaded instead of filling the hole. */
+  /** Whether the gap is so large that the newest page should be loaded instead of filling it. */
   get tooFarBehind() {
-    return this.#lastSeq - this.contiguousSeq > WORTH_FILLING;
+    return this.#lastSeq - this.contiguousSeq > MAX_GAP;
   }
 
   /**
-   * Whether the server has another message under this number than the one held or listed here.
-   * @param {{ seq: number, at: number, id?: number, from?: string, text?: string }} message without what is not to be compared
+   * Whether the server has a different message at this seq than the one loaded or listed here.
+   * @param {{ seq: number, at: number, id?: number, from?: string, text?: string }} message absent fields are not compared
    */
   differs({ seq, at, id, from, text }) {
     const { preview } = this;
     const known =
-      this.#window[seq - this.firstSeq] ?? this.#early.get(seq) ?? (seq === this.#lastSeq ? preview : undefined);
+      this.#window[seq - this.firstSeq] ?? this.#outOfOrder.get(seq) ?? (seq === this.#lastSeq ? preview : undefined);
     if (!known) return false;
     const isOther = "id" in known && id !== undefined && known.id !== id;
     return isOther || known.at !== at || (text !== undefined && (known.text !== text || known.from !== from));
   }
 
-  /** Forgets how far the peer and the server are: they may be behind that now. What was read here counts on. */
+  /** Resets the marks of the peer and the server, which a restored database may have lowered. Keeps the user's own read mark. */
   distrust() {
     this.#peerRead = 0;
     this.#peerDelivered = 0;
     this.#confirmedRead = 0;
   }
 
-  /** Lets go of the messages, not of what is known about them. */
+  /** Drops the messages; keeps marks, counts and the preview. */
   unload() {
     this.#window = [];
-    this.#early.clear();
-    this.#loaded = false;
-    this.#complete = false;
+    this.#outOfOrder.clear();
+    this.#isLoaded = false;
+    this.#isComplete = false;
   }
 
   /**
-   * Takes what the server says about the whole conversation. The answer may be older than what a socket brought since.
+   * Applies the server's row, which may be older than frames received since.
    * @param {Partial<Row> & { last_seq: number, unread: number, peer_read_seq: number, peer_delivered_seq: number, my_read_seq: number }} row
    * @param {Preview | undefined} preview
    */
   update(row, preview) {
-    this.#told = row;
+    this.#serverRow = row;
     this.blocked = row.blocked === true;
     if (row.last_seq >= this.#lastSeq) {
       this.#lastSeq = row.last_seq;
@@ -284,24 +284,24 @@ export class Conversation {
       this.#unread = row.unread;
       this.#countedSeq = row.last_seq;
     }
-    this.peerHas({ read: row.peer_read_seq, delivered: row.peer_delivered_seq });
+    this.raisePeerMarks({ read: row.peer_read_seq, delivered: row.peer_delivered_seq });
     this.#confirmedRead = Math.max(this.#confirmedRead, row.my_read_seq);
-    const ahead = this.#myRead > row.my_read_seq; // read here since: the count in the row is too high
+    const ahead = this.#myRead > row.my_read_seq; // read here since, so the row's count is too high
     this.#myRead = Math.max(this.#myRead, row.my_read_seq);
     if (ahead) this.#unread = this.#countUnread() ?? this.#unread;
   }
 
   /**
-   * The peer has or has read everything up to a seq.
+   * Raises the peer's delivered and read marks.
    * @param {{ read?: number, delivered?: number }} marks
    */
-  peerHas({ read = 0, delivered = 0 }) {
+  raisePeerMarks({ read = 0, delivered = 0 }) {
     this.#peerRead = Math.max(this.#peerRead, read);
     this.#peerDelivered = Math.max(this.#peerDelivered, delivered, this.#peerRead);
   }
 
   /**
-   * I have seen everything up to `seq`. Returns whether that is news.
+   * Marks everything up to `seq` as read. Returns whether the mark rose.
    * @param {number} seq
    */
   readTo(seq) {
@@ -312,7 +312,7 @@ export class Conversation {
   }
 
   /**
-   * The server knows that I have seen everything up to `seq`, here or on another device.
+   * The server has stored that the user read everything up to `seq`, on this or another device.
    * @param {number} seq
    */
   confirmRead(seq) {
@@ -321,39 +321,39 @@ export class Conversation {
   }
 
   /**
-   * What fills a gap is unread too, unless a row told of it before.
+   * Counts an unread message once; those that fill a gap count unless a row has included them.
    * @param {Message} message
    * @param {boolean} fresh
    */
   #count({ seq, from }, fresh) {
-    const filling = seq > this.#countedSeq && seq > this.contiguousSeq && !this.#early.has(seq);
-    // While nothing is loaded a gap is not filled: the list is asked, and tells the count.
-    if (seq === this.#countedSeq + 1 || !this.#loaded) this.#countedSeq = Math.max(this.#countedSeq, seq);
+    const filling = seq > this.#countedSeq && seq > this.contiguousSeq && !this.#outOfOrder.has(seq);
+    // Without loaded messages a gap is not filled: the list is refetched and brings the count.
+    if (seq === this.#countedSeq + 1 || !this.#isLoaded) this.#countedSeq = Math.max(this.#countedSeq, seq);
     if ((fresh || filling) && from !== this.me && seq > this.#myRead) this.#unread++;
   }
 
-  #takeReady() {
+  #advance() {
     for (;;) {
       const next = this.contiguousSeq + 1;
-      const message = this.#early.get(next);
+      const message = this.#outOfOrder.get(next);
       if (!message) break;
-      this.#early.delete(next);
+      this.#outOfOrder.delete(next);
       this.#window.push(message);
     }
-    for (const seq of this.#early.keys()) if (seq <= this.contiguousSeq) this.#early.delete(seq);
+    for (const seq of this.#outOfOrder.keys()) if (seq <= this.contiguousSeq) this.#outOfOrder.delete(seq);
   }
 
   /** @param {Message} message */
-  #know(message) {
+  #raiseLastSeq(message) {
     if (message.seq < this.#lastSeq) return;
     this.#lastSeq = message.seq;
     this.#preview = { from: message.from, text: message.text, at: message.at };
   }
 
-  /** Unread by what is held here; undefined when the window does not reach from the mark to the end. */
+  /** The unread count of the loaded messages; undefined when the window does not reach from the mark to the end. */
   #countUnread() {
     if (this.#myRead >= this.#lastSeq || this.me === this.peer) return 0;
-    if (this.hasGap || !this.#loaded || this.firstSeq > this.#myRead + 1) return undefined;
+    if (this.hasGap || !this.#isLoaded || this.firstSeq > this.#myRead + 1) return undefined;
     return this.#window.filter((message) => message.seq > this.#myRead && message.from !== this.me).length;
   }
 }

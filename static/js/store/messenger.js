@@ -396,11 +396,11 @@ export class Messenger extends EventTarget {
         else if (frame.code === "rate_limited") this.presence.refused(frame.retry_after ?? 1);
         return;
       case "delivered":
-        return this.#marked(frame.peer, (conversation) => conversation.peerHas({ delivered: frame.seq }));
+        return this.#marked(frame.peer, (conversation) => conversation.raisePeerMarks({ delivered: frame.seq }));
       case "read":
         if (frame.reader === this.me) this.#unreadBelow.delete(nameKey(frame.peer));
         if (frame.peer === this.me) {
-          this.#marked(frame.reader, (conversation) => conversation.peerHas({ read: frame.seq }));
+          this.#marked(frame.reader, (conversation) => conversation.raisePeerMarks({ read: frame.seq }));
         } else {
           this.#marked(frame.peer, (conversation) => {
             conversation.confirmRead(frame.seq);
@@ -836,7 +836,7 @@ export class Messenger extends EventTarget {
         if (read) conversation.confirmRead(message.seq); // its row may be far down the list, or not here yet
         continue;
       }
-      if (read) conversation.peerHas({ read: message.seq });
+      if (read) conversation.raisePeerMarks({ read: message.seq });
       if (message.ref) this.outbox.settle(message.ref);
     }
     return page.map(({ message }) => message);

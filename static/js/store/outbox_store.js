@@ -1,4 +1,4 @@
-/** Unsent texts of one person at this browser, and the word to their other tabs when one is settled. */
+/** Persists one user's unsent messages in this browser and notifies the user's other tabs when one is settled. */
 
 import { OfflineStore } from "./offline_store.js";
 import { outboxPrefix } from "./storage_keys.js";
@@ -11,20 +11,20 @@ import { outboxPrefix } from "./storage_keys.js";
 export class OutboxStore {
   /** @type {OfflineStore<PendingMessage>} */
   #records;
-  #told = false;
+  #isQuiet = false;
 
-  /** A text left this tab's store: sent, or thrown away. @type {(ref: string) => void} */
+  /** Called when a message left this tab's store because it was sent or discarded. @type {(ref: string) => void} */
   onremoved = () => {};
 
   /**
-   * @param {{ storage: SafeStorage, database: Database }} places
-   * @param {string} user whose texts; another person at this browser never sees them
+   * @param {{ storage: SafeStorage, database: Database }} stores
+   * @param {string} user owner of the messages; other users of this browser never see them
    */
-  constructor(places, user) {
-    this.#records = new OfflineStore(places, "outbox", outboxPrefix(user), isPendingMessage);
+  constructor(stores, user) {
+    this.#records = new OfflineStore(stores, "outbox", outboxPrefix(user), isPendingMessage);
   }
 
-  /** Whether an unsent text will be gone with the page. */
+  /** Whether unsent messages are lost when the page closes. */
   get isVolatile() {
     return this.#records.isVolatile;
   }
@@ -41,17 +41,17 @@ export class OutboxStore {
   /** @param {string} ref */
   remove(ref) {
     this.#records.remove(ref);
-    if (!this.#told) this.onremoved(ref);
+    if (!this.#isQuiet) this.onremoved(ref);
   }
 
   /**
-   * Runs what another tab caused, without telling the tabs again.
+   * Runs an action that another tab caused, without notifying the tabs again.
    * @param {() => void} run
    */
   quietly(run) {
-    this.#told = true;
+    this.#isQuiet = true;
     run();
-    this.#told = false;
+    this.#isQuiet = false;
   }
 
   wipe() {
@@ -60,7 +60,7 @@ export class OutboxStore {
 }
 
 /**
- * The texts of "ann.b" stand under names that begin like those of "ann"; what follows is then no ref.
+ * Keys of "ann.b" begin like those of "ann"; what follows is then no ref.
  * @param {string} key
  * @param {any} pending
  */

@@ -1,51 +1,50 @@
 /**
- * The life of the WebSocket: connect, greet, notice when the other end is gone, come back. Frames go in and out as
- * objects; what they mean is for others.
+ * Keeps a WebSocket connected: detects dead sockets by pings and reconnects with backoff. Callers send and receive frames
+ * as objects and interpret them.
  */
 
 import { Backoff, BREAKING_LIMITS, SESSION_ENDED } from "./backoff.js";
 
 /**
- * - `connecting`: on its way, or waiting for the next try
- * - `open`: the server has greeted
- * - `ended`: the session is over and this connection will not come back
+ * - `connecting`: connecting, or waiting for the next attempt
+ * - `open`: the server has sent `hello`
+ * - `ended`: the session is over; the connection stays closed
  * @typedef {"connecting" | "open" | "ended"} State
  */
 
-/** @typedef {{ type: string } & Record<string, any>} Frame as they come: fields are checked where they are used */
+/** @typedef {{ type: string } & Record<string, any>} Frame not validated: fields are checked where they are used */
 
 /**
- * @typedef {object} Surroundings
+ * @typedef {object} Environment
  * @property {typeof WebSocket} WebSocket
  * @property {(run: () => void, ms: number) => any} setTimeout
  * @property {(id: any) => void} clearTimeout
  * @property {() => number} random
  */
 
-/** Of a socket; one that closes takes frames and says on the console that it lost them. */
+/** `WebSocket.OPEN`. A closing socket accepts frames, drops them and logs to the console. */
 const OPEN = 1;
-const QUIET_MS = 25_000;
-const ANSWER_MS = 10_000;
-/** After the device came back from sleep or lost its network, a dead socket is to be found out sooner. */
-const PROBE_MS = 3_000;
-/** No greeting for so long is no connection. */
-const GREETING_MS = 15_000;
-/** A connection that held for so long starts the back-off anew. */
-const HELD_MS = 5_000;
+const PING_AFTER_MS = 25_000;
+const PONG_TIMEOUT_MS = 10_000;
+/** After sleep or a network change a dead socket must be detected sooner. */
+const PROBE_TIMEOUT_MS = 3_000;
+const HELLO_TIMEOUT_MS = 15_000;
+/** A connection that lasted this long resets the backoff. */
+const STABLE_MS = 5_000;
 
 export class Connection {
   /** @type {State} */
   #state = "connecting";
   /** @type {WebSocket | undefined} */
   #socket;
-  /** @type {any} the next try, the next ping, or the answer to it: one of them is always awaited */
+  /** @type {any} the one running timer: next attempt, next ping, or its timeout */
   #timer;
   #openedAt = 0;
-  /** Whether it was sent away for too much: then nothing cuts the wait short. */
-  #sentAway = false;
-  #greeted = false;
+  /** Whether the server closed the socket for exceeding limits; `probe` does not shorten the wait then. */
+  #isPenalized = false;
+  #hasHello = false;
   #url;
-  #around;
+  #env;
   #backoff;
 
   /** @type {(frame: Frame) => void} */
@@ -53,53 +52,53 @@ export class Connection {
   /** @type {(state: State) => void} */
   onstate = () => {};
   /**
-   * The socket closed before the server's greeting: perhaps the session is over, which a refused upgrade cannot tell. `code` is undefined
-   * when nothing happened until it was given up.
+   * Called when the socket closed before `hello`. The session may be over: browsers hide the status of a refused upgrade.
+   * `code` is undefined after a timeout.
    * @type {(code: number | undefined) => void}
    */
   onrefused = () => {};
 
   /**
    * @param {string} url
-   * @param {Partial<Surroundings>} [around] the browser's, or a test's
+   * @param {Partial<Environment>} [env] replaced in tests
    */
-  constructor(url, around = {}) {
+  constructor(url, env = {}) {
     this.#url = url;
-    this.#around = {
-      WebSocket: around.WebSocket ?? globalThis.WebSocket,
-      setTimeout: around.setTimeout ?? globalThis.setTimeout.bind(globalThis),
-      clearTimeout: around.clearTimeout ?? globalThis.clearTimeout.bind(globalThis),
+    this.#env = {
+      WebSocket: env.WebSocket ?? globalThis.WebSocket,
+      setTimeout: env.setTimeout ?? globalThis.setTimeout.bind(globalThis),
+      clearTimeout: env.clearTimeout ?? globalThis.clearTimeout.bind(globalThis),
     };
-    this.#backoff = new Backoff(around.random);
+    this.#backoff = new Backoff(env.random);
   }
 
   get state() {
     return this.#state;
   }
 
-  /** Connects now, without waiting for the next try. Nothing happens when connected or ended. */
+  /** Connects now instead of at the next attempt. Does nothing when connected or ended. */
   connect() {
     if (this.#socket || this.#state === "ended") return;
-    this.#greeted = false;
-    this.#sentAway = false;
+    this.#hasHello = false;
+    this.#isPenalized = false;
     let socket;
     try {
-      socket = new this.#around.WebSocket(this.#url);
+      socket = new this.#env.WebSocket(this.#url);
     } catch {
-      this.onrefused(undefined); // a policy that a proxy has added, perhaps
-      this.#comeBack(undefined);
+      this.onrefused(undefined); // for example a content policy added by a proxy
+      this.#reconnect(undefined);
       return;
     }
     this.#socket = socket;
-    this.#after(GREETING_MS, () => this.#lose(undefined));
-    socket.addEventListener("message", (event) => this.#hear(socket, event));
+    this.#after(HELLO_TIMEOUT_MS, () => this.#closed(undefined));
+    socket.addEventListener("message", (event) => this.#receive(socket, event));
     socket.addEventListener("close", (event) => {
-      if (socket === this.#socket) this.#lose(event.code);
+      if (socket === this.#socket) this.#closed(event.code);
     });
   }
 
   /**
-   * Sends a frame; false when there is nobody to take it.
+   * Sends a frame. Returns false when not connected.
    * @param {Frame | Record<string, unknown>} frame
    */
   send(frame) {
@@ -108,67 +107,67 @@ export class Connection {
     return true;
   }
 
-  /** Something happened that sockets do not survive (sleep, another network): connects, or asks whether anybody is there. */
+  /** Call after events that break sockets, such as sleep or a network change: pings the server, or connects. */
   probe() {
-    if (this.#socket) this.#ask(PROBE_MS);
-    else if (!this.#sentAway) this.connect();
+    if (this.#socket) this.#ping(PROBE_TIMEOUT_MS);
+    else if (!this.#isPenalized) this.connect();
   }
 
-  /** Ends for good. */
+  /** Closes the connection permanently. */
   end() {
     if (this.#state === "ended") return;
-    this.#around.clearTimeout(this.#timer);
+    this.#env.clearTimeout(this.#timer);
     const socket = this.#socket;
     this.#socket = undefined;
     socket?.close();
-    this.#become("ended");
+    this.#setState("ended");
   }
 
   /**
    * @param {WebSocket} socket
    * @param {MessageEvent} event
    */
-  #hear(socket, event) {
+  #receive(socket, event) {
     if (socket !== this.#socket) return;
     const frame = parse(event.data);
     if (frame?.type === "hello") {
-      this.#greeted = true;
+      this.#hasHello = true;
       this.#openedAt = Date.now();
-      this.#become("open");
+      this.#setState("open");
     }
-    if (this.#greeted) this.#after(QUIET_MS, () => this.#ask(ANSWER_MS));
+    if (this.#hasHello) this.#after(PING_AFTER_MS, () => this.#ping(PONG_TIMEOUT_MS));
     if (frame && frame.type !== "pong") this.onframe(frame);
   }
 
   /** @param {number} withinMs */
-  #ask(withinMs) {
-    if (!this.send({ type: "ping" })) return; // not greeted yet: that has a deadline of its own
-    this.#after(withinMs, () => this.#lose(undefined));
+  #ping(withinMs) {
+    if (!this.send({ type: "ping" })) return; // before `hello`, whose own timeout runs
+    this.#after(withinMs, () => this.#closed(undefined));
   }
 
   /**
-   * The socket is gone, or as good as gone: a dead one would take minutes to say so.
+   * Handles a closed or unresponsive socket; the browser may take minutes to report a dead one.
    * @param {number | undefined} code
    */
-  #lose(code) {
+  #closed(code) {
     const socket = this.#socket;
     this.#socket = undefined;
     socket?.close();
-    if (this.#greeted && Date.now() - this.#openedAt >= HELD_MS) this.#backoff.reset();
-    if (!this.#greeted) this.onrefused(code);
-    if (this.#state !== "ended") this.#comeBack(code);
+    if (this.#hasHello && Date.now() - this.#openedAt >= STABLE_MS) this.#backoff.reset();
+    if (!this.#hasHello) this.onrefused(code);
+    if (this.#state !== "ended") this.#reconnect(code);
   }
 
   /** @param {number | undefined} code */
-  #comeBack(code) {
+  #reconnect(code) {
     const wait = this.#backoff.next(code);
     if (wait === undefined || code === SESSION_ENDED) {
-      this.#around.clearTimeout(this.#timer);
-      this.#become("ended");
+      this.#env.clearTimeout(this.#timer);
+      this.#setState("ended");
       return;
     }
-    this.#sentAway = code === BREAKING_LIMITS;
-    this.#become("connecting");
+    this.#isPenalized = code === BREAKING_LIMITS;
+    this.#setState("connecting");
     this.#after(wait, () => this.connect());
   }
 
@@ -177,12 +176,12 @@ export class Connection {
    * @param {() => void} run
    */
   #after(ms, run) {
-    this.#around.clearTimeout(this.#timer);
-    this.#timer = this.#around.setTimeout(run, ms);
+    this.#env.clearTimeout(this.#timer);
+    this.#timer = this.#env.setTimeout(run, ms);
   }
 
   /** @param {State} state */
-  #become(state) {
+  #setState(state) {
     if (state === this.#state) return;
     this.#state = state;
     this.onstate(state);

@@ -1,4 +1,4 @@
-/** Why this page has no connection, found out over HTTP: a page learns nothing of why its WebSocket was refused. */
+/** Finds out over HTTP why the page has no connection, because browsers hide why a WebSocket was refused. */
 
 import { Intercepted } from "./api.js";
 import { TOO_MANY_SOCKETS } from "./backoff.js";
@@ -6,27 +6,27 @@ import { TOO_MANY_SOCKETS } from "./backoff.js";
 /** @import { Api } from "../store/messenger.js" */
 
 /**
- * - `tabs`: the server accepts no further socket of this person until another one closes
- * - `socket`: HTTP reaches the server and WebSockets do not
- * - `intercepted`: something in between answers in the server's place: a company's sign-in, a hotel's portal
+ * - `tabs`: the user has too many sockets open
+ * - `socket`: HTTP reaches the server, WebSockets do not
+ * - `intercepted`: a captive portal or a company's sign-in page answers instead of the server
  * @typedef {"tabs" | "socket" | "intercepted"} Trouble
  */
 
-/** So many refusals in a row while HTTP works are no server that is just starting. */
-const REFUSALS = 2;
+/** One refused socket may be a starting server; this many in a row while HTTP works are a blocked WebSocket. */
+const BLOCKED_AFTER = 2;
 
 export class ConnectionTrouble {
   /** @type {Trouble | undefined} */
-  #now;
+  #current;
   #refusals = 0;
-  /** Rises with every greeting: an answer to an older question does not count. */
+  /** Counts `hello` frames, so that the result of an older check is ignored. */
   #greetings = 0;
   #api;
   #changed;
 
   /**
    * @param {Pick<Api, "me" | "acceptsSockets">} api
-   * @param {() => void} changed called when the trouble is another one, or over
+   * @param {() => void} changed called when the trouble changes or ends
    */
   constructor(api, changed) {
     this.#api = api;
@@ -34,63 +34,64 @@ export class ConnectionTrouble {
   }
 
   get now() {
-    return this.#now;
+    return this.#current;
   }
 
   /** The socket is open. */
   greeted() {
     this.#greetings++;
     this.#refusals = 0;
-    this.#become(undefined);
+    this.#set(undefined);
   }
 
   /** The server answered a request. */
   answered() {
-    if (this.#now === "intercepted") this.#become(undefined);
+    if (this.#current === "intercepted") this.#set(undefined);
   }
 
   /** A request failed. @param {unknown} error */
   failed(error) {
-    if (error instanceof Intercepted) this.#become("intercepted");
+    if (error instanceof Intercepted) this.#set("intercepted");
   }
 
   /**
-   * A socket closed before its greeting. Resolves to who is signed in, as far as that was asked; rejects when the server did not answer.
-   * @param {number | undefined} code of the close; undefined: nothing happened until it was given up
+   * A socket closed before `hello`. Resolves to the signed-in user's name if it was requested; rejects when the server did
+   * not respond.
+   * @param {number | undefined} code the close code; undefined after a timeout
    */
   async refused(code) {
     if (code === TOO_MANY_SOCKETS) {
-      this.#become("tabs");
+      this.#set("tabs");
       return undefined;
     }
     const greetings = this.#greetings;
-    this.#refusals += code === undefined ? REFUSALS : 1;
+    this.#refusals += code === undefined ? BLOCKED_AFTER : 1;
     let trouble;
     try {
       const name = await this.#api.me();
-      trouble = this.#refusals >= REFUSALS && (await this.#isBlocked()) ? /** @type {const} */ ("socket") : undefined;
+      trouble = this.#refusals >= BLOCKED_AFTER && (await this.#areSocketsBlocked()) ? /** @type {const} */ ("socket") : undefined;
       return name;
     } catch (error) {
       this.#refusals = 0;
       throw error;
     } finally {
-      if (greetings === this.#greetings) this.#become(trouble);
+      if (greetings === this.#greetings) this.#set(trouble);
     }
   }
 
-  /** Whether the server would take the socket that does not get through. */
-  async #isBlocked() {
+  /** Whether the server would accept the socket that fails to connect. */
+  async #areSocketsBlocked() {
     try {
       return (await this.#api.acceptsSockets?.()) ?? false;
     } catch {
-      return false; // one that leaves, or is of an older version
+      return false; // a server that is stopping, or an older version
     }
   }
 
   /** @param {Trouble | undefined} trouble */
-  #become(trouble) {
-    if (trouble === this.#now) return;
-    this.#now = trouble;
+  #set(trouble) {
+    if (trouble === this.#current) return;
+    this.#current = trouble;
     this.#changed();
   }
 }

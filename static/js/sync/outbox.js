@@ -1,6 +1,6 @@
 /**
- * What was written and is not confirmed. Every text keeps its `ref` until the server has acknowledged it, through lost
- * connections and reloads, and goes out again in order: the same ref never makes two messages.
+ * Messages not acknowledged yet. Each keeps its `ref` across lost connections and reloads and is resent in order until
+ * the server acknowledges it; the server stores a ref once.
  */
 
 /**
@@ -8,13 +8,13 @@
  * @property {string} ref
  * @property {string} peer
  * @property {string} text
- * @property {number} at milliseconds since 1970; drafts of one person differ, so that they sort
+ * @property {number} at milliseconds since 1970, unique within an outbox so that messages sort
  * @property {"sending" | "failed"} state
- * @property {string} [code] why it failed
+ * @property {string} [code] the error code of a failed message
  */
 
 /**
- * Where drafts outlive the page. May answer later (a database) or at once.
+ * Persists pending messages, synchronously or asynchronously.
  * @typedef {object} PendingMessageStore
  * @property {() => PendingMessage[] | Promise<PendingMessage[]>} load
  * @property {(pending: PendingMessage) => void} put
@@ -22,16 +22,17 @@
  * @property {() => void} wipe
  */
 
-/** So many unsent texts at most; with the longest texts they still fit into what a browser keeps. */
+/** This many messages of maximum length still fit into browser storage. */
 const LIMIT = 200;
-/** Refusals that say "later", not "no". */
-const LATER = new Set(["rate_limited", "busy", "restarting"]);
-const LATER_MS = 1_000;
-/** However often the server says that it was too much, one text goes out in this time. */
+/** Error codes after which a retry can succeed. */
+const RETRYABLE = new Set(["rate_limited", "busy", "restarting"]);
+const RETRY_MS = 1_000;
+/** The slowest pace after repeated `rate_limited` errors. */
 const SLOWEST_MS = 8_000;
 
 /**
- * How fast texts go out; below what the server takes by default (20, then five a second), since it sends away who is refused too often.
+ * How fast messages are sent. It stays below the server's default limit (a burst of 20, then 5/s), because the server
+ * closes the sockets of clients that exceed it too often.
  * @typedef {{ atOnce: number, everyMs: number }} Pace
  */
 
@@ -39,43 +40,43 @@ const SLOWEST_MS = 8_000;
 const PACE = { atOnce: 15, everyMs: 250 };
 
 export class Outbox {
-  /** @type {Map<string, PendingMessage>} by ref, in the order they were written */
+  /** @type {Map<string, PendingMessage>} by ref, in order of writing */
   #pending = new Map();
-  /** @type {Map<string, string>} handed to the present socket: ref and peer */
-  #handed = new Map();
-  /** @type {((pending: PendingMessage) => boolean) | undefined} there is one while connected */
+  /** @type {Map<string, string>} sent on the current socket, not acknowledged: ref to peer */
+  #inFlight = new Map();
+  /** @type {((pending: PendingMessage) => boolean) | undefined} defined while connected */
   #send;
-  /** @type {unknown} until when nothing goes out: the server said so */
-  #pause;
-  /** @type {unknown} until when the pace lets nothing go out */
-  #breath;
+  /** @type {unknown} set while the server's retry delay runs */
+  #retryTimer;
+  /** @type {unknown} set while the pace forbids sending */
+  #paceTimer;
   #store;
   #timers;
   #now;
   /** @type {Pace | undefined} */
   #pace;
-  /** Texts that may go out now, as of `#countedAt`. */
+  /** Messages that may be sent now, as of `#countedAt`. */
   #credits = 0;
   #countedAt = 0;
   #everyMs = 0;
-  /** After a refusal, one at a time: sent together, a later one could slip in before an earlier one. */
-  #gently = false;
-  /** Whether the pause is the server's for too much. */
-  #limited = false;
+  /** After a retryable error, one message is in flight at a time: sent together, a later one could be stored before an earlier one. */
+  #oneAtATime = false;
+  /** Whether the retry delay comes from a `rate_limited` error. */
+  #isLimited = false;
   #lastAt = 0;
 
-  /** Called when the server said that it was too much: nothing goes out for so many seconds; with 0 it goes on. @type {(seconds: number) => void} */
+  /** Called with the delay when the server limits the rate, and with 0 when sending continues. @type {(seconds: number) => void} */
   onlimited = () => {};
 
-  /** Called when a pending was added, changed or settled. @type {(peer: string) => void} */
+  /** Called when a message was added, changed or settled. @type {(peer: string) => void} */
   onchanged = () => {};
 
   /**
    * @param {PendingMessageStore} store
    * @param {object} [options]
    * @param {{ setTimeout: (run: () => void, ms: number) => unknown, clearTimeout: (id: any) => void }} [options.timers]
-   * @param {() => number} [options.now] milliseconds that only rise
-   * @param {Pace | null} [options.pace] null: everything at once, for a server that takes it
+   * @param {() => number} [options.now] a monotonic clock in milliseconds
+   * @param {Pace | null} [options.pace] null sends everything at once, for servers without a limit
    */
   constructor(store, { timers = globalThis, now = () => performance.now(), pace = PACE } = {}) {
     this.#store = store;
@@ -87,28 +88,28 @@ export class Outbox {
     this.#countedAt = now();
   }
 
-  /** Takes up what an earlier page left. */
+  /** Loads the messages that an earlier page stored. */
   async load() {
-    const kept = await this.#store.load();
-    const all = [...kept, ...this.#pending.values()].toSorted((a, b) => a.at - b.at);
+    const stored = await this.#store.load();
+    const all = [...stored, ...this.#pending.values()].toSorted((a, b) => a.at - b.at);
     this.#pending = new Map(all.map((pending) => [pending.ref, pending]));
     this.#lastAt = Math.max(this.#lastAt, all.at(-1)?.at ?? 0);
     for (const peer of new Set(all.map((pending) => pending.peer))) this.onchanged(peer);
-    this.#pump();
+    this.#sendNext();
   }
 
-  /** How many texts wait. */
+  /** The number of unacknowledged messages. */
   get size() {
     return this.#pending.size;
   }
 
-  /** What was written last of what waits, by whom it waits for. */
+  /** The newest unacknowledged message of each peer. */
   newest() {
     return new Map([...this.#pending.values()].map((pending) => [pending.peer, pending]));
   }
 
   /**
-   * What waits for one person, in order.
+   * The unacknowledged messages to one peer, in order.
    * @param {string} peer
    */
   to(peer) {
@@ -116,7 +117,7 @@ export class Outbox {
   }
 
   /**
-   * Takes a text and sends it as soon as that can be. Undefined when the box is full: the text must stay where it is.
+   * Queues a text and sends it as soon as possible. Returns undefined when the outbox is full; the caller keeps the text then.
    * @param {string} peer
    * @param {string} text
    */
@@ -125,50 +126,49 @@ export class Outbox {
     this.#lastAt = Math.max(Date.now(), this.#lastAt + 1);
     /** @type {PendingMessage} */
     const pending = { ref: newRef(), peer, text, at: this.#lastAt, state: "sending" };
-    this.#keep(pending);
-    this.#pump();
+    this.#save(pending);
+    this.#sendNext();
     return pending;
   }
 
   /**
-   * A socket is there: everything goes out again, in order. `send` says whether it took the pending.
+   * Resends everything in order on a new socket. `send` returns whether the socket accepted the message.
    * @param {(pending: PendingMessage) => boolean} send
    */
   connected(send) {
     this.#send = send;
-    this.#handed.clear();
-    this.#resume();
-    this.#pump();
+    this.#inFlight.clear();
+    this.#cancelRetry();
+    this.#sendNext();
   }
 
-  /** The socket is gone, and with it what is known about the drafts handed to it. */
+  /** The socket closed; the outcome of the messages sent on it is unknown. */
   disconnected() {
     this.#send = undefined;
-    this.#handed.clear();
+    this.#inFlight.clear();
   }
 
   /**
-   * The server has the message of this ref. Returns its pending; undefined when it was settled before.
+   * The server has stored the message. Returns it, or undefined when it was settled before.
    * @param {string} ref
    */
   settle(ref) {
     const pending = this.#pending.get(ref);
     if (!pending) return undefined;
     this.#pending.delete(ref);
-    this.#handed.delete(ref);
+    this.#inFlight.delete(ref);
     this.#store.remove(ref);
     this.onchanged(pending.peer);
     if (this.#pending.size === 0) {
-      this.#gently = false;
+      this.#oneAtATime = false;
       this.#everyMs = this.#pace?.everyMs ?? 0;
     }
-    this.#pump();
+    this.#sendNext();
     return pending;
   }
 
   /**
-   * The server refused the pending of this ref. What may come later is tried again, and everything behind it waits too, so
-   * that the order stays.
+   * The server rejected the message. After a retryable error it is sent again, and those behind it wait to keep the order.
    * @param {string} ref
    * @param {string} code
    * @param {number} [retryAfter] in seconds
@@ -176,102 +176,102 @@ export class Outbox {
   refuse(ref, code, retryAfter) {
     const pending = this.#pending.get(ref);
     if (!pending) return;
-    this.#handed.delete(ref);
-    if (!LATER.has(code)) {
-      this.#keep({ ...pending, state: "failed", code });
-      this.#pump();
+    this.#inFlight.delete(ref);
+    if (!RETRYABLE.has(code)) {
+      this.#save({ ...pending, state: "failed", code });
+      this.#sendNext();
       return;
     }
-    this.#gently = true;
-    this.#resume();
-    const wait = retryAfter === undefined ? LATER_MS : retryAfter * 1000;
-    this.#pause = this.#timers.setTimeout(() => {
-      this.#resume();
-      this.#pump();
+    this.#oneAtATime = true;
+    this.#cancelRetry();
+    const wait = retryAfter === undefined ? RETRY_MS : retryAfter * 1000;
+    this.#retryTimer = this.#timers.setTimeout(() => {
+      this.#cancelRetry();
+      this.#sendNext();
     }, wait);
     if (code !== "rate_limited") return;
-    // Other tabs and devices send too, or the server takes less: slower, until everything is out.
+    // Other tabs and devices send too, or the server's limit is lower: slow down until the outbox is empty.
     this.#everyMs = Math.min(SLOWEST_MS, this.#everyMs * 2);
     this.#credits = Math.min(1, this.#credits);
-    this.#limited = true;
+    this.#isLimited = true;
     this.onlimited(wait / 1000);
   }
 
   /**
-   * Tries a failed one again.
+   * Sends a failed message again.
    * @param {string} ref
    */
   retry(ref) {
     const pending = this.#pending.get(ref);
     if (pending?.state !== "failed") return;
     const { code, ...rest } = pending;
-    // The server knows another text under this ref, so this one needs its own.
+    // The server has a different text under this ref, so this one needs a new ref.
     if (code === "ref_reused") {
       this.discard(ref);
-      this.#keep({ ...rest, ref: newRef(), state: "sending" });
+      this.#save({ ...rest, ref: newRef(), state: "sending" });
     } else {
-      this.#keep({ ...rest, state: "sending" });
+      this.#save({ ...rest, state: "sending" });
     }
-    this.#pump();
+    this.#sendNext();
   }
 
   /**
-   * Throws a pending away because its writer said so.
+   * Deletes a message at the user's request.
    * @param {string} ref
    */
   discard(ref) {
     this.settle(ref);
   }
 
-  /** Forgets everything, here and in the store: the person signs out. */
+  /** Deletes everything, here and in the store, at sign-out. */
   wipe() {
     this.#pending.clear();
-    this.#handed.clear();
-    this.#resume();
+    this.#inFlight.clear();
+    this.#cancelRetry();
     this.#store.wipe();
   }
 
   /** @param {PendingMessage} pending */
-  #keep(pending) {
+  #save(pending) {
     this.#pending.set(pending.ref, pending);
     this.#store.put(pending);
     this.onchanged(pending.peer);
   }
 
-  #resume() {
-    if (this.#pause !== undefined) this.#timers.clearTimeout(this.#pause);
-    this.#pause = undefined;
-    if (!this.#limited) return;
-    this.#limited = false;
+  #cancelRetry() {
+    if (this.#retryTimer !== undefined) this.#timers.clearTimeout(this.#retryTimer);
+    this.#retryTimer = undefined;
+    if (!this.#isLimited) return;
+    this.#isLimited = false;
     this.onlimited(0);
   }
 
-  #pump() {
-    if (!this.#send || this.#pause !== undefined || this.#breath !== undefined) return;
-    // One of a conversation at a time: were it refused and those behind it not, their order would be lost.
-    const busy = new Set(this.#pace ? this.#handed.values() : []);
+  #sendNext() {
+    if (!this.#send || this.#retryTimer !== undefined || this.#paceTimer !== undefined) return;
+    // One message per conversation at a time: if it were rejected and later ones accepted, the order would be lost.
+    const busy = new Set(this.#pace ? this.#inFlight.values() : []);
     for (const pending of this.#pending.values()) {
-      if (pending.state !== "sending" || this.#handed.has(pending.ref) || busy.has(pending.peer)) continue;
-      if ((this.#gently && this.#handed.size > 0) || !this.#mayGo() || !this.#send(pending)) return;
+      if (pending.state !== "sending" || this.#inFlight.has(pending.ref) || busy.has(pending.peer)) continue;
+      if ((this.#oneAtATime && this.#inFlight.size > 0) || !this.#takeCredit() || !this.#send(pending)) return;
       if (this.#pace) {
         this.#credits--;
         busy.add(pending.peer);
       }
-      this.#handed.set(pending.ref, pending.peer);
+      this.#inFlight.set(pending.ref, pending.peer);
     }
   }
 
-  /** Whether the pace lets another text go out; if not, it goes as soon as it does. */
-  #mayGo() {
+  /** Whether the pace allows another message now; if not, schedules sending for when it does. */
+  #takeCredit() {
     if (!this.#pace) return true;
     const now = this.#now();
     this.#credits = Math.min(this.#pace.atOnce, this.#credits + (now - this.#countedAt) / this.#everyMs);
     this.#countedAt = now;
     if (this.#credits >= 1) return true;
-    this.#breath = this.#timers.setTimeout(
+    this.#paceTimer = this.#timers.setTimeout(
       () => {
-        this.#breath = undefined;
-        this.#pump();
+        this.#paceTimer = undefined;
+        this.#sendNext();
       },
       Math.ceil((1 - this.#credits) * this.#everyMs),
     );
@@ -280,9 +280,8 @@ export class Outbox {
 }
 
 /**
- * An id no other send will ever have: the time, then 80 random bits. The time first, since the database keeps a person's refs in
- * order: at random places each message would touch a page of its own there. `crypto.randomUUID` is missing on plain http, where
- * chatify must work too.
+ * A unique id: the time, then 80 random bits. The time comes first because the database indexes refs by sender: random refs
+ * would touch a different index page per message. `crypto.randomUUID` is missing on plain http, where chatify must work too.
  */
 function newRef() {
   const random = Array.from(crypto.getRandomValues(new Uint8Array(10)), (byte) => byte.toString(16).padStart(2, "0"));
