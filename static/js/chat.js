@@ -167,7 +167,7 @@ async function start(me, sure) {
     if (messenger.isVolatile() && outbox.size > 0) event.preventDefault();
   });
   joinTabs(me, { outbox, store, drafts, cache });
-  const kept = messenger.start({ sure });
+  const kept = messenger.start({ isIdentityKnown: sure });
   void shareDrafts(messenger, kept);
   await Promise.race([kept, new Promise((resolve) => setTimeout(resolve, KEPT_MS))]);
   void route(messenger);

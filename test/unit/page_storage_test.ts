@@ -372,7 +372,7 @@ describe("a page that was here before", () => {
     const { database, stored, server } = await visited();
     server.away = true;
     const { messenger, wire, seqs, asked } = page(database, server);
-    await messenger.start({ sure: false });
+    await messenger.start({ isIdentityKnown: false });
     messenger.show("bob");
     await settled();
     expect(seqs()).toEqual([1, 2, 3]);
@@ -391,7 +391,7 @@ describe("a page that was here before", () => {
       const { database, stored, server } = await visited();
       server.away = true;
       const { messenger, wire, seqs } = page(database, server);
-      await messenger.start({ sure: false });
+      await messenger.start({ isIdentityKnown: false });
       messenger.show("bob");
       await settled();
       server.away = false;
@@ -410,7 +410,7 @@ describe("a page that was here before", () => {
     const { messenger, wire, cache } = page(database, server);
     server.rows = () => [];
     server.messages = () => [];
-    await messenger.start({ sure: false });
+    await messenger.start({ isIdentityKnown: false });
     messenger.show("bob");
     wire.greet("1");
     await settled();
@@ -472,7 +472,7 @@ describe("a page that was here before", () => {
     await first.cache.flush();
     await settled();
     const { messenger, wire } = page(database, server);
-    await messenger.start({ sure: false });
+    await messenger.start({ isIdentityKnown: false });
     wire.greet("1");
     await settled();
     expect(wire.sent).toContainEqual({ type: "read", peer: "bob", seq: 3 });

@@ -1,6 +1,6 @@
 /**
- * Texts not finished yet, one a conversation, from wherever they were written last: this page, another tab, another device.
- * The newest wins, but never over what is being typed here at this moment.
+ * Drafts, one per conversation, merged from this page, other tabs and other devices. The newest wins, except over text being
+ * typed here at the moment.
  */
 
 import { nameKey } from "../util/names.js";
@@ -8,47 +8,47 @@ import { nameKey } from "../util/names.js";
 /**
  * @typedef {object} Draft
  * @property {string} peer
- * @property {string} text "" once it is sent or taken away
- * @property {number} at when it was changed, milliseconds since 1970
- * @property {boolean} [known] the server has this very text
- * @property {string} [had] the last version that the server is known to have had
- * @property {string} [merged] the part at its beginning that comes from another device
+ * @property {string} text "" once sent or deleted
+ * @property {number} at time of the last change, milliseconds since 1970
+ * @property {boolean} [known] whether the server has exactly this text
+ * @property {string} [had] the last version the server is known to have stored
+ * @property {string} [merged] the part at its beginning that came from another device
  */
 
 /**
- * Where they outlive the page.
+ * Persists drafts.
  * @typedef {object} DraftStore
  * @property {() => Promise<Draft[]>} load
  * @property {(key: string, draft: Draft) => void} put
  * @property {(key: string) => void} remove
  */
 
-/** The newest so many are kept. */
+/** Older drafts are deleted. */
 const LIMIT = 100;
-/** Between a letter and its safe place. */
-const PAUSE_MS = 250;
-/** A pause between two words; after a longer one, another device may have the word. */
+/** Typing is saved after this pause. */
+const SAVE_AFTER_MS = 250;
+/** The user counts as typing this long after a keystroke; after that, a newer draft from elsewhere may replace the text. */
 const TYPING_MS = 3_000;
-/** Versions remembered of a text: another tab's come back from the server after newer ones came from the tab itself. */
-const VERSIONS = 20;
+/** Versions remembered per draft: the server may echo an older version of another tab after that tab sent a newer one. */
+const MAX_VERSIONS = 20;
 
 export class Drafts {
-  /** @type {Map<string, Draft>} by name key, the last changed last */
+  /** @type {Map<string, Draft>} by name key, last changed last */
   #texts = new Map();
-  /** @type {Map<string, string[]>} by name key, what the texts were before */
+  /** @type {Map<string, string[]>} by name key, earlier texts */
   #versions = new Map();
-  /** @type {Set<string>} changed here and not yet kept */
-  #unkept = new Set();
+  /** @type {Set<string>} changed here and not saved yet */
+  #unsaved = new Set();
   /** @type {any} */
   #timer;
-  /** Where something was typed here last, and when. */
-  #typed = { key: "", at: 0 };
+  /** The conversation in which the user typed last, and when. */
+  #lastTyped = { key: "", at: 0 };
   #store;
   #now;
 
-  /** A text changed elsewhere and should be shown. @type {(peer: string) => void} */
+  /** Called when a draft changed elsewhere. @type {(peer: string) => void} */
   onchanged = () => {};
-  /** A text was changed here: tell the other tabs and devices. Comes after pauses, not for every letter. @type {(draft: Draft) => void} */
+  /** Called after a pause in typing, so that callers can notify other tabs and devices. @type {(draft: Draft) => void} */
   onwritten = () => {};
 
   /**
@@ -60,13 +60,13 @@ export class Drafts {
     this.#now = now;
   }
 
-  /** Takes up what an earlier page left. */
+  /** Loads the drafts that an earlier page saved. */
   async load() {
     const kept = await this.#store.load();
-    for (const draft of kept.toSorted((a, b) => a.at - b.at)) this.#take(draft);
+    for (const draft of kept.toSorted((a, b) => a.at - b.at)) this.#merge(draft);
   }
 
-  /** The draft text to a person. @param {string} peer */
+  /** The text of the draft to `peer`, or "". @param {string} peer */
   of(peer) {
     return this.get(peer)?.text ?? "";
   }
@@ -76,13 +76,13 @@ export class Drafts {
     return this.#texts.get(nameKey(peer));
   }
 
-  /** All of them, the last changed last. */
+  /** All drafts, last changed last. */
   all() {
     return [...this.#texts.values()];
   }
 
   /**
-   * The person changed a text.
+   * The user changed a draft.
    * @param {string} peer
    * @param {string} text
    */
@@ -90,23 +90,23 @@ export class Drafts {
     const key = nameKey(peer);
     const before = this.#texts.get(key);
     if (text === (before?.text ?? "")) return;
-    this.#typed = { key, at: text === "" ? 0 : this.#now() }; // what was sent is not being typed any more
-    this.#change({ ...origin(before), peer, text, at: Math.max(this.#now(), (before?.at ?? 0) + 1) });
+    this.#lastTyped = { key, at: text === "" ? 0 : this.#now() }; // sent, so no longer being typed
+    this.#setAndSave({ ...origin(before), peer, text, at: Math.max(this.#now(), (before?.at ?? 0) + 1) });
   }
 
   /**
-   * Puts a text in the place of the one here, and sends it to the other tabs and devices.
+   * Replaces a draft, here and on other tabs and devices.
    * @param {Draft} draft
    */
   replace(draft) {
     const { peer, text } = draft;
     const changes = this.of(peer) !== text;
-    this.#change(draft);
+    this.#setAndSave(draft);
     if (changes) this.onchanged(peer);
   }
 
   /**
-   * Notes which version of a text the server is known to have had.
+   * Records the version of a draft that the server has stored.
    * @param {string} peer
    * @param {string} had
    */
@@ -118,56 +118,56 @@ export class Drafts {
     this.#store.put(key, mine);
   }
 
-  /** Whether a text is being typed here at this moment. @param {string} peer */
+  /** Whether the user is typing in this draft now. @param {string} peer */
   isTyped(peer) {
-    return this.#typed.key === nameKey(peer) && this.#now() - this.#typed.at < TYPING_MS;
+    return this.#lastTyped.key === nameKey(peer) && this.#now() - this.#lastTyped.at < TYPING_MS;
   }
 
-  /** Whether a text was here before the present one. @param {string} peer @param {string} text */
+  /** Whether the draft had this text before. @param {string} peer @param {string} text */
   wasHere(peer, text) {
     return text !== "" && this.#versions.get(nameKey(peer))?.includes(text) === true;
   }
 
   /**
-   * Takes a text that was changed in another tab or on another device. Returns whether it counts.
+   * Merges a draft from another tab or device. Returns whether it replaced the one here.
    * @param {Draft} draft
    */
   take(draft) {
-    if (!this.#take(draft)) return false;
+    if (!this.#merge(draft)) return false;
     this.#store.put(nameKey(draft.peer), draft);
     return true;
   }
 
-  /** Puts what was typed last into its safe place: the page may be about to go. */
+  /** Saves unsaved drafts now, because the page may be about to close. */
   flush() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    for (const key of this.#unkept) {
+    for (const key of this.#unsaved) {
       const draft = this.#texts.get(key);
       if (!draft) continue;
       this.#store.put(key, draft);
       this.onwritten(draft);
     }
-    this.#unkept.clear();
+    this.#unsaved.clear();
   }
 
-  /** Forgets all of them, here. */
+  /** Deletes all drafts of this page. */
   wipe() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#texts.clear();
     this.#versions.clear();
-    this.#unkept.clear();
+    this.#unsaved.clear();
   }
 
   /** @param {Draft} draft */
-  #take(draft) {
+  #merge(draft) {
     const key = nameKey(draft.peer);
     const mine = this.#texts.get(key);
     if (mine && mine.at >= draft.at) return false;
-    // An empty field has nothing to lose, and what was begun elsewhere has. Nor is anything lost when text was added.
+    // Nothing is lost if the field here is empty or the other text only adds to it.
     if (mine?.text && this.isTyped(mine.peer) && !draft.text.startsWith(mine.text)) {
-      this.#change({ ...origin(mine), peer: mine.peer, text: mine.text, at: draft.at + 1 }); // typing goes on here, so this is the newer one, whatever the clocks say
+      this.#setAndSave({ ...origin(mine), peer: mine.peer, text: mine.text, at: draft.at + 1 }); // the user is typing here, so this version is newer whatever the clocks say
       return false;
     }
     this.#set(draft);
@@ -176,17 +176,17 @@ export class Drafts {
   }
 
   /** @param {Draft} draft */
-  #change(draft) {
+  #setAndSave(draft) {
     this.#set(draft);
-    this.#unkept.add(nameKey(draft.peer));
-    this.#timer ??= setTimeout(() => this.flush(), PAUSE_MS);
+    this.#unsaved.add(nameKey(draft.peer));
+    this.#timer ??= setTimeout(() => this.flush(), SAVE_AFTER_MS);
   }
 
   /** @param {Draft} draft */
   #set(draft) {
     const key = nameKey(draft.peer);
     const before = this.#texts.get(key)?.text;
-    if (before) this.#versions.set(key, [...(this.#versions.get(key) ?? []), before].slice(-VERSIONS));
+    if (before) this.#versions.set(key, [...(this.#versions.get(key) ?? []), before].slice(-MAX_VERSIONS));
     this.#texts.delete(key);
     this.#texts.set(key, draft);
     for (const oldest of this.#texts.keys()) {
@@ -198,7 +198,7 @@ export class Drafts {
   }
 }
 
-/** What a text that is changed here keeps of the one before. @param {Draft | undefined} before */
+/** The sync state that a changed draft inherits. @param {Draft | undefined} before */
 function origin(before) {
   const { had, merged } = before ?? {};
   return { ...(had !== undefined && { had }), ...(merged !== undefined && { merged }) };

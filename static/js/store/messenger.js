@@ -1,12 +1,21 @@
 /**
- * What this page knows and does: conversations, people, the outbox, and how they stay true to the server. It has no
- * document; elements listen to it and ask it.
+ * The page's model: conversations, people and the outbox, kept in sync with the server. It has no document; elements
+ * subscribe to its events and call it.
  *
- * Events: `people` (the list changed), `thread` (a conversation changed, `detail` is the peer), `presence`, `arrived`
- * (a new message of the peer, `detail` is the message), `missed` (it came while nobody listened, `detail` is its `from`, `text` and
- * `seq`), `signed-up` (`detail` is the name), `replied` (I wrote in a conversation, here or elsewhere, `detail` is the peer), `shown` (another conversation is on screen), `draft` (an unfinished text is to be shown, `detail` is the peer), `drafted` (one was
- * changed on another device or stored, `detail` is the frame), `connection`, `greeted` (`detail` is the version of the
- * pages that the server serves), `limited` (what is written goes out later), `ended` (the session is over).
+ * - `people`: the list changed
+ * - `thread`: a conversation changed; `detail` is the peer
+ * - `shown`: another conversation is on screen
+ * - `presence`: someone's presence or typing changed
+ * - `arrived`: a new message from a peer; `detail` is the message
+ * - `missed`: a message arrived while disconnected; `detail` has its `from`, `text` and `seq`
+ * - `replied`: the user wrote in a conversation, on any device; `detail` is the peer
+ * - `signed-up`: `detail` is the new user's name
+ * - `draft`: a draft changed elsewhere; `detail` is the peer
+ * - `drafted`: a `draft` or `draft_saved` frame; `detail` is the frame
+ * - `connection`: the connection's state or trouble changed
+ * - `greeted`: the server sent `hello`; `detail` is the version of the pages it serves
+ * - `limited`: the server's rate limit delays sending, or no longer does
+ * - `ended`: the session is over
  */
 
 import { Intercepted, Limited, SignedOut } from "../sync/api.js";
@@ -25,19 +34,19 @@ import { Presence } from "./presence.js";
 /** @typedef {{ peer: string, preview: Preview | undefined, pending: PendingMessage | undefined, unread: number, conversation: Conversation }} Line */
 
 const PAGE = 50;
-const FOUND = 20;
-const FILL = 200;
-const OLDER = 100; // two screens of history, so that a network slower than a finger is not noticed
-const REACH = 1_000;
-const HOLE_MS = 250;
-const AGAIN_MS = 1_000;
-/** Signing in to a portal takes longer than a network that reconnects. */
+const SEARCH_LIMIT = 20;
+const FILL_PAGE = 200;
+const OLDER_PAGE = 100; // two screens of history hide the latency of a slow network while scrolling
+const MAX_UNREAD_REACH = 1_000;
+const GAP_MS = 250;
+const RETRY_MS = 1_000;
+/** Signing in to a captive portal takes longer than a reconnect. */
 const INTERCEPTED_MS = 5_000;
 
 export class Messenger extends EventTarget {
   /** @type {Map<string, Conversation>} by name key */
   #conversations = new Map();
-  /** @type {Map<Conversation, Promise<void>>} history on its way */
+  /** @type {Map<Conversation, Promise<void>>} running history requests */
   #loading = new Map();
   #loadingList = false;
   /** @type {string | undefined} the conversation on screen */
@@ -45,39 +54,39 @@ export class Messenger extends EventTarget {
   /** @type {Promise<void> | undefined} */
   #resuming;
   #resumeAgain = false;
-  /** @type {Set<Conversation>} where something may be missing */
-  #holes = new Set();
+  /** @type {Set<Conversation>} conversations that may lack messages */
+  #gaps = new Set();
   /** @type {any} */
-  #holeTimer;
+  #gapTimer;
   /** @type {any} */
-  #againTimer;
+  #retryTimer;
   /** @type {string | undefined} */
   #epoch;
-  /** @type {string | undefined} where the list goes on */
+  /** @type {string | undefined} of the next page of the list */
   #cursor;
-  /** For how many seconds the server takes no message, as it said when it refused one; 0 when it does. */
+  /** Seconds for which the server accepts no message, from its last `rate_limited` error; 0 when it accepts them. */
   limitedFor = 0;
   #listLoaded = false;
   #listComplete = false;
-  /** Unread messages of conversations further down the list than what is loaded. @type {Map<string, number>} by name key */
+  /** Unread counts of conversations not loaded into the list yet. @type {Map<string, number>} by name key */
   #unreadBelow = new Map();
-  /** @type {Map<string, Promise<string | undefined>>} rows on their way, by name key */
-  #learning = new Map();
-  /** Names as their owners write them, of people the server has named. @type {Map<string, string>} by name key */
-  #named = new Map();
-  /** @type {Promise<void>} what this browser keeps is being read */
+  /** @type {Map<string, Promise<string | undefined>>} running requests for single rows, by name key */
+  #fetchingRows = new Map();
+  /** Names as their owners spell them, from server responses. @type {Map<string, string>} by name key */
+  #names = new Map();
+  /** @type {Promise<void>} loading of what this browser has stored */
   #restoring = Promise.resolve();
   #restored = true;
-  /** @type {Promise<unknown>} whether it is really me who is signed in */
-  #sure = Promise.resolve();
-  /** @type {Map<Conversation, number>} shown as this browser keeps them, not yet told by the server, and up to which seq */
-  #kept = new Map();
-  /** Whether the server's epoch is another one than that of what is held. */
-  #doubting = false;
-  /** @type {Set<Conversation>} whose newest message is to be compared with the server's before a gap after it is filled */
-  #uncompared = new Set();
+  /** @type {Promise<unknown>} check that the signed-in user is `me` */
+  #identityCheck = Promise.resolve();
+  /** @type {Map<Conversation, number>} conversations shown from the cache and not confirmed by the server, with their last seq */
+  #cachedSeqs = new Map();
+  /** Whether the server's epoch differs from that of the loaded data. */
+  #isDistrusting = false;
+  /** @type {Set<Conversation>} whose newest message must be compared with the server's before the gap after it is filled */
+  #unverified = new Set();
   #trouble;
-  /** @type {Set<string>} events to come, one of a kind however often it happened */
+  /** @type {Set<string>} queued events, deduplicated */
   #pendingEvents = new Set();
 
   /**
@@ -103,10 +112,10 @@ export class Messenger extends EventTarget {
       (frame) => connection.send(frame),
       () => this.#emit("presence"),
     );
-    connection.onframe = (frame) => this.#take(frame);
-    connection.onstate = (state) => this.#connectionIs(state);
+    connection.onframe = (frame) => this.#receive(frame);
+    connection.onstate = (state) => this.#connectionChanged(state);
     this.#trouble = new ConnectionTrouble(api, () => this.#emit("connection"));
-    connection.onrefused = (code) => void this.#refused(code);
+    connection.onrefused = (code) => void this.#socketRefused(code);
     outbox.onchanged = (peer) => this.#conversationChanged(peer);
     outbox.onlimited = (seconds) => {
       this.limitedFor = seconds;
@@ -120,34 +129,34 @@ export class Messenger extends EventTarget {
   }
 
   /**
-   * Shows what is there and connects; neither waits for the other. Ends when what this browser keeps is there.
-   * @param {{ sure?: boolean }} [options] sure: the server has said that I am the one who is signed in
+   * Loads what this browser has stored and connects, concurrently. Resolves when the stored data is loaded.
+   * @param {{ isIdentityKnown?: boolean }} [options] isIdentityKnown: the server has confirmed that `me` is signed in
    */
-  start({ sure = true } = {}) {
+  start({ isIdentityKnown = true } = {}) {
     this.#restored = false;
     this.#restoring = this.#restore();
-    if (!sure) this.#sure = this.#askWhoIAm();
+    if (!isIdentityKnown) this.#identityCheck = this.#checkIdentity();
     this.connection.connect();
     void this.resume();
     return this.#restoring;
   }
 
-  // What there is
+  // State
 
-  /** What keeps the page from the server, as far as that is known. */
+  /** Why the page has no connection, if known. */
   get trouble() {
     return this.#trouble.now;
   }
 
-  /** Whether unsent texts will be gone with the page. */
+  /** Whether unsent messages are lost when the page closes. */
   isVolatile = () => false;
 
-  /** Whether the first page of conversations is here. */
+  /** Whether the first page of conversations is loaded. */
   get listLoaded() {
     return this.#listLoaded;
   }
 
-  /** Whether no more conversations are on their way. */
+  /** Whether no page of conversations is being loaded. */
   get isListSettled() {
     return this.#listLoaded && !this.#loadingList;
   }
@@ -157,7 +166,7 @@ export class Messenger extends EventTarget {
     return this.#open;
   }
 
-  /** The lines of the list, newest first: every conversation with something in it, or on its way. @returns {Line[]} */
+  /** The lines of the list, newest first: every conversation with a stored or pending message. @returns {Line[]} */
   lines() {
     const newest = this.outbox.newest();
     for (const peer of newest.keys()) this.conversation(peer);
@@ -172,7 +181,7 @@ export class Messenger extends EventTarget {
     return lines.toSorted((a, b) => b.at - a.at);
   }
 
-  /** Unread messages of all conversations; who is muted does not count. */
+  /** Unread messages of all conversations except muted ones. */
   get unread() {
     let sum = 0;
     for (const { muted, unread } of this.#conversations.values()) if (!muted) sum += unread;
@@ -189,7 +198,7 @@ export class Messenger extends EventTarget {
   }
 
   /**
-   * The name of a person as they wrote it, however it is written here, as far as that is known without asking.
+   * A user's name as its owner spells it, without asking the server; undefined when unknown.
    * @param {string} name
    */
   knownName(name) {
@@ -198,74 +207,74 @@ export class Messenger extends EventTarget {
     const conversation = this.#conversations.get(key);
     if (conversation && (conversation.lastSeq > 0 || this.outbox.to(conversation.peer).length > 0))
       return conversation.peer;
-    return this.#named.get(key);
+    return this.#names.get(key);
   }
 
   /**
-   * The same, and asks where it has to; undefined when there is nobody of that name.
+   * The same, asking the server if necessary; undefined when no such user exists.
    * @param {string} name
    */
   async find(name) {
     const known = this.knownName(name);
     if (known !== undefined) return known;
-    const people = await this.#tried(this.#people(name));
+    const people = await this.#attempt(this.#people(name));
     if (people === undefined) return name;
-    // Written without its accents it is still somebody's, unless it is another's as written.
+    // An exact match wins over one that ignores accents.
     const found = this.knownName(name) ?? people.find((person) => searchKey(person) === searchKey(name));
-    // Who has left is in no search, but in the list of those they wrote with.
-    return found ?? this.#learn(name);
+    // Deleted users are in no search result, but in the lists of the users they wrote with.
+    return found ?? this.#fetchRow(name);
   }
 
   /**
-   * People whose name contains this. My conversations with such people are loaded, however far down the list they are.
+   * Users whose name contains `part`. Also loads the user's conversations with them, wherever they are in the list.
    * @param {string} part
    */
   async search(part) {
     const isMore = part !== "" && !this.#listComplete;
     const [people, rows] = await Promise.all([
       this.#people(part),
-      isMore ? this.api.conversations({ limit: FOUND, part }) : [],
+      isMore ? this.api.conversations({ limit: SEARCH_LIMIT, part }) : [],
     ]);
-    for (const row of rows) this.#takeRow(row);
+    for (const row of rows) this.#applyRow(row);
     return people;
   }
 
   /** @param {string} part */
   async #people(part) {
     const people = await this.api.people(part);
-    for (const person of people) this.#named.set(nameKey(person), person);
+    for (const person of people) this.#names.set(nameKey(person), person);
     return people;
   }
 
   /**
-   * Asks what the server knows of a conversation that may be further down the list than what is loaded. The name of the peer, if there is one.
+   * Fetches the row of a conversation that is not loaded into the list yet. Returns the peer's name if the row exists.
    * @param {string} peer
    */
-  #learn(peer) {
+  #fetchRow(peer) {
     const key = nameKey(peer);
-    let learning = this.#learning.get(key);
+    let learning = this.#fetchingRows.get(key);
     if (learning) return learning;
-    learning = this.#tried(this.api.conversations({ limit: 1, peer })).then((rows) => {
-      this.#learning.delete(key);
+    learning = this.#attempt(this.api.conversations({ limit: 1, peer })).then((rows) => {
+      this.#fetchingRows.delete(key);
       const row = rows?.[0];
-      if (row) this.#takeRow(row);
+      if (row) this.#applyRow(row);
       return row?.peer;
     });
-    this.#learning.set(key, learning);
+    this.#fetchingRows.set(key, learning);
     return learning;
   }
 
-  /** Whether a message of a person may be heard. Only the row of their conversation tells, which may not be here yet. @param {string} peer */
+  /** Whether a conversation is muted; fetches its row if necessary. @param {string} peer */
   async muted(peer) {
     const conversation = this.conversation(peer);
-    if (!conversation.isDescribed) await this.#learn(peer);
+    if (!conversation.isDescribed) await this.#fetchRow(peer);
     return conversation.muted;
   }
 
-  // What a person does
+  // Actions of the user
 
   /**
-   * The conversation with `peer` is on screen now; undefined: none is.
+   * Opens the conversation with `peer`; undefined closes it.
    * @param {string | undefined} peer
    */
   show(peer) {
@@ -277,7 +286,7 @@ export class Messenger extends EventTarget {
   }
 
   /**
-   * Sends a text; false when too much waits already.
+   * Sends a text. Returns false when the outbox is full.
    * @param {string} peer
    * @param {string} text
    */
@@ -289,7 +298,7 @@ export class Messenger extends EventTarget {
   }
 
   /**
-   * Everything of `peer` up to `seq` was on screen.
+   * Marks everything from `peer` up to `seq` as read.
    * @param {string} peer
    * @param {number} seq
    */
@@ -301,7 +310,7 @@ export class Messenger extends EventTarget {
   }
 
   /**
-   * Hears no more of a conversation, or hears of it again.
+   * Mutes or unmutes a conversation.
    * @param {string} peer
    * @param {boolean} muted
    */
@@ -314,12 +323,12 @@ export class Messenger extends EventTarget {
     } catch (error) {
       conversation.muted = !muted;
       this.#conversationChanged(peer);
-      this.#failed(error);
+      this.#handleError(error);
       throw error;
     }
   }
 
-  /** Sees again what a blocked person wrote and writes. @param {string} peer */
+  /** Unblocks a user and fetches what they wrote meanwhile. @param {string} peer */
   async unblock(peer) {
     await this.api.block(peer, false);
     this.conversation(peer).blocked = false;
@@ -327,7 +336,7 @@ export class Messenger extends EventTarget {
     await this.resume();
   }
 
-  /** Sees nothing new of a person any more. @param {string} peer */
+  /** Blocks a user: their new messages and typing are hidden. @param {string} peer */
   async block(peer) {
     await this.api.block(peer, true);
     this.conversation(peer).blocked = true;
@@ -335,33 +344,33 @@ export class Messenger extends EventTarget {
     this.#conversationChanged(peer);
   }
 
-  /** The next page of conversations. */
+  /** Loads the next page of conversations. */
   async loadMoreConversations() {
     if (!this.#listLoaded || this.#listComplete || this.#loadingList) return;
     this.#loadingList = true;
-    const rows = await this.#tried(this.api.conversations({ limit: PAGE, before: this.#cursor }));
+    const rows = await this.#attempt(this.api.conversations({ limit: PAGE, before: this.#cursor }));
     this.#loadingList = false;
-    if (rows) this.#takePage(rows);
+    if (rows) this.#addPage(rows);
   }
 
   /**
-   * The page of history before what is held.
+   * Loads the page of history before the loaded messages.
    * @param {string} peer
    * @param {number} [limit]
    */
-  async loadOlder(peer, limit = OLDER) {
+  async loadOlder(peer, limit = OLDER_PAGE) {
     const conversation = this.conversation(peer);
     if (!conversation.loaded || conversation.complete) return;
-    await this.#once(conversation, async () => {
+    await this.#loadOnce(conversation, async () => {
       const before = conversation.firstSeq;
       const page = await this.api.messages(this.me, conversation.peer, { limit, before });
-      if (conversation.firstSeq !== before) return; // started anew meanwhile
-      conversation.prepend(this.#unwrap(conversation, page), page.length < limit);
+      if (conversation.firstSeq !== before) return; // reloaded meanwhile
+      conversation.prepend(this.#applyMarks(conversation, page), page.length < limit);
     });
   }
 
   /**
-   * Fetches history back to the first unread message, unless that is unkindly far. Undefined when there is nothing to fetch.
+   * Loads history back to the first unread message, 1,000 messages at most. Undefined when nothing needs loading.
    * @param {string} peer
    */
   reachUnread(peer) {
@@ -374,38 +383,38 @@ export class Messenger extends EventTarget {
     const { contiguousSeq } = conversation;
     for (;;) {
       const { firstSeq } = conversation;
-      if (conversation.reachesUnread || contiguousSeq - firstSeq >= REACH) return;
-      await this.loadOlder(conversation.peer, FILL);
+      if (conversation.reachesUnread || contiguousSeq - firstSeq >= MAX_UNREAD_REACH) return;
+      await this.loadOlder(conversation.peer, FILL_PAGE);
       if (conversation.firstSeq >= firstSeq) return; // no network, or the session is over
     }
   }
 
-  // What the server says
+  // Frames from the server
 
   /** @param {Frame} frame */
-  #take(frame) {
+  #receive(frame) {
     switch (frame.type) {
       case "hello":
-        return this.#greeted(frame.epoch, frame.version);
+        return this.#receiveHello(frame.epoch, frame.version);
       case "message":
-        return this.#arrived(messageOf(frame));
+        return this.#receiveMessage(messageOf(frame));
       case "ack":
-        return this.#acknowledged(frame);
+        return this.#receiveAck(frame);
       case "error":
         if (frame.ref) this.outbox.refuse(frame.ref, frame.code, frame.retry_after);
         else if (frame.code === "rate_limited") this.presence.refused(frame.retry_after ?? 1);
         return;
       case "delivered":
-        return this.#marked(frame.peer, (conversation) => conversation.raisePeerMarks({ delivered: frame.seq }));
+        return this.#updateMarks(frame.peer, (conversation) => conversation.raisePeerMarks({ delivered: frame.seq }));
       case "read":
         if (frame.reader === this.me) this.#unreadBelow.delete(nameKey(frame.peer));
         if (frame.peer === this.me) {
-          this.#marked(frame.reader, (conversation) => conversation.raisePeerMarks({ read: frame.seq }));
+          this.#updateMarks(frame.reader, (conversation) => conversation.raisePeerMarks({ read: frame.seq }));
         } else {
-          this.#marked(frame.peer, (conversation) => {
+          this.#updateMarks(frame.peer, (conversation) => {
             conversation.confirmRead(frame.seq);
-            // Read elsewhere, half way: only the server can count the rest.
-            if (conversation.unread > 0 && !conversation.loaded) this.#soon(conversation);
+            // Read in part on another device: only the server can count the rest.
+            if (conversation.unread > 0 && !conversation.loaded) this.#resumeSoon(conversation);
           });
         }
         return;
@@ -414,7 +423,7 @@ export class Messenger extends EventTarget {
       case "presence":
         return this.presence.update(frame.users);
       case "new_user":
-        this.#named.set(nameKey(frame.username), frame.username);
+        this.#names.set(nameKey(frame.username), frame.username);
         return this.#emit("signed-up", frame.username);
       case "draft":
       case "draft_saved":
@@ -425,20 +434,20 @@ export class Messenger extends EventTarget {
   }
 
   /** @param {string} epoch @param {string} version */
-  #greeted(epoch, version) {
+  #receiveHello(epoch, version) {
     this.#emit("greeted", version);
     this.#trouble.greeted();
     this.presence.connected();
-    if (this.#epoch !== undefined && this.#epoch !== epoch) this.#doubt();
+    if (this.#epoch !== undefined && this.#epoch !== epoch) this.#distrust();
     this.#epoch = epoch;
-    if (this.#restored && !this.#doubting) this.cache?.greeted(epoch);
-    for (const conversation of this.#conversations.values()) this.#uncompared.add(conversation);
-    this.#sendUnsent();
+    if (this.#restored && !this.#isDistrusting) this.cache?.greeted(epoch);
+    for (const conversation of this.#conversations.values()) this.#unverified.add(conversation);
+    this.#connectOutbox();
     void this.resume();
   }
 
-  /** Not before the texts of an earlier page are there: they go first. */
-  #sendUnsent() {
+  /** Starts sending once the messages of an earlier page are loaded, which are sent first. */
+  #connectOutbox() {
     if (!this.#restored || this.connection.state !== "open") return;
     this.outbox.connected(({ peer, text, ref }) =>
       this.connection.send({ type: "message", to: peer, message: text, ref }),
@@ -446,7 +455,7 @@ export class Messenger extends EventTarget {
   }
 
   /** @param {Message} message */
-  #arrived(message) {
+  #receiveMessage(message) {
     const peer = message.from === this.me ? message.to : message.from;
     if (this.conversation(peer).differs({ seq: message.seq, at: message.at, id: message.id })) this.#startOver();
     const conversation = this.conversation(peer);
@@ -457,46 +466,46 @@ export class Messenger extends EventTarget {
       this.presence.stoppedTyping(peer);
       this.#emit("arrived", message);
     }
-    if (gap) this.#soon(conversation);
+    if (gap) this.#resumeSoon(conversation);
     this.#conversationChanged(peer);
   }
 
   /** @param {Frame} ack */
-  #acknowledged({ ref, id, seq, timestamp, peer }) {
+  #receiveAck({ ref, id, seq, timestamp, peer }) {
     const pending = this.outbox.settle(ref);
     if (!pending) return;
-    this.#arrived({ seq, id, from: this.me, to: peer, text: pending.text, at: Date.parse(timestamp), ref });
+    this.#receiveMessage({ seq, id, from: this.me, to: peer, text: pending.text, at: Date.parse(timestamp), ref });
   }
 
   /**
    * @param {string} peer
    * @param {(conversation: Conversation) => void} mark
    */
-  #marked(peer, mark) {
+  #updateMarks(peer, mark) {
     const conversation = this.#conversations.get(nameKey(peer));
     if (!conversation) return;
     mark(conversation);
     this.#conversationChanged(peer);
   }
 
-  /** Perhaps nobody is signed in here any more, or, from another tab, somebody else. */
-  async #askWhoIAm() {
-    this.#itIs(await this.#tried(this.api.me()));
+  /** The session may have ended, or another user may have signed in from another tab. */
+  async #checkIdentity() {
+    this.#identityIs(await this.#attempt(this.api.me()));
   }
 
-  /** A socket was refused, perhaps for the same reason. @param {number | undefined} code */
-  async #refused(code) {
-    this.#itIs(await this.#tried(this.#trouble.refused(code)));
-    if (this.trouble === "socket") void this.resume(); // what came can be read all the same
+  /** The server refused a socket; the session may be over. @param {number | undefined} code */
+  async #socketRefused(code) {
+    this.#identityIs(await this.#attempt(this.#trouble.refused(code)));
+    if (this.trouble === "socket") void this.resume(); // HTTP still works, so new messages can be read
   }
 
-  /** @param {string | undefined} name who is signed in, if that is known */
-  #itIs(name) {
+  /** @param {string | undefined} name the signed-in user, if known */
+  #identityIs(name) {
     if (name !== undefined && name !== this.me) this.connection.end();
   }
 
   /** @param {State} state */
-  #connectionIs(state) {
+  #connectionChanged(state) {
     if (state !== "open") {
       this.outbox.disconnected();
       this.presence.disconnected();
@@ -505,22 +514,22 @@ export class Messenger extends EventTarget {
     this.#emit("connection");
   }
 
-  // Staying true
+  // Synchronization
 
-  /** Takes up what this browser keeps: unsent and unfinished texts, and what was read here before. */
+  /** Loads what this browser has stored: pending messages, drafts and the offline cache. */
   async #restore() {
     const [cached] = await Promise.all([this.cache?.load(), this.outbox.load(), this.drafts.load()]);
     this.#restored = true;
-    this.#sendUnsent();
-    // A server that was quicker has said it all.
+    this.#connectOutbox();
+    // Once the server's list is loaded, the cache has nothing to add.
     const takes = cached !== undefined && !this.#listLoaded;
     for (const { row, read } of takes ? cached.kept : []) {
-      const conversation = this.#know(row);
+      const conversation = this.#updateConversation(row);
       conversation.readTo(read);
-      this.#kept.set(conversation, row.last_seq);
+      this.#cachedSeqs.set(conversation, row.last_seq);
     }
     const isOther = cached?.epoch !== undefined && this.#epoch !== undefined && cached.epoch !== this.#epoch;
-    if (takes && isOther) this.#doubt();
+    if (takes && isOther) this.#distrust();
     else if (this.#epoch !== undefined) this.cache?.greeted(this.#epoch);
     if (!takes) return;
     this.#epoch ??= cached.epoch;
@@ -529,21 +538,21 @@ export class Messenger extends EventTarget {
   }
 
   /**
-   * Fetches what may have been missed: the conversations, then the gaps of those that are loaded. One at a time; asked for
-   * meanwhile, it runs once more.
+   * Fetches what may have been missed: the list, then the gaps of loaded conversations. Runs once at a time; calls during a
+   * run cause one more.
    */
   resume() {
     if (this.#resuming) {
       this.#resumeAgain = true;
       return this.#resuming;
     }
-    clearTimeout(this.#holeTimer);
-    clearTimeout(this.#againTimer);
-    this.#holeTimer = undefined;
+    clearTimeout(this.#gapTimer);
+    clearTimeout(this.#retryTimer);
+    this.#gapTimer = undefined;
     this.#resuming = this.#resumeOnce()
       .catch((error) => {
-        this.#failed(error);
-        this.#later(error);
+        this.#handleError(error);
+        this.#retryLater(error);
       })
       .finally(() => {
         this.#resuming = undefined;
@@ -555,11 +564,11 @@ export class Messenger extends EventTarget {
   }
 
   async #resumeOnce() {
-    /** @type {Map<Conversation, number>} what was held before asking: an answer below it means the database went back */
+    /** @type {Map<Conversation, number>} contiguous seqs before the request; a lower answer means the database was rolled back */
     const held = new Map(
       [...this.#conversations.values()].map((conversation) => [conversation, conversation.contiguousSeq]),
     );
-    /** @type {Map<Conversation, number>} what was known of before asking */
+    /** @type {Map<Conversation, number>} last seqs before the request */
     const known = new Map(
       [...this.#conversations.values()].map((conversation) => [conversation, conversation.lastSeq]),
     );
@@ -567,94 +576,98 @@ export class Messenger extends EventTarget {
     /** @type {Set<Conversation>} */
     const told = new Set();
     const epoch = this.#epoch;
-    const listed = this.#listLoaded || this.#doubting;
+    const listed = this.#listLoaded || this.#isDistrusting;
     /** @type {string | undefined} */
     let before;
     for (;;) {
-      const [rows] = await Promise.all([this.api.conversations({ limit: PAGE, before }), this.#sure, this.#restoring]);
+      const [rows] = await Promise.all([
+        this.api.conversations({ limit: PAGE, before }),
+        this.#identityCheck,
+        this.#restoring,
+      ]);
       if (this.connection.state === "ended") return;
       this.#trouble.answered();
-      for (const [conversation, seq] of this.#kept) for (const map of [held, known]) map.set(conversation, seq);
+      for (const [conversation, seq] of this.#cachedSeqs) for (const map of [held, known]) map.set(conversation, seq);
       if (rows.some((row) => this.#contradicts(row, held))) return this.#startOver();
       const last = rows.at(-1);
-      // Newest first: if the last of the page has nothing new, neither have those after it.
+      // Newest first: if the last row of the page has nothing new, the following pages have nothing either.
       const more = this.#listLoaded && last !== undefined && last.last_seq > this.conversation(last.peer).lastSeq;
       for (const row of rows) {
         const missed = listed && row.last_seq > this.conversation(row.peer).lastSeq;
-        this.#takeRow(row);
+        this.#applyRow(row);
         told.add(this.conversation(row.peer));
-        if (missed) this.#missed(row, newest);
+        if (missed) this.#reportMissed(row, newest);
       }
-      if (!this.#listLoaded) this.#takePage(rows);
+      if (!this.#listLoaded) this.#addPage(rows);
       if (!more || rows.length < PAGE) {
         this.#dropAbsent(told, known, rows.length < PAGE ? 0 : Date.parse(last?.last?.timestamp ?? ""));
         break;
       }
       before = last?.cursor;
     }
-    if (this.#doubting && epoch !== undefined && epoch === this.#epoch) {
-      this.#doubting = false;
+    if (this.#isDistrusting && epoch !== undefined && epoch === this.#epoch) {
+      this.#isDistrusting = false;
       void this.cache?.adopt(epoch);
     }
     this.#emit("people");
-    await Promise.all([this.#fillGaps(told), this.#countBelow()]);
-    this.#confirmReads();
+    await Promise.all([this.#fillAllGaps(told), this.#fetchUnreadBelow()]);
+    this.#resendReadMarks();
   }
 
   /**
-   * Whether a row shows that the server's data are not those held here: it ends before them, or with another message.
+   * Whether a row contradicts the loaded data: it ends earlier, or with a different message.
    * @param {Row} row
-   * @param {Map<Conversation, number>} held how far, before the server was asked
+   * @param {Map<Conversation, number>} held contiguous seqs before the request
    */
   #contradicts({ peer, last, last_seq: seq }, held) {
     const conversation = this.conversation(peer);
     if (seq < (held.get(conversation) ?? 0)) return true;
     if (!last) return false;
     const at = Date.parse(last.timestamp);
-    // In another epoch nothing else says so, if not the text.
-    return conversation.differs({ seq, at, ...(this.#doubting && { from: last.sender, text: last.content }) });
+    // After a change of epoch the text may be the only difference.
+    return conversation.differs({ seq, at, ...(this.#isDistrusting && { from: last.sender, text: last.content }) });
   }
 
-  /** Counts what waits in conversations that are not loaded. */
-  async #countBelow() {
+  /** Fetches the unread counts of conversations not loaded into the list. */
+  async #fetchUnreadBelow() {
     if (this.#listComplete) return;
-    const counts = await this.#tried(this.api.unread(this.me));
+    const counts = await this.#attempt(this.api.unread(this.me));
     if (!counts) return;
     this.#unreadBelow = new Map(Object.entries(counts).map(([peer, unread]) => [nameKey(peer), unread]));
     this.#emit("people");
   }
 
   /**
-   * @param {Row} row of a conversation in which more has happened than was heard here
-   * @param {number} newest of all that was heard: what is older was only not listed before, because its writer was blocked perhaps
+   * @param {Row} row of a conversation with messages this page has not received
+   * @param {number} newest timestamp received so far; an older message was merely not listed before, for example because its sender was blocked
    */
-  #missed({ peer, last, last_seq: seq }, newest) {
+  #reportMissed({ peer, last, last_seq: seq }, newest) {
     if (last?.sender !== peer || Date.parse(last.timestamp) <= newest || this.conversation(peer).unread === 0) return;
     this.#emit("missed", { seq, from: peer, text: last.content });
   }
 
   /**
-   * Lets go of what the server does not list any more, though it has listed older ones: both left.
-   * What was only kept by this browser goes too, until the server lists it.
-   * @param {Set<Conversation>} told those the server has just described
-   * @param {Map<Conversation, number>} known the last seq of those known before it was asked
-   * @param {number} since it has described everything newer than this
+   * Drops conversations the server no longer lists although it listed older ones: both users were deleted. Drops unlisted
+   * conversations from the cache too, until the server lists them.
+   * @param {Set<Conversation>} told those in the server's response
+   * @param {Map<Conversation, number>} known last seqs before the request
+   * @param {number} since the response contains everything newer than this
    */
   #dropAbsent(told, known, since) {
     for (const [key, conversation] of this.#conversations) {
       const { preview, lastSeq, peer } = conversation;
       if (told.has(conversation) || !preview || lastSeq !== known.get(conversation)) continue;
-      if (preview.at <= since && !this.#kept.has(conversation)) continue;
+      if (preview.at <= since && !this.#cachedSeqs.has(conversation)) continue;
       this.#conversations.delete(key);
       this.cache?.drop(peer);
       if (this.#open !== undefined && nameKey(this.#open) === key) this.show(this.#open);
       this.#emit("thread", peer);
     }
-    this.#kept.clear();
+    this.#cachedSeqs.clear();
   }
 
-  /** @param {Set<Conversation>} told those the server has just described */
-  async #fillGaps(told) {
+  /** @param {Set<Conversation>} told those in the server's response */
+  async #fillAllGaps(told) {
     const open = this.#open === undefined ? undefined : this.conversation(this.#open);
     if (open && !open.loaded) await this.#loadNewest(open);
     for (const conversation of this.#conversations.values()) {
@@ -664,89 +677,91 @@ export class Messenger extends EventTarget {
         if (conversation === open) await this.#loadNewest(conversation);
         continue;
       }
-      if (told.has(conversation) ? conversation.hasGap : conversation.contiguousSeq > 0) await this.#fill(conversation);
+      if (told.has(conversation) ? conversation.hasGap : conversation.contiguousSeq > 0)
+        await this.#fillGap(conversation);
     }
   }
 
   /** @param {Conversation} conversation */
-  async #fill(conversation) {
-    const comparing = this.#isServers(conversation);
+  async #fillGap(conversation) {
+    const comparing = this.#matchesServer(conversation);
     for (;;) {
       const after = conversation.contiguousSeq;
-      const page = await this.api.messages(this.me, conversation.peer, { limit: FILL, after });
+      const page = await this.api.messages(this.me, conversation.peer, { limit: FILL_PAGE, after });
       if (!(await comparing)) return this.#startOver();
-      for (const message of this.#unwrap(conversation, page)) conversation.receive(message);
+      for (const message of this.#applyMarks(conversation, page)) conversation.receive(message);
       this.#conversationChanged(conversation.peer);
-      if (page.length < FILL || conversation.contiguousSeq === after) return;
+      if (page.length < FILL_PAGE || conversation.contiguousSeq === after) return;
     }
   }
 
   /**
-   * Whether the newest message held is the server's too. Asked once for each socket: else a gap could be filled that follows another message.
+   * Whether the newest loaded message is also the server's. Checked once per socket; otherwise a gap after a different
+   * message could be filled.
    * @param {Conversation} conversation
    */
-  async #isServers(conversation) {
+  async #matchesServer(conversation) {
     const [held] = conversation.tail(1).messages;
-    if (!held || !this.#uncompared.delete(conversation)) return true;
-    const page = await this.#tried(this.api.messages(this.me, conversation.peer, { limit: 1, before: held.seq + 1 }));
-    if (!page) this.#uncompared.add(conversation);
+    if (!held || !this.#unverified.delete(conversation)) return true;
+    const page = await this.#attempt(this.api.messages(this.me, conversation.peer, { limit: 1, before: held.seq + 1 }));
+    if (!page) this.#unverified.add(conversation);
     const stored = page?.[0]?.message;
     return !stored || (stored.seq === held.seq && stored.id === held.id && stored.at === held.at);
   }
 
-  /** Marks made while nobody listened. */
-  #confirmReads() {
+  /** Sends read marks the server has not confirmed, such as those set while disconnected. */
+  #resendReadMarks() {
     for (const { peer, unconfirmedRead } of this.#conversations.values()) {
       if (unconfirmedRead !== undefined) this.connection.send({ type: "read", peer, seq: unconfirmedRead });
     }
   }
 
-  /** A hole often closes by itself: frames of two pods may overtake each other. @param {Conversation} conversation */
-  #soon(conversation) {
-    this.#holes.add(conversation);
-    this.#holeTimer ??= setTimeout(() => {
-      this.#holeTimer = undefined;
-      const open = [...this.#holes].some(({ loaded, hasGap }) => !loaded || hasGap);
-      this.#holes.clear();
+  /** Waits briefly before resuming: frames from two pods may overtake each other, so a gap often closes by itself. @param {Conversation} conversation */
+  #resumeSoon(conversation) {
+    this.#gaps.add(conversation);
+    this.#gapTimer ??= setTimeout(() => {
+      this.#gapTimer = undefined;
+      const open = [...this.#gaps].some(({ loaded, hasGap }) => !loaded || hasGap);
+      this.#gaps.clear();
       if (open) void this.resume();
-    }, HOLE_MS);
+    }, GAP_MS);
   }
 
-  /** @param {unknown} error why not now */
-  #later(error) {
-    if (this.connection.state !== "open") return; // the next greeting resumes
+  /** @param {unknown} error why the request failed */
+  #retryLater(error) {
+    if (this.connection.state !== "open") return; // the next `hello` resumes
     const wait =
-      error instanceof Limited ? error.seconds * 1_000 : error instanceof Intercepted ? INTERCEPTED_MS : AGAIN_MS;
-    clearTimeout(this.#againTimer);
-    this.#againTimer = setTimeout(() => void this.resume(), wait + Math.random() * AGAIN_MS);
+      error instanceof Limited ? error.seconds * 1_000 : error instanceof Intercepted ? INTERCEPTED_MS : RETRY_MS;
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = setTimeout(() => void this.resume(), wait + Math.random() * RETRY_MS);
   }
 
   /** @param {Conversation} conversation */
   #loadNewest(conversation) {
-    return this.#once(conversation, async () => {
-      if (await this.#loadKept(conversation)) return;
+    return this.#loadOnce(conversation, async () => {
+      if (await this.#loadCached(conversation)) return;
       const [page] = await Promise.all([
         this.api.messages(this.me, conversation.peer, { limit: PAGE }),
-        this.#listLoaded && !conversation.isDescribed && this.#learn(conversation.peer),
+        this.#listLoaded && !conversation.isDescribed && this.#fetchRow(conversation.peer),
       ]);
       if (page.length === 0) conversation.blocked = await this.#hasBlocked(conversation.peer);
-      conversation.load(this.#unwrap(conversation, page), page.length < PAGE);
-      if (conversation.hasGap) this.#soon(conversation);
+      conversation.load(this.#applyMarks(conversation, page), page.length < PAGE);
+      if (conversation.hasGap) this.#resumeSoon(conversation);
     });
   }
 
   /** @param {string} peer */
   async #hasBlocked(peer) {
-    const blocked = await this.#tried(this.api.blocks());
+    const blocked = await this.#attempt(this.api.blocks());
     return blocked?.some((name) => nameKey(name) === nameKey(peer)) === true;
   }
 
   /**
-   * Shows what this browser keeps of a conversation; what came since is fetched as any other gap. False when it keeps nothing
-   * that is of use.
+   * Loads a conversation from the cache; newer messages are fetched like any other gap. Returns false when the cache has
+   * nothing usable.
    * @param {Conversation} conversation
    */
-  async #loadKept(conversation) {
+  async #loadCached(conversation) {
     await this.#restoring;
     const page = await this.cache?.messages(conversation.peer);
     if (!page || this.#conversations.get(nameKey(conversation.peer)) !== conversation) return false;
@@ -757,28 +772,28 @@ export class Messenger extends EventTarget {
     }
     for (const { ref } of page.messages) if (ref) this.outbox.settle(ref);
     conversation.load(page.messages, page.complete);
-    this.#uncompared.add(conversation);
+    this.#unverified.add(conversation);
     if (conversation.tooFarBehind) conversation.unload();
-    else if (conversation.hasGap) this.#soon(conversation);
+    else if (conversation.hasGap) this.#resumeSoon(conversation);
     return conversation.loaded;
   }
 
-  /** The server may have gone back: until it says the same, all that is held here is only kept, as after a reload. */
-  #doubt() {
-    this.#doubting = true;
+  /** The database may have been rolled back: treats the loaded data as a cache until the server confirms it. */
+  #distrust() {
+    this.#isDistrusting = true;
     for (const conversation of this.#conversations.values()) {
       conversation.distrust();
-      if (conversation.lastSeq > 0) this.#kept.set(conversation, conversation.lastSeq);
+      if (conversation.lastSeq > 0) this.#cachedSeqs.set(conversation, conversation.lastSeq);
     }
     this.#forgetList();
   }
 
-  /** The server's data are not those held here: nothing of it counts, except what is still to be sent. */
+  /** The server's data contradict the loaded data: drops everything except pending messages and reloads. */
   #startOver() {
-    this.#doubting = false;
+    this.#isDistrusting = false;
     this.#conversations.clear();
-    this.#kept.clear();
-    this.#uncompared.clear();
+    this.#cachedSeqs.clear();
+    this.#unverified.clear();
     this.cache?.forget();
     if (this.#epoch !== undefined) this.cache?.greeted(this.#epoch);
     this.#forgetList();
@@ -790,15 +805,15 @@ export class Messenger extends EventTarget {
     this.#listLoaded = false;
     this.#listComplete = false;
     this.#unreadBelow.clear();
-    this.#named.clear();
+    this.#names.clear();
     this.#cursor = undefined;
     this.#emit("people");
     if (this.#open !== undefined) this.#emit("thread", this.#open);
   }
 
   /** @param {Row[]} rows the next page of the list */
-  #takePage(rows) {
-    for (const row of rows) this.#takeRow(row);
+  #addPage(rows) {
+    for (const row of rows) this.#applyRow(row);
     this.#cursor = rows.at(-1)?.cursor ?? this.#cursor;
     this.#listComplete = rows.length < PAGE;
     this.#listLoaded = true;
@@ -806,17 +821,17 @@ export class Messenger extends EventTarget {
   }
 
   /** @param {Row} row */
-  #takeRow(row) {
+  #applyRow(row) {
     const { online, last_seen, ...rest } = row;
-    this.#know(rest);
+    this.#updateConversation(rest);
     this.presence.update({ [row.peer]: { online, last_seen } });
     this.#conversationChanged(row.peer);
   }
 
   /** @param {import("./conversation.js").Row} row */
-  #know(row) {
+  #updateConversation(row) {
     const conversation = this.conversation(row.peer);
-    conversation.peer = row.peer; // as its owner writes it, not as an address did
+    conversation.peer = row.peer; // as its owner spells it, not as the URL did
     const { last } = row;
     conversation.update(
       row,
@@ -826,14 +841,15 @@ export class Messenger extends EventTarget {
   }
 
   /**
-   * The messages of a page; on the way, own ones settle their drafts and tell how far the peer has read.
+   * Returns the messages of a page and applies what it implies: stored own messages settle pending ones, and read flags raise
+   * the marks.
    * @param {Conversation} conversation
    * @param {Stored[]} page
    */
-  #unwrap(conversation, page) {
+  #applyMarks(conversation, page) {
     for (const { message, read } of page) {
       if (message.from !== this.me) {
-        if (read) conversation.confirmRead(message.seq); // its row may be far down the list, or not here yet
+        if (read) conversation.confirmRead(message.seq); // its row may not be loaded yet
         continue;
       }
       if (read) conversation.raisePeerMarks({ read: message.seq });
@@ -843,17 +859,17 @@ export class Messenger extends EventTarget {
   }
 
   /**
-   * Loads history, never twice at once for one conversation. A failure is left to the next resume.
+   * Loads history, one request per conversation at a time. The next resume retries a failure.
    * @param {Conversation} conversation
    * @param {() => Promise<void>} load
    */
-  async #once(conversation, load) {
+  async #loadOnce(conversation, load) {
     const running = this.#loading.get(conversation);
     if (running) return running;
     const done = load()
       .catch((error) => {
-        this.#failed(error);
-        if (!conversation.loaded) this.#later(error);
+        this.#handleError(error);
+        if (!conversation.loaded) this.#retryLater(error);
       })
       .finally(() => {
         this.#loading.delete(conversation);
@@ -868,15 +884,15 @@ export class Messenger extends EventTarget {
    * @param {Promise<T>} promise
    * @returns {Promise<T | undefined>}
    */
-  #tried(promise) {
+  #attempt(promise) {
     return promise.catch((error) => {
-      this.#failed(error);
+      this.#handleError(error);
       return undefined;
     });
   }
 
   /** @param {unknown} error */
-  #failed(error) {
+  #handleError(error) {
     if (error instanceof SignedOut) this.connection.end();
     else this.#trouble.failed(error);
   }

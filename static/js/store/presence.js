@@ -1,4 +1,4 @@
-/** Who is here and who is writing, as far as this page has asked; and telling a peer that I am writing. */
+/** Presence and typing of the users this page watches; sends the user's own typing. */
 
 import { nameKey } from "../util/names.js";
 
@@ -6,28 +6,28 @@ import { nameKey } from "../util/names.js";
 
 const TYPING_SHOWN_MS = 4_000;
 const TYPING_SENT_MS = 2_000;
-const STALE_MS = 4_000; // without a connection, nobody's presence is known for longer
+const STALE_MS = 4_000; // presence is forgotten this long after the connection is lost
 const WATCH_LIMIT = 200;
-const WATCH_EVERY_MS = 1_000; // the list changes with each letter of a search; the server takes one a second
-const WATCH_FIRST_MS = 100; // after a list of nobody: who comes first is on screen
+const WATCH_EVERY_MS = 1_000; // the list changes with each letter of a search; the server accepts one per second
+const WATCH_AFTER_EMPTY_MS = 100; // an empty list is replaced sooner
 
 export class Presence {
   /** @type {Map<string, Seen>} by name key */
-  #seen = new Map();
-  /** @type {Map<string, any>} by name key: the timer that ends it */
+  #presence = new Map();
+  /** @type {Map<string, any>} by name key: the timer that hides it */
   #typing = new Map();
   /** @type {string[]} */
-  #watched = [];
-  /** Whether sign-ups are worth knowing. */
+  #users = [];
+  /** Whether the page wants `new_user` frames. */
   #newUsers = false;
   /** @type {any} */
   #staleTimer;
-  /** @type {any} runs while the last list is younger than that */
+  /** @type {any} runs until the next `watch` frame may be sent */
   #watchTimer;
-  /** Whether the server has an older list. */
-  #watchedAnew = false;
-  #toldAt = 0;
-  #toldWhom = "";
+  /** Whether the server's list is outdated. */
+  #isListOutdated = false;
+  #typingSentAt = 0;
+  #typingSentTo = "";
   #me;
   #send;
   #changed;
@@ -35,7 +35,7 @@ export class Presence {
   /**
    * @param {string} me
    * @param {(frame: Record<string, unknown>) => boolean} send
-   * @param {() => void} changed called when somebody came, left, or began or ended to write
+   * @param {() => void} changed called when a user's presence or typing changed
    */
   constructor(me, send, changed) {
     this.#me = me;
@@ -43,9 +43,9 @@ export class Presence {
     this.#changed = changed;
   }
 
-  /** What is known of a person; undefined when nothing is. @param {string} name */
+  /** A user's presence; undefined when unknown. @param {string} name */
   of(name) {
-    return this.#seen.get(nameKey(name));
+    return this.#presence.get(nameKey(name));
   }
 
   /** @param {string} name */
@@ -54,84 +54,84 @@ export class Presence {
   }
 
   /**
-   * These people are on screen: their presence is worth knowing.
+   * Subscribes to the presence of these users, 200 at most, in place of earlier ones.
    * @param {string[]} names
-   * @param {{ newUsers?: boolean }} [options] newUsers: whoever signs up is worth knowing, too
+   * @param {{ newUsers?: boolean }} [options] newUsers: also subscribes to sign-ups
    */
   watch(names, { newUsers = false } = {}) {
     const users = [...new Set(names)].filter((name) => name !== this.#me).slice(0, WATCH_LIMIT);
     users.sort();
-    const isSame = newUsers === this.#newUsers && users.length === this.#watched.length;
-    if (isSame && users.every((name, index) => name === this.#watched[index])) return;
-    this.#watched = users;
+    const isSame = newUsers === this.#newUsers && users.length === this.#users.length;
+    if (isSame && users.every((name, index) => name === this.#users[index])) return;
+    this.#users = users;
     this.#newUsers = newUsers;
-    this.#watchedAnew = true;
-    if (this.#watchTimer === undefined) this.#tellWatched();
+    this.#isListOutdated = true;
+    if (this.#watchTimer === undefined) this.#sendWatch();
   }
 
   /**
-   * The server refused a list, as one too many.
-   * @param {number} seconds until it takes one
+   * The server rejected a `watch` frame because of its rate limit.
+   * @param {number} seconds until it accepts one
    */
   refused(seconds) {
-    this.#watchedAnew = true;
-    this.#tellWatchedIn(seconds * 1_000);
+    this.#isListOutdated = true;
+    this.#sendWatchIn(seconds * 1_000);
   }
 
-  #tellWatched() {
-    this.#watchedAnew = false;
-    this.#tellWatchedIn(this.#watched.length === 0 ? WATCH_FIRST_MS : WATCH_EVERY_MS);
+  #sendWatch() {
+    this.#isListOutdated = false;
+    this.#sendWatchIn(this.#users.length === 0 ? WATCH_AFTER_EMPTY_MS : WATCH_EVERY_MS);
     const newUsers = this.#newUsers ? { new_users: true } : {};
-    this.#send({ type: "watch", users: this.#watched, ...newUsers });
+    this.#send({ type: "watch", users: this.#users, ...newUsers });
   }
 
   /** @param {number} ms */
-  #tellWatchedIn(ms) {
+  #sendWatchIn(ms) {
     clearTimeout(this.#watchTimer);
     this.#watchTimer = setTimeout(() => {
       this.#watchTimer = undefined;
-      if (this.#watchedAnew) this.#tellWatched();
+      if (this.#isListOutdated) this.#sendWatch();
     }, ms);
   }
 
-  /** Tells the peer that I am writing, now and then. @param {string} peer */
+  /** Sends `typing` to the peer, at most every 2 seconds. @param {string} peer */
   sendTyping(peer) {
     const now = Date.now();
-    if (peer === this.#me || (peer === this.#toldWhom && now - this.#toldAt < TYPING_SENT_MS)) return;
+    if (peer === this.#me || (peer === this.#typingSentTo && now - this.#typingSentAt < TYPING_SENT_MS)) return;
     if (!this.#send({ type: "typing", peer })) return;
-    this.#toldAt = now;
-    this.#toldWhom = peer;
+    this.#typingSentAt = now;
+    this.#typingSentTo = peer;
   }
 
-  /** The text is sent: the next letter is news again. */
+  /** The message was sent: the next keystroke sends `typing` at once. */
   messageSent() {
-    this.#toldAt = 0;
+    this.#typingSentAt = 0;
   }
 
-  /** A new socket: it is told whom to watch, or it would be told about everybody. */
+  /** Sends the list on a new socket; without it, the server would send everyone's presence. */
   connected() {
     clearTimeout(this.#staleTimer);
     this.#staleTimer = undefined;
-    this.#tellWatched();
+    this.#sendWatch();
   }
 
-  /** The socket is gone. */
+  /** The socket closed. */
   disconnected() {
     this.#staleTimer ??= setTimeout(() => this.forget(), STALE_MS);
   }
 
   forget() {
-    this.#seen.clear();
+    this.#presence.clear();
     this.#changed();
   }
 
   /**
-   * What the server says of people.
+   * Applies the presence the server sent.
    * @param {Record<string, { online: boolean, last_seen: string | null }>} users
    */
   update(users) {
     for (const [name, { online, last_seen }] of Object.entries(users)) {
-      this.#seen.set(nameKey(name), { online, lastSeen: last_seen ? Date.parse(last_seen) : undefined });
+      this.#presence.set(nameKey(name), { online, lastSeen: last_seen ? Date.parse(last_seen) : undefined });
       if (!online) this.stoppedTyping(name);
     }
     this.#changed();

@@ -69,7 +69,10 @@ export class ConnectionTrouble {
     let trouble;
     try {
       const name = await this.#api.me();
-      trouble = this.#refusals >= BLOCKED_AFTER && (await this.#areSocketsBlocked()) ? /** @type {const} */ ("socket") : undefined;
+      trouble =
+        this.#refusals >= BLOCKED_AFTER && (await this.#areSocketsBlocked())
+          ? /** @type {const} */ ("socket")
+          : undefined;
       return name;
     } catch (error) {
       this.#refusals = 0;

@@ -1,7 +1,7 @@
 /**
- * Draft texts on all devices of a person, by way of the server. `drafts.js` decides which of two texts is the newer one; this says
- * what is sent when, and what an answer of the server means here, where another clock goes. A text that the server never had is not
- * replaced by a newer one but joined with it.
+ * Syncs drafts across a user's devices through the server. `drafts.js` decides which of two drafts is newer; this file
+ * decides when to send, and translates the server's clock. A draft the server never had is joined with a newer one instead of
+ * replaced.
  */
 
 import { nameKey } from "../util/names.js";
@@ -9,68 +9,68 @@ import { nameKey } from "../util/names.js";
 /** @import { Drafts, Draft } from "../store/drafts.js" */
 
 /**
- * @typedef {object} Wire
+ * @typedef {object} DraftServer
  * @property {() => boolean} open
- * @property {(frame: Record<string, unknown>) => boolean} send false when there is nobody to take it
+ * @property {(frame: Record<string, unknown>) => boolean} send false when not connected
  * @property {() => Promise<{ drafts: { peer: string, text: string, at: string }[], now: number }>} fetch `now`: by the server's clock
  */
 
-const EVERY_MS = 600; // with the pause before a text is kept, less than a second
+const SEND_EVERY_MS = 600; // plus the pause before a draft is saved: less than a second
 const LIMIT = 4_000; // code points, as the server counts
-/** The server keeps so many; of a longer list it cannot be told what is not in it. */
-const KEPT_BY_SERVER = 100;
-const AGAIN_MS = 5_000;
-/** Between two texts that were written without knowing of each other. */
+/** The server stores this many drafts. A list this long may omit some, so absence from it proves nothing. */
+const SERVER_LIMIT = 100;
+const RETRY_MS = 5_000;
+/** Joins two drafts that were written independently. */
 const GAP = "\n\n";
 
 export class DraftSync {
-  /** @type {Map<string, { timer: unknown, again: boolean }>} by name key: sent just now, and whether it changed since */
-  #sent = new Map();
-  /** @type {Map<string, { text: string, ack: number }>} by name key: sent on the present socket, and not yet known to be stored */
+  /** @type {Map<string, { timer: unknown, again: boolean }>} by name key: sent within the interval, and whether it changed since */
+  #recentlySent = new Map();
+  /** @type {Map<string, { text: string, ack: number }>} by name key: sent on the current socket, not confirmed */
   #unconfirmed = new Map();
   #acks = 0;
-  /** Whether the server says what it has stored: an older one does not. */
+  /** Whether the server sends `draft_saved`; older versions do not. */
   #confirms = false;
-  #asking = false;
+  #isComparing = false;
   #drafts;
-  #wire;
-  #around;
+  #server;
+  #env;
 
   /**
    * @param {Drafts} drafts
-   * @param {Wire} wire
-   * @param {{ setTimeout: (run: () => void, ms: number) => unknown, clearTimeout: (timer: any) => void, now: () => number }} [around]
+   * @param {DraftServer} server
+   * @param {{ setTimeout: (run: () => void, ms: number) => unknown, clearTimeout: (timer: any) => void, now: () => number }} [env]
    */
-  constructor(drafts, wire, around) {
+  constructor(drafts, server, env) {
     this.#drafts = drafts;
-    this.#wire = wire;
-    this.#around = around ?? {
+    this.#server = server;
+    this.#env = env ?? {
       setTimeout: (run, ms) => setTimeout(run, ms),
       clearTimeout: (timer) => clearTimeout(timer),
       now: () => Date.now(),
     };
   }
 
-  /** Compares with what the server has: after every greeting, for nobody was told of anything before it. */
+  /** Merges the server's drafts. Call after every `hello`: changes made before it were not sent to this page. */
   async compare() {
-    if (this.#asking || !this.#wire.open()) return;
-    this.#asking = true;
+    if (this.#isComparing || !this.#server.open()) return;
+    this.#isComparing = true;
     try {
-      const { drafts, now } = await this.#wire.fetch();
-      this.#merge(drafts, this.#around.now() - now);
+      const { drafts, now } = await this.#server.fetch();
+      this.#mergeAll(drafts, this.#env.now() - now);
     } catch {
-      this.#around.setTimeout(() => void this.compare(), AGAIN_MS);
+      this.#env.setTimeout(() => void this.compare(), RETRY_MS);
     }
-    this.#asking = false;
+    this.#isComparing = false;
   }
 
-  /** Another device has changed a text, just now. @param {{ peer: string, text: string }} frame */
+  /** Another device changed a draft just now. @param {{ peer: string, text: string }} frame */
   receive({ peer, text }) {
-    const at = Math.max(this.#around.now(), (this.#drafts.get(peer)?.at ?? 0) + 1);
-    this.#learn(peer, text, at);
+    const at = Math.max(this.#env.now(), (this.#drafts.get(peer)?.at ?? 0) + 1);
+    this.#merge(peer, text, at);
   }
 
-  /** The server has stored a text. @param {{ peer: string, ack: number }} frame */
+  /** The server stored a draft. @param {{ peer: string, ack: number }} frame */
   saved({ peer, ack }) {
     this.#confirms = true;
     const key = nameKey(peer);
@@ -80,108 +80,108 @@ export class DraftSync {
     this.#drafts.note(peer, sent.text);
   }
 
-  /** The socket is gone: what it took may never have arrived. */
+  /** The socket closed; drafts sent on it may be lost. */
   disconnected() {
     this.#unconfirmed.clear();
   }
 
-  /** A text was changed here. @param {Pick<Draft, "peer">} draft */
+  /** The user changed a draft here. @param {Pick<Draft, "peer">} draft */
   written({ peer }) {
-    const sent = this.#sent.get(nameKey(peer));
+    const sent = this.#recentlySent.get(nameKey(peer));
     if (sent) sent.again = true;
     else this.#send(nameKey(peer));
   }
 
-  /** Sends what waits: the page may be about to go. */
+  /** Sends waiting changes now, because the page may be about to close. */
   flush() {
-    for (const [key, { timer, again }] of this.#sent) {
+    for (const [key, { timer, again }] of this.#recentlySent) {
       if (!again) continue;
-      this.#around.clearTimeout(timer);
+      this.#env.clearTimeout(timer);
       this.#send(key);
     }
   }
 
   /**
-   * @param {{ peer: string, text: string, at: string }[]} theirs
-   * @param {number} aheadMs how far the clock here is ahead of the server's
+   * @param {{ peer: string, text: string, at: string }[]} remote
+   * @param {number} aheadMs how far the local clock is ahead of the server's
    */
-  #merge(theirs, aheadMs) {
+  #mergeAll(remote, aheadMs) {
     const listed = new Set();
-    for (const { peer, text, at } of theirs) {
+    for (const { peer, text, at } of remote) {
       listed.add(nameKey(peer));
-      const mine = this.#drafts.get(peer);
-      const agreed = mine?.text === text ? mine.at + 1 : 0;
-      this.#learn(peer, text, Math.max(Date.parse(at) + aheadMs, agreed));
+      const local = this.#drafts.get(peer);
+      const agreed = local?.text === text ? local.at + 1 : 0;
+      this.#merge(peer, text, Math.max(Date.parse(at) + aheadMs, agreed));
     }
-    for (const mine of this.#drafts.all()) {
-      const absent = !listed.has(nameKey(mine.peer));
-      if (absent && mine.text === "") continue;
-      const had = mine.known || mine.text === mine.had;
-      if (!mine.known && !(absent && had)) this.written(mine);
-      // The server had it once: what it does not list was sent or taken away elsewhere.
-      else if (absent && theirs.length < KEPT_BY_SERVER) {
-        this.#drafts.take({ peer: mine.peer, text: "", at: mine.at + 1, known: true, had: "" });
+    for (const local of this.#drafts.all()) {
+      const absent = !listed.has(nameKey(local.peer));
+      if (absent && local.text === "") continue;
+      const had = local.known || local.text === local.had;
+      if (!local.known && !(absent && had)) this.written(local);
+      // The server had this draft once, so it was sent or deleted on another device.
+      else if (absent && remote.length < SERVER_LIMIT) {
+        this.#drafts.take({ peer: local.peer, text: "", at: local.at + 1, known: true, had: "" });
       }
     }
   }
 
   /**
-   * The server has this text.
+   * Merges one draft of the server.
    * @param {string} peer
    * @param {string} text
    * @param {number} at
    */
-  #learn(peer, text, at) {
-    const mine = this.#drafts.get(peer);
-    const joined = mine && this.#wasNeverSent(mine) ? this.#joined(mine, text) : text;
-    const disturbs = mine && this.#drafts.isTyped(peer) && !joined.startsWith(mine.text);
-    if (!mine || joined === text || disturbs) this.#drafts.take({ peer, text, at, known: true, had: text });
-    else if (joined === mine.text) this.#drafts.note(peer, text);
-    else this.#drafts.replace({ peer, text: joined, at: Math.max(at, mine.at + 1), had: text, merged: text });
+  #merge(peer, text, at) {
+    const local = this.#drafts.get(peer);
+    const joined = local && this.#isOnlyHere(local) ? this.#join(local, text) : text;
+    const disturbs = local && this.#drafts.isTyped(peer) && !joined.startsWith(local.text);
+    if (!local || joined === text || disturbs) this.#drafts.take({ peer, text, at, known: true, had: text });
+    else if (joined === local.text) this.#drafts.note(peer, text);
+    else this.#drafts.replace({ peer, text: joined, at: Math.max(at, local.at + 1), had: text, merged: text });
   }
 
-  /** Whether nothing but this browser has a text. @param {Draft} mine */
-  #wasNeverSent({ peer, text, known, had }) {
-    return text !== "" && !known && text !== had && (this.#confirms || text !== this.#sentLast(peer));
+  /** Whether only this browser has this draft. @param {Draft} local */
+  #isOnlyHere({ peer, text, known, had }) {
+    return text !== "" && !known && text !== had && (this.#confirms || text !== this.#unconfirmedText(peer));
   }
 
-  /** What the present socket took last of a text, as long as it is not known to be stored. @param {string} peer */
-  #sentLast(peer) {
+  /** The text last sent on the current socket and not confirmed. @param {string} peer */
+  #unconfirmedText(peer) {
     return this.#unconfirmed.get(nameKey(peer))?.text;
   }
 
   /**
-   * What a text that was never sent becomes when the server has another one.
-   * @param {Draft} mine
-   * @param {string} theirs
+   * Joins a draft the server never had with the server's draft.
+   * @param {Draft} local
+   * @param {string} remote
    */
-  #joined({ peer, text, had, merged }, theirs) {
-    if (theirs === had || this.#drafts.wasHere(peer, theirs)) return text; // an older version of it
-    const base = this.#sentLast(peer) ?? had;
-    if (base && theirs.startsWith(base + GAP)) return text + theirs.slice(base.length);
+  #join({ peer, text, had, merged }, remote) {
+    if (remote === had || this.#drafts.wasHere(peer, remote)) return text; // the server's is an older version
+    const base = this.#unconfirmedText(peer) ?? had;
+    if (base && remote.startsWith(base + GAP)) return text + remote.slice(base.length);
     const own = merged && text.startsWith(merged + GAP) ? text.slice(merged.length + GAP.length) : text;
-    if (own.startsWith(theirs)) return own;
-    return theirs.startsWith(own) || theirs.endsWith(GAP + own) ? theirs : theirs + GAP + own;
+    if (own.startsWith(remote)) return own;
+    return remote.startsWith(own) || remote.endsWith(GAP + own) ? remote : remote + GAP + own;
   }
 
-  /** Sends a text as it is now, unless another device has replaced it meanwhile. @param {string} key */
+  /** Sends the current draft, unless the server already has it. @param {string} key */
   #send(key) {
-    this.#sent.delete(key);
+    this.#recentlySent.delete(key);
     const { peer, text, known = false } = this.#drafts.get(key) ?? { peer: "", text: "", known: true };
     const clean = text.replaceAll("\0", "").toWellFormed();
-    const tooLong = clean.length > LIMIT && [...clean].length > LIMIT; // it cannot be sent as a message either
-    // Where nobody takes it, it is compared after the next greeting.
+    const tooLong = clean.length > LIMIT && [...clean].length > LIMIT; // could not be sent as a message either
+    // If not connected, `compare` sends it after the next `hello`.
     const ack = ++this.#acks;
-    if (known || tooLong || !this.#wire.send({ type: "draft", peer, text: clean, ack })) return;
+    if (known || tooLong || !this.#server.send({ type: "draft", peer, text: clean, ack })) return;
     this.#unconfirmed.set(key, { text, ack });
-    const sent = { again: false, timer: this.#around.setTimeout(() => this.#rest(key), EVERY_MS) };
-    this.#sent.set(key, sent);
+    const sent = { again: false, timer: this.#env.setTimeout(() => this.#afterInterval(key), SEND_EVERY_MS) };
+    this.#recentlySent.set(key, sent);
   }
 
-  /** It may be sent again. @param {string} key */
-  #rest(key) {
-    const again = this.#sent.get(key)?.again;
-    this.#sent.delete(key);
+  /** Sends changes made during the interval. @param {string} key */
+  #afterInterval(key) {
+    const again = this.#recentlySent.get(key)?.again;
+    this.#recentlySent.delete(key);
     if (again) this.#send(key);
   }
 }
