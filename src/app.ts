@@ -13,11 +13,11 @@ import { Relationships } from "./chat/relationships.ts";
 import { socketHandlers } from "./chat/socket.ts";
 import { TextQuota } from "./chat/text_quota.ts";
 import { type BusEvent, newPodName } from "./cluster/bus.ts";
-import { announce, connectionsOf, openBus } from "./cluster/open_bus.ts";
+import { announce, busConnections, openBus } from "./cluster/open_bus.ts";
 import type { Config } from "./config.ts";
 import { codeOf, Database } from "./db/client.ts";
 import { EpochWatch } from "./db/epoch.ts";
-import { WRITER_PARAMETERS } from "./db/messages.ts";
+import { WRITER_PARAMETERS } from "./db/insert_messages.ts";
 import { sessionNameOf } from "./db/pods.ts";
 import { checkStores, Readiness } from "./db/readiness.ts";
 import { rehearse } from "./db/rehearsal.ts";
@@ -52,7 +52,7 @@ import { BlockedPairs } from "./presence/blocked_pairs.ts";
 import { PresenceRegistry } from "./presence/registry.ts";
 import { PresenceSubscriptions } from "./presence/subscriptions.ts";
 import { CLOSE } from "./protocol.ts";
-import { isWholePrivateRange, Networks } from "./util/address.ts";
+import { coversPrivateRange, Networks } from "./util/address.ts";
 import { disposeAll } from "./util/disposal.ts";
 
 /** Connections for storing messages (one, since batches run one after another) and for everything else. */
@@ -126,7 +126,7 @@ export async function startApp(
       root,
       name,
       max: POOL_MAX,
-      connections: POOL_MAX + WRITER_MAX + connectionsOf(config.bus),
+      connections: POOL_MAX + WRITER_MAX + busConnections(config.bus),
       log,
       say,
       onLost() {
@@ -190,10 +190,10 @@ export async function startApp(
       origins: config.allowedOrigins,
       peer: (request) => server.requestIP(request)?.address,
     };
-    if (typeof config.trustProxy !== "string" && config.trustProxy.some(isWholePrivateRange)) {
+    if (typeof config.trustProxy !== "string" && config.trustProxy.some(coversPrivateRange)) {
       log.warn(
         "TRUST_PROXY lists a whole private range: clients in it can choose the address that limits count; list the proxies' own addresses or subnet",
-        { networks: config.trustProxy.filter(isWholePrivateRange).join(", ") },
+        { networks: config.trustProxy.filter(coversPrivateRange).join(", ") },
       );
     }
     const pages = await loading;
@@ -254,7 +254,7 @@ export async function startApp(
         if (event.kind === "message" || event.kind === "frame") chat.relay(event);
         else if (event.kind === "end") hub.endSession(event.sessionId);
         else if (event.kind === "user") presence.announceSignup(event.username);
-        else if (event.kind === "veil") presence.setHidesLastSeen(event.nameKey, event.on);
+        else if (event.kind === "privacy") presence.setHidesLastSeen(event.nameKey, event.hidesLastSeen);
         else if (event.kind === "block") void presence.blockChanged(event.nameKeys);
         else registry.receive(event, from);
       },

@@ -17,7 +17,7 @@ import {
   token,
   wholeNumber,
 } from "./setting_readers.ts";
-import { everyAddress } from "./util/address.ts";
+import { anyAddress } from "./util/address.ts";
 
 interface Row {
   /** As the documents show it. */
@@ -47,7 +47,7 @@ export const SETTINGS = {
     default: "0.0.0.0",
     about: "the address it listens at; `127.0.0.1` for this machine only, `::` for IPv6 too, the default without IPv4",
     key: "host",
-    read: text(everyAddress),
+    read: text(anyAddress),
   },
   DATABASE_URL: {
     default: "embedded PostgreSQL",

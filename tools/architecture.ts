@@ -33,7 +33,7 @@ export const MESSAGE_PATH = [
   "chat/chat.ts",
   "chat/send_queue.ts",
   "delivery/hub.ts",
-  "db/messages.ts",
+  "db/insert_messages.ts",
   "cluster/bus.ts",
 ];
 

@@ -4,7 +4,7 @@
  */
 
 import type { Database } from "../db/client.ts";
-import * as gone from "../db/deleted_accounts.ts";
+import * as deletedAccounts from "../db/deleted_accounts.ts";
 import { errorText, type Log } from "../log.ts";
 
 const EVERY_MS = 3_600_000;
@@ -30,7 +30,7 @@ export class AccountPurge {
 
   /** Takes an account away, and erases what is left of it soon. */
   async deleteAccount(user: { id: number; username: string }): Promise<void> {
-    await gone.softDelete(this.#db, user);
+    await deletedAccounts.softDelete(this.#db, user);
     clearTimeout(this.#soon); // the last one's time is good for those before
     this.#soon = setTimeout(() => void this.#erase(), AFTER_MS);
   }
@@ -48,10 +48,11 @@ export class AccountPurge {
     try {
       while (this.#again && !this.#stopped) {
         this.#again = false;
-        for (const user of await gone.toErase(this.#db)) {
-          while (!this.#stopped && (await gone.eraseSome(this.#db, user.username))) await Bun.sleep(BETWEEN_STEPS_MS);
+        for (const user of await deletedAccounts.accountsToPurge(this.#db)) {
+          while (!this.#stopped && (await deletedAccounts.purgeStep(this.#db, user.username)))
+            await Bun.sleep(BETWEEN_STEPS_MS);
           if (this.#stopped) return;
-          await gone.erased(this.#db, user);
+          await deletedAccounts.markPurged(this.#db, user);
           this.#again = true; // there may be more than one look shows
         }
       }

@@ -3,7 +3,7 @@
  * It signs nobody in.
  */
 
-import { isSame, newToken } from "../util/token.ts";
+import { equalsInConstantTime, newToken } from "../util/token.ts";
 
 export const DEVICE_COOKIE = "chatify_device";
 export const SECURE_DEVICE_COOKIE = "__Host-chatify_device";
@@ -32,8 +32,8 @@ export class KnownDevices {
   find(cookie: string | null, nameKey: string): KnownDevice | undefined {
     for (const entry of entriesOf(cookie)) {
       const [id = "", tag = "", signature = ""] = entry.split(".");
-      const key = this.#keys.find((key) => isSame(signature, sign(key, { nameKey, id, tag })));
-      if (key) return { id, matchesPassword: (phc) => isSame(tag, tagOf(key, phc)) };
+      const key = this.#keys.find((key) => equalsInConstantTime(signature, sign(key, { nameKey, id, tag })));
+      if (key) return { id, matchesPassword: (phc) => equalsInConstantTime(tag, tagOf(key, phc)) };
     }
     return undefined;
   }

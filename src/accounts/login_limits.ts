@@ -4,7 +4,7 @@ import type { LimitSettings } from "../config.ts";
 import { ChatError } from "../errors.ts";
 import type { Limited } from "../metrics.ts";
 import type { Rate } from "../setting_readers.ts";
-import { countedBy } from "../util/address.ts";
+import { rateLimitKey } from "../util/address.ts";
 import { RateLimit } from "../util/rate_limit.ts";
 
 /**
@@ -130,7 +130,7 @@ class AddressLimit {
 
   /** What counts an address. @param nameKey counted together with it */
   of(address: string, nameKey = ""): Counted[] {
-    return this.#limits.map(({ bits, limit }) => [limit, `${nameKey}\n${countedBy(address, bits)}`]);
+    return this.#limits.map(({ bits, limit }) => [limit, `${nameKey}\n${rateLimitKey(address, bits)}`]);
   }
 }
 

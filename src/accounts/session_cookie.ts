@@ -1,6 +1,6 @@
 /** The session cookie: `token.signature`. The signature is checked before any query, so a forged cookie costs nothing. */
 
-import { isSame } from "../util/token.ts";
+import { equalsInConstantTime } from "../util/token.ts";
 
 /** Over plain http; over https `SECURE_COOKIE`, whose prefix makes browsers keep other hosts out (RFC 6265bis §4.1.3.2). */
 export const COOKIE = "chatify_session";
@@ -25,7 +25,7 @@ export function verify(value: string, secrets: readonly string[]): SignedToken |
   const token = value.slice(0, dot);
   const given = value.slice(dot + 1);
   for (const [i, secret] of secrets.entries()) {
-    if (isSame(given, signature(token, secret))) return { token, isCurrent: i === 0 };
+    if (equalsInConstantTime(given, signature(token, secret))) return { token, isCurrent: i === 0 };
   }
   return undefined;
 }

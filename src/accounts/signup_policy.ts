@@ -8,7 +8,7 @@ import type { Database } from "../db/client.ts";
 import * as invites from "../db/invites.ts";
 import { isFresh, type SignupGrant } from "../db/users.ts";
 import { ChatError } from "../errors.ts";
-import { isSame } from "../util/token.ts";
+import { equalsInConstantTime } from "../util/token.ts";
 import { sign, verify } from "./session_cookie.ts";
 
 /** What somebody brings along, "" for nothing. */
@@ -43,7 +43,7 @@ export class SignupPolicy {
    */
   async grantFor({ invite, code }: SignupCredentials): Promise<SignupGrant> {
     if (code !== "") {
-      if (this.#codes().some((good) => isSame(readCode(code), readCode(good)))) return "first admin";
+      if (this.#codes().some((good) => equalsInConstantTime(readCode(code), readCode(good)))) return "first admin";
       throw new ChatError("bad_code");
     }
     if (this.signup === "open") return "anybody";

@@ -6,8 +6,8 @@
 import type { Limits } from "../accounts/limits.ts";
 import type { Bus, BusEvent } from "../cluster/bus.ts";
 import type { Database } from "../db/client.ts";
-import { insertMany, markDelivered, markRead } from "../db/messages.ts";
-import type { DeliveredMark, NewMessage, ReadMark } from "../db/messages.ts";
+import { insertMessages, type NewMessage } from "../db/insert_messages.ts";
+import { type DeliveredMark, markDelivered, markRead, type ReadMark } from "../db/receipts.ts";
 import { findMany } from "../db/users.ts";
 import type { Delivery } from "../delivery/delivery.ts";
 import { type Hub, type Socket, WriteBatch } from "../delivery/hub.ts";
@@ -223,10 +223,10 @@ export class Chat {
     this.#queue.stop();
   }
 
-  #store(messages: readonly NewMessage[], quarantined: boolean): ReturnType<typeof insertMany> {
+  #store(messages: readonly NewMessage[], quarantined: boolean): ReturnType<typeof insertMessages> {
     const db = quarantined ? this.#db : this.#writer;
     this.#metrics.batchMessages.observe(messages.length);
-    return db.run((sql) => insertMany(sql, messages), { giveUpAfterMs: Number.POSITIVE_INFINITY });
+    return db.run((sql) => insertMessages(sql, messages), { giveUpAfterMs: Number.POSITIVE_INFINITY });
   }
 
   #settle(settled: readonly { send: PendingSend<From>; outcome: Outcome }[]): void {
@@ -293,15 +293,15 @@ export class Chat {
         keepTrying: () => !this.#leaving, // giving up would close the sockets of an outage
         onUnknown: () => (unknown = true),
       });
-      for (const { reader, peer, seq, told, reached } of moved) {
+      for (const { reader, peer, seq, isShownToPeer, isNewlyDelivered } of moved) {
         const waiting = this.#delivered.get(`${reader}\n${peer}`);
         if (waiting && waiting.seq <= seq) this.#delivered.delete(`${reader}\n${peer}`); // what is read is delivered
-        const to = told ? [nameKey(reader), nameKey(peer)] : [nameKey(reader)];
+        const to = isShownToPeer ? [nameKey(reader), nameKey(peer)] : [nameKey(reader)];
         this.#delivery.send(to, readFrame(reader, peer, seq));
-        if (!told && reached) this.#delivery.send([nameKey(peer)], deliveredFrame(reader, seq));
+        if (!isShownToPeer && isNewlyDelivered) this.#delivery.send([nameKey(peer)], deliveredFrame(reader, seq));
       }
       const unfinished = new Set(
-        moved.filter(({ more }) => more).map(({ reader, peer }) => `${reader}\n${nameKey(peer)}`),
+        moved.filter(({ hasMore }) => hasMore).map(({ reader, peer }) => `${reader}\n${nameKey(peer)}`),
       );
       left = left.filter(({ reader, peerKey }) => unfinished.has(`${reader}\n${peerKey}`));
     }

@@ -1,12 +1,12 @@
 /**
  * What people decide about themselves and others: blocks, mutes, what they show. Stores it and lets the person's own sockets ask anew; nobody
- * else is told. What follows from a choice is decided where it matters: in the statements of `db/messages.ts`, and in presence.
+ * else is told. What follows from a choice is decided where it matters: in the statements of `db/insert_messages.ts`, and in presence.
  */
 
 import type { Bus } from "../cluster/bus.ts";
 import type { Database } from "../db/client.ts";
 import * as choices from "../db/relationships.ts";
-import type { Pair, PrivacyChanges, PrivacySettings, Relation } from "../db/relationships.ts";
+import type { PrivacyChanges, PrivacySettings, Relation, UserAndPeer } from "../db/relationships.ts";
 import type { Session } from "../db/sessions.ts";
 import type { Delivery } from "../delivery/delivery.ts";
 import type { PresenceSubscriptions } from "../presence/subscriptions.ts";
@@ -23,19 +23,21 @@ export class Relationships {
   readonly #delivery: Delivery;
   readonly #bus: Bus;
   readonly #presence: PresenceSubscriptions;
-  readonly #lookups: Batcher<Pair, string | undefined>;
+  readonly #lookups: Batcher<UserAndPeer, string | undefined>;
 
   constructor(parts: { db: Database; delivery: Delivery; bus: Bus; presence: PresenceSubscriptions }) {
     this.#db = parts.db;
     this.#delivery = parts.delivery;
     this.#bus = parts.bus;
     this.#presence = parts.presence;
-    this.#lookups = new Batcher((pairs) => this.#db.run((sql) => choices.reachable(sql, pairs)), { max: PAIRS_MAX });
+    this.#lookups = new Batcher((pairs) => this.#db.run((sql) => choices.reachableKeys(sql, pairs)), {
+      max: PAIRS_MAX,
+    });
   }
 
   /** Blocks or mutes somebody, or no longer. @param peer the name as its owner wrote it */
   async setRelation(choice: Relation, me: Session, peer: string, on: boolean): Promise<void> {
-    await choices.choose(this.#db, choice, me.username, peer, on);
+    await choices.setRelation(this.#db, choice, me.username, peer, on);
     this.#delivery.sync([me.nameKey]);
     if (choice !== "blocks") return;
     const nameKeys = [me.nameKey, nameKey(peer)];
@@ -51,12 +53,12 @@ export class Relationships {
 
   /** Whom somebody blocks: a page, in the order of names. */
   blockedPage(me: Session, after: string | undefined, limit: number): Promise<string[]> {
-    return choices.chosen(this.#db, "blocks", me.username, after, limit);
+    return choices.listRelated(this.#db, "blocks", me.username, after, limit);
   }
 
   /** Hides or shows. @returns how it is now */
   async setPrivacy(me: Session, changes: PrivacyChanges): Promise<PrivacySettings> {
-    const shows = await choices.show(this.#db, me.username, changes);
+    const shows = await choices.updatePrivacy(this.#db, me.username, changes);
     this.#veil(me, shows.hidesLastSeen);
     this.#delivery.sync([me.nameKey]);
     return shows;
@@ -69,7 +71,7 @@ export class Relationships {
 
   #veil({ nameKey }: Session, on: boolean): void {
     this.#presence.setHidesLastSeen(nameKey, on);
-    this.#bus.publish([{ kind: "veil", nameKey, on }]);
+    this.#bus.publish([{ kind: "privacy", nameKey, hidesLastSeen: on }]);
   }
 
   /**

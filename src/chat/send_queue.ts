@@ -9,7 +9,7 @@
  */
 
 import { codeOf, isHeldUp } from "../db/client.ts";
-import type { NewMessage, Stored } from "../db/messages.ts";
+import type { NewMessage, StoredMessage } from "../db/insert_messages.ts";
 import type { Log } from "../log.ts";
 
 /** A send and what its sender is told: `From` is chat's own. */
@@ -20,13 +20,13 @@ export interface PendingSend<From> extends NewMessage {
 
 /** `duplicate`: stored before, by another send of the same ref. What this one stored itself, its answer lost, is new. */
 export type Outcome =
-  | { readonly kind: "stored"; readonly stored: Stored; readonly duplicate: boolean }
+  | { readonly kind: "stored"; readonly stored: StoredMessage; readonly duplicate: boolean }
   | { readonly kind: "refused"; readonly code: "no_such_user" | "ref_reused" | "invalid_text" | "blocked" };
 
 export type Store = (
   messages: readonly NewMessage[],
   options: { quarantined: boolean },
-) => Promise<(Stored | undefined)[]>;
+) => Promise<(StoredMessage | undefined)[]>;
 
 export const QUEUE_MAX_ROWS = 10_000;
 export const QUEUE_MAX_BYTES = 8 * 1024 * 1024;
@@ -244,7 +244,7 @@ export class SendQueue<From> {
   }
 }
 
-function outcomeOf(row: Stored | undefined): Outcome {
+function outcomeOf(row: StoredMessage | undefined): Outcome {
   if (!row) return { kind: "refused", code: "no_such_user" };
   if (row.refusedByBlock) return { kind: "refused", code: "blocked" };
   if (!row.sameMessage) return { kind: "refused", code: "ref_reused" };

@@ -155,7 +155,7 @@ async function newPassword(question: string, { password }: Terminal): Promise<st
 
 async function find(typed: string, { db }: AdminContext): Promise<User> {
   const user = await users.find(db, keyOf(typed));
-  if (!user || user.gone) throw nobody(typed);
+  if (!user || user.isDeleted) throw nobody(typed);
   return user;
 }
 

@@ -23,7 +23,7 @@ export interface Bus {
   /** This pod's name, random for each process. */
   readonly pod: string;
   /** The other pods that are alive, as far as this one knows. */
-  readonly others: readonly string[];
+  readonly peers: readonly string[];
   /** Never throws and never waits. Before `start` and after `stop` no pod receives it. */
   publish(events: readonly BusEvent[]): void;
   /** Begins delivery. Does not throw: while the bus is out of reach, `lost` is called again and again. */
@@ -47,7 +47,7 @@ export class MemoryBus implements Bus {
     this.#pods = pods;
   }
 
-  get others(): readonly string[] {
+  get peers(): readonly string[] {
     return [...this.#pods].filter((pod) => pod !== this).map(({ pod }) => pod);
   }
 
@@ -61,7 +61,7 @@ export class MemoryBus implements Bus {
 
   async start(on: BusHandlers): Promise<void> {
     this.#on = on;
-    for (const other of this.others) on.joined(other);
+    for (const other of this.peers) on.joined(other);
     this.#pods.add(this);
     await this.#tell(({ joined }) => joined(this.pod));
   }

@@ -15,7 +15,7 @@ export interface Packet {
 }
 
 /** Why an event or a packet was dropped: see `chatify_bus_dropped_total`. */
-export type Misfit = "malformed" | "unknown";
+export type DecodeFailure = "malformed" | "unknown";
 
 const KINDS: ReadonlySet<unknown> = new Set(["events", "beat", "goodbye"] satisfies Packet["kind"][]);
 const HEADER_MAX_BYTES = '["goodbye",9007199254740991]'.length;
@@ -35,7 +35,7 @@ export function bodyOf(events: readonly (BusEvent | Handshake)[]): string {
  * @param dropped called for each of those
  * @returns undefined for what is no packet at all
  */
-export function decodePacket(text: string, dropped: (why: Misfit) => void): Packet | undefined {
+export function decodePacket(text: string, dropped: (why: DecodeFailure) => void): Packet | undefined {
   const [kind, number, ...values] = parseArray(text);
   if (!KINDS.has(kind) || !Number.isSafeInteger(number) || (number as number) < 0) return undefined;
   const events: (BusEvent | Handshake)[] = [];

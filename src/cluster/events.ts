@@ -56,8 +56,8 @@ const EVENTS = {
   frame: { to: listOf(name, LIST_MAX, 1), frame: serverFrame },
   /** A session ended: its sockets close. */
   end: { nameKey: name, sessionId: id },
-  /** A user hides when they were last seen, and no longer sees it of others; or neither any more. */
-  veil: { nameKey: name, on: flag },
+  /** A user changed whether they hide their last-seen time, which also hides other users' from them. */
+  privacy: { nameKey: name, hidesLastSeen: flag },
   /** One of two users blocked the other, or ended a block. */
   block: { nameKeys: listOf(name, 2, 2) },
   /** A user signed up. */

@@ -6,10 +6,10 @@
 import type { Log } from "../log.ts";
 import type { BusDrop } from "../metrics.ts";
 import { type Bus, type BusEvent, type BusHandlers, newPodName } from "./bus.ts";
-import { bodyOf, decodePacket, encodePacket, type Misfit, Packer } from "./codec.ts";
+import { bodyOf, type DecodeFailure, decodePacket, encodePacket, Packer } from "./codec.ts";
 import { PacketCipher, sealedRoom } from "./packet_cipher.ts";
 import { PeerTracker } from "./peer_tracker.ts";
-import { ended, type Publisher, type Subscriber, type Transport, within } from "./transport.ts";
+import { endQuietly, type Publisher, type Subscriber, type Transport, withTimeout } from "./transport.ts";
 
 /** Milliseconds; tests use shorter ones. */
 export interface BusTiming {
@@ -111,7 +111,7 @@ export class PacketBus implements Bus {
     this.#publisher = transport.publisher();
   }
 
-  get others(): readonly string[] {
+  get peers(): readonly string[] {
     return this.#peers?.names ?? [];
   }
 
@@ -122,7 +122,7 @@ export class PacketBus implements Bus {
 
   publish(events: readonly BusEvent[]): void {
     if (!this.#on || this.#isStopped || events.length === 0) return;
-    if (this.others.length === 0) {
+    if (this.peers.length === 0) {
       this.#number++; // received by no pod; one not met yet sees the number used up, and asks
       return;
     }
@@ -159,12 +159,12 @@ export class PacketBus implements Bus {
     this.#drop();
     if (this.#on && this.#downAt === undefined) {
       const goodbye = this.#publisher.send([this.#cipher.seal(encodePacket("goodbye", this.#number))]);
-      await within(GOODBYE_MS, goodbye).catch(() => {}); // then the others wait for the lease
+      await withTimeout(GOODBYE_MS, goodbye).catch(() => {}); // then the others wait for the lease
     }
     this.#replaceSubscriber("stopped");
     await Promise.race([this.#listening, Bun.sleep(GOODBYE_MS)]);
-    await ended(this.#publisher);
-    if (this.#olderPublisher) await ended(this.#olderPublisher);
+    await endQuietly(this.#publisher);
+    if (this.#olderPublisher) await endQuietly(this.#olderPublisher);
   }
 
   /**
@@ -174,9 +174,9 @@ export class PacketBus implements Bus {
   async alertOlderPods(): Promise<void> {
     this.#olderPublisher ??= this.#transport.olderPublisher();
     try {
-      await within(this.#timing.echoTimeoutMs, this.#olderPublisher.send([`b\t${this.pod}\t${this.#number}`]));
+      await withTimeout(this.#timing.echoTimeoutMs, this.#olderPublisher.send([`b\t${this.pod}\t${this.#number}`]));
     } catch {
-      void ended(this.#olderPublisher);
+      void endQuietly(this.#olderPublisher);
       this.#olderPublisher = undefined; // the next call tries again
     }
   }
@@ -201,7 +201,7 @@ export class PacketBus implements Bus {
       const packets = this.#take();
       if (packets.length === 0) return;
       try {
-        await within(this.#timing.echoTimeoutMs, this.#publisher.send(packets));
+        await withTimeout(this.#timing.echoTimeoutMs, this.#publisher.send(packets));
         this.#sentAt = performance.now();
         this.#sent.packets += packets.length;
         for (const { length } of packets) this.#sent.bytes += length; // ASCII
@@ -211,7 +211,7 @@ export class PacketBus implements Bus {
       } catch (error) {
         if (this.#isStopped) return;
         this.#down(error);
-        void ended(this.#publisher);
+        void endQuietly(this.#publisher);
         this.#publisher = this.#transport.publisher();
         if (++this.#failures > 1) this.#drop(); // not a passing failure: what waits grows stale, and who missed one asks for all
         this.#beatDue = true;
@@ -278,7 +278,7 @@ export class PacketBus implements Bus {
       });
       this.#subscriber = subscriber;
       const connecting = Promise.race([subscriber.ready, broken.promise.then(reject)]);
-      const failed = await within(this.#timing.echoTimeoutMs, connecting).then(
+      const failed = await withTimeout(this.#timing.echoTimeoutMs, connecting).then(
         () => undefined,
         (error: unknown) => error ?? "failed",
       );
@@ -298,8 +298,8 @@ export class PacketBus implements Bus {
       tried();
       this.#subscriber = undefined;
       this.#echoAt = Number.POSITIVE_INFINITY;
-      if (this.#isStopped) return ended(subscriber);
-      void ended(subscriber);
+      if (this.#isStopped) return endQuietly(subscriber);
+      void endQuietly(subscriber);
       await Bun.sleep(Math.max(0, delayMs - (performance.now() - begunAt)));
       delayMs = Math.min(delayMs * 2, RETRY_MOST_MS);
     }
@@ -313,7 +313,7 @@ export class PacketBus implements Bus {
     if (own !== undefined) return this.#receiveOwn(own, now);
     const opened = this.#cipher.open(text);
     if (!opened) return this.#count("foreign");
-    const misfits: Misfit[] = [];
+    const misfits: DecodeFailure[] = [];
     const packet = decodePacket(opened.text, (why) => misfits.push(why));
     if (!packet) return this.#count("malformed");
     const refusal = this.#peers.receive({ ...packet, pod: opened.pod, counter: opened.counter }, now);

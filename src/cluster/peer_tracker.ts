@@ -29,7 +29,7 @@ interface Peer {
 export type PeerPacket = Packet & Pick<OpenedPacket, "pod" | "counter">;
 
 /** "unproven": from a pod that has not answered this pod's challenge. */
-export type Refusal = "replayed" | "unproven";
+export type PacketRefusal = "replayed" | "unproven";
 
 /** Instants are `performance.now()`. */
 export class PeerTracker {
@@ -63,7 +63,7 @@ export class PeerTracker {
   }
 
   /** Notes a packet. @returns why it must be dropped, undefined when it is accepted */
-  receive(packet: PeerPacket, now: number): Refusal | undefined {
+  receive(packet: PeerPacket, now: number): PacketRefusal | undefined {
     const { kind, pod, counter, number, events } = packet;
     let peer = this.#peers.get(pod);
     // mutation: no replay
@@ -143,7 +143,7 @@ export class PeerTracker {
     return events.some((event) => event.kind === "answer" && event.tokens.includes(this.#challenge));
   }
 
-  #ask(now: number): Refusal {
+  #ask(now: number): PacketRefusal {
     if (!this.isAsking(now)) this.#hasAsked = false;
     this.#asksUntil = now + this.#askMs;
     return "unproven";

@@ -28,7 +28,7 @@ export interface Publisher {
 }
 
 /** The answer, or an error when it takes too long. */
-export async function within<T>(ms: number, answer: Promise<T>): Promise<T> {
+export async function withTimeout<T>(ms: number, answer: Promise<T>): Promise<T> {
   const late = Promise.withResolvers<never>();
   const fail = () => late.reject(new Error(`no answer within ${ms} ms`));
   let timer = setTimeout(() => {
@@ -42,7 +42,7 @@ export async function within<T>(ms: number, answer: Promise<T>): Promise<T> {
 }
 
 /** Ends a connection, whatever state it is in. */
-export async function ended(connection: Subscriber | Publisher): Promise<void> {
+export async function endQuietly(connection: Subscriber | Publisher): Promise<void> {
   try {
     await connection.end();
   } catch {

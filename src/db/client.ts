@@ -174,7 +174,7 @@ export function listen(
 }
 
 /** A target as one address, for another process. */
-export function addressOf(target: Target): string {
+export function connectionUrlOf(target: Target): string {
   if (typeof target === "string") return target;
   const { host, port, username, password, database } = target;
   const url = new URL(`postgres://localhost/${encodeURIComponent(database)}`);
@@ -333,7 +333,7 @@ export class Database {
  *
  * @returns how many were left the last time
  */
-export async function stillCounted(count: () => Promise<number>): Promise<number> {
+export async function remainingConnections(count: () => Promise<number>): Promise<number> {
   for (const begun = performance.now(); ; await Bun.sleep(50)) {
     const left = await count();
     if (left === 0 || performance.now() - begun > GOING_MS) return left;

@@ -33,7 +33,7 @@ export async function softDelete(db: Database, user: { id: number; username: str
 }
 
 /** Some of those behind whom there may be something to erase. */
-export async function toErase(db: Database): Promise<{ id: number; username: string }[]> {
+export async function accountsToPurge(db: Database): Promise<{ id: number; username: string }[]> {
   return db.run(
     (sql) => sql<{ id: number; username: string }[]>`
       select id, username
@@ -46,7 +46,7 @@ export async function toErase(db: Database): Promise<{ id: number; username: str
 }
 
 /** Erases a part of a conversation in which everybody is gone. @returns false when there is none left */
-export async function eraseSome(db: Database, username: string): Promise<boolean> {
+export async function purgeStep(db: Database, username: string): Promise<boolean> {
   const [step] = await db.run(
     (sql) => sql<{ low: string; high: string; erased: number }[]>`
       with conversation as materialized (
@@ -90,7 +90,7 @@ export async function eraseSome(db: Database, username: string): Promise<boolean
 }
 
 /** Notes that nothing is left to be erased behind somebody; whom they blocked and muted goes with it, and a draft that was under way as they left. */
-export async function erased(db: Database, user: { id: number; username: string }): Promise<void> {
+export async function markPurged(db: Database, user: { id: number; username: string }): Promise<void> {
   await db.run(
     (sql) => sql`
       with late as (

@@ -7,7 +7,7 @@ import { bytesBefore, type Pages, type Texted, TEXTS_MAX_BYTES, withTexts } from
 export const DRAFTS_MAX = 100;
 
 /** What is to be kept; an empty text: nothing. `peerKey`: the other's name key. */
-export interface Kept {
+export interface DraftChange {
   readonly owner: string;
   readonly peerKey: string;
   readonly text: string;
@@ -26,7 +26,7 @@ export interface Draft {
  * @param kept no two of the same owner and peer
  * @returns each at its place; undefined where nobody has the peer's name, or the owner is gone
  */
-export async function save(sql: Sql, kept: readonly Kept[]): Promise<(Draft | undefined)[]> {
+export async function save(sql: Sql, kept: readonly DraftChange[]): Promise<(Draft | undefined)[]> {
   const rows = await sql<(Draft & { ord: number })[]>`
     with input as materialized (
       select t.ord, t.owner collate "C" as owner, u.username as peer, t.text, clock_timestamp() as at
@@ -74,15 +74,15 @@ export async function save(sql: Sql, kept: readonly Kept[]): Promise<(Draft | un
 }
 
 /** A draft in a list. */
-export interface Listed extends Texted {
+export interface ListedDraft extends Texted {
   readonly peer: string;
   readonly at: string;
 }
 
 /** The drafts of a person, newest first; of long ones the later ones without their texts. */
-export async function list(db: Database, owner: string): Promise<Listed[]> {
+export async function list(db: Database, owner: string): Promise<ListedDraft[]> {
   return db.run(
-    (sql) => sql<Listed[]>`
+    (sql) => sql<ListedDraft[]>`
       select
         peer, at, octet_length(text) as bytes,
         case when ${bytesBefore(sql, sql`text`, sql`order by at desc, peer`)} < ${TEXTS_MAX_BYTES} then text end as text
@@ -95,12 +95,16 @@ export async function list(db: Database, owner: string): Promise<Listed[]> {
 }
 
 /** The drafts of a person in pages, newest first, all with their texts. */
-export async function* pages(db: Database, owner: string): Pages<Listed & { readonly text: string }> {
+export async function* pages(db: Database, owner: string): Pages<ListedDraft & { readonly text: string }> {
   return yield* withTexts(await list(db, owner), (rows) => texts(db, owner, rows));
 }
 
 /** The texts of drafts, each at its place; undefined where there is none any more. */
-export async function texts(db: Database, owner: string, rows: readonly Listed[]): Promise<(string | undefined)[]> {
+export async function texts(
+  db: Database,
+  owner: string,
+  rows: readonly ListedDraft[],
+): Promise<(string | undefined)[]> {
   const found = await db.run(
     (sql) => sql<{ peer: string; text: string }[]>`
       select peer, text from drafts where owner = ${owner} and peer = any(${rows.map(({ peer }) => peer)}::text[])

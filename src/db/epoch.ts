@@ -10,7 +10,7 @@ import type { Database } from "./client.ts";
 const CHECKED_EVERY_MS = 2_000;
 
 /** What one look at the database found. */
-export interface Sighting {
+export interface EpochReading {
   readonly epoch: string;
   /** The database: what a restored dump, another cluster or a promotion changes. */
   readonly identity: string;
@@ -21,7 +21,7 @@ export interface Sighting {
 }
 
 /** What `settings` keeps. */
-interface Kept {
+interface StoredEpoch {
   readonly epoch: string;
   readonly identity: string;
   readonly startedAt: string;
@@ -37,7 +37,7 @@ interface Kept {
  *
  * @param seen the last sighting of this process: it vouches that nothing it saw has been lost
  */
-export async function readEpoch(db: Database, seen?: Sighting): Promise<Sighting> {
+export async function readEpoch(db: Database, seen?: EpochReading): Promise<EpochReading> {
   for (;;) {
     const { kept, now, version } = await look(db);
     if (seen && !now.isWhole) return seen; // a dump is being restored
@@ -65,7 +65,7 @@ export async function identityOf(db: Database): Promise<string> {
 }
 
 /** Whether less is there than this process has seen. */
-function wentBack(seen: Sighting, kept: Kept, now: { startedAt: string; flushed: bigint }): boolean {
+function wentBack(seen: EpochReading, kept: StoredEpoch, now: { startedAt: string; flushed: bigint }): boolean {
   return seen.startedAt === now.startedAt ? now.flushed < seen.flushed : seen.flushed > BigInt(kept.startedWith);
 }
 
@@ -104,7 +104,7 @@ async function look(db: Database) {
     `,
   );
   const { identity, isWhole, startedAt, value, xmin } = row;
-  const kept = value === null ? undefined : (JSON.parse(value) as Kept);
+  const kept = value === null ? undefined : (JSON.parse(value) as StoredEpoch);
   const isWrittenHere = kept !== undefined && BigInt.asUintN(32, BigInt(kept.xid)) === BigInt(xmin ?? 0);
   return {
     kept: isWrittenHere ? kept : undefined,
@@ -116,7 +116,7 @@ async function look(db: Database) {
 /** Replaces what is kept, if it is still the version that was read. */
 async function register(
   db: Database,
-  kept: Omit<Kept, "xid">,
+  kept: Omit<StoredEpoch, "xid">,
   version: { value: string | null; xmin: string | null },
 ): Promise<boolean> {
   const rows = await db.run(
@@ -138,7 +138,7 @@ export class EpochWatch {
   readonly #log: Log;
   readonly #changed: () => void;
   #timer: Timer | undefined;
-  #sighting: Sighting | undefined;
+  #sighting: EpochReading | undefined;
   #checking: Promise<void> | undefined;
 
   /** @param parts.changed told of another epoch: pages have to come back */

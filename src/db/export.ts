@@ -1,11 +1,11 @@
 /** All that somebody wrote and was written, in the order of their conversations, a few rows at a time. */
 
 import type { Database } from "./client.ts";
-import type { Message } from "./messages.ts";
+import type { Message } from "./conversations.ts";
 import { bytesBefore, TEXTS_MAX_BYTES } from "./pages.ts";
 
 /** A conversation to be told. `hidden`: the other hides what they read. */
-export interface Told {
+export interface ExportedConversation {
   readonly id: number;
   readonly peer: string;
   readonly lastSeq: number;
@@ -28,9 +28,14 @@ export async function count(db: Database, me: string): Promise<number> {
 }
 
 /** Somebody's conversations behind an id, in order. */
-export async function conversations(db: Database, me: string, after: number, limit: number): Promise<Told[]> {
+export async function conversations(
+  db: Database,
+  me: string,
+  after: number,
+  limit: number,
+): Promise<ExportedConversation[]> {
   return db.run(
-    (sql) => sql<Told[]>`
+    (sql) => sql<ExportedConversation[]>`
       select mine.id, mine.peer, mine.last_seq as "lastSeq", coalesce(u.hide_read, false) as hidden
       from (
         select c.id, c.high as peer, c.last_seq from conversations c where c.low = ${me}
@@ -48,8 +53,8 @@ export async function conversations(db: Database, me: string, after: number, lim
 }
 
 /** A part of a conversation: the numbers above `after`, up to `to`. */
-export interface Part {
-  readonly conversation: Told;
+export interface ExportPart {
+  readonly conversation: ExportedConversation;
   readonly after: number;
   readonly to: number;
 }
@@ -60,7 +65,7 @@ export interface Part {
  */
 export async function messages(
   db: Database,
-  parts: readonly Part[],
+  parts: readonly ExportPart[],
 ): Promise<(Message & { part: number; count: number })[]> {
   return db.run(
     (sql) => sql<(Message & { part: number; count: number })[]>`

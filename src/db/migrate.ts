@@ -4,7 +4,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { Log } from "../log.ts";
-import { connect, type Sql, stillCounted, type Target, withDeadline } from "./client.ts";
+import { connect, remainingConnections, type Sql, type Target, withDeadline } from "./client.ts";
 import { codeOf, isConflict } from "./failures.ts";
 import { adopt, isOriginal } from "./import_original.ts";
 import { POD_SESSIONS } from "./pods.ts";
@@ -308,7 +308,7 @@ function checkApplied(applied: readonly Applied[], known: readonly Migration[]):
 async function checkOlderPods(sql: Sql, missing: readonly Migration[]): Promise<void> {
   const breaking = missing.find(({ oldRunsOn }) => !oldRunsOn);
   if (!breaking) return;
-  const pods = await stillCounted(async () => {
+  const pods = await remainingConnections(async () => {
     const [row] = await sql<[{ pods: number }]>`
       select count(distinct application_name)::int as pods
       from pg_stat_activity

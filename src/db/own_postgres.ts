@@ -6,7 +6,7 @@ import {
   type SocketTarget,
   startPostgres,
 } from "../embedded_postgres/embedded_postgres.ts";
-import { connect, stillCounted } from "./client.ts";
+import { connect, remainingConnections } from "./client.ts";
 
 /** The `application_name` of these questions, so that they do not count as a chatify at work. */
 const QUESTION = "chatify-stop";
@@ -30,7 +30,7 @@ async function query<Row extends object>(target: Readonly<SocketTarget>, stateme
 }
 
 async function isInUse(target: Readonly<SocketTarget>): Promise<boolean> {
-  const others = await stillCounted(async () => {
+  const others = await remainingConnections(async () => {
     const [row] = await query<{ count: number }>(
       target,
       `select count(*)::int as count

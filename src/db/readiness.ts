@@ -2,7 +2,7 @@
 
 import type { Log } from "../log.ts";
 import { codeOf, type Database, type Sql } from "./client.ts";
-import { insertMany } from "./messages.ts";
+import { insertMessages } from "./insert_messages.ts";
 import { answers } from "./settings.ts";
 
 /** Load balancers probe every second (haproxy.cfg) and the route is public, so this bounds the load on the database. */
@@ -48,7 +48,7 @@ export class Readiness {
 async function refusalOf(writer: Database): Promise<string | undefined> {
   const patience = { giveUpAfterMs: 500, isProbe: true };
   try {
-    await writer.run((sql) => insertMany(sql, []), patience); // fails without the rights and the tables that messages need
+    await writer.run((sql) => insertMessages(sql, []), patience); // fails without the rights and the tables that messages need
     await checkStores(writer, patience);
     return undefined;
   } catch (error) {

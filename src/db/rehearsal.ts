@@ -3,7 +3,8 @@
 import { connect, isHeldUp, type Sql, type Target, withDeadline } from "./client.ts";
 import { save } from "./drafts.ts";
 import { isConflict } from "./failures.ts";
-import { insertMany, markDelivered, markRead } from "./messages.ts";
+import { insertMessages } from "./insert_messages.ts";
+import { markDelivered, markRead } from "./receipts.ts";
 
 const PATIENCE = { statement_timeout: 4_000, lock_timeout: 2_000 };
 
@@ -20,7 +21,7 @@ export async function rehearse(target: Target, name: string): Promise<void> {
   try {
     await withDeadline(
       client.begin(async (tx) => {
-        await play(tx);
+        await exerciseStatements(tx);
         throw new RolledBack();
       }),
     );
@@ -32,7 +33,7 @@ export async function rehearse(target: Target, name: string): Promise<void> {
 }
 
 /** Ids are negative: drawing them from the sequences would leave gaps, since a rollback does not give them back. */
-async function play(sql: Sql): Promise<void> {
+async function exerciseStatements(sql: Sql): Promise<void> {
   const [ann, bob] = [crypto.randomUUID(), crypto.randomUUID()];
   const [low, high] = [ann, bob].toSorted() as [string, string];
   const id = -1 - (crypto.getRandomValues(new Uint32Array(1))[0] as number);
@@ -55,7 +56,7 @@ async function play(sql: Sql): Promise<void> {
     insert into messages (id, conversation_id, seq, sender, receiver, content, timestamp, read, ref, ticket)
     select id, id, 1, ${ann}, ${bob}, 'hello', now(), false, ${ann}, 0 from numbered
   `;
-  await insertMany(sql, [{ sender: ann, toKey: bob, ref: ann, attemptId: 0, content: "hello" }]); // finds it stored, and checks every right
+  await insertMessages(sql, [{ sender: ann, toKey: bob, ref: ann, attemptId: 0, content: "hello" }]); // finds it stored, and checks every right
   await sql`
     do $$
     begin

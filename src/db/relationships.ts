@@ -10,7 +10,13 @@ import { NAMES_MAX } from "./pages.ts";
 export type Relation = "blocks" | "muted";
 
 /** @param me, peer names as their owners wrote them */
-export async function choose(db: Database, choice: Relation, me: string, peer: string, on: boolean): Promise<void> {
+export async function setRelation(
+  db: Database,
+  choice: Relation,
+  me: string,
+  peer: string,
+  on: boolean,
+): Promise<void> {
   await db.run((sql) => {
     const [low, high] = [sql(`low_${choice}`), sql(`high_${choice}`)];
     const noted = sql`noted as (update users set changed_at = clock_timestamp() where username = ${me})`;
@@ -45,7 +51,7 @@ function freeze(sql: Sql) {
 }
 
 /** Whom somebody blocks, or mutes: a page, in the order of names. @param after the last name of the page before */
-export async function chosen(
+export async function listRelated(
   db: Database,
   choice: Relation,
   me: string,
@@ -103,7 +109,7 @@ export async function blockedEitherWay(sql: Sql, names: readonly string[]): Prom
 }
 
 /** Somebody by their name, and another by the key of theirs. */
-export interface Pair {
+export interface UserAndPeer {
   readonly name: string;
   readonly peerKey: string;
 }
@@ -113,7 +119,7 @@ export interface Pair {
  *
  * @returns at the place of each pair the stored key of the peer; undefined where nobody has that name, or one blocks the other
  */
-export async function reachable(sql: Sql, pairs: readonly Pair[]): Promise<(string | undefined)[]> {
+export async function reachableKeys(sql: Sql, pairs: readonly UserAndPeer[]): Promise<(string | undefined)[]> {
   const rows = await sql<{ ord: number; nameKey: string }[]>`
     select t.ord, u.name_key as "nameKey"
     from unnest(
@@ -146,7 +152,7 @@ export interface PrivacySettings {
 export type PrivacyChanges = { readonly [K in keyof PrivacySettings]: PrivacySettings[K] | undefined };
 
 /** @returns how it is now */
-export async function show(db: Database, me: string, changes: PrivacyChanges): Promise<PrivacySettings> {
+export async function updatePrivacy(db: Database, me: string, changes: PrivacyChanges): Promise<PrivacySettings> {
   const [row] = await db.run(
     (sql) => sql<[PrivacySettings]>`
       update users

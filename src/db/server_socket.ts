@@ -10,7 +10,7 @@ import { isIP, Socket } from "node:net";
 import { join } from "node:path";
 
 import type { ConnectionSettings, ServerAddress, TlsSettings } from "../util/connection_string.ts";
-import { asConnectionError, ConnectionError, secured, TlsError } from "./tls.ts";
+import { asConnectionError, ConnectionError, startTls, TlsError } from "./tls.ts";
 
 /** Where libpq looks for a socket when no host is given: Debian's default, then PostgreSQL's own. */
 const SOCKET_DIRECTORIES = ["/run/postgresql", "/var/run/postgresql", "/tmp"];
@@ -206,7 +206,7 @@ class ServerSocket extends EventEmitter {
         throw new TlsError("The server does not support TLS", "TLS_NOT_OFFERED");
       if (word !== YES || more.length > 0) throw new HungUp(); // not PostgreSQL, or bytes injected before TLS (CVE-2021-23222)
     }
-    return secured(plain, server.name, settings, (socket) => (this.#attempt = socket));
+    return startTls(plain, server.name, settings, (socket) => (this.#attempt = socket));
   }
 
   #adopt(socket: Socket, answer: Buffer): void {

@@ -6,7 +6,7 @@
 import type { Database, Sql } from "./client.ts";
 
 /** A session and whether its use is to be written. */
-export interface Found {
+export interface SessionLookup {
   readonly session: Session;
   readonly isDue: boolean;
 }
@@ -50,7 +50,7 @@ export async function start(
 }
 
 /** The live sessions of many tokens and whose they are, at the place of each hash; undefined where there is none. */
-export async function findMany(db: Database, tokenHashes: readonly string[]): Promise<(Found | undefined)[]> {
+export async function findMany(db: Database, tokenHashes: readonly string[]): Promise<(SessionLookup | undefined)[]> {
   const rows = await db.run(
     (sql) => sql<(Session & { token: string; isDue: boolean })[]>`
       select t.token, s.*
@@ -100,7 +100,7 @@ function dueBefore(sql: Sql) {
 }
 
 /** A session as its owner sees it. */
-export interface Listed {
+export interface ListedSession {
   readonly id: number;
   readonly agent: string | null;
   readonly address: string | null;
@@ -109,9 +109,9 @@ export interface Listed {
 }
 
 /** The live sessions of an account, the last used first. */
-export async function list(db: Database, userId: number): Promise<Listed[]> {
+export async function list(db: Database, userId: number): Promise<ListedSession[]> {
   return db.run(
-    (sql) => sql<Listed[]>`
+    (sql) => sql<ListedSession[]>`
       select id, agent, address, created_at as "createdAt", last_used_at as "lastUsedAt"
       from sessions
       where user_id = ${userId} and expires_at > now()

@@ -8,7 +8,7 @@ import type { Database } from "./client.ts";
  * @param name `session_secret`: signs cookies when `SESSION_SECRET` is absent; `bus_realm`: part of the channel's name on the bus; `bus_key`:
  *   seals the packets there, and is known to nobody else
  */
-export async function shared(
+export async function sharedSetting(
   db: Database,
   name: "session_secret" | "bus_realm" | "bus_key",
   made: string,
@@ -28,7 +28,7 @@ export async function shared(
     `,
   );
   // Two pods at once: the second inserts nothing and cannot see the first's row yet.
-  return row ? row.value : shared(db, name, made);
+  return row ? row.value : sharedSetting(db, name, made);
 }
 
 /** Whether PostgreSQL answers, known within a second: a probe that waits longer counts as failed. */

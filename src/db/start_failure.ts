@@ -1,7 +1,7 @@
 /** Explains failures at start to an admin: PostgreSQL's own words, what they mean, and the way out. Never includes a secret or part of one. */
 
 import { ChatError } from "../errors.ts";
-import { shownServers } from "../util/connection_string.ts";
+import { describeServers } from "../util/connection_string.ts";
 import { settingsOf, type Target } from "./client.ts";
 import { codeOf, isFatal } from "./failures.ts";
 import { ConnectionError } from "./tls.ts";
@@ -94,7 +94,7 @@ export function foreignTables(what: string): string {
 
 function ofCode(error: unknown, target: Target): string | undefined {
   const settings = settingsOf(target);
-  const where = shownServers(settings);
+  const where = describeServers(settings);
   const { user, database } = settings;
   const own = messageOf(error);
   const look = "Check DATABASE_URL";
@@ -147,7 +147,7 @@ function ofCode(error: unknown, target: Target): string | undefined {
 
 function ofConnection(error: unknown, target: Target): string | undefined {
   if (!(error instanceof ConnectionError)) return undefined;
-  const where = shownServers(settingsOf(target));
+  const where = describeServers(settingsOf(target));
   for (const [codes, words] of CERTIFICATES) if (codes.test(error.code)) return words(where, messageOf(error));
   return `The connection to the server ${where} failed: ${messageOf(error)} (${error.code}). Check DATABASE_URL, the network and PostgreSQL's log`;
 }
@@ -157,7 +157,7 @@ function ofSqlstate(error: unknown, target: Target): string | undefined {
   if (!/^[\dA-Z]{5}$/.test(code) || !(error instanceof Error) || !("severity" in error)) return undefined;
   // Data exceptions quote the value: before a session starts that is a setting, later it may be a message.
   const own = code.startsWith("22") && !isFatal(error) ? "a value does not fit" : messageOf(error);
-  return `PostgreSQL ${shownServers(settingsOf(target))} reported: ${own} (SQLSTATE ${code}). ${CLASSES[code.slice(0, 2)] ?? OTHERS}`;
+  return `PostgreSQL ${describeServers(settingsOf(target))} reported: ${own} (SQLSTATE ${code}). ${CLASSES[code.slice(0, 2)] ?? OTHERS}`;
 }
 
 function messageOf(error: unknown): string {

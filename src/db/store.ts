@@ -3,10 +3,10 @@
 import { isAbsolute, join } from "node:path";
 
 import type { Config } from "../config.ts";
-import { keptSecret } from "../embedded_postgres/secret.ts";
+import { storedSecret } from "../embedded_postgres/secret.ts";
 import type { Log } from "../log.ts";
 import { secretsOf } from "../setting_readers.ts";
-import { shownServers } from "../util/connection_string.ts";
+import { describeServers } from "../util/connection_string.ts";
 import { disposeAll } from "../util/disposal.ts";
 import { newToken } from "../util/token.ts";
 import { Database, settingsOf, type Target } from "./client.ts";
@@ -66,7 +66,9 @@ export async function openStore(config: Config, options: Options): Promise<Store
     parts.defer(() => db.end());
     const secrets =
       config.sessionSecrets ??
-      secretsOf(embedded ? keptSecret(directory, newToken()) : await settings.shared(db, "session_secret", newToken()));
+      secretsOf(
+        embedded ? storedSecret(directory, newToken()) : await settings.sharedSetting(db, "session_secret", newToken()),
+      );
     const identity = await identityOf(db);
     const description = embedded
       ? `embedded PostgreSQL, ${embedded.state}, in ${directory}`
@@ -80,5 +82,5 @@ export async function openStore(config: Config, options: Options): Promise<Store
 
 function inWords(databaseUrl: string): string {
   const given = settingsOf(databaseUrl);
-  return `PostgreSQL ${shownServers(given)}, database ${given.database}`;
+  return `PostgreSQL ${describeServers(given)}, database ${given.database}`;
 }

@@ -28,7 +28,7 @@ export function asConnectionError(error: unknown): ConnectionError {
 }
 
 /** Starts TLS. Verifies the chain whenever a root certificate is given, as libpq does, and the name in mode `verify-full`. */
-export function secured(
+export function startTls(
   plain: Socket,
   name: string,
   settings: TlsSettings,

@@ -10,10 +10,10 @@ export interface User {
   readonly username: string;
   readonly password: string;
   /** Nobody can sign in with it. */
-  readonly disabled: boolean;
+  readonly isDisabled: boolean;
   readonly hidesRead: boolean;
   /** Only the name is left of it: nobody signs in, nobody can be written to. */
-  readonly gone: boolean;
+  readonly isDeleted: boolean;
 }
 
 /** What an account is made on the strength of; the last two are used up by it. */
@@ -44,21 +44,21 @@ export async function create(
   try {
     const [made] = await db.run(
       (sql) => sql<User[]>`
-        with allowed as (${ticket(sql, right)}), made as (
+        with allowed as (${consumeGrant(sql, right)}), made as (
           insert into users (username, name_key, search_key, password, is_admin, has_skeletons)
           select ${user.username}, ${user.nameKey}, ${user.searchKey}, ${user.password}, ${isAdmin}::boolean, true
           from allowed
           cross join lateral refuse_lookalike(${skeletons}::text[])
-          returning id, username, password, false as disabled, is_admin
+          returning id, username, password, is_admin
         ), seen as (
           insert into name_skeletons (user_id, skeleton, is_shown)
           select m.id, s.skeleton, s.place = 1
           from made m
           cross join unnest(${skeletons}::text[]) with ordinality as s (skeleton, place)
         ), noted as (
-          ${noteAdmin(sql)}
+          ${recordAdmin(sql)}
         )
-        select id, username, password, disabled, false as "hidesRead", false as gone from made
+        select id, username, password, false as "isDisabled", false as "hidesRead", false as "isDeleted" from made
       `,
     );
     const known = made ?? (await own());
@@ -73,7 +73,7 @@ export async function create(
 }
 
 /** A row when the right holds, which it then does once less. */
-function ticket(sql: Sql, right: SignupGrant) {
+function consumeGrant(sql: Sql, right: SignupGrant) {
   if (right === "first admin") {
     return sql`
       insert into settings (name, value)
@@ -92,7 +92,7 @@ function ticket(sql: Sql, right: SignupGrant) {
 }
 
 /** Remembers that there was an admin, when `made` has one. */
-function noteAdmin(sql: Sql) {
+function recordAdmin(sql: Sql) {
   return sql`
     insert into settings (name, value)
     select ${HAD_ADMIN}, now()
@@ -121,7 +121,7 @@ export async function makeAdmin(db: Database, nameKey: string): Promise<string |
       with made as (
         update users set is_admin = true where name_key = ${nameKey} and deleted_at is null returning username, is_admin
       ), noted as (
-        ${noteAdmin(sql)}
+        ${recordAdmin(sql)}
       )
       select username from made
     `,
@@ -169,7 +169,7 @@ export async function find(db: Database, nameKey: string): Promise<User | undefi
   const [user] = await db.run(
     (sql) => sql<User[]>`
       select
-        id, username, password, disabled_at is not null as disabled, hide_read as "hidesRead", deleted_at is not null as gone
+        id, username, password, disabled_at is not null as "isDisabled", hide_read as "hidesRead", deleted_at is not null as "isDeleted"
       from users
       where name_key = ${nameKey}
     `,
@@ -231,13 +231,13 @@ export async function findMany(
 }
 
 /** A place in the list of all names. */
-export interface Place {
+export interface NameCursor {
   readonly searchKey: string;
   readonly id: number;
 }
 
 /** A page of names as items of a JSON array, null when none of it is shown; and the place of the last one that was read. */
-export interface Names extends Place {
+export interface NamePage extends NameCursor {
   readonly json: string | null;
   /** How many are shown, of how many that were read. */
   readonly count: number;
@@ -253,12 +253,12 @@ export interface Names extends Place {
  */
 export async function list(
   db: Database,
-  options: { prefix: string; except: string; limit: number; after?: Place | undefined },
-): Promise<Names | undefined> {
+  options: { prefix: string; except: string; limit: number; after?: NameCursor | undefined },
+): Promise<NamePage | undefined> {
   const { prefix, except, limit, after } = options;
   const [names] = await db.run((sql) => {
     const shown = sql`page.is_shown and page.username <> ${except} and starts_with(page.search_key, ${prefix})`;
-    return sql<Names[]>`
+    return sql<NamePage[]>`
       with page as materialized (
         select username, search_key, id, is_shown
         from names_after(${after?.searchKey ?? prefix}, ${after?.id ?? 0}, ${limit})
@@ -281,13 +281,13 @@ export async function list(
 
 /** All those names, page by page. @param options.limit of names in all */
 export async function* names(db: Database, options: { prefix: string; except: string; limit: number }): Pages<string> {
-  let after: Place | undefined;
+  let after: NameCursor | undefined;
   for (let left = options.limit; ;) {
     const limit = Math.min(left, NAMES_MAX);
     const { json = null, count = 0, read = 0, ...place } = (await list(db, { ...options, limit, after })) ?? {};
     const page = json === null ? [] : [json];
     left -= count;
-    after = place as Place;
+    after = place as NameCursor;
     if (left === 0 || read < limit || !after.searchKey.startsWith(options.prefix)) return page;
     yield page;
   }

@@ -4,7 +4,7 @@
  */
 
 import type { Database } from "../db/client.ts";
-import { peopleWithChanges } from "../db/messages.ts";
+import { usersWithRecentChanges } from "../db/conversations.ts";
 import { errorText, type Log } from "../log.ts";
 import { SYNC_FRAME } from "../protocol.ts";
 import type { Hub } from "./hub.ts";
@@ -80,7 +80,7 @@ export class Resync {
     const lookBackMs = this.#lookBackMs;
     this.#lookBackMs = 0;
     try {
-      const changed = await peopleWithChanges(this.#db, [...names.keys()], lookBackMs + slept);
+      const changed = await usersWithRecentChanges(this.#db, [...names.keys()], lookBackMs + slept);
       this.#sleptMs -= slept;
       return changed.flatMap((name) => names.get(name) ?? []);
     } catch (error) {

@@ -19,7 +19,7 @@ const LOOK_BACK_MS = CHECK_MS + 6_000;
 
 export class UnreachablePods {
   readonly #db: Database;
-  readonly #bus: Pick<Bus, "pod" | "others">;
+  readonly #bus: Pick<Bus, "pod" | "peers">;
   readonly #log: Log;
   readonly #resync: Pick<Resync, "schedule">;
   readonly #alert: () => void;
@@ -31,7 +31,7 @@ export class UnreachablePods {
   /** @param parts.alert makes older pods ask the database */
   constructor(parts: {
     db: Database;
-    bus: Pick<Bus, "pod" | "others">;
+    bus: Pick<Bus, "pod" | "peers">;
     log: Log;
     resync: Pick<Resync, "schedule">;
     alert: () => void;
@@ -64,7 +64,7 @@ export class UnreachablePods {
   /** Pods with sessions in the database that the bus does not know. */
   async #find(): Promise<ServingPod[]> {
     const serving = await servingPods(this.#db);
-    const heard = new Set([this.#bus.pod, ...this.#bus.others].map(sessionNameOf));
+    const heard = new Set([this.#bus.pod, ...this.#bus.peers].map(sessionNameOf));
     return serving.filter(({ name }) => !heard.has(name));
   }
 

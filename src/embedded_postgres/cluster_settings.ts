@@ -3,7 +3,7 @@
 import { lchownSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-import { own, PASSWORD, PORT, settle } from "./files.ts";
+import { chownTree, fsyncPath, PASSWORD, PORT } from "./files.ts";
 import type { Programs } from "./programs.ts";
 import { currentUser } from "./system_user.ts";
 
@@ -27,24 +27,24 @@ export async function createCluster(cluster: string, programs: Programs): Promis
   try {
     const made = Buffer.from(crypto.getRandomValues(new Uint8Array(24))).toString("base64url");
     writeFileSync(password, made, { mode: 0o600 });
-    own(home, programs.files);
+    chownTree(home, programs.files);
     for (const { program, args, says = "", ...step } of creation(data, password)) {
       const { exitCode, output } = await programs.run(program, args, { ...step, cwd: home });
       if (exitCode !== 0 || !output.includes(says)) throw new Error(output);
     }
     renameSync(password, join(data, PASSWORD)); // password and cluster appear together or not at all
-    keepFromPostgres(join(data, PASSWORD));
-    settle(join(data, PASSWORD));
-    settle(data);
+    hideFromPostgres(join(data, PASSWORD));
+    fsyncPath(join(data, PASSWORD));
+    fsyncPath(data);
     renameSync(data, cluster);
-    settle(home);
+    fsyncPath(home);
   } finally {
     rmSync(fresh, { recursive: true, force: true });
   }
 }
 
 /** Gives a file to us: PostgreSQL cannot read it when it runs as another user. */
-export function keepFromPostgres(path: string): void {
+export function hideFromPostgres(path: string): void {
   const { uid, gid } = currentUser();
   lchownSync(path, uid, gid);
 }

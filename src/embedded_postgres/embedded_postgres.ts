@@ -7,18 +7,18 @@
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
-import { createCluster, keepFromPostgres, settingsFile } from "./cluster_settings.ts";
+import { createCluster, hideFromPostgres, settingsFile } from "./cluster_settings.ts";
 import {
-  disownPostmaster,
+  chownTree,
+  clearStalePostmaster,
   EmbeddedError,
   explain,
-  type Held,
+  type HeldLock,
   INSTEAD,
   interrupt,
   isPrivate,
-  lastWords,
+  lastLogLines,
   lock,
-  own,
   PASSWORD,
   PORT,
   prepareHome,
@@ -28,7 +28,7 @@ import {
   worksIn,
 } from "./files.ts";
 import { findPackage, Programs } from "./programs.ts";
-import { mendHome } from "./repair.ts";
+import { repairHome } from "./repair.ts";
 import type { Ids } from "./system_user.ts";
 
 export { EmbeddedError } from "./files.ts";
@@ -117,7 +117,7 @@ class Postmaster implements Embedded {
   target: SocketTarget = { host: "", port: PORT, username: "chatify", password: "", database: "chatify" };
   #options: Options;
   #cluster: string;
-  #use: Held | undefined;
+  #use: HeldLock | undefined;
   #programs: Programs | undefined; // those at work
   #child: Bun.Subprocess | undefined; // unless it was found running
   #stopping: ReturnType<Embedded["stop"]> | undefined;
@@ -137,7 +137,7 @@ class Postmaster implements Embedded {
         const state = await this.#ensure();
         this.state = created ? "created" : state;
         this.#use = lock(join(this.directory, "in-use"), "together");
-        own(this.directory, statSync(this.#cluster)); // root's files too: the next chatify here may run as the cluster's owner
+        chownTree(this.directory, statSync(this.#cluster)); // root's files too: the next chatify here may run as the cluster's owner
       } catch (error) {
         await this.#endChild();
         postmasters.delete(this);
@@ -187,18 +187,18 @@ class Postmaster implements Embedded {
     const begun = performance.now();
     const owner = statSync(this.#cluster);
     const programs = await this.#findPrograms(owner);
-    if (programs.files.uid !== owner.uid) keepFromPostgres(join(this.#cluster, PASSWORD)); // an older chatify's, which shared its user
+    if (programs.files.uid !== owner.uid) hideFromPostgres(join(this.#cluster, PASSWORD)); // an older chatify's, which shared its user
     const logs = join(home, "log");
     mkdirSync(logs, { recursive: true });
-    mendHome(home, programs.files);
+    repairHome(home, programs.files);
     if (!isPrivate(this.target.host, programs.files.uid)) this.target.host = socketDirectory(home, programs.files);
     const settings = join(home, "postgresql.conf");
     writeFileSync(settings, settingsFile(this.target.host, logs));
     for (;;) {
-      disownPostmaster(this.#cluster, this.target.host);
+      clearStalePostmaster(this.#cluster, this.target.host);
       const words = join(logs, "start.log");
       const output = openSync(words, "w", 0o600);
-      for (const directory of [home, logs]) own(directory, programs.files); // a umask may let no other user read root's files
+      for (const directory of [home, logs]) chownTree(directory, programs.files); // a umask may let no other user read root's files
       const child = programs.start(["-D", this.#cluster, "-c", `config_file=${settings}`], { cwd: home, output });
       closeSync(output);
       this.#child = child;
@@ -206,7 +206,7 @@ class Postmaster implements Embedded {
       // Sessions of a killed PostgreSQL end within moments; until then a new one refuses to touch their memory.
       const early = /still in use|lock file .* already exists/.test(readFileSync(words, "utf8"));
       if (!early || performance.now() - begun > 10_000) {
-        throw explain(new Error(lastWords(logs)), this.#options.directory);
+        throw explain(new Error(lastLogLines(logs)), this.#options.directory);
       }
       await Bun.sleep(100);
     }

@@ -57,7 +57,7 @@ export function prepareHome(directory: string): string {
   if (Buffer.byteLength(home) > PATH_MAX) throw explain(new Error("ENAMETOOLONG"), directory);
   try {
     makeReachable(directory);
-    makePassable(directory);
+    makeTraversable(directory);
     const others = readdirSync(directory).filter((name) => /^pg\d+$/.test(name));
     if (others.length > 0 && !others.includes(`pg${MAJOR}`))
       throw otherMajor(join(directory, others[0]!), others[0]!.slice(2));
@@ -104,11 +104,11 @@ function makeReachable(directory: string): void {
   }
   makeReachable(dirname(directory));
   mkdirSync(directory, { recursive: true });
-  makePassable(directory);
+  makeTraversable(directory);
 }
 
 /** Lets us use a directory of ours, and others pass it when we are root. */
-function makePassable(directory: string): void {
+function makeTraversable(directory: string): void {
   const { uid, mode } = statSync(directory);
   const needed = currentUser().uid === 0 ? 0o711 : 0o700;
   if (uid === currentUser().uid && (mode & needed) !== needed) chmodSync(directory, (mode & 0o777) | needed);
@@ -166,20 +166,20 @@ function otherMajor(where: string, version: string): EmbeddedError {
  * Gives what lies in `path` to `ids`, except the password; a directory is looked into only while it is someone else's, so again
  * costs nothing.
  */
-export function own(path: string, ids: Ids): void {
+export function chownTree(path: string, ids: Ids): void {
   if (currentUser().uid !== 0) return;
   for (const name of readdirSync(path)) {
     const inside = join(path, name);
     const stat = lstatSync(inside);
     if (stat.uid === ids.uid || name === PASSWORD) continue;
-    if (stat.isDirectory()) own(inside, ids);
+    if (stat.isDirectory()) chownTree(inside, ids);
     else lchownSync(inside, ids.uid, ids.gid);
   }
   lchownSync(path, ids.uid, ids.gid); // last: whoever is killed before this begins anew
 }
 
 /** A file's lock, held until `close`, or until the kernel takes it from a dead process. */
-export interface Held {
+export interface HeldLock {
   close(): void;
 }
 
@@ -190,7 +190,7 @@ export interface Held {
  * @param kind `alone` excludes everybody, `together` only those who want to be alone
  * @returns undefined if someone else has it
  */
-export function lock(path: string, kind: "alone" | "together"): Held | undefined {
+export function lock(path: string, kind: "alone" | "together"): HeldLock | undefined {
   const database = new Database(path, { create: true });
   try {
     database.run("pragma busy_timeout = 0");
@@ -238,7 +238,7 @@ export function sameFile(one: string, other: string): boolean {
  * a recycled number would stop it. The number is replaced by one that no process can have; the rest of the file stays, as it
  * leads PostgreSQL to sessions that outlived the old one. A file that a crash or a full disk has emptied leads nowhere.
  */
-export function disownPostmaster(cluster: string, sockets: string): void {
+export function clearStalePostmaster(cluster: string, sockets: string): void {
   const path = join(cluster, "postmaster.pid");
   const text = existsSync(path) ? readFileSync(path, "utf8") : "";
   if (/^\d+\n/.test(text))
@@ -261,8 +261,8 @@ export function socketDirectory(home: string, ids: Ids): string {
   const near = join(home, "run");
   const name = `chatify-${Bun.hash(`${ids.uid} ${home}`).toString(36)}`;
   const far = [tmpdir(), "/tmp"].filter((parent) => isAbsolute(parent)).map((parent) => join(parent, name));
-  const places = fits(near) && takesSockets(home) ? [near] : far.filter(fits);
-  const directory = places.find((place) => isMade(place, ids));
+  const places = fitsSocketPath(near) && supportsSockets(home) ? [near] : far.filter(fitsSocketPath);
+  const directory = places.find((place) => ensureDirectory(place, ids));
   if (directory === undefined) {
     throw new EmbeddedError(
       `The path ${near} cannot hold the database's socket, and neither can a temporary directory (${dirname(far[0] ?? far[1]!)})`,
@@ -271,7 +271,7 @@ export function socketDirectory(home: string, ids: Ids): string {
   }
   if (directory === near) {
     chmodSync(directory, 0o700); // a backup may have lost its mode; its parent is private
-    own(directory, ids);
+    chownTree(directory, ids);
   }
   if (isPrivate(directory, ids.uid)) return directory;
   throw new EmbeddedError(
@@ -281,19 +281,19 @@ export function socketDirectory(home: string, ids: Ids): string {
 }
 
 /** Whether there is such a directory, perhaps made now, where `ids` can reach it. */
-function isMade(directory: string, ids: Ids): boolean {
+function ensureDirectory(directory: string, ids: Ids): boolean {
   try {
     if (existsSync(directory)) return true;
     if (!canEnter(dirname(directory), ids)) return false;
     mkdirSync(directory, { mode: 0o700 });
-    own(directory, ids);
+    chownTree(directory, ids);
     return true;
   } catch {
     return false;
   }
 }
 
-function fits(directory: string): boolean {
+function fitsSocketPath(directory: string): boolean {
   return Buffer.byteLength(`${directory}/.s.PGSQL.${PORT}.lock`) <= 100;
 }
 
@@ -304,7 +304,7 @@ export function isPrivate(directory: string, uid: number): boolean {
 }
 
 /** Some shares keep files but no sockets. */
-function takesSockets(directory: string): boolean {
+function supportsSockets(directory: string): boolean {
   const path = join(directory, "try");
   rmSync(path, { force: true });
   try {
@@ -316,14 +316,14 @@ function takesSockets(directory: string): boolean {
 }
 
 /** Puts a file's or directory's content on the disk. */
-export function settle(path: string): void {
+export function fsyncPath(path: string): void {
   const file = openSync(path, "r");
   fsyncSync(file);
   closeSync(file);
 }
 
 /** What the newest log in `directory` complains of at its end. */
-export function lastWords(directory: string): string {
+export function lastLogLines(directory: string): string {
   const files = readdirSync(directory).map((name) => join(directory, name));
   const [newest] = files
     .filter((path) => statSync(path).size > 0)

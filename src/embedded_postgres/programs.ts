@@ -18,7 +18,7 @@ import {
 import { arch, platform } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 
-import { EmbeddedError, INSTEAD, own } from "./files.ts";
+import { chownTree, EmbeddedError, INSTEAD } from "./files.ts";
 import { canEnter, currentUser, type Ids, isNamed, type Way, waysToRun } from "./system_user.ts";
 import { userNameLibrary } from "./user_name.ts";
 
@@ -58,13 +58,13 @@ export class Programs {
       if (way.kind === "self" && owner) return programs;
       let complaint = await programs.#complaint(directory);
       if (complaint === "") {
-        own(home, way.files);
+        chownTree(home, way.files);
         complaint = owner ? "" : await programs.#complaintAboutName(home);
         if (complaint === "") return programs;
       } else if (way === ways[0] && way.kind === "user" && canEnter(directory, way.files)) {
         const copy = join(home, "package");
         copyPackage(native, copy);
-        own(home, way.files);
+        chownTree(home, way.files);
         const copied = Programs.#at(copy, way, home);
         complaint = await copied.#complaint(directory);
         if (complaint === "") return copied;

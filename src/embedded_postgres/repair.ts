@@ -30,23 +30,23 @@ const MAY_BE_EMPTY = [
  *
  * @param owner as whom PostgreSQL will run
  */
-export function mendHome(home: string, owner: Ids): void {
-  for (const name of readdirSync(home)) if (name !== "package" && name !== "lib") mend(join(home, name), owner);
+export function repairHome(home: string, owner: Ids): void {
+  for (const name of readdirSync(home)) if (name !== "package" && name !== "lib") repairPath(join(home, name), owner);
   const cluster = join(home, "cluster");
   chmodSync(join(cluster, PASSWORD), 0o600);
   for (const name of MAY_BE_EMPTY) {
     const made = mkdirSync(join(cluster, name), { mode: 0o700, recursive: true });
-    if (made) mend(made, owner);
+    if (made) repairPath(made, owner);
   }
 }
 
 /** Lets the owner read and write a file, or a directory and all in it. Root hands them over, too. */
-function mend(path: string, owner: Ids): void {
+function repairPath(path: string, owner: Ids): void {
   const stat = lstatSync(path);
   if (stat.isSymbolicLink()) return;
   const needed = stat.isDirectory() ? 0o700 : 0o600;
   if ((stat.mode & needed) !== needed) chmodSync(path, (stat.mode & 0o777) | needed);
-  if (stat.isDirectory()) for (const name of readdirSync(path)) mend(join(path, name), owner);
+  if (stat.isDirectory()) for (const name of readdirSync(path)) repairPath(join(path, name), owner);
   if (stat.uid !== owner.uid && currentUser().uid === 0 && basename(path) !== PASSWORD)
     lchownSync(path, owner.uid, owner.gid);
 }

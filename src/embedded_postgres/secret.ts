@@ -11,7 +11,7 @@ import { explain } from "./files.ts";
  * @param made the secret when there is none; the file appears with all of it or not at all, and of several at once all get the first's
  * @throws EmbeddedError when the directory cannot be written, such as on a full disk
  */
-export function keptSecret(directory: string, made: string): string {
+export function storedSecret(directory: string, made: string): string {
   const file = join(directory, "session_secret");
   try {
     if (!existsSync(file) || readFileSync(file, "utf8").trim() === "") {

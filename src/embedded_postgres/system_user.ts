@@ -28,16 +28,13 @@ export function waysToRun(owner: Ids | undefined, directory: string): Way[] {
   if (uid !== 0) {
     const files = { uid, gid };
     const named = owner !== undefined || isNamed(uid);
-    return [
-      { kind: "self", files },
-      ...(named ? [] : [{ kind: "namespace" as const, files, shown: accountOrNobody() }]),
-    ];
+    return [{ kind: "self", files }, ...(named ? [] : [{ kind: "namespace" as const, files, shown: sharedAccount() }])];
   }
   const isOurs = owner !== undefined && RANGES.some(({ from, to }) => from <= owner.uid && owner.uid <= to);
   // An ordinary user's cluster stays that user's, also when root looks after it.
   if (owner && owner.uid !== 0 && !isOurs && !isShared(owner, directory)) return [{ kind: "user", files: owner }];
   const dedicated = isOurs ? owner : unusedUser();
-  const account = accountOrNobody();
+  const account = sharedAccount();
   return [
     ...(dedicated ? [{ kind: "user" as const, files: dedicated }] : []),
     { kind: "user", files: account },
@@ -79,7 +76,7 @@ function sharedAccounts(): Ids[] {
   });
 }
 
-function accountOrNobody(): Ids {
+function sharedAccount(): Ids {
   return sharedAccounts()[0] ?? { uid: 65_534, gid: 65_534 };
 }
 

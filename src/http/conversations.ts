@@ -4,8 +4,8 @@ import type { Server } from "bun";
 
 import type { SocketData } from "../chat/socket.ts";
 import type { Database } from "../db/client.ts";
-import * as messages from "../db/messages.ts";
-import type { Conversation, ConversationsAsked } from "../db/messages.ts";
+import * as conversations from "../db/conversations.ts";
+import type { Conversation, ConversationQuery } from "../db/conversations.ts";
 import { firstTexts, pagesOf, withTexts } from "../db/pages.ts";
 import { findPeers, type Search } from "../db/people.ts";
 import { ChatError } from "../errors.ts";
@@ -29,7 +29,7 @@ export class Conversations {
   readonly #streams: Streams;
   readonly #trust: Trust;
   /** Batched, because thousands of clients reconnect at once and each requests its list. */
-  readonly #lists: Batcher<ConversationsAsked, Conversation[]>;
+  readonly #lists: Batcher<ConversationQuery, Conversation[]>;
 
   constructor(parts: { sessions: Sessions; db: Database; registry: PresenceRegistry; streams: Streams; trust: Trust }) {
     this.#sessions = parts.sessions;
@@ -37,7 +37,9 @@ export class Conversations {
     this.#registry = parts.registry;
     this.#streams = parts.streams;
     this.#trust = parts.trust;
-    this.#lists = new Batcher((asked) => this.#db.run((sql) => messages.conversations(sql, asked)), { max: LISTS_MAX });
+    this.#lists = new Batcher((asked) => this.#db.run((sql) => conversations.listConversations(sql, asked)), {
+      max: LISTS_MAX,
+    });
   }
 
   async list(request: Request, server: Server<SocketData>): Promise<Response> {
@@ -66,14 +68,14 @@ export class Conversations {
       peer_delivered_seq: row.peerDeliveredSeq,
       my_read_seq: row.myReadSeq,
       muted: row.muted,
-      gone: row.gone,
-      online: !row.gone && !row.blocked && this.#registry.isOnline(nameKey(row.peer)),
-      last_seen: hidesLastSeen || row.hidesLastSeen || row.blocked ? null : row.lastSeenAt,
+      gone: row.isDeleted,
+      online: !row.isDeleted && !row.isBlockedEitherWay && this.#registry.isOnline(nameKey(row.peer)),
+      last_seen: hidesLastSeen || row.hidesLastSeen || row.isBlockedEitherWay ? null : row.lastSeenAt,
       cursor: writeCursor(row),
       // marks set after the block would reveal what the peer does
       ...(row.blocks ? { blocked: true, unread: 0, peer_read_seq: 0, peer_delivered_seq: 0 } : {}),
     });
-    const pages = withTexts(rows, (some) => this.#db.run((sql) => messages.lastTexts(sql, some)));
+    const pages = withTexts(rows, (some) => this.#db.run((sql) => conversations.lastMessageTexts(sql, some)));
     const shape = { show: (row: Parameters<typeof show>[0]) => JSON.stringify(show(row)) };
     const id = idOf(request, this.#trust);
     return this.#streams.list(pages, shape, { kind: "conversations", id, request, server }, me.nameKey);
@@ -84,7 +86,7 @@ export class Conversations {
     if (nameKey(pathParameter(request, "me")) !== myKey) throw new ChatError("not_yours");
     const muted = urlOf(request).searchParams.get("muted") !== "0";
     const pages = pagesOf<{ peer: string; unread: number }>((after, limit) =>
-      this.#db.run((sql) => messages.unreadCounts(sql, username, { muted, after: after?.peer ?? "", limit })),
+      this.#db.run((sql) => conversations.unreadCounts(sql, username, { muted, after: after?.peer ?? "", limit })),
     );
     const shape = {
       show: ({ peer, unread }: { peer: string; unread: number }) => `${JSON.stringify(peer)}:${unread}`,

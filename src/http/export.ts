@@ -1,10 +1,10 @@
 /** Everything of a person in one JSON text, a message a line. It tells, and marks nothing. */
 
 import type { Database } from "../db/client.ts";
+import type { Message } from "../db/conversations.ts";
 import * as drafts from "../db/drafts.ts";
 import * as everything from "../db/export.ts";
-import type { Part } from "../db/export.ts";
-import type { Message } from "../db/messages.ts";
+import type { ExportPart } from "../db/export.ts";
 import { type Pages, pagesOf, ROWS_MAX } from "../db/pages.ts";
 import * as choices from "../db/relationships.ts";
 import type { Session } from "../db/sessions.ts";
@@ -26,7 +26,7 @@ export async function* exported(db: Database, me: Session): Pieces {
     ["blocks", "blocks"],
     ["mutes", "muted"],
   ] as const) {
-    const names = pagesOf<string>((after, limit) => choices.chosen(db, choice, me.username, after, limit));
+    const names = pagesOf<string>((after, limit) => choices.listRelated(db, choice, me.username, after, limit));
     yield yield* inPieces(names, { show: JSON.stringify, open: `,"${field}":[` });
   }
   yield yield* inPieces(drafts.pages(db, me.username), { show: showDraft, open: ',"drafts":[' });
@@ -44,7 +44,7 @@ export function showDraft({ peer, text, at }: Pick<drafts.Draft, "peer" | "text"
 
 /** All messages of a person, conversation by conversation. */
 async function* messagePages(db: Database, me: Session): Pages<ReturnType<typeof told>> {
-  let waiting: Part[] = [];
+  let waiting: ExportPart[] = [];
   let after = 0;
   for (let isLast = false; !isLast || waiting.length > 0;) {
     const [now, later] = cut(waiting, ROWS_MAX);
@@ -59,16 +59,16 @@ async function* messagePages(db: Database, me: Session): Pages<ReturnType<typeof
     waiting = later;
     const last = rows.at(-1);
     if (last && rows.length < last.count) {
-      waiting = [{ ...(now[last.part] as Part), after: last.seq }, ...now.slice(last.part + 1), ...later];
+      waiting = [{ ...(now[last.part] as ExportPart), after: last.seq }, ...now.slice(last.part + 1), ...later];
     }
-    yield rows.map((row) => told(row, me, (now[row.part] as Part).conversation.hidden));
+    yield rows.map((row) => told(row, me, (now[row.part] as ExportPart).conversation.hidden));
   }
   return [];
 }
 
 /** Parts of at most so many numbers together, and what is left. */
-function cut(parts: readonly Part[], most: number): [Part[], Part[]] {
-  const now: Part[] = [];
+function cut(parts: readonly ExportPart[], most: number): [ExportPart[], ExportPart[]] {
+  const now: ExportPart[] = [];
   let room = most;
   for (const [i, part] of parts.entries()) {
     const length = part.to - part.after;

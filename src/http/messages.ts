@@ -5,8 +5,7 @@ import type { Server } from "bun";
 import type { Chat } from "../chat/chat.ts";
 import type { SocketData } from "../chat/socket.ts";
 import type { Database } from "../db/client.ts";
-import * as messages from "../db/messages.ts";
-import type { Message, Page, Window } from "../db/messages.ts";
+import { type Message, type MessagePage, messagePage, type MessageWindow } from "../db/conversations.ts";
 import { type Pages, ROWS_MAX } from "../db/pages.ts";
 import type { Session } from "../db/sessions.ts";
 import { ChatError } from "../errors.ts";
@@ -55,15 +54,15 @@ export class Messages {
 
     const frozen = searchParams.get("blocked") === "1"; // a blocked peer's messages are never marked
     const peeks = foreign || frozen || searchParams.get("peek") === "1";
-    const read = (window: Window) =>
-      this.#db.run((sql) => messages.page(sql, me.username, peer.username, { ...window, frozen }));
+    const read = (window: MessageWindow) =>
+      this.#db.run((sql) => messagePage(sql, me.username, peer.username, { ...window, frozen }));
     const show = (row: Message) => shown(row, me.username, { peeked: peeks, hidden: peer.hidesRead || me.hidesRead });
     const mark = async (rows: readonly Message[]) => {
       // HEAD returns no rows.
       if (request.method !== "HEAD" && !foreign) await this.#mark(me, peer.username, rows, peeks);
     };
     const asked: Asked = { kind: "messages", id: idOf(request, this.#trust), request, server };
-    const pieces = (first: Page) =>
+    const pieces = (first: MessagePage) =>
       inPieces(windowPages(first, { isWhole: !window, read, mark }), { show: (row) => JSON.stringify(show(row)) });
     if (!window) {
       const end = this.#streams.begin(me.nameKey);
@@ -74,7 +73,7 @@ export class Messages {
       return this.#streams.whole(pieces(first), { ...asked, end });
     }
     const first = await read(window);
-    if (first.left === 0) return this.#streams.text(pieces(first), asked);
+    if (first.remaining === 0) return this.#streams.text(pieces(first), asked);
     const end = this.#streams.begin(me.nameKey); // before marking: a rejected request must mark nothing
     return this.#streams.text(pieces(first), { ...asked, end });
   }
@@ -93,19 +92,19 @@ export class Messages {
 
 /** The pages of a window, each marked before it is sent: a failure later in the stream then leaves no sent page unmarked. */
 async function* windowPages(
-  first: Page,
+  first: MessagePage,
   options: {
     isWhole: boolean;
-    read: (window: Window) => Promise<Page>;
+    read: (window: MessageWindow) => Promise<MessagePage>;
     mark: (rows: readonly Message[]) => Promise<void>;
   },
 ): Pages<Message> {
   const { isWhole, read, mark } = options;
   for (let page = first; ;) {
-    const { rows, left } = page;
+    const { rows, remaining } = page;
     await mark(rows);
     const last = rows.at(-1);
-    const limit = isWhole && rows.length + left === ROWS_MAX ? ROWS_MAX : left;
+    const limit = isWhole && rows.length + remaining === ROWS_MAX ? ROWS_MAX : remaining;
     if (!last || limit === 0) return rows;
     yield rows;
     page = await read({ after: last.seq, limit });
@@ -132,7 +131,7 @@ function checkReference(name: string): void {
 }
 
 /** Undefined for the whole conversation. @throws ChatError `bad_request` */
-function readWindow(query: URLSearchParams): Window | undefined {
+function readWindow(query: URLSearchParams): MessageWindow | undefined {
   const limit = wholeNumber(query, "limit", 1, PAGE_MAX);
   const before = wholeNumber(query, "before", 1, Number.MAX_SAFE_INTEGER);
   const after = wholeNumber(query, "after", 0, Number.MAX_SAFE_INTEGER);

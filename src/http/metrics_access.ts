@@ -3,7 +3,7 @@
 import { isIP } from "node:net";
 
 import { readAddress } from "../util/address.ts";
-import { isSame } from "../util/token.ts";
+import { equalsInConstantTime } from "../util/token.ts";
 
 /** Headers by which proxies say that they speak for another client. */
 const FORWARDING =
@@ -12,7 +12,7 @@ const FORWARDING =
 /** @param peer the address of the connection @param token undefined: only this machine */
 export function mayReadMetrics(request: Request, peer: string | undefined, token: string | undefined): boolean {
   const { headers } = request;
-  if (token !== undefined) return isSame(headers.get("authorization") ?? "", `Bearer ${token}`);
+  if (token !== undefined) return equalsInConstantTime(headers.get("authorization") ?? "", `Bearer ${token}`);
   // Another host's name means that a page made its browser resolve it to this machine (DNS rebinding), or that a proxy passes it on.
   const isDirect =
     isLoopback(hostnameOf(headers.get("host") ?? "")) && ![...headers.keys()].some((name) => FORWARDING.test(name));

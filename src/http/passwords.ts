@@ -7,7 +7,7 @@ import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { ChatError } from "../errors.ts";
 import type { Count } from "../metrics.ts";
-import { countedBy } from "../util/address.ts";
+import { rateLimitKey } from "../util/address.ts";
 import { FairQueue } from "../util/fair_queue.ts";
 import { hashPassword, verifyPassword } from "../util/password.ts";
 
@@ -68,7 +68,7 @@ export class Passwords {
       for (;;) {
         const user = nameKey === "" ? undefined : await users.find(this.#db, nameKey);
         const verdict = await verifyPassword(password, user?.password);
-        if (verdict === "wrong" || !user || user.disabled) return undefined;
+        if (verdict === "wrong" || !user || user.isDisabled) return undefined;
         if (verdict === "right") return user;
         const renewed = await hashPassword(password);
         if (await users.renewHash(this.#db, user, renewed)) return { ...user, password: renewed };
@@ -86,5 +86,5 @@ export class Passwords {
  * behind a proxy that is not trusted all clients share one address.
  */
 function queueKeys({ device, address, nameKey }: Client): readonly string[] {
-  return [device, ...[32, 48, 56].map((bits) => countedBy(address, bits)), nameKey];
+  return [device, ...[32, 48, 56].map((bits) => rateLimitKey(address, bits)), nameKey];
 }

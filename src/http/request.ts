@@ -6,7 +6,7 @@ import type { SocketData } from "../chat/socket.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Route } from "../metrics.ts";
-import { clientOf, ofClient, type Proxies } from "../util/address.ts";
+import { clientHeaderValue, resolveClientAddress, type TrustedProxies } from "../util/address.ts";
 
 export type Request = BunRequest;
 export type Methods = Partial<Record<"GET" | "POST", Handler>>;
@@ -44,7 +44,7 @@ const HSTS = "max-age=31536000";
 
 /** Whose `X-Forwarded-*` headers are trusted, and which origins besides our own may send requests. */
 export interface Trust {
-  readonly proxies: Proxies;
+  readonly proxies: TrustedProxies;
   readonly origins: readonly string[] | undefined;
   /** The address of the connection, or undefined once it is closed. */
   readonly peer: (request: globalThis.Request) => string | undefined;
@@ -255,12 +255,12 @@ function forwarded(
   const list = isProxied(request, trust) ? request.headers.get(header) : null;
   if (list === null) return undefined;
   const { proxies } = trust;
-  return ofClient(list, request.headers.get("x-forwarded-for"), { peer: trust.peer(request) ?? "", proxies });
+  return clientHeaderValue(list, request.headers.get("x-forwarded-for"), { peer: trust.peer(request) ?? "", proxies });
 }
 
 /** The client's address, according to trusted proxies. */
 export function clientAddress(request: Request, trust: Trust): string {
-  return clientOf(trust.peer(request) ?? "", request.headers.get("x-forwarded-for"), trust.proxies);
+  return resolveClientAddress(trust.peer(request) ?? "", request.headers.get("x-forwarded-for"), trust.proxies);
 }
 
 /** Whether the connection comes from a trusted proxy. */

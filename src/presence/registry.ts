@@ -146,7 +146,7 @@ export class PresenceRegistry {
 
   /** Another pod's people may be others than those known. @param pod undefined: of any pod; one that is gone answers no more */
   requestSnapshots(pod?: string): void {
-    const pods = this.#bus.others.filter((other) => pod === undefined || other === pod);
+    const pods = this.#bus.peers.filter((other) => pod === undefined || other === pod);
     for (const other of pods) this.#asked.set(other, performance.now());
     this.#bus.publish(pods.map((other) => ({ kind: "snapshotRequest", pod: other })));
   }
@@ -168,7 +168,7 @@ export class PresenceRegistry {
   async stop(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     await this.#writing;
-    const stays = () => this.#bus.others.some((pod) => !this.#ending.has(pod));
+    const stays = () => this.#bus.peers.some((pod) => !this.#ending.has(pod));
     while (stays() && performance.now() < this.#leavingAt + TOGETHER_MS) await Bun.sleep(10);
     if (stays()) return;
     // Those of pods that left just before, too.
@@ -253,7 +253,7 @@ export class PresenceRegistry {
   #write(): void {
     if (this.#writing) return;
     const now = performance.now();
-    const isWriter = this.#bus.others.every((other) => this.#bus.pod < other);
+    const isWriter = this.#bus.peers.every((other) => this.#bus.pod < other);
     if (!isWriter) this.#written = undefined;
     const isSure = this.#asked.size === 0 && this.#unnamed.size === 0 && now - this.#startedAt >= SETTLED_MS;
     if (!isWriter || !isSure) return;

@@ -42,13 +42,13 @@ const PRIVATE = [
 ] as const;
 
 /** Whether a network holds a whole private range, and with it machines that are no proxies. @throws RangeError as `Networks` */
-export function isWholePrivateRange(network: string): boolean {
+export function coversPrivateRange(network: string): boolean {
   const one = new Networks([network]);
   return PRIVATE.some(([first, last]) => one.has(first) && one.has(last));
 }
 
 /** Whose `X-Forwarded-*` is believed: nobody's, whoever connects, or these. */
-export type Proxies = "off" | "on" | Networks;
+export type TrustedProxies = "off" | "on" | Networks;
 
 /**
  * The address a request comes from. Whoever connects may have written the left of `X-Forwarded-For` itself: it is read from the
@@ -56,9 +56,9 @@ export type Proxies = "off" | "on" | Networks;
  *
  * @param peer who is connected
  * @param forwarded `X-Forwarded-For`, its lines joined by commas
- * @example clientOf("10.0.0.2", "6.6.6.6, 192.0.2.7, 10.0.0.1", new Networks(["10.0.0.0/8"])) // "192.0.2.7"
+ * @example resolveClientAddress("10.0.0.2", "6.6.6.6, 192.0.2.7, 10.0.0.1", new Networks(["10.0.0.0/8"])) // "192.0.2.7"
  */
-export function clientOf(peer: string, forwarded: string | null, proxies: Proxies): string {
+export function resolveClientAddress(peer: string, forwarded: string | null, proxies: TrustedProxies): string {
   return walk(peer, forwarded, proxies).client;
 }
 
@@ -68,17 +68,17 @@ export function clientOf(peer: string, forwarded: string | null, proxies: Proxie
  * @param list the header
  * @example ofClient("https, http", "192.0.2.7, 10.0.0.1", { peer: "10.0.0.2", proxies: new Networks(["10.0.0.0/8"]) }) // "https"
  */
-export function ofClient(
+export function clientHeaderValue(
   list: string,
   forwarded: string | null,
-  { peer, proxies }: { peer: string; proxies: Proxies },
+  { peer, proxies }: { peer: string; proxies: TrustedProxies },
 ): string {
   const values = list.split(",").map((value) => value.trim());
   return values.at(-Math.max(1, walk(peer, forwarded, proxies).hops)) ?? values[0]!; // shorter: they pass it on and append nothing
 }
 
 /** From the connection towards the client, as far as the proxies are ours. @returns hops: entries of `X-Forwarded-For` that were believed */
-function walk(peer: string, forwarded: string | null, proxies: Proxies): { client: string; hops: number } {
+function walk(peer: string, forwarded: string | null, proxies: TrustedProxies): { client: string; hops: number } {
   let client = readAddress(peer) ?? peer;
   let hops = 0;
   if (forwarded === null || proxies === "off") return { client, hops };
@@ -108,9 +108,9 @@ export function readAddress(text: string): string | undefined {
  * of IPv6 the first bits, since one house has as many addresses as it likes.
  *
  * @param bits of IPv6, a multiple of 8
- * @example countedBy("2001:db8::7") // "2001:db8:0:0"
+ * @example rateLimitKey("2001:db8::7") // "2001:db8:0:0"
  */
-export function countedBy(text: string, bits = 64): string {
+export function rateLimitKey(text: string, bits = 64): string {
   const address = readAddress(text) ?? text;
   if (isIP(address) !== 6) return address;
   const groups = groupsOf(address);
@@ -154,9 +154,9 @@ function groupsOf(address: string): number[] {
  * The address that listens for all clients of this machine: `0.0.0.0`, or `::`, which includes IPv4, where the network has IPv6 only.
  *
  * @param addresses of the machine
- * @example everyAddress([{ family: "IPv6", internal: false, … }]) // "::"
+ * @example anyAddress([{ family: "IPv6", internal: false, … }]) // "::"
  */
-export function everyAddress(
+export function anyAddress(
   addresses: readonly Pick<NetworkInterfaceInfo, "family" | "internal">[] = Object.values(networkInterfaces()).flatMap(
     (list) => list ?? [],
   ),

@@ -225,7 +225,7 @@ export function systemUser(): string | undefined {
 }
 
 /** The servers in words, without credentials. */
-export function shownServers({ servers }: ConnectionSettings): string {
+export function describeServers({ servers }: ConnectionSettings): string {
   return servers
     .map(({ name, port }) => {
       if (name === "") return "on this machine";

@@ -13,7 +13,7 @@ export function hashToken(token: string): string {
 }
 
 /** Compares in a time that does not depend on where they differ. */
-export function isSame(given: string, expected: string): boolean {
+export function equalsInConstantTime(given: string, expected: string): boolean {
   const [one, other] = [Buffer.from(given), Buffer.from(expected)];
   return one.length === other.length && timingSafeEqual(one, other);
 }

@@ -370,7 +370,7 @@ async function start(ground: Ground, count = 2, options?: Options): Promise<Pod[
   const started = Array.from({ length: count }, () => new Pod(ground.bus(options)));
   pods.push(...started);
   await Promise.all(started.map((pod) => pod.start()));
-  await until("all know each other", () => started.every((pod) => pod.bus.others.length >= count - 1));
+  await until("all know each other", () => started.every((pod) => pod.bus.peers.length >= count - 1));
   return started;
 }
 
@@ -461,7 +461,7 @@ const EVERY_KIND: BusEvent[] = [
   },
   { kind: "frame", to: ["ann"], frame: SYNC_FRAME },
   { kind: "end", nameKey: "ann", sessionId: 12 },
-  { kind: "veil", nameKey: "ελένη", on: true },
+  { kind: "privacy", nameKey: "ελένη", hidesLastSeen: true },
   { kind: "user", username: "Ελένη" },
   { kind: "online", nameKey: "ελένη", username: "Ελένη" },
   { kind: "offline", nameKey: "ελένη", lastSeen: "2026-11-22T18:30:00.500000Z" },
@@ -503,10 +503,10 @@ function calmRules(ground: Ground): void {
     const [a, b] = (await start(ground, 2, { timing: CALM })) as [Pod, Pod];
     expect(a.told).toEqual([`joined ${b.name}`]);
     expect(b.told).toEqual([`joined ${a.name}`]);
-    expect(a.bus.others).toEqual([b.name]);
+    expect(a.bus.peers).toEqual([b.name]);
     b.say("last words");
     await b.bus.stop();
-    await until("goodbye", () => a.bus.others.length === 0, 3_000); // sooner than any silence
+    await until("goodbye", () => a.bus.peers.length === 0, 3_000); // sooner than any silence
     expect(a.heardWord("last words")).toBeTrue();
     b.say("from beyond");
     await Bun.sleep(HURRIED.lateMs + 200);
@@ -577,13 +577,13 @@ function wiredRules(ground: Wired): void {
     const puppet = await Puppet.enter(ground, 1);
     await until("joined", () => a.told.length >= 2);
     const lateMs = await until("late", () => a.told.length >= 3);
-    expect(a.bus.others).toEqual([puppet.pod]);
+    expect(a.bus.peers).toEqual([puppet.pod]);
     const goneMs = await until("gone", () => a.told.length >= 5);
     const [joined, lost, vanished] = ["joined", "lost", "vanished"].map((what) => `${what} ${puppet.pod}`) as [string, string, string]; // prettier-ignore
     expect(a.told).toEqual([joined, lost, lost, vanished, lost]);
     expect(lateMs).toBeLessThan(HURRIED.leaseMs);
     expect(lateMs + goneMs).toBeLessThan(3_000);
-    expect(a.bus.others).toEqual([]);
+    expect(a.bus.peers).toEqual([]);
     await puppet.say("beat", 1);
     await until("back", () => a.told.length >= 7);
     expect(a.told.slice(5)).toEqual([joined, lost]);
@@ -619,14 +619,14 @@ function wiredRules(ground: Wired): void {
       const options = { dropped: (why: BusDrop) => void drops.push(why) };
       const [a] = (await start(ground, 1, options)) as [Pod];
       const gone = await Puppet.enter(ground, 0);
-      await until("it is met", () => a.bus.others.length === 1);
+      await until("it is met", () => a.bus.peers.length === 1);
       await gone.say("events", 1, "last words");
       if (how === "said goodbye") await gone.say("goodbye", 1);
       else gone.end();
-      await until("it is gone", () => a.bus.others.length === 0);
+      await until("it is gone", () => a.bus.peers.length === 0);
       const recorded = [...spy.heard];
       const [c] = (await start(ground, 1, options)) as [Pod];
-      await until("both know each other", () => a.bus.others.length === 1 && c.bus.others.length === 1);
+      await until("both know each other", () => a.bus.peers.length === 1 && c.bus.peers.length === 1);
       drops.length = a.told.length = a.heard.length = c.told.length = c.heard.length = 0;
       for (let rounds = 0; rounds < 3; rounds++) {
         for (const packet of recorded) await ground.say(packet);
@@ -636,7 +636,7 @@ function wiredRules(ground: Wired): void {
       for (const pod of [a, c]) {
         expect(words(pod, gone.pod)).toEqual([]);
         expect(pod.told).toEqual([]);
-        expect(pod.bus.others).not.toContain(gone.pod);
+        expect(pod.bus.peers).not.toContain(gone.pod);
       }
       expect(new Set(drops)).toEqual(new Set(["replayed", "unproven"]));
     },
@@ -663,7 +663,7 @@ function wiredRules(ground: Wired): void {
     for (const pod of [a, b]) {
       expect(pod.heardWord("forged")).toBeFalse();
       expect(pod.told).toEqual([]);
-      expect(pod.bus.others).toHaveLength(1);
+      expect(pod.bus.peers).toHaveLength(1);
     }
     expect(drops.filter((why) => why === "foreign").length).toBeGreaterThan(2_000 - 300); // at both, but for those under a pod's own name
     expect(lines.filter((line) => line.includes("no pod of this chat sealed")).length).toBe(2); // once each
@@ -676,7 +676,7 @@ function wiredRules(ground: Wired): void {
       const b = new Pod(ground.bus());
       pods.push(b);
       await b.start();
-      while (b.bus.others.length <= i) await Bun.sleep(0);
+      while (b.bus.peers.length <= i) await Bun.sleep(0);
       b.say(`first words of ${i}`);
       await until("it is heard", () => a.heardWord(`first words of ${i}`), 1_000);
     }
@@ -685,9 +685,9 @@ function wiredRules(ground: Wired): void {
   test("bus sends beats and nothing else, however many recordings make it ask", async () => {
     const [a] = (await start(ground, 1)) as [Pod];
     const gone = await Puppet.enter(ground, 0);
-    await until("it is met", () => a.bus.others.length === 1);
+    await until("it is met", () => a.bus.peers.length === 1);
     const recorded = [await gone.say("events", 1, "last words"), await gone.say("goodbye", 1)];
-    await until("it is gone", () => a.bus.others.length === 0);
+    await until("it is gone", () => a.bus.peers.length === 0);
     const { packets: before } = (a.bus as PacketBus).sent;
     const begunAt = performance.now();
     while (performance.now() - begunAt < 1_000) for (const packet of recorded) await ground.say(packet);
@@ -910,7 +910,7 @@ describe.skipIf(!REDIS)("over Redis", () => {
     const [b, c] = await start(other);
     await untilHeard(b!, c!);
     expect(a.told).toEqual([]);
-    expect(b!.bus.others).toEqual([c!.name]);
+    expect(b!.bus.peers).toEqual([c!.name]);
   });
 
   test("bus opens no packet longer than those that pods send", async () => {

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 
 import { newPodName } from "../../src/cluster/bus.ts";
 import { type Client, connect, Database, listen } from "../../src/db/client.ts";
-import { insertMany } from "../../src/db/messages.ts";
+import { insertMessages } from "../../src/db/insert_messages.ts";
 import { sessionNameOf } from "../../src/db/pods.ts";
 import {
   migratedDatabase,
@@ -209,7 +209,9 @@ function rules(ground: Ground): void {
     const [a, b] = [await ann.open({ watch: [] }), await bob.open({ watch: [] })];
     const older = new Database({ target: database, name: sessionNameOf(newPodName()), max: 1, log: SILENT });
     const store = (ref: string) =>
-      older.run((sql) => insertMany(sql, [{ sender: "old-ann", toKey: "old-bob", ref, attemptId: 1, content: ref }]));
+      older.run((sql) =>
+        insertMessages(sql, [{ sender: "old-ann", toKey: "old-bob", ref, attemptId: 1, content: ref }]),
+      );
     try {
       for (let i = 0; i < 7; i++) {
         await store(`while it is new ${i}`);

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
 import { Database } from "../../src/db/client.ts";
-import { peopleWithChanges } from "../../src/db/messages.ts";
+import { usersWithRecentChanges } from "../../src/db/conversations.ts";
 import { type Frame, migratedDatabase, type Person, SILENT, startApp, type TestApp } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
@@ -306,9 +306,9 @@ test.concurrent("a loss between pods asks nobody to fetch what somebody they blo
   await one.sql`update users set changed_at = now() - interval '1 hour' where username = 'f-ann'`;
   const db = new Database({ target: address, name: "test-blocks", max: 1, log: SILENT });
   try {
-    expect(await peopleWithChanges(db, ["f-ann", "f-bob"], 60_000)).toEqual(["f-bob"]);
+    expect(await usersWithRecentChanges(db, ["f-ann", "f-bob"], 60_000)).toEqual(["f-bob"]);
     await block(ann, "f-bob", false); // a choice of one's own is told again
-    expect(await peopleWithChanges(db, ["f-ann", "f-bob"], 60_000)).toEqual(["f-ann", "f-bob"]);
+    expect(await usersWithRecentChanges(db, ["f-ann", "f-bob"], 60_000)).toEqual(["f-ann", "f-bob"]);
   } finally {
     await db.end();
   }

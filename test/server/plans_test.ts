@@ -6,12 +6,14 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
 import { type Client, connect, type Database } from "../../src/db/client.ts";
-import * as gone from "../../src/db/deleted_accounts.ts";
+import * as conversations from "../../src/db/conversations.ts";
+import * as deletedAccounts from "../../src/db/deleted_accounts.ts";
 import * as drafts from "../../src/db/drafts.ts";
 import * as everything from "../../src/db/export.ts";
-import * as messages from "../../src/db/messages.ts";
+import { insertMessages, type NewMessage, WRITER_PARAMETERS } from "../../src/db/insert_messages.ts";
 import * as people from "../../src/db/people.ts";
 import { servingPods } from "../../src/db/pods.ts";
+import * as receipts from "../../src/db/receipts.ts";
 import * as choices from "../../src/db/relationships.ts";
 import * as sessions from "../../src/db/sessions.ts";
 import { fillSkeletons } from "../../src/db/skeletons.ts";
@@ -102,7 +104,7 @@ function walks(plan: Plan): string[] {
   return [...here, ...(plan.Plans ?? []).flatMap(walks)];
 }
 
-const batch = (count: number, tag: string): messages.NewMessage[] =>
+const batch = (count: number, tag: string): NewMessage[] =>
   Array.from({ length: count }, (_, i) => {
     const [one, other] = [2_100 + (i % 50), 3_000] as const;
     return {
@@ -118,37 +120,39 @@ const tokens = (count: number) =>
 const names = (count: number) => Array.from({ length: count }, (_, i) => nameOf(i));
 
 const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown>> = {
-  "messages.page, the newest": (_, sql) => messages.page(sql, me, peer, { limit: 50 }),
-  "messages.page, before": (_, sql) => messages.page(sql, me, peer, { limit: 50, before: 20_000 }),
-  "messages.page, after": (_, sql) => messages.page(sql, me, peer, { limit: 1_000, after: 20_000 }),
-  "messages.unreadCounts": (_, sql) => messages.unreadCounts(sql, me, { muted: false }),
-  "messages.conversations, one": (_, sql) =>
-    messages.conversations(sql, [{ me, limit: 50, before: undefined, peer: undefined }]),
-  "messages.conversations, of a peer": (_, sql) =>
-    messages.conversations(sql, [{ me, limit: 1, before: undefined, peer }]),
-  "messages.conversations, many": (_, sql) =>
-    messages.conversations(
+  "conversations.messagePage, the newest": (_, sql) => conversations.messagePage(sql, me, peer, { limit: 50 }),
+  "conversations.messagePage, before": (_, sql) =>
+    conversations.messagePage(sql, me, peer, { limit: 50, before: 20_000 }),
+  "conversations.messagePage, after": (_, sql) =>
+    conversations.messagePage(sql, me, peer, { limit: 1_000, after: 20_000 }),
+  "conversations.unreadCounts": (_, sql) => conversations.unreadCounts(sql, me, { muted: false }),
+  "conversations.listConversations, one": (_, sql) =>
+    conversations.listConversations(sql, [{ me, limit: 50, before: undefined, peer: undefined }]),
+  "conversations.listConversations, of a peer": (_, sql) =>
+    conversations.listConversations(sql, [{ me, limit: 1, before: undefined, peer }]),
+  "conversations.listConversations, many": (_, sql) =>
+    conversations.listConversations(
       sql,
       names(16).map((me) => ({ me, limit: 200, before: undefined, peer: undefined })),
     ),
-  "messages.lastTexts": async (_, sql) => {
-    const [rows] = await messages.conversations(sql, [{ me, limit: 200, before: undefined, peer: undefined }]);
-    await messages.lastTexts(sql, rows ?? []);
+  "conversations.lastMessageTexts": async (_, sql) => {
+    const [rows] = await conversations.listConversations(sql, [{ me, limit: 200, before: undefined, peer: undefined }]);
+    await conversations.lastMessageTexts(sql, rows ?? []);
   },
-  "messages.markRead, one": (_, sql) => messages.markRead(sql, [{ reader: me, peerKey: nameOf(2), seq: 10 }]),
-  "messages.markRead, many": (_, sql) =>
-    messages.markRead(
+  "receipts.markRead, one": (_, sql) => receipts.markRead(sql, [{ reader: me, peerKey: nameOf(2), seq: 10 }]),
+  "receipts.markRead, many": (_, sql) =>
+    receipts.markRead(
       sql,
       names(200).map((name) => ({ reader: me, peerKey: name, seq: 10 })),
     ),
-  "messages.markDelivered": (_, sql) =>
-    messages.markDelivered(
+  "receipts.markDelivered": (_, sql) =>
+    receipts.markDelivered(
       sql,
       names(200).map((name) => ({ receiver: me, sender: name, seq: 10 })),
     ),
-  "choices.choose": (db) => choices.choose(db, "blocks", me, nameOf(5), true),
-  "choices.choose, no longer": (db) => choices.choose(db, "blocks", me, nameOf(5), false),
-  "choices.chosen": (db) => choices.chosen(db, "blocks", me),
+  "choices.choose": (db) => choices.setRelation(db, "blocks", me, nameOf(5), true),
+  "choices.choose, no longer": (db) => choices.setRelation(db, "blocks", me, nameOf(5), false),
+  "choices.chosen": (db) => choices.listRelated(db, "blocks", me),
   "export.count": (db) => everything.count(db, me),
   "export.conversations": (db) => everything.conversations(db, me, 0, 250),
   "export.messages": async (db) => {
@@ -160,11 +164,11 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
   },
   "choices.blockedEitherWay": (_, sql) => choices.blockedEitherWay(sql, names(200)),
   "choices.reachable": (_, sql) =>
-    choices.reachable(
+    choices.reachableKeys(
       sql,
       names(200).map((peerKey) => ({ name: me, peerKey })),
     ),
-  "choices.show": (db) => choices.show(db, me, { hidesRead: false, hidesLastSeen: undefined }),
+  "choices.show": (db) => choices.updatePrivacy(db, me, { hidesRead: false, hidesLastSeen: undefined }),
   "drafts.save": (_, sql) =>
     drafts.save(
       sql,
@@ -178,7 +182,7 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
       names(100).map((peer) => ({ peer, text: null, bytes: 0, at: "" })),
     ),
   "users.find": (db) => users.find(db, peer),
-  "messages.peopleWithChanges": (db) => messages.peopleWithChanges(db, names(5_000), 60_000),
+  "conversations.usersWithRecentChanges": (db) => conversations.usersWithRecentChanges(db, names(5_000), 60_000),
   "users.onlineKeys": (db) => users.onlineKeys(db),
   "users.create": (db) => {
     const name = `new-${crypto.randomUUID().slice(0, 8)}`;
@@ -202,18 +206,18 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
   "sessions.list": (db) => sessions.list(db, 17),
   "sessions.endOwn": (db) => sessions.endOwn(db, 17, 4),
   "sessions.endOthers": (db) => sessions.endOthers(db, 16, 4),
-  "gone.bury": (db) => gone.softDelete(db, { id: 9_999, username: nameOf(9_998) }),
-  "gone.toErase": (db) => gone.toErase(db),
-  "gone.eraseSome": (db) => gone.eraseSome(db, me),
-  "gone.eraseSome, notes to oneself": async (db, sql) => {
+  "deletedAccounts.softDelete": (db) => deletedAccounts.softDelete(db, { id: 9_999, username: nameOf(9_998) }),
+  "deletedAccounts.accountsToPurge": (db) => deletedAccounts.accountsToPurge(db),
+  "deletedAccounts.purgeStep": (db) => deletedAccounts.purgeStep(db, me),
+  "deletedAccounts.purgeStep, notes to oneself": async (db, sql) => {
     const alone = nameOf(9_000);
     await sql`update users set deleted_at = now() - interval '1 hour' where username = ${alone}`;
     await sql`
       insert into conversations (low, high, last_seq, last_at) values (${alone}, ${alone}, 0, now()) on conflict do nothing
     `;
-    await gone.eraseSome(db, alone);
+    await deletedAccounts.purgeStep(db, alone);
   },
-  "gone.erased": (db) => gone.erased(db, { id: 9_999, username: nameOf(9_998) }),
+  "deletedAccounts.markPurged": (db) => deletedAccounts.markPurged(db, { id: 9_999, username: nameOf(9_998) }),
   "sessions.start": (db) => sessions.start(db, { id: 17, password: "" }, "no token"),
   "sessions.endAll": (db) => sessions.endAll(db, 17),
   "sessions.findMany": (db) => sessions.findMany(db, tokens(200)),
@@ -240,11 +244,8 @@ for (const [name, query] of Object.entries(QUERIES)) {
 }
 
 for (const count of [1, 20, 200, 500]) {
-  test(`messages.insertMany of ${count} finds its rows by index`, async () => {
-    const plans = await plansOf(
-      (_, sql) => messages.insertMany(sql, batch(count, `${count}`)),
-      messages.WRITER_PARAMETERS,
-    );
+  test(`insertMessages of ${count} finds its rows by index`, async () => {
+    const plans = await plansOf((_, sql) => insertMessages(sql, batch(count, `${count}`)), WRITER_PARAMETERS);
     expect(plans.length, "else this test reads nothing").toBeGreaterThan(0);
     for (const { text, plan } of plans) expect(walks(plan), `${text}\n${JSON.stringify(plan, null, 1)}`).toEqual([]);
   });

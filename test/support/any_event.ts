@@ -37,7 +37,7 @@ export const anyEvent: fc.Arbitrary<BusEvent> = fc.oneof(
   }),
   fc.record({ kind: fc.constant("frame" as const), to: fc.array(name, { minLength: 1, maxLength: 4 }), frame }),
   fc.record({ kind: fc.constant("end" as const), nameKey: name, sessionId: number }),
-  fc.record({ kind: fc.constant("veil" as const), nameKey: name, on: fc.boolean() }),
+  fc.record({ kind: fc.constant("privacy" as const), nameKey: name, hidesLastSeen: fc.boolean() }),
   fc.record({ kind: fc.constant("block" as const), nameKeys: fc.tuple(name, name) }),
   fc.record({ kind: fc.constant("user" as const), username: name }),
   fc.record({ kind: fc.constant("online" as const), nameKey: name, username: name }),

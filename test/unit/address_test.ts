@@ -3,14 +3,14 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 
 import {
-  clientOf,
-  countedBy,
-  everyAddress,
+  anyAddress,
+  clientHeaderValue,
+  coversPrivateRange,
   isNetwork,
-  isWholePrivateRange,
   Networks,
-  ofClient,
+  rateLimitKey,
   readAddress,
+  resolveClientAddress,
 } from "../../src/util/address.ts";
 
 describe("an address", () => {
@@ -59,7 +59,7 @@ describe("an address", () => {
     ["1:2:3:4:5:6:192.0.2.7", "1:2:3:4"],
     ["", ""],
   ])("%p is counted by %p", (address, counted) => {
-    expect(countedBy(address)).toBe(counted);
+    expect(rateLimitKey(address)).toBe(counted);
   });
 
   test.each([
@@ -70,7 +70,7 @@ describe("an address", () => {
     ["192.0.2.7", 48, "192.0.2.7"],
     ["64:ff9b::192.0.2.7", 56, "192.0.2.7"],
   ])("%p with %p bits is counted by %p", (address, bits, counted) => {
-    expect(countedBy(address, bits)).toBe(counted);
+    expect(rateLimitKey(address, bits)).toBe(counted);
   });
 
   test("of one house counts as one, however it is written, and any text is borne", () => {
@@ -84,11 +84,11 @@ describe("an address", () => {
             groups.map((n) => n.toString(16)).join(":"),
           );
           const short = new URL(`http://[${b}]/`).hostname.slice(1, -1);
-          expect(countedBy(a!)).toBe(countedBy(short));
+          expect(rateLimitKey(a!)).toBe(rateLimitKey(short));
         },
       ),
     );
-    fc.assert(fc.property(fc.string(), (text) => void countedBy(readAddress(text) ?? text)));
+    fc.assert(fc.property(fc.string(), (text) => void rateLimitKey(readAddress(text) ?? text)));
   });
 
   test.each([
@@ -102,7 +102,7 @@ describe("an address", () => {
       ...inside.map((family) => ({ family, internal: true })),
       ...outside.map((family) => ({ family, internal: false })),
     ];
-    expect(everyAddress(addresses)).toBe(expected);
+    expect(anyAddress(addresses)).toBe(expected);
   });
 
   test("is in a network or not", () => {
@@ -113,9 +113,9 @@ describe("an address", () => {
       expect(networks.has(outside)).toBe(false);
     }
     for (const whole of ["10.0.0.0/8", "10.0.0.0/7", "172.16.0.0/12", "192.168.0.0/16", "fd00::/8", "fc00::/7", "::/0"])
-      expect([whole, isWholePrivateRange(whole)]).toEqual([whole, true]);
+      expect([whole, coversPrivateRange(whole)]).toEqual([whole, true]);
     for (const part of ["10.42.0.0/16", "10.0.0.0/9", "172.17.0.0/16", "192.168.1.0/24", "127.0.0.0/8", "fd00:42::/32"])
-      expect([part, isWholePrivateRange(part)]).toEqual([part, false]);
+      expect([part, coversPrivateRange(part)]).toEqual([part, false]);
     expect(isNetwork("10.0.0.0/0")).toBe(true);
     expect(() => new Networks(["10.0.0.0/99"])).toThrow(RangeError);
   });
@@ -125,33 +125,33 @@ describe("the client behind proxies", () => {
   const ours = new Networks(["10.0.0.0/8", "fd00::/8"]);
 
   test("is whoever connects, while nobody is trusted", () => {
-    expect(clientOf("192.0.2.1", "6.6.6.6", "off")).toBe("192.0.2.1");
-    expect(clientOf("::ffff:192.0.2.1", null, "off")).toBe("192.0.2.1");
-    expect(clientOf("192.0.2.1", "6.6.6.6", ours)).toBe("192.0.2.1");
+    expect(resolveClientAddress("192.0.2.1", "6.6.6.6", "off")).toBe("192.0.2.1");
+    expect(resolveClientAddress("::ffff:192.0.2.1", null, "off")).toBe("192.0.2.1");
+    expect(resolveClientAddress("192.0.2.1", "6.6.6.6", ours)).toBe("192.0.2.1");
   });
 
   test("is what the one proxy wrote last: what stands before it the client may have written", () => {
-    expect(clientOf("172.17.0.1", "192.0.2.7", "on")).toBe("192.0.2.7");
-    expect(clientOf("172.17.0.1", "6.6.6.6, 192.0.2.7:5678", "on")).toBe("192.0.2.7");
-    expect(clientOf("172.17.0.1", "6.6.6.6, [2001:db8::7]:80", "on")).toBe("2001:db8::7");
+    expect(resolveClientAddress("172.17.0.1", "192.0.2.7", "on")).toBe("192.0.2.7");
+    expect(resolveClientAddress("172.17.0.1", "6.6.6.6, 192.0.2.7:5678", "on")).toBe("192.0.2.7");
+    expect(resolveClientAddress("172.17.0.1", "6.6.6.6, [2001:db8::7]:80", "on")).toBe("2001:db8::7");
     for (const none of [null, "", "unknown", "192.0.2.7, unknown", "192.0.2.7,"]) {
-      expect(clientOf("172.17.0.1", none, "on")).toBe("172.17.0.1");
+      expect(resolveClientAddress("172.17.0.1", none, "on")).toBe("172.17.0.1");
     }
   });
 
   test("is the right-most hop that is no proxy of ours", () => {
-    expect(clientOf("10.0.0.2", "192.0.2.7", ours)).toBe("192.0.2.7");
-    expect(clientOf("::ffff:10.0.0.2", "192.0.2.7", ours)).toBe("192.0.2.7");
-    expect(clientOf("10.0.0.2", "10.6.6.6, 192.0.2.7, 10.0.0.1, fd00::3", ours)).toBe("192.0.2.7");
-    expect(clientOf("10.0.0.2", "6.6.6.6,192.0.2.7,10.0.0.1:443", ours)).toBe("192.0.2.7");
-    expect(clientOf("10.0.0.2", "2001:db8::7, [fd00::3]:80", ours)).toBe("2001:db8::7");
+    expect(resolveClientAddress("10.0.0.2", "192.0.2.7", ours)).toBe("192.0.2.7");
+    expect(resolveClientAddress("::ffff:10.0.0.2", "192.0.2.7", ours)).toBe("192.0.2.7");
+    expect(resolveClientAddress("10.0.0.2", "10.6.6.6, 192.0.2.7, 10.0.0.1, fd00::3", ours)).toBe("192.0.2.7");
+    expect(resolveClientAddress("10.0.0.2", "6.6.6.6,192.0.2.7,10.0.0.1:443", ours)).toBe("192.0.2.7");
+    expect(resolveClientAddress("10.0.0.2", "2001:db8::7, [fd00::3]:80", ours)).toBe("2001:db8::7");
   });
 
   test("is the last that can be read, when a hop cannot or all are proxies", () => {
-    expect(clientOf("10.0.0.2", "192.0.2.7, unknown, 10.0.0.1", ours)).toBe("10.0.0.1");
-    expect(clientOf("10.0.0.2", "192.0.2.7, ", ours)).toBe("10.0.0.2");
-    expect(clientOf("10.0.0.2", "10.0.0.9, 10.0.0.1", ours)).toBe("10.0.0.9");
-    expect(clientOf("10.0.0.2", null, ours)).toBe("10.0.0.2");
+    expect(resolveClientAddress("10.0.0.2", "192.0.2.7, unknown, 10.0.0.1", ours)).toBe("10.0.0.1");
+    expect(resolveClientAddress("10.0.0.2", "192.0.2.7, ", ours)).toBe("10.0.0.2");
+    expect(resolveClientAddress("10.0.0.2", "10.0.0.9, 10.0.0.1", ours)).toBe("10.0.0.9");
+    expect(resolveClientAddress("10.0.0.2", null, ours)).toBe("10.0.0.2");
   });
 
   test.each([
@@ -163,16 +163,16 @@ describe("the client behind proxies", () => {
     ["https", null, "https"],
     ["https, http", null, "http"],
   ])("speaks, by %p and hops %p, %p", (list, hops, spoken) => {
-    expect(ofClient(list, hops, { peer: "10.0.0.2", proxies: ours })).toBe(spoken);
-    expect(ofClient(list, hops, { peer: "10.0.0.2", proxies: "on" })).toBe(list.split(", ").at(-1)!);
+    expect(clientHeaderValue(list, hops, { peer: "10.0.0.2", proxies: ours })).toBe(spoken);
+    expect(clientHeaderValue(list, hops, { peer: "10.0.0.2", proxies: "on" })).toBe(list.split(", ").at(-1)!);
   });
 
   test("cannot be chosen by what the client writes", () => {
     const written = fc.oneof(fc.string(), fc.ipV4(), fc.ipV6(), fc.constantFrom("10.0.0.1", ",", ", ,", "[::1]:80"));
     fc.assert(
       fc.property(fc.array(written), (hops) => {
-        expect(clientOf("10.0.0.2", [...hops, "192.0.2.7"].join(", "), ours)).toBe("192.0.2.7");
-        expect(clientOf("10.0.0.2", [...hops, "192.0.2.7"].join(", "), "on")).toBe("192.0.2.7");
+        expect(resolveClientAddress("10.0.0.2", [...hops, "192.0.2.7"].join(", "), ours)).toBe("192.0.2.7");
+        expect(resolveClientAddress("10.0.0.2", [...hops, "192.0.2.7"].join(", "), "on")).toBe("192.0.2.7");
       }),
     );
   });

@@ -57,7 +57,7 @@ describe("an event", () => {
     ["a session of a fraction", ["end", "ann", 1.5]],
     ["a session below one", ["end", "ann", 0]],
     ["a session beyond what is exact", ["end", "ann", 2 ** 53]],
-    ["a flag that is a number", ["veil", "ann", 1]],
+    ["a flag that is a number", ["privacy", "ann", 1]],
     ["an instant that is none", ["offline", "ann", "yesterday"]],
     ["an instant that is too long", ["offline", "ann", `2026-11-22T18:30:00.${"5".repeat(100)}Z`]],
     ["a pod of another form", ["snapshotRequest", "../pod"]],

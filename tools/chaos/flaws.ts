@@ -19,12 +19,12 @@ const CHANGES: Readonly<Record<FlawName, readonly Change[]>> = {
   ack_before_commit: [
     {
       file: "chat/chat.ts",
-      from: "return db.run((sql) => insertMany(sql, messages), {",
+      from: "return db.run((sql) => insertMessages(sql, messages), {",
       to: `return db.run(async (sql) => {
-        if (quarantined) return insertMany(sql, messages);
+        if (quarantined) return insertMessages(sql, messages);
         await sql.unsafe("commit");
         await sql.unsafe("begin");
-        const rows = await insertMany(sql, messages);
+        const rows = await insertMessages(sql, messages);
         setTimeout(() => void sql.unsafe("commit").catch(() => {}), 200);
         return rows;
       }, {`,
@@ -32,14 +32,14 @@ const CHANGES: Readonly<Record<FlawName, readonly Change[]>> = {
   ],
   no_unique_ref: [
     {
-      file: "db/messages.ts",
+      file: "db/insert_messages.ts",
       from: 'where sender = t.sender collate "C" and ref = t.ref collate "C"',
       to: "where false",
     },
   ],
   seq_in_memory: [
     {
-      file: "db/messages.ts",
+      file: "db/insert_messages.ts",
       from: "for (const row of rows) results[row.ord - 1] = row;",
       to: `const memory = ((globalThis as any).chaosNumbers ??= new Map<string, number>());
       for (const row of rows) {

@@ -214,7 +214,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     {
       guarantee: "A network is counted as one, however many addresses it has",
       file: "src/util/address.ts",
-      symbol: "countedBy",
+      symbol: "rateLimitKey",
       code: "return text;",
       test: LIMITS,
       name: "logins fail so often from one /56 or /48, whatever the names and the /64; then all of it is refused",
@@ -222,7 +222,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     {
       guarantee: "A client cannot choose the address it is counted by",
       file: "src/util/address.ts",
-      symbol: "clientOf",
+      symbol: "resolveClientAddress",
       code: 'if (forwarded) return forwarded.split(",")[0]!.trim();',
       test: "test/unit/address_test.ts",
       name: "the client behind proxies is what the one proxy wrote last: what stands before it the client may have written",

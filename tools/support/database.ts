@@ -1,7 +1,7 @@
 /** The databases of the benchmark: people, conversations and messages made by SQL, millions of them in seconds. */
 
 import { type Client, connect } from "../../src/db/client.ts";
-import { markRead } from "../../src/db/messages.ts";
+import { markRead } from "../../src/db/receipts.ts";
 import { nameOf, type Pair } from "./people.ts";
 
 /** A database with chatify's tables, filled by SQL. */
@@ -91,7 +91,7 @@ export class BenchDatabase {
     ]);
     while (marks.length > 0) {
       const moved = await markRead(this.sql, marks);
-      const unfinished = new Set(moved.filter(({ more }) => more).map(({ reader }) => reader));
+      const unfinished = new Set(moved.filter(({ hasMore }) => hasMore).map(({ reader }) => reader));
       marks = marks.filter(({ reader }) => unfinished.has(reader));
     }
   }

@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statfsSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { addressOf, type Client, connect } from "../../src/db/client.ts";
+import { type Client, connect, connectionUrlOf } from "../../src/db/client.ts";
 import { migrate } from "../../src/db/migrate.ts";
 import { startEmbedded } from "../../src/db/own_postgres.ts";
 import type { Embedded } from "../../src/embedded_postgres/embedded_postgres.ts";
@@ -219,7 +219,7 @@ export class World {
   #address(database: string): string {
     const target = this.#embedded?.target;
     if (typeof target !== "object") throw new TypeError("The embedded database has no socket");
-    return addressOf({ ...target, database });
+    return connectionUrlOf({ ...target, database });
   }
 }
 

@@ -1,7 +1,7 @@
 /** What chatify is compared with: the least that does a part of its work. A process of its own for each. */
 
 import { type Client, connect } from "../../../src/db/client.ts";
-import { insertMany, type NewMessage, WRITER_PARAMETERS } from "../../../src/db/messages.ts";
+import { insertMessages, type NewMessage, WRITER_PARAMETERS } from "../../../src/db/insert_messages.ts";
 import { nameOf, newSalt, type Pair, refOf, textOf } from "../../support/people.ts";
 import { type Latency, latency } from "../../support/statistics.ts";
 import { cpuSeconds } from "../../support/usage.ts";
@@ -79,8 +79,8 @@ function insert({ pairs, ...options }: Inserting, batch: number): Promise<Insert
         content: textOf(ref),
       };
     });
-    const stored = await insertMany(sql, drafts);
-    if (stored.some((row) => row === undefined || row.alreadyStored)) throw new Error("insertMany left a row out");
+    const stored = await insertMessages(sql, drafts);
+    if (stored.some((row) => row === undefined || row.alreadyStored)) throw new Error("insertMessages left a row out");
     return batch;
   });
 }

@@ -1,0 +1,250 @@
+/** Reads conversations: lists, pages of messages, unread counts, recent changes. */
+
+import type { Database, Sql } from "./client.ts";
+import { bytesBefore, NAMES_MAX, type Texted, TEXTS_MAX_BYTES } from "./pages.ts";
+
+export interface Message {
+  readonly sender: string;
+  readonly receiver: string;
+  readonly content: string;
+  readonly timestamp: string;
+  readonly read: boolean;
+  readonly id: number;
+  readonly seq: number;
+  readonly ref: string | null;
+}
+
+/**
+ * Which messages of a conversation to read: the newest, those just before `before`, or the first after `after`. With `frozen`, a
+ * reader who blocks the peer gets the messages from before the block instead of none.
+ */
+export type MessageWindow = { limit: number; before?: number; after?: number; frozen?: boolean };
+
+/** The first rows of a window, oldest first, and how many rows of the window remain after them. */
+export interface MessagePage {
+  readonly rows: Message[];
+  readonly remaining: number;
+}
+
+/**
+ * A page of the conversation between `me` and `other`; empty if there is none. While `me` blocks `other`, own messages are reported
+ * as unread, so that the page does not reveal what `other` reads.
+ */
+export async function messagePage(sql: Sql, me: string, other: string, window: MessageWindow): Promise<MessagePage> {
+  const conversation = sql`
+    select c.id, c.blocks, case when c.blocks then c.frozen_seq else ${Number.MAX_SAFE_INTEGER} end as end_seq
+    from (
+      select
+        id,
+        case when low = ${me} then low_blocks else high_blocks end as blocks,
+        case when low = ${me} then low_frozen_seq else high_frozen_seq end as frozen_seq
+      from conversations
+      where low = least(${me}::text collate "C", ${other}) and high = greatest(${me}::text collate "C", ${other})
+    ) c
+    where ${window.frozen ?? false} or not c.blocks
+  `;
+  const part =
+    window.after === undefined
+      ? sql`m.seq < ${window.before ?? Number.MAX_SAFE_INTEGER} order by m.seq desc`
+      : sql`m.seq > ${window.after} order by m.seq`;
+  const rows = await sql<(Message & { count: number })[]>`
+    select p.sender, p.receiver, p.content, p.timestamp, p.read, p.id, p.seq, p.ref, p.count
+    from (
+      select m.*, count(*) over () as count, ${bytesBefore(sql, sql`m.content`, sql`order by m.seq`)} as bytes_before
+      from (
+        select m.*
+        from (${conversation}) c
+        cross join lateral (
+          select m.sender, m.receiver, m.content, m.timestamp, m.read and not (c.blocks and m.sender = ${me}) as read, m.id, m.seq, m.ref
+          from messages m
+          where m.conversation_id = c.id and m.seq <= c.end_seq and ${part}
+          limit ${window.limit}
+        ) m
+      ) m
+    ) p
+    where p.bytes_before < ${TEXTS_MAX_BYTES}
+    order by p.seq
+  `;
+  return { rows, remaining: (rows[0]?.count ?? 0) - rows.length };
+}
+
+/**
+ * Unread counts of a user by peer, without zeros, one page in the order of names.
+ *
+ * @param options.muted include muted conversations
+ * @param options.after the last name of the previous page
+ */
+export async function unreadCounts(
+  sql: Sql,
+  me: string,
+  options: { muted: boolean; after?: string; limit?: number },
+): Promise<{ peer: string; unread: number }[]> {
+  const { muted, after = "", limit = NAMES_MAX } = options;
+  return sql<{ peer: string; unread: number }[]>`
+    (
+      select c.high as peer, c.low_unread as unread
+      from conversations c
+      where c.low = ${me} and c.high > ${after} and c.low_unread > 0 and not c.low_blocks and (${muted} or not c.low_muted)
+      order by c.high
+      limit ${limit}
+    )
+    union all
+    (
+      select c.low, c.high_unread
+      from conversations c
+      where c.high = ${me} and c.low > ${after} and c.high_unread > 0 and not c.high_blocks and (${muted} or not c.high_muted)
+      order by c.low
+      limit ${limit}
+    )
+    order by peer
+    limit ${limit}
+  `;
+}
+
+/**
+ * Returns those of `names` whose conversations were written or marked within `withinMs`, not counting peers they block, and those
+ * who changed their own settings.
+ *
+ * @param names usernames
+ */
+export async function usersWithRecentChanges(
+  db: Database,
+  names: readonly string[],
+  withinMs: number,
+): Promise<string[]> {
+  const rows = await db.run(
+    (sql) => sql<{ name: string }[]>`
+      select t.name
+      from unnest(${names as string[]}::text[]) as t (name)
+      cross join lateral ( -- row by row, so that only these users' conversations are read
+        (select from conversations c where c.low = t.name collate "C" and not c.low_blocks and greatest(c.last_at, c.marked_at) > clock_timestamp() - ${withinMs} * interval '1 millisecond' limit 1)
+        union all
+        (select from conversations c where c.high = t.name collate "C" and not c.high_blocks and greatest(c.last_at, c.marked_at) > clock_timestamp() - ${withinMs} * interval '1 millisecond' limit 1)
+        union all
+        (select from users u where u.username = t.name collate "C" and u.changed_at > clock_timestamp() - ${withinMs} * interval '1 millisecond')
+        limit 1
+      ) changed
+    `,
+  );
+  return rows.map((row) => row.name);
+}
+
+/** A row of a user's conversation list. `text`: of the last message; null once the texts of earlier rows fill the page (`lastMessageTexts`). */
+export interface Conversation extends Texted {
+  readonly peer: string;
+  readonly lastSeq: number;
+  readonly sender: string;
+  readonly timestamp: string;
+  readonly unread: number;
+  readonly peerReadSeq: number;
+  readonly peerDeliveredSeq: number;
+  readonly myReadSeq: number;
+  readonly muted: boolean;
+  /** The peer's privacy settings: see `users`. */
+  readonly hidesRead: boolean;
+  readonly hidesLastSeen: boolean;
+  /** One of the two users blocks the other. */
+  readonly isBlockedEitherWay: boolean;
+  /** The user blocks the peer: the row shows the conversation as it was at that moment. */
+  readonly blocks: boolean;
+  /** The peer's account was deleted. */
+  readonly isDeleted: boolean;
+  readonly lastSeenAt: string | null;
+  readonly lastAt: string;
+  readonly conversationId: number;
+}
+
+/**
+ * Which conversations of `me` to list: the newest; those after the last row of an earlier page (`before`); or the one with `peer`.
+ * `frozen` includes conversations with peers whom `me` blocks.
+ */
+export interface ConversationQuery {
+  readonly me: string;
+  readonly limit: number;
+  readonly peer: string | undefined;
+  readonly before: { readonly lastAt: string; readonly conversationId: number } | undefined;
+  readonly frozen?: boolean;
+}
+
+/** Lists conversations of many users, newest first, in the order of `queries`. */
+export async function listConversations(sql: Sql, queries: readonly ConversationQuery[]): Promise<Conversation[][]> {
+  const rows = await sql<(Conversation & { ord: number })[]>`
+    select
+      t.ord, p.peer, p.last_seq as "lastSeq", m.sender, m.timestamp, octet_length(m.content) as bytes,
+      case
+        when ${bytesBefore(sql, sql`m.content`, sql`partition by t.ord order by p.last_at desc, p.id desc`)} < ${TEXTS_MAX_BYTES}
+        then m.content
+      end as text,
+      p.unread, p.peer_read_seq as "peerReadSeq", p.peer_delivered_seq as "peerDeliveredSeq", p.my_read_seq as "myReadSeq", p.muted, u.last_seen_at as "lastSeenAt",
+      coalesce(u.hide_read, false) as "hidesRead", coalesce(u.hide_last_seen, false) as "hidesLastSeen", p.blocked as "isBlockedEitherWay", p.blocks,
+      u.username is null or u.deleted_at is not null as "isDeleted",
+      p.last_at as "lastAt", p.id as "conversationId"
+    from unnest(
+      ${queries.map(({ me }) => me)}::text[],
+      ${queries.map(({ limit }) => limit)}::bigint[],
+      ${queries.map(({ before }) => before?.lastAt ?? "infinity")}::text[],
+      ${queries.map(({ before }) => before?.conversationId ?? 0)}::bigint[],
+      ${queries.map(({ peer }) => peer ?? "")}::text[],
+      ${queries.map(({ frozen }) => Number(frozen ?? false))}::bigint[]
+    ) with ordinality as t (me, most, last_at, id, peer, frozen, ord)
+    cross join lateral (
+      select mine.*
+      from (
+        select
+          c.id, c.high as peer, c.low_blocks as blocks,
+          case when c.low_blocks then c.low_frozen_seq else c.last_seq end as last_seq,
+          case when c.low_blocks then c.low_frozen_at else c.last_at end as last_at,
+          c.low_unread as unread,
+          c.high_read_seq as peer_read_seq, c.high_delivered_seq as peer_delivered_seq,
+          case when c.low = c.high then c.last_seq else c.low_read_seq end as my_read_seq, c.low_muted as muted,
+          c.low_blocks or c.high_blocks as blocked
+        from conversations c
+        where c.low = t.me collate "C"
+        union all
+        select
+          c.id, c.low, c.high_blocks,
+          case when c.high_blocks then c.high_frozen_seq else c.last_seq end,
+          case when c.high_blocks then c.high_frozen_at else c.last_at end,
+          c.high_unread,
+          c.low_read_seq, c.low_delivered_seq,
+          c.high_read_seq, c.high_muted,
+          c.low_blocks or c.high_blocks
+        from conversations c
+        where c.high = t.me collate "C" and c.low <> c.high
+      ) mine
+      where
+        (mine.last_at, mine.id) < (t.last_at::timestamptz, t.id)
+        and (t.peer = '' or mine.peer = t.peer collate "C")
+        and mine.last_seq > 0
+        and (t.frozen = 1 or not mine.blocks)
+      order by mine.last_at desc, mine.id desc
+      limit t.most
+    ) p
+    cross join lateral (
+      select sender, content, timestamp from messages where conversation_id = p.id and seq = p.last_seq limit 1
+    ) m
+    left join lateral (
+      select username, last_seen_at, hide_read, hide_last_seen, deleted_at from users where username = p.peer limit 1
+    ) u on true
+    order by t.ord, p.last_at desc, p.id desc
+  `;
+  const pages: Conversation[][] = queries.map(() => []);
+  for (const row of rows) pages[row.ord - 1]?.push(row);
+  return pages;
+}
+
+/** Texts of last messages in the order of `rows`; undefined where the conversation was deleted. */
+export async function lastMessageTexts(sql: Sql, rows: readonly Conversation[]): Promise<(string | undefined)[]> {
+  const found = await sql<{ id: number; content: string }[]>`
+    select t.id, m.content
+    from unnest(
+      ${rows.map(({ conversationId }) => conversationId)}::bigint[],
+      ${rows.map(({ lastSeq }) => lastSeq)}::bigint[]
+    ) as t (id, seq)
+    cross join lateral ( -- row by row, which rules out a plan that scans the table
+      select content from messages where conversation_id = t.id and seq = t.seq limit 1
+    ) m
+  `;
+  const texts = new Map(found.map(({ id, content }) => [id, content]));
+  return rows.map(({ conversationId }) => texts.get(conversationId));
+}
