@@ -95,7 +95,7 @@ async function whoAmI() {
   }
 }
 
-/** Goes on when the same person has signed in again in another tab. @param {import("./store/safe_local_storage.js").Ended} ended */
+/** Goes on when the same person has signed in again in another tab. @param {import("./store/safe_local_storage.js").EndedSession} ended */
 async function goOn(ended) {
   if ((await whoAmI()) !== ended.name) return;
   rememberEndedSession(ended); // the chat leads back to the place

@@ -221,7 +221,7 @@ describe("the cache for reading", () => {
     expect(database.writes).toBeLessThanOrEqual(2);
     const { cache: next } = open(database);
     const kept = await next.load();
-    expect(kept?.kept.map(({ row }) => row.peer)).toEqual([
+    expect(kept?.records.map(({ row }) => row.peer)).toEqual([
       "long",
       ...many
         .slice(-29)
@@ -243,7 +243,7 @@ describe("the cache for reading", () => {
     cache.greeted("1");
     await cache.flush();
     const other = open(database, []);
-    expect((await other.cache.load())?.kept).toHaveLength(1);
+    expect((await other.cache.load())?.records).toHaveLength(1);
     other.cache.greeted("2");
     await settled();
     expect([database.stores.get("rows")?.size, database.stores.get("messages")?.size]).toEqual([0, 0]);
@@ -262,7 +262,7 @@ describe("the cache for reading", () => {
     stale.cache.changed(bob);
     await stale.cache.flush();
     await settled();
-    expect((await open(stale.database).cache.load())?.kept).toEqual([]);
+    expect((await open(stale.database).cache.load())?.records).toEqual([]);
   });
 
   test("keeps nothing once its person has left", async () => {

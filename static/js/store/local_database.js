@@ -1,20 +1,20 @@
 /**
- * IndexedDB in three acts: read, write a batch, and be gone. Where a browser has none or forbids it, there is nothing to
- * read and every write says that it was not kept.
+ * IndexedDB with promises: read, write a batch, erase. Where a browser lacks or forbids it, reads find nothing and writes
+ * return false.
  */
 
 /**
  * @typedef {object} Change
  * @property {string} store
  * @property {string} key
- * @property {unknown} [value] absent: the record of this key is removed
+ * @property {unknown} [value] absent: the record is deleted
  */
 
-/** What the parts that keep something need of it. @typedef {Pick<LocalDatabase, "works" | "entries" | "get" | "write">} Database */
+/** The part that stores depend on. @typedef {Pick<LocalDatabase, "works" | "entries" | "get" | "write">} Database */
 
 const VERSION = 1;
-/** Safari at times never answers the first opening. */
-const PATIENCE_MS = 3_000;
+/** Safari sometimes never answers the first `open`. */
+const OPEN_TIMEOUT_MS = 3_000;
 
 export class LocalDatabase {
   #name;
@@ -22,13 +22,13 @@ export class LocalDatabase {
   #durability;
   /** @type {Promise<IDBDatabase | undefined> | undefined} */
   #opening;
-  /** Another page is erasing it, or has changed what it looks like: this page must not bring it back. */
-  #over = false;
+  /** Another page erased or upgraded the database; reopening would recreate it. */
+  #isClosed = false;
 
   /**
    * @param {string} name
    * @param {readonly string[]} stores
-   * @param {IDBTransactionDurability} durability `strict`: a write is kept when it is on the disk
+   * @param {IDBTransactionDurability} durability `strict`: a write resolves once it is on disk
    */
   constructor(name, stores, durability) {
     this.#name = name;
@@ -36,23 +36,23 @@ export class LocalDatabase {
     this.#durability = durability;
   }
 
-  /** Whether it can be had at all. */
+  /** Whether the database can be opened. */
   async works() {
     return (await this.#open()) !== undefined;
   }
 
   /**
-   * Everything in a store, by key.
+   * All records of a store, by key.
    * @param {string} store
    * @returns {Promise<Map<string, any>>}
    */
   async entries(store) {
-    const transaction = await this.#begin([store], "readonly");
+    const transaction = await this.#transaction([store], "readonly");
     if (!transaction) return new Map();
     const objects = transaction.objectStore(store);
     const [keys, values] = await Promise.all([
-      answer(objects.getAllKeys(), /** @type {IDBValidKey[]} */ ([])),
-      answer(objects.getAll(), /** @type {any[]} */ ([])),
+      result(objects.getAllKeys(), /** @type {IDBValidKey[]} */ ([])),
+      result(objects.getAll(), /** @type {any[]} */ ([])),
     ]);
     return new Map(values.map((value, index) => [String(keys[index]), value]));
   }
@@ -60,40 +60,40 @@ export class LocalDatabase {
   /**
    * @param {string} store
    * @param {string} key
-   * @returns {Promise<any>} undefined when there is nothing
+   * @returns {Promise<any>} undefined when there is no such record
    */
   async get(store, key) {
-    const transaction = await this.#begin([store], "readonly");
-    return transaction && answer(transaction.objectStore(store).get(key), undefined);
+    const transaction = await this.#transaction([store], "readonly");
+    return transaction && result(transaction.objectStore(store).get(key), undefined);
   }
 
   /**
-   * Writes all of a batch or nothing of it. False when it was not kept.
+   * Writes a batch atomically. Returns false when it was not written.
    * @param {readonly Change[]} changes
    * @returns {Promise<boolean>}
    */
   async write(changes) {
-    const transaction = await this.#begin([...new Set(changes.map(({ store }) => store))], "readwrite");
+    const transaction = await this.#transaction([...new Set(changes.map(({ store }) => store))], "readwrite");
     if (!transaction) return false;
     return new Promise((resolve) => {
       transaction.addEventListener("complete", () => resolve(true));
-      transaction.addEventListener("abort", () => resolve(false)); // no room
+      transaction.addEventListener("abort", () => resolve(false)); // for example, the quota is exceeded
       try {
         for (const { store, key, value } of changes) {
           if (value === undefined) transaction.objectStore(store).delete(key);
           else transaction.objectStore(store).put(value, key);
         }
-        transaction.commit(); // not left to the page, which may be closing
+        transaction.commit(); // explicitly, because the page may be closing
       } catch {
         resolve(false);
       }
     });
   }
 
-  /** Empties it, and keeps nothing from now on. */
+  /** Deletes all records; later writes do nothing. */
   async empty() {
-    const transaction = await this.#begin(this.#stores, "readwrite");
-    this.#over = true;
+    const transaction = await this.#transaction(this.#stores, "readwrite");
+    this.#isClosed = true;
     if (!transaction) return;
     await new Promise((resolve) => {
       for (const event of ["complete", "abort"]) transaction.addEventListener(event, resolve);
@@ -106,20 +106,20 @@ export class LocalDatabase {
    * @param {readonly string[]} stores
    * @param {IDBTransactionMode} mode
    */
-  async #begin(stores, mode) {
+  async #transaction(stores, mode) {
     const database = await this.#open();
     try {
       return database?.transaction([...stores], mode, { durability: this.#durability });
     } catch {
-      this.#opening = undefined; // the browser has closed it: the next one opens it again
+      this.#opening = undefined; // the browser closed the database: the next call reopens it
       return undefined;
     }
   }
 
   #open() {
-    if (this.#over) return Promise.resolve(undefined);
+    if (this.#isClosed) return Promise.resolve(undefined);
     return (this.#opening ??= new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(undefined), PATIENCE_MS);
+      const timer = setTimeout(() => resolve(undefined), OPEN_TIMEOUT_MS);
       try {
         const request = indexedDB.open(this.#name, VERSION);
         request.addEventListener("upgradeneeded", () => {
@@ -127,20 +127,20 @@ export class LocalDatabase {
         });
         request.addEventListener("success", () => {
           clearTimeout(timer);
-          this.#guard(request.result);
+          this.#closeOnUpgrade(request.result);
           resolve(request.result);
         });
         request.addEventListener("error", () => resolve(undefined));
       } catch {
-        resolve(undefined); // there is none, or it is forbidden
+        resolve(undefined); // missing or forbidden
       }
     }));
   }
 
   /** @param {IDBDatabase} database */
-  #guard(database) {
+  #closeOnUpgrade(database) {
     database.addEventListener("versionchange", () => {
-      this.#over = true;
+      this.#isClosed = true;
       database.close();
     });
     database.addEventListener("close", () => (this.#opening = undefined));
@@ -150,10 +150,10 @@ export class LocalDatabase {
 /**
  * @template T
  * @param {IDBRequest<T>} request
- * @param {T} fallback when it cannot be read
+ * @param {T} fallback returned on an error
  * @returns {Promise<T>}
  */
-function answer(request, fallback) {
+function result(request, fallback) {
   return new Promise((resolve) => {
     request.addEventListener("success", () => resolve(request.result));
     request.addEventListener("error", (event) => {

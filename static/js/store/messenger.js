@@ -523,7 +523,7 @@ export class Messenger extends EventTarget {
     this.#connectOutbox();
     // Once the server's list is loaded, the cache has nothing to add.
     const takes = cached !== undefined && !this.#listLoaded;
-    for (const { row, read } of takes ? cached.kept : []) {
+    for (const { row, read } of takes ? cached.records : []) {
       const conversation = this.#updateConversation(row);
       conversation.readTo(read);
       this.#cachedSeqs.set(conversation, row.last_seq);

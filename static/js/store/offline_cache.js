@@ -1,7 +1,6 @@
 /**
- * Copies of what the server has, so that the page can be read before it answers and without a network: the last conversations,
- * and of each the last messages. Written in batches when the page has nothing else to do; what it holds is never more than a
- * beginning, which the server corrects.
+ * Caches the newest conversations and messages in IndexedDB, so that the page is readable offline and before the server
+ * responds. Written in batches when the page is idle; the server's data always replace it.
  */
 
 import { nameKey } from "../util/names.js";
@@ -10,154 +9,153 @@ import { nameKey } from "../util/names.js";
 /** @import { Conversation, Message } from "./conversation.js" */
 /** @import { Database, Change } from "./local_database.js" */
 
-/** @typedef {Omit<Row, "online" | "last_seen">} KeptRow without what is true only for a moment */
+/** @typedef {Omit<Row, "online" | "last_seen">} StableRow without presence, which expires quickly */
 
 /**
- * @typedef {object} Kept a row as it lies in the store
- * @property {string} epoch of the server's data it is a copy of
- * @property {KeptRow} row
- * @property {number} read how far I have read, told to the server or not
- * @property {{ first: number, last: number } | undefined} held the messages that lie beside it
+ * @typedef {object} CachedRow a stored row; browsers already hold these field names
+ * @property {string} epoch the server's epoch when it was copied
+ * @property {StableRow} row
+ * @property {number} read the user's read mark, confirmed by the server or not
+ * @property {{ first: number, last: number } | undefined} held the range of messages stored with it
  */
 
-/** @typedef {{ epoch: string, messages: Message[], complete: boolean }} Page messages without a hole; complete: none before */
+/** @typedef {{ epoch: string, messages: Message[], complete: boolean }} Page contiguous messages; complete: no message precedes them */
 
 /**
- * @typedef {object} Source what it copies from
- * @property {() => Conversation[]} newest those with something in them, newest first
- * @property {(peer: string, limit: number) => Promise<Stored[]>} fetch the newest messages of one that is not on screen
+ * @typedef {object} CacheSource provides the data to cache
+ * @property {() => Conversation[]} newest non-empty conversations, newest first
+ * @property {(peer: string, limit: number) => Promise<Stored[]>} fetch fetches the newest messages of a conversation
  */
 
 export const STORES = ["about", "rows", "messages"];
 
 const CONVERSATIONS = 30;
 const MESSAGES = 200;
-/** A batch gathers for so long. */
+/** Changes are batched this long. */
 const GATHER_MS = 1_000;
-/** Whoever has just come does not ask for what nobody looks at yet. */
+/** A new page waits before it fetches messages of unopened conversations. */
 const CATCH_UP_MS = 3_000;
 
 export class OfflineCache {
   #database;
   #idle;
-  /** @type {Source | undefined} */
+  /** @type {CacheSource | undefined} */
   #source;
-  /** @type {string | undefined} of what is kept */
+  /** @type {string | undefined} of the cached data */
   #epoch;
-  /** Whether the server has said that this is its epoch: before, nothing is written. */
-  #sure = false;
-  /** @type {Map<string, { first: number, last: number } | undefined>} what lies in the store, by key */
-  #kept = new Map();
+  /** Whether the server has confirmed the epoch; before that, nothing is written. */
+  #isEpochConfirmed = false;
+  /** @type {Map<string, { first: number, last: number } | undefined>} message ranges in the store, by name key */
+  #held = new Map();
   /** @type {Set<Conversation>} */
-  #changed = new Set();
+  #dirty = new Set();
   /** @type {any} */
   #timer;
   /** @type {any} */
   #catchUpTimer;
   #catchingUp = false;
-  #over = false;
+  #isEnded = false;
 
   /**
    * @param {Database} database
-   * @param {(run: () => void) => void} [idle] runs something when there is time
+   * @param {(run: () => void) => void} [idle] runs a function when the page is idle
    */
   constructor(database, idle = whenIdle) {
     this.#database = database;
     this.#idle = idle;
   }
 
-  /** @param {Source} source */
+  /** @param {CacheSource} source */
   start(source) {
     this.#source = source;
   }
 
-  /** What is kept of the list, newest first, and of which epoch of the server's data. */
+  /** The cached list, newest first, and its epoch. */
   async load() {
     const [epoch, rows] = await Promise.all([this.#database.get("about", "epoch"), this.#database.entries("rows")]);
-    if (!this.#sure && typeof epoch === "string") this.#epoch = epoch;
-    /** @type {Kept[]} */
-    const kept = [];
+    if (!this.#isEpochConfirmed && typeof epoch === "string") this.#epoch = epoch;
+    /** @type {CachedRow[]} */
+    const records = [];
     for (const [key, record] of rows) {
-      const good = record?.epoch === this.#epoch; // else of older data, perhaps by a tab that has not heard of it yet
-      if (!this.#kept.has(key)) this.#kept.set(key, good ? record.held : undefined);
-      if (good) kept.push(record);
+      const good = record?.epoch === this.#epoch; // otherwise of an older epoch, possibly written by a tab that does not know the new one
+      if (!this.#held.has(key)) this.#held.set(key, good ? record.held : undefined);
+      if (good) records.push(record);
     }
-    return { epoch: this.#epoch, kept: kept.toSorted((a, b) => time(b) - time(a)) };
+    return { epoch: this.#epoch, records: records.toSorted((a, b) => time(b) - time(a)) };
   }
 
   /**
-   * The last messages of a conversation; undefined when none are kept.
+   * The cached messages of a conversation, or undefined.
    * @param {string} peer
    * @returns {Promise<Page | undefined>}
    */
   async messages(peer) {
     const key = nameKey(peer);
-    if (!this.#kept.get(key)) return undefined;
+    if (!this.#held.get(key)) return undefined;
     const page = await this.#database.get("messages", key);
-    return this.#kept.get(key) && page?.epoch === this.#epoch ? page : undefined;
+    return this.#held.get(key) && page?.epoch === this.#epoch ? page : undefined;
   }
 
   /**
-   * The server has said which its data are. Others than those kept here: what is kept is worth nothing.
+   * Applies the server's epoch; if it differs from the cache's, the cache is dropped.
    * @param {string} epoch
    */
   greeted(epoch) {
-    if (this.#epoch === epoch && this.#sure) return;
+    if (this.#epoch === epoch && this.#isEpochConfirmed) return;
     if (this.#epoch !== undefined && this.#epoch !== epoch) this.forget();
     this.#epoch = epoch;
-    this.#sure = true;
+    this.#isEpochConfirmed = true;
     void this.#database.write([{ store: "about", key: "epoch", value: epoch }]);
-    this.#later();
+    this.#flushSoon();
   }
 
   /**
-   * What is kept has turned out to be of another epoch, too.
+   * Relabels the cache with a new epoch after the server confirmed that its data match.
    * @param {string} epoch
    */
   async adopt(epoch) {
     const before = this.#epoch;
     if (before === undefined || before === epoch) return this.greeted(epoch);
     const records = await Promise.all([this.#database.entries("rows"), this.#database.entries("messages")]);
-    if (this.#epoch !== before || this.#over) return;
+    if (this.#epoch !== before || this.#isEnded) return;
     this.#epoch = epoch;
     /** @type {Change[]} */
     const changes = [{ store: "about", key: "epoch", value: epoch }];
     for (const [index, store] of ["rows", "messages"].entries()) {
       for (const [key, value] of records[index] ?? []) {
-        if (value?.epoch === before && this.#kept.has(key)) changes.push({ store, key, value: { ...value, epoch } });
+        if (value?.epoch === before && this.#held.has(key)) changes.push({ store, key, value: { ...value, epoch } });
       }
     }
-    this.#sure = true;
+    this.#isEpochConfirmed = true;
     void this.#database.write(changes);
-    this.#later();
+    this.#flushSoon();
   }
 
   /**
-   * Something in a conversation is new.
+   * Schedules writing a changed conversation.
    * @param {Conversation} conversation
    */
   changed(conversation) {
-    this.#changed.add(conversation);
-    this.#later();
+    this.#dirty.add(conversation);
+    this.#flushSoon();
   }
 
-  /** A conversation is not there any more. @param {string} peer */
+  /** Deletes a conversation. @param {string} peer */
   drop(peer) {
     const key = nameKey(peer);
-    this.#kept.delete(key);
-    for (const conversation of this.#changed)
-      if (nameKey(conversation.peer) === key) this.#changed.delete(conversation);
+    this.#held.delete(key);
+    for (const conversation of this.#dirty) if (nameKey(conversation.peer) === key) this.#dirty.delete(conversation);
     void this.#database.write([
       { store: "rows", key },
       { store: "messages", key },
     ]);
   }
 
-  /** Forgets all of it. */
+  /** Deletes everything. */
   forget() {
-    const keys = [...this.#kept.keys()];
-    this.#kept.clear();
-    this.#changed.clear();
+    const keys = [...this.#held.keys()];
+    this.#held.clear();
+    this.#dirty.clear();
     if (keys.length === 0) return;
     void this.#database.write(
       keys.flatMap((key) => [
@@ -167,36 +165,36 @@ export class OfflineCache {
     );
   }
 
-  /** Keeps nothing from now on. */
+  /** Stops writing. */
   end() {
-    this.#over = true;
-    this.#kept.clear();
+    this.#isEnded = true;
+    this.#held.clear();
     clearTimeout(this.#timer);
     clearTimeout(this.#catchUpTimer);
   }
 
-  #later() {
-    if (!this.#sure || this.#over) return;
+  #flushSoon() {
+    if (!this.#isEpochConfirmed || this.#isEnded) return;
     this.#timer ??= setTimeout(() => this.#idle(() => void this.flush()), GATHER_MS);
   }
 
-  /** Writes what has changed, and removes what is not among the newest any more. */
+  /** Writes changed conversations and deletes those no longer among the newest. */
   async flush() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (!this.#sure || this.#over || !this.#source) return;
+    if (!this.#isEpochConfirmed || this.#isEnded || !this.#source) return;
     const newest = this.#source.newest().slice(0, CONVERSATIONS);
     const keys = new Set(newest.map(({ peer }) => nameKey(peer)));
     /** @type {Change[]} */
     const changes = [];
     for (const conversation of newest) {
-      if (!this.#changed.has(conversation) && this.#kept.has(nameKey(conversation.peer))) continue;
+      if (!this.#dirty.has(conversation) && this.#held.has(nameKey(conversation.peer))) continue;
       changes.push(...this.#records(conversation));
     }
-    this.#changed.clear();
-    for (const key of this.#kept.keys()) {
+    this.#dirty.clear();
+    for (const key of this.#held.keys()) {
       if (keys.has(key)) continue;
-      this.#kept.delete(key);
+      this.#held.delete(key);
       changes.push({ store: "rows", key }, { store: "messages", key });
     }
     if (changes.length > 0) await this.#database.write(changes);
@@ -210,7 +208,7 @@ export class OfflineCache {
   }
 
   /**
-   * The records of a conversation; the messages only where the store has others.
+   * The changes that store a conversation; messages are included only if their range differs from the stored one.
    * @param {Conversation} conversation
    * @returns {Change[]}
    */
@@ -218,7 +216,7 @@ export class OfflineCache {
     const key = nameKey(conversation.peer);
     /** @type {Change[]} */
     const changes = [];
-    const before = this.#kept.get(key);
+    const before = this.#held.get(key);
     if (conversation.loaded) {
       const { messages, complete } = conversation.tail(MESSAGES);
       const [first, last] = [messages[0]?.seq ?? 0, messages.at(-1)?.seq ?? 0];
@@ -235,7 +233,7 @@ export class OfflineCache {
    * @param {boolean} complete
    */
   #page(key, messages, complete) {
-    this.#kept.set(key, { first: messages[0]?.seq ?? 0, last: messages.at(-1)?.seq ?? 0 });
+    this.#held.set(key, { first: messages[0]?.seq ?? 0, last: messages.at(-1)?.seq ?? 0 });
     return { store: "messages", key, value: { epoch: this.#epoch, messages, complete } };
   }
 
@@ -244,8 +242,8 @@ export class OfflineCache {
    * @param {Conversation} conversation
    */
   #row(key, conversation) {
-    const held = this.#kept.get(key);
-    this.#kept.set(key, held);
+    const held = this.#held.get(key);
+    this.#held.set(key, held);
     return {
       store: "rows",
       key,
@@ -253,15 +251,16 @@ export class OfflineCache {
     };
   }
 
-  /** Fetches what conversations have that nobody has opened here, one after the other: they can be read offline too. */
+  /** Fetches messages of unopened conversations, one at a time, so that they can be read offline too. */
   async #catchUp() {
     if (this.#catchingUp) return;
     this.#catchingUp = true;
     try {
       for (const conversation of this.#source?.newest().slice(0, CONVERSATIONS) ?? []) {
         const { peer, loaded, lastSeq } = conversation;
-        const missing = lastSeq - (this.#kept.get(nameKey(peer))?.last ?? 0);
-        if (!loaded && missing > 0 && !this.#over) await this.#catchUpWith(conversation, Math.min(missing, MESSAGES));
+        const missing = lastSeq - (this.#held.get(nameKey(peer))?.last ?? 0);
+        if (!loaded && missing > 0 && !this.#isEnded)
+          await this.#catchUpWith(conversation, Math.min(missing, MESSAGES));
       }
     } catch {
       // No network, or the session is over: the next change tries again.
@@ -281,7 +280,7 @@ export class OfflineCache {
     const stored = (await this.#source?.fetch(conversation.peer, limit)) ?? [];
     const fetched = stored.map(({ message }) => message);
     const first = fetched[0];
-    if (!first || conversation.loaded || this.#over || epoch !== this.#epoch) return;
+    if (!first || conversation.loaded || this.#isEnded || epoch !== this.#epoch) return;
     const continues = before?.messages.at(-1)?.seq === first.seq - 1;
     const all = continues ? [...before.messages, ...fetched] : fetched;
     const messages = all.slice(-MESSAGES);
@@ -290,7 +289,7 @@ export class OfflineCache {
   }
 }
 
-/** @param {Kept} kept */
+/** @param {CachedRow} record */
 function time({ row }) {
   return row.last ? Date.parse(row.last.timestamp) : 0;
 }

@@ -1,6 +1,6 @@
 /**
- * Records that outlive the page from the moment `put` returns. A database answers later than a tab can be closed, so each
- * record stands in `localStorage` too until the database has it on the disk: what the one loses in a crash, the other has.
+ * Records that survive closing the page once `put` returns. IndexedDB writes may finish after the tab is closed, so each
+ * record stays in `localStorage` until IndexedDB has flushed it to disk.
  */
 
 import { keysOf } from "./safe_local_storage.js";
@@ -15,19 +15,19 @@ export class OfflineStore {
   #store;
   #prefix;
   #isRecord;
-  /** @type {Set<string> | undefined} removed while everything is being read */
-  #removed;
-  /** @type {Set<string>} kept nowhere but in this page */
-  #homeless = new Set();
-  #nowhere = false;
-  /** Its person has signed out: nothing is kept any more, whatever is still typed. */
-  #over = false;
+  /** @type {Set<string> | undefined} removed while `load` runs */
+  #removedWhileLoading;
+  /** @type {Set<string>} records that exist only in memory */
+  #volatileKeys = new Set();
+  #hasNoStorage = false;
+  /** The user has signed out: nothing more is stored, even if typing continues. */
+  #isWiped = false;
 
   /**
    * @param {{ storage: SafeStorage, database: Database }} places
-   * @param {string} store the database's store
+   * @param {string} store object store in IndexedDB
    * @param {string} prefix of the keys in `localStorage`
-   * @param {(key: string, record: any) => boolean} isRecord what else stands there is left alone or thrown away
+   * @param {(key: string, record: any) => boolean} isRecord other records are ignored
    */
   constructor({ storage, database }, store, prefix, isRecord) {
     this.#storage = storage;
@@ -37,29 +37,29 @@ export class OfflineStore {
     this.#isRecord = isRecord;
   }
 
-  /** Whether what is given to it will be gone with the page: no room, or no right to keep anything. */
+  /** Whether records are lost when the page closes, because storage is full or forbidden. */
   get isVolatile() {
-    return this.#nowhere || this.#homeless.size > 0;
+    return this.#hasNoStorage || this.#volatileKeys.size > 0;
   }
 
-  /** Everything kept. What a closed page had no time to bring to the database is brought there now. */
+  /** Loads all records, and moves those that a closed page left in `localStorage` into the database. */
   async load() {
-    const removed = (this.#removed = new Set());
-    // The storage first: what leaves it meanwhile is in the database by then.
-    const isInStorage = this.#storedKeys().map((key) => ({ key, record: this.#read(key) }));
+    const removed = (this.#removedWhileLoading = new Set());
+    // `localStorage` is read first: a record removed from it meanwhile is in the database by then.
+    const stored = this.#storedKeys().map((key) => ({ key, record: this.#read(key) }));
     /** @type {Map<string, T>} */
     const records = new Map();
     for (const [key, record] of await this.#database.entries(this.#store)) {
       if (this.#isRecord(key, record)) records.set(key, record);
     }
-    for (const { key, record } of isInStorage) {
+    for (const { key, record } of stored) {
       if (record === undefined) continue;
       records.set(key, record);
       if (this.#read(key) !== undefined) this.put(key, record);
     }
     for (const key of removed) records.delete(key);
-    this.#removed = undefined;
-    this.#nowhere = !this.#trySetItem(this.#prefix, "") && !(await this.#database.works());
+    this.#removedWhileLoading = undefined;
+    this.#hasNoStorage = !this.#trySetItem(this.#prefix, "") && !(await this.#database.works());
     this.#storage.removeItem(this.#prefix);
     return [...records.values()];
   }
@@ -70,41 +70,41 @@ export class OfflineStore {
    */
   put(key, record) {
     // mutation: nothing after signing out
-    if (this.#over) return;
+    if (this.#isWiped) return;
     const text = JSON.stringify(record);
-    this.#removed?.delete(key);
+    this.#removedWhileLoading?.delete(key);
     const isInStorage = this.#trySetItem(this.#prefix + key, text);
-    void this.#bring(key, record, text, isInStorage);
+    void this.#persist(key, record, text, isInStorage);
   }
 
   /**
-   * Brings a record to the database, and then takes it off the storage, if it still stands there as it was.
+   * Writes a record to the database, then removes it from `localStorage` unless it changed there.
    * @param {string} key
    * @param {T} record
    * @param {string} text
    * @param {boolean} isInStorage
    */
-  async #bring(key, record, text, isInStorage) {
-    const kept = await this.#database.write([{ store: this.#store, key, value: record }]);
+  async #persist(key, record, text, isInStorage) {
+    const isInDatabase = await this.#database.write([{ store: this.#store, key, value: record }]);
     const name = this.#prefix + key;
-    if (kept && isInStorage && this.#storage.getItem(name) === text) this.#storage.removeItem(name);
-    if (kept || isInStorage) this.#homeless.delete(key);
-    else this.#homeless.add(key);
+    if (isInDatabase && isInStorage && this.#storage.getItem(name) === text) this.#storage.removeItem(name);
+    if (isInDatabase || isInStorage) this.#volatileKeys.delete(key);
+    else this.#volatileKeys.add(key);
   }
 
   /** @param {string} key */
   remove(key) {
-    this.#removed?.add(key);
-    this.#homeless.delete(key);
+    this.#removedWhileLoading?.add(key);
+    this.#volatileKeys.delete(key);
     this.#storage.removeItem(this.#prefix + key);
     void this.#database.write([{ store: this.#store, key }]);
   }
 
-  /** Forgets what stands in `localStorage`, and keeps nothing from now on; the database is erased as a whole. */
+  /** Deletes the records in `localStorage` and stores nothing from now on; the caller erases the database. */
   wipe() {
-    this.#over = true;
+    this.#isWiped = true;
     for (const key of this.#storedKeys()) this.#storage.removeItem(this.#prefix + key);
-    this.#homeless.clear();
+    this.#volatileKeys.clear();
   }
 
   /** @param {string} key */
@@ -113,7 +113,7 @@ export class OfflineStore {
       const record = JSON.parse(this.#storage.getItem(this.#prefix + key) ?? "");
       if (this.#isRecord(key, record)) return record;
     } catch {
-      // Written by something else, or cut short.
+      // Written by other code, or truncated.
     }
     return undefined;
   }

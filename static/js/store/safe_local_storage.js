@@ -1,49 +1,49 @@
-/** `localStorage`, where it is allowed; and on it, who was signed in here last: without a network nobody else can say. */
+/** `localStorage` that tolerates being forbidden, and what the page remembers in it: the signed-in user and an ended session. */
 
 /** @typedef {Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" | "length">} SafeStorage */
 
-const KEPT_AS = "chatify.me";
-const ENDED_AS = "chatify.ended";
-/** "off" here: no key of one letter does anything, for those who speak to their computer. */
+const USER_KEY = "chatify.me";
+const ENDED_KEY = "chatify.ended";
+/** Set to "off", it disables single-key shortcuts, which speech input triggers by accident. */
 export const SINGLE_KEYS = "chatify.single_keys";
 
 /** @returns {string | undefined} */
 export function rememberedName() {
-  return safeLocalStorage().getItem(KEPT_AS) ?? undefined;
+  return safeLocalStorage().getItem(USER_KEY) ?? undefined;
 }
 
 /** @param {string} user */
 export function rememberName(user) {
   try {
-    safeLocalStorage().setItem(KEPT_AS, user);
+    safeLocalStorage().setItem(USER_KEY, user);
   } catch {
-    // Then the page asks the server each time.
+    // The page asks the server on each visit instead.
   }
 }
 
-/** Somebody signs in or out: until the server has said who it is, the page shows nobody's. */
+/** Call when a user signs in or out: the page then asks the server who is signed in before it shows anything. */
 export function forgetName() {
-  safeLocalStorage().removeItem(KEPT_AS);
+  safeLocalStorage().removeItem(USER_KEY);
 }
 
 /**
- * Whose session ended while the page was open, and what to return to: "#bob" or "/account".
- * @typedef {{ name: string, place: string }} Ended
+ * The user whose session ended while the page was open, and the place to return to: "#bob" or "/account".
+ * @typedef {{ name: string, place: string }} EndedSession
  */
 
-/** Remembers it in this tab until somebody signs in. @param {Ended} ended */
+/** Remembers an ended session in this tab until a user signs in. @param {EndedSession} ended */
 export function rememberEndedSession(ended) {
   try {
-    sessionStorage.setItem(ENDED_AS, JSON.stringify(ended));
+    sessionStorage.setItem(ENDED_KEY, JSON.stringify(ended));
   } catch {
-    // Then they type their name.
+    // The user types their name instead.
   }
 }
 
-/** @returns {Ended | undefined} */
+/** @returns {EndedSession | undefined} */
 export function endedSession() {
   try {
-    return JSON.parse(sessionStorage.getItem(ENDED_AS) ?? "") ?? undefined;
+    return JSON.parse(sessionStorage.getItem(ENDED_KEY) ?? "") ?? undefined;
   } catch {
     return undefined;
   }
@@ -51,18 +51,18 @@ export function endedSession() {
 
 export function forgetEndedSession() {
   try {
-    sessionStorage.removeItem(ENDED_AS);
+    sessionStorage.removeItem(ENDED_KEY);
   } catch {
-    // Forbidden: there is nothing.
+    // Forbidden, so nothing is stored.
   }
 }
 
-/** The names of all that stands there. @param {SafeStorage} storage */
+/** All keys in a storage. @param {SafeStorage} storage */
 export function keysOf(storage) {
   return Array.from({ length: storage.length }, (_, index) => storage.key(index) ?? "");
 }
 
-/** The browser's `localStorage`, or a storage that keeps nothing where it is forbidden. @returns {SafeStorage} */
+/** The browser's `localStorage`; where it is forbidden, a storage that is empty and rejects writes. @returns {SafeStorage} */
 export function safeLocalStorage() {
   try {
     return localStorage;

@@ -1,92 +1,92 @@
 /**
- * Where this browser keeps what, person by person, and how it forgets them. What was written and not sent lies apart from the
- * copies for reading: those are many and may wait.
+ * The names under which this browser stores each user's data, and their erasure. Unsent texts and the offline cache are separate
+ * databases, because unsent texts need durable writes and the cache does not. Browsers already hold these names: do not change them.
  */
 
 import { forgetName, keysOf, safeLocalStorage } from "./safe_local_storage.js";
 
 const OUTBOX = "chatify.draft.";
-const UNFINISHED = "chatify.unfinished.";
-const TEXTS = "chatify.texts.";
-const READING = "chatify.reading.";
-/** A channel of all tabs: they share one session, and after `Clear-Site-Data` nothing says whose it was. */
+const DRAFTS = "chatify.unfinished.";
+const OFFLINE_STORE = "chatify.texts.";
+const OFFLINE_CACHE = "chatify.reading.";
+/** Broadcast channel of all tabs: they share one session, and after `Clear-Site-Data` its user is unknown. */
 const SIGN_OUT = "chatify.sign_out";
-/** The service worker's, each followed by the version of the page in it. */
-const CACHE = "chatify-";
-/** A database that another tab holds on to must not hold up who wants to leave. */
-const PATIENCE_MS = 2_000;
+/** Prefix of the service worker's caches; the page's version follows. */
+const SERVICE_WORKER_CACHE = "chatify-";
+/** A database blocked by another tab must not delay signing out. */
+const TIMEOUT_MS = 2_000;
 
 /** @param {string} user */
 export const outboxPrefix = (user) => `${OUTBOX}${user}.`;
 /** A name has no slash, but it may have a dot. @param {string} user */
-export const draftsPrefix = (user) => `${UNFINISHED}${user}/`;
-/** The name of the database with what was written. @param {string} user */
-export const offlineStoreName = (user) => TEXTS + user;
-/** The name of the database with what can be read. @param {string} user */
-export const offlineCacheName = (user) => READING + user;
+export const draftsPrefix = (user) => `${DRAFTS}${user}/`;
+/** Name of the database with pending messages and drafts. @param {string} user */
+export const offlineStoreName = (user) => OFFLINE_STORE + user;
+/** Name of the database with the offline cache. @param {string} user */
+export const offlineCacheName = (user) => OFFLINE_CACHE + user;
 
 /**
- * Erases everything of everybody but one; of everybody when nobody stays, and the page itself that opens offline.
+ * Erases the data of all users except one; without one, erases everything including the page stored for offline use.
  * @param {string} [user]
  */
 export async function eraseAllExcept(user) {
   const storage = safeLocalStorage();
-  for (const name of keysOf(storage)) if (isKept(name) && !isOf(name, user)) storage.removeItem(name);
-  await eraseAll((name) => isKept(name) && !isOf(name, user));
-  if (user === undefined) await forgetPage();
+  for (const name of keysOf(storage)) if (isUserData(name) && !belongsTo(name, user)) storage.removeItem(name);
+  await eraseDatabases((name) => isUserData(name) && !belongsTo(name, user));
+  if (user === undefined) await erasePage();
 }
 
-/** A person signed out of this browser: erases everything, also what other tabs have written since. */
+/** Erases everything after a sign-out, including what other tabs wrote since. */
 export async function eraseAfterSignOut() {
   broadcastSignOut();
   await eraseAllExcept(undefined);
 }
 
-/** Has the other tabs keep nothing from now on, or they would write again what is being erased. */
+/** Makes other tabs stop storing; otherwise they would recreate what is being erased. */
 export function broadcastSignOut() {
   // oxlint-disable-next-line unicorn/require-post-message-target-origin
   new BroadcastChannel(SIGN_OUT).postMessage(true);
 }
 
-/** Calls back when a person signs out of this browser, in whichever tab. @param {() => void} run */
+/** Calls `run` when the user signs out in any tab. @param {() => void} run */
 export function onSignOut(run) {
   new BroadcastChannel(SIGN_OUT).addEventListener("message", run);
 }
 
 /**
- * Erases what can be read, and the page that opens offline: the session ended, and not because the person left. What they wrote and did not send waits for
- * them to sign in again; somebody else who does erases it.
+ * Erases the offline cache and the stored page after a session ended without a sign-out. Unsent texts stay until their user signs
+ * in again; if another user signs in, they are erased.
  */
 export async function eraseOfflineCopies() {
-  await eraseAll((name) => name.startsWith(READING));
-  await forgetPage();
+  await eraseDatabases((name) => name.startsWith(OFFLINE_CACHE));
+  await erasePage();
 }
 
 /** @param {(name: string) => boolean} picks */
-async function eraseAll(picks) {
-  await patiently((await databases()).filter(picks).map(erase));
+async function eraseDatabases(picks) {
+  await withTimeout((await databases()).filter(picks).map(deleteDatabase));
 }
 
-async function forgetPage() {
+async function erasePage() {
   forgetName();
-  await patiently((await cached()).map((name) => caches.delete(name)));
+  await withTimeout((await pageCaches()).map((name) => caches.delete(name)));
 }
 
 /** @param {Promise<unknown>[]} all */
-async function patiently(all) {
-  await Promise.race([Promise.all(all), new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
+async function withTimeout(all) {
+  await Promise.race([Promise.all(all), new Promise((resolve) => setTimeout(resolve, TIMEOUT_MS))]);
 }
 
 /** @param {string} name */
-function isKept(name) {
-  return [OUTBOX, UNFINISHED, TEXTS, READING].some((prefix) => name.startsWith(prefix));
+function isUserData(name) {
+  return [OUTBOX, DRAFTS, OFFLINE_STORE, OFFLINE_CACHE].some((prefix) => name.startsWith(prefix));
 }
 
 /**
  * @param {string} name
  * @param {string | undefined} user
  */
-function isOf(name, user) {
+function belongsTo(name, user) {
   if (user === undefined) return false;
   const outbox = outboxPrefix(user);
   return (
@@ -101,20 +101,20 @@ async function databases() {
   try {
     return (await indexedDB.databases()).map(({ name }) => name ?? "");
   } catch {
-    return []; // none, or forbidden
+    return []; // missing or forbidden
   }
 }
 
-async function cached() {
+async function pageCaches() {
   try {
-    return (await caches.keys()).filter((name) => name.startsWith(CACHE));
+    return (await caches.keys()).filter((name) => name.startsWith(SERVICE_WORKER_CACHE));
   } catch {
     return []; // plain http
   }
 }
 
 /** @param {string} name @returns {Promise<void>} */
-function erase(name) {
+function deleteDatabase(name) {
   return new Promise((resolve) => {
     const request = indexedDB.deleteDatabase(name);
     for (const event of ["success", "error"]) request.addEventListener(event, () => resolve());
