@@ -1,4 +1,4 @@
-/** The chat page: builds its parts, follows the address, and lets a person leave. */
+/** The chat page: constructs its parts, shows the conversation in the URL and signs the user out. */
 
 import * as api from "./sync/api.js";
 import "./elements/chat_header.js";
@@ -39,12 +39,12 @@ import { onTimeFormatChange } from "./util/time.js";
 import { t } from "./util/translate.js";
 
 const MINUTE_MS = 60_000;
-/** What this browser keeps is there at once; should it not be, the page goes on without. */
-const KEPT_MS = 500;
-/** What could not be loaded is asked for again. */
-const AGAIN_MS = 5_000;
-/** After the page is there. */
-const STILL_MS = 1_000;
+/** Stored data normally load at once; after this time the page starts without them. */
+const RESTORE_TIMEOUT_MS = 500;
+/** A module that failed to load is requested again. */
+const RETRY_MS = 5_000;
+/** Storing the page for offline use waits this long after it has loaded. */
+const IDLE_AFTER_LOAD_MS = 1_000;
 
 /** @type {HTMLElement} */
 const app = find(document, ".app");
@@ -59,8 +59,8 @@ const composer = find(document, "message-composer");
 /** @type {NodeListOf<import("./elements/connection_line.js").ConnectionLine>} */
 const lines = document.querySelectorAll("connection-line");
 
-/** Who is signed in; without an answer it asks again, for a page that knows nobody can do nothing. */
-async function whoAmI() {
+/** The signed-in user's name, or undefined. Retries until the server responds, because the page is useless without it. */
+async function requestMe() {
   for (;;) {
     try {
       return await api.me();
@@ -75,9 +75,9 @@ async function whoAmI() {
 
 /**
  * @param {string} me
- * @param {boolean} sure whether the server has said so, just now
+ * @param {boolean} isConfirmed whether the server has just confirmed that `me` is signed in
  */
-async function start(me, sure) {
+async function start(me, isConfirmed) {
   const texts = new LocalDatabase(offlineStoreName(me), ["outbox", "unfinished"], "strict");
   const reading = new LocalDatabase(offlineCacheName(me), STORES, "relaxed");
   const places = { storage: safeLocalStorage(), database: texts };
@@ -92,15 +92,15 @@ async function start(me, sure) {
   const messenger = new Messenger(me, { api, connection, outbox, drafts, cache });
   messenger.isVolatile = () => store.isVolatile;
 
-  /** Erases what can be read here. */
+  /** Disconnects and erases the offline cache. */
   async function close() {
     connection.end();
     cache.end();
-    await Promise.all([reading.empty(), attention.now?.end()]);
+    await Promise.all([reading.empty(), notifications.now?.end()]);
     await eraseOfflineCopies();
   }
 
-  /** Erases all that this browser keeps of the person: they leave. */
+  /** Erases all of the user's data in this browser, at sign-out. */
   async function forget() {
     keepLanguage();
     outbox.wipe();
@@ -113,23 +113,23 @@ async function start(me, sure) {
   messenger.addEventListener("ended", async () => {
     if (leaving) return;
     leaving = true;
-    const who = await whoIsIt(me);
+    const who = await signedInUser(me);
     if (who !== me) await close();
     if (who === undefined && !signedOutHere) rememberEndedSession({ name: me, place: location.hash });
     if (who === me)
-      location.reload(); // a new session of the same person ended the old one
-    else location.replace("/"); // the server knows whether that is the login or another person's chat
+      location.reload(); // a new session of the same user replaced this one
+    else location.replace("/"); // the server responds with the login or another user's chat
   });
   messenger.addEventListener("people", () => showTitle(messenger));
-  const attention = new Loaded(async () => {
+  const notifications = new Lazy(async () => {
     const { startNotifications } = await import("./notifications/notifications.js");
     return startNotifications(messenger);
   });
-  beAttentive(messenger, attention);
+  loadNotificationsOnDemand(messenger, notifications);
   for (const part of [people, header, thread, composer, ...lines]) part.start(messenger);
   composer.onsent = () => {
     thread.toEnd();
-    void attention.load().then((attending) => attending?.sent());
+    void notifications.load().then((loaded) => loaded?.sent());
   };
   composer.onup = () => thread.focusLast();
   thread.onwrite = () => composer.focusText();
@@ -152,13 +152,13 @@ async function start(me, sure) {
     if (isNarrow()) goBack();
     else people.focusLine(messenger.open ?? "");
   });
-  addEventListener("keydown", leaveToInputMethod, { capture: true });
+  addEventListener("keydown", ignoreInputMethodKeys, { capture: true });
   addEventListener("keydown", keyPressed);
   addEventListener("hashchange", () => void route(messenger));
   navigator.serviceWorker?.addEventListener("message", ({ data }) => {
     if (typeof data?.open === "string") location.hash = encodeURIComponent(data.open);
   });
-  startMenu(messenger, attention, () => {
+  setUpMenu(messenger, notifications, () => {
     leaving = true;
     broadcastSignOut();
     return forget();
@@ -166,15 +166,15 @@ async function start(me, sure) {
   addEventListener("beforeunload", (event) => {
     if (messenger.isVolatile() && outbox.size > 0) event.preventDefault();
   });
-  joinTabs(me, { outbox, store, drafts, cache });
-  const kept = messenger.start({ isIdentityKnown: sure });
-  void shareDrafts(messenger, kept);
-  await Promise.race([kept, new Promise((resolve) => setTimeout(resolve, KEPT_MS))]);
+  syncTabs(me, { outbox, store, drafts, cache });
+  const kept = messenger.start({ isIdentityKnown: isConfirmed });
+  void syncDrafts(messenger, kept);
+  await Promise.race([kept, new Promise((resolve) => setTimeout(resolve, RESTORE_TIMEOUT_MS))]);
   void route(messenger);
 }
 
-/** Leads back to where the session of the same person ended in this tab, and nowhere else. Returns whether that is another page. @param {string} me */
-function goesBack(me) {
+/** Restores the place where the same user's session ended in this tab. Returns whether that is another page. @param {string} me */
+function returnToEndedSession(me) {
   const { name, place } = endedSession() ?? {};
   forgetEndedSession();
   if (name !== me) return false;
@@ -183,8 +183,8 @@ function goesBack(me) {
   return place === "/account";
 }
 
-/** Who is signed in, undefined when nobody is. The server not answering tells nothing: `me` then. @param {string} me */
-async function whoIsIt(me) {
+/** The signed-in user, or undefined. Assumes `me` when the server does not respond. @param {string} me */
+async function signedInUser(me) {
   try {
     return await api.me();
   } catch (error) {
@@ -193,12 +193,12 @@ async function whoIsIt(me) {
 }
 
 /**
- * The tabs of a person in one browser have one store. What left it, left it for all; what a closed tab leaves in it, another
- * one sends.
+ * Syncs the tabs of one user, which share one store: a message settled in one tab is settled in all, and an open tab sends
+ * what a closed one left behind. The message's fields are understood by tabs with older versions of the page.
  * @param {string} me
  * @param {{ outbox: Outbox, store: OutboxStore, drafts: Drafts, cache: OfflineCache }} parts
  */
-function joinTabs(me, { outbox, store, drafts, cache }) {
+function syncTabs(me, { outbox, store, drafts, cache }) {
   const tabs = new BroadcastChannel(offlineStoreName(me));
   /** @param {{ removed?: string, unfinished?: import("./store/drafts.js").Draft, left?: boolean }} what */
   const tell = (what) => tabs.postMessage(what); // oxlint-disable-line unicorn/require-post-message-target-origin
@@ -211,7 +211,7 @@ function joinTabs(me, { outbox, store, drafts, cache }) {
   });
   onSignOut(() => {
     signedOutHere = true;
-    outbox.wipe(); // or this tab would keep again what is being erased
+    outbox.wipe(); // otherwise this tab would store again what is being erased
     drafts.wipe();
     cache.end();
   });
@@ -221,16 +221,16 @@ function joinTabs(me, { outbox, store, drafts, cache }) {
   });
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "hidden") drafts.flush();
-    else void outbox.load(); // a tab may have gone without a word
+    else void outbox.load(); // a tab may have crashed without notifying the others
   });
 }
 
 /**
- * Something that is loaded when it is first needed.
+ * A value loaded on first use.
  * @template T
  */
-class Loaded {
-  /** @type {T | undefined} once it is there */
+class Lazy {
+  /** @type {T | undefined} once loaded */
   now;
   /** @type {Promise<T | undefined> | undefined} */
   #loading;
@@ -241,7 +241,7 @@ class Loaded {
     this.#load = load;
   }
 
-  /** It, or undefined where there is no network. */
+  /** Resolves to the value, or to undefined when loading fails. */
   load() {
     this.#loading ??= this.#load().then(
       (it) => (this.now = it),
@@ -252,29 +252,29 @@ class Loaded {
 }
 
 /**
- * Notifications and sound are needed from the moment the page is touched or left, or hears something.
+ * Loads notifications and sound when the user interacts with the page, hides it, or a message arrives.
  * @param {Messenger} messenger
- * @param {Loaded<ReturnType<typeof import("./notifications/notifications.js").startNotifications>>} attention
+ * @param {Lazy<ReturnType<typeof import("./notifications/notifications.js").startNotifications>>} notifications
  */
-function beAttentive(messenger, attention) {
+function loadNotificationsOnDemand(messenger, notifications) {
   for (const type of ["arrived", "missed"]) {
     messenger.addEventListener(type, async (event) => {
-      (await attention.load())?.hear(/** @type {CustomEvent} */ (event).detail);
+      (await notifications.load())?.messageArrived(/** @type {CustomEvent} */ (event).detail);
     });
   }
-  const load = () => void attention.load();
+  const load = () => void notifications.load();
   for (const type of ["pointerdown", "keydown", "visibilitychange"])
     document.addEventListener(type, load, { once: true });
 }
 
 /**
- * Draft texts go to the other devices, too.
+ * Syncs drafts with the user's other devices.
  * @param {Messenger} messenger
- * @param {Promise<void>} kept what this browser keeps is there
+ * @param {Promise<void>} kept resolves when the stored data are loaded
  */
-async function shareDrafts(messenger, kept) {
+async function syncDrafts(messenger, kept) {
   const { connection, drafts } = messenger;
-  const shared = new Loaded(async () => {
+  const shared = new Lazy(async () => {
     const { DraftSync } = await import("./sync/draft_sync.js");
     return new DraftSync(drafts, {
       open: () => connection.state === "open",
@@ -286,7 +286,7 @@ async function shareDrafts(messenger, kept) {
     if (connection.state !== "open") return shared.now?.disconnected();
     const loaded = await shared.load();
     if (loaded) void loaded.compare();
-    else setTimeout(compare, AGAIN_MS);
+    else setTimeout(compare, RETRY_MS);
   };
   const tell = drafts.onwritten;
   drafts.onwritten = (unfinished) => {
@@ -300,12 +300,12 @@ async function shareDrafts(messenger, kept) {
   });
   addEventListener("pagehide", () => shared.now?.flush());
   document.addEventListener("visibilitychange", () => shared.now?.flush());
-  await kept; // it may be newer
+  await kept; // stored drafts may be newer than the server's
   messenger.addEventListener("connection", () => void compare());
   await compare();
 }
 
-/** Words that depend on the language or on what time it is. */
+/** Renders all text that depends on the language or the time. */
 function renderAll() {
   for (const part of [people, header, thread, composer, ...lines]) part.render();
 }
@@ -317,56 +317,56 @@ function showTitle(messenger) {
   if (document.title !== title) document.title = title;
 }
 
-/** What is on screen: a name, "" for the list alone. @type {string | undefined} */
+/** The name in the URL on screen; "" for the list alone. @type {string | undefined} */
 let shownName;
-/** Whether the person has signed out in another tab: then nothing of theirs is kept. */
+/** Whether the user signed out in another tab; nothing is stored from then on. */
 let signedOutHere = false;
-/** Whether the way back to the list leads to the search in it. */
-let searching = false;
+/** Whether going back to the list focuses the search. */
+let returnsToSearch = false;
 
-/** Shows what the address names. @param {Messenger} messenger */
+/** Shows the conversation in the URL. @param {Messenger} messenger */
 async function route(messenger) {
-  const name = nameInAddress();
+  const name = nameInUrl();
   const left = messenger.open;
   app.toggleAttribute("data-open", name !== "");
   find(document, ".nothing").hidden = name !== "";
   find(document, ".open").hidden = name === "";
   if (name !== "" && shownName === "" && history.state === null) history.replaceState({ fromList: true }, "");
   const isFirst = shownName === undefined;
-  if (!isFirst) people.clear(); // not what somebody has typed while the page was coming
+  if (!isFirst) people.clear(); // keeps what the user typed while the page loaded
   shownName = name;
   if (name === "") {
     messenger.show(undefined);
-    if (searching) people.focusSearch();
+    if (returnsToSearch) people.focusSearch();
     else if (left !== undefined) people.focusLine(left);
-    searching = false;
+    returnsToSearch = false;
     return;
   }
   const from = isFirst ? document.body : document.activeElement;
   let peer = messenger.knownName(name);
   if (peer === undefined) {
-    // Until it is known whose conversation this is, nobody writes into the one before.
+    // Hide the previous conversation's composer until the name is resolved.
     show(messenger, undefined, name);
     thread.expect();
     peer = await messenger.find(name);
-    if (nameInAddress() !== name) return; // gone on meanwhile
+    if (nameInUrl() !== name) return; // the user navigated meanwhile
   }
   show(messenger, peer, name);
   if (peer === undefined) {
-    header.show(name, { isNobody: true });
+    header.show(name, { isUnknown: true });
     thread.showNobody(name);
   }
   const { activeElement } = document;
   const searches = activeElement instanceof HTMLInputElement && activeElement.value !== "";
-  if (searches || (activeElement !== from && activeElement !== document.body)) return; // they went on to something else
+  if (searches || (activeElement !== from && activeElement !== document.body)) return; // the user moved the focus meanwhile
   if (isTouch() || peer === undefined) header.focusName();
   else composer.focusText();
 }
 
 /**
  * @param {Messenger} messenger
- * @param {string | undefined} peer whose conversation is on screen, as far as that is known
- * @param {string} name as the address has it
+ * @param {string | undefined} peer the peer's name, if known
+ * @param {string} name the name in the URL
  */
 function show(messenger, peer, name) {
   messenger.show(peer);
@@ -377,22 +377,22 @@ function show(messenger, peer, name) {
 }
 
 /**
- * While an input method composes a word (Japanese, Greek accents …), its keys choose and end that word and do nothing here. In Safari the
- * Enter that ends one comes after the composition, told only by its code.
+ * Ignores keys while an input method composes a word (Japanese, Greek accents …). In Safari the Enter that ends a composition is
+ * dispatched after it and recognizable only by key code 229.
  *
  * @param {KeyboardEvent} event
  */
-function leaveToInputMethod(event) {
+function ignoreInputMethodKeys(event) {
   if (event.isComposing || event.keyCode === 229) event.stopImmediatePropagation();
 }
 
-/** Keys that do the same wherever one is. @param {KeyboardEvent} event */
+/** Page-wide shortcuts. @param {KeyboardEvent} event */
 function keyPressed(event) {
   if (event.defaultPrevented || event.altKey || document.querySelector("dialog[open]")) return;
   const control = event.ctrlKey || event.metaKey;
   const writing = /** @type {Element} */ (event.target).matches("input, textarea");
   const single = !control && !writing && safeLocalStorage().getItem(SINGLE_KEYS) !== "off";
-  // By its place on the keyboard: a Greek one has a κ there.
+  // By position on the keyboard: a Greek layout has a κ there.
   if ((control && !event.shiftKey && event.code === "KeyK") || (single && event.key === "/")) search();
   else if (single && event.key === "?") void openKeys();
   else return;
@@ -404,7 +404,7 @@ function search() {
     people.focusSearch();
     return;
   }
-  searching = true;
+  returnsToSearch = true;
   goBack();
 }
 
@@ -413,20 +413,20 @@ async function openKeys() {
   await sheet?.openKeys();
 }
 
-/** Whether there is room for one pane only. */
+/** Whether the window has room for only one pane. */
 function isNarrow() {
   return !matchMedia("(min-width: 720px)").matches;
 }
 
-function nameInAddress() {
+function nameInUrl() {
   try {
     return decodeURIComponent(location.hash.slice(1));
   } catch {
-    return ""; // "#%zz" is nobody
+    return ""; // malformed, such as "#%zz"
   }
 }
 
-/** Back to the list: where it was come from, the browser's own way; else without leaving this step in the history. */
+/** Goes back to the list: by the browser's history if the user came from there, otherwise by replacing the entry. */
 function goBack() {
   if (history.state?.fromList) {
     history.back();
@@ -438,18 +438,18 @@ function goBack() {
 
 /**
  * @param {Messenger} messenger
- * @param {Loaded<unknown>} attention
- * @param {() => Promise<void>} leave forgets what this browser keeps of the person
+ * @param {Lazy<unknown>} notifications
+ * @param {() => Promise<void>} leave erases the user's data in this browser
  */
-function startMenu(messenger, attention, leave) {
+function setUpMenu(messenger, notifications, leave) {
   const menu = find(document, "#menu");
-  /** What only the menu shows. */
+  /** Loads what only the menu shows. */
   const load = () => {
     void import("./elements/invite_link.js").catch(() => {});
-    void attention.load();
+    void notifications.load();
   };
   if (menu.matches(":popover-open"))
-    load(); // a menu opens before its scripts are there
+    load(); // the menu can open before its scripts have loaded
   else menu.addEventListener("beforetoggle", load, { once: true });
   setText(find(menu, ".name"), messenger.me);
   const notes = find(menu, ".notes");
@@ -464,11 +464,11 @@ function startMenu(messenger, attention, leave) {
   for (const button of [find(menu, ".keys"), find(form, "button")]) button.disabled = false;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    await messenger.outbox.load(); // other tabs may have written too
+    await messenger.outbox.load(); // other tabs may have stored messages too
     const { size } = messenger.outbox;
     if (size > 0 && !confirm(t("sign_out_unsent", { count: size }))) return;
     try {
-      await api.me(); // who signs out where nobody hears it would still be signed in
+      await api.me(); // signing out needs the server; otherwise the session would live on
     } catch (error) {
       const isThere = error instanceof api.SignedOut;
       if (!isThere) return alert(t(error instanceof api.Intercepted ? "trouble_intercepted" : "no_connection"));
@@ -480,25 +480,25 @@ function startMenu(messenger, attention, leave) {
 
 const remembered = rememberedName();
 if (remembered === undefined) {
-  const me = await whoAmI();
+  const me = await requestMe();
   if (me === undefined) {
     await eraseOfflineCopies();
     location.replace("/login");
   } else {
     await eraseAllExcept(me);
     rememberName(me);
-    if (!goesBack(me)) await start(me, true);
+    if (!returnToEndedSession(me)) await start(me, true);
   }
 } else {
   await start(remembered, false);
 }
 pageStarted();
 
-/** Once the page stands still: it must not wait for what only matters without a network. */
-async function keepForOffline() {
-  const offline = await import("./sync/service_worker.js").catch(() => undefined); // the network is gone: the next visit keeps it
+/** Runs after loading, because offline use must not delay the page. */
+async function storeForOffline() {
+  const offline = await import("./sync/service_worker.js").catch(() => undefined); // no network: the next visit stores it
   await offline?.cachePage();
 }
 
-if (document.readyState === "complete") setTimeout(keepForOffline, STILL_MS);
-else addEventListener("load", () => setTimeout(keepForOffline, STILL_MS));
+if (document.readyState === "complete") setTimeout(storeForOffline, IDLE_AFTER_LOAD_MS);
+else addEventListener("load", () => setTimeout(storeForOffline, IDLE_AFTER_LOAD_MS));

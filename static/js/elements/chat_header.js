@@ -1,4 +1,4 @@
-/** Whose conversation is on screen, and whether they are there. */
+/** The peer's name and presence, and the conversation's options. */
 
 import { find, setAvatar, setText } from "../util/dom.js";
 import { lastSeen } from "../util/time.js";
@@ -9,9 +9,9 @@ export class ChatHeader extends HTMLElement {
   #messenger;
   /** @type {string | undefined} */
   #name;
-  #isNobody = false;
+  #isUnknown = false;
 
-  /** Called when the person wants back to the list. */
+  /** Called when the user goes back to the list. */
   onback = () => {};
 
   /** @param {import("../store/messenger.js").Messenger} messenger */
@@ -25,21 +25,21 @@ export class ChatHeader extends HTMLElement {
     messenger.addEventListener("people", () => this.render());
     find(document, "#options").addEventListener(
       "click",
-      (/** @type {Event} */ { target }) => void this.#choose(target),
+      (/** @type {Event} */ { target }) => void this.#runOption(target),
     );
   }
 
   /**
    * @param {string} name
-   * @param {{ isNobody?: boolean }} [options] isNobody: it is known that there is no such person
+   * @param {{ isUnknown?: boolean }} [options] isUnknown: no such user exists
    */
-  show(name, { isNobody = false } = {}) {
+  show(name, { isUnknown = false } = {}) {
     this.#name = name;
-    this.#isNobody = isNobody;
+    this.#isUnknown = isUnknown;
     this.render();
   }
 
-  /** Puts the focus on the name, so that a reader says it and Tab goes on from there. */
+  /** Focuses the name, so that screen readers announce it and Tab continues from it. */
   focusName() {
     find(this, "h2").focus();
   }
@@ -58,15 +58,15 @@ export class ChatHeader extends HTMLElement {
     const status = find(this, ".status");
     status.classList.toggle("live", typing || presence?.online === true);
     const words = typing ? t("typing") : presenceWords(presence);
-    // Its place is kept while nothing is known, so that the name does not move when it is.
+    // An unknown presence keeps its space, so that the name does not move when it arrives.
     const { peerDeleted, blocked } = messenger.conversation(name);
-    status.hidden = notes || this.#isNobody || peerDeleted || blocked || (presence !== undefined && words === "");
+    status.hidden = notes || this.#isUnknown || peerDeleted || blocked || (presence !== undefined && words === "");
     setText(status, words);
     this.#showMuted();
   }
 
   /** @param {EventTarget | null} chosen in the menu of the conversation */
-  async #choose(chosen) {
+  async #runOption(chosen) {
     const messenger = this.#messenger;
     const name = this.#name;
     const options = await import("./conversation_options.js").catch(() => undefined);

@@ -1,6 +1,6 @@
 /**
- * The messages of the open conversation. Keeps the place while history comes in above, and the end while it was there; of a
- * long conversation only the stretch around the reader is in the document.
+ * The messages of the open conversation. Keeps the scroll position while history loads above, or sticks to the end. Of a long
+ * conversation, only a window around the reader is in the document.
  */
 
 import {
@@ -27,25 +27,25 @@ import { VirtualWindow } from "./virtual_window.js";
 /** @import { Part } from "../util/text_parts.js" */
 
 /**
- * A message as it is shown, stored or not.
- * @typedef {object} Shown
+ * A message to render, stored or pending.
+ * @typedef {object} ShownMessage
  * @property {string} key
  * @property {string} from
  * @property {string} text
  * @property {number} at
- * @property {number} seq 0 while it has none
+ * @property {number} seq 0 while pending
  * @property {import("../util/dom.js").Tick | undefined} tick
- * @property {string} [ref] of a draft
- * @property {string | undefined} [code] why it failed
+ * @property {string} [ref] of a pending message
+ * @property {string | undefined} [code] the error code of a failed message
  */
 
 const AT_END_PX = 40;
 const NEAR_PX = 800;
-/** So much of what is read already stays above the line that says what is new. */
-const ABOVE_NEW = 0.25;
-const ANNOUNCED = 5;
-/** With fewer messages in store above what is shown, more history is fetched. */
-const AHEAD = 100;
+/** Opening at unread messages shows this fraction of read ones above the line "New messages". */
+const NEW_LINE_AT = 0.25;
+const ANNOUNCED_MAX = 5;
+/** With fewer loaded messages above the window, more history is fetched. */
+const PREFETCH = 100;
 
 export class ChatThread extends HTMLElement {
   /** @type {Messenger | undefined} */
@@ -59,20 +59,20 @@ export class ChatThread extends HTMLElement {
   #window = new VirtualWindow();
   #anchor = new ScrollAnchor(this.#scroller, this.#list);
   #atEnd = true;
-  /** The heights when the scroller was looked at last. */
+  /** The heights at the last scroll check. */
   #layout = "";
   #lastShown = 0;
-  #settled = false;
-  /** Whether it is still to be gone to where the unread begin. */
-  #opening = false;
-  /** The newest seq that came before the eyes of the reader. */
-  #witnessed = 0;
-  /** @type {Promise<void> | undefined} history up to what is unread is on its way */
-  #reaching;
-  /** What came after this seq is new to the reader; undefined when nothing is. @type {number | undefined} */
+  #isOpened = false;
+  /** Whether to scroll to the first unread message at the next render. */
+  #scrollsToNew = false;
+  /** The newest seq that arrived while the user was looking at the end. */
+  #seenSeq = 0;
+  /** @type {Promise<void> | undefined} the running load of history up to the first unread message */
+  #unreadLoading;
+  /** The line "New messages" is drawn after this seq; undefined for none. @type {number | undefined} */
   #newAfter;
 
-  /** Called when the person wants back to writing. */
+  /** Called when the keyboard focus should return to the composer. */
   onwrite = () => {};
 
   /** @param {Messenger} messenger */
@@ -83,56 +83,56 @@ export class ChatThread extends HTMLElement {
       if (this.#peer !== undefined && nameKey(detail) === nameKey(this.#peer)) this.render();
     });
     messenger.addEventListener("arrived", (event) => this.#arrived(/** @type {CustomEvent<Message>} */ (event).detail));
-    this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.#scroller.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     messenger.addEventListener("replied", (event) => {
       const { detail } = /** @type {CustomEvent<string>} */ (event);
       if (this.#newAfter === undefined || this.#peer === undefined || nameKey(detail) !== nameKey(this.#peer)) return;
-      this.#newAfter = undefined; // what one answers is not new
+      this.#newAfter = undefined; // a reply implies that the messages were read
       this.render();
     });
     onPageActivityChange(() => this.#markSeen());
     const sizes = new ResizeObserver(() => {
       this.#keepEnd();
-      this.#scrolled();
+      this.#onScroll();
     });
     sizes.observe(this.#scroller);
     sizes.observe(find(this, ".inner"));
     find(this, ".jump").addEventListener("click", () => this.toEnd());
-    this.#list.addEventListener("click", (event) => this.#clicked(event));
-    this.#list.addEventListener("keydown", (event) => this.#key(event));
+    this.#list.addEventListener("click", (event) => this.#onClick(event));
+    this.#list.addEventListener("keydown", (event) => this.#onKey(event));
     this.#list.addEventListener("focusout", (event) => {
       const left = /** @type {Element} */ (event.target);
       left.removeAttribute("aria-label");
     });
   }
 
-  /** Shows the conversation with `peer`: where the unread begin, else its end. @param {string | undefined} peer */
+  /** Shows the conversation with `peer` at its first unread message, otherwise at its end. @param {string | undefined} peer */
   show(peer) {
     this.#peer = peer;
     this.#window = new VirtualWindow();
     this.#atEnd = true;
-    this.#settled = false;
-    this.#opening = false;
-    this.#reaching = undefined;
+    this.#isOpened = false;
+    this.#scrollsToNew = false;
+    this.#unreadLoading = undefined;
     this.#newAfter = undefined;
-    this.#witnessed = 0;
+    this.#seenSeq = 0;
     this.#lastShown = 0;
-    this.#anchor.forget();
+    this.#anchor.clear();
     renderList(this.#list, [], { key: () => "", make: () => cloneTemplate("day"), update: () => {} });
     find(this, ".announcer").replaceChildren();
-    this.#greet("");
+    this.#showGreeting("");
     for (const part of [".skeleton", ".jump"]) find(this, part).hidden = true;
     this.render();
   }
 
-  /** Something will be shown, once it is known whose conversation it is. */
+  /** Shows a placeholder while the peer's name is resolved. */
   expect() {
     find(this, ".skeleton").hidden = false;
   }
 
-  /** Says that there is nobody of this name. @param {string} name */
+  /** Shows that no such user exists. @param {string} name */
   showNobody(name) {
-    this.#greet(t("no_such_person", { name }));
+    this.#showGreeting(t("no_such_person", { name }));
   }
 
   toEnd() {
@@ -142,21 +142,21 @@ export class ChatThread extends HTMLElement {
     }
     this.#atEnd = true;
     this.#keepEnd();
-    this.#scrolled();
+    this.#onScroll();
   }
 
-  /** Puts the focus on the newest message; the arrows go on from there. */
+  /** Focuses the newest message; arrow keys move from there. */
   focusLast() {
     this.toEnd();
-    this.#focus([...this.#list.querySelectorAll(".message")].at(-1));
+    this.#focusMessage([...this.#list.querySelectorAll(".message")].at(-1));
   }
 
-  #focusFirst() {
+  #focusFirstMessage() {
     if (this.#peer === undefined || !this.#messenger) return;
     this.#window.to(this.#messenger.conversation(this.#peer).firstSeq, this.#contiguousSeq);
     this.#atEnd = false;
     this.render();
-    this.#focus(this.#list.querySelector(".message"));
+    this.#focusMessage(this.#list.querySelector(".message"));
   }
 
   render() {
@@ -164,18 +164,18 @@ export class ChatThread extends HTMLElement {
     const peer = this.#peer;
     if (!messenger || peer === undefined) return;
     const conversation = messenger.conversation(peer);
-    if (!conversation.loaded) this.#settled = false; // it was too far behind
-    const settling = !this.#settled && conversation.loaded;
-    if (settling && !this.#reach(messenger, peer)) return;
+    if (!conversation.loaded) this.#isOpened = false; // unloaded because too many messages were missing
+    const settling = !this.#isOpened && conversation.loaded;
+    if (settling && !this.#loadUnread(messenger, peer)) return;
     const held = this.#contiguousSeq;
     if (settling) this.#open(conversation);
     else {
-      this.#noticeMissed(conversation);
-      this.#window.grown(held, this.#atEnd && !this.#opening);
+      this.#markMissed(conversation);
+      this.#window.grown(held, this.#atEnd && !this.#scrollsToNew);
     }
-    if (this.#window.last < conversation.firstSeq) this.#window.toEnd(held); // it was loaded anew
+    if (this.#window.last < conversation.firstSeq) this.#window.toEnd(held); // reloaded
     const shown = this.#shown(peer);
-    if (!this.#atEnd) this.#anchor.note();
+    if (!this.#atEnd) this.#anchor.save();
     const focused = this.#list.contains(document.activeElement);
     const newAfter = conversation.blocked ? undefined : this.#newAfter;
     const newFrom = newAfter === undefined ? undefined : conversation.firstAfter(newAfter);
@@ -184,37 +184,37 @@ export class ChatThread extends HTMLElement {
       make: (item) => this.#make(item),
       update: (element, item) => this.#update(element, item),
     });
-    if (!this.#atEnd) this.#anchor.keep();
+    if (!this.#atEnd) this.#anchor.restore();
     if (focused && !this.#list.contains(document.activeElement)) this.#scroller.focus({ preventScroll: true });
     this.#lastShown = Math.max(this.#lastShown, held);
     this.toggleAttribute("data-blocked", conversation.blocked);
     find(this, ".skeleton").hidden = conversation.loaded || shown.length > 0;
     const empty = conversation.loaded && shown.length === 0 && !conversation.peerDeleted && !conversation.blocked;
-    this.#greet(empty ? (peer === messenger.me ? t("notes_empty") : t("say_hello", { name: peer })) : "");
+    this.#showGreeting(empty ? (peer === messenger.me ? t("notes_empty") : t("say_hello", { name: peer })) : "");
     const name = peer === messenger.me ? t("notes") : peer;
     this.#scroller.setAttribute("aria-label", t("thread", { name }));
-    if (this.#opening) this.#toNew();
+    if (this.#scrollsToNew) this.#scrollToNew();
     this.#keepEnd();
-    this.#scrolled();
+    this.#onScroll();
   }
 
-  /** The newest seq that is here without a hole before it. */
+  /** The highest contiguous seq. */
   get #contiguousSeq() {
     return this.#peer === undefined ? 0 : (this.#messenger?.conversation(this.#peer).contiguousSeq ?? 0);
   }
 
   /**
-   * Whether the unread messages are here; if not, they are fetched first, for nothing is to jump once it is shown.
+   * Whether the unread messages are loaded. If not, loads them before anything is shown, so that the view does not jump.
    * @param {Messenger} messenger
    * @param {string} peer
    */
-  #reach(messenger, peer) {
-    if (this.#reaching) return false;
+  #loadUnread(messenger, peer) {
+    if (this.#unreadLoading) return false;
     const reaching = messenger.reachUnread(peer);
     if (!reaching) return true;
     find(this, ".skeleton").hidden = false;
-    this.#reaching = reaching;
-    void this.#openWhen(reaching, messenger.conversation(peer));
+    this.#unreadLoading = reaching;
+    void this.#openAfter(reaching, messenger.conversation(peer));
     return false;
   }
 
@@ -222,56 +222,56 @@ export class ChatThread extends HTMLElement {
    * @param {Promise<void>} reaching
    * @param {import("../store/conversation.js").Conversation} conversation
    */
-  async #openWhen(reaching, conversation) {
+  async #openAfter(reaching, conversation) {
     await reaching;
-    if (this.#reaching !== reaching) return; // another conversation is on screen
-    this.#reaching = undefined;
+    if (this.#unreadLoading !== reaching) return; // another conversation is on screen
+    this.#unreadLoading = undefined;
     this.#open(conversation);
     this.render();
   }
 
-  /** Decides what is shown first. @param {import("../store/conversation.js").Conversation} conversation */
+  /** Decides where the conversation opens. @param {import("../store/conversation.js").Conversation} conversation */
   #open(conversation) {
     const { myRead, contiguousSeq } = conversation;
-    this.#settled = true;
-    this.#opening = true;
+    this.#isOpened = true;
+    this.#scrollsToNew = true;
     const first = conversation.blocked ? undefined : conversation.firstAfter(myRead);
     this.#newAfter = first === undefined ? undefined : myRead;
     if (first === undefined) this.#window.toEnd(contiguousSeq);
     else this.#window.to(first, contiguousSeq);
   }
 
-  /** What came while nobody listened, before this page was open or without a network, is new. @param {import("../store/conversation.js").Conversation} conversation */
-  #noticeMissed(conversation) {
+  /** Marks messages that arrived before the page was open or while it was offline as new. @param {import("../store/conversation.js").Conversation} conversation */
+  #markMissed(conversation) {
     const known = Math.max(conversation.myRead, this.#lastShown);
     const first = conversation.firstAfter(known);
-    if (first !== undefined && first > this.#witnessed) this.#newSince(conversation, known);
+    if (first !== undefined && first > this.#seenSeq) this.#setNewAfter(conversation, known);
   }
 
   /**
-   * Draws the line, unless there is one with unread messages below it.
+   * Draws the line "New messages" after `seq`, unless there is one above unread messages.
    * @param {import("../store/conversation.js").Conversation} conversation
    * @param {number} seq
    */
-  #newSince(conversation, seq) {
+  #setNewAfter(conversation, seq) {
     const line = this.#newAfter === undefined ? undefined : conversation.firstAfter(this.#newAfter);
     if (line === undefined || line <= conversation.myRead) this.#newAfter = seq;
-    this.#opening = this.#atEnd; // or the end would be followed past it
+    this.#scrollsToNew = this.#atEnd; // otherwise sticking to the end would scroll past it
   }
 
-  /** Goes to where the unread begin, unless they are on screen at the end. */
-  #toNew() {
-    this.#opening = false;
+  /** Scrolls to the line "New messages", unless it is visible from the end. */
+  #scrollToNew() {
+    this.#scrollsToNew = false;
     this.#keepEnd();
     const line = this.querySelector(".day.new");
     if (!line) return;
     const above = line.getBoundingClientRect().top - this.#scroller.getBoundingClientRect().top;
     if (this.#window.atEnd && above >= 0) return;
     this.#atEnd = false;
-    this.#scroller.scrollTop += above - this.#scroller.clientHeight * ABOVE_NEW;
+    this.#scroller.scrollTop += above - this.#scroller.clientHeight * NEW_LINE_AT;
   }
 
-  /** What of the conversation is shown: stored messages, then what waits in the outbox. @param {string} peer @returns {Shown[]} */
+  /** The messages to render: stored ones in the window, then pending ones. @param {string} peer @returns {ShownMessage[]} */
   #shown(peer) {
     const messenger = /** @type {Messenger} */ (this.#messenger);
     const conversation = messenger.conversation(peer);
@@ -293,20 +293,20 @@ export class ChatThread extends HTMLElement {
         };
       });
     if (!atEnd) return stored;
-    const drafts = messenger.outbox.to(peer).map((draft) => ({
-      key: draft.ref,
+    const pendingMessages = messenger.outbox.to(peer).map((pending) => ({
+      key: pending.ref,
       from: messenger.me,
-      text: draft.text,
-      at: draft.at,
+      text: pending.text,
+      at: pending.at,
       seq: 0,
-      tick: draft.state,
-      ref: draft.ref,
-      code: draft.code,
+      tick: pending.state,
+      ref: pending.ref,
+      code: pending.code,
     }));
-    return [...stored, ...drafts];
+    return [...stored, ...pendingMessages];
   }
 
-  /** @param {Item<Shown>} item */
+  /** @param {Item<ShownMessage>} item */
   #make(item) {
     if (item.kind !== "message") {
       const line = cloneTemplate("day");
@@ -319,8 +319,8 @@ export class ChatThread extends HTMLElement {
     const mine = from === this.#messenger?.me;
     element.classList.toggle("mine", mine);
     element.classList.toggle("emoji", item.emoji);
-    // What comes in at the end slides in; history does not.
-    if (this.#settled && (seq === 0 || seq > this.#lastShown)) {
+    // New messages slide in at the end; history does not.
+    if (this.#isOpened && (seq === 0 || seq > this.#lastShown)) {
       element.classList.add("new");
       element.addEventListener("animationend", () => element.classList.remove("new"), { once: true });
     }
@@ -329,7 +329,7 @@ export class ChatThread extends HTMLElement {
 
   /**
    * @param {HTMLElement} element
-   * @param {Item<Shown>} item
+   * @param {Item<ShownMessage>} item
    */
   #update(element, item) {
     if (item.kind !== "message") {
@@ -338,7 +338,7 @@ export class ChatThread extends HTMLElement {
     }
     const { message, first, last } = item;
     const renderKey = `${language()} ${timeRevision()} ${message.seq} ${message.tick} ${message.code} ${message.at} ${first} ${last}`;
-    if (element.dataset.renderKey === renderKey) return; // most of a long thread, most of the time
+    if (element.dataset.renderKey === renderKey) return; // unchanged, as most rows of a long thread are
     element.dataset.renderKey = renderKey;
     const waiting = message.tick === "sending" || message.tick === "failed";
     element.classList.toggle("first", first);
@@ -357,7 +357,7 @@ export class ChatThread extends HTMLElement {
 
   /**
    * @param {HTMLElement} element
-   * @param {Shown} message
+   * @param {ShownMessage} message
    */
   #updateFailure(element, { tick, ref, code }) {
     let failure = /** @type {HTMLElement | null} */ (element.querySelector(".failure"));
@@ -374,7 +374,7 @@ export class ChatThread extends HTMLElement {
   }
 
   /** @param {string} words */
-  #greet(words) {
+  #showGreeting(words) {
     const greeting = find(this, ".greeting");
     greeting.hidden = words === "";
     setText(greeting, words);
@@ -386,43 +386,43 @@ export class ChatThread extends HTMLElement {
     if (peer === undefined || nameKey(from) !== nameKey(peer)) return;
     const conversation = this.#messenger?.conversation(peer);
     const reading = this.#atEnd && isPageActive();
-    if (reading) this.#witnessed = Math.max(this.#witnessed, seq);
-    else if (conversation) this.#newSince(conversation, seq - 1);
-    // Each in an element of its own: the same words twice are two messages, and three at once are all said.
+    if (reading) this.#seenSeq = Math.max(this.#seenSeq, seq);
+    else if (conversation) this.#setNewAfter(conversation, seq - 1);
+    // One element per message, so that screen readers announce repeated texts and several messages at once.
     const announcer = find(this, ".announcer");
     const words = document.createElement("p");
     words.textContent = t("announce", { name: from, text });
     announcer.append(words);
-    if (announcer.childElementCount > ANNOUNCED) announcer.firstElementChild?.remove();
+    if (announcer.childElementCount > ANNOUNCED_MAX) announcer.firstElementChild?.remove();
   }
 
   /** @param {Event} event */
-  #clicked(event) {
+  #onClick(event) {
     const button = /** @type {Element} */ (event.target).closest("button");
     const ref = /** @type {HTMLElement | null} */ (button?.closest(".failure"))?.dataset.ref;
     if (!button || !ref) return;
     if (button.classList.contains("retry")) this.#messenger?.outbox.retry(ref);
     else this.#messenger?.outbox.discard(ref);
-    // The button is gone, and the focus should not fall back to the top of the page.
+    // The button was removed; without this, the focus would move to the top of the page.
     if (!isTouch()) this.#scroller.focus({ preventScroll: true });
   }
 
-  #scrolled() {
+  #onScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     if (clientHeight === 0) return; // not on screen
     const below = scrollHeight - scrollTop - clientHeight;
     const isNear = this.#window.atEnd && below < AT_END_PX;
-    // What appears or grows moves the end away; only in a layout that stays does the reader leave it.
+    // Growing content moves the end away; the user has left the end only if the layout is unchanged.
     const layout = `${scrollHeight} ${clientHeight}`;
     const isMoved = layout !== this.#layout;
     this.#layout = layout;
     if (this.#atEnd && this.#window.atEnd && !isNear && isMoved) return this.#keepEnd();
     this.#atEnd = isNear;
-    if (isNear) this.#anchor.forget();
-    else this.#anchor.note();
+    if (isNear) this.#anchor.clear();
+    else this.#anchor.save();
     this.#showJump();
     this.#markSeen();
-    if (this.#settled) this.#extend(scrollTop < NEAR_PX, below < NEAR_PX);
+    if (this.#isOpened) this.#loadAround(scrollTop < NEAR_PX, below < NEAR_PX);
   }
 
   #showJump() {
@@ -434,24 +434,24 @@ export class ChatThread extends HTMLElement {
   }
 
   /**
-   * The reader nears an end of what is in the document.
+   * Extends the window when the user scrolls near its edge.
    * @param {boolean} up
    * @param {boolean} down
    */
-  #extend(up, down) {
+  #loadAround(up, down) {
     const messenger = this.#messenger;
     const peer = this.#peer;
     if (!messenger || peer === undefined) return;
     const { firstSeq, contiguousSeq } = messenger.conversation(peer);
-    // On a screen so tall that both ends are near, to let go at one would be to miss it at once.
+    // On a screen so tall that both edges are near, trimming one would make it necessary again at once.
     const most = up && down ? Number.POSITIVE_INFINITY : undefined;
     const more =
       (down && this.#window.down(contiguousSeq, most)) || (up && this.#window.up(firstSeq, contiguousSeq, most));
-    if (up && this.#window.first - firstSeq < AHEAD) void messenger.loadOlder(peer);
+    if (up && this.#window.first - firstSeq < PREFETCH) void messenger.loadOlder(peer);
     if (more) this.render();
   }
 
-  /** What was on screen, in a page that somebody renderKey at, has been read. */
+  /** Marks the newest message on screen as read while the page is active. */
   #markSeen() {
     const messenger = this.#messenger;
     const peer = this.#peer;
@@ -463,7 +463,7 @@ export class ChatThread extends HTMLElement {
       if (seq === 0 || element.classList.contains("mine")) continue;
       if (seq <= myRead) return;
       const box = element.getBoundingClientRect();
-      // Enough of it to be read; a long one has its first lines.
+      // Visible enough to be read: all of it, or the first 48 px of a long one.
       if (box.height > 0 && box.top + Math.min(box.height, 48) <= end) {
         messenger.seen(peer, seq);
         return;
@@ -476,25 +476,25 @@ export class ChatThread extends HTMLElement {
   }
 
   /** @param {KeyboardEvent} event */
-  #key(event) {
+  #onKey(event) {
     const message = /** @type {Element} */ (event.target).closest(".message");
     if (!message || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
-    if (event.key === "ArrowUp") this.#focus(besides(message, "previousElementSibling"));
+    if (event.key === "ArrowUp") this.#focusMessage(sibling(message, "previousElementSibling"));
     else if (event.key === "ArrowDown") {
-      const next = besides(message, "nextElementSibling");
-      if (next) this.#focus(next);
+      const next = sibling(message, "nextElementSibling");
+      if (next) this.#focusMessage(next);
       else this.onwrite();
-    } else if (event.key === "Home") this.#focusFirst();
+    } else if (event.key === "Home") this.#focusFirstMessage();
     else if (event.key === "End") this.focusLast();
     else if (event.key === "Escape") {
-      event.stopPropagation(); // it leads back one step, not two
+      event.stopPropagation(); // otherwise it would go back two steps
       this.onwrite();
     } else return;
     event.preventDefault();
   }
 
-  /** Puts the focus on a message; a reader says who wrote it, what, when, and how far it has come. @param {Element | null | undefined} message */
-  #focus(message) {
+  /** Focuses a message, labelled with author, text, time and delivery state for screen readers. @param {Element | null | undefined} message */
+  #focusMessage(message) {
     if (!(message instanceof HTMLElement)) return;
     const said = [".author", ".text", "time", ".state"].map((part) => find(message, part).textContent.trim());
     message.tabIndex = -1;
@@ -507,7 +507,7 @@ export class ChatThread extends HTMLElement {
  * @param {Element} message
  * @param {"previousElementSibling" | "nextElementSibling"} side
  */
-function besides(message, side) {
+function sibling(message, side) {
   let next = message[side];
   while (next && !next.classList.contains("message")) next = next[side];
   return next;
@@ -516,7 +516,7 @@ function besides(message, side) {
 /** @param {Part} part */
 function partNode(part) {
   if (part.code) return code(part);
-  return leadsAway(part) ? link(part) : part.text;
+  return isSafeLink(part) ? link(part) : part.text;
 }
 
 /** @param {Part} part */
@@ -531,12 +531,12 @@ function code({ text, code: kind, language }) {
 }
 
 /**
- * Whether a piece of text is a link that may be followed. Of this server only the chat itself is: at /logout, whoever follows
- * somebody's link would be signed out.
+ * Whether a part is a link that is safe to follow. Of this server only the chat page is: a link to /logout, for example, would
+ * sign the user out.
  *
  * @param {Part} part
  */
-function leadsAway({ href }) {
+function isSafeLink({ href }) {
   if (href === undefined) return false;
   const { origin, pathname } = new URL(href);
   return origin !== location.origin || pathname === "/";

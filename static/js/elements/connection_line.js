@@ -1,6 +1,6 @@
 /**
- * Says in a line why there is no connection, and what to do; says nothing for the first two seconds, or while there is one. Offers a reload
- * when the server has newer pages.
+ * Shows why there is no connection and what to do, after two seconds without one. Offers a reload when the server has newer
+ * pages.
  */
 
 import { setText } from "../util/dom.js";
@@ -8,18 +8,18 @@ import { t } from "../util/translate.js";
 
 /** @import { Trouble } from "../sync/connection_trouble.js" */
 
-const PATIENCE_MS = 2_000;
+const QUIET_MS = 2_000;
 /** @type {Record<Exclude<Trouble, "intercepted">, import("../util/translate.js").Key>} */
 const TROUBLE_WORDS = { tabs: "trouble_tabs", socket: "trouble_socket" };
 
 export class ConnectionLine extends HTMLElement {
   /** @type {import("../store/messenger.js").Messenger | undefined} */
   #messenger;
-  /** Before there is a messenger: whether the page waits for the server, and why. @type {{ trouble: Trouble | undefined } | undefined} */
+  /** Set before there is a messenger, while the page waits for the server. @type {{ trouble: Trouble | undefined } | undefined} */
   #waiting;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
-  #patient = true;
+  #isQuiet = true;
   #isOutdated = false;
   #words = document.createElement("span");
   #reload = document.createElement("button");
@@ -34,13 +34,13 @@ export class ConnectionLine extends HTMLElement {
   start(messenger) {
     this.#messenger = messenger;
     messenger.addEventListener("connection", () => this.render());
-    messenger.addEventListener("people", () => this.render()); // something was written that cannot be kept
+    messenger.addEventListener("people", () => this.render()); // a pending message may be volatile
     addEventListener("online", () => this.render());
     addEventListener("offline", () => this.render());
     this.render();
   }
 
-  /** The page has not begun, since the server does not say who is signed in. @param {Trouble | undefined} trouble */
+  /** The page cannot start because the server does not say which user is signed in. @param {Trouble | undefined} trouble */
   wait(trouble) {
     this.#waiting = { trouble };
     this.render();
@@ -57,7 +57,7 @@ export class ConnectionLine extends HTMLElement {
     if (trouble === "intercepted") this.#show("trouble", t("trouble_intercepted"), true);
     else if (connection.state === "connecting") this.#showConnecting(trouble);
     else {
-      this.#rest();
+      this.#reset();
       if (this.#isOutdated) this.#show("update", t("updated"), true);
       else this.hidden = true;
     }
@@ -66,11 +66,11 @@ export class ConnectionLine extends HTMLElement {
   /** @param {Exclude<Trouble, "intercepted"> | undefined} trouble */
   #showConnecting(trouble) {
     this.#timer ??= setTimeout(() => {
-      this.#patient = false;
+      this.#isQuiet = false;
       this.render();
-    }, PATIENCE_MS);
-    if (this.#patient) return;
-    // Some browsers say "offline" where the server is on the same desk, so only the words follow them.
+    }, QUIET_MS);
+    if (this.#isQuiet) return;
+    // Some browsers report "offline" although the server is local, so this only selects the text.
     const online = navigator.onLine;
     if (online && trouble) this.#show("trouble", t(TROUBLE_WORDS[trouble]));
     else if (this.#messenger?.isVolatile())
@@ -81,7 +81,7 @@ export class ConnectionLine extends HTMLElement {
   /**
    * @param {"connecting" | "offline" | "trouble" | "update"} state
    * @param {string} words
-   * @param {boolean} [reload] whether loading the page again helps
+   * @param {boolean} [reload] whether to offer a reload
    */
   #show(state, words, reload = false) {
     this.dataset.state = state;
@@ -91,11 +91,11 @@ export class ConnectionLine extends HTMLElement {
     setText(this.#reload, reload ? t("reload") : "");
   }
 
-  /** The next loss of the connection gets its two seconds again. */
-  #rest() {
+  /** Restores the delay for the next loss of the connection. */
+  #reset() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#patient = true;
+    this.#isQuiet = true;
   }
 }
 

@@ -1,4 +1,4 @@
-/** What the menu of a conversation does: muting, and blocking after a question. Loaded when something in it is chosen. */
+/** The options of a conversation: mute, and block after confirmation. Loaded on demand. */
 
 import { cloneTemplate, find, setText } from "../util/dom.js";
 import { t } from "../util/translate.js";
@@ -6,9 +6,9 @@ import { t } from "../util/translate.js";
 /** @import { Messenger } from "../store/messenger.js" */
 
 /**
- * Does what was chosen.
+ * Runs the chosen option.
  * @param {Messenger} messenger
- * @param {string} name whose conversation it is
+ * @param {string} name the peer
  * @param {EventTarget | null} chosen the button
  */
 export async function runOption(messenger, name, chosen) {
@@ -37,7 +37,7 @@ async function mute(messenger, name, options) {
 }
 
 /**
- * Says what blocking means, and blocks whom the person still wants to block.
+ * Explains blocking and asks for confirmation.
  * @param {Messenger} messenger
  * @param {string} name
  */

@@ -1,4 +1,4 @@
-/** In the menu of whoever runs this chat: makes a link for one more person, and shows it to be copied. Loaded with the menu. */
+/** Creates invitation links in the admin's menu. Loaded with the menu. */
 
 import * as api from "../sync/api.js";
 import { find, setText } from "../util/dom.js";
@@ -8,30 +8,30 @@ import { errorText, locale, t } from "../util/translate.js";
 class InviteLink extends HTMLElement {
   /** @type {{ url: string, expires_at: string } | undefined} */
   #link;
-  #asking = false;
+  #isCreating = false;
   #copied = false;
   #error = "";
 
   connectedCallback() {
     const menu = /** @type {HTMLElement} */ (this.closest("[popover]"));
-    menu.addEventListener("beforetoggle", (event) => void (event.newState === "open" && this.#appear()));
-    void this.#appear(); // the menu was opened before this was here
-    find(this, ".ask").addEventListener("click", () => void this.#ask());
+    menu.addEventListener("beforetoggle", (event) => void (event.newState === "open" && this.#updateVisibility()));
+    void this.#updateVisibility(); // the menu was opened before this script loaded
+    find(this, ".ask").addEventListener("click", () => void this.#create());
     find(this, ".copy").addEventListener("click", () => void this.#copy());
     find(this, "input").addEventListener("focus", () => find(this, "input").select());
     document.addEventListener("languagechange", () => this.#render());
     onTimeFormatChange(() => this.#render());
   }
 
-  /** Only for whoever runs this chat, which may have changed since the page was loaded. */
-  async #appear() {
+  /** Shows the element to admins only; the role may have changed since the page loaded. */
+  async #updateVisibility() {
     const { admin = false } = await api.account().catch(() => ({ admin: !this.hidden }));
     this.hidden = !admin;
   }
 
-  async #ask() {
-    if (this.#asking) return;
-    this.#asking = true;
+  async #create() {
+    if (this.#isCreating) return;
+    this.#isCreating = true;
     try {
       this.#link = await api.invite();
       this.#error = "";
@@ -40,7 +40,7 @@ class InviteLink extends HTMLElement {
       this.#link = undefined;
       this.#error = error instanceof api.Refused ? error.message : "unknown";
     }
-    this.#asking = false;
+    this.#isCreating = false;
     this.#render();
     if (this.#link) find(this, ".copy").focus();
   }
@@ -51,7 +51,7 @@ class InviteLink extends HTMLElement {
       await navigator.clipboard.writeText(input.value);
       this.#copied = true;
     } catch {
-      input.select(); // where the page has no right to the clipboard, as over plain http, the old way may do
+      input.select(); // without clipboard permission, as on plain http, `execCommand` may work
       this.#copied = document.execCommand("copy");
     }
     this.#render();

@@ -1,4 +1,4 @@
-/** The sheet that says which keys do what. Loaded when somebody first asks for it. */
+/** The dialog of keyboard shortcuts. Loaded on demand. */
 
 import { safeLocalStorage, SINGLE_KEYS } from "../store/safe_local_storage.js";
 import { t } from "../util/translate.js";
@@ -17,14 +17,14 @@ const KEYS = [
   [["?"], "keys_sheet"],
 ];
 
-/** Opens the sheet; closed, it gives the focus back to where it was. */
+/** Opens the dialog; closing it restores the focus. */
 export async function openKeys() {
   await loadStyle();
   if (document.querySelector(".keys-sheet")) return;
   const title = make("h2", t("keys_title"));
   title.id = "keys-title";
   title.tabIndex = -1;
-  title.autofocus = true; // the button below would scroll a small screen past all of it
+  title.autofocus = true; // focusing the button below would scroll a small screen past the list
   const list = document.createElement("dl");
   for (const [keys, what] of KEYS) {
     const row = document.createElement("div");
@@ -43,7 +43,7 @@ export async function openKeys() {
   sheet.setAttribute("aria-labelledby", title.id);
   sheet.append(title, list, form);
   sheet.addEventListener("click", (event) => {
-    if (event.target === sheet) sheet.close(); // beside it
+    if (event.target === sheet) sheet.close(); // the backdrop
   });
   sheet.addEventListener("close", () => sheet.remove());
   document.body.append(sheet);
@@ -58,7 +58,7 @@ function singleKeys() {
     try {
       safeLocalStorage().setItem(SINGLE_KEYS, box.checked ? "on" : "off");
     } catch {
-      // Then it cannot be kept, and the box says otherwise until the sheet is closed.
+      // Storage is forbidden, so the choice has no effect.
     }
   });
   const label = make("label", t("keys_single", { keys: "/ ?" }));

@@ -1,4 +1,4 @@
-/** Where one writes. The unfinished texts are kept by `drafts.js`. */
+/** The message field. `drafts.js` stores its text. */
 
 import { find, isTouch, setText } from "../util/dom.js";
 import { isBlank, MESSAGE_MAX, messageOf } from "../util/message_text.js";
@@ -15,9 +15,9 @@ export class MessageComposer extends HTMLElement {
   /** @type {HTMLButtonElement} */
   #send = find(this, ".send");
 
-  /** Called when a text has gone to the outbox. */
+  /** Called when a message was added to the outbox. */
   onsent = () => {};
-  /** Called when the person goes up from an empty field: there is something to read there. */
+  /** Called on ArrowUp in an empty field, to move to the messages. */
   onup = () => {};
 
   /** @param {import("../store/messenger.js").Messenger} messenger */
@@ -27,14 +27,14 @@ export class MessageComposer extends HTMLElement {
       const { detail } = /** @type {CustomEvent<string>} */ (event);
       if (this.#peer !== undefined && nameKey(detail) === nameKey(this.#peer)) this.#showDraft();
     });
-    messenger.addEventListener("limited", () => this.#check());
-    messenger.addEventListener("thread", () => this.#close());
+    messenger.addEventListener("limited", () => this.#validate());
+    messenger.addEventListener("thread", () => this.#renderClosed());
     find(this, ".unblock").addEventListener("click", () => void this.#unblock());
     find(this, "form").addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault();
       this.#submit();
     });
-    this.#text.addEventListener("input", () => this.#written());
+    this.#text.addEventListener("input", () => this.#onInput());
     this.#text.addEventListener("keydown", (event) => {
       if (event.key === "ArrowUp" && this.#text.value === "") {
         event.preventDefault();
@@ -65,13 +65,13 @@ export class MessageComposer extends HTMLElement {
     if (!messenger || this.#peer === undefined) return;
     const name = this.#peer === messenger.me ? t("notes") : this.#peer;
     this.#text.setAttribute("aria-label", t("message_to", { name }));
-    this.#close();
+    this.#renderClosed();
     this.#fit();
-    this.#check();
+    this.#validate();
   }
 
-  /** Where nobody would read it there is nothing to write in, but a sentence that says why. */
-  #close() {
+  /** Replaces the field by an explanation when the peer is deleted or blocked. */
+  #renderClosed() {
     if (!this.#messenger || this.#peer === undefined) return;
     const { peerDeleted, blocked } = this.#messenger.conversation(this.#peer);
     const closed = find(this, ".closed");
@@ -86,11 +86,11 @@ export class MessageComposer extends HTMLElement {
     const peer = this.#peer;
     if (peer === undefined) return;
     try {
-      this.#complain("", "");
+      this.#showError("", "");
       await this.#messenger?.unblock(peer);
       if (peer === this.#peer && !isTouch()) this.focusText();
     } catch {
-      this.#complain("no_connection", t("no_connection"));
+      this.#showError("no_connection", t("no_connection"));
     }
   }
 
@@ -98,59 +98,59 @@ export class MessageComposer extends HTMLElement {
     const { value: before, selectionStart, selectionEnd } = this.#text;
     const value = this.#peer === undefined ? "" : (this.#messenger?.drafts.of(this.#peer) ?? "");
     this.#text.value = value;
-    // What another device adds moves no caret.
+    // Text added by another device does not move the caret.
     if (before !== "" && value.startsWith(before)) this.#text.setSelectionRange(selectionStart, selectionEnd);
     this.render();
   }
 
-  #written() {
+  #onInput() {
     this.#fit();
-    this.#check();
+    this.#validate();
     if (this.#peer !== undefined) this.#messenger?.drafts.write(this.#peer, this.#text.value);
     if (this.#peer !== undefined && !isBlank(this.#text.value)) this.#messenger?.presence.sendTyping(this.#peer);
   }
 
   #submit() {
     const text = messageOf(this.#text.value);
-    if (isBlank(text) || !this.#check() || this.#peer === undefined) return;
+    if (isBlank(text) || !this.#validate() || this.#peer === undefined) return;
     if (!this.#messenger?.write(this.#peer, text)) {
-      this.#complain("outbox_full", t("outbox_full"));
+      this.#showError("outbox_full", t("outbox_full"));
       return;
     }
     this.#text.value = "";
-    this.#written();
-    this.#messenger.drafts.flush(); // a reload would bring back what is sent
+    this.#onInput();
+    this.#messenger.drafts.flush(); // otherwise a reload would restore the sent text
     this.onsent();
     this.focusText();
   }
 
-  /** Whether the text can be sent; says so if not. */
-  #check() {
+  /** Whether the text can be sent; shows an error if not. */
+  #validate() {
     const { value } = this.#text;
-    // Counting characters takes time, so it is done only where it can matter.
+    // Counting code points is slow, so count only when the limit may be exceeded.
     const count = value.length > MESSAGE_MAX ? [...messageOf(value)].length : 0;
     const tooLong = count > MESSAGE_MAX;
     const wait = this.#messenger?.limitedFor ?? 0;
-    if (tooLong) this.#complain("too_long", t("too_long", { count, limit: MESSAGE_MAX }));
-    else if (wait > 0) this.#complain("rate_limited", t("send_limited", { wait: waitText(wait) }));
-    else this.#complain("", "");
+    if (tooLong) this.#showError("too_long", t("too_long", { count, limit: MESSAGE_MAX }));
+    else if (wait > 0) this.#showError("rate_limited", t("send_limited", { wait: waitText(wait) }));
+    else this.#showError("", "");
     this.#send.toggleAttribute("data-empty", isBlank(value));
     this.#send.disabled = tooLong;
     return !tooLong;
   }
 
   /**
-   * @param {string} code "" takes the words away
+   * @param {string} code "" removes the error
    * @param {string} words
    */
-  #complain(code, words) {
+  #showError(code, words) {
     const problem = find(this, ".problem");
     problem.dataset.error = code;
     setText(problem, words);
     this.#text.setAttribute("aria-invalid", String(code !== "" && code !== "rate_limited"));
   }
 
-  /** Where CSS cannot let a field grow with its text, this does. */
+  /** Grows the field with its text in browsers without `field-sizing`. */
   #fit() {
     if (CSS.supports("field-sizing", "content")) return;
     this.#text.style.setProperty("block-size", "auto");

@@ -1,4 +1,4 @@
-/** The list of conversations, and the search that finds people for new ones. */
+/** The list of conversations, and the search for users to start new ones with. */
 
 import { Limited } from "../sync/api.js";
 import { cloneTemplate, find, isTouch, renderList, setAvatar, setText, setTick } from "../util/dom.js";
@@ -8,30 +8,30 @@ import { language, t, waitText } from "../util/translate.js";
 
 /** @import { Line, Messenger } from "../store/messenger.js" */
 
-const PAUSE_MS = 120; // between two letters
-/** Suggestions that could not be fetched are asked for again: nothing else would. */
-const AGAIN_MS = 2_000;
+const DEBOUNCE_MS = 120; // of typing in the search
+/** Failed suggestions are retried; nothing else would request them again. */
+const RETRY_MS = 2_000;
 const NEAR_END_PX = 600;
-const WATCHED_LINES = 100; // the first, and those on screen; presence of others is as the list brought it
-/** Above and below what is seen, so many rows are in the document. */
-const ROWS_BESIDE = 30;
+const WATCHED_LINES = 100; // the first ones and those on screen; others keep the presence the list came with
+/** Rows rendered above and below the viewport. */
+const OVERSCAN_ROWS = 30;
 
 export class PeopleList extends HTMLElement {
   /** @type {Messenger | undefined} */
   #messenger;
   #query = "";
-  /** @type {string[]} people the server found for the query, or suggests when there is no conversation */
+  /** @type {string[]} users found for the query, or suggested when there is no conversation */
   #found = [];
   /** @type {"" | "searching" | "limited" | "failed"} */
   #search = "";
-  /** Until the server answers searches again, when it had too many. */
+  /** Seconds until the server accepts searches again after a rate limit. */
   #limitedFor = 0;
   #searches = 0;
   #suggested = false;
-  /** The conversation whose row is to come into sight. @type {string | undefined} */
-  #wanted;
-  /** Enter was pressed before there was anybody. */
-  #enter = false;
+  /** The conversation to scroll into view. @type {string | undefined} */
+  #scrollTo;
+  /** Whether Enter was pressed before the results arrived. */
+  #isEnterPending = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /** @type {HTMLInputElement} */
@@ -40,11 +40,11 @@ export class PeopleList extends HTMLElement {
   #scroll = find(this, ".scroll");
   /** @type {HTMLElement} */
   #list = find(this, ".conversations");
-  /** Where the list is scrolled to, and how much of it is seen; asking the document each time would cost a layout. */
-  #seen = { top: 0, height: 0 };
-  /** Of a long list, these lines are in the document. */
+  /** Scroll position and height, cached because reading them from the document forces a layout. */
+  #viewport = { top: 0, height: 0 };
+  /** The range of lines in the document. */
   #rows = { first: 0, end: 0, all: 0 };
-  /** How high a row is, at the usual size of text till it is measured. */
+  /** Height of a row: the default until it is measured. */
   #rowPx = 64;
 
   /** @param {Messenger} messenger */
@@ -55,49 +55,49 @@ export class PeopleList extends HTMLElement {
     /** @type {string | undefined} */
     let open;
     messenger.addEventListener("shown", () => {
-      if (messenger.open !== open) this.#wanted = messenger.open;
+      if (messenger.open !== open) this.#scrollTo = messenger.open;
       open = messenger.open;
       this.render();
     });
     messenger.addEventListener("signed-up", (event) =>
       this.#signedUp(/** @type {CustomEvent<string>} */ (event).detail),
     );
-    messenger.addEventListener("connection", () => this.#suggestAnew());
+    messenger.addEventListener("connection", () => this.#refreshSuggestions());
     for (const type of ["wheel", "pointerdown"])
-      this.#scroll.addEventListener(type, () => (this.#wanted = undefined), { passive: true });
-    this.#input.addEventListener("input", () => this.#queryIs(this.#input.value));
+      this.#scroll.addEventListener(type, () => (this.#scrollTo = undefined), { passive: true });
+    this.#input.addEventListener("input", () => this.#setQuery(this.#input.value));
     find(this, ".clear").addEventListener("click", () => {
       this.clear();
       this.#input.focus();
     });
-    this.addEventListener("keydown", (event) => this.#key(event));
-    this.#scroll.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    new ResizeObserver(() => this.#scrolled()).observe(this.#scroll);
+    this.addEventListener("keydown", (event) => this.#onKey(event));
+    this.#scroll.addEventListener("scroll", () => this.#onScroll(), { passive: true });
+    new ResizeObserver(() => this.#onScroll()).observe(this.#scroll);
     new ResizeObserver(() => this.#measure()).observe(this.#list);
     setAvatar(find(this, ".me .avatar"), messenger.me);
     if (this.#input.value)
-      this.#queryIs(this.#input.value); // typed before this page could hear
+      this.#setQuery(this.#input.value); // typed before the scripts had loaded
     else this.render();
   }
 
-  /** Ends the search. */
+  /** Clears the search. */
   clear() {
     if (this.#input.value === "") return;
     this.#input.value = "";
-    this.#queryIs("");
+    this.#setQuery("");
   }
 
-  /** Puts the focus on the line of a person, or on the search when they have none. @param {string} name */
+  /** Focuses a user's line, or the search when there is none. @param {string} name */
   focusLine(name) {
     const index = this.#lines().findIndex((line) => line.peer === name);
     if (index !== -1 && !this.#link(name)) {
       this.#scroll.scrollTop = index * this.#rowPx - this.#scroll.clientHeight / 2;
-      this.#scrolled();
+      this.#onScroll();
     }
     (this.#link(name) ?? (isTouch() ? this.#scroll : this.#input)).focus();
   }
 
-  /** Puts the focus where people are looked for. */
+  /** Focuses the search. */
   focusSearch() {
     this.#input.focus();
     this.#input.select();
@@ -109,14 +109,14 @@ export class PeopleList extends HTMLElement {
     const all = messenger.lines();
     const lines = this.#lines(all);
     const query = this.#query;
-    const found = this.#foundBeside(lines, all.length === 0);
+    const found = this.#foundUsers(lines, all.length === 0);
     const seen = this.#showRows(lines);
     renderList(find(this, ".found"), found, {
       key: (name) => name,
       make: () => cloneTemplate("line"),
       update: (element, name) => this.#showPerson(element, name),
     });
-    this.#rove();
+    this.#updateTabStop();
     const empty = messenger.listLoaded && all.length === 0 && query === "";
     find(this, ".skeleton").hidden = messenger.listLoaded || all.length > 0;
     find(this, ".empty").hidden = !empty;
@@ -130,10 +130,10 @@ export class PeopleList extends HTMLElement {
       ...[...seen, ...lines.slice(0, WATCHED_LINES)].map((line) => line.peer),
     ];
     messenger.presence.watch(watched, { newUsers: empty || query !== "" });
-    this.#reveal(lines);
+    this.#scrollToOpen(lines);
   }
 
-  /** The conversations that fit the search. @param {Line[]} [all] */
+  /** The conversations that match the search. @param {Line[]} [all] */
   #lines(all = this.#messenger?.lines() ?? []) {
     const query = searchKey(this.#query);
     if (!query) return all;
@@ -141,12 +141,12 @@ export class PeopleList extends HTMLElement {
     return all.filter((line) => contains(this.#shownName(line.peer), query)).toSorted((a, b) => rank(a) - rank(b));
   }
 
-  /** Puts the rows into the document that are seen, or nearly. Returns their lines. @param {Line[]} lines */
+  /** Renders the rows in and near the viewport. Returns their lines. @param {Line[]} lines */
   #showRows(lines) {
-    const { top, height } = this.#seen;
+    const { top, height } = this.#viewport;
     const rowPx = this.#rowPx;
-    const first = Math.max(0, Math.min(Math.floor(top / rowPx) - ROWS_BESIDE, lines.length - ROWS_BESIDE));
-    const end = Math.min(lines.length, Math.ceil((top + height) / rowPx) + ROWS_BESIDE);
+    const first = Math.max(0, Math.min(Math.floor(top / rowPx) - OVERSCAN_ROWS, lines.length - OVERSCAN_ROWS));
+    const end = Math.min(lines.length, Math.ceil((top + height) / rowPx) + OVERSCAN_ROWS);
     this.#rows = { first, end, all: lines.length };
     const { activeElement } = document;
     const focused = this.#list.contains(activeElement) ? /** @type {HTMLElement} */ (activeElement).dataset.name : "";
@@ -164,7 +164,7 @@ export class PeopleList extends HTMLElement {
       },
     });
     this.#list.style.paddingBlock = `${first * rowPx}px ${(lines.length - end) * rowPx}px`;
-    // Scrolled out of the document: the next arrow key goes on from what is seen.
+    // The focused row was scrolled out of the document: arrow keys continue from the viewport.
     if (focused && !this.#list.contains(document.activeElement))
       (this.#link(focused) ?? this.#scroll).focus({ preventScroll: true });
     return seen;
@@ -172,11 +172,11 @@ export class PeopleList extends HTMLElement {
 
   /**
    * @param {Line[]} lines
-   * @param {boolean} nobodyYet
+   * @param {boolean} isEmpty
    */
-  #foundBeside(lines, nobodyYet) {
+  #foundUsers(lines, isEmpty) {
     const messenger = this.#messenger;
-    if (!messenger || (!this.#query && !nobodyYet)) return [];
+    if (!messenger || (!this.#query && !isEmpty)) return [];
     const shown = new Set(lines.map((line) => line.peer));
     const query = searchKey(this.#query);
     const me = query && (contains(messenger.me, query) || contains(t("notes"), query)) ? [messenger.me] : [];
@@ -238,8 +238,8 @@ export class PeopleList extends HTMLElement {
   }
 
   /**
-   * Shows what rows of conversations and of people have in common. Returns whether anything changed since the last time:
-   * in a long list, most rows never do. `rest`: what else the row shows; without it, it is nothing but a name.
+   * Renders what rows of conversations and of found users share. Returns whether anything changed, because most rows of a long
+   * list do not. `rest` identifies the row's other content; found users have none.
    * @param {HTMLElement} element
    * @param {string} name
    */
@@ -270,15 +270,15 @@ export class PeopleList extends HTMLElement {
   }
 
   /** @param {string} text */
-  #queryIs(text) {
+  #setQuery(text) {
     this.#query = text.trim();
-    this.#enter = false;
-    this.#searches++; // an answer to an older question is not shown
+    this.#isEnterPending = false;
+    this.#searches++; // results of earlier searches are ignored
     clearTimeout(this.#timer);
     this.#found = [];
     this.#suggested = false;
     this.#search = this.#query ? "searching" : "";
-    if (this.#query) this.#timer = setTimeout(() => void this.#find(this.#query), PAUSE_MS);
+    if (this.#query) this.#timer = setTimeout(() => void this.#find(this.#query), DEBOUNCE_MS);
     this.#scroll.scrollTop = 0;
     this.render();
   }
@@ -290,30 +290,30 @@ export class PeopleList extends HTMLElement {
     if (search !== this.#searches) return;
     this.#search = Array.isArray(answer) ? "" : answer instanceof Limited ? "limited" : "failed";
     this.#found = Array.isArray(answer) ? answer : [];
-    const enter = this.#enter;
-    this.#enter = false;
+    const enter = this.#isEnterPending;
+    this.#isEnterPending = false;
     if (answer instanceof Limited) this.#limitedFor = answer.seconds;
-    const again = answer instanceof Limited ? answer.seconds * 1_000 : query === "" ? AGAIN_MS : undefined;
+    const again = answer instanceof Limited ? answer.seconds * 1_000 : query === "" ? RETRY_MS : undefined;
     if (again !== undefined && !Array.isArray(answer)) this.#timer = setTimeout(() => void this.#find(query), again);
     this.render();
     if (enter) this.#links()[0]?.click();
   }
 
-  /** Brings the row of the open conversation into sight, unless the person has begun to scroll. @param {Line[]} lines */
-  #reveal(lines) {
-    if (this.#wanted === undefined || this.#query) return;
-    const index = lines.findIndex((line) => line.peer === this.#wanted);
+  /** Scrolls the open conversation into view, unless the user has scrolled. @param {Line[]} lines */
+  #scrollToOpen(lines) {
+    if (this.#scrollTo === undefined || this.#query) return;
+    const index = lines.findIndex((line) => line.peer === this.#scrollTo);
     const { clientHeight, scrollTop } = this.#scroll;
     if (index === -1 || clientHeight === 0) return;
     const top = index * this.#rowPx;
     if (top < scrollTop || top + this.#rowPx > scrollTop + clientHeight) {
       this.#scroll.scrollTop = top - (clientHeight - this.#rowPx) / 2;
-      this.#scrolled();
+      this.#onScroll();
     }
-    if (this.#messenger?.isListSettled) this.#wanted = undefined; // till then rows move
+    if (this.#messenger?.isListSettled) this.#scrollTo = undefined; // until then rows move
   }
 
-  /** Somebody has an account now: among the people who are suggested, or found. @param {string} name */
+  /** Adds a new user to the suggestions or results. @param {string} name */
   #signedUp(name) {
     const query = searchKey(this.#query);
     if (!(query ? contains(name, query) : this.#suggested) || this.#found.includes(name)) return;
@@ -322,14 +322,14 @@ export class PeopleList extends HTMLElement {
     this.render();
   }
 
-  /** Who signed up while there was no connection is suggested, too. */
-  #suggestAnew() {
+  /** Refetches suggestions after a reconnect, because sign-ups may have been missed. */
+  #refreshSuggestions() {
     if (this.#messenger?.connection.state !== "open" || !this.#suggested) return;
     this.#suggested = false;
     this.render();
   }
 
-  /** With nobody to talk to yet, says who is here. */
+  /** Suggests users to someone without conversations. */
   async #suggest() {
     if (this.#suggested) return;
     this.#suggested = true;
@@ -337,31 +337,31 @@ export class PeopleList extends HTMLElement {
     await this.#find("");
   }
 
-  #scrolled() {
+  #onScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroll;
-    this.#seen = { top: scrollTop, height: clientHeight };
-    // Before anything is drawn: then it is known that rows are still on their way.
+    this.#viewport = { top: scrollTop, height: clientHeight };
+    // Before rendering, which needs to know that rows are being loaded.
     if (scrollHeight - scrollTop - clientHeight < NEAR_END_PX) void this.#messenger?.loadMoreConversations();
     const { first, end, all } = this.#rows;
     const [from, to] = [scrollTop / this.#rowPx, (scrollTop + clientHeight) / this.#rowPx];
-    const near = ROWS_BESIDE / 3;
+    const near = OVERSCAN_ROWS / 3;
     if ((first > 0 && from < first + near) || (end < all && to > end - near)) this.render();
   }
 
-  /** Rows are as high as their text; when that grows, those that are seen stay. */
+  /** Measures the row height, which follows the text size, and keeps the visible rows in place. */
   #measure() {
     const height = this.#list.firstElementChild?.getBoundingClientRect().height ?? 0;
     if (height === 0 || height === this.#rowPx) return;
-    const top = (this.#seen.top * height) / this.#rowPx;
+    const top = (this.#viewport.top * height) / this.#rowPx;
     this.#rowPx = height;
-    this.render(); // first, or there would be no room to scroll
+    this.render(); // first, otherwise there is no room to scroll
     this.#scroll.scrollTop = top;
-    this.#scrolled();
+    this.#onScroll();
   }
 
   /** @param {KeyboardEvent} event */
-  #key(event) {
-    if (event.key.startsWith("Arrow")) this.#scrolled(); // keys can be faster than frames: the next rows are to be there
+  #onKey(event) {
+    if (event.key.startsWith("Arrow")) this.#onScroll(); // key repeat can outrun scroll events, so render the next rows now
     const links = [...this.#links()];
     const at = links.indexOf(/** @type {HTMLAnchorElement} */ (document.activeElement));
     const inSearch = document.activeElement === this.#input;
@@ -375,16 +375,16 @@ export class PeopleList extends HTMLElement {
     else if (event.key === "Escape") next = this.#input;
     else if (event.key === "Enter" && inSearch) {
       if (links[0]) links[0].click();
-      else this.#enter = this.#search === "searching";
+      else this.#isEnterPending = this.#search === "searching";
     } else return;
     if (event.key === "Escape") this.clear();
     event.preventDefault();
     next?.focus();
-    this.#rove();
+    this.#updateTabStop();
   }
 
-  /** Tab stops at one line, the arrows go on from there. */
-  #rove() {
+  /** Roving tab index: Tab stops at one line, arrow keys move from there. */
+  #updateTabStop() {
     const links = [...this.#links()];
     const stop =
       links.find((link) => link === document.activeElement) ??
@@ -427,7 +427,7 @@ function begins(name, query) {
 }
 
 /**
- * Sets an attribute, and leaves it alone when it is that already; "" takes it away.
+ * Sets an attribute if it differs; "" removes it.
  * @param {Element} element
  * @param {string} name
  * @param {string} value
@@ -438,7 +438,7 @@ function setAttribute(element, name, value) {
   else element.setAttribute(name, value);
 }
 
-/** What of a text fits a row; the rest would only be laid out to be cut. @param {string} text */
+/** The part of a text that fits a row; more would cost layout time and be cut off. @param {string} text */
 function oneLine(text) {
   return text.slice(0, 120).replace(/`{3,}|\s+/gu, " ");
 }

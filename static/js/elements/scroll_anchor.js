@@ -1,13 +1,13 @@
-/** Where somebody reads in a scrolled list of messages. Keeps it while the layout changes: history above, rotation, text size. */
+/** Keeps the scroll position in a list of messages while the layout changes: history loading above, rotation, text size. */
 
 export class ScrollAnchor {
   #scroller;
   #list;
   /** The bubble at the top edge. @type {Element | undefined} */
-  #first;
-  /** How far the edge is below its top: within it as a part of its height, above it in pixels. */
-  #into = 0;
-  /** The layout and the position in which this was noted. */
+  #anchor;
+  /** Distance of the edge below the bubble's top: inside the bubble as a fraction of its height, above it in pixels. */
+  #offset = 0;
+  /** The layout and scroll position at the time of recording. */
   #layout = "";
   #top = 0;
 
@@ -20,39 +20,39 @@ export class ScrollAnchor {
     this.#list = list;
   }
 
-  /** Notes the place. In another layout than before the top edge tells nothing: then the place is kept first. */
-  note() {
-    if (this.#first && this.#layout !== this.#layoutNow()) this.keep();
-    else if (!this.#first || this.#top !== this.#scroller.scrollTop) this.#measure();
+  /** Saves the position. After a layout change the top edge is meaningless, so the saved position is restored first. */
+  save() {
+    if (this.#anchor && this.#layout !== this.#layoutNow()) this.restore();
+    else if (!this.#anchor || this.#top !== this.#scroller.scrollTop) this.#record();
   }
 
-  /** Goes to the place that was noted, and on by what the reader has scrolled since. */
-  keep() {
-    if (this.#first?.isConnected) {
-      const { top, height } = this.#first.getBoundingClientRect();
+  /** Restores the saved position plus what the user has scrolled since. */
+  restore() {
+    if (this.#anchor?.isConnected) {
+      const { top, height } = this.#anchor.getBoundingClientRect();
       const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
-      const into = this.#into > 0 ? this.#into * height : this.#into;
-      const isCut = scrollTop + clientHeight >= scrollHeight - 1; // by a list that has become shorter
+      const into = this.#offset > 0 ? this.#offset * height : this.#offset;
+      const isCut = scrollTop + clientHeight >= scrollHeight - 1; // because the list became shorter
       const moved = Math.round(top + into - this.#edge()) + (isCut ? 0 : scrollTop - this.#top);
       if (moved !== 0) this.#scroller.scrollTop += moved;
     }
-    this.#measure();
+    this.#record();
   }
 
-  forget() {
-    this.#first = undefined;
+  clear() {
+    this.#anchor = undefined;
   }
 
-  #measure() {
+  #record() {
     const edge = this.#edge();
-    this.#first = [...this.#list.querySelectorAll(".bubble")].find(
+    this.#anchor = [...this.#list.querySelectorAll(".bubble")].find(
       (each) => each.getBoundingClientRect().bottom > edge,
     );
     this.#layout = this.#layoutNow();
     this.#top = this.#scroller.scrollTop;
-    if (!this.#first) return;
-    const { top, height } = this.#first.getBoundingClientRect();
-    this.#into = edge > top ? (edge - top) / height : edge - top;
+    if (!this.#anchor) return;
+    const { top, height } = this.#anchor.getBoundingClientRect();
+    this.#offset = edge > top ? (edge - top) / height : edge - top;
   }
 
   #edge() {

@@ -1,94 +1,94 @@
 /**
- * Which stretch of a conversation is in the document. A long one is never in it whole: it grows where the reader goes and lets go
- * at the other end. It is told by seq, so it stays the same while history comes in above.
+ * The range of a conversation that is in the document. It grows where the user scrolls and shrinks at the other edge. Bounds are
+ * seqs, so loading history above does not change them.
  */
 
-const AT_FIRST = 60;
+const INITIAL = 60;
 const STEP = 20;
-const MOST = 160; // several times what the tallest screen shows
-/** Above a message that is gone to, so much is there to read on. */
-const BEFORE = 30;
+const MAX = 160; // several times the capacity of the tallest screen
+/** Messages rendered above the one scrolled to. */
+const CONTEXT_BEFORE = 30;
 
 export class VirtualWindow {
   #first = 1;
-  #last = Number.POSITIVE_INFINITY; // to the end, whatever comes
-  #held = 0;
+  #last = Number.POSITIVE_INFINITY; // follows the end
+  #newest = 0;
 
-  /** The seq it begins with. */
+  /** The first seq. */
   get first() {
     return this.#first;
   }
 
-  /** The seq it ends with; infinite when what comes is in it too. */
+  /** The last seq; infinite when new messages are included. */
   get last() {
     return this.#last;
   }
 
-  /** Whether the newest message is in it. */
+  /** Whether the window includes the newest message. */
   get atEnd() {
     return this.#last === Number.POSITIVE_INFINITY;
   }
 
-  /** Goes to the end. @param {number} held the newest seq there is */
-  toEnd(held) {
-    this.#first = Math.max(1, held - AT_FIRST + 1);
+  /** Moves to the end. @param {number} newest the newest seq loaded */
+  toEnd(newest) {
+    this.#first = Math.max(1, newest - INITIAL + 1);
     this.#last = Number.POSITIVE_INFINITY;
   }
 
   /**
-   * Goes to a message.
+   * Moves to a message.
    * @param {number} seq
-   * @param {number} held
+   * @param {number} newest
    */
-  to(seq, held) {
-    this.#first = Math.max(1, seq - BEFORE);
-    this.#endAt(this.#first + MOST - 1, held);
+  to(seq, newest) {
+    this.#first = Math.max(1, seq - CONTEXT_BEFORE);
+    this.#endAt(this.#first + MAX - 1, newest);
   }
 
   /**
-   * The reader nears its beginning. Returns whether there is more now.
-   * @param {number} oldest the first seq there is
-   * @param {number} held
-   * @param {number} [most] so many messages stay in it
+   * Extends the window upwards. Returns whether it grew.
+   * @param {number} oldest the first seq loaded
+   * @param {number} newest
+   * @param {number} [max] maximum size of the window
    */
-  up(oldest, held, most = MOST) {
+  up(oldest, newest, max = MAX) {
     const first = Math.max(oldest, this.#first - STEP);
     if (first >= this.#first) return false;
     this.#first = first;
-    this.#endAt(Math.min(this.#last, first + most - 1), held);
+    this.#endAt(Math.min(this.#last, first + max - 1), newest);
     return true;
   }
 
   /**
-   * The reader nears its end. Returns whether there is more now.
-   * @param {number} held
-   * @param {number} [most]
+   * Extends the window downwards. Returns whether it grew.
+   * @param {number} newest
+   * @param {number} [max]
    */
-  down(held, most = MOST) {
+  down(newest, max = MAX) {
     if (this.atEnd) return false;
-    this.#endAt(this.#last + STEP, held);
-    this.#first = Math.max(this.#first, Math.min(this.#last, held) - most + 1);
+    this.#endAt(this.#last + STEP, newest);
+    this.#first = Math.max(this.#first, Math.min(this.#last, newest) - max + 1);
     return true;
   }
 
   /**
-   * Something may have come: it stays bounded, and lets go where the reader is not.
-   * @param {number} held
-   * @param {boolean} reading whether the reader is at its end
+   * New messages may have arrived: trims the window at the edge away from the user.
+   * @param {number} newest
+   * @param {boolean} reading whether the user is at the end
    */
-  grown(held, reading) {
-    if (held === this.#held) return; // it was made longer on purpose
-    this.#held = held;
-    if (!this.atEnd || held - this.#first + 1 <= MOST + STEP) return;
-    if (reading) this.#first = held - MOST + 1;
-    else this.#last = this.#first + MOST + STEP - 1;
+  grown(newest, reading) {
+    if (newest === this.#newest) return; // the window was extended on purpose
+    this.#newest = newest;
+    if (!this.atEnd || newest - this.#first + 1 <= MAX + STEP) return;
+    if (reading) this.#first = newest - MAX + 1;
+    else this.#last = this.#first + MAX + STEP - 1;
   }
 
   /**
    * @param {number} last
-   * @param {number} held
+   * @param {number} newest
    */
-  #endAt(last, held) {
-    this.#last = last < held ? last : Number.POSITIVE_INFINITY;
+  #endAt(last, newest) {
+    this.#last = last < newest ? last : Number.POSITIVE_INFINITY;
   }
 }

@@ -1,85 +1,85 @@
 /**
- * Whether a new message is worth a notification, a sound or nothing, and which of a person's tabs gives it. It has no document;
- * showing and sounding are left to `attention_page.js`.
+ * Decides whether a new message causes a notification, a sound or nothing, and in which tab. It has no document;
+ * `notifications.js` shows and plays.
  */
 
 import { nameKey } from "../util/names.js";
 
 /** @import { Message } from "../store/conversation.js" */
 
-/** What counts of a message that came. @typedef {Pick<Message, "from" | "text" | "seq">} News */
+/** @typedef {Pick<Message, "from" | "text" | "seq">} NewMessage */
 
 /**
- * What the tabs of a person in one browser show, and which of them speaks.
+ * Knows what a user's tabs in one browser show, and elects the tab that notifies.
  * @typedef {object} TabElection
- * @property {() => Promise<{ visible: boolean, shown: Set<string> }>} views whether any is visible, and the name keys of what they show
- * @property {(role: "notify" | "sound", what: string) => Promise<boolean>} isElected whether it is for this tab to tell of `what`
+ * @property {() => Promise<{ visible: boolean, shown: Set<string> }>} views whether any tab is visible, and the name keys of the conversations on screen
+ * @property {(role: "notify" | "sound", what: string) => Promise<boolean>} isElected whether this tab notifies of message `what`
  */
 
-/** Who reads a message as it comes, here, in another tab or on the phone beside it, needs nothing more. */
-const PAUSE_MS = 300;
+/** A message read within this time, in any tab or on another device, causes no notification. */
+const DELAY_MS = 300;
 const SOUND_EVERY_MS = 2_000;
 
 export class NotificationPolicy {
-  /** @type {Map<string, News>} by name key, the newest of each conversation, not told of yet */
+  /** @type {Map<string, NewMessage>} by name key, the newest pending message of each conversation */
   #waiting = new Map();
   #soundedAt = Number.NEGATIVE_INFINITY;
   #messenger;
-  #tabs;
+  #election;
   #preferences;
-  #around;
+  #env;
 
-  /** Called when a notification is due. @type {(news: News) => void} */
+  /** Called when a notification is due. @type {(message: NewMessage) => void} */
   onnotify = () => {};
   /** Called when a sound is due. */
   onsound = () => {};
 
   /**
    * @param {{ me: string, conversation: (peer: string) => { muted: boolean, myRead: number } }} messenger
-   * @param {TabElection} tabs
-   * @param {{ notifications: boolean, sound: boolean }} preferences as they are at the moment they are asked for
-   * @param {{ setTimeout: (run: () => void, ms: number) => unknown, now: () => number }} [around]
+   * @param {TabElection} election
+   * @param {{ notifications: boolean, sound: boolean }} preferences read at the time of each message
+   * @param {{ setTimeout: (run: () => void, ms: number) => unknown, now: () => number }} [env]
    */
-  constructor(messenger, tabs, preferences, around) {
+  constructor(messenger, election, preferences, env) {
     this.#messenger = messenger;
-    this.#tabs = tabs;
+    this.#election = election;
     this.#preferences = preferences;
-    this.#around = around ?? { setTimeout: (run, ms) => setTimeout(run, ms), now: () => performance.now() };
+    this.#env = env ?? { setTimeout: (run, ms) => setTimeout(run, ms), now: () => performance.now() };
   }
 
-  /** A message came. Of many in one moment the last is told of. @param {News} news */
-  messageArrived(news) {
-    if (news.from === this.#messenger.me) return;
-    const key = nameKey(news.from);
+  /** A message arrived. Of several within the delay only the last causes a notification. @param {NewMessage} message */
+  messageArrived(message) {
+    if (message.from === this.#messenger.me) return;
+    const key = nameKey(message.from);
     const waits = this.#waiting.has(key);
-    this.#waiting.set(key, news);
-    if (!waits) this.#around.setTimeout(() => void this.#tell(key), PAUSE_MS);
+    this.#waiting.set(key, message);
+    if (!waits) this.#env.setTimeout(() => void this.#decide(key), DELAY_MS);
   }
 
   /** @param {string} key */
-  async #tell(key) {
-    const news = this.#waiting.get(key);
+  async #decide(key) {
+    const message = this.#waiting.get(key);
     this.#waiting.delete(key);
-    if (!news || !this.#isNews(news)) return;
-    const { visible, shown } = await this.#tabs.views();
-    if (shown.has(key) || !this.#isNews(news)) return;
-    const what = `${key}/${news.seq}`;
-    // Who looks at another conversation sees the list change: the sound is enough.
-    if (!visible && this.#preferences.notifications && (await this.#tabs.isElected("notify", what)))
-      this.onnotify(news);
-    if (this.#soundIsDue() && (await this.#tabs.isElected("sound", what)) && this.#soundIsDue()) {
-      this.#soundedAt = this.#around.now();
+    if (!message || !this.#isUnread(message)) return;
+    const { visible, shown } = await this.#election.views();
+    if (shown.has(key) || !this.#isUnread(message)) return;
+    const what = `${key}/${message.seq}`;
+    // A user looking at another conversation sees the list change, so the sound is enough.
+    if (!visible && this.#preferences.notifications && (await this.#election.isElected("notify", what)))
+      this.onnotify(message);
+    if (this.#isSoundDue() && (await this.#election.isElected("sound", what)) && this.#isSoundDue()) {
+      this.#soundedAt = this.#env.now();
       this.onsound();
     }
   }
 
-  /** Whether it is still unread, and not of somebody this person wants to hear nothing of. @param {News} news */
-  #isNews({ from, seq }) {
+  /** Whether the message is unread and its conversation not muted. @param {NewMessage} message */
+  #isUnread({ from, seq }) {
     const { muted, myRead } = this.#messenger.conversation(from);
     return !muted && myRead < seq;
   }
 
-  #soundIsDue() {
-    return this.#preferences.sound && this.#around.now() - this.#soundedAt >= SOUND_EVERY_MS;
+  #isSoundDue() {
+    return this.#preferences.sound && this.#env.now() - this.#soundedAt >= SOUND_EVERY_MS;
   }
 }

@@ -1,18 +1,18 @@
-/** How a person wants to be told of new messages in this browser: asked once, kept, and changed in the menu. */
+/** The user's notification and sound settings in this browser. */
 
 /** @import { SafeStorage } from "../store/safe_local_storage.js" */
 
-const KEPT_AS = "chatify.attention";
+const KEY = "chatify.attention";
 
 export class NotificationPreferences {
   #storage;
   #permission;
-  /** @type {{ notifications?: boolean, sound?: boolean }} where nothing can be kept, for as long as the page lives */
-  #said = {};
+  /** @type {{ notifications?: boolean, sound?: boolean }} kept in memory where storage is forbidden */
+  #current = {};
 
   /**
    * @param {Pick<SafeStorage, "getItem" | "setItem">} storage
-   * @param {() => NotificationPermission | undefined} permission what the browser allows; undefined: it cannot notify
+   * @param {() => NotificationPermission | undefined} permission the browser's permission; undefined where notifications are not supported
    */
   constructor(storage, permission) {
     this.#storage = storage;
@@ -21,36 +21,36 @@ export class NotificationPreferences {
 
   /** Whether notifications are wanted and allowed. */
   get notifications() {
-    return this.#permission() === "granted" && this.#kept().notifications === true;
+    return this.#permission() === "granted" && this.#read().notifications === true;
   }
 
-  /** Whether a sound is wanted; who has not said so hears it. */
+  /** Whether sound is on, which is the default. */
   get sound() {
-    return this.#kept().sound ?? true;
+    return this.#read().sound ?? true;
   }
 
-  /** Whether the question of notifications has sense and no answer yet. */
+  /** Whether to ask about notifications: the browser may allow them and the user has not decided. */
   get isUndecided() {
     const permission = this.#permission();
-    return permission !== undefined && permission !== "denied" && this.#kept().notifications === undefined;
+    return permission !== undefined && permission !== "denied" && this.#read().notifications === undefined;
   }
 
   /** @param {{ notifications?: boolean, sound?: boolean }} preferences */
   set(preferences) {
-    this.#said = { ...this.#kept(), ...preferences };
+    this.#current = { ...this.#read(), ...preferences };
     try {
-      this.#storage.setItem(KEPT_AS, JSON.stringify(this.#said));
+      this.#storage.setItem(KEY, JSON.stringify(this.#current));
     } catch {
       // Full or forbidden.
     }
   }
 
   /** @returns {{ notifications?: boolean, sound?: boolean }} */
-  #kept() {
+  #read() {
     try {
-      return { ...this.#said, ...JSON.parse(this.#storage.getItem(KEPT_AS) ?? "{}") };
+      return { ...this.#current, ...JSON.parse(this.#storage.getItem(KEY) ?? "{}") };
     } catch {
-      return this.#said;
+      return this.#current;
     }
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Gets the attention of a person who looks elsewhere: the badge of the app, a sound, a notification; asks whether they want it,
- * and lets them change that in the menu. Loaded when there is need of it; `attention.js` decides.
+ * Notifies the user of new messages: app badge, sound and system notifications; asks for permission once and offers the
+ * settings in the menu. Loaded on demand; `notification_policy.js` decides.
  */
 
 import { safeLocalStorage } from "../store/safe_local_storage.js";
@@ -19,50 +19,50 @@ import { BroadcastTabElection, LockTabElection } from "./tab_election.js";
 export function startNotifications(messenger) {
   const { me } = messenger;
   const preferences = new NotificationPreferences(safeLocalStorage(), () => globalThis.Notification?.permission);
-  const tabs = navigator.locks
+  const election = navigator.locks
     ? new LockTabElection(me, navigator.locks)
     : new BroadcastTabElection(new BroadcastChannel(`chatify.attention.${me}`));
-  const attention = new NotificationPolicy(messenger, tabs, preferences);
-  const notices = new SystemNotifications(me);
+  const policy = new NotificationPolicy(messenger, election, preferences);
+  const systemNotifications = new SystemNotifications(me);
   const sound = new SoftSound();
-  attention.onnotify = (news) => void notices.show(news);
-  attention.onsound = () => void sound.play();
-  notices.onchosen = (peer) => {
+  policy.onnotify = (message) => void systemNotifications.show(message);
+  policy.onsound = () => void sound.play();
+  systemNotifications.onchosen = (peer) => {
     location.hash = `#${encodeURIComponent(peer)}`;
   };
 
-  followView(messenger, tabs);
-  tabs.campaign("notify");
-  unlockSound(sound, () => tabs.campaign("sound"));
-  followUnread(messenger, notices);
-  const switches = startSwitches(preferences, notices);
-  const ask = startQuestion(preferences, notices, switches);
+  followView(messenger, election);
+  election.campaign("notify");
+  unlockSound(sound, () => election.campaign("sound"));
+  followUnread(messenger, systemNotifications);
+  const switches = startSettings(preferences, systemNotifications);
+  const ask = startPrompt(preferences, systemNotifications, switches);
 
   return {
-    /** @param {import("./notification_policy.js").News} news */
-    hear: async (news) => {
-      if (!(await messenger.muted(news.from))) attention.messageArrived(news);
+    /** @param {import("./notification_policy.js").NewMessage} message */
+    messageArrived: async (message) => {
+      if (!(await messenger.muted(message.from))) policy.messageArrived(message);
     },
-    /** The person has sent something. */
+    /** The user has sent a message. */
     sent: () => ask(),
-    /** Nobody is signed in any more. */
+    /** The session is over. */
     end: () => {
       clearBadge();
-      return notices.close(() => true);
+      return systemNotifications.close(() => true);
     },
   };
 }
 
 /**
  * @param {Messenger} messenger
- * @param {LockTabElection | BroadcastTabElection} tabs
+ * @param {LockTabElection | BroadcastTabElection} election
  */
-function followView(messenger, tabs) {
-  /** @type {string | undefined | null} null: nothing was said yet */
+function followView(messenger, election) {
+  /** @type {string | undefined | null} null: not announced yet */
   let shown = null;
   const show = () => {
     const key = isPageActive() ? nameKey(messenger.open ?? "") : undefined;
-    if (key !== shown) tabs.show((shown = key));
+    if (key !== shown) election.show((shown = key));
   };
   messenger.addEventListener("shown", show);
   onPageActivityChange(show);
@@ -71,29 +71,29 @@ function followView(messenger, tabs) {
 
 /**
  * @param {SoftSound} sound
- * @param {() => void} unlocked
+ * @param {() => void} onunlocked
  */
-function unlockSound(sound, unlocked) {
-  const touches = ["pointerup", "keydown"];
-  const touched = async () => {
+function unlockSound(sound, onunlocked) {
+  const GESTURES = ["pointerup", "keydown"];
+  const ongesture = async () => {
     if (!(await sound.unlock())) return;
-    for (const type of touches) removeEventListener(type, touched);
-    unlocked();
+    for (const type of GESTURES) removeEventListener(type, ongesture);
+    onunlocked();
   };
-  for (const type of touches) addEventListener(type, touched);
-  if (navigator.userActivation?.hasBeenActive) void touched();
+  for (const type of GESTURES) addEventListener(type, ongesture);
+  if (navigator.userActivation?.hasBeenActive) void ongesture();
 }
 
 /**
  * @param {Messenger} messenger
- * @param {SystemNotifications} notices
+ * @param {SystemNotifications} systemNotifications
  */
-function followUnread(messenger, notices) {
-  let before = Number.POSITIVE_INFINITY; // what was read while no page was here has its notices taken away
+function followUnread(messenger, systemNotifications) {
+  let before = Number.POSITIVE_INFINITY; // the first run closes notifications of messages read while no page was open
   const follow = () => {
     const { unread } = messenger;
     if (!messenger.listLoaded || unread === before) return;
-    if (unread < before) void notices.close((peer) => messenger.conversation(peer).unread === 0);
+    if (unread < before) void systemNotifications.close((peer) => messenger.conversation(peer).unread === 0);
     before = unread;
     if (unread > 0) navigator.setAppBadge?.(unread).catch(() => {});
     else clearBadge();
@@ -107,11 +107,11 @@ function clearBadge() {
 }
 
 /**
- * The switches in the menu. Returns what shows them as they are.
+ * Sets up the settings in the menu. Returns a function that renders them.
  * @param {NotificationPreferences} preferences
- * @param {SystemNotifications} notices
+ * @param {SystemNotifications} systemNotifications
  */
-function startSwitches(preferences, notices) {
+function startSettings(preferences, systemNotifications) {
   const group = find(document, "#menu .notification-settings");
   const [notifications, sound, forbidden] = [".notifications", ".sound", ".forbidden"].map((name) => find(group, name));
   const show = () => {
@@ -126,7 +126,7 @@ function startSwitches(preferences, notices) {
   });
   notifications.addEventListener("click", async () => {
     const wanted = !preferences.notifications;
-    const allowed = !wanted || (await notices.requestPermission());
+    const allowed = !wanted || (await systemNotifications.requestPermission());
     if (allowed) preferences.set({ notifications: wanted });
     setText(forbidden, allowed ? "" : t("notifications_forbidden"));
     show();
@@ -138,20 +138,20 @@ function startSwitches(preferences, notices) {
 }
 
 /**
- * Returns what asks, if that has sense.
+ * Sets up the notification prompt. Returns a function that shows it if the user has not decided.
  * @param {NotificationPreferences} preferences
- * @param {SystemNotifications} notices
- * @param {() => void} answered
+ * @param {SystemNotifications} systemNotifications
+ * @param {() => void} onanswer
  */
-function startQuestion(preferences, notices, answered) {
+function startPrompt(preferences, systemNotifications, onanswer) {
   const line = find(document, ".ask-notifications");
   /** @param {boolean} wanted */
   const answer = async (wanted) => {
     line.hidden = true;
     if (!isTouch()) find(document, "message-composer").focusText();
-    const allowed = wanted && (await notices.requestPermission());
+    const allowed = wanted && (await systemNotifications.requestPermission());
     preferences.set({ notifications: allowed });
-    answered();
+    onanswer();
   };
   find(line, ".yes").addEventListener("click", () => void answer(true));
   find(line, ".no").addEventListener("click", () => void answer(false));

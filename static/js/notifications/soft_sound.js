@@ -1,26 +1,26 @@
-/** Two soft tones, made by the browser itself. Browsers let a page sound only after the person has touched it. */
+/** Plays two soft synthesized tones. Browsers allow sound only after a user gesture. */
 
 const TONES = [
   { hertz: 587.33, at: 0, seconds: 0.22 },
   { hertz: 880, at: 0.11, seconds: 0.38 },
 ];
 const LOUDNESS = 0.09;
-const SWELL_SECONDS = 0.015; // a tone that begins at once begins with a click
+const SWELL_SECONDS = 0.015; // an abrupt start would be audible as a click
 
 export class SoftSound {
   /** @type {AudioContext | undefined} */
   #context;
 
-  /** Called by a touch. Whether the page may sound from now on. */
+  /** Call on a user gesture. Returns whether the page may play sound from now on. */
   async unlock() {
     try {
       this.#context ??= new AudioContext();
       await this.#context.resume();
       if (this.#context.state !== "running") return false;
-      await this.#context.suspend(); // silence costs power, too
+      await this.#context.suspend(); // a running context uses power even when silent
       return true;
     } catch {
-      return false; // no such thing, or no device
+      return false; // no Web Audio, or no device
     }
   }
 

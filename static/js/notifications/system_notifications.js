@@ -1,4 +1,4 @@
-/** Notifications, one a conversation: a later one takes the place of the one before, and all go that were read elsewhere. */
+/** Shows notifications, one per conversation: a newer one replaces the previous one, and reading elsewhere closes it. */
 
 import { nameKey } from "../util/names.js";
 import { language } from "../util/translate.js";
@@ -6,11 +6,11 @@ import { language } from "../util/translate.js";
 const TEXT_MAX = 200;
 
 export class SystemNotifications {
-  /** @type {Map<string, Notification>} those of a page without a service worker */
-  #own = new Map();
+  /** @type {Map<string, Notification>} those of pages without a service worker */
+  #pageNotifications = new Map();
   #tag;
 
-  /** Called when the person chose one. @type {(peer: string) => void} */
+  /** Called when the user clicks a notification. @type {(peer: string) => void} */
   onchosen = () => {};
 
   /** @param {string} me */
@@ -18,12 +18,12 @@ export class SystemNotifications {
     this.#tag = `chatify.${me}/`;
   }
 
-  /** Asks for the browser's leave; only a touch may do so. Whether it was given. */
+  /** Requests permission, which browsers allow only on a user gesture. Returns whether it was granted. */
   async requestPermission() {
     return (await Notification.requestPermission()) === "granted";
   }
 
-  /** @param {{ from: string, text: string }} news */
+  /** @param {{ from: string, text: string }} message */
   async show({ from, text }) {
     const tag = this.#tag + nameKey(from);
     const options = {
@@ -32,23 +32,23 @@ export class SystemNotifications {
       icon: new URL("../../icons/192.png", import.meta.url).pathname,
       lang: language(),
       data: { peer: from },
-      silent: true, // the sound is the page's own, where it is wanted
+      silent: true, // the page plays its own sound
     };
-    const registration = await registered();
+    const registration = await serviceWorkerRegistration();
     try {
       if (registration) await registration.showNotification(from, options);
-      else this.#showOwn(from, tag, options);
+      else this.#showFromPage(from, tag, options);
     } catch {
-      // Not on this device, or not any more.
+      // Not supported on this device, or permission was revoked.
     }
   }
 
-  /** Takes away those of conversations in which nothing is unread. @param {(peer: string) => boolean} isRead */
+  /** Closes the notifications of conversations without unread messages. @param {(peer: string) => boolean} isRead */
   async close(isRead) {
-    const registration = await registered();
-    const shown = [...((await registration?.getNotifications()) ?? []), ...this.#own.values()];
-    for (const notice of shown) {
-      if (notice.tag.startsWith(this.#tag) && isRead(notice.data?.peer ?? "")) notice.close();
+    const registration = await serviceWorkerRegistration();
+    const shown = [...((await registration?.getNotifications()) ?? []), ...this.#pageNotifications.values()];
+    for (const notification of shown) {
+      if (notification.tag.startsWith(this.#tag) && isRead(notification.data?.peer ?? "")) notification.close();
     }
   }
 
@@ -57,20 +57,20 @@ export class SystemNotifications {
    * @param {string} tag
    * @param {NotificationOptions} options
    */
-  #showOwn(from, tag, options) {
-    const notice = new Notification(from, options);
-    this.#own.set(tag, notice);
-    notice.addEventListener("close", () => {
-      if (this.#own.get(tag) === notice) this.#own.delete(tag);
+  #showFromPage(from, tag, options) {
+    const notification = new Notification(from, options);
+    this.#pageNotifications.set(tag, notification);
+    notification.addEventListener("close", () => {
+      if (this.#pageNotifications.get(tag) === notification) this.#pageNotifications.delete(tag);
     });
-    notice.addEventListener("click", () => {
-      notice.close();
+    notification.addEventListener("click", () => {
+      notification.close();
       window.focus();
       this.onchosen(from);
     });
   }
 }
 
-async function registered() {
+async function serviceWorkerRegistration() {
   return navigator.serviceWorker?.getRegistration("/").catch(() => undefined);
 }

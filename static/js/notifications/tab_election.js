@@ -1,9 +1,9 @@
-/** The tabs of a person in one browser: what they show, and which one of them speaks for all. */
+/** Coordinates a user's tabs in one browser: which conversations are on screen, and which tab notifies. */
 
 /** @import { TabElection } from "./notification_policy.js" */
 
 /**
- * By Web Locks: a tab that is closed or crashes loses its locks, and the next one in the row speaks.
+ * Elects by Web Locks: when a tab closes or crashes, its locks pass to the next tab in the queue.
  * @implements {TabElection}
  */
 export class LockTabElection {
@@ -11,7 +11,7 @@ export class LockTabElection {
   #roles = new Set();
   #locks;
   #prefix;
-  #letGo = () => {};
+  #release = () => {};
 
   /**
    * @param {string} me
@@ -22,22 +22,22 @@ export class LockTabElection {
     this.#prefix = `chatify.${me}/`; // no name has a slash
   }
 
-  /** Gets into the row for a role. @param {"notify" | "sound"} role */
+  /** Queues for a role. @param {"notify" | "sound"} role */
   campaign(role) {
     if (this.#roles.has(`asked ${role}`)) return;
     this.#roles.add(`asked ${role}`);
-    this.#hold(role, "exclusive", () => {
+    this.#requestLock(role, "exclusive", () => {
       this.#roles.add(role);
       return new Promise(() => {});
     });
   }
 
-  /** What this tab shows: a name key, "" for none; undefined: it is not seen. @param {string | undefined} key */
+  /** Announces what this tab shows: a name key, "" for none, undefined when the tab is hidden. @param {string | undefined} key */
   show(key) {
-    this.#letGo();
+    this.#release();
     if (key === undefined) return;
-    const leaves = new Promise((resolve) => (this.#letGo = () => resolve(undefined)));
-    this.#hold(`shows/${key}`, "shared", () => leaves);
+    const leaves = new Promise((resolve) => (this.#release = () => resolve(undefined)));
+    this.#requestLock(`shows/${key}`, "shared", () => leaves);
   }
 
   async views() {
@@ -55,37 +55,38 @@ export class LockTabElection {
   /**
    * @param {string} name
    * @param {LockMode} mode
-   * @param {() => Promise<unknown>} held for as long as its answer takes
+   * @param {() => Promise<unknown>} held the lock is held until its promise settles
    */
-  #hold(name, mode, held) {
-    this.#locks.request(this.#prefix + name, { mode }, held).catch(() => {}); // the page is going
+  #requestLock(name, mode, held) {
+    this.#locks.request(this.#prefix + name, { mode }, held).catch(() => {}); // the page is closing
   }
 }
 
-/** What was told of, and will not be again. */
-const TOLD_MAX = 100;
-const PATIENCE_MS = 200;
+/** Older claims are forgotten. */
+const CLAIMS_MAX = 100;
+const CLAIM_WINDOW_MS = 200;
 
 /**
- * Over plain http, where there are no locks: whoever is first says so, the others hear it and stay silent.
+ * Elects by broadcast where Web Locks are missing (plain http): after a random delay the first tab claims a message, and the
+ * others stay silent.
  * @implements {TabElection}
  */
 export class BroadcastTabElection {
   /** @type {Set<string>} */
-  #told = new Set();
+  #claimed = new Set();
   /** @type {string | undefined} */
   #shown;
   #channel;
-  #around;
+  #env;
 
   /**
    * @param {{ postMessage: (what: string) => void, addEventListener: (type: "message", heard: (event: { data: string }) => void) => void }} channel
-   * @param {{ random: () => number, setTimeout: (run: () => void, ms: number) => unknown }} [around]
+   * @param {{ random: () => number, setTimeout: (run: () => void, ms: number) => unknown }} [env]
    */
-  constructor(channel, around) {
+  constructor(channel, env) {
     this.#channel = channel;
-    this.#around = around ?? { random: Math.random, setTimeout: (run, ms) => setTimeout(run, ms) };
-    channel.addEventListener("message", ({ data }) => this.#hear(data));
+    this.#env = env ?? { random: Math.random, setTimeout: (run, ms) => setTimeout(run, ms) };
+    channel.addEventListener("message", ({ data }) => this.#addClaim(data));
   }
 
   campaign() {}
@@ -105,22 +106,22 @@ export class BroadcastTabElection {
    * @param {string} what
    */
   async isElected(role, what) {
-    const told = `${role} ${what}`;
+    const claim = `${role} ${what}`;
     await new Promise((resolve) =>
-      this.#around.setTimeout(() => resolve(undefined), this.#around.random() * PATIENCE_MS),
+      this.#env.setTimeout(() => resolve(undefined), this.#env.random() * CLAIM_WINDOW_MS),
     );
-    if (this.#told.has(told)) return false;
-    this.#hear(told);
-    this.#channel.postMessage(told); // oxlint-disable-line unicorn/require-post-message-target-origin
+    if (this.#claimed.has(claim)) return false;
+    this.#addClaim(claim);
+    this.#channel.postMessage(claim); // oxlint-disable-line unicorn/require-post-message-target-origin
     return true;
   }
 
-  /** @param {string} told */
-  #hear(told) {
-    this.#told.add(told);
-    for (const oldest of this.#told) {
-      if (this.#told.size <= TOLD_MAX) break;
-      this.#told.delete(oldest);
+  /** @param {string} claim */
+  #addClaim(claim) {
+    this.#claimed.add(claim);
+    for (const oldest of this.#claimed) {
+      if (this.#claimed.size <= CLAIMS_MAX) break;
+      this.#claimed.delete(oldest);
     }
   }
 }
