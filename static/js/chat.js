@@ -9,7 +9,7 @@ import { Drafts, isDraft } from "./store/drafts.js";
 import { LocalDatabase } from "./store/local_database.js";
 import { OfflineStore } from "./store/offline_store.js";
 import { find, isTouch, pageStarted, setText } from "./util/dom.js";
-import { keepLanguage } from "./util/language.js";
+import { persistLanguage } from "./util/language.js";
 import "./elements/message_composer.js";
 import { Messenger } from "./store/messenger.js";
 import { OutboxStore } from "./store/outbox_store.js";
@@ -102,7 +102,7 @@ async function start(me, isConfirmed) {
 
   /** Erases all of the user's data in this browser, at sign-out. */
   async function forget() {
-    keepLanguage();
+    persistLanguage();
     outbox.wipe();
     drafts.wipe();
     await Promise.all([texts.empty(), close()]);

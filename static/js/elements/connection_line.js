@@ -9,7 +9,7 @@ import { t } from "../util/translate.js";
 /** @import { Trouble } from "../sync/connection_trouble.js" */
 
 const QUIET_MS = 2_000;
-/** @type {Record<Exclude<Trouble, "intercepted">, import("../util/translate.js").Key>} */
+/** @type {Record<Exclude<Trouble, "intercepted">, import("../util/translate.js").TranslationKey>} */
 const TROUBLE_WORDS = { tabs: "trouble_tabs", socket: "trouble_socket" };
 
 export class ConnectionLine extends HTMLElement {

@@ -3,9 +3,9 @@
 import { safeLocalStorage, SINGLE_KEYS } from "../store/safe_local_storage.js";
 import { t } from "../util/translate.js";
 
-/** @import { Key } from "../util/translate.js" */
+/** @import { TranslationKey } from "../util/translate.js" */
 
-/** @type {[keys: string[], what: Key][]} */
+/** @type {[keys: string[], what: TranslationKey][]} */
 const KEYS = [
   [["/", "Ctrl K"], "search"],
   [["↑", "↓"], "keys_move"],

@@ -1,36 +1,36 @@
-/** The little that every element needs of the document. */
+/** DOM helpers for all elements. */
 
 import { hue, initials } from "./names.js";
 import { t } from "./translate.js";
 
-/** @import { Key } from "./translate.js" */
+/** @import { TranslationKey } from "./translate.js" */
 /** @typedef {"sending" | "sent" | "delivered" | "read" | "failed"} Tick */
 
 /**
  * @template T
  * @typedef {object} Rendering
- * @property {(item: T) => string} key what makes an item the same one as before
+ * @property {(item: T) => string} key identifies an item across renderings
  * @property {(item: T) => HTMLElement} make
- * @property {(element: HTMLElement, item: T) => void} update called for every item, new ones included
+ * @property {(element: HTMLElement, item: T) => void} update called for every item, including new ones
  */
 
 /** @type {WeakMap<Element, Map<string, HTMLElement>>} */
-const kept = new WeakMap();
+const rendered = new WeakMap();
 
-/** The page does what it should from now on: what goes wrong is not for `start.js` any more. */
+/** Marks the page as started; `start.js` ignores later errors. */
 export function pageStarted() {
   document.documentElement.dataset.started = "";
 }
 
 /**
- * Makes the children of `parent` the same as a list, moving and reusing what is there already.
+ * Renders a list as the children of `parent`, reusing and moving existing elements.
  * @template T
  * @param {Element} parent
  * @param {readonly T[]} items
  * @param {Rendering<T>} rendering
  */
 export function renderList(parent, items, { key, make, update }) {
-  const before = kept.get(parent) ?? new Map();
+  const before = rendered.get(parent) ?? new Map();
   /** @type {Map<string, HTMLElement>} */
   const after = new Map();
   for (const item of items) {
@@ -42,15 +42,15 @@ export function renderList(parent, items, { key, make, update }) {
   for (const [name, element] of before) if (!after.has(name)) element.remove();
   let place = parent.firstElementChild;
   for (const element of after.values()) {
-    // Moving an element would take the focus from within it, so one that stands right is not touched.
+    // Moving an element would blur the focus inside it, so correctly placed ones are not touched.
     if (element === place) place = place.nextElementSibling;
     else parent.insertBefore(element, place);
   }
-  kept.set(parent, after);
+  rendered.set(parent, after);
 }
 
 /**
- * A copy of the one element in a `<template>`.
+ * Clones the one element in a `<template>`.
  * @param {string} id
  * @returns {HTMLElement}
  */
@@ -60,7 +60,7 @@ export function cloneTemplate(id) {
 }
 
 /**
- * The element within `root` that must be there: a missing one is a mistake in the page.
+ * The element within `root`; throws when it is missing, which is a bug in the page.
  * @param {ParentNode} root
  * @param {string} selector
  * @returns {any}
@@ -72,7 +72,7 @@ export function find(root, selector) {
 }
 
 /**
- * Sets the text of an element, and leaves it alone when it is that already.
+ * Sets the text of an element if it differs.
  * @param {Element} element
  * @param {string} text
  */
@@ -81,7 +81,7 @@ export function setText(element, text) {
 }
 
 /**
- * Makes an avatar that of a person. The initials are no text of the page: readers and copies have the name itself.
+ * Sets an avatar's initials and hue. The initials are not text content, because screen readers and copied text have the name.
  * @param {HTMLElement} avatar
  * @param {string} name
  */
@@ -91,8 +91,8 @@ export function setAvatar(avatar, name) {
 }
 
 /**
- * Shows how far a message has come, as a picture and in words; undefined shows nothing.
- * @param {ParentNode} parent holds an `.tick` and a `.state`
+ * Shows a message's delivery state as an icon and as text; undefined hides it.
+ * @param {ParentNode} parent contains a `.tick` and a `.state`
  * @param {Tick | undefined} state
  */
 export function setTick(parent, state) {
@@ -105,7 +105,7 @@ export function setTick(parent, state) {
   find(tick, "use").setAttribute("href", `#tick-${state}`);
 }
 
-/** @type {Record<Tick, Key>} */
+/** @type {Record<Tick, TranslationKey>} */
 const STATE_WORDS = {
   sending: "state_sending",
   sent: "state_sent",
@@ -115,23 +115,23 @@ const STATE_WORDS = {
 };
 
 /**
- * Whether somebody looks at this page: it is visible, and its window has the focus. Of a touch screen only the first counts, as apps side by
- * side have no focus to speak of.
+ * Whether the page is visible and its window focused. On touch screens visibility suffices, because apps side by side have no
+ * meaningful focus.
  */
 export function isPageActive() {
   return document.visibilityState === "visible" && (document.hasFocus() || isTouch());
 }
 
 /**
- * Calls back when that may have changed. A touch or a key tells too: not every drag that took the focus brings it back with an event.
- * @param {() => void} look
+ * Calls `run` when `isPageActive` may have changed. Also listens to pointers and keys: after some drags no `focus` event fires.
+ * @param {() => void} run
  */
-export function onPageActivityChange(look) {
-  for (const type of ["focus", "blur", "pointerdown", "keydown"]) addEventListener(type, look);
-  document.addEventListener("visibilitychange", look);
+export function onPageActivityChange(run) {
+  for (const type of ["focus", "blur", "pointerdown", "keydown"]) addEventListener(type, run);
+  document.addEventListener("visibilitychange", run);
 }
 
-/** Whether there is no keyboard but a finger: focus would raise one, and Enter is the only way to break a line. */
+/** Whether the primary input is touch: focusing a field opens the keyboard, and Enter must insert a line break. */
 export function isTouch() {
   return matchMedia("(pointer: coarse)").matches;
 }

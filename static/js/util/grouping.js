@@ -1,19 +1,19 @@
-/** Which messages stand together: day lines, what is new, runs by one person, and messages that are nothing but emoji. */
+/** Groups messages: day lines, the line "New messages", runs by one author, and emoji-only messages. */
 
 const RUN_MS = 5 * 60_000;
 
-/** @typedef {{ from: string, at: number, text: string, seq?: number }} Said */
+/** @typedef {{ from: string, at: number, text: string, seq?: number }} Groupable */
 
 /**
- * @template {Said} M
+ * @template {Groupable} M
  * @typedef {{ kind: "day", key: string, at: number } | { kind: "new", key: string } | { kind: "message", message: M, first: boolean, last: boolean, emoji: boolean }} Item
  */
 
 /**
- * The lines of a thread, oldest first. A run is broken by the other person, by five minutes of silence and by midnight.
- * @template {Said} M
+ * The items of a thread, oldest first. A run ends at a message of the other author, after five minutes without one, and at midnight.
+ * @template {Groupable} M
  * @param {readonly M[]} messages
- * @param {number} [newFrom] the seq of the message above which the line stands that says what is new
+ * @param {number} [newFrom] seq of the message below the line "New messages"
  * @returns {Item<M>[]}
  */
 export function group(messages, newFrom) {
@@ -25,7 +25,7 @@ export function group(messages, newFrom) {
     const before = messages[index - 1];
     const after = messages[index + 1];
     const today = dayKey(message.at);
-    // A pending message has this device's clock; it must not draw a day line that goes back.
+    // A pending message has this device's time, which must not cause a day line for an earlier day.
     if (today > day) {
       items.push({ kind: "day", key: today, at: message.at });
       day = today;
@@ -34,8 +34,8 @@ export function group(messages, newFrom) {
     items.push({
       kind: "message",
       message,
-      first: !before || isNew(message) || !together(before, message),
-      last: !after || isNew(after) || !together(message, after),
+      first: !before || isNew(message) || !sameRun(before, message),
+      last: !after || isNew(after) || !sameRun(message, after),
       emoji: isEmoji(message.text),
     });
   }
@@ -56,7 +56,7 @@ function two(number) {
   return String(number).padStart(2, "0");
 }
 
-/** Whether looking closer is worth it: the exact expression takes some ten milliseconds to prepare. */
+/** A cheap pre-check: compiling the exact expression takes about 10 ms. */
 const PERHAPS_EMOJI = /[\p{Extended_Pictographic}\p{Regional_Indicator}\u20e3]/u;
 const ONE_TO_THREE_EMOJI = /^\s*(?:\p{RGI_Emoji}\s*){1,3}$/v;
 
@@ -72,6 +72,6 @@ export function isEmoji(text) {
  * @param {{ from: string, at: number }} before
  * @param {{ from: string, at: number }} after
  */
-function together(before, after) {
+function sameRun(before, after) {
   return before.from === after.from && after.at - before.at < RUN_MS && dayKey(before.at) === dayKey(after.at);
 }

@@ -1,17 +1,17 @@
 /**
- * Puts the chosen language into the page: translates what carries `data-t` and its relatives, and offers the choice.
- * When the language changes, a `languagechange` event on the document asks everything else to say its words again.
+ * Translates the page: elements with `data-t`, `data-t-label`, `data-t-placeholder` or `data-t-title`. Offers the choice of
+ * language; on a change, a `languagechange` event on the document asks other code to render its texts again.
  */
 
 import { chooseLanguage, language, LANGUAGES, loadTranslations, t, useLanguage } from "./translate.js";
 
-/** @import { Key, Language } from "./translate.js" */
+/** @import { TranslationKey, Language } from "./translate.js" */
 
-const KEPT_AS = "chatify.language";
+const KEY = "chatify.language";
 const ATTRIBUTES = { tLabel: "aria-label", tPlaceholder: "placeholder", tTitle: "title" };
 
 /**
- * Translates everything within `root` that carries a key.
+ * Translates all elements within `root` that have a key.
  * @param {ParentNode} root
  */
 export function translateWithin(root) {
@@ -19,16 +19,16 @@ export function translateWithin(root) {
   const marked = root.querySelectorAll("[data-t], [data-t-label], [data-t-placeholder], [data-t-title]");
   for (const element of marked) {
     const { dataset } = element;
-    if (dataset.t) element.textContent = t(/** @type {Key} */ (dataset.t));
+    if (dataset.t) element.textContent = t(/** @type {TranslationKey} */ (dataset.t));
     for (const [data, attribute] of Object.entries(ATTRIBUTES)) {
       const key = dataset[data];
-      if (key) element.setAttribute(attribute, t(/** @type {Key} */ (key)));
+      if (key) element.setAttribute(attribute, t(/** @type {TranslationKey} */ (key)));
     }
   }
 }
 
 /** @param {Language} chosen */
-function speak(chosen) {
+function applyLanguage(chosen) {
   useLanguage(chosen, navigator.languages);
   document.documentElement.lang = chosen;
   translateWithin(document);
@@ -36,30 +36,30 @@ function speak(chosen) {
 }
 
 /** @returns {string | null} */
-function keptLanguage() {
+function storedLanguage() {
   try {
-    return localStorage.getItem(KEPT_AS);
+    return localStorage.getItem(KEY);
   } catch {
     return null; // storage is forbidden
   }
 }
 
-/** Keeps a choice in two places, of which each brings back the other: signing out erases all but cookies. */
-export function keepLanguage() {
+/** Stores the choice in a cookie and in `localStorage`, restoring either from the other: signing out erases all but cookies. */
+export function persistLanguage() {
   const inCookie = /(?:^|; )chatify_language=(\w+)/.exec(document.cookie)?.[1];
-  const kept = keptLanguage();
+  const kept = storedLanguage();
   if (kept !== null && kept !== inCookie) {
     document.cookie = `chatify_language=${kept}; Path=/; SameSite=Lax; Max-Age=34560000`;
   } else if (kept === null && inCookie !== undefined) {
     try {
-      localStorage.setItem(KEPT_AS, inCookie);
+      localStorage.setItem(KEY, inCookie);
     } catch {
-      // Forbidden: the browser's own language will do.
+      // Forbidden: the browser's language is used.
     }
   }
 }
 
-/** One button a language, each in its own words. */
+/** One button per language. */
 class LanguageChoice extends HTMLElement {
   connectedCallback() {
     for (const [tag, name] of Object.entries(LANGUAGES)) {
@@ -74,7 +74,7 @@ class LanguageChoice extends HTMLElement {
     this.#showChosen();
   }
 
-  /** What was chosen last: words may come in another order. @type {Language | undefined} */
+  /** The latest choice; languages may finish loading in another order. @type {Language | undefined} */
   #wanted;
 
   /** @param {Language} tag */
@@ -83,16 +83,16 @@ class LanguageChoice extends HTMLElement {
     try {
       await loadTranslations(tag);
     } catch {
-      return; // no network: the page goes on as it is
+      return; // no network: keep the current language
     }
     if (this.#wanted !== tag) return;
     try {
-      localStorage.setItem(KEPT_AS, tag);
+      localStorage.setItem(KEY, tag);
     } catch {
-      // Then it holds for this page only.
+      // The choice applies to this page only.
     }
-    keepLanguage();
-    speak(tag);
+    persistLanguage();
+    applyLanguage(tag);
     document.dispatchEvent(new Event("languagechange"));
   }
 
@@ -103,19 +103,19 @@ class LanguageChoice extends HTMLElement {
   }
 }
 
-/** As a script that failed to load: nothing after it runs. @returns {Promise<never>} */
+/** Behaves like a script that failed to load: nothing after it runs. @returns {Promise<never>} */
 function failToLoad() {
   dispatchEvent(new ErrorEvent("error", { filename: import.meta.url }));
   return new Promise(() => {});
 }
 
 /**
- * Says the first words. What the page holds is English, and hidden while another language is on its way (`base.css`). When words fail
- * to load, the page does (`start.js`); the second time English is better than nothing.
+ * Applies the initial language. The HTML is English and hidden while another language loads (`base.css`). If that fails, the page
+ * is reloaded (`start.js`); if it fails again, the page falls back to English.
  */
-async function begin() {
-  keepLanguage();
-  let chosen = chooseLanguage(keptLanguage(), navigator.languages);
+async function start() {
+  persistLanguage();
+  let chosen = chooseLanguage(storedLanguage(), navigator.languages);
   const { dataset } = document.documentElement;
   if (chosen === "en") dataset.translated = "";
   try {
@@ -129,23 +129,23 @@ async function begin() {
       ));
     if (isLost) return failToLoad();
   }
-  speak(chosen);
+  applyLanguage(chosen);
   dataset.translated = "";
-  document.dispatchEvent(new Event("languagechange")); // what has said something already said it in English
+  document.dispatchEvent(new Event("languagechange")); // texts rendered so far are English
 }
 
-/** The browser's languages have changed: another region may write times differently, and a language not chosen here follows. */
-async function follow() {
-  const chosen = chooseLanguage(keptLanguage(), navigator.languages);
+/** Handles a change of the browser's languages: the region affects dates, and the language follows unless chosen here. */
+async function followBrowser() {
+  const chosen = chooseLanguage(storedLanguage(), navigator.languages);
   try {
     await loadTranslations(chosen);
   } catch {
-    return; // no network: the page goes on as it is
+    return; // no network: keep the current language
   }
-  speak(chosen);
+  applyLanguage(chosen);
   document.dispatchEvent(new Event("languagechange"));
 }
 
-await begin();
-addEventListener("languagechange", () => void follow());
+await start();
+addEventListener("languagechange", () => void followBrowser());
 customElements.define("language-choice", LanguageChoice);

@@ -1,30 +1,30 @@
 /**
- * Which parts of a text are links. Only what shows where it leads: http, https, `www.` and mail addresses, of hosts written in
- * ASCII. What could show one host and lead to another (a name before an @, other alphabets, invisible characters, numbers
- * in disguise) stays text. So do bare names: `notes.md`, `main.rs` and `app.py` would be links as well as `example.org`.
+ * Finds links in a text. Links show where they lead: http, https, `www.` and mail addresses with ASCII hosts. Text that could
+ * display one host and lead to another (a name before an @, other alphabets, invisible characters, obfuscated numbers) stays
+ * text. So do bare names, because `notes.md`, `main.rs` and `app.py` look like `example.org`.
  *
- * Each character is looked at a few times however the text is made; no expression here can backtrack.
+ * Linear time: each character is examined a bounded number of times, and no expression backtracks.
  */
 
-/** @typedef {{ text: string, href?: string }} Token the texts of all tokens together are the text */
+/** @typedef {{ text: string, href?: string }} Token the tokens' texts concatenate to the input */
 
-/** Everything between spaces; U+FEFF shows nothing, so it is no space. */
+/** Text between spaces; U+FEFF is invisible and counts as no space. */
 const RUN = /[\S\ufeff]+/g;
 const INVISIBLE = /[\p{Cc}\p{Cf}]/u;
-/** The same without the joiners, which Persian spelling and family emoji need. */
+/** The same except joiners, which Persian spelling and family emoji need. */
 const DECEPTIVE = /(?![\u200c\u200d])[\p{Cc}\p{Cf}]/u;
 const START = /https?:\/\/|www\.|mailto:/gi;
-/** Before a link; after anything else it is the middle of a longer word, or of an address of a kind that is not linked. */
+/** Characters that may precede a link; after others it is part of a longer word or of an unsupported address. */
 const BEFORE = /[^\w.:/\\@#?&=%+~$!-]/;
-/** No link goes on here. A bracket does not end one, for Wikipedia's addresses have them. */
+/** Ends a link. Brackets do not, because Wikipedia's addresses contain them. */
 const STOP = /[<>"`|«»“”„‟‹›、。，；：！？「」『』【】（）《》〈〉〔〕｡､｢｣—―…،؛؟۔।]/g;
-/** Ends a sentence, not a link. The last two are the Greek question mark and semicolon. */
+/** Punctuation after a link that belongs to the sentence. The last two are the Greek question mark and semicolon. */
 const TRAILING = new Set(".,;:!?'*~’‘·–\u037e\u0387");
-/** Ends a host when no space follows it. Slashes and dots of other scripts are not here: they imitate parts of an address. */
+/** Ends a host that no space follows. Slashes and dots of other scripts are excluded: they imitate parts of an address. */
 const BOUNDARY = /^(?:[,;!'*)}]|(?![ -~])[\p{Pd}\p{Ps}\p{Pe}\p{Pi}\p{Pf}\p{Po}\p{Extended_Pictographic}\p{RI}])$/u;
-/** Begins a word in another script, as in "example.comをご覧". Latin letters would be part of the same word. */
+/** Begins a word in another script, as in "example.comをご覧"; Latin letters would continue the same word. */
 const OTHER_SCRIPT = /^(?![ -~]|\p{Script=Latin})[\p{L}\p{N}]$/u;
-/** The rest of an internationalized host. */
+/** Further labels of an internationalized host. */
 const MORE_LABELS = /[\p{L}\p{M}\p{N}_·\u2010-\u2012-]+\.[\p{L}\p{N}]/uy;
 const OPENING = new Map([
   [")", "("],
@@ -34,13 +34,13 @@ const OPENING = new Map([
 const HOST = /[\w.:[\]-]*/y;
 const LOCAL = /[\w.+-]/;
 const DOMAIN = /[\w.-]*/y;
-/** Without a scheme, a host needs a last part as the world's have. */
+/** Without a scheme, a host needs a plausible top-level domain. */
 const WITH_TLD = /\.(?:[a-z]{2,24}|xn--[a-z\d-]{2,59})$/i;
-/** The other hosts whose end is certain: IP addresses, ports, this computer. */
+/** Other hosts with a certain end: IP addresses, ports, localhost. */
 const CERTAIN = /(?:\.\d{1,3}|\]|:\d{1,5}|^localhost)$/i;
 
 /**
- * Splits a text into links and what is between them.
+ * Splits a text into links and the text between them.
  *
  * @example links("see www.example.org.") // [{text: "see "}, {text: "www.example.org", href: "https://www.example.org/"}, {text: "."}]
  * @param {string} text
@@ -63,7 +63,7 @@ export function links(text) {
 }
 
 /**
- * The links of a text without spaces. What begins as a link and is none makes the rest of it suspect: then nothing more is looked for.
+ * The links of a text without spaces. Stops at an invalid link, because it makes the rest suspect.
  *
  * @param {string} run
  * @returns {[from: number, to: number, href: string][]}
@@ -91,12 +91,12 @@ function linksOf(run) {
 }
 
 /**
- * Where a link's host ends, when text follows it without a space; undefined when more of the link may follow.
+ * The end of a link's host if text follows without a space; undefined if more of the link may follow.
  *
  * @param {string} run
  * @param {number} from where the link begins
- * @param {string} start what it begins with
- * @param {number} lastAt where the last @ is: what comes before one is no host
+ * @param {string} start its prefix
+ * @param {number} lastAt index of the last @; text before it is no host
  */
 function hostEnd(run, from, start, lastAt) {
   const isMail = start === "mailto:";
@@ -106,7 +106,7 @@ function hostEnd(run, from, start, lastAt) {
 }
 
 /**
- * Whether a complete host ends at `end`, and text that can be no part of the address follows.
+ * Whether a complete host ends at `end`, followed by text that cannot be part of the address.
  *
  * @param {string} run
  * @param {number} from
@@ -118,12 +118,12 @@ function textFollows(run, from, end) {
   const host = run.slice(from, endOf(run, from, end));
   if (!WITH_TLD.test(host) && !CERTAIN.test(host)) return false;
   if (endOfMatch(MORE_LABELS, run, end) > end) return false;
-  // ".ελ" may be a last label, "Δες" after a full stop begins a sentence.
+  // ".ελ" may be a last label; "Δες" after a full stop begins a sentence.
   return run.charAt(end - 1) !== "." || !OTHER_SCRIPT.test(next) || /\p{Lu}/u.test(next);
 }
 
 /**
- * Where a link ends that goes to `to` at most: before the sentence's end, and before a bracket that was opened outside of it.
+ * The end of a link that extends to `to` at most: before trailing punctuation and before a bracket opened outside the link.
  *
  * @param {string} run
  * @param {number} from
@@ -132,7 +132,7 @@ function textFollows(run, from, end) {
 function endOf(run, from, to) {
   const link = run.slice(from, to);
   const count = (/** @type {string} */ letter) => link.split(letter).length - 1;
-  /** @type {Map<string, number>} closing brackets that none in the link opens */
+  /** @type {Map<string, number>} closing brackets opened outside the link */
   const outside = new Map();
   for (; to > from; to--) {
     const last = run.charAt(to - 1);
@@ -147,7 +147,7 @@ function endOf(run, from, to) {
 }
 
 /**
- * Where a link leads; undefined when it is none, or does not show where.
+ * A link's target; undefined when the text is no link or does not show its target.
  *
  * @param {string} link
  */
@@ -164,7 +164,7 @@ function hrefOf(link) {
 }
 
 /**
- * The mail address that a text without spaces is, but for brackets and the sentence's end.
+ * The mail address in a text without spaces, apart from brackets and punctuation around it.
  *
  * @param {string} run
  * @returns {[from: number, to: number, href: string][]}
@@ -184,7 +184,7 @@ function mailIn(run) {
 }
 
 /**
- * Where a sticky pattern that matches at `from` ends.
+ * The end of a sticky pattern's match at `from`.
  *
  * @param {RegExp} pattern
  * @param {string} text

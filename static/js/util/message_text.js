@@ -1,22 +1,22 @@
-/** What a message may be, as the server has it in src/util/text.ts: test/page_text_test.ts holds the two together. */
+/** The rules for message texts, the same as in src/util/text.ts; test/unit/message_text_test.ts compares them. */
 
 /** In code points. */
 export const MESSAGE_MAX = 4_000;
 
 /**
- * Anything that leaves ink. What does not: white space, default-ignorables, controls, marks without a base, and four blank signs. Signs
- * that stand before a number (Arabic, Syriac, Kaithi) are formats, but seen.
+ * Any visible character: not white space, default-ignorables, controls, marks without a base, or four blank characters. Signs that
+ * precede a number (Arabic, Syriac, Kaithi) are format characters but visible.
  */
 const VISIBLE =
   /[^\p{White_Space}\p{Default_Ignorable_Code_Point}\p{M}\p{Cc}\p{Cf}\u2800\u{13441}\u{13442}\u{1d159}]|[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u{110bd}\u{110cd}]/u;
 
-/** Whether there is nothing to see in a text. @param {string} text */
+/** Whether a text has no visible character. @param {string} text */
 export function isBlank(text) {
   return !VISIBLE.test(text);
 }
 
 /**
- * The text as it is sent: without the empty lines and blanks around it, and without what no server could store.
+ * The text as sent: without leading empty lines, trailing white space, NUL and lone surrogates.
  * @param {string} text
  */
 export function messageOf(text) {

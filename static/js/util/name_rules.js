@@ -1,11 +1,11 @@
-/** What is certainly no name, as far as the page can tell without a table of all letters: the server's rules (src/util/text.ts) are stricter. */
+/** Detects names the server would certainly reject. Its rules (src/util/text.ts) are stricter and need a table of all letters. */
 
 const INVISIBLE = /^[\s\u0085\u180e\u200b-\u200d\u2060\ufeff]+|[\s\u0085\u180e\u200b-\u200d\u2060\ufeff]+$/gu;
-/** Alphabets that are mixed by mistake or to deceive. */
+/** Alphabets that must not be mixed. */
 const ALPHABETS = [/\p{Script=Latin}/u, /\p{Script=Greek}/u, /\p{Script=Cyrillic}/u];
 
 /**
- * Whether the server would refuse a name whatever names there are: its length, its signs, or letters of two alphabets.
+ * Whether the server would reject a name for its length, its characters, or letters of two alphabets.
  * @param {string} raw as typed
  */
 export function isImpossibleName(raw) {

@@ -1,11 +1,11 @@
-/** What a name looks like without a picture: its initials, its hue, and the key by which two spellings are one person. */
+/** Derives a name's initials, hue and the keys that identify and find it. */
 
-/** Around a name: white space and what has no width. */
+/** White space and zero-width characters around a name. */
 const SURROUNDING =
   /^[\p{White_Space}\u180e\u200b-\u200d\u2060\ufeff]+|[\p{White_Space}\u180e\u200b-\u200d\u2060\ufeff]+$/gu;
 
 /**
- * The key under which a name is found: `nameKey("ΝίκοΣ") === nameKey("νίκος")`. The server makes the same one.
+ * The key that identifies a name: `nameKey("ΝίκοΣ") === nameKey("νίκος")`. The server computes the same.
  * @param {string} name
  */
 export function nameKey(name) {
@@ -13,7 +13,7 @@ export function nameKey(name) {
 }
 
 /**
- * What a name is searched by: `searchKey("Μαρία") === "μαρια"`. The server makes the same one.
+ * The key that search compares: `searchKey("Μαρία") === "μαρια"`. The server computes the same.
  * @param {string} name
  */
 export function searchKey(name) {
@@ -34,7 +34,7 @@ export function initials(name) {
 }
 
 /**
- * A hue in degrees, the same on every device and however the name is spelled.
+ * A hue in degrees, the same on every device and for every spelling of the name.
  * @param {string} name
  */
 export function hue(name) {
@@ -43,7 +43,7 @@ export function hue(name) {
   return HUES[(hash >>> 0) % HUES.length] ?? 0;
 }
 
-/** Two people differ clearly or not at all; without the yellows, which are mud where white letters are to be read. */
+/** Clearly distinct hues, without yellows, on which white letters are hard to read. */
 const HUES = [12, 40, 145, 172, 205, 235, 262, 290, 318, 350];
 
 const letters = new Intl.Segmenter(undefined, { granularity: "grapheme" });
@@ -52,6 +52,6 @@ const letters = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 function firstLetter(part) {
   const [first] = letters.segment(part);
   const upper = (first?.segment ?? "").toUpperCase();
-  // Greek capitals carry no accent.
+  // Greek capitals have no accents.
   return /\p{Script=Greek}/u.test(upper) ? upper.normalize("NFD").replace(/\u0301/gu, "") : upper;
 }

@@ -1,18 +1,17 @@
 /**
- * What a message is made of: code, links, and text between them. `x` between backticks is code within a line, what stands between
- * two fences of three is a block of it. Code has no links. Nobody's text is made shorter: but for the backticks, and the line breaks
- * beside a fence, the parts are the text.
+ * Splits a message into code, links and text. Backticks enclose inline code, fences of three enclose a block. Code contains no
+ * links. The parts contain the whole text except the backticks and the line breaks next to a fence.
  *
- * Each character is looked at a few times however the text is made; no expression here can backtrack.
+ * Linear time: each character is examined a bounded number of times, and no expression backtracks.
  */
 
 import { links } from "./links.js";
 
 /** @typedef {import("./links.js").Token & { code?: "inline" | "block", language?: string }} Part */
 
-/** In brackets, so that splitting keeps it. */
+/** A capturing group, so that `split` returns the fences. */
 const FENCE = /(`{3,})/;
-/** Beside a letter it is somebody's apostrophe: don`t. */
+/** Next to a letter, a backtick is an apostrophe: don`t. */
 const INLINE = /((?<![\p{L}\p{N}`])`[^`\n]+`(?![\p{L}\p{N}`]))/u;
 const LANGUAGE = /^([\w+#-]{1,20})\n/;
 
@@ -35,7 +34,7 @@ export function textParts(text) {
     else if (index + 2 < pieces.length && inside.trim() !== "") {
       parts.push(block(inside));
       index += 2; // the closing fence
-      pieces[index + 1] = (pieces[index + 1] ?? "").replace(/^\n/, ""); // a block ends its line itself
+      pieces[index + 1] = (pieces[index + 1] ?? "").replace(/^\n/, ""); // a block ends its own line
     } else parts.push({ text: piece });
   }
   return parts;

@@ -1,17 +1,17 @@
-/** Instants in the words of the person's language. `now` can be given, so that a test has a clock of its own. */
+/** Formats instants in the user's language. Tests pass their own `now`. */
 
 import { dayKey } from "./grouping.js";
 import { language, locale, t } from "./translate.js";
 
 const MINUTE = 60_000;
-/** How soon a change of time zone or day shows. */
-const LOOK_MS = 1_000;
+/** Delay until a change of time zone or day shows. */
+const CHECK_MS = 1_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
 /** The time of day: `"14:05"`. @param {number} at */
 export function clock(at) {
-  // Greek regions have twelve hours by the book, and twenty-four in life.
+  // CLDR gives Greek a 12-hour clock, but Greeks use 24 hours.
   const hours =
     language() === "el"
       ? /** @type {const} */ ({ hour: "2-digit", hourCycle: "h23" })
@@ -19,13 +19,13 @@ export function clock(at) {
   return format({ ...hours, minute: "2-digit" }, at);
 }
 
-/** Everything about an instant, for who asks by hovering. @param {number} at */
+/** Full date and time, for tooltips. @param {number} at */
 export function fullTime(at) {
   return format({ dateStyle: "full", timeStyle: "medium" }, at);
 }
 
 /**
- * A day in words: "Today", "Yesterday", a weekday, a date.
+ * A day: "Today", "Yesterday", a weekday or a date.
  * @param {number} at
  */
 export function dayWords(at, now = Date.now()) {
@@ -37,7 +37,7 @@ export function dayWords(at, now = Date.now()) {
 }
 
 /**
- * As short as a row of the list can bear: a time today, a weekday this week, else a date.
+ * A short time for list rows: a time today, a weekday this week, otherwise a date.
  * @param {number} at
  */
 export function shortTime(at, now = Date.now()) {
@@ -49,7 +49,7 @@ export function shortTime(at, now = Date.now()) {
 }
 
 /**
- * When somebody was last here: "last seen 5 minutes ago".
+ * When a user was last online: "last seen 5 minutes ago".
  * @param {number} at
  */
 export function lastSeen(at, now = Date.now()) {
@@ -63,7 +63,7 @@ export function lastSeen(at, now = Date.now()) {
 }
 
 /**
- * How long ago something was, else on which day: "3 hours ago", "yesterday", "3 November".
+ * How long ago an instant was, or its date: "3 hours ago", "yesterday", "3 November".
  * @param {number} at
  */
 export function ago(at, now = Date.now()) {
@@ -75,39 +75,39 @@ export function ago(at, now = Date.now()) {
 }
 
 /** @type {Map<string, Intl.DateTimeFormat>} */
-const formats = new Map(); // making one costs far more than using it
+const formats = new Map(); // constructing a formatter costs far more than using it
 
-/** What the same instant's words depend on. */
-function basis() {
+/** Everything besides the instant that formatting depends on. */
+function formatBasis() {
   const { timeZone } = new Intl.DateTimeFormat().resolvedOptions();
   return `${timeZone} ${new Date().getTimezoneOffset()} ${locale()} ${dayKey(Date.now())}`;
 }
 
-let before = basis();
+let before = formatBasis();
 let revision = 0;
 /** @type {Set<() => void>} */
 const listeners = new Set();
 
-/** A number that rises whenever instants read differently: part of the key of what was rendered. */
+/** A number that rises whenever the same instant is formatted differently: part of render keys. */
 export function timeRevision() {
   return revision;
 }
 
 /**
- * Calls `listener` whenever instants read differently: the device is in another time zone, the region or the day has changed. Formats
- * keep the zone they were made in, and no event tells of a new one.
+ * Calls `listener` whenever instants are formatted differently: the time zone, the region or the day changed. Polls, because
+ * formatters keep their zone and no event announces a new one.
  * @param {() => void} listener
  */
 export function onTimeFormatChange(listener) {
   if (listeners.size === 0) {
-    setInterval(look, LOOK_MS);
-    document.addEventListener("visibilitychange", look); // the timers of a hidden page are slow
+    setInterval(check, CHECK_MS);
+    document.addEventListener("visibilitychange", check); // timers of hidden pages are throttled
   }
   listeners.add(listener);
 }
 
-function look() {
-  const now = basis();
+function check() {
+  const now = formatBasis();
   if (now === before) return;
   before = now;
   revision++;
@@ -127,7 +127,7 @@ function format(options, at) {
 }
 
 /**
- * Days by the calendar, so that the hour a clock is put back does not count.
+ * Calendar days between two instants, unaffected by daylight saving time.
  * @param {number} at
  * @param {number} now
  */

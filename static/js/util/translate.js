@@ -1,34 +1,33 @@
 /**
- * The words of the page in the chosen language. All of them stand in `words/`; this file finds and fills them. A language is
- * loaded before it is spoken, and no other.
+ * Translates the page's texts, which are in `words/`. Only the chosen language is loaded.
  */
 
-/** @typedef {keyof (typeof import("../words/en.js"))["default"] | keyof (typeof import("../words/account_en.js"))["default"]} Key */
+/** @typedef {keyof (typeof import("../words/en.js"))["default"] | keyof (typeof import("../words/account_en.js"))["default"]} TranslationKey */
 /** @typedef {"en" | "el"} Language */
-/** @typedef {string | { one: string, other: string }} Word by number, where the number matters */
+/** @typedef {string | { one: string, other: string }} Translation plural forms where the count matters */
 
-/** The languages there are, each by its own name. @type {Record<Language, string>} */
+/** The supported languages by their own names. @type {Record<Language, string>} */
 export const LANGUAGES = { en: "English", el: "Ελληνικά" };
 
-/** @typedef {Record<Key, Word>} Table */
+/** @typedef {Record<TranslationKey, Translation>} Translations */
 
-/** @typedef {() => Promise<{ default: Partial<Table> }>} File */
+/** @typedef {() => Promise<{ default: Partial<Translations> }>} File */
 
-/** Where the words of a language stand. @type {Record<Language, File[]>} */
+/** The files of each language. @type {Record<Language, File[]>} */
 const files = { en: [() => import("../words/en.js")], el: [() => import("../words/el.js")] };
-/** Those that are here by now. @type {Partial<Record<Language, Table>>} */
+/** The languages loaded so far. @type {Partial<Record<Language, Translations>>} */
 const loaded = {};
 
 /** @type {Language} */
 let current = "en";
-/** Empty where no words could be loaded: what the page holds is English. @type {Partial<Table>} */
-let table = {};
+/** Empty if no language could be loaded; the HTML is English. @type {Partial<Translations>} */
+let translations = {};
 let currentLocale = "en";
 let plural = new Intl.PluralRules("en");
 let numbers = new Intl.NumberFormat("en");
 
 /**
- * The language for a person: the one they chose, else the first of the browser's that exists here, else English.
+ * The user's language: the chosen one, otherwise the first supported one of the browser's, otherwise English.
  * @param {string | null | undefined} chosen
  * @param {readonly string[]} preferred
  * @returns {Language}
@@ -43,7 +42,7 @@ export function chooseLanguage(chosen, preferred) {
 }
 
 /**
- * Adds what only some page says, before any language is loaded: the others need not load it.
+ * Registers the texts of a single page; call it before a language is loaded.
  * @param {Record<Language, File>} more
  */
 export function addTranslations(more) {
@@ -52,7 +51,7 @@ export function addTranslations(more) {
 }
 
 /**
- * Fetches the words of a language, once; only then can it be spoken. Rejects without a network.
+ * Loads a language once. Rejects without a network.
  * @param {Language} language
  */
 export async function loadTranslations(language) {
@@ -62,14 +61,14 @@ export async function loadTranslations(language) {
 }
 
 /**
- * Speaks `language`, which must be loaded, from now on. Dates follow the person's own region where it is known (`en-GB` has no "PM").
+ * Switches to `language`, which must be loaded. Dates follow the user's region if known (`en-GB` has no "PM").
  * @param {Language} language
  * @param {readonly string[]} [preferred]
  */
 export function useLanguage(language, preferred = []) {
   const words = loaded[language];
-  if (!words) throw new Error(`Cannot speak ${language}: it is not loaded`);
-  table = words;
+  if (!words) throw new Error(`Cannot use ${language}: it is not loaded`);
+  translations = words;
   current = language;
   currentLocale = preferred.find((tag) => tag.toLowerCase().split("-")[0] === language && isLocale(tag)) ?? language;
   plural = new Intl.PluralRules(currentLocale);
@@ -85,7 +84,7 @@ function isLocale(tag) {
   }
 }
 
-/** The language spoken now. */
+/** The current language. */
 export function language() {
   return current;
 }
@@ -96,23 +95,23 @@ export function locale() {
 }
 
 /**
- * The words for `key`, with `{name}` filled from `values`: `word("say_hello", { name: "bob" })`.
- * @param {Key} key
+ * Translates `key`, replacing `{name}` by `values.name`: `t("say_hello", { name: "bob" })`.
+ * @param {TranslationKey} key
  * @param {Record<string, string | number>} [values]
  */
 export function t(key, values = {}) {
-  const entry = table[key] ?? "";
+  const entry = translations[key] ?? "";
   const form =
     typeof entry === "string" ? entry : plural.select(Number(values.count)) === "one" ? entry.one : entry.other;
   return form.replace(/\{(\w+)\}/gu, (whole, name) => {
     const value = values[name];
     if (value === undefined) return whole;
-    // Isolated: a name from right to left must not turn the sentence around it.
+    // Isolated, so that a right-to-left name does not reorder the sentence.
     return typeof value === "number" ? numbers.format(value) : `\u2068${value}\u2069`;
   });
 }
 
-/** A wait in words, rounded up: "12 minutes". @param {number} seconds */
+/** A duration, rounded up: "12 minutes". @param {number} seconds */
 export function waitText(seconds) {
   if (seconds < 60) return t("seconds", { count: Math.max(1, Math.ceil(seconds)) });
   if (seconds < 3_600) return t("minutes", { count: Math.ceil(seconds / 60) });
@@ -120,13 +119,13 @@ export function waitText(seconds) {
 }
 
 /**
- * The words for an error code of the server. For a code not known here: what the server said, or words that always fit.
+ * The text for a server error code. For an unknown code, the server's message or a generic text.
  * @param {string} code
  * @param {string | null} [said]
  */
 export function errorText(code, said) {
   const key = `error_${code}`;
-  return Object.hasOwn(table, key) ? t(/** @type {Key} */ (key)) : said || t("error_unknown");
+  return Object.hasOwn(translations, key) ? t(/** @type {TranslationKey} */ (key)) : said || t("error_unknown");
 }
 
 /**
