@@ -1,8 +1,8 @@
-/** The settings: one table, of which a row is all that a new setting needs, and `loadConfig`, which reports every fault at once. */
+/** The settings: one table, where a new setting is one row, and `loadConfig`, which reports all faults at once. */
 
 import {
   busAddress,
-  bytesADay,
+  bytesPerDay,
   databaseUrl,
   oneOf,
   onOrOff,
@@ -20,22 +20,21 @@ import {
 import { anyAddress } from "./util/address.ts";
 
 interface Row {
-  /** As the documents show it. */
+  /** As shown in the documentation. */
   readonly default: string;
-  /** What it means, in Markdown. */
+  /** Description, in Markdown. */
   readonly about: string;
-  /** It may come from a file, which `NAME_FILE` names, and is never repeated. */
+  /** May be read from the file named in `NAME_FILE`, and is never printed. */
   readonly secret?: true;
-  /** Its property of `Config`; a row without one belongs to another setting, which reads it. */
+  /** Its property of `Config`. A row without one is read by the setting it belongs to. */
   readonly key?: string;
   /** Its property of `Config.limits`. */
   readonly limit?: string;
-  /** Limits how often a user does something: `Limits.spend` takes the name. */
+  /** Limits an action of each user; the name is an argument of `Limits.spend`. */
   readonly isPerUser?: true;
   readonly read?: Reader<unknown>;
 }
 
-/** Every setting. */
 export const SETTINGS = {
   PORT: {
     default: "8000",
@@ -45,7 +44,7 @@ export const SETTINGS = {
   },
   HOST: {
     default: "0.0.0.0",
-    about: "the address it listens at; `127.0.0.1` for this machine only, `::` for IPv6 too, the default without IPv4",
+    about: "the address to listen on; `127.0.0.1` for this machine only, `::` for IPv6 too, the default without IPv4",
     key: "host",
     read: text(anyAddress),
   },
@@ -68,8 +67,9 @@ export const SETTINGS = {
     read: text(() => "./data"),
   },
   SESSION_SECRET: {
-    default: "made at the first start and kept",
-    about: "signs the session cookies, 32 characters or more; a list (commas or lines): the first signs, all are taken",
+    default: "generated at the first start and kept",
+    about:
+      "signs the session cookies, 32 characters or more; a list (commas or lines): the first signs, all are accepted",
     secret: true,
     key: "sessionSecrets",
     read: sessionSecrets,
@@ -85,13 +85,13 @@ export const SETTINGS = {
   BUS_PASSWORD: { default: "no password", about: "the password for `BUS` when that has none", secret: true },
   SIGNUP: {
     default: "open",
-    about: "who may make an account: anybody (`open`), who has a link (`invite`), nobody (`closed`)",
+    about: "who may sign up: anyone (`open`), anyone with an invitation link (`invite`), no one (`closed`)",
     key: "signup",
     read: oneOf("open", "invite", "closed"),
   },
   RATE_LIMIT: {
     default: "on",
-    about: "`off` for benchmarks only: none of the limits below holds",
+    about: "`off` disables all limits below; for benchmarks only",
     key: "rateLimit",
     read: onOrOff,
   },
@@ -102,10 +102,10 @@ export const SETTINGS = {
     read: rate,
     isPerUser: true,
   },
-  LIMIT_BYTES: { default: "50MB/d", about: "text a person may send in a day (UTC)", limit: "bytes", read: bytesADay },
+  LIMIT_BYTES: { default: "50MB/d", about: "text a person may send in a day (UTC)", limit: "bytes", read: bytesPerDay },
   LIMIT_TYPING: {
     default: "2/s burst 10",
-    about: "how often a person's typing is told, to all peers together",
+    about: "typing notifications a person may send, to all peers together",
     limit: "typing",
     read: rate,
     isPerUser: true,
@@ -166,7 +166,7 @@ export const SETTINGS = {
   },
   LIMIT_DRAFTS: {
     default: "5/s burst 30",
-    about: "drafts a person may have kept",
+    about: "drafts a person may save",
     limit: "drafts",
     read: rate,
     isPerUser: true,
@@ -181,13 +181,13 @@ export const SETTINGS = {
   TRUST_PROXY: {
     default: "off",
     about:
-      "who is believed about `X-Forwarded-For`, `-Proto` and `-Host`: `on` is the one proxy in front, else addresses and networks of proxies, as in `10.42.0.0/16, fd00:42::/32`",
+      "whose `X-Forwarded-For`, `-Proto` and `-Host` to trust: `on` for the one proxy in front, else the addresses and networks of proxies, as in `10.42.0.0/16, fd00:42::/32`",
     key: "trustProxy",
     read: proxies,
   },
   ALLOWED_ORIGINS: {
     default: "same host",
-    about: "further pages that may use it: `https://chat.example.org`, separated by commas",
+    about: "additional origins whose pages may use this server: `https://chat.example.org`, separated by commas",
     key: "allowedOrigins",
     read: origins,
   },
@@ -199,7 +199,7 @@ export const SETTINGS = {
   },
   UNSENT_MAX: {
     default: "a quarter of the memory limit, at most 128MB",
-    about: "data held for clients that do not read it, all together; beyond it the client stalled longest is cut",
+    about: "data held for all clients that do not read it; beyond it the client stalled longest is disconnected",
     key: "unsentMax",
     read: size(1_000_000),
   },
@@ -217,7 +217,7 @@ export const SETTINGS = {
   },
   METRICS_TOKEN: {
     default: "`/metrics` answers this machine only",
-    about: "the bearer token that `/metrics` asks for",
+    about: "the bearer token that `/metrics` requires",
     secret: true,
     key: "metricsToken",
     read: token(16),
@@ -234,12 +234,12 @@ export type SettingName = keyof typeof SETTINGS;
 type Rows = (typeof SETTINGS)[SettingName];
 type ValueOf<One> = One extends { read: Reader<infer Value> } ? Value : never;
 
-/** What is limited, and how much of it. */
+/** The value of each limit. */
 export type LimitSettings = {
   readonly [One in Rows as One extends { limit: infer Name extends string } ? Name : never]: ValueOf<One>;
 };
 
-/** What a user may do only so often. */
+/** The actions that are rate limited for each user. */
 export type LimitedAction = Extract<Rows, { isPerUser: true }>["limit"];
 
 export type Config = {
@@ -248,12 +248,11 @@ export type Config = {
 
 export type Signup = Config["signup"];
 
-/** The limits that count a user's actions. */
 export const LIMITED_ACTIONS: readonly LimitedAction[] = Object.values<Rows>(SETTINGS).flatMap((row) =>
   "isPerUser" in row ? [row.limit] : [],
 );
 
-/** Settings that cannot be used. `faults` has a sentence for each. */
+/** Invalid settings; `faults` has a sentence for each. */
 export class ConfigError extends Error {
   readonly faults: readonly string[];
 
@@ -265,10 +264,9 @@ export class ConfigError extends Error {
 }
 
 /**
- * Reads the settings.
+ * Reads the settings. Empty values count as absent.
  *
- * @param env the environment; an empty value counts as absent
- * @throws ConfigError with every fault found
+ * @throws ConfigError with all faults
  * @example loadConfig({ PORT: "9000" }).port // 9000
  */
 export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {

@@ -1,4 +1,4 @@
-/** Reads the values of settings: each reader turns a text into a value, or reports a sentence that says what is wrong. */
+/** Parses the values of settings. A reader returns a value, or reports in a sentence why the setting is invalid. */
 
 import { readFileSync } from "node:fs";
 
@@ -6,38 +6,38 @@ import { isNetwork } from "./util/address.ts";
 import { ConnectionStringError, parseConnectionString, uriOf, withVariables } from "./util/connection_string.ts";
 import { readSize } from "./util/size.ts";
 
-/** A setting that is being read. */
+/** The input of a reader. */
 export interface Reading {
   readonly name: string;
   /** Undefined when the setting is absent. */
   readonly given: string | undefined;
-  /** The default as the documents show it. */
+  /** The default, as shown in the documentation. */
   readonly fallback: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** The value of a setting that belongs to this one. */
+  /** The value of another setting that this one needs. */
   readonly other: (name: string) => string | undefined;
-  /** Reports a sentence about a value that cannot be used. */
+  /** Reports in a sentence why a value is invalid. */
   readonly fault: (sentence: string) => void;
 }
 
 export type Reader<Value> = (reading: Reading) => Value;
 
-/** So many at once, and so many a second in the long run. */
+/** A token bucket: its size and how fast it refills. */
 export interface Rate {
   readonly burst: number;
   readonly perSecond: number;
 }
 
 const SECRET_MIN = 32;
-/** A rotation needs two; each costs forged cookies another HMAC. */
+/** A rotation needs two; each adds an HMAC to the check of a forged cookie. */
 const SECRETS_MAX = 8;
 
-/** Any text. @param absent the value of an absent setting */
+/** Any text. @param absent returns the default */
 export function text(absent: () => string): Reader<string> {
   return ({ given }) => given ?? absent();
 }
 
-/** One of some words, in any case; the default is the one the documents show. */
+/** One of the given words, ignoring case. */
 export function oneOf<Word extends string>(...words: readonly [Word, Word, ...Word[]]): Reader<Word> {
   return ({ name, given, fallback, fault }) => {
     const word = words.find((word) => word === (given ?? fallback).toLowerCase());
@@ -59,7 +59,7 @@ export function wholeNumber(least: number, most: number): Reader<number> {
   };
 }
 
-/** A size in bytes. @param least in bytes */
+/** A size in bytes. @param least minimum in bytes */
 export function size(least: number): Reader<number | undefined> {
   return ({ name, given, fault }) => {
     if (given === undefined) return undefined;
@@ -70,7 +70,7 @@ export function size(least: number): Reader<number | undefined> {
   };
 }
 
-/** `5/s burst 20`: twenty at once and five a second from then on; without `burst`, as many at once as in the time. */
+/** `5/s burst 20`: twenty at once, then five a second. Without `burst`, the whole count at once. */
 export const rate: Reader<Rate> = ({ name, given, fallback, fault }) => {
   const written = given ?? fallback;
   const form = /^([1-9]\d{0,6}) ?\/ ?([1-9]\d{0,3})?([smh])(?: +burst +([1-9]\d{0,6}))?$/i;
@@ -80,27 +80,27 @@ export const rate: Reader<Rate> = ({ name, given, fallback, fault }) => {
   return { burst: Number(burst), perSecond: Number(count) / (Number(units) * seconds) };
 };
 
-/** `50MB/d`; the `/d` may be left out. */
-export const bytesADay: Reader<number> = ({ name, given, fallback, fault }) => {
+/** `50MB/d`; the `/d` is optional. */
+export const bytesPerDay: Reader<number> = ({ name, given, fallback, fault }) => {
   const written = given ?? fallback;
   const bytes = readSize(written.replace(/ ?\/ ?d$/i, "")) ?? 0;
   if (bytes === 0) fault(`${name} must look like 50MB/d, 500kB/d or 2GiB/d, got "${written}"`);
   return bytes;
 };
 
-/** A secret that programs send. @param least characters */
+/** A bearer token. @param least minimum number of characters */
 export function token(least: number): Reader<string | undefined> {
   return ({ name, given, fault }) => {
     if (given !== undefined && given.length < least) {
       fault(
-        `${name} must have at least ${least} characters, got ${given.length}; openssl rand -hex 32 makes a good one`,
+        `${name} must have at least ${least} characters, got ${given.length}; openssl rand -hex 32 generates a good one`,
       );
     }
     return given;
   };
 }
 
-/** The value itself is never repeated: it holds a password. */
+/** Faults never quote the value, which may contain a password. */
 export const databaseUrl: Reader<string | undefined> = ({ given, env, other, fault }) => {
   const password = other("DATABASE_PASSWORD");
   if (given === undefined) return undefined;
@@ -127,23 +127,23 @@ export const databaseUrl: Reader<string | undefined> = ({ given, env, other, fau
   return text;
 };
 
-/** As `databaseUrl`, never repeated. */
+/** As for `databaseUrl`, faults never quote the value. */
 export const busAddress: Reader<string> = ({ given, other, fault }) => {
   if (given === undefined || given.toLowerCase() === "postgres") return "postgres";
   const url = URL.parse(given);
   if (/^\w+:\/\/[^@/?#]*[/?#].*@/s.test(given)) {
-    fault("BUS cannot be read: encode # / ? in the password as %23 %2F %3F");
+    fault("BUS is not a valid URL: encode # / ? in the password as %23 %2F %3F");
   } else if (!url || !/^(redis|valkey)s?:$/.test(url.protocol) || url.hostname === "") {
     fault("BUS must be postgres, or look like valkey://user:password@host:6379 (valkeys:// with TLS)");
   } else if (!/^\/?\d*$/.test(url.pathname)) {
-    fault("BUS must end with a database number or none, as in valkey://host:6379/0");
+    fault("BUS may end with a database number and nothing else, as in valkey://host:6379/0");
   } else if (/%(?![\da-f]{2})/i.test(given)) {
-    fault("BUS holds a bare %: write it as %25");
+    fault("BUS contains an unencoded %: write it as %25");
   }
   return withPassword(given, other("BUS_PASSWORD"));
 };
 
-/** An address with a password of its own keeps it. */
+/** Adds the password to an address that has none. */
 function withPassword<T extends string | undefined>(address: T, password: string | undefined): T | string {
   const url = address === undefined || password === undefined ? null : URL.parse(address);
   if (!url?.host || url.password !== "") return address;
@@ -151,7 +151,7 @@ function withPassword<T extends string | undefined>(address: T, password: string
   return url.href;
 }
 
-/** A list: the first signs, all verify. Undefined: one that chatify made and keeps. */
+/** The first secret signs, all verify. Undefined: the secret that chatify generates and stores. */
 export const sessionSecrets: Reader<readonly string[] | undefined> = ({ given, env, fault }) => {
   const isProduction = env["NODE_ENV"] === "production";
   if (given === undefined) return undefined;
@@ -161,34 +161,34 @@ export const sessionSecrets: Reader<readonly string[] | undefined> = ({ given, e
     if (one.length < SECRET_MIN) {
       fault(
         `${which} must have at least ${SECRET_MIN} characters, got ${one.length}; commas and spaces separate secrets; ` +
-          "openssl rand -hex 32 makes a good one",
+          "openssl rand -hex 32 generates a good one",
       );
     } else if (isProduction && isGuessable(one)) {
       fault(
-        `${which} looks like a placeholder: whoever guesses it can sign in as anybody; ` +
-          "openssl rand -hex 32 makes a good one, and without the setting chatify makes one and keeps it",
+        `${which} looks like a placeholder: anyone who guesses it can sign in as any user; ` +
+          "openssl rand -hex 32 generates a good one, or leave it unset and chatify generates and keeps one",
       );
     }
   }
-  if (secrets.length === 0) fault("SESSION_SECRET holds no secret, only separators");
+  if (secrets.length === 0) fault("SESSION_SECRET contains only separators");
   if (secrets.length > SECRETS_MAX) {
     fault(`SESSION_SECRET must list at most ${SECRETS_MAX} secrets, got ${secrets.length}`);
   }
   return secrets;
 };
 
-/** The secrets of a list: commas, spaces and newlines separate them. */
+/** Splits a list at commas, spaces and newlines. */
 export function secretsOf(list: string): string[] {
   return list.split(/[\s,]+/).filter(Boolean);
 }
 
-/** What examples and templates put where a secret belongs. */
+/** Placeholders that examples and templates use for secrets. */
 const PLACEHOLDERS =
   /change.?(me|it|this)|place.?holder|example|default|replace|insert|secret|password|your[-_.]|x{6}|0123456789|9876543210|abcdefgh|qwerty/i;
 
 /**
- * Whether a secret looks like one that somebody else knows: words of an example, a row of keys, a short pattern again and again, hardly any different
- * characters. A random one of 32 hexadecimal digits has fewer than eight different ones once in 27 million.
+ * Whether a secret is easy to guess: a placeholder, adjacent keys, a repeated pattern, few distinct characters. Of random secrets
+ * with 32 hexadecimal digits, one in 27 million has fewer than eight distinct ones.
  */
 export function isGuessable(secret: string): boolean {
   if (PLACEHOLDERS.test(secret) || new Set(secret).size < 8) return true;
@@ -198,7 +198,7 @@ export function isGuessable(secret: string): boolean {
   return false;
 }
 
-/** Whose `X-Forwarded-*` is believed: nobody's, every client's, or that of these addresses and networks. */
+/** Whose `X-Forwarded-*` headers are trusted: no client's, every client's, or those of the listed addresses and networks. */
 export const proxies: Reader<"off" | "on" | readonly string[]> = ({ given, fault }) => {
   const word = given?.toLowerCase() ?? "off";
   if (word === "on" || word === "off") return word;
@@ -211,21 +211,21 @@ export const proxies: Reader<"off" | "on" | readonly string[]> = ({ given, fault
   return parts;
 };
 
-/** Undefined: only pages of the same host. */
+/** Undefined: only the own origin. */
 export const origins: Reader<readonly string[] | undefined> = ({ given, fault }) => {
   if (given === undefined) return undefined;
   return given.split(",").map((part) => {
     const origin = part.trim().replace(/\/$/, "");
     const url = URL.parse(origin);
     if (!url || !/^https?:$/.test(url.protocol) || url.origin !== origin.toLowerCase()) {
-      const shown = part.trim().replace(/\/\/[^/]*@/, "//…@"); // a password would be a secret
+      const shown = part.trim().replace(/\/\/[^/]*@/, "//…@"); // it may contain a password
       fault(`ALLOWED_ORIGINS must list addresses such as https://chat.example.org, got "${shown}"`);
     }
     return origin.toLowerCase();
   });
 };
 
-/** A file's trimmed text; undefined and a fault when it cannot be read. */
+/** The trimmed text of a file; undefined after reporting a fault if it cannot be read. */
 export function readable(what: string, file: string, fault: (sentence: string) => void): string | undefined {
   try {
     return readFileSync(file, "utf8").trim();

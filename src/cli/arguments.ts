@@ -1,4 +1,4 @@
-/** The words behind `chatify`, read: which command, on whom, with what. What the commands do is commands.ts's. */
+/** Parses the arguments of the admin commands, which commands.ts runs. */
 
 import { INVITE_LIMITS } from "../accounts/invitation.ts";
 
@@ -8,7 +8,7 @@ export type Command =
   | { readonly verb: "add"; readonly name: string; readonly admin: boolean }
   | { readonly verb: "passwd" | "disable" | "enable" | "admin"; readonly name: string };
 
-/** The words are no command. */
+/** The arguments are invalid. */
 export class UsageError extends Error {
   constructor(message: string) {
     super(message);
@@ -17,65 +17,65 @@ export class UsageError extends Error {
 }
 
 export const COMMANDS_HELP = `\
-  bun run chatify invite                    a link by which one more person can sign up
-      --days 7 --uses 1                     how long it works, and for how many
-      --url https://chat.example.org        where people open this chat
-  bun run chatify user list                 everybody: name, since when, seen last, admin, disabled
-  bun run chatify user add NAME [--admin]   an account; its password is asked for, or is the first line that comes in
-  bun run chatify user passwd NAME          another password, and whoever is signed in with the old one no longer is
-  bun run chatify user disable NAME         nobody can sign in as NAME, and whoever is signed in no longer is
-  bun run chatify user enable NAME          undoes that
-  bun run chatify user admin NAME           lets NAME invite others from the page
+  bun run chatify invite                    print an invitation link for one new user
+      --days 7 --uses 1                     how long it is valid, and for how many users
+      --url https://chat.example.org        the address at which users open this chat
+  bun run chatify user list                 list all users: name, creation date, last seen, admin, disabled
+  bun run chatify user add NAME [--admin]   create an account; prompts for its password, or reads it from standard input
+  bun run chatify user passwd NAME          set a new password and sign NAME out everywhere
+  bun run chatify user disable NAME         disable the account and sign NAME out everywhere
+  bun run chatify user enable NAME          enable the account again
+  bun run chatify user admin NAME           let NAME invite users from the page
 `;
 
 const VERBS = ["list", "add", "passwd", "disable", "enable", "admin"] as const;
 
 /**
- * Reads a command line that begins with `invite` or `user`.
+ * Parses arguments that begin with `invite` or `user`.
  *
- * @returns undefined when it asks for an explanation
+ * @returns undefined when they ask for help
  * @throws UsageError
  * @example readCommand(["user", "passwd", "ann"]) // { verb: "passwd", name: "ann" }
  */
-export function readCommand([word, ...words]: readonly string[]): Command | undefined {
-  if (words.some((word) => word === "--help" || word === "-h")) return undefined;
-  return word === "invite" ? readInvite(words) : readUser(words);
+export function readCommand([first, ...args]: readonly string[]): Command | undefined {
+  if (args.some((arg) => arg === "--help" || arg === "-h")) return undefined;
+  return first === "invite" ? readInvite(args) : readUser(args);
 }
 
-function readUser([asked, ...words]: readonly string[]): Command | undefined {
-  if (asked === undefined) return undefined;
-  const verb = VERBS.find((verb) => verb === asked);
-  if (verb === undefined) throw new UsageError(`chatify user does not know "${asked}"`);
-  const options = words.filter((word) => word.startsWith("--"));
-  const [name, ...more] = words.filter((word) => !word.startsWith("--"));
-  const stranger = options.find((option) => !(verb === "add" && option === "--admin"));
-  if (stranger !== undefined) throw new UsageError(`chatify user ${verb} does not know "${stranger}"`);
+function readUser([first, ...args]: readonly string[]): Command | undefined {
+  if (first === undefined) return undefined;
+  const verb = VERBS.find((verb) => verb === first);
+  if (verb === undefined) throw new UsageError(`Unknown command: chatify user "${first}"`);
+  const options = args.filter((arg) => arg.startsWith("--"));
+  const [name, ...more] = args.filter((arg) => !arg.startsWith("--"));
+  const unknown = options.find((option) => !(verb === "add" && option === "--admin"));
+  if (unknown !== undefined) throw new UsageError(`Unknown option for chatify user ${verb}: "${unknown}"`);
   if (verb === "list") {
-    if (name !== undefined) throw new UsageError(`chatify user list takes no name, got "${name}"`);
+    if (name !== undefined) throw new UsageError(`chatify user list accepts no name, got "${name}"`);
     return { verb };
   }
   if (name === undefined) throw new UsageError(`chatify user ${verb} needs a name`);
   if (more.length > 0 && (verb === "add" || verb === "passwd")) {
     throw new UsageError(
-      "A password does not belong on the command line, where other programs and the shell's history see it. " +
-        "Leave it out, and it is asked for",
+      "Do not pass a password on the command line, where other programs and the shell history can read it. " +
+        "Leave it out, and chatify prompts for it",
     );
   }
-  if (more.length > 0) throw new UsageError(`chatify user ${verb} takes one name at a time`);
+  if (more.length > 0) throw new UsageError(`chatify user ${verb} accepts only one name`);
   return verb === "add" ? { verb, name, admin: options.length > 0 } : { verb, name };
 }
 
-function readInvite(words: readonly string[]): Command {
+function readInvite(args: readonly string[]): Command {
   const command = { verb: "invite", days: INVITE_LIMITS.days, uses: INVITE_LIMITS.uses, origin: undefined } as {
     -readonly [key in keyof Extract<Command, { verb: "invite" }>]: Extract<Command, { verb: "invite" }>[key];
   };
-  const left = words.flatMap((word) => (word.startsWith("--") ? word.split(/=(.*)/s, 2) : [word]));
+  const left = args.flatMap((arg) => (arg.startsWith("--") ? arg.split(/=(.*)/s, 2) : [arg]));
   while (left.length > 0) {
     const [option = "", value = ""] = left.splice(0, 2);
     if (option === "--days") command.days = wholeNumber(option, value, INVITE_LIMITS.daysMax);
     else if (option === "--uses") command.uses = wholeNumber(option, value, INVITE_LIMITS.usesMax);
-    else if (option === "--url") command.origin = address(value);
-    else throw new UsageError(`chatify invite does not know "${option}"`);
+    else if (option === "--url") command.origin = origin(value);
+    else throw new UsageError(`Unknown option for chatify invite: "${option}"`);
   }
   return command;
 }
@@ -86,7 +86,7 @@ function wholeNumber(option: string, value: string, most: number): number {
   throw new UsageError(`${option} needs a number from 1 to ${most}, got "${value}"`);
 }
 
-function address(value: string): string {
+function origin(value: string): string {
   const url = URL.parse(value);
   if (url && /^https?:$/.test(url.protocol) && url.pathname === "/" && url.search === "") return url.origin;
   throw new UsageError(`--url needs an address such as https://chat.example.org, got "${value}"`);

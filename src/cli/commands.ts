@@ -1,7 +1,4 @@
-/**
- * What whoever hosts chatify does from a terminal besides starting it: invite, and look after accounts. Only what was asked for goes
- * to the output; what was done, or why not, is said beside it. The words are read in command_line.ts, the terminal is main.ts's.
- */
+/** The admin commands: invitations and accounts. Results go to standard output, messages to standard error. */
 
 import { inviteLink } from "../accounts/invitation.ts";
 import type { AdminContext } from "../app.ts";
@@ -13,7 +10,7 @@ import { checkPassword, hashPassword } from "../util/password.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../util/text.ts";
 import type { Command } from "./arguments.ts";
 
-/** The command makes sense and was not done: nobody has that name, or somebody has it already, or a password is none. */
+/** A valid command was refused: the user name is unknown or taken, or the password is invalid. */
 export class RefusedError extends Error {
   constructor(message: string) {
     super(message);
@@ -21,37 +18,37 @@ export class RefusedError extends Error {
   }
 }
 
-/** What a command may ask of the process. */
+/** What commands need from the process. */
 export interface Terminal {
-  /** What was asked for. Resolves when it left. */
+  /** Writes a result; resolves once it is written. */
   print(text: string): Promise<void>;
-  /** All else. */
+  /** Writes a message. */
   say(line: string): void;
-  /** A password: typed twice at a terminal, or the first line of what comes in; undefined when nothing does. */
-  password(question: string): Promise<string | undefined>;
-  /** Where people open the chat, as far as the settings tell. */
+  /** A password: typed twice on a terminal, or the first line of standard input; undefined if that is empty. */
+  readPassword(question: string): Promise<string | undefined>;
+  /** The address at which users open the chat, guessed from the settings. */
   readonly origin: string;
 }
 
 const PAGE = 1_000;
 
 /** @throws RefusedError */
-export async function run(command: Command, office: AdminContext, terminal: Terminal): Promise<void> {
+export async function run(command: Command, context: AdminContext, terminal: Terminal): Promise<void> {
   switch (command.verb) {
     case "invite":
-      return invite(command, office, terminal);
+      return invite(command, context, terminal);
     case "list":
-      return list(office, terminal);
+      return list(context, terminal);
     case "add":
-      return add(command, office, terminal);
+      return add(command, context, terminal);
     case "passwd":
-      return passwd(command.name, office, terminal);
+      return passwd(command.name, context, terminal);
     case "disable":
-      return disable(command.name, office, terminal);
+      return disable(command.name, context, terminal);
     case "enable":
-      return enable(command.name, office, terminal);
+      return enable(command.name, context, terminal);
     case "admin":
-      return makeAdmin(command.name, office, terminal);
+      return makeAdmin(command.name, context, terminal);
   }
 }
 
@@ -62,35 +59,35 @@ async function invite(
 ): Promise<void> {
   const { token, expiresAt } = await door.createInvite({ days, uses });
   await print(`${inviteLink(origin ?? guess, token)}\n`);
-  say(`It works ${uses === 1 ? "once" : `${uses} times`}, until ${shown(expiresAt)}.`);
+  say(`It can be used ${uses === 1 ? "once" : `${uses} times`}, until ${formatInstant(expiresAt)}.`);
   if (origin === undefined)
-    say(`If people open the chat at another address than ${guess}, add --url and that address.`);
-  if (door.signup === "closed") say("SIGNUP=closed lets nobody in, with an invitation or without: SIGNUP=invite does.");
+    say(`If users open this chat at an address other than ${guess}, pass that address with --url.`);
+  if (door.signup === "closed")
+    say("SIGNUP=closed rejects all sign-ups, also with an invitation. Set SIGNUP=invite to accept invitations.");
 }
 
-/** Page by page: there may be many. */
 async function list({ db }: AdminContext, { print, say }: Terminal): Promise<void> {
   for (let after = 0; ;) {
     const page = await users.accounts(db, { after, limit: PAGE });
     const last = page.at(-1);
-    if (!last && after === 0) say("Nobody has an account yet.");
+    if (!last && after === 0) say("There are no accounts yet.");
     if (!last) return;
-    const width = Math.max(...page.map(({ username }) => Bun.stringWidth(harmless(username))));
+    const width = Math.max(...page.map(({ username }) => Bun.stringWidth(printable(username))));
     await print(page.map((account) => row(account, width)).join(""));
     after = last.id;
   }
 }
 
 function row({ username, createdAt, isOnline, lastSeenAt, isAdmin, disabled }: Account, width: number): string {
-  const name = harmless(username);
+  const name = printable(username);
   const gap = " ".repeat(width - Bun.stringWidth(name));
   const seen = isOnline ? "online" : lastSeenAt ? `seen ${lastSeenAt.slice(0, 10)}` : "never seen";
   const marks = [isAdmin ? "admin" : "", disabled ? "disabled" : ""].filter(Boolean).join(", ");
   return `${`${name}${gap}  since ${createdAt.slice(0, 10)}  ${seen.padEnd(15)}  ${marks}`.trimEnd()}\n`;
 }
 
-/** A database of the original may hold names that would move a terminal's cursor. */
-function harmless(name: string): string {
+/** Replaces control characters, which names adopted from the original may contain: they could move the cursor. */
+function printable(name: string): string {
   return name.replace(/[\p{Cc}\p{Cf}]/gu, "\ufffd");
 }
 
@@ -99,11 +96,11 @@ async function add(
   { db }: AdminContext,
   terminal: Terminal,
 ): Promise<void> {
-  const name = orRefuse(() => checkName(typed));
+  const name = refuseIfInvalid(() => checkName(typed));
   if (await users.find(db, nameKey(name))) throw taken(name);
   const other = await users.findLookalike(db, name);
-  if (other !== undefined) throw new RefusedError(`${name} looks like ${harmless(other)}, which is taken.`);
-  const password = await newPassword(`Password for ${name}: `, terminal);
+  if (other !== undefined) throw new RefusedError(`${name} looks like ${printable(other)}, which is taken.`);
+  const password = await hashNewPassword(`Password for ${name}: `, terminal);
   const account = { username: name, nameKey: nameKey(name), searchKey: searchKey(name), password, admin };
   await users.create(db, account).catch((error: unknown) => {
     if (error instanceof ChatError && (error.code === "name_taken" || error.code === "name_similar")) throw taken(name);
@@ -112,68 +109,69 @@ async function add(
   terminal.say(`${name} can sign in now${admin ? ", and invite others" : ""}.`);
 }
 
-async function passwd(typed: string, office: AdminContext, terminal: Terminal): Promise<void> {
-  const { id, username } = await find(typed, office);
-  const password = await newPassword(`New password for ${harmless(username)}: `, terminal);
-  await users.setPassword(office.db, id, password);
-  await endSessions(id, username, office);
-  terminal.say(`${harmless(username)} has a new password, and is signed in nowhere any more.`);
+async function passwd(typed: string, context: AdminContext, terminal: Terminal): Promise<void> {
+  const { id, username } = await find(typed, context);
+  const password = await hashNewPassword(`New password for ${printable(username)}: `, terminal);
+  await users.setPassword(context.db, id, password);
+  await endSessions(id, username, context);
+  terminal.say(`${printable(username)} has a new password and is signed out everywhere.`);
 }
 
-async function disable(typed: string, office: AdminContext, { say }: Terminal): Promise<void> {
-  const user = await users.setDisabled(office.db, keyOf(typed), true);
-  if (!user) throw nobody(typed);
-  await endSessions(user.id, user.username, office);
-  say(`Nobody can sign in as ${harmless(user.username)} any more.`);
+async function disable(typed: string, context: AdminContext, { say }: Terminal): Promise<void> {
+  const user = await users.setDisabled(context.db, keyOf(typed), true);
+  if (!user) throw unknownUser(typed);
+  await endSessions(user.id, user.username, context);
+  say(`${printable(user.username)} is disabled and signed out everywhere.`);
 }
 
 async function enable(typed: string, { db }: AdminContext, { say }: Terminal): Promise<void> {
   const user = await users.setDisabled(db, keyOf(typed), false);
-  if (!user) throw nobody(typed);
-  say(`${harmless(user.username)} can sign in again.`);
+  if (!user) throw unknownUser(typed);
+  say(`${printable(user.username)} can sign in again.`);
 }
 
 async function makeAdmin(typed: string, { db }: AdminContext, { say }: Terminal): Promise<void> {
   const username = await users.makeAdmin(db, keyOf(typed));
-  if (username === undefined) throw nobody(typed);
-  say(`${harmless(username)} can invite others: the menu has it once the page is loaded again.`);
+  if (username === undefined) throw unknownUser(typed);
+  say(`${printable(username)} is an admin, and can invite users from the menu after reloading the page.`);
 }
 
-/** To be called when the change that keeps others from beginning is stored (`sessions.start`). */
+/** Call after storing the change that prevents new sessions (`sessions.start`). */
 async function endSessions(id: number, username: string, { db, tell }: AdminContext): Promise<void> {
   const ended = await sessions.endAll(db, id);
   await tell(ended.map((sessionId) => ({ kind: "end", nameKey: nameKey(username), sessionId })));
 }
 
-/** The hash of a password that was asked for. */
-async function newPassword(question: string, { password }: Terminal): Promise<string> {
-  const given = await password(question);
-  if (given === undefined) throw new RefusedError("No password came in: it is the first line of standard input.");
-  orRefuse(() => checkPassword(given));
+/** Prompts for a password and hashes it. */
+async function hashNewPassword(question: string, { readPassword }: Terminal): Promise<string> {
+  const given = await readPassword(question);
+  if (given === undefined)
+    throw new RefusedError("No password given: it is read from the first line of standard input.");
+  refuseIfInvalid(() => checkPassword(given));
   return hashPassword(given);
 }
 
 async function find(typed: string, { db }: AdminContext): Promise<User> {
   const user = await users.find(db, keyOf(typed));
-  if (!user || user.isDeleted) throw nobody(typed);
+  if (!user || user.isDeleted) throw unknownUser(typed);
   return user;
 }
 
 function keyOf(typed: string): string {
   const key = keyOfReference(typed);
-  if (key === undefined) throw nobody(typed);
+  if (key === undefined) throw unknownUser(typed);
   return key;
 }
 
-function nobody(typed: string): RefusedError {
-  return new RefusedError(`Nobody is called ${typed}.`);
+function unknownUser(typed: string): RefusedError {
+  return new RefusedError(`There is no user ${typed}.`);
 }
 
 function taken(name: string): RefusedError {
-  return new RefusedError(`Somebody is called ${name} already.`);
+  return new RefusedError(`The name ${name} is taken.`);
 }
 
-function orRefuse<T>(check: () => T): T {
+function refuseIfInvalid<T>(check: () => T): T {
   try {
     return check();
   } catch (error) {
@@ -181,7 +179,7 @@ function orRefuse<T>(check: () => T): T {
   }
 }
 
-/** @example shown(new Date("2026-11-30T07:05:00Z")) // "2026-11-30 07:05 UTC" */
-function shown(instant: Date): string {
+/** @example formatInstant(new Date("2026-11-30T07:05:00Z")) // "2026-11-30 07:05 UTC" */
+function formatInstant(instant: Date): string {
   return `${instant.toISOString().slice(0, 16).replace("T", " ")} UTC`;
 }

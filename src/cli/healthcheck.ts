@@ -1,61 +1,60 @@
-/** Asks a chatify on this machine how it is, as Docker's HEALTHCHECK wants to know; a few milliseconds, no package. */
+/** Checks the chatify on this machine, for Docker's HEALTHCHECK. Takes a few milliseconds and needs no package. */
 
-const WITHIN_MS = 3_000;
-/** The status line is all that counts. */
-const ANSWER_MAX = 4_096;
+const TIMEOUT_MS = 3_000;
+/** Enough for the status line, the only part that is read. */
+const RESPONSE_MAX = 4_096;
 
-/** Addresses to listen at that are none to connect to. */
-const ANY: Readonly<Record<string, string[]>> = {
+/** Where to connect for a wildcard address. */
+const LOOPBACK: Readonly<Record<string, string[]>> = {
   "0.0.0.0": ["127.0.0.1"],
-  "::": ["::1", "127.0.0.1"], // the second where IPv6 is off
+  "::": ["::1", "127.0.0.1"], // IPv4 where IPv6 is off
   "[::]": ["::1", "127.0.0.1"],
 };
 
 export interface Health {
-  readonly well: boolean;
-  /** What was found, for a person. */
-  readonly words: string;
+  readonly isHealthy: boolean;
+  readonly message: string;
 }
 
 /**
- * @param alive only whether the process answers; otherwise whether it can serve, which takes its database
- * @example await healthOf({ host: "0.0.0.0", port: 8000 }) // { well: true, words: "chatify serves at 127.0.0.1:8000" }
+ * @param alive checks only whether the process responds; otherwise also whether it is ready, which needs its database
+ * @example await checkHealth({ host: "0.0.0.0", port: 8000 }) // { isHealthy: true, message: "chatify is ready at 127.0.0.1:8000" }
  */
-export async function healthOf({ host, port }: { host: string; port: number }, alive = false): Promise<Health> {
+export async function checkHealth({ host, port }: { host: string; port: number }, alive = false): Promise<Health> {
   let place = "";
   let status: number | string = "";
-  for (const hostname of ANY[host] ?? [host]) {
+  for (const hostname of LOOPBACK[host] ?? [host]) {
     place = hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
-    status = await ask({ hostname, port, place, path: alive ? "/healthz" : "/readyz" });
+    status = await request({ hostname, port, place, path: alive ? "/healthz" : "/readyz" });
     if (typeof status === "number") break;
   }
-  if (typeof status === "string") return { well: false, words: `Nobody answers at ${place}: ${status}` };
-  if (status === 200) return { well: true, words: `chatify ${alive ? "is alive" : "serves"} at ${place}` };
+  if (typeof status === "string") return { isHealthy: false, message: `No response from ${place}: ${status}` };
+  if (status === 200) return { isHealthy: true, message: `chatify is ${alive ? "alive" : "ready"} at ${place}` };
   if (status === 503) {
-    return { well: false, words: `chatify answers at ${place} and cannot serve: it starts, or has no database` };
+    return { isHealthy: false, message: `chatify at ${place} is not ready: it is starting, or has no database` };
   }
-  return { well: false, words: `Something answers at ${place} with ${status}; chatify would with 200 or 503` };
+  return { isHealthy: false, message: `${place} returned ${status}; chatify would return 200 or 503` };
 }
 
-/** Not by `fetch`: that would ask the proxy of HTTP_PROXY for a place on this machine. @returns the status, or why there is none */
-function ask(to: { hostname: string; port: number; place: string; path: string }): Promise<number | string> {
+/** Not with `fetch`, which would send the request to the proxy in HTTP_PROXY. @returns the status, or why there is none */
+function request(to: { hostname: string; port: number; place: string; path: string }): Promise<number | string> {
   const { promise, resolve } = Promise.withResolvers<number | string>();
   const { hostname, port, place, path } = to;
-  let answer = "";
-  setTimeout(() => resolve(`no answer within ${WITHIN_MS / 1_000} s`), WITHIN_MS).unref();
+  let response = "";
+  setTimeout(() => resolve(`no response within ${TIMEOUT_MS / 1_000} s`), TIMEOUT_MS).unref();
   Bun.connect({
     hostname,
     port,
     socket: {
       open: (socket) => void socket.write(`GET ${path} HTTP/1.1\r\nHost: ${place}\r\nConnection: close\r\n\r\n`),
       data(socket, data) {
-        answer += data.toString("latin1");
-        const [, status] = /^HTTP\/1\.1 (\d{3}) /.exec(answer) ?? [];
-        if (status === undefined && answer.length < ANSWER_MAX) return;
-        resolve(status === undefined ? "that is not HTTP" : Number(status));
+        response += data.toString("latin1");
+        const [, status] = /^HTTP\/1\.1 (\d{3}) /.exec(response) ?? [];
+        if (status === undefined && response.length < RESPONSE_MAX) return;
+        resolve(status === undefined ? "not an HTTP response" : Number(status));
         socket.end();
       },
-      close: () => resolve(answer === "" ? "it closed the connection" : "that is not HTTP"),
+      close: () => resolve(response === "" ? "the connection was closed" : "not an HTTP response"),
       error: (_socket, { message }) => resolve(message),
     },
   }).catch((error: unknown) => resolve(error instanceof Error && "code" in error ? String(error.code) : String(error)));

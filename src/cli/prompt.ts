@@ -1,43 +1,38 @@
-/** Asks for passwords: on a terminal without showing them, else from the first line of what comes in. */
+/** Reads passwords: from a terminal without echo, or from the first line of the input. */
 
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
 
-/** Where answers come from; `isTTY` when a person types them. */
 export type Input = NodeJS.ReadStream;
 
-/** Somebody pressed Ctrl-C instead of answering. */
+/** The user pressed Ctrl-C or Ctrl-D at the prompt. */
 class InterruptedError extends Error {
   constructor() {
-    super("Nothing was done");
+    super("Cancelled: nothing was changed");
     this.name = "InterruptedError";
   }
 }
 
 const LINE_MAX = 4_096;
 
-/**
- * Asks a person at a terminal; what they type is not shown.
- *
- * @throws InterruptedError at Ctrl-C, and at Ctrl-D
- */
-export async function askSecret(question: string, input: Input, shown: NodeJS.WritableStream): Promise<string> {
-  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
-  const lines = createInterface({ input, output: nowhere, terminal: true, historySize: 0 });
+/** Prompts on a terminal without echo. @throws InterruptedError on Ctrl-C and Ctrl-D */
+export async function askSecret(question: string, input: Input, output: NodeJS.WritableStream): Promise<string> {
+  const discard = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const lines = createInterface({ input, output: discard, terminal: true, historySize: 0 });
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   lines.once("line", resolve);
   lines.once("SIGINT", () => reject(new InterruptedError()));
   lines.once("close", () => reject(new InterruptedError()));
-  shown.write(question);
+  output.write(question);
   try {
     return await promise;
   } finally {
     lines.close();
-    shown.write("\n");
+    output.write("\n");
   }
 }
 
-/** The first line of what comes in, without its end; undefined when nothing does, or no end of it. */
+/** The first line of the input without its line break, or undefined if it is empty. Reads at most about 4,096 characters. */
 export async function firstLine(input: Input): Promise<string | undefined> {
   const decoder = new TextDecoder();
   let text = "";

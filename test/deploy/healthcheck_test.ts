@@ -26,15 +26,15 @@ async function healthcheck(env: Record<string, string>, ...words: string[]) {
   return { code: await child.exited, out, err };
 }
 
-test("healthcheck ends with 0 where chatify serves, past any proxy", async () => {
+test("healthcheck exits with 0 if chatify is ready, bypassing any proxy", async () => {
   const { port } = new URL(app.url);
-  const serves = { code: 0, out: `chatify serves at 127.0.0.1:${port}\n`, err: "" };
+  const serves = { code: 0, out: `chatify is ready at 127.0.0.1:${port}\n`, err: "" };
   expect(await healthcheck({ PORT: port })).toEqual(serves);
   expect(await healthcheck({ PORT: port, HOST: "127.0.0.1" })).toEqual(serves);
   expect(await healthcheck({ PORT: port }, "--alive")).toMatchObject({ code: 0 });
 });
 
-test("healthcheck ends with 1 where chatify has no database, unless it is to be alive only", async () => {
+test("healthcheck exits with 1 if chatify has no database, but --alive with 0", async () => {
   const port = `${freePort()}`;
   const { PATH = "", HOME = "" } = Bun.env;
   // A PostgreSQL that takes connections and says nothing.
@@ -54,7 +54,7 @@ test("healthcheck ends with 1 where chatify has no database, unless it is to be 
     expect(whole).toEqual({
       code: 1,
       out: "",
-      err: `chatify answers at 127.0.0.1:${port} and cannot serve: it starts, or has no database\n`,
+      err: `chatify at 127.0.0.1:${port} is not ready: it is starting, or has no database\n`,
     });
   } finally {
     server.kill("SIGKILL");
@@ -63,25 +63,25 @@ test("healthcheck ends with 1 where chatify has no database, unless it is to be 
   }
 });
 
-test("healthcheck ends with 1 and says why where there is no chatify, or something else", async () => {
+test("healthcheck exits with 1 and a reason if chatify is not running or the port belongs to another program", async () => {
   const port = `${freePort()}`;
-  const nobody = { code: 1, out: "", err: `Nobody answers at 127.0.0.1:${port}: ECONNREFUSED\n` };
+  const nobody = { code: 1, out: "", err: `No response from 127.0.0.1:${port}: ECONNREFUSED\n` };
   expect(await healthcheck({ PORT: port })).toEqual(nobody);
   using other = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("", { status: 404 }) });
-  expect((await healthcheck({ PORT: `${other.port}` })).err).toContain("with 404");
+  expect((await healthcheck({ PORT: `${other.port}` })).err).toContain("returned 404");
   const rude = Bun.listen({
     hostname: "127.0.0.1",
     port: 0,
     socket: { data: (socket) => void socket.end("220 hi\r\n") },
   });
-  expect((await healthcheck({ PORT: `${rude.port}` })).err).toContain("that is not HTTP");
+  expect((await healthcheck({ PORT: `${rude.port}` })).err).toContain("not an HTTP response");
   rude.stop(true);
   const mute = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  expect((await healthcheck({ PORT: `${mute.port}` })).err).toContain("no answer within 3 s");
+  expect((await healthcheck({ PORT: `${mute.port}` })).err).toContain("no response within 3 s");
   mute.stop(true);
 });
 
-test("healthcheck never ends with another code, whatever it is told", async () => {
+test("healthcheck exits with 1 for invalid settings or arguments", async () => {
   expect(await healthcheck({ PORT: "high" })).toMatchObject({ code: 1, out: "" });
   expect(await healthcheck({}, "--alive", "--kicking")).toMatchObject({ code: 1, out: "" });
 });

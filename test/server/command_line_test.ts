@@ -1,4 +1,4 @@
-/** The commands beside `start`, as whoever hosts chatify types them: what they do, say and end with, while it runs and while it does not. */
+/** The admin commands: effects, output and exit codes, while chatify runs and while it is stopped. */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -46,8 +46,8 @@ async function chatify(env: Record<string, string>, words: string[], input = "")
 
 const logIn = (url: string, username: string, password = PASSWORD) => post(`${url}/login`, { username, password });
 
-describe("words", () => {
-  test("are read into commands", () => {
+describe("arguments", () => {
+  test("are parsed into commands", () => {
     expect(readCommand(["user", "list"])).toEqual({ verb: "list" });
     expect(readCommand(["user", "add", "--admin", "ann"])).toEqual({ verb: "add", name: "ann", admin: true });
     expect(readCommand(["user", "passwd", "Ζωή"])).toEqual({ verb: "passwd", name: "Ζωή" });
@@ -60,15 +60,15 @@ describe("words", () => {
   });
 
   test.each([
-    ["user frob", 'chatify user does not know "frob"'],
+    ["user frob", 'Unknown command: chatify user "frob"'],
     ["user add", "chatify user add needs a name"],
-    ["user add ann secret", "A password does not belong on the command line"],
-    ["user passwd ann secret", "A password does not belong on the command line"],
-    ["user add ann --password=secret", 'chatify user add does not know "--password=secret"'],
-    ["user disable ann --admin", 'chatify user disable does not know "--admin"'],
-    ["user disable ann bob", "chatify user disable takes one name at a time"],
-    ["user list ann", 'chatify user list takes no name, got "ann"'],
-    ["invite ann", 'chatify invite does not know "ann"'],
+    ["user add ann secret", "Do not pass a password on the command line"],
+    ["user passwd ann secret", "Do not pass a password on the command line"],
+    ["user add ann --password=secret", 'Unknown option for chatify user add: "--password=secret"'],
+    ["user disable ann --admin", 'Unknown option for chatify user disable: "--admin"'],
+    ["user disable ann bob", "chatify user disable accepts only one name"],
+    ["user list ann", 'chatify user list accepts no name, got "ann"'],
+    ["invite ann", 'Unknown option for chatify invite: "ann"'],
     ["invite --days", '--days needs a number from 1 to 365, got ""'],
     ["invite --days 366", '--days needs a number from 1 to 365, got "366"'],
     ["invite --uses=0", '--uses needs a number from 1 to 1000, got "0"'],
@@ -77,12 +77,12 @@ describe("words", () => {
       '--url needs an address such as https://chat.example.org, got "chat.example.org"',
     ],
     ["invite --url https://a.example/chat", '--url needs an address such as https://chat.example.org, got "https://a.'],
-  ])("%p is refused in plain words", (words, said) => {
+  ])("%p is rejected with a reason", (words, said) => {
     expect(() => readCommand(words.split(" "))).toThrow(UsageError);
     expect(() => readCommand(words.split(" "))).toThrow(said);
   });
 
-  test("end with 2 when they make no sense, and explain themselves without a database", async () => {
+  test("exit with 2 if invalid, and print help without a database", async () => {
     const nowhere = { DATABASE_URL: "postgres://nobody@127.0.0.1:1/none" };
     const [help, wrong, argv, out] = await Promise.all([
       chatify(nowhere, ["user"]),
@@ -93,7 +93,7 @@ describe("words", () => {
     expect(help).toMatchObject({ code: 0, err: "" });
     expect(help.out).toContain("  bun run chatify user passwd NAME ");
     expect(wrong).toMatchObject({ code: 2, out: "" });
-    expect(wrong.err).toStartWith('chatify user does not know "frob".\n');
+    expect(wrong.err).toStartWith('Unknown command: chatify user "frob".\n');
     expect(argv).toMatchObject({ code: 2, out: "" });
     expect(argv.err).not.toContain("a secret word");
     expect(out).toMatchObject({ code: 4, out: "" });
@@ -113,7 +113,7 @@ describe("commands", () => {
   });
   afterAll(() => Promise.all([one.stop(), other.stop()]));
 
-  test("add an account with the password that comes in", async () => {
+  test("add an account with the password from standard input", async () => {
     const { code, out, err } = await run("user add Added", `${NEW_PASSWORD}\nand another line\n`);
     expect({ code, out }).toEqual({ code: 0, out: "" });
     expect(err).toBe("Added can sign in now.\n");
@@ -122,11 +122,11 @@ describe("commands", () => {
     expect(rows).toEqual([{ username: "Added", name_key: "added", is_admin: false, hashed: true }] as never);
 
     const refused = [
-      ["user add ADDED", PASSWORD, "Somebody is called ADDED already.\n"],
+      ["user add ADDED", PASSWORD, "The name ADDED is taken.\n"],
       ["user add x", PASSWORD, "A name has 2 to 50 letters of one script, digits, or _ - .\n"],
       ["user add Fresh", "short\n", "A password has 8 to 128 characters.\n"],
-      ["user add Fresh", "", "No password came in: it is the first line of standard input.\n"],
-      ["user add Fresh", "\n12345678\n", "No password came in: it is the first line of standard input.\n"],
+      ["user add Fresh", "", "No password given: it is read from the first line of standard input.\n"],
+      ["user add Fresh", "\n12345678\n", "No password given: it is read from the first line of standard input.\n"],
     ] as const;
     for (const [words, input, said] of refused) {
       expect(await run(words, input)).toEqual({ code: 6, out: "", err: said });
@@ -134,7 +134,7 @@ describe("commands", () => {
     expect(await one.sql`select from users`).toHaveLength(1);
   });
 
-  test("trim a name, may give one that is reserved, and none that looks like another's", async () => {
+  test("trim a name, accept a reserved one, and refuse a lookalike", async () => {
     const run = (words: string[], input = "") => chatify(env, words, input);
     expect(await run(["user", "add", " Support\u00a0"], `${PASSWORD}\n`)).toEqual({
       code: 0,
@@ -152,20 +152,20 @@ describe("commands", () => {
     await one.sql`delete from users where name_key like '%upport%'`;
   });
 
-  test("take a password whole", async () => {
+  test("keep spaces and the full length of a password", async () => {
     for (const password of ["  spaces  ", "κωδικός μου", "x".repeat(128)]) {
       expect((await run("user passwd Added", `${password}\r\n`)).code).toBe(0);
       expect((await logIn(one.url, "Added", password)).status).toBe(302);
     }
   });
 
-  test("change a password, and whoever is signed in with the old one is out at once, on every pod", async () => {
+  test("change a password and sign the user out at once on every pod", async () => {
     const ann = await one.person("Ann");
     const tabs = [await ann.open(), await ann.at(other).open()];
     const begun = performance.now();
     const { code, out, err } = await run("user passwd ann", `${NEW_PASSWORD}\n`);
     expect({ code, out }).toEqual({ code: 0, out: "" });
-    expect(err).toBe("Ann has a new password, and is signed in nowhere any more.\n");
+    expect(err).toBe("Ann has a new password and is signed out everywhere.\n");
     for (const tab of tabs) expect((await tab.closed).code).toBe(4401);
     expect(performance.now() - begun).toBeLessThan(8_000); // the start of the command included; the sessions are read again after 60 s
     expect((await ann.get("/me")).status).toBe(401);
@@ -173,11 +173,15 @@ describe("commands", () => {
     expect((await logIn(one.url, "Ann", NEW_PASSWORD)).status).toBe(302);
   });
 
-  test("shut an account: out at once, no way in, not found, but spoken to; and open it again", async () => {
+  test("disable an account: signed out, no login, not found, still receives messages; and enable it again", async () => {
     const [bob, carol] = await one.people("Bob", "Carol");
     const [tab, far, carols] = [await bob!.open(), await bob!.at(other).open(), await carol!.open({ watch: ["Bob"] })];
     const wrong = await (await logIn(one.url, "Bob", "not the password")).text();
-    expect(await run("user disable BOB")).toEqual({ code: 0, out: "", err: "Nobody can sign in as Bob any more.\n" });
+    expect(await run("user disable BOB")).toEqual({
+      code: 0,
+      out: "",
+      err: "Bob is disabled and signed out everywhere.\n",
+    });
     expect((await tab.closed).code).toBe(4401);
     expect((await far.closed).code).toBe(4401);
     expect((await bob!.get("/me")).status).toBe(401);
@@ -199,7 +203,7 @@ describe("commands", () => {
     expect(await carol!.json("/get_users?q=bo")).toEqual(["Bob"]);
   });
 
-  test("disturb nobody: others stay online, connected and unasked", async () => {
+  test("do not disturb others: they stay online and connected, without a resync", async () => {
     const dave = await one.person("Dave");
     const erin = await other.person("Erin");
     const [tab, watcher] = [await dave.open({ watch: [] }), await erin.open({ watch: ["Dave"] })];
@@ -213,7 +217,7 @@ describe("commands", () => {
     await watcher.close();
   });
 
-  test("make somebody run the chat, who then has it in the menu", async () => {
+  test("make a user an admin, who can then invite", async () => {
     const fay = await one.person("Fay");
     expect(await run("user admin fay")).toMatchObject({ code: 0, out: "" });
     expect(await fay.json("/me")).toMatchObject({ username: "Fay", admin: true });
@@ -224,18 +228,18 @@ describe("commands", () => {
     expect(late.status).toBe(403);
   });
 
-  test("say whom they do not know, and end with 6", async () => {
+  test("report unknown users and exit with 6", async () => {
     const verbs = ["passwd", "disable", "enable", "admin"];
     for (const verb of verbs) {
       expect(await run(`user ${verb} nobody`, PASSWORD)).toEqual({
         code: 6,
         out: "",
-        err: "Nobody is called nobody.\n",
+        err: "There is no user nobody.\n",
       });
     }
   });
 
-  test("list everybody, a line each", async () => {
+  test("list all users, one line each", async () => {
     await run("user disable Carol");
     const { code, out, err } = await run("user list");
     expect({ code, err }).toEqual({ code: 0, err: "" });
@@ -249,7 +253,7 @@ describe("commands", () => {
     expect(out).not.toContain("argon2");
   });
 
-  test("invite: the link alone is put out, and it lets somebody in", async () => {
+  test("invite: only the link goes to standard output, and it admits a user", async () => {
     const invite = await startApp({
       database: env["DATABASE_URL"]!,
       env: { SESSION_SECRET: SECRET, SIGNUP: "invite" },
@@ -257,7 +261,7 @@ describe("commands", () => {
     const made = await run("invite --url https://chat.example.org --uses 2");
     expect(made.code).toBe(0);
     expect(made.out).toMatch(/^https:\/\/chat\.example\.org\/signup\?invite=\d+\.\d{10}\.[\w-]{43}\n$/);
-    expect(made.err).toMatch(/^It works 2 times, until \d{4}-\d\d-\d\d \d\d:\d\d UTC\.\n$/);
+    expect(made.err).toMatch(/^It can be used 2 times, until \d{4}-\d\d-\d\d \d\d:\d\d UTC\.\n$/);
     const token = new URL(made.out.trim()).searchParams.get("invite")!;
     for (const [name, status] of [
       ["Hal", 302],
@@ -271,7 +275,7 @@ describe("commands", () => {
     await invite.stop();
   });
 
-  test.if(REDIS !== null)("end sessions over Valkey too, whose channel they find by the secret", async () => {
+  test.if(REDIS !== null)("end sessions over Valkey too, whose channel derives from the secret", async () => {
     const redis = await RedisServer.start();
     const valkey = await startApp({ env: { BUS: redis.url, SESSION_SECRET: SECRET } });
     const url = valkey.sql.options.database;
@@ -290,7 +294,7 @@ describe("commands", () => {
 });
 
 describe("a terminal", () => {
-  test("is asked twice, and shows nothing of what is typed", async () => {
+  test("is prompted twice, without echo", async () => {
     const database = await migratedDatabase();
     let shown = "";
     const until = async (words: string) => {
@@ -310,12 +314,12 @@ describe("a terminal", () => {
     const child = spawn("user", "add", "Typed");
     await until("Password for Typed: ");
     child.terminal!.write(`${NEW_PASSWORD}x\x7f\r`); // one letter too many, taken back
-    await until("The same again: ");
+    await until("Repeat the password: ");
     child.terminal!.write("something else\r");
-    await until("The two differ. Once more, please.");
-    await until("more, please.\r\nPassword for Typed: ");
+    await until("The passwords differ. Try again.");
+    await until("Try again.\r\nPassword for Typed: ");
     child.terminal!.write(`${NEW_PASSWORD}\r`);
-    for (let i = 0; i < 1_000 && shown.split("The same again: ").length < 3; i++) await Bun.sleep(10);
+    for (let i = 0; i < 1_000 && shown.split("Repeat the password: ").length < 3; i++) await Bun.sleep(10);
     child.terminal!.write(`${NEW_PASSWORD}\r`);
     expect(await child.exited).toBe(0);
     await until("Typed can sign in now.");
@@ -327,7 +331,7 @@ describe("a terminal", () => {
     await until("New password for Typed: ");
     given.terminal!.write("\x03"); // Ctrl-C
     expect(await given.exited).toBe(130);
-    await until("Nothing was done");
+    await until("Cancelled: nothing was changed");
     given.terminal!.close();
 
     const app = await startApp({ database });
@@ -359,14 +363,14 @@ describe("the embedded PostgreSQL", () => {
     rmSync(dataDir, { recursive: true, force: true, maxRetries: 5 });
   });
 
-  test("is there for a command alone, and shared with a server that runs", async () => {
+  test("starts for a command alone, and is shared with a running server", async () => {
     const first = await chatify(env, ["user", "list"]);
     // One more line is said where PostgreSQL needs more than a second to start.
     const err = first.err.replace("Waiting for the database, which is starting …\n", "");
     expect({ ...first, err }).toEqual({
       code: 0,
       out: "",
-      err: "Preparing the database (first start only) …\nNobody has an account yet.\n",
+      err: "Preparing the database (first start only) …\nThere are no accounts yet.\n",
     });
     await ended();
     expect(runs()).toBe(false);
@@ -407,7 +411,7 @@ describe("the embedded PostgreSQL", () => {
     expect(runs()).toBe(false);
 
     const [, code = ""] =
-      /^ {2}Admin {5}sign up at \S+\/signup\?code=(\S+) to run this chat; works once$/m.exec(await banner) ?? [];
+      /^ {2}Admin {5}sign up at \S+\/signup\?code=(\S+) to become the admin; works once$/m.exec(await banner) ?? [];
     expect(code).toMatch(/^\w{4}-\w{4}-\w{4}$/);
     expect(await log).not.toContain(code);
 

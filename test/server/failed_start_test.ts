@@ -123,7 +123,7 @@ test.if(linux)("a second Ctrl-C during a recovery ends PostgreSQL too", async ()
   await Bun.sleep(1_100); // closer they would be one
   expect(child.exitCode).toBeNull();
   child.kill("SIGINT");
-  expect((await ends(child)).said).toContain("Stopped without waiting any longer.");
+  expect((await ends(child)).said).toContain("Stopped immediately.");
   await emptied(directory);
   rmSync(join(home, "local.conf"));
   rmSync(join(home, "cluster/recovery.signal"), { force: true });

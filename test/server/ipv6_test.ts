@@ -51,7 +51,7 @@ test.if(possible).each([
         env: { PATH, HOME: base, PORT, ...env },
       }).stdout.toString();
     expect(inside("-e", `console.log((await fetch("http://${found}:${PORT}/test")).status)`)).toBe("200\n");
-    expect(inside(MAIN, "healthcheck")).toBe(`chatify serves at ${found}:${PORT}\n`);
+    expect(inside(MAIN, "healthcheck")).toBe(`chatify is ready at ${found}:${PORT}\n`);
   } finally {
     chatify.kill("SIGINT");
     await chatify.exited;

@@ -192,10 +192,10 @@ describe("start", () => {
         "",
         `  Open      http://127.0.0.1:${port}`,
         `  Database  embedded PostgreSQL, created, in ${dataDir}`,
-        `  Admin     sign up at http://127.0.0.1:${port}/signup?code=${adminCode} to run this chat; works once`,
-        "  Next      sign up, then open a second browser and sign up as somebody else",
+        `  Admin     sign up at http://127.0.0.1:${port}/signup?code=${adminCode} to become the admin; works once`,
+        "  Next      sign up, then open a second browser and sign up as another user",
         "  Stop      Ctrl-C",
-        "  Warning   RATE_LIMIT=off: anybody may send, and try passwords, as fast as they like",
+        "  Warning   RATE_LIMIT=off: clients may send messages and try passwords without limit",
         "",
         "",
       ].join("\n"),
@@ -225,7 +225,7 @@ describe("start", () => {
     expect(same.code).toBe(5);
     expect(same.err).toBe(
       `Port ${port} on 127.0.0.1 cannot be used: Failed to start server. Is port ${port} in use?\n` +
-        `Another program, or another chatify, has it. End that one, or choose a port: PORT=${port + 1}\n`,
+        `Another program, or another chatify, is using it. Stop that one, or choose another port: PORT=${port + 1}\n`,
     );
     expect(postmaster(dataDir)).toBe(pid!);
     expect((await ann.get("/readyz")).status).toBe(200);
@@ -320,7 +320,7 @@ describe("start", () => {
 });
 
 describe("start refuses", () => {
-  test("start refuses words it does not know, and explains itself", async () => {
+  test("rejects unknown commands and prints help", async () => {
     const [help, version, unknown] = await Promise.all([
       new Chatify({}, { words: ["--help"] }).ends(),
       new Chatify({}, { words: ["--version"] }).ends(),
@@ -334,7 +334,7 @@ describe("start refuses", () => {
     expect(unknown).toEqual({
       code: 2,
       out: "",
-      err: 'chatify does not know "serve". Settings come from the environment: --help lists them.\n',
+      err: 'Unknown command "serve". --help lists the commands and the settings, which are environment variables.\n',
     });
   });
 
@@ -343,7 +343,7 @@ describe("start refuses", () => {
       code: 2,
       out: "",
       err:
-        "The settings cannot be used:\n" +
+        "Invalid settings:\n" +
         '  - PORT must be a whole number from 0 to 65535, got "high"\n' +
         "  - DATABASE_URL must look like postgres://user:password@host:5432/database\n" +
         '  - RATE_LIMIT must be on or off, got "maybe"\n',
@@ -356,9 +356,9 @@ describe("start refuses", () => {
       code: 2,
       out: "",
       err:
-        "The settings cannot be used:\n" +
-        "  - SESSION_SECRET looks like a placeholder: whoever guesses it can sign in as anybody; " +
-        "openssl rand -hex 32 makes a good one, and without the setting chatify makes one and keeps it\n",
+        "Invalid settings:\n" +
+        "  - SESSION_SECRET looks like a placeholder: anyone who guesses it can sign in as any user; " +
+        "openssl rand -hex 32 generates a good one, or leave it unset and chatify generates and keeps one\n",
     });
   });
 
@@ -373,7 +373,7 @@ describe("start refuses", () => {
     await Person.signUp(chatify.url, "ann"); // by then it has said what it has to say
     const { code, out, err } = await chatify.signalled("SIGTERM");
     expect(code).toBe(0);
-    expect(out).toContain("  Warning   the password of the database is the published one of the demo: change it");
+    expect(out).toContain("  Warning   the database has the password published with the demo: change it");
     expect(out + err).not.toContain("admin123");
   });
 
@@ -402,7 +402,7 @@ describe("start refuses", () => {
     expect(settings).toEqual({
       code: 2,
       out: "",
-      err: "The settings cannot be used:\n  - DATABASE_URL cannot be read: encode # / ? @ in the password as %23 %2F %3F %40\n",
+      err: "Invalid settings:\n  - DATABASE_URL cannot be read: encode # / ? @ in the password as %23 %2F %3F %40\n",
     });
     expect(database).toMatchObject({ code: 4, out: "" });
     expect(database.err).toMatch(

@@ -32,10 +32,10 @@ const BUS_FORM = "BUS must be postgres, or look like valkey://user:password@host
 const SECRET = "0123456789abcdef0123456789abcdef";
 const RANDOM = "9b1f6c0de2a74853b6d0f1c7e8a93524d06be1a7f3c95820";
 const TOO_SHORT =
-  "must have at least 32 characters, got 8; commas and spaces separate secrets; openssl rand -hex 32 makes a good one";
+  "must have at least 32 characters, got 8; commas and spaces separate secrets; openssl rand -hex 32 generates a good one";
 const PLACEHOLDER =
-  "looks like a placeholder: whoever guesses it can sign in as anybody; openssl rand -hex 32 makes a good one, " +
-  "and without the setting chatify makes one and keeps it";
+  "looks like a placeholder: anyone who guesses it can sign in as any user; openssl rand -hex 32 generates a good one, " +
+  "or leave it unset and chatify generates and keeps one";
 
 describe("config", () => {
   test("config needs no setting", () => {
@@ -161,7 +161,7 @@ describe("config", () => {
     [{ DATABASE_URL: "postgres://ann:hunter22%@db/chat" }, "DATABASE_URL holds a bare %: write it as %25"],
     [{ SESSION_SECRET: "hunter22" }, `SESSION_SECRET ${TOO_SHORT}`],
     [{ SESSION_SECRET: `${RANDOM},hunter22` }, `SESSION_SECRET (2 of 2) ${TOO_SHORT}`],
-    [{ SESSION_SECRET: " , ,," }, "SESSION_SECRET holds no secret, only separators"],
+    [{ SESSION_SECRET: " , ,," }, "SESSION_SECRET contains only separators"],
     [{ SESSION_SECRET: `${RANDOM} `.repeat(9) }, "SESSION_SECRET must list at most 8 secrets, got 9"],
     [
       { SESSION_SECRET: "hunter22-change-me-hunter22-hunter2", NODE_ENV: "production" },
@@ -174,16 +174,19 @@ describe("config", () => {
     [{ BUS: "nats://ann:hunter22@bus" }, BUS_FORM],
     [{ BUS: "valkey://" }, BUS_FORM],
     [{ BUS: "hunter22" }, BUS_FORM],
-    [{ BUS: "redis://bus/hunter22" }, "BUS must end with a database number or none, as in valkey://host:6379/0"],
+    [
+      { BUS: "redis://bus/hunter22" },
+      "BUS may end with a database number and nothing else, as in valkey://host:6379/0",
+    ],
     ...["#", "/", "?"].map((sign): [Record<string, string>, string] => [
       { BUS: `redis://ann:12${sign}hunter22@bus` },
-      "BUS cannot be read: encode # / ? in the password as %23 %2F %3F",
+      "BUS is not a valid URL: encode # / ? in the password as %23 %2F %3F",
     ]),
     [
       { DATABASE_URL: "postgres://ann:hunter22@db/chat?sslmode=verify-ca&sslrootcert=/nowhere/ca.pem" },
       "DATABASE_URL names \"/nowhere/ca.pem\" in sslrootcert, which cannot be read: ENOENT: no such file or directory, open '/nowhere/ca.pem'",
     ],
-    [{ BUS: "redis://ann:hunter22%@bus" }, "BUS holds a bare %: write it as %25"],
+    [{ BUS: "redis://ann:hunter22%@bus" }, "BUS contains an unencoded %: write it as %25"],
     [{ RATE_LIMIT: "none" }, 'RATE_LIMIT must be on or off, got "none"'],
     ...[
       "true",
@@ -223,7 +226,7 @@ describe("config", () => {
     [{ LOG_FORMAT: "xml" }, 'LOG_FORMAT must be auto or text or json, got "xml"'],
     [
       { METRICS_TOKEN: "hunter22" },
-      "METRICS_TOKEN must have at least 16 characters, got 8; openssl rand -hex 32 makes a good one",
+      "METRICS_TOKEN must have at least 16 characters, got 8; openssl rand -hex 32 generates a good one",
     ],
     [{ UNSAFE_DATABASE: "yes" }, 'UNSAFE_DATABASE must be on or off, got "yes"'],
   ])("config refuses %p and repeats no secret", (env, fault) => {

@@ -75,7 +75,7 @@ async function before(tally: { check: Check }, what: string, project: Compose): 
       const [db, web] = await containers(project, "db", "web");
       await healthy(web);
       expect((await secrets(db))["database_password"]).toBe(PUBLISHED);
-      expect(await project.do("logs", "web")).toContain("the password of the database is the published one");
+      expect(await project.do("logs", "web")).toContain("the database has the password published with the demo");
     });
   } finally {
     await project.remove();
