@@ -1,16 +1,16 @@
-/** One line per event, as text on a terminal and JSON otherwise. Never given message texts, passwords, cookies or tokens. */
+/** One line per event, as text or JSON. Callers never pass message texts, passwords, cookies or tokens. */
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type Fields = Record<string, string | number | boolean | null | undefined>;
 
 const ORDER: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
 
-/** Where events go. `write` gets whole lines, newline included. */
 export class Log {
   #least: number;
   #format: "text" | "json";
   #write: (line: string) => void;
 
+  /** @param options.write receives whole lines with their newline */
   constructor(options: { level: LogLevel; format: "text" | "json"; write: (line: string) => void }) {
     this.#least = ORDER[options.level];
     this.#format = options.format;
@@ -29,7 +29,7 @@ export class Log {
     this.#line("warn", event, fields);
   }
 
-  /** `error`'s stack is kept when given: whatever lands here is a bug or a broken surrounding. */
+  /** For bugs and a broken environment. Logs the stack of `error`. */
   error(event: string, error?: unknown, fields: Fields = {}): void {
     this.#line("error", event, error === undefined ? fields : { ...fields, error: errorTrace(error) });
   }
@@ -44,7 +44,7 @@ export class Log {
   }
 }
 
-/** Quoted where a reader could stumble. Further lines, as of a stack, are indented: none can pass for an event of its own. */
+/** Quotes ambiguous values and indents further lines, as of a stack, so that none can pass for an event. */
 function text(value: Fields[string]): string {
   if (typeof value !== "string") return String(value);
   const lines = value.split(/\r\n|[\n\r\u2028\u2029]/).map((line) => line.replace(/\p{Cc}/gu, " "));
@@ -58,7 +58,7 @@ export function errorTrace(error: unknown): string {
   return `${withoutQuotes(error, error.stack ?? `${error.name}: ${error.message}`)}${codeOf(error)}`;
 }
 
-/** An error in one line, for a surrounding that is known to break. */
+/** An error in one line, for expected failures of the environment. */
 export function errorText(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return `${withoutQuotes(error, `${error.name}: ${error.message}`)}${codeOf(error)}`;
@@ -68,11 +68,11 @@ function codeOf(error: Error): string {
   return "code" in error ? ` [${String(error.code)}]` : "";
 }
 
-/** Codes of errors that quote a value: PostgreSQL's data exceptions (`invalid input syntax for type bigint: "…"`), and checks of arguments. */
+/** Codes of errors that quote a value: PostgreSQL data exceptions (`invalid input syntax for type bigint: "…"`) and argument checks. */
 const QUOTING = /^ \[(22...\]|ERR_INVALID_)/;
 
-/** Leaves out the message of errors that quote what they met, as parsers do too. Never logged: `detail`, in which PostgreSQL puts whole rows. */
-function withoutQuotes(error: Error, words: string): string {
+/** Omits messages that quote their input, as those of parsers do. `detail`, where PostgreSQL quotes whole rows, is never logged. */
+function withoutQuotes(error: Error, text: string): string {
   const quotes = error instanceof SyntaxError || QUOTING.test(codeOf(error));
-  return quotes && error.message !== "" ? words.replace(error.message, () => "(left out: it may quote)") : words;
+  return quotes && error.message !== "" ? text.replace(error.message, () => "(omitted: may quote input)") : text;
 }

@@ -8,7 +8,7 @@ import type { Relationships } from "../chat/relationships.ts";
 import type { SocketData } from "../chat/socket.ts";
 import type { Database } from "../db/client.ts";
 import * as drafts from "../db/drafts.ts";
-import * as exports from "../db/export.ts";
+import * as exportRows from "../db/export.ts";
 import { pagesOf } from "../db/pages.ts";
 import type { PrivacySettings, Relation } from "../db/relationships.ts";
 import * as sessionRows from "../db/sessions.ts";
@@ -17,7 +17,7 @@ import * as users from "../db/users.ts";
 import { ChatError } from "../errors.ts";
 import { checkPassword } from "../util/password.ts";
 import { keyOfReference } from "../util/text.ts";
-import { attachment, exported, showDraft } from "./export.ts";
+import { attachment, draftJson, exportOf } from "./export.ts";
 import { CLEAR_SITE_DATA, type Login } from "./login.ts";
 import type { Passwords } from "./passwords.ts";
 import { clientAddress, json, JSON_HEADERS, readJson, type Request, type Trust } from "./request.ts";
@@ -147,17 +147,17 @@ export class Account {
     const me = await this.#sessions.require(request, "account");
     const headers = {
       "Content-Disposition": attachment(me.username, new Date()),
-      "Chatify-Messages": String(await exports.count(this.#db, me.username)),
+      "Chatify-Messages": String(await exportRows.count(this.#db, me.username)),
     };
     if (request.method === "HEAD") return new Response(null, { headers: { ...JSON_HEADERS, ...headers } });
     const end = this.#streams.begin(`export\n${me.nameKey}`, 1);
-    return this.#streams.text(exported(this.#db, me), { kind: "export", request, server, end, headers });
+    return this.#streams.text(exportOf(this.#db, me), { kind: "export", request, server, end, headers });
   }
 
   async drafts(request: Request, server: Server<SocketData>): Promise<Response> {
     const { username, nameKey } = await this.#sessions.require(request, "history");
     const pages = drafts.pages(this.#db, username);
-    return this.#streams.list(pages, { show: showDraft }, { kind: "drafts", request, server }, nameKey);
+    return this.#streams.list(pages, { show: draftJson }, { kind: "drafts", request, server }, nameKey);
   }
 
   async #setRelation(request: Request, relation: Relation, field: "blocked" | "muted"): Promise<Response> {

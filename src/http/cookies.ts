@@ -1,4 +1,4 @@
-/** The two cookies of a browser, of its session and of its being known to accounts: read, and written as the way to the browser asks. */
+/** Reads and writes the two cookies: the session and the known device. Over https they are `Secure` and have other names. */
 
 import {
   DEVICE_COOKIE,
@@ -25,29 +25,29 @@ export class Cookies {
     this.#devices = new KnownDevices(secrets);
   }
 
-  /** The session's token, undefined without a cookie that we signed. */
+  /** The session token, or undefined without a validly signed cookie. */
   session(request: Request): SignedToken | undefined {
     const value = this.#read(request, COOKIE, SECURE_COOKIE);
     return value === null ? undefined : verify(value, this.#secrets);
   }
 
-  /** Gives the browser a session. @returns a `Set-Cookie` */
+  /** @returns a `Set-Cookie` */
   setSession(request: Request, token: string): string {
     const value = sign(token, this.#secrets[0] as string);
     return this.#write(request, this.#isSecure(request) ? SECURE_COOKIE : COOKIE, value, SESSION_DAYS);
   }
 
-  /** Takes the session's cookie back. @returns a `Set-Cookie` */
+  /** Deletes the session cookie. @returns a `Set-Cookie` */
   clearSession(request: Request): string {
     return this.#write(request, this.#isSecure(request) ? SECURE_COOKIE : COOKIE, "", 0);
   }
 
-  /** What says that an account may know the browser, undefined when nothing does. */
+  /** The browser's signed claim to be a device known to this account, or undefined. */
   device(request: Request, nameKey: string): KnownDevice | undefined {
     return this.#devices.find(this.#read(request, DEVICE_COOKIE, SECURE_DEVICE_COOKIE), nameKey);
   }
 
-  /** Makes the browser known to an account. @param account.password the PHC string @returns a `Set-Cookie` */
+  /** Makes the browser a known device of an account. @param account.password the PHC string @returns a `Set-Cookie` */
   setDevice(request: Request, account: { nameKey: string; password: string }): string {
     const value = this.#devices.add(this.#read(request, DEVICE_COOKIE, SECURE_DEVICE_COOKIE), account);
     const name = this.#isSecure(request) ? SECURE_DEVICE_COOKIE : DEVICE_COOKIE;

@@ -1,4 +1,4 @@
-/** Taking the port, before there is anything to serve. */
+/** Binds the port before the database is open. */
 
 import type { SocketData } from "../chat/socket.ts";
 import type { Config } from "../config.ts";
@@ -6,10 +6,10 @@ import { ChatError } from "../errors.ts";
 import { failure, json } from "./request.ts";
 
 const BODY_MAX_BYTES = 16 * 1024;
-/** Whoever sends nothing and reads nothing, or a body byte by byte, goes: Bun counts in steps of 4 s, so after 8–12 s. Headers have 12 s whatever this is. */
+/** Disconnects clients that stall while sending or reading. Bun counts in steps of 4 s, so after 8–12 s; headers always get 12 s. */
 const IDLE_SECONDS = 10;
 
-/** The port is somebody else's. */
+/** The port cannot be bound. */
 export class PortError extends Error {
   constructor(port: number, host: string, cause: unknown) {
     super(`Port ${port} on ${host} cannot be used: ${cause instanceof Error ? cause.message : cause}`, { cause });
@@ -17,7 +17,7 @@ export class PortError extends Error {
   }
 }
 
-/** Options of the server that stay when it begins to serve. */
+/** Options before and after the server is ready. */
 export const SERVER_OPTIONS = {
   development: false,
   idleTimeout: IDLE_SECONDS,
@@ -25,7 +25,7 @@ export const SERVER_OPTIONS = {
   error: () => failure(new ChatError("internal")),
 } as const;
 
-/** Takes the port. Until the database is there, everything but `/healthz` has to wait. */
+/** Binds the port. Until the app is ready, every route except `/healthz` returns `not_ready`. @throws PortError */
 export function listen(config: Config): Bun.Server<SocketData> {
   try {
     return Bun.serve<SocketData>({
@@ -42,7 +42,7 @@ export function listen(config: Config): Bun.Server<SocketData> {
   }
 }
 
-/** A host as part of an address that a browser on this machine opens. */
+/** The host part of a URL that a browser on this machine can open. */
 export function shownHost(host: string): string {
   if (host === "0.0.0.0" || host === "::") return "localhost";
   return host.includes(":") ? `[${host}]` : host;

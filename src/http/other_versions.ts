@@ -1,16 +1,16 @@
 /**
- * The pages' files in other versions than this pod's: a page that was loaded before an upgrade, or from another pod during one, loads the
- * rest of its files from here. Files of two versions do not work together.
+ * The page files of other versions, shared through the database. A page loaded before an upgrade, or from another pod during one,
+ * loads its remaining files from here, since files of two versions do not work together.
  */
 
 import type { Database } from "../db/client.ts";
 import * as versions from "../db/page_versions.ts";
 import { errorText, type Log } from "../log.ts";
 
-/** Clients make up addresses: the database is asked for new versions at most so often, and for files of those it has only. */
-const ASKED_EVERY_MS = 1_000;
-/** A page waits for its file. */
-const GIVE_UP_AFTER_MS = 3_000;
+/** Clients can invent versions, so the list of stored ones is read at most this often, and only their files are loaded. */
+const LIST_INTERVAL_MS = 1_000;
+/** A loading page waits for its file. */
+const TIMEOUT_MS = 3_000;
 
 /** By path below `static/`. */
 export type VersionFiles = ReadonlyMap<string, Buffer>;
@@ -18,9 +18,9 @@ export type VersionFiles = ReadonlyMap<string, Buffer>;
 export class OtherVersions {
   readonly #db: Database;
   readonly #log: Log;
-  #kept: Promise<readonly string[]> | undefined;
-  #askedAt = Number.NEGATIVE_INFINITY;
-  /** By version: those that pages asked for, about 0.6 MB each, and no more than are kept. */
+  #stored: Promise<readonly string[]> | undefined;
+  #listedAt = Number.NEGATIVE_INFINITY;
+  /** By version: those that pages requested, about 0.6 MB each, at most as many as are stored. */
   readonly #loaded = new Map<string, Promise<VersionFiles | undefined>>();
 
   constructor({ db, log }: { db: Database; log: Log }) {
@@ -28,19 +28,19 @@ export class OtherVersions {
     this.#log = log;
   }
 
-  /** Keeps this pod's files for the others and for later versions. Never throws. */
+  /** Stores this pod's files for other pods and later versions. Never throws. */
   async share(version: string, files: VersionFiles): Promise<void> {
     try {
       const list = [...files].map(([path, bytes]) => [path, bytes.toString("base64")]);
       await versions.save(this.#db, version, await Bun.zstdCompress(JSON.stringify(list), { level: 9 }));
     } catch (error) {
-      this.#log.warn("pages' files not kept: pages opened before an upgrade will need a reload", {
+      this.#log.warn("page files not stored, pages opened before an upgrade will need a reload", {
         error: errorText(error),
       });
     }
   }
 
-  /** The files of a version, undefined when they are not kept or PostgreSQL is out of reach. Never throws. */
+  /** The files of a version, or undefined if they are not stored or PostgreSQL is unreachable. Never throws. */
   async filesOf(version: string): Promise<VersionFiles | undefined> {
     const loaded = this.#loaded.get(version);
     if (loaded) return loaded;
@@ -52,15 +52,15 @@ export class OtherVersions {
 
   #list(): Promise<readonly string[]> {
     const now = performance.now();
-    if (!this.#kept || now - this.#askedAt > ASKED_EVERY_MS) {
-      this.#askedAt = now;
-      this.#kept = within(versions.list(this.#db)).then((list) => list ?? []);
+    if (!this.#stored || now - this.#listedAt > LIST_INTERVAL_MS) {
+      this.#listedAt = now;
+      this.#stored = inTime(versions.list(this.#db)).then((list) => list ?? []);
     }
-    return this.#kept;
+    return this.#stored;
   }
 
   async #load(version: string): Promise<VersionFiles | undefined> {
-    const packed = await within(versions.load(this.#db, version));
+    const packed = await inTime(versions.load(this.#db, version));
     if (!packed) {
       this.#loaded.delete(version);
       return undefined;
@@ -70,7 +70,7 @@ export class OtherVersions {
   }
 }
 
-/** What a query returns, undefined when it fails or takes too long. */
-function within<T>(query: Promise<T>): Promise<T | undefined> {
-  return Promise.race([query.catch(() => undefined), Bun.sleep(GIVE_UP_AFTER_MS).then(() => undefined)]);
+/** The result of a query, or undefined if it fails or times out. */
+function inTime<T>(query: Promise<T>): Promise<T | undefined> {
+  return Promise.race([query.catch(() => undefined), Bun.sleep(TIMEOUT_MS).then(() => undefined)]);
 }

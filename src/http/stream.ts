@@ -1,4 +1,4 @@
-/** Long JSON answers, made piece by piece as their reader takes them; and how much of the server a reader who stops reading may hold. */
+/** Streams long JSON responses as fast as the client reads them, and bounds the memory that a stalled client can pin. */
 
 import type { Server } from "bun";
 
@@ -9,36 +9,39 @@ import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { JSON_HEADERS, type Request } from "./request.ts";
 
-/** UTF-16 units of a piece, and one row more. */
+/** A piece ends with the row that reaches this many UTF-16 units. */
 const PIECE_LENGTH = 16 * 1024;
-/** Up to this length an answer is sent whole: the system takes as much for any connection. */
+/** Shorter responses are sent whole: they fit the send buffer of any connection. */
 const SHORT_LENGTH = 4 * 1024;
-/** What a stalled answer holds: a piece, the page it was made of, and what the rest takes to be made. */
+/** Memory of a stalled response: a piece, the page it was made from, and the generators of the rest. */
 const HELD_BYTES = 256 * 1024;
-/** What is held for each byte of the last piece. */
+/** Memory per byte of the last piece. */
 const HELD_FOR_BYTE = 2;
-/** A client that takes nothing for so long is cut. Within Bun's 8–12 s a reader of 100 KB/s empties too little of the system's buffer to be noticed. */
+/**
+ * A client that reads nothing for this long is disconnected. Bun's 8–12 s would be too short: in that time a client reading
+ * 100 KB/s drains too little of the send buffer to be noticed.
+ */
 const STALLED_SECONDS = 30;
-/** Long answers of one user at one time. */
+/** Concurrent long responses of one user. */
 const STREAMS_MAX = 4;
 
-/** A text in pieces: each is made when the one before it has left, and the last one is returned. */
+/** A response body in pieces, each made once the previous one is sent; the last one is the return value. */
 export type Pieces = AsyncGenerator<string, string>;
 
-/** The request that an answer belongs to. */
+/** The request to respond to. */
 export interface Asked {
-  /** What is asked for, for the log. */
+  /** What was requested, for the log. */
   readonly kind: string;
   /** The id of the request, for the log. */
   readonly id?: string;
   readonly request: Request;
   readonly server: Server<SocketData>;
-  /** Called when the answer is over, however it ends. */
+  /** Called once the response ends, however it ends. */
   readonly end?: () => void;
   readonly headers?: Record<string, string>;
 }
 
-/** How rows are written, and what stands before, between and behind them. */
+/** How rows are written, and the text before, between and after them. */
 export interface Shape<Row> {
   readonly show: (row: Row) => string;
   readonly open?: string;
@@ -46,7 +49,7 @@ export interface Shape<Row> {
   readonly close?: string;
 }
 
-/** Streams answers, and counts the long ones of each user. */
+/** Streams responses and limits the long ones of each user. */
 export class Streams {
   readonly #log: Log;
   readonly #unsent: UnsentBudget;
@@ -58,10 +61,10 @@ export class Streams {
   }
 
   /**
-   * Counts a long answer.
+   * Counts a long response of a user.
    *
-   * @param user who asks for it @param most so many at one time
-   * @returns to be called when it is over, at least once
+   * @param most the user's limit of concurrent ones
+   * @returns a function to call at least once when the response ends
    * @throws ChatError `rate_limited`
    */
   begin(user: string, most = STREAMS_MAX): () => void {
@@ -79,10 +82,10 @@ export class Streams {
   }
 
   /**
-   * Answers with a list.
+   * Responds with a list.
    *
-   * @param user whose long answers are counted: a list of more than one page is one. Undefined: it is not counted
-   * @throws ChatError `rate_limited`, and what its first page fails with
+   * @param user charged with a long response if the list has more than one page; undefined for no limit
+   * @throws ChatError `rate_limited`, and errors of the first page
    */
   async list<Row>(pages: Pages<Row>, shape: Shape<Row>, asked: Asked, user?: string): Promise<Response> {
     const first = await pages.next();
@@ -90,7 +93,7 @@ export class Streams {
     return this.text(inPieces(resumed(first, pages), shape), end ? { ...asked, end } : asked);
   }
 
-  /** Answers with a text: whole when it is short, else streamed. @throws what its first piece fails with */
+  /** Responds with a text: whole if it is short, else streamed. @throws errors of the first piece */
   async text(pieces: Pieces, asked: Asked): Promise<Response> {
     const { end = () => {}, headers } = asked;
     try {
@@ -104,7 +107,7 @@ export class Streams {
     }
   }
 
-  /** Streams a text, whatever its length. @throws ChatError that its first piece fails with; any other failure cuts the connection */
+  /** Streams a text of any length. @throws a ChatError of the first piece; any other error closes the connection */
   async whole(pieces: Pieces, asked: Asked): Promise<Response> {
     const first = pieces.next();
     try {
@@ -118,12 +121,12 @@ export class Streams {
     return this.stream(resumed(first, pieces), asked);
   }
 
-  /** Streams a text, whatever its length. A failure midway cuts the connection, so that nothing cut off passes for whole. */
+  /** Streams a text of any length. An error midway closes the connection, so that a truncated response is not taken for a complete one. */
   stream(pieces: Pieces, asked: Asked): Response {
     const { kind, id, request, server, end = () => {}, headers } = asked;
     const [log, unsent] = [this.#log, this.#unsent];
     server.timeout(request, STALLED_SECONDS);
-    // Of a direct stream's writes it is known whether the client has taken them, and it can be cut while one waits.
+    // A direct stream reports whether the client has read a write, and can be closed while a write waits.
     const source: Bun.DirectUnderlyingSource = {
       type: "direct",
       async pull(controller) {
@@ -133,29 +136,29 @@ export class Streams {
             const { done, value } = await pieces.next();
             isLast = done === true;
             const written = value === "" ? undefined : controller.write(value);
-            if (written === 0) return; // the client has gone
+            if (written === 0) return; // the client has disconnected
             if (!(written instanceof Promise)) continue;
             unsent.note(client, isLast ? Buffer.byteLength(value) * HELD_FOR_BYTE : HELD_BYTES);
-            const taken = await written;
+            const isRead = await written;
             unsent.note(client, 0);
-            if (!taken) return; // it was cut
+            if (!isRead) return; // cut by the unsent budget
           }
           controller.close();
         } catch (error) {
-          log.error(`${kind} cut off midway`, error, { id });
+          log.error(`${kind} response failed midway`, error, { id });
           throw error;
         } finally {
           end();
         }
       },
-      cancel: end, // of a HEAD, or when the client has gone before
+      cancel: end, // for HEAD, or if the client has disconnected already
     };
-    const body = new ReadableStream(source as unknown as UnderlyingSource); // the types of the DOM know none of the kind
+    const body = new ReadableStream(source as unknown as UnderlyingSource); // the DOM types lack direct streams
     return new Response(body, { headers: { ...JSON_HEADERS, ...headers } });
   }
 }
 
-/** Pages or pieces whose first was taken already. */
+/** Continues a generator whose first item has been taken. */
 async function* resumed<T>(
   first: IteratorResult<T, T> | Promise<IteratorResult<T, T>>,
   rest: AsyncGenerator<T, T>,
@@ -166,7 +169,7 @@ async function* resumed<T>(
   return yield* rest;
 }
 
-/** Rows that come in pages, as text: its end comes when no page is left that could fail. Empties the pages as it goes. */
+/** Writes pages of rows as text; the closing bracket follows the last page. Empties the pages as it proceeds. */
 export async function* inPieces<Row>(pages: Pages<Row>, shape: Shape<Row>): Pieces {
   const { show, open = "[", comma = ",", close = "]" } = shape;
   let piece = open;

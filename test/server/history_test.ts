@@ -368,7 +368,7 @@ describe("/messages without limits", () => {
     expect(text.trimEnd()).not.toEndWith("]");
     expect(body.length).toBeGreaterThan(0);
     expect(text.length).toBeLessThan(15_000_000); // it had not been read ahead to the end
-    expect(app.log.join("")).toContain("messages cut off midway");
+    expect(app.log.join("")).toContain("messages response failed midway");
     const answer = await ann.get("/messages/ann/bob"); // that fails before it has begun
     expect(answer.status).toBe(500);
     expect(await codeOf(answer)).toBe("internal");

@@ -287,6 +287,6 @@ describe("a request that fails has a number", () => {
     await app.sql.unsafe("create trigger fails before update on messages for each row execute function fails()");
     const answer = await bob.get("/messages/ann/bob", { "x-request-id": given }).catch(() => undefined);
     await answer?.text().catch(() => "");
-    expect(await logged(app, given)).toMatch(new RegExp(`"event":"messages cut off midway"[^\n]*${given}`));
+    expect(await logged(app, given)).toMatch(new RegExp(`"event":"messages response failed midway"[^\n]*${given}`));
   });
 });

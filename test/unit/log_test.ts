@@ -76,9 +76,9 @@ describe("the log as text", () => {
       log.warn("failed", { error: errorText(error) });
     }
     expect(lines.join("")).not.toContain("private");
-    expect(lines[0]).toMatch(/error failed error=SyntaxError: \(left out: it may quote\)\n {4}/);
+    expect(lines[0]).toMatch(/error failed error=SyntaxError: \(omitted: may quote input\)\n {4}/);
     expect(lines[0]).toContain("log_test.ts");
-    expect(lines[3]).toEndWith('warn failed error="Error: (left out: it may quote) [22P02]"\n');
+    expect(lines[3]).toEndWith('warn failed error="Error: (omitted: may quote input) [22P02]"\n');
     log.error(
       "failed",
       Object.assign(new Error("no such table"), { code: "42P01", detail: "Key (a)=(private words)" }),

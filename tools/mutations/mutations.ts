@@ -301,7 +301,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       guarantee: "Errors that quote what they met are not logged whole",
       file: "src/log.ts",
       symbol: "withoutQuotes",
-      code: "return words;",
+      code: "return text;",
       test: "test/server/logs_test.ts",
       name: "the log holds no text of a message in a frame that cannot be read, is too long, or meets a bug",
     },
