@@ -328,7 +328,7 @@ describe("start refuses", () => {
     ]);
     expect(help).toMatchObject({ code: 0, err: "" });
     expect(help.out).toContain("  PORT=9000 bun run start                   on another port\n");
-    expect(help.out).toMatch(/^ {2}DRAIN_SECONDS +how long to go on serving after SIGTERM/m);
+    expect(help.out).toMatch(/^ {2}DRAIN_SECONDS +seconds to keep serving after SIGTERM/m);
     expect(help.out).toContain("  bun run chatify user passwd NAME ");
     expect(version).toEqual({ code: 0, out: `chatify ${packageJson.version}\n`, err: "" });
     expect(unknown).toEqual({
