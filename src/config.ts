@@ -103,7 +103,7 @@ export const SETTINGS = {
     read: rate,
     isPerUser: true,
   },
-  LIMIT_BYTES: { default: "50MB/d", about: "text a user sends in a day (UTC)", limit: "bytes", read: bytesADay },
+  LIMIT_BYTES: { default: "50MB/d", about: "text a user sends in a day (UTC)", limit: "bytes", read: bytesPerDay },
   LIMIT_TYPING: {
     default: "2/s burst 10",
     about: "typing notifications a user sends, to all peers together",

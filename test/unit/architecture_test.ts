@@ -1,7 +1,8 @@
 /** The rules of the architecture, and that the documents agree with the code. */
 
 import { expect, test } from "bun:test";
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
 
 import { SETTINGS } from "../../src/config.ts";
 import { type Parts, paths } from "../../src/http/router.ts";
@@ -81,6 +82,14 @@ test("docs/settings.md describes every setting as config.ts does", async () => {
   expect(rows).toEqual([...settings.filter((row) => !isLimit(row)), ...settings.filter(isLimit)]);
 });
 
+test("README.md shows eight settings of config.ts, with their defaults", async () => {
+  const readme = await Bun.file(join(ROOT, "README.md")).text();
+  const rows = [...readme.matchAll(/^\| `([A-Z_]+)` \| `(.*?)` \|/gm)];
+  expect([...readme.matchAll(/^\| `[A-Z_]+` \|/gm)]).toHaveLength(8);
+  const defaults: Record<string, { default: string }> = SETTINGS;
+  for (const [, name, fallback] of rows) expect(fallback, name).toBe(defaults[name!]!.default);
+});
+
 test(".env.example tells every setting as config.ts does, and sets none", async () => {
   const lines = (await Bun.file(join(ROOT, ".env.example")).text()).split("\n");
   expect(lines.filter((line) => line !== "" && !line.startsWith("# "))).toEqual([]);
@@ -143,6 +152,37 @@ test("README.el.md says in Greek what README.md says", async () => {
   expect(english!.length).toBeGreaterThan(10);
   expect(greek).toEqual(english!);
 });
+
+test("links between the documents lead somewhere, and the sources that they name exist", async () => {
+  const documents = ["*.md", "docs/*.md"].flatMap((pattern) => Array.from(new Bun.Glob(pattern).scanSync(ROOT)));
+  expect(documents.length).toBeGreaterThan(12);
+  for (const name of documents) {
+    const text = await Bun.file(join(ROOT, name)).text();
+    for (const [, link] of text.matchAll(/(?:\]\(|src=")(?!https?:)([^)"]+)/g)) {
+      const [path = "", anchor] = link!.split("#");
+      const target = path === "" ? name : join(dirname(name), path);
+      const place = `${name} links to ${link}`;
+      expect(existsSync(join(ROOT, target)), place).toBeTrue();
+      if (anchor === undefined) continue;
+      const headings = [...(await Bun.file(join(ROOT, target)).text()).matchAll(/^#+ (.*)$/gm)];
+      expect(
+        headings.map(([, heading]) => anchorOf(heading!)),
+        place,
+      ).toContain(anchor);
+    }
+    for (const [, path] of text.matchAll(/`((?:src|static|test|tools|sql|k8s|docs|compose|monitoring)\/[\w./-]*)`/g)) {
+      expect(existsSync(join(ROOT, path!)), `${name} names ${path}`).toBeTrue();
+    }
+  }
+});
+
+/** As GitHub makes it of a heading. */
+function anchorOf(heading: string): string {
+  return heading
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N} _-]/gu, "")
+    .replaceAll(" ", "-");
+}
 
 /** What of a document is the same in every language: of each section its code, the first code of each row of its tables, and its numbers. */
 async function skeleton(name: string) {

@@ -1,4 +1,4 @@
-/** A volume of PostgreSQL 15, as the original demo had it, under this docker-compose.yml: refused, and the README's way out. */
+/** A volume of PostgreSQL 15, as the original demo had it, under this docker-compose.yml: refused, then migrated as docs/upgrading.md says. */
 
 import { expect } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -13,7 +13,7 @@ const CREDENTIALS = ["POSTGRES_USER=chatuser", "POSTGRES_PASSWORD=admin123", "PO
 const FILL = "until pg_isready -q -h localhost; do sleep 0.2; done; psql -q -v ON_ERROR_STOP=1 -U chatuser chatdb";
 
 export const upgrade: Proof = {
-  about: "a volume of PostgreSQL 15 is refused, and dumped and restored as the README says",
+  about: "a volume of PostgreSQL 15 is refused, and dumped and restored as docs/upgrading.md says",
   async run({ tally, compose, provide, name }) {
     await provide("postgres:15", "postgres:18");
     const port = freePort();
@@ -24,7 +24,7 @@ export const upgrade: Proof = {
       const settings = CREDENTIALS.flatMap((setting) => ["--env", setting]);
       const mount = ["--volume", `${volume}:/var/lib/postgresql/data`];
       await docker("run", "--detach", "--name", old, ...settings, ...mount, "postgres:15");
-      const input = readFileSync(join(ROOT, "test", "original.sql"), "utf8");
+      const input = readFileSync(join(ROOT, "test", "support", "original.sql"), "utf8");
       await must(["docker", "exec", "--interactive", old, "sh", "-c", FILL], { input });
       await docker("stop", old);
       await docker("rm", old);
@@ -33,8 +33,7 @@ export const upgrade: Proof = {
         await project.do("up", "--detach", "db");
         return said(project.name, "there appears to be PostgreSQL data in");
       });
-      const restored =
-        "upgrade: the README's commands: everybody signs in with the old password, every message is there";
+      const restored = "upgrade: with the commands of docs/upgrading.md all users keep their passwords and messages";
       await tally.check(restored, async () => {
         const script = wayOut({ compose: project.words.join(" "), volume, old });
         await must(["bash", "-euo", "pipefail", "-c", script], { cwd: directory, env: project.env });
@@ -58,11 +57,11 @@ export const upgrade: Proof = {
   },
 };
 
-/** The commands of README.md, for somebody whose project, volume and old container have these names. */
+/** The commands of docs/upgrading.md, with these names of project, volume and old container. */
 function wayOut(names: { compose: string; volume: string; old: string }): string {
-  const blocks = readFileSync(join(ROOT, "README.md"), "utf8").matchAll(/^```sh\n([^]*?)^```/gm);
+  const blocks = readFileSync(join(ROOT, "docs", "upgrading.md"), "utf8").matchAll(/^```sh\n([^]*?)^```/gm);
   const script = [...blocks].map(([, code = ""]) => code).find((code) => code.includes("postgres:15"));
-  if (script === undefined) throw new Error("README.md does not say what to do with a volume of PostgreSQL 15");
+  if (script === undefined) throw new Error("docs/upgrading.md does not say what to do with a volume of PostgreSQL 15");
   return script
     .replaceAll("docker compose", names.compose)
     .replaceAll("chatify_db", names.volume)
