@@ -176,6 +176,18 @@ test("links between the documents lead somewhere, and the sources that they name
   }
 });
 
+test("docs/architecture.md uses names that the code has", async () => {
+  const text = await Bun.file(join(ROOT, "docs", "architecture.md")).text();
+  const sources = ["src/**/*.ts", "static/js/**/*.js", "sql/*.sql"].flatMap((pattern) =>
+    Array.from(new Bun.Glob(pattern).scanSync(ROOT)),
+  );
+  const code = await Promise.all(sources.map((file) => Bun.file(join(ROOT, file)).text()));
+  const words = new Set(code.join("\n").match(/\w+/g));
+  const names = [...text.matchAll(/`([A-Za-z_]+(?:\.[A-Za-z_]+)?)(?:`|\()/g)].map(([, name]) => name!);
+  expect(names).toContain("Chat.send");
+  for (const name of names) for (const part of name.split(".")) expect(words.has(part), name).toBeTrue();
+});
+
 /** As GitHub makes it of a heading. */
 function anchorOf(heading: string): string {
   return heading
