@@ -1,4 +1,4 @@
-/** The composition root: builds every part, serves, and takes everything down in order. Nothing else constructs. */
+/** The composition root: constructs all parts, serves, and stops them in reverse order. Only this file constructs them. */
 
 import { join } from "node:path";
 
@@ -55,34 +55,33 @@ import { CLOSE } from "./protocol.ts";
 import { coversPrivateRange, Networks } from "./util/address.ts";
 import { disposeAll } from "./util/disposal.ts";
 
-/** Connections for storing messages (one, since batches run one after another) and for everything else. */
 const POOL_MAX = 4;
+/** Batches of messages are stored one after another. */
 const WRITER_MAX = 1;
 /** After an upgrade, how long a start waits for the skeletons of names: enough for 40,000 accounts. The rest follows while serving. */
 const FILLED_BEFORE_MS = 3_000;
-/** Sockets told to come back at one time, so that they do not all come at once. */
-const GOODBYES_PER_SLICE = 500;
+/** At shutdown sockets are closed in slices, so that clients do not all reconnect at once. */
+const CLOSES_PER_SLICE = 500;
 
 export interface App {
   readonly url: string;
   readonly port: number;
-  /** The database in words, without its password. */
+  /** Description of the database, without its password. */
   readonly database: string;
-  /** The code by which whoever runs this chat signs up; undefined when there are accounts already. */
+  /** The code with which the admin signs up; undefined once there are accounts. */
   readonly adminCode: string | undefined;
-  /** Leaves in order. @param options.hurried without waiting for load balancers, as on Ctrl-C */
+  /** Stops gracefully. @param options.hurried does not wait for load balancers, as on Ctrl-C */
   stop(options?: { hurried?: boolean }): Promise<void>;
 }
 
 /**
- * Starts chatify: takes the port, then the database, then serves.
+ * Starts chatify: binds the port, opens the database, serves.
  *
  * @param options.root the directory with `sql/` and `static/`; a relative `DATA_DIR` is below it
- * @param options.openFiles how many the system allows this process
- * @param options.filesInUse how many it has open now, as far as the system tells
- * @param options.memoryBytes how much memory this process may use; absent: unlimited
- * @param options.usage what this process has taken of its machine
- * @param options.say progress for a person
+ * @param options.openFiles the process's limit of open files
+ * @param options.filesInUse the number of open files, 0 where the system does not report it
+ * @param options.memoryBytes the process's memory limit; unlimited if absent
+ * @param options.say prints progress
  * @throws PortError, EmbeddedError, DatabaseError
  */
 export async function startApp(
@@ -103,22 +102,22 @@ export async function startApp(
   const parts = new AsyncDisposableStack();
   let store: Store | undefined;
   try {
-    // The port first: a second start in the same place must fail before it touches the first one's database.
+    // The port first: a second start in the same directory must fail before it touches the database of the first.
     const server = listen(config);
     parts.defer(() => server.stop(true));
-    let leaving = false;
+    let isStopping = false;
     const loading = Pages.load(join(root, "static"), config.signup);
-    loading.catch(() => {}); // awaited below: until then a failure is no defect that ends the process without stopping the database
+    loading.catch(() => {}); // awaited below; until then a failure must not count as an unhandled rejection, which would orphan the database
     const metrics = new Metrics({
       version,
       sockets: () => hub.socketCount,
-      people: () => hub.userCount,
-      sendsWaiting: () => chat.pendingCount,
+      users: () => hub.userCount,
+      pendingSends: () => chat.pendingCount,
       busSent: () => bus.sent,
       unsentBytes: () => unsent.bytes,
       usage,
     });
-    parts.defer(metrics.watchLag());
+    parts.defer(metrics.measureLag());
     const { querySeconds } = metrics;
     const pod = newPodName();
     const name = sessionNameOf(pod);
@@ -138,7 +137,7 @@ export async function startApp(
     parts.use(store);
     const { db, target, secrets, identity } = store;
     await rehearse(target, name);
-    const epochs = new EpochWatch({ db, log, changed: reloadEverybody });
+    const epochs = new EpochWatch({ db, log, changed: closeAllSockets });
     parts.defer(() => epochs.stop());
     const skeletons = new SkeletonFiller({ db, log });
     parts.defer(() => skeletons.stop());
@@ -161,7 +160,7 @@ export async function startApp(
       cuts: metrics.unsentCuts,
     });
     await epochs.start();
-    const dropped = (why: BusDrop) => metrics.busDrops.add(why);
+    const dropped = (reason: BusDrop) => metrics.busDrops.add(reason);
     const bus = await openBus(config.bus, { db, target, name, pod, log, dropped });
     parts.defer(() => bus.stop());
     const delivery = new Delivery({ hub, bus });
@@ -173,8 +172,8 @@ export async function startApp(
     parts.defer(() => presence.stop());
     const resync = new Resync({ db, hub, log });
     parts.defer(() => resync.stop());
-    const unheardPods = new UnreachablePods({ db, bus, log, resync, alert: () => void bus.alertOlderPods() });
-    parts.defer(() => unheardPods.stop());
+    const unreachablePods = new UnreachablePods({ db, bus, log, resync, alert: () => void bus.alertOlderPods() });
+    parts.defer(() => unreachablePods.stop());
     const limits = new Limits(config.rateLimit ? config.limits : undefined, (limit) => metrics.rateLimited.add(limit));
     const readiness = new Readiness({ db, writer, isFailing: () => chat.isFailing, log });
     const relationships = new Relationships({ db, delivery, bus, presence });
@@ -192,7 +191,7 @@ export async function startApp(
     };
     if (typeof config.trustProxy !== "string" && config.trustProxy.some(coversPrivateRange)) {
       log.warn(
-        "TRUST_PROXY lists a whole private range: clients in it can choose the address that limits count; list the proxies' own addresses or subnet",
+        "TRUST_PROXY lists a whole private range: clients in it can forge the address that rate limits count; list only the proxies' addresses or subnet",
         { networks: config.trustProxy.filter(coversPrivateRange).join(", ") },
       );
     }
@@ -269,7 +268,7 @@ export async function startApp(
       vanished: (pod, graceful) => registry.podLeft(pod, graceful),
     });
     registry.start();
-    unheardPods.start();
+    unreachablePods.start();
 
     const files = new OpenFiles({
       limit: options.openFiles,
@@ -296,11 +295,11 @@ export async function startApp(
         version,
         beforeOpen: async ({ username }) => quota?.load(username),
         socketRefusal: () => {
-          if (leaving) return new ChatError("restarting", { retryAfter: 2 });
+          if (isStopping) return new ChatError("restarting", { retryAfter: 2 });
           if (!files.hasRoomFor(hub.socketCount)) return new ChatError("busy", { retryAfter: 5 });
           return undefined;
         },
-        isReady: async () => !leaving && (await readiness.isReady()),
+        isReady: async () => !isStopping && (await readiness.isReady()),
         metrics,
         renderMetrics: (request, from) =>
           mayReadMetrics(request, from.requestIP(request)?.address, config.metricsToken)
@@ -311,27 +310,27 @@ export async function startApp(
       }),
       fetch(request) {
         const answer = notFound(request, trust);
-        metrics.elsewhere.count(request.method, answer.status, 0);
+        metrics.unknownRoute.count(request.method, answer.status, 0);
         return answer;
       },
     });
 
-    /** What pages hold may be of a database that is no more: all come back, and those whose sessions are gone sign in. */
-    function reloadEverybody(): void {
-      if (!leaving) hub.closeWhere(CLOSE.restarting, () => true);
+    /** After the database was restored, pages may show data that it lacks: all reconnect, or sign in if their session is lost. */
+    function closeAllSockets(): void {
+      if (!isStopping) hub.closeWhere(CLOSE.restarting, () => true);
     }
 
     const stop: App["stop"] = async ({ hurried = false } = {}) => {
-      leaving = true;
+      isStopping = true;
       registry.announceShutdown();
       if (!hurried) await Bun.sleep(config.drainSeconds * 1_000);
       await chat.drain();
       const open = [...hub.sockets()];
-      for (let i = 0; i < open.length; i += GOODBYES_PER_SLICE) {
-        for (const socket of open.slice(i, i + GOODBYES_PER_SLICE)) socket.close(CLOSE.restarting);
+      for (let i = 0; i < open.length; i += CLOSES_PER_SLICE) {
+        for (const socket of open.slice(i, i + CLOSES_PER_SLICE)) socket.close(CLOSE.restarting);
         await Bun.sleep(hurried ? 0 : 20);
       }
-      await chat.drain(); // what they still got is delivered
+      await chat.drain(); // messages that arrived meanwhile
       await drafts.drain();
       await disposeAll(parts, (error) => log.error("stopping a part failed", error));
     };
@@ -349,17 +348,17 @@ export async function startApp(
   }
 }
 
-/** What commands need of chatify, whether it serves meanwhile or not. */
+/** What admin commands need, whether or not chatify is running. */
 export interface AdminContext {
   readonly db: Database;
-  readonly door: SignupPolicy;
-  /** Tells the pods that serve; when they cannot be reached, they find out within a minute. */
-  tell(events: readonly BusEvent[]): Promise<void>;
+  readonly signupPolicy: SignupPolicy;
+  /** Notifies the running pods. Pods that cannot be reached notice within a minute. */
+  notifyPods(events: readonly BusEvent[]): Promise<void>;
   end(): Promise<void>;
 }
 
 /**
- * Opens the database as a start does, without serving. An embedded one is shared with whoever uses it.
+ * Opens the database as at startup, without serving. An embedded PostgreSQL is shared with a running server.
  *
  * @throws EmbeddedError, DatabaseError
  */
@@ -380,12 +379,12 @@ export async function openAdminContext(
   }
   return {
     db,
-    door: new SignupPolicy({ db, signup: config.signup, secrets, identity }),
-    async tell(events) {
+    signupPolicy: new SignupPolicy({ db, signup: config.signup, secrets, identity }),
+    async notifyPods(events) {
       try {
         await announce(config.bus, { db, target, name, log }, events);
       } catch (error) {
-        log.warn("the pods were not told, and find out within a minute", { code: codeOf(error) });
+        log.warn("pods not notified, they will notice within a minute", { code: codeOf(error) });
       }
     },
     end,

@@ -1,12 +1,11 @@
 /**
- * Every metric, declared once, and what counts them. Gauges are read from their owners when somebody asks. Labels come from closed
- * sets only: never a name, an address or a path as somebody typed it. Where messages pass, a count is an addition and a histogram an
- * index and two: nothing is allocated.
+ * All metrics. Gauges are read from their gauges on each scrape. Label values come from closed sets, never from client input.
+ * Counting and observing allocate nothing, since they run for every message.
  */
 
 import { LIMITED_ACTIONS } from "./config.ts";
 
-/** What became of a message: stored, found stored by an earlier send, or an error's code. */
+/** The outcome of a send: stored, already stored by an earlier send, or an error code. */
 export const OUTCOMES = [
   "stored",
   "duplicate",
@@ -17,39 +16,39 @@ export const OUTCOMES = [
   "ref_reused",
 ] as const;
 /**
- * Why a packet or an event of the bus was dropped: sealed by no pod of this chat; sent before; from a pod that has not proven yet that it
- * runs now (some at each pod's start); not what the table of events says; of a kind that only newer pods know.
+ * Why a packet or event of the bus was dropped: not encrypted by a pod of this chat; a replay; from a pod that has not yet proven
+ * that it is running (some at each pod's start); not matching the table of events; of a kind that only newer pods know.
  */
 export const BUS_DROPS = ["foreign", "replayed", "unproven", "malformed", "unknown"] as const;
 export type BusDrop = (typeof BUS_DROPS)[number];
-/** What may be refused because of a limit. */
+/** The limits that can reject a request or frame. */
 export const LIMITED = [...LIMITED_ACTIONS, "bytes", "frames", "sockets", "sign_ups", "logins", "sign_ins"] as const;
 export type Limited = (typeof LIMITED)[number];
 
 const OTHER = "other";
-/** The rest is answered 405. */
+/** All other methods are answered with 405. */
 const METHODS = [OTHER, "GET", "HEAD", "POST"];
-const LAG_EVERY_MS = 100;
+const LAG_INTERVAL_MS = 100;
 
-/** What `/metrics` asks of the running parts. */
-export interface Owners {
+/** The values read on each scrape. */
+export interface Gauges {
   readonly version: string;
   readonly sockets: () => number;
-  readonly people: () => number;
-  readonly sendsWaiting: () => number;
+  readonly users: () => number;
+  readonly pendingSends: () => number;
   readonly unsentBytes: () => number;
   readonly busSent: () => { readonly packets: number; readonly bytes: number };
   readonly usage: () => Usage;
 }
 
-/** What the process has taken of its machine. */
+/** Resources used by the process. */
 export interface Usage {
   readonly residentBytes: number;
   readonly cpuSeconds: number;
 }
 
 export class Metrics {
-  readonly #owners: Owners;
+  readonly #gauges: Gauges;
   readonly #routes = new Map<string, Route>();
 
   readonly messages = new Counts(OUTCOMES);
@@ -65,11 +64,11 @@ export class Metrics {
   readonly loginFailures = new Count();
   readonly lagSeconds = new Histogram(0.001, 13);
 
-  constructor(owners: Owners) {
-    this.#owners = owners;
+  constructor(gauges: Gauges) {
+    this.#gauges = gauges;
   }
 
-  /** What counts the requests to a route. @param template as in `routes.ts`, never a path */
+  /** The metrics of a route. @param template as in `http/router.ts`, never a requested path */
   route(template: string): Route {
     const known = this.#routes.get(template);
     if (known) return known;
@@ -78,25 +77,25 @@ export class Metrics {
     return route;
   }
 
-  /** What counts requests to no route. */
-  get elsewhere(): Route {
+  /** The metrics of requests to unknown paths. */
+  get unknownRoute(): Route {
     return this.route(OTHER);
   }
 
-  /** Measures how late the event loop comes to its timers. @returns ends it */
-  watchLag(): () => void {
-    let due = performance.now() + LAG_EVERY_MS;
+  /** Measures how late timers of the event loop fire. @returns a function that stops measuring */
+  measureLag(): () => void {
+    let due = performance.now() + LAG_INTERVAL_MS;
     const timer = setInterval(() => {
       const now = performance.now();
       this.lagSeconds.observe(Math.max(0, now - due) / 1_000);
-      due = now + LAG_EVERY_MS;
-    }, LAG_EVERY_MS);
+      due = now + LAG_INTERVAL_MS;
+    }, LAG_INTERVAL_MS);
     return () => clearInterval(timer);
   }
 
   /** Prometheus text, version 0.0.4. */
   render(): string {
-    const { version, sockets, people, sendsWaiting, unsentBytes, busSent, usage } = this.#owners;
+    const { version, sockets, users, pendingSends, unsentBytes, busSent, usage } = this.#gauges;
     const { packets, bytes } = busSent();
     const { residentBytes, cpuSeconds } = usage();
     const queries = (name: string) => [
@@ -105,65 +104,63 @@ export class Metrics {
     ];
     const routes = [...this.#routes].filter(([, { used }]) => used);
     return [
-      gauge("chatify_websocket_connections", "Sockets open on this pod", sockets()),
-      gauge("chatify_people", "People with a socket on this pod", people()),
-      gauge("chatify_sends_waiting", "Messages accepted and not yet stored", sendsWaiting()),
-      gauge("chatify_unsent_bytes", "Data that clients have not taken yet", unsentBytes()),
-      family("chatify_messages_total", "counter", "Messages by what became of them", (name) =>
+      gauge("chatify_websocket_connections", "Open sockets on this pod", sockets()),
+      gauge("chatify_people", "Users with a socket on this pod", users()),
+      gauge("chatify_sends_waiting", "Messages accepted but not yet stored", pendingSends()),
+      gauge("chatify_unsent_bytes", "Bytes buffered for clients that have not read them yet", unsentBytes()),
+      family("chatify_messages_total", "counter", "Messages by outcome", (name) =>
         this.messages.lines(name, "outcome"),
       ),
-      family("chatify_message_ack_seconds", "histogram", "From a message's arrival to its ack", (name) =>
+      family("chatify_message_ack_seconds", "histogram", "Time from the arrival of a message to its ack", (name) =>
         this.ackSeconds.lines(name),
       ),
-      family("chatify_batch_messages", "histogram", "Messages in one storing statement", (name) =>
+      family("chatify_batch_messages", "histogram", "Messages stored per statement", (name) =>
         this.batchMessages.lines(name),
       ),
-      family("chatify_http_requests_total", "counter", "Requests answered", (name) =>
+      family("chatify_http_requests_total", "counter", "HTTP requests", (name) =>
         routes.flatMap(([template, route]) => route.lines(name, template)),
       ),
-      family("chatify_http_request_duration_seconds", "histogram", "From a request to the head of its answer", (name) =>
-        routes.flatMap(([template, route]) => route.seconds.lines(name, `route="${template}"`)),
+      family(
+        "chatify_http_request_duration_seconds",
+        "histogram",
+        "Time from a request to the head of its response",
+        (name) => routes.flatMap(([template, route]) => route.seconds.lines(name, `route="${template}"`)),
       ),
-      family("chatify_db_query_duration_seconds", "histogram", "Statements that PostgreSQL answered", queries),
-      counter("chatify_db_losses_total", "Times a connection to PostgreSQL was lost", this.dbLosses.value),
-      counter("chatify_bus_packets_sent_total", "Packets this pod sent to the others, heartbeats included", packets),
-      counter("chatify_bus_bytes_sent_total", "Bytes of those packets", bytes),
-      counter(
-        "chatify_bus_losses_total",
-        "Times this pod may have missed something of the others",
-        this.busLosses.value,
-      ),
-      family("chatify_bus_dropped_total", "counter", "Packets and events of the bus that were dropped", (name) =>
+      family("chatify_db_query_duration_seconds", "histogram", "Duration of PostgreSQL statements", queries),
+      counter("chatify_db_losses_total", "Lost connections to PostgreSQL", this.dbLosses.value),
+      counter("chatify_bus_packets_sent_total", "Packets sent to other pods, heartbeats included", packets),
+      counter("chatify_bus_bytes_sent_total", "Bytes sent to other pods", bytes),
+      counter("chatify_bus_losses_total", "Times this pod may have missed events of other pods", this.busLosses.value),
+      family("chatify_bus_dropped_total", "counter", "Dropped packets and events of the bus", (name) =>
         this.busDrops.lines(name, "reason"),
       ),
       counter(
         "chatify_ws_backpressure_closes_total",
-        "Sockets closed because their reader fell behind",
+        "Sockets closed because their client read too slowly",
         this.backpressureCloses.value,
       ),
       counter(
         "chatify_unsent_cuts_total",
-        "Stalled clients cut because too much data was unsent",
+        "Stalled clients disconnected because too much data was unsent",
         this.unsentCuts.value,
       ),
-      family("chatify_rate_limited_total", "counter", "Refusals by limit", (name) =>
+      family("chatify_rate_limited_total", "counter", "Rejections by limit", (name) =>
         this.rateLimited.lines(name, "limit"),
       ),
-      counter("chatify_login_failures_total", "Wrong names and passwords", this.loginFailures.value),
-      family("chatify_event_loop_lag_seconds", "histogram", "How late the event loop came to a timer", (name) =>
+      counter("chatify_login_failures_total", "Failed logins", this.loginFailures.value),
+      family("chatify_event_loop_lag_seconds", "histogram", "How late event loop timers fired", (name) =>
         this.lagSeconds.lines(name),
       ),
-      family("chatify_build_info", "gauge", "What runs here", (name) => [
+      family("chatify_build_info", "gauge", "Version of chatify and Bun", (name) => [
         `${name}{version="${version}",bun="${Bun.version}"} 1`,
       ]),
       gauge("process_resident_memory_bytes", "Memory of this process", residentBytes),
       counter("process_cpu_seconds_total", "CPU time of this process", cpuSeconds),
-      gauge("process_start_time_seconds", "When this process started, since 1970", performance.timeOrigin / 1_000),
+      gauge("process_start_time_seconds", "Start time of this process in Unix seconds", performance.timeOrigin / 1_000),
     ].join("");
   }
 }
 
-/** What only rises. */
 export class Count {
   value = 0;
 
@@ -172,7 +169,7 @@ export class Count {
   }
 }
 
-/** Counts by a label whose values are known. */
+/** A counter for each value of a label. */
 export class Counts<Value extends string> {
   readonly #counts: Record<Value, number>;
 
@@ -189,14 +186,14 @@ export class Counts<Value extends string> {
   }
 }
 
-/** Counts in buckets of which each reaches twice as far as the one before: which it is takes no search. */
+/** A histogram whose bounds double, so that the bucket is computed without a search. */
 export class Histogram {
   readonly #first: number;
-  /** The last is for what lies beyond the bounds. */
+  /** The last bucket counts values beyond all bounds. */
   readonly #counts: Float64Array;
   #sum = 0;
 
-  /** @param first bound of the first bucket @param buckets how many have a bound */
+  /** @param first bound of the first bucket @param buckets number of buckets with a bound */
   constructor(first: number, buckets: number) {
     this.#first = first;
     this.#counts = new Float64Array(buckets + 1);
@@ -224,10 +221,10 @@ export class Histogram {
   }
 }
 
-/** The requests to one route. */
+/** Metrics of one route. */
 export class Route {
   readonly seconds = new Histogram(0.000_25, 16);
-  /** By method and status in one number, so that counting makes no text. */
+  /** By method and status encoded as one number, so that counting allocates no string. */
   readonly #counts = new Map<number, number>();
 
   get used(): boolean {

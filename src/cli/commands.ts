@@ -54,15 +54,15 @@ export async function run(command: Command, context: AdminContext, terminal: Ter
 
 async function invite(
   { days, uses, origin }: Extract<Command, { verb: "invite" }>,
-  { door }: AdminContext,
+  { signupPolicy }: AdminContext,
   { print, say, origin: guess }: Terminal,
 ): Promise<void> {
-  const { token, expiresAt } = await door.createInvite({ days, uses });
+  const { token, expiresAt } = await signupPolicy.createInvite({ days, uses });
   await print(`${inviteLink(origin ?? guess, token)}\n`);
   say(`It can be used ${uses === 1 ? "once" : `${uses} times`}, until ${formatInstant(expiresAt)}.`);
   if (origin === undefined)
     say(`If users open this chat at an address other than ${guess}, pass that address with --url.`);
-  if (door.signup === "closed")
+  if (signupPolicy.signup === "closed")
     say("SIGNUP=closed rejects all sign-ups, also with an invitation. Set SIGNUP=invite to accept invitations.");
 }
 
@@ -137,9 +137,9 @@ async function makeAdmin(typed: string, { db }: AdminContext, { say }: Terminal)
 }
 
 /** Call after storing the change that prevents new sessions (`sessions.start`). */
-async function endSessions(id: number, username: string, { db, tell }: AdminContext): Promise<void> {
+async function endSessions(id: number, username: string, { db, notifyPods }: AdminContext): Promise<void> {
   const ended = await sessions.endAll(db, id);
-  await tell(ended.map((sessionId) => ({ kind: "end", nameKey: nameKey(username), sessionId })));
+  await notifyPods(ended.map((sessionId) => ({ kind: "end", nameKey: nameKey(username), sessionId })));
 }
 
 /** Prompts for a password and hashes it. */

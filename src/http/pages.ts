@@ -1,4 +1,4 @@
-/** The pages and their files: read once, kept in memory, compressed, with a strong ETag per encoding. */
+/** Serves the pages and their files from memory: read once, minified, compressed, with a strong ETag per encoding. */
 
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -23,78 +23,78 @@ const CSP = [
   "form-action 'self'",
   "frame-ancestors 'none'",
   "require-trusted-types-for 'script'",
-  "trusted-types service-worker", // makes one script address, its own
+  "trusted-types service-worker", // may create one script URL, its own
 ].join("; ");
 
-/** What pages carry beside the others. A link in a message must not make a browser ask for its host before anybody follows it. */
+/** DNS prefetching is off: a link in a message must not cause a lookup of its host before the user follows it. */
 const PAGE_HEADERS = { ...HEADERS, "Content-Security-Policy": CSP, "X-DNS-Prefetch-Control": "off" } as const;
 
-/** In the address of a file: ours, or that of a page which an older chatify gave out; those had 16 characters. */
+/** A version in the path of a file. Older releases used 16 characters. */
 const HASH = /^[\w-]{11,16}$/;
 
 const TYPES: Record<string, string> = {
   html: "text/html; charset=utf-8",
   css: "text/css; charset=utf-8",
-  js: "text/javascript", // modules and workers are UTF-8 whatever is said here (RFC 9239 §4), and 15 bytes are said forty times
+  js: "text/javascript", // always UTF-8 (RFC 9239 §4); a charset would cost 15 bytes in each of forty responses
   svg: "image/svg+xml",
   png: "image/png",
   json: "application/json",
   webmanifest: "application/manifest+json",
 };
-/** What a browser may show by itself carries more. A picture, too, is a document then, and could run script. */
-const OF_TYPE: Record<string, Record<string, string>> = {
+/** Types that a browser can open as documents need more headers. An SVG opened so could run scripts. */
+const TYPE_HEADERS: Record<string, Record<string, string>> = {
   [TYPES["html"] as string]: PAGE_HEADERS,
   [TYPES["svg"] as string]: DATA_HEADERS,
 };
-/** Best first: what people download counts, they are made once. */
+/** Best compression first. Speed does not matter: each file is compressed once. */
 const ENCODINGS = ["br", "zstd", "gzip"] as const;
 type Encoding = (typeof ENCODINGS)[number] | "identity";
-/** Different `Accept-Encoding` remembered; whoever makes up more is read anew each time. */
-const ACCEPTED_MAX = 50;
+/** Cached `Accept-Encoding` values; clients that invent more are parsed on each request. */
+const ACCEPT_CACHE_MAX = 50;
 
 interface File {
   readonly bytes: Buffer;
   readonly type: string;
   readonly digest: string;
-  /** As it is, and encoded: filled in the background, so the first second may be answered uncompressed. */
+  /** Plain and compressed. Compression runs in the background, so the first second may be served uncompressed. */
   readonly variants: Map<Encoding, Variant>;
 }
 
-/** One encoding of a file. Its headers are built once for each way to cache it: building them took longer than answering. */
+/** One encoding of a file. Headers are built once per cache policy: building them took longer than the rest of the response. */
 interface Variant {
   readonly bytes: Buffer;
   readonly etag: string;
-  readonly headers: Map<Cache, Headers>;
+  readonly headers: Map<CachePolicy, Headers>;
 }
 
 const IMMUTABLE = "max-age=31536000, immutable";
-type Cache = "no-cache" | "no-store" | typeof IMMUTABLE;
+type CachePolicy = "no-cache" | "no-store" | typeof IMMUTABLE;
 
 export type PageName = "login" | "signup" | "chat" | "account";
 const PERSONAL = new Set<PageName>(["chat", "account"]);
-/** `no_signup` stands where the sign-up would be, for those who may not. */
+/** `no_signup` replaces the sign-up form for visitors who cannot sign up. */
 type FormName = "login" | "signup" | "no_signup";
 
-/** What a form shows again after a refusal: an error belongs to a field, or to the form as a whole. */
-export interface FormFault {
+/** An error shown in a form, beside a field or for the form as a whole. */
+export interface FormError {
   readonly field: "username" | "password" | "form" | "why";
   readonly error: ChatError;
 }
 
-/** An attribute, not the value of one: nothing that a client sends may stand there. */
+/** Inserted as an attribute, so it must never contain client input. */
 const FOCUS = "autofocus";
 
-/** Why the sign-up page has no form for those who bring nothing. */
-const WHY_NOT = { invite: "invite_needed", closed: "signup_closed" } as const;
+/** The error on the sign-up page without an invitation or code. */
+const NO_SIGNUP_ERROR = { invite: "invite_needed", closed: "signup_closed" } as const;
 
 export class Pages {
   readonly #files: Map<string, File>;
-  /** Pages whose placeholders a refusal fills. */
+  /** HTML with placeholders, for forms. */
   readonly #templates: Map<string, string>;
   readonly #signup: Signup;
   readonly #hash: string;
-  /** Browsers say the same few things. */
-  readonly #accepted = new Map<string, readonly Encoding[]>();
+  /** By `Accept-Encoding`, of which browsers send a handful of values. */
+  readonly #acceptedEncodings = new Map<string, readonly Encoding[]>();
 
   private constructor(files: Map<string, File>, templates: Map<string, string>, signup: Signup, hash: string) {
     this.#files = files;
@@ -103,7 +103,7 @@ export class Pages {
     this.#hash = hash;
   }
 
-  /** Reads `static/`. Links into `/static/` get the hash of everything in it, so that one change renames all. */
+  /** Reads `static/`. Links to `/static/` contain a hash of all files in it, so one change renames all. */
   static async load(directory: string, signup: Signup): Promise<Pages> {
     const entries = await readdir(directory, { recursive: true, withFileTypes: true });
     const names = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
@@ -119,7 +119,7 @@ export class Pages {
       contents.map(({ path }) => path),
     );
     const templates = new Map<string, string>();
-    const why = signup === "open" ? undefined : new ChatError(WHY_NOT[signup]);
+    const why = signup === "open" ? undefined : new ChatError(NO_SIGNUP_ERROR[signup]);
     const constants = { signup, username_focus: FOCUS, ...(why && { why_error: why.message, why_code: why.code }) };
     const files = contents.map(({ path, bytes }): [string, File] => {
       const extension = extensionOf(path);
@@ -128,7 +128,7 @@ export class Pages {
         templates.set(path, html.replaceAll('"/static/', `"/static/${hash}/`));
       }
       const template = templates.get(path);
-      const style = extension === "css" ? Buffer.from(withoutSpace(bytes.toString())) : undefined;
+      const style = extension === "css" ? Buffer.from(minifiedStyle(bytes.toString())) : undefined;
       const served =
         template === undefined ? (scripts.get(path) ?? style ?? bytes) : Buffer.from(fill(template, constants));
       return [path, fileOf(path, served)];
@@ -138,34 +138,34 @@ export class Pages {
     return pages;
   }
 
-  /** Changes when a file of `static/` does. It is the directory in `/static/{version}/…`, so a page knows its own. */
+  /** Changes with any file in `static/`. It is the directory in `/static/{version}/…`, by which a page knows its own version. */
   get version(): string {
     return this.#hash;
   }
 
   /**
-   * A page as it stands, its form empty. Some fill with what is personal, so browsers are to keep nothing of them: kept with
-   * their words in the memory for going back, they would show them after signing out.
+   * A page, with any form empty. Pages that fill with personal data are `no-store`: from the back/forward cache they would show it
+   * after logout.
    */
   page(request: Request, name: PageName): Response {
     const file = name === "signup" && this.#signup !== "open" ? "no_signup" : name;
-    return this.#answer(request, this.#file(`${file}.html`), PERSONAL.has(name) ? "no-store" : "no-cache");
+    return this.#respond(request, this.#file(`${file}.html`), PERSONAL.has(name) ? "no-store" : "no-cache");
   }
 
-  /** The service worker. It stands at the root, since it serves the root; browsers ask for it again at every visit. */
+  /** The service worker, served at the root because that is its scope. Browsers revalidate it on each visit. */
   worker(request: Request): Response {
-    return this.#answer(request, this.#file("js/sw.js"), "no-cache");
+    return this.#respond(request, this.#file("js/sw.js"), "no-cache");
   }
 
-  /** A form with values in it: those of a link, of a session that ended, or those that were refused, with what was wrong beside the field. */
+  /** A form filled with values from a link or a rejected submission, and its error. */
   form(
     name: FormName,
     values: Record<string, string>,
-    fault?: FormFault,
+    fault?: FormError,
     status = fault?.error.status ?? 200,
   ): Response {
     const { field, error } = fault ?? {};
-    const passwordIsNext = field === "password" || field === "form"; // the name is there, and the password never sent back
+    const passwordIsNext = field === "password" || field === "form"; // the name is filled in, the password never is
     const html = fill(this.#templates.get(`${name}.html`) ?? "", {
       signup: this.#signup,
       ...values,
@@ -187,15 +187,15 @@ export class Pages {
     return new Response(html, { status, headers });
   }
 
-  /** What `file` serves under the current hash, for pods of other versions. */
+  /** The files that `file` serves under the current version, for pods of other versions. */
   get files(): VersionFiles {
     const files = [...this.#files].filter(([, { type }]) => !isPage(type));
     return new Map(files.map(([path, { bytes }]) => [path, bytes]));
   }
 
   /**
-   * A file below `/static/`. Under the hash of a version it is that version's and never changes; under one that is not kept it is the
-   * current file, not to be kept by browsers.
+   * A file below `/static/`. Under a stored version it is that version's file, which is immutable; under an unknown one it is the
+   * current file, `no-store`.
    */
   file(request: Request, others: OtherVersions): Response | Promise<Response> {
     const path = below("/static/", request.url);
@@ -207,21 +207,21 @@ export class Pages {
     return this.#fileOfOther(request, name, others.filesOf(hash));
   }
 
-  async #fileOfOther(request: Request, name: string, kept: Promise<VersionFiles | undefined>): Promise<Response> {
-    const bytes = (await kept)?.get(name);
+  async #fileOfOther(request: Request, name: string, stored: Promise<VersionFiles | undefined>): Promise<Response> {
+    const bytes = (await stored)?.get(name);
     if (!bytes) return this.#fileNamed(request, name, "no-store");
     const file = fileOf(name, bytes);
     for (const [encoding, smaller] of await compress(file)) addVariant(file, encoding, smaller);
-    return this.#answer(request, file, IMMUTABLE);
+    return this.#respond(request, file, IMMUTABLE);
   }
 
-  #fileNamed(request: Request, name: string, cache: Cache): Response {
+  #fileNamed(request: Request, name: string, cache: CachePolicy): Response {
     const file = this.#files.get(name);
-    return !file || isPage(file.type) ? failure(new ChatError("not_found")) : this.#answer(request, file, cache);
+    return !file || isPage(file.type) ? failure(new ChatError("not_found")) : this.#respond(request, file, cache);
   }
 
-  #answer(request: Request, file: File, cache: Cache): Response {
-    const encoding = this.#choose(request.headers.get("accept-encoding") ?? "", file);
+  #respond(request: Request, file: File, cache: CachePolicy): Response {
+    const encoding = this.#encodingFor(request.headers.get("accept-encoding") ?? "", file);
     const variant = file.variants.get(encoding) as Variant;
     let headers = variant.headers.get(cache);
     if (!headers) variant.headers.set(cache, (headers = headersOf(file, encoding, variant.etag, cache)));
@@ -234,14 +234,14 @@ export class Pages {
     return new Response(null, { status: 304, headers });
   }
 
-  /** The best encoding that the client takes and that there is. */
-  #choose(accept: string, file: File): Encoding {
-    let taken = this.#accepted.get(accept);
-    if (!taken) {
-      taken = accepted(accept);
-      if (this.#accepted.size < ACCEPTED_MAX) this.#accepted.set(accept, taken);
+  /** The best available encoding that the client accepts. */
+  #encodingFor(accept: string, file: File): Encoding {
+    let usable = this.#acceptedEncodings.get(accept);
+    if (!usable) {
+      usable = acceptedEncodings(accept);
+      if (this.#acceptedEncodings.size < ACCEPT_CACHE_MAX) this.#acceptedEncodings.set(accept, usable);
     }
-    for (const encoding of taken) if (file.variants.has(encoding)) return encoding;
+    for (const encoding of usable) if (file.variants.has(encoding)) return encoding;
     return "identity";
   }
 
@@ -262,7 +262,7 @@ function extensionOf(path: string): string {
   return path.slice(path.lastIndexOf(".") + 1);
 }
 
-/** Whether a file is a page: those are served at addresses of their own. */
+/** Whether a file is a page; pages are not served below `/static/`. */
 function isPage(type: string): boolean {
   return type.startsWith("text/html");
 }
@@ -279,8 +279,8 @@ function addVariant(file: File, encoding: Encoding, bytes: Buffer): void {
   file.variants.set(encoding, { bytes, etag, headers: new Map() });
 }
 
-function headersOf(file: File, encoding: Encoding, etag: string, cache: Cache): Headers {
-  const headers = new Headers(OF_TYPE[file.type] ?? FILE_HEADERS);
+function headersOf(file: File, encoding: Encoding, etag: string, cache: CachePolicy): Headers {
+  const headers = new Headers(TYPE_HEADERS[file.type] ?? FILE_HEADERS);
   headers.set("Content-Type", file.type);
   headers.set("Cache-Control", cache);
   headers.set("ETag", etag);
@@ -289,8 +289,8 @@ function headersOf(file: File, encoding: Encoding, etag: string, cache: Cache): 
   return headers;
 }
 
-/** What `Accept-Encoding` takes, best first (RFC 9110 §12.5.3; a weight of 0 refuses). */
-function accepted(header: string): readonly Encoding[] {
+/** The encodings that `Accept-Encoding` allows, best first (RFC 9110 §12.5.3; a weight of 0 forbids one). */
+function acceptedEncodings(header: string): readonly Encoding[] {
   const parts = header
     .toLowerCase()
     .split(",")
@@ -298,24 +298,24 @@ function accepted(header: string): readonly Encoding[] {
   return ENCODINGS.filter((name) => parts.some(([coding, weight]) => coding === name && Number(weight ?? 1) > 0));
 }
 
-/** The part of an address's path below `start`; cut out, since `URL.parse` takes longer than the rest of the answer. */
+/** The path below `start`. Sliced, because `URL.parse` takes longer than the rest of the response. */
 function below(start: string, url: string): string {
   const from = url.indexOf(start, url.startsWith("/") ? 0 : "https://".length) + start.length;
   const query = url.indexOf("?", from);
   return query < 0 ? url.slice(from) : url.slice(from, query);
 }
 
-/** What was compressed in this process, by digest: another app in it has the same files, and so have most other versions. */
+/** Compressed files of this process, by digest: other apps in it (in tests) and other versions share most files. */
 const compressed = new Map<string, Promise<[Encoding, Buffer][]>>();
 
-/** The encodings of a file that are smaller than it is; all files together about 0.4 s, done on Bun's own threads. */
+/** The encodings that make a file smaller. All files take about 0.4 s together, on Bun's own threads. */
 function compress(file: File): Promise<[Encoding, Buffer][]> {
-  let made = compressed.get(file.digest);
-  if (!made) compressed.set(file.digest, (made = compressAnew(file)));
-  return made;
+  let variants = compressed.get(file.digest);
+  if (!variants) compressed.set(file.digest, (variants = compressUncached(file)));
+  return variants;
 }
 
-async function compressAnew({ bytes, type }: File): Promise<[Encoding, Buffer][]> {
+async function compressUncached({ bytes, type }: File): Promise<[Encoding, Buffer][]> {
   if (type === "image/png") return [];
   const zstdOptions = { params: { [constants.ZSTD_c_compressionLevel]: 19 } };
   const brOptions = { params: { [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length } };
@@ -327,16 +327,13 @@ async function compressAnew({ bytes, type }: File): Promise<[Encoding, Buffer][]
   return all.filter(([, smaller]) => smaller.length < bytes.length);
 }
 
-/** Puts values into the placeholders of a form, as text; fields without a fault are valid, what is not given is empty. */
+/** Fills the placeholders of a form with escaped text. Fields are valid by default, missing values are empty. */
 function fill(template: string, values: Record<string, string>): string {
   const all: Record<string, string> = { username_invalid: "false", password_invalid: "false", ...values };
   return template.replace(/\{\{(\w+)\}\}/g, (_, key: string) => Bun.escapeHTML(all[key] ?? ""));
 }
 
-/**
- * The scripts below a directory with short names inside, without comments and space, which is half of what they weigh compressed.
- * Each file stays a file, whose imports and exports are those that were written.
- */
+/** Minifies all scripts below a directory, which halves their compressed size. Each stays a module with its imports and exports. */
 async function minified(directory: string, paths: readonly string[]): Promise<Map<string, Buffer>> {
   const entrypoints = paths.filter((path) => path.endsWith(".js")).map((path) => join(directory, path));
   const { outputs } = await Bun.build({ entrypoints, root: directory, external: ["*"], minify: true });
@@ -344,20 +341,20 @@ async function minified(directory: string, paths: readonly string[]): Promise<Ma
   return new Map(await Promise.all(made));
 }
 
-/** A style as written, but for its comments and the space around what needs none. */
-function withoutSpace(style: string): string {
+/** Removes comments and unneeded white space from a stylesheet. */
+function minifiedStyle(style: string): string {
   return style
     .replace(/\/\*[^]*?\*\//g, "")
     .replace(/\s*([{};,]|\n|:(?= ))\s*/g, "$1")
     .trim();
 }
 
-/** 66 bits: no two contents share one by chance, and no answer of a first visit is longer than it must. */
+/** 66 bits: long enough to avoid collisions, short enough for the many URLs of a first visit. */
 function digest(bytes: Buffer): string {
   return new Bun.CryptoHasher("sha256").update(bytes).digest("base64url").slice(0, 11);
 }
 
-/** RFC 9110 §13.1.2: weak comparison, a list, or any. */
+/** `If-None-Match` (RFC 9110 §13.1.2): weak comparison, a list, or `*`. */
 function matches(ifNoneMatch: string, etag: string): boolean {
   return ifNoneMatch.split(",").some((part) => part.trim() === "*" || part.trim().replace(/^W\//, "") === etag);
 }

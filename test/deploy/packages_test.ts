@@ -64,7 +64,7 @@ test("a fresh clone gets what serving needs, says so once, and then neither asks
   const root = clone();
   const said = await ensure(root, "serve");
   expect(said).toHaveLength(1);
-  expect(said[0]).toStartWith("Installing what chatify needs");
+  expect(said[0]).toStartWith("Installing packages: ");
   expect([has(root, "postgres"), has(root, embedded), has(root, "oxlint")]).toEqual([true, comesEmbedded, false]);
 
   const begun = performance.now();
@@ -177,10 +177,10 @@ test("an image, which has no bun.lock, fetches nothing and says what to set", as
   rmSync(join(root, "bun.lock"));
   expect(await ensure(root, "serve-without-database")).toEqual([]);
   const words = await failure(ensure(root, "serve"));
-  expect(words).toContain("built without a PostgreSQL of its own");
+  expect(words).toContain("built without an embedded PostgreSQL");
   expect(words).toContain("DATABASE_URL=postgres://user:password@host:5432/database");
   rmSync(join(root, "node_modules"), { recursive: true });
-  expect(await failure(ensure(root, "serve-without-database"))).toContain("build the image again");
+  expect(await failure(ensure(root, "serve-without-database"))).toContain("rebuild the image");
   expect(existsSync(join(root, "node_modules"))).toBe(false);
 });
 
@@ -188,7 +188,7 @@ test("a package.json that bun.lock does not know is refused with the way out", a
   const root = clone();
   const manifest = join(root, "package.json");
   writeFileSync(manifest, readFileSync(manifest, "utf8").replace(/"postgres": "[^"]+"/, '"postgres": "3.4.5"'));
-  expect(await failure(ensure(root, "serve"))).toContain("do not belong together");
+  expect(await failure(ensure(root, "serve"))).toContain("do not match");
 });
 
 test.skipIf(userInfo().uid !== 0)(
