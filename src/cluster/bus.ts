@@ -1,81 +1,56 @@
-/** The one seam: what carries events between pods. The database is the truth; an event lost on the way costs a delay, nothing else. */
+/** The interface for events between pods. The database is the source of truth, so a lost event costs only a delay. */
 
-import { type BusEvent, decodeEvent, encodeEvent } from "./events.ts";
+import type { Log } from "../log.ts";
+import type { BusEvent } from "./events.ts";
 
 export type { BusEvent } from "./events.ts";
 
 export interface BusHandlers {
-  /** An event of another pod. */
+  /** An event from another pod arrived. */
   deliver(event: BusEvent, from: string): void;
-  /** Events may have been missed: of this pod, or of any when none is named. */
+  /** Events may have been missed: those of `from`, or of any pod if it is omitted. */
   lost(from?: string): void;
-  /** A pod was met that was not known before. */
+  /** A new pod was discovered. */
   joined(pod: string): void;
-  /** A pod said goodbye (`graceful`), or was silent too long; then `lost` names it as well. */
+  /** A pod announced its stop (`graceful`), or its lease expired; then `lost` is called for it too. */
   vanished(pod: string, graceful: boolean): void;
 }
 
 /**
- * Moves events from a pod to every *other* pod (a pod serves its own users itself): at most once, in order per sending pod.
- * A pod that may have missed something gets `lost`, and asks the database.
+ * Delivers events to every *other* pod (a pod serves its own users itself): at most once, in order per sending pod.
+ * A pod that may have missed events gets `lost` and queries the database.
  */
 export interface Bus {
-  /** This pod's name, random for each process. */
+  /** This pod's name, random per process. */
   readonly pod: string;
-  /** The other pods that are alive, as far as this one knows. */
+  /** The other pods that this one considers alive. */
   readonly peers: readonly string[];
-  /** Never throws and never waits. Before `start` and after `stop` no pod receives it. */
+  /** Never throws or waits. Before `start` and after `stop` the events are dropped. */
   publish(events: readonly BusEvent[]): void;
-  /** Begins delivery. Does not throw: while the bus is out of reach, `lost` is called again and again. */
+  /** Starts delivery. Does not throw: while the bus is unreachable, `lost` is called repeatedly. */
   start(on: BusHandlers): Promise<void>;
-  /** Says goodbye. */
+  /** Announces the stop to the other pods and disconnects. */
   stop(): Promise<void>;
 }
 
-/** A name for a pod that no other has: 128 random bits, which `PacketCipher` counts on. */
+/** A unique pod name: 128 random bits, on which the security of `PacketCipher` depends. */
 export function newPodName(): string {
   return crypto.getRandomValues(new Uint8Array(16)).toHex();
 }
 
-/** Pods of one process, the reference for the others. It loses nothing. @param pods shared by those that hear each other */
-export class MemoryBus implements Bus {
-  readonly pod = newPodName();
-  readonly #pods: Set<MemoryBus>;
-  #on: BusHandlers | undefined;
-
-  constructor(pods = new Set<MemoryBus>()) {
-    this.#pods = pods;
-  }
-
-  get peers(): readonly string[] {
-    return [...this.#pods].filter((pod) => pod !== this).map(({ pod }) => pod);
-  }
-
-  publish(events: readonly BusEvent[]): void {
-    if (!this.#pods.has(this)) return;
-    const sent = events.map((event) => decodeEvent(JSON.parse(encodeEvent(event))) as BusEvent);
-    void this.#tell((on) => {
-      for (const event of sent) on.deliver(event, this.pod);
-    });
-  }
-
-  async start(on: BusHandlers): Promise<void> {
-    this.#on = on;
-    for (const other of this.peers) on.joined(other);
-    this.#pods.add(this);
-    await this.#tell(({ joined }) => joined(this.pod));
-  }
-
-  async stop(): Promise<void> {
-    if (!this.#pods.delete(this)) return;
-    this.#on = undefined;
-    await this.#tell(({ vanished }) => vanished(this.pod, true));
-  }
-
-  /** A moment later, as over a network: what receives an event may publish its answer. */
-  async #tell(say: (on: BusHandlers) => void): Promise<void> {
-    const hearing = [...this.#pods].filter((pod) => pod !== this);
-    await Promise.resolve();
-    for (const pod of hearing) if (pod.#on) say(pod.#on);
-  }
+/** Wraps handlers so that their errors are logged instead of reaching the driver that delivered the packet. */
+export function catchHandlerErrors(handlers: BusHandlers, log: Log): BusHandlers {
+  const guard = (call: () => void) => {
+    try {
+      call();
+    } catch (error) {
+      log.error("bus event handler failed", error);
+    }
+  };
+  return {
+    deliver: (event, from) => guard(() => handlers.deliver(event, from)),
+    lost: (from) => guard(() => handlers.lost(from)),
+    joined: (pod) => guard(() => handlers.joined(pod)),
+    vanished: (pod, graceful) => guard(() => handlers.vanished(pod, graceful)),
+  };
 }

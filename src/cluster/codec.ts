@@ -1,10 +1,10 @@
-/** Packets as JSON, and how waiting events are packed into them. */
+/** Encodes packets as JSON and packs pending events into them. */
 
 import { SYNC_FRAME } from "../protocol.ts";
 import { type BusEvent, decodeEvent, encodeEvent, type Handshake } from "./events.ts";
 
 /**
- * `number` counts up with each `events` packet; the other two repeat the last number used, which reveals a lost last packet.
+ * `number` increases with each `events` packet; the other kinds repeat the last number, which reveals that the last packet was lost.
  *
  * @example ["events",17,["user","carol"],["frame",["ann"],{"type":"sync"}]]
  */
@@ -14,13 +14,13 @@ export interface Packet {
   readonly events: readonly (BusEvent | Handshake)[];
 }
 
-/** Why an event or a packet was dropped: see `chatify_bus_dropped_total`. */
+/** Why an event or packet was dropped; a label of `chatify_bus_dropped_total`. */
 export type DecodeFailure = "malformed" | "unknown";
 
 const KINDS: ReadonlySet<unknown> = new Set(["events", "beat", "goodbye"] satisfies Packet["kind"][]);
 const HEADER_MAX_BYTES = '["goodbye",9007199254740991]'.length;
 
-/** @param body from a `Packer`, or of `bodyOf` */
+/** @param body from a `Packer` or `bodyOf` */
 export function encodePacket(kind: Packet["kind"], number: number, body = ""): string {
   return `["${kind}",${number}${body}]`;
 }
@@ -30,10 +30,10 @@ export function bodyOf(events: readonly (BusEvent | Handshake)[]): string {
 }
 
 /**
- * Reads a packet, less the events that do not fit.
+ * Decodes a packet without its invalid events.
  *
- * @param dropped called for each of those
- * @returns undefined for what is no packet at all
+ * @param dropped called for each invalid event
+ * @returns undefined if the text is not a packet
  */
 export function decodePacket(text: string, dropped: (why: DecodeFailure) => void): Packet | undefined {
   const [kind, number, ...values] = parseArray(text);
@@ -56,14 +56,14 @@ function parseArray(text: string): unknown[] {
   }
 }
 
-/** Events waiting for their packets, packed already: each body fits into a packet of `maxBytes`. */
+/** Pending events, already packed into bodies that each fit into a packet of `maxBytes`. */
 export class Packer {
   readonly #room: number;
   #bodies: { text: string; bytes: number; events: number }[] = [];
   #bytes = 0;
   #events = 0;
 
-  /** @param maxBytes of a packet before it is sealed */
+  /** @param maxBytes of a packet before encryption */
   constructor(maxBytes: number) {
     this.#room = maxBytes - HEADER_MAX_BYTES;
   }
@@ -76,7 +76,7 @@ export class Packer {
     return this.#events;
   }
 
-  /** Adds an event. One too large for a packet is split; of a message and a frame too large its users learn that they should fetch it. */
+  /** Adds an event, splitting one too large for a packet. Users of a message or frame too large to send are told to fetch it. */
   add(event: BusEvent): void {
     if (event.kind === "frame" && event.to.length === 0) return;
     const text = `,${encodeEvent(event)}`;
@@ -97,7 +97,7 @@ export class Packer {
     }
   }
 
-  /** The next packet's body; undefined when nothing waits. */
+  /** Removes the next packet's body; undefined if no event is pending. */
   take(): string | undefined {
     const body = this.#bodies.shift();
     this.#bytes -= body?.bytes ?? 0;
@@ -112,7 +112,7 @@ export class Packer {
   }
 }
 
-/** The same in smaller events; none when it cannot be made smaller. */
+/** Splits an event into smaller ones; returns none if that is impossible. */
 function split(event: BusEvent): BusEvent[] {
   if (event.kind === "message" && event.message !== null) return [{ ...event, message: null }];
   if (event.kind === "frame" && event.frame !== SYNC_FRAME) return [{ kind: "frame", to: event.to, frame: SYNC_FRAME }];

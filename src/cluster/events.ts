@@ -1,16 +1,16 @@
 /**
- * Every kind of event that pods exchange, in one table. It types the events, gives their form in a packet (a JSON array: the kind, then
- * the fields in this order) and checks what arrives.
+ * All events that pods exchange, in one table. It defines their types and their encoding (a JSON array: the kind, then the fields
+ * in this order), and validates received events.
  */
 
-/** The key of the longest name that the original demo allowed: 50 characters, of which NFKC makes up to 18 each. */
+/** The key of the longest name of the original demo: 50 characters, each of which NFKC may expand to 18. */
 const NAME_MAX_UNITS = 1_000;
 const LIST_MAX = 10_000;
 const MESSAGE_MAX_UNITS = 2 * 4_000;
-/** As many tokens as fit into a NOTIFY with room to spare. */
+/** Fits into a NOTIFY with room to spare. */
 export const TOKENS_MAX = 200;
 
-/** Reads a field of an arrived event; undefined when it does not fit. */
+/** Validates a field of a received event; returns undefined if it is invalid. */
 type Field<Value> = (value: unknown) => Value | undefined;
 type Fields = readonly (readonly [string, Field<unknown>])[];
 
@@ -26,7 +26,7 @@ const instant = matching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/);
 const pod = matching(/^[0-9a-f]{32}$/);
 const token = matching(/^[\w-]{16}$/);
 
-/** Frames that pods pass to each other's sockets, by type. None has `from` or `to`, which the original's page shows as a message. */
+/** Frames that pods relay to each other's sockets, by type. None has `from` or `to`, since the original page would show it as a message. */
 const FRAMES = new Map<unknown, Fields>(
   Object.entries({
     delivered: { peer: name, seq: id },
@@ -39,8 +39,8 @@ const FRAMES = new Map<unknown, Fields>(
 
 const EVENTS = {
   /**
-   * A message was stored: for every socket of both people, or of the sender only (`hidden`). As fields, it is a third smaller than its frame,
-   * and a pod without their sockets need not make one. A text too large for a packet is null: then they fetch it.
+   * A message was stored: for every socket of both users, or only the sender's (`hidden`). As fields it is a third smaller than its
+   * frame, and a pod without their sockets builds no frame. A text too large for a packet is null; clients then fetch it.
    */
   message: {
     from: name,
@@ -52,9 +52,9 @@ const EVENTS = {
     ref: orNull(matching(/^[A-Za-z0-9_-]{8,64}$/)),
     hidden: flag,
   },
-  /** Any other frame, for every socket of these users, by their name keys. */
+  /** Any other frame, for every socket of the users with these name keys. */
   frame: { to: listOf(name, LIST_MAX, 1), frame: serverFrame },
-  /** A session ended: its sockets close. */
+  /** A session ended: its sockets must close. */
   end: { nameKey: name, sessionId: id },
   /** A user changed whether they hide their last-seen time, which also hides other users' from them. */
   privacy: { nameKey: name, hidesLastSeen: flag },
@@ -64,17 +64,17 @@ const EVENTS = {
   user: { username: name },
   /** A user's first socket on the sending pod opened. */
   online: { nameKey: name, username: name },
-  /** A user's last socket on the sending pod closed, and none was opened in time. */
+  /** A user's last socket on the sending pod closed, and none opened within the grace period. */
   offline: { nameKey: name, lastSeen: instant },
   /** The sending pod accepts no new sockets and is about to stop. */
   leaving: {},
   /** The sender needs the list of users online on `pod`. */
   snapshotRequest: { pod },
-  /** Part of that list, as pairs of name key and name. `first` replaces what was known; a long list arrives in several parts. */
+  /** Part of that list, as pairs of name key and name. `first` replaces the known list; long lists arrive in several parts. */
   snapshot: { first: flag, people: listOf(pair, LIST_MAX) },
-  /** Asks every pod to prove that it runs now: see `PeerTracker`. */
+  /** Asks every pod to prove that it is running: see `PeerTracker`. */
   challenge: { token },
-  /** The proof: tokens of challenges that this pod received. */
+  /** The proof: tokens of the challenges this pod received. */
   answer: { tokens: listOf(token, TOKENS_MAX, 1) },
 } satisfies Record<string, Record<string, Field<unknown>>>;
 
@@ -84,17 +84,17 @@ type ValuesOf<Kind extends keyof Events> = {
 };
 type EventOf<Kind extends keyof Events> = Kind extends unknown ? { readonly kind: Kind } & ValuesOf<Kind> : never;
 
-/** Events by which pods prove to each other that they run; the bus keeps them to itself. */
+/** Events by which pods prove that they are running; handled by the bus itself. */
 export type Handshake = EventOf<"challenge" | "answer">;
 
-/** What pods tell each other. */
+/** Events delivered to `BusHandlers`. */
 export type BusEvent = EventOf<Exclude<keyof Events, Handshake["kind"]>>;
 
 const FIELDS = new Map<unknown, Fields>(
   Object.entries(EVENTS).map(([kind, fields]) => [kind, Object.entries<Field<unknown>>(fields)]),
 );
 
-/** An event as JSON. A frame is JSON already and stays as it is. */
+/** An event as JSON. A frame already is JSON and is embedded unchanged. */
 export function encodeEvent(event: BusEvent | Handshake): string {
   if (event.kind === "frame") return `["frame",${JSON.stringify(event.to)},${event.frame}]`;
   const values: unknown[] = [event.kind];
@@ -103,9 +103,9 @@ export function encodeEvent(event: BusEvent | Handshake): string {
 }
 
 /**
- * Checks an arrived event. Fields that a newer version appended are ignored.
+ * Validates a received event. Ignores fields that a newer version appended.
  *
- * @returns "unknown" for kinds of events and of frames that only a newer version has, "malformed" for what does not fit the table
+ * @returns "unknown" for event and frame kinds of a newer version, "malformed" for other invalid values
  */
 export function decodeEvent(value: unknown): BusEvent | Handshake | "unknown" | "malformed" {
   if (!Array.isArray(value)) return "malformed";
@@ -121,7 +121,7 @@ export function decodeEvent(value: unknown): BusEvent | Handshake | "unknown" | 
   return event as unknown as BusEvent | Handshake;
 }
 
-/** A frame for clients, as JSON, with its known fields only. */
+/** A frame for clients as JSON, with only its known fields. */
 function serverFrame(value: unknown): string | undefined {
   const type = typeOf(value);
   const fields = FRAMES.get(type);

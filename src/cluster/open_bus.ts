@@ -1,4 +1,4 @@
-/** Opens the bus that the settings name, with what all pods of a chat share; and announces events from a process that serves nobody. */
+/** Opens the configured bus with the secrets that all pods share, and publishes events from a process that is not a pod. */
 
 import type { Database, Target } from "../db/client.ts";
 import { servingPods, sessionNameOf } from "../db/pods.ts";
@@ -9,7 +9,7 @@ import type { PacketBus, PacketBusOptions } from "./packet_bus.ts";
 import { PostgresBus } from "./postgres_bus.ts";
 import { RedisBus } from "./redis_bus.ts";
 
-/** Pods that serve are met within a beat or two, or not at all. */
+/** Serving pods are discovered within one or two heartbeats, or not at all. */
 const MEET_MS = 2_000;
 
 interface BusContext extends Omit<PacketBusOptions, "secret"> {
@@ -19,14 +19,14 @@ interface BusContext extends Omit<PacketBusOptions, "secret"> {
   readonly name: string;
 }
 
-/** How many connections to PostgreSQL the bus at an address takes. */
+/** The number of PostgreSQL connections that the bus at `address` opens. */
 export function busConnections(address: string): number {
   return address === "postgres" ? PostgresBus.CONNECTIONS : 0;
 }
 
-/** @param address "postgres", or the URL of a Valkey @returns a bus that is not started yet */
-export async function openBus(address: string, place: BusContext): Promise<PacketBus> {
-  const { db, target, ...options } = place;
+/** @param address "postgres", or the URL of a Valkey @returns a bus that has not been started */
+export async function openBus(address: string, context: BusContext): Promise<PacketBus> {
+  const { db, target, ...options } = context;
   const realm = await settings.sharedSetting(db, "bus_realm", newToken());
   const secret = await settings.sharedSetting(db, "bus_key", newToken());
   return address === "postgres"
@@ -34,21 +34,21 @@ export async function openBus(address: string, place: BusContext): Promise<Packe
     : new RedisBus({ ...options, url: address, realm, secret });
 }
 
-/** Publishes events to the pods that serve. It meets them first: they accept nothing from a pod that has not answered their challenge. */
-export async function announce(address: string, place: BusContext, events: readonly BusEvent[]): Promise<void> {
-  const serving = await servingPods(place.db);
+/** Publishes events to all serving pods. It joins the bus first: pods reject events from a pod that has not answered their challenge. */
+export async function announce(address: string, context: BusContext, events: readonly BusEvent[]): Promise<void> {
+  const serving = await servingPods(context.db);
   if (serving.length === 0 || events.length === 0) return;
-  const bus = await openBus(address, place);
+  const bus = await openBus(address, context);
   try {
     await bus.start({ deliver() {}, lost() {}, joined() {}, vanished() {} });
-    const hasMetAll = () => {
-      const met = new Set(bus.peers.map(sessionNameOf));
-      return serving.every(({ name }) => met.has(name));
+    const hasDiscoveredAll = () => {
+      const discovered = new Set(bus.peers.map(sessionNameOf));
+      return serving.every(({ name }) => discovered.has(name));
     };
-    for (const giveUpAt = performance.now() + MEET_MS; !hasMetAll() && performance.now() < giveUpAt;)
+    for (const giveUpAt = performance.now() + MEET_MS; !hasDiscoveredAll() && performance.now() < giveUpAt;)
       await Bun.sleep(20);
     bus.publish(events);
-    if (!hasMetAll()) await bus.alertOlderPods();
+    if (!hasDiscoveredAll()) await bus.alertOlderPods();
   } finally {
     await bus.stop();
   }

@@ -1,48 +1,34 @@
 /**
- * What the buses between processes have in common: sealed packets with numbers, heartbeats, a bounded backlog, and connections that are
- * replaced when they break or fall silent. How a packet travels is a `Transport`'s business; what is known of the other pods, `PeerTracker`'s.
+ * The bus over a network: numbered encrypted packets, heartbeats, a bounded backlog, and connections that are replaced when they
+ * break or fall silent. A `Transport` carries the packets; `PeerTracker` keeps the state of the other pods.
  */
 
 import type { Log } from "../log.ts";
 import type { BusDrop } from "../metrics.ts";
-import { type Bus, type BusEvent, type BusHandlers, newPodName } from "./bus.ts";
+import { type Bus, type BusEvent, type BusHandlers, catchHandlerErrors, newPodName } from "./bus.ts";
+import { type BusTiming, DEFAULT_TIMING } from "./bus_timing.ts";
 import { bodyOf, type DecodeFailure, decodePacket, encodePacket, Packer } from "./codec.ts";
 import { PacketCipher, sealedRoom } from "./packet_cipher.ts";
 import { PeerTracker } from "./peer_tracker.ts";
 import { endQuietly, type Publisher, type Subscriber, type Transport, withTimeout } from "./transport.ts";
 
-/** Milliseconds; tests use shorter ones. */
-export interface BusTiming {
-  /** A pod with nothing to publish sends a heartbeat this often. */
-  readonly beatMs: number;
-  /** A silent peer may have sent something that did not arrive. */
-  readonly lateMs: number;
-  /** A silent peer is given up. Shorter than the 6 s of CONTRACT §5.7, within which its last messages are fetched. */
-  readonly leaseMs: number;
-  /** A pod that does not receive its own packets opens a new connection; and what takes so long to connect or to send has failed. */
-  readonly echoTimeoutMs: number;
-  /** While the bus is down, everybody asks this often. */
-  readonly repeatMs: number;
-}
-
-const TIMING: BusTiming = { beatMs: 500, lateMs: 2_000, leaseMs: 5_000, echoTimeoutMs: 3_000, repeatMs: 5_000 };
 const RETRY_FIRST_MS = 50;
 const RETRY_MOST_MS = 1_000;
 const GOODBYE_MS = 1_000;
-/** Many pods may ask at once: one beat answers them all. */
+/** Many pods may send challenges at once; one beat answers all of them. */
 const ANSWER_AFTER_MS = 25;
-/** Dropped packets are counted; the log mentions them this often at most. */
+/** Dropped packets are counted, but logged at most this often. */
 const DROPS_LOGGED_EVERY_MS = 600_000;
-/** Beyond this the other pods ask the database, which costs them less than what they would have to read. */
+/** Beyond this limit the other pods query the database, which is cheaper than reading the backlog. */
 const BACKLOG = { bytes: 8 * 1024 * 1024, events: 50_000 };
 
 export interface PacketBusOptions {
   readonly log: Log;
-  /** Shared by the pods of a chat, and by nobody else: it encrypts and authenticates their packets. */
+  /** Encrypts and authenticates packets. Known only to the pods of this chat. */
   readonly secret: string;
-  /** From `newPodName`, if the caller needs it before. */
+  /** From `newPodName`, if the caller already has one. */
   readonly pod?: string;
-  /** Called for each packet or event that is dropped. */
+  /** Called for each dropped packet or event. */
   readonly dropped?: (why: BusDrop) => void;
   readonly timing?: Partial<BusTiming>;
   readonly backlog?: { readonly bytes: number; readonly events: number };
@@ -51,8 +37,8 @@ export interface PacketBusOptions {
 /**
  * A bus over a transport that may lose packets, stall, or be unreachable.
  *
- * What leaves together is under way alone; events published meanwhile gather into the next packets. What failed, or whose outcome is
- * unknown, is not sent again: its numbers are used up, and the hole tells the others that they missed something.
+ * Only one send is in progress at a time; events published meanwhile are collected into the next packets. A send that failed, or
+ * whose outcome is unknown, is not repeated: its packet numbers stay used, so peers see the gap and query the database.
  */
 export class PacketBus implements Bus {
   readonly pod: string;
@@ -77,7 +63,7 @@ export class PacketBus implements Bus {
   #sending = Promise.resolve();
   #sentAt = Number.NEGATIVE_INFINITY;
   #beatDue = false;
-  /** A beat that goes before the backlog. */
+  /** The next beat is sent before the backlog. */
   #isBeatUrgent = false;
   #beatAt = Number.NEGATIVE_INFINITY;
   #beatTimer: Timer | undefined;
@@ -87,15 +73,15 @@ export class PacketBus implements Bus {
 
   #subscriber: Subscriber | undefined;
   #replaceSubscriber: (reason: unknown) => void = () => {};
-  /** When it received a packet of its own, and which. */
+  /** When this pod last received one of its own packets, and its counter. */
   #echoAt = Number.POSITIVE_INFINITY;
   #echoed = 0;
-  /** When it received any packet that counts. */
-  #heardAt = Number.NEGATIVE_INFINITY;
+  /** When it last received any accepted packet. */
+  #receivedAt = Number.NEGATIVE_INFINITY;
   #listening = Promise.resolve();
   #dropLoggedAt = Number.NEGATIVE_INFINITY;
 
-  /** Since when the bus is down, as this pod knows. */
+  /** When this pod noticed that the bus is down. */
   #downAt: number | undefined;
   #lostAt = Number.NEGATIVE_INFINITY;
 
@@ -105,7 +91,7 @@ export class PacketBus implements Bus {
     this.#cipher = new PacketCipher(options.secret, this.pod);
     this.#log = options.log;
     this.#dropped = options.dropped ?? (() => {});
-    this.#timing = { ...TIMING, ...options.timing };
+    this.#timing = { ...DEFAULT_TIMING, ...options.timing };
     this.#backlogMax = options.backlog ?? BACKLOG;
     this.#backlog = new Packer(sealedRoom(transport.maxBytes));
     this.#publisher = transport.publisher();
@@ -115,7 +101,7 @@ export class PacketBus implements Bus {
     return this.#peers?.names ?? [];
   }
 
-  /** What left this pod since it began, heartbeats included. */
+  /** Totals sent by this pod, including heartbeats. */
   get sent(): { readonly packets: number; readonly bytes: number } {
     return this.#sent;
   }
@@ -123,31 +109,31 @@ export class PacketBus implements Bus {
   publish(events: readonly BusEvent[]): void {
     if (!this.#on || this.#isStopped || events.length === 0) return;
     if (this.peers.length === 0) {
-      this.#number++; // received by no pod; one not met yet sees the number used up, and asks
+      this.#number++; // no pod receives it; a pod discovered later sees the skipped number and queries the database
       return;
     }
     for (const event of events) this.#backlog.add(event);
     const { bytes, events: count } = this.#backlog;
     if (bytes > this.#backlogMax.bytes || count > this.#backlogMax.events) {
       if (!this.#isBacklogged)
-        this.#log.warn("bus too slow, events dropped: the other pods ask the database", { bytes });
+        this.#log.warn("bus too slow, events dropped: the other pods query the database", { bytes });
       this.#isBacklogged = true;
-      this.#drop();
+      this.#dropBacklog();
     }
     this.#send();
   }
 
-  /** Resolves when it receives, or when the first try failed: then it goes on trying. */
+  /** Resolves when the subscription is ready or its first attempt failed; retries continue in the background. */
   async start(on: BusHandlers): Promise<void> {
     if (this.#on) throw new TypeError("Cannot start a bus twice");
-    this.#on = guarded(on, this.#log);
+    this.#on = catchHandlerErrors(on, this.#log);
     const tickMs = this.#timing.beatMs / 2;
     this.#tickedAt = performance.now();
-    this.#peers = new PeerTracker(this.#on, { ...this.#timing, askMs: 2 * this.#timing.beatMs }, this.#tickedAt);
+    this.#peers = new PeerTracker(this.#on, { ...this.#timing, challengeMs: 2 * this.#timing.beatMs }, this.#tickedAt);
     this.#ticking = setInterval(() => this.#tick(tickMs), tickMs);
-    const tried = Promise.withResolvers<void>();
-    this.#listening = this.#listen(tried.resolve);
-    await Promise.race([tried.promise, this.#listening]);
+    const attempted = Promise.withResolvers<void>();
+    this.#listening = this.#subscribeUntilStopped(attempted.resolve);
+    await Promise.race([attempted.promise, this.#listening]);
   }
 
   async stop(): Promise<void> {
@@ -156,10 +142,10 @@ export class PacketBus implements Bus {
     this.#isStopped = true;
     clearInterval(this.#ticking);
     clearTimeout(this.#beatTimer);
-    this.#drop();
+    this.#dropBacklog();
     if (this.#on && this.#downAt === undefined) {
       const goodbye = this.#publisher.send([this.#cipher.seal(encodePacket("goodbye", this.#number))]);
-      await withTimeout(GOODBYE_MS, goodbye).catch(() => {}); // then the others wait for the lease
+      await withTimeout(GOODBYE_MS, goodbye).catch(() => {}); // the peers then wait for the lease to expire
     }
     this.#replaceSubscriber("stopped");
     await Promise.race([this.#listening, Bun.sleep(GOODBYE_MS)]);
@@ -168,8 +154,8 @@ export class PacketBus implements Bus {
   }
 
   /**
-   * Makes pods from before packets were sealed ask the database for what this one published: they take it for a pod whose packets they
-   * missed. Their format names only this pod and its last number.
+   * Makes older pods, which use unencrypted packets, query the database for this pod's events: to them it looks like a pod whose
+   * packets they missed. Their format holds only the pod's name and last packet number.
    */
   async alertOlderPods(): Promise<void> {
     this.#olderPublisher ??= this.#transport.olderPublisher();
@@ -181,7 +167,7 @@ export class PacketBus implements Bus {
     }
   }
 
-  /** One send after the other, as long as there is something to send. */
+  /** Starts sending unless a send is in progress. */
   #send(): void {
     if (!this.#isSending) this.#sending = this.#sendAll();
   }
@@ -189,14 +175,14 @@ export class PacketBus implements Bus {
   async #sendAll(): Promise<void> {
     this.#isSending = true;
     try {
-      await Promise.resolve(); // what is published in the same tick leaves together
-      await this.#sendWaiting();
+      await Promise.resolve(); // events published in the same tick share a packet
+      await this.#sendPending();
     } finally {
       this.#isSending = false;
     }
   }
 
-  async #sendWaiting(): Promise<void> {
+  async #sendPending(): Promise<void> {
     for (let delayMs = RETRY_FIRST_MS; !this.#isStopped;) {
       const packets = this.#take();
       if (packets.length === 0) return;
@@ -213,7 +199,7 @@ export class PacketBus implements Bus {
         this.#down(error);
         void endQuietly(this.#publisher);
         this.#publisher = this.#transport.publisher();
-        if (++this.#failures > 1) this.#drop(); // not a passing failure: what waits grows stale, and who missed one asks for all
+        if (++this.#failures > 1) this.#dropBacklog(); // the failure persists: pending events grow stale, and peers query the database after any gap
         this.#beatDue = true;
         await Bun.sleep(delayMs);
         delayMs = Math.min(delayMs * 2, RETRY_MOST_MS);
@@ -222,8 +208,8 @@ export class PacketBus implements Bus {
   }
 
   /**
-   * What leaves next: an urgent beat, or events, or a beat that is due. Events never overtake an answer: whoever waits for that accepts none
-   * before.
+   * The next packets: an urgent beat, events, or a due beat. Events never overtake the answer to a challenge: the peer that sent it
+   * rejects them until the answer arrives.
    */
   #take(): string[] {
     const packets: string[] = [];
@@ -245,7 +231,7 @@ export class PacketBus implements Bus {
     return this.#cipher.seal(encodePacket("beat", this.#number, bodyOf(handshake)));
   }
 
-  /** A beat for the sake of its handshake. Whatever arrives, and however often: eight a second at most. */
+  /** Schedules a beat for its handshake, at most eight a second whatever arrives. */
   #beatSoon(): void {
     if (this.#beatTimer !== undefined) return;
     const waitMs = Math.max(ANSWER_AFTER_MS, this.#beatAt + this.#timing.beatMs / 4 - performance.now());
@@ -256,15 +242,15 @@ export class PacketBus implements Bus {
     }, waitMs);
   }
 
-  /** Gives up what waits, and uses up a number, so that the others ask. */
-  #drop(): void {
+  /** Discards pending events and skips a packet number, so that the peers query the database. */
+  #dropBacklog(): void {
     if (this.#backlog.events === 0) return;
     this.#backlog.clear();
     this.#number++;
   }
 
-  /** Keeps a connection that receives, and opens a new one when it broke. @param tried called after the first try */
-  async #listen(tried: () => void): Promise<void> {
+  /** Keeps a subscription open, replacing broken ones. @param attempted called after the first attempt */
+  async #subscribeUntilStopped(attempted: () => void): Promise<void> {
     let isFirst = true;
     for (let delayMs = RETRY_FIRST_MS; !this.#isStopped;) {
       const begunAt = performance.now();
@@ -289,13 +275,13 @@ export class PacketBus implements Bus {
         this.#beatDue = true;
         this.#send();
         isFirst = false;
-        tried();
+        attempted();
         const reason = await broken.promise;
         this.#down(reason);
         if (this.#echoAt > readyAt) delayMs = RETRY_FIRST_MS;
       } else this.#down(failed);
       isFirst = false;
-      tried();
+      attempted();
       this.#subscriber = undefined;
       this.#echoAt = Number.POSITIVE_INFINITY;
       if (this.#isStopped) return endQuietly(subscriber);
@@ -307,32 +293,32 @@ export class PacketBus implements Bus {
 
   #receive(text: string): void {
     if (this.#isStopped || !this.#peers) return;
-    if (text.length > this.#transport.maxBytes) return this.#count("foreign"); // it would cost as much as its writer likes
+    if (text.length > this.#transport.maxBytes) return this.#count("foreign"); // decrypting it would cost as much as its author likes
     const now = performance.now();
     const own = this.#cipher.ownCounter(text);
     if (own !== undefined) return this.#receiveOwn(own, now);
     const opened = this.#cipher.open(text);
     if (!opened) return this.#count("foreign");
-    const misfits: DecodeFailure[] = [];
-    const packet = decodePacket(opened.text, (why) => misfits.push(why));
+    const failures: DecodeFailure[] = [];
+    const packet = decodePacket(opened.text, (why) => failures.push(why));
     if (!packet) return this.#count("malformed");
     const refusal = this.#peers.receive({ ...packet, pod: opened.pod, counter: opened.counter }, now);
     if (this.#peers.owesBeat) this.#beatSoon();
     if (refusal) return this.#count(refusal);
-    for (const why of misfits) this.#count(why);
-    this.#heardAt = now;
+    for (const why of failures) this.#count(why);
+    this.#receivedAt = now;
     for (const event of packet.events) {
       if (event.kind !== "challenge" && event.kind !== "answer") this.#on?.deliver(event, opened.pod);
     }
   }
 
-  /** Not opened: it is only a sign that the connection receives, which is true of a forged one as well. */
+  /** Not decrypted: it only proves that the connection receives, which a forged packet proves as well. */
   #receiveOwn(counter: number, now: number): void {
     if (!(counter > this.#echoed && counter <= this.#cipher.counter)) return this.#count("replayed");
     this.#echoed = counter;
-    this.#heardAt = this.#echoAt = now;
+    this.#receivedAt = this.#echoAt = now;
     if (this.#downAt === undefined) return;
-    this.#log.info("bus carries again", { afterMs: Math.round(now - this.#downAt) });
+    this.#log.info("bus restored", { afterMs: Math.round(now - this.#downAt) });
     this.#downAt = undefined;
   }
 
@@ -341,16 +327,14 @@ export class PacketBus implements Bus {
     const now = performance.now();
     if (why !== "foreign" || now - this.#dropLoggedAt < DROPS_LOGGED_EVERY_MS) return;
     this.#dropLoggedAt = now;
-    this.#log.warn(
-      "packets on the bus that no pod of this chat sealed are dropped: another program writes to its channel",
-    );
+    this.#log.warn("foreign packets on the bus dropped: another program writes to its channel");
   }
 
   #down(reason: unknown): void {
     if (this.#downAt !== undefined || this.#isStopped) return;
     this.#downAt = performance.now();
-    this.#log.warn("bus interrupted, trying again: until then people wait for what other pods store", {
-      reason: inWords(reason),
+    this.#log.warn("bus interrupted, will retry: until then messages from other pods arrive late", {
+      reason: reasonText(reason),
     });
   }
 
@@ -371,39 +355,22 @@ export class PacketBus implements Bus {
       this.#echoAt = Number.POSITIVE_INFINITY;
       this.#replaceSubscriber("silent");
     }
-    if (now - this.#heardAt > this.#timing.lateMs) this.#peers?.renewLeases(now);
+    if (now - this.#receivedAt > this.#timing.lateMs) this.#peers?.renewLeases(now);
     this.#peers?.check(now);
     if (this.#downAt !== undefined && now - this.#lostAt > this.#timing.repeatMs) this.#lost();
     const dueAfterMs = this.#timing.beatMs - tickMs / 2;
-    this.#isBeatUrgent ||= this.#peers?.isAsking(now) === true && now - this.#beatAt > dueAfterMs;
+    this.#isBeatUrgent ||= this.#peers?.isChallenging(now) === true && now - this.#beatAt > dueAfterMs;
     this.#beatDue ||= now - this.#sentAt > dueAfterMs;
     if (this.#beatDue || this.#isBeatUrgent) this.#send();
   }
-}
-
-/** What fails in a handler must not reach the driver whose packet it was called for. */
-function guarded(on: BusHandlers, log: Log): BusHandlers {
-  const guard = (call: () => void) => {
-    try {
-      call();
-    } catch (error) {
-      log.error("an event of the bus was not taken", error);
-    }
-  };
-  return {
-    deliver: (event, from) => guard(() => on.deliver(event, from)),
-    lost: (from) => guard(() => on.lost(from)),
-    joined: (pod) => guard(() => on.joined(pod)),
-    vanished: (pod, graceful) => guard(() => on.vanished(pod, graceful)),
-  };
 }
 
 function reject(reason: unknown): never {
   throw reason;
 }
 
-/** The code of an error, which holds no password as an address would. */
-function inWords(reason: unknown): string {
+/** Prefers the error code: the message could contain an address with a password. */
+function reasonText(reason: unknown): string {
   if (!(reason instanceof Error)) return String(reason);
   return "code" in reason ? String(reason.code) : reason.message;
 }

@@ -1,8 +1,8 @@
 /**
- * Encrypts and authenticates packets (AES-256-GCM), so that only pods of this chat read and write the bus: NOTIFY has no permissions, and
- * a Valkey may be open. Knows nothing of what packets say. What is replayed is `PeerTracker`'s to notice.
+ * Encrypts and authenticates packets (AES-256-GCM), so that only pods of this chat can read and write the bus: NOTIFY has no
+ * permissions, and a Valkey may be open. Knows nothing of packet contents; `PeerTracker` detects replays.
  *
- * Synchronous, for order and latency: sealing 6.7 KB takes 4 µs and opening it 2.4, where WebCrypto takes 10 to 100 for either.
+ * Synchronous, for order and latency: sealing 6.7 KB takes 4 µs and opening it 2.4 µs, against 10 to 100 µs each with WebCrypto.
  */
 
 import { createCipheriv, createDecipheriv, hkdfSync } from "node:crypto";
@@ -12,17 +12,17 @@ const TAG_BYTES = 16;
 const VERSION = "1";
 const HEADER = /^1\.([0-9a-f]{32})\.([1-9]\d{0,15})\./;
 const HEADER_MAX_BYTES = VERSION.length + 32 + 16 + 3;
-/** Keys of pods whose packets were authentic, kept: deriving one takes as long as opening a small packet. */
+/** Cached keys of pods with authentic packets: deriving a key takes as long as opening a small packet. */
 const KEYS_MAX = 1_000;
 
 export interface OpenedPacket {
   readonly pod: string;
-  /** Rises with every packet of a pod. */
+  /** Increases with every packet of a pod. */
   readonly counter: number;
   readonly text: string;
 }
 
-/** The longest text that fits into `maxBytes` when it is sealed. */
+/** The longest text whose sealed packet fits into `maxBytes`. */
 export function sealedRoom(maxBytes: number): number {
   return Math.floor((maxBytes - HEADER_MAX_BYTES) / 4) * 3 - TAG_BYTES;
 }
@@ -34,7 +34,7 @@ export class PacketCipher {
   readonly #keys = new Map<string, Buffer>();
   #counter = 0;
 
-  /** @param secret what the pods of a chat share @param pod this process's own name, never used by another */
+  /** @param secret shared by the pods of a chat @param pod this process's name, never used by another */
   constructor(secret: string, pod: string) {
     this.#secret = secret;
     this.#ownHeader = `${VERSION}.${pod}.`;
@@ -42,11 +42,11 @@ export class PacketCipher {
   }
 
   /**
-   * A sealed packet: a header, then base64 of ciphertext and tag. Denser texts save a few per cent of PostgreSQL's work and cost more than
-   * that here, in JavaScript; compressed, a packet's length would reveal what it repeats.
+   * Seals a packet: a header, then base64 of ciphertext and tag. Denser encodings save a few per cent of PostgreSQL's work but cost
+   * more than that in JavaScript; with compression, a packet's length would reveal repetitions in its content.
    *
-   * No nonce is used twice with a key. A process draws a random name of 128 bits, seals with a key derived from that name alone, and counts
-   * its packets, which never reach 2^53; a name drawn twice in 2^32 starts has a probability of 2^-65.
+   * No nonce is used twice with a key: each process has a random name of 128 bits, a key derived from that name, and a packet
+   * counter that never reaches 2^53. The probability that two of 2^32 starts draw the same name is 2^-65.
    */
   seal(text: string): string {
     const header = `${this.#ownHeader}${++this.#counter}.`;
@@ -56,19 +56,19 @@ export class PacketCipher {
     return header + sealed.toString("base64");
   }
 
-  /** The counter of a packet that bears this pod's name, read without opening it: a pod receives each of its own. Else undefined. */
+  /** The counter of a packet with this pod's name, read without opening it (a pod receives all of its own); undefined for others. */
   ownCounter(packet: string): number | undefined {
     if (!packet.startsWith(this.#ownHeader)) return undefined;
     const { length } = this.#ownHeader;
     return Number(packet.slice(length, packet.indexOf(".", length)));
   }
 
-  /** How many packets it has sealed. */
+  /** The number of packets sealed so far. */
   get counter(): number {
     return this.#counter;
   }
 
-  /** @returns undefined for what no pod with this secret sealed, or what was changed since */
+  /** @returns undefined unless a pod with this secret sealed the packet and it is unchanged */
   open(packet: string): OpenedPacket | undefined {
     const [header = "", pod = "", counter = ""] = HEADER.exec(packet) ?? [];
     if (header === "") return undefined;
@@ -100,7 +100,7 @@ export class PacketCipher {
   }
 }
 
-/** 96 bits, as GCM takes them: NIST SP 800-38D §8.2.1, with a fixed field of zeros since each pod has a key of its own. */
+/** The 96-bit nonce of NIST SP 800-38D §8.2.1; its fixed field is zero because each pod has its own key. */
 function nonceOf(counter: number): Buffer {
   const nonce = Buffer.alloc(12);
   nonce.writeBigUInt64BE(BigInt(counter), 4);

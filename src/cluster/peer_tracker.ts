@@ -1,10 +1,10 @@
 /**
- * What a pod knows of its peers from their packets: which of them run, and whose events were missed. Knows nothing of connections.
+ * Tracks the peers of a pod by their packets: which are alive, and whose events were missed. Knows nothing of connections.
  *
- * A peer counts from the moment it answers a challenge of this pod: an authentic packet may be a recording, played back after its pod has
- * stopped, to this pod or to one started since. A challenge is random, and a new one is drawn whenever a peer is given up, so a recorded
- * answer is of no use; from the answer on, a peer's counter must rise. Hence no packet is accepted twice, without a clock that pods would
- * have to agree on, and nothing has to be remembered of pods that have stopped.
+ * A peer is accepted once it answers this pod's challenge, because an authentic packet may be a recording replayed after its pod
+ * stopped, to this pod or to a newer one. Challenges are random and replaced whenever a peer is removed, so a recorded answer is
+ * useless; after the answer, a peer's counter must increase. Thus no packet is accepted twice, without synchronized clocks and
+ * without remembering pods that have stopped.
  */
 
 import type { BusHandlers } from "./bus.ts";
@@ -12,20 +12,20 @@ import type { Packet } from "./codec.ts";
 import { type Handshake, TOKENS_MAX } from "./events.ts";
 import type { OpenedPacket } from "./packet_cipher.ts";
 
-/** Answers owed to more pods than that wait until those ask again. */
+/** Challenges beyond this number stay unanswered until their pods repeat them. */
 const OWED_MAX = 1_000;
 
 interface Peer {
-  /** Of its last packet. */
+  /** Counter of its last packet. */
   counter: number;
-  /** The last of its numbers that is accounted for. */
+  /** The last packet number that was received or reported as lost. */
   number: number;
-  heardAt: number;
-  /** Whether its silence was reported already. */
+  receivedAt: number;
+  /** Its silence has been reported. */
   isLate: boolean;
 }
 
-/** An opened packet, and what it says. */
+/** A decrypted and decoded packet. */
 export type PeerPacket = Packet & Pick<OpenedPacket, "pod" | "counter">;
 
 /** "unproven": from a pod that has not answered this pod's challenge. */
@@ -37,32 +37,32 @@ export class PeerTracker {
   readonly #on: BusHandlers;
   readonly #lateMs: number;
   readonly #leaseMs: number;
-  readonly #askMs: number;
+  readonly #challengeMs: number;
   #challenge = newToken();
-  /** Until then every beat carries the challenge. */
-  #asksUntil: number;
-  #hasAsked = false;
-  /** Tokens that the next beats answer. */
+  /** Every beat carries the challenge until then. */
+  #challengesUntil: number;
+  #hasChallenged = false;
+  /** Tokens to be answered by the next beats. */
   readonly #owed = new Set<string>();
 
   /**
-   * @param timing.lateMs a silence after which events may have been missed
-   * @param timing.leaseMs one after which a peer is given up
-   * @param timing.askMs how long an unproven packet makes this pod ask
+   * @param timing.lateMs silence after which a peer's events may have been missed
+   * @param timing.leaseMs silence after which a peer is removed
+   * @param timing.challengeMs how long this pod sends its challenge after an unproven packet
    */
-  constructor(on: BusHandlers, timing: { lateMs: number; leaseMs: number; askMs: number }, now: number) {
+  constructor(on: BusHandlers, timing: { lateMs: number; leaseMs: number; challengeMs: number }, now: number) {
     this.#on = on;
     this.#lateMs = timing.lateMs;
     this.#leaseMs = timing.leaseMs;
-    this.#askMs = timing.askMs;
-    this.#asksUntil = now + timing.askMs; // so that those that run already answer at once
+    this.#challengeMs = timing.challengeMs;
+    this.#challengesUntil = now + timing.challengeMs; // so that running pods answer at once
   }
 
   get names(): readonly string[] {
     return [...this.#peers.keys()];
   }
 
-  /** Notes a packet. @returns why it must be dropped, undefined when it is accepted */
+  /** Processes a packet. @returns why it must be dropped, or undefined if it is accepted */
   receive(packet: PeerPacket, now: number): PacketRefusal | undefined {
     const { kind, pod, counter, number, events } = packet;
     let peer = this.#peers.get(pod);
@@ -71,57 +71,57 @@ export class PeerTracker {
     for (const event of events)
       if (event.kind === "challenge" && this.#owed.size < OWED_MAX) this.#owed.add(event.token);
     if (!peer) {
-      if (kind === "goodbye" || !this.#isAnswered(events)) return this.#ask(now);
-      // Met amid its numbers: what it sent before may concern users who are here already.
-      peer = { counter, number: 0, heardAt: now, isLate: false };
+      if (kind === "goodbye" || !this.#isAnswered(events)) return this.#requestProof(now);
+      // It may have sent earlier packets for users who are already connected here.
+      peer = { counter, number: 0, receivedAt: now, isLate: false };
       this.#peers.set(pod, peer);
       this.#on.joined(pod);
     }
     peer.counter = counter;
-    peer.heardAt = now;
+    peer.receivedAt = now;
     peer.isLate = false;
-    const before = kind === "events" ? number - 1 : number; // everything up to here was sent earlier
+    const before = kind === "events" ? number - 1 : number; // the last number sent before this packet
     if (before > peer.number) this.#on.lost(pod);
     peer.number = Math.max(peer.number, number);
     if (kind === "goodbye") {
-      this.#forget(pod);
+      this.#remove(pod);
       this.#on.vanished(pod, true);
     }
     return undefined;
   }
 
-  /** Whether a beat should leave soon: it would answer a challenge, or be the first to carry one. */
+  /** Whether a beat is needed soon, to answer a challenge or to send this pod's first. */
   get owesBeat(): boolean {
-    return this.owesAnswer || !this.#hasAsked;
+    return this.owesAnswer || !this.#hasChallenged;
   }
 
   get owesAnswer(): boolean {
     return this.#owed.size > 0;
   }
 
-  isAsking(now: number): boolean {
-    return now < this.#asksUntil;
+  isChallenging(now: number): boolean {
+    return now < this.#challengesUntil;
   }
 
-  /** What the next beat says besides being one. */
+  /** The handshake events for the next beat. */
   takeHandshake(now: number): Handshake[] {
-    this.#hasAsked = true;
+    this.#hasChallenged = true;
     const tokens = [...this.#owed].slice(0, TOKENS_MAX);
     for (const answered of tokens) this.#owed.delete(answered);
     return [
-      ...(this.isAsking(now) ? [{ kind: "challenge" as const, token: this.#challenge }] : []),
+      ...(this.isChallenging(now) ? [{ kind: "challenge" as const, token: this.#challenge }] : []),
       ...(tokens.length > 0 ? [{ kind: "answer" as const, tokens }] : []),
     ];
   }
 
-  /** To be called again and again: reports peers that are silent, first as late, then as gone. */
+  /** Called periodically: reports silent peers, first as late, then as vanished. */
   check(now: number): void {
     for (const [pod, peer] of this.#peers) {
-      const silentMs = now - peer.heardAt;
+      const silentMs = now - peer.receivedAt;
       if (silentMs > this.#leaseMs) {
-        this.#forget(pod);
+        this.#remove(pod);
         this.#on.vanished(pod, false);
-        this.#on.lost(pod); // what it stored last, and published to nobody
+        this.#on.lost(pod); // it may have stored messages without publishing them
       } else if (silentMs > this.#lateMs && !peer.isLate) {
         peer.isLate = true;
         this.#on.lost(pod);
@@ -129,27 +129,27 @@ export class PeerTracker {
     }
   }
 
-  /** Nothing at all arrives, so no single peer's silence means anything: every lease begins anew. */
+  /** Restarts every lease: while this pod receives nothing at all, a single peer's silence means nothing. */
   renewLeases(now: number): void {
-    for (const peer of this.#peers.values()) peer.heardAt = now;
+    for (const peer of this.#peers.values()) peer.receivedAt = now;
   }
 
-  /** This process itself stood still: no peer was silent for that long. */
+  /** Extends every lease by the time this process was suspended. */
   extendLeases(stalledMs: number): void {
-    for (const peer of this.#peers.values()) peer.heardAt += stalledMs;
+    for (const peer of this.#peers.values()) peer.receivedAt += stalledMs;
   }
 
   #isAnswered(events: PeerPacket["events"]): boolean {
     return events.some((event) => event.kind === "answer" && event.tokens.includes(this.#challenge));
   }
 
-  #ask(now: number): PacketRefusal {
-    if (!this.isAsking(now)) this.#hasAsked = false;
-    this.#asksUntil = now + this.#askMs;
+  #requestProof(now: number): PacketRefusal {
+    if (!this.isChallenging(now)) this.#hasChallenged = false;
+    this.#challengesUntil = now + this.#challengeMs;
     return "unproven";
   }
 
-  #forget(pod: string): void {
+  #remove(pod: string): void {
     this.#peers.delete(pod);
     this.#challenge = newToken();
   }

@@ -1,23 +1,23 @@
-/** The bus over PostgreSQL's LISTEN and NOTIFY: nothing further to run, and enough for most. */
+/** The bus over PostgreSQL's LISTEN and NOTIFY: needs no further service and suffices for most installations. */
 
 import { connect, listen, notify, type Target } from "../db/client.ts";
 import { PacketBus, type PacketBusOptions } from "./packet_bus.ts";
 import type { Publisher, Transport } from "./transport.ts";
 
-/** Every chatify had this channel, and wrote to it what any role of the server could read. */
+/** The channel of older versions, whose packets any role of the server could read. */
 const OLDER_CHANNEL = "chatify";
-/** PostgreSQL refuses 8,000. */
+/** PostgreSQL rejects 8,000. */
 const PAYLOAD_MAX_BYTES = 7_999;
-/** A busy pod's batch is ten or so: in one statement they are one commit, and wake each listener once. */
+/** A busy pod sends about ten at a time; one statement is one commit and wakes each listener once. */
 const PACKETS_MAX = 16;
 
 export class PostgresBus extends PacketBus {
-  /** One listens, one notifies. */
+  /** One for LISTEN, one for NOTIFY. */
   static readonly CONNECTIONS = 2;
 
   /**
    * @param options.name `application_name` of its connections
-   * @param options.realm what only the pods of a chat know: channels have no owner, so their names must not be guessed
+   * @param options.realm secret part of the channel name: channels have no owner, so the name must not be guessable
    */
   constructor(options: PacketBusOptions & { readonly target: Target; readonly name: string; readonly realm: string }) {
     super(transport(options.target, options.name, `chatify_${options.realm}`), options);
@@ -25,8 +25,7 @@ export class PostgresBus extends PacketBus {
 }
 
 /**
- * Connections of its own, away from the pools: a NOTIFY in the statement that stores would hold a lock of the whole server
- * until its commit.
+ * Uses separate connections: NOTIFY in the statement that stores messages would hold a server-wide lock until its commit.
  */
 function transport(target: Target, name: string, channel: string): Transport {
   return {

@@ -1,17 +1,17 @@
-/** The bus over Valkey or Redis, for crowds: PUBLISH and SUBSCRIBE, nothing is stored there. */
+/** The bus over Valkey or Redis PUBLISH and SUBSCRIBE, for high loads. Nothing is stored there. */
 
 import { RedisClient } from "bun";
 
 import { PacketBus, type PacketBusOptions } from "./packet_bus.ts";
 import type { Publisher, Subscriber, Transport } from "./transport.ts";
 
-/** Large enough that a busy pod's events gather, small enough that no packet waits long behind it. */
+/** Large enough to batch a busy pod's events, small enough not to delay the next packet. */
 const PACKET_MAX_BYTES = 64 * 1024;
 
 export class RedisBus extends PacketBus {
   /**
-   * @param options.url `redis://`, `rediss://`, `valkey://` or `valkeys://`, a database number at its end or not
-   * @param options.realm what only pods of the same database share: without it, two chatifys on one server would share a channel
+   * @param options.url `redis://`, `rediss://`, `valkey://` or `valkeys://`, optionally with a database number
+   * @param options.realm known only to pods of one database; keeps two installations on one server apart
    */
   constructor(options: PacketBusOptions & { readonly url: string; readonly realm: string }) {
     super(transport(options.url, options.realm), options);
@@ -19,22 +19,22 @@ export class RedisBus extends PacketBus {
 }
 
 function transport(url: string, realm: string): Transport {
-  const number = URL.parse(url)?.pathname.slice(1) || "0"; // channels know nothing of database numbers
+  const number = URL.parse(url)?.pathname.slice(1) || "0"; // channels ignore database numbers
   const older = `chatify:${number}:${realm}`;
   const channel = `${older}:sealed`;
   return {
     maxBytes: PACKET_MAX_BYTES,
-    maxPackets: 1, // large enough each
+    maxPackets: 1, // one is large enough
     subscribe: (on) => subscribe(url, channel, on),
     publisher: () => publisher(url, channel),
     olderPublisher: () => publisher(url, older),
   };
 }
 
-/** Bun's client, connecting again by itself, would not subscribe again: each is used for one connection. */
+/** One client per connection: Bun's automatic reconnect does not resubscribe. */
 function open(url: string, closed: (client: RedisClient) => void): RedisClient {
   const client = new RedisClient(url, { autoReconnect: false });
-  client.onclose = () => closed(client); // oxlint-disable-line unicorn/prefer-add-event-listener -- it has no other way
+  client.onclose = () => closed(client); // oxlint-disable-line unicorn/prefer-add-event-listener -- it has no addEventListener
   return client;
 }
 
@@ -51,7 +51,7 @@ function publisher(url: string, channel: string): Publisher {
   return {
     send([packet = ""]) {
       client ??= open(url, (closed) => {
-        if (client === closed) client = undefined; // while idle nothing is lost: the next packet takes a new one
+        if (client === closed) client = undefined; // an idle connection loses nothing; the next packet opens a new one
       });
       return client.publish(channel, packet);
     },

@@ -1,51 +1,51 @@
-/** How packets travel: what a PostgreSQL and a Valkey have to offer to a `PacketBus`. */
+/** The publish/subscribe transport that a `PacketBus` needs from PostgreSQL or Valkey. */
 
-/** What carries packets to every pod, the sender included. */
+/** Broadcasts packets to every pod, including the sender. */
 export interface Transport {
-  /** The largest packet, and how many may leave together. */
+  /** The largest packet, and how many packets one `send` may carry. */
   readonly maxBytes: number;
   readonly maxPackets: number;
-  /** Opens a connection that receives. `on.closed` is called when it broke, at most once. */
+  /** Opens a receiving connection. `on.closed` is called at most once, when the connection breaks. */
   subscribe(on: { packet(text: string): void; closed(): void }): Subscriber;
-  /** Opens a connection that sends, at the first packet at the latest. */
+  /** Opens a sending connection, at the latest when the first packet is sent. */
   publisher(): Publisher;
-  /** The same to the channel of pods from before packets were sealed. */
+  /** A publisher to the channel of older pods, whose packets are not encrypted. */
   olderPublisher(): Publisher;
 }
 
-/** A connection that receives. */
+/** A receiving connection. */
 export interface Subscriber {
-  /** Resolves when it receives everything sent from now on; rejects when it never will. */
+  /** Resolves once every packet sent from then on is received; rejects if connecting failed. */
   readonly ready: Promise<unknown>;
   end(): Promise<void> | void;
 }
 
-/** A connection that sends. */
+/** A sending connection. */
 export interface Publisher {
-  /** Sends them in their order. Rejects when it is not known that all of them left. */
+  /** Sends packets in order. Rejects unless all of them are known to be sent. */
   send(packets: readonly string[]): Promise<unknown>;
   end(): Promise<void> | void;
 }
 
-/** The answer, or an error when it takes too long. */
-export async function withTimeout<T>(ms: number, answer: Promise<T>): Promise<T> {
+/** Resolves like `promise`, or rejects after `ms`. */
+export async function withTimeout<T>(ms: number, promise: Promise<T>): Promise<T> {
   const late = Promise.withResolvers<never>();
   const fail = () => late.reject(new Error(`no answer within ${ms} ms`));
   let timer = setTimeout(() => {
-    timer = setTimeout(fail, ms / 10); // in a process that stood still the answer may be there, and timers come first
+    timer = setTimeout(fail, ms / 10); // after a suspension the reply may already be there, but timers run first
   }, ms);
   try {
-    return await Promise.race([answer, late.promise]);
+    return await Promise.race([promise, late.promise]);
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** Ends a connection, whatever state it is in. */
+/** Ends a connection in any state; ignores errors. */
 export async function endQuietly(connection: Subscriber | Publisher): Promise<void> {
   try {
     await connection.end();
   } catch {
-    // it was over already
+    // already closed
   }
 }

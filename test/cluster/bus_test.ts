@@ -8,8 +8,9 @@ import { mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { type Bus, type BusEvent, MemoryBus, newPodName } from "../../src/cluster/bus.ts";
+import { type Bus, type BusEvent, newPodName } from "../../src/cluster/bus.ts";
 import { bodyOf, decodePacket, encodePacket, type Packet } from "../../src/cluster/codec.ts";
+import { MemoryBus } from "../../src/cluster/memory_bus.ts";
 import { PacketBus, type PacketBusOptions } from "../../src/cluster/packet_bus.ts";
 import { PacketCipher } from "../../src/cluster/packet_cipher.ts";
 import { PostgresBus } from "../../src/cluster/postgres_bus.ts";
@@ -666,7 +667,7 @@ function wiredRules(ground: Wired): void {
       expect(pod.bus.peers).toHaveLength(1);
     }
     expect(drops.filter((why) => why === "foreign").length).toBeGreaterThan(2_000 - 300); // at both, but for those under a pod's own name
-    expect(lines.filter((line) => line.includes("no pod of this chat sealed")).length).toBe(2); // once each
+    expect(lines.filter((line) => line.includes("foreign packets on the bus")).length).toBe(2); // once each
     expect(lines).toHaveLength(2);
   });
 
@@ -837,12 +838,12 @@ function wiredRules(ground: Wired): void {
     const log = new Log({ level: "info", format: "text", write: (line) => lines.push(line.slice(9)) });
     const [a] = (await start(ground, 1, { log })) as [Pod];
     await ground.crash();
-    await until("back", () => lines.at(-1)?.startsWith("bus carries again") === true);
+    await until("back", () => lines.at(-1)?.startsWith("bus restored") === true);
     await Bun.sleep(500);
     // Both once; where the machine is busy, both again: never one of them twice in a row.
     for (const [i, line] of lines.entries())
-      expect(line).toStartWith(i % 2 === 0 ? "warn bus interrupted" : "bus carries again");
-    expect(lines.at(-1)).toStartWith("bus carries again");
+      expect(line).toStartWith(i % 2 === 0 ? "warn bus interrupted" : "bus restored");
+    expect(lines.at(-1)).toStartWith("bus restored");
     expect(a.told.filter((told) => told === "lost").length).toBeGreaterThan(0);
   });
 
