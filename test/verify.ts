@@ -1,6 +1,6 @@
 /**
  * `bun run verify`: types, format, lint, and the tests in real browsers and on a real PostgreSQL. Installs what it needs by itself. With `--all`,
- * also the benchmark, the fault run, the fuzz run and `verify:containers`, which as root on Debian installs a Docker engine if there is none.
+ * also the benchmark, the fault run, the fuzz run, the mutations and `verify:containers`, which as root on Debian installs a Docker engine if there is none.
  * Ends with a line `N passed, N failed` that counts the tests and the checks around them. Tests that did not run for want of root or of a Redis are named.
  */
 
@@ -43,12 +43,16 @@ if (withAll) {
   await check("fault run, short", [bun, "tools/chaos/main.ts", "--short"]);
   // 200,000 frames and 50,000 requests from a seed of its own each time.
   await check("fuzz run", [bun, "tools/fuzz/main.ts"]);
+  await check("mutations", [bun, "tools/mutations/main.ts"]);
 }
 const unshown = withAll ? await containers() : "That is part of `bun run verify --all`";
 const unchecked = await holes();
 
 const seconds = ((performance.now() - startedAt) / 1_000).toFixed(0);
-if (!withAll) console.log("\nNOT RUN: the benchmark, the fault run and the fuzz run: `bun run verify --all` runs them");
+if (!withAll)
+  console.log(
+    "\nNOT RUN: the benchmark, the fault run, the fuzz run and the mutations: `bun run verify --all` runs them",
+  );
 if (unshown) console.log(`\nNOT SHOWN: that Docker, Compose and Kubernetes take what is here. ${unshown}`);
 if (unchecked) console.log(`\nNOT CHECKED: whether a package in use has a known hole. ${unchecked}`);
 if (wrong.length > 0) console.log(`\nWhat is wrong:\n${wrong.join("\n")}`);
