@@ -181,7 +181,7 @@ export async function startApp(
       ? new TextQuota({ db, maxBytes: config.limits.bytes, log, refused: () => metrics.rateLimited.add("bytes") })
       : undefined;
     parts.defer(async () => quota?.stop());
-    const chat = new Chat({ db, writer, hub, bus, delivery, choices: relationships, log, limits, quota, metrics });
+    const chat = new Chat({ db, writer, hub, bus, delivery, relationships, log, limits, quota, metrics });
     parts.defer(() => chat.stop());
     const drafts = new Drafts({ db, delivery, limits });
     const trust: Trust = {

@@ -1,6 +1,6 @@
 /**
- * What a person does: send, read, type. Checks, stores through the gathering queues, then tells everyone concerned, in this
- * order: the ack, this pod's sockets, the other pods. Nothing is told before its commit.
+ * What a user does in a conversation: send, mark as read, type. Validates, stores in batches and,
+ * after the commit, notifies in this order: the ack, this pod's sockets, the other pods.
  */
 
 import type { Limits } from "../accounts/limits.ts";
@@ -19,26 +19,29 @@ import { CoalescingBatcher } from "../util/coalescing_batcher.ts";
 import { RateLimit } from "../util/rate_limit.ts";
 import { isMessage, keyOfReference, nameKey } from "../util/text.ts";
 import type { Relationships } from "./relationships.ts";
-import { type Outcome, type PendingSend, SendQueue } from "./send_queue.ts";
+import { type PendingSend, SendQueue, type Settled } from "./send_queue.ts";
 import type { TextQuota } from "./text_quota.ts";
 
-/** Marks that wait for their statement; more would mean that it never comes. */
+/** Marks waiting to be stored; reaching this cap means the database has stalled. */
 const MARKS_MAX = 10_000;
 const DELIVERED_EVERY_MS = 500;
-/** A leaving pod does not wait longer for PostgreSQL to take its last delivered marks. */
+/** Limits how long shutdown waits for the last delivered marks to be stored. */
 const LAST_MARKS_MS = 2_000;
-/** Read marks in one statement: it holds their conversations, and sends wait for those. 500 made twice the wait of 10, at half the sends. */
+/**
+ * Read marks per statement, which locks their conversations against sends. With 500, sends waited
+ * twice as long as with 10, at half the throughput.
+ */
 const READS_MAX = 16;
 
-/** A send's way back: the socket it came by and when, and the ref its client gave. */
-interface From {
+/** Where a send's ack or error goes. `ref` is undefined when the client sent none. */
+interface Origin {
   readonly socket: Socket;
   readonly ref: string | undefined;
-  readonly at: number;
+  readonly receivedAt: number;
 }
 
-/** What another pod has for sockets here. */
-type Relayed = Extract<BusEvent, { kind: "message" | "frame" }>;
+/** An event of another pod that carries a frame for this pod's sockets. */
+type RelayedEvent = Extract<BusEvent, { kind: "message" | "frame" }>;
 
 export class Chat {
   readonly #db: Database;
@@ -46,36 +49,37 @@ export class Chat {
   readonly #hub: Hub;
   readonly #bus: Bus;
   readonly #delivery: Delivery;
-  readonly #choices: Relationships;
+  readonly #relationships: Relationships;
   readonly #log: Log;
-  readonly #queue: SendQueue<From>;
+  readonly #queue: SendQueue<Origin>;
   readonly #reads: CoalescingBatcher<ReadMark, undefined>;
-  /** What came from other pods in this turn of the event loop. */
-  #relayed: Relayed[] | undefined;
+  /** Events received from other pods during this turn of the event loop. */
+  #relayed: RelayedEvent[] | undefined;
+  /** Delivered marks waiting to be stored, by receiver and sender. */
   readonly #delivered = new Map<string, DeliveredMark>();
   readonly #deliveredTimer: Timer;
-  #marking = Promise.resolve();
-  /** Whether delivered marks may be stored of which nobody was told. */
+  #storingDelivered = Promise.resolve();
+  /** Whether delivered marks may have been committed without notifying their senders. */
   #deliveredUnknown = false;
   readonly #limits: Limits;
   readonly #quota: TextQuota | undefined;
   readonly #metrics: Metrics;
-  readonly #typing = new RateLimit({ burst: 1, perSecond: 0.5 }); // CONTRACT §4: one in 2 s for each peer
+  readonly #typing = new RateLimit({ burst: 1, perSecond: 0.5 }); // CONTRACT §4: one per peer every 2 s
   readonly #syncs = new RateLimit({ burst: 1, perSecond: 1 });
-  /** Refs of sends that came without one; `~` is outside the clients' alphabet, the pod's part is random. */
+  /** For the refs of sends without one. Random per pod; `~` never occurs in a client's ref. */
   readonly #refPrefix = `~${Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString("base64url")}~`;
   #refCount = 0;
-  #ticket = crypto.getRandomValues(new Int32Array(1))[0] as number;
-  #leaving = false;
+  #attemptId = crypto.getRandomValues(new Int32Array(1))[0] as number;
+  #isDraining = false;
 
-  /** @param parts.writer a pool of one connection, used for nothing but batches of messages */
+  /** @param parts.writer a pool of one connection, reserved for batches of messages */
   constructor(parts: {
     db: Database;
     writer: Database;
     hub: Hub;
     bus: Bus;
     delivery: Delivery;
-    choices: Relationships;
+    relationships: Relationships;
     log: Log;
     limits: Limits;
     quota: TextQuota | undefined;
@@ -86,15 +90,15 @@ export class Chat {
     this.#hub = parts.hub;
     this.#bus = parts.bus;
     this.#delivery = parts.delivery;
-    this.#choices = parts.choices;
+    this.#relationships = parts.relationships;
     this.#log = parts.log;
     this.#queue = new SendQueue({
       store: (messages, { quarantined }) => this.#store(messages, quarantined),
       settle: (settled) => this.#settle(settled),
       log: parts.log,
     });
-    this.#reads = new CoalescingBatcher((marks) => this.#markRead(marks), { max: READS_MAX });
-    this.#deliveredTimer = setInterval(() => void this.#markDelivered(), DELIVERED_EVERY_MS);
+    this.#reads = new CoalescingBatcher((marks) => this.#storeReadMarks(marks), { max: READS_MAX });
+    this.#deliveredTimer = setInterval(() => void this.#flushDelivered(), DELIVERED_EVERY_MS);
     this.#limits = parts.limits;
     this.#quota = parts.quota;
     this.#metrics = parts.metrics;
@@ -111,25 +115,26 @@ export class Chat {
   }
 
   /**
-   * Accepts a message. Synchronous, since the order of arrival is the order of numbers; the ack follows the commit.
+   * Accepts a message. Synchronous, so that messages are numbered in order of arrival; the ack is
+   * sent after the commit.
    *
-   * @throws ChatError what was refused, before anything was stored
+   * @throws ChatError when the message is rejected; nothing was stored
    */
   send(socket: Socket, to: string, message: string, ref: string | undefined): void {
-    if (this.#leaving) throw new ChatError("restarting", { ref });
+    if (this.#isDraining) throw new ChatError("restarting", { ref });
     if (!isMessage(message)) throw new ChatError("invalid_text", { ref });
     const toKey = keyOfReference(to);
     if (toKey === undefined) throw new ChatError("no_such_user", { ref });
     this.#limits.spend("sends", socket.nameKey, ref);
     this.#quota?.spend(socket.username, Buffer.byteLength(message), ref);
-    const send: PendingSend<From> = {
+    const send: PendingSend<Origin> = {
       sender: socket.username,
       senderKey: socket.nameKey,
       toKey,
       ref: ref ?? this.#refPrefix + ++this.#refCount,
-      attemptId: (this.#ticket = (this.#ticket + 1) | 0),
+      attemptId: (this.#attemptId = (this.#attemptId + 1) | 0),
       content: message,
-      from: { socket, ref, at: performance.now() },
+      origin: { socket, ref, receivedAt: performance.now() },
     };
     if (this.#queue.add(send)) return;
     this.#refund(send);
@@ -138,7 +143,8 @@ export class Chat {
   }
 
   /**
-   * Moves the read mark of `reader` in the conversation with `peer`, as far as it goes; both people's sockets are told.
+   * Advances `reader`'s read mark in the conversation with `peer`, at most to the last message, and
+   * notifies both users' sockets.
    *
    * @throws ChatError `busy`, or `not_ready` when PostgreSQL stayed out of reach
    */
@@ -150,7 +156,10 @@ export class Chat {
     await this.#reads.add(key, { reader, peerKey, seq }, (mark) => (mark.seq = Math.max(mark.seq, seq)));
   }
 
-  /** Notes that a device of `receiver` has what `sender` wrote, up to `seq`. Stored and told within a second. */
+  /**
+   * Notes that a device of `receiver` has received `sender`'s messages up to `seq`. Stored, and
+   * `sender` notified, within a second.
+   */
   noteDelivered(receiver: string, sender: string, seq: number): void {
     if (receiver === sender) return;
     const key = `${receiver}\n${sender}`;
@@ -158,67 +167,79 @@ export class Chat {
     if (noted ? noted.seq < seq : this.#delivered.size < MARKS_MAX) this.#delivered.set(key, { receiver, sender, seq });
   }
 
-  /** Tells `peer`, if there is one, that somebody types, unless one blocks the other; at most once in 2 s. */
+  /**
+   * Notifies `peer` that the socket's user is typing, at most once every 2 s. Does nothing for
+   * unknown peers and across a block.
+   */
   async sendTyping(socket: Socket, peer: string): Promise<void> {
     const peerKey = keyOfReference(peer);
     if (peerKey === undefined || peerKey === socket.nameKey) return;
     if (!this.#limits.allows("typing", socket.nameKey)) return;
     if (this.#typing.take(`${socket.nameKey}\n${peerKey}`) > 0) return;
-    const key = await this.#choices.reachablePeer(socket.username, peerKey).catch(() => undefined); // a hint: not worth another try
+    const key = await this.#relationships.reachablePeer(socket.username, peerKey).catch(() => undefined); // a hint, not worth a retry
     // mutation: names from the database
     if (key !== undefined) this.#delivery.send([key], typingFrame(socket.username));
   }
 
-  /** Passes on what another pod stored, to this pod's sockets. What comes in one packet leaves in one write for each socket. */
-  relay(event: Relayed): void {
-    this.#relayed ??= this.#relayTogether();
+  /**
+   * Delivers another pod's event to this pod's sockets. Events of one packet are delivered in one
+   * write per socket.
+   */
+  relay(event: RelayedEvent): void {
+    this.#relayed ??= this.#startRelay();
     this.#relayed.push(event);
   }
 
-  #relayTogether(): Relayed[] {
-    const relayed: Relayed[] = [];
+  #startRelay(): RelayedEvent[] {
+    const events: RelayedEvent[] = [];
     queueMicrotask(() => {
       this.#relayed = undefined;
       try {
-        this.#passOn(relayed);
+        this.#deliverRelayed(events);
       } catch (error) {
-        this.#log.error("events of another pod not passed on", error); // nobody above would catch it
+        this.#log.error("delivering events of another pod failed", error); // in a microtask no caller would catch it
       }
     });
-    return relayed;
+    return events;
   }
 
-  #passOn(relayed: readonly Relayed[]): void {
-    const bundle = new WriteBatch(this.#hub);
-    for (const event of relayed) this.#address(bundle, event);
-    bundle.send();
+  #deliverRelayed(relayed: readonly RelayedEvent[]): void {
+    const batch = new WriteBatch(this.#hub);
+    for (const event of relayed) this.#addToBatch(batch, event);
+    batch.send();
     for (const event of relayed) {
       if (event.kind === "frame" || event.message === null) continue;
       const { from, to, message, seq, hidden } = event;
-      if (!hidden && bundle.wasAccepted(nameKey(to))) this.noteDelivered(to, from, seq);
+      if (!hidden && batch.wasAccepted(nameKey(to))) this.noteDelivered(to, from, seq);
       if (this.#quota && this.#hub.socketsOf(nameKey(from)).length > 0)
         this.#quota.addRemoteUsage(from, Buffer.byteLength(message));
     }
   }
 
-  /** Adds an event's frame for those of this pod's sockets that it is for, if there are any. */
-  #address(bundle: WriteBatch, event: Relayed, except?: Socket): void {
-    const all = event.kind === "frame" ? event.to : keysOf(event);
+  /**
+   * Adds an event's frame for its recipients' sockets on this pod. Without any, the frame is not
+   * encoded.
+   */
+  #addToBatch(batch: WriteBatch, event: RelayedEvent, except?: Socket): void {
+    const all = event.kind === "frame" ? event.to : recipientsOf(event);
     const keys = all.filter((key) => this.#hub.socketsOf(key).some((socket) => socket !== except));
     if (keys.length === 0) return;
     const frame = event.kind === "frame" ? event.frame : frameOf(event);
-    for (const key of keys) bundle.addForUser(key, frame, except);
+    for (const key of keys) batch.addForUser(key, frame, except);
   }
 
-  /** New sends are refused from now on. @returns when what was accepted, and delivered so far, is stored */
+  /**
+   * Rejects new sends from now on. Resolves when all accepted sends, read marks and delivered marks
+   * are stored.
+   */
   async drain(): Promise<void> {
-    this.#leaving = true;
+    this.#isDraining = true;
     await Promise.all([this.#queue.drain(), this.#reads.drain()]);
-    await this.#markDelivered();
+    await this.#flushDelivered();
   }
 
   stop(): void {
-    this.#leaving = true;
+    this.#isDraining = true;
     clearInterval(this.#deliveredTimer);
     this.#queue.stop();
   }
@@ -229,115 +250,112 @@ export class Chat {
     return db.run((sql) => insertMessages(sql, messages), { giveUpAfterMs: Number.POSITIVE_INFINITY });
   }
 
-  #settle(settled: readonly { send: PendingSend<From>; outcome: Outcome }[]): void {
-    const bundle = new WriteBatch(this.#hub);
+  /** Acks or rejects settled sends and delivers their messages, here and to the other pods. */
+  #settle(settled: readonly Settled<Origin>[]): void {
+    const batch = new WriteBatch(this.#hub);
     const events: BusEvent[] = [];
     for (const { send, outcome } of settled) {
-      const { socket, ref } = send.from;
+      const { socket, ref } = send.origin;
       if (outcome.kind === "refused" || outcome.duplicate) this.#refund(send);
       if (outcome.kind === "refused") {
-        bundle.add(socket, errorFrame(new ChatError(outcome.code, { ref })));
+        batch.add(socket, errorFrame(new ChatError(outcome.code, { ref })));
         continue;
       }
       const { id, seq, timestamp, receiver, hidden } = outcome.stored;
-      bundle.add(socket, ackFrame(outcome.stored, receiver, ref, outcome.duplicate));
+      batch.add(socket, ackFrame(outcome.stored, receiver, ref, outcome.duplicate));
       if (outcome.duplicate) {
         this.#syncAfterResend(send.senderKey, socket);
         if (!hidden) this.#syncAfterResend(nameKey(receiver), socket);
         continue;
       }
       const { sender: from, content: message } = send;
-      const event = {
-        kind: "message" as const,
-        from,
-        to: receiver,
-        message,
-        id,
-        seq,
-        timestamp,
-        ref: ref ?? null,
-        hidden,
-      };
-      this.#address(bundle, event, socket);
+      const kind = "message" as const;
+      const event = { kind, from, to: receiver, message, id, seq, timestamp, ref: ref ?? null, hidden };
+      this.#addToBatch(batch, event, socket);
       events.push(event);
     }
-    bundle.send();
+    batch.send();
     const now = performance.now();
     this.#bus.publish(events);
     const { messages, ackSeconds } = this.#metrics;
     for (const { send, outcome } of settled) {
       messages.add(outcome.kind === "refused" ? outcome.code : outcome.duplicate ? "duplicate" : "stored");
       if (outcome.kind === "refused") continue;
-      ackSeconds.observe((now - send.from.at) / 1_000);
+      ackSeconds.observe((now - send.origin.receivedAt) / 1_000);
       if (outcome.duplicate || outcome.stored.hidden) continue;
-      if (!bundle.wasAccepted(send.toKey, send.from.socket)) continue;
+      if (!batch.wasAccepted(send.toKey, send.origin.socket)) continue;
       this.noteDelivered(outcome.stored.receiver, send.sender, outcome.stored.seq);
     }
   }
 
-  /** Only what is stored counts towards a day's text. */
+  /** Only stored text counts toward the daily quota. */
   #refund({ sender, content }: NewMessage): void {
     this.#quota?.refund(sender, Buffer.byteLength(content));
   }
 
-  /** A client that sent again may have missed the rest too, and so may the others: they ask, at most once a second. */
+  /**
+   * A client that resends, and the other recipients, may also have missed other events: they
+   * resync, at most once a second.
+   */
   #syncAfterResend(key: string, except: Socket): void {
     if (this.#syncs.take(key) === 0) this.#delivery.sync([key], { except });
   }
 
-  async #markRead(marks: ReadMark[]): Promise<undefined[]> {
+  async #storeReadMarks(marks: ReadMark[]): Promise<undefined[]> {
     let left = marks;
-    let unknown = false;
+    let isUnknown = false;
     while (left.length > 0) {
       const moved = await this.#db.run((sql) => markRead(sql, left), {
-        keepTrying: () => !this.#leaving, // giving up would close the sockets of an outage
-        onUnknown: () => (unknown = true),
+        keepTrying: () => !this.#isDraining, // giving up would close the readers' sockets in an outage
+        onUnknown: () => (isUnknown = true),
       });
       for (const { reader, peer, seq, isShownToPeer, isNewlyDelivered } of moved) {
         const waiting = this.#delivered.get(`${reader}\n${peer}`);
-        if (waiting && waiting.seq <= seq) this.#delivered.delete(`${reader}\n${peer}`); // what is read is delivered
+        if (waiting && waiting.seq <= seq) this.#delivered.delete(`${reader}\n${peer}`); // read implies delivered
         const to = isShownToPeer ? [nameKey(reader), nameKey(peer)] : [nameKey(reader)];
         this.#delivery.send(to, readFrame(reader, peer, seq));
         if (!isShownToPeer && isNewlyDelivered) this.#delivery.send([nameKey(peer)], deliveredFrame(reader, seq));
       }
-      const unfinished = new Set(
+      const incomplete = new Set(
         moved.filter(({ hasMore }) => hasMore).map(({ reader, peer }) => `${reader}\n${nameKey(peer)}`),
       );
-      left = left.filter(({ reader, peerKey }) => unfinished.has(`${reader}\n${peerKey}`));
+      left = left.filter(({ reader, peerKey }) => incomplete.has(`${reader}\n${peerKey}`));
     }
-    if (unknown) {
+    if (isUnknown) {
       const peers = await findMany(this.#db, [...new Set(marks.map(({ peerKey }) => peerKey))]);
-      this.#askForMarks([...marks.map(({ reader }) => nameKey(reader)), ...peers.map((peer) => peer.nameKey)]);
+      this.#syncMarks([...marks.map(({ reader }) => nameKey(reader)), ...peers.map((peer) => peer.nameKey)]);
     }
     return marks.map(() => undefined);
   }
 
-  /** A mark that was stored, and the answer lost, rises no more when it is tried again: those whom it concerns ask. */
-  #askForMarks(keys: readonly string[]): void {
+  /**
+   * A mark committed before a lost reply does not advance again on the retry, so its users resync.
+   */
+  #syncMarks(keys: readonly string[]): void {
     this.#delivery.sync([...new Set(keys)]);
   }
 
-  /** Resolves when those under way are stored as well. */
-  async #markDelivered(): Promise<void> {
-    await this.#marking;
+  /** Stores all delivered marks noted so far. Resolves when those in flight are stored as well. */
+  async #flushDelivered(): Promise<void> {
+    await this.#storingDelivered;
     if (this.#delivered.size === 0) return;
-    this.#marking = this.#storeDelivered();
-    await this.#marking;
+    this.#storingDelivered = this.#storeDeliveredMarks();
+    await this.#storingDelivered;
   }
 
-  async #storeDelivered(): Promise<void> {
+  async #storeDeliveredMarks(): Promise<void> {
     const marks = [...this.#delivered.values()];
     this.#delivered.clear();
     try {
-      const giveUp = this.#leaving ? { giveUpAfterMs: LAST_MARKS_MS } : {};
+      const giveUp = this.#isDraining ? { giveUpAfterMs: LAST_MARKS_MS } : {};
       const onUnknown = () => (this.#deliveredUnknown = true);
-      const risen = await this.#db.run((sql) => markDelivered(sql, marks), { ...giveUp, onUnknown });
-      for (const { receiver, sender, seq } of risen)
+      const advanced = await this.#db.run((sql) => markDelivered(sql, marks), { ...giveUp, onUnknown });
+      for (const { receiver, sender, seq } of advanced)
         this.#delivery.send([nameKey(sender)], deliveredFrame(receiver, seq));
-      if (this.#deliveredUnknown) this.#askForMarks(marks.map(({ sender }) => nameKey(sender)));
+      if (this.#deliveredUnknown) this.#syncMarks(marks.map(({ sender }) => nameKey(sender)));
       this.#deliveredUnknown = false;
     } catch (error) {
-      this.#log.warn("delivered marks not stored, trying again", { error: errorText(error) });
+      this.#log.warn("storing delivered marks failed, will retry", { error: errorText(error) });
       for (const { receiver, sender, seq } of marks) this.noteDelivered(receiver, sender, seq);
     }
   }
@@ -345,8 +363,8 @@ export class Chat {
 
 type MessageEvent = Extract<BusEvent, { kind: "message" }>;
 
-/** Keys of the people whose sockets get a message: the receiver's first. */
-function keysOf({ from, to, hidden }: MessageEvent): string[] {
+/** Name keys of the users whose sockets receive a message, the receiver's first. */
+function recipientsOf({ from, to, hidden }: MessageEvent): string[] {
   return hidden || from === to ? [nameKey(from)] : [nameKey(to), nameKey(from)];
 }
 

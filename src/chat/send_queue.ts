@@ -1,24 +1,28 @@
 /**
- * Group commit of messages: while one statement is under way, sends gather; when it returns, the next takes them. Owns the bound
- * of the queue, the order, and what happens when a statement fails. Nothing is settled before PostgreSQL has said what became of it.
+ * Group commit: sends gather while one statement runs, and the next statement stores them together.
+ * Owns the queue's bounds, message order and retries. A send is settled only when PostgreSQL has
+ * reported its outcome.
  *
- *   waiting ──batch──> under way ──> settled
- *      │                   ├─ connection lost: the same batch again, inside `Database.run`; nothing overtakes it
- *      │                   ├─ one bad row: halves, until it stands alone and is refused
- *      └─ pair set apart <─┴─ a row locked by somebody who stopped: each conversation apart, the others go on
+ *   waiting ──batch──> in flight ──> settled
+ *      │                   ├─ connection lost: `Database.run` retries the same batch; no later batch overtakes it
+ *      │                   ├─ a row refused by PostgreSQL: the batch is halved until that row fails alone
+ *      └─ quarantined  <───┴─ lock timeout: the batch's conversations are retried one by one, the others continue
  */
 
 import { codeOf, isHeldUp } from "../db/client.ts";
 import type { NewMessage, StoredMessage } from "../db/insert_messages.ts";
 import type { Log } from "../log.ts";
 
-/** A send and what its sender is told: `From` is chat's own. */
-export interface PendingSend<From> extends NewMessage {
-  readonly from: From;
+/** A queued message. `Origin` is the caller's own data, returned with the outcome. */
+export interface PendingSend<Origin> extends NewMessage {
+  readonly origin: Origin;
   readonly senderKey: string;
 }
 
-/** `duplicate`: stored before, by another send of the same ref. What this one stored itself, its answer lost, is new. */
+/**
+ * `duplicate`: an earlier send with this ref stored it. A row that this attempt committed before
+ * the reply was lost is not one.
+ */
 export type Outcome =
   | { readonly kind: "stored"; readonly stored: StoredMessage; readonly duplicate: boolean }
   | { readonly kind: "refused"; readonly code: "no_such_user" | "ref_reused" | "invalid_text" | "blocked" };
@@ -28,37 +32,42 @@ export type Store = (
   options: { quarantined: boolean },
 ) => Promise<(StoredMessage | undefined)[]>;
 
+export interface Settled<Origin> {
+  readonly send: PendingSend<Origin>;
+  readonly outcome: Outcome;
+}
+
 export const QUEUE_MAX_ROWS = 10_000;
 export const QUEUE_MAX_BYTES = 8 * 1024 * 1024;
-/** Larger ones store hardly more a second, and each message of one waits for all: with 800 under way 250 gave 6 % more than 500. */
+/**
+ * Larger batches add latency and hardly any throughput: with 800 sends in flight, 250 rows stored 6
+ * % more a second than 500.
+ */
 const BATCH_MAX_ROWS = 250;
 const BATCH_MAX_CHARACTERS = 1024 * 1024;
-/** Conversations set apart that are tried at one time: each may wait 4 s for its lock. */
-const APART_MAX = 2;
+/** Quarantined conversations retried at a time: each retry may wait 4 s for its lock. */
+const QUARANTINE_WORKERS_MAX = 2;
 
-export class SendQueue<From> {
+export class SendQueue<Origin> {
   readonly #store: Store;
-  readonly #settle: (settled: readonly { send: PendingSend<From>; outcome: Outcome }[]) => void;
+  readonly #settle: (settled: readonly Settled<Origin>[]) => void;
   readonly #log: Log;
-  #waiting: PendingSend<From>[] = [];
-  /** What became of sends of the last batch, to be told when the next is on its way. */
-  #known: { send: PendingSend<From>; outcome: Outcome }[] = [];
+  #waiting: PendingSend<Origin>[] = [];
+  /** Outcomes of the last batch; reported once the next batch is in flight. */
+  #settled: Settled<Origin>[] = [];
   #rows = 0;
   #bytes = 0;
-  #working = false;
-  #stopped = false;
-  /** Conversations set apart, with the sends that wait for theirs. */
-  readonly #apart = new Map<string, PendingSend<From>[]>();
-  readonly #apartUnderWay = new Set<string>();
-  #apartRunning = 0;
+  #isRunning = false;
+  #isStopped = false;
+  /** Sends of quarantined conversations, by conversation. */
+  readonly #quarantined = new Map<string, PendingSend<Origin>[]>();
+  /** Quarantined conversations being retried now. */
+  readonly #retrying = new Set<string>();
+  #quarantineWorkers = 0;
   #isFailing = false;
   #idle: PromiseWithResolvers<void> | undefined;
 
-  constructor(options: {
-    store: Store;
-    settle: (settled: readonly { send: PendingSend<From>; outcome: Outcome }[]) => void;
-    log: Log;
-  }) {
+  constructor(options: { store: Store; settle: (settled: readonly Settled<Origin>[]) => void; log: Log }) {
     this.#store = options.store;
     this.#settle = options.settle;
     this.#log = options.log;
@@ -74,48 +83,55 @@ export class SendQueue<From> {
     return this.#isFailing;
   }
 
-  /** Queues a send; synchronous, since order is decided here. @returns false when the queue is full */
-  add(send: PendingSend<From>): boolean {
+  /**
+   * Queues a send. Synchronous, because call order becomes message order.
+   *
+   * @returns false when the queue is full
+   */
+  add(send: PendingSend<Origin>): boolean {
     if (this.#rows >= QUEUE_MAX_ROWS || this.#bytes >= QUEUE_MAX_BYTES) return false;
     this.#rows++;
     this.#bytes += bytesOf(send);
     this.#waiting.push(send);
-    if (!this.#working) {
-      this.#working = true;
-      queueMicrotask(() => void this.#work()); // the rest of this tick joins the first batch
+    if (!this.#isRunning) {
+      this.#isRunning = true;
+      queueMicrotask(() => void this.#run()); // later sends of this tick join the first batch
     }
     return true;
   }
 
-  /** Resolves when everything accepted is settled. */
+  /** Resolves when every accepted send is settled. */
   async drain(): Promise<void> {
     if (this.#rows === 0) return;
     this.#idle ??= Promise.withResolvers();
     await this.#idle.promise;
   }
 
-  /** Gives up on what is not settled: its senders keep it and send it again. */
+  /** Abandons unsettled sends: without an ack, their clients resend them. */
   stop(): void {
-    this.#stopped = true;
+    this.#isStopped = true;
     this.#idle?.resolve();
   }
 
-  async #work(): Promise<void> {
-    while (this.#waiting.length > 0 && !this.#stopped) {
-      const { batch, repeats } = this.#take();
-      const writing = this.#write(batch, false);
-      if (this.#known.length > 0) setImmediate(() => this.#tell()); // once PostgreSQL has this batch: it works meanwhile
+  async #run(): Promise<void> {
+    while (this.#waiting.length > 0 && !this.#isStopped) {
+      const { batch, repeats } = this.#nextBatch();
+      const writing = this.#write(batch);
+      if (this.#settled.length > 0) setImmediate(() => this.#reportSettled()); // while PostgreSQL works on this batch
       await writing;
       this.#waiting.unshift(...repeats);
     }
-    this.#tell();
-    this.#working = false;
+    this.#reportSettled();
+    this.#isRunning = false;
   }
 
-  /** The next batch, without repeats of a ref within it: they come after it. */
-  #take(): { batch: PendingSend<From>[]; repeats: PendingSend<From>[] } {
-    const batch: PendingSend<From>[] = [];
-    const repeats: PendingSend<From>[] = [];
+  /**
+   * Removes the next batch from the queue. Repeats of a ref within it are returned separately and
+   * retried after it.
+   */
+  #nextBatch(): { batch: PendingSend<Origin>[]; repeats: PendingSend<Origin>[] } {
+    const batch: PendingSend<Origin>[] = [];
+    const repeats: PendingSend<Origin>[] = [];
     const refs = new Set<string>();
     let characters = 0;
     let taken = 0;
@@ -135,34 +151,34 @@ export class SendQueue<From> {
   }
 
   /**
-   * Stores a batch, whatever it takes.
+   * Stores a batch, retrying until it succeeds or the queue stops.
    *
-   * @param apart whether it is one conversation that was set apart
-   * @returns what is left of that conversation because it is still locked; otherwise nothing is left
+   * @param options.quarantined whether the batch is a retry of one quarantined conversation
+   * @returns the unstored rest of that conversation when it is still locked, otherwise nothing
    */
-  async #write(sends: PendingSend<From>[], apart: boolean): Promise<PendingSend<From>[]> {
-    const batch = apart || this.#apart.size === 0 ? sends : this.#leaveApart(sends);
+  async #write(sends: PendingSend<Origin>[], { quarantined = false } = {}): Promise<PendingSend<Origin>[]> {
+    const batch = quarantined || this.#quarantined.size === 0 ? sends : this.#divertQuarantined(sends);
     if (batch.length === 0) return [];
-    for (let tries = 1; !this.#stopped; tries++) {
+    for (let tries = 1; !this.#isStopped; tries++) {
       try {
-        const rows = await this.#store(batch, { quarantined: apart });
+        const rows = await this.#store(batch, { quarantined });
         this.#isFailing = false;
-        for (const [i, send] of batch.entries()) this.#known.push({ send, outcome: outcomeOf(rows[i]) });
+        for (const [i, send] of batch.entries()) this.#settled.push({ send, outcome: outcomeOf(rows[i]) });
         return [];
       } catch (error) {
-        if (this.#stopped) return [];
+        if (this.#isStopped) return [];
         const code = codeOf(error);
         if (isHeldUp(error)) {
-          if (apart) return batch;
-          this.#setApart(batch);
+          if (quarantined) return batch;
+          this.#quarantine(batch);
           return [];
         } else if (code === "23505" && tries <= 5) {
-          continue; // another pod stored the same ref a moment ago: the next run finds its row
+          continue; // another pod has just stored the same ref: the retry finds its row
         } else if (/^2[23]/.test(code)) {
-          return await this.#split(batch, apart, code);
+          return await this.#split(batch, { quarantined, code });
         } else {
           this.#isFailing = true;
-          this.#log.error("messages not stored, trying again", error, { code, rows: batch.length, tries });
+          this.#log.error("storing messages failed, will retry", error, { code, rows: batch.length, tries });
         }
         await Bun.sleep(Math.min(100 * 2 ** tries, 2_000));
       }
@@ -170,77 +186,89 @@ export class SendQueue<From> {
     return [];
   }
 
-  /** A row PostgreSQL refuses fails alone. The doors check texts, so this is a defect somewhere: it is logged. */
-  async #split(batch: PendingSend<From>[], apart: boolean, code: string): Promise<PendingSend<From>[]> {
+  /**
+   * Halves a batch until the row that PostgreSQL refuses fails alone. Texts were validated on
+   * arrival, so a refused row is a bug.
+   */
+  async #split(
+    batch: PendingSend<Origin>[],
+    { quarantined, code }: { quarantined: boolean; code: string },
+  ): Promise<PendingSend<Origin>[]> {
     if (batch.length > 1) {
       const half = batch.length >> 1;
-      const left = await this.#write(batch.slice(0, half), apart);
+      const left = await this.#write(batch.slice(0, half), { quarantined });
       if (left.length > 0) return [...left, ...batch.slice(half)];
-      return this.#write(batch.slice(half), apart);
+      return this.#write(batch.slice(half), { quarantined });
     }
-    this.#log.error("message refused by the database", undefined, { code }); // what PostgreSQL says may quote the text
-    for (const send of batch) this.#known.push({ send, outcome: { kind: "refused", code: "invalid_text" } });
+    this.#log.error("message refused by the database", undefined, { code }); // without PostgreSQL's message, which may quote the text
+    for (const send of batch) this.#settled.push({ send, outcome: { kind: "refused", code: "invalid_text" } });
     return [];
   }
 
-  /** Tells what became of the sends whose outcome is known. */
-  #tell(): void {
-    const settled = this.#known;
+  #reportSettled(): void {
+    const settled = this.#settled;
     if (settled.length === 0) return;
-    this.#known = [];
+    this.#settled = [];
     this.#rows -= settled.length;
     for (const { send } of settled) this.#bytes -= bytesOf(send);
     this.#settle(settled);
-    if (this.#rows === 0) this.#idle?.resolve();
-    if (this.#rows === 0) this.#idle = undefined;
+    if (this.#rows > 0) return;
+    this.#idle?.resolve();
+    this.#idle = undefined;
   }
 
-  /** Hands sends of conversations that are set apart to their queues. @returns the others */
-  #leaveApart(sends: PendingSend<From>[]): PendingSend<From>[] {
+  /**
+   * Queues sends of quarantined conversations behind the earlier ones of theirs.
+   *
+   * @returns the other sends
+   */
+  #divertQuarantined(sends: PendingSend<Origin>[]): PendingSend<Origin>[] {
     return sends.filter((send) => {
-      const theirs = this.#apart.get(pairOf(send));
-      theirs?.push(send);
-      return !theirs;
+      const earlier = this.#quarantined.get(conversationOf(send));
+      earlier?.push(send);
+      return !earlier;
     });
   }
 
-  /** Somebody holds a row of this batch: its conversations go on one by one, so that only theirs waits. */
-  #setApart(batch: PendingSend<From>[]): void {
-    this.#log.warn("a conversation is locked, storing the batch one by one", { rows: batch.length });
+  /**
+   * Another session locks a row of this batch: retries each of its conversations separately, so
+   * that only the locked one waits.
+   */
+  #quarantine(batch: PendingSend<Origin>[]): void {
+    this.#log.warn("conversation locked, quarantining the batch", { rows: batch.length });
     for (const send of batch) {
-      const pair = pairOf(send);
-      const sends = this.#apart.get(pair);
+      const conversation = conversationOf(send);
+      const sends = this.#quarantined.get(conversation);
       if (sends) sends.push(send);
-      else this.#apart.set(pair, [send]);
+      else this.#quarantined.set(conversation, [send]);
     }
-    void this.#workApart();
+    void this.#retryQuarantined();
   }
 
-  /** Conversations set apart take turns: one that is still locked goes to the end, so that it holds up nobody's but its own. */
-  async #workApart(): Promise<void> {
-    if (this.#apartRunning >= APART_MAX) return;
-    this.#apartRunning++;
-    for (let next = this.#nextApart(); next && !this.#stopped; next = this.#nextApart()) {
-      const { pair, sends } = next;
-      this.#apartUnderWay.add(pair);
-      void this.#workApart(); // a second, while this one may wait for its lock
-      let locked = false;
-      while (sends.length > 0 && !locked && !this.#stopped) {
-        const left = await this.#write(sends.splice(0, withoutRepeats(sends)), true);
-        this.#tell();
+  /** Retries quarantined conversations round-robin; one that is still locked moves to the end. */
+  async #retryQuarantined(): Promise<void> {
+    if (this.#quarantineWorkers >= QUARANTINE_WORKERS_MAX) return;
+    this.#quarantineWorkers++;
+    for (let next = this.#nextQuarantined(); next && !this.#isStopped; next = this.#nextQuarantined()) {
+      const [conversation, sends] = next;
+      this.#retrying.add(conversation);
+      void this.#retryQuarantined(); // a second worker, since this one may wait for its lock
+      let isLocked = false;
+      while (sends.length > 0 && !isLocked && !this.#isStopped) {
+        const left = await this.#write(sends.splice(0, lengthWithoutRepeats(sends)), { quarantined: true });
+        this.#reportSettled();
         sends.unshift(...left);
-        locked = left.length > 0;
+        isLocked = left.length > 0;
       }
-      this.#apart.delete(pair);
-      if (locked) this.#apart.set(pair, sends);
-      this.#apartUnderWay.delete(pair);
+      this.#quarantined.delete(conversation);
+      if (isLocked) this.#quarantined.set(conversation, sends);
+      this.#retrying.delete(conversation);
     }
-    this.#apartRunning--;
+    this.#quarantineWorkers--;
   }
 
-  #nextApart(): { pair: string; sends: PendingSend<From>[] } | undefined {
-    for (const [pair, sends] of this.#apart) if (!this.#apartUnderWay.has(pair)) return { pair, sends };
-    return undefined;
+  #nextQuarantined(): [conversation: string, sends: PendingSend<Origin>[]] | undefined {
+    return this.#quarantined.entries().find(([conversation]) => !this.#retrying.has(conversation));
   }
 }
 
@@ -251,8 +279,8 @@ function outcomeOf(row: StoredMessage | undefined): Outcome {
   return { kind: "stored", stored: row, duplicate: row.alreadyStored && !row.committedByThisAttempt };
 }
 
-/** How many sends of the front go into one batch: up to its size, or to a ref that is in it already. */
-function withoutRepeats(sends: readonly PendingSend<unknown>[]): number {
+/** How many of the first sends fit into one batch that repeats no ref. */
+function lengthWithoutRepeats(sends: readonly PendingSend<unknown>[]): number {
   const refs = new Set<string>();
   for (const { sender, ref } of sends) {
     if (refs.size === BATCH_MAX_ROWS || refs.has(`${sender}\n${ref}`)) break;
@@ -261,11 +289,14 @@ function withoutRepeats(sends: readonly PendingSend<unknown>[]): number {
   return refs.size;
 }
 
-/** The conversation of a send: its two name keys, in whatever order JavaScript puts them (it only has to be the same each time). */
-function pairOf(send: PendingSend<unknown>): string {
+/**
+ * Both name keys, ordered by JavaScript, not as in SQL: the order only has to be consistent within
+ * this queue.
+ */
+function conversationOf(send: PendingSend<unknown>): string {
   return send.senderKey < send.toKey ? `${send.senderKey}\n${send.toKey}` : `${send.toKey}\n${send.senderKey}`;
 }
 
 function bytesOf(send: NewMessage): number {
-  return send.content.length * 2 + 200; // JavaScript's two bytes a unit, and the object around
+  return send.content.length * 2 + 200; // two bytes per UTF-16 unit, and the object
 }

@@ -1,4 +1,7 @@
-/** The WebSocket door: Bun's handlers. A frame in goes to chat or presence; opening and closing to hub and presence. */
+/**
+ * Bun's WebSocket handlers: registers sockets with the hub and presence, and dispatches each frame
+ * to chat, drafts or presence.
+ */
 
 import type { ServerWebSocket, WebSocketHandler } from "bun";
 
@@ -24,79 +27,82 @@ import type { Chat } from "./chat.ts";
 import type { Drafts } from "./drafts.ts";
 import type { TextQuota } from "./text_quota.ts";
 
-/** What waits for a slow reader of one socket; beyond it the socket closes. Bun keeps up to half as much again: with 1 MiB 100 of them took 139 MiB. */
+/**
+ * Unsent bytes per socket; beyond them the socket is closed. Bun keeps up to half as much again: at
+ * 1 MiB, 100 stalled sockets took 139 MiB.
+ */
 const BACKLOG_MAX_BYTES = 768 * 1024;
-/** What is held for each byte that waits: Bun's buffers grow by half. Measured with 540 sockets: 1.0 to 1.7. */
-const HELD_FOR_BYTE = 2;
+/** Memory per unsent byte: Bun's buffers grow by half. Measured with 540 sockets: 1.0 to 1.7. */
+const MEMORY_PER_UNSENT_BYTE = 2;
 const PING_EVERY_MS = 25_000;
 const SILENT_MAX_MS = 60_000;
 const WATCHDOG_EVERY_MS = 1_000;
-/** After a crowd came, and then nobody for some seconds, what its coming left behind is collected: Bun by itself may wait for long. */
-const CROWD = 1_000;
+/** Sockets opened before a forced garbage collection, once none has opened for `CALM_MS`. */
+const SOCKETS_PER_GC = 1_000;
 const CALM_MS = 3_000;
 
-/** What an upgrade hands over. */
+/** What the HTTP upgrade attaches to a socket. */
 export interface SocketData {
   readonly session: Session;
   socket?: OpenSocket;
 }
 
-/** What happens to sockets whose readers are slow. `closedBehind` counts those that fell too far behind. */
-interface SlowReaders {
+/** Shared by all sockets. `closes` counts sockets that exceeded their own limit. */
+interface Backpressure {
   readonly unsent: UnsentBudget;
-  readonly closedBehind: Count;
+  readonly closes: Count;
 }
 
-/** A person's open socket, and when it was last heard. */
+/** A user's open socket: sends frames, limits unsent data and checks that the client is alive. */
 class OpenSocket implements Socket, MeteredSocket, StalledClient {
   readonly username: string;
   readonly nameKey: string;
   readonly sessionId: number;
   readonly #ws: ServerWebSocket<SocketData>;
-  heardAt = performance.now();
-  pingAt = this.heardAt + PING_EVERY_MS * (0.8 + Math.random() * 0.4);
-  /** Of its frames: full at first, whatever the burst. */
+  lastReceivedAt = performance.now();
+  nextPingAt = this.lastReceivedAt + PING_EVERY_MS * (0.8 + Math.random() * 0.4);
+  /** Credits for frames; more than the burst counts as the burst. */
   credits = Number.POSITIVE_INFINITY;
-  at = this.heardAt;
+  at = this.lastReceivedAt;
   strikes: MeteredSocket["strikes"] = undefined;
-  readonly #readers: SlowReaders;
-  #isBehind = false;
+  readonly #backpressure: Backpressure;
+  #isOverLimit = false;
 
-  constructor(ws: ServerWebSocket<SocketData>, readers: SlowReaders) {
+  constructor(ws: ServerWebSocket<SocketData>, backpressure: Backpressure) {
     this.#ws = ws;
-    this.#readers = readers;
+    this.#backpressure = backpressure;
     ({ username: this.username, nameKey: this.nameKey, id: this.sessionId } = ws.data.session);
   }
 
   send(frame: string): boolean {
     const sent = this.#ws.send(frame);
     if (sent > 0) return true;
-    return sent === 0 ? this.#dropped() : this.noteUnsent();
+    return sent === 0 ? this.#countDropped() : this.noteUnsent();
   }
 
   sendAll(frames: readonly string[]): boolean {
     if (frames.length === 1) return this.send(frames[0] as string);
-    let taken = true;
+    let accepted = true;
     this.#ws.cork(() => {
-      for (const frame of frames) if (this.#ws.send(frame) === 0) taken = this.#dropped();
+      for (const frame of frames) if (this.#ws.send(frame) === 0) accepted = this.#countDropped();
     });
-    // Corked frames leave together: only now it is known whether the client takes them.
-    return this.#ws.getBufferedAmount() > 0 ? this.noteUnsent() && taken : taken;
+    // Corked frames are sent together, so the buffered amount is known only now.
+    return this.#ws.getBufferedAmount() > 0 ? this.noteUnsent() && accepted : accepted;
   }
 
-  /** Notes what waits for it. @returns whether it is open still, and not the one that had to be cut */
+  /** Reports its unsent bytes to the budget. @returns whether the socket is still open */
   noteUnsent(): boolean {
-    this.#readers.unsent.note(this, this.#ws.getBufferedAmount() * HELD_FOR_BYTE);
+    this.#backpressure.unsent.note(this, this.#ws.getBufferedAmount() * MEMORY_PER_UNSENT_BYTE);
     return this.#ws.readyState === WebSocket.OPEN;
   }
 
-  /** It is closed: nothing waits any more. */
-  closed(): void {
-    this.#readers.unsent.note(this, 0);
+  /** Returns its unsent bytes to the budget once it is closed. */
+  releaseUnsent(): void {
+    this.#backpressure.unsent.note(this, 0);
   }
 
-  disconnect(inOrder: boolean): void {
-    if (inOrder) this.#ws.close(CLOSE.overloaded);
+  disconnect({ graceful }: { graceful: boolean }): void {
+    if (graceful) this.#ws.close(CLOSE.overloaded);
     else this.#ws.terminate();
   }
 
@@ -104,26 +110,33 @@ class OpenSocket implements Socket, MeteredSocket, StalledClient {
     this.#ws.close(code);
   }
 
-  /** Bun says so once more for each frame, until it closes the socket. @returns false */
-  #dropped(): false {
-    if (!this.#isBehind && this.#ws.readyState === WebSocket.OPEN) {
-      this.#isBehind = true;
-      this.#readers.closedBehind.add();
+  /** Counts the socket once, although Bun drops every further frame until it closes. */
+  #countDropped(): false {
+    if (!this.#isOverLimit && this.#ws.readyState === WebSocket.OPEN) {
+      this.#isOverLimit = true;
+      this.#backpressure.closes.add();
     }
     return false;
   }
 
-  /** Pings when it is time; cuts whoever was silent for a minute. Bun's own idle timer is re-armed by our sends, so it cannot tell. */
-  watch(now: number): void {
-    if (now - this.heardAt > SILENT_MAX_MS) return this.#ws.terminate();
-    this.noteUnsent(); // of frames sent while it is heard, Bun says too early that they have left
-    if (now < this.pingAt) return;
-    this.pingAt = now + PING_EVERY_MS * (0.8 + Math.random() * 0.4);
+  /**
+   * Pings when due and terminates a socket silent for a minute. Bun's idle timer cannot detect that:
+   * our own sends reset it.
+   */
+  checkAlive(now: number): void {
+    if (now - this.lastReceivedAt > SILENT_MAX_MS) return this.#ws.terminate();
+    this.noteUnsent(); // Bun underreports the buffered amount inside the message handler
+    if (now < this.nextPingAt) return;
+    this.nextPingAt = now + PING_EVERY_MS * (0.8 + Math.random() * 0.4);
     this.#ws.ping();
   }
 }
 
-/** @param parts.epoch changes when the database may have gone back @param parts.version of the pages' files @returns Bun's handlers, and `stop` for their timer */
+/**
+ * @param parts.epoch changes when the database may have been restored to an earlier state
+ * @param parts.version of the page's files
+ * @returns Bun's handlers, and `stop`, which ends their timer
+ */
 export function socketHandlers(parts: {
   chat: Chat;
   drafts: Drafts;
@@ -138,23 +151,23 @@ export function socketHandlers(parts: {
   version: string;
 }): { handlers: WebSocketHandler<SocketData>; stop: () => void } {
   const { chat, drafts, hub, presence, limits, log, metrics, quota, unsent, epoch, version } = parts;
-  const readers: SlowReaders = { unsent, closedBehind: metrics.backpressureCloses };
-  let came = 0;
-  let cameAt = 0;
+  const backpressure: Backpressure = { unsent, closes: metrics.backpressureCloses };
+  let openedSinceGc = 0;
+  let lastOpenedAt = 0;
   const watchdog = setInterval(() => {
     const now = performance.now();
-    if (came >= CROWD && now - cameAt > CALM_MS) {
-      came = 0;
-      Bun.gc(true); // 46 ms with 10,000 sockets, which are then 3.7 KiB each and not 4.9
+    if (openedSinceGc >= SOCKETS_PER_GC && now - lastOpenedAt > CALM_MS) {
+      openedSinceGc = 0;
+      Bun.gc(true); // takes 46 ms with 10,000 sockets; each then holds 3.7 KiB instead of 4.9
     }
-    for (const socket of hub.sockets()) if (socket instanceof OpenSocket) socket.watch(now);
+    for (const socket of hub.sockets()) if (socket instanceof OpenSocket) socket.checkAlive(now);
   }, WATCHDOG_EVERY_MS);
 
   const handlers: WebSocketHandler<SocketData> = {
     // mutation: size of frames
     maxPayloadLength: FRAME_MAX_BYTES,
     backpressureLimit: BACKLOG_MAX_BYTES,
-    closeOnBackpressureLimit: true, // else Bun drops frames and says nothing
+    closeOnBackpressureLimit: true, // otherwise Bun drops frames silently
     // mutation: no compression
     perMessageDeflate: false,
     idleTimeout: 0,
@@ -162,44 +175,43 @@ export function socketHandlers(parts: {
 
     open(ws) {
       if (hub.hasEnded(ws.data.session.id)) return ws.close(CLOSE.sessionEnded);
-      // Checked here, where sockets open one after the other, so that of many upgrades at once none slips through.
+      // Checked here, since sockets open one at a time: concurrent upgrades would all pass a check.
       if (limits.isAtSocketLimit(hub.socketsOf(ws.data.session.nameKey).length)) {
         return ws.close(CLOSE.tooManySockets, "Too many tabs are open. Close one and try again");
       }
-      const socket = new OpenSocket(ws, readers);
+      const socket = new OpenSocket(ws, backpressure);
       ws.data.socket = socket;
       socket.send(helloFrame(socket.username, { epoch: epoch(), version }));
       hub.add(socket);
       presence.connect(socket, ws.data.session.hidesLastSeen);
-      came++;
-      cameAt = socket.heardAt;
+      openedSinceGc++;
+      lastOpenedAt = socket.lastReceivedAt;
     },
 
-    // Synchronous up to the queue: Bun runs async handlers out of order.
+    // Synchronous up to the send queue: Bun runs async handlers out of order.
     message(ws, data) {
       const { socket } = ws.data;
       if (!socket) return;
-      socket.heardAt = performance.now();
+      socket.lastReceivedAt = performance.now();
       if (typeof data !== "string") return ws.close(CLOSE.binary, "Frames are text");
       try {
-        const frame = parseFrame(data); // first: a refusal has to name the ref
-        const retryAfter = limits.chargeFrame(socket, socket.heardAt);
+        const frame = parseFrame(data); // before the limit, whose error must name the ref
+        const retryAfter = limits.chargeFrame(socket, socket.lastReceivedAt);
         if (retryAfter > 0) {
           throw new ChatError("rate_limited", { retryAfter, ref: frame.type === "message" ? frame.ref : undefined });
         }
-        const later = act(socket, frame);
-        later?.catch((error: unknown) => fail(socket, error));
+        dispatch(socket, frame)?.catch((error: unknown) => fail(socket, error));
       } catch (error) {
         fail(socket, error);
       }
     },
 
     pong(ws) {
-      if (ws.data.socket) ws.data.socket.heardAt = performance.now();
+      if (ws.data.socket) ws.data.socket.lastReceivedAt = performance.now();
     },
 
     ping(ws) {
-      if (ws.data.socket) ws.data.socket.heardAt = performance.now();
+      if (ws.data.socket) ws.data.socket.lastReceivedAt = performance.now();
     },
 
     drain(ws) {
@@ -209,14 +221,14 @@ export function socketHandlers(parts: {
     close(ws) {
       const { socket } = ws.data;
       if (!socket) return;
-      socket.closed();
+      socket.releaseUnsent();
       const isLast = hub.remove(socket);
       presence.disconnect(socket, isLast);
       if (isLast) quota?.forget(socket.username);
     },
   };
 
-  function act(socket: OpenSocket, frame: ClientFrame): Promise<unknown> | undefined {
+  function dispatch(socket: OpenSocket, frame: ClientFrame): Promise<unknown> | undefined {
     switch (frame.type) {
       case "message":
         chat.send(socket, frame.to, frame.message, frame.ref);
@@ -237,7 +249,7 @@ export function socketHandlers(parts: {
   }
 
   function fail(socket: OpenSocket, error: unknown): void {
-    // Out of reach for 10 s, or locked for 4: the page comes back, and asks and marks again.
+    // Database unreachable for 10 s or a row locked for 4 s: the page reconnects and resyncs.
     if (error instanceof ChatError && error.code === "not_ready") return socket.close(CLOSE.overloaded);
     if (error instanceof ChatError) {
       socket.send(errorFrame(error));

@@ -1,4 +1,4 @@
-/** "Here and on the other pods", in one place: frames for users' sockets, wherever these are. */
+/** Delivers frames to users' sockets on this pod and on the other pods. */
 
 import type { Bus } from "../cluster/bus.ts";
 import { SYNC_FRAME } from "../protocol.ts";
@@ -14,10 +14,10 @@ export class Delivery {
   }
 
   /**
-   * Sends a frame to every socket of some users.
+   * Sends a frame to every socket of these users. Never throws; resync recovers lost frames.
    *
-   * @param nameKeys from the database: other pods trust the names in events
-   * @param options.except a socket of this pod that gets nothing
+   * @param nameKeys from the database, because other pods trust the names in events
+   * @param options.except a socket of this pod that is left out
    */
   send(nameKeys: readonly string[], frame: string, options: { except?: Socket } = {}): void {
     if (nameKeys.length === 0) return;
@@ -25,12 +25,12 @@ export class Delivery {
     this.#bus.publish([{ kind: "frame", to: nameKeys, frame }]);
   }
 
-  /** Has all pages of some users fetch what they lack. @param options as for `send` */
+  /** Asks all pages of these users to fetch what they are missing. @param options as for `send` */
   sync(nameKeys: readonly string[], options: { except?: Socket } = {}): void {
     this.send(nameKeys, SYNC_FRAME, options);
   }
 
-  /** Closes the sockets of a session that has ended. */
+  /** Closes the sockets of an ended session on every pod. */
   endSession({ id, nameKey }: { id: number; nameKey: string }): void {
     this.#hub.endSession(id);
     this.#bus.publish([{ kind: "end", nameKey, sessionId: id }]);

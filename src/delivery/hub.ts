@@ -1,97 +1,100 @@
-/** This pod's sockets by person. Delivers, closes, counts; decides nothing about what is delivered. */
+/** This pod's sockets by user: sends frames to them, closes and counts them. */
 
 import { CLOSE, type CloseCode } from "../protocol.ts";
 
-/** Longer than an upgrade takes, its look-up included. */
+/** Longer than an upgrade takes, including its session look-up. */
 const ENDED_FOR_MS = 60_000;
 
-/** An open socket and who is behind it. */
+/** A user's open socket. */
 export interface Socket {
   readonly username: string;
   readonly nameKey: string;
   readonly sessionId: number;
-  /** @returns false when the frame was dropped: the socket is closed or its reader fell too far behind */
+  /**
+   * @returns false when the frame was dropped because the socket is closed or over its limit of
+   *   unsent bytes
+   */
   send(frame: string): boolean;
-  /** Several frames in one write. @returns false when one was dropped */
+  /** Sends several frames in one write. @returns false when one was dropped */
   sendAll(frames: readonly string[]): boolean;
   close(code: CloseCode): void;
 }
 
 export class Hub {
-  /** Lists, replaced and not changed: most people have one socket, and a `Set` of one costs more than the socket. */
-  readonly #byPerson = new Map<string, readonly Socket[]>();
-  /** Sessions that ended lately: an upgrade that found one just before must not stay. */
-  readonly #ended = new Set<number>();
+  /** Arrays, replaced on change: for one socket, a `Set` takes more memory than the socket. */
+  readonly #byUser = new Map<string, readonly Socket[]>();
+  /** Recently ended: an upgrade that looked the session up just before must not keep its socket. */
+  readonly #endedSessions = new Set<number>();
   #size = 0;
 
-  /** Sockets open. */
+  /** Open sockets on this pod. */
   get socketCount(): number {
     return this.#size;
   }
 
-  /** People with a socket here. */
+  /** Users with a socket on this pod. */
   get userCount(): number {
-    return this.#byPerson.size;
+    return this.#byUser.size;
   }
 
-  /** @returns whether it is the person's first here */
+  /** @returns whether it is the user's first socket on this pod */
   add(socket: Socket): boolean {
-    const theirs = this.#byPerson.get(socket.nameKey) ?? [];
-    this.#byPerson.set(socket.nameKey, [...theirs, socket]);
+    const sockets = this.socketsOf(socket.nameKey);
+    this.#byUser.set(socket.nameKey, [...sockets, socket]);
     this.#size++;
-    return theirs.length === 0;
+    return sockets.length === 0;
   }
 
-  /** @returns whether it was the person's last here */
+  /** @returns whether it was the user's last socket on this pod */
   remove(socket: Socket): boolean {
-    const theirs = this.#byPerson.get(socket.nameKey) ?? [];
-    const left = theirs.filter((other) => other !== socket);
-    if (left.length === theirs.length) return false;
+    const sockets = this.socketsOf(socket.nameKey);
+    const left = sockets.filter((other) => other !== socket);
+    if (left.length === sockets.length) return false;
     this.#size--;
-    if (left.length > 0) this.#byPerson.set(socket.nameKey, left);
-    else this.#byPerson.delete(socket.nameKey);
+    if (left.length > 0) this.#byUser.set(socket.nameKey, left);
+    else this.#byUser.delete(socket.nameKey);
     return left.length === 0;
   }
 
-  /** Gives a frame to a person's sockets. @returns whether at least one took it */
+  /** Sends a frame to a user's sockets. @returns whether at least one accepted it */
   deliver(nameKey: string, frame: string, except?: Socket): boolean {
-    let taken = false;
+    let accepted = false;
     for (const socket of this.socketsOf(nameKey)) {
-      if (socket !== except && socket.send(frame)) taken = true;
+      if (socket !== except && socket.send(frame)) accepted = true;
     }
-    return taken;
+    return accepted;
   }
 
-  /** A person's sockets here. */
+  /** A user's sockets on this pod. */
   socketsOf(nameKey: string): readonly Socket[] {
-    return this.#byPerson.get(nameKey) ?? [];
+    return this.#byUser.get(nameKey) ?? [];
   }
 
-  /** Every socket open now. */
+  /** All open sockets of this pod. */
   *sockets(): Generator<Socket> {
-    for (const theirs of this.#byPerson.values()) yield* theirs;
+    for (const sockets of this.#byUser.values()) yield* sockets;
   }
 
-  /** Closes the sockets of a session that ended, and those of it that still come. */
+  /** Closes the sockets of an ended session, including those whose upgrade is still in progress. */
   endSession(sessionId: number): void {
-    this.#ended.add(sessionId);
-    setTimeout(() => this.#ended.delete(sessionId), ENDED_FOR_MS).unref();
+    this.#endedSessions.add(sessionId);
+    setTimeout(() => this.#endedSessions.delete(sessionId), ENDED_FOR_MS).unref();
     this.closeWhere(CLOSE.sessionEnded, (socket) => socket.sessionId === sessionId);
   }
 
   /** Whether a session ended within the last minute. */
   hasEnded(sessionId: number): boolean {
-    return this.#ended.has(sessionId);
+    return this.#endedSessions.has(sessionId);
   }
 
-  /** Closes the sockets a predicate picks. */
-  closeWhere(code: CloseCode, picks: (socket: Socket) => boolean): void {
-    const picked = this.sockets().filter(picks).toArray(); // first: closing changes what is iterated
-    for (const socket of picked) socket.close(code);
+  /** Closes the sockets that match a predicate. */
+  closeWhere(code: CloseCode, matches: (socket: Socket) => boolean): void {
+    const matching = this.sockets().filter(matches).toArray(); // a copy: closing removes sockets
+    for (const socket of matching) socket.close(code);
   }
 }
 
-/** Frames gathered by socket, so that each gets all of a batch in one write: a write a frame costs more than the frame. */
+/** Frames collected per socket and written at once: a write costs more than a frame. */
 export class WriteBatch {
   readonly #hub: Hub;
   readonly #frames = new Map<Socket, string[]>();
@@ -115,7 +118,7 @@ export class WriteBatch {
     for (const [socket, frames] of this.#frames) if (!socket.sendAll(frames)) this.#dropped.add(socket);
   }
 
-  /** Whether at least one socket of a person took what was sent to all of them. */
+  /** Whether at least one of a user's sockets accepted its frames. */
   wasAccepted(nameKey: string, except?: Socket): boolean {
     for (const socket of this.#hub.socketsOf(nameKey)) {
       if (socket !== except && this.#frames.has(socket) && !this.#dropped.has(socket)) return true;

@@ -19,7 +19,7 @@ function pod(maxBytes: number) {
   const inOrder: string[] = [];
   const client = (name: string) => {
     const one = {
-      disconnect(graceful: boolean) {
+      disconnect({ graceful }: { graceful: boolean }) {
         cut.push(name);
         if (graceful) inOrder.push(name);
       },

@@ -256,7 +256,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     {
       guarantee: "A blocked user's messages reach none of the blocker's devices",
       file: "src/chat/chat.ts",
-      symbol: "keysOf",
+      symbol: "recipientsOf",
       code: "return [nameKey(to), nameKey(from)];",
       test: "test/server/blocks_test.ts",
       name: "who is blocked writes and is acknowledged as ever; the other's sockets, list, history and counts hear nothing",
