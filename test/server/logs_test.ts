@@ -163,7 +163,7 @@ describe("the log holds no text of a message", () => {
       "raise exception 'a defect' using errcode = 'XX000', detail = new.content, hint = new.content;",
     );
     tab.say({ to: "bob", message: text, ref: "harbour-ref-1" });
-    expect(await logged(app, "messages not stored")).toContain("a defect");
+    expect(await logged(app, "storing messages failed")).toContain("a defect");
     await mend();
     await tab.next("ack", 8_000);
     await failing(app, "messages", "perform new.content::bigint; return new;");
