@@ -168,7 +168,7 @@ export async function startApp(
     parts.defer(() => registry.stop());
     const blocked = new BlockedPairs({ db });
     parts.defer(() => blocked.stop());
-    const presence = new PresenceSubscriptions({ db, roster: registry, blocked });
+    const presence = new PresenceSubscriptions({ db, registry, blocked });
     parts.defer(() => presence.stop());
     const resync = new Resync({ db, hub, log });
     parts.defer(() => resync.stop());

@@ -1,68 +1,69 @@
 /**
- * Erases what is left behind accounts that are gone: a while after each, when the server starts and every hour, so that it happens whatever was
- * interrupted. In small steps, which wait for nobody and keep nobody waiting.
+ * Deletes accounts, and later purges the data that no remaining user can read: shortly after each
+ * deletion, at startup and every hour, so that an interrupted purge is completed. Works in small
+ * steps that neither wait for locks nor hold them for long.
  */
 
 import type { Database } from "../db/client.ts";
 import * as deletedAccounts from "../db/deleted_accounts.ts";
 import { errorText, type Log } from "../log.ts";
 
-const EVERY_MS = 3_600_000;
-/** Not at once: see `db/deleted_accounts.ts`. */
-const AFTER_MS = 11_000;
+const PURGE_EVERY_MS = 3_600_000;
+/** The delay after a deletion: see `SETTLED` in `db/deleted_accounts.ts`. */
+const PURGE_DELAY_MS = 11_000;
 const BETWEEN_STEPS_MS = 20;
 
 export class AccountPurge {
   readonly #db: Database;
   readonly #log: Log;
   readonly #timer: Timer;
-  #soon: Timer | undefined;
-  #working = false;
-  #again = false;
-  #stopped = false;
+  #delayed: Timer | undefined;
+  #isRunning = false;
+  #runAgain = false;
+  #isStopped = false;
 
   constructor(parts: { db: Database; log: Log }) {
     this.#db = parts.db;
     this.#log = parts.log;
-    this.#timer = setInterval(() => void this.#erase(), EVERY_MS);
-    void this.#erase();
+    this.#timer = setInterval(() => void this.#purge(), PURGE_EVERY_MS);
+    void this.#purge();
   }
 
-  /** Takes an account away, and erases what is left of it soon. */
+  /** Deletes an account and schedules the purge of its data. */
   async deleteAccount(user: { id: number; username: string }): Promise<void> {
     await deletedAccounts.softDelete(this.#db, user);
-    clearTimeout(this.#soon); // the last one's time is good for those before
-    this.#soon = setTimeout(() => void this.#erase(), AFTER_MS);
+    clearTimeout(this.#delayed); // one purge after the last deletion covers the earlier ones
+    this.#delayed = setTimeout(() => void this.#purge(), PURGE_DELAY_MS);
   }
 
   stop(): void {
-    this.#stopped = true;
+    this.#isStopped = true;
     clearInterval(this.#timer);
-    clearTimeout(this.#soon);
+    clearTimeout(this.#delayed);
   }
 
-  async #erase(): Promise<void> {
-    this.#again = true;
-    if (this.#working) return;
-    this.#working = true;
+  async #purge(): Promise<void> {
+    this.#runAgain = true;
+    if (this.#isRunning) return;
+    this.#isRunning = true;
     try {
-      while (this.#again && !this.#stopped) {
-        this.#again = false;
+      while (this.#runAgain && !this.#isStopped) {
+        this.#runAgain = false;
         for (const user of await deletedAccounts.accountsToPurge(this.#db)) {
-          while (!this.#stopped && (await deletedAccounts.purgeStep(this.#db, user.username)))
+          while (!this.#isStopped && (await deletedAccounts.purgeStep(this.#db, user.username)))
             await Bun.sleep(BETWEEN_STEPS_MS);
-          if (this.#stopped) return;
+          if (this.#isStopped) return;
           await deletedAccounts.markPurged(this.#db, user);
-          this.#again = true; // there may be more than one look shows
+          this.#runAgain = true; // the query returns a limited number of accounts
         }
       }
     } catch (error) {
-      if (!this.#stopped)
-        this.#log.warn("what is left of accounts that are gone not erased, trying again in an hour", {
+      if (!this.#isStopped)
+        this.#log.warn("purging deleted accounts failed, will retry in an hour", {
           error: errorText(error),
         });
     } finally {
-      this.#working = false;
+      this.#isRunning = false;
     }
   }
 }

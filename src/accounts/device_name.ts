@@ -1,6 +1,6 @@
-/** What a browser says it is, in words by which its owner knows it again. */
+/** Names a device by its `User-Agent`, so that users recognize their sessions. */
 
-/** In order: most browsers also name those that they descend from. */
+/** In this order, since most browsers also name the ones they derive from. */
 const BROWSERS: readonly (readonly [RegExp, string])[] = [
   [/\bEdg(e|A|iOS)?\//, "Edge"],
   [/\b(OPR|Opera)\//, "Opera"],
@@ -22,15 +22,17 @@ const SYSTEMS: readonly (readonly [RegExp, string])[] = [
 ];
 
 /**
- * A browser and its system; of another program its name; else "Browser".
+ * The browser and its system, or the name of another program, or "Browser".
  *
  * @param agent the `User-Agent` of a request
- * @example deviceOf("Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0") // "Firefox on Linux"
+ * @example deviceName("Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0") // "Firefox on Linux"
  */
 export function deviceName(agent: string | null): string {
   if (!agent) return "Browser";
   const program = /^([A-Za-z][\w.-]{0,30})(\/|$)/.exec(agent)?.[1];
   if (program !== undefined && program !== "Mozilla" && program !== "Opera") return program;
-  const [browser, system] = [BROWSERS, SYSTEMS].map((known) => known.find(([pattern]) => pattern.test(agent))?.[1]);
+  const [browser, system] = [BROWSERS, SYSTEMS].map(
+    (patterns) => patterns.find(([pattern]) => pattern.test(agent))?.[1],
+  );
   return system === undefined ? (browser ?? "Browser") : `${browser ?? "Browser"} on ${system}`;
 }

@@ -1,26 +1,30 @@
 /**
- * The cookie by which a browser that signed in to an account is known again, so that strangers who fail at the name do not lock it out.
- * It signs nobody in.
+ * The cookie that identifies a browser that has signed in to an account before, so that failed
+ * logins by others do not lock its user out. It signs no one in.
  */
 
 import { equalsInConstantTime, newToken } from "../util/token.ts";
 
 export const DEVICE_COOKIE = "chatify_device";
 export const SECURE_DEVICE_COOKIE = "__Host-chatify_device";
-/** As long as browsers keep a cookie (RFC 6265bis §5.5). */
+/** The longest that browsers keep a cookie (RFC 6265bis §5.5). */
 export const DEVICE_COOKIE_DAYS = 400;
-/** Accounts that one browser is known to: those that signed in last. */
+/** Accounts per browser: those that signed in last. */
 const ACCOUNTS_MAX = 4;
 
-/** An entry of the cookie that we signed for an account. */
+/** A cookie entry that this server signed for an account. */
 export interface KnownDevice {
   readonly id: string;
-  /** Whether the account's password is still the one that signed in. */
+  /**
+   * Whether the password is still the one used at that sign-in.
+   *
+   * @param phc the stored PHC string
+   */
   matchesPassword(phc: string): boolean;
 }
 
 export class KnownDevices {
-  /** Of the session secrets, so that they rotate together, but none that signs anything else. */
+  /** Derived from the session secrets, so that they rotate together; used for nothing else. */
   readonly #keys: readonly Buffer[];
 
   /** @param secrets the first signs, all verify */
@@ -28,7 +32,11 @@ export class KnownDevices {
     this.#keys = secrets.map((secret) => hmac(secret, "chatify known device, version 1"));
   }
 
-  /** @param cookie the value, undefined without one @returns undefined when no entry of it was signed for the account; costs no query */
+  /**
+   * The entry signed for an account, or undefined. Needs no query.
+   *
+   * @param cookie its value, or null
+   */
   find(cookie: string | null, nameKey: string): KnownDevice | undefined {
     for (const entry of entriesOf(cookie)) {
       const [id = "", tag = "", signature = ""] = entry.split(".");
@@ -38,7 +46,11 @@ export class KnownDevices {
     return undefined;
   }
 
-  /** The value that makes the browser known to an account besides those that it holds. @param account.password the PHC string */
+  /**
+   * The cookie value with an entry for this account added.
+   *
+   * @param account.password the PHC string
+   */
   add(cookie: string | null, { nameKey, password }: { nameKey: string; password: string }): string {
     const others = entriesOf(cookie).filter((entry) => !this.find(entry, nameKey));
     const key = this.#keys[0] as Buffer;
@@ -51,7 +63,7 @@ function entriesOf(cookie: string | null): string[] {
   return cookie?.split("~", ACCOUNTS_MAX) ?? [];
 }
 
-/** Differs for each password that was ever set, since the salt does. */
+/** Different for every password ever set, since each has its own salt. */
 function tagOf(key: Buffer, phc: string): string {
   return hmac(key, `password\n${phc}`).toString("base64url");
 }

@@ -1,4 +1,4 @@
-/** How often a password may be tried, and how often logins and sign-ups may succeed: by name, by address and by known device. */
+/** Limits on password attempts, logins and sign-ups: by name, by address and by known device. */
 
 import type { LimitSettings } from "../config.ts";
 import { ChatError } from "../errors.ts";
@@ -8,8 +8,8 @@ import { rateLimitKey } from "../util/address.ts";
 import { RateLimit } from "../util/rate_limit.ts";
 
 /**
- * Prefixes by which an IPv6 address counts, all at once: whoever has a /48 has 65,536 of the /64. A wider one may do more, so that one
- * /64 alone does not use up what its neighbours have.
+ * An IPv6 address is charged to all of these prefixes, since a /48 contains 65,536 /64 networks.
+ * Wider prefixes have higher limits, so that a single /64 cannot exhaust those of its neighbours.
  */
 const PREFIXES = [
   { bits: 64, times: 1 },
@@ -17,22 +17,25 @@ const PREFIXES = [
   { bits: 48, times: 4 },
 ] as const;
 
-/** A try to sign in, or to confirm a password. */
+/** An attempt to sign in or to confirm a password. */
 export interface LoginAttempt {
-  /** As given, whether or not somebody has it: a refusal must not tell. */
+  /** As the client sent it, existing or not: a refusal must not reveal which. */
   readonly nameKey: string;
   readonly address: string;
-  /** What the account knows the client by: a device that signed in before, or a session. Strangers' failures do not count against it. */
+  /**
+   * The known device or session of the client, if any. Failures of other clients do not count
+   * against it.
+   */
   readonly device: string | undefined;
 }
 
-/** A limit and the key that counts in it. */
-type Counted = readonly [RateLimit, string];
+/** A limit and the key to charge in it. */
+type Charge = readonly [RateLimit, string];
 
 export class LoginLimits {
   readonly #signUps: AddressLimit;
   readonly #failures: {
-    readonly here: AddressLimit;
+    readonly nameAtAddress: AddressLimit;
     readonly address: AddressLimit;
     readonly name: RateLimit;
     readonly device: RateLimit;
@@ -40,12 +43,12 @@ export class LoginLimits {
   readonly #signIns: { readonly address: AddressLimit; readonly name: RateLimit };
   readonly #refused: (limit: Limited) => void;
 
-  /** @param refused told of each refusal */
+  /** @param refused called on each refusal */
   constructor(settings: LimitSettings, refused: (limit: Limited) => void) {
     this.#refused = refused;
     this.#signUps = new AddressLimit(settings.signUps);
     this.#failures = {
-      here: new AddressLimit(settings.logins),
+      nameAtAddress: new AddressLimit(settings.logins),
       address: new AddressLimit(settings.loginsAddress),
       name: new RateLimit(settings.loginsName),
       device: new RateLimit(settings.logins),
@@ -59,9 +62,9 @@ export class LoginLimits {
   /** See `Limits`. */
   beginLogin({ nameKey, address, device }: LoginAttempt): () => void {
     const failures = this.#failures;
-    if (device !== undefined) return this.#take("logins", [[failures.device, device]]);
-    return this.#take("logins", [
-      ...failures.here.of(address, nameKey),
+    if (device !== undefined) return this.#charge("logins", [[failures.device, device]]);
+    return this.#charge("logins", [
+      ...failures.nameAtAddress.of(address, nameKey),
       ...failures.address.of(address),
       [failures.name, nameKey],
     ]);
@@ -74,41 +77,44 @@ export class LoginLimits {
 
   /** See `Limits`. */
   chargeSignIn(attempt: LoginAttempt): void {
-    this.#take("sign_ins", this.#signInsOf(attempt));
+    this.#charge("sign_ins", this.#signInsOf(attempt));
   }
 
-  /** A name that is taken costs no hash; so that nobody can run through all names it counts as a login that failed. */
+  /**
+   * A taken name costs no hash, so it is charged as a failed login: otherwise all names could be
+   * enumerated.
+   */
   beginNameCheck(address: string): () => void {
-    return this.#take("logins", this.#failures.address.of(address));
+    return this.#charge("logins", this.#failures.address.of(address));
   }
 
   beginSignUp(address: string): () => void {
-    return this.#take("sign_ups", this.#signUps.of(address));
+    return this.#charge("sign_ups", this.#signUps.of(address));
   }
 
-  #signInsOf({ nameKey, address, device }: LoginAttempt): readonly Counted[] {
-    const { name, address: anyName } = this.#signIns;
-    return [[name, nameKey], ...(device === undefined ? anyName.of(address) : [])];
+  #signInsOf({ nameKey, address, device }: LoginAttempt): readonly Charge[] {
+    const { name, address: anyAccount } = this.#signIns;
+    return [[name, nameKey], ...(device === undefined ? anyAccount.of(address) : [])];
   }
 
-  /** Spends a credit of each, or of none. @returns gives them back @throws ChatError `rate_limited` */
-  #take(what: Limited, all: readonly Counted[]): () => void {
-    const taken: Counted[] = [];
-    const giveBack = () => taken.forEach(([limit, key]) => limit.refund(key));
-    for (const [limit, key] of all) {
+  /** Charges all limits or none. @returns refunds them @throws ChatError `rate_limited` */
+  #charge(limited: Limited, charges: readonly Charge[]): () => void {
+    const charged: Charge[] = [];
+    const refund = () => charged.forEach(([limit, key]) => limit.refund(key));
+    for (const [limit, key] of charges) {
       const waitMs = limit.take(key);
-      if (waitMs === 0) taken.push([limit, key]);
+      if (waitMs === 0) charged.push([limit, key]);
       else {
-        giveBack();
-        this.#refuse(what, waitMs);
+        refund();
+        this.#refuse(limited, waitMs);
       }
     }
-    return giveBack;
+    return refund;
   }
 
-  #refuse(what: Limited, waitMs: number): void {
+  #refuse(limited: Limited, waitMs: number): void {
     if (waitMs === 0) return;
-    this.#refused(what);
+    this.#refused(limited);
     const retryAfter = Math.ceil(waitMs / 1_000);
     throw new ChatError("rate_limited", {
       message: `Too many tries. Please wait ${formatSeconds(retryAfter)}`,
@@ -117,7 +123,7 @@ export class LoginLimits {
   }
 }
 
-/** Counts an address by its prefixes. */
+/** A limit per address, charged to all its prefixes. */
 class AddressLimit {
   readonly #limits: readonly { readonly bits: number; readonly limit: RateLimit }[];
 
@@ -128,13 +134,13 @@ class AddressLimit {
     }));
   }
 
-  /** What counts an address. @param nameKey counted together with it */
-  of(address: string, nameKey = ""): Counted[] {
+  /** The limits to charge for an address. @param nameKey part of the key, if given */
+  of(address: string, nameKey = ""): Charge[] {
     return this.#limits.map(({ bits, limit }) => [limit, `${nameKey}\n${rateLimitKey(address, bits)}`]);
   }
 }
 
-/** Seconds as a person says them. */
+/** A duration in its largest unit: "1 second", "5 minutes", "2 hours". */
 export function formatSeconds(seconds: number): string {
   const [count, unit] =
     seconds < 60

@@ -1,15 +1,21 @@
-/** The session cookie: `token.signature`. The signature is checked before any query, so a forged cookie costs nothing. */
+/**
+ * The session cookie: `token.signature`. Verified before any query, so that a forged cookie costs
+ * none.
+ */
 
 import { equalsInConstantTime } from "../util/token.ts";
 
-/** Over plain http; over https `SECURE_COOKIE`, whose prefix makes browsers keep other hosts out (RFC 6265bis §4.1.3.2). */
+/**
+ * For plain http. Over https `SECURE_COOKIE`: browsers let no other host set its prefix (RFC
+ * 6265bis §4.1.3.2).
+ */
 export const COOKIE = "chatify_session";
 export const SECURE_COOKIE = "__Host-chatify_session";
 
-/** What a good cookie holds. */
+/** The content of a valid cookie. */
 export interface SignedToken {
   readonly token: string;
-  /** Whether the first of the secrets signed it, which signs new ones. */
+  /** Whether the first secret signed it, the one that signs new cookies. */
   readonly isCurrent: boolean;
 }
 
@@ -18,7 +24,7 @@ export function sign(token: string, secret: string): string {
   return `${token}.${signature(token, secret)}`;
 }
 
-/** The token of a cookie value, undefined when none of `secrets` signed it. */
+/** The token of a cookie value, or undefined when none of `secrets` signed it. */
 export function verify(value: string, secrets: readonly string[]): SignedToken | undefined {
   const dot = value.lastIndexOf(".");
   if (dot < 1) return undefined;

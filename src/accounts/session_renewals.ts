@@ -1,44 +1,47 @@
-/** Writes that sessions are used, behind the answers and in batches. What is not written now is at the session's next use. */
+/**
+ * Extends sessions in use, in batches after the responses. A renewal that fails is repeated at the
+ * next use.
+ */
 
 import type { Database } from "../db/client.ts";
 import * as sessions from "../db/sessions.ts";
 import { errorText, type Log } from "../log.ts";
 import { Batcher } from "../util/batcher.ts";
 
-/** Larger than what comes due together when a pod's people all come back. */
-const WAITING_MAX = 10_000;
+/** Larger than the number of sessions due at once when all users of a pod reconnect. */
+const PENDING_MAX = 10_000;
 
 export class SessionRenewals {
   readonly #batcher: Batcher<number, undefined>;
-  /** Sessions that wait for their write, each once. */
-  readonly #waiting = new Set<number>();
-  #stopped = false;
+  /** Sessions waiting to be renewed. */
+  readonly #pending = new Set<number>();
+  #isStopped = false;
 
   constructor({ db, log }: { db: Database; log: Log }) {
     this.#batcher = new Batcher(
       async (ids): Promise<undefined[]> => {
         try {
-          if (!this.#stopped) await sessions.renew(db, ids);
+          if (!this.#isStopped) await sessions.renew(db, ids);
         } catch (error) {
-          if (!this.#stopped)
-            log.warn("sessions not renewed, trying again when they are used", { error: errorText(error) });
+          if (!this.#isStopped)
+            log.warn("sessions not renewed, will retry at their next use", { error: errorText(error) });
         }
-        for (const id of ids) this.#waiting.delete(id);
+        for (const id of ids) this.#pending.delete(id);
         return [];
       },
       { max: 500 },
     );
   }
 
-  /** Notes that a session is used. */
+  /** Records a use of a session. */
   note(id: number): void {
-    if (this.#waiting.has(id) || this.#waiting.size >= WAITING_MAX) return;
-    this.#waiting.add(id);
+    if (this.#pending.has(id) || this.#pending.size >= PENDING_MAX) return;
+    this.#pending.add(id);
     void this.#batcher.add(id);
   }
 
-  /** Writes nothing more, and waits for nothing. */
+  /** Drops pending renewals. */
   stop(): void {
-    this.#stopped = true;
+    this.#isStopped = true;
   }
 }

@@ -1,4 +1,4 @@
-/** Closes sockets whose sessions have ended, and deletes sessions that have expired. */
+/** Closes sockets whose sessions have ended, and deletes expired sessions. */
 
 import type { Database } from "../db/client.ts";
 import * as sessions from "../db/sessions.ts";
@@ -8,7 +8,7 @@ import { CLOSE } from "../protocol.ts";
 import type { SessionRenewals } from "./session_renewals.ts";
 
 const CHECK_EVERY_MS = 60_000;
-/** Losses come together, one for each pod: one look at the sessions serves them all. */
+/** Losses come in bursts, one per peer; each burst causes one check. */
 const CHECK_SOON_MS = 100;
 const SWEEP_EVERY_MS = 3_600_000;
 const SWEEP_ROWS = 10_000;
@@ -19,7 +19,7 @@ export class SessionSweeper {
   readonly #renewals: SessionRenewals;
   readonly #log: Log;
   readonly #timers: readonly Timer[];
-  #checkingSoon: Timer | undefined;
+  #debounce: Timer | undefined;
   #isStopped = false;
 
   constructor(parts: { db: Database; hub: Hub; renewals: SessionRenewals; log: Log }) {
@@ -34,10 +34,13 @@ export class SessionSweeper {
     void this.#sweep();
   }
 
-  /** Checks the sessions of open sockets now, because a message that one has ended may have been lost. */
+  /**
+   * Checks the sessions of open sockets soon, because the event that one has ended may have been
+   * lost.
+   */
   checkSoon(): void {
-    this.#checkingSoon ??= setTimeout(() => {
-      this.#checkingSoon = undefined;
+    this.#debounce ??= setTimeout(() => {
+      this.#debounce = undefined;
       void this.#check();
     }, CHECK_SOON_MS);
   }
@@ -45,7 +48,7 @@ export class SessionSweeper {
   stop(): void {
     this.#isStopped = true;
     this.#timers.forEach(clearInterval);
-    clearTimeout(this.#checkingSoon);
+    clearTimeout(this.#debounce);
   }
 
   async #check(): Promise<void> {
@@ -56,7 +59,7 @@ export class SessionSweeper {
       this.#hub.closeWhere(CLOSE.sessionEnded, ({ sessionId }) => open.has(sessionId) && !alive.has(sessionId));
       for (const [id, { isDue }] of alive) if (isDue) this.#renewals.note(id); // an open socket counts as use
     } catch (error) {
-      this.#failed("sessions not checked, trying again in a minute", error);
+      this.#warn("checking sessions failed, will retry in a minute", error);
     }
   }
 
@@ -64,11 +67,11 @@ export class SessionSweeper {
     try {
       while ((await sessions.sweep(this.#db)) === SWEEP_ROWS) await Bun.sleep(100);
     } catch (error) {
-      this.#failed("expired sessions not swept, trying again in an hour", error);
+      this.#warn("deleting expired sessions failed, will retry in an hour", error);
     }
   }
 
-  #failed(event: string, error: unknown): void {
+  #warn(event: string, error: unknown): void {
     if (!this.#isStopped) this.#log.warn(event, { error: errorText(error) });
   }
 }

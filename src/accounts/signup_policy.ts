@@ -1,6 +1,6 @@
 /**
- * Who may make an account: anybody, who has an invitation, nobody, and whoever holds the code that a fresh install shows its host.
- * Invitations and the code are checked here, before any query; what they are good for is used up by `users.create`.
+ * Decides who may sign up, by `SIGNUP`, by invitation, or by the code that a fresh install prints.
+ * Verifies invitations and the code before any query; `users.create` consumes the grant.
  */
 
 import type { Signup } from "../config.ts";
@@ -11,15 +11,15 @@ import { ChatError } from "../errors.ts";
 import { equalsInConstantTime } from "../util/token.ts";
 import { sign, verify } from "./session_cookie.ts";
 
-/** What somebody brings along, "" for nothing. */
+/** What a client presents at sign-up; "" for none. */
 export interface SignupCredentials {
   readonly invite: string;
   readonly code: string;
 }
 
-/** Crockford's: no letter that looks like a digit. 12 of them are 60 bits. */
-const SIGNS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-const CODE_SIGNS = 12;
+/** Crockford's base 32, without letters that look like digits. 12 characters are 60 bits. */
+const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const CODE_LENGTH = 12;
 const DAY_MS = 86_400_000;
 
 export class SignupPolicy {
@@ -28,7 +28,10 @@ export class SignupPolicy {
   readonly #secrets: readonly string[];
   readonly #identity: string;
 
-  /** @param parts.secrets the first signs, all verify @param parts.identity the database's: another one has another code */
+  /**
+   * @param parts.secrets the first signs, all verify
+   * @param parts.identity of the database; each has its own code
+   */
   constructor(parts: { db: Database; signup: Signup; secrets: readonly string[]; identity: string }) {
     this.signup = parts.signup;
     this.#db = parts.db;
@@ -37,23 +40,28 @@ export class SignupPolicy {
   }
 
   /**
-   * What somebody may sign up by.
+   * The grant that these credentials give.
    *
    * @throws ChatError `bad_code`, `signup_closed`, `invite_needed`, `invite_used`
    */
   async grantFor({ invite, code }: SignupCredentials): Promise<SignupGrant> {
     if (code !== "") {
-      if (this.#codes().some((good) => equalsInConstantTime(readCode(code), readCode(good)))) return "first admin";
+      if (this.#codes().some((valid) => equalsInConstantTime(normalizeCode(code), normalizeCode(valid))))
+        return "first admin";
       throw new ChatError("bad_code");
     }
     if (this.signup === "open") return "anybody";
     if (this.signup === "closed") throw new ChatError("signup_closed");
-    const { id, expiresAt } = this.#read(invite);
+    const { id, expiresAt } = this.#verifyInvite(invite);
     if (expiresAt < Date.now() || !(await invites.isGood(this.#db, id))) throw new ChatError("invite_used");
     return { invite: id };
   }
 
-  /** Makes an invitation. @param options.by the account that invites; undefined: the command line */
+  /**
+   * Creates an invitation.
+   *
+   * @param options.by id of the inviting user; undefined on the command line
+   */
   async createInvite(options: {
     days: number;
     uses: number;
@@ -64,22 +72,29 @@ export class SignupPolicy {
     return { token: sign(`${id}.${expiresAt.getTime() / 1_000}`, this.#secrets[0] as string), expiresAt };
   }
 
-  /** The code that makes an admin, undefined when it is not the time to show it: there are accounts already. */
+  /** The code for the first admin, or undefined once there is an account. */
   async codeToShow(): Promise<string | undefined> {
     return (await isFresh(this.#db)) ? this.#codes()[0] : undefined;
   }
 
-  /** For each secret, since pods may have the list in another order for a while. All compute the same, so nothing is stored. */
+  /**
+   * One code per secret, since pods may list the secrets in different order for a while. Derived,
+   * so nothing is stored.
+   */
   #codes(): string[] {
     return this.#secrets.map((secret) => {
       const bytes = new Bun.CryptoHasher("sha256", secret).update(`admin of ${this.#identity}`).digest();
-      const signs = Array.from(bytes.subarray(0, CODE_SIGNS), (byte) => SIGNS[byte % SIGNS.length]).join("");
-      return (signs.match(/.{4}/g) ?? []).join("-");
+      const code = Array.from(bytes.subarray(0, CODE_LENGTH), (byte) => ALPHABET[byte % ALPHABET.length]).join("");
+      return (code.match(/.{4}/g) ?? []).join("-");
     });
   }
 
-  /** A session's token holds no dot, so neither passes for the other. @throws ChatError `invite_needed` */
-  #read(token: string): { id: number; expiresAt: number } {
+  /**
+   * A session token contains no dot, so neither is accepted as the other.
+   *
+   * @throws ChatError `invite_needed`
+   */
+  #verifyInvite(token: string): { id: number; expiresAt: number } {
     const signed = verify(token, this.#secrets)?.token ?? "";
     const [, id, seconds] = /^(\d{1,15})\.(\d{1,12})$/.exec(signed) ?? [];
     if (id === undefined) throw new ChatError("invite_needed");
@@ -87,7 +102,7 @@ export class SignupPolicy {
   }
 }
 
-/** A code as people type it: small letters, spaces, an O for the zero. */
-function readCode(typed: string): string {
+/** Accepts a code as typed: lower case, spaces, the letter O for zero. */
+function normalizeCode(typed: string): string {
   return typed.slice(0, 100).toUpperCase().replace(/[\s-]/g, "").replaceAll("O", "0").replace(/[IL]/g, "1");
 }

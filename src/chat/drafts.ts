@@ -1,6 +1,6 @@
 /**
- * Drafts, the same on all devices of a person: stored in gathered statements, then told to the person's other sockets. Of one conversation only
- * the last that came is stored; those it overtook are nobody's loss.
+ * Drafts, shared by all devices of a user. Stored in batches, then sent to the user's other
+ * sockets. Only the newest draft per conversation is stored; those it replaces are dropped.
  */
 
 import type { Limits } from "../accounts/limits.ts";
@@ -13,43 +13,45 @@ import { draftFrame, draftSavedFrame } from "../protocol.ts";
 import { CoalescingBatcher } from "../util/coalescing_batcher.ts";
 import { isDraft, keyOfReference } from "../util/text.ts";
 
-/** Drafts that wait for their statement; more would mean that it never comes. */
-const WAITING_MAX = 10_000;
-/** And their UTF-16 units: 8 MiB. */
-const WAITING_MAX_LENGTH = 4 * 1024 * 1024;
-const IN_ONE_STATEMENT = 100;
+/** Drafts waiting to be stored; reaching this cap means the database has stalled. */
+const PENDING_MAX = 10_000;
+/** UTF-16 units of the waiting drafts: 8 MiB. */
+const PENDING_MAX_LENGTH = 4 * 1024 * 1024;
+const BATCH_MAX_ROWS = 100;
 
-/** A draft on its way: a later one of the same conversation takes its place. */
-interface Waiting {
+/** A draft waiting to be stored; a later one of the same conversation replaces it. */
+interface PendingDraft {
   readonly owner: string;
   readonly peerKey: string;
   text: string;
   socket: Socket;
-  /** The client's number for it, when it asks to know that it is stored. */
+  /** The client's number for this draft, if it requested a `draft_saved`. */
   ack: number | undefined;
 }
 
 export class Drafts {
   readonly #db: Database;
   readonly #delivery: Delivery;
-  readonly #batcher: CoalescingBatcher<Waiting, undefined>;
+  readonly #batcher: CoalescingBatcher<PendingDraft, undefined>;
   readonly #limits: Limits;
-  /** UTF-16 units of the drafts that wait. */
-  #waitingLength = 0;
-  #leaving = false;
+  /** UTF-16 units of the waiting drafts. */
+  #pendingLength = 0;
+  #isDraining = false;
 
   constructor(parts: { db: Database; delivery: Delivery; limits: Limits }) {
     this.#db = parts.db;
     this.#delivery = parts.delivery;
-    this.#batcher = new CoalescingBatcher((waiting) => this.#store(waiting), { max: IN_ONE_STATEMENT });
+    this.#batcher = new CoalescingBatcher((pending) => this.#store(pending), { max: BATCH_MAX_ROWS });
     this.#limits = parts.limits;
   }
 
   /**
-   * Keeps what a person has begun to write, or nothing when the text is empty; their other sockets are told. To a name that nobody has: nothing happens.
-   * With `ack`, the socket gets a `draft_saved` once this very draft is stored; a later one that takes its place has its own.
+   * Stores the draft for `peer`, or deletes it when the text is empty, and notifies the user's
+   * other sockets. Does nothing when no user has that name. With `ack`, the socket receives a
+   * `draft_saved` once this draft is stored; a draft that replaces it brings its own `ack`.
    *
-   * @throws ChatError `invalid_text`, `rate_limited`, `busy`, or `not_ready` when PostgreSQL stayed out of reach
+   * @throws ChatError `invalid_text`, `rate_limited`, `busy`, or `not_ready` when PostgreSQL stayed
+   *   out of reach
    */
   save(
     socket: Socket,
@@ -63,30 +65,30 @@ export class Drafts {
     if (peerKey === undefined) return undefined;
     this.#limits.spend("drafts", socket.nameKey);
     const key = `${socket.nameKey}\n${peerKey}`;
-    const waiting = this.#batcher.waiting(key);
-    const length = this.#waitingLength - (waiting?.text.length ?? 0) + text.length;
-    if (length > WAITING_MAX_LENGTH) throw new ChatError("busy");
-    if (!waiting && this.#batcher.size >= WAITING_MAX) throw new ChatError("busy");
-    this.#waitingLength = length;
+    const replaced = this.#batcher.waiting(key);
+    const length = this.#pendingLength - (replaced?.text.length ?? 0) + text.length;
+    if (length > PENDING_MAX_LENGTH) throw new ChatError("busy");
+    if (!replaced && this.#batcher.size >= PENDING_MAX) throw new ChatError("busy");
+    this.#pendingLength = length;
     const draft = { owner: socket.username, peerKey, text, socket, ack };
     return this.#batcher.add(key, draft, (older) => Object.assign(older, { text, socket, ack }));
   }
 
-  /** Resolves when what was taken is stored. */
+  /** Resolves when all accepted drafts are stored. */
   drain(): Promise<void> {
-    this.#leaving = true;
+    this.#isDraining = true;
     return this.#batcher.drain();
   }
 
-  async #store(waiting: readonly Waiting[]): Promise<undefined[]> {
-    for (const { text } of waiting) this.#waitingLength -= text.length;
-    const stored = await this.#db.run((sql) => drafts.save(sql, waiting), { keepTrying: () => !this.#leaving });
-    for (const [i, { socket, ack }] of waiting.entries()) {
+  async #store(pending: readonly PendingDraft[]): Promise<undefined[]> {
+    for (const { text } of pending) this.#pendingLength -= text.length;
+    const stored = await this.#db.run((sql) => drafts.save(sql, pending), { keepTrying: () => !this.#isDraining });
+    for (const [i, { socket, ack }] of pending.entries()) {
       const draft = stored[i];
       if (!draft) continue;
       if (ack !== undefined) socket.send(draftSavedFrame(draft.peer, ack));
       this.#delivery.send([socket.nameKey], draftFrame(draft), { except: socket });
     }
-    return waiting.map(() => undefined);
+    return pending.map(() => undefined);
   }
 }

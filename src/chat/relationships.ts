@@ -1,11 +1,12 @@
 /**
- * What people decide about themselves and others: blocks, mutes, what they show. Stores it and lets the person's own sockets ask anew; nobody
- * else is told. What follows from a choice is decided where it matters: in the statements of `db/insert_messages.ts`, and in presence.
+ * Blocks, mutes and privacy settings: stores them and asks the user's own pages to resync; other
+ * users are not notified. Their effects are applied in the statements of `db/insert_messages.ts`,
+ * and in presence.
  */
 
 import type { Bus } from "../cluster/bus.ts";
 import type { Database } from "../db/client.ts";
-import * as choices from "../db/relationships.ts";
+import * as relationships from "../db/relationships.ts";
 import type { PrivacyChanges, PrivacySettings, Relation, UserAndPeer } from "../db/relationships.ts";
 import type { Session } from "../db/sessions.ts";
 import type { Delivery } from "../delivery/delivery.ts";
@@ -13,10 +14,10 @@ import type { PresenceSubscriptions } from "../presence/subscriptions.ts";
 import { Batcher } from "../util/batcher.ts";
 import { nameKey } from "../util/text.ts";
 
-/** Look-ups in one statement, one for each who begins to type. */
+/** Look-ups per statement; there is one for each typing notification. */
 const PAIRS_MAX = 200;
-/** Look-ups that wait; more would mean that PostgreSQL does not answer. */
-const PAIRS_WAITING_MAX = 10_000;
+/** Waiting look-ups; reaching this cap means the database has stalled. */
+const PENDING_PAIRS_MAX = 10_000;
 
 export class Relationships {
   readonly #db: Database;
@@ -30,57 +31,62 @@ export class Relationships {
     this.#delivery = parts.delivery;
     this.#bus = parts.bus;
     this.#presence = parts.presence;
-    this.#lookups = new Batcher((pairs) => this.#db.run((sql) => choices.reachableKeys(sql, pairs)), {
+    this.#lookups = new Batcher((pairs) => this.#db.run((sql) => relationships.reachableKeys(sql, pairs)), {
       max: PAIRS_MAX,
     });
   }
 
-  /** Blocks or mutes somebody, or no longer. @param peer the name as its owner wrote it */
-  async setRelation(choice: Relation, me: Session, peer: string, on: boolean): Promise<void> {
-    await choices.setRelation(this.#db, choice, me.username, peer, on);
+  /** Blocks or mutes a peer, or ends that. @param peer the stored username */
+  async setRelation(relation: Relation, me: Session, peer: string, on: boolean): Promise<void> {
+    await relationships.setRelation(this.#db, relation, me.username, peer, on);
     this.#delivery.sync([me.nameKey]);
-    if (choice !== "blocks") return;
+    if (relation !== "blocks") return;
     const nameKeys = [me.nameKey, nameKey(peer)];
     void this.#presence.blockChanged(nameKeys);
     this.#bus.publish([{ kind: "block", nameKeys }]);
   }
 
-  /** Keys of the peers that a user blocks or is blocked by. */
+  /** Name keys of the peers that a user blocks or is blocked by. */
   async blockedEitherWay(name: string): Promise<ReadonlySet<string>> {
-    const [peers] = await this.#db.run((sql) => choices.blockedEitherWay(sql, [name]));
+    const [peers] = await this.#db.run((sql) => relationships.blockedEitherWay(sql, [name]));
     return peers ?? new Set();
   }
 
-  /** Whom somebody blocks: a page, in the order of names. */
+  /**
+   * A page of the peers that a user blocks, in name order.
+   *
+   * @param after the last name of the previous page
+   */
   blockedPage(me: Session, after: string | undefined, limit: number): Promise<string[]> {
-    return choices.listRelated(this.#db, "blocks", me.username, after, limit);
+    return relationships.listRelated(this.#db, "blocks", me.username, after, limit);
   }
 
-  /** Hides or shows. @returns how it is now */
+  /** @returns the settings after the change */
   async setPrivacy(me: Session, changes: PrivacyChanges): Promise<PrivacySettings> {
-    const shows = await choices.updatePrivacy(this.#db, me.username, changes);
-    this.#veil(me, shows.hidesLastSeen);
+    const settings = await relationships.updatePrivacy(this.#db, me.username, changes);
+    this.#setHidesLastSeen(me, settings.hidesLastSeen);
     this.#delivery.sync([me.nameKey]);
-    return shows;
+    return settings;
   }
 
-  /** A user deleted their account: others see that it is gone, so it need not stay online to hide when. */
+  /** To be called when a user deletes their account: others see that, so hiding it is pointless. */
   stopHiding(me: Session): void {
-    this.#veil(me, false);
+    this.#setHidesLastSeen(me, false);
   }
 
-  #veil({ nameKey }: Session, on: boolean): void {
-    this.#presence.setHidesLastSeen(nameKey, on);
-    this.#bus.publish([{ kind: "privacy", nameKey, hidesLastSeen: on }]);
+  #setHidesLastSeen({ nameKey }: Session, hidesLastSeen: boolean): void {
+    this.#presence.setHidesLastSeen(nameKey, hidesLastSeen);
+    this.#bus.publish([{ kind: "privacy", nameKey, hidesLastSeen }]);
   }
 
   /**
-   * The stored key of a peer whom `name` may send a hint such as typing. Other pods trust the names in events, so none is published that
-   * only a client wrote.
+   * The stored key of a peer to whom `name` may send a hint such as typing. Other pods trust the
+   * names in events, so a name that only a client sent is never published.
    *
-   * @returns undefined when nobody has that name, when one blocks the other, and when too many look-ups wait
+   * @returns undefined when no user has that name, when one blocks the other, and when too many
+   *   look-ups are waiting
    */
   async reachablePeer(name: string, peerKey: string): Promise<string | undefined> {
-    return this.#lookups.size >= PAIRS_WAITING_MAX ? undefined : this.#lookups.add({ name, peerKey });
+    return this.#lookups.size >= PENDING_PAIRS_MAX ? undefined : this.#lookups.add({ name, peerKey });
   }
 }

@@ -120,8 +120,8 @@ class OpenSocket implements Socket, MeteredSocket, StalledClient {
   }
 
   /**
-   * Pings when due and terminates a socket silent for a minute. Bun's idle timer cannot detect that:
-   * our own sends reset it.
+   * Pings when due and terminates a socket silent for a minute. Bun's idle timer cannot detect
+   * that: our own sends reset it.
    */
   checkAlive(now: number): void {
     if (now - this.lastReceivedAt > SILENT_MAX_MS) return this.#ws.terminate();

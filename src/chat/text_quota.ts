@@ -1,7 +1,8 @@
 /**
- * How much text each user sends in a day (UTC), for `LIMIT_BYTES`. Counted in memory, so that a message costs no query; added to the table every two
- * seconds, which answers with the sum over all pods. Beyond the limit a user gets at most what they send in that time on each pod that is killed
- * meanwhile, or cut off from the others.
+ * How much text each user sends per day (UTC), for `LIMIT_BYTES`. Counted in memory, so that a
+ * message costs no query, and added every two seconds to a table that returns the sum over all
+ * pods. A user can exceed the limit by at most what they send in that time on each pod that is
+ * killed or partitioned meanwhile.
  */
 
 import { formatSeconds } from "../accounts/login_limits.ts";
@@ -15,11 +16,11 @@ const FLUSH_EVERY_MS = 2_000;
 const DAY_MS = 86_400_000;
 const LOOKUPS_MAX = 200;
 
-/** What a user sent today, in bytes. */
+/** Bytes a user sent today. */
 interface Usage {
-  /** Over all pods, as far as this one knows; without `unsaved`. */
-  known: number;
-  /** Sent here and not in the table yet. */
+  /** Over all pods, as far as this pod knows; without `unsaved`. */
+  saved: number;
+  /** Sent through this pod and not yet in the table. */
   unsaved: number;
 }
 
@@ -28,7 +29,7 @@ export class TextQuota {
   readonly #maxBytes: number;
   readonly #log: Log;
   readonly #refused: () => void;
-  /** By username, of those with a socket here. */
+  /** By username, for users with a socket on this pod. */
   #users = new Map<string, Usage>();
   #day = dayOf(Date.now());
   #dayEndsAt = endOfDay(Date.now());
@@ -36,7 +37,7 @@ export class TextQuota {
   readonly #timer: Timer;
   #flushing: Promise<void> | undefined;
 
-  /** @param parts.maxBytes of a user in a day @param parts.refused called at each refusal */
+  /** @param parts.maxBytes per user and day @param parts.refused called on each refusal */
   constructor(parts: { db: Database; maxBytes: number; log: Log; refused: () => void }) {
     this.#db = parts.db;
     this.#maxBytes = parts.maxBytes;
@@ -47,18 +48,18 @@ export class TextQuota {
     void this.#sweep();
   }
 
-  /** Reads what a user has sent today, before their first socket here opens. */
+  /** Loads a user's total of today. To be called before their first socket on this pod opens. */
   async load(username: string): Promise<void> {
     if (this.#users.has(username)) return;
     const bytes = await this.#lookups.add(username);
     const usage = this.#usage(username);
-    usage.known = Math.max(usage.known, bytes);
+    usage.saved = Math.max(usage.saved, bytes);
   }
 
-  /** Counts a text. @param ref of the send, for the refusal @throws ChatError `rate_limited` */
+  /** Charges a text. @param ref of the send, named in the error @throws ChatError `rate_limited` */
   spend(username: string, bytes: number, ref: string | undefined): void {
     const usage = this.#usage(username);
-    if (usage.known + usage.unsaved + bytes <= this.#maxBytes) {
+    if (usage.saved + usage.unsaved + bytes <= this.#maxBytes) {
       usage.unsaved += bytes;
       return;
     }
@@ -75,17 +76,20 @@ export class TextQuota {
     if (usage) usage.unsaved -= bytes;
   }
 
-  /** Counts a text that a user with a socket here sent on another pod, until the table says so. */
+  /**
+   * Counts text that a user with a socket here sent through another pod, until the table includes
+   * it.
+   */
   addRemoteUsage(username: string, bytes: number): void {
-    this.#usage(username).known += bytes;
+    this.#usage(username).saved += bytes;
   }
 
-  /** A user's last socket here closed. */
+  /** To be called when a user's last socket on this pod closes. */
   forget(username: string): void {
     if (this.#users.get(username)?.unsaved === 0) this.#users.delete(username);
   }
 
-  /** Adds to the table what is not in it yet. */
+  /** Adds unsaved usage to the table. */
   async flush(): Promise<void> {
     this.#flushing ??= this.#save().finally(() => (this.#flushing = undefined));
     await this.#flushing;
@@ -98,7 +102,7 @@ export class TextQuota {
   }
 
   async #save(): Promise<void> {
-    this.#turnDay();
+    this.#resetAtMidnight();
     const users = this.#users;
     const sent = [...users]
       .filter(([, { unsaved }]) => unsaved !== 0)
@@ -109,7 +113,7 @@ export class TextQuota {
       for (const { sender, bytes } of sent) {
         const usage = users.get(sender) as Usage;
         usage.unsaved -= bytes;
-        usage.known = Math.max(usage.known + bytes, sums.get(sender) ?? 0);
+        usage.saved = Math.max(usage.saved + bytes, sums.get(sender) ?? 0);
       }
     } catch (error) {
       this.#log.warn("text quotas not saved, will retry", { error: errorText(error) });
@@ -117,14 +121,14 @@ export class TextQuota {
   }
 
   #usage(username: string): Usage {
-    this.#turnDay();
+    this.#resetAtMidnight();
     let usage = this.#users.get(username);
-    if (!usage) this.#users.set(username, (usage = { known: 0, unsaved: 0 }));
+    if (!usage) this.#users.set(username, (usage = { saved: 0, unsaved: 0 }));
     return usage;
   }
 
-  /** A new day: every user may send again. What is not saved of the old one is not saved any more. */
-  #turnDay(): void {
+  /** Starts a new day for every user. Unsaved usage of the old day is dropped. */
+  #resetAtMidnight(): void {
     const now = Date.now();
     if (now < this.#dayEndsAt) return;
     this.#day = dayOf(now);
@@ -138,7 +142,7 @@ export class TextQuota {
     return usernames.map((username) => found.get(username) ?? 0);
   }
 
-  /** Clocks of pods differ: the day before stays. */
+  /** Deletes old days; yesterday is kept, since pods' clocks differ. */
   async #sweep(): Promise<void> {
     try {
       while ((await textSent.sweep(this.#db, dayOf(Date.now() - DAY_MS))) === 10_000) await Bun.sleep(100);
@@ -148,7 +152,7 @@ export class TextQuota {
   }
 }
 
-/** The day of an instant (UTC). */
+/** The UTC date of an instant. */
 function dayOf(at: number): string {
   return new Date(at).toISOString().slice(0, 10);
 }

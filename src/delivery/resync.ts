@@ -1,6 +1,6 @@
 /**
- * What happens when events between pods may have been lost: whoever has a conversation that changed lately is told to ask, and only
- * they. The database is the truth; nobody has to know what was lost.
+ * After bus events may have been lost, asks the affected users' pages to fetch what they are
+ * missing. The database decides which users are affected, so the lost events need not be known.
  */
 
 import type { Database } from "../db/client.ts";
@@ -9,12 +9,15 @@ import { errorText, type Log } from "../log.ts";
 import { SYNC_FRAME } from "../protocol.ts";
 import type { Hub } from "./hub.ts";
 
-/** What is lost is noticed, or tried again, within seconds; the rest is for statements that waited for a lock. */
+/**
+ * Losses are noticed or retried within seconds; the rest of the minute covers statements that
+ * waited for a lock.
+ */
 const LOOK_BACK_MS = 60_000;
-/** Losses that come together are one. */
-const GATHER_MS = 100;
-const TICK_MS = 1_000;
-/** Not all at once: each told asks for its conversations. */
+/** Losses come in bursts, one per peer; each burst causes one query. */
+const DEBOUNCE_MS = 100;
+const CLOCK_CHECK_MS = 1_000;
+/** Every notified page sends requests, so notifications are spread over a second. */
 const SPREAD_MS = 1_000;
 const SLICES = 20;
 
@@ -22,75 +25,82 @@ export class Resync {
   readonly #db: Database;
   readonly #hub: Hub;
   readonly #log: Log;
-  readonly #timer: Timer;
-  /** How much further back than usual: what this process slept. */
-  #sleptMs = 0;
-  #tickedAt = performance.now();
-  #gathering: Timer | undefined;
-  #working = false;
-  #again = false;
+  readonly #clockTimer: Timer;
+  /** Time this process was suspended since the last resync; it extends the look-back. */
+  #suspendedMs = 0;
+  #lastTickAt = performance.now();
+  #debounce: Timer | undefined;
+  #isRunning = false;
+  #runAgain = false;
   #lookBackMs = 0;
-  #stopped = false;
+  #isStopped = false;
 
   constructor(parts: { db: Database; hub: Hub; log: Log }) {
     this.#db = parts.db;
     this.#hub = parts.hub;
     this.#log = parts.log;
-    this.#timer = setInterval(() => this.#tick(), TICK_MS);
+    this.#clockTimer = setInterval(() => this.#measureSuspension(), CLOCK_CHECK_MS);
   }
 
-  /** Events may have been lost: soon everyone here whom it concerns is told. @param lookBackMs how old the changes are at most */
+  /**
+   * Resyncs this pod's users soon.
+   *
+   * @param lookBackMs maximum age of the changes that may have been missed
+   */
   schedule(lookBackMs = LOOK_BACK_MS): void {
-    if (this.#stopped) return;
+    if (this.#isStopped) return;
     this.#lookBackMs = Math.max(this.#lookBackMs, lookBackMs);
-    this.#gathering ??= setTimeout(() => {
-      this.#gathering = undefined;
-      void this.#resync();
-    }, GATHER_MS);
+    this.#debounce ??= setTimeout(() => {
+      this.#debounce = undefined;
+      void this.#run();
+    }, DEBOUNCE_MS);
   }
 
   stop(): void {
-    this.#stopped = true;
-    clearInterval(this.#timer);
-    clearTimeout(this.#gathering);
+    this.#isStopped = true;
+    clearInterval(this.#clockTimer);
+    clearTimeout(this.#debounce);
   }
 
-  #tick(): void {
+  #measureSuspension(): void {
     const now = performance.now();
-    this.#sleptMs += Math.max(0, now - this.#tickedAt - 2 * TICK_MS);
-    this.#tickedAt = now;
+    this.#suspendedMs += Math.max(0, now - this.#lastTickAt - 2 * CLOCK_CHECK_MS);
+    this.#lastTickAt = now;
   }
 
-  async #resync(): Promise<void> {
-    this.#again = true;
-    if (this.#working) return;
-    this.#working = true;
-    while (this.#again && !this.#stopped) {
-      this.#again = false;
-      this.#tick();
+  async #run(): Promise<void> {
+    this.#runAgain = true;
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    while (this.#runAgain && !this.#isStopped) {
+      this.#runAgain = false;
+      this.#measureSuspension();
       const names = new Map([...this.#hub.sockets()].map(({ nameKey, username }) => [username, nameKey]));
-      if (names.size > 0) await this.#tell(await this.#whom(names));
+      if (names.size > 0) await this.#notify(await this.#affectedUsers(names));
     }
-    this.#working = false;
+    this.#isRunning = false;
   }
 
-  /** The keys of those with changes; of all when the database cannot say. */
-  async #whom(names: ReadonlyMap<string, string>): Promise<string[]> {
-    const slept = this.#sleptMs;
+  /**
+   * Name keys of users whose conversations changed recently; of all connected users when the query
+   * fails.
+   */
+  async #affectedUsers(names: ReadonlyMap<string, string>): Promise<string[]> {
+    const suspendedMs = this.#suspendedMs;
     const lookBackMs = this.#lookBackMs;
     this.#lookBackMs = 0;
     try {
-      const changed = await usersWithRecentChanges(this.#db, [...names.keys()], lookBackMs + slept);
-      this.#sleptMs -= slept;
+      const changed = await usersWithRecentChanges(this.#db, [...names.keys()], lookBackMs + suspendedMs);
+      this.#suspendedMs -= suspendedMs;
       return changed.flatMap((name) => names.get(name) ?? []);
     } catch (error) {
-      if (!this.#stopped)
-        this.#log.warn("who may lack something is not known: everybody is told to ask", { error: errorText(error) });
+      if (!this.#isStopped)
+        this.#log.warn("resync query failed, notifying all connected users", { error: errorText(error) });
       return [...names.values()];
     }
   }
 
-  async #tell(keys: readonly string[]): Promise<void> {
+  async #notify(keys: readonly string[]): Promise<void> {
     const slice = Math.ceil(keys.length / SLICES);
     for (let i = 0; i < keys.length; i += slice) {
       if (i > 0) await Bun.sleep(SPREAD_MS / SLICES);

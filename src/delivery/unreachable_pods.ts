@@ -1,7 +1,8 @@
 /**
- * Notices pods that serve on this database and cannot be heard on the bus: an older version during an upgrade, another `BUS`, a Valkey that
- * only some of them reach. Messages then cross by way of the database: those concerned are told to fetch, here every second, and on older
- * pods by an alert that makes those ask. Other pods are recognized by their sessions in PostgreSQL, which no other role can forge.
+ * Detects pods that serve on this database but are not reachable over the bus: an older version
+ * during an upgrade, another `BUS`, a Valkey that only some pods reach. Events then travel through
+ * the database: this pod resyncs its users every second, and an alert makes older pods do the same.
+ * Pods are recognized by their PostgreSQL sessions, which no other role can forge.
  */
 
 import type { Bus } from "../cluster/bus.ts";
@@ -11,10 +12,10 @@ import type { Log } from "../log.ts";
 import type { Resync } from "./resync.ts";
 
 const CHECK_MS = 1_000;
-/** When every pod has been heard for a while, checks become rare. */
+/** The interval once every pod has been reachable for `CALM_AFTER_MS`. */
 const CALM_CHECK_MS = 10_000;
 const CALM_AFTER_MS = 60_000;
-/** Of the changes before a check: time since the last one, and for a statement that waited (5 s at most). */
+/** Covers the time since the last check and a statement that waited (5 s at most). */
 const LOOK_BACK_MS = CHECK_MS + 6_000;
 
 export class UnreachablePods {
@@ -25,10 +26,10 @@ export class UnreachablePods {
   readonly #alert: () => void;
   #timer: Timer | undefined;
   #calmAt = performance.now() + CALM_AFTER_MS;
-  #isUnheard = false;
+  #hasUnreachable = false;
   #isStopped = false;
 
-  /** @param parts.alert makes older pods ask the database */
+  /** @param parts.alert makes older pods query the database */
   constructor(parts: {
     db: Database;
     bus: Pick<Bus, "pod" | "peers">;
@@ -43,7 +44,7 @@ export class UnreachablePods {
     this.#alert = parts.alert;
   }
 
-  /** To be called when the bus has started. */
+  /** To be called once the bus has started. */
   start(): void {
     void this.#check();
   }
@@ -54,32 +55,32 @@ export class UnreachablePods {
   }
 
   async #check(): Promise<void> {
-    const unheard = await this.#find().catch(() => undefined); // out of reach: whoever asks the database will notice
+    const unreachable = await this.#find().catch(() => undefined); // other queries report a database that does not respond
     if (this.#isStopped) return;
-    if (unheard) this.#note(unheard);
+    if (unreachable) this.#report(unreachable);
     const isCalm = performance.now() > this.#calmAt;
     this.#timer = setTimeout(() => void this.#check(), isCalm ? CALM_CHECK_MS : CHECK_MS);
   }
 
-  /** Pods with sessions in the database that the bus does not know. */
+  /** Pods with sessions in the database that are unknown to the bus. */
   async #find(): Promise<ServingPod[]> {
     const serving = await servingPods(this.#db);
-    const heard = new Set([this.#bus.pod, ...this.#bus.peers].map(sessionNameOf));
-    return serving.filter(({ name }) => !heard.has(name));
+    const reachable = new Set([this.#bus.pod, ...this.#bus.peers].map(sessionNameOf));
+    return serving.filter(({ name }) => !reachable.has(name));
   }
 
-  #note(unheard: readonly ServingPod[]): void {
-    if (unheard.length === 0 && this.#isUnheard) {
-      this.#isUnheard = false;
-      this.#log.info("all pods are heard on the bus");
+  #report(unreachable: readonly ServingPod[]): void {
+    if (unreachable.length === 0 && this.#hasUnreachable) {
+      this.#hasUnreachable = false;
+      this.#log.info("all pods are reachable over the bus");
     }
-    const active = unheard.filter(({ isActive }) => isActive);
-    if (active.length === 0) return; // others may be at rest, and store something in a moment
-    if (!this.#isUnheard) {
-      this.#isUnheard = true;
-      this.#log.warn("pods are not heard on the bus, messages between them take about two seconds", {
+    const active = unreachable.filter(({ isActive }) => isActive);
+    if (active.length === 0) return; // idle pods count as unreachable only once they store something
+    if (!this.#hasUnreachable) {
+      this.#hasUnreachable = true;
+      this.#log.warn("pods are unreachable over the bus, messages between them take about two seconds", {
         pods: active.map(({ name }) => name).join(" "),
-        help: "an older version during an upgrade is expected; else BUS must be the same for all",
+        help: "expected while an older version runs during an upgrade; otherwise set the same BUS on all pods",
       });
     }
     this.#calmAt = performance.now() + CALM_AFTER_MS;

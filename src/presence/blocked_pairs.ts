@@ -1,4 +1,7 @@
-/** For users with a socket on this pod, the peers that they block or are blocked by: presence is not shared across a block. */
+/**
+ * For users with a socket on this pod, the peers they block or are blocked by: presence is not
+ * shared across a block.
+ */
 
 import type { Database } from "../db/client.ts";
 import { blockedEitherWay } from "../db/relationships.ts";
@@ -7,17 +10,17 @@ import { Batcher } from "../util/batcher.ts";
 const LOOKUPS_MAX = 200;
 const RETRY_MS = 1_000;
 
-interface Connected {
+interface ConnectedUser {
   readonly username: string;
-  /** Name keys; undefined until they are loaded. */
+  /** Name keys; undefined until loaded. */
   peers: ReadonlySet<string> | undefined;
-  /** Raised by each change: a look-up that was under way then is repeated. */
+  /** Incremented by each change, so that a look-up in flight is repeated. */
   version: number;
   loading: Promise<readonly string[]> | undefined;
 }
 
 export class BlockedPairs {
-  readonly #users = new Map<string, Connected>();
+  readonly #users = new Map<string, ConnectedUser>();
   readonly #lookups: Batcher<string, ReadonlySet<string>>;
 
   constructor({ db }: { db: Database }) {
@@ -31,22 +34,29 @@ export class BlockedPairs {
     void this.refresh(nameKey);
   }
 
-  /** The user's last socket closed. */
+  /** To be called when the user's last socket closes. */
   disconnect(nameKey: string): void {
     this.#users.delete(nameKey);
   }
 
-  /** Keys of the peers hidden from a user; undefined while they are unknown, when every peer must be hidden. */
+  /**
+   * Name keys of the peers hidden from a user. Undefined until loaded: until then, every peer must
+   * be hidden.
+   */
   of(nameKey: string): ReadonlySet<string> | undefined {
     return this.#users.get(nameKey)?.peers;
   }
 
-  /** As `of`, after loading. Undefined for a user without a socket. */
+  /** As `of`, once loaded. Undefined for a user without a socket. */
   async loaded(nameKey: string): Promise<ReadonlySet<string> | undefined> {
     return this.of(nameKey) ?? (await this.#users.get(nameKey)?.loading, this.of(nameKey));
   }
 
-  /** Reloads a user's peers, retrying until the database answers. @returns the peers that were added or removed */
+  /**
+   * Reloads a user's peers, retrying until the database answers.
+   *
+   * @returns the peers that were added or removed
+   */
   refresh(nameKey: string): Promise<readonly string[]> {
     const user = this.#users.get(nameKey);
     if (!user) return Promise.resolve([]);
@@ -54,12 +64,12 @@ export class BlockedPairs {
     return (user.loading ??= this.#load(nameKey, user).finally(() => (user.loading = undefined)));
   }
 
-  /** Ends all look-ups. */
+  /** Stops all look-ups. */
   stop(): void {
     this.#users.clear();
   }
 
-  async #load(nameKey: string, user: Connected): Promise<readonly string[]> {
+  async #load(nameKey: string, user: ConnectedUser): Promise<readonly string[]> {
     while (this.#users.get(nameKey) === user) {
       const { version } = user;
       try {

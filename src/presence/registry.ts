@@ -1,6 +1,7 @@
 /**
- * Who is online, over all pods, and that `users.is_online` says so. A person counts for 5 s after their last socket closed, so a
- * reload, or a move to another pod, is silent. Whom it concerns is presence's business.
+ * Which users are online, over all pods, mirrored in `users.is_online`. A user stays online for 5 s
+ * after their last socket closes, so that a reload or a move to another pod causes no event.
+ * `PresenceSubscriptions` decides which sockets are notified.
  */
 
 import type { Bus, BusEvent } from "../cluster/bus.ts";
@@ -10,19 +11,19 @@ import { errorText, type Log } from "../log.ts";
 import { ONLINE, type PresenceState } from "../protocol.ts";
 
 const GRACE_MS = 5_000;
-/** For users who hide when they were last seen: drawn at random, so that going offline does not reveal when they left. */
-const HIDDEN_GRACE_MS = { least: 60_000, most: 300_000 };
-/** Whom a leaving pod sends away comes back after up to 5 s (CONTRACT §4), and then has to get there. */
-const SENT_AWAY_MS = GRACE_MS + 1_500;
+/** For users who hide their last seen: random, so that going offline does not reveal the time. */
+const HIDDEN_GRACE_MS = { min: 60_000, max: 300_000 };
+/** Clients of a stopping pod reconnect within 5 s (CONTRACT §4), plus the time to connect. */
+const RECONNECT_GRACE_MS = GRACE_MS + 1_500;
 const TICK_MS = 500;
-/** An unanswered question for a pod's list is asked again. */
-const ASK_AGAIN_MS = 2_000;
-/** After a start: by then every pod that lives has been heard. */
+/** A snapshot request without a reply is repeated after this time. */
+const SNAPSHOT_RETRY_MS = 2_000;
+/** After a start: by then, every live pod has sent a heartbeat. */
 const SETTLED_MS = 1_500;
 const WRITE_EVERY_MS = 2_000;
-/** Pods that end together hear it of each other within so long. */
-const TOGETHER_MS = 250;
-/** The table is read and put right this often: what two writers at once, or a hand, left there. */
+/** Pods that stop at the same time learn of each other within this time. */
+const CONCURRENT_STOP_MS = 250;
+/** The table is reread and corrected this often, after two concurrent writers or a manual edit. */
 const RECONCILE_EVERY_MS = 60_000;
 
 export class PresenceRegistry {
@@ -30,41 +31,41 @@ export class PresenceRegistry {
   readonly #bus: Bus;
   readonly #log: Log;
   readonly #changed: (nameKey: string, username: string, state: PresenceState) => void;
-  /** Everyone online, in the order they came: the name as its owner wrote it, and on how many pods. */
-  readonly #online = new Map<string, { readonly username: string; readonly place: number; pods: number }>();
-  #entered = 0;
-  /** This pod's people, those who may come back included. */
-  readonly #here = new Set<string>();
-  /** People of this pod without a socket, and when that begins to count. */
-  readonly #leaving = new Map<string, number>();
-  /** The other pods' people. */
-  readonly #elsewhere = new Map<string, Set<string>>();
-  /** Pods that are gone, and when their people are. */
-  readonly #gone = new Map<string, number>();
-  /** Pods that said that they are about to end. */
-  readonly #ending = new Set<string>();
-  #leavingAt = Number.NEGATIVE_INFINITY;
-  /** Of pods that sent a new list: whom it has not named so far, and when its last part came. */
-  readonly #unnamed = new Map<string, { readonly keys: Set<string>; at: number }>();
-  /** Pods whose list is awaited, and when it was asked for. */
-  readonly #asked = new Map<string, number>();
-  #isAsked = false;
+  /** Online users by name key, in the order they came online, with the number of their pods. */
+  readonly #online = new Map<string, { readonly username: string; readonly position: number; pods: number }>();
+  #nextPosition = 0;
+  /** This pod's users, including those in their grace period. */
+  readonly #localUsers = new Set<string>();
+  /** This pod's users without a socket, and when they go offline. */
+  readonly #graceEndsAt = new Map<string, number>();
+  /** Name keys of the other pods' users. */
+  readonly #remoteUsers = new Map<string, Set<string>>();
+  /** Pods that have left, and when their users go offline. */
+  readonly #departed = new Map<string, number>();
+  /** Pods that announced their shutdown. */
+  readonly #stopping = new Set<string>();
+  #shutdownAnnouncedAt = Number.NEGATIVE_INFINITY;
+  /** Snapshots being received: the pod's known users not in it so far, and the last part's time. */
+  readonly #unconfirmed = new Map<string, { readonly keys: Set<string>; at: number }>();
+  /** Pods whose snapshot is awaited, and when it was requested. */
+  readonly #requestedAt = new Map<string, number>();
+  #isSnapshotRequested = false;
   #startedAt = Number.POSITIVE_INFINITY;
-  /** Who is online according to the table; undefined when this pod does not know. */
+  /** The users online according to the table; undefined when this pod does not know. */
   #written: Set<string> | undefined;
   #reconciledAt = 0;
   #writing: Promise<void> | undefined;
   readonly #timers: Timer[];
 
-  readonly #hiddenGraceMs: { readonly least: number; readonly most: number };
+  readonly #hiddenGraceMs: { readonly min: number; readonly max: number };
 
-  /** @param parts.changed told when somebody comes online or goes */
+  /** @param parts.changed called when a user comes online or goes offline */
   constructor(parts: {
     db: Database;
     bus: Bus;
     log: Log;
     changed: (nameKey: string, username: string, state: PresenceState) => void;
-    hiddenGraceMs?: { readonly least: number; readonly most: number };
+    hiddenGraceMs?: { readonly min: number; readonly max: number };
   }) {
     this.#hiddenGraceMs = parts.hiddenGraceMs ?? HIDDEN_GRACE_MS;
     this.#db = parts.db;
@@ -74,27 +75,30 @@ export class PresenceRegistry {
     this.#timers = [setInterval(() => this.#tick(), TICK_MS), setInterval(() => this.#write(), WRITE_EVERY_MS)];
   }
 
-  /** To be called when the bus has started. */
+  /** To be called once the bus has started. */
   start(): void {
     this.#startedAt = performance.now();
   }
 
-  /** Names of everyone online, as their owners wrote them. */
+  /** Usernames of all online users. */
   get online(): string[] {
     return [...this.#online.values()].map(({ username }) => username);
   }
 
-  /** The same without these users. */
+  /** As `online`, without these users. */
   onlineWithout(nameKeys: ReadonlySet<string>): string[] {
     return [...this.#online].filter(([key]) => !nameKeys.has(key)).map(([, { username }]) => username);
   }
 
-  /** The same in pages, to be taken over a while: people who come meanwhile are left out, so that nobody is named twice. */
+  /**
+   * As `onlineWithout`, in pages read over time. Users who come online meanwhile are omitted, so
+   * that no user is listed twice.
+   */
   async *onlinePages(size: number, { without }: { without: ReadonlySet<string> }): AsyncGenerator<string[], string[]> {
-    const end = this.#entered;
+    const end = this.#nextPosition;
     let page: string[] = [];
-    for (const [key, { username, place }] of this.#online) {
-      if (place >= end) break;
+    for (const [key, { username, position }] of this.#online) {
+      if (position >= end) break;
       if (without.has(key)) continue;
       if (page.push(username) < size) continue;
       yield page;
@@ -103,7 +107,7 @@ export class PresenceRegistry {
     return page;
   }
 
-  /** How the owner of a name wrote it; undefined when they are not online. */
+  /** The username of an online user, otherwise undefined. */
   nameOf(nameKey: string): string | undefined {
     return this.#online.get(nameKey)?.username;
   }
@@ -112,151 +116,166 @@ export class PresenceRegistry {
     return this.#online.has(nameKey);
   }
 
-  /** A pod is heard that was not there before, or was given up: its people stay until its list says otherwise. */
+  /** Handles a new or returned pod: its known users stay online until its snapshot omits them. */
   podJoined(pod: string): void {
-    this.#gone.delete(pod);
-    this.#written = undefined; // while neither heard the other, both may have written
+    this.#departed.delete(pod);
+    this.#written = undefined; // while partitioned, both pods may have written
     this.requestSnapshots(pod);
   }
 
-  /** Somebody has a socket here. */
+  /** Records that a user has a socket on this pod. */
   connect(nameKey: string, username: string): void {
-    this.#leaving.delete(nameKey);
-    if (this.#here.has(nameKey)) return;
-    this.#here.add(nameKey);
-    this.#enter(nameKey, username);
+    this.#graceEndsAt.delete(nameKey);
+    if (this.#localUsers.has(nameKey)) return;
+    this.#localUsers.add(nameKey);
+    this.#increment(nameKey, username);
     this.#bus.publish([{ kind: "online", nameKey, username }]);
   }
 
-  /** A user's last socket here closed. @param options.hidden the user hides when they were last seen */
+  /**
+   * Starts the grace period of a user whose last socket on this pod closed.
+   *
+   * @param options.hidden whether the user hides their last seen
+   */
   disconnect(nameKey: string, { hidden = false } = {}): void {
-    const { least, most } = this.#hiddenGraceMs;
-    const graceMs = hidden ? least + Math.random() * (most - least) : GRACE_MS;
-    this.#leaving.set(nameKey, performance.now() + graceMs);
+    const { min, max } = this.#hiddenGraceMs;
+    const graceMs = hidden ? min + Math.random() * (max - min) : GRACE_MS;
+    this.#graceEndsAt.set(nameKey, performance.now() + graceMs);
   }
 
-  /** What other pods say of their people, or ask of ours. */
+  /** Applies a presence event of another pod. */
   receive(event: BusEvent, from: string): void {
-    if (event.kind === "snapshotRequest") this.#isAsked ||= event.pod === this.#bus.pod;
-    else if (event.kind === "online") this.#enterAt(from, event.nameKey, event.username);
-    else if (event.kind === "offline") this.#exitFrom(from, event.nameKey, event.lastSeen);
-    else if (event.kind === "snapshot") this.#take(from, event.first, event.people);
-    else if (event.kind === "leaving") this.#ending.add(from);
+    if (event.kind === "snapshotRequest") this.#isSnapshotRequested ||= event.pod === this.#bus.pod;
+    else if (event.kind === "online") this.#addRemote(from, event.nameKey, event.username);
+    else if (event.kind === "offline") this.#removeRemote(from, event.nameKey, event.lastSeen);
+    else if (event.kind === "snapshot") this.#applySnapshot(from, event.first, event.people);
+    else if (event.kind === "leaving") this.#stopping.add(from);
   }
 
-  /** Another pod's people may be others than those known. @param pod undefined: of any pod; one that is gone answers no more */
+  /** Requests the snapshot of a pod, or of all, after events may have been lost. */
   requestSnapshots(pod?: string): void {
     const pods = this.#bus.peers.filter((other) => pod === undefined || other === pod);
-    for (const other of pods) this.#asked.set(other, performance.now());
+    for (const other of pods) this.#requestedAt.set(other, performance.now());
     this.#bus.publish(pods.map((other) => ({ kind: "snapshotRequest", pod: other })));
   }
 
-  /** A pod is gone. @param graceful it said goodbye: its people were told to come back elsewhere */
+  /**
+   * Handles a pod that left.
+   *
+   * @param graceful whether it said goodbye: its clients are then reconnecting to other pods
+   */
   podLeft(pod: string, graceful: boolean): void {
-    this.#asked.delete(pod);
-    this.#ending.delete(pod);
-    if (this.#elsewhere.has(pod)) this.#gone.set(pod, performance.now() + (graceful ? SENT_AWAY_MS : 0));
+    this.#requestedAt.delete(pod);
+    this.#stopping.delete(pod);
+    if (this.#remoteUsers.has(pod)) this.#departed.set(pod, performance.now() + (graceful ? RECONNECT_GRACE_MS : 0));
   }
 
-  /** This pod is about to end. Of pods that end together each would leave the last word to the others, were they not told. */
+  /**
+   * Announces that this pod will stop. Otherwise pods that stop together would each leave the last
+   * write to another.
+   */
   announceShutdown(): void {
-    this.#leavingAt = performance.now();
+    this.#shutdownAnnouncedAt = performance.now();
     this.#bus.publish([{ kind: "leaving" }]);
   }
 
-  /** Nobody is here any more; in the table too, unless a pod that stays sees to that. */
+  /** Marks all users offline in the table, unless another pod remains and does so. */
   async stop(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     await this.#writing;
-    const stays = () => this.#bus.peers.some((pod) => !this.#ending.has(pod));
-    while (stays() && performance.now() < this.#leavingAt + TOGETHER_MS) await Bun.sleep(10);
-    if (stays()) return;
-    // Those of pods that left just before, too.
+    const otherRemains = () => this.#bus.peers.some((pod) => !this.#stopping.has(pod));
+    while (otherRemains() && performance.now() < this.#shutdownAnnouncedAt + CONCURRENT_STOP_MS) await Bun.sleep(10);
+    if (otherRemains()) return;
+    // Including users of pods that left just before.
     await this.#writeChanges([], [...new Set([...(this.#written ?? []), ...this.#online.keys()])]);
   }
 
   #tick(): void {
     const now = performance.now();
     const lastSeen = new Date().toISOString();
-    for (const [key, at] of this.#leaving) {
+    for (const [key, at] of this.#graceEndsAt) {
       if (at > now) continue;
-      this.#leaving.delete(key);
-      if (!this.#here.delete(key)) continue;
-      this.#exit(key, lastSeen);
+      this.#graceEndsAt.delete(key);
+      if (!this.#localUsers.delete(key)) continue;
+      this.#decrement(key, lastSeen);
       this.#bus.publish([{ kind: "offline", nameKey: key, lastSeen }]);
     }
-    for (const [pod, at] of this.#gone) {
+    for (const [pod, at] of this.#departed) {
       if (at > now) continue;
-      for (const key of this.#elsewhere.get(pod) ?? []) this.#exit(key, lastSeen);
-      this.#elsewhere.delete(pod);
-      this.#unnamed.delete(pod);
-      this.#gone.delete(pod);
+      for (const key of this.#remoteUsers.get(pod) ?? []) this.#decrement(key, lastSeen);
+      this.#remoteUsers.delete(pod);
+      this.#unconfirmed.delete(pod);
+      this.#departed.delete(pod);
     }
-    for (const [pod, { keys, at }] of this.#unnamed) {
-      if (now - at < TICK_MS || this.#asked.has(pod)) continue; // the rest of the list may be under way, or was lost
-      this.#unnamed.delete(pod);
-      for (const key of keys) this.#exitFrom(pod, key, lastSeen);
+    for (const [pod, { keys, at }] of this.#unconfirmed) {
+      // Further parts may be in transit, or were lost and requested again.
+      if (now - at < TICK_MS || this.#requestedAt.has(pod)) continue;
+      this.#unconfirmed.delete(pod);
+      for (const key of keys) this.#removeRemote(pod, key, lastSeen);
     }
-    for (const [pod, at] of this.#asked) if (now - at > ASK_AGAIN_MS) this.requestSnapshots(pod);
-    if (this.#isAsked) this.#answer();
+    for (const [pod, at] of this.#requestedAt) if (now - at > SNAPSHOT_RETRY_MS) this.requestSnapshots(pod);
+    if (this.#isSnapshotRequested) this.#publishSnapshot();
   }
 
-  /** This pod's people, for whoever asked. */
-  #answer(): void {
-    this.#isAsked = false;
-    const people = [...this.#here].map((key) => [key, this.nameOf(key) ?? key] as const);
+  #publishSnapshot(): void {
+    this.#isSnapshotRequested = false;
+    const people = [...this.#localUsers].map((key) => [key, this.nameOf(key) ?? key] as const);
     this.#bus.publish([{ kind: "snapshot", first: true, people }]);
   }
 
-  /** A part of another pod's list. */
-  #take(pod: string, first: boolean, people: readonly (readonly [string, string])[]): void {
+  /** Applies one part of another pod's snapshot. */
+  #applySnapshot(pod: string, first: boolean, people: readonly (readonly [string, string])[]): void {
     const at = performance.now();
     if (first) {
-      this.#asked.delete(pod);
-      this.#unnamed.set(pod, { keys: new Set(this.#elsewhere.get(pod)), at });
+      this.#requestedAt.delete(pod);
+      this.#unconfirmed.set(pod, { keys: new Set(this.#remoteUsers.get(pod)), at });
     }
-    const unnamed = this.#unnamed.get(pod);
-    if (unnamed) unnamed.at = at;
-    for (const [key, username] of people) this.#enterAt(pod, key, username);
+    const unconfirmed = this.#unconfirmed.get(pod);
+    if (unconfirmed) unconfirmed.at = at;
+    for (const [key, username] of people) this.#addRemote(pod, key, username);
   }
 
-  #enterAt(pod: string, key: string, username: string): void {
-    this.#unnamed.get(pod)?.keys.delete(key);
-    let theirs = this.#elsewhere.get(pod);
-    if (!theirs) this.#elsewhere.set(pod, (theirs = new Set()));
-    if (theirs.has(key)) return;
-    theirs.add(key);
-    this.#enter(key, username);
+  #addRemote(pod: string, key: string, username: string): void {
+    this.#unconfirmed.get(pod)?.keys.delete(key);
+    let keys = this.#remoteUsers.get(pod);
+    if (!keys) this.#remoteUsers.set(pod, (keys = new Set()));
+    if (keys.has(key)) return;
+    keys.add(key);
+    this.#increment(key, username);
   }
 
-  #exitFrom(pod: string, key: string, lastSeen: string): void {
-    if (this.#elsewhere.get(pod)?.delete(key)) this.#exit(key, lastSeen);
+  #removeRemote(pod: string, key: string, lastSeen: string): void {
+    if (this.#remoteUsers.get(pod)?.delete(key)) this.#decrement(key, lastSeen);
   }
 
-  #enter(key: string, username: string): void {
-    const known = this.#online.get(key);
-    if (known) known.pods++;
+  #increment(key: string, username: string): void {
+    const user = this.#online.get(key);
+    if (user) user.pods++;
     else {
-      this.#online.set(key, { username, place: this.#entered++, pods: 1 });
+      this.#online.set(key, { username, position: this.#nextPosition++, pods: 1 });
       this.#changed(key, username, ONLINE);
     }
   }
 
-  #exit(key: string, lastSeen: string): void {
-    const known = this.#online.get(key);
-    if (!known || --known.pods > 0) return;
+  #decrement(key: string, lastSeen: string): void {
+    const user = this.#online.get(key);
+    if (!user || --user.pods > 0) return;
     this.#online.delete(key);
-    this.#changed(key, known.username, { online: false, last_seen: lastSeen });
+    this.#changed(key, user.username, { online: false, last_seen: lastSeen });
   }
 
-  /** Writes what changed since the table was written last: one pod for all, as soon as it knows of all. */
+  /**
+   * Writes changes to the table: only the pod with the lowest name writes, once it knows the users
+   * of all pods.
+   */
   #write(): void {
     if (this.#writing) return;
     const now = performance.now();
     const isWriter = this.#bus.peers.every((other) => this.#bus.pod < other);
     if (!isWriter) this.#written = undefined;
-    const isSure = this.#asked.size === 0 && this.#unnamed.size === 0 && now - this.#startedAt >= SETTLED_MS;
-    if (!isWriter || !isSure) return;
+    const isComplete =
+      this.#requestedAt.size === 0 && this.#unconfirmed.size === 0 && now - this.#startedAt >= SETTLED_MS;
+    if (!isWriter || !isComplete) return;
     this.#writing = this.#writeDifference(now).finally(() => (this.#writing = undefined));
   }
 
@@ -267,23 +286,23 @@ export class PresenceRegistry {
         this.#reconciledAt = now;
       }
     } catch (error) {
-      this.#log.warn("who is online in the table is not known, trying again", { error: errorText(error) });
+      this.#log.warn("reading presence failed, will retry", { error: errorText(error) });
       return;
     }
     const written = this.#written;
-    const came = [...this.#online.keys()].filter((key) => !written.has(key));
-    const went = [...written].filter((key) => !this.#online.has(key));
-    await this.#writeChanges(came, went);
+    const online = [...this.#online.keys()].filter((key) => !written.has(key));
+    const offline = [...written].filter((key) => !this.#online.has(key));
+    await this.#writeChanges(online, offline);
   }
 
-  async #writeChanges(came: readonly string[], went: readonly string[]): Promise<void> {
-    if (came.length === 0 && went.length === 0) return;
+  async #writeChanges(online: readonly string[], offline: readonly string[]): Promise<void> {
+    if (online.length === 0 && offline.length === 0) return;
     try {
-      await markOnline(this.#db, came, went);
-      for (const key of came) this.#written?.add(key);
-      for (const key of went) this.#written?.delete(key);
+      await markOnline(this.#db, online, offline);
+      for (const key of online) this.#written?.add(key);
+      for (const key of offline) this.#written?.delete(key);
     } catch (error) {
-      this.#log.warn("presence not written, trying again", { error: errorText(error) });
+      this.#log.warn("presence update failed, will retry", { error: errorText(error) });
     }
   }
 }

@@ -234,12 +234,14 @@ function rules(ground: Ground): void {
       b.heard.length = 0;
       await store("after a rest");
       await until("bob is told again", () => b.heard.some(({ type }) => type === "sync"));
-      expect(here.log.filter((line) => line.includes("not heard on the bus"))).toHaveLength(1);
+      expect(here.log.filter((line) => line.includes("unreachable over the bus"))).toHaveLength(1);
     } finally {
       await older.end();
       ear.end();
     }
-    await until("it is noticed that all are heard", () => here.log.some((line) => line.includes("all pods are heard")));
+    await until("it is noticed that all are heard", () =>
+      here.log.some((line) => line.includes("all pods are reachable")),
+    );
     await Bun.sleep(1_500);
     a.heard.length = b.heard.length = 0;
     await a.send("old-bob", "after the upgrade");
