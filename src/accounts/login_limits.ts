@@ -117,7 +117,7 @@ export class LoginLimits {
     this.#refused(limited);
     const retryAfter = Math.ceil(waitMs / 1_000);
     throw new ChatError("rate_limited", {
-      message: `Too many tries. Please wait ${formatSeconds(retryAfter)}`,
+      message: `Too many attempts. Please wait ${formatSeconds(retryAfter)}`,
       retryAfter,
     });
   }

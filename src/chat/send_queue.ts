@@ -218,7 +218,7 @@ export class SendQueue<Origin> {
   }
 
   /**
-   * Queues sends of quarantined conversations behind the earlier ones of theirs.
+   * Queues sends of quarantined conversations behind those already waiting there.
    *
    * @returns the other sends
    */

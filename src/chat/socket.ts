@@ -125,7 +125,7 @@ class OpenSocket implements Socket, MeteredSocket, StalledClient {
    */
   checkAlive(now: number): void {
     if (now - this.lastReceivedAt > SILENT_MAX_MS) return this.#ws.terminate();
-    this.noteUnsent(); // Bun underreports the buffered amount inside the message handler
+    this.noteUnsent(); // inside the message handler Bun reports frames as sent too early
     if (now < this.nextPingAt) return;
     this.nextPingAt = now + PING_EVERY_MS * (0.8 + Math.random() * 0.4);
     this.#ws.ping();
@@ -193,7 +193,7 @@ export function socketHandlers(parts: {
       const { socket } = ws.data;
       if (!socket) return;
       socket.lastReceivedAt = performance.now();
-      if (typeof data !== "string") return ws.close(CLOSE.binary, "Frames are text");
+      if (typeof data !== "string") return ws.close(CLOSE.binary, "Frames must be text");
       try {
         const frame = parseFrame(data); // before the limit, whose error must name the ref
         const retryAfter = limits.chargeFrame(socket, socket.lastReceivedAt);

@@ -66,7 +66,7 @@ export class TextQuota {
     this.#refused();
     void this.flush(); // so that the other pods learn of it
     const retryAfter = Math.ceil((this.#dayEndsAt - Date.now()) / 1_000);
-    const message = `You have sent as much text as a day allows. Please wait ${formatSeconds(retryAfter)}`;
+    const message = `You have reached the daily text limit. Please wait ${formatSeconds(retryAfter)}`;
     throw new ChatError("rate_limited", { ref, retryAfter, message });
   }
 

@@ -134,12 +134,11 @@ export class PresenceSubscriptions {
       keys.map(async (key) => {
         const changed = new Set(await this.#blocked.refresh(key));
         if (changed.size === 0) return;
-        for (const [socket, people] of this.#watching) {
+        for (const [socket, watchedUsers] of this.#watching) {
           if (socket.nameKey !== key) continue;
-          const watched = people.filter((person) => changed.has(person.key));
-          if (watched.length === 0) continue;
-          const names = watched.map((person) => person.key);
-          await this.#sendPresence(socket, names).catch(() => {}); // a hint; the reply to the next watch is correct
+          const changedKeys = watchedUsers.map((user) => user.key).filter((watched) => changed.has(watched));
+          if (changedKeys.length === 0) continue;
+          await this.#sendPresence(socket, changedKeys).catch(() => {}); // a hint; the next watch is answered correctly
         }
         for (const socket of this.#fullListSentAt.keys()) {
           if (socket.nameKey === key) this.#fullListSentAt.set(socket, Number.NEGATIVE_INFINITY);
@@ -190,12 +189,12 @@ export class PresenceSubscriptions {
   /** Records that a user came online or went offline; the next tick notifies their watchers. */
   notifyWatchers(key: string, username: string, state: PresenceState): void {
     this.#listChangedAt = performance.now();
-    const person = this.#watched.get(key);
-    if (!person) return;
-    person.state = state;
-    this.#wentOffline.delete(person);
-    if (state.online) this.#queueEntry(person, presenceEntry(username, state));
-    else this.#wentOffline.set(person, username);
+    const user = this.#watched.get(key);
+    if (!user) return;
+    user.state = state;
+    this.#wentOffline.delete(user);
+    if (state.online) this.#queueEntry(user, presenceEntry(username, state));
+    else this.#wentOffline.set(user, username);
   }
 
   /**
@@ -204,26 +203,26 @@ export class PresenceSubscriptions {
    */
   async #notifyOffline(): Promise<void> {
     if (this.#wentOffline.size === 0) return;
-    const offline = [...this.#wentOffline].map(([person, username]) => ({ person, username, state: person.state }));
+    const offline = [...this.#wentOffline].map(([user, username]) => ({ user, username, state: user.state }));
     this.#wentOffline.clear();
     const known = await Promise.race([
-      this.#lookUp([offline.map(({ person }) => person.key)]).catch(() => undefined),
+      this.#lookUp([offline.map(({ user }) => user.key)]).catch(() => undefined),
       Bun.sleep(LOOKUP_MAX_MS),
     ]);
-    for (const { person, username, state } of offline) {
-      if (!state || person.state !== state) continue; // online again, or changed since
+    for (const { user, username, state } of offline) {
+      if (!state || user.state !== state) continue; // online again, or changed since
       const withoutLastSeen = presenceEntry(username, { online: false, last_seen: null });
-      const isShown = known?.[0]?.get(person.key)?.hidesLastSeen === false;
-      this.#queueEntry(person, isShown ? presenceEntry(username, state) : withoutLastSeen, withoutLastSeen);
+      const isShown = known?.[0]?.get(user.key)?.hidesLastSeen === false;
+      this.#queueEntry(user, isShown ? presenceEntry(username, state) : withoutLastSeen, withoutLastSeen);
     }
     this.#sendChanges();
   }
 
-  #queueEntry(person: WatchedUser, entry: string, entryWithoutLastSeen = entry): void {
-    if (person.sockets === 0) return;
-    person.entry = entry;
-    person.entryWithoutLastSeen = entryWithoutLastSeen;
-    this.#changed.add(person);
+  #queueEntry(user: WatchedUser, entry: string, entryWithoutLastSeen = entry): void {
+    if (user.sockets === 0) return;
+    user.entry = entry;
+    user.entryWithoutLastSeen = entryWithoutLastSeen;
+    this.#changed.add(user);
   }
 
   stop(): void {
@@ -232,22 +231,22 @@ export class PresenceSubscriptions {
   }
 
   #addWatcher(key: string): WatchedUser {
-    let person = this.#watched.get(key);
-    if (!person)
+    let user = this.#watched.get(key);
+    if (!user)
       this.#watched.set(
         key,
-        (person = { key, sockets: 0, entry: undefined, entryWithoutLastSeen: undefined, state: undefined }),
+        (user = { key, sockets: 0, entry: undefined, entryWithoutLastSeen: undefined, state: undefined }),
       );
-    person.sockets++;
-    return person;
+    user.sockets++;
+    return user;
   }
 
   #unwatch(socket: Socket): void {
-    for (const person of this.#watching.get(socket) ?? []) {
-      if (--person.sockets > 0) continue;
-      this.#watched.delete(person.key);
-      this.#changed.delete(person);
-      this.#wentOffline.delete(person);
+    for (const user of this.#watching.get(socket) ?? []) {
+      if (--user.sockets > 0) continue;
+      this.#watched.delete(user.key);
+      this.#changed.delete(user);
+      this.#wentOffline.delete(user);
     }
     this.#watching.delete(socket);
     this.#newUserSubscribers.delete(socket);
@@ -272,18 +271,18 @@ export class PresenceSubscriptions {
    */
   #sendChanges(): void {
     if (this.#changed.size === 0) return;
-    for (const [socket, people] of this.#watching) {
+    for (const [socket, watchedUsers] of this.#watching) {
       const hidden = this.#blocked.of(socket.nameKey);
       if (!hidden) continue; // still loading; the reply to its watch follows
       let entries: string[] | undefined;
       const hidesOwn = this.#hidingLastSeen.size > 0 && this.#hidingLastSeen.has(socket.nameKey);
-      for (const { key, entry, entryWithoutLastSeen } of people) {
+      for (const { key, entry, entryWithoutLastSeen } of watchedUsers) {
         const shown = hidesOwn ? entryWithoutLastSeen : entry;
         if (shown !== undefined && !hidden.has(key)) (entries ??= []).push(shown);
       }
       if (entries) socket.send(presenceFrame(entries));
     }
-    for (const person of this.#changed) person.entry = person.entryWithoutLastSeen = undefined;
+    for (const user of this.#changed) user.entry = user.entryWithoutLastSeen = undefined;
     this.#changed.clear();
   }
 

@@ -1,18 +1,18 @@
-/** Credits per key, refilled steadily up to a burst (token bucket). Limits hold per pod. */
+/** A token bucket per key. Limits apply per pod. */
 
-/** Credits at most, and how many come back each second. */
+/** The capacity of a bucket, and the credits added per second. */
 export interface Rate {
   readonly burst: number;
   readonly perSecond: number;
 }
 
-/** The credits somebody had at an instant; more than the burst counts as the burst. */
+/** Credits at an instant, in `performance.now()` time; more than the burst counts as the burst. */
 export interface Bucket {
   credits: number;
   at: number;
 }
 
-/** Keys remembered at most: made-up names and addresses must not grow a map without end. */
+/** Bounds the map, since clients can invent names and addresses. */
 const KEYS_MAX = 50_000;
 
 /** Spends a credit. @returns 0, or the milliseconds until there is one */
@@ -24,18 +24,18 @@ export function draw(bucket: Bucket, { burst, perSecond }: Rate, now: number): n
   return 0;
 }
 
-/** @example new RateLimit({ burst: 20, perSecond: 5 }).take("ann") // 0: go on */
+/** @example new RateLimit({ burst: 20, perSecond: 5 }).take("ann") // 0: allowed */
 export class RateLimit {
   readonly #rate: Rate;
-  readonly #most: number;
+  readonly #maxKeys: number;
   readonly #buckets = new Map<string, Bucket>();
   #sweepAt = 0;
 
-  /** @param options.most keys remembered */
-  constructor(rate: Rate, options: { most?: number } = {}) {
+  /** @param options.maxKeys keys kept in memory */
+  constructor(rate: Rate, options: { maxKeys?: number } = {}) {
     if (!(rate.burst >= 1)) throw new RangeError(`Cannot limit: burst must be at least 1, got ${rate.burst}`);
     this.#rate = rate;
-    this.#most = options.most ?? KEYS_MAX;
+    this.#maxKeys = options.maxKeys ?? KEYS_MAX;
   }
 
   /** Spends a credit of `key`. @returns 0, or the milliseconds until there is one */
@@ -43,7 +43,7 @@ export class RateLimit {
     this.#sweep(now);
     let bucket = this.#buckets.get(key);
     if (!bucket) {
-      if (this.#buckets.size >= this.#most) this.#forget(now);
+      if (this.#buckets.size >= this.#maxKeys) this.#evict(now);
       this.#buckets.set(key, (bucket = { credits: this.#rate.burst, at: now }));
     }
     return draw(bucket, this.#rate, now);
@@ -61,12 +61,12 @@ export class RateLimit {
     if (bucket) bucket.credits++;
   }
 
-  /** Keys remembered: those that have not filled up again. */
+  /** Keys in memory: those whose buckets have not refilled. */
   get size(): number {
     return this.#buckets.size;
   }
 
-  /** Forgets full buckets, once in the time one takes to fill. */
+  /** Deletes full buckets, once per time that a bucket takes to fill. */
   #sweep(now: number): void {
     if (now < this.#sweepAt) return;
     const fillMs = (this.#rate.burst * 1_000) / this.#rate.perSecond;
@@ -74,11 +74,14 @@ export class RateLimit {
     for (const [key, { at }] of this.#buckets) if (now - at >= fillMs) this.#buckets.delete(key);
   }
 
-  /** Forgets the half that is nearest to full: whoever makes up keys to have one forgotten has to spend as much on each of them. */
-  #forget(now: number): void {
+  /**
+   * Deletes the fuller half of the buckets: evicting a key this way costs an attacker as much on
+   * each invented key.
+   */
+  #evict(now: number): void {
     const creditsNow = ({ credits, at }: Bucket) => credits + ((now - at) * this.#rate.perSecond) / 1_000;
     const fullest = [...this.#buckets].map(([key, bucket]) => ({ key, credits: creditsNow(bucket) }));
     fullest.sort((one, other) => other.credits - one.credits);
-    for (const { key } of fullest.slice(0, Math.ceil(this.#most / 2))) this.#buckets.delete(key);
+    for (const { key } of fullest.slice(0, Math.ceil(this.#maxKeys / 2))) this.#buckets.delete(key);
   }
 }

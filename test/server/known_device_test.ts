@@ -67,7 +67,7 @@ describe("a known device", () => {
     expect(await statusOf("ANN", { cookie, address: "192.0.2.1" })).toBe(302);
     const fresh = await logIn("ann");
     expect([fresh.status, Number(fresh.headers.get("retry-after")) > 60]).toEqual([429, true]);
-    expect(await fresh.text()).toContain("Too many tries. Please wait 10 minutes");
+    expect(await fresh.text()).toContain("Too many attempts. Please wait 10 minutes");
   });
 
   test("gets a cookie at sign-up, at each login and with a new password, of its own name beside the session's", async () => {

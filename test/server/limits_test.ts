@@ -231,7 +231,7 @@ describe("logins", () => {
     expect(refused.headers.has("set-cookie")).toBe(false);
     const html = await refused.text();
     expect(html).toContain(
-      `data-wait="${seconds}" data-error="rate_limited">Too many tries. Please wait 2 minutes</p>`,
+      `data-wait="${seconds}" data-error="rate_limited">Too many attempts. Please wait 2 minutes</p>`,
     );
     expect(html).toContain('value="OLGA"');
     expect((await logIn("olga", PASSWORD, "192.0.2.2")).status).toBe(302);
@@ -242,7 +242,7 @@ describe("logins", () => {
     const answers: Response[] = [];
     for (let i = 0; i < 11; i++) answers.push(await logIn("nobody-at-all", `wrong ${i}`, "192.0.2.3"));
     expect(answers.map(({ status }) => status)).toEqual([...Array.from({ length: 10 }, () => 401), 429]);
-    expect(await answers.at(-1)!.text()).toContain("Too many tries. Please wait 2 minutes");
+    expect(await answers.at(-1)!.text()).toContain("Too many attempts. Please wait 2 minutes");
   });
 
   test("at once are not more than one after the other", async () => {
@@ -274,7 +274,7 @@ describe("logins", () => {
     const owner = await logIn(name, PASSWORD, "203.0.113.200"); // from where nobody ever failed
     expect(owner.status).toBe(429);
     expect(Number(owner.headers.get("retry-after"))).toBeWithin(1, 46); // 20 in 15 minutes: one comes back in 45 s
-    expect(await owner.text()).toContain("Too many tries. Please wait ");
+    expect(await owner.text()).toContain("Too many attempts. Please wait ");
   });
 
   test("fail so often from one address, whatever the names; then it is refused, and its neighbours are not", async () => {
@@ -354,7 +354,7 @@ describe("sign-ups", () => {
       const refused = await signUp("person30", headers);
       expect(refused.status).toBe(429);
       expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(60);
-      expect(await refused.text()).toContain(">Too many tries. Please wait 2 minutes</p>");
+      expect(await refused.text()).toContain(">Too many attempts. Please wait 2 minutes</p>");
     }
     expect(await limited.sql`select from users`).toHaveLength(30);
     expect((await post(`${limited.url}/login`, { username: "person1", password: PASSWORD })).status).toBe(302);

@@ -41,7 +41,7 @@ describe("text beyond the limit of a day", () => {
     expect(stored).toBe(5);
     expect(refusal["code"]).toBe("rate_limited");
     expect(Math.abs(refusal["retry_after"] - secondsToMidnight())).toBeLessThanOrEqual(2);
-    expect(refusal["message"]).toStartWith("You have sent as much text as a day allows. Please wait ");
+    expect(refusal["message"]).toStartWith("You have reached the daily text limit. Please wait ");
     expect(await storedBytes(app)).toBe(20_000);
     expect((await (await bob.open()).send("ann", TEXTS[0]!)).type).toBe("ack");
     expect(await (await fetch(`${app.url}/metrics`)).text()).toContain('rate_limited_total{limit="bytes"} 1');

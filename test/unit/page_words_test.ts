@@ -178,7 +178,7 @@ describe("the words", () => {
   test("say how long to wait", () => {
     const waits = [0.2, 1, 59, 60, 61, 720, 3_600, 3_601].map((seconds) => waitText(seconds));
     expect(waits.join(", ")).toBe("a second, a second, 59 seconds, a minute, 2 minutes, 12 minutes, an hour, 2 hours");
-    expect(t("too_many_tries", { wait: waitText(720) })).toBe("Too many tries. Please wait \u206812 minutes\u2069.");
+    expect(t("too_many_tries", { wait: waitText(720) })).toBe("Too many attempts. Please wait \u206812 minutes\u2069.");
     useLanguage("el");
     expect([1, 30, 60, 720, 3_600, 7_200].map((seconds) => waitText(seconds))).toEqual([
       "ένα δευτερόλεπτο",

@@ -99,7 +99,7 @@ describe("a rate limit", () => {
   });
 
   test("remembers so many keys at most, and in a flood of made-up ones those that spent most", () => {
-    const limit = new RateLimit({ burst: 10, perSecond: 1 / 90 }, { most: 100 });
+    const limit = new RateLimit({ burst: 10, perSecond: 1 / 90 }, { maxKeys: 100 });
     for (let i = 0; i < 10; i++) limit.take("the attacked", 0);
     for (let i = 0; i < 10_000; i++) {
       limit.take(`made up ${i}`, 1);

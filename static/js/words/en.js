@@ -33,7 +33,7 @@ export default {
   error_invite_needed: "This chat is by invitation. Open the link that you were sent, the whole of it.",
   error_invite_used: "This invitation was used already, or is too old. Ask for another one.",
   error_bad_code: "This code is wrong, or was used already.",
-  too_many_tries: "Too many tries. Please wait {wait}.",
+  too_many_tries: "Too many attempts. Please wait {wait}.",
 
   // How long to wait
   seconds: { one: "a second", other: "{count} seconds" },
