@@ -33,7 +33,7 @@ import { ChatError } from "./errors.ts";
 import { Account } from "./http/account.ts";
 import { Conversations } from "./http/conversations.ts";
 import { Cookies } from "./http/cookies.ts";
-import { listen, SERVER_OPTIONS, shownHost } from "./http/listen.ts";
+import { displayHost, listen, SERVER_OPTIONS } from "./http/listen.ts";
 import { Login } from "./http/login.ts";
 import { Messages } from "./http/messages.ts";
 import { mayReadMetrics } from "./http/metrics_access.ts";
@@ -42,7 +42,7 @@ import { OtherVersions } from "./http/other_versions.ts";
 import { Pages } from "./http/pages.ts";
 import { Passwords } from "./http/passwords.ts";
 import { People } from "./http/people.ts";
-import { DATA_HEADERS, failure, type Trust } from "./http/request.ts";
+import { DATA_HEADERS, errorResponse, type Trust } from "./http/request.ts";
 import { notFound, routes } from "./http/router.ts";
 import { Sessions } from "./http/sessions.ts";
 import { Streams } from "./http/stream.ts";
@@ -197,7 +197,7 @@ export async function startApp(
     }
     const pages = await loading;
     const otherVersions = new OtherVersions({ db, log });
-    await otherVersions.share(pages.version, pages.files);
+    await otherVersions.save(pages.version, pages.files);
     const renewals = new SessionRenewals({ db, log });
     parts.defer(() => renewals.stop());
     const signupPolicy = new SignupPolicy({ db, signup: config.signup, secrets, identity });
@@ -306,7 +306,7 @@ export async function startApp(
             ? new Response(metrics.render(), {
                 headers: { ...DATA_HEADERS, "Content-Type": "text/plain; version=0.0.4" },
               })
-            : failure(new ChatError("not_yours")),
+            : errorResponse(new ChatError("not_yours")),
       }),
       fetch(request) {
         const answer = notFound(request, trust);
@@ -336,7 +336,7 @@ export async function startApp(
     };
     const port = server.port ?? config.port;
     return {
-      url: `http://${shownHost(config.host)}:${port}`,
+      url: `http://${displayHost(config.host)}:${port}`,
       port,
       database: store.description,
       adminCode: await signupPolicy.codeToShow(),

@@ -33,7 +33,7 @@ async function main(args: readonly string[]): Promise<void> {
   if (verb === "healthcheck") return healthcheck(args.slice(1));
   if (verb === "--version" || verb === "-v") return print(`chatify ${version}\n`);
   if (verb === "--help" || verb === "-h") return print(help(version));
-  complain(`Unknown command "${verb}". --help lists the commands and the settings, which are environment variables.`);
+  printError(`Unknown command "${verb}". --help lists the commands and the settings, which are environment variables.`);
   process.exit(EXIT.usage);
 }
 
@@ -68,10 +68,10 @@ async function runCommand(args: readonly string[]): Promise<void> {
     if (!command) return print(`Usage\n${COMMANDS_HELP}`);
     const config = readSettings();
     const need = config.databaseUrl === undefined ? "serve" : "serve-without-database";
-    if (await ensurePackages({ root, bun: process.execPath, need, say: complain })) return restart();
+    if (await ensurePackages({ root, bun: process.execPath, need, say: printError })) return restart();
     const [{ openAdminContext }, { run }] = await Promise.all([import("./app.ts"), import("./cli/commands.ts")]);
     const log = newLog({ ...config, logLevel: config.logLevel === "info" ? "warn" : config.logLevel });
-    opening = openAdminContext(config, { root, log, say: complain });
+    opening = openAdminContext(config, { root, log, say: printError });
     const close = async () => (await opening)?.end();
     for (const signal of SIGNALS)
       process.once(signal, () => void close().finally(() => process.exit(EXIT.interrupted)));
@@ -80,7 +80,7 @@ async function runCommand(args: readonly string[]): Promise<void> {
     try {
       await run(command, context, {
         print: (text) => new Promise((resolve) => process.stdout.write(text, () => resolve())),
-        say: complain,
+        say: printError,
         readPassword,
         origin: config.allowedOrigins?.[0] ?? `http://localhost:${config.port}`,
       });
@@ -97,13 +97,13 @@ async function runCommand(args: readonly string[]): Promise<void> {
 async function healthcheck(args: readonly string[]): Promise<void> {
   const alive = args[0] === "--alive";
   if (args.length > (alive ? 1 : 0)) {
-    complain("chatify healthcheck accepts only the option --alive");
+    printError("chatify healthcheck accepts only the option --alive");
     process.exit(1);
   }
   const { host, port } = readSettings(EXIT.bug);
   const { isHealthy, message } = await checkHealth({ host, port }, alive);
   if (isHealthy) say(message);
-  else complain(message);
+  else printError(message);
   process.exit(isHealthy ? 0 : 1);
 }
 
@@ -114,7 +114,7 @@ async function readPassword(question: string): Promise<string | undefined> {
   for (;;) {
     const first = await askSecret(question, process.stdin, process.stderr);
     if (first === (await askSecret("Repeat the password: ", process.stdin, process.stderr))) return first;
-    complain("The passwords differ. Try again.");
+    printError("The passwords differ. Try again.");
   }
 }
 
@@ -168,7 +168,7 @@ function readSettings(exitCode: number = EXIT.usage) {
     return loadConfig(process.env);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    complain(`Invalid settings:\n${error.faults.map((fault) => `  - ${fault}`).join("\n")}`);
+    printError(`Invalid settings:\n${error.faults.map((fault) => `  - ${fault}`).join("\n")}`);
     return process.exit(exitCode);
   }
 }
@@ -198,7 +198,7 @@ function stopOnSignals(
     const now = performance.now();
     if (firstSignalAt !== undefined && now - firstSignalAt < SAME_SIGNAL_MS) return;
     if (firstSignalAt !== undefined) {
-      complain("Stopped immediately.");
+      printError("Stopped immediately.");
       return exitNow();
     }
     firstSignalAt = now;
@@ -237,7 +237,7 @@ function stopOnSignals(
 
 function fail(error: unknown, port: number): never {
   const { text, code } = describeFailure(error, port);
-  complain(text);
+  printError(text);
   process.exit(code);
 }
 
@@ -249,6 +249,6 @@ function say(line: string): void {
   print(`${line}\n`);
 }
 
-function complain(text: string): void {
+function printError(text: string): void {
   process.stderr.write(`${text}\n`);
 }

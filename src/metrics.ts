@@ -1,5 +1,5 @@
 /**
- * All metrics. Gauges are read from their gauges on each scrape. Label values come from closed sets, never from client input.
+ * All metrics. Gauges are read from the running parts on each scrape. Label values come from closed sets, never from client input.
  * Counting and observing allocate nothing, since they run for every message.
  */
 
@@ -22,8 +22,16 @@ export const OUTCOMES = [
 export const BUS_DROPS = ["foreign", "replayed", "unproven", "malformed", "unknown"] as const;
 export type BusDrop = (typeof BUS_DROPS)[number];
 /** The limits that can reject a request or frame. */
-export const LIMITED = [...LIMITED_ACTIONS, "bytes", "frames", "sockets", "sign_ups", "logins", "sign_ins"] as const;
-export type Limited = (typeof LIMITED)[number];
+export const LIMIT_NAMES = [
+  ...LIMITED_ACTIONS,
+  "bytes",
+  "frames",
+  "sockets",
+  "sign_ups",
+  "logins",
+  "sign_ins",
+] as const;
+export type LimitName = (typeof LIMIT_NAMES)[number];
 
 const OTHER = "other";
 /** All other methods are answered with 405. */
@@ -49,19 +57,19 @@ export interface Usage {
 
 export class Metrics {
   readonly #gauges: Gauges;
-  readonly #routes = new Map<string, Route>();
+  readonly #routes = new Map<string, RouteMetrics>();
 
-  readonly messages = new Counts(OUTCOMES);
+  readonly messages = new LabeledCounter(OUTCOMES);
   readonly ackSeconds = new Histogram(0.000_25, 16);
   readonly batchMessages = new Histogram(1, 9);
   readonly querySeconds = { messages: new Histogram(0.000_25, 16), rest: new Histogram(0.000_25, 16) };
-  readonly dbLosses = new Count();
-  readonly busLosses = new Count();
-  readonly busDrops = new Counts(BUS_DROPS);
-  readonly backpressureCloses = new Count();
-  readonly unsentCuts = new Count();
-  readonly rateLimited = new Counts(LIMITED);
-  readonly loginFailures = new Count();
+  readonly dbLosses = new Counter();
+  readonly busLosses = new Counter();
+  readonly busDrops = new LabeledCounter(BUS_DROPS);
+  readonly backpressureCloses = new Counter();
+  readonly unsentCuts = new Counter();
+  readonly rateLimited = new LabeledCounter(LIMIT_NAMES);
+  readonly loginFailures = new Counter();
   readonly lagSeconds = new Histogram(0.001, 13);
 
   constructor(gauges: Gauges) {
@@ -69,16 +77,16 @@ export class Metrics {
   }
 
   /** The metrics of a route. @param template as in `http/router.ts`, never a requested path */
-  route(template: string): Route {
+  route(template: string): RouteMetrics {
     const known = this.#routes.get(template);
     if (known) return known;
-    const route = new Route();
+    const route = new RouteMetrics();
     this.#routes.set(template, route);
     return route;
   }
 
   /** The metrics of requests to unknown paths. */
-  get unknownRoute(): Route {
+  get unknownRoute(): RouteMetrics {
     return this.route(OTHER);
   }
 
@@ -161,7 +169,7 @@ export class Metrics {
   }
 }
 
-export class Count {
+export class Counter {
   value = 0;
 
   add(): void {
@@ -170,7 +178,7 @@ export class Count {
 }
 
 /** A counter for each value of a label. */
-export class Counts<Value extends string> {
+export class LabeledCounter<Value extends string> {
   readonly #counts: Record<Value, number>;
 
   constructor(values: readonly Value[]) {
@@ -222,7 +230,7 @@ export class Histogram {
 }
 
 /** Metrics of one route. */
-export class Route {
+export class RouteMetrics {
   readonly seconds = new Histogram(0.000_25, 16);
   /** By method and status encoded as one number, so that counting allocates no string. */
   readonly #counts = new Map<number, number>();
@@ -231,7 +239,7 @@ export class Route {
     return this.#counts.size > 0;
   }
 
-  /** @param status of the answer, 101 after an upgrade */
+  /** @param status of the response, 101 after an upgrade */
   count(method: string, status: number, tookMs: number): void {
     const key = Math.max(0, METHODS.indexOf(method)) * 1_000 + status;
     this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);

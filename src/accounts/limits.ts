@@ -5,7 +5,7 @@
 
 import { LIMITED_ACTIONS, type LimitedAction, type LimitSettings } from "../config.ts";
 import { ChatError, type ErrorCode } from "../errors.ts";
-import type { Limited } from "../metrics.ts";
+import type { LimitName } from "../metrics.ts";
 import { type Bucket, draw, RateLimit } from "../util/rate_limit.ts";
 import { type LoginAttempt, LoginLimits } from "./login_limits.ts";
 
@@ -25,10 +25,10 @@ export class Limits {
   readonly #settings: LimitSettings | undefined;
   readonly #actions: ReadonlyMap<LimitedAction, RateLimit> | undefined;
   readonly #logins: LoginLimits | undefined;
-  readonly #refused: (limit: Limited) => void;
+  readonly #refused: (limit: LimitName) => void;
 
   /** @param settings undefined for no limits @param refused called on each refusal */
-  constructor(settings: LimitSettings | undefined, refused: (limit: Limited) => void = () => {}) {
+  constructor(settings: LimitSettings | undefined, refused: (limit: LimitName) => void = () => {}) {
     this.#settings = settings;
     this.#refused = refused;
     if (!settings) return;

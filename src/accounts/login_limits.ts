@@ -2,7 +2,7 @@
 
 import type { LimitSettings } from "../config.ts";
 import { ChatError } from "../errors.ts";
-import type { Limited } from "../metrics.ts";
+import type { LimitName } from "../metrics.ts";
 import type { Rate } from "../setting_readers.ts";
 import { rateLimitKey } from "../util/address.ts";
 import { RateLimit } from "../util/rate_limit.ts";
@@ -41,10 +41,10 @@ export class LoginLimits {
     readonly device: RateLimit;
   };
   readonly #signIns: { readonly address: AddressLimit; readonly name: RateLimit };
-  readonly #refused: (limit: Limited) => void;
+  readonly #refused: (limit: LimitName) => void;
 
   /** @param refused called on each refusal */
-  constructor(settings: LimitSettings, refused: (limit: Limited) => void) {
+  constructor(settings: LimitSettings, refused: (limit: LimitName) => void) {
     this.#refused = refused;
     this.#signUps = new AddressLimit(settings.signUps);
     this.#failures = {
@@ -98,7 +98,7 @@ export class LoginLimits {
   }
 
   /** Charges all limits or none. @returns refunds them @throws ChatError `rate_limited` */
-  #charge(limited: Limited, charges: readonly Charge[]): () => void {
+  #charge(limited: LimitName, charges: readonly Charge[]): () => void {
     const charged: Charge[] = [];
     const refund = () => charged.forEach(([limit, key]) => limit.refund(key));
     for (const [limit, key] of charges) {
@@ -112,7 +112,7 @@ export class LoginLimits {
     return refund;
   }
 
-  #refuse(limited: Limited, waitMs: number): void {
+  #refuse(limited: LimitName, waitMs: number): void {
     if (waitMs === 0) return;
     this.#refused(limited);
     const retryAfter = Math.ceil(waitMs / 1_000);

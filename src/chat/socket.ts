@@ -11,7 +11,7 @@ import type { Hub, Socket } from "../delivery/hub.ts";
 import type { StalledClient, UnsentBudget } from "../delivery/unsent_budget.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import type { Count, Metrics } from "../metrics.ts";
+import type { Counter, Metrics } from "../metrics.ts";
 import type { PresenceSubscriptions } from "../presence/subscriptions.ts";
 import {
   type ClientFrame,
@@ -50,7 +50,7 @@ export interface SocketData {
 /** Shared by all sockets. `closes` counts sockets that exceeded their own limit. */
 interface Backpressure {
   readonly unsent: UnsentBudget;
-  readonly closes: Count;
+  readonly closes: Counter;
 }
 
 /** A user's open socket: sends frames, limits unsent data and checks that the client is alive. */

@@ -4,7 +4,7 @@
  */
 
 import type { Log } from "../log.ts";
-import type { Count } from "../metrics.ts";
+import type { Counter } from "../metrics.ts";
 
 /** With more, 540 stalled sockets grew the process by over 200 MiB. */
 const DEFAULT_MAX_BYTES = 128 * 1024 * 1024;
@@ -31,7 +31,7 @@ export function defaultBudget(memoryBytes: number): number {
 export class UnsentBudget {
   readonly #maxBytes: number;
   readonly #log: Log;
-  readonly #cuts: Count;
+  readonly #cuts: Counter;
   /** Unsent bytes by stalled client, longest stalled first. */
   readonly #clients = new Map<StalledClient, number>();
   #bytes = 0;
@@ -40,7 +40,7 @@ export class UnsentBudget {
   #loggedAt = Number.NEGATIVE_INFINITY;
 
   /** @param parts.cuts counts disconnected clients */
-  constructor(parts: { maxBytes: number; log: Log; cuts: Count }) {
+  constructor(parts: { maxBytes: number; log: Log; cuts: Counter }) {
     this.#maxBytes = parts.maxBytes;
     this.#log = parts.log;
     this.#cuts = parts.cuts;

@@ -14,7 +14,7 @@ import { Batcher } from "../util/batcher.ts";
 import { nameKey } from "../util/text.ts";
 import { namePart, pathParameter, urlOf, wholeNumber } from "./parameters.ts";
 import { findPeer, FOUND_MAX } from "./people.ts";
-import { idOf, json, type Request, type Trust } from "./request.ts";
+import { json, type Request, requestId, type Trust } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Streams } from "./stream.ts";
 
@@ -77,7 +77,7 @@ export class Conversations {
     });
     const pages = withTexts(rows, (some) => this.#db.run((sql) => conversations.lastMessageTexts(sql, some)));
     const shape = { show: (row: Parameters<typeof show>[0]) => JSON.stringify(show(row)) };
-    const id = idOf(request, this.#trust);
+    const id = requestId(request, this.#trust);
     return this.#streams.list(pages, shape, { kind: "conversations", id, request, server }, me.nameKey);
   }
 
@@ -93,7 +93,7 @@ export class Conversations {
       open: "{",
       close: "}",
     };
-    const id = idOf(request, this.#trust);
+    const id = requestId(request, this.#trust);
     return this.#streams.list(pages, shape, { kind: "unread counts", id, request, server }, myKey);
   }
 

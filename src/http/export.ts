@@ -8,7 +8,7 @@ import type { ExportPart } from "../db/export.ts";
 import { type Pages, pagesOf, ROWS_MAX } from "../db/pages.ts";
 import * as relationships from "../db/relationships.ts";
 import type { Session } from "../db/sessions.ts";
-import { inPieces, type Pieces } from "./stream.ts";
+import { type Pieces, toPieces } from "./stream.ts";
 
 const CONVERSATIONS = 250;
 
@@ -26,10 +26,10 @@ export async function* exportOf(db: Database, me: Session): Pieces {
     ["mutes", "muted"],
   ] as const) {
     const names = pagesOf<string>((after, limit) => relationships.listRelated(db, relation, me.username, after, limit));
-    yield yield* inPieces(names, { show: JSON.stringify, open: `,"${field}":[` });
+    yield yield* toPieces(names, { show: JSON.stringify, open: `,"${field}":[` });
   }
-  yield yield* inPieces(drafts.pages(db, me.username), { show: draftJson, open: ',"drafts":[' });
-  return yield* inPieces(messagePages(db, me), {
+  yield yield* toPieces(drafts.pages(db, me.username), { show: draftJson, open: ',"drafts":[' });
+  return yield* toPieces(messagePages(db, me), {
     show: (row) => `\n${JSON.stringify(row)}`,
     open: ',"messages":[',
     close: "\n]}\n",

@@ -3,7 +3,7 @@
 import type { SocketData } from "../chat/socket.ts";
 import type { Config } from "../config.ts";
 import { ChatError } from "../errors.ts";
-import { failure, json } from "./request.ts";
+import { errorResponse, json } from "./request.ts";
 
 const BODY_MAX_BYTES = 16 * 1024;
 /** Disconnects clients that stall while sending or reading. Bun counts in steps of 4 s, so after 8–12 s; headers always get 12 s. */
@@ -22,7 +22,7 @@ export const SERVER_OPTIONS = {
   development: false,
   idleTimeout: IDLE_SECONDS,
   maxRequestBodySize: BODY_MAX_BYTES,
-  error: () => failure(new ChatError("internal")),
+  error: () => errorResponse(new ChatError("internal")),
 } as const;
 
 /** Binds the port. Until the app is ready, every route except `/healthz` returns `not_ready`. @throws PortError */
@@ -34,7 +34,9 @@ export function listen(config: Config): Bun.Server<SocketData> {
       port: config.port,
       hostname: config.host,
       fetch: (request) =>
-        URL.parse(request.url)?.pathname === "/healthz" ? json({ status: "ok" }) : failure(new ChatError("not_ready")),
+        URL.parse(request.url)?.pathname === "/healthz"
+          ? json({ status: "ok" })
+          : errorResponse(new ChatError("not_ready")),
       websocket: { message() {} },
     });
   } catch (error) {
@@ -43,7 +45,7 @@ export function listen(config: Config): Bun.Server<SocketData> {
 }
 
 /** The host part of a URL that a browser on this machine can open. */
-export function shownHost(host: string): string {
+export function displayHost(host: string): string {
   if (host === "0.0.0.0" || host === "::") return "localhost";
   return host.includes(":") ? `[${host}]` : host;
 }

@@ -13,7 +13,7 @@ import type { Cookies } from "./cookies.ts";
 import type { Pages } from "./pages.ts";
 import { urlOf } from "./parameters.ts";
 import type { Passwords } from "./passwords.ts";
-import { checkOrigin, clientAddress, failure, readBody, redirect, type Request, type Trust } from "./request.ts";
+import { checkOrigin, clientAddress, errorResponse, readBody, redirect, type Request, type Trust } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
 
 /** Everything but cookies. Browsers honor it over https and from localhost only (W3C Clear Site Data §3.2). */
@@ -104,7 +104,7 @@ export class Login {
       this.#onSignup(user.username);
       return await this.#enter(request, user, address);
     } catch (error) {
-      if (error instanceof ChatError && isForScript(request)) return failure(error);
+      if (error instanceof ChatError && isForScript(request)) return errorResponse(error);
       return this.#formAgain("signup", form, error);
     }
   }

@@ -12,9 +12,9 @@ import { ChatError } from "../errors.ts";
 import { checkName, keyOfReference } from "../util/text.ts";
 import { pathParameter, urlOf, wholeNumber } from "./parameters.ts";
 import { findPeer } from "./people.ts";
-import { idOf, isForeign, json, type Request, type Trust } from "./request.ts";
+import { isForeign, json, type Request, requestId, type Trust } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
-import { type Asked, inPieces, type Streams } from "./stream.ts";
+import { type StreamRequest, type Streams, toPieces } from "./stream.ts";
 
 const PAGE_MAX = 200;
 const MARK_TIMEOUT_MS = 10_000;
@@ -61,9 +61,9 @@ export class Messages {
       // HEAD returns no rows.
       if (request.method !== "HEAD" && !foreign) await this.#mark(me, peer.username, rows, peeks);
     };
-    const asked: Asked = { kind: "messages", id: idOf(request, this.#trust), request, server };
+    const asked: StreamRequest = { kind: "messages", id: requestId(request, this.#trust), request, server };
     const pieces = (first: MessagePage) =>
-      inPieces(windowPages(first, { isWhole: !window, read, mark }), { show: (row) => JSON.stringify(show(row)) });
+      toPieces(windowPages(first, { isWhole: !window, read, mark }), { show: (row) => JSON.stringify(show(row)) });
     if (!window) {
       const end = this.#streams.begin(me.nameKey);
       const first = await read({ limit: ROWS_MAX, after: 0 }).catch((error: unknown) => {

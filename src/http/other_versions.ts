@@ -29,7 +29,7 @@ export class OtherVersions {
   }
 
   /** Stores this pod's files for other pods and later versions. Never throws. */
-  async share(version: string, files: VersionFiles): Promise<void> {
+  async save(version: string, files: VersionFiles): Promise<void> {
     try {
       const list = [...files].map(([path, bytes]) => [path, bytes.toString("base64")]);
       await versions.save(this.#db, version, await Bun.zstdCompress(JSON.stringify(list), { level: 9 }));

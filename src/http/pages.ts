@@ -8,7 +8,7 @@ import { brotliCompress, constants, gzip, zstdCompress } from "node:zlib";
 import type { Signup } from "../config.ts";
 import { ChatError } from "../errors.ts";
 import type { OtherVersions, VersionFiles } from "./other_versions.ts";
-import { DATA_HEADERS, failure, FILE_HEADERS, HEADERS, type Request } from "./request.ts";
+import { DATA_HEADERS, errorResponse, FILE_HEADERS, HEADERS, type Request } from "./request.ts";
 
 const CSP = [
   "default-src 'none'",
@@ -203,7 +203,7 @@ export class Pages {
     const hash = path.slice(0, slash);
     const name = path.slice(slash + 1);
     if (hash === this.#hash) return this.#fileNamed(request, name, IMMUTABLE);
-    if (!HASH.test(hash)) return failure(new ChatError("not_found"));
+    if (!HASH.test(hash)) return errorResponse(new ChatError("not_found"));
     return this.#fileOfOther(request, name, others.filesOf(hash));
   }
 
@@ -217,7 +217,7 @@ export class Pages {
 
   #fileNamed(request: Request, name: string, cache: CachePolicy): Response {
     const file = this.#files.get(name);
-    return !file || isPage(file.type) ? failure(new ChatError("not_found")) : this.#respond(request, file, cache);
+    return !file || isPage(file.type) ? errorResponse(new ChatError("not_found")) : this.#respond(request, file, cache);
   }
 
   #respond(request: Request, file: File, cache: CachePolicy): Response {

@@ -6,7 +6,7 @@ import type { Database } from "../db/client.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { ChatError } from "../errors.ts";
-import type { Count } from "../metrics.ts";
+import type { Counter } from "../metrics.ts";
 import { rateLimitKey } from "../util/address.ts";
 import { FairQueue } from "../util/fair_queue.ts";
 import { hashPassword, verifyPassword } from "../util/password.ts";
@@ -25,11 +25,11 @@ interface Client {
 export class Passwords {
   readonly #db: Database;
   readonly #limits: Limits;
-  readonly #failures: Count;
+  readonly #failures: Counter;
   readonly #queue = new FairQueue(HASHES);
 
   /** @param parts.failures counts failed logins */
-  constructor({ db, limits, failures }: { db: Database; limits: Limits; failures: Count }) {
+  constructor({ db, limits, failures }: { db: Database; limits: Limits; failures: Counter }) {
     this.#db = db;
     this.#limits = limits;
     this.#failures = failures;

@@ -15,7 +15,7 @@ import { ChatError } from "../errors.ts";
 import type { PresenceRegistry } from "../presence/registry.ts";
 import { keyOfReference, searchKey } from "../util/text.ts";
 import { namePart, urlOf, wholeNumber } from "./parameters.ts";
-import { idOf, json, originOf, type Request, type Trust } from "./request.ts";
+import { json, originOf, type Request, requestId, type Trust } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Streams } from "./stream.ts";
 
@@ -62,7 +62,7 @@ export class People {
     if (q !== "" && keyOfReference(q) === undefined) return json([]);
     const limit = most ?? Number.POSITIVE_INFINITY;
     const names = users.names(this.#db, { prefix: searchKey(q), except, limit });
-    const id = idOf(request, this.#trust);
+    const id = requestId(request, this.#trust);
     return this.#streams.list(names, { show: (some) => some }, { kind: "people", id, request, server });
   }
 
@@ -70,7 +70,7 @@ export class People {
     const { username } = await this.#sessions.require(request, "searches");
     const without = await this.#relationships.blockedEitherWay(username);
     const names = this.#registry.onlinePages(NAMES_MAX, { without });
-    const id = idOf(request, this.#trust);
+    const id = requestId(request, this.#trust);
     return this.#streams.list(names, { show: JSON.stringify }, { kind: "online", id, request, server });
   }
 

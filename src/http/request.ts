@@ -5,7 +5,7 @@ import type { BunRequest, Server } from "bun";
 import type { SocketData } from "../chat/socket.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import type { Route } from "../metrics.ts";
+import type { RouteMetrics } from "../metrics.ts";
 import { clientHeaderValue, resolveClientAddress, type TrustedProxies } from "../util/address.ts";
 
 export type Request = BunRequest;
@@ -117,7 +117,7 @@ export async function readJson(request: Request): Promise<Record<string, unknown
 }
 
 /** The JSON response for a failure. */
-export function failure(error: ChatError, headers: Record<string, string> = {}): Response {
+export function errorResponse(error: ChatError, headers: Record<string, string> = {}): Response {
   const { code, message, retryAfter, status } = error;
   if (retryAfter !== undefined && status !== 500) headers["Retry-After"] = String(retryAfter);
   return json({ error: { code, message } }, { status, headers });
@@ -129,7 +129,7 @@ const REQUEST_ID = /^[\w.-]{8,128}$/;
 const ids = new WeakMap<Request, string>();
 
 /** The id under which a request is logged: the trusted proxy's, so that both logs share it, or else a random one. */
-export function idOf(request: Request, trust: Trust): string {
+export function requestId(request: Request, trust: Trust): string {
   let id = ids.get(request);
   if (id === undefined) {
     const given = isProxied(request, trust) ? request.headers.get("x-request-id") : null;
@@ -144,14 +144,14 @@ export function idOf(request: Request, trust: Trust): string {
  *
  * @param route the metrics of the path
  */
-export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route: Route) {
+export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route: RouteMetrics) {
   const allow = ["GET" in methods ? "GET, HEAD" : "", "POST" in methods ? "POST" : ""].filter(Boolean).join(", ");
   const fail = (request: Request, error: unknown): Response => {
-    if (error instanceof ChatError) return failure(error);
-    const id = idOf(request, parts.trust);
+    if (error instanceof ChatError) return errorResponse(error);
+    const id = requestId(request, parts.trust);
     parts.log.error("request failed", error, { id });
     // mutation: errors without details
-    return failure(new ChatError("internal", { message: `Something went wrong on our side. Request id: ${id}` }));
+    return errorResponse(new ChatError("internal", { message: `Something went wrong on our side. Request id: ${id}` }));
   };
   // Not async: a synchronous handler costs no promise.
   const respond = (request: Request, server: Server<SocketData>): ReturnType<Handler> => {
@@ -161,7 +161,7 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route
       }
       const method = request.method === "HEAD" ? "GET" : request.method;
       const handler = method === "GET" || method === "POST" ? methods[method] : undefined;
-      if (!handler) return failure(new ChatError("method_not_allowed"), { Allow: allow });
+      if (!handler) return errorResponse(new ChatError("method_not_allowed"), { Allow: allow });
       if (method === "POST") checkOrigin(request, parts.trust);
       const response = handler(request, server);
       return response instanceof Promise ? response.catch((error: unknown) => fail(request, error)) : response;

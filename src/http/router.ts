@@ -18,7 +18,7 @@ import type { People } from "./people.ts";
 import {
   checkOrigin,
   DATA_HEADERS,
-  failure,
+  errorResponse,
   guard,
   isSecure,
   json,
@@ -92,7 +92,8 @@ export function paths(parts: Parts): Record<string, Methods> {
     "/test": { GET: () => json({ message: "ok" }) },
     "/healthz": { GET: () => json({ status: "ok" }) },
     "/readyz": {
-      GET: async () => ((await parts.isReady()) ? json({ status: "ready" }) : failure(new ChatError("not_ready"))),
+      GET: async () =>
+        (await parts.isReady()) ? json({ status: "ready" }) : errorResponse(new ChatError("not_ready")),
     },
     "/version": { GET: () => json({ name: "chatify", version: parts.version }) },
     "/metrics": { GET: parts.renderMetrics },
@@ -108,7 +109,7 @@ export function notFound(request: globalThis.Request, trust: Trust): Response {
         status: error.status,
         headers: { ...DATA_HEADERS, "Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store" },
       })
-    : failure(error);
+    : errorResponse(error);
   return isSecure(request, trust) ? withHsts(response) : response;
 }
 
@@ -127,7 +128,7 @@ async function upgrade(request: Request, server: Server<SocketData>, parts: Part
   // mutation: origin of sockets
   checkOrigin(request, parts.trust);
   if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
-    return failure(new ChatError("upgrade_required"), { Upgrade: "websocket" });
+    return errorResponse(new ChatError("upgrade_required"), { Upgrade: "websocket" });
   }
   await parts.beforeOpen(session);
   const refusal = parts.socketRefusal();

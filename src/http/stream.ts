@@ -29,7 +29,7 @@ const STREAMS_MAX = 4;
 export type Pieces = AsyncGenerator<string, string>;
 
 /** The request to respond to. */
-export interface Asked {
+export interface StreamRequest {
   /** What was requested, for the log. */
   readonly kind: string;
   /** The id of the request, for the log. */
@@ -87,14 +87,14 @@ export class Streams {
    * @param user charged with a long response if the list has more than one page; undefined for no limit
    * @throws ChatError `rate_limited`, and errors of the first page
    */
-  async list<Row>(pages: Pages<Row>, shape: Shape<Row>, asked: Asked, user?: string): Promise<Response> {
+  async list<Row>(pages: Pages<Row>, shape: Shape<Row>, asked: StreamRequest, user?: string): Promise<Response> {
     const first = await pages.next();
     const end = first.done || user === undefined ? undefined : this.begin(user);
-    return this.text(inPieces(resumed(first, pages), shape), end ? { ...asked, end } : asked);
+    return this.text(toPieces(resumed(first, pages), shape), end ? { ...asked, end } : asked);
   }
 
   /** Responds with a text: whole if it is short, else streamed. @throws errors of the first piece */
-  async text(pieces: Pieces, asked: Asked): Promise<Response> {
+  async text(pieces: Pieces, asked: StreamRequest): Promise<Response> {
     const { end = () => {}, headers } = asked;
     try {
       const first = await pieces.next();
@@ -108,7 +108,7 @@ export class Streams {
   }
 
   /** Streams a text of any length. @throws a ChatError of the first piece; any other error closes the connection */
-  async whole(pieces: Pieces, asked: Asked): Promise<Response> {
+  async whole(pieces: Pieces, asked: StreamRequest): Promise<Response> {
     const first = pieces.next();
     try {
       await first;
@@ -122,7 +122,7 @@ export class Streams {
   }
 
   /** Streams a text of any length. An error midway closes the connection, so that a truncated response is not taken for a complete one. */
-  stream(pieces: Pieces, asked: Asked): Response {
+  stream(pieces: Pieces, asked: StreamRequest): Response {
     const { kind, id, request, server, end = () => {}, headers } = asked;
     const [log, unsent] = [this.#log, this.#unsent];
     server.timeout(request, STALLED_SECONDS);
@@ -170,7 +170,7 @@ async function* resumed<T>(
 }
 
 /** Writes pages of rows as text; the closing bracket follows the last page. Empties the pages as it proceeds. */
-export async function* inPieces<Row>(pages: Pages<Row>, shape: Shape<Row>): Pieces {
+export async function* toPieces<Row>(pages: Pages<Row>, shape: Shape<Row>): Pieces {
   const { show, open = "[", comma = ",", close = "]" } = shape;
   let piece = open;
   let before = "";

@@ -1,4 +1,4 @@
-/** Passwords: what one may be, and how it is prepared (RFC 8265), hashed and verified. How many at a time is http/auth.ts's business. */
+/** Passwords: what one may be, and how it is prepared (RFC 8265), hashed and verified. http/passwords.ts limits concurrency. */
 
 import { ChatError } from "../errors.ts";
 

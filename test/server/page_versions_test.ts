@@ -27,7 +27,7 @@ test("of the versions the ten that were started last are kept", async () => {
 
 test("made-up versions cost a query a second, whoever asks, and a real one is read once", async () => {
   const versions = new OtherVersions({ db, log: SILENT });
-  await versions.share("shared", new Map([["js/a.js", Buffer.from("α")]]));
+  await versions.save("shared", new Map([["js/a.js", Buffer.from("α")]]));
   queries = 0;
   const asked = Array.from({ length: 1_000 }, (_, i) => versions.filesOf(`made-up-${i}`));
   expect(new Set(await Promise.all(asked))).toEqual(new Set([undefined]));
@@ -42,6 +42,6 @@ test("without PostgreSQL there are none, and nothing fails", async () => {
   const gone = new Database({ target: "postgres://x@127.0.0.1:1/x", name: "test-gone", max: 1, log: SILENT });
   const versions = new OtherVersions({ db: gone, log: SILENT });
   expect(await versions.filesOf("AAAAAAAAAAA")).toBeUndefined();
-  await versions.share("shared", new Map());
+  await versions.save("shared", new Map());
   await gone.end();
 }, 20_000);

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 
-import { Histogram, Route } from "../../src/metrics.ts";
+import { Histogram, RouteMetrics } from "../../src/metrics.ts";
 
 const bounds = (histogram: Histogram) =>
   histogram.lines("h").flatMap((line) => {
@@ -34,7 +34,7 @@ test("histogram finds the bucket that a search would find", () => {
 });
 
 test("route counts by method and code, and calls a method it does not know other", () => {
-  const route = new Route();
+  const route = new RouteMetrics();
   expect(route.used).toBeFalse();
   for (const method of ["GET", "GET", "POST", "DELETE", "PATCH"]) route.count(method, method < "P" ? 200 : 405, 1);
   expect(route.lines("r", "/x/:id").toSorted()).toEqual([

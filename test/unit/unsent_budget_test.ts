@@ -2,14 +2,14 @@ import { describe, expect, test } from "bun:test";
 
 import { defaultBudget, UnsentBudget } from "../../src/delivery/unsent_budget.ts";
 import { Log } from "../../src/log.ts";
-import { Count } from "../../src/metrics.ts";
+import { Counter } from "../../src/metrics.ts";
 
 const MiB = 2 ** 20;
 
 /** @param maxBytes the budget @returns what makes clients; `cut` names those that were cut, `inOrder` those of them that had time */
 function pod(maxBytes: number) {
   const lines: string[] = [];
-  const cuts = new Count();
+  const cuts = new Counter();
   const unsent = new UnsentBudget({
     maxBytes,
     cuts,

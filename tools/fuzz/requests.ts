@@ -38,7 +38,7 @@ const JSON_BODIES: Record<string, (peer: string) => object> = {
 const HASHING = 0.05;
 
 export interface Places {
-  /** As `routes.ts` writes them. */
+  /** As in `src/http/router.ts`. */
   readonly routes: readonly string[];
   /** Of a page's file, with its hash. */
   readonly file: string;

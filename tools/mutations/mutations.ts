@@ -293,7 +293,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       guarantee: "An unexpected error tells clients nothing but a number",
       file: "src/http/request.ts",
       marker: "errors without details",
-      code: 'return failure(new ChatError("internal", { message: String(error) }));',
+      code: 'return errorResponse(new ChatError("internal", { message: String(error) }));',
       test: "test/server/http_test.ts",
       name: "a failure of ours answers 500 with fixed words and a number, under which the log tells what happened",
     },
