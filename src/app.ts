@@ -1,4 +1,7 @@
-/** The composition root: constructs all parts, serves, and stops them in reverse order. Only this file constructs them. */
+/**
+ * The composition root: constructs all parts, serves, and stops them in reverse order. Only this
+ * file constructs them.
+ */
 
 import { join } from "node:path";
 
@@ -58,7 +61,10 @@ import { disposeAll } from "./util/disposal.ts";
 const POOL_MAX = 4;
 /** Batches of messages are stored one after another. */
 const WRITER_MAX = 1;
-/** After an upgrade, how long a start waits for the skeletons of names: enough for 40,000 accounts. The rest follows while serving. */
+/**
+ * After an upgrade, how long a start waits for the skeletons of names: enough for 40,000 accounts.
+ * The rest follows while serving.
+ */
 const FILLED_BEFORE_MS = 3_000;
 /** At shutdown sockets are closed in slices, so that clients do not all reconnect at once. */
 const CLOSES_PER_SLICE = 500;
@@ -102,12 +108,13 @@ export async function startApp(
   const parts = new AsyncDisposableStack();
   let store: Store | undefined;
   try {
-    // The port first: a second start in the same directory must fail before it touches the database of the first.
+    // The port first: a second start in the same directory must fail before it touches the database
+    // of the first.
     const server = listen(config);
     parts.defer(() => server.stop(true));
     let isStopping = false;
     const loading = Pages.load(join(root, "static"), config.signup);
-    loading.catch(() => {}); // awaited below; until then a failure must not count as an unhandled rejection, which would orphan the database
+    loading.catch(() => {}); // awaited below; an unhandled rejection would orphan the database
     const metrics = new Metrics({
       version,
       sockets: () => hub.socketCount,
@@ -309,13 +316,16 @@ export async function startApp(
             : errorResponse(new ChatError("not_yours")),
       }),
       fetch(request) {
-        const answer = notFound(request, trust);
-        metrics.unknownRoute.count(request.method, answer.status, 0);
-        return answer;
+        const response = notFound(request, trust);
+        metrics.unknownRoute.count(request.method, response.status, 0);
+        return response;
       },
     });
 
-    /** After the database was restored, pages may show data that it lacks: all reconnect, or sign in if their session is lost. */
+    /**
+     * After the database was restored, pages may show data that it lacks: all reconnect, or sign in
+     * if their session is lost.
+     */
     function closeAllSockets(): void {
       if (!isStopping) hub.closeWhere(CLOSE.restarting, () => true);
     }
@@ -358,7 +368,8 @@ export interface AdminContext {
 }
 
 /**
- * Opens the database as at startup, without serving. An embedded PostgreSQL is shared with a running server.
+ * Opens the database as at startup, without serving. An embedded PostgreSQL is shared with a
+ * running server.
  *
  * @throws EmbeddedError, DatabaseError
  */

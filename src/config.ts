@@ -1,4 +1,7 @@
-/** The settings: one table, where a new setting is one row, and `loadConfig`, which reports all faults at once. */
+/**
+ * The settings: one table, where a new setting is one row, and `loadConfig`, which reports all
+ * faults at once.
+ */
 
 import {
   busAddress,

@@ -1,6 +1,7 @@
 /**
- * Expected failures: one class and one table of HTTP status, English message (pages translate by code) and whether a retry may help.
- * Turned into responses in `http/request.ts` and `chat/socket.ts`.
+ * Expected failures: one class and one table of HTTP status, English message (pages translate by
+ * code) and whether a retry may help. Turned into responses in `http/request.ts` and
+ * `chat/socket.ts`.
  */
 
 export const ERRORS = {

@@ -1,4 +1,7 @@
-/** One line per event, as text or JSON. Callers never pass message texts, passwords, cookies or tokens. */
+/**
+ * One line per event, as text or JSON. Callers never pass message texts, passwords, cookies or
+ * tokens.
+ */
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type Fields = Record<string, string | number | boolean | null | undefined>;
@@ -44,7 +47,10 @@ export class Log {
   }
 }
 
-/** Quotes ambiguous values and indents further lines, as of a stack, so that none can pass for an event. */
+/**
+ * Quotes ambiguous values and indents further lines, as of a stack, so that none can pass for an
+ * event.
+ */
 function text(value: Fields[string]): string {
   if (typeof value !== "string") return String(value);
   const lines = value.split(/\r\n|[\n\r\u2028\u2029]/).map((line) => line.replace(/\p{Cc}/gu, " "));
@@ -68,10 +74,16 @@ function codeOf(error: Error): string {
   return "code" in error ? ` [${String(error.code)}]` : "";
 }
 
-/** Codes of errors that quote a value: PostgreSQL data exceptions (`invalid input syntax for type bigint: "…"`) and argument checks. */
+/**
+ * Codes of errors that quote a value: PostgreSQL data exceptions
+ * (`invalid input syntax for type bigint: "…"`) and argument checks.
+ */
 const QUOTING = /^ \[(22...\]|ERR_INVALID_)/;
 
-/** Omits messages that quote their input, as those of parsers do. `detail`, where PostgreSQL quotes whole rows, is never logged. */
+/**
+ * Omits messages that quote their input, as those of parsers do. `detail`, where PostgreSQL quotes
+ * whole rows, is never logged.
+ */
 function withoutQuotes(error: Error, text: string): string {
   const quotes = error instanceof SyntaxError || QUOTING.test(codeOf(error));
   return quotes && error.message !== "" ? text.replace(error.message, () => "(omitted: may quote input)") : text;

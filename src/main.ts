@@ -1,4 +1,7 @@
-/** The process: reads settings and arguments, runs the command, handles signals, exits. Only this file uses `process`. */
+/**
+ * The process: reads settings and arguments, runs the command, handles signals, exits. Only this
+ * file uses `process`.
+ */
 
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { totalmem } from "node:os";
@@ -18,7 +21,9 @@ import type { Usage } from "./metrics.ts";
 /** Signals closer together count as one: under npx, Ctrl-C arrives twice. */
 const SAME_SIGNAL_MS = 1_000;
 const STOP_DEADLINE_MS = 25_000;
-/** SIGHUP only with a terminal: nohup makes the process ignore it, and a handler would undo that. */
+/**
+ * SIGHUP only with a terminal: nohup makes the process ignore it, and a handler would undo that.
+ */
 const SIGNALS = ["SIGINT", "SIGTERM", ...(process.stdin.isTTY ? (["SIGHUP"] as const) : [])] as const;
 
 const root = join(import.meta.dir, "..");
@@ -75,7 +80,8 @@ async function runCommand(args: readonly string[]): Promise<void> {
     const close = async () => (await opening)?.end();
     for (const signal of SIGNALS)
       process.once(signal, () => void close().finally(() => process.exit(EXIT.interrupted)));
-    process.stdout.on("error", () => void close().finally(() => process.exit(EXIT.ok))); // the reader closed the pipe
+    // The reader closed the pipe.
+    process.stdout.on("error", () => void close().finally(() => process.exit(EXIT.ok)));
     const context = await opening;
     try {
       await run(command, context, {
@@ -107,9 +113,12 @@ async function healthcheck(args: readonly string[]): Promise<void> {
   process.exit(isHealthy ? 0 : 1);
 }
 
-/** Reads a password without exposing it on the screen, in the process list or in the shell history. */
+/**
+ * Reads a password without exposing it on the screen, in the process list or in the shell history.
+ */
 async function readPassword(question: string): Promise<string | undefined> {
-  const { askSecret, firstLine } = await import("./cli/prompt.ts"); // lazily: healthchecks need to be fast
+  // Imported lazily, to keep healthchecks fast.
+  const { askSecret, firstLine } = await import("./cli/prompt.ts");
   if (!process.stdin.isTTY) return firstLine(process.stdin);
   for (;;) {
     const first = await askSecret(question, process.stdin, process.stderr);
@@ -147,7 +156,8 @@ function openFilesLimit(): number {
 /** The number of files this process has open, or 0 where the system does not report it. */
 function filesInUse(): number {
   try {
-    return statSync("/proc/self/fd").size || readdirSync("/dev/fd").length; // Linux 6.2 reports the count as the size
+    // Since Linux 6.2 the size is the count; elsewhere the entries are counted.
+    return statSync("/proc/self/fd").size || readdirSync("/dev/fd").length;
   } catch {
     return 0;
   }
@@ -176,7 +186,8 @@ function readSettings(exitCode: number = EXIT.usage) {
 /**
  * Stops gracefully at the first signal, and immediately at the second.
  *
- * @param starting the app; an embedded database finishes starting first, so PostgreSQL is not orphaned
+ * @param starting the app; an embedded database finishes starting first, so PostgreSQL is not
+ * orphaned
  * @param options.abandon makes the embedded PostgreSQL stop without waiting for it
  * @returns whether a signal has arrived
  */
@@ -203,7 +214,8 @@ function stopOnSignals(
     }
     firstSignalAt = now;
     if (process.stdout.isTTY) print("\nStopping …\n");
-    if (!started && !embedded) process.exit(EXIT.ok); // PostgreSQL rolls back an unfinished migration
+    // PostgreSQL rolls back an unfinished migration.
+    if (!started && !embedded) process.exit(EXIT.ok);
     setTimeout(() => {
       log.error("did not stop in time", undefined, { seconds: STOP_DEADLINE_MS / 1_000 });
       exitNow();
@@ -226,7 +238,8 @@ function stopOnSignals(
   for (const signal of SIGNALS) process.on(signal, () => stop(signal));
   const onUncaught = (error: unknown) => {
     log.error("uncaught", error);
-    // The driver can throw from a dead socket (porsager/postgres#1209); `Database` replaces such pools.
+    // The driver can throw from a dead socket (porsager/postgres#1209); `Database` replaces such
+    // pools.
     if (error instanceof Error && error.stack?.includes("/node_modules/postgres/")) return;
     exitNow();
   };

@@ -1,6 +1,7 @@
 /**
- * All metrics. Gauges are read from the running parts on each scrape. Label values come from closed sets, never from client input.
- * Counting and observing allocate nothing, since they run for every message.
+ * All metrics. Gauges are read from the running parts on each scrape. Label values come from closed
+ * sets, never from client input. Counting and observing allocate nothing, since they run for every
+ * message.
  */
 
 import { LIMITED_ACTIONS } from "./config.ts";
@@ -16,8 +17,9 @@ export const OUTCOMES = [
   "ref_reused",
 ] as const;
 /**
- * Why a packet or event of the bus was dropped: not encrypted by a pod of this chat; a replay; from a pod that has not yet proven
- * that it is running (some at each pod's start); not matching the table of events; of a kind that only newer pods know.
+ * Why a packet or event of the bus was dropped: not encrypted by a pod of this chat; a replay; from
+ * a pod that has not yet proven that it is running (some at each pod's start); not matching the
+ * table of events; of a kind that only newer pods know.
  */
 export const BUS_DROPS = ["foreign", "replayed", "unproven", "malformed", "unknown"] as const;
 export type BusDrop = (typeof BUS_DROPS)[number];

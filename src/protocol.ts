@@ -1,4 +1,6 @@
-/** Parses and encodes all frames of `/ws/{username}` (docs/protocol.md), and lists the close codes. */
+/**
+ * Parses and encodes all frames of `/ws/{username}` (docs/protocol.md), and lists the close codes.
+ */
 
 import { ChatError } from "./errors.ts";
 
@@ -98,7 +100,10 @@ function isRef(ref: unknown): ref is string {
   return typeof ref === "string" && /^[A-Za-z0-9_-]{8,64}$/.test(ref);
 }
 
-/** A message for its receiver and the sender's other sockets. `ref` is undefined if the client sent none. */
+/**
+ * A message for its receiver and the sender's other sockets. `ref` is undefined if the client sent
+ * none.
+ */
 export function messageFrame(
   message: { from: string; to: string; message: string; id: number; seq: number; timestamp: string },
   ref: string | undefined,

@@ -1,4 +1,7 @@
-/** Parses the values of settings. A reader returns a value, or reports in a sentence why the setting is invalid. */
+/**
+ * Parses the values of settings. A reader returns a value, or reports in a sentence why the setting
+ * is invalid.
+ */
 
 import { readFileSync } from "node:fs";
 
@@ -105,7 +108,8 @@ export const databaseUrl: Reader<string | undefined> = ({ given, env, other, fau
   const password = other("DATABASE_PASSWORD");
   if (given === undefined) return undefined;
   const variables = password === undefined ? env : { ...env, PGPASSWORD: password };
-  // WHATWG URL parsers, which other tools use, reject a user without a host: postgres://me@/chat?host=/run/postgresql
+  // WHATWG URL parsers, which other tools use, reject a user without a host:
+  // postgres://me@/chat?host=/run/postgresql
   const text = withVariables(withPassword(uriOf(given) ?? given, password), variables).replace(
     /^(\w+:\/\/[^/@]*@)(\/[^?]*\?.*\bhost=)/,
     "$1localhost$2",
@@ -187,8 +191,9 @@ const PLACEHOLDERS =
   /change.?(me|it|this)|place.?holder|example|default|replace|insert|secret|password|your[-_.]|x{6}|0123456789|9876543210|abcdefgh|qwerty/i;
 
 /**
- * Whether a secret is easy to guess: a placeholder, adjacent keys, a repeated pattern, few distinct characters. Of random secrets
- * with 32 hexadecimal digits, one in 27 million has fewer than eight distinct ones.
+ * Whether a secret is easy to guess: a placeholder, adjacent keys, a repeated pattern, few distinct
+ * characters. Of random secrets with 32 hexadecimal digits, one in 27 million has fewer than eight
+ * distinct ones.
  */
 export function isGuessable(secret: string): boolean {
   if (PLACEHOLDERS.test(secret) || new Set(secret).size < 8) return true;
@@ -198,7 +203,10 @@ export function isGuessable(secret: string): boolean {
   return false;
 }
 
-/** Whose `X-Forwarded-*` headers are trusted: no client's, every client's, or those of the listed addresses and networks. */
+/**
+ * Whose `X-Forwarded-*` headers are trusted: no client's, every client's, or those of the listed
+ * addresses and networks.
+ */
 export const proxies: Reader<"off" | "on" | readonly string[]> = ({ given, fault }) => {
   const word = given?.toLowerCase() ?? "off";
   if (word === "on" || word === "off") return word;

@@ -1,4 +1,7 @@
-/** The admin commands: invitations and accounts. Results go to standard output, messages to standard error. */
+/**
+ * The admin commands: invitations and accounts. Results go to standard output, messages to standard
+ * error.
+ */
 
 import { inviteLink } from "../accounts/invitation.ts";
 import type { AdminContext } from "../app.ts";
@@ -24,7 +27,10 @@ export interface Terminal {
   print(text: string): Promise<void>;
   /** Writes a message. */
   say(line: string): void;
-  /** A password: typed twice on a terminal, or the first line of standard input; undefined if that is empty. */
+  /**
+   * A password: typed twice on a terminal, or the first line of standard input; undefined if that
+   * is empty.
+   */
   readPassword(question: string): Promise<string | undefined>;
   /** The address at which users open the chat, guessed from the settings. */
   readonly origin: string;
@@ -86,7 +92,10 @@ function row({ username, createdAt, isOnline, lastSeenAt, isAdmin, disabled }: A
   return `${`${name}${gap}  since ${createdAt.slice(0, 10)}  ${seen.padEnd(15)}  ${marks}`.trimEnd()}\n`;
 }
 
-/** Replaces control characters, which names adopted from the original may contain: they could move the cursor. */
+/**
+ * Replaces control characters, which names adopted from the original may contain: they could move
+ * the cursor.
+ */
 function printable(name: string): string {
   return name.replace(/[\p{Cc}\p{Cf}]/gu, "\ufffd");
 }

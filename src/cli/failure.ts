@@ -26,7 +26,11 @@ const CODES: Readonly<Record<string, number>> = {
   InterruptedError: EXIT.interrupted,
 };
 
-/** What to print and how to exit. Unexpected errors keep their stack. @param port the configured port */
+/**
+ * What to print and how to exit. Unexpected errors keep their stack.
+ *
+ * @param port the configured port
+ */
 export function describeFailure(error: unknown, port: number): { text: string; code: number } {
   const name = error instanceof Error ? error.name : "";
   const code = CODES[name];

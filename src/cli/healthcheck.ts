@@ -1,4 +1,7 @@
-/** Checks the chatify on this machine, for Docker's HEALTHCHECK. Takes a few milliseconds and needs no package. */
+/**
+ * Checks the chatify on this machine, for Docker's HEALTHCHECK. Takes a few milliseconds and needs
+ * no package.
+ */
 
 const TIMEOUT_MS = 3_000;
 /** Enough for the status line, the only part that is read. */
@@ -17,7 +20,8 @@ export interface Health {
 }
 
 /**
- * @param alive checks only whether the process responds; otherwise also whether it is ready, which needs its database
+ * @param alive checks only whether the process responds; otherwise also whether it is ready, which
+ * needs its database
  * @example await checkHealth({ host: "0.0.0.0", port: 8000 }) // { isHealthy: true, message: "chatify is ready at 127.0.0.1:8000" }
  */
 export async function checkHealth({ host, port }: { host: string; port: number }, alive = false): Promise<Health> {
@@ -36,7 +40,11 @@ export async function checkHealth({ host, port }: { host: string; port: number }
   return { isHealthy: false, message: `${place} returned ${status}; chatify would return 200 or 503` };
 }
 
-/** Not with `fetch`, which would send the request to the proxy in HTTP_PROXY. @returns the status, or why there is none */
+/**
+ * Not with `fetch`, which would send the request to the proxy in HTTP_PROXY.
+ *
+ * @returns the status, or why there is none
+ */
 function request(to: { hostname: string; port: number; place: string; path: string }): Promise<number | string> {
   const { promise, resolve } = Promise.withResolvers<number | string>();
   const { hostname, port, place, path } = to;

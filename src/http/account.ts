@@ -1,4 +1,7 @@
-/** The JSON routes of a user's own account: password, sessions, privacy, blocks and mutes, drafts, export and deletion. */
+/**
+ * The JSON routes of a user's own account: password, sessions, privacy, blocks and mutes, drafts,
+ * export and deletion.
+ */
 
 import type { Server } from "bun";
 

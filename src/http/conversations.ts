@@ -19,7 +19,10 @@ import type { Sessions } from "./sessions.ts";
 import type { Streams } from "./stream.ts";
 
 const PAGE_MAX = 200;
-/** Lists in one statement: a user with thousands of conversations delays the others in the batch by some milliseconds. */
+/**
+ * Lists in one statement: a user with thousands of conversations delays the others in the batch by
+ * some milliseconds.
+ */
 const LISTS_MAX = 16;
 
 export class Conversations {
@@ -120,7 +123,10 @@ function readCursor(cursor: string): { lastAt: string; conversationId: number } 
   return { lastAt, conversationId: Number(id) };
 }
 
-/** Whether PostgreSQL accepts the text as an instant: `Date` alone reads 30 February as 2 March, and PostgreSQL has no year 0. */
+/**
+ * Whether PostgreSQL accepts the text as an instant: `Date` alone reads 30 February as 2 March, and
+ * PostgreSQL has no year 0.
+ */
 function isInstant(text: string): boolean {
   if (!/^(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/.test(text)) return false;
   const date = new Date(text);

@@ -1,4 +1,7 @@
-/** Reads and writes the two cookies: the session and the known device. Over https they are `Secure` and have other names. */
+/**
+ * Reads and writes the two cookies: the session and the known device. Over https they are `Secure`
+ * and have other names.
+ */
 
 import {
   DEVICE_COOKIE,
@@ -47,7 +50,12 @@ export class Cookies {
     return this.#devices.find(this.#read(request, DEVICE_COOKIE, SECURE_DEVICE_COOKIE), nameKey);
   }
 
-  /** Makes the browser a known device of an account. @param account.password the PHC string @returns a `Set-Cookie` */
+  /**
+   * Makes the browser a known device of an account.
+   *
+   * @param account.password the PHC string
+   * @returns a `Set-Cookie`
+   */
   setDevice(request: Request, account: { nameKey: string; password: string }): string {
     const value = this.#devices.add(this.#read(request, DEVICE_COOKIE, SECURE_DEVICE_COOKIE), account);
     const name = this.#isSecure(request) ? SECURE_DEVICE_COOKIE : DEVICE_COOKIE;

@@ -88,7 +88,10 @@ function shown(row: Message, me: Session, hidden: boolean) {
   return { sender, receiver, content, timestamp, read: row.read && !(isOther && (hidden || me.hidesRead)), id, seq };
 }
 
-/** `Content-Disposition` of the export (RFC 6266): the user name, with an ASCII fallback for clients that need one. */
+/**
+ * `Content-Disposition` of the export (RFC 6266): the user name, with an ASCII fallback for clients
+ * that need one.
+ */
 export function attachment(username: string, date: Date): string {
   const day = date.toISOString().slice(0, 10);
   if (/^[\w.-]+$/.test(username)) return `attachment; filename="chatify-${username}-${day}.json"`;

@@ -6,7 +6,10 @@ import { ChatError } from "../errors.ts";
 import { errorResponse, json } from "./request.ts";
 
 const BODY_MAX_BYTES = 16 * 1024;
-/** Disconnects clients that stall while sending or reading. Bun counts in steps of 4 s, so after 8–12 s; headers always get 12 s. */
+/**
+ * Disconnects clients that stall while sending or reading. Bun counts in steps of 4 s, so after
+ * 8–12 s; headers always get 12 s.
+ */
 const IDLE_SECONDS = 10;
 
 /** The port cannot be bound. */
@@ -25,12 +28,17 @@ export const SERVER_OPTIONS = {
   error: () => errorResponse(new ChatError("internal")),
 } as const;
 
-/** Binds the port. Until the app is ready, every route except `/healthz` returns `not_ready`. @throws PortError */
+/**
+ * Binds the port. Until the app is ready, every route except `/healthz` returns `not_ready`.
+ *
+ * @throws PortError
+ */
 export function listen(config: Config): Bun.Server<SocketData> {
   try {
     return Bun.serve<SocketData>({
       ...SERVER_OPTIONS,
-      reusePort: false, // Bun's default without `development` is true: a second start would silently share the port
+      // Bun's default without `development` is true: a second start would silently share the port.
+      reusePort: false,
       port: config.port,
       hostname: config.host,
       fetch: (request) =>

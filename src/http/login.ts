@@ -1,4 +1,7 @@
-/** Login, sign-up, logout and password change. Sessions are in sessions.ts, hashing and its limits in passwords.ts. */
+/**
+ * Login, sign-up, logout and password change. Sessions are in sessions.ts, hashing and its limits
+ * in passwords.ts.
+ */
 
 import type { Limits } from "../accounts/limits.ts";
 import { isReserved } from "../accounts/reserved_names.ts";
@@ -16,11 +19,15 @@ import type { Passwords } from "./passwords.ts";
 import { checkOrigin, clientAddress, errorResponse, readBody, redirect, type Request, type Trust } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
 
-/** Everything but cookies. Browsers honor it over https and from localhost only (W3C Clear Site Data §3.2). */
+/**
+ * Everything but cookies. Browsers honor it over https and from localhost only (W3C Clear Site Data
+ * §3.2).
+ */
 export const CLEAR_SITE_DATA = '"cache", "storage"';
 /**
- * Makes the login page erase unsent texts after a logout, also in browsers that ignore `Clear-Site-Data` and in tabs that were
- * still open. When a session ends in any other way, unsent texts are kept.
+ * Makes the login page erase unsent texts after a logout, also in browsers that ignore
+ * `Clear-Site-Data` and in tabs that were still open. When a session ends in any other way, unsent
+ * texts are kept.
  */
 const SIGNED_OUT_COOKIE = "chatify_signed_out=1; Path=/; SameSite=Lax; Max-Age=86400";
 /** Makes the login form say that the session has ended. */
@@ -81,7 +88,8 @@ export class Login {
   async signUpPage(request: Request): Promise<Response> {
     const query = request.url.includes("?") ? urlOf(request).searchParams : undefined;
     const credentials = { invite: query?.get("invite") ?? "", code: query?.get("code") ?? "" };
-    if (credentials.code !== "") return this.#pages.form("signup", credentials); // the code is checked on submit
+    // The code is checked on submit.
+    if (credentials.code !== "") return this.#pages.form("signup", credentials);
     if (credentials.invite === "" || this.#signupPolicy.signup !== "invite") return this.#pages.page(request, "signup");
     try {
       await this.#signupPolicy.grantFor(credentials);
@@ -93,7 +101,8 @@ export class Login {
   }
 
   async signUp(request: Request): Promise<Response> {
-    const address = clientAddress(request, this.#trust); // before any await: a closed connection has no address
+    // Before any await: a closed connection has no address.
+    const address = clientAddress(request, this.#trust);
     const form = await readForm(request);
     const { username, password } = form;
     try {
@@ -130,7 +139,10 @@ export class Login {
     }
   }
 
-  /** Ends the session of the request on every pod and clears what the browser stores for this site. `HEAD` changes nothing. */
+  /**
+   * Ends the session of the request on every pod and clears what the browser stores for this site.
+   * `HEAD` changes nothing.
+   */
   async logOut(request: Request): Promise<Response> {
     checkOrigin(request, this.#trust); // GET too: a link on another site must not log users out
     if (request.method === "HEAD") return redirect("/login");
@@ -188,7 +200,10 @@ export class Login {
     return redirect("/", session, device);
   }
 
-  /** Id of the browser if the account knows it. Only a cookie that we signed for this account costs a query. */
+  /**
+   * Id of the browser if the account knows it. Only a cookie that we signed for this account costs
+   * a query.
+   */
   async #knownDevice(request: Request, nameKey: string): Promise<string | undefined> {
     const device = this.#cookies.device(request, nameKey);
     if (!device) return undefined;
@@ -204,7 +219,10 @@ export class Login {
   }
 }
 
-/** Whether the page's script sent the form and shows errors itself, instead of the browser showing the response. */
+/**
+ * Whether the page's script sent the form and shows errors itself, instead of the browser showing
+ * the response.
+ */
 function isForScript(request: Request): boolean {
   const accept = request.headers.get("accept") ?? "";
   return accept.includes("application/json") && !accept.includes("text/html");

@@ -1,4 +1,6 @@
-/** The JSON route for the messages of one conversation, which also marks them delivered and read. */
+/**
+ * The JSON route for the messages of one conversation, which also marks them delivered and read.
+ */
 
 import type { Server } from "bun";
 
@@ -34,9 +36,13 @@ export class Messages {
     this.#trust = parts.trust;
   }
 
-  /** The messages between the user and a peer. Marks the peer's messages read, or only delivered with `peek=1`. */
+  /**
+   * The messages between the user and a peer. Marks the peer's messages read, or only delivered
+   * with `peek=1`.
+   */
   async list(request: Request, server: Server<SocketData>): Promise<Response> {
-    const foreign = isForeign(request, this.#trust); // another site's page cannot read the response: mark nothing
+    // Another site's page cannot read the response: mark nothing.
+    const foreign = isForeign(request, this.#trust);
     const me = await this.#sessions.require(request, "history");
     const names = [pathParameter(request, "a"), pathParameter(request, "b")] as const;
     const keys = names.map(keyOfReference);
@@ -52,7 +58,8 @@ export class Messages {
     const window = readWindow(searchParams);
     if (peer === undefined) return json([]);
 
-    const frozen = searchParams.get("blocked") === "1"; // a blocked peer's messages are never marked
+    // A blocked peer's messages are never marked.
+    const frozen = searchParams.get("blocked") === "1";
     const peeks = foreign || frozen || searchParams.get("peek") === "1";
     const read = (window: MessageWindow) =>
       this.#db.run((sql) => messagePage(sql, me.username, peer.username, { ...window, frozen }));
@@ -74,7 +81,8 @@ export class Messages {
     }
     const first = await read(window);
     if (first.remaining === 0) return this.#streams.text(pieces(first), asked);
-    const end = this.#streams.begin(me.nameKey); // before marking: a rejected request must mark nothing
+    // Before marking: a rejected request must mark nothing.
+    const end = this.#streams.begin(me.nameKey);
     return this.#streams.text(pieces(first), { ...asked, end });
   }
 
@@ -90,7 +98,10 @@ export class Messages {
   }
 }
 
-/** The pages of a window, each marked before it is sent: a failure later in the stream then leaves no sent page unmarked. */
+/**
+ * The pages of a window, each marked before it is sent: a failure later in the stream then leaves
+ * no sent page unmarked.
+ */
 async function* windowPages(
   first: MessagePage,
   options: {
@@ -111,7 +122,12 @@ async function* windowPages(
   }
 }
 
-/** Marks are retried for as long as PostgreSQL is unreachable; a request waits only as long as for a query. @throws ChatError `not_ready` */
+/**
+ * Marks are retried for as long as PostgreSQL is unreachable; a request waits only as long as for a
+ * query.
+ *
+ * @throws ChatError `not_ready`
+ */
 async function withTimeout(marking: Promise<void>): Promise<void> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(() => late.reject(new ChatError("not_ready")), MARK_TIMEOUT_MS);
@@ -144,8 +160,8 @@ function readWindow(query: URLSearchParams): MessageWindow | undefined {
 }
 
 /**
- * A message as JSON. Received messages that this request marks are shown as read; sent ones as the peer's read mark says, unless
- * one of the two hides it. A `ref` is shown to its sender only.
+ * A message as JSON. Received messages that this request marks are shown as read; sent ones as the
+ * peer's read mark says, unless one of the two hides it. A `ref` is shown to its sender only.
  */
 function shown(row: Message, me: string, { peeked, hidden }: { peeked: boolean; hidden: boolean }) {
   const { sender, receiver, content, timestamp, id, seq, ref } = row;

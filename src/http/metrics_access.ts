@@ -1,4 +1,7 @@
-/** Access to `/metrics`: clients with the token, or if none is set, programs on this machine that connect directly. */
+/**
+ * Access to `/metrics`: clients with the token, or if none is set, programs on this machine that
+ * connect directly.
+ */
 
 import { isIP } from "node:net";
 

@@ -1,4 +1,7 @@
-/** Reserves a share of the file descriptors for requests and the database, so that sockets cannot use all of them. */
+/**
+ * Reserves a share of the file descriptors for requests and the database, so that sockets cannot
+ * use all of them.
+ */
 
 import type { Log } from "../log.ts";
 

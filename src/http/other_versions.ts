@@ -1,13 +1,17 @@
 /**
- * The page files of other versions, shared through the database. A page loaded before an upgrade, or from another pod during one,
- * loads its remaining files from here, since files of two versions do not work together.
+ * The page files of other versions, shared through the database. A page loaded before an upgrade,
+ * or from another pod during one, loads its remaining files from here, since files of two versions
+ * do not work together.
  */
 
 import type { Database } from "../db/client.ts";
 import * as versions from "../db/page_versions.ts";
 import { errorText, type Log } from "../log.ts";
 
-/** Clients can invent versions, so the list of stored ones is read at most this often, and only their files are loaded. */
+/**
+ * Clients can invent versions, so the list of stored ones is read at most this often, and only
+ * their files are loaded.
+ */
 const LIST_INTERVAL_MS = 1_000;
 /** A loading page waits for its file. */
 const TIMEOUT_MS = 3_000;
@@ -40,7 +44,10 @@ export class OtherVersions {
     }
   }
 
-  /** The files of a version, or undefined if they are not stored or PostgreSQL is unreachable. Never throws. */
+  /**
+   * The files of a version, or undefined if they are not stored or PostgreSQL is unreachable. Never
+   * throws.
+   */
   async filesOf(version: string): Promise<VersionFiles | undefined> {
     const loaded = this.#loaded.get(version);
     if (loaded) return loaded;

@@ -1,4 +1,7 @@
-/** Serves the pages and their files from memory: read once, minified, compressed, with a strong ETag per encoding. */
+/**
+ * Serves the pages and their files from memory: read once, minified, compressed, with a strong ETag
+ * per encoding.
+ */
 
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -26,7 +29,10 @@ const CSP = [
   "trusted-types service-worker", // may create one script URL, its own
 ].join("; ");
 
-/** DNS prefetching is off: a link in a message must not cause a lookup of its host before the user follows it. */
+/**
+ * DNS prefetching is off: a link in a message must not cause a lookup of its host before the user
+ * follows it.
+ */
 const PAGE_HEADERS = { ...HEADERS, "Content-Security-Policy": CSP, "X-DNS-Prefetch-Control": "off" } as const;
 
 /** A version in the path of a file. Older releases used 16 characters. */
@@ -35,13 +41,16 @@ const HASH = /^[\w-]{11,16}$/;
 const TYPES: Record<string, string> = {
   html: "text/html; charset=utf-8",
   css: "text/css; charset=utf-8",
-  js: "text/javascript", // always UTF-8 (RFC 9239 §4); a charset would cost 15 bytes in each of forty responses
+  // Always UTF-8 (RFC 9239 §4); a charset would cost 15 bytes in each of forty responses.
+  js: "text/javascript",
   svg: "image/svg+xml",
   png: "image/png",
   json: "application/json",
   webmanifest: "application/manifest+json",
 };
-/** Types that a browser can open as documents need more headers. An SVG opened so could run scripts. */
+/**
+ * Types that a browser can open as documents need more headers. An SVG opened so could run scripts.
+ */
 const TYPE_HEADERS: Record<string, Record<string, string>> = {
   [TYPES["html"] as string]: PAGE_HEADERS,
   [TYPES["svg"] as string]: DATA_HEADERS,
@@ -56,11 +65,17 @@ interface File {
   readonly bytes: Buffer;
   readonly type: string;
   readonly digest: string;
-  /** Plain and compressed. Compression runs in the background, so the first second may be served uncompressed. */
+  /**
+   * Plain and compressed. Compression runs in the background, so the first second may be served
+   * uncompressed.
+   */
   readonly variants: Map<Encoding, Variant>;
 }
 
-/** One encoding of a file. Headers are built once per cache policy: building them took longer than the rest of the response. */
+/**
+ * One encoding of a file. Headers are built once per cache policy: building them took longer than
+ * the rest of the response.
+ */
 interface Variant {
   readonly bytes: Buffer;
   readonly etag: string;
@@ -103,7 +118,10 @@ export class Pages {
     this.#hash = hash;
   }
 
-  /** Reads `static/`. Links to `/static/` contain a hash of all files in it, so one change renames all. */
+  /**
+   * Reads `static/`. Links to `/static/` contain a hash of all files in it, so one change renames
+   * all.
+   */
   static async load(directory: string, signup: Signup): Promise<Pages> {
     const entries = await readdir(directory, { recursive: true, withFileTypes: true });
     const names = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
@@ -138,21 +156,27 @@ export class Pages {
     return pages;
   }
 
-  /** Changes with any file in `static/`. It is the directory in `/static/{version}/…`, by which a page knows its own version. */
+  /**
+   * Changes with any file in `static/`. It is the directory in `/static/{version}/…`, by which a
+   * page knows its own version.
+   */
   get version(): string {
     return this.#hash;
   }
 
   /**
-   * A page, with any form empty. Pages that fill with personal data are `no-store`: from the back/forward cache they would show it
-   * after logout.
+   * A page, with any form empty. Pages that fill with personal data are `no-store`: from the
+   * back/forward cache they would show it after logout.
    */
   page(request: Request, name: PageName): Response {
     const file = name === "signup" && this.#signup !== "open" ? "no_signup" : name;
     return this.#respond(request, this.#file(`${file}.html`), PERSONAL.has(name) ? "no-store" : "no-cache");
   }
 
-  /** The service worker, served at the root because that is its scope. Browsers revalidate it on each visit. */
+  /**
+   * The service worker, served at the root because that is its scope. Browsers revalidate it on
+   * each visit.
+   */
   worker(request: Request): Response {
     return this.#respond(request, this.#file("js/sw.js"), "no-cache");
   }
@@ -165,7 +189,8 @@ export class Pages {
     status = fault?.error.status ?? 200,
   ): Response {
     const { field, error } = fault ?? {};
-    const passwordIsNext = field === "password" || field === "form"; // the name is filled in, the password never is
+    // The name is filled in, the password never is.
+    const passwordIsNext = field === "password" || field === "form";
     const html = fill(this.#templates.get(`${name}.html`) ?? "", {
       signup: this.#signup,
       ...values,
@@ -194,8 +219,8 @@ export class Pages {
   }
 
   /**
-   * A file below `/static/`. Under a stored version it is that version's file, which is immutable; under an unknown one it is the
-   * current file, `no-store`.
+   * A file below `/static/`. Under a stored version it is that version's file, which is immutable;
+   * under an unknown one it is the current file, `no-store`.
    */
   file(request: Request, others: OtherVersions): Response | Promise<Response> {
     const path = below("/static/", request.url);
@@ -289,7 +314,10 @@ function headersOf(file: File, encoding: Encoding, etag: string, cache: CachePol
   return headers;
 }
 
-/** The encodings that `Accept-Encoding` allows, best first (RFC 9110 §12.5.3; a weight of 0 forbids one). */
+/**
+ * The encodings that `Accept-Encoding` allows, best first (RFC 9110 §12.5.3; a weight of 0 forbids
+ * one).
+ */
 function acceptedEncodings(header: string): readonly Encoding[] {
   const parts = header
     .toLowerCase()
@@ -298,17 +326,25 @@ function acceptedEncodings(header: string): readonly Encoding[] {
   return ENCODINGS.filter((name) => parts.some(([coding, weight]) => coding === name && Number(weight ?? 1) > 0));
 }
 
-/** The path below `start`. Sliced, because `URL.parse` takes longer than the rest of the response. */
+/**
+ * The path below `start`. Sliced, because `URL.parse` takes longer than the rest of the response.
+ */
 function below(start: string, url: string): string {
   const from = url.indexOf(start, url.startsWith("/") ? 0 : "https://".length) + start.length;
   const query = url.indexOf("?", from);
   return query < 0 ? url.slice(from) : url.slice(from, query);
 }
 
-/** Compressed files of this process, by digest: other apps in it (in tests) and other versions share most files. */
+/**
+ * Compressed files of this process, by digest: other apps in it (in tests) and other versions share
+ * most files.
+ */
 const compressed = new Map<string, Promise<[Encoding, Buffer][]>>();
 
-/** The encodings that make a file smaller. All files take about 0.4 s together, on Bun's own threads. */
+/**
+ * The encodings that make a file smaller. All files take about 0.4 s together, on Bun's own
+ * threads.
+ */
 function compress(file: File): Promise<[Encoding, Buffer][]> {
   let variants = compressed.get(file.digest);
   if (!variants) compressed.set(file.digest, (variants = compressUncached(file)));
@@ -327,13 +363,19 @@ async function compressUncached({ bytes, type }: File): Promise<[Encoding, Buffe
   return all.filter(([, smaller]) => smaller.length < bytes.length);
 }
 
-/** Fills the placeholders of a form with escaped text. Fields are valid by default, missing values are empty. */
+/**
+ * Fills the placeholders of a form with escaped text. Fields are valid by default, missing values
+ * are empty.
+ */
 function fill(template: string, values: Record<string, string>): string {
   const all: Record<string, string> = { username_invalid: "false", password_invalid: "false", ...values };
   return template.replace(/\{\{(\w+)\}\}/g, (_, key: string) => Bun.escapeHTML(all[key] ?? ""));
 }
 
-/** Minifies all scripts below a directory, which halves their compressed size. Each stays a module with its imports and exports. */
+/**
+ * Minifies all scripts below a directory, which halves their compressed size. Each stays a module
+ * with its imports and exports.
+ */
 async function minified(directory: string, paths: readonly string[]): Promise<Map<string, Buffer>> {
   const entrypoints = paths.filter((path) => path.endsWith(".js")).map((path) => join(directory, path));
   const { outputs } = await Bun.build({ entrypoints, root: directory, external: ["*"], minify: true });

@@ -4,7 +4,11 @@ import { ChatError } from "../errors.ts";
 import { keyOfReference, searchKey } from "../util/text.ts";
 import type { Request } from "./request.ts";
 
-/** The URL of a request. Without `Host`, which is optional in HTTP/1.0, Bun knows only the path. @throws ChatError `bad_request` */
+/**
+ * The URL of a request. Without `Host`, which is optional in HTTP/1.0, Bun knows only the path.
+ *
+ * @throws ChatError `bad_request`
+ */
 export function urlOf(request: globalThis.Request): URL {
   const url = URL.parse(request.url, "http://localhost");
   if (!url) throw new ChatError("bad_request", { message: "The Host of the request is invalid" });

@@ -1,4 +1,7 @@
-/** Hashes and verifies passwords for requests: a few at a time, in fair turns, failed attempts rate limited. */
+/**
+ * Hashes and verifies passwords for requests: a few at a time, in fair turns, failed attempts rate
+ * limited.
+ */
 
 import type { Limits } from "../accounts/limits.ts";
 import type { LoginAttempt } from "../accounts/login_limits.ts";
@@ -11,7 +14,9 @@ import { rateLimitKey } from "../util/address.ts";
 import { FairQueue } from "../util/fair_queue.ts";
 import { hashPassword, verifyPassword } from "../util/password.ts";
 
-/** 128 queued hashes take 3 s on two cores; a client that gets no response for 8 s is disconnected. */
+/**
+ * 128 queued hashes take 3 s on two cores; a client that gets no response for 8 s is disconnected.
+ */
 const HASHES = { atOnce: 2, waiting: 128, client: { keys: 4, waiting: 32 } };
 
 /** The client on whose behalf a password is hashed. */
@@ -35,7 +40,11 @@ export class Passwords {
     this.#failures = failures;
   }
 
-  /** The active user with these credentials, or undefined. Only failures are charged. @throws ChatError `rate_limited`, `busy` */
+  /**
+   * The active user with these credentials, or undefined. Only failures are charged.
+   *
+   * @throws ChatError `rate_limited`, `busy`
+   */
   async authenticate(attempt: LoginAttempt, password: string): Promise<users.User | undefined> {
     const refund = this.#limits.beginLogin(attempt);
     const user = await this.#verify(attempt, password).catch((error: unknown) => {
@@ -63,7 +72,8 @@ export class Passwords {
 
   async #verify({ nameKey, address, device }: LoginAttempt, password: string): Promise<users.User | undefined> {
     const keys = queueKeys({ device: device === undefined ? "unknown" : "known", address, nameKey });
-    // The lookup waits in the queue too, so that a client refused with `busy` costs PostgreSQL nothing.
+    // The lookup waits in the queue too, so that a client refused with `busy` costs PostgreSQL
+    // nothing.
     const user = await this.#queue.pass(keys, async () => {
       for (;;) {
         const user = nameKey === "" ? undefined : await users.find(this.#db, nameKey);
@@ -81,9 +91,10 @@ export class Passwords {
 }
 
 /**
- * The keys under which a hash waits in the `FairQueue`, from coarse to fine: an owner of a /32, as hosting companies are, has
- * 65,536 of the /48. Devices known to the account get every second turn, however many unknown clients wait. The name is last:
- * behind a proxy that is not trusted all clients share one address.
+ * The keys under which a hash waits in the `FairQueue`, from coarse to fine: an owner of a /32, as
+ * hosting companies are, has 65,536 of the /48. Devices known to the account get every second turn,
+ * however many unknown clients wait. The name is last: behind a proxy that is not trusted all
+ * clients share one address.
  */
 function queueKeys({ device, address, nameKey }: Client): readonly string[] {
   return [device, ...[32, 48, 56].map((bits) => rateLimitKey(address, bits)), nameKey];

@@ -87,7 +87,10 @@ export class People {
   }
 }
 
-/** The user called `name`, or undefined. The user's own name is found without a query, and hides nothing in notes to oneself. */
+/**
+ * The user called `name`, or undefined. The user's own name is found without a query, and hides
+ * nothing in notes to oneself.
+ */
 export async function findPeer(
   db: Database,
   me: Session,

@@ -1,4 +1,7 @@
-/** What all HTTP handlers share: the guard around them, headers, bodies, error responses, and which origins and proxies to trust. */
+/**
+ * What all HTTP handlers share: the guard around them, headers, bodies, error responses, and which
+ * origins and proxies to trust.
+ */
 
 import type { BunRequest, Server } from "bun";
 
@@ -23,8 +26,9 @@ export const FILE_HEADERS = {
 } as const;
 
 /**
- * On every response that a browser may show as a document. Scripts and styles go without: that saves 4 KiB a visit.
- * `same-origin` rather than `no-referrer`, with which browsers send our own forms with `Origin: null`.
+ * On every response that a browser may show as a document. Scripts and styles go without: that
+ * saves 4 KiB a visit. `same-origin` rather than `no-referrer`, with which browsers send our own
+ * forms with `Origin: null`.
  */
 export const HEADERS = {
   ...FILE_HEADERS,
@@ -33,7 +37,10 @@ export const HEADERS = {
   "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 } as const;
 
-/** On every response that is not a page: opened in a browser, it cannot run scripts, load anything or be framed. */
+/**
+ * On every response that is not a page: opened in a browser, it cannot run scripts, load anything
+ * or be framed.
+ */
 export const DATA_HEADERS = {
   ...HEADERS,
   "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -42,7 +49,9 @@ export const DATA_HEADERS = {
 /** One year, without `includeSubDomains`: the admin may run plain-http services on subdomains. */
 const HSTS = "max-age=31536000";
 
-/** Whose `X-Forwarded-*` headers are trusted, and which origins besides our own may send requests. */
+/**
+ * Whose `X-Forwarded-*` headers are trusted, and which origins besides our own may send requests.
+ */
 export interface Trust {
   readonly proxies: TrustedProxies;
   readonly origins: readonly string[] | undefined;
@@ -67,12 +76,19 @@ export function json(body: unknown, init: { status?: number; headers?: Record<st
 
 /** A request without a response by then is waiting for PostgreSQL. */
 const SLOW_MS = 4_000;
-/** Two statements, each retried for 10 s while PostgreSQL is unreachable, with up to 6 s for the last try. */
+/**
+ * Two statements, each retried for 10 s while PostgreSQL is unreachable, with up to 6 s for the
+ * last try.
+ */
 const RESPONSE_SECONDS = 32;
 /** Requests whose body is still arriving: those wait for the client, not for us. */
 const readingBody = new WeakSet<Request>();
 
-/** Keeps Bun from closing the connection as idle while the response is pending. @returns a function that stops this */
+/**
+ * Keeps Bun from closing the connection as idle while the response is pending.
+ *
+ * @returns a function that stops this
+ */
 function keepOpen(request: Request, server: Server<SocketData>): () => void {
   const extend = () => {
     if (readingBody.has(request)) timer = setTimeout(extend, SLOW_MS);
@@ -89,7 +105,11 @@ export function redirect(to: string, ...cookies: string[]): Response {
   return new Response(null, { status: 302, headers });
 }
 
-/** The body of a request with this content type. @throws ChatError `unsupported_type`, `too_large` */
+/**
+ * The body of a request with this content type.
+ *
+ * @throws ChatError `unsupported_type`, `too_large`
+ */
 export async function readBody(
   request: Request,
   type: "application/json" | "application/x-www-form-urlencoded",
@@ -98,7 +118,8 @@ export async function readBody(
   if (given !== type) throw new ChatError("unsupported_type");
   readingBody.add(request);
   const body = await request.text().catch((error: unknown) => {
-    throw new ChatError("too_large", { cause: error }); // or the client has disconnected and sees no response
+    // Otherwise the client has disconnected, and sees no response.
+    throw new ChatError("too_large", { cause: error });
   });
   readingBody.delete(request);
   return body;
@@ -128,7 +149,10 @@ const REQUEST_ID = /^[\w.-]{8,128}$/;
 /** Assigned on first use, since few requests are logged. */
 const ids = new WeakMap<Request, string>();
 
-/** The id under which a request is logged: the trusted proxy's, so that both logs share it, or else a random one. */
+/**
+ * The id under which a request is logged: the trusted proxy's, so that both logs share it, or else
+ * a random one.
+ */
 export function requestId(request: Request, trust: Trust): string {
   let id = ids.get(request);
   if (id === undefined) {
@@ -140,7 +164,8 @@ export function requestId(request: Request, trust: Trust): string {
 }
 
 /**
- * Wraps the handlers of a path: checks method and origin, turns failures into responses, counts requests.
+ * Wraps the handlers of a path: checks method and origin, turns failures into responses, counts
+ * requests.
  *
  * @param route the metrics of the path
  */
@@ -157,7 +182,8 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route
   const respond = (request: Request, server: Server<SocketData>): ReturnType<Handler> => {
     try {
       if (request.headers.get("host")?.includes(",")) {
-        throw new ChatError("bad_request", { message: "A request must have one Host" }); // Bun joins several with commas
+        // Bun joins repeated headers with commas.
+        throw new ChatError("bad_request", { message: "A request must have one Host" });
       }
       const method = request.method === "HEAD" ? "GET" : request.method;
       const handler = method === "GET" || method === "POST" ? methods[method] : undefined;
@@ -171,7 +197,8 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route
   };
   return (request: Request, server: Server<SocketData>): ReturnType<Handler> => {
     const startedAt = performance.now();
-    const secure = isSecure(request, parts.trust); // before any await: a closed connection has no address
+    // Before any await: a closed connection has no address.
+    const secure = isSecure(request, parts.trust);
     const finish = (response: Response | undefined) => {
       route.count(request.method, response?.status ?? 101, performance.now() - startedAt);
       return secure ? withHsts(response) : response;
@@ -186,7 +213,10 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route
   };
 }
 
-/** Adds Strict-Transport-Security. Only for https requests: browsers ignore it over http (RFC 6797 §7.2). */
+/**
+ * Adds Strict-Transport-Security. Only for https requests: browsers ignore it over http (RFC 6797
+ * §7.2).
+ */
 export function withHsts<T extends Response | undefined>(response: T): T {
   response?.headers.set("Strict-Transport-Security", HSTS);
   return response;
@@ -209,8 +239,9 @@ export function checkOrigin(request: Request, trust: Trust): void {
 }
 
 /**
- * Whether a page of another origin caused this request. Browsers send `Sec-Fetch-Site` over https and to localhost only; elsewhere
- * a `GET` has at most a `Referer`. Of a repeated header the worse value counts.
+ * Whether a page of another origin caused this request. Browsers send `Sec-Fetch-Site` over https
+ * and to localhost only; elsewhere a `GET` has at most a `Referer`. Of a repeated header the worse
+ * value counts.
  */
 export function isForeign(request: Request, trust: Trust): boolean {
   const origin = request.headers.get("origin");
@@ -228,7 +259,9 @@ function refererOf(request: Request): string | null {
   return request.headers.get("referer") || null;
 }
 
-/** The host in the browser's address bar: the trusted proxy's `X-Forwarded-Host`, or else `Host`. */
+/**
+ * The host in the browser's address bar: the trusted proxy's `X-Forwarded-Host`, or else `Host`.
+ */
 function hostOf(request: Request, trust: Trust): string {
   return (forwarded(request, "x-forwarded-host", trust) || request.headers.get("host") || "")
     .toLowerCase()
@@ -241,7 +274,9 @@ export function originOf(request: Request, trust: Trust): string {
   return origin ?? `${isSecure(request, trust) ? "https" : "http"}://${hostOf(request, trust)}`;
 }
 
-/** Whether the browser uses https, according to the trusted proxy. Traefik sends `wss` for upgrades. */
+/**
+ * Whether the browser uses https, according to the trusted proxy. Traefik sends `wss` for upgrades.
+ */
 export function isSecure(request: globalThis.Request, trust: Trust): boolean {
   return /^(https|wss)$/i.test(forwarded(request, "x-forwarded-proto", trust) ?? "");
 }

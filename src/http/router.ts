@@ -50,7 +50,10 @@ export interface Parts {
   readonly renderMetrics: (request: Request, server: Server<SocketData>) => Response;
 }
 
-/** All routes, for `Bun.serve`. Bun sends neither 405 nor our headers, so every handler is wrapped in `guard`. */
+/**
+ * All routes, for `Bun.serve`. Bun sends neither 405 nor our headers, so every handler is wrapped
+ * in `guard`.
+ */
 export function routes(parts: Parts) {
   const guarded = Object.entries(paths(parts)).map(
     ([path, methods]) => [path, guard(methods, parts, parts.metrics.route(path))] as const,
@@ -113,13 +116,19 @@ export function notFound(request: globalThis.Request, trust: Trust): Response {
   return isSecure(request, trust) ? withHsts(response) : response;
 }
 
-/** Whether this pod accepts another socket: a page cannot read why its upgrade was refused, so it asks here. */
+/**
+ * Whether this pod accepts another socket: a page cannot read why its upgrade was refused, so it
+ * asks here.
+ */
 async function sockets(request: Request, parts: Parts): Promise<Response> {
   await parts.sessions.require(request, "history");
   return json({ accepts: parts.socketRefusal() === undefined });
 }
 
-/** Upgrades a user's own request to `/ws/{username}`. The order of the checks is part of the wire contract. */
+/**
+ * Upgrades a user's own request to `/ws/{username}`. The order of the checks is part of the wire
+ * contract.
+ */
 async function upgrade(request: Request, server: Server<SocketData>, parts: Parts): Promise<Response | undefined> {
   const session = await parts.sessions.require(request);
   const { username } = request.params as { username: string };

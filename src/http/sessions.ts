@@ -1,4 +1,7 @@
-/** The session of a request: finds, requires, starts and ends it, and serves the pages of signed-in users. */
+/**
+ * The session of a request: finds, requires, starts and ends it, and serves the pages of signed-in
+ * users.
+ */
 
 import type { Limits } from "../accounts/limits.ts";
 import type { SessionRenewals } from "../accounts/session_renewals.ts";
@@ -68,8 +71,9 @@ export class Sessions {
   }
 
   /**
-   * A page for signed-in users; others are redirected to the login. A cookie signed with an older secret is signed again, so that
-   * the admin can drop that secret one day. The page is `no-store`, so no cache serves the cookie to another user.
+   * A page for signed-in users; others are redirected to the login. A cookie signed with an older
+   * secret is signed again, so that the admin can drop that secret one day. The page is `no-store`,
+   * so no cache serves the cookie to another user.
    */
   async page(request: Request, name: "chat" | "account"): Promise<Response> {
     const session = await this.find(request);
@@ -82,7 +86,10 @@ export class Sessions {
     return new Response(page.body, { status: page.status, headers });
   }
 
-  /** Whether the request's cookie belongs to a session that has ended: only logging out in this browser deletes the cookie. */
+  /**
+   * Whether the request's cookie belongs to a session that has ended: only logging out in this
+   * browser deletes the cookie.
+   */
   async hasEnded(request: Request): Promise<boolean> {
     if (!this.#cookies.session(request)) return false;
     return this.find(request).then(
@@ -92,7 +99,8 @@ export class Sessions {
   }
 
   /**
-   * Starts a session with a new token and ends the one that the request carried, so that a planted cookie is worthless after login.
+   * Starts a session with a new token and ends the one that the request carried, so that a planted
+   * cookie is worthless after login.
    *
    * @returns a `Set-Cookie`
    * @throws ChatError `wrong_login` when the password changed or the account was disabled meanwhile
@@ -104,10 +112,12 @@ export class Sessions {
     if (!(await rows.start(this.#db, user, hashToken(token), { agent, address }))) throw new ChatError("wrong_login");
     // mutation: no fixation
     if (previous) await rows.end(this.#db, previous.id);
-    // A separate statement after the commit: among concurrent logins the last one sees all sessions.
+    // A separate statement after the commit: among concurrent logins the last one sees all
+    // sessions.
     const key = nameKey(user.username);
     for (const id of await rows.endSurplus(this.#db, user.id, SESSIONS_MAX)) this.#onEnd({ id, nameKey: key });
-    if (previous) this.#onEnd(previous); // last: its page reloads the session, and should find the new cookie by then
+    // Last: its page reloads the session, and should find the new cookie by then.
+    if (previous) this.#onEnd(previous);
     return this.#cookies.setSession(request, token);
   }
 
@@ -119,7 +129,8 @@ export class Sessions {
 
   /** Ends all other sessions of a user, on every pod. @returns how many */
   async endOthers(me: Session): Promise<number> {
-    const listed = await rows.list(this.#db, me.userId); // includes sessions ended by an attempt whose reply was lost
+    // If the reply to `endOthers` is lost, its retry returns no ids: this list has them.
+    const listed = await rows.list(this.#db, me.userId);
     const ended = await rows.endOthers(this.#db, me.userId, me.id);
     const ids = new Set([...listed.map(({ id }) => id), ...ended]);
     ids.delete(me.id);

@@ -1,4 +1,7 @@
-/** Streams long JSON responses as fast as the client reads them, and bounds the memory that a stalled client can pin. */
+/**
+ * Streams long JSON responses as fast as the client reads them, and bounds the memory that a
+ * stalled client can pin.
+ */
 
 import type { Server } from "bun";
 
@@ -13,19 +16,24 @@ import { JSON_HEADERS, type Request } from "./request.ts";
 const PIECE_LENGTH = 16 * 1024;
 /** Shorter responses are sent whole: they fit the send buffer of any connection. */
 const SHORT_LENGTH = 4 * 1024;
-/** Memory of a stalled response: a piece, the page it was made from, and the generators of the rest. */
+/**
+ * Memory of a stalled response: a piece, the page it was made from, and the generators of the rest.
+ */
 const HELD_BYTES = 256 * 1024;
 /** Memory per byte of the last piece. */
 const HELD_FOR_BYTE = 2;
 /**
- * A client that reads nothing for this long is disconnected. Bun's 8–12 s would be too short: in that time a client reading
- * 100 KB/s drains too little of the send buffer to be noticed.
+ * A client that reads nothing for this long is disconnected. Bun's 8–12 s would be too short: in
+ * that time a client reading 100 KB/s drains too little of the send buffer to be noticed.
  */
 const STALLED_SECONDS = 30;
 /** Concurrent long responses of one user. */
 const STREAMS_MAX = 4;
 
-/** A response body in pieces, each made once the previous one is sent; the last one is the return value. */
+/**
+ * A response body in pieces, each made once the previous one is sent; the last one is the return
+ * value.
+ */
 export type Pieces = AsyncGenerator<string, string>;
 
 /** The request to respond to. */
@@ -84,7 +92,8 @@ export class Streams {
   /**
    * Responds with a list.
    *
-   * @param user charged with a long response if the list has more than one page; undefined for no limit
+   * @param user charged with a long response if the list has more than one page; undefined for no
+   * limit
    * @throws ChatError `rate_limited`, and errors of the first page
    */
   async list<Row>(pages: Pages<Row>, shape: Shape<Row>, asked: StreamRequest, user?: string): Promise<Response> {
@@ -93,7 +102,11 @@ export class Streams {
     return this.text(toPieces(resumed(first, pages), shape), end ? { ...asked, end } : asked);
   }
 
-  /** Responds with a text: whole if it is short, else streamed. @throws errors of the first piece */
+  /**
+   * Responds with a text: whole if it is short, else streamed.
+   *
+   * @throws errors of the first piece
+   */
   async text(pieces: Pieces, asked: StreamRequest): Promise<Response> {
     const { end = () => {}, headers } = asked;
     try {
@@ -107,7 +120,11 @@ export class Streams {
     }
   }
 
-  /** Streams a text of any length. @throws a ChatError of the first piece; any other error closes the connection */
+  /**
+   * Streams a text of any length.
+   *
+   * @throws a ChatError of the first piece; any other error closes the connection
+   */
   async whole(pieces: Pieces, asked: StreamRequest): Promise<Response> {
     const first = pieces.next();
     try {
@@ -121,12 +138,16 @@ export class Streams {
     return this.stream(resumed(first, pieces), asked);
   }
 
-  /** Streams a text of any length. An error midway closes the connection, so that a truncated response is not taken for a complete one. */
+  /**
+   * Streams a text of any length. An error midway closes the connection, so that a truncated
+   * response is not taken for a complete one.
+   */
   stream(pieces: Pieces, asked: StreamRequest): Response {
     const { kind, id, request, server, end = () => {}, headers } = asked;
     const [log, unsent] = [this.#log, this.#unsent];
     server.timeout(request, STALLED_SECONDS);
-    // A direct stream reports whether the client has read a write, and can be closed while a write waits.
+    // A direct stream reports whether the client has read a write, and can be closed while a write
+    // waits.
     const source: Bun.DirectUnderlyingSource = {
       type: "direct",
       async pull(controller) {
@@ -153,7 +174,8 @@ export class Streams {
       },
       cancel: end, // for HEAD, or if the client has disconnected already
     };
-    const body = new ReadableStream(source as unknown as UnderlyingSource); // the DOM types lack direct streams
+    // The DOM types lack direct streams.
+    const body = new ReadableStream(source as unknown as UnderlyingSource);
     return new Response(body, { headers: { ...JSON_HEADERS, ...headers } });
   }
 }
@@ -169,7 +191,10 @@ async function* resumed<T>(
   return yield* rest;
 }
 
-/** Writes pages of rows as text; the closing bracket follows the last page. Empties the pages as it proceeds. */
+/**
+ * Writes pages of rows as text; the closing bracket follows the last page. Empties the pages as it
+ * proceeds.
+ */
 export async function* toPieces<Row>(pages: Pages<Row>, shape: Shape<Row>): Pieces {
   const { show, open = "[", comma = ",", close = "]" } = shape;
   let piece = open;
