@@ -1,4 +1,4 @@
-/** Installing what is missing, with real installs from the registry (or bun's cache of it) into directories of their own. */
+/** Real installs of missing packages from the registry, or bun's cache of it, into temporary directories. */
 
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -29,7 +29,7 @@ afterAll(() => {
   for (const directory of directories) rmSync(directory, { recursive: true, force: true });
 });
 
-/** A clone: package.json and bun.lock, nothing installed. */
+/** A clone with package.json and bun.lock, without packages. */
 function clone(): string {
   const root = mkdtempSync(join(tmpdir(), "chatify-packages-"));
   directories.push(root);
@@ -49,7 +49,7 @@ async function ensure(root: string, need: "serve" | "serve-without-database" | "
   return said;
 }
 
-/** The words of a failed try. */
+/** The message of a failed install. */
 async function failure(trying: Promise<unknown>): Promise<string> {
   const error = await trying.catch((error: unknown) => error);
   expect(error).toBeInstanceOf(PackagesError);
@@ -60,7 +60,7 @@ function has(root: string, name: string): boolean {
   return existsSync(join(root, "node_modules", name, "package.json"));
 }
 
-test("a fresh clone gets what serving needs, says so once, and then neither asks nor talks again", async () => {
+test("a fresh clone installs what serving needs and reports it once", async () => {
   const root = clone();
   const said = await ensure(root, "serve");
   expect(said).toHaveLength(1);
@@ -73,7 +73,7 @@ test("a fresh clone gets what serving needs, says so once, and then neither asks
   expect(said).toHaveLength(1);
 });
 
-test("a server with a database of its own downloads no PostgreSQL, and gets it when it wants one", async () => {
+test("a server with an external database downloads no PostgreSQL until it needs the embedded one", async () => {
   const root = clone();
   await ensure(root, "serve-without-database");
   expect([has(root, "postgres"), has(root, embedded)]).toEqual([true, false]);
@@ -95,7 +95,7 @@ test.each([
   expect([has(root, "postgres"), has(root, "oxlint"), has(root, embedded)]).toEqual([true, true, comesEmbedded]);
 });
 
-test("serving after developing removes nothing, not even when a package has to be updated", async () => {
+test("serving after developing removes nothing, not even when updating a package", async () => {
   const root = clone();
   await ensure(root, "develop");
   const manifest = join(root, "node_modules/postgres/package.json");
@@ -114,7 +114,7 @@ test("developing after serving adds the tools", async () => {
   expect([has(root, "oxlint"), has(root, "bun-types"), has(root, embedded)]).toEqual([true, true, comesEmbedded]);
 });
 
-test("four starts at once on a fresh clone all end with everything installed, by one of them", async () => {
+test("of four concurrent starts on a fresh clone one installs, and all end with everything installed", async () => {
   const root = clone();
   const program = `
     import { ensurePackages } from ${JSON.stringify(join(project, "src/cli/packages.ts"))};
@@ -127,7 +127,7 @@ test("four starts at once on a fresh clone all end with everything installed, by
   expect([has(root, "postgres"), has(root, embedded)]).toEqual([true, comesEmbedded]);
 });
 
-test("an install killed halfway is done again from the start, though its packages look installed", async () => {
+test("an install killed halfway is repeated, though its packages look installed", async () => {
   const root = clone();
   await ensure(root, "serve-without-database");
   // A registry that never answers keeps the second install under way until it is killed.
@@ -154,7 +154,7 @@ test("an install killed halfway is done again from the start, though its package
   expect(await ensure(root, "serve-without-database")).toEqual([]);
 });
 
-test("without a network it says what is missing and what to do, and works as soon as there is one", async () => {
+test("without a network it reports what is missing and what to do, and recovers once there is one", async () => {
   const root = clone();
   const words = await failure(ensure(root, "serve", { ...nowhere, BUN_INSTALL_CACHE_DIR: join(root, "cache") }));
   expect(words).toContain("postgres 3.");
@@ -164,14 +164,14 @@ test("without a network it says what is missing and what to do, and works as soo
   expect(has(root, "postgres")).toBe(true);
 });
 
-test("tools that cannot be downloaded do not keep a complete server from starting", async () => {
+test("development tools that cannot be downloaded do not prevent a complete server from starting", async () => {
   const root = clone();
   await ensure(root, "serve");
   await failure(ensure(root, "develop", { ...nowhere, BUN_INSTALL_CACHE_DIR: join(root, "cache") }));
   expect(await ensure(root, "serve", nowhere)).toEqual([]);
 });
 
-test("an image, which has no bun.lock, fetches nothing and says what to set", async () => {
+test("an image, which has no bun.lock, downloads nothing and says what to set", async () => {
   const root = clone();
   await ensure(root, "serve-without-database");
   rmSync(join(root, "bun.lock"));
@@ -184,7 +184,7 @@ test("an image, which has no bun.lock, fetches nothing and says what to set", as
   expect(existsSync(join(root, "node_modules"))).toBe(false);
 });
 
-test("a package.json that bun.lock does not know is refused with the way out", async () => {
+test("a package.json that does not match bun.lock is rejected with advice", async () => {
   const root = clone();
   const manifest = join(root, "package.json");
   writeFileSync(manifest, readFileSync(manifest, "utf8").replace(/"postgres": "[^"]+"/, '"postgres": "3.4.5"'));
@@ -192,7 +192,7 @@ test("a package.json that bun.lock does not know is refused with the way out", a
 });
 
 test.skipIf(userInfo().uid !== 0)(
-  "a directory of someone else works when complete, and is named when not",
+  "a directory of another user works when complete, and is named when not",
   async () => {
     const root = clone();
     chmodSync(root, 0o755);

@@ -1,4 +1,4 @@
-/** A start that fails, or that is ended, takes its PostgreSQL along, and the next one works. */
+/** A start that fails or is interrupted stops its PostgreSQL, and the next start works. */
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -31,7 +31,7 @@ beforeAll(() => {
 
 afterAll(cleanUp);
 
-/** A chatify of the clone, with what it says. */
+/** A chatify of the clone, and its output. */
 function run(directory: string, ...words: string[]) {
   const child = Bun.spawn([process.execPath, join(clone, "src/main.ts"), ...words], {
     env: { PATH: Bun.env["PATH"], PORT: "0", HOST: "127.0.0.1", DATA_DIR: directory },
@@ -48,7 +48,7 @@ async function ends(child: ReturnType<typeof run>): Promise<{ code: number; said
   return { code: await child.exited, said: out + err };
 }
 
-/** Starts, waits until it serves, and ends in order. */
+/** Starts, waits until ready, and stops gracefully. */
 async function startsAndStops(directory: string): Promise<void> {
   const child = run(directory);
   let said = "";
@@ -78,7 +78,7 @@ test.if(linux).each([
   await startsAndStops(directory);
 });
 
-test.if(linux)("where the secret cannot be kept, PostgreSQL does not run on", async () => {
+test.if(linux)("stops PostgreSQL if the secret cannot be stored", async () => {
   const directory = fresh();
   mkdirSync(join(directory, "session_secret"), { recursive: true });
   expect((await ends(run(directory))).code).toBe(4);
@@ -87,7 +87,7 @@ test.if(linux)("where the secret cannot be kept, PostgreSQL does not run on", as
   await startsAndStops(directory);
 });
 
-test.if(linux)("a secret that a full disk has emptied is made anew", async () => {
+test.if(linux)("generates the secret again after a full disk left it empty", async () => {
   const directory = fresh();
   mkdirSync(directory);
   writeFileSync(join(directory, "session_secret"), "");
@@ -95,7 +95,7 @@ test.if(linux)("a secret that a full disk has emptied is made anew", async () =>
   expect(readFileSync(join(directory, "session_secret"), "utf8").length).toBeGreaterThan(40);
 });
 
-test.if(linux)("ended at any moment, a start leaves no PostgreSQL", async () => {
+test.if(linux)("leaves no PostgreSQL when interrupted at any moment of the start", async () => {
   const directory = fresh();
   await startsAndStops(directory);
   for (const [state, moments] of Object.entries({ new: [300, 700, 1_200], there: [150, 400] })) {
@@ -111,7 +111,7 @@ test.if(linux)("ended at any moment, a start leaves no PostgreSQL", async () => 
   await startsAndStops(directory);
 });
 
-test.if(linux)("a second Ctrl-C during a recovery ends PostgreSQL too", async () => {
+test.if(linux)("a second Ctrl-C during recovery stops PostgreSQL too", async () => {
   const directory = fresh();
   await startsAndStops(directory);
   const home = join(directory, "pg18");
@@ -130,7 +130,7 @@ test.if(linux)("a second Ctrl-C during a recovery ends PostgreSQL too", async ()
   await startsAndStops(directory);
 });
 
-test.if(linux)("killed at any moment, a start does not hinder the next", async () => {
+test.if(linux)("does not block the next start when killed at any moment", async () => {
   const directory = fresh();
   for (const afterMs of [200, 500, 1_000]) {
     const child = run(directory);

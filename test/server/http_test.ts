@@ -28,7 +28,7 @@ const JSON_ROUTES = [
 const OPEN_ROUTES = ["/test", "/healthz", "/readyz", "/version"];
 const PAGES = ["/", "/login", "/signup"];
 
-/** Asks as fetch does, but leaves the body as it came. */
+/** Like fetch, but does not decode the body. */
 function ask(path: string, headers: Record<string, string> = {}, method = "GET"): Promise<Response> {
   return fetch(app.url + path, {
     method,
@@ -45,13 +45,13 @@ async function codeOf(answer: Response): Promise<string> {
   return body.error.code;
 }
 
-/** The hash under which the pages name their files now. */
+/** The current version in the URLs of the page files. */
 async function hash(): Promise<string> {
   return /"\/static\/([\w-]{11})\//.exec(await (await ask("/login")).text())?.[1] ?? "";
 }
 
 describe("a page", () => {
-  test("is the chat for whoever is signed in, and the way to sign in for others", async () => {
+  test("is the chat for signed-in users, and a redirect to the login for others", async () => {
     const chat = await ask("/");
     expect(chat.status).toBe(200);
     expect(await chat.text()).toContain("chat-thread");
@@ -75,7 +75,7 @@ describe("a page", () => {
     expect(html).not.toContain("{{");
   });
 
-  test.each(PAGES)("%s lets nothing in from outside", async (path) => {
+  test.each(PAGES)("%s loads nothing from other origins", async (path) => {
     const { headers } = await ask(path);
     const policy = (headers.get("content-security-policy") ?? "").split("; ");
     for (const rule of ["default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"]) {
@@ -89,7 +89,7 @@ describe("a page", () => {
     expect(headers.get("referrer-policy")).toBe("same-origin");
   });
 
-  test("refused with words carries the same policy and is not kept", async () => {
+  test("with an error has the same policy and is not cached", async () => {
     const answer = await post(`${app.url}/signup`, { username: "x", password: "y" });
     expect(answer.headers.get("content-security-policy")).toContain("default-src 'none'");
     expect(answer.headers.get("x-content-type-options")).toBe("nosniff");
@@ -114,7 +114,7 @@ describe("pages and their files", () => {
     }
   }
 
-  test("come in each encoding the client takes, with a strong ETag of its own, and 304 when it is known", async () => {
+  test("have a strong ETag for each encoding, and return 304 if the client has it", async () => {
     for (const path of [...PAGES, `/static/${await hash()}/css/base.css`]) {
       const plain = await (await ask(path)).text();
       const etags = new Set<string>();
@@ -142,7 +142,7 @@ describe("pages and their files", () => {
     }
   });
 
-  test("are chosen among what the client takes, and never sent in what it refuses", async () => {
+  test("use the best encoding that the client accepts", async () => {
     await encoded("/login", "br");
     const chosen = async (accept: string) =>
       (await ask("/login", { "accept-encoding": accept })).headers.get("content-encoding");
@@ -155,7 +155,7 @@ describe("pages and their files", () => {
     expect(await chosen("brotli, xgzip")).toBeNull();
   });
 
-  test("answer HEAD as GET without the body, of the same length", async () => {
+  test("respond to HEAD as to GET, without the body, with the same length", async () => {
     for (const path of [...PAGES, `/static/${await hash()}/css/base.css`]) {
       const [get, head] = [await ask(path), await ask(path, {}, "HEAD")];
       expect(head.status).toBe(200);
@@ -170,7 +170,7 @@ describe("pages and their files", () => {
     expect((await ask("/login", { "if-none-match": known }, "HEAD")).status).toBe(304);
   });
 
-  test("under the current hash never change; under an old one the current file comes, not to be kept", async () => {
+  test("are immutable under the current version, and no-store under an unknown one", async () => {
     const current = await hash();
     const file = await ask(`/static/${current}/css/base.css`);
     expect(file.status).toBe(200);
@@ -184,7 +184,7 @@ describe("pages and their files", () => {
     expect((await ask("/login")).headers.get("cache-control")).toBe("no-cache");
   });
 
-  test("are all there, each of its kind, without a session", async () => {
+  test("are served with their content types, without a session", async () => {
     const current = await hash();
     const types: Record<string, string> = {
       css: "text/css; charset=utf-8",
@@ -204,7 +204,7 @@ describe("pages and their files", () => {
     }
   });
 
-  test("are scripts and styles as written, but lighter: the same imports and exports, and every rule", async () => {
+  test("include minified scripts and styles with the same imports, exports and rules", async () => {
     const current = await hash();
     const files = [...new Bun.Glob("**/*.{js,css}").scanSync(join(ROOT, "static"))];
     expect(files.length).toBeGreaterThan(40);
@@ -223,7 +223,7 @@ describe("pages and their files", () => {
     }
   });
 
-  test("lead nowhere else", async () => {
+  test("do not expose other files", async () => {
     const current = await hash();
     const elsewhere = [
       "/static/",
@@ -255,13 +255,13 @@ describe("pages and their files", () => {
 });
 
 describe("a route", () => {
-  test("/test answers as it always did", async () => {
+  test("/test answers as in the original", async () => {
     const answer = await fetch(`${app.url}/test`);
     expect(answer.status).toBe(200);
     expect(await answer.json()).toEqual({ message: "ok" });
   });
 
-  test("/healthz, /readyz and /version answer anybody", async () => {
+  test("/healthz, /readyz and /version need no session", async () => {
     for (const [path, body] of [
       ["/healthz", { status: "ok" }],
       ["/readyz", { status: "ready" }],
@@ -273,7 +273,7 @@ describe("a route", () => {
     }
   });
 
-  test("/metrics is text for Prometheus, for this machine only unless there is a token", async () => {
+  test("/metrics is text for Prometheus, for this machine only unless a token is set", async () => {
     const answer = await fetch(`${app.url}/metrics`);
     expect(answer.status).toBe(200);
     expect(answer.headers.get("content-type")).toStartWith("text/plain; version=0.0.4");
@@ -312,7 +312,7 @@ describe("a route", () => {
     ["host", "evil.example:8000"],
     ["host", "10.0.0.7"],
     ["host", "[2001:db8::7]:8000"],
-  ])("/metrics tells nothing to a request with %s: %s", async (name, value) => {
+  ])("/metrics is refused to a request with %s: %s", async (name, value) => {
     expect((await fetch(`${app.url}/metrics`, { headers: { [name]: value } })).status).toBe(403);
   });
 
@@ -323,7 +323,7 @@ describe("a route", () => {
     },
   );
 
-  test.each(JSON_ROUTES)("%s answers 401 without a session, and keeps nothing in caches", async (path) => {
+  test.each(JSON_ROUTES)("%s answers 401 without a session, and is not cached", async (path) => {
     const refused = await ask(path, { cookie: "" });
     expect(refused.status).toBe(401);
     expect(refused.headers.get("cache-control")).toBe("no-store");
@@ -345,7 +345,7 @@ describe("a route", () => {
 });
 
 describe("an unknown path", () => {
-  test("tells a person the way to the chat", async () => {
+  test("points a browser to the chat", async () => {
     const answer = await ask("/nothing", { accept: "text/html,application/xhtml+xml,*/*;q=0.8" });
     expect(answer.status).toBe(404);
     expect(answer.headers.get("content-type")).toBe("text/plain; charset=utf-8");
@@ -354,8 +354,8 @@ describe("an unknown path", () => {
   });
 });
 
-describe("a failure of ours", () => {
-  test("answers 500 with fixed words and a number, under which the log tells what happened", async () => {
+describe("an internal error", () => {
+  test("answers 500 with a fixed message and a request id, under which the log has the error", async () => {
     await using broken = await startApp();
     const bob = await broken.person("bob");
     await broken.sql`alter table users rename column search_key to gone`;
@@ -380,7 +380,7 @@ describe("a failure of ours", () => {
     expect((await bob.get("/me")).status).toBe(200); // the rest goes on
   });
 
-  test("to reach the database is 503 with Retry-After at /readyz, while /healthz stays well, and heals by itself", async () => {
+  test("to reach the database returns 503 with Retry-After at /readyz, 200 at /healthz, and heals by itself", async () => {
     const database = await migratedDatabase();
     await using app = await startApp({ database });
     const bob = await app.person("bob");

@@ -1,4 +1,4 @@
-/** `/metrics` as Prometheus reads it, and that its figures move by what people do. */
+/** `/metrics` as Prometheus reads it, and that its values follow what users do. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -46,7 +46,7 @@ async function figures(app: TestApp): Promise<Map<string, Family>> {
   return parse(await (await fetch(`${app.url}/metrics`)).text());
 }
 
-/** A sample's value; fails when there is none. */
+/** The value of a sample; fails if there is none. */
 async function value(app: TestApp, key: string): Promise<number> {
   const name = key.replace(/\{.*/, "");
   const families = await figures(app);
@@ -56,7 +56,7 @@ async function value(app: TestApp, key: string): Promise<number> {
   return found;
 }
 
-/** By how much samples rise while something happens. */
+/** How much samples rise during an action. */
 async function rise<const Keys extends readonly string[]>(
   app: TestApp,
   keys: Keys,
@@ -126,7 +126,7 @@ describe("/metrics", () => {
     }
   }
 
-  test("counts sockets, people, messages, acks, batches and statements", async () => {
+  test("counts sockets, users, messages, acks, batches and statements", async () => {
     const [ann, bob] = await app.people("ann", "bob");
     const [sockets, people] = await rise(app, ["chatify_websocket_connections", "chatify_people"], async () => {
       await ann!.open();
@@ -160,7 +160,7 @@ describe("/metrics", () => {
     expect(moved[6]).toBeWithin(3, 6);
   });
 
-  test("tells acks by how long people waited for them", async () => {
+  test("groups acks by how long users waited for them", async () => {
     await using slow = await startApp();
     const [ann] = await slow.people("ann", "bob");
     const tab = await ann!.open();
@@ -178,7 +178,7 @@ describe("/metrics", () => {
     expect(within).toBe(0);
   });
 
-  test("counts requests by the route's template, never by what was asked for", async () => {
+  test("counts requests by route template, never by path", async () => {
     const ann = await app.person("annabel");
     const moved = await rise(
       app,
@@ -205,7 +205,7 @@ describe("/metrics", () => {
     for (const told of ["annabel", "no-such-place"]) expect(text).not.toContain(told);
   });
 
-  test("counts failed logins and refusals by limit", async () => {
+  test("counts failed logins and rejections by limit", async () => {
     await using strict = await startApp({ env: { RATE_LIMIT: "on", LIMIT_SENDS: "1/m", LIMIT_LOGINS: "1/h" } });
     const [ann] = await strict.people("ann", "bob");
     const tab = await ann!.open();
@@ -232,7 +232,7 @@ describe("/metrics", () => {
     expect(moved).toEqual([1, 1, 1]);
   });
 
-  test("counts a socket that is closed because its reader stopped, once", async () => {
+  test("counts a socket closed because its client stopped reading, once", async () => {
     const [ann, deaf] = await app.people("writer", "deaf");
     const path = `/ws/${deaf!.name}`;
     const reader = await Bun.connect({
@@ -259,7 +259,7 @@ describe("/metrics", () => {
     reader.terminate();
   });
 
-  test("counts connections to PostgreSQL and packets of the bus that were lost", async () => {
+  test("counts lost connections to PostgreSQL and lost packets of the bus", async () => {
     const database = await migratedDatabase();
     await using broken = await startApp({ database });
     const ann = await broken.person("ann");
@@ -281,7 +281,7 @@ describe("/metrics", () => {
     await admin.end({ timeout: 1 });
   });
 
-  test("tells what runs, since when, on how much memory, and how late the event loop is", async () => {
+  test("reports the version, start time, memory, and event loop lag", async () => {
     expect(await value(app, `chatify_build_info{version="0.0.0-test",bun="${Bun.version}"}`)).toBe(1);
     const started = await value(app, "process_start_time_seconds");
     expect(Math.abs(Date.now() / 1_000 - started)).toBeLessThan(3_600);
@@ -310,7 +310,7 @@ describe("the dashboard", () => {
   /** What Prometheus adds to every sample. */
   const PROMETHEUS = ["job", "instance", "le"];
 
-  test("asks for metrics that exist, each as its type asks, by labels that it has; and shows all of them", async () => {
+  test("queries existing metrics, according to their types and labels, and shows all of them", async () => {
     const ann = await app.person("dora");
     await (await ann.open()).send("dora", "a note"); // so that every family has a sample
     const families = await figures(app);
@@ -338,7 +338,7 @@ describe("the dashboard", () => {
     expect([...shown].toSorted()).toEqual([...families.keys()].toSorted());
   });
 
-  test("is what docker-compose.yml's Grafana opens with, on what its Prometheus has gathered", async () => {
+  test("is the home of docker-compose.yml's Grafana, with its Prometheus as source", async () => {
     // oxlint-disable-next-line typescript/no-explicit-any
     const yaml = async (path: string): Promise<any> => Bun.YAML.parse(await Bun.file(join(ROOT, path)).text());
     const { grafana } = (await yaml("docker-compose.yml")).services;
@@ -354,7 +354,7 @@ describe("the dashboard", () => {
     expect((datasources as { uid: string }[]).map(({ uid }) => uid)).toContain(variable!.current.value);
   });
 
-  test("has its panels apart, on 24 columns, its own variables, and brackets that close", () => {
+  test("has panels that do not overlap, on 24 columns, defined variables, and balanced brackets", () => {
     const { panels, templating } = dashboard;
     expect(new Set(panels.map(({ id }) => id)).size).toBe(panels.length);
     const apart = (a: Box, b: Box) => a.x + a.w <= b.x || b.x + b.w <= a.x || a.y + a.h <= b.y || b.y + b.h <= a.y;

@@ -1,4 +1,4 @@
-/** The process, as whoever hosts it meets it: what it says, how it starts, stops, fails and survives. */
+/** The process as an admin sees it: output, startup, shutdown, failures and crashes. */
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -34,7 +34,7 @@ function freshDirectory(): string {
   return join(base, `data-${++directories}`);
 }
 
-/** The PostgreSQL that runs in a `DATA_DIR`, undefined when none does. */
+/** The PostgreSQL running in a `DATA_DIR`, or undefined. */
 function postmaster(dataDir: string): number | undefined {
   try {
     const pid = Number(readFileSync(join(dataDir, "pg18", "cluster", "postmaster.pid"), "utf8").split("\n")[0]);
@@ -46,7 +46,7 @@ function postmaster(dataDir: string): number | undefined {
   }
 }
 
-/** Sees that no PostgreSQL is left in a `DATA_DIR`, within a moment. */
+/** Waits until no PostgreSQL runs in a `DATA_DIR`. */
 async function noPostmaster(dataDir: string): Promise<void> {
   for (const since = performance.now(); postmaster(dataDir) !== undefined && performance.now() - since < 5_000;) {
     await Bun.sleep(10);
@@ -62,7 +62,7 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** A chatify in a process of its own. */
+/** A chatify in its own process. */
 class Chatify {
   readonly process: Bun.Subprocess<"ignore", "pipe", "pipe">;
   readonly url: string;
@@ -159,7 +159,7 @@ async function texts(who: Person, peer: string): Promise<{ content: string; seq:
 describe("start", () => {
   const dataDir = freshDirectory();
 
-  test("start makes a database, says where it is and what to do next, and Ctrl-C ends it in order", async () => {
+  test("creates a database, prints where it is and what to do next, and stops gracefully on Ctrl-C", async () => {
     const port = await freePort();
     const chatify = new Chatify({ PORT: `${port}`, DATA_DIR: dataDir, LOG_LEVEL: "debug" });
     const firstMs = await chatify.answers();
@@ -211,7 +211,7 @@ describe("start", () => {
     }
   });
 
-  test("start again is quick, twice in one place is refused, and on another port it shares the database", async () => {
+  test("restarts quickly, fails on a port in use, and shares the database on another port", async () => {
     const [port, other] = [await freePort(), await freePort()];
     const first = new Chatify({ PORT: `${port}`, DATA_DIR: dataDir });
     const laterMs = await first.answers();
@@ -248,7 +248,7 @@ describe("start", () => {
     await noPostmaster(dataDir);
   });
 
-  test("start that is ended takes PostgreSQL along, though a connection of it is slow to go", async () => {
+  test("stops PostgreSQL too, even if one of its connections closes slowly", async () => {
     const chatify = new Chatify({ PORT: `${await freePort()}`, DATA_DIR: dataDir });
     await chatify.answers();
     const backend = childrenOf(postmaster(dataDir)!).find(({ command }) => command.includes("[local] idle"));
@@ -260,7 +260,7 @@ describe("start", () => {
     await noPostmaster(dataDir);
   });
 
-  test("start after kill -9 under load needs no help, and has every message it acknowledged", async () => {
+  test("recovers from kill -9 under load with all acknowledged messages", async () => {
     const port = await freePort();
     const killed = new Chatify({ PORT: `${port}`, DATA_DIR: dataDir });
     await killed.answers();
@@ -291,7 +291,7 @@ describe("start", () => {
     await noPostmaster(dataDir);
   });
 
-  test("start that is interrupted halfway leaves no PostgreSQL, and nothing that hinders the next", async () => {
+  test("leaves no PostgreSQL and nothing that blocks the next start when interrupted halfway", async () => {
     const [port, fresh] = [await freePort(), freshDirectory()];
     const chatify = new Chatify({ PORT: `${port}`, DATA_DIR: fresh });
     while (!existsSync(join(fresh, "pg18")) && chatify.process.exitCode === null) await Bun.sleep(5);
@@ -319,7 +319,7 @@ describe("start", () => {
   });
 });
 
-describe("start refuses", () => {
+describe("start", () => {
   test("rejects unknown commands and prints help", async () => {
     const [help, version, unknown] = await Promise.all([
       new Chatify({}, { words: ["--help"] }).ends(),
@@ -338,7 +338,7 @@ describe("start refuses", () => {
     });
   });
 
-  test("start refuses bad settings, all at once", async () => {
+  test("reports all invalid settings at once", async () => {
     expect(await new Chatify({ PORT: "high", RATE_LIMIT: "maybe", DATABASE_URL: "hunter22" }).ends()).toEqual({
       code: 2,
       out: "",
@@ -350,7 +350,7 @@ describe("start refuses", () => {
     });
   });
 
-  test("start refuses a placeholder for a secret in production, and repeats none of it", async () => {
+  test("rejects a placeholder secret in production without printing it", async () => {
     const secret = "hunter22-please-change-me-hunter22";
     expect(await new Chatify({ PORT: "0", SESSION_SECRET: secret, NODE_ENV: "production" }).ends()).toEqual({
       code: 2,
@@ -362,7 +362,7 @@ describe("start refuses", () => {
     });
   });
 
-  test("start says when the database has the password that the demo published, and does not repeat it", async () => {
+  test("warns about the password published with the demo without printing it", async () => {
     const url = new URL(await migratedDatabase());
     const admin = connect(url.href, { name: "test" });
     await admin.unsafe("create role chatuser superuser login password 'admin123'");
@@ -377,13 +377,13 @@ describe("start refuses", () => {
     expect(out + err).not.toContain("admin123");
   });
 
-  test("start refuses an address that is not this machine's", async () => {
+  test("rejects an address that is not this machine's", async () => {
     const { code, err } = await new Chatify({ PORT: "0", HOST: "192.0.2.1", DATA_DIR: freshDirectory() }).ends();
     expect(code).toBe(5);
     expect(err).toContain("\nHOST must be an address of this machine: 0.0.0.0 for all of them");
   });
 
-  test("start refuses a database out of reach, without its password", async () => {
+  test("reports an unreachable database without its password", async () => {
     const port = await freePort();
     const env = { PORT: "0", DATABASE_URL: `postgres://ann:hunter22@127.0.0.1:${port}/chat` };
     expect(await new Chatify(env).ends()).toEqual({
@@ -393,7 +393,7 @@ describe("start refuses", () => {
     });
   });
 
-  test("start refuses an address in one sentence: exit code 2 for what it does not support, 4 for PostgreSQL's errors", async () => {
+  test("rejects a database URL in one sentence: exit code 2 if unsupported, 4 for errors of PostgreSQL", async () => {
     const address = await migratedDatabase();
     const [settings, database] = await Promise.all([
       new Chatify({ PORT: "0", DATABASE_URL: "postgres://ann:12#hunter22@127.0.0.1:1/chat" }).ends(),
@@ -410,7 +410,7 @@ describe("start refuses", () => {
     );
   });
 
-  test("start works whatever PG… variables are set", async () => {
+  test("starts whatever PG… variables are set", async () => {
     const nonsense = {
       PGTARGETSESSIONATTRS: "any", // libpq's default, which the driver rejects
       PGSERVICE: "nowhere",
@@ -439,7 +439,7 @@ describe("start refuses", () => {
     }
   });
 
-  test("start refuses a data directory that cannot be written", async () => {
+  test("rejects a data directory that is not writable", async () => {
     const impossible = await new Chatify({ PORT: "0", DATA_DIR: "/dev/null/data" }).ends();
     expect(impossible.code).toBe(4);
     expect(impossible.err).toContain("Or set DATABASE_URL to a PostgreSQL of your own.");
@@ -463,7 +463,7 @@ describe("start refuses", () => {
   });
 });
 
-/** The processes a process has started, with their command lines. */
+/** The child processes of a process, with their command lines. */
 function childrenOf(parent: number): { pid: number; command: string }[] {
   const read = (pid: number, file: string) => {
     const path = `/proc/${pid}/${file}`;

@@ -9,7 +9,7 @@ import { isGuessable } from "../../src/setting_readers.ts";
 const directory = mkdtempSync(join(tmpdir(), "chatify-config-"));
 afterAll(() => rmSync(directory, { recursive: true }));
 
-/** The faults of an environment, [] when it can be used. */
+/** The faults of an environment, [] if it is valid. */
 function faults(env: Record<string, string>): readonly string[] {
   try {
     loadConfig(env);
@@ -20,7 +20,7 @@ function faults(env: Record<string, string>): readonly string[] {
   }
 }
 
-/** A file with this content. */
+/** Writes a file with this content and returns its path. */
 function file(content: string): string {
   const path = join(directory, crypto.randomUUID());
   writeFileSync(path, content);
@@ -38,7 +38,7 @@ const PLACEHOLDER =
   "or leave it unset and chatify generates and keeps one";
 
 describe("config", () => {
-  test("config needs no setting", () => {
+  test("config needs no settings", () => {
     expect(loadConfig({})).toEqual({
       port: 8000,
       host: "0.0.0.0",
@@ -135,7 +135,7 @@ describe("config", () => {
     [{ LOG_FORMAT: "json" }, { logFormat: "json" as const }],
     [{ METRICS_TOKEN: "0123456789abcdef" }, { metricsToken: "0123456789abcdef" }],
     [{ UNSAFE_DATABASE: "on" }, { unsafeDatabase: true }],
-  ])("config takes %p", (env, meant) => {
+  ])("config accepts %p", (env, meant) => {
     expect(loadConfig(env)).toMatchObject(meant);
   });
 
@@ -229,12 +229,12 @@ describe("config", () => {
       "METRICS_TOKEN must have at least 16 characters, got 8; openssl rand -hex 32 generates a good one",
     ],
     [{ UNSAFE_DATABASE: "yes" }, 'UNSAFE_DATABASE must be on or off, got "yes"'],
-  ])("config refuses %p and repeats no secret", (env, fault) => {
+  ])("config rejects %p and prints no secret", (env, fault) => {
     expect(faults(env)).toEqual([fault]);
     expect(fault).not.toContain("hunter22");
   });
 
-  test("config tells every fault at once", () => {
+  test("config reports all faults at once", () => {
     const env = {
       PORT: "x",
       DATABASE_URL: "x",
@@ -262,13 +262,13 @@ describe("config", () => {
     ["half of it twice", "9b1f6c0de2a748539b1f6c0de2a74853"],
     ["a pattern cut off", "k8#Qz!mN4p".repeat(4).slice(0, 37)],
     ["seven characters", "abcdefgfedcbaabcdefggfedcbaabcfdeg"],
-  ])("config takes %s for a placeholder: refused in production", (_, secret) => {
+  ])("config considers %s a placeholder, rejected in production", (_, secret) => {
     expect(isGuessable(secret)).toBeTrue();
     expect(faults({ SESSION_SECRET: secret, NODE_ENV: "production" })).toEqual([`SESSION_SECRET ${PLACEHOLDER}`]);
     expect(faults({ SESSION_SECRET: secret })).toEqual([]); // elsewhere the banner warns
   });
 
-  test("config takes no random secret for a placeholder", () => {
+  test("config does not mistake a random secret for a placeholder", () => {
     for (let i = 0; i < 5_000; i++) {
       const bytes = new Bun.CryptoHasher("sha256").update(`${i}`).digest(); // as good as random, and the same each time
       for (const format of ["hex", "base64", "base64url"] as const)
@@ -276,7 +276,7 @@ describe("config", () => {
     }
   });
 
-  test("config reads every secret from a file, without the newline that editors leave", () => {
+  test("config reads every secret from a file, without the trailing newline", () => {
     const url = "postgres://ann:x@db/chat";
     const config = loadConfig({
       DATABASE_URL_FILE: file(`${url}\n`),
@@ -287,7 +287,7 @@ describe("config", () => {
     expect(config).toMatchObject({ databaseUrl: url, sessionSecrets: [SECRET], bus: "postgres", metricsToken: SECRET });
   });
 
-  test("config refuses a secret's file that is missing, empty, too short, or beside the secret itself", () => {
+  test("config rejects a secret's file that is missing, empty, too short, or set together with the secret", () => {
     const [missing, empty, short] = [join(directory, "none"), file("\n"), file("hunter22")];
     expect(faults({ SESSION_SECRET_FILE: missing })[0]).toStartWith(
       `SESSION_SECRET_FILE names "${missing}", which cannot be read: ENOENT`,

@@ -6,7 +6,7 @@ function logTo(lines: string[], format: "text" | "json", level: LogLevel = "debu
   return new Log({ level, format, write: (line) => lines.push(line) });
 }
 
-/** An error that quotes what it met: a parser's, or one that is known by its code. */
+/** An error that quotes its input: from a parser, or recognized by its code. */
 function quoting(code?: string): unknown {
   if (code !== undefined) return Object.assign(new Error('invalid: "private words"'), { code });
   try {
@@ -17,7 +17,7 @@ function quoting(code?: string): unknown {
 }
 
 describe("the log as JSON", () => {
-  test("is one object a line, with time, level and event", () => {
+  test("is one object per line, with time, level and event", () => {
     const lines: string[] = [];
     logTo(lines, "json").warn("database connection lost", { code: "57P01", tries: 3, gone: undefined });
     expect(lines[0]).toEndWith("\n");
@@ -30,7 +30,7 @@ describe("the log as JSON", () => {
     });
   });
 
-  test("keeps an error's stack and code in its one line", () => {
+  test("keeps an error's stack and code in one line", () => {
     const lines: string[] = [];
     logTo(lines, "json").error("request failed", Object.assign(new Error("a\nb"), { code: "42P01" }), { id: "7" });
     expect(lines.join("").split("\n")).toHaveLength(2);
@@ -43,7 +43,7 @@ describe("the log as JSON", () => {
 });
 
 describe("the log as text", () => {
-  test("is the time, the event and its fields; the level where it is not info", () => {
+  test("is the time, the event and its fields, and the level unless it is info", () => {
     const lines: string[] = [];
     const log = logTo(lines, "text");
     log.info("listening", { port: 8000, url: "http://localhost:8000" });
@@ -52,13 +52,13 @@ describe("the log as text", () => {
     expect(lines[1]).toMatch(/^\d\d:\d\d:\d\d debug swept rows=0 since=null\n$/);
   });
 
-  test("quotes what could be mistaken for another field, or would speak to the terminal", () => {
+  test("quotes values that look like another field or contain control characters", () => {
     const lines: string[] = [];
     logTo(lines, "text").info("odd", { name: "a b=c", quote: 'say "x"', bell: "\u001b[2J" });
     expect(lines[0]).toEndWith(String.raw`odd name="a b=c" quote="say \"x\"" bell="\u001b[2J"` + "\n");
   });
 
-  test("keeps a stack readable, and lets no value pass for another event", () => {
+  test("keeps a stack readable, and no value can pass for another event", () => {
     const lines: string[] = [];
     logTo(lines, "text").error("request failed", new Error("bad text: \n12:00:00 all is well\r\u001b[2J"));
     const [first, ...rest] = (lines[0] ?? "").trimEnd().split(/[\n\r]/);
@@ -68,7 +68,7 @@ describe("the log as text", () => {
     expect(lines[0]).not.toContain("\u001b");
   });
 
-  test("leaves out the message of an error that quotes what it met, and keeps where and what", () => {
+  test("omits the message of an error that quotes its input, and keeps its stack and code", () => {
     const lines: string[] = [];
     const log = logTo(lines, "text");
     for (const error of [quoting(), quoting("22P02"), quoting("ERR_INVALID_URL")]) {
@@ -87,7 +87,7 @@ describe("the log as text", () => {
     expect(lines[6]).not.toContain("private");
   });
 
-  test("takes for an error whatever was thrown", () => {
+  test("accepts any thrown value as an error", () => {
     const lines: string[] = [];
     const log = logTo(lines, "text");
     log.error("one", "plain");
@@ -101,7 +101,7 @@ describe("the log as text", () => {
   });
 });
 
-test("the log leaves out what is below its level", () => {
+test("the log omits events below its level", () => {
   const levels: LogLevel[] = ["debug", "info", "warn", "error"];
   for (const [i, level] of levels.entries()) {
     const lines: string[] = [];

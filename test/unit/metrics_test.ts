@@ -8,7 +8,7 @@ const bounds = (histogram: Histogram) =>
     return le === undefined ? [] : [[le, Number(count)] as const];
   });
 
-test("histogram counts what reaches a bound below it, as Prometheus does", () => {
+test("histogram counts a value equal to a bound below that bound, as Prometheus does", () => {
   const histogram = new Histogram(1, 4);
   for (const value of [0, 0.5, 1, 1.001, 2, 3, 4, 8, 8.1, 1e15]) histogram.observe(value);
   expect(bounds(histogram)).toEqual([
@@ -21,7 +21,7 @@ test("histogram counts what reaches a bound below it, as Prometheus does", () =>
   expect(histogram.lines("h").slice(-1)).toEqual(["h_count 10"]);
 });
 
-test("histogram finds the bucket that a search would find", () => {
+test("histogram computes the bucket that a search would find", () => {
   const first = 0.000_25;
   for (let i = 0; i < 2_000; i++) {
     const value = 2 ** (Math.random() * 24 - 14);
@@ -33,7 +33,7 @@ test("histogram finds the bucket that a search would find", () => {
   }
 });
 
-test("route counts by method and code, and calls a method it does not know other", () => {
+test("route counts by method and code, and unknown methods as other", () => {
   const route = new RouteMetrics();
   expect(route.used).toBeFalse();
   for (const method of ["GET", "GET", "POST", "DELETE", "PATCH"]) route.count(method, method < "P" ? 200 : 405, 1);

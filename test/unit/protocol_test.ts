@@ -24,7 +24,7 @@ import {
 
 const TYPES = ["message", "read", "typing", "draft", "watch", "ping"] as const;
 
-/** A frame, or the words of its refusal; anything else that is thrown is a defect. */
+/** A frame, or the message of its rejection; any other exception fails the test. */
 function read(text: string): ClientFrame | ChatError {
   try {
     return parseFrame(text);
@@ -34,7 +34,7 @@ function read(text: string): ClientFrame | ChatError {
   }
 }
 
-/** Whether a frame is what its type says, and nothing besides. */
+/** Whether a frame has exactly the fields of its type. */
 function isWellTyped(frame: ClientFrame): boolean {
   const fields = Object.keys(frame).toSorted().join();
   switch (frame.type) {
@@ -86,7 +86,7 @@ const good: fc.Arbitrary<Record<string, unknown>> = fc.oneof(
 );
 
 describe("a frame", () => {
-  test("of any text is well typed or refused as bad_request", () => {
+  test("of any text is well typed or rejected as bad_request", () => {
     fc.assert(
       fc.property(text, (text) => isFrame(text) !== false),
       { numRuns: 1_000 },
@@ -97,7 +97,7 @@ describe("a frame", () => {
     );
   });
 
-  test("with fields of any kind is well typed or refused", () => {
+  test("with fields of any kind is well typed or rejected", () => {
     const field = fc.constantFrom("type", "to", "message", "ref", "peer", "seq", "users", "__proto__", "constructor");
     const value = fc.oneof(fc.constantFrom(...TYPES), text, ref, fc.double(), fc.jsonValue(), fc.array(text));
     fc.assert(
@@ -109,7 +109,7 @@ describe("a frame", () => {
     );
   });
 
-  test("that is good is read as it was written, whatever else is in it", () => {
+  test("that is valid is read as written, and unknown fields are ignored", () => {
     const more = fc.dictionary(fc.string(), fc.jsonValue());
     const known = new Set(["type", "to", "message", "ref", "peer", "seq", "users"]);
     fc.assert(
@@ -123,7 +123,7 @@ describe("a frame", () => {
     );
   });
 
-  test("takes nothing from a prototype", () => {
+  test("ignores fields of prototypes", () => {
     for (const text of [
       '{"__proto__":{"type":"ping"},"peer":"ann"}',
       '{"__proto__":{"to":"ann","message":"x"}}',
@@ -139,7 +139,7 @@ describe("a frame", () => {
     expect(({} as Record<string, unknown>)["to"]).toBeUndefined();
   });
 
-  test("nested without end is refused", () => {
+  test("nested too deeply is rejected", () => {
     for (const depth of [100, 10_000, 1_000_000]) {
       expect(read("[".repeat(depth))).toBeInstanceOf(ChatError);
       expect(read(`${"[".repeat(depth)}${"]".repeat(depth)}`)).toBeInstanceOf(ChatError);
@@ -164,11 +164,11 @@ describe("a frame", () => {
     (seq) => expect(read(`{"type":"read","peer":"ann","seq":${seq}}`)).toBeInstanceOf(ChatError),
   );
 
-  test("with half a surrogate pair is read as it is: chat refuses the text, and no name holds one", () => {
+  test("with an unpaired surrogate is read as it is: chat rejects the text, and no name contains one", () => {
     expect(read('{"to":"\\ud800","message":"\\udfff"}')).toMatchObject({ to: "\ud800", message: "\udfff" });
   });
 
-  test("refused names the ref of the send when that is a good one", () => {
+  test("that is rejected names the ref of the send if it is valid", () => {
     fc.assert(
       fc.property(ref, (ref) => {
         expect(read(JSON.stringify({ to: 1, message: "x", ref }))).toMatchObject({ ref });
@@ -185,7 +185,7 @@ describe("a frame", () => {
 
 const written = (frame: string): unknown => JSON.parse(frame);
 
-describe("what is told", () => {
+describe("an encoded frame", () => {
   const number = fc.maxSafeNat();
   const state = fc.oneof(
     fc.constant(ONLINE),
@@ -194,7 +194,7 @@ describe("what is told", () => {
   const maybeRef = fc.option(ref, { nil: undefined });
   const stored = fc.record({ id: number, seq: number, timestamp: fc.string() });
 
-  test("is JSON that says what it was made of, whatever is in names and texts", () => {
+  test("is JSON with its values, whatever names and texts contain", () => {
     fc.assert(
       fc.property(text, text, text, number, stored, maybeRef, state, (from, to, message, seq, stored, ref, state) => {
         const withRef = ref === undefined ? {} : { ref };

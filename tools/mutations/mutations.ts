@@ -55,7 +55,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "mayReadMetrics",
       code: "return true;",
       test: "test/server/http_test.ts",
-      name: "a route /metrics tells nothing to a request with host: chat.example.org",
+      name: "a route /metrics is refused to a request with host: chat.example.org",
     },
   ],
   "Sessions and passwords": [
@@ -295,7 +295,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       marker: "errors without details",
       code: 'return errorResponse(new ChatError("internal", { message: String(error) }));',
       test: "test/server/http_test.ts",
-      name: "a failure of ours answers 500 with fixed words and a number, under which the log tells what happened",
+      name: "an internal error answers 500 with a fixed message and a request id, under which the log has the error",
     },
     {
       guarantee: "Errors that quote what they met are not logged whole",
