@@ -68,7 +68,7 @@ async function refused(answer: Response, code: string): Promise<string> {
   expect(answer.headers.get("cache-control")).toBe("no-store");
   expect(answer.headers.has("set-cookie")).toBe(false);
   const html = await answer.text();
-  expect(html).toMatch(new RegExp(`data-(word="error_|error=")${code}"`));
+  expect(html).toMatch(new RegExp(`data-(t="error_|error=")${code}"`));
   expect(html).not.toContain("{{");
   expect(html).not.toContain(PASSWORD);
   return html;
