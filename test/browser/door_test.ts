@@ -198,7 +198,7 @@ describe("invitations", () => {
     for (const invite of forged) {
       const page = await fetch(`${app.url}/signup?${new URLSearchParams({ invite })}`);
       expect(page.status).toBe(200);
-      expect(await page.text()).toContain('data-word="error_invite_needed"');
+      expect(await page.text()).toContain('data-t="error_invite_needed"');
       await refused(await signUp(app, "ann", { invite }), "invite_needed");
     }
     expect(await names(app)).toEqual(before);
