@@ -1,4 +1,4 @@
-/** The account page: whose it is, its parts, and the way out when the session ends meanwhile. */
+/** The account page: shows the user, starts its parts, and leaves when the session ends. */
 
 import "./account/account_deletion.js";
 import "./account/blocked_people.js";
@@ -14,9 +14,9 @@ import { t } from "./util/translate.js";
 
 /** @import { Me } from "./account/requests.js" */
 
-/** How soon a session that ended elsewhere leaves the page. */
-const LOOK_MS = 10_000;
-const TRY_MS = 2_000;
+/** Interval of checks whether the session ended elsewhere. */
+const CHECK_MS = 10_000;
+const RETRY_MS = 2_000;
 
 /** @type {import("./account/privacy_choice.js").PrivacyChoice} */
 const privacy = find(document, "privacy-choice");
@@ -25,8 +25,8 @@ const data = find(document, "data-export");
 /** @type {import("./account/account_deletion.js").AccountDeletion} */
 const deletion = find(document, "account-deletion");
 
-/** Who is signed in; without an answer it says so and asks again. @returns {Promise<Me>} */
-async function whoAmI() {
+/** The signed-in user. Shows an error and retries until the server responds. @returns {Promise<Me>} */
+async function requestMe() {
   const trouble = find(document, ".trouble");
   for (;;) {
     try {
@@ -36,40 +36,40 @@ async function whoAmI() {
     } catch (error) {
       announce(trouble, explain(error));
       pageStarted();
-      await new Promise((resolve) => setTimeout(resolve, TRY_MS));
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
 }
 
-/** Sees whether the session has ended, which leaves the page, or is somebody else's by now. @param {string} name */
-async function look(name) {
+/** Leaves the page when the session has ended or another user signed in. @param {string} name */
+async function checkSession(name) {
   if (document.visibilityState === "hidden") return;
   const me = await ask("/me").catch(() => undefined);
   if (me && me.username !== name) location.replace("/");
 }
 
-function sayTitle() {
+function renderTitle() {
   document.title = `${t("account")} · chatify`;
 }
 
-sayTitle();
-document.addEventListener("languagechange", sayTitle);
+renderTitle();
+document.addEventListener("languagechange", renderTitle);
 find(document, ".back").addEventListener("click", (/** @type {Event} */ event) => {
-  // Back to the conversation that was open, where it was come from.
+  // Go back in history if the user came from the chat, which restores the open conversation.
   if (document.referrer !== `${location.origin}/`) return;
   event.preventDefault();
   history.back();
 });
 
-const me = await whoAmI();
+const me = await requestMe();
 setText(find(document, ".whose .name"), me.username);
 setAvatar(find(document, ".whose .avatar"), me.username);
 for (const login of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll(".login"))) {
-  login.value = me.username; // so that a password manager knows whose password it keeps
+  login.value = me.username; // tells password managers which account the password belongs to
 }
 data.name = me.username;
 deletion.name = me.username;
 privacy.show(me);
 pageStarted();
-setInterval(() => void look(me.username), LOOK_MS);
-document.addEventListener("visibilitychange", () => void look(me.username));
+setInterval(() => void checkSession(me.username), CHECK_MS);
+document.addEventListener("visibilitychange", () => void checkSession(me.username));

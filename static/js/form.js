@@ -1,4 +1,4 @@
-/** Helps with login and sign-up: words, showing the password, saying early what is missing. The server decides. */
+/** Assists login and sign-up: translates, toggles passwords and validates early. The server decides. */
 
 import {
   endedSession,
@@ -28,7 +28,7 @@ function errorOf(input) {
 }
 
 /**
- * Shows an error beside a field; "" takes it away.
+ * Shows an error beside a field; "" removes it.
  * @param {HTMLInputElement} input
  * @param {string} code
  */
@@ -39,8 +39,8 @@ export function showFieldError(input, code) {
   input.setAttribute("aria-invalid", String(code !== ""));
 }
 
-/** What can be known without the server to be wrong with a field, as an error code. @param {HTMLInputElement} input */
-function fault(input) {
+/** The error code of a field that the page can detect without the server, or "". @param {HTMLInputElement} input */
+function clientError(input) {
   if (input === username) {
     const letters = [...username.value.trim()].length;
     if (letters === 0) return "name_missing";
@@ -54,12 +54,12 @@ function fault(input) {
 
 const inputs = [username, password, ...(confirm ? [confirm] : [])];
 
-/** Whose session ended here, and where, when the login is shown for that. */
-const ended = whoseSessionEnded();
+/** The session whose end led to this login, if any. */
+const ended = findEndedSession();
 
-form.noValidate = true; // the browser's bubbles speak another language and go away too soon
+form.noValidate = true; // the browser's messages use its own language and disappear too soon
 form.addEventListener("submit", (event) => {
-  for (const input of inputs) showFieldError(input, fault(input));
+  for (const input of inputs) showFieldError(input, clientError(input));
   const wrong = inputs.find((input) => errorOf(input).dataset.error);
   if (!wrong) {
     forgetName();
@@ -69,7 +69,7 @@ form.addEventListener("submit", (event) => {
   wrong.focus();
 });
 for (const input of inputs) {
-  // An error goes as soon as it is mended; a new one waits for the button.
+  // Editing removes an error; new errors appear on submit.
   input.addEventListener("input", () => showFieldError(input, ""));
 }
 
@@ -79,31 +79,34 @@ if (ended) {
     username.value = ended.name;
     password.focus();
   }
-  // Signing in again ends the session before it, whose page may be here before the new cookie is.
-  setTimeout(() => void goOn(ended), SIGNED_IN_MS);
-  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && void goOn(ended));
+  // Signing in again ends the previous session, whose page may get here before the new cookie is set.
+  setTimeout(() => void continueSession(ended), SIGNED_IN_MS);
+  document.addEventListener(
+    "visibilitychange",
+    () => document.visibilityState === "visible" && void continueSession(ended),
+  );
 }
 
-/** Who is signed in, "" when nobody is; undefined when the server itself does not say. @returns {Promise<string | undefined>} */
-async function whoAmI() {
+/** The signed-in user, "" for none; undefined when the server does not respond. @returns {Promise<string | undefined>} */
+async function requestName() {
   try {
     const answer = await fetch("/me", { headers: { accept: "application/json" }, redirect: "manual" });
-    const said = await answer.json(); // a portal's page is none
+    const said = await answer.json(); // a captive portal's page is not JSON
     return answer.ok ? said.username : answer.status === 401 && said.error ? "" : undefined;
   } catch {
     return undefined;
   }
 }
 
-/** Goes on when the same person has signed in again in another tab. @param {import("./store/safe_local_storage.js").EndedSession} ended */
-async function goOn(ended) {
-  if ((await whoAmI()) !== ended.name) return;
-  rememberEndedSession(ended); // the chat leads back to the place
+/** Opens the chat if the same user has signed in again in another tab. @param {import("./store/safe_local_storage.js").EndedSession} ended */
+async function continueSession(ended) {
+  if ((await requestName()) !== ended.name) return;
+  rememberEndedSession(ended); // the chat returns to the place
   location.replace("/");
 }
 
 /**
- * Shows an error of the form as a whole; "" takes it away.
+ * Shows an error of the whole form; "" removes it.
  * @param {string} code
  * @param {number} [wait] in seconds
  */
@@ -112,27 +115,27 @@ export function showFormError(code, wait = 0) {
   error.dataset.error = code;
   error.dataset.wait = String(wait);
   setText(error, "");
-  sayAgain();
+  renderTexts();
 }
 
-/** The server says that a session has ended; who it was, this tab noted when it left the chat, or the browser remembers. */
-function whoseSessionEnded() {
+/** The server reports that a session ended; its user was stored by this tab when it left the chat, or by the browser. */
+function findEndedSession() {
   const { ended } = /** @type {HTMLElement} */ (find(document, ".card")).dataset;
   if (ended === undefined) return undefined; // a sign-up
-  const noted = endedSession();
+  const stored = endedSession();
   if (!ended) {
-    forgetEndedSession(); // they signed out, or in again
-    if (noted) void goOn(noted);
+    forgetEndedSession(); // the user signed out, or in again
+    if (stored) void continueSession(stored);
     return undefined;
   }
   const name = rememberedName();
-  const note = noted ?? (name === undefined ? undefined : { name, place: location.hash });
+  const note = stored ?? (name === undefined ? undefined : { name, place: location.hash });
   if (note) rememberEndedSession(note);
   return note;
 }
 
-/** What the language decides here. The server's errors come as words and as codes; the codes are said anew. */
-function sayAgain() {
+/** Renders texts that depend on the language. Server errors come as text and code; the codes are translated. */
+function renderTexts() {
   document.title = `${find(document, "h1").textContent} · chatify`;
   for (const error of /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll("[data-error]"))) {
     const { error: code, wait } = error.dataset;
@@ -142,42 +145,42 @@ function sayAgain() {
   }
 }
 
-// Up to here nothing waits for words: who is quick has pressed the button by now. Should they fail to load, so does the page (`start.js`).
+// Nothing above waits for translations, so that early clicks work. If they fail to load, `start.js` reloads the page.
 await import("./util/language.js").catch(() => new Promise(() => {}));
 addPasswordToggle(form);
-sayAgain();
-document.addEventListener("languagechange", sayAgain);
+renderTexts();
+document.addEventListener("languagechange", renderTexts);
 if (!confirm) pageStarted();
 
 if (location.hash === "#farewell") {
-  // Whoever has just deleted their account is not greeted as one who comes back.
+  // After deleting the account, show the farewell instead of the greeting.
   for (const sentence of document.querySelectorAll(".sentence")) sentence.toggleAttribute("hidden");
   history.replaceState(null, "", location.pathname);
 }
 
-/** Whether the server says that a person has just signed out here. For some seconds other tabs, on their way to the login, see it too. */
+/** Whether the user has just signed out in this browser. The cookie lives on for some seconds, for other tabs on their way to the login. */
 function isSignedOut() {
-  const isSo = document.cookie.includes("chatify_signed_out=1");
-  if (isSo) document.cookie = `chatify_signed_out=1; Path=/; SameSite=Lax; Max-Age=${SIGNED_OUT_SECONDS}`;
-  return isSo;
+  const isSet = document.cookie.includes("chatify_signed_out=1");
+  if (isSet) document.cookie = `chatify_signed_out=1; Path=/; SameSite=Lax; Max-Age=${SIGNED_OUT_SECONDS}`;
+  return isSet;
 }
 
-/** Whoever was here and is signed in no more leaves nothing to be read, and who signed out nothing at all. @param {boolean} signedOut */
-async function forgetWhoLeft(signedOut) {
-  if ((await whoAmI()) !== "") return;
-  const places = await import("./store/storage_keys.js").catch(() => undefined);
-  await (signedOut ? places?.eraseAfterSignOut() : places?.eraseOfflineCopies());
+/** Erases the offline cache of a user who is no longer signed in, and everything of one who signed out. @param {boolean} signedOut */
+async function eraseLocalData(signedOut) {
+  if ((await requestName()) !== "") return;
+  const storageKeys = await import("./store/storage_keys.js").catch(() => undefined);
+  await (signedOut ? storageKeys?.eraseAfterSignOut() : storageKeys?.eraseOfflineCopies());
 }
 
 const signedOut = isSignedOut();
-if (signedOut || rememberedName() !== undefined) void forgetWhoLeft(signedOut);
+if (signedOut || rememberedName() !== undefined) void eraseLocalData(signedOut);
 
-// The chat that comes next can be kept for when there is no network.
+// Registered before the chat opens, so that the service worker sees its document.
 async function register() {
   const offline = await import("./sync/service_worker.js").catch(() => undefined);
   await offline?.register();
 }
 
-// The words may have come after everything else.
+// Translations may have loaded after the `load` event.
 if (document.readyState === "complete") void register();
 else addEventListener("load", () => void register());

@@ -1,6 +1,6 @@
 /**
- * Sends the sign-up without leaving the page, so that a name that is taken costs nobody the two passwords. Without scripts the form is
- * sent as it is.
+ * Submits the sign-up without leaving the page, so that a taken name does not clear the passwords. Without scripts the browser
+ * submits the form.
  */
 
 import { form, showFieldError, showFormError, username } from "./form.js";
@@ -8,7 +8,7 @@ import { forgetName } from "./store/safe_local_storage.js";
 import { pageStarted } from "./util/dom.js";
 import { isImpossibleName } from "./util/name_rules.js";
 
-/** The field that an error belongs to; others belong to the form as a whole. @type {Record<string, string>} */
+/** The field of each error code; other errors belong to the whole form. @type {Record<string, string>} */
 const FIELDS = {
   bad_name: "username",
   name_taken: "username",
@@ -20,7 +20,7 @@ const FIELDS = {
 let isSending = false;
 
 form.addEventListener("submit", (event) => {
-  if (event.defaultPrevented) return; // `form.js` found something missing
+  if (event.defaultPrevented) return; // `form.js` found an error
   event.preventDefault();
   if (isImpossibleName(username.value)) {
     showFieldError(username, "bad_name");
@@ -46,7 +46,7 @@ async function send() {
       return;
     }
     const said = await answer.json().catch(() => undefined);
-    // Something between here and the server has a page of its own to show.
+    // Not the server's response: submit normally, so that a proxy can show its page.
     if (said?.error) show(said.error.code, Number(answer.headers.get("retry-after")));
     else form.submit();
   } catch {

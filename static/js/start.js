@@ -1,69 +1,69 @@
 /**
- * Makes a page that cannot start say so. It is no module, and its syntax is older than theirs: it runs where they do not. A module that
- * failed to load fails for as long as the document lives (HTML §8.1.5.3), so the page is loaded once more; after that, and where the
- * browser is too old, it shows the sentence that the page holds (`base.css`). Without this script CSS shows it after a while.
+ * Reports when a page cannot start. A classic script in older syntax, so that it runs where modules do not. A module that
+ * failed to load keeps failing in its document (HTML §8.1.5.3), so the page is reloaded once; after that, and in browsers
+ * that are too old, the page shows its error message (`base.css`). Without this script CSS shows it after a while.
  */
 (function () {
   const KEY = "chatify.retried";
-  const AGAIN_MS = 1_000;
+  const RETRY_MS = 1_000;
   const root = document.documentElement;
   const isRetry = takeRetry();
   let isFailing = false;
 
   if (isRetry) root.setAttribute("data-retried", "");
-  addEventListener("error", heard, true); // what elements fail to load does not bubble
-  if (!("noModule" in HTMLScriptElement.prototype)) say();
-  // Styles failed before this script ran, which waits for them.
+  addEventListener("error", onError, true); // load errors of elements do not bubble
+  if (!("noModule" in HTMLScriptElement.prototype)) showNotLoaded();
+  // Style sheets finish loading or fail before this script runs.
   for (const link of /** @type {NodeListOf<HTMLLinkElement>} */ (document.querySelectorAll("link[rel=stylesheet]"))) {
     if (!hasRules(link)) fail(true);
   }
-  expectConversation();
+  preparePane();
 
   /** @param {HTMLLinkElement} link */
   function hasRules(link) {
     try {
       return link.sheet !== null && link.sheet.cssRules.length > 0;
     } catch {
-      return false; // to browsers what failed is another site's
+      return false; // browsers treat a failed style sheet as cross-origin
     }
   }
 
   /** @param {Event} event */
-  function heard(event) {
+  function onError(event) {
     const { target } = event;
     const isOurs =
       event instanceof ErrorEvent ? event.filename.startsWith(location.origin) : target instanceof HTMLScriptElement;
     if (isOurs && !root.hasAttribute("data-started")) fail();
   }
 
-  /** @param {boolean} [isUgly] whether the page may work, and cannot be looked at */
-  function fail(isUgly) {
+  /** @param {boolean} [isUnstyled] whether the page may work but lacks its styles */
+  function fail(isUnstyled) {
     if (isFailing) return;
     isFailing = true;
-    if (isRetry || holdsText()) {
-      say();
+    if (isRetry || hasInput()) {
+      showNotLoaded();
       return;
     }
     if (!navigator.onLine) {
-      say();
-      addEventListener("online", again);
+      showNotLoaded();
+      addEventListener("online", reload);
       return;
     }
     setTimeout(function () {
-      if (isUgly || !root.hasAttribute("data-started")) again();
-    }, AGAIN_MS); // networks that change come back within a moment
+      if (isUnstyled || !root.hasAttribute("data-started")) reload();
+    }, RETRY_MS); // a network change takes a moment
   }
 
-  function again() {
+  function reload() {
     try {
       sessionStorage.setItem(KEY, "1");
     } catch {
-      // Then the kind of navigation tells.
+      // The navigation type serves instead.
     }
     location.reload();
   }
 
-  /** Whether this load of the page is the second try. */
+  /** Whether this is the second attempt to load the page. */
   function takeRetry() {
     try {
       const isSecond = sessionStorage.getItem(KEY) !== null;
@@ -77,8 +77,8 @@
     }
   }
 
-  /** Whether there is a form that was refused or begun: it works without scripts, and loading again would empty it. */
-  function holdsText() {
+  /** Whether a form has input or an error: it works without scripts, and a reload would clear it. */
+  function hasInput() {
     if (document.querySelector('form [data-error]:not([data-error=""])')) return true;
     const inputs = /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll(".form-page input"));
     return Array.from(inputs).some(function (input) {
@@ -86,19 +86,19 @@
     });
   }
 
-  function say() {
+  function showNotLoaded() {
     let language = navigator.language;
     try {
       language = localStorage.getItem("chatify.language") || language;
     } catch {
-      // Forbidden: nothing was chosen.
+      // Forbidden: use the browser's language.
     }
     root.lang = language.startsWith("el") ? "el" : "en";
     root.setAttribute("data-failed", "");
   }
 
-  /** The address names a conversation: its place is shown before anything of it is here, and kept when the page is loaded again. */
-  function expectConversation() {
+  /** Shows the pane of the conversation in the URL before its data load, and keeps the URL when the page is reloaded. */
+  function preparePane() {
     const app = document.querySelector(".app");
     if (!app || location.hash.length < 2) return;
     for (const link of document.querySelectorAll(".not-loaded a")) {
@@ -111,7 +111,7 @@
     try {
       if (name) name.textContent = decodeURIComponent(location.hash.slice(1));
     } catch {
-      return; // "#%zz" is nobody
+      return; // malformed, such as "#%zz"
     }
     for (const part of [".open", "chat-thread .skeleton"]) {
       const element = app.querySelector(part);

@@ -1,26 +1,26 @@
 /**
- * The service worker: lets the chat open without a network. It keeps one version of the page, the document together with the
- * files it was seen with, and hands out that document only when the server does not answer. Files under a hashed path never
- * change, so the kept ones are as good as any. Everything else goes past it.
- * It also shows the conversation of a notification that was chosen.
+ * The service worker: opens the chat offline. It caches one version of the page, the document with the files it loaded, and
+ * serves that document only when the server does not respond. Files under a hashed path never change, so they are always
+ * served from the cache. Other requests are not intercepted.
+ * It also opens the conversation of a clicked notification.
  */
 
-// The types of the page do not know the worker's surroundings.
+// The page's type definitions lack the service worker's globals.
 // oxlint-disable-next-line typescript/no-explicit-any
 const worker = /** @type {any} */ (globalThis);
 
-const KEPT_AS = "chatify-"; // and the version
-/** Who waits longer for the server sees the kept page. */
-const PATIENCE_MS = 2_500;
+const CACHE_PREFIX = "chatify-"; // the page's version follows
+/** After this time without a response, the cached page is shown. */
+const NETWORK_TIMEOUT_MS = 2_500;
 
-/** The document as the server sent it last: it is `no-store`, so no other cache has it. @type {Response | undefined} */
+/** The document last received; it is `no-store`, so no other cache has it. @type {Response | undefined} */
 let latest;
 
 worker.addEventListener("install", () => worker.skipWaiting());
 worker.addEventListener("activate", (/** @type {any} */ event) => event.waitUntil(worker.clients.claim()));
 
 worker.addEventListener("message", (/** @type {any} */ event) => {
-  event.waitUntil(keep(event.data).catch(() => {})); // no room, or no network any more: the next visit tries again
+  event.waitUntil(storeVersion(event.data).catch(() => {})); // the quota is exceeded or the network is gone: the next visit tries again
 });
 
 worker.addEventListener("fetch", (/** @type {any} */ event) => {
@@ -31,7 +31,7 @@ worker.addEventListener("fetch", (/** @type {any} */ event) => {
   else if (pathname === "/" && mode === "navigate") event.respondWith(page(event));
 });
 
-// A notification was chosen: its conversation is shown in the tab that was used last, or in a new one.
+// Opens a clicked notification's conversation in the most recently used tab, or in a new one.
 worker.addEventListener("notificationclick", (/** @type {any} */ event) => {
   const { notification } = event;
   notification.close();
@@ -48,83 +48,84 @@ async function open(peer) {
 }
 
 /**
- * The document: the server's, and the kept one only when it does not answer in time, or answers that it is not itself.
+ * The server's document, or the cached one when the server does not respond in time or responds with a 5xx status.
  * @param {any} event
  * @returns {Promise<Response>}
  */
 async function page(event) {
-  const asked = fetch(event.request).then(heard);
-  event.waitUntil(asked.catch(() => {})); // what comes too late is kept for the next time
-  const patience = new Promise((resolve) => setTimeout(resolve, PATIENCE_MS));
-  const answer = await Promise.race([asked.catch(() => {}), patience]);
-  if (answer && answer.status < 500) return answer;
-  return (await caches.match("/", { ignoreVary: true })) ?? answer ?? asked;
+  const fetched = fetch(event.request).then(onDocument);
+  event.waitUntil(fetched.catch(() => {})); // a late response still updates `latest`
+  const timeout = new Promise((resolve) => setTimeout(resolve, NETWORK_TIMEOUT_MS));
+  const response = await Promise.race([fetched.catch(() => {}), timeout]);
+  if (response && response.status < 500) return response;
+  return (await caches.match("/", { ignoreVary: true })) ?? response ?? fetched;
 }
 
-/** @param {Response} answer */
-async function heard(answer) {
-  if (answer.ok) latest = answer.clone();
-  if (answer.type === "opaqueredirect") await forget(); // to the login: nobody is signed in
-  return answer;
+/** @param {Response} response */
+async function onDocument(response) {
+  if (response.ok) latest = response.clone();
+  if (response.type === "opaqueredirect") await deleteVersions(); // redirected to the login: no user is signed in
+  return response;
 }
 
 /** @param {Request} request @returns {Promise<Response>} */
 async function file(request) {
-  const kept = await caches.match(request, { ignoreVary: true });
-  if (kept) return kept;
-  const answer = await fetch(request);
-  const name = KEPT_AS + versionOf(request.url);
-  // Loaded on demand: it joins the others of its version.
-  if (isForEver(answer) && (await caches.has(name))) {
-    const copy = answer.clone();
+  const cached = await caches.match(request, { ignoreVary: true });
+  if (cached) return cached;
+  const response = await fetch(request);
+  const name = CACHE_PREFIX + versionOf(request.url);
+  // Loaded on demand: add it to its version's cache.
+  if (isImmutable(response) && (await caches.has(name))) {
+    const copy = response.clone();
     const cache = await caches.open(name);
     await cache.put(request, copy).catch(() => {});
   }
-  return answer;
+  return response;
 }
 
 /**
- * Keeps a version: its files, which the browser has already, and last the document, so that it is there with all of them or
- * not at all. Older versions go.
+ * Caches a version: first its files, which are in the browser's cache already, then the document, so that the document is never
+ * cached without its files. Deletes older versions.
  * @param {{ version: string, files: string[] }} page
  */
-async function keep({ version, files }) {
-  const name = KEPT_AS + version;
+async function storeVersion({ version, files }) {
+  const name = CACHE_PREFIX + version;
   const cache = await caches.open(name);
-  const kept = new Set((await cache.keys()).map(({ url }) => new URL(url).pathname));
-  const missing = files.filter((path) => path.startsWith(`/static/${version}/`) && !kept.has(path));
-  const answers = await Promise.all(missing.map((path) => fetch(path, { cache: "force-cache" })));
-  const document = kept.has("/") ? undefined : await documentOf(version);
-  if (!answers.every(isForEver) || !(document || kept.has("/"))) {
-    if (!kept.has("/")) await caches.delete(name); // the server has gone on to another version meanwhile
+  const cached = new Set((await cache.keys()).map(({ url }) => new URL(url).pathname));
+  const missing = files.filter((path) => path.startsWith(`/static/${version}/`) && !cached.has(path));
+  const responses = await Promise.all(missing.map((path) => fetch(path, { cache: "force-cache" })));
+  const document = cached.has("/") ? undefined : await documentOf(version);
+  if (!responses.every(isImmutable) || !(document || cached.has("/"))) {
+    if (!cached.has("/")) await caches.delete(name); // the server was upgraded meanwhile
     return;
   }
-  await Promise.all(answers.map((answer, index) => cache.put(missing[index] ?? "", answer)));
+  await Promise.all(responses.map((response, index) => cache.put(missing[index] ?? "", response)));
   if (document) await cache.put("/", document);
-  await forget(name);
+  await deleteVersions(name);
 }
 
 /**
- * The document of a version; undefined when the server has another one by now, or nobody is signed in.
+ * The document of a version; undefined when the server was upgraded or no user is signed in.
  * @param {string} version
  */
 async function documentOf(version) {
-  const answer = latest ?? (await fetch("/"));
+  const response = latest ?? (await fetch("/"));
   latest = undefined;
-  if (!answer.ok || answer.redirected) return undefined;
-  const text = await answer.clone().text();
-  return text.includes(`/static/${version}/`) ? answer : undefined;
+  if (!response.ok || response.redirected) return undefined;
+  const text = await response.clone().text();
+  return text.includes(`/static/${version}/`) ? response : undefined;
 }
 
-/** Forgets every version but one. @param {string} [but] */
-async function forget(but) {
+/** Deletes every cached version except one. @param {string} [except] */
+async function deleteVersions(except) {
   latest = undefined;
-  for (const name of await caches.keys()) if (name.startsWith(KEPT_AS) && name !== but) await caches.delete(name);
+  for (const name of await caches.keys())
+    if (name.startsWith(CACHE_PREFIX) && name !== except) await caches.delete(name);
 }
 
-/** Whether it is the file of this very version: under an old hash the server hands out the current one. @param {Response} answer */
-function isForEver(answer) {
-  return answer.ok && (answer.headers.get("cache-control") ?? "").includes("immutable");
+/** Whether the response belongs to the requested version: under an unknown hash the server serves the current file. @param {Response} response */
+function isImmutable(response) {
+  return response.ok && (response.headers.get("cache-control") ?? "").includes("immutable");
 }
 
 /** @param {string} url */

@@ -1,4 +1,4 @@
-/** Deletes the account: asks for the password, then once more, and leaves nothing of the person in this browser. */
+/** Deletes the account after asking for the password and a confirmation, and erases the user's data in this browser. */
 
 import { broadcastSignOut, eraseAllExcept } from "../store/storage_keys.js";
 import { find, setText } from "../util/dom.js";
@@ -16,7 +16,7 @@ export class AccountDeletion extends HTMLElement {
   #dialog = find(this, "dialog");
   #busy = false;
 
-  /** Whose account it is. */
+  /** The account's name. */
   name = "";
 
   connectedCallback() {

@@ -1,4 +1,4 @@
-/** The words that only the account page says, beside those of every page. It runs before any are loaded. */
+/** Registers the account page's texts, before a language is loaded. */
 
 import { addTranslations } from "../util/translate.js";
 

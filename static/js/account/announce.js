@@ -1,49 +1,49 @@
-/** Words that come while the page is open: results and errors. They are said again when the language changes. */
+/** Shows results and errors, and translates them again when the language changes. */
 
 import { find, setText } from "../util/dom.js";
 
-/** @typedef {() => string} Words */
+/** @typedef {() => string} Message */
 
-/** What stands where; as many as there are places for it in the page. @type {Map<Element, Words>} */
-const said = new Map();
+/** The message shown in each element. @type {Map<Element, Message>} */
+const messages = new Map();
 
 document.addEventListener("languagechange", () => {
-  for (const [element, words] of said) setText(element, words());
+  for (const [element, message] of messages) setText(element, message());
 });
 
 /**
- * Says something in an element, or takes it back.
+ * Shows a message in an element, or removes it.
  * @param {HTMLElement} element
- * @param {Words} [words]
+ * @param {Message} [message]
  */
-export function announce(element, words) {
-  if (words) said.set(element, words);
-  else said.delete(element);
-  setText(element, words?.() ?? "");
-  if (element.dataset.error !== undefined) element.dataset.error = words ? "said" : "";
+export function announce(element, message) {
+  if (message) messages.set(element, message);
+  else messages.delete(element);
+  setText(element, message?.() ?? "");
+  if (element.dataset.error !== undefined) element.dataset.error = message ? "messages" : "";
 }
 
 /**
- * Shows an error beside a field, or takes it away.
+ * Shows an error beside a field, or removes it.
  * @param {HTMLInputElement} input
- * @param {Words} [words]
+ * @param {Message} [message]
  */
-export function showFieldError(input, words) {
-  announce(find(document, `#${input.id}_error`), words);
-  input.setAttribute("aria-invalid", String(words !== undefined));
+export function showFieldError(input, message) {
+  announce(find(document, `#${input.id}_error`), message);
+  input.setAttribute("aria-invalid", String(message !== undefined));
 }
 
 /**
- * Shows what is wrong with the fields of a form and goes to the first of them; an error goes as soon as its field is touched.
- * @param {[HTMLInputElement, Words | undefined][]} faults
- * @returns {boolean} whether nothing is
+ * Shows the errors of a form's fields and focuses the first. Editing a field removes its error.
+ * @param {[HTMLInputElement, Message | undefined][]} errors
+ * @returns {boolean} whether there is no error
  */
-export function showFieldErrors(faults) {
-  for (const [input, words] of faults) {
-    showFieldError(input, words);
+export function showFieldErrors(errors) {
+  for (const [input, message] of errors) {
+    showFieldError(input, message);
     input.addEventListener("input", () => showFieldError(input), { once: true });
   }
-  const wrong = faults.find(([, words]) => words !== undefined);
+  const wrong = errors.find(([, message]) => message !== undefined);
   wrong?.[0].focus();
   return wrong === undefined;
 }

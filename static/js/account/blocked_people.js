@@ -1,4 +1,4 @@
-/** Whom the person has blocked; blocks one more, and unblocks. */
+/** Lists blocked users; blocks and unblocks. */
 
 import { cloneTemplate, find, renderList, setAvatar, setText } from "../util/dom.js";
 import { t } from "../util/translate.js";
@@ -7,7 +7,7 @@ import { ask, explain, isRefusal } from "./requests.js";
 
 class BlockedPeople extends HTMLElement {
   /** @type {HTMLInputElement} */
-  #whom = find(this, "#whom");
+  #input = find(this, "#input");
   /** @type {string[] | undefined} */
   #names;
   #busy = false;
@@ -15,7 +15,7 @@ class BlockedPeople extends HTMLElement {
   connectedCallback() {
     find(this, "form").addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault();
-      void this.#block(this.#whom.value.trim());
+      void this.#block(this.#input.value.trim());
     });
     document.addEventListener("languagechange", () => this.#render());
     void this.#load();
@@ -33,23 +33,23 @@ class BlockedPeople extends HTMLElement {
   /** @param {string} name */
   async #block(name) {
     announce(find(this, ".done"));
-    if (!showFieldErrors([[this.#whom, name ? undefined : () => t("block_missing")]])) return;
+    if (!showFieldErrors([[this.#input, name ? undefined : () => t("block_missing")]])) return;
     try {
-      const blocked = await this.#choose(name, true);
-      this.#whom.value = "";
+      const blocked = await this.#setBlocked(name, true);
+      this.#input.value = "";
       announce(find(this, ".done"), () => t("blocked_done", { name: blocked }));
     } catch (error) {
       const nobody = isRefusal(error, "no_such_user") || isRefusal(error, "bad_name");
-      showFieldErrors([[this.#whom, nobody ? () => t("no_such_person", { name }) : explain(error)]]);
+      showFieldErrors([[this.#input, nobody ? () => t("no_such_person", { name }) : explain(error)]]);
     }
   }
 
   /** @param {string} name */
   async #unblock(name) {
     try {
-      await this.#choose(name, false);
+      await this.#setBlocked(name, false);
       announce(find(this, ".done"), () => t("unblocked_done", { name }));
-      this.#whom.focus(); // the button that had the focus is gone with its name
+      this.#input.focus(); // the focused button was removed with its row
     } catch (error) {
       announce(find(this, ".done"), explain(error));
     }
@@ -58,9 +58,9 @@ class BlockedPeople extends HTMLElement {
   /**
    * @param {string} name
    * @param {boolean} blocked
-   * @returns {Promise<string>} the name as its owner writes it
+   * @returns {Promise<string>} the name as its owner spells it
    */
-  async #choose(name, blocked) {
+  async #setBlocked(name, blocked) {
     if (this.#busy) return name;
     this.#busy = true;
     try {

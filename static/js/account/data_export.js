@@ -1,4 +1,4 @@
-/** Saves all that the person can read in one file, and says how far it is. A file that broke off is no file: it is not kept. */
+/** Exports everything the user can read to a file and shows the progress. An incomplete file is discarded. */
 
 import { find, setText } from "../util/dom.js";
 import { dayKey } from "../util/grouping.js";
@@ -7,46 +7,46 @@ import { announce } from "./announce.js";
 import { check, explain } from "./requests.js";
 
 /**
- * @typedef {object} Place where the file goes
+ * @typedef {object} ExportTarget the file being written
  * @property {(bytes: Uint8Array<ArrayBuffer>) => Promise<void> | void} write
- * @property {() => Promise<void> | void} keep
- * @property {() => Promise<void> | void} drop
+ * @property {() => Promise<void> | void} commit
+ * @property {() => Promise<void> | void} discard
  */
 
 const NEWLINE = 10;
 
 export class DataExport extends HTMLElement {
   /** @type {AbortController | undefined} */
-  #underWay;
+  #controller;
   #lines = 0;
   #total = 0;
 
-  /** Whose data it is. */
+  /** The user's name. */
   name = "";
 
   connectedCallback() {
-    find(this, ".start").addEventListener("click", () => void this.#start());
-    find(this, ".cancel").addEventListener("click", () => this.#underWay?.abort());
+    find(this, ".start").addEventListener("click", () => void this.#export());
+    find(this, ".cancel").addEventListener("click", () => this.#controller?.abort());
     document.addEventListener("languagechange", () => this.#render());
   }
 
-  async #start() {
-    if (this.#underWay) return;
+  async #export() {
+    if (this.#controller) return;
     announce(find(this, ".done"));
     announce(find(this, ".error"));
-    const underWay = (this.#underWay = new AbortController());
-    const place = await placeFor(`chatify-${this.name}-${dayKey(Date.now())}.json`);
-    if (place) await this.#save(place, underWay.signal);
-    this.#underWay = undefined;
+    const controller = (this.#controller = new AbortController());
+    const target = await openTarget(`chatify-${this.name}-${dayKey(Date.now())}.json`);
+    if (target) await this.#save(target, controller.signal);
+    this.#controller = undefined;
     this.#render();
-    if (place) find(this, ".start").focus();
+    if (target) find(this, ".start").focus();
   }
 
   /**
-   * @param {Place} place
+   * @param {ExportTarget} target
    * @param {AbortSignal} signal
    */
-  async #save(place, signal) {
+  async #save(target, signal) {
     this.#lines = 0;
     this.#total = 0;
     this.#render();
@@ -57,26 +57,26 @@ export class DataExport extends HTMLElement {
       this.#total = Number(answer.headers.get("chatify-messages"));
       const reader = /** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */ (answer.body).getReader();
       for (;;) {
-        const { done, value } = await reader.read(); // rejects when the connection breaks off
+        const { done, value } = await reader.read(); // rejects when the connection breaks
         if (done) break;
         for (const byte of value) if (byte === NEWLINE) this.#lines++;
-        await place.write(value);
+        await target.write(value);
         this.#render();
       }
-      await place.keep();
+      await target.commit();
       announce(find(this, ".done"), () => t("export_done"));
     } catch (error) {
-      await Promise.resolve(place.drop()).catch(() => {});
+      await Promise.resolve(target.discard()).catch(() => {});
       if (signal.aborted) announce(find(this, ".done"), () => t("export_cancelled"));
       else announce(find(this, ".error"), error instanceof TypeError ? () => t("export_broke") : explain(error));
     }
   }
 
   #render() {
-    const underWay = this.#underWay !== undefined;
-    find(this, ".start").hidden = underWay;
-    find(this, ".under-way").hidden = !underWay;
-    const count = Math.min(Math.max(0, this.#lines - 1), this.#total); // what the file says of itself is a line, too
+    const controller = this.#controller !== undefined;
+    find(this, ".start").hidden = controller;
+    find(this, ".under-way").hidden = !controller;
+    const count = Math.min(Math.max(0, this.#lines - 1), this.#total); // the file's header is also a line
     const progress = find(this, "progress");
     if (this.#total > 0) {
       progress.max = this.#total;
@@ -87,39 +87,39 @@ export class DataExport extends HTMLElement {
 }
 
 /**
- * A file of the person's choice where the browser lets pages write one, so that nothing is held in memory; else a download, once
- * all has come. Undefined when the person thought better of it.
+ * A file chosen by the user where the browser supports writing files, which needs no memory; otherwise a download of the complete
+ * data. Undefined when the user cancels.
  * @param {string} name
- * @returns {Promise<Place | undefined>}
+ * @returns {Promise<ExportTarget | undefined>}
  */
-async function placeFor(name) {
+async function openTarget(name) {
   const choose = /** @type {any} */ (globalThis).showSaveFilePicker;
   if (!choose) return download(name);
   try {
     const types = [{ accept: { "application/json": [".json"] } }];
     const handle = await choose({ suggestedName: name, types });
     const file = await handle.createWritable();
-    return { write: (bytes) => file.write(bytes), keep: () => file.close(), drop: () => file.abort() };
+    return { write: (bytes) => file.write(bytes), commit: () => file.close(), discard: () => file.abort() };
   } catch (error) {
-    // A browser that has it and does not allow it, as within some frames, can still download.
+    // Where the picker is forbidden, as in some frames, a download still works.
     return error instanceof DOMException && error.name === "AbortError" ? undefined : download(name);
   }
 }
 
-/** @param {string} name @returns {Place} */
+/** @param {string} name @returns {ExportTarget} */
 function download(name) {
   /** @type {Uint8Array<ArrayBuffer>[]} */
   let parts = [];
   return {
     write: (bytes) => void parts.push(bytes),
-    keep: () => {
+    commit: () => {
       const link = document.createElement("a");
       link.href = URL.createObjectURL(new Blob(parts, { type: "application/json" }));
       link.download = name;
       link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // after the browser has taken it
+      setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // after the browser has read it
     },
-    drop: () => {
+    discard: () => {
       parts = [];
     },
   };

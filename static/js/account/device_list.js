@@ -1,4 +1,4 @@
-/** Where the person is signed in, and the way to end it there. */
+/** Lists the user's sessions and ends them. */
 
 import { cloneTemplate, find, renderList, setText } from "../util/dom.js";
 import { ago, fullTime, onTimeFormatChange } from "../util/time.js";
@@ -12,14 +12,14 @@ import { ask, explain } from "./requests.js";
  * @property {string} device `Firefox on Linux`, or a name alone
  * @property {string | null} address
  * @property {string} last_used_at
- * @property {boolean} current whether it is this one
+ * @property {boolean} current whether it is this session
  */
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 
 class DeviceList extends HTMLElement {
-  /** This one first. @type {Device[]} */
+  /** The current session first. @type {Device[]} */
   #devices = [];
   #busy = false;
 
@@ -61,7 +61,7 @@ class DeviceList extends HTMLElement {
     await this.#load();
     const ended = before - this.#devices.length;
     announce(find(this, ".done"), ended > 0 ? () => t("devices_ended", { count: ended }) : undefined);
-    // The button that had the focus is gone with its device.
+    // The focused button was removed with its row.
     const next = /** @type {HTMLElement | null} */ (this.querySelector("button:not([hidden])"));
     (next ?? find(this, "h2")).focus();
     this.#busy = false;
@@ -93,12 +93,12 @@ class DeviceList extends HTMLElement {
   }
 }
 
-/** The server knows a session's last use to the hour. @param {number} at */
+/** The server stores a session's last use to the hour. @param {number} at */
 function usedWords(at) {
   return Date.now() - at < HOUR_MS ? t("device_recent") : t("device_used", { when: ago(at) });
 }
 
-/** "Firefox on Linux" in the person's language. @param {string} device */
+/** "Firefox on Linux" in the user's language. @param {string} device */
 function deviceWords(device) {
   const [, browser = device, system] = /^(.+) on (.+)$/.exec(device) ?? [];
   const known = browser === "Browser" ? t("browser") : browser;

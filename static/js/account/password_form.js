@@ -1,4 +1,4 @@
-/** Changes the password; the server then ends all sessions but this one. */
+/** Changes the password; the server then ends all other sessions. */
 
 import { find } from "../util/dom.js";
 import { addPasswordToggle } from "../util/password_toggle.js";
@@ -18,7 +18,7 @@ class PasswordForm extends HTMLElement {
   #busy = false;
 
   connectedCallback() {
-    this.#form.noValidate = true; // the browser's bubbles speak another language and go away too soon
+    this.#form.noValidate = true; // the browser's messages use its own language and disappear too soon
     addPasswordToggle(this.#form);
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -28,7 +28,7 @@ class PasswordForm extends HTMLElement {
 
   async #change() {
     announce(find(this, ".done"));
-    if (this.#busy || !showFieldErrors(this.#faults())) return;
+    if (this.#busy || !showFieldErrors(this.#errors())) return;
     this.#busy = true;
     try {
       await ask("/me/password", { old: this.#old.value, new: this.#new.value });
@@ -41,8 +41,8 @@ class PasswordForm extends HTMLElement {
     this.#busy = false;
   }
 
-  /** What can be known without the server to be wrong. @returns {[HTMLInputElement, (() => string) | undefined][]} */
-  #faults() {
+  /** Errors that the page detects without the server. @returns {[HTMLInputElement, (() => string) | undefined][]} */
+  #errors() {
     const length = [...this.#new.value.normalize()].length;
     return [
       [this.#old, this.#old.value ? undefined : () => t("error_password_missing")],

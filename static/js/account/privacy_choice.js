@@ -1,4 +1,4 @@
-/** What the person hides from others, and then does not see of them. */
+/** The privacy settings: hide read receipts and last seen; users who hide something do not see it of others. */
 
 import { find } from "../util/dom.js";
 import { t } from "../util/translate.js";
@@ -15,7 +15,7 @@ export class PrivacyChoice extends HTMLElement {
     for (const choice of this.#switches) choice.addEventListener("change", () => void this.#change(choice));
   }
 
-  /** @param {Me} me as the server has it */
+  /** @param {Me} me as stored on the server */
   show(me) {
     for (const choice of this.#switches) {
       choice.checked = me[/** @type {"hide_read" | "hide_last_seen"} */ (choice.name)];

@@ -1,4 +1,4 @@
-/** What the account page asks of the server, in one manner: a session that is over leaves the page, all else is said in words. */
+/** Requests of the account page: an ended session leaves the page, other failures become messages. */
 
 import { rememberedName, rememberEndedSession } from "../store/safe_local_storage.js";
 import { eraseOfflineCopies } from "../store/storage_keys.js";
@@ -13,7 +13,7 @@ import { errorText, t, waitText } from "../util/translate.js";
  */
 
 /**
- * Asks; with a body, sends it.
+ * Sends a GET, or a POST when there is a body, and returns the JSON response.
  * @param {string} path
  * @param {object} [body]
  * @returns {Promise<any>}
@@ -28,7 +28,7 @@ export async function ask(path, body) {
   return answer.json();
 }
 
-/** Throws what an answer refuses. @param {Response} answer */
+/** Throws when a response is an error. @param {Response} answer */
 export async function check(answer) {
   checkSource(answer);
   if (answer.ok) return;
@@ -42,8 +42,8 @@ export async function check(answer) {
 let leaving;
 
 /**
- * Leaves the page, whose session has ended, for the login, once however many requests hear of it. It never returns: what waits for an answer has
- * no page any more to show it on.
+ * Redirects to the login after the session ended, once for any number of failed requests. The promise never settles, because the
+ * page is about to be replaced.
  */
 function leave() {
   const name = rememberedName();
@@ -55,12 +55,12 @@ function leave() {
   return leaving;
 }
 
-/** Whether the server refused for this very reason. @param {unknown} error @param {string} code */
+/** Whether the server refused with this error code. @param {unknown} error @param {string} code */
 export function isRefusal(error, code) {
   return error instanceof Refused && error.message === code;
 }
 
-/** What went wrong, in words, whatever the language is by then. @param {unknown} error */
+/** An error's message as a function, so that it follows later changes of language. @param {unknown} error */
 export function explain(error) {
   if (error instanceof Limited) return () => t("too_many_tries", { wait: waitText(error.seconds) });
   if (error instanceof Refused) return () => errorText(error.message);

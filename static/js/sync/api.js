@@ -1,9 +1,9 @@
-/** The server's JSON routes, as functions. Nothing else fetches. */
+/** The server's JSON routes as functions. */
 
 /** @import { Message } from "../store/conversation.js" */
 
 /**
- * @typedef {object} Row one of my conversations, as the list shows it
+ * @typedef {object} Row a conversation in the user's list
  * @property {string} peer
  * @property {number} last_seq
  * @property {{ sender: string, content: string, timestamp: string } | null} last
@@ -13,71 +13,71 @@
  * @property {number} my_read_seq
  * @property {boolean} online
  * @property {string | null} last_seen
- * @property {boolean} [gone] the peer's account is no more
+ * @property {boolean} [gone] the peer's account was deleted
  * @property {string} cursor
  * @property {boolean} [muted]
- * @property {boolean} [blocked] I have blocked the peer: the row is as it was then
+ * @property {boolean} [blocked] the user has blocked the peer; the row is frozen since
  */
 
-/** @typedef {{ message: Message, read: boolean }} Stored a message and whether its receiver has read it */
+/** @typedef {{ message: Message, read: boolean }} Stored a stored message and whether its recipient has read it */
 
-/** The session is over: only signing in again helps. */
+/** The session is over; the user must sign in again. */
 export class SignedOut extends Error {}
 
-/** Something between this page and the server answered: a company's sign-in, a hotel's portal. `message`: the status and the address. */
+/** Something between the page and the server responded, such as a captive portal. `message` has the status and the URL. */
 export class Intercepted extends Error {}
 
-/** Asked too often. */
+/** The server limits the rate. */
 export class Limited extends Error {
   /**
    * @param {string} path
-   * @param {number} seconds until it is answered again
+   * @param {number} seconds until requests are accepted again
    */
   constructor(path, seconds) {
-    super(`Asked too often for ${path}`);
+    super(`Too many requests for ${path}`);
     this.seconds = seconds;
   }
 }
 
-/** The server will not; `message` is its error code. */
+/** The server refused; `message` is its error code. */
 export class Refused extends Error {}
 
-/** Who is signed in, and whether they run this chat. @returns {Promise<{ username: string, admin?: true }>} */
+/** The signed-in user and whether they are an admin. @returns {Promise<{ username: string, admin?: true }>} */
 export function account() {
   return get("/me");
 }
 
-/** Whether the server would accept a further socket; a page cannot read the answer to an upgrade. @returns {Promise<boolean>} */
+/** Whether the server would accept another socket; pages cannot read the response to a refused upgrade. @returns {Promise<boolean>} */
 export async function acceptsSockets() {
   const { accepts } = await get("/sockets");
   return accepts;
 }
 
-/** Who is signed in. @returns {Promise<string>} */
+/** The signed-in user's name. @returns {Promise<string>} */
 export async function me() {
   const { username } = await account();
   return username;
 }
 
 /**
- * A link with which one more person can sign up; only whoever runs this chat gets one.
+ * Creates a link with which one user can sign up; admins only.
  * @returns {Promise<{ url: string, expires_at: string }>}
  */
 export async function invite() {
-  const answer = await fetch("/invites", {
+  const response = await fetch("/invites", {
     method: "POST",
     headers: { accept: "application/json" },
     redirect: "manual",
   });
-  checkSource(answer);
-  const said = await answer.json();
-  if (!answer.ok) throw new Refused(said.error.code);
-  return said;
+  checkSource(response);
+  const body = await response.json();
+  if (!response.ok) throw new Refused(body.error.code);
+  return body;
 }
 
 /**
- * A page of conversations, newest first; `before` is the cursor of the last one known. Of `peer`: only the one with them. With a `part`: only those with
- * people whose names contain it. Those with people whom I have blocked are as they were then.
+ * A page of conversations, newest first. `before`: the cursor of the last known row. `peer`: only the conversation with them.
+ * `part`: only those with users whose name contains it. Conversations with blocked users are frozen.
  * @param {{ limit: number, before?: string | undefined, peer?: string, part?: string }} page
  * @returns {Promise<Row[]>}
  */
@@ -86,7 +86,7 @@ export function conversations(page) {
 }
 
 /**
- * How many unread messages wait from whom, without those I want to hear nothing of.
+ * Unread counts by peer, without muted conversations.
  * @param {string} me
  * @returns {Promise<Record<string, number>>}
  */
@@ -95,7 +95,7 @@ export function unread(me) {
 }
 
 /**
- * A page of messages between me and a peer, oldest first; of a peer whom I have blocked, those from before. It marks nothing as read: only seeing does.
+ * A page of a conversation's messages, oldest first; with a blocked peer, those from before. Does not mark them as read.
  * @param {string} me
  * @param {string} peer
  * @param {{ limit: number, before?: number, after?: number }} page
@@ -121,7 +121,7 @@ export async function messages(me, peer, page) {
 }
 
 /**
- * People whose name contains this, without regard to case or accents; me not among them. Of "": the first of all.
+ * Other users whose name contains `part`, ignoring case and accents; for "", the first of all users.
  * @param {string} part
  * @returns {Promise<string[]>}
  */
@@ -129,22 +129,22 @@ export function people(part, limit = 20) {
   return get(`/get_users?${query(part ? { part, limit } : { q: "", limit })}`);
 }
 
-/** Those whom I have blocked. @returns {Promise<string[]>} */
+/** The names of blocked users. @returns {Promise<string[]>} */
 export function blocks() {
   return get("/blocks");
 }
 
 /**
- * What I have begun to write, on any device, and the time of the server's clock.
+ * The user's drafts on all devices, and the server's time.
  * @returns {Promise<{ drafts: { peer: string, text: string, at: string }[], now: number }>}
  */
 export async function drafts() {
-  const answer = await ask("/drafts");
-  return { drafts: await answer.json(), now: Date.parse(answer.headers.get("date") ?? "") || Date.now() };
+  const response = await ask("/drafts");
+  return { drafts: await response.json(), now: Date.parse(response.headers.get("date") ?? "") || Date.now() };
 }
 
 /**
- * Whether messages of a person may make themselves heard.
+ * Mutes or unmutes a user.
  * @param {string} name
  * @param {boolean} muted
  */
@@ -153,7 +153,7 @@ export function mute(name, muted) {
 }
 
 /**
- * Whether anything comes from a person.
+ * Blocks or unblocks a user.
  * @param {string} name
  * @param {boolean} blocked
  */
@@ -178,13 +178,13 @@ async function post(path, body) {
 }
 
 /**
- * Throws when an answer is not the server's own: its JSON routes never redirect, and say in JSON what they refuse.
- * @param {Response} answer
+ * Throws when a response is not the server's own: its JSON routes never redirect, and their errors are JSON.
+ * @param {Response} response
  */
-export function checkSource(answer) {
-  const { status, url, headers } = answer;
+export function checkSource(response) {
+  const { status, url, headers } = response;
   if (headers.get("content-type")?.startsWith("application/json")) return;
-  // The proxy in front may report an unreachable server or too many requests in words of its own.
+  // A reverse proxy may report an unreachable server or too many requests in its own format.
   if (status === 429 || status >= 500) return;
   throw new Intercepted(`${status} ${url}`);
 }
@@ -196,13 +196,13 @@ export function checkSource(answer) {
 async function ask(path, options) {
   const type = options && { "content-type": "application/json" };
   const headers = { accept: "application/json", ...type };
-  // A redirect that is followed to another host fails as a network does.
-  const answer = await fetch(path, { ...options, headers, redirect: "manual" });
-  checkSource(answer);
-  if (answer.status === 401) throw new SignedOut(path);
-  if (answer.status === 429) throw new Limited(path, Number(answer.headers.get("retry-after")) || 1);
-  if (!answer.ok) throw new Error(`Could not get ${path}: ${answer.status}`);
-  return answer;
+  // Following a redirect to another host would fail like a network error.
+  const response = await fetch(path, { ...options, headers, redirect: "manual" });
+  checkSource(response);
+  if (response.status === 401) throw new SignedOut(path);
+  if (response.status === 429) throw new Limited(path, Number(response.headers.get("retry-after")) || 1);
+  if (!response.ok) throw new Error(`Could not get ${path}: ${response.status}`);
+  return response;
 }
 
 /** @param {Record<string, string | number | undefined>} values */

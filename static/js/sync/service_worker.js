@@ -1,17 +1,17 @@
-/** Has the service worker keep the page for when there is no network. On plain http there is none, except on this machine. */
+/** Stores the page for offline use through the service worker, which browsers support on https and localhost only. */
 
-/** Puts the worker in its place. Before somebody signs in, so that it sees the chat's document go by. */
+/** Registers the worker. Call it before the user signs in, so that the worker sees the chat's document. */
 export async function register() {
   if (!("serviceWorker" in navigator)) return undefined;
   try {
-    await navigator.serviceWorker.register(address());
+    await navigator.serviceWorker.register(scriptUrl());
     return await navigator.serviceWorker.ready;
   } catch {
-    return undefined; // forbidden, or no network any more
+    return undefined; // forbidden, or no network
   }
 }
 
-/** Hands the worker the list of what this page was made of. */
+/** Sends the worker the list of files this page loaded. */
 export async function cachePage() {
   const registration = await register();
   const version = new URL(import.meta.url).pathname.split("/")[2] ?? "";
@@ -23,8 +23,8 @@ export async function cachePage() {
   registration?.active?.postMessage({ version, files: [...new Set(files)] });
 }
 
-/** The one address that the page's policy lets become a script of its own. @returns {any} */
-function address() {
+/** The one script URL that the page's Trusted Types policy allows. @returns {any} */
+function scriptUrl() {
   const path = "/sw.js";
   const types = /** @type {any} */ (globalThis).trustedTypes;
   return types ? types.createPolicy("service-worker", { createScriptURL: () => path }).createScriptURL("") : path;

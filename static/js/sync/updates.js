@@ -1,12 +1,12 @@
-/** Notices that the server has newer pages than this one: offers a reload, and performs it once nobody looks. */
+/** Detects that the server has newer pages: offers a reload, and reloads by itself once the page is hidden. */
 
-/** The directory of this page's files. */
+/** The page's version, from the URL of its files. */
 const VERSION = new URL(import.meta.url).pathname.split("/")[2] ?? "";
-/** A page that was hidden a moment ago may be looked at again. */
+/** A page hidden a moment ago may soon be shown again. */
 const HIDDEN_MS = 30_000;
-/** An upgrade reaches all hidden pages at once, their reloads are spread. */
+/** An upgrade reaches all hidden pages at once, so reloads are spread. */
 const SPREAD_MS = 30_000;
-/** The versions for which this tab reloaded by itself: in the middle of an upgrade it may get the old pages again, and then waits for the user. */
+/** The versions for which this tab reloaded by itself. During an upgrade it may get the old pages again; then it waits for the user. */
 const RELOADED_FOR = "chatify.reloaded_for";
 
 /**
@@ -40,7 +40,7 @@ export function followVersion(messenger, lines) {
       if (versions.includes(newer)) return;
       sessionStorage.setItem(RELOADED_FOR, [...versions, newer].join(" "));
     } catch {
-      return; // without a note it might reload again and again
+      return; // without this record it might reload in a loop
     }
     location.reload();
   }
