@@ -86,16 +86,16 @@ test("the password is changed by who knows the old one; the chat on another devi
   const context = await browserOf(ann);
   const page = await account(context);
   await submit(page, { old: PASSWORD, new: "short", again: "shorter" });
-  await says(page, "#new_error", "The password needs 8 to 128 characters.");
-  await says(page, "#again_error", "The two passwords differ.");
+  await says(page, "#new_error", "Passwords must have 8 to 128 characters.");
+  await says(page, "#again_error", "The passwords do not match.");
   expect([await focused(page), await page.getAttribute("#new", "aria-invalid")]).toEqual(["new", "true"]);
   await submit(page, { old: "not my password", new: OTHER, again: OTHER });
-  await says(page, "#old_error", "That is not your password.");
+  await says(page, "#old_error", "The password is wrong.");
   expect([await page.locator("#new_error").isVisible(), await focused(page)]).toEqual([false, "old"]);
   await page.click("password-form .show-password");
   expect(await page.getAttribute("#again", "type")).toBe("text");
   await submit(page, { old: PASSWORD, new: OTHER, again: OTHER });
-  await says(page, "password-form .done", "The password is changed, and your other devices are signed out.");
+  await says(page, "password-form .done", "Password changed. Your other devices have been signed out.");
   expect(await page.inputValue("#new")).toBe("");
   await chat.waitForURL(`${url}/login`);
   await page.reload();
@@ -122,10 +122,10 @@ test("devices are told apart and ended; a page whose session has ended goes to t
   const text = (await phone.innerText()).replace(/[\u2068\u2069]/g, "");
   expect(text).toContain("Safari on iPhone");
   expect(text).toContain("Used within the last hour · 127.0.0.1");
-  await phone.getByRole("button", { name: "End" }).click();
-  await says(page, "device-list .done", "One device is signed out.");
+  await phone.locator(".end").click();
+  await says(page, "device-list .done", "One device has been signed out.");
   expect(await rows.count()).toBe(3);
-  await page.click("text=Sign out all others");
+  await page.click("text=Sign out all other devices");
   await says(page, "device-list .done", "2 devices are signed out.");
   expect(await Promise.all(tabs.map(async (tab) => (await tab.closed).code))).toEqual([4401, 4401]);
   expect(await page.locator("device-list .others").isVisible()).toBe(false);
@@ -150,7 +150,7 @@ test("what somebody hides is hidden, and what others hide from them is theirs to
   const seen = async () => (await bob.json<Row[]>("/conversations"))[0];
   await until("Bob sees when Ann was here", async () => (await seen())?.last_seen !== null, 10_000);
   expect((await seen())?.peer_read_seq).toBe(1);
-  for (const label of ["Hide when I have read a message", "Hide when I was last here"]) {
+  for (const label of ["Hide my read receipts", "Hide when I was last seen"]) {
     await page.getByRole("switch", { name: label }).click();
     await says(page, "privacy-choice .done", "Saved.");
   }
@@ -163,7 +163,7 @@ test("what somebody hides is hidden, and what others hide from them is theirs to
   expect(await page.locator("privacy-choice input:checked").count()).toBe(2);
   await context.setOffline(true);
   await page.click('privacy-choice input[name="hide_read"]');
-  await says(page, "privacy-choice .error", "The server cannot be reached. Try again.");
+  await says(page, "privacy-choice .error", "Could not reach the server. Try again.");
   expect(await page.isChecked('privacy-choice input[name="hide_read"]')).toBe(true);
   await context.close();
 }, 30_000);
@@ -172,16 +172,16 @@ test("somebody is blocked and unblocked, and what they wrote meanwhile is there"
   const [ann, bob] = (await app.people("Block-Ann", "Block-Bob")) as [Person, Person];
   const context = await browserOf(ann);
   const page = await account(context);
-  await page.waitForSelector("text=You have blocked nobody.");
+  await page.waitForSelector("text=You have not blocked anyone.");
   await submit(page, { whom: "Block-Eve" });
-  await says(page, "#whom_error", "There is nobody called \u2068Block-Eve\u2069 here.");
+  await says(page, "#whom_error", "No one here is called \u2068Block-Eve\u2069.");
   await submit(page, { whom: "block-bob" });
   await says(page, "blocked-people .done", "\u2068Block-Bob\u2069 is blocked.");
   expect(await page.locator("blocked-people .empty").isVisible()).toBe(false);
   await (await bob.open()).send("Block-Ann", "are you there?");
   expect(await ann.json<unknown[]>("/conversations")).toEqual([]);
   await page.getByRole("button", { name: "Unblock \u2068Block-Bob\u2069" }).click();
-  await page.waitForSelector("text=You have blocked nobody.");
+  await page.waitForSelector("text=You have not blocked anyone.");
   expect(await ann.json<unknown[]>("/conversations")).toHaveLength(1);
   expect(await focused(page)).toBe("whom");
   await context.close();
@@ -219,7 +219,7 @@ test("the data come as one whole file with progress, can be cancelled, and a con
   };
   expect(username).toBe("Data-Ann");
   expect(messages.map(({ seq }) => seq)).toEqual(Array.from({ length: count }, (_, i) => i + 1));
-  await says(page, "data-export .done", "The file is saved, and it is whole.");
+  await says(page, "data-export .done", "The complete file has been saved.");
   const told = (await page.evaluate("told")) as string[];
   expect(told.at(-1)).toBe("6,000 of 6,000 messages");
   expect(told.length).toBeGreaterThan(2); // on the way, too
@@ -231,7 +231,7 @@ test("the data come as one whole file with progress, can be cancelled, and a con
   await page.unrouteAll();
   await page.route("**/export", (route) => route.abort());
   await page.click("data-export .start");
-  await says(page, "data-export .error", "The connection broke off, so nothing was saved. Try again.");
+  await says(page, "data-export .error", "The connection was lost, so nothing was saved. Try again.");
   await page.unrouteAll();
 
   // Where the browser lets the page write a file, it goes there, and is taken back when it breaks off.
@@ -245,7 +245,7 @@ test("the data come as one whole file with progress, can be cancelled, and a con
     Object.assign(globalThis, { showSaveFilePicker: () => Promise.resolve({ createWritable: () => file }) });
   });
   await page.click("data-export .start");
-  await says(page, "data-export .done", "The file is saved, and it is whole.");
+  await says(page, "data-export .done", "The complete file has been saved.");
   await page.evaluate(() => {
     const real = fetch;
     const broken = (answer: Response) => {
@@ -262,7 +262,7 @@ test("the data come as one whole file with progress, can be cancelled, and a con
     Object.assign(globalThis, { fetch: async (...asked: Parameters<typeof fetch>) => broken(await real(...asked)) });
   });
   await page.click("data-export .start");
-  await says(page, "data-export .error", "The connection broke off, so nothing was saved. Try again.");
+  await says(page, "data-export .error", "The connection was lost, so nothing was saved. Try again.");
   expect(await page.evaluate("acts")).toEqual(["write", "close", "write", "abort"]);
   await context.close();
 }, 30_000);
@@ -278,7 +278,7 @@ test("an account is deleted after a password and a second word, and nothing of i
   const dialog = page.locator("account-deletion dialog");
   const press = () => page.press("#last", "Enter");
   await press();
-  await says(page, "#last_error", "The password is missing.");
+  await says(page, "#last_error", "Enter your password.");
   await page.fill("#last", "not my password");
   await press();
   await says(page, "dialog h2", "Delete the account of \u2068Gone-Ann\u2069?");
@@ -286,12 +286,12 @@ test("an account is deleted after a password and a second word, and nothing of i
   expect(await dialog.isVisible()).toBe(false);
   expect((await ann.get("/me")).status).toBe(200);
   await press();
-  await dialog.getByRole("button", { name: "Delete for ever" }).click();
-  await says(page, "#last_error", "That is not your password.");
+  await dialog.getByRole("button", { name: "Delete permanently" }).click();
+  await says(page, "#last_error", "The password is wrong.");
   await page.fill("#last", PASSWORD);
   await press();
-  await dialog.getByRole("button", { name: "Delete for ever" }).click();
-  await page.waitForSelector("text=Your account is deleted. Take care!");
+  await dialog.getByRole("button", { name: "Delete permanently" }).click();
+  await page.waitForSelector("text=Your account has been deleted. Take care!");
   expect(page.url()).toBe(`${url}/login`);
   await chat.waitForURL(`${url}/login`);
   const kept = () =>

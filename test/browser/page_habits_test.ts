@@ -175,7 +175,7 @@ test("signing out where nobody hears it says so, and keeps everything", async ()
   await page.click(".me");
   await page.click("#menu .sign-out button");
   await until("it says so", async () => asked.length === 1);
-  expect(asked).toEqual(["The server cannot be reached. Try again."]);
+  expect(asked).toEqual(["Could not reach the server. Try again."]);
   expect(await page.locator("textarea").isVisible()).toBe(true);
   await page.context().setOffline(false);
   await page.click("#menu .sign-out button");
@@ -233,7 +233,7 @@ test("a conversation further down the list is muted as it says, and whose accoun
 
   await page.evaluate((name) => (location.hash = `#${name}`), GONE);
   await page.waitForSelector("message-composer .closed:visible");
-  expect(await page.locator("message-composer .closed").innerText()).toContain("has left");
+  expect(await page.locator("message-composer .closed").innerText()).toContain("deleted their account");
   await until("what they wrote is there", async () => (await page.locator("chat-thread .message").count()) === 3);
 
   const other = await enter(`#${MUTED}`);

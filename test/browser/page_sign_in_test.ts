@@ -60,7 +60,7 @@ async function signIn(page: Page, password = PASSWORD): Promise<void> {
 
 describe("a session that ended elsewhere", () => {
   test.each([
-    ["en-GB", "You were signed out, perhaps from another device. Sign in to carry on where you were."],
+    ["en-GB", "You were signed out, possibly from another device. Sign in to continue where you left off."],
     ["el-GR", "Αποσυνδέθηκες, ίσως από άλλη συσκευή. Συνδέσου για να συνεχίσεις από εκεί που ήσουν."],
   ])("leads to a login that says so, knows the name, and leads back (%s)", async (locale, words) => {
     const [ann] = await app.people(`Back-Ann-${locale}`, `Back-Bob-${locale}`);

@@ -401,7 +401,9 @@ test("says that a person has left, or is blocked, where one would write", async 
   });
   await page.route("**/blocks", (route) => route.fulfill({ json: ["Μαρία"] }));
   await page.reload();
-  await until("it says so", async () => /has left/.test(await page.locator("message-composer .closed").innerText()));
+  await until("it says so", async () =>
+    /deleted their account/.test(await page.locator("message-composer .closed").innerText()),
+  );
   expect(await page.locator("message-composer form").isHidden()).toBe(true);
   await page.evaluate(() => (location.hash = "#μαρια"));
   await until("it is hers", async () => /blocked/.test(await page.locator("message-composer .closed").innerText()));
