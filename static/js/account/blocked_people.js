@@ -7,7 +7,7 @@ import { ask, explain, isRefusal } from "./requests.js";
 
 class BlockedPeople extends HTMLElement {
   /** @type {HTMLInputElement} */
-  #input = find(this, "#input");
+  #input = find(this, "#whom");
   /** @type {string[] | undefined} */
   #names;
   #busy = false;

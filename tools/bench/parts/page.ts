@@ -8,7 +8,7 @@ import { HttpClient } from "../load/http.ts";
 import type { Part } from "../part.ts";
 
 /** Of what scripts load on demand, what a first visit does load; the rest waits until somebody asks for it. */
-const LOADED_AT_ONCE = /\/(?:words\/en|offline|shared_drafts)\.js$/;
+const LOADED_AT_ONCE = /\/(?:words\/en|service_worker|draft_sync)\.js$/;
 /** What browsers say they take. */
 const ENCODINGS = "gzip, deflate, br, zstd";
 const CONNECTIONS = 16;
