@@ -173,7 +173,10 @@ async function start(me, isConfirmed) {
   void route(messenger);
 }
 
-/** Restores the place where the same user's session ended in this tab. Returns whether that is another page. @param {string} me */
+/**
+ * Restores the place where the same user's session ended in this tab. Returns whether that is another page.
+ * @param {string} me
+ */
 function returnToEndedSession(me) {
   const { name, place } = endedSession() ?? {};
   forgetEndedSession();

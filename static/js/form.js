@@ -39,7 +39,10 @@ export function showFieldError(input, code) {
   input.setAttribute("aria-invalid", String(code !== ""));
 }
 
-/** The error code of a field that the page can detect without the server, or "". @param {HTMLInputElement} input */
+/**
+ * The error code of a field that the page can detect without the server, or "".
+ * @param {HTMLInputElement} input
+ */
 function clientError(input) {
   if (input === username) {
     const letters = [...username.value.trim()].length;
@@ -87,7 +90,10 @@ if (ended) {
   );
 }
 
-/** The signed-in user, "" for none; undefined when the server does not respond. @returns {Promise<string | undefined>} */
+/**
+ * The signed-in user, "" for none; undefined when the server does not respond.
+ * @returns {Promise<string | undefined>}
+ */
 async function requestName() {
   try {
     const answer = await fetch("/me", { headers: { accept: "application/json" }, redirect: "manual" });
@@ -98,7 +104,10 @@ async function requestName() {
   }
 }
 
-/** Opens the chat if the same user has signed in again in another tab. @param {import("./store/safe_local_storage.js").EndedSession} ended */
+/**
+ * Opens the chat if the same user has signed in again in another tab.
+ * @param {import("./store/safe_local_storage.js").EndedSession} ended
+ */
 async function continueSession(ended) {
   if ((await requestName()) !== ended.name) return;
   rememberEndedSession(ended); // the chat returns to the place
@@ -165,7 +174,10 @@ function isSignedOut() {
   return isSet;
 }
 
-/** Erases the offline cache of a user who is no longer signed in, and everything of one who signed out. @param {boolean} signedOut */
+/**
+ * Erases the offline cache of a user who is no longer signed in, and everything of one who signed out.
+ * @param {boolean} signedOut
+ */
 async function eraseLocalData(signedOut) {
   if ((await requestName()) !== "") return;
   const storageKeys = await import("./store/storage_keys.js").catch(() => undefined);

@@ -123,7 +123,10 @@ async function deleteVersions(except) {
     if (name.startsWith(CACHE_PREFIX) && name !== except) await caches.delete(name);
 }
 
-/** Whether the response belongs to the requested version: under an unknown hash the server serves the current file. @param {Response} response */
+/**
+ * Whether the response belongs to the requested version: under an unknown hash the server serves the current file.
+ * @param {Response} response
+ */
 function isImmutable(response) {
   return response.ok && (response.headers.get("cache-control") ?? "").includes("immutable");
 }

@@ -41,7 +41,10 @@ class PasswordForm extends HTMLElement {
     this.#busy = false;
   }
 
-  /** Errors that the page detects without the server. @returns {[HTMLInputElement, (() => string) | undefined][]} */
+  /**
+   * Errors that the page detects without the server.
+   * @returns {[HTMLInputElement, (() => string) | undefined][]}
+   */
   #errors() {
     const length = [...this.#new.value.normalize()].length;
     return [

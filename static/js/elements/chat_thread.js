@@ -106,7 +106,10 @@ export class ChatThread extends HTMLElement {
     });
   }
 
-  /** Shows the conversation with `peer` at its first unread message, otherwise at its end. @param {string | undefined} peer */
+  /**
+   * Shows the conversation with `peer` at its first unread message, otherwise at its end.
+   * @param {string | undefined} peer
+   */
   show(peer) {
     this.#peer = peer;
     this.#window = new VirtualWindow();
@@ -230,7 +233,10 @@ export class ChatThread extends HTMLElement {
     this.render();
   }
 
-  /** Decides where the conversation opens. @param {import("../store/conversation.js").Conversation} conversation */
+  /**
+   * Decides where the conversation opens.
+   * @param {import("../store/conversation.js").Conversation} conversation
+   */
   #open(conversation) {
     const { myRead, contiguousSeq } = conversation;
     this.#isOpened = true;
@@ -241,7 +247,10 @@ export class ChatThread extends HTMLElement {
     else this.#window.to(first, contiguousSeq);
   }
 
-  /** Marks messages that arrived before the page was open or while it was offline as new. @param {import("../store/conversation.js").Conversation} conversation */
+  /**
+   * Marks messages that arrived before the page was open or while it was offline as new.
+   * @param {import("../store/conversation.js").Conversation} conversation
+   */
   #markMissed(conversation) {
     const known = Math.max(conversation.myRead, this.#lastShown);
     const first = conversation.firstAfter(known);
@@ -271,7 +280,11 @@ export class ChatThread extends HTMLElement {
     this.#scroller.scrollTop += above - this.#scroller.clientHeight * NEW_LINE_AT;
   }
 
-  /** The messages to render: stored ones in the window, then pending ones. @param {string} peer @returns {ShownMessage[]} */
+  /**
+   * The messages to render: stored ones in the window, then pending ones.
+   * @param {string} peer
+   * @returns {ShownMessage[]}
+   */
   #shown(peer) {
     const messenger = /** @type {Messenger} */ (this.#messenger);
     const conversation = messenger.conversation(peer);
@@ -493,7 +506,10 @@ export class ChatThread extends HTMLElement {
     event.preventDefault();
   }
 
-  /** Focuses a message, labelled with author, text, time and delivery state for screen readers. @param {Element | null | undefined} message */
+  /**
+   * Focuses a message, labelled with author, text, time and delivery state for screen readers.
+   * @param {Element | null | undefined} message
+   */
   #focusMessage(message) {
     if (!(message instanceof HTMLElement)) return;
     const said = [".author", ".text", "time", ".state"].map((part) => find(message, part).textContent.trim());

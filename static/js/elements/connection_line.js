@@ -15,7 +15,10 @@ const TROUBLE_WORDS = { tabs: "trouble_tabs", socket: "trouble_socket" };
 export class ConnectionLine extends HTMLElement {
   /** @type {import("../store/messenger.js").Messenger | undefined} */
   #messenger;
-  /** Set before there is a messenger, while the page waits for the server. @type {{ trouble: Trouble | undefined } | undefined} */
+  /**
+   * Set before there is a messenger, while the page waits for the server.
+   * @type {{ trouble: Trouble | undefined } | undefined}
+   */
   #waiting;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
@@ -40,7 +43,10 @@ export class ConnectionLine extends HTMLElement {
     this.render();
   }
 
-  /** The page cannot start because the server does not say which user is signed in. @param {Trouble | undefined} trouble */
+  /**
+   * The page cannot start because the server does not say which user is signed in.
+   * @param {Trouble | undefined} trouble
+   */
   wait(trouble) {
     this.#waiting = { trouble };
     this.render();

@@ -47,7 +47,10 @@ export class NotificationPolicy {
     this.#env = env ?? { setTimeout: (run, ms) => setTimeout(run, ms), now: () => performance.now() };
   }
 
-  /** A message arrived. Of several within the delay only the last causes a notification. @param {NewMessage} message */
+  /**
+   * A message arrived. Of several within the delay only the last causes a notification.
+   * @param {NewMessage} message
+   */
   messageArrived(message) {
     if (message.from === this.#messenger.me) return;
     const key = nameKey(message.from);

@@ -43,7 +43,10 @@ export class SystemNotifications {
     }
   }
 
-  /** Closes the notifications of conversations without unread messages. @param {(peer: string) => boolean} isRead */
+  /**
+   * Closes the notifications of conversations without unread messages.
+   * @param {(peer: string) => boolean} isRead
+   */
   async close(isRead) {
     const registration = await serviceWorkerRegistration();
     const shown = [...((await registration?.getNotifications()) ?? []), ...this.#pageNotifications.values()];

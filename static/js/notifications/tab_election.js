@@ -32,7 +32,10 @@ export class LockTabElection {
     });
   }
 
-  /** Announces what this tab shows: a name key, "" for none, undefined when the tab is hidden. @param {string | undefined} key */
+  /**
+   * Announces what this tab shows: a name key, "" for none, undefined when the tab is hidden.
+   * @param {string | undefined} key
+   */
   show(key) {
     this.#release();
     if (key === undefined) return;

@@ -123,7 +123,10 @@ export class Conversation {
     return this.#preview;
   }
 
-  /** The server's row updated by later frames. It contains only read marks the server has confirmed. @returns {Row} */
+  /**
+   * The server's row updated by later frames. It contains only read marks the server has confirmed.
+   * @returns {Row}
+   */
   get row() {
     const { from = "", text = "", at = 0 } = this.#preview ?? {};
     return {

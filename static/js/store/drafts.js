@@ -48,7 +48,10 @@ export class Drafts {
 
   /** Called when a draft changed elsewhere. @type {(peer: string) => void} */
   onchanged = () => {};
-  /** Called after a pause in typing, so that callers can notify other tabs and devices. @type {(draft: Draft) => void} */
+  /**
+   * Called after a pause in typing, so that callers can notify other tabs and devices.
+   * @type {(draft: Draft) => void}
+   */
   onwritten = () => {};
 
   /**

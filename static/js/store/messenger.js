@@ -166,7 +166,10 @@ export class Messenger extends EventTarget {
     return this.#open;
   }
 
-  /** The lines of the list, newest first: every conversation with a stored or pending message. @returns {Line[]} */
+  /**
+   * The lines of the list, newest first: every conversation with a stored or pending message.
+   * @returns {Line[]}
+   */
   lines() {
     const newest = this.outbox.newest();
     for (const peer of newest.keys()) this.conversation(peer);
@@ -716,7 +719,10 @@ export class Messenger extends EventTarget {
     }
   }
 
-  /** Waits briefly before resuming: frames from two pods may overtake each other, so a gap often closes by itself. @param {Conversation} conversation */
+  /**
+   * Waits briefly before resuming: frames from two pods may overtake each other, so a gap often closes by itself.
+   * @param {Conversation} conversation
+   */
   #resumeSoon(conversation) {
     this.#gaps.add(conversation);
     this.#gapTimer ??= setTimeout(() => {

@@ -13,7 +13,10 @@ export class OutboxStore {
   #records;
   #isQuiet = false;
 
-  /** Called when a message left this tab's store because it was sent or discarded. @type {(ref: string) => void} */
+  /**
+   * Called when a message left this tab's store because it was sent or discarded.
+   * @type {(ref: string) => void}
+   */
   onremoved = () => {};
 
   /**

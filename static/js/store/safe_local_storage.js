@@ -62,7 +62,10 @@ export function keysOf(storage) {
   return Array.from({ length: storage.length }, (_, index) => storage.key(index) ?? "");
 }
 
-/** The browser's `localStorage`; where it is forbidden, a storage that is empty and rejects writes. @returns {SafeStorage} */
+/**
+ * The browser's `localStorage`; where it is forbidden, a storage that is empty and rejects writes.
+ * @returns {SafeStorage}
+ */
 export function safeLocalStorage() {
   try {
     return localStorage;

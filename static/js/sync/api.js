@@ -42,12 +42,18 @@ export class Limited extends Error {
 /** The server refused; `message` is its error code. */
 export class Refused extends Error {}
 
-/** The signed-in user and whether they are an admin. @returns {Promise<{ username: string, admin?: true }>} */
+/**
+ * The signed-in user and whether they are an admin.
+ * @returns {Promise<{ username: string, admin?: true }>}
+ */
 export function account() {
   return get("/me");
 }
 
-/** Whether the server would accept another socket; pages cannot read the response to a refused upgrade. @returns {Promise<boolean>} */
+/**
+ * Whether the server would accept another socket; pages cannot read the response to a refused upgrade.
+ * @returns {Promise<boolean>}
+ */
 export async function acceptsSockets() {
   const { accepts } = await get("/sockets");
   return accepts;

@@ -65,7 +65,10 @@ export class Outbox {
   #isLimited = false;
   #lastAt = 0;
 
-  /** Called with the delay when the server limits the rate, and with 0 when sending continues. @type {(seconds: number) => void} */
+  /**
+   * Called with the delay when the server limits the rate, and with 0 when sending continues.
+   * @type {(seconds: number) => void}
+   */
   onlimited = () => {};
 
   /** Called when a message was added, changed or settled. @type {(peer: string) => void} */

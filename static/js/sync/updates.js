@@ -46,7 +46,10 @@ export function followVersion(messenger, lines) {
   }
 }
 
-/** Whether a reload would lose or interrupt something. @param {import("../store/messenger.js").Messenger} messenger */
+/**
+ * Whether a reload would lose or interrupt something.
+ * @param {import("../store/messenger.js").Messenger} messenger
+ */
 function isBusy({ connection, outbox, isVolatile }) {
   return (
     connection.state !== "open" || outbox.size > 0 || isVolatile() || document.querySelector("dialog[open]") !== null
