@@ -524,7 +524,7 @@ test("a browser that keeps nothing can chat, and is told what that means", async
   await server.end("SIGKILL");
   await write(page, "waiting");
   await until("it says so", async () =>
-    /cannot keep/.test(
+    /cannot save/.test(
       await page
         .locator("connection-line:visible")
         .first()
