@@ -126,7 +126,7 @@ test("devices are told apart and ended; a page whose session has ended goes to t
   await says(page, "device-list .done", "One device has been signed out.");
   expect(await rows.count()).toBe(3);
   await page.click("text=Sign out all other devices");
-  await says(page, "device-list .done", "2 devices are signed out.");
+  await says(page, "device-list .done", "2 devices have been signed out.");
   expect(await Promise.all(tabs.map(async (tab) => (await tab.closed).code))).toEqual([4401, 4401]);
   expect(await page.locator("device-list .others").isVisible()).toBe(false);
 
