@@ -18,8 +18,9 @@ import { TextQuota } from "./chat/text_quota.ts";
 import { type BusEvent, newPodName } from "./cluster/bus.ts";
 import { announce, busConnections, openBus } from "./cluster/open_bus.ts";
 import type { Config } from "./config.ts";
-import { codeOf, Database } from "./db/client.ts";
+import { Database } from "./db/database.ts";
 import { EpochWatch } from "./db/epoch.ts";
+import { codeOf } from "./db/failures.ts";
 import { WRITER_PARAMETERS } from "./db/insert_messages.ts";
 import { sessionNameOf } from "./db/pods.ts";
 import { checkStores, Readiness } from "./db/readiness.ts";
@@ -139,7 +140,7 @@ export async function startApp(
         metrics.dbLosses.add();
         void epochs.check();
       },
-      took: (ms) => querySeconds.rest.observe(ms / 1_000),
+      onStatement: (ms) => querySeconds.rest.observe(ms / 1_000),
     });
     parts.use(store);
     const { db, target, secrets, identity } = store;
@@ -156,7 +157,7 @@ export async function startApp(
       log,
       parameters: WRITER_PARAMETERS,
       onLost: () => metrics.dbLosses.add(),
-      took: (ms) => querySeconds.messages.observe(ms / 1_000),
+      onStatement: (ms) => querySeconds.messages.observe(ms / 1_000),
     });
     parts.defer(() => writer.end());
     await checkStores(writer);

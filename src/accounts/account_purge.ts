@@ -4,7 +4,7 @@
  * steps that neither wait for locks nor hold them for long.
  */
 
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import * as deletedAccounts from "../db/deleted_accounts.ts";
 import { errorText, type Log } from "../log.ts";
 

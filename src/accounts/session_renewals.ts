@@ -3,7 +3,7 @@
  * next use.
  */
 
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import * as sessions from "../db/sessions.ts";
 import { errorText, type Log } from "../log.ts";
 import { Batcher } from "../util/batcher.ts";

@@ -1,6 +1,6 @@
 /** Closes sockets whose sessions have ended, and deletes expired sessions. */
 
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import * as sessions from "../db/sessions.ts";
 import type { Hub } from "../delivery/hub.ts";
 import { errorText, type Log } from "../log.ts";

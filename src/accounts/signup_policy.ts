@@ -4,7 +4,7 @@
  */
 
 import type { Signup } from "../config.ts";
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import * as invites from "../db/invites.ts";
 import { isFresh, type SignupGrant } from "../db/users.ts";
 import { ChatError } from "../errors.ts";

@@ -5,7 +5,7 @@
 
 import type { Limits } from "../accounts/limits.ts";
 import type { Bus, BusEvent } from "../cluster/bus.ts";
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import { insertMessages, type NewMessage } from "../db/insert_messages.ts";
 import { type DeliveredMark, markDelivered, markRead, type ReadMark } from "../db/receipts.ts";
 import { findMany } from "../db/users.ts";

@@ -4,7 +4,7 @@
  */
 
 import type { Limits } from "../accounts/limits.ts";
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import * as drafts from "../db/drafts.ts";
 import type { Delivery } from "../delivery/delivery.ts";
 import type { Socket } from "../delivery/hub.ts";

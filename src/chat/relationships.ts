@@ -5,7 +5,7 @@
  */
 
 import type { Bus } from "../cluster/bus.ts";
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import * as relationships from "../db/relationships.ts";
 import type { PrivacyChanges, PrivacySettings, Relation, UserAndPeer } from "../db/relationships.ts";
 import type { Session } from "../db/sessions.ts";

@@ -9,7 +9,7 @@
  *      └─ quarantined  <───┴─ lock timeout: the batch's conversations are retried one by one, the others continue
  */
 
-import { codeOf, isHeldUp } from "../db/client.ts";
+import { codeOf, isHeldUp } from "../db/failures.ts";
 import type { NewMessage, StoredMessage } from "../db/insert_messages.ts";
 import type { Log } from "../log.ts";
 

@@ -6,7 +6,7 @@
  */
 
 import { formatSeconds } from "../accounts/login_limits.ts";
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import * as textSent from "../db/text_sent.ts";
 import { ChatError } from "../errors.ts";
 import { errorText, type Log } from "../log.ts";

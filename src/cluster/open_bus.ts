@@ -1,6 +1,7 @@
 /** Opens the configured bus with the secrets that all pods share, and publishes events from a process that is not a pod. */
 
-import type { Database, Target } from "../db/client.ts";
+import type { Target } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import { servingPods, sessionNameOf } from "../db/pods.ts";
 import * as settings from "../db/settings.ts";
 import { newToken } from "../util/token.ts";

@@ -31,7 +31,7 @@ function transport(target: Target, name: string, channel: string): Transport {
   return {
     maxBytes: PAYLOAD_MAX_BYTES,
     maxPackets: PACKETS_MAX,
-    subscribe: ({ packet, closed }) => listen(target, { name, channel, hear: packet, closed }),
+    subscribe: ({ packet, closed }) => listen(target, { name, channel, received: packet, closed }),
     publisher: () => publisher(target, name, channel),
     olderPublisher: () => publisher(target, name, OLDER_CHANNEL),
   };

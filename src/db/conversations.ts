@@ -1,6 +1,7 @@
 /** Reads conversations: lists, pages of messages, unread counts, recent changes. */
 
-import type { Database, Sql } from "./client.ts";
+import type { Sql } from "./client.ts";
+import type { Database } from "./database.ts";
 import { bytesBefore, NAMES_MAX, type Texted, TEXTS_MAX_BYTES } from "./pages.ts";
 
 export interface Message {

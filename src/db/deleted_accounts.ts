@@ -1,16 +1,16 @@
 /**
- * Accounts that their owners took away. The row stays, and with it the name; what nobody is left to read is erased later, in steps: conversations
- * with nobody else who is still here, notes to oneself among them.
+ * Deleted accounts. The row remains, so that the name stays taken. Conversations whose users are all deleted, including notes to
+ * self, are purged later, in steps.
  */
 
-import type { Database } from "./client.ts";
+import type { Database } from "./database.ts";
 
-/** Messages erased in one statement. */
-const STEP = 1_000;
-/** By then no statement is under way any more that began before somebody was gone (`statement_timeout`). */
+/** Messages deleted per statement. */
+const STEP_ROWS = 1_000;
+/** After this time no statement from before the deletion is still running (`statement_timeout`). */
 const SETTLED = "10 seconds";
 
-/** Takes an account away, its sessions and drafts with it; harmless when it is gone. What it hid stays hidden. */
+/** Marks an account as deleted and deletes its sessions and drafts. Idempotent. Privacy settings remain in force. */
 export async function softDelete(db: Database, user: { id: number; username: string }): Promise<void> {
   await db.run(
     (sql) => sql`
@@ -21,7 +21,7 @@ export async function softDelete(db: Database, user: { id: number; username: str
       )
       update users
       set
-        password = '!', -- nothing verifies against it
+        password = '!', -- no password verifies against it
         deleted_at = coalesce(deleted_at, now()),
         disabled_at = coalesce(disabled_at, now()),
         is_admin = false,
@@ -32,7 +32,7 @@ export async function softDelete(db: Database, user: { id: number; username: str
   );
 }
 
-/** Some of those behind whom there may be something to erase. */
+/** Up to 100 deleted accounts that have not been purged. */
 export async function accountsToPurge(db: Database): Promise<{ id: number; username: string }[]> {
   return db.run(
     (sql) => sql<{ id: number; username: string }[]>`
@@ -45,7 +45,7 @@ export async function accountsToPurge(db: Database): Promise<{ id: number; usern
   );
 }
 
-/** Erases a part of a conversation in which everybody is gone. @returns false when there is none left */
+/** Purges part of a conversation whose users are all deleted. @returns false if there is none left */
 export async function purgeStep(db: Database, username: string): Promise<boolean> {
   const [step] = await db.run(
     (sql) => sql<{ low: string; high: string; erased: number }[]>`
@@ -73,7 +73,7 @@ export async function purgeStep(db: Database, username: string): Promise<boolean
           select m.ctid
           from conversation c
           cross join lateral (
-            select ctid from messages where conversation_id = c.id order by seq limit ${STEP}
+            select ctid from messages where conversation_id = c.id order by seq limit ${STEP_ROWS}
           ) m
         ))
         returning 1
@@ -83,13 +83,13 @@ export async function purgeStep(db: Database, username: string): Promise<boolean
     `,
   );
   if (!step) return false;
-  if (step.erased < STEP) {
+  if (step.erased < STEP_ROWS) {
     await db.run((sql) => sql`delete from conversations where low = ${step.low} and high = ${step.high}`);
   }
   return true;
 }
 
-/** Notes that nothing is left to be erased behind somebody; whom they blocked and muted goes with it, and a draft that was under way as they left. */
+/** Marks an account as purged. Also deletes its blocks and mutes, and a draft that was being stored during the deletion. */
 export async function markPurged(db: Database, user: { id: number; username: string }): Promise<void> {
   await db.run(
     (sql) => sql`

@@ -1,19 +1,20 @@
-/** Drafts: what somebody has begun to write to another, the same on all their devices. */
+/** Drafts: unsent text of a user to a peer, synchronized between devices. */
 
-import type { Database, Sql } from "./client.ts";
+import type { Sql } from "./client.ts";
+import type { Database } from "./database.ts";
 import { bytesBefore, type Pages, type Texted, TEXTS_MAX_BYTES, withTexts } from "./pages.ts";
 
-/** Of each person the newest are kept. */
+/** The newest drafts of each user are kept. */
 export const DRAFTS_MAX = 100;
 
-/** What is to be kept; an empty text: nothing. `peerKey`: the other's name key. */
+/** A draft to store; an empty text deletes it. `peerKey`: the peer's name key. */
 export interface DraftChange {
   readonly owner: string;
   readonly peerKey: string;
   readonly text: string;
 }
 
-/** A draft as it is stored, `peer` as their owner wrote the name. */
+/** A stored draft. `peer`: the username. */
 export interface Draft {
   readonly peer: string;
   readonly text: string;
@@ -21,21 +22,21 @@ export interface Draft {
 }
 
 /**
- * Stores or removes drafts.
+ * Stores or deletes drafts.
  *
- * @param kept no two of the same owner and peer
- * @returns each at its place; undefined where nobody has the peer's name, or the owner is gone
+ * @param changes no two with the same owner and peer
+ * @returns the drafts in the order of `changes`; undefined where the peer does not exist or the owner was deleted
  */
-export async function save(sql: Sql, kept: readonly DraftChange[]): Promise<(Draft | undefined)[]> {
+export async function save(sql: Sql, changes: readonly DraftChange[]): Promise<(Draft | undefined)[]> {
   const rows = await sql<(Draft & { ord: number })[]>`
     with input as materialized (
       select t.ord, t.owner collate "C" as owner, u.username as peer, t.text, clock_timestamp() as at
       from unnest(
-        ${kept.map(({ owner }) => owner)}::text[],
-        ${kept.map(({ peerKey }) => peerKey)}::text[],
-        ${kept.map(({ text }) => text)}::text[]
+        ${changes.map(({ owner }) => owner)}::text[],
+        ${changes.map(({ peerKey }) => peerKey)}::text[],
+        ${changes.map(({ text }) => text)}::text[]
       ) with ordinality as t (owner, peer_key, text, ord)
-      cross join lateral ( -- one by one: a plan that walks the tables for many drafts at once must not exist
+      cross join lateral ( -- row by row, which rules out a plan that scans the tables
         select username from users where name_key = t.peer_key collate "C" limit 1
       ) u
       cross join lateral (
@@ -49,10 +50,10 @@ export async function save(sql: Sql, kept: readonly DraftChange[]): Promise<(Dra
       select owner, peer, text, at
       from input
       where text <> ''
-      order by owner, peer -- in key order, so that pods cannot deadlock
+      order by owner, peer -- in key order, so pods cannot deadlock
       on conflict (owner, peer) do update
       set text = excluded.text, at = excluded.at
-    ), dropped as ( -- of before: what is stored now goes beyond until the next time at most
+    ), dropped as ( -- among earlier drafts only: those stored now may exceed the limit until the next call
       delete from drafts
       where ctid = any(array(
         select old.ctid
@@ -68,18 +69,18 @@ export async function save(sql: Sql, kept: readonly DraftChange[]): Promise<(Dra
     )
     select ord, peer, text, at from input
   `;
-  const results: (Draft | undefined)[] = kept.map(() => undefined);
+  const results: (Draft | undefined)[] = changes.map(() => undefined);
   for (const { ord, ...draft } of rows) results[ord - 1] = draft;
   return results;
 }
 
-/** A draft in a list. */
+/** A row of a list of drafts. */
 export interface ListedDraft extends Texted {
   readonly peer: string;
   readonly at: string;
 }
 
-/** The drafts of a person, newest first; of long ones the later ones without their texts. */
+/** A user's drafts, newest first. `text` is null once the texts of earlier rows fill a page. */
 export async function list(db: Database, owner: string): Promise<ListedDraft[]> {
   return db.run(
     (sql) => sql<ListedDraft[]>`
@@ -94,12 +95,12 @@ export async function list(db: Database, owner: string): Promise<ListedDraft[]> 
   );
 }
 
-/** The drafts of a person in pages, newest first, all with their texts. */
+/** A user's drafts in pages, newest first, all with texts. */
 export async function* pages(db: Database, owner: string): Pages<ListedDraft & { readonly text: string }> {
   return yield* withTexts(await list(db, owner), (rows) => texts(db, owner, rows));
 }
 
-/** The texts of drafts, each at its place; undefined where there is none any more. */
+/** The texts of drafts in the order of `rows`; undefined where a draft was deleted meanwhile. */
 export async function texts(
   db: Database,
   owner: string,

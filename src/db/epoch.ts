@@ -1,45 +1,44 @@
 /**
- * Whether the database is still the one that pages hold copies of. Its epoch is a random id in `settings`, replaced when the database may
- * have gone back: another cluster or database, a restored dump, a promotion, and any start of PostgreSQL across which no running pod can
- * vouch for it, since a copy of the data directory that was put back looks like an ordinary start.
+ * Detects when the database may have gone back in time, which invalidates the pages' copies. The epoch, a random id in `settings`, is
+ * then replaced: after a change of cluster or database, a restored dump, a promotion, or any start of PostgreSQL for which no running
+ * pod can prove that nothing was lost, since a restored data directory looks like an ordinary start.
  */
 
 import { errorText, type Log } from "../log.ts";
-import type { Database } from "./client.ts";
+import type { Database } from "./database.ts";
 
 const CHECKED_EVERY_MS = 2_000;
 
-/** What one look at the database found. */
+/** The state of the database at one check. */
 export interface EpochReading {
   readonly epoch: string;
-  /** The database: what a restored dump, another cluster or a promotion changes. */
+  /** Identifies the database; changes with a restored dump, another cluster or a promotion. */
   readonly identity: string;
-  /** Of PostgreSQL, as text. */
+  /** Start time of PostgreSQL, as text. */
   readonly startedAt: string;
-  /** The write-ahead log that was on the disk, in bytes: what PostgreSQL may not lose. */
+  /** Position up to which the WAL was flushed, in bytes: PostgreSQL must not lose anything before it. */
   readonly flushed: bigint;
 }
 
-/** What `settings` keeps. */
+/** The value stored in `settings`. */
 interface StoredEpoch {
   readonly epoch: string;
   readonly identity: string;
   readonly startedAt: string;
-  /** Where the write-ahead log ended when this PostgreSQL started. */
+  /** Where the WAL ended when this PostgreSQL started. */
   readonly startedWith: string;
-  /** The transaction that wrote it. A dump that is restored is written by another. */
+  /** The transaction that wrote this value. Restoring a dump writes it in another one. */
   readonly xid: string;
 }
 
 /**
- * The epoch of the database, and what was seen with it. Registers another epoch when the database may have gone back; of several pods that do
- * so at once all get the same.
+ * Reads the epoch. Registers a new one if the database may have gone back; pods that do so concurrently all get the same one.
  *
- * @param seen the last sighting of this process: it vouches that nothing it saw has been lost
+ * @param seen the last reading of this process, which can prove that nothing up to it was lost
  */
 export async function readEpoch(db: Database, seen?: EpochReading): Promise<EpochReading> {
   for (;;) {
-    const { kept, now, version } = await look(db);
+    const { kept, now, version } = await readState(db);
     if (seen && !now.isWhole) return seen; // a dump is being restored
     const { identity, startedAt, flushed } = now;
     const sameStart = kept?.identity === identity && kept.startedAt === startedAt;
@@ -53,7 +52,7 @@ export async function readEpoch(db: Database, seen?: EpochReading): Promise<Epoc
   }
 }
 
-/** The same cluster and database, whatever happened to its content. */
+/** Identifies the cluster and database, regardless of content. */
 export async function identityOf(db: Database): Promise<string> {
   const [row] = await db.run(
     (sql) => sql<[{ identity: string }]>`
@@ -64,7 +63,7 @@ export async function identityOf(db: Database): Promise<string> {
   return row.identity;
 }
 
-/** Whether less is there than this process has seen. */
+/** Whether the database lost changes that this process has seen. */
 function wentBack(seen: EpochReading, kept: StoredEpoch, now: { startedAt: string; flushed: bigint }): boolean {
   return seen.startedAt === now.startedAt ? now.flushed < seen.flushed : seen.flushed > BigInt(kept.startedWith);
 }
@@ -79,10 +78,11 @@ interface Row {
   readonly xmin: string | null;
 }
 
-async function look(db: Database) {
+async function readState(db: Database) {
   const [row] = await db.run(
-    // Timeline: a promotion. File of the table: a dump restored over it. The primary key is made last, so without it a restore is under way.
-    // The checkpoint is the last before this start or the one that ended its recovery: all that this start found.
+    // The timeline changes with a promotion, the file node when a dump is restored over the table. A restore creates the primary key
+    // last, so without it a restore is in progress. The checkpoint is the last before this start or the one that ended its recovery:
+    // everything that this start found.
     (sql) => sql<[Row]>`
       select
         concat_ws('.',
@@ -113,7 +113,7 @@ async function look(db: Database) {
   };
 }
 
-/** Replaces what is kept, if it is still the version that was read. */
+/** Replaces the stored epoch unless it changed since `version` was read. */
 async function register(
   db: Database,
   kept: Omit<StoredEpoch, "xid">,
@@ -132,36 +132,36 @@ async function register(
   return rows.length > 0;
 }
 
-/** Keeps an eye on the epoch while a pod serves. */
+/** Checks the epoch periodically while a pod serves. */
 export class EpochWatch {
   readonly #db: Database;
   readonly #log: Log;
   readonly #changed: () => void;
   #timer: Timer | undefined;
-  #sighting: EpochReading | undefined;
+  #reading: EpochReading | undefined;
   #checking: Promise<void> | undefined;
 
-  /** @param parts.changed told of another epoch: pages have to come back */
+  /** @param parts.changed called when the epoch changes: clients must reload */
   constructor({ db, log, changed }: { db: Database; log: Log; changed: () => void }) {
     this.#db = db;
     this.#log = log;
     this.#changed = changed;
   }
 
-  /** @throws what `Database.run` does */
+  /** @throws as `Database.run` */
   async start(): Promise<void> {
-    this.#sighting = await readEpoch(this.#db);
+    this.#reading = await readEpoch(this.#db);
     this.#timer = setInterval(() => void this.check(), CHECKED_EVERY_MS);
   }
 
   /** "" before the start. */
   get epoch(): string {
-    return this.#sighting?.epoch ?? "";
+    return this.#reading?.epoch ?? "";
   }
 
-  /** Looks now, or shares the look that is under way. Never throws: a database out of reach is looked at again. */
+  /** Checks now, or joins a running check. Never throws: an unreachable database is checked again later. */
   check(): Promise<void> {
-    this.#checking ??= this.#look().finally(() => {
+    this.#checking ??= this.#check().finally(() => {
       this.#checking = undefined;
     });
     return this.#checking;
@@ -169,21 +169,21 @@ export class EpochWatch {
 
   stop(): void {
     clearInterval(this.#timer);
-    this.#sighting = undefined;
+    this.#reading = undefined;
   }
 
-  async #look(): Promise<void> {
-    const seen = this.#sighting;
+  async #check(): Promise<void> {
+    const seen = this.#reading;
     if (!seen) return;
     try {
       const now = await readEpoch(this.#db, seen);
-      if (!this.#sighting) return; // stopped meanwhile
-      this.#sighting = now;
+      if (!this.#reading) return; // stopped meanwhile
+      this.#reading = now;
       if (now.epoch === seen.epoch) return;
       this.#log.warn("the database may have gone back, all pages reload", { was: seen.epoch, is: now.epoch });
       this.#changed();
     } catch (error) {
-      this.#log.debug("epoch not read, trying again", { error: errorText(error) });
+      this.#log.debug("epoch check failed, will retry", { error: errorText(error) });
     }
   }
 }

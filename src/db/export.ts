@@ -1,10 +1,10 @@
-/** All that somebody wrote and was written, in the order of their conversations, a few rows at a time. */
+/** Reads all messages of a user for an export, conversation by conversation, in small pages. */
 
-import type { Database } from "./client.ts";
 import type { Message } from "./conversations.ts";
+import type { Database } from "./database.ts";
 import { bytesBefore, TEXTS_MAX_BYTES } from "./pages.ts";
 
-/** A conversation to be told. `hidden`: the other hides what they read. */
+/** A conversation to export. `hidden`: the peer hides read marks. */
 export interface ExportedConversation {
   readonly id: number;
   readonly peer: string;
@@ -12,7 +12,7 @@ export interface ExportedConversation {
   readonly hidden: boolean;
 }
 
-/** How many messages somebody's conversations hold, those with people they block included. */
+/** The number of messages in a user's conversations, including those with blocked peers. */
 export async function count(db: Database, me: string): Promise<number> {
   const [row] = await db.run(
     (sql) => sql<[{ count: number }]>`
@@ -27,7 +27,7 @@ export async function count(db: Database, me: string): Promise<number> {
   return row.count;
 }
 
-/** Somebody's conversations behind an id, in order. */
+/** A user's conversations with ids above `after`, in order. */
 export async function conversations(
   db: Database,
   me: string,
@@ -52,7 +52,7 @@ export async function conversations(
   );
 }
 
-/** A part of a conversation: the numbers above `after`, up to `to`. */
+/** A range of a conversation: messages with seq above `after`, up to `to`. */
 export interface ExportPart {
   readonly conversation: ExportedConversation;
   readonly after: number;
@@ -60,8 +60,8 @@ export interface ExportPart {
 }
 
 /**
- * The messages of parts, in their order, with the place of each's part: the first of them where their texts are long. `count`: how many there
- * are in all.
+ * The messages of `parts` in order, with the index of their part; fewer if their texts exceed a page. `count`: the number of messages
+ * in all parts.
  */
 export async function messages(
   db: Database,

@@ -2,7 +2,7 @@
 
 import { ConnectionError } from "./tls.ts";
 
-/** The driver's codes (`CONNECT…`), ours for a missed deadline, and 25006: the former primary is read-only now, so the address leads elsewhere. */
+/** The driver's codes (`CONNECT…`), ours for a missed deadline, and 25006: a former primary turned read-only, so the primary is elsewhere. */
 const LOST = /^(CONNECT|DEADLINE|08|25006)/;
 
 /**
@@ -13,14 +13,14 @@ const LOST = /^(CONNECT|DEADLINE|08|25006)/;
 const REFUSED = /^(53|28|3D|42)/;
 /** A lock (4 s) or the work itself (5 s) took too long; nothing was stored. */
 const HELD_UP: Readonly<Record<string, string>> = {
-  "55P03": "database: a lock was waited for in vain",
-  "57014": "database: a statement took too long",
+  "55P03": "database: lock timeout",
+  "57014": "database: statement timeout",
 };
 
-/** A right was revoked. */
-const NO_RIGHT = "42501";
+/** SQLSTATE insufficient_privilege. */
+const INSUFFICIENT_PRIVILEGE = "42501";
 
-/** True when the connection is gone or the server cannot take one now: nothing is known of what was under way. */
+/** Whether the connection was lost or the server accepts none now; the outcome of the statement is unknown. */
 export function isLost(error: unknown): boolean {
   return error instanceof ConnectionError || isFatal(error) || LOST.test(codeOf(error));
 }
@@ -30,7 +30,7 @@ export function isFatal(error: unknown): boolean {
   return error instanceof Error && "severity" in error && /^(FATAL|PANIC)$/.test(String(error.severity));
 }
 
-/** Whether PostgreSQL gave a statement up because of a lock, or of its time. Trying again may help. */
+/** Whether PostgreSQL canceled a statement because of a lock or statement timeout. A retry may succeed. */
 export function isHeldUp(error: unknown): boolean {
   return codeOf(error) in HELD_UP;
 }
@@ -38,7 +38,7 @@ export function isHeldUp(error: unknown): boolean {
 /** Log event for a failure that the statement did not cause; undefined for any other. Nothing was stored. */
 export function hindranceOf(error: unknown): string | undefined {
   const code = codeOf(error);
-  if (code === NO_RIGHT) return "database: the role lacks a right";
+  if (code === INSUFFICIENT_PRIVILEGE) return "database: the role lacks a privilege";
   return HELD_UP[code] ?? (/^5[38]/.test(code) ? "database: out of disk, memory or another resource" : undefined);
 }
 
@@ -47,7 +47,7 @@ export function codeOf(error: unknown): string {
   return error instanceof Error && "code" in error ? String(error.code) : "";
 }
 
-/** Two pods in each other's way (deadlock, serialization): neither stored anything, so trying again is right. */
+/** A conflict between pods (deadlock, serialization failure). Nothing was stored, so a retry is safe. */
 export function isConflict(error: unknown): boolean {
   return codeOf(error) === "40P01" || codeOf(error) === "40001";
 }

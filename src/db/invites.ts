@@ -1,11 +1,11 @@
-/** Invitations: what is left of each. The link that names one is made and read in src/accounts/signup_policy.ts; `users.create` takes a use. */
+/** Invitations and their remaining uses. src/accounts/signup_policy.ts makes and reads their links; `users.create` consumes a use. */
 
-import type { Database } from "./client.ts";
+import type { Database } from "./database.ts";
 
 /**
- * Makes an invitation; those that are over go.
+ * Creates an invitation, and deletes expired ones.
  *
- * @param invite.by the id of the account that invites; undefined: the command line
+ * @param invite.by the id of the inviting account; undefined for the command line
  */
 export async function add(
   db: Database,
@@ -24,7 +24,7 @@ export async function add(
   return id;
 }
 
-/** Whether an invitation lets one more in. */
+/** Whether an invitation has not expired and has uses left. */
 export async function isGood(db: Database, id: number): Promise<boolean> {
   const [row] = await db.run(
     (sql) => sql`select from invites where id = ${id} and uses_left > 0 and expires_at > now()`,

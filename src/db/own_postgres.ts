@@ -1,4 +1,4 @@
-/** The embedded PostgreSQL as chatify uses it: asked over the same driver as any other, and stopped only when no chatify is connected. */
+/** Starts the embedded PostgreSQL, giving it chatify's driver and the check that no other chatify is connected before it stops. */
 
 import {
   type Embedded,
@@ -8,20 +8,20 @@ import {
 } from "../embedded_postgres/embedded_postgres.ts";
 import { connect, remainingConnections } from "./client.ts";
 
-/** The `application_name` of these questions, so that they do not count as a chatify at work. */
-const QUESTION = "chatify-stop";
+/** `application_name` of these queries, which excludes them from the connections of running chatify processes. */
+const QUERY_NAME = "chatify-stop";
 
 /**
- * Starts the PostgreSQL below `DATA_DIR`, or joins one that runs there already.
+ * Starts the PostgreSQL in `DATA_DIR`, or connects to one already running there.
  *
- * @throws EmbeddedError in plain words, with the way out
+ * @throws EmbeddedError with the reason and a remedy
  */
 export function startEmbedded(options: Omit<Options, "query" | "isInUse">): Promise<Embedded> {
   return startPostgres({ ...options, query, isInUse });
 }
 
 async function query<Row extends object>(target: Readonly<SocketTarget>, statement: string): Promise<Row[]> {
-  const sql = connect(target, { name: QUESTION, max: 1 });
+  const sql = connect(target, { name: QUERY_NAME, max: 1 });
   try {
     return await sql.unsafe<Row[]>(statement);
   } finally {
@@ -37,7 +37,7 @@ async function isInUse(target: Readonly<SocketTarget>): Promise<boolean> {
        from pg_stat_activity
        where backend_type = 'client backend'
          and application_name like 'chatify%'
-         and application_name <> '${QUESTION}'`,
+         and application_name <> '${QUERY_NAME}'`,
     );
     return row?.count ?? 0;
   });

@@ -1,13 +1,13 @@
-/** The pages' files of the newest versions, by the hash in their addresses. */
+/** Static files of the newest versions, by the hash in their URLs. */
 
-import type { Database } from "./client.ts";
+import type { Database } from "./database.ts";
 
-/** A page older than so many upgrades gets the current files. */
+/** A page older than this many upgrades gets the current files. */
 const VERSIONS_MAX = 10;
-/** A pod starts all the same. */
+/** A pod starts without them after this time. */
 const GIVE_UP_AFTER_MS = 2_000;
 
-/** Keeps the files of a version that is served from now on, and removes the oldest ones. @param files as `load` returns them */
+/** Stores the files of the version now served, and deletes the oldest versions. @param files as `load` returns them */
 export async function save(db: Database, version: string, files: Uint8Array): Promise<void> {
   await db.run(
     (sql) => sql`
@@ -26,13 +26,13 @@ export async function save(db: Database, version: string, files: Uint8Array): Pr
   );
 }
 
-/** The hashes of all kept versions. */
+/** The hashes of all stored versions. */
 export async function list(db: Database): Promise<string[]> {
   const rows = await db.run((sql) => sql<{ version: string }[]>`select version from page_versions`);
   return rows.map(({ version }) => version);
 }
 
-/** The files of a version, undefined when it is not kept. */
+/** The files of a version; undefined if it is not stored. */
 export async function load(db: Database, version: string): Promise<Uint8Array | undefined> {
   const [row] = await db.run(
     (sql) => sql<{ files: Uint8Array }[]>`select files from page_versions where version = ${version}`,

@@ -1,39 +1,39 @@
-/** How much one statement returns: long lists and long texts come in pages, so that no answer is built whole. */
+/** Bounds what one statement returns: long lists and texts are read in pages, so that no response is built as a whole. */
 
 import type { Fragment, Sql } from "./client.ts";
 
-/** Bytes of texts in a page, and one text more. */
+/** Bytes of text in a page; one text may exceed it. */
 export const TEXTS_MAX_BYTES = 64 * 1024;
 /** Messages in a page: with 1,000 the server grew by 23–41 MiB, with 250 by 17–24. */
 export const ROWS_MAX = 250;
 /** Names in a page: at most 200 KiB. */
 export const NAMES_MAX = 1_000;
 
-/** How many bytes the texts of the rows before one have. PostgreSQL knows lengths without reading what it stores apart. */
+/** SQL for the total text bytes of the preceding rows. PostgreSQL knows lengths without reading out-of-line values. */
 export function bytesBefore(sql: Sql, text: Fragment, window: Fragment): Fragment {
   return sql`coalesce(sum(octet_length(${text})) over (${window} rows between unbounded preceding and 1 preceding), 0)`;
 }
 
-/** A list page by page; the last page is returned, so that it is known to be the last before another is read. */
+/** A list in pages. The last page is returned, not yielded, so that it is known to be the last. */
 export type Pages<Row> = AsyncGenerator<Row[], Row[]>;
 
-/** The pages of a list. @param read at most `limit` rows behind one, undefined: from the start */
+/** Pages of a list. @param read reads at most `limit` rows after a row, or from the start if undefined */
 export async function* pagesOf<Row>(read: (after: Row | undefined, limit: number) => Promise<Row[]>): Pages<Row> {
   for (let after: Row | undefined; ;) {
     const rows = await read(after, NAMES_MAX);
     if (rows.length < NAMES_MAX) return rows;
     after = rows.at(-1);
-    yield rows; // whoever takes them may empty the list
+    yield rows; // read above: the consumer may empty the list
   }
 }
 
-/** A row of a list in which only the first have their texts: null where those before it are long. */
+/** A row whose text is null if the texts of earlier rows fill the page. */
 export interface Texted {
   readonly text: string | null;
   readonly bytes: number;
 }
 
-/** A list whose rows were read apart, without the texts that are not of the first page. */
+/** Removes all texts beyond the first page from rows that were read separately. */
 export function firstTexts<Row extends Texted>(rows: readonly Row[]): Row[] {
   let bytesBefore = 0;
   return rows.map((row) => {
@@ -44,9 +44,9 @@ export function firstTexts<Row extends Texted>(rows: readonly Row[]): Row[] {
 }
 
 /**
- * A list in pages, all of them with their texts. A row whose text is gone meanwhile is left out.
+ * Pages of a list, all with texts. Omits rows whose text was deleted meanwhile.
  *
- * @param rows the list, which is emptied @param read the texts of some rows, each at its place
+ * @param rows the list, which is emptied @param read returns the texts of some rows, in order
  */
 export async function* withTexts<Row extends Texted>(
   rows: Row[],

@@ -1,17 +1,17 @@
-/** Finds people by any part of their name: among all, and among those a user has a conversation with. */
+/** Finds users by any part of their name: among all, or among the peers of a user's conversations. */
 
-import type { Database } from "./client.ts";
+import type { Database } from "./database.ts";
 
-/** What is searched for, and by whom: `part` is a search key (src/util/text.ts), `me` the username of the one who searches. */
+/** A search by the user `me`. `part` is a search key (src/util/text.ts). */
 export interface Search {
   readonly part: string;
   readonly me: string;
   readonly limit: number;
-  /** Among conversations also those with peers whom `me` blocks. */
+  /** Include conversations with peers whom `me` blocks. */
   readonly frozen?: boolean;
 }
 
-/** Names of others that hold `part`; first those that begin with it. See `find_names` in sql/. */
+/** Names of other users that contain `part`, those that begin with it first. See `find_names` in sql/. */
 export async function findNames(db: Database, { part, me, limit }: Search): Promise<string[]> {
   const rows = await db.run(
     (sql) => sql<{ username: string }[]>`
@@ -22,8 +22,8 @@ export async function findNames(db: Database, { part, me, limit }: Search): Prom
 }
 
 /**
- * Of the names that hold `part` those with whom `me` has a conversation, the newest conversation first. Reads each of them once: 5 ms for 2,000.
- * Deleted accounts are among them, since their conversations stay; blocked ones only if asked for.
+ * Peers in conversations of `me` whose names contain `part`, the newest conversation first. Reads each peer once: 5 ms for 2,000.
+ * Includes deleted accounts, since their conversations remain; blocked peers only with `frozen`.
  */
 export async function findPeers(db: Database, { part, me, limit, frozen = false }: Search): Promise<string[]> {
   const rows = await db.run(
@@ -39,7 +39,7 @@ export async function findPeers(db: Database, { part, me, limit, frozen = false 
         where
           c.high = ${me} and c.low <> c.high and c.last_seq > 0 and (not c.high_blocks or ${frozen} and c.high_frozen_seq > 0)
       ) mine
-      cross join lateral ( -- one by one, so that only these people are read
+      cross join lateral ( -- row by row, so that only these users are read
         select username, search_key from users where username = mine.peer limit 1
       ) u
       where position(${part} in u.search_key) > 0

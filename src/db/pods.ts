@@ -1,12 +1,12 @@
-/** Pods as PostgreSQL knows them: by the names of their sessions. */
+/** Serving pods, identified by the names of their PostgreSQL sessions. */
 
-import type { Database } from "./client.ts";
+import type { Database } from "./database.ts";
 
-/** `application_name` of pods; a migration's and a command's differ. */
+/** `application_name` of pods; those of migrations and commands differ. */
 export const POD_SESSIONS = "^chatify-[0-9a-f]{8}$";
-/** A pod that has just started meets the others within this time. */
-const MEETS_WITHIN = "5 s";
-/** A pod's sessions are at rest for less than that while it serves users. */
+/** A new pod discovers its peers within this time. */
+const DISCOVERED_WITHIN = "5 s";
+/** The sessions of a pod that serves users are never idle for this long. */
 const ACTIVE_WITHIN = "6 s";
 
 /** The `application_name` of a pod's sessions. */
@@ -16,17 +16,17 @@ export function sessionNameOf(pod: string): string {
 
 export interface ServingPod {
   readonly name: string;
-  /** Whether it has been here for a while and asked something lately: a session of a machine that died has not. */
+  /** It started a while ago and ran a statement recently, which excludes sessions of crashed machines. */
   readonly isActive: boolean;
 }
 
-/** Pods with a session in this database, by the names of those. Other roles' sessions may bear any name, and do not count. */
+/** Pods with a session in this database. Ignores sessions of other roles, which may have any name. */
 export async function servingPods(db: Database): Promise<ServingPod[]> {
   return db.run(
     (sql) => sql<ServingPod[]>`
       select
         application_name as name,
-        min(backend_start) < clock_timestamp() - ${MEETS_WITHIN}::interval
+        min(backend_start) < clock_timestamp() - ${DISCOVERED_WITHIN}::interval
           and max(state_change) > clock_timestamp() - ${ACTIVE_WITHIN}::interval as "isActive"
       from pg_stat_activity
       where datname = current_database() and usename = current_user and application_name ~ ${POD_SESSIONS}

@@ -1,7 +1,9 @@
 /** Decides whether a message sent now would be acknowledged, by probing the connection that stores messages. Results are cached for a second. */
 
 import type { Log } from "../log.ts";
-import { codeOf, type Database, type Sql } from "./client.ts";
+import type { Sql } from "./client.ts";
+import type { Database } from "./database.ts";
+import { codeOf } from "./failures.ts";
 import { insertMessages } from "./insert_messages.ts";
 import { answers } from "./settings.ts";
 

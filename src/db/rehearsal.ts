@@ -1,8 +1,8 @@
-/** Before serving: signs somebody up and in, sends and reads once, in a transaction that is rolled back. */
+/** Before serving, runs a sign-up, login, send and read in a transaction that is rolled back. */
 
-import { connect, isHeldUp, type Sql, type Target, withDeadline } from "./client.ts";
+import { connect, type Sql, type Target, withDeadline } from "./client.ts";
 import { save } from "./drafts.ts";
-import { isConflict } from "./failures.ts";
+import { isConflict, isHeldUp } from "./failures.ts";
 import { insertMessages } from "./insert_messages.ts";
 import { markDelivered, markRead } from "./receipts.ts";
 
@@ -11,8 +11,8 @@ const PATIENCE = { statement_timeout: 4_000, lock_timeout: 2_000 };
 class RolledBack extends Error {}
 
 /**
- * Finds what users would: missing rights, tables, columns and functions, row-level security, triggers and constraints that are not chatify's.
- * A lock that another session holds proves nothing and is ignored.
+ * Detects missing privileges, tables, columns and functions, row-level security, and triggers and constraints that are not chatify's,
+ * before users do. A lock held by another session proves nothing and is ignored.
  *
  * @throws PostgreSQL's error
  */

@@ -3,7 +3,8 @@
  * side each, so that whoever stores or lists has them at hand.
  */
 
-import type { Database, Sql } from "./client.ts";
+import type { Sql } from "./client.ts";
+import type { Database } from "./database.ts";
 import { NAMES_MAX } from "./pages.ts";
 
 /** What may be decided about another person: the names of the columns behind `low_` and `high_`. */

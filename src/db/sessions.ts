@@ -3,7 +3,8 @@
  * in any case; `expires_at` is what counts, by the database's clock. Use moves it, written at most once an hour.
  */
 
-import type { Database, Sql } from "./client.ts";
+import type { Sql } from "./client.ts";
+import type { Database } from "./database.ts";
 
 /** A session and whether its use is to be written. */
 export interface SessionLookup {

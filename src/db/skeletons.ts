@@ -1,8 +1,10 @@
-/** Completes accounts created by older versions: the skeletons of their names, and a key made by today's rules. */
+/** Adds name skeletons and current name keys to accounts created by older versions. */
 
 import { errorText, type Log } from "../log.ts";
 import { nameKey, skeletonsOf } from "../util/text.ts";
-import { codeOf, type Database, type Sql } from "./client.ts";
+import type { Sql } from "./client.ts";
+import type { Database } from "./database.ts";
+import { codeOf } from "./failures.ts";
 
 const STEP = 1_000;
 const EVERY_MS = 60_000;

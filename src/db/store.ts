@@ -1,4 +1,4 @@
-/** Opens the database, embedded or given: brings it up to date, and reads what all processes of a chat share. */
+/** Opens the embedded or configured database, migrates it, and reads the secrets that all processes share. */
 
 import { isAbsolute, join } from "node:path";
 
@@ -9,7 +9,8 @@ import { secretsOf } from "../setting_readers.ts";
 import { describeServers } from "../util/connection_string.ts";
 import { disposeAll } from "../util/disposal.ts";
 import { newToken } from "../util/token.ts";
-import { Database, settingsOf, type Target } from "./client.ts";
+import { settingsOf, type Target } from "./client.ts";
+import { Database } from "./database.ts";
 import { identityOf } from "./epoch.ts";
 import { migrate } from "./migrate.ts";
 import { startEmbedded } from "./own_postgres.ts";
@@ -19,11 +20,11 @@ import { explain } from "./start_failure.ts";
 export interface Store extends AsyncDisposable {
   readonly db: Database;
   readonly target: Target;
-  /** What signs cookies: the first signs new ones, all are accepted. */
+  /** Cookie signing keys: the first signs new cookies, all are accepted. */
   readonly secrets: readonly string[];
-  /** A random name of this database: a copy restored elsewhere has it too. */
+  /** Identifies the database cluster; see `identityOf`. */
   readonly identity: string;
-  /** The database in words, without its password. */
+  /** A description of the database for people, without its password. */
   readonly description: string;
 }
 
@@ -34,20 +35,20 @@ interface Options {
   name: string;
   /** Connections of `db`. */
   max: number;
-  /** Connections this process will have in all; the start fails when the database does not allow them. */
+  /** Connections this process needs in total; the start fails if the database does not allow that many. */
   connections?: number;
   log: Log;
-  /** Progress for a person. */
+  /** Prints progress to the terminal. */
   say: (line: string) => void;
   /** Called when a connection of `db` is lost. */
   onLost?: () => void;
-  /** Called with the milliseconds that each statement of `db` took. */
-  took?: (ms: number) => void;
+  /** Called with the duration of each statement of `db` in milliseconds. */
+  onStatement?: (ms: number) => void;
 }
 
-/** @throws EmbeddedError, DatabaseError in plain words; nothing it started is left running */
+/** @throws EmbeddedError, DatabaseError with the reason and a remedy, after stopping everything it started */
 export async function openStore(config: Config, options: Options): Promise<Store> {
-  const { root, name, max, connections, log, say, onLost, took } = options;
+  const { root, name, max, connections, log, say, onLost, onStatement } = options;
   const directory = isAbsolute(config.dataDir) ? config.dataDir : join(root, config.dataDir);
   const embedded = config.databaseUrl === undefined ? await startEmbedded({ directory, log, say }) : undefined;
   const target: Target = embedded?.target ?? (config.databaseUrl as string);
@@ -62,7 +63,7 @@ export async function openStore(config: Config, options: Options): Promise<Store
       log,
       say,
     });
-    const db = new Database({ target, name, max, log, ...(onLost && { onLost }), ...(took && { took }) });
+    const db = new Database({ target, name, max, log, ...(onLost && { onLost }), ...(onStatement && { onStatement }) });
     parts.defer(() => db.end());
     const secrets =
       config.sessionSecrets ??
@@ -72,7 +73,7 @@ export async function openStore(config: Config, options: Options): Promise<Store
     const identity = await identityOf(db);
     const description = embedded
       ? `embedded PostgreSQL, ${embedded.state}, in ${directory}`
-      : inWords(config.databaseUrl as string);
+      : describeDatabase(config.databaseUrl as string);
     return { db, target, secrets, identity, description, [Symbol.asyncDispose]: () => parts.disposeAsync() };
   } catch (error) {
     await disposeAll(parts, (failure) => log.error("stopping a part failed", failure));
@@ -80,7 +81,7 @@ export async function openStore(config: Config, options: Options): Promise<Store
   }
 }
 
-function inWords(databaseUrl: string): string {
+function describeDatabase(databaseUrl: string): string {
   const given = settingsOf(databaseUrl);
   return `PostgreSQL ${describeServers(given)}, database ${given.database}`;
 }

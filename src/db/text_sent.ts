@@ -1,14 +1,14 @@
-/** How much text each user sent on a day (UTC). */
+/** Bytes of text that each user sent per day (UTC). */
 
-import type { Database } from "./client.ts";
+import type { Database } from "./database.ts";
 
-/** Rows in one statement. */
+/** Rows per statement. */
 const ROWS_MAX = 1_000;
 
-/** What is not added now is added next time; and a pod that leaves does not wait longer. */
+/** Failed additions are repeated later, and a stopping pod must not wait longer. */
 const GIVE_UP_AFTER_MS = 2_000;
 
-/** Bytes of text of a user on a day, `2026-11-22`. */
+/** Bytes of text of a user on a day such as `2026-11-22`. */
 export interface TextSent {
   readonly day: string;
   readonly sender: string;
@@ -16,7 +16,7 @@ export interface TextSent {
 }
 
 /**
- * Adds to what is stored. When its answer is lost it is added again, so that a user may be charged twice for some seconds.
+ * Adds to the stored sums. After a lost reply the bytes are added again, so a user may be charged twice for those seconds.
  *
  * @param sent no two of the same user and day
  * @returns the sums over all pods
@@ -47,7 +47,7 @@ export async function add(db: Database, sent: readonly TextSent[]): Promise<Text
   return sums;
 }
 
-/** What users have sent on a day; those who sent nothing are left out. */
+/** Bytes that users sent on a day; omits users who sent nothing. */
 export async function find(db: Database, day: string, senders: readonly string[]): Promise<Map<string, number>> {
   const rows = await db.run(
     (sql) => sql<TextSent[]>`
@@ -59,7 +59,7 @@ export async function find(db: Database, day: string, senders: readonly string[]
   return new Map(rows.map(({ sender, bytes }) => [sender, bytes]));
 }
 
-/** Removes days before one, at most 10,000 rows. @returns how many */
+/** Deletes rows of days before `day`, at most 10,000. @returns how many */
 export async function sweep(db: Database, day: string): Promise<number> {
   const { count } = await db.run(
     (sql) => sql`

@@ -2,7 +2,9 @@
 
 import { ChatError } from "../errors.ts";
 import { skeletonsOf } from "../util/text.ts";
-import { codeOf, type Database, type Sql } from "./client.ts";
+import type { Sql } from "./client.ts";
+import type { Database } from "./database.ts";
+import { codeOf } from "./failures.ts";
 import { NAMES_MAX, type Pages } from "./pages.ts";
 
 export interface User {

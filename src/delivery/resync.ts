@@ -3,8 +3,8 @@
  * missing. The database decides which users are affected, so the lost events need not be known.
  */
 
-import type { Database } from "../db/client.ts";
 import { usersWithRecentChanges } from "../db/conversations.ts";
+import type { Database } from "../db/database.ts";
 import { errorText, type Log } from "../log.ts";
 import { SYNC_FRAME } from "../protocol.ts";
 import type { Hub } from "./hub.ts";

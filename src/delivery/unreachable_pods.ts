@@ -6,7 +6,7 @@
  */
 
 import type { Bus } from "../cluster/bus.ts";
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import { type ServingPod, servingPods, sessionNameOf } from "../db/pods.ts";
 import type { Log } from "../log.ts";
 import type { Resync } from "./resync.ts";

@@ -9,7 +9,7 @@ import type { AccountPurge } from "../accounts/account_purge.ts";
 import { deviceName } from "../accounts/device_name.ts";
 import type { Relationships } from "../chat/relationships.ts";
 import type { SocketData } from "../chat/socket.ts";
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import * as drafts from "../db/drafts.ts";
 import * as exportRows from "../db/export.ts";
 import { pagesOf } from "../db/pages.ts";

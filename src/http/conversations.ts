@@ -3,9 +3,9 @@
 import type { Server } from "bun";
 
 import type { SocketData } from "../chat/socket.ts";
-import type { Database } from "../db/client.ts";
 import * as conversations from "../db/conversations.ts";
 import type { Conversation, ConversationQuery } from "../db/conversations.ts";
+import type { Database } from "../db/database.ts";
 import { firstTexts, pagesOf, withTexts } from "../db/pages.ts";
 import { findPeers, type Search } from "../db/people.ts";
 import { ChatError } from "../errors.ts";

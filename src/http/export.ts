@@ -1,7 +1,7 @@
 /** The export of all data of a user: one JSON text, one message per line. Marks nothing as read. */
 
-import type { Database } from "../db/client.ts";
 import type { Message } from "../db/conversations.ts";
+import type { Database } from "../db/database.ts";
 import * as drafts from "../db/drafts.ts";
 import * as exportRows from "../db/export.ts";
 import type { ExportPart } from "../db/export.ts";

@@ -6,7 +6,7 @@
 import type { Limits } from "../accounts/limits.ts";
 import { isReserved } from "../accounts/reserved_names.ts";
 import type { SignupCredentials, SignupPolicy } from "../accounts/signup_policy.ts";
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { ChatError, type ErrorCode } from "../errors.ts";

@@ -6,8 +6,8 @@ import type { Server } from "bun";
 
 import type { Chat } from "../chat/chat.ts";
 import type { SocketData } from "../chat/socket.ts";
-import type { Database } from "../db/client.ts";
 import { type Message, type MessagePage, messagePage, type MessageWindow } from "../db/conversations.ts";
+import type { Database } from "../db/database.ts";
 import { type Pages, ROWS_MAX } from "../db/pages.ts";
 import type { Session } from "../db/sessions.ts";
 import { ChatError } from "../errors.ts";

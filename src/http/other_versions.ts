@@ -4,7 +4,7 @@
  * do not work together.
  */
 
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import * as versions from "../db/page_versions.ts";
 import { errorText, type Log } from "../log.ts";
 

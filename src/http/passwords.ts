@@ -5,7 +5,7 @@
 
 import type { Limits } from "../accounts/limits.ts";
 import type { LoginAttempt } from "../accounts/login_limits.ts";
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { ChatError } from "../errors.ts";

@@ -6,7 +6,7 @@ import { INVITE_LIMITS, inviteLink } from "../accounts/invitation.ts";
 import type { SignupPolicy } from "../accounts/signup_policy.ts";
 import type { Relationships } from "../chat/relationships.ts";
 import type { SocketData } from "../chat/socket.ts";
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import { NAMES_MAX } from "../db/pages.ts";
 import { findNames } from "../db/people.ts";
 import type { Session } from "../db/sessions.ts";

@@ -6,7 +6,7 @@
 import type { Limits } from "../accounts/limits.ts";
 import type { SessionRenewals } from "../accounts/session_renewals.ts";
 import type { LimitedAction } from "../config.ts";
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import * as rows from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";
 import type { User } from "../db/users.ts";

@@ -3,7 +3,7 @@
  * shared across a block.
  */
 
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import { blockedEitherWay } from "../db/relationships.ts";
 import { Batcher } from "../util/batcher.ts";
 

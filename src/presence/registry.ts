@@ -5,7 +5,7 @@
  */
 
 import type { Bus, BusEvent } from "../cluster/bus.ts";
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import { markOnline, onlineKeys } from "../db/users.ts";
 import { errorText, type Log } from "../log.ts";
 import { ONLINE, type PresenceState } from "../protocol.ts";

@@ -3,7 +3,7 @@
  * users they watch; the others receive the full list, within a budget of bytes per pod.
  */
 
-import type { Database } from "../db/client.ts";
+import type { Database } from "../db/database.ts";
 import { findMany } from "../db/users.ts";
 import type { Socket } from "../delivery/hub.ts";
 import { ChatError } from "../errors.ts";

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import { sign } from "../../src/accounts/session_cookie.ts";
 import { SignupPolicy } from "../../src/accounts/signup_policy.ts";
-import { Database } from "../../src/db/client.ts";
+import { Database } from "../../src/db/database.ts";
 import * as sessions from "../../src/db/sessions.ts";
 import * as users from "../../src/db/users.ts";
 import { launch } from "../support/browser.ts";

@@ -109,7 +109,7 @@ class Postgres implements Wired {
     const { ready, end } = listen(this.#embedded.target, {
       name: "spy",
       channel: `chatify_${REALM}`,
-      hear(packet) {
+      received(packet) {
         heard.push(packet);
         on(packet);
       },

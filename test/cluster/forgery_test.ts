@@ -196,7 +196,7 @@ describe("over PostgreSQL", () =>
   rules({
     open: async () => ({}),
     async spy(database, realm, hear) {
-      const ear = listen(database, { name: "spy", channel: `chatify_${realm}`, hear, closed() {} });
+      const ear = listen(database, { name: "spy", channel: `chatify_${realm}`, received: hear, closed() {} });
       await ear.ready;
       return ear;
     },

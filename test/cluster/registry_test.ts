@@ -3,7 +3,7 @@
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 
 import { MemoryBus } from "../../src/cluster/memory_bus.ts";
-import type { Database } from "../../src/db/client.ts";
+import type { Database } from "../../src/db/database.ts";
 import { PresenceRegistry } from "../../src/presence/registry.ts";
 import { SILENT } from "../support/harness.ts";
 import { until } from "../support/until.ts";

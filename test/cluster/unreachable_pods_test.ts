@@ -6,7 +6,8 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 
 import { newPodName } from "../../src/cluster/bus.ts";
-import { type Client, connect, Database, listen } from "../../src/db/client.ts";
+import { type Client, connect, listen } from "../../src/db/client.ts";
+import { Database } from "../../src/db/database.ts";
 import { insertMessages } from "../../src/db/insert_messages.ts";
 import { sessionNameOf } from "../../src/db/pods.ts";
 import {
@@ -51,7 +52,7 @@ class Postgres implements Ground {
     const channels = ["chatify", `chatify_${realm}`];
     const heard: string[] = [];
     const hear = (text: string) => void heard.push(text);
-    const ears = channels.map((channel) => listen(address, { name: "stranger", channel, hear, closed() {} }));
+    const ears = channels.map((channel) => listen(address, { name: "stranger", channel, received: hear, closed() {} }));
     await Promise.all(ears.map(({ ready }) => ready));
     const sql = connect(address, { name: "stranger" });
     return {
@@ -63,7 +64,7 @@ class Postgres implements Ground {
   }
 
   async older(database: string, _: string, hear: (text: string) => void) {
-    const ear = listen(database, { name: "older", channel: "chatify", hear, closed() {} });
+    const ear = listen(database, { name: "older", channel: "chatify", received: hear, closed() {} });
     await ear.ready;
     return ear;
   }

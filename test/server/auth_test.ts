@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import { sign } from "../../src/accounts/session_cookie.ts";
-import { Database } from "../../src/db/client.ts";
+import { Database } from "../../src/db/database.ts";
 import { create } from "../../src/db/users.ts";
 import { hashToken, newToken } from "../../src/util/token.ts";
 import {

@@ -2,8 +2,8 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
-import { Database } from "../../src/db/client.ts";
 import { usersWithRecentChanges } from "../../src/db/conversations.ts";
+import { Database } from "../../src/db/database.ts";
 import { type Frame, migratedDatabase, type Person, SILENT, startApp, type TestApp } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 

@@ -6,7 +6,9 @@ import { createServer, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { type Client, connect, Database, isLost } from "../../src/db/client.ts";
+import { type Client, connect } from "../../src/db/client.ts";
+import { Database } from "../../src/db/database.ts";
+import { isLost } from "../../src/db/failures.ts";
 import { answers } from "../../src/db/settings.ts";
 import { ChatError } from "../../src/errors.ts";
 import { Log } from "../../src/log.ts";
@@ -207,7 +209,7 @@ test("database that gets fewer connections than it wants goes on with those, and
   console.log(`  ${done} queries, connections asked for ${asked} times`);
   expect(done).toBeGreaterThan(100);
   expect(replaced).toBe(0);
-  expect(log.map((line) => line.slice(9))).toEqual(["warn database gives no further connection code=53300\n"]);
+  expect(log.map((line) => line.slice(9))).toEqual(["warn database refuses further connections code=53300\n"]);
   await db.end();
   door.close();
   await admin.unsafe("drop role few");
@@ -250,8 +252,8 @@ test("database held up by a lock, or by its work, is not ready, and says so once
   await release();
   await db.run((sql) => sql`select from held`);
   expect(log.map((line) => line.slice(9))).toEqual([
-    "warn database: a lock was waited for in vain code=55P03\n",
-    "warn database: a statement took too long code=57014\n",
+    "warn database: lock timeout code=55P03\n",
+    "warn database: statement timeout code=57014\n",
   ]);
 });
 

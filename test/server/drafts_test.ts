@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
-import { Database } from "../../src/db/client.ts";
+import { Database } from "../../src/db/database.ts";
 import * as drafts from "../../src/db/drafts.ts";
 import { migratedDatabase, type Person, SILENT, startApp, type TestApp } from "../support/harness.ts";
 import { holdLock } from "../support/locks.ts";

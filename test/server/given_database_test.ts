@@ -5,7 +5,8 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { connect, Database } from "../../src/db/client.ts";
+import { connect } from "../../src/db/client.ts";
+import { Database } from "../../src/db/database.ts";
 import { DatabaseError } from "../../src/db/migrate.ts";
 import {
   emptyDatabase,

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
-import { Database } from "../../src/db/client.ts";
+import { Database } from "../../src/db/database.ts";
 import { list, load, save } from "../../src/db/page_versions.ts";
 import { OtherVersions } from "../../src/http/other_versions.ts";
 import { migratedDatabase, SILENT } from "../support/harness.ts";
@@ -12,7 +12,7 @@ let queries = 0;
 
 beforeAll(async () => {
   const target = await migratedDatabase();
-  db = new Database({ target, name: "test-versions", max: 4, log: SILENT, took: () => void queries++ });
+  db = new Database({ target, name: "test-versions", max: 4, log: SILENT, onStatement: () => void queries++ });
 });
 afterAll(() => db?.end());
 

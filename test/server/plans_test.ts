@@ -5,8 +5,9 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
-import { type Client, connect, type Database } from "../../src/db/client.ts";
+import { type Client, connect } from "../../src/db/client.ts";
 import * as conversations from "../../src/db/conversations.ts";
+import type { Database } from "../../src/db/database.ts";
 import * as deletedAccounts from "../../src/db/deleted_accounts.ts";
 import * as drafts from "../../src/db/drafts.ts";
 import * as everything from "../../src/db/export.ts";

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { Database } from "../../../src/db/client.ts";
+import { Database } from "../../../src/db/database.ts";
 import { type Class, CLASSES } from "../../../tools/chaos/findings.ts";
 import { History } from "../../../tools/chaos/history.ts";
 import type { Measures } from "../../../tools/chaos/measures.ts";
