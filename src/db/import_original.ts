@@ -1,7 +1,7 @@
 /**
- * Takes over a database of the original demo: `users` and `messages` with plain-text passwords, times without a zone and no
- * numbers, perhaps `sessions`. The tables step aside, the schema of `sql/` is made, every row is copied over, the values of columns
- * that only they had included, and the old tables go, all in one transaction: it is done, or nothing has happened.
+ * Imports a database of the original demo: `users` and `messages` with plain-text passwords, timestamps without zone and no sequence
+ * numbers, perhaps `sessions`. In one transaction, moves the old tables aside, creates the schema of `sql/`, copies every row,
+ * including columns only the original has, and drops the old tables.
  */
 
 import type { Log } from "../log.ts";
@@ -12,7 +12,7 @@ import type { Sql } from "./client.ts";
 const ASIDE = "chatify_original";
 const HASHES_AT_ONCE = 4;
 
-/** Whether the tables of the original are here, and not those of some other program that are called the same. */
+/** Whether the tables are the original's, not another program's with the same names. */
 export async function isOriginal(sql: Sql): Promise<boolean> {
   const [{ count }] = await sql<[{ count: number }]>`
     select count(*)
@@ -25,9 +25,9 @@ export async function isOriginal(sql: Sql): Promise<boolean> {
 }
 
 /**
- * @param tx the transaction that everything happens in
- * @param makeSchema makes the tables of `sql/`
- * @throws SQLSTATE 55P03 when the original still runs, 2BP01 when a view or a key depends on its tables
+ * @param tx the transaction of the import
+ * @param makeSchema creates the schema of `sql/`
+ * @throws SQLSTATE 55P03 if the original is still running, 2BP01 if a view or key depends on its tables
  */
 export async function adopt(
   tx: Sql,
@@ -37,7 +37,7 @@ export async function adopt(
   const { log, say } = options;
   say("This database was made by the original demo: taking it over …");
   await tx`set local lock_timeout = '3s'`;
-  await tx`savepoint trial`; // whatever forbids to drop them is told now, not after minutes of hashing
+  await tx`savepoint trial`; // find out now, not after minutes of hashing, whether they can be dropped
   await tx`drop table if exists sessions, messages, users`;
   await tx`rollback to savepoint trial`;
   await tx`create schema ${tx(ASIDE)}`;
@@ -47,7 +47,7 @@ export async function adopt(
   await makeSchema();
   const people = await copyUsers(tx, options);
   const messages = await copyMessages(tx);
-  // sessions are of no use: their tokens were never signed
+  // sessions are not copied: their tokens were never signed
   await tx`drop table if exists chatify_original.sessions, chatify_original.messages, chatify_original.users`;
   await tx`drop schema ${tx(ASIDE)}`;
   log.info("database of the original adopted", { people, messages });
@@ -61,7 +61,7 @@ interface OldUser {
   readonly password: string | null;
 }
 
-/** Copies accounts: passwords hashed, names that are one name by their key told apart. */
+/** Copies accounts, hashing passwords and renaming accounts whose name keys collide. */
 async function copyUsers(tx: Sql, { log, say }: { log: Log; say: (line: string) => void }): Promise<number> {
   const users = await tx<OldUser[]>`
     select id::bigint, nullif(username, '') as username, password
@@ -73,7 +73,7 @@ async function copyUsers(tx: Sql, { log, say }: { log: Log; say: (line: string) 
     union
     select receiver from chatify_original.messages where receiver is not null
   `;
-  const names = tellApart(
+  const names = assignNames(
     users,
     mentioned.map(({ name }) => name),
   );
@@ -120,12 +120,12 @@ function whyRenamed(username: string | null): string {
 }
 
 /**
- * A name for each account: the first with a key keeps its own, others get a number behind it. One that could not be referred to
- * (`keyOfReference`) gets a new name.
+ * A name for each account: the first with a name key keeps its name, others get a number appended. Accounts that could not be
+ * referred to by name (`keyOfReference`) get a new one.
  *
- * @param mentioned names in messages: given to an account of another name, they would let it read what is not its own
+ * @param mentioned names in messages, which must not be assigned: the account would get access to those messages
  */
-function tellApart(users: readonly OldUser[], mentioned: readonly string[]): Map<number, string> {
+function assignNames(users: readonly OldUser[], mentioned: readonly string[]): Map<number, string> {
   const names = new Map<number, string>();
   const taken = new Set<string>();
   for (const { id, username } of users) {
@@ -145,13 +145,13 @@ function tellApart(users: readonly OldUser[], mentioned: readonly string[]): Map
   return names;
 }
 
-/** PHC strings of plain passwords, a few at a time; what is a hash already stays. */
+/** PHC strings of plain-text passwords, a few at a time; keeps existing hashes. */
 async function hashAll(users: readonly { password: string | null }[], say: (line: string) => void): Promise<string[]> {
   const hashes: string[] = [];
   let saidAt = performance.now();
   for (let i = 0; i < users.length; i += HASHES_AT_ONCE) {
     const few = users.slice(i, i + HASHES_AT_ONCE).map(({ password }) => {
-      if (!password) return "!"; // nothing verifies against it
+      if (!password) return "!"; // no password verifies against it
       return /^\$(argon2|2[aby]\$)/.test(password) ? password : hashPassword(password);
     });
     hashes.push(...(await Promise.all(few)));
@@ -162,7 +162,7 @@ async function hashAll(users: readonly { password: string | null }[], say: (line
   return hashes;
 }
 
-/** Copies messages, numbered by (timestamp, id) in each conversation; whoever read a message has read those before it. */
+/** Copies messages, numbered by (timestamp, id) per conversation; reading a message implies reading those before it. */
 async function copyMessages(tx: Sql): Promise<number> {
   const { columns, selected } = await extraColumns(tx, "messages", MESSAGES);
   await tx`
@@ -233,9 +233,9 @@ const USERS = ["id", "username", "password", "is_online", "created_at"];
 const MESSAGES = ["id", "sender", "receiver", "content", "timestamp", "read"];
 
 /**
- * Gives a new table the columns that only the original's had; `original_x` where it has an `x` of its own.
+ * Adds columns that only the original's table has; a column `x` is added as `original_x` if the new table has its own `x`.
  *
- * @returns their names, there and in the original, as lists that begin with a comma, or empty
+ * @returns their names in the new and the original table, as lists that begin with a comma, or empty
  */
 async function extraColumns(tx: Sql, table: string, known: readonly string[]) {
   const extra = await tx<{ name: string; type: string }[]>`

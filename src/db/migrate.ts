@@ -20,33 +20,33 @@ interface Migration {
   readonly checksum: string;
   /** Of the same text with CRLF line endings, as earlier versions recorded it. */
   readonly checksumWindows: string;
-  /** Whether a chatify from before it may serve on beside one that knows it. */
+  /** Whether pods of the previous version may keep serving after this migration. */
   readonly oldRunsOn: boolean;
 }
 
-/** What the first line of a file says of that; one that says nothing is not trusted. */
+/** The first line of a file that declares this; a file without it is assumed to break older pods. */
 const OLD_RUNS_ON = /^-- Old code runs on\b/;
-/** Files from before they said so, all of which it does beside: they add tables, columns with defaults, and columns to what functions return. */
-const UNSAID = 6;
+/** The first files have no such declaration but are compatible: they add tables, columns with defaults, and columns of function results. */
+const UNDECLARED = 6;
 
 /** Practically unlimited, and unlikely to be set by anything else: `checkServer` uses it to detect lost session settings. */
-const NO_HURRY_MS = 2_147_483_647;
-const NO_HURRY = { lock_timeout: NO_HURRY_MS, statement_timeout: NO_HURRY_MS };
-/** For a transaction that deadlocked with running pods. */
-const TRIES = 5;
-/** Any number, the same in every chatify: who holds this advisory lock migrates. */
+const UNLIMITED_MS = 2_147_483_647;
+const UNLIMITED = { lock_timeout: UNLIMITED_MS, statement_timeout: UNLIMITED_MS };
+/** For transactions that deadlock with running pods. */
+const ATTEMPTS = 5;
+/** Arbitrary, but the same in every version: the holder of this advisory lock migrates. */
 const LOCK = 4_851_090_217;
 
 /**
- * Applies what is missing. A pod that comes second waits for the first and finds nothing to do. A database of the original demo,
- * which has tables but no record of migrations, is adopted. While older pods serve, nothing is applied that they could not live with;
- * one that starts meanwhile waits, and then finds the database too new.
+ * Applies missing migrations. A second pod waits for the first and finds nothing left to do. A database of the original demo, which
+ * has tables but no record of migrations, is imported. While older pods serve, migrations that would break them are refused; an older
+ * pod that starts meanwhile waits and then rejects the database as too new.
  *
  * @param options.directory of the numbered files
  * @param options.allowUnsafe serve although `fsync`, `full_page_writes` or `synchronous_commit` is off
  * @param options.connections how many connections this process needs
- * @param options.say progress for a person
- * @throws DatabaseError out of reach, too old, newer than this program, changed files, older pods that cannot stay
+ * @param options.say prints progress to the terminal
+ * @throws DatabaseError if PostgreSQL is unreachable or too old, the schema too new, files changed, or older pods are in the way
  */
 export async function migrate(
   target: Target,
@@ -60,7 +60,7 @@ export async function migrate(
   },
 ): Promise<void> {
   const migrations = await readMigrations(options.directory);
-  const sql = connect(target, { name: `${options.name}-migrate`, parameters: NO_HURRY });
+  const sql = connect(target, { name: `${options.name}-migrate`, parameters: UNLIMITED });
   try {
     await withDeadline(checkServer(sql, options.allowUnsafe));
     await checkLimits(sql, options.connections ?? 1);
@@ -77,7 +77,7 @@ export async function migrate(
     if (applied.length > 0) await checkOlderPods(sql, missing);
     const original = applied.length === 0 && (await isOriginal(sql));
     if (applied.length === 0 && !original) await checkSequence(sql);
-    await tryAgain(() =>
+    await retryConflicts(() =>
       sql.begin((tx) => (original ? adopt(tx, () => applyAll(tx, missing), options) : applyAll(tx, missing))),
     );
     options.log.info("database migrated", { to: missing.at(-1)?.number });
@@ -88,7 +88,7 @@ export async function migrate(
   }
 }
 
-/** PostgreSQL would choose another name for the sequence of `messages.id`, which storing messages names. A foreign table is found by itself. */
+/** If its name is taken, PostgreSQL would name the sequence of `messages.id` differently. A foreign table `messages` is detected later. */
 async function checkSequence(sql: Sql): Promise<void> {
   const [{ isTaken }] = await sql<
     [{ isTaken: boolean }]
@@ -96,7 +96,7 @@ async function checkSequence(sql: Sql): Promise<void> {
   if (isTaken) throw new DatabaseError(foreignTables('relation "messages_id_seq" already exists'));
 }
 
-/** Held until the connection ends, however it ends. */
+/** The lock is held until the connection closes. */
 async function takeLock(sql: Sql, say: (line: string) => void): Promise<void> {
   const [{ taken }] = await sql<[{ taken: boolean }]>`select pg_try_advisory_lock(${LOCK}::bigint) as taken`;
   if (taken) return;
@@ -137,7 +137,14 @@ async function readMigrations(directory: string): Promise<Migration[]> {
       const text = (await Bun.file(join(directory, file)).text()).replaceAll("\r\n", "\n");
       const checksum = sha256(text);
       const checksumWindows = sha256(text.replaceAll("\n", "\r\n"));
-      return { number: i + 1, file, text, checksum, checksumWindows, oldRunsOn: i < UNSAID || OLD_RUNS_ON.test(text) };
+      return {
+        number: i + 1,
+        file,
+        text,
+        checksum,
+        checksumWindows,
+        oldRunsOn: i < UNDECLARED || OLD_RUNS_ON.test(text),
+      };
     }),
   );
 }
@@ -147,12 +154,12 @@ function sha256(text: string): string {
 }
 
 /** Retries after a deadlock with a running pod; the failed attempt changed nothing. */
-async function tryAgain(change: () => Promise<unknown>): Promise<void> {
+async function retryConflicts(change: () => Promise<unknown>): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {
       return void (await change());
     } catch (error) {
-      if (!isConflict(error) || tries === TRIES) throw error;
+      if (!isConflict(error) || tries === ATTEMPTS) throw error;
     }
   }
 }
@@ -216,7 +223,7 @@ async function checkServer(sql: Sql, allowUnsafe: boolean): Promise<void> {
       "This PostgreSQL is read-only (default_transaction_read_only is on for the server, the database or the role): turn it off",
     );
   }
-  if (server.lockTimeout !== NO_HURRY_MS) {
+  if (server.lockTimeout !== UNLIMITED_MS) {
     throw new DatabaseError(
       "A pooler between chatify and PostgreSQL (such as PgBouncer) drops session settings: DATABASE_URL must point to PostgreSQL itself",
     );
@@ -233,7 +240,7 @@ async function checkServer(sql: Sql, allowUnsafe: boolean): Promise<void> {
   }
 }
 
-/** Reports limits that are too low at once; otherwise only the last connection would fail, much later. */
+/** Reports connection limits that are too low now; otherwise only the last connection would fail, much later. */
 async function checkLimits(sql: Sql, needed: number): Promise<void> {
   const [limit] = await sql<[{ user: string; database: string; ofRole: number; ofDatabase: number; ofServer: number }]>`
     select
@@ -262,7 +269,7 @@ async function checkLimits(sql: Sql, needed: number): Promise<void> {
   if (tooFew(ofServer)) throw raise("This PostgreSQL accepts", ofServer, "raise max_connections");
 }
 
-/** Else a start would wait without end, and without a word, for a synchronous standby that is not there. */
+/** Otherwise the start would silently wait forever for a missing synchronous standby. */
 async function checkCommit(sql: Sql): Promise<void> {
   const [{ standbys }] = await sql<
     [{ standbys: string }]
@@ -304,7 +311,7 @@ function checkApplied(applied: readonly Applied[], known: readonly Migration[]):
   }
 }
 
-/** Pods of an older version serve on during a rollout: what would break them has to wait until they are stopped. */
+/** Older pods keep serving during a rollout, so migrations that would break them must wait until they stop. */
 async function checkOlderPods(sql: Sql, missing: readonly Migration[]): Promise<void> {
   const breaking = missing.find(({ oldRunsOn }) => !oldRunsOn);
   if (!breaking) return;

@@ -1,25 +1,25 @@
 /**
- * What people decide: whom they block, whom they mute, what they show of themselves. Blocks and mutes stand on the row of the conversation, a
- * side each, so that whoever stores or lists has them at hand.
+ * Blocks, mutes and privacy settings. Blocks and mutes are stored on the conversation's row, per side, so that statements that store
+ * or list messages need no further lookup.
  */
 
 import type { Sql } from "./client.ts";
 import type { Database } from "./database.ts";
 import { NAMES_MAX } from "./pages.ts";
 
-/** What may be decided about another person: the names of the columns behind `low_` and `high_`. */
+/** A relation to a peer: the column name after `low_` or `high_`. */
 export type Relation = "blocks" | "muted";
 
-/** @param me, peer names as their owners wrote them */
+/** Blocks or mutes a peer, or lifts the block or mute. @param me, peer usernames */
 export async function setRelation(
   db: Database,
-  choice: Relation,
+  relation: Relation,
   me: string,
   peer: string,
   on: boolean,
 ): Promise<void> {
   await db.run((sql) => {
-    const [low, high] = [sql(`low_${choice}`), sql(`high_${choice}`)];
+    const [low, high] = [sql(`low_${relation}`), sql(`high_${relation}`)];
     const noted = sql`noted as (update users set changed_at = clock_timestamp() where username = ${me})`;
     const pair = sql`least(${me}::text collate "C", ${peer}) as low, greatest(${me}::text collate "C", ${peer}) as high`;
     if (!on) {
@@ -37,12 +37,12 @@ export async function setRelation(
       select low, high, to_timestamp(0), low = ${me}, high = ${me} and low <> high
       from (select ${pair}) pair
       on conflict (low, high) do update
-      set ${low} = c.${low} or excluded.${low}, ${high} = c.${high} or excluded.${high} ${choice === "blocks" ? freeze(sql) : sql``}
+      set ${low} = c.${low} or excluded.${low}, ${high} = c.${high} or excluded.${high} ${relation === "blocks" ? freeze(sql) : sql``}
     `;
   });
 }
 
-/** Notes where the conversation ends for the one who begins to block: the row is locked, so everything later is stored as hidden. */
+/** SQL that records where the conversation ends for a user who starts blocking. The row is locked, so later messages are hidden. */
 function freeze(sql: Sql) {
   return sql`,
       low_frozen_seq = case when excluded.low_blocks and not c.low_blocks then c.last_seq else c.low_frozen_seq end,
@@ -51,10 +51,10 @@ function freeze(sql: Sql) {
       high_frozen_at = case when excluded.high_blocks and not c.high_blocks then c.last_at else c.high_frozen_at end`;
 }
 
-/** Whom somebody blocks, or mutes: a page, in the order of names. @param after the last name of the page before */
+/** A page of the peers a user blocks or mutes, in the order of names. @param after the last name of the previous page */
 export async function listRelated(
   db: Database,
-  choice: Relation,
+  relation: Relation,
   me: string,
   after = "",
   limit = NAMES_MAX,
@@ -64,7 +64,7 @@ export async function listRelated(
       (
         select c.high as peer
         from conversations c
-        where c.low = ${me} and c.high > ${after} and c.${sql(`low_${choice}`)}
+        where c.low = ${me} and c.high > ${after} and c.${sql(`low_${relation}`)}
         order by c.high
         limit ${limit}
       )
@@ -72,7 +72,7 @@ export async function listRelated(
       (
         select c.low
         from conversations c
-        where c.high = ${me} and c.low > ${after} and c.low <> c.high and c.${sql(`high_${choice}`)}
+        where c.high = ${me} and c.low > ${after} and c.low <> c.high and c.${sql(`high_${relation}`)}
         order by c.low
         limit ${limit}
       )
@@ -83,10 +83,10 @@ export async function listRelated(
   return rows.map(({ peer }) => peer);
 }
 
-/** Shared, since most users have no blocked peer. */
+/** Shared, since most users have no such peer. */
 const NONE: ReadonlySet<string> = new Set();
 
-/** For each of these users the keys of the peers that they block or are blocked by. */
+/** For each of these users, the name keys of peers they block or are blocked by. */
 export async function blockedEitherWay(sql: Sql, names: readonly string[]): Promise<ReadonlySet<string>[]> {
   const rows = await sql<{ ord: number; nameKey: string }[]>`
     select t.ord, u.name_key as "nameKey"
@@ -109,16 +109,16 @@ export async function blockedEitherWay(sql: Sql, names: readonly string[]): Prom
   return names.map((_, i) => peers.get(i + 1) ?? NONE);
 }
 
-/** Somebody by their name, and another by the key of theirs. */
+/** A user by name, and a peer by name key. */
 export interface UserAndPeer {
   readonly name: string;
   readonly peerKey: string;
 }
 
 /**
- * Who of the named peers may be told of what somebody does.
+ * Checks which peers may be notified of a user's actions.
  *
- * @returns at the place of each pair the stored key of the peer; undefined where nobody has that name, or one blocks the other
+ * @returns the peers' stored name keys in the order of `pairs`; undefined where the peer does not exist or one blocks the other
  */
 export async function reachableKeys(sql: Sql, pairs: readonly UserAndPeer[]): Promise<(string | undefined)[]> {
   const rows = await sql<{ ord: number; nameKey: string }[]>`
@@ -127,7 +127,7 @@ export async function reachableKeys(sql: Sql, pairs: readonly UserAndPeer[]): Pr
       ${pairs.map(({ name }) => name)}::text[],
       ${pairs.map(({ peerKey }) => peerKey)}::text[]
     ) with ordinality as t (name, peer_key, ord)
-    cross join lateral ( -- one by one: a plan that walks the tables for many pairs at once must not exist
+    cross join lateral ( -- row by row, which rules out a plan that scans the tables
       select username, name_key, deleted_at from users where name_key = t.peer_key collate "C" limit 1
     ) u
     left join lateral (
@@ -143,16 +143,16 @@ export async function reachableKeys(sql: Sql, pairs: readonly UserAndPeer[]): Pr
   return keys;
 }
 
-/** What somebody shows of themselves; hidden from others, it is not seen of others either. */
+/** What a user hides from others. A user who hides something cannot see it of others either. */
 export interface PrivacySettings {
   readonly hidesRead: boolean;
   readonly hidesLastSeen: boolean;
 }
 
-/** What of it is to change; undefined: stays as it is. */
+/** Settings to change; undefined leaves a setting unchanged. */
 export type PrivacyChanges = { readonly [K in keyof PrivacySettings]: PrivacySettings[K] | undefined };
 
-/** @returns how it is now */
+/** @returns the new settings */
 export async function updatePrivacy(db: Database, me: string, changes: PrivacyChanges): Promise<PrivacySettings> {
   const [row] = await db.run(
     (sql) => sql<[PrivacySettings]>`

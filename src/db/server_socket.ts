@@ -37,8 +37,8 @@ interface Options {
 }
 
 /**
- * A client's sockets. The driver (3.4.9) forgets that it is about to open one when it is ended, opens it all the same, and keeps it for ever,
- * unused: after a restart of the database that took fifteen seconds each of five pods held 11 to 29 too many, and PostgreSQL had none left.
+ * All sockets of a client. The driver (3.4.9), when ended while it is about to open a socket, still opens it and keeps it unused
+ * forever: after a database restart of 15 s, each of five pods held 11 to 29 excess connections, and PostgreSQL had none left.
  */
 export class Sockets {
   readonly #options: Options;
@@ -50,14 +50,14 @@ export class Sockets {
   }
 
   readonly open = (): ServerSocket => {
-    if (this.#closed) throw Object.assign(new Error("This client has ended"), { code: "CONNECTION_ENDED" }); // the driver's own word
+    if (this.#closed) throw Object.assign(new Error("This client has ended"), { code: "CONNECTION_ENDED" }); // the driver's own code
     const socket = new ServerSocket(this.#options);
     this.#open.add(socket);
     socket.once("close", () => this.#open.delete(socket));
     return socket;
   };
 
-  /** None is open any more, nor will be. */
+  /** Closes all sockets and opens no more. */
   close(): void {
     this.#closed = true;
     for (const socket of this.#open) socket.destroySoon(); // after sending the driver's Terminate message

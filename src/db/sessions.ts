@@ -1,12 +1,12 @@
 /**
- * Sessions: a row for each signed-in browser, found by the hash of its token. One ends when it was not used for 7 days, and 30 days after its start
- * in any case; `expires_at` is what counts, by the database's clock. Use moves it, written at most once an hour.
+ * Sessions: a row per signed-in browser, found by the hash of its token. Sessions expire after 7 idle days and after 30 days at most,
+ * at `expires_at` by the database's clock. Activity extends it, written at most once an hour.
  */
 
 import type { Sql } from "./client.ts";
 import type { Database } from "./database.ts";
 
-/** A session and whether its use is to be written. */
+/** A session, and whether its activity is due to be written. */
 export interface SessionLookup {
   readonly session: Session;
   readonly isDue: boolean;
@@ -17,19 +17,19 @@ export interface Session {
   readonly userId: number;
   readonly username: string;
   readonly nameKey: string;
-  /** See `users`: hidden from others, and not seen of others. */
+  /** See `PrivacySettings`. */
   readonly hidesRead: boolean;
   readonly hidesLastSeen: boolean;
 }
 
 /**
- * A new session of an account whose password was just verified. The row of the account is locked, so that a password changed or an
- * account shut in this very moment either comes first, and no session begins, or ends it (`endAll`).
+ * Starts a session of an account whose password was just verified. Locks the account's row: a concurrent password change or disabling
+ * either commits first, and no session starts, or ends the session (`endAll`).
  *
  * @param user.password the PHC string that was verified
- * @param from by what its owner tells it from others: what the browser says it is, and where it signs in
- * @param tokenHash SHA-256 of the cookie's token, hex: the key by which a second try finds the first's row
- * @returns false when the account was shut meanwhile, or has another password
+ * @param from the user agent and address, shown to the user in the list of sessions
+ * @param tokenHash SHA-256 of the cookie's token, hex: the key by which a retry finds its row
+ * @returns false if the account was disabled or its password changed meanwhile
  */
 export async function start(
   db: Database,
@@ -50,13 +50,13 @@ export async function start(
   return count > 0;
 }
 
-/** The live sessions of many tokens and whose they are, at the place of each hash; undefined where there is none. */
+/** Live sessions by token, in the order of the hashes; undefined where there is none. */
 export async function findMany(db: Database, tokenHashes: readonly string[]): Promise<(SessionLookup | undefined)[]> {
   const rows = await db.run(
     (sql) => sql<(Session & { token: string; isDue: boolean })[]>`
       select t.token, s.*
       from unnest(${tokenHashes as string[]}::text[]) as t (token)
-      cross join lateral ( -- one by one: a plan that walks the tables for many hashes at once must not exist
+      cross join lateral ( -- row by row, which rules out a plan that scans the tables
         select
           s.id, s.user_id as "userId", u.username, u.name_key as "nameKey",
           u.hide_read as "hidesRead", u.hide_last_seen as "hidesLastSeen",
@@ -72,7 +72,7 @@ export async function findMany(db: Database, tokenHashes: readonly string[]): Pr
   return tokenHashes.map((hash) => byToken.get(hash));
 }
 
-/** Which of these sessions live, and whether their use is to be written. */
+/** Which of these sessions are alive, and whether their activity is due to be written. */
 export async function alive(db: Database, ids: readonly number[]): Promise<Map<number, { isDue: boolean }>> {
   const rows = await db.run(
     (sql) => sql<{ id: number; isDue: boolean }[]>`
@@ -84,7 +84,7 @@ export async function alive(db: Database, ids: readonly number[]): Promise<Map<n
   return new Map(rows.map(({ id, isDue }) => [id, { isDue }]));
 }
 
-/** Writes that sessions are used: each ends 7 days from now, or 30 after its start. One that ended stays ended. */
+/** Extends sessions to 7 days from now, or to 30 days after their start. Expired sessions stay expired. */
 export async function renew(db: Database, ids: readonly number[]): Promise<void> {
   await db.run(
     (sql) => sql`
@@ -95,12 +95,12 @@ export async function renew(db: Database, ids: readonly number[]): Promise<void>
   );
 }
 
-/** A session (`s`) that ends before this was last renewed more than an hour ago, and can be renewed. */
+/** A session (`s`) that expires before this time was renewed more than an hour ago and can be extended. */
 function dueBefore(sql: Sql) {
   return sql`least(now() + interval '7 days' - interval '1 hour', s.created_at + interval '30 days')`;
 }
 
-/** A session as its owner sees it. */
+/** A session as shown to its user. */
 export interface ListedSession {
   readonly id: number;
   readonly agent: string | null;
@@ -109,7 +109,7 @@ export interface ListedSession {
   readonly lastUsedAt: string;
 }
 
-/** The live sessions of an account, the last used first. */
+/** The live sessions of an account, most recently used first. */
 export async function list(db: Database, userId: number): Promise<ListedSession[]> {
   return db.run(
     (sql) => sql<ListedSession[]>`
@@ -122,7 +122,7 @@ export async function list(db: Database, userId: number): Promise<ListedSession[
   );
 }
 
-/** Ends one session of an account. @returns whether it was there */
+/** Ends one session of an account. @returns whether it existed */
 export async function endOwn(db: Database, userId: number, id: number): Promise<boolean> {
   const { count } = await db.run((sql) => sql`delete from sessions where id = ${id} and user_id = ${userId}`);
   return count > 0;
@@ -149,7 +149,7 @@ export async function endSurplus(db: Database, userId: number, most: number): Pr
         order by last_used_at desc, id desc
         offset ${most}
       ), locked as (
-        select id from sessions where id in (select id from surplus) order by id for update -- several at once delete in one order
+        select id from sessions where id in (select id from surplus) order by id for update -- concurrent calls delete in the same order
       )
       delete from sessions where id in (select id from locked) returning id
     `,
@@ -157,7 +157,7 @@ export async function endSurplus(db: Database, userId: number, most: number): Pr
   return rows.map(({ id }) => id);
 }
 
-/** Ends a session; harmless when it has ended. */
+/** Ends a session. Idempotent. */
 export async function end(db: Database, id: number): Promise<void> {
   await db.run((sql) => sql`delete from sessions where id = ${id}`);
 }
@@ -170,7 +170,7 @@ export async function endAll(db: Database, userId: number): Promise<number[]> {
   return rows.map(({ id }) => id);
 }
 
-/** Deletes what has expired, at most 10,000 rows. @returns how many */
+/** Deletes expired sessions, at most 10,000. @returns how many */
 export async function sweep(db: Database): Promise<number> {
   const { count } = await db.run(
     (sql) => sql`

@@ -1,4 +1,4 @@
-/** Explains failures at start to an admin: PostgreSQL's own words, what they mean, and the way out. Never includes a secret or part of one. */
+/** Explains startup failures to an admin: PostgreSQL's message, its meaning, and a remedy. Never includes any part of a secret. */
 
 import { ChatError } from "../errors.ts";
 import { describeServers } from "../util/connection_string.ts";
@@ -14,7 +14,7 @@ export class DatabaseError extends Error {
   }
 }
 
-/** Meaning and way out for SQLSTATEs without a sentence of their own, by class (manual, appendix A). */
+/** Meaning and remedy by SQLSTATE class (manual, appendix A), for SQLSTATEs without their own sentence. */
 const CLASSES: Readonly<Record<string, string>> = {
   "08": "They do not speak the same protocol: DATABASE_URL must point to PostgreSQL itself, not to a pooler or another proxy",
   "0A": "The server lacks a feature chatify needs: use PostgreSQL 15 or newer itself, not a pooler or a compatible product",
@@ -38,7 +38,7 @@ const CLASSES: Readonly<Record<string, string>> = {
 };
 const OTHERS = "Check PostgreSQL's log";
 
-/** Sentences for certificate errors, by Node.js's codes. `where`: the server in words; `own`: the error's own message. */
+/** Sentences for certificate errors, by Node.js's codes. `where`: a description of the server; `own`: the error's own message. */
 const CERTIFICATES: readonly [RegExp, (where: string, own: string) => string][] = [
   [
     /_ALERT_.*(CA|CERT)/, // alerts are what the server sends
@@ -80,8 +80,8 @@ export function explain(error: unknown, target: Target): unknown {
   const failure = error instanceof ChatError && error.cause !== undefined ? error.cause : error;
   // System error codes also occur with files.
   if (/^E[A-Z]/.test(codeOf(failure)) && !(failure instanceof ConnectionError)) return error;
-  const words = ofCode(failure, target) ?? ofConnection(failure, target) ?? ofSqlstate(failure, target);
-  return words === undefined ? error : new DatabaseError(words, failure);
+  const sentence = ofCode(failure, target) ?? ofConnection(failure, target) ?? ofSqlstate(failure, target);
+  return sentence === undefined ? error : new DatabaseError(sentence, failure);
 }
 
 /** @param what the conflict in PostgreSQL's words */
@@ -102,7 +102,7 @@ function ofCode(error: unknown, target: Target): string | undefined {
   const pooler = "A pooler (PgBouncer) cannot stand between: name PostgreSQL itself in DATABASE_URL";
   const foreign = foreignTables(own);
   const missing = `The database "${database}" lacks a part of what chatify created in it (${own}): restore a backup, or check search_path in DATABASE_URL, of the role and of the database`;
-  const words: Record<string, string> = {
+  const sentences: Record<string, string> = {
     ECONNREFUSED: `Nothing answers ${where}. Is PostgreSQL running there? ${look}`,
     ENOENT: `There is no PostgreSQL ${where}. Is it running? ${look}`,
     ENOTFOUND: `There is no host of that name (${where}). ${look}`,
@@ -142,7 +142,7 @@ function ofCode(error: unknown, target: Target): string | undefined {
     "55P03": "Something is using the tables of the original: stop it, then start chatify again. Nothing was changed",
     "57P03": `PostgreSQL ${where} is starting or stopping. Try again in a moment`,
   };
-  return words[codeOf(error)];
+  return sentences[codeOf(error)];
 }
 
 function ofConnection(error: unknown, target: Target): string | undefined {

@@ -1,4 +1,4 @@
-/** Accounts: create, find, list, shut, who of them runs the chat, and what the table shows of presence. */
+/** Accounts: creation, lookup, listing, disabling, admins, and stored presence. */
 
 import { ChatError } from "../errors.ts";
 import { skeletonsOf } from "../util/text.ts";
@@ -11,42 +11,42 @@ export interface User {
   readonly id: number;
   readonly username: string;
   readonly password: string;
-  /** Nobody can sign in with it. */
+  /** The user cannot sign in. */
   readonly isDisabled: boolean;
   readonly hidesRead: boolean;
-  /** Only the name is left of it: nobody signs in, nobody can be written to. */
+  /** The account was deleted; its name stays taken, and it receives no messages. */
   readonly isDeleted: boolean;
 }
 
-/** What an account is made on the strength of; the last two are used up by it. */
+/** What permits a sign-up; the last two are consumed by it. */
 export type SignupGrant = "anybody" | "host" | { readonly invite: number } | "first admin";
 
-/** In `settings`, once there was an admin: then nobody becomes the first any more. */
+/** Name of the setting stored once there has been an admin, which rules out a "first admin" from then on. */
 const HAD_ADMIN = "had_admin";
 
 /**
- * Makes an account, and in the same statement uses up what allows it: a sign-up that fails costs no invitation, and of two who come
- * at once with the last use, one gets in.
+ * Creates an account and consumes the grant in one statement: a failed sign-up costs no invitation, and only one of two concurrent
+ * sign-ups gets its last use.
  *
- * @param user.password a PHC string. Its salt is random, so a row that holds this very hash was made by an earlier try of this call
- * @param user.admin whether it runs the chat; who comes with the right of the first admin does
+ * @param user.password a PHC string. Its salt is random, so a row with this hash was inserted by an earlier attempt of this call
+ * @param user.admin whether it is an admin; with the grant "first admin" it always is
  * @throws ChatError `name_taken`, `name_similar`, `invite_used`, `bad_code`
  */
 export async function create(
   db: Database,
   user: { username: string; nameKey: string; searchKey: string; password: string; admin?: boolean },
-  right: SignupGrant = "anybody",
+  grant: SignupGrant = "anybody",
 ): Promise<User> {
-  const isAdmin = user.admin === true || right === "first admin";
+  const isAdmin = user.admin === true || grant === "first admin";
   const skeletons = skeletonsOf(user.username);
-  const own = async () => {
+  const findCreated = async () => {
     const found = await find(db, user.nameKey);
     return found?.password === user.password ? found : undefined;
   };
   try {
     const [made] = await db.run(
       (sql) => sql<User[]>`
-        with allowed as (${consumeGrant(sql, right)}), made as (
+        with allowed as (${consumeGrant(sql, grant)}), made as (
           insert into users (username, name_key, search_key, password, is_admin, has_skeletons)
           select ${user.username}, ${user.nameKey}, ${user.searchKey}, ${user.password}, ${isAdmin}::boolean, true
           from allowed
@@ -63,20 +63,20 @@ export async function create(
         select id, username, password, false as "isDisabled", false as "hidesRead", false as "isDeleted" from made
       `,
     );
-    const known = made ?? (await own());
-    if (known) return known;
-    throw new ChatError(right === "first admin" ? "bad_code" : "invite_used");
+    const created = made ?? (await findCreated());
+    if (created) return created;
+    throw new ChatError(grant === "first admin" ? "bad_code" : "invite_used");
   } catch (error) {
     if (codeOf(error) !== "23505") throw error;
-    const found = await own();
+    const found = await findCreated();
     if (found) return found;
     throw new ChatError((await find(db, user.nameKey)) ? "name_taken" : "name_similar", { cause: error });
   }
 }
 
-/** A row when the right holds, which it then does once less. */
-function consumeGrant(sql: Sql, right: SignupGrant) {
-  if (right === "first admin") {
+/** SQL that consumes one use of a grant; returns a row if the grant is valid. */
+function consumeGrant(sql: Sql, grant: SignupGrant) {
+  if (grant === "first admin") {
     return sql`
       insert into settings (name, value)
       values (${HAD_ADMIN}, now())
@@ -84,16 +84,16 @@ function consumeGrant(sql: Sql, right: SignupGrant) {
       returning 1
     `;
   }
-  if (typeof right === "string") return sql`select 1`;
+  if (typeof grant === "string") return sql`select 1`;
   return sql`
     update invites
     set uses_left = uses_left - 1
-    where id = ${right.invite} and uses_left > 0 and expires_at > now()
+    where id = ${grant.invite} and uses_left > 0 and expires_at > now()
     returning 1
   `;
 }
 
-/** Remembers that there was an admin, when `made` has one. */
+/** SQL that records that there has been an admin, if `made` contains one. */
 function recordAdmin(sql: Sql) {
   return sql`
     insert into settings (name, value)
@@ -104,7 +104,7 @@ function recordAdmin(sql: Sql) {
   `;
 }
 
-/** Whether nobody has an account, and nobody ever ran this chat. */
+/** Whether there is no account and there has never been an admin. */
 export async function isFresh(db: Database): Promise<boolean> {
   const [row] = await db.run(
     (sql) => sql<[{ fresh: boolean }]>`
@@ -116,7 +116,7 @@ export async function isFresh(db: Database): Promise<boolean> {
   return row.fresh;
 }
 
-/** Lets an account run the chat. @returns the name as its owner wrote it, undefined when nobody has it */
+/** Makes a user an admin. @returns the username; undefined if there is no such account */
 export async function makeAdmin(db: Database, nameKey: string): Promise<string | undefined> {
   const [user] = await db.run(
     (sql) => sql<{ username: string }[]>`
@@ -131,7 +131,7 @@ export async function makeAdmin(db: Database, nameKey: string): Promise<string |
   return user?.username;
 }
 
-/** Shuts an account, or opens it again. @returns as `makeAdmin` */
+/** Disables or enables an account. @returns the user; undefined if there is no such account */
 export async function setDisabled(
   db: Database,
   nameKey: string,
@@ -153,7 +153,7 @@ export async function setPassword(db: Database, id: number, password: string): P
   await db.run((sql) => sql`update users set password = ${password} where id = ${id}`);
 }
 
-/** Stores a new hash of the password that `user.password` is a hash of. @returns false when the stored hash is another by now */
+/** Replaces the hash `user.password` by a new hash of the same password. @returns false if the stored hash has changed */
 export async function renewHash(db: Database, user: Pick<User, "id" | "password">, phc: string): Promise<boolean> {
   const renewed = await db.run(
     (sql) => sql`update users set password = ${phc} where id = ${user.id} and password = ${user.password} returning 1`,
@@ -166,7 +166,7 @@ export async function isAdmin(db: Database, id: number): Promise<boolean> {
   return user !== undefined;
 }
 
-/** The account with this name key, also one that is gone. */
+/** The account with this name key, including deleted ones. */
 export async function find(db: Database, nameKey: string): Promise<User | undefined> {
   const [user] = await db.run(
     (sql) => sql<User[]>`
@@ -179,7 +179,7 @@ export async function find(db: Database, nameKey: string): Promise<User | undefi
   return user;
 }
 
-/** The name of an account that looks like this one, or is it. */
+/** The name of an account that looks like or equals this name. */
 export async function findLookalike(db: Database, name: string): Promise<string | undefined> {
   const [row] = await db.run(
     (sql) => sql<[{ name: string | null }]>`select lookalike_of(${skeletonsOf(name)}::text[]) as name`,
@@ -187,7 +187,7 @@ export async function findLookalike(db: Database, name: string): Promise<string 
   return row.name ?? undefined;
 }
 
-/** An account as whoever runs the chat sees it. */
+/** An account as shown to admins. */
 export interface Account {
   readonly id: number;
   readonly username: string;
@@ -198,7 +198,7 @@ export interface Account {
   readonly lastSeenAt: string | null;
 }
 
-/** Accounts in the order they were made, after an id. */
+/** Accounts with ids above `after`, in order of creation. */
 export async function accounts(db: Database, page: { after: number; limit: number }): Promise<Account[]> {
   return db.run(
     (sql) => sql<Account[]>`
@@ -218,7 +218,7 @@ export async function accounts(db: Database, page: { after: number; limit: numbe
   );
 }
 
-/** Names as their owners wrote them, by key; unknown keys are left out, and those of accounts that are gone. */
+/** Users by name key; omits unknown keys and deleted accounts. */
 export async function findMany(
   db: Database,
   nameKeys: readonly string[],
@@ -232,26 +232,26 @@ export async function findMany(
   );
 }
 
-/** A place in the list of all names. */
+/** A position in the sorted list of all names. */
 export interface NameCursor {
   readonly searchKey: string;
   readonly id: number;
 }
 
-/** A page of names as items of a JSON array, null when none of it is shown; and the place of the last one that was read. */
+/** A page of names as items of a JSON array (null if it shows none), and the position of the last name read. */
 export interface NamePage extends NameCursor {
   readonly json: string | null;
-  /** How many are shown, of how many that were read. */
+  /** The number of names shown, and of names read. */
   readonly count: number;
   readonly read: number;
 }
 
 /**
- * Reads a page of the names that begin with a search key; one and those of shut accounts are left out. As JSON, since a row each made lists of
- * 300,000 cost eight times as much.
+ * Reads a page of names that begin with a search key, without `except` and disabled accounts. Returns JSON, since one row per name
+ * made lists of 300,000 eight times as expensive.
  *
- * @param options.limit of names read @param options.after where the page before ended
- * @returns undefined when no name is left
+ * @param options.limit of names read @param options.after where the previous page ended
+ * @returns undefined if there are no more names
  */
 export async function list(
   db: Database,
@@ -281,7 +281,7 @@ export async function list(
   return names;
 }
 
-/** All those names, page by page. @param options.limit of names in all */
+/** All those names in pages. @param options.limit of names in total */
 export async function* names(db: Database, options: { prefix: string; except: string; limit: number }): Pages<string> {
   let after: NameCursor | undefined;
   for (let left = options.limit; ;) {
@@ -295,24 +295,24 @@ export async function* names(db: Database, options: { prefix: string; except: st
   }
 }
 
-/** Writes who came and who went: `is_online` for both, `last_seen_at` for those who went. */
+/** Updates `is_online`, and `last_seen_at` of users who went offline. */
 export async function markOnline(
   db: Database,
-  cameKeys: readonly string[],
-  wentKeys: readonly string[],
+  onlineKeys: readonly string[],
+  offlineKeys: readonly string[],
 ): Promise<void> {
   await db.run(
     (sql) => sql`
       update users
       set
-        is_online = name_key = any(${cameKeys as string[]}::text[]),
-        last_seen_at = case when name_key = any(${wentKeys as string[]}::text[]) then now() else last_seen_at end
-      where name_key = any(${[...cameKeys, ...wentKeys]}::text[]) and deleted_at is null
+        is_online = name_key = any(${onlineKeys as string[]}::text[]),
+        last_seen_at = case when name_key = any(${offlineKeys as string[]}::text[]) then now() else last_seen_at end
+      where name_key = any(${[...onlineKeys, ...offlineKeys]}::text[]) and deleted_at is null
     `,
   );
 }
 
-/** Who is online according to the table, by name key. */
+/** Name keys of users who are online according to the table. */
 export async function onlineKeys(db: Database): Promise<Set<string>> {
   const rows = await db.run(
     (sql) => sql<{ nameKey: string }[]>`select name_key as "nameKey" from users where is_online`,

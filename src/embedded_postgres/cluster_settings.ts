@@ -1,4 +1,4 @@
-/** What the embedded PostgreSQL is told: how its cluster is made, and its settings. */
+/** Creates the cluster of the embedded PostgreSQL and writes its settings. */
 
 import { lchownSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -7,19 +7,19 @@ import { chownTree, fsyncPath, PASSWORD, PORT } from "./files.ts";
 import type { Programs } from "./programs.ts";
 import { currentUser } from "./system_user.ts";
 
-/** One run of a program. `says`: what it must write, since single-user PostgreSQL ends with 0 whatever became of a statement. */
+/** One run of a program. `says`: required output, since single-user PostgreSQL exits with 0 even if a statement fails. */
 type Step = { program: "initdb" | "postgres"; args: string[]; input?: string; says?: string };
 
 /**
- * Makes a cluster with an empty database, and puts it in its place only when both are on the disk.
+ * Creates a cluster with an empty database, and moves it into place only after both are flushed to disk.
  *
- * @param cluster its path, in the home that belongs to PostgreSQL
- * @throws what PostgreSQL's programs wrote
+ * @param cluster its path, in PostgreSQL's home
+ * @throws Error with the output of PostgreSQL's programs
  */
 export async function createCluster(cluster: string, programs: Programs): Promise<void> {
   const home = dirname(cluster);
   for (const name of readdirSync(home)) {
-    if (name.startsWith("new-")) rmSync(join(home, name), { recursive: true, force: true, maxRetries: 3 }); // killed halfway
+    if (name.startsWith("new-")) rmSync(join(home, name), { recursive: true, force: true, maxRetries: 3 }); // left by a run that was killed
   }
   const fresh = join(home, `new-${crypto.randomUUID().slice(0, 8)}`);
   const [data, password] = [join(fresh, "cluster"), join(fresh, "password")];
@@ -43,13 +43,13 @@ export async function createCluster(cluster: string, programs: Programs): Promis
   }
 }
 
-/** Gives a file to us: PostgreSQL cannot read it when it runs as another user. */
+/** Makes us the owner of a file, so that PostgreSQL cannot read it if it runs as another user. */
 export function hideFromPostgres(path: string): void {
   const { uid, gid } = currentUser();
   lchownSync(path, uid, gid);
 }
 
-/** One synchronisation at the end, 0.4 s less than three. */
+/** Syncs once at the end, which is 0.4 s faster than three times. */
 function creation(cluster: string, password: string): Step[] {
   const access = ["--username=chatify", `--pwfile=${password}`, "--auth=scram-sha-256"];
   const language = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]; // the same on every system
@@ -65,7 +65,7 @@ function creation(cluster: string, password: string): Step[] {
   ];
 }
 
-/** Written at each start, so that a later chatify can bring other settings. */
+/** The configuration file, written at each start so that a newer chatify can change it. */
 export function settingsFile(sockets: string, logs: string): string {
   return `# Written by chatify at each start. Settings of your own go into local.conf beside this file, or alter system.
 

@@ -1,7 +1,7 @@
 /**
- * A real PostgreSQL of chatify's own, for whoever has none: made at the first start below `DATA_DIR`, reached over a socket that
- * only its owner can enter, shared by every chatify on that directory, and stopped by the last. Whatever can be found on the
- * disk — half a cluster, an orphan, a dead one's leavings — has to lead to one PostgreSQL that answers.
+ * An embedded PostgreSQL: created in `DATA_DIR` at the first start, reached over a private unix socket, shared by all chatify
+ * processes on that directory, and stopped by the last. Whatever state it finds on disk (a partial cluster, an orphaned server, files
+ * of a crashed one), it must end up with one PostgreSQL that answers.
  */
 
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -33,7 +33,7 @@ import type { Ids } from "./system_user.ts";
 
 export { EmbeddedError } from "./files.ts";
 
-/** How to reach it: a directory with a socket, and the port in the socket's name. */
+/** How to connect: the socket's directory, and the port in the socket's name. */
 export interface SocketTarget {
   host: string;
   readonly port: number;
@@ -44,11 +44,11 @@ export interface SocketTarget {
 
 export interface Embedded {
   readonly target: Readonly<SocketTarget>;
-  /** What belongs to PostgreSQL: cluster, log, socket. */
+  /** The directory with the cluster, log and socket. */
   readonly directory: string;
-  /** Made anew, started from what was there, or found running. */
+  /** Newly created, started from an existing cluster, or found running. */
   readonly state: "created" | "started" | "adopted";
-  /** Stops PostgreSQL unless another chatify is in it. Connections of one's own are closed before. */
+  /** Stops PostgreSQL unless another chatify uses it. The caller closes its own connections first. */
   stop(): Promise<"stopped" | "not running" | "in use by another chatify" | "still stopping">;
 }
 
@@ -63,35 +63,34 @@ export interface Options {
   /** `DATA_DIR`, absolute. */
   directory: string;
   log: EventLog;
-  /** Runs a statement over a connection of its own. An error carries the SQLSTATE as `code`. */
+  /** Runs a statement over a separate connection. Errors have the SQLSTATE as `code`. */
   query: <Row extends object>(target: Readonly<SocketTarget>, statement: string) => Promise<Row[]>;
-  /** Whether other processes are connected, once those that are about to leave have left. */
+  /** Whether other processes are still connected after a short grace period. */
   isInUse: (target: Readonly<SocketTarget>) => Promise<boolean>;
-  /** Progress for a person at a terminal. */
+  /** Prints progress to the terminal. */
   say?: (line: string) => void;
-  /** The npm package with PostgreSQL's programs, when not the installed one. */
+  /** The npm package with PostgreSQL's programs; default: the installed one. */
   packageDirectory?: string;
 }
 
-/** How long a PostgreSQL may take to stop because of sessions that stay. */
+/** How long PostgreSQL may take to stop because of open sessions. */
 const STOPPING_MS = 60_000;
-/** Recovery takes as long as it takes: to give up would begin it anew. */
+/** Recovery has no time limit: giving up would restart it. */
 const PATIENCE_MS: Record<string, number> = {
   "57P03": Number.POSITIVE_INFINITY,
   starting: Number.POSITIVE_INFINITY,
   standby: STOPPING_MS,
   stopping: STOPPING_MS,
 };
-/** How long a PostgreSQL that is there may answer nonsense or nothing, as while its sessions are full. */
-const SILENCE_MS = 5_000;
+/** How long a running PostgreSQL may fail to answer correctly, for example while it has no free connection. */
+const UNRESPONSIVE_MS = 5_000;
 const NO_DATABASE = "3D000";
 const DISK_FULL = "53100";
 const POLL_MS = 10;
 /**
- * A PostgreSQL that answers, and goes on answering: one that dies is started again until `stop`. When it cannot be had, whatever this
- * start began is stopped.
+ * Starts PostgreSQL, or adopts a running one, and restarts it if it dies, until `stop`. On failure stops whatever it started.
  *
- * @throws EmbeddedError in plain words, with the way out
+ * @throws EmbeddedError with the reason and a remedy
  */
 export async function startPostgres(options: Options): Promise<Embedded> {
   const directory = resolve(options.directory);
@@ -106,7 +105,7 @@ export async function startPostgres(options: Options): Promise<Embedded> {
 
 const postmasters = new Set<Postmaster>();
 
-/** Tells every PostgreSQL that this process started to stop, unless another chatify uses it. For exits that cannot wait. */
+/** Signals every PostgreSQL started by this process to stop, unless another chatify uses it. For exits that cannot wait. */
 export function abandonEmbedded(): void {
   for (const postmaster of postmasters) postmaster.abandon();
 }
@@ -118,8 +117,8 @@ class Postmaster implements Embedded {
   #options: Options;
   #cluster: string;
   #use: HeldLock | undefined;
-  #programs: Programs | undefined; // those at work
-  #child: Bun.Subprocess | undefined; // unless it was found running
+  #programs: Programs | undefined; // set once found
+  #child: Bun.Subprocess | undefined; // undefined if it was adopted
   #stopping: ReturnType<Embedded["stop"]> | undefined;
 
   constructor(options: Options, home: string) {
@@ -129,15 +128,15 @@ class Postmaster implements Embedded {
   }
 
   async begin(): Promise<void> {
-    await this.#alone(async () => {
+    await this.#withLock(async () => {
       postmasters.add(this);
       try {
         const created = !existsSync(this.#cluster);
         if (created) await this.#create();
         const state = await this.#ensure();
         this.state = created ? "created" : state;
-        this.#use = lock(join(this.directory, "in-use"), "together");
-        chownTree(this.directory, statSync(this.#cluster)); // root's files too: the next chatify here may run as the cluster's owner
+        this.#use = lock(join(this.directory, "in-use"), "shared");
+        chownTree(this.directory, statSync(this.#cluster)); // including root's files: the next chatify may run as the cluster's owner
       } catch (error) {
         await this.#endChild();
         postmasters.delete(this);
@@ -149,19 +148,19 @@ class Postmaster implements Embedded {
 
   abandon(): void {
     this.#use?.close();
-    if (lock(join(this.directory, "in-use"), "alone")) this.#programs?.interrupt();
+    if (lock(join(this.directory, "in-use"), "exclusive")) this.#programs?.interrupt();
   }
 
   stop(): ReturnType<Embedded["stop"]> {
     this.#stopping ??= (async () => {
       postmasters.delete(this);
       this.#use?.close();
-      return this.#alone(() => this.#stopUnlessUsed());
+      return this.#withLock(() => this.#stopUnlessUsed());
     })();
     return this.#stopping;
   }
 
-  /** Adopts or starts, but makes nothing: a cluster that vanishes while we serve is not replaced by an empty one. */
+  /** Adopts or starts PostgreSQL, but never creates a cluster: one deleted while serving must not be replaced by an empty one. */
   async #ensure(): Promise<"adopted" | "started"> {
     this.target.password = readFileSync(join(this.#cluster, PASSWORD), "utf8");
     const [found, { host }] = [readPostmaster(this.#cluster), this.target];
@@ -169,7 +168,7 @@ class Postmaster implements Embedded {
       this.#child = undefined;
       return "adopted";
     }
-    this.target.host = host; // a copy's postmaster.pid names the original's sockets
+    this.target.host = host; // in a copied directory, postmaster.pid names the original's sockets
     await this.#start();
     return "started";
   }
@@ -187,7 +186,7 @@ class Postmaster implements Embedded {
     const begun = performance.now();
     const owner = statSync(this.#cluster);
     const programs = await this.#findPrograms(owner);
-    if (programs.files.uid !== owner.uid) hideFromPostgres(join(this.#cluster, PASSWORD)); // an older chatify's, which shared its user
+    if (programs.files.uid !== owner.uid) hideFromPostgres(join(this.#cluster, PASSWORD)); // a cluster of an older chatify, which used a shared system user
     const logs = join(home, "log");
     mkdirSync(logs, { recursive: true });
     repairHome(home, programs.files);
@@ -198,12 +197,12 @@ class Postmaster implements Embedded {
       clearStalePostmaster(this.#cluster, this.target.host);
       const words = join(logs, "start.log");
       const output = openSync(words, "w", 0o600);
-      for (const directory of [home, logs]) chownTree(directory, programs.files); // a umask may let no other user read root's files
+      for (const directory of [home, logs]) chownTree(directory, programs.files); // root's umask may prevent other users from reading these files
       const child = programs.start(["-D", this.#cluster, "-c", `config_file=${settings}`], { cwd: home, output });
       closeSync(output);
       this.#child = child;
       if (await this.#answers(() => child.exitCode === null && child.signalCode === null)) break;
-      // Sessions of a killed PostgreSQL end within moments; until then a new one refuses to touch their memory.
+      // Backends of a killed PostgreSQL exit within moments; until then a new one refuses to use their shared memory.
       const early = /still in use|lock file .* already exists/.test(readFileSync(words, "utf8"));
       if (!early || performance.now() - begun > 10_000) {
         throw explain(new Error(lastLogLines(logs)), this.#options.directory);
@@ -213,7 +212,7 @@ class Postmaster implements Embedded {
     this.#options.log.info("database started", { directory: home, ms: Math.round(performance.now() - begun) });
   }
 
-  /** Waits for PostgreSQL to answer, be it starting, recovering or stopping; false once it is gone. */
+  /** Waits until PostgreSQL answers while it starts, recovers or stops. @returns false if it exits */
   async #answers(alive: () => boolean): Promise<boolean> {
     const begun = performance.now();
     for (let told = false; ;) {
@@ -222,11 +221,11 @@ class Postmaster implements Embedded {
       const answer = status === "ready" ? await this.#ask() : status;
       if (answer === "ours") return true;
       if (!alive()) return false;
-      // A first start of an older chatify on a full disk left a cluster without its database.
+      // An older chatify whose first start failed on a full disk left a cluster without its database.
       if (answer === NO_DATABASE && !this.#use)
         await this.#options.query({ ...this.target, database: "postgres" }, "create database chatify");
       const waited = performance.now() - begun;
-      const patience = PATIENCE_MS[answer] ?? SILENCE_MS;
+      const patience = PATIENCE_MS[answer] ?? UNRESPONSIVE_MS;
       if (waited > patience) throw this.#unreachable(answer);
       if (waited > 1_000 && !told) this.#options.say?.(`Waiting for the database, which is ${status} …`);
       told = waited > 1_000;
@@ -234,7 +233,7 @@ class Postmaster implements Embedded {
     }
   }
 
-  /** Whether it is this directory's PostgreSQL that answers: "ours", or the reason why nothing can be said. */
+  /** "ours" if this directory's PostgreSQL answers; otherwise the reason why not. */
   async #ask(): Promise<string> {
     if (!isPrivate(this.target.host, statSync(this.#cluster).uid)) return "its directory is gone";
     try {
@@ -254,32 +253,32 @@ class Postmaster implements Embedded {
     );
   }
 
-  /** Starts PostgreSQL again whenever it is gone; slower and slower if that does not help. */
+  /** Restarts PostgreSQL whenever it exits, with exponential backoff. */
   async #watch(): Promise<void> {
     let delayMs = 0;
     for (;;) {
       const begun = performance.now();
-      await this.#gone();
+      await this.#exited();
       if (this.#stopping) return;
-      this.#options.log.error("database died, starting it again", undefined, { directory: this.directory, delayMs });
+      this.#options.log.error("database died, restarting", undefined, { directory: this.directory, delayMs });
       await pause(delayMs);
       delayMs = performance.now() - begun > 60_000 ? 0 : Math.min(100 + delayMs * 2, 30_000);
       try {
-        await this.#alone(async () => this.#stopping ?? this.#ensure());
+        await this.#withLock(async () => this.#stopping ?? this.#ensure());
       } catch (error) {
         this.#options.log.error("database not started", error);
       }
     }
   }
 
-  async #gone(): Promise<void> {
+  async #exited(): Promise<void> {
     if (this.#child) return void (await this.#child.exited);
     do await pause(1_000);
-    while (!this.#stopping && (this.#runs() || (await this.#ask()) === "ours")); // a container does not see another's processes
+    while (!this.#stopping && (this.#runs() || (await this.#ask()) === "ours")); // a process in another container is invisible
   }
 
   async #stopUnlessUsed(): Promise<Awaited<ReturnType<Embedded["stop"]>>> {
-    const free = lock(join(this.directory, "in-use"), "alone");
+    const free = lock(join(this.directory, "in-use"), "exclusive");
     if (!free) return "in use by another chatify";
     free.close();
     if (!this.#runs()) return "not running";
@@ -302,7 +301,7 @@ class Postmaster implements Embedded {
     return worksIn(this.#cluster, readPostmaster(this.#cluster)?.pid ?? 0);
   }
 
-  /** Ends a PostgreSQL that this start began and cannot use. */
+  /** Ends the PostgreSQL process that a failed start launched. */
   async #endChild(): Promise<void> {
     const child = this.#child;
     for (const signal of ["SIGINT", "SIGQUIT", "SIGKILL"] as const) {
@@ -317,11 +316,11 @@ class Postmaster implements Embedded {
     return this.#programs;
   }
 
-  /** Runs `act` while no other chatify makes, starts or stops this PostgreSQL. */
-  async #alone<T>(act: () => Promise<T>): Promise<T> {
+  /** Runs `act` under the lock that serializes creating, starting and stopping this PostgreSQL. */
+  async #withLock<T>(act: () => Promise<T>): Promise<T> {
     const begun = performance.now();
     for (let told = false; ; await Bun.sleep(POLL_MS)) {
-      const held = lock(join(this.directory, "lock"), "alone");
+      const held = lock(join(this.directory, "lock"), "exclusive");
       if (held) {
         try {
           return await act();
@@ -342,7 +341,7 @@ class Postmaster implements Embedded {
   }
 }
 
-/** The SQLSTATE or the system's code of an error, "" when it has none. */
+/** The SQLSTATE or system error code, "" if there is none. */
 function codeOf(error: unknown): string {
   return error instanceof Error && "code" in error ? String(error.code) : "";
 }

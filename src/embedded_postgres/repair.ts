@@ -1,4 +1,4 @@
-/** Puts right what backups lose: PostgreSQL's empty directories (git, zip, rsync) and the modes and owners of its files. */
+/** Restores what backups lose: PostgreSQL's empty directories (git, zip, rsync), and the modes and owners of its files. */
 
 import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -6,7 +6,7 @@ import { basename, join } from "node:path";
 import { PASSWORD } from "./files.ts";
 import { currentUser, type Ids } from "./system_user.ts";
 
-/** Directories of a cluster that hold nothing after an orderly stop, or whose content PostgreSQL makes anew. */
+/** Directories of a cluster that are empty after a clean shutdown, or whose content PostgreSQL recreates. */
 const MAY_BE_EMPTY = [
   "pg_commit_ts",
   "pg_dynshmem",
@@ -26,9 +26,9 @@ const MAY_BE_EMPTY = [
 ];
 
 /**
- * Mends the home of a PostgreSQL that does not run: its owner can read and write everything, and no directory of the cluster is missing.
+ * Repairs the home of a stopped PostgreSQL: makes everything readable and writable for its owner, and creates missing directories.
  *
- * @param owner as whom PostgreSQL will run
+ * @param owner the user that will run PostgreSQL
  */
 export function repairHome(home: string, owner: Ids): void {
   for (const name of readdirSync(home)) if (name !== "package" && name !== "lib") repairPath(join(home, name), owner);
@@ -40,7 +40,7 @@ export function repairHome(home: string, owner: Ids): void {
   }
 }
 
-/** Lets the owner read and write a file, or a directory and all in it. Root hands them over, too. */
+/** Makes a file or directory tree readable and writable for its owner. Root also changes the owner. */
 function repairPath(path: string, owner: Ids): void {
   const stat = lstatSync(path);
   if (stat.isSymbolicLink()) return;

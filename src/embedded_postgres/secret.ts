@@ -1,4 +1,4 @@
-/** A secret kept beside the embedded database, which backups of `DATA_DIR` hold with it. */
+/** A secret stored beside the embedded database, so that backups of `DATA_DIR` include it. */
 
 import { chmodSync, existsSync, linkSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { explain } from "./files.ts";
 
 /**
- * Reads `<directory>/session_secret`, which nobody but its owner can read, or puts it there.
+ * Reads `<directory>/session_secret`, readable only by its owner, or creates it.
  *
- * @param made the secret when there is none; the file appears with all of it or not at all, and of several at once all get the first's
- * @throws EmbeddedError when the directory cannot be written, such as on a full disk
+ * @param made the secret to store if there is none. Written atomically; concurrent callers all get the first one's
+ * @throws EmbeddedError if the directory cannot be written, for example on a full disk
  */
 export function storedSecret(directory: string, made: string): string {
   const file = join(directory, "session_secret");
@@ -19,7 +19,7 @@ export function storedSecret(directory: string, made: string): string {
       const fresh = `${file}-${crypto.randomUUID().slice(0, 8)}`;
       try {
         writeFileSync(fresh, made, { mode: 0o600, flush: true });
-        if (existsSync(file) && readFileSync(file, "utf8").trim() === "") rmSync(file); // what a full disk once left of it
+        if (existsSync(file) && readFileSync(file, "utf8").trim() === "") rmSync(file); // left empty by a full disk
         linkSync(fresh, file);
       } catch (error) {
         if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;

@@ -1,4 +1,4 @@
-/** As which user PostgreSQL runs, since it refuses to run as root. Knows the system's users, nothing of PostgreSQL's programs. */
+/** Chooses the system user that runs PostgreSQL, which refuses to run as root. Knows nothing of PostgreSQL's programs. */
 
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { getgid, getuid } from "node:process"; // `userInfo()` throws where a user has neither name nor HOME
@@ -6,21 +6,21 @@ import { getgid, getuid } from "node:process"; // `userInfo()` throws where a us
 export type Ids = { uid: number; gid: number };
 
 /**
- * How a program is run. `self`: as the current user. `user`: as root, in the name of another user. `namespace`: in a user namespace that shows our files as
- * another user's; needs no chown and reaches what only root reaches.
+ * How a program is run. `self`: as the current user. `user`: by root, as another user. `namespace`: in a user namespace that shows our
+ * files as another user's; needs no chown and can access what only root can.
  */
 export type Way = { kind: "self" | "user" | "namespace"; files: Ids; shown?: Ids };
 
-/** Where a user of PostgreSQL's own is taken from, best first. */
+/** Ranges for a dedicated user id, best first. */
 const RANGES = [
   { from: 1_879_048_192, to: 2_147_483_646 }, // assigned by no distribution, container runtime or systemd (systemd.io/UIDS-GIDS)
-  { from: 65_000, to: 65_533 }, // reserved by Debian; for containers that have no more than 65,536 ids
+  { from: 65_000, to: 65_533 }, // reserved by Debian; for containers with only 65,536 ids
 ];
 
 /**
  * The ways to try, best first.
  *
- * @param owner of the cluster; undefined: there is none yet
+ * @param owner of the cluster; undefined if there is none yet
  * @param directory `DATA_DIR`
  */
 export function waysToRun(owner: Ids | undefined, directory: string): Way[] {
@@ -31,7 +31,7 @@ export function waysToRun(owner: Ids | undefined, directory: string): Way[] {
     return [{ kind: "self", files }, ...(named ? [] : [{ kind: "namespace" as const, files, shown: sharedAccount() }])];
   }
   const isOurs = owner !== undefined && RANGES.some(({ from, to }) => from <= owner.uid && owner.uid <= to);
-  // An ordinary user's cluster stays that user's, also when root looks after it.
+  // A cluster of an ordinary user keeps its owner, even if root runs chatify.
   if (owner && owner.uid !== 0 && !isOurs && !isShared(owner, directory)) return [{ kind: "user", files: owner }];
   const dedicated = isOurs ? owner : unusedUser();
   const account = sharedAccount();
@@ -47,13 +47,13 @@ export function currentUser(): Ids {
   return { uid: getuid?.() ?? 0, gid: getgid?.() ?? 0 };
 }
 
-/** Whether another user can enter a directory. We can, or it shows when we try. */
+/** Whether another user can enter a directory. Assumed for ourselves: a failure shows on use. */
 export function canEnter(directory: string, { uid, gid }: Ids): boolean {
   if (uid === currentUser().uid) return true;
   try {
     return Bun.spawnSync(["sh", "-c", 'cd -- "$1"', "sh", directory], { cwd: "/", stderr: "ignore", uid, gid }).success;
   } catch {
-    return false; // root without the right to change users
+    return false; // root without permission to change users
   }
 }
 
@@ -62,12 +62,12 @@ export function isNamed(uid: number): boolean {
   return Bun.which("id") !== null && Bun.spawnSync(["id", "-un", String(uid)], { stderr: "ignore" }).success;
 }
 
-/** Whether root's chatify handed the cluster to an account of the system, as it did until it chose a user of its own. */
+/** Whether the cluster belongs to a shared system account, as older versions chose when run by root. */
 function isShared(owner: Ids, directory: string): boolean {
   return statSync(directory).uid === 0 && sharedAccounts().some(({ uid }) => uid === owner.uid);
 }
 
-/** Accounts that other services may run as too. */
+/** System accounts that other services may also use. */
 function sharedAccounts(): Ids[] {
   const lines = readLines("/etc/passwd");
   return ["postgres", "_postgres", "nobody"].flatMap((name) => {
@@ -80,7 +80,7 @@ function sharedAccount(): Ids {
   return sharedAccounts()[0] ?? { uid: 65_534, gid: 65_534 };
 }
 
-/** A user id that nothing else on this system has; undefined where there is none to be had. */
+/** A user id unused on this system; undefined if none is available. */
 function unusedUser(): Ids | undefined {
   const mapped = readLines("/proc/self/uid_map").map((line) => line.trim().split(/\s+/).map(Number));
   const range = RANGES.find(({ from, to }) =>

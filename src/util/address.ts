@@ -1,9 +1,9 @@
-/** Addresses of the network: who stands behind the proxies one trusts, and by what somebody is counted. */
+/** IP addresses: finds the client behind trusted proxies, and the key by which an address is rate-limited. */
 
 import { BlockList, isIP } from "node:net";
 import { type NetworkInterfaceInfo, networkInterfaces } from "node:os";
 
-/** Addresses and networks, as a setting lists them. */
+/** A set of addresses and networks from a setting. */
 export class Networks {
   readonly #list = new BlockList();
 
@@ -17,7 +17,7 @@ export class Networks {
     }
   }
 
-  /** Whether an address is in one of them, however it is written. */
+  /** Whether an address, in any notation, is in the set. */
   has(text: string): boolean {
     const address = readAddress(text);
     return address !== undefined && this.#list.check(address, isIP(address) === 4 ? "ipv4" : "ipv6");
@@ -41,20 +41,20 @@ const PRIVATE = [
   ["fd00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"],
 ] as const;
 
-/** Whether a network holds a whole private range, and with it machines that are no proxies. @throws RangeError as `Networks` */
+/** Whether a network contains a whole private range, and thus machines that are not proxies. @throws RangeError as `Networks` */
 export function coversPrivateRange(network: string): boolean {
   const one = new Networks([network]);
   return PRIVATE.some(([first, last]) => one.has(first) && one.has(last));
 }
 
-/** Whose `X-Forwarded-*` is believed: nobody's, whoever connects, or these. */
+/** Whose `X-Forwarded-*` headers are trusted: none, any peer's, or those of these networks. */
 export type TrustedProxies = "off" | "on" | Networks;
 
 /**
- * The address a request comes from. Whoever connects may have written the left of `X-Forwarded-For` itself: it is read from the
- * right, where our proxies write, and only as far as they are ours.
+ * The client's address. Clients can forge the left part of `X-Forwarded-For`, so it is read from the right, where our proxies append,
+ * and only as long as the addresses are trusted proxies.
  *
- * @param peer who is connected
+ * @param peer address of the connected peer
  * @param forwarded `X-Forwarded-For`, its lines joined by commas
  * @example resolveClientAddress("10.0.0.2", "6.6.6.6, 192.0.2.7, 10.0.0.1", new Networks(["10.0.0.0/8"])) // "192.0.2.7"
  */
@@ -63,7 +63,7 @@ export function resolveClientAddress(peer: string, forwarded: string | null, pro
 }
 
 /**
- * What the proxy that the client spoke to wrote into another `X-Forwarded-*` header, to which each of several proxies in a row appends.
+ * The value that the proxy nearest the client wrote into another `X-Forwarded-*` header, to which each proxy of a chain appends.
  *
  * @param list the header
  * @example ofClient("https, http", "192.0.2.7, 10.0.0.1", { peer: "10.0.0.2", proxies: new Networks(["10.0.0.0/8"]) }) // "https"
@@ -74,10 +74,10 @@ export function clientHeaderValue(
   { peer, proxies }: { peer: string; proxies: TrustedProxies },
 ): string {
   const values = list.split(",").map((value) => value.trim());
-  return values.at(-Math.max(1, walk(peer, forwarded, proxies).hops)) ?? values[0]!; // shorter: they pass it on and append nothing
+  return values.at(-Math.max(1, walk(peer, forwarded, proxies).hops)) ?? values[0]!; // a shorter list: the proxies pass it on without appending
 }
 
-/** From the connection towards the client, as far as the proxies are ours. @returns hops: entries of `X-Forwarded-For` that were believed */
+/** Walks from the peer towards the client through trusted proxies. @returns hops: trusted entries of `X-Forwarded-For` */
 function walk(peer: string, forwarded: string | null, proxies: TrustedProxies): { client: string; hops: number } {
   let client = readAddress(peer) ?? peer;
   let hops = 0;
@@ -88,12 +88,12 @@ function walk(peer: string, forwarded: string | null, proxies: TrustedProxies): 
     if (address === undefined) break;
     client = address;
     hops++;
-    if (proxies === "on") break; // one proxy: what stands further left is the client's own word
+    if (proxies === "on") break; // one proxy: entries further left come from the client
   }
   return { client, hops };
 }
 
-/** An address as proxies write it, with a port, brackets or a zone or without; IPv4 within IPv6 is IPv4. Undefined for anything else. */
+/** Parses an address as proxies write it, with optional port, brackets and zone; IPv4-mapped IPv6 becomes IPv4. Undefined if invalid. */
 export function readAddress(text: string): string | undefined {
   const entry = text.trim();
   const bare = /^\[([^\]]*)\](?::\d+)?$/.exec(entry)?.[1] ?? /^([\d.]+):\d+$/.exec(entry)?.[1] ?? entry;
@@ -104,10 +104,10 @@ export function readAddress(text: string): string | undefined {
 }
 
 /**
- * What an address is counted by: an IPv4 address, also one that NAT64 or a mapping wrote as IPv6 (RFC 6052, RFC 4291 §2.5.5.2), is itself;
- * of IPv6 the first bits, since one house has as many addresses as it likes.
+ * The rate-limit key of an address: an IPv4 address itself, also if NAT64 or a mapping wrote it as IPv6 (RFC 6052, RFC 4291 §2.5.5.2);
+ * for IPv6 the network prefix, since one household has arbitrarily many addresses.
  *
- * @param bits of IPv6, a multiple of 8
+ * @param bits length of the IPv6 prefix, a multiple of 8
  * @example rateLimitKey("2001:db8::7") // "2001:db8:0:0"
  */
 export function rateLimitKey(text: string, bits = 64): string {
@@ -126,7 +126,7 @@ export function rateLimitKey(text: string, bits = 64): string {
 const MAPPED = [0, 0, 0, 0, 0, 0xffff];
 const NAT64 = [0x64, 0xff9b, 0, 0, 0, 0];
 
-/** The IPv4 address behind a prefix of 96 bits, undefined when it is another prefix. */
+/** The IPv4 address after a 96-bit prefix; undefined for another prefix. */
 function ipv4Within(groups: readonly number[], prefix: readonly number[]): string | undefined {
   if (prefix.some((group, i) => group !== groups[i])) return undefined;
   return groups
@@ -151,7 +151,7 @@ function groupsOf(address: string): number[] {
 }
 
 /**
- * The address that listens for all clients of this machine: `0.0.0.0`, or `::`, which includes IPv4, where the network has IPv6 only.
+ * The address to listen on for all interfaces: `0.0.0.0`, or `::`, which includes IPv4, if the network has only IPv6.
  *
  * @param addresses of the machine
  * @example anyAddress([{ family: "IPv6", internal: false, … }]) // "::"

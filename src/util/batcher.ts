@@ -1,6 +1,5 @@
 /**
- * Group commit without a timer: while one write is under way others gather, and the next takes them. Idle, an item leaves in
- * the same tick; under load a batch is whatever came during the last write.
+ * Group commit without a timer: items added during a write form the next batch. When idle, an item is written in the same tick.
  */
 
 /** @example const batcher = new Batcher(async (items) => items.map(store), { max: 500 }); await batcher.add(item); */
@@ -10,19 +9,19 @@ export class Batcher<In, Out> {
   #waiting: { item: In; done: PromiseWithResolvers<Out> }[] = [];
   #flushing: Promise<void> | undefined;
 
-  /** @param write answers each item at its place @param options.max items in one write */
+  /** @param write returns results in the order of the items @param options.max items per write */
   constructor(write: (items: In[]) => Promise<Out[]>, options: { max: number }) {
     if (!(options.max >= 1)) throw new RangeError(`Cannot start batcher: max must be at least 1, got ${options.max}`);
     this.#write = write;
     this.#max = options.max;
   }
 
-  /** Items not yet taken by a write. */
+  /** Items that are not being written yet. */
   get size(): number {
     return this.#waiting.length;
   }
 
-  /** Queues an item. @returns its answer @throws what its write threw */
+  /** Queues an item. @returns its result @throws the error of its write */
   add(item: In): Promise<Out> {
     const done = Promise.withResolvers<Out>();
     this.#waiting.push({ item, done });
@@ -30,7 +29,7 @@ export class Batcher<In, Out> {
     return done.promise;
   }
 
-  /** Resolves when nothing waits or is under way. */
+  /** Resolves when no item is queued or being written. */
   async drain(): Promise<void> {
     while (this.#flushing) await this.#flushing;
   }

@@ -1,4 +1,4 @@
-/** A batcher in which an item joins the one of the same key that still waits. */
+/** A batcher that merges an item into a queued item with the same key. */
 
 import { Batcher } from "./batcher.ts";
 
@@ -11,7 +11,7 @@ export class CoalescingBatcher<In, Out> {
   readonly #batcher: Batcher<{ key: string; item: In }, Out>;
   readonly #waiting = new Map<string, Waiting<In, Out>>();
 
-  /** @param write answers each item at its place; no two have the same key @param options.max items in one write */
+  /** @param write returns results in the order of the items, which have distinct keys @param options.max items per write */
   constructor(write: (items: In[]) => Promise<Out[]>, options: { max: number }) {
     this.#batcher = new Batcher((batch) => {
       for (const { key } of batch) this.#waiting.delete(key);
@@ -19,21 +19,21 @@ export class CoalescingBatcher<In, Out> {
     }, options);
   }
 
-  /** Items not yet taken by a write. */
+  /** Items that are not being written yet. */
   get size(): number {
     return this.#batcher.size;
   }
 
-  /** The item of a key that waits, which may still be changed. */
+  /** The queued item of a key, which may still be changed. */
   waiting(key: string): In | undefined {
     return this.#waiting.get(key)?.item;
   }
 
   /**
-   * Queues an item, or changes the one of its key that waits.
+   * Queues an item, or merges it into the queued item of its key.
    *
-   * @param join changes the waiting item so that it stands for both
-   * @returns the answer to both @throws what the write threw
+   * @param join merges the new item into the waiting one
+   * @returns the result of the merged item @throws the error of its write
    */
   add(key: string, item: In, join: (waiting: In) => void): Promise<Out> {
     const found = this.#waiting.get(key);
@@ -46,7 +46,7 @@ export class CoalescingBatcher<In, Out> {
     return answer;
   }
 
-  /** Resolves when nothing waits or is under way. */
+  /** Resolves when no item is queued or being written. */
   drain(): Promise<void> {
     return this.#batcher.drain();
   }

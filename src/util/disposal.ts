@@ -1,6 +1,6 @@
-/** Taking down what was built, in reverse. */
+/** Disposal of a stack of resources. */
 
-/** Disposes of every part, even if another fails. @param failed called with what went wrong, when something did */
+/** Disposes of all parts in reverse order, even if one fails. @param failed called with the error, if any */
 export async function disposeAll(parts: AsyncDisposableStack, failed: (error: unknown) => void): Promise<void> {
   try {
     await parts.disposeAsync();

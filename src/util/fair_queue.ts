@@ -1,32 +1,32 @@
-/** Runs a few jobs at a time and shares the turns between clients, so that one that queues many delays only itself. */
+/** Runs a few jobs at a time, fairly between clients: a client that queues many jobs delays only itself. */
 
 import { ChatError } from "../errors.ts";
 
 interface Job {
   readonly start: () => void;
-  readonly refuse: (error: ChatError) => void;
+  readonly reject: (error: ChatError) => void;
 }
 
-/** Jobs below one key: in further branches, or at the end of a path in a line. */
+/** The jobs under one key: in sub-branches, or queued at the end of a path. */
 class Branch {
   /** In the order of their turns. */
   readonly branches = new Map<string, Branch>();
   readonly line: Job[] = [];
-  /** Jobs in all of it. */
+  /** Jobs in this branch and below. */
   size = 0;
 }
 
 interface Options {
   readonly atOnce: number;
-  /** Jobs that wait at most, in all. */
+  /** Maximum number of waiting jobs. */
   readonly waiting: number;
-  /** So many keys of a path name a client, of which so many jobs wait at most. */
+  /** How many leading keys of a path identify a client, and its maximum of waiting jobs. */
   readonly client: { readonly keys: number; readonly waiting: number };
 }
 
 /**
- * Jobs wait on a path of keys, such as a network and an address in it. At each level the keys take turns, so what one network gets does not
- * depend on how many addresses it uses. When too many wait, the newest job of the longest branch makes room.
+ * Jobs queue under a path of keys, such as a network and an address in it. The keys of each level take turns, so a network's share does
+ * not depend on how many addresses it uses. If too many jobs wait, the newest job of the longest branch is rejected.
  *
  * @example new FairQueue({ atOnce: 2, waiting: 128, client: { keys: 2, waiting: 32 } }).pass(["192.0.2", "192.0.2.7", "ann"], work)
  */
@@ -42,12 +42,12 @@ export class FairQueue {
   /**
    * Runs a job when its turn comes.
    *
-   * @param path as many keys as every other job has
-   * @throws ChatError `busy` when too many wait @throws what the job threw
+   * @param path the same number of keys for every job
+   * @throws ChatError `busy` if too many jobs wait @throws the error of the job
    */
   async pass<T>(path: readonly string[], work: () => Promise<T>): Promise<T> {
     if (this.#running < this.#options.atOnce) this.#running++;
-    else await new Promise<void>((start, refuse) => this.#add(path, { start, refuse }));
+    else await new Promise<void>((start, reject) => this.#add(path, { start, reject }));
     try {
       return await work();
     } finally {
@@ -75,8 +75,8 @@ export class FairQueue {
   }
 
   /**
-   * The path of the longest branch at each level below the first `kept` keys of `own`; of equally long ones that of `own`, so that a newcomer
-   * displaces only a client that has more.
+   * The path to the longest branch at each level below the first `kept` keys of `own`. Ties go to `own`, so that a new job displaces
+   * only a client with more jobs.
    */
   #longest(own: readonly string[], kept: number): string[] {
     const path: string[] = [];
@@ -92,7 +92,7 @@ export class FairQueue {
     return path;
   }
 
-  /** Refuses the newest job on a path. */
+  /** Rejects the newest job on a path. */
   #drop(path: readonly string[]): void {
     let branch = this.#root;
     branch.size--;
@@ -101,10 +101,10 @@ export class FairQueue {
       if (--next.size === 0) branch.branches.delete(key);
       branch = next;
     }
-    branch.line.pop()?.refuse(new ChatError("busy", { retryAfter: 2 }));
+    branch.line.pop()?.reject(new ChatError("busy", { retryAfter: 2 }));
   }
 
-  /** Takes the job whose turn it is; every key on its path goes to the end of its row. */
+  /** Removes the next job; every key on its path moves to the end of its level. */
   #takeNext(): Job | undefined {
     let branch = this.#root;
     if (branch.size === 0) return undefined;

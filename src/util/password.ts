@@ -2,20 +2,20 @@
 
 import { ChatError } from "../errors.ts";
 
-/** OWASP's least for argon2id: 19 MiB, two passes; p=1 is what Bun makes. About 25 ms each. */
+/** OWASP's minimum for argon2id: 19 MiB, two passes; Bun uses p=1. About 25 ms each. */
 const ARGON2 = { algorithm: "argon2id", memoryCost: 19_456, timeCost: 2 } as const;
 
 const HASHED_HERE = `$argon2id$v=19$m=${ARGON2.memoryCost},t=${ARGON2.timeCost},p=1$`;
 
-/** Verified in place of a hash that is missing or that no password matches. Nobody knows a password for it. */
+/** Verified instead of a missing or unusable hash. No password is known for it. */
 const DECOY = `${HASHED_HERE}${"A".repeat(43)}$${"A".repeat(43)}`;
 
-/** `outdated`: right, but hashed as typed, before passwords were prepared, or by another program. */
+/** `outdated`: right, but hashed without preparation or by another program. */
 export type Verdict = "right" | "outdated" | "wrong";
 
 /**
- * The form that is counted and hashed, the same however a keyboard composes its letters: OpaqueString of RFC 8265 §4.2, non-ASCII
- * spaces to U+0020 and NFC. Controls are allowed all the same, since accounts have them.
+ * The form that is measured and hashed, independent of how a keyboard composes letters: OpaqueString of RFC 8265 §4.2, with non-ASCII
+ * spaces as U+0020 and NFC. Control characters are allowed because existing accounts have them.
  *
  * @example preparePassword("\u1f79") // "\u03cc"
  */
@@ -35,9 +35,9 @@ export function hashPassword(password: string): Promise<string> {
 }
 
 /**
- * Compares a password with a PHC string; any other string is `wrong`, and so is none. The time depends on the password alone: one that
- * preparing changes is always verified in both forms, and `DECOY` stands in, or the time would tell which accounts exist. Hashes of another
- * program, which the original's database may hold, take their own time until their users sign in.
+ * Verifies a password against a PHC string; any other string, or none, is `wrong`. The time depends only on the password, or it would
+ * reveal which accounts exist: a password changed by preparation is always verified in both forms, and `DECOY` replaces missing hashes.
+ * Hashes of another program, as in the original's database, take their own time until their users sign in.
  *
  * @param phc undefined: no account has the name
  */
@@ -49,7 +49,7 @@ export async function verifyPassword(password: string, phc: string | undefined):
   return isRight || wasRight ? "outdated" : "wrong";
 }
 
-/** Bun answers at once to an empty password and an empty hash, and refuses what is no hash, such as the `!` of a deleted account. */
+/** Bun returns at once for an empty password or hash, and throws for invalid hashes such as the `!` of a deleted account. */
 async function matches(password: string, phc: string): Promise<boolean> {
   const given = password || " ";
   try {

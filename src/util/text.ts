@@ -1,4 +1,4 @@
-/** What a name and a message may be (CONTRACT §1), and the key by which a name is found. */
+/** Validity of names and messages (CONTRACT §1), and the keys by which names are found. */
 
 import { ChatError } from "../errors.ts";
 import { isIdentifier, skeleton } from "./unicode_security.ts";
@@ -12,16 +12,16 @@ const SCRIPTS =
 /** The combinations of UTS #39 §5.2, "highly restrictive": Japanese, Chinese with Bopomofo, Korean. */
 const COMBINATIONS = ["Latin Han Hiragana Katakana", "Latin Han Bopomofo", "Latin Han Hangul"];
 
-/** One pattern a script or combination: its letters, marks and digits, those of every script, plus the three signs. */
+/** One pattern per script or combination: its letters, marks and digits, those common to all scripts, and the three signs. */
 const ALPHABETS = [...SCRIPTS.split(" "), ...COMBINATIONS].map((scripts) => {
   const letters = [...scripts.split(" "), "Common", "Inherited"].map((script) => `\\p{Script_Extensions=${script}}`);
   return new RegExp(`^(?:(?=[\\p{L}\\p{M}\\p{Nd}])[${letters.join("")}]|[_.\\-])+$`, "u");
 });
 
-/** White space and zero-width characters, which pasting and keyboards leave around a name. */
+/** White space and zero-width characters that pasting and keyboards leave around a name. */
 const SURROUNDING = /[\p{White_Space}\u180e\u200b-\u200d\u2060\ufeff]/u;
 
-/** Strips white space and zero-width characters. Not one pattern: that would take quadratic time. */
+/** Strips white space and zero-width characters. Not a single pattern, which would take quadratic time. */
 export function trimName(name: string): string {
   let [start, end] = [0, name.length];
   while (start < end && SURROUNDING.test(name[start] as string)) start++;
@@ -30,7 +30,7 @@ export function trimName(name: string): string {
 }
 
 /**
- * The name as it will be shown.
+ * Validates and normalizes a name for display.
  *
  * @param raw what was typed at sign-up
  * @returns its NFKC form, trimmed
@@ -44,7 +44,7 @@ export function checkName(raw: string): string {
   const fits =
     length >= 2 &&
     length <= NAME_MAX &&
-    /^[\p{L}\p{Nd}_.-]/u.test(name) && // not a mark that would sit on what stands before
+    /^[\p{L}\p{Nd}_.-]/u.test(name) && // not a mark that would combine with the preceding text
     /[\p{L}\p{Nd}]/u.test(name) && // else ".." would be a name, and a path
     !hidesMarks(name.normalize("NFD")) &&
     isIdentifier(name) &&
@@ -63,7 +63,8 @@ function hidesMarks(decomposed: string): boolean {
 }
 
 /**
- * What a name is unique and found by: trimmed, NFKC, lower case, final sigma as sigma, NFKC. Made here only; SQL's lower() follows other rules.
+ * The key that makes a name unique and findable: trimmed, NFKC, lower case, final sigma as sigma, NFKC. Computed only here, since SQL's
+ * lower() has other rules.
  *
  * @example nameKey("ΟΔΟΣ") === nameKey("οδος") // true
  */
@@ -84,7 +85,7 @@ export function skeletonsOf(name: string): string[] {
 }
 
 /**
- * What prefixes are searched in: the name without regard to case or to the accents of Latin, Greek and Cyrillic letters.
+ * The key for prefix search: the name without regard to case or to the accents of Latin, Greek and Cyrillic letters.
  *
  * @example searchKey("Ζωή") // "ζωη"
  */
@@ -95,13 +96,13 @@ export function searchKey(name: string): string {
   return bare.normalize("NFKC");
 }
 
-/** Control characters, and the two line breaks that are none to Unicode. */
+/** Control characters, and the two line breaks that are not in that category. */
 const BREAKS_LINES = /[\p{Cc}\u2028\u2029]/u;
 
 /**
- * The key of a name that somebody refers to, in a path or a frame. An account need not exist.
+ * The key of a name in a path or frame. The account need not exist.
  *
- * @returns undefined when no account can have it (control character, lone surrogate, empty, over 200 units), so no query is owed
+ * @returns undefined when no account can have it (control character, lone surrogate, empty, over 200 units), so no query is needed
  */
 export function keyOfReference(name: string): string | undefined {
   if (/^[a-z0-9_.-]{1,50}$/.test(name)) return name; // its own key: most are, and a list of 200 is made of many
@@ -122,7 +123,7 @@ export function isMessage(text: string): boolean {
   return isDraft(text) && VISIBLE.test(text);
 }
 
-/** Whether a text can be kept as the beginning of a message: as `isMessage`, but it may be blank or empty. */
+/** Whether a text can be stored as a draft: as `isMessage`, but it may be blank or empty. */
 export function isDraft(text: string): boolean {
   if (text.length > 2 * MESSAGE_MAX || text.includes("\0") || !text.isWellFormed()) return false;
   return text.length <= MESSAGE_MAX || codePoints(text) <= MESSAGE_MAX;

@@ -179,7 +179,7 @@ describe("on one directory", () => {
     expect(await ask<{ count: number }>(embedded, "select count(*)::int from kept where word = 'committed'")).toEqual({
       count: 1,
     });
-    expect(logged.join("")).toContain("database died, starting it again");
+    expect(logged.join("")).toContain("database died, restarting");
     expect(await embedded.stop()).toBe("stopped");
     await Bun.sleep(500);
     expect(processesBelow(directory)).toEqual([]);
