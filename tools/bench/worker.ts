@@ -20,7 +20,7 @@ export class Worker<Known extends Jobs> {
 
   /** @param options.openFiles how many sockets it will hold at most */
   constructor(script: string, options: { openFiles?: number; cwd: string }) {
-    const command = [process.execPath, "--no-orphans", "--no-install", join(import.meta.dir, script)];
+    const command = [process.execPath, "--no-orphans", "--no-install", join(import.meta.dir, "..", script)];
     this.#child = Bun.spawn(withOpenFiles(command, options.openFiles), {
       cwd: options.cwd,
       stdio: ["pipe", "pipe", "pipe"],

@@ -143,7 +143,7 @@ export class World {
   }
 
   generator(openFiles?: number): Worker<GeneratorJobs> {
-    return this.#worker<GeneratorJobs>("load/generator.ts", openFiles);
+    return this.#worker<GeneratorJobs>("bench/load/generator.ts", openFiles);
   }
 
   honest(): Worker<HonestJobs> {
@@ -151,7 +151,7 @@ export class World {
   }
 
   rival(openFiles?: number): Worker<RivalJobs> {
-    return this.#worker<RivalJobs>("rivals/rival.ts", openFiles);
+    return this.#worker<RivalJobs>("bench/rivals/rival.ts", openFiles);
   }
 
   /** Ends what a part has started and drops its databases: the next finds the machine as quiet as the first. @returns complaints in the servers' logs */
