@@ -22,7 +22,7 @@ export const k8s: Proof = {
       "k8s: base and every overlay are made, taken by Kubernetes 1.34, and fit the program",
       async () => {
         const path = [...(directory ? [directory] : []), Bun.env["PATH"]].join(":");
-        const words = [process.execPath, "test", "--timeout=60000", join("test", "k8s_test.ts")];
+        const words = [process.execPath, "test", "--timeout=60000", join("test", "deploy", "k8s_test.ts")];
         const { code, out, err } = await run(words, { cwd: ROOT, env: { PATH: path } });
         const said = Bun.stripANSI(out + err);
         if (code !== 0 || /NOT TESTED|\(skip\)/.test(said)) throw new Error(said);
