@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { type Client, connect } from "../../src/db/client.ts";
 import { DatabaseError, migrate } from "../../src/db/migrate.ts";
 import { emptyDatabase, migratedDatabase, type Person, ROOT, SILENT, startApp } from "../support/harness.ts";
+import { until } from "../support/until.ts";
 
 setDefaultTimeout(30_000);
 
@@ -277,6 +278,15 @@ describe("migrate beside pods that serve", () => {
     await using pods = await twoPods(database);
     const [ann, bob] = (await pods.one.people("ann", "bob")) as [Person, Person];
     const [there, here] = [await ann.open(), await bob.at(pods.other).open()];
+    for (const [user, peer] of [
+      [ann, "bob"],
+      [bob.at(pods.other), "ann"],
+    ] as const) {
+      // Until two pods have proved to each other that they run, a message crosses by `sync`.
+      await until(`${user.name}'s pod knows of ${peer}`, async () =>
+        (await user.json<string[]>("/online")).includes(peer),
+      );
+    }
     let migrated = false;
     const migrating = run(database, { directory: newer("-- Old code runs on: it names the columns it wants.") });
     void migrating.then(() => (migrated = true));
