@@ -32,8 +32,10 @@ export const MESSAGE_PATH = [
   "chat/socket.ts",
   "chat/chat.ts",
   "chat/send_queue.ts",
+  "delivery/delivery.ts",
   "delivery/hub.ts",
   "db/insert_messages.ts",
+  "db/receipts.ts",
   "cluster/bus.ts",
 ];
 
