@@ -40,7 +40,7 @@ async function exerciseStatements(sql: Sql): Promise<void> {
   await sql`
     with made as (
       insert into users (id, username, name_key, search_key, password)
-      select ${id}::bigint - place * 5000000000, name, name, name, ''
+      select ${id}::bigint - place, name, name, name, ''
       from unnest(${[ann, bob]}::text[]) with ordinality as t (name, place)
       returning id, username
     )

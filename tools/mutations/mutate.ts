@@ -49,10 +49,7 @@ const symbolPattern = (name: string) =>
 
 /** How many lines a declaration has up to its opening brace. */
 function headLength(lines: readonly string[], at: number): number {
-  const end = lines.findIndex(
-    (line, i) =>
-      i >= at && line.endsWith("{") && !/^\s*(async )?#?\w+\($/.test(line) && depthOf(lines.slice(at, i + 1)) === 1,
-  );
+  const end = lines.findIndex((line, i) => i >= at && line.endsWith("{") && depthOf(lines.slice(at, i + 1)) === 1);
   if (end < 0) throw new Error(`line ${at + 1} opens no body`);
   return end - at + 1;
 }
