@@ -42,7 +42,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: 'the door answers 403 to the origin "https://evil.example", and says what it saw and what to set',
     },
     {
-      guarantee: "A page of another site signs nobody in, up or out",
+      guarantee: "A page of another site cannot sign users in, up or out",
       file: "src/http/request.ts",
       symbol: "isForeign",
       code: "return false;",
@@ -68,7 +68,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "a cookie with any bit flipped is nobody's",
     },
     {
-      guarantee: "A copy of the table of sessions signs nobody in",
+      guarantee: "A copy of the sessions table opens no account",
       file: "src/util/token.ts",
       symbol: "hashToken",
       code: "return token;",
@@ -92,7 +92,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "an account has fifty sessions at most: the fifty-first login ends the one that was used least recently, its sockets on every pod",
     },
     {
-      guarantee: "The time of a login does not tell which names exist",
+      guarantee: "The duration of a login does not reveal which names exist",
       file: "src/util/password.ts",
       symbol: "verifyPassword",
       code: 'if (phc === undefined) return "wrong";',
@@ -126,7 +126,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "a name that looks like another's is refused by one of two pods, when both are asked at once",
     },
     {
-      guarantee: "Nobody signs up with a name that claims to speak for the server",
+      guarantee: "Sign-up rejects names that claim to speak for the server",
       file: "src/accounts/reserved_names.ts",
       symbol: "isReserved",
       code: "return false;",
@@ -186,7 +186,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "an event is dropped as malformed: a frame without a type",
     },
     {
-      guarantee: "Other pods are told of no name that only a client wrote",
+      guarantee: "Pods send each other no name that only a client wrote",
       file: "src/chat/chat.ts",
       marker: "names from the database",
       code: "this.#delivery.send([key ?? peerKey], typingFrame(socket.username));",
