@@ -1,7 +1,7 @@
 /**
- * Imports a database of the original demo: `users` and `messages` with plain-text passwords, timestamps without zone and no sequence
- * numbers, perhaps `sessions`. In one transaction, moves the old tables aside, creates the schema of `sql/`, copies every row,
- * including columns only the original has, and drops the old tables.
+ * Imports a database of the original demo: plain-text passwords, timestamps without time zone, no
+ * sequence numbers. In one transaction, moves the old tables to another schema, creates the schema of
+ * `sql/`, copies every row, including columns that only the original has, and drops the old tables.
  */
 
 import type { Log } from "../log.ts";
@@ -35,9 +35,9 @@ export async function adopt(
   options: { log: Log; say: (line: string) => void },
 ): Promise<void> {
   const { log, say } = options;
-  say("This database was made by the original demo: taking it over …");
+  say("This is a database of the original demo. Importing it …");
   await tx`set local lock_timeout = '3s'`;
-  await tx`savepoint trial`; // find out now, not after minutes of hashing, whether they can be dropped
+  await tx`savepoint trial`; // fail now, not after minutes of hashing, if they cannot be dropped
   await tx`drop table if exists sessions, messages, users`;
   await tx`rollback to savepoint trial`;
   await tx`create schema ${tx(ASIDE)}`;
@@ -47,11 +47,11 @@ export async function adopt(
   await makeSchema();
   const people = await copyUsers(tx, options);
   const messages = await copyMessages(tx);
-  // sessions are not copied: their tokens were never signed
+  // Sessions are not copied: their tokens were never signed.
   await tx`drop table if exists chatify_original.sessions, chatify_original.messages, chatify_original.users`;
   await tx`drop schema ${tx(ASIDE)}`;
-  log.info("database of the original adopted", { people, messages });
-  say(`Took over ${people} people and ${messages} messages. Everybody signs in again, with the password they had.`);
+  log.info("original database imported", { people, messages });
+  say(`Imported ${people} users and ${messages} messages. Users must log in again, with their old passwords.`);
 }
 
 interface OldUser {
@@ -61,7 +61,7 @@ interface OldUser {
   readonly password: string | null;
 }
 
-/** Copies accounts, hashing passwords and renaming accounts whose name keys collide. */
+/** Copies accounts, hashes their passwords, and renames those whose name keys collide. */
 async function copyUsers(tx: Sql, { log, say }: { log: Log; say: (line: string) => void }): Promise<number> {
   const users = await tx<OldUser[]>`
     select id::bigint, nullif(username, '') as username, password
@@ -80,8 +80,8 @@ async function copyUsers(tx: Sql, { log, say }: { log: Log; say: (line: string) 
   for (const { id, username } of users) {
     const name = names.get(id);
     if (name === username) continue;
-    log.warn("account of the original has another name now", { id, was: username, is: name });
-    say(`Account ${id} ${whyRenamed(username)}: it is called "${name}" now.`);
+    log.warn("imported account renamed", { id, from: username, to: name });
+    say(`Account ${id} ${whyRenamed(username)}. Its new name is "${name}".`);
   }
   const hashes = await hashAll(users, say);
   const { columns, selected } = await extraColumns(tx, "users", USERS);
@@ -115,15 +115,15 @@ function whyRenamed(username: string | null): string {
   if (username === null) return "has no name";
   const isAmbiguous = keyOfReference(username) !== undefined;
   return isAmbiguous
-    ? `has the name "${username}", which is another's but for case or form`
+    ? `has the name "${username}", which differs from another name only in case or Unicode form`
     : `has the name ${JSON.stringify(username)}, which contains a control character`;
 }
 
 /**
- * A name for each account: the first with a name key keeps its name, others get a number appended. Accounts that could not be
- * referred to by name (`keyOfReference`) get a new one.
+ * A name for each account: the first with a given name key keeps its name, later ones get a number
+ * appended. Accounts whose name cannot be referenced (`keyOfReference`) get a new one.
  *
- * @param mentioned names in messages, which must not be assigned: the account would get access to those messages
+ * @param mentioned names in messages; an account given one of them could read those messages
  */
 function assignNames(users: readonly OldUser[], mentioned: readonly string[]): Map<number, string> {
   const names = new Map<number, string>();
@@ -145,7 +145,7 @@ function assignNames(users: readonly OldUser[], mentioned: readonly string[]): M
   return names;
 }
 
-/** PHC strings of plain-text passwords, a few at a time; keeps existing hashes. */
+/** Hashes plain-text passwords, a few at a time; keeps existing hashes. */
 async function hashAll(users: readonly { password: string | null }[], say: (line: string) => void): Promise<string[]> {
   const hashes: string[] = [];
   let saidAt = performance.now();
@@ -162,7 +162,10 @@ async function hashAll(users: readonly { password: string | null }[], say: (line
   return hashes;
 }
 
-/** Copies messages, numbered by (timestamp, id) per conversation; reading a message implies reading those before it. */
+/**
+ * Copies messages, numbered by (timestamp, id) within their conversation. A read message marks all
+ * earlier ones as read.
+ */
 async function copyMessages(tx: Sql): Promise<number> {
   const { columns, selected } = await extraColumns(tx, "messages", MESSAGES);
   await tx`
@@ -233,9 +236,9 @@ const USERS = ["id", "username", "password", "is_online", "created_at"];
 const MESSAGES = ["id", "sender", "receiver", "content", "timestamp", "read"];
 
 /**
- * Adds columns that only the original's table has; a column `x` is added as `original_x` if the new table has its own `x`.
+ * Adds the columns that only the original's table has, as `original_x` where `x` is taken.
  *
- * @returns their names in the new and the original table, as lists that begin with a comma, or empty
+ * @returns their names in the new and the original table, each list starting with a comma, or empty
  */
 async function extraColumns(tx: Sql, table: string, known: readonly string[]) {
   const extra = await tx<{ name: string; type: string }[]>`

@@ -1,4 +1,4 @@
-/** Brings a database to the schema of `sql/`: each file once, in order, all missing files in one transaction, under one lock for all pods. */
+/** Applies the missing files of `sql/` in order, in one transaction, while holding a lock that all pods share. */
 
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -15,38 +15,39 @@ export { DatabaseError };
 interface Migration {
   readonly number: number;
   readonly file: string;
-  /** With LF line endings, whatever git checked out: PostgreSQL stores function bodies as they are sent. */
+  /** With LF line endings, even if git checked out CRLF: PostgreSQL stores function bodies verbatim. */
   readonly text: string;
   readonly checksum: string;
-  /** Of the same text with CRLF line endings, as earlier versions recorded it. */
+  /** With CRLF line endings, as earlier versions recorded it on Windows. */
   readonly checksumWindows: string;
-  /** Whether pods of the previous version may keep serving after this migration. */
+  /** Whether pods of the previous version can keep serving after this migration. */
   readonly oldRunsOn: boolean;
 }
 
-/** The first line of a file that declares this; a file without it is assumed to break older pods. */
+/** First line of a compatible file; any other is assumed to break older pods. */
 const OLD_RUNS_ON = /^-- Old code runs on\b/;
-/** The first files have no such declaration but are compatible: they add tables, columns with defaults, and columns of function results. */
+/** The first files lack the declaration but only add tables, columns with defaults, and result columns. */
 const UNDECLARED = 6;
 
-/** Practically unlimited, and unlikely to be set by anything else: `checkServer` uses it to detect lost session settings. */
+/** Practically unlimited, yet recognizable: `checkServer` uses it to detect lost session settings. */
 const UNLIMITED_MS = 2_147_483_647;
 const UNLIMITED = { lock_timeout: UNLIMITED_MS, statement_timeout: UNLIMITED_MS };
-/** For transactions that deadlock with running pods. */
+/** For a transaction that deadlocks with running pods. */
 const ATTEMPTS = 5;
-/** Arbitrary, but the same in every version: the holder of this advisory lock migrates. */
+/** Key of the advisory lock; arbitrary, but the same in every version. */
 const LOCK = 4_851_090_217;
 
 /**
- * Applies missing migrations. A second pod waits for the first and finds nothing left to do. A database of the original demo, which
- * has tables but no record of migrations, is imported. While older pods serve, migrations that would break them are refused; an older
- * pod that starts meanwhile waits and then rejects the database as too new.
+ * Applies missing migrations, or imports a database of the original demo. A second pod waits for the
+ * first. Refuses migrations that would break older pods while these serve; an older pod that starts
+ * meanwhile waits, then rejects the database as too new.
  *
- * @param options.directory of the numbered files
+ * @param options.directory contains the numbered files
  * @param options.allowUnsafe serve although `fsync`, `full_page_writes` or `synchronous_commit` is off
  * @param options.connections how many connections this process needs
  * @param options.say prints progress to the terminal
- * @throws DatabaseError if PostgreSQL is unreachable or too old, the schema too new, files changed, or older pods are in the way
+ * @throws DatabaseError if PostgreSQL is unreachable or too old, the schema too new, an applied file
+ *   has changed, or a migration would break running pods
  */
 export async function migrate(
   target: Target,
@@ -67,7 +68,7 @@ export async function migrate(
     await checkCommit(sql);
     await sql`
       select set_config('transaction_timeout', '0', false)
-      where current_setting('server_version_num')::int >= 170000 -- older ones know no such setting
+      where current_setting('server_version_num')::int >= 170000 -- older versions lack the setting
     `;
     await takeLock(sql, options.say);
     const applied = await readApplied(sql);
@@ -88,7 +89,7 @@ export async function migrate(
   }
 }
 
-/** If its name is taken, PostgreSQL would name the sequence of `messages.id` differently. A foreign table `messages` is detected later. */
+/** PostgreSQL would silently name the sequence of `messages.id` differently if its name were taken. */
 async function checkSequence(sql: Sql): Promise<void> {
   const [{ isTaken }] = await sql<
     [{ isTaken: boolean }]
@@ -100,7 +101,7 @@ async function checkSequence(sql: Sql): Promise<void> {
 async function takeLock(sql: Sql, say: (line: string) => void): Promise<void> {
   const [{ taken }] = await sql<[{ taken: boolean }]>`select pg_try_advisory_lock(${LOCK}::bigint) as taken`;
   if (taken) return;
-  say("Waiting for another chatify that prepares the database …");
+  say("Waiting for another chatify process to migrate the database …");
   await sql`select pg_advisory_lock(${LOCK}::bigint)`;
 }
 
@@ -127,7 +128,7 @@ async function readApplied(sql: Sql): Promise<Applied[]> {
   `;
 }
 
-/** The files, in order. @throws RangeError when the numbers are not 1, 2, 3 … */
+/** The files in order. @throws RangeError unless they are numbered 1, 2, 3 … */
 async function readMigrations(directory: string): Promise<Migration[]> {
   const files = (await readdir(directory)).filter((file) => /^\d{4}_.*\.sql$/.test(file)).toSorted();
   return Promise.all(
@@ -153,7 +154,7 @@ function sha256(text: string): string {
   return new Bun.CryptoHasher("sha256").update(text).digest("hex");
 }
 
-/** Retries after a deadlock with a running pod; the failed attempt changed nothing. */
+/** Retries after a deadlock with a running pod, which rolled the attempt back. */
 async function retryConflicts(change: () => Promise<unknown>): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {
@@ -209,15 +210,15 @@ async function checkServer(sql: Sql, allowUnsafe: boolean): Promise<void> {
       current_setting('synchronous_commit') as commit
   `;
   if (server.version < 150_000) {
-    throw new DatabaseError(`chatify needs PostgreSQL 15 or newer, this one is ${server.name}`);
+    throw new DatabaseError(`chatify needs PostgreSQL 15 or newer; this server runs ${server.name}`);
   }
   if (server.encoding !== "UTF8") {
     throw new DatabaseError(
-      `The database is encoded ${server.encoding}; chatify needs UTF8: create database chatify encoding 'UTF8' template template0`,
+      `The database's encoding is ${server.encoding}, but chatify needs UTF8: create database chatify encoding 'UTF8' template template0`,
     );
   }
   if (server.standby)
-    throw new DatabaseError("This PostgreSQL is a standby, which only reads: DATABASE_URL must name the primary");
+    throw new DatabaseError("This PostgreSQL is a read-only standby: DATABASE_URL must name the primary");
   if (server.readOnly) {
     throw new DatabaseError(
       "This PostgreSQL is read-only (default_transaction_read_only is on for the server, the database or the role): turn it off",
@@ -234,13 +235,13 @@ async function checkServer(sql: Sql, allowUnsafe: boolean): Promise<void> {
   );
   if (off.length > 0 && !allowUnsafe) {
     throw new DatabaseError(
-      `This PostgreSQL may lose messages it has confirmed, ${off.map(([name]) => `${name} is off`).join(", ")}. ` +
-        "Turn it on, or set UNSAFE_DATABASE=on if its storage makes up for it",
+      `This PostgreSQL may lose committed messages: ${off.map(([name]) => `${name} is off`).join(", ")}. ` +
+        "Turn it on, or set UNSAFE_DATABASE=on if its storage guarantees durability",
     );
   }
 }
 
-/** Reports connection limits that are too low now; otherwise only the last connection would fail, much later. */
+/** Rejects connection limits that are too low; otherwise the last connection would fail only under load. */
 async function checkLimits(sql: Sql, needed: number): Promise<void> {
   const [limit] = await sql<[{ user: string; database: string; ofRole: number; ofDatabase: number; ofServer: number }]>`
     select
@@ -269,7 +270,7 @@ async function checkLimits(sql: Sql, needed: number): Promise<void> {
   if (tooFew(ofServer)) throw raise("This PostgreSQL accepts", ofServer, "raise max_connections");
 }
 
-/** Otherwise the start would silently wait forever for a missing synchronous standby. */
+/** Detects a missing synchronous standby, for which every commit would wait forever. */
 async function checkCommit(sql: Sql): Promise<void> {
   const [{ standbys }] = await sql<
     [{ standbys: string }]
@@ -280,7 +281,7 @@ async function checkCommit(sql: Sql): Promise<void> {
   } catch (error) {
     if (codeOf(error) !== "DEADLINE") throw error;
     throw new DatabaseError(
-      `PostgreSQL commits nothing while it waits for a standby (synchronous_standby_names is ${standbys}): start the standby, or change the setting`,
+      `PostgreSQL cannot commit: it is waiting for a synchronous standby (synchronous_standby_names is ${standbys}): start the standby, or change the setting`,
     );
   }
 }
@@ -293,25 +294,25 @@ function checkApplied(applied: readonly Applied[], known: readonly Migration[]):
       throw new DatabaseError(foreignTables(`the table "migrations" lists ${row.file}`));
     if (!migration) {
       throw new DatabaseError(
-        `The database is newer than this chatify: it has ${row.file}, this program knows up to ${known.at(-1)?.file}. ` +
+        `The database is newer than this chatify: it has ${row.file}, this version knows up to ${known.at(-1)?.file}. ` +
           "Start the newer chatify, or restore a backup from before the upgrade",
       );
     }
     if (hasChanged) {
       throw new DatabaseError(
-        `sql/${migration.file} was changed after it was applied to this database: put the old text back`,
+        `sql/${migration.file} was changed after it was applied to this database: restore its old content`,
       );
     }
   }
   const lost = known.find(({ number }, i) => i < applied.length && applied[i]?.number !== number);
   if (lost) {
     throw new DatabaseError(
-      `The table "migrations" lists a later file and not sql/${lost.file}: restore a backup. Nothing was changed`,
+      `The table "migrations" lists a later file but not sql/${lost.file}: restore a backup. Nothing was changed`,
     );
   }
 }
 
-/** Older pods keep serving during a rollout, so migrations that would break them must wait until they stop. */
+/** Refuses migrations that would break older pods, which keep serving during a rollout. */
 async function checkOlderPods(sql: Sql, missing: readonly Migration[]): Promise<void> {
   const breaking = missing.find(({ oldRunsOn }) => !oldRunsOn);
   if (!breaking) return;
@@ -324,8 +325,9 @@ async function checkOlderPods(sql: Sql, missing: readonly Migration[]): Promise<
     return row.pods;
   });
   if (pods === 0) return;
+  const older = pods === 1 ? "1 older pod is" : `${pods} older pods are`;
   throw new DatabaseError(
-    `The upgrade needs sql/${breaking.file}, which the older chatify cannot live with, and ${pods} of it serve: stop them, then ` +
-      "start this one (docs/upgrading.md). Nothing was changed",
+    `The upgrade applies sql/${breaking.file}, which breaks older versions, and ${older} running: ` +
+      "stop them, then start this version (docs/upgrading.md). Nothing was changed",
   );
 }

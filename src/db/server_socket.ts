@@ -1,6 +1,6 @@
 /**
- * The socket under the driver: tries the servers of a connection string in turn and, like libpq, resolves names, applies timeouts and
- * negotiates TLS before a session starts. Knows nothing of queries.
+ * The driver's socket: tries the servers of a connection string in turn and, like libpq, resolves
+ * names, applies timeouts and negotiates TLS. Sessions and queries are the driver's.
  */
 
 import { promises as dns } from "node:dns";
@@ -12,9 +12,9 @@ import { join } from "node:path";
 import type { ConnectionSettings, ServerAddress, TlsSettings } from "../util/connection_string.ts";
 import { asConnectionError, ConnectionError, startTls, TlsError } from "./tls.ts";
 
-/** Where libpq looks for a socket when no host is given: Debian's default, then PostgreSQL's own. */
+/** Default socket directories: Debian's, then PostgreSQL's own. */
 const SOCKET_DIRECTORIES = ["/run/postgresql", "/var/run/postgresql", "/tmp"];
-/** Proxies accept and close connections while the server behind them restarts. */
+/** A proxy accepts connections and closes them at once while the server behind it restarts. */
 const HUNG_UP_RETRY_MS = 200;
 
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
@@ -22,9 +22,9 @@ const YES = 0x53;
 const NO = 0x4e;
 const ERROR_RESPONSE = 0x45;
 const AUTHENTICATION = 0x52;
-/** Authentication methods the driver does not support (manual §54.7); it would wait forever. */
+/** Authentication methods on which the driver would wait forever (manual §54.7). */
 const UNKNOWN_AUTHENTICATION: Readonly<Record<number, string>> = { 2: "Kerberos", 6: "SCM", 7: "GSSAPI", 9: "SSPI" };
-/** SQLSTATE of a rejection by pg_hba.conf, which may demand or forbid TLS. */
+/** SQLSTATE of a rejection by pg_hba.conf, which may require or forbid TLS. */
 const NOT_ALLOWED = "28000";
 
 type Place = { readonly path: string } | { readonly host: string; readonly port: number };
@@ -32,13 +32,13 @@ type Encryption = "none" | "if-offered" | "required";
 
 interface Options {
   readonly settings: ConnectionSettings;
-  /** With several servers, all but the primary are skipped. */
+  /** Asked only when there are several servers. */
   readonly isPrimary: (server: ServerAddress) => Promise<boolean>;
 }
 
 /**
- * All sockets of a client. The driver (3.4.9), when ended while it is about to open a socket, still opens it and keeps it unused
- * forever: after a database restart of 15 s, each of five pods held 11 to 29 excess connections, and PostgreSQL had none left.
+ * All sockets of a client. A driver (3.4.9) that is ended while opening a socket leaks it: after a
+ * database restart of 15 s, five pods held 11 to 29 extra connections each and had exhausted PostgreSQL.
  */
 export class Sockets {
   readonly #options: Options;
@@ -64,9 +64,9 @@ export class Sockets {
   }
 }
 
-/** Handed to the driver before it is connected: the startup message is kept until there is a server to send it to. */
+/** Looks connected to the driver at once; holds its startup message until a server is found. */
 class ServerSocket extends EventEmitter {
-  /** Used in the driver's errors. */
+  /** Shown in the driver's errors. */
   readonly host: string;
   readonly port: number;
   readonly #options: Options;
@@ -119,7 +119,7 @@ class ServerSocket extends EventEmitter {
     else this.#close();
   }
 
-  /** Closes the socket after sending what was written. */
+  /** Closes the socket after flushing pending writes. */
   destroySoon(): void {
     if (this.#socket) this.#socket.destroySoon();
     else this.destroy();
@@ -148,7 +148,7 @@ class ServerSocket extends EventEmitter {
     this.#fail(failure);
   }
 
-  /** Connects to one address, trying the encryption that `sslmode` prefers before the one it allows. */
+  /** Connects to one address, first with the encryption that `sslmode` prefers, then with its fallback. */
   async #openAt(place: Place, server: ServerAddress, greeting: Uint8Array): Promise<void> {
     const { settings } = this.#options;
     const ways = "path" in place ? (["none"] as const) : encryptionsOf(settings.tls);
@@ -165,7 +165,7 @@ class ServerSocket extends EventEmitter {
     }
   }
 
-  /** Sends the startup message and waits for the first answer; retries when the server closes the connection without one. */
+  /** Sends the startup message, returns the first reply; retries when the server hangs up without one. */
   async #greet(
     place: Place,
     options: { server: ServerAddress; encryption: Encryption; greeting: Uint8Array; until: number },
@@ -204,7 +204,8 @@ class ServerSocket extends EventEmitter {
       if (word === NO && encryption === "if-offered") return plain;
       if (word === NO || word === ERROR_RESPONSE)
         throw new TlsError("The server does not support TLS", "TLS_NOT_OFFERED");
-      if (word !== YES || more.length > 0) throw new HungUp(); // not PostgreSQL, or bytes injected before TLS (CVE-2021-23222)
+      // Not PostgreSQL, or bytes injected before TLS (CVE-2021-23222).
+      if (word !== YES || more.length > 0) throw new HungUp();
     }
     return startTls(plain, server.name, settings, (socket) => (this.#attempt = socket));
   }
@@ -239,18 +240,18 @@ class ServerSocket extends EventEmitter {
   }
 }
 
-/** The connection was closed before an answer, or the answer was not PostgreSQL's. */
+/** The connection was closed without a reply, or the reply was not PostgreSQL's. */
 class HungUp extends Error {}
 
 function timedOut(): ConnectionError {
-  return new ConnectionError("The server did not answer in time", "CONNECT_TIMEOUT");
+  return new ConnectionError("The server did not respond in time", "CONNECT_TIMEOUT");
 }
 
 function shuffled(servers: readonly ServerAddress[]): ServerAddress[] {
   return servers.toSorted(() => Math.random() - 0.5);
 }
 
-/** Resolved by the system for every connection, so a server that moved is found as soon as its name is updated. */
+/** Resolves the name for every connection, so a moved server is found as soon as DNS is updated. */
 async function placesOf({ name, ip, port }: ServerAddress, timeoutMs: number): Promise<Place[]> {
   const file = `.s.PGSQL.${port}`;
   if (name.startsWith("/")) return [{ path: join(name, file) }];
@@ -263,7 +264,7 @@ async function placesOf({ name, ip, port }: ServerAddress, timeoutMs: number): P
   return (await lookUp(host, timeoutMs)).map(({ address }) => ({ host: address, port }));
 }
 
-/** One lookup per name at a time: while no name server answers, each occupies a thread of the pool that also hashes passwords. */
+/** One lookup per name at a time: a hanging lookup blocks a thread of the pool that also hashes passwords. */
 const lookUps = new Map<string, Promise<{ address: string }[]>>();
 
 async function lookUp(host: string, timeoutMs: number): Promise<{ address: string }[]> {
@@ -284,7 +285,7 @@ function encryptionsOf({ mode }: TlsSettings): readonly Encryption[] {
   return mode === "prefer" ? ["if-offered", "none"] : ["required"];
 }
 
-/** A connected socket. @param begun receives it before it is connected */
+/** Opens a socket. @param begun is passed the socket before it is connected */
 function connected(place: Place, begun: (socket: Socket) => void): Promise<Socket> {
   const { promise, resolve, reject } = Promise.withResolvers<Socket>();
   const socket = new Socket();
@@ -297,7 +298,7 @@ function connected(place: Place, begun: (socket: Socket) => void): Promise<Socke
   return promise;
 }
 
-/** The server's first bytes; the socket is paused after them. @throws HungUp when it closes instead */
+/** Reads the server's first bytes, then pauses the socket. @throws HungUp if it closes first */
 function answerOf(socket: Socket): Promise<Buffer> {
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   socket.once("data", (bytes: Buffer) => {
@@ -317,7 +318,7 @@ function checkAuthentication(answer: Buffer): void {
   if (unknown !== undefined) throw new ConnectionError(unknown, "AUTHENTICATION");
 }
 
-/** The SQLSTATE of an ErrorResponse (manual §54.7), undefined for anything else. */
+/** The SQLSTATE of an ErrorResponse (manual §54.7); undefined for other messages. */
 function sqlstateOf(answer: Buffer): string | undefined {
   return answer[0] === ERROR_RESPONSE ? /\0C(\w{5})\0/.exec(answer.toString("latin1"))?.[1] : undefined;
 }

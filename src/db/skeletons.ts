@@ -1,4 +1,4 @@
-/** Adds name skeletons and current name keys to accounts created by older versions. */
+/** Fills in name skeletons and current name keys of accounts created by older versions. */
 
 import { errorText, type Log } from "../log.ts";
 import { nameKey, skeletonsOf } from "../util/text.ts";
@@ -9,12 +9,12 @@ import { codeOf } from "./failures.ts";
 const STEP = 1_000;
 const EVERY_MS = 60_000;
 
-/** Completes all accounts: 300,000 take about 20 s, once. Names are kept, even if they look alike. Safe on several pods at once. */
+/** Completes all accounts (300,000 in about 20 s). Keeps names that look alike. Pods may run it concurrently. */
 export async function fillSkeletons(db: Database, log: Log): Promise<void> {
   while (await db.run((sql) => fillStep(sql, log)));
 }
 
-/** Completes accounts in the background: during a rolling upgrade older pods still create some without skeletons. */
+/** Completes accounts in the background: older pods still create some during a rolling upgrade. */
 export class SkeletonFiller {
   readonly #db: Database;
   readonly #log: Log;
@@ -28,12 +28,12 @@ export class SkeletonFiller {
     this.#timer = setInterval(() => void this.fill(), EVERY_MS);
   }
 
-  /** Resolves when all accounts are complete, or the database failed. */
+  /** Resolves when all accounts are complete or the database has failed. */
   fill(): Promise<void> {
     return (this.#filling ??= fillSkeletons(this.#db, this.#log)
       .catch((error: unknown) => {
         if (this.#isStopped) return;
-        this.#log.warn("skeletons of names not filled in, will retry in a minute", { error: errorText(error) });
+        this.#log.warn("filling in name skeletons failed, will retry in a minute", { error: errorText(error) });
       })
       .finally(() => (this.#filling = undefined)));
   }
@@ -44,7 +44,7 @@ export class SkeletonFiller {
   }
 }
 
-/** @returns whether incomplete accounts may be left */
+/** @returns whether incomplete accounts may remain */
 async function fillStep(sql: Sql, log: Log): Promise<boolean> {
   const accounts = await sql<{ id: number; username: string; nameKey: string }[]>`
     select id, username, name_key as "nameKey"
@@ -76,7 +76,7 @@ async function fillStep(sql: Sql, log: Log): Promise<boolean> {
       select id
       from users
       where id = any(${accounts.map(({ id }) => id)}::bigint[])
-      order by id -- pods that start together must not deadlock
+      order by id -- or pods that start together would deadlock
       for update
     )
     update users u

@@ -1,4 +1,4 @@
-/** Explains startup failures to an admin: PostgreSQL's message, its meaning, and a remedy. Never includes any part of a secret. */
+/** Explains startup failures to an admin: PostgreSQL's message, its meaning, a remedy. Never repeats a secret. */
 
 import { ChatError } from "../errors.ts";
 import { describeServers } from "../util/connection_string.ts";
@@ -14,10 +14,10 @@ export class DatabaseError extends Error {
   }
 }
 
-/** Meaning and remedy by SQLSTATE class (manual, appendix A), for SQLSTATEs without their own sentence. */
+/** Meaning and remedy by SQLSTATE class (manual, appendix A), for codes without a sentence of their own. */
 const CLASSES: Readonly<Record<string, string>> = {
-  "08": "They do not speak the same protocol: DATABASE_URL must point to PostgreSQL itself, not to a pooler or another proxy",
-  "0A": "The server lacks a feature chatify needs: use PostgreSQL 15 or newer itself, not a pooler or a compatible product",
+  "08": "The server does not speak PostgreSQL's protocol as expected: DATABASE_URL must point to PostgreSQL itself, not to a pooler or another proxy",
+  "0A": "The server lacks a feature chatify needs: use PostgreSQL 15 or newer, not a pooler or a compatible product",
   "0P": "A role does not exist: check the user in DATABASE_URL and its settings (\\drds in psql)",
   "22": "A setting has an invalid value: check options in DATABASE_URL and the settings of the role and the database (\\drds in psql)",
   "23": "Rows violate a constraint: fix them, remove columns and constraints that are not chatify's, or restore a backup into a new database",
@@ -26,24 +26,24 @@ const CLASSES: Readonly<Record<string, string>> = {
   "28": "The server rejects this user: check user and password in DATABASE_URL, and pg_hba.conf",
   "3D": "The database is not available: check DATABASE_URL, and that the database exists",
   "3F": "The search_path contains no schema that exists and that this user may use: create it, grant usage on it, or change search_path in DATABASE_URL, of the role or of the database",
-  "40": "Another session got in the way: start chatify again",
-  "42": "The database is not set up as chatify expects: check options in DATABASE_URL and the settings of the role and the database (\\drds in psql), or give chatify a database of its own",
+  "40": "Conflict with another session: start chatify again",
+  "42": "The database is not set up as chatify expects: check options in DATABASE_URL and the settings of the role and the database (\\drds in psql), or give chatify its own database",
   "53": "The server ran out of a resource: free some, or raise the limit",
   "54": "A limit of this server was exceeded: use an unmodified PostgreSQL",
   "55": "The database cannot do this right now: wait for the other operation to finish, then start chatify again",
   "57": "The operation was canceled or timed out: start chatify again, and check PostgreSQL's log if it happens again",
   "58": "The server has a system error: check PostgreSQL's log",
   F0: "The server's configuration is broken: check PostgreSQL's log",
-  P0: "A trigger or function that is not chatify's raised this: remove it, or give chatify a database of its own",
+  P0: "A trigger or function that is not part of chatify raised this: remove it, or give chatify its own database",
 };
-const OTHERS = "Check PostgreSQL's log";
+const OTHER_CLASSES = "Check PostgreSQL's log";
 
-/** Sentences for certificate errors, by Node.js's codes. `where`: a description of the server; `own`: the error's own message. */
-const CERTIFICATES: readonly [RegExp, (where: string, own: string) => string][] = [
+/** Sentences for TLS errors, by Node.js's codes. `where` describes the server, `own` is the error's message. */
+const TLS_ERRORS: readonly [RegExp, (where: string, own: string) => string][] = [
   [
-    /_ALERT_.*(CA|CERT)/, // alerts are what the server sends
+    /_ALERT_.*(CA|CERT)/, // an alert is the server's verdict
     (where, own) =>
-      `The server ${where} refused the client certificate (${own}): name one in sslcert in DATABASE_URL that its ssl_ca_file issued and that is valid now`,
+      `The server ${where} rejected the client certificate (${own}): set sslcert in DATABASE_URL to a valid certificate issued by a CA in its ssl_ca_file`,
   ],
   [
     /_(PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL)$/,
@@ -72,7 +72,8 @@ const CERTIFICATES: readonly [RegExp, (where: string, own: string) => string][] 
 ];
 
 /**
- * Turns a failure at start into a `DatabaseError` with one sentence. Errors that do not come from the database are returned unchanged.
+ * Turns a startup failure into a `DatabaseError` of one sentence. Errors that are not the database's
+ * are returned unchanged.
  *
  * @param error the failure, or a `ChatError` caused by it
  */
@@ -84,11 +85,11 @@ export function explain(error: unknown, target: Target): unknown {
   return sentence === undefined ? error : new DatabaseError(sentence, failure);
 }
 
-/** @param what the conflict in PostgreSQL's words */
+/** @param what the conflict, in PostgreSQL's words */
 export function foreignTables(what: string): string {
   return (
     `This database has tables that are not chatify's (${what}), and nothing was changed. ` +
-    "Give chatify a database of its own: create database chatify encoding 'UTF8' template template0"
+    "Give chatify its own database: create database chatify encoding 'UTF8' template template0"
   );
 }
 
@@ -97,49 +98,49 @@ function ofCode(error: unknown, target: Target): string | undefined {
   const where = describeServers(settings);
   const { user, database } = settings;
   const own = messageOf(error);
-  const look = "Check DATABASE_URL";
-  const silent = `The server ${where} did not answer in time. ${look}: is it a PostgreSQL, and is there a firewall between?`;
-  const pooler = "A pooler (PgBouncer) cannot stand between: name PostgreSQL itself in DATABASE_URL";
+  const check = "Check DATABASE_URL";
+  const timedOut = `The server ${where} did not respond in time. ${check}, and whether a firewall blocks the connection`;
+  const pooler = "Poolers such as PgBouncer are not supported: DATABASE_URL must point to PostgreSQL itself";
   const foreign = foreignTables(own);
-  const missing = `The database "${database}" lacks a part of what chatify created in it (${own}): restore a backup, or check search_path in DATABASE_URL, of the role and of the database`;
+  const missing = `The database "${database}" lacks objects that chatify created (${own}): restore a backup, or check search_path in DATABASE_URL, of the role and of the database`;
   const sentences: Record<string, string> = {
-    ECONNREFUSED: `Nothing answers ${where}. Is PostgreSQL running there? ${look}`,
-    ENOENT: `There is no PostgreSQL ${where}. Is it running? ${look}`,
-    ENOTFOUND: `There is no host of that name (${where}). ${look}`,
-    EAI_AGAIN: `The host name could not be resolved (${where}): no name server answered. ${look}, and the network`,
-    EHOSTUNREACH: `No way leads to the server ${where}. ${look}, and the network`,
-    ENETUNREACH: `No way leads to the server ${where}. ${look}, and the network`,
-    ETIMEDOUT: silent,
-    CONNECT_TIMEOUT: silent,
-    DEADLINE: silent,
-    CONNECTION_CLOSED: `The server ${where} closed the connection. Is it a PostgreSQL, and does it take connections from here?`,
-    ECONNRESET: `The server ${where} closed the connection. Is it a PostgreSQL, and does it speak TLS if DATABASE_URL asks for it?`,
+    ECONNREFUSED: `Nothing is listening ${where}. Is PostgreSQL running there? ${check}`,
+    ENOENT: `There is no PostgreSQL socket ${where}. Is the server running? ${check}`,
+    ENOTFOUND: `The host name does not exist (${where}). ${check}`,
+    EAI_AGAIN: `The host name could not be resolved (${where}): no name server responded. ${check}, and the network`,
+    EHOSTUNREACH: `No route to the server ${where}. ${check}, and the network`,
+    ENETUNREACH: `No route to the server ${where}. ${check}, and the network`,
+    ETIMEDOUT: timedOut,
+    CONNECT_TIMEOUT: timedOut,
+    DEADLINE: timedOut,
+    CONNECTION_CLOSED: `The server ${where} closed the connection. Is it PostgreSQL, and does it accept connections from this host?`,
+    ECONNRESET: `The server ${where} closed the connection. Is it PostgreSQL, and does it support TLS if DATABASE_URL requires it?`,
     NO_PRIMARY: `None of the servers ${where} accepts writes: DATABASE_URL must name the primary`,
     AUTHENTICATION: `The server ${where} requires an authentication method that chatify does not support (${own}): allow scram-sha-256 in pg_hba.conf`,
-    SASL_SIGNATURE_MISMATCH: `The server ${where} could not prove that it knows the password, so it may be an impostor. ${look}`,
+    SASL_SIGNATURE_MISMATCH: `The server ${where} could not prove that it knows the password and may be an impostor. ${check}`,
     TLS_NOT_OFFERED: `The server ${where} does not support TLS, which sslmode=${settings.tls.mode} requires: set ssl = on there, or change sslmode in DATABASE_URL`,
-    TLS_FILE: `${own}. ${look}`,
+    TLS_FILE: `${own}. ${check}`,
     TLS_FILES: `The certificate and key files in DATABASE_URL cannot be used: ${own}. Do sslcert, sslkey and sslpassword belong together?`,
-    "08P01": `The server ${where} refuses how chatify speaks to it (${own}). ${pooler}`,
-    "25006": `PostgreSQL ${where} only reads: DATABASE_URL must name the primary, and a database that may be written`,
+    "08P01": `The server ${where} reports a protocol violation (${own}). ${pooler}`,
+    "25006": `PostgreSQL ${where} is read-only: DATABASE_URL must name the primary and a writable database`,
     "26000": `The server ${where} lost a prepared statement (${own}). ${pooler}`,
-    "2BP01": `Things of yours depend on the tables of the original (${detailOf(error)}): drop them, start chatify, make them again. Nothing was changed`,
-    "28P01": `PostgreSQL ${where} refused the password of "${user}". ${look}`,
-    "28000": `PostgreSQL ${where} does not let "${user}" in from here (${own}). ${look}, and pg_hba.conf`,
+    "2BP01": `Other objects depend on the original's tables (${detailOf(error)}): drop them, start chatify, then create them again. Nothing was changed`,
+    "28P01": `PostgreSQL ${where} rejected the password of "${user}". ${check}`,
+    "28000": `PostgreSQL ${where} does not accept connections of "${user}" from this host (${own}). ${check}, and pg_hba.conf`,
     "3D000": `PostgreSQL ${where} has no database "${database}": create it (createdb ${database}), or change DATABASE_URL`,
-    "42501": `"${user}" lacks a right in the database "${database}" (${own}): make it the owner of the database and of its tables`,
+    "42501": `"${user}" lacks a privilege in the database "${database}" (${own}): make it the owner of the database and of its tables`,
     "42701": foreign,
     "42710": foreign,
     "42703": missing,
     "42723": foreign,
     "42883": missing,
     "42P01": missing,
-    "42P05": `The server ${where} mixes up prepared statements (${own}). ${pooler}`,
+    "42P05": `The server ${where} shares sessions between clients (${own}). ${pooler}`,
     "42P06": foreign,
     "42P07": foreign,
     "53100": `The disk of PostgreSQL ${where} is full: free some space`,
-    "53300": `PostgreSQL ${where} has no connection left (${own}). Raise max_connections or the limit of "${user}", or end some`,
-    "55P03": "Something is using the tables of the original: stop it, then start chatify again. Nothing was changed",
+    "53300": `PostgreSQL ${where} has no free connections (${own}). Raise max_connections or the connection limit of "${user}", or close some`,
+    "55P03": "Another session is using the original's tables: stop it, then start chatify again. Nothing was changed",
     "57P03": `PostgreSQL ${where} is starting or stopping. Try again in a moment`,
   };
   return sentences[codeOf(error)];
@@ -148,29 +149,29 @@ function ofCode(error: unknown, target: Target): string | undefined {
 function ofConnection(error: unknown, target: Target): string | undefined {
   if (!(error instanceof ConnectionError)) return undefined;
   const where = describeServers(settingsOf(target));
-  for (const [codes, words] of CERTIFICATES) if (codes.test(error.code)) return words(where, messageOf(error));
+  for (const [codes, sentence] of TLS_ERRORS) if (codes.test(error.code)) return sentence(where, messageOf(error));
   return `The connection to the server ${where} failed: ${messageOf(error)} (${error.code}). Check DATABASE_URL, the network and PostgreSQL's log`;
 }
 
 function ofSqlstate(error: unknown, target: Target): string | undefined {
   const code = codeOf(error);
   if (!/^[\dA-Z]{5}$/.test(code) || !(error instanceof Error) || !("severity" in error)) return undefined;
-  // Data exceptions quote the value: before a session starts that is a setting, later it may be a message.
-  const own = code.startsWith("22") && !isFatal(error) ? "a value does not fit" : messageOf(error);
-  return `PostgreSQL ${describeServers(settingsOf(target))} reported: ${own} (SQLSTATE ${code}). ${CLASSES[code.slice(0, 2)] ?? OTHERS}`;
+  // Data exceptions quote the value, which may be a message once a session has started.
+  const own = code.startsWith("22") && !isFatal(error) ? "invalid value" : messageOf(error);
+  return `PostgreSQL ${describeServers(settingsOf(target))} reported: ${own} (SQLSTATE ${code}). ${CLASSES[code.slice(0, 2)] ?? OTHER_CLASSES}`;
 }
 
 function messageOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
-  return withoutPlaces(message).replaceAll(/\s*\n\s*/g, ", ");
+  return opensslReason(message).replaceAll(/\s*\n\s*/g, ", ");
 }
 
-/** Of OpenSSL's `error:0b000074:X.509 certificate routines:OPENSSL_internal:KEY_VALUES_MISMATCH` the reason. */
-function withoutPlaces(message: string): string {
+/** Reduces OpenSSL's `error:0b000074:X.509 certificate routines:OPENSSL_internal:REASON` to `REASON`. */
+function opensslReason(message: string): string {
   return message.replace(/^error:[\da-f]+:.*:(\w+)$/is, "$1");
 }
 
-/** The objects concerned, which PostgreSQL lists one a line. */
+/** The objects concerned, which PostgreSQL lists one per line. */
 function detailOf(error: unknown): string {
   const detail = error instanceof Error && "detail" in error ? String(error.detail) : messageOf(error);
   return detail.replaceAll("\n", ", ");

@@ -183,13 +183,13 @@ describe("adopt", () => {
     expect(users[0]!.created_at).toBe("2024-01-31T23:30:00.250000Z");
     for (const { password } of users) expect(password).toMatch(/^(\$argon2id\$v=19\$m=19456,t=2,p=1\$|!$)/);
     expect(said.filter((line) => !line.startsWith("Hashing passwords: "))).toEqual([
-      "This database was made by the original demo: taking it over …",
-      'Account 3 has the name "bob", which is another\'s but for case or form: it is called "bob.3" now.',
-      'Account 5 has the name "οδος", which is another\'s but for case or form: it is called "οδος.2" now.',
-      'Account 9 has no name: it is called "user.9.2" now.',
-      "Took over 9 people and 5015 messages. Everybody signs in again, with the password they had.",
+      "This is a database of the original demo. Importing it …",
+      'Account 3 has the name "bob", which differs from another name only in case or Unicode form. Its new name is "bob.3".',
+      'Account 5 has the name "οδος", which differs from another name only in case or Unicode form. Its new name is "οδος.2".',
+      'Account 9 has no name. Its new name is "user.9.2".',
+      "Imported 9 users and 5015 messages. Users must log in again, with their old passwords.",
     ]);
-    expect(logged.join("")).toContain("warn account of the original has another name now id=3 was=bob is=bob.3");
+    expect(logged.join("")).toContain("warn imported account renamed id=3 from=bob to=bob.3");
     expect(logged.join("")).not.toContain("password");
   });
 
@@ -288,7 +288,7 @@ test("adopt renames an account whose name has a control character, so that its o
   const said: string[] = [];
   await run(url, { say: (line) => said.push(line) });
   expect(said.join("\n")).toContain(
-    'Account 20 has the name "tab\\there", which contains a control character: it is called "user.20" now.',
+    'Account 20 has the name "tab\\there", which contains a control character. Its new name is "user.20".',
   );
   await using app = await startApp({ database: url });
   const renamed = await logIn(app.url, "user.20", "pw-of-20");
@@ -300,7 +300,7 @@ describe("adopt changes nothing", () => {
     const url = await original("create view latest as select * from messages");
     const before = await everything(url);
     await expect(run(url)).rejects.toThrow(
-      "Things of yours depend on the tables of the original (view latest depends on table messages): drop them, start chatify, make them again. Nothing was changed",
+      "Other objects depend on the original's tables (view latest depends on table messages): drop them, start chatify, then create them again. Nothing was changed",
     );
     expect(await everything(url)).toEqual(before);
     await ask(url, (sql) => sql`drop view latest`);
@@ -327,7 +327,7 @@ describe("adopt changes nothing", () => {
     try {
       await user.unsafe("begin; select from messages limit 1");
       await expect(run(url)).rejects.toThrow(
-        "Something is using the tables of the original: stop it, then start chatify again. Nothing was changed",
+        "Another session is using the original's tables: stop it, then start chatify again. Nothing was changed",
       );
     } finally {
       await user.end({ timeout: 0 });

@@ -175,7 +175,7 @@ describe("TLS", () => {
     await server.restart({ certificate, clientAuthority: authority.root });
     for (const { cert, key } of [foreign, expired]) {
       expect(await refusal(address(`?sslmode=require&sslcert=${cert}&sslkey=${key}`))).toMatch(
-        /^The server at localhost:\d+ refused the client certificate \(\w+_(UNKNOWN_CA|CERTIFICATE_EXPIRED)\): name one in sslcert in DATABASE_URL /,
+        /^The server at localhost:\d+ rejected the client certificate \(\w+_(UNKNOWN_CA|CERTIFICATE_EXPIRED)\): set sslcert in DATABASE_URL to /,
       );
     }
     expect(await refusal(address(`?sslmode=require&sslcert=${own.cert}&sslkey=${foreign.key}`))).toBe(
@@ -213,7 +213,7 @@ describe("servers", () => {
     await server.restart({ certificate, settings: { synchronous_standby_names: "elsewhere" } });
     const begunAt = performance.now();
     expect(await refusal(address())).toBe(
-      "PostgreSQL commits nothing while it waits for a standby (synchronous_standby_names is elsewhere): start the standby, or change the setting",
+      "PostgreSQL cannot commit: it is waiting for a synchronous standby (synchronous_standby_names is elsewhere): start the standby, or change the setting",
     );
     expect(performance.now() - begunAt).toBeLessThan(10_000);
     await server.restart({ certificate });

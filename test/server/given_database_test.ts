@@ -147,7 +147,7 @@ describe("a session", () => {
   test.each([
     [
       "revoke insert on messages from $",
-      '"$" lacks a right in the database "…" (permission denied for table messages)',
+      '"$" lacks a privilege in the database "…" (permission denied for table messages)',
     ],
     [
       "revoke update on sequence messages_id_seq from $; revoke usage on sequence messages_id_seq from $",
@@ -170,7 +170,7 @@ describe("a session", () => {
     ],
     [
       "create function refuse() returns trigger language plpgsql as 'begin raise ''closed on Sundays''; end'; create trigger refuse before insert on messages for each row execute function refuse()",
-      "reported: closed on Sundays (SQLSTATE P0001). A trigger or function that is not chatify's raised this: ",
+      "reported: closed on Sundays (SQLSTATE P0001). A trigger or function that is not part of chatify raised this: ",
     ],
   ])("in which no message could be stored is refused at start: %s", async (change, words) => {
     const { admin, role, database } = await owner();

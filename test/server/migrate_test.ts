@@ -109,7 +109,7 @@ describe("migrate", () => {
     const said: string[] = [];
     await Promise.all([1, 2, 3].map(() => run(url, { directory: slow, said })));
     expect((await applied(url)).map(({ number }) => number)).toEqual(FILES.map((_, i) => i + 1));
-    expect(said).toEqual(Array(2).fill("Waiting for another chatify that prepares the database …"));
+    expect(said).toEqual(Array(2).fill("Waiting for another chatify process to migrate the database …"));
   });
 
   test("migrate refuses a file that was changed after it was applied", async () => {
@@ -118,7 +118,7 @@ describe("migrate", () => {
     await run(url);
     appendFileSync(join(changed, "0001_users_sessions.sql"), "-- harmless\n");
     expect(await refusal(run(url, { directory: changed }))).toBe(
-      "sql/0001_users_sessions.sql was changed after it was applied to this database: put the old text back",
+      "sql/0001_users_sessions.sql was changed after it was applied to this database: restore its old content",
     );
   });
 
@@ -138,7 +138,7 @@ describe("migrate", () => {
     const url = await migratedDatabase();
     await ask(url, (sql) => sql`delete from migrations where number = 5`);
     expect(await refusal(run(url))).toBe(
-      `The table "migrations" lists a later file and not sql/${FILES[4]}: restore a backup. Nothing was changed`,
+      `The table "migrations" lists a later file but not sql/${FILES[4]}: restore a backup. Nothing was changed`,
     );
     expect((await applied(url)).length).toBe(FILES.length - 1);
   });
@@ -312,8 +312,8 @@ describe("migrate beside pods that serve", () => {
         [1, pods.other],
       ] as const) {
         expect(await refusal(run(database, { directory }))).toBe(
-          `The upgrade needs sql/${numbered(1, "newer")}, which the older chatify cannot live with, and ${serving} of it serve: ` +
-            "stop them, then start this one (docs/upgrading.md). Nothing was changed",
+          `The upgrade applies sql/${numbered(1, "newer")}, which breaks older versions, and ${serving === 1 ? "1 older pod is" : "2 older pods are"} running: ` +
+            "stop them, then start this version (docs/upgrading.md). Nothing was changed",
         );
         expect(await applied(database)).toEqual(before);
         await pod.person(`visitor-${serving}`); // undisturbed
@@ -393,14 +393,14 @@ describe("migrate refuses a server", () => {
         do $$ begin execute format('alter database %I set search_path = old, pg_catalog, public', current_database()); end $$
       `),
     );
-    expect(await refusal(run(url))).toBe("chatify needs PostgreSQL 15 or newer, this one is 14.11");
+    expect(await refusal(run(url))).toBe("chatify needs PostgreSQL 15 or newer; this server runs 14.11");
   });
 
   test("migrate refuses a database that cannot hold every text", async () => {
     const url = await emptyDatabase();
     await ask(url, (sql) => sql`create database ascii encoding 'SQL_ASCII' locale 'C' template template0`);
     expect(await refusal(run(but(url, (url) => (url.pathname = "/ascii"))))).toBe(
-      "The database is encoded SQL_ASCII; chatify needs UTF8: create database chatify encoding 'UTF8' template template0",
+      "The database's encoding is SQL_ASCII, but chatify needs UTF8: create database chatify encoding 'UTF8' template template0",
     );
   });
 
@@ -415,7 +415,7 @@ describe("migrate refuses a server", () => {
     await unsafe("off");
     try {
       expect(await refusal(run(url))).toBe(
-        "This PostgreSQL may lose messages it has confirmed, fsync is off. Turn it on, or set UNSAFE_DATABASE=on if its storage makes up for it",
+        "This PostgreSQL may lose committed messages: fsync is off. Turn it on, or set UNSAFE_DATABASE=on if its storage guarantees durability",
       );
       expect(await contents(url)).toEqual([]);
       await run(url, { allowUnsafe: true });
@@ -457,7 +457,7 @@ describe("migrate says in plain words", () => {
     );
     expect(await told("&options=-c%20nonsense%3D1")).toBe(
       'PostgreSQL in … reported: unrecognized configuration parameter "nonsense" (SQLSTATE 42704). The database is not set up as chatify expects: ' +
-        `check options in DATABASE_URL and ${drds}, or give chatify a database of its own`,
+        `check options in DATABASE_URL and ${drds}, or give chatify its own database`,
     );
     expect(await told("&options=-c%20work_mem%3Dlots")).toBe(
       'PostgreSQL in … reported: invalid value for parameter "work_mem": "lots" (SQLSTATE 22023). A setting has an invalid value: ' +
@@ -474,12 +474,12 @@ describe("migrate says in plain words", () => {
     await change(`alter database ${database} allow_connections true`);
     await change(`alter role sentences connection limit 0`);
     expect(await told()).toBe(
-      'PostgreSQL in … has no connection left (too many connections for role "sentences"). ' +
-        'Raise max_connections or the limit of "sentences", or end some',
+      'PostgreSQL in … has no free connections (too many connections for role "sentences"). ' +
+        'Raise max_connections or the connection limit of "sentences", or close some',
     );
     await change("alter role sentences connection limit -1 nologin");
     expect(await told()).toBe(
-      'PostgreSQL in … does not let "sentences" in from here (role "sentences" is not permitted to log in). Check DATABASE_URL, and pg_hba.conf',
+      'PostgreSQL in … does not accept connections of "sentences" from this host (role "sentences" is not permitted to log in). Check DATABASE_URL, and pg_hba.conf',
     );
     await change("alter role sentences login");
     const guarded = but(superuser, (url) => Object.assign(url, { username: "sentences", password: SECRET }));
@@ -490,8 +490,8 @@ describe("migrate says in plain words", () => {
       create event trigger sundays on login execute function refuse();
     `);
     expect((await refusal(run(guarded))).replace(sockets, "…")).toBe(
-      "PostgreSQL in … reported: closed on Sundays (SQLSTATE P0001). A trigger or function that is not chatify's raised this: " +
-        "remove it, or give chatify a database of its own",
+      "PostgreSQL in … reported: closed on Sundays (SQLSTATE P0001). A trigger or function that is not part of chatify raised this: " +
+        "remove it, or give chatify its own database",
     );
   });
 
@@ -536,11 +536,11 @@ describe("migrate says in plain words", () => {
       refusal(run(but(url, (url) => url.searchParams.set("host", "/nowhere")))),
     ]);
     expect(asked).toEqual([
-      `PostgreSQL in ${sockets} refused the password of "chatify". Check DATABASE_URL`,
-      `PostgreSQL in ${sockets} refused the password of "stranger". Check DATABASE_URL`,
+      `PostgreSQL in ${sockets} rejected the password of "chatify". Check DATABASE_URL`,
+      `PostgreSQL in ${sockets} rejected the password of "stranger". Check DATABASE_URL`,
       `PostgreSQL in ${sockets} has no database "nowhere": create it (createdb nowhere), or change DATABASE_URL`,
-      `"reader" lacks a right in the database "${database}" (permission denied for schema public): make it the owner of the database and of its tables`,
-      "There is no PostgreSQL in /nowhere. Is it running? Check DATABASE_URL",
+      `"reader" lacks a privilege in the database "${database}" (permission denied for schema public): make it the owner of the database and of its tables`,
+      "There is no PostgreSQL socket in /nowhere. Is the server running? Check DATABASE_URL",
     ]);
     expect(asked.join()).not.toContain(SECRET);
   });
@@ -554,7 +554,7 @@ describe("migrate says in plain words", () => {
     const ports = await Promise.all(Object.values(servers).map(listen));
     const closed = await listen(createServer());
     const silence = (port: number) =>
-      `The server at 127.0.0.1:${port} did not answer in time. Check DATABASE_URL: is it a PostgreSQL, and is there a firewall between?`;
+      `The server at 127.0.0.1:${port} did not respond in time. Check DATABASE_URL, and whether a firewall blocks the connection`;
     try {
       const begun = performance.now();
       const to = (host: string) => refusal(run(`postgres://ann:${SECRET}@${host}/chat`));
@@ -564,8 +564,8 @@ describe("migrate says in plain words", () => {
         ...ports.map((port) => to(`127.0.0.1:${port}`)),
       ]);
       expect(asked).toEqual([
-        `Nothing answers at 127.0.0.1:${closed}. Is PostgreSQL running there? Check DATABASE_URL`,
-        "There is no host of that name (at no-such-host.invalid:5432). Check DATABASE_URL",
+        `Nothing is listening at 127.0.0.1:${closed}. Is PostgreSQL running there? Check DATABASE_URL`,
+        "The host name does not exist (at no-such-host.invalid:5432). Check DATABASE_URL",
         ...ports.map(silence),
       ]);
       expect(performance.now() - begun).toBeLessThan(15_000);

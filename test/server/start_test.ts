@@ -389,7 +389,7 @@ describe("start", () => {
     expect(await new Chatify(env).ends()).toEqual({
       code: 4,
       out: "",
-      err: `Nothing answers at 127.0.0.1:${port}. Is PostgreSQL running there? Check DATABASE_URL\n`,
+      err: `Nothing is listening at 127.0.0.1:${port}. Is PostgreSQL running there? Check DATABASE_URL\n`,
     });
   });
 
