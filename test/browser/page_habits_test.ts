@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 
 import { BenchDatabase } from "../../tools/support/database.ts";
-import { cookieOf, nameOf, SESSION_SECRET } from "../../tools/support/people.ts";
+import { cookieOf, nameOf, SESSION_SECRET } from "../../tools/support/users.ts";
 import { closeWindows, launch, scripted } from "../support/browser.ts";
 import { migratedDatabase, PASSWORD, Person, startApp, type TestApp } from "../support/harness.ts";
 import { until } from "../support/until.ts";

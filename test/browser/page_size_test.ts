@@ -9,8 +9,8 @@ import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import type { Browser, CDPSession, Page } from "playwright-core";
 
 import { BenchDatabase } from "../../tools/support/database.ts";
-import { cookieOf, nameOf, SESSION_SECRET } from "../../tools/support/people.ts";
 import { percentile } from "../../tools/support/statistics.ts";
+import { cookieOf, nameOf, SESSION_SECRET } from "../../tools/support/users.ts";
 import { closeWindows, launch } from "../support/browser.ts";
 import { migratedDatabase, Person, startApp, type TestApp } from "../support/harness.ts";
 import { until } from "../support/until.ts";

@@ -1,12 +1,12 @@
-/** The fault run as somebody uses it: its words, its broken links, and that it finds what is broken on purpose. */
+/** The fault run as somebody uses it: its words, its broken proxies, and that it finds what is broken on purpose. */
 
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { flawed, flawedFiles } from "../../tools/chaos/flaws.ts";
-import { Link } from "../../tools/chaos/link.ts";
-import { type FlawName, FLAWS, readOptions } from "../../tools/chaos/options.ts";
+import { FaultProxy } from "../../tools/chaos/fault_proxy.ts";
+import { mutated, mutatedFiles } from "../../tools/chaos/mutants.ts";
+import { type MutantName, MUTANTS, readOptions } from "../../tools/chaos/options.ts";
 import { Random } from "../../tools/chaos/random.ts";
 import { runCommand } from "../support/command.ts";
 import { ROOT } from "../support/harness.ts";
@@ -34,7 +34,7 @@ test("chaos options are read as they are meant", () => {
     ["--seed", "x"],
     ["--pods", "0"],
     ["--bus", "kafka"],
-    ["--flaw", "none"],
+    ["--mutant", "none"],
     ["--keep=yes"],
     ["now"],
   ])
@@ -49,7 +49,7 @@ test("chaos dice fall the same way again", () => {
   expect(new Random(43).next()).not.toBe(new Random(42).next());
 });
 
-/** An echo behind a link, and a client in front of it. */
+/** An echo behind a proxy, and a client in front of it. */
 async function echo() {
   const heard: string[] = [];
   const reached: string[] = [];
@@ -64,10 +64,10 @@ async function echo() {
       },
     },
   });
-  const link = new Link(() => ({ hostname: "127.0.0.1", port: server.port }));
+  const proxy = new FaultProxy(() => ({ hostname: "127.0.0.1", port: server.port }));
   const client = await Bun.connect({
     hostname: "127.0.0.1",
-    port: link.port,
+    port: proxy.port,
     socket: { data: (_, bytes) => void heard.push(bytes.toString()), close: () => close(), error: () => {} },
   });
   const say = (text: string) => void client.write(text);
@@ -84,76 +84,76 @@ async function echo() {
   await hears("hello");
   const end = () => {
     client.terminate();
-    link.close();
+    proxy.close();
     server.stop(true);
   };
-  return { link, heard, reached, say, hears, reaches, settles, closed, [Symbol.dispose]: end };
+  return { proxy, heard, reached, say, hears, reaches, settles, closed, [Symbol.dispose]: end };
 }
 
-test("chaos link forwards both ways", async () => {
+test("chaos proxy forwards both ways", async () => {
   using way = await echo();
   expect([way.reached, way.heard]).toEqual([["hello"], ["hello"]]);
-  expect(way.link.connections[0]?.greeting).toBe("hello");
+  expect(way.proxy.connections[0]?.requestHead).toBe("hello");
 });
 
-test("chaos link stalls one way, and loses nothing", async () => {
+test("chaos proxy stalls one way, and loses nothing", async () => {
   using way = await echo();
-  way.link.set({ down: "stall" });
+  way.proxy.set({ downstream: "stall" });
   way.say("one");
   await way.reaches("hello", "one");
   await way.settles();
   expect(way.heard).toEqual(["hello"]);
-  way.link.heal();
+  way.proxy.heal();
   await way.hears("hello", "one");
-  way.link.set({ up: "stall" });
+  way.proxy.set({ upstream: "stall" });
   way.say("two");
   await way.settles();
   expect(way.reached).toEqual(["hello", "one"]);
-  way.link.heal();
+  way.proxy.heal();
   await way.hears("hello", "one", "two");
 });
 
-test("chaos link drops one way, and cuts what lost something when it heals", async () => {
+test("chaos proxy drops one way, and cuts what lost something when it heals", async () => {
   using way = await echo();
-  way.link.set({ down: "drop" });
+  way.proxy.set({ downstream: "drop" });
   way.say("one");
   await way.reaches("hello", "one");
   await way.settles();
   expect(way.heard).toEqual(["hello"]);
-  way.link.heal();
+  way.proxy.heal();
   await way.closed;
   expect(way.heard).toEqual(["hello"]);
 });
 
-test("chaos link cuts, and refuses where nobody is", async () => {
+test("chaos proxy cuts, and refuses where nobody is", async () => {
   using way = await echo();
-  expect(way.link.cut()).toBe(1);
+  expect(way.proxy.reset()).toBe(1);
   await way.closed;
-  const link = new Link(() => undefined);
+  const proxy = new FaultProxy(() => undefined);
   const { promise: refused, resolve } = Promise.withResolvers<void>();
   await Bun.connect({
     hostname: "127.0.0.1",
-    port: link.port,
+    port: proxy.port,
     socket: { data() {}, close: () => resolve(), error: () => resolve() },
   });
   await refused;
-  link.close();
+  proxy.close();
 });
 
-for (const name of Object.keys(FLAWS) as FlawName[]) {
-  test(`chaos flaw ${name} fits the sources, and only once`, () => {
-    for (const file of flawedFiles(name)) {
+for (const name of Object.keys(MUTANTS) as MutantName[]) {
+  test(`chaos mutant ${name} fits the sources, and only once`, () => {
+    for (const file of mutatedFiles(name)) {
       const source = readFileSync(join(ROOT, "src", file), "utf8");
-      const text = flawed(name, file, source);
+      const text = mutated(name, file, source);
       expect(text).not.toBe(source);
       expect(() => new Bun.Transpiler({ loader: "ts" }).transformSync(text)).not.toThrow();
-      expect(() => flawed(name, file, `${source}${source}`)).toThrow("2 times");
+      expect(() => mutated(name, file, `${source}${source}`)).toThrow("2 times");
     }
   });
 }
 
-/** What each flaw breaks. */
-const FOUND: Readonly<Record<FlawName, string>> = {
+/** What each mutant breaks. */
+const FOUND: Readonly<Record<MutantName, string>> = {
   ack_before_commit: "early_ack",
   no_unique_ref: "duplicate",
   seq_in_memory: "reordered",
@@ -162,11 +162,11 @@ const FOUND: Readonly<Record<FlawName, string>> = {
   async_handler: "reordered",
 };
 
-for (const [flaw, name] of Object.entries(FOUND)) {
+for (const [mutant, name] of Object.entries(FOUND)) {
   test.concurrent(
-    `chaos finds the flaw ${flaw} as ${name}, and leaves nothing behind`,
+    `chaos finds the mutant ${mutant} as ${name}, and leaves nothing behind`,
     async () => {
-      const { code, out, err, left, running } = await chaos(["--flaw", flaw, "--seed", "1"]);
+      const { code, out, err, left, running } = await chaos(["--mutant", mutant, "--seed", "1"]);
       expect(err).toBe("");
       expect(code).toBe(1);
       expect(Number(new RegExp(`^${name} +(\\d+)`, "m").exec(out)?.[1]), out).toBeGreaterThan(0);

@@ -3,10 +3,10 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 
-import { auditAcks, Numbers } from "../../tools/bench/load/audit.ts";
+import { auditAcks, SeqTracker } from "../../tools/bench/load/audit.ts";
 import { readOptions } from "../../tools/support/options.ts";
-import { numberOfRef, refOf, textOf } from "../../tools/support/people.ts";
 import { Report } from "../../tools/support/report.ts";
+import { numberOfRef, refOf, textOf } from "../../tools/support/users.ts";
 import { runCommand } from "../support/command.ts";
 import { ROOT } from "../support/harness.ts";
 
@@ -36,10 +36,10 @@ test.concurrent(
     expect(code).toBe(0);
     const { figures, checks } = JSON.parse(out) as {
       figures: { name: string; value: number }[];
-      checks: { faults: string[] }[];
+      checks: { problems: string[] }[];
     };
     expect(figures.map(({ name }) => name)).toEqual(["first start, database made", "second start"]);
-    expect(checks.flatMap(({ faults }) => faults)).toEqual([]);
+    expect(checks.flatMap(({ problems }) => problems)).toEqual([]);
     expect(left).toEqual([]);
     expect(running).toEqual([]);
   },
@@ -62,8 +62,8 @@ for (const interruptAfterMs of [250, 1_800]) {
 
 test("bench says when there is no room", async () => {
   const script = `
-    import { World } from ${JSON.stringify(join(ROOT, "tools", "support", "world.ts"))};
-    new World({ spaceBytes: 2 ** 60, profile: undefined });
+    import { Sandbox } from ${JSON.stringify(join(ROOT, "tools", "support", "sandbox.ts"))};
+    new Sandbox({ spaceBytes: 2 ** 60, profile: undefined });
   `;
   const child = Bun.spawn([process.execPath, "-e", script], { stdio: ["ignore", "pipe", "pipe"] });
   expect(await new Response(child.stderr).text()).toContain("are free. Free some, or name another place: TMPDIR=");
@@ -94,7 +94,7 @@ for (const [name, heard, stored] of [
 }
 
 test("bench finds a hole in the numbers, and a number twice", () => {
-  const numbers = new Numbers(10);
+  const numbers = new SeqTracker(10);
   for (const seq of [11, 13, 12]) expect(numbers.add(seq)).toBeTrue();
   expect([numbers.last, numbers.waiting]).toEqual([13, 0]);
   expect(numbers.add(12)).toBeFalse();
@@ -113,9 +113,9 @@ test("bench knows a send by its ref", () => {
 test("bench report fails a wrong answer, and a figure only when it is far off", () => {
   const report = new Report();
   const figure = { part: "send", name: "window 8", unit: "/s" } as const;
-  report.add({ ...figure, value: 60, rival: { name: "limit", value: 100 }, bound: { least: 0.75 } });
+  report.add({ ...figure, value: 60, baseline: { name: "limit", value: 100 }, bound: { least: 0.75 } });
   expect([report.missed.length, report.failed.length]).toEqual([1, 0]);
-  report.add({ ...figure, value: 30, rival: { name: "limit", value: 100 }, bound: { least: 0.75 } });
+  report.add({ ...figure, value: 30, baseline: { name: "limit", value: 100 }, bound: { least: 0.75 } });
   report.add({ ...figure, value: 4.1, bound: { most: 2 } });
   expect([report.missed.length, report.failed.length]).toEqual([3, 2]);
   expect(report.wrong).toEqual([]);

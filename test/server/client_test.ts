@@ -12,7 +12,7 @@ import { isLost } from "../../src/db/failures.ts";
 import { answers } from "../../src/db/settings.ts";
 import { ChatError } from "../../src/errors.ts";
 import { Log } from "../../src/log.ts";
-import { Link } from "../../tools/chaos/link.ts";
+import { FaultProxy } from "../../tools/chaos/fault_proxy.ts";
 import { emptyDatabase } from "../support/harness.ts";
 import { holdLock } from "../support/locks.ts";
 
@@ -48,7 +48,7 @@ async function reach(): Promise<{ url: string; admin: Client }> {
   return { url, admin };
 }
 
-/** The same database at a place of its own, to which a `Link` leads, or not; `unix` is where it really is. */
+/** The same database at a place of its own, to which a `FaultProxy` leads, or not; `unix` is where it really is. */
 function elsewhere(url: string): { address: URL; directory: string; unix: string } {
   const address = new URL(url);
   const unix = join(address.searchParams.get("host")!, `.s.PGSQL.${address.searchParams.get("port")}`);
@@ -190,7 +190,7 @@ test("database that gets fewer connections than it wants goes on with those, and
   const { address, directory, unix } = elsewhere(url);
   Object.assign(address, { username: "few", password: "few" });
   let [asked, replaced] = [0, 0];
-  const door = new Link(() => (asked++, { unix }), { unix: join(directory, ".s.PGSQL.5432") });
+  const door = new FaultProxy(() => (asked++, { unix }), { unix: join(directory, ".s.PGSQL.5432") });
   const log: string[] = [];
   const db = new Database({
     target: address.href,
@@ -222,7 +222,7 @@ test("a client that ended while it waited to connect again opens nothing any mor
   for (let i = 0; i < 4; i++) expect(await failure(client`select 1`.execute())).toMatchObject({ code: "ENOENT" });
   const waits = failure(client`select 1`.execute()); // 0.4–0.8 s, by the driver's own rule
   await client.end({ timeout: 0 });
-  const door = new Link(() => ({ unix }), { unix: join(directory, ".s.PGSQL.5432") });
+  const door = new FaultProxy(() => ({ unix }), { unix: join(directory, ".s.PGSQL.5432") });
   await Bun.sleep(1_200);
   expect(door.connections).toEqual([]);
   expect(isLost(await waits)).toBeTrue();

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 
 import { Random } from "../../tools/chaos/random.ts";
-import { fateOf, hostileFrame } from "../../tools/fuzz/frames.ts";
+import { expectedOutcome, hostileFrame } from "../../tools/fuzz/frames.ts";
 import { readOptions } from "../../tools/fuzz/options.ts";
 import { runCommand } from "../support/command.ts";
 
@@ -13,9 +13,9 @@ const RUN_MS = 120_000;
 const fuzz = (words: string[], options?: { interruptAfterMs?: number }) => runCommand("fuzz/main.ts", words, options);
 
 test("fuzz refuses what it does not know, in words", async () => {
-  const fault = await fuzz(["--sead", "1"]);
-  expect(fault.code).toBe(2);
-  expect(fault.err).toContain('The fuzz run does not know "--sead"');
+  const problem = await fuzz(["--sead", "1"]);
+  expect(problem.code).toBe(2);
+  expect(problem.err).toContain('The fuzz run does not know "--sead"');
   const help = await fuzz(["--help"]);
   expect([help.code, help.err]).toEqual([0, ""]);
   expect(help.out).toContain("--seed N");
@@ -25,10 +25,10 @@ test("fuzz refuses what it does not know, in words", async () => {
 });
 
 test("fuzz makes the same frames of the same seed", () => {
-  const speaker = { peers: ["ann"], victims: ["bob"], ref: () => "a-ref-of-hers", again: () => undefined };
+  const sender = { peers: ["ann"], victims: ["bob"], ref: () => "a-ref-of-hers", again: () => undefined };
   const frames = (seed: number) => {
     const random = new Random(seed);
-    return Array.from({ length: 200 }, () => hostileFrame(random, speaker).bytes.toString("hex"));
+    return Array.from({ length: 200 }, () => hostileFrame(random, sender).bytes.toString("hex"));
   };
   expect(frames(1)).toEqual(frames(1));
   expect(frames(1)).not.toEqual(frames(2));
@@ -44,9 +44,9 @@ describe("fuzz knows what must become of", () => {
     ['{"to":"ann","message":" \\u200b"}', "invalid_text"],
     [`{"to":"ann","message":"${"😀".repeat(4_000)}"}`, "send"],
     [`{"to":"ann","message":"${"😀".repeat(4_001)}"}`, "invalid_text"],
-    ['{"type":"read","peer":"ann","seq":1e3}', "taken"],
+    ['{"type":"read","peer":"ann","seq":1e3}', "accepted"],
     ['{"type":"read","peer":"ann","seq":0.5}', "bad_request"],
-    ['{"type":"watch","users":[]}', "taken"],
+    ['{"type":"watch","users":[]}', "accepted"],
     ['{"type":"watch","users":[1]}', "bad_request"],
     ['{"type":"typing"}', "bad_request"],
     ['{"type":"ping"}', "pong"],
@@ -54,8 +54,8 @@ describe("fuzz knows what must become of", () => {
     ["[]", "bad_request"],
     ["x".repeat(33_000), "closed"],
   ])("%.60s: %s", (text, expected) => {
-    const fate = fateOf(Buffer.from(text));
-    expect(fate.kind === "refused" ? fate.code : fate.kind).toBe(expected as "send");
+    const outcome = expectedOutcome(Buffer.from(text));
+    expect(outcome.kind === "rejected" ? outcome.code : outcome.kind).toBe(expected as "send");
   });
 });
 

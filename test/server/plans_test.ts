@@ -20,7 +20,7 @@ import * as sessions from "../../src/db/sessions.ts";
 import { fillSkeletons } from "../../src/db/skeletons.ts";
 import * as users from "../../src/db/users.ts";
 import { BenchDatabase } from "../../tools/support/database.ts";
-import { nameOf, type Pair } from "../../tools/support/people.ts";
+import { nameOf, type Pair } from "../../tools/support/users.ts";
 import { migratedDatabase, SILENT } from "../support/harness.ts";
 
 const PEOPLE = 10_000;

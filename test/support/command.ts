@@ -4,8 +4,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { TEXTS } from "../../tools/chaos/town.ts";
-import { SESSION_SECRET } from "../../tools/support/people.ts";
+import { TEXTS } from "../../tools/chaos/workload.ts";
+import { SESSION_SECRET } from "../../tools/support/users.ts";
 import { ROOT } from "./harness.ts";
 import { logs } from "./log_search.ts";
 

@@ -5,9 +5,9 @@ import { expect, test } from "bun:test";
 import * as fc from "fast-check";
 
 import { Checker } from "../../tools/chaos/checker.ts";
-import { type Class, CLASSES, type Findings } from "../../tools/chaos/findings.ts";
-import type { Entry, Event, Told } from "../../tools/chaos/history.ts";
-import { Measures } from "../../tools/chaos/measures.ts";
+import { type Findings, type Violation, VIOLATIONS } from "../../tools/chaos/findings.ts";
+import type { Entry, Event, ObservedMessage } from "../../tools/chaos/history.ts";
+import { RunMetrics } from "../../tools/chaos/run_metrics.ts";
 
 type Act = { from: "ann" | "bob"; resent: boolean; cut: boolean };
 
@@ -18,17 +18,17 @@ function story(acts: readonly Act[]): Entry[] {
   const add = (event: Event) => void events.push({ t: (t += 10), ...event });
   const sockets = { ann: 1, bob: 2 };
   let last = 2;
-  const open = (who: "ann" | "bob") => add({ e: "open", socket: sockets[who], page: `${who}.1`, pod: 0 });
-  for (const who of ["ann", "bob"] as const) add({ e: "page", page: `${who}.1`, who });
+  const open = (user: "ann" | "bob") => add({ e: "open", socket: sockets[user], page: `${user}.1`, pod: 0 });
+  for (const user of ["ann", "bob"] as const) add({ e: "page", page: `${user}.1`, user });
   open("ann");
   open("bob");
-  const rows: Told[] = [];
+  const rows: ObservedMessage[] = [];
   for (const [i, { from, resent, cut }] of acts.entries()) {
     const to = from === "ann" ? "bob" : "ann";
     const [seq, ref] = [i + 1, `ref-${i + 1}`];
     const told = { from, to, id: 100 + 3 * i, seq, hash: `hash${i}` } as const;
     rows.push({ ...told, ref });
-    add({ e: "write", who: from, to, ref, hash: told.hash });
+    add({ e: "write", user: from, to, ref, hash: told.hash });
     add({ e: "send", socket: sockets[from], ref });
     const ack = { e: "ack", ref, id: told.id, seq, peer: to } as const;
     if (cut) {
@@ -45,24 +45,24 @@ function story(acts: readonly Act[]): Entry[] {
       }
     }
     add({ e: "message", socket: sockets[to], ...told, ref });
-    add({ e: "held", page: `${from}.1`, peer: to, seq });
-    add({ e: "held", page: `${to}.1`, peer: from, seq });
+    add({ e: "contiguous", page: `${from}.1`, peer: to, seq });
+    add({ e: "contiguous", page: `${to}.1`, peer: from, seq });
     const marks = { low: "ann", high: "bob", last: seq, lowRead: 0, highRead: 0, lowDelivered: 0, highDelivered: 0 };
     add({ e: "marks", ...marks });
-    add({ e: "standing", page: "ann.1", peer: "bob", last: seq, unread: 0, read: 0, peerRead: 0, peerDelivered: 0 });
+    add({ e: "summary", page: "ann.1", peer: "bob", last: seq, unread: 0, read: 0, peerRead: 0, peerDelivered: 0 });
   }
   if (rows.length === 0) return events;
-  const of = (who: string) => rows.filter(({ to }) => to === who).length;
+  const of = (user: string) => rows.filter(({ to }) => to === user).length;
   add({ e: "mark", socket: sockets.ann, kind: "delivered", reader: "bob", peer: "ann", seq: rows.length });
   for (const row of rows) add({ e: "row", read: false, ...row });
-  for (const [who, peer] of [
+  for (const [user, peer] of [
     ["ann", "bob"],
     ["bob", "ann"],
   ] as const) {
-    add({ e: "unread", who, counts: of(who) > 0 ? { [peer]: of(who) } : {} });
-    add({ e: "rest", who, peer, rows });
+    add({ e: "unread", user, counts: of(user) > 0 ? { [peer]: of(user) } : {} });
+    add({ e: "final_history", user, peer, rows });
     const shown = rows.map(({ seq, hash }) => [seq, hash] as const);
-    add({ e: "shown", page: `${who}.1`, peer, first: 1, rows: shown, unread: of(who) });
+    add({ e: "displayed", page: `${user}.1`, peer, first: 1, rows: shown, unread: of(user) });
   }
   const marks = { last: rows.length, lowRead: 0, highRead: 0, lowDelivered: 0, highDelivered: rows.length };
   add({ e: "conversation", low: "ann", high: "bob", ...marks, lowUnread: of("ann"), highUnread: of("bob") });
@@ -83,8 +83,8 @@ function timed(events: readonly Event[]): Entry[] {
   return events.map((event, t): Entry => Object.assign({ t }, event));
 }
 
-function found(findings: Findings): Class[] {
-  return (Object.keys(CLASSES) as Class[]).filter((name) => findings.count(name) > 0);
+function found(findings: Findings): Violation[] {
+  return (Object.keys(VIOLATIONS) as Violation[]).filter((name) => findings.count(name) > 0);
 }
 
 test("chaos checker finds nothing in a history without a fault", () => {
@@ -104,12 +104,16 @@ function changed<Kind extends Event["e"]>(kind: Kind, change: (event: Of<Kind>) 
 
 const drop = () => [];
 /** What is done to a history, and what must be found. */
-const BREAKS: readonly (readonly [string, Class, (entries: readonly Entry[], pick: number) => Entry[]])[] = [
+const BREAKS: readonly (readonly [string, Violation, (entries: readonly Entry[], pick: number) => Entry[]])[] = [
   ["a row that is not in the table", "lost", changed("row", drop)],
-  ["a message missing from somebody's history", "lost", changed("rest", (e) => [{ ...e, rows: e.rows.slice(1) }])],
-  ["a page that lacks the end", "undelivered", changed("shown", (e) => [{ ...e, rows: e.rows.slice(0, -1) }])],
-  ["a page with a hole", "undelivered", changed("shown", (e) => [{ ...e, rows: e.rows.toSpliced(1, 1) }])],
-  ["a message that came late in calm", "undelivered", changed("held", (e) => [{ ...e, t: e.t + 60_000 }])],
+  [
+    "a message missing from somebody's history",
+    "lost",
+    changed("final_history", (e) => [{ ...e, rows: e.rows.slice(1) }]),
+  ],
+  ["a page that lacks the end", "undelivered", changed("displayed", (e) => [{ ...e, rows: e.rows.slice(0, -1) }])],
+  ["a page with a hole", "undelivered", changed("displayed", (e) => [{ ...e, rows: e.rows.toSpliced(1, 1) }])],
+  ["a message that came late in calm", "undelivered", changed("contiguous", (e) => [{ ...e, t: e.t + 60_000 }])],
   ["a row stored twice", "duplicate", changed("row", (e) => [e, { ...e, id: e.id + 1, seq: 99 }])],
   ["a message twice on one socket", "duplicate", changed("message", (e) => [e, e])],
   [
@@ -124,7 +128,7 @@ const BREAKS: readonly (readonly [string, Class, (entries: readonly Entry[], pic
   ],
   ["a hole in the numbers of the table", "reordered", changed("row", (e) => [{ ...e, seq: e.seq + 1000 }])],
   ["a number for two messages", "reordered", changed("message", (e) => [{ ...e, id: e.id + 1 }])],
-  ["history out of order", "reordered", changed("rest", (e) => [{ ...e, rows: e.rows.toReversed() }])],
+  ["history out of order", "reordered", changed("final_history", (e) => [{ ...e, rows: e.rows.toReversed() }])],
   [
     "a row that nobody sent",
     "phantom",
@@ -140,28 +144,36 @@ const BREAKS: readonly (readonly [string, Class, (entries: readonly Entry[], pic
   [
     "another text on a page",
     "altered",
-    changed("shown", (e) => [{ ...e, rows: e.rows.map(([seq]) => [seq, "other"] as const) }]),
+    changed("displayed", (e) => [{ ...e, rows: e.rows.map(([seq]) => [seq, "other"] as const) }]),
   ],
   ["a message of others", "leaked", changed("message", (e) => [e, { ...e, from: "eve", to: "mallory", id: 7 }])],
   ["a mark of others", "leaked", changed("mark", (e) => [{ ...e, reader: "eve", peer: "mallory" }])],
   ["an ack of others", "leaked", changed("ack", (e) => [{ ...e, socket: e.peer === "bob" ? 2 : 1 }])],
-  ["a mark that fell", "mark_down", changed("conversation", (e) => [{ ...e, highDelivered: e.highDelivered - 1 }])],
-  ["read beyond delivered", "mark_down", changed("standing", (e) => [{ ...e, peerRead: 2, peerDelivered: 1 }])],
-  ["a standing that fell", "mark_down", changed("standing", (e) => [e, { ...e, last: e.last - 1 }])],
-  ["a count that is too low", "unread_wrong", changed("unread", (e) => [{ ...e, counts: { eve: 1 } }])],
-  ["a count on a page", "unread_wrong", changed("shown", (e) => [{ ...e, unread: e.unread + 1 }])],
-  ["a count in the table", "unread_wrong", changed("conversation", (e) => [{ ...e, lowUnread: e.lowUnread + 1 }])],
+  [
+    "a mark that fell",
+    "mark_regressed",
+    changed("conversation", (e) => [{ ...e, highDelivered: e.highDelivered - 1 }]),
+  ],
+  ["read beyond delivered", "mark_regressed", changed("summary", (e) => [{ ...e, peerRead: 2, peerDelivered: 1 }])],
+  ["a standing that fell", "mark_regressed", changed("summary", (e) => [e, { ...e, last: e.last - 1 }])],
+  ["a count that is too low", "unread_mismatch", changed("unread", (e) => [{ ...e, counts: { eve: 1 } }])],
+  ["a count on a page", "unread_mismatch", changed("displayed", (e) => [{ ...e, unread: e.unread + 1 }])],
+  ["a count in the table", "unread_mismatch", changed("conversation", (e) => [{ ...e, lowUnread: e.lowUnread + 1 }])],
   [
     "an ack that nobody else saw",
     "early_ack",
-    changed("ack", (e) => [e, { t: e.t, e: "unseen", who: "", ref: e.ref }]),
+    changed("ack", (e) => [e, { t: e.t, e: "not_visible", user: "", ref: e.ref }]),
   ],
   [
     "a send without an end",
     "stuck",
-    changed("shown", (e) => [e, { t: e.t, e: "waiting", page: e.page, ref: "ref-1" }]),
+    changed("displayed", (e) => [e, { t: e.t, e: "unsent", page: e.page, ref: "ref-1" }]),
   ],
-  ["a bound that was missed", "late", changed("ack", (e) => [e, { t: e.t, e: "wrong", fault: "F02", words: "slow" }])],
+  [
+    "a bound that was missed",
+    "late",
+    changed("ack", (e) => [e, { t: e.t, e: "violation", fault: "F02", words: "slow" }]),
+  ],
 ];
 
 for (const [name, expected, change] of BREAKS) {
@@ -176,7 +188,7 @@ for (const [name, expected, change] of BREAKS) {
 }
 
 test("chaos checker knows every class by at least one test", () => {
-  expect(new Set(BREAKS.map(([, name]) => name))).toEqual(new Set(Object.keys(CLASSES) as Class[]));
+  expect(new Set(BREAKS.map(([, name]) => name))).toEqual(new Set(Object.keys(VIOLATIONS) as Violation[]));
 });
 
 test("chaos checker takes a message lost in a crash for an early ack", () => {
@@ -193,15 +205,15 @@ test("chaos checker takes a message lost in a crash for an early ack", () => {
 /** ann's socket hears bob's messages, one every two seconds, but for the one named `but`. */
 function stream(but: number, synced: boolean): Entry[] {
   const events: Entry[] = [
-    { t: 0, e: "page", page: "ann.1", who: "ann" },
-    { t: 0, e: "page", page: "bob.1", who: "bob" },
+    { t: 0, e: "page", page: "ann.1", user: "ann" },
+    { t: 0, e: "page", page: "bob.1", user: "bob" },
     { t: 0, e: "open", socket: 1, page: "ann.1", pod: 0 },
     { t: 0, e: "open", socket: 2, page: "bob.1", pod: 0 },
   ];
   for (let seq = 1; seq <= 20; seq++) {
     const [t, ref] = [seq * 2_000, `ref-${seq}`];
     const told = { from: "bob", to: "ann", id: seq, seq, hash: "x" };
-    events.push({ t, e: "write", who: "bob", to: "ann", ref, hash: "x" }, { t, e: "send", socket: 2, ref });
+    events.push({ t, e: "write", user: "bob", to: "ann", ref, hash: "x" }, { t, e: "send", socket: 2, ref });
     events.push({ t, e: "ack", socket: 2, ref, id: seq, seq, peer: "ann", duplicate: false });
     if (seq !== but) events.push({ t, e: "message", socket: 1, ...told });
     else if (synced) events.push({ t: t + 100, e: "sync", socket: 1 });
@@ -218,10 +230,10 @@ test("chaos checker finds a frame that an open socket never heard, unless the so
 
 test("chaos checker finds a sender's order turned round on one socket, and not across two", () => {
   const begin: Event[] = [
-    { e: "page", page: "ann.1", who: "ann" },
+    { e: "page", page: "ann.1", user: "ann" },
     { e: "open", socket: 1, page: "ann.1", pod: 0 },
-    { e: "write", who: "ann", to: "bob", ref: "a", hash: "1" },
-    { e: "write", who: "ann", to: "bob", ref: "b", hash: "2" },
+    { e: "write", user: "ann", to: "bob", ref: "a", hash: "1" },
+    { e: "write", user: "ann", to: "bob", ref: "b", hash: "2" },
     { e: "send", socket: 1, ref: "a" },
     { e: "send", socket: 1, ref: "b" },
   ];
@@ -266,21 +278,21 @@ test("chaos checker finds a sender's order turned round on one socket, and not a
 
 test("chaos checker takes a refused send that was stored for a phantom", () => {
   const events: Event[] = [
-    { e: "page", page: "ann.1", who: "ann" },
+    { e: "page", page: "ann.1", user: "ann" },
     { e: "open", socket: 1, page: "ann.1", pod: 0 },
-    { e: "write", who: "ann", to: "bob", ref: "a", hash: "1" },
+    { e: "write", user: "ann", to: "bob", ref: "a", hash: "1" },
     { e: "send", socket: 1, ref: "a" },
-    { e: "refused", socket: 1, ref: "a", code: "busy" },
+    { e: "rejected", socket: 1, ref: "a", code: "busy" },
     { e: "row", from: "ann", to: "bob", id: 1, seq: 1, hash: "1", ref: "a", read: true },
   ];
   expect(judge(timed(events)).count("phantom")).toBe(1);
 });
 
-test("chaos measures count what only faults bring, and how soon people are back", () => {
-  const measures = new Measures();
+test("chaos metrics count what only faults bring, and how soon people are back", () => {
+  const metrics = new RunMetrics();
   const events: Entry[] = [
     { t: 0, e: "open", socket: 1, page: "ann.1", pod: 0 },
-    { t: 10, e: "write", who: "ann", to: "bob", ref: "a", hash: "1" },
+    { t: 10, e: "write", user: "ann", to: "bob", ref: "a", hash: "1" },
     { t: 10, e: "send", socket: 1, ref: "a" },
     { t: 20, e: "fault", n: 1, fault: "F26", crash: false },
     { t: 30, e: "close", socket: 1, code: 1006 },
@@ -289,24 +301,25 @@ test("chaos measures count what only faults bring, and how soon people are back"
     { t: 440, e: "ack", socket: 2, ref: "a", id: 1, seq: 1, peer: "bob", duplicate: true },
     { t: 500, e: "healed", n: 1, note: "" },
   ];
-  for (const entry of events) measures.take(entry);
-  expect(measures).toMatchObject({ acked: 1, written: 1, duplicateAcks: 1, unknown: 1 });
-  expect(measures.faults[0]).toMatchObject({ back: [400] });
-  expect(measures.ackLatency().calm.p50).toBe(430);
+  for (const entry of events) metrics.take(entry);
+  expect(metrics).toMatchObject({ acked: 1, written: 1, duplicateAcks: 1, unknown: 1 });
+  expect(metrics.faults[0]).toMatchObject({ back: [400] });
+  expect(metrics.ackLatency().calm.p50).toBe(430);
 });
 
 test("checker does not blame a page for what came before it was opened, though its history be there before its socket", () => {
   const events: Entry[] = [
-    { t: 0, e: "page", page: "ann.1", who: "ann" },
+    { t: 0, e: "page", page: "ann.1", user: "ann" },
     { t: 1, e: "open", socket: 1, page: "ann.1", pod: 0 },
-    { t: 2, e: "write", who: "ann", to: "bob", ref: "ref-1", hash: "h" },
+    { t: 2, e: "write", user: "ann", to: "bob", ref: "ref-1", hash: "h" },
     { t: 3, e: "send", socket: 1, ref: "ref-1" },
     { t: 4, e: "ack", socket: 1, ref: "ref-1", id: 1, seq: 1, peer: "bob", duplicate: false },
-    { t: 60_000, e: "page", page: "bob.1", who: "bob" },
-    { t: 60_010, e: "held", page: "bob.1", peer: "ann", seq: 1 },
+    { t: 60_000, e: "page", page: "bob.1", user: "bob" },
+    { t: 60_010, e: "contiguous", page: "bob.1", peer: "ann", seq: 1 },
     { t: 60_020, e: "open", socket: 2, page: "bob.1", pod: 0 },
   ];
-  const late = (ms: number) => events.map((entry) => (entry.e === "held" ? { ...entry, t: entry.t + ms } : entry));
+  const late = (ms: number) =>
+    events.map((entry) => (entry.e === "contiguous" ? { ...entry, t: entry.t + ms } : entry));
   expect(judge(events).count("undelivered")).toBe(0);
   expect(judge(late(20_000)).count("undelivered")).toBe(1);
 });

@@ -29,32 +29,32 @@ async function main(words: readonly string[]): Promise<number> {
 }
 
 async function bench(options: Options): Promise<number> {
-  const { World } = await import("../support/world.ts"); // needs the packages that may just have come
+  const { Sandbox } = await import("../support/sandbox.ts"); // needs the packages that may just have come
   const { parts } = await import("./parts/index.ts");
   const begun = performance.now();
   const plan = options.parts.map((name) => ({ name, seconds: parts[name].seconds(options) }));
   const progress = new Progress(plan, process.stderr);
   const cleanUp = new CleanUp(() => progress.end());
   const report = new Report();
-  let world: InstanceType<typeof World> | undefined;
+  let sandbox: InstanceType<typeof Sandbox> | undefined;
   try {
-    world = new World({ spaceBytes: (options.big ? 16 : options.short ? 1.5 : 4) * GIB, profile: options.profile });
-    cleanUp.whenStopped(world);
+    sandbox = new Sandbox({ spaceBytes: (options.big ? 16 : options.short ? 1.5 : 4) * GIB, profile: options.profile });
+    cleanUp.whenStopped(sandbox);
     for (const name of options.parts) {
       progress.part();
-      await parts[name].run({ world, report, progress, short: options.short, big: options.big });
+      await parts[name].run({ sandbox, report, progress, short: options.short, big: options.big });
       progress.step("tidying up");
-      report.check(name, "no server complained", await world.clear());
+      report.check(name, "no server complained", await sandbox.clear());
     }
   } catch (error) {
     progress.end();
-    const complaints = (await world?.clear().catch(() => [])) ?? [];
-    await world?.close();
+    const complaints = (await sandbox?.clear().catch(() => [])) ?? [];
+    await sandbox?.close();
     if (cleanUp.stopping) await Promise.withResolvers<never>().promise; // whoever stops us ends the process
     return complain([explain(error), ...complaints].join("\n"), EXIT.machine);
   }
   progress.end();
-  await world.close();
+  await sandbox.close();
 
   const seconds = Math.round((performance.now() - begun) / 1_000);
   const about = { machine: machine(), bun: Bun.version, options, seconds };

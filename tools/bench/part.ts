@@ -2,10 +2,10 @@
 
 import type { Progress } from "../support/progress.ts";
 import type { Report } from "../support/report.ts";
-import type { World } from "../support/world.ts";
+import type { Sandbox } from "../support/sandbox.ts";
 
 export interface Bench {
-  readonly world: World;
+  readonly sandbox: Sandbox;
   readonly report: Report;
   readonly progress: Progress;
   readonly short: boolean;

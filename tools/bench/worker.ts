@@ -1,6 +1,6 @@
 /**
  * A process of the benchmark's own: a job goes in as a line of JSON, its answer comes out as one. The load generator and the
- * rivals are such processes, so that nobody's work is done on another's thread.
+ * baselines are such processes, so that nobody's work is done on another's thread.
  */
 
 import { join } from "node:path";

@@ -4,7 +4,7 @@
  */
 
 import { Findings } from "./findings.ts";
-import { type Entry, type Marks, pairOf, type Standing, type Told } from "./history.ts";
+import { type ConversationSummary, type Entry, type Marks, type ObservedMessage, pairOf } from "./history.ts";
 
 const DELIVERED_WITHIN_MS = 10_000;
 /** How soon a socket is told that it lacks something: 6 s after a pod died (CONTRACT §5.7), and a little. */
@@ -14,7 +14,7 @@ const OPENING_MS = 1_000;
 
 /** What a person wrote, and what became of it. */
 interface Send {
-  readonly who: string;
+  readonly user: string;
   readonly to: string;
   readonly hash: string;
   /** Handed to a socket, and refused by it. */
@@ -35,7 +35,7 @@ interface Numbered {
 
 interface Socket {
   readonly page: string;
-  readonly who: string;
+  readonly user: string;
   readonly openAt: number;
   syncAt: number;
   /** Ids of messages it heard. */
@@ -47,10 +47,10 @@ interface Socket {
 }
 
 interface Page {
-  readonly who: string;
+  readonly user: string;
   openAt: number;
   readonly held: Map<string, number>;
-  readonly standing: Map<string, Standing>;
+  readonly standing: Map<string, ConversationSummary>;
 }
 
 export class Checker {
@@ -67,7 +67,7 @@ export class Checker {
   #healedAt = 0;
   #now = 0;
   /** The table: by conversation, by number. */
-  readonly #table = new Map<string, Told[]>();
+  readonly #table = new Map<string, ObservedMessage[]>();
   readonly #unread = new Map<string, Map<string, number>>();
   readonly #conversations = new Map<string, Marks & { lowUnread: number; highUnread: number }>();
 
@@ -77,14 +77,14 @@ export class Checker {
     switch (entry.e) {
       case "page":
         return void this.#pages.set(entry.page, {
-          who: entry.who,
+          user: entry.user,
           openAt: entry.t, // its history may be there before its socket is
           held: new Map(),
           standing: new Map(),
         });
       case "write": {
-        const { who, to, hash } = entry;
-        return void this.#sends.set(entry.ref, { who, to, hash, sent: 0, refused: 0, stored: 0, unseen: false });
+        const { user, to, hash } = entry;
+        return void this.#sends.set(entry.ref, { user, to, hash, sent: 0, refused: 0, stored: 0, unseen: false });
       }
       case "open":
         return this.#opened(entry);
@@ -94,7 +94,7 @@ export class Checker {
         return this.#sent(entry.socket, entry.ref);
       case "ack":
         return this.#acked(entry);
-      case "refused":
+      case "rejected":
         return this.#refused(entry.ref);
       case "message":
         return this.#heard(entry);
@@ -105,13 +105,13 @@ export class Checker {
       }
       case "mark":
         return this.#marked(entry);
-      case "standing":
+      case "summary":
         return this.#stands(entry);
       case "history":
-        return this.#wasTold(this.#pages.get(entry.page)?.who ?? "", entry.peer, entry.rows);
-      case "held":
+        return this.#wasTold(this.#pages.get(entry.page)?.user ?? "", entry.peer, entry.rows);
+      case "contiguous":
         return this.#holds(entry);
-      case "unseen":
+      case "not_visible":
         return this.#unseen(entry.ref);
       case "marks":
         return this.#rose(entry);
@@ -123,19 +123,19 @@ export class Checker {
         this.#faults.delete(entry.n);
         this.#healedAt = entry.t;
         return;
-      case "wrong":
+      case "violation":
         return this.findings.add("late", `${entry.fault}: ${entry.words}`);
       case "row":
         return this.#row(entry);
       case "conversation":
         return this.#conversation(entry);
-      case "rest":
+      case "final_history":
         return this.#rest(entry);
       case "unread":
-        return this.#counts(entry.who, entry.counts);
-      case "shown":
+        return this.#counts(entry.user, entry.counts);
+      case "displayed":
         return this.#shown(entry);
-      case "waiting":
+      case "unsent":
         this.findings.add("stuck", `${entry.ref} of ${entry.page}`);
     }
   }
@@ -150,7 +150,7 @@ export class Checker {
       const final = this.#conversations.get(pairOf(reader, peer));
       const mark = !final ? 0 : kind === "read" ? sideOf(final, reader).read : sideOf(final, reader).delivered;
       if (seq > mark)
-        this.findings.add("mark_down", `${reader} ${kind} ${seq} of ${peer} was told, and ${mark} stands`);
+        this.findings.add("mark_regressed", `${reader} ${kind} ${seq} of ${peer} was told, and ${mark} stands`);
     }
     return this.findings;
   }
@@ -158,9 +158,9 @@ export class Checker {
   #opened({ t, socket, page: name }: Entry & { e: "open" }): void {
     const page = this.#pages.get(name);
     if (page) page.openAt = t;
-    const who = page?.who ?? "";
+    const user = page?.user ?? "";
     const told = { heard: new Set<number>(), numbers: new Map(), order: new Map() };
-    this.#sockets.set(socket, { page: name, who, openAt: t, syncAt: Number.NEGATIVE_INFINITY, ...told });
+    this.#sockets.set(socket, { page: name, user, openAt: t, syncAt: Number.NEGATIVE_INFINITY, ...told });
   }
 
   #closed(number: number, t: number): void {
@@ -207,7 +207,7 @@ export class Checker {
     send.sent++;
     const order = this.#sockets.get(number)?.order;
     if (!order) return;
-    const pair = pairOf(send.who, send.to);
+    const pair = pairOf(send.user, send.to);
     const sends = order.get(pair) ?? [];
     if (sends.length === 0) order.set(pair, sends);
     // Refused and handed over again: its place is the new one.
@@ -219,23 +219,23 @@ export class Checker {
   #acked({ t, socket: number, ref, id, seq, peer, duplicate }: Entry & { e: "ack" }): void {
     const socket = this.#sockets.get(number);
     const send = this.#sends.get(ref);
-    if (!send) return this.findings.add("phantom", `${ref} was acknowledged to ${socket?.who}, and nobody wrote it`);
-    if (send.who !== socket?.who || send.to !== peer)
+    if (!send) return this.findings.add("phantom", `${ref} was acknowledged to ${socket?.user}, and nobody wrote it`);
+    if (send.user !== socket?.user || send.to !== peer)
       return this.findings.add(
         "leaked",
-        `${ref} of ${send.who} to ${send.to} was acknowledged to ${socket?.who} as to ${peer}`,
+        `${ref} of ${send.user} to ${send.to} was acknowledged to ${socket?.user} as to ${peer}`,
       );
-    this.#note(socket, pairOf(send.who, send.to), seq);
+    this.#note(socket, pairOf(send.user, send.to), seq);
     if (send.ack && (send.ack.id !== id || send.ack.seq !== seq)) {
       this.findings.add(
         "duplicate",
         `${ref} was acknowledged as ${send.ack.seq} (${send.ack.id}) and as ${seq} (${id})`,
       );
     }
-    const numbered = this.#tell({ from: send.who, to: send.to, id, seq, hash: send.hash });
+    const numbered = this.#tell({ from: send.user, to: send.to, id, seq, hash: send.hash });
     if (!send.ack) numbered.ackedAt = t;
     send.ack ??= { id, seq, t };
-    const place = socket.order.get(pairOf(send.who, send.to))?.findLast((other) => other.ref === ref);
+    const place = socket.order.get(pairOf(send.user, send.to))?.findLast((other) => other.ref === ref);
     if (place && !duplicate) place.seq = seq;
   }
 
@@ -260,27 +260,27 @@ export class Checker {
       );
     socket.heard.add(entry.id);
     this.#note(socket, pairOf(entry.from, entry.to), entry.seq);
-    this.#wasTold(socket.who, entry.from === socket.who ? entry.to : entry.from, [entry]);
+    this.#wasTold(socket.user, entry.from === socket.user ? entry.to : entry.from, [entry]);
   }
 
   /** Somebody was told messages of a conversation with `peer`, in order. */
-  #wasTold(who: string, peer: string, rows: readonly Told[]): void {
+  #wasTold(user: string, peer: string, rows: readonly ObservedMessage[]): void {
     let before = 0;
     for (const row of rows) {
-      if (pairOf(row.from, row.to) !== pairOf(who, peer))
-        this.findings.add("leaked", `${who} was told ${row.seq} (${row.id}) of ${row.from} to ${row.to}`);
-      if (row.seq <= before) this.findings.add("reordered", `${who} was told ${row.seq} of ${peer} after ${before}`);
+      if (pairOf(row.from, row.to) !== pairOf(user, peer))
+        this.findings.add("leaked", `${user} was told ${row.seq} (${row.id}) of ${row.from} to ${row.to}`);
+      if (row.seq <= before) this.findings.add("reordered", `${user} was told ${row.seq} of ${peer} after ${before}`);
       before = row.seq;
       this.#tell(row);
       const send = row.ref === undefined ? undefined : this.#sends.get(row.ref);
       if (row.ref !== undefined && !send)
-        this.findings.add("phantom", `${who} was told ${row.ref} of ${row.from}, and nobody wrote it`);
-      if (send && send.hash !== row.hash) this.findings.add("altered", `${who} was told another text for ${row.ref}`);
+        this.findings.add("phantom", `${user} was told ${row.ref} of ${row.from}, and nobody wrote it`);
+      if (send && send.hash !== row.hash) this.findings.add("altered", `${user} was told another text for ${row.ref}`);
     }
   }
 
   /** A number of a conversation belongs to one message, whoever tells it. */
-  #tell({ from, to, id, seq, hash }: Told): Numbered {
+  #tell({ from, to, id, seq, hash }: ObservedMessage): Numbered {
     const pair = pairOf(from, to);
     let numbers = this.#numbers.get(pair);
     if (!numbers) this.#numbers.set(pair, (numbers = []));
@@ -292,25 +292,28 @@ export class Checker {
   }
 
   #marked({ socket: number, kind, reader, peer, seq }: Entry & { e: "mark" }): void {
-    const who = this.#sockets.get(number)?.who;
-    if (who !== reader && who !== peer) {
-      return this.findings.add("leaked", `${who} heard that ${reader} has ${kind} what ${peer} wrote`);
+    const user = this.#sockets.get(number)?.user;
+    if (user !== reader && user !== peer) {
+      return this.findings.add("leaked", `${user} heard that ${reader} has ${kind} what ${peer} wrote`);
     }
     const key = `${kind} ${reader} ${peer}`;
     const told = this.#markTold.get(key);
     if (!told || told.seq < seq) this.#markTold.set(key, { seq, kind, reader, peer });
   }
 
-  #stands({ page: name, ...now }: Entry & { e: "standing" }): void {
+  #stands({ page: name, ...now }: Entry & { e: "summary" }): void {
     const page = this.#pages.get(name);
     if (!page) return;
     const before = page.standing.get(now.peer);
     for (const mark of ["last", "read", "peerRead", "peerDelivered"] as const) {
       if (before && now[mark] < before[mark])
-        this.findings.add("mark_down", `${name} with ${now.peer}: ${mark} fell from ${before[mark]} to ${now[mark]}`);
+        this.findings.add(
+          "mark_regressed",
+          `${name} with ${now.peer}: ${mark} fell from ${before[mark]} to ${now[mark]}`,
+        );
     }
     if (now.peerRead > now.peerDelivered || now.peerDelivered > now.last || now.read > now.last)
-      this.findings.add("mark_down", `${name} with ${now.peer}: ${JSON.stringify(now)}`);
+      this.findings.add("mark_regressed", `${name} with ${now.peer}: ${JSON.stringify(now)}`);
     page.standing.set(now.peer, now);
   }
 
@@ -319,25 +322,25 @@ export class Checker {
     const before = this.#marks.get(key);
     for (const mark of ["last", "lowRead", "highRead", "lowDelivered", "highDelivered"] as const) {
       if (before && now[mark] < before[mark])
-        this.findings.add("mark_down", `${key}: ${mark} fell from ${before[mark]} to ${now[mark]}`);
+        this.findings.add("mark_regressed", `${key}: ${mark} fell from ${before[mark]} to ${now[mark]}`);
     }
     if (
       now.lowRead > now.lowDelivered ||
       now.highRead > now.highDelivered ||
       Math.max(now.lowDelivered, now.highDelivered) > now.last
     )
-      this.findings.add("mark_down", `${key}: ${JSON.stringify(now)}`);
+      this.findings.add("mark_regressed", `${key}: ${JSON.stringify(now)}`);
     this.#marks.set(key, now);
   }
 
   /** Whatever was acknowledged while all was whole, and this page open, is here within the bound. */
-  #holds({ t, page: name, peer, seq }: Entry & { e: "held" }): void {
+  #holds({ t, page: name, peer, seq }: Entry & { e: "contiguous" }): void {
     const page = this.#pages.get(name);
     if (!page) return;
     const before = page.held.get(peer) ?? 0;
     page.held.set(peer, seq);
     if (this.#faults.size > 0) return;
-    const numbers = this.#numbers.get(pairOf(page.who, peer)) ?? [];
+    const numbers = this.#numbers.get(pairOf(page.user, peer)) ?? [];
     for (let at = before + 1; at <= seq; at++) {
       const since = Math.max(numbers[at]?.ackedAt ?? Number.POSITIVE_INFINITY, this.#healedAt, page.openAt);
       if (t - since > DELIVERED_WITHIN_MS) {
@@ -365,7 +368,7 @@ export class Checker {
       counts.set(from, (counts.get(from) ?? 0) + 1);
     }
     const send = this.#sends.get(ref);
-    if (!send || send.who !== from || send.to !== to || send.sent === 0)
+    if (!send || send.user !== from || send.to !== to || send.sent === 0)
       return this.findings.add("phantom", `${ref} of ${from} to ${to} is stored, and was never sent`);
     send.stored++;
     if (send.hash !== hash) this.findings.add("altered", `${ref} is stored with another text`);
@@ -379,7 +382,7 @@ export class Checker {
     }
   }
 
-  #order(pair: string, rows: Told[]): void {
+  #order(pair: string, rows: ObservedMessage[]): void {
     rows.sort((a, b) => a.seq - b.seq);
     for (const [i, { seq, id }] of rows.entries()) {
       const before = rows[i - 1];
@@ -401,7 +404,7 @@ export class Checker {
       const { t } = send.ack;
       if (this.#crashes.some((crash) => crash >= t))
         this.findings.add("early_ack", `${ref} was acknowledged before a crash of PostgreSQL, and is gone`);
-      else this.findings.add("lost", `${ref} of ${send.who} was acknowledged, and is not in the table`);
+      else this.findings.add("lost", `${ref} of ${send.user} was acknowledged, and is not in the table`);
     }
   }
 
@@ -426,34 +429,38 @@ export class Checker {
     ] as const) {
       const rows = this.#unread.get(me)?.get(peer) ?? 0;
       if (count !== rows)
-        this.findings.add("unread_wrong", `${me} has ${count} unread of ${peer}, and ${rows} rows are not read`);
+        this.findings.add("unread_mismatch", `${me} has ${count} unread of ${peer}, and ${rows} rows are not read`);
     }
   }
 
-  #rest({ who, peer, rows }: Entry & { e: "rest" }): void {
-    this.#wasTold(who, peer, rows);
-    const stored = this.#table.get(pairOf(who, peer)) ?? [];
+  #rest({ user, peer, rows }: Entry & { e: "final_history" }): void {
+    this.#wasTold(user, peer, rows);
+    const stored = this.#table.get(pairOf(user, peer)) ?? [];
     const there = new Set(rows.map(({ id }) => id));
     for (const { id, seq } of stored) {
-      if (!there.has(id)) this.findings.add("lost", `${seq} (${id}) is not in the history that ${who} gets of ${peer}`);
+      if (!there.has(id))
+        this.findings.add("lost", `${seq} (${id}) is not in the history that ${user} gets of ${peer}`);
     }
     if (rows.length > stored.length)
-      this.findings.add("phantom", `${who} gets ${rows.length} messages of ${peer}, and ${stored.length} are stored`);
+      this.findings.add("phantom", `${user} gets ${rows.length} messages of ${peer}, and ${stored.length} are stored`);
   }
 
-  #counts(who: string, counts: Readonly<Record<string, number>>): void {
-    const rows = this.#unread.get(who) ?? new Map<string, number>();
+  #counts(user: string, counts: Readonly<Record<string, number>>): void {
+    const rows = this.#unread.get(user) ?? new Map<string, number>();
     for (const peer of new Set([...rows.keys(), ...Object.keys(counts)])) {
       const [told, stored] = [counts[peer] ?? 0, rows.get(peer) ?? 0];
       if (told !== stored)
-        this.findings.add("unread_wrong", `${who} is told ${told} unread of ${peer}, and ${stored} rows are not read`);
+        this.findings.add(
+          "unread_mismatch",
+          `${user} is told ${told} unread of ${peer}, and ${stored} rows are not read`,
+        );
     }
   }
 
   /** What a page shows in the end is the end of the conversation, whole. */
-  #shown({ page: name, peer, rows, first, unread }: Entry & { e: "shown" }): void {
-    const who = this.#pages.get(name)?.who ?? "";
-    const stored = (this.#table.get(pairOf(who, peer)) ?? []).toSorted((a, b) => a.seq - b.seq);
+  #shown({ page: name, peer, rows, first, unread }: Entry & { e: "displayed" }): void {
+    const user = this.#pages.get(name)?.user ?? "";
+    const stored = (this.#table.get(pairOf(user, peer)) ?? []).toSorted((a, b) => a.seq - b.seq);
     const last = stored.at(-1)?.seq ?? 0;
     const shownLast = rows.at(-1)?.[0] ?? 0;
     if (shownLast < last)
@@ -467,9 +474,9 @@ export class Checker {
     }
     if (rows.length > last - first + 1)
       this.findings.add("duplicate", `${name} shows ${rows.length} messages of ${peer} from ${first} to ${last}`);
-    const count = this.#unread.get(who)?.get(peer) ?? 0;
+    const count = this.#unread.get(user)?.get(peer) ?? 0;
     if (unread !== count)
-      this.findings.add("unread_wrong", `${name} shows ${unread} unread of ${peer}, and ${count} rows are not read`);
+      this.findings.add("unread_mismatch", `${name} shows ${unread} unread of ${peer}, and ${count} rows are not read`);
   }
 }
 

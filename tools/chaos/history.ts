@@ -1,5 +1,5 @@
 /**
- * What happened, one event a line: what every client did and heard, what a witness saw in the table, what faults were made, and how things
+ * What happened, one event a line: what every client did and heard, what a monitor saw in the table, what faults were made, and how things
  * stood at the end. Written while it happens, read by the checker.
  */
 
@@ -7,7 +7,7 @@ import { createReadStream, rmSync } from "node:fs";
 import { createInterface } from "node:readline";
 
 /** A message as it was told: in a frame, a page of history, a row. `hash`: of its text. */
-export interface Told {
+export interface ObservedMessage {
   readonly from: string;
   readonly to: string;
   readonly id: number;
@@ -17,7 +17,7 @@ export interface Told {
 }
 
 /** How a conversation stands for one of the two. */
-export interface Standing {
+export interface ConversationSummary {
   readonly peer: string;
   readonly last: number;
   readonly unread: number;
@@ -28,8 +28,8 @@ export interface Standing {
 
 /** `who` is a person, `page` an open tab of theirs, `socket` one of its connections. */
 export type Event =
-  | { readonly e: "page"; readonly page: string; readonly who: string }
-  | { readonly e: "write"; readonly who: string; readonly to: string; readonly ref: string; readonly hash: string }
+  | { readonly e: "page"; readonly page: string; readonly user: string }
+  | { readonly e: "write"; readonly user: string; readonly to: string; readonly ref: string; readonly hash: string }
   | { readonly e: "open"; readonly socket: number; readonly page: string; readonly pod: number }
   | { readonly e: "close"; readonly socket: number; readonly code: number }
   | { readonly e: "send"; readonly socket: number; readonly ref: string }
@@ -42,8 +42,8 @@ export type Event =
       readonly peer: string;
       readonly duplicate: boolean;
     }
-  | { readonly e: "refused"; readonly socket: number; readonly ref: string; readonly code: string }
-  | ({ readonly e: "message"; readonly socket: number } & Told)
+  | { readonly e: "rejected"; readonly socket: number; readonly ref: string; readonly code: string }
+  | ({ readonly e: "message"; readonly socket: number } & ObservedMessage)
   | { readonly e: "sync"; readonly socket: number }
   /** `reader` has (`read`) or has on a device (`delivered`) what `peer` wrote, up to `seq`. */
   | {
@@ -55,33 +55,38 @@ export type Event =
       readonly seq: number;
     }
   /** What `/conversations` said to a page. */
-  | ({ readonly e: "standing"; readonly page: string } & Standing)
-  | { readonly e: "history"; readonly page: string; readonly peer: string; readonly rows: readonly Told[] }
+  | ({ readonly e: "summary"; readonly page: string } & ConversationSummary)
+  | { readonly e: "history"; readonly page: string; readonly peer: string; readonly rows: readonly ObservedMessage[] }
   /** The page holds everything up to `seq`. */
-  | { readonly e: "held"; readonly page: string; readonly peer: string; readonly seq: number }
+  | { readonly e: "contiguous"; readonly page: string; readonly peer: string; readonly seq: number }
   /** Another connection to PostgreSQL did not see the row of an ack that had arrived. */
-  | { readonly e: "unseen"; readonly who: string; readonly ref: string }
+  | { readonly e: "not_visible"; readonly user: string; readonly ref: string }
   /** The marks of a conversation, as another connection to PostgreSQL saw them. */
   | ({ readonly e: "marks" } & Marks)
   /** `crash`: PostgreSQL lost whatever was not on the disk. */
   | { readonly e: "fault"; readonly n: number; readonly fault: string; readonly crash: boolean }
   | { readonly e: "healed"; readonly n: number; readonly note: string }
   /** Something a fault found wrong by itself. */
-  | { readonly e: "wrong"; readonly fault: string; readonly words: string }
+  | { readonly e: "violation"; readonly fault: string; readonly words: string }
   // How things stood at the end
-  | ({ readonly e: "row"; readonly read: boolean } & Told)
+  | ({ readonly e: "row"; readonly read: boolean } & ObservedMessage)
   | ({ readonly e: "conversation" } & Marks & { readonly lowUnread: number; readonly highUnread: number })
-  | { readonly e: "rest"; readonly who: string; readonly peer: string; readonly rows: readonly Told[] }
-  | { readonly e: "unread"; readonly who: string; readonly counts: Readonly<Record<string, number>> }
   | {
-      readonly e: "shown";
+      readonly e: "final_history";
+      readonly user: string;
+      readonly peer: string;
+      readonly rows: readonly ObservedMessage[];
+    }
+  | { readonly e: "unread"; readonly user: string; readonly counts: Readonly<Record<string, number>> }
+  | {
+      readonly e: "displayed";
       readonly page: string;
       readonly peer: string;
       readonly first: number;
       readonly rows: readonly (readonly [seq: number, hash: string])[];
       readonly unread: number;
     }
-  | { readonly e: "waiting"; readonly page: string; readonly ref: string };
+  | { readonly e: "unsent"; readonly page: string; readonly ref: string };
 
 export interface Marks {
   readonly low: string;
@@ -129,7 +134,7 @@ export class History implements Recorder {
   }
 
   /** Calls `listener` with every event from now on. @returns what ends that */
-  follow(listener: (entry: Entry) => void): () => void {
+  subscribe(listener: (entry: Entry) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   }

@@ -33,58 +33,61 @@ async function main(words: readonly string[]): Promise<number> {
 }
 
 async function chaos(options: Options): Promise<number> {
-  const [{ faults }, { figures }, { planOf }, { run, stamp }, { abandon, Stage }, { summarize }] = await Promise.all([
-    import("./faults/index.ts"),
-    import("./figures.ts"),
-    import("./plan.ts"),
-    import("./run.ts"),
-    import("./stage.ts"),
-    import("./summary.ts"),
-  ]);
-  const { seed, flaw, bus } = options;
+  const [{ faults }, { recovery }, { planRun }, { run, stamp }, { abandon, Cluster }, { summarize }] =
+    await Promise.all([
+      import("./faults/index.ts"),
+      import("./recovery.ts"),
+      import("./plan.ts"),
+      import("./run.ts"),
+      import("./cluster.ts"),
+      import("./summary.ts"),
+    ]);
+  const { seed, mutant, bus } = options;
   const random = new Random(seed);
   const report = new Report();
-  const plan = planOf(options, { faults, figures: figures(report), random });
+  const plan = planRun(options, { faults, recovery: recovery(report), random });
   const say = (line: string) => process.stdout.write(`${line}\n`);
   const cleanUp = new CleanUp(() => {}, isOfDriver);
   let directory = "";
-  let stage: Awaited<ReturnType<typeof Stage.start>> | undefined;
-  /** Resolved when there is a stage, or never will be: PostgreSQL cannot be stopped while it is being made. */
+  let cluster: Awaited<ReturnType<typeof Cluster.start>> | undefined;
+  /** Resolved when there is a cluster, or never will be: PostgreSQL cannot be stopped while it is being made. */
   const staged = Promise.withResolvers<void>();
   try {
-    directory = Stage.place();
+    directory = Cluster.place();
     const place = directory;
     cleanUp.whenStopped({
       close: async () => {
         await staged.promise;
-        await stage?.close();
+        await cluster?.close();
       },
-      abandon: () => (stage ? stage.abandon() : abandon(place)),
+      abandon: () => (cluster ? cluster.abandon() : abandon(place)),
     });
     const historyPath = options.keep ? join(process.cwd(), `chaos-${seed}.jsonl`) : join(directory, "history.jsonl");
     const servers = `${plan.pods} server${plan.pods === 1 ? "" : "s"}${plan.pods > 1 ? ` over ${bus}` : ""}`;
     say(`chatify's fault run on ${machine()}`);
-    say(`seed ${seed}: ${servers}, ${plan.people} people, ${plan.rate} messages/s${flaw ? `, flaw ${flaw}` : ""}\n`);
+    say(
+      `seed ${seed}: ${servers}, ${plan.people} people, ${plan.rate} messages/s${mutant ? `, mutant ${mutant}` : ""}\n`,
+    );
     const begun = performance.now();
-    const onStage = (built: typeof stage) => {
-      stage = built;
+    const onCluster = (built: typeof cluster) => {
+      cluster = built;
       staged.resolve();
     };
-    const outcome = await run(plan, { directory, historyPath, random, bus, flaw, say, onStage });
+    const outcome = await run(plan, { directory, historyPath, random, bus, mutant, say, onCluster });
     const { text, well } = summarize(outcome, plan, {
-      doubts: flaw === undefined && !options.faults && !options.figures,
+      inconclusive: mutant === undefined && !options.faults && !options.recovery,
     });
     say(text);
     const words = outcome.findings.total === 0 ? [] : [`${outcome.findings.total} were broken: see above`];
-    report.check("the town", "every promise was kept", words);
-    if (options.figures) say(report.table());
+    report.check("the workload", "every promise was kept", words);
+    if (options.recovery) say(report.table());
     if (options.keep) say(`The history is in ${historyPath}`);
     say(`${stamp(performance.now() - begun).trim()} in all`);
     return well && report.missed.length === 0 ? EXIT.done : EXIT.wrong;
   } catch (error) {
     staged.resolve();
     if (cleanUp.stopping) await Promise.withResolvers<never>().promise; // whoever stops us ends the process
-    await stage?.close().catch(() => {});
+    await cluster?.close().catch(() => {});
     return complain(explain(error), EXIT.machine);
   } finally {
     if (directory !== "" && !cleanUp.stopping) abandon(directory);

@@ -8,7 +8,7 @@ import { Messenger } from "../../static/js/store/messenger.js";
 import type { Row, Stored } from "../../static/js/sync/api.js";
 import { Connection } from "../../static/js/sync/connection.js";
 import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
-import { hashOf, type Recorder, type Told } from "./history.ts";
+import { hashOf, type ObservedMessage, type Recorder } from "./history.ts";
 import type { Random } from "./random.ts";
 
 /** The page waits up to 30 s between its tries; a run has not that much time. */
@@ -16,7 +16,7 @@ const WAIT_MAX_MS = 5_000;
 const SHOW_AGAIN_MS = 500;
 
 /** Where a page is opened. */
-export interface Surroundings {
+export interface PageEnvironment {
   readonly history: Recorder;
   readonly random: Random;
   /** Ports of the pods, some of which may be dead. */
@@ -24,46 +24,46 @@ export interface Surroundings {
 }
 
 /** What a browser keeps of unsent texts: it outlives the page. */
-export type Drafts = Map<string, PendingMessage>;
+export type PendingMessages = Map<string, PendingMessage>;
 
 let sockets = 0;
 
 export class Page {
   readonly name: string;
-  readonly who: string;
+  readonly user: string;
   readonly messenger: Messenger;
-  readonly drafts: Drafts;
+  readonly pending: PendingMessages;
   readonly #cookie: string;
-  readonly #around: Surroundings;
+  readonly #around: PageEnvironment;
   readonly #outbox: Outbox;
   readonly #connection: Connection;
   readonly #held = new Map<string, number>();
   readonly #showing = new Set<string>();
   /** The pod it is on, or tries next. */
   #pod: number;
-  #socket: TappedSocket | undefined;
+  #socket: RecordingSocket | undefined;
   #gone = false;
 
   /**
    * @param options.name of the tab, different for each opening
-   * @param options.drafts what an earlier page of this browser left
+   * @param options.pending what an earlier page of this browser left
    */
   constructor(
-    options: { name: string; who: string; cookie: string; pod: number; drafts?: Drafts },
-    around: Surroundings,
+    options: { name: string; user: string; cookie: string; pod: number; pending?: PendingMessages },
+    around: PageEnvironment,
   ) {
     this.name = options.name;
-    this.who = options.who;
-    this.drafts = options.drafts ?? new Map<string, PendingMessage>();
+    this.user = options.user;
+    this.pending = options.pending ?? new Map<string, PendingMessage>();
     this.#cookie = options.cookie;
     this.#pod = options.pod % around.ports.length;
     this.#around = around;
-    around.history.add({ e: "page", page: this.name, who: this.who });
+    around.history.add({ e: "page", page: this.name, user: this.user });
     const store = {
-      load: () => [...this.drafts.values()],
+      load: () => [...this.pending.values()],
       put: (draft: PendingMessage) => this.#keep(draft),
-      remove: (ref: string) => void this.drafts.delete(ref),
-      wipe: () => this.drafts.clear(),
+      remove: (ref: string) => void this.pending.delete(ref),
+      wipe: () => this.pending.clear(),
     };
     this.#outbox = new Outbox(store, { pace: null }); // the pods have no limits, and are to be met by all at once
     this.#connection = new Connection("", {
@@ -71,7 +71,7 @@ export class Page {
       setTimeout: (run, ms) => setTimeout(run, this.#waitsToComeBack ? Math.min(ms, WAIT_MAX_MS) : ms),
       random: () => around.random.next(),
     });
-    this.messenger = new Messenger(this.who, { api: this.#api(), connection: this.#connection, outbox: this.#outbox });
+    this.messenger = new Messenger(this.user, { api: this.#api(), connection: this.#connection, outbox: this.#outbox });
     this.messenger.addEventListener("thread", (event) => this.#changed((event as CustomEvent<string>).detail));
   }
 
@@ -132,11 +132,11 @@ export class Page {
   }
 
   #keep(draft: PendingMessage): void {
-    if (!this.drafts.has(draft.ref)) {
+    if (!this.pending.has(draft.ref)) {
       const { ref, peer, text } = draft;
-      this.#around.history.add({ e: "write", who: this.who, to: peer, ref, hash: hashOf(text) });
+      this.#around.history.add({ e: "write", user: this.user, to: peer, ref, hash: hashOf(text) });
     }
-    this.drafts.set(draft.ref, draft);
+    this.pending.set(draft.ref, draft);
   }
 
   #changed(peer: string): void {
@@ -144,7 +144,7 @@ export class Page {
     if (!loaded) this.#showSoon(peer);
     if (this.#gone || contiguousSeq <= (this.#held.get(peer) ?? 0)) return;
     this.#held.set(peer, contiguousSeq);
-    this.#around.history.add({ e: "held", page: this.name, peer, seq: contiguousSeq });
+    this.#around.history.add({ e: "contiguous", page: this.name, peer, seq: contiguousSeq });
   }
 
   /** A conversation whose first page did not come is opened again by whoever waits for it. */
@@ -168,13 +168,13 @@ export class Page {
     const open = () => {
       const port = this.#around.ports[this.#pod] as number;
       const options = {
-        url: `ws://127.0.0.1:${port}/ws/${this.who}`,
+        url: `ws://127.0.0.1:${port}/ws/${this.user}`,
         cookie: this.#cookie,
         page: this.name,
         pod: this.#pod,
         lost: () => this.#turnAway(),
       };
-      return (this.#socket = new TappedSocket(options, this.#around.history));
+      return (this.#socket = new RecordingSocket(options, this.#around.history));
     };
     return function Socket() {
       return open();
@@ -191,7 +191,7 @@ export class Page {
       people: (prefix: string) => this.#get<string[]>(`/get_users?q=${encodeURIComponent(prefix)}&limit=20`),
       conversations: async (page: { limit: number; before?: string | undefined }): Promise<Row[]> => {
         const rows = await this.#get<Row[]>(`/conversations?${query(page)}`);
-        for (const row of rows) this.#around.history.add({ e: "standing", page: this.name, ...standing(row) });
+        for (const row of rows) this.#around.history.add({ e: "summary", page: this.name, ...standing(row) });
         return rows;
       },
       messages: async (me: string, peer: string, page: Record<string, number>): Promise<Stored[]> => {
@@ -244,7 +244,14 @@ interface StoredRow {
 }
 
 /** A message of the JSON routes, as the history has it. */
-export function toldOf({ sender, receiver, id, seq, content, ref }: Omit<StoredRow, "timestamp" | "read">): Told {
+export function toldOf({
+  sender,
+  receiver,
+  id,
+  seq,
+  content,
+  ref,
+}: Omit<StoredRow, "timestamp" | "read">): ObservedMessage {
   return { from: sender, to: receiver, id, seq, hash: hashOf(content), ...(ref === undefined ? {} : { ref }) };
 }
 
@@ -264,7 +271,7 @@ interface Frame {
 }
 
 /** A WebSocket that tells the history what goes through it, before its page hears of it. */
-export class TappedSocket extends EventTarget {
+export class RecordingSocket extends EventTarget {
   readonly #socket: WebSocket;
   readonly #history: Recorder;
   readonly #number = ++sockets;
@@ -332,14 +339,14 @@ export class TappedSocket extends EventTarget {
       this.#history.add({ e: "message", socket, from, to, id, seq, hash: hashOf(message), ...(ref ? { ref } : {}) });
     } else if (type === "ack") this.#history.add({ e: "ack", socket, ref, id, seq, peer, duplicate });
     else if (type === "sync") this.#history.add({ e: "sync", socket });
-    else if (type === "error" && ref) this.#history.add({ e: "refused", socket, ref, code });
+    else if (type === "error" && ref) this.#history.add({ e: "rejected", socket, ref, code });
     else if (type === "read") this.#history.add({ e: "mark", socket, kind: "read", reader, peer, seq });
     else if (type === "delivered")
-      this.#history.add({ e: "mark", socket, kind: "delivered", reader: peer, peer: whoOf(this.#page), seq });
+      this.#history.add({ e: "mark", socket, kind: "delivered", reader: peer, peer: userOf(this.#page), seq });
   }
 }
 
-/** @example whoOf("p00007.2") // "p00007" */
-function whoOf(page: string): string {
+/** @example userOf("p00007.2") // "p00007" */
+function userOf(page: string): string {
   return page.slice(0, page.indexOf("."));
 }

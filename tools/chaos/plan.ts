@@ -1,14 +1,14 @@
 /** Which run it is: how many people, how fast they write, which faults in which order, and what it has to have seen to prove anything. */
 
 import type { Fault } from "./faults/fault.ts";
-import { FIGURE_VISITORS } from "./figures.ts";
-import { type FlawName, type Options, SHORT } from "./options.ts";
+import { type MutantName, type Options, SHORT } from "./options.ts";
 import type { Random } from "./random.ts";
+import { RECOVERY_USERS } from "./recovery.ts";
 
 export interface Plan {
   readonly people: number;
-  /** With accounts, and no part in the town. */
-  readonly visitors: number;
+  /** With accounts, and no part in the workload. */
+  readonly spareUsers: number;
   /** Messages a second. */
   readonly rate: number;
   readonly pods: number;
@@ -30,31 +30,31 @@ export interface Plan {
   readonly least: number;
 }
 
-const TOWN = {
+const DEFAULTS = {
   people: 60,
-  visitors: 40,
+  spareUsers: 40,
   rate: 200,
   calm: [2, 4],
   silentEnd: false,
   patience: { settledMs: 60_000, wholeMs: 10_000 },
 } as const;
 
-/** @param figures measurements, made instead of faults when they are what was asked for */
-export function planOf(
+/** @param recovery measurements, made instead of faults when they are what was asked for */
+export function planRun(
   options: Options,
-  parts: { faults: ReadonlyMap<string, Fault>; figures: readonly Fault[]; random: Random },
+  parts: { faults: ReadonlyMap<string, Fault>; recovery: readonly Fault[]; random: Random },
 ): Plan {
-  const { flaw, short, minutes, pods } = options;
-  const { faults, figures, random } = parts;
-  const each = { ...TOWN, pods, rounds: 1, stretch: 1, least: 1 };
+  const { mutant, short, minutes, pods } = options;
+  const { faults, recovery, random } = parts;
+  const each = { ...DEFAULTS, pods, rounds: 1, stretch: 1, least: 1 };
   const some = (ids: Iterable<string>) =>
     random.shuffled([...ids].map((id) => faults.get(id)).filter((fault) => fault !== undefined));
-  if (flaw) return { ...SMALL, ...SCENES[flaw], faults: some(SCENES[flaw].faults) };
+  if (mutant) return { ...SMALL, ...MUTANT_RUNS[mutant], faults: some(MUTANT_RUNS[mutant].faults) };
   if (short) {
     const list = some(options.faults ?? SHORT);
     return { ...each, seconds: 115, faults: list, least: options.faults ? 1 : 20_000 };
   }
-  if (options.figures) return { ...each, seconds: 10, faults: figures, visitors: FIGURE_VISITORS, calm: [5, 6] };
+  if (options.recovery) return { ...each, seconds: 10, faults: recovery, spareUsers: RECOVERY_USERS, calm: [5, 6] };
   const list = some(options.faults ?? faults.keys());
   if (minutes === undefined) return { ...each, seconds: 10, faults: list };
   return {
@@ -70,7 +70,7 @@ export function planOf(
 
 const SMALL = {
   people: 9,
-  visitors: 0,
+  spareUsers: 0,
   rate: 100,
   seconds: 5,
   rounds: 1,
@@ -81,15 +81,15 @@ const SMALL = {
   least: 1,
 } as const;
 
-interface FlawScene {
+interface MutantRun {
   readonly pods: number;
   readonly faults: readonly string[];
   readonly silentEnd?: boolean;
   readonly rate?: number;
 }
 
-/** A run small enough for each flaw, with what makes it show. */
-const SCENES: Readonly<Record<FlawName, FlawScene>> = {
+/** A run small enough for each mutant, with what makes it show. */
+const MUTANT_RUNS: Readonly<Record<MutantName, MutantRun>> = {
   ack_before_commit: { pods: 1, faults: [], rate: 15 }, // the next message commits the one before
   no_unique_ref: { pods: 1, faults: ["F34"] },
   seq_in_memory: { pods: 2, faults: [] },

@@ -1,4 +1,4 @@
-/** The PostgreSQL of a run: real, on the disk, with fsync on. It can be stopped in every way there is, and looked into past every broken link. */
+/** The PostgreSQL of a run: real, on the disk, with fsync on. It can be stopped in every way there is, and looked into past every broken proxy. */
 
 import { chownSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { startEmbedded } from "../../src/db/own_postgres.ts";
 import type { Embedded } from "../../src/embedded_postgres/embedded_postgres.ts";
 import { Log } from "../../src/log.ts";
 import { BenchDatabase } from "../support/database.ts";
-import type { Place } from "./link.ts";
+import type { Address } from "./fault_proxy.ts";
 
 const ROOT = join(import.meta.dir, "..", "..");
 const SILENT = new Log({ level: "error", format: "text", write: () => {} });
@@ -41,8 +41,8 @@ export class Postgres {
     return postgres;
   }
 
-  /** Where it answers, past every link. */
-  get place(): Place {
+  /** Where it answers, past every proxy. */
+  get place(): Address {
     return { unix: join(this.#host, SOCKET) };
   }
 

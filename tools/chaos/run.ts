@@ -2,26 +2,26 @@
 
 import { join } from "node:path";
 
-import { nameOf, SESSION_SECRET } from "../support/people.ts";
+import { nameOf, SESSION_SECRET } from "../support/users.ts";
 import { Checker } from "./checker.ts";
-import { type Fault, NotHere, type Scene } from "./faults/fault.ts";
+import { Cluster } from "./cluster.ts";
+import { type Fault, type FaultContext, Unsupported } from "./faults/fault.ts";
 import type { Findings } from "./findings.ts";
-import { FLAW_SQL } from "./flaws.ts";
 import { History, read } from "./history.ts";
-import { Measures } from "./measures.ts";
-import type { FlawName } from "./options.ts";
+import { InvariantMonitor } from "./invariant_monitor.ts";
+import { MUTANT_SQL } from "./mutants.ts";
+import type { MutantName } from "./options.ts";
 import type { Plan } from "./plan.ts";
 import type { Random } from "./random.ts";
-import { Stage } from "./stage.ts";
-import { Town } from "./town.ts";
+import { RunMetrics } from "./run_metrics.ts";
 import { Valkey } from "./valkey.ts";
-import { Witness } from "./witness.ts";
+import { Workload } from "./workload.ts";
 
-const HUSH_AFTER_MS = 1_500;
+const PAUSE_AFTER_MS = 1_500;
 
 export interface Outcome {
   readonly findings: Findings;
-  readonly measures: Measures;
+  readonly metrics: RunMetrics;
   /** Complaints in the servers' logs. */
   readonly complaints: readonly string[];
   /** Faults that could not be made, and why. */
@@ -39,104 +39,104 @@ export async function run(
     historyPath: string;
     random: Random;
     bus: "postgres" | "redis";
-    flaw: FlawName | undefined;
+    mutant: MutantName | undefined;
     say: (line: string) => void;
-    onStage: (stage: Stage) => void;
+    onCluster: (cluster: Cluster) => void;
   },
 ): Promise<Outcome> {
-  const { directory, random, flaw, say } = options;
+  const { directory, random, mutant, say } = options;
   const valkey = options.bus === "redis" ? await Valkey.start(directory) : undefined;
-  const stage = await Stage.start(directory, {
+  const cluster = await Cluster.start(directory, {
     pods: plan.pods,
-    people: plan.people + plan.visitors,
+    people: plan.people + plan.spareUsers,
     valkey,
     pod: {
-      env: { SESSION_SECRET, ...(valkey ? { BUS: valkey.url } : {}), ...(flaw ? { CHAOS_FLAW: flaw } : {}) },
-      words: flaw ? ["--preload", join(import.meta.dir, "flaws.ts")] : [],
+      env: { SESSION_SECRET, ...(valkey ? { BUS: valkey.url } : {}), ...(mutant ? { CHAOS_MUTANT: mutant } : {}) },
+      words: mutant ? ["--preload", join(import.meta.dir, "mutants.ts")] : [],
     },
     prepare: async (postgres) => {
-      const sql = flaw && FLAW_SQL[flaw];
+      const sql = mutant && MUTANT_SQL[mutant];
       if (sql) await postgres.sql.run((client) => client.unsafe(sql));
     },
   });
-  options.onStage(stage);
+  options.onCluster(cluster);
   const history = new History(options.historyPath);
-  const witness = new Witness(stage.postgres, history);
-  const town = new Town({ people: plan.people, rate: plan.rate, ports: stage.ports, history, random });
+  const monitor = new InvariantMonitor(cluster.postgres, history);
+  const workload = new Workload({ people: plan.people, rate: plan.rate, ports: cluster.ports, history, random });
   const missing = new Map<string, string>();
   try {
-    await town.open();
-    town.begin();
-    await makeFaults(plan, { stage, town, history, random, missing, say });
-    town.end();
-    stage.heal();
-    for (const pod of stage.pods) {
-      if (pod.died > 0) history.add({ e: "wrong", fault: pod.name, words: `it died ${pod.died} times by itself` });
+    await workload.open();
+    workload.begin();
+    await injectFaults(plan, { cluster, workload, history, random, missing, say });
+    workload.end();
+    cluster.heal();
+    for (const pod of cluster.pods) {
+      if (pod.died > 0) history.add({ e: "violation", fault: pod.name, words: `it died ${pod.died} times by itself` });
     }
-    await witness.end();
-    await town.settle(stage.postgres, plan.patience);
-    await town.takeStock(stage.postgres);
+    await monitor.end();
+    await workload.settle(cluster.postgres, plan.patience);
+    await workload.recordFinalState(cluster.postgres);
   } finally {
-    town.close();
+    workload.close();
     await history.end();
   }
   const judged = await judge(history.path);
-  return { ...judged, complaints: await stage.close(), missing };
+  return { ...judged, complaints: await cluster.close(), missing };
 }
 
 /** What a history is worth. */
-export async function judge(path: string): Promise<{ findings: Findings; measures: Measures }> {
+export async function judge(path: string): Promise<{ findings: Findings; metrics: RunMetrics }> {
   const checker = new Checker();
-  const measures = new Measures();
+  const metrics = new RunMetrics();
   for await (const entry of read(path)) {
     checker.take(entry);
-    measures.take(entry);
+    metrics.take(entry);
   }
-  return { findings: checker.end(), measures };
+  return { findings: checker.end(), metrics };
 }
 
-async function makeFaults(
+async function injectFaults(
   plan: Plan,
   parts: {
-    stage: Stage;
-    town: Town;
+    cluster: Cluster;
+    workload: Workload;
     history: History;
     random: Random;
     missing: Map<string, string>;
     say: (line: string) => void;
   },
 ): Promise<void> {
-  const { stage, town, history, random, missing, say } = parts;
+  const { cluster, workload, history, random, missing, say } = parts;
   const endsAt = history.now + plan.seconds * 1_000;
   const calm = () => Bun.sleep(random.between(...plan.calm) * 1_000);
-  let visitors = 0;
+  let spareUsers = 0;
   let n = 0;
-  const sceneOf = (fault: Fault): Scene => ({
-    stage,
-    town,
+  const contextOf = (fault: Fault): FaultContext => ({
+    cluster,
+    workload,
     history,
     random,
     seconds: (short) => short * random.between(1, plan.stretch),
-    wrong: (words) => history.add({ e: "wrong", fault: `${fault.id} ${fault.name}`, words }),
-    visitor() {
-      if (visitors === plan.visitors) throw new NotHere("everybody was signed out already");
-      return nameOf(plan.people + visitors++);
+    wrong: (words) => history.add({ e: "violation", fault: `${fault.id} ${fault.name}`, words }),
+    spareUser() {
+      if (spareUsers === plan.spareUsers) throw new Unsupported("everybody was signed out already");
+      return nameOf(plan.people + spareUsers++);
     },
   });
   const make = async (fault: Fault) => {
-    if ((fault.pods ?? 1) > stage.pods.length) return void missing.set(fault.id, `it takes ${fault.pods} pods`);
+    if ((fault.pods ?? 1) > cluster.pods.length) return void missing.set(fault.id, `it takes ${fault.pods} pods`);
     n++;
     const begunAt = history.now;
     history.add({ e: "fault", n, fault: `${fault.id} ${fault.name}`, crash: fault.crash === true });
     let note: string;
     try {
-      note = await fault.run(sceneOf(fault));
+      note = await fault.run(contextOf(fault));
     } catch (error) {
-      if (!(error instanceof NotHere)) throw error;
+      if (!(error instanceof Unsupported)) throw error;
       missing.set(fault.id, error.message);
       note = `not made: ${error.message}`;
     } finally {
-      stage.heal();
+      cluster.heal();
     }
     history.add({ e: "healed", n, note });
     say(`${stamp(begunAt)}  ${fault.id}  ${fault.name}: ${note} (${((history.now - begunAt) / 1_000).toFixed(1)} s)`);
@@ -148,8 +148,8 @@ async function makeFaults(
     for (const fault of random.shuffled(plan.faults)) {
       if (missing.has(fault.id) || (round >= plan.rounds && history.now >= endsAt)) continue;
       if (plan.silentEnd) {
-        for (const name of town.names) town.held.add(name); // a new tab sends again, and the server tells both people to ask
-        setTimeout(() => (town.hushed = true), HUSH_AFTER_MS);
+        for (const name of workload.names) workload.held.add(name); // a new tab sends again, and the server tells both people to ask
+        setTimeout(() => (workload.paused = true), PAUSE_AFTER_MS);
       }
       await make(fault);
       await calm();

@@ -1,13 +1,13 @@
-/** A Valkey, or Redis, of a run: behind a link, and kept on no disk, since a bus is a hint. */
+/** A Valkey, or Redis, of a run: behind a proxy, and kept on no disk, since a bus is a hint. */
 
-import { MachineError } from "../support/world.ts";
-import { Link } from "./link.ts";
+import { MachineError } from "../support/sandbox.ts";
+import { FaultProxy } from "./fault_proxy.ts";
 
 const START_MS = 5_000;
 
 export class Valkey {
   /** Between the pods and it. */
-  readonly link: Link;
+  readonly proxy: FaultProxy;
   readonly #program: string;
   readonly #directory: string;
   readonly #port: number;
@@ -17,7 +17,7 @@ export class Valkey {
     this.#program = program;
     this.#directory = directory;
     this.#port = port;
-    this.link = new Link(() => ({ hostname: "127.0.0.1", port }));
+    this.proxy = new FaultProxy(() => ({ hostname: "127.0.0.1", port }));
   }
 
   /** @throws MachineError when there is none on this machine */
@@ -33,7 +33,7 @@ export class Valkey {
 
   /** For pods. */
   get url(): string {
-    return `redis://127.0.0.1:${this.link.port}`;
+    return `redis://127.0.0.1:${this.proxy.port}`;
   }
 
   /** Starts it. @returns when it answers */
@@ -62,6 +62,6 @@ export class Valkey {
 
   close(): void {
     this.signal("SIGKILL");
-    this.link.close();
+    this.proxy.close();
   }
 }

@@ -1,10 +1,10 @@
-/** Hostile frames: good ones of every type, then spoilt; and what the contract (§4) says must become of each. */
+/** Hostile frames: good ones of every type, then corrupt; and what the contract (§4) says must become of each. */
 
 import { isUtf8 } from "node:buffer";
 
 import type { ClientFrame } from "../../src/protocol.ts";
 import type { Random } from "../chaos/random.ts";
-import { breakout, nastyField, nastyJson, nastyText, randomBytes, randomText } from "./nasty.ts";
+import { edgeCaseField, edgeCaseJson, edgeCaseText, injection, randomBytes, randomText } from "./edge_cases.ts";
 
 export type FrameType = ClientFrame["type"];
 const TYPES = Object.keys({
@@ -17,26 +17,26 @@ const TYPES = Object.keys({
 } satisfies Record<FrameType, 1>) as FrameType[];
 
 /** What must become of a frame. */
-export type Fate =
+export type Outcome =
   /** Refused at once. */
-  | { readonly kind: "refused"; readonly code: "bad_request" | "invalid_text" }
+  | { readonly kind: "rejected"; readonly code: "bad_request" | "invalid_text" }
   /** Stored, or refused for its receiver or its ref. */
   | { readonly kind: "send"; readonly to: string; readonly message: string; readonly ref: string | undefined }
   | { readonly kind: "pong" }
-  | { readonly kind: "taken"; readonly type: "read" | "typing" | "draft" | "watch" }
+  | { readonly kind: "accepted"; readonly type: "read" | "typing" | "draft" | "watch" }
   /** The socket is closed. */
   | { readonly kind: "closed" }
   /** RFC 6455 leaves it open, or the frame never ends. */
-  | { readonly kind: "unclear" };
+  | { readonly kind: "unspecified" };
 
 export interface HostileFrame {
   /** As it goes over the wire, its header included. */
   readonly bytes: Buffer;
-  readonly fate: Fate;
+  readonly outcome: Outcome;
 }
 
-/** Who sends, and what is there. */
-export interface Speaker {
+/** Identity sends, and what is there. */
+export interface Sender {
   readonly peers: readonly string[];
   /** People with a device on another pod. */
   readonly victims: readonly string[];
@@ -52,24 +52,27 @@ const BINARY = 2;
 /** Of a thousand frames so many cost their socket: a socket opened anew takes longer than a hundred frames. */
 const CLOSING = 0.02;
 
-/** The next frame of a speaker. */
-export function hostileFrame(random: Random, speaker: Speaker): HostileFrame {
+/** The next frame of a sender. */
+export function hostileFrame(random: Random, sender: Sender): HostileFrame {
   const roll = random.next();
   if (roll < CLOSING / 2) return brokenFrame(random);
   if (roll < CLOSING) {
-    const bytes = random.next() < 0.5 ? randomBytes(random, 1 + random.below(200)) : spoiltBytes(random, speaker);
+    const bytes = random.next() < 0.5 ? randomBytes(random, 1 + random.below(200)) : corruptBytes(random, sender);
     const opcode = random.next() < 0.3 ? BINARY : TEXT;
-    return { bytes: frame({ opcode, payload: bytes }), fate: opcode === BINARY ? { kind: "closed" } : fateOf(bytes) };
+    return {
+      bytes: frame({ opcode, payload: bytes }),
+      outcome: opcode === BINARY ? { kind: "closed" } : expectedOutcome(bytes),
+    };
   }
-  const bytes = Buffer.from(hostileText(random, speaker));
+  const bytes = Buffer.from(hostileText(random, sender));
   const mask = random.next() < 0.2 ? randomBytes(random, 4) : undefined;
-  return { bytes: frame({ payload: bytes, ...(mask ? { mask } : {}) }), fate: fateOf(bytes) };
+  return { bytes: frame({ payload: bytes, ...(mask ? { mask } : {}) }), outcome: expectedOutcome(bytes) };
 }
 
 /** What the contract says of the text frame with this payload. Written apart from the server's own reading, to be held against it. */
-export function fateOf(payload: Buffer): Fate {
+export function expectedOutcome(payload: Buffer): Outcome {
   if (payload.length > FRAME_MAX_BYTES || !isUtf8(payload)) return { kind: "closed" };
-  const refused = { kind: "refused", code: "bad_request" } as const;
+  const refused = { kind: "rejected", code: "bad_request" } as const;
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { ignoreBOM: true }).decode(payload));
@@ -84,24 +87,24 @@ export function fateOf(payload: Buffer): Fate {
       const [to, message, ref] = ["to", "message", "ref"].map((name) => fields.get(name));
       const goodRef = ref === undefined || (isText("ref") && /^[\w-]{8,64}$/.test(ref as string));
       if (!goodRef || !isText("to") || !isText("message")) return refused;
-      if (!isSound(message as string)) return { kind: "refused", code: "invalid_text" };
+      if (!isValidMessage(message as string)) return { kind: "rejected", code: "invalid_text" };
       return { kind: "send", to: to as string, message: message as string, ref: ref as string | undefined };
     }
     case "read": {
       const seq = fields.get("seq") as number;
-      return isText("peer") && Number.isInteger(seq) && seq >= 0 ? { kind: "taken", type: "read" } : refused;
+      return isText("peer") && Number.isInteger(seq) && seq >= 0 ? { kind: "accepted", type: "read" } : refused;
     }
     case "typing":
-      return isText("peer") ? { kind: "taken", type: "typing" } : refused;
+      return isText("peer") ? { kind: "accepted", type: "typing" } : refused;
     case "draft":
       if (!isText("peer") || !isText("text")) return refused;
-      return isKeepable(fields.get("text") as string)
-        ? { kind: "taken", type: "draft" }
-        : { kind: "refused", code: "invalid_text" };
+      return isValidDraft(fields.get("text") as string)
+        ? { kind: "accepted", type: "draft" }
+        : { kind: "rejected", code: "invalid_text" };
     case "watch": {
       const users: unknown = fields.get("users");
       const good = Array.isArray(users) && users.length <= 200 && users.every((user) => typeof user === "string");
-      return good ? { kind: "taken", type: "watch" } : refused;
+      return good ? { kind: "accepted", type: "watch" } : refused;
     }
     case "ping":
       return { kind: "pong" };
@@ -115,7 +118,7 @@ const INK =
   /[[\p{L}\p{N}\p{P}\p{S}\p{Co}\p{Cn}\u0600-\u0605\u06dd]--[\p{Default_Ignorable_Code_Point}\u2800\u{13441}\u{13442}\u{1d159}]]/v;
 
 /** Contract §1: 1–4,000 code points, not blank, no NUL, no lone surrogate. */
-function isSound(message: string): boolean {
+function isValidMessage(message: string): boolean {
   const points = Array.from(message, (character) => character.codePointAt(0) as number);
   if (points.length < 1 || points.length > 4_000) return false;
   if (points.some((point) => point === 0 || (point >= 0xd800 && point <= 0xdfff))) return false;
@@ -123,23 +126,23 @@ function isSound(message: string): boolean {
 }
 
 /** At most 4,000 code points, no NUL, no lone surrogate. */
-function isKeepable(text: string): boolean {
+function isValidDraft(text: string): boolean {
   const points = Array.from(text, (character) => character.codePointAt(0) as number);
   return points.length <= 4_000 && !points.some((point) => point === 0 || (point >= 0xd800 && point <= 0xdfff));
 }
 
 type Field = [name: string, json: string];
 
-function goodFields(type: FrameType, random: Random, speaker: Speaker): Field[] {
-  const name = () => JSON.stringify(nameFor(random, speaker));
+function goodFields(type: FrameType, random: Random, sender: Sender): Field[] {
+  const name = () => JSON.stringify(nameFor(random, sender));
   switch (type) {
     case "message": {
       const words = JSON.stringify(`words ${random.below(1e9)}`);
       const fields: Field[] = [
         ["to", name()],
-        ["message", random.next() < 0.7 ? words : JSON.stringify(nastyText(random).toWellFormed())],
+        ["message", random.next() < 0.7 ? words : JSON.stringify(edgeCaseText(random).toWellFormed())],
       ];
-      if (random.next() < 0.8) fields.push(["ref", JSON.stringify(speaker.ref())]);
+      if (random.next() < 0.8) fields.push(["ref", JSON.stringify(sender.ref())]);
       if (random.next() < 0.5) fields.unshift(["type", '"message"']);
       return fields;
     }
@@ -158,7 +161,7 @@ function goodFields(type: FrameType, random: Random, speaker: Speaker): Field[] 
       return [
         ["type", '"draft"'],
         ["peer", name()],
-        ["text", JSON.stringify(random.next() < 0.7 ? "How are" : nastyText(random).toWellFormed())],
+        ["text", JSON.stringify(random.next() < 0.7 ? "How are" : edgeCaseText(random).toWellFormed())],
       ];
     case "watch":
       return [
@@ -170,11 +173,11 @@ function goodFields(type: FrameType, random: Random, speaker: Speaker): Field[] 
   }
 }
 
-function nameFor(random: Random, { peers, victims }: Speaker): string {
+function nameFor(random: Random, { peers, victims }: Sender): string {
   const roll = random.next();
   if (roll < 0.85) return random.pick(peers);
-  if (roll < 0.93) return breakout(random, random.pick(victims), random.pick(victims));
-  if (roll < 0.999) return nastyText(random).toWellFormed();
+  if (roll < 0.93) return injection(random, random.pick(victims), random.pick(victims));
+  if (roll < 0.999) return edgeCaseText(random).toWellFormed();
   return "x".repeat(64 * 1024); // which costs the socket
 }
 
@@ -198,38 +201,39 @@ const NAMES = [
   "TYPE",
 ];
 
-function hostileText(random: Random, speaker: Speaker): string {
+function hostileText(random: Random, sender: Sender): string {
   const roll = random.next();
-  const again = roll < 0.01 ? speaker.again() : undefined;
+  const again = roll < 0.01 ? sender.again() : undefined;
   if (again) return JSON.stringify(again);
-  const fields = goodFields(random.pick(TYPES), random, speaker);
+  const fields = goodFields(random.pick(TYPES), random, sender);
   if (roll < 0.25) return write(fields);
   if (roll < 0.7) {
-    const spoilt = fields.map((field): Field => [...field]);
-    for (let changes = random.next() < 0.75 ? 1 : 1 + random.below(4); changes > 0; changes--) spoil(spoilt, random);
-    return write(spoilt);
+    const corrupt = fields.map((field): Field => [...field]);
+    for (let changes = random.next() < 0.75 ? 1 : 1 + random.below(4); changes > 0; changes--)
+      corruptFields(corrupt, random);
+    return write(corrupt);
   }
-  if (roll < 0.9) return spoiltText(write(fields), random);
-  if (roll < 0.95) return nastyJson(random);
+  if (roll < 0.9) return corruptText(write(fields), random);
+  if (roll < 0.95) return edgeCaseJson(random);
   return randomText(random, random.below(60));
 }
 
-function spoil(fields: Field[], random: Random): void {
+function corruptFields(fields: Field[], random: Random): void {
   const field = fields[random.below(fields.length)];
   switch (random.below(5)) {
     case 0:
       return void fields.splice(random.below(fields.length), 1);
     case 1:
-      return void fields.splice(random.below(fields.length + 1), 0, [random.pick(NAMES), nastyJson(random)]); // twice, perhaps
+      return void fields.splice(random.below(fields.length + 1), 0, [random.pick(NAMES), edgeCaseJson(random)]); // twice, perhaps
     case 2:
       if (field) field[0] = random.pick(NAMES);
       return;
     default:
-      if (field) field[1] = nastyField(field[0], random);
+      if (field) field[1] = edgeCaseField(field[0], random);
   }
 }
 
-function spoiltText(text: string, random: Random): string {
+function corruptText(text: string, random: Random): string {
   const at = random.below(text.length + 1);
   switch (random.below(7)) {
     case 0:
@@ -249,9 +253,9 @@ function spoiltText(text: string, random: Random): string {
   }
 }
 
-function spoiltBytes(random: Random, speaker: Speaker): Buffer {
+function corruptBytes(random: Random, sender: Sender): Buffer {
   if (random.next() < 0.1) return Buffer.alloc(random.pick([FRAME_MAX_BYTES, FRAME_MAX_BYTES + 1, 60_000]), "x");
-  const bytes = Buffer.from(hostileText(random, speaker));
+  const bytes = Buffer.from(hostileText(random, sender));
   if (bytes.length > 0) bytes[random.below(bytes.length)] = random.pick([0x80, 0xc0, 0xc3, 0xed, 0xf5, 0xff]);
   return bytes;
 }
@@ -259,8 +263,8 @@ function spoiltBytes(random: Random, speaker: Speaker): Buffer {
 /** What no browser would send: RFC 6455 broken, or bent. */
 function brokenFrame(random: Random): HostileFrame {
   const payload = Buffer.from('{"type":"ping"}');
-  const closed = (bytes: Buffer): HostileFrame => ({ bytes, fate: { kind: "closed" } });
-  const unclear = (bytes: Buffer): HostileFrame => ({ bytes, fate: { kind: "unclear" } });
+  const closed = (bytes: Buffer): HostileFrame => ({ bytes, outcome: { kind: "closed" } });
+  const unspecified = (bytes: Buffer): HostileFrame => ({ bytes, outcome: { kind: "unspecified" } });
   switch (random.below(14)) {
     case 0:
       return closed(frame({ payload, rsv: 1 + random.below(7) }));
@@ -308,11 +312,11 @@ function brokenFrame(random: Random): HostileFrame {
         ),
       );
     case 11:
-      return unclear(header(TEXT, 127, [0, 0, 0, 0, 0, 0, 0, 3], "\0\0\0\0{} ")); // longer than it need be
+      return unspecified(header(TEXT, 127, [0, 0, 0, 0, 0, 0, 0, 3], "\0\0\0\0{} ")); // longer than it need be
     case 12:
-      return unclear(frame({ payload }).subarray(0, 1 + random.below(20)));
+      return unspecified(frame({ payload }).subarray(0, 1 + random.below(20)));
     default:
-      return unclear(randomBytes(random, 2 + random.below(60)));
+      return unspecified(randomBytes(random, 2 + random.below(60)));
   }
 }
 
@@ -346,7 +350,7 @@ function header(opcode: number, length: number, more: number[], rest = "\0\0\0\0
   return Buffer.concat([Buffer.from([128 | opcode, 128 | length, ...more]), Buffer.from(rest, "latin1")]);
 }
 
-/** A good frame of the speaker, for the end of a batch. */
+/** A good frame of the sender, for the end of a batch. */
 export function plainFrame(text: string): Buffer {
   return frame({ payload: Buffer.from(text) });
 }

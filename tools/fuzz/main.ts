@@ -29,19 +29,19 @@ async function main(words: readonly string[]): Promise<number> {
 }
 
 async function fuzz(options: Options): Promise<number> {
-  const [{ World }, { plan, run }] = await Promise.all([import("../support/world.ts"), import("./run.ts")]);
+  const [{ Sandbox }, { plan, run }] = await Promise.all([import("../support/sandbox.ts"), import("./run.ts")]);
   const begun = performance.now();
   const { seed, frames, requests } = options;
   process.stdout.write(`chatify's fuzz run on ${machine()}\nseed ${seed}: ${frames} frames, ${requests} requests\n\n`);
   const progress = new Progress(plan(options), process.stderr);
   const cleanUp = new CleanUp(() => progress.end());
-  let world: InstanceType<typeof World> | undefined;
+  let sandbox: InstanceType<typeof Sandbox> | undefined;
   try {
-    world = new World({ spaceBytes: 1.5 * GIB, profile: undefined });
-    cleanUp.whenStopped(world);
-    const report = await run(options, world, progress);
+    sandbox = new Sandbox({ spaceBytes: 1.5 * GIB, profile: undefined });
+    cleanUp.whenStopped(sandbox);
+    const report = await run(options, sandbox, progress);
     progress.end();
-    await world.close();
+    await sandbox.close();
     const seconds = Math.round((performance.now() - begun) / 1_000);
     process.stdout.write(`${report.table()}${seconds} s\n`);
     const { wrong } = report;
@@ -52,8 +52,8 @@ async function fuzz(options: Options): Promise<number> {
     );
   } catch (error) {
     progress.end();
-    const complaints = (await world?.clear().catch(() => [])) ?? [];
-    await world?.close();
+    const complaints = (await sandbox?.clear().catch(() => [])) ?? [];
+    await sandbox?.close();
     if (cleanUp.stopping) await Promise.withResolvers<never>().promise; // whoever stops us ends the process
     return complain([explain(error), ...complaints].join("\n"), EXIT.machine);
   }

@@ -4,10 +4,10 @@
  */
 
 import { connect } from "../../src/db/client.ts";
-import { Faults } from "../bench/load/audit.ts";
+import { Problems } from "../bench/load/audit.ts";
 import { SocketClient } from "../bench/load/socket.ts";
-import { cookieOf, nameOf } from "../support/people.ts";
-import { show } from "./ledger.ts";
+import { cookieOf, nameOf } from "../support/users.ts";
+import { show } from "./oracle.ts";
 
 interface HeardMessage {
   readonly from: string;
@@ -17,7 +17,7 @@ interface HeardMessage {
 }
 
 export class Observers {
-  readonly #faults = new Faults();
+  readonly #problems = new Problems();
   readonly #clients: SocketClient[] = [];
   readonly #messages = new Map<number, HeardMessage>();
   /** Names in frames, which must have accounts. */
@@ -41,7 +41,7 @@ export class Observers {
       cookie: cookieOf(person),
       listener: {
         text: (text) => this.#hear(name, own, watch, Buffer.from(text, "latin1").toString()),
-        closed: (code) => this.#closing || this.#faults.add(`${name}'s other device was closed with ${code}`),
+        closed: (code) => this.#closing || this.#problems.add(`${name}'s other device was closed with ${code}`),
       },
     });
     if (watch) client.send(JSON.stringify({ type: "watch", users: watch }));
@@ -53,8 +53,8 @@ export class Observers {
     for (const client of this.#clients) client.close();
   }
 
-  /** Holds what was heard against the tables. @param writers the only ones who type */
-  async audit(url: string, writers: ReadonlySet<string>): Promise<string[]> {
+  /** Holds what was heard against the tables. @param canaries the only ones who type */
+  async audit(url: string, canaries: ReadonlySet<string>): Promise<string[]> {
     const sql = connect(url, { name: "fuzz-observers" });
     try {
       const rows = await sql<{ id: number; from: string; to: string; message: string; seq: number }[]>`
@@ -65,16 +65,16 @@ export class Observers {
       const stored = new Map(rows.map(({ id, ...row }) => [id, row]));
       for (const [id, heard] of this.#messages) {
         if (!Bun.deepEquals(stored.get(id), heard))
-          this.#faults.add(`message ${id} was shown as ${show(JSON.stringify(heard))}, and is ${show(JSON.stringify(stored.get(id) ?? null))}`); // prettier-ignore
+          this.#problems.add(`message ${id} was shown as ${show(JSON.stringify(heard))}, and is ${show(JSON.stringify(stored.get(id) ?? null))}`); // prettier-ignore
       }
       const users = new Set((await sql<{ username: string }[]>`select username from users`).map((row) => row.username));
       for (const name of this.#named)
-        if (!users.has(name)) this.#faults.add(`${show(name)} was heard of, and is nobody`);
-      for (const name of this.#typing) if (!writers.has(name)) this.#faults.add(`${show(name)} was said to type`);
+        if (!users.has(name)) this.#problems.add(`${show(name)} was heard of, and is nobody`);
+      for (const name of this.#typing) if (!canaries.has(name)) this.#problems.add(`${show(name)} was said to type`);
     } finally {
       await sql.end({ timeout: 1 });
     }
-    return this.#faults.report();
+    return this.#problems.report();
   }
 
   #hear(name: string, own: Set<number>, watch: readonly string[] | undefined, text: string): void {
@@ -82,12 +82,12 @@ export class Observers {
     switch (frame.type) {
       case "message": {
         const { id, from, to, message, seq } = frame as unknown as HeardMessage & { id: number };
-        if (own.has(id)) this.#faults.add(`${name}'s other device got message ${id} twice`);
+        if (own.has(id)) this.#problems.add(`${name}'s other device got message ${id} twice`);
         own.add(id);
         const known = this.#messages.get(id);
         if (!known) this.#messages.set(id, { from, to, message, seq });
         else if (!Bun.deepEquals(known, { from, to, message, seq }))
-          this.#faults.add(`message ${id} was shown in two ways`);
+          this.#problems.add(`message ${id} was shown in two ways`);
         return;
       }
       case "typing":
@@ -103,13 +103,13 @@ export class Observers {
         return this.#name(...(frame["online"] as string[]));
       case "presence":
         for (const user of Object.keys(frame["users"] as object))
-          if (!watch?.includes(user)) this.#faults.add(`${name} was told of ${show(user)}, whom it does not watch`);
+          if (!watch?.includes(user)) this.#problems.add(`${name} was told of ${show(user)}, whom it does not watch`);
         return;
       case "hello":
       case "sync":
         return;
       default:
-        this.#faults.add(`${name}'s other device, which said nothing, heard ${show(text)}`);
+        this.#problems.add(`${name}'s other device, which said nothing, heard ${show(text)}`);
     }
   }
 

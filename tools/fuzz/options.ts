@@ -34,7 +34,7 @@ export function readOptions(words: readonly string[]): Options | undefined {
 }
 
 export function help(): string {
-  return `chatify's fuzz run: hostile frames and requests at a server of its own, while honest people write to each other. Every answer is
+  return `chatify's fuzz run: hostile frames and requests at a server of its own, while canary people write to each other. Every answer is
 held against what must become of its frame or request, every row of the database against what somebody was told.
 
 Usage

@@ -1,10 +1,10 @@
-/** Hostile requests: good ones for every route and method, then spoilt in path, query, headers, body and framing. */
+/** Hostile requests: good ones for every route and method, then corrupt in path, query, headers, body and framing. */
 
 import type { Random } from "../chaos/random.ts";
-import { nastyText, randomBytes } from "./nasty.ts";
+import { edgeCaseText, randomBytes } from "./edge_cases.ts";
 
 /** Whose cookie a request carries. A spare session may be ended by it. */
-export type Who = "nobody" | "forger" | "me" | { readonly spare: number };
+export type Identity = "anonymous" | "forged" | "me" | { readonly spare: number };
 
 /** What a request must do, whatever else it does. */
 export interface HostileRequest {
@@ -12,11 +12,11 @@ export interface HostileRequest {
   /** `GET /messages/:a/:b`; undefined for bytes that are no request for anything. */
   readonly route: string | undefined;
   readonly method: string;
-  readonly who: Who;
+  readonly identity: Identity;
   /** Whether HTTP promises an answer; without, the connection may close or wait. */
-  readonly sound: boolean;
+  readonly wellFormed: boolean;
   /** Statuses that would tell or change what is not the sender's. */
-  readonly never: readonly number[];
+  readonly forbidden: readonly number[];
   /** The form it posts, as it arrives. */
   readonly form: URLSearchParams | undefined;
 }
@@ -37,7 +37,7 @@ const JSON_BODIES: Record<string, (peer: string) => object> = {
 /** Of the forms so many may reach the hashing of passwords, which takes 25 ms of a core. */
 const HASHING = 0.05;
 
-export interface Places {
+export interface Target {
   /** As in `src/http/router.ts`. */
   readonly routes: readonly string[];
   /** Of a page's file, with its hash. */
@@ -45,10 +45,10 @@ export interface Places {
   readonly host: string;
   readonly me: string;
   readonly peers: readonly string[];
-  cookie(who: Who, random: Random): string;
+  cookie(identity: Identity, random: Random): string;
   /** How many sessions may be lost. */
-  readonly spares: number;
-  /** Who can sign in, all with one password. */
+  readonly spareSessions: number;
+  /** Identity can sign in, all with one password. */
   readonly members: readonly string[];
   readonly password: string;
 }
@@ -68,80 +68,80 @@ const METHODS = [
   "X".repeat(300),
 ];
 
-export function hostileRequest(random: Random, places: Places): HostileRequest {
-  if (random.next() < 0.02) return rawBytes(random, places);
-  const route = random.pick(places.routes);
-  const good = random.next() < 0.25; // spoilt in nothing
-  const spoilt = (share: number) => !good && random.next() < share;
+export function hostileRequest(random: Random, target: Target): HostileRequest {
+  if (random.next() < 0.02) return rawBytes(random, target);
+  const route = random.pick(target.routes);
+  const good = random.next() < 0.25; // corrupt in nothing
+  const corrupt = (share: number) => !good && random.next() < share;
   const isForm = FORMS.has(route);
   const takesMore = isForm || route === "/invites" || route in JSON_BODIES;
   let method = takesMore && random.next() < 0.7 ? "POST" : "GET";
-  if (spoilt(0.15)) method = random.pick(METHODS);
+  if (corrupt(0.15)) method = random.pick(METHODS);
 
-  const who = chooseWho(random, places, isForm, good);
-  const { path, yours } = goodPath(route, random, places);
-  let target = path;
-  if (spoilt(0.25)) target = spoiltPath(path, random);
-  if (spoilt(0.35) || (good && random.next() < 0.3)) target += `?${hostileQuery(random, good)}`;
+  const identity = chooseIdentity(random, target, isForm, good);
+  const { path, yours } = goodPath(route, random, target);
+  let uri = path;
+  if (corrupt(0.25)) uri = corruptPath(path, random);
+  if (corrupt(0.35) || (good && random.next() < 0.3)) uri += `?${hostileQuery(random, good)}`;
 
-  const headers: [string, string][] = [["Host", spoilt(0.05) ? nastyHeader(random) : places.host]];
-  const cookie = places.cookie(who, random);
+  const headers: [string, string][] = [["Host", corrupt(0.05) ? edgeCaseHeader(random) : target.host]];
+  const cookie = target.cookie(identity, random);
   if (cookie !== "") headers.push(["Cookie", cookie]);
-  if (route === "/ws/:username" && !spoilt(0.2)) headers.push(...upgrade());
-  const foreign = spoilt(0.1);
+  if (route === "/ws/:username" && !corrupt(0.2)) headers.push(...upgrade());
+  const foreign = corrupt(0.1);
   if (foreign) headers.push(random.pick(FOREIGN));
-  for (let more = spoilt(0.4) ? 1 + random.below(3) : 0; more > 0; more--) headers.push(hostileHeader(random));
-  if (spoilt(0.01)) for (let i = 0; i < 150; i++) headers.push([`X-${i}`, "x"]);
+  for (let more = corrupt(0.4) ? 1 + random.below(3) : 0; more > 0; more--) headers.push(hostileHeader(random));
+  if (corrupt(0.01)) for (let i = 0; i < 150; i++) headers.push([`X-${i}`, "x"]);
 
-  const body = method === "POST" ? hostileBody(route, random, places, good) : undefined;
+  const body = method === "POST" ? hostileBody(route, random, target, good) : undefined;
   if (body) {
     if (body.type !== "") headers.push(["Content-Type", body.type]);
     if (body.framed !== "") headers.push(["Content-Length", body.framed]);
   }
-  const sound =
-    !headers.some(([name, value]) => !isSoundHeader(name, value)) &&
-    isSoundLine(method, target) &&
-    body?.sound !== false;
+  const wellFormed =
+    !headers.some(([name, value]) => !isWellFormedHeader(name, value)) &&
+    isWellFormedRequestLine(method, uri) &&
+    body?.wellFormed !== false;
   const head = headers.map(([name, value]) => `${name}: ${value}\r\n`).join("");
   const bytes = Buffer.concat([
-    Buffer.from(`${method} ${target} HTTP/1.1\r\n${head}\r\n`),
+    Buffer.from(`${method} ${uri} HTTP/1.1\r\n${head}\r\n`),
     body?.bytes ?? Buffer.alloc(0),
   ]);
-  const never: number[] = [];
-  const signedIn = who === "me" || typeof who === "object";
-  if (!PUBLIC.has(route) && target === path && (!signedIn || !yours))
-    never.push(101, ...(method === "HEAD" ? [] : [200]));
-  if (foreign && method === "POST") never.push(200, 302);
+  const forbidden: number[] = [];
+  const signedIn = identity === "me" || typeof identity === "object";
+  if (!PUBLIC.has(route) && uri === path && (!signedIn || !yours))
+    forbidden.push(101, ...(method === "HEAD" ? [] : [200]));
+  if (foreign && method === "POST") forbidden.push(200, 302);
   return {
     bytes,
     route: `${method} ${route}`,
     method,
-    who,
-    sound,
-    never,
+    identity,
+    wellFormed,
+    forbidden,
     form: body && isForm ? body.form : undefined,
   };
 }
 
-function chooseWho(random: Random, places: Places, isForm: boolean, good: boolean): Who {
+function chooseIdentity(random: Random, target: Target, isForm: boolean, good: boolean): Identity {
   const roll = random.next();
-  if (isForm) return roll < 0.5 ? "nobody" : roll < 0.6 ? "forger" : { spare: random.below(places.spares) };
-  return good || roll < 0.7 ? "me" : roll < 0.85 ? "nobody" : "forger";
+  if (isForm) return roll < 0.5 ? "anonymous" : roll < 0.6 ? "forged" : { spare: random.below(target.spareSessions) };
+  return good || roll < 0.7 ? "me" : roll < 0.85 ? "anonymous" : "forged";
 }
 
 /** A path to the route, and whether what is there is the sender's. */
-function goodPath(route: string, random: Random, places: Places): { path: string; yours: boolean } {
-  const other = () => (random.next() < 0.8 ? random.pick(places.peers) : nastyText(random).toWellFormed());
-  if (route === "/static/*") return { path: places.file, yours: true };
+function goodPath(route: string, random: Random, target: Target): { path: string; yours: boolean } {
+  const other = () => (random.next() < 0.8 ? random.pick(target.peers) : edgeCaseText(random).toWellFormed());
+  if (route === "/static/*") return { path: target.file, yours: true };
   const yours = random.next() < 0.7;
-  const first = yours ? places.me : `${random.pick(places.peers)}x`;
+  const first = yours ? target.me : `${random.pick(target.peers)}x`;
   const values = random.next() < 0.5 || !yours ? [first, `${other()}x`] : [first, other()];
   if (yours && random.next() < 0.5) values.reverse();
   const path = route.replace(/:\w+/g, () => encodeURIComponent((route.includes(":b") ? values.shift() : first) ?? "x"));
   return { path, yours: yours || !route.includes(":") };
 }
 
-function spoiltPath(path: string, random: Random): string {
+function corruptPath(path: string, random: Random): string {
   const at = 1 + random.below(path.length);
   const insert = (text: string) => path.slice(0, at) + text + path.slice(at);
   switch (random.below(9)) {
@@ -185,7 +185,7 @@ function hostileQuery(random: Random, good: boolean): string {
       ? String(1 + random.below(200))
       : random.next() < 0.4
         ? String(random.below(300) - 50)
-        : nastyText(random).toWellFormed();
+        : edgeCaseText(random).toWellFormed();
   if (good)
     return random.pick([
       `limit=${values()}`,
@@ -253,17 +253,17 @@ const HEADERS: Record<string, readonly string[]> = {
 
 function hostileHeader(random: Random): [string, string] {
   const name = random.pick(Object.keys(HEADERS));
-  return [name, random.next() < 0.8 ? random.pick(HEADERS[name] as string[]) : nastyHeader(random)];
+  return [name, random.next() < 0.8 ? random.pick(HEADERS[name] as string[]) : edgeCaseHeader(random)];
 }
 
-function nastyHeader(random: Random): string {
-  return nastyText(random)
+function edgeCaseHeader(random: Random): string {
+  return edgeCaseText(random)
     .toWellFormed()
     .replace(/[\r\n]/g, " ");
 }
 
 /** Whether a server has to answer a request with this header, rather than give up on it. */
-function isSoundHeader(name: string, value: string): boolean {
+function isWellFormedHeader(name: string, value: string): boolean {
   if (
     ["Transfer-Encoding", "Content-Length", "Host", "Expect"].includes(name) &&
     (HEADERS[name]?.includes(value) ?? false)
@@ -273,8 +273,8 @@ function isSoundHeader(name: string, value: string): boolean {
   return /^[\t\x20-\x7e]*$/.test(value) && (name !== "Host" || /^[\w.:-]+$/.test(value)) && name !== "Upgrade";
 }
 
-function isSoundLine(method: string, target: string): boolean {
-  return /^[A-Z]{1,10}$/.test(method) && /^\/(?!\/)[\x21-\x7e]{0,10000}$/.test(target) && !/["<>\\^`{|}#]/.test(target);
+function isWellFormedRequestLine(method: string, uri: string): boolean {
+  return /^[A-Z]{1,10}$/.test(method) && /^\/(?!\/)[\x21-\x7e]{0,10000}$/.test(uri) && !/["<>\\^`{|}#]/.test(uri);
 }
 
 interface Body {
@@ -283,27 +283,27 @@ interface Body {
   /** The `Content-Length`; empty for none. */
   readonly framed: string;
   readonly form: URLSearchParams | undefined;
-  readonly sound: boolean;
+  readonly wellFormed: boolean;
 }
 
 const FORM = "application/x-www-form-urlencoded";
 
-function hostileBody(route: string, random: Random, places: Places, good: boolean): Body {
+function hostileBody(route: string, random: Random, target: Target, good: boolean): Body {
   const fields = new URLSearchParams();
   const hashes = random.next() < HASHING;
   const newName = () => `${random.pick(["fz", "Ζωή", "Алёна", "山"])}${random.below(1e9)}`;
   if (route === "/signup") {
-    fields.set("username", hashes ? newName() : random.next() < 0.5 ? newName() : nastyText(random).toWellFormed());
-    fields.set("password", hashes ? places.password : random.pick(["", "short", "x".repeat(129)]));
+    fields.set("username", hashes ? newName() : random.next() < 0.5 ? newName() : edgeCaseText(random).toWellFormed());
+    fields.set("password", hashes ? target.password : random.pick(["", "short", "x".repeat(129)]));
   } else if (route === "/login") {
-    fields.set("username", random.next() < 0.7 ? random.pick(places.members) : nastyText(random).toWellFormed());
-    fields.set("password", random.next() < 0.7 ? places.password : nastyText(random).toWellFormed());
+    fields.set("username", random.next() < 0.7 ? random.pick(target.members) : edgeCaseText(random).toWellFormed());
+    fields.set("password", random.next() < 0.7 ? target.password : edgeCaseText(random).toWellFormed());
   }
   const whole = (text: string | Buffer, type = FORM, form?: URLSearchParams): Body => {
     const bytes = Buffer.from(text as string);
-    return { bytes, type, framed: String(bytes.length), form, sound: true };
+    return { bytes, type, framed: String(bytes.length), form, wellFormed: true };
   };
-  const json = JSON_BODIES[route]?.(random.pick(places.members));
+  const json = JSON_BODIES[route]?.(random.pick(target.members));
   if (json && (good || random.next() < 0.4)) return whole(JSON.stringify(json), "application/json");
   if (random.next() < 0.02) return whole(randomBytes(random, random.pick([16_385, 20_000])));
   if (route === "/login" && !hashes)
@@ -336,17 +336,17 @@ function hostileBody(route: string, random: Random, places: Places, good: boolea
       return {
         ...whole(fields.toString()),
         framed: String(fields.toString().length + 1 + random.below(500)),
-        sound: false,
+        wellFormed: false,
       };
     case 4: // the rest is a request of its own
-      return { ...whole(`${"x=1&".repeat(3)}GET /logout HTTP/1.1\r\n\r\n`), framed: "12", sound: false };
+      return { ...whole(`${"x=1&".repeat(3)}GET /logout HTTP/1.1\r\n\r\n`), framed: "12", wellFormed: false };
     default: // a form by its looks, and no length
-      return { ...whole("username=a&password=b"), framed: "", sound: false };
+      return { ...whole("username=a&password=b"), framed: "", wellFormed: false };
   }
 }
 
 /** Bytes that may be anything. */
-function rawBytes(random: Random, places: Places): HostileRequest {
+function rawBytes(random: Random, target: Target): HostileRequest {
   const bytes = random.pick([
     () => randomBytes(random, 1 + random.below(500)),
     () => Buffer.from("\r\n".repeat(1 + random.below(50))),
@@ -365,9 +365,17 @@ function rawBytes(random: Random, places: Places): HostileRequest {
       Buffer.from(
         "POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
       ),
-    () => Buffer.from(`GET /me HTTP/1.1\r\nHost: ${places.host}\r\n Cookie: x\r\n\r\n`),
+    () => Buffer.from(`GET /me HTTP/1.1\r\nHost: ${target.host}\r\n Cookie: x\r\n\r\n`),
     () => Buffer.from("GET /test HTTP/1.1\nHost: x\n\n"),
     () => Buffer.from("GET /test HTTP/1.1\r\nHost x\r\n\r\n"),
   ])();
-  return { bytes, route: undefined, method: "", who: "nobody", sound: false, never: [], form: undefined };
+  return {
+    bytes,
+    route: undefined,
+    method: "",
+    identity: "anonymous",
+    wellFormed: false,
+    forbidden: [],
+    form: undefined,
+  };
 }

@@ -4,40 +4,40 @@ import { existsSync, readdirSync } from "node:fs";
 
 import { COOKIE, sign } from "../../src/accounts/session_cookie.ts";
 import { type Parts, paths } from "../../src/http/router.ts";
-import { Faults } from "../bench/load/audit.ts";
+import { Problems } from "../bench/load/audit.ts";
 import type { Random } from "../chaos/random.ts";
 import type { BenchDatabase } from "../support/database.ts";
-import { cookieOf, nameOf, SESSION_SECRET } from "../support/people.ts";
 import type { Progress } from "../support/progress.ts";
 import { Report, show as figure } from "../support/report.ts";
+import type { Sandbox, Server } from "../support/sandbox.ts";
 import { rssBytes } from "../support/usage.ts";
-import type { Server, World } from "../support/world.ts";
-import { Caller, type RequestCounts, requestCounts } from "./caller.ts";
-import { type FrameCounts, frameCounts, Lane } from "./lane.ts";
-import { Ledger } from "./ledger.ts";
+import { cookieOf, nameOf, SESSION_SECRET } from "../support/users.ts";
+import { type FrameCounts, frameCounts, FrameFuzzer } from "./frame_fuzzer.ts";
 import { Observers } from "./observers.ts";
 import type { Options } from "./options.ts";
-import type { Places, Who } from "./requests.ts";
+import { Oracle } from "./oracle.ts";
+import { type RequestCounts, requestCounts, RequestFuzzer } from "./request_fuzzer.ts";
+import type { Identity, Target } from "./requests.ts";
 
 const ROUTES = Object.keys(paths({} as Parts)); // nothing of it is called
-const HONEST = [
+const CANARIES = [
   [0, 1],
   [2, 3],
 ] as const;
-const LANES = [10, 11, 12, 13, 14, 15, 16, 17];
-const LIMITED_LANES = [30, 31, 32, 33];
+const FUZZING_USERS = [10, 11, 12, 13, 14, 15, 16, 17];
+const LIMITED_USERS = [30, 31, 32, 33];
 const ME = 20;
 const PEER = 21;
 const SPARE_OWNER = 22;
 /** Gets full lists of who is online. */
 const LISTED = 23;
 const PEOPLE = 40;
-const CALLERS = 16;
-const LIMITED_CALLERS = 4;
-const SPARES = 5_000;
+const CONNECTIONS = 16;
+const LIMITED_CONNECTIONS = 4;
+const SPARE_SESSIONS = 5_000;
 /** Each a part of the frames and requests: memory is measured after each. */
 const ROUNDS = 5;
-/** Who asks has no password, and no second session. */
+/** Identity asks has no password, and no second session. */
 const REFUSED = new Set(["POST /me/password", "POST /me/delete", "POST /sessions/:id/end"]);
 /** With fewer frames and requests chance may leave something out. */
 const MUCH = 10_000;
@@ -49,8 +49,8 @@ const PASSWORD = "correct horse battery";
 
 /** What the server may grow by after the warm rounds: without a leak it grew by less than half of that. */
 const GROWTH_MAX_BYTES = 32 * 2 ** 20;
-/** What honest people may wait for an ack while everything is kept busy, be the machine as loaded as it may: about 50 ms on two idle cores. */
-const HONEST_ACK_MS = 3_000;
+/** What canary people may wait for an ack while everything is kept busy, be the machine as loaded as it may: about 50 ms on two idle cores. */
+const CANARY_ACK_MS = 3_000;
 
 /** About how long each part takes. */
 export function plan({ frames, requests }: Options): { name: string; seconds: number }[] {
@@ -61,41 +61,41 @@ export function plan({ frames, requests }: Options): { name: string; seconds: nu
   ];
 }
 
-export async function run(options: Options, world: World, progress: Progress): Promise<Report> {
+export async function run(options: Options, sandbox: Sandbox, progress: Progress): Promise<Report> {
   const report = new Report();
-  const ledger = new Ledger();
+  const oracle = new Oracle();
   const [frames, requests] = [frameCounts(), requestCounts()];
   progress.part();
-  const database = await world.database(PEOPLE);
+  const database = await sandbox.database(PEOPLE);
   await prepare(database);
   const settings = { database, env: { LOG_LEVEL: "error" } };
-  const pods = [await world.serve(settings), await world.serve(settings)] as const;
+  const pods = [await sandbox.serve(settings), await sandbox.serve(settings)] as const;
   await signUp(pods[0]);
-  const peers = [...MEMBERS, ...LANES.map(nameOf)];
-  const doors = await doorsOf(pods[0]);
-  await ledger.open(database.url);
+  const peers = [...MEMBERS, ...FUZZING_USERS.map(nameOf)];
+  const endpoints = await endpointsOf(pods[0]);
+  await oracle.open(database.url);
 
-  const stage = { options, ledger, peers, frames, requests, report };
-  const memory = await free(stage, { world, database, pods, progress });
+  const stage = { options, oracle, peers, frames, requests, report };
+  const memory = await free(stage, { sandbox, database, pods, progress });
   progress.part();
-  const limited = await limit(stage, { world, database, progress });
+  const limited = await limit(stage, { sandbox, database, progress });
   progress.part();
   progress.step("auditing the tables");
   report.check(
     "tables",
     "every row was told to somebody, and nothing else has changed",
-    await ledger.audit(database.url),
+    await oracle.audit(database.url),
   );
   if (options.requests >= MUCH && options.frames >= MUCH)
-    report.check("coverage", "every route and type of frame, taken and refused", uncovered({ ...stage, doors }));
-  report.check("servers", "none complained", await world.clear());
-  figures(report, { frames, requests, ledger, memory, limited });
+    report.check("coverage", "every route and type of frame, taken and refused", uncovered({ ...stage, endpoints }));
+  report.check("servers", "none complained", await sandbox.clear());
+  figures(report, { frames, requests, oracle, memory, limited });
   return report;
 }
 
 interface Stage {
   readonly options: Options;
-  readonly ledger: Ledger;
+  readonly oracle: Oracle;
   readonly peers: readonly string[];
   readonly frames: FrameCounts;
   readonly requests: RequestCounts;
@@ -109,7 +109,7 @@ async function prepare(database: BenchDatabase): Promise<void> {
   await database.sql`
     insert into sessions (user_id, token, expires_at)
     select u.id, encode(sha256(convert_to('spare-' || i, 'UTF8')), 'hex'), now() + interval '1 day'
-    from users u, generate_series(0, ${SPARES}::int - 1) i
+    from users u, generate_series(0, ${SPARE_SESSIONS}::int - 1) i
     where u.username = ${nameOf(SPARE_OWNER)}
   `;
 }
@@ -124,15 +124,15 @@ async function signUp({ port }: Server): Promise<void> {
 }
 
 /** Every route with each of its methods, as the 405 tells them: `POST /login`. */
-async function doorsOf({ port }: Server): Promise<string[]> {
-  const doors = ROUTES.map(async (route) => {
+async function endpointsOf({ port }: Server): Promise<string[]> {
+  const endpoints = ROUTES.map(async (route) => {
     const path = route.replace(/:\w+|\*/g, "x");
     const answer = await fetch(`http://127.0.0.1:${port}${path}`, { method: "DELETE" });
     const methods = answer.headers.get("allow")?.split(", ") ?? [];
     if (methods.length === 0) throw new Error(`${route} does not say what it takes: ${answer.status}`);
     return methods.filter((method) => method !== "HEAD").map((method) => `${method} ${route}`);
   });
-  return (await Promise.all(doors)).flat();
+  return (await Promise.all(endpoints)).flat();
 }
 
 interface Memory {
@@ -140,55 +140,57 @@ interface Memory {
   readonly rss: readonly number[];
   /** Messages that devices got from the other pod. */
   readonly observed: number;
-  readonly honest: { readonly sent: number; readonly p50: number; readonly p99: number; readonly longest: number };
+  readonly canary: { readonly sent: number; readonly p50: number; readonly p99: number; readonly longest: number };
 }
 
 type Pods = readonly [Server, Server];
 
-/** Everything at full speed, while honest people write from pod to pod. */
+/** Everything at full speed, while canary people write from pod to pod. */
 async function free(
   stage: Stage,
-  place: { world: World; database: BenchDatabase; pods: Pods; progress: Progress },
+  place: { sandbox: Sandbox; database: BenchDatabase; pods: Pods; progress: Progress },
 ): Promise<Memory> {
-  const { options, frames, requests, report, ledger } = stage;
-  const { world, database, pods, progress } = place;
+  const { options, frames, requests, report, oracle } = stage;
+  const { sandbox, database, pods, progress } = place;
   const [server] = pods;
   const descriptors = pods.map(({ pid }) => openFiles(pid));
-  const honest = world.honest();
-  await honest.ask("start", { ports: [pods[0].port, pods[1].port], pairs: HONEST });
-  const [frameFaults, requestFaults] = [new Faults(), new Faults()];
-  const lanes = LANES.map((person, i) => laneOf(stage, pods[i % 2] as Server, person, frameFaults, false));
+  const canary = sandbox.canary();
+  await canary.ask("start", { ports: [pods[0].port, pods[1].port], pairs: CANARIES });
+  const [frameProblems, requestProblems] = [new Problems(), new Problems()];
+  const frameFuzzers = FUZZING_USERS.map((person, i) =>
+    frameFuzzer(stage, pods[i % 2] as Server, person, frameProblems, false),
+  );
   const observers = await observe(pods);
-  const places = await placesOf(stage, server);
-  const callers = Array.from({ length: CALLERS }, (_, number) =>
-    callerOf(stage, server, number, requestFaults, places),
+  const target = await targetOf(stage, server);
+  const requestFuzzers = Array.from({ length: CONNECTIONS }, (_, number) =>
+    requestFuzzer(stage, server, number, requestProblems, target),
   );
   const step = () => progress.step(`${frames.sent} frames, ${requests.sent} requests`);
   const rss: number[][] = pods.map(() => []);
   const all = async () => {
     for (let round = 0; round < ROUNDS; round++) {
       await Promise.all([
-        ...lanes.map((lane) => lane.run(share(options.frames, LANES.length * ROUNDS), step)),
-        ...callers.map((caller) => caller.run(share(options.requests, CALLERS * ROUNDS), step)),
+        ...frameFuzzers.map((fuzzer) => fuzzer.run(share(options.frames, FUZZING_USERS.length * ROUNDS), step)),
+        ...requestFuzzers.map((fuzzer) => fuzzer.run(share(options.requests, CONNECTIONS * ROUNDS), step)),
       ]);
       for (const [i, { pid }] of pods.entries()) rss[i]?.push(await calmRss(pid));
     }
   };
   const death = await orDeath(pods, all());
-  for (const lane of lanes) lane.close();
+  for (const fuzzer of frameFuzzers) fuzzer.close();
   const dropped = death.length > 0 ? [] : (await Promise.all(pods.map(droppedOf))).flat();
   observers.close();
-  const told = await honest.ask("stop", undefined);
-  for (const { name, id } of told.acks) ledger.acked(name, id, undefined);
-  if (told.ack.p99 > HONEST_ACK_MS)
-    told.faults.push(
-      `one ack in a hundred took ${told.ack.p99.toFixed(0)} ms or more, ${HONEST_ACK_MS} at most were asked`,
+  const told = await canary.ask("stop", undefined);
+  for (const { name, id } of told.acks) oracle.acked(name, id, undefined);
+  if (told.ack.p99 > CANARY_ACK_MS)
+    told.problems.push(
+      `one ack in a hundred took ${told.ack.p99.toFixed(0)} ms or more, ${CANARY_ACK_MS} at most were asked`,
     );
   report.check("server", "it is there after all of that", death);
-  report.check("frames", "each became what the contract says", frameFaults.report());
-  report.check("requests", "each was answered as it may be", requestFaults.report());
-  report.check("honest people", "nobody lost anything or waited long", death.length > 0 ? [] : told.faults);
-  const observed = await observers.audit(database.url, new Set(LANES.map(nameOf)));
+  report.check("frames", "each became what the contract says", frameProblems.report());
+  report.check("requests", "each was answered as it may be", requestProblems.report());
+  report.check("canary people", "nobody lost anything or waited long", death.length > 0 ? [] : told.problems);
+  const observed = await observers.audit(database.url, new Set(FUZZING_USERS.map(nameOf)));
   if (options.frames >= MUCH && observers.counts.messages < MUCH / 100)
     observed.push(`only ${observers.counts.messages} messages came from the other pod`);
   report.check("other pod", "what came from there is true: messages, presence, who types", observed);
@@ -202,7 +204,7 @@ async function free(
   return {
     rss: rss[0] ?? [],
     observed: observers.counts.messages,
-    honest: { sent: told.sent, p50: told.ack.p50, p99: told.ack.p99, longest: told.longest },
+    canary: { sent: told.sent, p50: told.ack.p50, p99: told.ack.p99, longest: told.longest },
   };
 }
 
@@ -214,8 +216,9 @@ function grown(rss: readonly number[]): string[] {
 /** On each pod a second device of everyone whose frames arrive at the other, and one that gets full lists. */
 async function observe(pods: Pods): Promise<Observers> {
   const observers = new Observers();
-  const watch = [...HONEST.flat(), ...LANES].map(nameOf);
-  for (const [i, person] of LANES.entries()) await observers.open((pods[1 - (i % 2)] as Server).port, person, watch);
+  const watch = [...CANARIES.flat(), ...FUZZING_USERS].map(nameOf);
+  for (const [i, person] of FUZZING_USERS.entries())
+    await observers.open((pods[1 - (i % 2)] as Server).port, person, watch);
   for (const pod of pods) await observers.open(pod.port, LISTED);
   return observers;
 }
@@ -230,45 +233,70 @@ async function droppedOf({ port }: Server): Promise<string[]> {
 /** A server as people run it: what is too much is refused, nothing else is different. */
 async function limit(
   stage: Stage,
-  place: { world: World; database: BenchDatabase; progress: Progress },
+  place: { sandbox: Sandbox; database: BenchDatabase; progress: Progress },
 ): Promise<FrameCounts> {
   const { options, report } = stage;
-  const server = await place.world.serve({ database: place.database, env: { LOG_LEVEL: "error", RATE_LIMIT: "on" } });
-  const faults = new Faults();
+  const server = await place.sandbox.serve({ database: place.database, env: { LOG_LEVEL: "error", RATE_LIMIT: "on" } });
+  const problems = new Problems();
   const counts = frameCounts();
   const small = { ...stage, frames: counts, requests: requestCounts() };
-  const lanes = LIMITED_LANES.map((person) => laneOf(small, server, person, faults, true));
-  const places = await placesOf(stage, server);
-  const callers = Array.from({ length: LIMITED_CALLERS }, (_, number) =>
-    callerOf(small, server, CALLERS + number, faults, places),
+  const frameFuzzers = LIMITED_USERS.map((person) => frameFuzzer(small, server, person, problems, true));
+  const target = await targetOf(stage, server);
+  const requestFuzzers = Array.from({ length: LIMITED_CONNECTIONS }, (_, number) =>
+    requestFuzzer(small, server, CONNECTIONS + number, problems, target),
   );
   const step = () => place.progress.step(`${counts.sent} frames, ${small.requests.sent} requests`);
   const death = await orDeath(
     [server],
     Promise.all([
-      ...lanes.map((lane) => lane.run(share(options.frames / 20, LIMITED_LANES.length), step)),
-      ...callers.map((caller) => caller.run(share(options.requests / 20, LIMITED_CALLERS), step)),
+      ...frameFuzzers.map((fuzzer) => fuzzer.run(share(options.frames / 20, LIMITED_USERS.length), step)),
+      ...requestFuzzers.map((fuzzer) => fuzzer.run(share(options.requests / 20, LIMITED_CONNECTIONS), step)),
     ]),
   );
-  for (const lane of lanes) lane.close();
-  if (options.frames >= MUCH && !counts.closed["1008"]) faults.add("no socket was closed with 1008");
-  report.check("limits", "what is too much is refused, and nothing breaks", [...faults.report(), ...death]);
+  for (const fuzzer of frameFuzzers) fuzzer.close();
+  if (options.frames >= MUCH && !counts.closed["1008"]) problems.add("no socket was closed with 1008");
+  report.check("limits", "what is too much is refused, and nothing breaks", [...problems.report(), ...death]);
   report.check("limits", "the server leaves in order", await leaves(server, death));
   return counts;
 }
 
-function laneOf(stage: Stage, server: Server, person: number, faults: Faults, limited: boolean): Lane {
-  const { options, ledger, frames: counts, peers } = stage;
-  const victims = LANES.map(nameOf);
-  return new Lane({ port: server.port, seed: options.seed, person, peers, victims, ledger, counts, faults, limited });
+function frameFuzzer(stage: Stage, server: Server, person: number, problems: Problems, limited: boolean): FrameFuzzer {
+  const { options, oracle, frames: counts, peers } = stage;
+  const victims = FUZZING_USERS.map(nameOf);
+  return new FrameFuzzer({
+    port: server.port,
+    seed: options.seed,
+    person,
+    peers,
+    victims,
+    oracle,
+    counts,
+    problems,
+    limited,
+  });
 }
 
-function callerOf(stage: Stage, server: Server, number: number, faults: Faults, places: Places): Caller {
-  const { options, ledger, requests: counts } = stage;
-  return new Caller({ port: server.port, seed: options.seed, number, places, ledger, counts, faults, tokenOf });
+function requestFuzzer(
+  stage: Stage,
+  server: Server,
+  number: number,
+  problems: Problems,
+  target: Target,
+): RequestFuzzer {
+  const { options, oracle, requests: counts } = stage;
+  return new RequestFuzzer({
+    port: server.port,
+    seed: options.seed,
+    number,
+    target,
+    oracle,
+    counts,
+    problems,
+    tokenOf,
+  });
 }
 
-async function placesOf({ peers }: Stage, { port }: Server): Promise<Places> {
+async function targetOf({ peers }: Stage, { port }: Server): Promise<Target> {
   const page = await (await fetch(`http://127.0.0.1:${port}/login`)).text();
   const [, file] = /"(\/static\/[^"]+\.css)"/.exec(page) ?? [];
   if (file === undefined) throw new Error("The login page names no style");
@@ -279,18 +307,18 @@ async function placesOf({ peers }: Stage, { port }: Server): Promise<Places> {
     me: nameOf(ME),
     peers: [nameOf(PEER), ...peers],
     cookie,
-    spares: SPARES,
+    spareSessions: SPARE_SESSIONS,
     members: MEMBERS,
     password: PASSWORD,
   };
 }
 
-function tokenOf(who: Who): string | undefined {
+function tokenOf(who: Identity): string | undefined {
   return typeof who === "object" ? `spare-${who.spare}` : undefined;
 }
 
-function cookie(who: Who, random: Random): string {
-  if (who === "nobody") return "";
+function cookie(who: Identity, random: Random): string {
+  if (who === "anonymous") return "";
   if (who === "me") return random.next() < 0.1 ? `a=b; ${cookieOf(ME)}; __Host-x="y"` : cookieOf(ME);
   if (typeof who === "object") return `${COOKIE}=${sign(`spare-${who.spare}`, SESSION_SECRET)}`;
   const good = cookieOf(ME).slice(COOKIE.length + 1);
@@ -328,7 +356,7 @@ async function orDeath(servers: readonly Server[], work: Promise<unknown>): Prom
   const done = work.then(
     () => [],
     async (error: unknown) => {
-      const died = await Promise.race([death, Bun.sleep(2_000).then(() => [])]); // whoever talks to it notices first
+      const died = await Promise.race([death, Bun.sleep(2_000).then(() => [])]); // whoever messageLoads to it notices first
       return died.length > 0 ? died : [error instanceof Error ? (error.stack ?? error.message) : String(error)];
     },
   );
@@ -360,45 +388,45 @@ function openFiles(pid: number): number {
 
 /** Sockets, people and waiting sends, once everybody has gone. @param descriptors how many the server had when it began */
 async function leftovers(server: Server, descriptors: number): Promise<string[]> {
-  let faults: string[] = [];
+  let problems: string[] = [];
   for (let tries = 0; tries < 50; tries++) {
     await Bun.sleep(100);
     const metrics = await (await fetch(`http://127.0.0.1:${server.port}/metrics`)).text();
     const gauges = metrics.matchAll(/^(chatify_websocket_connections|chatify_people|chatify_sends_waiting) (\S+)$/gm);
-    faults = [...gauges].flatMap(([line, , value]) => (value === "0" ? [] : [`${line}, and everybody has gone`]));
+    problems = [...gauges].flatMap(([line, , value]) => (value === "0" ? [] : [`${line}, and everybody has gone`]));
     const more = openFiles(server.pid) - descriptors;
-    if (more > 10) faults.push(`it has ${more} more files open than when it began`); // the pool of the database, kept-alive requests
-    if (faults.length === 0) break;
+    if (more > 10) problems.push(`it has ${more} more files open than when it began`); // the pool of the database, kept-alive requests
+    if (problems.length === 0) break;
   }
-  return faults;
+  return problems;
 }
 
 /** What was never tried, and what was never let through: a fuzzer that is stopped at the first check finds nothing behind it. */
-function uncovered(stage: Stage & { doors: readonly string[] }): string[] {
+function uncovered(stage: Stage & { endpoints: readonly string[] }): string[] {
   const { frames, requests } = stage;
-  const faults: string[] = [];
+  const problems: string[] = [];
   for (const type of ["message", "read", "typing", "watch", "ping"]) {
-    if (!frames.accepted[type]) faults.push(`no frame of the type ${type} was taken`);
+    if (!frames.accepted[type]) problems.push(`no frame of the type ${type} was taken`);
   }
   for (const code of ["bad_request", "invalid_text", "no_such_user", "ref_reused"]) {
-    if (!frames.refused[code]) faults.push(`no frame was refused with ${code}`);
+    if (!frames.refused[code]) problems.push(`no frame was refused with ${code}`);
   }
-  if (frames.duplicates === 0) faults.push("nothing was sent twice");
+  if (frames.duplicates === 0) problems.push("nothing was sent twice");
   for (const code of ["1003", "1007", "1009"])
-    if (!frames.closed[code]) faults.push(`no socket was closed with ${code}`);
-  for (const route of stage.doors) {
-    if (!requests.tried[route]) faults.push(`${route} was not tried`);
-    else if (!requests.accepted[route] && !REFUSED.has(route)) faults.push(`no ${route} was let through`);
+    if (!frames.closed[code]) problems.push(`no socket was closed with ${code}`);
+  for (const route of stage.endpoints) {
+    if (!requests.tried[route]) problems.push(`${route} was not tried`);
+    else if (!requests.accepted[route] && !REFUSED.has(route)) problems.push(`no ${route} was let through`);
   }
-  return faults;
+  return problems;
 }
 
 function figures(
   report: Report,
-  found: { frames: FrameCounts; requests: RequestCounts; ledger: Ledger; memory: Memory; limited: FrameCounts },
+  found: { frames: FrameCounts; requests: RequestCounts; oracle: Oracle; memory: Memory; limited: FrameCounts },
 ): void {
-  const { frames, requests, ledger, memory, limited } = found;
-  const { counts } = ledger;
+  const { frames, requests, oracle, memory, limited } = found;
+  const { counts } = oracle;
   const list = (counted: Record<string, number>) =>
     Object.entries(counted)
       .toSorted(([one], [other]) => one.localeCompare(other))
@@ -428,13 +456,13 @@ function figures(
   add("requests", "sent", requests.sent, list(requests.statuses));
   add("requests", "accounts made", counts.people, `sessions: ${counts.sessions} in all, ${counts.ended} ended`);
   add("other pod", "messages from there", memory.observed);
-  add("honest people", "messages", memory.honest.sent);
+  add("canary people", "messages", memory.canary.sent);
   report.add({
-    part: "honest people",
+    part: "canary people",
     name: "ack, p99",
-    value: memory.honest.p99,
+    value: memory.canary.p99,
     unit: "ms",
-    note: `p50 ${figure(memory.honest.p50, "ms")}, longest ${figure(memory.honest.longest, "ms")}`,
+    note: `p50 ${figure(memory.canary.p50, "ms")}, longest ${figure(memory.canary.longest, "ms")}`,
   });
   const rounds = memory.rss.map((bytes) => figure(bytes, "bytes")).join(", ");
   report.add({

@@ -39,7 +39,7 @@ export class CleanUp {
     this.#expected = expected;
   }
 
-  whenStopped(world: { close(): Promise<unknown>; abandon(): void }): void {
+  whenStopped(sandbox: { close(): Promise<unknown>; abandon(): void }): void {
     let firstAt: number | undefined;
     const stop = (signal: NodeJS.Signals) => {
       const now = performance.now();
@@ -50,18 +50,18 @@ export class CleanUp {
       this.#quiet();
       process.stderr.write("Stopping …\n");
       setTimeout(() => process.exit(EXIT.wrong), STOP_DEADLINE_MS).unref();
-      void world.close().finally(() => process.exit(signal === "SIGINT" ? 130 : 143));
+      void sandbox.close().finally(() => process.exit(signal === "SIGINT" ? 130 : 143));
     };
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop(signal));
     const stray = (error: unknown) => {
       if (this.stopping || this.#expected(error)) return; // what is being stopped fails
       process.stderr.write(`${explain(error)}\n`);
       this.stopping = true;
-      void world.close().finally(() => process.exit(EXIT.wrong));
+      void sandbox.close().finally(() => process.exit(EXIT.wrong));
     };
     process.on("uncaughtException", stray);
     process.on("unhandledRejection", stray);
-    process.on("exit", () => world.abandon());
+    process.on("exit", () => sandbox.abandon());
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { type Client, connect } from "../../src/db/client.ts";
 import { markRead } from "../../src/db/receipts.ts";
-import { nameOf, type Pair } from "./people.ts";
+import { nameOf, type Pair } from "./users.ts";
 
 /** A database with chatify's tables, filled by SQL. */
 export class BenchDatabase {

@@ -5,7 +5,7 @@ export const PARTS = {
   pods: "the same with two and four processes on one database, every pair split over two of them",
   quiet: "how long one message takes when nothing else happens, against a bare insert",
   idle: "memory and frames of 10,000 sockets that say nothing",
-  people: "what presence costs while 5,000 people come and go",
+  presence: "what presence costs while 5,000 people come and go",
   history: "pages, counts and lists in tables of ten thousand, a hundred thousand and a million messages",
   stream: "memory while a million messages leave in one answer",
   page: "pages and their files, against the smallest static server; what a browser downloads",

@@ -9,8 +9,8 @@ export interface Figure {
   /** As measured, in `unit`. */
   readonly value: number;
   readonly unit: Unit;
-  readonly rival?: { readonly name: string; readonly value: number };
-  /** `value` ÷ the rival's, unless `ratio` was given. */
+  readonly baseline?: { readonly name: string; readonly value: number };
+  /** `value` ÷ the baseline's, unless `ratio` was given. */
   readonly ratio?: number;
   readonly bound?: Bound;
   readonly note?: string;
@@ -19,7 +19,7 @@ export interface Figure {
 export interface Check {
   readonly part: string;
   readonly name: string;
-  readonly faults: readonly string[];
+  readonly problems: readonly string[];
 }
 
 export type Unit = "/s" | "ms" | "µs" | "s" | "bytes" | "B/s" | "MiB/s" | "%" | "×" | "";
@@ -31,19 +31,19 @@ export class Report {
   readonly figures: Figure[] = [];
   readonly checks: Check[] = [];
 
-  /** A figure; with a rival its ratio is that of the two values. */
+  /** A figure; with a baseline its ratio is that of the two values. */
   add(figure: Figure): void {
-    const { value, rival } = figure;
-    this.figures.push(rival && figure.ratio === undefined ? { ...figure, ratio: value / rival.value } : figure);
+    const { value, baseline } = figure;
+    this.figures.push(baseline && figure.ratio === undefined ? { ...figure, ratio: value / baseline.value } : figure);
   }
 
   /** Something that has to be right, and what was wrong with it. */
-  check(part: string, name: string, faults: readonly string[]): void {
-    this.checks.push({ part, name, faults });
+  check(part: string, name: string, problems: readonly string[]): void {
+    this.checks.push({ part, name, problems });
   }
 
   get wrong(): Check[] {
-    return this.checks.filter(({ faults }) => faults.length > 0);
+    return this.checks.filter(({ problems }) => problems.length > 0);
   }
 
   get missed(): Figure[] {
@@ -59,7 +59,7 @@ export class Report {
     const rows = this.figures.map((figure) => [
       figure.name,
       show(figure.value, figure.unit),
-      figure.rival ? `${figure.rival.name} ${show(figure.rival.value, figure.unit)}` : (figure.note ?? ""),
+      figure.baseline ? `${figure.baseline.name} ${show(figure.baseline.value, figure.unit)}` : (figure.note ?? ""),
       measuredRatio(figure),
       required(figure),
       figure.bound ? (holds(figure, 1) ? "ok" : "missed") : "",
@@ -81,8 +81,8 @@ export class Report {
     }
     const [right, wrong] = [this.checks.length - this.wrong.length, this.wrong];
     lines.push("", `${right} of ${this.checks.length} checks found nothing wrong`);
-    for (const { part, name, faults } of wrong)
-      lines.push(`WRONG  ${part}: ${name}`, ...faults.map((fault) => `         ${fault}`));
+    for (const { part, name, problems } of wrong)
+      lines.push(`WRONG  ${part}: ${name}`, ...problems.map((problem) => `         ${problem}`));
     return `${lines.join("\n")}\n`;
   }
 

@@ -3,8 +3,8 @@
 import { expect } from "bun:test";
 
 import type { History } from "../../../tools/chaos/history.ts";
-import { SESSION_SECRET } from "../../../tools/support/people.ts";
 import { percentile } from "../../../tools/support/statistics.ts";
+import { SESSION_SECRET } from "../../../tools/support/users.ts";
 import { freePort } from "../../support/harness.ts";
 import { docker, healthy, run } from "./docker.ts";
 import { people, type Proof } from "./proof.ts";
@@ -70,7 +70,7 @@ export const load: Proof = {
 async function acksOf(history: History, forMs: number): Promise<{ p50: number; p99: number; acks: number }> {
   const writtenAt = new Map<string, number>();
   const times: number[] = [];
-  const end = history.follow((entry) => {
+  const end = history.subscribe((entry) => {
     if (entry.e === "write") writtenAt.set(entry.ref, entry.t);
     const at = entry.e === "ack" ? writtenAt.get(entry.ref) : undefined;
     if (at !== undefined) times.push(entry.t - at);

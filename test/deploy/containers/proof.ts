@@ -5,13 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { Database } from "../../../src/db/database.ts";
-import { type Class, CLASSES } from "../../../tools/chaos/findings.ts";
+import { type Violation, VIOLATIONS } from "../../../tools/chaos/findings.ts";
 import { History } from "../../../tools/chaos/history.ts";
-import type { Measures } from "../../../tools/chaos/measures.ts";
+import { InvariantMonitor } from "../../../tools/chaos/invariant_monitor.ts";
 import { Random } from "../../../tools/chaos/random.ts";
 import { judge } from "../../../tools/chaos/run.ts";
-import { Town } from "../../../tools/chaos/town.ts";
-import { Witness } from "../../../tools/chaos/witness.ts";
+import type { RunMetrics } from "../../../tools/chaos/run_metrics.ts";
+import { Workload } from "../../../tools/chaos/workload.ts";
 import { BenchDatabase } from "../../../tools/support/database.ts";
 import { SILENT } from "../../support/harness.ts";
 import type { Compose } from "./docker.ts";
@@ -78,20 +78,20 @@ export class Tally {
 export async function people(
   options: { count: number; rate: number; port: number; databaseUrl: string; seed: number },
   meanwhile: (parts: {
-    town: Town;
+    workload: Workload;
     history: History;
     fault: (what: string, make: () => Promise<unknown>) => Promise<void>;
   }) => Promise<void>,
-): Promise<Measures> {
+): Promise<RunMetrics> {
   const directory = mkdtempSync(join(tmpdir(), "chatify-containers-"));
   const database = new BenchDatabase("chatdb", options.databaseUrl);
   const sql = new Database({ target: options.databaseUrl, name: "containers", max: 3, log: SILENT });
   const history = new History(join(directory, "history.jsonl"));
-  let town: Town | undefined;
+  let workload: Workload | undefined;
   try {
     await database.people(options.count);
-    const witness = new Witness({ sql }, history);
-    town = new Town({
+    const monitor = new InvariantMonitor({ sql }, history);
+    workload = new Workload({
       people: options.count,
       rate: options.rate,
       ports: [options.port],
@@ -105,25 +105,25 @@ export async function people(
       await make();
       history.add({ e: "healed", n, note: "" });
     };
-    await town.open();
-    town.begin();
-    await meanwhile({ town, history, fault });
-    town.end();
-    await witness.end();
-    await town.settle({ sql }, { settledMs: 60_000, wholeMs: 10_000 });
-    await town.takeStock({ sql });
-    town.close();
+    await workload.open();
+    workload.begin();
+    await meanwhile({ workload, history, fault });
+    workload.end();
+    await monitor.end();
+    await workload.settle({ sql }, { settledMs: 60_000, wholeMs: 10_000 });
+    await workload.recordFinalState({ sql });
+    workload.close();
     await history.end();
-    const { findings, measures } = await judge(history.path);
+    const { findings, metrics } = await judge(history.path);
     if (findings.total > 0) {
-      const words = (Object.keys(CLASSES) as Class[]).flatMap((name) =>
+      const words = (Object.keys(VIOLATIONS) as Violation[]).flatMap((name) =>
         findings.words(name).map((text) => `${name}: ${text}`),
       );
       throw new Error(`${findings.total} promises were broken (seed ${options.seed})\n${words.join("\n")}`);
     }
-    return measures;
+    return metrics;
   } finally {
-    town?.close();
+    workload?.close();
     await Promise.all([database.sql.end({ timeout: 1 }), sql.end()]);
     rmSync(directory, { recursive: true, force: true });
   }

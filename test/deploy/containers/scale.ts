@@ -2,8 +2,8 @@
 
 import { expect } from "bun:test";
 
-import { SESSION_SECRET } from "../../../tools/support/people.ts";
 import { percentile } from "../../../tools/support/statistics.ts";
+import { SESSION_SECRET } from "../../../tools/support/users.ts";
 import { freePort } from "../../support/harness.ts";
 import { type Compose, docker, healthy, inspect } from "./docker.ts";
 import { people, type Proof } from "./proof.ts";
@@ -59,7 +59,7 @@ export const scale: Proof = {
         async () => {
           const databaseUrl = await project.databaseUrl();
           const notes: string[] = [];
-          const measures = await people(
+          const metrics = await people(
             { count: PEOPLE, rate: RATE, port: proxyPort, databaseUrl, seed },
             async ({ fault, history }) => {
               const spread = await sockets(project);
@@ -81,7 +81,7 @@ export const scale: Proof = {
               });
               await Bun.sleep(CALM_MS);
               const cuts: number[] = []; // their close codes
-              const end = history.follow(
+              const end = history.subscribe(
                 (entry) => entry.e === "close" && entry.code !== 1000 && cuts.push(entry.code),
               );
               await fault("the database is away", async () => {
@@ -105,10 +105,10 @@ export const scale: Proof = {
               notes.push(`in the end ${again.join(", ")}`);
             },
           );
-          expect(measures.acked).toBeGreaterThan((RATE * CALM_MS) / 1_000);
-          const { calm } = measures.ackLatency();
-          const back = measures.faults.flatMap((fault) => fault.back);
-          return `${measures.acked} messages, none lost, ${notes.join(", ")}; ack p50 ${calm.p50.toFixed(0)} ms, p99 ${calm.p99.toFixed(0)} ms in calm; ${back.length} tabs back, p99 ${(percentile(back, 0.99) / 1_000).toFixed(1)} s`;
+          expect(metrics.acked).toBeGreaterThan((RATE * CALM_MS) / 1_000);
+          const { calm } = metrics.ackLatency();
+          const back = metrics.faults.flatMap((fault) => fault.back);
+          return `${metrics.acked} messages, none lost, ${notes.join(", ")}; ack p50 ${calm.p50.toFixed(0)} ms, p99 ${calm.p99.toFixed(0)} ms in calm; ${back.length} tabs back, p99 ${(percentile(back, 0.99) / 1_000).toFixed(1)} s`;
         },
       );
     } finally {

@@ -1,7 +1,7 @@
 /** What must hold of every frame and every ack. Each check says in words what was wrong; none of it is ever expected. */
 
-/** Faults found, the first few in words. */
-export class Faults {
+/** Problems found, the first few in words. */
+export class Problems {
   count = 0;
   readonly words: string[] = [];
 
@@ -18,7 +18,7 @@ export class Faults {
 }
 
 /** The numbers of one conversation as one socket learns them, acks and messages together: each once, none left out. */
-export class Numbers {
+export class SeqTracker {
   #next: number;
   readonly #early = new Set<number>();
 
@@ -32,7 +32,7 @@ export class Numbers {
     return this.#next - 1;
   }
 
-  /** Numbers that came while one before them had not. */
+  /** SeqTracker that came while one before them had not. */
   get waiting(): number {
     return this.#early.size;
   }
@@ -68,23 +68,23 @@ export function auditAcks(
   rows: readonly (Placed & { content?: string })[],
   textOf?: (ref: string) => string,
 ): string[] {
-  const faults: string[] = [];
+  const problems: string[] = [];
   const byRef = new Map(rows.map((row) => [row.ref, row]));
-  if (byRef.size !== rows.length) faults.push(`${person} has ${rows.length - byRef.size} refs stored twice`);
+  if (byRef.size !== rows.length) problems.push(`${person} has ${rows.length - byRef.size} refs stored twice`);
   for (const ack of acks) {
     const row = byRef.get(ack.ref);
-    if (!row) faults.push(`${person} was acknowledged ${ack.ref} as ${ack.seq}, and the table has no such row`);
+    if (!row) problems.push(`${person} was acknowledged ${ack.ref} as ${ack.seq}, and the table has no such row`);
     else if (row.id !== ack.id || row.seq !== ack.seq) {
-      faults.push(
+      problems.push(
         `${person} was acknowledged ${ack.ref} as id ${ack.id}, seq ${ack.seq}, and the table says ${row.id}, ${row.seq}`,
       );
     } else if (textOf && row.content !== textOf(ack.ref))
-      faults.push(`${person}'s ${ack.ref} is stored with another text`);
+      problems.push(`${person}'s ${ack.ref} is stored with another text`);
   }
   const acknowledged = new Set(acks.map((ack) => ack.ref));
   const extra = rows.filter((row) => !acknowledged.has(row.ref)).length;
-  if (extra > 0) faults.push(`${person} has ${extra} rows that nobody acknowledged`);
+  if (extra > 0) problems.push(`${person} has ${extra} rows that nobody acknowledged`);
   if (acknowledged.size !== acks.length)
-    faults.push(`${person} was acknowledged ${acks.length - acknowledged.size} refs twice`);
-  return faults;
+    problems.push(`${person} was acknowledged ${acks.length - acknowledged.size} refs twice`);
+  return problems;
 }

@@ -1,42 +1,43 @@
 /** The load generator: a process of its own that plays everybody's browsers. */
 
-import type { Pair } from "../../support/people.ts";
+import type { Pair } from "../../support/users.ts";
 import { work } from "../worker.ts";
-import { type Counts, Crowd } from "./crowd.ts";
+import { ConnectionLoad, type Counts } from "./connection_load.ts";
 import { ask, rush, swallow } from "./http.ts";
-import { Talk, type TalkOptions } from "./talk.ts";
+import { type LoadOptions, MessageLoad } from "./message_load.ts";
 
 /** By the port of their server, the first of several. */
-const talks = new Map<number, Talk>();
-const crowds = new Map<number, Crowd>();
+const messageLoads = new Map<number, MessageLoad>();
+const connectionLoads = new Map<number, ConnectionLoad>();
 
 const jobs = {
-  async openTalk({ ports, pairs }: { ports: readonly number[]; pairs: readonly Pair[] }) {
-    const talk = new Talk();
-    talks.set(ports[0] as number, talk);
+  async openMessageLoad({ ports, pairs }: { ports: readonly number[]; pairs: readonly Pair[] }) {
+    const talk = new MessageLoad();
+    messageLoads.set(ports[0] as number, talk);
     await talk.open(ports, pairs);
   },
-  talk: ({ port, ...options }: TalkOptions & { port: number }) => found(talks, port).run(options),
-  audit: ({ port, database }: { port: number; database: string }) => found(talks, port).audit(database),
-  closeTalk({ port }: { port: number }) {
-    found(talks, port).close();
-    talks.delete(port);
+  talk: ({ port, ...options }: LoadOptions & { port: number }) => found(messageLoads, port).run(options),
+  audit: ({ port, database }: { port: number; database: string }) => found(messageLoads, port).audit(database),
+  closeMessageLoad({ port }: { port: number }) {
+    found(messageLoads, port).close();
+    messageLoads.delete(port);
   },
 
   gather(options: { port: number; size: number; watching: boolean; greets: boolean }) {
-    crowds.set(options.port, new Crowd(options));
+    connectionLoads.set(options.port, new ConnectionLoad(options));
   },
-  arrive: ({ port, people }: { port: number; people: readonly number[] }) => found(crowds, port).arrive(people),
-  leave: ({ port, people }: { port: number; people: readonly number[] }) => found(crowds, port).leave(people),
+  arrive: ({ port, people }: { port: number; people: readonly number[] }) =>
+    found(connectionLoads, port).arrive(people),
+  leave: ({ port, people }: { port: number; people: readonly number[] }) => found(connectionLoads, port).leave(people),
   churn: ({ port, ...options }: { port: number; seconds: number; perSecond: number; awayMs: number }) =>
-    found(crowds, port).churn(options),
-  count: ({ port }: { port: number }): Counts & { faults: string[] } => {
-    const crowd = found(crowds, port);
-    return { ...crowd.counts, faults: crowd.faults };
+    found(connectionLoads, port).churn(options),
+  count: ({ port }: { port: number }): Counts & { problems: string[] } => {
+    const load = found(connectionLoads, port);
+    return { ...load.counts, problems: load.problems };
   },
   disperse({ port }: { port: number }) {
-    found(crowds, port).close();
-    crowds.delete(port);
+    found(connectionLoads, port).close();
+    connectionLoads.delete(port);
   },
 
   ask,

@@ -3,7 +3,7 @@
 import type { Socket } from "bun";
 
 import { type Latency, latency } from "../../support/statistics.ts";
-import { Faults } from "./audit.ts";
+import { Problems } from "./audit.ts";
 
 export interface Answer {
   readonly status: number;
@@ -127,8 +127,8 @@ export interface Question {
 export async function ask(options: {
   questions: readonly Question[];
   rounds: number;
-}): Promise<{ times: Record<string, Latency>; faults: string[] }> {
-  const faults = new Faults();
+}): Promise<{ times: Record<string, Latency>; problems: string[] }> {
+  const problems = new Problems();
   const times = new Map<string, number[]>(options.questions.map(({ name }) => [name, []]));
   const clients = await Promise.all(
     options.questions.map(({ port, cookie }) => HttpClient.open(port, cookie === undefined ? {} : { Cookie: cookie })),
@@ -138,23 +138,23 @@ export async function ask(options: {
       const begun = performance.now();
       const { status, body } = await (clients[i] as HttpClient).get(path);
       const took = performance.now() - begun;
-      if (round < 0) checkAnswer(name, status, body, rows, faults);
-      else if (status !== 200) faults.add(`${name} was answered ${status}`);
+      if (round < 0) checkAnswer(name, status, body, rows, problems);
+      else if (status !== 200) problems.add(`${name} was answered ${status}`);
       if (round >= 0) times.get(name)?.push(took);
     }
   }
   for (const client of clients) client.close();
   return {
     times: Object.fromEntries([...times].map(([name, took]) => [name, latency(took)])),
-    faults: faults.report(),
+    problems: problems.report(),
   };
 }
 
-function checkAnswer(name: string, status: number, body: Buffer, rows: number | undefined, faults: Faults): void {
-  if (status !== 200) return faults.add(`${name} was answered ${status}: ${body.toString().slice(0, 200)}`);
+function checkAnswer(name: string, status: number, body: Buffer, rows: number | undefined, problems: Problems): void {
+  if (status !== 200) return problems.add(`${name} was answered ${status}: ${body.toString().slice(0, 200)}`);
   const answer = JSON.parse(body.toString()) as object;
   const found = Array.isArray(answer) ? answer.length : Object.keys(answer).length;
-  if (rows !== undefined && found !== rows) faults.add(`${name} was answered with ${found} rows, expected ${rows}`);
+  if (rows !== undefined && found !== rows) problems.add(`${name} was answered with ${found} rows, expected ${rows}`);
 }
 
 /** Asks for the paths in turn over several connections, as fast as answers come. */
@@ -164,9 +164,9 @@ export async function rush(options: {
   headers: Record<string, string>;
   connections: number;
   seconds: number;
-}): Promise<{ perSecond: number; faults: string[] }> {
+}): Promise<{ perSecond: number; problems: string[] }> {
   const { port, paths, headers, connections, seconds } = options;
-  const faults = new Faults();
+  const problems = new Problems();
   const lengths = new Map<string, number>();
   const state = { done: 0, measuring: false, going: true };
   const clients = await Promise.all(Array.from({ length: connections }, () => HttpClient.open(port, headers)));
@@ -177,7 +177,7 @@ export async function rush(options: {
       const length = lengths.get(path);
       if (length === undefined) lengths.set(path, body.length);
       if (status !== 200 || (length !== undefined && length !== body.length))
-        faults.add(`${path} was answered ${status}, ${body.length} bytes`);
+        problems.add(`${path} was answered ${status}, ${body.length} bytes`);
       if (state.measuring) state.done++;
     }
   });
@@ -190,7 +190,7 @@ export async function rush(options: {
   state.going = false;
   await Promise.all(runs);
   for (const client of clients) client.close();
-  return { perSecond: state.done / elapsed, faults: faults.report() };
+  return { perSecond: state.done / elapsed, problems: problems.report() };
 }
 
 /** Reads an answer of any length to its end, keeping none of it. Every `seq` in it must be the last one plus one. */
@@ -198,9 +198,9 @@ export async function swallow(options: {
   port: number;
   path: string;
   cookie: string;
-}): Promise<{ rows: number; bytes: number; seconds: number; faults: string[] }> {
+}): Promise<{ rows: number; bytes: number; seconds: number; problems: string[] }> {
   const begun = performance.now();
-  const faults = new Faults();
+  const problems = new Problems();
   const answer = await fetch(`http://127.0.0.1:${options.port}${options.path}`, {
     headers: { cookie: options.cookie },
   });
@@ -213,10 +213,10 @@ export async function swallow(options: {
     const whole = text.lastIndexOf("}") + 1;
     for (let at = text.indexOf('"seq":'); at >= 0 && at < whole; at = text.indexOf('"seq":', at + 6)) {
       const seq = Number.parseInt(text.slice(at + 6, at + 18), 10);
-      if (seq !== ++rows) faults.add(`number ${seq} stands where ${rows} should`);
+      if (seq !== ++rows) problems.add(`number ${seq} stands where ${rows} should`);
     }
     rest = text.slice(whole);
   }
-  if (rest !== "]") faults.add(`the array ends with ${JSON.stringify(rest.slice(-50))}`);
-  return { rows, bytes, seconds: (performance.now() - begun) / 1_000, faults: faults.report() };
+  if (rest !== "]") problems.add(`the array ends with ${JSON.stringify(rest.slice(-50))}`);
+  return { rows, bytes, seconds: (performance.now() - begun) / 1_000, problems: problems.report() };
 }

@@ -1,11 +1,11 @@
 /** What grows with the table: reading must not, and storing hardly. Three servers on three tables are asked in turn. */
 
-import { cookieOf, nameOf, type Pair, pairs } from "../../support/people.ts";
+import type { Server } from "../../support/sandbox.ts";
 import { type Latency, median } from "../../support/statistics.ts";
-import type { Server } from "../../support/world.ts";
+import { cookieOf, nameOf, type Pair, pairs } from "../../support/users.ts";
+import type { BaselineJobs, Inserted } from "../baselines.ts";
 import type { Question } from "../load/http.ts";
 import type { Part } from "../part.ts";
-import type { Inserted, RivalJobs } from "../rivals/rival.ts";
 import type { Worker } from "../worker.ts";
 
 /** One person has a conversation with everybody else, of four messages, of which the last is unread. */
@@ -15,14 +15,14 @@ const EACH = 4;
 export const history: Part = {
   seconds: ({ short, big }) => (big ? 160 : short ? 10 : 38),
 
-  async run({ world, report, progress, short, big }) {
+  async run({ sandbox, report, progress, short, big }) {
     const sizes = short ? [10_000, 100_000] : [10_000, 100_000, 1_000_000, ...(big ? [10_000_000] : [])];
-    const generator = world.generator();
+    const generator = sandbox.generator();
     const writers = pairs(50, CONVERSATIONS + 100);
-    const tables: { size: number; rival: Worker<RivalJobs>; server: Server }[] = [];
+    const tables: { size: number; baseline: Worker<BaselineJobs>; server: Server }[] = [];
     for (const size of sizes) {
       progress.step(`filling a table with ${size.toLocaleString("en")} messages`);
-      const database = await world.database(CONVERSATIONS + 200);
+      const database = await sandbox.database(CONVERSATIONS + 200);
       await database.converse([[0, 1]], size);
       await database.converse(
         Array.from({ length: CONVERSATIONS }, (_, i): Pair => [0, i + 2]),
@@ -30,9 +30,9 @@ export const history: Part = {
         1,
       );
       await database.settle();
-      const rival = world.rival();
-      await rival.ask("connect", { database: database.url });
-      tables.push({ size, rival, server: await world.serve({ database }) });
+      const baseline = sandbox.baseline();
+      await baseline.ask("connect", { database: database.url });
+      tables.push({ size, baseline, server: await sandbox.serve({ database }) });
     }
 
     progress.step("asking");
@@ -57,8 +57,8 @@ export const history: Part = {
         rows,
       })),
     );
-    const { times, faults } = await generator.ask("ask", { questions, rounds: short ? 40 : 200 });
-    report.check("history", "every page and list as long as it should be", faults);
+    const { times, problems } = await generator.ask("ask", { questions, rounds: short ? 40 : 200 });
+    report.check("history", "every page and list as long as it should be", problems);
     const at = (size: number) => `10^${Math.log10(size)} messages`;
     const [smallest = 0] = sizes;
     const took = (kind: string, size: number) => (times[`${kind} ${size}`] as Latency).p50;
@@ -69,7 +69,7 @@ export const history: Part = {
           name: `${kind}, ${at(size)}, p50`,
           value: took(kind, size),
           unit: "ms",
-          rival: { name: at(smallest), value: took(kind, smallest) },
+          baseline: { name: at(smallest), value: took(kind, smallest) },
           ...(size === sizes.at(-1) ? { bound: { most: 1.5 } } : {}),
         });
       }
@@ -78,8 +78,8 @@ export const history: Part = {
     progress.step("storing");
     const inserts = tables.map((): Inserted[] => []);
     for (let round = 0; round < (short ? 3 : 6); round++) {
-      for (const [i, { rival }] of tables.entries()) {
-        inserts[i]?.push(await rival.ask("limit", { pairs: writers, seconds: 0.3, postgres: world.postgres }));
+      for (const [i, { baseline }] of tables.entries()) {
+        inserts[i]?.push(await baseline.ask("limit", { pairs: writers, seconds: 0.3, postgres: sandbox.postgres }));
       }
     }
     const rates = inserts.map((rounds) => rounds.map(({ rows, seconds }) => rows / seconds));
@@ -91,7 +91,7 @@ export const history: Part = {
         name: `rows stored, ${at(size)}`,
         value: median(there),
         unit: "/s",
-        rival: { name: at(smallest), value: median(first) },
+        baseline: { name: at(smallest), value: median(first) },
         ratio: median(there.map((rate, round) => rate / (first[round] as number))),
         ...(size === sizes.at(-1) ? { bound: { least: 0.8 } } : {}),
       });

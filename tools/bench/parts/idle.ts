@@ -1,9 +1,9 @@
 /** What thousands of sockets that say nothing cost: memory, and the frames that tell who came and went. */
 
 import { show } from "../../support/report.ts";
+import { openFilesAllowed, type Server } from "../../support/sandbox.ts";
 import { rssBytes } from "../../support/usage.ts";
-import { openFilesAllowed, type Server } from "../../support/world.ts";
-import type { Counts } from "../load/crowd.ts";
+import type { Counts } from "../load/connection_load.ts";
 import type { Part } from "../part.ts";
 
 const PEOPLE = 10_000;
@@ -19,7 +19,7 @@ const GONE_MS = 6_500;
 export const idle: Part = {
   seconds: ({ short }) => (short ? 9 : 42),
 
-  async run({ world, report, progress, short }) {
+  async run({ sandbox, report, progress, short }) {
     const settleMs = short ? SETTLE_MS / 2 : SETTLE_MS;
     const collectMs = short ? SETTLE_MS / 2 : COLLECT_MS;
     const allowed = openFilesAllowed() - 500;
@@ -27,24 +27,24 @@ export const idle: Part = {
     const size = Math.min(wanted, allowed);
     const fewer = size < wanted ? ` (of ${wanted}: this machine allows ${allowed + 500} open files, ulimit -Hn)` : "";
     const people = Array.from({ length: size }, (_, i) => i);
-    const database = await world.database(size);
-    const generator = world.generator(size + 500);
+    const database = await sandbox.database(size);
+    const generator = sandbox.generator(size + 500);
     const title = (name: string) => `${name}, ${size} sockets${fewer}`;
 
     progress.step("the smallest server with a Map");
-    const rival = world.rival(size + 500);
-    const { port } = await rival.ask("map", undefined);
-    const bareBefore = rssBytes(rival.pid);
+    const baseline = sandbox.baseline(size + 500);
+    const { port } = await baseline.ask("map", undefined);
+    const bareBefore = rssBytes(baseline.pid);
     await generator.ask("gather", { port, size, watching: false, greets: false });
     const bareSeconds = await generator.ask("arrive", { port, people });
     await Bun.sleep(settleMs);
-    const bare = (rssBytes(rival.pid) - bareBefore) / size;
+    const bare = (rssBytes(baseline.pid) - bareBefore) / size;
     await generator.ask("disperse", { port });
 
     for (const watching of short ? [true] : [true, false]) {
       const name = watching ? "each watches 50" : "none watches";
       progress.step(`${name}: arriving`);
-      const server = await world.serve({ database });
+      const server = await sandbox.serve({ database });
       const { port } = server;
       const before = await settledRss(server, Math.min(STARTED_MS, collectMs));
       await generator.ask("gather", { port, size, watching, greets: true });
@@ -60,14 +60,14 @@ export const idle: Part = {
       await generator.ask("leave", { port, people: people.filter((person) => person % 2 === 1) });
       await Bun.sleep(short ? 0 : GONE_MS);
       const atEnd = await generator.ask("count", { port });
-      report.check("idle", `${name}: right people told, nobody cut off`, atEnd.faults);
+      report.check("idle", `${name}: right people told, nobody cut off`, atEnd.problems);
       await generator.ask("disperse", { port });
       await server.stop();
 
       const part = "idle";
       const perSocket = (counts: Counts, sockets: number) => counts.frames / sockets;
       const connects = { name: "a Map", value: size / bareSeconds };
-      report.add({ part, name: title(`${name}: connects`), value: size / seconds, unit: "/s", rival: connects });
+      report.add({ part, name: title(`${name}: connects`), value: size / seconds, unit: "/s", baseline: connects });
       report.add({
         part,
         name: `${name}: memory of a socket`,
@@ -89,7 +89,7 @@ export const idle: Part = {
         name: `${name}: frames of a socket, four times the people`,
         value: perSocket(atAll, size),
         unit: "",
-        rival: { name: `${quarter.length} people`, value: perSocket(atQuarter, quarter.length) },
+        baseline: { name: `${quarter.length} people`, value: perSocket(atQuarter, quarter.length) },
         bound: { most: 1.5 },
       });
     }

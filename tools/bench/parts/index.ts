@@ -5,11 +5,11 @@ import type { Part } from "../part.ts";
 import { history } from "./history.ts";
 import { idle } from "./idle.ts";
 import { page } from "./page.ts";
-import { people } from "./people.ts";
 import { pods } from "./pods.ts";
+import { presence } from "./presence.ts";
 import { quiet } from "./quiet.ts";
 import { send } from "./send.ts";
 import { start } from "./start.ts";
 import { stream } from "./stream.ts";
 
-export const parts: Record<PartName, Part> = { send, pods, quiet, idle, people, history, stream, page, start };
+export const parts: Record<PartName, Part> = { send, pods, quiet, idle, presence, history, stream, page, start };

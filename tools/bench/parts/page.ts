@@ -2,8 +2,8 @@
 
 import { brotliDecompressSync } from "node:zlib";
 
-import { cookieOf } from "../../support/people.ts";
 import { median } from "../../support/statistics.ts";
+import { cookieOf } from "../../support/users.ts";
 import { HttpClient } from "../load/http.ts";
 import type { Part } from "../part.ts";
 
@@ -16,11 +16,11 @@ const CONNECTIONS = 16;
 export const page: Part = {
   seconds: ({ short }) => (short ? 5 : 11),
 
-  async run({ world, report, progress, short }) {
+  async run({ sandbox, report, progress, short }) {
     const rounds = short ? 2 : 3;
-    const database = await world.database(1);
-    const server = await world.serve({ database });
-    const [generator, rival] = [world.generator(), world.rival()];
+    const database = await sandbox.database(1);
+    const server = await sandbox.serve({ database });
+    const [generator, baseline] = [sandbox.generator(), sandbox.baseline()];
     await compressed(server.port);
 
     const visit = await download(server.port, "/", { Cookie: cookieOf(0) });
@@ -34,9 +34,9 @@ export const page: Part = {
         { headers: kept(headers), body: body.toString("base64") },
       ]),
     );
-    const { port } = await rival.ask("files", { files: Object.fromEntries(known) });
+    const { port } = await baseline.ask("files", { files: Object.fromEntries(known) });
     const headers = { "Accept-Encoding": ENCODINGS };
-    const faults: string[] = [];
+    const problems: string[] = [];
     for (const { name, paths } of [
       { name: "GET /login", paths: ["/login"] },
       { name: "the chat page's files", paths: files },
@@ -47,7 +47,7 @@ export const page: Part = {
         const ask = (port: number) =>
           generator.ask("rush", { port, paths, headers, connections: CONNECTIONS, seconds: short ? 0.3 : 0.6 });
         const [ours, theirs] = [await ask(server.port), await ask(port)];
-        faults.push(...ours.faults, ...theirs.faults);
+        problems.push(...ours.problems, ...theirs.problems);
         rates.push({ ours: ours.perSecond, theirs: theirs.perSecond });
       }
       report.add({
@@ -55,12 +55,12 @@ export const page: Part = {
         name,
         value: median(rates.map(({ ours }) => ours)),
         unit: "/s",
-        rival: { name: "a static server", value: median(rates.map(({ theirs }) => theirs)) },
+        baseline: { name: "a static server", value: median(rates.map(({ theirs }) => theirs)) },
         ratio: median(rates.map(({ ours, theirs }) => ours / theirs)),
         bound: { least: 0.8 },
       });
     }
-    report.check("page", "every answer 200 and of one length", faults);
+    report.check("page", "every answer 200 and of one length", problems);
     const note = `${visit.files.size} answers, headers included`;
     report.add({
       part: "page",
@@ -146,7 +146,7 @@ function text(headers: string, body: Buffer): string {
   return body.toString();
 }
 
-/** The headers of an answer, as the rival sends them: those that Bun makes itself left out. */
+/** The headers of an answer, as the baseline sends them: those that Bun makes itself left out. */
 function kept(headers: string): Record<string, string> {
   const lines = headers
     .split("\r\n")

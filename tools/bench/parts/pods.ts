@@ -5,10 +5,10 @@
  * Each contender has a database, and so a bus, of its own. They take turns, and a ratio is the median of the rounds' ratios.
  */
 
-import { pairs } from "../../support/people.ts";
+import type { Server, Valkey } from "../../support/sandbox.ts";
 import { type Latency, median, medianLatency } from "../../support/statistics.ts";
-import type { Server, Valkey } from "../../support/world.ts";
-import type { Talked } from "../load/talk.ts";
+import { pairs } from "../../support/users.ts";
+import type { LoadResult } from "../load/message_load.ts";
 import type { Bench, Part } from "../part.ts";
 
 const PAIRS = pairs(50);
@@ -52,10 +52,10 @@ export const pods: Part = {
   seconds: ({ short, big }) => (short ? 7 : big ? 60 : 31),
 
   async run(bench) {
-    const { world, report, short, big } = bench;
+    const { sandbox, report, short, big } = bench;
     const widths = short ? [[2]] : big ? [[2, 4], [8]] : [[2, 4]];
     for (const [i, wide] of widths.entries()) {
-      if (i > 0) report.check("pods", "no server complained", await world.clear()); // PostgreSQL has room for so many sessions
+      if (i > 0) report.check("pods", "no server complained", await sandbox.clear()); // PostgreSQL has room for so many sessions
       await compare(bench, wide);
     }
   },
@@ -63,10 +63,10 @@ export const pods: Part = {
 
 /** One pod against several, over each bus. */
 async function compare(bench: Bench, wide: readonly number[]): Promise<void> {
-  const { world, report, progress, short } = bench;
+  const { sandbox, report, progress, short } = bench;
   const [rounds, seconds] = short ? [2, 0.4] : [3, 0.8];
   progress.step("starting pods");
-  const valkey = await world.valkey();
+  const valkey = await sandbox.valkey();
   const buses: BusName[] = valkey && !short ? ["PostgreSQL", "Valkey"] : ["PostgreSQL"];
   const kinds = wide.flatMap((pods) => buses.map((bus) => ({ pods, bus })));
   const all = await Promise.all(
@@ -98,18 +98,18 @@ async function compare(bench: Bench, wide: readonly number[]): Promise<void> {
 }
 
 async function contender(
-  { world, report }: Bench,
+  { sandbox, report }: Bench,
   options: { pods: number; bus: BusName; seconds: number; valkey?: Valkey },
 ): Promise<Contender> {
   const { pods, bus, seconds, valkey } = options;
   const name = pods === 1 ? "1 pod" : `${pods} pods, ${bus}`;
-  const database = await world.database(2 * PAIRS.length);
+  const database = await sandbox.database(2 * PAIRS.length);
   const over = bus === "Valkey" && valkey ? { bus: valkey.url(pods) } : {};
-  const servers = await Promise.all(Array.from({ length: pods }, () => world.serve({ database, ...over })));
+  const servers = await Promise.all(Array.from({ length: pods }, () => sandbox.serve({ database, ...over })));
   const ports = servers.map(({ port }) => port);
   const port = ports[0] as number;
-  const generator = world.generator();
-  const faults: string[] = [];
+  const generator = sandbox.generator();
+  const problems: string[] = [];
   let total = 0;
   return {
     name,
@@ -117,35 +117,35 @@ async function contender(
     bus,
     servers,
     samples: [],
-    open: () => generator.ask("openTalk", { ports, pairs: PAIRS }),
+    open: () => generator.ask("openMessageLoad", { ports, pairs: PAIRS }),
     async talk() {
       const pids = {
         server: servers.map(({ pid }) => pid),
-        postgres: world.postgres,
+        postgres: sandbox.postgres,
         ...(bus === "Valkey" && valkey && { bus: valkey.pid }),
       };
       const before = [await sentOf(servers), performance.now()] as const;
       const job = { pairs: PAIRS, window: WINDOW, warmUpSeconds: WARM_UP_SECONDS, seconds, marks: false, pids };
-      const talked = await generator.ask("talk", { port, ...job });
+      const result = await generator.ask("talk", { port, ...job });
       const sent = await sentOf(servers);
       const took = (performance.now() - before[1]) / 1_000;
-      faults.push(...talked.faults);
-      total += talked.total;
+      problems.push(...result.problems);
+      total += result.total;
       const packets = sent.packets - before[0].packets;
-      return sampleOf(talked, {
+      return sampleOf(result, {
         perSecond: packets / took,
         bytes: (sent.bytes - before[0].bytes) / Math.max(1, packets),
       });
     },
     async audit() {
       const audit = await generator.ask("audit", { port, database: database.url });
-      report.check("pods", `${name}: ${audit.acks} acks, each with its row`, audit.faults);
+      report.check("pods", `${name}: ${audit.acks} acks, each with its row`, audit.problems);
       const extra = (await database.countMessages()) - total;
-      if (extra !== 0) faults.push(`${extra} rows more than were sent`);
+      if (extra !== 0) problems.push(`${extra} rows more than were sent`);
       report.check(
         "pods",
         `${name}: every frame reached the right person, with the right text, once and in order`,
-        faults,
+        problems,
       );
     },
   };
@@ -163,8 +163,8 @@ async function sentOf(servers: readonly Server[]): Promise<{ packets: number; by
   return sum;
 }
 
-function sampleOf(talked: Talked, bus: { perSecond: number; bytes: number }): Sample {
-  const { acked, delivered, seconds, cpu, ack, receive, syncs } = talked;
+function sampleOf(result: LoadResult, bus: { perSecond: number; bytes: number }): Sample {
+  const { acked, delivered, seconds, cpu, ack, receive, syncs } = result;
   const messages = Math.min(acked, delivered);
   const micros = (cpuSeconds: number) => (cpuSeconds * 1e6) / messages;
   return {
@@ -194,7 +194,7 @@ function tell({ report }: Bench, { name, pods, bus, samples }: Contender, one: C
     ...(pods === 1
       ? { note: `${Math.min(...rates)} to ${Math.max(...rates)}` }
       : {
-          rival: { name: "1 pod", value: median(one.samples.map(({ perSecond }) => perSecond)) },
+          baseline: { name: "1 pod", value: median(one.samples.map(({ perSecond }) => perSecond)) },
           ratio: median(samples.map(({ perSecond }, i) => perSecond / (one.samples[i] as Sample).perSecond)),
           ...(least === undefined ? {} : { bound: { least } }),
         }),

@@ -1,17 +1,17 @@
 /**
- * How many messages a second are stored, acknowledged and delivered. Servers and rivals take turns in short rounds, so that
+ * How many messages a second are stored, acknowledged and delivered. Servers and baselines take turns in short rounds, so that
  * what else the machine does hits all of them alike; a figure is the median of its rounds, a ratio the median of the ratios.
  *
  * Delivered marks are part of what the server does for any message (gathered, stored each half second, told to the sender), so
  * they are on in every round. "Read marks" means that each receiver besides marks what it got as read, after each chunk of frames.
  */
 
-import { type Pair, pairs } from "../../support/people.ts";
 import type { Bound, Unit } from "../../support/report.ts";
 import { type Latency, median, medianLatency } from "../../support/statistics.ts";
-import type { Talked, TalkOptions } from "../load/talk.ts";
+import { type Pair, pairs } from "../../support/users.ts";
+import type { Inserted } from "../baselines.ts";
+import type { LoadOptions, LoadResult } from "../load/message_load.ts";
 import type { Part } from "../part.ts";
-import type { Inserted } from "../rivals/rival.ts";
 
 /** Messages in the filled table before the first round. */
 const FILLED = 1_000_000;
@@ -21,7 +21,7 @@ interface Sample {
   readonly perSecond: number;
   readonly ack: Latency;
   readonly receive: Latency;
-  /** CPU microseconds of a message; `client` is who drives it, the generator or the rival. */
+  /** CPU microseconds of a message; `client` is who drives it, the generator or the baseline. */
   readonly server: number;
   readonly postgres: number;
   readonly client: number;
@@ -32,28 +32,28 @@ interface Sample {
 export const send: Part = {
   seconds: ({ short }) => (short ? 20 : 72),
 
-  async run({ world, report, progress, short }) {
+  async run({ sandbox, report, progress, short }) {
     const [few, many] = [pairs(50), pairs(400)];
     const [rounds, seconds, warmUpSeconds] = short ? [2, 0.4, 0.2] : [3, 1.2, 0.3];
     progress.step("filling a table");
-    const empty = await world.database(100);
-    const filled = await world.database(800);
+    const empty = await sandbox.database(100);
+    const filled = await sandbox.database(800);
     await filled.converse(many, (short ? FILLED / 10 : FILLED) / many.length);
     await filled.settle();
     const rowsBefore = [await empty.countMessages(), await filled.countMessages()] as const;
 
     progress.step("opening sockets");
-    const [toEmpty, toFilled] = [await world.serve({ database: empty }), await world.serve({ database: filled })];
-    const [generator, rival, relays] = [world.generator(), world.rival(), world.rival()];
-    await rival.ask("connect", { database: filled.url });
+    const [toEmpty, toFilled] = [await sandbox.serve({ database: empty }), await sandbox.serve({ database: filled })];
+    const [generator, baseline, relays] = [sandbox.generator(), sandbox.baseline(), sandbox.baseline()];
+    await baseline.ask("connect", { database: filled.url });
     const relay = await relays.ask("relay", undefined);
-    await generator.ask("openTalk", { ports: [toEmpty.port], pairs: few });
-    await generator.ask("openTalk", { ports: [toFilled.port], pairs: many });
-    await generator.ask("openTalk", { ports: [relay.port], pairs: few });
+    await generator.ask("openMessageLoad", { ports: [toEmpty.port], pairs: few });
+    await generator.ask("openMessageLoad", { ports: [toFilled.port], pairs: many });
+    await generator.ask("openMessageLoad", { ports: [relay.port], pairs: few });
 
-    const faults: string[] = [];
+    const problems: string[] = [];
     const inserted = { empty: 0, filled: 0 };
-    const postgres = world.postgres;
+    const postgres = sandbox.postgres;
     const walOf = async <Done>(act: () => Promise<Done>): Promise<[Done, number]> => {
       const before = await filled.walBytes();
       return [await act(), (await filled.walBytes()) - before];
@@ -66,14 +66,14 @@ export const send: Part = {
         if (marks) await database.readAll(who); // what the rounds before left unread is not this round's work
         const lastSeqs = await database.lastSeqs(who);
         const pids = { server: [server.pid], postgres };
-        const job: TalkOptions = { pairs: who, lastSeqs, window, warmUpSeconds, seconds, marks, pids };
-        const [talked, wal] = await walOf(() => generator.ask("talk", { port: server.port, ...job }));
-        faults.push(...talked.faults);
-        inserted[to] += talked.total;
-        return sampleOfTalk(talked, wal);
+        const job: LoadOptions = { pairs: who, lastSeqs, window, warmUpSeconds, seconds, marks, pids };
+        const [result, wal] = await walOf(() => generator.ask("talk", { port: server.port, ...job }));
+        problems.push(...result.problems);
+        inserted[to] += result.total;
+        return sampleOfLoad(result, wal);
       };
     const relayed = async () => {
-      const job: TalkOptions = {
+      const job: LoadOptions = {
         pairs: few,
         window: 8,
         warmUpSeconds,
@@ -81,10 +81,10 @@ export const send: Part = {
         marks: false,
         pids: { server: [relays.pid] },
       };
-      return sampleOfTalk(await generator.ask("talk", { port: relay.port, ...job }), 0);
+      return sampleOfLoad(await generator.ask("talk", { port: relay.port, ...job }), 0);
     };
     const driven = (how: "limit" | "naive") => async () => {
-      const [done, wal] = await walOf(() => rival.ask(how, { pairs: few, seconds, postgres }));
+      const [done, wal] = await walOf(() => baseline.ask(how, { pairs: few, seconds, postgres }));
       inserted.filled += done.total;
       return sampleOfInserts(done, wal);
     };
@@ -117,9 +117,9 @@ export const send: Part = {
       [toFilled, filled],
     ] as const) {
       const audit = await generator.ask("audit", { port: server.port, database: database.url });
-      report.check("send", `${audit.acks} acks, each with its row`, audit.faults);
+      report.check("send", `${audit.acks} acks, each with its row`, audit.problems);
     }
-    report.check("send", "every frame reached the right person, with the right text, once and in order", faults);
+    report.check("send", "every frame reached the right person, with the right text, once and in order", problems);
     const rows = [await empty.countMessages(), await filled.countMessages()] as const;
     const extra = [rows[0] - rowsBefore[0] - inserted.empty, rows[1] - rowsBefore[1] - inserted.filled];
     report.check(
@@ -130,15 +130,15 @@ export const send: Part = {
 
     const of = (name: Name, field: keyof { [Key in keyof Sample as Sample[Key] extends number ? Key : never]: true }) =>
       median(samples[name].map((sample) => sample[field]));
-    const rate = (name: string, contender: Name, rival: Name, bound?: Bound) =>
+    const rate = (name: string, contender: Name, baseline: Name, bound?: Bound) =>
       report.add({
         part: "send",
         name,
         value: of(contender, "perSecond"),
         unit: "/s",
-        rival: { name: rival, value: of(rival, "perSecond") },
+        baseline: { name: baseline, value: of(baseline, "perSecond") },
         ratio: median(
-          samples[contender].map((sample, i) => sample.perSecond / (samples[rival][i] as Sample).perSecond),
+          samples[contender].map((sample, i) => sample.perSecond / (samples[baseline][i] as Sample).perSecond),
         ),
         ...(bound ? { bound } : {}),
       });
@@ -165,13 +165,13 @@ export const send: Part = {
         report.add({ part: "send", name: `window ${window}, send to ${way}, p50`, value: took.p50, unit: "ms", note });
       }
     }
-    const cost = (name: string, field: Parameters<typeof of>[1], unit: Unit, rival?: Name) =>
+    const cost = (name: string, field: Parameters<typeof of>[1], unit: Unit, baseline?: Name) =>
       report.add({
         part: "send",
         name: `window 8, ${name} of a message`,
         value: of("window8", field),
         unit,
-        ...(rival ? { rival: { name: rival, value: of(rival, field) } } : {}),
+        ...(baseline ? { baseline: { name: baseline, value: of(baseline, field) } } : {}),
       });
     cost("CPU of the server", "server", "µs", "relay");
     cost("CPU of PostgreSQL", "postgres", "µs", "limit");
@@ -180,7 +180,7 @@ export const send: Part = {
   },
 };
 
-function sampleOfTalk({ acked, delivered, seconds, cpu, ack, receive, total }: Talked, wal: number): Sample {
+function sampleOfLoad({ acked, delivered, seconds, cpu, ack, receive, total }: LoadResult, wal: number): Sample {
   const messages = Math.min(acked, delivered);
   const micros = (cpuSeconds: number) => (cpuSeconds * 1e6) / messages;
   const { server, postgres, generator } = cpu;

@@ -1,21 +1,21 @@
 /** Memory of the server while a whole conversation leaves in one answer. */
 
-import { cookieOf, nameOf } from "../../support/people.ts";
 import { rssBytes } from "../../support/usage.ts";
+import { cookieOf, nameOf } from "../../support/users.ts";
 import type { Part } from "../part.ts";
 
 export const stream: Part = {
   seconds: ({ short, big }) => (big ? 200 : short ? 5 : 20),
 
-  async run({ world, report, progress, short, big }) {
+  async run({ sandbox, report, progress, short, big }) {
     const size = big ? 10_000_000 : short ? 100_000 : 1_000_000;
-    const database = await world.database(4);
+    const database = await sandbox.database(4);
     progress.step(`filling a table with ${size.toLocaleString("en")} messages`);
     await database.converse([[0, 1]], size);
     await database.converse([[0, 2]], 20_000);
     await database.settle();
-    const server = await world.serve({ database });
-    const generator = world.generator();
+    const server = await sandbox.serve({ database });
+    const generator = sandbox.generator();
     const whole = (peer: number) =>
       generator.ask("swallow", {
         port: server.port,
@@ -30,7 +30,7 @@ export const stream: Part = {
     const meter = setInterval(() => (most = Math.max(most, rssBytes(server.pid))), 20);
     const answer = await whole(1).finally(() => clearInterval(meter));
     const missing = answer.rows === size ? [] : [`${answer.rows} rows instead of ${size}`];
-    report.check("stream", "every message once, in order, and the array whole", [...answer.faults, ...missing]);
+    report.check("stream", "every message once, in order, and the array whole", [...answer.problems, ...missing]);
     const part = "stream";
     const note = `${(before / 2 ** 20).toFixed(0)} MiB before`;
     report.add({

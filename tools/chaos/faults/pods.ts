@@ -3,8 +3,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import type { Pod } from "../stage.ts";
-import { anyPod, type Fault, need, NotHere, type Scene } from "./fault.ts";
+import type { Pod } from "../cluster.ts";
+import { type Fault, type FaultContext, pickPod, requireTool, Unsupported } from "./fault.ts";
 
 const LEAVES_WITHIN_MS = 25_000;
 const AWAY_MS = 1_000;
@@ -13,8 +13,8 @@ export const podFaults: readonly Fault[] = [
   {
     id: "F01",
     name: "pod killed",
-    async run(scene) {
-      const pod = anyPod(scene);
+    async run(context) {
+      const pod = pickPod(context);
       pod.kill();
       await Bun.sleep(AWAY_MS);
       await pod.start();
@@ -24,9 +24,9 @@ export const podFaults: readonly Fault[] = [
   {
     id: "F02",
     name: "pod leaves",
-    async run(scene) {
-      const pod = anyPod(scene);
-      const said = await leaves(scene, [pod]);
+    async run(context) {
+      const pod = pickPod(context);
+      const said = await leaves(context, [pod]);
       await pod.start();
       return said;
     },
@@ -35,10 +35,10 @@ export const podFaults: readonly Fault[] = [
     id: "F03",
     name: "all pods but one leave at once",
     pods: 3,
-    async run(scene) {
-      const pods = scene.random.shuffled(scene.stage.pods).slice(1);
-      const said = await leaves(scene, pods);
-      await Bun.sleep(scene.seconds(4) * 1_000);
+    async run(context) {
+      const pods = context.random.shuffled(context.cluster.pods).slice(1);
+      const said = await leaves(context, pods);
+      await Bun.sleep(context.seconds(4) * 1_000);
       await Promise.all(pods.map((pod) => pod.start()));
       return said;
     },
@@ -46,11 +46,11 @@ export const podFaults: readonly Fault[] = [
   {
     id: "F04",
     name: "rolling restart",
-    async run(scene) {
+    async run(context) {
       const said: string[] = [];
-      for (let round = 0; round < scene.seconds(1); round++) {
-        for (const pod of scene.stage.pods) {
-          said.push(await leaves(scene, [pod]));
+      for (let round = 0; round < context.seconds(1); round++) {
+        for (const pod of context.cluster.pods) {
+          said.push(await leaves(context, [pod]));
           await pod.start();
         }
       }
@@ -60,9 +60,9 @@ export const podFaults: readonly Fault[] = [
   {
     id: "F05",
     name: "pod frozen",
-    async run(scene) {
-      const pod = anyPod(scene);
-      const seconds = scene.seconds(7);
+    async run(context) {
+      const pod = pickPod(context);
+      const seconds = context.seconds(7);
       pod.signal("SIGSTOP");
       await Bun.sleep(seconds * 1_000);
       pod.signal("SIGCONT");
@@ -72,47 +72,47 @@ export const podFaults: readonly Fault[] = [
   {
     id: "F06",
     name: "all pods killed",
-    async run({ stage }) {
-      for (const pod of stage.pods) pod.kill();
+    async run({ cluster }) {
+      for (const pod of cluster.pods) pod.kill();
       await Bun.sleep(AWAY_MS);
-      await Promise.all(stage.pods.map((pod) => pod.start()));
-      return `${stage.pods.length} of them`;
+      await Promise.all(cluster.pods.map((pod) => pod.start()));
+      return `${cluster.pods.length} of them`;
     },
   },
   {
     id: "F32",
     name: "pod out of file descriptors",
-    async run(scene) {
-      const prlimit = need("prlimit");
-      const pod = anyPod(scene);
+    async run(context) {
+      const prlimit = requireTool("prlimit");
+      const pod = pickPod(context);
       const before = /^Max open files\s+(\d+)/m.exec(readFileSync(`/proc/${pod.pid}/limits`, "utf8"))?.[1] ?? "";
       const limit = readdirSync(`/proc/${pod.pid}/fd`).length + 20;
       const set = (soft: string) => Bun.spawnSync([prlimit, "--pid", String(pod.pid), `--nofile=${soft}:`]);
       set(String(limit));
-      const guests: Bun.Socket[] = [];
+      const clients: Bun.Socket[] = [];
       for (let i = 0; i < 60; i++) {
         const socket = { data: () => {}, error: () => {}, connectError: () => {} };
-        guests.push(await Bun.connect({ hostname: "127.0.0.1", port: pod.port, socket }));
+        clients.push(await Bun.connect({ hostname: "127.0.0.1", port: pod.port, socket }));
       }
-      await Bun.sleep(scene.seconds(4) * 1_000);
-      for (const guest of guests) guest.terminate();
+      await Bun.sleep(context.seconds(4) * 1_000);
+      for (const client of clients) client.terminate();
       set(before);
-      return `${pod.name}, ${guests.length} connections with room for 20`;
+      return `${pod.name}, ${clients.length} connections with room for 20`;
     },
   },
   {
     id: "F38",
     name: "pod with a wrong clock",
-    async run(scene) {
-      const pod = anyPod(scene);
-      const hours = scene.random.pick([-1, 1]);
-      await leaves(scene, [pod]);
+    async run(context) {
+      const pod = pickPod(context);
+      const hours = context.random.pick([-1, 1]);
+      await leaves(context, [pod]);
       await pod.start({
         env: { CHAOS_CLOCK_HOURS: String(hours) },
-        words: ["--preload", join(import.meta.dir, "..", "clock.ts")],
+        words: ["--preload", join(import.meta.dir, "..", "clock_skew.ts")],
       });
-      await Bun.sleep(scene.seconds(6) * 1_000);
-      await leaves(scene, [pod]);
+      await Bun.sleep(context.seconds(6) * 1_000);
+      await leaves(context, [pod]);
       await pod.start();
       return `${pod.name}, ${hours > 0 ? "an hour ahead" : "an hour behind"}`;
     },
@@ -120,12 +120,12 @@ export const podFaults: readonly Fault[] = [
   {
     id: "F39",
     name: "pod leaves while PostgreSQL is out of reach",
-    async run(scene) {
-      const pod = anyPod(scene);
-      pod.database.set({ up: "stall", down: "stall" });
+    async run(context) {
+      const pod = pickPod(context);
+      pod.database.set({ upstream: "stall", downstream: "stall" });
       const { ms } = await pod.leave();
       pod.database.heal();
-      if (ms > LEAVES_WITHIN_MS + 500) scene.wrong(`${pod.name} took ${seconds(ms)} to leave`);
+      if (ms > LEAVES_WITHIN_MS + 500) context.wrong(`${pod.name} took ${seconds(ms)} to leave`);
       await pod.start();
       return `${pod.name}, gone in ${seconds(ms)}`;
     },
@@ -133,22 +133,22 @@ export const podFaults: readonly Fault[] = [
 ];
 
 /** Pods leave in order: every socket is told 1012, and they end with 0 in time. */
-async function leaves(scene: Scene, pods: readonly Pod[]): Promise<string> {
-  if (pods.some((pod) => pod.pid === 0)) throw new NotHere("there is no pod to leave");
-  const there = scene.history.socketsOn(pods.map((pod) => pod.index));
+async function leaves(context: FaultContext, pods: readonly Pod[]): Promise<string> {
+  if (pods.some((pod) => pod.pid === 0)) throw new Unsupported("there is no pod to leave");
+  const there = context.history.socketsOn(pods.map((pod) => pod.index));
   const codes: number[] = [];
-  const unfollow = scene.history.follow((entry) => {
+  const unsubscribe = context.history.subscribe((entry) => {
     if (entry.e === "close" && there.has(entry.socket) && entry.code !== 1000) codes.push(entry.code);
   });
   const left = await Promise.all(pods.map((pod) => pod.leave()));
   await Bun.sleep(100); // the last closes are on their way
-  unfollow();
+  unsubscribe();
   for (const [i, { code, ms }] of left.entries()) {
-    if (code !== 0) scene.wrong(`${pods[i]?.name} ended with ${code}`);
-    if (ms > LEAVES_WITHIN_MS) scene.wrong(`${pods[i]?.name} took ${seconds(ms)} to leave`);
+    if (code !== 0) context.wrong(`${pods[i]?.name} ended with ${code}`);
+    if (ms > LEAVES_WITHIN_MS) context.wrong(`${pods[i]?.name} took ${seconds(ms)} to leave`);
   }
   const others = codes.filter((code) => code !== 1012 && code !== 1001);
-  if (others.length > 0) scene.wrong(`${others.length} of ${codes.length} sockets were closed with ${others[0]}`);
+  if (others.length > 0) context.wrong(`${others.length} of ${codes.length} sockets were closed with ${others[0]}`);
   const names = pods.map((pod) => pod.name).join(" and ");
   return `${names}, ${codes.length} sockets told, gone in ${seconds(Math.max(...left.map(({ ms }) => ms)))}`;
 }

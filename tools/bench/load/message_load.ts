@@ -4,16 +4,16 @@
  */
 
 import { connect } from "../../../src/db/client.ts";
-import { cookieOf, nameOf, newSalt, numberOfRef, type Pair, refOf, textOf } from "../../support/people.ts";
 import { type Latency, latency } from "../../support/statistics.ts";
 import { cpuSeconds } from "../../support/usage.ts";
-import { auditAcks, Faults, Numbers } from "./audit.ts";
+import { cookieOf, nameOf, newSalt, numberOfRef, type Pair, refOf, textOf } from "../../support/users.ts";
+import { auditAcks, Problems, SeqTracker } from "./audit.ts";
 import { frame, SocketClient } from "./socket.ts";
 
 const DRAIN_MS = 10_000;
 
 /** One round of writing. */
-export interface TalkOptions {
+export interface LoadOptions {
   readonly pairs: readonly Pair[];
   /** The last number of each pair's conversation before the round; absent: nobody else has written since the last round. */
   readonly lastSeqs?: readonly number[];
@@ -28,7 +28,7 @@ export interface TalkOptions {
   readonly oneWay?: boolean;
 }
 
-export interface Talked {
+export interface LoadResult {
   readonly seconds: number;
   /** Messages acknowledged, and messages received, while it was measured. */
   readonly acked: number;
@@ -43,18 +43,25 @@ export interface Talked {
     readonly bus: number;
     readonly generator: number;
   };
-  /** Times that somebody was told to ask for what they may lack: right whenever a pod falls silent, so no fault among many. */
+  /** Times that somebody was told to ask for what they may lack: right whenever a pod falls silent, so no problem among many. */
   readonly syncs: number;
   /** Frames and bytes received. */
   readonly frames: number;
   readonly bytes: number;
-  readonly faults: string[];
+  readonly problems: string[];
 }
 
 /** Everybody's open sockets on one server, and everything they were ever acknowledged. */
-export class Talk {
-  readonly #talkers = new Map<number, Talker>();
-  readonly #round: Round = { measuring: false, sending: false, acks: [], receives: [], syncs: 0, faults: new Faults() };
+export class MessageLoad {
+  readonly #participants = new Map<number, Participant>();
+  readonly #round: Round = {
+    measuring: false,
+    sending: false,
+    acks: [],
+    receives: [],
+    syncs: 0,
+    problems: new Problems(),
+  };
 
   #servers = 0;
 
@@ -63,20 +70,20 @@ export class Talk {
     this.#servers = ports.length;
     for (const [i, [one, other]] of pairs.entries()) {
       const portOf = (end: number) => ports[(i + end) % ports.length] as number;
-      const ends = [new Talker(one, other, this.#round), new Talker(other, one, this.#round)] as const;
+      const ends = [new Participant(one, other, this.#round), new Participant(other, one, this.#round)] as const;
       await Promise.all(ends.map((end, j) => end.open(portOf(j))));
       ends[0].peer = ends[1];
       ends[1].peer = ends[0];
-      this.#talkers.set(one, ends[0]).set(other, ends[1]);
+      this.#participants.set(one, ends[0]).set(other, ends[1]);
     }
   }
 
   close(): void {
-    for (const talker of this.#talkers.values()) talker.close();
-    this.#talkers.clear();
+    for (const participant of this.#participants.values()) participant.close();
+    this.#participants.clear();
   }
 
-  async run(options: TalkOptions): Promise<Talked> {
+  async run(options: LoadOptions): Promise<LoadResult> {
     const { pairs, window, marks, pids } = options;
     const round = this.#round;
     Object.assign(round, {
@@ -85,17 +92,17 @@ export class Talk {
       acks: [],
       receives: [],
       syncs: 0,
-      faults: new Faults(),
+      problems: new Problems(),
     } satisfies Round);
-    const talkers = pairs.flatMap((pair) => pair.map((person) => this.#talkers.get(person) as Talker));
+    const participants = pairs.flatMap((pair) => pair.map((person) => this.#participants.get(person) as Participant));
     const before = { frames: 0, bytes: 0, acked: 0 };
-    for (const [i, talker] of talkers.entries()) {
-      talker.begin(options.lastSeqs?.[i >> 1], marks);
-      before.frames += talker.frames;
-      before.bytes += talker.bytes;
-      before.acked += talker.ackCount;
+    for (const [i, participant] of participants.entries()) {
+      participant.begin(options.lastSeqs?.[i >> 1], marks);
+      before.frames += participant.frames;
+      before.bytes += participant.bytes;
+      before.acked += participant.ackCount;
     }
-    for (const [i, talker] of talkers.entries()) if (!options.oneWay || i % 2 === 0) talker.send(window);
+    for (const [i, participant] of participants.entries()) if (!options.oneWay || i % 2 === 0) participant.send(window);
     await Bun.sleep(options.warmUpSeconds * 1_000);
 
     const secondsOf = (...pids: (number | undefined)[]) =>
@@ -116,17 +123,17 @@ export class Talk {
     const [acked, delivered] = [round.acks.length, round.receives.length];
 
     round.sending = false;
-    const isQuiet = () => talkers.every((talker) => talker.isSettled);
+    const isQuiet = () => participants.every((participant) => participant.isSettled);
     for (const since = performance.now(); !isQuiet() && performance.now() - since < DRAIN_MS;) await Bun.sleep(5);
-    if (this.#servers === 1 && round.syncs > 0) round.faults.add(`${round.syncs} times a lone server said "sync"`);
+    if (this.#servers === 1 && round.syncs > 0) round.problems.add(`${round.syncs} times a lone server said "sync"`);
     let total = -before.acked;
     let frames = -before.frames;
     let bytes = -before.bytes;
-    for (const talker of talkers) {
-      talker.end();
-      total += talker.ackCount;
-      frames += talker.frames;
-      bytes += talker.bytes;
+    for (const participant of participants) {
+      participant.end();
+      total += participant.ackCount;
+      frames += participant.frames;
+      bytes += participant.bytes;
     }
     return {
       seconds,
@@ -139,34 +146,34 @@ export class Talk {
       syncs: round.syncs,
       frames,
       bytes,
-      faults: round.faults.report(),
+      problems: round.problems.report(),
     };
   }
 
   /** Holds every ack that was ever received against the table. @returns how many, and what was wrong */
-  async audit(database: string): Promise<{ acks: number; faults: string[] }> {
+  async audit(database: string): Promise<{ acks: number; problems: string[] }> {
     const sql = connect(database, { name: "bench-audit" });
-    const faults = new Faults();
+    const problems = new Problems();
     let acks = 0;
     try {
-      for (const talker of this.#talkers.values()) {
-        const theirs = talker.acks();
+      for (const participant of this.#participants.values()) {
+        const theirs = participant.acks();
         acks += theirs.length;
         const rows = await sql<{ ref: string; id: number; seq: number; content: string }[]>`
           select ref, id, seq, content
           from messages
-          where sender = ${talker.name} and right(ref, 16) = ${talker.salt}
+          where sender = ${participant.name} and right(ref, 16) = ${participant.salt}
         `;
-        for (const fault of auditAcks(talker.name, theirs, rows, textOf)) faults.add(fault);
+        for (const problem of auditAcks(participant.name, theirs, rows, textOf)) problems.add(problem);
       }
     } finally {
       await sql.end({ timeout: 1 });
     }
-    return { acks, faults: faults.report() };
+    return { acks, problems: problems.report() };
   }
 }
 
-/** What all talkers of a round write into. */
+/** What all participants of a round write into. */
 interface Round {
   measuring: boolean;
   sending: boolean;
@@ -174,14 +181,14 @@ interface Round {
   acks: number[];
   receives: number[];
   syncs: number;
-  faults: Faults;
+  problems: Problems;
 }
 
 /** One person at one end of a conversation. */
-class Talker {
+class Participant {
   readonly name: string;
   readonly salt = newSalt();
-  peer: Talker | undefined;
+  peer: Participant | undefined;
   /** Of each send, by its number: when, and the id and seq of its ack. */
   readonly #sentAt: number[] = [];
   readonly #ids: number[] = [];
@@ -190,7 +197,7 @@ class Talker {
   readonly #cookie: string;
   readonly #round: Round;
   #client: SocketClient | undefined;
-  #numbers = new Numbers(0);
+  #numbers = new SeqTracker(0);
   #heard = 0;
   #marks = false;
   #markSeq = 0;
@@ -221,7 +228,7 @@ class Talker {
 
   /** Everything sent is acknowledged, everything acknowledged has arrived at the other end. */
   get isSettled(): boolean {
-    return this.#seqs.length === this.#sentAt.length && (this.peer as Talker).#heard === this.#sentAt.length;
+    return this.#seqs.length === this.#sentAt.length && (this.peer as Participant).#heard === this.#sentAt.length;
   }
 
   async open(port: number): Promise<void> {
@@ -232,7 +239,7 @@ class Talker {
       listener: {
         text: (text, client) => this.#hear(JSON.parse(text) as ServerFrame, client),
         chunk: () => this.#answer(),
-        closed: (code) => this.#round.faults.add(`${this.name}'s socket was closed with ${code}`),
+        closed: (code) => this.#round.problems.add(`${this.name}'s socket was closed with ${code}`),
       },
     });
     const timer = setTimeout(() => this.#greeted.reject(new Error(`${this.name} was not greeted within 10 s`)), 10_000);
@@ -244,20 +251,20 @@ class Talker {
   }
 
   begin(lastSeq: number | undefined, marks: boolean): void {
-    this.#numbers = new Numbers(lastSeq ?? this.#numbers.last);
+    this.#numbers = new SeqTracker(lastSeq ?? this.#numbers.last);
     this.#marks = marks;
     this.#markSeq = 0;
   }
 
   /** After everything has arrived: nothing may be missing. */
   end(): void {
-    const { faults } = this.#round;
+    const { problems } = this.#round;
     const unknown = this.#sentAt.length - this.#seqs.length;
-    if (unknown > 0) faults.add(`${this.name} got no ack for ${unknown} messages within ${DRAIN_MS / 1_000} s`);
-    const lost = this.#seqs.length - (this.peer as Talker).#heard;
-    if (lost > 0) faults.add(`${this.#peerName} did not receive ${lost} acknowledged messages of ${this.name}`);
+    if (unknown > 0) problems.add(`${this.name} got no ack for ${unknown} messages within ${DRAIN_MS / 1_000} s`);
+    const lost = this.#seqs.length - (this.peer as Participant).#heard;
+    if (lost > 0) problems.add(`${this.#peerName} did not receive ${lost} acknowledged messages of ${this.name}`);
     if (this.#numbers.waiting > 0) {
-      faults.add(`${this.name} misses number ${this.#numbers.last + 1} and has ${this.#numbers.waiting} above`);
+      problems.add(`${this.name} misses number ${this.#numbers.last + 1} and has ${this.#numbers.waiting} above`);
     }
   }
 
@@ -285,7 +292,7 @@ class Talker {
       case "message":
         return this.#hearMessage(message);
       case "hello":
-        if (message.username !== this.name) this.#round.faults.add(`${this.name} was greeted as ${message.username}`);
+        if (message.username !== this.name) this.#round.problems.add(`${this.name} was greeted as ${message.username}`);
         client.send(`{"type":"watch","users":["${this.#peerName}"]}`);
         return;
       case "presence":
@@ -300,21 +307,21 @@ class Talker {
         this.#round.syncs++;
         return;
       default:
-        this.#round.faults.add(`${this.name} heard ${JSON.stringify(message)}`);
+        this.#round.problems.add(`${this.name} heard ${JSON.stringify(message)}`);
     }
   }
 
   #hearAck({ ref, id, seq, peer, duplicate }: Extract<ServerFrame, { type: "ack" }>): void {
     const n = this.#seqs.length; // sends of one socket are stored, and acknowledged, in their order
-    const { faults, measuring, sending, acks } = this.#round;
+    const { problems, measuring, sending, acks } = this.#round;
     if (ref !== refOf(this.salt, n)) {
-      return faults.add(`${this.name} expected the ack of send ${n} and got that of ${numberOfRef(ref)} (${ref})`);
+      return problems.add(`${this.name} expected the ack of send ${n} and got that of ${numberOfRef(ref)} (${ref})`);
     }
     if (peer !== this.#peerName || duplicate)
-      faults.add(`${this.name}'s ack of ${ref} names ${peer}, duplicate ${duplicate}`);
-    if (!this.#numbers.add(seq)) faults.add(`${this.name} learned number ${seq} twice`);
+      problems.add(`${this.name}'s ack of ${ref} names ${peer}, duplicate ${duplicate}`);
+    if (!this.#numbers.add(seq)) problems.add(`${this.name} learned number ${seq} twice`);
     if (n > 0 && id <= (this.#ids[n - 1] as number))
-      faults.add(`${this.name}'s ids fell from ${this.#ids[n - 1]} to ${id}`);
+      problems.add(`${this.name}'s ids fell from ${this.#ids[n - 1]} to ${id}`);
     this.#ids.push(id);
     this.#seqs.push(seq);
     if (measuring) acks.push(performance.now() - (this.#sentAt[n] as number));
@@ -322,37 +329,39 @@ class Talker {
   }
 
   #hearMessage({ from, to, message, ref, seq }: Extract<ServerFrame, { type: "message" }>): void {
-    const { faults, measuring, receives } = this.#round;
-    const sender = this.peer as Talker;
+    const { problems, measuring, receives } = this.#round;
+    const sender = this.peer as Participant;
     const n = this.#heard++;
     const expected = refOf(sender.salt, n);
     if (from !== this.#peerName || to !== this.name)
-      faults.add(`${this.name} received a message from ${from} to ${to}`);
+      problems.add(`${this.name} received a message from ${from} to ${to}`);
     if (ref !== expected)
-      faults.add(`${this.name} expected ${from}'s send ${n} and received ${numberOfRef(ref ?? "")} (${ref})`);
-    else if (message !== textOf(expected)) faults.add(`${this.name} received a wrong text: ${JSON.stringify(message)}`);
-    if (!this.#numbers.add(seq)) faults.add(`${this.name} learned number ${seq} twice`);
+      problems.add(`${this.name} expected ${from}'s send ${n} and received ${numberOfRef(ref ?? "")} (${ref})`);
+    else if (message !== textOf(expected))
+      problems.add(`${this.name} received a wrong text: ${JSON.stringify(message)}`);
+    if (!this.#numbers.add(seq)) problems.add(`${this.name} learned number ${seq} twice`);
     if (measuring) receives.push(performance.now() - (sender.#sentAt[n] as number));
     this.#markSeq = seq;
   }
 
   #hearDelivered({ peer, seq }: Extract<ServerFrame, { type: "delivered" }>): void {
-    const { faults } = this.#round;
-    if (peer !== this.#peerName) faults.add(`${this.name} heard that ${peer} has the messages to ${this.#peerName}`);
-    if (seq < this.#deliveredSeq) faults.add(`${this.name}'s delivered mark fell from ${this.#deliveredSeq} to ${seq}`);
+    const { problems } = this.#round;
+    if (peer !== this.#peerName) problems.add(`${this.name} heard that ${peer} has the messages to ${this.#peerName}`);
+    if (seq < this.#deliveredSeq)
+      problems.add(`${this.name}'s delivered mark fell from ${this.#deliveredSeq} to ${seq}`);
     this.#deliveredSeq = seq;
   }
 
   #hearRead({ reader, peer, seq }: Extract<ServerFrame, { type: "read" }>): void {
-    const { faults } = this.#round;
+    const { problems } = this.#round;
     if (reader === this.name) {
       if (peer !== this.#peerName || seq > this.#marked)
-        faults.add(`${this.name} did not mark ${peer}'s messages up to ${seq}`);
+        problems.add(`${this.name} did not mark ${peer}'s messages up to ${seq}`);
       return;
     }
     if (reader !== this.#peerName || peer !== this.name)
-      faults.add(`${this.name} heard that ${reader} read what ${peer} wrote`);
-    if (seq < this.#readSeq) faults.add(`${this.name}'s read mark fell from ${this.#readSeq} to ${seq}`);
+      problems.add(`${this.name} heard that ${reader} read what ${peer} wrote`);
+    if (seq < this.#readSeq) problems.add(`${this.name}'s read mark fell from ${this.#readSeq} to ${seq}`);
     this.#readSeq = seq;
   }
 

@@ -1,5 +1,5 @@
 /**
- * What a run plays on: a directory, a PostgreSQL, several pods, and a link before and behind each. Whatever ends the run, nothing of it
+ * What a run plays on: a directory, a PostgreSQL, several pods, and a proxy before and behind each. Whatever ends the run, nothing of it
  * stays.
  */
 
@@ -7,9 +7,9 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statfsSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { MachineError, ServerProcess } from "../support/world.ts";
-import { Link } from "./link.ts";
-import { Names } from "./names.ts";
+import { MachineError, ServerProcess } from "../support/sandbox.ts";
+import { FaultProxy } from "./fault_proxy.ts";
+import { HostsFile } from "./hosts_file.ts";
 import { Postgres } from "./postgres.ts";
 import type { Valkey } from "./valkey.ts";
 
@@ -22,23 +22,23 @@ export interface PodOptions {
   readonly env: Readonly<Record<string, string>>;
   /** Words for `bun` before the script. */
   readonly words: readonly string[];
-  readonly names?: Names | undefined;
+  readonly names?: HostsFile | undefined;
 }
 
-export class Stage {
+export class Cluster {
   readonly directory: string;
   readonly pods: readonly Pod[];
   readonly postgres: Postgres;
   /** What carries events between pods, when that is not PostgreSQL. */
   readonly valkey: Valkey | undefined;
   /** How pods find PostgreSQL; undefined where that takes no name. */
-  readonly names: Names | undefined;
+  readonly names: HostsFile | undefined;
   /** What a fault changed outside of the run, and has to be undone whatever happens. */
   readonly undo = new Set<() => void>();
 
   private constructor(
     directory: string,
-    parts: { postgres: Postgres; pods: readonly Pod[]; valkey: Valkey | undefined; names: Names | undefined },
+    parts: { postgres: Postgres; pods: readonly Pod[]; valkey: Valkey | undefined; names: HostsFile | undefined },
   ) {
     this.directory = directory;
     this.postgres = parts.postgres;
@@ -67,33 +67,33 @@ export class Stage {
       valkey?: Valkey | undefined;
       prepare?: (postgres: Postgres) => Promise<void>;
     },
-  ): Promise<Stage> {
+  ): Promise<Cluster> {
     const postgres = await Postgres.start(join(directory, "postgres"), options.people);
     await options.prepare?.(postgres);
-    const names = Names.make(directory);
+    const names = HostsFile.make(directory);
     const pods = Array.from(
       { length: options.pods },
       (_, i) => new Pod(i, directory, postgres, { ...options.pod, names }),
     );
-    const stage = new Stage(directory, { postgres, pods, valkey: options.valkey, names });
+    const cluster = new Cluster(directory, { postgres, pods, valkey: options.valkey, names });
     await Promise.all(pods.map((pod) => pod.start()));
-    return stage;
+    return cluster;
   }
 
-  /** Ports of the links that lead to the pods. */
+  /** Ports of the proxies that lead to the pods. */
   get ports(): number[] {
-    return this.pods.map((pod) => pod.link.port);
+    return this.pods.map((pod) => pod.proxy.port);
   }
 
-  /** Every link is whole. */
+  /** Every proxy is whole. */
   heal(): void {
     for (const undo of this.undo) undo();
     this.undo.clear();
     for (const pod of this.pods) {
-      pod.link.heal();
+      pod.proxy.heal();
       pod.database.heal();
     }
-    this.valkey?.link.heal();
+    this.valkey?.proxy.heal();
   }
 
   /** Ends everything and leaves no trace. @returns complaints of the pods */
@@ -133,9 +133,9 @@ export function abandon(directory: string, pods: readonly Pod[] = []): void {
 export class Pod {
   readonly index: number;
   /** Between clients and this pod. */
-  readonly link: Link;
+  readonly proxy: FaultProxy;
   /** Between this pod and PostgreSQL. */
-  readonly database: Link;
+  readonly database: FaultProxy;
   readonly complaints: string[] = [];
   readonly #options: PodOptions;
   readonly #directory: string;
@@ -153,9 +153,11 @@ export class Pod {
     this.#directory = join(directory, `pod${index + 1}`);
     this.#options = options;
     mkdirSync(this.#directory);
-    this.link = new Link(() => (this.#server?.port ? { hostname: "127.0.0.1", port: this.#server.port } : undefined));
+    this.proxy = new FaultProxy(() =>
+      this.#server?.port ? { hostname: "127.0.0.1", port: this.#server.port } : undefined,
+    );
     const { names } = options;
-    this.database = new Link(
+    this.database = new FaultProxy(
       () => postgres.place,
       names ? undefined : { unix: join(this.#directory, ".s.PGSQL.5432") },
     );
@@ -171,7 +173,7 @@ export class Pod {
     return this.#server?.pid ?? 0;
   }
 
-  /** Its own port, past the link. */
+  /** Its own port, past the proxy. */
   get port(): number {
     return this.#server?.port ?? 0;
   }
@@ -232,7 +234,7 @@ export class Pod {
     const server = this.#server;
     await server?.stop();
     if (server) await this.#hearOut(server);
-    this.link.close();
+    this.proxy.close();
     this.database.close();
   }
 
@@ -240,7 +242,7 @@ export class Pod {
     this.#ended = true;
     this.#wanted = false;
     this.#server?.kill();
-    this.link.close();
+    this.proxy.close();
     this.database.close();
   }
 

@@ -1,7 +1,7 @@
 /** Many people who open sockets, watch others or not, come back, leave, and say nothing. Frames and bytes are counted. */
 
-import { cookieOf, nameOf } from "../../support/people.ts";
-import { Faults } from "./audit.ts";
+import { cookieOf, nameOf } from "../../support/users.ts";
+import { Problems } from "./audit.ts";
 import { SocketClient } from "./socket.ts";
 
 /** Handshakes under way at one time; a server's queue of connections holds no more than some hundred. */
@@ -14,13 +14,13 @@ export interface Counts {
   readonly bytes: number;
 }
 
-export class Crowd {
+export class ConnectionLoad {
   readonly #port: number;
   readonly #size: number;
   readonly #watching: boolean;
   readonly #greets: boolean;
   readonly #open = new Map<number, SocketClient>();
-  readonly #faults = new Faults();
+  readonly #problems = new Problems();
   #frames = 0;
   #bytes = 0;
 
@@ -45,8 +45,8 @@ export class Crowd {
     return { sockets: this.#open.size, frames, bytes };
   }
 
-  get faults(): string[] {
-    return this.#faults.report();
+  get problems(): string[] {
+    return this.#problems.report();
   }
 
   /** Lets people in, some at a time, each greeted before the next takes the place. @returns seconds */
@@ -115,18 +115,18 @@ export class Crowd {
       listener: {
         text: (text, client) => {
           if (text.startsWith('{"type":"hello"')) {
-            if (!text.includes(`"username":"${name}"`)) this.#faults.add(`${name} was greeted with ${text}`);
+            if (!text.includes(`"username":"${name}"`)) this.#problems.add(`${name} was greeted with ${text}`);
             if (this.#watching) client.send(`{"type":"watch","users":${JSON.stringify(this.#watchedBy(person))}}`);
             else ready.resolve();
           } else if (text.startsWith('{"type":"presence"')) {
             const { users } = JSON.parse(text) as { users: Record<string, { online: boolean }> };
             const named = Object.keys(users);
             if (!this.#watching || !named.every(isWatched))
-              this.#faults.add(`${name} heard of people it does not watch: ${text}`);
+              this.#problems.add(`${name} heard of people it does not watch: ${text}`);
             if (named.length === WATCHED) ready.resolve(); // how they stand; a change may overtake it
-          } else if (!text.startsWith('{"type":"status_update"')) this.#faults.add(`${name} heard ${text}`);
+          } else if (!text.startsWith('{"type":"status_update"')) this.#problems.add(`${name} heard ${text}`);
         },
-        closed: (code) => this.#faults.add(`${name}'s socket was closed with ${code}`),
+        closed: (code) => this.#problems.add(`${name}'s socket was closed with ${code}`),
       },
     });
     this.#open.set(person, client);

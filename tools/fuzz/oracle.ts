@@ -5,7 +5,7 @@
 
 import { type Client, connect } from "../../src/db/client.ts";
 import { hashToken } from "../../src/util/token.ts";
-import { Faults } from "../bench/load/audit.ts";
+import { Problems } from "../bench/load/audit.ts";
 
 /** A send as its sender remembers it. */
 export interface Sent {
@@ -26,10 +26,10 @@ const CHANGING = [
   "page_versions", // at each start of a pod
 ];
 
-export class Ledger {
-  /** Messages by id, as they were acknowledged; `undefined` texts came from honest people, who look for themselves. */
+export class Oracle {
+  /** Messages by id, as they were acknowledged; `undefined` texts came from canary people, who look for themselves. */
   readonly #acks = new Map<number, { sender: string; message: string | undefined }>();
-  /** Texts whose fate nobody told, because their socket was closed, by sender. */
+  /** Texts whose outcome nobody told, because their socket was closed, by sender. */
   readonly #unknown = new Map<string, Map<string, number>>();
   readonly #people = new Set<string>();
   readonly #peopleUnknown = new Set<string>();
@@ -113,23 +113,23 @@ export class Ledger {
   /** @returns what the tables hold that nobody was told of, lack that somebody was, or say differently */
   async audit(url: string): Promise<string[]> {
     await using db = client(url);
-    const faults = new Faults();
+    const problems = new Problems();
     if ((await accounts(db.sql, this.#initialNames)) !== this.#initial)
-      faults.add("accounts that were there before are not as they were");
+      problems.add("accounts that were there before are not as they were");
     if ((await checksum(db.sql)) !== this.#rest)
-      faults.add(`a table beside ${CHANGING.join(", ")}, or the schema, has changed`);
-    await this.#auditMessages(db.sql, faults);
-    await this.#auditPeople(db.sql, faults);
+      problems.add(`a table beside ${CHANGING.join(", ")}, or the schema, has changed`);
+    await this.#auditMessages(db.sql, problems);
+    await this.#auditPeople(db.sql, problems);
     const { given, unknown } = this.#invites;
     const [row] = await db.sql<{ count: number }[]>`select count(*) from invites`;
     const invites = row?.count ?? 0;
     if (invites < given || invites > given + unknown)
-      faults.add(`${given} invitations were given out, and there are ${invites}`);
-    for (const words of await inconsistencies(db.sql)) faults.add(words);
-    return faults.report();
+      problems.add(`${given} invitations were given out, and there are ${invites}`);
+    for (const words of await inconsistencies(db.sql)) problems.add(words);
+    return problems.report();
   }
 
-  async #auditMessages(sql: Client, faults: Faults): Promise<void> {
+  async #auditMessages(sql: Client, problems: Problems): Promise<void> {
     const seen = new Set<number>();
     const query = sql<{ id: number; sender: string; content: string }[]>`
       select id, sender, content
@@ -141,37 +141,37 @@ export class Ledger {
         seen.add(id);
         const ack = this.#acks.get(id);
         if (ack) {
-          if (ack.sender !== sender) faults.add(`message ${id} of ${ack.sender} is stored as one of ${sender}`);
+          if (ack.sender !== sender) problems.add(`message ${id} of ${ack.sender} is stored as one of ${sender}`);
           if (ack.message !== undefined && ack.message !== content)
-            faults.add(`message ${id} is stored as ${show(content)}, and ${show(ack.message)} was sent`);
+            problems.add(`message ${id} is stored as ${show(content)}, and ${show(ack.message)} was sent`);
           continue;
         }
         const texts = this.#unknown.get(sender);
         const left = texts?.get(content) ?? 0;
-        if (left === 0) faults.add(`message ${id} of ${sender} was acknowledged to nobody: ${show(content)}`);
+        if (left === 0) problems.add(`message ${id} of ${sender} was acknowledged to nobody: ${show(content)}`);
         else texts?.set(content, left - 1);
       }
     }
     for (const [id, { sender }] of this.#acks) {
-      if (!seen.has(id)) faults.add(`message ${id} was acknowledged to ${sender}, and is in no table`);
+      if (!seen.has(id)) problems.add(`message ${id} was acknowledged to ${sender}, and is in no table`);
     }
   }
 
-  async #auditPeople(sql: Client, faults: Faults): Promise<void> {
+  async #auditPeople(sql: Client, problems: Problems): Promise<void> {
     const people = new Set((await sql<{ username: string }[]>`select username from users`).map((row) => row.username));
     for (const name of people) {
       if (!this.#people.has(name) && !this.#peopleUnknown.has(name))
-        faults.add(`there is an account ${show(name)} that nobody was given`);
+        problems.add(`there is an account ${show(name)} that nobody was given`);
     }
-    for (const name of this.#people) if (!people.has(name)) faults.add(`the account ${show(name)} is gone`);
+    for (const name of this.#people) if (!people.has(name)) problems.add(`the account ${show(name)} is gone`);
     const sessions = new Set((await sql<{ token: string }[]>`select token from sessions`).map((row) => row.token));
     const strange = [...sessions].filter((token) => !this.#sessions.has(token)).length;
-    if (strange > this.#sessionsUnknown) faults.add(`there are ${strange} sessions that nobody was given`);
+    if (strange > this.#sessionsUnknown) problems.add(`there are ${strange} sessions that nobody was given`);
     for (const token of this.#sessions) {
       const mayBeGone = this.#ended.has(token) || this.#perhapsEnded.has(token);
-      if (!sessions.has(token) && !mayBeGone) faults.add("a session is gone that nobody ended");
+      if (!sessions.has(token) && !mayBeGone) problems.add("a session is gone that nobody ended");
     }
-    for (const token of this.#ended) if (sessions.has(token)) faults.add("a session lives that somebody ended");
+    for (const token of this.#ended) if (sessions.has(token)) problems.add("a session lives that somebody ended");
   }
 }
 

@@ -12,12 +12,12 @@ import { migrate } from "../../src/db/migrate.ts";
 import { startEmbedded } from "../../src/db/own_postgres.ts";
 import type { Embedded } from "../../src/embedded_postgres/embedded_postgres.ts";
 import { Log } from "../../src/log.ts";
+import type { BaselineJobs } from "../bench/baselines.ts";
 import type { GeneratorJobs } from "../bench/load/generator.ts";
-import type { RivalJobs } from "../bench/rivals/rival.ts";
 import { type Jobs, withOpenFiles, Worker } from "../bench/worker.ts";
-import type { HonestJobs } from "../fuzz/honest.ts";
+import type { CanaryJobs } from "../fuzz/canary.ts";
 import { BenchDatabase } from "./database.ts";
-import { SESSION_SECRET } from "./people.ts";
+import { SESSION_SECRET } from "./users.ts";
 
 const ROOT = join(import.meta.dir, "..", "..");
 const SILENT = new Log({ level: "error", format: "text", write: () => {} });
@@ -52,7 +52,7 @@ export interface Valkey {
   url(number: number): string;
 }
 
-export class World {
+export class Sandbox {
   readonly directory: string;
   readonly #profile: string | undefined;
   readonly #servers = new Set<ServerProcess>();
@@ -146,12 +146,12 @@ export class World {
     return this.#worker<GeneratorJobs>("bench/load/generator.ts", openFiles);
   }
 
-  honest(): Worker<HonestJobs> {
-    return this.#worker<HonestJobs>("fuzz/honest.ts", undefined);
+  canary(): Worker<CanaryJobs> {
+    return this.#worker<CanaryJobs>("fuzz/canary.ts", undefined);
   }
 
-  rival(openFiles?: number): Worker<RivalJobs> {
-    return this.#worker<RivalJobs>("bench/rivals/rival.ts", openFiles);
+  baseline(openFiles?: number): Worker<BaselineJobs> {
+    return this.#worker<BaselineJobs>("bench/baselines.ts", openFiles);
   }
 
   /** Ends what a part has started and drops its databases: the next finds the machine as quiet as the first. @returns complaints in the servers' logs */

@@ -3,12 +3,12 @@
  * nothing comes after it.
  */
 
-import { cookieOf, nameOf } from "../support/people.ts";
+import { cookieOf, nameOf } from "../support/users.ts";
 import { hashOf, type History, pairOf } from "./history.ts";
+import { conversations } from "./invariant_monitor.ts";
 import { Page, toldOf } from "./page.ts";
 import type { Postgres } from "./postgres.ts";
 import type { Random } from "./random.ts";
-import { conversations } from "./witness.ts";
 
 const TICK_MS = 10;
 const TALK_MS = [4_000, 12_000] as const;
@@ -42,7 +42,7 @@ interface Talk {
   until: number;
 }
 
-export class Town {
+export class Workload {
   readonly #history: History;
   readonly #random: Random;
   readonly #ports: readonly number[];
@@ -56,7 +56,7 @@ export class Town {
   #openings = 0;
   #reloadAt = 0;
   /** Nobody writes while a fault wants silence. */
-  hushed = false;
+  paused = false;
   /** Who is not to reload. */
   readonly held = new Set<string>();
 
@@ -110,11 +110,11 @@ export class Town {
     let before = performance.now();
     this.#timer = setInterval(() => {
       const now = performance.now();
-      if (!this.hushed) this.#due += ((now - before) / 1_000) * this.#rate;
+      if (!this.paused) this.#due += ((now - before) / 1_000) * this.#rate;
       before = now;
       this.#turn(now);
       while (this.#due >= 1) this.#say();
-      if (now > this.#reloadAt && !this.hushed) this.#reload(now);
+      if (now > this.#reloadAt && !this.paused) this.#reload(now);
     }, TICK_MS);
   }
 
@@ -150,8 +150,9 @@ export class Town {
     const last = new Map(before.map((row) => [pairOf(row.low, row.high), row.last]));
     const whole = () =>
       this.pages.every((page) =>
-        this.peersOf(page.who).every(
-          (peer) => page.show(peer) && page.conversation(peer).contiguousSeq >= (last.get(pairOf(page.who, peer)) ?? 0),
+        this.peersOf(page.user).every(
+          (peer) =>
+            page.show(peer) && page.conversation(peer).contiguousSeq >= (last.get(pairOf(page.user, peer)) ?? 0),
         ),
       );
     await until(whole, within.wholeMs);
@@ -167,15 +168,15 @@ export class Town {
   }
 
   /** Writes down how everything stands: the table, what everybody is told, what every tab shows. */
-  async takeStock(postgres: Pick<Postgres, "sql">): Promise<void> {
+  async recordFinalState(postgres: Pick<Postgres, "sql">): Promise<void> {
     for await (const row of table(postgres)) this.#history.add({ e: "row", ...row });
     for (let i = 0; i < this.#people; i++) {
-      const [who, cookie] = [nameOf(i), cookieOf(i)];
-      const counts = (await this.#get(`/unread_counts/${who}`, cookie)) as Record<string, number>;
-      this.#history.add({ e: "unread", who, counts });
-      for (const peer of this.peersOf(who)) {
-        const rows = await this.#everything(who, peer, cookie);
-        this.#history.add({ e: "rest", who, peer, rows: rows.map(toldOf) });
+      const [user, cookie] = [nameOf(i), cookieOf(i)];
+      const counts = (await this.#get(`/unread_counts/${user}`, cookie)) as Record<string, number>;
+      this.#history.add({ e: "unread", user, counts });
+      for (const peer of this.peersOf(user)) {
+        const rows = await this.#everything(user, peer, cookie);
+        this.#history.add({ e: "final_history", user, peer, rows: rows.map(toldOf) });
       }
     }
     for (const page of this.pages) await this.#lookAt(page);
@@ -190,24 +191,24 @@ export class Town {
   }
 
   async #lookAt(page: Page): Promise<void> {
-    for (const ref of page.drafts.keys()) this.#history.add({ e: "waiting", page: page.name, ref });
-    for (const peer of this.peersOf(page.who)) {
+    for (const ref of page.pending.keys()) this.#history.add({ e: "unsent", page: page.name, ref });
+    for (const peer of this.peersOf(page.user)) {
       const conversation = page.conversation(peer);
       for (let i = 0; i < SCROLLS && conversation.loaded && !conversation.complete; i++)
         await page.messenger.loadOlder(peer);
       const rows = conversation.messages().map(({ seq, text }) => [seq, hashOf(text)] as const);
       const { unread, firstSeq } = conversation;
-      this.#history.add({ e: "shown", page: page.name, peer, first: firstSeq, rows, unread });
+      this.#history.add({ e: "displayed", page: page.name, peer, first: firstSeq, rows, unread });
     }
   }
 
   /** The whole history of a conversation: one streamed answer for one of the two, pages from the beginning for the other. */
-  async #everything(who: string, peer: string, cookie: string): Promise<Parameters<typeof toldOf>[0][]> {
-    if (who < peer)
-      return (await this.#get(`/messages/${who}/${peer}?peek=1`, cookie)) as Parameters<typeof toldOf>[0][];
+  async #everything(user: string, peer: string, cookie: string): Promise<Parameters<typeof toldOf>[0][]> {
+    if (user < peer)
+      return (await this.#get(`/messages/${user}/${peer}?peek=1`, cookie)) as Parameters<typeof toldOf>[0][];
     const all: Parameters<typeof toldOf>[0][] = [];
     for (;;) {
-      const path = `/messages/${who}/${peer}?peek=1&limit=200&after=${all.at(-1)?.seq ?? 0}`;
+      const path = `/messages/${user}/${peer}?peek=1&limit=200&after=${all.at(-1)?.seq ?? 0}`;
       const rows = (await this.#get(path, cookie)) as typeof all;
       all.push(...rows);
       if (rows.length < 200) return all;
@@ -229,14 +230,14 @@ export class Town {
     }
   }
 
-  #openPage(who: string, pod: number, drafts?: Page["drafts"]): Page {
-    const person = Number(who.slice(1));
+  #openPage(user: string, pod: number, pending?: Page["pending"]): Page {
+    const person = Number(user.slice(1));
     const page = new Page(
-      { name: `${who}.${++this.#openings}`, who, cookie: cookieOf(person), pod, ...(drafts ? { drafts } : {}) },
+      { name: `${user}.${++this.#openings}`, user, cookie: cookieOf(person), pod, ...(pending ? { pending } : {}) },
       { history: this.#history, random: this.#random, ports: this.#ports },
     );
     if (person % 4 !== 3) this.#read(page); // the others never look: their unread messages add up
-    page.open(this.peersOf(who));
+    page.open(this.peersOf(user));
     return page;
   }
 
@@ -295,7 +296,7 @@ export class Town {
   #reopen(pages: Page[], i: number, pod: number): void {
     const page = pages[i] as Page;
     page.close();
-    pages[i] = this.#openPage(page.who, pod, page.drafts);
+    pages[i] = this.#openPage(page.user, pod, page.pending);
   }
 }
 

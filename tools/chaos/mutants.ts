@@ -1,12 +1,12 @@
 /**
- * Loaded before a server (`--preload`): builds one flaw into it, named by CHAOS_FLAW, by writing a piece of its source anew as it is loaded.
- * A piece that is not there exactly once ends the process: a flaw that no longer fits must not pass for one that is not found.
+ * Loaded before a server (`--preload`): builds one mutant into it, named by CHAOS_MUTANT, by writing a piece of its source anew as it is loaded.
+ * A piece that is not there exactly once ends the process: a mutant that no longer fits must not pass for one that is not found.
  */
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import type { FlawName } from "./options.ts";
+import type { MutantName } from "./options.ts";
 
 interface Change {
   /** Below `src/`. */
@@ -15,7 +15,7 @@ interface Change {
   readonly to: string;
 }
 
-const CHANGES: Readonly<Record<FlawName, readonly Change[]>> = {
+const CHANGES: Readonly<Record<MutantName, readonly Change[]>> = {
   ack_before_commit: [
     {
       file: "chat/chat.ts",
@@ -69,38 +69,38 @@ const CHANGES: Readonly<Record<FlawName, readonly Change[]>> = {
   ],
 };
 
-/** What the database needs for a flaw to show. */
-export const FLAW_SQL: Partial<Record<FlawName, string>> = { no_unique_ref: "drop index messages_ref" };
+/** What the database needs for a mutant to show. */
+export const MUTANT_SQL: Partial<Record<MutantName, string>> = { no_unique_ref: "drop index messages_ref" };
 
 const SOURCES = join(import.meta.dir, "..", "..", "src");
 
 /**
- * The source of a file with a flaw in it.
+ * The source of a file with a mutant in it.
  *
  * @throws Error when the piece to be changed is not there exactly once
  */
-export function flawed(name: FlawName, file: string, source: string): string {
+export function mutated(name: MutantName, file: string, source: string): string {
   let text = source;
   for (const { from, to } of CHANGES[name].filter((change) => change.file === file)) {
     const count = text.split(from).length - 1;
-    if (count !== 1) throw new Error(`The flaw ${name} does not fit: src/${file} has its piece ${count} times`);
+    if (count !== 1) throw new Error(`The mutant ${name} does not fit: src/${file} has its piece ${count} times`);
     text = text.replace(from, () => to);
   }
   return text;
 }
 
-/** Files a flaw changes. */
-export function flawedFiles(name: FlawName): string[] {
+/** Files a mutant changes. */
+export function mutatedFiles(name: MutantName): string[] {
   return [...new Set(CHANGES[name].map(({ file }) => file))];
 }
 
-const chosen = Bun.env["CHAOS_FLAW"] as FlawName | undefined;
+const chosen = Bun.env["CHAOS_MUTANT"] as MutantName | undefined;
 if (chosen) {
-  for (const file of flawedFiles(chosen)) {
+  for (const file of mutatedFiles(chosen)) {
     const path = join(SOURCES, file);
-    const contents = flawed(chosen, file, readFileSync(path, "utf8")); // now, so that it fails although nothing loads the file
+    const contents = mutated(chosen, file, readFileSync(path, "utf8")); // now, so that it fails although nothing loads the file
     Bun.plugin({
-      name: `flaw ${chosen} in ${file}`,
+      name: `mutant ${chosen} in ${file}`,
       setup(build) {
         build.onLoad({ filter: new RegExp(`${RegExp.escape(path)}$`) }, () => ({ contents, loader: "ts" }));
       },

@@ -1,5 +1,5 @@
 /**
- * Looks into the table past pods and links while the run goes on: whether every acknowledged message is there for another connection to see,
+ * Looks into the table past pods and proxies while the run goes on: whether every acknowledged message is there for another connection to see,
  * and whether marks only rise.
  */
 
@@ -9,7 +9,7 @@ import type { Postgres } from "./postgres.ts";
 const ACKS_EVERY_MS = 20;
 const MARKS_EVERY_MS = 500;
 
-export class Witness {
+export class InvariantMonitor {
   readonly #postgres: Pick<Postgres, "sql">;
   readonly #history: History;
   readonly #owners = new Map<string, string>();
@@ -20,7 +20,7 @@ export class Witness {
   constructor(postgres: Pick<Postgres, "sql">, history: History) {
     this.#postgres = postgres;
     this.#history = history;
-    history.follow((entry) => this.#take(entry));
+    history.subscribe((entry) => this.#take(entry));
     this.#done = Promise.all([
       this.#repeat(ACKS_EVERY_MS, () => this.#look()),
       this.#repeat(MARKS_EVERY_MS, () => this.#marks()),
@@ -35,7 +35,7 @@ export class Witness {
   }
 
   #take(entry: Entry): void {
-    if (entry.e === "write") this.#owners.set(entry.ref, entry.who);
+    if (entry.e === "write") this.#owners.set(entry.ref, entry.user);
     else if (entry.e === "ack" && this.#owners.has(entry.ref)) this.#acked.push(entry.ref);
   }
 
@@ -55,7 +55,7 @@ export class Witness {
       );
       const seen = new Set(rows.map(({ ref }) => ref));
       for (const [i, ref] of refs.entries()) {
-        if (!seen.has(ref)) this.#history.add({ e: "unseen", who: owners[i] as string, ref });
+        if (!seen.has(ref)) this.#history.add({ e: "not_visible", user: owners[i] as string, ref });
       }
     } catch {
       this.#acked.unshift(...refs);

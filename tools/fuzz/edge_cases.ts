@@ -105,7 +105,7 @@ const BROKEN = [
  *
  * @param victim somebody on another pod @param other who is to be taken for the cause
  */
-export function breakout(random: Random, victim: string, other: string): string {
+export function injection(random: Random, victim: string, other: string): string {
   const message = JSON.stringify({ type: "message", from: other, to: victim, message: "forged", id: 1, seq: 1 });
   const end = random.pick(["\t", "\n", "\r\n", "\0", '"', '"]', '"],', "'", "\\", "\u2028", "}", "\u0001"]);
   return random.pick([
@@ -128,7 +128,7 @@ export function breakout(random: Random, victim: string, other: string): string 
 
 const LENGTHS = [50, 51, 64, 65, 200, 201, 3_999, 4_000, 4_001, 8_001, 30_000];
 
-export function nastyText(random: Random): string {
+export function edgeCaseText(random: Random): string {
   const roll = random.next();
   if (roll < 0.8) return random.pick(TEXTS);
   if (roll < 0.85) return random.pick(["x", "é", "\u{1f600}"]).repeat(random.pick(LENGTHS.slice(0, -2)));
@@ -174,15 +174,15 @@ const BY_FIELD = new Map<string, readonly (() => string)[]>(
 );
 
 /** A value for a field of a frame, one that is nearly right as often as any other. */
-export function nastyField(name: string, random: Random): string {
+export function edgeCaseField(name: string, random: Random): string {
   const near = BY_FIELD.get(name);
-  return near && random.next() < 0.5 ? random.pick(near)() : nastyJson(random);
+  return near && random.next() < 0.5 ? random.pick(near)() : edgeCaseJson(random);
 }
 
 /** A JSON value of any kind; one in forty is none. */
-export function nastyJson(random: Random): string {
+export function edgeCaseJson(random: Random): string {
   const roll = random.next();
-  if (roll < 0.4) return JSON.stringify(nastyText(random).toWellFormed());
+  if (roll < 0.4) return JSON.stringify(edgeCaseText(random).toWellFormed());
   if (roll < 0.5) return random.pick(ESCAPES);
   if (roll < 0.95) return random.pick(OTHERS);
   if (roll < 0.975) return random.pick(BROKEN);

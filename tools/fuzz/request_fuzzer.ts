@@ -2,15 +2,15 @@
 
 import type { Socket, SocketHandler } from "bun";
 
-import type { Faults } from "../bench/load/audit.ts";
+import type { Problems } from "../bench/load/audit.ts";
 import { Random } from "../chaos/random.ts";
-import { count, nameRead } from "./lane.ts";
-import { type Ledger, show } from "./ledger.ts";
-import { type HostileRequest, hostileRequest, type Places, type Who } from "./requests.ts";
+import { count, nameRead } from "./frame_fuzzer.ts";
+import { type Oracle, show } from "./oracle.ts";
+import { type HostileRequest, hostileRequest, type Identity, type Target } from "./requests.ts";
 
 const ANSWER_MS = 10_000;
 /** How long bytes that are no request may wait for an answer. */
-const UNSOUND_MS = 50;
+const MALFORMED_MS = 50;
 
 export interface RequestCounts {
   sent: number;
@@ -28,11 +28,11 @@ interface Parts {
   readonly port: number;
   readonly seed: number;
   readonly number: number;
-  readonly places: Places;
-  readonly ledger: Ledger;
+  readonly target: Target;
+  readonly oracle: Oracle;
   readonly counts: RequestCounts;
-  readonly faults: Faults;
-  readonly tokenOf: (who: Who) => string | undefined;
+  readonly problems: Problems;
+  readonly tokenOf: (identity: Identity) => string | undefined;
 }
 
 interface Answer {
@@ -40,7 +40,7 @@ interface Answer {
   readonly head: string;
 }
 
-export class Caller {
+export class RequestFuzzer {
   readonly #parts: Parts;
   #line: Line | undefined;
   #next = 0;
@@ -50,11 +50,11 @@ export class Caller {
   }
 
   async run(requests: number, step: () => void): Promise<void> {
-    const { seed, number, places, counts } = this.#parts;
+    const { seed, number, target, counts } = this.#parts;
     for (const end = this.#next + requests; this.#next < end;) {
       const i = this.#next++;
       const random = new Random(seed ^ Math.imul(number + 1, 0xc2b2ae35) ^ Math.imul(i + 1, 0x27d4eb2f));
-      await this.#ask(hostileRequest(random, places), `${number}/${i}`);
+      await this.#ask(hostileRequest(random, target), `${number}/${i}`);
       counts.sent++;
       step();
     }
@@ -62,11 +62,11 @@ export class Caller {
   }
 
   async #ask(request: HostileRequest, where: string): Promise<void> {
-    const { port, counts, faults } = this.#parts;
-    const { route, method, bytes, sound, never } = request;
+    const { port, counts, problems } = this.#parts;
+    const { route, method, bytes, wellFormed, forbidden } = request;
     if (!this.#line?.isOpen) this.#line = await Line.open(port);
-    const answer = await this.#line.ask(bytes, method, sound ? ANSWER_MS : UNSOUND_MS);
-    if (!sound || !answer || answer.status === 101 || /^connection: *close/im.test(answer.head)) {
+    const answer = await this.#line.ask(bytes, method, wellFormed ? ANSWER_MS : MALFORMED_MS);
+    if (!wellFormed || !answer || answer.status === 101 || /^connection: *close/im.test(answer.head)) {
       this.#line.close();
       this.#line = undefined;
     }
@@ -75,36 +75,37 @@ export class Caller {
     if (route) count(counts.tried, route);
     this.#book(request, answer);
     if (!answer) {
-      if (sound) faults.add(`${what()} got no answer within ${ANSWER_MS / 1_000} s`);
+      if (wellFormed) problems.add(`${what()} got no answer within ${ANSWER_MS / 1_000} s`);
       return;
     }
     const { status, head } = answer;
     if (route && status < 400) count(counts.accepted, route);
     const mayBeBusy = status === 503 && /^retry-after:/im.test(head) && /\/(login|signup)$/.test(route ?? "");
-    const isOfBun = status === 505 && !sound; // what it says to any request line that it cannot read
-    if (status >= 500 && !mayBeBusy && !isOfBun) faults.add(`${what()} was answered ${status}`);
-    if (never.includes(status)) faults.add(`${what()} was answered ${status}, which nobody may be who asks so`);
+    const isOfBun = status === 505 && !wellFormed; // what it says to any request line that it cannot read
+    if (status >= 500 && !mayBeBusy && !isOfBun) problems.add(`${what()} was answered ${status}`);
+    if (forbidden.includes(status))
+      problems.add(`${what()} was answered ${status}, which nobody may be identity asks so`);
   }
 
   /** Accounts and invitations made, sessions begun and ended, or perhaps. */
-  #book({ route, method, who, form, sound }: HostileRequest, answer: Answer | undefined): void {
-    const { ledger, tokenOf } = this.#parts;
+  #book({ route, method, identity, form, wellFormed }: HostileRequest, answer: Answer | undefined): void {
+    const { oracle, tokenOf } = this.#parts;
     const path = route?.split(" ")[1];
     if (path === "/invites" && method === "POST") {
-      if (answer?.status === 200) ledger.invited(true);
-      else if (!answer || !sound) ledger.invited(false);
+      if (answer?.status === 200) oracle.invited(true);
+      else if (!answer || !wellFormed) oracle.invited(false);
     }
     if (path !== "/login" && path !== "/signup" && path !== "/logout") return;
     const told = answer?.status === 302;
     // Of bytes that are partly a request the good part may be acted on, and the answer be about the rest.
-    if (method === "HEAD" || (answer && !told && sound)) return;
-    const old = tokenOf(who);
-    if (old !== undefined) ledger.signedOut(old, told);
+    if (method === "HEAD" || (answer && !told && wellFormed)) return;
+    const old = tokenOf(identity);
+    if (old !== undefined) oracle.signedOut(old, told);
     if (path === "/logout" || method !== "POST") return;
     const [, token] = /^set-cookie: *\w+=([\w-]{20,})\./im.exec(answer?.head ?? "") ?? [];
     const name = form?.get("username");
-    if (path === "/signup" && typeof name === "string") ledger.signedUp(nameRead(name), token);
-    else ledger.signedIn(token);
+    if (path === "/signup" && typeof name === "string") oracle.signedUp(nameRead(name), token);
+    else oracle.signedIn(token);
   }
 }
 

@@ -1,11 +1,11 @@
 /** What chatify is compared with: the least that does a part of its work. A process of its own for each. */
 
-import { type Client, connect } from "../../../src/db/client.ts";
-import { insertMessages, type NewMessage, WRITER_PARAMETERS } from "../../../src/db/insert_messages.ts";
-import { nameOf, newSalt, type Pair, refOf, textOf } from "../../support/people.ts";
-import { type Latency, latency } from "../../support/statistics.ts";
-import { cpuSeconds } from "../../support/usage.ts";
-import { work } from "../worker.ts";
+import { type Client, connect } from "../../src/db/client.ts";
+import { insertMessages, type NewMessage, WRITER_PARAMETERS } from "../../src/db/insert_messages.ts";
+import { type Latency, latency } from "../support/statistics.ts";
+import { cpuSeconds } from "../support/usage.ts";
+import { nameOf, newSalt, type Pair, refOf, textOf } from "../support/users.ts";
+import { work } from "./worker.ts";
 
 /** Rows in a batch of `limit`: about what gathers in the server while a statement is under way. */
 const BATCH = 200;
@@ -34,9 +34,9 @@ const salt = newSalt();
 const nowhere = -Math.floor((1 + Math.random()) * 2 ** 40);
 
 const jobs = {
-  /** One connection with the settings of the server's writer. */
+  /** One connection with the settings of the server's canary. */
   connect({ database }: { database: string }) {
-    sql = connect(database, { name: "bench-rival", parameters: WRITER_PARAMETERS });
+    sql = connect(database, { name: "bench-baseline", parameters: WRITER_PARAMETERS });
   },
 
   /** The server's own statement, batch after batch. */
@@ -60,7 +60,7 @@ const jobs = {
   files,
 };
 
-export type RivalJobs = typeof jobs;
+export type BaselineJobs = typeof jobs;
 
 await work(jobs);
 

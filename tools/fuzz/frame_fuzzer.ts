@@ -1,20 +1,20 @@
 /** One person with one socket who sends hostile frames, a batch at a time, and holds every answer against what must become of each. */
 
-import type { Faults } from "../bench/load/audit.ts";
+import type { Problems } from "../bench/load/audit.ts";
 import { SocketClient } from "../bench/load/socket.ts";
 import { Random } from "../chaos/random.ts";
-import { cookieOf, nameOf } from "../support/people.ts";
-import { type Fate, hostileFrame, plainFrame } from "./frames.ts";
-import { type Ledger, type Sent, show } from "./ledger.ts";
+import { cookieOf, nameOf } from "../support/users.ts";
+import { hostileFrame, type Outcome, plainFrame } from "./frames.ts";
+import { type Oracle, type Sent, show } from "./oracle.ts";
 
 const BATCH = 60;
 const SETTLE_MS = 10_000;
 /** The same where it may be refused for a limit. */
 const LIMITED_SETTLE_MS = 300;
 /** How long a frame that RFC 6455 leaves open may take to be made out. */
-const UNCLEAR_MS = 20;
+const UNSPECIFIED_MS = 20;
 
-/** What all lanes count. */
+/** What all frameFuzzers count. */
 export interface FrameCounts {
   sent: number;
   acks: number;
@@ -37,14 +37,14 @@ interface Parts {
   readonly peers: readonly string[];
   /** People with a device on another pod. */
   readonly victims: readonly string[];
-  readonly ledger: Ledger;
+  readonly oracle: Oracle;
   readonly counts: FrameCounts;
-  readonly faults: Faults;
+  readonly problems: Problems;
   /** The server has limits: it may refuse what is good, or close. */
   readonly limited: boolean;
 }
 
-export class Lane {
+export class FrameFuzzer {
   readonly #parts: Parts;
   readonly #name: string;
   readonly #known: ReadonlySet<string>;
@@ -95,27 +95,27 @@ export class Lane {
 
   /** @returns how many frames it sent */
   async #batch(random: Random, most: number, where: string): Promise<number> {
-    const { limited, faults, counts } = this.#parts;
+    const { limited, problems, counts } = this.#parts;
     const bytes: Buffer[] = [];
     const expected: string[] = [];
-    let last: Fate | undefined;
+    let last: Outcome | undefined;
     let presences = 0;
     const { peers, victims } = this.#parts;
-    const speaker = { peers, victims, ref: () => this.#ref(random), again: () => this.#again(random) };
+    const sender = { peers, victims, ref: () => this.#ref(random), again: () => this.#again(random) };
     this.#told = [];
     this.#presences = 0;
     while (bytes.length < most && last === undefined) {
-      const next = hostileFrame(random, speaker);
-      const { fate } = next;
+      const next = hostileFrame(random, sender);
+      const { outcome } = next;
       // One of a ref at a time; and where anything may be refused, nobody could tell which of those without a ref was.
-      if (fate.kind === "send" && (fate.ref === undefined ? limited : this.#waiting.has(fate.ref))) continue;
+      if (outcome.kind === "send" && (outcome.ref === undefined ? limited : this.#waiting.has(outcome.ref))) continue;
       bytes.push(next.bytes);
-      if (fate.kind === "refused") expected.push(fate.code);
-      else if (fate.kind === "pong") expected.push("pong");
-      else if (fate.kind === "taken") {
-        if (fate.type === "watch") presences++;
-      } else if (fate.kind === "send") this.#expect(fate);
-      else last = fate;
+      if (outcome.kind === "rejected") expected.push(outcome.code);
+      else if (outcome.kind === "pong") expected.push("pong");
+      else if (outcome.kind === "accepted") {
+        if (outcome.type === "watch") presences++;
+      } else if (outcome.kind === "send") this.#expect(outcome);
+      else last = outcome;
     }
     const goodbye = last ? bytes.pop() : undefined;
     this.#client?.write(Buffer.concat([...bytes, plainFrame('{"type":"ping"}')]));
@@ -126,11 +126,12 @@ export class Lane {
     const settled = hurried || (await this.#until(isSettled, limited ? LIMITED_SETTLE_MS : SETTLE_MS)) || limited;
     if (this.#client === undefined) {
       count(counts.closed, String(this.#closedWith));
-      if (!limited) faults.add(`batch ${where}: closed with ${this.#closedWith}, although nothing in it asks for that`);
+      if (!limited)
+        problems.add(`batch ${where}: closed with ${this.#closedWith}, although nothing in it asks for that`);
       return bytes.length;
     }
     if (!settled) {
-      faults.add(
+      problems.add(
         `batch ${where}: within ${SETTLE_MS / 1_000} s ${this.#waiting.size + this.#nameless.length} sends had no answer, and ${this.#told.length} of ${expected.length} frames were told at once, ${this.#presences} of ${presences} lists`,
       );
       this.close();
@@ -144,14 +145,14 @@ export class Lane {
   }
 
   /** Sends what the socket does not survive, or may not. */
-  async #part(bytes: Buffer, fate: Fate, where: string): Promise<void> {
-    const { counts, faults } = this.#parts;
+  async #part(bytes: Buffer, outcome: Outcome, where: string): Promise<void> {
+    const { counts, problems } = this.#parts;
     this.#client?.write(bytes);
     const gone = () => this.#client === undefined;
-    const closed = await this.#until(gone, fate.kind === "closed" ? SETTLE_MS : UNCLEAR_MS);
+    const closed = await this.#until(gone, outcome.kind === "closed" ? SETTLE_MS : UNSPECIFIED_MS);
     count(counts.closed, closed ? String(this.#closedWith) : "by us");
-    if (!closed && fate.kind === "closed")
-      faults.add(
+    if (!closed && outcome.kind === "closed")
+      problems.add(
         `batch ${where}: the last frame must cost its socket and does not: ${bytes.toString("hex").slice(0, 100)}`,
       );
     this.close();
@@ -161,13 +162,13 @@ export class Lane {
   #compare(expected: readonly string[], frames: readonly Buffer[], where: string): void {
     const at = expected.findIndex((code, i) => this.#told[i] !== code);
     if (at < 0 && this.#told.length === expected.length) return;
-    this.#parts.faults.add(
+    this.#parts.problems.add(
       `batch ${where}: answer ${at} should be ${expected[at]} and is ${this.#told[at]}; the frames: ${show(Buffer.concat(frames).toString("latin1"))}`,
     );
   }
 
   async #open(): Promise<void> {
-    const { port, person, faults, limited } = this.#parts;
+    const { port, person, problems, limited } = this.#parts;
     this.#closedWith = undefined;
     for (let tries = 0; ; tries++) {
       try {
@@ -189,7 +190,7 @@ export class Lane {
         return;
       } catch (error) {
         if (!limited || tries === 50) {
-          faults.add(`${this.#name} could not come back: ${error instanceof Error ? error.message : error}`);
+          problems.add(`${this.#name} could not come back: ${error instanceof Error ? error.message : error}`);
           throw error;
         }
         await Bun.sleep(100);
@@ -219,31 +220,34 @@ export class Lane {
   }
 
   #hearAck({ ref, id, peer, duplicate }: Record<string, unknown>): void {
-    const { ledger, counts, faults } = this.#parts;
+    const { oracle, counts, problems } = this.#parts;
     const name = keyOf(Buffer.from(String(peer), "latin1").toString());
     const sent = this.#take(ref as string | undefined, ({ to }) => keyOf(to) === name); // in order within a conversation
-    if (!sent) return faults.add(`${this.#name} got an ack nobody waits for: ref ${String(ref)}, id ${String(id)}`);
-    if (!this.#known.has(keyOf(sent.to))) faults.add(`a message to ${show(sent.to)}, who is nobody, was acknowledged`);
+    if (!sent) return problems.add(`${this.#name} got an ack nobody waits for: ref ${String(ref)}, id ${String(id)}`);
+    if (!this.#known.has(keyOf(sent.to)))
+      problems.add(`a message to ${show(sent.to)}, who is nobody, was acknowledged`);
     const before = ref === undefined ? undefined : this.#stored.get(ref as string);
     if (duplicate === true) {
       counts.duplicates++;
-      if (!before && this.#lost.has(ref as string)) ledger.acked(this.#name, id as number, sent.message);
+      if (!before && this.#lost.has(ref as string)) oracle.acked(this.#name, id as number, sent.message);
       else if (before?.id !== id || before?.message !== sent.message)
-        faults.add(`${this.#name}'s resend of ${String(ref)} was acknowledged as ${String(id)}, and is ${before?.id}`);
+        problems.add(
+          `${this.#name}'s resend of ${String(ref)} was acknowledged as ${String(id)}, and is ${before?.id}`,
+        );
       return;
     }
-    if (before) faults.add(`${this.#name}'s ref ${String(ref)} was stored twice, as ${before.id} and ${String(id)}`);
-    if (ledger.ack(id as number)) faults.add(`the id ${String(id)} was acknowledged twice`);
+    if (before) problems.add(`${this.#name}'s ref ${String(ref)} was stored twice, as ${before.id} and ${String(id)}`);
+    if (oracle.ack(id as number)) problems.add(`the id ${String(id)} was acknowledged twice`);
     counts.acks++;
     count(counts.accepted, "message");
-    ledger.acked(this.#name, id as number, sent.message);
+    oracle.acked(this.#name, id as number, sent.message);
     if (ref === undefined) return;
     this.#stored.set(ref as string, { ...sent, id: id as number });
     if (this.#refs.length < 200) this.#refs.push(ref as string);
   }
 
   #hearError(code: string, ref: string | undefined): void {
-    const { counts, faults } = this.#parts;
+    const { counts, problems } = this.#parts;
     count(counts.refused, code);
     if (code === "bad_request" || code === "invalid_text") return void this.#told.push(code);
     if (code === "rate_limited") {
@@ -251,15 +255,15 @@ export class Lane {
       if (ref !== undefined) this.#waiting.delete(ref);
       return;
     }
-    if (code !== "no_such_user" && code !== "ref_reused") return faults.add(`${this.#name} was told ${code}`);
+    if (code !== "no_such_user" && code !== "ref_reused") return problems.add(`${this.#name} was told ${code}`);
     const sent = this.#take(ref, ({ to }) => !this.#known.has(keyOf(to)));
-    if (!sent) return faults.add(`${this.#name} was told ${code} of a send nobody waits for: ${ref}`);
+    if (!sent) return problems.add(`${this.#name} was told ${code} of a send nobody waits for: ${ref}`);
     const before = this.#stored.get(ref ?? "");
     if (code === "no_such_user" && this.#known.has(keyOf(sent.to)))
-      faults.add(`${this.#name} was told that ${show(sent.to)} is nobody`);
+      problems.add(`${this.#name} was told that ${show(sent.to)} is nobody`);
     if (code !== "ref_reused" || this.#lost.has(ref ?? "")) return;
     if (!before || (before.message === sent.message && keyOf(before.to) === keyOf(sent.to)))
-      faults.add(
+      problems.add(
         `${this.#name} was told that ${ref} was used, for ${show(JSON.stringify(sent))}, and had it for ${show(JSON.stringify(before ?? null))}`,
       );
   }
@@ -282,8 +286,8 @@ export class Lane {
 
   /** The socket is gone: what was under way may be stored or not. */
   #forget(): void {
-    const { ledger } = this.#parts;
-    for (const sent of [...this.#waiting.values(), ...this.#nameless]) ledger.lost(this.#name, sent);
+    const { oracle } = this.#parts;
+    for (const sent of [...this.#waiting.values(), ...this.#nameless]) oracle.lost(this.#name, sent);
     for (const ref of this.#waiting.keys()) this.#lost.add(ref);
     this.#waiting.clear();
     this.#nameless = [];

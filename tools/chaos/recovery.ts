@@ -1,19 +1,19 @@
 /**
- * How soon everything is well again, each figure against what is asked of it. They are faults of their own, made while the town talks: what they
+ * How soon everything is well again, each figure against what is asked of it. They are faults of their own, made while the workload talks: what they
  * measure is put into a report, and the checker judges the rest.
  */
 
 import { Backoff } from "../../static/js/sync/backoff.js";
 import { SocketClient } from "../bench/load/socket.ts";
-import { cookieOf } from "../support/people.ts";
 import type { Report } from "../support/report.ts";
 import { latency, percentile } from "../support/statistics.ts";
 import { rssBytes } from "../support/usage.ts";
-import { connectionsOf, type Fault, NotHere, type Scene } from "./faults/fault.ts";
-import { Guest, newRef } from "./faults/guest.ts";
+import { cookieOf } from "../support/users.ts";
+import { type Pod, send } from "./cluster.ts";
+import { connectionsOf, type Fault, type FaultContext, Unsupported } from "./faults/fault.ts";
+import { newRef, RawClient } from "./faults/raw_client.ts";
 import type { Entry } from "./history.ts";
-import { type Pod, send } from "./stage.ts";
-import { until } from "./town.ts";
+import { until } from "./workload.ts";
 
 const STORM = 5_000;
 const STALLED = 100;
@@ -24,23 +24,23 @@ const LARGE_COUNT = 2_000;
 /** A page cuts its waits; people who come in a storm wait as the page really does. */
 const STORM_MS = 45_000;
 
-export function figures(report: Report): Fault[] {
+export function recovery(report: Report): Fault[] {
   return [
     {
       id: "F-kill",
       name: "kill -9 of a pod",
       pods: 2,
-      async run(scene) {
-        const pod = busiest(scene);
-        const other = scene.stage.pods.find((other) => other !== pod) as Pod;
-        const gone = Array.from({ length: 5 }, () => scene.visitor());
-        const watcher = await Watcher.open(scene, other, gone);
+      async run(context) {
+        const pod = busiest(context);
+        const other = context.cluster.pods.find((other) => other !== pod) as Pod;
+        const gone = Array.from({ length: 5 }, () => context.spareUser());
+        const watcher = await Watcher.open(context, other, gone);
         const sockets = await Promise.all(gone.map((name) => light(pod.port, name)));
         const seen = await until(() => gone.every((name) => watcher.online(name)), 5_000);
-        const acks = new Acks(scene);
+        const acks = new Acks(context);
         const begun = performance.now();
-        const lost = scene.history.socketsOn([pod.index]).size;
-        const back = returns(scene, pod);
+        const lost = context.history.socketsOn([pod.index]).size;
+        const back = returns(context, pod);
         pod.kill();
         const offline = (await until(() => seen && gone.every((name) => watcher.offline(name)), 15_000))
           ? performance.now() - begun
@@ -53,7 +53,7 @@ export function figures(report: Report): Fault[] {
           report.add({ part, name, value: value / 1_000, unit: "s", bound: { most } });
         add("its people back, p50", percentile(back.end(), 0.5), 2);
         add("its people back, p99", percentile(back.times, 0.99), 10);
-        add("who does not come back is offline for others", offline, 10);
+        add("user does not come back is offline for others", offline, 10);
         add(
           "longest silence of the other pods",
           acks.end().longestSilence((on) => on !== pod.index),
@@ -65,16 +65,16 @@ export function figures(report: Report): Fault[] {
     {
       id: "F-restart",
       name: "PostgreSQL restarted",
-      async run(scene) {
-        const { postgres, pods } = scene.stage;
+      async run(context) {
+        const { postgres, pods } = context.cluster;
         await postgres.down("SIGINT");
         await Bun.sleep(1_000);
         await postgres.up();
         const begun = performance.now();
         let acked = false;
-        const unfollow = scene.history.follow((entry) => (acked ||= entry.e === "ack"));
+        const unsubscribe = context.history.subscribe((entry) => (acked ||= entry.e === "ack"));
         await until(() => acked, 20_000);
-        unfollow();
+        unsubscribe();
         const part = "PostgreSQL is restarted";
         const first = (performance.now() - begun) / 1_000;
         report.add({ part, name: "first ack after it takes connections", value: first, unit: "s", bound: { most: 3 } });
@@ -87,21 +87,21 @@ export function figures(report: Report): Fault[] {
       id: "F-bus",
       name: "bus lost",
       pods: 2,
-      async run(scene) {
-        const { stage } = scene;
-        const part = stage.valkey ? "Valkey is lost" : "LISTEN is lost";
-        if (stage.valkey) {
-          await stage.valkey.kill();
+      async run(context) {
+        const { cluster } = context;
+        const part = cluster.valkey ? "Valkey is lost" : "LISTEN is lost";
+        if (cluster.valkey) {
+          await cluster.valkey.kill();
           await Bun.sleep(3_000);
-          await stage.valkey.up();
+          await cluster.valkey.up();
         } else {
-          const pids = await stage.postgres.backends({ listening: true });
-          if (pids.length === 0) throw new NotHere("nobody listens");
-          await stage.postgres.terminate(pids);
-          while ((await stage.postgres.backends({ listening: true })).length < pids.length) await Bun.sleep(10);
+          const pids = await cluster.postgres.backends({ listening: true });
+          if (pids.length === 0) throw new Unsupported("nobody listens");
+          await cluster.postgres.terminate(pids);
+          while ((await cluster.postgres.backends({ listening: true })).length < pids.length) await Bun.sleep(10);
         }
         const begun = performance.now();
-        const whole = wholeAsOfNow(scene);
+        const whole = wholeAsOfNow(context);
         await until(whole, 20_000);
         const value = (performance.now() - begun) / 1_000;
         report.add({ part, name: "everybody has everything after it is back", value, unit: "s", bound: { most: 2 } });
@@ -112,15 +112,15 @@ export function figures(report: Report): Fault[] {
       id: "F-backend",
       name: "backend stopped",
       pods: 2,
-      async run(scene) {
-        const pod = busiest(scene);
-        const pid = await stopIdle(scene, pod);
-        const acks = new Acks(scene);
+      async run(context) {
+        const pod = busiest(context);
+        const pid = await stopIdle(context, pod);
+        const acks = new Acks(context);
         await Bun.sleep(12_000);
         const { first, longestSilence } = acks.end();
         send(pid, "SIGCONT");
         const begun = performance.now();
-        const settled = () => scene.town.pages.every((page) => page.waiting < 3);
+        const settled = () => context.workload.pages.every((page) => page.waiting < 3);
         await until(settled, 15_000);
         const part = "a backend is stopped";
         const add = (name: string, ms: number, most?: number) =>
@@ -142,14 +142,14 @@ export function figures(report: Report): Fault[] {
     {
       id: "F-vanish",
       name: "client gone without a word",
-      async run(scene) {
-        const { pods } = scene.stage;
+      async run(context) {
+        const { pods } = context.cluster;
         const [pod, other] = [pods[0] as Pod, pods.at(-1) as Pod];
-        const name = scene.visitor();
-        const watcher = await Watcher.open(scene, other, [name]);
-        const socket = await light(pod.link.port, name);
+        const name = context.spareUser();
+        const watcher = await Watcher.open(context, other, [name]);
+        const socket = await light(pod.proxy.port, name);
         const seen = await until(() => watcher.online(name), 5_000);
-        for (const connection of connectionsOf(scene, name)) connection.set({ up: "drop", down: "drop" });
+        for (const connection of connectionsOf(context, name)) connection.set({ upstream: "drop", downstream: "drop" });
         const begun = performance.now();
         const told = seen && (await until(() => watcher.offline(name), 90_000));
         const value = told ? (performance.now() - begun) / 1_000 : Number.POSITIVE_INFINITY;
@@ -161,9 +161,9 @@ export function figures(report: Report): Fault[] {
     {
       id: "F-leave",
       name: "SIGTERM",
-      async run(scene) {
-        const pod = busiest(scene);
-        const goodbyes = new Goodbyes(scene, pod);
+      async run(context) {
+        const pod = busiest(context);
+        const goodbyes = new Goodbyes(context, pod);
         const { code, ms } = await pod.leave();
         await Bun.sleep(200);
         const { closed, others, unanswered } = goodbyes.end();
@@ -180,16 +180,16 @@ export function figures(report: Report): Fault[] {
     {
       id: "F-storm",
       name: `${STORM.toLocaleString("en")} sockets cut at once`,
-      async run(scene) {
-        const { pods, postgres } = scene.stage;
+      async run(context) {
+        const { pods, postgres } = context.cluster;
         const pod = pods[0] as Pod;
         const ports = pods.length > 1 ? pods.slice(1).map(({ port }) => port) : [pod.port];
-        const crowd = Array.from({ length: STORM }, () => new Returning(scene.visitor()));
+        const crowd = Array.from({ length: STORM }, () => new Returning(context.spareUser()));
         for (let i = 0; i < STORM; i += 100)
           await Promise.all(crowd.slice(i, i + 100).map((one) => one.open(pod.port)));
-        const statements = await Statements.count(scene);
+        const statements = await Statements.count(context);
         const begun = performance.now();
-        for (const one of crowd) void one.lose(() => scene.random.pick(ports));
+        for (const one of crowd) void one.lose(() => context.random.pick(ports));
         await until(() => crowd.every(({ backAt }) => backAt > 0), STORM_MS + 15_000);
         const times = crowd.map(({ backAt }) => (backAt > 0 ? backAt - begun : Number.POSITIVE_INFINITY));
         const perSecond = statements.end();
@@ -213,34 +213,34 @@ export function figures(report: Report): Fault[] {
     {
       id: "F-stalled",
       name: `${STALLED} stalled readers`,
-      async run(scene) {
-        const { town, stage } = scene;
-        const pod = stage.pods[0] as Pod;
-        const [reader, writer] = [scene.visitor(), scene.visitor()];
-        const calm = new Latencies(scene);
+      async run(context) {
+        const { workload, cluster } = context;
+        const pod = cluster.pods[0] as Pod;
+        const [reader, writer] = [context.spareUser(), context.spareUser()];
+        const calm = new Latencies(context);
         await Bun.sleep(5_000);
         const before = calm.end();
-        const guest = await Guest.open(scene, writer, pod.index);
+        const client = await RawClient.open(context, writer, pod.index);
         const others = await light(pod.port, reader);
         let most = 0;
         const flood = async (count: number) => {
-          const before = guest.answered;
+          const before = client.answered;
           for (let sent = 0; sent < count; sent += 10) {
-            for (let i = 0; i < 10; i++) guest.send(reader, `${sent + i} ${LARGE}`, newRef());
+            for (let i = 0; i < 10; i++) client.send(reader, `${sent + i} ${LARGE}`, newRef());
             await Bun.sleep(50);
             most = Math.max(most, rssBytes(pod.pid));
           }
-          await until(() => guest.answered - before >= count, 10_000);
+          await until(() => client.answered - before >= count, 10_000);
         };
         await flood(LARGE_COUNT / 2); // a server takes memory when it first works, whoever reads
         const start = most;
         others.close();
         const stalled = await Promise.all(Array.from({ length: STALLED }, () => stall(pod.port, reader)));
-        const under = new Latencies(scene);
+        const under = new Latencies(context);
         await flood(LARGE_COUNT);
         const after = under.end();
         for (const one of stalled) one.terminate();
-        guest.close();
+        client.close();
         const part = `${STALLED} stalled readers`;
         report.add({
           part,
@@ -259,19 +259,19 @@ export function figures(report: Report): Fault[] {
           bound: { most: 2 },
           note: `before ${before.p99.toFixed(0)} ms`,
         });
-        return `${town.names.length} others, p99 ${after.p99.toFixed(0)} ms after ${before.p99.toFixed(0)} ms`;
+        return `${workload.names.length} others, p99 ${after.p99.toFixed(0)} ms after ${before.p99.toFixed(0)} ms`;
       },
     },
   ];
 }
 
-/** How many people beyond the town these take. */
-export const FIGURE_VISITORS = STORM + 20;
+/** How many people beyond the workload these take. */
+export const RECOVERY_USERS = STORM + 20;
 
 /** The pod most people are on. */
-function busiest({ stage, history }: Scene): Pod {
+function busiest({ cluster, history }: FaultContext): Pod {
   const people = (pod: Pod) => history.socketsOn([pod.index]).size;
-  return stage.pods.reduce((most, pod) => (people(pod) > people(most) ? pod : most));
+  return cluster.pods.reduce((most, pod) => (people(pod) > people(most) ? pod : most));
 }
 
 /** A socket that says nothing. */
@@ -285,9 +285,9 @@ class Watcher {
   readonly #online = new Map<string, boolean>();
   socket!: SocketClient;
 
-  static async open(scene: Scene, pod: Pod, names: readonly string[]): Promise<Watcher> {
+  static async open(context: FaultContext, pod: Pod, names: readonly string[]): Promise<Watcher> {
     const watcher = new Watcher();
-    watcher.socket = await light(pod.port, scene.visitor(), (text) => {
+    watcher.socket = await light(pod.port, context.spareUser(), (text) => {
       if (!text.startsWith('{"type":"presence"')) return;
       const { users } = JSON.parse(text) as { users: Record<string, { online: boolean }> };
       for (const [name, { online }] of Object.entries(users)) watcher.#online.set(name, online);
@@ -307,11 +307,11 @@ class Watcher {
 }
 
 /** How long pages are without a socket after they lost the one on a pod. */
-function returns({ history }: Scene, pod: Pod) {
+function returns({ history }: FaultContext, pod: Pod) {
   const times: number[] = [];
   const pages = history.pagesOn([pod.index]);
   const away = new Map<string, number>();
-  const unfollow = history.follow((entry) => {
+  const unsubscribe = history.subscribe((entry) => {
     if (entry.e === "close" && pages.has(entry.socket)) away.set(pages.get(entry.socket) as string, entry.t);
     else if (entry.e === "open") {
       const since = away.get(entry.page);
@@ -322,7 +322,7 @@ function returns({ history }: Scene, pod: Pod) {
   return {
     times,
     end() {
-      unfollow();
+      unsubscribe();
       return times;
     },
   };
@@ -331,18 +331,18 @@ function returns({ history }: Scene, pod: Pod) {
 /** Acks by the pod they came from. */
 class Acks {
   readonly #begun: number;
-  readonly #scene: Scene;
+  readonly #context: FaultContext;
   readonly #at: { t: number; pod: number }[] = [];
   readonly #pods = new Map<number, number>();
-  readonly #unfollow: () => void;
+  readonly #unsubscribe: () => void;
 
-  constructor(scene: Scene) {
-    this.#scene = scene;
-    this.#begun = scene.history.now;
-    for (const pod of scene.stage.pods) {
-      for (const socket of scene.history.socketsOn([pod.index])) this.#pods.set(socket, pod.index);
+  constructor(context: FaultContext) {
+    this.#context = context;
+    this.#begun = context.history.now;
+    for (const pod of context.cluster.pods) {
+      for (const socket of context.history.socketsOn([pod.index])) this.#pods.set(socket, pod.index);
     }
-    this.#unfollow = scene.history.follow((entry) => {
+    this.#unsubscribe = context.history.subscribe((entry) => {
       if (entry.e === "open") this.#pods.set(entry.socket, entry.pod);
       else if (entry.e === "ack") this.#at.push({ t: entry.t, pod: this.#pods.get(entry.socket) ?? -1 });
     });
@@ -350,8 +350,8 @@ class Acks {
 
   /** @returns questions about the time since the beginning, in milliseconds */
   end() {
-    this.#unfollow();
-    const end = this.#scene.history.now;
+    this.#unsubscribe();
+    const end = this.#context.history.now;
     const timesOf = (where: (pod: number) => boolean) => this.#at.filter(({ pod }) => where(pod)).map(({ t }) => t);
     return {
       /** Until the first ack that shows a pod at work again: one after a second without any. */
@@ -372,11 +372,11 @@ class Acks {
  * Stops the writer of a pod between two statements. In the middle of a commit it would hold what every backend of PostgreSQL needs, and
  * nobody could go on, whatever pods do.
  */
-async function stopIdle({ stage: { postgres } }: Scene, pod: Pod): Promise<number> {
+async function stopIdle({ cluster: { postgres } }: FaultContext, pod: Pod): Promise<number> {
   for (let tries = 0; tries < 100; tries++) {
     const writers = new Set(await postgres.writers());
     const pid = pod.database.connections.map(({ backend }) => backend ?? 0).find((backend) => writers.has(backend));
-    if (pid === undefined) throw new NotHere(`${pod.name} has no writer`);
+    if (pid === undefined) throw new Unsupported(`${pod.name} has no writer`);
     send(pid, "SIGSTOP");
     let late = false;
     const timer = setTimeout(() => {
@@ -395,15 +395,15 @@ async function stopIdle({ stage: { postgres } }: Scene, pod: Pod): Promise<numbe
     send(pid, "SIGCONT");
     await Bun.sleep(7);
   }
-  throw new NotHere(`the writer of ${pod.name} is never idle`);
+  throw new Unsupported(`the writer of ${pod.name} is never idle`);
 }
 
 /** Whether every page has what the pages had, all together, when this was called. */
-function wholeAsOfNow({ town }: Scene): () => boolean {
-  const asked = town.pages.flatMap((page) =>
-    town.peersOf(page.who).map((peer) => {
-      const seqs = [...town.pagesOf(peer), page].map(
-        (other) => other.conversation(other.who === peer ? page.who : peer).lastSeq,
+function wholeAsOfNow({ workload }: FaultContext): () => boolean {
+  const asked = workload.pages.flatMap((page) =>
+    workload.peersOf(page.user).map((peer) => {
+      const seqs = [...workload.pagesOf(peer), page].map(
+        (other) => other.conversation(other.user === peer ? page.user : peer).lastSeq,
       );
       return { page, peer, seq: Math.max(...seqs) };
     }),
@@ -414,24 +414,24 @@ function wholeAsOfNow({ town }: Scene): () => boolean {
 /** How the sockets of a pod are closed, and whether what they sent was answered. */
 class Goodbyes {
   readonly #waiting = new Map<number, Map<string, number>>();
-  readonly #unfollow: () => void;
+  readonly #unsubscribe: () => void;
   closed = 0;
   others = 0;
   unanswered = 0;
 
-  constructor({ history }: Scene, pod: Pod) {
+  constructor({ history }: FaultContext, pod: Pod) {
     for (const socket of history.socketsOn([pod.index])) this.#waiting.set(socket, new Map());
-    this.#unfollow = history.follow((entry) => this.#take(entry));
+    this.#unsubscribe = history.subscribe((entry) => this.#take(entry));
   }
 
   end(): this {
-    this.#unfollow();
+    this.#unsubscribe();
     return this;
   }
 
   #take(entry: Entry): void {
     if (entry.e === "send") this.#waiting.get(entry.socket)?.set(entry.ref, entry.t);
-    else if (entry.e === "ack" || entry.e === "refused") this.#waiting.get(entry.socket)?.delete(entry.ref);
+    else if (entry.e === "ack" || entry.e === "rejected") this.#waiting.get(entry.socket)?.delete(entry.ref);
     else if (entry.e === "close" && entry.code !== 1000 && this.#waiting.has(entry.socket)) {
       this.closed++;
       if (entry.code !== 1012) this.others++;
@@ -491,21 +491,21 @@ class Returning {
 
 /** Statements that PostgreSQL runs in a second, beyond what it ran before. */
 class Statements {
-  readonly #scene: Scene;
+  readonly #context: FaultContext;
   readonly #counts: number[] = [];
   readonly #before: number;
   readonly #timer: Timer;
 
-  private constructor(scene: Scene, before: number) {
-    this.#scene = scene;
+  private constructor(context: FaultContext, before: number) {
+    this.#context = context;
     this.#before = before;
     this.#timer = setInterval(() => void this.#look(), 1_000);
   }
 
-  static async count(scene: Scene): Promise<Statements> {
-    const first = await transactions(scene);
+  static async count(context: FaultContext): Promise<Statements> {
+    const first = await transactions(context);
     await Bun.sleep(2_000);
-    const counting = new Statements(scene, ((await transactions(scene)) - first) / 2);
+    const counting = new Statements(context, ((await transactions(context)) - first) / 2);
     await counting.#look();
     return counting;
   }
@@ -518,13 +518,13 @@ class Statements {
   }
 
   async #look(): Promise<void> {
-    this.#counts.push(await transactions(this.#scene));
+    this.#counts.push(await transactions(this.#context));
   }
 }
 
 /** Each of chatify's statements is a transaction. */
-async function transactions({ stage }: Scene): Promise<number> {
-  const [row] = await stage.postgres.sql.run(
+async function transactions({ cluster }: FaultContext): Promise<number> {
+  const [row] = await cluster.postgres.sql.run(
     (sql) => sql<[{ count: number }]>`
       select xact_commit as count
       from pg_stat_database
@@ -538,10 +538,10 @@ async function transactions({ stage }: Scene): Promise<number> {
 class Latencies {
   readonly #times: number[] = [];
   readonly #sent = new Map<string, number>();
-  readonly #unfollow: () => void;
+  readonly #unsubscribe: () => void;
 
-  constructor({ history }: Scene) {
-    this.#unfollow = history.follow((entry) => {
+  constructor({ history }: FaultContext) {
+    this.#unsubscribe = history.subscribe((entry) => {
       if (entry.e === "write") this.#sent.set(entry.ref, entry.t);
       else if (entry.e === "ack") {
         const at = this.#sent.get(entry.ref);
@@ -552,7 +552,7 @@ class Latencies {
   }
 
   end() {
-    this.#unfollow();
+    this.#unsubscribe();
     return latency(this.#times);
   }
 }

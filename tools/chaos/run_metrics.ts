@@ -16,7 +16,7 @@ export interface FaultTimes {
   readonly back: number[];
 }
 
-export class Measures {
+export class RunMetrics {
   readonly faults: FaultTimes[] = [];
   acked = 0;
   written = 0;
@@ -53,7 +53,7 @@ export class Measures {
       }
       case "send":
         return void this.#onSocket.get(entry.socket)?.unanswered.add(entry.ref);
-      case "refused":
+      case "rejected":
         return void this.#onSocket.get(entry.socket)?.unanswered.delete(entry.ref);
       case "ack":
         return this.#acked(entry);

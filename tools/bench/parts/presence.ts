@@ -3,7 +3,7 @@
  * number of people, and of all sockets that never watched, which have a budget.
  */
 
-import { openFilesAllowed } from "../../support/world.ts";
+import { openFilesAllowed } from "../../support/sandbox.ts";
 import type { Part } from "../part.ts";
 
 const PEOPLE = 5_000;
@@ -12,18 +12,18 @@ const LEAVING_EACH_SECOND = 0.1;
 const AWAY_MS = 6_000;
 const BUDGET_MIB = 8;
 
-export const people: Part = {
+export const presence: Part = {
   seconds: ({ short }) => (short ? 9 : 42),
 
-  async run({ world, report, progress, short }) {
+  async run({ sandbox, report, progress, short }) {
     const size = Math.min(short ? 800 : PEOPLE, openFilesAllowed() - 500);
-    const database = await world.database(size);
-    const generator = world.generator(size + 500);
+    const database = await sandbox.database(size);
+    const generator = sandbox.generator(size + 500);
 
     const run = async (count: number, watching: boolean) => {
       const who = Array.from({ length: count }, (_, i) => i);
       progress.step(`${count} people, ${watching ? "each watches 50" : "none watches"}`);
-      const server = await world.serve({ database });
+      const server = await sandbox.serve({ database });
       const { port } = server;
       const begun = performance.now();
       await generator.ask("gather", { port, size: count, watching, greets: true });
@@ -36,12 +36,12 @@ export const people: Part = {
         perSecond: count * LEAVING_EACH_SECOND,
         awayMs: short ? 0 : AWAY_MS,
       });
-      const { bytes, faults } = await generator.ask("count", { port });
+      const { bytes, problems } = await generator.ask("count", { port });
       const lived = (performance.now() - begun) / 1_000;
       report.check(
-        "people",
+        "presence",
         `${count} people, watching ${watching ? 50 : "nobody"}: right people told, nobody cut off`,
-        faults,
+        problems,
       );
       await generator.ask("disperse", { port });
       await server.stop();
@@ -50,13 +50,13 @@ export const people: Part = {
 
     const quarter = await run(Math.floor(size / 4), true);
     const all = await run(size, true);
-    const part = "people";
+    const part = "presence";
     report.add({
       part,
       name: `${size} people, a socket that watches 50`,
       value: all.perSocket,
       unit: "B/s",
-      rival: { name: `${Math.floor(size / 4)} people`, value: quarter.perSocket },
+      baseline: { name: `${Math.floor(size / 4)} people`, value: quarter.perSocket },
       bound: { most: 1.5 },
     });
     if (short) return; // lists of some hundred names are far below the budget

@@ -8,15 +8,15 @@ import { join } from "node:path";
 
 const NAME = "postgres.chaos.internal";
 
-export class Names {
+export class HostsFile {
   readonly name = NAME;
   /** To be put before the command of a pod. */
   readonly command: readonly string[];
   readonly #hosts: string;
 
   /** @returns undefined where a pod cannot have a hosts file of its own */
-  static make(directory: string): Names | undefined {
-    const names = new Names(join(directory, "names"));
+  static make(directory: string): HostsFile | undefined {
+    const names = new HostsFile(join(directory, "names"));
     const found = Bun.which("unshare") && Bun.spawnSync([...names.command, "getent", "hosts", NAME]);
     return found && found.success ? names : undefined;
   }
