@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 
-import { BenchDatabase } from "../../tools/support/database.ts";
+import { TestDatabase } from "../../tools/support/database.ts";
 import { cookieOf, nameOf, SESSION_SECRET } from "../../tools/support/users.ts";
 import { closeWindows, launch, scripted } from "../support/browser.ts";
 import { migratedDatabase, PASSWORD, Person, startApp, type TestApp } from "../support/harness.ts";
@@ -22,10 +22,10 @@ let url: string;
 
 beforeAll(async () => {
   const database = await migratedDatabase();
-  const bench = new BenchDatabase("habits", database);
-  await bench.people(110);
-  await bench.converse([[0, 1]], 40, 1);
-  await bench.converse(
+  const bench = new TestDatabase("habits", database);
+  await bench.addUsers(110);
+  await bench.addConversations([[0, 1]], 40, 1);
+  await bench.addConversations(
     Array.from({ length: CONVERSATIONS - 1 }, (_, i) => [0, 2 + i] as const),
     3,
     1,

@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 
 import type { Browser, CDPSession, Page } from "playwright-core";
 
-import { BenchDatabase } from "../../tools/support/database.ts";
+import { TestDatabase } from "../../tools/support/database.ts";
 import { percentile } from "../../tools/support/statistics.ts";
 import { cookieOf, nameOf, SESSION_SECRET } from "../../tools/support/users.ts";
 import { closeWindows, launch } from "../support/browser.ts";
@@ -32,11 +32,11 @@ let url: string;
 
 beforeAll(async () => {
   const database = await migratedDatabase();
-  const bench = new BenchDatabase("size", database);
-  await bench.people(PEOPLE);
-  await bench.converse([[0, 1]], MESSAGES);
+  const bench = new TestDatabase("size", database);
+  await bench.addUsers(PEOPLE);
+  await bench.addConversations([[0, 1]], MESSAGES);
   const others = Array.from({ length: CONVERSATIONS - 1 }, (_, i) => [0, 2 + i] as const);
-  await bench.converse(others, 3, 1);
+  await bench.addConversations(others, 3, 1);
   // One after the other, as in a life.
   await bench.sql`update conversations set last_at = now() - id * interval '1 minute'`;
   await bench.sql`update messages m set timestamp = c.last_at - (c.last_seq - m.seq) * interval '1 second' from conversations c where c.id = m.conversation_id`;

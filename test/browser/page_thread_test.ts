@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 
 import type { Browser, Page } from "playwright-core";
 
-import { BenchDatabase } from "../../tools/support/database.ts";
+import { TestDatabase } from "../../tools/support/database.ts";
 import { cookieOf, nameOf, SESSION_SECRET } from "../../tools/support/users.ts";
 import { closeWindows, launch } from "../support/browser.ts";
 import { setTextSize } from "../support/clipped_text.ts";
@@ -25,13 +25,13 @@ let url: string;
 
 beforeAll(async () => {
   const database = await migratedDatabase();
-  const bench = new BenchDatabase("thread", database);
-  await bench.people(320);
-  await bench.converse([[0, 1]], 600);
-  await bench.converse([[0, 2]], 400, 150);
-  await bench.converse([[0, 3]], 60, 2);
-  await bench.converse([[0, 5]], 60);
-  await bench.converse(
+  const bench = new TestDatabase("thread", database);
+  await bench.addUsers(320);
+  await bench.addConversations([[0, 1]], 600);
+  await bench.addConversations([[0, 2]], 400, 150);
+  await bench.addConversations([[0, 3]], 60, 2);
+  await bench.addConversations([[0, 5]], 60);
+  await bench.addConversations(
     Array.from({ length: 300 }, (_, index) => [0, 10 + index] as const),
     1,
   );

@@ -16,7 +16,7 @@ const WHOLE_RUN_MS = 120_000;
 
 const chaos = (words: string[], options?: { interruptAfterMs?: number }) => runCommand("chaos/main.ts", words, options);
 
-test("chaos refuses what it does not know, in words", async () => {
+test("chaos rejects unknown arguments with a message", async () => {
   const fault = await chaos(["--faults", "F01,F99"]);
   expect(fault.code).toBe(2);
   expect(fault.err).toContain('There is no fault "F99"; there are F01, F02');

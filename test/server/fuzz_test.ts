@@ -12,10 +12,10 @@ const RUN_MS = 120_000;
 
 const fuzz = (words: string[], options?: { interruptAfterMs?: number }) => runCommand("fuzz/main.ts", words, options);
 
-test("fuzz refuses what it does not know, in words", async () => {
-  const problem = await fuzz(["--sead", "1"]);
-  expect(problem.code).toBe(2);
-  expect(problem.err).toContain('The fuzz run does not know "--sead"');
+test("fuzz rejects unknown arguments with a message", async () => {
+  const unknown = await fuzz(["--sead", "1"]);
+  expect(unknown.code).toBe(2);
+  expect(unknown.err).toContain("Unknown option '--sead'");
   const help = await fuzz(["--help"]);
   expect([help.code, help.err]).toEqual([0, ""]);
   expect(help.out).toContain("--seed N");

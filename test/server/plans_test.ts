@@ -19,7 +19,7 @@ import * as choices from "../../src/db/relationships.ts";
 import * as sessions from "../../src/db/sessions.ts";
 import { fillSkeletons } from "../../src/db/skeletons.ts";
 import * as users from "../../src/db/users.ts";
-import { BenchDatabase } from "../../tools/support/database.ts";
+import { TestDatabase } from "../../tools/support/database.ts";
 import { nameOf, type Pair } from "../../tools/support/users.ts";
 import { migratedDatabase, SILENT } from "../support/harness.ts";
 
@@ -28,21 +28,21 @@ const BIG = new Set(["messages", "conversations", "users", "sessions", "drafts",
 const me = nameOf(0);
 const peer = nameOf(1);
 
-let database: BenchDatabase;
+let database: TestDatabase;
 let address: string;
 
 beforeAll(async () => {
   address = await migratedDatabase();
-  database = new BenchDatabase("plans", address);
-  await database.people(PEOPLE);
-  await database.converse([[0, 1]], 50_000, 100);
-  await database.converse(
+  database = new TestDatabase("plans", address);
+  await database.addUsers(PEOPLE);
+  await database.addConversations([[0, 1]], 50_000, 100);
+  await database.addConversations(
     Array.from({ length: 2_000 }, (_, i): Pair => [0, i + 2]),
     10,
     1,
   );
   // others', so many that one person's are a small part of all
-  await database.converse(
+  await database.addConversations(
     Array.from({ length: 25_000 }, (_, i): Pair => [2_100 + (i % 900), 3_000 + Math.floor(i / 900)]),
     2,
   );

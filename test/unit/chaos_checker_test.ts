@@ -172,7 +172,7 @@ const BREAKS: readonly (readonly [string, Violation, (entries: readonly Entry[],
   [
     "a bound that was missed",
     "late",
-    changed("ack", (e) => [e, { t: e.t, e: "violation", fault: "F02", words: "slow" }]),
+    changed("ack", (e) => [e, { t: e.t, e: "violation", fault: "F02", message: "slow" }]),
   ],
 ];
 
@@ -303,7 +303,7 @@ test("chaos metrics count what only faults bring, and how soon people are back",
   ];
   for (const entry of events) metrics.take(entry);
   expect(metrics).toMatchObject({ acked: 1, written: 1, duplicateAcks: 1, unknown: 1 });
-  expect(metrics.faults[0]).toMatchObject({ back: [400] });
+  expect(metrics.faults[0]).toMatchObject({ reconnectMs: [400] });
   expect(metrics.ackLatency().calm.p50).toBe(430);
 });
 

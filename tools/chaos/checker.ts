@@ -124,7 +124,7 @@ export class Checker {
         this.#healedAt = entry.t;
         return;
       case "violation":
-        return this.findings.add("late", `${entry.fault}: ${entry.words}`);
+        return this.findings.add("late", `${entry.fault}: ${entry.message}`);
       case "row":
         return this.#row(entry);
       case "conversation":

@@ -1,11 +1,11 @@
-/** Loaded before a server: its clock is wrong by so many hours. Times that matter come from PostgreSQL, so nobody should notice. */
+/** Preloaded into a server: shifts its clock by CHAOS_CLOCK_HOURS. Times that matter are PostgreSQL's, so no client should notice. */
 
 const SHIFT_MS = Number(Bun.env["CHAOS_CLOCK_HOURS"] ?? 0) * 3_600_000;
 const RealDate = Date;
 
 class ShiftedDate extends RealDate {
-  constructor(...words: [] | [string | number]) {
-    super(...((words.length === 0 ? [ShiftedDate.now()] : words) as [number]));
+  constructor(...args: [] | [string | number]) {
+    super(...((args.length === 0 ? [ShiftedDate.now()] : args) as [number]));
   }
 
   static override now(): number {

@@ -1,44 +1,41 @@
-/** The ways in which a chat can break its promises (CONTRACT §5), and what was found of each: how often, and the first few in words. */
+/** The kinds of violated promises (CONTRACT §5), how often each was found, and the first examples. */
 
 export const VIOLATIONS = {
-  lost: "acknowledged, and missing from the table or from somebody's history",
-  undelivered: "acknowledged, and not with everybody concerned 10 s after everything was whole again",
-  duplicate: "one send stored twice, numbered twice, or one message twice on one socket",
-  reordered: "numbers with a hole, out of order, or for two messages; or a sender's order turned round",
-  phantom: "stored or shown, and never sent, or sent and refused",
-  altered: "another text than was sent",
-  leaked: "heard by somebody whom it does not concern",
+  lost: "acknowledged, but missing from the table or from a user's history",
+  undelivered: "acknowledged, but not on every device 10 s after recovery",
+  duplicate: "a send stored or numbered twice, or a message twice on one socket",
+  reordered: "numbers with gaps, out of order or reused; or a sender's order changed",
+  phantom: "stored or shown, but never sent, or sent and rejected",
+  altered: "a text other than the one sent",
+  leaked: "received by a user whom it does not concern",
   mark_regressed: "a mark that fell, or read > delivered > last",
-  unread_mismatch: "an unread count other than the number of messages not read",
-  early_ack: "acknowledged before it was stored for good",
-  stuck: "neither acknowledged nor refused, 60 s after everything was whole again",
-  late: "a bound of a fault that was not kept",
+  unread_mismatch: "an unread count other than the number of unread messages",
+  early_ack: "acknowledged before it was durable",
+  stuck: "neither acknowledged nor rejected 60 s after recovery",
+  late: "a fault's time bound exceeded",
 } as const;
 
 export type Violation = keyof typeof VIOLATIONS;
-const WORDS_MAX = 5;
+const EXAMPLES_MAX = 5;
 
 export class Findings {
-  readonly #found = new Map<Violation, { count: number; words: string[] }>();
+  readonly #found = new Map<Violation, { count: number; examples: string[] }>();
 
-  add(name: Violation, words: string): void {
-    let found = this.#found.get(name);
-    if (!found) this.#found.set(name, (found = { count: 0, words: [] }));
+  add(kind: Violation, example: string): void {
+    const found = this.#found.getOrInsertComputed(kind, () => ({ count: 0, examples: [] }));
     found.count++;
-    if (found.words.length < WORDS_MAX) found.words.push(words);
+    if (found.examples.length < EXAMPLES_MAX) found.examples.push(example);
   }
 
-  /** How many of all classes. */
   get total(): number {
     return [...this.#found.values()].reduce((sum, { count }) => sum + count, 0);
   }
 
-  count(name: Violation): number {
-    return this.#found.get(name)?.count ?? 0;
+  count(kind: Violation): number {
+    return this.#found.get(kind)?.count ?? 0;
   }
 
-  /** The first few of a class. */
-  words(name: Violation): readonly string[] {
-    return this.#found.get(name)?.words ?? [];
+  examples(kind: Violation): readonly string[] {
+    return this.#found.get(kind)?.examples ?? [];
   }
 }

@@ -1,12 +1,12 @@
 /**
- * What happened, one event a line: what every client did and heard, what a monitor saw in the table, what faults were made, and how things
- * stood at the end. Written while it happens, read by the checker.
+ * The history of a run, one event a line: what each client sent and received, what the invariant monitor saw in the table, which faults were
+ * injected, and the final state. Written during the run, read by the checker.
  */
 
 import { createReadStream, rmSync } from "node:fs";
 import { createInterface } from "node:readline";
 
-/** A message as it was told: in a frame, a page of history, a row. `hash`: of its text. */
+/** A message as observed: in a frame, a page of history, a row. `hash` is that of its text. */
 export interface ObservedMessage {
   readonly from: string;
   readonly to: string;
@@ -16,7 +16,7 @@ export interface ObservedMessage {
   readonly ref?: string;
 }
 
-/** How a conversation stands for one of the two. */
+/** A conversation as one of its users sees it. */
 export interface ConversationSummary {
   readonly peer: string;
   readonly last: number;
@@ -26,7 +26,7 @@ export interface ConversationSummary {
   readonly peerDelivered: number;
 }
 
-/** `who` is a person, `page` an open tab of theirs, `socket` one of its connections. */
+/** `page` is an open tab of `user`, `socket` one of its connections. */
 export type Event =
   | { readonly e: "page"; readonly page: string; readonly user: string }
   | { readonly e: "write"; readonly user: string; readonly to: string; readonly ref: string; readonly hash: string }
@@ -45,7 +45,7 @@ export type Event =
   | { readonly e: "rejected"; readonly socket: number; readonly ref: string; readonly code: string }
   | ({ readonly e: "message"; readonly socket: number } & ObservedMessage)
   | { readonly e: "sync"; readonly socket: number }
-  /** `reader` has (`read`) or has on a device (`delivered`) what `peer` wrote, up to `seq`. */
+  /** `reader` has read, or received on a device, the messages of `peer` up to `seq`. */
   | {
       readonly e: "mark";
       readonly socket: number;
@@ -54,21 +54,21 @@ export type Event =
       readonly peer: string;
       readonly seq: number;
     }
-  /** What `/conversations` said to a page. */
+  /** A row of `/conversations`. */
   | ({ readonly e: "summary"; readonly page: string } & ConversationSummary)
   | { readonly e: "history"; readonly page: string; readonly peer: string; readonly rows: readonly ObservedMessage[] }
-  /** The page holds everything up to `seq`. */
+  /** The page has every message up to `seq`. */
   | { readonly e: "contiguous"; readonly page: string; readonly peer: string; readonly seq: number }
-  /** Another connection to PostgreSQL did not see the row of an ack that had arrived. */
+  /** Another connection to PostgreSQL did not see the row after its ack had arrived. */
   | { readonly e: "not_visible"; readonly user: string; readonly ref: string }
-  /** The marks of a conversation, as another connection to PostgreSQL saw them. */
+  /** A conversation's marks, read over another connection to PostgreSQL. */
   | ({ readonly e: "marks" } & Marks)
-  /** `crash`: PostgreSQL lost whatever was not on the disk. */
+  /** `crash`: PostgreSQL loses what is not on the disk. */
   | { readonly e: "fault"; readonly n: number; readonly fault: string; readonly crash: boolean }
   | { readonly e: "healed"; readonly n: number; readonly note: string }
-  /** Something a fault found wrong by itself. */
-  | { readonly e: "violation"; readonly fault: string; readonly words: string }
-  // How things stood at the end
+  /** A bound that a fault itself found violated. */
+  | { readonly e: "violation"; readonly fault: string; readonly message: string }
+  // The final state
   | ({ readonly e: "row"; readonly read: boolean } & ObservedMessage)
   | ({ readonly e: "conversation" } & Marks & { readonly lowUnread: number; readonly highUnread: number })
   | {
@@ -98,10 +98,9 @@ export interface Marks {
   readonly highDelivered: number;
 }
 
-/** An event, and when it happened, in milliseconds since the run began. */
+/** An event and its time, in milliseconds since the start of the run. */
 export type Entry = Event & { readonly t: number };
 
-/** Where events go. */
 export interface Recorder {
   readonly now: number;
   add(event: Event): void;
@@ -116,11 +115,11 @@ export class History implements Recorder {
 
   constructor(path: string) {
     this.path = path;
-    rmSync(path, { force: true }); // a longer one of an earlier run would go on after this one's end
+    rmSync(path, { force: true }); // the sink does not truncate
     this.#writer = Bun.file(path).writer({ highWaterMark: 1024 * 1024 });
   }
 
-  /** Milliseconds since the run began. */
+  /** Milliseconds since the start of the run. */
   get now(): number {
     return Math.round((performance.now() - this.#begunAt) * 10) / 10;
   }
@@ -133,21 +132,21 @@ export class History implements Recorder {
     for (const listener of this.#listeners) listener(entry);
   }
 
-  /** Calls `listener` with every event from now on. @returns what ends that */
+  /** @returns a function that unsubscribes */
   subscribe(listener: (entry: Entry) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   }
 
-  /** The sockets open on these pods now. */
+  /** The sockets open on these pods. */
   socketsOn(pods: readonly number[]): Set<number> {
     return new Set(this.pagesOn(pods).keys());
   }
 
   /** The same, with the page of each. */
   pagesOn(pods: readonly number[]): Map<number, string> {
-    const there = [...this.#sockets].filter(([, { pod }]) => pods.includes(pod));
-    return new Map(there.map(([socket, { page }]) => [socket, page]));
+    const open = [...this.#sockets].filter(([, { pod }]) => pods.includes(pod));
+    return new Map(open.map(([socket, { page }]) => [socket, page]));
   }
 
   async end(): Promise<void> {
@@ -155,19 +154,18 @@ export class History implements Recorder {
   }
 }
 
-/** The events of a finished history, in order. */
 export async function* read(path: string): AsyncGenerator<Entry> {
   for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })) {
     if (line !== "") yield JSON.parse(line) as Entry;
   }
 }
 
-/** Texts are long, and the same text must only be known again. */
+/** Stands for a text, which may be long. */
 export function hashOf(text: string): string {
   return Bun.hash(text).toString(36);
 }
 
-/** The two people of a conversation in byte order, as the table has them; names are ASCII here. */
+/** The two users of a conversation in byte order, as in the table; names are ASCII here. */
 export function pairOf(one: string, other: string): string {
   return one < other ? `${one} ${other}` : `${other} ${one}`;
 }

@@ -1,7 +1,4 @@
-/**
- * A host name for PostgreSQL that only the pods of a run can resolve, and that can become unknown: each pod runs in a mount namespace with a
- * hosts file of the run's. Needs root on Linux.
- */
+/** A host name for PostgreSQL that can stop resolving: each pod runs in a mount namespace with the run's hosts file. Needs root on Linux. */
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,32 +7,32 @@ const NAME = "postgres.chaos.internal";
 
 export class HostsFile {
   readonly name = NAME;
-  /** To be put before the command of a pod. */
+  /** Prefix of a pod's command. */
   readonly command: readonly string[];
-  readonly #hosts: string;
+  readonly #path: string;
 
   /** @returns undefined where a pod cannot have a hosts file of its own */
-  static make(directory: string): HostsFile | undefined {
-    const names = new HostsFile(join(directory, "names"));
-    const found = Bun.which("unshare") && Bun.spawnSync([...names.command, "getent", "hosts", NAME]);
-    return found && found.success ? names : undefined;
+  static create(directory: string): HostsFile | undefined {
+    const hosts = new HostsFile(join(directory, "names"));
+    const found = Bun.which("unshare") && Bun.spawnSync([...hosts.command, "getent", "hosts", NAME]);
+    return found && found.success ? hosts : undefined;
   }
 
   private constructor(directory: string) {
     mkdirSync(directory);
-    this.#hosts = join(directory, "hosts");
-    const lookUps = join(directory, "nsswitch.conf");
-    writeFileSync(lookUps, "hosts: files\n"); // an unknown name is denied at once, as by a DNS server that caches the denial
-    this.known();
+    this.#path = join(directory, "hosts");
+    const nsswitch = join(directory, "nsswitch.conf");
+    writeFileSync(nsswitch, "hosts: files\n"); // an unknown name fails at once, as with a cached NXDOMAIN
+    this.add();
     const mount = 'mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/nsswitch.conf && shift 2 && exec "$@"';
-    this.command = ["unshare", "--mount", "--", "sh", "-c", mount, "sh", this.#hosts, lookUps];
+    this.command = ["unshare", "--mount", "--", "sh", "-c", mount, "sh", this.#path, nsswitch];
   }
 
-  known(): void {
-    writeFileSync(this.#hosts, `127.0.0.1 localhost\n127.0.0.1 ${NAME}\n`);
+  add(): void {
+    writeFileSync(this.#path, `127.0.0.1 localhost\n127.0.0.1 ${NAME}\n`);
   }
 
-  unknown(): void {
-    writeFileSync(this.#hosts, "127.0.0.1 localhost\n");
+  remove(): void {
+    writeFileSync(this.#path, "127.0.0.1 localhost\n");
   }
 }

@@ -1,7 +1,4 @@
-/**
- * Looks into the table past pods and proxies while the run goes on: whether every acknowledged message is there for another connection to see,
- * and whether marks only rise.
- */
+/** Reads the table directly while the run goes on: whether every acknowledged message is visible to another connection, and whether marks only rise. */
 
 import type { Entry, History, Marks } from "./history.ts";
 import type { Postgres } from "./postgres.ts";
@@ -14,33 +11,33 @@ export class InvariantMonitor {
   readonly #history: History;
   readonly #owners = new Map<string, string>();
   #acked: string[] = [];
-  #going = true;
+  #running = true;
   readonly #done: Promise<unknown>;
 
   constructor(postgres: Pick<Postgres, "sql">, history: History) {
     this.#postgres = postgres;
     this.#history = history;
-    history.subscribe((entry) => this.#take(entry));
+    history.subscribe((entry) => this.#receive(entry));
     this.#done = Promise.all([
-      this.#repeat(ACKS_EVERY_MS, () => this.#look()),
-      this.#repeat(MARKS_EVERY_MS, () => this.#marks()),
+      this.#repeat(ACKS_EVERY_MS, () => this.#checkAcks()),
+      this.#repeat(MARKS_EVERY_MS, () => this.#recordMarks()),
     ]);
   }
 
-  /** Looks after the last acks, and no more. */
-  async end(): Promise<void> {
-    this.#going = false;
+  /** Checks the last acks, then stops. */
+  async stop(): Promise<void> {
+    this.#running = false;
     await this.#done;
-    await this.#look();
+    await this.#checkAcks();
   }
 
-  #take(entry: Entry): void {
+  #receive(entry: Entry): void {
     if (entry.e === "write") this.#owners.set(entry.ref, entry.user);
     else if (entry.e === "ack" && this.#owners.has(entry.ref)) this.#acked.push(entry.ref);
   }
 
-  /** What was acknowledged while PostgreSQL was away is looked for when it is back. */
-  async #look(): Promise<void> {
+  /** Acks received while PostgreSQL is down are checked once it is back. */
+  async #checkAcks(): Promise<void> {
     const refs = this.#acked;
     if (refs.length === 0) return;
     this.#acked = [];
@@ -62,22 +59,22 @@ export class InvariantMonitor {
     }
   }
 
-  async #marks(): Promise<void> {
+  async #recordMarks(): Promise<void> {
     for (const row of await conversations(this.#postgres).catch(() => [])) {
       const { lowUnread: _, highUnread: __, ...marks } = row;
       this.#history.add({ e: "marks", ...marks });
     }
   }
 
-  async #repeat(everyMs: number, look: () => Promise<void>): Promise<void> {
-    while (this.#going) {
-      await look();
+  async #repeat(everyMs: number, check: () => Promise<void>): Promise<void> {
+    while (this.#running) {
+      await check();
       await Bun.sleep(everyMs);
     }
   }
 }
 
-/** How every conversation stands in the table. */
+/** Every conversation's marks and unread counts in the table. */
 export function conversations(
   postgres: Pick<Postgres, "sql">,
 ): Promise<(Marks & { lowUnread: number; highUnread: number })[]> {

@@ -1,6 +1,6 @@
 /**
- * An open tab: the page's own messenger, outbox, connection and conversations, as browsers run them, on a socket and a store that record what
- * happens. What is not the page's is where to connect: a list of addresses, of which a dead one is left for another.
+ * An open tab: the page's own messenger, outbox, connection and conversations, on a recording socket and an in-memory store. Unlike a browser it
+ * knows the pods' addresses, and tries another after a failure, as through a load balancer.
  */
 
 import type { Conversation } from "../../static/js/store/conversation.js";
@@ -11,19 +11,18 @@ import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
 import { hashOf, type ObservedMessage, type Recorder } from "./history.ts";
 import type { Random } from "./random.ts";
 
-/** The page waits up to 30 s between its tries; a run has not that much time. */
-const WAIT_MAX_MS = 5_000;
-const SHOW_AGAIN_MS = 500;
+/** The page backs off up to 30 s, which is too long for a run. */
+const BACKOFF_MAX_MS = 5_000;
+const RETRY_SHOW_MS = 500;
 
-/** Where a page is opened. */
 export interface PageEnvironment {
   readonly history: Recorder;
   readonly random: Random;
-  /** Ports of the pods, some of which may be dead. */
+  /** Ports of the pods, some of which may be down. */
   readonly ports: readonly number[];
 }
 
-/** What a browser keeps of unsent texts: it outlives the page. */
+/** A browser's stored unsent messages, which outlive the page. */
 export type PendingMessages = Map<string, PendingMessage>;
 
 let sockets = 0;
@@ -34,48 +33,48 @@ export class Page {
   readonly messenger: Messenger;
   readonly pending: PendingMessages;
   readonly #cookie: string;
-  readonly #around: PageEnvironment;
+  readonly #environment: PageEnvironment;
   readonly #outbox: Outbox;
   readonly #connection: Connection;
-  readonly #held = new Map<string, number>();
-  readonly #showing = new Set<string>();
-  /** The pod it is on, or tries next. */
+  readonly #contiguous = new Map<string, number>();
+  readonly #retrying = new Set<string>();
+  /** The pod it is connected to, or tries next. */
   #pod: number;
   #socket: RecordingSocket | undefined;
-  #gone = false;
+  #closed = false;
 
   /**
-   * @param options.name of the tab, different for each opening
-   * @param options.pending what an earlier page of this browser left
+   * @param options.name unique for each opening
+   * @param options.pending left by an earlier page of this browser
    */
   constructor(
     options: { name: string; user: string; cookie: string; pod: number; pending?: PendingMessages },
-    around: PageEnvironment,
+    environment: PageEnvironment,
   ) {
     this.name = options.name;
     this.user = options.user;
     this.pending = options.pending ?? new Map<string, PendingMessage>();
     this.#cookie = options.cookie;
-    this.#pod = options.pod % around.ports.length;
-    this.#around = around;
-    around.history.add({ e: "page", page: this.name, user: this.user });
+    this.#pod = options.pod % environment.ports.length;
+    this.#environment = environment;
+    environment.history.add({ e: "page", page: this.name, user: this.user });
     const store = {
       load: () => [...this.pending.values()],
-      put: (draft: PendingMessage) => this.#keep(draft),
+      put: (message: PendingMessage) => this.#store(message),
       remove: (ref: string) => void this.pending.delete(ref),
       wipe: () => this.pending.clear(),
     };
-    this.#outbox = new Outbox(store, { pace: null }); // the pods have no limits, and are to be met by all at once
+    this.#outbox = new Outbox(store, { pace: null }); // the pods have no rate limits
     this.#connection = new Connection("", {
       WebSocket: this.#socketClass(),
-      setTimeout: (run, ms) => setTimeout(run, this.#waitsToComeBack ? Math.min(ms, WAIT_MAX_MS) : ms),
-      random: () => around.random.next(),
+      setTimeout: (run, ms) => setTimeout(run, this.#isBackingOff ? Math.min(ms, BACKOFF_MAX_MS) : ms),
+      random: () => environment.random.next(),
     });
     this.messenger = new Messenger(this.user, { api: this.#api(), connection: this.#connection, outbox: this.#outbox });
     this.messenger.addEventListener("thread", (event) => this.#changed((event as CustomEvent<string>).detail));
   }
 
-  /** Connects, and has these conversations on screen, one after the other. */
+  /** Connects and opens these conversations. */
   open(peers: readonly string[]): void {
     this.messenger.start();
     for (const peer of peers) this.messenger.show(peer);
@@ -86,12 +85,12 @@ export class Page {
     return this.#connection.state === "open";
   }
 
-  /** Texts not yet settled. */
-  get waiting(): number {
+  /** Messages without an ack or a rejection. */
+  get pendingCount(): number {
     return this.#outbox.size;
   }
 
-  /** The pod of its socket, by its place in the list of ports. */
+  /** The index of its pod. */
   get pod(): number {
     return this.#pod;
   }
@@ -100,81 +99,81 @@ export class Page {
     return this.messenger.conversation(peer);
   }
 
-  /** @returns false when too much waits already */
+  /** @returns false when too many messages are pending */
   write(peer: string, text: string): boolean {
     return this.messenger.write(peer, text);
   }
 
-  /** Has a conversation on screen that the page has let go of. @returns whether it is loaded */
+  /** Reopens a conversation that the page has unloaded. @returns whether it is loaded */
   show(peer: string): boolean {
     const { loaded } = this.conversation(peer);
-    if (!loaded && !this.#gone) this.messenger.show(peer);
+    if (!loaded && !this.#closed) this.messenger.show(peer);
     return loaded;
   }
 
-  /** Everything of a peer that is on screen was looked at. */
-  look(peer: string): void {
+  /** Marks everything displayed of a peer as read. */
+  markRead(peer: string): void {
     this.show(peer);
     const { contiguousSeq } = this.conversation(peer);
     if (contiguousSeq > 0) this.messenger.seen(peer, contiguousSeq);
   }
 
-  /** The tab is closed; what was not sent stays with the browser. */
+  /** Closes the tab; unsent messages stay in `pending`. */
   close(): void {
-    this.#gone = true;
+    this.#closed = true;
     this.#connection.end();
   }
 
-  get #waitsToComeBack(): boolean {
+  get #isBackingOff(): boolean {
     return (
       this.#connection.state === "connecting" && (this.#socket?.readyState ?? WebSocket.CLOSED) >= WebSocket.CLOSING
     );
   }
 
-  #keep(draft: PendingMessage): void {
-    if (!this.pending.has(draft.ref)) {
-      const { ref, peer, text } = draft;
-      this.#around.history.add({ e: "write", user: this.user, to: peer, ref, hash: hashOf(text) });
+  #store(message: PendingMessage): void {
+    if (!this.pending.has(message.ref)) {
+      const { ref, peer, text } = message;
+      this.#environment.history.add({ e: "write", user: this.user, to: peer, ref, hash: hashOf(text) });
     }
-    this.pending.set(draft.ref, draft);
+    this.pending.set(message.ref, message);
   }
 
   #changed(peer: string): void {
     const { contiguousSeq, loaded } = this.conversation(peer);
-    if (!loaded) this.#showSoon(peer);
-    if (this.#gone || contiguousSeq <= (this.#held.get(peer) ?? 0)) return;
-    this.#held.set(peer, contiguousSeq);
-    this.#around.history.add({ e: "contiguous", page: this.name, peer, seq: contiguousSeq });
+    if (!loaded) this.#retryShow(peer);
+    if (this.#closed || contiguousSeq <= (this.#contiguous.get(peer) ?? 0)) return;
+    this.#contiguous.set(peer, contiguousSeq);
+    this.#environment.history.add({ e: "contiguous", page: this.name, peer, seq: contiguousSeq });
   }
 
-  /** A conversation whose first page did not come is opened again by whoever waits for it. */
-  #showSoon(peer: string): void {
-    if (this.#showing.has(peer)) return;
-    this.#showing.add(peer);
+  /** Retries a conversation whose first page failed to load. */
+  #retryShow(peer: string): void {
+    if (this.#retrying.has(peer)) return;
+    this.#retrying.add(peer);
     setTimeout(() => {
-      this.#showing.delete(peer);
+      this.#retrying.delete(peer);
       if (this.connected) this.show(peer);
-    }, SHOW_AGAIN_MS);
+    }, RETRY_SHOW_MS);
   }
 
-  /** Another pod, as a load balancer would give. */
-  #turnAway(): void {
-    const { ports, random } = this.#around;
+  /** Chooses another pod, as a load balancer would. */
+  #changePod(): void {
+    const { ports, random } = this.#environment;
     if (ports.length > 1) this.#pod = (this.#pod + 1 + random.below(ports.length - 1)) % ports.length;
   }
 
-  /** What `Connection` makes sockets with. */
+  /** The `WebSocket` of `Connection`. */
   #socketClass(): typeof WebSocket {
     const open = () => {
-      const port = this.#around.ports[this.#pod] as number;
+      const port = this.#environment.ports[this.#pod] as number;
       const options = {
         url: `ws://127.0.0.1:${port}/ws/${this.user}`,
         cookie: this.#cookie,
         page: this.name,
         pod: this.#pod,
-        lost: () => this.#turnAway(),
+        lost: () => this.#changePod(),
       };
-      return (this.#socket = new RecordingSocket(options, this.#around.history));
+      return (this.#socket = new RecordingSocket(options, this.#environment.history));
     };
     return function Socket() {
       return open();
@@ -185,18 +184,18 @@ export class Page {
     return {
       me: async () => (await this.#get<{ username: string }>("/me")).username,
       blocks: async () => [],
-      unread: async () => ({}), // nobody here has so many conversations
-      mute: async () => {}, // the pages of these runs never do
+      unread: async () => ({}), // only pages with many conversations need it
+      mute: async () => {}, // not used in these runs
       block: async () => {},
       people: (prefix: string) => this.#get<string[]>(`/get_users?q=${encodeURIComponent(prefix)}&limit=20`),
       conversations: async (page: { limit: number; before?: string | undefined }): Promise<Row[]> => {
         const rows = await this.#get<Row[]>(`/conversations?${query(page)}`);
-        for (const row of rows) this.#around.history.add({ e: "summary", page: this.name, ...standing(row) });
+        for (const row of rows) this.#environment.history.add({ e: "summary", page: this.name, ...summaryOf(row) });
         return rows;
       },
       messages: async (me: string, peer: string, page: Record<string, number>): Promise<Stored[]> => {
         const rows = await this.#get<StoredRow[]>(`/messages/${me}/${peer}?peek=1&${query(page)}`);
-        this.#around.history.add({ e: "history", page: this.name, peer, rows: rows.map(toldOf) });
+        this.#environment.history.add({ e: "history", page: this.name, peer, rows: rows.map(observedOf) });
         return rows.map((row) => ({
           read: row.read,
           message: {
@@ -213,20 +212,20 @@ export class Page {
     };
   }
 
-  /** As the page does: no deadline. A pod that refuses is left for another, a pod that is silent is waited for. */
+  /** Without a deadline, as the page's. A pod that refuses is left for another. */
   async #get<T>(path: string): Promise<T> {
-    if (this.#gone) throw new Error("The page is closed");
+    if (this.#closed) throw new Error("The page is closed");
     const pod = this.#pod;
     try {
-      const answer = await fetch(`http://127.0.0.1:${this.#around.ports[pod]}${path}`, {
+      const response = await fetch(`http://127.0.0.1:${this.#environment.ports[pod]}${path}`, {
         headers: { accept: "application/json", cookie: this.#cookie },
       });
-      if (!answer.ok) throw new Error(`${path} was answered ${answer.status}`);
-      const body = (await answer.json()) as T;
-      if (this.#gone) throw new Error("The page is closed");
+      if (!response.ok) throw new Error(`${path} was answered ${response.status}`);
+      const body = (await response.json()) as T;
+      if (this.#closed) throw new Error("The page is closed");
       return body;
     } catch (error) {
-      if (pod === this.#pod && !this.connected) this.#turnAway();
+      if (pod === this.#pod && !this.connected) this.#changePod();
       throw error;
     }
   }
@@ -243,8 +242,8 @@ interface StoredRow {
   readonly ref?: string;
 }
 
-/** A message of the JSON routes, as the history has it. */
-export function toldOf({
+/** A message of the JSON routes, for the history. */
+export function observedOf({
   sender,
   receiver,
   id,
@@ -255,7 +254,7 @@ export function toldOf({
   return { from: sender, to: receiver, id, seq, hash: hashOf(content), ...(ref === undefined ? {} : { ref }) };
 }
 
-function standing(row: Row) {
+function summaryOf(row: Row) {
   const { peer, last_seq: last, unread, my_read_seq: read, peer_read_seq: peerRead, peer_delivered_seq } = row;
   return { peer, last, unread, read, peerRead, peerDelivered: peer_delivered_seq };
 }
@@ -270,14 +269,14 @@ interface Frame {
   readonly [field: string]: unknown;
 }
 
-/** A WebSocket that tells the history what goes through it, before its page hears of it. */
+/** A WebSocket that records each frame in the history before its page receives it. */
 export class RecordingSocket extends EventTarget {
   readonly #socket: WebSocket;
   readonly #history: Recorder;
   readonly #number = ++sockets;
   readonly #page: string;
   readonly #pod: number;
-  #greeted = false;
+  #opened = false;
   #closed = false;
 
   constructor(
@@ -292,14 +291,14 @@ export class RecordingSocket extends EventTarget {
     this.#socket = new WebSocket(options.url, { headers: { cookie: options.cookie } } as unknown as string[]);
     this.#socket.addEventListener("message", ({ data }) => {
       if (this.#closed) return;
-      this.#hear(JSON.parse(String(data)) as Frame);
+      this.#record(JSON.parse(String(data)) as Frame);
       this.dispatchEvent(new MessageEvent("message", { data }));
     });
     this.#socket.addEventListener("error", () => {});
     this.#socket.addEventListener("close", ({ code }) => {
       if (this.#closed) return;
       options.lost();
-      this.#end(code);
+      this.#close(code);
       this.dispatchEvent(new CloseEvent("close", { code }));
     });
   }
@@ -314,26 +313,26 @@ export class RecordingSocket extends EventTarget {
     this.#socket.send(text);
   }
 
-  /** The page wants no more of it: what still comes is not heard. */
+  /** Later frames are ignored. */
   close(): void {
     if (this.#closed) return;
-    this.#end(1000);
+    this.#close(1000);
     this.#socket.close();
-    setTimeout(() => (this.#socket as unknown as { terminate(): void }).terminate(), 1_000); // a dead peer answers no close
+    setTimeout(() => (this.#socket as unknown as { terminate(): void }).terminate(), 1_000); // a dead peer never answers the close
   }
 
-  #end(code: number): void {
+  #close(code: number): void {
     this.#closed = true;
-    if (this.#greeted) this.#history.add({ e: "close", socket: this.#number, code });
+    if (this.#opened) this.#history.add({ e: "close", socket: this.#number, code });
   }
 
-  #hear(frame: Frame): void {
+  #record(frame: Frame): void {
     const socket = this.#number;
-    // Fields are what the contract says; if not, the checker finds them wrong.
+    // The fields are as the protocol says, or the checker reports them.
     // oxlint-disable-next-line typescript/no-explicit-any
     const { type, from, to, message, id, seq, ref, peer, reader, duplicate, code } = frame as any;
     if (type === "hello") {
-      this.#greeted = true;
+      this.#opened = true;
       this.#history.add({ e: "open", socket, page: this.#page, pod: this.#pod });
     } else if (type === "message") {
       this.#history.add({ e: "message", socket, from, to, id, seq, hash: hashOf(message), ...(ref ? { ref } : {}) });

@@ -1,84 +1,66 @@
-/** Which run it is: how many people, how fast they write, which faults in which order, and what it has to have seen to prove anything. */
+/** The parameters of a run: users, rate, which faults in which order, and how much it must have seen to be conclusive. */
 
 import type { Fault } from "./faults/fault.ts";
 import { type MutantName, type Options, SHORT } from "./options.ts";
 import type { Random } from "./random.ts";
-import { RECOVERY_USERS } from "./recovery.ts";
 
 export interface Plan {
-  readonly people: number;
-  /** With accounts, and no part in the workload. */
+  /** Users of the workload. */
+  readonly users: number;
+  /** Users beyond the workload's, for faults that sign someone out. */
   readonly spareUsers: number;
-  /** Messages a second. */
+  /** Messages per second. */
   readonly rate: number;
   readonly pods: number;
-  /** People write for so long at least. */
+  /** The least duration of the workload. */
   readonly seconds: number;
-  /** Once around, in the order drawn. */
   readonly faults: readonly Fault[];
-  /** How often each fault is made at least; they go round until the time is over. */
+  /** How often each fault is injected at least; they repeat until the time is over. */
   readonly rounds: number;
-  /** Calm before the first fault and between two, in seconds. */
+  /** The least and most time before each fault, in seconds. */
   readonly calm: readonly [number, number];
-  /** How much longer what lasts may last than in a short run. */
+  /** By how much lasting faults may last longer than in a short run. */
   readonly stretch: number;
-  /** Once the last fault began nobody reloads, and soon nobody but it writes: what it loses stays lost. */
+  /** Once the fault begins, no tab reloads and soon the workload pauses: what the fault loses is not healed by later traffic. */
   readonly silentEnd: boolean;
-  /** How long a send may stay unsettled after everything was whole again, and then a message undelivered. */
+  /** After recovery, the time until every send must be settled, and then until every message must be delivered. */
   readonly patience: { readonly settledMs: number; readonly wholeMs: number };
-  /** Fewer acks prove nothing. */
-  readonly least: number;
+  /** With fewer acks the run is inconclusive. */
+  readonly minAcks: number;
 }
 
 const DEFAULTS = {
-  people: 60,
+  users: 60,
   spareUsers: 40,
   rate: 200,
   calm: [2, 4],
   silentEnd: false,
   patience: { settledMs: 60_000, wholeMs: 10_000 },
+  rounds: 1,
+  stretch: 1,
+  minAcks: 1,
 } as const;
 
-/** @param recovery measurements, made instead of faults when they are what was asked for */
-export function planRun(
-  options: Options,
-  parts: { faults: ReadonlyMap<string, Fault>; recovery: readonly Fault[]; random: Random },
-): Plan {
+export function planRun(options: Options, faults: ReadonlyMap<string, Fault>, random: Random): Plan {
   const { mutant, short, minutes, pods } = options;
-  const { faults, recovery, random } = parts;
-  const each = { ...DEFAULTS, pods, rounds: 1, stretch: 1, least: 1 };
-  const some = (ids: Iterable<string>) =>
+  const shuffled = (ids: Iterable<string>) =>
     random.shuffled([...ids].map((id) => faults.get(id)).filter((fault) => fault !== undefined));
-  if (mutant) return { ...SMALL, ...MUTANT_RUNS[mutant], faults: some(MUTANT_RUNS[mutant].faults) };
-  if (short) {
-    const list = some(options.faults ?? SHORT);
-    return { ...each, seconds: 115, faults: list, least: options.faults ? 1 : 20_000 };
-  }
-  if (options.recovery) return { ...each, seconds: 10, faults: recovery, spareUsers: RECOVERY_USERS, calm: [5, 6] };
-  const list = some(options.faults ?? faults.keys());
-  if (minutes === undefined) return { ...each, seconds: 10, faults: list };
-  return {
-    ...each,
-    seconds: minutes * 60,
-    faults: list,
-    rounds: 2,
-    stretch: 2,
-    calm: [3, 10],
-    least: minutes * 10_000,
-  };
+  if (mutant) return { ...SMALL, ...MUTANT_RUNS[mutant], faults: shuffled(MUTANT_RUNS[mutant].faults) };
+  const chosen = shuffled(options.faults ?? (short ? SHORT : faults.keys()));
+  const plan = { ...DEFAULTS, pods, faults: chosen };
+  if (short) return { ...plan, seconds: 115, minAcks: options.faults ? 1 : 20_000 };
+  if (minutes === undefined) return { ...plan, seconds: 10 };
+  return { ...plan, seconds: minutes * 60, rounds: 2, stretch: 2, calm: [3, 10], minAcks: minutes * 10_000 };
 }
 
 const SMALL = {
-  people: 9,
+  ...DEFAULTS,
+  users: 9,
   spareUsers: 0,
   rate: 100,
   seconds: 5,
-  rounds: 1,
   calm: [1.5, 2],
-  stretch: 1,
-  silentEnd: false,
-  patience: { settledMs: 2_500, wholeMs: 2_500 }, // what is broken on purpose does not mend
-  least: 1,
+  patience: { settledMs: 2_500, wholeMs: 2_500 }, // a mutant does not recover
 } as const;
 
 interface MutantRun {
@@ -88,7 +70,7 @@ interface MutantRun {
   readonly rate?: number;
 }
 
-/** A run small enough for each mutant, with what makes it show. */
+/** For each mutant the smallest run that exposes it. */
 const MUTANT_RUNS: Readonly<Record<MutantName, MutantRun>> = {
   ack_before_commit: { pods: 1, faults: [], rate: 15 }, // the next message commits the one before
   no_unique_ref: { pods: 1, faults: ["F34"] },

@@ -1,4 +1,4 @@
-/** The PostgreSQL of a run: real, on the disk, with fsync on. It can be stopped in every way there is, and looked into past every broken proxy. */
+/** The run's PostgreSQL: real, on disk, with fsync on. It can be stopped in every way, and queried directly whatever the proxies do. */
 
 import { chownSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -7,12 +7,11 @@ import { Database } from "../../src/db/database.ts";
 import { migrate } from "../../src/db/migrate.ts";
 import { startEmbedded } from "../../src/db/own_postgres.ts";
 import type { Embedded } from "../../src/embedded_postgres/embedded_postgres.ts";
-import { Log } from "../../src/log.ts";
-import { BenchDatabase } from "../support/database.ts";
+import { TestDatabase } from "../support/database.ts";
+import { SILENT } from "../support/sandbox.ts";
 import type { Address } from "./fault_proxy.ts";
 
 const ROOT = join(import.meta.dir, "..", "..");
-const SILENT = new Log({ level: "error", format: "text", write: () => {} });
 const SOCKET = ".s.PGSQL.5432";
 
 export class Postgres {
@@ -20,7 +19,6 @@ export class Postgres {
   #embedded: Embedded;
   #sql: Database;
   #closed = false;
-  /** A start under way. */
   #starting: Promise<void> = Promise.resolve();
 
   private constructor(directory: string, embedded: Embedded) {
@@ -29,40 +27,40 @@ export class Postgres {
     this.#sql = this.#connect();
   }
 
-  /** Starts it with chatify's tables and `people` who have a session each. */
-  static async start(directory: string, people: number): Promise<Postgres> {
+  /** Starts one with chatify's tables and `users` with a session each. */
+  static async create(directory: string, users: number): Promise<Postgres> {
     const embedded = await startEmbedded({ directory, log: SILENT });
     const options = { directory: join(ROOT, "sql"), name: "chaos", allowUnsafe: false, log: SILENT, say: () => {} };
     await migrate(embedded.target, options);
     const postgres = new Postgres(directory, embedded);
-    const database = new BenchDatabase("chatify", postgres.address(postgres.#host));
-    await database.people(people);
+    const database = new TestDatabase("chatify", postgres.urlFor(postgres.#host));
+    await database.addUsers(users);
     await database.sql.end({ timeout: 1 });
     return postgres;
   }
 
-  /** Where it answers, past every proxy. */
-  get place(): Address {
+  /** Its own address, behind every proxy. */
+  get address(): Address {
     return { unix: join(this.#host, SOCKET) };
   }
 
-  /** An address for pods. @param host that leads here, or the directory of a socket that does */
-  address(host: string, port = 5432): string {
+  /** A connection string for pods. @param host resolves to it or to a proxy, or the directory of a socket */
+  urlFor(host: string, port = 5432): string {
     const { username, password } = this.#target;
     return `postgres://${username}:${password}@localhost/chatify?host=${encodeURIComponent(host)}&port=${port}`;
   }
 
-  /** Asks it directly; waits up to 10 s for it to be there. */
+  /** A direct connection; a query waits up to 10 s while it is down. */
   get sql(): Database {
     return this.#sql;
   }
 
-  /** The postmaster; its sessions are its children. */
+  /** The process id of the postmaster; its sessions are child processes. */
   get pid(): number {
     return Number(readFileSync(join(this.#cluster, "postmaster.pid"), "utf8").split("\n")[0]);
   }
 
-  /** Sessions of the pods. `listening`: those that wait for notifications; otherwise the others. */
+  /** Process ids of the pods' sessions: those that LISTEN, or the others. */
   async backends(options: { listening: boolean }): Promise<number[]> {
     const rows = await this.#sql.run(
       (sql) => sql<{ pid: number }[]>`
@@ -78,14 +76,14 @@ export class Postgres {
     return rows.map(({ pid }) => pid);
   }
 
-  /** The sessions that store messages; waits for one. */
+  /** Process ids of the sessions that store messages; waits for one. */
   async writers(): Promise<number[]> {
     for (;;) {
       const rows = await this.#sql.run(
         (sql) => sql<{ pid: number }[]>`
           select pid
           from pg_stat_activity
-          where application_name like 'chatify%' and query ilike '%with input as materialized%' -- the beginning of a batch
+          where application_name like 'chatify%' and query ilike '%with input as materialized%' -- the start of a batch
           order by pid
         `,
       );
@@ -109,33 +107,33 @@ export class Postgres {
     await this.#sql.run((sql) => sql`select pg_terminate_backend(pid) from unnest(${[...pids]}::bigint[]::int[]) pid`);
   }
 
-  /** Stops it: `SIGINT` is fast, `SIGQUIT` immediate, `SIGKILL` ends the postmaster alone, whose sessions then end themselves. */
-  async down(signal: "SIGINT" | "SIGQUIT" | "SIGKILL"): Promise<void> {
+  /** `SIGINT`: fast shutdown. `SIGQUIT`: immediate. `SIGKILL`: only the postmaster; its sessions then exit by themselves. */
+  async stop(signal: "SIGINT" | "SIGQUIT" | "SIGKILL"): Promise<void> {
     const { pid } = this;
-    const stopped = this.#embedded.stop(); // else it is started again at once
+    const stopped = this.#embedded.stop(); // otherwise it would be restarted at once
     process.kill(pid, signal);
     await stopped;
     while (existsSync(`/proc/${pid}`) && !isZombie(pid)) await Bun.sleep(5);
   }
 
-  /** Starts it again, unless the run is over. @returns when it takes connections */
-  up(): Promise<void> {
+  /** Starts it again, unless the run is over. @returns when it accepts connections */
+  start(): Promise<void> {
     if (!this.#closed) this.#starting = this.#start();
     return this.#starting;
   }
 
-  /** Starts it again as a standby that is promoted: the same data on a new timeline, as after a fail-over that lost nothing. */
-  async promoted(): Promise<void> {
-    this.#leave("standby.signal");
-    await this.up(); // it answers, and takes no writes
+  /** Starts it as a standby and promotes that: the same data on a new timeline, as after a failover without loss. */
+  async promote(): Promise<void> {
+    this.#touch("standby.signal");
+    await this.start(); // read-only
     await Bun.sleep(300);
-    this.#leave("promote");
+    this.#touch("promote");
     process.kill(this.pid, "SIGUSR1");
-    const recovers = (): Promise<boolean> =>
+    const isInRecovery = (): Promise<boolean> =>
       this.#sql
-        .run((sql) => sql<[{ recovers: boolean }]>`select pg_is_in_recovery() as recovers`)
-        .then(([row]) => row.recovers);
-    while (await recovers()) await Bun.sleep(20);
+        .run((sql) => sql<[{ recovering: boolean }]>`select pg_is_in_recovery() as recovering`)
+        .then(([row]) => row.recovering);
+    while (await isInRecovery()) await Bun.sleep(20);
   }
 
   async close(): Promise<void> {
@@ -164,8 +162,8 @@ export class Postgres {
     return join(this.#embedded.directory, "cluster");
   }
 
-  /** A file that PostgreSQL looks for. */
-  #leave(name: string): void {
+  /** Creates a signal file for PostgreSQL. */
+  #touch(name: string): void {
     const path = join(this.#cluster, name);
     writeFileSync(path, "");
     const { uid, gid } = statSync(this.#cluster);

@@ -1,4 +1,4 @@
-/** One run: people write, faults are made one after the other, everything heals, and the checker reads what happened. */
+/** One run: the workload writes, faults are injected one after the other, everything is healed, and the checker judges the history. */
 
 import { join } from "node:path";
 
@@ -14,7 +14,7 @@ import type { MutantName } from "./options.ts";
 import type { Plan } from "./plan.ts";
 import type { Random } from "./random.ts";
 import { RunMetrics } from "./run_metrics.ts";
-import { Valkey } from "./valkey.ts";
+import { ProxiedValkey } from "./valkey.ts";
 import { Workload } from "./workload.ts";
 
 const PAUSE_AFTER_MS = 1_500;
@@ -22,17 +22,13 @@ const PAUSE_AFTER_MS = 1_500;
 export interface Outcome {
   readonly findings: Findings;
   readonly metrics: RunMetrics;
-  /** Complaints in the servers' logs. */
-  readonly complaints: readonly string[];
-  /** Faults that could not be made, and why. */
-  readonly missing: ReadonlyMap<string, string>;
+  readonly loggedErrors: readonly string[];
+  /** Faults that could not be injected, and why. */
+  readonly unsupported: ReadonlyMap<string, string>;
 }
 
-/**
- * @param options.directory made for the run and removed after it
- * @param options.say told of each fault
- */
-export async function run(
+/** @param options.directory an empty one, which the run removes @param options.say prints a line for each fault */
+export async function runPlan(
   plan: Plan,
   options: {
     directory: string;
@@ -45,14 +41,15 @@ export async function run(
   },
 ): Promise<Outcome> {
   const { directory, random, mutant, say } = options;
-  const valkey = options.bus === "redis" ? await Valkey.start(directory) : undefined;
+  const valkey = options.bus === "redis" ? new ProxiedValkey(directory) : undefined;
+  await valkey?.start();
   const cluster = await Cluster.start(directory, {
     pods: plan.pods,
-    people: plan.people + plan.spareUsers,
+    users: plan.users + plan.spareUsers,
     valkey,
     pod: {
       env: { SESSION_SECRET, ...(valkey ? { BUS: valkey.url } : {}), ...(mutant ? { CHAOS_MUTANT: mutant } : {}) },
-      words: mutant ? ["--preload", join(import.meta.dir, "mutants.ts")] : [],
+      bunArgs: mutant ? ["--preload", join(import.meta.dir, "mutants.ts")] : [],
     },
     prepare: async (postgres) => {
       const sql = mutant && MUTANT_SQL[mutant];
@@ -62,18 +59,18 @@ export async function run(
   options.onCluster(cluster);
   const history = new History(options.historyPath);
   const monitor = new InvariantMonitor(cluster.postgres, history);
-  const workload = new Workload({ people: plan.people, rate: plan.rate, ports: cluster.ports, history, random });
-  const missing = new Map<string, string>();
+  const workload = new Workload({ users: plan.users, rate: plan.rate, ports: cluster.ports, history, random });
+  const unsupported = new Map<string, string>();
   try {
     await workload.open();
-    workload.begin();
-    await injectFaults(plan, { cluster, workload, history, random, missing, say });
-    workload.end();
+    workload.start();
+    await injectFaults(plan, { cluster, workload, history, random, unsupported, say });
+    workload.stop();
     cluster.heal();
-    for (const pod of cluster.pods) {
-      if (pod.died > 0) history.add({ e: "violation", fault: pod.name, words: `it died ${pod.died} times by itself` });
+    for (const { name, crashes } of cluster.pods) {
+      if (crashes > 0) history.add({ e: "violation", fault: name, message: `it crashed ${crashes} times by itself` });
     }
-    await monitor.end();
+    await monitor.stop();
     await workload.settle(cluster.postgres, plan.patience);
     await workload.recordFinalState(cluster.postgres);
   } finally {
@@ -81,10 +78,9 @@ export async function run(
     await history.end();
   }
   const judged = await judge(history.path);
-  return { ...judged, complaints: await cluster.close(), missing };
+  return { ...judged, loggedErrors: await cluster.close(), unsupported };
 }
 
-/** What a history is worth. */
 export async function judge(path: string): Promise<{ findings: Findings; metrics: RunMetrics }> {
   const checker = new Checker();
   const metrics = new RunMetrics();
@@ -102,11 +98,11 @@ async function injectFaults(
     workload: Workload;
     history: History;
     random: Random;
-    missing: Map<string, string>;
+    unsupported: Map<string, string>;
     say: (line: string) => void;
   },
 ): Promise<void> {
-  const { cluster, workload, history, random, missing, say } = parts;
+  const { cluster, workload, history, random, unsupported, say } = parts;
   const endsAt = history.now + plan.seconds * 1_000;
   const calm = () => Bun.sleep(random.between(...plan.calm) * 1_000);
   let spareUsers = 0;
@@ -117,44 +113,45 @@ async function injectFaults(
     history,
     random,
     seconds: (short) => short * random.between(1, plan.stretch),
-    wrong: (words) => history.add({ e: "violation", fault: `${fault.id} ${fault.name}`, words }),
+    violation: (message) => history.add({ e: "violation", fault: `${fault.id} ${fault.name}`, message }),
     spareUser() {
-      if (spareUsers === plan.spareUsers) throw new Unsupported("everybody was signed out already");
-      return nameOf(plan.people + spareUsers++);
+      if (spareUsers === plan.spareUsers) throw new Unsupported("every spare user was signed out already");
+      return nameOf(plan.users + spareUsers++);
     },
   });
-  const make = async (fault: Fault) => {
-    if ((fault.pods ?? 1) > cluster.pods.length) return void missing.set(fault.id, `it takes ${fault.pods} pods`);
+  const inject = async (fault: Fault) => {
+    if ((fault.pods ?? 1) > cluster.pods.length) return void unsupported.set(fault.id, `it needs ${fault.pods} pods`);
     n++;
-    const begunAt = history.now;
+    const startedAt = history.now;
     history.add({ e: "fault", n, fault: `${fault.id} ${fault.name}`, crash: fault.crash === true });
     let note: string;
     try {
       note = await fault.run(contextOf(fault));
     } catch (error) {
       if (!(error instanceof Unsupported)) throw error;
-      missing.set(fault.id, error.message);
-      note = `not made: ${error.message}`;
+      unsupported.set(fault.id, error.message);
+      note = `not injected: ${error.message}`;
     } finally {
       cluster.heal();
     }
     history.add({ e: "healed", n, note });
-    say(`${stamp(begunAt)}  ${fault.id}  ${fault.name}: ${note} (${((history.now - begunAt) / 1_000).toFixed(1)} s)`);
+    const took = ((history.now - startedAt) / 1_000).toFixed(1);
+    say(`${stamp(startedAt)}  ${fault.id}  ${fault.name}: ${note} (${took} s)`);
   };
 
   await calm();
   for (let round = 0; plan.faults.length > 0 && (round < plan.rounds || history.now < endsAt); round++) {
-    if (missing.size === plan.faults.length) break;
+    if (unsupported.size === plan.faults.length) break;
     for (const fault of random.shuffled(plan.faults)) {
-      if (missing.has(fault.id) || (round >= plan.rounds && history.now >= endsAt)) continue;
+      if (unsupported.has(fault.id) || (round >= plan.rounds && history.now >= endsAt)) continue;
       if (plan.silentEnd) {
-        for (const name of workload.names) workload.held.add(name); // a new tab sends again, and the server tells both people to ask
+        for (const name of workload.names) workload.noReload.add(name); // a new tab would resend, and both users would get sync
         setTimeout(() => (workload.paused = true), PAUSE_AFTER_MS);
       }
-      await make(fault);
+      await inject(fault);
       await calm();
     }
-    if (plan.rounds === 1) break; // what is left of the time is calm
+    if (plan.rounds === 1) break; // the rest of the time is calm
   }
   await Bun.sleep(Math.max(0, endsAt - history.now));
 }

@@ -1,9 +1,9 @@
-/** Figures of a history: how long acks took, when nothing was heard, how soon people were back after each fault. Judges nothing. */
+/** Figures of a history: ack latency, the longest time without an ack, reconnection times after each fault. Judges nothing. */
 
 import { percentile } from "../support/statistics.ts";
 import type { Entry } from "./history.ts";
 
-/** Acks and reconnections so long after a fault still count as its own: a page waits up to 5 s before it comes back. */
+/** How long after a fault acks and reconnections still count as its effect: a page waits up to 5 s before it reconnects. */
 const AFTERMATH_MS = 6_000;
 
 export interface FaultTimes {
@@ -12,8 +12,8 @@ export interface FaultTimes {
   readonly at: number;
   until: number;
   note: string;
-  /** How long each page that lost its socket was without one. */
-  readonly back: number[];
+  /** For each page that lost its socket, the time without one. */
+  readonly reconnectMs: number[];
 }
 
 export class RunMetrics {
@@ -23,13 +23,13 @@ export class RunMetrics {
   duplicateAcks = 0;
   /** Sends whose socket closed before an answer. */
   unknown = 0;
-  /** The longest time between two acks, and when it began. */
+  /** The longest time between two acks, and its start. */
   silence = { ms: 0, at: 0 };
   #lastAckAt: number | undefined;
   readonly #writtenAt = new Map<string, number>();
   readonly #acks: { at: number; ms: number }[] = [];
-  readonly #onSocket = new Map<number, { page: string; unanswered: Set<string> }>();
-  readonly #awaySince = new Map<string, { t: number; fault: FaultTimes | undefined }>();
+  readonly #sockets = new Map<number, { page: string; unanswered: Set<string> }>();
+  readonly #disconnected = new Map<string, { t: number; fault: FaultTimes | undefined }>();
 
   take(entry: Entry): void {
     const { t } = entry;
@@ -38,28 +38,29 @@ export class RunMetrics {
         this.written++;
         return void this.#writtenAt.set(entry.ref, t);
       case "open": {
-        this.#onSocket.set(entry.socket, { page: entry.page, unanswered: new Set() });
-        const away = this.#awaySince.get(entry.page);
-        this.#awaySince.delete(entry.page);
-        away?.fault?.back.push(t - away.t);
+        this.#sockets.set(entry.socket, { page: entry.page, unanswered: new Set() });
+        const disconnected = this.#disconnected.get(entry.page);
+        this.#disconnected.delete(entry.page);
+        disconnected?.fault?.reconnectMs.push(t - disconnected.t);
         return;
       }
       case "close": {
-        const socket = this.#onSocket.get(entry.socket);
-        this.#onSocket.delete(entry.socket);
+        const socket = this.#sockets.get(entry.socket);
+        this.#sockets.delete(entry.socket);
         if (!socket) return;
         this.unknown += socket.unanswered.size;
-        return void this.#awaySince.set(socket.page, { t, fault: this.#faultAt(t) });
+        return void this.#disconnected.set(socket.page, { t, fault: this.#faultAt(t) });
       }
       case "send":
-        return void this.#onSocket.get(entry.socket)?.unanswered.add(entry.ref);
+        return void this.#sockets.get(entry.socket)?.unanswered.add(entry.ref);
       case "rejected":
-        return void this.#onSocket.get(entry.socket)?.unanswered.delete(entry.ref);
+        return void this.#sockets.get(entry.socket)?.unanswered.delete(entry.ref);
       case "ack":
         return this.#acked(entry);
       case "fault": {
         const { n, fault } = entry;
-        return void this.faults.push({ n, fault, at: t, until: Number.POSITIVE_INFINITY, note: "", back: [] });
+        const times = { n, fault, at: t, until: Number.POSITIVE_INFINITY, note: "", reconnectMs: [] };
+        return void this.faults.push(times);
       }
       case "healed": {
         const fault = this.faults.find(({ n }) => n === entry.n);
@@ -68,7 +69,7 @@ export class RunMetrics {
     }
   }
 
-  /** p50 and p99 of the time from writing to the ack, of what was written in calm and what under a fault, in ms. */
+  /** p50 and p99 from writing to the ack in ms, of messages written without a fault and under one. */
   ackLatency(): { calm: { p50: number; p99: number }; fault: { p50: number; p99: number } } {
     const calm: number[] = [];
     const fault: number[] = [];
@@ -78,10 +79,10 @@ export class RunMetrics {
   }
 
   #acked({ t, socket, ref, duplicate }: Entry & { e: "ack" }): void {
-    this.#onSocket.get(socket)?.unanswered.delete(ref);
+    this.#sockets.get(socket)?.unanswered.delete(ref);
     if (duplicate) this.duplicateAcks++;
     const at = this.#writtenAt.get(ref);
-    if (at === undefined) return; // an ack of it came before
+    if (at === undefined) return; // acknowledged before
     this.#writtenAt.delete(ref);
     this.#acks.push({ at, ms: t - at });
     this.acked++;

@@ -1,24 +1,24 @@
 /**
- * Everybody of a run: who has which tabs, who writes to whom and when, who reads. They talk and fall silent, since a loss shows only where
- * nothing comes after it.
+ * The users of a run: which tabs they have, who writes to whom and when, who reads. Conversations alternate between activity and silence,
+ * since a loss shows only where no later message heals it.
  */
 
 import { cookieOf, nameOf } from "../support/users.ts";
 import { hashOf, type History, pairOf } from "./history.ts";
 import { conversations } from "./invariant_monitor.ts";
-import { Page, toldOf } from "./page.ts";
+import { observedOf, Page } from "./page.ts";
 import type { Postgres } from "./postgres.ts";
 import type { Random } from "./random.ts";
 
 const TICK_MS = 10;
-const TALK_MS = [4_000, 12_000] as const;
+const ACTIVE_MS = [4_000, 12_000] as const;
 const SILENCE_MS = [3_000, 14_000] as const;
 const READ_AFTER_MS = [100, 2_500] as const;
 const RELOAD_EVERY_MS = 1_500;
 const MARKED_WITHIN_MS = 1_200;
-/** Pages of history that a tab scrolls back in the end. */
+/** Pages of history that a tab scrolls back at the end. */
 const SCROLLS = 20;
-/** Too long for a notification: other pods are told to ask. */
+/** Too long for a notification: other pods get a hint to fetch it. */
 const LONG = "🪨".repeat(3_000);
 const LONG_SHARE = 0.01;
 export const TEXTS = [
@@ -34,11 +34,11 @@ export const TEXTS = [
   "x".repeat(900),
 ];
 
-/** The ring: each person writes with the one before and the one after. */
-interface Talk {
-  readonly one: string;
-  readonly other: string;
-  talking: boolean;
+/** The users form a ring: each writes to the one before and the one after. */
+interface Conversation {
+  readonly first: string;
+  readonly second: string;
+  isActive: boolean;
   until: number;
 }
 
@@ -47,31 +47,31 @@ export class Workload {
   readonly #random: Random;
   readonly #ports: readonly number[];
   readonly #rate: number;
-  readonly #talks: readonly Talk[];
+  readonly #conversations: readonly Conversation[];
   readonly #pages = new Map<string, Page[]>();
-  readonly #people: number;
+  readonly #users: number;
   #timer: Timer | undefined;
   #due = 0;
   #texts = 0;
   #openings = 0;
   #reloadAt = 0;
-  /** Nobody writes while a fault wants silence. */
+  /** No user writes. */
   paused = false;
-  /** Who is not to reload. */
-  readonly held = new Set<string>();
+  /** Users whose tabs do not reload. */
+  readonly noReload = new Set<string>();
 
-  /** @param options.people three or more @param options.rate messages a second, of all together */
-  constructor(options: { people: number; rate: number; ports: readonly number[]; history: History; random: Random }) {
+  /** @param options.users three or more @param options.rate messages a second, of all together */
+  constructor(options: { users: number; rate: number; ports: readonly number[]; history: History; random: Random }) {
     this.#history = options.history;
     this.#random = options.random;
     this.#ports = options.ports;
     this.#rate = options.rate;
-    this.#people = options.people;
-    this.#talks = Array.from({ length: options.people }, (_, i) => ({
-      one: nameOf(i),
-      other: nameOf((i + 1) % options.people),
-      talking: i % 2 === 0,
-      until: this.#random.between(0, TALK_MS[1]),
+    this.#users = options.users;
+    this.#conversations = Array.from({ length: options.users }, (_, i) => ({
+      first: nameOf(i),
+      second: nameOf((i + 1) % options.users),
+      isActive: i % 2 === 0,
+      until: this.#random.between(0, ACTIVE_MS[1]),
     }));
   }
 
@@ -79,9 +79,9 @@ export class Workload {
     return [...this.#pages.keys()];
   }
 
-  /** Everybody's tabs: every third person has two, every tenth three, on different pods. */
+  /** Opens all tabs: every third user has two, every tenth three, on different pods. */
   async open(): Promise<void> {
-    for (let i = 0; i < this.#people; i++) {
+    for (let i = 0; i < this.#users; i++) {
       const tabs = i % 10 === 9 ? 3 : i % 3 === 2 ? 2 : 1;
       const name = nameOf(i);
       this.#pages.set(
@@ -100,51 +100,52 @@ export class Workload {
     return this.#pages.get(name) ?? [];
   }
 
-  /** Whom a person writes with. */
+  /** The users that this one writes to. */
   peersOf(name: string): string[] {
-    return this.#talks.flatMap(({ one, other }) => (one === name ? [other] : other === name ? [one] : []));
+    return this.#conversations.flatMap(({ first, second }) =>
+      first === name ? [second] : second === name ? [first] : [],
+    );
   }
 
-  /** Everybody begins to write, read and reload. */
-  begin(): void {
-    let before = performance.now();
+  /** Users start to write, read and reload. */
+  start(): void {
+    let last = performance.now();
     this.#timer = setInterval(() => {
       const now = performance.now();
-      if (!this.paused) this.#due += ((now - before) / 1_000) * this.#rate;
-      before = now;
-      this.#turn(now);
-      while (this.#due >= 1) this.#say();
+      if (!this.paused) this.#due += ((now - last) / 1_000) * this.#rate;
+      last = now;
+      this.#toggleActivity(now);
+      while (this.#due >= 1) this.#writeBurst();
       if (now > this.#reloadAt && !this.paused) this.#reload(now);
     }, TICK_MS);
   }
 
-  /** Nobody writes any more. */
-  end(): void {
+  stop(): void {
     clearInterval(this.#timer);
   }
 
-  /** One text of a person, from their first tab. @param text instead of one of the usual */
-  say(from: string, to: string, text?: string): boolean {
+  /** One message from the user's first tab. */
+  write(from: string, to: string, text: string): boolean {
     const page = this.pagesOf(from)[0];
-    return page?.write(to, text ?? this.#text()) ?? false;
+    return page?.write(to, text) ?? false;
   }
 
-  /** Whoever waits for a pod to take what they wrote reloads, and comes to another. @returns how many */
-  leave(pod: number): number {
-    let left = 0;
+  /** Tabs with unsent messages on a pod reload, and connect to another. @returns how many */
+  moveAwayFrom(pod: number): number {
+    let moved = 0;
     for (const pages of this.#pages.values()) {
       for (const [i, page] of pages.entries()) {
-        if (page.pod !== pod || page.waiting === 0) continue;
+        if (page.pod !== pod || page.pendingCount === 0) continue;
         this.#reopen(pages, i, (pod + 1) % this.#ports.length);
-        left++;
+        moved++;
       }
     }
-    return left;
+    return moved;
   }
 
-  /** Waits until nothing is unsettled, and then until everybody has everything, for so long at most. */
+  /** Waits until every send is settled, and then until every tab has every message, each within its limit. */
   async settle(postgres: Pick<Postgres, "sql">, within: { settledMs: number; wholeMs: number }): Promise<void> {
-    const settled = () => this.pages.every((page) => page.connected && page.waiting === 0);
+    const settled = () => this.pages.every((page) => page.connected && page.pendingCount === 0);
     await until(settled, within.settledMs);
     const before = await conversations(postgres);
     const last = new Map(before.map((row) => [pairOf(row.low, row.high), row.last]));
@@ -156,7 +157,7 @@ export class Workload {
         ),
       );
     await until(whole, within.wholeMs);
-    // Marks follow what arrived: everybody has looked, and the last of it is stored, when nothing changes for a while.
+    // Marks follow delivery: they are final once they stop changing.
     await Bun.sleep(READ_AFTER_MS[1]);
     let marks = JSON.stringify(await conversations(postgres));
     for (let tries = 0; tries < 10; tries++) {
@@ -167,30 +168,30 @@ export class Workload {
     }
   }
 
-  /** Writes down how everything stands: the table, what everybody is told, what every tab shows. */
+  /** Records the table, every user's history and counts, and what every tab displays. */
   async recordFinalState(postgres: Pick<Postgres, "sql">): Promise<void> {
     for await (const row of table(postgres)) this.#history.add({ e: "row", ...row });
-    for (let i = 0; i < this.#people; i++) {
+    for (let i = 0; i < this.#users; i++) {
       const [user, cookie] = [nameOf(i), cookieOf(i)];
       const counts = (await this.#get(`/unread_counts/${user}`, cookie)) as Record<string, number>;
       this.#history.add({ e: "unread", user, counts });
       for (const peer of this.peersOf(user)) {
-        const rows = await this.#everything(user, peer, cookie);
-        this.#history.add({ e: "final_history", user, peer, rows: rows.map(toldOf) });
+        const rows = await this.#fullHistory(user, peer, cookie);
+        this.#history.add({ e: "final_history", user, peer, rows: rows.map(observedOf) });
       }
     }
-    for (const page of this.pages) await this.#lookAt(page);
+    for (const page of this.pages) await this.#recordTab(page);
     this.close();
-    await Bun.sleep(MARKED_WITHIN_MS); // whatever was fetched just now is delivered, too
+    await Bun.sleep(MARKED_WITHIN_MS); // fetching marked messages as delivered
     for (const row of await conversations(postgres)) this.#history.add({ e: "conversation", ...row });
   }
 
   close(): void {
-    this.end();
+    this.stop();
     for (const page of this.pages) page.close();
   }
 
-  async #lookAt(page: Page): Promise<void> {
+  async #recordTab(page: Page): Promise<void> {
     for (const ref of page.pending.keys()) this.#history.add({ e: "unsent", page: page.name, ref });
     for (const peer of this.peersOf(page.user)) {
       const conversation = page.conversation(peer);
@@ -202,11 +203,11 @@ export class Workload {
     }
   }
 
-  /** The whole history of a conversation: one streamed answer for one of the two, pages from the beginning for the other. */
-  async #everything(user: string, peer: string, cookie: string): Promise<Parameters<typeof toldOf>[0][]> {
+  /** The full history of a conversation: one streamed response for one of its users, pages for the other. */
+  async #fullHistory(user: string, peer: string, cookie: string): Promise<Parameters<typeof observedOf>[0][]> {
     if (user < peer)
-      return (await this.#get(`/messages/${user}/${peer}?peek=1`, cookie)) as Parameters<typeof toldOf>[0][];
-    const all: Parameters<typeof toldOf>[0][] = [];
+      return (await this.#get(`/messages/${user}/${peer}?peek=1`, cookie)) as Parameters<typeof observedOf>[0][];
+    const all: Parameters<typeof observedOf>[0][] = [];
     for (;;) {
       const path = `/messages/${user}/${peer}?peek=1&limit=200&after=${all.at(-1)?.seq ?? 0}`;
       const rows = (await this.#get(path, cookie)) as typeof all;
@@ -218,11 +219,11 @@ export class Workload {
   async #get(path: string, cookie: string): Promise<unknown> {
     for (let tries = 1; ; tries++) {
       try {
-        const answer = await fetch(`http://127.0.0.1:${this.#random.pick(this.#ports)}${path}`, {
+        const response = await fetch(`http://127.0.0.1:${this.#random.pick(this.#ports)}${path}`, {
           headers: { cookie },
         });
-        if (!answer.ok) throw new Error(`${path} was answered ${answer.status}: ${await answer.text()}`);
-        return await answer.json();
+        if (!response.ok) throw new Error(`${path} was answered ${response.status}: ${await response.text()}`);
+        return await response.json();
       } catch (error) {
         if (tries === 5) throw error;
         await Bun.sleep(500);
@@ -231,47 +232,47 @@ export class Workload {
   }
 
   #openPage(user: string, pod: number, pending?: Page["pending"]): Page {
-    const person = Number(user.slice(1));
+    const number = Number(user.slice(1));
     const page = new Page(
-      { name: `${user}.${++this.#openings}`, user, cookie: cookieOf(person), pod, ...(pending ? { pending } : {}) },
+      { name: `${user}.${++this.#openings}`, user, cookie: cookieOf(number), pod, ...(pending ? { pending } : {}) },
       { history: this.#history, random: this.#random, ports: this.#ports },
     );
-    if (person % 4 !== 3) this.#read(page); // the others never look: their unread messages add up
+    if (number % 4 !== 3) this.#markRead(page); // the others never read: their unread counts grow
     page.open(this.peersOf(user));
     return page;
   }
 
-  /** Looks at what arrives, a little later. */
-  #read(page: Page): void {
-    const looking = new Set<string>();
+  /** Marks incoming messages as read, with a delay. */
+  #markRead(page: Page): void {
+    const reading = new Set<string>();
     page.messenger.addEventListener("thread", (event) => {
       const peer = (event as CustomEvent<string>).detail;
-      if (looking.has(peer)) return;
-      looking.add(peer);
+      if (reading.has(peer)) return;
+      reading.add(peer);
       setTimeout(
         () => {
-          looking.delete(peer);
-          page.look(peer);
+          reading.delete(peer);
+          page.markRead(peer);
         },
         this.#random.between(...READ_AFTER_MS),
       );
     });
   }
 
-  /** Talks begin and end. */
-  #turn(now: number): void {
-    for (const talk of this.#talks) {
-      if (now < talk.until) continue;
-      talk.talking = !talk.talking;
-      talk.until = now + (talk.talking ? this.#random.between(...TALK_MS) : this.#random.between(...SILENCE_MS));
+  #toggleActivity(now: number): void {
+    for (const conversation of this.#conversations) {
+      if (now < conversation.until) continue;
+      conversation.isActive = !conversation.isActive;
+      conversation.until =
+        now + (conversation.isActive ? this.#random.between(...ACTIVE_MS) : this.#random.between(...SILENCE_MS));
     }
   }
 
-  /** A burst of one to three texts: what is sent together has to stay in order. */
-  #say(): void {
-    const talking = this.#talks.filter((talk) => talk.talking);
-    const { one, other } = this.#random.pick(talking.length > 0 ? talking : this.#talks);
-    const [from, to] = this.#random.next() < 0.5 ? [one, other] : [other, one];
+  /** One to three messages at once, whose order must be kept. */
+  #writeBurst(): void {
+    const isActive = this.#conversations.filter((conversation) => conversation.isActive);
+    const { first, second } = this.#random.pick(isActive.length > 0 ? isActive : this.#conversations);
+    const [from, to] = this.#random.next() < 0.5 ? [first, second] : [second, first];
     const page = this.#random.pick(this.pagesOf(from));
     if (this.#random.next() < 0.1) page.messenger.presence.sendTyping(to);
     for (let burst = 1 + this.#random.below(3); burst > 0; burst--) {
@@ -285,11 +286,11 @@ export class Workload {
     return `${++this.#texts} ${text}`;
   }
 
-  /** Somebody reloads a tab: the new one takes up what the old one left. */
+  /** Reloads a random tab: the new one takes over the old one's unsent messages. */
   #reload(now: number): void {
     this.#reloadAt = now + this.#random.between(0, 2 * RELOAD_EVERY_MS);
     const [name, pages] = this.#random.pick([...this.#pages]);
-    if (this.held.has(name)) return;
+    if (this.noReload.has(name)) return;
     this.#reopen(pages, this.#random.below(pages.length), this.#random.below(this.#ports.length));
   }
 
@@ -300,17 +301,16 @@ export class Workload {
   }
 }
 
-/** Waits for something, at most so long. @returns whether it came */
+/** Waits for a condition. @returns whether it held in time */
 export async function until(done: () => boolean, withinMs: number): Promise<boolean> {
-  const begun = performance.now();
+  const startedAt = performance.now();
   while (!done()) {
-    if (performance.now() - begun > withinMs) return false;
+    if (performance.now() - startedAt > withinMs) return false;
     await Bun.sleep(20);
   }
   return true;
 }
 
-/** Every message stored. */
 async function* table(postgres: Pick<Postgres, "sql">) {
   for (let after = 0; ;) {
     const rows = await postgres.sql.run(
@@ -324,7 +324,7 @@ async function* table(postgres: Pick<Postgres, "sql">) {
         limit 20000
       `,
     );
-    for (const row of rows) yield { ...toldOf(row), read: row.read };
+    for (const row of rows) yield { ...observedOf(row), read: row.read };
     const last = rows.at(-1);
     if (!last) return;
     after = last.id;

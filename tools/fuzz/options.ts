@@ -1,6 +1,6 @@
-/** The command line of the fuzz run: read, checked, explained. */
+/** The fuzz run's command line. */
 
-import { OptionsError, splitOnce } from "../support/options.ts";
+import { parseOptions, randomSeed, wholeNumber } from "../support/options.ts";
 
 export interface Options {
   readonly seed: number;
@@ -16,38 +16,33 @@ const REQUESTS = 50_000;
  * @throws OptionsError
  * @example readOptions(["--seed", "7"])?.seed // 7
  */
-export function readOptions(words: readonly string[]): Options | undefined {
-  const options = { seed: crypto.getRandomValues(new Uint32Array(1))[0] as number, frames: FRAMES, requests: REQUESTS };
-  for (let i = 0; i < words.length; i++) {
-    const [word = "", inline] = splitOnce(words[i] ?? "");
-    if (word === "--help" || word === "-h") return undefined;
-    const name = word.slice(2);
-    if (!word.startsWith("--") || !Object.hasOwn(options, name))
-      throw new OptionsError(`The fuzz run does not know "${words[i]}"; --help lists what it takes`);
-    const text = inline ?? words[++i] ?? "";
-    const most = name === "seed" ? 2 ** 32 - 1 : 100_000_000;
-    const number = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
-    if (!(number <= most)) throw new OptionsError(`${word} takes a whole number from 0 to ${most}, got "${text}"`);
-    options[name as keyof Options] = number;
-  }
-  return options;
+export function readOptions(args: readonly string[]): Options | undefined {
+  const string = { type: "string" } as const;
+  const values = parseOptions(args, { seed: string, frames: string, requests: string });
+  if (!values) return undefined;
+  const { seed = String(randomSeed()), frames = String(FRAMES), requests = String(REQUESTS) } = values;
+  return {
+    seed: wholeNumber("--seed", seed, { min: 0, max: 2 ** 32 - 1 }),
+    frames: wholeNumber("--frames", frames, { min: 0, max: 100_000_000 }),
+    requests: wholeNumber("--requests", requests, { min: 0, max: 100_000_000 }),
+  };
 }
 
 export function help(): string {
-  return `chatify's fuzz run: hostile frames and requests at a server of its own, while canary people write to each other. Every answer is
-held against what must become of its frame or request, every row of the database against what somebody was told.
+  return `chatify's fuzz run: sends hostile frames and requests to a server of its own while canary users write to each other. Every
+answer is compared with what the protocol prescribes, every row of the database with what was acknowledged.
 
 Usage
   bun run fuzz                              200,000 frames and 50,000 requests, about a minute
   bun run fuzz --frames 5000 --requests 0   fewer
 
 Options
-  --seed N        makes the same frames and requests again
-  --frames N      so many hostile frames (${FRAMES})
-  --requests N    so many hostile requests (${REQUESTS})
+  --seed N        repeats a run's frames and requests
+  --frames N      number of hostile frames (${FRAMES})
+  --requests N    number of hostile requests (${REQUESTS})
   --help          this page
 
 Exit codes
-  0 nothing is wrong   1 something is   2 bad command line   3 packages missing   4 the machine is in the way
+  0 nothing wrong   1 a check failed   2 invalid arguments   3 packages missing   4 the machine lacks something
 `;
 }

@@ -6,10 +6,11 @@ import { COOKIE, sign } from "../../src/accounts/session_cookie.ts";
 import { type Parts, paths } from "../../src/http/router.ts";
 import { Problems } from "../bench/load/audit.ts";
 import type { Random } from "../chaos/random.ts";
-import type { BenchDatabase } from "../support/database.ts";
+import type { TestDatabase } from "../support/database.ts";
 import type { Progress } from "../support/progress.ts";
 import { Report, show as figure } from "../support/report.ts";
-import type { Sandbox, Server } from "../support/sandbox.ts";
+import type { Sandbox } from "../support/sandbox.ts";
+import type { ServerProcess } from "../support/server_process.ts";
 import { rssBytes } from "../support/usage.ts";
 import { cookieOf, nameOf, SESSION_SECRET } from "../support/users.ts";
 import { type FrameCounts, frameCounts, FrameFuzzer } from "./frame_fuzzer.ts";
@@ -61,7 +62,7 @@ export function plan({ frames, requests }: Options): { name: string; seconds: nu
   ];
 }
 
-export async function run(options: Options, sandbox: Sandbox, progress: Progress): Promise<Report> {
+export async function fuzz(options: Options, sandbox: Sandbox, progress: Progress): Promise<Report> {
   const report = new Report();
   const oracle = new Oracle();
   const [frames, requests] = [frameCounts(), requestCounts()];
@@ -103,8 +104,8 @@ interface Stage {
 }
 
 /** A conversation to page through, and sessions to lose. */
-async function prepare(database: BenchDatabase): Promise<void> {
-  await database.converse([[ME, PEER]], 300, 50);
+async function prepare(database: TestDatabase): Promise<void> {
+  await database.addConversations([[ME, PEER]], 300, 50);
   await database.sql`update users set is_admin = true where username = ${nameOf(ME)}`; // who may invite
   await database.sql`
     insert into sessions (user_id, token, expires_at)
@@ -114,7 +115,7 @@ async function prepare(database: BenchDatabase): Promise<void> {
   `;
 }
 
-async function signUp({ port }: Server): Promise<void> {
+async function signUp({ port }: ServerProcess): Promise<void> {
   for (const username of MEMBERS) {
     const body = new URLSearchParams({ username, password: PASSWORD });
     const answer = await fetch(`http://127.0.0.1:${port}/signup`, { method: "POST", body, redirect: "manual" });
@@ -124,7 +125,7 @@ async function signUp({ port }: Server): Promise<void> {
 }
 
 /** Every route with each of its methods, as the 405 tells them: `POST /login`. */
-async function endpointsOf({ port }: Server): Promise<string[]> {
+async function endpointsOf({ port }: ServerProcess): Promise<string[]> {
   const endpoints = ROUTES.map(async (route) => {
     const path = route.replace(/:\w+|\*/g, "x");
     const answer = await fetch(`http://127.0.0.1:${port}${path}`, { method: "DELETE" });
@@ -143,12 +144,12 @@ interface Memory {
   readonly canary: { readonly sent: number; readonly p50: number; readonly p99: number; readonly longest: number };
 }
 
-type Pods = readonly [Server, Server];
+type Pods = readonly [ServerProcess, ServerProcess];
 
 /** Everything at full speed, while canary people write from pod to pod. */
 async function free(
   stage: Stage,
-  place: { sandbox: Sandbox; database: BenchDatabase; pods: Pods; progress: Progress },
+  place: { sandbox: Sandbox; database: TestDatabase; pods: Pods; progress: Progress },
 ): Promise<Memory> {
   const { options, frames, requests, report, oracle } = stage;
   const { sandbox, database, pods, progress } = place;
@@ -158,7 +159,7 @@ async function free(
   await canary.ask("start", { ports: [pods[0].port, pods[1].port], pairs: CANARIES });
   const [frameProblems, requestProblems] = [new Problems(), new Problems()];
   const frameFuzzers = FUZZING_USERS.map((person, i) =>
-    frameFuzzer(stage, pods[i % 2] as Server, person, frameProblems, false),
+    frameFuzzer(stage, pods[i % 2] as ServerProcess, person, frameProblems, false),
   );
   const observers = await observe(pods);
   const target = await targetOf(stage, server);
@@ -218,13 +219,13 @@ async function observe(pods: Pods): Promise<Observers> {
   const observers = new Observers();
   const watch = [...CANARIES.flat(), ...FUZZING_USERS].map(nameOf);
   for (const [i, person] of FUZZING_USERS.entries())
-    await observers.open((pods[1 - (i % 2)] as Server).port, person, watch);
+    await observers.open((pods[1 - (i % 2)] as ServerProcess).port, person, watch);
   for (const pod of pods) await observers.open(pod.port, LISTED);
   return observers;
 }
 
 /** What a pod dropped of the other's, other than before they knew each other. */
-async function droppedOf({ port }: Server): Promise<string[]> {
+async function droppedOf({ port }: ServerProcess): Promise<string[]> {
   const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
   const counts = [...metrics.matchAll(/^chatify_bus_dropped_total\{reason="(\w+)"\} (\d+)$/gm)];
   return counts.flatMap(([line, why, count]) => (why === "unproven" || count === "0" ? [] : [line]));
@@ -233,7 +234,7 @@ async function droppedOf({ port }: Server): Promise<string[]> {
 /** A server as people run it: what is too much is refused, nothing else is different. */
 async function limit(
   stage: Stage,
-  place: { sandbox: Sandbox; database: BenchDatabase; progress: Progress },
+  place: { sandbox: Sandbox; database: TestDatabase; progress: Progress },
 ): Promise<FrameCounts> {
   const { options, report } = stage;
   const server = await place.sandbox.serve({ database: place.database, env: { LOG_LEVEL: "error", RATE_LIMIT: "on" } });
@@ -260,7 +261,13 @@ async function limit(
   return counts;
 }
 
-function frameFuzzer(stage: Stage, server: Server, person: number, problems: Problems, limited: boolean): FrameFuzzer {
+function frameFuzzer(
+  stage: Stage,
+  server: ServerProcess,
+  person: number,
+  problems: Problems,
+  limited: boolean,
+): FrameFuzzer {
   const { options, oracle, frames: counts, peers } = stage;
   const victims = FUZZING_USERS.map(nameOf);
   return new FrameFuzzer({
@@ -278,7 +285,7 @@ function frameFuzzer(stage: Stage, server: Server, person: number, problems: Pro
 
 function requestFuzzer(
   stage: Stage,
-  server: Server,
+  server: ServerProcess,
   number: number,
   problems: Problems,
   target: Target,
@@ -296,7 +303,7 @@ function requestFuzzer(
   });
 }
 
-async function targetOf({ peers }: Stage, { port }: Server): Promise<Target> {
+async function targetOf({ peers }: Stage, { port }: ServerProcess): Promise<Target> {
   const page = await (await fetch(`http://127.0.0.1:${port}/login`)).text();
   const [, file] = /"(\/static\/[^"]+\.css)"/.exec(page) ?? [];
   if (file === undefined) throw new Error("The login page names no style");
@@ -346,11 +353,11 @@ function share(all: number, among: number): number {
 }
 
 /** @returns what happened to a server before the work was done */
-async function orDeath(servers: readonly Server[], work: Promise<unknown>): Promise<string[]> {
+async function orDeath(servers: readonly ServerProcess[], work: Promise<unknown>): Promise<string[]> {
   let over = false;
   const deaths = servers.map(async (server) => {
     const code = await server.exited;
-    return over ? [] : [`it died with ${code ?? "a signal"} in the middle`, ...server.complaints];
+    return over ? [] : [`it died with ${code ?? "a signal"} in the middle`, ...server.loggedErrors];
   });
   const death = Promise.race(deaths);
   const done = work.then(
@@ -365,7 +372,7 @@ async function orDeath(servers: readonly Server[], work: Promise<unknown>): Prom
   return words;
 }
 
-async function leaves(server: Server, death: readonly string[]): Promise<string[]> {
+async function leaves(server: ServerProcess, death: readonly string[]): Promise<string[]> {
   await server.stop();
   const code = await server.exited;
   return code === 0 || death.length > 0 ? [] : [`its exit code is ${code}`];
@@ -387,7 +394,7 @@ function openFiles(pid: number): number {
 }
 
 /** Sockets, people and waiting sends, once everybody has gone. @param descriptors how many the server had when it began */
-async function leftovers(server: Server, descriptors: number): Promise<string[]> {
+async function leftovers(server: ServerProcess, descriptors: number): Promise<string[]> {
   let problems: string[] = [];
   for (let tries = 0; tries < 50; tries++) {
     await Bun.sleep(100);

@@ -1,83 +1,106 @@
-/** What the commands of this directory share: packages, exit codes, what becomes of signals and stray errors, words for a machine. */
+/** How the commands of this directory start, report errors and shut down. It imports no package: `start` installs missing ones. */
 
 import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
 
 import { ensurePackages } from "../../src/cli/packages.ts";
+import { OptionsError } from "./options.ts";
 
-export const EXIT = { done: 0, wrong: 1, words: 2, packages: 3, machine: 4 } as const;
+export const EXIT = { done: 0, wrong: 1, usage: 2, packages: 3, environment: 4 } as const;
 export const GIB = 2 ** 30;
 /** Under npx Ctrl-C arrives twice: signals closer than this are one. */
 const SAME_SIGNAL_MS = 1_000;
 const STOP_DEADLINE_MS = 15_000;
 
-/**
- * Installs what is missing, and then goes on in a process that can see it.
- *
- * @returns the exit code of that process; undefined when nothing was missing
- */
-export async function withPackages(): Promise<number | undefined> {
-  const root = join(import.meta.dir, "..", "..");
-  const say = (line: string) => process.stderr.write(`${line}\n`);
-  const came = await ensurePackages({ root, bun: process.execPath, need: "serve", say });
-  // This process cannot see packages that were not there when it began.
-  if (!came) return undefined;
-  const again = [process.execPath, ...process.argv.slice(1)];
-  return Bun.spawn(again, { stdio: ["inherit", "inherit", "inherit"] }).exited;
+/** A command: its options, its help page, and what it does. */
+export interface Command<Options> {
+  /** @returns undefined when help was asked for @throws OptionsError */
+  readOptions(args: readonly string[]): Options | undefined;
+  help(): string;
+  /** @returns the exit code */
+  run(options: Options): Promise<number>;
 }
 
-/** Ctrl-C, a closed terminal, a bug: nothing of ours goes on running, nothing stays on the disk. */
-export class CleanUp {
-  /** Whether a signal ends the process. */
-  stopping = false;
-  readonly #quiet: () => void;
-  readonly #expected: (error: unknown) => boolean;
+/** Runs a command and exits. @param load imports it; called once its packages are installed */
+export async function start<Options>(load: () => Promise<Command<Options>>): Promise<never> {
+  process.exit(await main(load));
+}
 
-  /** @param quiet ends what is being shown @param expected stray errors that end nothing */
-  constructor(quiet: () => void, expected: (error: unknown) => boolean = () => false) {
-    this.#quiet = quiet;
-    this.#expected = expected;
+async function main<Options>(load: () => Promise<Command<Options>>): Promise<number> {
+  try {
+    const root = join(import.meta.dir, "..", "..");
+    const say = (line: string) => process.stderr.write(`${line}\n`);
+    if (await ensurePackages({ root, bun: process.execPath, need: "serve", say })) {
+      // This process cannot see packages that were installed after it started.
+      const command = [process.execPath, ...process.argv.slice(1)];
+      return await Bun.spawn(command, { stdio: ["inherit", "inherit", "inherit"] }).exited;
+    }
+  } catch (error) {
+    return fail(error instanceof Error ? error.message : String(error), EXIT.packages);
   }
+  const { readOptions, help, run } = await load();
+  let options: Options | undefined;
+  try {
+    options = readOptions(process.argv.slice(2));
+  } catch (error) {
+    if (!(error instanceof OptionsError)) throw error;
+    return fail(error.message, EXIT.usage);
+  }
+  if (options) return run(options);
+  process.stdout.write(help());
+  return EXIT.done;
+}
 
-  whenStopped(sandbox: { close(): Promise<unknown>; abandon(): void }): void {
-    let firstAt: number | undefined;
+/** Closes a resource on a signal or a stray error, and kills it when the process exits: no process or file is left behind. */
+export class Shutdown {
+  started = false;
+  #firstSignalAt: number | undefined;
+
+  /** @param options.before runs first, such as to end a progress line @param options.ignores stray errors that end nothing */
+  constructor(
+    resource: { close(): Promise<unknown>; kill(): void },
+    { before, ignores }: { before?: () => void; ignores?: (error: unknown) => boolean } = {},
+  ) {
     const stop = (signal: NodeJS.Signals) => {
       const now = performance.now();
-      if (firstAt !== undefined && now - firstAt < SAME_SIGNAL_MS) return;
-      if (firstAt !== undefined) process.exit(EXIT.wrong);
-      firstAt = now;
-      this.stopping = true;
-      this.#quiet();
+      if (this.#firstSignalAt !== undefined && now - this.#firstSignalAt < SAME_SIGNAL_MS) return;
+      if (this.#firstSignalAt !== undefined) process.exit(EXIT.wrong);
+      this.#firstSignalAt = now;
+      this.started = true;
+      before?.();
       process.stderr.write("Stopping …\n");
       setTimeout(() => process.exit(EXIT.wrong), STOP_DEADLINE_MS).unref();
-      void sandbox.close().finally(() => process.exit(signal === "SIGINT" ? 130 : 143));
+      void resource.close().finally(() => process.exit(signal === "SIGINT" ? 130 : 143));
     };
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop(signal));
     const stray = (error: unknown) => {
-      if (this.stopping || this.#expected(error)) return; // what is being stopped fails
-      process.stderr.write(`${explain(error)}\n`);
-      this.stopping = true;
-      void sandbox.close().finally(() => process.exit(EXIT.wrong));
+      if (this.started || ignores?.(error)) return; // what is being closed fails
+      process.stderr.write(`${describeError(error)}\n`);
+      this.started = true;
+      void resource.close().finally(() => process.exit(EXIT.wrong));
     };
     process.on("uncaughtException", stray);
     process.on("unhandledRejection", stray);
-    process.on("exit", () => sandbox.abandon());
+    process.on("exit", () => resource.kill());
+  }
+
+  /** Never returns once it has started: its signal handler exits the process. */
+  async wait(): Promise<void> {
+    if (this.started) await Promise.withResolvers<never>().promise;
   }
 }
 
-/** Words for what machines do; a bug keeps its stack. */
-export function explain(error: unknown): string {
+/** One sentence for the machine's failures; the stack for a bug. */
+export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const code = "code" in error ? String(error.code) : "";
-  if (error.name === "MachineError" || error.name === "EmbeddedError" || error.name === "DatabaseError")
+  if (error.name === "EnvironmentError" || error.name === "EmbeddedError" || error.name === "DatabaseError")
     return error.message;
-  if (code === "ENOSPC" || code === "53100" || /No space left/.test(error.message)) {
-    return `The disk is full (${error.message}). Free some space, or name another place: TMPDIR=/somewhere`;
-  }
-  if (code === "EADDRNOTAVAIL" || code === "EADDRINUSE" || code === "EMFILE" || code === "ENFILE") {
-    return `The machine gave no more ports or files (${error.message}). End other programs, or wait a minute for their ports`;
-  }
-  return `This could not go on, and was not expected:\n${error.stack ?? error.message}`;
+  if (code === "ENOSPC" || code === "53100" || /No space left/.test(error.message))
+    return `The disk is full (${error.message}). Free some space, or choose another directory: TMPDIR=/somewhere`;
+  if (code === "EADDRNOTAVAIL" || code === "EADDRINUSE" || code === "EMFILE" || code === "ENFILE")
+    return `The machine has no more ports or files (${error.message}). End other programs, or wait a minute for their ports`;
+  return `Unexpected error:\n${error.stack ?? error.message}`;
 }
 
 export function machine(): string {
@@ -85,8 +108,8 @@ export function machine(): string {
   return `${cpus().length} × ${cpu?.model.trim() ?? "unknown"}, ${(totalmem() / GIB).toFixed(0)} GB, ${process.platform}-${process.arch}, Bun ${Bun.version}`;
 }
 
-/** Says what is wrong. @returns the exit code */
-export function complain(text: string, code: number): number {
+/** Prints an error. @returns the exit code */
+export function fail(text: string, code: number): number {
   process.stderr.write(`${text}\n`);
   return code;
 }

@@ -5,7 +5,7 @@ import { markRead } from "../../src/db/receipts.ts";
 import { nameOf, type Pair } from "./users.ts";
 
 /** A database with chatify's tables, filled by SQL. */
-export class BenchDatabase {
+export class TestDatabase {
   readonly name: string;
   readonly url: string;
   readonly sql: Client;
@@ -17,7 +17,7 @@ export class BenchDatabase {
   }
 
   /** Makes accounts and sessions of the first `count` people. */
-  async people(count: number): Promise<void> {
+  async addUsers(count: number): Promise<void> {
     await this.sql`
       with made as (
         insert into users (username, name_key, search_key, password, has_skeletons)
@@ -38,7 +38,7 @@ export class BenchDatabase {
   }
 
   /** Lets people have conversed: `each` messages in every one, all read but the last `unread`, which the second person wrote. */
-  async converse(pairs: readonly Pair[], each: number, unread = 0): Promise<void> {
+  async addConversations(pairs: readonly Pair[], each: number, unread = 0): Promise<void> {
     await this.sql`
       with pair as (
         select 'p' || lpad(one::text, 5, '0') as low, 'p' || lpad(other::text, 5, '0') as high
@@ -84,7 +84,7 @@ export class BenchDatabase {
   }
 
   /** Everybody has read everything: who marks from here on marks what is new. */
-  async readAll(pairs: readonly Pair[]): Promise<void> {
+  async markAllRead(pairs: readonly Pair[]): Promise<void> {
     let marks = pairs.flatMap(([one, other]) => [
       { reader: nameOf(one), peerKey: nameOf(other), seq: Number.MAX_SAFE_INTEGER },
       { reader: nameOf(other), peerKey: nameOf(one), seq: Number.MAX_SAFE_INTEGER },

@@ -12,7 +12,7 @@ import { Random } from "../../../tools/chaos/random.ts";
 import { judge } from "../../../tools/chaos/run.ts";
 import type { RunMetrics } from "../../../tools/chaos/run_metrics.ts";
 import { Workload } from "../../../tools/chaos/workload.ts";
-import { BenchDatabase } from "../../../tools/support/database.ts";
+import { TestDatabase } from "../../../tools/support/database.ts";
 import { SILENT } from "../../support/harness.ts";
 import type { Compose } from "./docker.ts";
 
@@ -84,15 +84,15 @@ export async function people(
   }) => Promise<void>,
 ): Promise<RunMetrics> {
   const directory = mkdtempSync(join(tmpdir(), "chatify-containers-"));
-  const database = new BenchDatabase("chatdb", options.databaseUrl);
+  const database = new TestDatabase("chatdb", options.databaseUrl);
   const sql = new Database({ target: options.databaseUrl, name: "containers", max: 3, log: SILENT });
   const history = new History(join(directory, "history.jsonl"));
   let workload: Workload | undefined;
   try {
-    await database.people(options.count);
+    await database.addUsers(options.count);
     const monitor = new InvariantMonitor({ sql }, history);
     workload = new Workload({
-      people: options.count,
+      users: options.count,
       rate: options.rate,
       ports: [options.port],
       history,
@@ -106,10 +106,10 @@ export async function people(
       history.add({ e: "healed", n, note: "" });
     };
     await workload.open();
-    workload.begin();
+    workload.start();
     await meanwhile({ workload, history, fault });
-    workload.end();
-    await monitor.end();
+    workload.stop();
+    await monitor.stop();
     await workload.settle({ sql }, { settledMs: 60_000, wholeMs: 10_000 });
     await workload.recordFinalState({ sql });
     workload.close();
@@ -117,7 +117,7 @@ export async function people(
     const { findings, metrics } = await judge(history.path);
     if (findings.total > 0) {
       const words = (Object.keys(VIOLATIONS) as Violation[]).flatMap((name) =>
-        findings.words(name).map((text) => `${name}: ${text}`),
+        findings.examples(name).map((text) => `${name}: ${text}`),
       );
       throw new Error(`${findings.total} promises were broken (seed ${options.seed})\n${words.join("\n")}`);
     }

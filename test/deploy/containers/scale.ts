@@ -107,7 +107,7 @@ export const scale: Proof = {
           );
           expect(metrics.acked).toBeGreaterThan((RATE * CALM_MS) / 1_000);
           const { calm } = metrics.ackLatency();
-          const back = metrics.faults.flatMap((fault) => fault.back);
+          const back = metrics.faults.flatMap((fault) => fault.reconnectMs);
           return `${metrics.acked} messages, none lost, ${notes.join(", ")}; ack p50 ${calm.p50.toFixed(0)} ms, p99 ${calm.p99.toFixed(0)} ms in calm; ${back.length} tabs back, p99 ${(percentile(back, 0.99) / 1_000).toFixed(1)} s`;
         },
       );

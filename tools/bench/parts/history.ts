@@ -1,6 +1,6 @@
 /** What grows with the table: reading must not, and storing hardly. Three servers on three tables are asked in turn. */
 
-import type { Server } from "../../support/sandbox.ts";
+import type { ServerProcess } from "../../support/server_process.ts";
 import { type Latency, median } from "../../support/statistics.ts";
 import { cookieOf, nameOf, type Pair, pairs } from "../../support/users.ts";
 import type { BaselineJobs, Inserted } from "../baselines.ts";
@@ -19,12 +19,12 @@ export const history: Part = {
     const sizes = short ? [10_000, 100_000] : [10_000, 100_000, 1_000_000, ...(big ? [10_000_000] : [])];
     const generator = sandbox.generator();
     const writers = pairs(50, CONVERSATIONS + 100);
-    const tables: { size: number; baseline: Worker<BaselineJobs>; server: Server }[] = [];
+    const tables: { size: number; baseline: Worker<BaselineJobs>; server: ServerProcess }[] = [];
     for (const size of sizes) {
       progress.step(`filling a table with ${size.toLocaleString("en")} messages`);
       const database = await sandbox.database(CONVERSATIONS + 200);
-      await database.converse([[0, 1]], size);
-      await database.converse(
+      await database.addConversations([[0, 1]], size);
+      await database.addConversations(
         Array.from({ length: CONVERSATIONS }, (_, i): Pair => [0, i + 2]),
         EACH,
         1,

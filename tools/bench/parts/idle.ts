@@ -1,7 +1,7 @@
 /** What thousands of sockets that say nothing cost: memory, and the frames that tell who came and went. */
 
 import { show } from "../../support/report.ts";
-import { openFilesAllowed, type Server } from "../../support/sandbox.ts";
+import { openFilesLimit, type ServerProcess } from "../../support/server_process.ts";
 import { rssBytes } from "../../support/usage.ts";
 import type { Counts } from "../load/connection_load.ts";
 import type { Part } from "../part.ts";
@@ -22,7 +22,7 @@ export const idle: Part = {
   async run({ sandbox, report, progress, short }) {
     const settleMs = short ? SETTLE_MS / 2 : SETTLE_MS;
     const collectMs = short ? SETTLE_MS / 2 : COLLECT_MS;
-    const allowed = openFilesAllowed() - 500;
+    const allowed = openFilesLimit() - 500;
     const wanted = short ? 1_000 : PEOPLE;
     const size = Math.min(wanted, allowed);
     const fewer = size < wanted ? ` (of ${wanted}: this machine allows ${allowed + 500} open files, ulimit -Hn)` : "";
@@ -97,7 +97,7 @@ export const idle: Part = {
 };
 
 /** Memory once it no longer changes with garbage: the least over some seconds. */
-async function settledRss(server: Server, waitMs: number): Promise<number> {
+async function settledRss(server: ServerProcess, waitMs: number): Promise<number> {
   let least = Number.POSITIVE_INFINITY;
   for (const since = performance.now(); performance.now() - since < waitMs; await Bun.sleep(250)) {
     least = Math.min(least, rssBytes(server.pid));

@@ -1,6 +1,6 @@
 /** The parts by name. */
 
-import type { PartName } from "../../support/options.ts";
+import type { PartName } from "../options.ts";
 import type { Part } from "../part.ts";
 import { history } from "./history.ts";
 import { idle } from "./idle.ts";

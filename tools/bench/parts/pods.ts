@@ -5,9 +5,10 @@
  * Each contender has a database, and so a bus, of its own. They take turns, and a ratio is the median of the rounds' ratios.
  */
 
-import type { Server, Valkey } from "../../support/sandbox.ts";
+import type { ServerProcess } from "../../support/server_process.ts";
 import { type Latency, median, medianLatency } from "../../support/statistics.ts";
 import { pairs } from "../../support/users.ts";
+import type { Valkey } from "../../support/valkey.ts";
 import type { LoadResult } from "../load/message_load.ts";
 import type { Bench, Part } from "../part.ts";
 
@@ -26,7 +27,7 @@ interface Contender {
   readonly name: string;
   readonly pods: number;
   readonly bus: BusName;
-  readonly servers: readonly Server[];
+  readonly servers: readonly ServerProcess[];
   readonly samples: Sample[];
   open(): Promise<void>;
   talk(): Promise<Sample>;
@@ -104,7 +105,7 @@ async function contender(
   const { pods, bus, seconds, valkey } = options;
   const name = pods === 1 ? "1 pod" : `${pods} pods, ${bus}`;
   const database = await sandbox.database(2 * PAIRS.length);
-  const over = bus === "Valkey" && valkey ? { bus: valkey.url(pods) } : {};
+  const over = bus === "Valkey" && valkey ? { bus: `redis://127.0.0.1:${valkey.port}/${pods}` } : {};
   const servers = await Promise.all(Array.from({ length: pods }, () => sandbox.serve({ database, ...over })));
   const ports = servers.map(({ port }) => port);
   const port = ports[0] as number;
@@ -152,7 +153,7 @@ async function contender(
 }
 
 /** What the pods sent over the bus so far. */
-async function sentOf(servers: readonly Server[]): Promise<{ packets: number; bytes: number }> {
+async function sentOf(servers: readonly ServerProcess[]): Promise<{ packets: number; bytes: number }> {
   const sum = { packets: 0, bytes: 0 };
   for (const { port } of servers) {
     const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();

@@ -3,7 +3,7 @@
  * number of people, and of all sockets that never watched, which have a budget.
  */
 
-import { openFilesAllowed } from "../../support/sandbox.ts";
+import { openFilesLimit } from "../../support/server_process.ts";
 import type { Part } from "../part.ts";
 
 const PEOPLE = 5_000;
@@ -16,7 +16,7 @@ export const presence: Part = {
   seconds: ({ short }) => (short ? 9 : 42),
 
   async run({ sandbox, report, progress, short }) {
-    const size = Math.min(short ? 800 : PEOPLE, openFilesAllowed() - 500);
+    const size = Math.min(short ? 800 : PEOPLE, openFilesLimit() - 500);
     const database = await sandbox.database(size);
     const generator = sandbox.generator(size + 500);
 

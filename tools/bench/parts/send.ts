@@ -38,7 +38,7 @@ export const send: Part = {
     progress.step("filling a table");
     const empty = await sandbox.database(100);
     const filled = await sandbox.database(800);
-    await filled.converse(many, (short ? FILLED / 10 : FILLED) / many.length);
+    await filled.addConversations(many, (short ? FILLED / 10 : FILLED) / many.length);
     await filled.settle();
     const rowsBefore = [await empty.countMessages(), await filled.countMessages()] as const;
 
@@ -63,7 +63,7 @@ export const send: Part = {
       async () => {
         const server = to === "empty" ? toEmpty : toFilled;
         const database = to === "empty" ? empty : filled;
-        if (marks) await database.readAll(who); // what the rounds before left unread is not this round's work
+        if (marks) await database.markAllRead(who); // what the rounds before left unread is not this round's work
         const lastSeqs = await database.lastSeqs(who);
         const pids = { server: [server.pid], postgres };
         const job: LoadOptions = { pairs: who, lastSeqs, window, warmUpSeconds, seconds, marks, pids };

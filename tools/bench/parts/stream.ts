@@ -11,8 +11,8 @@ export const stream: Part = {
     const size = big ? 10_000_000 : short ? 100_000 : 1_000_000;
     const database = await sandbox.database(4);
     progress.step(`filling a table with ${size.toLocaleString("en")} messages`);
-    await database.converse([[0, 1]], size);
-    await database.converse([[0, 2]], 20_000);
+    await database.addConversations([[0, 1]], size);
+    await database.addConversations([[0, 2]], 20_000);
     await database.settle();
     const server = await sandbox.serve({ database });
     const generator = sandbox.generator();

@@ -1,4 +1,4 @@
-/** What a fault is, and what it has at hand. */
+/** What a fault is, and what it can use. */
 
 import type { Cluster, Pod } from "../cluster.ts";
 import type { Connection } from "../fault_proxy.ts";
@@ -11,11 +11,11 @@ export interface FaultContext {
   readonly workload: Workload;
   readonly history: History;
   readonly random: Random;
-  /** How long what lasts goes on: `seconds(8)` is 8 s in a short run, and up to three times as long in a long one. */
+  /** A duration: `seconds(8)` is 8 s in a short run, and up to twice as long in a long one. */
   seconds(short: number): number;
-  /** A bound that was not kept. */
-  wrong(words: string): void;
-  /** Somebody with an account and a session who has no part in the workload. */
+  /** Records an exceeded bound. */
+  violation(message: string): void;
+  /** A user with a session and without a part in the workload. */
   spareUser(): string;
 }
 
@@ -24,18 +24,18 @@ export interface Fault {
   readonly name: string;
   /** PostgreSQL loses what is not on the disk. */
   readonly crash?: true;
-  /** Pods it takes to mean anything. */
+  /** The number of pods it needs. */
   readonly pods?: number;
   /**
-   * Makes it, waits, and heals it.
+   * Injects it, waits, and heals it.
    *
-   * @returns what was done, for the timeline
-   * @throws Unsupported when it cannot be made on this machine, or in this run
+   * @returns a note for the timeline
+   * @throws Unsupported when it cannot be injected on this machine or in this run
    */
   run(context: FaultContext): Promise<string>;
 }
 
-/** A fault that cannot be made here; the message says why. */
+/** The fault cannot be injected here; the message says why. */
 export class Unsupported extends Error {
   constructor(message: string) {
     super(message);
@@ -43,23 +43,29 @@ export class Unsupported extends Error {
   }
 }
 
-/** The pod a fault strikes: one that people are on, if there is one. */
+/** A pod with clients, if there is one. */
 export function pickPod({ cluster, random, history }: FaultContext): Pod {
   const busy = cluster.pods.filter((pod) => history.socketsOn([pod.index]).size > 0);
   return random.pick(busy.length > 0 ? busy : cluster.pods);
 }
 
-/** @throws Unsupported */
-export function requireTool(tool: string, options: { root?: true } = {}): string {
-  const found = Bun.which(tool);
-  if (!found) throw new Unsupported(`${tool} is not installed`);
-  if (options.root && process.getuid?.() !== 0) throw new Unsupported("only root can");
-  return found;
+/** @throws Unsupported when a program is missing */
+export function requireTool(name: string, options: { root?: true } = {}): string {
+  const path = Bun.which(name);
+  if (!path) throw new Unsupported(`${name} is not installed`);
+  if (options.root && process.getuid?.() !== 0) throw new Unsupported("it needs root");
+  return path;
 }
 
-/** The sockets of a person, as the proxies see them. */
+/** A user's sockets, as connections of the proxies. */
 export function connectionsOf({ cluster }: FaultContext, name: string): Connection[] {
   return cluster.pods
     .flatMap((pod) => pod.proxy.connections)
     .filter(({ requestHead }) => requestHead.startsWith(`GET /ws/${name} `));
+}
+
+/** Sleeps for the duration of a lasting fault. @returns it in words */
+export async function last(seconds: number): Promise<string> {
+  await Bun.sleep(seconds * 1_000);
+  return `for ${seconds.toFixed(0)} s`;
 }

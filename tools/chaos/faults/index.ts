@@ -1,4 +1,4 @@
-/** Every fault there is, by its number in the list of what can go wrong. */
+/** Every fault by its id. */
 
 import { clientFaults } from "./clients.ts";
 import type { Fault } from "./fault.ts";
@@ -11,4 +11,4 @@ const all = [...podFaults, ...postgresFaults, ...networkFaults, ...clientFaults]
 export const faults: ReadonlyMap<string, Fault> = new Map(
   all.toSorted((a, b) => a.id.localeCompare(b.id)).map((fault) => [fault.id, fault]),
 );
-if (faults.size < all.length) throw new RangeError("Two faults have the same number"); // one of them would never be run
+if (faults.size < all.length) throw new RangeError("Two faults have the same id"); // one would never be run

@@ -1,6 +1,9 @@
-/** Faults of the network: between pods and PostgreSQL, between people and pods, and of the way between pods. */
+/** Faults of the network: between pods and PostgreSQL, between clients and pods, and of the bus. */
 
-import { connectionsOf, type Fault, pickPod, requireTool, Unsupported } from "./fault.ts";
+import { connectionsOf, type Fault, last, pickPod, requireTool, Unsupported } from "./fault.ts";
+
+const STALL = { upstream: "stall", downstream: "stall" } as const;
+const DROP = { upstream: "drop", downstream: "drop" } as const;
 
 export const networkFaults: readonly Fault[] = [
   {
@@ -8,32 +11,27 @@ export const networkFaults: readonly Fault[] = [
     name: "notifications do not arrive",
     async run(context) {
       const { valkey, postgres } = context.cluster;
-      const lasts = context.seconds(6);
       const pod = pickPod(context);
       if (valkey) valkey.proxy.set({ downstream: "stall" });
       else {
         const pids = new Set(await postgres.backends({ listening: true }));
-        if (pids.size === 0) throw new Unsupported("nobody listens");
+        if (pids.size === 0) throw new Unsupported("no session listens");
         const listening = pod.database.connections.filter(({ backend }) => backend !== undefined && pids.has(backend));
         for (const connection of listening) connection.set({ downstream: "stall" });
       }
-      await Bun.sleep(lasts * 1_000);
-      context.cluster.heal();
-      return `at ${valkey ? "any pod" : pod.name}, for ${lasts.toFixed(0)} s`;
+      return `at ${valkey ? "all pods" : pod.name}, ${await last(context.seconds(6))}`;
     },
   },
   {
     id: "F21",
-    name: "PostgreSQL out of reach",
+    name: "PostgreSQL unreachable",
     async run(context) {
       const pod = pickPod(context);
-      const lasts = context.seconds(8);
-      pod.database.set({ upstream: "stall", downstream: "stall" });
+      pod.database.set(STALL);
       await Bun.sleep(2_000);
-      const left = context.workload.leave(pod.index); // what the pod holds and goes on trying is sent to another meanwhile
-      await Bun.sleep(lasts * 1_000 - 2_000);
-      pod.database.heal();
-      return `for ${pod.name}, ${lasts.toFixed(0)} s; ${left} tabs that waited went to another`;
+      const moved = context.workload.moveAwayFrom(pod.index); // sends that this pod keeps retrying reach another meanwhile
+      const lasted = await last(context.seconds(8) - 2);
+      return `from ${pod.name}, ${lasted} more; ${moved} tabs with unsent messages moved to another pod`;
     },
   },
   {
@@ -41,11 +39,8 @@ export const networkFaults: readonly Fault[] = [
     name: "answers of PostgreSQL do not arrive",
     async run(context) {
       const pod = pickPod(context);
-      const lasts = context.seconds(8);
       pod.database.set({ downstream: context.random.pick(["stall", "drop"]) });
-      await Bun.sleep(lasts * 1_000);
-      pod.database.heal();
-      return `at ${pod.name}, for ${lasts.toFixed(0)} s`;
+      return `at ${pod.name}, ${await last(context.seconds(8))}`;
     },
   },
   {
@@ -61,50 +56,30 @@ export const networkFaults: readonly Fault[] = [
   },
   {
     id: "F24",
-    name: "packets lost",
+    name: "packet loss",
     async run(context) {
       const iptables = requireTool("iptables", { root: true });
       const pod = pickPod(context);
-      const rule = (act: "-A" | "-D") =>
-        Bun.spawnSync(
-          [iptables, act, "INPUT", "-i", "lo", "-p", "tcp", "--dport", String(pod.port)].concat([
-            "-m",
-            "statistic",
-            "--mode",
-            "random",
-            "--probability",
-            "0.1",
-            "-j",
-            "DROP",
-          ]),
-        );
-      if (rule("-A").exitCode !== 0) throw new Unsupported("iptables refuses");
+      const match = `INPUT -i lo -p tcp --dport ${pod.port} -m statistic --mode random --probability 0.1 -j DROP`;
+      const rule = (action: "-A" | "-D") => Bun.spawnSync([iptables, action, ...match.split(" ")]);
+      if (rule("-A").exitCode !== 0) throw new Unsupported("iptables failed");
       context.cluster.undo.add(() => rule("-D"));
-      const lasts = context.seconds(6);
-      await Bun.sleep(lasts * 1_000);
-      context.cluster.heal();
-      return `a tenth on the way to ${pod.name}, for ${lasts.toFixed(0)} s`;
+      return `10 % towards ${pod.name}, ${await last(context.seconds(6))}`;
     },
   },
   {
     id: "F25",
-    name: "people vanish without a word",
+    name: "clients vanish without a close",
     async run(context) {
-      const names = context.random
-        .shuffled(context.workload.names)
-        .slice(0, Math.ceil(context.workload.names.length / 10));
-      const lasts = context.seconds(5);
-      for (const name of names) {
-        for (const connection of connectionsOf(context, name)) connection.set({ upstream: "drop", downstream: "drop" });
-      }
-      await Bun.sleep(lasts * 1_000);
-      context.cluster.heal();
-      return `${names.length} people, for ${lasts.toFixed(0)} s`;
+      const { random, workload } = context;
+      const names = random.shuffled(workload.names).slice(0, Math.ceil(workload.names.length / 10));
+      for (const name of names) for (const connection of connectionsOf(context, name)) connection.set(DROP);
+      return `${names.length} users, ${await last(context.seconds(5))}`;
     },
   },
   {
     id: "F26",
-    name: "sockets cut",
+    name: "sockets reset",
     async run(context) {
       let count = 0;
       for (let round = 0; round < 3; round++) {
@@ -119,18 +94,17 @@ export const networkFaults: readonly Fault[] = [
   },
   {
     id: "F36",
-    name: "Valkey away",
+    name: "Valkey down",
     async run({ cluster, random, seconds }) {
       const { valkey } = cluster;
       if (!valkey) throw new Unsupported("the bus is PostgreSQL");
-      const lasts = seconds(5);
-      const dies = random.next() < 0.5;
-      if (dies) await valkey.kill();
+      const isKilled = random.next() < 0.5;
+      if (isKilled) await valkey.kill();
       else valkey.signal("SIGSTOP");
-      await Bun.sleep(lasts * 1_000);
-      if (dies) await valkey.up();
+      const lasted = await last(seconds(5));
+      if (isKilled) await valkey.start();
       else valkey.signal("SIGCONT");
-      return `${dies ? "killed" : "frozen"}, for ${lasts.toFixed(0)} s`;
+      return `${isKilled ? "killed" : "frozen"}, ${lasted}`;
     },
   },
 ];

@@ -1,13 +1,13 @@
-/** Faults of pods: they die, leave, freeze, and run out of what they need. */
+/** Faults of pods: killed, terminated, frozen, short of resources. */
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import type { Pod } from "../cluster.ts";
-import { type Fault, type FaultContext, pickPod, requireTool, Unsupported } from "./fault.ts";
+import { type Fault, type FaultContext, last, pickPod, requireTool, Unsupported } from "./fault.ts";
 
-const LEAVES_WITHIN_MS = 25_000;
-const AWAY_MS = 1_000;
+const TERMINATES_WITHIN_MS = 25_000;
+const DOWN_MS = 1_000;
 
 export const podFaults: readonly Fault[] = [
   {
@@ -16,45 +16,45 @@ export const podFaults: readonly Fault[] = [
     async run(context) {
       const pod = pickPod(context);
       pod.kill();
-      await Bun.sleep(AWAY_MS);
+      await Bun.sleep(DOWN_MS);
       await pod.start();
       return pod.name;
     },
   },
   {
     id: "F02",
-    name: "pod leaves",
+    name: "pod terminated",
     async run(context) {
       const pod = pickPod(context);
-      const said = await leaves(context, [pod]);
+      const note = await terminate(context, [pod]);
       await pod.start();
-      return said;
+      return note;
     },
   },
   {
     id: "F03",
-    name: "all pods but one leave at once",
+    name: "all pods but one terminated at once",
     pods: 3,
     async run(context) {
       const pods = context.random.shuffled(context.cluster.pods).slice(1);
-      const said = await leaves(context, pods);
-      await Bun.sleep(context.seconds(4) * 1_000);
+      const note = await terminate(context, pods);
+      await last(context.seconds(4));
       await Promise.all(pods.map((pod) => pod.start()));
-      return said;
+      return note;
     },
   },
   {
     id: "F04",
     name: "rolling restart",
     async run(context) {
-      const said: string[] = [];
+      const notes: string[] = [];
       for (let round = 0; round < context.seconds(1); round++) {
         for (const pod of context.cluster.pods) {
-          said.push(await leaves(context, [pod]));
+          notes.push(await terminate(context, [pod]));
           await pod.start();
         }
       }
-      return said.join("; ");
+      return notes.join("; ");
     },
   },
   {
@@ -62,11 +62,10 @@ export const podFaults: readonly Fault[] = [
     name: "pod frozen",
     async run(context) {
       const pod = pickPod(context);
-      const seconds = context.seconds(7);
       pod.signal("SIGSTOP");
-      await Bun.sleep(seconds * 1_000);
+      const lasted = await last(context.seconds(7));
       pod.signal("SIGCONT");
-      return `${pod.name} for ${seconds.toFixed(0)} s`;
+      return `${pod.name}, ${lasted}`;
     },
   },
   {
@@ -74,7 +73,7 @@ export const podFaults: readonly Fault[] = [
     name: "all pods killed",
     async run({ cluster }) {
       for (const pod of cluster.pods) pod.kill();
-      await Bun.sleep(AWAY_MS);
+      await Bun.sleep(DOWN_MS);
       await Promise.all(cluster.pods.map((pod) => pod.start()));
       return `${cluster.pods.length} of them`;
     },
@@ -94,10 +93,10 @@ export const podFaults: readonly Fault[] = [
         const socket = { data: () => {}, error: () => {}, connectError: () => {} };
         clients.push(await Bun.connect({ hostname: "127.0.0.1", port: pod.port, socket }));
       }
-      await Bun.sleep(context.seconds(4) * 1_000);
+      await last(context.seconds(4));
       for (const client of clients) client.terminate();
       set(before);
-      return `${pod.name}, ${clients.length} connections with room for 20`;
+      return `${pod.name}, ${clients.length} connections with descriptors for 20`;
     },
   },
   {
@@ -106,51 +105,49 @@ export const podFaults: readonly Fault[] = [
     async run(context) {
       const pod = pickPod(context);
       const hours = context.random.pick([-1, 1]);
-      await leaves(context, [pod]);
-      await pod.start({
-        env: { CHAOS_CLOCK_HOURS: String(hours) },
-        words: ["--preload", join(import.meta.dir, "..", "clock_skew.ts")],
-      });
-      await Bun.sleep(context.seconds(6) * 1_000);
-      await leaves(context, [pod]);
+      await terminate(context, [pod]);
+      const bunArgs = ["--preload", join(import.meta.dir, "..", "clock_skew.ts")];
+      await pod.start({ env: { CHAOS_CLOCK_HOURS: String(hours) }, bunArgs });
+      await last(context.seconds(6));
+      await terminate(context, [pod]);
       await pod.start();
       return `${pod.name}, ${hours > 0 ? "an hour ahead" : "an hour behind"}`;
     },
   },
   {
     id: "F39",
-    name: "pod leaves while PostgreSQL is out of reach",
+    name: "pod terminated while PostgreSQL is unreachable",
     async run(context) {
       const pod = pickPod(context);
       pod.database.set({ upstream: "stall", downstream: "stall" });
-      const { ms } = await pod.leave();
+      const { ms } = await pod.terminate();
       pod.database.heal();
-      if (ms > LEAVES_WITHIN_MS + 500) context.wrong(`${pod.name} took ${seconds(ms)} to leave`);
+      if (ms > TERMINATES_WITHIN_MS + 500) context.violation(`${pod.name} exited only after ${seconds(ms)}`);
       await pod.start();
-      return `${pod.name}, gone in ${seconds(ms)}`;
+      return `${pod.name}, exited after ${seconds(ms)}`;
     },
   },
 ];
 
-/** Pods leave in order: every socket is told 1012, and they end with 0 in time. */
-async function leaves(context: FaultContext, pods: readonly Pod[]): Promise<string> {
-  if (pods.some((pod) => pod.pid === 0)) throw new Unsupported("there is no pod to leave");
-  const there = context.history.socketsOn(pods.map((pod) => pod.index));
+/** Terminates pods, which must close every socket with 1012 and exit with 0 in time. */
+async function terminate(context: FaultContext, pods: readonly Pod[]): Promise<string> {
+  if (pods.some((pod) => pod.pid === 0)) throw new Unsupported("the pod is down");
+  const sockets = context.history.socketsOn(pods.map((pod) => pod.index));
   const codes: number[] = [];
   const unsubscribe = context.history.subscribe((entry) => {
-    if (entry.e === "close" && there.has(entry.socket) && entry.code !== 1000) codes.push(entry.code);
+    if (entry.e === "close" && sockets.has(entry.socket) && entry.code !== 1000) codes.push(entry.code);
   });
-  const left = await Promise.all(pods.map((pod) => pod.leave()));
-  await Bun.sleep(100); // the last closes are on their way
+  const exits = await Promise.all(pods.map((pod) => pod.terminate()));
+  await Bun.sleep(100); // the last closes arrive
   unsubscribe();
-  for (const [i, { code, ms }] of left.entries()) {
-    if (code !== 0) context.wrong(`${pods[i]?.name} ended with ${code}`);
-    if (ms > LEAVES_WITHIN_MS) context.wrong(`${pods[i]?.name} took ${seconds(ms)} to leave`);
+  for (const [i, { code, ms }] of exits.entries()) {
+    if (code !== 0) context.violation(`${pods[i]?.name} exited with ${code}`);
+    if (ms > TERMINATES_WITHIN_MS) context.violation(`${pods[i]?.name} exited only after ${seconds(ms)}`);
   }
   const others = codes.filter((code) => code !== 1012 && code !== 1001);
-  if (others.length > 0) context.wrong(`${others.length} of ${codes.length} sockets were closed with ${others[0]}`);
+  if (others.length > 0) context.violation(`${others.length} of ${codes.length} sockets were closed with ${others[0]}`);
   const names = pods.map((pod) => pod.name).join(" and ");
-  return `${names}, ${codes.length} sockets told, gone in ${seconds(Math.max(...left.map(({ ms }) => ms)))}`;
+  return `${names}, ${codes.length} sockets closed, exited after ${seconds(Math.max(...exits.map(({ ms }) => ms)))}`;
 }
 
 function seconds(ms: number): string {

@@ -1,13 +1,15 @@
-/** Faults of PostgreSQL: it stops, crashes, hangs, and runs out of what it needs. */
+/** Faults of PostgreSQL: stopped, crashed, hanging, short of resources. */
+
+import { dirname } from "node:path";
 
 import { connect } from "../../../src/db/client.ts";
-import { send } from "../cluster.ts";
+import { signal } from "../../support/sandbox.ts";
 import { until } from "../workload.ts";
-import { type Fault, type FaultContext, requireTool, Unsupported } from "./fault.ts";
+import { type Fault, type FaultContext, last, requireTool, Unsupported } from "./fault.ts";
 
-/** How soon after PostgreSQL takes connections something is acknowledged again. */
+/** The time until an ack once PostgreSQL accepts connections. */
 const ACK_WITHIN_MS = 3_000;
-/** As long as CoreDNS keeps a denial in many distributions. */
+/** As long as CoreDNS caches a denial in many distributions. */
 const NAME_UNKNOWN_MS = 30_000;
 
 export const postgresFaults: readonly Fault[] = [
@@ -15,9 +17,9 @@ export const postgresFaults: readonly Fault[] = [
     id: "F07",
     name: "PostgreSQL restarted",
     async run(context) {
-      await context.cluster.postgres.down("SIGINT");
-      await context.cluster.postgres.up();
-      return ackAfter(context, "it took connections");
+      await context.cluster.postgres.stop("SIGINT");
+      await context.cluster.postgres.start();
+      return timeToAck(context, "it accepted connections");
     },
   },
   {
@@ -25,10 +27,10 @@ export const postgresFaults: readonly Fault[] = [
     name: "PostgreSQL crashed",
     crash: true,
     async run(context) {
-      await context.cluster.postgres.down("SIGQUIT");
-      await Bun.sleep(context.seconds(2) * 1_000);
-      await context.cluster.postgres.up();
-      return ackAfter(context, "recovery");
+      await context.cluster.postgres.stop("SIGQUIT");
+      await last(context.seconds(2));
+      await context.cluster.postgres.start();
+      return timeToAck(context, "recovery");
     },
   },
   {
@@ -36,9 +38,9 @@ export const postgresFaults: readonly Fault[] = [
     name: "postmaster killed",
     crash: true,
     async run(context) {
-      await context.cluster.postgres.down("SIGKILL");
-      await context.cluster.postgres.up();
-      return ackAfter(context, "recovery");
+      await context.cluster.postgres.stop("SIGKILL");
+      await context.cluster.postgres.start();
+      return timeToAck(context, "recovery");
     },
   },
   {
@@ -47,21 +49,20 @@ export const postgresFaults: readonly Fault[] = [
     crash: true,
     async run(context) {
       const { postgres } = context.cluster;
-      send(context.random.pick(await postgres.backends({ listening: false })), "SIGKILL");
+      signal(context.random.pick(await postgres.backends({ listening: false })), "SIGKILL");
       await Bun.sleep(200);
       await postgres.sql.run((sql) => sql`select 1`);
-      return ackAfter(context, "it answered");
+      return timeToAck(context, "it answered");
     },
   },
   {
     id: "F11",
     name: "sessions of the pods terminated",
-    async run({ cluster, seconds }) {
+    async run({ cluster: { postgres }, seconds }) {
       let count = 0;
-      const end = performance.now() + seconds(5) * 1_000;
-      for (; performance.now() < end; await Bun.sleep(1_000)) {
-        const pids = await cluster.postgres.backends({ listening: false });
-        await cluster.postgres.terminate(pids);
+      for (const end = performance.now() + seconds(5) * 1_000; performance.now() < end; await Bun.sleep(1_000)) {
+        const pids = await postgres.backends({ listening: false });
+        await postgres.terminate(pids);
         count += pids.length;
       }
       return `${count} of them`;
@@ -70,11 +71,11 @@ export const postgresFaults: readonly Fault[] = [
   {
     id: "F12",
     name: "listening sessions terminated",
-    async run({ cluster }) {
-      if (cluster.valkey) return `${cluster.valkey.proxy.reset()} connections to Valkey cut instead`;
-      const pids = await cluster.postgres.backends({ listening: true });
-      if (pids.length === 0) throw new Unsupported("nobody listens");
-      await cluster.postgres.terminate(pids);
+    async run({ cluster: { postgres, valkey } }) {
+      if (valkey) return `instead, ${valkey.proxy.reset()} connections to Valkey reset`;
+      const pids = await postgres.backends({ listening: true });
+      if (pids.length === 0) throw new Unsupported("no session listens");
+      await postgres.terminate(pids);
       return `${pids.length} of them`;
     },
   },
@@ -83,19 +84,17 @@ export const postgresFaults: readonly Fault[] = [
     name: "backend stopped",
     async run(context) {
       const pid = context.random.pick(await context.cluster.postgres.writers());
-      send(pid, "SIGSTOP");
-      const lasts = context.seconds(9);
-      await Bun.sleep(lasts * 1_000);
-      send(pid, "SIGCONT");
-      return `a writer's, for ${lasts.toFixed(0)} s`;
+      signal(pid, "SIGSTOP");
+      const lasted = await last(context.seconds(9));
+      signal(pid, "SIGCONT");
+      return `a writer's, ${lasted}`;
     },
   },
   {
     id: "F15",
     name: "slow disk",
     async run(context) {
-      const lasts = await inject(context, "fdatasync", "delay_enter=400000", 5);
-      return `0.4 s for each flush, for ${lasts.toFixed(0)} s`;
+      return `0.4 s per flush, ${await inject(context, "fdatasync", "delay_enter=400000", { seconds: 5 })}`;
     },
   },
   {
@@ -103,19 +102,19 @@ export const postgresFaults: readonly Fault[] = [
     name: "flush failed",
     crash: true,
     async run(context) {
-      await inject(context, "fdatasync", "error=EIO:when=1", 1);
+      await inject(context, "fdatasync", "error=EIO:when=1", { seconds: 1 });
       await context.cluster.postgres.sql.run((sql) => sql`select 1`);
-      return ackAfter(context, "it answered");
+      return timeToAck(context, "it answered");
     },
   },
   {
     id: "F17",
     name: "disk full",
     async run(context) {
-      // The log's writes go on: full there, PostgreSQL stops itself (F16 is that).
+      // WAL writes still succeed: if they failed, PostgreSQL would panic, which is F16.
       const files = await context.cluster.postgres.files(["messages", "messages_pkey", "messages_ref"]);
-      const lasts = await inject(context, "pwrite64,pwritev,fallocate", "error=ENOSPC", 4, files);
-      return `for messages, for ${lasts.toFixed(0)} s`;
+      const calls = "pwrite64,pwritev,fallocate";
+      return `for messages, ${await inject(context, calls, "error=ENOSPC", { seconds: 4, files })}`;
     },
   },
   {
@@ -132,94 +131,87 @@ export const postgresFaults: readonly Fault[] = [
   },
   {
     id: "F20",
-    name: "connections used up",
-    async run({ cluster, seconds }) {
-      const lasts = seconds(4);
-      const end = performance.now() + lasts * 1_000;
-      const address = cluster.postgres.address(socketsOf(cluster));
-      const take = async () => {
+    name: "connections exhausted",
+    async run({ cluster: { postgres }, seconds }) {
+      const duration = seconds(4);
+      const end = performance.now() + duration * 1_000;
+      const url = postgres.urlFor("unix" in postgres.address ? dirname(postgres.address.unix) : "");
+      const occupy = async () => {
         for (; performance.now() < end; await Bun.sleep(20)) {
-          const one = connect(address, { name: "crowd", max: 1 });
-          await one`select pg_sleep(${(end - performance.now()) / 1_000})`.catch(() => {}); // no room for it
-          await one.end({ timeout: 0 }).catch(() => {});
+          const sql = connect(url, { name: "crowd", max: 1 });
+          await sql`select pg_sleep(${(end - performance.now()) / 1_000})`.catch(() => {}); // rejected: too many
+          await sql.end({ timeout: 0 }).catch(() => {});
         }
       };
-      const crowd = Array.from({ length: 110 }, take);
+      const occupying = Array.from({ length: 110 }, occupy);
       await Bun.sleep(1_000);
-      await cluster.postgres.terminate(await cluster.postgres.backends({ listening: false })); // they find no way back
-      await Promise.all(crowd);
-      return `for ${lasts.toFixed(0)} s`;
-    },
-  },
-  {
-    id: "F41",
-    name: "name of PostgreSQL unknown",
-    async run(context) {
-      const { names, pods } = context.cluster;
-      if (!names) throw new Unsupported("only root on Linux can make a name that is unknown");
-      const closed: number[] = [];
-      const unsubscribe = context.history.subscribe((entry) => {
-        if (entry.e === "close" && entry.code >= 1_011) closed.push(entry.code);
-      });
-      context.cluster.undo.add(() => names.known());
-      names.unknown();
-      for (const pod of pods) pod.database.reset();
-      await Bun.sleep(NAME_UNKNOWN_MS);
-      unsubscribe();
-      names.known();
-      const sockets = `${closed.length} sockets closed${closed.length > 0 ? ` (${[...new Set(closed)].join(", ")})` : ""}`;
-      if (closed.length > 0) context.wrong(sockets);
-      return `for ${NAME_UNKNOWN_MS / 1_000} s, ${sockets}; ${await ackAfter(context, "it was known")}`;
+      await postgres.terminate(await postgres.backends({ listening: false })); // they cannot reconnect
+      await Promise.all(occupying);
+      return `for ${duration.toFixed(0)} s`;
     },
   },
   {
     id: "F37",
     name: "promotion to a new timeline",
     async run(context) {
-      await context.cluster.postgres.down("SIGINT");
-      await context.cluster.postgres.promoted();
-      return ackAfter(context, "it took connections");
+      await context.cluster.postgres.stop("SIGINT");
+      await context.cluster.postgres.promote();
+      return timeToAck(context, "it accepted connections");
+    },
+  },
+  {
+    id: "F41",
+    name: "PostgreSQL's name does not resolve",
+    async run(context) {
+      const { hosts, pods, undo } = context.cluster;
+      if (!hosts) throw new Unsupported("a name that stops resolving needs root on Linux");
+      const codes: number[] = [];
+      const unsubscribe = context.history.subscribe((entry) => {
+        if (entry.e === "close" && entry.code >= 1_011) codes.push(entry.code);
+      });
+      undo.add(() => hosts.add());
+      hosts.remove();
+      for (const pod of pods) pod.database.reset();
+      await Bun.sleep(NAME_UNKNOWN_MS);
+      unsubscribe();
+      hosts.add();
+      const closed = `${codes.length} sockets closed${codes.length > 0 ? ` (${[...new Set(codes)].join(", ")})` : ""}`;
+      if (codes.length > 0) context.violation(closed);
+      return `for ${NAME_UNKNOWN_MS / 1_000} s, ${closed}; ${await timeToAck(context, "it resolved")}`;
     },
   },
 ];
 
-/** How soon something is acknowledged, now that PostgreSQL is back. */
-async function ackAfter(context: FaultContext, since: string): Promise<string> {
-  const begun = performance.now();
+/** The time until the next ack, which has a bound. */
+async function timeToAck(context: FaultContext, since: string): Promise<string> {
+  const startedAt = performance.now();
   let acked = false;
   const unsubscribe = context.history.subscribe((entry) => (acked ||= entry.e === "ack"));
   await until(() => acked, 20_000);
   unsubscribe();
-  const ms = performance.now() - begun;
-  if (ms > ACK_WITHIN_MS) context.wrong(`the first ack came ${Math.round(ms)} ms after ${since}`);
-  return `first ack ${Math.round(ms)} ms after ${since}`;
+  const ms = Math.round(performance.now() - startedAt);
+  if (ms > ACK_WITHIN_MS) context.violation(`the first ack arrived ${ms} ms after ${since}`);
+  return `first ack ${ms} ms after ${since}`;
 }
 
-/** Lets system calls of the pods' sessions go wrong for a while. @param files on these only @returns for how many seconds */
+/** Makes system calls of the writing sessions fail or take long. @param options.files only on these @returns its duration in words */
 async function inject(
   context: FaultContext,
   calls: string,
-  what: string,
-  short: number,
-  files: readonly string[] = [],
-): Promise<number> {
+  fault: string,
+  options: { seconds: number; files?: readonly string[] },
+): Promise<string> {
   const strace = requireTool("strace");
   const pids = await context.cluster.postgres.writers();
-  const words = pids.flatMap((pid) => ["-p", String(pid)]);
-  const inject = ["-e", `trace=${calls}`, "-e", `inject=${calls}:${what}`, "-o", "/dev/null"].concat(
-    files.flatMap((file) => ["-P", file]),
-  );
-  const child = Bun.spawn([strace, "-f", "-qq", ...inject, ...words], { stdio: ["ignore", "ignore", "pipe"] });
-  const lasts = context.seconds(short);
-  await Bun.sleep(lasts * 1_000);
+  const targets = pids.flatMap((pid) => ["-p", String(pid)]);
+  const paths = (options.files ?? []).flatMap((file) => ["-P", file]);
+  const rules = ["-e", `trace=${calls}`, "-e", `inject=${calls}:${fault}`, "-o", "/dev/null", ...paths];
+  const child = Bun.spawn([strace, "-f", "-qq", ...rules, ...targets], { stdio: ["ignore", "ignore", "pipe"] });
+  const lasted = await last(context.seconds(options.seconds));
   const early = child.exitCode;
   child.kill("SIGTERM");
   await child.exited;
-  if (early !== null && early !== 0 && !what.includes("when=1"))
+  if (early !== null && early !== 0 && !fault.includes("when=1"))
     throw new Unsupported(`strace: ${(await new Response(child.stderr).text()).trim().split("\n")[0]}`);
-  return lasts;
-}
-
-function socketsOf({ postgres: { place } }: FaultContext["cluster"]): string {
-  return "unix" in place ? place.unix.slice(0, place.unix.lastIndexOf("/")) : "";
+  return lasted;
 }

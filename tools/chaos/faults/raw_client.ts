@@ -1,4 +1,4 @@
-/** A socket that a fault speaks on: it sends what it is told, and the history knows. */
+/** A WebSocket client without a page: it sends what a fault tells it to, and the history records it. */
 
 import { cookieOf } from "../../support/users.ts";
 import { hashOf } from "../history.ts";
@@ -7,15 +7,14 @@ import { until } from "../workload.ts";
 import type { FaultContext } from "./fault.ts";
 
 let clients = 0;
-/** Refs somebody has written already: the same one can be sent on several sockets. */
-const known = new Set<string>();
+/** Refs recorded as written: one ref can be sent on several sockets. */
+const written = new Set<string>();
 
-/** Somebody's socket without a page. */
 export class RawClient {
   answered = 0;
-  refused = 0;
+  rejected = 0;
   errors = 0;
-  code: number | undefined;
+  closeCode: number | undefined;
   readonly #context: FaultContext;
   readonly #user: string;
   readonly #socket: RecordingSocket;
@@ -28,35 +27,34 @@ export class RawClient {
 
   static async open(context: FaultContext, user: string, pod: number): Promise<RawClient> {
     const { history, cluster } = context;
-    const page = `${user}.client${++clients}`;
+    const page = `${user}.raw${++clients}`;
     history.add({ e: "page", page, user });
     const cookie = cookieOf(Number(user.slice(1)));
     const url = `ws://127.0.0.1:${cluster.ports[pod]}/ws/${user}`;
     const socket = new RecordingSocket({ url, cookie, page, pod, lost: () => {} }, history);
     const client = new RawClient(context, user, socket);
-    let greeted = false;
+    let isOpen = false;
     socket.addEventListener("message", (event) => {
       const { type, ref } = JSON.parse((event as MessageEvent<string>).data) as { type: string; ref?: string };
-      if (type === "hello") greeted = true;
+      if (type === "hello") isOpen = true;
       if (type === "ack" || (type === "error" && ref)) client.answered++;
-      if (type === "error" && ref) client.refused++;
+      if (type === "error" && ref) client.rejected++;
       if (type === "error" && !ref) client.errors++;
     });
-    socket.addEventListener("close", (event) => (client.code = (event as CloseEvent).code));
-    if (!(await until(() => greeted, 10_000)))
-      context.wrong(`${cluster.pods[pod]?.name} takes no socket of ${user} within 10 s`);
+    socket.addEventListener("close", (event) => (client.closeCode = (event as CloseEvent).code));
+    if (!(await until(() => isOpen, 10_000)))
+      context.violation(`${cluster.pods[pod]?.name} did not open a socket of ${user} within 10 s`);
     return client;
   }
 
-  send(to: string, message: string, ref: string): void {
+  sendMessage(to: string, message: string, ref: string): void {
     const { history } = this.#context;
-    if (!known.has(ref)) history.add({ e: "write", user: this.#user, to, ref, hash: hashOf(message) });
-    known.add(ref);
-    this.say(JSON.stringify({ type: "message", to, message, ref }));
+    if (!written.has(ref)) history.add({ e: "write", user: this.#user, to, ref, hash: hashOf(message) });
+    written.add(ref);
+    this.send(JSON.stringify({ type: "message", to, message, ref }));
   }
 
-  /** A frame as it is. */
-  say(frame: string): void {
+  send(frame: string): void {
     this.#socket.send(frame);
   }
 
