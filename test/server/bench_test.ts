@@ -121,7 +121,7 @@ test("bench report fails a wrong answer, and a figure only when it is far off", 
   expect(report.wrong).toEqual([]);
   report.check("send", "acks", ["one was lost"]);
   expect(report.wrong.length).toBe(1);
-  expect(report.table()).toContain("WRONG  send: acks\n         one was lost");
+  expect(report.table()).toContain("FAILED  send: acks\n          one was lost");
 });
 
 test("bench options keep the order of the parts", () => {

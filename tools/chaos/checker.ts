@@ -7,7 +7,7 @@ import { Findings } from "./findings.ts";
 import { type ConversationSummary, type Entry, type Marks, type ObservedMessage, pairOf } from "./history.ts";
 
 const DELIVERED_WITHIN_MS = 10_000;
-/** How soon a socket is told that it lacks something: 6 s after a pod died (CONTRACT §5.7), and a little. */
+/** How soon a socket is told that it lacks something: 6 s after a pod died (docs/reliability.md, 7), plus a margin. */
 const TOLD_WITHIN_MS = 8_000;
 /** What is told while a socket opens may pass it by: its page asks anyway. */
 const OPENING_MS = 1_000;

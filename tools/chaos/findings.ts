@@ -1,4 +1,4 @@
-/** The kinds of violated promises (CONTRACT §5), how often each was found, and the first examples. */
+/** The kinds of violated promises (docs/reliability.md), how often each was found, and the first examples. */
 
 export const VIOLATIONS = {
   lost: "acknowledged, but missing from the table or from a user's history",

@@ -1,4 +1,4 @@
-/** Two pairs of people who write to each other while the server is under fire: a process of their own, whose clock nobody holds up. */
+/** Canaries: two pairs of users who write to each other while the server is being fuzzed, in a process of their own with an undisturbed clock. */
 
 import { Problems } from "../bench/load/audit.ts";
 import { SocketClient } from "../bench/load/socket.ts";
@@ -6,101 +6,100 @@ import { work } from "../bench/worker.ts";
 import { type Latency, latency } from "../support/statistics.ts";
 import { cookieOf, nameOf, newSalt, type Pair, refOf, textOf } from "../support/users.ts";
 
-const EVERY_MS = 50;
-const LAST_MS = 10_000;
+const SEND_EVERY_MS = 50;
+const SETTLE_MS = 10_000;
 
-interface Told {
+interface CanaryResult {
   readonly sent: number;
   readonly ack: Latency;
-  readonly longest: number;
+  readonly maxMs: number;
   readonly problems: string[];
-  /** What every one of them was acknowledged. */
   readonly acks: readonly { readonly name: string; readonly ref: string; readonly id: number }[];
 }
 
-/** What else one hears whom only one other writes to; the rest would be somebody else's, or forged. */
+/** The other frames of a user with one peer; any more would be another user's, or forged. */
 const EXPECTED: ReadonlySet<string> = new Set(["hello", "delivered", "sync"]);
 
-/** One who writes at an even pace, whatever comes of it. */
 class Canary {
   readonly salt = newSalt();
   readonly acks: { name: string; ref: string; id: number }[] = [];
   readonly times: number[] = [];
   sent = 0;
-  heard = 0;
+  received = 0;
   peer!: Canary;
   readonly #name: string;
   readonly #peerName: string;
   readonly #problems: Problems;
   readonly #sentAt = new Map<string, number>();
   #client!: SocketClient;
-  /** Whether it was told so. */
-  #isPeerThere = false;
+  /** It was once said to be. */
+  #isPeerOnline = false;
   #timer: Timer | undefined;
 
-  constructor(person: number, peer: number, problems: Problems) {
-    this.#name = nameOf(person);
+  constructor(user: number, peer: number, problems: Problems) {
+    this.#name = nameOf(user);
     this.#peerName = nameOf(peer);
     this.#problems = problems;
   }
 
-  async open(port: number, person: number): Promise<void> {
+  async open(port: number, user: number): Promise<void> {
     this.#client = await SocketClient.open({
       port,
       name: this.#name,
-      cookie: cookieOf(person),
+      cookie: cookieOf(user),
       listener: {
-        text: (text) => this.#hear(text),
-        closed: (code) => this.#problems.add(`${this.#name}, who did nothing wrong, was closed with ${code}`),
+        text: (text) => this.#receive(text),
+        closed: (code) => this.#problems.add(`the socket of canary ${this.#name} was closed with ${code}`),
       },
     });
     this.#client.send(`{"type":"watch","users":["${this.#peerName}"]}`);
   }
 
-  write(): void {
+  start(): void {
     this.#timer = setInterval(() => {
       const ref = refOf(this.salt, this.sent++);
       this.#sentAt.set(ref, performance.now());
       this.#client.send(`{"to":"${this.#peerName}","message":"${textOf(ref)}","ref":"${ref}"}`);
-    }, EVERY_MS);
+    }, SEND_EVERY_MS);
   }
 
-  pause(): void {
+  stop(): void {
     clearInterval(this.#timer);
   }
 
   get settled(): boolean {
-    return this.acks.length === this.sent && this.peer.heard === this.sent;
+    return this.acks.length === this.sent && this.peer.received === this.sent;
   }
 
   close(): void {
     this.#client.close();
-    if (this.acks.length < this.sent)
-      this.#problems.add(`${this.#name} got no ack for ${this.sent - this.acks.length}`);
-    const lost = this.acks.length - this.peer.heard;
-    if (lost > 0) this.#problems.add(`${this.#peerName} did not get ${lost} acknowledged messages of ${this.#name}`);
+    const unanswered = this.sent - this.acks.length;
+    if (unanswered > 0) this.#problems.add(`${this.#name} got no ack for ${unanswered} messages`);
+    const lost = this.acks.length - this.peer.received;
+    if (lost > 0)
+      this.#problems.add(`${this.#peerName} did not receive ${lost} acknowledged messages of ${this.#name}`);
   }
 
-  #hear(text: string): void {
+  #receive(text: string): void {
     const frame = JSON.parse(text) as Record<string, unknown>;
     if (frame["type"] === "ack") {
       const ref = String(frame["ref"]);
       const at = this.#sentAt.get(ref);
-      if (at === undefined) return this.#problems.add(`${this.#name} got an ack for ${ref}, which is not under way`);
+      if (at === undefined) return this.#problems.add(`${this.#name} got an ack for ${ref}, which is not in flight`);
       this.#sentAt.delete(ref);
       this.times.push(performance.now() - at);
       this.acks.push({ name: this.#name, ref, id: Number(frame["id"]) });
     } else if (frame["type"] === "message") {
-      const expected = refOf(this.peer.salt, this.heard++);
+      const expected = refOf(this.peer.salt, this.received++);
       if (frame["ref"] !== expected || frame["message"] !== textOf(expected) || frame["from"] !== this.#peerName)
-        this.#problems.add(`${this.#name} expected ${expected} of ${this.#peerName} and got ${text}`);
+        this.#problems.add(`${this.#name} expected ${expected} of ${this.#peerName} and received ${text}`);
     } else if (frame["type"] === "presence") {
       const { [this.#peerName]: peer, ...others } = frame["users"] as Record<string, { online: boolean }>;
-      if (Object.keys(others).length > 0 || (this.#isPeerThere && peer?.online === false))
-        this.#problems.add(`${this.#name} was told ${text}, and ${this.#peerName} is there`);
-      this.#isPeerThere ||= peer?.online === true;
+      if (Object.keys(others).length > 0 || (this.#isPeerOnline && peer?.online === false))
+        this.#problems.add(`${this.#name} received ${text}, while ${this.#peerName} is online`);
+      this.#isPeerOnline ||= peer?.online === true;
     } else if (!EXPECTED.has(String(frame["type"]))) {
-      this.#problems.add(`${this.#name}, who did nothing wrong, heard ${text}`);
+      this.#problems.add(`canary ${this.#name} received ${text}`);
     }
   }
 }
@@ -109,7 +108,7 @@ let problems = new Problems();
 let canaries: Canary[] = [];
 
 const jobs = {
-  /** @param ports of pods: the two of a pair are on different ones */
+  /** @param ports of two pods: the users of a pair are on different ones */
   async start({ ports, pairs }: { ports: readonly [number, number]; pairs: readonly Pair[] }): Promise<void> {
     problems = new Problems();
     canaries = [];
@@ -119,19 +118,19 @@ const jobs = {
       await Promise.all([ends[0].open(ports[0], one), ends[1].open(ports[1], other)]);
       canaries.push(...ends);
     }
-    for (const canary of canaries) canary.write();
+    for (const canary of canaries) canary.start();
   },
 
-  async stop(): Promise<Told> {
-    for (const canary of canaries) canary.pause();
-    const until = performance.now() + LAST_MS;
-    while (!canaries.every((canary) => canary.settled) && performance.now() < until) await Bun.sleep(10);
+  async stop(): Promise<CanaryResult> {
+    for (const canary of canaries) canary.stop();
+    const deadline = performance.now() + SETTLE_MS;
+    while (!canaries.every((canary) => canary.settled) && performance.now() < deadline) await Bun.sleep(10);
     for (const canary of canaries) canary.close();
     const times = canaries.flatMap((canary) => canary.times);
     return {
       sent: canaries.reduce((sum, { sent }) => sum + sent, 0),
       ack: latency(times),
-      longest: Math.max(...times),
+      maxMs: Math.max(...times),
       problems: problems.report(),
       acks: canaries.flatMap((canary) => canary.acks),
     };

@@ -1,8 +1,7 @@
-/** Values that programs stumble over, as JSON and as text. */
+/** Edge cases: values that programs often mishandle, as JSON and as text. */
 
 import type { Random } from "../chaos/random.ts";
 
-/** Texts for names, messages and fields of forms. */
 const TEXTS = [
   "",
   " ",
@@ -53,10 +52,10 @@ const TEXTS = [
   "İ",
   "ß",
   "\u{10ffff}",
-  "\ufdfa".repeat(50), // eighteen times as long in NFKC
+  "\ufdfa".repeat(50), // 18 times as long in NFKC
 ];
 
-/** Texts beyond what TypeScript's own strings should hold: JSON only. */
+/** JSON strings that no well-formed JavaScript string encodes to. */
 const ESCAPES = [
   '"\\u0000"',
   '"a\\u0000b"',
@@ -67,7 +66,7 @@ const ESCAPES = [
   '"\\u0001"',
 ];
 
-/** Anything but a text. */
+/** JSON values other than strings. */
 const OTHERS = [
   ..."0,1,-1,-0,0.5,1e3,1e308,1e309,-1e309,1e-400,9007199254740991,9007199254740993,18446744073709551616,2147483648".split(
     ",",
@@ -79,7 +78,7 @@ const OTHERS = [
   '{"toJSON":"x"}',
 ];
 
-/** No JSON at all, where a value should be. */
+/** Invalid JSON in place of a value. */
 const BROKEN = [
   "NaN",
   "Infinity",
@@ -100,10 +99,9 @@ const BROKEN = [
 ];
 
 /**
- * Names that end the field they are in, and go on as something else, in any format in which they are not quoted: what pods told each other
- * once, JSON, SQL.
+ * Names that end their field and continue as something else, in formats that do not quote them: a former bus format, JSON, SQL.
  *
- * @param victim somebody on another pod @param other who is to be taken for the cause
+ * @param victim a user on another pod @param other the supposed sender
  */
 export function injection(random: Random, victim: string, other: string): string {
   const message = JSON.stringify({ type: "message", from: other, to: victim, message: "forged", id: 1, seq: 1 });
@@ -135,7 +133,7 @@ export function edgeCaseText(random: Random): string {
   return randomText(random, 1 + random.below(20));
 }
 
-/** What each field of a frame is most likely to be let through with. */
+/** Nearly valid values for each field of a frame. */
 const BY_FIELD = new Map<string, readonly (() => string)[]>(
   Object.entries({
     type: [() => '"Message"', () => '"ack"', () => '"toString"', () => '["ping"]', () => '"ping "', () => "null"],
@@ -173,13 +171,13 @@ const BY_FIELD = new Map<string, readonly (() => string)[]>(
   }),
 );
 
-/** A value for a field of a frame, one that is nearly right as often as any other. */
+/** A value for a field of a frame; half of them nearly valid. */
 export function edgeCaseField(name: string, random: Random): string {
   const near = BY_FIELD.get(name);
   return near && random.next() < 0.5 ? random.pick(near)() : edgeCaseJson(random);
 }
 
-/** A JSON value of any kind; one in forty is none. */
+/** A JSON value of any kind; one in forty is invalid. */
 export function edgeCaseJson(random: Random): string {
   const roll = random.next();
   if (roll < 0.4) return JSON.stringify(edgeCaseText(random).toWellFormed());
@@ -193,11 +191,11 @@ export function edgeCaseJson(random: Random): string {
 }
 
 function nested(depth: number, random: Random): string {
-  const whole = random.next() < 0.8;
-  return "[".repeat(depth) + (whole ? "]".repeat(depth) : "");
+  const isClosed = random.next() < 0.8;
+  return "[".repeat(depth) + (isClosed ? "]".repeat(depth) : "");
 }
 
-/** Of any code points but lone surrogates, mostly short ones. */
+/** Random code points except lone surrogates, most of them low. */
 export function randomText(random: Random, length: number): string {
   let text = "";
   for (let i = 0; i < length; i++) {

@@ -1,4 +1,4 @@
-/** One person with one socket who sends hostile frames, a batch at a time, and holds every answer against what must become of each. */
+/** One user with one socket who sends hostile frames in batches, and compares every answer with the expected outcome. */
 
 import type { Problems } from "../bench/load/audit.ts";
 import { SocketClient } from "../bench/load/socket.ts";
@@ -6,41 +6,41 @@ import { Random } from "../chaos/random.ts";
 import { cookieOf, nameOf } from "../support/users.ts";
 import { hostileFrame, type Outcome, plainFrame } from "./frames.ts";
 import { type Oracle, type Sent, show } from "./oracle.ts";
+import { Signal } from "./signal.ts";
 
 const BATCH = 60;
 const SETTLE_MS = 10_000;
-/** The same where it may be refused for a limit. */
+/** The same where a rate limit may reject or ignore a frame. */
 const LIMITED_SETTLE_MS = 300;
-/** How long a frame that RFC 6455 leaves open may take to be made out. */
+/** The time given to a frame whose outcome RFC 6455 leaves open. */
 const UNSPECIFIED_MS = 20;
 
-/** What all frameFuzzers count. */
 export interface FrameCounts {
   sent: number;
   acks: number;
   duplicates: number;
-  refused: Record<string, number>;
+  rejected: Record<string, number>;
   accepted: Record<string, number>;
   closed: Record<string, number>;
   rateLimited: number;
 }
 
 export function frameCounts(): FrameCounts {
-  return { sent: 0, acks: 0, duplicates: 0, refused: {}, accepted: {}, closed: {}, rateLimited: 0 };
+  return { sent: 0, acks: 0, duplicates: 0, rejected: {}, accepted: {}, closed: {}, rateLimited: 0 };
 }
 
 interface Parts {
   readonly port: number;
   readonly seed: number;
-  readonly person: number;
-  /** Whom it writes to: names that have accounts. */
+  readonly user: number;
+  /** Users with accounts, to whom it writes. */
   readonly peers: readonly string[];
-  /** People with a device on another pod. */
+  /** Users with a device on another pod. */
   readonly victims: readonly string[];
   readonly oracle: Oracle;
   readonly counts: FrameCounts;
   readonly problems: Problems;
-  /** The server has limits: it may refuse what is good, or close. */
+  /** The server has rate limits: it may reject valid frames, or close the socket. */
   readonly limited: boolean;
 }
 
@@ -48,41 +48,40 @@ export class FrameFuzzer {
   readonly #parts: Parts;
   readonly #name: string;
   readonly #known: ReadonlySet<string>;
-  /** By ref: sends whose outcome is not told; one for each ref. */
+  /** Unanswered sends by ref. */
   readonly #waiting = new Map<string, Sent>();
-  /** The same of sends without a ref. */
-  #nameless: Sent[] = [];
-  /** By ref: what is stored under it. */
+  /** Unanswered sends without a ref. */
+  #withoutRef: Sent[] = [];
+  /** Stored messages by ref. */
   readonly #stored = new Map<string, Sent & { id: number }>();
   readonly #refs: string[] = [];
-  /** Refs whose socket closed before their outcome was told. */
-  readonly #lost = new Set<string>();
+  /** Refs of unknown outcome: the socket closed first. */
+  readonly #unknown = new Set<string>();
   #refCount = 0;
   #client: SocketClient | undefined;
-  #closedWith: number | undefined;
-  /** Told at once, in the order of the frames: refusals and pongs. */
-  #told: string[] = [];
+  #closeCode: number | undefined;
+  /** Immediate answers, in the order of the frames: rejections and pongs. */
+  #answers: string[] = [];
   #presences = 0;
   #batches = 0;
-  #wake: () => void = () => {};
+  readonly #signal = new Signal();
 
   constructor(parts: Parts) {
     this.#parts = parts;
-    this.#name = nameOf(parts.person);
+    this.#name = nameOf(parts.user);
     this.#known = new Set(parts.peers.map(keyOf));
   }
 
-  /** Sends so many frames. */
-  async run(frames: number, step: () => void): Promise<void> {
-    const { seed, person, counts } = this.#parts;
+  async run(frames: number, onProgress: () => void): Promise<void> {
+    const { seed, user, counts } = this.#parts;
     for (let sent = 0; sent < frames;) {
       if (!this.#client) await this.#open();
       const batch = this.#batches++;
-      const random = new Random(seed ^ Math.imul(person + 1, 0x9e3779b1) ^ Math.imul(batch + 1, 0x85ebca6b));
-      const size = await this.#batch(random, Math.min(BATCH, frames - sent), `${person}/${batch}`);
+      const random = new Random(seed ^ Math.imul(user + 1, 0x9e3779b1) ^ Math.imul(batch + 1, 0x85ebca6b));
+      const size = await this.#batch(random, Math.min(BATCH, frames - sent), `batch ${user}/${batch}`);
       sent += size;
       counts.sent += size;
-      step();
+      onProgress();
     }
     this.close();
   }
@@ -90,107 +89,100 @@ export class FrameFuzzer {
   close(): void {
     this.#client?.close();
     this.#client = undefined;
-    this.#forget();
+    this.#forgetUnanswered();
   }
 
-  /** @returns how many frames it sent */
-  async #batch(random: Random, most: number, where: string): Promise<number> {
-    const { limited, problems, counts } = this.#parts;
-    const bytes: Buffer[] = [];
+  /** @param label names it in problems @returns how many frames it sent */
+  async #batch(random: Random, maxFrames: number, label: string): Promise<number> {
+    const { limited, problems, counts, peers, victims } = this.#parts;
+    const frames: Buffer[] = [];
     const expected: string[] = [];
-    let last: Outcome | undefined;
+    let closing: { bytes: Buffer; outcome: Outcome } | undefined;
     let presences = 0;
-    const { peers, victims } = this.#parts;
     const sender = { peers, victims, ref: () => this.#ref(random), again: () => this.#again(random) };
-    this.#told = [];
+    this.#answers = [];
     this.#presences = 0;
-    while (bytes.length < most && last === undefined) {
-      const next = hostileFrame(random, sender);
-      const { outcome } = next;
-      // One of a ref at a time; and where anything may be refused, nobody could tell which of those without a ref was.
+    while (frames.length < maxFrames && !closing) {
+      const { bytes, outcome } = hostileFrame(random, sender);
+      // At most one send per ref is in flight; under rate limits, a rejection without a ref could not be attributed.
       if (outcome.kind === "send" && (outcome.ref === undefined ? limited : this.#waiting.has(outcome.ref))) continue;
-      bytes.push(next.bytes);
+      if (outcome.kind === "closed" || outcome.kind === "unspecified") {
+        closing = { bytes, outcome };
+        break;
+      }
+      frames.push(bytes);
       if (outcome.kind === "rejected") expected.push(outcome.code);
       else if (outcome.kind === "pong") expected.push("pong");
-      else if (outcome.kind === "accepted") {
-        if (outcome.type === "watch") presences++;
-      } else if (outcome.kind === "send") this.#expect(outcome);
-      else last = outcome;
+      else if (outcome.kind === "send") this.#expect(outcome);
+      else if (outcome.type === "watch") presences++;
     }
-    const goodbye = last ? bytes.pop() : undefined;
-    this.#client?.write(Buffer.concat([...bytes, plainFrame('{"type":"ping"}')]));
+    this.#client?.write(Buffer.concat([...frames, plainFrame('{"type":"ping"}')]));
     expected.push("pong");
-    const hurried = goodbye !== undefined && random.next() < 0.3;
-    const isTold = () => this.#told.length >= expected.length && this.#presences >= presences;
-    const isSettled = () => isTold() && this.#waiting.size + this.#nameless.length === 0;
-    const settled = hurried || (await this.#until(isSettled, limited ? LIMITED_SETTLE_MS : SETTLE_MS)) || limited;
+    const closesEarly = closing !== undefined && random.next() < 0.3;
+    const isAnswered = () => this.#answers.length >= expected.length && this.#presences >= presences;
+    const isSettled = () => isAnswered() && this.#waiting.size + this.#withoutRef.length === 0;
+    const settled = closesEarly || (await this.#until(isSettled, limited ? LIMITED_SETTLE_MS : SETTLE_MS)) || limited;
     if (this.#client === undefined) {
-      count(counts.closed, String(this.#closedWith));
-      if (!limited)
-        problems.add(`batch ${where}: closed with ${this.#closedWith}, although nothing in it asks for that`);
-      return bytes.length;
+      count(counts.closed, String(this.#closeCode));
+      if (!limited) problems.add(`${label}: closed with ${this.#closeCode}, although no frame requires that`);
+      return frames.length;
     }
     if (!settled) {
+      const unanswered = this.#waiting.size + this.#withoutRef.length;
       problems.add(
-        `batch ${where}: within ${SETTLE_MS / 1_000} s ${this.#waiting.size + this.#nameless.length} sends had no answer, and ${this.#told.length} of ${expected.length} frames were told at once, ${this.#presences} of ${presences} lists`,
+        `${label}: within ${SETTLE_MS / 1_000} s, ${unanswered} sends had no answer, and ${this.#answers.length} of ${expected.length} frames and ${this.#presences} of ${presences} watches had one`,
       );
       this.close();
-      return bytes.length;
+      return frames.length;
     }
-    if (!hurried && !limited) this.#compare(expected, bytes, where);
+    if (!closesEarly && !limited) this.#compare(expected, frames, label);
     if (presences > 0) count(counts.accepted, "watch", presences);
     if (limited && !isSettled()) this.close();
-    else if (goodbye && last) await this.#part(goodbye, last, where);
-    return bytes.length + (goodbye ? 1 : 0);
+    else if (closing) await this.#sendClosing(closing, label);
+    return frames.length + (closing ? 1 : 0);
   }
 
-  /** Sends what the socket does not survive, or may not. */
-  async #part(bytes: Buffer, outcome: Outcome, where: string): Promise<void> {
+  /** Sends a frame that must, or may, close the socket. */
+  async #sendClosing({ bytes, outcome }: { bytes: Buffer; outcome: Outcome }, label: string): Promise<void> {
     const { counts, problems } = this.#parts;
     this.#client?.write(bytes);
-    const gone = () => this.#client === undefined;
-    const closed = await this.#until(gone, outcome.kind === "closed" ? SETTLE_MS : UNSPECIFIED_MS);
-    count(counts.closed, closed ? String(this.#closedWith) : "by us");
+    const isClosed = () => this.#client === undefined;
+    const closed = await this.#until(isClosed, outcome.kind === "closed" ? SETTLE_MS : UNSPECIFIED_MS);
+    count(counts.closed, closed ? String(this.#closeCode) : "by us");
     if (!closed && outcome.kind === "closed")
-      problems.add(
-        `batch ${where}: the last frame must cost its socket and does not: ${bytes.toString("hex").slice(0, 100)}`,
-      );
+      problems.add(`${label}: its last frame must close the socket: ${bytes.toString("hex").slice(0, 100)}`);
     this.close();
   }
 
-  /** Refusals and pongs, one by one. */
-  #compare(expected: readonly string[], frames: readonly Buffer[], where: string): void {
-    const at = expected.findIndex((code, i) => this.#told[i] !== code);
-    if (at < 0 && this.#told.length === expected.length) return;
+  #compare(expected: readonly string[], frames: readonly Buffer[], label: string): void {
+    const at = expected.findIndex((answer, i) => this.#answers[i] !== answer);
+    if (at < 0 && this.#answers.length === expected.length) return;
+    const text = show(Buffer.concat(frames).toString("latin1"));
     this.#parts.problems.add(
-      `batch ${where}: answer ${at} should be ${expected[at]} and is ${this.#told[at]}; the frames: ${show(Buffer.concat(frames).toString("latin1"))}`,
+      `${label}: expected answer ${at} to be ${expected[at]}, and got ${this.#answers[at]}; the frames: ${text}`,
     );
   }
 
   async #open(): Promise<void> {
-    const { port, person, problems, limited } = this.#parts;
-    this.#closedWith = undefined;
+    const { port, user, problems, limited } = this.#parts;
+    this.#closeCode = undefined;
+    const listener = {
+      text: (text: string) => this.#receive(text),
+      chunk: () => this.#signal.notify(),
+      closed: (code: number) => {
+        this.#closeCode = code;
+        this.#client = undefined;
+        this.#forgetUnanswered();
+        this.#signal.notify();
+      },
+    };
     for (let tries = 0; ; tries++) {
       try {
-        this.#client = await SocketClient.open({
-          port,
-          name: this.#name,
-          cookie: cookieOf(person),
-          listener: {
-            text: (text) => this.#hear(text),
-            chunk: () => this.#wake(),
-            closed: (code) => {
-              this.#closedWith = code;
-              this.#client = undefined;
-              this.#forget();
-              this.#wake();
-            },
-          },
-        });
+        this.#client = await SocketClient.open({ port, name: this.#name, cookie: cookieOf(user), listener });
         return;
       } catch (error) {
         if (!limited || tries === 50) {
-          problems.add(`${this.#name} could not come back: ${error instanceof Error ? error.message : error}`);
+          problems.add(`${this.#name} could not reconnect: ${error instanceof Error ? error.message : error}`);
           throw error;
         }
         await Bun.sleep(100);
@@ -198,17 +190,17 @@ export class FrameFuzzer {
     }
   }
 
-  #hear(text: string): void {
+  #receive(text: string): void {
     const { counts } = this.#parts;
     const frame = JSON.parse(text) as Record<string, unknown>;
     switch (frame["type"]) {
       case "ack":
-        return this.#hearAck(frame);
+        return this.#receiveAck(frame);
       case "error":
-        return this.#hearError(String(frame["code"]), frame["ref"] as string | undefined);
+        return this.#receiveError(String(frame["code"]), frame["ref"] as string | undefined);
       case "pong":
         count(counts.accepted, "ping");
-        return void this.#told.push("pong");
+        return void this.#answers.push("pong");
       case "presence":
         return void this.#presences++;
       case "read":
@@ -219,17 +211,17 @@ export class FrameFuzzer {
     }
   }
 
-  #hearAck({ ref, id, peer, duplicate }: Record<string, unknown>): void {
+  #receiveAck({ ref, id, peer, duplicate }: Record<string, unknown>): void {
     const { oracle, counts, problems } = this.#parts;
     const name = keyOf(Buffer.from(String(peer), "latin1").toString());
     const sent = this.#take(ref as string | undefined, ({ to }) => keyOf(to) === name); // in order within a conversation
-    if (!sent) return problems.add(`${this.#name} got an ack nobody waits for: ref ${String(ref)}, id ${String(id)}`);
+    if (!sent) return problems.add(`${this.#name} got an unexpected ack: ref ${String(ref)}, id ${String(id)}`);
     if (!this.#known.has(keyOf(sent.to)))
-      problems.add(`a message to ${show(sent.to)}, who is nobody, was acknowledged`);
+      problems.add(`a message to ${show(sent.to)}, an unknown user, was acknowledged`);
     const before = ref === undefined ? undefined : this.#stored.get(ref as string);
     if (duplicate === true) {
       counts.duplicates++;
-      if (!before && this.#lost.has(ref as string)) oracle.acked(this.#name, id as number, sent.message);
+      if (!before && this.#unknown.has(ref as string)) oracle.acked(this.#name, id as number, sent.message);
       else if (before?.id !== id || before?.message !== sent.message)
         problems.add(
           `${this.#name}'s resend of ${String(ref)} was acknowledged as ${String(id)}, and is ${before?.id}`,
@@ -246,56 +238,56 @@ export class FrameFuzzer {
     if (this.#refs.length < 200) this.#refs.push(ref as string);
   }
 
-  #hearError(code: string, ref: string | undefined): void {
+  #receiveError(code: string, ref: string | undefined): void {
     const { counts, problems } = this.#parts;
-    count(counts.refused, code);
-    if (code === "bad_request" || code === "invalid_text") return void this.#told.push(code);
+    count(counts.rejected, code);
+    if (code === "bad_request" || code === "invalid_text") return void this.#answers.push(code);
     if (code === "rate_limited") {
       counts.rateLimited++;
       if (ref !== undefined) this.#waiting.delete(ref);
       return;
     }
-    if (code !== "no_such_user" && code !== "ref_reused") return problems.add(`${this.#name} was told ${code}`);
+    if (code !== "no_such_user" && code !== "ref_reused") return problems.add(`${this.#name} got the error ${code}`);
     const sent = this.#take(ref, ({ to }) => !this.#known.has(keyOf(to)));
-    if (!sent) return problems.add(`${this.#name} was told ${code} of a send nobody waits for: ${ref}`);
+    if (!sent) return problems.add(`${this.#name} got ${code} for a send that is not in flight: ${ref}`);
     const before = this.#stored.get(ref ?? "");
     if (code === "no_such_user" && this.#known.has(keyOf(sent.to)))
-      problems.add(`${this.#name} was told that ${show(sent.to)} is nobody`);
-    if (code !== "ref_reused" || this.#lost.has(ref ?? "")) return;
-    if (!before || (before.message === sent.message && keyOf(before.to) === keyOf(sent.to)))
-      problems.add(
-        `${this.#name} was told that ${ref} was used, for ${show(JSON.stringify(sent))}, and had it for ${show(JSON.stringify(before ?? null))}`,
-      );
+      problems.add(`${this.#name} got no_such_user for ${show(sent.to)}, who exists`);
+    if (code !== "ref_reused" || this.#unknown.has(ref ?? "")) return;
+    if (!before || (before.message === sent.message && keyOf(before.to) === keyOf(sent.to))) {
+      const [now, then] = [sent, before ?? null].map((value) => show(JSON.stringify(value)));
+      problems.add(`${this.#name} got ref_reused for ${ref}, which it used for ${now} and before for ${then}`);
+    }
   }
 
   #expect({ ref, to, message }: Sent & { ref: string | undefined }): void {
-    if (ref === undefined) this.#nameless.push({ to, message });
+    if (ref === undefined) this.#withoutRef.push({ to, message });
     else this.#waiting.set(ref, { to, message });
   }
 
-  /** The send that an answer is about. @param such which of those without a ref */
-  #take(ref: string | undefined, such: (sent: Sent) => boolean): Sent | undefined {
+  /** The send that an answer belongs to. @param matches selects among those without a ref */
+  #take(ref: string | undefined, matches: (sent: Sent) => boolean): Sent | undefined {
     if (ref === undefined) {
-      const at = this.#nameless.findIndex(such);
-      return at < 0 ? undefined : this.#nameless.splice(at, 1)[0];
+      const at = this.#withoutRef.findIndex(matches);
+      return at < 0 ? undefined : this.#withoutRef.splice(at, 1)[0];
     }
     const sent = this.#waiting.get(ref);
     this.#waiting.delete(ref);
     return sent;
   }
 
-  /** The socket is gone: what was under way may be stored or not. */
-  #forget(): void {
+  /** The socket is closed: what was in flight may be stored or not. */
+  #forgetUnanswered(): void {
     const { oracle } = this.#parts;
-    for (const sent of [...this.#waiting.values(), ...this.#nameless]) oracle.lost(this.#name, sent);
-    for (const ref of this.#waiting.keys()) this.#lost.add(ref);
+    for (const sent of [...this.#waiting.values(), ...this.#withoutRef]) oracle.unknown(this.#name, sent);
+    for (const ref of this.#waiting.keys()) this.#unknown.add(ref);
     this.#waiting.clear();
-    this.#nameless = [];
+    this.#withoutRef = [];
   }
 
   #ref(random: Random): string {
     if (this.#refs.length > 0 && random.next() < 0.1) return random.pick(this.#refs);
-    return `fuzz-${this.#parts.person}-${this.#parts.limited ? "limited" : "free"}-${++this.#refCount}`;
+    return `fuzz-${this.#parts.user}-${this.#parts.limited ? "limited" : "unlimited"}-${++this.#refCount}`;
   }
 
   #again(random: Random): { to: string; message: string; ref: string } | undefined {
@@ -304,34 +296,24 @@ export class FrameFuzzer {
     return stored && { to: stored.to, message: stored.message, ref };
   }
 
-  /** @returns whether it came true, before the socket closed and before the time was over */
-  async #until(isTrue: () => boolean, ms = SETTLE_MS): Promise<boolean> {
-    const until = performance.now() + ms;
-    while (!isTrue()) {
-      const left = until - performance.now();
-      if (left <= 0 || this.#client === undefined) return isTrue();
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#wake = resolve;
-      const timer = setTimeout(resolve, left);
-      await promise;
-      clearTimeout(timer);
-    }
-    return true;
+  /** @returns whether the condition held before the socket closed and before the deadline */
+  #until(condition: () => boolean, withinMs: number): Promise<boolean> {
+    return this.#signal.until(condition, { withinMs, gaveUp: () => this.#client === undefined });
   }
 }
 
-/** What is read of a name (contract §1): without white space and zero-width characters around it, in NFKC. */
-export function nameRead(typed: string): string {
+/** The name that the server reads: trimmed of white space and zero-width characters, in NFKC. */
+export function normalizeName(typed: string): string {
   return typed
     .normalize("NFKC")
     .replace(/^[\s\u0085\u180e\u200b-\u200d\u2060]+|[\s\u0085\u180e\u200b-\u200d\u2060]+$/gu, "");
 }
 
-/** How names are matched (contract §1), of those in use here. */
+/** The key by which names match, as far as names used here need it. */
 function keyOf(name: string): string {
-  return nameRead(name).toLowerCase().replaceAll("ς", "σ").normalize("NFKC");
+  return normalizeName(name).toLowerCase().replaceAll("ς", "σ").normalize("NFKC");
 }
 
-export function count(counts: Record<string, number>, what: string, by = 1): void {
-  counts[what] = (counts[what] ?? 0) + by;
+export function count(counts: Record<string, number>, key: string, by = 1): void {
+  counts[key] = (counts[key] ?? 0) + by;
 }

@@ -1,4 +1,4 @@
-/** Hostile frames: good ones of every type, then corrupt; and what the contract (§4) says must become of each. */
+/** Hostile frames: valid ones of every type, then corrupted; and the outcome that docs/protocol.md prescribes for each. */
 
 import { isUtf8 } from "node:buffer";
 
@@ -16,47 +16,44 @@ const TYPES = Object.keys({
   ping: 1,
 } satisfies Record<FrameType, 1>) as FrameType[];
 
-/** What must become of a frame. */
 export type Outcome =
-  /** Refused at once. */
+  /** Rejected at once. */
   | { readonly kind: "rejected"; readonly code: "bad_request" | "invalid_text" }
-  /** Stored, or refused for its receiver or its ref. */
+  /** Stored, or rejected for its recipient or ref. */
   | { readonly kind: "send"; readonly to: string; readonly message: string; readonly ref: string | undefined }
   | { readonly kind: "pong" }
   | { readonly kind: "accepted"; readonly type: "read" | "typing" | "draft" | "watch" }
   /** The socket is closed. */
   | { readonly kind: "closed" }
-  /** RFC 6455 leaves it open, or the frame never ends. */
+  /** RFC 6455 does not say, or the frame never ends. */
   | { readonly kind: "unspecified" };
 
 export interface HostileFrame {
-  /** As it goes over the wire, its header included. */
+  /** On the wire, with its header. */
   readonly bytes: Buffer;
   readonly outcome: Outcome;
 }
 
-/** Identity sends, and what is there. */
 export interface Sender {
   readonly peers: readonly string[];
-  /** People with a device on another pod. */
+  /** Users with a device on another pod. */
   readonly victims: readonly string[];
-  /** A ref never used, or now and then one that was. */
+  /** A new ref, or now and then a used one. */
   ref(): string;
-  /** A message that was acknowledged before. */
+  /** A message that was acknowledged. */
   again(): { readonly to: string; readonly message: string; readonly ref: string } | undefined;
 }
 
 const FRAME_MAX_BYTES = 32 * 1024;
 const TEXT = 1;
 const BINARY = 2;
-/** Of a thousand frames so many cost their socket: a socket opened anew takes longer than a hundred frames. */
-const CLOSING = 0.02;
+/** The share of frames that close their socket: opening another takes longer than a hundred frames. */
+const CLOSING_SHARE = 0.02;
 
-/** The next frame of a sender. */
 export function hostileFrame(random: Random, sender: Sender): HostileFrame {
   const roll = random.next();
-  if (roll < CLOSING / 2) return brokenFrame(random);
-  if (roll < CLOSING) {
+  if (roll < CLOSING_SHARE / 2) return brokenFrame(random);
+  if (roll < CLOSING_SHARE) {
     const bytes = random.next() < 0.5 ? randomBytes(random, 1 + random.below(200)) : corruptBytes(random, sender);
     const opcode = random.next() < 0.3 ? BINARY : TEXT;
     return {
@@ -69,60 +66,60 @@ export function hostileFrame(random: Random, sender: Sender): HostileFrame {
   return { bytes: frame({ payload: bytes, ...(mask ? { mask } : {}) }), outcome: expectedOutcome(bytes) };
 }
 
-/** What the contract says of the text frame with this payload. Written apart from the server's own reading, to be held against it. */
+/** The prescribed outcome of a text frame with this payload. Independent of the server's own parser, to check it. */
 export function expectedOutcome(payload: Buffer): Outcome {
   if (payload.length > FRAME_MAX_BYTES || !isUtf8(payload)) return { kind: "closed" };
-  const refused = { kind: "rejected", code: "bad_request" } as const;
+  const rejected = { kind: "rejected", code: "bad_request" } as const;
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { ignoreBOM: true }).decode(payload));
   } catch {
-    return refused;
+    return rejected;
   }
-  if (Object.prototype.toString.call(value) !== "[object Object]") return refused;
+  if (Object.prototype.toString.call(value) !== "[object Object]") return rejected;
   const fields = new Map(Object.entries(value as object));
   const isText = (name: string) => typeof fields.get(name) === "string";
   switch (fields.has("type") ? fields.get("type") : "message") {
     case "message": {
       const [to, message, ref] = ["to", "message", "ref"].map((name) => fields.get(name));
-      const goodRef = ref === undefined || (isText("ref") && /^[\w-]{8,64}$/.test(ref as string));
-      if (!goodRef || !isText("to") || !isText("message")) return refused;
+      const validRef = ref === undefined || (isText("ref") && /^[\w-]{8,64}$/.test(ref as string));
+      if (!validRef || !isText("to") || !isText("message")) return rejected;
       if (!isValidMessage(message as string)) return { kind: "rejected", code: "invalid_text" };
       return { kind: "send", to: to as string, message: message as string, ref: ref as string | undefined };
     }
     case "read": {
       const seq = fields.get("seq") as number;
-      return isText("peer") && Number.isInteger(seq) && seq >= 0 ? { kind: "accepted", type: "read" } : refused;
+      return isText("peer") && Number.isInteger(seq) && seq >= 0 ? { kind: "accepted", type: "read" } : rejected;
     }
     case "typing":
-      return isText("peer") ? { kind: "accepted", type: "typing" } : refused;
+      return isText("peer") ? { kind: "accepted", type: "typing" } : rejected;
     case "draft":
-      if (!isText("peer") || !isText("text")) return refused;
+      if (!isText("peer") || !isText("text")) return rejected;
       return isValidDraft(fields.get("text") as string)
         ? { kind: "accepted", type: "draft" }
         : { kind: "rejected", code: "invalid_text" };
     case "watch": {
       const users: unknown = fields.get("users");
-      const good = Array.isArray(users) && users.length <= 200 && users.every((user) => typeof user === "string");
-      return good ? { kind: "accepted", type: "watch" } : refused;
+      const valid = Array.isArray(users) && users.length <= 200 && users.every((user) => typeof user === "string");
+      return valid ? { kind: "accepted", type: "watch" } : rejected;
     }
     case "ping":
       return { kind: "pong" };
     default:
-      return refused;
+      return rejected;
   }
 }
 
-/** What shows, of what a random text may hold. */
-const INK =
+/** Visible characters. */
+const VISIBLE =
   /[[\p{L}\p{N}\p{P}\p{S}\p{Co}\p{Cn}\u0600-\u0605\u06dd]--[\p{Default_Ignorable_Code_Point}\u2800\u{13441}\u{13442}\u{1d159}]]/v;
 
-/** Contract §1: 1–4,000 code points, not blank, no NUL, no lone surrogate. */
+/** 1–4,000 code points, not blank, no NUL, no lone surrogate. */
 function isValidMessage(message: string): boolean {
   const points = Array.from(message, (character) => character.codePointAt(0) as number);
   if (points.length < 1 || points.length > 4_000) return false;
   if (points.some((point) => point === 0 || (point >= 0xd800 && point <= 0xdfff))) return false;
-  return INK.test(message);
+  return VISIBLE.test(message);
 }
 
 /** At most 4,000 code points, no NUL, no lone surrogate. */
@@ -133,8 +130,8 @@ function isValidDraft(text: string): boolean {
 
 type Field = [name: string, json: string];
 
-function goodFields(type: FrameType, random: Random, sender: Sender): Field[] {
-  const name = () => JSON.stringify(nameFor(random, sender));
+function validFields(type: FrameType, random: Random, sender: Sender): Field[] {
+  const name = () => JSON.stringify(randomName(random, sender));
   switch (type) {
     case "message": {
       const words = JSON.stringify(`words ${random.below(1e9)}`);
@@ -173,12 +170,12 @@ function goodFields(type: FrameType, random: Random, sender: Sender): Field[] {
   }
 }
 
-function nameFor(random: Random, { peers, victims }: Sender): string {
+function randomName(random: Random, { peers, victims }: Sender): string {
   const roll = random.next();
   if (roll < 0.85) return random.pick(peers);
   if (roll < 0.93) return injection(random, random.pick(victims), random.pick(victims));
   if (roll < 0.999) return edgeCaseText(random).toWellFormed();
-  return "x".repeat(64 * 1024); // which costs the socket
+  return "x".repeat(64 * 1024); // too large: closes the socket
 }
 
 const write = (fields: readonly Field[]) =>
@@ -205,7 +202,7 @@ function hostileText(random: Random, sender: Sender): string {
   const roll = random.next();
   const again = roll < 0.01 ? sender.again() : undefined;
   if (again) return JSON.stringify(again);
-  const fields = goodFields(random.pick(TYPES), random, sender);
+  const fields = validFields(random.pick(TYPES), random, sender);
   if (roll < 0.25) return write(fields);
   if (roll < 0.7) {
     const corrupt = fields.map((field): Field => [...field]);
@@ -224,7 +221,7 @@ function corruptFields(fields: Field[], random: Random): void {
     case 0:
       return void fields.splice(random.below(fields.length), 1);
     case 1:
-      return void fields.splice(random.below(fields.length + 1), 0, [random.pick(NAMES), edgeCaseJson(random)]); // twice, perhaps
+      return void fields.splice(random.below(fields.length + 1), 0, [random.pick(NAMES), edgeCaseJson(random)]); // possibly a duplicate
     case 2:
       if (field) field[0] = random.pick(NAMES);
       return;
@@ -260,7 +257,7 @@ function corruptBytes(random: Random, sender: Sender): Buffer {
   return bytes;
 }
 
-/** What no browser would send: RFC 6455 broken, or bent. */
+/** Violations of RFC 6455, which no browser sends. */
 function brokenFrame(random: Random): HostileFrame {
   const payload = Buffer.from('{"type":"ping"}');
   const closed = (bytes: Buffer): HostileFrame => ({ bytes, outcome: { kind: "closed" } });
@@ -312,7 +309,7 @@ function brokenFrame(random: Random): HostileFrame {
         ),
       );
     case 11:
-      return unspecified(header(TEXT, 127, [0, 0, 0, 0, 0, 0, 0, 3], "\0\0\0\0{} ")); // longer than it need be
+      return unspecified(header(TEXT, 127, [0, 0, 0, 0, 0, 0, 0, 3], "\0\0\0\0{} ")); // a longer length field than needed
     case 12:
       return unspecified(frame({ payload }).subarray(0, 1 + random.below(20)));
     default:
@@ -320,7 +317,7 @@ function brokenFrame(random: Random): HostileFrame {
   }
 }
 
-/** A client's frame; the mask is zero unless it is given. */
+/** @param options.mask zero by default */
 function frame(options: {
   payload: Buffer;
   opcode?: number;
@@ -350,7 +347,7 @@ function header(opcode: number, length: number, more: number[], rest = "\0\0\0\0
   return Buffer.concat([Buffer.from([128 | opcode, 128 | length, ...more]), Buffer.from(rest, "latin1")]);
 }
 
-/** A good frame of the sender, for the end of a batch. */
+/** A valid text frame. */
 export function plainFrame(text: string): Buffer {
   return frame({ payload: Buffer.from(text) });
 }

@@ -1,19 +1,18 @@
 /**
- * What the server said it did, and what the tables say. A row of messages, users or sessions is there because somebody was told so,
- * or because the connection broke before anybody could be; everything else in the database is as it was.
+ * Compares what the server acknowledged with the tables. Each row of messages, users and sessions must have been acknowledged, or its outcome
+ * unknown because the connection broke first; everything else in the database must be unchanged.
  */
 
 import { type Client, connect } from "../../src/db/client.ts";
 import { hashToken } from "../../src/util/token.ts";
 import { Problems } from "../bench/load/audit.ts";
 
-/** A send as its sender remembers it. */
 export interface Sent {
   readonly message: string;
   readonly to: string;
 }
 
-/** Tables whose rows the run may make; what of each stays as it was. */
+/** Tables that the run may change. */
 const CHANGING = [
   "messages",
   "conversations",
@@ -23,30 +22,28 @@ const CHANGING = [
   "invites",
   "name_skeletons",
   "text_sent",
-  "page_versions", // at each start of a pod
+  "page_versions", // written at each start of a pod
 ];
 
 export class Oracle {
-  /** Messages by id, as they were acknowledged; `undefined` texts came from canary people, who look for themselves. */
+  /** Acknowledged messages by id; without the text of canaries, which check their own. */
   readonly #acks = new Map<number, { sender: string; message: string | undefined }>();
-  /** Texts whose outcome nobody told, because their socket was closed, by sender. */
+  /** Texts of unknown outcome, since their socket was closed, by sender. */
   readonly #unknown = new Map<string, Map<string, number>>();
-  readonly #people = new Set<string>();
-  readonly #peopleUnknown = new Set<string>();
+  readonly #users = new Set<string>();
+  readonly #usersUnknown = new Set<string>();
   readonly #sessions = new Set<string>();
   readonly #ended = new Set<string>();
-  readonly #perhapsEnded = new Set<string>();
-  /** Sign-ins that nobody was told the outcome of. */
+  readonly #maybeEnded = new Set<string>();
+  /** Logins of unknown outcome. */
   #sessionsUnknown = 0;
-  /** Invitations given out, and those of which nobody was told the outcome. */
-  #invites = { given: 0, unknown: 0 };
-  /** As it was before: names, what their accounts are, every other table, the last message. */
+  #invites = { created: 0, unknown: 0 };
+  /** The state before: names, their accounts, every other table, the last message. */
   #initialNames: readonly string[] = [];
   #initial = "";
   #rest = "";
   #firstId = 0;
 
-  /** Messages acknowledged, accounts made, sessions begun and ended. */
   get counts() {
     return {
       acks: this.#acks.size,
@@ -54,7 +51,7 @@ export class Oracle {
         (sum, texts) => sum + [...texts.values()].reduce((a, b) => a + b, 0),
         0,
       ),
-      people: this.#people.size,
+      users: this.#users.size,
       sessions: this.#sessions.size,
       ended: this.#ended.size,
     };
@@ -68,17 +65,17 @@ export class Oracle {
     return this.#acks.get(id);
   }
 
-  /** The socket closed before the outcome was told. */
-  lost(sender: string, { message }: Sent): void {
+  /** The socket closed before the outcome was known. */
+  unknown(sender: string, { message }: Sent): void {
     let texts = this.#unknown.get(sender);
     if (!texts) this.#unknown.set(sender, (texts = new Map()));
     texts.set(message, (texts.get(message) ?? 0) + 1);
   }
 
-  /** @param token absent: the answer was lost */
+  /** @param token undefined if the answer was lost */
   signedUp(name: string, token: string | undefined): void {
-    if (token === undefined) this.#peopleUnknown.add(name);
-    else this.#people.add(name);
+    if (token === undefined) this.#usersUnknown.add(name);
+    else this.#users.add(name);
     this.signedIn(token);
   }
 
@@ -87,45 +84,45 @@ export class Oracle {
     else this.#sessions.add(hashToken(token));
   }
 
-  /** @param told whether the answer came */
-  signedOut(token: string, told: boolean): void {
-    (told ? this.#ended : this.#perhapsEnded).add(hashToken(token));
+  /** @param known whether there was an answer */
+  signedOut(token: string, known: boolean): void {
+    (known ? this.#ended : this.#maybeEnded).add(hashToken(token));
   }
 
-  /** @param told whether the answer came */
-  invited(told: boolean): void {
-    this.#invites[told ? "given" : "unknown"]++;
+  /** @param known whether there was an answer */
+  invited(known: boolean): void {
+    this.#invites[known ? "created" : "unknown"]++;
   }
 
-  /** Remembers how things stand before anything hostile was sent. */
+  /** Records the state before anything hostile is sent. */
   async open(url: string): Promise<void> {
     await using db = client(url);
     for (const { username } of await db.sql<{ username: string }[]>`select username from users`)
-      this.#people.add(username);
+      this.#users.add(username);
     for (const { token } of await db.sql<{ token: string }[]>`select token from sessions`) this.#sessions.add(token);
     const [last] = await db.sql<{ id: number }[]>`select coalesce(max(id), 0) as id from messages`;
     this.#firstId = last?.id ?? 0;
     this.#rest = await checksum(db.sql);
-    this.#initialNames = [...this.#people];
+    this.#initialNames = [...this.#users];
     this.#initial = await accounts(db.sql, this.#initialNames);
   }
 
-  /** @returns what the tables hold that nobody was told of, lack that somebody was, or say differently */
+  /** @returns rows that were never acknowledged, acknowledged ones that are missing, and differences */
   async audit(url: string): Promise<string[]> {
     await using db = client(url);
     const problems = new Problems();
     if ((await accounts(db.sql, this.#initialNames)) !== this.#initial)
-      problems.add("accounts that were there before are not as they were");
+      problems.add("an account from before the run has changed");
     if ((await checksum(db.sql)) !== this.#rest)
-      problems.add(`a table beside ${CHANGING.join(", ")}, or the schema, has changed`);
+      problems.add(`the schema or a table other than ${CHANGING.join(", ")} has changed`);
     await this.#auditMessages(db.sql, problems);
-    await this.#auditPeople(db.sql, problems);
-    const { given, unknown } = this.#invites;
+    await this.#auditUsers(db.sql, problems);
+    const { created, unknown } = this.#invites;
     const [row] = await db.sql<{ count: number }[]>`select count(*) from invites`;
     const invites = row?.count ?? 0;
-    if (invites < given || invites > given + unknown)
-      problems.add(`${given} invitations were given out, and there are ${invites}`);
-    for (const words of await inconsistencies(db.sql)) problems.add(words);
+    if (invites < created || invites > created + unknown)
+      problems.add(`${created} invitations were created, and there are ${invites}`);
+    for (const problem of await inconsistencies(db.sql)) problems.add(problem);
     return problems.report();
   }
 
@@ -141,37 +138,38 @@ export class Oracle {
         seen.add(id);
         const ack = this.#acks.get(id);
         if (ack) {
-          if (ack.sender !== sender) problems.add(`message ${id} of ${ack.sender} is stored as one of ${sender}`);
+          if (ack.sender !== sender) problems.add(`message ${id} of ${ack.sender} is stored as sent by ${sender}`);
           if (ack.message !== undefined && ack.message !== content)
             problems.add(`message ${id} is stored as ${show(content)}, and ${show(ack.message)} was sent`);
           continue;
         }
         const texts = this.#unknown.get(sender);
         const left = texts?.get(content) ?? 0;
-        if (left === 0) problems.add(`message ${id} of ${sender} was acknowledged to nobody: ${show(content)}`);
+        if (left === 0)
+          problems.add(`message ${id} of ${sender} is stored but was never acknowledged: ${show(content)}`);
         else texts?.set(content, left - 1);
       }
     }
     for (const [id, { sender }] of this.#acks) {
-      if (!seen.has(id)) problems.add(`message ${id} was acknowledged to ${sender}, and is in no table`);
+      if (!seen.has(id)) problems.add(`message ${id} was acknowledged to ${sender} but is not stored`);
     }
   }
 
-  async #auditPeople(sql: Client, problems: Problems): Promise<void> {
-    const people = new Set((await sql<{ username: string }[]>`select username from users`).map((row) => row.username));
-    for (const name of people) {
-      if (!this.#people.has(name) && !this.#peopleUnknown.has(name))
-        problems.add(`there is an account ${show(name)} that nobody was given`);
+  async #auditUsers(sql: Client, problems: Problems): Promise<void> {
+    const users = new Set((await sql<{ username: string }[]>`select username from users`).map((row) => row.username));
+    for (const name of users) {
+      if (!this.#users.has(name) && !this.#usersUnknown.has(name))
+        problems.add(`the account ${show(name)} exists but was never acknowledged`);
     }
-    for (const name of this.#people) if (!people.has(name)) problems.add(`the account ${show(name)} is gone`);
+    for (const name of this.#users) if (!users.has(name)) problems.add(`the account ${show(name)} is missing`);
     const sessions = new Set((await sql<{ token: string }[]>`select token from sessions`).map((row) => row.token));
-    const strange = [...sessions].filter((token) => !this.#sessions.has(token)).length;
-    if (strange > this.#sessionsUnknown) problems.add(`there are ${strange} sessions that nobody was given`);
+    const unexpected = [...sessions].filter((token) => !this.#sessions.has(token)).length;
+    if (unexpected > this.#sessionsUnknown) problems.add(`${unexpected} sessions exist but were never acknowledged`);
     for (const token of this.#sessions) {
-      const mayBeGone = this.#ended.has(token) || this.#perhapsEnded.has(token);
-      if (!sessions.has(token) && !mayBeGone) problems.add("a session is gone that nobody ended");
+      const mayBeMissing = this.#ended.has(token) || this.#maybeEnded.has(token);
+      if (!sessions.has(token) && !mayBeMissing) problems.add("a session is missing that was not ended");
     }
-    for (const token of this.#ended) if (sessions.has(token)) problems.add("a session lives that somebody ended");
+    for (const token of this.#ended) if (sessions.has(token)) problems.add("a session still exists that was ended");
   }
 }
 
@@ -180,7 +178,7 @@ function client(url: string) {
   return { sql, [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) };
 }
 
-/** Of what makes an account, without where its owner is. */
+/** A checksum of accounts, without presence. */
 async function accounts(sql: Client, names: readonly string[]): Promise<string> {
   const [row] = await sql<{ sum: string }[]>`
     select md5(string_agg(concat_ws(' ', id, username, name_key, search_key, password, created_at), ',' order by id)) as sum
@@ -190,7 +188,7 @@ async function accounts(sql: Client, names: readonly string[]): Promise<string> 
   return row?.sum ?? "";
 }
 
-/** Of every other table, and of what the schema is made of. */
+/** A checksum of every other table and of the schema. */
 async function checksum(sql: Client): Promise<string> {
   const tables = await sql<{ name: string }[]>`
     select table_name as name
@@ -223,7 +221,7 @@ async function checksum(sql: Client): Promise<string> {
   return Bun.hash([...sums, ...schema.map(({ text }) => text)].join("\n")).toString();
 }
 
-/** What the contract promises of the tables (§5.4, §5.6, §6), whoever wrote. */
+/** Violations of the invariants of docs/reliability.md (4, 6) in the tables. */
 async function inconsistencies(sql: Client): Promise<string[]> {
   const rows = await sql<{ low: string; high: string; what: string }[]>`
     select c.low, c.high, f.what
@@ -239,8 +237,8 @@ async function inconsistencies(sql: Client): Promise<string[]> {
     ) m on true
     cross join lateral (
       values
-        ('numbers with holes', m.count <> c.last_seq or coalesce(m.last, 0) <> c.last_seq),
-        ('a wrong count of the unread', m.low_unread <> c.low_unread or m.high_unread <> c.high_unread),
+        ('gaps in its numbers', m.count <> c.last_seq or coalesce(m.last, 0) <> c.last_seq),
+        ('a wrong unread count', m.low_unread <> c.low_unread or m.high_unread <> c.high_unread),
         ('a mark beyond the end', greatest(c.low_delivered_seq, c.high_delivered_seq) > c.last_seq),
         ('a read mark above the delivered one', c.low_read_seq > c.low_delivered_seq or c.high_read_seq > c.high_delivered_seq)
     ) f (what, holds)

@@ -1,21 +1,22 @@
-/** One connection after another that sends hostile requests, and holds every answer against what may become of each. */
+/** Sends hostile requests over one connection after another, and compares every answer with what is allowed. */
 
 import type { Socket, SocketHandler } from "bun";
 
 import type { Problems } from "../bench/load/audit.ts";
 import { Random } from "../chaos/random.ts";
-import { count, nameRead } from "./frame_fuzzer.ts";
+import { count, normalizeName } from "./frame_fuzzer.ts";
 import { type Oracle, show } from "./oracle.ts";
 import { type HostileRequest, hostileRequest, type Identity, type Target } from "./requests.ts";
+import { Signal } from "./signal.ts";
 
 const ANSWER_MS = 10_000;
-/** How long bytes that are no request may wait for an answer. */
+/** How long malformed bytes may wait for an answer. */
 const MALFORMED_MS = 50;
 
 export interface RequestCounts {
   sent: number;
   statuses: Record<string, number>;
-  /** By method and route: requests sent, and those that were answered 101, 2xx or 3xx. */
+  /** By method and route: requests sent, and those answered 101, 2xx or 3xx. */
   tried: Record<string, number>;
   accepted: Record<string, number>;
 }
@@ -35,116 +36,115 @@ interface Parts {
   readonly tokenOf: (identity: Identity) => string | undefined;
 }
 
-interface Answer {
+interface Response {
   readonly status: number;
   readonly head: string;
 }
 
 export class RequestFuzzer {
   readonly #parts: Parts;
-  #line: Line | undefined;
+  #connection: Connection | undefined;
   #next = 0;
 
   constructor(parts: Parts) {
     this.#parts = parts;
   }
 
-  async run(requests: number, step: () => void): Promise<void> {
+  async run(requests: number, onProgress: () => void): Promise<void> {
     const { seed, number, target, counts } = this.#parts;
     for (const end = this.#next + requests; this.#next < end;) {
       const i = this.#next++;
       const random = new Random(seed ^ Math.imul(number + 1, 0xc2b2ae35) ^ Math.imul(i + 1, 0x27d4eb2f));
-      await this.#ask(hostileRequest(random, target), `${number}/${i}`);
+      await this.#send(hostileRequest(random, target), `${number}/${i}`);
       counts.sent++;
-      step();
+      onProgress();
     }
-    this.#line?.close();
+    this.#connection?.close();
   }
 
-  async #ask(request: HostileRequest, where: string): Promise<void> {
+  async #send(request: HostileRequest, id: string): Promise<void> {
     const { port, counts, problems } = this.#parts;
     const { route, method, bytes, wellFormed, forbidden } = request;
-    if (!this.#line?.isOpen) this.#line = await Line.open(port);
-    const answer = await this.#line.ask(bytes, method, wellFormed ? ANSWER_MS : MALFORMED_MS);
-    if (!wellFormed || !answer || answer.status === 101 || /^connection: *close/im.test(answer.head)) {
-      this.#line.close();
-      this.#line = undefined;
+    if (!this.#connection?.isOpen) this.#connection = await Connection.open(port);
+    const response = await this.#connection.send(bytes, method, wellFormed ? ANSWER_MS : MALFORMED_MS);
+    if (!wellFormed || !response || response.status === 101 || /^connection: *close/im.test(response.head)) {
+      this.#connection.close();
+      this.#connection = undefined;
     }
-    const what = () => `request ${where}: ${show(bytes.toString("latin1"))}`;
-    count(counts.statuses, String(answer?.status ?? "none"));
+    count(counts.statuses, String(response?.status ?? "none"));
     if (route) count(counts.tried, route);
-    this.#book(request, answer);
-    if (!answer) {
-      if (wellFormed) problems.add(`${what()} got no answer within ${ANSWER_MS / 1_000} s`);
+    this.#informOracle(request, response);
+    const problem = (text: string) => problems.add(`request ${id} ${text}: ${show(bytes.toString("latin1"))}`);
+    if (!response) {
+      if (wellFormed) problem(`got no answer within ${ANSWER_MS / 1_000} s`);
       return;
     }
-    const { status, head } = answer;
+    const { status, head } = response;
     if (route && status < 400) count(counts.accepted, route);
     const mayBeBusy = status === 503 && /^retry-after:/im.test(head) && /\/(login|signup)$/.test(route ?? "");
-    const isOfBun = status === 505 && !wellFormed; // what it says to any request line that it cannot read
-    if (status >= 500 && !mayBeBusy && !isOfBun) problems.add(`${what()} was answered ${status}`);
+    const isFromBun = status === 505 && !wellFormed; // Bun's answer to a request line that it cannot parse
+    if (status >= 500 && !mayBeBusy && !isFromBun) problem(`was answered ${status}`);
     if (forbidden.includes(status))
-      problems.add(`${what()} was answered ${status}, which nobody may be identity asks so`);
+      problem(`was answered ${status}, which reveals or changes what is not the sender's`);
   }
 
-  /** Accounts and invitations made, sessions begun and ended, or perhaps. */
-  #book({ route, method, identity, form, wellFormed }: HostileRequest, answer: Answer | undefined): void {
+  /** Reports accounts, sessions and invitations that were created or ended, or may have been. */
+  #informOracle({ route, method, identity, form, wellFormed }: HostileRequest, response: Response | undefined): void {
     const { oracle, tokenOf } = this.#parts;
     const path = route?.split(" ")[1];
     if (path === "/invites" && method === "POST") {
-      if (answer?.status === 200) oracle.invited(true);
-      else if (!answer || !wellFormed) oracle.invited(false);
+      if (response?.status === 200) oracle.invited(true);
+      else if (!response || !wellFormed) oracle.invited(false);
     }
     if (path !== "/login" && path !== "/signup" && path !== "/logout") return;
-    const told = answer?.status === 302;
-    // Of bytes that are partly a request the good part may be acted on, and the answer be about the rest.
-    if (method === "HEAD" || (answer && !told && wellFormed)) return;
+    const succeeded = response?.status === 302;
+    // Of malformed bytes a valid prefix may take effect, and the answer be about the rest.
+    if (method === "HEAD" || (response && !succeeded && wellFormed)) return;
     const old = tokenOf(identity);
-    if (old !== undefined) oracle.signedOut(old, told);
+    if (old !== undefined) oracle.signedOut(old, succeeded);
     if (path === "/logout" || method !== "POST") return;
-    const [, token] = /^set-cookie: *\w+=([\w-]{20,})\./im.exec(answer?.head ?? "") ?? [];
+    const [, token] = /^set-cookie: *\w+=([\w-]{20,})\./im.exec(response?.head ?? "") ?? [];
     const name = form?.get("username");
-    if (path === "/signup" && typeof name === "string") oracle.signedUp(nameRead(name), token);
+    if (path === "/signup" && typeof name === "string") oracle.signedUp(normalizeName(name), token);
     else oracle.signedIn(token);
   }
 }
 
-/** One connection, one request at a time. */
-class Line {
+/** One connection, one request at a time. It sends any bytes and accepts any answer, unlike `HttpClient` and `fetch`. */
+class Connection {
   isOpen = true;
-  readonly #socket: Socket<Line>;
+  readonly #socket: Socket<Connection>;
+  readonly #signal = new Signal();
   #unsent: Buffer | undefined;
   #chunks: Buffer[] = [];
-  #wake: () => void = () => {};
 
-  private constructor(socket: Socket<Line>) {
+  private constructor(socket: Socket<Connection>) {
     this.#socket = socket;
   }
 
-  static async open(port: number): Promise<Line> {
-    const opened = Promise.withResolvers<Line>();
-    await Bun.connect({ hostname: "127.0.0.1", port, socket: Line.handlers(opened.resolve) });
+  static async open(port: number): Promise<Connection> {
+    const opened = Promise.withResolvers<Connection>();
+    await Bun.connect({ hostname: "127.0.0.1", port, socket: Connection.handlers(opened.resolve) });
     return opened.promise;
   }
 
-  /** What `Bun.connect` calls. */
-  static handlers(opened: (line: Line) => void): SocketHandler<Line> {
-    const over = ({ data: line }: Socket<Line>) => {
-      line.isOpen = false;
-      line.#wake();
+  static handlers(opened: (connection: Connection) => void): SocketHandler<Connection> {
+    const closed = ({ data: connection }: Socket<Connection>) => {
+      connection.isOpen = false;
+      connection.#signal.notify();
     };
     return {
       open(socket) {
-        socket.data = new Line(socket);
+        socket.data = new Connection(socket);
         opened(socket.data);
       },
-      data({ data: line }, bytes) {
-        line.#chunks.push(Buffer.from(bytes));
-        line.#wake();
+      data({ data: connection }, bytes) {
+        connection.#chunks.push(Buffer.from(bytes));
+        connection.#signal.notify();
       },
-      drain: ({ data: line }) => line.#flush(),
-      close: over,
-      error: over,
+      drain: ({ data: connection }) => connection.#flush(),
+      close: closed,
+      error: closed,
     };
   }
 
@@ -154,22 +154,15 @@ class Line {
     this.#unsent = written < this.#unsent.length ? this.#unsent.subarray(written) : undefined;
   }
 
-  /** @returns undefined when none came in time, or the connection closed before it was whole */
-  async ask(bytes: Buffer, method: string, withinMs: number): Promise<Answer | undefined> {
+  /** @returns undefined when there was no complete answer in time */
+  async send(bytes: Buffer, method: string, withinMs: number): Promise<Response | undefined> {
     this.#chunks = [];
     this.#unsent = bytes;
     this.#flush();
-    const until = performance.now() + withinMs;
-    for (;;) {
-      const answer = readAnswer(Buffer.concat(this.#chunks), method, !this.isOpen);
-      const left = until - performance.now();
-      if (answer || !this.isOpen || left <= 0) return answer;
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#wake = resolve;
-      const timer = setTimeout(resolve, left);
-      await promise;
-      clearTimeout(timer);
-    }
+    let response: Response | undefined;
+    const isAnswered = () => (response = readResponse(Buffer.concat(this.#chunks), method, !this.isOpen)) !== undefined;
+    await this.#signal.until(isAnswered, { withinMs, gaveUp: () => !this.isOpen });
+    return response;
   }
 
   close(): void {
@@ -178,20 +171,20 @@ class Line {
   }
 }
 
-/** An answer when it is whole: by its length, by its last chunk, or by the end of the connection. */
-function readAnswer(bytes: Buffer, method: string, ended: boolean): Answer | undefined {
+/** A response once it is complete: by its length, its last chunk, or the end of the connection. */
+function readResponse(bytes: Buffer, method: string, ended: boolean): Response | undefined {
   const end = bytes.indexOf("\r\n\r\n");
   if (end < 0) return undefined;
   const head = bytes.toString("latin1", 0, end);
   const status = Number(head.slice(9, 12));
-  if (status === 100) return readAnswer(bytes.subarray(end + 4), method, ended);
+  if (status === 100) return readResponse(bytes.subarray(end + 4), method, ended);
   const length = /^content-length: *(\d+)/im.exec(head)?.[1];
-  const bare = method === "HEAD" || status === 101 || status === 204 || status === 304;
-  const isWhole =
-    bare ||
+  const hasNoBody = method === "HEAD" || status === 101 || status === 204 || status === 304;
+  const isComplete =
+    hasNoBody ||
     ended ||
     (length === undefined
       ? /^transfer-encoding: *chunked/im.test(head) && bytes.subarray(-5).equals(Buffer.from("0\r\n\r\n"))
       : bytes.length >= end + 4 + Number(length));
-  return isWhole ? { status, head } : undefined;
+  return isComplete ? { status, head } : undefined;
 }

@@ -1,30 +1,29 @@
-/** Hostile requests: good ones for every route and method, then corrupt in path, query, headers, body and framing. */
+/** Hostile requests: valid ones for every route and method, then corrupted in path, query, headers, body and framing. */
 
 import type { Random } from "../chaos/random.ts";
 import { edgeCaseText, randomBytes } from "./edge_cases.ts";
 
-/** Whose cookie a request carries. A spare session may be ended by it. */
+/** Whose cookie a request carries. It may end a spare session. */
 export type Identity = "anonymous" | "forged" | "me" | { readonly spare: number };
 
-/** What a request must do, whatever else it does. */
 export interface HostileRequest {
   readonly bytes: Buffer;
-  /** `GET /messages/:a/:b`; undefined for bytes that are no request for anything. */
+  /** `GET /messages/:a/:b`; undefined for arbitrary bytes. */
   readonly route: string | undefined;
   readonly method: string;
   readonly identity: Identity;
-  /** Whether HTTP promises an answer; without, the connection may close or wait. */
+  /** Whether HTTP requires an answer; if not, the server may close the connection or wait. */
   readonly wellFormed: boolean;
-  /** Statuses that would tell or change what is not the sender's. */
+  /** Statuses that would reveal or change what is not the sender's. */
   readonly forbidden: readonly number[];
-  /** The form it posts, as it arrives. */
+  /** The form it posts, as received. */
   readonly form: URLSearchParams | undefined;
 }
 
-/** Paths of one person, and what other paths answer. */
+/** Routes that need no session. */
 const PUBLIC = new Set("/login /signup /logout /static/* /sw.js /test /healthz /readyz /version /metrics".split(" "));
 const FORMS = new Set(["/login", "/signup", "/logout"]);
-/** What routes take that read JSON, in a form that changes nothing. */
+/** Valid bodies of routes that read JSON, which change nothing. */
 const JSON_BODIES: Record<string, (peer: string) => object> = {
   "/me/settings": () => ({ hide_read: false }),
   "/me/password": () => ({ old: "not the password", new: "nor this one" }),
@@ -34,21 +33,21 @@ const JSON_BODIES: Record<string, (peer: string) => object> = {
   "/blocks": (name) => ({ name, blocked: false }),
   "/mutes": (name) => ({ name, muted: false }),
 };
-/** Of the forms so many may reach the hashing of passwords, which takes 25 ms of a core. */
+/** The share of forms that reach password hashing, which takes 25 ms of a core. */
 const HASHING = 0.05;
 
 export interface Target {
-  /** As in `src/http/router.ts`. */
+  /** Those of `src/http/router.ts`. */
   readonly routes: readonly string[];
-  /** Of a page's file, with its hash. */
+  /** The hashed path of a static file. */
   readonly file: string;
   readonly host: string;
   readonly me: string;
   readonly peers: readonly string[];
   cookie(identity: Identity, random: Random): string;
-  /** How many sessions may be lost. */
+  /** The number of sessions that may be ended. */
   readonly spareSessions: number;
-  /** Identity can sign in, all with one password. */
+  /** Users who can sign in, all with one password. */
   readonly members: readonly string[];
   readonly password: string;
 }
@@ -69,34 +68,34 @@ const METHODS = [
 ];
 
 export function hostileRequest(random: Random, target: Target): HostileRequest {
-  if (random.next() < 0.02) return rawBytes(random, target);
+  if (random.next() < 0.02) return arbitraryBytes(random, target);
   const route = random.pick(target.routes);
-  const good = random.next() < 0.25; // corrupt in nothing
-  const corrupt = (share: number) => !good && random.next() < share;
+  const valid = random.next() < 0.25; // corrupted in nothing
+  const corrupts = (share: number) => !valid && random.next() < share;
   const isForm = FORMS.has(route);
-  const takesMore = isForm || route === "/invites" || route in JSON_BODIES;
-  let method = takesMore && random.next() < 0.7 ? "POST" : "GET";
-  if (corrupt(0.15)) method = random.pick(METHODS);
+  const hasBody = isForm || route === "/invites" || route in JSON_BODIES;
+  let method = hasBody && random.next() < 0.7 ? "POST" : "GET";
+  if (corrupts(0.15)) method = random.pick(METHODS);
 
-  const identity = chooseIdentity(random, target, isForm, good);
-  const { path, yours } = goodPath(route, random, target);
+  const identity = chooseIdentity(random, target, isForm, valid);
+  const { path, isOwn } = validPath(route, random, target);
   let uri = path;
-  if (corrupt(0.25)) uri = corruptPath(path, random);
-  if (corrupt(0.35) || (good && random.next() < 0.3)) uri += `?${hostileQuery(random, good)}`;
+  if (corrupts(0.25)) uri = corruptPath(path, random);
+  if (corrupts(0.35) || (valid && random.next() < 0.3)) uri += `?${hostileQuery(random, valid)}`;
 
-  const headers: [string, string][] = [["Host", corrupt(0.05) ? edgeCaseHeader(random) : target.host]];
+  const headers: [string, string][] = [["Host", corrupts(0.05) ? edgeCaseHeader(random) : target.host]];
   const cookie = target.cookie(identity, random);
   if (cookie !== "") headers.push(["Cookie", cookie]);
-  if (route === "/ws/:username" && !corrupt(0.2)) headers.push(...upgrade());
-  const foreign = corrupt(0.1);
+  if (route === "/ws/:username" && !corrupts(0.2)) headers.push(...upgrade());
+  const foreign = corrupts(0.1);
   if (foreign) headers.push(random.pick(FOREIGN));
-  for (let more = corrupt(0.4) ? 1 + random.below(3) : 0; more > 0; more--) headers.push(hostileHeader(random));
-  if (corrupt(0.01)) for (let i = 0; i < 150; i++) headers.push([`X-${i}`, "x"]);
+  for (let more = corrupts(0.4) ? 1 + random.below(3) : 0; more > 0; more--) headers.push(hostileHeader(random));
+  if (corrupts(0.01)) for (let i = 0; i < 150; i++) headers.push([`X-${i}`, "x"]);
 
-  const body = method === "POST" ? hostileBody(route, random, target, good) : undefined;
+  const body = method === "POST" ? hostileBody(route, random, target, valid) : undefined;
   if (body) {
     if (body.type !== "") headers.push(["Content-Type", body.type]);
-    if (body.framed !== "") headers.push(["Content-Length", body.framed]);
+    if (body.contentLength !== "") headers.push(["Content-Length", body.contentLength]);
   }
   const wellFormed =
     !headers.some(([name, value]) => !isWellFormedHeader(name, value)) &&
@@ -109,7 +108,7 @@ export function hostileRequest(random: Random, target: Target): HostileRequest {
   ]);
   const forbidden: number[] = [];
   const signedIn = identity === "me" || typeof identity === "object";
-  if (!PUBLIC.has(route) && uri === path && (!signedIn || !yours))
+  if (!PUBLIC.has(route) && uri === path && (!signedIn || !isOwn))
     forbidden.push(101, ...(method === "HEAD" ? [] : [200]));
   if (foreign && method === "POST") forbidden.push(200, 302);
   return {
@@ -123,22 +122,22 @@ export function hostileRequest(random: Random, target: Target): HostileRequest {
   };
 }
 
-function chooseIdentity(random: Random, target: Target, isForm: boolean, good: boolean): Identity {
+function chooseIdentity(random: Random, target: Target, isForm: boolean, valid: boolean): Identity {
   const roll = random.next();
   if (isForm) return roll < 0.5 ? "anonymous" : roll < 0.6 ? "forged" : { spare: random.below(target.spareSessions) };
-  return good || roll < 0.7 ? "me" : roll < 0.85 ? "anonymous" : "forged";
+  return valid || roll < 0.7 ? "me" : roll < 0.85 ? "anonymous" : "forged";
 }
 
-/** A path to the route, and whether what is there is the sender's. */
-function goodPath(route: string, random: Random, target: Target): { path: string; yours: boolean } {
+/** A path of the route, and whether it is the sender's own. */
+function validPath(route: string, random: Random, target: Target): { path: string; isOwn: boolean } {
   const other = () => (random.next() < 0.8 ? random.pick(target.peers) : edgeCaseText(random).toWellFormed());
-  if (route === "/static/*") return { path: target.file, yours: true };
-  const yours = random.next() < 0.7;
-  const first = yours ? target.me : `${random.pick(target.peers)}x`;
-  const values = random.next() < 0.5 || !yours ? [first, `${other()}x`] : [first, other()];
-  if (yours && random.next() < 0.5) values.reverse();
+  if (route === "/static/*") return { path: target.file, isOwn: true };
+  const isOwn = random.next() < 0.7;
+  const first = isOwn ? target.me : `${random.pick(target.peers)}x`;
+  const values = random.next() < 0.5 || !isOwn ? [first, `${other()}x`] : [first, other()];
+  if (isOwn && random.next() < 0.5) values.reverse();
   const path = route.replace(/:\w+/g, () => encodeURIComponent((route.includes(":b") ? values.shift() : first) ?? "x"));
-  return { path, yours: yours || !route.includes(":") };
+  return { path, isOwn: isOwn || !route.includes(":") };
 }
 
 function corruptPath(path: string, random: Random): string {
@@ -178,15 +177,15 @@ function corruptPath(path: string, random: Random): string {
   }
 }
 
-function hostileQuery(random: Random, good: boolean): string {
+function hostileQuery(random: Random, valid: boolean): string {
   const names = "limit before after peek q cursor days uses invite code limit[] __proto__".split(" ");
   const values = () =>
-    good
+    valid
       ? String(1 + random.below(200))
       : random.next() < 0.4
         ? String(random.below(300) - 50)
         : edgeCaseText(random).toWellFormed();
-  if (good)
+  if (valid)
     return random.pick([
       `limit=${values()}`,
       `before=${values()}`.replace("before", "limit"),
@@ -262,7 +261,7 @@ function edgeCaseHeader(random: Random): string {
     .replace(/[\r\n]/g, " ");
 }
 
-/** Whether a server has to answer a request with this header, rather than give up on it. */
+/** Whether a server must answer a request with this header, rather than close the connection. */
 function isWellFormedHeader(name: string, value: string): boolean {
   if (
     ["Transfer-Encoding", "Content-Length", "Host", "Expect"].includes(name) &&
@@ -280,15 +279,14 @@ function isWellFormedRequestLine(method: string, uri: string): boolean {
 interface Body {
   readonly bytes: Buffer;
   readonly type: string;
-  /** The `Content-Length`; empty for none. */
-  readonly framed: string;
+  readonly contentLength: string;
   readonly form: URLSearchParams | undefined;
   readonly wellFormed: boolean;
 }
 
 const FORM = "application/x-www-form-urlencoded";
 
-function hostileBody(route: string, random: Random, target: Target, good: boolean): Body {
+function hostileBody(route: string, random: Random, target: Target, valid: boolean): Body {
   const fields = new URLSearchParams();
   const hashes = random.next() < HASHING;
   const newName = () => `${random.pick(["fz", "Ζωή", "Алёна", "山"])}${random.below(1e9)}`;
@@ -301,17 +299,17 @@ function hostileBody(route: string, random: Random, target: Target, good: boolea
   }
   const whole = (text: string | Buffer, type = FORM, form?: URLSearchParams): Body => {
     const bytes = Buffer.from(text as string);
-    return { bytes, type, framed: String(bytes.length), form, wellFormed: true };
+    return { bytes, type, contentLength: String(bytes.length), form, wellFormed: true };
   };
   const json = JSON_BODIES[route]?.(random.pick(target.members));
-  if (json && (good || random.next() < 0.4)) return whole(JSON.stringify(json), "application/json");
+  if (json && (valid || random.next() < 0.4)) return whole(JSON.stringify(json), "application/json");
   if (random.next() < 0.02) return whole(randomBytes(random, random.pick([16_385, 20_000])));
   if (route === "/login" && !hashes)
     return whole(
       fields.toString(),
       random.pick(["", "text/plain", "application/json", "multipart/form-data", "x", `${FORM}x`]),
     );
-  if (good || random.next() < 0.4)
+  if (valid || random.next() < 0.4)
     return whole(fields.toString(), random.pick([FORM, `${FORM}; charset=utf-8`, FORM.toUpperCase()]), fields);
   switch (random.below(6)) {
     case 0:
@@ -332,21 +330,20 @@ function hostileBody(route: string, random: Random, target: Target, good: boolea
       ]);
       return whole(text, route === "/login" ? "text/plain" : FORM, new URLSearchParams(text));
     }
-    case 3: // half of it never comes
+    case 3: // truncated
       return {
         ...whole(fields.toString()),
-        framed: String(fields.toString().length + 1 + random.below(500)),
+        contentLength: String(fields.toString().length + 1 + random.below(500)),
         wellFormed: false,
       };
-    case 4: // the rest is a request of its own
-      return { ...whole(`${"x=1&".repeat(3)}GET /logout HTTP/1.1\r\n\r\n`), framed: "12", wellFormed: false };
-    default: // a form by its looks, and no length
-      return { ...whole("username=a&password=b"), framed: "", wellFormed: false };
+    case 4: // request smuggling
+      return { ...whole(`${"x=1&".repeat(3)}GET /logout HTTP/1.1\r\n\r\n`), contentLength: "12", wellFormed: false };
+    default: // without a length
+      return { ...whole("username=a&password=b"), contentLength: "", wellFormed: false };
   }
 }
 
-/** Bytes that may be anything. */
-function rawBytes(random: Random, target: Target): HostileRequest {
+function arbitraryBytes(random: Random, target: Target): HostileRequest {
   const bytes = random.pick([
     () => randomBytes(random, 1 + random.below(500)),
     () => Buffer.from("\r\n".repeat(1 + random.below(50))),

@@ -1,4 +1,4 @@
-/** The run: people, a server, rounds of frames and requests, the same in small against a server with its limits on, and the checks. */
+/** The run: hostile frames and requests in rounds against two pods, the same on a smaller scale against a server with rate limits, and the checks. */
 
 import { existsSync, readdirSync } from "node:fs";
 
@@ -8,7 +8,7 @@ import { Problems } from "../bench/load/audit.ts";
 import type { Random } from "../chaos/random.ts";
 import type { TestDatabase } from "../support/database.ts";
 import type { Progress } from "../support/progress.ts";
-import { Report, show as figure } from "../support/report.ts";
+import { Report, show } from "../support/report.ts";
 import type { Sandbox } from "../support/sandbox.ts";
 import type { ServerProcess } from "../support/server_process.ts";
 import { rssBytes } from "../support/usage.ts";
@@ -20,7 +20,7 @@ import { Oracle } from "./oracle.ts";
 import { type RequestCounts, requestCounts, RequestFuzzer } from "./request_fuzzer.ts";
 import type { Identity, Target } from "./requests.ts";
 
-const ROUTES = Object.keys(paths({} as Parts)); // nothing of it is called
+const ROUTES = Object.keys(paths({} as Parts)); // only its keys are used
 const CANARIES = [
   [0, 1],
   [2, 3],
@@ -30,83 +30,82 @@ const LIMITED_USERS = [30, 31, 32, 33];
 const ME = 20;
 const PEER = 21;
 const SPARE_OWNER = 22;
-/** Gets full lists of who is online. */
+/** Watches no one, so gets full presence lists. */
 const LISTED = 23;
-const PEOPLE = 40;
+const USERS = 40;
 const CONNECTIONS = 16;
 const LIMITED_CONNECTIONS = 4;
 const SPARE_SESSIONS = 5_000;
-/** Each a part of the frames and requests: memory is measured after each. */
+/** Memory is measured after each. */
 const ROUNDS = 5;
-/** Identity asks has no password, and no second session. */
-const REFUSED = new Set(["POST /me/password", "POST /me/delete", "POST /sessions/:id/end"]);
-/** With fewer frames and requests chance may leave something out. */
-const MUCH = 10_000;
-/** After so many of them memory has no more reason to grow. */
-const WARM_ROUNDS = 2;
-/** They have passwords, which nobody else here has. */
+/** The sender has no password and no second session. */
+const NEVER_ACCEPTED = new Set(["POST /me/password", "POST /me/delete", "POST /sessions/:id/end"]);
+/** With fewer frames or requests, coverage is left to chance. */
+const COVERING = 10_000;
+/** The rounds in which memory still grows. */
+const WARM_UP_ROUNDS = 2;
+/** The only users with passwords. */
 const MEMBERS = ["Ζωή", "Алёна", "山田たろう"];
 const PASSWORD = "correct horse battery";
 
-/** What the server may grow by after the warm rounds: without a leak it grew by less than half of that. */
+/** Memory growth after the warm-up; without a leak it was less than half of this. */
 const GROWTH_MAX_BYTES = 32 * 2 ** 20;
-/** What canary people may wait for an ack while everything is kept busy, be the machine as loaded as it may: about 50 ms on two idle cores. */
+/** A canary's ack under full load, on a machine as busy as may be; about 50 ms on two idle cores. */
 const CANARY_ACK_MS = 3_000;
 
-/** About how long each part takes. */
+/** The parts of a run and about how long each takes. */
 export function plan({ frames, requests }: Options): { name: string; seconds: number }[] {
   return [
     { name: "hostile frames and requests", seconds: 3 + frames / 8_000 + requests / 2_500 },
-    { name: "the same with limits on", seconds: 4 },
-    { name: "what is left behind", seconds: 2 },
+    { name: "with rate limits", seconds: 4 },
+    { name: "audit", seconds: 2 },
   ];
+}
+
+interface Run {
+  readonly options: Options;
+  readonly sandbox: Sandbox;
+  readonly database: TestDatabase;
+  readonly progress: Progress;
+  readonly report: Report;
+  readonly oracle: Oracle;
+  readonly peers: readonly string[];
+  readonly frames: FrameCounts;
+  readonly requests: RequestCounts;
 }
 
 export async function fuzz(options: Options, sandbox: Sandbox, progress: Progress): Promise<Report> {
   const report = new Report();
   const oracle = new Oracle();
-  const [frames, requests] = [frameCounts(), requestCounts()];
   progress.part();
-  const database = await sandbox.database(PEOPLE);
+  const database = await sandbox.database(USERS);
   await prepare(database);
   const settings = { database, env: { LOG_LEVEL: "error" } };
   const pods = [await sandbox.serve(settings), await sandbox.serve(settings)] as const;
-  await signUp(pods[0]);
-  const peers = [...MEMBERS, ...FUZZING_USERS.map(nameOf)];
+  await signUpMembers(pods[0]);
   const endpoints = await endpointsOf(pods[0]);
   await oracle.open(database.url);
 
-  const stage = { options, oracle, peers, frames, requests, report };
-  const memory = await free(stage, { sandbox, database, pods, progress });
+  const counts = { frames: frameCounts(), requests: requestCounts() };
+  const peers = [...MEMBERS, ...FUZZING_USERS.map(nameOf)];
+  const run = { options, sandbox, database, progress, report, oracle, peers, ...counts };
+  await fuzzPods(run, pods);
   progress.part();
-  const limited = await limit(stage, { sandbox, database, progress });
+  const limited = await fuzzLimited(run);
   progress.part();
   progress.step("auditing the tables");
-  report.check(
-    "tables",
-    "every row was told to somebody, and nothing else has changed",
-    await oracle.audit(database.url),
-  );
-  if (options.requests >= MUCH && options.frames >= MUCH)
-    report.check("coverage", "every route and type of frame, taken and refused", uncovered({ ...stage, endpoints }));
-  report.check("servers", "none complained", await sandbox.clear());
-  figures(report, { frames, requests, oracle, memory, limited });
+  report.check("tables", "every row was acknowledged, and nothing else changed", await oracle.audit(database.url));
+  if (options.requests >= COVERING && options.frames >= COVERING)
+    report.check("coverage", "every route and type of frame was accepted and rejected", uncovered(run, endpoints));
+  report.check("servers", "no errors logged", await sandbox.clear());
+  addFigures(run, limited);
   return report;
 }
 
-interface Stage {
-  readonly options: Options;
-  readonly oracle: Oracle;
-  readonly peers: readonly string[];
-  readonly frames: FrameCounts;
-  readonly requests: RequestCounts;
-  readonly report: Report;
-}
-
-/** A conversation to page through, and sessions to lose. */
+/** Adds a conversation to page through, and sessions that may be ended. */
 async function prepare(database: TestDatabase): Promise<void> {
   await database.addConversations([[ME, PEER]], 300, 50);
-  await database.sql`update users set is_admin = true where username = ${nameOf(ME)}`; // who may invite
+  await database.sql`update users set is_admin = true where username = ${nameOf(ME)}`; // may invite
   await database.sql`
     insert into sessions (user_id, token, expires_at)
     select u.id, encode(sha256(convert_to('spare-' || i, 'UTF8')), 'hex'), now() + interval '1 day'
@@ -115,231 +114,185 @@ async function prepare(database: TestDatabase): Promise<void> {
   `;
 }
 
-async function signUp({ port }: ServerProcess): Promise<void> {
+async function signUpMembers({ port }: ServerProcess): Promise<void> {
   for (const username of MEMBERS) {
     const body = new URLSearchParams({ username, password: PASSWORD });
-    const answer = await fetch(`http://127.0.0.1:${port}/signup`, { method: "POST", body, redirect: "manual" });
-    if (answer.status !== 302)
-      throw new Error(`${username} could not sign up: ${answer.status} ${await answer.text()}`);
+    const response = await fetch(`http://127.0.0.1:${port}/signup`, { method: "POST", body, redirect: "manual" });
+    if (response.status !== 302)
+      throw new Error(`${username} could not sign up: ${response.status} ${await response.text()}`);
   }
 }
 
-/** Every route with each of its methods, as the 405 tells them: `POST /login`. */
+/** Every route with each of its methods, from its 405 answer: `POST /login`. */
 async function endpointsOf({ port }: ServerProcess): Promise<string[]> {
   const endpoints = ROUTES.map(async (route) => {
     const path = route.replace(/:\w+|\*/g, "x");
-    const answer = await fetch(`http://127.0.0.1:${port}${path}`, { method: "DELETE" });
-    const methods = answer.headers.get("allow")?.split(", ") ?? [];
-    if (methods.length === 0) throw new Error(`${route} does not say what it takes: ${answer.status}`);
+    const { status, headers } = await fetch(`http://127.0.0.1:${port}${path}`, { method: "DELETE" });
+    const methods = headers.get("allow")?.split(", ") ?? [];
+    if (methods.length === 0) throw new Error(`${route} was answered ${status} without an Allow header`);
     return methods.filter((method) => method !== "HEAD").map((method) => `${method} ${route}`);
   });
   return (await Promise.all(endpoints)).flat();
 }
 
-interface Memory {
-  /** Of one pod, after each round. */
-  readonly rss: readonly number[];
-  /** Messages that devices got from the other pod. */
-  readonly observed: number;
-  readonly canary: { readonly sent: number; readonly p50: number; readonly p99: number; readonly longest: number };
-}
-
 type Pods = readonly [ServerProcess, ServerProcess];
 
-/** Everything at full speed, while canary people write from pod to pod. */
-async function free(
-  stage: Stage,
-  place: { sandbox: Sandbox; database: TestDatabase; pods: Pods; progress: Progress },
-): Promise<Memory> {
-  const { options, frames, requests, report, oracle } = stage;
-  const { sandbox, database, pods, progress } = place;
+/** Fuzzes two pods at full speed, while canaries write from pod to pod. */
+async function fuzzPods(run: Run, pods: Pods): Promise<void> {
+  const { options, sandbox, database, progress, frames, requests, report, oracle } = run;
   const [server] = pods;
   const descriptors = pods.map(({ pid }) => openFiles(pid));
   const canary = sandbox.canary();
   await canary.ask("start", { ports: [pods[0].port, pods[1].port], pairs: CANARIES });
   const [frameProblems, requestProblems] = [new Problems(), new Problems()];
-  const frameFuzzers = FUZZING_USERS.map((person, i) =>
-    frameFuzzer(stage, pods[i % 2] as ServerProcess, person, frameProblems, false),
+  const frameFuzzers = FUZZING_USERS.map((user, i) =>
+    frameFuzzer(run, { server: pods[i % 2] as ServerProcess, user, problems: frameProblems, limited: false }),
   );
   const observers = await observe(pods);
-  const target = await targetOf(stage, server);
+  const target = await targetOf(run, server);
   const requestFuzzers = Array.from({ length: CONNECTIONS }, (_, number) =>
-    requestFuzzer(stage, server, number, requestProblems, target),
+    requestFuzzer(run, { server, number, problems: requestProblems, target }),
   );
-  const step = () => progress.step(`${frames.sent} frames, ${requests.sent} requests`);
+  const onProgress = () => progress.step(`${frames.sent} frames, ${requests.sent} requests`);
   const rss: number[][] = pods.map(() => []);
-  const all = async () => {
+  const rounds = async () => {
     for (let round = 0; round < ROUNDS; round++) {
       await Promise.all([
-        ...frameFuzzers.map((fuzzer) => fuzzer.run(share(options.frames, FUZZING_USERS.length * ROUNDS), step)),
-        ...requestFuzzers.map((fuzzer) => fuzzer.run(share(options.requests, CONNECTIONS * ROUNDS), step)),
+        ...frameFuzzers.map((each) => each.run(share(options.frames, FUZZING_USERS.length * ROUNDS), onProgress)),
+        ...requestFuzzers.map((each) => each.run(share(options.requests, CONNECTIONS * ROUNDS), onProgress)),
       ]);
-      for (const [i, { pid }] of pods.entries()) rss[i]?.push(await calmRss(pid));
+      for (const [i, { pid }] of pods.entries()) rss[i]?.push(await settledRss(pid));
     }
   };
-  const death = await orDeath(pods, all());
-  for (const fuzzer of frameFuzzers) fuzzer.close();
-  const dropped = death.length > 0 ? [] : (await Promise.all(pods.map(droppedOf))).flat();
+  const crash = await untilCrash(pods, rounds());
+  for (const each of frameFuzzers) each.close();
+  const dropped = crash.length > 0 ? [] : (await Promise.all(pods.map(droppedPackets))).flat();
   observers.close();
-  const told = await canary.ask("stop", undefined);
-  for (const { name, id } of told.acks) oracle.acked(name, id, undefined);
-  if (told.ack.p99 > CANARY_ACK_MS)
-    told.problems.push(
-      `one ack in a hundred took ${told.ack.p99.toFixed(0)} ms or more, ${CANARY_ACK_MS} at most were asked`,
-    );
-  report.check("server", "it is there after all of that", death);
-  report.check("frames", "each became what the contract says", frameProblems.report());
-  report.check("requests", "each was answered as it may be", requestProblems.report());
-  report.check("canary people", "nobody lost anything or waited long", death.length > 0 ? [] : told.problems);
+  const canaries = await canary.ask("stop", undefined);
+  for (const { name, id } of canaries.acks) oracle.acked(name, id, undefined);
+  if (canaries.ack.p99 > CANARY_ACK_MS)
+    canaries.problems.push(`ack p99 was ${canaries.ack.p99.toFixed(0)} ms, more than ${CANARY_ACK_MS}`);
   const observed = await observers.audit(database.url, new Set(FUZZING_USERS.map(nameOf)));
-  if (options.frames >= MUCH && observers.counts.messages < MUCH / 100)
-    observed.push(`only ${observers.counts.messages} messages came from the other pod`);
-  report.check("other pod", "what came from there is true: messages, presence, who types", observed);
-  report.check("other pod", "each event that it sent was one", dropped);
+  if (options.frames >= COVERING && observers.messageCount < COVERING / 100)
+    observed.push(`only ${observers.messageCount} messages came from the other pod`);
+  report.check("server", "survives", crash);
+  report.check("frames", "each had the outcome that the protocol prescribes", frameProblems.report());
+  report.check("requests", "each got an allowed answer", requestProblems.report());
+  report.check("canaries", "lost nothing and waited briefly", crash.length > 0 ? [] : canaries.problems);
+  report.check("other pod", "only true messages, presence and typing", observed);
+  report.check("other pod", "no packet was dropped", dropped);
   for (const [i, pod] of pods.entries()) {
-    if (death.length === 0)
-      report.check("server", "it holds nothing of those who are gone", await leftovers(pod, descriptors[i] ?? 0));
-    report.check("server", "its memory is flat", grown(rss[i] ?? []));
+    if (crash.length === 0)
+      report.check("server", "holds nothing of closed connections", await leftovers(pod, descriptors[i] ?? 0));
+    report.check("server", "memory is flat", memoryGrowth(rss[i] ?? []));
   }
-  for (const pod of pods) report.check("server", "it leaves in order", await leaves(pod, death));
-  return {
-    rss: rss[0] ?? [],
-    observed: observers.counts.messages,
-    canary: { sent: told.sent, p50: told.ack.p50, p99: told.ack.p99, longest: told.longest },
-  };
+  for (const pod of pods) report.check("server", "exits with 0", await stop(pod, crash));
+
+  const add = report.section("canaries");
+  add.figure("messages", { value: canaries.sent, unit: "" });
+  const note = `p50 ${show(canaries.ack.p50, "ms")}, max ${show(canaries.maxMs, "ms")}`;
+  add.figure("ack, p99", { value: canaries.ack.p99, unit: "ms", note });
+  report.section("other pod").figure("messages received", { value: observers.messageCount, unit: "" });
+  const memory = rss[0] ?? [];
+  report.section("server").figure("memory after the last round", {
+    value: memory.at(-1) ?? Number.NaN,
+    unit: "bytes",
+    note: `after each: ${memory.map((bytes) => show(bytes, "bytes")).join(", ")}`,
+  });
 }
 
-function grown(rss: readonly number[]): string[] {
-  const growth = (rss.at(-1) ?? 0) - (rss[WARM_ROUNDS - 1] ?? 0);
-  return growth > GROWTH_MAX_BYTES ? [`it grew: ${rss.map((bytes) => figure(bytes, "bytes")).join(", ")}`] : [];
+function memoryGrowth(rss: readonly number[]): string[] {
+  const growth = (rss.at(-1) ?? 0) - (rss[WARM_UP_ROUNDS - 1] ?? 0);
+  return growth > GROWTH_MAX_BYTES ? [`it grew: ${rss.map((bytes) => show(bytes, "bytes")).join(", ")}`] : [];
 }
 
-/** On each pod a second device of everyone whose frames arrive at the other, and one that gets full lists. */
+/** Opens, on each pod, a second device of each user who fuzzes the other pod, and one that gets full presence lists. */
 async function observe(pods: Pods): Promise<Observers> {
   const observers = new Observers();
   const watch = [...CANARIES.flat(), ...FUZZING_USERS].map(nameOf);
-  for (const [i, person] of FUZZING_USERS.entries())
-    await observers.open((pods[1 - (i % 2)] as ServerProcess).port, person, watch);
+  for (const [i, user] of FUZZING_USERS.entries())
+    await observers.open((pods[1 - (i % 2)] as ServerProcess).port, user, watch);
   for (const pod of pods) await observers.open(pod.port, LISTED);
   return observers;
 }
 
-/** What a pod dropped of the other's, other than before they knew each other. */
-async function droppedOf({ port }: ServerProcess): Promise<string[]> {
+/** Packets that a pod dropped, other than before the pods knew each other. */
+async function droppedPackets({ port }: ServerProcess): Promise<string[]> {
   const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
   const counts = [...metrics.matchAll(/^chatify_bus_dropped_total\{reason="(\w+)"\} (\d+)$/gm)];
-  return counts.flatMap(([line, why, count]) => (why === "unproven" || count === "0" ? [] : [line]));
+  return counts.flatMap(([line, reason, count]) => (reason === "unproven" || count === "0" ? [] : [line]));
 }
 
-/** A server as people run it: what is too much is refused, nothing else is different. */
-async function limit(
-  stage: Stage,
-  place: { sandbox: Sandbox; database: TestDatabase; progress: Progress },
-): Promise<FrameCounts> {
-  const { options, report } = stage;
-  const server = await place.sandbox.serve({ database: place.database, env: { LOG_LEVEL: "error", RATE_LIMIT: "on" } });
+/** Fuzzes a server with rate limits, as hosts run it. */
+async function fuzzLimited(run: Run): Promise<FrameCounts> {
+  const { options, sandbox, database, progress, report } = run;
+  const server = await sandbox.serve({ database, env: { LOG_LEVEL: "error", RATE_LIMIT: "on" } });
   const problems = new Problems();
-  const counts = frameCounts();
-  const small = { ...stage, frames: counts, requests: requestCounts() };
-  const frameFuzzers = LIMITED_USERS.map((person) => frameFuzzer(small, server, person, problems, true));
-  const target = await targetOf(stage, server);
+  const [frames, requests] = [frameCounts(), requestCounts()];
+  const limited = { ...run, frames, requests };
+  const frameFuzzers = LIMITED_USERS.map((user) => frameFuzzer(limited, { server, user, problems, limited: true }));
+  const target = await targetOf(run, server);
   const requestFuzzers = Array.from({ length: LIMITED_CONNECTIONS }, (_, number) =>
-    requestFuzzer(small, server, CONNECTIONS + number, problems, target),
+    requestFuzzer(limited, { server, number: CONNECTIONS + number, problems, target }),
   );
-  const step = () => place.progress.step(`${counts.sent} frames, ${small.requests.sent} requests`);
-  const death = await orDeath(
+  const onProgress = () => progress.step(`${frames.sent} frames, ${requests.sent} requests`);
+  const crash = await untilCrash(
     [server],
     Promise.all([
-      ...frameFuzzers.map((fuzzer) => fuzzer.run(share(options.frames / 20, LIMITED_USERS.length), step)),
-      ...requestFuzzers.map((fuzzer) => fuzzer.run(share(options.requests / 20, LIMITED_CONNECTIONS), step)),
+      ...frameFuzzers.map((each) => each.run(share(options.frames / 20, LIMITED_USERS.length), onProgress)),
+      ...requestFuzzers.map((each) => each.run(share(options.requests / 20, LIMITED_CONNECTIONS), onProgress)),
     ]),
   );
-  for (const fuzzer of frameFuzzers) fuzzer.close();
-  if (options.frames >= MUCH && !counts.closed["1008"]) problems.add("no socket was closed with 1008");
-  report.check("limits", "what is too much is refused, and nothing breaks", [...problems.report(), ...death]);
-  report.check("limits", "the server leaves in order", await leaves(server, death));
-  return counts;
+  for (const each of frameFuzzers) each.close();
+  if (options.frames >= COVERING && !frames.closed["1008"]) problems.add("no socket was closed with 1008");
+  report.check("rate limits", "excess is rejected, and nothing breaks", [...problems.report(), ...crash]);
+  report.check("rate limits", "the server exits with 0", await stop(server, crash));
+  return frames;
 }
 
 function frameFuzzer(
-  stage: Stage,
-  server: ServerProcess,
-  person: number,
-  problems: Problems,
-  limited: boolean,
+  { options, oracle, frames: counts, peers }: Run,
+  parts: { server: ServerProcess; user: number; problems: Problems; limited: boolean },
 ): FrameFuzzer {
-  const { options, oracle, frames: counts, peers } = stage;
   const victims = FUZZING_USERS.map(nameOf);
-  return new FrameFuzzer({
-    port: server.port,
-    seed: options.seed,
-    person,
-    peers,
-    victims,
-    oracle,
-    counts,
-    problems,
-    limited,
-  });
+  return new FrameFuzzer({ port: parts.server.port, seed: options.seed, peers, victims, oracle, counts, ...parts });
 }
 
 function requestFuzzer(
-  stage: Stage,
-  server: ServerProcess,
-  number: number,
-  problems: Problems,
-  target: Target,
+  { options, oracle, requests: counts }: Run,
+  parts: { server: ServerProcess; number: number; problems: Problems; target: Target },
 ): RequestFuzzer {
-  const { options, oracle, requests: counts } = stage;
-  return new RequestFuzzer({
-    port: server.port,
-    seed: options.seed,
-    number,
-    target,
-    oracle,
-    counts,
-    problems,
-    tokenOf,
-  });
+  return new RequestFuzzer({ port: parts.server.port, seed: options.seed, oracle, counts, tokenOf, ...parts });
 }
 
-async function targetOf({ peers }: Stage, { port }: ServerProcess): Promise<Target> {
+async function targetOf({ peers }: Run, { port }: ServerProcess): Promise<Target> {
   const page = await (await fetch(`http://127.0.0.1:${port}/login`)).text();
   const [, file] = /"(\/static\/[^"]+\.css)"/.exec(page) ?? [];
-  if (file === undefined) throw new Error("The login page names no style");
-  return {
-    routes: ROUTES,
-    file,
-    host: `127.0.0.1:${port}`,
-    me: nameOf(ME),
-    peers: [nameOf(PEER), ...peers],
-    cookie,
-    spareSessions: SPARE_SESSIONS,
-    members: MEMBERS,
-    password: PASSWORD,
-  };
+  if (file === undefined) throw new Error("The login page links no stylesheet");
+  const users = { me: nameOf(ME), peers: [nameOf(PEER), ...peers], members: MEMBERS, password: PASSWORD };
+  return { routes: ROUTES, file, host: `127.0.0.1:${port}`, cookie, spareSessions: SPARE_SESSIONS, ...users };
 }
 
-function tokenOf(who: Identity): string | undefined {
-  return typeof who === "object" ? `spare-${who.spare}` : undefined;
+function tokenOf(identity: Identity): string | undefined {
+  return typeof identity === "object" ? `spare-${identity.spare}` : undefined;
 }
 
-function cookie(who: Identity, random: Random): string {
-  if (who === "anonymous") return "";
-  if (who === "me") return random.next() < 0.1 ? `a=b; ${cookieOf(ME)}; __Host-x="y"` : cookieOf(ME);
-  if (typeof who === "object") return `${COOKIE}=${sign(`spare-${who.spare}`, SESSION_SECRET)}`;
-  const good = cookieOf(ME).slice(COOKIE.length + 1);
-  const [token = "", signature = ""] = good.split(".");
-  const at = random.below(good.length);
+function cookie(identity: Identity, random: Random): string {
+  if (identity === "anonymous") return "";
+  if (identity === "me") return random.next() < 0.1 ? `a=b; ${cookieOf(ME)}; __Host-x="y"` : cookieOf(ME);
+  if (typeof identity === "object") return `${COOKIE}=${sign(`spare-${identity.spare}`, SESSION_SECRET)}`;
+  const valid = cookieOf(ME).slice(COOKIE.length + 1);
+  const [token = "", signature = ""] = valid.split(".");
+  const at = random.below(valid.length);
   const forged = random.pick([
     sign(token, "another secret of thirty-two characters"),
     `${token}.`,
     `.${signature}`,
     token,
     `${nameOf(PEER)}.${signature}`,
-    `${good.slice(0, at)}${good[at] === "A" ? "B" : "A"}${good.slice(at + 1)}`,
-    `${good}${"A".repeat(random.pick([1, 100, 7_000]))}`,
-    good.toUpperCase(),
+    `${valid.slice(0, at)}${valid[at] === "A" ? "B" : "A"}${valid.slice(at + 1)}`,
+    `${valid}${"A".repeat(random.pick([1, 100, 7_000]))}`,
+    valid.toUpperCase(),
     encodeURIComponent("\0"),
     "%",
     `"' or 1=1 --"`,
@@ -347,45 +300,44 @@ function cookie(who: Identity, random: Random): string {
   return `${"a=b; ".repeat(random.next() < 0.1 ? 500 : 0)}${COOKIE}=${forged}`;
 }
 
-/** Whole requests or frames for each of so many. */
-function share(all: number, among: number): number {
-  return Math.ceil(all / among);
+function share(total: number, among: number): number {
+  return Math.ceil(total / among);
 }
 
-/** @returns what happened to a server before the work was done */
-async function orDeath(servers: readonly ServerProcess[], work: Promise<unknown>): Promise<string[]> {
-  let over = false;
-  const deaths = servers.map(async (server) => {
+/** @returns how a server crashed before the work was done, or why the work failed */
+async function untilCrash(servers: readonly ServerProcess[], work: Promise<unknown>): Promise<string[]> {
+  let finished = false;
+  const crashes = servers.map(async (server) => {
     const code = await server.exited;
-    return over ? [] : [`it died with ${code ?? "a signal"} in the middle`, ...server.loggedErrors];
+    return finished ? [] : [`it exited with ${code ?? "a signal"} during the run`, ...server.loggedErrors];
   });
-  const death = Promise.race(deaths);
+  const crash = Promise.race(crashes);
   const done = work.then(
     () => [],
     async (error: unknown) => {
-      const died = await Promise.race([death, Bun.sleep(2_000).then(() => [])]); // whoever messageLoads to it notices first
-      return died.length > 0 ? died : [error instanceof Error ? (error.stack ?? error.message) : String(error)];
+      const crashed = await Promise.race([crash, Bun.sleep(2_000).then(() => [])]); // a client may notice first
+      return crashed.length > 0 ? crashed : [error instanceof Error ? (error.stack ?? error.message) : String(error)];
     },
   );
-  const words = await Promise.race([done, death]);
-  over = true;
-  return words;
+  const problems = await Promise.race([done, crash]);
+  finished = true;
+  return problems;
 }
 
-async function leaves(server: ServerProcess, death: readonly string[]): Promise<string[]> {
+async function stop(server: ServerProcess, crash: readonly string[]): Promise<string[]> {
   await server.stop();
   const code = await server.exited;
-  return code === 0 || death.length > 0 ? [] : [`its exit code is ${code}`];
+  return code === 0 || crash.length > 0 ? [] : [`its exit code is ${code}`];
 }
 
-/** The least of some looks: what one turn leaves to collect is no growth. */
-async function calmRss(pid: number): Promise<number> {
-  const looks: number[] = [];
+/** The least of several readings: uncollected garbage is no growth. */
+async function settledRss(pid: number): Promise<number> {
+  const readings: number[] = [];
   for (let i = 0; i < 5; i++) {
     await Bun.sleep(100);
-    looks.push(rssBytes(pid));
+    readings.push(rssBytes(pid));
   }
-  return Math.min(...looks);
+  return Math.min(...readings);
 }
 
 function openFiles(pid: number): number {
@@ -393,90 +345,54 @@ function openFiles(pid: number): number {
   return existsSync(directory) ? readdirSync(directory).length : 0;
 }
 
-/** Sockets, people and waiting sends, once everybody has gone. @param descriptors how many the server had when it began */
+/** Sockets, users and pending sends that remain after every client disconnected. @param descriptors the server's open files at the start */
 async function leftovers(server: ServerProcess, descriptors: number): Promise<string[]> {
   let problems: string[] = [];
   for (let tries = 0; tries < 50; tries++) {
     await Bun.sleep(100);
     const metrics = await (await fetch(`http://127.0.0.1:${server.port}/metrics`)).text();
     const gauges = metrics.matchAll(/^(chatify_websocket_connections|chatify_people|chatify_sends_waiting) (\S+)$/gm);
-    problems = [...gauges].flatMap(([line, , value]) => (value === "0" ? [] : [`${line}, and everybody has gone`]));
+    problems = [...gauges].flatMap(([line, , value]) => (value === "0" ? [] : [`${line} after every client left`]));
     const more = openFiles(server.pid) - descriptors;
-    if (more > 10) problems.push(`it has ${more} more files open than when it began`); // the pool of the database, kept-alive requests
+    if (more > 10) problems.push(`it has ${more} more files open than at the start`); // 10: database pool, keep-alive
     if (problems.length === 0) break;
   }
   return problems;
 }
 
-/** What was never tried, and what was never let through: a fuzzer that is stopped at the first check finds nothing behind it. */
-function uncovered(stage: Stage & { endpoints: readonly string[] }): string[] {
-  const { frames, requests } = stage;
+/** What was never tried or never accepted: a fuzzer that is stopped at the first check finds nothing behind it. */
+function uncovered({ frames, requests }: Run, endpoints: readonly string[]): string[] {
   const problems: string[] = [];
-  for (const type of ["message", "read", "typing", "watch", "ping"]) {
-    if (!frames.accepted[type]) problems.push(`no frame of the type ${type} was taken`);
-  }
-  for (const code of ["bad_request", "invalid_text", "no_such_user", "ref_reused"]) {
-    if (!frames.refused[code]) problems.push(`no frame was refused with ${code}`);
-  }
+  for (const type of ["message", "read", "typing", "watch", "ping"])
+    if (!frames.accepted[type]) problems.push(`no ${type} frame was accepted`);
+  for (const code of ["bad_request", "invalid_text", "no_such_user", "ref_reused"])
+    if (!frames.rejected[code]) problems.push(`no frame was rejected with ${code}`);
   if (frames.duplicates === 0) problems.push("nothing was sent twice");
   for (const code of ["1003", "1007", "1009"])
     if (!frames.closed[code]) problems.push(`no socket was closed with ${code}`);
-  for (const route of stage.endpoints) {
-    if (!requests.tried[route]) problems.push(`${route} was not tried`);
-    else if (!requests.accepted[route] && !REFUSED.has(route)) problems.push(`no ${route} was let through`);
+  for (const endpoint of endpoints) {
+    if (!requests.tried[endpoint]) problems.push(`${endpoint} was not tried`);
+    else if (!requests.accepted[endpoint] && !NEVER_ACCEPTED.has(endpoint))
+      problems.push(`no ${endpoint} was accepted`);
   }
   return problems;
 }
 
-function figures(
-  report: Report,
-  found: { frames: FrameCounts; requests: RequestCounts; oracle: Oracle; memory: Memory; limited: FrameCounts },
-): void {
-  const { frames, requests, oracle, memory, limited } = found;
-  const { counts } = oracle;
-  const list = (counted: Record<string, number>) =>
-    Object.entries(counted)
-      .toSorted(([one], [other]) => one.localeCompare(other))
-      .map(([what, count]) => `${what} ${count}`)
-      .join(", ");
-  const add = (part: string, name: string, value: number, note = "") =>
+function addFigures({ report, frames, requests, oracle }: Run, limited: FrameCounts): void {
+  const { acks, duplicates } = frames;
+  const { unknown, users, sessions, ended } = oracle.counts;
+  const list = (counts: Record<string, number>) => {
+    const entries = Object.entries(counts).toSorted(([one], [other]) => one.localeCompare(other));
+    return entries.map(([key, count]) => `${key} ${count}`).join(", ");
+  };
+  const add = (part: string, name: string, value: number, note: string) =>
     report.add({ part, name, value, unit: "", note });
+  const rejected = Object.values(frames.rejected).reduce((sum, count) => sum + count, 0);
+  const limitedNote = `${limited.rateLimited} rate limited, closed with: ${list(limited.closed)}`;
   add("frames", "sent", frames.sent, `closed with: ${list(frames.closed)}`);
-  add(
-    "frames",
-    "messages acknowledged",
-    frames.acks,
-    `and ${frames.duplicates} again, ${counts.unknown} on sockets that closed`,
-  );
-  add(
-    "frames",
-    "refused",
-    Object.values(frames.refused).reduce((sum, count) => sum + count, 0),
-    list(frames.refused),
-  );
-  add(
-    "frames",
-    "with limits on",
-    limited.sent,
-    `${limited.rateLimited} told to wait, closed with: ${list(limited.closed)}`,
-  );
+  add("frames", "messages acknowledged", acks, `${duplicates} duplicates, ${unknown} of unknown outcome`);
+  add("frames", "rejected", rejected, list(frames.rejected));
+  add("frames", "with rate limits", limited.sent, limitedNote);
   add("requests", "sent", requests.sent, list(requests.statuses));
-  add("requests", "accounts made", counts.people, `sessions: ${counts.sessions} in all, ${counts.ended} ended`);
-  add("other pod", "messages from there", memory.observed);
-  add("canary people", "messages", memory.canary.sent);
-  report.add({
-    part: "canary people",
-    name: "ack, p99",
-    value: memory.canary.p99,
-    unit: "ms",
-    note: `p50 ${figure(memory.canary.p50, "ms")}, longest ${figure(memory.canary.longest, "ms")}`,
-  });
-  const rounds = memory.rss.map((bytes) => figure(bytes, "bytes")).join(", ");
-  report.add({
-    part: "server",
-    name: "memory after the last round",
-    value: memory.rss.at(-1) ?? Number.NaN,
-    unit: "bytes",
-    note: `after each: ${rounds}`,
-  });
+  add("requests", "accounts created", users, `sessions: ${sessions} in total, ${ended} ended`);
 }

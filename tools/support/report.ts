@@ -1,19 +1,23 @@
-/** What the benchmark found: figures with what is asked of them, checks of correctness, as a table and as JSON. */
+/** A run's result: measured figures with their bounds, and checks of correctness; printed as a table or as JSON. */
 
-/** Asked of a ratio. */
+/** Required of a figure, or of its ratio. */
 export type Bound = { readonly least: number } | { readonly most: number };
 
 export interface Figure {
   readonly part: string;
   readonly name: string;
-  /** As measured, in `unit`. */
   readonly value: number;
   readonly unit: Unit;
   readonly baseline?: { readonly name: string; readonly value: number };
-  /** `value` ÷ the baseline's, unless `ratio` was given. */
+  /** By default `value` ÷ the baseline's. */
   readonly ratio?: number;
   readonly bound?: Bound;
   readonly note?: string;
+}
+
+export interface Section {
+  figure(name: string, figure: Omit<Figure, "part" | "name">): void;
+  check(name: string, problems: readonly string[]): void;
 }
 
 export interface Check {
@@ -24,22 +28,29 @@ export interface Check {
 
 export type Unit = "/s" | "ms" | "µs" | "s" | "bytes" | "B/s" | "MiB/s" | "%" | "×" | "";
 
-/** How far a missed figure may be off before `--check` fails: machines under test are noisy, a regression worth stopping is not. */
+/** A figure fails `--check` only beyond its bound by this factor: test machines are noisy, and regressions worth stopping are larger. */
 const SLACK = 2;
 
 export class Report {
   readonly figures: Figure[] = [];
   readonly checks: Check[] = [];
 
-  /** A figure; with a baseline its ratio is that of the two values. */
   add(figure: Figure): void {
     const { value, baseline } = figure;
     this.figures.push(baseline && figure.ratio === undefined ? { ...figure, ratio: value / baseline.value } : figure);
   }
 
-  /** Something that has to be right, and what was wrong with it. */
+  /** @param problems empty if all is correct */
   check(part: string, name: string, problems: readonly string[]): void {
     this.checks.push({ part, name, problems });
+  }
+
+  /** Figures and checks of one part. */
+  section(part: string): Section {
+    return {
+      figure: (name, figure) => this.add({ part, name, ...figure }),
+      check: (name, problems) => this.check(part, name, problems),
+    };
   }
 
   get wrong(): Check[] {
@@ -47,12 +58,12 @@ export class Report {
   }
 
   get missed(): Figure[] {
-    return this.figures.filter((figure) => !holds(figure, 1));
+    return this.figures.filter((figure) => !meets(figure, 1));
   }
 
-  /** Figures so far off that it cannot be noise. */
+  /** Figures too far off to be noise. */
   get failed(): Figure[] {
-    return this.figures.filter((figure) => !holds(figure, SLACK));
+    return this.figures.filter((figure) => !meets(figure, SLACK));
   }
 
   table(): string {
@@ -62,7 +73,7 @@ export class Report {
       figure.baseline ? `${figure.baseline.name} ${show(figure.baseline.value, figure.unit)}` : (figure.note ?? ""),
       measuredRatio(figure),
       required(figure),
-      figure.bound ? (holds(figure, 1) ? "ok" : "missed") : "",
+      figure.bound ? (meets(figure, 1) ? "ok" : "missed") : "",
     ]);
     const head = ["", "measured", "compared with", "ratio", "required", ""];
     const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)));
@@ -79,24 +90,24 @@ export class Report {
       part = figure.part;
       lines.push(line(row));
     }
-    const [right, wrong] = [this.checks.length - this.wrong.length, this.wrong];
-    lines.push("", `${right} of ${this.checks.length} checks found nothing wrong`);
+    const { wrong } = this;
+    lines.push("", `${this.checks.length - wrong.length} of ${this.checks.length} checks passed`);
     for (const { part, name, problems } of wrong)
-      lines.push(`WRONG  ${part}: ${name}`, ...problems.map((problem) => `         ${problem}`));
+      lines.push(`FAILED  ${part}: ${name}`, ...problems.map((problem) => `          ${problem}`));
     return `${lines.join("\n")}\n`;
   }
 
   /** @param about the machine and the run */
   json(about: Record<string, unknown>): string {
-    const figures = this.figures.map((figure) => ({ ...figure, ...(figure.bound ? { ok: holds(figure, 1) } : {}) }));
+    const figures = this.figures.map((figure) => ({ ...figure, ...(figure.bound ? { ok: meets(figure, 1) } : {}) }));
     return `${JSON.stringify({ ...about, figures, checks: this.checks })}\n`;
   }
 }
 
-function holds({ bound, ratio, value }: Figure, slack: number): boolean {
+function meets({ bound, ratio, value }: Figure, slack: number): boolean {
   if (!bound) return true;
-  const judged = ratio ?? value;
-  return "least" in bound ? judged >= bound.least / slack : judged <= bound.most * slack;
+  const measured = ratio ?? value;
+  return "least" in bound ? measured >= bound.least / slack : measured <= bound.most * slack;
 }
 
 function measuredRatio({ ratio }: Figure): string {
