@@ -13,7 +13,7 @@ import { answers } from "../../src/db/settings.ts";
 import { ChatError } from "../../src/errors.ts";
 import { Log } from "../../src/log.ts";
 import { FaultProxy } from "../../tools/chaos/fault_proxy.ts";
-import { emptyDatabase } from "../support/harness.ts";
+import { emptyDatabase, uniqueName } from "../support/harness.ts";
 import { holdLock } from "../support/locks.ts";
 
 setDefaultTimeout(30_000);
@@ -63,7 +63,7 @@ async function connections(admin: Client, atMost: number): Promise<number> {
   for (const until = performance.now() + 3_000; ; await Bun.sleep(20)) {
     const [{ count }] = await admin<
       [{ count: number }]
-    >`select count(*) from pg_stat_activity where application_name = 'under-test'`;
+    >`select count(*) from pg_stat_activity where application_name = 'under-test' and datname = current_database()`;
     if (count <= atMost || performance.now() > until) return count;
   }
 }
@@ -99,7 +99,7 @@ test("database loses no query, and stores each once, while its backends are term
   const terminate = async () => {
     while (performance.now() < end) {
       await Bun.sleep(200);
-      await admin`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'under-test'`;
+      await admin`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'under-test' and datname = current_database()`;
     }
   };
   await Promise.all([terminate(), ...Array.from({ length: 12 }, (_, worker) => work(worker))]);
@@ -186,9 +186,10 @@ test("database out of reach says so after the time given, and once in the log", 
 
 test("database that gets fewer connections than it wants goes on with those, and does not ask on and on", async () => {
   const { url, admin } = await reach();
-  await admin.unsafe("create role few login password 'few' connection limit 2");
+  const role = uniqueName("few");
+  await admin.unsafe(`create role ${role} login password 'few' connection limit 2`);
   const { address, directory, unix } = elsewhere(url);
-  Object.assign(address, { username: "few", password: "few" });
+  Object.assign(address, { username: role, password: "few" });
   let [asked, replaced] = [0, 0];
   const door = new FaultProxy(() => (asked++, { unix }), { unix: join(directory, ".s.PGSQL.5432") });
   const log: string[] = [];
@@ -212,7 +213,7 @@ test("database that gets fewer connections than it wants goes on with those, and
   expect(log.map((line) => line.slice(9))).toEqual(["warn database refuses further connections code=53300\n"]);
   await db.end();
   door.close();
-  await admin.unsafe("drop role few");
+  await admin.unsafe(`drop role ${role}`);
 });
 
 test("a client that ended while it waited to connect again opens nothing any more", async () => {

@@ -17,6 +17,7 @@ import {
   SILENT,
   startApp,
   type TestApp,
+  uniqueName,
 } from "../support/harness.ts";
 import { holdLock } from "../support/locks.ts";
 import { until } from "../support/until.ts";
@@ -24,7 +25,6 @@ import { until } from "../support/until.ts";
 setDefaultTimeout(60_000);
 
 const SECRET = "hunter22-is-secret";
-let roles = 0;
 
 /** Creates a role and a database that it owns. @param change further statements, `$` standing for the role's name */
 async function owner(
@@ -32,7 +32,7 @@ async function owner(
   making = emptyDatabase,
 ): Promise<{ role: string; database: string; admin: ReturnType<typeof connect> }> {
   const made = new URL(await making());
-  const [role, admin] = [`owner_${++roles}`, connect(made.href, { name: "admin" })];
+  const [role, admin] = [uniqueName("owner"), connect(made.href, { name: "admin" })];
   await admin.unsafe(`create role ${role} login password '${SECRET}'`);
   await admin.unsafe(`alter database ${made.pathname.slice(1)} owner to ${role}`);
   if (change !== "") await admin.unsafe(change.replaceAll("$", () => role));

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { type Client, connect } from "../../src/db/client.ts";
 import { DatabaseError, migrate } from "../../src/db/migrate.ts";
 import { emptyDatabase, migratedDatabase, type Person, ROOT, SILENT, startApp } from "../support/harness.ts";
+import { PostgresServer } from "../support/postgres_server.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(30_000);
@@ -405,23 +406,13 @@ describe("migrate refuses a server", () => {
   });
 
   test("migrate refuses to lose what it confirmed, unless told that the storage makes up for it", async () => {
+    await using server = await PostgresServer.start({ settings: { fsync: "off" } });
+    expect(await refusal(run(server.address()))).toBe(
+      "This PostgreSQL may lose committed messages: fsync is off. Turn it on, or set UNSAFE_DATABASE=on if its storage guarantees durability",
+    );
+    expect(await contents(server.address())).toEqual([]);
+    await run(server.address(), { allowUnsafe: true });
     const url = await emptyDatabase();
-    const unsafe = async (value: string) => {
-      await ask(url, (sql) => sql.unsafe(`alter system set fsync = ${value}`));
-      await ask(url, (sql) => sql`select pg_reload_conf()`);
-      const now = () => ask(url, async (sql) => (await sql<[{ fsync: string }]>`show fsync`)[0].fsync);
-      while ((await now()) !== value) await Bun.sleep(10);
-    };
-    await unsafe("off");
-    try {
-      expect(await refusal(run(url))).toBe(
-        "This PostgreSQL may lose committed messages: fsync is off. Turn it on, or set UNSAFE_DATABASE=on if its storage guarantees durability",
-      );
-      expect(await contents(url)).toEqual([]);
-      await run(url, { allowUnsafe: true });
-    } finally {
-      await unsafe("on");
-    }
     await ask(url, (sql) =>
       sql.unsafe(
         `do $$ begin execute format('alter database %I set synchronous_commit = off', current_database()); end $$`,

@@ -1,9 +1,9 @@
 /**
- * Whole servers for tests: a real PostgreSQL in a temporary directory, a database of its own for each server (cloned from a
- * migrated template), and people who sign up, open sockets and write.
+ * Whole servers for tests: a database for each, copied from a migrated template in the run's PostgreSQL, and people who sign up, open
+ * sockets and write.
  */
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -13,73 +13,97 @@ import { type App, startApp as start } from "../../src/app.ts";
 import { loadConfig } from "../../src/config.ts";
 import { type Client, connect } from "../../src/db/client.ts";
 import { migrate } from "../../src/db/migrate.ts";
-import { startEmbedded } from "../../src/db/own_postgres.ts";
-import type { Embedded } from "../../src/embedded_postgres/embedded_postgres.ts";
 import { Log } from "../../src/log.ts";
 import { logs } from "./log_search.ts";
+import { type SharedPostgres, sharedPostgres } from "./shared_postgres.ts";
 
 export const ROOT = join(import.meta.dir, "..", "..");
 /** For parts whose log does not matter to a test. */
 export const SILENT = new Log({ level: "error", format: "text", write: () => {} });
 
-let cluster: Promise<{ embedded: Embedded; admin: Client; directory: string }> | undefined;
-let databases = 0;
+interface Cluster extends SharedPostgres {
+  readonly admin: Client;
+  /** How long its logs were when this file began to use it. */
+  readonly logged: ReadonlyMap<string, number>;
+}
+
+let cluster: Promise<Cluster> | undefined;
+/** Those of this file. */
+const databases = new Set<string>();
 const templates = new Map<string, Promise<string>>();
 
-function startCluster() {
+function startCluster(): Promise<Cluster> {
   cluster ??= (async () => {
-    const directory = mkdtempSync(join(tmpdir(), "chatify-test-"));
-    const embedded = await startEmbedded({ directory, log: SILENT });
-    if (typeof embedded.target !== "string") logs.note("password", embedded.target.password);
-    return { embedded, directory, admin: connect(embedded.target, { name: "test-admin" }) };
+    const { target, logs: directory } = await sharedPostgres();
+    logs.note("password", target.password);
+    const logged = new Map(readdirSync(directory).map((name) => [name, statSync(join(directory, name)).size]));
+    return { target, logs: directory, logged, admin: connect(target, { name: "test-admin", max: 4 }) };
   })();
   return cluster;
 }
 
-/** Stops the PostgreSQL of the tests and removes its directory. */
+/** Drops this file's databases, and searches what PostgreSQL logged meanwhile. */
 export async function endHarness(): Promise<void> {
   if (!cluster) return;
-  const { embedded, admin, directory } = await cluster;
+  const { admin, logs: directory, logged } = await cluster;
+  await Promise.all([...databases].map((name) => admin.unsafe(`drop database if exists ${name} with (force)`)));
   await admin.end({ timeout: 1 });
-  await embedded.stop();
-  const written = join(embedded.directory, "log"); // PostgreSQL's own log is one, too
-  for (const name of readdirSync(written)) logs.hear(readFileSync(join(written, name), "utf8"));
-  rmSync(directory, { recursive: true, force: true });
+  for (const name of readdirSync(directory)) {
+    logs.hear(
+      readFileSync(join(directory, name))
+        .subarray(logged.get(name) ?? 0)
+        .toString(),
+    );
+  }
   cluster = undefined;
-  templates.clear();
+  databases.clear();
+}
+
+/** A name that no other database, role or file of this run has. */
+export function uniqueName(prefix: string): string {
+  return `${prefix}_${crypto.randomUUID().slice(0, 8)}`;
 }
 
 /** A connection address of a database in the tests' PostgreSQL. */
 async function address(database: string): Promise<string> {
-  const { embedded } = await startCluster();
-  if (typeof embedded.target === "string") throw new TypeError("the embedded target is an object");
-  const { host, port, username, password } = embedded.target;
+  const { host, port, username, password } = (await startCluster()).target;
   return `postgres://${username}:${password}@localhost/${database}?host=${encodeURIComponent(host)}&port=${port}`;
 }
 
-/** Makes an empty database. @param locale ICU, such as `en-US`; absent: bytes @returns its address */
-export async function emptyDatabase(locale?: string): Promise<string> {
+/** Creates a database from a template. @param rest of the statement @returns its address */
+async function createDatabase(template: string, rest = ""): Promise<string> {
   const { admin } = await startCluster();
-  const name = `test_${++databases}`;
-  const rules = locale ? ` locale_provider icu icu_locale '${locale}'` : "";
-  await admin.unsafe(`create database ${name} template template0${rules}`);
+  const name = uniqueName("test");
+  databases.add(name);
+  await admin.unsafe(`create database ${name} template ${template} ${rest}`);
   return address(name);
 }
 
-/** Makes a database with chatify's schema. @returns its address */
+/** Creates an empty database. @param locale ICU, such as `en-US`; absent: bytes @returns its address */
+export function emptyDatabase(locale?: string): Promise<string> {
+  return createDatabase("template0", locale && `locale_provider icu icu_locale '${locale}'`);
+}
+
+/** Creates a database with chatify's schema. @returns its address */
 export async function migratedDatabase(locale = ""): Promise<string> {
-  const { admin } = await startCluster();
-  if (!templates.has(locale)) templates.set(locale, makeTemplate(locale));
-  const template = await templates.get(locale);
-  const name = `test_${++databases}`;
-  await admin.unsafe(`create database ${name} template ${template} strategy file_copy`);
-  return address(name);
+  if (!templates.has(locale)) templates.set(locale, template(locale));
+  return createDatabase(await templates.get(locale)!, "strategy file_copy");
 }
 
-async function makeTemplate(locale: string): Promise<string> {
-  const url = await emptyDatabase(locale || undefined);
-  await migrate(url, { directory: join(ROOT, "sql"), name: "test", allowUnsafe: false, log: SILENT, say: () => {} });
-  return new URL(url).pathname.slice(1);
+/** The name of the migrated database that others are copied from; the run's first file that needs it creates it. */
+async function template(locale: string): Promise<string> {
+  const { admin } = await startCluster();
+  const name = `template_${locale.replace("-", "_").toLowerCase() || "bytes"}`;
+  await admin.begin(async (lock) => {
+    await lock`select pg_advisory_xact_lock(1)`;
+    if ((await lock`select from pg_database where datname = ${name}`).length > 0) return;
+    const url = await emptyDatabase(locale || undefined);
+    await migrate(url, { directory: join(ROOT, "sql"), name: "test", allowUnsafe: false, log: SILENT, say: () => {} });
+    const made = new URL(url).pathname.slice(1);
+    await admin.unsafe(`alter database ${made} rename to ${name}`);
+    databases.delete(made);
+  });
+  return name;
 }
 
 /** The Redis or Valkey of this machine; null when it has none. */
