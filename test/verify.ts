@@ -1,7 +1,8 @@
 /**
  * `bun run verify`: types, format, lint, and all tests, in real browsers and on a real PostgreSQL. Installs what it needs.
- * `--all` adds the benchmark, the fault run, the fuzz run, the mutations and `verify:containers`, which as root on Debian
- * installs a Docker engine if there is none. The last line is `N passed, N failed` and counts tests and checks.
+ * `--all` adds the benchmark, the fault run, the fuzz run, the tests of these (`test/tools/`), the mutations and
+ * `verify:containers`, which as root on Debian installs a Docker engine if there is none. The last line is
+ * `N passed, N failed` and counts tests and checks.
  */
 
 import { mkdtempSync, rmSync } from "node:fs";
@@ -54,7 +55,9 @@ if (withAll) {
   await check("mutations", [bun, "tools/mutations/main.ts"]);
   await checkContainers();
 } else {
-  warnings.push("NOT RUN: benchmark, fault run, fuzz run, mutations, containers. `bun run verify --all` runs them.");
+  warnings.push(
+    "NOT RUN: benchmark, fault run, fuzz run, their own tests, mutations, containers. `bun run verify --all` runs them.",
+  );
 }
 await checkAdvisories();
 
@@ -131,13 +134,14 @@ async function checkAdvisories(): Promise<void> {
 }
 
 /**
- * Runs all test files two at a time, then alone the one that measures. A file that fails beside another runs once more
+ * Runs the test files two at a time, then alone the one that measures. A file that fails beside another runs once more
  * alone; the second result counts, and a file that passes only then is named, because it depends on the load.
  */
 async function runTests(): Promise<void> {
   const first = await runFiles([
     `--path-ignore-patterns=**/${MEASURED_ALONE}`,
     "--path-ignore-patterns=**/node_modules/**",
+    ...(withAll ? [] : ["--path-ignore-patterns=**/test/tools/**"]),
   ]);
   const failing = first.filter(({ failures: failedTests }) => failedTests.length > 0);
   const retried = failing.length <= RETRIED_FILES_MAX ? failing : [];
@@ -170,7 +174,7 @@ function count({ file, tests, failures: failedTests, skipped }: FileResult): voi
 async function runFiles(selection: readonly string[]): Promise<FileResult[]> {
   const directory = mkdtempSync(join(tmpdir(), "chatify-verify-"));
   const reportFile = join(directory, "report.xml");
-  const options = ["--timeout=20000", "--parallel=2", "--max-concurrency=2", "--reporter=junit"];
+  const options = ["--timeout=20000", "--parallel=2", "--max-concurrency=8", "--reporter=junit"];
   const child = Bun.spawn([bun, "test", ...options, `--reporter-outfile=${reportFile}`, ...selection], {
     cwd: root,
     stdio: ["ignore", "inherit", "inherit"],

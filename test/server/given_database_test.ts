@@ -79,7 +79,7 @@ async function answers503(app: TestApp, ann: Person): Promise<void> {
 }
 
 describe("a session", () => {
-  test("does not depend on settings of the role or the database", async () => {
+  test.concurrent("does not depend on settings of the role or the database", async () => {
     const { admin, role, database } = await owner(`
       alter role $ set idle_session_timeout = '1s';
       alter role $ set idle_in_transaction_session_timeout = '1ms';
@@ -109,21 +109,24 @@ describe("a session", () => {
     await admin.end();
   });
 
-  test("through a pooler that drops its settings is refused at start, before any lock is taken", async () => {
-    const { admin, database } = await owner();
-    const pooler = new ForgetfulPooler(new URL(database).searchParams.get("host")!);
-    const address = new URL(database);
-    address.searchParams.set("host", pooler.directory);
-    const error = await startApp({ database: address.href, direct: database }).catch((error: unknown) => error);
-    expect(error).toBeInstanceOf(DatabaseError);
-    expect((error as Error).message).toBe(
-      "A pooler between chatify and PostgreSQL (such as PgBouncer) drops session settings: DATABASE_URL must point to PostgreSQL itself",
-    );
-    pooler.close();
-    await admin.end();
-  });
+  test.concurrent(
+    "through a pooler that drops its settings is refused at start, before any lock is taken",
+    async () => {
+      const { admin, database } = await owner();
+      const pooler = new ForgetfulPooler(new URL(database).searchParams.get("host")!);
+      const address = new URL(database);
+      address.searchParams.set("host", pooler.directory);
+      const error = await startApp({ database: address.href, direct: database }).catch((error: unknown) => error);
+      expect(error).toBeInstanceOf(DatabaseError);
+      expect((error as Error).message).toBe(
+        "A pooler between chatify and PostgreSQL (such as PgBouncer) drops session settings: DATABASE_URL must point to PostgreSQL itself",
+      );
+      pooler.close();
+      await admin.end();
+    },
+  );
 
-  test.each([
+  test.concurrent.each([
     [
       "alter role $ connection limit 3",
       (role: string) =>
@@ -144,7 +147,7 @@ describe("a session", () => {
     await admin.end();
   });
 
-  test.each([
+  test.concurrent.each([
     [
       "revoke insert on messages from $",
       '"$" lacks a privilege in the database "…" (permission denied for table messages)',
@@ -183,41 +186,47 @@ describe("a session", () => {
     await admin.end();
   });
 
-  test("in which one message could be stored starts without a trace of it, also while a lock blocks the tables", async () => {
-    const { admin, database } = await owner();
-    await (await startApp({ database })).stop();
-    const release = await holdLock(admin, (tx) => tx`lock table messages`);
-    await using app = await startApp({ database });
-    await release();
-    for (const table of ["users", "sessions", "drafts", "conversations", "messages"]) {
-      expect([...(await app.sql.unsafe(`select from ${table}`))], table).toEqual([]);
-    }
-    await admin.end();
-  });
+  test.concurrent(
+    "in which one message could be stored starts without a trace of it, also while a lock blocks the tables",
+    async () => {
+      const { admin, database } = await owner();
+      await (await startApp({ database })).stop();
+      const release = await holdLock(admin, (tx) => tx`lock table messages`);
+      await using app = await startApp({ database });
+      await release();
+      for (const table of ["users", "sessions", "drafts", "conversations", "messages"]) {
+        expect([...(await app.sql.unsafe(`select from ${table}`))], table).toEqual([]);
+      }
+      await admin.end();
+    },
+  );
 
-  test("out of reach for longer than any request waits keeps its sockets, and stores what they sent", async () => {
-    const { admin, role, database } = await owner();
-    await using app = await startApp({ database });
-    const [ann, bob] = await app.people("ann", "bob");
-    const [a, b, desk] = [await ann!.open(), await bob!.open(), await bob!.open()];
-    await a.send("bob", "hello");
-    await admin.unsafe(`alter role ${role} nologin`);
-    await cut(admin, role);
-    a.say({ to: "bob", message: "are you there?", ref: a.newRef() });
-    b.say({ type: "read", peer: "ann", seq: 1 });
-    b.say({ type: "draft", peer: "ann", text: "not yet" });
-    b.say({ type: "watch", users: ["carol"] });
-    expect((await b.next("presence", 15_000))["users"]).toEqual({ carol: { online: false, last_seen: null } });
-    await Bun.sleep(3_000);
-    await admin.unsafe(`alter role ${role} login`);
-    expect(await a.next("ack")).toMatchObject({ seq: 2, duplicate: false });
-    expect(await a.next("read")).toMatchObject({ reader: "bob", seq: 1 });
-    expect((await desk.next("draft"))["text"]).toBe("not yet");
-    for (const tab of [a, b, desk]) expect(tab.socket.readyState).toBe(WebSocket.OPEN);
-    await admin.end();
-  });
+  test.concurrent(
+    "out of reach for longer than any request waits keeps its sockets, and stores what they sent",
+    async () => {
+      const { admin, role, database } = await owner();
+      await using app = await startApp({ database });
+      const [ann, bob] = await app.people("ann", "bob");
+      const [a, b, desk] = [await ann!.open(), await bob!.open(), await bob!.open()];
+      await a.send("bob", "hello");
+      await admin.unsafe(`alter role ${role} nologin`);
+      await cut(admin, role);
+      a.say({ to: "bob", message: "are you there?", ref: a.newRef() });
+      b.say({ type: "read", peer: "ann", seq: 1 });
+      b.say({ type: "draft", peer: "ann", text: "not yet" });
+      b.say({ type: "watch", users: ["carol"] });
+      expect((await b.next("presence", 15_000))["users"]).toEqual({ carol: { online: false, last_seen: null } });
+      await Bun.sleep(3_000);
+      await admin.unsafe(`alter role ${role} login`);
+      expect(await a.next("ack")).toMatchObject({ seq: 2, duplicate: false });
+      expect(await a.next("read")).toMatchObject({ reader: "bob", seq: 1 });
+      expect((await desk.next("draft"))["text"]).toBe("not yet");
+      for (const tab of [a, b, desk]) expect(tab.socket.readyState).toBe(WebSocket.OPEN);
+      await admin.end();
+    },
+  );
 
-  test("refused because the password changed answers 503 with Retry-After and logs no defect", async () => {
+  test.concurrent("refused because the password changed answers 503 with Retry-After and logs no defect", async () => {
     const { admin, role, database } = await owner();
     await using app = await startApp({ database });
     await app.person("ann");
@@ -233,29 +242,35 @@ describe("a session", () => {
     await admin.end();
   });
 
-  test("refused because the password changed answers 503 on every route that asks it, and those that do not go on", async () => {
-    const { admin, role, database } = await owner();
-    await using app = await startApp({ database });
-    const [ann] = await app.people("ann", "bob");
-    await admin.unsafe(`alter role ${role} password 'rotated'`);
-    await cut(admin, role);
-    await answers503(app, ann!);
-    await admin.end();
-  });
+  test.concurrent(
+    "refused because the password changed answers 503 on every route that asks it, and those that do not go on",
+    async () => {
+      const { admin, role, database } = await owner();
+      await using app = await startApp({ database });
+      const [ann] = await app.people("ann", "bob");
+      await admin.unsafe(`alter role ${role} password 'rotated'`);
+      await cut(admin, role);
+      await answers503(app, ann!);
+      await admin.end();
+    },
+  );
 
-  test("without its rights answers 503 on every route that asks it, and resumes when it has them", async () => {
-    const { admin, role, database } = await owner();
-    await using app = await startApp({ database });
-    const [ann] = await app.people("ann", "bob");
-    await admin.unsafe(`revoke all on all tables in schema public from ${role}`);
-    await answers503(app, ann!);
-    await admin.unsafe(`grant all on all tables in schema public to ${role}`);
-    await turns(app, 200);
-    expect((await ann!.get("/messages/ann/bob")).status).toBe(200);
-    await admin.end();
-  });
+  test.concurrent(
+    "without its rights answers 503 on every route that asks it, and resumes when it has them",
+    async () => {
+      const { admin, role, database } = await owner();
+      await using app = await startApp({ database });
+      const [ann] = await app.people("ann", "bob");
+      await admin.unsafe(`revoke all on all tables in schema public from ${role}`);
+      await answers503(app, ann!);
+      await admin.unsafe(`grant all on all tables in schema public to ${role}`);
+      await turns(app, 200);
+      expect((await ann!.get("/messages/ann/bob")).status).toBe(200);
+      await admin.end();
+    },
+  );
 
-  test("that only reads answers 503 where messages would be marked, and hangs or cuts nothing", async () => {
+  test.concurrent("that only reads answers 503 where messages would be marked, and hangs or cuts nothing", async () => {
     const { admin, role, database } = await owner();
     await using app = await startApp({ database });
     const [ann, bob] = await app.people("ann", "bob");
@@ -271,7 +286,7 @@ describe("a session", () => {
     await admin.end();
   });
 
-  test("with a full disk answers 503 at once and logs no defect", async () => {
+  test.concurrent("with a full disk answers 503 at once and logs no defect", async () => {
     await using app = await startApp();
     await app.person("ann");
     await app.sql.unsafe(`
@@ -287,7 +302,7 @@ describe("a session", () => {
     expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]);
   });
 
-  test("refused for any other reason counts as unreachable, and resumes when allowed", async () => {
+  test.concurrent("refused for any other reason counts as unreachable, and resumes when allowed", async () => {
     const { admin, role, database } = await owner();
     const name = new URL(database).pathname.slice(1);
     const elsewhere = connect(await emptyDatabase(), { name: "admin" });
@@ -318,7 +333,7 @@ describe("a session", () => {
 });
 
 describe("/readyz answers 503", () => {
-  test("while the server is read-only", async () => {
+  test.concurrent("while the server is read-only", async () => {
     const { admin, role, database } = await owner();
     await using app = await startApp({ database });
     expect(await readyz(app)).toBe(200);
@@ -332,7 +347,7 @@ describe("/readyz answers 503", () => {
     await admin.end();
   });
 
-  test("while the right or the table that messages need is missing, even before one was sent", async () => {
+  test.concurrent("while the right or the table that messages need is missing, even before one was sent", async () => {
     const { admin, role, database } = await owner();
     await using app = await startApp({ database });
     for (const [change, back] of [
@@ -348,7 +363,7 @@ describe("/readyz answers 503", () => {
     await admin.end();
   });
 
-  test("while PostgreSQL fails to store messages", async () => {
+  test.concurrent("while PostgreSQL fails to store messages", async () => {
     await using app = await startApp();
     const [ann] = await app.people("ann", "bob");
     const tab = await ann!.open();
@@ -365,7 +380,7 @@ describe("/readyz answers 503", () => {
     expect(await readyz(app)).toBe(200);
   });
 
-  test("while the session that stores messages hangs although the others answer", async () => {
+  test.concurrent("while the session that stores messages hangs although the others answer", async () => {
     const { admin, role, database } = await owner();
     await using app = await startApp({ database });
     const [{ pid }] = await admin<[{ pid: number }]>`
@@ -381,7 +396,7 @@ describe("/readyz answers 503", () => {
     await admin.end();
   });
 
-  test("while the session that stores messages may not be opened although the others answer", async () => {
+  test.concurrent("while the session that stores messages may not be opened although the others answer", async () => {
     const { admin, role, database } = await owner();
     await using app = await startApp({ database });
     await admin.unsafe(`alter role ${role} connection limit 0`);
@@ -396,7 +411,7 @@ describe("/readyz answers 503", () => {
     await admin.end();
   });
 
-  test("while a lock blocks every message", async () => {
+  test.concurrent("while a lock blocks every message", async () => {
     await using app = await startApp();
     const [ann] = await app.people("ann", "bob");
     const tab = await ann!.open();
@@ -408,7 +423,7 @@ describe("/readyz answers 503", () => {
     await turns(app, 200);
   });
 
-  test("or 200 with one probe a second at most, however often it is requested", async () => {
+  test.concurrent("or 200 with one probe a second at most, however often it is requested", async () => {
     const database = await migratedDatabase();
     await using app = await startApp({ database });
     const commits = async () => {
@@ -433,7 +448,7 @@ describe("/readyz answers 503", () => {
 
 const root = process.getuid?.() === 0;
 
-test.if(root)("/readyz answers 503 while the disk is full, even before a message was sent", async () => {
+test.concurrent.if(root)("/readyz answers 503 while the disk is full, even before a message was sent", async () => {
   const place = mkdtempSync(join(tmpdir(), "chatify-disk-"));
   const mounted = Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=24m,mode=777", "tmpfs", place]).success;
   if (!mounted) return console.log("  no file system can be mounted here");

@@ -1,4 +1,4 @@
-/** The fuzz run as somebody uses it, small: its words, that it finds nothing here, and what it says of frames and the tables. */
+/** The fuzz run's arguments, and the outcome it expects of each frame. Whole runs are in `test/tools/`. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -7,10 +7,7 @@ import { expectedOutcome, hostileFrame } from "../../tools/fuzz/frames.ts";
 import { readOptions } from "../../tools/fuzz/options.ts";
 import { runCommand } from "../support/command.ts";
 
-/** A small run, its server and its PostgreSQL, beside whatever else the machine does. */
-const RUN_MS = 120_000;
-
-const fuzz = (words: string[], options?: { interruptAfterMs?: number }) => runCommand("fuzz/main.ts", words, options);
+const fuzz = (args: string[]) => runCommand("fuzz/main.ts", args);
 
 test("fuzz rejects unknown arguments with a message", async () => {
   const unknown = await fuzz(["--sead", "1"]);
@@ -24,7 +21,7 @@ test("fuzz rejects unknown arguments with a message", async () => {
     expect(() => readOptions(words)).toThrow();
 });
 
-test("fuzz makes the same frames of the same seed", () => {
+test("fuzz makes the same frames from the same seed", () => {
   const sender = { peers: ["ann"], victims: ["bob"], ref: () => "a-ref-of-hers", again: () => undefined };
   const frames = (seed: number) => {
     const random = new Random(seed);
@@ -34,7 +31,7 @@ test("fuzz makes the same frames of the same seed", () => {
   expect(frames(1)).not.toEqual(frames(2));
 });
 
-describe("fuzz knows what must become of", () => {
+describe("fuzz expects the outcome of", () => {
   test.each([
     ['{"to":"ann","message":"x"}', "send"],
     ['{"type":"message","to":"ann","message":"x","ref":"12345678","more":1}', "send"],
@@ -58,24 +55,3 @@ describe("fuzz knows what must become of", () => {
     expect(outcome.kind === "rejected" ? outcome.code : outcome.kind).toBe(expected as "send");
   });
 });
-
-test(
-  "fuzz finds nothing wrong, and leaves nothing behind",
-  async () => {
-    const { code, out, err, left, running } = await fuzz(["--frames", "6000", "--requests", "2500", "--seed", "1"]);
-    expect(out).toMatch(/^(\d+) of \1 checks passed$/m);
-    expect([code, err.replace(/^\[.*\n/gm, "")]).toEqual([0, ""]);
-    expect([...left, ...running]).toEqual([]);
-  },
-  RUN_MS,
-);
-
-test(
-  "fuzz interrupted in the middle leaves no process and no directory",
-  async () => {
-    const { code, left, running } = await fuzz([], { interruptAfterMs: 4_000 });
-    expect(code).toBe(130);
-    expect([...left, ...running]).toEqual([]);
-  },
-  RUN_MS,
-);
