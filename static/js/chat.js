@@ -12,8 +12,7 @@ import { find, isTouch, pageStarted, setText } from "./util/dom.js";
 import { persistLanguage } from "./util/language.js";
 import "./elements/message_composer.js";
 import { Messenger } from "./store/messenger.js";
-import { OutboxStore } from "./store/outbox_store.js";
-import { Outbox } from "./sync/outbox.js";
+import { isPendingMessage, Outbox } from "./sync/outbox.js";
 import "./elements/people_list.js";
 import { OfflineCache, STORES } from "./store/offline_cache.js";
 import {
@@ -33,7 +32,9 @@ import {
   offlineCacheName,
   offlineStoreName,
   onSignOut,
+  outboxPrefix,
 } from "./store/storage_keys.js";
+import { syncTabs } from "./sync/tab_sync.js";
 import { followVersion } from "./sync/updates.js";
 import { onTimeFormatChange } from "./util/time.js";
 import { t } from "./util/translate.js";
@@ -81,8 +82,7 @@ async function start(me, isConfirmed) {
   const texts = new LocalDatabase(offlineStoreName(me), ["outbox", "unfinished"], "strict");
   const reading = new LocalDatabase(offlineCacheName(me), STORES, "relaxed");
   const places = { storage: safeLocalStorage(), database: texts };
-  const store = new OutboxStore(places, me);
-  const outbox = new Outbox(store);
+  const outbox = new Outbox(new OfflineStore(places, "outbox", outboxPrefix(me), isPendingMessage));
   const drafts = new Drafts(new OfflineStore(places, "unfinished", draftsPrefix(me), isDraft));
   const cache = new OfflineCache(reading);
   const address = new URL(`/ws/${encodeURIComponent(me)}`, location.href);
@@ -90,7 +90,6 @@ async function start(me, isConfirmed) {
   address.hash = "";
   const connection = new Connection(address.href);
   const messenger = new Messenger(me, { api, connection, outbox, drafts, cache });
-  messenger.isVolatile = () => store.isVolatile;
 
   /** Disconnects and erases the offline cache. */
   async function close() {
@@ -127,13 +126,13 @@ async function start(me, isConfirmed) {
   });
   loadNotificationsOnDemand(messenger, notifications);
   for (const part of [people, header, thread, composer, ...lines]) part.start(messenger);
-  composer.onsent = () => {
+  composer.addEventListener("sent", () => {
     thread.toEnd();
     void notifications.load().then((loaded) => loaded?.sent());
-  };
-  composer.onup = () => thread.focusLast();
-  thread.onwrite = () => composer.focusText();
-  header.onback = () => goBack();
+  });
+  composer.addEventListener("up", () => thread.focusLast());
+  thread.addEventListener("write", () => composer.focusText());
+  header.addEventListener("back", goBack);
 
   addEventListener("online", () => connection.probe());
   addEventListener("offline", () => connection.probe());
@@ -164,11 +163,17 @@ async function start(me, isConfirmed) {
     return forget();
   });
   addEventListener("beforeunload", (event) => {
-    if (messenger.isVolatile() && outbox.size > 0) event.preventDefault();
+    if (outbox.isVolatile && outbox.size > 0) event.preventDefault();
   });
-  syncTabs(me, { outbox, store, drafts, cache });
+  syncTabs(me, { outbox, drafts });
+  onSignOut(() => {
+    signedOutHere = true;
+    outbox.wipe(); // otherwise this tab would store again what is being erased
+    drafts.wipe();
+    cache.end();
+  });
   const kept = messenger.start({ isIdentityKnown: isConfirmed });
-  void syncDrafts(messenger, kept);
+  void kept.then(() => syncDrafts(drafts, connection)); // stored drafts may be newer than the server's
   await Promise.race([kept, new Promise((resolve) => setTimeout(resolve, RESTORE_TIMEOUT_MS))]);
   void route(messenger);
 }
@@ -193,39 +198,6 @@ async function signedInUser(me) {
   } catch (error) {
     return error instanceof api.SignedOut ? undefined : me;
   }
-}
-
-/**
- * Syncs the tabs of one user, which share one store: a message settled in one tab is settled in all, and an open tab sends
- * what a closed one left behind. The message's fields are understood by tabs with older versions of the page.
- * @param {string} me
- * @param {{ outbox: Outbox, store: OutboxStore, drafts: Drafts, cache: OfflineCache }} parts
- */
-function syncTabs(me, { outbox, store, drafts, cache }) {
-  const tabs = new BroadcastChannel(offlineStoreName(me));
-  /** @param {{ removed?: string, unfinished?: import("./store/drafts.js").Draft, left?: boolean }} what */
-  const tell = (what) => tabs.postMessage(what); // oxlint-disable-line unicorn/require-post-message-target-origin
-  store.onremoved = (removed) => tell({ removed });
-  drafts.onwritten = (unfinished) => tell({ unfinished });
-  tabs.addEventListener("message", ({ data }) => {
-    if (data.removed) store.quietly(() => outbox.discard(data.removed));
-    if (data.unfinished) drafts.take(data.unfinished);
-    if (data.left) void outbox.load();
-  });
-  onSignOut(() => {
-    signedOutHere = true;
-    outbox.wipe(); // otherwise this tab would store again what is being erased
-    drafts.wipe();
-    cache.end();
-  });
-  addEventListener("pagehide", () => {
-    drafts.flush();
-    if (outbox.size > 0) tell({ left: true });
-  });
-  document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "hidden") drafts.flush();
-    else void outbox.load(); // a tab may have crashed without notifying the others
-  });
 }
 
 /**
@@ -271,41 +243,29 @@ function loadNotificationsOnDemand(messenger, notifications) {
 }
 
 /**
- * Syncs drafts with the user's other devices.
- * @param {Messenger} messenger
- * @param {Promise<void>} kept resolves when the stored data are loaded
+ * Syncs drafts with the user's other devices, from the first connection on.
+ * @param {Drafts} drafts
+ * @param {Connection} connection
  */
-async function syncDrafts(messenger, kept) {
-  const { connection, drafts } = messenger;
-  const shared = new Lazy(async () => {
-    const { DraftSync } = await import("./sync/draft_sync.js");
-    return new DraftSync(drafts, {
-      open: () => connection.state === "open",
-      send: (frame) => connection.send(frame),
-      fetch: api.drafts,
-    });
-  });
-  const compare = async () => {
-    if (connection.state !== "open") return shared.now?.disconnected();
-    const loaded = await shared.load();
-    if (loaded) void loaded.compare();
-    else setTimeout(compare, RETRY_MS);
+function syncDrafts(drafts, connection) {
+  const load = async () => {
+    try {
+      const { DraftSync } = await import("./sync/draft_sync.js");
+      const sync = new DraftSync(drafts, { connection, fetch: api.drafts });
+      addEventListener("pagehide", () => sync.flush());
+      document.addEventListener("visibilitychange", () => sync.flush());
+    } catch {
+      setTimeout(load, RETRY_MS);
+    }
   };
-  const tell = drafts.onwritten;
-  drafts.onwritten = (unfinished) => {
-    tell(unfinished);
-    shared.now?.written(unfinished);
-  };
-  messenger.addEventListener("drafted", (event) => {
-    const { detail } = /** @type {CustomEvent} */ (event);
-    if (detail.type === "draft") shared.now?.receive(detail);
-    else shared.now?.saved(detail);
-  });
-  addEventListener("pagehide", () => shared.now?.flush());
-  document.addEventListener("visibilitychange", () => shared.now?.flush());
-  await kept; // stored drafts may be newer than the server's
-  messenger.addEventListener("connection", () => void compare());
-  await compare();
+  const stop = connection.on("state", loadOnce);
+  loadOnce(connection.state);
+  /** @param {import("./sync/connection.js").State} state */
+  function loadOnce(state) {
+    if (state !== "open") return;
+    stop();
+    void load();
+  }
 }
 
 /** Renders all text that depends on the language or the time. */

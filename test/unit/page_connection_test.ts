@@ -47,8 +47,8 @@ function connect(url: string) {
   const connection = new Connection(url, { ...hurried, setTimeout });
   const frames: Frame[] = [];
   const states: State[] = [];
-  connection.onframe = (frame) => void frames.push(frame);
-  connection.onstate = (state) => void states.push(state);
+  connection.on("frame", (frame) => void frames.push(frame));
+  connection.on("state", (state) => void states.push(state));
   connection.connect();
   return { connection, frames, states, waits, [Symbol.dispose]: () => connection.end() };
 }
@@ -130,7 +130,7 @@ describe("the connection", () => {
     await using server = serve({ greets: false });
     using page = connect(server.url);
     let refused = 0;
-    page.connection.onrefused = () => refused++;
+    page.connection.on("refused", () => refused++);
     await soon("two were refused", () => refused === 2);
     expect(page.connection.state).toBe("connecting");
   });
@@ -141,7 +141,7 @@ describe("the connection", () => {
     await gone[Symbol.asyncDispose]();
     using page = connect(url);
     let refused = 0;
-    page.connection.onrefused = () => refused++;
+    page.connection.on("refused", () => refused++);
     await soon("three were refused", () => refused >= 3);
     expect(page.states).toEqual([]);
   });

@@ -4,14 +4,12 @@ import { Messenger } from "../../static/js/store/messenger.js";
 import { Limited, type Row, type Stored } from "../../static/js/sync/api.js";
 import type { Frame, State } from "../../static/js/sync/connection.js";
 import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
+import { Emitter } from "../../static/js/util/emitter.js";
 
 /** Stands for the socket: the test speaks for the server. */
-class Wire {
+class Wire extends Emitter<{ frame: Frame; state: State; refused: number | undefined }> {
   state: State = "connecting";
   sent: Frame[] = [];
-  onframe: (frame: Frame) => void = () => {};
-  onstate: (state: State) => void = () => {};
-  onrefused = () => {};
   connect() {}
   probe() {}
   end() {
@@ -23,14 +21,14 @@ class Wire {
   }
   greet(epoch = "1") {
     this.#become("open");
-    this.onframe({ type: "hello", username: "ann", epoch });
+    this.emit("frame", { type: "hello", username: "ann", epoch });
   }
   lose() {
     this.#become("connecting");
   }
   #become(state: State) {
     this.state = state;
-    this.onstate(state);
+    this.emit("state", state);
   }
 }
 
@@ -99,7 +97,7 @@ async function open() {
   const drafts = new Map<string, PendingMessage>();
   const outbox = new Outbox({
     load: () => [...drafts.values()],
-    put: (draft) => void drafts.set(draft.ref, draft),
+    put: (ref, draft) => void drafts.set(ref, draft),
     remove: (ref) => void drafts.delete(ref),
     wipe: () => drafts.clear(),
   });
@@ -125,8 +123,8 @@ describe("the messenger", () => {
     await settled();
     expect(texts()).toEqual(["one", "two"]);
     const frame = server.says("bob", "three");
-    wire.onframe(frame);
-    wire.onframe(frame);
+    wire.emit("frame", frame);
+    wire.emit("frame", frame);
     expect(texts()).toEqual(["one", "two", "three"]);
     expect(messenger.unread).toBe(3);
   });
@@ -141,10 +139,17 @@ describe("the messenger", () => {
     expect(sent).toMatchObject({ to: "bob", message: "hello" });
     expect(outbox.to("bob")).toHaveLength(1);
     server.texts.push({ from: "bob", text: "hi" }, { from: "ann", text: "hello", ref: sent?.ref });
-    wire.onframe({ type: "ack", ref: sent?.ref, id: 2, seq: 2, timestamp: new Date().toISOString(), peer: "bob" });
+    wire.emit("frame", {
+      type: "ack",
+      ref: sent?.ref,
+      id: 2,
+      seq: 2,
+      timestamp: new Date().toISOString(),
+      peer: "bob",
+    });
     expect(outbox.size).toBe(0);
     expect(texts()).toEqual(["hello"]);
-    wire.onframe(server.frame(1));
+    wire.emit("frame", server.frame(1));
     expect(texts()).toEqual(["hi", "hello"]);
   });
 
@@ -170,12 +175,12 @@ describe("the messenger", () => {
     await settled();
     server.says("bob", "two", "three");
     server.asked = [];
-    wire.onframe(server.frame(3));
-    wire.onframe(server.frame(2));
+    wire.emit("frame", server.frame(3));
+    wire.emit("frame", server.frame(2));
     await Bun.sleep(300);
     expect(server.asked).toEqual([]);
     server.says("bob", "four", "five");
-    wire.onframe(server.frame(5));
+    wire.emit("frame", server.frame(5));
     await Bun.sleep(300);
     expect(texts()).toEqual(["one", "two", "three", "four", "five"]);
     expect(server.asked).toContain("after 3");
@@ -203,9 +208,9 @@ describe("the messenger", () => {
     messenger.addEventListener("missed", (event) => missed.push(event));
     wire.greet();
     await settled();
-    wire.onframe({ ...server.frame(1), from: "carl", timestamp: new Date(60_000).toISOString() });
+    wire.emit("frame", { ...server.frame(1), from: "carl", timestamp: new Date(60_000).toISOString() });
     server.says("bob", "written while blocked");
-    wire.onframe({ type: "sync" });
+    wire.emit("frame", { type: "sync" });
     await settled();
     expect([messenger.conversation("bob").unread, missed]).toEqual([1, []]);
   });
@@ -219,9 +224,9 @@ describe("the messenger", () => {
     const muting = messenger.mute("bob", true);
     expect([messenger.conversation("bob").muted, messenger.unread]).toEqual([true, 0]);
     await muting;
-    wire.onframe({ type: "sync" });
+    wire.emit("frame", { type: "sync" });
     await settled();
-    wire.onframe(server.says("bob", "two"));
+    wire.emit("frame", server.says("bob", "two"));
     expect([messenger.conversation("bob").unread, messenger.unread]).toEqual([2, 0]);
     server.refuses = true;
     expect(await messenger.mute("bob", false).catch(() => "refused")).toBe("refused");
@@ -241,7 +246,7 @@ describe("the messenger", () => {
   test("resumes once for many reasons at once", async () => {
     const { server, wire, messenger } = await open();
     wire.greet();
-    for (let i = 0; i < 10; i++) wire.onframe({ type: "sync" });
+    for (let i = 0; i < 10; i++) wire.emit("frame", { type: "sync" });
     await settled();
     expect(server.asked.filter((what) => what === "conversations")).toHaveLength(2);
     expect(messenger.listLoaded).toBe(true);
@@ -307,12 +312,12 @@ describe("the messenger", () => {
     await settled();
     expect(messenger.conversation("bob").blocked).toBe(true);
     server.says("bob", "unblocked");
-    wire.onframe({ type: "sync" });
+    wire.emit("frame", { type: "sync" });
     await settled();
     expect([messenger.conversation("bob").blocked, messenger.conversation("bob").peerDeleted]).toEqual([false, false]);
     const { conversations } = server;
     server.conversations = async () => (await conversations()).map((row) => Object.assign(row, { gone: true }));
-    wire.onframe({ type: "sync" });
+    wire.emit("frame", { type: "sync" });
     await settled();
     expect(messenger.conversation("bob").peerDeleted).toBe(true);
   });
@@ -360,7 +365,7 @@ describe("the messenger", () => {
       ["bob", "carl"],
       ["bob", "dora"],
     ]);
-    wire.onframe({ type: "error", code: "rate_limited", message: "", retry_after: 0.01 });
+    wire.emit("frame", { type: "error", code: "rate_limited", message: "", retry_after: 0.01 });
     await Bun.sleep(50);
     expect(watched()).toHaveLength(3);
     expect(watched().at(-1)).toEqual(["bob", "dora"]);
@@ -386,13 +391,13 @@ describe("the messenger", () => {
   });
 
   test("says when the server takes no message for a while, and when it does again", async () => {
-    const { wire, messenger } = await open();
+    const { wire, messenger, outbox } = await open();
     wire.greet();
     const said: number[] = [];
-    messenger.addEventListener("limited", () => said.push(messenger.limitedFor));
+    outbox.on("limited", () => said.push(outbox.limitedFor));
     messenger.write("bob", "hello");
     const { ref } = wire.sent.find(({ type }) => type === "message")!;
-    wire.onframe({ type: "error", code: "rate_limited", message: "", ref, retry_after: 0.05 });
+    wire.emit("frame", { type: "error", code: "rate_limited", message: "", ref, retry_after: 0.05 });
     await Bun.sleep(10);
     expect(said).toEqual([0.05]);
     await Bun.sleep(100);
@@ -410,9 +415,9 @@ describe("the messenger", () => {
   test("shows typing until a message comes", async () => {
     const { server, wire, messenger } = await open();
     wire.greet();
-    wire.onframe({ type: "typing", user: "bob" });
+    wire.emit("frame", { type: "typing", user: "bob" });
     expect(messenger.presence.isTyping("bob")).toBe(true);
-    wire.onframe(server.says("bob", "here"));
+    wire.emit("frame", server.says("bob", "here"));
     expect(messenger.presence.isTyping("bob")).toBe(false);
   });
 
@@ -421,8 +426,8 @@ describe("the messenger", () => {
     wire.greet();
     await settled();
     const timestamp = new Date().toISOString();
-    wire.onframe({ type: "message", from: "ann", to: "bob", message: "from my phone", id: 1, seq: 1, timestamp });
-    wire.onframe({ type: "message", from: "ann", to: "ann", message: "milk", id: 2, seq: 1, timestamp });
+    wire.emit("frame", { type: "message", from: "ann", to: "bob", message: "from my phone", id: 1, seq: 1, timestamp });
+    wire.emit("frame", { type: "message", from: "ann", to: "ann", message: "milk", id: 2, seq: 1, timestamp });
     expect(messenger.lines().map(({ peer, preview, unread }) => [peer, preview?.text, unread])).toEqual(
       expect.arrayContaining([
         ["bob", "from my phone", 0],

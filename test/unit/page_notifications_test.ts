@@ -4,7 +4,9 @@ import { NotificationPolicy } from "../../static/js/notifications/notification_p
 import { NotificationPreferences } from "../../static/js/notifications/notification_preferences.js";
 import { BroadcastTabElection, LockTabElection } from "../../static/js/notifications/tab_election.js";
 import { Drafts } from "../../static/js/store/drafts.js";
+import type { Frame, State } from "../../static/js/sync/connection.js";
 import { DraftSync } from "../../static/js/sync/draft_sync.js";
+import { Emitter } from "../../static/js/util/emitter.js";
 
 /** A clock that goes when the test says so. */
 class Clock {
@@ -90,8 +92,8 @@ function browser() {
     tabs.campaign("sound");
     tabs.show(shows);
     const attention = new NotificationPolicy({ me: "ann", conversation }, tabs, preferences, clock.around);
-    attention.onnotify = ({ from, text }) => notified.push(`${from}: ${text}`);
-    attention.onsound = () => sounded.push(clock.now);
+    attention.on("notify", ({ from, text }) => notified.push(`${from}: ${text}`));
+    attention.on("sound", () => sounded.push(clock.now));
     return { attention, tabs, close: () => locks.close(key) };
   };
   return { clock, conversation, preferences, notified, sounded, open };
@@ -185,7 +187,7 @@ describe("attention", () => {
         { notifications: false, sound: true },
         clock.around,
       );
-      attention.onsound = () => void sounds++;
+      attention.on("sound", () => void sounds++);
       return attention;
     });
     for (const seq of [1, 2]) {
@@ -238,41 +240,56 @@ describe("the preferences", () => {
   });
 });
 
+/** A device's connection; the test speaks for the server. */
+class Wire extends Emitter<{ frame: Frame; state: State; refused: number | undefined }> {
+  state: State = "connecting";
+  readonly #receive: (frame: Record<string, unknown>) => void;
+  constructor(receive: (frame: Record<string, unknown>) => void) {
+    super();
+    this.#receive = receive;
+  }
+  get online() {
+    return this.state === "open";
+  }
+  set online(isOnline: boolean) {
+    this.state = isOnline ? "open" : "connecting";
+    this.emit("state", this.state);
+  }
+  send(frame: Record<string, unknown>) {
+    if (this.online) this.#receive(frame);
+    return this.online;
+  }
+}
+
 /** A server that keeps drafts, and devices whose clocks differ. */
 function devices(...aheads: number[]) {
   const clock = new Clock();
   clock.now = 1_000_000;
   const kept = new Map<string, { peer: string; text: string; at: string }>();
   const sent: { device: number; at: number; text: string }[] = [];
-  const shared: DraftSync[] = [];
   const all = aheads.map((ahead, device) => {
     const now = () => clock.now + ahead;
     const drafts = new Drafts(undefined, now);
-    const wire = { online: true };
-    shared[device] = new DraftSync(
-      drafts,
-      {
-        open: () => wire.online,
-        fetch: async () => ({ drafts: [...kept.values()], now: clock.now }),
-        send: (frame) => {
-          if (!wire.online) return false;
-          const { peer, text } = frame as { peer: string; text: string };
-          sent.push({ device, at: clock.now, text });
-          if (text) kept.set(peer, { peer, text, at: new Date(clock.now).toISOString() });
-          else kept.delete(peer);
-          for (const [other, { wire }] of all.entries())
-            if (other !== device && wire.online) shared[other]!.receive({ peer, text });
-          return true;
-        },
-      },
-      { ...clock.around, now },
-    );
-    drafts.onwritten = (unfinished) => shared[device]!.written(unfinished);
+    const wire = new Wire((frame) => {
+      const { peer, text } = frame as { peer: string; text: string };
+      sent.push({ device, at: clock.now, text });
+      if (text) kept.set(peer, { peer, text, at: new Date(clock.now).toISOString() });
+      else kept.delete(peer);
+      for (const [other, { wire }] of all.entries())
+        if (other !== device && wire.online) wire.emit("frame", { type: "draft", peer, text });
+    });
+    const fetch = async () => ({ drafts: [...kept.values()], now: clock.now });
+    const shared = new DraftSync(drafts, { connection: wire, fetch }, { ...clock.around, now });
+    wire.state = "open"; // there was nothing to compare
     const write = (text: string) => {
       drafts.write("bob", text);
       drafts.flush(); // the pause of drafts.js is tested beside it
     };
-    return { drafts, wire, shared: shared[device]!, write, text: () => drafts.of("bob") };
+    const connect = () => {
+      wire.online = true;
+      return clock.pass(0); // in which the drafts are compared
+    };
+    return { drafts, wire, shared, write, connect, text: () => drafts.of("bob") };
   });
   return { clock, kept, sent, all };
 }
@@ -329,7 +346,7 @@ describe("shared drafts", () => {
       [300, "theirs 2"], // nobody types here any more
     ] as const) {
       await clock.pass(ms);
-      here!.shared.receive({ peer: "bob", text });
+      here!.wire.emit("frame", { type: "draft", peer: "bob", text });
       here!.drafts.flush();
     }
     expect([here!.text(), sent.map(({ text }) => text)]).toEqual(["theirs 2", ["mine", "mine"]]);
@@ -362,8 +379,7 @@ describe("shared drafts", () => {
     here.write("in the tunnel");
     await clock.pass(10_000);
     expect(kept.size).toBe(0);
-    here.wire.online = true;
-    await here.shared.compare();
+    await here.connect();
     await clock.pass(10_000);
     expect([kept.get("bob")?.text, there.text()]).toEqual(["in the tunnel", "in the tunnel"]);
   });
@@ -381,8 +397,7 @@ describe("shared drafts", () => {
     await clock.pass(60_000);
     if (!wait) here.write("in the tunnel");
     await clock.pass(5_000);
-    here.wire.online = true;
-    await here.shared.compare();
+    await here.connect();
     await clock.pass(5_000);
     for (const { drafts } of all) drafts.flush();
     await clock.pass(5_000);
@@ -397,9 +412,8 @@ describe("shared drafts", () => {
       write(`text ${i}`);
     }
     await clock.pass(10_000);
-    for (const { wire, shared } of all) {
-      wire.online = true;
-      await shared.compare();
+    for (const { connect } of all) {
+      await connect();
       await clock.pass(5_000);
       for (const { drafts } of all) drafts.flush();
       await clock.pass(5_000);
@@ -417,8 +431,7 @@ describe("shared drafts", () => {
     here.wire.online = false;
     here.write("help");
     await clock.pass(5_000);
-    here.wire.online = true;
-    await here.shared.compare();
+    await here.connect();
     await clock.pass(5_000);
     expect([here.text(), there.text(), kept.get("bob")?.text]).toEqual(["help", "help", "help"]);
   });
@@ -448,14 +461,14 @@ describe("shared drafts", () => {
     const { clock, kept, all } = devices(0);
     const here = all[0]!;
     here.write("stored");
-    here.shared.saved({ peer: "bob", ack: 1 });
+    here.wire.emit("frame", { type: "draft_saved", peer: "bob", ack: 1 });
     await clock.pass(5_000);
     here.write("stored, and lost");
     await clock.pass(1_000);
-    here.shared.disconnected();
+    here.wire.online = false;
     kept.set("bob", { peer: "bob", text: "from the phone", at: new Date(clock.now).toISOString() });
     await clock.pass(5_000);
-    await here.shared.compare();
+    await here.connect();
     expect(here.text()).toBe("from the phone\n\nstored, and lost");
   });
 
@@ -463,7 +476,7 @@ describe("shared drafts", () => {
     const { clock, all } = devices(0);
     const [here] = all;
     for (const text of ["hel", "hello", "hey"]) here!.drafts.take({ peer: "bob", text, at: clock.now++ });
-    here!.shared.receive({ peer: "bob", text: "hello" });
+    here!.wire.emit("frame", { type: "draft", peer: "bob", text: "hello" });
     expect(here!.text()).toBe("hey");
   });
 
@@ -475,8 +488,7 @@ describe("shared drafts", () => {
     await clock.pass(5_000);
     here.write("left here");
     here.write("left here!"); // waits for its turn
-    there.wire.online = true;
-    await there.shared.compare();
+    await there.connect();
     await clock.pass(1_000);
     for (let i = 0; i < 4; i++) {
       for (const { drafts } of all) drafts.flush();
@@ -495,8 +507,7 @@ describe("shared drafts", () => {
     here.wire.online = false;
     there.write("");
     await clock.pass(10_000);
-    here.wire.online = true;
-    await here.shared.compare();
+    await here.connect();
     expect([here.text(), here.drafts.of("carl")]).toEqual(["", "only here"]);
   });
 
@@ -504,13 +515,12 @@ describe("shared drafts", () => {
     const { clock, kept, all } = devices(0, 0);
     const [here, there] = [all[0]!, all[1]!];
     here.write("hello");
-    here.shared.saved({ peer: "bob", ack: 1 });
+    here.wire.emit("frame", { type: "draft_saved", peer: "bob", ack: 1 });
     await clock.pass(5_000);
     here.wire.online = false;
     there.write("");
     await clock.pass(5_000);
-    here.wire.online = true;
-    await here.shared.compare();
+    await here.connect();
     await clock.pass(5_000);
     expect([here.text(), kept.size]).toEqual(["", 0]);
   });

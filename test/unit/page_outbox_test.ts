@@ -1,8 +1,9 @@
 import { describe, expect, test } from "bun:test";
 
 import { RateLimit } from "../../src/util/rate_limit.ts";
-import { OutboxStore } from "../../static/js/store/outbox_store.js";
-import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
+import { OfflineStore } from "../../static/js/store/offline_store.js";
+import { outboxPrefix } from "../../static/js/store/storage_keys.js";
+import { isPendingMessage, Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
 import { NO_DATABASE } from "../support/memory_database.ts";
 
 /** What `localStorage` does, without a browser. */
@@ -16,6 +17,9 @@ class FakeStorage {
   setItem = (key: string, value: string) => void this.entries.set(key, value);
   removeItem = (key: string) => void this.entries.delete(key);
 }
+
+const storeOf = (user: string, storage: FakeStorage) =>
+  new OfflineStore<PendingMessage>({ storage, database: NO_DATABASE }, "outbox", outboxPrefix(user), isPendingMessage);
 
 /** A clock that goes on when told to. */
 class FakeTimers {
@@ -40,7 +44,7 @@ class FakeTimers {
 
 function open(storage = new FakeStorage(), user = "ann") {
   const timers = new FakeTimers();
-  const outbox = new Outbox(new OutboxStore({ storage: storage, database: NO_DATABASE }, user), {
+  const outbox = new Outbox(storeOf(user, storage), {
     timers,
     now: () => timers.now,
   });
@@ -139,7 +143,7 @@ describe("the outbox", () => {
     expect(sent.at(-1)).toBe("one");
     expect(refs.at(-1)).toBe(refs[0] ?? "");
     outbox.add("bob", "four");
-    outbox.discard(refs[0] ?? "");
+    outbox.settle(refs[0] ?? "");
     expect(outbox.to("bob").map(({ text }) => text)).toEqual(["four"]);
     expect(storage.length).toBe(1);
   });
@@ -268,7 +272,7 @@ describe("the outbox's pace", () => {
   test("says how long the server makes it wait, and when it is over", () => {
     const { outbox, timers, refs, connect } = open();
     const said: number[] = [];
-    outbox.onlimited = (seconds: number) => said.push(seconds);
+    outbox.on("limited", (seconds) => said.push(seconds));
     connect();
     outbox.add("bob", "one");
     outbox.refuse(refs[0]!, "rate_limited", 3);
@@ -281,7 +285,7 @@ describe("the outbox's pace", () => {
   });
 
   test("is none where a server takes everything", () => {
-    const outbox = new Outbox(new OutboxStore({ storage: new FakeStorage(), database: NO_DATABASE }, "ann"), {
+    const outbox = new Outbox(storeOf("ann", new FakeStorage()), {
       pace: null,
     });
     const sent: string[] = [];

@@ -8,8 +8,9 @@ import type { Database } from "../../static/js/store/local_database.js";
 import { Messenger } from "../../static/js/store/messenger.js";
 import { OfflineCache } from "../../static/js/store/offline_cache.js";
 import { OfflineStore } from "../../static/js/store/offline_store.js";
-import { OutboxStore } from "../../static/js/store/outbox_store.js";
-import { Outbox } from "../../static/js/sync/outbox.js";
+import { outboxPrefix } from "../../static/js/store/storage_keys.js";
+import { isPendingMessage, Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
+import { Emitter } from "../../static/js/util/emitter.js";
 import { MemoryDatabase, NO_DATABASE } from "../support/memory_database.ts";
 
 /** What `localStorage` does, without a browser. */
@@ -32,6 +33,8 @@ const settled = () => Bun.sleep(15);
 const isText = (_: string, value: unknown) => typeof value === "string";
 const records = (storage: Shelf, database: Database) =>
   new OfflineStore<string>({ storage, database }, "box", "box.", isText);
+const outboxStore = (storage: Shelf, database: Database) =>
+  new OfflineStore<PendingMessage>({ storage, database }, "outbox", outboxPrefix("ann"), isPendingMessage);
 
 describe("kept records", () => {
   test("are safe from the moment they are given, and leave localStorage once the database has them", async () => {
@@ -50,10 +53,10 @@ describe("kept records", () => {
     const [storage, database] = [new Shelf(), new MemoryDatabase()];
     const draft = { ref: "0123456789", peer: "bob", text: "old", at: 1, state: "failed", code: "busy" } as const;
     storage.setItem("chatify.draft.ann.0123456789", JSON.stringify(draft));
-    expect(await new OutboxStore({ storage, database }, "ann").load()).toEqual([draft]);
+    expect(await outboxStore(storage, database).load()).toEqual([draft]);
     await settled();
     expect(storage.length).toBe(0);
-    expect(await new OutboxStore({ storage, database }, "ann").load()).toEqual([draft]);
+    expect(await outboxStore(storage, database).load()).toEqual([draft]);
   });
 
   test("keep the newer of two, and not what was removed while they were read", async () => {
@@ -108,8 +111,8 @@ describe("unfinished texts", () => {
     const store = new OfflineStore<Draft>({ storage, database }, "unfinished", "chatify.unfinished.ann/", isDraft);
     const drafts = new Drafts(store, () => clock.now);
     const [shown, told]: [string[], Draft[]] = [[], []];
-    drafts.onchanged = (peer) => shown.push(peer);
-    drafts.onwritten = (unfinished) => told.push(unfinished);
+    drafts.on("changed", (peer) => shown.push(peer));
+    drafts.on("written", (unfinished) => told.push(unfinished));
     return { drafts, clock, storage, database, shown, told };
   }
 
@@ -279,11 +282,9 @@ describe("the cache for reading", () => {
 
 /** A page with its own memory and a server that can be away. */
 function page(database: MemoryDatabase, server: { rows: () => object[]; messages: () => Message[]; away: boolean }) {
-  const wire = {
+  // oxlint-disable-next-line typescript/no-explicit-any
+  const wire = Object.assign(new Emitter<any>(), {
     state: "connecting",
-    onframe: (() => {}) as (frame: object) => void,
-    onstate: (() => {}) as (state: string) => void,
-    onrefused: () => {},
     sent: [] as object[],
     connect() {},
     probe() {},
@@ -293,14 +294,14 @@ function page(database: MemoryDatabase, server: { rows: () => object[]; messages
     },
     end() {
       wire.state = "ended";
-      wire.onstate("ended");
+      wire.emit("state", "ended");
     },
     greet(epoch: string) {
       wire.state = "open";
-      wire.onstate("open");
-      wire.onframe({ type: "hello", username: "ann", epoch });
+      wire.emit("state", "open");
+      wire.emit("frame", { type: "hello", username: "ann", epoch });
     },
-  };
+  });
   const asked: string[] = [];
   const answer = async <T>(what: string, value: () => T): Promise<T> => {
     asked.push(what);
@@ -330,7 +331,7 @@ function page(database: MemoryDatabase, server: { rows: () => object[]; messages
       ),
   };
   const cache = new OfflineCache(database, (run) => run());
-  const outbox = new Outbox(new OutboxStore({ storage: new Shelf(), database }, "ann"));
+  const outbox = new Outbox(outboxStore(new Shelf(), database));
   const messenger = new Messenger("ann", { api, connection: wire as never, outbox, cache });
   const seqs = () =>
     messenger
@@ -433,12 +434,12 @@ describe("a page that was here before", () => {
       row("carl", message(9, "carl")),
       ...Array.from({ length: 49 }, (_, i) => row(`p${i}`, message(8, `p${i}`))),
     ];
-    wire.onframe({ type: "sync" });
+    wire.emit("frame", { type: "sync" });
     await settled();
     expect(messenger.lines().some(({ peer }) => peer === "bob")).toBe(true);
     server.rows = () => [row("carl", message(2, "carl"))];
     expect(stored.at(-1)?.seq).toBe(3);
-    wire.onframe({ type: "sync" });
+    wire.emit("frame", { type: "sync" });
     await settled();
     expect(messenger.lines().some(({ peer }) => peer === "bob")).toBe(false);
   });
@@ -456,7 +457,7 @@ describe("a page that was here before", () => {
     const texts = () => wire.sent.flatMap((frame) => ("message" in frame ? [frame.message] : []));
     expect(texts()).toEqual(["first"]);
     const [ref] = wire.sent.flatMap((frame) => ("ref" in frame ? [frame.ref] : []));
-    wire.onframe({ type: "ack", ref, id: 9, seq: 9, timestamp: new Date().toISOString(), peer: "bob" });
+    wire.emit("frame", { type: "ack", ref, id: 9, seq: 9, timestamp: new Date().toISOString(), peer: "bob" });
     expect(texts()).toEqual(["first", "second"]);
   });
 

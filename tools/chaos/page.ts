@@ -60,7 +60,7 @@ export class Page {
     environment.history.add({ e: "page", page: this.name, user: this.user });
     const store = {
       load: () => [...this.pending.values()],
-      put: (message: PendingMessage) => this.#store(message),
+      put: (_ref: string, message: PendingMessage) => this.#store(message),
       remove: (ref: string) => void this.pending.delete(ref),
       wipe: () => this.pending.clear(),
     };

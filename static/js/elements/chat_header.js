@@ -4,6 +4,7 @@ import { find, setAvatar, setText } from "../util/dom.js";
 import { lastSeen } from "../util/time.js";
 import { t } from "../util/translate.js";
 
+/** `back`: the user goes back to the list. */
 export class ChatHeader extends HTMLElement {
   /** @type {import("../store/messenger.js").Messenger | undefined} */
   #messenger;
@@ -11,16 +12,13 @@ export class ChatHeader extends HTMLElement {
   #name;
   #isUnknown = false;
 
-  /** Called when the user goes back to the list. */
-  onback = () => {};
-
   /** @param {import("../store/messenger.js").Messenger} messenger */
   start(messenger) {
     this.#messenger = messenger;
     messenger.addEventListener("presence", () => this.render());
     find(this, ".back").addEventListener("click", (/** @type {Event} */ event) => {
       event.preventDefault();
-      this.onback();
+      this.dispatchEvent(new Event("back"));
     });
     messenger.addEventListener("people", () => this.render());
     find(document, "#options").addEventListener(

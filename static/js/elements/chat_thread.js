@@ -47,6 +47,7 @@ const ANNOUNCED_MAX = 5;
 /** With fewer loaded messages above the window, more history is fetched. */
 const PREFETCH = 100;
 
+/** `write`: the keyboard focus should return to the composer. */
 export class ChatThread extends HTMLElement {
   /** @type {Messenger | undefined} */
   #messenger;
@@ -71,9 +72,6 @@ export class ChatThread extends HTMLElement {
   #unreadLoading;
   /** The line "New messages" is drawn after this seq; undefined for none. @type {number | undefined} */
   #newAfter;
-
-  /** Called when the keyboard focus should return to the composer. */
-  onwrite = () => {};
 
   /** @param {Messenger} messenger */
   start(messenger) {
@@ -415,7 +413,7 @@ export class ChatThread extends HTMLElement {
     const ref = /** @type {HTMLElement | null} */ (button?.closest(".failure"))?.dataset.ref;
     if (!button || !ref) return;
     if (button.classList.contains("retry")) this.#messenger?.outbox.retry(ref);
-    else this.#messenger?.outbox.discard(ref);
+    else this.#messenger?.outbox.settle(ref);
     // The button was removed; without this, the focus would move to the top of the page.
     if (!isTouch()) this.#scroller.focus({ preventScroll: true });
   }
@@ -496,12 +494,12 @@ export class ChatThread extends HTMLElement {
     else if (event.key === "ArrowDown") {
       const next = sibling(message, "nextElementSibling");
       if (next) this.#focusMessage(next);
-      else this.onwrite();
+      else this.dispatchEvent(new Event("write"));
     } else if (event.key === "Home") this.#focusFirstMessage();
     else if (event.key === "End") this.focusLast();
     else if (event.key === "Escape") {
       event.stopPropagation(); // otherwise it would go back two steps
-      this.onwrite();
+      this.dispatchEvent(new Event("write"));
     } else return;
     event.preventDefault();
   }

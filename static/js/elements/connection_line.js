@@ -79,7 +79,7 @@ export class ConnectionLine extends HTMLElement {
     // Some browsers report "offline" although the server is local, so this only selects the text.
     const online = navigator.onLine;
     if (online && trouble) this.#show("trouble", t(TROUBLE_WORDS[trouble]));
-    else if (this.#messenger?.isVolatile())
+    else if (this.#messenger?.outbox.isVolatile)
       this.#show(online ? "connecting" : "offline", t(online ? "connecting_unkept" : "offline_unkept"));
     else this.#show(online ? "connecting" : "offline", t(online ? "connecting" : "offline"));
   }

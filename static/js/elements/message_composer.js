@@ -5,6 +5,10 @@ import { isBlank, MESSAGE_MAX, messageOf } from "../util/message_text.js";
 import { nameKey } from "../util/names.js";
 import { t, waitText } from "../util/translate.js";
 
+/**
+ * - `sent`: a message was added to the outbox
+ * - `up`: ArrowUp in the empty field, which moves to the messages
+ */
 export class MessageComposer extends HTMLElement {
   /** @type {import("../store/messenger.js").Messenger | undefined} */
   #messenger;
@@ -15,19 +19,13 @@ export class MessageComposer extends HTMLElement {
   /** @type {HTMLButtonElement} */
   #send = find(this, ".send");
 
-  /** Called when a message was added to the outbox. */
-  onsent = () => {};
-  /** Called on ArrowUp in an empty field, to move to the messages. */
-  onup = () => {};
-
   /** @param {import("../store/messenger.js").Messenger} messenger */
   start(messenger) {
     this.#messenger = messenger;
-    messenger.addEventListener("draft", (event) => {
-      const { detail } = /** @type {CustomEvent<string>} */ (event);
-      if (this.#peer !== undefined && nameKey(detail) === nameKey(this.#peer)) this.#showDraft();
+    messenger.drafts.on("changed", (peer) => {
+      if (this.#peer !== undefined && nameKey(peer) === nameKey(this.#peer)) this.#showDraft();
     });
-    messenger.addEventListener("limited", () => this.#validate());
+    messenger.outbox.on("limited", () => this.#validate());
     messenger.addEventListener("thread", () => this.#renderClosed());
     find(this, ".unblock").addEventListener("click", () => void this.#unblock());
     find(this, "form").addEventListener("submit", (/** @type {Event} */ event) => {
@@ -38,7 +36,7 @@ export class MessageComposer extends HTMLElement {
     this.#text.addEventListener("keydown", (event) => {
       if (event.key === "ArrowUp" && this.#text.value === "") {
         event.preventDefault();
-        this.onup();
+        this.dispatchEvent(new Event("up"));
       }
       const sends = event.ctrlKey || event.metaKey || !(event.shiftKey || isTouch());
       if (event.key !== "Enter" || !sends) return;
@@ -120,7 +118,7 @@ export class MessageComposer extends HTMLElement {
     this.#text.value = "";
     this.#onInput();
     this.#messenger.drafts.flush(); // otherwise a reload would restore the sent text
-    this.onsent();
+    this.dispatchEvent(new Event("sent"));
     this.focusText();
   }
 
@@ -130,7 +128,7 @@ export class MessageComposer extends HTMLElement {
     // Counting code points is slow, so count only when the limit may be exceeded.
     const count = value.length > MESSAGE_MAX ? [...messageOf(value)].length : 0;
     const tooLong = count > MESSAGE_MAX;
-    const wait = this.#messenger?.limitedFor ?? 0;
+    const wait = this.#messenger?.outbox.limitedFor ?? 0;
     if (tooLong) this.#showError("too_long", t("too_long", { count, limit: MESSAGE_MAX }));
     else if (wait > 0) this.#showError("rate_limited", t("send_limited", { wait: waitText(wait) }));
     else this.#showError("", "");

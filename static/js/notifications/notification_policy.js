@@ -3,6 +3,7 @@
  * `notifications.js` shows and plays.
  */
 
+import { Emitter } from "../util/emitter.js";
 import { nameKey } from "../util/names.js";
 
 /** @import { Message } from "../store/conversation.js" */
@@ -20,7 +21,12 @@ import { nameKey } from "../util/names.js";
 const DELAY_MS = 300;
 const SOUND_EVERY_MS = 2_000;
 
-export class NotificationPolicy {
+/**
+ * - `notify`: a notification of this message is due
+ * - `sound`: a sound is due
+ * @extends {Emitter<{ notify: NewMessage, sound: void }>}
+ */
+export class NotificationPolicy extends Emitter {
   /** @type {Map<string, NewMessage>} by name key, the newest pending message of each conversation */
   #waiting = new Map();
   #soundedAt = Number.NEGATIVE_INFINITY;
@@ -29,11 +35,6 @@ export class NotificationPolicy {
   #preferences;
   #env;
 
-  /** Called when a notification is due. @type {(message: NewMessage) => void} */
-  onnotify = () => {};
-  /** Called when a sound is due. */
-  onsound = () => {};
-
   /**
    * @param {{ me: string, conversation: (peer: string) => { muted: boolean, myRead: number } }} messenger
    * @param {TabElection} election
@@ -41,6 +42,7 @@ export class NotificationPolicy {
    * @param {{ setTimeout: (run: () => void, ms: number) => unknown, now: () => number }} [env]
    */
   constructor(messenger, election, preferences, env) {
+    super();
     this.#messenger = messenger;
     this.#election = election;
     this.#preferences = preferences;
@@ -69,10 +71,10 @@ export class NotificationPolicy {
     const what = `${key}/${message.seq}`;
     // A user looking at another conversation sees the list change, so the sound is enough.
     if (!visible && this.#preferences.notifications && (await this.#election.isElected("notify", what)))
-      this.onnotify(message);
+      this.emit("notify", message);
     if (this.#isSoundDue() && (await this.#election.isElected("sound", what)) && this.#isSoundDue()) {
       this.#soundedAt = this.#env.now();
-      this.onsound();
+      this.emit("sound");
     }
   }
 

@@ -25,15 +25,15 @@ export function startNotifications(messenger) {
   const policy = new NotificationPolicy(messenger, election, preferences);
   const systemNotifications = new SystemNotifications(me);
   const sound = new SoftSound();
-  policy.onnotify = (message) => void systemNotifications.show(message);
-  policy.onsound = () => void sound.play();
-  systemNotifications.onchosen = (peer) => {
+  policy.on("notify", (message) => void systemNotifications.show(message));
+  policy.on("sound", () => void sound.play());
+  systemNotifications.on("chosen", (peer) => {
     location.hash = `#${encodeURIComponent(peer)}`;
-  };
+  });
 
   followView(messenger, election);
   election.campaign("notify");
-  unlockSound(sound, () => election.campaign("sound"));
+  void unlockSound(sound).then(() => election.campaign("sound"));
   followUnread(messenger, systemNotifications);
   const switches = startSettings(preferences, systemNotifications);
   const ask = startPrompt(preferences, systemNotifications, switches);
@@ -70,18 +70,21 @@ function followView(messenger, election) {
 }
 
 /**
+ * Resolves once a gesture has unlocked sound.
  * @param {SoftSound} sound
- * @param {() => void} onunlocked
+ * @returns {Promise<void>}
  */
-function unlockSound(sound, onunlocked) {
-  const GESTURES = ["pointerup", "keydown"];
-  const ongesture = async () => {
-    if (!(await sound.unlock())) return;
-    for (const type of GESTURES) removeEventListener(type, ongesture);
-    onunlocked();
-  };
-  for (const type of GESTURES) addEventListener(type, ongesture);
-  if (navigator.userActivation?.hasBeenActive) void ongesture();
+function unlockSound(sound) {
+  return new Promise((resolve) => {
+    const gestures = ["pointerup", "keydown"];
+    const unlock = async () => {
+      if (!(await sound.unlock())) return;
+      for (const type of gestures) removeEventListener(type, unlock);
+      resolve();
+    };
+    for (const type of gestures) addEventListener(type, unlock);
+    if (navigator.userActivation?.hasBeenActive) void unlock();
+  });
 }
 
 /**

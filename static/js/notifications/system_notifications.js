@@ -1,20 +1,23 @@
 /** Shows notifications, one per conversation: a newer one replaces the previous one, and reading elsewhere closes it. */
 
+import { Emitter } from "../util/emitter.js";
 import { nameKey } from "../util/names.js";
 import { language } from "../util/translate.js";
 
 const TEXT_MAX = 200;
 
-export class SystemNotifications {
+/**
+ * - `chosen`: the user clicked a notification of messages from this user
+ * @extends {Emitter<{ chosen: string }>}
+ */
+export class SystemNotifications extends Emitter {
   /** @type {Map<string, Notification>} those of pages without a service worker */
   #pageNotifications = new Map();
   #tag;
 
-  /** Called when the user clicks a notification. @type {(peer: string) => void} */
-  onchosen = () => {};
-
   /** @param {string} me */
   constructor(me) {
+    super();
     this.#tag = `chatify.${me}/`;
   }
 
@@ -69,7 +72,7 @@ export class SystemNotifications {
     notification.addEventListener("click", () => {
       notification.close();
       window.focus();
-      this.onchosen(from);
+      this.emit("chosen", from);
     });
   }
 }

@@ -3,6 +3,7 @@
  * typed here at the moment.
  */
 
+import { Emitter } from "../util/emitter.js";
 import { nameKey } from "../util/names.js";
 
 /**
@@ -15,13 +16,7 @@ import { nameKey } from "../util/names.js";
  * @property {string} [merged] the part at its beginning that came from another device
  */
 
-/**
- * Persists drafts.
- * @typedef {object} DraftStore
- * @property {() => Promise<Draft[]>} load
- * @property {(key: string, draft: Draft) => void} put
- * @property {(key: string) => void} remove
- */
+/** Persists drafts by name key. @typedef {Omit<import("./offline_store.js").RecordStore<Draft>, "wipe">} DraftStore */
 
 /** Older drafts are deleted. */
 const LIMIT = 100;
@@ -32,7 +27,12 @@ const TYPING_MS = 3_000;
 /** Versions remembered per draft: the server may echo an older version of another tab after that tab sent a newer one. */
 const MAX_VERSIONS = 20;
 
-export class Drafts {
+/**
+ * - `changed`: the draft to this peer changed elsewhere
+ * - `written`: the user changed this draft and paused
+ * @extends {Emitter<{ changed: string, written: Draft }>}
+ */
+export class Drafts extends Emitter {
   /** @type {Map<string, Draft>} by name key, last changed last */
   #texts = new Map();
   /** @type {Map<string, string[]>} by name key, earlier texts */
@@ -46,19 +46,12 @@ export class Drafts {
   #store;
   #now;
 
-  /** Called when a draft changed elsewhere. @type {(peer: string) => void} */
-  onchanged = () => {};
-  /**
-   * Called after a pause in typing, so that callers can notify other tabs and devices.
-   * @type {(draft: Draft) => void}
-   */
-  onwritten = () => {};
-
   /**
    * @param {DraftStore} [store]
    * @param {() => number} [now]
    */
   constructor(store = { load: async () => [], put: () => {}, remove: () => {} }, now = Date.now) {
+    super();
     this.#store = store;
     this.#now = now;
   }
@@ -105,7 +98,7 @@ export class Drafts {
     const { peer, text } = draft;
     const changes = this.of(peer) !== text;
     this.#setAndSave(draft);
-    if (changes) this.onchanged(peer);
+    if (changes) this.emit("changed", peer);
   }
 
   /**
@@ -149,7 +142,7 @@ export class Drafts {
       const draft = this.#texts.get(key);
       if (!draft) continue;
       this.#store.put(key, draft);
-      this.onwritten(draft);
+      this.emit("written", draft);
     }
     this.#unsaved.clear();
   }
@@ -174,7 +167,7 @@ export class Drafts {
       return false;
     }
     this.#set(draft);
-    if ((mine?.text ?? "") !== draft.text) this.onchanged(draft.peer);
+    if ((mine?.text ?? "") !== draft.text) this.emit("changed", draft.peer);
     return true;
   }
 
@@ -208,14 +201,16 @@ function origin(before) {
 }
 
 /**
+ * Whether a stored record is a draft.
  * @param {string} key
- * @param {any} draft
+ * @param {any} record
+ * @returns {record is Draft}
  */
-export function isDraft(key, draft) {
+export function isDraft(key, record) {
   return (
-    typeof draft?.peer === "string" &&
-    nameKey(draft.peer) === key &&
-    typeof draft.text === "string" &&
-    typeof draft.at === "number"
+    typeof record?.peer === "string" &&
+    nameKey(record.peer) === key &&
+    typeof record.text === "string" &&
+    typeof record.at === "number"
   );
 }

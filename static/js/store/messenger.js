@@ -10,11 +10,8 @@
  * - `missed`: a message arrived while disconnected; `detail` has its `from`, `text` and `seq`
  * - `replied`: the user wrote in a conversation, on any device; `detail` is the peer
  * - `signed-up`: `detail` is the new user's name
- * - `draft`: a draft changed elsewhere; `detail` is the peer
- * - `drafted`: a `draft` or `draft_saved` frame; `detail` is the frame
  * - `connection`: the connection's state or trouble changed
  * - `greeted`: the server sent `hello`; `detail` is the version of the pages it serves
- * - `limited`: the server's rate limit delays sending, or no longer does
  * - `ended`: the session is over
  */
 
@@ -64,8 +61,6 @@ export class Messenger extends EventTarget {
   #epoch;
   /** @type {string | undefined} of the next page of the list */
   #cursor;
-  /** Seconds for which the server accepts no message, from its last `rate_limited` error; 0 when it accepts them. */
-  limitedFor = 0;
   #listLoaded = false;
   #listComplete = false;
   /** Unread counts of conversations not loaded into the list yet. @type {Map<string, number>} by name key */
@@ -107,21 +102,14 @@ export class Messenger extends EventTarget {
     this.outbox = outbox;
     this.drafts = drafts;
     this.cache = cache;
-    this.presence = new Presence(
-      me,
-      (frame) => connection.send(frame),
-      () => this.#emit("presence"),
-    );
-    connection.onframe = (frame) => this.#receive(frame);
-    connection.onstate = (state) => this.#connectionChanged(state);
-    this.#trouble = new ConnectionTrouble(api, () => this.#emit("connection"));
-    connection.onrefused = (code) => void this.#socketRefused(code);
-    outbox.onchanged = (peer) => this.#conversationChanged(peer);
-    outbox.onlimited = (seconds) => {
-      this.limitedFor = seconds;
-      this.#emit("limited");
-    };
-    drafts.onchanged = (peer) => this.#emit("draft", peer);
+    this.presence = new Presence(me, (frame) => connection.send(frame));
+    this.presence.on("changed", () => this.#emit("presence"));
+    this.#trouble = new ConnectionTrouble(api);
+    this.#trouble.on("changed", () => this.#emit("connection"));
+    connection.on("frame", (frame) => this.#receive(frame));
+    connection.on("state", (state) => this.#connectionChanged(state));
+    connection.on("refused", (code) => void this.#socketRefused(code));
+    outbox.on("changed", (peer) => this.#conversationChanged(peer));
     cache?.start({
       newest: () => this.lines().flatMap(({ conversation }) => (conversation.lastSeq > 0 ? [conversation] : [])),
       fetch: (peer, limit) => api.messages(me, peer, { limit }),
@@ -147,9 +135,6 @@ export class Messenger extends EventTarget {
   get trouble() {
     return this.#trouble.now;
   }
-
-  /** Whether unsent messages are lost when the page closes. */
-  isVolatile = () => false;
 
   /** Whether the first page of conversations is loaded. */
   get listLoaded() {
@@ -428,9 +413,6 @@ export class Messenger extends EventTarget {
       case "new_user":
         this.#names.set(nameKey(frame.username), frame.username);
         return this.#emit("signed-up", frame.username);
-      case "draft":
-      case "draft_saved":
-        return this.#emit("drafted", frame);
       case "sync":
         void this.resume();
     }

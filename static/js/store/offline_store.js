@@ -8,7 +8,21 @@ import { keysOf } from "./safe_local_storage.js";
 /** @import { Database } from "./local_database.js" */
 /** @import { SafeStorage } from "./safe_local_storage.js" */
 
-/** @template T */
+/**
+ * What stores of records offer to those that fill them.
+ * @template T
+ * @typedef {object} RecordStore
+ * @property {() => T[] | Promise<T[]>} load
+ * @property {(key: string, record: T) => void} put
+ * @property {(key: string) => void} remove
+ * @property {() => void} wipe
+ * @property {boolean} [isVolatile] whether records are lost when the page closes
+ */
+
+/**
+ * @template T
+ * @implements {RecordStore<T>}
+ */
 export class OfflineStore {
   #storage;
   #database;

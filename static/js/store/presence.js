@@ -1,5 +1,6 @@
 /** Presence and typing of the users this page watches; sends the user's own typing. */
 
+import { Emitter } from "../util/emitter.js";
 import { nameKey } from "../util/names.js";
 
 /** @typedef {{ online: boolean, lastSeen: number | undefined }} Seen */
@@ -11,7 +12,11 @@ const WATCH_LIMIT = 200;
 const WATCH_EVERY_MS = 1_000; // the list changes with each letter of a search; the server accepts one per second
 const WATCH_AFTER_EMPTY_MS = 100; // an empty list is replaced sooner
 
-export class Presence {
+/**
+ * - `changed`: a user's presence or typing changed
+ * @extends {Emitter<{ changed: void }>}
+ */
+export class Presence extends Emitter {
   /** @type {Map<string, Seen>} by name key */
   #presence = new Map();
   /** @type {Map<string, any>} by name key: the timer that hides it */
@@ -30,17 +35,15 @@ export class Presence {
   #typingSentTo = "";
   #me;
   #send;
-  #changed;
 
   /**
    * @param {string} me
    * @param {(frame: Record<string, unknown>) => boolean} send
-   * @param {() => void} changed called when a user's presence or typing changed
    */
-  constructor(me, send, changed) {
+  constructor(me, send) {
+    super();
     this.#me = me;
     this.#send = send;
-    this.#changed = changed;
   }
 
   /** A user's presence; undefined when unknown. @param {string} name */
@@ -122,7 +125,7 @@ export class Presence {
 
   forget() {
     this.#presence.clear();
-    this.#changed();
+    this.emitSoon("changed");
   }
 
   /**
@@ -134,7 +137,7 @@ export class Presence {
       this.#presence.set(nameKey(name), { online, lastSeen: last_seen ? Date.parse(last_seen) : undefined });
       if (!online) this.stoppedTyping(name);
     }
-    this.#changed();
+    this.emitSoon("changed");
   }
 
   /** @param {string} name */
@@ -145,13 +148,13 @@ export class Presence {
       key,
       setTimeout(() => this.stoppedTyping(name), TYPING_SHOWN_MS),
     );
-    this.#changed();
+    this.emitSoon("changed");
   }
 
   /** @param {string} name */
   stoppedTyping(name) {
     const key = nameKey(name);
     clearTimeout(this.#typing.get(key));
-    if (this.#typing.delete(key)) this.#changed();
+    if (this.#typing.delete(key)) this.emitSoon("changed");
   }
 }

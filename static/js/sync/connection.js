@@ -3,6 +3,7 @@
  * as objects and interpret them.
  */
 
+import { Emitter } from "../util/emitter.js";
 import { Backoff, BREAKING_LIMITS, SESSION_ENDED } from "./backoff.js";
 
 /**
@@ -32,7 +33,14 @@ const HELLO_TIMEOUT_MS = 15_000;
 /** A connection that lasted this long resets the backoff. */
 const STABLE_MS = 5_000;
 
-export class Connection {
+/**
+ * - `frame`: the server sent a frame
+ * - `state`: the state changed
+ * - `refused`: the socket closed before `hello`, with this code, or undefined after a timeout. The session may be over:
+ *   browsers hide the status of a refused upgrade.
+ * @extends {Emitter<{ frame: Frame, state: State, refused: number | undefined }>}
+ */
+export class Connection extends Emitter {
   /** @type {State} */
   #state = "connecting";
   /** @type {WebSocket | undefined} */
@@ -47,22 +55,12 @@ export class Connection {
   #env;
   #backoff;
 
-  /** @type {(frame: Frame) => void} */
-  onframe = () => {};
-  /** @type {(state: State) => void} */
-  onstate = () => {};
-  /**
-   * Called when the socket closed before `hello`. The session may be over: browsers hide the status of a refused upgrade.
-   * `code` is undefined after a timeout.
-   * @type {(code: number | undefined) => void}
-   */
-  onrefused = () => {};
-
   /**
    * @param {string} url
    * @param {Partial<Environment>} [env] replaced in tests
    */
   constructor(url, env = {}) {
+    super();
     this.#url = url;
     this.#env = {
       WebSocket: env.WebSocket ?? globalThis.WebSocket,
@@ -85,7 +83,7 @@ export class Connection {
     try {
       socket = new this.#env.WebSocket(this.#url);
     } catch {
-      this.onrefused(undefined); // for example a content policy added by a proxy
+      this.emit("refused", undefined); // for example a content policy added by a proxy
       this.#reconnect(undefined);
       return;
     }
@@ -136,7 +134,7 @@ export class Connection {
       this.#setState("open");
     }
     if (this.#hasHello) this.#after(PING_AFTER_MS, () => this.#ping(PONG_TIMEOUT_MS));
-    if (frame && frame.type !== "pong") this.onframe(frame);
+    if (frame && frame.type !== "pong") this.emit("frame", frame);
   }
 
   /** @param {number} withinMs */
@@ -154,7 +152,7 @@ export class Connection {
     this.#socket = undefined;
     socket?.close();
     if (this.#hasHello && Date.now() - this.#openedAt >= STABLE_MS) this.#backoff.reset();
-    if (!this.#hasHello) this.onrefused(code);
+    if (!this.#hasHello) this.emit("refused", code);
     if (this.#state !== "ended") this.#reconnect(code);
   }
 
@@ -184,7 +182,7 @@ export class Connection {
   #setState(state) {
     if (state === this.#state) return;
     this.#state = state;
-    this.onstate(state);
+    this.emit("state", state);
   }
 }
 

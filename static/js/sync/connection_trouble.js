@@ -1,5 +1,6 @@
 /** Finds out over HTTP why the page has no connection, because browsers hide why a WebSocket was refused. */
 
+import { Emitter } from "../util/emitter.js";
 import { Intercepted } from "./api.js";
 import { TOO_MANY_SOCKETS } from "./backoff.js";
 
@@ -15,22 +16,22 @@ import { TOO_MANY_SOCKETS } from "./backoff.js";
 /** One refused socket may be a starting server; this many in a row while HTTP works are a blocked WebSocket. */
 const BLOCKED_AFTER = 2;
 
-export class ConnectionTrouble {
+/**
+ * - `changed`: the trouble changed or ended
+ * @extends {Emitter<{ changed: void }>}
+ */
+export class ConnectionTrouble extends Emitter {
   /** @type {Trouble | undefined} */
   #current;
   #refusals = 0;
   /** Counts `hello` frames, so that the result of an older check is ignored. */
   #greetings = 0;
   #api;
-  #changed;
 
-  /**
-   * @param {Pick<Api, "me" | "acceptsSockets">} api
-   * @param {() => void} changed called when the trouble changes or ends
-   */
-  constructor(api, changed) {
+  /** @param {Pick<Api, "me" | "acceptsSockets">} api */
+  constructor(api) {
+    super();
     this.#api = api;
-    this.#changed = changed;
   }
 
   get now() {
@@ -95,6 +96,6 @@ export class ConnectionTrouble {
   #set(trouble) {
     if (trouble === this.#current) return;
     this.#current = trouble;
-    this.#changed();
+    this.emit("changed");
   }
 }

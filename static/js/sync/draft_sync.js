@@ -10,8 +10,7 @@ import { nameKey } from "../util/names.js";
 
 /**
  * @typedef {object} DraftServer
- * @property {() => boolean} open
- * @property {(frame: Record<string, unknown>) => boolean} send false when not connected
+ * @property {Pick<import("./connection.js").Connection, "on" | "send" | "state">} connection
  * @property {() => Promise<{ drafts: { peer: string, text: string, at: string }[], now: number }>} fetch `now`: by the server's clock
  */
 
@@ -33,45 +32,57 @@ export class DraftSync {
   #confirms = false;
   #isComparing = false;
   #drafts;
-  #server;
+  #connection;
+  #fetch;
   #env;
 
   /**
+   * Keeps `drafts` in sync from now on.
    * @param {Drafts} drafts
    * @param {DraftServer} server
    * @param {{ setTimeout: (run: () => void, ms: number) => unknown, clearTimeout: (timer: any) => void, now: () => number }} [env]
    */
-  constructor(drafts, server, env) {
+  constructor(drafts, { connection, fetch }, env) {
     this.#drafts = drafts;
-    this.#server = server;
+    this.#connection = connection;
+    this.#fetch = fetch;
     this.#env = env ?? {
       setTimeout: (run, ms) => setTimeout(run, ms),
       clearTimeout: (timer) => clearTimeout(timer),
       now: () => Date.now(),
     };
+    drafts.on("written", (draft) => this.#written(draft));
+    connection.on("frame", (frame) => this.#receive(frame));
+    connection.on("state", () => {
+      this.#unconfirmed.clear(); // drafts sent on a lost socket may be lost
+      void this.#compare();
+    });
+    void this.#compare();
   }
 
-  /** Merges the server's drafts. Call after every `hello`: changes made before it were not sent to this page. */
-  async compare() {
-    if (this.#isComparing || !this.#server.open()) return;
+  /** Merges the server's drafts after every `hello`: changes made before it were not sent to this page. */
+  async #compare() {
+    if (this.#isComparing || this.#connection.state !== "open") return;
     this.#isComparing = true;
     try {
-      const { drafts, now } = await this.#server.fetch();
+      const { drafts, now } = await this.#fetch();
       this.#mergeAll(drafts, this.#env.now() - now);
     } catch {
-      this.#env.setTimeout(() => void this.compare(), RETRY_MS);
+      this.#env.setTimeout(() => void this.#compare(), RETRY_MS);
     }
     this.#isComparing = false;
   }
 
-  /** Another device changed a draft just now. @param {{ peer: string, text: string }} frame */
-  receive({ peer, text }) {
-    const at = Math.max(this.#env.now(), (this.#drafts.get(peer)?.at ?? 0) + 1);
-    this.#merge(peer, text, at);
+  /** @param {import("./connection.js").Frame} frame */
+  #receive({ type, peer, text, ack }) {
+    if (type === "draft_saved") this.#confirm(peer, ack);
+    // Another device changed the draft just now.
+    else if (type === "draft")
+      this.#merge(peer, text, Math.max(this.#env.now(), (this.#drafts.get(peer)?.at ?? 0) + 1));
   }
 
-  /** The server stored a draft. @param {{ peer: string, ack: number }} frame */
-  saved({ peer, ack }) {
+  /** @param {string} peer @param {number} ack */
+  #confirm(peer, ack) {
     this.#confirms = true;
     const key = nameKey(peer);
     const sent = this.#unconfirmed.get(key);
@@ -80,13 +91,8 @@ export class DraftSync {
     this.#drafts.note(peer, sent.text);
   }
 
-  /** The socket closed; drafts sent on it may be lost. */
-  disconnected() {
-    this.#unconfirmed.clear();
-  }
-
-  /** The user changed a draft here. @param {Pick<Draft, "peer">} draft */
-  written({ peer }) {
+  /** @param {Pick<Draft, "peer">} draft */
+  #written({ peer }) {
     const sent = this.#recentlySent.get(nameKey(peer));
     if (sent) sent.again = true;
     else this.#send(nameKey(peer));
@@ -117,7 +123,7 @@ export class DraftSync {
       const absent = !listed.has(nameKey(local.peer));
       if (absent && local.text === "") continue;
       const had = local.known || local.text === local.had;
-      if (!local.known && !(absent && had)) this.written(local);
+      if (!local.known && !(absent && had)) this.#written(local);
       // The server had this draft once, so it was sent or deleted on another device.
       else if (absent && remote.length < SERVER_LIMIT) {
         this.#drafts.take({ peer: local.peer, text: "", at: local.at + 1, known: true, had: "" });
@@ -170,9 +176,9 @@ export class DraftSync {
     const { peer, text, known = false } = this.#drafts.get(key) ?? { peer: "", text: "", known: true };
     const clean = text.replaceAll("\0", "").toWellFormed();
     const tooLong = clean.length > LIMIT && [...clean].length > LIMIT; // could not be sent as a message either
-    // If not connected, `compare` sends it after the next `hello`.
+    // If not connected, `#compare` sends it after the next `hello`.
     const ack = ++this.#acks;
-    if (known || tooLong || !this.#server.send({ type: "draft", peer, text: clean, ack })) return;
+    if (known || tooLong || !this.#connection.send({ type: "draft", peer, text: clean, ack })) return;
     this.#unconfirmed.set(key, { text, ack });
     const sent = { again: false, timer: this.#env.setTimeout(() => this.#afterInterval(key), SEND_EVERY_MS) };
     this.#recentlySent.set(key, sent);

@@ -3,6 +3,8 @@
  * the server acknowledges it; the server stores a ref once.
  */
 
+import { Emitter } from "../util/emitter.js";
+
 /**
  * @typedef {object} PendingMessage
  * @property {string} ref
@@ -13,14 +15,7 @@
  * @property {string} [code] the error code of a failed message
  */
 
-/**
- * Persists pending messages, synchronously or asynchronously.
- * @typedef {object} PendingMessageStore
- * @property {() => PendingMessage[] | Promise<PendingMessage[]>} load
- * @property {(pending: PendingMessage) => void} put
- * @property {(ref: string) => void} remove
- * @property {() => void} wipe
- */
+/** Persists pending messages by ref. @typedef {import("../store/offline_store.js").RecordStore<PendingMessage>} PendingMessageStore */
 
 /** This many messages of maximum length still fit into browser storage. */
 const LIMIT = 200;
@@ -39,7 +34,13 @@ const SLOWEST_MS = 8_000;
 /** @type {Pace} */
 const PACE = { atOnce: 15, everyMs: 250 };
 
-export class Outbox {
+/**
+ * - `changed`: a message to this peer was added, changed or settled
+ * - `settled`: the message with this ref is stored or discarded
+ * - `limited`: `limitedFor` changed
+ * @extends {Emitter<{ changed: string, settled: string, limited: number }>}
+ */
+export class Outbox extends Emitter {
   /** @type {Map<string, PendingMessage>} by ref, in order of writing */
   #pending = new Map();
   /** @type {Map<string, string>} sent on the current socket, not acknowledged: ref to peer */
@@ -61,18 +62,8 @@ export class Outbox {
   #everyMs = 0;
   /** After a retryable error, one message is in flight at a time: sent together, a later one could be stored before an earlier one. */
   #oneAtATime = false;
-  /** Whether the retry delay comes from a `rate_limited` error. */
-  #isLimited = false;
+  #limitedFor = 0;
   #lastAt = 0;
-
-  /**
-   * Called with the delay when the server limits the rate, and with 0 when sending continues.
-   * @type {(seconds: number) => void}
-   */
-  onlimited = () => {};
-
-  /** Called when a message was added, changed or settled. @type {(peer: string) => void} */
-  onchanged = () => {};
 
   /**
    * @param {PendingMessageStore} store
@@ -82,6 +73,7 @@ export class Outbox {
    * @param {Pace | null} [options.pace] null sends everything at once, for servers without a limit
    */
   constructor(store, { timers = globalThis, now = () => performance.now(), pace = PACE } = {}) {
+    super();
     this.#store = store;
     this.#timers = timers;
     this.#now = now;
@@ -97,13 +89,23 @@ export class Outbox {
     const all = [...stored, ...this.#pending.values()].toSorted((a, b) => a.at - b.at);
     this.#pending = new Map(all.map((pending) => [pending.ref, pending]));
     this.#lastAt = Math.max(this.#lastAt, all.at(-1)?.at ?? 0);
-    for (const peer of new Set(all.map((pending) => pending.peer))) this.onchanged(peer);
+    for (const peer of new Set(all.map((pending) => pending.peer))) this.emit("changed", peer);
     this.#sendNext();
   }
 
   /** The number of unacknowledged messages. */
   get size() {
     return this.#pending.size;
+  }
+
+  /** Seconds for which the server accepts no message, from its last `rate_limited` error; 0 when it accepts them. */
+  get limitedFor() {
+    return this.#limitedFor;
+  }
+
+  /** Whether unsent messages are lost when the page closes. */
+  get isVolatile() {
+    return this.#store.isVolatile === true;
   }
 
   /** The newest unacknowledged message of each peer. */
@@ -152,7 +154,7 @@ export class Outbox {
   }
 
   /**
-   * The server has stored the message. Returns it, or undefined when it was settled before.
+   * The server has stored the message, or the user discards it. Returns it, or undefined when it was settled before.
    * @param {string} ref
    */
   settle(ref) {
@@ -161,7 +163,8 @@ export class Outbox {
     this.#pending.delete(ref);
     this.#inFlight.delete(ref);
     this.#store.remove(ref);
-    this.onchanged(pending.peer);
+    this.emit("settled", ref);
+    this.emit("changed", pending.peer);
     if (this.#pending.size === 0) {
       this.#oneAtATime = false;
       this.#everyMs = this.#pace?.everyMs ?? 0;
@@ -196,8 +199,7 @@ export class Outbox {
     // Other tabs and devices send too, or the server's limit is lower: slow down until the outbox is empty.
     this.#everyMs = Math.min(SLOWEST_MS, this.#everyMs * 2);
     this.#credits = Math.min(1, this.#credits);
-    this.#isLimited = true;
-    this.onlimited(wait / 1000);
+    this.#setLimit(wait / 1000);
   }
 
   /**
@@ -210,20 +212,12 @@ export class Outbox {
     const { code, ...rest } = pending;
     // The server has a different text under this ref, so this one needs a new ref.
     if (code === "ref_reused") {
-      this.discard(ref);
+      this.settle(ref);
       this.#save({ ...rest, ref: newRef(), state: "sending" });
     } else {
       this.#save({ ...rest, state: "sending" });
     }
     this.#sendNext();
-  }
-
-  /**
-   * Deletes a message at the user's request.
-   * @param {string} ref
-   */
-  discard(ref) {
-    this.settle(ref);
   }
 
   /** Deletes everything, here and in the store, at sign-out. */
@@ -237,16 +231,21 @@ export class Outbox {
   /** @param {PendingMessage} pending */
   #save(pending) {
     this.#pending.set(pending.ref, pending);
-    this.#store.put(pending);
-    this.onchanged(pending.peer);
+    this.#store.put(pending.ref, pending);
+    this.emit("changed", pending.peer);
   }
 
   #cancelRetry() {
     if (this.#retryTimer !== undefined) this.#timers.clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
-    if (!this.#isLimited) return;
-    this.#isLimited = false;
-    this.onlimited(0);
+    this.#setLimit(0);
+  }
+
+  /** @param {number} seconds */
+  #setLimit(seconds) {
+    if (seconds === this.#limitedFor) return;
+    this.#limitedFor = seconds;
+    this.emit("limited", seconds);
   }
 
   #sendNext() {
@@ -280,6 +279,22 @@ export class Outbox {
     );
     return false;
   }
+}
+
+/**
+ * Whether a stored record is a pending message. Keys of "ann.b" begin like those of "ann"; what follows is then no ref.
+ * @param {string} key
+ * @param {any} record
+ * @returns {record is PendingMessage}
+ */
+export function isPendingMessage(key, record) {
+  return (
+    record?.ref === key &&
+    typeof record.peer === "string" &&
+    typeof record.text === "string" &&
+    typeof record.at === "number" &&
+    (record.state === "sending" || record.state === "failed")
+  );
 }
 
 /**

@@ -50,8 +50,7 @@ export function followVersion(messenger, lines) {
  * Whether a reload would lose or interrupt something.
  * @param {import("../store/messenger.js").Messenger} messenger
  */
-function isBusy({ connection, outbox, isVolatile }) {
-  return (
-    connection.state !== "open" || outbox.size > 0 || isVolatile() || document.querySelector("dialog[open]") !== null
-  );
+function isBusy({ connection, outbox }) {
+  const isConnected = connection.state === "open";
+  return !isConnected || outbox.size > 0 || outbox.isVolatile || document.querySelector("dialog[open]") !== null;
 }
