@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 
-import { Messenger } from "../../static/js/store/messenger.js";
+import { createChat } from "../../static/js/chat_model.js";
 import { Limited, type Row, type Stored } from "../../static/js/sync/api.js";
 import type { Frame, State } from "../../static/js/sync/connection.js";
 import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
@@ -101,24 +101,24 @@ async function open() {
     remove: (ref) => void drafts.delete(ref),
     wipe: () => drafts.clear(),
   });
-  const messenger = new Messenger("ann", { api: server, connection: wire as never, outbox });
+  const chat = createChat("ann", { api: server, connection: wire as never, outbox });
   const texts = () =>
-    messenger
-      .conversation("bob")
+    chat.conversations
+      .with("bob")
       .messages()
       .map(({ text }) => text);
-  return { server, wire, outbox, messenger, texts };
+  return { server, wire, outbox, chat, texts };
 }
 
 /** Lets everything that waits for nothing but the page run. */
 const settled = () => Bun.sleep(5);
 
-describe("the messenger", () => {
+describe("the chat", () => {
   test("shows what is there, and what comes, each message once", async () => {
-    const { server, wire, messenger, texts } = await open();
+    const { server, wire, chat, texts } = await open();
     server.says("bob", "one", "two");
-    messenger.start();
-    messenger.show("bob");
+    chat.sync.start();
+    chat.conversations.show("bob");
     wire.greet();
     await settled();
     expect(texts()).toEqual(["one", "two"]);
@@ -126,15 +126,15 @@ describe("the messenger", () => {
     wire.emit("frame", frame);
     wire.emit("frame", frame);
     expect(texts()).toEqual(["one", "two", "three"]);
-    expect(messenger.unread).toBe(3);
+    expect(chat.conversations.unread).toBe(3);
   });
 
   test("shows an own text at once and puts it in its place when it is acknowledged", async () => {
-    const { server, wire, messenger, outbox, texts } = await open();
+    const { server, wire, chat, outbox, texts } = await open();
     wire.greet();
-    messenger.show("bob");
+    chat.conversations.show("bob");
     await settled();
-    messenger.write("bob", "hello");
+    chat.sync.write("bob", "hello");
     const sent = wire.sent.find(({ type }) => type === "message");
     expect(sent).toMatchObject({ to: "bob", message: "hello" });
     expect(outbox.to("bob")).toHaveLength(1);
@@ -154,9 +154,9 @@ describe("the messenger", () => {
   });
 
   test("fills what it missed after the connection came back", async () => {
-    const { server, wire, messenger, texts } = await open();
+    const { server, wire, chat, texts } = await open();
     server.says("bob", "one");
-    messenger.show("bob");
+    chat.conversations.show("bob");
     wire.greet();
     await settled();
     wire.lose();
@@ -168,9 +168,9 @@ describe("the messenger", () => {
   });
 
   test("fills a hole that stays, and not one that closes by itself", async () => {
-    const { server, wire, messenger, texts } = await open();
+    const { server, wire, chat, texts } = await open();
     server.says("bob", "one");
-    messenger.show("bob");
+    chat.conversations.show("bob");
     wire.greet();
     await settled();
     server.says("bob", "two", "three");
@@ -187,80 +187,80 @@ describe("the messenger", () => {
   });
 
   test("tells what came while nobody listened, and not what was there before", async () => {
-    const { server, wire, messenger } = await open();
+    const { server, wire, chat } = await open();
     const missed: string[] = [];
-    messenger.addEventListener("missed", (event) => missed.push((event as CustomEvent<{ text: string }>).detail.text));
+    chat.sync.on("missed", ({ text }) => missed.push(text));
     server.says("bob", "long ago");
     wire.greet();
-    await messenger.resume();
+    await chat.sync.resume();
     expect(missed).toEqual([]);
     wire.lose();
     server.says("bob", "one", "two");
     wire.greet();
-    await messenger.resume();
-    await messenger.resume();
+    await chat.sync.resume();
+    await chat.sync.resume();
     expect(missed).toEqual(["two"]);
   });
 
   test("does not tell what is old and was only not listed, as of who was blocked", async () => {
-    const { server, wire, messenger } = await open();
+    const { server, wire, chat } = await open();
     const missed: unknown[] = [];
-    messenger.addEventListener("missed", (event) => missed.push(event));
+    chat.sync.on("missed", (message) => missed.push(message));
     wire.greet();
     await settled();
     wire.emit("frame", { ...server.frame(1), from: "carl", timestamp: new Date(60_000).toISOString() });
     server.says("bob", "written while blocked");
     wire.emit("frame", { type: "sync" });
     await settled();
-    expect([messenger.conversation("bob").unread, missed]).toEqual([1, []]);
+    expect([chat.conversations.with("bob").unread, missed]).toEqual([1, []]);
   });
 
   test("counts no unread of who is muted, shows it at once, and takes it back when the server will not", async () => {
-    const { server, wire, messenger } = await open();
+    const { server, wire, chat } = await open();
     server.says("bob", "one");
     wire.greet();
     await settled();
-    expect(messenger.unread).toBe(1);
-    const muting = messenger.mute("bob", true);
-    expect([messenger.conversation("bob").muted, messenger.unread]).toEqual([true, 0]);
+    expect(chat.conversations.unread).toBe(1);
+    const muting = chat.people.mute("bob", true);
+    expect([chat.conversations.with("bob").muted, chat.conversations.unread]).toEqual([true, 0]);
     await muting;
     wire.emit("frame", { type: "sync" });
     await settled();
     wire.emit("frame", server.says("bob", "two"));
-    expect([messenger.conversation("bob").unread, messenger.unread]).toEqual([2, 0]);
+    expect([chat.conversations.with("bob").unread, chat.conversations.unread]).toEqual([2, 0]);
     server.refuses = true;
-    expect(await messenger.mute("bob", false).catch(() => "refused")).toBe("refused");
-    expect(messenger.conversation("bob").muted).toBeTrue();
+    expect(await chat.people.mute("bob", false).catch(() => "refused")).toBe("refused");
+    expect(chat.conversations.with("bob").muted).toBeTrue();
   });
 
   test("shows nothing of who is blocked any more", async () => {
-    const { server, wire, messenger } = await open();
+    const { server, wire, chat } = await open();
     server.says("bob", "one");
     wire.greet();
     await settled();
-    await messenger.block("bob");
-    await messenger.resume();
-    expect([messenger.lines(), messenger.unread]).toEqual([[], 0]);
+    await chat.people.block("bob", true);
+    await chat.sync.resume();
+    expect([chat.conversations.lines(), chat.conversations.unread]).toEqual([[], 0]);
   });
 
   test("resumes once for many reasons at once", async () => {
-    const { server, wire, messenger } = await open();
+    const { server, wire, chat } = await open();
     wire.greet();
     for (let i = 0; i < 10; i++) wire.emit("frame", { type: "sync" });
     await settled();
     expect(server.asked.filter((what) => what === "conversations")).toHaveLength(2);
-    expect(messenger.listLoaded).toBe(true);
+    expect(chat.conversations.isListLoaded).toBe(true);
   });
 
   test("forgets everything but unsent texts when the database went back", async () => {
     for (const epoch of ["2", "1"]) {
-      const { server, wire, messenger, outbox, texts } = await open();
+      const { server, wire, chat, outbox, texts } = await open();
       server.says("bob", "one", "two", "three");
-      messenger.show("bob");
+      chat.conversations.show("bob");
       wire.greet("1");
       await settled();
       wire.lose();
-      messenger.write("bob", "unsent");
+      chat.sync.write("bob", "unsent");
       server.texts.length = 0;
       server.says("bob", "older");
       wire.greet(epoch);
@@ -272,94 +272,97 @@ describe("the messenger", () => {
   });
 
   test("finds who is written without accents, but rather who is written so", async () => {
-    const { server, messenger } = await open();
+    const { server, chat } = await open();
     server.people = async () => ["Μαρία", "Μαριάννα"];
-    expect(await messenger.find("μαρια")).toBe("Μαρία");
-    expect(await messenger.find("μαριαν")).toBeUndefined();
+    expect(await chat.people.find("μαρια")).toBe("Μαρία");
+    expect(await chat.people.find("μαριαν")).toBeUndefined();
     server.people = async () => ["Ζωή", "ζωη"];
-    expect(await messenger.find("ΖΩΗ")).toBe("ζωη");
+    expect(await chat.people.find("ΖΩΗ")).toBe("ζωη");
   });
 
   test("fetches history until it has the first unread, and no further than is kind", async () => {
-    const { server, wire, messenger } = await open();
+    const { server, wire, chat } = await open();
     server.says("bob", ...Array.from({ length: 400 }, (_, index) => `text ${index + 1}`));
     server.myRead = 100;
     wire.greet();
     await settled();
-    messenger.show("bob");
+    chat.conversations.show("bob");
     await settled();
-    const bob = messenger.conversation("bob");
+    const bob = chat.conversations.with("bob");
     expect([bob.firstSeq, bob.reachesUnread]).toEqual([351, false]);
-    await messenger.reachUnread("bob");
+    await chat.loader.reachUnread("bob");
     expect([bob.firstSeq <= 100, bob.reachesUnread, bob.firstAfter(100)]).toEqual([true, true, 101]);
-    expect(messenger.reachUnread("bob")).toBeUndefined();
+    expect(chat.loader.reachUnread("bob")).toBeUndefined();
 
     const far = await open();
     far.server.says("bob", ...Array.from({ length: 5_000 }, (_, index) => `text ${index + 1}`));
     far.wire.greet();
     await settled();
-    far.messenger.show("bob");
+    far.chat.conversations.show("bob");
     await settled();
-    await far.messenger.reachUnread("bob");
-    expect(far.messenger.conversation("bob").firstSeq).toBeGreaterThan(3_700);
+    await far.chat.loader.reachUnread("bob");
+    expect(far.chat.conversations.with("bob").firstSeq).toBeGreaterThan(3_700);
   });
 
   test("knows who has left and whom I have blocked", async () => {
-    const { server, wire, messenger } = await open();
+    const { server, wire, chat } = await open();
     server.blocks = async () => ["Bob"];
     wire.greet();
-    messenger.show("bob");
+    chat.conversations.show("bob");
     await settled();
-    expect(messenger.conversation("bob").blocked).toBe(true);
+    expect(chat.conversations.with("bob").blocked).toBe(true);
     server.says("bob", "unblocked");
     wire.emit("frame", { type: "sync" });
     await settled();
-    expect([messenger.conversation("bob").blocked, messenger.conversation("bob").peerDeleted]).toEqual([false, false]);
+    expect([chat.conversations.with("bob").blocked, chat.conversations.with("bob").peerDeleted]).toEqual([
+      false,
+      false,
+    ]);
     const { conversations } = server;
     server.conversations = async () => (await conversations()).map((row) => Object.assign(row, { gone: true }));
     wire.emit("frame", { type: "sync" });
     await settled();
-    expect(messenger.conversation("bob").peerDeleted).toBe(true);
+    expect(chat.conversations.with("bob").peerDeleted).toBe(true);
   });
 
   test("settles a draft that history already has", async () => {
-    const { server, wire, messenger, outbox } = await open();
+    const { server, wire, chat, outbox } = await open();
     const draft = outbox.add("bob", "hello");
     server.texts.push({ from: "ann", text: "hello", ref: draft?.ref ?? "" });
-    messenger.show("bob");
+    chat.conversations.show("bob");
     wire.greet();
     await settled();
     expect(outbox.size).toBe(0);
   });
 
   test("tells the server what was seen, also when it was seen without a connection", async () => {
-    const { server, wire, messenger } = await open();
+    const { server, wire, chat } = await open();
     server.says("bob", "one", "two");
-    messenger.show("bob");
+    chat.conversations.show("bob");
     wire.greet();
     await settled();
-    messenger.seen("bob", 1);
-    messenger.seen("bob", 1);
+    chat.sync.markRead("bob", 1);
+    chat.sync.markRead("bob", 1);
     wire.lose();
-    messenger.seen("bob", 2);
-    expect(messenger.unread).toBe(0);
+    chat.sync.markRead("bob", 2);
+    expect(chat.conversations.unread).toBe(0);
     wire.greet();
     await settled();
     expect(wire.sent.filter(({ type }) => type === "read")).toEqual([
       { type: "read", peer: "bob", seq: 1 },
       { type: "read", peer: "bob", seq: 2 },
     ]);
-    expect(messenger.unread).toBe(0);
+    expect(chat.conversations.unread).toBe(0);
   });
 
   test("greets with whom it watches, and again only when they change", async () => {
-    const { wire, messenger } = await open();
-    messenger.presence.watch(["bob", "carl"]);
+    const { wire, chat } = await open();
+    chat.people.presence.watch(["bob", "carl"]);
     wire.greet();
-    messenger.presence.watch(["carl", "bob", "ann"]);
+    chat.people.presence.watch(["carl", "bob", "ann"]);
     const watched = () => wire.sent.filter(({ type }) => type === "watch").map(({ users }) => users);
     expect(watched()).toEqual([["bob", "carl"]]);
-    for (const name of ["d", "do", "dor", "dora"]) messenger.presence.watch([name, "bob"]); // while a name is typed
+    for (const name of ["d", "do", "dor", "dora"]) chat.people.presence.watch([name, "bob"]); // while a name is typed
     await Bun.sleep(1_100);
     expect(watched()).toEqual([
       ["bob", "carl"],
@@ -372,7 +375,7 @@ describe("the messenger", () => {
   });
 
   test("that asked too often asks again once it may, and shows what there is", async () => {
-    const { server, wire, messenger, texts } = await open();
+    const { server, wire, chat, texts } = await open();
     server.says("bob", "one");
     const { conversations } = server;
     let refusals = 0;
@@ -380,22 +383,22 @@ describe("the messenger", () => {
       if (refusals++ === 0) throw new Limited("/conversations", 0.5);
       return conversations();
     };
-    messenger.show("bob");
+    chat.conversations.show("bob");
     wire.greet();
     await Bun.sleep(400);
     expect(refusals).toBe(1);
     await Bun.sleep(1_400);
     expect(refusals).toBe(2);
     expect(texts()).toEqual(["one"]);
-    expect(messenger.unread).toBe(1);
+    expect(chat.conversations.unread).toBe(1);
   });
 
   test("says when the server takes no message for a while, and when it does again", async () => {
-    const { wire, messenger, outbox } = await open();
+    const { wire, chat, outbox } = await open();
     wire.greet();
     const said: number[] = [];
     outbox.on("limited", () => said.push(outbox.limitedFor));
-    messenger.write("bob", "hello");
+    chat.sync.write("bob", "hello");
     const { ref } = wire.sent.find(({ type }) => type === "message")!;
     wire.emit("frame", { type: "error", code: "rate_limited", message: "", ref, retry_after: 0.05 });
     await Bun.sleep(10);
@@ -406,29 +409,29 @@ describe("the messenger", () => {
   });
 
   test("says that it is typing at most once in two seconds", async () => {
-    const { wire, messenger } = await open();
+    const { wire, chat } = await open();
     wire.greet();
-    for (let i = 0; i < 5; i++) messenger.presence.sendTyping("bob");
+    for (let i = 0; i < 5; i++) chat.people.presence.sendTyping("bob");
     expect(wire.sent.filter(({ type }) => type === "typing")).toEqual([{ type: "typing", peer: "bob" }]);
   });
 
   test("shows typing until a message comes", async () => {
-    const { server, wire, messenger } = await open();
+    const { server, wire, chat } = await open();
     wire.greet();
     wire.emit("frame", { type: "typing", user: "bob" });
-    expect(messenger.presence.isTyping("bob")).toBe(true);
+    expect(chat.people.presence.isTyping("bob")).toBe(true);
     wire.emit("frame", server.says("bob", "here"));
-    expect(messenger.presence.isTyping("bob")).toBe(false);
+    expect(chat.people.presence.isTyping("bob")).toBe(false);
   });
 
   test("puts what another tab of mine wrote where it belongs, notes to myself too", async () => {
-    const { wire, messenger } = await open();
+    const { wire, chat } = await open();
     wire.greet();
     await settled();
     const timestamp = new Date().toISOString();
     wire.emit("frame", { type: "message", from: "ann", to: "bob", message: "from my phone", id: 1, seq: 1, timestamp });
     wire.emit("frame", { type: "message", from: "ann", to: "ann", message: "milk", id: 2, seq: 1, timestamp });
-    expect(messenger.lines().map(({ peer, preview, unread }) => [peer, preview?.text, unread])).toEqual(
+    expect(chat.conversations.lines().map(({ peer, preview, unread }) => [peer, preview?.text, unread])).toEqual(
       expect.arrayContaining([
         ["bob", "from my phone", 0],
         ["ann", "milk", 0],

@@ -91,7 +91,12 @@ function browser() {
     tabs.campaign("notify");
     tabs.campaign("sound");
     tabs.show(shows);
-    const attention = new NotificationPolicy({ me: "ann", conversation }, tabs, preferences, clock.around);
+    const attention = new NotificationPolicy(
+      { me: "ann", conversations: { with: conversation } },
+      tabs,
+      preferences,
+      clock.around,
+    );
     attention.on("notify", ({ from, text }) => notified.push(`${from}: ${text}`));
     attention.on("sound", () => sounded.push(clock.now));
     return { attention, tabs, close: () => locks.close(key) };
@@ -182,7 +187,7 @@ describe("attention", () => {
       const loose = new BroadcastTabElection(channel, { ...clock.around, random: () => random });
       const conversation = () => ({ muted: false, myRead: 0 });
       const attention = new NotificationPolicy(
-        { me: "ann", conversation },
+        { me: "ann", conversations: { with: conversation } },
         loose,
         { notifications: false, sound: true },
         clock.around,

@@ -2,10 +2,10 @@
 
 import { describe, expect, test } from "bun:test";
 
+import { createChat } from "../../static/js/chat_model.js";
 import { Conversation, type Message } from "../../static/js/store/conversation.js";
 import { type Draft, Drafts, isDraft } from "../../static/js/store/drafts.js";
 import type { Database } from "../../static/js/store/local_database.js";
-import { Messenger } from "../../static/js/store/messenger.js";
 import { OfflineCache } from "../../static/js/store/offline_cache.js";
 import { OfflineStore } from "../../static/js/store/offline_store.js";
 import { outboxPrefix } from "../../static/js/store/storage_keys.js";
@@ -332,13 +332,13 @@ function page(database: MemoryDatabase, server: { rows: () => object[]; messages
   };
   const cache = new OfflineCache(database, (run) => run());
   const outbox = new Outbox(outboxStore(new Shelf(), database));
-  const messenger = new Messenger("ann", { api, connection: wire as never, outbox, cache });
+  const chat = createChat("ann", { api, connection: wire as never, outbox, cache });
   const seqs = () =>
-    messenger
-      .conversation("bob")
+    chat.conversations
+      .with("bob")
       .messages()
       .map(({ seq }) => seq);
-  return { messenger, cache, outbox, wire, asked, seqs };
+  return { chat, cache, outbox, wire, asked, seqs };
 }
 
 const row = (peer: string, last: Message, unread = 0) => ({
@@ -360,8 +360,8 @@ describe("a page that was here before", () => {
     const stored = range(1, 3);
     const server = { rows: () => [row("bob", stored.at(-1)!, 3)] as object[], messages: () => stored, away: false };
     const first = page(database, server);
-    await first.messenger.start();
-    first.messenger.show("bob");
+    await first.chat.sync.start();
+    first.chat.conversations.show("bob");
     first.wire.greet("1");
     await settled();
     await first.cache.flush();
@@ -372,13 +372,13 @@ describe("a page that was here before", () => {
   test("shows what it knows before the server answers, presence aside, and fills what came since", async () => {
     const { database, stored, server } = await visited();
     server.away = true;
-    const { messenger, wire, seqs, asked } = page(database, server);
-    await messenger.start({ isIdentityKnown: false });
-    messenger.show("bob");
+    const { chat, wire, seqs, asked } = page(database, server);
+    await chat.sync.start({ isIdentityKnown: false });
+    chat.conversations.show("bob");
     await settled();
     expect(seqs()).toEqual([1, 2, 3]);
-    expect(messenger.lines().map(({ peer, unread }) => [peer, unread])).toEqual([["bob", 3]]);
-    expect(messenger.presence.of("bob")).toBeUndefined();
+    expect(chat.conversations.lines().map(({ peer, unread }) => [peer, unread])).toEqual([["bob", 3]]);
+    expect(chat.people.presence.of("bob")).toBeUndefined();
     server.away = false;
     stored.push(...range(4, 6));
     wire.greet("1");
@@ -391,9 +391,9 @@ describe("a page that was here before", () => {
     for (const change of ["epoch", "shorter"]) {
       const { database, stored, server } = await visited();
       server.away = true;
-      const { messenger, wire, seqs } = page(database, server);
-      await messenger.start({ isIdentityKnown: false });
-      messenger.show("bob");
+      const { chat, wire, seqs } = page(database, server);
+      await chat.sync.start({ isIdentityKnown: false });
+      chat.conversations.show("bob");
       await settled();
       server.away = false;
       stored.length = 0;
@@ -402,22 +402,22 @@ describe("a page that was here before", () => {
       await settled();
       await settled();
       expect(seqs()).toEqual([1]);
-      expect(messenger.lines().map(({ preview }) => preview?.text)).toEqual(["another"]);
+      expect(chat.conversations.lines().map(({ preview }) => preview?.text)).toEqual(["another"]);
     }
   });
 
   test("lets go of a conversation that the server does not list any more", async () => {
     const { database, server } = await visited();
-    const { messenger, wire, cache } = page(database, server);
+    const { chat, wire, cache } = page(database, server);
     server.rows = () => [];
     server.messages = () => [];
-    await messenger.start({ isIdentityKnown: false });
-    messenger.show("bob");
+    await chat.sync.start({ isIdentityKnown: false });
+    chat.conversations.show("bob");
     wire.greet("1");
     await settled();
     await settled();
-    expect(messenger.lines()).toEqual([]);
-    expect(messenger.conversation("bob").messages()).toEqual([]);
+    expect(chat.conversations.lines()).toEqual([]);
+    expect(chat.conversations.with("bob").messages()).toEqual([]);
     await cache.flush();
     await settled();
     expect([...(database.stores.get("rows")?.keys() ?? [])]).toEqual([]);
@@ -426,8 +426,8 @@ describe("a page that was here before", () => {
 
   test("lets go of a conversation blocked while it is open, and keeps one that only is further down", async () => {
     const { database, server, stored } = await visited();
-    const { messenger, wire } = page(database, server);
-    await messenger.start();
+    const { chat, wire } = page(database, server);
+    await chat.sync.start();
     wire.greet("1");
     await settled();
     server.rows = () => [
@@ -436,12 +436,12 @@ describe("a page that was here before", () => {
     ];
     wire.emit("frame", { type: "sync" });
     await settled();
-    expect(messenger.lines().some(({ peer }) => peer === "bob")).toBe(true);
+    expect(chat.conversations.lines().some(({ peer }) => peer === "bob")).toBe(true);
     server.rows = () => [row("carl", message(2, "carl"))];
     expect(stored.at(-1)?.seq).toBe(3);
     wire.emit("frame", { type: "sync" });
     await settled();
-    expect(messenger.lines().some(({ peer }) => peer === "bob")).toBe(false);
+    expect(chat.conversations.lines().some(({ peer }) => peer === "bob")).toBe(false);
   });
 
   test("sends the texts of an earlier page before any new one", async () => {
@@ -449,10 +449,10 @@ describe("a page that was here before", () => {
     const before = page(database, server);
     before.outbox.add("bob", "first");
     await settled();
-    const { messenger, wire } = page(database, server);
-    const started = messenger.start();
+    const { chat, wire } = page(database, server);
+    const started = chat.sync.start();
     wire.greet("1"); // quicker than the store
-    messenger.write("bob", "second");
+    chat.sync.write("bob", "second");
     await started;
     const texts = () => wire.sent.flatMap((frame) => ("message" in frame ? [frame.message] : []));
     expect(texts()).toEqual(["first"]);
@@ -464,16 +464,16 @@ describe("a page that was here before", () => {
   test("remembers what was read without a network until the server knows", async () => {
     const { database, server } = await visited();
     const first = page(database, server);
-    await first.messenger.start();
-    first.messenger.show("bob");
+    await first.chat.sync.start();
+    first.chat.conversations.show("bob");
     first.wire.greet("1");
     await settled();
     first.wire.state = "connecting";
-    first.messenger.seen("bob", 3);
+    first.chat.sync.markRead("bob", 3);
     await first.cache.flush();
     await settled();
-    const { messenger, wire } = page(database, server);
-    await messenger.start({ isIdentityKnown: false });
+    const { chat, wire } = page(database, server);
+    await chat.sync.start({ isIdentityKnown: false });
     wire.greet("1");
     await settled();
     expect(wire.sent).toContainEqual({ type: "read", peer: "bob", seq: 3 });

@@ -1,10 +1,10 @@
 /**
- * An open tab: the page's own messenger, outbox, connection and conversations, on a recording socket and an in-memory store. Unlike a browser it
+ * An open tab: the page's own chat, outbox, connection and conversations, on a recording socket and an in-memory store. Unlike a browser it
  * knows the pods' addresses, and tries another after a failure, as through a load balancer.
  */
 
+import { type Chat, createChat } from "../../static/js/chat_model.js";
 import type { Conversation } from "../../static/js/store/conversation.js";
-import { Messenger } from "../../static/js/store/messenger.js";
 import type { Row, Stored } from "../../static/js/sync/api.js";
 import { Connection } from "../../static/js/sync/connection.js";
 import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
@@ -30,7 +30,7 @@ let sockets = 0;
 export class Page {
   readonly name: string;
   readonly user: string;
-  readonly messenger: Messenger;
+  readonly chat: Chat;
   readonly pending: PendingMessages;
   readonly #cookie: string;
   readonly #environment: PageEnvironment;
@@ -70,15 +70,15 @@ export class Page {
       setTimeout: (run, ms) => setTimeout(run, this.#isBackingOff ? Math.min(ms, BACKOFF_MAX_MS) : ms),
       random: () => environment.random.next(),
     });
-    this.messenger = new Messenger(this.user, { api: this.#api(), connection: this.#connection, outbox: this.#outbox });
-    this.messenger.addEventListener("thread", (event) => this.#changed((event as CustomEvent<string>).detail));
+    this.chat = createChat(this.user, { api: this.#api(), connection: this.#connection, outbox: this.#outbox });
+    this.chat.conversations.on("conversation", (peer) => this.#changed(peer));
   }
 
   /** Connects and opens these conversations. */
   open(peers: readonly string[]): void {
-    this.messenger.start();
-    for (const peer of peers) this.messenger.show(peer);
-    this.messenger.presence.watch([...peers]);
+    this.chat.sync.start();
+    for (const peer of peers) this.chat.conversations.show(peer);
+    this.chat.people.presence.watch([...peers]);
   }
 
   get connected(): boolean {
@@ -96,18 +96,18 @@ export class Page {
   }
 
   conversation(peer: string): Conversation {
-    return this.messenger.conversation(peer);
+    return this.chat.conversations.with(peer);
   }
 
   /** @returns false when too many messages are pending */
   write(peer: string, text: string): boolean {
-    return this.messenger.write(peer, text);
+    return this.chat.sync.write(peer, text);
   }
 
   /** Reopens a conversation that the page has unloaded. @returns whether it is loaded */
   show(peer: string): boolean {
     const { loaded } = this.conversation(peer);
-    if (!loaded && !this.#closed) this.messenger.show(peer);
+    if (!loaded && !this.#closed) this.chat.conversations.show(peer);
     return loaded;
   }
 
@@ -115,7 +115,7 @@ export class Page {
   markRead(peer: string): void {
     this.show(peer);
     const { contiguousSeq } = this.conversation(peer);
-    if (contiguousSeq > 0) this.messenger.seen(peer, contiguousSeq);
+    if (contiguousSeq > 0) this.chat.sync.markRead(peer, contiguousSeq);
   }
 
   /** Closes the tab; unsent messages stay in `pending`. */

@@ -196,7 +196,7 @@ export class Workload {
     for (const peer of this.peersOf(page.user)) {
       const conversation = page.conversation(peer);
       for (let i = 0; i < SCROLLS && conversation.loaded && !conversation.complete; i++)
-        await page.messenger.loadOlder(peer);
+        await page.chat.loader.loadOlder(peer);
       const rows = conversation.messages().map(({ seq, text }) => [seq, hashOf(text)] as const);
       const { unread, firstSeq } = conversation;
       this.#history.add({ e: "displayed", page: page.name, peer, first: firstSeq, rows, unread });
@@ -245,8 +245,7 @@ export class Workload {
   /** Marks incoming messages as read, with a delay. */
   #markRead(page: Page): void {
     const reading = new Set<string>();
-    page.messenger.addEventListener("thread", (event) => {
-      const peer = (event as CustomEvent<string>).detail;
+    page.chat.conversations.on("conversation", (peer) => {
       if (reading.has(peer)) return;
       reading.add(peer);
       setTimeout(
@@ -274,7 +273,7 @@ export class Workload {
     const { first, second } = this.#random.pick(isActive.length > 0 ? isActive : this.#conversations);
     const [from, to] = this.#random.next() < 0.5 ? [first, second] : [second, first];
     const page = this.#random.pick(this.pagesOf(from));
-    if (this.#random.next() < 0.1) page.messenger.presence.sendTyping(to);
+    if (this.#random.next() < 0.1) page.chat.people.presence.sendTyping(to);
     for (let burst = 1 + this.#random.below(3); burst > 0; burst--) {
       page.write(to, this.#text());
       this.#due--;

@@ -6,21 +6,21 @@ import { t } from "../util/translate.js";
 
 /** `back`: the user goes back to the list. */
 export class ChatHeader extends HTMLElement {
-  /** @type {import("../store/messenger.js").Messenger | undefined} */
-  #messenger;
+  /** @type {import("../chat_model.js").Chat | undefined} */
+  #chat;
   /** @type {string | undefined} */
   #name;
   #isUnknown = false;
 
-  /** @param {import("../store/messenger.js").Messenger} messenger */
-  start(messenger) {
-    this.#messenger = messenger;
-    messenger.addEventListener("presence", () => this.render());
+  /** @param {import("../chat_model.js").Chat} chat */
+  start(chat) {
+    this.#chat = chat;
+    chat.people.presence.on("changed", () => this.render());
     find(this, ".back").addEventListener("click", (/** @type {Event} */ event) => {
       event.preventDefault();
       this.dispatchEvent(new Event("back"));
     });
-    messenger.addEventListener("people", () => this.render());
+    chat.conversations.on("list", () => this.render());
     find(document, "#options").addEventListener(
       "click",
       (/** @type {Event} */ { target }) => void this.#runOption(target),
@@ -43,21 +43,21 @@ export class ChatHeader extends HTMLElement {
   }
 
   render() {
-    const messenger = this.#messenger;
+    const chat = this.#chat;
     const name = this.#name;
-    if (!messenger || name === undefined) return;
-    const notes = name === messenger.me;
+    if (!chat || name === undefined) return;
+    const notes = name === chat.me;
     const shown = notes ? t("notes") : name;
     setText(find(this, "h2"), shown);
     find(this, "h2").title = shown;
     setAvatar(find(this, ".avatar"), name);
-    const typing = messenger.presence.isTyping(name);
-    const presence = messenger.presence.of(name);
+    const typing = chat.people.presence.isTyping(name);
+    const presence = chat.people.presence.of(name);
     const status = find(this, ".status");
     status.classList.toggle("live", typing || presence?.online === true);
     const words = typing ? t("typing") : presenceWords(presence);
     // An unknown presence keeps its space, so that the name does not move when it arrives.
-    const { peerDeleted, blocked } = messenger.conversation(name);
+    const { peerDeleted, blocked } = chat.conversations.with(name);
     status.hidden = notes || this.#isUnknown || peerDeleted || blocked || (presence !== undefined && words === "");
     setText(status, words);
     this.#showMuted();
@@ -65,20 +65,20 @@ export class ChatHeader extends HTMLElement {
 
   /** @param {EventTarget | null} chosen in the menu of the conversation */
   async #runOption(chosen) {
-    const messenger = this.#messenger;
+    const chat = this.#chat;
     const name = this.#name;
     const options = await import("./conversation_options.js").catch(() => undefined);
-    if (!messenger || name === undefined) return;
+    if (!chat || name === undefined) return;
     if (!options) setText(find(document, "#options .error"), t("no_connection"));
-    else await options.runOption(messenger, name, chosen);
+    else await options.runOption(chat, name, chosen);
   }
 
   #showMuted() {
-    const messenger = this.#messenger;
+    const chat = this.#chat;
     const name = this.#name;
-    if (!messenger || name === undefined) return;
-    find(this, ".more").hidden = name === messenger.me || name !== messenger.open;
-    const { blocked, muted } = messenger.conversation(name);
+    if (!chat || name === undefined) return;
+    find(this, ".more").hidden = name === chat.me || name !== chat.conversations.open;
+    const { blocked, muted } = chat.conversations.with(name);
     setText(find(document, "#options .mute"), t(muted ? "unmute" : "mute"));
     find(document, "#options .block").hidden = blocked;
   }

@@ -23,7 +23,7 @@ import { VirtualWindow } from "./virtual_window.js";
 
 /** @import { Item } from "../util/grouping.js" */
 /** @import { Message } from "../store/conversation.js" */
-/** @import { Messenger } from "../store/messenger.js" */
+/** @import { Chat } from "../chat_model.js" */
 /** @import { Part } from "../util/text_parts.js" */
 
 /**
@@ -49,8 +49,8 @@ const PREFETCH = 100;
 
 /** `write`: the keyboard focus should return to the composer. */
 export class ChatThread extends HTMLElement {
-  /** @type {Messenger | undefined} */
-  #messenger;
+  /** @type {Chat | undefined} */
+  #chat;
   /** @type {string | undefined} */
   #peer;
   /** @type {HTMLElement} */
@@ -73,18 +73,14 @@ export class ChatThread extends HTMLElement {
   /** The line "New messages" is drawn after this seq; undefined for none. @type {number | undefined} */
   #newAfter;
 
-  /** @param {Messenger} messenger */
-  start(messenger) {
-    this.#messenger = messenger;
-    messenger.addEventListener("thread", (event) => {
-      const { detail } = /** @type {CustomEvent<string>} */ (event);
-      if (this.#peer !== undefined && nameKey(detail) === nameKey(this.#peer)) this.render();
-    });
-    messenger.addEventListener("arrived", (event) => this.#arrived(/** @type {CustomEvent<Message>} */ (event).detail));
+  /** @param {Chat} chat */
+  start(chat) {
+    this.#chat = chat;
+    chat.conversations.on("conversation", (peer) => this.#isShown(peer) && this.render());
+    chat.conversations.on("arrived", (message) => this.#isShown(message.from) && this.#arrived(message));
     this.#scroller.addEventListener("scroll", () => this.#onScroll(), { passive: true });
-    messenger.addEventListener("replied", (event) => {
-      const { detail } = /** @type {CustomEvent<string>} */ (event);
-      if (this.#newAfter === undefined || this.#peer === undefined || nameKey(detail) !== nameKey(this.#peer)) return;
+    chat.conversations.on("replied", (peer) => {
+      if (this.#newAfter === undefined || !this.#isShown(peer)) return;
       this.#newAfter = undefined; // a reply implies that the messages were read
       this.render();
     });
@@ -102,6 +98,11 @@ export class ChatThread extends HTMLElement {
       const left = /** @type {Element} */ (event.target);
       left.removeAttribute("aria-label");
     });
+  }
+
+  /** @param {string} peer */
+  #isShown(peer) {
+    return this.#peer !== undefined && nameKey(peer) === nameKey(this.#peer);
   }
 
   /**
@@ -132,7 +133,7 @@ export class ChatThread extends HTMLElement {
   }
 
   /** Shows that no such user exists. @param {string} name */
-  showNobody(name) {
+  showUnknown(name) {
     this.#showGreeting(t("no_such_person", { name }));
   }
 
@@ -153,21 +154,21 @@ export class ChatThread extends HTMLElement {
   }
 
   #focusFirstMessage() {
-    if (this.#peer === undefined || !this.#messenger) return;
-    this.#window.to(this.#messenger.conversation(this.#peer).firstSeq, this.#contiguousSeq);
+    if (this.#peer === undefined || !this.#chat) return;
+    this.#window.to(this.#chat.conversations.with(this.#peer).firstSeq, this.#contiguousSeq);
     this.#atEnd = false;
     this.render();
     this.#focusMessage(this.#list.querySelector(".message"));
   }
 
   render() {
-    const messenger = this.#messenger;
+    const chat = this.#chat;
     const peer = this.#peer;
-    if (!messenger || peer === undefined) return;
-    const conversation = messenger.conversation(peer);
+    if (!chat || peer === undefined) return;
+    const conversation = chat.conversations.with(peer);
     if (!conversation.loaded) this.#isOpened = false; // unloaded because too many messages were missing
     const settling = !this.#isOpened && conversation.loaded;
-    if (settling && !this.#loadUnread(messenger, peer)) return;
+    if (settling && !this.#loadUnread(chat, peer)) return;
     const held = this.#contiguousSeq;
     if (settling) this.#open(conversation);
     else {
@@ -191,8 +192,8 @@ export class ChatThread extends HTMLElement {
     this.toggleAttribute("data-blocked", conversation.blocked);
     find(this, ".skeleton").hidden = conversation.loaded || shown.length > 0;
     const empty = conversation.loaded && shown.length === 0 && !conversation.peerDeleted && !conversation.blocked;
-    this.#showGreeting(empty ? (peer === messenger.me ? t("notes_empty") : t("say_hello", { name: peer })) : "");
-    const name = peer === messenger.me ? t("notes") : peer;
+    this.#showGreeting(empty ? (peer === chat.me ? t("notes_empty") : t("say_hello", { name: peer })) : "");
+    const name = peer === chat.me ? t("notes") : peer;
     this.#scroller.setAttribute("aria-label", t("thread", { name }));
     if (this.#scrollsToNew) this.#scrollToNew();
     this.#keepEnd();
@@ -201,21 +202,21 @@ export class ChatThread extends HTMLElement {
 
   /** The highest contiguous seq. */
   get #contiguousSeq() {
-    return this.#peer === undefined ? 0 : (this.#messenger?.conversation(this.#peer).contiguousSeq ?? 0);
+    return this.#peer === undefined ? 0 : (this.#chat?.conversations.with(this.#peer).contiguousSeq ?? 0);
   }
 
   /**
    * Whether the unread messages are loaded. If not, loads them before anything is shown, so that the view does not jump.
-   * @param {Messenger} messenger
+   * @param {Chat} chat
    * @param {string} peer
    */
-  #loadUnread(messenger, peer) {
+  #loadUnread(chat, peer) {
     if (this.#unreadLoading) return false;
-    const reaching = messenger.reachUnread(peer);
+    const reaching = chat.loader.reachUnread(peer);
     if (!reaching) return true;
     find(this, ".skeleton").hidden = false;
     this.#unreadLoading = reaching;
-    void this.#openAfter(reaching, messenger.conversation(peer));
+    void this.#openAfter(reaching, chat.conversations.with(peer));
     return false;
   }
 
@@ -284,8 +285,8 @@ export class ChatThread extends HTMLElement {
    * @returns {ShownMessage[]}
    */
   #shown(peer) {
-    const messenger = /** @type {Messenger} */ (this.#messenger);
-    const conversation = messenger.conversation(peer);
+    const chat = /** @type {Chat} */ (this.#chat);
+    const conversation = chat.conversations.with(peer);
     const { first, last, atEnd } = this.#window;
     const start = Math.max(0, first - conversation.firstSeq);
     const end = atEnd ? undefined : Math.max(0, last - conversation.firstSeq + 1);
@@ -293,7 +294,7 @@ export class ChatThread extends HTMLElement {
       .messages()
       .slice(start, end)
       .map((message) => {
-        const mine = message.from === messenger.me;
+        const mine = message.from === chat.me;
         return {
           key: message.ref ?? `#${message.seq}`,
           from: message.from,
@@ -304,9 +305,9 @@ export class ChatThread extends HTMLElement {
         };
       });
     if (!atEnd) return stored;
-    const pendingMessages = messenger.outbox.to(peer).map((pending) => ({
+    const pendingMessages = chat.outbox.to(peer).map((pending) => ({
       key: pending.ref,
-      from: messenger.me,
+      from: chat.me,
       text: pending.text,
       at: pending.at,
       seq: 0,
@@ -327,7 +328,7 @@ export class ChatThread extends HTMLElement {
     const element = cloneTemplate("message");
     const { seq, text, from } = item.message;
     find(element, ".text").append(...textParts(text).map(partNode));
-    const mine = from === this.#messenger?.me;
+    const mine = from === this.#chat?.me;
     element.classList.toggle("mine", mine);
     element.classList.toggle("emoji", item.emoji);
     // New messages slide in at the end; history does not.
@@ -356,7 +357,7 @@ export class ChatThread extends HTMLElement {
     element.classList.toggle("last", last);
     element.classList.toggle("waiting", waiting);
     element.dataset.seq = String(message.seq);
-    const mine = message.from === this.#messenger?.me;
+    const mine = message.from === this.#chat?.me;
     setText(find(element, ".author"), `${mine ? t("from_me") : message.from}: `);
     const time = find(element, "time");
     setText(time, clock(message.at));
@@ -393,9 +394,7 @@ export class ChatThread extends HTMLElement {
 
   /** @param {Message} message */
   #arrived({ from, text, seq }) {
-    const peer = this.#peer;
-    if (peer === undefined || nameKey(from) !== nameKey(peer)) return;
-    const conversation = this.#messenger?.conversation(peer);
+    const conversation = this.#chat?.conversations.with(from);
     const reading = this.#atEnd && isPageActive();
     if (reading) this.#seenSeq = Math.max(this.#seenSeq, seq);
     else if (conversation) this.#setNewAfter(conversation, seq - 1);
@@ -412,8 +411,8 @@ export class ChatThread extends HTMLElement {
     const button = /** @type {Element} */ (event.target).closest("button");
     const ref = /** @type {HTMLElement | null} */ (button?.closest(".failure"))?.dataset.ref;
     if (!button || !ref) return;
-    if (button.classList.contains("retry")) this.#messenger?.outbox.retry(ref);
-    else this.#messenger?.outbox.settle(ref);
+    if (button.classList.contains("retry")) this.#chat?.outbox.retry(ref);
+    else this.#chat?.outbox.settle(ref);
     // The button was removed; without this, the focus would move to the top of the page.
     if (!isTouch()) this.#scroller.focus({ preventScroll: true });
   }
@@ -437,7 +436,7 @@ export class ChatThread extends HTMLElement {
   }
 
   #showJump() {
-    const unread = this.#peer === undefined ? 0 : (this.#messenger?.conversation(this.#peer).unread ?? 0);
+    const unread = this.#peer === undefined ? 0 : (this.#chat?.conversations.with(this.#peer).unread ?? 0);
     const jump = find(this, ".jump");
     jump.hidden = this.#atEnd;
     setText(find(jump, ".count"), unread ? t("new_count", { count: unread }) : "");
@@ -450,24 +449,24 @@ export class ChatThread extends HTMLElement {
    * @param {boolean} down
    */
   #loadAround(up, down) {
-    const messenger = this.#messenger;
+    const chat = this.#chat;
     const peer = this.#peer;
-    if (!messenger || peer === undefined) return;
-    const { firstSeq, contiguousSeq } = messenger.conversation(peer);
+    if (!chat || peer === undefined) return;
+    const { firstSeq, contiguousSeq } = chat.conversations.with(peer);
     // On a screen so tall that both edges are near, trimming one would make it necessary again at once.
     const most = up && down ? Number.POSITIVE_INFINITY : undefined;
     const more =
       (down && this.#window.down(contiguousSeq, most)) || (up && this.#window.up(firstSeq, contiguousSeq, most));
-    if (up && this.#window.first - firstSeq < PREFETCH) void messenger.loadOlder(peer);
+    if (up && this.#window.first - firstSeq < PREFETCH) void chat.loader.loadOlder(peer);
     if (more) this.render();
   }
 
   /** Marks the newest message on screen as read while the page is active. */
   #markSeen() {
-    const messenger = this.#messenger;
+    const chat = this.#chat;
     const peer = this.#peer;
-    if (!messenger || peer === undefined || !isPageActive()) return;
-    const { myRead } = messenger.conversation(peer);
+    if (!chat || peer === undefined || !isPageActive()) return;
+    const { myRead } = chat.conversations.with(peer);
     const end = this.#scroller.getBoundingClientRect().bottom;
     for (let element = this.#list.lastElementChild; element; element = element.previousElementSibling) {
       const seq = Number(/** @type {HTMLElement} */ (element).dataset.seq ?? 0);
@@ -476,7 +475,7 @@ export class ChatThread extends HTMLElement {
       const box = element.getBoundingClientRect();
       // Visible enough to be read: all of it, or the first 48 px of a long one.
       if (box.height > 0 && box.top + Math.min(box.height, 48) <= end) {
-        messenger.seen(peer, seq);
+        chat.sync.markRead(peer, seq);
         return;
       }
     }

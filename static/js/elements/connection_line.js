@@ -13,10 +13,10 @@ const QUIET_MS = 2_000;
 const TROUBLE_WORDS = { tabs: "trouble_tabs", socket: "trouble_socket" };
 
 export class ConnectionLine extends HTMLElement {
-  /** @type {import("../store/messenger.js").Messenger | undefined} */
-  #messenger;
+  /** @type {import("../chat_model.js").Chat | undefined} */
+  #chat;
   /**
-   * Set before there is a messenger, while the page waits for the server.
+   * Set before there is a chat, while the page waits for the server.
    * @type {{ trouble: Trouble | undefined } | undefined}
    */
   #waiting;
@@ -33,11 +33,11 @@ export class ConnectionLine extends HTMLElement {
     this.append(this.#words, this.#reload);
   }
 
-  /** @param {import("../store/messenger.js").Messenger} messenger */
-  start(messenger) {
-    this.#messenger = messenger;
-    messenger.addEventListener("connection", () => this.render());
-    messenger.addEventListener("people", () => this.render()); // a pending message may be volatile
+  /** @param {import("../chat_model.js").Chat} chat */
+  start(chat) {
+    this.#chat = chat;
+    chat.sync.on("connection", () => this.render());
+    chat.conversations.on("list", () => this.render()); // a pending message may be volatile
     addEventListener("online", () => this.render());
     addEventListener("offline", () => this.render());
     this.render();
@@ -59,9 +59,10 @@ export class ConnectionLine extends HTMLElement {
   }
 
   render() {
-    const { connection, trouble } = this.#messenger ?? { connection: { state: "connecting" }, ...this.#waiting };
+    const state = this.#chat?.connection.state ?? "connecting";
+    const { trouble } = this.#chat?.sync ?? this.#waiting ?? {};
     if (trouble === "intercepted") this.#show("trouble", t("trouble_intercepted"), true);
-    else if (connection.state === "connecting") this.#showConnecting(trouble);
+    else if (state === "connecting") this.#showConnecting(trouble);
     else {
       this.#reset();
       if (this.#isOutdated) this.#show("update", t("updated"), true);
@@ -79,7 +80,7 @@ export class ConnectionLine extends HTMLElement {
     // Some browsers report "offline" although the server is local, so this only selects the text.
     const online = navigator.onLine;
     if (online && trouble) this.#show("trouble", t(TROUBLE_WORDS[trouble]));
-    else if (this.#messenger?.outbox.isVolatile)
+    else if (this.#chat?.outbox.isVolatile)
       this.#show(online ? "connecting" : "offline", t(online ? "connecting_unkept" : "offline_unkept"));
     else this.#show(online ? "connecting" : "offline", t(online ? "connecting" : "offline"));
   }

@@ -3,45 +3,45 @@
 import { cloneTemplate, find, setText } from "../util/dom.js";
 import { t } from "../util/translate.js";
 
-/** @import { Messenger } from "../store/messenger.js" */
+/** @import { Chat } from "../chat_model.js" */
 
 /**
  * Runs the chosen option.
- * @param {Messenger} messenger
+ * @param {Chat} chat
  * @param {string} name the peer
  * @param {EventTarget | null} chosen the button
  */
-export async function runOption(messenger, name, chosen) {
+export async function runOption(chat, name, chosen) {
   const options = find(document, "#options");
   if (chosen === find(options, ".block")) {
     options.hidePopover();
-    askToBlock(messenger, name);
-  } else if (chosen === find(options, ".mute")) await mute(messenger, name, options);
+    askToBlock(chat, name);
+  } else if (chosen === find(options, ".mute")) await mute(chat, name, options);
 }
 
 /**
- * @param {Messenger} messenger
+ * @param {Chat} chat
  * @param {string} name
  * @param {HTMLElement} options
  */
-async function mute(messenger, name, options) {
+async function mute(chat, name, options) {
   const error = find(options, ".error");
   options.hidePopover();
   setText(error, "");
   try {
-    await messenger.mute(name, !messenger.conversation(name).muted);
+    await chat.people.mute(name, !chat.conversations.with(name).muted);
   } catch {
     setText(error, t("no_connection"));
-    if (messenger.open === name) options.showPopover();
+    if (chat.conversations.open === name) options.showPopover();
   }
 }
 
 /**
  * Explains blocking and asks for confirmation.
- * @param {Messenger} messenger
+ * @param {Chat} chat
  * @param {string} name
  */
-function askToBlock(messenger, name) {
+function askToBlock(chat, name) {
   const dialog = /** @type {HTMLDialogElement} */ (cloneTemplate("block-question"));
   const [error, button] = [find(dialog, ".error"), find(dialog, ".do")];
   setText(find(dialog, "h2"), t("block_ask", { name }));
@@ -49,7 +49,7 @@ function askToBlock(messenger, name) {
     button.disabled = true;
     setText(error, "");
     try {
-      await messenger.block(name);
+      await chat.people.block(name, true);
       dialog.close();
     } catch {
       button.disabled = false;

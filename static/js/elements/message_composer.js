@@ -10,8 +10,8 @@ import { t, waitText } from "../util/translate.js";
  * - `up`: ArrowUp in the empty field, which moves to the messages
  */
 export class MessageComposer extends HTMLElement {
-  /** @type {import("../store/messenger.js").Messenger | undefined} */
-  #messenger;
+  /** @type {import("../chat_model.js").Chat | undefined} */
+  #chat;
   /** @type {string | undefined} */
   #peer;
   /** @type {HTMLTextAreaElement} */
@@ -19,14 +19,14 @@ export class MessageComposer extends HTMLElement {
   /** @type {HTMLButtonElement} */
   #send = find(this, ".send");
 
-  /** @param {import("../store/messenger.js").Messenger} messenger */
-  start(messenger) {
-    this.#messenger = messenger;
-    messenger.drafts.on("changed", (peer) => {
+  /** @param {import("../chat_model.js").Chat} chat */
+  start(chat) {
+    this.#chat = chat;
+    chat.drafts.on("changed", (peer) => {
       if (this.#peer !== undefined && nameKey(peer) === nameKey(this.#peer)) this.#showDraft();
     });
-    messenger.outbox.on("limited", () => this.#validate());
-    messenger.addEventListener("thread", () => this.#renderClosed());
+    chat.outbox.on("limited", () => this.#validate());
+    chat.conversations.on("conversation", () => this.#renderClosed());
     find(this, ".unblock").addEventListener("click", () => void this.#unblock());
     find(this, "form").addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault();
@@ -59,9 +59,9 @@ export class MessageComposer extends HTMLElement {
   }
 
   render() {
-    const messenger = this.#messenger;
-    if (!messenger || this.#peer === undefined) return;
-    const name = this.#peer === messenger.me ? t("notes") : this.#peer;
+    const chat = this.#chat;
+    if (!chat || this.#peer === undefined) return;
+    const name = this.#peer === chat.me ? t("notes") : this.#peer;
     this.#text.setAttribute("aria-label", t("message_to", { name }));
     this.#renderClosed();
     this.#fit();
@@ -70,8 +70,8 @@ export class MessageComposer extends HTMLElement {
 
   /** Replaces the field by an explanation when the peer is deleted or blocked. */
   #renderClosed() {
-    if (!this.#messenger || this.#peer === undefined) return;
-    const { peerDeleted, blocked } = this.#messenger.conversation(this.#peer);
+    if (!this.#chat || this.#peer === undefined) return;
+    const { peerDeleted, blocked } = this.#chat.conversations.with(this.#peer);
     const closed = find(this, ".closed");
     const name = this.#peer;
     closed.hidden = !peerDeleted && !blocked;
@@ -85,7 +85,7 @@ export class MessageComposer extends HTMLElement {
     if (peer === undefined) return;
     try {
       this.#showError("", "");
-      await this.#messenger?.unblock(peer);
+      await this.#chat?.people.block(peer, false);
       if (peer === this.#peer && !isTouch()) this.focusText();
     } catch {
       this.#showError("no_connection", t("no_connection"));
@@ -94,7 +94,7 @@ export class MessageComposer extends HTMLElement {
 
   #showDraft() {
     const { value: before, selectionStart, selectionEnd } = this.#text;
-    const value = this.#peer === undefined ? "" : (this.#messenger?.drafts.of(this.#peer) ?? "");
+    const value = this.#peer === undefined ? "" : (this.#chat?.drafts.of(this.#peer) ?? "");
     this.#text.value = value;
     // Text added by another device does not move the caret.
     if (before !== "" && value.startsWith(before)) this.#text.setSelectionRange(selectionStart, selectionEnd);
@@ -104,20 +104,20 @@ export class MessageComposer extends HTMLElement {
   #onInput() {
     this.#fit();
     this.#validate();
-    if (this.#peer !== undefined) this.#messenger?.drafts.write(this.#peer, this.#text.value);
-    if (this.#peer !== undefined && !isBlank(this.#text.value)) this.#messenger?.presence.sendTyping(this.#peer);
+    if (this.#peer !== undefined) this.#chat?.drafts.write(this.#peer, this.#text.value);
+    if (this.#peer !== undefined && !isBlank(this.#text.value)) this.#chat?.people.presence.sendTyping(this.#peer);
   }
 
   #submit() {
     const text = messageOf(this.#text.value);
     if (isBlank(text) || !this.#validate() || this.#peer === undefined) return;
-    if (!this.#messenger?.write(this.#peer, text)) {
+    if (!this.#chat?.sync.write(this.#peer, text)) {
       this.#showError("outbox_full", t("outbox_full"));
       return;
     }
     this.#text.value = "";
     this.#onInput();
-    this.#messenger.drafts.flush(); // otherwise a reload would restore the sent text
+    this.#chat.drafts.flush(); // otherwise a reload would restore the sent text
     this.dispatchEvent(new Event("sent"));
     this.focusText();
   }
@@ -128,7 +128,7 @@ export class MessageComposer extends HTMLElement {
     // Counting code points is slow, so count only when the limit may be exceeded.
     const count = value.length > MESSAGE_MAX ? [...messageOf(value)].length : 0;
     const tooLong = count > MESSAGE_MAX;
-    const wait = this.#messenger?.outbox.limitedFor ?? 0;
+    const wait = this.#chat?.outbox.limitedFor ?? 0;
     if (tooLong) this.#showError("too_long", t("too_long", { count, limit: MESSAGE_MAX }));
     else if (wait > 0) this.#showError("rate_limited", t("send_limited", { wait: waitText(wait) }));
     else this.#showError("", "");

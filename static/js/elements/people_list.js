@@ -6,7 +6,8 @@ import { searchKey } from "../util/names.js";
 import { shortTime } from "../util/time.js";
 import { language, t, waitText } from "../util/translate.js";
 
-/** @import { Line, Messenger } from "../store/messenger.js" */
+/** @import { Chat } from "../chat_model.js" */
+/** @import { Line } from "../store/conversation_store.js" */
 
 const DEBOUNCE_MS = 120; // of typing in the search
 /** Failed suggestions are retried; nothing else would request them again. */
@@ -17,8 +18,8 @@ const WATCHED_LINES = 100; // the first ones and those on screen; others keep th
 const OVERSCAN_ROWS = 30;
 
 export class PeopleList extends HTMLElement {
-  /** @type {Messenger | undefined} */
-  #messenger;
+  /** @type {Chat | undefined} */
+  #chat;
   #query = "";
   /** @type {string[]} users found for the query, or suggested when there is no conversation */
   #found = [];
@@ -47,22 +48,20 @@ export class PeopleList extends HTMLElement {
   /** Height of a row: the default until it is measured. */
   #rowPx = 64;
 
-  /** @param {Messenger} messenger */
-  start(messenger) {
-    this.#messenger = messenger;
-    messenger.addEventListener("people", () => this.render());
-    messenger.addEventListener("presence", () => this.render());
+  /** @param {Chat} chat */
+  start(chat) {
+    this.#chat = chat;
+    chat.conversations.on("list", () => this.render());
+    chat.people.presence.on("changed", () => this.render());
     /** @type {string | undefined} */
     let open;
-    messenger.addEventListener("shown", () => {
-      if (messenger.open !== open) this.#scrollTo = messenger.open;
-      open = messenger.open;
+    chat.conversations.on("opened", (peer) => {
+      if (peer !== open) this.#scrollTo = peer;
+      open = peer;
       this.render();
     });
-    messenger.addEventListener("signed-up", (event) =>
-      this.#signedUp(/** @type {CustomEvent<string>} */ (event).detail),
-    );
-    messenger.addEventListener("connection", () => this.#refreshSuggestions());
+    chat.people.on("signedUp", (name) => this.#signedUp(name));
+    chat.sync.on("connection", () => this.#refreshSuggestions());
     for (const type of ["wheel", "pointerdown"])
       this.#scroll.addEventListener(type, () => (this.#scrollTo = undefined), { passive: true });
     this.#input.addEventListener("input", () => this.#setQuery(this.#input.value));
@@ -74,7 +73,7 @@ export class PeopleList extends HTMLElement {
     this.#scroll.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     new ResizeObserver(() => this.#onScroll()).observe(this.#scroll);
     new ResizeObserver(() => this.#measure()).observe(this.#list);
-    setAvatar(find(this, ".me .avatar"), messenger.me);
+    setAvatar(find(this, ".me .avatar"), chat.me);
     if (this.#input.value)
       this.#setQuery(this.#input.value); // typed before the scripts had loaded
     else this.render();
@@ -104,9 +103,9 @@ export class PeopleList extends HTMLElement {
   }
 
   render() {
-    const messenger = this.#messenger;
-    if (!messenger) return;
-    const all = messenger.lines();
+    const chat = this.#chat;
+    if (!chat) return;
+    const all = chat.conversations.lines();
     const lines = this.#lines(all);
     const query = this.#query;
     const found = this.#foundUsers(lines, all.length === 0);
@@ -117,24 +116,24 @@ export class PeopleList extends HTMLElement {
       update: (element, name) => this.#showPerson(element, name),
     });
     this.#updateTabStop();
-    const empty = messenger.listLoaded && all.length === 0 && query === "";
-    find(this, ".skeleton").hidden = messenger.listLoaded || all.length > 0;
+    const empty = chat.conversations.isListLoaded && all.length === 0 && query === "";
+    find(this, ".skeleton").hidden = chat.conversations.isListLoaded || all.length > 0;
     find(this, ".empty").hidden = !empty;
     find(this, ".clear").hidden = this.#input.value === "";
     this.#showLabel(found.length > 0, query !== "");
     this.#showNote(lines.length + found.length === 0 && query !== "");
     if (empty) void this.#suggest();
     const watched = [
-      ...(messenger.open === undefined ? [] : [messenger.open]),
+      ...(chat.conversations.open === undefined ? [] : [chat.conversations.open]),
       ...found,
       ...[...seen, ...lines.slice(0, WATCHED_LINES)].map((line) => line.peer),
     ];
-    messenger.presence.watch(watched, { newUsers: empty || query !== "" });
+    chat.people.presence.watch(watched, { newUsers: empty || query !== "" });
     this.#scrollToOpen(lines);
   }
 
   /** The conversations that match the search. @param {Line[]} [all] */
-  #lines(all = this.#messenger?.lines() ?? []) {
+  #lines(all = this.#chat?.conversations.lines() ?? []) {
     const query = searchKey(this.#query);
     if (!query) return all;
     const rank = (/** @type {Line} */ line) => Number(!begins(this.#shownName(line.peer), query));
@@ -175,11 +174,11 @@ export class PeopleList extends HTMLElement {
    * @param {boolean} isEmpty
    */
   #foundUsers(lines, isEmpty) {
-    const messenger = this.#messenger;
-    if (!messenger || (!this.#query && !isEmpty)) return [];
+    const chat = this.#chat;
+    if (!chat || (!this.#query && !isEmpty)) return [];
     const shown = new Set(lines.map((line) => line.peer));
     const query = searchKey(this.#query);
-    const me = query && (contains(messenger.me, query) || contains(t("notes"), query)) ? [messenger.me] : [];
+    const me = query && (contains(chat.me, query) || contains(t("notes"), query)) ? [chat.me] : [];
     return [...me, ...this.#found].filter((name) => !shown.has(name));
   }
 
@@ -212,14 +211,14 @@ export class PeopleList extends HTMLElement {
    * @param {Line} line
    */
   #showLine(element, { peer, preview, pending, unread, conversation }) {
-    const messenger = /** @type {Messenger} */ (this.#messenger);
+    const chat = /** @type {Chat} */ (this.#chat);
     const { muted, blocked } = conversation;
-    const typing = !blocked && messenger.presence.isTyping(peer);
+    const typing = !blocked && chat.people.presence.isTyping(peer);
     const failed = !blocked && pending?.state === "failed";
     const newest = blocked ? t("blocked_row") : oneLine(pending?.text ?? preview?.text ?? "");
     const text = typing ? t("typing") : failed ? t("not_sent") : newest;
     const when = shortTime(pending?.at ?? preview?.at ?? 0);
-    const mine = !blocked && preview?.from === messenger.me && peer !== messenger.me;
+    const mine = !blocked && preview?.from === chat.me && peer !== chat.me;
     const tick = pending?.state ?? (mine ? conversation.markOf({ seq: conversation.lastSeq }) : undefined);
     if (!this.#showPerson(element, peer, [typing, failed, text, when, tick, unread, muted, blocked].join(" "))) return;
     find(element, ".line").classList.toggle("blocked", blocked);
@@ -244,10 +243,10 @@ export class PeopleList extends HTMLElement {
    * @param {string} name
    */
   #showPerson(element, name, rest = "") {
-    const messenger = /** @type {Messenger} */ (this.#messenger);
+    const chat = /** @type {Chat} */ (this.#chat);
     const shown = this.#shownName(name);
-    const open = messenger.open === name;
-    const online = name !== messenger.me && messenger.presence.of(name)?.online === true;
+    const open = chat.conversations.open === name;
+    const online = name !== chat.me && chat.people.presence.of(name)?.online === true;
     const renderKey = [language(), shown, open, online, rest].join(" ");
     if (element.dataset.renderKey === renderKey) return false;
     element.dataset.renderKey = renderKey;
@@ -266,7 +265,7 @@ export class PeopleList extends HTMLElement {
 
   /** @param {string} name */
   #shownName(name) {
-    return name === this.#messenger?.me ? t("notes") : name;
+    return name === this.#chat?.me ? t("notes") : name;
   }
 
   /** @param {string} text */
@@ -286,7 +285,7 @@ export class PeopleList extends HTMLElement {
   /** @param {string} query */
   async #find(query) {
     const search = ++this.#searches;
-    const answer = await this.#messenger?.search(query).catch((/** @type {unknown} */ error) => error);
+    const answer = await this.#chat?.people.search(query).catch((/** @type {unknown} */ error) => error);
     if (search !== this.#searches) return;
     this.#search = Array.isArray(answer) ? "" : answer instanceof Limited ? "limited" : "failed";
     this.#found = Array.isArray(answer) ? answer : [];
@@ -310,7 +309,7 @@ export class PeopleList extends HTMLElement {
       this.#scroll.scrollTop = top - (clientHeight - this.#rowPx) / 2;
       this.#onScroll();
     }
-    if (this.#messenger?.isListSettled) this.#scrollTo = undefined; // until then rows move
+    if (this.#chat?.loader.isListSettled) this.#scrollTo = undefined; // until then rows move
   }
 
   /** Adds a new user to the suggestions or results. @param {string} name */
@@ -324,7 +323,7 @@ export class PeopleList extends HTMLElement {
 
   /** Refetches suggestions after a reconnect, because sign-ups may have been missed. */
   #refreshSuggestions() {
-    if (this.#messenger?.connection.state !== "open" || !this.#suggested) return;
+    if (this.#chat?.connection.state !== "open" || !this.#suggested) return;
     this.#suggested = false;
     this.render();
   }
@@ -341,7 +340,7 @@ export class PeopleList extends HTMLElement {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroll;
     this.#viewport = { top: scrollTop, height: clientHeight };
     // Before rendering, which needs to know that rows are being loaded.
-    if (scrollHeight - scrollTop - clientHeight < NEAR_END_PX) void this.#messenger?.loadMoreConversations();
+    if (scrollHeight - scrollTop - clientHeight < NEAR_END_PX) void this.#chat?.loader.loadMoreOfList();
     const { first, end, all } = this.#rows;
     const [from, to] = [scrollTop / this.#rowPx, (scrollTop + clientHeight) / this.#rowPx];
     const near = OVERSCAN_ROWS / 3;
@@ -388,7 +387,7 @@ export class PeopleList extends HTMLElement {
     const links = [...this.#links()];
     const stop =
       links.find((link) => link === document.activeElement) ??
-      links.find((link) => link.dataset.name === this.#messenger?.open) ??
+      links.find((link) => link.dataset.name === this.#chat?.conversations.open) ??
       links[0];
     for (const link of links) setAttribute(link, "tabindex", link === stop ? "0" : "-1");
   }

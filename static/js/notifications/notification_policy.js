@@ -30,20 +30,20 @@ export class NotificationPolicy extends Emitter {
   /** @type {Map<string, NewMessage>} by name key, the newest pending message of each conversation */
   #waiting = new Map();
   #soundedAt = Number.NEGATIVE_INFINITY;
-  #messenger;
+  #chat;
   #election;
   #preferences;
   #env;
 
   /**
-   * @param {{ me: string, conversation: (peer: string) => { muted: boolean, myRead: number } }} messenger
+   * @param {{ me: string, conversations: { with: (peer: string) => { muted: boolean, myRead: number } } }} chat
    * @param {TabElection} election
    * @param {{ notifications: boolean, sound: boolean }} preferences read at the time of each message
    * @param {{ setTimeout: (run: () => void, ms: number) => unknown, now: () => number }} [env]
    */
-  constructor(messenger, election, preferences, env) {
+  constructor(chat, election, preferences, env) {
     super();
-    this.#messenger = messenger;
+    this.#chat = chat;
     this.#election = election;
     this.#preferences = preferences;
     this.#env = env ?? { setTimeout: (run, ms) => setTimeout(run, ms), now: () => performance.now() };
@@ -54,7 +54,7 @@ export class NotificationPolicy extends Emitter {
    * @param {NewMessage} message
    */
   messageArrived(message) {
-    if (message.from === this.#messenger.me) return;
+    if (message.from === this.#chat.me) return;
     const key = nameKey(message.from);
     const waits = this.#waiting.has(key);
     this.#waiting.set(key, message);
@@ -80,7 +80,7 @@ export class NotificationPolicy extends Emitter {
 
   /** Whether the message is unread and its conversation not muted. @param {NewMessage} message */
   #isUnread({ from, seq }) {
-    const { muted, myRead } = this.#messenger.conversation(from);
+    const { muted, myRead } = this.#chat.conversations.with(from);
     return !muted && myRead < seq;
   }
 

@@ -13,16 +13,16 @@ import { SoftSound } from "./soft_sound.js";
 import { SystemNotifications } from "./system_notifications.js";
 import { BroadcastTabElection, LockTabElection } from "./tab_election.js";
 
-/** @import { Messenger } from "../store/messenger.js" */
+/** @import { Chat } from "../chat_model.js" */
 
-/** @param {Messenger} messenger */
-export function startNotifications(messenger) {
-  const { me } = messenger;
+/** @param {Chat} chat */
+export function startNotifications(chat) {
+  const { me } = chat;
   const preferences = new NotificationPreferences(safeLocalStorage(), () => globalThis.Notification?.permission);
   const election = navigator.locks
     ? new LockTabElection(me, navigator.locks)
     : new BroadcastTabElection(new BroadcastChannel(`chatify.attention.${me}`));
-  const policy = new NotificationPolicy(messenger, election, preferences);
+  const policy = new NotificationPolicy(chat, election, preferences);
   const systemNotifications = new SystemNotifications(me);
   const sound = new SoftSound();
   policy.on("notify", (message) => void systemNotifications.show(message));
@@ -31,17 +31,17 @@ export function startNotifications(messenger) {
     location.hash = `#${encodeURIComponent(peer)}`;
   });
 
-  followView(messenger, election);
+  followView(chat, election);
   election.campaign("notify");
   void unlockSound(sound).then(() => election.campaign("sound"));
-  followUnread(messenger, systemNotifications);
+  followUnread(chat, systemNotifications);
   const switches = startSettings(preferences, systemNotifications);
   const ask = startPrompt(preferences, systemNotifications, switches);
 
   return {
     /** @param {import("./notification_policy.js").NewMessage} message */
     messageArrived: async (message) => {
-      if (!(await messenger.muted(message.from))) policy.messageArrived(message);
+      if (!(await chat.loader.isMuted(message.from))) policy.messageArrived(message);
     },
     /** The user has sent a message. */
     sent: () => ask(),
@@ -54,17 +54,17 @@ export function startNotifications(messenger) {
 }
 
 /**
- * @param {Messenger} messenger
+ * @param {Chat} chat
  * @param {LockTabElection | BroadcastTabElection} election
  */
-function followView(messenger, election) {
+function followView(chat, election) {
   /** @type {string | undefined | null} null: not announced yet */
   let shown = null;
   const show = () => {
-    const key = isPageActive() ? nameKey(messenger.open ?? "") : undefined;
+    const key = isPageActive() ? nameKey(chat.conversations.open ?? "") : undefined;
     if (key !== shown) election.show((shown = key));
   };
-  messenger.addEventListener("shown", show);
+  chat.conversations.on("opened", show);
   onPageActivityChange(show);
   show();
 }
@@ -88,20 +88,20 @@ function unlockSound(sound) {
 }
 
 /**
- * @param {Messenger} messenger
+ * @param {Chat} chat
  * @param {SystemNotifications} systemNotifications
  */
-function followUnread(messenger, systemNotifications) {
+function followUnread(chat, systemNotifications) {
   let before = Number.POSITIVE_INFINITY; // the first run closes notifications of messages read while no page was open
   const follow = () => {
-    const { unread } = messenger;
-    if (!messenger.listLoaded || unread === before) return;
-    if (unread < before) void systemNotifications.close((peer) => messenger.conversation(peer).unread === 0);
+    const { unread } = chat.conversations;
+    if (!chat.conversations.isListLoaded || unread === before) return;
+    if (unread < before) void systemNotifications.close((peer) => chat.conversations.with(peer).unread === 0);
     before = unread;
     if (unread > 0) navigator.setAppBadge?.(unread).catch(() => {});
     else clearBadge();
   };
-  messenger.addEventListener("people", follow);
+  chat.conversations.on("list", follow);
   follow();
 }
 

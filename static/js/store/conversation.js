@@ -1,7 +1,10 @@
 /**
- * One conversation in memory: a contiguous window of its messages, the receipts and the unread count.
- * It decides what can be shown and what is missing; `messenger.js` fetches what is missing.
+ * One conversation in memory: the server's row, a window of its messages, and what is read. It decides what can be shown and
+ * what is missing; `conversation_loader.js` fetches what is missing.
  */
+
+import { MessageWindow } from "./message_window.js";
+import { ReadState } from "./read_state.js";
 
 /**
  * @typedef {object} Message
@@ -24,22 +27,11 @@
 const MAX_GAP = 400;
 
 export class Conversation {
-  /** @type {Message[]} contiguous, in order of seq */
-  #window = [];
-  /** @type {Map<number, Message>} by seq, received before the messages that precede them */
-  #outOfOrder = new Map();
-  #isLoaded = false;
-  #isComplete = false;
+  #window = new MessageWindow();
+  #reading = new ReadState();
   #lastSeq = 0;
-  #peerRead = 0;
-  #peerDelivered = 0;
-  #myRead = 0;
-  #confirmedRead = 0;
-  #unread = 0;
   /** Whether the user has blocked the peer, which freezes the conversation. */
   blocked = false;
-  /** The unread count includes every message up to this seq. */
-  #countedSeq = 0;
   /** @type {Preview | undefined} */
   #preview;
   /** The server's latest row. @type {Partial<Row>} */
@@ -56,12 +48,12 @@ export class Conversation {
 
   /** Whether a first page of messages is loaded. */
   get loaded() {
-    return this.#isLoaded;
+    return this.#window.isLoaded;
   }
 
   /** Whether the window reaches back to the first message. */
   get complete() {
-    return this.#isComplete;
+    return this.#window.reachesStart;
   }
 
   /** Whether the server has sent this conversation's row. */
@@ -81,32 +73,24 @@ export class Conversation {
 
   /** The highest contiguous seq; 0 when no message is loaded. */
   get contiguousSeq() {
-    return this.#window.at(-1)?.seq ?? 0;
+    return this.#window.lastSeq;
   }
 
   get firstSeq() {
-    return this.#window[0]?.seq ?? 0;
-  }
-
-  get peerRead() {
-    return this.#peerRead;
-  }
-
-  get peerDelivered() {
-    return this.#peerDelivered;
+    return this.#window.firstSeq;
   }
 
   get myRead() {
-    return this.#myRead;
+    return this.#reading.mine;
   }
 
   /** A read mark the server has not confirmed, or undefined. */
   get unconfirmedRead() {
-    return this.#myRead > this.#confirmedRead ? this.#myRead : undefined;
+    return this.#reading.mine > this.#reading.confirmed ? this.#reading.mine : undefined;
   }
 
   get unread() {
-    return this.blocked ? 0 : this.#unread;
+    return this.blocked ? 0 : this.#reading.unread((after, to) => this.#countPeer(after, to));
   }
 
   /** Whether the user has muted the conversation. */
@@ -135,11 +119,11 @@ export class Conversation {
       peer: this.peer,
       last_seq: this.#lastSeq,
       last: this.#preview ? { sender: from, content: text, timestamp: new Date(at).toISOString() } : null,
-      unread: this.#unread,
+      unread: this.unread,
       blocked: this.blocked,
-      peer_read_seq: this.#peerRead,
-      peer_delivered_seq: this.#peerDelivered,
-      my_read_seq: this.#confirmedRead,
+      peer_read_seq: this.#reading.peerRead,
+      peer_delivered_seq: this.#reading.peerDelivered,
+      my_read_seq: this.#reading.confirmed,
     };
   }
 
@@ -148,7 +132,8 @@ export class Conversation {
    * @param {number} limit
    */
   tail(limit) {
-    return { messages: this.#window.slice(-limit), complete: this.#isComplete && this.#window.length <= limit };
+    const { messages, reachesStart } = this.#window;
+    return { messages: messages.slice(-limit), complete: reachesStart && messages.length <= limit };
   }
 
   /**
@@ -156,9 +141,10 @@ export class Conversation {
    * @param {number} seq
    */
   firstAfter(seq) {
-    if (this.firstSeq > seq + 1 && !this.#isComplete) return undefined;
-    for (let index = Math.max(0, seq + 1 - this.firstSeq); index < this.#window.length; index++) {
-      const message = this.#window[index];
+    const { messages, firstSeq, reachesStart } = this.#window;
+    if (firstSeq > seq + 1 && !reachesStart) return undefined;
+    for (let index = Math.max(0, seq + 1 - firstSeq); index < messages.length; index++) {
+      const message = messages[index];
       if (message && message.from !== this.me && message.seq > seq) return message.seq;
     }
     return undefined;
@@ -166,25 +152,24 @@ export class Conversation {
 
   /** Whether the window contains the first unread message and one before it, or nothing is unread. */
   get reachesUnread() {
-    if (this.#isComplete || this.me === this.peer || this.firstSeq <= this.#myRead) return true;
-    if (this.#serverRow.last_seq !== undefined) return this.#unread === 0;
-    return this.#window.every((message) => message.from === this.me); // a user who wrote all of these has read what preceded them
+    if (this.complete || this.me === this.peer || this.firstSeq <= this.myRead) return true;
+    if (this.isDescribed) return this.unread === 0;
+    return this.#window.messages.every((message) => message.from === this.me); // a user who wrote all of these has read what preceded them
   }
 
   /** Whether messages are known to be missing after the window. */
   get hasGap() {
-    return this.#isLoaded && this.#lastSeq > this.contiguousSeq;
+    return this.loaded && this.#lastSeq > this.contiguousSeq;
   }
 
   /**
-   * The messages to show, in order: the window, then the user's own stored messages that arrived out of order. The user has
+   * The messages to show, in order: the window, then the user's own stored messages that arrived ahead of others. The user has
    * seen those already, so they never disappear.
-   * @returns {Message[]}
+   * @returns {readonly Message[]}
    */
   messages() {
-    if (this.#outOfOrder.size === 0) return this.#window;
-    const own = [...this.#outOfOrder.values()].filter((message) => message.from === this.me);
-    return [...this.#window, ...own.toSorted((a, b) => a.seq - b.seq)];
+    const own = this.#window.ahead.filter((message) => message.from === this.me);
+    return own.length === 0 ? this.#window.messages : [...this.#window.messages, ...own];
   }
 
   /**
@@ -192,10 +177,10 @@ export class Conversation {
    * @param {Pick<Message, "seq">} message
    * @returns {Mark}
    */
-  markOf(message) {
+  markOf({ seq }) {
     if (this.peer === this.me) return "sent"; // notes to oneself have no other reader
-    if (message.seq <= this.#peerRead) return "read";
-    return message.seq <= this.#peerDelivered ? "delivered" : "sent";
+    if (seq <= this.#reading.peerRead) return "read";
+    return seq <= this.#reading.peerDelivered ? "delivered" : "sent";
   }
 
   /**
@@ -204,12 +189,9 @@ export class Conversation {
    * @param {boolean} isComplete whether no message precedes it
    */
   load(page, isComplete) {
-    this.#window = page;
-    this.#isComplete = isComplete;
-    this.#isLoaded = true;
     const last = page.at(-1);
     if (last) this.#raiseLastSeq(last);
-    this.#advance();
+    this.#window.load(page, isComplete);
   }
 
   /**
@@ -218,9 +200,7 @@ export class Conversation {
    * @param {boolean} isComplete whether no message precedes it
    */
   prepend(page, isComplete) {
-    const first = this.#window[0]?.seq ?? Number.POSITIVE_INFINITY;
-    this.#window = [...page.filter((message) => message.seq < first), ...this.#window];
-    this.#isComplete = isComplete;
+    this.#window.prepend(page, isComplete);
   }
 
   /**
@@ -232,11 +212,11 @@ export class Conversation {
   receive(message) {
     const known = this.#lastSeq;
     const fresh = message.seq > known;
-    this.#count(message, fresh);
+    const isFilling = this.loaded && message.seq > this.contiguousSeq && !this.#window.at(message.seq);
+    if (message.from !== this.me && (fresh || isFilling)) this.#reading.received(message.seq);
     this.#raiseLastSeq(message);
-    if (!this.#isLoaded) return { fresh, gap: message.seq > known + 1 };
-    if (message.seq > this.contiguousSeq) this.#outOfOrder.set(message.seq, message);
-    this.#advance();
+    if (!this.loaded) return { fresh, gap: message.seq > known + 1 };
+    this.#window.add(message);
     return { fresh, gap: this.hasGap };
   }
 
@@ -250,9 +230,7 @@ export class Conversation {
    * @param {{ seq: number, at: number, id?: number, from?: string, text?: string }} message absent fields are not compared
    */
   differs({ seq, at, id, from, text }) {
-    const { preview } = this;
-    const known =
-      this.#window[seq - this.firstSeq] ?? this.#outOfOrder.get(seq) ?? (seq === this.#lastSeq ? preview : undefined);
+    const known = this.#window.at(seq) ?? (seq === this.#lastSeq ? this.#preview : undefined);
     if (!known) return false;
     const isOther = "id" in known && id !== undefined && known.id !== id;
     return isOther || known.at !== at || (text !== undefined && (known.text !== text || known.from !== from));
@@ -260,22 +238,17 @@ export class Conversation {
 
   /** Resets the marks of the peer and the server, which a restored database may have lowered. Keeps the user's own read mark. */
   distrust() {
-    this.#peerRead = 0;
-    this.#peerDelivered = 0;
-    this.#confirmedRead = 0;
+    this.#reading.distrust();
   }
 
   /** Drops the messages; keeps marks, counts and the preview. */
   unload() {
-    this.#window = [];
-    this.#outOfOrder.clear();
-    this.#isLoaded = false;
-    this.#isComplete = false;
+    this.#window.clear();
   }
 
   /**
    * Applies the server's row, which may be older than frames received since.
-   * @param {Partial<Row> & { last_seq: number, unread: number, peer_read_seq: number, peer_delivered_seq: number, my_read_seq: number }} row
+   * @param {Partial<Row> & import("./read_state.js").Counts} row
    * @param {Preview | undefined} preview
    */
   update(row, preview) {
@@ -284,23 +257,16 @@ export class Conversation {
     if (row.last_seq >= this.#lastSeq) {
       this.#lastSeq = row.last_seq;
       if (preview) this.#preview = preview;
-      this.#unread = row.unread;
-      this.#countedSeq = row.last_seq;
     }
-    this.raisePeerMarks({ read: row.peer_read_seq, delivered: row.peer_delivered_seq });
-    this.#confirmedRead = Math.max(this.#confirmedRead, row.my_read_seq);
-    const ahead = this.#myRead > row.my_read_seq; // read here since, so the row's count is too high
-    this.#myRead = Math.max(this.#myRead, row.my_read_seq);
-    if (ahead) this.#unread = this.#countUnread() ?? this.#unread;
+    this.#reading.update(row);
   }
 
   /**
    * Raises the peer's delivered and read marks.
    * @param {{ read?: number, delivered?: number }} marks
    */
-  raisePeerMarks({ read = 0, delivered = 0 }) {
-    this.#peerRead = Math.max(this.#peerRead, read);
-    this.#peerDelivered = Math.max(this.#peerDelivered, delivered, this.#peerRead);
+  raisePeerMarks(marks) {
+    this.#reading.raisePeer(marks);
   }
 
   /**
@@ -308,10 +274,7 @@ export class Conversation {
    * @param {number} seq
    */
   readTo(seq) {
-    if (seq <= this.#myRead) return false;
-    this.#myRead = seq;
-    this.#unread = this.#countUnread() ?? this.#unread;
-    return true;
+    return this.#reading.read(seq);
   }
 
   /**
@@ -319,44 +282,24 @@ export class Conversation {
    * @param {number} seq
    */
   confirmRead(seq) {
-    this.#confirmedRead = Math.max(this.#confirmedRead, seq);
-    return this.readTo(seq);
-  }
-
-  /**
-   * Counts an unread message once; those that fill a gap count unless a row has included them.
-   * @param {Message} message
-   * @param {boolean} fresh
-   */
-  #count({ seq, from }, fresh) {
-    const filling = seq > this.#countedSeq && seq > this.contiguousSeq && !this.#outOfOrder.has(seq);
-    // Without loaded messages a gap is not filled: the list is refetched and brings the count.
-    if (seq === this.#countedSeq + 1 || !this.#isLoaded) this.#countedSeq = Math.max(this.#countedSeq, seq);
-    if ((fresh || filling) && from !== this.me && seq > this.#myRead) this.#unread++;
-  }
-
-  #advance() {
-    for (;;) {
-      const next = this.contiguousSeq + 1;
-      const message = this.#outOfOrder.get(next);
-      if (!message) break;
-      this.#outOfOrder.delete(next);
-      this.#window.push(message);
-    }
-    for (const seq of this.#outOfOrder.keys()) if (seq <= this.contiguousSeq) this.#outOfOrder.delete(seq);
+    this.#reading.confirm(seq);
   }
 
   /** @param {Message} message */
-  #raiseLastSeq(message) {
-    if (message.seq < this.#lastSeq) return;
-    this.#lastSeq = message.seq;
-    this.#preview = { from: message.from, text: message.text, at: message.at };
+  #raiseLastSeq({ seq, from, text, at }) {
+    if (seq < this.#lastSeq) return;
+    this.#lastSeq = seq;
+    this.#preview = { from, text, at };
   }
 
-  /** The unread count of the loaded messages; undefined when the window does not reach from the mark to the end. */
-  #countUnread() {
-    if (this.#myRead >= this.#lastSeq || this.me === this.peer) return 0;
-    if (this.hasGap || !this.#isLoaded || this.firstSeq > this.#myRead + 1) return undefined;
-    return this.#window.filter((message) => message.seq > this.#myRead && message.from !== this.me).length;
+  /**
+   * The peer's messages after `after` and up to `to`; undefined when not all of them are loaded.
+   * @param {number} after
+   * @param {number} to
+   */
+  #countPeer(after, to) {
+    const { firstSeq, lastSeq, messages } = this.#window;
+    if (firstSeq > after + 1 || lastSeq < to) return undefined;
+    return messages.filter(({ seq, from }) => seq > after && seq <= to && from !== this.me).length;
   }
 }

@@ -1,10 +1,11 @@
-/** Finds out over HTTP why the page has no connection, because browsers hide why a WebSocket was refused. */
+/**
+ * Finds out over HTTP why the page has no connection, because browsers hide why a WebSocket was refused. Ends the connection
+ * when the session is over.
+ */
 
 import { Emitter } from "../util/emitter.js";
-import { Intercepted } from "./api.js";
+import { Intercepted, SignedOut } from "./api.js";
 import { TOO_MANY_SOCKETS } from "./backoff.js";
-
-/** @import { Api } from "../store/messenger.js" */
 
 /**
  * - `tabs`: the user has too many sockets open
@@ -18,31 +19,37 @@ const BLOCKED_AFTER = 2;
 
 /**
  * - `changed`: the trouble changed or ended
- * @extends {Emitter<{ changed: void }>}
+ * - `blocked`: another socket was refused while HTTP works
+ * @extends {Emitter<{ changed: void, blocked: void }>}
  */
 export class ConnectionTrouble extends Emitter {
   /** @type {Trouble | undefined} */
   #current;
   #refusals = 0;
   /** Counts `hello` frames, so that the result of an older check is ignored. */
-  #greetings = 0;
+  #hellos = 0;
+  #me;
   #api;
+  #connection;
 
-  /** @param {Pick<Api, "me" | "acceptsSockets">} api */
-  constructor(api) {
+  /**
+   * @param {string} me
+   * @param {{
+   *   api: Pick<import("../chat_model.js").Api, "me" | "acceptsSockets">,
+   *   connection: import("./connection.js").Connection,
+   * }} parts
+   */
+  constructor(me, { api, connection }) {
     super();
+    this.#me = me;
     this.#api = api;
+    this.#connection = connection;
+    connection.on("state", (state) => state === "open" && this.#connected());
+    connection.on("refused", (code) => void this.#refused(code));
   }
 
   get now() {
     return this.#current;
-  }
-
-  /** The socket is open. */
-  greeted() {
-    this.#greetings++;
-    this.#refusals = 0;
-    this.#set(undefined);
   }
 
   /** The server answered a request. */
@@ -52,35 +59,42 @@ export class ConnectionTrouble extends Emitter {
 
   /** A request failed. @param {unknown} error */
   failed(error) {
-    if (error instanceof Intercepted) this.#set("intercepted");
+    if (error instanceof SignedOut) this.#connection.end();
+    else if (error instanceof Intercepted) this.#set("intercepted");
+  }
+
+  /** Ends the connection if the session has ended or another user has signed in. Rejects when the server does not respond. */
+  async checkIdentity() {
+    if ((await this.#api.me()) !== this.#me) this.#connection.end();
+  }
+
+  #connected() {
+    this.#hellos++;
+    this.#refusals = 0;
+    this.#set(undefined);
   }
 
   /**
-   * A socket closed before `hello`. Resolves to the signed-in user's name if it was requested; rejects when the server did
-   * not respond.
+   * A socket closed before `hello`.
    * @param {number | undefined} code the close code; undefined after a timeout
    */
-  async refused(code) {
-    if (code === TOO_MANY_SOCKETS) {
-      this.#set("tabs");
-      return undefined;
-    }
-    const greetings = this.#greetings;
+  async #refused(code) {
+    if (code === TOO_MANY_SOCKETS) return this.#set("tabs");
+    const hellos = this.#hellos;
     this.#refusals += code === undefined ? BLOCKED_AFTER : 1;
+    /** @type {Trouble | undefined} */
     let trouble;
     try {
-      const name = await this.#api.me();
-      trouble =
-        this.#refusals >= BLOCKED_AFTER && (await this.#areSocketsBlocked())
-          ? /** @type {const} */ ("socket")
-          : undefined;
-      return name;
+      await this.checkIdentity();
+      if (this.#refusals >= BLOCKED_AFTER && (await this.#areSocketsBlocked())) trouble = "socket";
     } catch (error) {
       this.#refusals = 0;
-      throw error;
-    } finally {
-      if (greetings === this.#greetings) this.#set(trouble);
+      if (error instanceof Intercepted) trouble = "intercepted";
+      else this.failed(error);
     }
+    if (hellos !== this.#hellos) return;
+    this.#set(trouble);
+    if (trouble === "socket") this.emit("blocked");
   }
 
   /** Whether the server would accept the socket that fails to connect. */

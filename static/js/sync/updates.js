@@ -10,18 +10,17 @@ const SPREAD_MS = 30_000;
 const RELOADED_FOR = "chatify.reloaded_for";
 
 /**
- * @param {import("../store/messenger.js").Messenger} messenger
+ * @param {import("../chat_model.js").Chat} chat
  * @param {Iterable<import("../elements/connection_line.js").ConnectionLine>} lines where the reload is offered
  */
-export function followVersion(messenger, lines) {
+export function followVersion(chat, lines) {
   /** @type {string | undefined} */
   let newer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
 
-  messenger.addEventListener("greeted", (event) => {
-    const { detail } = /** @type {CustomEvent<string>} */ (event);
-    newer = detail === VERSION ? undefined : detail;
+  chat.sync.on("hello", (version) => {
+    newer = version === VERSION ? undefined : version;
     for (const line of lines) line.offerUpdate(newer !== undefined);
     plan();
   });
@@ -34,7 +33,7 @@ export function followVersion(messenger, lines) {
   }
 
   function reload() {
-    if (newer === undefined || isBusy(messenger)) return plan();
+    if (newer === undefined || isBusy(chat)) return plan();
     try {
       const versions = sessionStorage.getItem(RELOADED_FOR)?.split(" ") ?? [];
       if (versions.includes(newer)) return;
@@ -48,7 +47,7 @@ export function followVersion(messenger, lines) {
 
 /**
  * Whether a reload would lose or interrupt something.
- * @param {import("../store/messenger.js").Messenger} messenger
+ * @param {import("../chat_model.js").Chat} chat
  */
 function isBusy({ connection, outbox }) {
   const isConnected = connection.state === "open";

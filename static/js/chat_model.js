@@ -1,0 +1,41 @@
+/** The parts of the chat that work without a document, constructed and connected. */
+
+import { ConversationStore } from "./store/conversation_store.js";
+import { Drafts } from "./store/drafts.js";
+import { PeopleDirectory } from "./store/people_directory.js";
+import { SyncEngine } from "./sync/sync_engine.js";
+
+/** @typedef {Pick<typeof import("./sync/api.js"), "conversations" | "unread" | "messages" | "people" | "me" | "blocks" | "mute" | "block"> & { acceptsSockets?: () => Promise<boolean> }} Api */
+
+/**
+ * @typedef {object} Parts
+ * @property {Api} api
+ * @property {import("./sync/outbox.js").Outbox} outbox
+ * @property {ConversationStore} conversations
+ * @property {PeopleDirectory} people
+ * @property {import("./store/offline_cache.js").OfflineCache | undefined} [cache]
+ */
+
+/** @typedef {ReturnType<typeof createChat>} Chat */
+
+/**
+ * @param {string} me
+ * @param {{
+ *   api: Api,
+ *   connection: import("./sync/connection.js").Connection,
+ *   outbox: import("./sync/outbox.js").Outbox,
+ *   drafts?: Drafts,
+ *   cache?: import("./store/offline_cache.js").OfflineCache,
+ * }} parts
+ */
+export function createChat(me, { api, connection, outbox, drafts = new Drafts(), cache }) {
+  const conversations = new ConversationStore(me, outbox);
+  const people = new PeopleDirectory(me, { api, conversations, send: (frame) => connection.send(frame) });
+  const sync = new SyncEngine(me, { api, connection, outbox, conversations, people, cache });
+  cache?.start({
+    newest: () => conversations.lines().flatMap(({ conversation }) => (conversation.lastSeq > 0 ? [conversation] : [])),
+    fetch: (peer, limit) => api.messages(me, peer, { limit }),
+  });
+  conversations.on("conversation", (peer) => cache?.changed(conversations.with(peer)));
+  return { me, connection, outbox, drafts, conversations, people, sync, loader: sync.loader };
+}

@@ -1,0 +1,157 @@
+/** Shows the conversation in the URL, moves between the list and a conversation, and handles page-wide shortcuts. */
+
+import { safeLocalStorage, SINGLE_KEYS } from "./store/safe_local_storage.js";
+import { find, isTouch } from "./util/dom.js";
+
+/**
+ * @typedef {object} Elements
+ * @property {import("./elements/people_list.js").PeopleList} people
+ * @property {import("./elements/chat_header.js").ChatHeader} header
+ * @property {import("./elements/chat_thread.js").ChatThread} thread
+ * @property {import("./elements/message_composer.js").MessageComposer} composer
+ */
+
+/** @type {import("./chat_model.js").Chat} */
+let chat;
+/** @type {Elements} */
+let elements;
+/** The name in the URL on screen; "" for the list alone. @type {string | undefined} */
+let shownName;
+/** Whether going back to the list focuses the search. */
+let returnsToSearch = false;
+
+/**
+ * Call `route` once the stored data are loaded.
+ * @param {import("./chat_model.js").Chat} model
+ * @param {Elements} parts
+ */
+export function startNavigation(model, parts) {
+  chat = model;
+  elements = parts;
+  addEventListener("hashchange", () => void route());
+  addEventListener("keydown", ignoreInputMethodKeys, { capture: true });
+  addEventListener("keydown", onKey);
+  find(document, ".open").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    if (event.key !== "Escape" || document.querySelector(":popover-open")) return;
+    if (isNarrow()) goBack();
+    else elements.people.focusLine(chat.conversations.open ?? "");
+  });
+  navigator.serviceWorker?.addEventListener("message", ({ data }) => {
+    if (typeof data?.open === "string") location.hash = encodeURIComponent(data.open);
+  });
+}
+
+/** Goes back to the list: by the browser's history if the user came from there, otherwise by replacing the entry. */
+export function goBack() {
+  if (history.state?.fromList) {
+    history.back();
+    return;
+  }
+  history.replaceState(null, "", location.pathname);
+  dispatchEvent(new HashChangeEvent("hashchange"));
+}
+
+/** Opens the dialog of keyboard shortcuts. */
+export async function openKeys() {
+  const sheet = await import("./elements/keys_sheet.js").catch(() => undefined);
+  await sheet?.openKeys();
+}
+
+/** Shows the conversation in the URL. */
+export async function route() {
+  const { people, header, thread, composer } = elements;
+  const name = nameInUrl();
+  const left = chat.conversations.open;
+  find(document, ".app").toggleAttribute("data-open", name !== "");
+  find(document, ".nothing").hidden = name !== "";
+  find(document, ".open").hidden = name === "";
+  if (name !== "" && shownName === "" && history.state === null) history.replaceState({ fromList: true }, "");
+  const isFirst = shownName === undefined;
+  if (!isFirst) people.clear(); // keeps what the user typed while the page loaded
+  shownName = name;
+  if (name === "") {
+    chat.conversations.show(undefined);
+    if (returnsToSearch) people.focusSearch();
+    else if (left !== undefined) people.focusLine(left);
+    returnsToSearch = false;
+    return;
+  }
+  const from = isFirst ? document.body : document.activeElement;
+  let peer = chat.people.knownName(name);
+  if (peer === undefined) {
+    // Hide the previous conversation's composer until the name is resolved.
+    show(undefined, name);
+    thread.expect();
+    // Deleted users are in no search result, but in the lists of the users they wrote with.
+    peer = (await chat.people.find(name)) ?? (await chat.loader.loadRow(name));
+    if (nameInUrl() !== name) return; // the user navigated meanwhile
+  }
+  show(peer, name);
+  if (peer === undefined) {
+    header.show(name, { isUnknown: true });
+    thread.showUnknown(name);
+  }
+  const { activeElement } = document;
+  const searches = activeElement instanceof HTMLInputElement && activeElement.value !== "";
+  if (searches || (activeElement !== from && activeElement !== document.body)) return; // the user moved the focus meanwhile
+  if (isTouch() || peer === undefined) header.focusName();
+  else composer.focusText();
+}
+
+/**
+ * @param {string | undefined} peer the peer's name, if known
+ * @param {string} name the name in the URL
+ */
+function show(peer, name) {
+  const { header, thread, composer } = elements;
+  chat.conversations.show(peer);
+  header.show(peer ?? name);
+  composer.hidden = peer === undefined;
+  composer.show(peer);
+  thread.show(peer);
+}
+
+/**
+ * Ignores keys while an input method composes a word (Japanese, Greek accents …). In Safari the Enter that ends a composition is
+ * dispatched after it and recognizable only by key code 229.
+ *
+ * @param {KeyboardEvent} event
+ */
+function ignoreInputMethodKeys(event) {
+  if (event.isComposing || event.keyCode === 229) event.stopImmediatePropagation();
+}
+
+/** @param {KeyboardEvent} event */
+function onKey(event) {
+  if (event.defaultPrevented || event.altKey || document.querySelector("dialog[open]")) return;
+  const isControl = event.ctrlKey || event.metaKey;
+  const isWriting = /** @type {Element} */ (event.target).matches("input, textarea");
+  const isSingle = !isControl && !isWriting && safeLocalStorage().getItem(SINGLE_KEYS) !== "off";
+  // By position on the keyboard: a Greek layout has a κ there.
+  if ((isControl && !event.shiftKey && event.code === "KeyK") || (isSingle && event.key === "/")) search();
+  else if (isSingle && event.key === "?") void openKeys();
+  else return;
+  event.preventDefault();
+}
+
+function search() {
+  if (!isNarrow() || !shownName) {
+    elements.people.focusSearch();
+    return;
+  }
+  returnsToSearch = true;
+  goBack();
+}
+
+/** Whether the window has room for only one pane. */
+function isNarrow() {
+  return !matchMedia("(min-width: 720px)").matches;
+}
+
+function nameInUrl() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return ""; // malformed, such as "#%zz"
+  }
+}

@@ -1,0 +1,211 @@
+/** The user's conversations, their order in the list, and the one on screen. `SyncEngine` fills it. */
+
+import { Emitter } from "../util/emitter.js";
+import { nameKey } from "../util/names.js";
+import { Conversation } from "./conversation.js";
+
+/** @import { Row } from "../sync/api.js" */
+/** @import { PendingMessage } from "../sync/outbox.js" */
+/** @import { Message, Preview } from "./conversation.js" */
+
+/** @typedef {Omit<Row, "online" | "last_seen">} StableRow a row without presence, which expires quickly */
+/** @typedef {{ peer: string, preview: Preview | undefined, pending: PendingMessage | undefined, unread: number, conversation: Conversation }} Line */
+
+/**
+ * - `list`: the list may have changed
+ * - `conversation`: the conversation with this peer changed
+ * - `opened`: the conversation with this peer, or none, is on screen
+ * - `arrived`: a new message of a peer
+ * - `replied`: the user wrote to this peer, on any device
+ * @extends {Emitter<{ list: void, conversation: string, opened: string | undefined, arrived: Message, replied: string }>}
+ */
+export class ConversationStore extends Emitter {
+  /** @type {Map<string, Conversation>} by name key */
+  #conversations = new Map();
+  /** Unread counts of conversations not loaded into the list yet. @type {Map<string, number>} by name key */
+  #unlistedUnread = new Map();
+  /** @type {string | undefined} */
+  #open;
+  /** How much of the list is loaded, and the cursor of its next page. */
+  #list = { isLoaded: false, isComplete: false, cursor: /** @type {string | undefined} */ (undefined) };
+  #me;
+  #outbox;
+
+  /**
+   * @param {string} me
+   * @param {import("../sync/outbox.js").Outbox} outbox
+   */
+  constructor(me, outbox) {
+    super();
+    this.#me = me;
+    this.#outbox = outbox;
+    outbox.on("changed", (peer) => this.changed(peer));
+  }
+
+  /** The peer on screen. */
+  get open() {
+    return this.#open;
+  }
+
+  /** Whether the first page of the list is loaded. */
+  get isListLoaded() {
+    return this.#list.isLoaded;
+  }
+
+  get isListComplete() {
+    return this.#list.isComplete;
+  }
+
+  /** The cursor of the next page of the list. */
+  get cursor() {
+    return this.#list.cursor;
+  }
+
+  /** The conversation with a user; an empty one when there is none yet. @param {string} peer */
+  with(peer) {
+    const key = nameKey(peer);
+    let conversation = this.#conversations.get(key);
+    if (!conversation) this.#conversations.set(key, (conversation = new Conversation(this.#me, peer)));
+    return conversation;
+  }
+
+  all() {
+    return [...this.#conversations.values()];
+  }
+
+  /** Whether the conversation is still part of the store. @param {Conversation} conversation */
+  has(conversation) {
+    return this.#conversations.get(nameKey(conversation.peer)) === conversation;
+  }
+
+  /** The name of a user with whom there are messages, as its owner spells it. @param {string} name */
+  nameOf(name) {
+    const conversation = this.#conversations.get(nameKey(name));
+    const isUsed = conversation && (conversation.lastSeq > 0 || this.#outbox.to(conversation.peer).length > 0);
+    return isUsed ? conversation.peer : undefined;
+  }
+
+  /**
+   * The lines of the list, newest first: every conversation with a stored or pending message.
+   * @returns {Line[]}
+   */
+  lines() {
+    const newest = this.#outbox.newest();
+    for (const peer of newest.keys()) this.with(peer);
+    /** @type {(Line & { at: number })[]} */
+    const lines = [];
+    for (const conversation of this.#conversations.values()) {
+      const { peer, preview, unread } = conversation;
+      const pending = newest.get(peer);
+      if (!preview && !pending) continue;
+      lines.push({ peer, preview, pending, unread, conversation, at: Math.max(preview?.at ?? 0, pending?.at ?? 0) });
+    }
+    return lines.toSorted((a, b) => b.at - a.at);
+  }
+
+  /** Unread messages of all conversations except muted ones. */
+  get unread() {
+    let sum = 0;
+    for (const { muted, unread } of this.#conversations.values()) if (!muted) sum += unread;
+    for (const [key, unread] of this.#unlistedUnread) if (!this.#conversations.get(key)?.isDescribed) sum += unread;
+    return sum;
+  }
+
+  /**
+   * Opens the conversation with `peer`; undefined closes it.
+   * @param {string | undefined} peer
+   */
+  show(peer) {
+    this.#open = peer;
+    this.emitSoon("opened", peer);
+  }
+
+  /** @param {string} peer */
+  changed(peer) {
+    this.emitSoon("list");
+    this.emitSoon("conversation", this.with(peer).peer);
+  }
+
+  /**
+   * Changes a conversation, if it is known.
+   * @param {string} peer
+   * @param {(conversation: Conversation) => void} change
+   */
+  update(peer, change) {
+    const conversation = this.#conversations.get(nameKey(peer));
+    if (!conversation) return;
+    change(conversation);
+    this.changed(peer);
+  }
+
+  /**
+   * Adds a message from the server. Returns whether messages before it are missing.
+   * @param {string} peer
+   * @param {Message} message
+   */
+  receive(peer, message) {
+    const { fresh, gap } = this.with(peer).receive(message);
+    if (fresh && message.from === this.#me) this.emit("replied", peer);
+    else if (fresh) this.emit("arrived", message);
+    this.changed(peer);
+    return gap;
+  }
+
+  /** Applies the server's row of a conversation. @param {StableRow} row */
+  applyRow(row) {
+    const conversation = this.with(row.peer);
+    conversation.peer = row.peer; // as its owner spells it, not as the URL did
+    const { last } = row;
+    conversation.update(
+      row,
+      last ? { from: last.sender, text: last.content, at: Date.parse(last.timestamp) } : undefined,
+    );
+    this.changed(row.peer);
+    return conversation;
+  }
+
+  /**
+   * Applies the next page of the list.
+   * @param {Row[]} rows
+   * @param {boolean} isLast
+   */
+  addPage(rows, isLast) {
+    for (const row of rows) this.applyRow(row);
+    this.#list = { isLoaded: true, isComplete: isLast, cursor: rows.at(-1)?.cursor ?? this.#list.cursor };
+    this.emitSoon("list");
+  }
+
+  /** @param {Record<string, number>} counts of all conversations with unread messages, by peer */
+  setUnlistedUnread(counts) {
+    this.#unlistedUnread = new Map(Object.entries(counts).map(([peer, unread]) => [nameKey(peer), unread]));
+    this.emitSoon("list");
+  }
+
+  /** The user read a conversation on another device. @param {string} peer @param {number} seq */
+  readElsewhere(peer, seq) {
+    this.#unlistedUnread.delete(nameKey(peer));
+    this.update(peer, (conversation) => conversation.confirmRead(seq));
+  }
+
+  /** Drops a conversation. @param {Conversation} conversation */
+  drop(conversation) {
+    const key = nameKey(conversation.peer);
+    this.#conversations.delete(key);
+    this.emitSoon("conversation", conversation.peer);
+    if (this.#open !== undefined && nameKey(this.#open) === key) this.show(this.#open); // empty, until it is loaded again
+  }
+
+  /** Drops everything. */
+  clear() {
+    this.#conversations.clear();
+    this.forgetList();
+  }
+
+  /** The list has to be loaded again; its conversations stay until then. */
+  forgetList() {
+    this.#list = { isLoaded: false, isComplete: false, cursor: undefined };
+    this.#unlistedUnread.clear();
+    this.emitSoon("list");
+    if (this.#open !== undefined) this.emitSoon("conversation", this.#open);
+  }
+}

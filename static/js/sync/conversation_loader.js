@@ -1,0 +1,283 @@
+/**
+ * Loads conversations over HTTP: rows and pages of the list, and pages of messages before, after and around what is loaded.
+ */
+
+import { Emitter } from "../util/emitter.js";
+import { nameKey } from "../util/names.js";
+
+/** @import { Stored } from "./api.js" */
+/** @import { Conversation } from "../store/conversation.js" */
+
+const PAGE = 50;
+const OLDER_PAGE = 100; // two screens of history hide the latency of a slow network while scrolling
+const FILL_PAGE = 200;
+const MAX_UNREAD_REACH = 1_000;
+
+/**
+ * - `failed`: a request failed; `needsRetry` when nothing else requests it again
+ * - `gap`: messages of a conversation are missing
+ * - `contradicted`: the server's messages are not those loaded
+ * @extends {Emitter<{ failed: { error: unknown, needsRetry: boolean }, gap: Conversation, contradicted: void }>}
+ */
+export class ConversationLoader extends Emitter {
+  /** @type {Map<Conversation, Promise<void>>} running requests for messages */
+  #loading = new Map();
+  /** @type {Map<string, Promise<string | undefined>>} running requests for single rows, by name key */
+  #loadingRows = new Map();
+  #isLoadingList = false;
+  /** @type {Set<Conversation>} whose newest message must be compared with the server's before the gap after it is filled */
+  #unverified = new Set();
+  #me;
+  #api;
+  #conversations;
+  #people;
+  #outbox;
+  #cache;
+
+  /**
+   * @param {string} me
+   * @param {import("../chat_model.js").Parts} parts
+   */
+  constructor(me, { api, conversations, people, outbox, cache }) {
+    super();
+    this.#me = me;
+    this.#api = api;
+    this.#conversations = conversations;
+    this.#people = people;
+    this.#outbox = outbox;
+    this.#cache = cache;
+  }
+
+  /** Whether the list is loaded, and no further page of it is being loaded. */
+  get isListSettled() {
+    return this.#conversations.isListLoaded && !this.#isLoadingList;
+  }
+
+  /** The first page of the list, or the one before a cursor. Does not apply it. @param {string} [before] */
+  async listPage(before) {
+    const rows = await this.#api.conversations({ limit: PAGE, before });
+    return { rows, isLast: rows.length < PAGE };
+  }
+
+  /** Loads the next page of the list. */
+  async loadMoreOfList() {
+    const { isListLoaded, isListComplete, cursor } = this.#conversations;
+    if (!isListLoaded || isListComplete || this.#isLoadingList) return;
+    this.#isLoadingList = true;
+    const page = await this.attempt(this.listPage(cursor));
+    this.#isLoadingList = false;
+    if (!page) return;
+    for (const row of page.rows) this.#people.applyRow(row);
+    this.#conversations.addPage(page.rows, page.isLast);
+  }
+
+  /**
+   * Loads the row of a conversation that may not be in the list yet. Resolves to the peer's name if there is one.
+   * @param {string} peer
+   */
+  loadRow(peer) {
+    const key = nameKey(peer);
+    let loading = this.#loadingRows.get(key);
+    if (loading) return loading;
+    loading = this.attempt(this.#api.conversations({ limit: 1, peer })).then((rows) => {
+      this.#loadingRows.delete(key);
+      const row = rows?.[0];
+      if (row) this.#people.applyRow(row);
+      return row?.peer;
+    });
+    this.#loadingRows.set(key, loading);
+    return loading;
+  }
+
+  /** Whether a conversation is muted; loads its row if necessary. @param {string} peer */
+  async isMuted(peer) {
+    const conversation = this.#conversations.with(peer);
+    if (!conversation.isDescribed) await this.loadRow(peer);
+    return conversation.muted;
+  }
+
+  /** Loads the newest messages, from the cache or the server. @param {Conversation} conversation */
+  loadNewest(conversation) {
+    return this.#loadOnce(conversation, async () => {
+      if (await this.#loadCached(conversation)) return;
+      const [page] = await Promise.all([
+        this.#api.messages(this.#me, conversation.peer, { limit: PAGE }),
+        this.#conversations.isListLoaded && !conversation.isDescribed && this.loadRow(conversation.peer),
+      ]);
+      if (page.length === 0) conversation.blocked = await this.#hasBlocked(conversation.peer);
+      conversation.load(this.#applyMarks(conversation, page), page.length < PAGE);
+      if (conversation.hasGap) this.emit("gap", conversation);
+    });
+  }
+
+  /**
+   * Loads the page of history before the loaded messages.
+   * @param {string} peer
+   * @param {number} [limit]
+   */
+  async loadOlder(peer, limit = OLDER_PAGE) {
+    const conversation = this.#conversations.with(peer);
+    if (!conversation.loaded || conversation.complete) return;
+    await this.#loadOnce(conversation, async () => {
+      const before = conversation.firstSeq;
+      const page = await this.#api.messages(this.#me, conversation.peer, { limit, before });
+      if (conversation.firstSeq !== before) return; // reloaded meanwhile
+      conversation.prepend(this.#applyMarks(conversation, page), page.length < limit);
+    });
+  }
+
+  /**
+   * Loads history back to the first unread message, 1,000 messages at most. Undefined when nothing needs loading.
+   * @param {string} peer
+   */
+  reachUnread(peer) {
+    const conversation = this.#conversations.with(peer);
+    return conversation.reachesUnread ? undefined : this.#reachUnread(conversation);
+  }
+
+  /** @param {Conversation} conversation */
+  async #reachUnread(conversation) {
+    const { contiguousSeq } = conversation;
+    for (;;) {
+      const { firstSeq } = conversation;
+      if (conversation.reachesUnread || contiguousSeq - firstSeq >= MAX_UNREAD_REACH) return;
+      await this.loadOlder(conversation.peer, FILL_PAGE);
+      if (conversation.firstSeq >= firstSeq) return; // no network, or the session is over
+    }
+  }
+
+  /** Loads what is missing after the loaded messages. Rejects on failure. @param {Conversation} conversation */
+  async loadNewer(conversation) {
+    const comparing = this.#matchesServer(conversation);
+    for (;;) {
+      const after = conversation.contiguousSeq;
+      const page = await this.#api.messages(this.#me, conversation.peer, { limit: FILL_PAGE, after });
+      if (!(await comparing)) return this.emit("contradicted");
+      for (const message of this.#applyMarks(conversation, page)) conversation.receive(message);
+      this.#conversations.changed(conversation.peer);
+      if (page.length < FILL_PAGE || conversation.contiguousSeq === after) return;
+    }
+  }
+
+  /**
+   * Loads what is missing in loaded conversations, and the one on screen.
+   * @param {Set<Conversation>} listed those whose row the server has just sent
+   */
+  async fillGaps(listed) {
+    const { open } = this.#conversations;
+    const shown = open === undefined ? undefined : this.#conversations.with(open);
+    if (shown && !shown.loaded) await this.loadNewest(shown);
+    for (const conversation of this.#conversations.all()) {
+      if (!conversation.loaded) continue;
+      if (conversation.tooFarBehind) {
+        conversation.unload();
+        if (conversation === shown) await this.loadNewest(conversation);
+      } else if (listed.has(conversation) ? conversation.hasGap : conversation.contiguousSeq > 0)
+        await this.loadNewer(conversation);
+    }
+  }
+
+  /** Loads the unread counts of conversations that are not in the list yet. */
+  async loadUnlistedUnread() {
+    if (this.#conversations.isListComplete) return;
+    const counts = await this.attempt(this.#api.unread(this.#me));
+    if (counts) this.#conversations.setUnlistedUnread(counts);
+  }
+
+  /** The newest loaded messages of these conversations may not be the server's. @param {Iterable<Conversation>} conversations */
+  verify(conversations) {
+    for (const conversation of conversations) this.#unverified.add(conversation);
+  }
+
+  /**
+   * Resolves to undefined when the request fails.
+   * @template T
+   * @param {Promise<T>} request
+   * @returns {Promise<T | undefined>}
+   */
+  attempt(request) {
+    return request.catch((error) => {
+      this.emit("failed", { error, needsRetry: false });
+      return undefined;
+    });
+  }
+
+  /**
+   * Whether the newest loaded message is also the server's. Checked once per socket; otherwise a gap after a different
+   * message could be filled.
+   * @param {Conversation} conversation
+   */
+  async #matchesServer(conversation) {
+    const [held] = conversation.tail(1).messages;
+    if (!held || !this.#unverified.delete(conversation)) return true;
+    const page = await this.attempt(
+      this.#api.messages(this.#me, conversation.peer, { limit: 1, before: held.seq + 1 }),
+    );
+    if (!page) this.#unverified.add(conversation);
+    const stored = page?.[0]?.message;
+    return !stored || (stored.seq === held.seq && stored.id === held.id && stored.at === held.at);
+  }
+
+  /** @param {string} peer */
+  async #hasBlocked(peer) {
+    const blocked = await this.attempt(this.#api.blocks());
+    return blocked?.some((name) => nameKey(name) === nameKey(peer)) === true;
+  }
+
+  /**
+   * Loads a conversation from the cache; newer messages are fetched like any other gap. Returns false when the cache has
+   * nothing usable.
+   * @param {Conversation} conversation
+   */
+  async #loadCached(conversation) {
+    const page = await this.#cache?.messages(conversation.peer);
+    if (!page || !this.#conversations.has(conversation)) return false;
+    const last = page.messages.at(-1);
+    if (last && conversation.differs({ seq: last.seq, at: last.at })) {
+      this.emit("contradicted");
+      return false;
+    }
+    for (const { ref } of page.messages) if (ref) this.#outbox.settle(ref);
+    conversation.load(page.messages, page.complete);
+    this.#unverified.add(conversation);
+    if (conversation.tooFarBehind) conversation.unload();
+    else if (conversation.hasGap) this.emit("gap", conversation);
+    return conversation.loaded;
+  }
+
+  /**
+   * Returns the messages of a page and applies what it implies: stored own messages settle pending ones, and read flags raise
+   * the marks.
+   * @param {Conversation} conversation
+   * @param {Stored[]} page
+   */
+  #applyMarks(conversation, page) {
+    for (const { message, read } of page) {
+      if (message.from !== this.#me) {
+        if (read) conversation.confirmRead(message.seq); // its row may not be loaded yet
+        continue;
+      }
+      if (read) conversation.raisePeerMarks({ read: message.seq });
+      if (message.ref) this.#outbox.settle(message.ref);
+    }
+    return page.map(({ message }) => message);
+  }
+
+  /**
+   * Loads messages, one request per conversation at a time.
+   * @param {Conversation} conversation
+   * @param {() => Promise<void>} load
+   */
+  #loadOnce(conversation, load) {
+    const running = this.#loading.get(conversation);
+    if (running) return running;
+    const done = load()
+      .catch((error) => this.emit("failed", { error, needsRetry: !conversation.loaded }))
+      .finally(() => {
+        this.#loading.delete(conversation);
+        this.#conversations.changed(conversation.peer);
+      });
+    this.#loading.set(conversation, done);
+    return done;
+  }
+}

@@ -1,0 +1,353 @@
+/**
+ * Keeps the page in sync with the server: sends the outbox, applies frames, and after every reconnect or loss fetches what is
+ * missing. It has no document.
+ */
+
+import { Emitter } from "../util/emitter.js";
+import { Intercepted, Limited } from "./api.js";
+import { ConnectionTrouble } from "./connection_trouble.js";
+import { ConversationLoader } from "./conversation_loader.js";
+import { FrameReceiver } from "./frame_receiver.js";
+
+/** @import { Row } from "./api.js" */
+/** @import { State } from "./connection.js" */
+/** @import { Conversation } from "../store/conversation.js" */
+/** @typedef {{ from: string, text: string, seq: number }} MissedMessage */
+
+/** Frames from two pods may overtake each other, so a gap often closes by itself within this time. */
+const GAP_MS = 250;
+const RETRY_MS = 1_000;
+/** Signing in to a captive portal takes longer than a reconnect. */
+const INTERCEPTED_MS = 5_000;
+
+/**
+ * - `missed`: a message of a peer arrived while disconnected
+ * - `connection`: the connection's state or trouble changed
+ * - `hello`: the server is connected; it serves this version of the pages
+ * - `ended`: the session is over
+ * @extends {Emitter<{ missed: MissedMessage, connection: void, hello: string, ended: void }>}
+ */
+export class SyncEngine extends Emitter {
+  /** @type {Promise<void> | undefined} */
+  #resuming;
+  #resumeAgain = false;
+  /** @type {Set<Conversation>} conversations that may lack messages */
+  #gaps = new Set();
+  /** @type {any} */
+  #gapTimer;
+  /** @type {any} */
+  #retryTimer;
+  /** @type {string | undefined} of the loaded data */
+  #epoch;
+  /** Whether the server's epoch differs from that of the loaded data. */
+  #isDistrusting = false;
+  /** @type {Map<Conversation, number>} conversations not confirmed by the server, with their last seq */
+  #unconfirmed = new Map();
+  /** @type {Promise<void>} loading of what this browser has stored */
+  #restoring = Promise.resolve();
+  #isRestored = true;
+  /** @type {Promise<unknown>} check that the signed-in user is `me` */
+  #identityCheck = Promise.resolve();
+  #me;
+  #connection;
+  #outbox;
+  #conversations;
+  #people;
+  #cache;
+  #trouble;
+
+  /**
+   * @param {string} me
+   * @param {import("../chat_model.js").Parts & { connection: import("./connection.js").Connection }} parts
+   */
+  constructor(me, parts) {
+    super();
+    const { connection, outbox, conversations, people, cache } = parts;
+    this.#me = me;
+    this.#connection = connection;
+    this.#outbox = outbox;
+    this.#conversations = conversations;
+    this.#people = people;
+    this.#cache = cache;
+    this.loader = new ConversationLoader(me, parts);
+    this.loader.on("failed", ({ error, needsRetry }) => this.#requestFailed(error, needsRetry));
+    this.loader.on("gap", (conversation) => this.#resumeSoon(conversation));
+    this.loader.on("contradicted", () => this.#startOver());
+    this.#trouble = new ConnectionTrouble(me, parts);
+    this.#trouble.on("changed", () => this.emitSoon("connection"));
+    this.#trouble.on("blocked", () => void this.resume()); // HTTP still works, so new messages can be read
+    const receiver = new FrameReceiver(me, parts);
+    receiver.on("hello", (hello) => this.#receiveHello(hello));
+    receiver.on("gap", (conversation) => this.#resumeSoon(conversation));
+    receiver.on("contradicted", () => this.#startOver());
+    receiver.on("sync", () => void this.resume());
+    connection.on("frame", (frame) => receiver.receive(frame));
+    connection.on("state", (state) => this.#connectionChanged(state));
+    conversations.on("opened", (peer) => void this.#loadOpened(peer));
+    people.on("unblocked", () => void this.resume()); // fetches what the user wrote meanwhile
+  }
+
+  /** Why the page has no connection, if known. */
+  get trouble() {
+    return this.#trouble.now;
+  }
+
+  /**
+   * Connects and loads what this browser has stored, concurrently. Resolves when the stored data are loaded.
+   * @param {{ isIdentityKnown?: boolean }} [options] isIdentityKnown: the server has confirmed that `me` is signed in
+   */
+  start({ isIdentityKnown = true } = {}) {
+    this.#isRestored = false;
+    this.#restoring = this.#restore();
+    if (!isIdentityKnown) this.#identityCheck = this.loader.attempt(this.#trouble.checkIdentity());
+    this.#connection.connect();
+    void this.resume();
+    return this.#restoring;
+  }
+
+  /**
+   * Sends a text. Returns false when the outbox is full.
+   * @param {string} peer
+   * @param {string} text
+   */
+  write(peer, text) {
+    this.#people.presence.messageSent();
+    const isTaken = this.#outbox.add(this.#conversations.with(peer).peer, text) !== undefined;
+    if (isTaken) this.#conversations.emit("replied", peer);
+    return isTaken;
+  }
+
+  /**
+   * Marks everything from `peer` up to `seq` as read.
+   * @param {string} peer
+   * @param {number} seq
+   */
+  markRead(peer, seq) {
+    const conversation = this.#conversations.with(peer);
+    if (peer === this.#me || conversation.blocked || !conversation.readTo(seq)) return;
+    this.#connection.send({ type: "read", peer, seq });
+    this.#conversations.changed(peer);
+  }
+
+  /**
+   * Fetches what may have been missed: the list, then the gaps of loaded conversations. Runs once at a time; calls during a
+   * run cause one more.
+   */
+  resume() {
+    if (this.#resuming) {
+      this.#resumeAgain = true;
+      return this.#resuming;
+    }
+    clearTimeout(this.#gapTimer);
+    clearTimeout(this.#retryTimer);
+    this.#gapTimer = undefined;
+    this.#resuming = this.#resumeOnce()
+      .catch((error) => this.#requestFailed(error, true))
+      .finally(() => {
+        this.#resuming = undefined;
+        if (!this.#resumeAgain) return;
+        this.#resumeAgain = false;
+        void this.resume();
+      });
+    return this.#resuming;
+  }
+
+  /** @param {{ epoch: string, version: string }} hello */
+  #receiveHello({ epoch, version }) {
+    this.emit("hello", version);
+    this.#people.presence.connected();
+    if (this.#epoch !== undefined && this.#epoch !== epoch) this.#distrust();
+    this.#epoch = epoch;
+    if (this.#isRestored && !this.#isDistrusting) this.#cache?.greeted(epoch);
+    this.loader.verify(this.#conversations.all());
+    this.#connectOutbox();
+    void this.resume();
+  }
+
+  /** @param {State} state */
+  #connectionChanged(state) {
+    if (state !== "open") {
+      this.#outbox.disconnected();
+      this.#people.presence.disconnected();
+    }
+    if (state === "ended") this.emit("ended");
+    this.emitSoon("connection");
+  }
+
+  /** Starts sending once the messages of an earlier page are loaded, which are sent first. */
+  #connectOutbox() {
+    if (!this.#isRestored || this.#connection.state !== "open") return;
+    this.#outbox.connected(({ peer, text, ref }) =>
+      this.#connection.send({ type: "message", to: peer, message: text, ref }),
+    );
+  }
+
+  /**
+   * @param {unknown} error
+   * @param {boolean} needsRetry
+   */
+  #requestFailed(error, needsRetry) {
+    this.#trouble.failed(error);
+    if (!needsRetry || this.#connection.state !== "open") return; // the next `hello` resumes
+    const wait =
+      error instanceof Limited ? error.seconds * 1_000 : error instanceof Intercepted ? INTERCEPTED_MS : RETRY_MS;
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = setTimeout(() => void this.resume(), wait + Math.random() * RETRY_MS);
+  }
+
+  async #resumeOnce() {
+    const { isListLoaded } = this.#conversations;
+    const all = this.#conversations.all();
+    /** What was loaded before the request. A lower answer means that the database was rolled back. */
+    const contiguous = new Map(all.map((conversation) => [conversation, conversation.contiguousSeq]));
+    const known = new Map(all.map((conversation) => [conversation, conversation.lastSeq]));
+    const newest = Math.max(0, ...all.map(({ preview }) => preview?.at ?? 0));
+    const epoch = this.#epoch;
+    const reportsMissed = isListLoaded || this.#isDistrusting;
+    /** @type {Set<Conversation>} */
+    const listed = new Set();
+    /** @type {string | undefined} */
+    let before;
+    for (;;) {
+      const [{ rows, isLast }] = await Promise.all([
+        this.loader.listPage(before),
+        this.#identityCheck,
+        this.#restoring,
+      ]);
+      if (this.#connection.state === "ended") return;
+      this.#trouble.answered();
+      for (const [conversation, seq] of this.#unconfirmed) {
+        contiguous.set(conversation, seq);
+        known.set(conversation, seq);
+      }
+      if (rows.some((row) => this.#contradicts(row, contiguous))) return this.#startOver();
+      const last = rows.at(-1);
+      // Newest first: if the last row of the page has nothing new, the following pages have nothing either.
+      const isMore = isListLoaded && !isLast && last && last.last_seq > this.#conversations.with(last.peer).lastSeq;
+      for (const row of rows) {
+        const isNew = row.last_seq > this.#conversations.with(row.peer).lastSeq;
+        listed.add(this.#people.applyRow(row));
+        if (isNew && reportsMissed) this.#reportMissed(row, newest);
+      }
+      if (!isListLoaded) this.#conversations.addPage(rows, isLast);
+      if (!isMore) {
+        this.#dropAbsent(listed, known, isLast ? 0 : Date.parse(last?.last?.timestamp ?? ""));
+        break;
+      }
+      before = last.cursor;
+    }
+    if (this.#isDistrusting && epoch !== undefined && epoch === this.#epoch) {
+      this.#isDistrusting = false;
+      void this.#cache?.adopt(epoch);
+    }
+    await Promise.all([this.loader.fillGaps(listed), this.loader.loadUnlistedUnread()]);
+    this.#resendReadMarks();
+  }
+
+  /**
+   * Whether a row contradicts the loaded data: it ends earlier, or with a different message.
+   * @param {Row} row
+   * @param {Map<Conversation, number>} contiguous contiguous seqs before the request
+   */
+  #contradicts({ peer, last, last_seq: seq }, contiguous) {
+    const conversation = this.#conversations.with(peer);
+    if (seq < (contiguous.get(conversation) ?? 0)) return true;
+    if (!last) return false;
+    const at = Date.parse(last.timestamp);
+    // After a change of epoch the text may be the only difference.
+    return conversation.differs({ seq, at, ...(this.#isDistrusting && { from: last.sender, text: last.content }) });
+  }
+
+  /**
+   * @param {Row} row of a conversation with messages this page has not received
+   * @param {number} newest timestamp received so far; an older message was merely not listed before, for example because its sender was blocked
+   */
+  #reportMissed({ peer, last, last_seq: seq }, newest) {
+    if (last?.sender !== peer || Date.parse(last.timestamp) <= newest) return;
+    if (this.#conversations.with(peer).unread > 0) this.emit("missed", { seq, from: peer, text: last.content });
+  }
+
+  /**
+   * Drops conversations the server no longer lists although it listed older ones: both users were deleted. Drops unlisted
+   * conversations from the cache too, until the server lists them.
+   * @param {Set<Conversation>} listed those in the server's response
+   * @param {Map<Conversation, number>} known last seqs before the request
+   * @param {number} since the response contains everything newer than this
+   */
+  #dropAbsent(listed, known, since) {
+    for (const conversation of this.#conversations.all()) {
+      const { preview, lastSeq, peer } = conversation;
+      if (listed.has(conversation) || !preview || lastSeq !== known.get(conversation)) continue;
+      if (preview.at <= since && !this.#unconfirmed.has(conversation)) continue;
+      this.#conversations.drop(conversation);
+      this.#cache?.drop(peer);
+    }
+    this.#unconfirmed.clear();
+  }
+
+  /** Sends read marks the server has not confirmed, such as those set while disconnected. */
+  #resendReadMarks() {
+    for (const { peer, unconfirmedRead } of this.#conversations.all()) {
+      if (unconfirmedRead !== undefined) this.#connection.send({ type: "read", peer, seq: unconfirmedRead });
+    }
+  }
+
+  /** @param {Conversation} conversation that may lack messages */
+  #resumeSoon(conversation) {
+    this.#gaps.add(conversation);
+    this.#gapTimer ??= setTimeout(() => {
+      this.#gapTimer = undefined;
+      const isOpen = [...this.#gaps].some(({ loaded, hasGap }) => !loaded || hasGap);
+      this.#gaps.clear();
+      if (isOpen) void this.resume();
+    }, GAP_MS);
+  }
+
+  /** @param {string | undefined} peer */
+  async #loadOpened(peer) {
+    await this.#restoring; // the cache may have it
+    if (peer === undefined) return;
+    const conversation = this.#conversations.with(peer);
+    if (!conversation.loaded) await this.loader.loadNewest(conversation);
+  }
+
+  /** Loads pending messages and the offline cache. */
+  async #restore() {
+    const [cached] = await Promise.all([this.#cache?.load(), this.#outbox.load()]);
+    this.#isRestored = true;
+    this.#connectOutbox();
+    // Once the server's list is loaded, the cache has nothing to add.
+    const takes = cached !== undefined && !this.#conversations.isListLoaded;
+    for (const { row, read } of takes ? cached.records : []) {
+      const conversation = this.#conversations.applyRow(row);
+      conversation.readTo(read);
+      this.#unconfirmed.set(conversation, row.last_seq);
+    }
+    const isOther = cached?.epoch !== undefined && this.#epoch !== undefined && cached.epoch !== this.#epoch;
+    if (takes && isOther) this.#distrust();
+    else if (this.#epoch !== undefined) this.#cache?.greeted(this.#epoch);
+    if (takes) this.#epoch ??= cached.epoch;
+  }
+
+  /** The database may have been rolled back: treats the loaded data as a cache until the server confirms it. */
+  #distrust() {
+    this.#isDistrusting = true;
+    for (const conversation of this.#conversations.all()) {
+      conversation.distrust();
+      if (conversation.lastSeq > 0) this.#unconfirmed.set(conversation, conversation.lastSeq);
+    }
+    this.#conversations.forgetList();
+    this.#people.forget();
+  }
+
+  /** The server's data contradict the loaded data: drops everything except pending messages and reloads. */
+  #startOver() {
+    this.#isDistrusting = false;
+    this.#unconfirmed.clear();
+    this.#conversations.clear();
+    this.#people.forget();
+    this.#cache?.forget();
+    if (this.#epoch !== undefined) this.#cache?.greeted(this.#epoch);
+    void this.resume();
+  }
+}
