@@ -10,9 +10,8 @@ import "./elements/message_composer.js";
 import "./elements/people_list.js";
 import { goBack, route, startNavigation } from "./navigation.js";
 import { Drafts, isDraft } from "./store/drafts.js";
-import { LocalDatabase } from "./store/local_database.js";
 import { OfflineCache, STORES } from "./store/offline_cache.js";
-import { OfflineStore } from "./store/offline_store.js";
+import { OfflineDatabase, OfflineStore } from "./store/offline_store.js";
 import {
   endedSession,
   forgetEndedSession,
@@ -84,8 +83,8 @@ async function requestMe() {
  * @param {boolean} isConfirmed whether the server has just confirmed that `me` is signed in
  */
 async function start(me, isConfirmed) {
-  const database = new LocalDatabase(offlineStoreName(me), ["outbox", "unfinished"], "strict");
-  const cacheDatabase = new LocalDatabase(offlineCacheName(me), STORES, "relaxed");
+  const database = new OfflineDatabase(offlineStoreName(me), ["outbox", "unfinished"], "strict");
+  const cacheDatabase = new OfflineDatabase(offlineCacheName(me), STORES, "relaxed");
   const places = { storage: safeLocalStorage(), database };
   const outbox = new Outbox(new OfflineStore(places, "outbox", outboxPrefix(me), isPendingMessage));
   const drafts = new Drafts(new OfflineStore(places, "unfinished", draftsPrefix(me), isDraft));

@@ -1,6 +1,6 @@
 /** What the page's database does, without a browser: values are copies, and every answer comes later. */
 
-import type { Change, Database } from "../../static/js/store/local_database.js";
+import type { Change, Database } from "../../static/js/store/offline_store.js";
 
 export class MemoryDatabase implements Database {
   readonly stores = new Map<string, Map<string, unknown>>();

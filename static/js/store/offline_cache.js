@@ -5,20 +5,20 @@
 
 import { nameKey } from "../util/names.js";
 
-/** @import { Row, Stored } from "../sync/api.js" */
+/** @import { Stored } from "../sync/api.js" */
 /** @import { Conversation, Message } from "./conversation.js" */
-/** @import { Database, Change } from "./local_database.js" */
-
-/** @typedef {Omit<Row, "online" | "last_seen">} StableRow without presence, which expires quickly */
+/** @import { StableRow } from "./conversation_store.js" */
+/** @import { Database, Change } from "./offline_store.js" */
 
 /**
  * @typedef {object} CachedRow a stored row; browsers already hold these field names
  * @property {string} epoch the server's epoch when it was copied
  * @property {StableRow} row
  * @property {number} read the user's read mark, confirmed by the server or not
- * @property {{ first: number, last: number } | undefined} held the range of messages stored with it
+ * @property {Range | undefined} held the messages stored with it
  */
 
+/** @typedef {{ first: number, last: number }} Range of seqs */
 /** @typedef {{ epoch: string, messages: Message[], complete: boolean }} Page contiguous messages; complete: no message precedes them */
 
 /**
@@ -43,9 +43,9 @@ export class OfflineCache {
   #source;
   /** @type {string | undefined} of the cached data */
   #epoch;
-  /** Whether the server has confirmed the epoch; before that, nothing is written. */
-  #isEpochConfirmed = false;
-  /** @type {Map<string, { first: number, last: number } | undefined>} message ranges in the store, by name key */
+  /** Whether the server has confirmed the epoch and the user is signed in; otherwise nothing is written. */
+  #isWritable = false;
+  /** The conversations in the store, with the messages stored. @type {Map<string, Range | undefined>} by name key */
   #held = new Map();
   /** @type {Set<Conversation>} */
   #dirty = new Set();
@@ -53,7 +53,7 @@ export class OfflineCache {
   #timer;
   /** @type {any} */
   #catchUpTimer;
-  #catchingUp = false;
+  #isCatchingUp = false;
   #isEnded = false;
 
   /**
@@ -73,13 +73,13 @@ export class OfflineCache {
   /** The cached list, newest first, and its epoch. */
   async load() {
     const [epoch, rows] = await Promise.all([this.#database.get("about", "epoch"), this.#database.entries("rows")]);
-    if (!this.#isEpochConfirmed && typeof epoch === "string") this.#epoch = epoch;
+    if (!this.#isWritable && typeof epoch === "string") this.#epoch = epoch;
     /** @type {CachedRow[]} */
     const records = [];
     for (const [key, record] of rows) {
-      const good = record?.epoch === this.#epoch; // otherwise of an older epoch, possibly written by a tab that does not know the new one
-      if (!this.#held.has(key)) this.#held.set(key, good ? record.held : undefined);
-      if (good) records.push(record);
+      const isCurrent = record?.epoch === this.#epoch; // otherwise possibly written by a tab that does not know the new epoch
+      if (!this.#held.has(key)) this.#held.set(key, isCurrent ? record.held : undefined);
+      if (isCurrent) records.push(record);
     }
     return { epoch: this.#epoch, records: records.toSorted((a, b) => time(b) - time(a)) };
   }
@@ -101,12 +101,9 @@ export class OfflineCache {
    * @param {string} epoch
    */
   greeted(epoch) {
-    if (this.#epoch === epoch && this.#isEpochConfirmed) return;
+    if (this.#epoch === epoch && this.#isWritable) return;
     if (this.#epoch !== undefined && this.#epoch !== epoch) this.forget();
-    this.#epoch = epoch;
-    this.#isEpochConfirmed = true;
-    void this.#database.write([{ store: "about", key: "epoch", value: epoch }]);
-    this.#flushSoon();
+    this.#confirmEpoch(epoch, []);
   }
 
   /**
@@ -116,18 +113,24 @@ export class OfflineCache {
   async adopt(epoch) {
     const before = this.#epoch;
     if (before === undefined || before === epoch) return this.greeted(epoch);
-    const records = await Promise.all([this.#database.entries("rows"), this.#database.entries("messages")]);
-    if (this.#epoch !== before || this.#isEnded) return;
-    this.#epoch = epoch;
     /** @type {Change[]} */
-    const changes = [{ store: "about", key: "epoch", value: epoch }];
-    for (const [index, store] of ["rows", "messages"].entries()) {
-      for (const [key, value] of records[index] ?? []) {
+    const changes = [];
+    for (const store of ["rows", "messages"]) {
+      for (const [key, value] of await this.#database.entries(store))
         if (value?.epoch === before && this.#held.has(key)) changes.push({ store, key, value: { ...value, epoch } });
-      }
     }
-    this.#isEpochConfirmed = true;
-    void this.#database.write(changes);
+    if (this.#epoch === before) this.#confirmEpoch(epoch, changes);
+  }
+
+  /**
+   * @param {string} epoch
+   * @param {Change[]} changes
+   */
+  #confirmEpoch(epoch, changes) {
+    if (this.#isEnded) return;
+    this.#epoch = epoch;
+    this.#isWritable = true;
+    void this.#database.write([{ store: "about", key: "epoch", value: epoch }, ...changes]);
     this.#flushSoon();
   }
 
@@ -143,60 +146,42 @@ export class OfflineCache {
   /** Deletes a conversation. @param {string} peer */
   drop(peer) {
     const key = nameKey(peer);
-    this.#held.delete(key);
     for (const conversation of this.#dirty) if (nameKey(conversation.peer) === key) this.#dirty.delete(conversation);
-    void this.#database.write([
-      { store: "rows", key },
-      { store: "messages", key },
-    ]);
+    void this.#database.write(this.#erase([key]));
   }
 
   /** Deletes everything. */
   forget() {
-    const keys = [...this.#held.keys()];
-    this.#held.clear();
     this.#dirty.clear();
-    if (keys.length === 0) return;
-    void this.#database.write(
-      keys.flatMap((key) => [
-        { store: "rows", key },
-        { store: "messages", key },
-      ]),
-    );
+    if (this.#held.size > 0) void this.#database.write(this.#erase([...this.#held.keys()]));
   }
 
   /** Stops writing. */
   end() {
     this.#isEnded = true;
+    this.#isWritable = false;
     this.#held.clear();
     clearTimeout(this.#timer);
     clearTimeout(this.#catchUpTimer);
   }
 
   #flushSoon() {
-    if (!this.#isEpochConfirmed || this.#isEnded) return;
-    this.#timer ??= setTimeout(() => this.#idle(() => void this.flush()), GATHER_MS);
+    if (this.#isWritable) this.#timer ??= setTimeout(() => this.#idle(() => void this.flush()), GATHER_MS);
   }
 
   /** Writes changed conversations and deletes those no longer among the newest. */
   async flush() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (!this.#isEpochConfirmed || this.#isEnded || !this.#source) return;
-    const newest = this.#source.newest().slice(0, CONVERSATIONS);
+    if (!this.#isWritable) return;
+    const newest = this.#newest();
     const keys = new Set(newest.map(({ peer }) => nameKey(peer)));
-    /** @type {Change[]} */
-    const changes = [];
-    for (const conversation of newest) {
-      if (!this.#dirty.has(conversation) && this.#held.has(nameKey(conversation.peer))) continue;
-      changes.push(...this.#records(conversation));
-    }
+    const changed = newest.filter((each) => this.#dirty.has(each) || !this.#held.has(nameKey(each.peer)));
     this.#dirty.clear();
-    for (const key of this.#held.keys()) {
-      if (keys.has(key)) continue;
-      this.#held.delete(key);
-      changes.push({ store: "rows", key }, { store: "messages", key });
-    }
+    const changes = [
+      ...changed.flatMap((conversation) => this.#records(conversation)),
+      ...this.#erase([...this.#held.keys()].filter((key) => !keys.has(key))),
+    ];
     if (changes.length > 0) await this.#database.write(changes);
     this.#catchUpTimer ??= setTimeout(
       () => {
@@ -207,65 +192,53 @@ export class OfflineCache {
     );
   }
 
+  #newest() {
+    return this.#source?.newest().slice(0, CONVERSATIONS) ?? [];
+  }
+
   /**
-   * The changes that store a conversation; messages are included only if their range differs from the stored one.
+   * The changes that store a conversation. Messages are included only if their range differs from the stored one.
    * @param {Conversation} conversation
+   * @param {{ messages: Message[], complete: boolean } | undefined} [page] its newest messages
    * @returns {Change[]}
    */
-  #records(conversation) {
+  #records(conversation, page = conversation.loaded ? conversation.tail(MESSAGES) : undefined) {
     const key = nameKey(conversation.peer);
-    /** @type {Change[]} */
-    const changes = [];
     const before = this.#held.get(key);
-    if (conversation.loaded) {
-      const { messages, complete } = conversation.tail(MESSAGES);
-      const [first, last] = [messages[0]?.seq ?? 0, messages.at(-1)?.seq ?? 0];
-      if (first !== before?.first || last !== before.last) {
-        changes.push(this.#page(key, messages, complete));
-      }
-    }
-    return [...changes, this.#row(key, conversation)];
-  }
-
-  /**
-   * @param {string} key
-   * @param {Message[]} messages
-   * @param {boolean} complete
-   */
-  #page(key, messages, complete) {
-    this.#held.set(key, { first: messages[0]?.seq ?? 0, last: messages.at(-1)?.seq ?? 0 });
-    return { store: "messages", key, value: { epoch: this.#epoch, messages, complete } };
-  }
-
-  /**
-   * @param {string} key
-   * @param {Conversation} conversation
-   */
-  #row(key, conversation) {
-    const held = this.#held.get(key);
+    const held = page ? { first: page.messages[0]?.seq ?? 0, last: page.messages.at(-1)?.seq ?? 0 } : before;
     this.#held.set(key, held);
-    return {
-      store: "rows",
-      key,
-      value: { epoch: this.#epoch, row: conversation.row, read: conversation.myRead, held },
-    };
+    const epoch = this.#epoch;
+    const isSame = held?.first === before?.first && held?.last === before?.last;
+    return [
+      ...(isSame ? [] : [{ store: "messages", key, value: { epoch, ...page } }]),
+      { store: "rows", key, value: { epoch, row: conversation.row, read: conversation.myRead, held } },
+    ];
+  }
+
+  /**
+   * The changes that delete conversations.
+   * @param {string[]} keys
+   */
+  #erase(keys) {
+    for (const key of keys) this.#held.delete(key);
+    return keys.flatMap((key) => ["rows", "messages"].map((store) => ({ store, key })));
   }
 
   /** Fetches messages of unopened conversations, one at a time, so that they can be read offline too. */
   async #catchUp() {
-    if (this.#catchingUp) return;
-    this.#catchingUp = true;
+    if (this.#isCatchingUp) return;
+    this.#isCatchingUp = true;
     try {
-      for (const conversation of this.#source?.newest().slice(0, CONVERSATIONS) ?? []) {
+      for (const conversation of this.#newest()) {
         const { peer, loaded, lastSeq } = conversation;
         const missing = lastSeq - (this.#held.get(nameKey(peer))?.last ?? 0);
-        if (!loaded && missing > 0 && !this.#isEnded)
+        if (!loaded && missing > 0 && this.#isWritable)
           await this.#catchUpWith(conversation, Math.min(missing, MESSAGES));
       }
     } catch {
       // No network, or the session is over: the next change tries again.
     } finally {
-      this.#catchingUp = false;
+      this.#isCatchingUp = false;
     }
   }
 
@@ -274,18 +247,14 @@ export class OfflineCache {
    * @param {number} limit
    */
   async #catchUpWith(conversation, limit) {
-    const key = nameKey(conversation.peer);
     const epoch = this.#epoch;
     const before = await this.messages(conversation.peer);
-    const stored = (await this.#source?.fetch(conversation.peer, limit)) ?? [];
-    const fetched = stored.map(({ message }) => message);
+    const fetched = ((await this.#source?.fetch(conversation.peer, limit)) ?? []).map(({ message }) => message);
     const first = fetched[0];
-    if (!first || conversation.loaded || this.#isEnded || epoch !== this.#epoch) return;
+    if (!first || conversation.loaded || !this.#isWritable || epoch !== this.#epoch) return;
     const continues = before?.messages.at(-1)?.seq === first.seq - 1;
-    const all = continues ? [...before.messages, ...fetched] : fetched;
-    const messages = all.slice(-MESSAGES);
-    const complete = messages[0]?.seq === 1;
-    await this.#database.write([this.#page(key, messages, complete), this.#row(key, conversation)]);
+    const messages = [...(continues ? before.messages : []), ...fetched].slice(-MESSAGES);
+    await this.#database.write(this.#records(conversation, { messages, complete: messages[0]?.seq === 1 }));
   }
 }
 

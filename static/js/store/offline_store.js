@@ -1,12 +1,173 @@
 /**
- * Records that survive closing the page once `put` returns. IndexedDB writes may finish after the tab is closed, so each
- * record stays in `localStorage` until IndexedDB has flushed it to disk.
+ * What one user has in this browser: an IndexedDB database, and in it records that survive closing the page. Where a browser
+ * lacks or forbids IndexedDB, reads find nothing and writes return false.
  */
 
 import { keysOf } from "./safe_local_storage.js";
 
-/** @import { Database } from "./local_database.js" */
 /** @import { SafeStorage } from "./safe_local_storage.js" */
+
+/**
+ * @typedef {object} Change
+ * @property {string} store
+ * @property {string} key
+ * @property {unknown} [value] absent: the record is deleted
+ */
+
+/** The part that stores depend on. @typedef {Pick<OfflineDatabase, "works" | "entries" | "get" | "write">} Database */
+
+const VERSION = 1;
+/** Safari sometimes never answers the first `open`. */
+const OPEN_TIMEOUT_MS = 3_000;
+
+export class OfflineDatabase {
+  #name;
+  #stores;
+  #durability;
+  /** @type {Promise<IDBDatabase | undefined> | undefined} */
+  #opening;
+  /** Another page erased or upgraded the database; reopening would recreate it. */
+  #isClosed = false;
+
+  /**
+   * @param {string} name
+   * @param {readonly string[]} stores
+   * @param {IDBTransactionDurability} durability `strict`: a write resolves once it is on disk
+   */
+  constructor(name, stores, durability) {
+    this.#name = name;
+    this.#stores = stores;
+    this.#durability = durability;
+  }
+
+  /** Whether the database can be opened. */
+  async works() {
+    return (await this.#open()) !== undefined;
+  }
+
+  /**
+   * All records of a store, by key.
+   * @param {string} store
+   * @returns {Promise<Map<string, any>>}
+   */
+  async entries(store) {
+    const objects = (await this.#transaction([store], "readonly"))?.objectStore(store);
+    const [keys = [], values = []] = await Promise.all([result(objects?.getAllKeys()), result(objects?.getAll())]);
+    return new Map(values.map((value, index) => [String(keys[index]), value]));
+  }
+
+  /**
+   * @param {string} store
+   * @param {string} key
+   * @returns {Promise<any>} undefined when there is no such record
+   */
+  async get(store, key) {
+    return result((await this.#transaction([store], "readonly"))?.objectStore(store).get(key));
+  }
+
+  /**
+   * Writes a batch atomically. Returns false when it was not written.
+   * @param {readonly Change[]} changes
+   * @returns {Promise<boolean>}
+   */
+  async write(changes) {
+    const transaction = await this.#transaction([...new Set(changes.map(({ store }) => store))], "readwrite");
+    if (!transaction) return false;
+    try {
+      for (const { store, key, value } of changes) {
+        if (value === undefined) transaction.objectStore(store).delete(key);
+        else transaction.objectStore(store).put(value, key);
+      }
+      transaction.commit(); // explicitly, because the page may be closing
+    } catch {
+      return false;
+    }
+    return completion(transaction);
+  }
+
+  /** Deletes all records; later writes do nothing. */
+  async empty() {
+    const transaction = await this.#transaction(this.#stores, "readwrite");
+    this.#isClosed = true;
+    if (!transaction) return;
+    for (const store of this.#stores) transaction.objectStore(store).clear();
+    await completion(transaction);
+    transaction.db.close();
+  }
+
+  /**
+   * @param {readonly string[]} stores
+   * @param {IDBTransactionMode} mode
+   */
+  async #transaction(stores, mode) {
+    const database = await this.#open();
+    try {
+      return database?.transaction([...stores], mode, { durability: this.#durability });
+    } catch {
+      this.#opening = undefined; // the browser closed the database: the next call reopens it
+      return undefined;
+    }
+  }
+
+  #open() {
+    if (this.#isClosed) return Promise.resolve(undefined);
+    return (this.#opening ??= new Promise((resolve) => {
+      setTimeout(() => resolve(undefined), OPEN_TIMEOUT_MS);
+      try {
+        const request = indexedDB.open(this.#name, VERSION);
+        request.addEventListener("upgradeneeded", () => {
+          for (const store of this.#stores) request.result.createObjectStore(store);
+        });
+        request.addEventListener("success", () => {
+          this.#closeOnUpgrade(request.result);
+          resolve(request.result);
+        });
+        request.addEventListener("error", () => resolve(undefined));
+      } catch {
+        resolve(undefined); // missing or forbidden
+      }
+    }));
+  }
+
+  /** @param {IDBDatabase} database */
+  #closeOnUpgrade(database) {
+    database.addEventListener("versionchange", () => {
+      this.#isClosed = true;
+      database.close();
+    });
+    database.addEventListener("close", () => (this.#opening = undefined));
+  }
+}
+
+/**
+ * @template T
+ * @param {IDBRequest<T> | undefined} request
+ * @returns {Promise<T | undefined>} undefined on an error
+ */
+async function result(request) {
+  return (
+    request &&
+    new Promise((resolve) => {
+      request.addEventListener("success", () => resolve(request.result));
+      request.addEventListener("error", (event) => {
+        event.preventDefault();
+        resolve(undefined);
+      });
+    })
+  );
+}
+
+/**
+ * Whether a transaction was written; it is not when the quota is exceeded, for example.
+ * @param {IDBTransaction} transaction
+ * @returns {Promise<boolean>}
+ */
+function completion(transaction) {
+  return new Promise((resolve) => {
+    transaction.addEventListener("complete", () => resolve(true));
+    transaction.addEventListener("abort", () => resolve(false));
+  });
+}
 
 /**
  * What stores of records offer to those that fill them.
@@ -20,6 +181,8 @@ import { keysOf } from "./safe_local_storage.js";
  */
 
 /**
+ * Records that survive closing the page once `put` returns. IndexedDB writes may finish after the tab is closed, so each
+ * record stays in `localStorage` until IndexedDB has flushed it to disk.
  * @template T
  * @implements {RecordStore<T>}
  */
