@@ -1,43 +1,18 @@
-/**
- * The messages of the open conversation. Keeps the scroll position while history loads above, or sticks to the end. Of a long
- * conversation, only a window around the reader is in the document.
- */
+/** The messages of the open conversation. Keeps the scroll position while history loads above, or sticks to the end. */
 
-import {
-  cloneTemplate,
-  find,
-  isPageActive,
-  isTouch,
-  onPageActivityChange,
-  renderList,
-  setText,
-  setTick,
-} from "../util/dom.js";
+import { find, isPageActive, isTouch, onPageActivityChange, renderList, setText } from "../util/dom.js";
 import { group } from "../util/grouping.js";
 import { nameKey } from "../util/names.js";
-import { textParts } from "../util/text_parts.js";
-import { clock, dayWords, fullTime, timeRevision } from "../util/time.js";
-import { errorText, language, t } from "../util/translate.js";
+import { t } from "../util/translate.js";
+import { focusMessage, targetOf } from "./message_focus.js";
+import { makeRow, shownMessages, updateRow } from "./message_row.js";
+import { NewMessagesLine } from "./new_messages_line.js";
 import { ScrollAnchor } from "./scroll_anchor.js";
 import { VirtualWindow } from "./virtual_window.js";
 
-/** @import { Item } from "../util/grouping.js" */
-/** @import { Message } from "../store/conversation.js" */
 /** @import { Chat } from "../chat_model.js" */
-/** @import { Part } from "../util/text_parts.js" */
-
-/**
- * A message to render, stored or pending.
- * @typedef {object} ShownMessage
- * @property {string} key
- * @property {string} from
- * @property {string} text
- * @property {number} at
- * @property {number} seq 0 while pending
- * @property {import("../util/dom.js").Tick | undefined} tick
- * @property {string} [ref] of a pending message
- * @property {string | undefined} [code] the error code of a failed message
- */
+/** @import { Conversation, Message } from "../store/conversation.js" */
+/** @import { ShownMessage } from "./message_row.js" */
 
 const AT_END_PX = 40;
 const NEAR_PX = 800;
@@ -58,30 +33,28 @@ export class ChatThread extends HTMLElement {
   /** @type {HTMLElement} */
   #list = find(this, ".messages");
   #window = new VirtualWindow();
+  #line = new NewMessagesLine();
   #anchor = new ScrollAnchor(this.#scroller, this.#list);
   #atEnd = true;
   /** The heights at the last scroll check. */
   #layout = "";
-  #lastShown = 0;
   #isOpened = false;
   /** Whether to scroll to the first unread message at the next render. */
   #scrollsToNew = false;
-  /** The newest seq that arrived while the user was looking at the end. */
-  #seenSeq = 0;
   /** @type {Promise<void> | undefined} the running load of history up to the first unread message */
   #unreadLoading;
-  /** The line "New messages" is drawn after this seq; undefined for none. @type {number | undefined} */
-  #newAfter;
 
   /** @param {Chat} chat */
   start(chat) {
     this.#chat = chat;
     chat.conversations.on("conversation", (peer) => this.#isShown(peer) && this.render());
-    chat.conversations.on("arrived", (message) => this.#isShown(message.from) && this.#arrived(message));
+    chat.conversations.on("arrived", (message) => {
+      if (this.#isShown(message.from)) this.#arrived(chat.conversations.with(message.from), message);
+    });
     this.#scroller.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     chat.conversations.on("replied", (peer) => {
-      if (this.#newAfter === undefined || !this.#isShown(peer)) return;
-      this.#newAfter = undefined; // a reply implies that the messages were read
+      if (!this.#line.isDrawn || !this.#isShown(peer)) return;
+      this.#line.remove(); // a reply implies that the messages were read
       this.render();
     });
     onPageActivityChange(() => this.#markSeen());
@@ -94,10 +67,6 @@ export class ChatThread extends HTMLElement {
     find(this, ".jump").addEventListener("click", () => this.toEnd());
     this.#list.addEventListener("click", (event) => this.#onClick(event));
     this.#list.addEventListener("keydown", (event) => this.#onKey(event));
-    this.#list.addEventListener("focusout", (event) => {
-      const left = /** @type {Element} */ (event.target);
-      left.removeAttribute("aria-label");
-    });
   }
 
   /** @param {string} peer */
@@ -116,11 +85,9 @@ export class ChatThread extends HTMLElement {
     this.#isOpened = false;
     this.#scrollsToNew = false;
     this.#unreadLoading = undefined;
-    this.#newAfter = undefined;
-    this.#seenSeq = 0;
-    this.#lastShown = 0;
+    this.#line = new NewMessagesLine();
     this.#anchor.clear();
-    renderList(this.#list, [], { key: () => "", make: () => cloneTemplate("day"), update: () => {} });
+    this.#renderRows([]);
     find(this, ".announcer").replaceChildren();
     this.#showGreeting("");
     for (const part of [".skeleton", ".jump"]) find(this, part).hidden = true;
@@ -139,7 +106,7 @@ export class ChatThread extends HTMLElement {
 
   toEnd() {
     if (!this.#window.atEnd) {
-      this.#window.toEnd(this.#contiguousSeq);
+      this.#window.toEnd(this.#conversation?.contiguousSeq ?? 0);
       this.render();
     }
     this.#atEnd = true;
@@ -150,45 +117,40 @@ export class ChatThread extends HTMLElement {
   /** Focuses the newest message; arrow keys move from there. */
   focusLast() {
     this.toEnd();
-    this.#focusMessage([...this.#list.querySelectorAll(".message")].at(-1));
+    focusMessage([...this.#list.querySelectorAll(".message")].at(-1));
   }
 
-  #focusFirstMessage() {
-    if (this.#peer === undefined || !this.#chat) return;
-    this.#window.to(this.#chat.conversations.with(this.#peer).firstSeq, this.#contiguousSeq);
+  #focusFirst() {
+    const conversation = this.#conversation;
+    if (!conversation) return;
+    this.#window.to(conversation.firstSeq, conversation.contiguousSeq);
     this.#atEnd = false;
     this.render();
-    this.#focusMessage(this.#list.querySelector(".message"));
+    focusMessage(this.#list.querySelector(".message"));
   }
 
   render() {
     const chat = this.#chat;
-    const peer = this.#peer;
-    if (!chat || peer === undefined) return;
-    const conversation = chat.conversations.with(peer);
+    const conversation = this.#conversation;
+    if (!chat || !conversation) return;
+    const peer = this.#peer ?? "";
     if (!conversation.loaded) this.#isOpened = false; // unloaded because too many messages were missing
     const settling = !this.#isOpened && conversation.loaded;
-    if (settling && !this.#loadUnread(chat, peer)) return;
-    const held = this.#contiguousSeq;
+    if (settling && !this.#loadUnread(chat, conversation)) return;
+    const held = conversation.contiguousSeq;
     if (settling) this.#open(conversation);
     else {
-      this.#markMissed(conversation);
+      if (this.#line.missed(conversation)) this.#scrollsToNew = this.#atEnd; // otherwise sticking to the end would scroll past it
       this.#window.grown(held, this.#atEnd && !this.#scrollsToNew);
     }
     if (this.#window.last < conversation.firstSeq) this.#window.toEnd(held); // reloaded
-    const shown = this.#shown(peer);
+    const shown = shownMessages(chat, conversation, this.#window);
     if (!this.#atEnd) this.#anchor.save();
     const focused = this.#list.contains(document.activeElement);
-    const newAfter = conversation.blocked ? undefined : this.#newAfter;
-    const newFrom = newAfter === undefined ? undefined : conversation.firstAfter(newAfter);
-    renderList(this.#list, group(shown, newFrom), {
-      key: (item) => (item.kind === "message" ? item.message.key : item.key),
-      make: (item) => this.#make(item),
-      update: (element, item) => this.#update(element, item),
-    });
+    this.#renderRows(group(shown, this.#line.below(conversation)));
     if (!this.#atEnd) this.#anchor.restore();
     if (focused && !this.#list.contains(document.activeElement)) this.#scroller.focus({ preventScroll: true });
-    this.#lastShown = Math.max(this.#lastShown, held);
+    this.#line.shown(held);
     this.toggleAttribute("data-blocked", conversation.blocked);
     find(this, ".skeleton").hidden = conversation.loaded || shown.length > 0;
     const empty = conversation.loaded && shown.length === 0 && !conversation.peerDeleted && !conversation.blocked;
@@ -200,29 +162,28 @@ export class ChatThread extends HTMLElement {
     this.#onScroll();
   }
 
-  /** The highest contiguous seq. */
-  get #contiguousSeq() {
-    return this.#peer === undefined ? 0 : (this.#chat?.conversations.with(this.#peer).contiguousSeq ?? 0);
+  get #conversation() {
+    return this.#peer === undefined ? undefined : this.#chat?.conversations.with(this.#peer);
   }
 
   /**
    * Whether the unread messages are loaded. If not, loads them before anything is shown, so that the view does not jump.
    * @param {Chat} chat
-   * @param {string} peer
+   * @param {Conversation} conversation
    */
-  #loadUnread(chat, peer) {
+  #loadUnread({ loader }, conversation) {
     if (this.#unreadLoading) return false;
-    const reaching = chat.loader.reachUnread(peer);
+    const reaching = loader.reachUnread(conversation.peer);
     if (!reaching) return true;
     find(this, ".skeleton").hidden = false;
     this.#unreadLoading = reaching;
-    void this.#openAfter(reaching, chat.conversations.with(peer));
+    void this.#openAfter(reaching, conversation);
     return false;
   }
 
   /**
    * @param {Promise<void>} reaching
-   * @param {import("../store/conversation.js").Conversation} conversation
+   * @param {Conversation} conversation
    */
   async #openAfter(reaching, conversation) {
     await reaching;
@@ -234,37 +195,16 @@ export class ChatThread extends HTMLElement {
 
   /**
    * Decides where the conversation opens.
-   * @param {import("../store/conversation.js").Conversation} conversation
+   * @param {Conversation} conversation
    */
   #open(conversation) {
-    const { myRead, contiguousSeq } = conversation;
+    const { contiguousSeq } = conversation;
     this.#isOpened = true;
     this.#scrollsToNew = true;
-    const first = conversation.blocked ? undefined : conversation.firstAfter(myRead);
-    this.#newAfter = first === undefined ? undefined : myRead;
+    this.#line.open(conversation);
+    const first = this.#line.below(conversation);
     if (first === undefined) this.#window.toEnd(contiguousSeq);
     else this.#window.to(first, contiguousSeq);
-  }
-
-  /**
-   * Marks messages that arrived before the page was open or while it was offline as new.
-   * @param {import("../store/conversation.js").Conversation} conversation
-   */
-  #markMissed(conversation) {
-    const known = Math.max(conversation.myRead, this.#lastShown);
-    const first = conversation.firstAfter(known);
-    if (first !== undefined && first > this.#seenSeq) this.#setNewAfter(conversation, known);
-  }
-
-  /**
-   * Draws the line "New messages" after `seq`, unless there is one above unread messages.
-   * @param {import("../store/conversation.js").Conversation} conversation
-   * @param {number} seq
-   */
-  #setNewAfter(conversation, seq) {
-    const line = this.#newAfter === undefined ? undefined : conversation.firstAfter(this.#newAfter);
-    if (line === undefined || line <= conversation.myRead) this.#newAfter = seq;
-    this.#scrollsToNew = this.#atEnd; // otherwise sticking to the end would scroll past it
   }
 
   /** Scrolls to the line "New messages", unless it is visible from the end. */
@@ -279,110 +219,22 @@ export class ChatThread extends HTMLElement {
     this.#scroller.scrollTop += above - this.#scroller.clientHeight * NEW_LINE_AT;
   }
 
-  /**
-   * The messages to render: stored ones in the window, then pending ones.
-   * @param {string} peer
-   * @returns {ShownMessage[]}
-   */
-  #shown(peer) {
-    const chat = /** @type {Chat} */ (this.#chat);
-    const conversation = chat.conversations.with(peer);
-    const { first, last, atEnd } = this.#window;
-    const start = Math.max(0, first - conversation.firstSeq);
-    const end = atEnd ? undefined : Math.max(0, last - conversation.firstSeq + 1);
-    const stored = conversation
-      .messages()
-      .slice(start, end)
-      .map((message) => {
-        const mine = message.from === chat.me;
-        return {
-          key: message.ref ?? `#${message.seq}`,
-          from: message.from,
-          text: message.text,
-          at: message.at,
-          seq: message.seq,
-          tick: mine ? conversation.markOf(message) : undefined,
-        };
-      });
-    if (!atEnd) return stored;
-    const pendingMessages = chat.outbox.to(peer).map((pending) => ({
-      key: pending.ref,
-      from: chat.me,
-      text: pending.text,
-      at: pending.at,
-      seq: 0,
-      tick: pending.state,
-      ref: pending.ref,
-      code: pending.code,
-    }));
-    return [...stored, ...pendingMessages];
-  }
-
-  /** @param {Item<ShownMessage>} item */
-  #make(item) {
-    if (item.kind !== "message") {
-      const line = cloneTemplate("day");
-      line.classList.toggle("new", item.kind === "new");
-      return line;
-    }
-    const element = cloneTemplate("message");
-    const { seq, text, from } = item.message;
-    find(element, ".text").append(...textParts(text).map(partNode));
-    const mine = from === this.#chat?.me;
-    element.classList.toggle("mine", mine);
-    element.classList.toggle("emoji", item.emoji);
-    // New messages slide in at the end; history does not.
-    if (this.#isOpened && (seq === 0 || seq > this.#lastShown)) {
-      element.classList.add("new");
-      element.addEventListener("animationend", () => element.classList.remove("new"), { once: true });
-    }
-    return element;
-  }
-
-  /**
-   * @param {HTMLElement} element
-   * @param {Item<ShownMessage>} item
-   */
-  #update(element, item) {
-    if (item.kind !== "message") {
-      setText(element, item.kind === "day" ? dayWords(item.at) : t("new_line"));
-      return;
-    }
-    const { message, first, last } = item;
-    const renderKey = `${language()} ${timeRevision()} ${message.seq} ${message.tick} ${message.code} ${message.at} ${first} ${last}`;
-    if (element.dataset.renderKey === renderKey) return; // unchanged, as most rows of a long thread are
-    element.dataset.renderKey = renderKey;
-    const waiting = message.tick === "sending" || message.tick === "failed";
-    element.classList.toggle("first", first);
-    element.classList.toggle("last", last);
-    element.classList.toggle("waiting", waiting);
-    element.dataset.seq = String(message.seq);
-    const mine = message.from === this.#chat?.me;
-    setText(find(element, ".author"), `${mine ? t("from_me") : message.from}: `);
-    const time = find(element, "time");
-    setText(time, clock(message.at));
-    time.dateTime = new Date(message.at).toISOString();
-    find(element, ".bubble").title = fullTime(message.at);
-    setTick(element, message.tick);
-    this.#updateFailure(element, message);
-  }
-
-  /**
-   * @param {HTMLElement} element
-   * @param {ShownMessage} message
-   */
-  #updateFailure(element, { tick, ref, code }) {
-    let failure = /** @type {HTMLElement | null} */ (element.querySelector(".failure"));
-    if (tick !== "failed") {
-      failure?.remove();
-      return;
-    }
-    if (!failure) {
-      failure = cloneTemplate("failure");
-      element.append(failure);
-    }
-    failure.dataset.ref = ref ?? "";
-    setText(find(failure, ".why"), errorText(code ?? ""));
+  /** @param {import("../util/grouping.js").Item<ShownMessage>[]} items */
+  #renderRows(items) {
+    renderList(this.#list, items, {
+      key: (item) => (item.kind === "message" ? item.message.key : item.key),
+      make: (item) => {
+        const row = makeRow(item);
+        const seq = item.kind === "message" ? item.message.seq : undefined;
+        // New messages slide in at the end; history does not.
+        if (this.#isOpened && (seq === 0 || this.#line.isFresh(seq ?? 0))) {
+          row.classList.add("new");
+          row.addEventListener("animationend", () => row.classList.remove("new"), { once: true });
+        }
+        return row;
+      },
+      update: updateRow,
+    });
   }
 
   /** @param {string} words */
@@ -392,12 +244,13 @@ export class ChatThread extends HTMLElement {
     setText(greeting, words);
   }
 
-  /** @param {Message} message */
-  #arrived({ from, text, seq }) {
-    const conversation = this.#chat?.conversations.with(from);
-    const reading = this.#atEnd && isPageActive();
-    if (reading) this.#seenSeq = Math.max(this.#seenSeq, seq);
-    else if (conversation) this.#setNewAfter(conversation, seq - 1);
+  /**
+   * @param {Conversation} conversation
+   * @param {Message} message
+   */
+  #arrived(conversation, { from, text, seq }) {
+    const isReading = this.#atEnd && isPageActive();
+    if (this.#line.arrived(conversation, seq, isReading)) this.#scrollsToNew = this.#atEnd;
     // One element per message, so that screen readers announce repeated texts and several messages at once.
     const announcer = find(this, ".announcer");
     const words = document.createElement("p");
@@ -436,7 +289,7 @@ export class ChatThread extends HTMLElement {
   }
 
   #showJump() {
-    const unread = this.#peer === undefined ? 0 : (this.#chat?.conversations.with(this.#peer).unread ?? 0);
+    const unread = this.#conversation?.unread ?? 0;
     const jump = find(this, ".jump");
     jump.hidden = this.#atEnd;
     setText(find(jump, ".count"), unread ? t("new_count", { count: unread }) : "");
@@ -449,24 +302,22 @@ export class ChatThread extends HTMLElement {
    * @param {boolean} down
    */
   #loadAround(up, down) {
-    const chat = this.#chat;
-    const peer = this.#peer;
-    if (!chat || peer === undefined) return;
-    const { firstSeq, contiguousSeq } = chat.conversations.with(peer);
+    const conversation = this.#conversation;
+    if (!conversation) return;
+    const { firstSeq, contiguousSeq, peer } = conversation;
     // On a screen so tall that both edges are near, trimming one would make it necessary again at once.
     const most = up && down ? Number.POSITIVE_INFINITY : undefined;
     const more =
       (down && this.#window.down(contiguousSeq, most)) || (up && this.#window.up(firstSeq, contiguousSeq, most));
-    if (up && this.#window.first - firstSeq < PREFETCH) void chat.loader.loadOlder(peer);
+    if (up && this.#window.first - firstSeq < PREFETCH) void this.#chat?.loader.loadOlder(peer);
     if (more) this.render();
   }
 
   /** Marks the newest message on screen as read while the page is active. */
   #markSeen() {
-    const chat = this.#chat;
-    const peer = this.#peer;
-    if (!chat || peer === undefined || !isPageActive()) return;
-    const { myRead } = chat.conversations.with(peer);
+    const conversation = this.#conversation;
+    if (!conversation || !isPageActive()) return;
+    const { myRead, peer } = conversation;
     const end = this.#scroller.getBoundingClientRect().bottom;
     for (let element = this.#list.lastElementChild; element; element = element.previousElementSibling) {
       const seq = Number(/** @type {HTMLElement} */ (element).dataset.seq ?? 0);
@@ -475,7 +326,7 @@ export class ChatThread extends HTMLElement {
       const box = element.getBoundingClientRect();
       // Visible enough to be read: all of it, or the first 48 px of a long one.
       if (box.height > 0 && box.top + Math.min(box.height, 48) <= end) {
-        chat.sync.markRead(peer, seq);
+        this.#chat?.sync.markRead(peer, seq);
         return;
       }
     }
@@ -487,80 +338,15 @@ export class ChatThread extends HTMLElement {
 
   /** @param {KeyboardEvent} event */
   #onKey(event) {
-    const message = /** @type {Element} */ (event.target).closest(".message");
-    if (!message || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
-    if (event.key === "ArrowUp") this.#focusMessage(sibling(message, "previousElementSibling"));
-    else if (event.key === "ArrowDown") {
-      const next = sibling(message, "nextElementSibling");
-      if (next) this.#focusMessage(next);
-      else this.dispatchEvent(new Event("write"));
-    } else if (event.key === "Home") this.#focusFirstMessage();
-    else if (event.key === "End") this.focusLast();
-    else if (event.key === "Escape") {
-      event.stopPropagation(); // otherwise it would go back two steps
-      this.dispatchEvent(new Event("write"));
-    } else return;
+    const target = targetOf(event);
+    if (target === undefined) return;
     event.preventDefault();
+    if (event.key === "Escape") event.stopPropagation(); // otherwise it would go back two steps
+    if (target === "first") this.#focusFirst();
+    else if (target === "last") this.focusLast();
+    else if (target === "composer") this.dispatchEvent(new Event("write"));
+    else focusMessage(target);
   }
-
-  /**
-   * Focuses a message, labelled with author, text, time and delivery state for screen readers.
-   * @param {Element | null | undefined} message
-   */
-  #focusMessage(message) {
-    if (!(message instanceof HTMLElement)) return;
-    const said = [".author", ".text", "time", ".state"].map((part) => find(message, part).textContent.trim());
-    message.tabIndex = -1;
-    message.setAttribute("aria-label", said.filter(Boolean).join(" "));
-    message.focus();
-  }
-}
-
-/**
- * @param {Element} message
- * @param {"previousElementSibling" | "nextElementSibling"} side
- */
-function sibling(message, side) {
-  let next = message[side];
-  while (next && !next.classList.contains("message")) next = next[side];
-  return next;
-}
-
-/** @param {Part} part */
-function partNode(part) {
-  if (part.code) return code(part);
-  return isSafeLink(part) ? link(part) : part.text;
-}
-
-/** @param {Part} part */
-function code({ text, code: kind, language }) {
-  const element = document.createElement("code");
-  element.textContent = text;
-  if (kind === "inline") return element;
-  const block = document.createElement("pre");
-  if (language) block.dataset.language = language;
-  block.append(element);
-  return block;
-}
-
-/**
- * Whether a part is a link that is safe to follow. Of this server only the chat page is: a link to /logout, for example, would
- * sign the user out.
- *
- * @param {Part} part
- */
-function isSafeLink({ href }) {
-  if (href === undefined) return false;
-  const { origin, pathname } = new URL(href);
-  return origin !== location.origin || pathname === "/";
-}
-
-/** @param {Part} part */
-function link({ text, href = "" }) {
-  const anchor = /** @type {HTMLAnchorElement} */ (cloneTemplate("link"));
-  anchor.href = href;
-  anchor.textContent = text;
-  return anchor;
 }
 
 customElements.define("chat-thread", ChatThread);
