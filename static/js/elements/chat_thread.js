@@ -173,24 +173,18 @@ export class ChatThread extends HTMLElement {
    */
   #loadUnread({ loader }, conversation) {
     if (this.#unreadLoading) return false;
-    const reaching = loader.reachUnread(conversation.peer);
-    if (!reaching) return true;
+    const loading = loader.reachUnread(conversation.peer);
+    if (!loading) return true;
     find(this, ".skeleton").hidden = false;
-    this.#unreadLoading = reaching;
-    void this.#openAfter(reaching, conversation);
+    this.#unreadLoading = loading;
+    const openIfShown = () => {
+      if (this.#unreadLoading !== loading) return; // another conversation is on screen
+      this.#unreadLoading = undefined;
+      this.#open(conversation);
+      this.render();
+    };
+    void loading.then(openIfShown);
     return false;
-  }
-
-  /**
-   * @param {Promise<void>} reaching
-   * @param {Conversation} conversation
-   */
-  async #openAfter(reaching, conversation) {
-    await reaching;
-    if (this.#unreadLoading !== reaching) return; // another conversation is on screen
-    this.#unreadLoading = undefined;
-    this.#open(conversation);
-    this.render();
   }
 
   /**

@@ -1,17 +1,14 @@
 /** The list of conversations, and the search for users to start new ones with. */
 
-import { Limited } from "../sync/api.js";
-import { cloneTemplate, find, isTouch, renderList, setAvatar, setText, setTick } from "../util/dom.js";
+import { PeopleSearch } from "../store/people_search.js";
+import { cloneTemplate, find, isTouch, renderList, setAvatar, setText } from "../util/dom.js";
 import { searchKey } from "../util/names.js";
-import { shortTime } from "../util/time.js";
-import { language, t, waitText } from "../util/translate.js";
+import { t, waitText } from "../util/translate.js";
+import { nameInList, showLine, showPerson } from "./conversation_line.js";
 
 /** @import { Chat } from "../chat_model.js" */
 /** @import { Line } from "../store/conversation_store.js" */
 
-const DEBOUNCE_MS = 120; // of typing in the search
-/** Failed suggestions are retried; nothing else would request them again. */
-const RETRY_MS = 2_000;
 const NEAR_END_PX = 600;
 const WATCHED_LINES = 100; // the first ones and those on screen; others keep the presence the list came with
 /** Rows rendered above and below the viewport. */
@@ -20,21 +17,12 @@ const OVERSCAN_ROWS = 30;
 export class PeopleList extends HTMLElement {
   /** @type {Chat | undefined} */
   #chat;
-  #query = "";
-  /** @type {string[]} users found for the query, or suggested when there is no conversation */
-  #found = [];
-  /** @type {"" | "searching" | "limited" | "failed"} */
-  #search = "";
-  /** Seconds until the server accepts searches again after a rate limit. */
-  #limitedFor = 0;
-  #searches = 0;
-  #suggested = false;
+  /** @type {PeopleSearch | undefined} */
+  #search;
   /** The conversation to scroll into view. @type {string | undefined} */
   #scrollTo;
   /** Whether Enter was pressed before the results arrived. */
   #isEnterPending = false;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #timer;
   /** @type {HTMLInputElement} */
   #input = find(this, "input");
   /** @type {HTMLElement} */
@@ -51,6 +39,12 @@ export class PeopleList extends HTMLElement {
   /** @param {Chat} chat */
   start(chat) {
     this.#chat = chat;
+    const search = (this.#search = new PeopleSearch(chat.people));
+    search.on("changed", () => this.render());
+    search.on("finished", () => {
+      if (this.#isEnterPending) this.#links()[0]?.click();
+      this.#isEnterPending = false;
+    });
     chat.conversations.on("list", () => this.render());
     chat.people.presence.on("changed", () => this.render());
     /** @type {string | undefined} */
@@ -60,8 +54,7 @@ export class PeopleList extends HTMLElement {
       open = peer;
       this.render();
     });
-    chat.people.on("signedUp", (name) => this.#signedUp(name));
-    chat.sync.on("connection", () => this.#refreshSuggestions());
+    chat.sync.on("connection", () => chat.connection.state === "open" && search.refresh());
     for (const type of ["wheel", "pointerdown"])
       this.#scroll.addEventListener(type, () => (this.#scrollTo = undefined), { passive: true });
     this.#input.addEventListener("input", () => this.#setQuery(this.#input.value));
@@ -104,16 +97,17 @@ export class PeopleList extends HTMLElement {
 
   render() {
     const chat = this.#chat;
-    if (!chat) return;
+    const search = this.#search;
+    if (!chat || !search) return;
     const all = chat.conversations.lines();
     const lines = this.#lines(all);
-    const query = this.#query;
+    const query = search.query;
     const found = this.#foundUsers(lines, all.length === 0);
-    const seen = this.#showRows(lines);
+    const seen = this.#showRows(lines, chat);
     renderList(find(this, ".found"), found, {
       key: (name) => name,
       make: () => cloneTemplate("line"),
-      update: (element, name) => this.#showPerson(element, name),
+      update: (element, name) => void showPerson(element, name, chat),
     });
     this.#updateTabStop();
     const empty = chat.conversations.isListLoaded && all.length === 0 && query === "";
@@ -122,7 +116,7 @@ export class PeopleList extends HTMLElement {
     find(this, ".clear").hidden = this.#input.value === "";
     this.#showLabel(found.length > 0, query !== "");
     this.#showNote(lines.length + found.length === 0 && query !== "");
-    if (empty) void this.#suggest();
+    if (empty && search.suggest() && !isTouch() && document.activeElement === document.body) this.#input.focus();
     const watched = [
       ...(chat.conversations.open === undefined ? [] : [chat.conversations.open]),
       ...found,
@@ -134,14 +128,19 @@ export class PeopleList extends HTMLElement {
 
   /** The conversations that match the search. @param {Line[]} [all] */
   #lines(all = this.#chat?.conversations.lines() ?? []) {
-    const query = searchKey(this.#query);
-    if (!query) return all;
-    const rank = (/** @type {Line} */ line) => Number(!begins(this.#shownName(line.peer), query));
-    return all.filter((line) => contains(this.#shownName(line.peer), query)).toSorted((a, b) => rank(a) - rank(b));
+    const chat = this.#chat;
+    const query = searchKey(this.#search?.query ?? "");
+    if (!query || !chat) return all;
+    const rank = (/** @type {Line} */ line) => Number(!begins(nameInList(chat, line.peer), query));
+    return all.filter((line) => contains(nameInList(chat, line.peer), query)).toSorted((a, b) => rank(a) - rank(b));
   }
 
-  /** Renders the rows in and near the viewport. Returns their lines. @param {Line[]} lines */
-  #showRows(lines) {
+  /**
+   * Renders the rows in and near the viewport. Returns their lines.
+   * @param {Line[]} lines
+   * @param {Chat} chat
+   */
+  #showRows(lines, chat) {
     const { top, height } = this.#viewport;
     const rowPx = this.#rowPx;
     const first = Math.max(0, Math.min(Math.floor(top / rowPx) - OVERSCAN_ROWS, lines.length - OVERSCAN_ROWS));
@@ -156,7 +155,7 @@ export class PeopleList extends HTMLElement {
       key: (line) => line.peer,
       make: () => cloneTemplate("line"),
       update: (element, line) => {
-        this.#showLine(element, line);
+        showLine(element, line, chat);
         place++;
         setAttribute(element, "aria-posinset", whole ? "" : String(place));
         setAttribute(element, "aria-setsize", whole ? "" : String(lines.length));
@@ -175,11 +174,12 @@ export class PeopleList extends HTMLElement {
    */
   #foundUsers(lines, isEmpty) {
     const chat = this.#chat;
-    if (!chat || (!this.#query && !isEmpty)) return [];
+    const { query: text = "", found = [] } = this.#search ?? {};
+    if (!chat || (!text && !isEmpty)) return [];
     const shown = new Set(lines.map((line) => line.peer));
-    const query = searchKey(this.#query);
+    const query = searchKey(text);
     const me = query && (contains(chat.me, query) || contains(t("notes"), query)) ? [chat.me] : [];
-    return [...me, ...this.#found].filter((name) => !shown.has(name));
+    return [...me, ...found].filter((name) => !shown.has(name));
   }
 
   /**
@@ -192,115 +192,30 @@ export class PeopleList extends HTMLElement {
     setText(label, t(searching ? "search_people" : "list_empty_people"));
   }
 
-  /** @param {boolean} nobody */
-  #showNote(nobody) {
+  /** Explains why there is no result. @param {boolean} isEmpty */
+  #showNote(isEmpty) {
+    const { state = "", query = "", limitedFor = 0 } = this.#search ?? {};
     const words = {
       searching: "",
       failed: navigator.onLine ? t("search_failed") : t("search_offline"),
-      limited: t("search_limited", { wait: waitText(this.#limitedFor) }),
-      "": t("search_nobody", { query: this.#query }),
-    }[this.#search];
+      limited: t("search_limited", { wait: waitText(limitedFor) }),
+      "": t("search_no_results", { query }),
+    }[state];
     const note = find(this, ".note");
-    const known = nobody && this.#search !== "searching";
-    note.hidden = !known;
-    setText(note, known ? words : "");
-  }
-
-  /**
-   * @param {HTMLElement} element
-   * @param {Line} line
-   */
-  #showLine(element, { peer, preview, pending, unread, conversation }) {
-    const chat = /** @type {Chat} */ (this.#chat);
-    const { muted, blocked } = conversation;
-    const typing = !blocked && chat.people.presence.isTyping(peer);
-    const failed = !blocked && pending?.state === "failed";
-    const newest = blocked ? t("blocked_row") : oneLine(pending?.text ?? preview?.text ?? "");
-    const text = typing ? t("typing") : failed ? t("not_sent") : newest;
-    const when = shortTime(pending?.at ?? preview?.at ?? 0);
-    const mine = !blocked && preview?.from === chat.me && peer !== chat.me;
-    const tick = pending?.state ?? (mine ? conversation.markOf({ seq: conversation.lastSeq }) : undefined);
-    if (!this.#showPerson(element, peer, [typing, failed, text, when, tick, unread, muted, blocked].join(" "))) return;
-    find(element, ".line").classList.toggle("blocked", blocked);
-    const last = find(element, ".last");
-    last.classList.toggle("live", typing);
-    last.classList.toggle("failed", failed && !typing);
-    setText(last, text);
-    setText(find(element, "time"), when);
-    setTick(element, tick);
-    find(element, ".muted").toggleAttribute("hidden", !muted);
-    setText(find(element, ".quiet"), muted ? t("muted") : "");
-    find(element, ".badge").hidden = unread === 0;
-    find(element, ".badge").classList.toggle("low", muted);
-    setText(find(element, ".number"), unread > 99 ? t("many", { count: 99 }) : String(unread));
-    setText(find(element, ".words"), unread ? t("unread", { count: unread }) : "");
-  }
-
-  /**
-   * Renders what rows of conversations and of found users share. Returns whether anything changed, because most rows of a long
-   * list do not. `rest` identifies the row's other content; found users have none.
-   * @param {HTMLElement} element
-   * @param {string} name
-   */
-  #showPerson(element, name, rest = "") {
-    const chat = /** @type {Chat} */ (this.#chat);
-    const shown = this.#shownName(name);
-    const open = chat.conversations.open === name;
-    const online = name !== chat.me && chat.people.presence.of(name)?.online === true;
-    const renderKey = [language(), shown, open, online, rest].join(" ");
-    if (element.dataset.renderKey === renderKey) return false;
-    element.dataset.renderKey = renderKey;
-    const link = /** @type {HTMLAnchorElement} */ (find(element, ".line"));
-    link.classList.toggle("only-name", rest === "");
-    link.dataset.name = name;
-    link.href = `#${encodeURIComponent(name)}`;
-    setAvatar(find(link, ".avatar"), name);
-    setText(find(link, ".name"), shown);
-    if (open) link.setAttribute("aria-current", "true");
-    else link.removeAttribute("aria-current");
-    find(link, ".dot").hidden = !online;
-    setText(find(link, ".presence"), online ? t("online") : "");
-    return true;
-  }
-
-  /** @param {string} name */
-  #shownName(name) {
-    return name === this.#chat?.me ? t("notes") : name;
+    note.hidden = !isEmpty || words === "";
+    setText(note, isEmpty ? words : "");
   }
 
   /** @param {string} text */
   #setQuery(text) {
-    this.#query = text.trim();
     this.#isEnterPending = false;
-    this.#searches++; // results of earlier searches are ignored
-    clearTimeout(this.#timer);
-    this.#found = [];
-    this.#suggested = false;
-    this.#search = this.#query ? "searching" : "";
-    if (this.#query) this.#timer = setTimeout(() => void this.#find(this.#query), DEBOUNCE_MS);
     this.#scroll.scrollTop = 0;
-    this.render();
-  }
-
-  /** @param {string} query */
-  async #find(query) {
-    const search = ++this.#searches;
-    const answer = await this.#chat?.people.search(query).catch((/** @type {unknown} */ error) => error);
-    if (search !== this.#searches) return;
-    this.#search = Array.isArray(answer) ? "" : answer instanceof Limited ? "limited" : "failed";
-    this.#found = Array.isArray(answer) ? answer : [];
-    const enter = this.#isEnterPending;
-    this.#isEnterPending = false;
-    if (answer instanceof Limited) this.#limitedFor = answer.seconds;
-    const again = answer instanceof Limited ? answer.seconds * 1_000 : query === "" ? RETRY_MS : undefined;
-    if (again !== undefined && !Array.isArray(answer)) this.#timer = setTimeout(() => void this.#find(query), again);
-    this.render();
-    if (enter) this.#links()[0]?.click();
+    this.#search?.set(text);
   }
 
   /** Scrolls the open conversation into view, unless the user has scrolled. @param {Line[]} lines */
   #scrollToOpen(lines) {
-    if (this.#scrollTo === undefined || this.#query) return;
+    if (this.#scrollTo === undefined || this.#search?.query) return;
     const index = lines.findIndex((line) => line.peer === this.#scrollTo);
     const { clientHeight, scrollTop } = this.#scroll;
     if (index === -1 || clientHeight === 0) return;
@@ -310,30 +225,6 @@ export class PeopleList extends HTMLElement {
       this.#onScroll();
     }
     if (this.#chat?.loader.isListSettled) this.#scrollTo = undefined; // until then rows move
-  }
-
-  /** Adds a new user to the suggestions or results. @param {string} name */
-  #signedUp(name) {
-    const query = searchKey(this.#query);
-    if (!(query ? contains(name, query) : this.#suggested) || this.#found.includes(name)) return;
-    this.#found = [...this.#found, name];
-    if (!query) this.#found.sort((a, b) => (searchKey(a) < searchKey(b) ? -1 : 1));
-    this.render();
-  }
-
-  /** Refetches suggestions after a reconnect, because sign-ups may have been missed. */
-  #refreshSuggestions() {
-    if (this.#chat?.connection.state !== "open" || !this.#suggested) return;
-    this.#suggested = false;
-    this.render();
-  }
-
-  /** Suggests users to someone without conversations. */
-  async #suggest() {
-    if (this.#suggested) return;
-    this.#suggested = true;
-    if (!isTouch() && document.activeElement === document.body) this.#input.focus();
-    await this.#find("");
   }
 
   #onScroll() {
@@ -374,7 +265,7 @@ export class PeopleList extends HTMLElement {
     else if (event.key === "Escape") next = this.#input;
     else if (event.key === "Enter" && inSearch) {
       if (links[0]) links[0].click();
-      else this.#isEnterPending = this.#search === "searching";
+      else this.#isEnterPending = this.#search?.state === "searching";
     } else return;
     if (event.key === "Escape") this.clear();
     event.preventDefault();
@@ -435,11 +326,6 @@ function setAttribute(element, name, value) {
   if ((element.getAttribute(name) ?? "") === value) return;
   if (value === "") element.removeAttribute(name);
   else element.setAttribute(name, value);
-}
-
-/** The part of a text that fits a row; more would cost layout time and be cut off. @param {string} text */
-function oneLine(text) {
-  return text.slice(0, 120).replace(/`{3,}|\s+/gu, " ");
 }
 
 customElements.define("people-list", PeopleList);

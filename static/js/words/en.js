@@ -49,7 +49,7 @@ export default {
   search_label: "Find people by name",
   clear_search: "Clear",
   search_people: "People",
-  search_nobody: "No one here is called “{query}”.",
+  search_no_results: "No one here is called “{query}”.",
   search_limited: "Too many searches at once. Searching continues in {wait}.",
   search_failed: "The search failed. Try again.",
   search_offline: "You are offline. Searching needs a connection.",

@@ -1,0 +1,81 @@
+/** Renders a row of the list: a conversation, or a user found by a search. */
+
+import { find, setAvatar, setText, setTick } from "../util/dom.js";
+import { shortTime } from "../util/time.js";
+import { language, t } from "../util/translate.js";
+
+/** @import { Chat } from "../chat_model.js" */
+/** @import { Line } from "../store/conversation_store.js" */
+
+/**
+ * A user's name in the list; the user's own is that of the notes.
+ * @param {Chat} chat
+ * @param {string} name
+ */
+export function nameInList({ me }, name) {
+  return name === me ? t("notes") : name;
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {Line} line
+ * @param {Chat} chat
+ */
+export function showLine(element, { peer, preview, pending, unread, conversation }, chat) {
+  const { muted, blocked } = conversation;
+  const typing = !blocked && chat.people.presence.isTyping(peer);
+  const failed = !blocked && pending?.state === "failed";
+  const newest = blocked ? t("blocked_row") : oneLine(pending?.text ?? preview?.text ?? "");
+  const text = typing ? t("typing") : failed ? t("not_sent") : newest;
+  const when = shortTime(pending?.at ?? preview?.at ?? 0);
+  const mine = !blocked && preview?.from === chat.me && peer !== chat.me;
+  const tick = pending?.state ?? (mine ? conversation.markOf({ seq: conversation.lastSeq }) : undefined);
+  const content = [typing, failed, text, when, tick, unread, muted, blocked].join(" ");
+  if (!showPerson(element, peer, chat, content)) return;
+  find(element, ".line").classList.toggle("blocked", blocked);
+  const last = find(element, ".last");
+  last.classList.toggle("live", typing);
+  last.classList.toggle("failed", failed && !typing);
+  setText(last, text);
+  setText(find(element, "time"), when);
+  setTick(element, tick);
+  find(element, ".muted").toggleAttribute("hidden", !muted);
+  setText(find(element, ".quiet"), muted ? t("muted") : "");
+  find(element, ".badge").hidden = unread === 0;
+  find(element, ".badge").classList.toggle("low", muted);
+  setText(find(element, ".number"), unread > 99 ? t("many", { count: 99 }) : String(unread));
+  setText(find(element, ".words"), unread ? t("unread", { count: unread }) : "");
+}
+
+/**
+ * Renders what rows of conversations and of found users share. Returns whether anything changed, because most rows of a long
+ * list do not.
+ * @param {HTMLElement} element
+ * @param {string} name
+ * @param {Chat} chat
+ * @param {string} [content] identifies the row's other content; found users have none
+ */
+export function showPerson(element, name, chat, content = "") {
+  const shown = nameInList(chat, name);
+  const open = chat.conversations.open === name;
+  const online = name !== chat.me && chat.people.presence.of(name)?.online === true;
+  const renderKey = [language(), shown, open, online, content].join(" ");
+  if (element.dataset.renderKey === renderKey) return false;
+  element.dataset.renderKey = renderKey;
+  const link = /** @type {HTMLAnchorElement} */ (find(element, ".line"));
+  link.classList.toggle("only-name", content === "");
+  link.dataset.name = name;
+  link.href = `#${encodeURIComponent(name)}`;
+  setAvatar(find(link, ".avatar"), name);
+  setText(find(link, ".name"), shown);
+  if (open) link.setAttribute("aria-current", "true");
+  else link.removeAttribute("aria-current");
+  find(link, ".dot").hidden = !online;
+  setText(find(link, ".presence"), online ? t("online") : "");
+  return true;
+}
+
+/** The part of a text that fits a row; more would cost layout time and be cut off. @param {string} text */
+function oneLine(text) {
+  return text.slice(0, 120).replace(/`{3,}|\s+/gu, " ");
+}
