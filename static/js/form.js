@@ -97,8 +97,8 @@ if (ended) {
 async function requestName() {
   try {
     const answer = await fetch("/me", { headers: { accept: "application/json" }, redirect: "manual" });
-    const said = await answer.json(); // a captive portal's page is not JSON
-    return answer.ok ? said.username : answer.status === 401 && said.error ? "" : undefined;
+    const body = await answer.json(); // a captive portal's page is not JSON
+    return answer.ok ? body.username : answer.status === 401 && body.error ? "" : undefined;
   } catch {
     return undefined;
   }

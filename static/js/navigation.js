@@ -61,7 +61,7 @@ export async function openKeys() {
 export async function route() {
   const { people, header, thread, composer } = elements;
   const name = nameInUrl();
-  const left = chat.conversations.open;
+  const previous = chat.conversations.open;
   find(document, ".app").toggleAttribute("data-open", name !== "");
   find(document, ".nothing").hidden = name !== "";
   find(document, ".open").hidden = name === "";
@@ -72,7 +72,7 @@ export async function route() {
   if (name === "") {
     chat.conversations.show(undefined);
     if (returnsToSearch) people.focusSearch();
-    else if (left !== undefined) people.focusLine(left);
+    else if (previous !== undefined) people.focusLine(previous);
     returnsToSearch = false;
     return;
   }

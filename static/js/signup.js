@@ -45,9 +45,9 @@ async function send() {
       location.assign(`/${location.hash}`);
       return;
     }
-    const said = await answer.json().catch(() => undefined);
+    const body = await answer.json().catch(() => undefined);
     // Not the server's response: submit normally, so that a proxy can show its page.
-    if (said?.error) show(said.error.code, Number(answer.headers.get("retry-after")));
+    if (body?.error) show(body.error.code, Number(answer.headers.get("retry-after")));
     else form.submit();
   } catch {
     showFormError("no_connection");

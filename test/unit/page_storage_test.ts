@@ -217,7 +217,7 @@ describe("the cache for reading", () => {
     const many = Array.from({ length: 40 }, (_, i) => loaded(`p${i}`, range(1, 10 + i)));
     const long = loaded("long", range(1, 450));
     const { cache, database } = open(new MemoryDatabase(), [...many, long]);
-    cache.greeted("1");
+    cache.setEpoch("1");
     for (const conversation of [...many, long]) cache.changed(conversation);
     await cache.flush();
     expect(database.writes).toBeLessThanOrEqual(2);
@@ -242,11 +242,11 @@ describe("the cache for reading", () => {
     cache.changed(bob);
     await cache.flush();
     expect(database.writes).toBe(0);
-    cache.greeted("1");
+    cache.setEpoch("1");
     await cache.flush();
     const other = open(database, []);
     expect((await other.cache.load())?.records).toHaveLength(1);
-    other.cache.greeted("2");
+    other.cache.setEpoch("2");
     await settled();
     expect([database.stores.get("rows")?.size, database.stores.get("messages")?.size]).toEqual([0, 0]);
     expect(await other.cache.messages("bob")).toBeUndefined();
@@ -255,11 +255,11 @@ describe("the cache for reading", () => {
   test("does not believe what a tab wrote that had not heard of the new data", async () => {
     const bob = loaded("bob", range(1, 3));
     const stale = open(new MemoryDatabase(), [bob]);
-    stale.cache.greeted("1");
+    stale.cache.setEpoch("1");
     await stale.cache.flush();
     const fresh = open(stale.database, []);
     await fresh.cache.load();
-    fresh.cache.greeted("2");
+    fresh.cache.setEpoch("2");
     bob.receive(message(4));
     stale.cache.changed(bob);
     await stale.cache.flush();
@@ -270,7 +270,7 @@ describe("the cache for reading", () => {
   test("keeps nothing once its person has left", async () => {
     const bob = loaded("bob", range(1, 3));
     const { cache, database } = open(new MemoryDatabase(), [bob]);
-    cache.greeted("1");
+    cache.setEpoch("1");
     cache.end();
     cache.changed(bob);
     await cache.flush();

@@ -39,8 +39,8 @@ class BlockedPeople extends HTMLElement {
       this.#input.value = "";
       announce(find(this, ".done"), () => t("blocked_done", { name: blocked }));
     } catch (error) {
-      const nobody = isRefusal(error, "no_such_user") || isRefusal(error, "bad_name");
-      showFieldErrors([[this.#input, nobody ? () => t("no_such_person", { name }) : explain(error)]]);
+      const isUnknown = isRefusal(error, "no_such_user") || isRefusal(error, "bad_name");
+      showFieldErrors([[this.#input, isUnknown ? () => t("no_such_person", { name }) : explain(error)]]);
     }
   }
 

@@ -34,8 +34,8 @@ export async function check(answer) {
   if (answer.ok) return;
   if (answer.status === 401) await leave();
   if (answer.status === 429) throw new Limited(answer.url, Number(answer.headers.get("retry-after")) || 1);
-  const said = await answer.json().catch(() => undefined);
-  throw new Refused(said?.error.code ?? "unknown");
+  const body = await answer.json().catch(() => undefined);
+  throw new Refused(body?.error.code ?? "unknown");
 }
 
 /** @type {Promise<never> | undefined} */

@@ -137,20 +137,20 @@ export class ChatThread extends HTMLElement {
     if (!conversation.loaded) this.#isOpened = false; // unloaded because too many messages were missing
     const settling = !this.#isOpened && conversation.loaded;
     if (settling && !this.#loadUnread(chat, conversation)) return;
-    const held = conversation.contiguousSeq;
+    const newest = conversation.contiguousSeq;
     if (settling) this.#open(conversation);
     else {
       if (this.#line.missed(conversation)) this.#scrollsToNew = this.#atEnd; // otherwise sticking to the end would scroll past it
-      this.#window.grown(held, this.#atEnd && !this.#scrollsToNew);
+      this.#window.grown(newest, this.#atEnd && !this.#scrollsToNew);
     }
-    if (this.#window.last < conversation.firstSeq) this.#window.toEnd(held); // reloaded
+    if (this.#window.last < conversation.firstSeq) this.#window.toEnd(newest); // reloaded
     const shown = shownMessages(chat, conversation, this.#window);
     if (!this.#atEnd) this.#anchor.save();
     const focused = this.#list.contains(document.activeElement);
     this.#renderRows(group(shown, this.#line.below(conversation)));
     if (!this.#atEnd) this.#anchor.restore();
     if (focused && !this.#list.contains(document.activeElement)) this.#scroller.focus({ preventScroll: true });
-    this.#line.shown(held);
+    this.#line.shown(newest);
     this.toggleAttribute("data-blocked", conversation.blocked);
     find(this, ".skeleton").hidden = conversation.loaded || shown.length > 0;
     const empty = conversation.loaded && shown.length === 0 && !conversation.peerDeleted && !conversation.blocked;

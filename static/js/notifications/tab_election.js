@@ -83,7 +83,7 @@ export class BroadcastTabElection {
   #env;
 
   /**
-   * @param {{ postMessage: (what: string) => void, addEventListener: (type: "message", heard: (event: { data: string }) => void) => void }} channel
+   * @param {{ postMessage: (what: string) => void, addEventListener: (type: "message", listener: (event: { data: string }) => void) => void }} channel
    * @param {{ random: () => number, setTimeout: (run: () => void, ms: number) => unknown }} [env]
    */
   constructor(channel, env) {

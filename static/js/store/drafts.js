@@ -58,8 +58,8 @@ export class Drafts extends Emitter {
 
   /** Loads the drafts that an earlier page saved. */
   async load() {
-    const kept = await this.#store.load();
-    for (const draft of kept.toSorted((a, b) => a.at - b.at)) this.#merge(draft);
+    const stored = await this.#store.load();
+    for (const draft of stored.toSorted((a, b) => a.at - b.at)) this.#merge(draft);
   }
 
   /** The text of the draft to `peer`, or "". @param {string} peer */

@@ -46,7 +46,7 @@ export class OfflineCache {
   /** Whether the server has confirmed the epoch and the user is signed in; otherwise nothing is written. */
   #isWritable = false;
   /** The conversations in the store, with the messages stored. @type {Map<string, Range | undefined>} by name key */
-  #held = new Map();
+  #stored = new Map();
   /** @type {Set<Conversation>} */
   #dirty = new Set();
   /** @type {any} */
@@ -78,7 +78,7 @@ export class OfflineCache {
     const records = [];
     for (const [key, record] of rows) {
       const isCurrent = record?.epoch === this.#epoch; // otherwise possibly written by a tab that does not know the new epoch
-      if (!this.#held.has(key)) this.#held.set(key, isCurrent ? record.held : undefined);
+      if (!this.#stored.has(key)) this.#stored.set(key, isCurrent ? record.held : undefined);
       if (isCurrent) records.push(record);
     }
     return { epoch: this.#epoch, records: records.toSorted((a, b) => time(b) - time(a)) };
@@ -91,16 +91,16 @@ export class OfflineCache {
    */
   async messages(peer) {
     const key = nameKey(peer);
-    if (!this.#held.get(key)) return undefined;
+    if (!this.#stored.get(key)) return undefined;
     const page = await this.#database.get("messages", key);
-    return this.#held.get(key) && page?.epoch === this.#epoch ? page : undefined;
+    return this.#stored.get(key) && page?.epoch === this.#epoch ? page : undefined;
   }
 
   /**
    * Applies the server's epoch; if it differs from the cache's, the cache is dropped.
    * @param {string} epoch
    */
-  greeted(epoch) {
+  setEpoch(epoch) {
     if (this.#epoch === epoch && this.#isWritable) return;
     if (this.#epoch !== undefined && this.#epoch !== epoch) this.forget();
     this.#confirmEpoch(epoch, []);
@@ -112,12 +112,12 @@ export class OfflineCache {
    */
   async adopt(epoch) {
     const before = this.#epoch;
-    if (before === undefined || before === epoch) return this.greeted(epoch);
+    if (before === undefined || before === epoch) return this.setEpoch(epoch);
     /** @type {Change[]} */
     const changes = [];
     for (const store of ["rows", "messages"]) {
       for (const [key, value] of await this.#database.entries(store))
-        if (value?.epoch === before && this.#held.has(key)) changes.push({ store, key, value: { ...value, epoch } });
+        if (value?.epoch === before && this.#stored.has(key)) changes.push({ store, key, value: { ...value, epoch } });
     }
     if (this.#epoch === before) this.#confirmEpoch(epoch, changes);
   }
@@ -153,14 +153,14 @@ export class OfflineCache {
   /** Deletes everything. */
   forget() {
     this.#dirty.clear();
-    if (this.#held.size > 0) void this.#database.write(this.#erase([...this.#held.keys()]));
+    if (this.#stored.size > 0) void this.#database.write(this.#erase([...this.#stored.keys()]));
   }
 
   /** Stops writing. */
   end() {
     this.#isEnded = true;
     this.#isWritable = false;
-    this.#held.clear();
+    this.#stored.clear();
     clearTimeout(this.#timer);
     clearTimeout(this.#catchUpTimer);
   }
@@ -176,11 +176,11 @@ export class OfflineCache {
     if (!this.#isWritable) return;
     const newest = this.#newest();
     const keys = new Set(newest.map(({ peer }) => nameKey(peer)));
-    const changed = newest.filter((each) => this.#dirty.has(each) || !this.#held.has(nameKey(each.peer)));
+    const changed = newest.filter((each) => this.#dirty.has(each) || !this.#stored.has(nameKey(each.peer)));
     this.#dirty.clear();
     const changes = [
       ...changed.flatMap((conversation) => this.#records(conversation)),
-      ...this.#erase([...this.#held.keys()].filter((key) => !keys.has(key))),
+      ...this.#erase([...this.#stored.keys()].filter((key) => !keys.has(key))),
     ];
     if (changes.length > 0) await this.#database.write(changes);
     this.#catchUpTimer ??= setTimeout(
@@ -204,14 +204,14 @@ export class OfflineCache {
    */
   #records(conversation, page = conversation.loaded ? conversation.tail(MESSAGES) : undefined) {
     const key = nameKey(conversation.peer);
-    const before = this.#held.get(key);
-    const held = page ? { first: page.messages[0]?.seq ?? 0, last: page.messages.at(-1)?.seq ?? 0 } : before;
-    this.#held.set(key, held);
+    const before = this.#stored.get(key);
+    const range = page ? { first: page.messages[0]?.seq ?? 0, last: page.messages.at(-1)?.seq ?? 0 } : before;
+    this.#stored.set(key, range);
     const epoch = this.#epoch;
-    const isSame = held?.first === before?.first && held?.last === before?.last;
+    const isSame = range?.first === before?.first && range?.last === before?.last;
     return [
       ...(isSame ? [] : [{ store: "messages", key, value: { epoch, ...page } }]),
-      { store: "rows", key, value: { epoch, row: conversation.row, read: conversation.myRead, held } },
+      { store: "rows", key, value: { epoch, row: conversation.row, read: conversation.myRead, held: range } },
     ];
   }
 
@@ -220,7 +220,7 @@ export class OfflineCache {
    * @param {string[]} keys
    */
   #erase(keys) {
-    for (const key of keys) this.#held.delete(key);
+    for (const key of keys) this.#stored.delete(key);
     return keys.flatMap((key) => ["rows", "messages"].map((store) => ({ store, key })));
   }
 
@@ -231,7 +231,7 @@ export class OfflineCache {
     try {
       for (const conversation of this.#newest()) {
         const { peer, loaded, lastSeq } = conversation;
-        const missing = lastSeq - (this.#held.get(nameKey(peer))?.last ?? 0);
+        const missing = lastSeq - (this.#stored.get(nameKey(peer))?.last ?? 0);
         if (!loaded && missing > 0 && this.#isWritable)
           await this.#catchUpWith(conversation, Math.min(missing, MESSAGES));
       }

@@ -208,14 +208,14 @@ export class ConversationLoader extends Emitter {
    * @param {Conversation} conversation
    */
   async #matchesServer(conversation) {
-    const [held] = conversation.tail(1).messages;
-    if (!held || !this.#unverified.delete(conversation)) return true;
+    const [newest] = conversation.tail(1).messages;
+    if (!newest || !this.#unverified.delete(conversation)) return true;
     const page = await this.attempt(
-      this.#api.messages(this.#me, conversation.peer, { limit: 1, before: held.seq + 1 }),
+      this.#api.messages(this.#me, conversation.peer, { limit: 1, before: newest.seq + 1 }),
     );
     if (!page) this.#unverified.add(conversation);
     const stored = page?.[0]?.message;
-    return !stored || (stored.seq === held.seq && stored.id === held.id && stored.at === held.at);
+    return !stored || (stored.seq === newest.seq && stored.id === newest.id && stored.at === newest.at);
   }
 
   /** @param {string} peer */

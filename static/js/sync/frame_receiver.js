@@ -6,7 +6,7 @@ import { Emitter } from "../util/emitter.js";
 /** @import { Conversation, Message } from "../store/conversation.js" */
 
 /**
- * - `hello`: the server greeted with its epoch and the version of the pages it serves
+ * - `hello`: the server is connected; its epoch and the version of its pages
  * - `gap`: messages of a conversation may be missing
  * - `contradicted`: the server's messages are not those loaded
  * - `sync`: frames may have been lost

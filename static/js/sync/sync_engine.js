@@ -158,7 +158,7 @@ export class SyncEngine extends Emitter {
     this.#people.presence.connected();
     if (this.#epoch !== undefined && this.#epoch !== epoch) this.#distrust();
     this.#epoch = epoch;
-    if (this.#isRestored && !this.#isDistrusting) this.#cache?.greeted(epoch);
+    if (this.#isRestored && !this.#isDistrusting) this.#cache?.setEpoch(epoch);
     this.loader.verify(this.#conversations.all());
     this.#connectOutbox();
     void this.resume();
@@ -325,7 +325,7 @@ export class SyncEngine extends Emitter {
     }
     const isOther = cached?.epoch !== undefined && this.#epoch !== undefined && cached.epoch !== this.#epoch;
     if (takes && isOther) this.#distrust();
-    else if (this.#epoch !== undefined) this.#cache?.greeted(this.#epoch);
+    else if (this.#epoch !== undefined) this.#cache?.setEpoch(this.#epoch);
     if (takes) this.#epoch ??= cached.epoch;
   }
 
@@ -347,7 +347,7 @@ export class SyncEngine extends Emitter {
     this.#conversations.clear();
     this.#people.forget();
     this.#cache?.forget();
-    if (this.#epoch !== undefined) this.#cache?.greeted(this.#epoch);
+    if (this.#epoch !== undefined) this.#cache?.setEpoch(this.#epoch);
     void this.resume();
   }
 }

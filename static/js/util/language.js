@@ -47,10 +47,10 @@ function storedLanguage() {
 /** Stores the choice in a cookie and in `localStorage`, restoring either from the other: signing out erases all but cookies. */
 export function persistLanguage() {
   const inCookie = /(?:^|; )chatify_language=(\w+)/.exec(document.cookie)?.[1];
-  const kept = storedLanguage();
-  if (kept !== null && kept !== inCookie) {
-    document.cookie = `chatify_language=${kept}; Path=/; SameSite=Lax; Max-Age=34560000`;
-  } else if (kept === null && inCookie !== undefined) {
+  const stored = storedLanguage();
+  if (stored !== null && stored !== inCookie) {
+    document.cookie = `chatify_language=${stored}; Path=/; SameSite=Lax; Max-Age=34560000`;
+  } else if (stored === null && inCookie !== undefined) {
     try {
       localStorage.setItem(KEY, inCookie);
     } catch {

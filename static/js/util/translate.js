@@ -121,11 +121,11 @@ export function waitText(seconds) {
 /**
  * The text for a server error code. For an unknown code, the server's message or a generic text.
  * @param {string} code
- * @param {string | null} [said]
+ * @param {string | null} [message] the server's
  */
-export function errorText(code, said) {
+export function errorText(code, message) {
   const key = `error_${code}`;
-  return Object.hasOwn(translations, key) ? t(/** @type {TranslationKey} */ (key)) : said || t("error_unknown");
+  return Object.hasOwn(translations, key) ? t(/** @type {TranslationKey} */ (key)) : message || t("error_unknown");
 }
 
 /**
