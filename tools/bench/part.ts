@@ -1,4 +1,4 @@
-/** What every part of the benchmark is given, and what it says of itself. */
+/** A part of the benchmark, and what it can use. */
 
 import type { Progress } from "../support/progress.ts";
 import type { Report } from "../support/report.ts";

@@ -1,32 +1,32 @@
 /**
- * A process of the benchmark's own: a job goes in as a line of JSON, its answer comes out as one. The load generator and the
- * baselines are such processes, so that nobody's work is done on another's thread.
+ * A child process that runs jobs: a line of JSON in, a line of JSON out. The load generator, baselines and canaries are such processes, so that none
+ * delays another.
  */
 
 import { join } from "node:path";
 
-// Jobs take plain JSON; their types are told by `typeof jobs` of the script.
+// Jobs take plain JSON; `typeof jobs` of the script gives their types.
 // oxlint-disable-next-line typescript/no-explicit-any
 export type Jobs = Record<string, (options: any) => unknown>;
 
-/** The longest job, ten million messages in one answer, takes two minutes. */
-const DONE_MS = 300_000;
+/** The longest job, ten million messages in one response, takes two minutes. */
+const JOB_MS = 300_000;
 
-/** The side that asks. */
+/** The parent's side. */
 export class Worker<Known extends Jobs> {
   readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
-  readonly #said: Promise<string>;
+  readonly #stderr: Promise<string>;
   readonly #waiting: PromiseWithResolvers<unknown>[] = [];
 
-  /** @param options.openFiles how many sockets it will hold at most */
+  /** @param options.openFiles the most sockets it will open */
   constructor(script: string, options: { openFiles?: number; cwd: string }) {
     const command = [process.execPath, "--no-orphans", "--no-install", join(import.meta.dir, "..", script)];
     this.#child = Bun.spawn(withOpenFiles(command, options.openFiles), {
       cwd: options.cwd,
       stdio: ["pipe", "pipe", "pipe"],
-      detached: true, // Ctrl-C reaches whoever asks, who then ends us
+      detached: true, // Ctrl-C reaches only the parent, which then kills this
     });
-    this.#said = new Response(this.#child.stderr).text();
+    this.#stderr = new Response(this.#child.stderr).text();
     void this.#read();
   }
 
@@ -34,15 +34,15 @@ export class Worker<Known extends Jobs> {
     return this.#child.pid;
   }
 
-  /** @throws what the job threw, or what the process said as it died */
+  /** @throws Error with the job's error, or with the process's last output if it exits */
   ask<Name extends keyof Known & string>(
     job: Name,
     options: Parameters<Known[Name]>[0],
   ): Promise<Awaited<ReturnType<Known[Name]>>> {
     const waiting = Promise.withResolvers<unknown>();
     const timer = setTimeout(
-      () => waiting.reject(new Error(`"${job}" was not done within ${DONE_MS / 1_000} s`)),
-      DONE_MS,
+      () => waiting.reject(new Error(`"${job}" did not finish within ${JOB_MS / 1_000} s`)),
+      JOB_MS,
     );
     this.#waiting.push(waiting);
     this.#child.stdin.write(`${JSON.stringify({ job, options })}\n`);
@@ -50,7 +50,6 @@ export class Worker<Known extends Jobs> {
     return waiting.promise.finally(() => clearTimeout(timer)) as Promise<Awaited<ReturnType<Known[Name]>>>;
   }
 
-  /** It holds nothing that needs an orderly end. */
   kill(): void {
     this.#child.kill("SIGKILL");
   }
@@ -72,12 +71,12 @@ export class Worker<Known extends Jobs> {
         else waiting?.reject(new Error(error));
       }
     }
-    const words = (await this.#said).trim().split("\n").slice(-5).join("\n");
-    for (const waiting of this.#waiting) waiting.reject(new Error(`A process of the benchmark ended early: ${words}`));
+    const output = (await this.#stderr).trim().split("\n").slice(-5).join("\n");
+    for (const waiting of this.#waiting) waiting.reject(new Error(`A worker exited early: ${output}`));
   }
 }
 
-/** The side that works: one job after another, until its input ends. */
+/** The child's side: runs one job after another until its input ends. */
 export async function work(jobs: Jobs): Promise<void> {
   for await (const line of console) {
     const { job, options } = JSON.parse(line) as { job: string; options: unknown };
@@ -92,7 +91,7 @@ export async function work(jobs: Jobs): Promise<void> {
   process.exit(0);
 }
 
-/** Sockets are files, and a shell's limit for them is often low: a process may raise its own up to what the system allows. */
+/** Raises the limit for open files, and so for sockets, which is often lower than the system allows. */
 export function withOpenFiles(command: string[], openFiles: number | undefined): string[] {
   if (openFiles === undefined) return command;
   return ["sh", "-c", `ulimit -n ${openFiles} && exec "$@"`, "sh", ...command];

@@ -1,35 +1,34 @@
 /**
- * Judges a history. Every number, id and text that anybody was told is held against every other telling of it, against what was sent, and
- * at the end against the table. Knows nothing of faults but when they were.
+ * The oracle: judges a history. Every number, id and text that a client observed is compared with every other observation, with what was sent, and at
+ * the end with the table. Of faults it knows only the times.
  */
 
 import { Findings } from "./findings.ts";
 import { type ConversationSummary, type Entry, type Marks, type ObservedMessage, pairOf } from "./history.ts";
 
 const DELIVERED_WITHIN_MS = 10_000;
-/** How soon a socket is told that it lacks something: 6 s after a pod died (docs/reliability.md, 7), plus a margin. */
-const TOLD_WITHIN_MS = 8_000;
-/** What is told while a socket opens may pass it by: its page asks anyway. */
+/** The time until a client that missed something gets `sync`: 6 s after a pod died (docs/reliability.md, 7), plus a margin. */
+const SYNC_WITHIN_MS = 8_000;
+/** A socket may miss what is sent while it opens: its page fetches then. */
 const OPENING_MS = 1_000;
 
-/** What a person wrote, and what became of it. */
 interface Send {
   readonly user: string;
   readonly to: string;
   readonly hash: string;
-  /** Handed to a socket, and refused by it. */
+  /** How often it was sent on a socket, and rejected. */
   sent: number;
-  refused: number;
+  rejected: number;
   ack?: { readonly id: number; readonly seq: number; readonly t: number };
   stored: number;
-  unseen: boolean;
+  notVisible: boolean;
 }
 
-/** A number of a conversation, as it was first told. */
+/** A number of a conversation, as first observed. */
 interface Numbered {
   readonly id: number;
   readonly hash: string;
-  /** When its sender was first told. */
+  /** When its sender got the first ack. */
   ackedAt: number;
 }
 
@@ -38,19 +37,19 @@ interface Socket {
   readonly user: string;
   readonly openAt: number;
   syncAt: number;
-  /** Ids of messages it heard. */
-  readonly heard: Set<number>;
-  /** By conversation: the numbers it was told, in messages and acks. */
+  /** Ids of the messages it received. */
+  readonly received: Set<number>;
+  /** By conversation: the numbers it received in messages and acks. */
   readonly numbers: Map<string, Set<number>>;
-  /** By conversation: sends in the order they were handed to it, and what they were numbered. */
+  /** By conversation: its sends in order, and their numbers. */
   readonly order: Map<string, { ref: string; seq: number }[]>;
 }
 
 interface Page {
   readonly user: string;
   openAt: number;
-  readonly held: Map<string, number>;
-  readonly standing: Map<string, ConversationSummary>;
+  readonly contiguous: Map<string, number>;
+  readonly summaries: Map<string, ConversationSummary>;
 }
 
 export class Checker {
@@ -60,8 +59,8 @@ export class Checker {
   readonly #sockets = new Map<number, Socket>();
   readonly #pages = new Map<string, Page>();
   readonly #marks = new Map<string, Marks>();
-  /** The highest mark anybody was told of, by kind, reader and peer. */
-  readonly #markTold = new Map<string, { seq: number; kind: "read" | "delivered"; reader: string; peer: string }>();
+  /** The highest mark that a client received, by kind, reader and peer. */
+  readonly #markReceived = new Map<string, { seq: number; kind: "read" | "delivered"; reader: string; peer: string }>();
   readonly #crashes: number[] = [];
   readonly #faults = new Set<number>();
   #healedAt = 0;
@@ -71,20 +70,20 @@ export class Checker {
   readonly #unread = new Map<string, Map<string, number>>();
   readonly #conversations = new Map<string, Marks & { lowUnread: number; highUnread: number }>();
 
-  /** The next event; those about the end come last, and rows before all else of them. */
+  /** @param entry the next event; those of the final state come last, rows first among them */
   take(entry: Entry): void {
     this.#now = entry.t;
     switch (entry.e) {
       case "page":
         return void this.#pages.set(entry.page, {
           user: entry.user,
-          openAt: entry.t, // its history may be there before its socket is
-          held: new Map(),
-          standing: new Map(),
+          openAt: entry.t, // its history may load before its socket opens
+          contiguous: new Map(),
+          summaries: new Map(),
         });
       case "write": {
         const { user, to, hash } = entry;
-        return void this.#sends.set(entry.ref, { user, to, hash, sent: 0, refused: 0, stored: 0, unseen: false });
+        return void this.#sends.set(entry.ref, { user, to, hash, sent: 0, rejected: 0, stored: 0, notVisible: false });
       }
       case "open":
         return this.#opened(entry);
@@ -95,9 +94,9 @@ export class Checker {
       case "ack":
         return this.#acked(entry);
       case "rejected":
-        return this.#refused(entry.ref);
+        return this.#rejected(entry.ref);
       case "message":
-        return this.#heard(entry);
+        return this.#receivedMessage(entry);
       case "sync": {
         const socket = this.#sockets.get(entry.socket);
         if (socket) socket.syncAt = entry.t;
@@ -106,15 +105,15 @@ export class Checker {
       case "mark":
         return this.#marked(entry);
       case "summary":
-        return this.#stands(entry);
+        return this.#conversationSummary(entry);
       case "history":
-        return this.#wasTold(this.#pages.get(entry.page)?.user ?? "", entry.peer, entry.rows);
+        return this.#observed(this.#pages.get(entry.page)?.user ?? "", entry.peer, entry.rows);
       case "contiguous":
-        return this.#holds(entry);
+        return this.#hasContiguous(entry);
       case "not_visible":
-        return this.#unseen(entry.ref);
+        return this.#notVisible(entry.ref);
       case "marks":
-        return this.#rose(entry);
+        return this.#marksObserved(entry);
       case "fault":
         this.#faults.add(entry.n);
         if (entry.crash) this.#crashes.push(entry.t);
@@ -130,27 +129,30 @@ export class Checker {
       case "conversation":
         return this.#conversation(entry);
       case "final_history":
-        return this.#rest(entry);
+        return this.#finalHistory(entry);
       case "unread":
-        return this.#counts(entry.user, entry.counts);
+        return this.#unreadCounts(entry.user, entry.counts);
       case "displayed":
-        return this.#shown(entry);
+        return this.#displayed(entry);
       case "unsent":
         this.findings.add("stuck", `${entry.ref} of ${entry.page}`);
     }
   }
 
-  /** What only the whole history shows. */
+  /** Checks that need the whole history. */
   end(): Findings {
     for (const socket of this.#sockets.keys()) this.#closed(socket, this.#now);
-    for (const [pair, rows] of this.#table) this.#order(pair, rows);
+    for (const [pair, rows] of this.#table) this.#checkTable(pair, rows);
     this.#compareSends();
     this.#compareNumbers();
-    for (const { seq, kind, reader, peer } of this.#markTold.values()) {
+    for (const { seq, kind, reader, peer } of this.#markReceived.values()) {
       const final = this.#conversations.get(pairOf(reader, peer));
       const mark = !final ? 0 : kind === "read" ? sideOf(final, reader).read : sideOf(final, reader).delivered;
       if (seq > mark)
-        this.findings.add("mark_regressed", `${reader} ${kind} ${seq} of ${peer} was told, and ${mark} stands`);
+        this.findings.add(
+          "mark_regressed",
+          `a client was told that ${reader} has ${kind} ${seq} of ${peer}, and the table has ${mark}`,
+        );
     }
     return this.findings;
   }
@@ -159,34 +161,34 @@ export class Checker {
     const page = this.#pages.get(name);
     if (page) page.openAt = t;
     const user = page?.user ?? "";
-    const told = { heard: new Set<number>(), numbers: new Map(), order: new Map() };
-    this.#sockets.set(socket, { page: name, user, openAt: t, syncAt: Number.NEGATIVE_INFINITY, ...told });
+    const received = { received: new Set<number>(), numbers: new Map(), order: new Map() };
+    this.#sockets.set(socket, { page: name, user, openAt: t, syncAt: Number.NEGATIVE_INFINITY, ...received });
   }
 
   #closed(number: number, t: number): void {
     const socket = this.#sockets.get(number);
     this.#sockets.delete(number);
     if (!socket) return;
-    this.#inOrder(socket);
-    for (const [pair, seqs] of socket.numbers) this.#withoutHoles(socket, t, pair, seqs);
+    this.#checkOrder(socket);
+    for (const [pair, seqs] of socket.numbers) this.#checkGaps(socket, t, pair, seqs);
   }
 
-  /** Between the first and the last number a socket was told, it was told all, or that it lacks some. */
-  #withoutHoles(socket: Socket, closedAt: number, pair: string, seqs: ReadonlySet<number>): void {
+  /** Between its first and its last number a socket received every one, or a `sync`. */
+  #checkGaps(socket: Socket, closedAt: number, pair: string, seqs: ReadonlySet<number>): void {
     let [first, last] = [Number.POSITIVE_INFINITY, 0];
     for (const seq of seqs) [first, last] = [Math.min(first, seq), Math.max(last, seq)];
     const numbers = this.#numbers.get(pair) ?? [];
     for (let seq = first + 1; seq < last; seq++) {
       const { ackedAt = Number.POSITIVE_INFINITY } = numbers[seq] ?? {};
-      const asked = ackedAt < socket.openAt + OPENING_MS || ackedAt > closedAt - TOLD_WITHIN_MS;
-      if (seqs.has(seq) || asked || socket.syncAt > ackedAt - OPENING_MS) continue;
-      this.findings.add("undelivered", `${socket.page} heard of ${pair} up to ${last}, not ${seq}, and no sync`);
+      const isFetched = ackedAt < socket.openAt + OPENING_MS || ackedAt > closedAt - SYNC_WITHIN_MS;
+      if (seqs.has(seq) || isFetched || socket.syncAt > ackedAt - OPENING_MS) continue;
+      this.findings.add("undelivered", `${socket.page} received ${pair} up to ${last} without ${seq}, and no sync`);
       return;
     }
   }
 
-  /** The order in which a socket's sends were accepted is the order of their numbers. */
-  #inOrder(socket: Socket): void {
+  /** A socket's sends are numbered in order. */
+  #checkOrder(socket: Socket): void {
     for (const [pair, sends] of socket.order) {
       const numbered = sends.filter(({ seq }) => seq > 0);
       for (const [i, { ref, seq }] of numbered.entries()) {
@@ -194,7 +196,7 @@ export class Checker {
         if (before && before.seq > seq) {
           this.findings.add(
             "reordered",
-            `${pair}: ${before.ref} was sent before ${ref}, and is ${before.seq} after ${seq}`,
+            `${pair}: ${before.ref} was sent before ${ref}, but they are ${before.seq} and ${seq}`,
           );
         }
       }
@@ -210,7 +212,7 @@ export class Checker {
     const pair = pairOf(send.user, send.to);
     const sends = order.get(pair) ?? [];
     if (sends.length === 0) order.set(pair, sends);
-    // Refused and handed over again: its place is the new one.
+    // Rejected and sent again: the last attempt counts.
     const earlier = sends.findIndex((other) => other.ref === ref && other.seq === 0);
     if (earlier >= 0) sends.splice(earlier, 1);
     sends.push({ ref, seq: 0 });
@@ -219,92 +221,92 @@ export class Checker {
   #acked({ t, socket: number, ref, id, seq, peer, duplicate }: Entry & { e: "ack" }): void {
     const socket = this.#sockets.get(number);
     const send = this.#sends.get(ref);
-    if (!send) return this.findings.add("phantom", `${ref} was acknowledged to ${socket?.user}, and nobody wrote it`);
+    if (!send) return this.findings.add("phantom", `${ref} was acknowledged to ${socket?.user}, but no user wrote it`);
     if (send.user !== socket?.user || send.to !== peer)
       return this.findings.add(
         "leaked",
         `${ref} of ${send.user} to ${send.to} was acknowledged to ${socket?.user} as to ${peer}`,
       );
-    this.#note(socket, pairOf(send.user, send.to), seq);
+    this.#addNumber(socket, pairOf(send.user, send.to), seq);
     if (send.ack && (send.ack.id !== id || send.ack.seq !== seq)) {
       this.findings.add(
         "duplicate",
         `${ref} was acknowledged as ${send.ack.seq} (${send.ack.id}) and as ${seq} (${id})`,
       );
     }
-    const numbered = this.#tell({ from: send.user, to: send.to, id, seq, hash: send.hash });
+    const numbered = this.#number({ from: send.user, to: send.to, id, seq, hash: send.hash });
     if (!send.ack) numbered.ackedAt = t;
     send.ack ??= { id, seq, t };
     const place = socket.order.get(pairOf(send.user, send.to))?.findLast((other) => other.ref === ref);
     if (place && !duplicate) place.seq = seq;
   }
 
-  #note(socket: Socket, pair: string, seq: number): void {
+  #addNumber(socket: Socket, pair: string, seq: number): void {
     const seqs = socket.numbers.get(pair);
     if (seqs) seqs.add(seq);
     else socket.numbers.set(pair, new Set([seq]));
   }
 
-  #refused(ref: string): void {
+  #rejected(ref: string): void {
     const send = this.#sends.get(ref);
-    if (send) send.refused++;
+    if (send) send.rejected++;
   }
 
-  #heard(entry: Entry & { e: "message" }): void {
+  #receivedMessage(entry: Entry & { e: "message" }): void {
     const socket = this.#sockets.get(entry.socket);
     if (!socket) return;
-    if (socket.heard.has(entry.id))
+    if (socket.received.has(entry.id))
       this.findings.add(
         "duplicate",
-        `${socket.page} heard ${entry.seq} (${entry.id}) of ${entry.from} twice on one socket`,
+        `${socket.page} received ${entry.seq} (${entry.id}) of ${entry.from} twice on one socket`,
       );
-    socket.heard.add(entry.id);
-    this.#note(socket, pairOf(entry.from, entry.to), entry.seq);
-    this.#wasTold(socket.user, entry.from === socket.user ? entry.to : entry.from, [entry]);
+    socket.received.add(entry.id);
+    this.#addNumber(socket, pairOf(entry.from, entry.to), entry.seq);
+    this.#observed(socket.user, entry.from === socket.user ? entry.to : entry.from, [entry]);
   }
 
-  /** Somebody was told messages of a conversation with `peer`, in order. */
-  #wasTold(user: string, peer: string, rows: readonly ObservedMessage[]): void {
+  /** A user observed messages of a conversation with `peer`, which must be in order. */
+  #observed(user: string, peer: string, rows: readonly ObservedMessage[]): void {
     let before = 0;
     for (const row of rows) {
       if (pairOf(row.from, row.to) !== pairOf(user, peer))
-        this.findings.add("leaked", `${user} was told ${row.seq} (${row.id}) of ${row.from} to ${row.to}`);
-      if (row.seq <= before) this.findings.add("reordered", `${user} was told ${row.seq} of ${peer} after ${before}`);
+        this.findings.add("leaked", `${user} received ${row.seq} (${row.id}) of ${row.from} to ${row.to}`);
+      if (row.seq <= before) this.findings.add("reordered", `${user} received ${row.seq} of ${peer} after ${before}`);
       before = row.seq;
-      this.#tell(row);
+      this.#number(row);
       const send = row.ref === undefined ? undefined : this.#sends.get(row.ref);
       if (row.ref !== undefined && !send)
-        this.findings.add("phantom", `${user} was told ${row.ref} of ${row.from}, and nobody wrote it`);
-      if (send && send.hash !== row.hash) this.findings.add("altered", `${user} was told another text for ${row.ref}`);
+        this.findings.add("phantom", `${user} received ${row.ref} of ${row.from}, but no user wrote it`);
+      if (send && send.hash !== row.hash) this.findings.add("altered", `${user} received another text for ${row.ref}`);
     }
   }
 
-  /** A number of a conversation belongs to one message, whoever tells it. */
-  #tell({ from, to, id, seq, hash }: ObservedMessage): Numbered {
+  /** A number belongs to one message, in every observation. */
+  #number({ from, to, id, seq, hash }: ObservedMessage): Numbered {
     const pair = pairOf(from, to);
     let numbers = this.#numbers.get(pair);
     if (!numbers) this.#numbers.set(pair, (numbers = []));
     const known = numbers[seq];
     if (!known) return (numbers[seq] = { id, hash, ackedAt: Number.POSITIVE_INFINITY });
-    if (known.id !== id) this.findings.add("reordered", `${pair}: ${seq} was told as ${known.id} and as ${id}`);
-    else if (known.hash !== hash) this.findings.add("altered", `${pair}: ${seq} was told with two texts`);
+    if (known.id !== id) this.findings.add("reordered", `${pair}: ${seq} was observed as ${known.id} and as ${id}`);
+    else if (known.hash !== hash) this.findings.add("altered", `${pair}: ${seq} was observed with two texts`);
     return known;
   }
 
   #marked({ socket: number, kind, reader, peer, seq }: Entry & { e: "mark" }): void {
     const user = this.#sockets.get(number)?.user;
     if (user !== reader && user !== peer) {
-      return this.findings.add("leaked", `${user} heard that ${reader} has ${kind} what ${peer} wrote`);
+      return this.findings.add("leaked", `${user} received the ${kind} mark of ${reader} for ${peer}`);
     }
     const key = `${kind} ${reader} ${peer}`;
-    const told = this.#markTold.get(key);
-    if (!told || told.seq < seq) this.#markTold.set(key, { seq, kind, reader, peer });
+    const highest = this.#markReceived.get(key);
+    if (!highest || highest.seq < seq) this.#markReceived.set(key, { seq, kind, reader, peer });
   }
 
-  #stands({ page: name, ...now }: Entry & { e: "summary" }): void {
+  #conversationSummary({ page: name, ...now }: Entry & { e: "summary" }): void {
     const page = this.#pages.get(name);
     if (!page) return;
-    const before = page.standing.get(now.peer);
+    const before = page.summaries.get(now.peer);
     for (const mark of ["last", "read", "peerRead", "peerDelivered"] as const) {
       if (before && now[mark] < before[mark])
         this.findings.add(
@@ -314,10 +316,10 @@ export class Checker {
     }
     if (now.peerRead > now.peerDelivered || now.peerDelivered > now.last || now.read > now.last)
       this.findings.add("mark_regressed", `${name} with ${now.peer}: ${JSON.stringify(now)}`);
-    page.standing.set(now.peer, now);
+    page.summaries.set(now.peer, now);
   }
 
-  #rose(now: Marks): void {
+  #marksObserved(now: Marks): void {
     const key = pairOf(now.low, now.high);
     const before = this.#marks.get(key);
     for (const mark of ["last", "lowRead", "highRead", "lowDelivered", "highDelivered"] as const) {
@@ -333,27 +335,27 @@ export class Checker {
     this.#marks.set(key, now);
   }
 
-  /** Whatever was acknowledged while all was whole, and this page open, is here within the bound. */
-  #holds({ t, page: name, peer, seq }: Entry & { e: "contiguous" }): void {
+  /** What was acknowledged without a fault, while this page was open, arrives within the bound. */
+  #hasContiguous({ t, page: name, peer, seq }: Entry & { e: "contiguous" }): void {
     const page = this.#pages.get(name);
     if (!page) return;
-    const before = page.held.get(peer) ?? 0;
-    page.held.set(peer, seq);
+    const before = page.contiguous.get(peer) ?? 0;
+    page.contiguous.set(peer, seq);
     if (this.#faults.size > 0) return;
     const numbers = this.#numbers.get(pairOf(page.user, peer)) ?? [];
     for (let at = before + 1; at <= seq; at++) {
       const since = Math.max(numbers[at]?.ackedAt ?? Number.POSITIVE_INFINITY, this.#healedAt, page.openAt);
       if (t - since > DELIVERED_WITHIN_MS) {
-        this.findings.add("undelivered", `${name} had ${at} of ${peer} after ${Math.round(t - since)} ms only`);
+        this.findings.add("undelivered", `${name} got ${at} of ${peer} only after ${Math.round(t - since)} ms`);
         break;
       }
     }
   }
 
-  #unseen(ref: string): void {
+  #notVisible(ref: string): void {
     const send = this.#sends.get(ref);
-    if (send) send.unseen = true;
-    this.findings.add("early_ack", `${ref} was acknowledged, and another connection to PostgreSQL did not see it`);
+    if (send) send.notVisible = true;
+    this.findings.add("early_ack", `${ref} was acknowledged, but not visible to another connection to PostgreSQL`);
   }
 
   #row(row: Entry & { e: "row" }): void {
@@ -369,20 +371,20 @@ export class Checker {
     }
     const send = this.#sends.get(ref);
     if (!send || send.user !== from || send.to !== to || send.sent === 0)
-      return this.findings.add("phantom", `${ref} of ${from} to ${to} is stored, and was never sent`);
+      return this.findings.add("phantom", `${ref} of ${from} to ${to} is stored, but was never sent`);
     send.stored++;
     if (send.hash !== hash) this.findings.add("altered", `${ref} is stored with another text`);
-    if (send.refused >= send.sent) this.findings.add("phantom", `${ref} is stored, and was refused`);
+    if (send.rejected >= send.sent) this.findings.add("phantom", `${ref} is stored, but was rejected`);
     if (send.stored > 1) this.findings.add("duplicate", `${ref} is stored ${send.stored} times`);
     if (send.ack && send.stored === 1 && (send.ack.id !== row.id || send.ack.seq !== row.seq)) {
       this.findings.add(
         "reordered",
-        `${ref} was acknowledged as ${send.ack.seq} (${send.ack.id}), and is ${row.seq} (${row.id}) in the table`,
+        `${ref} was acknowledged as ${send.ack.seq} (${send.ack.id}), but is stored as ${row.seq} (${row.id})`,
       );
     }
   }
 
-  #order(pair: string, rows: ObservedMessage[]): void {
+  #checkTable(pair: string, rows: ObservedMessage[]): void {
     rows.sort((a, b) => a.seq - b.seq);
     for (const [i, { seq, id }] of rows.entries()) {
       const before = rows[i - 1];
@@ -395,33 +397,34 @@ export class Checker {
     }
     const last = this.#conversations.get(pair)?.last;
     if (last !== rows.length)
-      this.findings.add("reordered", `${pair}: the last number is ${last}, and there are ${rows.length} messages`);
+      this.findings.add("reordered", `${pair}: the last number is ${last}, but there are ${rows.length} messages`);
   }
 
   #compareSends(): void {
     for (const [ref, send] of this.#sends) {
-      if (!send.ack || send.stored > 0 || send.unseen) continue;
+      if (!send.ack || send.stored > 0 || send.notVisible) continue;
       const { t } = send.ack;
       if (this.#crashes.some((crash) => crash >= t))
-        this.findings.add("early_ack", `${ref} was acknowledged before a crash of PostgreSQL, and is gone`);
-      else this.findings.add("lost", `${ref} of ${send.user} was acknowledged, and is not in the table`);
+        this.findings.add("early_ack", `${ref} was acknowledged before PostgreSQL crashed, and is missing`);
+      else this.findings.add("lost", `${ref} of ${send.user} was acknowledged, but is not stored`);
     }
   }
 
   #compareNumbers(): void {
     for (const [pair, numbers] of this.#numbers) {
       const rows = new Map(this.#table.get(pair)?.map((row) => [row.seq, row]));
-      for (const [seq, { id }] of numbers.entries().filter(([, told]) => told !== undefined)) {
+      for (const [seq, { id }] of numbers.entries().filter(([, number]) => number !== undefined)) {
         const row = rows.get(seq);
-        if (!row) this.findings.add("phantom", `${pair}: ${seq} (${id}) was told, and is not in the table`);
-        else if (row.id !== id) this.findings.add("reordered", `${pair}: ${seq} was told as ${id}, and is ${row.id}`);
+        if (!row) this.findings.add("phantom", `${pair}: ${seq} (${id}) was observed, but is not stored`);
+        else if (row.id !== id)
+          this.findings.add("reordered", `${pair}: ${seq} was observed as ${id}, but is ${row.id}`);
       }
     }
   }
 
   #conversation(final: Entry & { e: "conversation" }): void {
     const pair = pairOf(final.low, final.high);
-    this.#rose(final);
+    this.#marksObserved(final);
     this.#conversations.set(pair, final);
     for (const [me, peer, count] of [
       [final.low, final.high, final.lowUnread],
@@ -429,58 +432,66 @@ export class Checker {
     ] as const) {
       const rows = this.#unread.get(me)?.get(peer) ?? 0;
       if (count !== rows)
-        this.findings.add("unread_mismatch", `${me} has ${count} unread of ${peer}, and ${rows} rows are not read`);
+        this.findings.add("unread_mismatch", `${me} has ${count} unread of ${peer}, but ${rows} rows are unread`);
     }
   }
 
-  #rest({ user, peer, rows }: Entry & { e: "final_history" }): void {
-    this.#wasTold(user, peer, rows);
+  #finalHistory({ user, peer, rows }: Entry & { e: "final_history" }): void {
+    this.#observed(user, peer, rows);
     const stored = this.#table.get(pairOf(user, peer)) ?? [];
-    const there = new Set(rows.map(({ id }) => id));
+    const ids = new Set(rows.map(({ id }) => id));
     for (const { id, seq } of stored) {
-      if (!there.has(id))
-        this.findings.add("lost", `${seq} (${id}) is not in the history that ${user} gets of ${peer}`);
+      if (!ids.has(id)) this.findings.add("lost", `${seq} (${id}) is missing from ${user}'s history with ${peer}`);
     }
     if (rows.length > stored.length)
-      this.findings.add("phantom", `${user} gets ${rows.length} messages of ${peer}, and ${stored.length} are stored`);
+      this.findings.add(
+        "phantom",
+        `${user}'s history with ${peer} has ${rows.length} messages, but ${stored.length} are stored`,
+      );
   }
 
-  #counts(user: string, counts: Readonly<Record<string, number>>): void {
+  #unreadCounts(user: string, counts: Readonly<Record<string, number>>): void {
     const rows = this.#unread.get(user) ?? new Map<string, number>();
     for (const peer of new Set([...rows.keys(), ...Object.keys(counts)])) {
-      const [told, stored] = [counts[peer] ?? 0, rows.get(peer) ?? 0];
-      if (told !== stored)
+      const [reported, stored] = [counts[peer] ?? 0, rows.get(peer) ?? 0];
+      if (reported !== stored)
         this.findings.add(
           "unread_mismatch",
-          `${user} is told ${told} unread of ${peer}, and ${stored} rows are not read`,
+          `${user} gets ${reported} unread of ${peer}, but ${stored} rows are unread`,
         );
     }
   }
 
-  /** What a page shows in the end is the end of the conversation, whole. */
-  #shown({ page: name, peer, rows, first, unread }: Entry & { e: "displayed" }): void {
+  /** In the end a page displays the end of the conversation without gaps. */
+  #displayed({ page: name, peer, rows, first, unread }: Entry & { e: "displayed" }): void {
     const user = this.#pages.get(name)?.user ?? "";
     const stored = (this.#table.get(pairOf(user, peer)) ?? []).toSorted((a, b) => a.seq - b.seq);
     const last = stored.at(-1)?.seq ?? 0;
-    const shownLast = rows.at(-1)?.[0] ?? 0;
-    if (shownLast < last)
-      return this.findings.add("undelivered", `${name} shows ${peer} up to ${shownLast}, and ${last} is the last`);
+    const displayedLast = rows.at(-1)?.[0] ?? 0;
+    if (displayedLast < last)
+      return this.findings.add(
+        "undelivered",
+        `${name} displays ${peer} up to ${displayedLast}, but ${last} is the last`,
+      );
     const bySeq = new Map(rows);
     for (const { seq, hash } of stored) {
       if (seq < first) continue;
-      const shown = bySeq.get(seq);
-      if (shown === undefined) this.findings.add("undelivered", `${name} does not show ${seq} of ${peer}`);
-      else if (shown !== hash) this.findings.add("altered", `${name} shows another text for ${seq} of ${peer}`);
+      const displayed = bySeq.get(seq);
+      if (displayed === undefined) this.findings.add("undelivered", `${name} does not display ${seq} of ${peer}`);
+      else if (displayed !== hash) this.findings.add("altered", `${name} displays another text for ${seq} of ${peer}`);
     }
     if (rows.length > last - first + 1)
-      this.findings.add("duplicate", `${name} shows ${rows.length} messages of ${peer} from ${first} to ${last}`);
+      this.findings.add("duplicate", `${name} displays ${rows.length} messages of ${peer} from ${first} to ${last}`);
     const count = this.#unread.get(user)?.get(peer) ?? 0;
     if (unread !== count)
-      this.findings.add("unread_mismatch", `${name} shows ${unread} unread of ${peer}, and ${count} rows are not read`);
+      this.findings.add(
+        "unread_mismatch",
+        `${name} displays ${unread} unread of ${peer}, but ${count} rows are unread`,
+      );
   }
 }
 
-/** The marks of one of the two. */
+/** One user's marks. */
 function sideOf(marks: Marks, name: string): { read: number; delivered: number } {
   return name === marks.low
     ? { read: marks.lowRead, delivered: marks.lowDelivered }

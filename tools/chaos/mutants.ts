@@ -1,6 +1,6 @@
 /**
- * Loaded before a server (`--preload`): builds one mutant into it, named by CHAOS_MUTANT, by writing a piece of its source anew as it is loaded.
- * A piece that is not there exactly once ends the process: a mutant that no longer fits must not pass for one that is not found.
+ * Preloaded into a server: builds in the mutant named by CHAOS_MUTANT, by replacing a piece of source as it is loaded. A piece that does not occur exactly
+ * once ends the process, so that an outdated mutant does not pass for one that was not found.
  */
 
 import { readFileSync } from "node:fs";
@@ -69,27 +69,23 @@ const CHANGES: Readonly<Record<MutantName, readonly Change[]>> = {
   ],
 };
 
-/** What the database needs for a mutant to show. */
+/** Changes to the database that a mutant needs. */
 export const MUTANT_SQL: Partial<Record<MutantName, string>> = { no_unique_ref: "drop index messages_ref" };
 
 const SOURCES = join(import.meta.dir, "..", "..", "src");
 
-/**
- * The source of a file with a mutant in it.
- *
- * @throws Error when the piece to be changed is not there exactly once
- */
+/** @returns the source of a file with the mutant @throws Error when the piece does not occur exactly once */
 export function mutated(name: MutantName, file: string, source: string): string {
   let text = source;
   for (const { from, to } of CHANGES[name].filter((change) => change.file === file)) {
     const count = text.split(from).length - 1;
-    if (count !== 1) throw new Error(`The mutant ${name} does not fit: src/${file} has its piece ${count} times`);
+    if (count !== 1) throw new Error(`The mutant ${name} is outdated: its piece occurs ${count} times in src/${file}`);
     text = text.replace(from, () => to);
   }
   return text;
 }
 
-/** Files a mutant changes. */
+/** The files that a mutant changes. */
 export function mutatedFiles(name: MutantName): string[] {
   return [...new Set(CHANGES[name].map(({ file }) => file))];
 }
@@ -98,7 +94,7 @@ const chosen = Bun.env["CHAOS_MUTANT"] as MutantName | undefined;
 if (chosen) {
   for (const file of mutatedFiles(chosen)) {
     const path = join(SOURCES, file);
-    const contents = mutated(chosen, file, readFileSync(path, "utf8")); // now, so that it fails although nothing loads the file
+    const contents = mutated(chosen, file, readFileSync(path, "utf8")); // now, so that it fails even if nothing loads the file
     Bun.plugin({
       name: `mutant ${chosen} in ${file}`,
       setup(build) {

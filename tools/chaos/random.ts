@@ -1,4 +1,4 @@
-/** Dice that fall the same way again for the same seed. */
+/** A seeded random number generator. */
 
 export class Random {
   #state: number;
@@ -7,7 +7,7 @@ export class Random {
     this.#state = seed >>> 0;
   }
 
-  /** From 0 up to 1 (mulberry32). */
+  /** From 0 to 1, exclusive (mulberry32). */
   next(): number {
     this.#state = (this.#state + 0x6d2b79f5) >>> 0;
     let bits = this.#state;
@@ -16,12 +16,11 @@ export class Random {
     return ((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  /** From `least` up to `most`. */
-  between(least: number, most: number): number {
-    return least + this.next() * (most - least);
+  between(min: number, max: number): number {
+    return min + this.next() * (max - min);
   }
 
-  /** A whole number from 0 up to `count`, which is not among them. */
+  /** A whole number from 0 to `count`, exclusive. */
   below(count: number): number {
     return Math.floor(this.next() * count);
   }

@@ -1,10 +1,9 @@
-/** The databases of the benchmark: people, conversations and messages made by SQL, millions of them in seconds. */
+/** Databases filled with users, conversations and messages by SQL: millions of messages in seconds. */
 
 import { type Client, connect } from "../../src/db/client.ts";
 import { markRead } from "../../src/db/receipts.ts";
 import { nameOf, type Pair } from "./users.ts";
 
-/** A database with chatify's tables, filled by SQL. */
 export class TestDatabase {
   readonly name: string;
   readonly url: string;
@@ -16,12 +15,12 @@ export class TestDatabase {
     this.sql = connect(url, { name: "bench" });
   }
 
-  /** Makes accounts and sessions of the first `count` people. */
+  /** Creates accounts and sessions of the first `count` users. */
   async addUsers(count: number): Promise<void> {
     await this.sql`
       with made as (
         insert into users (username, name_key, search_key, password, has_skeletons)
-        select n.name, n.name, n.name, '-', true -- nobody signs in: hashing would take minutes
+        select n.name, n.name, n.name, '-', true -- no user signs in: hashing would take minutes
         from (select 'p' || lpad(i::text, 5, '0') as name from generate_series(0, ${count}::int - 1) i) n
         returning id, username
       ), seen as (
@@ -31,13 +30,13 @@ export class TestDatabase {
         cross join lateral (values (m.username), (upper(m.username))) s (form)
       )
       insert into sessions (user_id, token, expires_at)
-      select id, encode(sha256(convert_to('token-' || username, 'UTF8')), 'hex'), now() + interval '7 days' -- as a login makes them
+      select id, encode(sha256(convert_to('token-' || username, 'UTF8')), 'hex'), now() + interval '7 days' -- as a login creates them
       from made
     `;
     await this.settle();
   }
 
-  /** Lets people have conversed: `each` messages in every one, all read but the last `unread`, which the second person wrote. */
+  /** Creates conversations of `each` messages, all read but the last `unread`, which the second user wrote. */
   async addConversations(pairs: readonly Pair[], each: number, unread = 0): Promise<void> {
     await this.sql`
       with pair as (
@@ -58,21 +57,21 @@ export class TestDatabase {
         n,
         case when mine then c.low else c.high end,
         case when mine then c.high else c.low end,
-        'Message ' || n || ' of ' || c.low || ' and ' || c.high || ', about as long as people write',
+        'Message ' || n || ' of ' || c.low || ' and ' || c.high || ', of a typical length',
         now() - (${each}::bigint - n) * interval '1 second',
         n <= ${each - unread}::bigint,
-        lpad(to_hex(n), 8, '0') || left(md5(c.id || '-' || n), 24) -- in order, as the page makes them
+        lpad(to_hex(n), 8, '0') || left(md5(c.id || '-' || n), 24) -- in order, as the page creates them
       from conversation c, generate_series(1, ${each}::bigint) n, lateral (select n <= ${each - unread}::bigint and n % 2 = 0) s (mine)
     `;
   }
 
-  /** What autovacuum would do in a minute or two, and the writing that a checkpoint would do in the middle of a measurement. */
+  /** Does now what autovacuum and a checkpoint would otherwise do during a measurement. */
   async settle(): Promise<void> {
     await this.sql`vacuum (analyze)`;
     await this.sql`checkpoint`;
   }
 
-  /** The last numbers of conversations, 0 where there is none. */
+  /** The last numbers of conversations; 0 for one that does not exist. */
   async lastSeqs(pairs: readonly Pair[]): Promise<number[]> {
     const rows = await this.sql<{ seq: number }[]>`
       select coalesce(c.last_seq, 0) as seq
@@ -83,7 +82,6 @@ export class TestDatabase {
     return rows.map((row) => row.seq);
   }
 
-  /** Everybody has read everything: who marks from here on marks what is new. */
   async markAllRead(pairs: readonly Pair[]): Promise<void> {
     let marks = pairs.flatMap(([one, other]) => [
       { reader: nameOf(one), peerKey: nameOf(other), seq: Number.MAX_SAFE_INTEGER },
@@ -101,7 +99,7 @@ export class TestDatabase {
     return row?.count ?? 0;
   }
 
-  /** Bytes of write-ahead log ever made. */
+  /** Bytes of write-ahead log written so far. */
   async walBytes(): Promise<number> {
     const [row] = await this.sql<{ bytes: number }[]>`select (pg_current_wal_insert_lsn() - '0/0')::bigint as bytes`;
     return row?.bytes ?? 0;

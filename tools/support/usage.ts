@@ -1,4 +1,4 @@
-/** What processes have used: CPU seconds and memory, from /proc, or from `ps` where there is none. */
+/** CPU time and memory of processes, from /proc or `ps`. */
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 
@@ -12,17 +12,17 @@ interface Row {
   readonly rssBytes: number;
 }
 
-/** CPU seconds of a process and its children, those that ended included (PostgreSQL's sessions are processes). */
+/** CPU seconds of a process and its children, exited ones included (PostgreSQL's sessions are processes). */
 export function cpuSeconds(pid: number): number {
   const rows = HAS_PROC
     ? [pid, ...children(pid)].map(stat)
-    : listed().filter((row) => row.pid === pid || row.parent === pid);
+    : psRows().filter((row) => row.pid === pid || row.parent === pid);
   return rows.reduce((sum, row) => sum + (row?.cpuSeconds ?? 0), 0);
 }
 
-/** Memory of a process in use right now, without what is swapped or was never touched. */
+/** Resident memory of a process. */
 export function rssBytes(pid: number): number {
-  if (!HAS_PROC) return listed().find((row) => row.pid === pid)?.rssBytes ?? Number.NaN;
+  if (!HAS_PROC) return psRows().find((row) => row.pid === pid)?.rssBytes ?? Number.NaN;
   const [, kilobytes] = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
   return Number(kilobytes) * 1024;
 }
@@ -36,11 +36,11 @@ function children(pid: number): number[] {
   return all.flatMap((row) => (row?.parent === pid ? [row.pid] : []));
 }
 
-/** `cutime` and `cstime` count children that have ended and were waited for. Undefined when the process is gone. */
+/** Includes `cutime` and `cstime`, of reaped children. Undefined if the process has exited. */
 function stat(pid: number): Omit<Row, "rssBytes"> | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "utf8");
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" "); // the name before may hold anything; field 3 comes first
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" "); // after the command's name, which may contain anything; from field 3
     const ticks = [11, 12, 13, 14].reduce((sum, i) => sum + Number(fields[i]), 0);
     return { pid, parent: Number(fields[1]), cpuSeconds: ticks / TICKS_PER_SECOND };
   } catch {
@@ -48,8 +48,8 @@ function stat(pid: number): Omit<Row, "rssBytes"> | undefined {
   }
 }
 
-/** On macOS `time` has hundredths: 1:02.34. */
-function listed(): Row[] {
+/** `time` is minutes and seconds, on macOS with hundredths: 1:02.34. */
+function psRows(): Row[] {
   const { stdout } = Bun.spawnSync(["ps", "-axo", "pid=,ppid=,rss=,time="]);
   return stdout
     .toString()
@@ -60,4 +60,9 @@ function listed(): Row[] {
       const seconds = time.split(/[:-]/).reduce((sum, part) => sum * 60 + Number(part), 0);
       return { pid: Number(pid), parent: Number(parent), cpuSeconds: seconds, rssBytes: Number(kilobytes) * 1024 };
     });
+}
+
+export function ownCpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
 }

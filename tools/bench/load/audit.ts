@@ -1,23 +1,23 @@
-/** What must hold of every frame and every ack. Each check says in words what was wrong; none of it is ever expected. */
+/** Oracles of the load: what must hold of every frame and every ack. */
 
-/** Problems found, the first few in words. */
+/** Counts problems, and keeps the first few. */
 export class Problems {
   count = 0;
-  readonly words: string[] = [];
+  readonly #first: string[] = [];
 
-  add(words: string): void {
+  add(problem: string): void {
     this.count++;
-    if (this.words.length < 5) this.words.push(words);
+    if (this.#first.length < 5) this.#first.push(problem);
   }
 
-  /** The words, with how many more there were. */
+  /** The first few problems, and the number of others. */
   report(): string[] {
-    const more = this.count - this.words.length;
-    return more > 0 ? [...this.words, `… and ${more} more`] : [...this.words];
+    const more = this.count - this.#first.length;
+    return more > 0 ? [...this.#first, `… and ${more} more`] : [...this.#first];
   }
 }
 
-/** The numbers of one conversation as one socket learns them, acks and messages together: each once, none left out. */
+/** The numbers of a conversation as a socket learns them from acks and messages: each once, without gaps. */
 export class SeqTracker {
   #next: number;
   readonly #early = new Set<number>();
@@ -27,17 +27,17 @@ export class SeqTracker {
     this.#next = last + 1;
   }
 
-  /** The last number up to which all are there. */
+  /** The highest contiguous number. */
   get last(): number {
     return this.#next - 1;
   }
 
-  /** SeqTracker that came while one before them had not. */
+  /** How many numbers arrived beyond a gap. */
   get waiting(): number {
     return this.#early.size;
   }
 
-  /** @returns false when the number was there already */
+  /** @returns false for a number that arrived before */
   add(seq: number): boolean {
     if (seq === this.#next) {
       this.#next++;
@@ -50,41 +50,38 @@ export class SeqTracker {
   }
 }
 
-/** An ack, or a row of the table: what a person's n-th send became. */
-export interface Placed {
+/** An ack, or a row of the table. */
+export interface StoredMessage {
   readonly ref: string;
   readonly id: number;
   readonly seq: number;
 }
 
 /**
- * Holds every ack of a person against the rows the table has of them: same ref, same id, same number, and not a row more.
+ * Compares a user's acks with their rows: the same refs, ids and numbers, and no other row.
  *
- * @param rows all rows of the person's refs of this run
+ * @param rows all rows with the user's refs of this run
  */
 export function auditAcks(
-  person: string,
-  acks: readonly Placed[],
-  rows: readonly (Placed & { content?: string })[],
+  user: string,
+  acks: readonly StoredMessage[],
+  rows: readonly (StoredMessage & { content?: string })[],
   textOf?: (ref: string) => string,
 ): string[] {
   const problems: string[] = [];
   const byRef = new Map(rows.map((row) => [row.ref, row]));
-  if (byRef.size !== rows.length) problems.push(`${person} has ${rows.length - byRef.size} refs stored twice`);
-  for (const ack of acks) {
-    const row = byRef.get(ack.ref);
-    if (!row) problems.push(`${person} was acknowledged ${ack.ref} as ${ack.seq}, and the table has no such row`);
-    else if (row.id !== ack.id || row.seq !== ack.seq) {
-      problems.push(
-        `${person} was acknowledged ${ack.ref} as id ${ack.id}, seq ${ack.seq}, and the table says ${row.id}, ${row.seq}`,
-      );
-    } else if (textOf && row.content !== textOf(ack.ref))
-      problems.push(`${person}'s ${ack.ref} is stored with another text`);
+  if (byRef.size !== rows.length) problems.push(`${user} has ${rows.length - byRef.size} refs stored twice`);
+  for (const { ref, id, seq } of acks) {
+    const row = byRef.get(ref);
+    if (!row) problems.push(`${user}'s ${ref} was acknowledged as ${seq} but is not stored`);
+    else if (row.id !== id || row.seq !== seq)
+      problems.push(`${user}'s ${ref} was acknowledged as ${seq} (${id}) but is stored as ${row.seq} (${row.id})`);
+    else if (textOf && row.content !== textOf(ref)) problems.push(`${user}'s ${ref} is stored with another text`);
   }
   const acknowledged = new Set(acks.map((ack) => ack.ref));
   const extra = rows.filter((row) => !acknowledged.has(row.ref)).length;
-  if (extra > 0) problems.push(`${person} has ${extra} rows that nobody acknowledged`);
-  if (acknowledged.size !== acks.length)
-    problems.push(`${person} was acknowledged ${acks.length - acknowledged.size} refs twice`);
+  if (extra > 0) problems.push(`${user} has ${extra} rows that were not acknowledged`);
+  const twice = acks.length - acknowledged.size;
+  if (twice > 0) problems.push(`${twice} refs of ${user} were acknowledged twice`);
   return problems;
 }

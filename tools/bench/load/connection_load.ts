@@ -1,15 +1,15 @@
-/** Many people who open sockets, watch others or not, come back, leave, and say nothing. Frames and bytes are counted. */
+/** Many users who connect, watch others or not, reconnect, disconnect, and send nothing. Frames and bytes are counted. */
 
 import { cookieOf, nameOf } from "../../support/users.ts";
 import { Problems } from "./audit.ts";
 import { SocketClient } from "./socket.ts";
 
-/** Handshakes under way at one time; a server's queue of connections holds no more than some hundred. */
-const AT_ONCE = 200;
+/** Concurrent handshakes; a server's accept queue holds some hundred. */
+const CONCURRENCY = 200;
 const WATCHED = 50;
+const OPEN_MS = 10_000;
 
 export interface Counts {
-  readonly sockets: number;
   readonly frames: number;
   readonly bytes: number;
 }
@@ -25,8 +25,8 @@ export class ConnectionLoad {
   #bytes = 0;
 
   /**
-   * @param options.size people there are; each watches the 50 after them, the last ones the first
-   * @param options.greets whether the server says `hello`; a bare one does not
+   * @param options.size number of users; each watches the 50 after them, the last ones the first
+   * @param options.greets whether the server sends `hello`; a bare one does not
    */
   constructor(options: { port: number; size: number; watching: boolean; greets: boolean }) {
     this.#port = options.port;
@@ -35,115 +35,108 @@ export class ConnectionLoad {
     this.#greets = options.greets;
   }
 
-  /** Everything received so far, by sockets that are closed too. */
+  /** Everything received so far, closed sockets included. */
   get counts(): Counts {
     let [frames, bytes] = [this.#frames, this.#bytes];
     for (const client of this.#open.values()) {
       frames += client.frames;
       bytes += client.bytes;
     }
-    return { sockets: this.#open.size, frames, bytes };
+    return { frames, bytes };
   }
 
   get problems(): string[] {
     return this.#problems.report();
   }
 
-  /** Lets people in, some at a time, each greeted before the next takes the place. @returns seconds */
-  async arrive(people: readonly number[]): Promise<number> {
-    const begun = performance.now();
+  /** Connects users, a bounded number at a time. @returns seconds */
+  async connect(users: readonly number[]): Promise<number> {
+    const startedAt = performance.now();
     let next = 0;
-    const usher = async () => {
-      while (next < people.length) await this.#enter(people[next++] as number);
+    const connectNext = async () => {
+      while (next < users.length) await this.#connect(users[next++] as number);
     };
-    await Promise.all(Array.from({ length: Math.min(AT_ONCE, people.length) }, usher));
-    return (performance.now() - begun) / 1_000;
+    await Promise.all(Array.from({ length: Math.min(CONCURRENCY, users.length) }, connectNext));
+    return (performance.now() - startedAt) / 1_000;
   }
 
-  leave(people: readonly number[]): void {
-    for (const person of people) this.#part(person);
+  disconnect(users: readonly number[]): void {
+    for (const user of users) this.#disconnect(user);
   }
 
   /**
-   * People come and go for a while, `perSecond` of them: they reconnect at once, but each fifth stays away for `awayMs`.
+   * Disconnects `perSecond` users for a while. They reconnect at once, but every fifth only after `awayMs`.
    *
    * @returns what the sockets received meanwhile
    */
   async churn(options: { seconds: number; perSecond: number; awayMs: number }): Promise<Counts & { seconds: number }> {
     const before = this.counts;
-    const begun = performance.now();
-    const tickMs = 100;
-    const returning: Promise<unknown>[] = [];
-    let person = 0;
+    const startedAt = performance.now();
+    const elapsed = () => (performance.now() - startedAt) / 1_000;
+    const reconnecting: Promise<unknown>[] = [];
+    let user = 0;
     let done = 0;
-    for (;;) {
-      const elapsed = (performance.now() - begun) / 1_000;
-      if (elapsed >= options.seconds) break;
-      for (const due = Math.floor(elapsed * options.perSecond); done < due; done++) {
-        const one = person;
-        person = (person + 7) % this.#size; // neighbours watch each other: not one after the other
+    for (; elapsed() < options.seconds; await Bun.sleep(100)) {
+      for (const due = Math.floor(elapsed() * options.perSecond); done < due; done++) {
+        const one = user;
+        user = (user + 7) % this.#size; // neighbours watch each other: not one after the other
         if (!this.#open.has(one)) continue;
-        this.#part(one);
-        const away = done % 5 === 0 ? options.awayMs : 0;
-        returning.push(away === 0 ? this.#enter(one) : Bun.sleep(away).then(() => this.#enter(one)));
+        this.#disconnect(one);
+        const awayMs = done % 5 === 0 ? options.awayMs : 0;
+        reconnecting.push(awayMs === 0 ? this.#connect(one) : Bun.sleep(awayMs).then(() => this.#connect(one)));
       }
-      await Bun.sleep(tickMs);
     }
-    const { sockets, frames, bytes } = this.counts;
-    const seconds = (performance.now() - begun) / 1_000;
-    await Promise.all(returning);
-    return { sockets, frames: frames - before.frames, bytes: bytes - before.bytes, seconds };
+    const { frames, bytes } = this.counts;
+    const seconds = elapsed();
+    await Promise.all(reconnecting);
+    return { frames: frames - before.frames, bytes: bytes - before.bytes, seconds };
   }
 
   close(): void {
-    this.leave([...this.#open.keys()]);
+    this.disconnect([...this.#open.keys()]);
   }
 
-  async #enter(person: number): Promise<void> {
-    const name = nameOf(person);
+  async #connect(user: number): Promise<void> {
+    const name = nameOf(user);
     const ready = Promise.withResolvers<void>();
-    const late = this.#watching ? "not told of those it watches" : "not greeted";
-    const timer = setTimeout(() => ready.reject(new Error(`${name} was ${late} within 10 s`)), 10_000);
+    const awaited = this.#watching ? "presence of those it watches" : "hello";
+    const late = () => ready.reject(new Error(`${name} got no ${awaited} within ${OPEN_MS / 1_000} s`));
+    const timer = setTimeout(late, OPEN_MS);
     const isWatched = (other: string) => {
-      const distance = (Number(other.slice(1)) - person + this.#size) % this.#size;
+      const distance = (Number(other.slice(1)) - user + this.#size) % this.#size;
       return distance >= 1 && distance <= WATCHED;
     };
-    const client = await SocketClient.open({
-      port: this.#port,
-      name,
-      cookie: cookieOf(person),
-      listener: {
-        text: (text, client) => {
-          if (text.startsWith('{"type":"hello"')) {
-            if (!text.includes(`"username":"${name}"`)) this.#problems.add(`${name} was greeted with ${text}`);
-            if (this.#watching) client.send(`{"type":"watch","users":${JSON.stringify(this.#watchedBy(person))}}`);
-            else ready.resolve();
-          } else if (text.startsWith('{"type":"presence"')) {
-            const { users } = JSON.parse(text) as { users: Record<string, { online: boolean }> };
-            const named = Object.keys(users);
-            if (!this.#watching || !named.every(isWatched))
-              this.#problems.add(`${name} heard of people it does not watch: ${text}`);
-            if (named.length === WATCHED) ready.resolve(); // how they stand; a change may overtake it
-          } else if (!text.startsWith('{"type":"status_update"')) this.#problems.add(`${name} heard ${text}`);
-        },
-        closed: (code) => this.#problems.add(`${name}'s socket was closed with ${code}`),
-      },
-    });
-    this.#open.set(person, client);
+    const receive = (text: string, client: SocketClient) => {
+      if (text.startsWith('{"type":"hello"')) {
+        if (!text.includes(`"username":"${name}"`)) this.#problems.add(`the hello of ${name} was ${text}`);
+        if (this.#watching) client.send(`{"type":"watch","users":${JSON.stringify(this.#watchedBy(user))}}`);
+        else ready.resolve();
+      } else if (text.startsWith('{"type":"presence"')) {
+        const { users } = JSON.parse(text) as { users: Record<string, { online: boolean }> };
+        const names = Object.keys(users);
+        if (!this.#watching || !names.every(isWatched))
+          this.#problems.add(`${name} received the presence of users it does not watch: ${text}`);
+        if (names.length === WATCHED) ready.resolve(); // the full answer; a change may overtake it
+      } else if (!text.startsWith('{"type":"status_update"')) this.#problems.add(`${name} received ${text}`);
+    };
+    const closed = (code: number) => this.#problems.add(`the socket of ${name} was closed with ${code}`);
+    const listener = { text: receive, closed };
+    const client = await SocketClient.open({ port: this.#port, name, cookie: cookieOf(user), listener });
+    this.#open.set(user, client);
     if (!this.#greets) ready.resolve();
     await ready.promise.finally(() => clearTimeout(timer));
   }
 
-  #part(person: number): void {
-    const client = this.#open.get(person);
+  #disconnect(user: number): void {
+    const client = this.#open.get(user);
     if (!client) return;
     client.close();
     this.#frames += client.frames;
     this.#bytes += client.bytes;
-    this.#open.delete(person);
+    this.#open.delete(user);
   }
 
-  #watchedBy(person: number): string[] {
-    return Array.from({ length: WATCHED }, (_, i) => nameOf((person + 1 + i) % this.#size));
+  #watchedBy(user: number): string[] {
+    return Array.from({ length: WATCHED }, (_, i) => nameOf((user + 1 + i) % this.#size));
   }
 }

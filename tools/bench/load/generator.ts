@@ -1,56 +1,52 @@
-/** The load generator: a process of its own that plays everybody's browsers. */
+/** The load generator: a process that acts as all users' browsers. */
 
 import type { Pair } from "../../support/users.ts";
 import { work } from "../worker.ts";
 import { ConnectionLoad, type Counts } from "./connection_load.ts";
-import { ask, rush, swallow } from "./http.ts";
+import { measureThroughput, readStream, timeRequests } from "./http.ts";
 import { type LoadOptions, MessageLoad } from "./message_load.ts";
 
-/** By the port of their server, the first of several. */
+/** By the port of their server, or the first of several. */
 const messageLoads = new Map<number, MessageLoad>();
 const connectionLoads = new Map<number, ConnectionLoad>();
 
 const jobs = {
   async openMessageLoad({ ports, pairs }: { ports: readonly number[]; pairs: readonly Pair[] }) {
-    const talk = new MessageLoad();
-    messageLoads.set(ports[0] as number, talk);
-    await talk.open(ports, pairs);
+    const load = new MessageLoad();
+    messageLoads.set(ports[0] as number, load);
+    await load.open(ports, pairs);
   },
-  talk: ({ port, ...options }: LoadOptions & { port: number }) => found(messageLoads, port).run(options),
-  audit: ({ port, database }: { port: number; database: string }) => found(messageLoads, port).audit(database),
-  closeMessageLoad({ port }: { port: number }) {
-    found(messageLoads, port).close();
-    messageLoads.delete(port);
-  },
+  runMessageLoad: ({ port, ...options }: LoadOptions & { port: number }) => get(messageLoads, port).run(options),
+  audit: ({ port, database }: { port: number; database: string }) => get(messageLoads, port).audit(database),
 
-  gather(options: { port: number; size: number; watching: boolean; greets: boolean }) {
+  openConnectionLoad(options: { port: number; size: number; watching: boolean; greets: boolean }) {
     connectionLoads.set(options.port, new ConnectionLoad(options));
   },
-  arrive: ({ port, people }: { port: number; people: readonly number[] }) =>
-    found(connectionLoads, port).arrive(people),
-  leave: ({ port, people }: { port: number; people: readonly number[] }) => found(connectionLoads, port).leave(people),
+  connect: ({ port, users }: { port: number; users: readonly number[] }) => get(connectionLoads, port).connect(users),
+  disconnect: ({ port, users }: { port: number; users: readonly number[] }) =>
+    get(connectionLoads, port).disconnect(users),
   churn: ({ port, ...options }: { port: number; seconds: number; perSecond: number; awayMs: number }) =>
-    found(connectionLoads, port).churn(options),
+    get(connectionLoads, port).churn(options),
   count: ({ port }: { port: number }): Counts & { problems: string[] } => {
-    const load = found(connectionLoads, port);
-    return { ...load.counts, problems: load.problems };
+    const { counts, problems } = get(connectionLoads, port);
+    return { ...counts, problems };
   },
-  disperse({ port }: { port: number }) {
-    found(connectionLoads, port).close();
+  closeConnectionLoad({ port }: { port: number }) {
+    get(connectionLoads, port).close();
     connectionLoads.delete(port);
   },
 
-  ask,
-  rush,
-  swallow,
+  timeRequests,
+  measureThroughput,
+  readStream,
 };
 
 export type GeneratorJobs = typeof jobs;
 
 await work(jobs);
 
-function found<Load>(loads: Map<number, Load>, port: number): Load {
+function get<Load>(loads: Map<number, Load>, port: number): Load {
   const load = loads.get(port);
-  if (!load) throw new RangeError(`Nobody has been sent to port ${port}`);
+  if (!load) throw new RangeError(`There is no load on port ${port}`);
   return load;
 }

@@ -1,27 +1,27 @@
-/** Requests over connections that stay open, answer after answer, with as little work as a client can do. */
+/** HTTP requests over kept-alive connections, with as little client work as possible. */
 
 import type { Socket } from "bun";
 
 import { type Latency, latency } from "../../support/statistics.ts";
 import { Problems } from "./audit.ts";
 
-export interface Answer {
+export interface Response {
   readonly status: number;
   readonly headers: string;
   readonly body: Buffer;
-  /** Of the whole answer, as it came over the wire. */
+  /** Of the whole response on the wire. */
   readonly bytes: number;
 }
 
-/** One connection; a request at a time. */
+/** One connection, one request at a time. */
 export class HttpClient {
   readonly #port: number;
   readonly #headers: string;
   #socket: Socket<HttpClient> | undefined;
   #chunks: Buffer[] = [];
-  #have = 0;
-  #need = 0;
-  #waiting: PromiseWithResolvers<Answer> | undefined;
+  #received = 0;
+  #needed = 0;
+  #waiting: PromiseWithResolvers<Response> | undefined;
 
   private constructor(port: number, headers: Record<string, string>) {
     this.#port = port;
@@ -36,10 +36,10 @@ export class HttpClient {
     return client;
   }
 
-  get(path: string): Promise<Answer> {
+  get(path: string): Promise<Response> {
     this.#waiting = Promise.withResolvers();
     this.#chunks = [];
-    this.#have = this.#need = 0;
+    this.#received = this.#needed = 0;
     this.#socket?.write(`GET ${path} HTTP/1.1\r\n${this.#headers}\r\n`);
     return this.#waiting.promise;
   }
@@ -52,20 +52,22 @@ export class HttpClient {
   static readonly #handlers = {
     binaryType: "buffer" as const,
     data(socket: Socket<HttpClient>, bytes: Buffer) {
-      socket.data.#take(bytes);
+      socket.data.#receive(bytes);
     },
     close(socket: Socket<HttpClient>) {
-      socket.data.#waiting?.reject(new Error(`The server on port ${socket.data.#port} closed before it had answered`));
+      socket.data.#waiting?.reject(
+        new Error(`The server on port ${socket.data.#port} closed the connection before it answered`),
+      );
     },
     error(socket: Socket<HttpClient>, error: Error) {
       socket.data.#waiting?.reject(error);
     },
   };
 
-  #take(chunk: Buffer): void {
+  #receive(chunk: Buffer): void {
     this.#chunks.push(Buffer.from(chunk));
-    this.#have += chunk.length;
-    if (this.#have < this.#need) return;
+    this.#received += chunk.length;
+    if (this.#received < this.#needed) return;
     const bytes = this.#chunks.length === 1 ? (this.#chunks[0] as Buffer) : Buffer.concat(this.#chunks);
     this.#chunks = [bytes];
     const end = bytes.indexOf("\r\n\r\n");
@@ -73,34 +75,29 @@ export class HttpClient {
     const headers = bytes.toString("latin1", 0, end);
     const body = this.#body(bytes, end + 4, headers);
     if (body === undefined) return;
-    this.#waiting?.resolve({ status: Number(headers.slice(9, 12)), headers, body, bytes: this.#have });
+    this.#waiting?.resolve({ status: Number(headers.slice(9, 12)), headers, body, bytes: this.#received });
   }
 
-  /** @returns the body, or undefined while a part of it is missing: `#need` says how much */
-  #body(bytes: Buffer, begin: number, headers: string): Buffer | undefined {
+  /** @returns the body, or undefined while it is incomplete: `#needed` bytes in total */
+  #body(bytes: Buffer, start: number, headers: string): Buffer | undefined {
     const length = /\r\ncontent-length: *(\d+)/i.exec(headers)?.[1];
     if (length !== undefined) {
-      this.#need = begin + Number(length);
-      return this.#have < this.#need ? undefined : bytes.subarray(begin);
+      this.#needed = start + Number(length);
+      return this.#received < this.#needed ? undefined : bytes.subarray(start);
     }
     if (!/\r\ntransfer-encoding: *chunked/i.test(headers)) {
-      this.#waiting?.reject(new Error(`An answer without a length:\n${headers}`));
+      this.#waiting?.reject(new Error(`A response without a length:\n${headers}`));
       return undefined;
     }
-    const body = dechunked(bytes, begin);
+    const body = dechunk(bytes, start);
     if (typeof body !== "number") return body;
-    this.#need = body;
+    this.#needed = body;
     return undefined;
   }
 }
 
-/**
- * Reads a chunked body (RFC 9112, 7.1).
- *
- * @param at where its first chunk begins
- * @returns the body, or how many bytes there must be at least before it can be read further
- */
-function dechunked(bytes: Buffer, at: number): Buffer | number {
+/** Decodes a chunked body (RFC 9112, 7.1) that starts at `at`. @returns the body, or the least total length to try again with */
+function dechunk(bytes: Buffer, at: number): Buffer | number {
   const chunks: Buffer[] = [];
   for (;;) {
     const line = bytes.indexOf("\r\n", at);
@@ -113,52 +110,52 @@ function dechunked(bytes: Buffer, at: number): Buffer | number {
   }
 }
 
-/** A request to be repeated, and what must hold of its answer. */
-export interface Question {
+/** A request to be repeated. */
+export interface TimedRequest {
   readonly name: string;
   readonly port: number;
   readonly path: string;
   readonly cookie?: string;
-  /** Length of the JSON array, or number of keys of the JSON object, that answers. */
+  /** Expected length of the JSON array, or number of keys of the JSON object. */
   readonly rows?: number;
 }
 
-/** Asks each in turn, over and over, one request at a time. @returns milliseconds, by name */
-export async function ask(options: {
-  questions: readonly Question[];
+/** Sends each request in turn, repeatedly, one at a time. @returns latencies by name */
+export async function timeRequests(options: {
+  requests: readonly TimedRequest[];
   rounds: number;
 }): Promise<{ times: Record<string, Latency>; problems: string[] }> {
   const problems = new Problems();
-  const times = new Map<string, number[]>(options.questions.map(({ name }) => [name, []]));
+  const times = new Map<string, number[]>(options.requests.map(({ name }) => [name, []]));
   const clients = await Promise.all(
-    options.questions.map(({ port, cookie }) => HttpClient.open(port, cookie === undefined ? {} : { Cookie: cookie })),
+    options.requests.map(({ port, cookie }) => HttpClient.open(port, cookie === undefined ? {} : { Cookie: cookie })),
   );
   for (let round = -3; round < options.rounds; round++) {
-    for (const [i, { name, path, rows }] of options.questions.entries()) {
-      const begun = performance.now();
+    for (const [i, { name, path, rows }] of options.requests.entries()) {
+      const startedAt = performance.now();
       const { status, body } = await (clients[i] as HttpClient).get(path);
-      const took = performance.now() - begun;
-      if (round < 0) checkAnswer(name, status, body, rows, problems);
+      const ms = performance.now() - startedAt;
+      if (round < 0) checkResponse(name, status, body, rows, problems);
       else if (status !== 200) problems.add(`${name} was answered ${status}`);
-      if (round >= 0) times.get(name)?.push(took);
+      if (round >= 0) times.get(name)?.push(ms);
     }
   }
   for (const client of clients) client.close();
   return {
-    times: Object.fromEntries([...times].map(([name, took]) => [name, latency(took)])),
+    times: Object.fromEntries([...times].map(([name, values]) => [name, latency(values)])),
     problems: problems.report(),
   };
 }
 
-function checkAnswer(name: string, status: number, body: Buffer, rows: number | undefined, problems: Problems): void {
+function checkResponse(name: string, status: number, body: Buffer, rows: number | undefined, problems: Problems): void {
   if (status !== 200) return problems.add(`${name} was answered ${status}: ${body.toString().slice(0, 200)}`);
-  const answer = JSON.parse(body.toString()) as object;
-  const found = Array.isArray(answer) ? answer.length : Object.keys(answer).length;
+  const value = JSON.parse(body.toString()) as object;
+  const found = Array.isArray(value) ? value.length : Object.keys(value).length;
   if (rows !== undefined && found !== rows) problems.add(`${name} was answered with ${found} rows, expected ${rows}`);
 }
 
-/** Asks for the paths in turn over several connections, as fast as answers come. */
-export async function rush(options: {
+/** Requests the paths in turn over several connections, as fast as possible. */
+export async function measureThroughput(options: {
   port: number;
   paths: readonly string[];
   headers: Record<string, string>;
@@ -168,10 +165,10 @@ export async function rush(options: {
   const { port, paths, headers, connections, seconds } = options;
   const problems = new Problems();
   const lengths = new Map<string, number>();
-  const state = { done: 0, measuring: false, going: true };
+  const state = { done: 0, measuring: false, running: true };
   const clients = await Promise.all(Array.from({ length: connections }, () => HttpClient.open(port, headers)));
   const runs = clients.map(async (client, i) => {
-    for (let at = i; state.going; at++) {
+    for (let at = i; state.running; at++) {
       const path = paths[at % paths.length] as string;
       const { status, body } = await client.get(path);
       const length = lengths.get(path);
@@ -183,40 +180,40 @@ export async function rush(options: {
   });
   await Bun.sleep(200);
   state.measuring = true;
-  const begun = performance.now();
+  const startedAt = performance.now();
   await Bun.sleep(seconds * 1_000);
   state.measuring = false;
-  const elapsed = (performance.now() - begun) / 1_000;
-  state.going = false;
+  const elapsed = (performance.now() - startedAt) / 1_000;
+  state.running = false;
   await Promise.all(runs);
   for (const client of clients) client.close();
   return { perSecond: state.done / elapsed, problems: problems.report() };
 }
 
-/** Reads an answer of any length to its end, keeping none of it. Every `seq` in it must be the last one plus one. */
-export async function swallow(options: {
+/** Reads a response of any length without keeping it. Each `seq` must follow the last. */
+export async function readStream(options: {
   port: number;
   path: string;
   cookie: string;
 }): Promise<{ rows: number; bytes: number; seconds: number; problems: string[] }> {
-  const begun = performance.now();
+  const startedAt = performance.now();
   const problems = new Problems();
-  const answer = await fetch(`http://127.0.0.1:${options.port}${options.path}`, {
+  const response = await fetch(`http://127.0.0.1:${options.port}${options.path}`, {
     headers: { cookie: options.cookie },
   });
-  if (answer.status !== 200 || !answer.body)
-    throw new Error(`${options.path} was answered ${answer.status}: ${await answer.text()}`);
+  if (response.status !== 200 || !response.body)
+    throw new Error(`${options.path} was answered ${response.status}: ${await response.text()}`);
   let [rows, bytes, rest, text] = [0, 0, "", ""];
-  for await (const chunk of answer.body) {
+  for await (const chunk of response.body) {
     bytes += chunk.length;
     text = rest + Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).toString("latin1");
-    const whole = text.lastIndexOf("}") + 1;
-    for (let at = text.indexOf('"seq":'); at >= 0 && at < whole; at = text.indexOf('"seq":', at + 6)) {
+    const complete = text.lastIndexOf("}") + 1;
+    for (let at = text.indexOf('"seq":'); at >= 0 && at < complete; at = text.indexOf('"seq":', at + 6)) {
       const seq = Number.parseInt(text.slice(at + 6, at + 18), 10);
-      if (seq !== ++rows) problems.add(`number ${seq} stands where ${rows} should`);
+      if (seq !== ++rows) problems.add(`expected number ${rows} and read ${seq}`);
     }
-    rest = text.slice(whole);
+    rest = text.slice(complete);
   }
   if (rest !== "]") problems.add(`the array ends with ${JSON.stringify(rest.slice(-50))}`);
-  return { rows, bytes, seconds: (performance.now() - begun) / 1_000, problems: problems.report() };
+  return { rows, bytes, seconds: (performance.now() - startedAt) / 1_000, problems: problems.report() };
 }

@@ -1,16 +1,16 @@
 /**
- * A light WebSocket client. The load generator shares two cores with what it measures, so a frame costs it one `Bun.connect`
- * callback and one slice: frames are masked with zeros (RFC 6455 wants a mask, not a good one), which leaves their bytes as they are.
+ * A light WebSocket client. The load generator shares two cores with what it measures, so a frame costs it one `Bun.connect` callback and one
+ * slice. Frames are masked with zeros, which leaves their bytes unchanged (RFC 6455 requires a mask, not a random one).
  */
 
 import type { Socket } from "bun";
 
 export interface Listener {
-  /** A text frame; all are ASCII here. The first may come before `open` has returned. */
+  /** A text frame, in latin1. The first may arrive before `open` returns. */
   text(frame: string, client: SocketClient): void;
-  /** All frames of a chunk were handed over. */
+  /** After the frames of each chunk. */
   chunk?(): void;
-  /** The server closed, or was lost. Not told of our own close. */
+  /** The server closed, or the connection broke. Not called after `close`. */
   closed?(code: number): void;
 }
 
@@ -20,7 +20,7 @@ const PING = 9;
 const PONG = 10;
 
 export class SocketClient {
-  /** Text frames and all bytes received, the handshake left out. */
+  /** Text frames and all bytes received after the handshake. */
   frames = 0;
   bytes = 0;
   readonly #listener: Listener;
@@ -29,7 +29,7 @@ export class SocketClient {
   #rest: Buffer | undefined;
   #unsent: Buffer | undefined;
   #request: string | undefined;
-  #shaking = true;
+  #isHandshaking = true;
   #code = 1006;
   #closing = false;
 
@@ -38,7 +38,7 @@ export class SocketClient {
     this.#request = request;
   }
 
-  /** @throws Error with the server's answer when it refuses */
+  /** @throws Error with the server's answer when it rejects the handshake */
   static async open(options: {
     port: number;
     name: string;
@@ -68,7 +68,7 @@ export class SocketClient {
     return client;
   }
 
-  /** Sends frames made by `frame`. */
+  /** Sends bytes made by `frame`. */
   write(bytes: Buffer): void {
     if (this.#unsent) {
       this.#unsent = Buffer.concat([this.#unsent, bytes]);
@@ -82,13 +82,13 @@ export class SocketClient {
     this.write(frame(text));
   }
 
-  /** Cuts the connection, as a browser that goes away does. */
+  /** Resets the connection, as a browser does when its page is closed. */
   close(): void {
     this.#closing = true;
     this.#socket?.terminate();
   }
 
-  /** What `Bun.connect` calls: one object for all clients. */
+  /** One object for all clients. */
   static readonly handlers = {
     binaryType: "buffer" as const,
     open(socket: Socket<SocketClient>) {
@@ -97,7 +97,7 @@ export class SocketClient {
       socket.data.#request = undefined;
     },
     data(socket: Socket<SocketClient>, bytes: Buffer) {
-      socket.data.#take(bytes);
+      socket.data.#receive(bytes);
     },
     drain(socket: Socket<SocketClient>) {
       const unsent = socket.data.#unsent;
@@ -105,29 +105,29 @@ export class SocketClient {
       if (unsent) socket.data.write(unsent);
     },
     close(socket: Socket<SocketClient>) {
-      socket.data.#ended(new Error("The connection was closed"));
+      socket.data.#onEnd(new Error("The connection was closed"));
     },
     error(socket: Socket<SocketClient>, error: Error) {
-      socket.data.#ended(error);
+      socket.data.#onEnd(error);
     },
-    connectError() {}, // told by Bun.connect too
+    connectError() {}, // Bun.connect rejects, too
   };
 
-  #ended(error: Error): void {
+  #onEnd(error: Error): void {
     this.#opened.reject(error);
-    if (!this.#shaking && !this.#closing) this.#listener.closed?.(this.#code);
+    if (!this.#isHandshaking && !this.#closing) this.#listener.closed?.(this.#code);
     this.#closing = true;
   }
 
-  #take(chunk: Buffer): void {
+  #receive(chunk: Buffer): void {
     const bytes = this.#rest ? Buffer.concat([this.#rest, chunk]) : chunk;
     this.#rest = undefined;
-    let at = this.#shaking ? this.#shake(bytes) : 0;
-    if (this.#shaking) {
+    let at = this.#isHandshaking ? this.#handshake(bytes) : 0;
+    if (this.#isHandshaking) {
       this.#rest = Buffer.from(bytes);
       return;
     }
-    const begun = at;
+    const start = at;
     while (bytes.length - at >= 2) {
       let body = at + 2;
       let length = (bytes[at + 1] as number) & 127;
@@ -144,8 +144,8 @@ export class SocketClient {
       this.#frame((bytes[at] as number) & 15, bytes, body, body + length);
       at = body + length;
     }
-    this.bytes += at - begun;
-    if (at < bytes.length) this.#rest = Buffer.from(bytes.subarray(at)); // a copy: the chunk is used again
+    this.bytes += at - start;
+    if (at < bytes.length) this.#rest = Buffer.from(bytes.subarray(at)); // a copy: Bun reuses the chunk
     this.#listener.chunk?.();
   }
 
@@ -157,17 +157,17 @@ export class SocketClient {
     else if (opcode === CLOSE && to - from >= 2) this.#code = bytes.readUInt16BE(from);
   }
 
-  /** Reads the answer to the handshake. @returns where frames begin */
-  #shake(bytes: Buffer): number {
+  /** Reads the handshake's response. @returns where frames begin */
+  #handshake(bytes: Buffer): number {
     const end = bytes.indexOf("\r\n\r\n");
     if (end < 0) return 0;
     const answer = bytes.toString("latin1", 0, end);
     if (!answer.startsWith("HTTP/1.1 101 ")) {
-      this.#opened.reject(new Error(`The server refused a socket: ${answer.split("\r\n")[0]}`));
+      this.#opened.reject(new Error(`The server rejected the handshake: ${answer.split("\r\n")[0]}`));
       this.close();
       return 0;
     }
-    this.#shaking = false;
+    this.#isHandshaking = false;
     this.#opened.resolve();
     return end + 4;
   }
@@ -175,7 +175,7 @@ export class SocketClient {
 
 const HANDLERS = SocketClient.handlers;
 
-/** A client's text frame of ASCII text. */
+/** A text frame; `text` must be ASCII. */
 export function frame(text: string): Buffer {
   return masked(TEXT, text);
 }

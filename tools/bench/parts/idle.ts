@@ -1,105 +1,99 @@
-/** What thousands of sockets that say nothing cost: memory, and the frames that tell who came and went. */
+/** The cost of thousands of idle sockets: memory, and the frames that announce who connects and disconnects. */
 
 import { show } from "../../support/report.ts";
 import { openFilesLimit, type ServerProcess } from "../../support/server_process.ts";
 import { rssBytes } from "../../support/usage.ts";
-import type { Counts } from "../load/connection_load.ts";
 import type { Part } from "../part.ts";
 
-const PEOPLE = 10_000;
-/** After the last arrival: what is gathered is told within a second. */
+const USERS = 10_000;
+/** Presence changes are announced within a second. */
 const SETTLE_MS = 2_500;
-/** Bun gives back what arriving left behind some seconds after it has nothing to do. */
+/** Bun returns memory some seconds after it becomes idle. */
 const COLLECT_MS = 6_000;
-/** What starting leaves behind it gives back sooner: its memory is the same from the second second on. */
+/** After a start it does so within 2 s. */
 const STARTED_MS = 2_000;
-/** Whoever left counts for 5 s more, then it is told within a second. */
-const GONE_MS = 6_500;
+/** A user without sockets counts as online for 5 s; the change is announced within a second. */
+const OFFLINE_MS = 6_500;
 
 export const idle: Part = {
   seconds: ({ short }) => (short ? 9 : 42),
 
   async run({ sandbox, report, progress, short }) {
+    const add = report.section("idle");
     const settleMs = short ? SETTLE_MS / 2 : SETTLE_MS;
     const collectMs = short ? SETTLE_MS / 2 : COLLECT_MS;
     const allowed = openFilesLimit() - 500;
-    const wanted = short ? 1_000 : PEOPLE;
+    const wanted = short ? 1_000 : USERS;
     const size = Math.min(wanted, allowed);
     const fewer = size < wanted ? ` (of ${wanted}: this machine allows ${allowed + 500} open files, ulimit -Hn)` : "";
-    const people = Array.from({ length: size }, (_, i) => i);
+    const users = Array.from({ length: size }, (_, i) => i);
     const database = await sandbox.database(size);
     const generator = sandbox.generator(size + 500);
-    const title = (name: string) => `${name}, ${size} sockets${fewer}`;
 
     progress.step("the smallest server with a Map");
     const baseline = sandbox.baseline(size + 500);
-    const { port } = await baseline.ask("map", undefined);
+    const bareServer = { port: (await baseline.ask("map", undefined)).port };
     const bareBefore = rssBytes(baseline.pid);
-    await generator.ask("gather", { port, size, watching: false, greets: false });
-    const bareSeconds = await generator.ask("arrive", { port, people });
+    await generator.ask("openConnectionLoad", { ...bareServer, size, watching: false, greets: false });
+    const bareSeconds = await generator.ask("connect", { ...bareServer, users });
     await Bun.sleep(settleMs);
-    const bare = (rssBytes(baseline.pid) - bareBefore) / size;
-    await generator.ask("disperse", { port });
+    const bareBytes = (rssBytes(baseline.pid) - bareBefore) / size;
+    await generator.ask("closeConnectionLoad", bareServer);
 
     for (const watching of short ? [true] : [true, false]) {
       const name = watching ? "each watches 50" : "none watches";
-      progress.step(`${name}: arriving`);
+      progress.step(`${name}: connecting`);
       const server = await sandbox.serve({ database });
       const { port } = server;
       const before = await settledRss(server, Math.min(STARTED_MS, collectMs));
-      await generator.ask("gather", { port, size, watching, greets: true });
-      const quarter = people.slice(0, size / 4);
-      let seconds = await generator.ask("arrive", { port, people: quarter });
+      await generator.ask("openConnectionLoad", { port, size, watching, greets: true });
+      const quarter = users.slice(0, size / 4);
+      let seconds = await generator.ask("connect", { port, users: quarter });
       await Bun.sleep(settleMs);
       const atQuarter = await generator.ask("count", { port });
-      seconds += await generator.ask("arrive", { port, people: people.slice(size / 4) });
+      seconds += await generator.ask("connect", { port, users: users.slice(size / 4) });
       const after = await settledRss(server, collectMs);
       const atAll = await generator.ask("count", { port });
 
-      progress.step(`${name}: half of them leave`);
-      await generator.ask("leave", { port, people: people.filter((person) => person % 2 === 1) });
-      await Bun.sleep(short ? 0 : GONE_MS);
+      progress.step(`${name}: half of them disconnect`);
+      await generator.ask("disconnect", { port, users: users.filter((user) => user % 2 === 1) });
+      await Bun.sleep(short ? 0 : OFFLINE_MS);
       const atEnd = await generator.ask("count", { port });
-      report.check("idle", `${name}: right people told, nobody cut off`, atEnd.problems);
-      await generator.ask("disperse", { port });
+      add.check(`${name}: only watched users, no socket closed`, atEnd.problems);
+      await generator.ask("closeConnectionLoad", { port });
       await server.stop();
 
-      const part = "idle";
-      const perSocket = (counts: Counts, sockets: number) => counts.frames / sockets;
-      const connects = { name: "a Map", value: size / bareSeconds };
-      report.add({ part, name: title(`${name}: connects`), value: size / seconds, unit: "/s", baseline: connects });
-      report.add({
-        part,
-        name: `${name}: memory of a socket`,
+      add.figure(`${name}: connections, ${size} sockets${fewer}`, {
+        value: size / seconds,
+        unit: "/s",
+        baseline: { name: "a Map", value: size / bareSeconds },
+      });
+      add.figure(`${name}: memory per socket`, {
         value: (after - before) / size,
         unit: "bytes",
-        note: `a Map ${show(bare, "bytes")}`,
-        // of few sockets each has a large part of what the first ones cost the process
-        ...(watching && size === PEOPLE ? { bound: { most: 4_096 } } : {}),
+        note: `a Map ${show(bareBytes, "bytes")}`,
+        // with few sockets the process's fixed cost dominates
+        ...(watching && size === USERS ? { bound: { most: 4_096 } } : {}),
       });
-      report.add({
-        part,
-        name: `${name}: frames, arriving${short ? "" : " and leaving"}`,
+      add.figure(`${name}: frames, connecting${short ? "" : " and disconnecting"}`, {
         value: atEnd.frames,
         unit: "",
         note: `${Math.round(atEnd.bytes / 2 ** 20)} MiB`,
       });
-      report.add({
-        part,
-        name: `${name}: frames of a socket, four times the people`,
-        value: perSocket(atAll, size),
+      add.figure(`${name}: frames per socket, with four times the users`, {
+        value: atAll.frames / size,
         unit: "",
-        baseline: { name: `${quarter.length} people`, value: perSocket(atQuarter, quarter.length) },
+        baseline: { name: `${quarter.length} users`, value: atQuarter.frames / quarter.length },
         bound: { most: 1.5 },
       });
     }
   },
 };
 
-/** Memory once it no longer changes with garbage: the least over some seconds. */
-async function settledRss(server: ServerProcess, waitMs: number): Promise<number> {
+/** The least memory over some time, so that garbage does not count. */
+async function settledRss(server: ServerProcess, forMs: number): Promise<number> {
   let least = Number.POSITIVE_INFINITY;
-  for (const since = performance.now(); performance.now() - since < waitMs; await Bun.sleep(250)) {
+  for (const startedAt = performance.now(); performance.now() - startedAt < forMs; await Bun.sleep(250)) {
     least = Math.min(least, rssBytes(server.pid));
   }
   return least;

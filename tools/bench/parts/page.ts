@@ -1,4 +1,4 @@
-/** Pages and their files: how fast they leave, and how much of them there is. */
+/** Pages and their files: how fast they are served, and their size. */
 
 import { brotliDecompressSync } from "node:zlib";
 
@@ -7,9 +7,9 @@ import { cookieOf } from "../../support/users.ts";
 import { HttpClient } from "../load/http.ts";
 import type { Part } from "../part.ts";
 
-/** Of what scripts load on demand, what a first visit does load; the rest waits until somebody asks for it. */
+/** Dynamic imports that a first visit loads; the others wait until a user needs them. */
 const LOADED_AT_ONCE = /\/(?:words\/en|service_worker|draft_sync)\.js$/;
-/** What browsers say they take. */
+/** The Accept-Encoding of browsers. */
 const ENCODINGS = "gzip, deflate, br, zstd";
 const CONNECTIONS = 16;
 
@@ -17,71 +17,63 @@ export const page: Part = {
   seconds: ({ short }) => (short ? 5 : 11),
 
   async run({ sandbox, report, progress, short }) {
+    const add = report.section("page");
     const rounds = short ? 2 : 3;
     const database = await sandbox.database(1);
     const server = await sandbox.serve({ database });
     const [generator, baseline] = [sandbox.generator(), sandbox.baseline()];
-    await compressed(server.port);
+    await waitForCompression(server.port);
 
-    const visit = await download(server.port, "/", { Cookie: cookieOf(0) });
-    const files = [...visit.files.keys()].filter((path) => path.startsWith("/static/"));
-    report.check("page", "nothing comes from another host", visit.foreign);
+    const chat = await download(server.port, "/", { Cookie: cookieOf(0) });
+    const paths = [...chat.files.keys()].filter((path) => path.startsWith("/static/"));
+    add.check("no file of another host", chat.foreign);
     const login = await download(server.port, "/login", {});
 
-    const known = new Map(
-      [...login.files, ...visit.files].map(([path, { headers, body }]) => [
-        path,
-        { headers: kept(headers), body: body.toString("base64") },
-      ]),
-    );
-    const { port } = await baseline.ask("files", { files: Object.fromEntries(known) });
-    const headers = { "Accept-Encoding": ENCODINGS };
+    const files = [...login.files, ...chat.files].map(([path, { headers, body }]) => [
+      path,
+      { headers: parseHeaders(headers), body: body.toString("base64") },
+    ]);
+    const { port } = await baseline.ask("files", { files: Object.fromEntries(files) });
     const problems: string[] = [];
-    for (const { name, paths } of [
-      { name: "GET /login", paths: ["/login"] },
-      { name: "the chat page's files", paths: files },
-    ]) {
-      const rates: { ours: number; theirs: number }[] = [];
+    for (const [name, requested] of Object.entries({ "GET /login": ["/login"], "the chat page's files": paths })) {
+      const measured: number[] = [];
+      const compared: number[] = [];
       for (let round = 1; round <= rounds; round++) {
         progress.step(`${name}, round ${round} of ${rounds}`);
-        const ask = (port: number) =>
-          generator.ask("rush", { port, paths, headers, connections: CONNECTIONS, seconds: short ? 0.3 : 0.6 });
-        const [ours, theirs] = [await ask(server.port), await ask(port)];
-        problems.push(...ours.problems, ...theirs.problems);
-        rates.push({ ours: ours.perSecond, theirs: theirs.perSecond });
+        for (const [at, rates] of [
+          [server.port, measured],
+          [port, compared],
+        ] as const) {
+          const result = await generator.ask("measureThroughput", {
+            port: at,
+            paths: requested,
+            headers: { "Accept-Encoding": ENCODINGS },
+            connections: CONNECTIONS,
+            seconds: short ? 0.3 : 0.6,
+          });
+          problems.push(...result.problems);
+          rates.push(result.perSecond);
+        }
       }
-      report.add({
-        part: "page",
-        name,
-        value: median(rates.map(({ ours }) => ours)),
+      add.figure(name, {
+        value: median(measured),
         unit: "/s",
-        baseline: { name: "a static server", value: median(rates.map(({ theirs }) => theirs)) },
-        ratio: median(rates.map(({ ours, theirs }) => ours / theirs)),
+        baseline: { name: "a static server", value: median(compared) },
+        ratio: median(measured.map((rate, i) => rate / (compared[i] as number))),
         bound: { least: 0.8 },
       });
     }
-    report.check("page", "every answer 200 and of one length", problems);
-    const note = `${visit.files.size} answers, headers included`;
-    report.add({
-      part: "page",
-      name: "the chat page, first visit",
-      value: visit.bytes,
-      unit: "bytes",
-      bound: { most: 75 * 1024 },
-      note,
-    });
-    report.add({
-      part: "page",
-      name: "the login page, first visit",
-      value: login.bytes,
-      unit: "bytes",
-      note: `${login.files.size} answers`,
-    });
+    add.check("every response has status 200 and the same length", problems);
+    const note = `${chat.files.size} responses, headers included`;
+    const bound = { most: 75 * 1024 };
+    add.figure("the chat page, first visit", { value: chat.bytes, unit: "bytes", bound, note });
+    const loginNote = `${login.files.size} responses`;
+    add.figure("the login page, first visit", { value: login.bytes, unit: "bytes", note: loginNote });
   },
 };
 
-/** Files are compressed in the second after the start. */
-async function compressed(port: number): Promise<void> {
+/** Files are compressed within a second of the start. */
+async function waitForCompression(port: number): Promise<void> {
   const client = await HttpClient.open(port, { "Accept-Encoding": ENCODINGS });
   for (let tries = 0; tries < 100; tries++) {
     if (/\r\ncontent-encoding: *br/i.test((await client.get("/login")).headers)) break;
@@ -93,11 +85,11 @@ async function compressed(port: number): Promise<void> {
 interface Visit {
   readonly files: Map<string, { headers: string; body: Buffer }>;
   readonly bytes: number;
-  /** What a browser would fetch from elsewhere. */
+  /** References to other hosts. */
   readonly foreign: string[];
 }
 
-/** Fetches a page and all it refers to, as a browser does that has nothing and speaks English. */
+/** Fetches a page and everything it refers to, as a browser with an empty cache and English as its language. */
 export async function download(port: number, path: string, headers: Record<string, string>): Promise<Visit> {
   const client = await HttpClient.open(port, { "Accept-Encoding": ENCODINGS, ...headers });
   const files: Visit["files"] = new Map();
@@ -106,11 +98,11 @@ export async function download(port: number, path: string, headers: Record<strin
   const queue = [path, "/sw.js"];
   for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
     if (files.has(next)) continue;
-    const answer = await client.get(next);
-    if (answer.status !== 200) throw new Error(`${next}, which ${path} needs, was answered ${answer.status}`);
-    bytes += answer.bytes;
-    files.set(next, { headers: answer.headers, body: answer.body });
-    for (const reference of references(text(answer.headers, answer.body))) {
+    const response = await client.get(next);
+    if (response.status !== 200) throw new Error(`${next}, which ${path} needs, was answered ${response.status}`);
+    bytes += response.bytes;
+    files.set(next, { headers: response.headers, body: response.body });
+    for (const reference of references(decode(response.headers, response.body))) {
       const address = new URL(reference, `http://here${next}`);
       if (address.protocol === "data:") continue;
       if (address.host !== "here") foreign.push(`${next} refers to ${address.host}`);
@@ -121,7 +113,7 @@ export async function download(port: number, path: string, headers: Record<strin
   return { files, bytes, foreign };
 }
 
-/** What HTML links to, CSS brings in and modules import. */
+/** Links of HTML, imports and URLs of CSS, imports of modules. */
 function references(source: string): string[] {
   const patterns = [
     /<link\b(?! rel="apple-touch-icon")[^>]*\bhref="([^"]+)"/g,
@@ -130,14 +122,14 @@ function references(source: string): string[] {
     /@import\s+["']([^"']+)["']/g,
     /(?:^|[;}])\s*(?:import|export)\b[^"';()]*?["'](\.{0,2}\/[^"']+|https?:[^"']+)["']/gm,
   ];
-  const demanded = [...source.matchAll(/\bimport\(\s*["']([^"']+)["']\s*\)/g)].map(([, reference = ""]) => reference);
+  const dynamic = [...source.matchAll(/\bimport\(\s*["']([^"']+)["']\s*\)/g)].map(([, reference = ""]) => reference);
   return patterns
     .flatMap((pattern) => [...source.matchAll(pattern)].map(([, reference = ""]) => reference))
     .filter((reference) => !reference.startsWith("#"))
-    .concat(demanded.filter((reference) => LOADED_AT_ONCE.test(reference)));
+    .concat(dynamic.filter((reference) => LOADED_AT_ONCE.test(reference)));
 }
 
-function text(headers: string, body: Buffer): string {
+function decode(headers: string, body: Buffer): string {
   const encoding = /\r\ncontent-encoding: *(\w+)/i.exec(headers)?.[1]?.toLowerCase();
   const bytes = new Uint8Array(body);
   if (encoding === "br") return Buffer.from(brotliDecompressSync(bytes)).toString();
@@ -146,8 +138,8 @@ function text(headers: string, body: Buffer): string {
   return body.toString();
 }
 
-/** The headers of an answer, as the baseline sends them: those that Bun makes itself left out. */
-function kept(headers: string): Record<string, string> {
+/** A response's headers except those that Bun adds itself. */
+function parseHeaders(headers: string): Record<string, string> {
   const lines = headers
     .split("\r\n")
     .slice(1)

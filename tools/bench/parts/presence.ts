@@ -1,14 +1,14 @@
 /**
- * What presence costs while people come and go: bytes a second of a socket that watches 50 people, which must not grow with the
- * number of people, and of all sockets that never watched, which have a budget.
+ * The traffic of presence while users disconnect and reconnect: per socket that watches 50 users, which must not grow with the number of users, and of
+ * all sockets that watch no one, which has a budget.
  */
 
 import { openFilesLimit } from "../../support/server_process.ts";
 import type { Part } from "../part.ts";
 
-const PEOPLE = 5_000;
-const LEAVING_EACH_SECOND = 0.1;
-/** Longer than the 5 s after which somebody who left is told to be gone. */
+const USERS = 5_000;
+const LEAVING_SHARE_PER_SECOND = 0.1;
+/** Longer than the 5 s after which a user without sockets is offline. */
 const AWAY_MS = 6_000;
 const BUDGET_MIB = 8;
 
@@ -16,57 +16,43 @@ export const presence: Part = {
   seconds: ({ short }) => (short ? 9 : 42),
 
   async run({ sandbox, report, progress, short }) {
-    const size = Math.min(short ? 800 : PEOPLE, openFilesLimit() - 500);
+    const add = report.section("presence");
+    const size = Math.min(short ? 800 : USERS, openFilesLimit() - 500);
     const database = await sandbox.database(size);
     const generator = sandbox.generator(size + 500);
 
-    const run = async (count: number, watching: boolean) => {
-      const who = Array.from({ length: count }, (_, i) => i);
-      progress.step(`${count} people, ${watching ? "each watches 50" : "none watches"}`);
+    const measure = async (count: number, watching: boolean) => {
+      const label = `${count} users, ${watching ? "each watches 50" : "none watches"}`;
+      progress.step(label);
       const server = await sandbox.serve({ database });
       const { port } = server;
-      const begun = performance.now();
-      await generator.ask("gather", { port, size: count, watching, greets: true });
-      await generator.ask("arrive", { port, people: who });
+      const startedAt = performance.now();
+      await generator.ask("openConnectionLoad", { port, size: count, watching, greets: true });
+      await generator.ask("connect", { port, users: Array.from({ length: count }, (_, i) => i) });
       await Bun.sleep(1_500);
-      const seconds = short ? 1.5 : 4;
-      const churned = await generator.ask("churn", {
+      const churn = await generator.ask("churn", {
         port,
-        seconds,
-        perSecond: count * LEAVING_EACH_SECOND,
+        seconds: short ? 1.5 : 4,
+        perSecond: count * LEAVING_SHARE_PER_SECOND,
         awayMs: short ? 0 : AWAY_MS,
       });
       const { bytes, problems } = await generator.ask("count", { port });
-      const lived = (performance.now() - begun) / 1_000;
-      report.check(
-        "presence",
-        `${count} people, watching ${watching ? 50 : "nobody"}: right people told, nobody cut off`,
-        problems,
-      );
-      await generator.ask("disperse", { port });
+      const seconds = (performance.now() - startedAt) / 1_000;
+      add.check(`${label}: only watched users, no socket closed`, problems);
+      await generator.ask("closeConnectionLoad", { port });
       await server.stop();
-      return { perSocket: churned.bytes / churned.seconds / count, perSecond: bytes / lived };
+      return { perSocket: churn.bytes / churn.seconds / count, perSecond: bytes / seconds };
     };
 
-    const quarter = await run(Math.floor(size / 4), true);
-    const all = await run(size, true);
-    const part = "presence";
-    report.add({
-      part,
-      name: `${size} people, a socket that watches 50`,
-      value: all.perSocket,
-      unit: "B/s",
-      baseline: { name: `${Math.floor(size / 4)} people`, value: quarter.perSocket },
-      bound: { most: 1.5 },
-    });
+    const few = Math.floor(size / 4);
+    const quarter = await measure(few, true);
+    const all = await measure(size, true);
+    const baseline = { name: `${few} users`, value: quarter.perSocket };
+    const name = `${size} users, a socket that watches 50`;
+    add.figure(name, { value: all.perSocket, unit: "B/s", baseline, bound: { most: 1.5 } });
     if (short) return; // lists of some hundred names are far below the budget
-    const plain = await run(size, false);
-    report.add({
-      part,
-      name: `${size} people, all sockets, none watches`,
-      value: plain.perSecond / 2 ** 20,
-      unit: "MiB/s",
-      bound: { most: BUDGET_MIB },
-    });
+    const unwatched = await measure(size, false);
+    const value = unwatched.perSecond / 2 ** 20;
+    add.figure(`${size} users, all sockets, none watches`, { value, unit: "MiB/s", bound: { most: BUDGET_MIB } });
   },
 };

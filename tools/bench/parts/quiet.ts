@@ -1,4 +1,4 @@
-/** How long one message takes while nobody else writes. The baselines take turns with it, some tens of messages at a time. */
+/** The latency of one message while no other user writes. It takes turns with its baselines, some tens of messages at a time. */
 
 import { type Latency, median } from "../../support/statistics.ts";
 import { pairs } from "../../support/users.ts";
@@ -8,18 +8,19 @@ export const quiet: Part = {
   seconds: ({ short }) => (short ? 4 : 12),
 
   async run({ sandbox, report, progress, short }) {
+    const add = report.section("quiet");
     const rounds = short ? 4 : 16;
-    const two = pairs(1);
+    const pair = pairs(1);
     const database = await sandbox.database(2);
-    const server = await sandbox.serve({ database });
+    const { port, pid } = await sandbox.serve({ database });
     const [generator, baseline] = [sandbox.generator(), sandbox.baseline()];
     await baseline.ask("connect", { database: database.url });
-    await generator.ask("openMessageLoad", { ports: [server.port], pairs: two });
+    await generator.ask("openMessageLoad", { ports: [port], pairs: pair });
 
-    const inserting = { pairs: two, seconds: 0.2, postgres: sandbox.postgres };
-    const talking = { pairs: two, window: 1, warmUpSeconds: 0.03, seconds: 0.2, marks: false, oneWay: true };
+    const inserts = { pairs: pair, seconds: 0.2, postgres: sandbox.postgres };
+    const load = { pairs: pair, window: 1, warmUpSeconds: 0.03, seconds: 0.2, marks: false, oneWay: true };
     const problems: string[] = [];
-    const taken = {
+    const samples = {
       ack: [] as Latency[],
       receive: [] as Latency[],
       statement: [] as Latency[],
@@ -27,40 +28,35 @@ export const quiet: Part = {
     };
     for (let round = 1; round <= rounds; round++) {
       progress.step(`round ${round} of ${rounds}`);
-      taken.statement.push((await baseline.ask("single", inserting)).took);
-      const lastSeqs = await database.lastSeqs(two);
-      const result = await generator.ask("talk", {
-        port: server.port,
-        ...talking,
-        lastSeqs,
-        pids: { server: [server.pid] },
-      });
+      samples.statement.push((await baseline.ask("oneRow", inserts)).latency);
+      const lastSeqs = await database.lastSeqs(pair);
+      const result = await generator.ask("runMessageLoad", { port, ...load, lastSeqs, pids: { server: [pid] } });
       problems.push(...result.problems);
-      taken.ack.push(result.ack);
-      taken.receive.push(result.receive);
-      taken.insert.push((await baseline.ask("naive", inserting)).took);
+      samples.ack.push(result.ack);
+      samples.receive.push(result.receive);
+      samples.insert.push((await baseline.ask("naive", inserts)).latency);
     }
-    const audit = await generator.ask("audit", { port: server.port, database: database.url });
-    report.check("quiet", `${audit.acks} acks, each with its row`, audit.problems);
-    report.check("quiet", "every frame as it should be", problems);
+    const audit = await generator.ask("audit", { port, database: database.url });
+    add.check(`each of ${audit.acks} acks matches its row`, audit.problems);
+    add.check("every frame is correct", problems);
 
-    type Way = keyof typeof taken;
-    const of = (way: Way, share: keyof Latency) => median(taken[way].map((round) => round[share]));
-    const figure = (name: string, way: Way, share: keyof Latency, baseline: Way, baselineName: string, most?: number) =>
-      report.add({
-        part: "quiet",
-        name: `${name}, ${share}`,
-        value: of(way, share),
+    type Sample = keyof typeof samples;
+    const figure = (measured: "ack" | "receive", share: keyof Latency, baseline: Sample, most?: number) => {
+      const valueOf = (sample: Sample) => median(samples[sample].map((round) => round[share]));
+      const name = baseline === "insert" ? "a bare insert" : "the statement, one row";
+      add.figure(`send to ${measured}, ${share}`, {
+        value: valueOf(measured),
         unit: "ms",
-        baseline: { name: baselineName, value: of(baseline, share) },
-        ratio: median(taken[way].map((round, i) => round[share] / (taken[baseline][i] as Latency)[share])),
+        baseline: { name, value: valueOf(baseline) },
+        ratio: median(samples[measured].map((round, i) => round[share] / (samples[baseline][i] as Latency)[share])),
         ...(most === undefined ? {} : { bound: { most } }),
       });
-    figure("send to ack", "ack", "p50", "statement", "the statement, one row", 1.4);
-    figure("send to ack", "ack", "p50", "insert", "a bare insert", 3.2);
-    figure("send to ack", "ack", "p99", "statement", "the statement, one row", 2.8);
-    figure("send to ack", "ack", "p99", "insert", "a bare insert", 6.4);
-    figure("send to receive", "receive", "p50", "statement", "the statement, one row");
-    figure("send to receive", "receive", "p99", "statement", "the statement, one row");
+    };
+    figure("ack", "p50", "statement", 1.4);
+    figure("ack", "p50", "insert", 3.2);
+    figure("ack", "p99", "statement", 2.8);
+    figure("ack", "p99", "insert", 6.4);
+    figure("receive", "p50", "statement");
+    figure("receive", "p99", "statement");
   },
 };

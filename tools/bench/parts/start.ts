@@ -1,4 +1,4 @@
-/** From the command to a server that answers: with nothing there, and with the database of the first time. */
+/** The time from the command to an answering server, on an empty directory and on an existing database. */
 
 import { join } from "node:path";
 
@@ -8,13 +8,14 @@ export const start: Part = {
   seconds: () => 6,
 
   async run({ sandbox, report, progress }) {
+    const add = report.section("start");
     const dataDir = join(sandbox.directory, "data");
-    for (const name of ["first start, database made", "second start"]) {
+    for (const name of ["first start, creating the database", "second start"]) {
       progress.step(name);
       const server = await sandbox.serve({ dataDir });
-      const answer = await fetch(`http://127.0.0.1:${server.port}/readyz`);
-      report.check("start", `${name}: ready`, answer.status === 200 ? [] : [`/readyz answered ${answer.status}`]);
-      report.add({ part: "start", name, value: server.startedInMs / 1_000, unit: "s" });
+      const { status } = await fetch(`http://127.0.0.1:${server.port}/readyz`);
+      add.check(`${name}: ready`, status === 200 ? [] : [`/readyz answered ${status}`]);
+      add.figure(name, { value: server.startedInMs / 1_000, unit: "s" });
       await server.stop();
     }
   },

@@ -1,4 +1,4 @@
-/** Memory of the server while a whole conversation leaves in one answer. */
+/** Memory of the server while a whole conversation is sent in one response. */
 
 import { rssBytes } from "../../support/usage.ts";
 import { cookieOf, nameOf } from "../../support/users.ts";
@@ -16,37 +16,24 @@ export const stream: Part = {
     await database.settle();
     const server = await sandbox.serve({ database });
     const generator = sandbox.generator();
-    const whole = (peer: number) =>
-      generator.ask("swallow", {
-        port: server.port,
-        path: `/messages/${nameOf(0)}/${nameOf(peer)}`,
-        cookie: cookieOf(0),
-      });
+    const read = (peer: number) => {
+      const path = `/messages/${nameOf(0)}/${nameOf(peer)}`;
+      return generator.ask("readStream", { port: server.port, path, cookie: cookieOf(0) });
+    };
 
-    progress.step("one answer");
-    await whole(2); // a short one first: what a server that has streamed before has
+    progress.step("streaming");
+    await read(2); // a short one first, which warms up the server
     const before = rssBytes(server.pid);
-    let most = before;
-    const meter = setInterval(() => (most = Math.max(most, rssBytes(server.pid))), 20);
-    const answer = await whole(1).finally(() => clearInterval(meter));
-    const missing = answer.rows === size ? [] : [`${answer.rows} rows instead of ${size}`];
-    report.check("stream", "every message once, in order, and the array whole", [...answer.problems, ...missing]);
-    const part = "stream";
-    const note = `${(before / 2 ** 20).toFixed(0)} MiB before`;
-    report.add({
-      part,
-      name: "memory grows by",
-      value: most - before,
-      unit: "bytes",
-      bound: { most: 32 * 2 ** 20 },
-      note,
-    });
-    report.add({
-      part,
-      name: "rows",
-      value: answer.rows / answer.seconds,
-      unit: "/s",
-      note: `${(answer.bytes / 2 ** 20).toFixed(0)} MiB in all`,
-    });
+    let max = before;
+    const meter = setInterval(() => (max = Math.max(max, rssBytes(server.pid))), 20);
+    const response = await read(1).finally(() => clearInterval(meter));
+    const add = report.section("stream");
+    const missing = response.rows === size ? [] : [`${response.rows} rows instead of ${size}`];
+    add.check("every message once, in order, in a complete array", [...response.problems, ...missing]);
+    const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+    const bound = { most: 32 * 2 ** 20 };
+    add.figure("memory growth", { value: max - before, unit: "bytes", bound, note: `${mib(before)} before` });
+    const rate = response.rows / response.seconds;
+    add.figure("rows", { value: rate, unit: "/s", note: `${mib(response.bytes)} in total` });
   },
 };
