@@ -41,7 +41,7 @@ test("bench runs a part, and leaves nothing behind", async () => {
     figures: { name: string }[];
     checks: { problems: string[] }[];
   };
-  expect(figures.map(({ name }) => name)).toEqual(["first start, database made", "second start"]);
+  expect(figures.map(({ name }) => name)).toEqual(["first start, creating the database", "second start"]);
   expect(checks.flatMap(({ problems }) => problems)).toEqual([]);
   expect([...left, ...running]).toEqual([]);
 });
