@@ -39,23 +39,26 @@ function copy(from: string, to: string): void {
 }
 
 describe("the epoch stays", () => {
-  test("while PostgreSQL is restarted or killed under a pod, whose sockets stay open, and while it vacuums", async () => {
-    await using server = await PostgresServer.start();
-    const { app, ann, tab, epoch } = await pod(server);
-    await tab.send("ann", "a note");
-    await server.restart();
-    await looked(app);
-    await server.kill();
-    await server.restart();
-    await looked(app);
-    await server.run((sql) => sql`vacuum (full, freeze) settings`);
-    await looked(app);
-    expect(await epochOf(ann)).toBe(epoch);
-    expect(tab.socket.readyState).toBe(WebSocket.OPEN);
-    await app.stop();
-  });
+  test.concurrent(
+    "while PostgreSQL is restarted or killed under a pod, whose sockets stay open, and while it vacuums",
+    async () => {
+      await using server = await PostgresServer.start();
+      const { app, ann, tab, epoch } = await pod(server);
+      await tab.send("ann", "a note");
+      await server.restart();
+      await looked(app);
+      await server.kill();
+      await server.restart();
+      await looked(app);
+      await server.run((sql) => sql`vacuum (full, freeze) settings`);
+      await looked(app);
+      expect(await epochOf(ann)).toBe(epoch);
+      expect(tab.socket.readyState).toBe(WebSocket.OPEN);
+      await app.stop();
+    },
+  );
 
-  test("when a pod is started anew, and on each of several that start at once", async () => {
+  test.concurrent("when a pod is started anew, and on each of several that start at once", async () => {
     const database = await migratedDatabase();
     const apps = await Promise.all([1, 2, 3].map(() => startApp({ database })));
     const ann = await apps[0]!.person("ann");
@@ -67,7 +70,7 @@ describe("the epoch stays", () => {
 });
 
 describe("the epoch changes", () => {
-  test("when a copy of the data directory is put back, whether pods run or not", async () => {
+  test.concurrent("when a copy of the data directory is put back, whether pods run or not", async () => {
     await using server = await PostgresServer.start();
     const { app, ann, tab, epoch } = await pod(server);
     const kept = `${server.cluster}-kept`;
@@ -92,7 +95,7 @@ describe("the epoch changes", () => {
     expect([epoch, second]).not.toContain(await epochOf(ann.at(later)));
   });
 
-  test("when a snapshot of a running PostgreSQL is put back, on every pod", async () => {
+  test.concurrent("when a snapshot of a running PostgreSQL is put back, on every pod", async () => {
     await using server = await PostgresServer.start();
     const { app, ann, tab, epoch } = await pod(server);
     const other = await startApp({ database: server.address() });
@@ -112,7 +115,7 @@ describe("the epoch changes", () => {
     await Promise.all([app.stop(), other.stop()]);
   });
 
-  test("when PostgreSQL was started while no pod ran, which could be a copy", async () => {
+  test.concurrent("when PostgreSQL was started while no pod ran, which could be a copy", async () => {
     await using server = await PostgresServer.start();
     const { app, ann, epoch } = await pod(server);
     await app.stop();
@@ -121,7 +124,7 @@ describe("the epoch changes", () => {
     expect(await epochOf(ann.at(later))).not.toBe(epoch);
   });
 
-  test("by a point-in-time recovery or a promotion", async () => {
+  test.concurrent("by a point-in-time recovery or a promotion", async () => {
     await using server = await PostgresServer.start();
     const { app, ann, tab, epoch } = await pod(server);
     const signal = join(server.cluster, "recovery.signal");
@@ -135,7 +138,7 @@ describe("the epoch changes", () => {
     await app.stop();
   });
 
-  test.each([["while pods run"], ["while none runs"]])(
+  test.concurrent.each([["while pods run"], ["while none runs"]])(
     "when a dump is restored into the same database %s",
     async (when) => {
       const database = await migratedDatabase();
@@ -160,7 +163,7 @@ describe("the epoch changes", () => {
     },
   );
 
-  test("when the messages alone are exchanged", async () => {
+  test.concurrent("when the messages alone are exchanged", async () => {
     await using app = await startApp();
     const ann = await app.person("ann");
     const tab = await ann.open();

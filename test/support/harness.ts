@@ -34,10 +34,10 @@ const templates = new Map<string, Promise<string>>();
 
 function startCluster(): Promise<Cluster> {
   cluster ??= (async () => {
-    const { target, logs: directory } = await sharedPostgres();
-    logs.note("password", target.password);
-    const logged = new Map(readdirSync(directory).map((name) => [name, statSync(join(directory, name)).size]));
-    return { target, logs: directory, logged, admin: connect(target, { name: "test-admin", max: 4 }) };
+    const postgres = await sharedPostgres();
+    logs.note("password", postgres.target.password);
+    const logged = new Map(readdirSync(postgres.logs).map((name) => [name, statSync(join(postgres.logs, name)).size]));
+    return { ...postgres, logged, admin: connect(postgres.target, { name: "test-admin", max: 4 }) };
   })();
   return cluster;
 }

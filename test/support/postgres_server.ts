@@ -1,14 +1,24 @@
 /** A PostgreSQL for one test: listens on a port of the loopback addresses, with the configuration the test chooses. */
 
-import { chownSync, copyFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
+import {
+  chownSync,
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 
 import { type Client, connect } from "../../src/db/client.ts";
 import { startEmbedded } from "../../src/db/own_postgres.ts";
+import { PASSWORD } from "../../src/embedded_postgres/files.ts";
 import type { Certificate } from "./certificates.ts";
-import { ROOT, SILENT } from "./harness.ts";
+import { freePort, ROOT, SILENT } from "./harness.ts";
+import { place, sharedPostgres } from "./shared_postgres.ts";
 
 interface Options {
   /** Lines of pg_hba.conf; by default any user with a password. */
@@ -33,17 +43,11 @@ export class PostgresServer implements AsyncDisposable {
   #process: Bun.Subprocess | undefined;
 
   static async start(options: Options = {}): Promise<PostgresServer> {
-    const directory = mkdtempSync(join(tmpdir(), "chatify-server-"));
-    const embedded = await startEmbedded({ directory, log: SILENT });
-    const { directory: home, target } = embedded;
-    if (typeof target === "string") throw new TypeError("the embedded target is an object");
-    await embedded.stop();
-    const server = new PostgresServer({
-      directory,
-      cluster: join(home, "cluster"),
-      port: await freePort(),
-      password: target.password,
-    });
+    const directory = mkdtempSync(join(place(), "chatify-server-"));
+    const cluster = join(directory, "cluster");
+    Bun.spawnSync(["cp", "-a", await template(), cluster]);
+    const password = readFileSync(join(cluster, PASSWORD), "utf8");
+    const server = new PostgresServer({ directory, cluster, port: freePort(), password });
     await server.restart(options);
     return server;
   }
@@ -152,10 +156,18 @@ function programs(): string {
   return join(ROOT, dirname(file));
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  const { port } = server.address() as { port: number };
-  await new Promise((closed) => server.close(closed));
-  return port;
+/** A cluster that never ran since it was created; the run's first test that needs it creates it. */
+async function template(): Promise<string> {
+  const { directory } = await sharedPostgres();
+  const cluster = join(directory, "template");
+  if (existsSync(cluster)) return cluster;
+  const home = mkdtempSync(join(directory, "new-"));
+  const embedded = await startEmbedded({ directory: home, log: SILENT });
+  await embedded.stop();
+  try {
+    renameSync(join(embedded.directory, "cluster"), cluster);
+  } catch (error) {
+    if (!existsSync(cluster)) throw error; // otherwise another worker was first
+  }
+  return cluster;
 }

@@ -16,6 +16,8 @@ export interface SharedPostgres {
   readonly target: Readonly<SocketTarget>;
   /** The directory of PostgreSQL's own log. */
   readonly logs: string;
+  /** Removed at the end of the run. */
+  readonly directory: string;
 }
 
 /** Connects to this run's PostgreSQL; starts it if it is not running. */
@@ -36,8 +38,8 @@ export async function sharedPostgres(): Promise<SharedPostgres> {
   return read();
 }
 
-/** In memory where there is room, since each test makes databases of 8 MB; else on the disk. */
-function place(): string {
+/** For clusters: in memory where there is room, since each test creates databases of 8 MB; else on the disk. */
+export function place(): string {
   const memory = "/dev/shm";
   if (!existsSync(memory)) return tmpdir();
   const { bavail, bsize } = statfsSync(memory);
@@ -72,6 +74,7 @@ async function serve(directory: string, runner: number): Promise<void> {
   const address: SharedPostgres & { pid: number } = {
     target: embedded.target as SocketTarget,
     logs: join(embedded.directory, "log"),
+    directory,
     pid: process.pid,
   };
   const draft = join(directory, "address.draft");
