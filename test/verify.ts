@@ -174,7 +174,7 @@ function count({ file, tests, failures: failedTests, skipped }: FileResult): voi
 async function runFiles(selection: readonly string[]): Promise<FileResult[]> {
   const directory = mkdtempSync(join(tmpdir(), "chatify-verify-"));
   const reportFile = join(directory, "report.xml");
-  const options = ["--timeout=20000", "--parallel=2", "--max-concurrency=8", "--reporter=junit"];
+  const options = ["--timeout=20000", "--parallel=2", "--max-concurrency=4", "--reporter=junit"];
   const child = Bun.spawn([bun, "test", ...options, `--reporter-outfile=${reportFile}`, ...selection], {
     cwd: root,
     stdio: ["ignore", "inherit", "inherit"],

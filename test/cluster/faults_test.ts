@@ -203,66 +203,78 @@ test("marks committed with their answer lost are heard of all the same", async (
   }
 }, 60_000);
 
-test("a conversation locked by a stuck session waits, in order, and the others go on", async () => {
-  await using app = await startApp();
-  const [ann, bob, carol] = await app.people("ann", "bob", "carol");
-  const [a, b, c] = [await ann!.open(), await bob!.open(), await carol!.open()];
-  await a.send("bob", "first");
-  const release = await holdLock(
-    app.sql,
-    (tx) => tx`select from conversations where low = 'ann' and high = 'bob' for update`,
-  );
-  for (let i = 0; i < 5; i++) a.say({ to: "bob", message: `held ${i}` });
-  const startedAt = performance.now();
-  const ack = await c.send("ann", "meanwhile").catch(() => c.next("ack", 5_000));
-  expect(ack).toMatchObject({ peer: "ann", seq: 1 });
-  expect(performance.now() - startedAt).toBeLessThan(7_000);
-  for (let i = 0; i < 3; i++) expect((await c.send("ann", `more ${i}`))["seq"]).toBe(i + 2); // at once now
-  a.say({ to: "bob", message: "held 5" });
-  await b.hearsNo("error", 0);
-  await release();
-  const seqs = [];
-  for (let i = 0; i < 6; i++) seqs.push((await a.next("ack", 8_000))["seq"]);
-  expect(seqs).toEqual([2, 3, 4, 5, 6, 7]);
-  const rows = await app.sql`select content from messages where receiver = 'bob' order by seq`;
-  expect(rows.map(({ content }) => content)).toEqual(["first", ...[0, 1, 2, 3, 4, 5].map((i) => `held ${i}`)]);
-}, 30_000);
+test.concurrent(
+  "a conversation locked by a stuck session waits, in order, and the others go on",
+  async () => {
+    await using app = await startApp();
+    const [ann, bob, carol] = await app.people("ann", "bob", "carol");
+    const [a, b, c] = [await ann!.open(), await bob!.open(), await carol!.open()];
+    await a.send("bob", "first");
+    const release = await holdLock(
+      app.sql,
+      (tx) => tx`select from conversations where low = 'ann' and high = 'bob' for update`,
+    );
+    for (let i = 0; i < 5; i++) a.say({ to: "bob", message: `held ${i}` });
+    const startedAt = performance.now();
+    const ack = await c.send("ann", "meanwhile").catch(() => c.next("ack", 5_000));
+    expect(ack).toMatchObject({ peer: "ann", seq: 1 });
+    expect(performance.now() - startedAt).toBeLessThan(7_000);
+    for (let i = 0; i < 3; i++) expect((await c.send("ann", `more ${i}`))["seq"]).toBe(i + 2); // at once now
+    a.say({ to: "bob", message: "held 5" });
+    await b.hearsNo("error", 0);
+    await release();
+    const seqs = [];
+    for (let i = 0; i < 6; i++) seqs.push((await a.next("ack", 8_000))["seq"]);
+    expect(seqs).toEqual([2, 3, 4, 5, 6, 7]);
+    const rows = await app.sql`select content from messages where receiver = 'bob' order by seq`;
+    expect(rows.map(({ content }) => content)).toEqual(["first", ...[0, 1, 2, 3, 4, 5].map((i) => `held ${i}`)]);
+  },
+  30_000,
+);
 
-test("two locked conversations hold up nobody else's message of the same batch", async () => {
-  await using app = await startApp();
-  const [ann] = await app.people("ann", "bob", "carol", "dave", "erin");
-  const a = await ann!.open();
-  for (const name of ["bob", "carol", "dave", "erin"]) await a.send(name, "first");
-  const release = await holdLock(
-    app.sql,
-    (tx) => tx`select from conversations where low = 'ann' and high in ('bob', 'carol') for update`,
-  );
-  for (const name of ["bob", "carol", "dave", "erin"]) a.say({ to: name, message: "second" });
-  const peers = [(await a.next("ack", 12_000))["peer"], (await a.next("ack", 12_000))["peer"]];
-  expect(peers.toSorted()).toEqual(["dave", "erin"]);
-  await release();
-  for (let i = 0; i < 2; i++) expect(await a.next("ack", 9_000)).toMatchObject({ seq: 2 });
-}, 40_000);
+test.concurrent(
+  "two locked conversations hold up nobody else's message of the same batch",
+  async () => {
+    await using app = await startApp();
+    const [ann] = await app.people("ann", "bob", "carol", "dave", "erin");
+    const a = await ann!.open();
+    for (const name of ["bob", "carol", "dave", "erin"]) await a.send(name, "first");
+    const release = await holdLock(
+      app.sql,
+      (tx) => tx`select from conversations where low = 'ann' and high in ('bob', 'carol') for update`,
+    );
+    for (const name of ["bob", "carol", "dave", "erin"]) a.say({ to: name, message: "second" });
+    const peers = [(await a.next("ack", 12_000))["peer"], (await a.next("ack", 12_000))["peer"]];
+    expect(peers.toSorted()).toEqual(["dave", "erin"]);
+    await release();
+    for (let i = 0; i < 2; i++) expect(await a.next("ack", 9_000)).toMatchObject({ seq: 2 });
+  },
+  40_000,
+);
 
-test("what waits for a lock in vain is told to try again, over HTTP and by the close of the socket, and no defect is logged", async () => {
-  await using app = await startApp();
-  const [ann, bob] = await app.people("ann", "bob");
-  const [a, b] = [await ann!.open(), await bob!.open()];
-  await a.send("bob", "hello");
-  await b.next("message");
-  const release = await holdLock(app.sql, (tx) => tx`lock table messages in access exclusive mode`);
-  b.say({ type: "read", peer: "ann", seq: 1 });
-  const answer = await bob!.get("/messages/ann/bob?peek=1&limit=50");
-  expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "1"]);
-  expect(await answer.json()).toMatchObject({ error: { code: "not_ready" } });
-  expect(await b.closed).toMatchObject({ code: 1013 });
-  await release();
-  expect((await bob!.get("/messages/ann/bob?peek=1&limit=50")).status).toBe(200);
-  expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]);
-  expect(app.log.filter((line) => line.includes("database: lock timeout"))).toHaveLength(1);
-}, 30_000);
+test.concurrent(
+  "what waits for a lock in vain is told to try again, over HTTP and by the close of the socket, and no defect is logged",
+  async () => {
+    await using app = await startApp();
+    const [ann, bob] = await app.people("ann", "bob");
+    const [a, b] = [await ann!.open(), await bob!.open()];
+    await a.send("bob", "hello");
+    await b.next("message");
+    const release = await holdLock(app.sql, (tx) => tx`lock table messages in access exclusive mode`);
+    b.say({ type: "read", peer: "ann", seq: 1 });
+    const answer = await bob!.get("/messages/ann/bob?peek=1&limit=50");
+    expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "1"]);
+    expect(await answer.json()).toMatchObject({ error: { code: "not_ready" } });
+    expect(await b.closed).toMatchObject({ code: 1013 });
+    await release();
+    expect((await bob!.get("/messages/ann/bob?peek=1&limit=50")).status).toBe(200);
+    expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]);
+    expect(app.log.filter((line) => line.includes("database: lock timeout"))).toHaveLength(1);
+  },
+  30_000,
+);
 
-test("a row that PostgreSQL refuses fails alone", async () => {
+test.concurrent("a row that PostgreSQL refuses fails alone", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const [a, b] = [await ann!.open(), await bob!.open()];
@@ -298,7 +310,7 @@ test("sends beyond ten thousand waiting are refused as busy, and every one accep
   expect([count, last]).toEqual([10_000, 10_000]);
 }, 40_000);
 
-test("a server that leaves refuses new sends as restarting", async () => {
+test.concurrent("a server that leaves refuses new sends as restarting", async () => {
   await using app = await startApp();
   const [ann] = await app.people("ann", "bob");
   const a = await ann!.open();

@@ -1,6 +1,6 @@
 /** Who is online when pods come and go at awkward moments: a registry, and another pod that says what the test wants. */
 
-import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 
 import { MemoryBus } from "../../src/cluster/memory_bus.ts";
 import type { Database } from "../../src/db/database.ts";
@@ -11,7 +11,7 @@ import { until } from "../support/until.ts";
 setDefaultTimeout(20_000);
 
 const registries: PresenceRegistry[] = [];
-afterEach(async () => {
+afterAll(async () => {
   await Promise.all(registries.splice(0).map((registry) => registry.stop()));
 });
 
@@ -48,7 +48,7 @@ async function meet(write: () => Promise<unknown> = async () => {}) {
   return { registry, bus, other, told, came, people, writes: () => writes };
 }
 
-test("registry keeps who comes back while it still checks the new list of their pod", async () => {
+test.concurrent("registry keeps who comes back while it still checks the new list of their pod", async () => {
   const { registry, came, people, told } = await meet();
   came("ann");
   people(true, "bob"); // ann went, and that was lost
@@ -58,7 +58,7 @@ test("registry keeps who comes back while it still checks the new list of their 
   expect(told).toEqual(["ann on", "bob on"]);
 });
 
-test("registry takes nobody away while parts of a list still arrive, and then whom none named", async () => {
+test.concurrent("registry takes nobody away while parts of a list still arrive, and then whom none named", async () => {
   const { people, told, came } = await meet();
   for (const key of ["ann", "bob", "carol"]) came(key);
   for (const part of [["ann"], ["dave"], ["erin"], ["bob"]]) {
@@ -70,7 +70,7 @@ test("registry takes nobody away while parts of a list still arrive, and then wh
   expect(told.filter((word) => word.endsWith("off"))).toEqual(["carol off"]);
 });
 
-test("registry takes nobody away whose pod is asked again, because a part was lost", async () => {
+test.concurrent("registry takes nobody away whose pod is asked again, because a part was lost", async () => {
   const { registry, other, people, told, came } = await meet();
   for (const key of ["ann", "bob"]) came(key);
   people(true, "ann");
@@ -82,7 +82,7 @@ test("registry takes nobody away whose pod is asked again, because a part was lo
   expect(told).toEqual(["ann on", "bob on"]);
 });
 
-test("registry is silent about a pod that is heard again in the moment it was given up", async () => {
+test.concurrent("registry is silent about a pod that is heard again in the moment it was given up", async () => {
   const { registry, other, told, came, people } = await meet();
   came("ann");
   await Bun.sleep(20);
@@ -94,7 +94,7 @@ test("registry is silent about a pod that is heard again in the moment it was gi
   expect(told).toEqual(["ann on"]);
 });
 
-test("registry goes on writing the table when a pod died whose list it asked for", async () => {
+test.concurrent("registry goes on writing the table when a pod died whose list it asked for", async () => {
   const { registry, other, writes } = await meet();
   await other.stop();
   registry.requestSnapshots(other.pod); // as after any loss
@@ -102,7 +102,7 @@ test("registry goes on writing the table when a pod died whose list it asked for
   expect(writes()).toBeGreaterThan(0);
 });
 
-test("registry leaves the table to the pod with the smaller name, until that is gone", async () => {
+test.concurrent("registry leaves the table to the pod with the smaller name, until that is gone", async () => {
   const { registry, other, people, writes } = await meet();
   people(true);
   registry.connect("ann", "ann");
@@ -113,7 +113,7 @@ test("registry leaves the table to the pod with the smaller name, until that is 
   expect(writes()).toBe(2); // reads what is there, writes ann
 });
 
-test("registry writes the table one statement at a time, however slow the database is", async () => {
+test.concurrent("registry writes the table one statement at a time, however slow the database is", async () => {
   let [now, most] = [0, 0];
   const { other, registry, writes } = await meet(async () => {
     most = Math.max(most, ++now);
@@ -129,16 +129,19 @@ test("registry writes the table one statement at a time, however slow the databa
   expect(most).toBe(1);
 });
 
-test("registry keeps a user online for a random time who hides when they were last seen, and nobody else", async () => {
-  const { registry, told } = await meet();
-  for (const key of ["ann", "bob"]) registry.connect(key, key);
-  registry.disconnect("ann", { hidden: true });
-  registry.disconnect("bob");
-  await Bun.sleep(5_700);
-  expect(told).toEqual(["ann on", "bob on", "bob off"]);
-  registry.connect("ann", "ann"); // back in time, as after a reload
-  await Bun.sleep(2_000);
-  expect(told).toHaveLength(3);
-  registry.disconnect("ann", { hidden: true });
-  await until("ann is offline", () => told.at(-1) === "ann off");
-});
+test.concurrent(
+  "registry keeps a user online for a random time who hides when they were last seen, and nobody else",
+  async () => {
+    const { registry, told } = await meet();
+    for (const key of ["ann", "bob"]) registry.connect(key, key);
+    registry.disconnect("ann", { hidden: true });
+    registry.disconnect("bob");
+    await Bun.sleep(5_700);
+    expect(told).toEqual(["ann on", "bob on", "bob off"]);
+    registry.connect("ann", "ann"); // back in time, as after a reload
+    await Bun.sleep(2_000);
+    expect(told).toHaveLength(3);
+    registry.disconnect("ann", { hidden: true });
+    await until("ann is offline", () => told.at(-1) === "ann off");
+  },
+);

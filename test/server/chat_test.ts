@@ -6,7 +6,7 @@ import { startApp } from "../support/harness.ts";
 describe.each(["bytes", "en-US"])("on a database ordered by %s", (order) => {
   const options = order === "bytes" ? {} : { locale: order };
 
-  test("chat delivers to every tab of the recipient", async () => {
+  test.concurrent("chat delivers to every tab of the recipient", async () => {
     await using app = await startApp(options);
     const [ann, bob] = [await app.person("ann"), await app.person("Bob")];
     const tabs = [await bob.open(), await bob.open()];
@@ -27,7 +27,7 @@ describe.each(["bytes", "en-US"])("on a database ordered by %s", (order) => {
     }
   });
 
-  test("chat shows a send in the sender's other tabs, not in the one that sent", async () => {
+  test.concurrent("chat shows a send in the sender's other tabs, not in the one that sent", async () => {
     await using app = await startApp(options);
     const [ann] = await app.people("Ann", "bob");
     const [one, other] = [await ann!.open(), await ann!.open()];
@@ -36,7 +36,7 @@ describe.each(["bytes", "en-US"])("on a database ordered by %s", (order) => {
     await one.hearsNo("message");
   });
 
-  test("a conversation has one order, without holes, whoever writes", async () => {
+  test.concurrent("a conversation has one order, without holes, whoever writes", async () => {
     await using app = await startApp(options);
     const [ann, bob] = [await app.person("ann"), await app.person("Bob")];
     const tabs = [await ann.open(), await bob.open()] as const;
@@ -67,7 +67,7 @@ describe.each(["bytes", "en-US"])("on a database ordered by %s", (order) => {
     expect(seen).toEqual(Array.from({ length: 400 }, (_, i) => i + 1));
   });
 
-  test("unread counts follow reads, and always equal the rows with read=false", async () => {
+  test.concurrent("unread counts follow reads, and always equal the rows with read=false", async () => {
     await using app = await startApp(options);
     const [ann, bob] = [await app.person("ann"), await app.person("Bob")];
     const [a, b] = [await ann.open(), await bob.open()];
@@ -93,7 +93,7 @@ describe.each(["bytes", "en-US"])("on a database ordered by %s", (order) => {
   });
 });
 
-test("a client of the original, which sends and reads three fields, works", async () => {
+test.concurrent("a client of the original, which sends and reads three fields, works", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const [a, b] = [await ann!.open(), await bob!.open()];
@@ -114,7 +114,7 @@ test("a client of the original, which sends and reads three fields, works", asyn
   for (const frame of [...a.heard, ...b.heard]) expect("from" in frame || "to" in frame).toBe(frame.type === "message");
 });
 
-test("a resend of the same ref is acked with the first number, on any socket, and stored once", async () => {
+test.concurrent("a resend of the same ref is acked with the first number, on any socket, and stored once", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const [a, other, b] = [await ann!.open(), await ann!.open(), await bob!.open()];
@@ -127,7 +127,7 @@ test("a resend of the same ref is acked with the first number, on any socket, an
   expect(await app.sql`select content from messages`).toHaveLength(1);
 });
 
-test("a ref repeated within one batch is stored once", async () => {
+test.concurrent("a ref repeated within one batch is stored once", async () => {
   await using app = await startApp();
   const [ann] = await app.people("ann", "bob");
   const a = await ann!.open();
@@ -139,7 +139,7 @@ test("a ref repeated within one batch is stored once", async () => {
   expect(await app.sql`select content from messages`).toHaveLength(1);
 });
 
-test("a ref of another text, or to another person, is refused and nothing is stored", async () => {
+test.concurrent("a ref of another text, or to another person, is refused and nothing is stored", async () => {
   await using app = await startApp();
   const [ann] = await app.people("ann", "bob", "carol");
   const a = await ann!.open();
@@ -151,7 +151,7 @@ test("a ref of another text, or to another person, is refused and nothing is sto
   expect(await app.sql`select content from messages`).toHaveLength(1);
 });
 
-test("the same ref of two people names two messages", async () => {
+test.concurrent("the same ref of two people names two messages", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const [a, b] = [await ann!.open(), await bob!.open()];
@@ -159,7 +159,7 @@ test("the same ref of two people names two messages", async () => {
   expect(await b.send("ann", "from bob", "shared-ref")).toMatchObject({ seq: 2, duplicate: false });
 });
 
-test("a note to oneself is numbered, read at once, never unread, and in the other tabs", async () => {
+test.concurrent("a note to oneself is numbered, read at once, never unread, and in the other tabs", async () => {
   await using app = await startApp();
   const ann = await app.person("Ann");
   const [one, other] = [await ann.open(), await ann.open()];
@@ -173,7 +173,7 @@ test("a note to oneself is numbered, read at once, never unread, and in the othe
   await other.hearsNo("message", 0); // once, not once as sender and once as receiver
 });
 
-test("a read mark that passes nothing of the peer's changes nothing and tells nobody", async () => {
+test.concurrent("a read mark that passes nothing of the peer's changes nothing and tells nobody", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const [a, b] = [await ann!.open(), await bob!.open()];
@@ -194,7 +194,7 @@ test("a read mark that passes nothing of the peer's changes nothing and tells no
   ] as never);
 });
 
-test("a read mark over twelve thousand messages arrives in steps, and whole", async () => {
+test.concurrent("a read mark over twelve thousand messages arrives in steps, and whole", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const b = await bob!.open();
@@ -211,7 +211,7 @@ test("a read mark over twelve thousand messages arrives in steps, and whole", as
   expect(await app.sql`select from messages where not read`).toHaveLength(0);
 });
 
-test("reads and sends at once never leave a wrong unread count", async () => {
+test.concurrent("reads and sends at once never leave a wrong unread count", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const [a, b] = [await ann!.open(), await bob!.open()];
@@ -234,7 +234,7 @@ test("reads and sends at once never leave a wrong unread count", async () => {
   expect(now[1]).toBe(now[0]!);
 });
 
-test("delivered reaches the sender once the receiver has the message, and only rises", async () => {
+test.concurrent("delivered reaches the sender once the receiver has the message, and only rises", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const a = await ann!.open();
@@ -253,7 +253,7 @@ test("delivered reaches the sender once the receiver has the message, and only r
   expect(await ann!.json("/conversations")).toMatchObject([{ peer_delivered_seq: 2, peer_read_seq: 2 }]);
 });
 
-test("typing is passed on to the peer only, at most once in two seconds", async () => {
+test.concurrent("typing is passed on to the peer only, at most once in two seconds", async () => {
   await using app = await startApp();
   const [ann, bob, carol] = await app.people("Ann", "bob", "carol");
   const [a, b, c] = [await ann!.open(), await bob!.open(), await carol!.open()];

@@ -1,6 +1,6 @@
 /** `Database` while its PostgreSQL loses connections, stands still, or is not there. */
 
-import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -19,7 +19,7 @@ import { holdLock } from "../support/locks.ts";
 setDefaultTimeout(30_000);
 
 const toEnd: { end(options?: { timeout: number }): Promise<void> }[] = [];
-afterEach(async () => {
+afterAll(async () => {
   for (const part of toEnd.splice(0)) await part.end({ timeout: 0 });
 });
 
@@ -114,53 +114,61 @@ test("database loses no query, and stores each once, while its backends are term
   expect(await connections(admin, 0)).toBe(0);
 });
 
-test("database answers within 7 s although a backend stands still, and meanwhile by the others", async () => {
-  const { db, admin } = await open();
-  const pids = await Promise.all(
-    Array.from({ length: 4 }, async () => {
-      const [row] = await db.run((sql) => sql<{ pid: number }[]>`select pg_backend_pid() as pid, pg_sleep(0.05)::text`);
-      return row!.pid;
-    }),
-  );
-  expect(new Set(pids).size).toBe(4);
-  process.kill(pids[0]!, "SIGSTOP");
-  try {
-    const begun = performance.now();
-    let quick = 0;
-    const work = async () => {
-      while (performance.now() - begun < 5_000) {
-        const asked = performance.now();
-        await db.run((sql) => sql`select pg_sleep(0.01)::text`);
-        const tookMs = performance.now() - asked;
-        expect(tookMs).toBeLessThan(7_000);
-        if (tookMs < 1_000) quick++;
-      }
-    };
-    await Promise.all(Array.from({ length: 8 }, work));
-    console.log(`  ${quick} queries went on beside a backend that stands still`);
-    expect(quick).toBeGreaterThan(200);
-    expect((await db.run((sql) => sql`select 1 as one`))[0]).toEqual({ one: 1 });
-  } finally {
-    process.kill(pids[0]!, "SIGCONT");
-  }
-  expect(await connections(admin, 4)).toBeLessThanOrEqual(4);
-});
+test.concurrent(
+  "database answers within 7 s although a backend stands still, and meanwhile by the others",
+  async () => {
+    const { db, admin } = await open();
+    const pids = await Promise.all(
+      Array.from({ length: 4 }, async () => {
+        const [row] = await db.run(
+          (sql) => sql<{ pid: number }[]>`select pg_backend_pid() as pid, pg_sleep(0.05)::text`,
+        );
+        return row!.pid;
+      }),
+    );
+    expect(new Set(pids).size).toBe(4);
+    process.kill(pids[0]!, "SIGSTOP");
+    try {
+      const begun = performance.now();
+      let quick = 0;
+      const work = async () => {
+        while (performance.now() - begun < 5_000) {
+          const asked = performance.now();
+          await db.run((sql) => sql`select pg_sleep(0.01)::text`);
+          const tookMs = performance.now() - asked;
+          expect(tookMs).toBeLessThan(7_000);
+          if (tookMs < 1_000) quick++;
+        }
+      };
+      await Promise.all(Array.from({ length: 8 }, work));
+      console.log(`  ${quick} queries went on beside a backend that stands still`);
+      expect(quick).toBeGreaterThan(200);
+      expect((await db.run((sql) => sql`select 1 as one`))[0]).toEqual({ one: 1 });
+    } finally {
+      process.kill(pids[0]!, "SIGCONT");
+    }
+    expect(await connections(admin, 4)).toBeLessThanOrEqual(4);
+  },
+);
 
-test("database whose every backend stands still is not ready within a second, and is again when they go on", async () => {
-  const { db } = await open({ max: 1 });
-  const [row] = await db.run((sql) => sql<{ pid: number }[]>`select pg_backend_pid() as pid`);
-  process.kill(row!.pid, "SIGSTOP");
-  try {
-    const begun = performance.now();
-    expect(await answers(db)).toBeFalse();
-    expect(performance.now() - begun).toBeLessThan(4_500);
-  } finally {
-    process.kill(row!.pid, "SIGCONT");
-  }
-  expect(await answers(db)).toBeTrue();
-});
+test.concurrent(
+  "database whose every backend stands still is not ready within a second, and is again when they go on",
+  async () => {
+    const { db } = await open({ max: 1 });
+    const [row] = await db.run((sql) => sql<{ pid: number }[]>`select pg_backend_pid() as pid`);
+    process.kill(row!.pid, "SIGSTOP");
+    try {
+      const begun = performance.now();
+      expect(await answers(db)).toBeFalse();
+      expect(performance.now() - begun).toBeLessThan(4_500);
+    } finally {
+      process.kill(row!.pid, "SIGCONT");
+    }
+    expect(await answers(db)).toBeTrue();
+  },
+);
 
-test("database out of reach says so after the time given, and once in the log", async () => {
+test.concurrent("database out of reach says so after the time given, and once in the log", async () => {
   const server = createServer((socket) => socket.destroy());
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
   const { port } = server.address() as { port: number };
@@ -216,7 +224,7 @@ test("database that gets fewer connections than it wants goes on with those, and
   await admin.unsafe(`drop role ${role}`);
 });
 
-test("a client that ended while it waited to connect again opens nothing any more", async () => {
+test.concurrent("a client that ended while it waited to connect again opens nothing any more", async () => {
   const { url } = await reach();
   const { address, directory, unix } = elsewhere(url);
   const client = connect(address.href, { name: "under-test" });
@@ -239,7 +247,7 @@ test("database tells what PostgreSQL refuses at once, and tries nothing again", 
   expect([tries, lost]).toEqual([1, 0]);
 });
 
-test("database held up by a lock, or by its work, is not ready, and says so once a minute", async () => {
+test.concurrent("database held up by a lock, or by its work, is not ready, and says so once a minute", async () => {
   const { db, admin, log } = await open();
   await admin`create table held (n int)`;
   const release = await holdLock(admin, (tx) => tx`lock table held`);
@@ -258,7 +266,7 @@ test("database held up by a lock, or by its work, is not ready, and says so once
   ]);
 });
 
-test("database that ends rejects what is under way, and takes nothing more", async () => {
+test.concurrent("database that ends rejects what is under way, and takes nothing more", async () => {
   const { db, admin } = await open();
   const underWay = failure(db.run((sql) => sql`select pg_sleep(2)`));
   await Bun.sleep(200);

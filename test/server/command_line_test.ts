@@ -281,7 +281,7 @@ describe("commands", () => {
     const url = valkey.sql.options.database;
     const ann = await valkey.person("Ann");
     const tab = await ann.open();
-    const address = env["DATABASE_URL"]!.replace(/\/test_\d+/, `/${url}`);
+    const address = env["DATABASE_URL"]!.replace(/\/test_[0-9a-f]+/, `/${url}`);
     expect((await chatify({ DATABASE_URL: address, BUS: redis.url }, ["user", "disable", "Ann"])).code).toBe(0);
     expect((await tab.closed).code).toBe(4401);
     await redis.kill();

@@ -10,16 +10,18 @@ setDefaultTimeout(30_000);
 
 afterAll(cleanUp);
 
-const original = fresh();
+let backedUp: Promise<string> | undefined;
 
 /** A backup of a database in which `kept` has one word. */
-async function backup(): Promise<string> {
-  if (!existsSync(original)) {
+function backup(): Promise<string> {
+  backedUp ??= (async () => {
+    const original = fresh();
     const embedded = await start(original);
     await ask(embedded, "create table kept as select 'a word' as word");
     await embedded.stop();
-  }
-  return original;
+    return original;
+  })();
+  return backedUp;
 }
 
 describe("a backup", () => {
@@ -38,7 +40,7 @@ describe("a backup", () => {
     ["whose directories nobody may enter", "chmod 600 pg18/cluster/base pg18/cluster pg18/log pg18/run pg18 ."],
   ];
 
-  test.each(losses)("%s starts, and has what it held", async (_, command) => {
+  test.concurrent.each(losses)("%s starts, and has what it held", async (_, command) => {
     const directory = fresh();
     Bun.spawnSync(["cp", "-a", await backup(), directory]);
     expect(Bun.spawnSync(["sh", "-c", command], { cwd: directory }).stderr.toString()).toBe("");
@@ -48,7 +50,7 @@ describe("a backup", () => {
     expect(await embedded.stop()).toBe("stopped");
   });
 
-  test.if(root).each(losses.filter(([what]) => !/git|archive|everybody/.test(what)))(
+  test.concurrent.if(root).each(losses.filter(([what]) => !/git|archive|everybody/.test(what)))(
     "%s starts for an ordinary user too",
     async (_, command) => {
       const directory = fresh();
@@ -61,7 +63,7 @@ describe("a backup", () => {
     },
   );
 
-  test.if(root)("whose files are root's, or partly another user's, is PostgreSQL's again", async () => {
+  test.concurrent.if(root)("whose files are root's, or partly another user's, is PostgreSQL's again", async () => {
     for (const command of ["chown -R 0:0 .", "chown -R 1:1 pg18/cluster/base pg18/log"]) {
       const directory = fresh();
       Bun.spawnSync(["cp", "-a", await backup(), directory]);
@@ -73,7 +75,7 @@ describe("a backup", () => {
   });
 });
 
-test("a copy of a database that runs is another database, and takes nothing from it", async () => {
+test.concurrent("a copy of a database that runs is another database, and takes nothing from it", async () => {
   const [directory, copied] = [fresh(), fresh()];
   const first = await start(directory);
   await ask(first, "create table kept as select 'first' as word");
@@ -97,7 +99,7 @@ describe("a directory", () => {
     ["in other scripts", "δεδομένα-資料-e\u0301-😀"],
     ["far down", "x".repeat(100)],
   ] as const;
-  test.each(names)("%s holds a database", async (_, name) => {
+  test.concurrent.each(names)("%s holds a database", async (_, name) => {
     const directory = join(base, name, "data");
     for (const state of ["created", "started"]) {
       const embedded = await start(directory);
@@ -107,7 +109,7 @@ describe("a directory", () => {
     }
   });
 
-  test("is the same by its link, with a slash at the end and by a relative path", async () => {
+  test.concurrent("is the same by its link, with a slash at the end and by a relative path", async () => {
     const directory = fresh();
     mkdirSync(directory);
     symlinkSync(directory, `${directory}-link`);
@@ -120,7 +122,7 @@ describe("a directory", () => {
     expect(await first.stop()).toBe("stopped");
   });
 
-  test("whose path is too long for a socket finds a place for it wherever TMPDIR points", async () => {
+  test.concurrent("whose path is too long for a socket finds a place for it wherever TMPDIR points", async () => {
     const directory = join(fresh(), "x".repeat(100));
     const closed = fresh();
     mkdirSync(closed, { mode: 0o700 });
@@ -138,7 +140,7 @@ describe("a directory", () => {
     }
   });
 
-  test("that is a link to nothing, such as to a disk that is not there, is not made", async () => {
+  test.concurrent("that is a link to nothing, such as to a disk that is not there, is not made", async () => {
     const [link, disk] = [fresh(), fresh()];
     symlinkSync(disk, link);
     for (const directory of [link, join(link, "data")]) {
@@ -147,7 +149,7 @@ describe("a directory", () => {
     expect(existsSync(disk)).toBe(false);
   });
 
-  test("whose path is too long, or has two lines, is refused in a sentence", async () => {
+  test.concurrent("whose path is too long, or has two lines, is refused in a sentence", async () => {
     const words = (directory: string) => start(directory).then(String, (error: Error) => error.message);
     expect(await words(join(base, "x".repeat(200), "y".repeat(200), "z".repeat(200)))).toContain("is too long");
     expect(await words(join(base, "two\nlines"))).toContain("DATA_DIR holds a line break");

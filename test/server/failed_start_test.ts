@@ -78,7 +78,7 @@ test.if(linux).each([
   await startsAndStops(directory);
 });
 
-test.if(linux)("stops PostgreSQL if the secret cannot be stored", async () => {
+test.concurrent.if(linux)("stops PostgreSQL if the secret cannot be stored", async () => {
   const directory = fresh();
   mkdirSync(join(directory, "session_secret"), { recursive: true });
   expect((await ends(run(directory))).code).toBe(4);
@@ -87,7 +87,7 @@ test.if(linux)("stops PostgreSQL if the secret cannot be stored", async () => {
   await startsAndStops(directory);
 });
 
-test.if(linux)("generates the secret again after a full disk left it empty", async () => {
+test.concurrent.if(linux)("generates the secret again after a full disk left it empty", async () => {
   const directory = fresh();
   mkdirSync(directory);
   writeFileSync(join(directory, "session_secret"), "");
@@ -95,7 +95,7 @@ test.if(linux)("generates the secret again after a full disk left it empty", asy
   expect(readFileSync(join(directory, "session_secret"), "utf8").length).toBeGreaterThan(40);
 });
 
-test.if(linux)("leaves no PostgreSQL when interrupted at any moment of the start", async () => {
+test.concurrent.if(linux)("leaves no PostgreSQL when interrupted at any moment of the start", async () => {
   const directory = fresh();
   await startsAndStops(directory);
   for (const [state, moments] of Object.entries({ new: [300, 700, 1_200], there: [150, 400] })) {
@@ -111,7 +111,7 @@ test.if(linux)("leaves no PostgreSQL when interrupted at any moment of the start
   await startsAndStops(directory);
 });
 
-test.if(linux)("a second Ctrl-C during recovery stops PostgreSQL too", async () => {
+test.concurrent.if(linux)("a second Ctrl-C during recovery stops PostgreSQL too", async () => {
   const directory = fresh();
   await startsAndStops(directory);
   const home = join(directory, "pg18");
@@ -130,7 +130,7 @@ test.if(linux)("a second Ctrl-C during recovery stops PostgreSQL too", async () 
   await startsAndStops(directory);
 });
 
-test.if(linux)("does not block the next start when killed at any moment", async () => {
+test.concurrent.if(linux)("does not block the next start when killed at any moment", async () => {
   const directory = fresh();
   for (const afterMs of [200, 500, 1_000]) {
     const child = run(directory);

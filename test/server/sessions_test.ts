@@ -72,7 +72,7 @@ async function age(pod: TestApp, person: Person, by: string): Promise<void> {
 const settled = () => Bun.sleep(150);
 
 describe("a session lasts", () => {
-  test("7 days from its login, and as long again from each day it is used", async () => {
+  test.concurrent("7 days from its login, and as long again from each day it is used", async () => {
     const ann = await app.person("lasts");
     expect((await row(app, ann))?.leftS).toBeWithin(7 * DAY_S - 5, 7 * DAY_S + 1);
     for (const _ of [6, 12, 18]) {
@@ -84,18 +84,21 @@ describe("a session lasts", () => {
     }
   });
 
-  test("not longer when it is idle: then its cookie opens nothing, and using it brings nothing back", async () => {
-    const ann = await app.person("idle");
-    await age(app, ann, "6 days 23 hours 59 minutes 50 seconds");
-    expect(await doors(app, "idle", ann.cookie)).toEqual(OPEN as never);
-    await until("renewed", async () => ((await row(app, ann))?.leftS ?? 0) > 6 * DAY_S, 3_000);
-    await age(app, ann, "7 days 1 second");
-    for (let i = 0; i < 3; i++) expect(await doors(app, "idle", ann.cookie)).toEqual(SHUT as never);
-    await settled();
-    expect((await row(app, ann))?.leftS).toBeLessThan(0);
-  });
+  test.concurrent(
+    "not longer when it is idle: then its cookie opens nothing, and using it brings nothing back",
+    async () => {
+      const ann = await app.person("idle");
+      await age(app, ann, "6 days 23 hours 59 minutes 50 seconds");
+      expect(await doors(app, "idle", ann.cookie)).toEqual(OPEN as never);
+      await until("renewed", async () => ((await row(app, ann))?.leftS ?? 0) > 6 * DAY_S, 3_000);
+      await age(app, ann, "7 days 1 second");
+      for (let i = 0; i < 3; i++) expect(await doors(app, "idle", ann.cookie)).toEqual(SHUT as never);
+      await settled();
+      expect((await row(app, ann))?.leftS).toBeLessThan(0);
+    },
+  );
 
-  test("30 days however much it is used", async () => {
+  test.concurrent("30 days however much it is used", async () => {
     const ann = await app.person("absolute");
     await app.sql`
       update sessions
@@ -110,7 +113,7 @@ describe("a session lasts", () => {
     expect(await doors(app, "absolute", ann.cookie)).toEqual(SHUT as never);
   });
 
-  test("as it was, when it began with 30 days", async () => {
+  test.concurrent("as it was, when it began with 30 days", async () => {
     const ann = await app.person("grown");
     await app.sql`update sessions set expires_at = created_at + interval '30 days' where token = ${hashOf(ann)}`;
     expect(await doors(app, "grown", ann.cookie)).toEqual(OPEN as never);
@@ -120,7 +123,7 @@ describe("a session lasts", () => {
 });
 
 describe("the use of a session is written", () => {
-  test("at most once an hour, whatever it is used for", async () => {
+  test.concurrent("at most once an hour, whatever it is used for", async () => {
     const ann = await app.person("hourly");
     const use = () => Promise.all(Array.from({ length: 10 }, () => doors(app, "hourly", ann.cookie)));
     const first = await row(app, ann);
@@ -142,7 +145,7 @@ describe("the use of a session is written", () => {
     expect((await row(app, ann))?.version).toBe(written!.version);
   });
 
-  test("for many people at once in a few statements", async () => {
+  test.concurrent("for many people at once in a few statements", async () => {
     await using own = await startApp();
     const people = await own.people(...Array.from({ length: 12 }, (_, i) => `many${i}`));
     await own.sql`update sessions set expires_at = now() + interval '1 day'`;
@@ -153,7 +156,7 @@ describe("the use of a session is written", () => {
     expect(versions.length).toBeLessThanOrEqual(6);
   });
 
-  test("behind the answer: a locked row, or a write that fails, holds up nobody", async () => {
+  test.concurrent("behind the answer: a locked row, or a write that fails, holds up nobody", async () => {
     await using own = await startApp();
     const ann = await own.person("ann");
     await age(own, ann, "1 day");
@@ -226,29 +229,33 @@ describe("an open socket", () => {
 });
 
 describe("an account has fifty sessions at most:", () => {
-  test("the fifty-first login ends the one that was used least recently, its sockets on every pod", async () => {
-    const database = await migratedDatabase();
-    await using one = await startApp({ database });
-    await using two = await startApp({ database });
-    const first = await one.person("ann");
-    const second = await first.logIn();
-    const [kept, ended] = [await first.at(two).open(), await second.at(two).open()];
-    await one.sql`update sessions set last_used_at = now() - interval '3 hours' where token = ${hashOf(first)}`;
-    await one.sql`update sessions set last_used_at = now() - interval '2 hours' where token = ${hashOf(second)}`;
-    await age(one, first, "3 hours");
-    expect((await first.get("/me")).status).toBe(200); // and so written as used
-    await until("written", async () => ((await row(one, first))?.leftS ?? 0) > 6.99 * DAY_S, 3_000);
-    await Promise.all(Array.from({ length: 48 }, (_, i) => first.at(i % 2 ? one : two).logIn()));
-    expect(await one.sql`select from sessions`).toHaveLength(50);
-    await first.logIn();
-    expect(await one.sql`select from sessions`).toHaveLength(50);
-    expect(await ended.closed).toMatchObject({ code: 4401 });
-    for (const pod of [one, two]) expect(await doors(pod, "ann", second.cookie)).toEqual(SHUT as never);
-    for (const pod of [one, two]) expect(await doors(pod, "ann", first.cookie)).toEqual(OPEN as never);
-    kept.say({ type: "ping" });
-    await kept.next("pong");
-    await kept.close();
-  }, 30_000);
+  test.concurrent(
+    "the fifty-first login ends the one that was used least recently, its sockets on every pod",
+    async () => {
+      const database = await migratedDatabase();
+      await using one = await startApp({ database });
+      await using two = await startApp({ database });
+      const first = await one.person("ann");
+      const second = await first.logIn();
+      const [kept, ended] = [await first.at(two).open(), await second.at(two).open()];
+      await one.sql`update sessions set last_used_at = now() - interval '3 hours' where token = ${hashOf(first)}`;
+      await one.sql`update sessions set last_used_at = now() - interval '2 hours' where token = ${hashOf(second)}`;
+      await age(one, first, "3 hours");
+      expect((await first.get("/me")).status).toBe(200); // and so written as used
+      await until("written", async () => ((await row(one, first))?.leftS ?? 0) > 6.99 * DAY_S, 3_000);
+      await Promise.all(Array.from({ length: 48 }, (_, i) => first.at(i % 2 ? one : two).logIn()));
+      expect(await one.sql`select from sessions`).toHaveLength(50);
+      await first.logIn();
+      expect(await one.sql`select from sessions`).toHaveLength(50);
+      expect(await ended.closed).toMatchObject({ code: 4401 });
+      for (const pod of [one, two]) expect(await doors(pod, "ann", second.cookie)).toEqual(SHUT as never);
+      for (const pod of [one, two]) expect(await doors(pod, "ann", first.cookie)).toEqual(OPEN as never);
+      kept.say({ type: "ping" });
+      await kept.next("pong");
+      await kept.close();
+    },
+    30_000,
+  );
 
   test("of a hundred logins at once, on two pods, fifty sessions are left, and those of others untouched", async () => {
     const database = await migratedDatabase();
@@ -276,7 +283,7 @@ describe("an account has fifty sessions at most:", () => {
 });
 
 describe("a cookie that was stolen", () => {
-  test.each(["GET", "POST"])(
+  test.concurrent.each(["GET", "POST"])(
     "is of no use after logout by %s, on any pod, for pages, routes or sockets",
     async (method) => {
       const database = await migratedDatabase();
@@ -296,7 +303,7 @@ describe("a cookie that was stolen", () => {
     },
   );
 
-  test("from the table opens nothing: not the hash, not as a token, not signed by another key", async () => {
+  test.concurrent("from the table opens nothing: not the hash, not as a token, not signed by another key", async () => {
     const ann = await app.person("copied");
     const hash = hashOf(ann);
     const [, signature] = valueOf(ann.cookie).split(".");
@@ -334,39 +341,42 @@ describe("a cookie that was stolen", () => {
 });
 
 describe("a cookie that was planted", () => {
-  test("is never adopted: a sign-up and a login make a token of their own, and the planted one stays nobody's", async () => {
-    await app.person("known");
-    const attacker = await app.person("attacker");
-    for (const [i, planted] of [
-      "chosen-by-somebody-else",
-      `${newToken()}.${newToken()}`,
-      sign(newToken(), OLD), // even well signed
-      sign("a", OLD),
-    ].entries()) {
-      const cookie = `chatify_session=${planted}`;
-      for (const [path, username] of [
-        ["/signup", `planted${i}`],
-        ["/login", "known"],
-      ] as const) {
-        const answer = await post(app.url + path, { username, password: PASSWORD }, { cookie });
-        expect(answer.status).toBe(302);
-        expect(tokenOf(cookieOf(answer))).not.toBe(planted.split(".")[0]!);
-        expect(await doors(app, username, cookie)).toEqual(SHUT as never);
-        expect(await doors(app, username, cookieOf(answer))).toEqual(OPEN as never);
+  test.concurrent(
+    "is never adopted: a sign-up and a login make a token of their own, and the planted one stays nobody's",
+    async () => {
+      await app.person("known");
+      const attacker = await app.person("attacker");
+      for (const [i, planted] of [
+        "chosen-by-somebody-else",
+        `${newToken()}.${newToken()}`,
+        sign(newToken(), OLD), // even well signed
+        sign("a", OLD),
+      ].entries()) {
+        const cookie = `chatify_session=${planted}`;
+        for (const [path, username] of [
+          ["/signup", `planted${i}`],
+          ["/login", "known"],
+        ] as const) {
+          const answer = await post(app.url + path, { username, password: PASSWORD }, { cookie });
+          expect(answer.status).toBe(302);
+          expect(tokenOf(cookieOf(answer))).not.toBe(planted.split(".")[0]!);
+          expect(await doors(app, username, cookie)).toEqual(SHUT as never);
+          expect(await doors(app, username, cookieOf(answer))).toEqual(OPEN as never);
+        }
       }
-    }
-    // one that lives, of whoever planted it, dies with the login, lest both are in it
-    const answer = await post(
-      `${app.url}/login`,
-      { username: "known", password: PASSWORD },
-      { cookie: attacker.cookie },
-    );
-    expect(await doors(app, "attacker", attacker.cookie)).toEqual(SHUT as never);
-    const me = await fetch(`${app.url}/me`, { headers: { cookie: cookieOf(answer) } });
-    expect(await me.json()).toMatchObject({ username: "known" });
-  });
+      // one that lives, of whoever planted it, dies with the login, lest both are in it
+      const answer = await post(
+        `${app.url}/login`,
+        { username: "known", password: PASSWORD },
+        { cookie: attacker.cookie },
+      );
+      expect(await doors(app, "attacker", attacker.cookie)).toEqual(SHUT as never);
+      const me = await fetch(`${app.url}/me`, { headers: { cookie: cookieOf(answer) } });
+      expect(await me.json()).toMatchObject({ username: "known" });
+    },
+  );
 
-  test("beside a good one: the first counts, alone, and two sessions are never mixed", async () => {
+  test.concurrent("beside a good one: the first counts, alone, and two sessions are never mixed", async () => {
     const [ann, eve] = (await app.people("beside-ann", "beside-eve")) as [Person, Person];
     const forged = `chatify_session=${valueOf(ann.cookie).slice(0, -1)}-`;
     expect(await doors(app, ann.name, `${ann.cookie}; ${forged}`)).toEqual(OPEN as never);
@@ -380,7 +390,7 @@ describe("a signing key", () => {
   /** A pod on a database, with these keys. */
   const pod = (database: string, ...keys: string[]) => startApp({ database, env: { SESSION_SECRET: keys.join(",") } });
 
-  test("is exchanged in three steps while several pods run, and nobody is signed out", async () => {
+  test.concurrent("is exchanged in three steps while several pods run, and nobody is signed out", async () => {
     const database = await migratedDatabase();
     await using before = await pod(database, OLD);
     const ann = await before.person("ann");
@@ -411,7 +421,7 @@ describe("a signing key", () => {
     expect(await doors(third, "bob", bob.cookie)).toEqual(OPEN as never);
   });
 
-  test("is exchanged in a browser's cookie also when its copy of the page is still good", async () => {
+  test.concurrent("is exchanged in a browser's cookie also when its copy of the page is still good", async () => {
     const database = await migratedDatabase();
     await using before = await pod(database, OLD);
     const ann = await before.person("ann");
@@ -422,7 +432,7 @@ describe("a signing key", () => {
     expect(cookieOf(page)).toBe(`chatify_session=${sign(tokenOf(ann.cookie), NEW)}`);
   });
 
-  test("that is dropped lets nobody in, and a cookie of a dead session is not signed anew", async () => {
+  test.concurrent("that is dropped lets nobody in, and a cookie of a dead session is not signed anew", async () => {
     const database = await migratedDatabase();
     await using before = await pod(database, OLD);
     const [ann, bob] = (await before.people("ann", "bob")) as [Person, Person];
@@ -434,7 +444,7 @@ describe("a signing key", () => {
     expect([page.status, page.headers.has("set-cookie")]).toEqual([302, false]);
   });
 
-  test.each([
+  test.concurrent.each([
     ["of the settings", { SESSION_SECRET: OLD }],
     ["that chatify made", {}],
   ])("%s is every pod's: a cookie of one is good on the other", async (_, env) => {
@@ -451,7 +461,7 @@ describe("a signing key", () => {
     }
   });
 
-  test("that chatify made can be exchanged for one's own", async () => {
+  test.concurrent("that chatify made can be exchanged for one's own", async () => {
     const database = await migratedDatabase();
     await using before = await startApp({ database });
     const ann = await before.person("ann");
@@ -461,7 +471,7 @@ describe("a signing key", () => {
     expect(cookieOf(await ann.at(after).get("/"))).toBe(`chatify_session=${sign(tokenOf(ann.cookie), NEW)}`);
   });
 
-  test.skipIf(!REDIS)(
+  test.concurrent.skipIf(!REDIS)(
     "may differ between pods during the exchange: they hear each other over Redis all the same",
     async () => {
       const redis = await RedisServer.start();

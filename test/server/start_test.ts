@@ -2,16 +2,16 @@
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 
 import packageJson from "../../package.json" with { type: "json" };
 import { connect } from "../../src/db/client.ts";
-import { cookieOf, migratedDatabase, PASSWORD, Person, post, ROOT } from "../support/harness.ts";
+import { cookieOf, freePort, migratedDatabase, PASSWORD, Person, post, ROOT } from "../support/harness.ts";
 import { logs } from "../support/log_search.ts";
+import { until } from "../support/until.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(60_000);
 
 const NOBODY = 65_534;
 const base = mkdtempSync(join(tmpdir(), "chatify-start-"));
@@ -48,18 +48,7 @@ function postmaster(dataDir: string): number | undefined {
 
 /** Waits until no PostgreSQL runs in a `DATA_DIR`. */
 async function noPostmaster(dataDir: string): Promise<void> {
-  for (const since = performance.now(); postmaster(dataDir) !== undefined && performance.now() - since < 5_000;) {
-    await Bun.sleep(10);
-  }
-  expect(postmaster(dataDir)).toBeUndefined();
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((listening) => server.listen(0, listening));
-  const { port } = server.address() as { port: number };
-  await new Promise((closed) => server.close(closed));
-  return port;
+  await until("PostgreSQL has stopped", () => postmaster(dataDir) === undefined, 5_000);
 }
 
 /** A chatify in its own process. */
@@ -160,7 +149,7 @@ describe("start", () => {
   const dataDir = freshDirectory();
 
   test("creates a database, prints where it is and what to do next, and stops gracefully on Ctrl-C", async () => {
-    const port = await freePort();
+    const port = freePort();
     const chatify = new Chatify({ PORT: `${port}`, DATA_DIR: dataDir, LOG_LEVEL: "debug" });
     const firstMs = await chatify.answers();
     console.log(`  first start to first answer: ${firstMs} ms`);
@@ -212,7 +201,7 @@ describe("start", () => {
   });
 
   test("restarts quickly, fails on a port in use, and shares the database on another port", async () => {
-    const [port, other] = [await freePort(), await freePort()];
+    const [port, other] = [freePort(), freePort()];
     const first = new Chatify({ PORT: `${port}`, DATA_DIR: dataDir });
     const laterMs = await first.answers();
     console.log(`  later start to first answer: ${laterMs} ms`);
@@ -249,7 +238,7 @@ describe("start", () => {
   });
 
   test("stops PostgreSQL too, even if one of its connections closes slowly", async () => {
-    const chatify = new Chatify({ PORT: `${await freePort()}`, DATA_DIR: dataDir });
+    const chatify = new Chatify({ PORT: `${freePort()}`, DATA_DIR: dataDir });
     await chatify.answers();
     const backend = childrenOf(postmaster(dataDir)!).find(({ command }) => command.includes("[local] idle"));
     process.kill(backend!.pid, "SIGSTOP");
@@ -261,7 +250,7 @@ describe("start", () => {
   });
 
   test("recovers from kill -9 under load with all acknowledged messages", async () => {
-    const port = await freePort();
+    const port = freePort();
     const killed = new Chatify({ PORT: `${port}`, DATA_DIR: dataDir });
     await killed.answers();
     const tab = await (await logIn(killed.url, "ann-private")).open();
@@ -292,10 +281,12 @@ describe("start", () => {
   });
 
   test("leaves no PostgreSQL and nothing that blocks the next start when interrupted halfway", async () => {
-    const [port, fresh] = [await freePort(), freshDirectory()];
+    const [port, fresh] = [freePort(), freshDirectory()];
     const chatify = new Chatify({ PORT: `${port}`, DATA_DIR: fresh });
-    while (!existsSync(join(fresh, "pg18")) && chatify.process.exitCode === null) await Bun.sleep(5);
-    await Bun.sleep(100);
+    await until(
+      "initdb runs",
+      () => existsSync(join(fresh, "pg18")) && /new-/.test(readdirSync(join(fresh, "pg18")).join()),
+    );
     const { code, out } = await chatify.signalled("SIGINT");
     expect(code).toBe(0);
     expect(out).not.toContain("Open");
@@ -320,7 +311,7 @@ describe("start", () => {
 });
 
 describe("start", () => {
-  test("rejects unknown commands and prints help", async () => {
+  test.concurrent("rejects unknown commands and prints help", async () => {
     const [help, version, unknown] = await Promise.all([
       new Chatify({}, { words: ["--help"] }).ends(),
       new Chatify({}, { words: ["--version"] }).ends(),
@@ -338,7 +329,7 @@ describe("start", () => {
     });
   });
 
-  test("reports all invalid settings at once", async () => {
+  test.concurrent("reports all invalid settings at once", async () => {
     expect(await new Chatify({ PORT: "high", RATE_LIMIT: "maybe", DATABASE_URL: "hunter22" }).ends()).toEqual({
       code: 2,
       out: "",
@@ -350,7 +341,7 @@ describe("start", () => {
     });
   });
 
-  test("rejects a placeholder secret in production without printing it", async () => {
+  test.concurrent("rejects a placeholder secret in production without printing it", async () => {
     const secret = "hunter22-please-change-me-hunter22";
     expect(await new Chatify({ PORT: "0", SESSION_SECRET: secret, NODE_ENV: "production" }).ends()).toEqual({
       code: 2,
@@ -362,13 +353,13 @@ describe("start", () => {
     });
   });
 
-  test("warns about the password published with the demo without printing it", async () => {
+  test.concurrent("warns about the password published with the demo without printing it", async () => {
     const url = new URL(await migratedDatabase());
     const admin = connect(url.href, { name: "test" });
     await admin.unsafe("create role chatuser superuser login password 'admin123'");
     await admin.end({ timeout: 1 });
     Object.assign(url, { username: "chatuser", password: "admin123" });
-    const chatify = new Chatify({ PORT: `${await freePort()}`, DATABASE_URL: url.href });
+    const chatify = new Chatify({ PORT: `${freePort()}`, DATABASE_URL: url.href });
     await chatify.answers();
     await Person.signUp(chatify.url, "ann"); // by then it has said what it has to say
     const { code, out, err } = await chatify.signalled("SIGTERM");
@@ -377,14 +368,14 @@ describe("start", () => {
     expect(out + err).not.toContain("admin123");
   });
 
-  test("rejects an address that is not this machine's", async () => {
+  test.concurrent("rejects an address that is not this machine's", async () => {
     const { code, err } = await new Chatify({ PORT: "0", HOST: "192.0.2.1", DATA_DIR: freshDirectory() }).ends();
     expect(code).toBe(5);
     expect(err).toContain("\nHOST must be an address of this machine: 0.0.0.0 for all of them");
   });
 
-  test("reports an unreachable database without its password", async () => {
-    const port = await freePort();
+  test.concurrent("reports an unreachable database without its password", async () => {
+    const port = freePort();
     const env = { PORT: "0", DATABASE_URL: `postgres://ann:hunter22@127.0.0.1:${port}/chat` };
     expect(await new Chatify(env).ends()).toEqual({
       code: 4,
@@ -393,24 +384,27 @@ describe("start", () => {
     });
   });
 
-  test("rejects a database URL in one sentence: exit code 2 if unsupported, 4 for errors of PostgreSQL", async () => {
-    const address = await migratedDatabase();
-    const [settings, database] = await Promise.all([
-      new Chatify({ PORT: "0", DATABASE_URL: "postgres://ann:12#hunter22@127.0.0.1:1/chat" }).ends(),
-      new Chatify({ PORT: "0", DATABASE_URL: `${address}&options=-c%20nonsense%3D1` }).ends(),
-    ]);
-    expect(settings).toEqual({
-      code: 2,
-      out: "",
-      err: "Invalid settings:\n  - DATABASE_URL cannot be read: encode # / ? @ in the password as %23 %2F %3F %40\n",
-    });
-    expect(database).toMatchObject({ code: 4, out: "" });
-    expect(database.err).toMatch(
-      /^PostgreSQL in .* reported: unrecognized configuration parameter "nonsense" \(SQLSTATE 42704\)\. .*\n$/,
-    );
-  });
+  test.concurrent(
+    "rejects a database URL in one sentence: exit code 2 if unsupported, 4 for errors of PostgreSQL",
+    async () => {
+      const address = await migratedDatabase();
+      const [settings, database] = await Promise.all([
+        new Chatify({ PORT: "0", DATABASE_URL: "postgres://ann:12#hunter22@127.0.0.1:1/chat" }).ends(),
+        new Chatify({ PORT: "0", DATABASE_URL: `${address}&options=-c%20nonsense%3D1` }).ends(),
+      ]);
+      expect(settings).toEqual({
+        code: 2,
+        out: "",
+        err: "Invalid settings:\n  - DATABASE_URL cannot be read: encode # / ? @ in the password as %23 %2F %3F %40\n",
+      });
+      expect(database).toMatchObject({ code: 4, out: "" });
+      expect(database.err).toMatch(
+        /^PostgreSQL in .* reported: unrecognized configuration parameter "nonsense" \(SQLSTATE 42704\)\. .*\n$/,
+      );
+    },
+  );
 
-  test("starts whatever PG… variables are set", async () => {
+  test.concurrent("starts whatever PG… variables are set", async () => {
     const nonsense = {
       PGTARGETSESSIONATTRS: "any", // libpq's default, which the driver rejects
       PGSERVICE: "nowhere",
@@ -428,7 +422,7 @@ describe("start", () => {
       PGAPPNAME: "another",
       PGTZ: "Asia/Kathmandu",
     };
-    const [ours, given] = [await freePort(), await freePort()];
+    const [ours, given] = [freePort(), freePort()];
     const both = [
       new Chatify({ ...nonsense, PGSSLMODE: "verify-full", PORT: `${ours}`, DATA_DIR: freshDirectory() }),
       new Chatify({ ...nonsense, PORT: `${given}`, DATABASE_URL: await migratedDatabase() }),
@@ -439,7 +433,7 @@ describe("start", () => {
     }
   });
 
-  test("rejects a data directory that is not writable", async () => {
+  test.concurrent("rejects a data directory that is not writable", async () => {
     const impossible = await new Chatify({ PORT: "0", DATA_DIR: "/dev/null/data" }).ends();
     expect(impossible.code).toBe(4);
     expect(impossible.err).toContain("Or set DATABASE_URL to a PostgreSQL of your own.");
