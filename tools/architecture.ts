@@ -1,10 +1,10 @@
-/** `bun run architecture`: who imports whom in src/, and how large each part of the repository is. The rules are in test/unit/architecture_test.ts. */
+/** `bun run architecture`: imports between the folders of src/, and the size of each part of the repository. test/unit/architecture_test.ts has the rules. */
 
 import { dirname, join, normalize } from "node:path";
 
 const ROOT = join(import.meta.dir, "..");
 
-/** From the ground up: a file imports only from its own folder and from folders below. Files outside a folder stand for themselves. */
+/** From the bottom up: a file imports only from its own folder and from lower ones. A file of src/ itself counts as a folder. */
 export const LEVELS: readonly (readonly string[])[] = [
   ["errors.ts"],
   ["util"],
@@ -25,7 +25,7 @@ export const LEVELS: readonly (readonly string[])[] = [
   ["main.ts"],
 ];
 
-/** What an engineer reads to follow a message from a client to the database and to other clients. */
+/** The path of a message from a client to the database and to other clients. */
 export const MESSAGE_PATH = [
   "protocol.ts",
   "app.ts",
@@ -39,7 +39,7 @@ export const MESSAGE_PATH = [
   "cluster/bus.ts",
 ];
 
-/** Lines; goals, which the test does not enforce. */
+/** Goals in lines; no test enforces them. */
 const BUDGETS = { src: 8_000, path: 2_000, file: 350, median: 100, page: 7_000, tests: 18_000, tools: 9_000 };
 
 export interface Import {
@@ -54,13 +54,13 @@ export function sources(): string[] {
   return [...new Bun.Glob("**/*.ts").scanSync(join(ROOT, "src"))].toSorted();
 }
 
-/** A source without its comments, which may mention anything. */
+/** A source without its comments. */
 export async function codeOf(file: string): Promise<string> {
   const text = await Bun.file(join(ROOT, "src", file)).text();
   return text.replace(/\/\*[^]*?\*\//g, "").replace(/^\s*\/\/.*$|\s\/\/ .*$/gm, "");
 }
 
-/** The imports of a source of other sources. */
+/** A source's imports of other sources. */
 export function importsOf(file: string, code: string): Import[] {
   const lines = code.matchAll(/(?:import|export)(?:( type)?[^;]*?\bfrom|\()?\s*"(\.[^"]+\.ts)"/g);
   return [...lines].map(([, types, path]) => ({
@@ -70,7 +70,7 @@ export function importsOf(file: string, code: string): Import[] {
   }));
 }
 
-/** The folder of a source; the source itself outside one. */
+/** A source's folder; the source itself if it is in none. */
 export function folderOf(file: string): string {
   return file.split("/")[0]!;
 }

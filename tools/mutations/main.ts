@@ -1,6 +1,6 @@
 /**
- * `bun run mutations [words]`: breaks each guarantee of security in a copy of the tree, one at a time, and expects its test to fail. The words
- * choose the mutations whose guarantee or file contains one of them. `--write` makes docs/security-tests.md.
+ * `bun run mutations [words]`: breaks each security guarantee in a copy of the tree, one at a time, and expects its test to fail. Words select the
+ * mutations whose guarantee or file contains one of them. `--write` writes docs/security-tests.md.
  */
 
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -11,41 +11,40 @@ import { mutated, type Mutation } from "./mutate.ts";
 import { MUTATIONS } from "./mutations.ts";
 
 const ROOT = join(import.meta.dir, "..", "..");
-/** A test that has not failed by then waits for what will never come, which is a failure too. */
+/** A test that hangs fails, too. */
 const TEST_TIMEOUT_MS = 20_000;
-/** Each in a copy of its own; most of a test's time is waiting. */
-const AT_ONCE = 2;
-/** Not copied: what is installed, and what git and a server keep. */
-const LEFT_OUT = new Set(["node_modules", ".git", "data"]);
+/** Each in its own copy of the tree; tests mostly wait. */
+const CONCURRENCY = 2;
+const NOT_COPIED = new Set(["node_modules", ".git", "data"]);
 
 const EXIT = { done: 0, survived: 1, usage: 2 } as const;
 
-/** docs/security-tests.md. */
+/** The text of docs/security-tests.md. */
 export function document(): string {
   const cell = (text: string) => text.replaceAll("|", "\\|");
   const tables = Object.entries(MUTATIONS).map(([area, mutations]) => {
     const rows = mutations.map(
       ({ guarantee, file, test, name }) => `| ${cell(guarantee)} | \`${file}\` | \`${test}\`: ${cell(name)} |`,
     );
-    return `## ${area}\n\n| guarantee | upheld by | tested by |\n|---|---|---|\n${rows.join("\n")}\n`;
+    return `## ${area}\n\n| guarantee | implemented in | tested by |\n|---|---|---|\n${rows.join("\n")}\n`;
   });
   return `# Security guarantees and their tests
 
-\`bun run mutations\` breaks each of these guarantees in a copy of the tree, one at a time, and fails if the test still passes. They are
-the ones an attacker would try first; the tests hold many more. \`bun run mutations --write\` makes this page from \`tools/mutations/mutations.ts\`.
+\`bun run mutations\` breaks each of these guarantees in a copy of the tree, one at a time, and fails if its test still passes. These are the ones that
+an attacker would try first; the tests cover many more. \`bun run mutations --write\` generates this page from \`tools/mutations/mutations.ts\`.
 
 ${tables.join("\n")}`;
 }
 
-/** @returns why a mutation was not noticed, undefined when its test failed */
+/** @returns why a mutant survived; undefined when its test failed */
 async function survives(tree: string, mutation: Mutation): Promise<string | undefined> {
   const path = join(tree, mutation.file);
   const source = readFileSync(path, "utf8");
   writeFileSync(path, mutated(source, mutation));
   try {
     const pattern = `^ ?${RegExp.escape(mutation.name)}$`;
-    const words = ["test", `--timeout=${TEST_TIMEOUT_MS}`, `./${mutation.test}`, "-t", pattern];
-    const child = Bun.spawn([process.execPath, ...words], {
+    const args = ["test", `--timeout=${TEST_TIMEOUT_MS}`, `./${mutation.test}`, "-t", pattern];
+    const child = Bun.spawn([process.execPath, ...args], {
       cwd: tree,
       stdin: "ignore",
       stdout: "pipe",
@@ -70,35 +69,33 @@ async function main(words: readonly string[]): Promise<number> {
     .flat()
     .filter(({ guarantee, file }) => words.length === 0 || words.some((word) => `${guarantee} ${file}`.includes(word)));
   if (chosen.length === 0) {
-    console.error(
-      `No guarantee and no file contains ${words.join(" or ")}. \`bun run mutations\` without words tries all of them`,
-    );
+    console.error(`No guarantee or file contains ${words.join(" or ")}. \`bun run mutations\` without words runs all`);
     return EXIT.usage;
   }
   const startedAt = performance.now();
-  const waiting = [...chosen];
+  const queue = [...chosen];
   let done = 0;
   let survivors = 0;
   const work = async () => {
     const tree = mkdtempSync(join(tmpdir(), "chatify-mutations-"));
     try {
       for (const part of readdirSync(ROOT)) {
-        if (!LEFT_OUT.has(part)) cpSync(join(ROOT, part), join(tree, part), { recursive: true });
+        if (!NOT_COPIED.has(part)) cpSync(join(ROOT, part), join(tree, part), { recursive: true });
       }
       symlinkSync(join(ROOT, "node_modules"), join(tree, "node_modules"));
-      for (let mutation = waiting.shift(); mutation; mutation = waiting.shift()) {
+      for (let mutation = queue.shift(); mutation; mutation = queue.shift()) {
         const why = await survives(tree, mutation);
         if (why) survivors++;
         const secondsLeft = ((performance.now() - startedAt) / 1_000 / ++done) * (chosen.length - done);
         const progress = `${done} of ${chosen.length}, ${Math.round(secondsLeft)} s left`;
-        console.log(`${why ? "SURVIVED" : "noticed "} ${mutation.guarantee}${why ? `: ${why}` : ""} (${progress})`);
+        console.log(`${why ? "SURVIVED" : "killed  "} ${mutation.guarantee}${why ? `: ${why}` : ""} (${progress})`);
       }
     } finally {
       rmSync(tree, { recursive: true, force: true });
     }
   };
-  await Promise.all(Array.from({ length: AT_ONCE }, work));
-  console.log(`\n${chosen.length - survivors} of ${chosen.length} broken guarantees were noticed`);
+  await Promise.all(Array.from({ length: CONCURRENCY }, work));
+  console.log(`\n${chosen.length - survivors} of ${chosen.length} mutants were killed`);
   return survivors === 0 ? EXIT.done : EXIT.survived;
 }
 

@@ -1,4 +1,4 @@
-/** The guarantees of security whose tests are themselves tested, by taking out the code that each depends on. */
+/** Security guarantees, and for each the code change that breaks it and the test that must then fail. */
 
 import type { Mutation } from "./mutate.ts";
 
@@ -8,9 +8,9 @@ const LIMITS = "test/server/limits_test.ts";
 const SESSIONS = "test/server/sessions_test.ts";
 
 export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
-  "Who may ask": [
+  Authorization: [
     {
-      guarantee: "A request without a session gets nothing that belongs to a user",
+      guarantee: "A request without a session gets no user data",
       file: "src/http/sessions.ts",
       symbol: "require",
       code: 'if (!(await this.find(request))) return { id: 0, userId: 0, username: "Ann", nameKey: "ann" } as never;',
@@ -18,7 +18,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "without a session /conversations answers 401",
     },
     {
-      guarantee: "A user reads only conversations that are theirs",
+      guarantee: "Users read only their own conversations",
       file: "src/http/messages.ts",
       marker: "own conversations only",
       code: "",
@@ -26,7 +26,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "of somebody else /messages/Ann/bob answers 403",
     },
     {
-      guarantee: "A user opens sockets only under their own name",
+      guarantee: "Users open sockets only under their own name",
       file: "src/http/router.ts",
       marker: "own socket only",
       code: "",
@@ -34,7 +34,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "the door answers 403 to another's name: /ws/bob",
     },
     {
-      guarantee: "A page of another site opens no socket with its visitor's cookie",
+      guarantee: "Another site's page cannot open a socket with its visitor's cookie",
       file: "src/http/router.ts",
       marker: "origin of sockets",
       code: "",
@@ -42,7 +42,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: 'the door answers 403 to the origin "https://evil.example", and says what it saw and what to set',
     },
     {
-      guarantee: "A page of another site cannot sign users in, up or out",
+      guarantee: "Another site's page cannot sign users in, up or out",
       file: "src/http/request.ts",
       symbol: "isForeign",
       code: "return false;",
@@ -50,7 +50,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "a form from another site's page is refused: 403 names Origin, Host and the settings, and nothing changes",
     },
     {
-      guarantee: "Metrics answer only to their token, or to programs on the same machine",
+      guarantee: "Metrics require their token, or a request from the same machine",
       file: "src/http/metrics_access.ts",
       symbol: "mayReadMetrics",
       code: "return true;",
@@ -60,7 +60,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
   ],
   "Sessions and passwords": [
     {
-      guarantee: "A cookie that the server did not sign is refused",
+      guarantee: "A cookie without the server's signature is rejected",
       file: "src/accounts/session_cookie.ts",
       symbol: "verify",
       code: 'return { token: value.slice(0, value.lastIndexOf(".")), isCurrent: true };',
@@ -76,7 +76,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "a cookie that was stolen from the table opens nothing: not the hash, not as a token, not signed by another key",
     },
     {
-      guarantee: "A cookie given before a login dies with the login",
+      guarantee: "A login ends the session of an earlier cookie (no session fixation)",
       file: "src/http/sessions.ts",
       marker: "no fixation",
       code: "",
@@ -108,7 +108,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "sign-up refuses a password of 7 characters with 422 beside its field",
     },
     {
-      guarantee: "Only the code of a fresh install makes the first admin",
+      guarantee: "Only the code of a fresh install creates the first admin",
       file: "src/accounts/signup_policy.ts",
       symbol: "grantFor",
       code: 'if (code !== "") return "first admin";',
@@ -118,7 +118,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
   ],
   Names: [
     {
-      guarantee: "Names that look alike belong to one account",
+      guarantee: "Confusable names cannot belong to two accounts",
       file: "src/util/unicode_security.ts",
       symbol: "skeleton",
       code: "return text;",
@@ -126,7 +126,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "a name that looks like another's is refused by one of two pods, when both are asked at once",
     },
     {
-      guarantee: "Sign-up rejects names that claim to speak for the server",
+      guarantee: "Sign-up rejects names that impersonate the server",
       file: "src/accounts/reserved_names.ts",
       symbol: "isReserved",
       code: "return false;",
@@ -136,7 +136,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
   ],
   Frames: [
     {
-      guarantee: "A frame never unpacks to more than was sent",
+      guarantee: "Frames are never decompressed",
       file: "src/chat/socket.ts",
       marker: "no compression",
       code: "perMessageDeflate: true,",
@@ -152,7 +152,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "a socket that sends a text of 32 KiB and a byte is closed, nothing is stored, and the others go on",
     },
     {
-      guarantee: "A text that PostgreSQL would refuse, or one without end, fails alone",
+      guarantee: "A text that PostgreSQL rejects, or one that is too long, fails alone",
       file: "src/util/text.ts",
       symbol: "isMessage",
       code: "return true;",
@@ -162,7 +162,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
   ],
   "Between pods": [
     {
-      guarantee: "A packet that no pod sealed, or that was changed, is dropped",
+      guarantee: "A forged or modified packet is dropped",
       file: "src/cluster/packet_cipher.ts",
       marker: "authentic packets only",
       code: "",
@@ -170,7 +170,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "a sealed packet is not opened with a single bit changed, anywhere",
     },
     {
-      guarantee: "A recorded packet is accepted once at most",
+      guarantee: "A replayed packet is dropped",
       file: "src/cluster/peer_tracker.ts",
       marker: "no replay",
       code: "",
@@ -178,7 +178,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "over PostgreSQL bus takes no packet of a living pod twice, and believes nothing by it",
     },
     {
-      guarantee: "A pod passes on only frames that servers send",
+      guarantee: "A pod delivers only frames that servers send",
       file: "src/cluster/events.ts",
       symbol: "serverFrame",
       code: "return JSON.stringify(value);",
@@ -186,7 +186,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "an event is dropped as malformed: a frame without a type",
     },
     {
-      guarantee: "Pods send each other no name that only a client wrote",
+      guarantee: "Names in packets come from the database, never from a client",
       file: "src/chat/chat.ts",
       marker: "names from the database",
       code: "this.#delivery.send([key ?? peerKey], typingFrame(socket.username));",
@@ -196,7 +196,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
   ],
   Limits: [
     {
-      guarantee: "A user's flood is refused",
+      guarantee: "A user's flood of messages is rejected",
       file: "src/accounts/limits.ts",
       symbol: "spend",
       code: "return;",
@@ -204,7 +204,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "sends beyond twenty at once are refused with the time to wait, five a second come back, and of the refused nothing is stored",
     },
     {
-      guarantee: "Passwords cannot be tried without end",
+      guarantee: "The number of password attempts is bounded",
       file: "src/accounts/login_limits.ts",
       symbol: "beginLogin",
       code: "return () => {};",
@@ -212,7 +212,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "logins fail ten times; then the right password is refused from there for as long as the words say, and taken from elsewhere",
     },
     {
-      guarantee: "A network is counted as one, however many addresses it has",
+      guarantee: "Rate limits count a network once, however many addresses it has",
       file: "src/util/address.ts",
       symbol: "rateLimitKey",
       code: "return text;",
@@ -220,7 +220,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "logins fail so often from one /56 or /48, whatever the names and the /64; then all of it is refused",
     },
     {
-      guarantee: "A client cannot choose the address it is counted by",
+      guarantee: "A client cannot choose the address that rate limits count",
       file: "src/util/address.ts",
       symbol: "resolveClientAddress",
       code: 'if (forwarded) return forwarded.split(",")[0]!.trim();',
@@ -228,7 +228,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "the client behind proxies is what the one proxy wrote last: what stands before it the client may have written",
     },
     {
-      guarantee: "A user stores a bounded amount of text a day",
+      guarantee: "A user can store a bounded amount of text per day",
       file: "src/chat/text_quota.ts",
       symbol: "spend",
       code: "return;",
@@ -236,7 +236,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "text beyond the limit of a day is refused with the time to midnight, by bytes, and only for who sent it",
     },
     {
-      guarantee: "Clients that stop reading hold a bounded amount of memory",
+      guarantee: "Stalled clients can pin a bounded amount of memory",
       file: "src/delivery/unsent_budget.ts",
       symbol: "note",
       code: "return;",
@@ -244,7 +244,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "unsent data beyond the budget belongs to the client that has been stalled longest, which is cut",
     },
     {
-      guarantee: "A user has a bounded number of long answers under way",
+      guarantee: "A user has a bounded number of concurrent long responses",
       file: "src/http/stream.ts",
       symbol: "begin",
       code: "return () => {};",
@@ -270,9 +270,9 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "presence is kept from the one who is blocked, on every pod and over every way, until the block ends",
     },
   ],
-  "Pages and the browser": [
+  "Pages and browsers": [
     {
-      guarantee: "A name in a form is text, whatever it holds",
+      guarantee: "A name in a form is always text, never markup",
       file: "src/http/pages.ts",
       symbol: "fill",
       code: 'return template.replace(/\\{\\{(\\w+)\\}\\}/g, (_, key: string) => values[key] ?? "");',
@@ -290,7 +290,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
   ],
   "Logs, errors and the database": [
     {
-      guarantee: "An unexpected error tells clients nothing but a number",
+      guarantee: "An unexpected error reveals only a request id to clients",
       file: "src/http/request.ts",
       marker: "errors without details",
       code: 'return errorResponse(new ChatError("internal", { message: String(error) }));',
@@ -298,7 +298,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "an internal error answers 500 with a fixed message and a request id, under which the log has the error",
     },
     {
-      guarantee: "Errors that quote what they met are not logged whole",
+      guarantee: "Values quoted in errors are not logged",
       file: "src/log.ts",
       symbol: "withoutQuotes",
       code: "return text;",
@@ -314,7 +314,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "started by root PostgreSQL runs as a user that no other process has",
     },
     {
-      guarantee: "A server with a certificate of another CA does not pass for the database",
+      guarantee: "A server with another CA's certificate is not accepted as the database",
       file: "src/db/tls.ts",
       marker: "certificates are verified",
       code: "rejectUnauthorized: false,",
