@@ -1,44 +1,41 @@
 /** The chat page: finds out who is signed in, constructs the parts, and leaves when the session ends. */
 
 import { createChat } from "./chat_model.js";
-import { startMenu } from "./elements/app_menu.js";
 import * as api from "./sync/api.js";
 import "./elements/chat_header.js";
 import "./elements/chat_thread.js";
 import "./elements/connection_line.js";
 import "./elements/message_composer.js";
 import "./elements/people_list.js";
-import { goBack, route, startNavigation } from "./navigation.js";
-import { Drafts, isDraft } from "./store/drafts.js";
-import { OfflineCache, STORES } from "./store/offline_cache.js";
-import { OfflineDatabase, OfflineStore } from "./store/offline_store.js";
-import {
-  endedSession,
-  forgetEndedSession,
-  rememberedName,
-  rememberEndedSession,
-  rememberName,
-  safeLocalStorage,
-} from "./store/safe_local_storage.js";
+import { goBack, route, startMenu, startNavigation } from "./navigation.js";
 import {
   broadcastSignOut,
   draftsPrefix,
+  endedSession,
   eraseAllExcept,
   eraseOfflineCopies,
+  forgetEndedSession,
   offlineCacheName,
   offlineStoreName,
   onSignOut,
   outboxPrefix,
-} from "./store/storage_keys.js";
+  rememberedName,
+  rememberEndedSession,
+  rememberName,
+  safeLocalStorage,
+} from "./store/browser_storage.js";
+import { Drafts, isDraft } from "./store/drafts.js";
+import { OfflineCache, STORES } from "./store/offline_cache.js";
+import { OfflineDatabase, OfflineStore } from "./store/offline_store.js";
 import { Connection } from "./sync/connection.js";
 import { isPendingMessage, Outbox } from "./sync/outbox.js";
-import { syncTabs } from "./sync/tab_sync.js";
 import { followVersion } from "./sync/updates.js";
 import { find, pageStarted } from "./util/dom.js";
 import { persistLanguage } from "./util/language.js";
 import { onTimeFormatChange } from "./util/time.js";
 
 /** @import { Chat } from "./chat_model.js" */
+/** @typedef {{ removed?: string, unfinished?: import("./store/drafts.js").Draft, left?: boolean }} TabMessage */
 
 const MINUTE_MS = 60_000;
 /** Stored data normally load at once; after this time the page starts without them. */
@@ -133,7 +130,7 @@ async function start(me, isConfirmed) {
   chat.conversations.on("list", () => showTitle(chat.conversations.unread));
   startNotifications(chat);
   startMenu(chat, {
-    load: () => void loadNotifications(chat),
+    load: () => void loadNotifications(chat), // their settings are in the menu
     signOut: () => {
       leaves = true;
       return signOut();
@@ -217,6 +214,33 @@ function startNotifications(chat) {
   chat.sync.on("missed", notify);
   for (const type of ["pointerdown", "keydown", "visibilitychange"])
     document.addEventListener(type, () => void loadNotifications(chat), { once: true });
+}
+
+/**
+ * Syncs one user's tabs in this browser, which share one offline store: a message settled in one tab is settled in all, drafts
+ * follow, and an open tab sends what a closed one left behind. Tabs may run different versions of the page.
+ * @param {string} me
+ * @param {{ outbox: Outbox, drafts: Drafts }} stores
+ */
+function syncTabs(me, { outbox, drafts }) {
+  const tabs = new BroadcastChannel(offlineStoreName(me));
+  /** @param {TabMessage} message */
+  const post = (message) => tabs.postMessage(message); // oxlint-disable-line unicorn/require-post-message-target-origin
+  outbox.on("settled", (removed) => post({ removed }));
+  drafts.on("written", (unfinished) => post({ unfinished }));
+  tabs.addEventListener("message", (/** @type {MessageEvent<TabMessage>} */ { data }) => {
+    if (data.removed) outbox.settle(data.removed);
+    if (data.unfinished) drafts.take(data.unfinished);
+    if (data.left) void outbox.load();
+  });
+  addEventListener("pagehide", () => {
+    drafts.flush();
+    if (outbox.size > 0) post({ left: true });
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "hidden") drafts.flush();
+    else void outbox.load(); // a tab may have crashed without notifying the others
+  });
 }
 
 /**

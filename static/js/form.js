@@ -2,11 +2,13 @@
 
 import {
   endedSession,
+  eraseAfterSignOut,
+  eraseOfflineCopies,
   forgetEndedSession,
   forgetName,
   rememberedName,
   rememberEndedSession,
-} from "./store/safe_local_storage.js";
+} from "./store/browser_storage.js";
 import { find, pageStarted, setText } from "./util/dom.js";
 import { addPasswordToggle } from "./util/password_toggle.js";
 import { errorText, t, waitText } from "./util/translate.js";
@@ -106,7 +108,7 @@ async function requestName() {
 
 /**
  * Opens the chat if the same user has signed in again in another tab.
- * @param {import("./store/safe_local_storage.js").EndedSession} ended
+ * @param {import("./store/browser_storage.js").EndedSession} ended
  */
 async function continueSession(ended) {
   if ((await requestName()) !== ended.name) return;
@@ -180,8 +182,7 @@ function isSignedOut() {
  */
 async function eraseLocalData(signedOut) {
   if ((await requestName()) !== "") return;
-  const storageKeys = await import("./store/storage_keys.js").catch(() => undefined);
-  await (signedOut ? storageKeys?.eraseAfterSignOut() : storageKeys?.eraseOfflineCopies());
+  await (signedOut ? eraseAfterSignOut() : eraseOfflineCopies());
 }
 
 const signedOut = isSignedOut();

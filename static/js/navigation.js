@@ -1,7 +1,9 @@
-/** Shows the conversation in the URL, moves between the list and a conversation, and handles page-wide shortcuts. */
+/** Moves about the page: the conversation in the URL, the list, the menu and page-wide shortcuts. */
 
-import { safeLocalStorage, SINGLE_KEYS } from "./store/safe_local_storage.js";
-import { find, isTouch } from "./util/dom.js";
+import { safeLocalStorage, SINGLE_KEYS } from "./store/browser_storage.js";
+import * as api from "./sync/api.js";
+import { find, isTouch, setText } from "./util/dom.js";
+import { t } from "./util/translate.js";
 
 /**
  * @typedef {object} Elements
@@ -41,6 +43,45 @@ export function startNavigation(model, parts) {
   });
 }
 
+/**
+ * @param {import("./chat_model.js").Chat} model
+ * @param {{ load: () => void, signOut: () => Promise<void> }} actions load: loads what only the menu shows; signOut: erases the user's data in this browser
+ */
+export function startMenu({ me, outbox }, { load, signOut }) {
+  const menu = find(document, "#menu");
+  const loadMenu = () => {
+    void import("./elements/invite_link.js").catch(() => {});
+    load();
+  };
+  if (menu.matches(":popover-open"))
+    loadMenu(); // the menu can open before its scripts have loaded
+  else menu.addEventListener("beforetoggle", loadMenu, { once: true });
+  setText(find(menu, ".name"), me);
+  const notes = find(menu, ".notes");
+  notes.href = `#${encodeURIComponent(me)}`;
+  notes.addEventListener("click", () => menu.hidePopover());
+  find(menu, ".keys").addEventListener("click", () => {
+    menu.hidePopover();
+    void openKeys();
+  });
+  /** @type {HTMLFormElement} */
+  const form = find(menu, ".sign-out");
+  for (const button of [find(menu, ".keys"), find(form, "button")]) button.disabled = false;
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    await outbox.load(); // other tabs may have stored messages too
+    if (outbox.size > 0 && !confirm(t("sign_out_unsent", { count: outbox.size }))) return;
+    try {
+      await api.me(); // signing out needs the server; otherwise the session would live on
+    } catch (error) {
+      const isIntercepted = error instanceof api.Intercepted;
+      if (!(error instanceof api.SignedOut)) return alert(t(isIntercepted ? "trouble_intercepted" : "no_connection"));
+    }
+    await signOut();
+    form.submit();
+  });
+}
+
 /** Goes back to the list: by the browser's history if the user came from there, otherwise by replacing the entry. */
 export function goBack() {
   if (history.state?.fromList) {
@@ -52,7 +93,7 @@ export function goBack() {
 }
 
 /** Opens the dialog of keyboard shortcuts. */
-export async function openKeys() {
+async function openKeys() {
   const sheet = await import("./elements/keys_sheet.js").catch(() => undefined);
   await sheet?.openKeys();
 }

@@ -4,7 +4,7 @@
  */
 
 import { form, showFieldError, showFormError, username } from "./form.js";
-import { forgetName } from "./store/safe_local_storage.js";
+import { forgetName } from "./store/browser_storage.js";
 import { pageStarted } from "./util/dom.js";
 import { isImpossibleName } from "./util/name_rules.js";
 

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
 
+import { group, isEmoji } from "../../static/js/elements/thread_items.js";
 import { VirtualWindow } from "../../static/js/elements/virtual_window.js";
 import { Conversation, type Message } from "../../static/js/store/conversation.js";
-import { Backoff } from "../../static/js/sync/backoff.js";
-import { group, isEmoji } from "../../static/js/util/grouping.js";
+import { Backoff } from "../../static/js/sync/connection.js";
 
 const message = (seq: number, from = "bob", ref?: string): Message => ({
   seq,
@@ -66,9 +66,9 @@ describe("a conversation", () => {
     conversation.receive(message(3));
     conversation.receive(message(4, "ann"));
     expect(conversation.unread).toBe(1);
-    conversation.readTo(2);
+    conversation.reading.read(2);
     expect(conversation.unread).toBe(1);
-    conversation.readTo(3);
+    conversation.reading.read(3);
     expect(conversation.unread).toBe(0);
   });
 
@@ -158,22 +158,22 @@ describe("a conversation", () => {
 
   test("marks only rise", () => {
     const conversation = loaded(message(1, "ann"), message(2, "ann"), message(3, "ann"));
-    conversation.raisePeerMarks({ read: 2 });
-    conversation.raisePeerMarks({ delivered: 1, read: 1 });
+    conversation.reading.raisePeer({ read: 2 });
+    conversation.reading.raisePeer({ delivered: 1, read: 1 });
     conversation.update(row(3), undefined);
     expect(conversation.messages().map((own) => conversation.markOf(own))).toEqual(["read", "read", "sent"]);
-    conversation.raisePeerMarks({ delivered: 3 });
+    conversation.reading.raisePeer({ delivered: 3 });
     expect(conversation.markOf(message(3, "ann"))).toBe("delivered");
   });
 
   test("counts unread down as they are seen, here or elsewhere", () => {
     const conversation = loaded(...range(1, 2), message(3, "ann"));
     conversation.update(row(3, 2), undefined);
-    expect(conversation.readTo(1)).toBe(true);
+    expect(conversation.reading.read(1)).toBe(true);
     expect(conversation.unread).toBe(1);
     expect(conversation.unconfirmedRead).toBe(1);
-    expect(conversation.readTo(1)).toBe(false);
-    conversation.confirmRead(2);
+    expect(conversation.reading.read(1)).toBe(false);
+    conversation.reading.confirm(2);
     expect(conversation.unread).toBe(0);
     expect(conversation.unconfirmedRead).toBeUndefined();
   });
@@ -184,7 +184,7 @@ describe("a conversation", () => {
     conversation.update(row(1, 0), { from: "bob", text: "text 1", at: 1000 });
     expect(conversation.unread).toBe(1);
     expect(conversation.preview?.text).toBe("text 2");
-    conversation.readTo(2);
+    conversation.reading.read(2);
     conversation.update(row(2, 1), undefined);
     expect(conversation.unread).toBe(0);
   });

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 
 import { RateLimit } from "../../src/util/rate_limit.ts";
+import { outboxPrefix } from "../../static/js/store/browser_storage.js";
 import { OfflineStore } from "../../static/js/store/offline_store.js";
-import { outboxPrefix } from "../../static/js/store/storage_keys.js";
 import { isPendingMessage, Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
 import { NO_DATABASE } from "../support/memory_database.ts";
 

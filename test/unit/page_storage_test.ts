@@ -3,11 +3,11 @@
 import { describe, expect, test } from "bun:test";
 
 import { createChat } from "../../static/js/chat_model.js";
+import { outboxPrefix } from "../../static/js/store/browser_storage.js";
 import { Conversation, type Message } from "../../static/js/store/conversation.js";
 import { type Draft, Drafts, isDraft } from "../../static/js/store/drafts.js";
 import { OfflineCache } from "../../static/js/store/offline_cache.js";
 import { type Database, OfflineStore } from "../../static/js/store/offline_store.js";
-import { outboxPrefix } from "../../static/js/store/storage_keys.js";
 import { isPendingMessage, Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
 import { Emitter } from "../../static/js/util/emitter.js";
 import { MemoryDatabase, NO_DATABASE } from "../support/memory_database.ts";

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { textParts } from "../../static/js/util/text_parts.js";
+import { textParts } from "../../static/js/util/message_text.js";
 
 /** The parts as one line: [code], {block}, <link>. */
 const shape = (text: string) =>

@@ -1,7 +1,7 @@
 /** Exports everything the user can read to a file and shows the progress. An incomplete file is discarded. */
 
 import { find, setText } from "../util/dom.js";
-import { dayKey } from "../util/grouping.js";
+import { dayKey } from "../util/time.js";
 import { t } from "../util/translate.js";
 import { announce } from "./announce.js";
 import { check, explain } from "./requests.js";

@@ -1,7 +1,6 @@
 /** Requests of the account page: an ended session leaves the page, other failures become messages. */
 
-import { rememberedName, rememberEndedSession } from "../store/safe_local_storage.js";
-import { eraseOfflineCopies } from "../store/storage_keys.js";
+import { eraseOfflineCopies, rememberedName, rememberEndedSession } from "../store/browser_storage.js";
 import { checkSource, Intercepted, Limited, Refused } from "../sync/api.js";
 import { errorText, t, waitText } from "../util/translate.js";
 

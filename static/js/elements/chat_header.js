@@ -84,7 +84,7 @@ export class ChatHeader extends HTMLElement {
   }
 }
 
-/** @param {import("../store/presence.js").Seen | undefined} presence */
+/** @param {import("../store/people_directory.js").Seen | undefined} presence */
 function presenceWords(presence) {
   if (!presence) return "";
   if (presence.online) return t("online");

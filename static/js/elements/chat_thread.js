@@ -1,18 +1,16 @@
 /** The messages of the open conversation. Keeps the scroll position while history loads above, or sticks to the end. */
 
 import { find, isPageActive, isTouch, onPageActivityChange, renderList, setText } from "../util/dom.js";
-import { group } from "../util/grouping.js";
 import { nameKey } from "../util/names.js";
 import { t } from "../util/translate.js";
-import { focusMessage, targetOf } from "./message_focus.js";
-import { makeRow, shownMessages, updateRow } from "./message_row.js";
-import { NewMessagesLine } from "./new_messages_line.js";
+import { focusMessage, makeRow, targetOf, updateRow } from "./message_row.js";
 import { ScrollAnchor } from "./scroll_anchor.js";
+import { group, NewMessagesLine, shownMessages } from "./thread_items.js";
 import { VirtualWindow } from "./virtual_window.js";
 
 /** @import { Chat } from "../chat_model.js" */
 /** @import { Conversation, Message } from "../store/conversation.js" */
-/** @import { ShownMessage } from "./message_row.js" */
+/** @import { Item, ShownMessage } from "./thread_items.js" */
 
 const AT_END_PX = 40;
 const NEAR_PX = 800;
@@ -213,7 +211,7 @@ export class ChatThread extends HTMLElement {
     this.#scroller.scrollTop += above - this.#scroller.clientHeight * NEW_LINE_AT;
   }
 
-  /** @param {import("../util/grouping.js").Item<ShownMessage>[]} items */
+  /** @param {Item<ShownMessage>[]} items */
   #renderRows(items) {
     renderList(this.#list, items, {
       key: (item) => (item.kind === "message" ? item.message.key : item.key),

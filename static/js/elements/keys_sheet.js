@@ -1,6 +1,6 @@
 /** The dialog of keyboard shortcuts. Loaded on demand. */
 
-import { safeLocalStorage, SINGLE_KEYS } from "../store/safe_local_storage.js";
+import { safeLocalStorage, SINGLE_KEYS } from "../store/browser_storage.js";
 import { t } from "../util/translate.js";
 
 /** @import { TranslationKey } from "../util/translate.js" */

@@ -1,59 +1,12 @@
-/** Renders the rows of a thread: messages, and the lines between them. */
+/** The rows of a thread: messages, which the keyboard can focus, and the lines between them. */
 
 import { cloneTemplate, find, setText, setTick } from "../util/dom.js";
-import { textParts } from "../util/text_parts.js";
+import { textParts } from "../util/message_text.js";
 import { clock, dayWords, fullTime, timeRevision } from "../util/time.js";
 import { errorText, language, t } from "../util/translate.js";
 
-/** @import { Item } from "../util/grouping.js" */
-/** @import { Part } from "../util/text_parts.js" */
-
-/**
- * A message to render, stored or pending.
- * @typedef {object} ShownMessage
- * @property {string} key
- * @property {string} from
- * @property {boolean} mine
- * @property {string} text
- * @property {number} at
- * @property {number} seq 0 while pending
- * @property {import("../util/dom.js").Tick | undefined} tick
- * @property {string} [ref] of a pending message
- * @property {string | undefined} [code] the error code of a failed message
- */
-
-/**
- * The messages to render: stored ones in a range of seqs, then pending ones if the range includes the newest.
- * @param {import("../chat_model.js").Chat} chat
- * @param {import("../store/conversation.js").Conversation} conversation
- * @param {{ first: number, last: number, atEnd: boolean }} range
- * @returns {ShownMessage[]}
- */
-export function shownMessages({ me, outbox }, conversation, { first, last, atEnd }) {
-  const { firstSeq, peer } = conversation;
-  const end = atEnd ? undefined : Math.max(0, last - firstSeq + 1);
-  const stored = conversation
-    .messages()
-    .slice(Math.max(0, first - firstSeq), end)
-    .map((message) => {
-      const { seq, ref, from, text, at } = message;
-      const mine = from === me;
-      return {
-        key: ref ?? `#${seq}`,
-        from,
-        mine,
-        text,
-        at,
-        seq,
-        tick: mine ? conversation.markOf(message) : undefined,
-      };
-    });
-  if (!atEnd) return stored;
-  const pending = outbox.to(peer).map(({ ref, text, at, state, code }) => {
-    return { key: ref, from: me, mine: true, text, at, seq: 0, tick: state, ref, code };
-  });
-  return [...stored, ...pending];
-}
+/** @import { Item, ShownMessage } from "./thread_items.js" */
+/** @import { Part } from "../util/message_text.js" */
 
 /** What each row shows. @type {WeakMap<HTMLElement, { key: string, text: string }>} */
 const rendered = new WeakMap();
@@ -147,4 +100,51 @@ function link({ text, href = "" }) {
   anchor.href = href;
   anchor.textContent = text;
   return anchor;
+}
+
+/**
+ * Focuses a message, labelled with author, text, time and delivery state for screen readers.
+ * @param {Element | null | undefined} message
+ */
+export function focusMessage(message) {
+  if (!(message instanceof HTMLElement)) return;
+  const words = [".author", ".text", "time", ".state"].map((part) => find(message, part).textContent.trim());
+  message.tabIndex = -1;
+  message.setAttribute("aria-label", words.filter(Boolean).join(" "));
+  message.addEventListener("blur", () => message.removeAttribute("aria-label"), { once: true });
+  message.focus();
+}
+
+/**
+ * Where a key moves the focus from a message; undefined for other keys.
+ * @param {KeyboardEvent} event
+ * @returns {Element | "first" | "last" | "composer" | undefined}
+ */
+export function targetOf(event) {
+  const message = /** @type {Element} */ (event.target).closest(".message");
+  if (!message || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return undefined;
+  switch (event.key) {
+    case "ArrowUp":
+      return sibling(message, "previousElementSibling") ?? message;
+    case "ArrowDown":
+      return sibling(message, "nextElementSibling") ?? "composer";
+    case "Home":
+      return "first";
+    case "End":
+      return "last";
+    case "Escape":
+      return "composer";
+    default:
+      return undefined;
+  }
+}
+
+/**
+ * @param {Element} message
+ * @param {"previousElementSibling" | "nextElementSibling"} side
+ */
+function sibling(message, side) {
+  let next = message[side];
+  while (next && !next.classList.contains("message")) next = next[side];
+  return next;
 }

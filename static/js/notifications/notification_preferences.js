@@ -1,6 +1,6 @@
 /** The user's notification and sound settings in this browser. */
 
-/** @import { SafeStorage } from "../store/safe_local_storage.js" */
+/** @import { SafeStorage } from "../store/browser_storage.js" */
 
 const KEY = "chatify.attention";
 

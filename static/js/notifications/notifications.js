@@ -3,7 +3,7 @@
  * settings in the menu. Loaded on demand; `notification_policy.js` decides.
  */
 
-import { safeLocalStorage } from "../store/safe_local_storage.js";
+import { safeLocalStorage } from "../store/browser_storage.js";
 import { find, isPageActive, isTouch, onPageActivityChange, setText } from "../util/dom.js";
 import { nameKey } from "../util/names.js";
 import { t } from "../util/translate.js";

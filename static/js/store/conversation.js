@@ -28,7 +28,7 @@ const MAX_GAP = 400;
 
 export class Conversation {
   #window = new MessageWindow();
-  #reading = new ReadState();
+  reading = new ReadState();
   #lastSeq = 0;
   /** Whether the user has blocked the peer, which freezes the conversation. */
   blocked = false;
@@ -81,16 +81,16 @@ export class Conversation {
   }
 
   get myRead() {
-    return this.#reading.mine;
+    return this.reading.mine;
   }
 
   /** A read mark the server has not confirmed, or undefined. */
   get unconfirmedRead() {
-    return this.#reading.mine > this.#reading.confirmed ? this.#reading.mine : undefined;
+    return this.reading.mine > this.reading.confirmed ? this.reading.mine : undefined;
   }
 
   get unread() {
-    return this.blocked ? 0 : this.#reading.unread((after, to) => this.#countPeer(after, to));
+    return this.blocked ? 0 : this.reading.unread((after, to) => this.#countPeer(after, to));
   }
 
   /** Whether the user has muted the conversation. */
@@ -121,9 +121,9 @@ export class Conversation {
       last: this.#preview ? { sender: from, content: text, timestamp: new Date(at).toISOString() } : null,
       unread: this.unread,
       blocked: this.blocked,
-      peer_read_seq: this.#reading.peerRead,
-      peer_delivered_seq: this.#reading.peerDelivered,
-      my_read_seq: this.#reading.confirmed,
+      peer_read_seq: this.reading.peerRead,
+      peer_delivered_seq: this.reading.peerDelivered,
+      my_read_seq: this.reading.confirmed,
     };
   }
 
@@ -179,8 +179,8 @@ export class Conversation {
    */
   markOf({ seq }) {
     if (this.peer === this.me) return "sent"; // notes to oneself have no other reader
-    if (seq <= this.#reading.peerRead) return "read";
-    return seq <= this.#reading.peerDelivered ? "delivered" : "sent";
+    if (seq <= this.reading.peerRead) return "read";
+    return seq <= this.reading.peerDelivered ? "delivered" : "sent";
   }
 
   /**
@@ -213,7 +213,7 @@ export class Conversation {
     const known = this.#lastSeq;
     const fresh = message.seq > known;
     const isFilling = this.loaded && message.seq > this.contiguousSeq && !this.#window.at(message.seq);
-    if (message.from !== this.me && (fresh || isFilling)) this.#reading.received(message.seq);
+    if (message.from !== this.me && (fresh || isFilling)) this.reading.received(message.seq);
     this.#raiseLastSeq(message);
     if (!this.loaded) return { fresh, gap: message.seq > known + 1 };
     this.#window.add(message);
@@ -236,11 +236,6 @@ export class Conversation {
     return isOther || known.at !== at || (text !== undefined && (known.text !== text || known.from !== from));
   }
 
-  /** Resets the marks of the peer and the server, which a restored database may have lowered. Keeps the user's own read mark. */
-  distrust() {
-    this.#reading.distrust();
-  }
-
   /** Drops the messages; keeps marks, counts and the preview. */
   unload() {
     this.#window.clear();
@@ -258,31 +253,7 @@ export class Conversation {
       this.#lastSeq = row.last_seq;
       if (preview) this.#preview = preview;
     }
-    this.#reading.update(row);
-  }
-
-  /**
-   * Raises the peer's delivered and read marks.
-   * @param {{ read?: number, delivered?: number }} marks
-   */
-  raisePeerMarks(marks) {
-    this.#reading.raisePeer(marks);
-  }
-
-  /**
-   * Marks everything up to `seq` as read. Returns whether the mark rose.
-   * @param {number} seq
-   */
-  readTo(seq) {
-    return this.#reading.read(seq);
-  }
-
-  /**
-   * The server has stored that the user read everything up to `seq`, on this or another device.
-   * @param {number} seq
-   */
-  confirmRead(seq) {
-    this.#reading.confirm(seq);
+    this.reading.update(row);
   }
 
   /** @param {Message} message */

@@ -184,7 +184,7 @@ export class ConversationStore extends Emitter {
   /** The user read a conversation on another device. @param {string} peer @param {number} seq */
   readElsewhere(peer, seq) {
     this.#unlistedUnread.delete(nameKey(peer));
-    this.update(peer, (conversation) => conversation.confirmRead(seq));
+    this.update(peer, (conversation) => conversation.reading.confirm(seq));
   }
 
   /** Drops a conversation. @param {Conversation} conversation */

@@ -3,9 +3,9 @@
  * lacks or forbids IndexedDB, reads find nothing and writes return false.
  */
 
-import { keysOf } from "./safe_local_storage.js";
+import { keysOf } from "./browser_storage.js";
 
-/** @import { SafeStorage } from "./safe_local_storage.js" */
+/** @import { SafeStorage } from "./browser_storage.js" */
 
 /**
  * @typedef {object} Change

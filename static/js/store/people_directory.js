@@ -2,9 +2,16 @@
 
 import { Emitter } from "../util/emitter.js";
 import { nameKey, searchKey } from "../util/names.js";
-import { Presence } from "./presence.js";
+
+/** @typedef {{ online: boolean, lastSeen: number | undefined }} Seen */
 
 const SEARCH_LIMIT = 20;
+const TYPING_SHOWN_MS = 4_000;
+const TYPING_SENT_MS = 2_000;
+const STALE_MS = 4_000; // presence is forgotten this long after the connection is lost
+const WATCH_LIMIT = 200;
+const WATCH_EVERY_MS = 1_000; // the list changes with each letter of a search; the server accepts one per second
+const WATCH_AFTER_EMPTY_MS = 100; // an empty list is replaced sooner
 
 /**
  * - `signedUp`: a user with this name signed up
@@ -125,5 +132,153 @@ export class PeopleDirectory extends Emitter {
     const people = await this.#api.people(part);
     for (const person of people) this.#names.set(nameKey(person), person);
     return people;
+  }
+}
+
+/**
+ * Presence and typing of the users this page watches, and the user's own typing.
+ * - `changed`: a user's presence or typing changed
+ * @extends {Emitter<{ changed: void }>}
+ */
+export class Presence extends Emitter {
+  /** @type {Map<string, Seen>} by name key */
+  #presence = new Map();
+  /** @type {Map<string, any>} by name key: the timer that hides it */
+  #typing = new Map();
+  /** @type {string[]} */
+  #users = [];
+  /** Whether the page wants `new_user` frames. */
+  #newUsers = false;
+  /** @type {any} */
+  #staleTimer;
+  /** @type {any} runs until the next `watch` frame may be sent */
+  #watchTimer;
+  /** Whether the server's list is outdated. */
+  #isListOutdated = false;
+  #typingSentAt = 0;
+  #typingSentTo = "";
+  #me;
+  #send;
+
+  /**
+   * @param {string} me
+   * @param {(frame: Record<string, unknown>) => boolean} send
+   */
+  constructor(me, send) {
+    super();
+    this.#me = me;
+    this.#send = send;
+  }
+
+  /** A user's presence; undefined when unknown. @param {string} name */
+  of(name) {
+    return this.#presence.get(nameKey(name));
+  }
+
+  /** @param {string} name */
+  isTyping(name) {
+    return this.#typing.has(nameKey(name));
+  }
+
+  /**
+   * Subscribes to the presence of these users, 200 at most, in place of earlier ones.
+   * @param {string[]} names
+   * @param {{ newUsers?: boolean }} [options] newUsers: also subscribes to sign-ups
+   */
+  watch(names, { newUsers = false } = {}) {
+    const users = [...new Set(names)].filter((name) => name !== this.#me).slice(0, WATCH_LIMIT);
+    users.sort();
+    const isSame = newUsers === this.#newUsers && users.length === this.#users.length;
+    if (isSame && users.every((name, index) => name === this.#users[index])) return;
+    this.#users = users;
+    this.#newUsers = newUsers;
+    this.#isListOutdated = true;
+    if (this.#watchTimer === undefined) this.#sendWatch();
+  }
+
+  /**
+   * The server rejected a `watch` frame because of its rate limit.
+   * @param {number} seconds until it accepts one
+   */
+  refused(seconds) {
+    this.#isListOutdated = true;
+    this.#sendWatchIn(seconds * 1_000);
+  }
+
+  #sendWatch() {
+    this.#isListOutdated = false;
+    this.#sendWatchIn(this.#users.length === 0 ? WATCH_AFTER_EMPTY_MS : WATCH_EVERY_MS);
+    const newUsers = this.#newUsers ? { new_users: true } : {};
+    this.#send({ type: "watch", users: this.#users, ...newUsers });
+  }
+
+  /** @param {number} ms */
+  #sendWatchIn(ms) {
+    clearTimeout(this.#watchTimer);
+    this.#watchTimer = setTimeout(() => {
+      this.#watchTimer = undefined;
+      if (this.#isListOutdated) this.#sendWatch();
+    }, ms);
+  }
+
+  /** Sends `typing` to the peer, at most every 2 seconds. @param {string} peer */
+  sendTyping(peer) {
+    const now = Date.now();
+    if (peer === this.#me || (peer === this.#typingSentTo && now - this.#typingSentAt < TYPING_SENT_MS)) return;
+    if (!this.#send({ type: "typing", peer })) return;
+    this.#typingSentAt = now;
+    this.#typingSentTo = peer;
+  }
+
+  /** The message was sent: the next keystroke sends `typing` at once. */
+  messageSent() {
+    this.#typingSentAt = 0;
+  }
+
+  /** Sends the list on a new socket; without it, the server would send everyone's presence. */
+  connected() {
+    clearTimeout(this.#staleTimer);
+    this.#staleTimer = undefined;
+    this.#sendWatch();
+  }
+
+  /** The socket closed. */
+  disconnected() {
+    this.#staleTimer ??= setTimeout(() => this.forget(), STALE_MS);
+  }
+
+  forget() {
+    this.#presence.clear();
+    this.emitSoon("changed");
+  }
+
+  /**
+   * Applies the presence the server sent.
+   * @param {Record<string, { online: boolean, last_seen: string | null }>} users
+   */
+  update(users) {
+    for (const [name, { online, last_seen }] of Object.entries(users)) {
+      this.#presence.set(nameKey(name), { online, lastSeen: last_seen ? Date.parse(last_seen) : undefined });
+      if (!online) this.stoppedTyping(name);
+    }
+    this.emitSoon("changed");
+  }
+
+  /** @param {string} name */
+  startedTyping(name) {
+    const key = nameKey(name);
+    clearTimeout(this.#typing.get(key));
+    this.#typing.set(
+      key,
+      setTimeout(() => this.stoppedTyping(name), TYPING_SHOWN_MS),
+    );
+    this.emitSoon("changed");
+  }
+
+  /** @param {string} name */
+  stoppedTyping(name) {
+    const key = nameKey(name);
+    clearTimeout(this.#typing.get(key));
+    if (this.#typing.delete(key)) this.emitSoon("changed");
   }
 }

@@ -5,7 +5,7 @@
 
 import { Emitter } from "../util/emitter.js";
 import { Intercepted, SignedOut } from "./api.js";
-import { TOO_MANY_SOCKETS } from "./backoff.js";
+import { TOO_MANY_SOCKETS } from "./connection.js";
 
 /**
  * - `tabs`: the user has too many sockets open

@@ -254,10 +254,10 @@ export class ConversationLoader extends Emitter {
   #applyMarks(conversation, page) {
     for (const { message, read } of page) {
       if (message.from !== this.#me) {
-        if (read) conversation.confirmRead(message.seq); // its row may not be loaded yet
+        if (read) conversation.reading.confirm(message.seq); // its row may not be loaded yet
         continue;
       }
-      if (read) conversation.raisePeerMarks({ read: message.seq });
+      if (read) conversation.reading.raisePeer({ read: message.seq });
       if (message.ref) this.#outbox.settle(message.ref);
     }
     return page.map(({ message }) => message);

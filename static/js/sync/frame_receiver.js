@@ -45,7 +45,7 @@ export class FrameReceiver extends Emitter {
         else if (frame.code === "rate_limited") presence.refused(frame.retry_after ?? 1);
         return;
       case "delivered":
-        return this.#conversations.update(frame.peer, (each) => each.raisePeerMarks({ delivered: frame.seq }));
+        return this.#conversations.update(frame.peer, (each) => each.reading.raisePeer({ delivered: frame.seq }));
       case "read":
         return this.#receiveRead(frame);
       case "typing":
@@ -80,7 +80,7 @@ export class FrameReceiver extends Emitter {
   /** @param {Frame} frame the peer has read the user's messages, or the user the peer's on another device */
   #receiveRead({ reader, peer, seq }) {
     if (peer === this.#me) {
-      this.#conversations.update(reader, (conversation) => conversation.raisePeerMarks({ read: seq }));
+      this.#conversations.update(reader, (conversation) => conversation.reading.raisePeer({ read: seq }));
       return;
     }
     this.#conversations.readElsewhere(peer, seq);

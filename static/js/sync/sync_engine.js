@@ -124,7 +124,7 @@ export class SyncEngine extends Emitter {
    */
   markRead(peer, seq) {
     const conversation = this.#conversations.with(peer);
-    if (peer === this.#me || conversation.blocked || !conversation.readTo(seq)) return;
+    if (peer === this.#me || conversation.blocked || !conversation.reading.read(seq)) return;
     this.#connection.send({ type: "read", peer, seq });
     this.#conversations.changed(peer);
   }
@@ -320,7 +320,7 @@ export class SyncEngine extends Emitter {
     const takes = cached !== undefined && !this.#conversations.isListLoaded;
     for (const { row, read } of takes ? cached.records : []) {
       const conversation = this.#conversations.applyRow(row);
-      conversation.readTo(read);
+      conversation.reading.read(read);
       this.#unconfirmed.set(conversation, row.last_seq);
     }
     const isOther = cached?.epoch !== undefined && this.#epoch !== undefined && cached.epoch !== this.#epoch;
@@ -333,7 +333,7 @@ export class SyncEngine extends Emitter {
   #distrust() {
     this.#isDistrusting = true;
     for (const conversation of this.#conversations.all()) {
-      conversation.distrust();
+      conversation.reading.distrust();
       if (conversation.lastSeq > 0) this.#unconfirmed.set(conversation, conversation.lastSeq);
     }
     this.#conversations.forgetList();

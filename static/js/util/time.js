@@ -1,6 +1,5 @@
 /** Formats instants in the user's language. Tests pass their own `now`. */
 
-import { dayKey } from "./grouping.js";
 import { language, locale, t } from "./translate.js";
 
 const MINUTE = 60_000;
@@ -72,6 +71,15 @@ export function ago(at, now = Date.now()) {
   if (days < 1) return words.format(-Math.max(1, Math.floor((now - at) / HOUR)), "hour");
   if (days < 7) return words.format(-days, "day");
   return format({ day: "numeric", month: "long", ...yearUnlessThis(at, now) }, at);
+}
+
+/**
+ * The local day of an instant: `"2026-11-22"`.
+ * @param {number} at
+ */
+export function dayKey(at) {
+  const date = new Date(at);
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
 }
 
 /** @type {Map<string, Intl.DateTimeFormat>} */
@@ -147,4 +155,9 @@ function yearUnlessThis(at, now) {
 /** @param {string} text */
 function capital(text) {
   return text.charAt(0).toLocaleUpperCase(locale()) + text.slice(1);
+}
+
+/** @param {number} number */
+function two(number) {
+  return String(number).padStart(2, "0");
 }

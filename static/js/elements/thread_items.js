@@ -1,0 +1,189 @@
+/** Decides what a thread shows: its messages, day lines, runs by one author, and the line "New messages". It has no document. */
+
+import { dayKey } from "../util/time.js";
+
+/** @import { Conversation } from "../store/conversation.js" */
+
+/**
+ * A message to render, stored or pending.
+ * @typedef {object} ShownMessage
+ * @property {string} key
+ * @property {string} from
+ * @property {boolean} mine
+ * @property {string} text
+ * @property {number} at
+ * @property {number} seq 0 while pending
+ * @property {import("../util/dom.js").Tick | undefined} tick
+ * @property {string} [ref] of a pending message
+ * @property {string | undefined} [code] the error code of a failed message
+ */
+
+const RUN_MS = 5 * 60_000;
+
+/** @typedef {{ from: string, at: number, text: string, seq?: number }} Groupable */
+
+/**
+ * @template {Groupable} M
+ * @typedef {{ kind: "day", key: string, at: number } | { kind: "new", key: string } | { kind: "message", message: M, first: boolean, last: boolean, emoji: boolean }} Item
+ */
+
+/**
+ * The items of a thread, oldest first. A run ends at a message of the other author, after five minutes without one, and at midnight.
+ * @template {Groupable} M
+ * @param {readonly M[]} messages
+ * @param {number} [newFrom] seq of the message below the line "New messages"
+ * @returns {Item<M>[]}
+ */
+export function group(messages, newFrom) {
+  /** @type {Item<M>[]} */
+  const items = [];
+  const isNew = (/** @type {M} */ { seq }) => seq !== undefined && seq === newFrom;
+  let day = "";
+  for (const [index, message] of messages.entries()) {
+    const before = messages[index - 1];
+    const after = messages[index + 1];
+    const today = dayKey(message.at);
+    // A pending message has this device's time, which must not cause a day line for an earlier day.
+    if (today > day) {
+      items.push({ kind: "day", key: today, at: message.at });
+      day = today;
+    }
+    if (isNew(message)) items.push({ kind: "new", key: "new" });
+    items.push({
+      kind: "message",
+      message,
+      first: !before || isNew(message) || !sameRun(before, message),
+      last: !after || isNew(after) || !sameRun(message, after),
+      emoji: isEmoji(message.text),
+    });
+  }
+  return items;
+}
+
+/** A cheap pre-check: compiling the exact expression takes about 10 ms. */
+const PERHAPS_EMOJI = /[\p{Extended_Pictographic}\p{Regional_Indicator}\u20e3]/u;
+const ONE_TO_THREE_EMOJI = /^\s*(?:\p{RGI_Emoji}\s*){1,3}$/v;
+
+/**
+ * Whether a text is one to three emoji and nothing else.
+ * @param {string} text
+ */
+export function isEmoji(text) {
+  return text.length < 120 && PERHAPS_EMOJI.test(text) && ONE_TO_THREE_EMOJI.test(text);
+}
+
+/**
+ * @param {{ from: string, at: number }} before
+ * @param {{ from: string, at: number }} after
+ */
+function sameRun(before, after) {
+  return before.from === after.from && after.at - before.at < RUN_MS && dayKey(before.at) === dayKey(after.at);
+}
+
+/**
+ * The messages to render: stored ones in a range of seqs, then pending ones if the range includes the newest.
+ * @param {import("../chat_model.js").Chat} chat
+ * @param {Conversation} conversation
+ * @param {{ first: number, last: number, atEnd: boolean }} range
+ * @returns {ShownMessage[]}
+ */
+export function shownMessages({ me, outbox }, conversation, { first, last, atEnd }) {
+  const { firstSeq, peer } = conversation;
+  const end = atEnd ? undefined : Math.max(0, last - firstSeq + 1);
+  const stored = conversation
+    .messages()
+    .slice(Math.max(0, first - firstSeq), end)
+    .map((message) => {
+      const { seq, ref, from, text, at } = message;
+      const mine = from === me;
+      return {
+        key: ref ?? `#${seq}`,
+        from,
+        mine,
+        text,
+        at,
+        seq,
+        tick: mine ? conversation.markOf(message) : undefined,
+      };
+    });
+  if (!atEnd) return stored;
+  const pending = outbox.to(peer).map(({ ref, text, at, state, code }) => {
+    return { key: ref, from: me, mine: true, text, at, seq: 0, tick: state, ref, code };
+  });
+  return [...stored, ...pending];
+}
+
+/** Where the line "New messages" is in the conversation on screen. */
+export class NewMessagesLine {
+  /** The line is after this seq; undefined for none. @type {number | undefined} */
+  #after;
+  /** The newest seq that arrived while the user was looking at the end. */
+  #seen = 0;
+  /** The newest seq shown so far. */
+  #shown = 0;
+
+  /** Whether there is a line. */
+  get isDrawn() {
+    return this.#after !== undefined;
+  }
+
+  /** Whether a message has not been shown yet. @param {number} seq */
+  isFresh(seq) {
+    return seq > this.#shown;
+  }
+
+  /** The seq of the message below the line, or undefined. @param {Conversation} conversation */
+  below(conversation) {
+    return this.#after === undefined || conversation.blocked ? undefined : conversation.firstAfter(this.#after);
+  }
+
+  /** The conversation opens: the line is above the first unread message. @param {Conversation} conversation */
+  open(conversation) {
+    this.#after = conversation.myRead;
+    if (this.below(conversation) === undefined) this.#after = undefined;
+  }
+
+  /**
+   * A message arrived. Returns whether the line moved.
+   * @param {Conversation} conversation
+   * @param {number} seq
+   * @param {boolean} isReading whether the user is looking at the end
+   */
+  arrived(conversation, seq, isReading) {
+    if (isReading) this.#seen = Math.max(this.#seen, seq);
+    else this.#moveTo(conversation, seq - 1);
+    return !isReading;
+  }
+
+  /**
+   * Marks messages that arrived before the page was open or while it was offline as new. Returns whether there are any.
+   * @param {Conversation} conversation
+   */
+  missed(conversation) {
+    const known = Math.max(conversation.myRead, this.#shown);
+    const first = conversation.firstAfter(known);
+    if (first === undefined || first <= this.#seen) return false;
+    this.#moveTo(conversation, known);
+    return true;
+  }
+
+  /** All messages up to `seq` are shown. @param {number} seq */
+  shown(seq) {
+    this.#shown = Math.max(this.#shown, seq);
+  }
+
+  /** Removes the line. */
+  remove() {
+    this.#after = undefined;
+  }
+
+  /**
+   * Moves the line behind `seq`, unless it is above unread messages.
+   * @param {Conversation} conversation
+   * @param {number} seq
+   */
+  #moveTo(conversation, seq) {
+    const first = this.#after === undefined ? undefined : conversation.firstAfter(this.#after);
+    if (first === undefined || first <= conversation.myRead) this.#after = seq;
+  }
+}
