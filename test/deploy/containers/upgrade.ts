@@ -1,4 +1,4 @@
-/** A volume of PostgreSQL 15, as the original demo had it, under this docker-compose.yml: refused, then migrated as docs/upgrading.md says. */
+/** A volume of PostgreSQL 15, as the original demo had, with this docker-compose.yml: rejected, then migrated as docs/upgrading.md says. */
 
 import { expect } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -7,14 +7,14 @@ import { join } from "node:path";
 
 import { cookieOf, freePort, Person, post, ROOT } from "../../support/harness.ts";
 import { docker, healthy, must, run } from "./docker.ts";
-import type { Proof } from "./proof.ts";
+import type { Scenario } from "./scenario.ts";
 
 const CREDENTIALS = ["POSTGRES_USER=chatuser", "POSTGRES_PASSWORD=admin123", "POSTGRES_DB=chatdb"];
 const FILL = "until pg_isready -q -h localhost; do sleep 0.2; done; psql -q -v ON_ERROR_STOP=1 -U chatuser chatdb";
 
-export const upgrade: Proof = {
-  about: "a volume of PostgreSQL 15 is refused, and dumped and restored as docs/upgrading.md says",
-  async run({ tally, compose, provide, name }) {
+export const upgrade: Scenario = {
+  about: "a volume of PostgreSQL 15 is rejected, and dumped and restored as docs/upgrading.md says",
+  async run({ results, compose, provide, name }) {
     await provide("postgres:15", "postgres:18");
     const port = freePort();
     const project = compose("upgrade", { PORT: `${port}` });
@@ -29,13 +29,13 @@ export const upgrade: Proof = {
       await docker("stop", old);
       await docker("rm", old);
 
-      await tally.check("upgrade: PostgreSQL 18 refuses the volume of a 15", async () => {
+      await results.check("upgrade: PostgreSQL 18 rejects a volume of version 15", async () => {
         await project.do("up", "--detach", "db");
-        return said(project.name, "there appears to be PostgreSQL data in");
+        return waitForLog(project.name, "there appears to be PostgreSQL data in");
       });
-      const restored = "upgrade: with the commands of docs/upgrading.md all users keep their passwords and messages";
-      await tally.check(restored, async () => {
-        const script = wayOut({ compose: project.words.join(" "), volume, old });
+      const restored = "upgrade: the commands of docs/upgrading.md keep all passwords and messages";
+      await results.check(restored, async () => {
+        const script = migrationScript({ compose: project.command.join(" "), volume, old });
         await must(["bash", "-euo", "pipefail", "-c", script], { cwd: directory, env: project.env });
         const dump = readFileSync(join(directory, "chat.sql"), "utf8");
         expect(dump).toContain("PostgreSQL database dump complete");
@@ -57,27 +57,27 @@ export const upgrade: Proof = {
   },
 };
 
-/** The commands of docs/upgrading.md, with these names of project, volume and old container. */
-function wayOut(names: { compose: string; volume: string; old: string }): string {
+/** The commands of docs/upgrading.md, with these names. */
+function migrationScript(names: { compose: string; volume: string; old: string }): string {
   const blocks = readFileSync(join(ROOT, "docs", "upgrading.md"), "utf8").matchAll(/^```sh\n([^]*?)^```/gm);
   const script = [...blocks].map(([, code = ""]) => code).find((code) => code.includes("postgres:15"));
-  if (script === undefined) throw new Error("docs/upgrading.md does not say what to do with a volume of PostgreSQL 15");
+  if (script === undefined) throw new Error("docs/upgrading.md has no commands for a volume of PostgreSQL 15");
   return script
     .replaceAll("docker compose", names.compose)
     .replaceAll("chatify_db", names.volume)
     .replaceAll(/(--name|exec|rm -f) old\b/g, `$1 ${names.old}`);
 }
 
-/** Waits until some container of a project says something. @returns the line */
-async function said(project: string, words: string): Promise<string> {
+/** @returns the first log line of a project's containers that contains the text */
+async function waitForLog(project: string, text: string): Promise<string> {
   const filter = `label=com.docker.compose.project=${project}`;
   for (let tries = 0; tries < 100; tries++) {
     for (const id of (await docker("ps", "--all", "--quiet", "--filter", filter)).split("\n").filter(Boolean)) {
       const { out, err } = await run(["docker", "logs", id]);
-      const line = `${out}\n${err}`.split("\n").find((line) => line.includes(words));
+      const line = `${out}\n${err}`.split("\n").find((line) => line.includes(text));
       if (line) return line;
     }
     await Bun.sleep(200);
   }
-  throw new Error(`nobody said "${words}"`);
+  throw new Error(`no container logged "${text}"`);
 }

@@ -1,4 +1,4 @@
-# What debootstrap made, with what this machine trusts: its network may look into TLS with a certificate of its own.
+# The debootstrap image, with the host's CA certificates: its network may intercept TLS.
 FROM chatify-stand-in-root
 COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 ENV NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt

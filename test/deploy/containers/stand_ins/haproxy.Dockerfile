@@ -1,5 +1,5 @@
-# The HAProxy 3.2 that docker-compose.yml names, from Debian's next release: this one's has no `init-state` and sends people to pods that do not
-# serve yet. Unpacked into an image of its own, since the two releases do not mix.
+# HAProxy 3.2, as docker-compose.yml names, from Debian's next release: this release's version lacks `init-state` and routes clients to pods that
+# are not ready. Unpacked into an image of its own, since the two releases do not mix.
 FROM chatify-stand-in-debian AS next
 RUN echo "deb http://deb.debian.org/debian forky main" >/next.list && touch /status && mkdir -p /next/usr/lib /next/usr/lib64 /next/usr/sbin \
   && for name in lib lib64 sbin; do ln -s usr/$name /next/$name; done \

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Does what the official image's entrypoint does with the variables and volumes that chatify's files use, and refuses what that refuses.
+# Handles the variables and volumes that chatify's files use like the official image's entrypoint, and rejects what that rejects.
 set -euo pipefail
 [ "${1:-}" = postgres ] || exec "$@"
 [ -z "${POSTGRES_PASSWORD_FILE:-}" ] || POSTGRES_PASSWORD=$(cat "$POSTGRES_PASSWORD_FILE")

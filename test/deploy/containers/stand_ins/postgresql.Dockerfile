@@ -1,4 +1,4 @@
-# What Debian has: the server of 15, psql, pg_dump, pg_isready.
+# Debian's PostgreSQL 15: server, psql, pg_dump, pg_isready.
 FROM chatify-stand-in-debian
 RUN groupadd --gid 999 postgres && useradd --uid 999 --gid 999 --home-dir /var/lib/postgresql postgres \
  && mkdir -p /etc/postgresql-common && echo create_main_cluster = false >/etc/postgresql-common/createcluster.conf \

@@ -1,4 +1,4 @@
-/** What the proofs share: where they run, how they count, people of the fault run who write while containers come and go. */
+/** What scenarios share: their context, their results, and the fault run's workload. */
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -16,71 +16,67 @@ import { TestDatabase } from "../../../tools/support/database.ts";
 import { SILENT } from "../../support/harness.ts";
 import type { Compose } from "./docker.ts";
 
-/** What proofs are made with. */
-export interface Stage {
-  readonly tally: Tally;
+export interface ScenarioContext {
+  readonly results: Results;
   /** The image built from the project's Dockerfile. */
   readonly image: string;
-  /** A project of the project's docker-compose.yml, removed in the end; `env` is what its host would have set. */
+  /** A Compose project of docker-compose.yml, removed in the end; `env` is its host's environment. */
   compose(name: string, env?: Readonly<Record<string, string>>, dotEnv?: "original.env"): Compose;
-  /** A name for a network or container of a proof's own, removed in the end. */
-  name(what: string): string;
-  /** Sees to it that images are here. */
+  /** A name for a scenario's own network or container, removed in the end. */
+  name(suffix: string): string;
+  /** Pulls or builds images. */
   provide(...images: string[]): Promise<void>;
   readonly seed: number;
-  /** Says how it goes on. */
+  /** Prints progress. */
   say(line: string): void;
 }
 
-/** One of the proofs: `about` is what it shows. */
-export interface Proof {
+export interface Scenario {
   readonly about: string;
-  run(stage: Stage): Promise<void>;
+  run(stage: ScenarioContext): Promise<void>;
 }
 
-/** What was to be shown is not so, and that was counted and said. */
-export class Counted extends Error {}
+/** A check failed, and was counted and printed. */
+export class Reported extends Error {}
 
-/** Counts what was shown. */
-export class Tally {
+export class Results {
   passed = 0;
   failed = 0;
-  readonly leftOut: string[] = [];
+  readonly skipped: string[] = [];
 
-  /** Shows one thing. @param show throws when it is not so; what it returns is a figure for whoever reads @throws Counted */
-  async check(what: string, show: () => Promise<string | void> | string | void): Promise<void> {
+  /** @param run throws when the check fails; it may return a note @throws Reported */
+  async check(name: string, run: () => Promise<string | void> | string | void): Promise<void> {
     const begun = performance.now();
     try {
-      const note = await show();
+      const note = await run();
       this.passed++;
       const seconds = ((performance.now() - begun) / 1_000).toFixed(1);
-      console.log(`ok     ${what}${note ? `: ${note}` : ""} (${seconds} s)`);
+      console.log(`ok     ${name}${note ? `: ${note}` : ""} (${seconds} s)`);
     } catch (error) {
-      this.fail(what, error);
-      throw new Counted(what);
+      this.fail(name, error);
+      throw new Reported(name);
     }
   }
 
-  /** Says loudly that something was not shown, and why. */
-  leaveOut(what: string, why: string): void {
-    this.leftOut.push(`NOT SHOWN: ${what}. ${why}`);
-    console.log(this.leftOut.at(-1));
+  skip(name: string, reason: string): void {
+    this.skipped.push(`NOT RUN: ${name}, since ${reason}`);
+    console.log(this.skipped.at(-1));
   }
 
-  fail(what: string, error: unknown): void {
+  fail(name: string, error: unknown): void {
     this.failed++;
-    const words = Bun.stripANSI(error instanceof Error ? error.message : String(error));
-    console.log(`FAILED ${what}\n${words}`.replaceAll("\n", "\n       "));
+    const message = Bun.stripANSI(error instanceof Error ? error.message : String(error));
+    console.log(`FAILED ${name}\n${message}`.replaceAll("\n", "\n       "));
   }
 }
 
-/** People of the fault run, who write to each other through one port while something is done to what serves them. */
-export async function people(
-  options: { count: number; rate: number; port: number; databaseUrl: string; seed: number },
+/** Runs the fault run's workload through one port while something happens to the containers, and checks its history. */
+export async function runWorkload(
+  options: { users: number; rate: number; port: number; databaseUrl: string; seed: number },
   meanwhile: (parts: {
     workload: Workload;
     history: History;
-    fault: (what: string, make: () => Promise<unknown>) => Promise<void>;
+    fault: (name: string, inject: () => Promise<unknown>) => Promise<void>;
   }) => Promise<void>,
 ): Promise<RunMetrics> {
   const directory = mkdtempSync(join(tmpdir(), "chatify-containers-"));
@@ -89,20 +85,20 @@ export async function people(
   const history = new History(join(directory, "history.jsonl"));
   let workload: Workload | undefined;
   try {
-    await database.addUsers(options.count);
+    await database.addUsers(options.users);
     const monitor = new InvariantMonitor({ sql }, history);
     workload = new Workload({
-      users: options.count,
+      users: options.users,
       rate: options.rate,
       ports: [options.port],
       history,
       random: new Random(options.seed),
     });
     let faults = 0;
-    const fault = async (what: string, make: () => Promise<unknown>) => {
+    const fault = async (name: string, inject: () => Promise<unknown>) => {
       const n = ++faults;
-      history.add({ e: "fault", n, fault: what, crash: false });
-      await make();
+      history.add({ e: "fault", n, fault: name, crash: false });
+      await inject();
       history.add({ e: "healed", n, note: "" });
     };
     await workload.open();
@@ -116,10 +112,10 @@ export async function people(
     await history.end();
     const { findings, metrics } = await judge(history.path);
     if (findings.total > 0) {
-      const words = (Object.keys(VIOLATIONS) as Violation[]).flatMap((name) =>
+      const examples = (Object.keys(VIOLATIONS) as Violation[]).flatMap((name) =>
         findings.examples(name).map((text) => `${name}: ${text}`),
       );
-      throw new Error(`${findings.total} promises were broken (seed ${options.seed})\n${words.join("\n")}`);
+      throw new Error(`${findings.total} promises were broken (seed ${options.seed})\n${examples.join("\n")}`);
     }
     return metrics;
   } finally {
