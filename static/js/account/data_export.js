@@ -1,10 +1,11 @@
 /** Exports everything the user can read to a file and shows the progress. An incomplete file is discarded. */
 
+import { request } from "../sync/api.js";
 import { find, setText } from "../util/dom.js";
 import { dayKey } from "../util/time.js";
 import { t } from "../util/translate.js";
 import { announce } from "./announce.js";
-import { check, explain } from "./requests.js";
+import { explain, orLeave } from "./requests.js";
 
 /**
  * @typedef {object} ExportTarget the file being written
@@ -52,8 +53,7 @@ export class DataExport extends HTMLElement {
     this.#render();
     find(this, ".cancel").focus();
     try {
-      const answer = await fetch("/export", { signal, redirect: "manual" });
-      await check(answer);
+      const answer = await orLeave(request("/export", { signal }));
       this.#total = Number(answer.headers.get("chatify-messages"));
       const reader = /** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */ (answer.body).getReader();
       for (;;) {

@@ -1,7 +1,7 @@
 /** Requests of the account page: an ended session leaves the page, other failures become messages. */
 
 import { eraseOfflineCopies, rememberedName, rememberEndedSession } from "../store/browser_storage.js";
-import { checkSource, Intercepted, Limited, Refused } from "../sync/api.js";
+import { get, Intercepted, Limited, post, Refused, SignedOut } from "../sync/api.js";
 import { errorText, t, waitText } from "../util/translate.js";
 
 /**
@@ -17,24 +17,20 @@ import { errorText, t, waitText } from "../util/translate.js";
  * @param {object} [body]
  * @returns {Promise<any>}
  */
-export async function ask(path, body) {
-  const answer = await fetch(path, {
-    headers: { accept: "application/json", ...(body && { "content-type": "application/json" }) },
-    redirect: "manual",
-    ...(body && { method: "POST", body: JSON.stringify(body) }),
-  });
-  await check(answer);
-  return answer.json();
+export function ask(path, body) {
+  return orLeave(body ? post(path, body) : get(path));
 }
 
-/** Throws when a response is an error. @param {Response} answer */
-export async function check(answer) {
-  checkSource(answer);
-  if (answer.ok) return;
-  if (answer.status === 401) await leave();
-  if (answer.status === 429) throw new Limited(answer.url, Number(answer.headers.get("retry-after")) || 1);
-  const body = await answer.json().catch(() => undefined);
-  throw new Refused(body?.error.code ?? "unknown");
+/**
+ * @template T
+ * @param {Promise<T>} response
+ * @returns {Promise<T>}
+ */
+export function orLeave(response) {
+  return response.catch((error) => {
+    if (error instanceof SignedOut) return leave();
+    throw error;
+  });
 }
 
 /** @type {Promise<never> | undefined} */

@@ -38,7 +38,8 @@ class InviteLink extends HTMLElement {
       this.#copied = false;
     } catch (error) {
       this.#link = undefined;
-      this.#error = error instanceof api.Refused ? error.message : "unknown";
+      const code = error instanceof api.Refused ? error.message : "unknown";
+      this.#error = error instanceof api.Limited ? "rate_limited" : code;
     }
     this.#isCreating = false;
     this.#render();

@@ -70,15 +70,7 @@ export async function me() {
  * @returns {Promise<{ url: string, expires_at: string }>}
  */
 export async function invite() {
-  const response = await fetch("/invites", {
-    method: "POST",
-    headers: { accept: "application/json" },
-    redirect: "manual",
-  });
-  checkSource(response);
-  const body = await response.json();
-  if (!response.ok) throw new Refused(body.error.code);
-  return body;
+  return (await request("/invites", { method: "POST" })).json();
 }
 
 /**
@@ -145,7 +137,7 @@ export function blocks() {
  * @returns {Promise<{ drafts: { peer: string, text: string, at: string }[], now: number }>}
  */
 export async function drafts() {
-  const response = await ask("/drafts");
+  const response = await request("/drafts");
   return { drafts: await response.json(), now: Date.parse(response.headers.get("date") ?? "") || Date.now() };
 }
 
@@ -171,43 +163,37 @@ export function block(name, blocked) {
  * @param {string} path
  * @returns {Promise<any>}
  */
-async function get(path) {
-  return (await ask(path)).json();
+export async function get(path) {
+  return (await request(path)).json();
 }
 
 /**
  * @param {string} path
- * @param {Record<string, unknown>} body
+ * @param {object} body
+ * @returns {Promise<any>}
  */
-async function post(path, body) {
-  await ask(path, { method: "POST", body: JSON.stringify(body) });
+export async function post(path, body) {
+  const headers = { "content-type": "application/json" };
+  return (await request(path, { method: "POST", headers, body: JSON.stringify(body) })).json();
 }
 
 /**
- * Throws when a response is not the server's own: its JSON routes never redirect, and their errors are JSON.
- * @param {Response} response
- */
-export function checkSource(response) {
-  const { status, url, headers } = response;
-  if (headers.get("content-type")?.startsWith("application/json")) return;
-  // A reverse proxy may report an unreachable server or too many requests in its own format.
-  if (status === 429 || status >= 500) return;
-  throw new Intercepted(`${status} ${url}`);
-}
-
-/**
+ * A successful response; throws on any other.
  * @param {string} path
  * @param {RequestInit} [options]
  */
-async function ask(path, options) {
-  const type = options && { "content-type": "application/json" };
-  const headers = { accept: "application/json", ...type };
+export async function request(path, options) {
+  const headers = { accept: "application/json", ...options?.headers };
   // Following a redirect to another host would fail like a network error.
   const response = await fetch(path, { ...options, headers, redirect: "manual" });
-  checkSource(response);
-  if (response.status === 401) throw new SignedOut(path);
-  if (response.status === 429) throw new Limited(path, Number(response.headers.get("retry-after")) || 1);
-  if (!response.ok) throw new Error(`Could not get ${path}: ${response.status}`);
+  const { status, url } = response;
+  const isJson = response.headers.get("content-type")?.startsWith("application/json") === true;
+  // The server's JSON routes never redirect, and their errors are JSON. A reverse proxy may report an unreachable server or
+  // too many requests in its own format.
+  if (!isJson && status !== 429 && status < 500) throw new Intercepted(`${status} ${url}`);
+  if (status === 401) throw new SignedOut(path);
+  if (status === 429) throw new Limited(path, Number(response.headers.get("retry-after")) || 1);
+  if (!response.ok) throw new Refused((await response.json().catch(() => undefined))?.error.code ?? "unknown");
   return response;
 }
 
