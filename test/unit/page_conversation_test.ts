@@ -171,11 +171,11 @@ describe("a conversation", () => {
     conversation.update(row(3, 2), undefined);
     expect(conversation.reading.read(1)).toBe(true);
     expect(conversation.unread).toBe(1);
-    expect(conversation.unconfirmedRead).toBe(1);
+    expect(conversation.reading.unconfirmed).toBe(1);
     expect(conversation.reading.read(1)).toBe(false);
     conversation.reading.confirm(2);
     expect(conversation.unread).toBe(0);
-    expect(conversation.unconfirmedRead).toBeUndefined();
+    expect(conversation.reading.unconfirmed).toBeUndefined();
   });
 
   test("does not believe an answer that is older than what it saw since", () => {

@@ -113,7 +113,7 @@ async function open() {
 /** Lets everything that waits for nothing but the page run. */
 const settled = () => Bun.sleep(5);
 
-describe("the chat", () => {
+describe("the page's model", () => {
   test("shows what is there, and what comes, each message once", async () => {
     const { server, wire, chat, texts } = await open();
     server.says("bob", "one", "two");

@@ -84,11 +84,6 @@ export class Conversation {
     return this.reading.mine;
   }
 
-  /** A read mark the server has not confirmed, or undefined. */
-  get unconfirmedRead() {
-    return this.reading.mine > this.reading.confirmed ? this.reading.mine : undefined;
-  }
-
   get unread() {
     return this.blocked ? 0 : this.reading.unread((after, to) => this.#countPeer(after, to));
   }

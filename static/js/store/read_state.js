@@ -25,6 +25,11 @@ export class ReadState {
     return this.#confirmed;
   }
 
+  /** The user's mark if the server has not confirmed it. */
+  get unconfirmed() {
+    return this.#mine > this.#confirmed ? this.#mine : undefined;
+  }
+
   get peerRead() {
     return this.#peerRead;
   }

@@ -241,7 +241,10 @@ export class SyncEngine extends Emitter {
       void this.#cache?.adopt(epoch);
     }
     await Promise.all([this.loader.fillGaps(listed), this.loader.loadUnlistedUnread()]);
-    this.#resendReadMarks();
+    for (const { peer, reading } of this.#conversations.all()) {
+      const seq = reading.unconfirmed; // such as a mark set while disconnected
+      if (seq !== undefined) this.#connection.send({ type: "read", peer, seq });
+    }
   }
 
   /**
@@ -283,13 +286,6 @@ export class SyncEngine extends Emitter {
       this.#cache?.drop(peer);
     }
     this.#unconfirmed.clear();
-  }
-
-  /** Sends read marks the server has not confirmed, such as those set while disconnected. */
-  #resendReadMarks() {
-    for (const { peer, unconfirmedRead } of this.#conversations.all()) {
-      if (unconfirmedRead !== undefined) this.#connection.send({ type: "read", peer, seq: unconfirmedRead });
-    }
   }
 
   /** @param {Conversation} conversation that may lack messages */
