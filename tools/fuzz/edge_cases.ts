@@ -79,24 +79,7 @@ const OTHERS = [
 ];
 
 /** Invalid JSON in place of a value. */
-const BROKEN = [
-  "NaN",
-  "Infinity",
-  "undefined",
-  "01",
-  "+1",
-  ".5",
-  "1.",
-  "0x10",
-  "1_0",
-  "'x'",
-  '"\n"',
-  '"\\x41"',
-  '"\\u12"',
-  "",
-  "{",
-  "]",
-];
+const BROKEN = [..."NaN Infinity undefined 01 +1 .5 1. 0x10 1_0 'x' { ]".split(" "), "", '"\n"', '"\\x41"', '"\\u12"'];
 
 /**
  * Names that end their field and continue as something else, in formats that do not quote them: a former bus format, JSON, SQL.

@@ -132,41 +132,24 @@ type Field = [name: string, json: string];
 
 function validFields(type: FrameType, random: Random, sender: Sender): Field[] {
   const name = () => JSON.stringify(randomName(random, sender));
+  const text = (usual: string) => JSON.stringify(random.next() < 0.7 ? usual : edgeCaseText(random).toWellFormed());
+  const typed = (fields: Record<string, string>): Field[] => Object.entries({ type: `"${type}"`, ...fields });
   switch (type) {
     case "message": {
-      const words = JSON.stringify(`words ${random.below(1e9)}`);
-      const fields: Field[] = [
-        ["to", name()],
-        ["message", random.next() < 0.7 ? words : JSON.stringify(edgeCaseText(random).toWellFormed())],
-      ];
+      const fields = typed({ to: name(), message: text(`words ${random.below(1e9)}`) });
       if (random.next() < 0.8) fields.push(["ref", JSON.stringify(sender.ref())]);
-      if (random.next() < 0.5) fields.unshift(["type", '"message"']);
-      return fields;
+      return random.next() < 0.5 ? fields : fields.slice(1); // `type` is optional
     }
     case "read":
-      return [
-        ["type", '"read"'],
-        ["peer", name()],
-        ["seq", String(random.below(10_000))],
-      ];
+      return typed({ peer: name(), seq: String(random.below(10_000)) });
     case "typing":
-      return [
-        ["type", '"typing"'],
-        ["peer", name()],
-      ];
+      return typed({ peer: name() });
     case "draft":
-      return [
-        ["type", '"draft"'],
-        ["peer", name()],
-        ["text", JSON.stringify(random.next() < 0.7 ? "How are" : edgeCaseText(random).toWellFormed())],
-      ];
+      return typed({ peer: name(), text: text("How are") });
     case "watch":
-      return [
-        ["type", '"watch"'],
-        ["users", `[${Array.from({ length: random.below(5) }, name).join()}]`],
-      ];
+      return typed({ users: `[${Array.from({ length: random.below(5) }, name).join()}]` });
     case "ping":
-      return [["type", '"ping"']];
+      return typed({});
   }
 }
 
@@ -181,22 +164,7 @@ function randomName(random: Random, { peers, victims }: Sender): string {
 const write = (fields: readonly Field[]) =>
   `{${fields.map(([name, json]) => `${JSON.stringify(name)}:${json}`).join()}}`;
 
-const NAMES = [
-  "type",
-  "to",
-  "message",
-  "ref",
-  "peer",
-  "seq",
-  "text",
-  "users",
-  "__proto__",
-  "constructor",
-  "toString",
-  "",
-  "from",
-  "TYPE",
-];
+const NAMES = "type,to,message,ref,peer,seq,text,users,__proto__,constructor,toString,,from,TYPE".split(",");
 
 function hostileText(random: Random, sender: Sender): string {
   const roll = random.next();
@@ -232,22 +200,16 @@ function corruptFields(fields: Field[], random: Random): void {
 
 function corruptText(text: string, random: Random): string {
   const at = random.below(text.length + 1);
-  switch (random.below(7)) {
-    case 0:
-      return text.slice(0, at);
-    case 1:
-      return text.slice(at);
-    case 2:
-      return `\ufeff${text}`;
-    case 3:
-      return text.slice(0, at) + randomText(random, 1 + random.below(3)) + text.slice(at);
-    case 4:
-      return text.slice(0, at) + text.slice(at + 1);
-    case 5:
-      return text + random.pick([text, ",", "\0", " \t\r\n", "//", "}"]);
-    default:
-      return random.pick([" ", "\n\t", "\u00a0", "\u2028", ")]}'"]) + text;
-  }
+  const [head, tail] = [text.slice(0, at), text.slice(at)];
+  return random.pick([
+    () => head,
+    () => tail,
+    () => `\ufeff${text}`,
+    () => head + randomText(random, 1 + random.below(3)) + tail,
+    () => head + tail.slice(1),
+    () => text + random.pick([text, ",", "\0", " \t\r\n", "//", "}"]),
+    () => random.pick([" ", "\n\t", "\u00a0", "\u2028", ")]}'"]) + text,
+  ])();
 }
 
 function corruptBytes(random: Random, sender: Sender): Buffer {
@@ -260,61 +222,43 @@ function corruptBytes(random: Random, sender: Sender): Buffer {
 /** Violations of RFC 6455, which no browser sends. */
 function brokenFrame(random: Random): HostileFrame {
   const payload = Buffer.from('{"type":"ping"}');
-  const closed = (bytes: Buffer): HostileFrame => ({ bytes, outcome: { kind: "closed" } });
-  const unspecified = (bytes: Buffer): HostileFrame => ({ bytes, outcome: { kind: "unspecified" } });
-  switch (random.below(14)) {
-    case 0:
-      return closed(frame({ payload, rsv: 1 + random.below(7) }));
-    case 1:
-      return closed(frame({ payload, opcode: random.pick([3, 4, 5, 6, 7, 11, 12, 13, 14, 15]) }));
-    case 2:
-      return closed(frame({ payload, masked: false }));
-    case 3:
-      return closed(frame({ payload, opcode: random.pick([8, 9, 10]), fin: false }));
-    case 4:
-      return closed(frame({ payload: Buffer.alloc(126 + random.below(100)), opcode: random.pick([8, 9, 10]) }));
-    case 5:
-      return closed(frame({ payload: Buffer.alloc(1), opcode: 8 }));
-    case 6:
-      return closed(
-        frame({
-          payload: Buffer.from(
-            random.pick([
-              [0, 0],
-              [3, 237],
-              [3, 238],
-              [255, 255],
-              [3, 232, 0xff],
-            ]),
-          ),
-          opcode: 8,
-        }),
-      );
-    case 7:
-      return closed(frame({ payload, opcode: 0 }));
-    case 8:
-      return closed(Buffer.concat([frame({ payload, fin: false }), frame({ payload })]));
-    case 9:
-      return closed(frame({ payload: Buffer.alloc(0), opcode: 8 }));
-    case 10:
-      return closed(
-        header(
-          TEXT,
-          127,
-          random.pick([
-            [0x80, 0, 0, 0, 0, 0, 0, 1],
-            [0, 0, 0, 1, 0, 0, 0, 0],
-            [0, 0, 0, 0, 0, 1, 0, 0],
-          ]),
-        ),
-      );
-    case 11:
-      return unspecified(header(TEXT, 127, [0, 0, 0, 0, 0, 0, 0, 3], "\0\0\0\0{} ")); // a longer length field than needed
-    case 12:
-      return unspecified(frame({ payload }).subarray(0, 1 + random.below(20)));
-    default:
-      return unspecified(randomBytes(random, 2 + random.below(60)));
-  }
+  const control = () => random.pick([8, 9, 10]);
+  const closeWith = (...bytes: number[]) => frame({ payload: Buffer.from(bytes), opcode: 8 });
+  const lengthOf = (...bytes: number[]) => header(TEXT, 127, bytes);
+  const closed: readonly (() => Buffer)[] = [
+    () => frame({ payload, rsv: 1 + random.below(7) }),
+    () => frame({ payload, opcode: random.pick([3, 4, 5, 6, 7, 11, 12, 13, 14, 15]) }),
+    () => frame({ payload, masked: false }),
+    () => frame({ payload, opcode: control(), fin: false }),
+    () => frame({ payload: Buffer.alloc(126 + random.below(100)), opcode: control() }),
+    () => closeWith(0),
+    () =>
+      closeWith(
+        ...random.pick([
+          [0, 0],
+          [3, 237],
+          [3, 238],
+          [255, 255],
+          [3, 232, 0xff],
+        ]),
+      ),
+    () => frame({ payload, opcode: 0 }),
+    () => Buffer.concat([frame({ payload, fin: false }), frame({ payload })]),
+    () => closeWith(),
+    () =>
+      random.pick([
+        lengthOf(0x80, 0, 0, 0, 0, 0, 0, 1),
+        lengthOf(0, 0, 0, 1, 0, 0, 0, 0),
+        lengthOf(0, 0, 0, 0, 0, 1, 0, 0),
+      ]),
+  ];
+  const unspecified: readonly (() => Buffer)[] = [
+    () => header(TEXT, 127, [0, 0, 0, 0, 0, 0, 0, 3], "\0\0\0\0{} "), // a longer length field than needed
+    () => frame({ payload }).subarray(0, 1 + random.below(20)),
+    () => randomBytes(random, 2 + random.below(60)),
+  ];
+  const bytes = random.pick([...closed, ...unspecified]);
+  return { bytes: bytes(), outcome: { kind: closed.includes(bytes) ? "closed" : "unspecified" } };
 }
 
 /** @param options.mask zero by default */
