@@ -1,32 +1,20 @@
-/** The pages in a real Chromium, in the hands of people who mean harm: what they write stays text, and nothing else runs. */
+/** Pages under attack: messages, names and links stay text, and the content security policy stops the rest. */
 
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 
-import type { Browser, BrowserContext, Page } from "playwright-core";
+import type { BrowserContext, BrowserContextOptions, Page } from "playwright-core";
 
-import { closeWindows, launch, scripted, signUp } from "../support/browser.ts";
+import { scripted, shows, signOut, signUp, useBrowser, write } from "../support/browser.ts";
 import { complaints } from "../support/complaints.ts";
-import { PASSWORD, Person, startApp, type TestApp } from "../support/harness.ts";
+import { PASSWORD, Person, startApp } from "../support/harness.ts";
 import { LINKS } from "../support/hostile_links.ts";
 import { until } from "../support/until.ts";
 
-let app: TestApp;
-let url: string;
-let browser: Browser;
+setDefaultTimeout(60_000);
 
-beforeAll(async () => {
-  [browser, app] = await Promise.all([launch(), startApp()]);
-  url = app.url.replace("127.0.0.1", "localhost");
-}, 60_000);
+const chat = useBrowser(startApp, { keepsPages: true });
 
-afterAll(async () => {
-  await browser?.close();
-  await app?.stop();
-});
-
-afterEach(() => closeWindows(browser));
-
-/** What Chromium refused the pages of a context because of their policy, as the pages themselves hear it. */
+/** The policy violations of a context's pages, as `securitypolicyviolation` reports them. */
 async function violations(context: BrowserContext): Promise<string[]> {
   const heard: string[] = [];
   await context.exposeFunction("reportViolation", (what: string) => void heard.push(what));
@@ -44,24 +32,20 @@ interface Visitor {
   readonly refused: string[];
 }
 
-async function visitor(options: Parameters<Browser["newContext"]>[0] = {}): Promise<Visitor> {
-  const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_000, height: 700 }, ...options });
+async function visitor(options: BrowserContextOptions = {}): Promise<Visitor> {
+  const context = await chat.context(undefined, options);
   const refused = await violations(context);
   return { page: await context.newPage(), refused };
 }
 
-/** The same person, without a page. */
+/** The user signed in on a page, without the page. */
 async function besides(page: Page, name: string): Promise<Person> {
   const cookies = await page.context().cookies();
-  return new Person(app.url, name, cookies.map(({ name, value }) => `${name}=${value}`).join("; "));
+  return new Person(chat.server.url, name, cookies.map(({ name, value }) => `${name}=${value}`).join("; "));
 }
 
-async function write(page: Page, text: string): Promise<void> {
-  await page.fill("message-composer textarea", text);
-  await page.press("message-composer textarea", "Enter");
-}
-
-async function fillForm(page: Page, username: string, password: string): Promise<void> {
+/** Fills every password field. */
+async function submit(page: Page, username: string, password: string): Promise<void> {
   await page.fill('input[name="username"]', username);
   for (const input of await page.locator("input[type=password]").all()) await input.fill(password);
   await page.press("input[type=password] >> nth=0", "Enter");
@@ -69,11 +53,11 @@ async function fillForm(page: Page, username: string, password: string): Promise
 
 const message = (page: Page, text: string) => page.locator("chat-thread .message .text", { hasText: text });
 
-test("every page is used without breaking its policy", async () => {
-  const bob = await app.person("Used-Bob");
+test("violates no policy while every feature is used", async () => {
+  const bob = await chat.server.person("Used-Bob");
   const { page, refused } = await visitor();
   for (const path of ["/signup", "/login"]) {
-    await page.goto(url + path);
+    await page.goto(chat.url + path);
     for (const language of ["el", "en"]) {
       await page.click(`language-choice button[lang=${language}]`);
       await page.waitForSelector(`html[lang=${language}]`);
@@ -83,13 +67,13 @@ test("every page is used without breaking its policy", async () => {
     await page.click(".show-password >> nth=0");
     await page.press("#password", "Enter"); // refused by the page
     await page.waitForSelector("#username_error:visible");
-    await fillForm(page, "Used-Bob", "not the password"); // refused by the server
+    await submit(page, "Used-Bob", "not the password"); // refused by the server
     await page.waitForSelector(
       path === "/login" ? "[role=alert]:has-text('Wrong')" : "#username_error:has-text('taken')",
     );
   }
 
-  await signUp(page, url, "Used-Ann");
+  await signUp(page, chat.url, "Used-Ann");
   await page.fill("people-list input", "nobody-of-this-name");
   await page.waitForSelector("people-list .note:not(:empty)");
   await page.click("people-list .clear");
@@ -105,16 +89,16 @@ test("every page is used without breaking its policy", async () => {
   await page.waitForSelector('chat-thread .tick[data-state="delivered"]:visible');
   await page.reload();
   await message(page, "69: ").waitFor();
-  await until("one is far from the end", async () => {
-    // Again: a script's scroll tells of itself only after what comes in may have led back to the end.
+  await until("the end is far away", async () => {
+    // Again: rendering what arrives may scroll back to the end before the scroll event.
     await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollTo(0, 0));
     return page.locator("chat-thread .jump").isVisible();
   });
   await message(page, "0: ").first().waitFor();
   await page.click("chat-thread .jump");
 
-  // A message that nobody will take
-  await app.sql`update users set name_key = 'used-gone' where username = 'Used-Bob'`;
+  // A message without a receiver.
+  await chat.server.sql`update users set name_key = 'used-gone' where username = 'Used-Bob'`;
   for (const again of [".retry", ".discard"]) {
     if (again === ".retry") await write(page, "too late");
     await page.click(`chat-thread .failure ${again}`);
@@ -131,20 +115,18 @@ test("every page is used without breaking its policy", async () => {
   await message(page, "note").waitFor();
   await page.goBack();
   await page.goForward();
-  await page.goto(`${url}/#nobody-of-this-name`);
+  await page.goto(`${chat.url}/#nobody-of-this-name`);
   await page.setViewportSize({ width: 320, height: 600 });
   await page.click("chat-header .back");
-  await page.click("people-list .me");
-  await page.click("#menu .sign-out button");
-  await page.waitForURL(`${url}/login`);
+  await signOut(page);
+  await page.waitForURL(`${chat.url}/login`);
   complaints.allow(/status of 404/);
-  await page.goto(`${url}/nothing`);
-  await page.goto(`${url}/healthz`);
+  await page.goto(`${chat.url}/nothing`);
+  await page.goto(`${chat.url}/healthz`);
   expect(refused).toEqual([]);
-  await page.context().close();
-}, 60_000);
+});
 
-/** What of the policy is broken below. Script, wherever it stands, is refused first for being a text that nobody vouched for. */
+/** The directives violated below. Every script violates Trusted Types first. */
 const REFUSED = [
   "base-uri",
   "connect-src",
@@ -155,19 +137,19 @@ const REFUSED = [
   "style-src-elem",
 ];
 
-test("a page's policy refuses what is slipped in, and is heard doing so", async () => {
-  complaints.allow(/./); // loudly
+test("blocks and reports injected scripts, styles, frames and requests", async () => {
+  complaints.allow(/./); // each violation is logged
   const { page, refused } = await visitor();
   for (const path of ["/login", "/signup", "/"]) {
-    if (path === "/") await signUp(page, url, "Slipped");
-    else await page.goto(url + path);
+    if (path === "/") await signUp(page, chat.url, "Slipped");
+    else await page.goto(chat.url + path);
     refused.length = 0;
     await page.evaluate(() => {
       const tried = (act: () => unknown) => {
         try {
           act();
         } catch {
-          // some are thrown back as well
+          // some throw as well
         }
       };
       const add = (name: string, attributes: Record<string, string>, text = "") => {
@@ -194,14 +176,13 @@ test("a page's policy refuses what is slipped in, and is heard doing so", async 
       tried(() => (add("form", { action: "https://elsewhere.example/", method: "post" }) as HTMLFormElement).submit());
     });
     const directives = () => [...new Set(refused.map((what) => what.split(" ")[0]))].toSorted();
-    // Some are heard by way of the browser's own process. What is still missing then is told below.
-    await until("all are heard", async () => directives().length >= REFUSED.length).catch(() => {});
-    await Bun.sleep(300); // and what is not refused has had the time to run
+    // Some are reported by another process. The last line reports those that are missing.
+    await until("all violations are reported", async () => directives().length >= REFUSED.length).catch(() => {});
+    await Bun.sleep(300); // what is not refused has time to run
     expect(await page.evaluate(() => (globalThis as unknown as { slipped?: string }).slipped)).toBeUndefined();
     expect([path, directives()]).toEqual([path, REFUSED]);
   }
-  await page.context().close();
-}, 60_000);
+});
 
 const SCRIPTS = [
   "<script>globalThis.slipped = 1</script>",
@@ -218,13 +199,13 @@ const SCRIPTS = [
   "\u202e<b>reversed</b>\u202c",
 ];
 
-/** Of the thread, besides the messages and what says them to readers. */
+/** The thread's elements besides messages and their announcements. */
 const OUTSIDE = "chat-thread *:not(.messages *, .announcer *)";
 
-test("script in a text is shown as text, in the thread, in the list and to readers", async () => {
+test("shows markup in a message as text, in the thread, the list and to screen readers", async () => {
   const { page, refused } = await visitor();
-  await signUp(page, url, "Script-Ann");
-  const eve = await (await app.person("Script-Eve")).open();
+  await signUp(page, chat.url, "Script-Ann");
+  const eve = await (await chat.server.person("Script-Eve")).open();
   await eve.send("Script-Ann", "hello");
   await page.click('people-list a[data-name="Script-Eve"]');
   await message(page, "hello").waitFor();
@@ -245,20 +226,17 @@ test("script in a text is shown as text, in the thread, in the list and to reade
   expect(await page.title()).toBe(title);
   await page.reload();
   await message(page, "hello").waitFor();
-  await until("all are here again, after those the browser has kept", async () =>
-    Bun.deepEquals((await page.locator("chat-thread .text").allTextContents()).slice(1), SCRIPTS),
-  );
+  await shows(page, "hello", ...SCRIPTS);
   expect(await page.evaluate(() => "slipped" in globalThis)).toBeFalse();
-  // A name in the address is somebody's words too.
+  // A name in the address is untrusted text too.
   for (const text of SCRIPTS) {
-    await page.goto(`${url}/#${encodeURIComponent(text)}`);
+    await page.goto(`${chat.url}/#${encodeURIComponent(text)}`);
     await page.waitForFunction((text) => document.querySelector("chat-header h2")?.textContent === text, text);
   }
   expect(await page.locator("chat-header h2 *, chat-thread .greeting *").count()).toBe(0);
   expect(await page.evaluate(() => "slipped" in globalThis)).toBeFalse();
   expect(refused).toEqual([]);
-  await page.context().close();
-}, 60_000);
+});
 
 const NAMES = [
   `"><script>globalThis.slipped=1</script>`,
@@ -268,18 +246,18 @@ const NAMES = [
   "$& $1 $' $`",
 ];
 
-test("script and placeholders in a name come back as text in the form", async () => {
+test("returns markup and placeholders in a name as text in the form", async () => {
   for (const javaScriptEnabled of [true, false]) {
     const { page, refused } = await visitor({ javaScriptEnabled });
     for (const path of ["/login", "/signup"]) {
-      await page.goto(url + path);
-      const ready = () => (javaScriptEnabled ? scripted(page) : undefined); // scripts add the buttons of the languages
+      await page.goto(chat.url + path);
+      const ready = () => (javaScriptEnabled ? scripted(page) : undefined); // scripts add the language buttons
       await ready();
       const elements = await page.locator("body *").count();
       for (const name of javaScriptEnabled || path === "/signup" ? NAMES : NAMES.slice(0, 1)) {
-        // The page before may say the same already. The scripts of a sign-up see by themselves that these are no names.
+        // The previous page may show the same error. The scripts of a sign-up refuse these names without a request.
         const stays = javaScriptEnabled && path === "/signup";
-        await Promise.all([stays || page.waitForEvent("load"), fillForm(page, name, PASSWORD)]);
+        await Promise.all([stays || page.waitForEvent("load"), submit(page, name, PASSWORD)]);
         await ready();
         await page.waitForSelector(path === "/login" ? "[role=alert]:visible" : "#username_error:visible");
         expect(await page.inputValue('input[name="username"]')).toBe(name);
@@ -290,9 +268,9 @@ test("script and placeholders in a name come back as text in the form", async ()
     expect(refused).toEqual([]);
     await page.context().close();
   }
-}, 60_000);
+});
 
-test("links lead where they show, in a window that knows nothing of this one, and others stay text", async () => {
+test("opens links at the shown address, in a window without opener or referrer", async () => {
   const seen: Headers[] = [];
   using elsewhere = Bun.serve({
     port: 0,
@@ -304,17 +282,20 @@ test("links lead where they show, in a window that knows nothing of this one, an
   });
   const there = `http://localhost:${elsewhere.port}/x`;
   const { page, refused } = await visitor();
-  await signUp(page, url, "Link-Ann");
-  const eve = await (await app.person("Link-Eve")).open();
-  await eve.send("Link-Ann", `look: ${there}, and ${url}/#Link-Eve, but not ${url}/logout or ${url}/%6cogout`);
-  await page.goto(`${url}/#Link-Eve`);
+  await signUp(page, chat.url, "Link-Ann");
+  const eve = await (await chat.server.person("Link-Eve")).open();
+  await eve.send(
+    "Link-Ann",
+    `look: ${there}, and ${chat.url}/#Link-Eve, but not ${chat.url}/logout or ${chat.url}/%6cogout`,
+  );
+  await page.goto(`${chat.url}/#Link-Eve`);
   await message(page, "look").waitFor();
   const anchors = page.locator("chat-thread .text a");
   expect(await anchors.evaluateAll((all) => all.map((a) => (a as HTMLAnchorElement).href))).toEqual([
     there,
-    `${url}/#Link-Eve`,
+    `${chat.url}/#Link-Eve`,
   ]);
-  expect(seen).toEqual([]); // nobody asked before it was followed
+  expect(seen).toEqual([]); // no request before the click
   for (const [attribute, value] of [
     ["rel", "noopener noreferrer nofollow"],
     ["target", "_blank"],
@@ -330,7 +311,7 @@ test("links lead where they show, in a window that knows nothing of this one, an
   expect(seen[0]?.get("referer")).toBeNull();
   await popup.close();
 
-  // What people and villains write, as the tokenizer is tested to see it
+  // The table by which the tokenizer is tested.
   const outsideCode = LINKS.filter(([text]) => !text.includes("`"));
   const [hostile, expected] = [outsideCode.map(([text]) => text), outsideCode.flatMap(([, ...hrefs]) => hrefs)];
   const sendable = hostile.filter((text) => !text.includes("\0"));
@@ -340,13 +321,12 @@ test("links lead where they show, in a window that knows nothing of this one, an
   expect(shown.slice(2)).toEqual(expected);
   await page.click('people-list a[data-name="Link-Eve"]'); // still here, still signed in
   expect(refused).toEqual([]);
-  await page.context().close();
-}, 60_000);
+});
 
-test("a link as long as a message stays within its bubble on the narrowest phone", async () => {
+test("wraps a link as long as a message on a phone of 320 px", async () => {
   const { page } = await visitor({ viewport: { width: 320, height: 600 } });
-  await signUp(page, url, "Long-Ann");
-  const eve = await (await app.person("Long-Eve")).open();
+  await signUp(page, chat.url, "Long-Ann");
+  const eve = await (await chat.server.person("Long-Eve")).open();
   const ann = await (await besides(page, "Long-Ann")).open();
   for (const tab of [eve, ann]) {
     const other = tab === eve ? "Long-Ann" : "Long-Eve";
@@ -354,7 +334,7 @@ test("a link as long as a message stays within its bubble on the narrowest phone
     await tab.send(other, `https://${"sub.".repeat(40)}example.org/?${"q=%20".repeat(60)}`);
     await tab.send(other, "W".repeat(1_000));
   }
-  await page.goto(`${url}/#Long-Eve`);
+  await page.goto(`${chat.url}/#Long-Eve`);
   await message(page, "WWW").first().waitFor();
   expect(await page.locator("chat-thread .text a").count()).toBe(4);
   const wide = await page.evaluate(() => {
@@ -367,30 +347,22 @@ test("a link as long as a message stays within its bubble on the narrowest phone
     .evaluateAll((all) => all.flatMap((a) => [a.getBoundingClientRect().left, a.getBoundingClientRect().right]));
   expect(Math.min(...edges)).toBeGreaterThanOrEqual(0);
   expect(Math.max(...edges)).toBeLessThanOrEqual(320);
-  await page.context().close();
-}, 60_000);
+});
 
-test("going back after signing out shows nobody's messages", async () => {
-  const keeping = await launch({ keepsPages: true });
-  try {
-    const context = await keeping.newContext({ locale: "en-GB", viewport: { width: 1_000, height: 700 } });
-    const page = await context.newPage();
-    await signUp(page, url, "Back-Ann");
-    await page.goto(`${url}/#Back-Ann`);
-    await write(page, "for my eyes only");
-    await page.waitForSelector('chat-thread .message[data-seq="1"]'); // stored
-    await page.click("people-list .me");
-    await page.click("#menu .sign-out button");
-    await page.waitForURL(`${url}/login`);
-    for (let steps = 0; steps < 3; steps++) {
-      // The page may be gone before it has answered.
-      const back = () => page.evaluate(() => history.back()).catch(() => {});
-      await Promise.all([page.waitForEvent("framenavigated"), back()]);
-      await page.waitForFunction(() => document.readyState === "complete");
-      await Bun.sleep(400); // what a page that was kept might show, or one that has just come
-      expect(await page.locator("body").innerText()).not.toContain("for my eyes only");
-    }
-  } finally {
-    await keeping.close();
+test("shows no messages when going back after sign-out", async () => {
+  const page = await chat.page();
+  await signUp(page, chat.url, "Back-Ann");
+  await page.goto(`${chat.url}/#Back-Ann`);
+  await write(page, "for my eyes only");
+  await page.waitForSelector('chat-thread .message[data-seq="1"]'); // stored
+  await signOut(page);
+  await page.waitForURL(`${chat.url}/login`);
+  for (let steps = 0; steps < 3; steps++) {
+    // The page may unload before it responds.
+    const back = () => page.evaluate(() => history.back()).catch(() => {});
+    await Promise.all([page.waitForEvent("framenavigated"), back()]);
+    await page.waitForFunction(() => document.readyState === "complete");
+    await Bun.sleep(400); // what a restored page might show, or one that has just loaded
+    expect(await page.locator("body").innerText()).not.toContain("for my eyes only");
   }
-}, 60_000);
+});

@@ -1,36 +1,36 @@
-/** The page without a network, and with a browser, a server or a tab that goes away at the wrong moment. Real Chromium. */
+/** The page without a network, and with a browser, a server or a tab that ends at the wrong moment. */
 
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { afterAll, afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import type { Browser, BrowserContext, Page } from "playwright-core";
+import type { BrowserContext, Page } from "playwright-core";
 
-import { closeWindows, launch, launchProcess, Server } from "../support/browser.ts";
+import { addSession, draft, fillForm, shows, signOut, texts, useBrowser, write } from "../support/browser.ts";
+import { launchProcess } from "../support/chromium.ts";
 import { freePort, migratedDatabase, PASSWORD, Person, ROOT } from "../support/harness.ts";
+import { ServerProcess } from "../support/server_process.ts";
 import { until } from "../support/until.ts";
 
-let browser: Browser;
-let server: Server;
+setDefaultTimeout(60_000);
+
+let server: ServerProcess;
 let database: string;
 const directories: string[] = [];
 
-beforeAll(async () => {
-  database = await migratedDatabase();
-  [browser, server] = [await launch(), new Server(freePort(), database)];
+const chat = useBrowser(async () => {
+  server = new ServerProcess(freePort(), (database = await migratedDatabase()));
   await server.start();
-}, 60_000);
+  return server;
+});
 
-afterAll(async () => {
-  await browser?.close();
-  await server?.end("SIGTERM");
+afterAll(() => {
   for (const directory of directories) rmSync(directory, { recursive: true, force: true });
 });
 
-/** A test that failed may have left the server as it was then. */
+/** A failed test may have left the server suspended or killed. */
 afterEach(async () => {
-  await closeWindows(browser);
   server.pause(false);
   const answers = await fetch(`${server.url}/readyz`).then(
     ({ ok }) => ok,
@@ -41,42 +41,11 @@ afterEach(async () => {
 
 const person = (name: string) => Person.signUp(server.url, name);
 
-/** A browser in which somebody is signed in. */
-async function browserOf(who: Person, options: Parameters<Browser["newContext"]>[0] = {}): Promise<BrowserContext> {
-  const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_100, height: 760 }, ...options });
-  await signIn(context, who);
-  return context;
-}
+const open = (context: BrowserContext, peer: string) => chat.open(context, `/#${encodeURIComponent(peer)}`);
 
-async function signIn(context: BrowserContext, who: Person): Promise<void> {
-  const [name = "", value = ""] = who.cookie.split(/=(.*)/s);
-  await context.addCookies([{ name, value, url: server.url }]);
-}
-
-/** Opens a conversation in a new tab. */
-async function open(context: BrowserContext, peer: string): Promise<Page> {
-  const page = await context.newPage();
-  await page.goto(`${server.url}/#${encodeURIComponent(peer)}`);
-  await page.waitForSelector("message-composer textarea:visible");
-  return page;
-}
-
-async function write(page: Page, text: string): Promise<void> {
-  await page.fill("message-composer textarea", text);
-  await page.press("message-composer textarea", "Enter");
-}
-
-/** The texts on the screen, in order. */
-const texts = (page: Page) => page.locator("chat-thread .message .text").allTextContents();
 const stored = async (who: Person, peer: string) =>
   (await who.json<{ content: string }[]>(`/messages/${who.name}/${peer}?peek=1`)).map(({ content }) => content);
 
-const shows = (page: Page, ...wanted: string[]) =>
-  until(
-    `the page shows ${wanted.join(", ").slice(0, 80)}`,
-    async () => (await texts(page)).join() === wanted.join(),
-    15_000,
-  );
 const has = (who: Person, peer: string, ...wanted: string[]) =>
   until(
     `${peer} has ${wanted.join(", ").slice(0, 80)}`,
@@ -84,11 +53,11 @@ const has = (who: Person, peer: string, ...wanted: string[]) =>
     15_000,
   );
 
-/** Everything the browser keeps of people: databases with something in them, localStorage, versions of the page. */
-function keeps(page: Page): Promise<Record<string, string[]>> {
+/** Everything the browser stores of users: non-empty databases, localStorage, versions of the page. */
+function stores(page: Page): Promise<Record<string, string[]>> {
   return page.evaluate(async () => {
-    const kept: Record<string, string[]> = {
-      shelf: Object.keys(localStorage).filter((key) => key.startsWith("chatify.")),
+    const found: Record<string, string[]> = {
+      keys: Object.keys(localStorage).filter((key) => key.startsWith("chatify.")),
       pages: (
         await Promise.all(
           (await caches.keys()).map(async (name) => ((await caches.match("/", { cacheName: name })) ? name : "")),
@@ -106,44 +75,44 @@ function keeps(page: Page): Promise<Record<string, string[]>> {
           const request = opened.transaction(store).objectStore(store).getAllKeys();
           request.addEventListener("success", () => resolve(request.result));
         });
-        if (keys.length > 0) kept[`${name}/${store}`] = keys.map(String);
+        if (keys.length > 0) found[`${name}/${store}`] = keys.map(String);
       }
       opened.close();
     }
-    return kept;
+    return found;
   });
 }
 
-const pageKept = (page: Page) =>
-  until("the page is kept", async () => (await keeps(page))["pages"]?.length === 1, 15_000);
-/** Until what can be read of a conversation is kept, too. */
-const keptForOffline = async (page: Page, who: string) => {
-  await pageKept(page);
+const pageStored = (page: Page) =>
+  until("the page is stored", async () => (await stores(page))["pages"]?.length === 1, 15_000);
+/** Waits until the messages are stored too. */
+const storedForOffline = async (page: Page, who: string) => {
+  await pageStored(page);
   const messages = `chatify.reading.${who}/messages`;
-  await until("messages are kept", async () => (await keeps(page))[messages] !== undefined, 15_000);
+  await until("messages are stored", async () => (await stores(page))[messages] !== undefined, 15_000);
 };
 
-/** Takes the network from a browser, and from this page the socket it still had. */
+/** Takes a browser offline, and reloads the page, whose socket would stay open. */
 async function cutOff(page: Page): Promise<void> {
-  await pageKept(page);
+  await pageStored(page);
   await page.context().setOffline(true);
   await page.reload();
   await page.waitForSelector("message-composer textarea:visible");
 }
 
-test("a blocked conversation is still there without a network, and unblocking says that it has to wait", async () => {
+test("shows a blocked conversation offline, and reports that unblocking needs the network", async () => {
   const [ann, bob] = [await person("Wall-Ann"), await person("Wall-Bob")];
   await (await bob.open()).send("Wall-Ann", "one");
-  const context = await browserOf(ann);
+  const context = await chat.context(ann);
   const page = await open(context, "Wall-Bob");
-  await keptForOffline(page, "Wall-Ann");
+  await storedForOffline(page, "Wall-Ann");
   await ann.post("/blocks", { name: "Wall-Bob", blocked: true });
   const isBlocked = async () =>
     (await page.locator("chat-thread[data-blocked]").count()) === 1 &&
     (await page.locator('a.blocked[data-name="Wall-Bob"]').count()) === 1 &&
     (await texts(page)).join() === "one";
-  await until("it is closed", isBlocked);
-  await until("it is kept so", () =>
+  await until("the conversation is closed", isBlocked);
+  await until("the block is stored", () =>
     page.evaluate(async () => {
       const opened = await new Promise<IDBDatabase>((resolve) => {
         const request = indexedDB.open("chatify.reading.Wall-Ann");
@@ -159,7 +128,7 @@ test("a blocked conversation is still there without a network, and unblocking sa
   );
   await context.setOffline(true);
   await page.reload();
-  await until("it is so after a reload", isBlocked);
+  await until("a reload shows it closed", isBlocked);
   await page.locator("message-composer .unblock").click();
   await page.waitForSelector(".problem:not(:empty)");
   expect(await isBlocked()).toBe(true);
@@ -168,13 +137,12 @@ test("a blocked conversation is still there without a network, and unblocking sa
   await page.waitForSelector("textarea:visible");
   await shows(page, "one");
   expect(await page.locator("message-composer .problem").innerText()).toBe("");
-  await context.close();
-}, 30_000);
+});
 
-test("a text is kept from the moment Enter is pressed, though its tab closes at once", async () => {
+test("stores a message on Enter, even when its tab closes at once", async () => {
   const [ann, bob] = [await person("Hasty-Ann"), await person("Hasty-Bob")];
-  const context = await browserOf(ann);
-  const other = await context.newPage(); // keeps the browser open; knows nothing of chats
+  const context = await chat.context(ann);
+  const other = await context.newPage(); // keeps the browser open
   for (const [text, offline] of [
     ["online", false],
     ["offline", true],
@@ -185,7 +153,7 @@ test("a text is kept from the moment Enter is pressed, though its tab closes at 
     await page
       .evaluate(() => {
         document.querySelector<HTMLFormElement>("message-composer form")?.requestSubmit();
-        window.close(); // in the same breath
+        window.close();
       })
       .catch(() => {});
     await page.close();
@@ -195,29 +163,28 @@ test("a text is kept from the moment Enter is pressed, though its tab closes at 
   await shows(again, "online", "offline");
   await has(bob, "Hasty-Ann", "online", "offline");
   await other.close();
-  await context.close();
-}, 30_000);
+});
 
-test("the page opens without a server, shows what was said, takes texts, and sends them in order, once", async () => {
+test("opens without a server, queues messages, and later sends them once and in order", async () => {
   const [ann, bob] = [await person("Off-Ann"), await person("Off-Bob")];
   const tab = await bob.open();
   for (const text of ["one", "two"]) await tab.send("Off-Ann", text);
-  const context = await browserOf(ann);
+  const context = await chat.context(ann);
   const before = await open(context, "Off-Bob");
   await shows(before, "one", "two");
   await before.fill("message-composer textarea", "not finis");
-  await keptForOffline(before, "Off-Ann");
+  await storedForOffline(before, "Off-Ann");
   await before.close();
 
   await server.end("SIGKILL");
   const page = await open(context, "Off-Bob");
   await shows(page, "one", "two");
-  expect(await page.inputValue("message-composer textarea")).toBe("not finis");
+  expect(await draft(page)).toBe("not finis");
   expect(await page.locator('people-list a[data-name="Off-Bob"] .last').innerText()).toBe("two");
-  await until("it says that it connects", () => page.locator("connection-line:visible").first().isVisible());
+  await until("the page shows that it reconnects", () => page.locator("connection-line:visible").first().isVisible());
   await page.fill("people-list input", "nobody at all");
   await until(
-    "the search says what it needs",
+    "the search reports that it needs the network",
     async () => (await page.locator("people-list .note").innerText()) !== "",
   );
   await page.fill("people-list input", "");
@@ -229,24 +196,23 @@ test("the page opens without a server, shows what was said, takes texts, and sen
     "Sending",
     "Sending",
   ]);
-  expect(await page.inputValue("message-composer textarea")).toBe("");
+  expect(await draft(page)).toBe("");
 
   await server.start();
   await has(bob, "Off-Ann", "one", "two", "three", "four", "five");
   await shows(page, "one", "two", "three", "four", "five");
-  await context.close();
-}, 60_000);
+});
 
-test("a server that hangs shows the kept page, and a new version of it comes whole or not at all", async () => {
+test("shows the stored page while the server hangs, and never mixes two versions", async () => {
   const ann = await person("New-Ann");
   await (await ann.open()).send("New-Ann", "note");
-  const context = await browserOf(ann);
+  const context = await chat.context(ann);
   const page = await open(context, "New-Ann");
-  await keptForOffline(page, "New-Ann");
-  const [old] = (await keeps(page))["pages"] ?? [];
+  await storedForOffline(page, "New-Ann");
+  const [old] = (await stores(page))["pages"] ?? [];
   server.pause(true);
   await page.goto("about:blank");
-  await page.goto(`${server.url}/#New-Ann`, { timeout: 20_000 }); // it waits for the server first
+  await page.goto(`${server.url}/#New-Ann`, { timeout: 20_000 }); // it waits for the server at first
   await shows(page, "note");
   server.pause(false);
 
@@ -257,18 +223,18 @@ test("a server that hangs shows the kept page, and a new version of it comes who
   symlinkSync(join(ROOT, "node_modules"), join(root, "node_modules"));
   const names = join(root, "static", "js", "util", "names.js");
   await Bun.write(names, `${await Bun.file(names).text()}\nglobalThis.version = "next";\n`);
-  const chat = join(root, "static", "chat.html");
-  await Bun.write(chat, (await Bun.file(chat).text()).replace("<main ", '<main data-version="next" '));
+  const html = join(root, "static", "chat.html");
+  await Bun.write(html, (await Bun.file(html).text()).replace("<main ", '<main data-version="next" '));
   await server.end("SIGTERM");
-  const next = new Server(Number(new URL(server.url).port), database, root);
+  const next = new ServerProcess(Number(new URL(server.url).port), database, root);
   await next.start();
-  /** What the page and one of its files are of. */
+  /** The versions of the page and of one of its files. */
   const versions = () =>
     page.evaluate(() => [document.querySelector("main")?.dataset.version, Reflect.get(globalThis, "version")]);
-  /** Reloads until it is of a version: a server that has just started may take longer than the page waits for it. It is never of two. */
+  /** Reloads until the page has a version: a starting server may take longer than the page waits for it. */
   const becomes = (version: string | undefined) =>
     until(
-      `it is of the ${version ?? "first"} version`,
+      `the page has the ${version ?? "first"} version`,
       async () => {
         await page.reload();
         const [document, file] = await versions();
@@ -279,8 +245,8 @@ test("a server that hangs shows the kept page, and a new version of it comes who
     );
   try {
     await becomes("next");
-    await until("the new one is kept and the old one is gone", async () => {
-      const { pages = [] } = await keeps(page);
+    await until("only the new version is stored", async () => {
+      const { pages = [] } = await stores(page);
       return pages.length === 1 && pages[0] !== old;
     });
     const paths = await page.evaluate(async () => {
@@ -296,16 +262,15 @@ test("a server that hangs shows the kept page, and a new version of it comes who
   await shows(page, "note");
   await server.start();
   await becomes(undefined);
-  await context.close();
-}, 60_000);
+});
 
-test("nothing is lost when the browser is killed, nor what an older page left behind", async () => {
+test("keeps pending messages when the browser is killed, and those stored by an older version", async () => {
   const [ann, bob] = [await person("Kill-Ann"), await person("Kill-Bob")];
   const profile = mkdtempSync(join(tmpdir(), "chatify-profile-"));
   directories.push(profile);
   const first = await launchProcess(profile);
   const context = first.browser.contexts()[0] as BrowserContext;
-  await signIn(context, ann);
+  await addSession(context, ann, server.url);
   const page = await open(context, "Kill-Bob");
   await page.evaluate(() => {
     const left = {
@@ -320,21 +285,21 @@ test("nothing is lost when the browser is killed, nor what an older page left be
   });
   await page.reload();
   await shows(page, "from an older page");
-  await server.end("SIGKILL"); // so that nothing of it is sent
+  await server.end("SIGKILL"); // so that nothing is sent
   await write(page, "to be killed");
-  await until("the database has it", async () => {
-    const kept = await keeps(page);
-    return kept["chatify.texts.Kill-Ann/outbox"]?.length === 2 && kept["shelf"]?.length === 1;
+  await until("the message is stored", async () => {
+    const kept = await stores(page);
+    return kept["chatify.texts.Kill-Ann/outbox"]?.length === 2 && kept["keys"]?.length === 1;
   });
   await first.kill();
   await server.start();
   const second = await launchProcess(profile);
   try {
     const context = second.browser.contexts()[0] as BrowserContext;
-    await signIn(context, ann); // a browser writes cookies down now and then only
+    await addSession(context, ann, server.url); // browsers store cookies only now and then
     const page = await open(context, "Kill-Bob");
-    await until("the new one is sent", async () => (await stored(bob, "Kill-Ann")).join() === "to be killed");
-    await until("both are shown", async () => {
+    await until("the new message is sent", async () => (await stored(bob, "Kill-Ann")).join() === "to be killed");
+    await until("both messages show", async () => {
       const shown = await texts(page);
       return shown.includes("from an older page") && shown.includes("to be killed");
     });
@@ -343,11 +308,11 @@ test("nothing is lost when the browser is killed, nor what an older page left be
   } finally {
     await second.kill();
   }
-}, 60_000);
+});
 
-test("two tabs: what one sent or threw away leaves the other, and what a closed one left is sent by the other", async () => {
+test("shares pending messages and drafts between tabs, and sends those of a closed tab", async () => {
   const [ann, bob] = [await person("Tab-Ann"), await person("Tab-Bob")];
-  const context = await browserOf(ann);
+  const context = await chat.context(ann);
   const [one, two] = [await open(context, "Tab-Bob"), await open(context, "Tab-Bob")];
   await one.evaluate(() => {
     const left = { ref: "0190aaaabbbbccccdddd", peer: "Tab-Bob", text: "failed", at: 1, state: "failed", code: "busy" };
@@ -360,54 +325,49 @@ test("two tabs: what one sent or threw away leaves the other, and what a closed 
   await shows(two);
 
   await one.fill("message-composer textarea", "half");
-  await until(
-    "the other tab has the unfinished text",
-    async () => (await two.inputValue("message-composer textarea")) === "half",
-  );
+  await until("the other tab shows the draft", async () => (await draft(two)) === "half");
   await cutOff(one);
   await two.reload();
   await write(one, "from one");
   await write(two, "from two");
   await one.close({ runBeforeUnload: true });
-  await until("the other tab has taken it over", async () => (await texts(two)).length === 2);
-  const three = await context.newPage(); // offline, it opens from what is kept, and sends the same texts too
+  await until("the other tab has the message", async () => (await texts(two)).length === 2);
+  const three = await context.newPage(); // opens from storage and sends the same messages
   await context.setOffline(false);
   await three.goto(`${server.url}/#Tab-Bob`);
   await has(bob, "Tab-Ann", "from one", "from two");
   await shows(two, "from one", "from two");
   await shows(three, "from one", "from two");
   await until(
-    "nothing is left in the store",
-    async () => (await keeps(two))["chatify.texts.Tab-Ann/outbox"] === undefined,
+    "no pending message is stored",
+    async () => (await stores(two))["chatify.texts.Tab-Ann/outbox"] === undefined,
   );
   expect(await stored(bob, "Tab-Ann")).toEqual(["from one", "from two"]);
-  await context.close();
-}, 60_000);
+});
 
-test("signing out leaves nothing behind; a session that ended elsewhere nothing but what its person had written", async () => {
+test("erases everything at sign-out, and all but drafts when the session ends elsewhere", async () => {
   for (const elsewhere of [false, true]) {
     const [ann, bob] = [await person(`Leave-Ann-${elsewhere}`), await person(`Leave-Bob-${elsewhere}`)];
     await (await bob.open()).send(ann.name, "secret");
-    const context = await browserOf(ann);
+    const context = await chat.context(ann);
     const page = await open(context, bob.name);
     await shows(page, "secret");
     await page.evaluate(() => localStorage.setItem("chatify.language", "en"));
     await page.fill("message-composer textarea", "unfinished secret");
-    await keptForOffline(page, ann.name);
+    await storedForOffline(page, ann.name);
     await until(
-      "the unfinished text is kept",
-      async () => (await keeps(page))[`chatify.texts.${ann.name}/unfinished`] !== undefined,
+      "the draft is stored",
+      async () => (await stores(page))[`chatify.texts.${ann.name}/unfinished`] !== undefined,
     );
     if (elsewhere) {
       await ann.get("/logout");
     } else {
-      await page.click("people-list .me");
-      await page.click("#menu .sign-out button");
+      await signOut(page);
     }
     await page.waitForURL(`${server.url}/login`);
     const unfinished = elsewhere ? { [`chatify.texts.${ann.name}/unfinished`]: [bob.name.toLowerCase()] } : {};
-    await until("what is to go is gone", async () =>
-      Bun.deepEquals(await keeps(page), { shelf: ["chatify.language"], pages: [], ...unfinished }),
+    await until("only the rest is stored", async () =>
+      Bun.deepEquals(await stores(page), { keys: ["chatify.language"], pages: [], ...unfinished }),
     );
     await context.setOffline(true);
     expect(
@@ -419,56 +379,48 @@ test("signing out leaves nothing behind; a session that ended elsewhere nothing 
     await context.setOffline(false);
     if (elsewhere) {
       await page.goto(`${server.url}/login`);
-      await page.fill('input[name="username"]', ann.name);
-      await page.fill('input[name="password"]', PASSWORD);
-      await page.press('input[name="password"]', "Enter");
+      await fillForm(page, { username: ann.name, password: PASSWORD });
       await page.click(`people-list a[data-name="${bob.name}"]`);
-      await until(
-        "she can go on writing",
-        async () => (await page.inputValue("message-composer textarea")) === "unfinished secret",
-      );
+      await until("the draft is there", async () => (await draft(page)) === "unfinished secret");
     }
     await context.close();
   }
-}, 60_000);
+});
 
-test("another person at the same browser never sees what the one before wrote or read", async () => {
+test("erases the previous user's data when another signs in", async () => {
   const [ann, bob] = [await person("Next-Ann"), await person("Next-Bob")];
   await (await bob.open()).send("Next-Ann", "for Ann only");
-  const context = await browserOf(ann);
+  const context = await chat.context(ann);
   const first = await open(context, "Next-Bob");
-  await keptForOffline(first, "Next-Ann");
+  await storedForOffline(first, "Next-Ann");
   await cutOff(first);
   await write(first, "unsent");
   await first.close();
   await context.setOffline(false);
   const page = await context.newPage();
   await page.goto(`${server.url}/login`);
-  await page.fill('input[name="username"]', "Next-Bob");
-  await page.fill('input[name="password"]', PASSWORD);
-  await page.press('input[name="password"]', "Enter");
+  await fillForm(page, { username: "Next-Bob", password: PASSWORD });
   await page.waitForSelector('people-list a[data-name="Next-Ann"]');
   await page.click('people-list a[data-name="Next-Ann"]');
-  await shows(page, "for Ann only"); // he wrote it
-  await until("nothing of Ann's is kept", async () => !JSON.stringify(await keeps(page)).includes("Next-Ann/"));
-  expect(JSON.stringify(await keeps(page))).not.toContain("chatify.draft.Next-Ann");
+  await shows(page, "for Ann only"); // Bob wrote it
+  await until("nothing of Ann's is stored", async () => !JSON.stringify(await stores(page)).includes("Next-Ann/"));
+  expect(JSON.stringify(await stores(page))).not.toContain("chatify.draft.Next-Ann");
   expect(await stored(bob, "Next-Ann")).toEqual(["for Ann only"]);
-  await context.close();
-}, 60_000);
+});
 
-test("somebody Greek has Greek without a network, and so has who chose it; nobody else loads it", async () => {
+test("shows Greek offline, by the browser's language or by choice, and loads it for no one else", async () => {
   const ann = await person("Greek-Ann");
   await person("Greek-Bob");
   for (const locale of ["el-GR", "en-GB"]) {
-    const context = await browserOf(ann, { locale });
+    const context = await chat.context(ann, { locale });
     let page = await open(context, "Greek-Bob");
     const files = await page.evaluate(() => performance.getEntriesByType("resource").map(({ name }) => name));
     expect(files.some((name) => name.endsWith("/words/el.js"))).toBe(locale === "el-GR");
     if (locale === "en-GB") {
-      await pageKept(page);
+      await pageStored(page);
       await page.click("people-list .me");
       await page.click('language-choice button[lang="el"]');
-      await until("the words have come", async () => (await page.getAttribute("html", "lang")) === "el");
+      await until("the page is Greek", async () => (await page.getAttribute("html", "lang")) === "el");
       await page.close();
       page = await open(context, "Greek-Bob");
     }
@@ -476,14 +428,16 @@ test("somebody Greek has Greek without a network, and so has who chose it; nobod
     expect(await page.getAttribute("html", "lang")).toBe("el");
     expect(await page.getAttribute("message-composer textarea", "placeholder")).toBe("Γράψε ένα μήνυμα");
     const line = page.locator("connection-line:visible").first();
-    await until("it says in Greek that it is offline", async () => /εκτός σύνδεσης/.test(await line.innerText()));
+    await until("the page shows in Greek that it is offline", async () =>
+      /εκτός σύνδεσης/.test(await line.innerText()),
+    );
     await context.close();
   }
-}, 60_000);
+});
 
-test("two hundred texts of four thousand characters wait for the network and go out in order", async () => {
+test("sends two hundred long pending messages in order", async () => {
   const [ann, bob] = [await person("Long-Ann"), await person("Long-Bob")];
-  const context = await browserOf(ann);
+  const context = await chat.context(ann);
   const page = await open(context, "Long-Bob");
   await cutOff(page);
   const wrote = Array.from({ length: 200 }, (_, i) => `${i} `.padEnd(4_000, "xyz"));
@@ -496,19 +450,18 @@ test("two hundred texts of four thousand characters wait for the network and go 
   }, wrote);
   await page.close();
   const again = await open(context, "Long-Bob");
-  await until("all are there", async () => (await texts(again)).length === 200, 15_000);
+  await until("all messages show", async () => (await texts(again)).length === 200, 15_000);
   expect(await texts(again)).toEqual(wrote);
   await context.setOffline(false);
   await again.reload();
-  await until("they go out", async () => (await stored(bob, "Long-Ann")).length >= 25, 20_000); // five a second and no more
+  await until("some are sent", async () => (await stored(bob, "Long-Ann")).length >= 25, 20_000); // five a second at most
   const sent = await stored(bob, "Long-Ann");
   expect(sent).toEqual(wrote.slice(0, sent.length));
-  await context.close();
-}, 60_000);
+});
 
-test("a browser that keeps nothing can chat, and is told what that means", async () => {
+test("works in a browser without storage, and warns about pending messages", async () => {
   const [ann, bob] = [await person("Bare-Ann"), await person("Bare-Bob")];
-  const context = await browserOf(ann);
+  const context = await chat.context(ann);
   await context.addInitScript(() => {
     for (const name of ["indexedDB", "localStorage", "caches"]) {
       Object.defineProperty(globalThis, name, {
@@ -523,7 +476,7 @@ test("a browser that keeps nothing can chat, and is told what that means", async
   await has(bob, "Bare-Ann", "hello");
   await server.end("SIGKILL");
   await write(page, "waiting");
-  await until("it says so", async () =>
+  await until("the page warns", async () =>
     /cannot save/.test(
       await page
         .locator("connection-line:visible")
@@ -534,5 +487,4 @@ test("a browser that keeps nothing can chat, and is told what that means", async
   );
   await server.start();
   await has(bob, "Bare-Ann", "hello", "waiting");
-  await context.close();
-}, 60_000);
+});

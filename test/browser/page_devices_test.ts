@@ -1,19 +1,24 @@
-/** Two devices of a person, on two pods, and whoever they talk with: what one of them does the others show within a second. */
+/** Two devices of a user on two pods, and a peer: each shows within a second what happens on another. */
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 
-import type { Browser, BrowserContext, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 
 import { percentile } from "../../tools/support/statistics.ts";
-import { launch } from "../support/browser.ts";
+import { draft, goToPeer, localhost, useBrowser, write } from "../support/browser.ts";
 import { migratedDatabase, type Person, startApp, type Tab, type TestApp } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
+setDefaultTimeout(60_000);
+
 const WITHIN_MS = 1_000;
-/** Other programs may take the machine for a moment: each thing is done so often, and most of them have to be undisturbed. */
+/** Other programs may use the machine, so the median of so many rounds counts. */
 const ROUNDS = 3;
 
-let browser: Browser;
+let database: string;
+const chat = useBrowser(async () => startApp({ database: (database = await migratedDatabase()) }), {
+  keepsContexts: true,
+});
 let pods: [TestApp, TestApp];
 let devices: [Page, Page];
 let ann: Person;
@@ -21,36 +26,22 @@ let bob: Page;
 let bobsTab: Person;
 
 beforeAll(async () => {
-  const database = await migratedDatabase();
-  browser = await launch();
-  pods = [await startApp({ database }), await startApp({ database })];
+  pods = [chat.server, await startApp({ database })];
   const [annHere, bobHere] = await pods[0].people("Ann", "Bob");
   ann = annHere!;
   bobsTab = bobHere!;
   devices = [await open(pods[0], ann), await open(pods[1], (await ann.logIn()).at(pods[1]))];
   bob = await open(pods[1], bobHere!);
-  await bob.evaluate(() => (location.hash = "#Ann"));
-  for (const page of devices) await page.evaluate(() => (location.hash = "#Bob"));
+  await goToPeer(bob, "Ann");
+  for (const page of devices) await goToPeer(page, "Bob");
   for (const page of [...devices, bob]) await page.waitForSelector("textarea:visible");
-}, 60_000);
-
-afterAll(async () => {
-  await browser?.close();
-  await Promise.all(pods?.map((pod) => pod.stop()) ?? []);
 });
+afterAll(() => pods?.[1].stop());
 
-async function open(pod: TestApp, person: Person): Promise<Page> {
-  const url = pod.url.replace("127.0.0.1", "localhost");
-  const context: BrowserContext = await browser.newContext({ locale: "en-GB" });
-  const [name = "", value = ""] = person.cookie.split(/=(.*)/s);
-  await context.addCookies([{ name, value, url }]);
-  const page = await context.newPage();
-  await page.goto(`${url}/`);
-  await page.waitForSelector("people-list .line");
-  return page;
-}
+const open = (pod: TestApp, person: Person) =>
+  chat.open(person, "/", { url: localhost(pod.url), ready: "people-list .line" });
 
-/** How long it takes, for most, until all of these show what was done. */
+/** Measures until all pages show an act; the median must be within the bound. */
 async function agree(
   what: string,
   rounds: readonly { act: () => Promise<unknown>; shown: readonly (() => Promise<boolean>)[] }[],
@@ -75,12 +66,7 @@ const badge = (page: Page, number: string) => async () =>
   (await page.locator('people-list a[data-name="Bob"] .badge:not([hidden]) .number').allInnerTexts()).join() === number;
 const status = (page: Page, words: RegExp) => async () =>
   words.test(await page.locator("chat-header .status").innerText());
-const write = async (page: Page, text: string) => {
-  await page.fill("textarea", text);
-  await page.press("textarea", "Enter");
-};
-
-test("what is sent on one device, and that it was read, is shown on the other and at the peer's", async () => {
+test("shows a sent message, and that it was read, on the other device and to the peer", async () => {
   await agree(
     "sent",
     rounds.map((i) => ({
@@ -95,12 +81,12 @@ test("what is sent on one device, and that it was read, is shown on the other an
       shown: devices.flatMap((page) => [last(page, `from the second ${i}`), ticked(page, "read")]),
     })),
   );
-}, 60_000);
+});
 
-test("what comes in is unread on both, and what one reads is read on the other", async () => {
+test("counts a received message as unread on both devices, and reads it on both", async () => {
   const tab = await bobsTab.open();
   const aside = async (page: Page) => {
-    await page.evaluate(() => (location.hash = ""));
+    await goToPeer(page, "");
     await page.waitForSelector(".nothing:visible");
   };
   for (const page of devices) await aside(page);
@@ -117,50 +103,52 @@ test("what comes in is unread on both, and what one reads is read on the other",
       act: async () => {
         await aside(devices[0]);
         await tab.send("Ann", "one more");
-        await until("it is unread", async () => !(await badge(devices[1], "")()));
-        await devices[0].evaluate(() => (location.hash = "#Bob"));
+        await until("the message is unread", async () => !(await badge(devices[1], "")()));
+        await goToPeer(devices[0], "Bob");
       },
       shown: devices.map((page) => badge(page, "")),
     })),
   );
   await tab.close();
-  await devices[1].evaluate(() => (location.hash = "#Bob"));
+  await goToPeer(devices[1], "Bob");
   await devices[1].waitForSelector("textarea:visible");
-}, 60_000);
+});
 
-test("what is begun on one device goes on on the other, and the peer is seen writing", async () => {
+test("syncs a draft to the other device, and shows on both that the peer is typing", async () => {
   await agree(
     "draft",
     rounds.map((i) => ({
       act: () => devices[0].fill("textarea", `begun ${i}`),
-      shown: [async () => (await devices[1].inputValue("textarea")) === `begun ${i}`],
+      shown: [async () => (await draft(devices[1])) === `begun ${i}`],
     })),
   );
   await agree(
     "typing",
     rounds.map(() => ({
       act: async () => {
-        for (const page of devices) await until("nobody writes", status(page, /online/));
+        for (const page of devices) await until("the peer stops typing", status(page, /online/));
         await bob.fill("textarea", "");
         await bob.locator("textarea").pressSequentially("hm");
       },
       shown: devices.map((page) => status(page, /typing/)),
     })),
   );
-}, 60_000);
+});
 
-test("who comes and goes is seen on both, in words", async () => {
-  for (const page of devices) await until("Bob is there", status(page, /online/));
+test("shows on both devices when the peer goes online and offline", async () => {
+  for (const page of devices) await until("Bob is online", status(page, /online/));
   await bob.context().close();
   let tab: Tab | undefined;
   await agree(
-    "here again",
+    "online again",
     rounds.map(() => ({
       act: async () => {
         await tab?.close();
         const begun = performance.now();
-        for (const page of devices) await until("Bob has gone", status(page, /last seen just now/), 15_000);
-        process.stdout.write(`gone: ${Math.round(performance.now() - begun)} ms, 5,000 of which he might come back\n`);
+        for (const page of devices) await until("Bob is offline", status(page, /last seen just now/), 15_000);
+        process.stdout.write(
+          `offline after ${Math.round(performance.now() - begun)} ms, of which 5,000 are a grace period\n`,
+        );
         tab = await bobsTab.open();
       },
       shown: devices.map((page) => status(page, /online/)),
@@ -168,7 +156,7 @@ test("who comes and goes is seen on both, in words", async () => {
   );
 }, 90_000);
 
-test("a session that is ended on one device ends on the other", async () => {
+test("ends a session from another device", async () => {
   const [page] = devices;
   let other = devices[1];
   await agree(
@@ -182,4 +170,4 @@ test("a session that is ended on one device ends on the other", async () => {
       shown: [async () => new URL(other.url()).pathname === "/login"],
     })),
   );
-}, 60_000);
+});

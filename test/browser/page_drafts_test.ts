@@ -1,57 +1,39 @@
-/** Texts that one device has and the server never had, beside what another device writes. Two real browsers. */
+/** Drafts that never reached the server, beside those of another device. */
 
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 
-import type { Browser, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 
-import { closeWindows, launch } from "../support/browser.ts";
-import { type Person, startApp, type TestApp } from "../support/harness.ts";
+import { draft, useBrowser } from "../support/browser.ts";
+import type { Person } from "../support/harness.ts";
 import { HttpProxy } from "../support/http_proxy.ts";
 import { until } from "../support/until.ts";
 
-let browser: Browser;
-let app: TestApp;
+const chat = useBrowser();
 let proxy: HttpProxy;
 let ann: Person;
 
 beforeAll(async () => {
-  [browser, app] = [await launch(), await startApp()];
-  proxy = new HttpProxy(Number(new URL(app.url).port));
-  [ann] = (await app.people("Ann", "Bob", "Carol")) as [Person, Person, Person];
+  proxy = new HttpProxy(chat.server.port);
+  [ann] = (await chat.server.people("Ann", "Bob", "Carol")) as [Person, Person, Person];
 });
-afterAll(async () => {
-  await browser?.close();
-  await proxy?.[Symbol.asyncDispose]();
-  await app?.stop();
-});
-afterEach(async () => {
-  proxy.answer = () => undefined;
-  await closeWindows(browser);
-});
+afterAll(() => proxy?.[Symbol.asyncDispose]());
+afterEach(() => void (proxy.answer = () => undefined));
 
-async function device(url: string, peer: string): Promise<Page> {
-  const context = await browser.newContext({ locale: "en-GB" });
-  const [name = "", value = ""] = ann.cookie.split(/=(.*)/s);
-  await context.addCookies([{ name, value, url }]);
-  const page = await context.newPage();
-  await page.goto(`${url}/#${peer}`);
-  await page.waitForSelector("message-composer textarea:visible");
-  return page;
-}
-
-const text = (page: Page) => page.inputValue("message-composer textarea");
+/** Ann's laptop, behind the proxy, and her phone. */
+const devices = async (peer: string): Promise<[Page, Page]> => [
+  await chat.open(ann, `/#${peer}`, { url: proxy.url }),
+  await chat.open(ann, `/#${peer}`),
+];
 const write = (page: Page, written: string) => page.fill("message-composer textarea", written);
 const shows = (page: Page, wanted: string) =>
-  until(`the field has ${wanted.slice(0, 40)}`, async () => (await text(page)) === wanted, 15_000);
+  until(`the field has ${wanted.slice(0, 40)}`, async () => (await draft(page)) === wanted, 15_000);
 
-test("a text too long to be sent stays while another device writes and sends a message", async () => {
-  const [laptop, phone] = [
-    await device(proxy.url, "Bob"),
-    await device(app.url.replace("127.0.0.1", "localhost"), "Bob"),
-  ];
+test("keeps a draft too long to send while another device writes and sends", async () => {
+  const [laptop, phone] = await devices("Bob");
   const long = "x".repeat(4_001);
   await write(laptop, long);
-  await laptop.reload(); // nobody types it any more
+  await laptop.reload(); // the user stopped typing
   await shows(laptop, long);
   await write(phone, "ok");
   await shows(laptop, `ok\n\n${long}`);
@@ -62,17 +44,14 @@ test("a text too long to be sent stays while another device writes and sends a m
   await shows(laptop, long);
 });
 
-test("what was written without a connection, here and there, is all there on both devices", async () => {
-  const [laptop, phone] = [
-    await device(proxy.url, "Carol"),
-    await device(app.url.replace("127.0.0.1", "localhost"), "Carol"),
-  ];
+test("merges what two devices wrote without a connection", async () => {
+  const [laptop, phone] = await devices("Carol");
   proxy.answer = () => new Response("away", { status: 503 });
   proxy.cut();
   await write(laptop, "written in the tunnel");
   await write(phone, "left on the phone");
   await until("the server has one of them", async () => (await ann.json<unknown[]>("/drafts")).length === 1);
-  await laptop.waitForTimeout(3_100); // nobody types any more
+  await laptop.waitForTimeout(3_100); // longer than the user counts as typing
   proxy.answer = () => undefined;
   const both = "left on the phone\n\nwritten in the tunnel";
   for (const page of [laptop, phone]) await shows(page, both);

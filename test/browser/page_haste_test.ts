@@ -1,58 +1,30 @@
-/** People who are quicker than the network: they press and type while scripts, words or answers of the page are still under way. */
+/** Users who are quicker than the network: they click and type while scripts, translations or responses load. */
 
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 
-import type { Browser, Page } from "playwright-core";
-
-import { closeWindows, launch, scripted } from "../support/browser.ts";
-import { PASSWORD, type Person, startApp, type TestApp } from "../support/harness.ts";
+import { drawn, fillForm, goToPeer, hold, peerOnScreen, scripted, useBrowser } from "../support/browser.ts";
+import { PASSWORD, type Person } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
-let browser: Browser;
-let app: TestApp;
-let url: string;
+const chat = useBrowser();
 let ann: Person;
 
 beforeAll(async () => {
-  [browser, app] = await Promise.all([launch(), startApp()]);
-  url = app.url.replace("127.0.0.1", "localhost");
-  [ann] = (await app.people("Ann", "Bob", "Carl")) as [Person, Person, Person];
-}, 60_000);
-
-afterAll(async () => {
-  await browser?.close();
-  await app?.stop();
+  [ann] = (await chat.server.people("Ann", "Bob", "Carl")) as [Person, Person, Person];
 });
 
-afterEach(() => closeWindows(browser));
+/** A page whose requests no service worker answers. */
+const blank = (user?: Person) => chat.page(user, { serviceWorkers: "block" });
 
-/** A window in which nothing answers for the network. @param person who is signed in */
-async function window(person?: Person): Promise<Page> {
-  const context = await browser.newContext({ locale: "en-GB", serviceWorkers: "block" });
-  const [name = "", value = ""] = person?.cookie.split("=") ?? [];
-  if (person) await context.addCookies([{ name, value, url }]);
-  return context.newPage();
-}
-
-/** Holds an answer back. @returns lets it go */
-async function hold(page: Page, what: string): Promise<() => void> {
-  const held = Promise.withResolvers<void>();
-  await page.route(what, async (route) => {
-    await held.promise;
-    await route.continue();
-  });
-  return held.resolve;
-}
-
-test("who signs in before the words have come gets where they wanted to go, and what another kept is shown to nobody", async () => {
-  const page = await window();
-  await page.goto(`${url}/login`);
+test("signs in before the translation has loaded, and forgets the previous user", async () => {
+  const page = await blank();
+  await page.goto(`${chat.url}/login`);
   await scripted(page);
-  await page.evaluate(() => localStorage.setItem("chatify.me", "Somebody else"));
+  await page.evaluate(() => localStorage.setItem("chatify.me", "Another user"));
   await page.goto("about:blank");
   const release = await hold(page, "**/words/en.js");
-  await page.goto(`${url}/login#Bob`, { waitUntil: "commit" });
-  const form = page.locator("form[action$='/login#Bob']"); // as soon as its script runs, though it has no words
+  await page.goto(`${chat.url}/login#Bob`, { waitUntil: "commit" });
+  const form = page.locator("form[action$='/login#Bob']"); // its script runs, without its translation
   await form.waitFor();
   await page.press("#username", "Enter");
   expect(await page.getAttribute("#username_error", "data-error")).toBe("name_missing");
@@ -65,20 +37,18 @@ test("who signs in before the words have come gets where they wanted to go, and 
 
   await page.goto("about:blank");
   const again = await hold(page, "**/words/en.js");
-  await page.goto(`${url}/login#Bob`, { waitUntil: "commit" });
+  await page.goto(`${chat.url}/login#Bob`, { waitUntil: "commit" });
   await form.waitFor();
-  await page.fill("#username", "Ann");
-  await page.fill("#password", PASSWORD);
-  await page.press("#password", "Enter");
-  await page.waitForURL(`${url}/#Bob`, { waitUntil: "commit" });
+  await fillForm(page, { username: "Ann", password: PASSWORD });
+  await page.waitForURL(`${chat.url}/#Bob`, { waitUntil: "commit" });
   expect(await page.evaluate(() => localStorage.getItem("chatify.me"))).toBeNull();
   again();
-  await until("it is open", async () => (await page.locator("chat-header h2").innerText()) === "Bob");
+  await until("the conversation is open", async () => (await peerOnScreen(page)) === "Bob");
 }, 30_000);
 
-test("of two languages chosen one after the other the last is spoken, whichever comes first", async () => {
-  const page = await window();
-  await page.goto(`${url}/login`);
+test("uses the language chosen last, whichever loads first", async () => {
+  const page = await blank();
+  await page.goto(`${chat.url}/login`);
   await scripted(page);
   const release = await hold(page, "**/words/el.js");
   await page.click("language-choice [lang=el]");
@@ -86,18 +56,18 @@ test("of two languages chosen one after the other the last is spoken, whichever 
   const answered = page.waitForResponse("**/words/el.js");
   release();
   await (await answered).finished();
-  await Bun.sleep(200);
+  await drawn(page);
   expect(await page.getAttribute("html", "lang")).toBe("en");
   await page.reload();
   await scripted(page);
   expect(await page.getAttribute("html", "lang")).toBe("en");
 }, 30_000);
 
-test("what the menu cannot do yet cannot be pressed, and nothing in it moves when it can", async () => {
-  const page = await window(ann);
+test("disables what the menu cannot do yet, without shifting it later", async () => {
+  const page = await blank(ann);
   const release = await hold(page, "**/me");
   const attend = await hold(page, "**/notifications/notifications.js");
-  await page.goto(url);
+  await page.goto(chat.url);
   await scripted(page);
   await page.click(".me");
   await page.waitForSelector("#menu:popover-open");
@@ -115,20 +85,20 @@ test("what the menu cannot do yet cannot be pressed, and nothing in it moves whe
   await page.keyboard.press("Escape");
   await page.click(".me");
   await page.click("#menu .notes");
-  await until("the notes are open", async () => page.url() === `${url}/#Ann`);
+  await until("the notes are open", async () => page.url() === `${chat.url}/#Ann`);
 }, 30_000);
 
-test("who goes on typing while a name is looked up is not taken elsewhere", async () => {
-  const page = await window(ann);
-  await page.goto(url);
+test("leaves the focus in the search while a name is resolved", async () => {
+  const page = await blank(ann);
+  await page.goto(chat.url);
   await page.waitForSelector("people-list .empty:visible");
   for (const [name, composers] of [
     ["Bob", 1],
-    ["Nobody-of-that-name", 0],
+    ["Unknown-name", 0],
   ] as const) {
     const release = await hold(page, "**/get_users**");
-    await page.evaluate((to) => (location.hash = to), name);
-    await until("it is looked up", async () => (await page.locator("chat-header h2").innerText()) === name);
+    await goToPeer(page, name);
+    await until("the name is being resolved", async () => (await peerOnScreen(page)) === name);
     await page.keyboard.press("Control+k");
     await page.keyboard.type("ab");
     release();
@@ -139,7 +109,9 @@ test("who goes on typing while a name is looked up is not taken elsewhere", asyn
     await page.unrouteAll({ behavior: "wait" });
     await page.keyboard.press("Escape");
   }
-  // Who waits for it gets there.
-  await page.evaluate(() => (location.hash = "Carl"));
-  await until("one can write", () => page.evaluate(() => document.activeElement?.localName === "textarea"));
+  // A user who waits gets the focus.
+  await goToPeer(page, "Carl");
+  await until("the composer has the focus", () =>
+    page.evaluate(() => document.activeElement?.localName === "textarea"),
+  );
 }, 30_000);

@@ -1,217 +1,201 @@
-/** Pages of which something fails to load, or takes long, and browsers that are too old for them. Real Chromium. */
+/** Pages that load slowly, partly, or in a browser too old for them. */
 
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import type { Browser, Page } from "playwright-core";
+import type { Page, Request } from "playwright-core";
 
-import { closeWindows, launch, scripted } from "../support/browser.ts";
+import { fillForm, hold, scripted, useBrowser } from "../support/browser.ts";
 import { complaints } from "../support/complaints.ts";
-import { PASSWORD, type Person, ROOT, startApp, type TestApp } from "../support/harness.ts";
+import { PASSWORD, type Person, ROOT } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
-let browser: Browser;
-let app: TestApp;
-let url: string;
+const chat = useBrowser();
 let ann: Person;
 
 beforeAll(async () => {
-  [browser, app] = await Promise.all([launch(), startApp()]);
-  url = app.url.replace("127.0.0.1", "localhost");
-  const [bob] = await app.people("Bob");
-  ann = await app.person("Ann");
+  const [bob] = await chat.server.people("Bob");
+  ann = await chat.server.person("Ann");
   await (await bob!.open()).send("Ann", "hello");
-}, 60_000);
-
-afterAll(async () => {
-  await browser?.close();
-  await app?.stop();
 });
 
-afterEach(() => closeWindows(browser));
+/** A page without a service worker, so that each of its requests can be held back or fail. */
+const blank = (user?: Person, options: Parameters<typeof chat.page>[1] = {}) =>
+  chat.page(user, { serviceWorkers: "block", ...options });
 
-/** A window in which nothing is kept and nothing answers for the network. */
-async function window(person?: Person, options: Parameters<Browser["newContext"]>[0] = {}): Promise<Page> {
-  const context = await browser.newContext({ locale: "en-GB", serviceWorkers: "block", ...options });
-  const [name = "", value = ""] = person?.cookie.split(/=(.*)/s) ?? [];
-  if (person) await context.addCookies([{ name, value, url }]);
-  return context.newPage();
-}
-
-/** Lets the first so many requests for a file fail. @returns how many there were */
+/** Lets the first `times` requests for a file fail. @returns how many requests there were */
 async function fail(page: Page, file: string, times: number): Promise<() => number> {
-  let asked = 0;
-  await page.route(`**/static/*/${file}`, (route) => (++asked <= times ? route.abort("failed") : route.continue()));
-  return () => asked;
+  let requests = 0;
+  await page.route(`**/static/*/${file}`, (route) => (++requests <= times ? route.abort("failed") : route.continue()));
+  return () => requests;
 }
 
 const SENTENCE = {
   "en-GB": /did not load completely.*too old/s,
   "el-GR": /δεν φορτώθηκε ολόκληρη.*πολύ παλιός/s,
 };
-const says = (page: Page, locale: keyof typeof SENTENCE) =>
-  until(`it says in ${locale} that it did not load`, async () => {
+const showsFailure = (page: Page, locale: keyof typeof SENTENCE) =>
+  until(`the page says in ${locale} that it did not load`, async () => {
     const sentences = page.locator(".not-loaded p:visible");
-    const shown = await sentences.allInnerTexts().catch(() => []); // it is being loaded once more
+    const shown = await sentences.allInnerTexts().catch(() => []); // it is being reloaded
     return shown.length === 1 && SENTENCE[locale].test(shown[0]!);
   });
 
-/** The pages, who sees them, and what is there when they work. */
-const PAGES = [
-  { path: "/#Bob", person: () => ann, works: "chat-thread .message" },
-  { path: "/account", person: () => ann, works: "device-list li" },
-  { path: "/login", person: () => undefined, works: ".show-password:visible" },
-  { path: "/signup", person: () => undefined, works: ".show-password:visible" },
-];
-const OWN = ["js/chat.js", "js/account.js", "js/form.js", "js/signup.js"];
-const CASES = PAGES.flatMap(({ path, person, works }, i) =>
-  ["js/util/names.js", "js/util/language.js", "js/words/en.js", "css/base.css", OWN[i]!].map((file) => ({
-    path,
-    person,
-    works,
-    file,
-  })),
+const CHAT = { path: "/#Bob", signedIn: true, works: "chat-thread .message", script: "js/chat.js" };
+const ACCOUNT = { path: "/account", signedIn: true, works: "device-list li", script: "js/account.js" };
+const LOGIN = { path: "/login", signedIn: false, works: ".show-password:visible", script: "js/form.js" };
+const SIGNUP = { path: "/signup", signedIn: false, works: ".show-password:visible", script: "js/signup.js" };
+const PAGES = [CHAT, ACCOUNT, LOGIN, SIGNUP];
+
+/** Each page's own script; on one page, an imported and an entry module, the translation and a style sheet. */
+const FILES = [
+  ...PAGES.map((page) => [page.path, page.script, page] as const),
+  [CHAT.path, "js/util/names.js", CHAT],
+  [CHAT.path, "js/util/language.js", CHAT],
+  [CHAT.path, "js/words/en.js", CHAT],
+  [CHAT.path, "css/base.css", CHAT],
+  [LOGIN.path, "js/words/en.js", LOGIN],
+] as const;
+
+test.each(FILES)(
+  "reloads a page once when one of its files failed to load: %s, %s",
+  async (path, file, { signedIn, works }) => {
+    const page = await blank(signedIn ? ann : undefined);
+    const requests = await fail(page, file, 1);
+    await page.goto(chat.url + path);
+    await until("the file was requested again", () => requests() === 2);
+    await page.waitForSelector(works);
+    await scripted(page);
+    expect(await page.locator(".not-loaded:visible").count()).toBe(0);
+    expect(page.url()).toBe(chat.url + path);
+  },
 );
 
-test.each(CASES)("$path is loaded once more when $file failed to load", async ({ path, person, works, file }) => {
-  const page = await window(person());
-  const asked = await fail(page, file, 1);
-  await page.goto(url + path);
-  await until("it was loaded once more", () => asked() === 2);
-  await page.waitForSelector(works);
-  await scripted(page);
-  expect(await page.locator(".not-loaded:visible").count()).toBe(0);
-  expect(new URL(page.url()).pathname + new URL(page.url()).hash).toBe(path);
-});
+describe("a page that cannot start", () => {
+  test.each([...PAGES.map((page) => [page.path, "en-GB", page] as const), [CHAT.path, "el-GR", CHAT] as const])(
+    "shows why and a link that reloads it: %s (%s)",
+    async (path, locale, { signedIn, works }) => {
+      complaints.allow(/SyntaxError/);
+      const page = await blank(signedIn ? ann : undefined, { locale });
+      const broken = { contentType: "text/javascript", body: "let a = ;" }; // newer syntax than the browser knows
+      await page.route("**/static/*/js/util/names.js", (route) => route.fulfill(broken));
+      await page.goto(chat.url + path);
+      await showsFailure(page, locale);
+      expect(await page.locator(".skeleton:visible").count()).toBe(0);
+      const request = page.waitForEvent("request");
+      await page.unroute("**/static/*/js/util/names.js");
+      await page.click(".not-loaded a:visible");
+      await request;
+      await page.waitForSelector(works);
+      expect(page.url()).toBe(chat.url + path);
+    },
+  );
 
-describe.each(["en-GB", "el-GR"] as const)("a page that cannot start says so (%s)", (locale) => {
-  test.each(PAGES)("$path", async ({ path, person, works }) => {
-    complaints.allow(/SyntaxError/);
-    const page = await window(person(), { locale });
-    const broken = { contentType: "text/javascript", body: "let a = ;" }; // too new
-    await page.route("**/static/*/js/util/names.js", (route) => route.fulfill(broken));
-    await page.goto(url + path);
-    await says(page, locale);
-    expect(await page.locator(".skeleton:visible").count()).toBe(0);
-    const request = page.waitForEvent("request");
-    await page.unroute("**/static/*/js/util/names.js");
-    await page.click(".not-loaded a:visible");
-    await request;
-    await page.waitForSelector(works);
-    expect(new URL(page.url()).pathname + new URL(page.url()).hash).toBe(path);
-  });
-
-  test("in a browser without something that it needs", async () => {
+  test.each([
+    ["/", "toSorted"],
+    ["/", "ResizeObserver"],
+    ["/account", "toSorted"],
+  ])("shows why when the browser lacks a feature: %s without %s", async (path, missing) => {
     complaints.allow(/toSorted|ResizeObserver/);
-    for (const [path, missing] of [
-      ["/", "toSorted"],
-      ["/", "ResizeObserver"],
-      ["/account", "toSorted"],
-    ] as const) {
-      const page = await window(ann, { locale });
-      await page.addInitScript((missing) => {
-        Reflect.deleteProperty(globalThis, missing);
-        Reflect.deleteProperty(Array.prototype, missing);
-      }, missing);
-      await page.goto(url + path);
-      if (path === "/") await says(page, locale);
-      else await page.waitForSelector("device-list .error:visible"); // the rest of the page works
-      await page.context().close();
-    }
+    const page = await blank(ann);
+    await page.addInitScript((missing) => {
+      Reflect.deleteProperty(globalThis, missing);
+      Reflect.deleteProperty(Array.prototype, missing);
+    }, missing);
+    await page.goto(chat.url + path);
+    if (path === "/") await showsFailure(page, "en-GB");
+    else await page.waitForSelector("device-list .error:visible"); // the rest of the page works
   });
 
-  test("though the script that watches over it did not load, either", async () => {
-    const page = await window(ann, { locale });
+  test("shows why in both languages when the watching script failed too", async () => {
+    const page = await blank(ann);
     const devtools = await page.context().newCDPSession(page);
     await devtools.send("Animation.enable");
-    await devtools.send("Animation.setPlaybackRate", { playbackRate: 20 }); // the sentence waits for 20 s
+    await devtools.send("Animation.setPlaybackRate", { playbackRate: 20 }); // the sentence is delayed by 20 s
     for (const file of ["js/start.js", "js/util/names.js"]) await fail(page, file, Infinity);
-    await page.goto(url);
-    await until("it says so in both languages", async () => {
+    await page.goto(chat.url);
+    await until("both sentences show", async () => {
       const shown = await page.locator(".not-loaded p:visible").allInnerTexts();
       return SENTENCE["en-GB"].test(shown[0] ?? "") && SENTENCE["el-GR"].test(shown[1] ?? "");
     });
   });
 });
 
-test("a form without its scripts works, and what was typed into it stays", async () => {
-  const page = await window();
+test("keeps a form usable, and its input, when its scripts fail", async () => {
+  const page = await blank();
   const release = Promise.withResolvers<void>();
   await page.route("**/static/*/js/util/names.js", async (route) => {
     await release.promise;
     await route.abort("failed");
   });
-  await page.goto(`${url}/login`, { waitUntil: "commit" });
+  await page.goto(`${chat.url}/login`, { waitUntil: "commit" });
   await page.fill("#username", "Ann");
   release.resolve();
-  await says(page, "en-GB");
+  await showsFailure(page, "en-GB");
   expect(await page.inputValue("#username")).toBe("Ann");
-  await page.fill("#password", "not the password");
-  await page.press("#password", "Enter");
+  await fillForm(page, { password: "not the password" });
   await page.waitForSelector("form > .error:visible");
-  await says(page, "en-GB"); // loading it again would send the form again
-  await page.fill("#password", PASSWORD);
-  await page.press("#password", "Enter");
-  await page.waitForURL(`${url}/`);
+  await showsFailure(page, "en-GB"); // a reload would submit the form again
+  await fillForm(page, { password: PASSWORD });
+  await page.waitForURL(`${chat.url}/`);
 });
 
-test("a page whose network is gone is loaded again when it is back", async () => {
-  const page = await window(ann);
+test("reloads a page that lost its network when the network is back", async () => {
+  const page = await blank(ann);
+  const pending = new Set<Request>();
+  page.on("request", (request) => pending.add(request));
+  for (const end of ["requestfinished", "requestfailed"] as const)
+    page.on(end as "requestfinished", (request) => pending.delete(request));
   await page.route("**/static/*/js/util/names.js", async (route) => {
-    await page.waitForTimeout(500); // the other files are there
+    await until("the other files have loaded", () => pending.size === 1);
     await page.context().setOffline(true);
     await route.abort("internetdisconnected");
   });
-  await page.goto(`${url}/#Bob`);
-  await says(page, "en-GB");
+  await page.goto(`${chat.url}/#Bob`, { waitUntil: "commit" });
+  await showsFailure(page, "en-GB");
   await page.unroute("**/static/*/js/util/names.js");
   await page.context().setOffline(false);
   await page.waitForSelector("chat-thread .message");
 });
 
 describe("a conversation in the address", () => {
-  const skeleton = (page: Page) => page.waitForSelector("chat-thread .skeleton i", { timeout: 5_000 });
+  const [wide, narrow] = [
+    { width: 1_100, height: 700 },
+    { width: 390, height: 800 },
+  ];
 
   test.each([
-    ["a script", "**/static/*/js/elements/chat_thread.js"],
-    ["the words", "**/static/*/js/words/en.js"],
-    ["who is signed in", "**/me"],
-    ["whose conversation it is", "**/get_users**"],
-    ["the messages", "**/messages/**"],
-  ])("has its place while %s is on the way", async (_, what) => {
-    for (const viewport of [
-      { width: 1_100, height: 700 },
-      { width: 390, height: 800 },
-    ]) {
-      const page = await window(ann, { viewport });
-      const release = Promise.withResolvers<void>();
-      await page.route(what, async (route) => {
-        await release.promise;
-        await route.continue();
-      });
-      await page.goto(`${url}/#Bob`, { waitUntil: "commit" });
-      await skeleton(page);
-      const box = (await page.locator(".conversation").boundingBox())!;
-      expect(box.width).toBe(viewport.width < 720 ? viewport.width : viewport.width - (await listWidth(page)));
-      release.resolve();
-      await page.waitForSelector("chat-thread .message");
-      expect(await page.locator("chat-thread .skeleton:visible").count()).toBe(0);
-      await page.context().close();
-    }
+    { held: "a script", url: "**/static/*/js/elements/chat_thread.js", viewport: wide },
+    { held: "a script", url: "**/static/*/js/elements/chat_thread.js", viewport: narrow },
+    { held: "the translation", url: "**/static/*/js/words/en.js", viewport: wide },
+    { held: "the signed-in user", url: "**/me", viewport: narrow },
+    // The list of conversations has the peer's name too, and often arrives first.
+    { held: "the peer's name", url: /\/(get_users|conversations)\?/, viewport: wide },
+    { held: "the messages", url: "**/messages/**", viewport: wide },
+    { held: "the messages", url: "**/messages/**", viewport: narrow },
+  ])("shows a skeleton while $held loads ($viewport.width px)", async ({ url, viewport }) => {
+    const page = await blank(ann, { viewport });
+    const release = await hold(page, url);
+    await page.goto(`${chat.url}/#Bob`, { waitUntil: "commit" });
+    await page.waitForSelector("chat-thread .skeleton i");
+    const box = (await page.locator(".conversation").boundingBox())!;
+    const list = await page.locator("people-list").boundingBox();
+    expect(box.width).toBe(viewport.width - (viewport === wide ? list!.width : 0));
+    release();
+    await page.waitForSelector("chat-thread .message");
+    expect(await page.locator("chat-thread .skeleton:visible").count()).toBe(0);
   });
 
-  const listWidth = async (page: Page) => (await page.locator("people-list").boundingBox())!.width;
-
-  test("that is not there leaves no place behind", async () => {
-    const page = await window(ann);
-    await page.goto(`${url}/#Nobody-of-that-name`);
+  test("shows no skeleton for an unknown name", async () => {
+    const page = await blank(ann);
+    await page.goto(`${chat.url}/#Unknown-name`);
     await page.waitForSelector("chat-thread .greeting:visible");
     expect(await page.locator("chat-thread .skeleton:visible").count()).toBe(0);
   });
 
-  test("is not shown for less than a blink", async () => {
-    const page = await window(ann);
+  test("shows no skeleton when it loads within 300 ms", async () => {
+    const page = await blank(ann);
     await page.addInitScript(() => {
       const look = () => {
         const part = document.querySelector("chat-thread .skeleton i");
@@ -220,14 +204,14 @@ describe("a conversation in the address", () => {
       };
       requestAnimationFrame(look);
     });
-    await page.goto(`${url}/#Bob`);
+    await page.goto(`${chat.url}/#Bob`);
     await page.waitForSelector("chat-thread .message");
     const took = await page.evaluate(() => performance.now());
     if (took < 300) expect(await page.evaluate(() => Reflect.get(globalThis, "seen"))).toBeUndefined();
   });
 });
 
-test("every page holds the same sentence, in every language there is", () => {
+test("every page has the same failure sentence in every language", () => {
   const sentences = readdirSync(join(ROOT, "static"))
     .filter((name) => name.endsWith(".html") && name !== "no_signup.html")
     .map((name) => /<div class="not-loaded"[^]*?<\/div>/.exec(readFileSync(join(ROOT, "static", name), "utf8"))?.[0]);

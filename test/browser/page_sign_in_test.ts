@@ -1,97 +1,63 @@
-/** Signing in again, after a mistake or from where a session ended, and signing up with a name that cannot be had. Real Chromium. */
+/** Signing in again after a mistake or an ended session, and signing up with a name that is refused. */
 
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 
-import type { Browser, BrowserContext, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 
 import { checkName } from "../../src/util/text.ts";
 import { isImpossibleName } from "../../static/js/util/name_rules.js";
-import { closeWindows, launch, scripted } from "../support/browser.ts";
+import { fillForm, focusedId, localhost, peerOnScreen, scripted, signOut, useBrowser } from "../support/browser.ts";
 import { complaints } from "../support/complaints.ts";
-import { PASSWORD, type Person, startApp, type TestApp } from "../support/harness.ts";
+import { cookieOf, PASSWORD, Person, post, startApp } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
-let browser: Browser;
-let app: TestApp;
-let url: string;
+const chat = useBrowser();
+const EMPTY_LIST = "people-list .empty:visible";
 
-beforeAll(async () => {
-  [browser, app] = await Promise.all([launch(), startApp()]);
-  url = app.url.replace("127.0.0.1", "localhost");
-}, 60_000);
-
-afterAll(async () => {
-  await browser?.close();
-  await app?.stop();
-});
-
-afterEach(() => closeWindows(browser));
-
-async function browserOf(person?: Person, options: Parameters<Browser["newContext"]>[0] = {}): Promise<BrowserContext> {
-  const context = await browser.newContext({ locale: "en-GB", ...options });
-  const [name = "", value = ""] = person?.cookie.split(/=(.*)/s) ?? [];
-  if (person) await context.addCookies([{ name, value, url }]);
-  return context;
-}
-
-async function open(context: BrowserContext, path: string): Promise<Page> {
-  const page = await context.newPage();
-  await page.goto(url + path);
-  return page;
-}
-
-/** Opens a conversation, and then the person's session ends elsewhere. */
+/** Opens a conversation, and ends the session from elsewhere. */
 async function endElsewhere(person: Person, peer: string, locale = "en-GB"): Promise<Page> {
-  const page = await open(await browserOf(person, { locale }), `/#${peer}`);
-  await page.waitForSelector("message-composer textarea:visible");
+  const page = await chat.open(person, `/#${peer}`, { locale });
   await person.get("/logout");
-  await page.waitForURL(`${url}/login`);
+  await page.waitForURL(`${chat.url}/login`);
   await scripted(page);
   return page;
 }
 
-const focused = (page: Page) => page.evaluate(() => document.activeElement?.id);
-const peerOnScreen = (page: Page) => page.locator("chat-header h2").innerText();
-
-async function signIn(page: Page, password = PASSWORD): Promise<void> {
-  await page.fill("#password", password);
-  await page.press("#password", "Enter");
-}
+const signIn = (page: Page, password = PASSWORD) => fillForm(page, { password });
 
 describe("a session that ended elsewhere", () => {
   test.each([
     ["en-GB", "You were signed out, possibly from another device. Sign in to continue where you left off."],
     ["el-GR", "Αποσυνδέθηκες, ίσως από άλλη συσκευή. Συνδέσου για να συνεχίσεις από εκεί που ήσουν."],
-  ])("leads to a login that says so, knows the name, and leads back (%s)", async (locale, words) => {
-    const [ann] = await app.people(`Back-Ann-${locale}`, `Back-Bob-${locale}`);
+  ])("leads to a login with an explanation and the name, then back (%s)", async (locale, words) => {
+    const [ann] = await chat.server.people(`Back-Ann-${locale}`, `Back-Bob-${locale}`);
     const page = await endElsewhere(ann!, `Back-Bob-${locale}`, locale);
     expect(await page.locator("header .sentence:visible").allInnerTexts()).toEqual([words]);
-    expect([await page.inputValue("#username"), await focused(page)]).toEqual([ann!.name, "password"]);
+    expect([await page.inputValue("#username"), await focusedId(page)]).toEqual([ann!.name, "password"]);
     await page.reload();
     await scripted(page);
-    expect([await page.inputValue("#username"), await focused(page)]).toEqual([ann!.name, "password"]);
+    expect([await page.inputValue("#username"), await focusedId(page)]).toEqual([ann!.name, "password"]);
     await signIn(page, "not the password");
     await page.waitForSelector("form > .error:visible");
     await scripted(page);
     await signIn(page);
-    await page.waitForURL(`${url}/#Back-Bob-${locale}`);
+    await page.waitForURL(`${chat.url}/#Back-Bob-${locale}`);
     await until("the conversation is open", async () => (await peerOnScreen(page)) === `Back-Bob-${locale}`);
   });
 
-  test("leads somebody else who signs in there to their own list", async () => {
-    const [ann] = await app.people("Own-Ann", "Own-Bob", "Own-Eve");
+  test("leads another user who signs in to their own list", async () => {
+    const [ann] = await chat.server.people("Own-Ann", "Own-Bob", "Own-Eve");
     const page = await endElsewhere(ann!, "Own-Bob");
     await page.fill("#username", "Own-Eve");
     await signIn(page);
-    await page.waitForURL(`${url}/`);
+    await page.waitForURL(`${chat.url}/`);
     await page.waitForSelector(".nothing:visible");
   });
 
-  test("since the same person signed in anew in another tab leaves the page where it was", async () => {
-    const [ann] = await app.people("Anew-Ann", "Anew-Bob");
-    const context = await browserOf(ann);
-    const [page, other] = [await open(context, "/#Anew-Bob"), await open(context, "/login")];
-    await page.waitForSelector("message-composer textarea:visible");
+  test("reloads the page in place when the same user signed in again in another tab", async () => {
+    const [ann] = await chat.server.people("Anew-Ann", "Anew-Bob");
+    const context = await chat.context(ann);
+    const [page, other] = [await chat.open(context, "/#Anew-Bob"), await chat.open(context, "/login")];
     await page.evaluate(() => Reflect.set(globalThis, "before", true));
     await other.fill("#username", "Anew-Ann");
     await signIn(other);
@@ -100,50 +66,43 @@ describe("a session that ended elsewhere", () => {
   });
 
   test("leads back to the account page", async () => {
-    const ann = await app.person("Account-Ann");
-    const context = await browserOf(ann);
-    const page = await open(context, "/");
-    await page.waitForSelector("people-list .empty:visible");
-    await page.goto(`${url}/account`);
+    const ann = await chat.server.person("Account-Ann");
+    const page = await chat.open(ann);
+    await page.goto(`${chat.url}/account`);
     await page.waitForSelector("device-list li");
     await ann.get("/logout");
-    await page.waitForURL(`${url}/login`, { timeout: 15_000 });
+    await page.waitForURL(`${chat.url}/login`, { timeout: 15_000 });
     await scripted(page);
     expect(await page.inputValue("#username")).toBe("Account-Ann");
     await signIn(page);
-    await page.waitForURL(`${url}/account`);
+    await page.waitForURL(`${chat.url}/account`);
   }, 30_000);
 
-  test("is told to who comes back the next day, and not to who signed out", async () => {
-    const ann = await app.person("Day-Ann");
-    const context = await browserOf(ann);
-    const page = await open(context, "/");
-    await page.waitForSelector("people-list .empty:visible");
+  test("is explained on the next visit, but not after signing out", async () => {
+    const ann = await chat.server.person("Day-Ann");
+    const page = await chat.open(ann);
     await page.goto("about:blank");
     await ann.get("/logout");
-    await page.goto(`${url}/#Day-Bob`);
+    await page.goto(`${chat.url}/#Day-Bob`);
     await page.waitForSelector(".ended:visible");
     await scripted(page);
     expect(await page.inputValue("#username")).toBe("Day-Ann");
     await signIn(page);
-    await page.waitForURL(`${url}/#Day-Bob`);
-    await page.waitForSelector("people-list .empty:visible");
-    await page.click(".me");
-    await page.click("#menu .sign-out button");
-    await page.waitForURL(`${url}/login`);
+    await page.waitForURL(`${chat.url}/#Day-Bob`);
+    await page.waitForSelector(EMPTY_LIST);
+    await signOut(page);
+    await page.waitForURL(`${chat.url}/login`);
     await scripted(page);
     expect(await page.locator("header .sentence:visible").allInnerTexts()).toEqual(["Good to see you again."]);
-    expect([await page.inputValue("#username"), await focused(page)]).toEqual(["", "username"]);
+    expect([await page.inputValue("#username"), await focusedId(page)]).toEqual(["", "username"]);
   });
 
-  test("keeps no place for the other tabs of a browser where somebody signs out", async () => {
-    const [ann] = await app.people("Tabs-Ann", "Tabs-Bob");
-    const context = await browserOf(ann);
-    const [leaves, other] = [await open(context, "/"), await open(context, "/#Tabs-Bob")];
-    await other.waitForSelector("message-composer textarea:visible");
-    await leaves.click(".me");
-    await leaves.click("#menu .sign-out button:enabled");
-    await other.waitForURL(`${url}/login`);
+  test("is forgotten in all tabs after signing out in one", async () => {
+    const [ann] = await chat.server.people("Tabs-Ann", "Tabs-Bob");
+    const context = await chat.context(ann);
+    const [leaves, other] = [await chat.open(context, "/"), await chat.open(context, "/#Tabs-Bob")];
+    await signOut(leaves);
+    await other.waitForURL(`${chat.url}/login`);
     await scripted(other);
     expect(await other.locator(".ended:visible").count()).toBe(0);
     expect(await other.inputValue("#username")).toBe("");
@@ -151,10 +110,10 @@ describe("a session that ended elsewhere", () => {
   });
 
   test.each(["https://evil.example/", "//evil.example", "javascript:alert(1)", "/logout", "#/../logout"])(
-    "leads nowhere but into the chat, though its tab remembers %s",
+    "leads into the chat only, whatever place the tab remembers: %s",
     async (place) => {
       const name = `Lost-${Bun.hash(place).toString(36)}`;
-      const [ann] = await app.people(name, `${name}-peer`);
+      const [ann] = await chat.server.people(name, `${name}-peer`);
       const page = await endElsewhere(ann!, `${name}-peer`);
       await page.evaluate(
         ([name, place]) => sessionStorage.setItem("chatify.ended", JSON.stringify({ name, place })),
@@ -164,25 +123,66 @@ describe("a session that ended elsewhere", () => {
       await scripted(page);
       await signIn(page);
       await page.waitForSelector("people-list");
-      expect([new URL(page.url()).origin, new URL(page.url()).pathname]).toEqual([url, "/"]);
+      expect([new URL(page.url()).origin, new URL(page.url()).pathname]).toEqual([chat.url, "/"]);
       expect((await ann!.logIn()).cookie).not.toBe("");
     },
   );
 });
 
-describe("a login that was wrong", () => {
-  test.each([true, false])("has the name still and waits for another password (scripts: %p)", async (scripts) => {
+describe("a wrong login", () => {
+  test.each([true, false])("keeps the name and focuses the password (scripts: %p)", async (scripts) => {
     const name = `Wrong-${scripts}`;
-    await app.person(name);
-    const page = await open(await browserOf(undefined, { javaScriptEnabled: scripts }), "/login");
-    await page.fill("#username", name);
-    await signIn(page, "not the password");
+    await chat.server.person(name);
+    const page = await chat.page(undefined, { javaScriptEnabled: scripts });
+    await page.goto(`${chat.url}/login`);
+    await fillForm(page, { username: name, password: "not the password" });
     await page.waitForSelector("form > .error:visible");
     expect(await page.inputValue("#username")).toBe(name);
     await page.keyboard.type(PASSWORD); // where the focus is
     await page.keyboard.press("Enter");
-    await page.waitForURL(`${url}/`);
+    await page.waitForURL(`${chat.url}/`);
   });
+});
+
+test("creates an invitation in an admin's menu, which works without scripts", async () => {
+  await using app = await startApp({ env: { SIGNUP: "invite" } });
+  const url = localhost(app.url);
+  const signedUp = async (username: string, fields: Record<string, string>) => {
+    const response = await post(`${app.url}/signup`, { username, password: PASSWORD, ...fields });
+    return new Person(app.url, username, cookieOf(response));
+  };
+  const boss = await signedUp("Boss", { code: app.adminCode! });
+  const invitation = (await (await boss.post("/invites")).json()) as { url: string };
+  const plain = await signedUp("Plain", { invite: new URL(invitation.url).searchParams.get("invite")! });
+  const openMenu = async (user: Person) => {
+    const page = await chat.page(user, { url, permissions: ["clipboard-read", "clipboard-write"] });
+    await page.goto(url);
+    const response = page.waitForResponse(`${url}/me`);
+    await page.click(".me");
+    await response;
+    return page;
+  };
+  const other = await openMenu(plain);
+  await other.waitForSelector(".sign-out:visible");
+  expect(await other.locator("invite-link").isVisible()).toBe(false);
+
+  const page = await openMenu(boss);
+  await page.click("invite-link .ask");
+  const link = await page.locator("invite-link input:visible").inputValue();
+  expect(link).toStartWith(`${url}/signup?invite=`);
+  await page.click("invite-link .copy");
+  await page.waitForSelector("invite-link .copy:has-text('Copied')");
+  expect(await page.evaluate("navigator.clipboard.readText()")).toBe(link);
+  expect(await page.locator("invite-link .until").innerText()).toMatch(
+    /^It works for one account, until .\d+ \w+.\.$/u,
+  );
+
+  const guest = await chat.page(undefined, { javaScriptEnabled: false });
+  await guest.goto(link);
+  await fillForm(guest, { username: "No-Script", password: PASSWORD, confirm: PASSWORD });
+  await guest.waitForURL(`${url}/`);
+  const users = await app.sql`select username from users order by id`;
+  expect(users.map(({ username }) => username)).toEqual(["Boss", "Plain", "No-Script"]);
 });
 
 describe("a sign-up", () => {
@@ -195,16 +195,15 @@ describe("a sign-up", () => {
   const wrong = (page: Page, code: string) =>
     page.waitForSelector(`#username_error[data-error="${code}"]:visible, form > .error[data-error="${code}"]:visible`);
 
-  test("whose name cannot be had keeps both passwords and says why, whoever finds out", async () => {
-    await app.person("Taken");
-    const page = await open(await browserOf(), "/signup");
-    await scripted(page);
+  test("keeps both passwords and shows why a name is refused, by the page or the server", async () => {
+    await chat.server.person("Taken");
+    const page = await chat.open(undefined, "/signup");
     const asked: string[] = [];
     page.on("request", (request) => request.method() === "POST" && asked.push(request.url()));
     for (const name of ["!", "x", "two words", "Αnn", "x".repeat(51), "..", "\u0301ann"]) {
       await submit(page, name);
       await wrong(page, "bad_name");
-      expect([name, await focused(page), ...(await filled(page))]).toEqual([name, "username", PASSWORD, PASSWORD]);
+      expect([name, await focusedId(page), ...(await filled(page))]).toEqual([name, "username", PASSWORD, PASSWORD]);
     }
     expect(asked).toEqual([]);
     for (const [name, code] of [
@@ -213,16 +212,15 @@ describe("a sign-up", () => {
     ] as const) {
       await submit(page, name);
       await wrong(page, code);
-      expect([name, await focused(page), ...(await filled(page))]).toEqual([name, "username", PASSWORD, PASSWORD]);
+      expect([name, await focusedId(page), ...(await filled(page))]).toEqual([name, "username", PASSWORD, PASSWORD]);
     }
     expect(new URL(page.url()).pathname).toBe("/signup");
     await submit(page, "Free");
-    await page.waitForURL(`${url}/`);
+    await page.waitForURL(`${chat.url}/`);
   });
 
-  test("while the server is out of reach keeps all of it, in words", async () => {
-    const page = await open(await browserOf(undefined, { locale: "el-GR" }), "/signup");
-    await scripted(page);
+  test("keeps all input while the server is unreachable", async () => {
+    const page = await chat.open(undefined, "/signup", { locale: "el-GR" });
     await page.context().setOffline(true);
     await submit(page, "Offline");
     await wrong(page, "no_connection");
@@ -230,16 +228,14 @@ describe("a sign-up", () => {
     expect(await filled(page)).toEqual([PASSWORD, PASSWORD]);
     await page.context().setOffline(false);
     await submit(page, "Offline");
-    await page.waitForURL(`${url}/`);
+    await page.waitForURL(`${chat.url}/`);
   });
 
-  test("too many says how long to wait", async () => {
+  test("beyond the limit shows how long to wait", async () => {
     await using strict = await startApp({ env: { RATE_LIMIT: "on", LIMIT_SIGNUPS: "1/h" } });
     await strict.person("first");
     complaints.allow(/status of 429/);
-    const page = await (await browserOf()).newPage();
-    await page.goto(`${strict.url.replace("127.0.0.1", "localhost")}/signup`);
-    await scripted(page);
+    const page = await chat.open(undefined, "/signup", { url: localhost(strict.url) });
     await submit(page, "second");
     await page.waitForSelector("form > .error:has-text('hour'):visible, form > .error:has-text('minutes'):visible");
     expect(await filled(page)).toEqual([PASSWORD, PASSWORD]);

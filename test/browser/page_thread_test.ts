@@ -1,17 +1,18 @@
-/** Reading, in Chromium: long conversations, what is new, code, and everything by keyboard. */
+/** Reading long conversations: the line above new messages, scroll position, code, and the keyboard. */
 
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 
-import type { Browser, Page } from "playwright-core";
+import type { BrowserContextOptions, Page } from "playwright-core";
 
-import { TestDatabase } from "../../tools/support/database.ts";
-import { cookieOf, nameOf, SESSION_SECRET } from "../../tools/support/users.ts";
-import { closeWindows, launch } from "../support/browser.ts";
+import { nameOf } from "../../tools/support/users.ts";
+import { cachedTexts, drawn, goToPeer, peerOnScreen, useBrowser, write } from "../support/browser.ts";
 import { setTextSize } from "../support/clipped_text.ts";
-import { migratedDatabase, Person, startApp, type TestApp } from "../support/harness.ts";
+import { startFilledApp } from "../support/filled_app.ts";
 import { until } from "../support/until.ts";
 
-/** Whom the person of these tests (p00000) has talked with. */
+setDefaultTimeout(30_000);
+
+/** Peers of the user of these tests, `READER`. */
 const LONG = nameOf(1);
 const MANY_UNREAD = nameOf(2);
 const FEW_UNREAD = nameOf(3);
@@ -19,49 +20,33 @@ const WRITER = 4;
 const MISSED = nameOf(5);
 const READER = nameOf(0);
 
-let browser: Browser;
-let app: TestApp;
-let url: string;
+const chat = useBrowser(() =>
+  startFilledApp(async (database) => {
+    const { sql } = database;
+    await database.addUsers(320);
+    await database.addConversations([[0, 1]], 600);
+    await database.addConversations([[0, 2]], 400, 150);
+    await database.addConversations([[0, 3]], 60, 2);
+    await database.addConversations([[0, 5]], 60);
+    await database.addConversations(
+      Array.from({ length: 300 }, (_, index) => [0, 10 + index] as const),
+      1,
+    );
+    await sql`update conversations set last_at = now() - interval '1 day' where high > ${nameOf(9)}`;
+    await sql`
+      update messages set timestamp = now() - interval '1 day' - conversation_id * interval '1 second'
+      where receiver > ${nameOf(9)} or sender > ${nameOf(9)}
+    `;
+    await sql`
+      update users set username = 'Μαρία', name_key = 'μαρία', search_key = 'μαρια' where username = ${nameOf(319)}
+    `;
+  }),
+);
 
-beforeAll(async () => {
-  const database = await migratedDatabase();
-  const bench = new TestDatabase("thread", database);
-  await bench.addUsers(320);
-  await bench.addConversations([[0, 1]], 600);
-  await bench.addConversations([[0, 2]], 400, 150);
-  await bench.addConversations([[0, 3]], 60, 2);
-  await bench.addConversations([[0, 5]], 60);
-  await bench.addConversations(
-    Array.from({ length: 300 }, (_, index) => [0, 10 + index] as const),
-    1,
-  );
-  await bench.sql`update conversations set last_at = now() - interval '1 day' where high > ${nameOf(9)}`;
-  await bench.sql`update messages set timestamp = now() - interval '1 day' - conversation_id * interval '1 second' where receiver > ${nameOf(9)} or sender > ${nameOf(9)}`;
-  await bench.sql`update users set username = 'Μαρία', name_key = 'μαρία', search_key = 'μαρια' where username = ${nameOf(319)}`;
-  await bench.sql.end();
-  app = await startApp({ database, env: { SESSION_SECRET } });
-  url = app.url.replace("127.0.0.1", "localhost");
-  browser = await launch();
-}, 60_000);
-
-afterAll(async () => {
-  await browser?.close();
-  await app?.stop();
-});
-
-afterEach(() => closeWindows(browser));
-
-async function enter(address = "", options: Parameters<Browser["newContext"]>[0] = {}): Promise<Page> {
-  const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_000, height: 700 }, ...options });
-  const [name = "", value = ""] = cookieOf(0).split("=");
-  await context.addCookies([{ name, value, url }]);
-  const page = await context.newPage();
-  await page.goto(`${url}/${address}`);
-  await page.waitForSelector(address ? "chat-thread .message" : "people-list .conversations > li");
-  return page;
-}
-
-const writer = () => new Person(app.url, nameOf(WRITER), cookieOf(WRITER)).open();
+const enter = (peer?: string, options: BrowserContextOptions = {}): Promise<Page> =>
+  peer === undefined
+    ? chat.open(chat.server.user(0), "/", options)
+    : chat.open(chat.server.user(0), `/#${peer}`, { ready: "chat-thread .message", ...options });
 
 /** How far the top of the line about new messages is below the top of what is seen, as a part of it; undefined without a line. */
 const line = (page: Page) =>
@@ -76,8 +61,8 @@ const bottom = (page: Page) =>
     return scroller ? scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight : -1;
   });
 
-test("opens where many unread begin, with what came before in sight, and reads only what is seen", async () => {
-  const page = await enter(`#${MANY_UNREAD}`);
+test("opens at the first of many unread messages, and marks only visible ones read", async () => {
+  const page = await enter(MANY_UNREAD);
   const at = await line(page);
   expect(at).toBeGreaterThan(0.1);
   expect(at).toBeLessThan(0.5);
@@ -85,36 +70,34 @@ test("opens where many unread begin, with what came before in sight, and reads o
   expect(await after.locator(".text").innerText()).toStartWith("Message 251 of");
   expect(await page.locator(".jump .count").innerText()).toMatch(/^1[34]\d new$/);
   await page.click(".jump");
-  await until("the end is there", async () => (await bottom(page)) < 5);
+  await until("the end is reached", async () => (await bottom(page)) < 5);
   expect(await page.locator(".jump").isHidden()).toBe(true);
   await until("all are read", () => page.locator(`people-list a[data-name="${MANY_UNREAD}"] .badge`).isHidden());
 
   // The line stays until one leaves.
   await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollTo(0, 0));
-  await until("reading back meets the line", async () => {
+  await until("the line is further up", async () => {
     await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollBy(0, -1_500));
     return (await page.locator("chat-thread .day.new").count()) === 1;
   });
   for (const name of [LONG, MANY_UNREAD]) {
     await page.click(`people-list a[data-name="${name}"]`);
-    await until("it is on screen", async () => (await page.locator("chat-header h2").innerText()) === name);
+    await until("the conversation is on screen", async () => (await peerOnScreen(page)) === name);
     await page.waitForSelector("chat-thread .message");
   }
   expect(await line(page)).toBeUndefined();
   expect(await bottom(page)).toBeLessThan(5);
-  await page.context().close();
-}, 30_000);
+});
 
-test("opens at its end when the few unread are all on screen, below their line", async () => {
-  const page = await enter(`#${FEW_UNREAD}`);
+test("opens at the end when all unread messages fit on screen", async () => {
+  const page = await enter(FEW_UNREAD);
   expect(await bottom(page)).toBeLessThan(5);
   const texts = await page.locator("chat-thread .day.new ~ .message .text").allInnerTexts();
   expect(texts.map((text) => text.slice(0, 10))).toEqual(["Message 59", "Message 60"]);
-  await page.context().close();
-}, 30_000);
+});
 
-test("of a long conversation little is in the document, and nothing jumps on the way up and back", async () => {
-  const page = await enter(`#${LONG}`);
+test("renders a window of a long conversation, and scrolls without jumps", async () => {
+  const page = await enter(LONG);
   /** Turns the wheel until something is reached; says how far what was read moved by itself, and how much was in the document. */
   const wheel = (by: number, goal: string) =>
     page.evaluate(
@@ -147,34 +130,32 @@ test("of a long conversation little is in the document, and nothing jumps on the
   expect(down.moved).toBeLessThan(3);
   expect(down.most).toBeLessThanOrEqual(200);
   expect(await page.locator("chat-thread .message").count()).toBeLessThanOrEqual(200);
-  await page.context().close();
-}, 60_000);
+});
 
 /** Until it holds: a script's scroll tells of itself only after what comes in may have led back to the end. */
 async function scrollUp(page: Page, by: number): Promise<void> {
-  await until("one is further up", async () => {
+  await until("the end is away", async () => {
     if (await page.locator(".jump").isVisible()) return true;
     await page.evaluate((by) => document.querySelector("chat-thread .scroller")?.scrollBy(0, -by), by);
     return page.locator(".jump").isVisible();
   });
 }
 
-test("on a screen taller than what is in the document otherwise, shows all that has room", async () => {
-  const page = await enter(`#${LONG}`, { viewport: { width: 1_000, height: 12_000 } });
-  await until("it is full", async () => (await page.locator("chat-thread .message").count()) > 160);
+test("fills a screen taller than the window", async () => {
+  const page = await enter(LONG, { viewport: { width: 1_000, height: 12_000 } });
+  await until("the screen is full", async () => (await page.locator("chat-thread .message").count()) > 160);
   expect(await bottom(page)).toBeLessThan(5);
   await scrollUp(page, 4_000);
   expect(await bottom(page)).toBeGreaterThan(100);
-  await page.context().close();
-}, 30_000);
+});
 
-test("counts what comes while one reads further up, and says it once", async () => {
+test("counts and announces once what arrives while reading further up", async () => {
   const page = await enter();
-  const bob = await writer();
+  const bob = await chat.server.user(WRITER).open();
   for (let i = 1; i <= 40; i++) await bob.send(READER, `line ${i}`);
   await page.click(`people-list a[data-name="${nameOf(WRITER)}"]`);
   await page.click(".jump");
-  await until("the end is there", async () => (await bottom(page)) < 5);
+  await until("the end is reached", async () => (await bottom(page)) < 5);
   await scrollUp(page, 500);
   for (const text of ["same", "same", "```ts\nlet a = `x`;\n```", "try `ls` at www.example.org"])
     await bob.send(READER, text);
@@ -184,39 +165,29 @@ test("counts what comes while one reads further up, and says it once", async () 
   expect(said.filter((words) => words.includes("same")).length).toBe(2);
   expect(said.join()).not.toContain("line 1"); // history is never said
   await page.click(".jump");
-  await until("the end is there", async () => (await bottom(page)) < 5);
+  await until("the end is reached", async () => (await bottom(page)) < 5);
   expect(await page.locator(".message .text pre[data-language=ts] code").innerText()).toBe("let a = `x`;");
   expect(await page.locator(".message .text > code").innerText()).toBe("ls");
   expect(await page.locator(".message .text > a").getAttribute("href")).toBe("https://www.example.org/");
   expect(await page.locator(".day.new + .message .text").innerText()).toBe("same");
-  await page.context().close();
-}, 30_000);
+});
 
-test("draws the line above what came while the page was closed, and while its tab was hidden", async () => {
-  const page = await enter(`#${MISSED}`);
-  const other = await new Person(app.url, MISSED, cookieOf(5)).open();
-  await until("this browser keeps the conversation", () =>
-    page.evaluate(async (me) => {
-      const opened = indexedDB.open(`chatify.reading.${me}`);
-      await new Promise((resolve) => opened.addEventListener("success", resolve));
-      const asked = opened.result.transaction("messages").objectStore("messages").count();
-      await new Promise((resolve) => asked.addEventListener("success", resolve));
-      opened.result.close();
-      return asked.result > 0;
-    }, READER),
-  );
+test("draws the line above messages that arrived while the page was closed or hidden", async () => {
+  const page = await enter(MISSED);
+  const other = await chat.server.user(5).open();
+  await until("messages are stored", async () => (await cachedTexts(page, READER, MISSED)).length > 0);
   const context = page.context();
   await page.close();
   for (let i = 1; i <= 30; i++) await other.send(READER, `missed ${i}`);
   const again = await context.newPage();
-  await again.goto(`${url}/#${MISSED}`);
+  await again.goto(`${chat.url}/#${MISSED}`);
   const below = again.locator("chat-thread .day.new + .message .text");
-  await until("what was missed is below the line", async () => (await below.textContent()) === "missed 1");
+  await until("missed messages are below the line", async () => (await below.textContent()) === "missed 1");
   expect(await line(again)).toBeGreaterThan(0);
   expect(await line(again)).toBeLessThan(0.5);
 
   await again.click(".jump");
-  await until("the end is there", async () => (await bottom(again)) < 5);
+  await until("the end is reached", async () => (await bottom(again)) < 5);
   const visible = (state: string) =>
     again.evaluate((value) => {
       Object.defineProperty(document, "visibilityState", { get: () => value, configurable: true });
@@ -224,7 +195,7 @@ test("draws the line above what came while the page was closed, and while its ta
     }, state);
   await other.send(READER, "seen");
   await again.locator("chat-thread .message .text", { hasText: /^seen$/ }).waitFor();
-  await until("it is read", () => again.locator(`people-list a[data-name="${MISSED}"] .badge`).isHidden());
+  await until("the message is read", () => again.locator(`people-list a[data-name="${MISSED}"] .badge`).isHidden());
   await visible("hidden");
   for (let i = 1; i <= 30; i++) await other.send(READER, `behind ${i}`);
   await until("all are counted", async () => (await again.locator(".jump .count").textContent()) === "30 new");
@@ -232,12 +203,11 @@ test("draws the line above what came while the page was closed, and while its ta
   await visible("visible");
   expect(await line(again)).toBeGreaterThan(0);
   expect(await line(again)).toBeLessThan(0.5);
-  await until("what is seen is read, and no more", async () => {
+  await until("only visible messages are read", async () => {
     const count = await again.locator(".jump .count").textContent();
     return /^[12]\d new$/.test(count ?? "");
   });
-  await context.close();
-}, 30_000);
+});
 
 /** What has the focus: a line's name, the first words of a message, or what it is. */
 const focused = (page: Page) =>
@@ -248,9 +218,9 @@ const focused = (page: Page) =>
     return element.dataset["name"] ?? (element.matches("input[type=search]") ? "search" : element.localName);
   });
 
-test("all of it goes by keyboard, and the focus comes back to where it was", async () => {
-  const page = await enter(`#${FEW_UNREAD}`);
-  await until("one can write", async () => (await focused(page)) === "textarea");
+test("works by keyboard, and returns the focus", async () => {
+  const page = await enter(FEW_UNREAD);
+  await until("the composer has the focus", async () => (await focused(page)) === "textarea");
   const press = (key: string) => page.keyboard.press(key);
   await press("ArrowUp");
   expect(await focused(page)).toStartWith("Message 60");
@@ -263,7 +233,7 @@ test("all of it goes by keyboard, and the focus comes back to where it was", asy
   expect(await page.locator(".message[aria-label]").count()).toBe(1);
   await press("ArrowDown");
   expect(await focused(page)).toStartWith("Message 59");
-  await until("Home leads to the first, as history comes", async () => {
+  await until("Home reaches the first message", async () => {
     await press("Home");
     return (await focused(page))?.startsWith("Message 1 ") === true;
   });
@@ -274,7 +244,7 @@ test("all of it goes by keyboard, and the focus comes back to where it was", asy
   await page.waitForSelector(".keys-sheet");
   expect(await page.locator(".keys-sheet dd").first().innerText()).toBe("Find people");
   await press("Escape");
-  await until("the sheet is gone", async () => (await page.locator(".keys-sheet").count()) === 0);
+  await until("the sheet is closed", async () => (await page.locator(".keys-sheet").count()) === 0);
   expect(await focused(page)).toStartWith("Message 60");
   await press("Escape");
   expect(await focused(page)).toBe("textarea");
@@ -288,7 +258,7 @@ test("all of it goes by keyboard, and the focus comes back to where it was", asy
   await page.waitForSelector('.found a[data-name="Μαρία"]');
   await press("ArrowDown");
   await press("Enter");
-  await until("her conversation is open", async () => (await page.locator("chat-header h2").innerText()) === "Μαρία");
+  await until("the result is open", async () => (await peerOnScreen(page)) === "Μαρία");
   await press("Control+k");
   expect(await focused(page)).toBe("search");
 
@@ -297,33 +267,31 @@ test("all of it goes by keyboard, and the focus comes back to where it was", asy
   await page.click("#menu .keys");
   await page.uncheck(".keys-sheet input");
   await page.click(".keys-sheet .primary");
-  await until("the sheet is gone", async () => (await page.locator(".keys-sheet").count()) === 0);
+  await until("the sheet is closed", async () => (await page.locator(".keys-sheet").count()) === 0);
   await page.locator("people-list .me").focus();
   await press("?");
   await press("/");
   expect([await focused(page), await page.locator(".keys-sheet").count()]).toEqual(["button", 0]);
-  await page.context().close();
-}, 30_000);
+});
 
-test("on a phone the search is found from within a conversation, and Esc leads back to its line", async () => {
-  const page = await enter(`#${FEW_UNREAD}`, { viewport: { width: 320, height: 640 } });
-  await until("one can write", async () => (await focused(page)) === "textarea");
+test("opens the search from a conversation on a phone, and returns to its line on Escape", async () => {
+  const page = await enter(FEW_UNREAD, { viewport: { width: 320, height: 640 } });
+  await until("the composer has the focus", async () => (await focused(page)) === "textarea");
   await page.keyboard.press("Control+k");
   await until("the search has the focus", async () => (await focused(page)) === "search");
   await page.click(`people-list a[data-name="${FEW_UNREAD}"]`);
-  await until("one can write", async () => (await focused(page)) === "textarea");
+  await until("the composer has the focus", async () => (await focused(page)) === "textarea");
   await page.keyboard.press("Escape");
   await until("the line has the focus", async () => (await focused(page)) === FEW_UNREAD);
-  await page.context().close();
-}, 30_000);
+});
 
-test("of a long list few rows are in the document, and every one is reached", async () => {
+test("renders a window of a long list, and reaches every row", async () => {
   const page = await enter();
   const rows = () => page.locator("people-list .conversations > li").count();
   const height = () => page.evaluate(() => document.querySelector("people-list .scroll")?.scrollHeight ?? 0);
   const last = page.locator("people-list .conversations > li").last();
   const place = async () => [await last.getAttribute("aria-posinset"), await last.getAttribute("aria-setsize")];
-  await until("the last of all is there", async () => {
+  await until("the last row is there", async () => {
     await page.evaluate(() => document.querySelector("people-list .scroll")?.scrollBy(0, 1_000_000));
     const [at, of] = await place();
     return at === of && Number(of) > 300;
@@ -334,7 +302,7 @@ test("of a long list few rows are in the document, and every one is reached", as
   await last.locator("a").click();
   await page.waitForSelector("chat-thread .message");
   await page.evaluate(() => document.querySelector("people-list .scroll")?.scrollTo(0, 0));
-  await until("the first is there", async () => (await page.locator('li[aria-posinset="1"]').count()) === 1);
+  await until("the first row is there", async () => (await page.locator('li[aria-posinset="1"]').count()) === 1);
   expect(await rows()).toBeLessThan(100);
   await page.focus("textarea");
   await page.keyboard.press("Escape"); // to its line, far below
@@ -348,10 +316,9 @@ test("of a long list few rows are in the document, and every one is reached", as
   expect(await page.locator("li:focus-within").getAttribute("aria-posinset")).toBe(
     String(Number(await page.locator("li:focus-within").getAttribute("aria-setsize")) - 45),
   );
-  await page.context().close();
-}, 30_000);
+});
 
-test("rows of the list grow with the text, stay where they were, and are all reached", async () => {
+test("grows the list's rows with the text in place, and reaches every row", async () => {
   const page = await enter();
   const scroll = (to: number) =>
     page.evaluate((to) => document.querySelector("people-list .scroll")?.scrollTo(0, to), to);
@@ -364,13 +331,13 @@ test("rows of the list grow with the text, stay where they were, and are all rea
       return { name: first?.dataset["name"], height, isDrawn: top < edge + 8 };
     });
   const last = page.locator("people-list .conversations > li").last();
-  await until("the last is there", async () => {
+  await until("the last row is there", async () => {
     await scroll(1_000_000);
     const count = await last.getAttribute("aria-setsize"); // none while all of a short list is in the document
     return Number(count) > 300 && (await last.getAttribute("aria-posinset")) === count;
   });
   await scroll(150 * 64);
-  await until("rows are there", async () => (await top()).isDrawn);
+  await until("rows are drawn", async () => (await top()).isDrawn);
   const before = await top();
   await setTextSize(page, 200);
   await until("the same row is at the top, and higher", async () => {
@@ -380,7 +347,7 @@ test("rows of the list grow with the text, stay where they were, and are all rea
   await setTextSize(page, 100);
   await until("as before", async () => JSON.stringify(await top()) === JSON.stringify(before));
   await setTextSize(page, 200);
-  await until("the last is reached", async () => {
+  await until("the last row is reached", async () => {
     await scroll(1_000_000);
     const box = await last.boundingBox();
     return (
@@ -388,11 +355,10 @@ test("rows of the list grow with the text, stay where they were, and are all rea
       (box?.y ?? 700) + (box?.height ?? 1) <= 700
     );
   });
-  await page.context().close();
-}, 30_000);
+});
 
-test("says that a person has left, or is blocked, where one would write", async () => {
-  const page = await enter(`#${FEW_UNREAD}`);
+test("shows in place of the composer that the peer is deleted or blocked", async () => {
+  const page = await enter(FEW_UNREAD);
   await page.route("**/conversations?*", async (route) => {
     const answer = await route.fetch();
     const all = (await answer.json()) as { peer: string; gone: boolean }[];
@@ -401,17 +367,19 @@ test("says that a person has left, or is blocked, where one would write", async 
   });
   await page.route("**/blocks", (route) => route.fulfill({ json: ["Μαρία"] }));
   await page.reload();
-  await until("it says so", async () =>
+  await until("the page shows it", async () =>
     /deleted their account/.test(await page.locator("message-composer .closed").innerText()),
   );
   expect(await page.locator("message-composer form").isHidden()).toBe(true);
-  await page.evaluate(() => (location.hash = "#μαρια"));
-  await until("it is hers", async () => /blocked/.test(await page.locator("message-composer .closed").innerText()));
+  await goToPeer(page, "μαρια");
+  await until("the page shows the block", async () =>
+    /blocked/.test(await page.locator("message-composer .closed").innerText()),
+  );
   expect(await page.locator("message-composer form").isHidden()).toBe(true);
   expect(await page.locator(".greeting").isHidden()).toBe(true);
-  await page.evaluate((name) => (location.hash = `#${name}`), LONG);
-  await until("one can write", () => page.locator("textarea").isVisible());
-}, 30_000);
+  await goToPeer(page, LONG);
+  await until("the composer has the focus", () => page.locator("textarea").isVisible());
+});
 
 /** The message at the top of what is seen, and how much of it. */
 const topMessage = (page: Page) =>
@@ -422,16 +390,14 @@ const topMessage = (page: Page) =>
     return first?.querySelector(".text")?.textContent?.slice(0, 12);
   });
 
-test("whoever reads far up stays there when the phone is turned, the text grows or the window changes", async () => {
+test("keeps the position far up when the window or the text changes size", async () => {
   const portrait = { width: 390, height: 844 };
-  const page = await enter(`#${LONG}`, { viewport: portrait });
+  const page = await enter(LONG, { viewport: portrait });
   await until("120 messages up", async () => {
     await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollBy(0, -700));
     return /^Message 4[67]\d/.test((await topMessage(page)) ?? "");
   });
-  const frame = () =>
-    page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
-  await frame();
+  await drawn(page);
   const before = await topMessage(page);
   const steps: Record<string, () => Promise<unknown>> = {
     "turned to landscape": () => page.setViewportSize({ width: 844, height: 390 }),
@@ -456,10 +422,10 @@ test("whoever reads far up stays there when the phone is turned, the text grows 
   };
   for (const [step, change] of Object.entries(steps)) {
     await change();
-    await frame();
+    await drawn(page);
     expect([step, await topMessage(page)]).toEqual([step, before]);
   }
-}, 60_000);
+});
 
 /** By how many pixels the newest bubble is hidden, or why it failed. */
 const hiddenBelow = (page: Page) =>
@@ -469,11 +435,11 @@ const hiddenBelow = (page: Page) =>
     return scroller && last ? Math.max(0, Math.round(last.bottom - scroller.bottom)) : Number.NaN;
   });
 
-test("a view at the end stays there whatever appears", async () => {
-  const reader = new Person(app.url, READER, cookieOf(0));
-  const peer = await new Person(app.url, LONG, cookieOf(1)).open();
-  const page = await enter(`#${LONG}`, { viewport: { width: 390, height: 640 } });
-  await until("it is at its end", async () => (await bottom(page)) < 2);
+test("stays at the end whatever appears", async () => {
+  const reader = chat.server.user(0);
+  const peer = await chat.server.user(1).open();
+  const page = await enter(LONG, { viewport: { width: 390, height: 640 } });
+  await until("the end is visible", async () => (await bottom(page)) < 2);
   const show = (selector: string) => () =>
     page.evaluate((selector) => {
       // As the worst of luck has it: the page hears of its own scrolling just when the line appears.
@@ -493,8 +459,7 @@ test("a view at the end stays there whatever appears", async () => {
     "turned back": () => page.setViewportSize({ width: 390, height: 640 }),
     "the keyboard": () => page.setViewportSize({ width: 390, height: 400 }),
     "a text of one's own": async () => {
-      await page.fill("textarea", "a text of more than one line ".repeat(4));
-      await page.press("textarea", "Enter");
+      await write(page, "a text of more than one line ".repeat(4));
     },
     "texts of the other": async () => {
       for (let i = 1; i <= 3; i++) await peer.send(READER, `one more ${i}`);
@@ -510,8 +475,7 @@ test("a view at the end stays there whatever appears", async () => {
           else send.call(this, data);
         };
       });
-      await page.fill("textarea", "refused");
-      await page.press("textarea", "Enter");
+      await write(page, "refused");
       await page.waitForSelector(".failure");
     },
     "a block": async () => {
@@ -526,35 +490,33 @@ test("a view at the end stays there whatever appears", async () => {
   };
   for (const [step, change] of Object.entries(steps)) {
     await change();
-    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    await drawn(page);
     expect([step, await hiddenBelow(page)]).toEqual([step, 0]);
   }
-}, 60_000);
+});
 
-test("the first reply in a fresh browser is not hidden by the question about notifications", async () => {
-  const other = await new Person(app.url, nameOf(6), cookieOf(6)).open();
+test("shows the first reply above the notification prompt", async () => {
+  const other = await chat.server.user(6).open();
   for (let i = 1; i <= 30; i++) await other.send(READER, `unread ${i}`);
-  const page = await enter(`#${nameOf(6)}`);
+  const page = await enter(nameOf(6));
   await page.addInitScript(() => Object.defineProperty(Notification, "permission", { get: () => "default" }));
   await page.reload();
   await page.waitForSelector("chat-thread .day.new");
-  await page.fill("textarea", "my first reply");
-  await page.press("textarea", "Enter");
+  await write(page, "my first reply");
   await page.waitForSelector(".ask-notifications:visible");
   await page.locator(".message .text", { hasText: "my first reply" }).waitFor();
-  await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+  await drawn(page);
   expect(await hiddenBelow(page)).toBe(0);
-}, 30_000);
+});
 
-test("the line above what is new goes with one's own reply, from here or another device", async () => {
-  const other = await new Person(app.url, nameOf(7), cookieOf(7)).open();
-  const phone = await new Person(app.url, READER, cookieOf(0)).open();
+test("removes the line above new messages after a reply from any device", async () => {
+  const other = await chat.server.user(7).open();
+  const phone = await chat.server.user(0).open();
   const line = (page: Page) => page.locator("chat-thread .day.new");
   await other.send(READER, "new to you");
-  const page = await enter(`#${nameOf(7)}`);
+  const page = await enter(nameOf(7));
   await line(page).waitFor();
-  await page.fill("textarea", "seen");
-  await page.press("textarea", "Enter");
+  await write(page, "seen");
   await line(page).waitFor({ state: "detached" });
 
   await page.evaluate(() => (document.hasFocus = () => false));
@@ -567,4 +529,4 @@ test("the line above what is new goes with one's own reply, from here or another
     "the line is above it",
     async () => (await line(page).locator("+ .message .text").innerText()) === "and once more",
   );
-}, 30_000);
+});

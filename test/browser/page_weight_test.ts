@@ -1,29 +1,26 @@
-/**
- * How heavy the page is, and how soon there is something to read: a real Chromium that has nothing, and a wire between it and the
- * server that counts every byte, whoever asked for it: the page, its workers, the service worker.
- */
+/** The weight of a first visit, in bytes on the wire whoever requests them, and the time until the first message can be read. */
 
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 
 import type { Socket } from "bun";
-import type { Browser, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 
 import { download } from "../../tools/bench/parts/page.ts";
-import { closeWindows, launch } from "../support/browser.ts";
-import { PASSWORD, type Person, startApp, type TestApp } from "../support/harness.ts";
+import { fillForm, useBrowser } from "../support/browser.ts";
+import { PASSWORD, type Person } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
 const MOST = 75 * 1024;
 const MOST_READABLE_MS = 500;
-/** Other programs may take the machine at any moment: one visit within this time has to be undisturbed. */
+/** Other programs may use the machine; one visit within this time has to be undisturbed. */
 const TRIED_MS = 40_000;
-/** What browsers with a window ask for as well: without one they leave the tab's picture and the manifest out. */
+/** Requested only by browsers with a window. */
 const WITH_A_WINDOW = ["favicon.svg", "chatify.webmanifest"];
 
-/** A wire to a server, which counts. Sockets for messages are counted apart. */
+/** A TCP relay to the server that counts bytes, except those of WebSockets. */
 class Wire implements Disposable {
-  /** What came from the server to the browser, headers included, by the path that was asked for. */
-  readonly came = new Map<string, number>();
+  /** Bytes from the server, headers included, by requested path. */
+  readonly received = new Map<string, number>();
   readonly #listener: Bun.TCPSocketListener<End>;
 
   constructor(to: number) {
@@ -56,11 +53,11 @@ class Wire implements Disposable {
   }
 
   get bytes(): number {
-    return [...this.came.values()].reduce((sum, bytes) => sum + bytes, 0);
+    return [...this.received.values()].reduce((sum, bytes) => sum + bytes, 0);
   }
 
   count(path: string, bytes: number): void {
-    this.came.set(path, (this.came.get(path) ?? 0) + bytes);
+    this.received.set(path, (this.received.get(path) ?? 0) + bytes);
   }
 
   get url(): string {
@@ -80,33 +77,24 @@ interface End {
   isSocket: boolean;
 }
 
-let browser: Browser;
-let app: TestApp;
+const chat = useBrowser();
 let ann: Person;
 
 beforeAll(async () => {
-  [browser, app] = [await launch(), await startApp()];
-  const [bob] = await app.people("Bob");
-  ann = await app.person("Ann");
+  const [bob] = await chat.server.people("Bob");
+  ann = await chat.server.person("Ann");
   const tab = await bob!.open();
   for (let i = 1; i <= 30; i++) await tab.send("Ann", `message ${i}`);
-  // Files are compressed in the second after the start.
+  // Files are compressed in the first second.
   await until("files are compressed", async () => {
-    const answer = await fetch(`${app.url}/login`, { headers: { "accept-encoding": "br" } });
+    const answer = await fetch(`${chat.server.url}/login`, { headers: { "accept-encoding": "br" } });
     return answer.headers.get("content-encoding") === "br";
   });
-}, 60_000);
-
-afterAll(async () => {
-  await browser?.close();
-  await app?.stop();
 });
 
-afterEach(() => closeWindows(browser));
-
-/** A browser with nothing in it. */
+/** A fresh browser. */
 async function visitor(url: string, locale: string, who?: Person): Promise<Page> {
-  const context = await browser.newContext({ locale });
+  const context = await chat.context(who, { url, locale });
   await context.addInitScript(() => {
     const look = () => {
       const message = document.querySelector("chat-thread .message");
@@ -115,75 +103,67 @@ async function visitor(url: string, locale: string, who?: Person): Promise<Page>
     };
     requestAnimationFrame(look);
   });
-  const [name = "", value = ""] = who?.cookie.split(/=(.*)/s) ?? [];
-  if (who) await context.addCookies([{ name, value, url }]);
   return context.newPage();
 }
 
-/** Waits until the page is kept for offline and nothing has come for so long that nothing will. */
-async function still(page: Page, wire: Wire): Promise<void> {
+/** Waits until the page is stored for offline use and the network is idle. */
+async function idle(page: Page, wire: Wire): Promise<void> {
   await page.waitForFunction(async () => (await caches.match("/")) !== undefined);
-  for (let before = -1; before !== wire.bytes; await Bun.sleep(1_500)) before = wire.bytes;
+  for (let before = -1; before !== wire.bytes; await Bun.sleep(1_000)) before = wire.bytes;
   const icon = await page.getAttribute("link[rel=icon]", "href");
   for (const name of WITH_A_WINDOW) {
     const path = icon?.replace("favicon.svg", name) ?? "";
-    if (!wire.came.has(path)) await fetch(wire.url + path, { headers: { "accept-encoding": "br" } });
+    if (!wire.received.has(path)) await fetch(wire.url + path, { headers: { "accept-encoding": "br" } });
   }
 }
 
-/** Says what came, and how much; holds it against the bound. */
-function weigh(what: string, { bytes, came }: Wire): void {
-  process.stdout.write(`${what}: ${(bytes / 1024).toFixed(1)} KiB, ${came.size} answers\n`);
-  const heaviest = [...came].toSorted(([, a], [, b]) => b - a).slice(0, 12);
+/** Prints the weight and compares it with the bound. */
+function weigh(what: string, { bytes, received }: Wire): void {
+  process.stdout.write(`${what}: ${(bytes / 1024).toFixed(1)} KiB, ${received.size} responses\n`);
+  const heaviest = [...received].toSorted(([, a], [, b]) => b - a).slice(0, 12);
   expect(bytes, `${what}; the heaviest: ${heaviest.map(([path, size]) => `${path} ${size}`).join(", ")}`).toBeLessThan(
     MOST,
   );
 }
 
-for (const locale of ["en-GB", "el-GR"]) {
-  const name = `New-${locale}`;
-
-  test(`a first visit is at most 75 KiB on the wire: login, chat and service worker (${locale})`, async () => {
-    await app.person(name);
-    using wire = new Wire(app.port);
+test.each(["en-GB", "el-GR"])(
+  "weighs at most 75 KiB on a first visit: login, chat and service worker (%s)",
+  async (locale) => {
+    const username = `New-${locale}`;
+    await chat.server.person(username);
+    using wire = new Wire(chat.server.port);
     const page = await visitor(wire.url, locale);
     await page.goto(`${wire.url}/`);
-    await page.fill("#username", name);
-    await page.evaluate(async () => void (await navigator.serviceWorker.ready)); // nobody types faster
-    await page.fill("#password", PASSWORD);
-    await page.press("#password", "Enter");
+    await page.evaluate(async () => void (await navigator.serviceWorker.ready)); // no one types faster
+    await fillForm(page, { username, password: PASSWORD });
     await page.waitForSelector("people-list .empty:visible");
-    await still(page, wire);
+    await idle(page, wire);
     weigh(`${locale}, login and chat`, wire);
-    expect([...wire.came.keys()].filter((path) => path.includes("/words/"))).toHaveLength(1);
-    await page.context().close();
-  }, 60_000);
+    expect([...wire.received.keys()].filter((path) => path.includes("/words/"))).toHaveLength(1);
+  },
+  60_000,
+);
 
-  test(`so is that of somebody who is signed in (${locale})`, async () => {
-    using wire = new Wire(app.port);
-    const page = await visitor(wire.url, locale, await app.person(`${name}-in`));
-    await page.goto(`${wire.url}/`);
-    await page.waitForSelector("people-list .empty:visible");
-    await still(page, wire);
-    weigh(`${locale}, chat`, wire);
-    if (locale === "en-GB") {
-      const cookie = (await page.context().cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
-      const { files } = await download(app.port, "/", { Cookie: cookie });
-      const all = [...wire.came.keys()].filter((path) => /^\/static\/|^\/(?:sw\.js)?$/.test(path));
-      expect([...files.keys()].toSorted(), "what the benchmark counts").toEqual(all.toSorted());
-    }
-    await page.context().close();
-  }, 60_000);
-}
+test("weighs what the benchmark counts when signed in, and at most 75 KiB", async () => {
+  using wire = new Wire(chat.server.port);
+  const user = await chat.server.person("Signed-in");
+  const page = await visitor(wire.url, "en-GB", user);
+  await page.goto(`${wire.url}/`);
+  await page.waitForSelector("people-list .empty:visible");
+  await idle(page, wire);
+  weigh("chat", wire);
+  const { files } = await download(chat.server.port, "/", { Cookie: user.cookie });
+  const all = [...wire.received.keys()].filter((path) => /^\/static\/|^\/(?:sw\.js)?$/.test(path));
+  expect([...files.keys()].toSorted()).toEqual(all.toSorted());
+}, 60_000);
 
-test("the first message can be read within half a second after the document, on a machine that has the time", async () => {
-  const page = await visitor(app.url.replace("127.0.0.1", "localhost"), "en-GB", ann);
-  const url = app.url.replace("127.0.0.1", "localhost");
+test("shows the first message within 500 ms after the document", async () => {
+  const page = await visitor(chat.url, "en-GB", ann);
   const took: number[] = [];
   const end = performance.now() + TRIED_MS;
   while (took.length < 3 || (Math.min(...took) > MOST_READABLE_MS && performance.now() < end)) {
     await page.goto("about:blank");
-    await page.goto(`${url}/#Bob`);
+    await page.goto(`${chat.url}/#Bob`);
     await page.waitForFunction(() => performance.getEntriesByName("first message").length > 0);
     const ms = await page.evaluate(() => {
       const [document] = performance.getEntriesByType("navigation") as PerformanceNavigationTiming[];
@@ -194,5 +174,4 @@ test("the first message can be read within half a second after the document, on 
   }
   process.stdout.write(`the first message can be read ${took.join(", ")} ms after the document\n`);
   expect(Math.min(...took)).toBeLessThanOrEqual(MOST_READABLE_MS);
-  await page.context().close();
 }, 90_000);

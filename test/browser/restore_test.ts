@@ -1,60 +1,36 @@
-/** What a browser shows after the database went back: what is there, and what was not sent yet. Real Chromium, real copies of `data`. */
+/** What the page shows after the database was restored to an earlier state: the server's messages, and what was not sent yet. */
 
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import type { Browser, BrowserContext, Page } from "playwright-core";
+import type { BrowserContext, Page } from "playwright-core";
 
 import { type Client, connect } from "../../src/db/client.ts";
-import { closeWindows, launch, Server } from "../support/browser.ts";
+import { cachedTexts, localhost, shows, texts, useBrowser, write } from "../support/browser.ts";
 import { freePort, migratedDatabase, Person, ROOT, startApp } from "../support/harness.ts";
+import { ServerProcess } from "../support/server_process.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(120_000);
 
 const directory = mkdtempSync(join(tmpdir(), "chatify-restore-"));
 const data = join(directory, "data");
-let browser: Browser;
-let server: Server;
+let server: ServerProcess;
 
-beforeAll(async () => {
-  browser = await launch();
-  server = new Server(freePort(), "", ROOT, { DATA_DIR: data });
+const chat = useBrowser(async () => {
+  server = new ServerProcess(freePort(), "", ROOT, { DATA_DIR: data });
   await server.start();
-}, 60_000);
-
-afterEach(() => closeWindows(browser));
-
-afterAll(async () => {
-  await browser?.close();
-  await server?.end("SIGTERM");
-  rmSync(directory, { recursive: true, force: true });
+  return server;
 });
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-async function browserOf(who: Person, url: string): Promise<BrowserContext> {
-  const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1_100, height: 760 } });
-  const [name = "", value = ""] = who.cookie.split(/=(.*)/s);
-  await context.addCookies([{ name, value, url }]);
-  return context;
-}
-
-async function open(context: BrowserContext, url: string, peer: string): Promise<Page> {
-  const page = await context.newPage();
-  await page.goto(`${url}/#${encodeURIComponent(peer)}`);
-  await page.waitForSelector("message-composer textarea:visible");
-  return page;
-}
-
-async function write(page: Page, text: string): Promise<void> {
-  await page.fill("message-composer textarea", text);
-  await page.press("message-composer textarea", "Enter");
-}
-
-const texts = (page: Page) => page.locator("chat-thread .message .text").allTextContents();
-const shows = (page: Page, ...wanted: string[]) =>
-  until(`the page shows ${wanted.join(", ")}`, async () => (await texts(page)).join() === wanted.join(), 20_000);
+const open = (context: BrowserContext, peer: string, url = chat.url) =>
+  chat.open(context, `/#${encodeURIComponent(peer)}`, { url });
+/** Waits until the browser stores messages up to `text`. */
+const caches = (page: Page, me: string, peer: string, text: string) =>
+  until("the messages are stored", async () => (await cachedTexts(page, me, peer)).at(-1) === text);
 
 async function sends(who: Person, peer: string, ...messages: string[]): Promise<void> {
   const tab = await who.open({ watch: [] });
@@ -62,62 +38,62 @@ async function sends(who: Person, peer: string, ...messages: string[]): Promise<
   await tab.close();
 }
 
-/** Ends the server, puts the data of `name` in place of its own, and starts it again. */
-async function putBack(name: string): Promise<void> {
-  await server.end("SIGTERM");
+/** Restarts the server with the copy `name` of its data. */
+async function restore(name: string): Promise<void> {
+  await server.stop();
   rmSync(data, { recursive: true });
   Bun.spawnSync(["cp", "-a", join(directory, name), data]);
   await server.start();
 }
 
-async function keepCopy(name: string): Promise<void> {
-  await server.end("SIGTERM");
+async function copyData(name: string): Promise<void> {
+  await server.stop();
   Bun.spawnSync(["cp", "-a", data, join(directory, name)]);
   await server.start();
 }
 
-test("a copy of the data directory that is put back takes lost messages off the page, and no unsent text", async () => {
+test("removes lost messages from the page when a copy of the data is restored, but no pending one", async () => {
   const [ann, bob] = [await Person.signUp(server.url, "Ann-b"), await Person.signUp(server.url, "Bob-b")];
   await sends(bob, "Ann-b", "one", "two", "three");
-  await keepCopy("monday");
-  const context = await browserOf(ann, server.url);
-  const [page, closed] = [await open(context, server.url, "Bob-b"), await open(context, server.url, "Bob-b")];
+  await copyData("monday");
+  const context = await chat.context(ann);
+  const [page, closed] = [await open(context, "Bob-b"), await open(context, "Bob-b")];
   await shows(page, "one", "two", "three");
   await sends(bob, "Ann-b", "lost 4", "lost 5");
   await write(page, "lost 6");
   for (const each of [page, closed]) await shows(each, "one", "two", "three", "lost 4", "lost 5", "lost 6");
-  await Bun.sleep(2_500); // the reading cache is written meanwhile
+  await caches(page, "Ann-b", "Bob-b", "lost 6");
   await closed.close();
 
-  await server.end("SIGTERM");
+  await server.stop();
   await write(page, "unsent");
-  await putBack("monday");
+  await restore("monday");
   await shows(page, "one", "two", "three", "unsent");
   await sends(bob, "Ann-b", "five", "six", "seven");
   await shows(page, "one", "two", "three", "unsent", "five", "six", "seven");
-  await shows(await open(context, server.url, "Bob-b"), "one", "two", "three", "unsent", "five", "six", "seven");
+  await shows(await open(context, "Bob-b"), "one", "two", "three", "unsent", "five", "six", "seven");
 });
 
-test("a copy put back while the page is closed: it shows what the server has, however far that went on", async () => {
+test("shows the server's messages when a copy is restored while the page is closed", async () => {
   const [ann, bob] = [await Person.signUp(server.url, "Ann-c"), await Person.signUp(server.url, "Bob-c")];
   await sends(bob, "Ann-c", "one", "two", "three");
-  await keepCopy("tuesday");
-  const context = await browserOf(ann, server.url);
-  const page = await open(context, server.url, "Bob-c");
+  await copyData("tuesday");
+  const context = await chat.context(ann);
+  const page = await open(context, "Bob-c");
   await sends(bob, "Ann-c", "lost 4", "lost 5");
   await shows(page, "one", "two", "three", "lost 4", "lost 5");
-  await Bun.sleep(2_500); // as above
+  await caches(page, "Ann-c", "Bob-c", "lost 5");
   await page.close();
-  await putBack("tuesday");
+  await restore("tuesday");
   await sends(bob, "Ann-c", "four", "five", "six");
-  await shows(await open(context, server.url, "Bob-c"), "one", "two", "three", "four", "five", "six");
+  await shows(await open(context, "Bob-c"), "one", "two", "three", "four", "five", "six");
 });
 
-test("a restart of everything leaves the page as it is: nothing is fetched again but what came since", async () => {
+test("fetches only new messages after a restart", async () => {
   const [ann, bob] = [await Person.signUp(server.url, "Ann-d"), await Person.signUp(server.url, "Bob-d")];
   await sends(bob, "Ann-d", "one", "two", "three");
-  const context = await browserOf(ann, server.url);
-  const page = await open(context, server.url, "Bob-d");
+  const context = await chat.context(ann);
+  const page = await open(context, "Bob-d");
   await shows(page, "one", "two", "three");
   await page
     .locator("chat-thread .message")
@@ -132,7 +108,7 @@ test("a restart of everything leaves the page as it is: nothing is fetched again
     await server.end(signal);
     await server.start();
     await sends(bob, "Ann-d", signal);
-    await until("the page has what came since", async () => (await texts(page)).at(-1) === signal, 20_000);
+    await until("the page has the new message", async () => (await texts(page)).at(-1) === signal, 20_000);
   }
   await shows(page, "one", "two", "three", "SIGTERM", "SIGKILL");
   expect(await page.locator("chat-thread .message[data-mark]").count()).toBe(1);
@@ -145,33 +121,30 @@ const unnoticed = [
   { what: "fewer", sent: ["two again"] },
 ];
 
-test.each(unnoticed)(
-  "an open page notices by itself that the database went back, and now has $what messages",
-  async ({ sent }) => {
-    await using app = await startApp();
-    const [ann, bob] = await app.people("ann", "bob");
-    await sends(bob!, "ann", "one", "two", "three");
-    const url = `http://localhost:${app.port}`;
-    const page = await open(await browserOf(ann!, url), url, "bob");
-    await shows(page, "one", "two", "three");
-    await goBack(app.sql);
-    await sends(bob!, "ann", ...sent);
-    await shows(page, "one", ...sent);
-  },
-);
+test.each(unnoticed)("detects in an open page that the database went back and has $what messages", async ({ sent }) => {
+  await using app = await startApp();
+  const [ann, bob] = await app.people("ann", "bob");
+  await sends(bob!, "ann", "one", "two", "three");
+  const url = localhost(app.url);
+  const page = await open(await chat.context(ann, { url }), "bob", url);
+  await shows(page, "one", "two", "three");
+  await goBack(app.sql);
+  await sends(bob!, "ann", ...sent);
+  await shows(page, "one", ...sent);
+});
 
-test.each(unnoticed)("a page that comes back notices it, and that there are $what messages", async ({ sent }) => {
+test.each(unnoticed)("detects on reconnecting that the database went back and has $what messages", async ({ sent }) => {
   const database = await migratedDatabase();
-  const pod = new Server(freePort(), database);
+  const pod = new ServerProcess(freePort(), database);
   await pod.start();
   const [ann, bob] = [await Person.signUp(pod.url, "ann"), await Person.signUp(pod.url, "bob")];
   await sends(bob, "ann", "one", "two", "three");
-  const context = await browserOf(ann, pod.url);
-  const page = await open(context, pod.url, "bob");
+  const context = await chat.context(ann, { url: pod.url });
+  const page = await open(context, "bob", pod.url);
   await shows(page, "one", "two", "three");
-  await Bun.sleep(2_500); // the reading cache is written meanwhile
-  await pod.end("SIGTERM");
-  await page.evaluate(() => window.dispatchEvent(new Event("offline"))); // so that it is slow to come back
+  await caches(page, "ann", "bob", "three");
+  await pod.stop();
+  await page.evaluate(() => window.dispatchEvent(new Event("offline"))); // delays the reconnect
   const sql = connect(database, { name: "test" });
   await goBack(sql);
   await sql.end();
@@ -179,11 +152,11 @@ test.each(unnoticed)("a page that comes back notices it, and that there are $wha
   await sends(bob.at(other), "ann", ...sent);
   await pod.start();
   await shows(page, "one", ...sent);
-  await shows(await open(context, pod.url, "bob"), "one", ...sent);
-  await pod.end("SIGTERM");
+  await shows(await open(context, "bob", pod.url), "one", ...sent);
+  await pod.stop();
 });
 
-/** Takes the last two of three messages back, as no restore does: the epoch stays. */
+/** Deletes the last two of three messages, but keeps the epoch, unlike a restore. */
 async function goBack(sql: Client): Promise<void> {
   await sql`delete from messages where seq > 1`;
   await sql`update conversations set last_seq = 1, low_read_seq = 0, low_unread = 1`;

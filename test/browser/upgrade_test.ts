@@ -1,43 +1,44 @@
-/** Pages that stay open while their server is replaced by one with other pages. Real processes, real Chromium. */
+/** Pages that stay open while their server is replaced by another version. */
 
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { appendFileSync, cpSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import type { Browser, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 
-import { closeWindows, launch, Server } from "../support/browser.ts";
+import { draft, useBrowser } from "../support/browser.ts";
 import { freePort, migratedDatabase, Person, ROOT } from "../support/harness.ts";
+import { ServerProcess } from "../support/server_process.ts";
 import { until } from "../support/until.ts";
 
 const root = mkdtempSync(join(tmpdir(), "chatify-upgrade-"));
-let browser: Browser;
-let old: Server;
-let next: Server;
+let old: ServerProcess;
+let next: ServerProcess;
 let ann: Person;
 
-beforeAll(async () => {
+const chat = useBrowser(async () => {
   const [port, database] = [freePort(), await migratedDatabase()];
-  makeNext();
-  browser = await launch();
-  [old, next] = [new Server(port, database), new Server(port, database, root)];
+  [old, next] = [new ServerProcess(port, database), new ServerProcess(port, database, root)];
   await old.start();
+  return old;
+});
+
+beforeAll(async () => {
+  makeNext();
   ann = await Person.signUp(old.url, "Ann");
-}, 60_000);
+});
 afterAll(async () => {
-  await browser?.close();
-  for (const server of [old, next]) await server?.end("SIGTERM");
+  await next?.stop();
   rmSync(root, { recursive: true, force: true });
 });
 afterEach(async () => {
-  await closeWindows(browser);
-  await next.end("SIGTERM");
-  await old.end("SIGTERM");
+  await next.stop();
+  await old.stop();
   await old.start();
 });
 
-/** The next version: a file works only with another one of its version, and one is no more. */
+/** The next version: one file needs another of its version, and one file is deleted. */
 function makeNext(): void {
   for (const part of ["src", "static", "sql", "package.json"])
     cpSync(join(ROOT, part), join(root, part), { recursive: true });
@@ -52,15 +53,12 @@ function makeNext(): void {
 }
 
 async function upgrade(): Promise<void> {
-  await old.end("SIGTERM");
+  await old.stop();
   await next.start();
 }
 
 async function open(hidden = false): Promise<Page> {
-  const context = await browser.newContext({ locale: "en-GB" });
-  const [name = "", value = ""] = ann.cookie.split(/=(.*)/s);
-  await context.addCookies([{ name, value, url: old.url }]);
-  const page = await context.newPage();
+  const page = await chat.page(ann);
   await page.clock.install();
   await page.addInitScript((isHidden) => {
     if (isHidden) Object.defineProperty(document, "visibilityState", { get: () => "hidden" });
@@ -74,14 +72,18 @@ const versionOf = (page: Page) =>
   page.evaluate(() => document.querySelector<HTMLScriptElement>("script[type=module]")?.src.split("/")[4]);
 const OFFER = "connection-line[data-state=update]:visible";
 const offers = (page: Page) =>
-  until("it offers to reload", async () => (await page.locator(OFFER).count()) === 1, 20_000);
-/** Waits until the page has been loaded again, whole. */
-async function becomes(page: Page, isIt: (version: string | undefined) => boolean): Promise<void> {
-  await until("it is the other page", async () => isIt(await versionOf(page).catch(() => undefined)), 20_000);
+  until("the page offers to reload", async () => (await page.locator(OFFER).count()) === 1, 20_000);
+/** Waits until the page has reloaded completely. */
+async function becomes(page: Page, isWanted: (version: string | undefined) => boolean): Promise<void> {
+  await until(
+    "the page has the other version",
+    async () => isWanted(await versionOf(page).catch(() => undefined)),
+    20_000,
+  );
   await page.waitForSelector("message-composer textarea:visible");
 }
 
-test("a page loads the rest of its files in its own version, and offers to reload", async () => {
+test("loads later files in the page's own version, and offers to reload", async () => {
   const page = await open();
   const before = await versionOf(page);
   await page.fill("message-composer textarea", "half a sent");
@@ -95,24 +97,24 @@ test("a page loads the rest of its files in its own version, and offers to reloa
   await page.keyboard.press("Escape");
   await page.click(`${OFFER} button`);
   await becomes(page, (version) => version !== undefined && version !== before);
-  await until("the text is there", async () => (await page.inputValue("message-composer textarea")) === "half a sent");
+  await until("the draft is there", async () => (await draft(page)) === "half a sent");
   expect(await page.locator(OFFER).count()).toBe(0);
 }, 60_000);
 
-test("a page that nobody looks at reloads by itself, once for a version", async () => {
+test("reloads a hidden page by itself, once per version", async () => {
   const page = await open(true);
   const before = await versionOf(page);
   await upgrade();
   await offers(page);
   await page.clock.fastForward(61_000);
   await becomes(page, (version) => version !== undefined && version !== before);
-  // In the middle of an upgrade the pages may be those of another pod once more.
-  await next.end("SIGTERM");
+  // During an upgrade, the page may reach an old pod again.
+  await next.stop();
   await old.start();
   await offers(page);
   await page.clock.fastForward(61_000);
   await becomes(page, (version) => version === before);
-  await old.end("SIGTERM");
+  await old.stop();
   await next.start();
   await offers(page);
   await page.clock.fastForward(61_000);
@@ -120,7 +122,7 @@ test("a page that nobody looks at reloads by itself, once for a version", async 
   expect(await versionOf(page)).toBe(before);
 }, 90_000);
 
-test("files of another version are those of that version, also those that are no more; of an unknown one the current", async () => {
+test("serves the files of an older version, deleted ones included, and the current ones for an unknown version", async () => {
   const page = await open();
   const before = await versionOf(page);
   const paths = ["js/elements/keys_sheet.js", "js/account/data_export.js", "css/chat.css"];

@@ -1,187 +1,187 @@
+/** What the tests of pages share: one Chromium and one server per file, a fresh context per test, and the page's common acts. */
+
+import { afterAll, afterEach, beforeAll } from "bun:test";
+
+import type { Browser, BrowserContext, BrowserContextOptions, Page } from "playwright-core";
+
+import { launch, type LaunchOptions } from "./chromium.ts";
+import { PASSWORD, Person, startApp, type TestApp } from "./harness.ts";
+import { until } from "./until.ts";
+
+/** A server whose pages are opened. */
+interface Site {
+  readonly url: string;
+  stop(): Promise<unknown>;
+}
+
+type ContextOptions = BrowserContextOptions & { /** another address of the server */ url?: string };
+/** `ready` is a selector to wait for, in place of the path's own. */
+type OpenOptions = ContextOptions & { ready?: string };
+
+/** The address as browsers open it: only there are service workers and `Clear-Site-Data` allowed without https. */
+export const localhost = (url: string) => url.replace("127.0.0.1", "localhost");
+
 /**
- * A real Chromium for the page's tests: the system's if there is one, else the one inside the npm package @sparticuz/chromium,
- * unpacked once below node_modules. Nothing is downloaded and nothing is skipped: without a browser the tests fail. What pages
- * complain of is heard wherever they are opened (`complaints.ts`).
+ * Starts a browser and a server before the tests of a file and stops them afterwards. Contexts close after each test, unless
+ * `keepsContexts`.
  */
-
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-
-import { type Browser, chromium, type Page } from "playwright-core";
-
-import { complaints } from "./complaints.ts";
-import { PASSWORD, ROOT } from "./harness.ts";
-
-const NAMES = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
-const MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome";
-
-/**
- * Starts a headless browser. `CHROMIUM=path` names one; `CHROMIUM=package` insists on the package's.
- *
- * @param options.keepsPages whether pages that were left stay in memory for going back, as in everybody's browser; Playwright has none
- * @param options.args further arguments of the program
- */
-export async function launch(options: { keepsPages?: boolean; args?: readonly string[] } = {}): Promise<Browser> {
-  const { executablePath, env } = await program();
-  const ignoreDefaultArgs = options.keepsPages ? ["--disable-back-forward-cache"] : [];
-  const browser = await chromium.launch({
-    executablePath,
-    headless: true,
-    ignoreDefaultArgs,
-    env,
-    args: [...ARGS, ...(options.args ?? [])],
+export function useBrowser(): BrowserFixture<TestApp>;
+export function useBrowser<S extends Site>(
+  start: () => Promise<S>,
+  options?: LaunchOptions & { keepsContexts?: boolean },
+): BrowserFixture<S>;
+export function useBrowser(
+  start: () => Promise<Site> = startApp,
+  { keepsContexts = false, ...options }: LaunchOptions & { keepsContexts?: boolean } = {},
+): BrowserFixture<Site> {
+  const fixture = new BrowserFixture<Site>();
+  beforeAll(async () => {
+    [fixture.browser, fixture.server] = await Promise.all([launch(options), start()]);
+  }, 60_000);
+  afterEach(() => (keepsContexts ? undefined : closeContexts(fixture.browser)));
+  afterAll(async () => {
+    await fixture.browser?.close();
+    await fixture.server?.stop();
   });
-  const newContext = browser.newContext.bind(browser);
-  browser.newContext = async (options) => {
-    const context = await newContext(options);
-    complaints.listen(context);
+  return fixture;
+}
+
+export class BrowserFixture<S extends Site> {
+  browser!: Browser;
+  server!: S;
+
+  get url(): string {
+    return localhost(this.server.url);
+  }
+
+  /** A browser profile in which `user` is signed in. */
+  async context(user?: Person, { url = this.url, ...options }: ContextOptions = {}): Promise<BrowserContext> {
+    const context = await this.browser.newContext({
+      locale: "en-GB",
+      viewport: { width: 1_000, height: 700 },
+      ...options,
+    });
+    if (user) await addSession(context, user, url);
     return context;
-  };
-  return browser;
-}
-
-/** A browser process of a test's own, which can be killed and started again on the same profile. */
-export async function launchProcess(profile: string): Promise<{ browser: Browser; kill: () => Promise<void> }> {
-  const { executablePath, env } = await program();
-  const port = join(profile, "DevToolsActivePort");
-  rmSync(port, { force: true });
-  const child = Bun.spawn(
-    [
-      executablePath,
-      "--headless",
-      `--user-data-dir=${profile}`,
-      "--remote-debugging-port=0",
-      "--no-first-run",
-      ...ARGS,
-      "about:blank",
-    ],
-    { env: { ...env, TMPDIR: profile }, stdio: ["ignore", "ignore", "ignore"] }, // killed, it leaves its lock
-  );
-  for (let tries = 0; !existsSync(port) || !readFileSync(port, "utf8").includes("\n"); tries++) {
-    if (tries > 1_000) throw new Error("the browser did not start within 20 s");
-    await Bun.sleep(20);
   }
-  const [number] = readFileSync(port, "utf8").split("\n");
-  const kill = async () => {
-    child.kill("SIGKILL");
-    await child.exited;
-  };
-  // It may hang on the page that the browser is just opening; the next time that is there.
-  for (let tries = 1; ; tries++) {
-    try {
-      const browser = await chromium.connectOverCDP(`http://127.0.0.1:${number}`, { timeout: 5_000 });
-      for (const context of browser.contexts()) complaints.listen(context);
-      return { browser, kill };
-    } catch (error) {
-      if (tries < 4) continue;
-      await kill();
-      throw error;
-    }
+
+  /** A blank page in a new context. */
+  async page(user?: Person, options: ContextOptions = {}): Promise<Page> {
+    return (await this.context(user, options)).newPage();
+  }
+
+  /** Opens a page in a context, or in a new one of a user, and waits until it can be used. */
+  async open(
+    where: BrowserContext | Person | undefined,
+    path = "/",
+    { ready, ...options }: OpenOptions = {},
+  ): Promise<Page> {
+    const context = where === undefined || where instanceof Person ? await this.context(where, options) : where;
+    const page = await context.newPage();
+    await page.goto((options.url ?? this.url) + path);
+    if (ready !== undefined) await page.waitForSelector(ready);
+    else if (path.startsWith("/#")) await page.waitForSelector(FIELD);
+    else if (path === "/") await page.waitForSelector("people-list .line, people-list .empty:visible");
+    else await scripted(page);
+    return page;
   }
 }
 
-const ARGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-quic", "--disable-background-networking"];
+const COMPOSER = "message-composer textarea";
+const FIELD = `${COMPOSER}:visible`;
 
-async function program(): Promise<{ executablePath: string; env: Record<string, string> }> {
-  const asked = process.env["CHROMIUM"];
-  const system = asked ?? NAMES.map((name) => Bun.which(name)).find(Boolean) ?? (existsSync(MAC) ? MAC : undefined);
-  const { executablePath, env } =
-    system && system !== "package" ? { executablePath: system, env: {} } : await unpacked();
-  return { executablePath, env: { ...(process.env as Record<string, string>), ...env } };
+/** The cookie of a session, as Playwright and `Set-Cookie` want it apart. */
+export async function addSession(context: BrowserContext, { cookie }: Person, url: string): Promise<void> {
+  const [name = "", value = ""] = cookie.split(/=(.*)/s);
+  await context.addCookies([{ name, value, url }]);
 }
 
-async function unpacked(): Promise<{ executablePath: string; env: Record<string, string> }> {
-  const place = join(ROOT, "node_modules", ".cache", "chromium-153");
-  const executablePath = join(place, "chromium");
-  if (!existsSync(executablePath)) {
-    const part = `${place}.${process.pid}`;
-    mkdirSync(part, { recursive: true });
-    const { inflate } = await import("@sparticuz/chromium");
-    const archives = join(ROOT, "node_modules", "@sparticuz", "chromium", "bin");
-    const before = process.env["TMPDIR"];
-    process.env["TMPDIR"] = part; // where it unpacks
-    try {
-      for (const name of ["chromium.br", "fonts.tar.br", "swiftshader.tar.br", "al2023.tar.br"]) {
-        await inflate(join(archives, name));
-      }
-    } finally {
-      if (before === undefined) delete process.env["TMPDIR"];
-      else process.env["TMPDIR"] = before;
-    }
-    if (existsSync(executablePath)) rmSync(part, { recursive: true });
-    else renameSync(part, place);
-  }
-  // The package's own configuration looks below /tmp; without any font the browser crashes at the first field.
-  const fonts = join(place, "fonts.conf");
-  const directories = `<dir>${join(place, "fonts", "fonts")}</dir><cachedir>${join(place, "fonts_cache")}</cachedir>`;
-  writeFileSync(`${fonts}.${process.pid}`, `<?xml version="1.0"?>\n<fontconfig>${directories}</fontconfig>\n`);
-  renameSync(`${fonts}.${process.pid}`, fonts); // whole at any moment: other tests start their browsers too
-  return { executablePath, env: { LD_LIBRARY_PATH: join(place, "al2023", "lib"), FONTCONFIG_FILE: fonts } };
-}
-
-/** Waits until a page's scripts are at work, those of a form too: they wait for the words, and `goto` does not. */
+/** Waits until the scripts of a page run, which `goto` does not. */
 export async function scripted(page: Page): Promise<void> {
   await page.waitForSelector("language-choice:defined", { state: "attached" });
 }
 
-/** Closes what a test has left open, or a page of one that failed goes on and complains in the next. */
-export async function closeWindows(browser: Browser): Promise<void> {
+/** Closes what a test left open, so that a failed test's page cannot fail the next. */
+async function closeContexts(browser: Browser): Promise<void> {
   for (const context of browser.contexts()) {
-    // Answers that a test holds back find nobody any more.
     for (const page of context.pages()) await page.unrouteAll({ behavior: "ignoreErrors" });
     await context.close();
   }
 }
 
-/** Signs somebody up through the form and waits for the chat. */
+/** Signs a user up through the form and waits for the chat. */
 export async function signUp(page: Page, url: string, name: string): Promise<void> {
   await page.goto(`${url}/signup`);
-  await page.fill('input[name="username"]', name);
-  await page.fill('input[name="password"]', PASSWORD);
-  await page.fill('input[name="confirm"]', PASSWORD);
-  await page.click('button[type="submit"], form button:not([type])');
+  await fillForm(page, { username: name, password: PASSWORD, confirm: PASSWORD });
   await page.waitForURL(`${url}/`);
   await page.waitForSelector("people-list");
 }
 
-/** A server process that can be killed and started again on the same port and database. */
-export class Server {
-  readonly url: string;
-  readonly #env: Record<string, string>;
-  readonly #root: string;
-  #process: Bun.Subprocess | undefined;
-
-  /** @param root whose program and pages: another one is another version @param env further settings */
-  constructor(port: number, database: string, root = ROOT, env: Record<string, string> = {}) {
-    this.#root = root;
-    this.url = `http://localhost:${port}`;
-    this.#env = { PORT: String(port), HOST: "127.0.0.1", DATABASE_URL: database, RATE_LIMIT: "off", ...env };
-  }
-
-  async start(): Promise<void> {
-    this.#process = Bun.spawn([process.execPath, join(this.#root, "src", "main.ts")], {
-      env: { ...process.env, ...this.#env },
-      stdio: ["ignore", "ignore", "inherit"],
-    });
-    for (let i = 0; i < 500; i++) {
-      const ready = await fetch(`${this.url}/readyz`).then(
-        (answer) => answer.ok,
-        () => false,
-      );
-      if (ready) return;
-      await Bun.sleep(20);
-    }
-    throw new Error("the server did not become ready within 10 s");
-  }
-
-  async end(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
-    this.#process?.kill(signal);
-    this.pause(false); // or it would never hear
-    await this.#process?.exited;
-  }
-
-  /** Takes the time out of it, or gives it back: it holds its connections and says nothing. */
-  pause(stopped: boolean): void {
-    this.#process?.kill(stopped ? "SIGSTOP" : "SIGCONT");
-  }
+/** Fills inputs by id and submits their form with Enter. */
+export async function fillForm(page: Page, fields: Record<string, string>): Promise<void> {
+  for (const [id, value] of Object.entries(fields)) await page.fill(`#${id}`, value);
+  await page.press(`#${Object.keys(fields).at(-1)}`, "Enter");
 }
+
+/** Signs out through the menu. */
+export async function signOut(page: Page): Promise<void> {
+  await page.click("people-list .me");
+  await page.click("#menu .sign-out button:enabled");
+}
+
+/** Sends a message from the composer. */
+export async function write(page: Page, text: string): Promise<void> {
+  await page.fill(COMPOSER, text);
+  await page.press(COMPOSER, "Enter");
+}
+
+/** The text in the composer. */
+export const draft = (page: Page): Promise<string> => page.inputValue(COMPOSER);
+
+/** The texts of the open conversation, in order. */
+export const texts = (page: Page): Promise<string[]> => page.locator("chat-thread .message .text").allTextContents();
+
+/** Waits until the open conversation shows exactly these texts. */
+export async function shows(page: Page, ...wanted: string[]): Promise<void> {
+  const what = `the page shows ${wanted.join(", ").slice(0, 80)}`;
+  await until(what, async () => (await texts(page)).join() === wanted.join(), 20_000);
+}
+
+/** The name in the header of the open conversation. */
+export const peerOnScreen = (page: Page): Promise<string> => page.locator("chat-header h2").innerText();
+
+/** The id of the focused element. */
+export const focusedId = (page: Page) => page.evaluate(() => document.activeElement?.id);
+
+/** Shows a conversation by its address, in the same document. */
+export const goToPeer = (page: Page, name: string) => page.evaluate((to) => (location.hash = `#${to}`), name);
+
+/** Waits until the page has drawn what happened before. */
+export const drawn = (page: Page) =>
+  page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+
+/** Holds requests back. @returns a function that releases them */
+export async function hold(page: Page, url: string | RegExp): Promise<() => void> {
+  const held = Promise.withResolvers<void>();
+  await page.route(url, async (route) => {
+    await held.promise;
+    await route.continue();
+  });
+  return held.resolve;
+}
+
+/** The texts of a conversation that the browser stores for offline use. */
+export const cachedTexts = (page: Page, me: string, peer: string): Promise<string[]> =>
+  page.evaluate(
+    async ([name, key]) => {
+      if (!(await indexedDB.databases()).some((database) => database.name === name)) return [];
+      const opened = indexedDB.open(name);
+      await new Promise((resolve) => opened.addEventListener("success", resolve));
+      const request = opened.result.transaction("messages").objectStore("messages").get(key);
+      await new Promise((resolve) => request.addEventListener("success", resolve));
+      opened.result.close();
+      const { messages = [] } = (request.result ?? {}) as { messages?: { text: string }[] };
+      return messages.map(({ text }) => text);
+    },
+    [`chatify.reading.${me}`, peer.toLowerCase()] as const,
+  );

@@ -3,7 +3,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 
-import { launch } from "./browser.ts";
+import { launch } from "./chromium.ts";
 import { ROOT } from "./harness.ts";
 
 const BLUE = "#4a6cf0";

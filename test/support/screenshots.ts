@@ -6,7 +6,8 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
-import { launch } from "./browser.ts";
+import { localhost } from "./browser.ts";
+import { launch } from "./chromium.ts";
 import { endHarness, ROOT, startApp, type Tab } from "./harness.ts";
 import { Stage, STATES } from "./page_states.ts";
 
@@ -53,7 +54,7 @@ async function pictures(docs: string): Promise<void> {
   mkdirSync(docs, { recursive: true });
   const app = await startApp();
   ends.unshift(app.stop);
-  const url = app.url.replace("127.0.0.1", "localhost");
+  const url = localhost(app.url);
 
   const ann = await app.person("Ann");
   const tabs = new Map<string, Tab>([["Ann", await ann.open()]]);
@@ -90,13 +91,13 @@ async function pictures(docs: string): Promise<void> {
 
 async function states(directory: string): Promise<void> {
   mkdirSync(directory, { recursive: true });
-  const stage = await Stage.set();
-  ends.unshift(() => stage.end());
+  const stage = await Stage.start();
+  ends.unshift(() => stage.stop());
   const rows: string[] = [];
   for (const [number, state] of STATES.entries()) {
     const cells: string[] = [];
     for (const { look, ...options } of LOOKS) {
-      const page = await stage.window(browser, state, options);
+      const page = await stage.page(browser, state, options);
       await stage.show(page, state);
       await Bun.sleep(500); // who is here
       const file = `${number + 1} ${state.name}, ${look}.png`.replaceAll(" ", "_");

@@ -112,8 +112,8 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       file: "src/accounts/signup_policy.ts",
       symbol: "grantFor",
       code: 'if (code !== "") return "first admin";',
-      test: "test/browser/door_test.ts",
-      name: "a closed door opens to the code of a fresh install, once, on any pod, and whoever has it runs the chat",
+      test: "test/server/signup_test.ts",
+      name: "closed sign-up accepts the code of a fresh install once, on any pod, and makes its user an admin",
     },
   ],
   Names: [
@@ -277,7 +277,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "fill",
       code: 'return template.replace(/\\{\\{(\\w+)\\}\\}/g, (_, key: string) => values[key] ?? "");',
       test: "test/browser/browser_safety_test.ts",
-      name: "script and placeholders in a name come back as text in the form",
+      name: "returns markup and placeholders in a name as text in the form",
     },
     {
       guarantee: "A browser keeps nothing of a user who signed out",

@@ -4,7 +4,8 @@ import { expect } from "bun:test";
 
 import type { Page } from "playwright-core";
 
-import { launch, signUp } from "../../support/browser.ts";
+import { signUp } from "../../support/browser.ts";
+import { launch } from "../../support/chromium.ts";
 import { freePort, ROOT } from "../../support/harness.ts";
 import { until } from "../../support/until.ts";
 import { docker, inspect } from "./docker.ts";

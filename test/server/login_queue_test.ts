@@ -1,9 +1,9 @@
-/** Who waits for whom when more people sign in than passwords can be hashed: a server in a process of its own, without limits. */
+/** A fair queue of logins when more passwords arrive than can be hashed; a server process without rate limits. */
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 
-import { Server } from "../support/browser.ts";
 import { freePort, migratedDatabase, PASSWORD, post } from "../support/harness.ts";
+import { ServerProcess } from "../support/server_process.ts";
 
 setDefaultTimeout(60_000);
 
@@ -11,12 +11,12 @@ const VICTIM = "203.0.113.7";
 const TRIES = 20;
 const BOUND_MS = 1_500;
 
-let server: Server;
-/** Of the victim's browser, which signed in before. */
+let server: ServerProcess;
+/** The known-device cookie of the victim's browser. */
 let known: string;
 
 beforeAll(async () => {
-  server = new Server(freePort(), await migratedDatabase(), undefined, { TRUST_PROXY: "on" });
+  server = new ServerProcess(freePort(), await migratedDatabase(), undefined, { TRUST_PROXY: "on" });
   await server.start();
   const form = { username: "victim", password: PASSWORD };
   const answer = await post(`${server.url}/signup`, form, { "x-forwarded-for": VICTIM });
@@ -85,22 +85,22 @@ test.each([
     300,
     (i: number) => send("/login", "attacker", { address: `2001:db8:${i.toString(16)}::1` }),
   ],
-] as const)("a victim gets in every time beside %s", async (_, atOnce, attack) => {
+] as const)("lets a user in every time beside %s", async (_, atOnce, attack) => {
   const { statuses, longestMs, attackers } = await underAttack(attack, { atOnce });
   expect(statuses).toEqual(ALL_IN);
   expect(longestMs).toBeLessThan(BOUND_MS);
-  expect(attackers).toContain(503); // there was more than could be hashed
+  expect(attackers).toContain(503); // more arrived than could be hashed
 });
 
 const botnet = (i: number) => send("/login", "attacker", { address: `198.51.100.${(i % 30) + 1}` });
 
-test("a victim on a known device has every second turn beside thirty addresses that send five logins each", async () => {
+test("serves a known device every second turn beside thirty addresses with five logins each", async () => {
   const { statuses, longestMs } = await underAttack(botnet, { atOnce: 150, cookie: known });
   expect(statuses).toEqual(ALL_IN);
   expect(longestMs).toBeLessThan(BOUND_MS);
 });
 
-test("a victim on a new device waits for one turn of each of thirty addresses, and gets in", async () => {
+test("serves a new device after one turn of each of thirty addresses", async () => {
   const { statuses } = await underAttack(botnet, { atOnce: 150 });
   expect(statuses).toEqual(ALL_IN);
 });

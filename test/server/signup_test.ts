@@ -1,4 +1,4 @@
-/** Who may make an account, and how: SIGNUP, invitations, and the code of whoever runs the chat. */
+/** Sign-up policies, invitations, and the admin's code. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
@@ -7,7 +7,6 @@ import { SignupPolicy } from "../../src/accounts/signup_policy.ts";
 import { Database } from "../../src/db/database.ts";
 import * as sessions from "../../src/db/sessions.ts";
 import * as users from "../../src/db/users.ts";
-import { launch } from "../support/browser.ts";
 import {
   cookieOf,
   migratedDatabase,
@@ -39,7 +38,7 @@ const signUp = (app: TestApp, username: string, more: Record<string, string> = {
 const names = async (app: TestApp) =>
   (await app.sql`select username from users order by id`).map((row) => row["username"]);
 
-/** Somebody who runs this chat. */
+/** An admin, signed up with the code. */
 async function admin(app: TestApp, name = "Boss"): Promise<Person> {
   const answer = await signUp(app, name, { code: app.adminCode! });
   expect(answer.status).toBe(302);
@@ -74,7 +73,7 @@ async function refused(answer: Response, code: string): Promise<string> {
   return html;
 }
 
-describe("a closed door", () => {
+describe("closed sign-up", () => {
   let app: TestApp;
   let pod: TestApp;
   beforeAll(async () => {
@@ -82,7 +81,7 @@ describe("a closed door", () => {
     [app, pod] = [await start("closed", database), await start("closed", database)];
   });
 
-  test("says so where the form would be, and lets nobody in", async () => {
+  test("replaces the form with an explanation, and refuses everyone", async () => {
     const page = await fetch(`${app.url}/signup`);
     expect(page.status).toBe(200);
     expect(page.headers.get("content-type")).toBe("text/html; charset=utf-8");
@@ -92,12 +91,12 @@ describe("a closed door", () => {
     expect(html).not.toContain("<form");
     expect((await fetch(`${app.url}/signup?invite=1.2.3`)).status).toBe(200);
     expect(await refused(await signUp(app, "ann"), "signup_closed")).not.toContain("<form");
-    await refused(await signUp(app, "a"), "signup_closed"); // nothing is said of names
+    await refused(await signUp(app, "a"), "signup_closed"); // names are not checked
     expect(await names(app)).toEqual([]);
     expect(await (await fetch(`${app.url}/login`)).text()).toContain('<p class="other" data-signup="closed">');
   });
 
-  test("opens to the code of a fresh install, once, on any pod, and whoever has it runs the chat", async () => {
+  test("accepts the code of a fresh install once, on any pod, and makes its user an admin", async () => {
     expect(app.adminCode).toMatch(/^[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}$/);
     expect(pod.adminCode).toBe(app.adminCode);
     const code = app.adminCode!;
@@ -108,7 +107,7 @@ describe("a closed door", () => {
     for (const bad of [wrong, "x", `${code}0`, "x".repeat(10_000)]) {
       const html = await refused(await signUp(app, "ann", { code: bad }), "bad_code");
       expect(html).toContain("That code is wrong or has been used already");
-      expect(html).toContain(`name="code" value="${bad}"`); // else the next try would be one for any account
+      expect(html).toContain(`name="code" value="${bad}"`); // otherwise the next attempt would lack it
     }
     expect((await signUp(app, "a", { code })).status).toBe(422);
     expect(await names(app)).toEqual([]);
@@ -128,7 +127,7 @@ describe("a closed door", () => {
   });
 });
 
-describe("the code", () => {
+describe("the admin's code", () => {
   const door = (secret: string, identity: string) =>
     new SignupPolicy({
       db: { run: async () => [{ fresh: true }] } as unknown as Database,
@@ -143,17 +142,17 @@ describe("the code", () => {
     expect(await door(SECRET, "1.2")).toBe(codes[0]);
   });
 
-  test("is not shown once there are accounts, and not good once there was an admin", async () => {
+  test("is not shown once there are accounts, and not accepted once there was an admin", async () => {
     const database = await migratedDatabase();
     const app = await start("open", database);
     const code = app.adminCode!;
     expect((await signUp(app, "first")).status).toBe(302);
-    expect(await (await app.person("second")).json("/me")).toMatchObject({ username: "second", admin: false }); // nobody by being first
+    expect(await (await app.person("second")).json("/me")).toMatchObject({ username: "second", admin: false }); // being first makes no admin
     expect((await start("open", database)).adminCode).toBeUndefined();
 
     const db = new Database({ target: database, name: "test", max: 1, log: SILENT });
     expect(await users.makeAdmin(db, "nobody")).toBeUndefined();
-    expect((await signUp(app, "second", { code })).status).toBe(409); // costs nothing
+    expect((await signUp(app, "second", { code })).status).toBe(409); // leaves the code valid
     expect(await users.makeAdmin(db, "first")).toBe("first");
     await refused(await signUp(app, "third", { code }), "bad_code");
     await app.sql`delete from users`;
@@ -172,7 +171,7 @@ describe("invitations", () => {
     boss = await admin(app);
   });
 
-  test("are needed: without one the page says so, and nobody gets in", async () => {
+  test("are required, and forged ones are refused", async () => {
     const before = await names(app);
     const page = await fetch(`${app.url}/signup`);
     expect(page.status).toBe(200);
@@ -204,7 +203,7 @@ describe("invitations", () => {
     expect(await names(app)).toEqual(before);
   });
 
-  test("that are forged cost no query", async () => {
+  test("cost no query when forged", async () => {
     const db = { run: () => Promise.reject(new Error("a query")) } as unknown as Database;
     const door = new SignupPolicy({ db, signup: "invite", secrets: [SECRET], identity: "1.2" });
     const future = `1.${Math.floor(Date.now() / 1_000) + 60}`;
@@ -218,7 +217,7 @@ describe("invitations", () => {
     await expect(door.grantFor({ invite: sign(future, SECRET), code: "" })).rejects.toThrow("a query");
   });
 
-  test("let one in, not more, and a sign-up that fails costs nothing", async () => {
+  test("admit one user, and are not used up by a failed sign-up", async () => {
     const invite = await invited(app, boss.cookie);
     const page = await fetch(`${app.url}/signup?invite=${invite}`);
     expect(page.headers.get("cache-control")).toBe("no-store");
@@ -241,7 +240,7 @@ describe("invitations", () => {
     expect(await names(app)).toEqual(["Boss", "Guest"]);
   });
 
-  test("for three let three in, however many come at once", async () => {
+  test("for three users admit three of nine concurrent sign-ups", async () => {
     const invite = await invited(app, boss.cookie, "?uses=3");
     const answers = await Promise.all(
       Array.from({ length: 9 }, (_, i) => signUp(i % 2 ? app : pod, `crowd-${i}`, { invite })),
@@ -253,7 +252,7 @@ describe("invitations", () => {
     ] as never);
   });
 
-  test("end with their time, by the link and by the table", async () => {
+  test("expire, by the link and by the table", async () => {
     const [byLink, byTable] = [await invited(app, boss.cookie), await invited(app, boss.cookie)];
     const [id] = byLink.split(".");
     await refused(await signUp(app, "late", { invite: sign(`${id}.1000000000`, SECRET) }), "invite_used");
@@ -264,7 +263,7 @@ describe("invitations", () => {
     expect(await app.sql`select from invites where expires_at < now()`).toHaveLength(0);
   });
 
-  test("are made by whoever runs the chat, and by nobody else", async () => {
+  test("are created by admins only", async () => {
     const guest = await signUp(app, "Plain", { invite: await invited(app, boss.cookie) });
     const before = await app.sql`select id, uses_left from invites order by id`;
     expect((await ask(app, "")).status).toBe(401);
@@ -283,7 +282,7 @@ describe("invitations", () => {
     expect(await (await boss.get("/me")).json()).toMatchObject({ username: "Boss", admin: true });
   });
 
-  test("come as a link to the address that the page was opened at", async () => {
+  test("link to the address at which the page was opened", async () => {
     const made = async (query: string, headers: Record<string, string> = {}) =>
       (await (await ask(app, boss.cookie, query, headers)).json()) as Invitation;
     const one = await made("?days=2&uses=5", { origin: app.url });
@@ -297,61 +296,15 @@ describe("invitations", () => {
   });
 });
 
-test("whoever runs the chat finds the invitation in the menu, others do not; the form it leads to needs no script", async () => {
-  const app = await start("invite");
-  const url = app.url.replace("127.0.0.1", "localhost");
-  const boss = await admin(app);
-  const plain = await signUp(app, "Plain", { invite: await invited(app, boss.cookie) });
-  const browser = await launch();
-  try {
-    const open = async (cookie: string) => {
-      const context = await browser.newContext({ locale: "en-GB", permissions: ["clipboard-read", "clipboard-write"] });
-      const [name = "", value = ""] = cookie.split(/=(.*)/s);
-      await context.addCookies([{ name, value, url }]);
-      const page = await context.newPage();
-      await page.goto(`${url}/`);
-      const asked = page.waitForResponse(`${url}/me`);
-      await page.click(".me");
-      await asked;
-      return page;
-    };
-    const other = await open(cookieOf(plain));
-    await other.waitForSelector(".sign-out:visible");
-    expect(await other.locator("invite-link").isVisible()).toBe(false);
-
-    const page = await open(boss.cookie);
-    await page.click("invite-link .ask");
-    const link = await page.locator("invite-link input:visible").inputValue();
-    expect(link).toStartWith(`${url}/signup?invite=`);
-    await page.click("invite-link .copy");
-    await page.waitForSelector("invite-link .copy:has-text('Copied')");
-    expect(await page.evaluate("navigator.clipboard.readText()")).toBe(link);
-    expect(await page.locator("invite-link .until").innerText()).toMatch(
-      /^It works for one account, until .\d+ \w+.\.$/u,
-    );
-
-    const guest = await (await browser.newContext({ javaScriptEnabled: false })).newPage();
-    await guest.goto(link);
-    await guest.fill('input[name="username"]', "No-Script");
-    await guest.fill('input[name="password"]', PASSWORD);
-    await guest.fill('input[name="confirm"]', PASSWORD);
-    await guest.press('input[name="confirm"]', "Enter");
-    await guest.waitForURL(`${url}/`);
-    expect(await names(app)).toEqual(["Boss", "Plain", "No-Script"]);
-  } finally {
-    await browser.close();
-  }
-}, 60_000);
-
 describe("a session", () => {
-  test("does not begin for an account that was shut, or got another password, while its password was verified", async () => {
+  test("does not start for an account disabled, or given another password, while its password was verified", async () => {
     const database = await migratedDatabase();
     const app = await start("open", database);
     await app.people("ann", "bob");
     const db = new Database({ target: database, name: "test", max: 2, log: SILENT });
     const [ann, bob] = [(await users.find(db, "ann"))!, (await users.find(db, "bob"))!];
     expect(await sessions.start(db, ann, "a first token")).toBe(true);
-    expect(await sessions.start(db, ann, "a first token")).toBe(true); // asked again after an answer was lost
+    expect(await sessions.start(db, ann, "a first token")).toBe(true); // repeated after a lost reply
     await users.setPassword(db, bob.id, "$another");
     expect(await sessions.start(db, bob, "a second token")).toBe(false);
     await users.setDisabled(db, "ann", true);
@@ -359,7 +312,7 @@ describe("a session", () => {
     await users.setDisabled(db, "ann", false);
     expect(await sessions.start(db, ann, "a third token")).toBe(true);
 
-    // One that begins at the same moment is waited for, so that it is ended too.
+    // `endAll` waits for a session that starts concurrently, and ends it too.
     const { promise: locked, resolve: lock } = Promise.withResolvers<void>();
     const opening = app.sql.begin(async (tx) => {
       await tx`select from users where id = ${ann.id} for share`;
