@@ -391,7 +391,9 @@ test("syncs a draft to other devices, but not into a composer in use, and clears
   };
   const [here, there] = [await open(desk), await open(phone)];
   await here.focus("message-composer textarea");
-  await here.keyboard.type("Shall we meet");
+  await here.keyboard.type("Shall we");
+  await until("the phone shows the start", async () => (await draft(there)) === "Shall we");
+  await here.keyboard.type(" meet");
   await until("the phone shows it", async () => (await draft(there)) === "Shall we meet");
   await here.keyboard.type(" at");
   await there.focus("message-composer textarea");

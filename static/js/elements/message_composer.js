@@ -96,8 +96,9 @@ export class MessageComposer extends HTMLElement {
     const { value: before, selectionStart, selectionEnd } = this.#text;
     const value = this.#peer === undefined ? "" : (this.#chat?.drafts.of(this.#peer) ?? "");
     this.#text.value = value;
-    // Text added by another device does not move the caret.
-    if (before !== "" && value.startsWith(before)) this.#text.setSelectionRange(selectionStart, selectionEnd);
+    // Text added by another device does not move the caret of a user who is writing.
+    if (document.activeElement === this.#text && before !== "" && value.startsWith(before))
+      this.#text.setSelectionRange(selectionStart, selectionEnd);
     this.render();
   }
 
