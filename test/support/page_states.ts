@@ -52,7 +52,12 @@ const submit = async (page: Page, values: Record<string, string>) => {
 const goOffline = async (page: Page) => {
   await page.waitForSelector(".message");
   await page.context().setOffline(true);
-  await page.evaluate(() => dispatchEvent(new Event("offline")));
+  await page.evaluate(() => {
+    WebSocket.prototype.send = function () {
+      this.close(); // an open socket outlives the network until its probe times out
+    };
+    dispatchEvent(new Event("offline"));
+  });
 };
 
 const TROUBLE = "connection-line[data-state=trouble]:visible";
