@@ -5,8 +5,8 @@ import { beforeEach, expect, test } from "bun:test";
 import type { BrowserContext, Page } from "playwright-core";
 
 import { fillForm, focusedId, useBrowser } from "../support/browser.ts";
-import { complaints } from "../support/complaints.ts";
 import { PASSWORD, type Person, post } from "../support/harness.ts";
+import { pageErrors } from "../support/page_errors.ts";
 import { until } from "../support/until.ts";
 
 const OTHER = "another horse battery";
@@ -16,7 +16,7 @@ const IPHONE =
 const chat = useBrowser();
 
 // A field's error is also a response that the browser logs.
-beforeEach(() => complaints.allow(/status of (403|404)/));
+beforeEach(() => pageErrors.allow(/status of (403|404)/));
 
 async function account(context: BrowserContext): Promise<Page> {
   const page = await chat.open(context, "/account", { ready: "device-list li" });

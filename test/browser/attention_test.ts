@@ -5,17 +5,13 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import type { BrowserContext, BrowserContextOptions, Page, Response } from "playwright-core";
 
 import { draft, signOut, useBrowser, write } from "../support/browser.ts";
-import { freePort, migratedDatabase, Person } from "../support/harness.ts";
-import { ServerProcess } from "../support/server_process.ts";
+import { Person } from "../support/harness.ts";
+import { startServerProcess } from "../support/server_process.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(60_000);
 
-const chat = useBrowser(async () => {
-  const server = new ServerProcess(freePort(), await migratedDatabase());
-  await server.start();
-  return server;
-});
+const chat = useBrowser(startServerProcess);
 
 const person = (name: string) => Person.signUp(chat.url, name);
 

@@ -1,5 +1,5 @@
 /**
- * Every state of the pages passes axe, fits from 320 px to a desktop in both languages, has an edge around each control with forced
+ * Every state of the pages passes axe, fits from 320 px to a desktop in both languages, has a border around each control with forced
  * colors, clips no text of twice the size, and recovers from a reload.
  */
 
@@ -10,8 +10,8 @@ import type { Page } from "playwright-core";
 
 import { useBrowser } from "../support/browser.ts";
 import { clippedText, setTextSize } from "../support/clipped_text.ts";
-import { complaints } from "../support/complaints.ts";
-import { withoutEdges } from "../support/edges.ts";
+import { withoutBorders } from "../support/forced_colors.ts";
+import { pageErrors } from "../support/page_errors.ts";
 import { release, Stage, STATES } from "../support/page_states.ts";
 
 const fixture = useBrowser(() => Stage.start());
@@ -43,7 +43,7 @@ async function misfits(page: Page): Promise<{ width: number; clipped: string[] }
 test.each(STATES)(
   "$name",
   async (state) => {
-    complaints.allow(/status of (403|404)/);
+    pageErrors.allow(/status of (403|404)/);
     for (const locale of ["en-GB", "el-GR"]) {
       const page = await fixture.server.page(fixture.browser, state, { locale, viewport: PHONE });
       await fixture.server.show(page, state);
@@ -54,7 +54,10 @@ test.each(STATES)(
         if (locale === "en-GB") {
           expect(await violations(page, { rules: viewport === PHONE ? STRUCTURE : ALL })).toEqual([]);
           await page.emulateMedia({ forcedColors: "active" });
-          expect({ ...viewport, withoutEdges: await withoutEdges(page) }).toEqual({ ...viewport, withoutEdges: [] });
+          expect({ ...viewport, withoutBorders: await withoutBorders(page) }).toEqual({
+            ...viewport,
+            withoutBorders: [],
+          });
           await page.emulateMedia({ forcedColors: "none" });
         }
         expect(await misfits(page)).toEqual({ width: viewport.width, clipped: [] });

@@ -5,9 +5,9 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import type { BrowserContext, BrowserContextOptions, Page } from "playwright-core";
 
 import { scripted, shows, signOut, signUp, useBrowser, write } from "../support/browser.ts";
-import { complaints } from "../support/complaints.ts";
 import { PASSWORD, Person, startApp } from "../support/harness.ts";
 import { LINKS } from "../support/hostile_links.ts";
+import { pageErrors } from "../support/page_errors.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(60_000);
@@ -120,7 +120,7 @@ test("violates no policy while every feature is used", async () => {
   await page.click("chat-header .back");
   await signOut(page);
   await page.waitForURL(`${chat.url}/login`);
-  complaints.allow(/status of 404/);
+  pageErrors.allow(/status of 404/);
   await page.goto(`${chat.url}/nothing`);
   await page.goto(`${chat.url}/healthz`);
   expect(refused).toEqual([]);
@@ -138,7 +138,7 @@ const REFUSED = [
 ];
 
 test("blocks and reports injected scripts, styles, frames and requests", async () => {
-  complaints.allow(/./); // each violation is logged
+  pageErrors.allow(/./); // each violation is logged
   const { page, refused } = await visitor();
   for (const path of ["/login", "/signup", "/"]) {
     if (path === "/") await signUp(page, chat.url, "Slipped");

@@ -5,15 +5,11 @@ import { expect, test } from "bun:test";
 import type { BrowserContextOptions, Page } from "playwright-core";
 
 import { fillForm, shows, signUp, texts, useBrowser, write } from "../support/browser.ts";
-import { freePort, migratedDatabase, PASSWORD } from "../support/harness.ts";
-import { ServerProcess } from "../support/server_process.ts";
+import { PASSWORD } from "../support/harness.ts";
+import { startServerProcess } from "../support/server_process.ts";
 import { until } from "../support/until.ts";
 
-const chat = useBrowser(async () => {
-  const server = new ServerProcess(freePort(), await migratedDatabase());
-  await chat.server.start();
-  return server;
-});
+const chat = useBrowser(startServerProcess);
 
 async function enter(name: string, options: BrowserContextOptions = {}): Promise<Page> {
   const page = await chat.page(undefined, options);

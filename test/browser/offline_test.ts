@@ -9,21 +9,16 @@ import type { BrowserContext, Page } from "playwright-core";
 
 import { addSession, draft, fillForm, shows, signOut, texts, useBrowser, write } from "../support/browser.ts";
 import { launchProcess } from "../support/chromium.ts";
-import { freePort, migratedDatabase, PASSWORD, Person, ROOT } from "../support/harness.ts";
-import { ServerProcess } from "../support/server_process.ts";
+import { PASSWORD, Person, ROOT } from "../support/harness.ts";
+import { ServerProcess, startServerProcess } from "../support/server_process.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(60_000);
 
-let server: ServerProcess;
-let database: string;
 const directories: string[] = [];
 
-const chat = useBrowser(async () => {
-  server = new ServerProcess(freePort(), (database = await migratedDatabase()));
-  await server.start();
-  return server;
-});
+let server: ServerProcess;
+const chat = useBrowser(async () => (server = await startServerProcess()));
 
 afterAll(() => {
   for (const directory of directories) rmSync(directory, { recursive: true, force: true });
@@ -226,7 +221,7 @@ test("shows the stored page while the server hangs, and never mixes two versions
   const html = join(root, "static", "chat.html");
   await Bun.write(html, (await Bun.file(html).text()).replace("<main ", '<main data-version="next" '));
   await server.end("SIGTERM");
-  const next = new ServerProcess(Number(new URL(server.url).port), database, root);
+  const next = new ServerProcess(Number(new URL(server.url).port), server.database, root);
   await next.start();
   /** The versions of the page and of one of its files. */
   const versions = () =>

@@ -7,8 +7,8 @@ import { join } from "node:path";
 import type { Page, Request } from "playwright-core";
 
 import { fillForm, hold, scripted, useBrowser } from "../support/browser.ts";
-import { complaints } from "../support/complaints.ts";
 import { PASSWORD, type Person, ROOT } from "../support/harness.ts";
+import { pageErrors } from "../support/page_errors.ts";
 import { until } from "../support/until.ts";
 
 const chat = useBrowser();
@@ -76,7 +76,7 @@ describe("a page that cannot start", () => {
   test.each([...PAGES.map((page) => [page.path, "en-GB", page] as const), [CHAT.path, "el-GR", CHAT] as const])(
     "shows why and a link that reloads it: %s (%s)",
     async (path, locale, { signedIn, works }) => {
-      complaints.allow(/SyntaxError/);
+      pageErrors.allow(/SyntaxError/);
       const page = await blank(signedIn ? ann : undefined, { locale });
       const broken = { contentType: "text/javascript", body: "let a = ;" }; // newer syntax than the browser knows
       await page.route("**/static/*/js/util/names.js", (route) => route.fulfill(broken));
@@ -97,7 +97,7 @@ describe("a page that cannot start", () => {
     ["/", "ResizeObserver"],
     ["/account", "toSorted"],
   ])("shows why when the browser lacks a feature: %s without %s", async (path, missing) => {
-    complaints.allow(/toSorted|ResizeObserver/);
+    pageErrors.allow(/toSorted|ResizeObserver/);
     const page = await blank(ann);
     await page.addInitScript((missing) => {
       Reflect.deleteProperty(globalThis, missing);

@@ -5,9 +5,9 @@ import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import type { BrowserContextOptions, Page } from "playwright-core";
 
 import { draft, drawn, localhost, scripted, useBrowser, write } from "../support/browser.ts";
-import { complaints } from "../support/complaints.ts";
 import { type Person, startApp } from "../support/harness.ts";
 import { html, HttpProxy } from "../support/http_proxy.ts";
+import { pageErrors } from "../support/page_errors.ts";
 import { until } from "../support/until.ts";
 
 const chat = useBrowser();
@@ -126,7 +126,7 @@ test.each(INSTEAD)(
   "names an interception of everything, stays signed in, and sends after it: %s",
   async (what, answer) => {
     const ann = await chat.server.person(`Portal-${Bun.hash(what).toString(36)}`);
-    complaints.allow(/status of (403|404)/);
+    pageErrors.allow(/status of (403|404)/);
     const page = await open(ann, `/#${ann.name}`, { serviceWorkers: "block" });
     await page.waitForSelector("message-composer textarea:visible");
     await connects(page);
@@ -165,7 +165,7 @@ test("leads to the sign-in by a button, and keeps the draft", async () => {
   const page = await open(ann, `/#${ann.name}`, { serviceWorkers: "block" });
   await page.waitForSelector("message-composer textarea:visible");
   await connects(page);
-  complaints.allow(/MIME type/); // what loads when the page is touched
+  pageErrors.allow(/MIME type/); // what loads when the page is touched
   await page.fill("message-composer textarea", "unfinished");
   proxy.answer = ({ url }) => {
     return new URL(url).pathname === "/sso" ? html("Company sign-in") : Response.redirect("/sso", 302);
@@ -183,7 +183,7 @@ test.each(INSTEAD.filter(([what]) => what.endsWith("HTML")))(
   "names an interception on the account page, which stays open: %s",
   async (what, answer) => {
     const ann = await chat.server.person(`Account-${Bun.hash(what).toString(36)}`);
-    complaints.allow(/status of 403/);
+    pageErrors.allow(/status of 403/);
     const page = await open(ann, "/account");
     await page.waitForSelector("device-list li");
     proxy.answer = (request) => (isFromScript(request) ? answer() : undefined);
@@ -211,7 +211,7 @@ test("shows an unreachable server behind its proxy as connecting", async () => {
   const page = await open(ann, `/#${ann.name}`);
   await page.waitForSelector("message-composer textarea:visible");
   await connects(page);
-  complaints.allow(/status of 502/);
+  pageErrors.allow(/status of 502/);
   intercept(() => html("Bad gateway", 502));
   await shows(page, /Connecting/);
   proxy.answer = () => undefined;

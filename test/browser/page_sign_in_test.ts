@@ -7,8 +7,8 @@ import type { Page } from "playwright-core";
 import { checkName } from "../../src/util/text.ts";
 import { isImpossibleName } from "../../static/js/util/name_rules.js";
 import { fillForm, focusedId, localhost, peerOnScreen, scripted, signOut, useBrowser } from "../support/browser.ts";
-import { complaints } from "../support/complaints.ts";
 import { cookieOf, PASSWORD, Person, post, startApp } from "../support/harness.ts";
+import { pageErrors } from "../support/page_errors.ts";
 import { until } from "../support/until.ts";
 
 const chat = useBrowser();
@@ -234,7 +234,7 @@ describe("a sign-up", () => {
   test("beyond the limit shows how long to wait", async () => {
     await using strict = await startApp({ env: { RATE_LIMIT: "on", LIMIT_SIGNUPS: "1/h" } });
     await strict.person("first");
-    complaints.allow(/status of 429/);
+    pageErrors.allow(/status of 429/);
     const page = await chat.open(undefined, "/signup", { url: localhost(strict.url) });
     await submit(page, "second");
     await page.waitForSelector("form > .error:has-text('hour'):visible, form > .error:has-text('minutes'):visible");

@@ -5,8 +5,8 @@ import { expect, test } from "bun:test";
 import type { BrowserContext, Page } from "playwright-core";
 
 import { scripted, signOut, useBrowser } from "../support/browser.ts";
-import { complaints } from "../support/complaints.ts";
 import { type Person, startApp } from "../support/harness.ts";
+import { pageErrors } from "../support/page_errors.ts";
 import { until } from "../support/until.ts";
 
 const chat = useBrowser(startApp, { args: ["--host-resolver-rules=MAP chat.test 127.0.0.1"] });
@@ -52,7 +52,7 @@ test.each(HOSTS.flatMap((host) => WAYS.map(([how, leave]) => [host, how, leave] 
   "leaves no text and no name after signing out on %s by %s, though another tab is typing",
   async (host, how, leave) => {
     if (host !== "localhost")
-      complaints.allow(/^asked http:..chat\.test|Not supported for insecure|header has been ignored/);
+      pageErrors.allow(/^requested http:..chat\.test|Not supported for insecure|header has been ignored/);
     const [me, peer] = [`Out-${host.slice(0, 4)}-${how.slice(4)}`, `Peer-${host.slice(0, 4)}-${how.slice(4)}`];
     const [ann, bob] = (await chat.server.people(me, peer)) as [Person, Person];
     await (await bob.open()).send(me, "read secret");

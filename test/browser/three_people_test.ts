@@ -6,19 +6,14 @@ import type { BrowserContext, Page } from "playwright-core";
 
 import { connect } from "../../src/db/client.ts";
 import { texts, useBrowser, write } from "../support/browser.ts";
-import { freePort, migratedDatabase, Person } from "../support/harness.ts";
-import { ServerProcess } from "../support/server_process.ts";
+import { Person } from "../support/harness.ts";
+import { startServerProcess } from "../support/server_process.ts";
 import { until } from "../support/until.ts";
 
 const NAMES = ["Ann", "Bob", "Ζωή"] as const;
 const MESSAGES = 100;
 
-let database: string;
-const chat = useBrowser(async () => {
-  const server = new ServerProcess(freePort(), (database = await migratedDatabase()));
-  await chat.server.start();
-  return server;
-});
+const chat = useBrowser(startServerProcess);
 
 interface Tab {
   readonly device: BrowserContext;
@@ -58,7 +53,7 @@ test("shows every message once, in the database's order, in every tab", async ()
     await write(tab.page, `${tab.me} ${i}`);
   }
 
-  const sql = connect(database, { name: "test", max: 1 });
+  const sql = connect(chat.server.database, { name: "test", max: 1 });
   const stored = (one: string, other: string) => sql<{ content: string }[]>`
     select content from messages
     where (sender = ${one} and receiver = ${other}) or (sender = ${other} and receiver = ${one})

@@ -1,6 +1,6 @@
 /**
  * A real Chromium: the system's if there is one, else that of the npm package @sparticuz/chromium, unpacked once below
- * node_modules. Without a browser, tests fail rather than skip. Every context reports page errors to `complaints.ts`.
+ * node_modules. Without a browser, tests fail rather than skip. Every context reports page errors to `page_errors.ts`.
  */
 
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
@@ -8,8 +8,8 @@ import { join } from "node:path";
 
 import { type Browser, chromium } from "playwright-core";
 
-import { complaints } from "./complaints.ts";
 import { ROOT } from "./harness.ts";
+import { pageErrors } from "./page_errors.ts";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
 const MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome";
@@ -35,7 +35,7 @@ export async function launch(options: LaunchOptions = {}): Promise<Browser> {
   const newContext = browser.newContext.bind(browser);
   browser.newContext = async (options) => {
     const context = await newContext(options);
-    complaints.listen(context);
+    pageErrors.watch(context);
     return context;
   };
   return browser;
@@ -71,7 +71,7 @@ export async function launchProcess(profile: string): Promise<{ browser: Browser
   for (let tries = 1; ; tries++) {
     try {
       const browser = await chromium.connectOverCDP(`http://127.0.0.1:${number}`, { timeout: 5_000 });
-      for (const context of browser.contexts()) complaints.listen(context);
+      for (const context of browser.contexts()) pageErrors.watch(context);
       return { browser, kill };
     } catch (error) {
       if (tries < 4) continue;

@@ -1,8 +1,8 @@
-/** Texts that people cannot read whole: cut by a box, hanging out of one, or beyond the page. For text of any size. */
+/** Text that is clipped by a box, overflows one, or lies beyond the page, at any text size. */
 
 import type { Page } from "playwright-core";
 
-/** Sets the size of text in the browser's settings, as people do; 100 is the usual one. */
+/** Sets the browser's text size; 100 is the default. */
 export async function setTextSize(page: Page, percent: number): Promise<void> {
   const browser = await page.context().newCDPSession(page);
   const [standard, fixed] = [(16 * percent) / 100, (13 * percent) / 100];
@@ -12,7 +12,7 @@ export async function setTextSize(page: Page, percent: number): Promise<void> {
   await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
 }
 
-/** What is not to be read whole, each with how. A name or preview that is too long may end in dots; one of ten letters may not. */
+/** The clipped texts. A long name or preview may end in an ellipsis; one of ten letters may not. */
 export function clippedText(page: Page): Promise<string[]> {
   return page.evaluate(() => {
     const faults = new Set<string>();
@@ -37,8 +37,8 @@ export function clippedText(page: Page): Promise<string[]> {
       let [scrolledX, scrolledY] = [false, false];
       for (let box: Element | null = parent; box && box !== document.body; box = box.parentElement) {
         const { clipPath, display, overflowX, overflowY, textOverflow, fontSize } = getComputedStyle(box);
-        if (clipPath !== "none") break; // for ears only
-        // Lines may be set a little tighter than their letters are high.
+        if (clipPath !== "none") break; // for screen readers
+        // Lines may be a little lower than their letters.
         const out = outside(rect, box.getBoundingClientRect(), 0.15 * Number.parseFloat(fontSize) + 1);
         const dots = textOverflow === "ellipsis" && (text.length > 10 || box.scrollWidth <= box.clientWidth);
         scrolledX ||= isScrolled(overflowX);
@@ -47,8 +47,8 @@ export function clippedText(page: Page): Promise<string[]> {
         if (isBox && out.y && !scrolledY)
           faults.add(`${what(box)} ${isCut(overflowY) ? "cuts" : "is too low for"} “${text}”`);
         if (isBox && out.x && !scrolledX && !dots) faults.add(`${what(box)} is too narrow for “${text}”`);
-        if (dots) scrolledX = true; // what lies around it does not cut it further
-        if (box.matches("dialog, [popover]")) break; // above all others
+        if (dots) scrolledX = true; // what lies around it does not clip it further
+        if (box.matches("dialog, [popover]")) break; // in the top layer
       }
     }
     for (const field of document.querySelectorAll<HTMLInputElement>("input")) {

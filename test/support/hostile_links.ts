@@ -1,7 +1,7 @@
-/** Texts that people and villains write, and where the links in them lead. What is not listed with a text is no link. */
+/** Ordinary and hostile texts with the addresses of their links. A text without addresses has no link. */
 
 export const LINKS: readonly (readonly [text: string, ...hrefs: string[]])[] = [
-  // What people write
+  // Ordinary texts
   ["https://example.org", "https://example.org/"],
   ["http://example.org/a/b?c=d&e=f#g", "http://example.org/a/b?c=d&e=f#g"],
   ["HtTp://ExAmPlE.oRg/A", "http://example.org/A"],

@@ -1,6 +1,6 @@
-/** A proxy between a browser and the server, as companies, hotels and hosts put one there: it passes things on until told to do otherwise. */
+/** A proxy between browser and server that forwards everything until a test replaces its answer. */
 
-/** What a proxy does with a request itself; undefined: passes it on. An upgrade counts as a request. */
+/** The proxy's own response; undefined forwards the request. An upgrade is a request too. */
 export type Answer = (request: Request, isUpgrade: boolean) => Response | undefined;
 
 interface Relay {
@@ -11,8 +11,6 @@ interface Relay {
 export class HttpProxy implements AsyncDisposable {
   /** May be replaced at any time. */
   answer: Answer = () => undefined;
-  /** Paths asked for, in order. */
-  readonly asked: string[] = [];
   readonly #server: Bun.Server<Relay>;
   readonly #sockets = new Set<Bun.ServerWebSocket<Relay>>();
 
@@ -42,7 +40,7 @@ export class HttpProxy implements AsyncDisposable {
     return `http://localhost:${this.#server.port}`;
   }
 
-  /** Cuts the sockets that pass through. */
+  /** Cuts the forwarded sockets. */
   cut(): void {
     for (const socket of this.#sockets) socket.terminate();
   }
@@ -54,12 +52,11 @@ export class HttpProxy implements AsyncDisposable {
   async #handle(request: Request, server: Bun.Server<Relay>, port: number): Promise<Response | undefined> {
     const { pathname, search } = new URL(request.url);
     const isUpgrade = request.headers.get("upgrade") === "websocket";
-    this.asked.push(pathname);
     const own = this.answer(request, isUpgrade);
     if (own) return own;
     const cookie = request.headers.get("cookie") ?? "";
     if (isUpgrade) {
-      // Bun's client takes headers, which the DOM's types do not know.
+      // Bun's client accepts headers, unlike the DOM's types.
       const upstream = new WebSocket(`ws://127.0.0.1:${port}${pathname}`, { headers: { cookie } } as never);
       return server.upgrade(request, { data: { upstream, early: [] } }) ? undefined : new Response("", { status: 400 });
     }
@@ -80,11 +77,11 @@ function relay(socket: Bun.ServerWebSocket<Relay>): void {
     for (const frame of early.splice(0)) upstream.send(frame);
   });
   upstream.addEventListener("message", ({ data }) => void socket.send(data));
-  // Codes that no close frame carries end the socket without one.
+  // Lower codes include those that no close frame carries.
   upstream.addEventListener("close", ({ code }) => (code >= 1_012 ? socket.close(code) : socket.terminate()));
 }
 
-/** A page of its own, as a portal or a sign-in answers with. */
+/** An HTML page, such as a captive portal's. */
 export const html = (text: string, status = 200, headers: Record<string, string> = {}): Response =>
   new Response(`<!doctype html><title>${text}</title><p>${text}`, {
     status,

@@ -2,11 +2,19 @@
 
 import { join } from "node:path";
 
-import { ROOT } from "./harness.ts";
+import { freePort, migratedDatabase, ROOT } from "./harness.ts";
+
+/** Starts a server on a new database. */
+export async function startServerProcess(): Promise<ServerProcess> {
+  const server = new ServerProcess(freePort(), await migratedDatabase());
+  await server.start();
+  return server;
+}
 
 /** A server that keeps its port and database across restarts. */
 export class ServerProcess {
   readonly url: string;
+  readonly database: string;
   readonly #env: Record<string, string>;
   readonly #root: string;
   #process: Bun.Subprocess | undefined;
@@ -14,6 +22,7 @@ export class ServerProcess {
   /** @param root directory of the program and pages, for another version @param env further settings */
   constructor(port: number, database: string, root = ROOT, env: Record<string, string> = {}) {
     this.#root = root;
+    this.database = database;
     this.url = `http://localhost:${port}`;
     this.#env = { PORT: String(port), HOST: "127.0.0.1", DATABASE_URL: database, RATE_LIMIT: "off", ...env };
   }

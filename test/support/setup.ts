@@ -1,12 +1,15 @@
-/** Loaded before the test files: ends what the harness started, whatever the tests did, fails those whose pages complained, and searches all logs for what is nobody's business. */
+/**
+ * Loaded before the test files: ends what the harness started, fails tests whose pages reported errors, and searches all logs for
+ * private data.
+ */
 
 import { afterAll, afterEach } from "bun:test";
 
-import { complaints } from "./complaints.ts";
 import { endHarness } from "./harness.ts";
 import { hearLogs, logs } from "./log_search.ts";
+import { pageErrors } from "./page_errors.ts";
 
 hearLogs();
-afterEach(() => complaints.check());
+afterEach(() => pageErrors.check());
 afterAll(endHarness);
 afterAll(() => logs.check({ again: true }));

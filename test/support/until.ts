@@ -1,6 +1,6 @@
-/** How tests wait: for what is meant, not for a time in which it usually comes. */
+/** Tests wait for conditions, not for times. */
 
-/** Waits until something is so. @returns for how many milliseconds */
+/** Waits until a condition holds. @param what the condition in words, for the error @returns the milliseconds waited */
 export async function until(what: string, holds: () => boolean | Promise<boolean>, withinMs = 10_000): Promise<number> {
   const begunAt = performance.now();
   while (!(await holds())) {

@@ -1,11 +1,11 @@
-/** What people with colours of their own cannot see as a control: backgrounds and shadows are gone, only an edge is left. */
+/** Controls that forced colors hide: without backgrounds and shadows, only a border shows them. */
 
 import type { Page } from "playwright-core";
 
-/** Controls and boxes on screen that have no edge, as the page stands; for pages with forced colours. */
-export function withoutEdges(page: Page): Promise<string[]> {
+/** The visible controls and boxes without a border, on a page with forced colors. */
+export function withoutBorders(page: Page): Promise<string[]> {
   return page.evaluate(() => {
-    const hasEdge = (style: CSSStyleDeclaration) =>
+    const hasBorder = (style: CSSStyleDeclaration) =>
       ["top", "right", "bottom", "left"].every(
         (side) =>
           Number.parseFloat(style.getPropertyValue(`border-${side}-width`)) >= 1 &&
@@ -18,8 +18,9 @@ export function withoutEdges(page: Page): Promise<string[]> {
       const isDrawnByBrowser =
         element.matches("input[type=checkbox]") && getComputedStyle(element).appearance !== "none";
       const isSwitch = element.matches("button[role=switch]");
-      const edged = hasEdge(getComputedStyle(element)) && (!isSwitch || hasEdge(getComputedStyle(element, "::after")));
-      if (!edged && !isDrawnByBrowser) faults.push(`${element.localName}.${element.className}#${element.id}`);
+      const bordered =
+        hasBorder(getComputedStyle(element)) && (!isSwitch || hasBorder(getComputedStyle(element, "::after")));
+      if (!bordered && !isDrawnByBrowser) faults.push(`${element.localName}.${element.className}#${element.id}`);
     }
     return faults;
   });
