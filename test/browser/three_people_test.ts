@@ -11,7 +11,7 @@ import { startServerProcess } from "../support/server_process.ts";
 import { until } from "../support/until.ts";
 
 const NAMES = ["Ann", "Bob", "Ζωή"] as const;
-const MESSAGES = 100;
+const MESSAGES = 60;
 
 const chat = useBrowser(startServerProcess);
 
@@ -43,13 +43,13 @@ test("shows every message once, in the database's order, in every tab", async ()
       await tab.page.close();
       tab.page = await open(tab.device, tab.peer);
     }
-    if (i === 40) {
+    if (i === 24) {
       await chat.server.end("SIGKILL");
       restarted = Bun.sleep(1_500).then(() => chat.server.start());
     }
-    if (i === 49) await restarted;
-    if (i === 60) await tabs[0]!.device.setOffline(true);
-    if (i === 74) await tabs[0]!.device.setOffline(false);
+    if (i === 30) await restarted;
+    if (i === 36) await tabs[0]!.device.setOffline(true);
+    if (i === 44) await tabs[0]!.device.setOffline(false);
     await write(tab.page, `${tab.me} ${i}`);
   }
 
