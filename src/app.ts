@@ -12,6 +12,7 @@ import { SessionSweeper } from "./accounts/session_sweeper.ts";
 import { SignupPolicy } from "./accounts/signup_policy.ts";
 import { Chat } from "./chat/chat.ts";
 import { Drafts } from "./chat/drafts.ts";
+import { Receipts } from "./chat/receipts.ts";
 import { Relationships } from "./chat/relationships.ts";
 import { socketHandlers } from "./chat/socket.ts";
 import { TextQuota } from "./chat/text_quota.ts";
@@ -189,7 +190,9 @@ export async function startApp(
       ? new TextQuota({ db, maxBytes: config.limits.bytes, log, refused: () => metrics.rateLimited.add("bytes") })
       : undefined;
     parts.defer(async () => quota?.stop());
-    const chat = new Chat({ db, writer, hub, bus, delivery, relationships, log, limits, quota, metrics });
+    const receipts = new Receipts({ db, delivery, log });
+    parts.defer(() => receipts.stop());
+    const chat = new Chat({ db, writer, hub, bus, delivery, receipts, relationships, log, limits, quota, metrics });
     parts.defer(() => chat.stop());
     const drafts = new Drafts({ db, delivery, limits });
     const trust: Trust = {
@@ -239,9 +242,10 @@ export async function startApp(
     const account = new Account({ sessions, login, passwords, relationships, db, purge, streams, trust });
     const people = new People({ sessions, db, registry, relationships, signupPolicy, streams, trust });
     const conversations = new Conversations({ sessions, db, registry, streams, trust });
-    const messages = new Messages({ sessions, chat, db, streams, trust });
+    const messages = new Messages({ sessions, receipts, db, streams, trust });
     const sockets = socketHandlers({
       chat,
+      receipts,
       drafts,
       hub,
       presence,
@@ -335,13 +339,17 @@ export async function startApp(
       isStopping = true;
       registry.announceShutdown();
       if (!hurried) await Bun.sleep(config.drainSeconds * 1_000);
-      await chat.drain();
+      const drain = async () => {
+        await chat.drain();
+        await receipts.drain();
+      };
+      await drain();
       const open = [...hub.sockets()];
       for (let i = 0; i < open.length; i += CLOSES_PER_SLICE) {
         for (const socket of open.slice(i, i + CLOSES_PER_SLICE)) socket.close(CLOSE.restarting);
         await Bun.sleep(hurried ? 0 : 20);
       }
-      await chat.drain(); // messages that arrived meanwhile
+      await drain(); // messages that arrived meanwhile
       await drafts.drain();
       await disposeAll(parts, (error) => log.error("stopping a part failed", error));
     };

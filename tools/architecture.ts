@@ -32,6 +32,7 @@ export const MESSAGE_PATH = [
   "chat/socket.ts",
   "chat/chat.ts",
   "chat/send_queue.ts",
+  "chat/receipts.ts",
   "delivery/delivery.ts",
   "delivery/hub.ts",
   "db/insert_messages.ts",

@@ -1,66 +1,38 @@
 /**
- * What a user does in a conversation: send, mark as read, type. Validates, stores in batches and,
- * after the commit, notifies in this order: the ack, this pod's sockets, the other pods.
+ * What a user does in a conversation: send and type. Validates and, after the commit, notifies in
+ * this order: the ack, this pod's sockets, the other pods.
  */
 
 import type { Limits } from "../accounts/limits.ts";
 import type { Bus, BusEvent } from "../cluster/bus.ts";
 import type { Database } from "../db/database.ts";
-import { insertMessages, type NewMessage } from "../db/insert_messages.ts";
-import { type DeliveredMark, markDelivered, markRead, type ReadMark } from "../db/receipts.ts";
-import { findMany } from "../db/users.ts";
+import type { NewMessage } from "../db/insert_messages.ts";
 import type { Delivery } from "../delivery/delivery.ts";
 import { type Hub, type Socket, WriteBatch } from "../delivery/hub.ts";
 import { ChatError } from "../errors.ts";
-import { errorText, type Log } from "../log.ts";
+import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
-import { ackFrame, deliveredFrame, errorFrame, messageFrame, readFrame, SYNC_FRAME, typingFrame } from "../protocol.ts";
-import { CoalescingBatcher } from "../util/coalescing_batcher.ts";
+import { ackFrame, errorFrame, messageFrame, SYNC_FRAME, typingFrame } from "../protocol.ts";
 import { RateLimit } from "../util/rate_limit.ts";
 import { isMessage, keyOfReference, nameKey } from "../util/text.ts";
+import type { Receipts } from "./receipts.ts";
 import type { Relationships } from "./relationships.ts";
-import { type PendingSend, SendQueue, type Settled } from "./send_queue.ts";
+import { type PendingSend, SendQueue, type SettledSend } from "./send_queue.ts";
 import type { TextQuota } from "./text_quota.ts";
-
-/** Marks waiting to be stored; reaching this cap means the database has stalled. */
-const MARKS_MAX = 10_000;
-const DELIVERED_EVERY_MS = 500;
-/** Limits how long shutdown waits for the last delivered marks to be stored. */
-const LAST_MARKS_MS = 2_000;
-/**
- * Read marks per statement, which locks their conversations against sends. With 500, sends waited
- * twice as long as with 10, at half the throughput.
- */
-const READS_MAX = 16;
-
-/** Where a send's ack or error goes. `ref` is undefined when the client sent none. */
-interface Origin {
-  readonly socket: Socket;
-  readonly ref: string | undefined;
-  readonly receivedAt: number;
-}
 
 /** An event of another pod that carries a frame for this pod's sockets. */
 type RelayedEvent = Extract<BusEvent, { kind: "message" | "frame" }>;
 
 export class Chat {
-  readonly #db: Database;
-  readonly #writer: Database;
   readonly #hub: Hub;
   readonly #bus: Bus;
   readonly #delivery: Delivery;
+  readonly #receipts: Receipts;
   readonly #relationships: Relationships;
   readonly #log: Log;
-  readonly #queue: SendQueue<Origin>;
-  readonly #reads: CoalescingBatcher<ReadMark, undefined>;
+  readonly #queue: SendQueue;
   /** Events received from other pods during this turn of the event loop. */
   #relayed: RelayedEvent[] | undefined;
-  /** Delivered marks waiting to be stored, by receiver and sender. */
-  readonly #delivered = new Map<string, DeliveredMark>();
-  readonly #deliveredTimer: Timer;
-  #storingDelivered = Promise.resolve();
-  /** Whether delivered marks may have been committed without notifying their senders. */
-  #deliveredUnknown = false;
   readonly #limits: Limits;
   readonly #quota: TextQuota | undefined;
   readonly #metrics: Metrics;
@@ -79,29 +51,24 @@ export class Chat {
     hub: Hub;
     bus: Bus;
     delivery: Delivery;
+    receipts: Receipts;
     relationships: Relationships;
     log: Log;
     limits: Limits;
     quota: TextQuota | undefined;
     metrics: Metrics;
   }) {
-    this.#db = parts.db;
-    this.#writer = parts.writer;
     this.#hub = parts.hub;
     this.#bus = parts.bus;
     this.#delivery = parts.delivery;
+    this.#receipts = parts.receipts;
     this.#relationships = parts.relationships;
     this.#log = parts.log;
-    this.#queue = new SendQueue({
-      store: (messages, { quarantined }) => this.#store(messages, quarantined),
-      settle: (settled) => this.#settle(settled),
-      log: parts.log,
-    });
-    this.#reads = new CoalescingBatcher((marks) => this.#storeReadMarks(marks), { max: READS_MAX });
-    this.#deliveredTimer = setInterval(() => void this.#flushDelivered(), DELIVERED_EVERY_MS);
+    this.#queue = new SendQueue(parts);
     this.#limits = parts.limits;
     this.#quota = parts.quota;
     this.#metrics = parts.metrics;
+    void this.#settleAll();
   }
 
   /** Sends accepted and not yet settled. */
@@ -120,51 +87,27 @@ export class Chat {
    *
    * @throws ChatError when the message is rejected; nothing was stored
    */
-  send(socket: Socket, to: string, message: string, ref: string | undefined): void {
-    if (this.#isDraining) throw new ChatError("restarting", { ref });
-    if (!isMessage(message)) throw new ChatError("invalid_text", { ref });
+  send(socket: Socket, to: string, message: string, clientRef: string | undefined): void {
+    if (this.#isDraining) throw new ChatError("restarting", { ref: clientRef });
+    if (!isMessage(message)) throw new ChatError("invalid_text", { ref: clientRef });
     const toKey = keyOfReference(to);
-    if (toKey === undefined) throw new ChatError("no_such_user", { ref });
-    this.#limits.spend("sends", socket.nameKey, ref);
-    this.#quota?.spend(socket.username, Buffer.byteLength(message), ref);
-    const send: PendingSend<Origin> = {
+    if (toKey === undefined) throw new ChatError("no_such_user", { ref: clientRef });
+    this.#limits.spend("sends", socket.nameKey, clientRef);
+    this.#quota?.spend(socket.username, Buffer.byteLength(message), clientRef);
+    const send: PendingSend = {
       sender: socket.username,
-      senderKey: socket.nameKey,
       toKey,
-      ref: ref ?? this.#refPrefix + ++this.#refCount,
+      ref: clientRef ?? this.#refPrefix + ++this.#refCount,
       attemptId: (this.#attemptId = (this.#attemptId + 1) | 0),
       content: message,
-      origin: { socket, ref, receivedAt: performance.now() },
+      socket,
+      clientRef,
+      receivedAt: performance.now(),
     };
     if (this.#queue.add(send)) return;
     this.#refund(send);
     this.#metrics.messages.add("busy");
-    throw new ChatError("busy", { ref });
-  }
-
-  /**
-   * Advances `reader`'s read mark in the conversation with `peer`, at most to the last message, and
-   * notifies both users' sockets.
-   *
-   * @throws ChatError `busy`, or `not_ready` when PostgreSQL stayed out of reach
-   */
-  async markRead(reader: string, peer: string, seq: number): Promise<void> {
-    const peerKey = keyOfReference(peer);
-    if (peerKey === undefined || seq === 0) return;
-    const key = `${reader}\n${peerKey}`;
-    if (this.#reads.size >= MARKS_MAX && !this.#reads.waiting(key)) throw new ChatError("busy");
-    await this.#reads.add(key, { reader, peerKey, seq }, (mark) => (mark.seq = Math.max(mark.seq, seq)));
-  }
-
-  /**
-   * Notes that a device of `receiver` has received `sender`'s messages up to `seq`. Stored, and
-   * `sender` notified, within a second.
-   */
-  noteDelivered(receiver: string, sender: string, seq: number): void {
-    if (receiver === sender) return;
-    const key = `${receiver}\n${sender}`;
-    const noted = this.#delivered.get(key);
-    if (noted ? noted.seq < seq : this.#delivered.size < MARKS_MAX) this.#delivered.set(key, { receiver, sender, seq });
+    throw new ChatError("busy", { ref: clientRef });
   }
 
   /**
@@ -179,6 +122,72 @@ export class Chat {
     const key = await this.#relationships.reachablePeer(socket.username, peerKey).catch(() => undefined); // a hint, not worth a retry
     // mutation: names from the database
     if (key !== undefined) this.#delivery.send([key], typingFrame(socket.username));
+  }
+
+  /** Rejects new sends from now on. Resolves when all accepted ones are settled. */
+  drain(): Promise<void> {
+    this.#isDraining = true;
+    return this.#queue.drain();
+  }
+
+  stop(): void {
+    this.#isDraining = true;
+    this.#queue.stop();
+  }
+
+  async #settleAll(): Promise<void> {
+    for await (const settled of this.#queue.settled()) this.#settle(settled);
+  }
+
+  /** Acks or rejects the sends of a batch and delivers their messages, here and to the other pods. */
+  #settle(settled: readonly SettledSend[]): void {
+    const batch = new WriteBatch(this.#hub);
+    const events: BusEvent[] = [];
+    for (const { send, outcome } of settled) {
+      const { socket, clientRef } = send;
+      if (outcome.kind === "refused" || outcome.duplicate) this.#refund(send);
+      if (outcome.kind === "refused") {
+        batch.add(socket, errorFrame(new ChatError(outcome.code, { ref: clientRef })));
+        continue;
+      }
+      const { id, seq, timestamp, receiver, hidden } = outcome.stored;
+      batch.add(socket, ackFrame(outcome.stored, receiver, clientRef, outcome.duplicate));
+      if (outcome.duplicate) {
+        this.#syncAfterResend(socket.nameKey, socket);
+        if (!hidden) this.#syncAfterResend(nameKey(receiver), socket);
+        continue;
+      }
+      const { sender: from, content: message } = send;
+      const kind = "message" as const;
+      const event = { kind, from, to: receiver, message, id, seq, timestamp, ref: clientRef ?? null, hidden };
+      this.#addToBatch(batch, event, socket);
+      events.push(event);
+    }
+    batch.send();
+    const now = performance.now();
+    this.#bus.publish(events);
+    const { messages, ackSeconds } = this.#metrics;
+    for (const { send, outcome } of settled) {
+      messages.add(outcome.kind === "refused" ? outcome.code : outcome.duplicate ? "duplicate" : "stored");
+      if (outcome.kind === "refused") continue;
+      ackSeconds.observe((now - send.receivedAt) / 1_000);
+      if (outcome.duplicate || outcome.stored.hidden) continue;
+      if (!batch.wasAccepted(send.toKey, send.socket)) continue;
+      this.#receipts.noteDelivered(outcome.stored.receiver, send.sender, outcome.stored.seq);
+    }
+  }
+
+  /** Only stored text counts toward the daily quota. */
+  #refund({ sender, content }: NewMessage): void {
+    this.#quota?.refund(sender, Buffer.byteLength(content));
+  }
+
+  /**
+   * A client that resends, and the other recipients, may also have missed other events: they
+   * resync, at most once a second.
+   */
+  #syncAfterResend(key: string, except: Socket): void {
+    if (this.#syncs.take(key) === 0) this.#delivery.sync([key], { except });
   }
 
   /**
@@ -210,7 +219,7 @@ export class Chat {
     for (const event of relayed) {
       if (event.kind === "frame" || event.message === null) continue;
       const { from, to, message, seq, hidden } = event;
-      if (!hidden && batch.wasAccepted(nameKey(to))) this.noteDelivered(to, from, seq);
+      if (!hidden && batch.wasAccepted(nameKey(to))) this.#receipts.noteDelivered(to, from, seq);
       if (this.#quota && this.#hub.socketsOf(nameKey(from)).length > 0)
         this.#quota.addRemoteUsage(from, Buffer.byteLength(message));
     }
@@ -226,138 +235,6 @@ export class Chat {
     if (keys.length === 0) return;
     const frame = event.kind === "frame" ? event.frame : frameOf(event);
     for (const key of keys) batch.addForUser(key, frame, except);
-  }
-
-  /**
-   * Rejects new sends from now on. Resolves when all accepted sends, read marks and delivered marks
-   * are stored.
-   */
-  async drain(): Promise<void> {
-    this.#isDraining = true;
-    await Promise.all([this.#queue.drain(), this.#reads.drain()]);
-    await this.#flushDelivered();
-  }
-
-  stop(): void {
-    this.#isDraining = true;
-    clearInterval(this.#deliveredTimer);
-    this.#queue.stop();
-  }
-
-  #store(messages: readonly NewMessage[], quarantined: boolean): ReturnType<typeof insertMessages> {
-    const db = quarantined ? this.#db : this.#writer;
-    this.#metrics.batchMessages.observe(messages.length);
-    return db.run((sql) => insertMessages(sql, messages), { giveUpAfterMs: Number.POSITIVE_INFINITY });
-  }
-
-  /** Acks or rejects settled sends and delivers their messages, here and to the other pods. */
-  #settle(settled: readonly Settled<Origin>[]): void {
-    const batch = new WriteBatch(this.#hub);
-    const events: BusEvent[] = [];
-    for (const { send, outcome } of settled) {
-      const { socket, ref } = send.origin;
-      if (outcome.kind === "refused" || outcome.duplicate) this.#refund(send);
-      if (outcome.kind === "refused") {
-        batch.add(socket, errorFrame(new ChatError(outcome.code, { ref })));
-        continue;
-      }
-      const { id, seq, timestamp, receiver, hidden } = outcome.stored;
-      batch.add(socket, ackFrame(outcome.stored, receiver, ref, outcome.duplicate));
-      if (outcome.duplicate) {
-        this.#syncAfterResend(send.senderKey, socket);
-        if (!hidden) this.#syncAfterResend(nameKey(receiver), socket);
-        continue;
-      }
-      const { sender: from, content: message } = send;
-      const kind = "message" as const;
-      const event = { kind, from, to: receiver, message, id, seq, timestamp, ref: ref ?? null, hidden };
-      this.#addToBatch(batch, event, socket);
-      events.push(event);
-    }
-    batch.send();
-    const now = performance.now();
-    this.#bus.publish(events);
-    const { messages, ackSeconds } = this.#metrics;
-    for (const { send, outcome } of settled) {
-      messages.add(outcome.kind === "refused" ? outcome.code : outcome.duplicate ? "duplicate" : "stored");
-      if (outcome.kind === "refused") continue;
-      ackSeconds.observe((now - send.origin.receivedAt) / 1_000);
-      if (outcome.duplicate || outcome.stored.hidden) continue;
-      if (!batch.wasAccepted(send.toKey, send.origin.socket)) continue;
-      this.noteDelivered(outcome.stored.receiver, send.sender, outcome.stored.seq);
-    }
-  }
-
-  /** Only stored text counts toward the daily quota. */
-  #refund({ sender, content }: NewMessage): void {
-    this.#quota?.refund(sender, Buffer.byteLength(content));
-  }
-
-  /**
-   * A client that resends, and the other recipients, may also have missed other events: they
-   * resync, at most once a second.
-   */
-  #syncAfterResend(key: string, except: Socket): void {
-    if (this.#syncs.take(key) === 0) this.#delivery.sync([key], { except });
-  }
-
-  async #storeReadMarks(marks: ReadMark[]): Promise<undefined[]> {
-    let left = marks;
-    let isUnknown = false;
-    while (left.length > 0) {
-      const moved = await this.#db.run((sql) => markRead(sql, left), {
-        keepTrying: () => !this.#isDraining, // giving up would close the readers' sockets in an outage
-        onUnknown: () => (isUnknown = true),
-      });
-      for (const { reader, peer, seq, isShownToPeer, isNewlyDelivered } of moved) {
-        const waiting = this.#delivered.get(`${reader}\n${peer}`);
-        if (waiting && waiting.seq <= seq) this.#delivered.delete(`${reader}\n${peer}`); // read implies delivered
-        const to = isShownToPeer ? [nameKey(reader), nameKey(peer)] : [nameKey(reader)];
-        this.#delivery.send(to, readFrame(reader, peer, seq));
-        if (!isShownToPeer && isNewlyDelivered) this.#delivery.send([nameKey(peer)], deliveredFrame(reader, seq));
-      }
-      const incomplete = new Set(
-        moved.filter(({ hasMore }) => hasMore).map(({ reader, peer }) => `${reader}\n${nameKey(peer)}`),
-      );
-      left = left.filter(({ reader, peerKey }) => incomplete.has(`${reader}\n${peerKey}`));
-    }
-    if (isUnknown) {
-      const peers = await findMany(this.#db, [...new Set(marks.map(({ peerKey }) => peerKey))]);
-      this.#syncMarks([...marks.map(({ reader }) => nameKey(reader)), ...peers.map((peer) => peer.nameKey)]);
-    }
-    return marks.map(() => undefined);
-  }
-
-  /**
-   * A mark committed before a lost reply does not advance again on the retry, so its users resync.
-   */
-  #syncMarks(keys: readonly string[]): void {
-    this.#delivery.sync([...new Set(keys)]);
-  }
-
-  /** Stores all delivered marks noted so far. Resolves when those in flight are stored as well. */
-  async #flushDelivered(): Promise<void> {
-    await this.#storingDelivered;
-    if (this.#delivered.size === 0) return;
-    this.#storingDelivered = this.#storeDeliveredMarks();
-    await this.#storingDelivered;
-  }
-
-  async #storeDeliveredMarks(): Promise<void> {
-    const marks = [...this.#delivered.values()];
-    this.#delivered.clear();
-    try {
-      const giveUp = this.#isDraining ? { giveUpAfterMs: LAST_MARKS_MS } : {};
-      const onUnknown = () => (this.#deliveredUnknown = true);
-      const advanced = await this.#db.run((sql) => markDelivered(sql, marks), { ...giveUp, onUnknown });
-      for (const { receiver, sender, seq } of advanced)
-        this.#delivery.send([nameKey(sender)], deliveredFrame(receiver, seq));
-      if (this.#deliveredUnknown) this.#syncMarks(marks.map(({ sender }) => nameKey(sender)));
-      this.#deliveredUnknown = false;
-    } catch (error) {
-      this.#log.warn("storing delivered marks failed, will retry", { error: errorText(error) });
-      for (const { receiver, sender, seq } of marks) this.noteDelivered(receiver, sender, seq);
-    }
   }
 }
 

@@ -9,14 +9,19 @@
  *      └─ quarantined  <───┴─ lock timeout: the batch's conversations are retried one by one, the others continue
  */
 
+import type { Database } from "../db/database.ts";
 import { codeOf, isHeldUp } from "../db/failures.ts";
-import type { NewMessage, StoredMessage } from "../db/insert_messages.ts";
+import { insertMessages, type NewMessage, type StoredMessage } from "../db/insert_messages.ts";
+import type { Socket } from "../delivery/hub.ts";
 import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
 
-/** A queued message. `Origin` is the caller's own data, returned with the outcome. */
-export interface PendingSend<Origin> extends NewMessage {
-  readonly origin: Origin;
-  readonly senderKey: string;
+/** A queued message, and where its ack or error goes. */
+export interface PendingSend extends NewMessage {
+  readonly socket: Socket;
+  /** Undefined when the client sent none. */
+  readonly clientRef: string | undefined;
+  readonly receivedAt: number;
 }
 
 /**
@@ -27,18 +32,13 @@ export type Outcome =
   | { readonly kind: "stored"; readonly stored: StoredMessage; readonly duplicate: boolean }
   | { readonly kind: "refused"; readonly code: "no_such_user" | "ref_reused" | "invalid_text" | "blocked" };
 
-export type Store = (
-  messages: readonly NewMessage[],
-  options: { quarantined: boolean },
-) => Promise<(StoredMessage | undefined)[]>;
-
-export interface Settled<Origin> {
-  readonly send: PendingSend<Origin>;
+export interface SettledSend {
+  readonly send: PendingSend;
   readonly outcome: Outcome;
 }
 
-export const QUEUE_MAX_ROWS = 10_000;
-export const QUEUE_MAX_BYTES = 8 * 1024 * 1024;
+const QUEUE_MAX_ROWS = 10_000;
+const QUEUE_MAX_BYTES = 8 * 1024 * 1024;
 /**
  * Larger batches add latency and hardly any throughput: with 800 sends in flight, 250 rows stored 6
  * % more a second than 500.
@@ -48,29 +48,33 @@ const BATCH_MAX_CHARACTERS = 1024 * 1024;
 /** Quarantined conversations retried at a time: each retry may wait 4 s for its lock. */
 const QUARANTINE_WORKERS_MAX = 2;
 
-export class SendQueue<Origin> {
-  readonly #store: Store;
-  readonly #settle: (settled: readonly Settled<Origin>[]) => void;
+export class SendQueue {
+  readonly #db: Database;
+  readonly #writer: Database;
+  readonly #metrics: Metrics;
   readonly #log: Log;
-  #waiting: PendingSend<Origin>[] = [];
-  /** Outcomes of the last batch; reported once the next batch is in flight. */
-  #settled: Settled<Origin>[] = [];
+  #waiting: PendingSend[] = [];
+  /** Outcomes that `settled` has not yielded yet. */
+  #settled: SettledSend[] = [];
+  #report = Promise.withResolvers<void>();
   #rows = 0;
   #bytes = 0;
   #isRunning = false;
   #isStopped = false;
   /** Sends of quarantined conversations, by conversation. */
-  readonly #quarantined = new Map<string, PendingSend<Origin>[]>();
+  readonly #quarantined = new Map<string, PendingSend[]>();
   /** Quarantined conversations being retried now. */
   readonly #retrying = new Set<string>();
   #quarantineWorkers = 0;
   #isFailing = false;
   #idle: PromiseWithResolvers<void> | undefined;
 
-  constructor(options: { store: Store; settle: (settled: readonly Settled<Origin>[]) => void; log: Log }) {
-    this.#store = options.store;
-    this.#settle = options.settle;
-    this.#log = options.log;
+  /** @param parts.writer stores the batches; `db` those of quarantined conversations */
+  constructor(parts: { db: Database; writer: Database; metrics: Metrics; log: Log }) {
+    this.#db = parts.db;
+    this.#writer = parts.writer;
+    this.#metrics = parts.metrics;
+    this.#log = parts.log;
   }
 
   /** Sends not yet settled. */
@@ -88,7 +92,7 @@ export class SendQueue<Origin> {
    *
    * @returns false when the queue is full
    */
-  add(send: PendingSend<Origin>): boolean {
+  add(send: PendingSend): boolean {
     if (this.#rows >= QUEUE_MAX_ROWS || this.#bytes >= QUEUE_MAX_BYTES) return false;
     this.#rows++;
     this.#bytes += bytesOf(send);
@@ -100,7 +104,27 @@ export class SendQueue<Origin> {
     return true;
   }
 
-  /** Resolves when every accepted send is settled. */
+  /**
+   * The outcomes of all sends, for one loop; ends after `stop`. While batches follow one another,
+   * each is yielded once the next is in flight, so that the loop's work costs PostgreSQL no time.
+   */
+  async *settled(): AsyncGenerator<readonly SettledSend[]> {
+    for (;;) {
+      await this.#report.promise;
+      if (this.#isStopped) return;
+      const settled = this.#settled;
+      this.#settled = [];
+      this.#report = Promise.withResolvers();
+      yield settled;
+      this.#rows -= settled.length;
+      for (const { send } of settled) this.#bytes -= bytesOf(send);
+      if (this.#rows > 0) continue;
+      this.#idle?.resolve();
+      this.#idle = undefined;
+    }
+  }
+
+  /** Resolves when the loop over `settled` has handled every accepted send. */
   async drain(): Promise<void> {
     if (this.#rows === 0) return;
     this.#idle ??= Promise.withResolvers();
@@ -111,17 +135,18 @@ export class SendQueue<Origin> {
   stop(): void {
     this.#isStopped = true;
     this.#idle?.resolve();
+    this.#report.resolve();
   }
 
   async #run(): Promise<void> {
     while (this.#waiting.length > 0 && !this.#isStopped) {
       const { batch, repeats } = this.#nextBatch();
       const writing = this.#write(batch);
-      if (this.#settled.length > 0) setImmediate(() => this.#reportSettled()); // while PostgreSQL works on this batch
+      if (this.#settled.length > 0) setImmediate(() => this.#report.resolve()); // once this batch is in flight
       await writing;
       this.#waiting.unshift(...repeats);
     }
-    this.#reportSettled();
+    this.#report.resolve();
     this.#isRunning = false;
   }
 
@@ -129,9 +154,9 @@ export class SendQueue<Origin> {
    * Removes the next batch from the queue. Repeats of a ref within it are returned separately and
    * retried after it.
    */
-  #nextBatch(): { batch: PendingSend<Origin>[]; repeats: PendingSend<Origin>[] } {
-    const batch: PendingSend<Origin>[] = [];
-    const repeats: PendingSend<Origin>[] = [];
+  #nextBatch(): { batch: PendingSend[]; repeats: PendingSend[] } {
+    const batch: PendingSend[] = [];
+    const repeats: PendingSend[] = [];
     const refs = new Set<string>();
     let characters = 0;
     let taken = 0;
@@ -156,7 +181,7 @@ export class SendQueue<Origin> {
    * @param options.quarantined whether the batch is a retry of one quarantined conversation
    * @returns the unstored rest of that conversation when it is still locked, otherwise nothing
    */
-  async #write(sends: PendingSend<Origin>[], { quarantined = false } = {}): Promise<PendingSend<Origin>[]> {
+  async #write(sends: PendingSend[], { quarantined = false } = {}): Promise<PendingSend[]> {
     const batch = quarantined || this.#quarantined.size === 0 ? sends : this.#divertQuarantined(sends);
     if (batch.length === 0) return [];
     for (let tries = 1; !this.#isStopped; tries++) {
@@ -191,9 +216,9 @@ export class SendQueue<Origin> {
    * arrival, so a refused row is a bug.
    */
   async #split(
-    batch: PendingSend<Origin>[],
+    batch: PendingSend[],
     { quarantined, code }: { quarantined: boolean; code: string },
-  ): Promise<PendingSend<Origin>[]> {
+  ): Promise<PendingSend[]> {
     if (batch.length > 1) {
       const half = batch.length >> 1;
       const left = await this.#write(batch.slice(0, half), { quarantined });
@@ -205,16 +230,13 @@ export class SendQueue<Origin> {
     return [];
   }
 
-  #reportSettled(): void {
-    const settled = this.#settled;
-    if (settled.length === 0) return;
-    this.#settled = [];
-    this.#rows -= settled.length;
-    for (const { send } of settled) this.#bytes -= bytesOf(send);
-    this.#settle(settled);
-    if (this.#rows > 0) return;
-    this.#idle?.resolve();
-    this.#idle = undefined;
+  #store(
+    messages: readonly NewMessage[],
+    { quarantined }: { quarantined: boolean },
+  ): Promise<(StoredMessage | undefined)[]> {
+    this.#metrics.batchMessages.observe(messages.length);
+    const db = quarantined ? this.#db : this.#writer;
+    return db.run((sql) => insertMessages(sql, messages), { giveUpAfterMs: Number.POSITIVE_INFINITY });
   }
 
   /**
@@ -222,7 +244,7 @@ export class SendQueue<Origin> {
    *
    * @returns the other sends
    */
-  #divertQuarantined(sends: PendingSend<Origin>[]): PendingSend<Origin>[] {
+  #divertQuarantined(sends: PendingSend[]): PendingSend[] {
     return sends.filter((send) => {
       const earlier = this.#quarantined.get(conversationOf(send));
       earlier?.push(send);
@@ -234,7 +256,7 @@ export class SendQueue<Origin> {
    * Another session locks a row of this batch: retries each of its conversations separately, so
    * that only the locked one waits.
    */
-  #quarantine(batch: PendingSend<Origin>[]): void {
+  #quarantine(batch: PendingSend[]): void {
     this.#log.warn("conversation locked, quarantining the batch", { rows: batch.length });
     for (const send of batch) {
       const conversation = conversationOf(send);
@@ -256,7 +278,7 @@ export class SendQueue<Origin> {
       let isLocked = false;
       while (sends.length > 0 && !isLocked && !this.#isStopped) {
         const left = await this.#write(sends.splice(0, lengthWithoutRepeats(sends)), { quarantined: true });
-        this.#reportSettled();
+        this.#report.resolve();
         sends.unshift(...left);
         isLocked = left.length > 0;
       }
@@ -267,7 +289,7 @@ export class SendQueue<Origin> {
     this.#quarantineWorkers--;
   }
 
-  #nextQuarantined(): [conversation: string, sends: PendingSend<Origin>[]] | undefined {
+  #nextQuarantined(): [conversation: string, sends: PendingSend[]] | undefined {
     return this.#quarantined.entries().find(([conversation]) => !this.#retrying.has(conversation));
   }
 }
@@ -280,7 +302,7 @@ function outcomeOf(row: StoredMessage | undefined): Outcome {
 }
 
 /** How many of the first sends fit into one batch that repeats no ref. */
-function lengthWithoutRepeats(sends: readonly PendingSend<unknown>[]): number {
+function lengthWithoutRepeats(sends: readonly PendingSend[]): number {
   const refs = new Set<string>();
   for (const { sender, ref } of sends) {
     if (refs.size === BATCH_MAX_ROWS || refs.has(`${sender}\n${ref}`)) break;
@@ -293,8 +315,9 @@ function lengthWithoutRepeats(sends: readonly PendingSend<unknown>[]): number {
  * Both name keys, ordered by JavaScript, not as in SQL: the order only has to be consistent within
  * this queue.
  */
-function conversationOf(send: PendingSend<unknown>): string {
-  return send.senderKey < send.toKey ? `${send.senderKey}\n${send.toKey}` : `${send.toKey}\n${send.senderKey}`;
+function conversationOf(send: PendingSend): string {
+  const { nameKey } = send.socket;
+  return nameKey < send.toKey ? `${nameKey}\n${send.toKey}` : `${send.toKey}\n${nameKey}`;
 }
 
 function bytesOf(send: NewMessage): number {

@@ -1,6 +1,6 @@
 /**
  * Bun's WebSocket handlers: registers sockets with the hub and presence, and dispatches each frame
- * to chat, drafts or presence.
+ * to chat, receipts, drafts or presence.
  */
 
 import type { ServerWebSocket, WebSocketHandler } from "bun";
@@ -25,6 +25,7 @@ import {
 } from "../protocol.ts";
 import type { Chat } from "./chat.ts";
 import type { Drafts } from "./drafts.ts";
+import type { Receipts } from "./receipts.ts";
 import type { TextQuota } from "./text_quota.ts";
 
 /**
@@ -139,6 +140,7 @@ class OpenSocket implements Socket, MeteredSocket, StalledClient {
  */
 export function socketHandlers(parts: {
   chat: Chat;
+  receipts: Receipts;
   drafts: Drafts;
   hub: Hub;
   presence: PresenceSubscriptions;
@@ -150,7 +152,7 @@ export function socketHandlers(parts: {
   epoch: () => string;
   version: string;
 }): { handlers: WebSocketHandler<SocketData>; stop: () => void } {
-  const { chat, drafts, hub, presence, limits, log, metrics, quota, unsent, epoch, version } = parts;
+  const { chat, receipts, drafts, hub, presence, limits, log, metrics, quota, unsent, epoch, version } = parts;
   const backpressure: Backpressure = { unsent, closes: metrics.backpressureCloses };
   let openedSinceGc = 0;
   let lastOpenedAt = 0;
@@ -234,7 +236,7 @@ export function socketHandlers(parts: {
         chat.send(socket, frame.to, frame.message, frame.ref);
         return undefined;
       case "read":
-        return chat.markRead(socket.username, frame.peer, frame.seq);
+        return receipts.markRead(socket.username, frame.peer, frame.seq);
       case "typing":
         return chat.sendTyping(socket, frame.peer);
       case "draft":

@@ -4,7 +4,7 @@
 
 import type { Server } from "bun";
 
-import type { Chat } from "../chat/chat.ts";
+import type { Receipts } from "../chat/receipts.ts";
 import type { SocketData } from "../chat/socket.ts";
 import { type Message, type MessagePage, messagePage, type MessageWindow } from "../db/conversations.ts";
 import type { Database } from "../db/database.ts";
@@ -23,14 +23,14 @@ const MARK_TIMEOUT_MS = 10_000;
 
 export class Messages {
   readonly #sessions: Sessions;
-  readonly #chat: Chat;
+  readonly #receipts: Receipts;
   readonly #db: Database;
   readonly #streams: Streams;
   readonly #trust: Trust;
 
-  constructor(parts: { sessions: Sessions; chat: Chat; db: Database; streams: Streams; trust: Trust }) {
+  constructor(parts: { sessions: Sessions; receipts: Receipts; db: Database; streams: Streams; trust: Trust }) {
     this.#sessions = parts.sessions;
-    this.#chat = parts.chat;
+    this.#receipts = parts.receipts;
     this.#db = parts.db;
     this.#streams = parts.streams;
     this.#trust = parts.trust;
@@ -91,10 +91,10 @@ export class Messages {
     const received = rows.filter((row) => row.sender === peer);
     const last = peeks ? received.at(-1) : rows.at(-1);
     if (!last) return;
-    if (peeks) return this.#chat.noteDelivered(me.username, peer, last.seq);
+    if (peeks) return this.#receipts.noteDelivered(me.username, peer, last.seq);
     // A page of sent messages only may have unread ones below it.
     const mayBeUnread = received.length === 0 || received.some((row) => !row.read);
-    if (mayBeUnread) await withTimeout(this.#chat.markRead(me.username, peer, last.seq));
+    if (mayBeUnread) await withTimeout(this.#receipts.markRead(me.username, peer, last.seq));
   }
 }
 
