@@ -16,60 +16,32 @@ import { Receipts } from "./chat/receipts.ts";
 import { Relationships } from "./chat/relationships.ts";
 import { socketHandlers } from "./chat/socket.ts";
 import { TextQuota } from "./chat/text_quota.ts";
-import { type BusEvent, newPodName } from "./cluster/bus.ts";
-import { announce, busConnections, openBus } from "./cluster/open_bus.ts";
+import { newPodName } from "./cluster/bus.ts";
+import { busConnections, openBus } from "./cluster/open_bus.ts";
 import type { Config } from "./config.ts";
-import { Database } from "./db/database.ts";
-import { EpochWatch } from "./db/epoch.ts";
-import { codeOf } from "./db/failures.ts";
-import { WRITER_PARAMETERS } from "./db/insert_messages.ts";
 import { sessionNameOf } from "./db/pods.ts";
-import { checkStores, Readiness } from "./db/readiness.ts";
-import { rehearse } from "./db/rehearsal.ts";
-import { fillSkeletons, SkeletonFiller } from "./db/skeletons.ts";
+import { Readiness } from "./db/readiness.ts";
+import { openServingStore, type ServingStore } from "./db/serving_store.ts";
 import { explain } from "./db/start_failure.ts";
-import { openStore, type Store } from "./db/store.ts";
 import { Delivery } from "./delivery/delivery.ts";
 import { Hub } from "./delivery/hub.ts";
 import { Resync } from "./delivery/resync.ts";
 import { UnreachablePods } from "./delivery/unreachable_pods.ts";
 import { defaultBudget, UnsentBudget } from "./delivery/unsent_budget.ts";
 import { ChatError } from "./errors.ts";
-import { Account } from "./http/account.ts";
-import { Conversations } from "./http/conversations.ts";
-import { Cookies } from "./http/cookies.ts";
+import { httpRoutes } from "./http/http_routes.ts";
 import { displayHost, listen, SERVER_OPTIONS } from "./http/listen.ts";
-import { Login } from "./http/login.ts";
-import { Messages } from "./http/messages.ts";
-import { mayReadMetrics } from "./http/metrics_access.ts";
 import { OpenFiles } from "./http/open_files.ts";
 import { OtherVersions } from "./http/other_versions.ts";
 import { Pages } from "./http/pages.ts";
-import { Passwords } from "./http/passwords.ts";
-import { People } from "./http/people.ts";
-import { DATA_HEADERS, errorResponse, type Trust } from "./http/request.ts";
-import { notFound, routes } from "./http/router.ts";
-import { Sessions } from "./http/sessions.ts";
-import { Streams } from "./http/stream.ts";
+import { trustOf } from "./http/request.ts";
 import type { Log } from "./log.ts";
 import { type BusDrop, Metrics, type Usage } from "./metrics.ts";
 import { BlockedPairs } from "./presence/blocked_pairs.ts";
 import { PresenceRegistry } from "./presence/registry.ts";
 import { PresenceSubscriptions } from "./presence/subscriptions.ts";
 import { CLOSE } from "./protocol.ts";
-import { coversPrivateRange, Networks } from "./util/address.ts";
 import { disposeAll } from "./util/disposal.ts";
-
-const POOL_MAX = 4;
-/** Batches of messages are stored one after another. */
-const WRITER_MAX = 1;
-/**
- * After an upgrade, how long a start waits for the skeletons of names: enough for 40,000 accounts.
- * The rest follows while serving.
- */
-const FILLED_BEFORE_MS = 3_000;
-/** At shutdown sockets are closed in slices, so that clients do not all reconnect at once. */
-const CLOSES_PER_SLICE = 500;
 
 export interface App {
   readonly url: string;
@@ -108,7 +80,7 @@ export async function startApp(
   const { root, version, log, filesInUse = () => 0, say = () => {} } = options;
   const { usage = () => ({ residentBytes: 0, cpuSeconds: 0 }) } = options;
   const parts = new AsyncDisposableStack();
-  let store: Store | undefined;
+  let store: ServingStore | undefined;
   try {
     // The port first: a second start in the same directory must fail before it touches the database
     // of the first.
@@ -117,6 +89,7 @@ export async function startApp(
     let isStopping = false;
     const loading = Pages.load(join(root, "static"), config.signup);
     loading.catch(() => {}); // awaited below; an unhandled rejection would orphan the database
+    const hub = new Hub();
     const metrics = new Metrics({
       version,
       sockets: () => hub.socketCount,
@@ -127,139 +100,57 @@ export async function startApp(
       usage,
     });
     parts.defer(metrics.measureLag());
-    const { querySeconds } = metrics;
     const pod = newPodName();
     const name = sessionNameOf(pod);
-    store = await openStore(config, {
+    store = await openServingStore(config, {
       root,
       name,
-      max: POOL_MAX,
-      connections: POOL_MAX + WRITER_MAX + busConnections(config.bus),
+      connections: busConnections(config.bus),
+      metrics,
       log,
       say,
-      onLost() {
-        metrics.dbLosses.add();
-        void epochs.check();
-      },
-      onStatement: (ms) => querySeconds.rest.observe(ms / 1_000),
+      restored: closeAllSockets,
     });
     parts.use(store);
-    const { db, target, secrets, identity } = store;
-    await rehearse(target, name);
-    const epochs = new EpochWatch({ db, log, changed: closeAllSockets });
-    parts.defer(() => epochs.stop());
-    const skeletons = new SkeletonFiller({ db, log });
-    parts.defer(() => skeletons.stop());
-    await Promise.race([skeletons.fill(), Bun.sleep(FILLED_BEFORE_MS)]);
-    const writer = new Database({
-      target,
-      name,
-      max: WRITER_MAX,
-      log,
-      parameters: WRITER_PARAMETERS,
-      onLost: () => metrics.dbLosses.add(),
-      onStatement: (ms) => querySeconds.messages.observe(ms / 1_000),
-    });
-    parts.defer(() => writer.end());
-    await checkStores(writer);
-    const hub = new Hub();
+    const { db, writer, target, secrets, identity, epochs } = store;
     const unsent = new UnsentBudget({
       maxBytes: config.unsentMax ?? defaultBudget(options.memoryBytes ?? Number.POSITIVE_INFINITY),
       log,
       cuts: metrics.unsentCuts,
     });
-    await epochs.start();
     const dropped = (reason: BusDrop) => metrics.busDrops.add(reason);
-    const bus = await openBus(config.bus, { db, target, name, pod, log, dropped });
-    parts.defer(() => bus.stop());
+    const bus = parts.adopt(await openBus(config.bus, { db, target, name, pod, log, dropped }), stopPart);
     const delivery = new Delivery({ hub, bus });
-    const registry = new PresenceRegistry({ db, bus, log, changed: (...change) => presence.notifyWatchers(...change) });
-    parts.defer(() => registry.stop());
-    const blocked = new BlockedPairs({ db });
-    parts.defer(() => blocked.stop());
-    const presence = new PresenceSubscriptions({ db, registry, blocked });
-    parts.defer(() => presence.stop());
-    const resync = new Resync({ db, hub, log });
-    parts.defer(() => resync.stop());
-    const unreachablePods = new UnreachablePods({ db, bus, log, resync, alert: () => void bus.alertOlderPods() });
-    parts.defer(() => unreachablePods.stop());
+    const resync = parts.adopt(new Resync({ db, hub, log }), stopPart);
+    const alert = () => void bus.alertOlderPods();
+    const unreachablePods = parts.adopt(new UnreachablePods({ db, bus, log, resync, alert }), stopPart);
+    const registry = parts.adopt(
+      new PresenceRegistry({ db, bus, log, changed: (...change) => presence.notifyWatchers(...change) }),
+      stopPart,
+    );
+    const blocked = parts.adopt(new BlockedPairs({ db }), stopPart);
+    const presence = parts.adopt(new PresenceSubscriptions({ db, registry, blocked }), stopPart);
     const limits = new Limits(config.rateLimit ? config.limits : undefined, (limit) => metrics.rateLimited.add(limit));
-    const readiness = new Readiness({ db, writer, isFailing: () => chat.isFailing, log });
     const relationships = new Relationships({ db, delivery, bus, presence });
+    const refused = () => metrics.rateLimited.add("bytes");
     const quota = config.rateLimit
-      ? new TextQuota({ db, maxBytes: config.limits.bytes, log, refused: () => metrics.rateLimited.add("bytes") })
+      ? parts.adopt(new TextQuota({ db, maxBytes: config.limits.bytes, log, refused }), stopPart)
       : undefined;
-    parts.defer(async () => quota?.stop());
-    const receipts = new Receipts({ db, delivery, log });
-    parts.defer(() => receipts.stop());
-    const chat = new Chat({ db, writer, hub, bus, delivery, receipts, relationships, log, limits, quota, metrics });
-    parts.defer(() => chat.stop());
+    const receipts = parts.adopt(new Receipts({ db, delivery, log }), stopPart);
+    const core = { db, hub, bus, delivery, receipts, relationships, log, limits, quota, metrics };
+    const chat = parts.adopt(new Chat({ ...core, writer }), stopPart);
     const drafts = new Drafts({ db, delivery, limits });
-    const trust: Trust = {
-      proxies: typeof config.trustProxy === "string" ? config.trustProxy : new Networks(config.trustProxy),
-      origins: config.allowedOrigins,
-      peer: (request) => server.requestIP(request)?.address,
-    };
-    if (typeof config.trustProxy !== "string" && config.trustProxy.some(coversPrivateRange)) {
-      log.warn(
-        "TRUST_PROXY lists a whole private range: clients in it can forge the address that rate limits count; list only the proxies' addresses or subnet",
-        { networks: config.trustProxy.filter(coversPrivateRange).join(", ") },
-      );
-    }
+    const renewals = parts.adopt(new SessionRenewals({ db, log }), stopPart);
+    const sweeper = parts.adopt(new SessionSweeper({ db, hub, renewals, log }), stopPart);
+    const purge = parts.adopt(new AccountPurge({ db, log }), stopPart);
+    const signupPolicy = new SignupPolicy({ db, signup: config.signup, secrets, identity });
+    const readiness = new Readiness({ db, writer, isFailing: () => chat.isFailing, log });
     const pages = await loading;
     const otherVersions = new OtherVersions({ db, log });
     await otherVersions.save(pages.version, pages.files);
-    const renewals = new SessionRenewals({ db, log });
-    parts.defer(() => renewals.stop());
-    const signupPolicy = new SignupPolicy({ db, signup: config.signup, secrets, identity });
-    const cookies = new Cookies({ secrets, trust });
-    const sessions = new Sessions({
-      db,
-      cookies,
-      pages,
-      limits,
-      renewals,
-      onEnd: (session) => delivery.endSession(session),
-    });
-    const passwords = new Passwords({ db, limits, failures: metrics.loginFailures });
-    const login = new Login({
-      db,
-      sessions,
-      passwords,
-      cookies,
-      pages,
-      signupPolicy,
-      trust,
-      limits,
-      onSignup: (username) => {
-        presence.announceSignup(username);
-        bus.publish([{ kind: "user", username }]);
-      },
-    });
-    const purge = new AccountPurge({ db, log });
-    parts.defer(() => purge.stop());
-    const streams = new Streams({ log, unsent });
-    const account = new Account({ sessions, login, passwords, relationships, db, purge, streams, trust });
-    const people = new People({ sessions, db, registry, relationships, signupPolicy, streams, trust });
-    const conversations = new Conversations({ sessions, db, registry, streams, trust });
-    const messages = new Messages({ sessions, receipts, db, streams, trust });
-    const sockets = socketHandlers({
-      chat,
-      receipts,
-      drafts,
-      hub,
-      presence,
-      limits,
-      log,
-      metrics,
-      quota,
-      unsent,
-      epoch: () => epochs.epoch,
-      version: pages.version,
-    });
-    parts.defer(() => sockets.stop());
-    const sweeper = new SessionSweeper({ db, hub, renewals, log });
-    parts.defer(() => sweeper.stop());
+    const epoch = () => epochs.epoch;
+    const socketParts = { ...core, chat, drafts, presence, unsent, epoch, version: pages.version };
+    const sockets = parts.adopt(socketHandlers(socketParts), stopPart);
     await bus.start({
       deliver(event, from) {
         if (event.kind === "message" || event.kind === "frame") chat.relay(event);
@@ -281,30 +172,25 @@ export async function startApp(
     });
     registry.start();
     unreachablePods.start();
-
-    const files = new OpenFiles({
-      limit: options.openFiles,
-      inUse: filesInUse,
-      closeIdle: () => server.closeIdleConnections(),
-      log,
-    });
-    parts.defer(() => files.stop());
-
+    const closeIdle = () => server.closeIdleConnections();
+    const files = parts.adopt(new OpenFiles({ limit: options.openFiles, inUse: filesInUse, closeIdle, log }), stopPart);
     server.reload({
       ...SERVER_OPTIONS,
       websocket: sockets.handlers,
-      routes: routes({
-        account,
-        conversations,
-        login,
-        messages,
+      ...httpRoutes({
+        ...core,
         otherVersions,
         pages,
-        people,
-        sessions,
-        log,
-        trust,
+        presence,
+        purge,
+        registry,
+        renewals,
+        secrets,
+        signupPolicy,
+        unsent,
         version,
+        trust: trustOf(config, { server, log }),
+        metricsToken: config.metricsToken,
         beforeOpen: async ({ username }) => quota?.load(username),
         socketRefusal: () => {
           if (isStopping) return new ChatError("restarting", { retryAfter: 2 });
@@ -312,19 +198,7 @@ export async function startApp(
           return undefined;
         },
         isReady: async () => !isStopping && (await readiness.isReady()),
-        metrics,
-        renderMetrics: (request, from) =>
-          mayReadMetrics(request, from.requestIP(request)?.address, config.metricsToken)
-            ? new Response(metrics.render(), {
-                headers: { ...DATA_HEADERS, "Content-Type": "text/plain; version=0.0.4" },
-              })
-            : errorResponse(new ChatError("not_yours")),
       }),
-      fetch(request) {
-        const response = notFound(request, trust);
-        metrics.unknownRoute.count(request.method, response.status, 0);
-        return response;
-      },
     });
 
     /**
@@ -339,17 +213,9 @@ export async function startApp(
       isStopping = true;
       registry.announceShutdown();
       if (!hurried) await Bun.sleep(config.drainSeconds * 1_000);
-      const drain = async () => {
-        await chat.drain();
-        await receipts.drain();
-      };
-      await drain();
-      const open = [...hub.sockets()];
-      for (let i = 0; i < open.length; i += CLOSES_PER_SLICE) {
-        for (const socket of open.slice(i, i + CLOSES_PER_SLICE)) socket.close(CLOSE.restarting);
-        await Bun.sleep(hurried ? 0 : 20);
-      }
-      await drain(); // messages that arrived meanwhile
+      await chat.drain();
+      await hub.closeAll(CLOSE.restarting, { pauseMs: hurried ? 0 : 20 });
+      await chat.drain(); // messages that arrived meanwhile
       await drafts.drain();
       await disposeAll(parts, (error) => log.error("stopping a part failed", error));
     };
@@ -367,46 +233,6 @@ export async function startApp(
   }
 }
 
-/** What admin commands need, whether or not chatify is running. */
-export interface AdminContext {
-  readonly db: Database;
-  readonly signupPolicy: SignupPolicy;
-  /** Notifies the running pods. Pods that cannot be reached notice within a minute. */
-  notifyPods(events: readonly BusEvent[]): Promise<void>;
-  end(): Promise<void>;
-}
-
-/**
- * Opens the database as at startup, without serving. An embedded PostgreSQL is shared with a
- * running server.
- *
- * @throws EmbeddedError, DatabaseError
- */
-export async function openAdminContext(
-  config: Config,
-  options: { root: string; log: Log; say: (line: string) => void },
-): Promise<AdminContext> {
-  const { root, log, say } = options;
-  const name = `chatify-command-${crypto.randomUUID().slice(0, 8)}`;
-  const store = await openStore(config, { root, name, max: 1, log, say });
-  const { db, target, secrets, identity } = store;
-  const end = async () => store[Symbol.asyncDispose]();
-  try {
-    await fillSkeletons(db, log);
-  } catch (error) {
-    await end();
-    throw explain(error, target);
-  }
-  return {
-    db,
-    signupPolicy: new SignupPolicy({ db, signup: config.signup, secrets, identity }),
-    async notifyPods(events) {
-      try {
-        await announce(config.bus, { db, target, name, log }, events);
-      } catch (error) {
-        log.warn("pods not notified, they will notice within a minute", { code: codeOf(error) });
-      }
-    },
-    end,
-  };
+function stopPart(part: { stop(): void | Promise<void> }): void | Promise<void> {
+  return part.stop();
 }

@@ -7,7 +7,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { totalmem } from "node:os";
 import { join } from "node:path";
 
-import type { AdminContext, App } from "./app.ts";
+import type { App } from "./app.ts";
 import { COMMANDS_HELP, readCommand } from "./cli/arguments.ts";
 import { banner } from "./cli/banner.ts";
 import { describeFailure, EXIT } from "./cli/failure.ts";
@@ -67,31 +67,31 @@ async function start(): Promise<void> {
 
 /** Runs one of the admin commands in commands.ts. */
 async function runCommand(args: readonly string[]): Promise<void> {
-  let opening: Promise<AdminContext> | undefined;
   try {
     const command = readCommand(args);
     if (!command) return print(`Usage\n${COMMANDS_HELP}`);
     const config = readSettings();
     const need = config.databaseUrl === undefined ? "serve" : "serve-without-database";
     if (await ensurePackages({ root, bun: process.execPath, need, say: printError })) return restart();
-    const [{ openAdminContext }, { run }] = await Promise.all([import("./app.ts"), import("./cli/commands.ts")]);
+    const [{ openAdminContext }, { run }] = await Promise.all([
+      import("./cli/admin_context.ts"),
+      import("./cli/commands.ts"),
+    ]);
     const log = newLog({ ...config, logLevel: config.logLevel === "info" ? "warn" : config.logLevel });
-    opening = openAdminContext(config, { root, log, say: printError });
-    const close = async () => (await opening)?.end();
+    const opening = openAdminContext(config, { root, log, say: printError });
+    const close = async () => (await opening)[Symbol.asyncDispose]();
     for (const signal of SIGNALS)
       process.once(signal, () => void close().finally(() => process.exit(EXIT.interrupted)));
     // The reader closed the pipe.
     process.stdout.on("error", () => void close().finally(() => process.exit(EXIT.ok)));
-    const context = await opening;
-    try {
+    {
+      await using context = await opening;
       await run(command, context, {
         print: (text) => new Promise((resolve) => process.stdout.write(text, () => resolve())),
         say: printError,
         readPassword,
         origin: config.allowedOrigins?.[0] ?? `http://localhost:${config.port}`,
       });
-    } finally {
-      await context.end();
     }
     process.exit(EXIT.ok);
   } catch (error) {

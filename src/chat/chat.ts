@@ -124,10 +124,11 @@ export class Chat {
     if (key !== undefined) this.#delivery.send([key], typingFrame(socket.username));
   }
 
-  /** Rejects new sends from now on. Resolves when all accepted ones are settled. */
-  drain(): Promise<void> {
+  /** Rejects new sends from now on. Resolves when all accepted sends are settled and all marks stored. */
+  async drain(): Promise<void> {
     this.#isDraining = true;
-    return this.#queue.drain();
+    await this.#queue.drain();
+    await this.#receipts.drain();
   }
 
   stop(): void {

@@ -4,13 +4,13 @@
  */
 
 import { inviteLink } from "../accounts/invitation.ts";
-import type { AdminContext } from "../app.ts";
 import * as sessions from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import type { Account, User } from "../db/users.ts";
 import { ChatError } from "../errors.ts";
 import { checkPassword, hashPassword } from "../util/password.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../util/text.ts";
+import type { AdminContext } from "./admin_context.ts";
 import type { Command } from "./arguments.ts";
 
 /** A valid command was refused: the user name is unknown or taken, or the password is invalid. */

@@ -5,6 +5,8 @@ import { CLOSE, type CloseCode } from "../protocol.ts";
 /** Longer than an upgrade takes, including its session look-up. */
 const ENDED_FOR_MS = 60_000;
 
+const CLOSES_PER_SLICE = 500;
+
 /** A user's open socket. */
 export interface Socket {
   readonly username: string;
@@ -91,6 +93,15 @@ export class Hub {
   closeWhere(code: CloseCode, matches: (socket: Socket) => boolean): void {
     const matching = this.sockets().filter(matches).toArray(); // a copy: closing removes sockets
     for (const socket of matching) socket.close(code);
+  }
+
+  /** Closes all sockets in slices, so that clients do not all reconnect at once. */
+  async closeAll(code: CloseCode, { pauseMs }: { pauseMs: number }): Promise<void> {
+    const open = [...this.sockets()];
+    for (let i = 0; i < open.length; i += CLOSES_PER_SLICE) {
+      for (const socket of open.slice(i, i + CLOSES_PER_SLICE)) socket.close(code);
+      await Bun.sleep(pauseMs);
+    }
   }
 }
 

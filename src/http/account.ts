@@ -17,6 +17,7 @@ import type { PrivacySettings, Relation } from "../db/relationships.ts";
 import * as sessionRows from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
+import type { Delivery } from "../delivery/delivery.ts";
 import { ChatError } from "../errors.ts";
 import { checkPassword } from "../util/password.ts";
 import { keyOfReference } from "../util/text.ts";
@@ -33,6 +34,7 @@ export class Account {
   readonly #passwords: Passwords;
   readonly #relationships: Relationships;
   readonly #db: Database;
+  readonly #delivery: Delivery;
   readonly #purge: AccountPurge;
   readonly #streams: Streams;
   readonly #trust: Trust;
@@ -43,6 +45,7 @@ export class Account {
     passwords: Passwords;
     relationships: Relationships;
     db: Database;
+    delivery: Delivery;
     purge: AccountPurge;
     streams: Streams;
     trust: Trust;
@@ -52,6 +55,7 @@ export class Account {
     this.#passwords = parts.passwords;
     this.#relationships = parts.relationships;
     this.#db = parts.db;
+    this.#delivery = parts.delivery;
     this.#purge = parts.purge;
     this.#streams = parts.streams;
     this.#trust = parts.trust;
@@ -107,7 +111,7 @@ export class Account {
     if (!/^\d{1,15}$/.test(id) || !(await sessionRows.endOwn(this.#db, me.userId, Number(id)))) {
       throw new ChatError("not_found");
     }
-    this.#sessions.notifyEnded({ id: Number(id), nameKey: me.nameKey });
+    this.#delivery.endSession({ id: Number(id), nameKey: me.nameKey });
     return json({ ended: 1 });
   }
 
@@ -124,7 +128,7 @@ export class Account {
     const open = await sessionRows.list(this.#db, me.userId);
     await this.#purge.deleteAccount({ id: me.userId, username: me.username });
     this.#relationships.stopHiding(me);
-    for (const { id } of open) this.#sessions.notifyEnded({ id, nameKey: me.nameKey });
+    for (const { id } of open) this.#delivery.endSession({ id, nameKey: me.nameKey });
     return json(
       {},
       { headers: { "Set-Cookie": this.#sessions.clearCookie(request), "Clear-Site-Data": CLEAR_SITE_DATA } },

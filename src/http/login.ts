@@ -6,10 +6,12 @@
 import type { Limits } from "../accounts/limits.ts";
 import { isReserved } from "../accounts/reserved_names.ts";
 import type { SignupCredentials, SignupPolicy } from "../accounts/signup_policy.ts";
+import type { Bus } from "../cluster/bus.ts";
 import type { Database } from "../db/database.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { ChatError, type ErrorCode } from "../errors.ts";
+import type { PresenceSubscriptions } from "../presence/subscriptions.ts";
 import { checkPassword } from "../util/password.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../util/text.ts";
 import type { Cookies } from "./cookies.ts";
@@ -54,9 +56,9 @@ export class Login {
   readonly #signupPolicy: SignupPolicy;
   readonly #trust: Trust;
   readonly #limits: Limits;
-  readonly #onSignup: (username: string) => void;
+  readonly #presence: PresenceSubscriptions;
+  readonly #bus: Bus;
 
-  /** @param parts.onSignup called for each new account */
   constructor(parts: {
     db: Database;
     sessions: Sessions;
@@ -66,7 +68,8 @@ export class Login {
     signupPolicy: SignupPolicy;
     trust: Trust;
     limits: Limits;
-    onSignup: (username: string) => void;
+    presence: PresenceSubscriptions;
+    bus: Bus;
   }) {
     this.#db = parts.db;
     this.#sessions = parts.sessions;
@@ -76,7 +79,8 @@ export class Login {
     this.#signupPolicy = parts.signupPolicy;
     this.#trust = parts.trust;
     this.#limits = parts.limits;
-    this.#onSignup = parts.onSignup;
+    this.#presence = parts.presence;
+    this.#bus = parts.bus;
   }
 
   async loginPage(request: Request): Promise<Response> {
@@ -110,7 +114,8 @@ export class Login {
       const name = checkName(username);
       checkPassword(password);
       const user = await this.#create(name, password, { address, grant });
-      this.#onSignup(user.username);
+      this.#presence.announceSignup(user.username);
+      this.#bus.publish([{ kind: "user", username: user.username }]);
       return await this.#enter(request, user, address);
     } catch (error) {
       if (error instanceof ChatError && isForScript(request)) return errorResponse(error);

@@ -6,10 +6,17 @@
 import type { BunRequest, Server } from "bun";
 
 import type { SocketData } from "../chat/socket.ts";
+import type { Config } from "../config.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { RouteMetrics } from "../metrics.ts";
-import { clientHeaderValue, resolveClientAddress, type TrustedProxies } from "../util/address.ts";
+import {
+  clientHeaderValue,
+  coversPrivateRange,
+  Networks,
+  resolveClientAddress,
+  type TrustedProxies,
+} from "../util/address.ts";
 
 export type Request = BunRequest;
 export type Methods = Partial<Record<"GET" | "POST", Handler>>;
@@ -57,6 +64,21 @@ export interface Trust {
   readonly origins: readonly string[] | undefined;
   /** The address of the connection, or undefined once it is closed. */
   readonly peer: (request: globalThis.Request) => string | undefined;
+}
+
+/** The trust that the settings declare. */
+export function trustOf(config: Config, { server, log }: { server: Server<SocketData>; log: Log }): Trust {
+  const { trustProxy: proxies, allowedOrigins: origins } = config;
+  const peer = (request: globalThis.Request) => server.requestIP(request)?.address;
+  if (typeof proxies === "string") return { proxies, origins, peer };
+  const wide = proxies.filter(coversPrivateRange);
+  if (wide.length > 0) {
+    log.warn(
+      "TRUST_PROXY lists a whole private range: clients in it can forge the address that rate limits count; list only the proxies' addresses or subnet",
+      { networks: wide.join(", ") },
+    );
+  }
+  return { proxies: new Networks(proxies), origins, peer };
 }
 
 /** On JSON responses, which are never cached. */

@@ -12,6 +12,7 @@ import type { Account } from "./account.ts";
 import type { Conversations } from "./conversations.ts";
 import type { Login } from "./login.ts";
 import type { Messages } from "./messages.ts";
+import { mayReadMetrics } from "./metrics_access.ts";
 import type { OtherVersions } from "./other_versions.ts";
 import type { Pages } from "./pages.ts";
 import type { People } from "./people.ts";
@@ -47,7 +48,8 @@ export interface Parts {
   readonly beforeOpen: (session: Session) => Promise<void>;
   readonly isReady: () => Promise<boolean>;
   readonly metrics: Metrics;
-  readonly renderMetrics: (request: Request, server: Server<SocketData>) => Response;
+  /** Undefined when `/metrics` answers programs on this machine only. */
+  readonly metricsToken: string | undefined;
 }
 
 /**
@@ -99,7 +101,7 @@ export function paths(parts: Parts): Record<string, Methods> {
         (await parts.isReady()) ? json({ status: "ready" }) : errorResponse(new ChatError("not_ready")),
     },
     "/version": { GET: () => json({ name: "chatify", version: parts.version }) },
-    "/metrics": { GET: parts.renderMetrics },
+    "/metrics": { GET: (request, server) => metricsPage(request, server, parts) },
   };
 }
 
@@ -114,6 +116,14 @@ export function notFound(request: globalThis.Request, trust: Trust): Response {
       })
     : errorResponse(error);
   return isSecure(request, trust) ? withHsts(response) : response;
+}
+
+function metricsPage(request: Request, server: Server<SocketData>, { metrics, metricsToken }: Parts): Response {
+  if (!mayReadMetrics(request, server.requestIP(request)?.address, metricsToken))
+    return errorResponse(new ChatError("not_yours"));
+  return new Response(metrics.render(), {
+    headers: { ...DATA_HEADERS, "Content-Type": "text/plain; version=0.0.4" },
+  });
 }
 
 /**

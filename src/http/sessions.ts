@@ -10,6 +10,7 @@ import type { Database } from "../db/database.ts";
 import * as rows from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";
 import type { User } from "../db/users.ts";
+import type { Delivery } from "../delivery/delivery.ts";
 import { ChatError } from "../errors.ts";
 import { Batcher } from "../util/batcher.ts";
 import { nameKey } from "../util/text.ts";
@@ -23,31 +24,28 @@ const SESSIONS_MAX = 50;
 /** Characters of a `User-Agent` that are stored; the rest identifies no device. */
 const AGENT_MAX = 200;
 
-type SessionRef = Pick<Session, "id" | "nameKey">;
-
 export class Sessions {
   readonly #db: Database;
   readonly #cookies: Cookies;
   readonly #pages: Pages;
   readonly #limits: Limits;
-  readonly #onEnd: (session: SessionRef) => void;
+  readonly #delivery: Delivery;
   /** Batched: thousands of clients reconnecting at once cost one query per batch, not one each. */
   readonly #lookups: Batcher<string, Session | undefined>;
 
-  /** @param parts.onEnd called once for each session that ends here */
   constructor(parts: {
     db: Database;
     cookies: Cookies;
     pages: Pages;
     limits: Limits;
     renewals: SessionRenewals;
-    onEnd: (session: SessionRef) => void;
+    delivery: Delivery;
   }) {
     this.#db = parts.db;
     this.#cookies = parts.cookies;
     this.#pages = parts.pages;
     this.#limits = parts.limits;
-    this.#onEnd = parts.onEnd;
+    this.#delivery = parts.delivery;
     this.#lookups = new Batcher((hashes) => this.#findMany(hashes, parts.renewals), { max: 200 });
   }
 
@@ -115,16 +113,17 @@ export class Sessions {
     // A separate statement after the commit: among concurrent logins the last one sees all
     // sessions.
     const key = nameKey(user.username);
-    for (const id of await rows.endSurplus(this.#db, user.id, SESSIONS_MAX)) this.#onEnd({ id, nameKey: key });
+    for (const id of await rows.endSurplus(this.#db, user.id, SESSIONS_MAX))
+      this.#delivery.endSession({ id, nameKey: key });
     // Last: its page reloads the session, and should find the new cookie by then.
-    if (previous) this.#onEnd(previous);
+    if (previous) this.#delivery.endSession(previous);
     return this.#cookies.setSession(request, token);
   }
 
   /** Ends a session on every pod. */
   async end(session: Session): Promise<void> {
     await rows.end(this.#db, session.id);
-    this.#onEnd(session);
+    this.#delivery.endSession(session);
   }
 
   /** Ends all other sessions of a user, on every pod. @returns how many */
@@ -134,13 +133,8 @@ export class Sessions {
     const ended = await rows.endOthers(this.#db, me.userId, me.id);
     const ids = new Set([...listed.map(({ id }) => id), ...ended]);
     ids.delete(me.id);
-    for (const id of ids) this.#onEnd({ id, nameKey: me.nameKey });
+    for (const id of ids) this.#delivery.endSession({ id, nameKey: me.nameKey });
     return ids.size;
-  }
-
-  /** Closes the sockets of a session that the caller has ended in the database, on every pod. */
-  notifyEnded(session: SessionRef): void {
-    this.#onEnd(session);
   }
 
   /** Deletes the session's cookie. @returns a `Set-Cookie` */

@@ -41,20 +41,26 @@ test("no files import each other in a circle", () => {
 test("the embedded PostgreSQL knows nothing of chatify, and parts know the bus by its type only", () => {
   for (const { from, to, typesOnly } of imports) {
     if (folderOf(from) === "embedded_postgres") expect(folderOf(to), `${from} imports ${to}`).toBe("embedded_postgres");
-    if (folderOf(to) !== "cluster" || folderOf(from) === "cluster" || from === "app.ts") continue;
+    if (folderOf(to) !== "cluster" || folderOf(from) === "cluster" || ROOTS.includes(from)) continue;
     expect(typesOnly, `${from} imports ${to}`).toBeTrue();
   }
 });
 
-test("only app.ts constructs", () => {
+/** The files that construct parts: the server's, those of its routes and its database, and those of commands. */
+const ROOTS = ["app.ts", "cli/admin_context.ts", "db/serving_store.ts", "db/store.ts", "http/http_routes.ts"];
+
+test("only the composition roots construct", () => {
   const imported = (name: string, file: string) =>
     new RegExp(`import[^;]*\\b${name}\\b[^;]* "\\.`).test(code.get(file)!);
-  const made = [...code.get("app.ts")!.matchAll(/\bnew ([A-Z]\w+)\(/g)].map(([, name]) => name!);
-  const parts = made.filter((name) => imported(name, "app.ts") && !name.endsWith("Error"));
+  const parts = ROOTS.flatMap((root) => {
+    const made = [...code.get(root)!.matchAll(/\bnew ([A-Z]\w+)\(/g)].map(([, name]) => name!);
+    return made.filter((name) => imported(name, root) && !name.endsWith("Error"));
+  });
   expect(parts).toContain("Chat");
+  expect(parts).toContain("Messages");
   for (const part of parts) {
     const builders = having(new RegExp(`\\bnew ${part}\\(`)).filter((file) => imported(part, file));
-    expect(builders, part).toEqual(part === "Database" ? ["app.ts", "db/store.ts"] : ["app.ts"]);
+    expect(ROOTS, part).toEqual(expect.arrayContaining(builders));
   }
 });
 

@@ -1,0 +1,67 @@
+/** Constructs the HTTP handlers of all routes, for `Bun.serve`. */
+
+import type { AccountPurge } from "../accounts/account_purge.ts";
+import type { Limits } from "../accounts/limits.ts";
+import type { SessionRenewals } from "../accounts/session_renewals.ts";
+import type { SignupPolicy } from "../accounts/signup_policy.ts";
+import type { Receipts } from "../chat/receipts.ts";
+import type { Relationships } from "../chat/relationships.ts";
+import type { Bus } from "../cluster/bus.ts";
+import type { Database } from "../db/database.ts";
+import type { Delivery } from "../delivery/delivery.ts";
+import type { UnsentBudget } from "../delivery/unsent_budget.ts";
+import type { PresenceRegistry } from "../presence/registry.ts";
+import type { PresenceSubscriptions } from "../presence/subscriptions.ts";
+import { Account } from "./account.ts";
+import { Conversations } from "./conversations.ts";
+import { Cookies } from "./cookies.ts";
+import { Login } from "./login.ts";
+import { Messages } from "./messages.ts";
+import { Passwords } from "./passwords.ts";
+import { People } from "./people.ts";
+import { notFound, type Parts as RouterParts, routes } from "./router.ts";
+import { Sessions } from "./sessions.ts";
+import { Streams } from "./stream.ts";
+
+type Handlers = "account" | "conversations" | "login" | "messages" | "people" | "sessions";
+
+interface Parts extends Omit<RouterParts, Handlers> {
+  readonly bus: Bus;
+  readonly db: Database;
+  readonly delivery: Delivery;
+  readonly limits: Limits;
+  readonly presence: PresenceSubscriptions;
+  readonly purge: AccountPurge;
+  readonly receipts: Receipts;
+  readonly registry: PresenceRegistry;
+  readonly relationships: Relationships;
+  readonly renewals: SessionRenewals;
+  readonly secrets: readonly string[];
+  readonly signupPolicy: SignupPolicy;
+  readonly unsent: UnsentBudget;
+}
+
+export function httpRoutes(parts: Parts) {
+  const { metrics, trust } = parts;
+  const cookies = new Cookies(parts);
+  const streams = new Streams(parts);
+  const sessions = new Sessions({ ...parts, cookies });
+  const passwords = new Passwords({ ...parts, failures: metrics.loginFailures });
+  const login = new Login({ ...parts, sessions, passwords, cookies });
+  const shared = { ...parts, sessions, streams };
+  return {
+    routes: routes({
+      ...shared,
+      account: new Account({ ...shared, login, passwords }),
+      conversations: new Conversations(shared),
+      login,
+      messages: new Messages(shared),
+      people: new People(shared),
+    }),
+    fetch(request: Request): Response {
+      const response = notFound(request, trust);
+      metrics.unknownRoute.count(request.method, response.status, 0);
+      return response;
+    },
+  };
+}
