@@ -1,26 +1,29 @@
 /**
- * The bus over a network: numbered encrypted packets, heartbeats, a bounded backlog, and connections that are replaced when they
- * break or fall silent. A `Transport` carries the packets; `PeerTracker` keeps the state of the other pods.
+ * The bus over a network that may lose packets, stall, or be unreachable: encrypted packets, and
+ * connections that are replaced when they break or fall silent. `PacketSender` sends, a `Transport`
+ * carries the packets, `PeerTracker` keeps the state of the other pods.
  */
 
 import type { Log } from "../log.ts";
 import type { BusDrop } from "../metrics.ts";
 import { type Bus, type BusEvent, type BusHandlers, catchHandlerErrors, newPodName } from "./bus.ts";
 import { type BusTiming, DEFAULT_TIMING } from "./bus_timing.ts";
-import { bodyOf, type DecodeFailure, decodePacket, encodePacket, Packer } from "./codec.ts";
-import { PacketCipher, sealedRoom } from "./packet_cipher.ts";
+import { type DecodeFailure, decodePacket } from "./codec.ts";
+import { PacketCipher } from "./packet_cipher.ts";
+import { type BacklogLimits, GOODBYE_MS, PacketSender } from "./packet_sender.ts";
 import { PeerTracker } from "./peer_tracker.ts";
-import { endQuietly, type Publisher, type Subscriber, type Transport, withTimeout } from "./transport.ts";
+import {
+  endQuietly,
+  type Publisher,
+  RETRY_FIRST_MS,
+  RETRY_MOST_MS,
+  type Subscriber,
+  type Transport,
+  withTimeout,
+} from "./transport.ts";
 
-const RETRY_FIRST_MS = 50;
-const RETRY_MOST_MS = 1_000;
-const GOODBYE_MS = 1_000;
-/** Many pods may send challenges at once; one beat answers all of them. */
-const ANSWER_AFTER_MS = 25;
 /** Dropped packets are counted, but logged at most this often. */
 const DROPS_LOGGED_EVERY_MS = 600_000;
-/** Beyond this limit the other pods query the database, which is cheaper than reading the backlog. */
-const BACKLOG = { bytes: 8 * 1024 * 1024, events: 50_000 };
 
 export interface PacketBusOptions {
   readonly log: Log;
@@ -31,45 +34,23 @@ export interface PacketBusOptions {
   /** Called for each dropped packet or event. */
   readonly dropped?: (why: BusDrop) => void;
   readonly timing?: Partial<BusTiming>;
-  readonly backlog?: { readonly bytes: number; readonly events: number };
+  readonly backlog?: BacklogLimits;
 }
 
-/**
- * A bus over a transport that may lose packets, stall, or be unreachable.
- *
- * Only one send is in progress at a time; events published meanwhile are collected into the next packets. A send that failed, or
- * whose outcome is unknown, is not repeated: its packet numbers stay used, so peers see the gap and query the database.
- */
 export class PacketBus implements Bus {
   readonly pod: string;
   readonly #transport: Transport;
   readonly #cipher: PacketCipher;
+  readonly #sender: PacketSender;
   readonly #log: Log;
   readonly #dropped: (why: BusDrop) => void;
   readonly #timing: BusTiming;
-  readonly #backlogMax: { readonly bytes: number; readonly events: number };
-  readonly #backlog: Packer;
   #on: BusHandlers | undefined;
   #peers: PeerTracker | undefined;
+  #olderPublisher: Publisher | undefined;
   #isStopped = false;
   #ticking: Timer | undefined;
   #tickedAt = 0;
-
-  #publisher: Publisher;
-  #olderPublisher: Publisher | undefined;
-  /** The last number used. */
-  #number = 0;
-  #isSending = false;
-  #sending = Promise.resolve();
-  #sentAt = Number.NEGATIVE_INFINITY;
-  #beatDue = false;
-  /** The next beat is sent before the backlog. */
-  #isBeatUrgent = false;
-  #beatAt = Number.NEGATIVE_INFINITY;
-  #beatTimer: Timer | undefined;
-  #failures = 0;
-  #isBacklogged = false;
-  readonly #sent = { packets: 0, bytes: 0 };
 
   #subscriber: Subscriber | undefined;
   #replaceSubscriber: (reason: unknown) => void = () => {};
@@ -86,15 +67,15 @@ export class PacketBus implements Bus {
   #lostAt = Number.NEGATIVE_INFINITY;
 
   constructor(transport: Transport, options: PacketBusOptions) {
-    this.pod = options.pod ?? newPodName();
+    const { secret, pod = newPodName(), log, dropped = () => {}, backlog } = options;
+    this.pod = pod;
     this.#transport = transport;
-    this.#cipher = new PacketCipher(options.secret, this.pod);
-    this.#log = options.log;
-    this.#dropped = options.dropped ?? (() => {});
+    this.#cipher = new PacketCipher(secret, pod);
+    this.#log = log;
+    this.#dropped = dropped;
     this.#timing = { ...DEFAULT_TIMING, ...options.timing };
-    this.#backlogMax = options.backlog ?? BACKLOG;
-    this.#backlog = new Packer(sealedRoom(transport.maxBytes));
-    this.#publisher = transport.publisher();
+    const [cipher, timing] = [this.#cipher, this.#timing];
+    this.#sender = new PacketSender({ transport, cipher, timing, backlog, log, failed: (error) => this.#down(error) });
   }
 
   get peers(): readonly string[] {
@@ -103,33 +84,26 @@ export class PacketBus implements Bus {
 
   /** Totals sent by this pod, including heartbeats. */
   get sent(): { readonly packets: number; readonly bytes: number } {
-    return this.#sent;
+    return this.#sender.sent;
   }
 
   publish(events: readonly BusEvent[]): void {
     if (!this.#on || this.#isStopped || events.length === 0) return;
-    if (this.peers.length === 0) {
-      this.#number++; // no pod receives it; a pod discovered later sees the skipped number and queries the database
-      return;
-    }
-    for (const event of events) this.#backlog.add(event);
-    const { bytes, events: count } = this.#backlog;
-    if (bytes > this.#backlogMax.bytes || count > this.#backlogMax.events) {
-      if (!this.#isBacklogged)
-        this.#log.warn("bus too slow, events dropped: the other pods query the database", { bytes });
-      this.#isBacklogged = true;
-      this.#dropBacklog();
-    }
-    this.#send();
+    if (this.peers.length === 0) this.#sender.skip();
+    else this.#sender.add(events);
   }
 
-  /** Resolves when the subscription is ready or its first attempt failed; retries continue in the background. */
+  /**
+   * Resolves when the subscription is ready or its first attempt failed; retries continue in the
+   * background.
+   */
   async start(on: BusHandlers): Promise<void> {
     if (this.#on) throw new TypeError("Cannot start a bus twice");
     this.#on = catchHandlerErrors(on, this.#log);
     const tickMs = this.#timing.beatMs / 2;
     this.#tickedAt = performance.now();
     this.#peers = new PeerTracker(this.#on, { ...this.#timing, challengeMs: 2 * this.#timing.beatMs }, this.#tickedAt);
+    this.#sender.start(this.#peers);
     this.#ticking = setInterval(() => this.#tick(tickMs), tickMs);
     const attempted = Promise.withResolvers<void>();
     this.#listening = this.#subscribeUntilStopped(attempted.resolve);
@@ -138,118 +112,32 @@ export class PacketBus implements Bus {
 
   async stop(): Promise<void> {
     if (this.#isStopped) return;
-    await Promise.race([this.#sending, Bun.sleep(GOODBYE_MS)]);
+    await this.#sender.stop();
     this.#isStopped = true;
     clearInterval(this.#ticking);
-    clearTimeout(this.#beatTimer);
-    this.#dropBacklog();
-    if (this.#on && this.#downAt === undefined) {
-      const goodbye = this.#publisher.send([this.#cipher.seal(encodePacket("goodbye", this.#number))]);
-      await withTimeout(GOODBYE_MS, goodbye).catch(() => {}); // the peers then wait for the lease to expire
-    }
+    if (this.#on && this.#downAt === undefined) await this.#sender.sayGoodbye();
     this.#replaceSubscriber("stopped");
     await Promise.race([this.#listening, Bun.sleep(GOODBYE_MS)]);
-    await endQuietly(this.#publisher);
+    await this.#sender.end();
     if (this.#olderPublisher) await endQuietly(this.#olderPublisher);
   }
 
   /**
-   * Makes older pods, which use unencrypted packets, query the database for this pod's events: to them it looks like a pod whose
-   * packets they missed. Their format holds only the pod's name and last packet number.
+   * Makes older pods, which use unencrypted packets, query the database for this pod's events: to
+   * them it looks like a pod whose packets they missed.
    */
   async alertOlderPods(): Promise<void> {
     this.#olderPublisher ??= this.#transport.olderPublisher();
     try {
-      await withTimeout(this.#timing.echoTimeoutMs, this.#olderPublisher.send([`b\t${this.pod}\t${this.#number}`]));
+      const packet = `b\t${this.pod}\t${this.#sender.number}`;
+      await withTimeout(this.#timing.echoTimeoutMs, this.#olderPublisher.send([packet]));
     } catch {
       void endQuietly(this.#olderPublisher);
       this.#olderPublisher = undefined; // the next call tries again
     }
   }
 
-  /** Starts sending unless a send is in progress. */
-  #send(): void {
-    if (!this.#isSending) this.#sending = this.#sendAll();
-  }
-
-  async #sendAll(): Promise<void> {
-    this.#isSending = true;
-    try {
-      await Promise.resolve(); // events published in the same tick share a packet
-      await this.#sendPending();
-    } finally {
-      this.#isSending = false;
-    }
-  }
-
-  async #sendPending(): Promise<void> {
-    for (let delayMs = RETRY_FIRST_MS; !this.#isStopped;) {
-      const packets = this.#take();
-      if (packets.length === 0) return;
-      try {
-        await withTimeout(this.#timing.echoTimeoutMs, this.#publisher.send(packets));
-        this.#sentAt = performance.now();
-        this.#sent.packets += packets.length;
-        for (const { length } of packets) this.#sent.bytes += length; // ASCII
-        this.#failures = 0;
-        this.#isBacklogged = false;
-        delayMs = RETRY_FIRST_MS;
-      } catch (error) {
-        if (this.#isStopped) return;
-        this.#down(error);
-        void endQuietly(this.#publisher);
-        this.#publisher = this.#transport.publisher();
-        if (++this.#failures > 1) this.#dropBacklog(); // the failure persists: pending events grow stale, and peers query the database after any gap
-        this.#beatDue = true;
-        await Bun.sleep(delayMs);
-        delayMs = Math.min(delayMs * 2, RETRY_MOST_MS);
-      }
-    }
-  }
-
-  /**
-   * The next packets: an urgent beat, events, or a due beat. Events never overtake the answer to a challenge: the peer that sent it
-   * rejects them until the answer arrives.
-   */
-  #take(): string[] {
-    const packets: string[] = [];
-    this.#isBeatUrgent ||= this.#backlog.events > 0 && this.#peers?.owesAnswer === true;
-    while (!this.#isBeatUrgent && packets.length < this.#transport.maxPackets) {
-      const body = this.#backlog.take();
-      if (body === undefined) break;
-      packets.push(this.#cipher.seal(encodePacket("events", ++this.#number, body)));
-    }
-    if (this.#isBeatUrgent || (this.#beatDue && packets.length === 0)) packets.push(this.#beat());
-    this.#beatDue = false;
-    return packets;
-  }
-
-  #beat(): string {
-    this.#isBeatUrgent = false;
-    this.#beatAt = performance.now();
-    const handshake = this.#peers?.takeHandshake(this.#beatAt) ?? [];
-    return this.#cipher.seal(encodePacket("beat", this.#number, bodyOf(handshake)));
-  }
-
-  /** Schedules a beat for its handshake, at most eight a second whatever arrives. */
-  #beatSoon(): void {
-    if (this.#beatTimer !== undefined) return;
-    const waitMs = Math.max(ANSWER_AFTER_MS, this.#beatAt + this.#timing.beatMs / 4 - performance.now());
-    this.#beatTimer = setTimeout(() => {
-      this.#beatTimer = undefined;
-      this.#isBeatUrgent = true;
-      this.#send();
-    }, waitMs);
-  }
-
-  /** Discards pending events and skips a packet number, so that the peers query the database. */
-  #dropBacklog(): void {
-    if (this.#backlog.events === 0) return;
-    this.#backlog.clear();
-    this.#number++;
-  }
-
-  /** Keeps a subscription open, replacing broken ones. @param attempted called after the first attempt */
+  /** Replaces broken subscriptions until the bus stops. @param attempted called after the first attempt */
   async #subscribeUntilStopped(attempted: () => void): Promise<void> {
     let isFirst = true;
     for (let delayMs = RETRY_FIRST_MS; !this.#isStopped;) {
@@ -272,8 +160,7 @@ export class PacketBus implements Bus {
         const readyAt = performance.now();
         this.#echoAt = readyAt;
         if (!isFirst) this.#lost();
-        this.#beatDue = true;
-        this.#send();
+        this.#sender.beat();
         isFirst = false;
         attempted();
         const reason = await broken.promise;
@@ -293,7 +180,7 @@ export class PacketBus implements Bus {
 
   #receive(text: string): void {
     if (this.#isStopped || !this.#peers) return;
-    if (text.length > this.#transport.maxBytes) return this.#count("foreign"); // decrypting it would cost as much as its author likes
+    if (text.length > this.#transport.maxBytes) return this.#count("foreign"); // bounds the cost of decrypting
     const now = performance.now();
     const own = this.#cipher.ownCounter(text);
     if (own !== undefined) return this.#receiveOwn(own, now);
@@ -303,7 +190,7 @@ export class PacketBus implements Bus {
     const packet = decodePacket(opened.text, (why) => failures.push(why));
     if (!packet) return this.#count("malformed");
     const refusal = this.#peers.receive({ ...packet, pod: opened.pod, counter: opened.counter }, now);
-    if (this.#peers.owesBeat) this.#beatSoon();
+    if (this.#peers.owesBeat) this.#sender.beatSoon();
     if (refusal) return this.#count(refusal);
     for (const why of failures) this.#count(why);
     this.#receivedAt = now;
@@ -312,7 +199,7 @@ export class PacketBus implements Bus {
     }
   }
 
-  /** Not decrypted: it only proves that the connection receives, which a forged packet proves as well. */
+  /** Not decrypted: it only proves that the connection receives, which a forged packet does too. */
   #receiveOwn(counter: number, now: number): void {
     if (!(counter > this.#echoed && counter <= this.#cipher.counter)) return this.#count("replayed");
     this.#echoed = counter;
@@ -358,10 +245,7 @@ export class PacketBus implements Bus {
     if (now - this.#receivedAt > this.#timing.lateMs) this.#peers?.renewLeases(now);
     this.#peers?.check(now);
     if (this.#downAt !== undefined && now - this.#lostAt > this.#timing.repeatMs) this.#lost();
-    const dueAfterMs = this.#timing.beatMs - tickMs / 2;
-    this.#isBeatUrgent ||= this.#peers?.isChallenging(now) === true && now - this.#beatAt > dueAfterMs;
-    this.#beatDue ||= now - this.#sentAt > dueAfterMs;
-    if (this.#beatDue || this.#isBeatUrgent) this.#send();
+    this.#sender.tick(now, this.#timing.beatMs - tickMs / 2);
   }
 }
 

@@ -1,5 +1,9 @@
 /** The publish/subscribe transport that a `PacketBus` needs from PostgreSQL or Valkey. */
 
+/** Delays between attempts to connect or send, doubled after each. */
+export const RETRY_FIRST_MS = 50;
+export const RETRY_MOST_MS = 1_000;
+
 /** Broadcasts packets to every pod, including the sender. */
 export interface Transport {
   /** The largest packet, and how many packets one `send` may carry. */
