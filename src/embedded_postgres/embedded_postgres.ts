@@ -1,37 +1,23 @@
 /**
- * An embedded PostgreSQL: created in `DATA_DIR` at the first start, reached over a private unix socket, shared by all chatify
- * processes on that directory, and stopped by the last. Whatever state it finds on disk (a partial cluster, an orphaned server, files
- * of a crashed one), it must end up with one PostgreSQL that answers.
+ * An embedded PostgreSQL: created in `DATA_DIR` at the first start, reached over a private unix socket,
+ * shared by all processes that use that directory, and stopped by the last. From any state on disk (a
+ * partial cluster, an orphaned server, files of a crash) it ends up with one PostgreSQL that responds.
  */
 
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
 import { createCluster, hideFromPostgres, settingsFile } from "./cluster_settings.ts";
-import {
-  chownTree,
-  clearStalePostmaster,
-  EmbeddedError,
-  explain,
-  type HeldLock,
-  INSTEAD,
-  interrupt,
-  isPrivate,
-  lastLogLines,
-  lock,
-  PASSWORD,
-  PORT,
-  prepareHome,
-  readPostmaster,
-  sameFile,
-  socketDirectory,
-  worksIn,
-} from "./files.ts";
+import { EmbeddedError, explain, INSTEAD } from "./failure.ts";
+import { type HeldLock, tryLock, waitForLock } from "./file_lock.ts";
+import { chownTree, isPrivate, lastLogLines, prepareHome, socketDirectory } from "./files.ts";
+import { PASSWORD, PORT } from "./layout.ts";
+import { clearStalePostmaster, interrupt, readPostmaster, sameFile, worksIn } from "./postmaster_pid.ts";
 import { findPackage, Programs } from "./programs.ts";
 import { repairHome } from "./repair.ts";
 import type { Ids } from "./system_user.ts";
 
-export { EmbeddedError } from "./files.ts";
+export { EmbeddedError } from "./failure.ts";
 
 /** How to connect: the socket's directory, and the port in the socket's name. */
 export interface SocketTarget {
@@ -82,13 +68,15 @@ const PATIENCE_MS: Record<string, number> = {
   standby: STOPPING_MS,
   stopping: STOPPING_MS,
 };
-/** How long a running PostgreSQL may fail to answer correctly, for example while it has no free connection. */
+/** How long a running PostgreSQL may fail to respond, for example while it has no free connection. */
 const UNRESPONSIVE_MS = 5_000;
 const NO_DATABASE = "3D000";
 const DISK_FULL = "53100";
 const POLL_MS = 10;
+
 /**
- * Starts PostgreSQL, or adopts a running one, and restarts it if it dies, until `stop`. On failure stops whatever it started.
+ * Starts PostgreSQL, or adopts a running one, and restarts it if it dies, until `stop`. On failure,
+ * stops what it started.
  *
  * @throws EmbeddedError with the reason and a remedy
  */
@@ -105,7 +93,7 @@ export async function startPostgres(options: Options): Promise<Embedded> {
 
 const postmasters = new Set<Postmaster>();
 
-/** Signals every PostgreSQL started by this process to stop, unless another chatify uses it. For exits that cannot wait. */
+/** Signals every PostgreSQL of this process to stop, unless another chatify uses it. For exits that cannot wait. */
 export function abandonEmbedded(): void {
   for (const postmaster of postmasters) postmaster.abandon();
 }
@@ -135,8 +123,9 @@ class Postmaster implements Embedded {
         if (created) await this.#create();
         const state = await this.#ensure();
         this.state = created ? "created" : state;
-        this.#use = lock(join(this.directory, "in-use"), "shared");
-        chownTree(this.directory, statSync(this.#cluster)); // including root's files: the next chatify may run as the cluster's owner
+        this.#use = tryLock(join(this.directory, "in-use"), "shared");
+        // Root's files too: the next chatify may run as the cluster's owner.
+        chownTree(this.directory, statSync(this.#cluster));
       } catch (error) {
         await this.#endChild();
         postmasters.delete(this);
@@ -147,20 +136,20 @@ class Postmaster implements Embedded {
   }
 
   abandon(): void {
-    this.#use?.close();
-    if (lock(join(this.directory, "in-use"), "exclusive")) this.#programs?.interrupt();
+    this.#use?.[Symbol.dispose]();
+    if (tryLock(join(this.directory, "in-use"), "exclusive")) this.#programs?.interrupt();
   }
 
   stop(): ReturnType<Embedded["stop"]> {
     this.#stopping ??= (async () => {
       postmasters.delete(this);
-      this.#use?.close();
+      this.#use?.[Symbol.dispose]();
       return this.#withLock(() => this.#stopUnlessUsed());
     })();
     return this.#stopping;
   }
 
-  /** Adopts or starts PostgreSQL, but never creates a cluster: one deleted while serving must not be replaced by an empty one. */
+  /** Adopts or starts PostgreSQL. Never creates a cluster: an empty one must not replace one deleted while serving. */
   async #ensure(): Promise<"adopted" | "started"> {
     this.target.password = readFileSync(join(this.#cluster, PASSWORD), "utf8");
     const [found, { host }] = [readPostmaster(this.#cluster), this.target];
@@ -186,7 +175,8 @@ class Postmaster implements Embedded {
     const begun = performance.now();
     const owner = statSync(this.#cluster);
     const programs = await this.#findPrograms(owner);
-    if (programs.files.uid !== owner.uid) hideFromPostgres(join(this.#cluster, PASSWORD)); // a cluster of an older chatify, which used a shared system user
+    // Older versions ran PostgreSQL as a shared system user.
+    if (programs.files.uid !== owner.uid) hideFromPostgres(join(this.#cluster, PASSWORD));
     const logs = join(home, "log");
     mkdirSync(logs, { recursive: true });
     repairHome(home, programs.files);
@@ -195,16 +185,17 @@ class Postmaster implements Embedded {
     writeFileSync(settings, settingsFile(this.target.host, logs));
     for (;;) {
       clearStalePostmaster(this.#cluster, this.target.host);
-      const words = join(logs, "start.log");
-      const output = openSync(words, "w", 0o600);
-      for (const directory of [home, logs]) chownTree(directory, programs.files); // root's umask may prevent other users from reading these files
+      const startLog = join(logs, "start.log");
+      const output = openSync(startLog, "w", 0o600);
+      // Root's umask may hide these files from PostgreSQL's user.
+      for (const directory of [home, logs]) chownTree(directory, programs.files);
       const child = programs.start(["-D", this.#cluster, "-c", `config_file=${settings}`], { cwd: home, output });
       closeSync(output);
       this.#child = child;
       if (await this.#answers(() => child.exitCode === null && child.signalCode === null)) break;
-      // Backends of a killed PostgreSQL exit within moments; until then a new one refuses to use their shared memory.
-      const early = /still in use|lock file .* already exists/.test(readFileSync(words, "utf8"));
-      if (!early || performance.now() - begun > 10_000) {
+      // Until the backends of a killed PostgreSQL exit, a new one refuses to use their shared memory.
+      const isTooEarly = /still in use|lock file .* already exists/.test(readFileSync(startLog, "utf8"));
+      if (!isTooEarly || performance.now() - begun > 10_000) {
         throw explain(new Error(lastLogLines(logs)), this.#options.directory);
       }
       await Bun.sleep(100);
@@ -212,34 +203,34 @@ class Postmaster implements Embedded {
     this.#options.log.info("database started", { directory: home, ms: Math.round(performance.now() - begun) });
   }
 
-  /** Waits until PostgreSQL answers while it starts, recovers or stops. @returns false if it exits */
+  /** Waits until PostgreSQL responds, while it starts, recovers or stops. @returns false if it exits */
   async #answers(alive: () => boolean): Promise<boolean> {
     const begun = performance.now();
-    for (let told = false; ;) {
+    for (let isNoticed = false; ;) {
       const { status = "starting", sockets = "" } = readPostmaster(this.#cluster) ?? {};
       if (status === "ready") this.target.host = sockets; // not known earlier
       const answer = status === "ready" ? await this.#ask() : status;
       if (answer === "ours") return true;
       if (!alive()) return false;
-      // An older chatify whose first start failed on a full disk left a cluster without its database.
+      // Left by an older version whose first start failed on a full disk.
       if (answer === NO_DATABASE && !this.#use)
         await this.#options.query({ ...this.target, database: "postgres" }, "create database chatify");
       const waited = performance.now() - begun;
       const patience = PATIENCE_MS[answer] ?? UNRESPONSIVE_MS;
       if (waited > patience) throw this.#unreachable(answer);
-      if (waited > 1_000 && !told) this.#options.say?.(`Waiting for the database, which is ${status} …`);
-      told = waited > 1_000;
+      if (waited > 1_000 && !isNoticed) this.#options.say?.(`Waiting for the database, which is ${status} …`);
+      isNoticed = waited > 1_000;
       await Bun.sleep(Math.min(200, POLL_MS + waited / 20));
     }
   }
 
-  /** "ours" if this directory's PostgreSQL answers; otherwise the reason why not. */
+  /** "ours" if this directory's PostgreSQL responds; otherwise why not. */
   async #ask(): Promise<string> {
-    if (!isPrivate(this.target.host, statSync(this.#cluster).uid)) return "its directory is gone";
+    if (!isPrivate(this.target.host, statSync(this.#cluster).uid)) return "its directory is missing";
     try {
       const statement = "select current_setting('data_directory') as directory";
       const [row] = await this.#options.query<{ directory: string }>(this.target, statement);
-      return row && sameFile(row.directory, this.#cluster) ? "ours" : "another database answers";
+      return row && sameFile(row.directory, this.#cluster) ? "ours" : "another database responds";
     } catch (error) {
       return codeOf(error) || String(error);
     }
@@ -248,7 +239,7 @@ class Postmaster implements Embedded {
   #unreachable(answer: string): EmbeddedError {
     if (answer === DISK_FULL) return explain(new Error("No space left on device"), this.#options.directory);
     return new EmbeddedError(
-      `The database in ${this.directory} runs, but gives no answer on its socket in ${this.target.host} (${answer})`,
+      `The database in ${this.directory} runs but does not respond on its socket in ${this.target.host} (${answer})`,
       `Its log is in ${this.directory}/log. ${INSTEAD}`,
     );
   }
@@ -278,15 +269,15 @@ class Postmaster implements Embedded {
   }
 
   async #stopUnlessUsed(): Promise<Awaited<ReturnType<Embedded["stop"]>>> {
-    const free = lock(join(this.directory, "in-use"), "exclusive");
+    const free = tryLock(join(this.directory, "in-use"), "exclusive");
     if (!free) return "in use by another chatify";
-    free.close();
+    free[Symbol.dispose]();
     if (!this.#runs()) return "not running";
     const pid = readPostmaster(this.#cluster)?.pid ?? 0;
     try {
       if (await this.#options.isInUse(this.target)) return "in use by another chatify";
     } catch (error) {
-      this.#options.log.warn("database not asked who uses it", { code: codeOf(error) });
+      this.#options.log.warn("checking for other users of the database failed", { code: codeOf(error) });
     }
     if (worksIn(this.#cluster, pid)) interrupt(pid);
     for (const begun = performance.now(); performance.now() - begun < 20_000; await Bun.sleep(POLL_MS)) {
@@ -306,7 +297,7 @@ class Postmaster implements Embedded {
     const child = this.#child;
     for (const signal of ["SIGINT", "SIGQUIT", "SIGKILL"] as const) {
       child?.kill(signal);
-      if ((await Promise.race([child?.exited, Bun.sleep(5_000).then(() => "still there")])) !== "still there") return;
+      if ((await Promise.race([child?.exited, Bun.sleep(5_000).then(() => "running")])) !== "running") return;
     }
   }
 
@@ -318,26 +309,12 @@ class Postmaster implements Embedded {
 
   /** Runs `act` under the lock that serializes creating, starting and stopping this PostgreSQL. */
   async #withLock<T>(act: () => Promise<T>): Promise<T> {
-    const begun = performance.now();
-    for (let told = false; ; await Bun.sleep(POLL_MS)) {
-      const held = lock(join(this.directory, "lock"), "exclusive");
-      if (held) {
-        try {
-          return await act();
-        } finally {
-          held.close();
-        }
-      }
-      const waited = performance.now() - begun;
-      if (waited > 1.5 * STOPPING_MS) {
-        throw new EmbeddedError(
-          `Another chatify keeps the database in ${this.directory} to itself`,
-          "Stop that one first.",
-        );
-      }
-      if (waited > 1_000 && !told) this.#options.say?.("Waiting for another chatify that is starting the database …");
-      told = waited > 1_000;
-    }
+    using held = await waitForLock(join(this.directory, "lock"), {
+      onWait: () => this.#options.say?.("Waiting for another chatify that is starting the database …"),
+      timeoutMs: 1.5 * STOPPING_MS,
+    });
+    if (held) return await act();
+    throw new EmbeddedError(`Another chatify has locked the database in ${this.directory}`, "Stop it first.");
   }
 }
 

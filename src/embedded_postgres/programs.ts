@@ -1,6 +1,6 @@
 /**
- * Finds and runs PostgreSQL's programs from their npm package: adds missing library links and picks the system user that runs them
- * (`system_user.ts` lists the options).
+ * Finds and runs PostgreSQL's programs from their npm package: adds missing library links and picks
+ * the system user that runs them (`system_user.ts` lists the options).
  */
 
 import {
@@ -18,7 +18,8 @@ import {
 import { arch, platform } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 
-import { chownTree, EmbeddedError, INSTEAD } from "./files.ts";
+import { EmbeddedError, INSTEAD } from "./failure.ts";
+import { chownTree } from "./files.ts";
 import { canEnter, currentUser, type Ids, isNamed, type Way, waysToRun } from "./system_user.ts";
 import { userNameLibrary } from "./user_name.ts";
 
@@ -31,7 +32,7 @@ export function findPackage(): string {
   try {
     return dirname(dirname(Bun.resolveSync(name, import.meta.dir)));
   } catch {
-    throw new EmbeddedError(`No PostgreSQL comes with chatify for this machine (${name} is not installed)`, INSTEAD);
+    throw new EmbeddedError(`chatify includes no PostgreSQL for this machine (${name} is not installed)`, INSTEAD);
   }
 }
 
@@ -44,8 +45,8 @@ export class Programs {
   readonly #running = new Set<Bun.Subprocess>();
 
   /**
-   * @param options.home the directory of a PostgreSQL that is not running; its owner becomes the user that will run it
-   * @param options.owner the cluster's owner, if it exists: shows which user ran it so far
+   * @param options.home the directory of a stopped PostgreSQL; its owner becomes the user that runs it
+   * @param options.owner the owner of an existing cluster, which shows who ran it so far
    */
   static async find(options: { packageDirectory: string; home: string; owner: Ids | undefined }): Promise<Programs> {
     const { packageDirectory, home, owner } = options;
@@ -108,8 +109,8 @@ export class Programs {
   }
 
   /**
-   * Starts PostgreSQL in its own session: Ctrl-C in a terminal signals the whole process group, and the database must outlive the
-   * server's draining. The child does not keep this process alive.
+   * Starts PostgreSQL in its own session, because Ctrl-C signals the whole process group and the
+   * database must outlive draining. The child does not keep this process alive.
    */
   start(args: string[], options: { cwd: string; output: number }): Bun.Subprocess {
     const child = this.#spawn([join(this.#native, "bin", "postgres"), ...args], options);
@@ -143,7 +144,7 @@ export class Programs {
     for (const child of this.#running) child.kill("SIGINT");
   }
 
-  /** Inherits only the path: PGDATA, PGPORT and so on would change behavior, LANG the messages. */
+  /** Inherits only the path: variables such as PGDATA would change behavior, and LANG the messages. */
   #environment(): Record<string, string> {
     const path = { PATH: Bun.env["PATH"] ?? "/usr/bin:/bin", LC_ALL: "C" };
     const { links } = this.#libraries;
@@ -163,7 +164,7 @@ export class Programs {
     }
   }
 
-  /** "" if PostgreSQL finds a name for its user, else its error. It checks this before it looks for a cluster. */
+  /** "" if PostgreSQL finds a name for its user, else its error. It checks this before the cluster. */
   async #complaintAboutName(home: string): Promise<string> {
     if (!this.#libraries.userName) return "";
     const { output } = await this.run("postgres", ["--single", "-D", join(home, "none")], { cwd: home });
@@ -174,7 +175,8 @@ export class Programs {
 /**
  * Writes the library that provides user names.
  *
- * @returns its path for LD_PRELOAD, relative to the working directory of the programs, since blanks and colons cannot be escaped
+ * @returns its path for LD_PRELOAD, relative to the programs' working directory, since blanks and
+ *   colons cannot be escaped
  */
 function writeUserName(directory: string): string | undefined {
   const library = userNameLibrary(arch());
@@ -196,8 +198,9 @@ function copyPackage(native: string, copy: string): void {
 }
 
 /**
- * Creates missing library links: npm packages contain no links, and the script that creates them is often blocked (bun, pnpm and npm
- * ask first). Creates those the package lists, and `libX.so.N` for each `libX.so.N.M`, since one release listed too few.
+ * Creates missing library links: npm packages contain none, and their install script is often blocked.
+ * Creates those that the package lists, and `libX.so.N` for each `libX.so.N.M`, since one release
+ * listed too few.
  *
  * @param elsewhere where to create links if the package is read-only
  * @returns the addition to the library search path, if any
@@ -226,7 +229,7 @@ function linkLibraries(native: string, elsewhere: string): string | undefined {
   } catch {
     mkdirSync(elsewhere, { recursive: true });
     for (const [name, file] of missing) link(join(library, file), join(elsewhere, name));
-    // Colons cannot be escaped, so use paths relative to where PostgreSQL is tested and where it runs.
+    // Colons cannot be escaped: use paths relative to where PostgreSQL is tested and where it runs.
     return /[:;]/.test(elsewhere) ? `${basename(dirname(elsewhere))}/lib:lib` : `${elsewhere}:${library}`;
   }
 }

@@ -1,9 +1,9 @@
-/** Restores what backups lose: PostgreSQL's empty directories (git, zip, rsync), and the modes and owners of its files. */
+/** Restores what backups lose: PostgreSQL's empty directories, and the modes and owners of its files. */
 
 import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 
-import { PASSWORD } from "./files.ts";
+import { PASSWORD } from "./layout.ts";
 import { currentUser, type Ids } from "./system_user.ts";
 
 /** Directories of a cluster that are empty after a clean shutdown, or whose content PostgreSQL recreates. */
@@ -26,7 +26,8 @@ const MAY_BE_EMPTY = [
 ];
 
 /**
- * Repairs the home of a stopped PostgreSQL: makes everything readable and writable for its owner, and creates missing directories.
+ * Repairs the home of a stopped PostgreSQL: makes everything readable and writable for its owner, and
+ * creates missing directories.
  *
  * @param owner the user that will run PostgreSQL
  */

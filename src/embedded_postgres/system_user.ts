@@ -6,8 +6,8 @@ import { getgid, getuid } from "node:process"; // `userInfo()` throws where a us
 export type Ids = { uid: number; gid: number };
 
 /**
- * How a program is run. `self`: as the current user. `user`: by root, as another user. `namespace`: in a user namespace that shows our
- * files as another user's; needs no chown and can access what only root can.
+ * How a program is run. `self`: as the current user. `user`: by root, as another user. `namespace`: in
+ * a user namespace that shows our files as another user's; needs no chown, and reaches root's files.
  */
 export type Way = { kind: "self" | "user" | "namespace"; files: Ids; shown?: Ids };
 

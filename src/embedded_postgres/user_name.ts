@@ -1,10 +1,10 @@
 /**
- * A name for the user that runs PostgreSQL. initdb and single-user PostgreSQL refuse a user id without an entry in /etc/passwd, as containers
- * have it (`docker run --user 4711`), and no option gives them one. Preloaded (LD_PRELOAD), this library answers their `getpwuid`.
- * It is written byte by byte because hosts have no compiler.
+ * A name for the user that runs PostgreSQL: initdb and single-user PostgreSQL refuse a user id without
+ * an entry in /etc/passwd (`docker run --user 4711`), and have no option for it. Preloaded, this library
+ * answers their `getpwuid`. It is assembled here because hosts have no compiler.
  */
 
-/** ELF's number of the processor and of its `R_*_RELATIVE` relocation, and the code of `return &passwd`, which lies `distance` bytes ahead. */
+/** ELF's numbers of the processor and its `R_*_RELATIVE` relocation; code that returns `&passwd`, `distance` bytes ahead. */
 const PROCESSORS: Record<string, { machine: number; relative: number; code: (distance: number) => bigint }> = {
   x64: {
     machine: 62,
@@ -18,7 +18,7 @@ const PROCESSORS: Record<string, { machine: number; relative: number; code: (dis
   },
 };
 
-/** Where the parts lie in the file. From `dynamic` on they are loaded `PAGE` bytes higher, into pages that can be written. */
+/** Offsets in the file. From `dynamic` on, parts are loaded `PAGE` bytes higher, into writable pages. */
 const AT = {
   segments: 0x40,
   hash: 0x120,
@@ -38,10 +38,10 @@ const SYMBOL_NAMES = "\0getpwuid\0";
 const PASSWD_TEXTS = [0, 8, 24, 32, 40];
 
 /**
- * A shared library whose one function is `getpwuid`, for which every user is called `chatify`.
+ * A shared library whose `getpwuid` names every user `chatify`.
  *
- * @param processor as `os.arch()` has it
- * @returns the file's bytes; undefined for another processor than Linux on x64 and arm64
+ * @param processor as from `os.arch()`
+ * @returns the file's bytes; undefined unless the processor is x64 or arm64
  */
 export function userNameLibrary(processor: string): Uint8Array | undefined {
   const target = PROCESSORS[processor];
@@ -53,16 +53,16 @@ export function userNameLibrary(processor: string): Uint8Array | undefined {
   file.write("\x7fELF\x02\x01\x01", "latin1"); // 64 bits, little-endian
   put(0x10, words(3 | (target.machine << 16), 1), 0, AT.segments, 0, words(0, 0x40 | (0x38 << 16)), 4); // a shared library
   const segments = [
-    { type: 1, flags: 5, at: 0, size: AT.dynamic, align: PAGE }, // loaded to be read and run
-    { type: 1, flags: 6, at: AT.dynamic, size: AT.end - AT.dynamic, align: PAGE }, // loaded to be read and written
-    { type: 2, flags: 6, at: AT.dynamic, size: AT.passwd - AT.dynamic, align: 8 }, // where the loader begins
-    { type: 0x6474e551, flags: 6, at: 0, size: 0, align: 16 }, // no stack that can be run
+    { type: 1, flags: 5, at: 0, size: AT.dynamic, align: PAGE }, // read, execute
+    { type: 1, flags: 6, at: AT.dynamic, size: AT.end - AT.dynamic, align: PAGE }, // read, write
+    { type: 2, flags: 6, at: AT.dynamic, size: AT.passwd - AT.dynamic, align: 8 }, // dynamic section
+    { type: 0x6474e551, flags: 6, at: 0, size: 0, align: 16 }, // non-executable stack
   ];
   for (const [i, { type, flags, at, size, align }] of segments.entries()) {
     put(AT.segments + 56 * i, words(type, flags), at, loaded(at), loaded(at), size, size, align);
   }
 
-  put(AT.hash, words(1, 2), words(1, 0)); // one bucket, which leads to symbol 1 of 2
+  put(AT.hash, words(1, 2), words(1, 0)); // one bucket: symbol 1 of 2
   put(AT.symbols + 24, words(1, 0x1_0012), loaded(AT.code), 8); // a global function
   file.write(SYMBOL_NAMES, AT.symbolNames, "latin1");
   for (const [i, field] of PASSWD_TEXTS.entries()) {
@@ -77,7 +77,7 @@ export function userNameLibrary(processor: string): Uint8Array | undefined {
   return file;
 }
 
-/** Two 32-bit words as one of 64 bits. */
+/** Two 32-bit words as a 64-bit one. */
 function words(low: number, high: number): bigint {
   return BigInt(low >>> 0) | (BigInt(high >>> 0) << 32n);
 }

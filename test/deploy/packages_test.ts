@@ -199,11 +199,12 @@ test.skipIf(userInfo().uid !== 0)(
     const program = join(root, "try.ts");
     writeFileSync(
       program,
-      `import { ensurePackages } from "./packages.ts";
+      `import { ensurePackages } from "./src/cli/packages.ts";
      await ensurePackages({ root: import.meta.dir, bun: Bun.which("bun"), need: "serve-without-database", say() {} })
        .then(() => console.log("complete"), (error) => console.log(error.message));`,
     );
-    cpSync(join(project, "src/cli/packages.ts"), join(root, "packages.ts"));
+    for (const file of ["src/cli/packages.ts", "src/embedded_postgres/file_lock.ts"])
+      cpSync(join(project, file), join(root, file));
     const home = join(root, "home");
     mkdirSync(home);
     chownSync(home, 65534, 65534);

@@ -152,6 +152,6 @@ describe("a directory", () => {
   test.concurrent("whose path is too long, or has two lines, is refused in a sentence", async () => {
     const words = (directory: string) => start(directory).then(String, (error: Error) => error.message);
     expect(await words(join(base, "x".repeat(200), "y".repeat(200), "z".repeat(200)))).toContain("is too long");
-    expect(await words(join(base, "two\nlines"))).toContain("DATA_DIR holds a line break");
+    expect(await words(join(base, "two\nlines"))).toContain("DATA_DIR contains a line break");
   });
 });

@@ -365,7 +365,7 @@ test("a path too long for a socket, with Greek, blanks, quotes and commas, works
     mkdirSync(host, { mode: 0o700 });
     squat();
     try {
-      expect(await refusal(start(directory))).toContain(`${host}, for the database's socket, is someone else's`);
+      expect(await refusal(start(directory))).toContain(`${host}, for the database's socket, belongs to another user`);
     } finally {
       rmSync(host, { recursive: true });
     }
@@ -429,7 +429,7 @@ describe("refuses in plain words", () => {
     const rules = join(directory, "pg18/cluster/pg_hba.conf");
     const before = readFileSync(rules, "utf8");
     writeFileSync(rules, "local all all reject\n");
-    expect(await refusal(start(directory))).toContain("gives no answer on its socket");
+    expect(await refusal(start(directory))).toContain("does not respond on its socket");
     await emptied(directory);
     writeFileSync(rules, before);
     expect(await (await start(directory)).stop()).toBe("stopped");
