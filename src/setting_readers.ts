@@ -6,7 +6,8 @@
 import { readFileSync } from "node:fs";
 
 import { isNetwork } from "./util/address.ts";
-import { ConnectionStringError, parseConnectionString, uriOf, withVariables } from "./util/connection_string.ts";
+import { ConnectionStringError, uriOf, withVariables } from "./util/connection_parameters.ts";
+import { parseConnectionString } from "./util/connection_string.ts";
 import { readSize } from "./util/size.ts";
 
 /** The input of a reader. */

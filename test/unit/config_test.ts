@@ -158,7 +158,7 @@ describe("config", () => {
       { DATABASE_URL: "postgres://ann:hunter22@db" },
       "DATABASE_URL names no database: add one at the end, as in postgres://user:password@host:5432/chatify",
     ],
-    [{ DATABASE_URL: "postgres://ann:hunter22%@db/chat" }, "DATABASE_URL holds a bare %: write it as %25"],
+    [{ DATABASE_URL: "postgres://ann:hunter22%@db/chat" }, "DATABASE_URL contains a bare %: write it as %25"],
     [{ SESSION_SECRET: "hunter22" }, `SESSION_SECRET ${TOO_SHORT}`],
     [{ SESSION_SECRET: `${RANDOM},hunter22` }, `SESSION_SECRET (2 of 2) ${TOO_SHORT}`],
     [{ SESSION_SECRET: " , ,," }, "SESSION_SECRET contains only separators"],

@@ -2,7 +2,8 @@ import { dlopen, FFIType, type Pointer, ptr, read } from "bun:ffi";
 import { afterAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 
-import { parseConnectionString, systemUser, withVariables } from "../../src/util/connection_string.ts";
+import { withVariables } from "../../src/util/connection_parameters.ts";
+import { parseConnectionString, systemUser } from "../../src/util/connection_string.ts";
 
 const ENCODE = "cannot be read: encode # / ? @ in the password as %23 %2F %3F %40";
 const ROOT = join(import.meta.dir, "..", "..");
@@ -101,7 +102,7 @@ describe("connection string", () => {
     ["postgres://ann:hunter@22/7@db/chat", ENCODE],
     ["postgres://ann:hunter22/x", "has an invalid host or port"],
     ["postgres://ann:hunter22@::1/chat", "has an invalid host or port"],
-    ["postgres://ann:hunter%2@db/chat", "holds a bare %: write it as %25"],
+    ["postgres://ann:hunter%2@db/chat", "contains a bare %: write it as %25"],
     ["postgres://ann:hunter22%00@db/chat", "contains %00"],
     ["postgres://ann:hunter22%FF@db/chat", "contains percent-encoded bytes that are not UTF-8"],
     ["postgres://ann:hunter22@db:0/chat", "has a port that is not a number from 1 to 65535"],
