@@ -116,7 +116,7 @@ export async function startApp(
     const unsent = new UnsentBudget({
       maxBytes: config.unsentMax ?? defaultBudget(options.memoryBytes ?? Number.POSITIVE_INFINITY),
       log,
-      cuts: metrics.unsentCuts,
+      disconnects: metrics.stalledDisconnects,
     });
     const dropped = (reason: BusDrop) => metrics.busDrops.add(reason);
     const bus = parts.adopt(await openBus(config.bus, { db, target, name, pod, log, dropped }), stopPart);

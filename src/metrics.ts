@@ -69,7 +69,7 @@ export class Metrics {
   readonly busLosses = new Counter();
   readonly busDrops = new LabeledCounter(BUS_DROPS);
   readonly backpressureCloses = new Counter();
-  readonly unsentCuts = new Counter();
+  readonly stalledDisconnects = new Counter();
   readonly rateLimited = new LabeledCounter(LIMIT_NAMES);
   readonly loginFailures = new Counter();
   readonly lagSeconds = new Histogram(0.001, 13);
@@ -115,8 +115,8 @@ export class Metrics {
     const routes = [...this.#routes].filter(([, { used }]) => used);
     return [
       gauge("chatify_websocket_connections", "Open sockets on this pod", sockets()),
-      gauge("chatify_people", "Users with a socket on this pod", users()),
-      gauge("chatify_sends_waiting", "Messages accepted but not yet stored", pendingSends()),
+      gauge("chatify_users_connected", "Users with a socket on this pod", users()),
+      gauge("chatify_send_queue_messages", "Messages accepted but not yet stored", pendingSends()),
       gauge("chatify_unsent_bytes", "Bytes buffered for clients that have not read them yet", unsentBytes()),
       family("chatify_messages_total", "counter", "Messages by outcome", (name) =>
         this.messages.lines(name, "outcome"),
@@ -137,7 +137,7 @@ export class Metrics {
         (name) => routes.flatMap(([template, route]) => route.seconds.lines(name, `route="${template}"`)),
       ),
       family("chatify_db_query_duration_seconds", "histogram", "Duration of PostgreSQL statements", queries),
-      counter("chatify_db_losses_total", "Lost connections to PostgreSQL", this.dbLosses.value),
+      counter("chatify_db_connections_lost_total", "Lost connections to PostgreSQL", this.dbLosses.value),
       counter("chatify_bus_packets_sent_total", "Packets sent to other pods, heartbeats included", packets),
       counter("chatify_bus_bytes_sent_total", "Bytes sent to other pods", bytes),
       counter("chatify_bus_losses_total", "Times this pod may have missed events of other pods", this.busLosses.value),
@@ -150,9 +150,9 @@ export class Metrics {
         this.backpressureCloses.value,
       ),
       counter(
-        "chatify_unsent_cuts_total",
+        "chatify_stalled_disconnects_total",
         "Stalled clients disconnected because too much data was unsent",
-        this.unsentCuts.value,
+        this.stalledDisconnects.value,
       ),
       family("chatify_rate_limited_total", "counter", "Rejections by limit", (name) =>
         this.rateLimited.lines(name, "limit"),

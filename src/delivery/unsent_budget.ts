@@ -31,7 +31,7 @@ export function defaultBudget(memoryBytes: number): number {
 export class UnsentBudget {
   readonly #maxBytes: number;
   readonly #log: Log;
-  readonly #cuts: Counter;
+  readonly #disconnects: Counter;
   /** Unsent bytes by stalled client, longest stalled first. */
   readonly #clients = new Map<StalledClient, number>();
   #bytes = 0;
@@ -39,11 +39,11 @@ export class UnsentBudget {
   #closingBytes = 0;
   #loggedAt = Number.NEGATIVE_INFINITY;
 
-  /** @param parts.cuts counts disconnected clients */
-  constructor(parts: { maxBytes: number; log: Log; cuts: Counter }) {
+  /** @param parts.disconnects counts disconnected clients */
+  constructor(parts: { maxBytes: number; log: Log; disconnects: Counter }) {
     this.#maxBytes = parts.maxBytes;
     this.#log = parts.log;
-    this.#cuts = parts.cuts;
+    this.#disconnects = parts.disconnects;
   }
 
   /** Unsent bytes now. */
@@ -74,13 +74,13 @@ export class UnsentBudget {
       setTimeout(() => (this.#closingBytes -= bytes), CLOSING_MS).unref();
     }
     client.disconnect({ graceful });
-    this.#cuts.add();
+    this.#disconnects.add();
     const now = performance.now();
     if (now - this.#loggedAt < LOG_EVERY_MS) return;
     this.#loggedAt = now;
     this.#log.warn("too much unsent data, disconnecting the clients that have been stalled longest", {
       budget_bytes: this.#maxBytes,
-      cut: this.#cuts.value,
+      disconnected: this.#disconnects.value,
     });
   }
 }

@@ -209,7 +209,7 @@ describe("beyond the budget for unsent data", () => {
       await until("it is stalled", async () => (await unsentBytes(app)) >= Math.min(i + 1, 4) * 256 * 1_024);
     }
     await until("one is cut", async () =>
-      /unsent_cuts_total 1$/m.test(await (await fetch(`${app.url}/metrics`)).text()),
+      /stalled_disconnects_total 1$/m.test(await (await fetch(`${app.url}/metrics`)).text()),
     );
     const [first, ...others] = await Promise.all(stalled.map(({ read }) => read()));
     expect(isWhole(first!)).toBe(false);
@@ -233,7 +233,7 @@ describe("beyond the budget for unsent data", () => {
     });
     await until("a socket is cut", async () => {
       await send("cid");
-      cuts = Number(/unsent_cuts_total (\d+)/.exec(await (await fetch(`${app.url}/metrics`)).text())?.[1]);
+      cuts = Number(/stalled_disconnects_total (\d+)/.exec(await (await fetch(`${app.url}/metrics`)).text())?.[1]);
       return cuts > 0;
     });
     for (const socket of stalled) socket.resume();

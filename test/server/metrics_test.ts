@@ -80,8 +80,8 @@ describe("/metrics", () => {
     const families = await figures(app);
     expect(Object.fromEntries([...families].map(([name, { type }]) => [name, type]))).toEqual({
       chatify_websocket_connections: "gauge",
-      chatify_people: "gauge",
-      chatify_sends_waiting: "gauge",
+      chatify_users_connected: "gauge",
+      chatify_send_queue_messages: "gauge",
       chatify_unsent_bytes: "gauge",
       chatify_messages_total: "counter",
       chatify_message_ack_seconds: "histogram",
@@ -89,13 +89,13 @@ describe("/metrics", () => {
       chatify_http_requests_total: "counter",
       chatify_http_request_duration_seconds: "histogram",
       chatify_db_query_duration_seconds: "histogram",
-      chatify_db_losses_total: "counter",
+      chatify_db_connections_lost_total: "counter",
       chatify_bus_packets_sent_total: "counter",
       chatify_bus_bytes_sent_total: "counter",
       chatify_bus_losses_total: "counter",
       chatify_bus_dropped_total: "counter",
       chatify_ws_backpressure_closes_total: "counter",
-      chatify_unsent_cuts_total: "counter",
+      chatify_stalled_disconnects_total: "counter",
       chatify_rate_limited_total: "counter",
       chatify_login_failures_total: "counter",
       chatify_event_loop_lag_seconds: "histogram",
@@ -128,12 +128,12 @@ describe("/metrics", () => {
 
   test("counts sockets, users, messages, acks, batches and statements", async () => {
     const [ann, bob] = await app.people("ann", "bob");
-    const [sockets, people] = await rise(app, ["chatify_websocket_connections", "chatify_people"], async () => {
+    const [sockets, users] = await rise(app, ["chatify_websocket_connections", "chatify_users_connected"], async () => {
       await ann!.open();
       await ann!.open();
       await bob!.open();
     });
-    expect([sockets, people]).toEqual([3, 2]);
+    expect([sockets, users]).toEqual([3, 2]);
     const tab = await ann!.open();
     const moved = await rise(
       app,
@@ -274,7 +274,7 @@ describe("/metrics", () => {
     await admin.unsafe(`alter database ${name} allow_connections false`);
     await admin`select pg_terminate_backend(pid) from pg_stat_activity where datname = ${name}`;
     const asked = ann.get("/get_users");
-    await rises("chatify_db_losses_total");
+    await rises("chatify_db_connections_lost_total");
     await admin.unsafe(`alter database ${name} allow_connections true`);
     await rises("chatify_bus_losses_total");
     expect((await asked).status).toBe(200);

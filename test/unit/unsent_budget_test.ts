@@ -9,10 +9,10 @@ const MiB = 2 ** 20;
 /** @param maxBytes the budget @returns what makes clients; `cut` names those that were cut, `inOrder` those of them that had time */
 function pod(maxBytes: number) {
   const lines: string[] = [];
-  const cuts = new Counter();
+  const disconnects = new Counter();
   const unsent = new UnsentBudget({
     maxBytes,
-    cuts,
+    disconnects,
     log: new Log({ level: "debug", format: "json", write: (line) => lines.push(line) }),
   });
   const cut: string[] = [];
@@ -26,12 +26,12 @@ function pod(maxBytes: number) {
     };
     return { holds: (bytes: number) => unsent.note(one, bytes) };
   };
-  return { unsent, client, cut, inOrder, cuts, lines };
+  return { unsent, client, cut, inOrder, disconnects, lines };
 }
 
 describe("unsent data", () => {
   test("beyond the budget belongs to the client that has been stalled longest, which is cut", () => {
-    const { unsent, client, cut, cuts } = pod(100);
+    const { unsent, client, cut, disconnects } = pod(100);
     const [ann, bob, cid] = [client("ann"), client("bob"), client("cid")];
     ann.holds(40);
     bob.holds(40);
@@ -44,7 +44,7 @@ describe("unsent data", () => {
     expect(cut).toEqual(["ann", "bob"]);
     cid.holds(101);
     expect(cut).toEqual(["ann", "bob", "cid"]);
-    expect([unsent.bytes, cuts.value]).toEqual([0, 3]);
+    expect([unsent.bytes, disconnects.value]).toEqual([0, 3]);
   });
 
   test("that becomes less for a client spares it: it reads", () => {
@@ -72,7 +72,7 @@ describe("unsent data", () => {
     const { client, lines } = pod(10);
     for (let i = 0; i < 100; i++) client(`client ${i}`).holds(11);
     expect(lines).toHaveLength(1);
-    expect(JSON.parse(lines[0]!)).toMatchObject({ level: "warn", budget_bytes: 10, cut: 1 });
+    expect(JSON.parse(lines[0]!)).toMatchObject({ level: "warn", budget_bytes: 10, disconnected: 1 });
   });
 
   test("may by default be a quarter of the memory, from 1 to 128 MiB", () => {
