@@ -25,7 +25,7 @@ const SYSTEMS: readonly (readonly [RegExp, string])[] = [
  * The browser and its system, or the name of another program, or "Browser".
  *
  * @param agent the `User-Agent` of a request
- * @example deviceName("Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0") // "Firefox on Linux"
+ * @example deviceName("Mozilla/5.0 (X11; Linux x86_64; …) … Firefox/145.0") // "Firefox on Linux"
  */
 export function deviceName(agent: string | null): string {
   if (!agent) return "Browser";

@@ -124,7 +124,7 @@ export class Chat {
     if (key !== undefined) this.#delivery.send([key], typingFrame(socket.username));
   }
 
-  /** Rejects new sends from now on. Resolves when all accepted sends are settled and all marks stored. */
+  /** Rejects new sends. Resolves when all accepted ones are settled and all marks are stored. */
   async drain(): Promise<void> {
     this.#isDraining = true;
     await this.#queue.drain();
@@ -140,7 +140,7 @@ export class Chat {
     for await (const settled of this.#queue.settled()) this.#settle(settled);
   }
 
-  /** Acks or rejects the sends of a batch and delivers their messages, here and to the other pods. */
+  /** Acks or rejects the sends of a batch and delivers their messages, here and on other pods. */
   #settle(settled: readonly SettledSend[]): void {
     const batch = new WriteBatch(this.#hub);
     const events: BusEvent[] = [];

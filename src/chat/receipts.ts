@@ -131,7 +131,7 @@ export class Receipts {
     }
   }
 
-  /** A mark committed before a lost reply does not advance again on the retry, so its users resync. */
+  /** A mark committed before a lost reply does not advance on the retry, so its users resync. */
   #sync(keys: readonly string[]): void {
     this.#delivery.sync([...new Set(keys)]);
   }

@@ -4,9 +4,9 @@
  * reported its outcome.
  *
  *   waiting ──batch──> in flight ──> settled
- *      │                   ├─ connection lost: `Database.run` retries the same batch; no later batch overtakes it
- *      │                   ├─ a row refused by PostgreSQL: the batch is halved until that row fails alone
- *      └─ quarantined  <───┴─ lock timeout: the batch's conversations are retried one by one, the others continue
+ *      │                   ├─ connection lost: `Database.run` retries the batch before any later one
+ *      │                   ├─ a row refused: the batch is halved until that row fails alone
+ *      └─ quarantined  <───┴─ lock timeout: its conversations are retried singly, others continue
  */
 
 import type { Database } from "../db/database.ts";

@@ -1,4 +1,4 @@
-/** What admin commands work with: the database, opened as at startup, and a way to notify running pods. */
+/** What admin commands need: the database, opened as at startup, and a way to notify pods. */
 
 import { SignupPolicy } from "../accounts/signup_policy.ts";
 import type { BusEvent } from "../cluster/bus.ts";

@@ -21,8 +21,8 @@ export interface Health {
 
 /**
  * @param alive checks only whether the process responds; otherwise also whether it is ready, which
- * needs its database
- * @example await checkHealth({ host: "0.0.0.0", port: 8000 }) // { isHealthy: true, message: "chatify is ready at 127.0.0.1:8000" }
+ *   needs its database
+ * @example await checkHealth({ host: "0.0.0.0", port: 8000 }) // { isHealthy: true, message: … }
  */
 export async function checkHealth({ host, port }: { host: string; port: number }, alive = false): Promise<Health> {
   let place = "";

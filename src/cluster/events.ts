@@ -1,9 +1,9 @@
 /**
- * All events that pods exchange, in one table. It defines their types and their encoding (a JSON array: the kind, then the fields
- * in this order), and validates received events.
+ * All events that pods exchange, in one table, which defines their types and encoding (a JSON
+ * array: the kind, then the fields in this order) and validates received events.
  */
 
-/** The key of the longest name of the original demo: 50 characters, each of which NFKC may expand to 18. */
+/** The key of the original demo's longest name: 50 characters, which NFKC may expand to 18 each. */
 const NAME_MAX_UNITS = 1_000;
 const LIST_MAX = 10_000;
 const MESSAGE_MAX_UNITS = 2 * 4_000;
@@ -26,7 +26,7 @@ const instant = matching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/);
 const pod = matching(/^[0-9a-f]{32}$/);
 const token = matching(/^[\w-]{16}$/);
 
-/** Frames that pods relay to each other's sockets, by type. None has `from` or `to`, since the original page would show it as a message. */
+/** Frames relayed between pods. The original page would show one with `from` or `to` as a message. */
 const FRAMES = new Map<unknown, Fields>(
   Object.entries({
     delivered: { peer: name, seq: id },
@@ -39,8 +39,9 @@ const FRAMES = new Map<unknown, Fields>(
 
 const EVENTS = {
   /**
-   * A message was stored: for every socket of both users, or only the sender's (`hidden`). As fields it is a third smaller than its
-   * frame, and a pod without their sockets builds no frame. A text too large for a packet is null; clients then fetch it.
+   * A message was stored: for every socket of both users, or only the sender's (`hidden`). As
+   * fields it is a third smaller than its frame, which a pod without their sockets need not build.
+   * A text too large for a packet is null; clients then fetch it.
    */
   message: {
     from: name,
@@ -56,7 +57,7 @@ const EVENTS = {
   frame: { to: listOf(name, LIST_MAX, 1), frame: serverFrame },
   /** A session ended: its sockets must close. */
   end: { nameKey: name, sessionId: id },
-  /** A user changed whether they hide their last-seen time, which also hides other users' from them. */
+  /** A user began or ceased to hide their last-seen time, and is not shown that of others. */
   privacy: { nameKey: name, hidesLastSeen: flag },
   /** One of two users blocked the other, or ended a block. */
   block: { nameKeys: listOf(name, 2, 2) },
@@ -70,7 +71,7 @@ const EVENTS = {
   leaving: {},
   /** The sender needs the list of users online on `pod`. */
   snapshotRequest: { pod },
-  /** Part of that list, as pairs of name key and name. `first` replaces the known list; long lists arrive in several parts. */
+  /** A part of that list, as pairs of name key and name. `first` replaces the known list. */
   snapshot: { first: flag, people: listOf(pair, LIST_MAX) },
   /** Asks every pod to prove that it is running: see `PeerTracker`. */
   challenge: { token },
@@ -105,7 +106,7 @@ export function encodeEvent(event: BusEvent | Handshake): string {
 /**
  * Validates a received event. Ignores fields that a newer version appended.
  *
- * @returns "unknown" for event and frame kinds of a newer version, "malformed" for other invalid values
+ * @returns "unknown" for kinds of a newer version, "malformed" for other invalid values
  */
 export function decodeEvent(value: unknown): BusEvent | Handshake | "unknown" | "malformed" {
   if (!Array.isArray(value)) return "malformed";

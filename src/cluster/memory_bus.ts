@@ -3,7 +3,7 @@
 import { type Bus, type BusEvent, type BusHandlers, newPodName } from "./bus.ts";
 import { decodeEvent, encodeEvent } from "./events.ts";
 
-/** Reference implementation of `Bus` that loses no event. @param pods shared by all pods of one bus */
+/** A `Bus` that loses no event. @param pods shared by all pods of one bus */
 export class MemoryBus implements Bus {
   readonly pod = newPodName();
   readonly #pods: Set<MemoryBus>;

@@ -1,4 +1,4 @@
-/** Opens the configured bus with the secrets that all pods share, and publishes events from a process that is not a pod. */
+/** Opens the configured bus with the secrets that pods share, and publishes events of commands. */
 
 import type { Target } from "../db/client.ts";
 import type { Database } from "../db/database.ts";
@@ -35,7 +35,7 @@ export async function openBus(address: string, context: BusContext): Promise<Pac
     : new RedisBus({ ...options, url: address, realm, secret });
 }
 
-/** Publishes events to all serving pods. It joins the bus first: pods reject events from a pod that has not answered their challenge. */
+/** Publishes events to all serving pods, after joining the bus: pods accept only proven peers. */
 export async function announce(address: string, context: BusContext, events: readonly BusEvent[]): Promise<void> {
   const serving = await servingPods(context.db);
   if (serving.length === 0 || events.length === 0) return;

@@ -137,7 +137,7 @@ export class PacketBus implements Bus {
     }
   }
 
-  /** Replaces broken subscriptions until the bus stops. @param attempted called after the first attempt */
+  /** Replaces broken subscriptions until `stop`. @param attempted called after the first attempt */
   async #subscribeUntilStopped(attempted: () => void): Promise<void> {
     let isFirst = true;
     for (let delayMs = RETRY_FIRST_MS; !this.#isStopped;) {

@@ -1,8 +1,10 @@
 /**
- * Encrypts and authenticates packets (AES-256-GCM), so that only pods of this chat can read and write the bus: NOTIFY has no
- * permissions, and a Valkey may be open. Knows nothing of packet contents; `PeerTracker` detects replays.
+ * Encrypts and authenticates packets (AES-256-GCM), so that only pods of this chat can read and
+ * write the bus: NOTIFY has no permissions, and a Valkey may be open. `PeerTracker` detects
+ * replays.
  *
- * Synchronous, for order and latency: sealing 6.7 KB takes 4 µs and opening it 2.4 µs, against 10 to 100 µs each with WebCrypto.
+ * Synchronous, for order and latency: sealing 6.7 KB takes 4 µs and opening it 2.4 µs, against 10
+ * to 100 µs each with WebCrypto.
  */
 
 import { createCipheriv, createDecipheriv, hkdfSync } from "node:crypto";
@@ -12,7 +14,7 @@ const TAG_BYTES = 16;
 const VERSION = "1";
 const HEADER = /^1\.([0-9a-f]{32})\.([1-9]\d{0,15})\./;
 const HEADER_MAX_BYTES = VERSION.length + 32 + 16 + 3;
-/** Cached keys of pods with authentic packets: deriving a key takes as long as opening a small packet. */
+/** Cached keys of pods: deriving one takes as long as opening a small packet. */
 const KEYS_MAX = 1_000;
 
 export interface OpenedPacket {
@@ -34,7 +36,7 @@ export class PacketCipher {
   readonly #keys = new Map<string, Buffer>();
   #counter = 0;
 
-  /** @param secret shared by the pods of a chat @param pod this process's name, never used by another */
+  /** @param secret shared by the pods of a chat @param pod a name that no other process uses */
   constructor(secret: string, pod: string) {
     this.#secret = secret;
     this.#ownHeader = `${VERSION}.${pod}.`;
@@ -42,11 +44,13 @@ export class PacketCipher {
   }
 
   /**
-   * Seals a packet: a header, then base64 of ciphertext and tag. Denser encodings save a few per cent of PostgreSQL's work but cost
-   * more than that in JavaScript; with compression, a packet's length would reveal repetitions in its content.
+   * Seals a packet: a header, then base64 of ciphertext and tag. Denser encodings cost more in
+   * JavaScript than they save in PostgreSQL; with compression, a packet's length would reveal
+   * repetitions.
    *
-   * No nonce is used twice with a key: each process has a random name of 128 bits, a key derived from that name, and a packet
-   * counter that never reaches 2^53. The probability that two of 2^32 starts draw the same name is 2^-65.
+   * No nonce is used twice with a key: each process has a random name of 128 bits, a key derived
+   * from it, and a packet counter that never reaches 2^53. Two of 2^32 starts draw the same name
+   * with a probability of 2^-65.
    */
   seal(text: string): string {
     const header = `${this.#ownHeader}${++this.#counter}.`;
@@ -56,7 +60,7 @@ export class PacketCipher {
     return header + sealed.toString("base64");
   }
 
-  /** The counter of a packet with this pod's name, read without opening it (a pod receives all of its own); undefined for others. */
+  /** The counter of a packet with this pod's name, read without opening it; otherwise undefined. */
   ownCounter(packet: string): number | undefined {
     if (!packet.startsWith(this.#ownHeader)) return undefined;
     const { length } = this.#ownHeader;
@@ -100,7 +104,7 @@ export class PacketCipher {
   }
 }
 
-/** The 96-bit nonce of NIST SP 800-38D §8.2.1; its fixed field is zero because each pod has its own key. */
+/** The 96-bit nonce of NIST SP 800-38D §8.2.1. Its fixed field is zero: each pod has its own key. */
 function nonceOf(counter: number): Buffer {
   const nonce = Buffer.alloc(12);
   nonce.writeBigUInt64BE(BigInt(counter), 4);

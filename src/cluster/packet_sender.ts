@@ -2,9 +2,9 @@
  * The sending half of a `PacketBus`: numbers packets, sends heartbeats and handshakes, bounds the
  * backlog, and replaces connections that fail.
  *
- * Only one send is in progress at a time; events added meanwhile share the next packets. A send that
- * failed, or whose outcome is unknown, is not repeated: its packet numbers stay used, so peers see
- * the gap and query the database.
+ * Only one send is in progress at a time; events added meanwhile share the next packets. A send
+ * that failed, or whose outcome is unknown, is not repeated: its packet numbers stay used, so peers
+ * see the gap and query the database.
  */
 
 import type { Log } from "../log.ts";
@@ -19,7 +19,7 @@ import { endQuietly, type Publisher, RETRY_FIRST_MS, RETRY_MOST_MS, type Transpo
 export const GOODBYE_MS = 1_000;
 /** Many pods may send challenges at once; one beat answers all of them. */
 const ANSWER_AFTER_MS = 25;
-/** Beyond this limit the other pods query the database, which is cheaper than reading the backlog. */
+/** Beyond it the other pods query the database, which is cheaper than reading the backlog. */
 const BACKLOG = { bytes: 8 * 1024 * 1024, events: 50_000 };
 
 /** What the pending events may hold. */

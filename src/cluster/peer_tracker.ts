@@ -1,9 +1,10 @@
 /**
- * Tracks the peers of a pod by their packets: which are alive, and whose events were missed. Knows nothing of connections.
+ * Tracks the peers of a pod by their packets: which are alive, and whose events were missed.
  *
- * A peer is accepted once it answers this pod's challenge, because an authentic packet may be a recording replayed after its pod
- * stopped, to this pod or to a newer one. Challenges are random and replaced whenever a peer is removed, so a recorded answer is
- * useless; after the answer, a peer's counter must increase. Thus no packet is accepted twice, without synchronized clocks and
+ * A peer is accepted once it answers this pod's challenge, because an authentic packet may be a
+ * recording replayed after its pod stopped, to this pod or to a newer one. Challenges are random
+ * and replaced whenever a peer is removed, so a recorded answer is useless; after the answer, a
+ * peer's counter must increase. Thus no packet is accepted twice, without synchronized clocks and
  * without remembering pods that have stopped.
  */
 
@@ -129,7 +130,7 @@ export class PeerTracker {
     }
   }
 
-  /** Restarts every lease: while this pod receives nothing at all, a single peer's silence means nothing. */
+  /** Restarts every lease: while this pod receives nothing, a peer's silence means nothing. */
   renewLeases(now: number): void {
     for (const peer of this.#peers.values()) peer.receivedAt = now;
   }

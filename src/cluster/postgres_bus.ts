@@ -1,4 +1,4 @@
-/** The bus over PostgreSQL's LISTEN and NOTIFY: needs no further service and suffices for most installations. */
+/** The bus over PostgreSQL's LISTEN and NOTIFY, which needs no further service. */
 
 import { connect, listen, notify, type Target } from "../db/client.ts";
 import { PacketBus, type PacketBusOptions } from "./packet_bus.ts";
@@ -8,7 +8,7 @@ import type { Publisher, Transport } from "./transport.ts";
 const OLDER_CHANNEL = "chatify";
 /** PostgreSQL rejects 8,000. */
 const PAYLOAD_MAX_BYTES = 7_999;
-/** A busy pod sends about ten at a time; one statement is one commit and wakes each listener once. */
+/** A busy pod sends about ten; one statement is one commit and wakes each listener once. */
 const PACKETS_MAX = 16;
 
 export class PostgresBus extends PacketBus {
@@ -17,16 +17,14 @@ export class PostgresBus extends PacketBus {
 
   /**
    * @param options.name `application_name` of its connections
-   * @param options.realm secret part of the channel name: channels have no owner, so the name must not be guessable
+   * @param options.realm secret part of the channel name, since any role may listen to a channel
    */
   constructor(options: PacketBusOptions & { readonly target: Target; readonly name: string; readonly realm: string }) {
     super(transport(options.target, options.name, `chatify_${options.realm}`), options);
   }
 }
 
-/**
- * Uses separate connections: NOTIFY in the statement that stores messages would hold a server-wide lock until its commit.
- */
+/** In the statement that stores messages, NOTIFY would hold a server-wide lock until its commit. */
 function transport(target: Target, name: string, channel: string): Transport {
   return {
     maxBytes: PAYLOAD_MAX_BYTES,

@@ -10,8 +10,9 @@ const PACKET_MAX_BYTES = 64 * 1024;
 
 export class RedisBus extends PacketBus {
   /**
-   * @param options.url `redis://`, `rediss://`, `valkey://` or `valkeys://`, optionally with a database number
-   * @param options.realm known only to pods of one database; keeps two installations on one server apart
+   * @param options.url `redis://`, `rediss://`, `valkey://` or `valkeys://`
+   * @param options.realm known only to the pods of one database; separates installations on one
+   *   server
    */
   constructor(options: PacketBusOptions & { readonly url: string; readonly realm: string }) {
     super(transport(options.url, options.realm), options);

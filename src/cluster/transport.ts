@@ -9,7 +9,7 @@ export interface Transport {
   /** The largest packet, and how many packets one `send` may carry. */
   readonly maxBytes: number;
   readonly maxPackets: number;
-  /** Opens a receiving connection. `on.closed` is called at most once, when the connection breaks. */
+  /** Opens a receiving connection. `on.closed` is called once, when the connection breaks. */
   subscribe(on: { packet(text: string): void; closed(): void }): Subscriber;
   /** Opens a sending connection, at the latest when the first packet is sent. */
   publisher(): Publisher;

@@ -1,6 +1,6 @@
 /**
- * Connects to PostgreSQL. The only file that imports the driver, `postgres`: configures it, converts types, adds deadlines.
- * `Database` (database.ts) adds retries and is what serving code uses.
+ * Connects to PostgreSQL. The only file that imports the driver: configures it, converts types,
+ * adds deadlines. Serving code uses `Database`, which adds retries.
  */
 
 import { Socket } from "node:net";
@@ -12,8 +12,8 @@ import { codeOf, isFatal } from "./failures.ts";
 import { Sockets } from "./server_socket.ts";
 
 /*
- * The driver removes its listeners from a closed socket before the last error (`write after end`, once in some thousand closed
- * connections), and an unhandled error event ends the process. Only the driver uses these sockets here.
+ * Once in some thousand closed connections, the driver removes its listeners from a socket before
+ * the last error (`write after end`), and an unhandled error event ends the process.
  */
 const emit = Reflect.get(Socket.prototype, "emit") as (...event: unknown[]) => boolean;
 Object.assign(Socket.prototype, {
@@ -31,7 +31,7 @@ export type Fragment = postgres.PendingQuery<postgres.Row[]>;
 /** A pool, to be ended by its creator. */
 export type Client = postgres.Sql<{ bigint: number; instant: string }>;
 
-/** Statements take milliseconds (measured with batches of 200–400 rows), so after 6 s no reply will arrive. */
+/** Statements take milliseconds, also with 400 rows, so after 6 s no reply will arrive. */
 const DEADLINE_MS = 6_000;
 
 interface ConnectOptions {
@@ -44,9 +44,9 @@ interface ConnectOptions {
 }
 
 /**
- * Opens a pool without retries. Ids and counts arrive as numbers (exact up to 2^53), instants as ISO 8601 text in UTC, microseconds kept.
- *
- * No JIT: PostgreSQL 15 took seconds to compile `mark_read`, whose excluded plans it costs at 10^10.
+ * Opens a pool without retries. Ids and counts arrive as numbers (exact up to 2^53), instants as
+ * ISO 8601 text in UTC with microseconds. No JIT: PostgreSQL 15 took seconds to compile
+ * `mark_read`.
  *
  * @param options.name `application_name`, by which pods recognize each other's sessions
  * @param options.max connections at most
@@ -81,15 +81,15 @@ function connectTo(settings: ConnectionSettings, options: ConnectOptions): Clien
     ...DRIVER,
     keep_alive: settings.keepAliveSeconds,
   };
-  // Without this option the driver reads PGTARGETSESSIONATTRS and throws on some of libpq's values. It accepts its own parsed
-  // options unchanged.
+  // Otherwise the driver reads PGTARGETSESSIONATTRS and throws on some of libpq's values. It
+  // accepts its own parsed options unchanged.
   const parsed: object = postgres({ ...given, target_session_attrs: "primary" }).options;
   const client = postgres({ ...parsed, target_session_attrs: undefined }) as unknown as Client;
   const end = client.end.bind(client);
   return Object.assign(client, { end: (how?: { timeout?: number }) => end(how).finally(() => sockets.close()) });
 }
 
-/** Every option that the driver would otherwise read from the environment (PGIDLE_TIMEOUT, PGSSLNEGOTIATION …). */
+/** All options that the driver would otherwise read from the environment. */
 const DRIVER = {
   ssl: false, // done by `ServerSocket`
   sslnegotiation: null,
@@ -101,14 +101,14 @@ const DRIVER = {
   prepare: true,
   debug: false,
   publications: "alltables",
-  // Otherwise the driver queries array types on each new connection, and if that connection breaks, the unhandled rejection ends
-  // the process. The two array types we send are defined above.
+  // Otherwise the driver queries array types on each new connection, and if that connection breaks,
+  // the unhandled rejection ends the process. The two array types we send are defined above.
   fetch_types: false,
 } as const;
 
 /**
- * Settings that every session relies on; they override those of the server, database, role and connection string. Strings, since
- * the driver omits a 0.
+ * Settings that every session relies on; they override those of the server, database, role and
+ * connection string. Strings, since the driver omits a 0.
  */
 const SESSION = {
   TimeZone: "UTC",
@@ -136,8 +136,9 @@ export function settingsOf(target: Target): ConnectionSettings {
 const EMBEDDED = parseConnectionString("postgres://chatify@/chatify?sslmode=disable");
 
 /**
- * Whether a server accepts writes, checked in a separate session. As in libpq, a server that rejects the session counts as primary,
- * so that its error is reported and no other server receives the password; a server that is still starting does not.
+ * Whether a server accepts writes. As in libpq, a server that rejects the session counts as
+ * primary, so that its error is reported and no other server receives the password, unless it is
+ * still starting.
  */
 async function isPrimary(settings: ConnectionSettings): Promise<boolean> {
   const client = connectTo(settings, { name: "chatify-primary" });
@@ -153,9 +154,9 @@ async function isPrimary(settings: ConnectionSettings): Promise<boolean> {
 }
 
 /**
- * Listens to a channel over a dedicated connection. `ready` resolves once all further notifications are received.
- *
- * Does not use the driver's `listen`, which does not report a closed connection, and stays silent forever if its second attempt fails.
+ * Listens to a channel over a dedicated connection. `ready` resolves once all further notifications
+ * are received. The driver's own `listen` reports no closed connection, and stays silent forever if
+ * its second attempt fails.
  *
  * @param options.received called with each payload
  * @param options.closed called when the connection closes; it is not reopened
@@ -185,8 +186,8 @@ export async function notify(client: Client, channel: string, payloads: readonly
 }
 
 /**
- * PostgreSQL's `2026-11-22 18:30:00.5+00` as `2026-11-22T18:30:00.500000Z`: always six digits, so that
- * lexical order is chronological. Does not use `Date`, which would drop the microseconds.
+ * PostgreSQL's `2026-11-22 18:30:00.5+00` as `2026-11-22T18:30:00.500000Z`: always six digits, so
+ * that lexical order is chronological. Does not use `Date`, which would drop the microseconds.
  */
 function isoInstant(text: string): string {
   if (!text.endsWith("+00")) return text; // infinity
@@ -204,7 +205,8 @@ function textArray(texts: readonly string[]): string {
 }
 
 /**
- * Counts connections until there are none, for at most 2 s: PostgreSQL lists a connection for a moment after its client has exited.
+ * Counts connections until there are none, for at most 2 s: PostgreSQL still lists a connection for
+ * a moment after its client has exited.
  *
  * @returns the last count
  */
@@ -216,14 +218,14 @@ export async function remainingConnections(count: () => Promise<number>): Promis
 }
 
 /**
- * Resolves like `answer`, or rejects with the code `DEADLINE`. The driver itself would wait forever for a host that drops packets
- * or closes every connection without a reply.
+ * Resolves like `answer`, or rejects with the code `DEADLINE`. The driver itself would wait forever
+ * for a host that drops packets or closes every connection without a reply.
  */
 export async function withDeadline<T>(answer: PromiseLike<T>): Promise<T> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(
     () =>
-      late.reject(Object.assign(new Error(`No answer from PostgreSQL within ${DEADLINE_MS} ms`), { code: "DEADLINE" })),
+      late.reject(Object.assign(new Error(`No reply from PostgreSQL within ${DEADLINE_MS} ms`), { code: "DEADLINE" })),
     DEADLINE_MS,
   );
   try {

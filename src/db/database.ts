@@ -1,4 +1,4 @@
-/** A pool of connections that survives restarts and failovers of PostgreSQL: deadlines, retries, replacement of broken pools. */
+/** A pool that survives restarts and failovers of PostgreSQL. */
 
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
@@ -21,11 +21,11 @@ interface DatabaseOptions {
 }
 
 /**
- * A pool that survives lost connections. Every query must be one statement that is safe to repeat (a read, or a write with a unique
- * key), since a lost connection leaves it unknown whether the first run was committed.
+ * Every query must be one statement that is safe to repeat (a read, or a write with a unique key):
+ * after a lost connection it is unknown whether the first run was committed.
  *
- * Without this class, `postgres` 3.4.9 under Bun 1.4.5 left 7–8 queries hanging forever in 3 s of terminated backends; replacing the
- * whole pool at the first loss left none (DESIGN §4).
+ * `postgres` 3.4.9 alone, under Bun 1.4.5, left 7–8 queries hanging forever after 3 s of terminated
+ * backends; replacing the whole pool at the first loss left none.
  */
 export class Database {
   readonly #options: DatabaseOptions;
@@ -49,9 +49,11 @@ export class Database {
    * @param options.giveUpAfterMs how long to retry, 10 s by default
    * @param options.keepTrying after that time: whether to continue while PostgreSQL is unreachable
    * @param options.isProbe exclude its duration from the metrics, since no user waits for it
-   * @param options.onUnknown called when the outcome of an attempt is unknown: the next one may find its rows
-   * @throws ChatError `not_ready` if PostgreSQL stayed unreachable, or a lock or full disk prevented the statement; otherwise
-   *   PostgreSQL's own error, also for locks and full disks if `giveUpAfterMs` is infinite
+   * @param options.onUnknown called when the outcome of an attempt is unknown: the next may find
+   *   its rows
+   * @throws ChatError `not_ready` if PostgreSQL stayed unreachable, or a lock or full disk
+   *   prevented the statement; otherwise PostgreSQL's own error, also for locks and full disks if
+   *   `giveUpAfterMs` is infinite
    */
   async run<T>(
     query: (sql: Sql) => PromiseLike<T>,
@@ -110,14 +112,14 @@ export class Database {
     this.#lostAt = undefined;
   }
 
-  /** Logs at most once a minute per code: such failures affect many statements at once, while others succeed. */
+  /** Logs at most once per minute and code: such failures affect many statements at once. */
   #warn(code: string, event: string): void {
     if (performance.now() < (this.#quietUntil.get(code) ?? 0)) return;
     this.#quietUntil.set(code, performance.now() + LOGGED_EVERY_MS);
     this.#options.log.warn(event, { code });
   }
 
-  /** Replaces a broken pool, once however many of its queries fail. Ending the old pool rejects its stranded queries. */
+  /** Replaces a broken pool once, however many of its queries fail; ending it rejects the rest. */
   #replace(broken: Client, error: unknown): void {
     if (this.#pool !== broken || this.#ended) return;
     if (this.#lostAt === undefined) this.#options.log.warn("database connection lost", { code: codeOf(error) });

@@ -1,7 +1,8 @@
 /**
- * Detects when the database may have gone back in time, which invalidates the pages' copies. The epoch, a random id in `settings`, is
- * then replaced: after a change of cluster or database, a restored dump, a promotion, or any start of PostgreSQL for which no running
- * pod can prove that nothing was lost, since a restored data directory looks like an ordinary start.
+ * Detects that the database may have been restored to an earlier state, which invalidates the
+ * pages' copies. Replaces the epoch, a random id in `settings`, after a change of cluster or
+ * database, a restored dump, a promotion, or a start of PostgreSQL for which no running pod can
+ * prove that nothing was lost: a restored data directory looks like an ordinary start.
  */
 
 import { errorText, type Log } from "../log.ts";
@@ -16,7 +17,7 @@ export interface EpochReading {
   readonly identity: string;
   /** Start time of PostgreSQL, as text. */
   readonly startedAt: string;
-  /** Position up to which the WAL was flushed, in bytes: PostgreSQL must not lose anything before it. */
+  /** Position in bytes up to which the WAL was flushed: nothing before it may be lost. */
   readonly flushed: bigint;
 }
 
@@ -32,7 +33,8 @@ interface StoredEpoch {
 }
 
 /**
- * Reads the epoch. Registers a new one if the database may have gone back; pods that do so concurrently all get the same one.
+ * Reads the epoch. Registers a new one if the database may have gone back; pods that do so
+ * concurrently all get the same one.
  *
  * @param seen the last reading of this process, which can prove that nothing up to it was lost
  */
@@ -80,9 +82,9 @@ interface Row {
 
 async function readState(db: Database) {
   const [row] = await db.run(
-    // The timeline changes with a promotion, the file node when a dump is restored over the table. A restore creates the primary key
-    // last, so without it a restore is in progress. The checkpoint is the last before this start or the one that ended its recovery:
-    // everything that this start found.
+    // A promotion changes the timeline, restoring a dump over the table its file node. A restore
+    // creates the primary key last. The checkpoint marks what this start found: it is the last one
+    // before the start, or the one that ended recovery.
     (sql) => sql<[Row]>`
       select
         concat_ws('.',
@@ -159,7 +161,7 @@ export class EpochWatch {
     return this.#reading?.epoch ?? "";
   }
 
-  /** Checks now, or joins a running check. Never throws: an unreachable database is checked again later. */
+  /** Checks now, or joins a running check. Never throws: a failed check is repeated later. */
   check(): Promise<void> {
     this.#checking ??= this.#check().finally(() => {
       this.#checking = undefined;
@@ -180,7 +182,10 @@ export class EpochWatch {
       if (!this.#reading) return; // stopped meanwhile
       this.#reading = now;
       if (now.epoch === seen.epoch) return;
-      this.#log.warn("the database may have gone back, all pages reload", { was: seen.epoch, is: now.epoch });
+      this.#log.warn("the database may have been restored to an earlier state, all pages reload", {
+        from: seen.epoch,
+        to: now.epoch,
+      });
       this.#changed();
     } catch (error) {
       this.#log.debug("epoch check failed, will retry", { error: errorText(error) });

@@ -1,14 +1,14 @@
-/** Classifies failures of statements and connections by SQLSTATE, severity and the driver's own codes. */
+/** Classifies failures by SQLSTATE, severity and the driver's codes. */
 
 import { ConnectionError } from "./tls.ts";
 
-/** The driver's codes (`CONNECT…`), ours for a missed deadline, and 25006: a former primary turned read-only, so the primary is elsewhere. */
+/** The driver's codes, ours for a missed deadline, and 25006: a failover made a primary read-only. */
 const LOST = /^(CONNECT|DEADLINE|08|25006)/;
 
 /**
- * PostgreSQL accepts no new connection: too many (53), a changed password (28), a missing database or privilege (3D, 42). The pool's open
- * connections still work; replacing it would request all of its connections at once, again for every query (measured: 700 attempts a second
- * from one pod, all of them refused).
+ * PostgreSQL accepts no new connection: too many (53), a changed password (28), a missing database
+ * or privilege (3D, 42). Open connections still work; replacing the pool would reconnect all of it
+ * for each query (measured: 700 refused attempts per second from one pod).
  */
 const REFUSED = /^(53|28|3D|42)/;
 /** A lock (4 s) or the work itself (5 s) took too long; nothing was stored. */
@@ -20,7 +20,7 @@ const HELD_UP: Readonly<Record<string, string>> = {
 /** SQLSTATE insufficient_privilege. */
 const INSUFFICIENT_PRIVILEGE = "42501";
 
-/** Whether the connection was lost or the server accepts none now; the outcome of the statement is unknown. */
+/** Whether the connection was lost or refused; the outcome of the statement is unknown. */
 export function isLost(error: unknown): boolean {
   return error instanceof ConnectionError || isFatal(error) || LOST.test(codeOf(error));
 }
@@ -30,12 +30,12 @@ export function isFatal(error: unknown): boolean {
   return error instanceof Error && "severity" in error && /^(FATAL|PANIC)$/.test(String(error.severity));
 }
 
-/** Whether PostgreSQL canceled a statement because of a lock or statement timeout. A retry may succeed. */
+/** Whether PostgreSQL canceled a statement at a lock or statement timeout. A retry may succeed. */
 export function isHeldUp(error: unknown): boolean {
   return codeOf(error) in HELD_UP;
 }
 
-/** Log event for a failure that the statement did not cause; undefined for any other. Nothing was stored. */
+/** Log event for a failure that is not the statement's fault, after which nothing is stored. */
 export function hindranceOf(error: unknown): string | undefined {
   const code = codeOf(error);
   if (code === INSUFFICIENT_PRIVILEGE) return "database: the role lacks a privilege";
@@ -47,7 +47,7 @@ export function codeOf(error: unknown): string {
   return error instanceof Error && "code" in error ? String(error.code) : "";
 }
 
-/** A conflict between pods (deadlock, serialization failure). Nothing was stored, so a retry is safe. */
+/** A conflict between pods (deadlock, serialization failure). Nothing was stored. */
 export function isConflict(error: unknown): boolean {
   return codeOf(error) === "40P01" || codeOf(error) === "40001";
 }

@@ -1,7 +1,8 @@
 /**
  * Imports a database of the original demo: plain-text passwords, timestamps without time zone, no
- * sequence numbers. In one transaction, moves the old tables to another schema, creates the schema of
- * `sql/`, copies every row, including columns that only the original has, and drops the old tables.
+ * sequence numbers. In one transaction, moves the old tables to another schema, creates the schema
+ * of `sql/`, copies every row, including columns that only the original has, and drops the old
+ * tables.
  */
 
 import type { Log } from "../log.ts";
@@ -27,7 +28,8 @@ export async function isOriginal(sql: Sql): Promise<boolean> {
 /**
  * @param tx the transaction of the import
  * @param makeSchema creates the schema of `sql/`
- * @throws SQLSTATE 55P03 if the original is still running, 2BP01 if a view or key depends on its tables
+ * @throws SQLSTATE 55P03 if the original is still running, 2BP01 if a view or key depends on its
+ *   tables
  */
 export async function adopt(
   tx: Sql,

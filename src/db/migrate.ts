@@ -1,4 +1,4 @@
-/** Applies the missing files of `sql/` in order, in one transaction, while holding a lock that all pods share. */
+/** Applies the missing files of `sql/` in one transaction, under a lock that all pods share. */
 
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -15,7 +15,7 @@ export { DatabaseError };
 interface Migration {
   readonly number: number;
   readonly file: string;
-  /** With LF line endings, even if git checked out CRLF: PostgreSQL stores function bodies verbatim. */
+  /** With LF line endings, even if git made them CRLF: PostgreSQL stores function bodies verbatim. */
   readonly text: string;
   readonly checksum: string;
   /** With CRLF line endings, as earlier versions recorded it on Windows. */
@@ -26,10 +26,10 @@ interface Migration {
 
 /** First line of a compatible file; any other is assumed to break older pods. */
 const OLD_RUNS_ON = /^-- Old code runs on\b/;
-/** The first files lack the declaration but only add tables, columns with defaults, and result columns. */
+/** The first files lack the declaration but only add tables, columns with defaults, and results. */
 const UNDECLARED = 6;
 
-/** Practically unlimited, yet recognizable: `checkServer` uses it to detect lost session settings. */
+/** Practically unlimited, yet recognizable: by it `checkServer` detects lost session settings. */
 const UNLIMITED_MS = 2_147_483_647;
 const UNLIMITED = { lock_timeout: UNLIMITED_MS, statement_timeout: UNLIMITED_MS };
 /** For a transaction that deadlocks with running pods. */
@@ -38,16 +38,17 @@ const ATTEMPTS = 5;
 const LOCK = 4_851_090_217;
 
 /**
- * Applies missing migrations, or imports a database of the original demo. A second pod waits for the
- * first. Refuses migrations that would break older pods while these serve; an older pod that starts
- * meanwhile waits, then rejects the database as too new.
+ * Applies missing migrations, or imports a database of the original demo. A second pod waits for
+ * the first. Refuses migrations that would break older pods while these serve; an older pod that
+ * starts meanwhile waits, then rejects the database as too new.
  *
  * @param options.directory contains the numbered files
- * @param options.allowUnsafe serve although `fsync`, `full_page_writes` or `synchronous_commit` is off
+ * @param options.allowUnsafe serve although `fsync`, `full_page_writes` or `synchronous_commit` is
+ *   off
  * @param options.connections how many connections this process needs
  * @param options.say prints progress to the terminal
- * @throws DatabaseError if PostgreSQL is unreachable or too old, the schema too new, an applied file
- *   has changed, or a migration would break running pods
+ * @throws DatabaseError if PostgreSQL is unreachable or too old, the schema too new, an applied
+ *   file has changed, or a migration would break running pods
  */
 export async function migrate(
   target: Target,
@@ -89,7 +90,7 @@ export async function migrate(
   }
 }
 
-/** PostgreSQL would silently name the sequence of `messages.id` differently if its name were taken. */
+/** If its name were taken, PostgreSQL would name the sequence of `messages.id` differently. */
 async function checkSequence(sql: Sql): Promise<void> {
   const [{ isTaken }] = await sql<
     [{ isTaken: boolean }]
@@ -241,7 +242,7 @@ async function checkServer(sql: Sql, allowUnsafe: boolean): Promise<void> {
   }
 }
 
-/** Rejects connection limits that are too low; otherwise the last connection would fail only under load. */
+/** Rejects too low connection limits now; otherwise connections would fail only under load. */
 async function checkLimits(sql: Sql, needed: number): Promise<void> {
   const [limit] = await sql<[{ user: string; database: string; ofRole: number; ofDatabase: number; ofServer: number }]>`
     select

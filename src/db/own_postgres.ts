@@ -1,4 +1,4 @@
-/** Starts the embedded PostgreSQL, giving it chatify's driver and the check that no other chatify is connected before it stops. */
+/** Gives the embedded PostgreSQL chatify's driver: for its queries, and to see whether it is in use. */
 
 import {
   type Embedded,
@@ -8,7 +8,7 @@ import {
 } from "../embedded_postgres/embedded_postgres.ts";
 import { connect, remainingConnections } from "./client.ts";
 
-/** `application_name` of these queries, which excludes them from the connections of running chatify processes. */
+/** `application_name` of these queries, so that they do not count as a running chatify. */
 const QUERY_NAME = "chatify-stop";
 
 /**

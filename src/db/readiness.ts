@@ -1,4 +1,4 @@
-/** Decides whether a message sent now would be acknowledged, by probing the connection that stores messages. Results are cached for a second. */
+/** Probes whether a message sent now would be acknowledged. */
 
 import type { Log } from "../log.ts";
 import type { Sql } from "./client.ts";
@@ -7,16 +7,16 @@ import { codeOf } from "./failures.ts";
 import { insertMessages } from "./insert_messages.ts";
 import { answers } from "./settings.ts";
 
-/** Load balancers probe every second (haproxy.cfg) and the route is public, so this bounds the load on the database. */
-const KEPT_MS = 1_000;
+/** How long a result is cached: the route is public, and load balancers request it every second. */
+const CACHED_MS = 1_000;
 /** A slower probe counts as failed. */
-const PATIENCE_MS = 1_000;
-/** The SQLSTATE of a write in a session that only reads. */
+const PROBE_TIMEOUT_MS = 1_000;
+/** The SQLSTATE of a write in a read-only session. */
 const READ_ONLY = "25006";
 
 export class Readiness {
   readonly #options: { db: Database; writer: Database; isFailing: () => boolean; log: Log };
-  #asking: Promise<boolean> | undefined;
+  #probing: Promise<boolean> | undefined;
   #known: { isReady: boolean; at: number } | undefined;
 
   /**
@@ -31,12 +31,12 @@ export class Readiness {
   /** Resolves within about a second. */
   async isReady(): Promise<boolean> {
     if (this.#options.isFailing()) return false;
-    if (this.#known && performance.now() - this.#known.at < KEPT_MS) return this.#known.isReady;
-    this.#asking ??= this.#ask().finally(() => (this.#asking = undefined)); // a late probe is not followed by more
-    return Promise.race([this.#asking, Bun.sleep(PATIENCE_MS).then(() => false)]);
+    if (this.#known && performance.now() - this.#known.at < CACHED_MS) return this.#known.isReady;
+    this.#probing ??= this.#probe().finally(() => (this.#probing = undefined)); // at most one at a time, however late
+    return Promise.race([this.#probing, Bun.sleep(PROBE_TIMEOUT_MS).then(() => false)]);
   }
 
-  async #ask(): Promise<boolean> {
+  async #probe(): Promise<boolean> {
     const { db, writer, log } = this.#options;
     const [reads, writes] = await Promise.all([answers(db), refusalOf(writer)]);
     const isReady = reads && writes === undefined;
@@ -48,10 +48,10 @@ export class Readiness {
 
 /** Error code of a failed probe; undefined when messages can be stored. */
 async function refusalOf(writer: Database): Promise<string | undefined> {
-  const patience = { giveUpAfterMs: 500, isProbe: true };
+  const options = { giveUpAfterMs: 500, isProbe: true };
   try {
-    await writer.run((sql) => insertMessages(sql, []), patience); // fails without the rights and the tables that messages need
-    await checkStores(writer, patience);
+    await writer.run((sql) => insertMessages(sql, []), options); // fails without the necessary privileges and tables
+    await checkStores(writer, options);
     return undefined;
   } catch (error) {
     return codeOf(error instanceof Error && error.cause !== undefined ? error.cause : error) || "unknown";
@@ -59,8 +59,9 @@ async function refusalOf(writer: Database): Promise<string | undefined> {
 }
 
 /**
- * Exercises what storing a message needs and leaves nothing behind: writes and flushes a WAL record (confirmed by a synchronous standby if
- * there is one), and spills some kilobytes to a temporary file, since the disk may be full while WAL segments still have room.
+ * Exercises what storing a message needs and leaves nothing behind: writes and flushes a WAL
+ * record, confirmed by a synchronous standby if there is one, and spills some kilobytes to a
+ * temporary file, since WAL segments may have room while the disk is full.
  *
  * @throws as `Database.run`
  */
@@ -75,5 +76,5 @@ async function store(sql: Sql): Promise<void> {
       pg_logical_emit_message(true, 'chatify', ''),
       case when set_config('work_mem', '64kB', true) <> '' then (select count(*) from generate_series(1, 5000)) end
   `;
-  if (row.readOnly) throw Object.assign(new Error("The session only reads"), { code: READ_ONLY });
+  if (row.readOnly) throw Object.assign(new Error("The session is read-only"), { code: READ_ONLY });
 }

@@ -38,7 +38,8 @@ interface Options {
 
 /**
  * All sockets of a client. A driver (3.4.9) that is ended while opening a socket leaks it: after a
- * database restart of 15 s, five pods held 11 to 29 extra connections each and had exhausted PostgreSQL.
+ * database restart of 15 s, five pods held 11 to 29 extra connections each and had exhausted
+ * PostgreSQL.
  */
 export class Sockets {
   readonly #options: Options;
@@ -148,7 +149,7 @@ class ServerSocket extends EventEmitter {
     this.#fail(failure);
   }
 
-  /** Connects to one address, first with the encryption that `sslmode` prefers, then with its fallback. */
+  /** Connects to one address with the encryption that `sslmode` prefers, then with its fallback. */
   async #openAt(place: Place, server: ServerAddress, greeting: Uint8Array): Promise<void> {
     const { settings } = this.#options;
     const ways = "path" in place ? (["none"] as const) : encryptionsOf(settings.tls);
@@ -165,7 +166,7 @@ class ServerSocket extends EventEmitter {
     }
   }
 
-  /** Sends the startup message, returns the first reply; retries when the server hangs up without one. */
+  /** Sends the startup message, returns the first reply; retries if the server hangs up. */
   async #greet(
     place: Place,
     options: { server: ServerAddress; encryption: Encryption; greeting: Uint8Array; until: number },
@@ -264,7 +265,7 @@ async function placesOf({ name, ip, port }: ServerAddress, timeoutMs: number): P
   return (await lookUp(host, timeoutMs)).map(({ address }) => ({ host: address, port }));
 }
 
-/** One lookup per name at a time: a hanging lookup blocks a thread of the pool that also hashes passwords. */
+/** One lookup per name at a time: a hanging one blocks a thread of the pool that hashes passwords. */
 const lookUps = new Map<string, Promise<{ address: string }[]>>();
 
 async function lookUp(host: string, timeoutMs: number): Promise<{ address: string }[]> {

@@ -1,4 +1,4 @@
-/** The database as a serving pod needs it: checked for what serving requires, with a connection for messages. */
+/** The database of a serving pod: checked for all it needs, with a connection for messages. */
 
 import type { Config } from "../config.ts";
 import type { Log } from "../log.ts";

@@ -1,4 +1,4 @@
-/** Explains startup failures to an admin: PostgreSQL's message, its meaning, a remedy. Never repeats a secret. */
+/** Explains startup failures: PostgreSQL's message, its meaning, a remedy. Repeats no secret. */
 
 import { ChatError } from "../errors.ts";
 import { describeServers } from "../util/connection_string.ts";
@@ -14,7 +14,7 @@ export class DatabaseError extends Error {
   }
 }
 
-/** Meaning and remedy by SQLSTATE class (manual, appendix A), for codes without a sentence of their own. */
+/** Meaning and remedy by SQLSTATE class (manual, appendix A), for codes without their own sentence. */
 const CLASSES: Readonly<Record<string, string>> = {
   "08": "The server does not speak PostgreSQL's protocol as expected: DATABASE_URL must point to PostgreSQL itself, not to a pooler or another proxy",
   "0A": "The server lacks a feature chatify needs: use PostgreSQL 15 or newer, not a pooler or a compatible product",
@@ -38,7 +38,7 @@ const CLASSES: Readonly<Record<string, string>> = {
 };
 const OTHER_CLASSES = "Check PostgreSQL's log";
 
-/** Sentences for TLS errors, by Node.js's codes. `where` describes the server, `own` is the error's message. */
+/** Sentences for TLS errors, by Node.js's codes. `where`: the server, `own`: the error's message. */
 const TLS_ERRORS: readonly [RegExp, (where: string, own: string) => string][] = [
   [
     /_ALERT_.*(CA|CERT)/, // an alert is the server's verdict
@@ -72,8 +72,8 @@ const TLS_ERRORS: readonly [RegExp, (where: string, own: string) => string][] = 
 ];
 
 /**
- * Turns a startup failure into a `DatabaseError` of one sentence. Errors that are not the database's
- * are returned unchanged.
+ * Turns a startup failure into a `DatabaseError` of one sentence. Errors that are not the
+ * database's are returned unchanged.
  *
  * @param error the failure, or a `ChatError` caused by it
  */
@@ -166,7 +166,7 @@ function messageOf(error: unknown): string {
   return opensslReason(message).replaceAll(/\s*\n\s*/g, ", ");
 }
 
-/** Reduces OpenSSL's `error:0b000074:X.509 certificate routines:OPENSSL_internal:REASON` to `REASON`. */
+/** Reduces OpenSSL's `error:0b000074:X.509 … routines:OPENSSL_internal:REASON` to `REASON`. */
 function opensslReason(message: string): string {
   return message.replace(/^error:[\da-f]+:.*:(\w+)$/is, "$1");
 }

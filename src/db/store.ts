@@ -1,4 +1,4 @@
-/** Opens the embedded or configured database, migrates it, and reads the secrets that all processes share. */
+/** Opens the embedded or configured database, migrates it, and reads the shared secrets. */
 
 import { isAbsolute, join } from "node:path";
 
@@ -35,7 +35,7 @@ interface Options {
   name: string;
   /** Connections of `db`. */
   max: number;
-  /** Connections this process needs in total; the start fails if the database does not allow that many. */
+  /** Connections this process needs in total; fewer are an error at startup. */
   connections?: number;
   log: Log;
   /** Prints progress to the terminal. */
@@ -46,7 +46,7 @@ interface Options {
   onStatement?: (ms: number) => void;
 }
 
-/** @throws EmbeddedError, DatabaseError with the reason and a remedy, after stopping everything it started */
+/** Stops what it started if it fails. @throws EmbeddedError, DatabaseError */
 export async function openStore(config: Config, options: Options): Promise<Store> {
   const { root, name, max, connections, log, say, onLost, onStatement } = options;
   const directory = isAbsolute(config.dataDir) ? config.dataDir : join(root, config.dataDir);

@@ -1,4 +1,4 @@
-/** Starts TLS and verifies certificates as libpq does (manual §34.19). Defines the error of failed connections. */
+/** Starts TLS and verifies certificates as libpq does (manual §34.19). */
 
 import { readFileSync } from "node:fs";
 import { isIP, type Socket } from "node:net";
@@ -6,7 +6,7 @@ import tls from "node:tls";
 
 import type { TlsSettings } from "../util/connection_string.ts";
 
-/** A connection that could not be opened, or broke. `code`: the system's, OpenSSL's, or one of ours in capitals. */
+/** A connection could not be opened, or broke. `code`: the system's, OpenSSL's, or one of ours. */
 export class ConnectionError extends Error {
   readonly code: string;
 
@@ -17,7 +17,7 @@ export class ConnectionError extends Error {
   }
 }
 
-/** TLS failed; with some modes the connection continues without it. */
+/** TLS failed; in some modes the connection continues without it. */
 export class TlsError extends ConnectionError {}
 
 /** Wraps any failure of a socket, keeping its code. */
@@ -27,7 +27,7 @@ export function asConnectionError(error: unknown): ConnectionError {
   return new ConnectionError(error instanceof Error ? error.message : String(error), code || "CONNECTION_FAILED");
 }
 
-/** Starts TLS. Verifies the chain whenever a root certificate is given, as libpq does, and the name in mode `verify-full`. */
+/** As libpq, verifies the chain if a root certificate is given, and the name if `verify-full`. */
 export function startTls(
   plain: Socket,
   name: string,

@@ -8,7 +8,7 @@ import { PASSWORD, PORT } from "./layout.ts";
 import type { Programs } from "./programs.ts";
 import { currentUser } from "./system_user.ts";
 
-/** One run of a program. `says`: required output, since single-user PostgreSQL always exits with 0. */
+/** One run of a program. `says`: required output, as single-user PostgreSQL always exits with 0. */
 type Step = { program: "initdb" | "postgres"; args: string[]; input?: string; says?: string };
 
 /**

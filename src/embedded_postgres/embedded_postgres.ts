@@ -1,7 +1,8 @@
 /**
- * An embedded PostgreSQL: created in `DATA_DIR` at the first start, reached over a private unix socket,
- * shared by all processes that use that directory, and stopped by the last. From any state on disk (a
- * partial cluster, an orphaned server, files of a crash) it ends up with one PostgreSQL that responds.
+ * An embedded PostgreSQL: created in `DATA_DIR` at the first start, reached over a private unix
+ * socket, shared by all processes that use that directory, and stopped by the last. From any state
+ * on disk (a partial cluster, an orphaned server, files of a crash) it ends up with one PostgreSQL
+ * that responds.
  */
 
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -34,7 +35,7 @@ export interface Embedded {
   readonly directory: string;
   /** Newly created, started from an existing cluster, or found running. */
   readonly state: "created" | "started" | "adopted";
-  /** Stops PostgreSQL unless another chatify uses it. The caller closes its own connections first. */
+  /** Stops PostgreSQL unless another chatify uses it. The caller closes its connections first. */
   stop(): Promise<"stopped" | "not running" | "in use by another chatify" | "still stopping">;
 }
 
@@ -68,7 +69,7 @@ const PATIENCE_MS: Record<string, number> = {
   standby: STOPPING_MS,
   stopping: STOPPING_MS,
 };
-/** How long a running PostgreSQL may fail to respond, for example while it has no free connection. */
+/** How long a running PostgreSQL may fail to respond, for example for lack of a free connection. */
 const UNRESPONSIVE_MS = 5_000;
 const NO_DATABASE = "3D000";
 const DISK_FULL = "53100";
@@ -93,7 +94,7 @@ export async function startPostgres(options: Options): Promise<Embedded> {
 
 const postmasters = new Set<Postmaster>();
 
-/** Signals every PostgreSQL of this process to stop, unless another chatify uses it. For exits that cannot wait. */
+/** Signals every PostgreSQL of this process to stop, unless in use. For exits that cannot wait. */
 export function abandonEmbedded(): void {
   for (const postmaster of postmasters) postmaster.abandon();
 }
@@ -149,7 +150,7 @@ class Postmaster implements Embedded {
     return this.#stopping;
   }
 
-  /** Adopts or starts PostgreSQL. Never creates a cluster: an empty one must not replace one deleted while serving. */
+  /** Adopts or starts PostgreSQL. Never creates a cluster, even if it was deleted while serving. */
   async #ensure(): Promise<"adopted" | "started"> {
     this.target.password = readFileSync(join(this.#cluster, PASSWORD), "utf8");
     const [found, { host }] = [readPostmaster(this.#cluster), this.target];
@@ -193,7 +194,8 @@ class Postmaster implements Embedded {
       closeSync(output);
       this.#child = child;
       if (await this.#answers(() => child.exitCode === null && child.signalCode === null)) break;
-      // Until the backends of a killed PostgreSQL exit, a new one refuses to use their shared memory.
+      // Until the backends of a killed PostgreSQL exit, a new one refuses to use their shared
+      // memory.
       const isTooEarly = /still in use|lock file .* already exists/.test(readFileSync(startLog, "utf8"));
       if (!isTooEarly || performance.now() - begun > 10_000) {
         throw explain(new Error(lastLogLines(logs)), this.#options.directory);
@@ -203,7 +205,7 @@ class Postmaster implements Embedded {
     this.#options.log.info("database started", { directory: home, ms: Math.round(performance.now() - begun) });
   }
 
-  /** Waits until PostgreSQL responds, while it starts, recovers or stops. @returns false if it exits */
+  /** Waits until PostgreSQL, which may start, recover or stop, responds. @returns false if it exits */
   async #answers(alive: () => boolean): Promise<boolean> {
     const begun = performance.now();
     for (let isNoticed = false; ;) {

@@ -5,7 +5,7 @@ import { currentUser } from "./system_user.ts";
 
 export const INSTEAD = "Or set DATABASE_URL to a PostgreSQL of your own.";
 
-/** The database cannot be started. The message states the problem and, on a second line, a remedy. */
+/** The database cannot be started. The message has two lines: the problem, and a remedy. */
 export class EmbeddedError extends Error {
   /** Exit code for the process. */
   readonly exitCode = 1;

@@ -74,7 +74,7 @@ export function prepareHome(directory: string): string {
   return home;
 }
 
-/** Creates a directory and its parents. Root's are traversable by PostgreSQL's user whatever the umask. */
+/** Creates a directory and its parents. PostgreSQL's user can traverse root's whatever the umask. */
 function makeReachable(directory: string): void {
   if (existsSync(directory)) return;
   if (lstatSync(directory, { throwIfNoEntry: false })?.isSymbolicLink()) {
@@ -103,8 +103,8 @@ function otherMajor(where: string, version: string): EmbeddedError {
 }
 
 /**
- * Changes the owner of everything in `path` to `ids`, except the password file. Skips directories that
- * already belong to `ids`, so repeating it is cheap.
+ * Changes the owner of everything in `path` to `ids`, except the password file. Skips directories
+ * that already belong to `ids`, so repeating it is cheap.
  */
 export function chownTree(path: string, ids: Ids): void {
   if (currentUser().uid !== 0) return;
@@ -119,8 +119,8 @@ export function chownTree(path: string, ids: Ids): void {
 }
 
 /**
- * A socket directory that only `ids` can enter: in `home`, or in the system's temporary directory if
- * the path would be too long for a socket (104 bytes on macOS, 108 on Linux).
+ * A socket directory that only `ids` can enter: in `home`, or in the system's temporary directory
+ * if the path would be too long for a socket (104 bytes on macOS, 108 on Linux).
  */
 export function socketDirectory(home: string, ids: Ids): string {
   const near = join(home, "run");

@@ -1,4 +1,4 @@
-/** `postmaster.pid`, by which PostgreSQL prevents two servers on one cluster, and the process it names. */
+/** `postmaster.pid`, which prevents two servers on one cluster, and the process it names. */
 
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { platform } from "node:os";
@@ -16,7 +16,7 @@ export function readPostmaster(cluster: string): { pid: number; sockets: string;
   }
 }
 
-/** Whether a process works in this cluster, as PostgreSQL does but not a process that reuses its pid. */
+/** Whether a process works in this cluster, so that it is PostgreSQL and has not reused its pid. */
 export function worksIn(cluster: string, pid: number): boolean {
   try {
     if (platform() === "linux") return sameFile(`/proc/${pid}/cwd`, cluster);
@@ -35,10 +35,10 @@ export function sameFile(one: string, other: string): boolean {
 }
 
 /**
- * Clears files of a dead PostgreSQL that would prevent a start: PostgreSQL refuses to start while the
- * pid in `postmaster.pid` belongs to any process of its user. Replaces the pid with an impossible one
- * and keeps the rest, by which PostgreSQL finds surviving backends. Removes a file that a crash or a
- * full disk has emptied.
+ * Clears files of a dead PostgreSQL that would prevent a start: PostgreSQL refuses to start while
+ * the pid in `postmaster.pid` belongs to any process of its user. Replaces the pid with an
+ * impossible one and keeps the rest, by which PostgreSQL finds surviving backends. Removes a file
+ * that a crash or a full disk has emptied.
  */
 export function clearStalePostmaster(cluster: string, sockets: string): void {
   const path = join(cluster, "postmaster.pid");
@@ -50,7 +50,7 @@ export function clearStalePostmaster(cluster: string, sockets: string): void {
   rmSync(join(sockets, `.s.PGSQL.${PORT}.lock`), { force: true });
 }
 
-/** Signals PostgreSQL to end its sessions and stop. @param pid of a process that `worksIn` just confirmed */
+/** Signals PostgreSQL to end its sessions and stop. @param pid one that `worksIn` just confirmed */
 export function interrupt(pid: number): void {
   Bun.spawnSync(["sh", "-c", 'kill -INT "$1"', "sh", String(pid)]);
 }

@@ -40,12 +40,13 @@ export function findPackage(): string {
 export class Programs {
   readonly #native: string;
   readonly #way: Way;
-  /** `links`: a library search path; `userName`: a library that provides a name for an unnamed user. */
+  /** `links`: a library search path; `userName`: a library that names an unnamed user. */
   readonly #libraries: { links: string | undefined; userName: string | undefined };
   readonly #running = new Set<Bun.Subprocess>();
 
   /**
-   * @param options.home the directory of a stopped PostgreSQL; its owner becomes the user that runs it
+   * @param options.home the directory of a stopped PostgreSQL; its owner becomes the user that runs
+   *   it
    * @param options.owner the owner of an existing cluster, which shows who ran it so far
    */
   static async find(options: { packageDirectory: string; home: string; owner: Ids | undefined }): Promise<Programs> {
@@ -144,7 +145,7 @@ export class Programs {
     for (const child of this.#running) child.kill("SIGINT");
   }
 
-  /** Inherits only the path: variables such as PGDATA would change behavior, and LANG the messages. */
+  /** Inherits only the path: PGDATA and the like would change behavior, and LANG the messages. */
   #environment(): Record<string, string> {
     const path = { PATH: Bun.env["PATH"] ?? "/usr/bin:/bin", LC_ALL: "C" };
     const { links } = this.#libraries;
@@ -164,7 +165,7 @@ export class Programs {
     }
   }
 
-  /** "" if PostgreSQL finds a name for its user, else its error. It checks this before the cluster. */
+  /** "" if PostgreSQL finds a name for its user, else its error, which precedes all others. */
   async #complaintAboutName(home: string): Promise<string> {
     if (!this.#libraries.userName) return "";
     const { output } = await this.run("postgres", ["--single", "-D", join(home, "none")], { cwd: home });
@@ -186,7 +187,7 @@ function writeUserName(directory: string): string | undefined {
   return `./${basename(directory)}/user_name.so`;
 }
 
-/** Copies 60 MB, once: needed if only root can read the package and user namespaces are forbidden. */
+/** Copies 60 MB, once: if only root can read the package, and user namespaces are forbidden. */
 function copyPackage(native: string, copy: string): void {
   if (
     existsSync(copy) &&
@@ -198,9 +199,9 @@ function copyPackage(native: string, copy: string): void {
 }
 
 /**
- * Creates missing library links: npm packages contain none, and their install script is often blocked.
- * Creates those that the package lists, and `libX.so.N` for each `libX.so.N.M`, since one release
- * listed too few.
+ * Creates missing library links: npm packages contain none, and their install script is often
+ * blocked. Creates those that the package lists, and `libX.so.N` for each `libX.so.N.M`, since one
+ * release listed too few.
  *
  * @param elsewhere where to create links if the package is read-only
  * @returns the addition to the library search path, if any

@@ -1,4 +1,4 @@
-/** Restores what backups lose: PostgreSQL's empty directories, and the modes and owners of its files. */
+/** Restores what backups lose: empty directories, and the modes and owners of files. */
 
 import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -6,7 +6,7 @@ import { basename, join } from "node:path";
 import { PASSWORD } from "./layout.ts";
 import { currentUser, type Ids } from "./system_user.ts";
 
-/** Directories of a cluster that are empty after a clean shutdown, or whose content PostgreSQL recreates. */
+/** Directories that are empty after a clean shutdown, or whose content PostgreSQL recreates. */
 const MAY_BE_EMPTY = [
   "pg_commit_ts",
   "pg_dynshmem",
@@ -26,8 +26,8 @@ const MAY_BE_EMPTY = [
 ];
 
 /**
- * Repairs the home of a stopped PostgreSQL: makes everything readable and writable for its owner, and
- * creates missing directories.
+ * Repairs the home of a stopped PostgreSQL: makes everything readable and writable for its owner,
+ * and creates missing directories.
  *
  * @param owner the user that will run PostgreSQL
  */
@@ -41,7 +41,7 @@ export function repairHome(home: string, owner: Ids): void {
   }
 }
 
-/** Makes a file or directory tree readable and writable for its owner. Root also changes the owner. */
+/** Makes files readable and writable for their owner. Root also changes the owner. */
 function repairPath(path: string, owner: Ids): void {
   const stat = lstatSync(path);
   if (stat.isSymbolicLink()) return;

@@ -8,7 +8,8 @@ import { explain } from "./failure.ts";
 /**
  * Reads `<directory>/session_secret`, readable only by its owner, or creates it.
  *
- * @param made stored if there is none. Written atomically; concurrent callers all get the first one's
+ * @param made stored if there is none. Written atomically; concurrent callers all get the first
+ *   one's
  * @throws EmbeddedError if the directory cannot be written, for example on a full disk
  */
 export function storedSecret(directory: string, made: string): string {

@@ -1,4 +1,4 @@
-/** Chooses the system user that runs PostgreSQL, which refuses to run as root. Knows nothing of PostgreSQL's programs. */
+/** Chooses the system user that runs PostgreSQL, which refuses to run as root. */
 
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { getgid, getuid } from "node:process"; // `userInfo()` throws where a user has neither name nor HOME
@@ -6,8 +6,9 @@ import { getgid, getuid } from "node:process"; // `userInfo()` throws where a us
 export type Ids = { uid: number; gid: number };
 
 /**
- * How a program is run. `self`: as the current user. `user`: by root, as another user. `namespace`: in
- * a user namespace that shows our files as another user's; needs no chown, and reaches root's files.
+ * How a program is run. `self`: as the current user. `user`: by root, as another user. `namespace`:
+ * in a user namespace that shows our files as another user's; needs no chown, and reaches root's
+ * files.
  */
 export type Way = { kind: "self" | "user" | "namespace"; files: Ids; shown?: Ids };
 
@@ -62,7 +63,7 @@ export function isNamed(uid: number): boolean {
   return Bun.which("id") !== null && Bun.spawnSync(["id", "-un", String(uid)], { stderr: "ignore" }).success;
 }
 
-/** Whether the cluster belongs to a shared system account, as older versions chose when run by root. */
+/** Whether the cluster belongs to a shared system account, which root chose in older versions. */
 function isShared(owner: Ids, directory: string): boolean {
   return statSync(directory).uid === 0 && sharedAccounts().some(({ uid }) => uid === owner.uid);
 }

@@ -1,10 +1,10 @@
 /**
- * A name for the user that runs PostgreSQL: initdb and single-user PostgreSQL refuse a user id without
- * an entry in /etc/passwd (`docker run --user 4711`), and have no option for it. Preloaded, this library
- * answers their `getpwuid`. It is assembled here because hosts have no compiler.
+ * A name for the user that runs PostgreSQL: initdb and single-user PostgreSQL refuse a user id
+ * without an entry in /etc/passwd (`docker run --user 4711`), and have no option for it. Preloaded,
+ * this library answers their `getpwuid`. It is assembled here because hosts have no compiler.
  */
 
-/** ELF's numbers of the processor and its `R_*_RELATIVE` relocation; code that returns `&passwd`, `distance` bytes ahead. */
+/** ELF's numbers of the processor and of `R_*_RELATIVE`; code that returns `&passwd`. */
 const PROCESSORS: Record<string, { machine: number; relative: number; code: (distance: number) => bigint }> = {
   x64: {
     machine: 62,
@@ -18,7 +18,7 @@ const PROCESSORS: Record<string, { machine: number; relative: number; code: (dis
   },
 };
 
-/** Offsets in the file. From `dynamic` on, parts are loaded `PAGE` bytes higher, into writable pages. */
+/** Offsets in the file. From `dynamic` on, parts are loaded into writable pages, `PAGE` higher. */
 const AT = {
   segments: 0x40,
   hash: 0x120,

@@ -22,7 +22,7 @@ const CSP = [
 ].join("; ");
 
 const HTML = "text/html; charset=utf-8";
-/** DNS prefetching is off: a link in a message must not cause a lookup before the user follows it. */
+/** No DNS prefetching: a link in a message must not cause a lookup before the user follows it. */
 export const PAGE_HEADERS = {
   ...HEADERS,
   "Content-Security-Policy": CSP,
@@ -54,7 +54,7 @@ const ACCEPT_CACHE_MAX = 50;
 export const IMMUTABLE = "max-age=31536000, immutable";
 export type CachePolicy = "no-cache" | "no-store" | typeof IMMUTABLE;
 
-/** Headers are built once per cache policy: building them took longer than the rest of the response. */
+/** Headers are built once per policy: building them took longer than the rest of the response. */
 interface Variant {
   readonly bytes: Buffer;
   readonly etag: string;
@@ -122,7 +122,7 @@ export function digest(bytes: Buffer): string {
 /** By digest: other apps in this process (in tests) and other versions share most files. */
 const compressed = new Map<string, Promise<[Encoding, Buffer][]>>();
 
-/** The encodings that make a file smaller. All files take about 0.4 s together, on Bun's own threads. */
+/** The encodings that make a file smaller. All files take about 0.4 s together, on Bun's threads. */
 async function compressedVariants({ bytes, type }: StaticFile): Promise<[Encoding, Buffer][]> {
   if (type === TYPES["png"]) return [];
   const zstdOptions = { params: { [constants.ZSTD_c_compressionLevel]: 19 } };

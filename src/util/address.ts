@@ -1,4 +1,4 @@
-/** IP addresses: finds the client behind trusted proxies, and the key by which an address is rate-limited. */
+/** IP addresses: the client's behind trusted proxies, and the key for rate limits. */
 
 import { BlockList, isIP } from "node:net";
 import { type NetworkInterfaceInfo, networkInterfaces } from "node:os";
@@ -10,7 +10,7 @@ export class Networks {
   /** @throws RangeError for what `isNetwork` refuses */
   constructor(parts: readonly string[]) {
     for (const part of parts) {
-      if (!isNetwork(part)) throw new RangeError(`Cannot trust: "${part}" is no address or network`);
+      if (!isNetwork(part)) throw new RangeError(`Cannot trust: "${part}" is not an address or network`);
       const [address = "", bits] = part.split("/");
       const family = isIP(address) === 4 ? "ipv4" : "ipv6";
       this.#list.addSubnet(address, Number(bits ?? (family === "ipv4" ? 32 : 128)), family);
@@ -41,7 +41,7 @@ const PRIVATE = [
   ["fd00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"],
 ] as const;
 
-/** Whether a network contains a whole private range, and thus machines that are not proxies. @throws RangeError as `Networks` */
+/** Whether a network contains a whole private range, and so more than proxies. */
 export function coversPrivateRange(network: string): boolean {
   const one = new Networks([network]);
   return PRIVATE.some(([first, last]) => one.has(first) && one.has(last));
@@ -51,22 +51,23 @@ export function coversPrivateRange(network: string): boolean {
 export type TrustedProxies = "off" | "on" | Networks;
 
 /**
- * The client's address. Clients can forge the left part of `X-Forwarded-For`, so it is read from the right, where our proxies append,
- * and only as long as the addresses are trusted proxies.
+ * The client's address. Clients can forge the left part of `X-Forwarded-For`, so it is read from
+ * the right, where our proxies append, and only as long as the addresses are trusted proxies.
  *
  * @param peer address of the connected peer
  * @param forwarded `X-Forwarded-For`, its lines joined by commas
- * @example resolveClientAddress("10.0.0.2", "6.6.6.6, 192.0.2.7, 10.0.0.1", new Networks(["10.0.0.0/8"])) // "192.0.2.7"
+ * @example resolveClientAddress("10.0.0.2", "6.6.6.6, 192.0.2.7", new Networks(["10.0.0.0/8"])) // "192.0.2.7"
  */
 export function resolveClientAddress(peer: string, forwarded: string | null, proxies: TrustedProxies): string {
   return walk(peer, forwarded, proxies).client;
 }
 
 /**
- * The value that the proxy nearest the client wrote into another `X-Forwarded-*` header, to which each proxy of a chain appends.
+ * The value that the proxy nearest the client wrote into another `X-Forwarded-*` header, to which
+ * each proxy of a chain appends: `https` of `https, http` if both hops of `X-Forwarded-For` are
+ * trusted.
  *
  * @param list the header
- * @example ofClient("https, http", "192.0.2.7, 10.0.0.1", { peer: "10.0.0.2", proxies: new Networks(["10.0.0.0/8"]) }) // "https"
  */
 export function clientHeaderValue(
   list: string,
@@ -77,7 +78,7 @@ export function clientHeaderValue(
   return values.at(-Math.max(1, walk(peer, forwarded, proxies).hops)) ?? values[0]!; // a shorter list: the proxies pass it on without appending
 }
 
-/** Walks from the peer towards the client through trusted proxies. @returns hops: trusted entries of `X-Forwarded-For` */
+/** Walks from the peer through trusted proxies. @returns hops: trusted entries of the header */
 function walk(peer: string, forwarded: string | null, proxies: TrustedProxies): { client: string; hops: number } {
   let client = readAddress(peer) ?? peer;
   let hops = 0;
@@ -93,7 +94,7 @@ function walk(peer: string, forwarded: string | null, proxies: TrustedProxies): 
   return { client, hops };
 }
 
-/** Parses an address as proxies write it, with optional port, brackets and zone; IPv4-mapped IPv6 becomes IPv4. Undefined if invalid. */
+/** Parses an address with optional port, brackets and zone; IPv4-mapped IPv6 becomes IPv4. */
 export function readAddress(text: string): string | undefined {
   const entry = text.trim();
   const bare = /^\[([^\]]*)\](?::\d+)?$/.exec(entry)?.[1] ?? /^([\d.]+):\d+$/.exec(entry)?.[1] ?? entry;
@@ -104,8 +105,8 @@ export function readAddress(text: string): string | undefined {
 }
 
 /**
- * The rate-limit key of an address: an IPv4 address itself, also if NAT64 or a mapping wrote it as IPv6 (RFC 6052, RFC 4291 §2.5.5.2);
- * for IPv6 the network prefix, since one household has arbitrarily many addresses.
+ * The rate-limit key of an address: an IPv4 address itself, also if mapped to IPv6 (RFC 6052, RFC
+ * 4291 §2.5.5.2); for IPv6 the network prefix, since one household has arbitrarily many addresses.
  *
  * @param bits length of the IPv6 prefix, a multiple of 8
  * @example rateLimitKey("2001:db8::7") // "2001:db8:0:0"
@@ -151,7 +152,8 @@ function groupsOf(address: string): number[] {
 }
 
 /**
- * The address to listen on for all interfaces: `0.0.0.0`, or `::`, which includes IPv4, if the network has only IPv6.
+ * The address to listen on for all interfaces: `0.0.0.0`, or `::`, which includes IPv4, if the
+ * network has only IPv6.
  *
  * @param addresses of the machine
  * @example anyAddress([{ family: "IPv6", internal: false, … }]) // "::"

@@ -1,8 +1,5 @@
-/**
- * Group commit without a timer: items added during a write form the next batch. When idle, an item is written in the same tick.
- */
+/** Group commit without a timer: items added during a write form the next batch. */
 
-/** @example const batcher = new Batcher(async (items) => items.map(store), { max: 500 }); await batcher.add(item); */
 export class Batcher<In, Out> {
   readonly #write: (items: In[]) => Promise<Out[]>;
   readonly #max: number;

@@ -11,7 +11,7 @@ export class CoalescingBatcher<In, Out> {
   readonly #batcher: Batcher<{ key: string; item: In }, Out>;
   readonly #waiting = new Map<string, Waiting<In, Out>>();
 
-  /** @param write returns results in the order of the items, which have distinct keys @param options.max items per write */
+  /** @param write returns a result per item, in order @param options.max items per write */
   constructor(write: (items: In[]) => Promise<Out[]>, options: { max: number }) {
     this.#batcher = new Batcher((batch) => {
       for (const { key } of batch) this.#waiting.delete(key);

@@ -1,6 +1,6 @@
 /** Reads the parameters of a PostgreSQL connection string: a URI, or libpq's `name=value` pairs. */
 
-/** An unusable connection string. The message continues a sentence that begins with the name of the setting. */
+/** An unusable connection string. The message continues a sentence that begins with the setting. */
 export class ConnectionStringError extends Error {
   override readonly name = "ConnectionStringError";
 }
@@ -99,8 +99,8 @@ export function withVariables(text: string, env: Record<string, string | undefin
 }
 
 /**
- * Converts `name=value` pairs to a URI such as `postgres:///?host=db&dbname=chat`; returns any other
- * text unchanged.
+ * Converts `name=value` pairs to a URI such as `postgres:///?host=db&dbname=chat`; returns any
+ * other text unchanged.
  *
  * @returns undefined when something else follows the first pairs
  */

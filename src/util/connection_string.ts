@@ -1,7 +1,7 @@
 /**
- * Parses a PostgreSQL connection string as libpq does (manual §34.1). Rejects unsupported options in
- * one sentence that repeats no secret: when a password contains a bare `@` or `/`, any part of the
- * string may belong to it.
+ * Parses a PostgreSQL connection string as libpq does (manual §34.1). Rejects unsupported options
+ * in one sentence that repeats no secret: when a password contains a bare `@` or `/`, any part of
+ * the string may belong to it.
  */
 
 import { existsSync, readFileSync } from "node:fs";
@@ -19,10 +19,10 @@ import {
 export const SSL_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
 export type SslMode = (typeof SSL_MODES)[number];
 
-/** A server to try. `name`: a host name, an IP address, a socket directory, or "" for libpq's default directories. */
+/** A server to try. `name`: a host, an IP address, a socket directory, or "" for libpq's defaults. */
 export interface ServerAddress {
   readonly name: string;
-  /** Connect to this address without resolving the name, which certificates are still checked against. */
+  /** Connect to this address instead of resolving the name; certificates still need the name. */
   readonly ip?: string;
   readonly port: number;
 }
@@ -66,8 +66,8 @@ const CONNECT_TIMEOUT_SECONDS = 5;
 /**
  * Parses a connection string: a URI, or libpq's `name=value` pairs.
  *
- * `pg-connection-string` (2.14.1) supports only one host, keeps `%2F` in a database name, decodes `+` to
- * a space, ends the password at the last `@`, and has its own rules for certificates.
+ * `pg-connection-string` (2.14.1) supports only one host, keeps `%2F` in a database name, decodes
+ * `+` to a space, ends the password at the last `@`, and has its own rules for certificates.
  *
  * @throws ConnectionStringError
  * @example parseConnectionString("postgres://ann:x@[::1]/my%20db").database // "my db"
@@ -78,7 +78,8 @@ export function parseConnectionString(text: string): ConnectionSettings {
   } catch (error) {
     const parts = partsOf(text);
     if (!(error instanceof ConnectionStringError) || !parts) throw error;
-    // In u:12?34@db/chat, for example, the invalid parameter 34@db/chat may be part of the password.
+    // In u:12?34@db/chat, for example, the invalid parameter 34@db/chat may be part of the
+    // password.
     if (parts.after.includes("@")) throw new ConnectionStringError(ENCODE);
     // Of DATABASE_URL=postgres://u:12#34@db/chat in .env, Bun reads postgres://u:12.
     if (/^[^@[]+:[^@]+$/.test(parts.before) && parts.after === "")

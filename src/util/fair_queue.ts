@@ -1,4 +1,4 @@
-/** Runs a few jobs at a time, fairly between clients: a client that queues many jobs delays only itself. */
+/** Runs a few jobs at a time, in fair turns: a client that queues many jobs delays only itself. */
 
 import { ChatError } from "../errors.ts";
 
@@ -25,10 +25,11 @@ interface Options {
 }
 
 /**
- * Jobs queue under a path of keys, such as a network and an address in it. The keys of each level take turns, so a network's share does
- * not depend on how many addresses it uses. If too many jobs wait, the newest job of the longest branch is rejected.
+ * Jobs queue under a path of keys, such as a network, an address in it and a name. The keys of each
+ * level take turns, so a network's share does not depend on how many addresses it uses. If too many
+ * jobs wait, the newest job of the longest branch is rejected.
  *
- * @example new FairQueue({ atOnce: 2, waiting: 128, client: { keys: 2, waiting: 32 } }).pass(["192.0.2", "192.0.2.7", "ann"], work)
+ * @example queue.pass(["192.0.2", "192.0.2.7", "ann"], work)
  */
 export class FairQueue {
   readonly #options: Options;
@@ -75,8 +76,8 @@ export class FairQueue {
   }
 
   /**
-   * The path to the longest branch at each level below the first `kept` keys of `own`. Ties go to `own`, so that a new job displaces
-   * only a client with more jobs.
+   * The path to the longest branch at each level below the first `kept` keys of `own`. Ties go to
+   * `own`, so that a new job displaces only a client with more jobs.
    */
   #longest(own: readonly string[], kept: number): string[] {
     const path: string[] = [];

@@ -1,4 +1,4 @@
-/** Passwords: what one may be, and how it is prepared (RFC 8265), hashed and verified. http/passwords.ts limits concurrency. */
+/** Validates, prepares (RFC 8265), hashes and verifies passwords. */
 
 import { ChatError } from "../errors.ts";
 
@@ -14,8 +14,8 @@ const DECOY = `${HASHED_HERE}${"A".repeat(43)}$${"A".repeat(43)}`;
 export type Verdict = "right" | "outdated" | "wrong";
 
 /**
- * The form that is measured and hashed, independent of how a keyboard composes letters: OpaqueString of RFC 8265 §4.2, with non-ASCII
- * spaces as U+0020 and NFC. Control characters are allowed because existing accounts have them.
+ * Makes a password independent of how a keyboard composes letters: OpaqueString of RFC 8265 §4.2,
+ * except that control characters are allowed, because existing accounts have them.
  *
  * @example preparePassword("\u1f79") // "\u03cc"
  */
@@ -23,7 +23,7 @@ function preparePassword(password: string): string {
   return password.replace(/\p{Zs}/gu, " ").normalize("NFC");
 }
 
-/** @throws ChatError `bad_password`: not 8–128 code points once prepared. Never trimmed or cut. */
+/** @throws ChatError `bad_password`: not 8–128 code points once prepared */
 export function checkPassword(password: string): void {
   const { length } = [...preparePassword(password)];
   if (length < 8 || length > 128) throw new ChatError("bad_password");
@@ -35,9 +35,9 @@ export function hashPassword(password: string): Promise<string> {
 }
 
 /**
- * Verifies a password against a PHC string; any other string, or none, is `wrong`. The time depends only on the password, or it would
- * reveal which accounts exist: a password changed by preparation is always verified in both forms, and `DECOY` replaces missing hashes.
- * Hashes of another program, as in the original's database, take their own time until their users sign in.
+ * Verifies a password against a PHC string; any other string, or none, is `wrong`. The time must
+ * not reveal which accounts exist: a password that preparation changes is always verified in both
+ * forms, and `DECOY` replaces missing hashes. Only hashes of another program take another time.
  *
  * @param phc undefined: no account has the name
  */
@@ -49,7 +49,7 @@ export async function verifyPassword(password: string, phc: string | undefined):
   return isRight || wasRight ? "outdated" : "wrong";
 }
 
-/** Bun returns at once for an empty password or hash, and throws for invalid hashes such as the `!` of a deleted account. */
+/** Bun returns at once for an empty password or hash, and throws for an invalid hash such as `!`. */
 async function matches(password: string, phc: string): Promise<boolean> {
   const given = password || " ";
   try {

@@ -9,10 +9,10 @@ export const MESSAGE_MAX = 4_000;
 /** Scripts in everyday use (Unicode UAX #31, table 5). */
 const SCRIPTS =
   "Arabic Armenian Bengali Cyrillic Devanagari Ethiopic Georgian Greek Gujarati Gurmukhi Hebrew Kannada Khmer Lao Latin Malayalam Myanmar Oriya Sinhala Tamil Telugu Thaana Thai Tibetan";
-/** The combinations of UTS #39 §5.2, "highly restrictive": Japanese, Chinese with Bopomofo, Korean. */
+/** The combinations of UTS #39 §5.2, "highly restrictive": Japanese, Chinese, Korean. */
 const COMBINATIONS = ["Latin Han Hiragana Katakana", "Latin Han Bopomofo", "Latin Han Hangul"];
 
-/** One pattern per script or combination: its letters, marks and digits, those common to all scripts, and the three signs. */
+/** One pattern per script or combination: its letters, marks and digits, and the three signs. */
 const ALPHABETS = [...SCRIPTS.split(" "), ...COMBINATIONS].map((scripts) => {
   const letters = [...scripts.split(" "), "Common", "Inherited"].map((script) => `\\p{Script_Extensions=${script}}`);
   return new RegExp(`^(?:(?=[\\p{L}\\p{M}\\p{Nd}])[${letters.join("")}]|[_.\\-])+$`, "u");
@@ -21,7 +21,7 @@ const ALPHABETS = [...SCRIPTS.split(" "), ...COMBINATIONS].map((scripts) => {
 /** White space and zero-width characters that pasting and keyboards leave around a name. */
 const SURROUNDING = /[\p{White_Space}\u180e\u200b-\u200d\u2060\ufeff]/u;
 
-/** Strips white space and zero-width characters. Not a single pattern, which would take quadratic time. */
+/** Strips white space and zero-width characters. A single pattern would take quadratic time. */
 export function trimName(name: string): string {
   let [start, end] = [0, name.length];
   while (start < end && SURROUNDING.test(name[start] as string)) start++;
@@ -34,8 +34,8 @@ export function trimName(name: string): string {
  *
  * @param raw what was typed at sign-up
  * @returns its NFKC form, trimmed
- * @throws ChatError `bad_name`: not 2–50 characters, more than one script, a character that UTS #39 does not allow, a sign other than
- * `_` `-` `.`, no letter or digit
+ * @throws ChatError `bad_name`: not 2–50 characters, more than one script, a character that UTS #39
+ *   does not allow, a sign other than `_` `-` `.`, no letter or digit
  * @example checkName("Ζωή ") // "Ζωή"
  */
 export function checkName(raw: string): string {
@@ -53,7 +53,7 @@ export function checkName(raw: string): string {
   return name;
 }
 
-/** UTS #39 §5.4: more than four marks on a letter run into its neighbours; the same mark twice, or a dot on a dotted letter, is invisible. */
+/** UTS #39 §5.4: too many marks, a repeated mark, or a dot on a dotted letter. */
 function hidesMarks(decomposed: string): boolean {
   return (
     /\p{M}{5}/u.test(decomposed) ||
@@ -63,8 +63,8 @@ function hidesMarks(decomposed: string): boolean {
 }
 
 /**
- * The key that makes a name unique and findable: trimmed, NFKC, lower case, final sigma as sigma, NFKC. Computed only here, since SQL's
- * lower() has other rules.
+ * The key that makes a name unique and findable: trimmed, NFKC, lower case, final sigma as sigma,
+ * NFKC. Computed only here, since SQL's lower() has other rules.
  *
  * @example nameKey("ΟΔΟΣ") === nameKey("οδος") // true
  */
@@ -74,10 +74,11 @@ export function nameKey(name: string): string {
 }
 
 /**
- * Skeletons of a name as shown, then of its other forms. Since case does not distinguish names, no other name may be shown like any of them.
- * UTS #39 takes a zero for a capital O; in small letters people take it for an o.
+ * Skeletons of a name as shown, then of its other forms: names do not differ by case, so no other
+ * name may look like any of them. UTS #39 maps a zero to a capital O; in lower case it also
+ * resembles an o.
  *
- * @example skeletonsOf("alice") // ["alice", "ALlCE"], so neither "aIice" nor "ALlCE" can be another's
+ * @example skeletonsOf("alice") // ["alice", "ALlCE"]: nobody else can be "aIice" or "ALlCE"
  */
 export function skeletonsOf(name: string): string[] {
   const forms = [name, nameKey(name), name.toUpperCase()];
@@ -85,7 +86,7 @@ export function skeletonsOf(name: string): string[] {
 }
 
 /**
- * The key for prefix search: the name without regard to case or to the accents of Latin, Greek and Cyrillic letters.
+ * The key for prefix search: ignores case and the accents of Latin, Greek and Cyrillic letters.
  *
  * @example searchKey("Ζωή") // "ζωη"
  */
@@ -102,7 +103,8 @@ const BREAKS_LINES = /[\p{Cc}\u2028\u2029]/u;
 /**
  * The key of a name in a path or frame. The account need not exist.
  *
- * @returns undefined when no account can have it (control character, lone surrogate, empty, over 200 units), so no query is needed
+ * @returns undefined when no account can have it (control character, lone surrogate, empty, over
+ *   200 units), so no query is needed
  */
 export function keyOfReference(name: string): string | undefined {
   if (/^[a-z0-9_.-]{1,50}$/.test(name)) return name; // its own key: most are, and a list of 200 is made of many
@@ -112,13 +114,14 @@ export function keyOfReference(name: string): string | undefined {
 }
 
 /**
- * Anything that leaves ink. What does not: white space, default-ignorables, controls, marks without a base, and four blank signs. Signs
- * that stand before a number (Arabic, Syriac, Kaithi) are formats, but seen. The page has the same in static/js/util/message_text.js.
+ * A visible character: not white space, a default-ignorable, a control, a mark without a base, or
+ * one of four blank signs. Arabic, Syriac and Kaithi number signs are formats, but visible. As in
+ * static/js/util/message_text.js.
  */
 const VISIBLE =
   /[^\p{White_Space}\p{Default_Ignorable_Code_Point}\p{M}\p{Cc}\p{Cf}\u2800\u{13441}\u{13442}\u{1d159}]|[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u{110bd}\u{110cd}]/u;
 
-/** Whether a text can be stored and shown byte for byte: 1–4,000 code points, not blank, no NUL, no lone surrogate. */
+/** Whether a text can be sent: 1–4,000 code points, not blank, no NUL, no lone surrogate. */
 export function isMessage(text: string): boolean {
   return isDraft(text) && VISIBLE.test(text);
 }
