@@ -15,7 +15,7 @@ import { dirname, join } from "node:path";
 
 import { type Client, connect } from "../../src/db/client.ts";
 import { startEmbedded } from "../../src/db/own_postgres.ts";
-import { PASSWORD } from "../../src/embedded_postgres/files.ts";
+import { PASSWORD } from "../../src/embedded_postgres/layout.ts";
 import type { Certificate } from "./certificates.ts";
 import { freePort, ROOT, SILENT } from "./harness.ts";
 import { place, sharedPostgres } from "./shared_postgres.ts";

@@ -18,7 +18,7 @@ interface Change {
 const CHANGES: Readonly<Record<MutantName, readonly Change[]>> = {
   ack_before_commit: [
     {
-      file: "chat/chat.ts",
+      file: "chat/send_queue.ts",
       from: "return db.run((sql) => insertMessages(sql, messages), {",
       to: `return db.run(async (sql) => {
         if (quarantined) return insertMessages(sql, messages);

@@ -351,7 +351,9 @@ async function leftovers(server: ServerProcess, descriptors: number): Promise<st
   for (let tries = 0; tries < 50; tries++) {
     await Bun.sleep(100);
     const metrics = await (await fetch(`http://127.0.0.1:${server.port}/metrics`)).text();
-    const gauges = metrics.matchAll(/^(chatify_websocket_connections|chatify_users_connected|chatify_send_queue_messages) (\S+)$/gm);
+    const gauges = metrics.matchAll(
+      /^(chatify_websocket_connections|chatify_users_connected|chatify_send_queue_messages) (\S+)$/gm,
+    );
     problems = [...gauges].flatMap(([line, , value]) => (value === "0" ? [] : [`${line} after every client left`]));
     const more = openFiles(server.pid) - descriptors;
     if (more > 10) problems.push(`it has ${more} more files open than at the start`); // 10: database pool, keep-alive
