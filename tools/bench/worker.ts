@@ -1,6 +1,6 @@
 /**
- * A child process that runs jobs: a line of JSON in, a line of JSON out. The load generator, baselines and canaries are such processes, so that none
- * delays another.
+ * A child process that runs jobs: a line of JSON in, a line of JSON out. The load generator, baselines and canaries
+ * are such processes, so that none delays another.
  */
 
 import { join } from "node:path";

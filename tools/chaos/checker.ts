@@ -1,13 +1,13 @@
 /**
- * The oracle: judges a history. Every number, id and text that a client observed is compared with every other observation, with what was sent, and at
- * the end with the table. Of faults it knows only the times.
+ * The oracle: judges a history. Every number, id and text that a client observed is compared with every other
+ * observation, with what was sent, and at the end with the table. Of faults it knows only the times.
  */
 
 import { Findings } from "./findings.ts";
 import { type ConversationSummary, type Entry, type Marks, type ObservedMessage, pairOf } from "./history.ts";
 
 const DELIVERED_WITHIN_MS = 10_000;
-/** The time until a client that missed something gets `sync`: 6 s after a pod died (docs/reliability.md, 7), plus a margin. */
+/** The time until a client that missed something gets `sync`: 6 s (docs/reliability.md, 7), plus a margin. */
 const SYNC_WITHIN_MS = 8_000;
 /** A socket may miss what is sent while it opens: its page fetches then. */
 const OPENING_MS = 1_000;

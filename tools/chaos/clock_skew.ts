@@ -1,4 +1,4 @@
-/** Preloaded into a server: shifts its clock by CHAOS_CLOCK_HOURS. Times that matter are PostgreSQL's, so no client should notice. */
+/** Preloaded into a server: shifts its clock by CHAOS_CLOCK_HOURS, which no client may notice. */
 
 const SHIFT_MS = Number(Bun.env["CHAOS_CLOCK_HOURS"] ?? 0) * 3_600_000;
 const RealDate = Date;

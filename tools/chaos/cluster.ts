@@ -1,4 +1,4 @@
-/** A PostgreSQL and several pods in a directory, with a fault proxy before and behind each pod. However the run ends, none of it stays. */
+/** A PostgreSQL and several pods, with a fault proxy before and behind each, of which nothing stays after the run. */
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";

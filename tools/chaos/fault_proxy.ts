@@ -1,11 +1,11 @@
 /**
- * A TCP proxy that forwards, stalls, drops or resets. It sits between clients and pods, and between pods and PostgreSQL, so that most network
- * faults need no root. It knows nothing of the protocols but how a connection begins.
+ * A TCP proxy that forwards, stalls, drops or resets. It sits between clients and pods, and between pods and
+ * PostgreSQL, so that most network faults need no root. It knows nothing of the protocols but how a connection begins.
  */
 
 import type { Socket } from "bun";
 
-/** `stall`: bytes wait, as behind a firewall that drops packets. `drop`: bytes are discarded, and healing resets the connection. */
+/** `stall`: bytes wait, as behind a firewall. `drop`: bytes are discarded, and healing resets the connection. */
 export type Mode = "pass" | "stall" | "drop";
 /** `upstream`: towards the server. */
 export type Modes = { readonly upstream: Mode; readonly downstream: Mode };
@@ -94,7 +94,7 @@ export class Connection {
     return this.#upstream.head.toString("latin1");
   }
 
-  /** The process id of a PostgreSQL connection's backend, from the `BackendKeyData` (manual §54.7) before the first `ReadyForQuery`. */
+  /** The process id of a PostgreSQL connection's backend, from `BackendKeyData` (manual §54.7). */
   get backend(): number | undefined {
     const { head } = this.#downstream;
     for (let at = head.indexOf(READY); at >= 13; at = head.indexOf(READY, at + 1)) {

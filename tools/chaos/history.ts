@@ -1,6 +1,6 @@
 /**
- * The history of a run, one event a line: what each client sent and received, what the invariant monitor saw in the table, which faults were
- * injected, and the final state. Written during the run, read by the checker.
+ * The history of a run, one event a line: what each client sent and received, what the invariant monitor saw in the
+ * table, which faults were injected, and the final state. Written during the run, read by the checker.
  */
 
 import { createReadStream, rmSync } from "node:fs";

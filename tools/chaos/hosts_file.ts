@@ -1,4 +1,4 @@
-/** A host name for PostgreSQL that can stop resolving: each pod runs in a mount namespace with the run's hosts file. Needs root on Linux. */
+/** A host name that can stop resolving: each pod runs in a mount namespace with the run's hosts file. Needs root on Linux. */
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** Reads the table directly while the run goes on: whether every acknowledged message is visible to another connection, and whether marks only rise. */
+/** Checks the table during a run: every acknowledged message is visible to another connection, and marks only rise. */
 
 import type { Entry, History, Marks } from "./history.ts";
 import type { Postgres } from "./postgres.ts";

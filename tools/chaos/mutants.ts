@@ -1,6 +1,7 @@
 /**
- * Preloaded into a server: builds in the mutant named by CHAOS_MUTANT, by replacing a piece of source as it is loaded. A piece that does not occur exactly
- * once ends the process, so that an outdated mutant does not pass for one that was not found.
+ * Preloaded into a server: builds in the mutant named by CHAOS_MUTANT, by replacing a piece of source as it is loaded.
+ * A piece that does not occur exactly once ends the process, so that an outdated mutant does not pass for one that was
+ * not found.
  */
 
 import { readFileSync } from "node:fs";
@@ -94,7 +95,7 @@ const chosen = Bun.env["CHAOS_MUTANT"] as MutantName | undefined;
 if (chosen) {
   for (const file of mutatedFiles(chosen)) {
     const path = join(SOURCES, file);
-    const contents = mutated(chosen, file, readFileSync(path, "utf8")); // now, so that it fails even if nothing loads the file
+    const contents = mutated(chosen, file, readFileSync(path, "utf8")); // now: it must fail even if nothing loads the file
     Bun.plugin({
       name: `mutant ${chosen} in ${file}`,
       setup(build) {

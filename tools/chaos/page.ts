@@ -1,6 +1,6 @@
 /**
- * An open tab: the page's own chat, outbox, connection and conversations, on a recording socket and an in-memory store. Unlike a browser it
- * knows the pods' addresses, and tries another after a failure, as through a load balancer.
+ * An open tab: the page's own chat, outbox, connection and conversations, on a recording socket and an in-memory
+ * store. Unlike a browser it knows the pods' addresses, and tries another after a failure, as through a load balancer.
  */
 
 import { type Chat, createChat } from "../../static/js/chat_model.js";
@@ -318,7 +318,7 @@ export class RecordingSocket extends EventTarget {
     if (this.#closed) return;
     this.#close(1000);
     this.#socket.close();
-    setTimeout(() => (this.#socket as unknown as { terminate(): void }).terminate(), 1_000); // a dead peer never answers the close
+    setTimeout(() => (this.#socket as unknown as { terminate(): void }).terminate(), 1_000); // a dead peer answers no close
   }
 
   #close(code: number): void {

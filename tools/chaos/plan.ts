@@ -21,7 +21,7 @@ export interface Plan {
   readonly calm: readonly [number, number];
   /** By how much lasting faults may last longer than in a short run. */
   readonly stretch: number;
-  /** Once the fault begins, no tab reloads and soon the workload pauses: what the fault loses is not healed by later traffic. */
+  /** From a fault on, no tab reloads and the workload soon pauses, so that later traffic heals no loss. */
   readonly silentEnd: boolean;
   /** After recovery, the time until every send must be settled, and then until every message must be delivered. */
   readonly patience: { readonly settledMs: number; readonly wholeMs: number };

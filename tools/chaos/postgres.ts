@@ -1,4 +1,4 @@
-/** The run's PostgreSQL: real, on disk, with fsync on. It can be stopped in every way, and queried directly whatever the proxies do. */
+/** The run's PostgreSQL, on disk with fsync on. It can be stopped in every way, and queried past the proxies. */
 
 import { chownSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -107,7 +107,7 @@ export class Postgres {
     await this.#sql.run((sql) => sql`select pg_terminate_backend(pid) from unnest(${[...pids]}::bigint[]::int[]) pid`);
   }
 
-  /** `SIGINT`: fast shutdown. `SIGQUIT`: immediate. `SIGKILL`: only the postmaster; its sessions then exit by themselves. */
+  /** `SIGINT`: fast shutdown. `SIGQUIT`: immediate. `SIGKILL`: the postmaster, whose sessions then exit by themselves. */
   async stop(signal: "SIGINT" | "SIGQUIT" | "SIGKILL"): Promise<void> {
     const { pid } = this;
     const stopped = this.#embedded.stop(); // otherwise it would be restarted at once

@@ -1,4 +1,4 @@
-/** One run: the workload writes, faults are injected one after the other, everything is healed, and the checker judges the history. */
+/** One run: the workload writes, faults are injected one by one and healed, and the checker judges the history. */
 
 import { join } from "node:path";
 
@@ -145,7 +145,7 @@ async function injectFaults(
     for (const fault of random.shuffled(plan.faults)) {
       if (unsupported.has(fault.id) || (round >= plan.rounds && history.now >= endsAt)) continue;
       if (plan.silentEnd) {
-        for (const name of workload.names) workload.noReload.add(name); // a new tab would resend, and both users would get sync
+        for (const name of workload.names) workload.noReload.add(name); // a new tab resends, and both users get sync
         setTimeout(() => (workload.paused = true), PAUSE_AFTER_MS);
       }
       await inject(fault);

@@ -1,4 +1,4 @@
-/** Figures of a history: ack latency, the longest time without an ack, reconnection times after each fault. Judges nothing. */
+/** Figures of a history: ack latency, the longest time without an ack, reconnection times after each fault. */
 
 import { percentile } from "../support/statistics.ts";
 import type { Entry } from "./history.ts";

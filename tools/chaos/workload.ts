@@ -1,6 +1,6 @@
 /**
- * The users of a run: which tabs they have, who writes to whom and when, who reads. Conversations alternate between activity and silence,
- * since a loss shows only where no later message heals it.
+ * The users of a run: which tabs they have, who writes to whom and when, who reads. Conversations alternate between
+ * activity and silence, since a loss shows only where no later message heals it.
  */
 
 import { cookieOf, nameOf } from "../support/users.ts";

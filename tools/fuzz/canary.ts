@@ -1,4 +1,4 @@
-/** Canaries: two pairs of users who write to each other while the server is being fuzzed, in a process of their own with an undisturbed clock. */
+/** Canaries: two pairs of users who write to each other, undisturbed in their own process, while the server is fuzzed. */
 
 import { Problems } from "../bench/load/audit.ts";
 import { SocketClient } from "../bench/load/socket.ts";

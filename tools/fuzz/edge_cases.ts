@@ -82,7 +82,8 @@ const OTHERS = [
 const BROKEN = [..."NaN Infinity undefined 01 +1 .5 1. 0x10 1_0 'x' { ]".split(" "), "", '"\n"', '"\\x41"', '"\\u12"'];
 
 /**
- * Names that end their field and continue as something else, in formats that do not quote them: a former bus format, JSON, SQL.
+ * Names that end their field and continue as something else, in formats that do not quote them: a former bus format,
+ * JSON, SQL.
  *
  * @param victim a user on another pod @param other the supposed sender
  */

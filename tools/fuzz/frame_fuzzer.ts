@@ -214,7 +214,7 @@ export class FrameFuzzer {
   #receiveAck({ ref, id, peer, duplicate }: Record<string, unknown>): void {
     const { oracle, counts, problems } = this.#parts;
     const name = keyOf(Buffer.from(String(peer), "latin1").toString());
-    const sent = this.#take(ref as string | undefined, ({ to }) => keyOf(to) === name); // in order within a conversation
+    const sent = this.#take(ref as string | undefined, ({ to }) => keyOf(to) === name); // per conversation in order
     if (!sent) return problems.add(`${this.#name} got an unexpected ack: ref ${String(ref)}, id ${String(id)}`);
     if (!this.#known.has(keyOf(sent.to)))
       problems.add(`a message to ${show(sent.to)}, an unknown user, was acknowledged`);

@@ -1,6 +1,6 @@
 /**
- * Devices on one pod of users whose frames are sent to the other. What they receive has crossed the bus, and must be true: no invented user, no
- * invented message.
+ * Devices on one pod of users whose frames are sent to the other. What they receive has crossed the bus, and must be
+ * true: no invented user, no invented message.
  */
 
 import { connect } from "../../src/db/client.ts";

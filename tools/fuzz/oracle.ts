@@ -1,6 +1,7 @@
 /**
- * Compares what the server acknowledged with the tables. Each row of messages, users and sessions must have been acknowledged, or its outcome
- * unknown because the connection broke first; everything else in the database must be unchanged.
+ * Compares what the server acknowledged with the tables. Each row of messages, users and sessions must have been
+ * acknowledged, or its outcome unknown because the connection broke first; everything else in the database must be
+ * unchanged.
  */
 
 import { type Client, connect } from "../../src/db/client.ts";

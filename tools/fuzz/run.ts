@@ -1,4 +1,4 @@
-/** The run: hostile frames and requests in rounds against two pods, the same on a smaller scale against a server with rate limits, and the checks. */
+/** The run: hostile frames and requests against two pods, then against a server with rate limits, and the checks. */
 
 import { existsSync, readdirSync } from "node:fs";
 
@@ -345,7 +345,7 @@ function openFiles(pid: number): number {
   return existsSync(directory) ? readdirSync(directory).length : 0;
 }
 
-/** Sockets, users and pending sends that remain after every client disconnected. @param descriptors the server's open files at the start */
+/** What remains after every client disconnected. @param descriptors the server's open files at the start */
 async function leftovers(server: ServerProcess, descriptors: number): Promise<string[]> {
   let problems: string[] = [];
   for (let tries = 0; tries < 50; tries++) {

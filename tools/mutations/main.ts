@@ -1,6 +1,7 @@
 /**
- * `bun run mutations [words]`: breaks each security guarantee in a copy of the tree, one at a time, and expects its test to fail. Words select the
- * mutations whose guarantee or file contains one of them. `--write` writes docs/security-tests.md.
+ * `bun run mutations [words]`: breaks each security guarantee in a copy of the tree, one at a time, and expects its
+ * test to fail. Words select the mutations whose guarantee or file contains one of them. `--write` writes
+ * docs/security-tests.md.
  */
 
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";

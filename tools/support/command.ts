@@ -1,4 +1,4 @@
-/** How the commands of this directory start, report errors and shut down. It imports no package: `start` installs missing ones. */
+/** How the tools start, report errors and shut down. It imports no package, since `start` installs missing ones. */
 
 import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
@@ -21,7 +21,7 @@ export interface Command<Options> {
   run(options: Options): Promise<number>;
 }
 
-/** Runs a command and exits. @param load imports it; called once its packages are installed @param options.need which packages */
+/** Runs a command and exits. @param load imports it, once its packages are installed @param options.need which packages */
 export async function start<Options>(
   load: () => Promise<Command<Options>>,
   { need = "serve" }: { need?: "serve" | "develop" } = {},
@@ -54,12 +54,12 @@ async function main<Options>(load: () => Promise<Command<Options>>, need: "serve
   return EXIT.done;
 }
 
-/** Closes a resource on a signal or a stray error, and kills it when the process exits: no process or file is left behind. */
+/** Closes a resource on a signal or a stray error, and kills it when the process exits. */
 export class Shutdown {
   started = false;
   #firstSignalAt: number | undefined;
 
-  /** @param options.before runs first, such as to end a progress line @param options.ignores stray errors that end nothing */
+  /** @param options.before runs first @param options.ignores selects stray errors to ignore */
   constructor(
     resource: { close(): Promise<unknown>; kill(): void },
     { before, ignores }: { before?: () => void; ignores?: (error: unknown) => boolean } = {},

@@ -28,7 +28,7 @@ export interface Check {
 
 export type Unit = "/s" | "ms" | "µs" | "s" | "bytes" | "B/s" | "MiB/s" | "%" | "×" | "";
 
-/** A figure fails `--check` only beyond its bound by this factor: test machines are noisy, and regressions worth stopping are larger. */
+/** A figure fails `--check` only beyond this multiple of its bound: test machines are noisy. */
 const SLACK = 2;
 
 export class Report {

@@ -1,4 +1,4 @@
-/** A temporary directory with a PostgreSQL, databases, chatify servers and other processes. However the run ends, none of it stays. */
+/** A temporary directory with a PostgreSQL, databases, servers and workers, of which nothing stays after the run. */
 
 import { existsSync, mkdtempSync, readFileSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -69,7 +69,7 @@ export class Sandbox {
     return valkey;
   }
 
-  /** @param options.dataDir the server's own PostgreSQL instead of a database @param options.bus a `BUS` other than the database */
+  /** @param options.dataDir gives the server a PostgreSQL of its own @param options.bus a `BUS` other than the database */
   async serve(
     options: ({ database: TestDatabase; bus?: string } | { dataDir: string }) & { env?: Record<string, string> },
   ): Promise<ServerProcess> {
@@ -96,7 +96,7 @@ export class Sandbox {
     return this.#worker<BaselineJobs>("bench/baselines.ts", openFiles);
   }
 
-  /** Stops everything but PostgreSQL and drops the databases, so that the next part finds a quiet machine. @returns errors that the servers logged */
+  /** Stops everything but PostgreSQL and drops the databases. @returns errors that the servers logged */
   async clear(): Promise<string[]> {
     await Promise.all([...this.#workers].map((worker) => worker.end()));
     this.#workers.clear();

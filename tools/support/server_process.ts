@@ -27,7 +27,7 @@ export class ServerProcess {
   #log = "";
   #stopping: Promise<void> | undefined;
 
-  /** @param bunArgs arguments of `bun` before the script @param options.wrapper a command that runs the server's, such as `unshare` */
+  /** @param bunArgs arguments of `bun` before the script @param options.wrapper runs the command, such as `unshare` */
   constructor(bunArgs: string[], options: { cwd: string; env: Record<string, string>; wrapper?: readonly string[] }) {
     const startedAt = performance.now();
     const command = [process.execPath, "--no-orphans", "--no-install", ...bunArgs, join(ROOT, "src", "main.ts")];

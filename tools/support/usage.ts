@@ -40,7 +40,7 @@ function children(pid: number): number[] {
 function stat(pid: number): Omit<Row, "rssBytes"> | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "utf8");
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" "); // after the command's name, which may contain anything; from field 3
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" "); // from field 3, after the command's name
     const ticks = [11, 12, 13, 14].reduce((sum, i) => sum + Number(fields[i]), 0);
     return { pid, parent: Number(fields[1]), cpuSeconds: ticks / TICKS_PER_SECOND };
   } catch {

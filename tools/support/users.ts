@@ -26,8 +26,8 @@ export function pairs(count: number, first = 0): Pair[] {
 const FIRST_REF = 0x40000000;
 
 /**
- * The `ref` of a user's n-th send: 32 digits that rise with n, then random ones, as the page derives them from the time. Their order determines the
- * cost of their index.
+ * The `ref` of a user's n-th send: 32 digits that rise with n, then random ones, as the page derives them from the
+ * time. Their order determines the cost of their index.
  */
 export function refOf(salt: string, n: number): string {
   return hex(FIRST_REF + n) + hex(Math.imul(n, 0x9e3779b1) >>> 0) + salt;

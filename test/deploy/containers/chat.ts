@@ -1,4 +1,4 @@
-/** docker-compose.yml on an empty host: two users keep chatting in Chromium while services restart, are upgraded, and go down and up. */
+/** docker-compose.yml on an empty host: two users chat in Chromium while services are restarted and upgraded. */
 
 import { expect } from "bun:test";
 

@@ -1,4 +1,4 @@
-/** Five instances of the load test in the Kubernetes documentation, against `web`: every answer is a page, and users keep chatting. */
+/** Five instances of the Kubernetes documentation's load test: every answer is a page, and users keep chatting. */
 
 import { expect } from "bun:test";
 

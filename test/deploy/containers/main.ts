@@ -1,4 +1,4 @@
-/** `bun run verify:containers`: runs Dockerfile and docker-compose.yml on a real Docker engine, and builds the manifests of k8s/. */
+/** `bun run verify:containers`: tests Dockerfile, docker-compose.yml and k8s/ on a real Docker engine. */
 
 import { start } from "../../../tools/support/command.ts";
 

@@ -1,4 +1,4 @@
-/** The profile `monitoring` without Grafana, which has no stand-in: Prometheus finds every server and has the metrics token. */
+/** The profile `monitoring`, without Grafana: Prometheus finds every server and has the metrics token. */
 
 import { expect } from "bun:test";
 import { join } from "node:path";

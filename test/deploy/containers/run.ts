@@ -1,6 +1,6 @@
 /**
- * Runs the scenarios. The last line is `N passed, N failed`; a machine without the privileges for containers exits with 4 and says why. Images stay
- * for the next run, nothing else.
+ * Runs the scenarios. The last line is `N passed, N failed`; a machine without the privileges for containers exits
+ * with 4 and says why. Images stay for the next run, nothing else.
  */
 
 import { EXIT } from "../../../tools/support/command.ts";

@@ -1,4 +1,4 @@
-/** The profile `scale`: users spread over three pods behind the proxy while pods are killed, removed and added; the fault run's checker judges. */
+/** The profile `scale`: users on three pods behind the proxy while pods are killed, removed and added. */
 
 import { expect } from "bun:test";
 

@@ -1,6 +1,6 @@
 /**
- * The public images that chatify's files name: pulled from a registry, or built from Debian's packages and programs in node_modules. Such a stand-in
- * has only what those files use of the real image.
+ * The public images that chatify's files name: pulled from a registry, or built from Debian's packages and programs in
+ * node_modules. Such a stand-in has only what those files use of the real image.
  */
 
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";

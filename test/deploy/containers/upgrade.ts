@@ -1,4 +1,4 @@
-/** A volume of PostgreSQL 15, as the original demo had, with this docker-compose.yml: rejected, then migrated as docs/upgrading.md says. */
+/** A volume of PostgreSQL 15, as of the original demo: rejected, then migrated as docs/upgrading.md says. */
 
 import { expect } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";

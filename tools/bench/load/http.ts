@@ -96,7 +96,7 @@ export class HttpClient {
   }
 }
 
-/** Decodes a chunked body (RFC 9112, 7.1) that starts at `at`. @returns the body, or the least total length to try again with */
+/** Decodes a chunked body (RFC 9112, 7.1) from `at`. @returns the body, or the total length needed to try again */
 function dechunk(bytes: Buffer, at: number): Buffer | number {
   const chunks: Buffer[] = [];
   for (;;) {

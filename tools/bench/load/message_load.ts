@@ -1,6 +1,6 @@
 /**
- * Closed-loop load: pairs of users write to each other, each with a window of unacknowledged sends; every ack releases the next one. Every frame is
- * verified.
+ * Closed-loop load: pairs of users write to each other, each with a window of unacknowledged sends; every ack releases
+ * the next one. Every frame is verified.
  */
 
 import { connect } from "../../../src/db/client.ts";
@@ -49,7 +49,7 @@ export class MessageLoad {
   readonly #round = new Round();
   #servers = 0;
 
-  /** Opens a socket for each user, which watches the peer as the page does. @param ports each pair is split over two of them */
+  /** Opens a socket for each user, which watches the peer. @param ports each pair is split over two of them */
   async open(ports: readonly number[], pairs: readonly Pair[]): Promise<void> {
     this.#servers = ports.length;
     for (const [i, [one, other]] of pairs.entries()) {

@@ -1,6 +1,7 @@
 /**
- * A light WebSocket client. The load generator shares two cores with what it measures, so a frame costs it one `Bun.connect` callback and one
- * slice. Frames are masked with zeros, which leaves their bytes unchanged (RFC 6455 requires a mask, not a random one).
+ * A light WebSocket client. The load generator shares two cores with what it measures, so a frame costs it one
+ * `Bun.connect` callback and one slice. Frames are masked with zeros, which leaves their bytes unchanged (RFC 6455
+ * requires a mask, not a random one).
  */
 
 import type { Socket } from "bun";

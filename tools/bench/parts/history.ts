@@ -1,4 +1,4 @@
-/** What could grow with the table: reading must not, storing hardly. Servers on tables of different sizes are asked in turn. */
+/** Costs that must not grow with the table. Servers on tables of different sizes are asked in turn. */
 
 import type { ServerProcess } from "../../support/server_process.ts";
 import { type Latency, median } from "../../support/statistics.ts";

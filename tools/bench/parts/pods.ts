@@ -1,8 +1,10 @@
 /**
- * The cost of several pods on one database: the load of `send`, with each pair split over two pods, so that every message crosses the bus. Pods share
- * the cores that a single one has to itself, so the loss is what they do twice and what the bus costs.
+ * The cost of several pods on one database: the load of `send`, with each pair split over two pods, so that every
+ * message crosses the bus. Pods share the cores that a single one has to itself, so the loss is what they do twice and
+ * what the bus costs.
  *
- * Each contender has a database, and so a bus, of its own. They take turns, and a ratio is the median of the rounds' ratios.
+ * Each contender has a database, and so a bus, of its own. They take turns, and a ratio is the median of the rounds'
+ * ratios.
  */
 
 import type { ServerProcess } from "../../support/server_process.ts";

@@ -1,6 +1,6 @@
 /**
- * The traffic of presence while users disconnect and reconnect: per socket that watches 50 users, which must not grow with the number of users, and of
- * all sockets that watch no one, which has a budget.
+ * The traffic of presence while users disconnect and reconnect: per socket that watches 50 users, which must not grow
+ * with the number of users, and of all sockets that watch no one, which has a budget.
  */
 
 import { openFilesLimit } from "../../support/server_process.ts";

@@ -1,4 +1,4 @@
-/** The latency of one message while no other user writes. It takes turns with its baselines, some tens of messages at a time. */
+/** The latency of one message while no other user writes, measured in turns with its baselines. */
 
 import { type Latency, median } from "../../support/statistics.ts";
 import { pairs } from "../../support/users.ts";

@@ -1,9 +1,10 @@
 /**
- * Messages stored, acknowledged and delivered per second. Servers and baselines take turns in short rounds, so that other load on the machine
- * affects all alike; a figure is the median of its rounds, a ratio the median of the rounds' ratios.
+ * Messages stored, acknowledged and delivered per second. Servers and baselines take turns in short rounds, so that
+ * other load on the machine affects all alike; a figure is the median of its rounds, a ratio the median of the rounds'
+ * ratios.
  *
- * Delivered marks are part of what a server does for every message, so every round includes them. "Read marks" means that recipients also mark
- * what they received as read, after each chunk of frames.
+ * Delivered marks are part of what a server does for every message, so every round includes them. "Read marks" means
+ * that recipients also mark what they received as read, after each chunk of frames.
  */
 
 import type { Bound, Unit } from "../../support/report.ts";
@@ -68,7 +69,7 @@ export const send: Part = {
       async () => {
         const { port, pid } = servers[table];
         const database = table === "empty" ? empty : filled;
-        if (marks) await database.markAllRead(users); // otherwise the round would also mark what earlier ones left unread
+        if (marks) await database.markAllRead(users); // earlier rounds left messages unread
         const lastSeqs = await database.lastSeqs(users);
         const pids = { server: [pid], postgres };
         const options: LoadOptions = { pairs: users, lastSeqs, window, warmUpSeconds, seconds, marks, pids };

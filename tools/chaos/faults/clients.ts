@@ -8,7 +8,7 @@ import { newRef, RawClient } from "./raw_client.ts";
 /** A message of 5.6 kB, which a notification can carry to another pod. */
 const LARGE = "🪨".repeat(1_400);
 const PENDING_MAX = 60;
-/** More than the kernel buffers for a reader: about 5 MB, but up to 37 where `net.ipv4.tcp_rmem` and `tcp_wmem` allow it. */
+/** More than the kernel buffers for a reader: about 5 MB, up to 37 by `net.ipv4.tcp_rmem` and `tcp_wmem`. */
 const TOO_MANY = Math.ceil(56e6 / Buffer.byteLength(LARGE));
 
 export const clientFaults: readonly Fault[] = [

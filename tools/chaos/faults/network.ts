@@ -29,7 +29,7 @@ export const networkFaults: readonly Fault[] = [
       const pod = pickPod(context);
       pod.database.set(STALL);
       await Bun.sleep(2_000);
-      const moved = context.workload.moveAwayFrom(pod.index); // sends that this pod keeps retrying reach another meanwhile
+      const moved = context.workload.moveAwayFrom(pod.index); // its pending sends reach another pod
       const lasted = await last(context.seconds(8) - 2);
       return `from ${pod.name}, ${lasted} more; ${moved} tabs with unsent messages moved to another pod`;
     },

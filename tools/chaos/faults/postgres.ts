@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 
 import { connect } from "../../../src/db/client.ts";
 import { signal } from "../../support/sandbox.ts";
+import type { Postgres } from "../postgres.ts";
 import { until } from "../workload.ts";
 import { type Fault, type FaultContext, last, requireTool, Unsupported } from "./fault.ts";
 
@@ -13,36 +14,12 @@ const ACK_WITHIN_MS = 3_000;
 const NAME_UNKNOWN_MS = 30_000;
 
 export const postgresFaults: readonly Fault[] = [
-  {
-    id: "F07",
-    name: "PostgreSQL restarted",
-    async run(context) {
-      await context.cluster.postgres.stop("SIGINT");
-      await context.cluster.postgres.start();
-      return timeToAck(context, "it accepted connections");
-    },
-  },
-  {
-    id: "F08",
-    name: "PostgreSQL crashed",
-    crash: true,
-    async run(context) {
-      await context.cluster.postgres.stop("SIGQUIT");
-      await last(context.seconds(2));
-      await context.cluster.postgres.start();
-      return timeToAck(context, "recovery");
-    },
-  },
-  {
-    id: "F09",
-    name: "postmaster killed",
-    crash: true,
-    async run(context) {
-      await context.cluster.postgres.stop("SIGKILL");
-      await context.cluster.postgres.start();
-      return timeToAck(context, "recovery");
-    },
-  },
+  restart({ id: "F07", name: "PostgreSQL restarted" }, "SIGINT", (postgres) => postgres.start()),
+  restart({ id: "F08", name: "PostgreSQL crashed", crash: true }, "SIGQUIT", async (postgres, { seconds }) => {
+    await last(seconds(2));
+    await postgres.start();
+  }),
+  restart({ id: "F09", name: "postmaster killed", crash: true }, "SIGKILL", (postgres) => postgres.start()),
   {
     id: "F10",
     name: "backend killed, all sessions reset",
@@ -150,15 +127,7 @@ export const postgresFaults: readonly Fault[] = [
       return `for ${duration.toFixed(0)} s`;
     },
   },
-  {
-    id: "F37",
-    name: "promotion to a new timeline",
-    async run(context) {
-      await context.cluster.postgres.stop("SIGINT");
-      await context.cluster.postgres.promote();
-      return timeToAck(context, "it accepted connections");
-    },
-  },
+  restart({ id: "F37", name: "promotion to a new timeline" }, "SIGINT", (postgres) => postgres.promote()),
   {
     id: "F41",
     name: "PostgreSQL's name does not resolve",
@@ -182,6 +151,23 @@ export const postgresFaults: readonly Fault[] = [
   },
 ];
 
+/** PostgreSQL is stopped by a signal and started again. */
+function restart(
+  fault: Omit<Fault, "run">,
+  signal: "SIGINT" | "SIGQUIT" | "SIGKILL",
+  start: (postgres: Postgres, context: FaultContext) => Promise<void>,
+): Fault {
+  return {
+    ...fault,
+    async run(context) {
+      const { postgres } = context.cluster;
+      await postgres.stop(signal);
+      await start(postgres, context);
+      return timeToAck(context, "it accepted connections");
+    },
+  };
+}
+
 /** The time until the next ack, which has a bound. */
 async function timeToAck(context: FaultContext, since: string): Promise<string> {
   const startedAt = performance.now();
@@ -194,7 +180,7 @@ async function timeToAck(context: FaultContext, since: string): Promise<string> 
   return `first ack ${ms} ms after ${since}`;
 }
 
-/** Makes system calls of the writing sessions fail or take long. @param options.files only on these @returns its duration in words */
+/** Makes system calls of the writing sessions fail or take long. @param options.files only on these */
 async function inject(
   context: FaultContext,
   calls: string,
