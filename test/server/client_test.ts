@@ -250,7 +250,7 @@ test("database tells what PostgreSQL refuses at once, and tries nothing again", 
 test.concurrent("database held up by a lock, or by its work, is not ready, and says so once a minute", async () => {
   const { db, admin, log } = await open();
   await admin`create table held (n int)`;
-  const release = await holdLock(admin, (tx) => tx`lock table held`);
+  await using release = await holdLock(admin, (tx) => tx`lock table held`);
   const held = [1, 2].map(() => failure(db.run((sql) => sql`select from held`)));
   const forEver = failure(db.run((sql) => sql`select from held`, { giveUpAfterMs: Number.POSITIVE_INFINITY }));
   const long = failure(db.run((sql) => sql`select pg_sleep(8)`));

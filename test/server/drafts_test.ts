@@ -152,7 +152,7 @@ test("drafts that wait for the database are bounded by their length: beyond 8 Mi
   await using app = await startApp();
   const ann = await app.person("ann");
   const tab = await ann.open({ watch: [] });
-  const release = await holdLock(app.sql, (tx) => tx`lock table drafts in exclusive mode`);
+  await using release = await holdLock(app.sql, (tx) => tx`lock table drafts in exclusive mode`);
   for (let i = 0; i < 900; i++) tab.say({ type: "draft", peer: `peer_${i}`, text: "𐍈".repeat(4_000) });
   await until("all are read", () => tab.heard.some(({ code }) => code === "busy"));
   const pong = tab.next("pong");

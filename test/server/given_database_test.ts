@@ -191,7 +191,7 @@ describe("a session", () => {
     async () => {
       const { admin, database } = await owner();
       await (await startApp({ database })).stop();
-      const release = await holdLock(admin, (tx) => tx`lock table messages`);
+      await using release = await holdLock(admin, (tx) => tx`lock table messages`);
       await using app = await startApp({ database });
       await release();
       for (const table of ["users", "sessions", "drafts", "conversations", "messages"]) {
@@ -415,7 +415,7 @@ describe("/readyz answers 503", () => {
     await using app = await startApp();
     const [ann] = await app.people("ann", "bob");
     const tab = await ann!.open();
-    const release = await holdLock(app.sql, (tx) => tx`lock table messages`);
+    await using release = await holdLock(app.sql, (tx) => tx`lock table messages`);
     const sending = tab.send("bob", "hello");
     await turns(app, 503);
     await release();
