@@ -58,7 +58,7 @@ const lines = document.querySelectorAll("connection-line");
 
 /** Whether the user signed out, in this tab or another; nothing is stored from then on. */
 let isSignedOut = false;
-/** @type {Promise<{ end: () => Promise<void>, sent: () => void, messageArrived: (message: any) => void } | undefined> | undefined} */
+/** @type {Promise<ReturnType<typeof import("./notifications/notifications.js").startNotifications> | undefined> | undefined} */
 let notifications;
 
 /** The signed-in user's name, or undefined. Retries until the server responds, because the page is useless without it. */
@@ -196,10 +196,9 @@ function showTitle(unread) {
  * @param {Chat} chat
  */
 function loadNotifications(chat) {
-  notifications ??= import("./notifications/notifications.js").then(
-    (module) => module.startNotifications(chat),
-    () => (notifications = undefined),
-  );
+  notifications ??= import("./notifications/notifications.js")
+    .then((module) => module.startNotifications(chat))
+    .catch(() => (notifications = undefined));
   return notifications;
 }
 

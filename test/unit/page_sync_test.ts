@@ -6,7 +6,7 @@ import type { Frame, State } from "../../static/js/sync/connection.js";
 import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
 import { Emitter } from "../../static/js/util/emitter.js";
 
-/** Stands for the socket: the test speaks for the server. */
+/** The socket: the test speaks for the server. */
 class Wire extends Emitter<{ frame: Frame; state: State; refused: number | undefined }> {
   state: State = "connecting";
   sent: Frame[] = [];
@@ -32,7 +32,7 @@ class Wire extends Emitter<{ frame: Frame; state: State; refused: number | undef
   }
 }
 
-/** What the server has stored between ann and bob, and how often it was asked. */
+/** The messages of ann and bob on the server, and the requests it received. */
 class Server {
   texts: { from: string; text: string; ref?: string }[] = [];
   myRead = 0;
@@ -110,11 +110,11 @@ async function open() {
   return { server, wire, outbox, chat, texts };
 }
 
-/** Lets everything that waits for nothing but the page run. */
+/** Lets everything run that waits for the page only. */
 const settled = () => Bun.sleep(5);
 
 describe("the page's model", () => {
-  test("shows what is there, and what comes, each message once", async () => {
+  test("shows stored and arriving messages, each once", async () => {
     const { server, wire, chat, texts } = await open();
     server.says("bob", "one", "two");
     chat.sync.start();
@@ -129,7 +129,7 @@ describe("the page's model", () => {
     expect(chat.conversations.unread).toBe(3);
   });
 
-  test("shows an own text at once and puts it in its place when it is acknowledged", async () => {
+  test("shows an own text at once and moves it to its place with the ack", async () => {
     const { server, wire, chat, outbox, texts } = await open();
     wire.greet();
     chat.conversations.show("bob");
@@ -153,7 +153,7 @@ describe("the page's model", () => {
     expect(texts()).toEqual(["hi", "hello"]);
   });
 
-  test("fills what it missed after the connection came back", async () => {
+  test("fetches missed messages after a reconnect", async () => {
     const { server, wire, chat, texts } = await open();
     server.says("bob", "one");
     chat.conversations.show("bob");
@@ -167,7 +167,7 @@ describe("the page's model", () => {
     expect(server.asked.at(-1)).toBe("after 1");
   });
 
-  test("fills a hole that stays, and not one that closes by itself", async () => {
+  test("fetches a gap that stays, and not one that closes by itself", async () => {
     const { server, wire, chat, texts } = await open();
     server.says("bob", "one");
     chat.conversations.show("bob");
@@ -186,7 +186,7 @@ describe("the page's model", () => {
     expect(server.asked).toContain("after 3");
   });
 
-  test("tells what came while nobody listened, and not what was there before", async () => {
+  test("reports messages that arrived while disconnected, and no earlier ones", async () => {
     const { server, wire, chat } = await open();
     const missed: string[] = [];
     chat.sync.on("missed", ({ text }) => missed.push(text));
@@ -202,7 +202,7 @@ describe("the page's model", () => {
     expect(missed).toEqual(["two"]);
   });
 
-  test("does not tell what is old and was only not listed, as of who was blocked", async () => {
+  test("does not report old messages of a conversation that was not listed, such as that with a blocked user", async () => {
     const { server, wire, chat } = await open();
     const missed: unknown[] = [];
     chat.sync.on("missed", (message) => missed.push(message));
@@ -215,7 +215,7 @@ describe("the page's model", () => {
     expect([chat.conversations.with("bob").unread, missed]).toEqual([1, []]);
   });
 
-  test("counts no unread of who is muted, shows it at once, and takes it back when the server will not", async () => {
+  test("mutes at once, does not count unread messages then, and reverts when the server refuses", async () => {
     const { server, wire, chat } = await open();
     server.says("bob", "one");
     wire.greet();
@@ -233,7 +233,7 @@ describe("the page's model", () => {
     expect(chat.conversations.with("bob").muted).toBeTrue();
   });
 
-  test("shows nothing of who is blocked any more", async () => {
+  test("hides a blocked user's conversation that the server no longer lists", async () => {
     const { server, wire, chat } = await open();
     server.says("bob", "one");
     wire.greet();
@@ -243,7 +243,7 @@ describe("the page's model", () => {
     expect([chat.conversations.lines(), chat.conversations.unread]).toEqual([[], 0]);
   });
 
-  test("resumes once for many reasons at once", async () => {
+  test("resumes once for many simultaneous reasons", async () => {
     const { server, wire, chat } = await open();
     wire.greet();
     for (let i = 0; i < 10; i++) wire.emit("frame", { type: "sync" });
@@ -252,7 +252,7 @@ describe("the page's model", () => {
     expect(chat.conversations.isListLoaded).toBe(true);
   });
 
-  test("forgets everything but unsent texts when the database went back", async () => {
+  test("drops everything but unsent texts when the database was rolled back", async () => {
     for (const epoch of ["2", "1"]) {
       const { server, wire, chat, outbox, texts } = await open();
       server.says("bob", "one", "two", "three");
@@ -271,7 +271,7 @@ describe("the page's model", () => {
     }
   });
 
-  test("finds who is written without accents, but rather who is written so", async () => {
+  test("finds a name written without accents, and prefers an exact match", async () => {
     const { server, chat } = await open();
     server.people = async () => ["Μαρία", "Μαριάννα"];
     expect(await chat.people.find("μαρια")).toBe("Μαρία");
@@ -280,7 +280,7 @@ describe("the page's model", () => {
     expect(await chat.people.find("ΖΩΗ")).toBe("ζωη");
   });
 
-  test("fetches history until it has the first unread, and no further than is kind", async () => {
+  test("fetches history back to the first unread message, within a bound", async () => {
     const { server, wire, chat } = await open();
     server.says("bob", ...Array.from({ length: 400 }, (_, index) => `text ${index + 1}`));
     server.myRead = 100;
@@ -304,7 +304,7 @@ describe("the page's model", () => {
     expect(far.chat.conversations.with("bob").firstSeq).toBeGreaterThan(3_700);
   });
 
-  test("knows who has left and whom I have blocked", async () => {
+  test("knows deleted and blocked peers", async () => {
     const { server, wire, chat } = await open();
     server.blocks = async () => ["Bob"];
     wire.greet();
@@ -325,7 +325,7 @@ describe("the page's model", () => {
     expect(chat.conversations.with("bob").peerDeleted).toBe(true);
   });
 
-  test("settles a draft that history already has", async () => {
+  test("settles a pending message that history already has", async () => {
     const { server, wire, chat, outbox } = await open();
     const draft = outbox.add("bob", "hello");
     server.texts.push({ from: "ann", text: "hello", ref: draft?.ref ?? "" });
@@ -335,7 +335,7 @@ describe("the page's model", () => {
     expect(outbox.size).toBe(0);
   });
 
-  test("tells the server what was seen, also when it was seen without a connection", async () => {
+  test("sends read marks, also those set without a connection", async () => {
     const { server, wire, chat } = await open();
     server.says("bob", "one", "two");
     chat.conversations.show("bob");
@@ -355,7 +355,7 @@ describe("the page's model", () => {
     expect(chat.conversations.unread).toBe(0);
   });
 
-  test("greets with whom it watches, and again only when they change", async () => {
+  test("sends the watched users after `hello`, and again only when they change", async () => {
     const { wire, chat } = await open();
     chat.people.presence.watch(["bob", "carl"]);
     wire.greet();
@@ -374,7 +374,7 @@ describe("the page's model", () => {
     expect(watched().at(-1)).toEqual(["bob", "dora"]);
   });
 
-  test("that asked too often asks again once it may, and shows what there is", async () => {
+  test("asks again once the rate limit allows it", async () => {
     const { server, wire, chat, texts } = await open();
     server.says("bob", "one");
     const { conversations } = server;
@@ -393,7 +393,7 @@ describe("the page's model", () => {
     expect(chat.conversations.unread).toBe(1);
   });
 
-  test("says when the server takes no message for a while, and when it does again", async () => {
+  test("reports when the rate limit delays sending, and when it no longer does", async () => {
     const { wire, chat, outbox } = await open();
     wire.greet();
     const said: number[] = [];
@@ -408,14 +408,14 @@ describe("the page's model", () => {
     expect(wire.sent.filter(({ type }) => type === "message")).toHaveLength(2);
   });
 
-  test("says that it is typing at most once in two seconds", async () => {
+  test("sends `typing` at most once in two seconds", async () => {
     const { wire, chat } = await open();
     wire.greet();
     for (let i = 0; i < 5; i++) chat.people.presence.sendTyping("bob");
     expect(wire.sent.filter(({ type }) => type === "typing")).toEqual([{ type: "typing", peer: "bob" }]);
   });
 
-  test("shows typing until a message comes", async () => {
+  test("shows typing until a message arrives", async () => {
     const { server, wire, chat } = await open();
     wire.greet();
     wire.emit("frame", { type: "typing", user: "bob" });
@@ -424,7 +424,7 @@ describe("the page's model", () => {
     expect(chat.people.presence.isTyping("bob")).toBe(false);
   });
 
-  test("puts what another tab of mine wrote where it belongs, notes to myself too", async () => {
+  test("adds what another tab of the user wrote, notes to oneself too", async () => {
     const { wire, chat } = await open();
     wire.greet();
     await settled();
