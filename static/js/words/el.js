@@ -163,7 +163,7 @@ export default {
   unblock: "Κατάργηση αποκλεισμού",
   farewell: "Ο λογαριασμός σου διαγράφηκε. Να είσαι καλά!",
 
-  // Attention, and people one wants to hear less of
+  // Notifications, muting and blocking
   ask_notifications: "Να σε ειδοποιούμε όταν σου γράφουν;",
   yes: "Ναι",
   not_now: "Όχι τώρα",

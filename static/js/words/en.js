@@ -160,7 +160,7 @@ export default {
   unblock: "Unblock",
   farewell: "Your account has been deleted. Take care!",
 
-  // Attention, and people one wants to hear less of
+  // Notifications, muting and blocking
   ask_notifications: "Get notified of new messages?",
   yes: "Yes",
   not_now: "Not now",
