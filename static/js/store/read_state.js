@@ -44,8 +44,9 @@ export class ReadState {
    */
   unread(count) {
     const { seq, unread, read } = this.#counted;
+    if (this.#mine >= seq) return this.#received.size;
     const counted = this.#mine > read ? (count(this.#mine, seq) ?? unread) : unread;
-    return (this.#mine < seq ? counted : 0) + this.#received.size;
+    return counted + this.#received.size;
   }
 
   /** Applies the server's row, which may be older than what arrived since. @param {Counts} row */
