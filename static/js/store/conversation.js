@@ -32,7 +32,7 @@ export class Conversation {
   #lastSeq = 0;
   /** Whether the user has blocked the peer, which freezes the conversation. */
   blocked = false;
-  /** @type {Preview | undefined} */
+  /** The newest message while it is not loaded. @type {Preview | undefined} */
   #preview;
   /** The server's latest row. @type {Partial<Row>} */
   #serverRow = {};
@@ -97,9 +97,9 @@ export class Conversation {
     this.#serverRow = { ...this.#serverRow, muted };
   }
 
-  /** The newest message, for the list. */
+  /** The newest message, for the list. @returns {Preview | undefined} */
   get preview() {
-    return this.#preview;
+    return this.#window.at(this.#lastSeq) ?? this.#preview;
   }
 
   /**
@@ -107,13 +107,15 @@ export class Conversation {
    * @returns {Row}
    */
   get row() {
-    const { from = "", text = "", at = 0 } = this.#preview ?? {};
+    const { preview } = this;
     return {
       cursor: "",
       ...this.#serverRow,
       peer: this.peer,
       last_seq: this.#lastSeq,
-      last: this.#preview ? { sender: from, content: text, timestamp: new Date(at).toISOString() } : null,
+      last: preview
+        ? { sender: preview.from, content: preview.text, timestamp: new Date(preview.at).toISOString() }
+        : null,
       unread: this.unread,
       blocked: this.blocked,
       peer_read_seq: this.reading.peerRead,
