@@ -26,7 +26,7 @@ test("bench rejects unknown arguments with a message", async () => {
   expect(help.out).toContain("--only NAME");
 });
 
-test("bench refuses a disk without room", async () => {
+test("bench rejects a disk that is too small", async () => {
   const script = `
     import { Sandbox } from ${JSON.stringify(join(ROOT, "tools", "support", "sandbox.ts"))};
     new Sandbox({ spaceBytes: 2 ** 60, profile: undefined });
@@ -78,7 +78,7 @@ test("bench derives the text of a send from its ref", () => {
   expect(textOf(ref)).toHaveLength(64);
 });
 
-test("bench report fails a wrong answer, and a figure only when it is far off", () => {
+test("bench report fails a wrong answer, but a figure only if it is far off", () => {
   const report = new Report();
   const figure = { part: "send", name: "window 8", unit: "/s" } as const;
   report.add({ ...figure, value: 60, baseline: { name: "limit", value: 100 }, bound: { least: 0.75 } });

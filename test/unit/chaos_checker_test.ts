@@ -1,4 +1,4 @@
-/** The fault run's checker: a history without a fault passes, and each way to break a promise is found. */
+/** The fault run's checker: a correct history passes, and every kind of violation is found. */
 
 import { expect, test } from "bun:test";
 
@@ -11,7 +11,7 @@ import { RunMetrics } from "../../tools/chaos/run_metrics.ts";
 
 type Act = { from: "ann" | "bob"; resent: boolean; cut: boolean };
 
-/** What ann and bob did, as a server without a fault would have it: each on one page, some sends answered twice, some sockets cut. */
+/** A correct history of ann and bob: one page each, some sends answered twice, some sockets closed. */
 function story(acts: readonly Act[]): Entry[] {
   const events: Entry[] = [];
   let t = 0;
@@ -87,13 +87,13 @@ function found(findings: Findings): Violation[] {
   return (Object.keys(VIOLATIONS) as Violation[]).filter((name) => findings.count(name) > 0);
 }
 
-test("chaos checker finds nothing in a history without a fault", () => {
+test("chaos checker finds nothing in a correct history", () => {
   fc.assert(fc.property(acts, (acts) => expect(found(judge(story(acts)))).toEqual([])));
 });
 
 type Of<Kind extends Event["e"]> = Extract<Entry, { e: Kind }>;
 
-/** The history with one event of a kind, drawn by `pick`, put otherwise: none, another, or several. */
+/** The history with one event of a kind, selected by `pick`, replaced by none, one or several. */
 function changed<Kind extends Event["e"]>(kind: Kind, change: (event: Of<Kind>) => readonly Entry[]) {
   return (entries: readonly Entry[], pick: number): Entry[] => {
     const at = entries.flatMap((entry, i) => (entry.e === kind ? [i] : []));
@@ -103,17 +103,25 @@ function changed<Kind extends Event["e"]>(kind: Kind, change: (event: Of<Kind>) 
 }
 
 const drop = () => [];
-/** What is done to a history, and what must be found. */
+/** Changes to a history, and what must be found. */
 const BREAKS: readonly (readonly [string, Violation, (entries: readonly Entry[], pick: number) => Entry[]])[] = [
-  ["a row that is not in the table", "lost", changed("row", drop)],
+  ["a missing row", "lost", changed("row", drop)],
   [
-    "a message missing from somebody's history",
+    "a message missing from a user's history",
     "lost",
     changed("final_history", (e) => [{ ...e, rows: e.rows.slice(1) }]),
   ],
-  ["a page that lacks the end", "undelivered", changed("displayed", (e) => [{ ...e, rows: e.rows.slice(0, -1) }])],
-  ["a page with a hole", "undelivered", changed("displayed", (e) => [{ ...e, rows: e.rows.toSpliced(1, 1) }])],
-  ["a message that came late in calm", "undelivered", changed("contiguous", (e) => [{ ...e, t: e.t + 60_000 }])],
+  [
+    "a page without the last message",
+    "undelivered",
+    changed("displayed", (e) => [{ ...e, rows: e.rows.slice(0, -1) }]),
+  ],
+  ["a page with a gap", "undelivered", changed("displayed", (e) => [{ ...e, rows: e.rows.toSpliced(1, 1) }])],
+  [
+    "a message delivered late without a fault",
+    "undelivered",
+    changed("contiguous", (e) => [{ ...e, t: e.t + 60_000 }]),
+  ],
   ["a row stored twice", "duplicate", changed("row", (e) => [e, { ...e, id: e.id + 1, seq: 99 }])],
   ["a message twice on one socket", "duplicate", changed("message", (e) => [e, e])],
   [
@@ -126,16 +134,16 @@ const BREAKS: readonly (readonly [string, Violation, (entries: readonly Entry[],
     "reordered",
     (entries) => entries.map((entry) => (entry.e === "ack" ? { ...entry, seq: entry.seq + 1000 } : entry)),
   ],
-  ["a hole in the numbers of the table", "reordered", changed("row", (e) => [{ ...e, seq: e.seq + 1000 }])],
+  ["a gap in the numbers of the table", "reordered", changed("row", (e) => [{ ...e, seq: e.seq + 1000 }])],
   ["a number for two messages", "reordered", changed("message", (e) => [{ ...e, id: e.id + 1 }])],
   ["history out of order", "reordered", changed("final_history", (e) => [{ ...e, rows: e.rows.toReversed() }])],
   [
-    "a row that nobody sent",
+    "a row that was never sent",
     "phantom",
-    changed("row", (e) => [e, { ...e, ref: "nobody-wrote-this", seq: e.seq + 500, id: e.id + 500 }]),
+    changed("row", (e) => [e, { ...e, ref: "never-written", seq: e.seq + 500, id: e.id + 500 }]),
   ],
   [
-    "a message that is not in the table",
+    "a message that is not stored",
     "phantom",
     changed("message", (e) => [e, { ...e, id: e.id + 5000, seq: e.seq + 500 }]),
   ],
@@ -146,34 +154,34 @@ const BREAKS: readonly (readonly [string, Violation, (entries: readonly Entry[],
     "altered",
     changed("displayed", (e) => [{ ...e, rows: e.rows.map(([seq]) => [seq, "other"] as const) }]),
   ],
-  ["a message of others", "leaked", changed("message", (e) => [e, { ...e, from: "eve", to: "mallory", id: 7 }])],
-  ["a mark of others", "leaked", changed("mark", (e) => [{ ...e, reader: "eve", peer: "mallory" }])],
-  ["an ack of others", "leaked", changed("ack", (e) => [{ ...e, socket: e.peer === "bob" ? 2 : 1 }])],
+  ["another user's message", "leaked", changed("message", (e) => [e, { ...e, from: "eve", to: "mallory", id: 7 }])],
+  ["another user's mark", "leaked", changed("mark", (e) => [{ ...e, reader: "eve", peer: "mallory" }])],
+  ["another user's ack", "leaked", changed("ack", (e) => [{ ...e, socket: e.peer === "bob" ? 2 : 1 }])],
   [
-    "a mark that fell",
+    "a mark that regressed",
     "mark_regressed",
     changed("conversation", (e) => [{ ...e, highDelivered: e.highDelivered - 1 }]),
   ],
   ["read beyond delivered", "mark_regressed", changed("summary", (e) => [{ ...e, peerRead: 2, peerDelivered: 1 }])],
-  ["a standing that fell", "mark_regressed", changed("summary", (e) => [e, { ...e, last: e.last - 1 }])],
-  ["a count that is too low", "unread_mismatch", changed("unread", (e) => [{ ...e, counts: { eve: 1 } }])],
-  ["a count on a page", "unread_mismatch", changed("displayed", (e) => [{ ...e, unread: e.unread + 1 }])],
-  ["a count in the table", "unread_mismatch", changed("conversation", (e) => [{ ...e, lowUnread: e.lowUnread + 1 }])],
+  ["a summary that regressed", "mark_regressed", changed("summary", (e) => [e, { ...e, last: e.last - 1 }])],
+  ["a wrong count of a user", "unread_mismatch", changed("unread", (e) => [{ ...e, counts: { eve: 1 } }])],
+  ["a wrong count on a page", "unread_mismatch", changed("displayed", (e) => [{ ...e, unread: e.unread + 1 }])],
   [
-    "an ack that nobody else saw",
+    "a wrong count in the table",
+    "unread_mismatch",
+    changed("conversation", (e) => [{ ...e, lowUnread: e.lowUnread + 1 }]),
+  ],
+  [
+    "an ack before the row is visible",
     "early_ack",
     changed("ack", (e) => [e, { t: e.t, e: "not_visible", user: "", ref: e.ref }]),
   ],
   [
-    "a send without an end",
+    "a send that is never settled",
     "stuck",
     changed("displayed", (e) => [e, { t: e.t, e: "unsent", page: e.page, ref: "ref-1" }]),
   ],
-  [
-    "a bound that was missed",
-    "late",
-    changed("ack", (e) => [e, { t: e.t, e: "violation", fault: "F02", message: "slow" }]),
-  ],
+  ["an exceeded bound", "late", changed("ack", (e) => [e, { t: e.t, e: "violation", fault: "F02", message: "slow" }])],
 ];
 
 for (const [name, expected, change] of BREAKS) {
@@ -187,7 +195,7 @@ for (const [name, expected, change] of BREAKS) {
   });
 }
 
-test("chaos checker knows every class by at least one test", () => {
+test("chaos checker has a test of every kind of violation", () => {
   expect(new Set(BREAKS.map(([, name]) => name))).toEqual(new Set(Object.keys(VIOLATIONS) as Violation[]));
 });
 
@@ -202,7 +210,7 @@ test("chaos checker takes a message lost in a crash for an early ack", () => {
   expect(judge(lost).count("early_ack")).toBe(1);
 });
 
-/** ann's socket hears bob's messages, one every two seconds, but for the one named `but`. */
+/** ann's socket receives bob's messages, one every two seconds, except number `but`. */
 function stream(but: number, synced: boolean): Entry[] {
   const events: Entry[] = [
     { t: 0, e: "page", page: "ann.1", user: "ann" },
@@ -221,14 +229,14 @@ function stream(but: number, synced: boolean): Entry[] {
   return events;
 }
 
-test("chaos checker finds a frame that an open socket never heard, unless the socket was told that it lacks something", () => {
+test("chaos checker finds a frame that an open socket missed, unless it got a sync", () => {
   expect(judge(stream(0, false)).count("undelivered")).toBe(0);
   expect(judge(stream(10, false)).count("undelivered")).toBe(1);
   expect(judge(stream(10, true)).count("undelivered")).toBe(0);
-  expect(judge(stream(1, false)).count("undelivered")).toBe(0); // before the first it heard: its page asked
+  expect(judge(stream(1, false)).count("undelivered")).toBe(0); // before the first one received: the page fetches it
 });
 
-test("chaos checker finds a sender's order turned round on one socket, and not across two", () => {
+test("chaos checker finds a changed sender's order on one socket, but not across two", () => {
   const begin: Event[] = [
     { e: "page", page: "ann.1", user: "ann" },
     { e: "open", socket: 1, page: "ann.1", pod: 0 },
@@ -276,7 +284,7 @@ test("chaos checker finds a sender's order turned round on one socket, and not a
   expect(found(judge(timed(cut)))).toEqual([]);
 });
 
-test("chaos checker takes a refused send that was stored for a phantom", () => {
+test("chaos checker takes a stored send that was rejected for a phantom", () => {
   const events: Event[] = [
     { e: "page", page: "ann.1", user: "ann" },
     { e: "open", socket: 1, page: "ann.1", pod: 0 },
@@ -288,7 +296,7 @@ test("chaos checker takes a refused send that was stored for a phantom", () => {
   expect(judge(timed(events)).count("phantom")).toBe(1);
 });
 
-test("chaos metrics count what only faults bring, and how soon people are back", () => {
+test("chaos metrics count duplicate acks, unknown outcomes and reconnection times", () => {
   const metrics = new RunMetrics();
   const events: Entry[] = [
     { t: 0, e: "open", socket: 1, page: "ann.1", pod: 0 },
@@ -307,7 +315,7 @@ test("chaos metrics count what only faults bring, and how soon people are back",
   expect(metrics.ackLatency().calm.p50).toBe(430);
 });
 
-test("checker does not blame a page for what came before it was opened, though its history be there before its socket", () => {
+test("chaos checker excuses messages from before a page was opened, even if its history loads before its socket opens", () => {
   const events: Entry[] = [
     { t: 0, e: "page", page: "ann.1", user: "ann" },
     { t: 1, e: "open", socket: 1, page: "ann.1", pod: 0 },

@@ -23,7 +23,7 @@ test("chaos rejects unknown arguments with a message", async () => {
   expect(help.out).toContain("F22  answers of PostgreSQL do not arrive");
 });
 
-test("chaos options are read as they are meant", () => {
+test("chaos reads its options", () => {
   const known = ["F01", "F02"];
   expect(readOptions(["--seed=7", "--short"], known)).toMatchObject({ seed: 7, short: true, pods: 3, bus: "postgres" });
   expect(readOptions(["--faults", "F02, F01"], known)?.faults).toEqual(["F02", "F01"]);
@@ -39,14 +39,14 @@ test("chaos options are read as they are meant", () => {
   expect(readOptions(["-h"], known)).toBeUndefined();
 });
 
-test("chaos dice fall the same way again", () => {
+test("chaos repeats random numbers from a seed", () => {
   const [one, other] = [new Random(42), new Random(42)];
   expect(one.shuffled([1, 2, 3, 4, 5, 6, 7])).toEqual(other.shuffled([1, 2, 3, 4, 5, 6, 7]));
   expect(one.next()).toBe(other.next());
   expect(new Random(43).next()).not.toBe(new Random(42).next());
 });
 
-/** An echo behind a proxy, and a client in front of it. */
+/** An echo server behind a proxy, and a client. */
 async function echo() {
   const heard: string[] = [];
   const reached: string[] = [];
@@ -68,14 +68,13 @@ async function echo() {
     socket: { data: (_, bytes) => void heard.push(bytes.toString()), close: () => close(), error: () => {} },
   });
   const say = (text: string) => void client.write(text);
-  /** The machine may be busy with other tests. */
   const holds = async (list: string[], texts: string[]) => {
     for (let tries = 0; list.length < texts.length && tries < 250; tries++) await Bun.sleep(20);
     expect(list).toEqual(texts);
   };
   const hears = (...texts: string[]) => holds(heard, texts);
   const reaches = (...texts: string[]) => holds(reached, texts);
-  /** What was to arrive would have. */
+  /** Long enough for bytes in flight to arrive. */
   const settles = () => Bun.sleep(50);
   client.write("hello");
   await hears("hello");
@@ -93,7 +92,7 @@ test("chaos proxy forwards both ways", async () => {
   expect(way.proxy.connections[0]?.requestHead).toBe("hello");
 });
 
-test("chaos proxy stalls one way, and loses nothing", async () => {
+test("chaos proxy stalls one direction and loses nothing", async () => {
   using way = await echo();
   way.proxy.set({ downstream: "stall" });
   way.say("one");
@@ -110,7 +109,7 @@ test("chaos proxy stalls one way, and loses nothing", async () => {
   await way.hears("hello", "one", "two");
 });
 
-test("chaos proxy drops one way, and cuts what lost something when it heals", async () => {
+test("chaos proxy drops one direction, and resets connections that lost bytes when it heals", async () => {
   using way = await echo();
   way.proxy.set({ downstream: "drop" });
   way.say("one");
@@ -122,7 +121,7 @@ test("chaos proxy drops one way, and cuts what lost something when it heals", as
   expect(way.heard).toEqual(["hello"]);
 });
 
-test("chaos proxy cuts, and refuses where nobody is", async () => {
+test("chaos proxy resets connections, and refuses them without a target", async () => {
   using way = await echo();
   expect(way.proxy.reset()).toBe(1);
   await way.closed;
@@ -138,7 +137,7 @@ test("chaos proxy cuts, and refuses where nobody is", async () => {
 });
 
 for (const name of Object.keys(MUTANTS) as MutantName[]) {
-  test(`chaos mutant ${name} fits the sources, and only once`, () => {
+  test(`chaos mutant ${name} matches the sources exactly once`, () => {
     for (const file of mutatedFiles(name)) {
       const source = readFileSync(join(ROOT, "src", file), "utf8");
       const text = mutated(name, file, source);
