@@ -30,12 +30,16 @@ export class Conversation {
   #window = new MessageWindow();
   reading = new ReadState();
   #lastSeq = 0;
+  /** Whether the server has sent this conversation's row. */
+  isDescribed = false;
+  /** Whether the user has muted the conversation. */
+  muted = false;
   /** Whether the user has blocked the peer, which freezes the conversation. */
   blocked = false;
+  /** Whether the peer's account was deleted. */
+  peerDeleted = false;
   /** The newest message while it is not loaded. @type {Preview | undefined} */
   #preview;
-  /** The server's latest row. @type {Partial<Row>} */
-  #serverRow = {};
 
   /**
    * @param {string} me
@@ -54,16 +58,6 @@ export class Conversation {
   /** Whether the window reaches back to the first message. */
   get complete() {
     return this.#window.reachesStart;
-  }
-
-  /** Whether the server has sent this conversation's row. */
-  get isDescribed() {
-    return this.#serverRow.last_seq !== undefined;
-  }
-
-  /** Whether the peer's account was deleted. */
-  get peerDeleted() {
-    return this.#serverRow.gone === true;
   }
 
   /** The highest seq known to exist. */
@@ -88,36 +82,28 @@ export class Conversation {
     return this.blocked ? 0 : this.reading.unread((after, to) => this.#countPeer(after, to));
   }
 
-  /** Whether the user has muted the conversation. */
-  get muted() {
-    return this.#serverRow.muted === true;
-  }
-
-  set muted(muted) {
-    this.#serverRow = { ...this.#serverRow, muted };
-  }
-
   /** The newest message, for the list. @returns {Preview | undefined} */
   get preview() {
     return this.#window.at(this.#lastSeq) ?? this.#preview;
   }
 
   /**
-   * The server's row updated by later frames. It contains only read marks the server has confirmed.
+   * The conversation as a row, with what frames have changed since. It contains only read marks the server has confirmed.
    * @returns {Row}
    */
   get row() {
     const { preview } = this;
     return {
       cursor: "",
-      ...this.#serverRow,
       peer: this.peer,
       last_seq: this.#lastSeq,
       last: preview
         ? { sender: preview.from, content: preview.text, timestamp: new Date(preview.at).toISOString() }
         : null,
       unread: this.unread,
+      muted: this.muted,
       blocked: this.blocked,
+      gone: this.peerDeleted,
       peer_read_seq: this.reading.peerRead,
       peer_delivered_seq: this.reading.peerDelivered,
       my_read_seq: this.reading.confirmed,
@@ -244,8 +230,10 @@ export class Conversation {
    * @param {Preview | undefined} preview
    */
   update(row, preview) {
-    this.#serverRow = row;
+    this.isDescribed = true;
+    this.muted = row.muted === true;
     this.blocked = row.blocked === true;
+    this.peerDeleted = row.gone === true;
     if (row.last_seq >= this.#lastSeq) {
       this.#lastSeq = row.last_seq;
       if (preview) this.#preview = preview;
