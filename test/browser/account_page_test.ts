@@ -24,8 +24,8 @@ async function account(context: BrowserContext): Promise<Page> {
   return page;
 }
 
-const says = (page: Page, selector: string, text: string) =>
-  until(`${selector} says ${text}`, async () => (await page.locator(selector).innerText()) === text);
+const shows = (page: Page, selector: string, text: string) =>
+  until(`${selector} shows ${text}`, async () => (await page.locator(selector).innerText()) === text);
 
 test("leads from the menu to the account and back to the conversation", async () => {
   const [ann] = await chat.server.people("Way-Ann", "Way-Bob");
@@ -33,7 +33,7 @@ test("leads from the menu to the account and back to the conversation", async ()
   await page.click(".me");
   await page.click("#menu >> text=Account");
   await page.waitForURL(`${chat.url}/account`);
-  await says(page, ".whose .name", "Way-Ann");
+  await shows(page, ".whose .name", "Way-Ann");
   expect(await page.title()).toBe("Account · chatify");
   await page.click('a[aria-label="Back to conversations"]');
   await page.waitForURL(`${chat.url}/#Way-Bob`);
@@ -45,20 +45,20 @@ test("changes the password with the old one, and signs out other devices", async
   const elsewhere = await chat.open(await ann.logIn());
   const page = await account(await chat.context(ann));
   await fillForm(page, { old: PASSWORD, new: "short", again: "shorter" });
-  await says(page, "#new_error", "Passwords must have 8 to 128 characters.");
-  await says(page, "#again_error", "The passwords do not match.");
+  await shows(page, "#new_error", "Passwords must have 8 to 128 characters.");
+  await shows(page, "#again_error", "The passwords do not match.");
   expect([await focusedId(page), await page.getAttribute("#new", "aria-invalid")]).toEqual(["new", "true"]);
   await fillForm(page, { old: "not my password", new: OTHER, again: OTHER });
-  await says(page, "#old_error", "The password is wrong.");
+  await shows(page, "#old_error", "The password is wrong.");
   expect([await page.locator("#new_error").isVisible(), await focusedId(page)]).toEqual([false, "old"]);
   await page.click("password-form .show-password");
   expect(await page.getAttribute("#again", "type")).toBe("text");
   await fillForm(page, { old: PASSWORD, new: OTHER, again: OTHER });
-  await says(page, "password-form .done", "Password changed. Your other devices have been signed out.");
+  await shows(page, "password-form .done", "Password changed. Your other devices have been signed out.");
   expect(await page.inputValue("#new")).toBe("");
   await elsewhere.waitForURL(`${chat.url}/login`);
   await page.reload();
-  await says(page, ".whose .name", "Pass-Ann");
+  await shows(page, ".whose .name", "Pass-Ann");
   const tries = await Promise.all(
     [PASSWORD, OTHER].map((password) => post(`${chat.server.url}/login`, { username: "Pass-Ann", password })),
   );
@@ -81,16 +81,16 @@ test("lists devices, ends them, and goes to the login when its own session ended
   expect(text).toContain("Safari on iPhone");
   expect(text).toContain("Used within the last hour · 127.0.0.1");
   await phone.locator(".end").click();
-  await says(page, "device-list .done", "One device has been signed out.");
+  await shows(page, "device-list .done", "One device has been signed out.");
   expect(await rows.count()).toBe(3);
   await page.click("text=Sign out all other devices");
-  await says(page, "device-list .done", "2 devices have been signed out.");
+  await shows(page, "device-list .done", "2 devices have been signed out.");
   expect(await Promise.all(tabs.map(async (tab) => (await tab.closed).code))).toEqual([4401, 4401]);
   expect(await page.locator("device-list .others").isVisible()).toBe(false);
 
   const [last] = await ann.json<{ id: number }[]>("/sessions");
   await ann.post(`/sessions/${last?.id}/end`);
-  await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange"))); // as when somebody comes back to it
+  await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange"))); // as when the user returns to the tab
   await page.waitForURL(`${chat.url}/login`);
 }, 30_000);
 
@@ -109,7 +109,7 @@ test("hides read receipts and last seen from the peer", async () => {
   expect((await seen())?.peer_read_seq).toBe(1);
   for (const label of ["Hide my read receipts", "Hide when I was last seen"]) {
     await page.getByRole("switch", { name: label }).click();
-    await says(page, "privacy-choice .done", "Saved.");
+    await shows(page, "privacy-choice .done", "Saved.");
   }
   await until("Bob sees neither mark", async () => {
     const row = await seen();
@@ -120,7 +120,7 @@ test("hides read receipts and last seen from the peer", async () => {
   expect(await page.locator("privacy-choice input:checked").count()).toBe(2);
   await context.setOffline(true);
   await page.click('privacy-choice input[name="hide_read"]');
-  await says(page, "privacy-choice .error", "Could not reach the server. Try again.");
+  await shows(page, "privacy-choice .error", "Could not reach the server. Try again.");
   expect(await page.isChecked('privacy-choice input[name="hide_read"]')).toBe(true);
 }, 30_000);
 
@@ -130,9 +130,9 @@ test("blocks and unblocks a user, whose messages from between are then there", a
   const page = await account(context);
   await page.waitForSelector("text=You have not blocked anyone.");
   await fillForm(page, { whom: "Block-Eve" });
-  await says(page, "#whom_error", "No one here is called \u2068Block-Eve\u2069.");
+  await shows(page, "#whom_error", "No one here is called \u2068Block-Eve\u2069.");
   await fillForm(page, { whom: "block-bob" });
-  await says(page, "blocked-people .done", "\u2068Block-Bob\u2069 is blocked.");
+  await shows(page, "blocked-people .done", "\u2068Block-Bob\u2069 is blocked.");
   expect(await page.locator("blocked-people .empty").isVisible()).toBe(false);
   await (await bob.open()).send("Block-Ann", "are you there?");
   expect(await ann.json<unknown[]>("/conversations")).toEqual([]);
@@ -155,11 +155,11 @@ test("saves the export as one complete file with progress, and reports cancellin
   `;
   const context = await chat.context(ann!);
   await context.addInitScript(() => {
-    Reflect.deleteProperty(globalThis, "showSaveFilePicker"); // a window of the system, which no test can press
-    Object.assign(globalThis, { told: [] });
+    Reflect.deleteProperty(globalThis, "showSaveFilePicker"); // a system dialog, out of a test's reach
+    Object.assign(globalThis, { progress: [] });
     addEventListener("DOMContentLoaded", () => {
       const count = document.querySelector("data-export .count")!;
-      const note = () => (globalThis as unknown as { told: string[] }).told.push(count.textContent);
+      const note = () => (globalThis as unknown as { progress: string[] }).progress.push(count.textContent);
       new MutationObserver(note).observe(count, { childList: true });
     });
   });
@@ -174,22 +174,22 @@ test("saves the export as one complete file with progress, and reports cancellin
   };
   expect(username).toBe("Data-Ann");
   expect(messages.map(({ seq }) => seq)).toEqual(Array.from({ length: count }, (_, i) => i + 1));
-  await says(page, "data-export .done", "The complete file has been saved.");
-  const told = (await page.evaluate("told")) as string[];
-  expect(told.at(-1)).toBe("6,000 of 6,000 messages");
-  expect(told.length).toBeGreaterThan(2); // on the way, too
+  await shows(page, "data-export .done", "The complete file has been saved.");
+  const progress = (await page.evaluate("progress")) as string[];
+  expect(progress.at(-1)).toBe("6,000 of 6,000 messages");
+  expect(progress.length).toBeGreaterThan(2); // during the download too
 
-  await page.route("**/export", () => {}); // an answer that does not come
+  await page.route("**/export", () => {}); // never answered
   await page.click("data-export .start");
   await page.click("data-export .cancel");
-  await says(page, "data-export .done", "Cancelled. Nothing was saved.");
+  await shows(page, "data-export .done", "Cancelled. Nothing was saved.");
   await page.unrouteAll();
   await page.route("**/export", (route) => route.abort());
   await page.click("data-export .start");
-  await says(page, "data-export .error", "The connection was lost, so nothing was saved. Try again.");
+  await shows(page, "data-export .error", "The connection was lost, so nothing was saved. Try again.");
   await page.unrouteAll();
 
-  // Where the browser lets the page write a file, it goes there, and is taken back when it breaks off.
+  // Where the browser lets the page write a file, a lost connection aborts the writing.
   await page.evaluate(() => {
     const acts = ((globalThis as unknown as { acts: string[] }).acts = []) as string[];
     const file = {
@@ -200,7 +200,7 @@ test("saves the export as one complete file with progress, and reports cancellin
     Object.assign(globalThis, { showSaveFilePicker: () => Promise.resolve({ createWritable: () => file }) });
   });
   await page.click("data-export .start");
-  await says(page, "data-export .done", "The complete file has been saved.");
+  await shows(page, "data-export .done", "The complete file has been saved.");
   await page.evaluate(() => {
     const real = fetch;
     const broken = (answer: Response) => {
@@ -209,15 +209,17 @@ test("saves the export as one complete file with progress, and reports cancellin
       const pull = async (controller: ReadableStreamDefaultController) => {
         const { value } = await reader.read();
         if (++pulls > 2)
-          controller.error(new TypeError("network error")); // as of an answer that was cut
+          controller.error(new TypeError("network error")); // as of a response that was cut off
         else controller.enqueue(value);
       };
       return new Response(new ReadableStream({ pull }), { headers: answer.headers });
     };
-    Object.assign(globalThis, { fetch: async (...asked: Parameters<typeof fetch>) => broken(await real(...asked)) });
+    Object.assign(globalThis, {
+      fetch: async (...request: Parameters<typeof fetch>) => broken(await real(...request)),
+    });
   });
   await page.click("data-export .start");
-  await says(page, "data-export .error", "The connection was lost, so nothing was saved. Try again.");
+  await shows(page, "data-export .error", "The connection was lost, so nothing was saved. Try again.");
   expect(await page.evaluate("acts")).toEqual(["write", "close", "write", "abort"]);
 }, 30_000);
 
@@ -231,16 +233,16 @@ test("deletes the account after a password and a confirmation, and leaves nothin
   const dialog = page.locator("account-deletion dialog");
   const press = () => page.press("#last", "Enter");
   await press();
-  await says(page, "#last_error", "Enter your password.");
+  await shows(page, "#last_error", "Enter your password.");
   await page.fill("#last", "not my password");
   await press();
-  await says(page, "dialog h2", "Delete the account of \u2068Gone-Ann\u2069?");
-  await page.keyboard.press("Enter"); // what has the focus is the way back
+  await shows(page, "dialog h2", "Delete the account of \u2068Gone-Ann\u2069?");
+  await page.keyboard.press("Enter"); // the focused button cancels
   expect(await dialog.isVisible()).toBe(false);
   expect((await ann.get("/me")).status).toBe(200);
   await press();
   await dialog.getByRole("button", { name: "Delete permanently" }).click();
-  await says(page, "#last_error", "The password is wrong.");
+  await shows(page, "#last_error", "The password is wrong.");
   await page.fill("#last", PASSWORD);
   await press();
   await dialog.getByRole("button", { name: "Delete permanently" }).click();

@@ -38,13 +38,13 @@ async function deviceOf(who: Person, granted = true, options: BrowserContextOpti
     const page: any = globalThis; // oxlint-disable-line typescript/no-explicit-any
     let permission = allowed ? "granted" : "default";
     if (allowed) localStorage.setItem("chatify.attention", '{"notifications":true}');
-    page.askedForLeave = 0;
+    page.permissionRequests = 0;
     page.Notification = class {
       static get permission() {
         return permission;
       }
       static async requestPermission() {
-        page.askedForLeave++;
+        page.permissionRequests++;
         return (permission = "granted");
       }
       readonly tag: string;
@@ -217,16 +217,17 @@ test("asks about notifications once, after the first message", async () => {
   await person("Ask-Bob");
   const device = await deviceOf(ann, false);
   const page = await device.open("Ask-Bob");
-  const asked = () => page.evaluate(() => (globalThis as unknown as { askedForLeave: number }).askedForLeave);
+  const requests = () =>
+    page.evaluate(() => (globalThis as unknown as { permissionRequests: number }).permissionRequests);
   const line = page.locator(".ask-notifications");
   await page.fill("message-composer textarea", "hello");
   expect(await line.isVisible()).toBeFalse();
   await page.press("message-composer textarea", "Enter");
   await line.waitFor({ state: "visible" });
-  expect(await asked()).toBe(0);
+  expect(await requests()).toBe(0);
   await line.locator(".yes").click();
   await line.waitFor({ state: "hidden" });
-  expect(await asked()).toBe(1);
+  expect(await requests()).toBe(1);
   await page.click("people-list .me");
   const [notices, sound] = [page.locator("#menu .notifications"), page.locator("#menu .sound")];
   expect(await notices.getAttribute("aria-checked")).toBe("true");

@@ -75,17 +75,17 @@ test("opens a search result without resolving its name again", async () => {
 test("marks the open conversation in the list, forward and back", async () => {
   const page = await enter(BOB);
   const both = async (name: string) => (await peerOnScreen(page)) === name && (await current(page)) === name;
-  await until("Bob", () => both(BOB));
+  await until("Bob is open", () => both(BOB));
   await line(page, CARL).click();
-  await until("Carl", () => both(CARL));
+  await until("Carl is open", () => both(CARL));
   await line(page, BOB).click();
-  await until("Bob again", () => both(BOB));
+  await until("Bob is open again", () => both(BOB));
   await page.goBack();
-  await until("back to Carl", () => both(CARL));
+  await until("Carl is open after going back", () => both(CARL));
   await page.goBack();
-  await until("back to Bob", () => both(BOB));
+  await until("Bob is open after going back", () => both(BOB));
   await page.goForward();
-  await until("forth to Carl", () => both(CARL));
+  await until("Carl is open after going forward", () => both(CARL));
 });
 
 test("opens the first result on Enter, even before results arrive", async () => {
@@ -142,20 +142,20 @@ test.each([
 test("reports an unreachable server at sign-out, and erases nothing", async () => {
   const page = await enter(BOB, {}, 3);
   await page.waitForSelector("textarea:visible");
-  const asked: string[] = [];
+  const dialogs: string[] = [];
   page.on("dialog", (dialog) => {
-    asked.push(dialog.message());
+    dialogs.push(dialog.message());
     void dialog.accept();
   });
   await page.context().setOffline(true);
   await signOut(page);
-  await until("the page reports it", async () => asked.length === 1);
-  expect(asked).toEqual(["Could not reach the server. Try again."]);
+  await until("the page reports it", async () => dialogs.length === 1);
+  expect(dialogs).toEqual(["Could not reach the server. Try again."]);
   expect(await page.locator("textarea").isVisible()).toBe(true);
   await page.context().setOffline(false);
   await page.click("#menu .sign-out button");
   await page.waitForURL(`${chat.url}/login`);
-  expect(asked).toHaveLength(1);
+  expect(dialogs).toHaveLength(1);
 });
 
 test("counts unread messages of unloaded conversations in the title, but not of muted ones", async () => {
@@ -360,7 +360,7 @@ test("lists names that start with the search before those that contain it", asyn
   await page.fill("people-list input", "ros");
   await until("the name that starts so is first", async () => (await names()).join() === "ross-peter,zzrossana");
   await page.fill("people-list input", "ross-");
-  await until("one is left", async () => (await names()).join() === "ross-peter");
+  await until("one name is left", async () => (await names()).join() === "ross-peter");
 });
 
 test("shows a new user among suggestions and in an open search", async () => {

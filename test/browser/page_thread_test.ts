@@ -48,7 +48,7 @@ const enter = (peer?: string, options: BrowserContextOptions = {}): Promise<Page
     ? chat.open(chat.server.user(0), "/", options)
     : chat.open(chat.server.user(0), `/#${peer}`, { ready: "chat-thread .message", ...options });
 
-/** How far the top of the line about new messages is below the top of what is seen, as a part of it; undefined without a line. */
+/** The line's distance from the top of the scroller, as a fraction of its height; undefined without a line. */
 const line = (page: Page) =>
   page.evaluate(() => {
     const box = document.querySelector("chat-thread .scroller")?.getBoundingClientRect();
@@ -74,7 +74,7 @@ test("opens at the first of many unread messages, and marks only visible ones re
   expect(await page.locator(".jump").isHidden()).toBe(true);
   await until("all are read", () => page.locator(`people-list a[data-name="${MANY_UNREAD}"] .badge`).isHidden());
 
-  // The line stays until one leaves.
+  // The line stays until the user opens another conversation.
   await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollTo(0, 0));
   await until("the line is further up", async () => {
     await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollBy(0, -1_500));
@@ -98,7 +98,7 @@ test("opens at the end when all unread messages fit on screen", async () => {
 
 test("renders a window of a long conversation, and scrolls without jumps", async () => {
   const page = await enter(LONG);
-  /** Turns the wheel until something is reached; says how far what was read moved by itself, and how much was in the document. */
+  /** Scrolls until a message is reached. Returns how far the text being read jumped, and the most messages in the document. */
   const wheel = (by: number, goal: string) =>
     page.evaluate(
       async ([step, wanted]) => {
@@ -114,8 +114,8 @@ test("renders a window of a long conversation, and scrolls without jumps", async
           const [before, from] = [read?.getBoundingClientRect().top ?? 0, scroller.scrollTop];
           const wanting = Math.min(Math.max(from + step, 0), scroller.scrollHeight - scroller.clientHeight);
           scroller.scrollTop = wanting;
-          scroller.dispatchEvent(new Event("scroll")); // a wheel tells of itself before the page is laid out, a script after
-          await new Promise(requestAnimationFrame); // the page has heard of it by then
+          scroller.dispatchEvent(new Event("scroll")); // a wheel's event precedes layout, a script's follows it
+          await new Promise(requestAnimationFrame); // the page has handled it by then
           const off = (read?.getBoundingClientRect().top ?? 0) - (before - (wanting - from));
           moved = Math.max(moved, Math.abs(off));
         }
@@ -132,7 +132,7 @@ test("renders a window of a long conversation, and scrolls without jumps", async
   expect(await page.locator("chat-thread .message").count()).toBeLessThanOrEqual(200);
 });
 
-/** Until it holds: a script's scroll tells of itself only after what comes in may have led back to the end. */
+/** Scrolls again until it holds: rendering what arrives may scroll back to the end before the scroll event. */
 async function scrollUp(page: Page, by: number): Promise<void> {
   await until("the end is away", async () => {
     if (await page.locator(".jump").isVisible()) return true;
@@ -161,9 +161,9 @@ test("counts and announces once what arrives while reading further up", async ()
     await bob.send(READER, text);
   await until("the button counts", async () => (await page.locator(".jump .count").innerText()) === "4 new");
   expect(await page.locator(".jump").getAttribute("aria-label")).toBe("4 new messages");
-  const said = await page.locator(".announcer p").allInnerTexts();
-  expect(said.filter((words) => words.includes("same")).length).toBe(2);
-  expect(said.join()).not.toContain("line 1"); // history is never said
+  const announced = await page.locator(".announcer p").allInnerTexts();
+  expect(announced.filter((words) => words.includes("same")).length).toBe(2);
+  expect(announced.join()).not.toContain("line 1"); // history is not announced
   await page.click(".jump");
   await until("the end is reached", async () => (await bottom(page)) < 5);
   expect(await page.locator(".message .text pre[data-language=ts] code").innerText()).toBe("let a = `x`;");
@@ -209,7 +209,7 @@ test("draws the line above messages that arrived while the page was closed or hi
   });
 });
 
-/** What has the focus: a line's name, the first words of a message, or what it is. */
+/** The focused element: a row's name, the start of a message, or the element's kind. */
 const focused = (page: Page) =>
   page.evaluate(() => {
     const element = document.activeElement;
@@ -224,8 +224,8 @@ test("works by keyboard, and returns the focus", async () => {
   const press = (key: string) => page.keyboard.press(key);
   await press("ArrowUp");
   expect(await focused(page)).toStartWith("Message 60");
-  const said = await page.locator(".message:focus").getAttribute("aria-label");
-  expect(said).toMatch(/^p00003: Message 60 of .* \d?\d:\d\d$/);
+  const announced = await page.locator(".message:focus").getAttribute("aria-label");
+  expect(announced).toMatch(/^p00003: Message 60 of .* \d?\d:\d\d$/);
   await press("ArrowUp");
   await press("ArrowUp");
   expect(await focused(page)).toStartWith("Message 58");
@@ -249,7 +249,7 @@ test("works by keyboard, and returns the focus", async () => {
   await press("Escape");
   expect(await focused(page)).toBe("textarea");
   await page.keyboard.type("/?");
-  expect(await page.inputValue("textarea")).toBe("/?"); // letters like any other where one writes
+  expect(await page.inputValue("textarea")).toBe("/?"); // letters like any other in a field
   await press("Escape");
   expect(await focused(page)).toBe(FEW_UNREAD);
   await press("/");
@@ -262,7 +262,7 @@ test("works by keyboard, and returns the focus", async () => {
   await press("Control+k");
   expect(await focused(page)).toBe("search");
 
-  // Who speaks to a computer can do without single keys.
+  // Users of voice control can turn off single keys.
   await page.click("people-list .me");
   await page.click("#menu .keys");
   await page.uncheck(".keys-sheet input");
@@ -307,7 +307,7 @@ test("renders a window of a long list, and reaches every row", async () => {
   await page.focus("textarea");
   await page.keyboard.press("Escape"); // to its line, far below
   await until("the line has the focus", async () => (await focused(page)) === name);
-  // A key held down on a busy machine: more presses than the rows that are drawn beside, and no frame between.
+  // A key held down on a busy machine: more presses than rendered rows, without a frame between.
   await page.evaluate(() => {
     for (let i = 0; i < 45; i++)
       document.activeElement?.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowUp", bubbles: true }));
@@ -333,7 +333,7 @@ test("grows the list's rows with the text in place, and reaches every row", asyn
   const last = page.locator("people-list .conversations > li").last();
   await until("the last row is there", async () => {
     await scroll(1_000_000);
-    const count = await last.getAttribute("aria-setsize"); // none while all of a short list is in the document
+    const count = await last.getAttribute("aria-setsize"); // absent while a short list is rendered whole
     return Number(count) > 300 && (await last.getAttribute("aria-posinset")) === count;
   });
   await scroll(150 * 64);
@@ -345,7 +345,7 @@ test("grows the list's rows with the text in place, and reaches every row", asyn
     return now.name === before.name && now.height > 100;
   });
   await setTextSize(page, 100);
-  await until("as before", async () => JSON.stringify(await top()) === JSON.stringify(before));
+  await until("the row is as before", async () => JSON.stringify(await top()) === JSON.stringify(before));
   await setTextSize(page, 200);
   await until("the last row is reached", async () => {
     await scroll(1_000_000);
@@ -367,7 +367,7 @@ test("shows in place of the composer that the peer is deleted or blocked", async
   });
   await page.route("**/blocks", (route) => route.fulfill({ json: ["Μαρία"] }));
   await page.reload();
-  await until("the page shows it", async () =>
+  await until("the page shows the deletion", async () =>
     /deleted their account/.test(await page.locator("message-composer .closed").innerText()),
   );
   expect(await page.locator("message-composer form").isHidden()).toBe(true);
@@ -381,7 +381,7 @@ test("shows in place of the composer that the peer is deleted or blocked", async
   await until("the composer has the focus", () => page.locator("textarea").isVisible());
 });
 
-/** The message at the top of what is seen, and how much of it. */
+/** The start of the message at the top of the scroller. */
 const topMessage = (page: Page) =>
   page.evaluate(() => {
     const edge = document.querySelector("chat-thread .scroller")?.getBoundingClientRect().top ?? 0;
@@ -393,7 +393,7 @@ const topMessage = (page: Page) =>
 test("keeps the position far up when the window or the text changes size", async () => {
   const portrait = { width: 390, height: 844 };
   const page = await enter(LONG, { viewport: portrait });
-  await until("120 messages up", async () => {
+  await until("the top is 120 messages up", async () => {
     await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollBy(0, -700));
     return /^Message 4[67]\d/.test((await topMessage(page)) ?? "");
   });
@@ -427,7 +427,7 @@ test("keeps the position far up when the window or the text changes size", async
   }
 });
 
-/** By how many pixels the newest bubble is hidden, or why it failed. */
+/** By how many pixels the newest bubble or its error is hidden. */
 const hiddenBelow = (page: Page) =>
   page.evaluate(() => {
     const scroller = document.querySelector("chat-thread .scroller")?.getBoundingClientRect();
@@ -442,7 +442,7 @@ test("stays at the end whatever appears", async () => {
   await until("the end is visible", async () => (await bottom(page)) < 2);
   const show = (selector: string) => () =>
     page.evaluate((selector) => {
-      // As the worst of luck has it: the page hears of its own scrolling just when the line appears.
+      // The worst case: the scroll event of the page's own scrolling fires just when the element appears.
       const scroller = document.querySelector("chat-thread .scroller");
       document.querySelector(selector)?.removeAttribute("hidden");
       scroller?.dispatchEvent(new Event("scroll"));

@@ -1,4 +1,4 @@
-/** The weight of a first visit, in bytes on the wire whoever requests them, and the time until the first message can be read. */
+/** The weight of a first visit, in bytes on the wire, and the time until the first message can be read. */
 
 import { beforeAll, expect, test } from "bun:test";
 
@@ -26,7 +26,7 @@ class Wire implements Disposable {
   constructor(to: number) {
     const back = {
       data: (server: Socket<End>, bytes: Buffer) => {
-        if (!server.data.isSocket) this.count(server.data.other?.data.asked ?? "", bytes.length);
+        if (!server.data.isSocket) this.count(server.data.other?.data.requested ?? "", bytes.length);
         if (bytes.includes("HTTP/1.1 101 ")) server.data.isSocket = true;
         server.data.other?.write(new Uint8Array(bytes));
       },
@@ -42,8 +42,8 @@ class Wire implements Disposable {
           browser.data.opening = Bun.connect({ hostname: "127.0.0.1", port: to, data: end, socket: back });
         },
         async data(browser, bytes) {
-          const asked = /^GET (\S+) HTTP/.exec(bytes.toString("latin1"));
-          if (asked) browser.data.asked = asked[1] ?? "";
+          const requested = /^GET (\S+) HTTP/.exec(bytes.toString("latin1"));
+          if (requested) browser.data.requested = requested[1] ?? "";
           const copy = new Uint8Array(bytes);
           (await browser.data.opening)?.write(copy);
         },
@@ -72,8 +72,8 @@ class Wire implements Disposable {
 interface End {
   other?: Socket<End>;
   opening?: Promise<Socket<End>>;
-  /** One answer after another: what was asked for last. */
-  asked?: string;
+  /** The path requested last, whose response is under way. */
+  requested?: string;
   isSocket: boolean;
 }
 
