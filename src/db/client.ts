@@ -170,15 +170,6 @@ export function listen(
   return { ready: client.unsafe(`listen "${channel}"`).execute(), end: () => client.end({ timeout: 0 }) };
 }
 
-/** A target as a URL, for another process. */
-export function connectionUrlOf(target: Target): string {
-  if (typeof target === "string") return target;
-  const { host, port, username, password, database } = target;
-  const url = new URL(`postgres://localhost/${encodeURIComponent(database)}`);
-  Object.assign(url, { username, password, search: new URLSearchParams({ host, port: String(port) }) });
-  return url.href;
-}
-
 /** Notifies a channel of several payloads in order, in one statement. */
 export async function notify(client: Client, channel: string, payloads: readonly string[]): Promise<void> {
   const calls = payloads.map((_, i) => `pg_notify($1, $${i + 2})`); // one prepared statement per number of payloads

@@ -10,7 +10,6 @@ import { join } from "node:path";
 
 import { type Bus, type BusEvent, newPodName } from "../../src/cluster/bus.ts";
 import { bodyOf, decodePacket, encodePacket, type Packet } from "../../src/cluster/codec.ts";
-import { MemoryBus } from "../../src/cluster/memory_bus.ts";
 import { PacketBus, type PacketBusOptions } from "../../src/cluster/packet_bus.ts";
 import { PacketCipher } from "../../src/cluster/packet_cipher.ts";
 import { PostgresBus } from "../../src/cluster/postgres_bus.ts";
@@ -23,6 +22,7 @@ import { Log } from "../../src/log.ts";
 import type { BusDrop } from "../../src/metrics.ts";
 import { draftFrame, SYNC_FRAME } from "../../src/protocol.ts";
 import { freePort, REDIS, RedisServer, SILENT } from "../support/harness.ts";
+import { MemoryBus } from "../support/memory_bus.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(20_000);

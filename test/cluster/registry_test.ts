@@ -2,10 +2,10 @@
 
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 
-import { MemoryBus } from "../../src/cluster/memory_bus.ts";
 import type { Database } from "../../src/db/database.ts";
 import { PresenceRegistry } from "../../src/presence/registry.ts";
 import { SILENT } from "../support/harness.ts";
+import { MemoryBus } from "../support/memory_bus.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(20_000);

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statfsSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { type Client, connect, connectionUrlOf } from "../../src/db/client.ts";
+import { type Client, connect } from "../../src/db/client.ts";
 import { migrate } from "../../src/db/migrate.ts";
 import { startEmbedded } from "../../src/db/own_postgres.ts";
 import type { Embedded } from "../../src/embedded_postgres/embedded_postgres.ts";
@@ -159,7 +159,9 @@ export class Sandbox {
   #urlOf(database: string): string {
     const target = this.#embedded?.target;
     if (typeof target !== "object") throw new TypeError("The embedded database has no socket");
-    return connectionUrlOf({ ...target, database });
+    const { host, port, username, password } = target;
+    const search = new URLSearchParams({ host, port: String(port) });
+    return Object.assign(new URL(`postgres://localhost/${database}`), { username, password, search }).href;
   }
 }
 

@@ -1,9 +1,9 @@
-/** A bus between pods in one process, for a single pod and for tests. */
+/** The smallest bus, to which the others are compared. */
 
-import { type Bus, type BusEvent, type BusHandlers, newPodName } from "./bus.ts";
-import { decodeEvent, encodeEvent } from "./events.ts";
+import { type Bus, type BusEvent, type BusHandlers, newPodName } from "../../src/cluster/bus.ts";
+import { decodeEvent, encodeEvent } from "../../src/cluster/events.ts";
 
-/** A `Bus` that loses no event. @param pods shared by all pods of one bus */
+/** A bus between pods in one process that loses no event. @param pods shared by all pods of one bus */
 export class MemoryBus implements Bus {
   readonly pod = newPodName();
   readonly #pods: Set<MemoryBus>;
