@@ -7,7 +7,7 @@ import { LIMITED_ACTIONS, type LimitedAction, type LimitSettings } from "../conf
 import { ChatError, type ErrorCode } from "../errors.ts";
 import type { LimitName } from "../metrics.ts";
 import { type Bucket, draw, RateLimit } from "../util/rate_limit.ts";
-import { type LoginAttempt, LoginLimits } from "./login_limits.ts";
+import { LoginLimits } from "./login_limits.ts";
 
 /** This many errors of one code within this time close a socket (CONTRACT §4: 1008). */
 const STRIKES_WITHIN_MS = 60_000;
@@ -24,7 +24,8 @@ export interface MeteredSocket extends Bucket {
 export class Limits {
   readonly #settings: LimitSettings | undefined;
   readonly #actions: ReadonlyMap<LimitedAction, RateLimit> | undefined;
-  readonly #logins: LoginLimits | undefined;
+  /** Undefined without limits. */
+  readonly logins: LoginLimits | undefined;
   readonly #refused: (limit: LimitName) => void;
 
   /** @param settings undefined for no limits @param refused called on each refusal */
@@ -33,7 +34,7 @@ export class Limits {
     this.#refused = refused;
     if (!settings) return;
     this.#actions = new Map(LIMITED_ACTIONS.map((action) => [action, new RateLimit(settings[action])]));
-    this.#logins = new LoginLimits(settings, refused);
+    this.logins = new LoginLimits(settings, refused);
   }
 
   /**
@@ -79,45 +80,5 @@ export class Limits {
     const isAtLimit = this.#settings !== undefined && sockets >= this.#settings.sockets;
     if (isAtLimit) this.#refused("sockets");
     return isAtLimit;
-  }
-
-  /**
-   * Charges a login before the password is verified; otherwise 100 concurrent guesses would all
-   * pass.
-   *
-   * @returns refunds the charge: to be called when the password was correct or was not checked
-   * @throws ChatError `rate_limited`
-   */
-  beginLogin(attempt: LoginAttempt): () => void {
-    return this.#logins?.beginLogin(attempt) ?? (() => {});
-  }
-
-  /**
-   * Rejects a login that would exceed the limit of sign-ins, before it costs a hash.
-   *
-   * @throws ChatError `rate_limited`
-   */
-  checkSignIns(attempt: LoginAttempt): void {
-    this.#logins?.checkSignIns(attempt);
-  }
-
-  /** Charges a successful login. @throws ChatError `rate_limited` */
-  chargeSignIn(attempt: LoginAttempt): void {
-    this.#logins?.chargeSignIn(attempt);
-  }
-
-  /**
-   * Charges a check whether a name is free.
-   *
-   * @returns refunds it: to be called when the name is free
-   * @throws ChatError `rate_limited`
-   */
-  beginNameCheck(address: string): () => void {
-    return this.#logins?.beginNameCheck(address) ?? (() => {});
-  }
-
-  /** Charges an otherwise valid sign-up. @returns refunds it @throws ChatError `rate_limited` */
-  beginSignUp(address: string): () => void {
-    return this.#logins?.beginSignUp(address) ?? (() => {});
   }
 }

@@ -59,7 +59,13 @@ export class LoginLimits {
     };
   }
 
-  /** See `Limits`. */
+  /**
+   * Charges a login before the password is verified; otherwise 100 concurrent guesses would all
+   * pass.
+   *
+   * @returns refunds the charge: to be called when the password was correct or was not checked
+   * @throws ChatError `rate_limited`
+   */
   beginLogin({ nameKey, address, device }: LoginAttempt): () => void {
     const failures = this.#failures;
     if (device !== undefined) return this.#charge("logins", [[failures.device, device]]);
@@ -70,24 +76,32 @@ export class LoginLimits {
     ]);
   }
 
-  /** See `Limits`. */
+  /**
+   * Rejects a login that would exceed the limit of sign-ins, before it costs a hash.
+   *
+   * @throws ChatError `rate_limited`
+   */
   checkSignIns(attempt: LoginAttempt): void {
     for (const [limit, key] of this.#signInsOf(attempt)) this.#refuse("sign_ins", limit.waitMs(key));
   }
 
-  /** See `Limits`. */
+  /** Charges a successful login. @throws ChatError `rate_limited` */
   chargeSignIn(attempt: LoginAttempt): void {
     this.#charge("sign_ins", this.#signInsOf(attempt));
   }
 
   /**
-   * A taken name costs no hash, so it is charged as a failed login: otherwise all names could be
-   * enumerated.
+   * Charges a check whether a name is free. A taken name costs no hash, so it is charged as a failed
+   * login: otherwise all names could be enumerated.
+   *
+   * @returns refunds it: to be called when the name is free
+   * @throws ChatError `rate_limited`
    */
   beginNameCheck(address: string): () => void {
     return this.#charge("logins", this.#failures.address.of(address));
   }
 
+  /** Charges an otherwise valid sign-up. @returns refunds it @throws ChatError `rate_limited` */
   beginSignUp(address: string): () => void {
     return this.#charge("sign_ups", this.#signUps.of(address));
   }

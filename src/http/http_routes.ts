@@ -46,8 +46,9 @@ export function httpRoutes(parts: Parts) {
   const cookies = new Cookies(parts);
   const streams = new Streams(parts);
   const sessions = new Sessions({ ...parts, cookies });
-  const passwords = new Passwords({ ...parts, failures: metrics.loginFailures });
-  const login = new Login({ ...parts, sessions, passwords, cookies });
+  const limits = parts.limits.logins;
+  const passwords = new Passwords({ ...parts, limits, failures: metrics.loginFailures });
+  const login = new Login({ ...parts, limits, sessions, passwords, cookies });
   const shared = { ...parts, sessions, streams };
   return {
     routes: routes({

@@ -3,7 +3,7 @@
  * in passwords.ts.
  */
 
-import type { Limits } from "../accounts/limits.ts";
+import type { LoginLimits } from "../accounts/login_limits.ts";
 import { isReserved } from "../accounts/reserved_names.ts";
 import type { SignupCredentials, SignupPolicy } from "../accounts/signup_policy.ts";
 import type { Bus } from "../cluster/bus.ts";
@@ -55,7 +55,7 @@ export class Login {
   readonly #pages: Pages;
   readonly #signupPolicy: SignupPolicy;
   readonly #trust: Trust;
-  readonly #limits: Limits;
+  readonly #limits: LoginLimits | undefined;
   readonly #presence: PresenceSubscriptions;
   readonly #bus: Bus;
 
@@ -67,7 +67,7 @@ export class Login {
     pages: Pages;
     signupPolicy: SignupPolicy;
     trust: Trust;
-    limits: Limits;
+    limits: LoginLimits | undefined;
     presence: PresenceSubscriptions;
     bus: Bus;
   }) {
@@ -130,10 +130,10 @@ export class Login {
     try {
       const nameKey = keyOfReference(username) ?? "";
       const attempt = { nameKey, address, device: await this.#knownDevice(request, nameKey) };
-      this.#limits.checkSignIns(attempt);
+      this.#limits?.checkSignIns(attempt);
       const user = await this.#passwords.authenticate(attempt, password);
       if (!user) throw new ChatError("wrong_login");
-      this.#limits.chargeSignIn(attempt);
+      this.#limits?.chargeSignIn(attempt);
       return await this.#enter(request, user, address);
     } catch (error) {
       return this.#formAgain(
@@ -184,17 +184,17 @@ export class Login {
   ): Promise<users.User> {
     const key = nameKey(name);
     if (grant !== "first admin" && isReserved(name)) throw new ChatError("name_reserved");
-    const refundName = this.#limits.beginNameCheck(address);
+    const refundName = this.#limits?.beginNameCheck(address);
     if (await users.find(this.#db, key)) throw new ChatError("name_taken");
     if (await users.findLookalike(this.#db, name)) throw new ChatError("name_similar");
-    refundName();
-    const refund = this.#limits.beginSignUp(address);
+    refundName?.();
+    const refund = this.#limits?.beginSignUp(address);
     try {
       const phc = await this.#passwords.hash(password, { device: "unknown", address, nameKey: key });
       const account = { username: name, nameKey: key, searchKey: searchKey(name), password: phc };
       return await users.create(this.#db, account, grant);
     } catch (error) {
-      if (!(error instanceof ChatError && NAME_LOST.has(error.code))) refund();
+      if (!(error instanceof ChatError && NAME_LOST.has(error.code))) refund?.();
       throw error;
     }
   }
