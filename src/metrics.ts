@@ -80,11 +80,7 @@ export class Metrics {
 
   /** The metrics of a route. @param template as in `http/router.ts`, never a requested path */
   route(template: string): RouteMetrics {
-    const known = this.#routes.get(template);
-    if (known) return known;
-    const route = new RouteMetrics();
-    this.#routes.set(template, route);
-    return route;
+    return this.#routes.getOrInsertComputed(template, () => new RouteMetrics());
   }
 
   /** The metrics of requests to unknown paths. */

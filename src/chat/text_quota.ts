@@ -122,9 +122,7 @@ export class TextQuota {
 
   #usage(username: string): Usage {
     this.#resetAtMidnight();
-    let usage = this.#users.get(username);
-    if (!usage) this.#users.set(username, (usage = { saved: 0, unsaved: 0 }));
-    return usage;
+    return this.#users.getOrInsertComputed(username, () => ({ saved: 0, unsaved: 0 }));
   }
 
   /** Starts a new day for every user. Unsaved usage of the old day is dropped. */

@@ -176,13 +176,10 @@ const ids = new WeakMap<Request, string>();
  * a random one.
  */
 export function requestId(request: Request, trust: Trust): string {
-  let id = ids.get(request);
-  if (id === undefined) {
+  return ids.getOrInsertComputed(request, () => {
     const given = isProxied(request, trust) ? request.headers.get("x-request-id") : null;
-    id = given !== null && REQUEST_ID.test(given) ? given : crypto.randomUUID();
-    ids.set(request, id);
-  }
-  return id;
+    return given !== null && REQUEST_ID.test(given) ? given : crypto.randomUUID();
+  });
 }
 
 /**

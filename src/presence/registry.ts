@@ -237,8 +237,7 @@ export class PresenceRegistry {
 
   #addRemote(pod: string, key: string, username: string): void {
     this.#unconfirmed.get(pod)?.keys.delete(key);
-    let keys = this.#remoteUsers.get(pod);
-    if (!keys) this.#remoteUsers.set(pod, (keys = new Set()));
+    const keys = this.#remoteUsers.getOrInsertComputed(pod, () => new Set());
     if (keys.has(key)) return;
     keys.add(key);
     this.#increment(key, username);

@@ -231,12 +231,9 @@ export class PresenceSubscriptions {
   }
 
   #addWatcher(key: string): WatchedUser {
-    let user = this.#watched.get(key);
-    if (!user)
-      this.#watched.set(
-        key,
-        (user = { key, sockets: 0, entry: undefined, entryWithoutLastSeen: undefined, state: undefined }),
-      );
+    const user = this.#watched.getOrInsertComputed(key, () => {
+      return { key, sockets: 0, entry: undefined, entryWithoutLastSeen: undefined, state: undefined };
+    });
     user.sockets++;
     return user;
   }

@@ -64,8 +64,7 @@ export class FairQueue {
     let ofClient = 0;
     branch.size++;
     for (const [level, key] of path.entries()) {
-      let next = branch.branches.get(key);
-      if (!next) branch.branches.set(key, (next = new Branch()));
+      const next = branch.branches.getOrInsertComputed(key, () => new Branch());
       next.size++;
       branch = next;
       if (level === client.keys - 1) ofClient = branch.size;

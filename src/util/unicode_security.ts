@@ -34,15 +34,12 @@ export function skeleton(text: string): string {
 const prototypes = new Map<string, string>();
 
 function prototypeOf(character: string): string {
-  let prototype = prototypes.get(character);
-  if (prototype === undefined) {
+  return prototypes.getOrInsertComputed(character, () => {
     const code = (character.codePointAt(0) as number).toString(16).toUpperCase().padStart(4, "0");
     const start = `\n${code} ; `;
     const at = confusables.indexOf(start);
-    prototype = at < 0 ? character : fromCodes(confusables.slice(at + start.length, confusables.indexOf("\n", at + 1)));
-    prototypes.set(character, prototype);
-  }
-  return prototype;
+    return at < 0 ? character : fromCodes(confusables.slice(at + start.length, confusables.indexOf("\n", at + 1)));
+  });
 }
 
 /** @example fromCodes("0072 006E") // "rn" */
