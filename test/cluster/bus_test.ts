@@ -472,7 +472,7 @@ const EVERY_KIND: BusEvent[] = [
 ];
 
 function calmRules(ground: Ground): void {
-  test("bus brings every kind of event to all others, once, in order, and not to its sender", async () => {
+  test("bus delivers every kind of event to all other pods once, in order", async () => {
     const [a, b, c] = (await start(ground, 3, { timing: CALM })) as [Pod, Pod, Pod];
     a.bus.publish(EVERY_KIND);
     b.bus.publish([user("bob")]);
@@ -500,7 +500,7 @@ function calmRules(ground: Ground): void {
     expect(c.from(b)).toEqual(numbers);
   });
 
-  test("bus tells who joined and who said goodbye, and loses nothing by it", async () => {
+  test("bus reports joined and leaving pods without losing events", async () => {
     const [a, b] = (await start(ground, 2, { timing: CALM })) as [Pod, Pod];
     expect(a.told).toEqual([`joined ${b.name}`]);
     expect(b.told).toEqual([`joined ${a.name}`]);
@@ -536,7 +536,7 @@ function wiredRules(ground: Wired): void {
     expect(b.told.filter((told) => told.startsWith("lost"))).toEqual([]);
   });
 
-  test("bus brings a sync in place of a frame larger than a packet", async () => {
+  test("bus replaces a frame larger than a packet with sync", async () => {
     const [a, b] = (await start(ground, 2, { timing: CALM })) as [Pod, Pod];
     const frame = JSON.stringify({ type: "draft", text: "😀".repeat(20_000) });
     a.bus.publish([{ kind: "frame", to: ["ann", "bob"], frame }, user("carol")]);
@@ -544,7 +544,7 @@ function wiredRules(ground: Wired): void {
     expect(b.from(a)).toEqual([{ kind: "frame", to: ["ann", "bob"], frame: SYNC_FRAME }, user("carol")]);
   });
 
-  test("bus tells of a hole in the numbers, also of a lost last packet", async () => {
+  test("bus reports a gap in packet numbers, also after the last packet", async () => {
     const [a] = (await start(ground, 1, { timing: CALM })) as [Pod];
     const puppet = await Puppet.enter(ground);
     await until("it is met", () => a.told.length > 0);
@@ -573,7 +573,7 @@ function wiredRules(ground: Wired): void {
     expect(a.told).toEqual([`joined ${amid.pod}`, `lost ${amid.pod}`]);
   });
 
-  test("bus tells of a pod that falls silent, soon and when its lease ends, and of its return", async () => {
+  test("bus reports a silent pod at its late heartbeat, at the end of its lease, and its return", async () => {
     const [a] = (await start(ground, 1)) as [Pod];
     const puppet = await Puppet.enter(ground, 1);
     await until("joined", () => a.told.length >= 2);
@@ -590,7 +590,7 @@ function wiredRules(ground: Wired): void {
     expect(a.told.slice(5)).toEqual([joined, lost]);
   });
 
-  test("bus takes no packet of a living pod twice, and believes nothing by it", async () => {
+  test("bus drops replayed packets of a live pod without effect", async () => {
     const spy = await ground.spy();
     spies.push(spy);
     const drops: BusDrop[] = [];
@@ -612,7 +612,7 @@ function wiredRules(ground: Wired): void {
   });
 
   test.each(["said goodbye", "fell silent"])(
-    "bus brings no pod back by a recording: one that %s, here or on a pod that starts later",
+    "bus revives no pod from recorded packets: one that %s, on this pod or one that starts later",
     async (how) => {
       const spy = await ground.spy();
       spies.push(spy);
@@ -643,7 +643,7 @@ function wiredRules(ground: Wired): void {
     },
   );
 
-  test("bus drops what no pod sealed, however much of it comes, and believes nothing by it", async () => {
+  test("bus drops any number of packets that no pod sealed, without effect", async () => {
     const drops: BusDrop[] = [];
     const lines: string[] = [];
     const log = new Log({ level: "info", format: "text", write: (line) => lines.push(line) });
@@ -671,7 +671,7 @@ function wiredRules(ground: Wired): void {
     expect(lines).toHaveLength(2);
   });
 
-  test("bus brings what a pod publishes the moment that it knows another", async () => {
+  test("bus delivers events published as soon as a peer is known", async () => {
     const [a] = (await start(ground, 1)) as [Pod];
     for (let i = 0; i < 5; i++) {
       const b = new Pod(ground.bus());
@@ -697,7 +697,7 @@ function wiredRules(ground: Wired): void {
     expect(a.told.filter((told) => told.startsWith("lost"))).toEqual([]);
   });
 
-  test("bus outlives a moment in which its own process stood still, and nobody vanishes", async () => {
+  test("bus survives a pause of its own process without losing peers", async () => {
     const lines: string[] = [];
     const log = new Log({ level: "info", format: "text", write: (line) => lines.push(line) });
     const [a, b] = (await start(ground, 2, { log, timing: { ...HURRIED, echoTimeoutMs: 1_000 } })) as [Pod, Pod];
@@ -710,7 +710,7 @@ function wiredRules(ground: Wired): void {
     expect(lines).toEqual([]);
   });
 
-  test("bus whose hearing connection is cut hears again at once, and says that it may have missed something", async () => {
+  test("bus resubscribes at once after its subscriber connection is cut, and reports a loss", async () => {
     const timing = { ...HURRIED, leaseMs: 10_000, echoTimeoutMs: 5_000 };
     const [a, b] = (await start(ground, 2, { timing })) as [Pod, Pod];
     await until("those of the test before are gone", async () => (await ground.count("ears")) === 2);
@@ -722,7 +722,7 @@ function wiredRules(ground: Wired): void {
     expect([...a.told, ...b.told].filter((told) => told.startsWith("vanished"))).toEqual([]);
   });
 
-  test("bus whose sending connection is cut under load tells the others of what they missed, and goes on", async () => {
+  test("bus reports lost packets to its peers after its publisher connection is cut under load", async () => {
     const [a, b] = (await start(ground, 2, { timing: { ...HURRIED, leaseMs: 5_000 } })) as [Pod, Pod];
     let said = 0;
     for (let cuts = 0; cuts < 4; cuts++) {
@@ -743,7 +743,7 @@ function wiredRules(ground: Wired): void {
     expect(b.told).not.toContain(`vanished ${a.name}`);
   });
 
-  test("bus comes back after its server was killed, and says that it may have missed something", async () => {
+  test("bus reconnects after its server is killed, and reports a loss", async () => {
     const [a, b] = (await start(ground)) as [Pod, Pod];
     a.say("before");
     await until("the word before", () => b.heardWord("before"));
@@ -753,7 +753,7 @@ function wiredRules(ground: Wired): void {
     for (const pod of [a, b]) await until("both ask", () => pod.told.includes("lost"));
   });
 
-  test("bus asks again and again while its server stands still, and heals within 5 s of its return", async () => {
+  test("bus retries while its server hangs, and recovers within 5 s of its return", async () => {
     const [a, b] = (await start(ground)) as [Pod, Pod];
     const goOn = await ground.stall();
     const stalledAt = performance.now();
@@ -778,7 +778,7 @@ function wiredRules(ground: Wired): void {
     expect([a.lostAt.length, b.lostAt.length]).toEqual(calm); // and then no more
   });
 
-  test("bus takes a new connection when the one that hears stands still", async () => {
+  test("bus replaces a subscriber connection that hangs", async () => {
     const [a, b] = (await start(ground)) as [Pod, Pod];
     await ground.hush("ears");
     try {
@@ -790,7 +790,7 @@ function wiredRules(ground: Wired): void {
     }
   });
 
-  test("bus takes a new connection when the one that sends stands still, and the others know what they missed", async () => {
+  test("bus replaces a publisher connection that hangs, and its peers notice the loss", async () => {
     const [a, b] = (await start(ground, 2, { timing: { ...HURRIED, leaseMs: 5_000 } })) as [Pod, Pod];
     await ground.hush("mouths");
     try {
@@ -804,7 +804,7 @@ function wiredRules(ground: Wired): void {
     }
   });
 
-  test("bus that is too slow drops what waits, and the others know", async () => {
+  test("bus drops its backlog when it is too slow, and its peers notice the loss", async () => {
     const backlog = { bytes: 100_000, events: 1_000 };
     const [a, b] = (await start(ground, 2, { backlog, timing: CALM })) as [Pod, Pod];
     const frame = JSON.stringify({ type: "draft", text: "ε".repeat(100) });
@@ -817,7 +817,7 @@ function wiredRules(ground: Wired): void {
     expect(a.told.filter((told) => told.startsWith("lost"))).toEqual([]);
   });
 
-  test("bus starts while its server is out of reach, asks until it is there, and carries then", async () => {
+  test("bus starts without its server and connects when the server is reachable", async () => {
     const [a] = (await start(ground, 1)) as [Pod];
     const { bus, arrive } = ground.away();
     const b = new Pod(bus);
@@ -833,7 +833,7 @@ function wiredRules(ground: Wired): void {
     expect(b.told.filter((told) => told === "lost").length).toBeGreaterThan(1);
   });
 
-  test("bus says once that it is interrupted, and once that it carries again", async () => {
+  test("bus logs an interruption once, and the recovery once", async () => {
     const lines: string[] = [];
     const log = new Log({ level: "info", format: "text", write: (line) => lines.push(line.slice(9)) });
     const [a] = (await start(ground, 1, { log })) as [Pod];
@@ -863,7 +863,7 @@ function wiredRules(ground: Wired): void {
   });
 }
 
-test("bus that has to leave before all is said lets the others know", async () => {
+test("bus that stops with a backlog lets its peers notice the loss", async () => {
   const ears = new Set<(text: string) => void>();
   const publisher = () => {
     let last = Promise.resolve();
@@ -905,7 +905,7 @@ describe("over PostgreSQL", () => {
 describe.skipIf(!REDIS)("over Redis", () => {
   const ground = new Redis();
 
-  test("bus of another chatify on the same Redis is not heard", async () => {
+  test("bus ignores another chatify on the same Redis", async () => {
     const [a] = (await start(ground, 1, { timing: CALM })) as [Pod];
     const other: Ground = { begin() {}, end() {}, bus: () => ground.bus({ realm: "other" }) };
     const [b, c] = await start(other);

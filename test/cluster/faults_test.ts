@@ -30,7 +30,7 @@ async function audit(app: TestApp, acks: Frame[], receiver: Tab): Promise<void> 
   expect(delivered.map(({ seq, ref, message }) => ({ seq, ref, content: message }))).toEqual(rows as never);
 }
 
-test("messages sent while sessions are killed are all stored, acked as new and delivered once", async () => {
+test("stores, acks and delivers messages once while database sessions are killed", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const [a, b] = [await ann!.open(), await bob!.open()];
@@ -118,7 +118,7 @@ async function startLossy(): Promise<{ app: TestApp; lossy: LossySocket } & Asyn
   return { app, lossy, [Symbol.asyncDispose]: end };
 }
 
-test("a batch committed with its answer lost is acked as new, delivered once, and stored once", async () => {
+test("a batch whose commit reply was lost is acked as new, stored once and delivered once", async () => {
   await using stage = await startLossy();
   const { app, lossy } = stage;
   const [ann, bob] = await app.people("ann", "bob");
@@ -139,7 +139,7 @@ test("a batch committed with its answer lost is acked as new, delivered once, an
   await audit(app, heard, b);
 });
 
-test("a message handed to another pod while the first could not store it is told of once, by the one that stored it", async () => {
+test("delivers a message once when a client resends it to another pod while the first is blocked", async () => {
   const database = await migratedDatabase();
   await using app = await startApp({ database });
   await using second = await startApp({ database });
@@ -179,7 +179,7 @@ test("a message handed to another pod while the first could not store it is told
   }
 }, 90_000);
 
-test("marks committed with their answer lost are heard of all the same", async () => {
+test("notifies of marks whose commit reply was lost", async () => {
   await using stage = await startLossy();
   const { app, lossy } = stage;
   const [ann, bob] = await app.people("ann", "bob");
@@ -204,7 +204,7 @@ test("marks committed with their answer lost are heard of all the same", async (
 }, 90_000);
 
 test.concurrent(
-  "a conversation locked by a stuck session waits, in order, and the others go on",
+  "a locked conversation waits in order while others continue",
   async () => {
     await using app = await startApp();
     const [ann, bob, carol] = await app.people("ann", "bob", "carol");
@@ -233,7 +233,7 @@ test.concurrent(
 );
 
 test.concurrent(
-  "two locked conversations hold up nobody else's message of the same batch",
+  "two locked conversations do not delay the rest of their batch",
   async () => {
     await using app = await startApp();
     const [ann] = await app.people("ann", "bob", "carol", "dave", "erin");
@@ -253,7 +253,7 @@ test.concurrent(
 );
 
 test.concurrent(
-  "what waits for a lock in vain is told to try again, over HTTP and by the close of the socket, and no defect is logged",
+  "a lock timeout answers 503 over HTTP and closes the socket with 1013, without logging an error",
   async () => {
     await using app = await startApp();
     const [ann, bob] = await app.people("ann", "bob");
@@ -274,7 +274,7 @@ test.concurrent(
   90_000,
 );
 
-test.concurrent("a row that PostgreSQL refuses fails alone", async () => {
+test.concurrent("a row that PostgreSQL rejects fails alone", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const [a, b] = [await ann!.open(), await bob!.open()];
@@ -294,7 +294,7 @@ test.concurrent("a row that PostgreSQL refuses fails alone", async () => {
   for (let i = 0; i < 99; i++) expect((await b.next("message"))["seq"]).toBe(i + 1);
 });
 
-test("sends beyond ten thousand waiting are refused as busy, and every one accepted is stored", async () => {
+test("rejects sends beyond ten thousand pending ones as busy, and stores every accepted one", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const a = await ann!.open();
@@ -310,7 +310,7 @@ test("sends beyond ten thousand waiting are refused as busy, and every one accep
   expect([count, last]).toEqual([10_000, 10_000]);
 }, 90_000);
 
-test.concurrent("a server that leaves refuses new sends as restarting", async () => {
+test.concurrent("a stopping server rejects new sends as restarting", async () => {
   await using app = await startApp();
   const [ann] = await app.people("ann", "bob");
   const a = await ann!.open();

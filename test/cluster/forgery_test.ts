@@ -163,7 +163,7 @@ function rules({ open, spy, close }: Ground): void {
     await nothingForged();
   });
 
-  test("every name in what pods send each other belongs to an account", async () => {
+  test("pods send each other only names of accounts", async () => {
     const settings = await here.sql<{ name: string; value: string }[]>`select name, value from settings`;
     const setting = (name: string) => settings.find((row) => row.name === name)!.value;
     const insider = new PacketCipher(setting("bus_key"), "an insider");

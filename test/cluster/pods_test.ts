@@ -141,7 +141,7 @@ function rules(open: () => Promise<Ground>): void {
     await ground[Symbol.asyncDispose]();
   });
 
-  test.concurrent("messages reach every socket of both people on every pod, once and in order", async () => {
+  test.concurrent("delivers messages to every socket of both users on every pod, once and in order", async () => {
     const [ann, bob] = (await one.people("m-ann", "m-bob")) as [Person, Person];
     const [a, a2, b, b3] = [
       await ann.open({ watch: [] }),
@@ -181,27 +181,30 @@ function rules(open: () => Promise<Ground>): void {
     }
   });
 
-  test.concurrent("a send repeated on another pod is acked as duplicate, stored once, and everybody asks", async () => {
-    const [ann, bob] = (await one.people("r-ann", "r-bob")) as [Person, Person];
-    const [a, a2, a3] = [
-      await ann.open({ watch: [] }),
-      await ann.at(two).open({ watch: [] }),
-      await ann.at(three).open({ watch: [] }),
-    ];
-    const b = await bob.at(three).open({ watch: [] });
-    const ref = a.newRef();
-    const first = await a.send("r-bob", "once", ref);
-    for (const tab of [a2, a3, b]) await tab.next("message");
-    const second = await a2.send("r-bob", "once", ref);
-    expect(second).toMatchObject({ id: first["id"], seq: first["seq"], timestamp: first["timestamp"] });
-    expect([first["duplicate"], second["duplicate"]]).toEqual([false, true]);
-    for (const tab of [a, a3, b]) await tab.next("sync");
-    await a2.hearsNo("sync");
-    expect([a, a2, a3, b].map((tab) => messages(tab).length)).toEqual([0, 1, 1, 1]);
-    a3.say({ to: "r-bob", message: "another text", ref });
-    expect(await a3.next("error")).toMatchObject({ code: "ref_reused", ref });
-    expect(await bob.at(two).json<Frame[]>("/messages/r-ann/r-bob?peek=1")).toHaveLength(1);
-  });
+  test.concurrent(
+    "a resend on another pod is acked as duplicate and stored once, and every other socket receives sync",
+    async () => {
+      const [ann, bob] = (await one.people("r-ann", "r-bob")) as [Person, Person];
+      const [a, a2, a3] = [
+        await ann.open({ watch: [] }),
+        await ann.at(two).open({ watch: [] }),
+        await ann.at(three).open({ watch: [] }),
+      ];
+      const b = await bob.at(three).open({ watch: [] });
+      const ref = a.newRef();
+      const first = await a.send("r-bob", "once", ref);
+      for (const tab of [a2, a3, b]) await tab.next("message");
+      const second = await a2.send("r-bob", "once", ref);
+      expect(second).toMatchObject({ id: first["id"], seq: first["seq"], timestamp: first["timestamp"] });
+      expect([first["duplicate"], second["duplicate"]]).toEqual([false, true]);
+      for (const tab of [a, a3, b]) await tab.next("sync");
+      await a2.hearsNo("sync");
+      expect([a, a2, a3, b].map((tab) => messages(tab).length)).toEqual([0, 1, 1, 1]);
+      a3.say({ to: "r-bob", message: "another text", ref });
+      expect(await a3.next("error")).toMatchObject({ code: "ref_reused", ref });
+      expect(await bob.at(two).json<Frame[]>("/messages/r-ann/r-bob?peek=1")).toHaveLength(1);
+    },
+  );
 
   test.concurrent("delivered, read, typing and unread counts cross from pod to pod", async () => {
     const [ann, bob] = (await one.people("d-ann", "d-bob")) as [Person, Person];
@@ -227,7 +230,7 @@ function rules(open: () => Promise<Ground>): void {
     await b3.hearsNo("typing", 0);
   });
 
-  test.concurrent("who signed up and who is online is told on every pod", async () => {
+  test.concurrent("announces new users and online users on every pod", async () => {
     const ann = await one.person("o-ann");
     const tabs = [await ann.open(), await ann.at(two).open(), await ann.at(three).open()];
     await until("the first lists", () => tabs.every((tab) => tab.heard.some(({ type }) => type === "status_update")));
@@ -244,7 +247,7 @@ function rules(open: () => Promise<Ground>): void {
     }
   });
 
-  test.concurrent("presence is told to watchers on every pod, with when somebody was last seen", async () => {
+  test.concurrent("sends presence with last_seen to watchers on every pod", async () => {
     const [ann, bob] = (await one.people("p-ann", "p-bob")) as [Person, Person];
     const watchers = [await ann.open({ watch: ["p-bob"] }), await ann.at(three).open({ watch: ["p-bob"] })];
     const b = await bob.at(two).open({ watch: [] });
@@ -266,7 +269,7 @@ function rules(open: () => Promise<Ground>): void {
     }
   });
 
-  test.concurrent("a move from one pod to another is silent, and so is the last but one device", async () => {
+  test.concurrent("presence ignores a reconnect to another pod, and the loss of one of two devices", async () => {
     const [ann, bob] = (await one.people("s-ann", "s-bob")) as [Person, Person];
     const first = await bob.at(two).open({ watch: [] });
     const watchers: Tab[] = [];
@@ -293,30 +296,33 @@ function rules(open: () => Promise<Ground>): void {
     await third.close();
   });
 
-  test.concurrent("a session that ends closes its sockets on every pod within two seconds, and no others", async () => {
-    const ann = await one.person("e-ann");
-    const other = await ann.at(two).logIn();
-    const theirs = [await ann.open(), await ann.at(two).open(), await ann.at(three).open()];
-    const others = [await other.at(one).open(), await other.at(three).open()];
-    await ann.get("/logout");
-    for (const tab of theirs) {
-      const closed = await Promise.race([tab.closed, Bun.sleep(2_000)]);
-      expect(closed).toMatchObject({ code: 4401 });
-    }
-    const again = await fetch(`${three.url}/login`, {
-      method: "POST",
-      body: new URLSearchParams({ username: "e-ann", password: "correct horse battery" }),
-      headers: { cookie: other.cookie },
-      redirect: "manual",
-    });
-    expect(again.status).toBe(302); // a login ends the session that the browser had before
-    for (const tab of others) {
-      const closed = await Promise.race([tab.closed, Bun.sleep(2_000)]);
-      expect(closed).toMatchObject({ code: 4401 });
-    }
-  });
+  test.concurrent(
+    "the end of a session closes its sockets on every pod within two seconds, and no others",
+    async () => {
+      const ann = await one.person("e-ann");
+      const other = await ann.at(two).logIn();
+      const theirs = [await ann.open(), await ann.at(two).open(), await ann.at(three).open()];
+      const others = [await other.at(one).open(), await other.at(three).open()];
+      await ann.get("/logout");
+      for (const tab of theirs) {
+        const closed = await Promise.race([tab.closed, Bun.sleep(2_000)]);
+        expect(closed).toMatchObject({ code: 4401 });
+      }
+      const again = await fetch(`${three.url}/login`, {
+        method: "POST",
+        body: new URLSearchParams({ username: "e-ann", password: "correct horse battery" }),
+        headers: { cookie: other.cookie },
+        redirect: "manual",
+      });
+      expect(again.status).toBe(302); // a login ends the session that the browser had before
+      for (const tab of others) {
+        const closed = await Promise.race([tab.closed, Bun.sleep(2_000)]);
+        expect(closed).toMatchObject({ code: 4401 });
+      }
+    },
+  );
 
-  test.concurrent("a pod that starts later knows within two seconds who is online elsewhere", async () => {
+  test.concurrent("a new pod learns within two seconds which users are online elsewhere", async () => {
     await using own = new Pods(await migratedDatabase(), ground.env);
     const first = await own.start();
     const [ann, bob] = (await first.people("ann", "Bob")) as [Person, Person];
@@ -332,43 +338,40 @@ function rules(open: () => Promise<Ground>): void {
     await until("ann is known", async () => (await bob.json<string[]>("/online")).includes("ann"));
   });
 
-  test.concurrent(
-    "people of a pod that leaves and who come back elsewhere are never offline, the others soon",
-    async () => {
-      const { pods: own, each } = await startPods(ground, 3);
-      await using _ = own;
-      const [first, second, third] = each as [TestApp, TestApp, TestApp];
-      const [ann, bob, carol] = (await first.people("ann", "bob", "carol")) as [Person, Person, Person];
-      await Bun.sleep(1_000);
-      const tabs = [await bob.at(second).open({ watch: [] }), await carol.at(second).open({ watch: [] })];
-      const online = async () => {
-        const rows = await first.sql<{ username: string }[]>`select username from users where is_online order by 1`;
-        return rows.map(({ username }) => username).join(" ");
-      };
-      const watchers = [await ann.open({ watch: [] }), await ann.at(third).open({ watch: [] })];
-      await until("the table knows them", async () => (await online()) === "ann bob carol", 5_000);
-      for (const tab of watchers) {
-        tab.say({ type: "watch", users: ["bob", "carol"] });
-        const { users } = await tab.next("presence");
-        expect([users.bob.online, users.carol.online]).toEqual([true, true]);
-      }
-      const leaving = second.leave();
-      for (const tab of tabs) expect(await tab.closed).toMatchObject({ code: 1012 });
-      const leftAt = performance.now();
-      await leaving;
-      await Bun.sleep(leftAt + 5_300 - performance.now()); // clients come back after 0–5 s, and then have to get there
-      await bob.at(third).open({ watch: [] });
-      for (const tab of watchers) {
-        const { users } = await tab.next("presence");
-        expect(users).toEqual({ carol: { online: false, last_seen: expect.stringMatching(/Z$/) } });
-        expect(performance.now() - leftAt).toBeLessThan(12_000);
-      }
-      await until("the table knows that carol went", async () => (await online()) === "ann bob", 5_000);
-      for (const tab of watchers) await tab.hearsNo("presence", 0);
-    },
-  );
+  test.concurrent("users of a stopped pod go offline only if they do not reconnect elsewhere", async () => {
+    const { pods: own, each } = await startPods(ground, 3);
+    await using _ = own;
+    const [first, second, third] = each as [TestApp, TestApp, TestApp];
+    const [ann, bob, carol] = (await first.people("ann", "bob", "carol")) as [Person, Person, Person];
+    await Bun.sleep(1_000);
+    const tabs = [await bob.at(second).open({ watch: [] }), await carol.at(second).open({ watch: [] })];
+    const online = async () => {
+      const rows = await first.sql<{ username: string }[]>`select username from users where is_online order by 1`;
+      return rows.map(({ username }) => username).join(" ");
+    };
+    const watchers = [await ann.open({ watch: [] }), await ann.at(third).open({ watch: [] })];
+    await until("the table knows them", async () => (await online()) === "ann bob carol", 5_000);
+    for (const tab of watchers) {
+      tab.say({ type: "watch", users: ["bob", "carol"] });
+      const { users } = await tab.next("presence");
+      expect([users.bob.online, users.carol.online]).toEqual([true, true]);
+    }
+    const leaving = second.leave();
+    for (const tab of tabs) expect(await tab.closed).toMatchObject({ code: 1012 });
+    const leftAt = performance.now();
+    await leaving;
+    await Bun.sleep(leftAt + 5_300 - performance.now()); // clients come back after 0–5 s, and then have to get there
+    await bob.at(third).open({ watch: [] });
+    for (const tab of watchers) {
+      const { users } = await tab.next("presence");
+      expect(users).toEqual({ carol: { online: false, last_seen: expect.stringMatching(/Z$/) } });
+      expect(performance.now() - leftAt).toBeLessThan(12_000);
+    }
+    await until("the table knows that carol went", async () => (await online()) === "ann bob", 5_000);
+    for (const tab of watchers) await tab.hearsNo("presence", 0);
+  });
 
-  test.concurrent("users.is_online follows whichever pods leave, and says nobody when the last one has", async () => {
+  test.concurrent("users.is_online follows pods that stop, and is false for all after the last one", async () => {
     const { pods: own, each } = await startPods(ground, 3);
     await using _ = own;
     const [first, second, third] = each as [TestApp, TestApp, TestApp];
@@ -387,7 +390,7 @@ function rules(open: () => Promise<Ground>): void {
     expect(await online()).toBe("");
   });
 
-  test.concurrent("users.is_online says nobody when the last pods leave together", async () => {
+  test.concurrent("users.is_online is false for all after the last pods stop together", async () => {
     const { pods: own, each } = await startPods(ground, 3);
     await using _ = own;
     const people = (await each[0]!.people("ann", "bob", "carol")) as [Person, Person, Person];
@@ -398,85 +401,85 @@ function rules(open: () => Promise<Ground>): void {
     expect(await online()).toBe(0);
   });
 
-  test.concurrent(
-    "people of a pod that was killed are offline within ten seconds, in the table five later",
-    async () => {
-      await using own = new Pods(await migratedDatabase(), ground.env);
-      const first = await own.start();
-      await using victim = new Process(own.database, ground.env);
-      const [ann, bob, carol] = (await first.people("ann", "bob", "carol")) as [Person, Person, Person];
-      await victim.ready();
-      const a = await ann.open({ watch: ["bob", "carol"] });
-      const b = await bob.at(victim).open({ watch: [] });
-      await carol.at(victim).open({ watch: [] });
-      const state = async () => {
-        const rows = await first.sql<{ username: string; is_online: boolean }[]>`
+  test.concurrent("users of a killed pod are offline within ten seconds, and in the table five later", async () => {
+    await using own = new Pods(await migratedDatabase(), ground.env);
+    const first = await own.start();
+    await using victim = new Process(own.database, ground.env);
+    const [ann, bob, carol] = (await first.people("ann", "bob", "carol")) as [Person, Person, Person];
+    await victim.ready();
+    const a = await ann.open({ watch: ["bob", "carol"] });
+    const b = await bob.at(victim).open({ watch: [] });
+    await carol.at(victim).open({ watch: [] });
+    const state = async () => {
+      const rows = await first.sql<{ username: string; is_online: boolean }[]>`
         select username, is_online from users order by 1
       `;
-        return rows.map(({ is_online }) => (is_online ? "+" : "-")).join("");
+      return rows.map(({ is_online }) => (is_online ? "+" : "-")).join("");
+    };
+    await until("all online", async () => (await state()) === "+++", 5_000);
+    forget(a);
+    await victim.kill();
+    const killedAt = performance.now();
+    await b.closed;
+    await carol.at(first).open({ watch: [] });
+    await until("bob is offline", () => a.heard.some(({ users }) => users?.bob?.online === false));
+    expect(performance.now() - killedAt).toBeLessThan(10_000);
+    await until("the table knows it", async () => (await state()) === "+-+", 5_000);
+    expect(a.heard.filter(({ users }) => users?.carol?.online === false)).toEqual([]); // she was back before
+  });
+
+  test.concurrent(
+    "sends sync within two seconds to users who miss messages while the bus is cut, and to no others",
+    async () => {
+      await using frail = await open();
+      const { pods: own, each } = await startPods(frail, 2);
+      await using _ = own;
+      const [first, second] = each as [TestApp, TestApp];
+      const [ann, bob, carol, dave] = (await first.people("ann", "bob", "carol", "dave")) as [
+        Person,
+        Person,
+        Person,
+        Person,
+      ];
+      const a = await ann.open({ watch: [] });
+      const [b, c, d] = [
+        await bob.at(second).open({ watch: [] }),
+        await carol.at(second).open({ watch: [] }), // wrote to nobody
+        await dave.at(second).open({ watch: [] }), // wrote long ago
+      ];
+      await d.send("carol", "long ago");
+      await d.next("delivered");
+      await first.sql`update conversations set last_at = now() - interval '2 minutes', marked_at = null`;
+      let sent = 0;
+      const cuttingUntil = performance.now() + 1_500;
+      while (performance.now() < cuttingUntil) {
+        await frail.cutEars(first);
+        for (let i = 0; i < 10; i++) await a.send("bob", `m${++sent}`);
+      }
+      await frail.cutEars(first);
+      const cutAt = performance.now();
+      forget(a, c, d);
+      const heardBefore = b.heard.length;
+      await until("bob asks", () => b.heard.slice(heardBefore).some(({ type }) => type === "sync"), 5_000);
+      console.log(`  ${messages(b).length} of ${sent} messages arrived through the cuts, sync after ${Math.round(performance.now() - cutAt)} ms`); // prettier-ignore
+      expect(messages(b).length).toBeLessThan(sent); // else this test shows nothing
+      const all = await bob.at(second).json<Frame[]>("/messages/ann/bob?peek=1");
+      expect(all.map(({ content, seq }) => [content, seq])).toEqual(Array.from({ length: sent }, (_, i) => [`m${i + 1}`, i + 1])); // prettier-ignore
+      const numbers = messages(b).map(({ seq }) => seq as number);
+      expect(numbers).toEqual([...new Set(numbers)].toSorted((x, y) => x - y));
+      await until("ann asks, whose marks may have risen", () => a.heard.some(({ type }) => type === "sync"), 5_000);
+      // What was cut last may still be connecting: then this one is lost on the way too, and asked for.
+      const arrives = async () => {
+        const { seq } = await a.send("bob", "after it all");
+        await Bun.sleep(50);
+        return messages(b).at(-1)?.["seq"] === seq;
       };
-      await until("all online", async () => (await state()) === "+++", 5_000);
-      forget(a);
-      await victim.kill();
-      const killedAt = performance.now();
-      await b.closed;
-      await carol.at(first).open({ watch: [] });
-      await until("bob is offline", () => a.heard.some(({ users }) => users?.bob?.online === false));
-      expect(performance.now() - killedAt).toBeLessThan(10_000);
-      await until("the table knows it", async () => (await state()) === "+-+", 5_000);
-      expect(a.heard.filter(({ users }) => users?.carol?.online === false)).toEqual([]); // she was back before
+      await until("messages arrive again", arrives, 5_000);
+      for (const tab of [c, d]) await tab.hearsNo("sync", 0);
     },
   );
 
-  test.concurrent("who misses messages while a bus is cut asks within two seconds, and nobody else", async () => {
-    await using frail = await open();
-    const { pods: own, each } = await startPods(frail, 2);
-    await using _ = own;
-    const [first, second] = each as [TestApp, TestApp];
-    const [ann, bob, carol, dave] = (await first.people("ann", "bob", "carol", "dave")) as [
-      Person,
-      Person,
-      Person,
-      Person,
-    ];
-    const a = await ann.open({ watch: [] });
-    const [b, c, d] = [
-      await bob.at(second).open({ watch: [] }),
-      await carol.at(second).open({ watch: [] }), // wrote to nobody
-      await dave.at(second).open({ watch: [] }), // wrote long ago
-    ];
-    await d.send("carol", "long ago");
-    await d.next("delivered");
-    await first.sql`update conversations set last_at = now() - interval '2 minutes', marked_at = null`;
-    let sent = 0;
-    const cuttingUntil = performance.now() + 1_500;
-    while (performance.now() < cuttingUntil) {
-      await frail.cutEars(first);
-      for (let i = 0; i < 10; i++) await a.send("bob", `m${++sent}`);
-    }
-    await frail.cutEars(first);
-    const cutAt = performance.now();
-    forget(a, c, d);
-    const heardBefore = b.heard.length;
-    await until("bob asks", () => b.heard.slice(heardBefore).some(({ type }) => type === "sync"), 5_000);
-    console.log(`  ${messages(b).length} of ${sent} messages arrived through the cuts, sync after ${Math.round(performance.now() - cutAt)} ms`); // prettier-ignore
-    expect(messages(b).length).toBeLessThan(sent); // else this test shows nothing
-    const all = await bob.at(second).json<Frame[]>("/messages/ann/bob?peek=1");
-    expect(all.map(({ content, seq }) => [content, seq])).toEqual(Array.from({ length: sent }, (_, i) => [`m${i + 1}`, i + 1])); // prettier-ignore
-    const numbers = messages(b).map(({ seq }) => seq as number);
-    expect(numbers).toEqual([...new Set(numbers)].toSorted((x, y) => x - y));
-    await until("ann asks, whose marks may have risen", () => a.heard.some(({ type }) => type === "sync"), 5_000);
-    // What was cut last may still be connecting: then this one is lost on the way too, and asked for.
-    const arrives = async () => {
-      const { seq } = await a.send("bob", "after it all");
-      await Bun.sleep(50);
-      return messages(b).at(-1)?.["seq"] === seq;
-    };
-    await until("messages arrive again", arrives, 5_000);
-    for (const tab of [c, d]) await tab.hearsNo("sync", 0);
-  });
-
-  test.concurrent("what a leaving pod's people still got is marked delivered", async () => {
+  test.concurrent("a stopping pod marks the messages it delivered", async () => {
     const { pods: own, each } = await startPods(ground, 2);
     await using _ = own;
     const [first, second] = each as [TestApp, TestApp];
@@ -491,28 +494,25 @@ function rules(open: () => Promise<Ground>): void {
     await until("all of it", () => a.heard.some(({ type, seq }) => type === "delivered" && seq >= last));
   });
 
-  test.concurrent(
-    "a session that ended unheard is noticed as soon as the pod knows that it missed something",
-    async () => {
-      await using frail = await open();
-      const { pods: own, each } = await startPods(frail, 1);
-      await using _ = own;
-      const [pod] = each as [TestApp];
-      const [ann, bob] = (await pod.people("ann", "bob")) as [Person, Person];
-      const [a, b] = [await ann.open({ watch: [] }), await bob.open({ watch: [] })];
-      await pod.sql`delete from sessions where user_id = (select id from users where username = 'ann')`;
-      await frail.cutEars(pod);
-      expect(await Promise.race([a.closed, Bun.sleep(6_000)])).toMatchObject({ code: 4401 });
-      b.say({ type: "ping" });
-      await b.next("pong");
-    },
-  );
+  test.concurrent("a pod that missed the end of a session closes its sockets once it notices the loss", async () => {
+    await using frail = await open();
+    const { pods: own, each } = await startPods(frail, 1);
+    await using _ = own;
+    const [pod] = each as [TestApp];
+    const [ann, bob] = (await pod.people("ann", "bob")) as [Person, Person];
+    const [a, b] = [await ann.open({ watch: [] }), await bob.open({ watch: [] })];
+    await pod.sql`delete from sessions where user_id = (select id from users where username = 'ann')`;
+    await frail.cutEars(pod);
+    expect(await Promise.race([a.closed, Bun.sleep(6_000)])).toMatchObject({ code: 4401 });
+    b.say({ type: "ping" });
+    await b.next("pong");
+  });
 }
 
 describe("over PostgreSQL", () => rules(overPostgres));
 describe.skipIf(!REDIS)("over Redis", () => rules(overRedis));
 
-test("a pod takes as many sockets as nine tenths of its files, and refuses the next until one closes", async () => {
+test("a pod accepts sockets for nine tenths of its open files, and answers 503 beyond", async () => {
   await using pod = await startApp({ openFiles: 20 });
   const ann = await pod.person("ann");
   const tabs = await Promise.all(Array.from({ length: 18 }, () => ann.open({ watch: [] })));

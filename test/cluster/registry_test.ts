@@ -48,7 +48,7 @@ async function meet(write: () => Promise<unknown> = async () => {}) {
   return { registry, bus, other, told, came, people, writes: () => writes };
 }
 
-test.concurrent("registry keeps who comes back while it still checks the new list of their pod", async () => {
+test.concurrent("registry keeps a user who reconnects while a snapshot is compared", async () => {
   const { registry, came, people, told } = await meet();
   came("ann");
   people(true, "bob"); // ann went, and that was lost
@@ -58,7 +58,7 @@ test.concurrent("registry keeps who comes back while it still checks the new lis
   expect(told).toEqual(["ann on", "bob on"]);
 });
 
-test.concurrent("registry takes nobody away while parts of a list still arrive, and then whom none named", async () => {
+test.concurrent("registry removes users missing from a snapshot only after its last part", async () => {
   const { people, told, came } = await meet();
   for (const key of ["ann", "bob", "carol"]) came(key);
   for (const part of [["ann"], ["dave"], ["erin"], ["bob"]]) {
@@ -70,7 +70,7 @@ test.concurrent("registry takes nobody away while parts of a list still arrive, 
   expect(told.filter((word) => word.endsWith("off"))).toEqual(["carol off"]);
 });
 
-test.concurrent("registry takes nobody away whose pod is asked again, because a part was lost", async () => {
+test.concurrent("registry removes no user while a snapshot is requested again after a lost part", async () => {
   const { registry, other, people, told, came } = await meet();
   for (const key of ["ann", "bob"]) came(key);
   people(true, "ann");
@@ -82,7 +82,7 @@ test.concurrent("registry takes nobody away whose pod is asked again, because a 
   expect(told).toEqual(["ann on", "bob on"]);
 });
 
-test.concurrent("registry is silent about a pod that is heard again in the moment it was given up", async () => {
+test.concurrent("registry ignores a pod that rejoins at once", async () => {
   const { registry, other, told, came, people } = await meet();
   came("ann");
   await Bun.sleep(20);
@@ -94,7 +94,7 @@ test.concurrent("registry is silent about a pod that is heard again in the momen
   expect(told).toEqual(["ann on"]);
 });
 
-test.concurrent("registry goes on writing the table when a pod died whose list it asked for", async () => {
+test.concurrent("registry writes the table although the pod of a requested snapshot died", async () => {
   const { registry, other, writes } = await meet();
   await other.stop();
   registry.requestSnapshots(other.pod); // as after any loss
@@ -102,7 +102,7 @@ test.concurrent("registry goes on writing the table when a pod died whose list i
   expect(writes()).toBeGreaterThan(0);
 });
 
-test.concurrent("registry leaves the table to the pod with the smaller name, until that is gone", async () => {
+test.concurrent("registry leaves the table to the pod with the smaller name until that stops", async () => {
   const { registry, other, people, writes } = await meet();
   people(true);
   registry.connect("ann", "ann");
@@ -113,7 +113,7 @@ test.concurrent("registry leaves the table to the pod with the smaller name, unt
   expect(writes()).toBe(2); // reads what is there, writes ann
 });
 
-test.concurrent("registry writes the table one statement at a time, however slow the database is", async () => {
+test.concurrent("registry writes the table one statement at a time on a slow database", async () => {
   let [now, most] = [0, 0];
   const { other, registry, writes } = await meet(async () => {
     most = Math.max(most, ++now);
@@ -129,19 +129,16 @@ test.concurrent("registry writes the table one statement at a time, however slow
   expect(most).toBe(1);
 });
 
-test.concurrent(
-  "registry keeps a user online for a random time who hides when they were last seen, and nobody else",
-  async () => {
-    const { registry, told } = await meet();
-    for (const key of ["ann", "bob"]) registry.connect(key, key);
-    registry.disconnect("ann", { hidden: true });
-    registry.disconnect("bob");
-    await Bun.sleep(5_700);
-    expect(told).toEqual(["ann on", "bob on", "bob off"]);
-    registry.connect("ann", "ann"); // back in time, as after a reload
-    await Bun.sleep(2_000);
-    expect(told).toHaveLength(3);
-    registry.disconnect("ann", { hidden: true });
-    await until("ann is offline", () => told.at(-1) === "ann off");
-  },
-);
+test.concurrent("registry delays going offline by a random time only for users who hide last seen", async () => {
+  const { registry, told } = await meet();
+  for (const key of ["ann", "bob"]) registry.connect(key, key);
+  registry.disconnect("ann", { hidden: true });
+  registry.disconnect("bob");
+  await Bun.sleep(5_700);
+  expect(told).toEqual(["ann on", "bob on", "bob off"]);
+  registry.connect("ann", "ann"); // back in time, as after a reload
+  await Bun.sleep(2_000);
+  expect(told).toHaveLength(3);
+  registry.disconnect("ann", { hidden: true });
+  await until("ann is offline", () => told.at(-1) === "ann off");
+});

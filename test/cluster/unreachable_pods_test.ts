@@ -137,7 +137,7 @@ function rules(ground: Ground): void {
     await ground.end();
   });
 
-  test("a stranger on the channel reads nothing of what people write, and of whom", async () => {
+  test("a listener on the channel reads no message and no name", async () => {
     const stranger = await ground.stranger(database, realm);
     const [ann, bob] = (await here.people("read-ann", "read-bob")) as [Person, Person];
     const [a, b] = [await ann.open({ watch: [] }), await bob.at(there).open({ watch: ["read-ann"] })];
@@ -203,7 +203,7 @@ function rules(ground: Ground): void {
     await stranger.end();
   });
 
-  test("what a pod of an older version stores is fetched within some seconds, and it learns that it missed something", async () => {
+  test("fetches messages stored by a pod of an older version within seconds, and makes that pod resync", async () => {
     const alerts: string[] = [];
     const ear = await ground.older(database, realm, (text) => void alerts.push(text));
     const [ann, bob] = (await here.people("old-ann", "old-bob")) as [Person, Person];
@@ -265,7 +265,7 @@ async function drops(app: TestApp): Promise<Record<string, number>> {
 describe("over PostgreSQL", () => {
   rules(new Postgres());
 
-  test("another role finds neither the channel nor the key, and passes for no pod", async () => {
+  test("another database role finds neither the channel nor the key, and passes for no pod", async () => {
     const database = await migratedDatabase();
     await using app = await startApp({ database });
     const address = new URL(await strangerAt(database));

@@ -112,7 +112,7 @@ beforeAll(() => {
 });
 
 describe("k8s/", () => {
-  test("applied in one go is everything, whether by its files or by kustomize, under the names people rely on", () => {
+  test("apply completely at once, by file or by kustomize, under documented names", () => {
     const names = (things: Thing[]) => things.map(({ kind, metadata }) => `${kind} ${metadata.name}`).toSorted();
     expect(names(sets.get("k8s/")!)).toEqual([
       "ConfigMap db-init",
@@ -171,11 +171,11 @@ describe("k8s/", () => {
     }
   });
 
-  test("is of no namespace, so that it goes into any", () => {
+  test("name no namespace, so that they fit any", () => {
     for (const things of sets.values()) for (const { metadata } of things) expect(metadata.namespace).toBeUndefined();
   });
 
-  test("names only what is there: selectors, ports, Secrets and their keys, Services, volumes", () => {
+  test("refer only to existing selectors, ports, Secrets and their keys, Services and volumes", () => {
     for (const [set, things] of sets) {
       for (const thing of templates(things)) {
         const at = `${set}: ${thing.kind} ${thing.metadata.name}`;
@@ -225,7 +225,7 @@ describe("k8s/", () => {
     }
   });
 
-  test("lets nobody but chatify reach the database, and chatify no more than it needs", () => {
+  test("allow only chatify to reach the database, and chatify no more than it needs", () => {
     for (const [set, things] of sets) {
       const policies = ofKind(things, "NetworkPolicy");
       const of = (labels: Record<string, string>) =>
@@ -374,7 +374,7 @@ describe("the passwords of k8s/", () => {
     for (const secret of [POSTGRES_PASSWORD, VALKEY_PASSWORD]) expect(out).not.toContain(secret!);
   });
 
-  test("that exist are kept, and what is missing is added", async () => {
+  test("that exist are kept, and missing ones are added", async () => {
     const before = {
       POSTGRES_USER: "chatuser",
       POSTGRES_PASSWORD: "admin123",
@@ -454,7 +454,7 @@ describe("k8s/ and the program", () => {
     expect(known).toContain(monitor.spec.endpoints[0].path);
   });
 
-  test("agree on leaving: what a pod may take to leave is less than what it is given", () => {
+  test("give a pod longer to stop than it may take", () => {
     const { containers, terminationGracePeriodSeconds } = chatify();
     expect(terminationGracePeriodSeconds).toBe(40);
     const drain = containers[0].env.find(({ name }: Thing) => name === "DRAIN_SECONDS").value;
@@ -543,7 +543,7 @@ describe("overlays", () => {
     expect(env.map(({ name }: Thing) => name)).not.toContain("TRUST_PROXY");
   });
 
-  test.skipIf(!KUSTOMIZE)("cloudnative-pg puts the operator's cluster in place of the one PostgreSQL", () => {
+  test.skipIf(!KUSTOMIZE)("cloudnative-pg replaces the single PostgreSQL with the operator's cluster", () => {
     const things = overlay("cloudnative-pg");
     expect([...ofKind(things, "StatefulSet"), ...ofKind(things, "ConfigMap")]).toEqual([]);
     const { spec } = named(things, "Cluster", "db");
@@ -556,7 +556,7 @@ describe("overlays", () => {
   });
 
   test.skipIf(!KUSTOMIZE)(
-    "service-monitor sends the token that the pods ask for, and hpa-connections counts what /metrics has",
+    "service-monitor sends the pods' token, and hpa-connections uses a metric of /metrics",
     async () => {
       const things = overlay("service-monitor");
       const [endpoint] = named(things, "ServiceMonitor", "chatify").spec.endpoints;

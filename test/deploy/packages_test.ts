@@ -60,7 +60,7 @@ function has(root: string, name: string): boolean {
   return existsSync(join(root, "node_modules", name, "package.json"));
 }
 
-test("a fresh clone installs what serving needs and reports it once", async () => {
+test("a fresh clone installs the packages for serving and reports it once", async () => {
   const root = clone();
   const said = await ensure(root, "serve");
   expect(said).toHaveLength(1);
@@ -154,7 +154,7 @@ test("an install killed halfway is repeated, though its packages look installed"
   expect(await ensure(root, "serve-without-database")).toEqual([]);
 });
 
-test("without a network it reports what is missing and what to do, and recovers once there is one", async () => {
+test("without a network it names the missing packages and the remedy, and recovers with one", async () => {
   const root = clone();
   const words = await failure(ensure(root, "serve", { ...nowhere, BUN_INSTALL_CACHE_DIR: join(root, "cache") }));
   expect(words).toContain("postgres 3.");
@@ -171,7 +171,7 @@ test("development tools that cannot be downloaded do not prevent a complete serv
   expect(await ensure(root, "serve", nowhere)).toEqual([]);
 });
 
-test("an image, which has no bun.lock, downloads nothing and says what to set", async () => {
+test("an image, which has no bun.lock, downloads nothing and names the setting", async () => {
   const root = clone();
   await ensure(root, "serve-without-database");
   rmSync(join(root, "bun.lock"));

@@ -23,7 +23,7 @@ afterAll(async () => {
 
 type Row = Record<string, unknown>;
 
-test.concurrent("settings are told, kept and changed one by one, and refuse what makes no sense", async () => {
+test.concurrent("settings are returned, stored and changed one by one, and invalid ones rejected", async () => {
   const ann = await one.person("a-ann");
   const shown = { username: "a-ann", hide_read: false, hide_last_seen: false };
   expect(await ann.json<Row>("/me")).toMatchObject(shown);
@@ -44,7 +44,7 @@ test.concurrent("settings are told, kept and changed one by one, and refuse what
 
 for (const who of ["reader", "writer"] as const) {
   test.concurrent(
-    `reading stays between the reader's own devices when the ${who} hides it, and arriving is still told`,
+    `read marks reach only the reader's devices when the ${who} hides them, and delivered marks still reach the sender`,
     async () => {
       const [ann, bob] = (await one.people(`r-ann-${who}`, `r-bob-${who}`)) as [Person, Person];
       const [a, b] = [await ann.open({ watch: [] }), await bob.at(two).open({ watch: [] })];
@@ -81,7 +81,7 @@ for (const who of ["reader", "writer"] as const) {
 }
 
 test.concurrent(
-  "who hides when they were last seen shows it to nobody, and sees it of nobody, but who is online",
+  "a user who hides last seen shows it to no user and sees it of none, but sees who is online",
   async () => {
     const [ann, bob, carol] = (await one.people("l-ann", "l-bob", "l-carol")) as [Person, Person, Person];
     const c0 = await carol.open({ watch: [] });
@@ -123,7 +123,7 @@ const logIn = (name: string, password = PASSWORD, headers = {}) =>
   post(`${two.url}/login`, { username: name, password }, headers);
 
 test.concurrent(
-  "sessions are listed with device, place and use, and end one by one or all but one, on every pod",
+  "sessions are listed with device, address and last use, and end singly or all but one, on every pod",
   async () => {
     const [ann, bob] = (await one.people("s-ann", "s-bob")) as [Person, Person];
     const answer = await logIn("s-ann", PASSWORD, { "user-agent": `${LINUX}${" x".repeat(300)}` });
@@ -167,7 +167,7 @@ test.concurrent(
   },
 );
 
-test.concurrent("the use of a session is told as it is written", async () => {
+test.concurrent("the last use of a session is returned as stored", async () => {
   const ann = await one.person("u-ann");
   const hash = hashToken(ann.cookie.split(/[=.]/)[1] ?? "");
   const back = "2 hours";
@@ -181,7 +181,7 @@ test.concurrent("the use of a session is told as it is written", async () => {
   expect(Date.now() - (await used())).toBeLessThan(60_000);
 });
 
-test.concurrent("another password needs the old one, ends all other sessions and keeps this one", async () => {
+test.concurrent("changing the password requires the old one and ends all other sessions", async () => {
   const ann = await one.person("p-ann");
   const other = await ann.logIn();
   const [mine, theirs] = [await ann.open(), await other.at(two).open()];
@@ -206,7 +206,7 @@ test.concurrent("another password needs the old one, ends all other sessions and
   expect((await logIn("p-ann", next)).status).toBe(302);
 });
 
-test.concurrent("wrong passwords of somebody signed in count as logins that failed", async () => {
+test.concurrent("wrong passwords of a signed-in user count as failed logins", async () => {
   await using app = await startApp({ env: { RATE_LIMIT: "on", LIMIT_LOGINS: "3/15m" } });
   const ann = await app.person("ann");
   const statuses: number[] = [];
@@ -218,7 +218,7 @@ test.concurrent("wrong passwords of somebody signed in count as logins that fail
   expect((await ann.post("/me/delete", { password: PASSWORD })).status).toBe(429); // the right one, too
 });
 
-test.concurrent("an account that is taken away leaves the others what was said, and its name to nobody", async () => {
+test.concurrent("deleting an account keeps its messages for the other users, and its name stays reserved", async () => {
   const [ann, bob] = (await one.people("d-ann", "d-bob")) as [Person, Person];
   const [a, b] = [await ann.at(two).open(), await bob.open({ watch: ["d-ann"] })];
   await b.next("presence").catch(() => undefined);
@@ -265,7 +265,7 @@ test.concurrent("an account that is taken away leaves the others what was said, 
   }
 });
 
-test.concurrent("a resend of what was stored before somebody was gone is acknowledged", async () => {
+test.concurrent("a resend of a message stored before the receiver's deletion is acked", async () => {
   const [ann, bob] = (await one.people("n-ann", "n-bob")) as [Person, Person];
   const b = await bob.open();
   const ack = await b.send("n-ann", "hello");
@@ -274,7 +274,7 @@ test.concurrent("a resend of what was stored before somebody was gone is acknowl
 });
 
 test.concurrent(
-  "conversations whose people are all gone are erased, long ones too, and after an interruption",
+  "purges conversations without remaining users, long ones too, and after an interruption",
   async () => {
     const database = await migratedDatabase();
     await using app = await startApp({ database });

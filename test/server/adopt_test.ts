@@ -162,7 +162,7 @@ describe("adopt", () => {
     expect(unread[0]).toEqual({ count: 100 });
   });
 
-  test("adopt hashes every password, and tells by name whose account is called otherwise now", async () => {
+  test("adopt hashes every password, and logs renamed accounts", async () => {
     const users = await ask(
       url,
       (sql) => sql<{ id: number; username: string; password: string; created_at: string }[]>`
@@ -231,7 +231,7 @@ describe("adopt", () => {
     expect(await everything(url)).toEqual(tables);
   });
 
-  test("adopt lets people in with their old passwords, and they go on where they were", async () => {
+  test("adopt lets users sign in with their old passwords and continue their conversations", async () => {
     await using app = await startApp({ database: url });
     for (const [name, password] of [
       ["Bob", "Bob-password"],
@@ -280,7 +280,7 @@ describe("adopt", () => {
   });
 });
 
-test("adopt renames an account whose name has a control character, so that its owner can sign in and be written to", async () => {
+test("adopt renames an account whose name has a control character", async () => {
   const url = await original(String.raw`
     insert into users (id, username, password) values (20, E'tab\there', 'pw-of-20');
     insert into messages (id, sender, receiver, content, timestamp) values (9000, E'tab\there', 'alice', 'hi', now());
@@ -296,7 +296,7 @@ test("adopt renames an account whose name has a control character, so that its o
 });
 
 describe("adopt changes nothing", () => {
-  test("adopt refuses while a view depends on the tables, before it hashes anything, and says which", async () => {
+  test("adopt refuses and names a view that depends on the tables, before hashing", async () => {
     const url = await original("create view latest as select * from messages");
     const before = await everything(url);
     await expect(run(url)).rejects.toThrow(
@@ -321,7 +321,7 @@ describe("adopt changes nothing", () => {
     expect(await everything(url)).toEqual(before);
   });
 
-  test("adopt gives up when the original still uses its tables", async () => {
+  test("adopt fails when the original still uses its tables", async () => {
     const url = await original();
     const [before, user] = [await everything(url), connect(url, { name: "original" })];
     try {
@@ -335,7 +335,7 @@ describe("adopt changes nothing", () => {
     expect(await everything(url)).toEqual(before);
   });
 
-  test("adopt killed halfway leaves the original as it was, and the next start takes it over", async () => {
+  test("adopt killed halfway leaves the original unchanged, and the next start adopts it", async () => {
     const url = await original(
       "insert into users (username, password) select 'person' || n, 'x' from generate_series(1, 40) n",
     );

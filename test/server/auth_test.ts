@@ -41,7 +41,7 @@ const logIn = (username: string, password = PASSWORD, headers: Record<string, st
 const isSignedIn = async (cookie: string) => (await fetch(`${app.url}/me`, { headers: { cookie } })).status === 200;
 
 describe("sign-up", () => {
-  test("makes an account and a session, and leads to the chat", async () => {
+  test("creates an account and a session, and redirects to the chat", async () => {
     const answer = await signUp("Ζωή");
     expect(answer.status).toBe(302);
     expect(answer.headers.get("location")).toBe("/");
@@ -55,7 +55,7 @@ describe("sign-up", () => {
     ] as never);
   });
 
-  test("keeps of the password an argon2id hash, and of the token its SHA-256, and nothing of either in the log", async () => {
+  test("stores an argon2id hash of the password and the SHA-256 of the token, and logs neither", async () => {
     const answer = await signUp("secretive", "a password to look for");
     const token = cookieOf(answer).slice("chatify_session=".length).split(".")[0] ?? "";
     const [user] = await app.sql`select * from users where username = 'secretive'`;
@@ -81,7 +81,7 @@ describe("sign-up", () => {
     ["a NUL", "an\0n"],
     ["markup", '"><script>alert(1)</script>'],
     ["nothing", ""],
-  ])("refuses a name of %s with 422, the form again, the words beside the field", async (_, username) => {
+  ])("rejects a name of %s with 422 and an error beside its field", async (_, username) => {
     const before = await stored();
     const answer = await signUp(username, "a password nobody repeats");
     expect(answer.status).toBe(422);
@@ -103,7 +103,7 @@ describe("sign-up", () => {
     ["7 characters of two units", "😀".repeat(7)],
     ["129 characters", "x".repeat(129)],
     ["nothing", ""],
-  ])("refuses a password of %s with 422 beside its field", async (_, password) => {
+  ])("rejects a password of %s with 422 beside its field", async (_, password) => {
     const before = await stored();
     const answer = await signUp("somebody", password);
     expect(answer.status).toBe(422);
@@ -120,7 +120,7 @@ describe("sign-up", () => {
     ["spaces around it", "  padded  "],
     ["a NUL within", "before\0after"],
     ["a percent sign and plus", "100%+more&x=y"],
-  ])("takes a password of %s, whole", async (_, password) => {
+  ])("accepts a password of %s in full", async (_, password) => {
     const name = `pw${crypto.randomUUID().slice(0, 8)}`;
     expect((await signUp(name, password)).status).toBe(302);
     expect((await logIn(name, password)).status).toBe(302);
@@ -130,7 +130,7 @@ describe("sign-up", () => {
     }
   });
 
-  test("refuses a name that is taken by its key, with 409 beside the field", async () => {
+  test("rejects a name whose key is taken, with 409 beside its field", async () => {
     expect((await signUp("ΟΔΟΣ")).status).toBe(302);
     const before = await stored();
     for (const name of ["ΟΔΟΣ", "οδος", "Οδοσ", "οδοΣ"]) {
@@ -146,13 +146,13 @@ describe("sign-up", () => {
     expect((await logIn("οδος")).status).toBe(302);
   });
 
-  test("gives a name to one of many who ask at once", async () => {
+  test("gives a name to one of many concurrent requests", async () => {
     const answers = await Promise.all(["Racer", "racer", "RACER", "rAcEr", "raceR"].map((name) => signUp(name)));
     expect(answers.map(({ status }) => status).toSorted()).toEqual([302, 409, 409, 409, 409]);
     expect(await app.sql`select from users where name_key = 'racer'`).toHaveLength(1);
   });
 
-  test("that finds its own hash stored, after an answer was lost, has succeeded", async () => {
+  test("succeeds when it finds its own hash stored after a lost reply", async () => {
     const database = await migratedDatabase();
     const db = new Database({ target: database, name: "test", max: 1, log: SILENT });
     const user = { username: "Ann", nameKey: "ann", searchKey: "ann", password: "$argon2id$the-same" };
@@ -179,7 +179,7 @@ test("a refused sign-up is JSON for a script, and a page for a browser", async (
 });
 
 describe("login", () => {
-  test("says so when it is shown because a session has ended, and waits for the password after a wrong one", async () => {
+  test("shows that a session has ended, and focuses the password after a wrong one", async () => {
     const person = await Person.signUp(app.url, "Ended");
     const shown = async (cookie: string) => {
       const answer = await fetch(`${app.url}/login`, { headers: { cookie } });
@@ -202,14 +202,14 @@ describe("login", () => {
     expect(focused(await (await signUp("!")).text())).toEqual(["username"]);
   });
 
-  test("gives a new token each time, and leaves other devices alone", async () => {
+  test("creates a new token each time, and keeps other devices' sessions", async () => {
     const person = await Person.signUp(app.url, "Traveller");
     const [phone, tablet] = [await person.logIn(), await person.logIn()];
     expect(new Set([person.cookie, phone.cookie, tablet.cookie]).size).toBe(3);
     for (const { cookie } of [person, phone, tablet]) expect(await isSignedIn(cookie)).toBe(true);
   });
 
-  test("finds the name without regard to case, and shows it as it was written", async () => {
+  test("ignores the case of the name, and shows it as signed up", async () => {
     await signUp("ÉloÏse");
     const answer = await logIn("éLOïSE");
     expect(answer.status).toBe(302);
@@ -234,13 +234,13 @@ describe("login", () => {
     await kept.close();
   });
 
-  test("that fails leaves the session it came with", async () => {
+  test("keeps the current session when it fails", async () => {
     const person = await Person.signUp(app.url, "Mistyper");
     expect((await logIn("mistyper", "wrong", { cookie: person.cookie })).status).toBe(401);
     expect(await isSignedIn(person.cookie)).toBe(true);
   });
 
-  test("says the same to a wrong password, an unknown name and an impossible one, with the form again", async () => {
+  test("shows the same error for a wrong password, an unknown name and an invalid one", async () => {
     await signUp("known");
     const before = await stored();
     const shown = new Set<string>();
@@ -267,7 +267,7 @@ describe("login", () => {
     expect(await stored()).toEqual(before);
   });
 
-  test("takes as long whoever the name belongs to, or nobody", async () => {
+  test("takes the same time for known and unknown names", async () => {
     await Promise.all(["timed", "shut", "left", "empty"].map((name) => signUp(name)));
     const leaver = await Person.signUp(app.url, "leaver");
     expect((await leaver.post("/me/delete", { password: PASSWORD })).status).toBe(200);
@@ -295,7 +295,7 @@ describe("a password typed in another form", () => {
   const TYPED = "\u1f79 e\u0301\u00a0password"; // ό of the polytonic keyboard, é decomposed, a no-break space
   const PREPARED = "\u03cc \u00e9 password";
 
-  test("signs in, is confirmed and changed, whichever form made the account", async () => {
+  test("signs in, is confirmed and changed in any form", async () => {
     expect((await signUp("formal", TYPED)).status).toBe(302);
     for (const form of [PREPARED, TYPED]) expect((await logIn("formal", form)).status).toBe(302);
     const answer = await logIn("formal", PREPARED);
@@ -309,7 +309,7 @@ describe("a password typed in another form", () => {
     }
   });
 
-  test("renews the hash of an account made before, also when two devices sign in at once", async () => {
+  test("replaces the hash of an older account, also at two concurrent logins", async () => {
     await signUp("veteran");
     const old = await Bun.password.hash(TYPED, { algorithm: "argon2id", memoryCost: 1_024, timeCost: 1 });
     const hash = async () => (await app.sql`select password from users where username = 'veteran'`)[0]?.["password"];
@@ -329,7 +329,7 @@ describe("a password typed in another form", () => {
 });
 
 describe("hashing", () => {
-  test("is bounded: of sixty sign-ups at once some are told when to come back, the others are done, none is lost", async () => {
+  test("is bounded: of sixty concurrent sign-ups some get Retry-After and the others succeed", async () => {
     const names = Array.from({ length: 60 }, (_, i) => `crowd${i}`);
     const answers = await Promise.all(names.map((name) => signUp(name)));
     const busy = answers.filter(({ status }) => status === 503);
@@ -351,32 +351,29 @@ describe("hashing", () => {
 });
 
 describe("logout", () => {
-  test.each(["GET", "POST"])(
-    "by %s ends this session and its sockets, and the person's others go on",
-    async (method) => {
-      const person = await Person.signUp(app.url, `Leaver${method}`);
-      const other = await person.logIn();
-      const [here, there] = [await person.open(), await other.open()];
-      const answer = await fetch(`${app.url}/logout`, {
-        method,
-        headers: { cookie: person.cookie },
-        redirect: "manual",
-      });
-      expect(answer.status).toBe(302);
-      expect(answer.headers.get("location")).toBe("/login");
-      expect(answer.headers.get("set-cookie")).toBe("chatify_session=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
-      expect(answer.headers.get("clear-site-data")).toBe('"cache", "storage"');
-      expect(await here.closed).toMatchObject({ code: 4401 });
-      expect(await isSignedIn(person.cookie)).toBe(false);
-      expect((await person.get("/")).headers.get("location")).toBe("/login");
-      expect(await isSignedIn(other.cookie)).toBe(true);
-      there.say({ type: "ping" });
-      await there.next("pong");
-      await there.close();
-      const hash = hashToken(person.cookie.split(/[=.]/)[1] ?? "");
-      expect(await app.sql`select from sessions where token = ${hash}`).toHaveLength(0);
-    },
-  );
+  test.each(["GET", "POST"])("by %s ends this session and its sockets, and no other of the user", async (method) => {
+    const person = await Person.signUp(app.url, `Leaver${method}`);
+    const other = await person.logIn();
+    const [here, there] = [await person.open(), await other.open()];
+    const answer = await fetch(`${app.url}/logout`, {
+      method,
+      headers: { cookie: person.cookie },
+      redirect: "manual",
+    });
+    expect(answer.status).toBe(302);
+    expect(answer.headers.get("location")).toBe("/login");
+    expect(answer.headers.get("set-cookie")).toBe("chatify_session=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
+    expect(answer.headers.get("clear-site-data")).toBe('"cache", "storage"');
+    expect(await here.closed).toMatchObject({ code: 4401 });
+    expect(await isSignedIn(person.cookie)).toBe(false);
+    expect((await person.get("/")).headers.get("location")).toBe("/login");
+    expect(await isSignedIn(other.cookie)).toBe(true);
+    there.say({ type: "ping" });
+    await there.next("pong");
+    await there.close();
+    const hash = hashToken(person.cookie.split(/[=.]/)[1] ?? "");
+    expect(await app.sql`select from sessions where token = ${hash}`).toHaveLength(0);
+  });
 
   test("from another site's page is refused, and one is still signed in", async () => {
     const person = await Person.signUp(app.url, "Stayer");
@@ -400,7 +397,7 @@ describe("logout", () => {
     expect(await isSignedIn(person.cookie)).toBe(false);
   });
 
-  test("asked about with HEAD, or without a session, ends nothing", async () => {
+  test("with HEAD, or without a session, ends nothing", async () => {
     const person = await Person.signUp(app.url, "Asker");
     const headers = { cookie: person.cookie };
     const head = await fetch(`${app.url}/logout`, { method: "HEAD", headers, redirect: "manual" });
@@ -411,7 +408,7 @@ describe("logout", () => {
     expect(nobody.headers.has("clear-site-data")).toBe(true); // an earlier one may have left something
   });
 
-  test("tells a browser's login page to erase unsent texts, too", async () => {
+  test("makes the login page erase unsent texts", async () => {
     const browser = await fetch(`${app.url}/logout`, {
       headers: { accept: "text/html,application/xhtml+xml" },
       redirect: "manual",
@@ -424,7 +421,7 @@ describe("logout", () => {
 });
 
 describe("a session", () => {
-  test("is not opened by a forged, halved or foreign cookie", async () => {
+  test("rejects a forged, truncated or foreign cookie", async () => {
     const { cookie } = await Person.signUp(app.url, "Victim");
     const value = cookie.slice("chatify_session=".length);
     const [token = "", signature = ""] = value.split(".");
@@ -448,7 +445,7 @@ describe("a session", () => {
     expect(await isSignedIn(`theme=dark; ${cookie}; lang=el`)).toBe(true);
   });
 
-  test("is asked for only when the signature is right: a forged cookie costs no query", async () => {
+  test("costs a query only with a valid signature", async () => {
     await using broken = await startApp({ env: { SESSION_SECRET: SECRET } });
     const ann = await broken.person("ann");
     await broken.sql`alter table sessions rename to gone`;
@@ -475,7 +472,7 @@ describe("a session", () => {
   });
 });
 
-test("expired sessions are swept when the server starts, and living ones are not", async () => {
+test("deletes expired sessions at startup, and no others", async () => {
   const database = await migratedDatabase();
   const first = await startApp({ database, env: { SESSION_SECRET: SECRET } });
   const ann = await first.person("ann");
@@ -493,7 +490,7 @@ test("expired sessions are swept when the server starts, and living ones are not
 describe("behind a proxy over https", () => {
   const https = { "x-forwarded-proto": "https", "x-forwarded-host": "chat.example.org" };
 
-  test("the cookie is Secure and bound to the host, and the plain one is not taken", async () => {
+  test("the cookie is Secure and host-bound, and the plain one is rejected", async () => {
     await using proxied = await startApp({ env: { TRUST_PROXY: "on" } });
     const origin = "https://chat.example.org";
     const form = { username: "ann", password: PASSWORD };
@@ -534,7 +531,7 @@ describe("behind a proxy over https", () => {
     expect((await me(cookie)).status).toBe(401);
   });
 
-  test("nothing that a client forwards is believed while TRUST_PROXY is off", async () => {
+  test("forwarded headers are ignored while TRUST_PROXY is off", async () => {
     const answer = await post(`${app.url}/signup`, { username: "Forwarder", password: PASSWORD }, https);
     expect(answer.headers.get("set-cookie")).toStartWith("chatify_session=");
     expect(answer.headers.get("set-cookie")).not.toMatch(/Secure|__Host-/);
@@ -544,7 +541,7 @@ describe("behind a proxy over https", () => {
 });
 
 describe("a form from", () => {
-  test("our own page is taken, however the host is written, and from programs without Origin", async () => {
+  test("our own page is accepted in any spelling of the host, as are programs without Origin", async () => {
     await signUp("Target");
     for (const headers of [
       { origin: app.url },
@@ -557,7 +554,7 @@ describe("a form from", () => {
     }
   });
 
-  test("pages in ALLOWED_ORIGINS is taken, besides our own", async () => {
+  test("pages in ALLOWED_ORIGINS is accepted besides our own", async () => {
     const origins = "https://chat.example.org, http://other.example:8080";
     await using open = await startApp({ env: { ALLOWED_ORIGINS: origins } });
     await open.person("ann");

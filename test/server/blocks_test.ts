@@ -47,7 +47,7 @@ async function consistent(a: string, b: string): Promise<Row> {
 }
 
 test.concurrent(
-  "who is blocked writes and is acknowledged as ever; the other's sockets, list, history and counts hear nothing",
+  "a blocked user's messages are acked, and reach none of the blocker's sockets, list, history or counts",
   async () => {
     const [ann, bob] = (await one.people("a-ann", "a-bob")) as [Person, Person];
     const tabs = [await ann.open({ watch: [] }), await ann.at(two).open({ watch: [] })];
@@ -86,7 +86,7 @@ test.concurrent(
   },
 );
 
-test.concurrent("whoever is unblocked is back with everything, and the marks go on from where they were", async () => {
+test.concurrent("unblocking restores all messages, and marks continue where they were", async () => {
   const [ann, bob] = (await one.people("b-ann", "b-bob")) as [Person, Person];
   const [a, b] = [await ann.open({ watch: [] }), await bob.at(two).open({ watch: [] })];
   await b.send("b-ann", "one");
@@ -110,7 +110,7 @@ test.concurrent("whoever is unblocked is back with everything, and the marks go 
   expect(await consistent("b-ann", "b-bob")).toMatchObject({ last_seq: 4, low_read_seq: 4, low_unread: 0 });
 });
 
-test.concurrent("what was said before a block stays readable to the one who blocks, as it was then", async () => {
+test.concurrent("messages from before a block stay readable for the blocker, as they were", async () => {
   const [ann, bob, carl] = (await one.people("j-ann", "j-bob", "j-carl")) as [Person, Person, Person];
   const [a, b] = [await ann.open({ watch: [] }), await bob.at(two).open({ watch: [] })];
   await a.send("j-bob", "one");
@@ -173,7 +173,7 @@ test.concurrent("what was said before a block stays readable to the one who bloc
   }
 });
 
-test.concurrent("a block shows exactly what had arrived, while the other writes on", async () => {
+test.concurrent("a block hides exactly the messages after it, while the blocked user writes on", async () => {
   const [ann, bob] = (await one.people("k-ann", "k-bob")) as [Person, Person];
   const [a, b] = [await ann.open({ watch: [] }), await bob.at(two).open({ watch: [] })];
   const writing = (async () => {
@@ -194,7 +194,7 @@ test.concurrent("a block shows exactly what had arrived, while the other writes 
   expect(heard()).toEqual(shown);
 });
 
-test("a block made before history stayed readable ends at what had arrived, or was written, before it", async () => {
+test("a block of an older version ends at the messages delivered or written before it", async () => {
   await using app = await startApp();
   const [ann, bob, carl] = (await app.people("ann", "bob", "carl")) as [Person, Person, Person];
   const [a, b, c] = [await ann.open({ watch: [] }), await bob.open({ watch: [] }), await carl.open({ watch: [] })];
@@ -224,7 +224,7 @@ test("a block made before history stayed readable ends at what had arrived, or w
   }
 });
 
-test.concurrent("who blocks hears nothing of what the other reads or has, and cannot write to them", async () => {
+test.concurrent("a blocker receives no marks of the blocked user, and cannot write to them", async () => {
   const [ann, bob] = (await one.people("c-ann", "c-bob")) as [Person, Person];
   const [a, b] = [await ann.open({ watch: [] }), await bob.at(two).open({ watch: [] })];
   const other = await ann.at(two).open({ watch: [] });
@@ -245,7 +245,7 @@ test.concurrent("who blocks hears nothing of what the other reads or has, and ca
   expect(await a.send("c-bob", "refused", ref)).toMatchObject({ seq: 3, duplicate: false });
 });
 
-test.concurrent("two who block each other, in one batch and many, leave no hole and no odd count", async () => {
+test.concurrent("two users who block each other leave no gap and no wrong count, in one batch or many", async () => {
   const [ann, bob] = (await one.people("d-ann", "d-bob")) as [Person, Person];
   const [a, b] = [await ann.open({ watch: [] }), await bob.open({ watch: [] })];
   let acks = 0;
@@ -270,7 +270,7 @@ test.concurrent("two who block each other, in one batch and many, leave no hole 
   }
 });
 
-test.concurrent("blocks that come and go while both write leave numbers, marks and counts right", async () => {
+test.concurrent("blocking and unblocking while both write leaves numbers, marks and counts right", async () => {
   const [ann, bob] = (await one.people("e-ann", "e-bob")) as [Person, Person];
   const [a, b] = [await ann.open({ watch: [] }), await bob.at(two).open({ watch: [] })];
   const answered = (tab: typeof a) => ofType(tab.heard, "ack", "error").length;
@@ -298,7 +298,7 @@ test.concurrent("blocks that come and go while both write leave numbers, marks a
   expect(await consistent("e-ann", "e-bob")).toMatchObject({ low_unread: 0, low_read_seq: expect.any(Number) });
 });
 
-test.concurrent("a loss between pods asks nobody to fetch what somebody they block wrote", async () => {
+test.concurrent("a loss between pods sends no sync for messages of a blocked user", async () => {
   const [ann, bob] = (await one.people("f-ann", "f-bob")) as [Person, Person];
   const b = await bob.open({ watch: [] });
   await block(ann, "f-bob");
@@ -314,7 +314,7 @@ test.concurrent("a loss between pods asks nobody to fetch what somebody they blo
   }
 });
 
-test.concurrent("a block of somebody never written with is no conversation, and holds when they write", async () => {
+test.concurrent("a block without a conversation creates none, and holds when the user writes", async () => {
   const [ann, bob] = (await one.people("g-ann", "g-bob")) as [Person, Person];
   const [a, b] = [await ann.open({ watch: [] }), await bob.open({ watch: [] })];
   await block(ann, "g-bob");
@@ -327,7 +327,7 @@ test.concurrent("a block of somebody never written with is no conversation, and 
   ]);
 });
 
-test.concurrent("a muted conversation says so to the one who muted it, on every device", async () => {
+test.concurrent("a mute reaches every device of the user who set it", async () => {
   const [ann, bob] = (await one.people("h-ann", "h-bob")) as [Person, Person];
   const tabs = [await ann.open({ watch: [] }), await ann.at(two).open({ watch: [] })];
   const b = await bob.open({ watch: [] });
@@ -348,29 +348,32 @@ test.concurrent("a muted conversation says so to the one who muted it, on every 
   expect(await muted(ann)).toBeFalse();
 });
 
-test.concurrent("blocks and mutes are refused from strangers, other sites, and for what makes no sense", async () => {
-  const [ann] = (await one.people("i-ann", "i-bob")) as [Person];
-  for (const [path, field] of [
-    ["/blocks", "blocked"],
-    ["/mutes", "muted"],
-  ] as const) {
-    const status = async (body: unknown, headers = {}) => (await ann.post(path, body, headers)).status;
-    expect(await status({ name: "i-bob", [field]: true }, { cookie: "" })).toBe(401);
-    expect(await status({ name: "i-bob", [field]: true }, { origin: "https://evil.example" })).toBe(403);
-    expect(await status({ name: "i-bob", [field]: true }, { "content-type": "text/plain" })).toBe(415);
-    expect(await status({ name: "nobody-here", [field]: true })).toBe(404);
-    for (const body of [
-      {},
-      { name: "i-bob" },
-      { name: 1, [field]: true },
-      { name: "i-bob", [field]: "yes" },
-      [],
-      "{",
-    ]) {
-      expect(await status(body)).toBe(400);
+test.concurrent(
+  "blocks and mutes are rejected without a session, from other sites, and for invalid users",
+  async () => {
+    const [ann] = (await one.people("i-ann", "i-bob")) as [Person];
+    for (const [path, field] of [
+      ["/blocks", "blocked"],
+      ["/mutes", "muted"],
+    ] as const) {
+      const status = async (body: unknown, headers = {}) => (await ann.post(path, body, headers)).status;
+      expect(await status({ name: "i-bob", [field]: true }, { cookie: "" })).toBe(401);
+      expect(await status({ name: "i-bob", [field]: true }, { origin: "https://evil.example" })).toBe(403);
+      expect(await status({ name: "i-bob", [field]: true }, { "content-type": "text/plain" })).toBe(415);
+      expect(await status({ name: "nobody-here", [field]: true })).toBe(404);
+      for (const body of [
+        {},
+        { name: "i-bob" },
+        { name: 1, [field]: true },
+        { name: "i-bob", [field]: "yes" },
+        [],
+        "{",
+      ]) {
+        expect(await status(body)).toBe(400);
+      }
+      expect(await status(`{"name":"${"x".repeat(20_000)}"}`)).toBe(413);
     }
-    expect(await status(`{"name":"${"x".repeat(20_000)}"}`)).toBe(413);
-  }
-  expect((await block(ann, "i-ann")).status).toBe(400);
-  expect(await ann.json<unknown>("/blocks")).toEqual([]);
-});
+    expect((await block(ann, "i-ann")).status).toBe(400);
+    expect(await ann.json<unknown>("/blocks")).toEqual([]);
+  },
+);

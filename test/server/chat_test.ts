@@ -27,7 +27,7 @@ describe.each(["bytes", "en-US"])("on a database ordered by %s", (order) => {
     }
   });
 
-  test.concurrent("chat shows a send in the sender's other tabs, not in the one that sent", async () => {
+  test.concurrent("chat delivers a send to the sender's other tabs only", async () => {
     await using app = await startApp(options);
     const [ann] = await app.people("Ann", "bob");
     const [one, other] = [await ann!.open(), await ann!.open()];
@@ -36,7 +36,7 @@ describe.each(["bytes", "en-US"])("on a database ordered by %s", (order) => {
     await one.hearsNo("message");
   });
 
-  test.concurrent("a conversation has one order, without holes, whoever writes", async () => {
+  test.concurrent("a conversation has one order without gaps for all writers", async () => {
     await using app = await startApp(options);
     const [ann, bob] = [await app.person("ann"), await app.person("Bob")];
     const tabs = [await ann.open(), await bob.open()] as const;
@@ -93,7 +93,7 @@ describe.each(["bytes", "en-US"])("on a database ordered by %s", (order) => {
   });
 });
 
-test.concurrent("a client of the original, which sends and reads three fields, works", async () => {
+test.concurrent("a client of the original, with three fields, works", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const [a, b] = [await ann!.open(), await bob!.open()];
@@ -114,7 +114,7 @@ test.concurrent("a client of the original, which sends and reads three fields, w
   for (const frame of [...a.heard, ...b.heard]) expect("from" in frame || "to" in frame).toBe(frame.type === "message");
 });
 
-test.concurrent("a resend of the same ref is acked with the first number, on any socket, and stored once", async () => {
+test.concurrent("a resend of a ref is stored once and acked with its first seq, on any socket", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const [a, other, b] = [await ann!.open(), await ann!.open(), await bob!.open()];
@@ -139,7 +139,7 @@ test.concurrent("a ref repeated within one batch is stored once", async () => {
   expect(await app.sql`select content from messages`).toHaveLength(1);
 });
 
-test.concurrent("a ref of another text, or to another person, is refused and nothing is stored", async () => {
+test.concurrent("a ref reused for another text or receiver is rejected, and nothing is stored", async () => {
   await using app = await startApp();
   const [ann] = await app.people("ann", "bob", "carol");
   const a = await ann!.open();
@@ -151,7 +151,7 @@ test.concurrent("a ref of another text, or to another person, is refused and not
   expect(await app.sql`select content from messages`).toHaveLength(1);
 });
 
-test.concurrent("the same ref of two people names two messages", async () => {
+test.concurrent("the same ref of two users identifies two messages", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const [a, b] = [await ann!.open(), await bob!.open()];
@@ -159,7 +159,7 @@ test.concurrent("the same ref of two people names two messages", async () => {
   expect(await b.send("ann", "from bob", "shared-ref")).toMatchObject({ seq: 2, duplicate: false });
 });
 
-test.concurrent("a note to oneself is numbered, read at once, never unread, and in the other tabs", async () => {
+test.concurrent("a note to self is numbered, read at once, and reaches the other tabs", async () => {
   await using app = await startApp();
   const ann = await app.person("Ann");
   const [one, other] = [await ann.open(), await ann.open()];
@@ -173,7 +173,7 @@ test.concurrent("a note to oneself is numbered, read at once, never unread, and 
   await other.hearsNo("message", 0); // once, not once as sender and once as receiver
 });
 
-test.concurrent("a read mark that passes nothing of the peer's changes nothing and tells nobody", async () => {
+test.concurrent("a read mark that covers no message of the peer has no effect", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const [a, b] = [await ann!.open(), await bob!.open()];
@@ -194,7 +194,7 @@ test.concurrent("a read mark that passes nothing of the peer's changes nothing a
   ] as never);
 });
 
-test.concurrent("a read mark over twelve thousand messages arrives in steps, and whole", async () => {
+test.concurrent("a read mark over twelve thousand messages is applied in steps, completely", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const b = await bob!.open();
@@ -211,7 +211,7 @@ test.concurrent("a read mark over twelve thousand messages arrives in steps, and
   expect(await app.sql`select from messages where not read`).toHaveLength(0);
 });
 
-test.concurrent("reads and sends at once never leave a wrong unread count", async () => {
+test.concurrent("concurrent reads and sends leave the unread count right", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const [a, b] = [await ann!.open(), await bob!.open()];
@@ -234,7 +234,7 @@ test.concurrent("reads and sends at once never leave a wrong unread count", asyn
   expect(now[1]).toBe(now[0]!);
 });
 
-test.concurrent("delivered reaches the sender once the receiver has the message, and only rises", async () => {
+test.concurrent("sends delivered to the sender after the receiver has the message, and only raises it", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const a = await ann!.open();
@@ -253,7 +253,7 @@ test.concurrent("delivered reaches the sender once the receiver has the message,
   expect(await ann!.json("/conversations")).toMatchObject([{ peer_delivered_seq: 2, peer_read_seq: 2 }]);
 });
 
-test.concurrent("typing is passed on to the peer only, at most once in two seconds", async () => {
+test.concurrent("relays typing to the peer only, at most once in two seconds", async () => {
   await using app = await startApp();
   const [ann, bob, carol] = await app.people("Ann", "bob", "carol");
   const [a, b, c] = [await ann!.open(), await bob!.open(), await carol!.open()];

@@ -75,7 +75,7 @@ async function failure(running: Promise<unknown>): Promise<unknown> {
   );
 }
 
-test("database loses no query, and stores each once, while its backends are terminated five times a second", async () => {
+test("database runs every query once while its backends are terminated five times a second", async () => {
   let lost = 0;
   const { db, admin } = await open({ onLost: () => lost++ });
   await admin`create table kept (key text primary key)`;
@@ -114,61 +114,53 @@ test("database loses no query, and stores each once, while its backends are term
   expect(await connections(admin, 0)).toBe(0);
 });
 
-test.concurrent(
-  "database answers within 7 s although a backend stands still, and meanwhile by the others",
-  async () => {
-    const { db, admin } = await open();
-    const pids = await Promise.all(
-      Array.from({ length: 4 }, async () => {
-        const [row] = await db.run(
-          (sql) => sql<{ pid: number }[]>`select pg_backend_pid() as pid, pg_sleep(0.05)::text`,
-        );
-        return row!.pid;
-      }),
-    );
-    expect(new Set(pids).size).toBe(4);
-    process.kill(pids[0]!, "SIGSTOP");
-    try {
-      const begun = performance.now();
-      let quick = 0;
-      const work = async () => {
-        while (performance.now() - begun < 5_000) {
-          const asked = performance.now();
-          await db.run((sql) => sql`select pg_sleep(0.01)::text`);
-          const tookMs = performance.now() - asked;
-          expect(tookMs).toBeLessThan(7_000);
-          if (tookMs < 1_000) quick++;
-        }
-      };
-      await Promise.all(Array.from({ length: 8 }, work));
-      console.log(`  ${quick} queries went on beside a backend that stands still`);
-      expect(quick).toBeGreaterThan(200);
-      expect((await db.run((sql) => sql`select 1 as one`))[0]).toEqual({ one: 1 });
-    } finally {
-      process.kill(pids[0]!, "SIGCONT");
-    }
-    expect(await connections(admin, 4)).toBeLessThanOrEqual(4);
-  },
-);
+test.concurrent("database answers within 7 s while a backend hangs, and at once over the others", async () => {
+  const { db, admin } = await open();
+  const pids = await Promise.all(
+    Array.from({ length: 4 }, async () => {
+      const [row] = await db.run((sql) => sql<{ pid: number }[]>`select pg_backend_pid() as pid, pg_sleep(0.05)::text`);
+      return row!.pid;
+    }),
+  );
+  expect(new Set(pids).size).toBe(4);
+  process.kill(pids[0]!, "SIGSTOP");
+  try {
+    const begun = performance.now();
+    let quick = 0;
+    const work = async () => {
+      while (performance.now() - begun < 5_000) {
+        const asked = performance.now();
+        await db.run((sql) => sql`select pg_sleep(0.01)::text`);
+        const tookMs = performance.now() - asked;
+        expect(tookMs).toBeLessThan(7_000);
+        if (tookMs < 1_000) quick++;
+      }
+    };
+    await Promise.all(Array.from({ length: 8 }, work));
+    console.log(`  ${quick} queries went on beside a backend that stands still`);
+    expect(quick).toBeGreaterThan(200);
+    expect((await db.run((sql) => sql`select 1 as one`))[0]).toEqual({ one: 1 });
+  } finally {
+    process.kill(pids[0]!, "SIGCONT");
+  }
+  expect(await connections(admin, 4)).toBeLessThanOrEqual(4);
+});
 
-test.concurrent(
-  "database whose every backend stands still is not ready within a second, and is again when they go on",
-  async () => {
-    const { db } = await open({ max: 1 });
-    const [row] = await db.run((sql) => sql<{ pid: number }[]>`select pg_backend_pid() as pid`);
-    process.kill(row!.pid, "SIGSTOP");
-    try {
-      const begun = performance.now();
-      expect(await answers(db)).toBeFalse();
-      expect(performance.now() - begun).toBeLessThan(4_500);
-    } finally {
-      process.kill(row!.pid, "SIGCONT");
-    }
-    expect(await answers(db)).toBeTrue();
-  },
-);
+test.concurrent("database is not ready within a second while all backends hang, and recovers", async () => {
+  const { db } = await open({ max: 1 });
+  const [row] = await db.run((sql) => sql<{ pid: number }[]>`select pg_backend_pid() as pid`);
+  process.kill(row!.pid, "SIGSTOP");
+  try {
+    const begun = performance.now();
+    expect(await answers(db)).toBeFalse();
+    expect(performance.now() - begun).toBeLessThan(4_500);
+  } finally {
+    process.kill(row!.pid, "SIGCONT");
+  }
+  expect(await answers(db)).toBeTrue();
+});
 
-test.concurrent("database out of reach says so after the time given, and once in the log", async () => {
+test.concurrent("an unreachable database fails after the given time, and is logged once", async () => {
   const server = createServer((socket) => socket.destroy());
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
   const { port } = server.address() as { port: number };
@@ -192,7 +184,7 @@ test.concurrent("database out of reach says so after the time given, and once in
   expect(log.map((line) => line.slice(9))).toEqual(["warn database connection lost code=ECONNREFUSED\n"]);
 });
 
-test("database that gets fewer connections than it wants goes on with those, and does not ask on and on", async () => {
+test("database continues with fewer connections than it wants, without repeated attempts", async () => {
   const { url, admin } = await reach();
   const role = uniqueName("few");
   await admin.unsafe(`create role ${role} login password 'few' connection limit 2`);
@@ -224,7 +216,7 @@ test("database that gets fewer connections than it wants goes on with those, and
   await admin.unsafe(`drop role ${role}`);
 });
 
-test.concurrent("a client that ended while it waited to connect again opens nothing any more", async () => {
+test.concurrent("a client that ends during its reconnect delay opens no connection", async () => {
   const { url } = await reach();
   const { address, directory, unix } = elsewhere(url);
   const client = connect(address.href, { name: "under-test" });
@@ -238,7 +230,7 @@ test.concurrent("a client that ended while it waited to connect again opens noth
   door.close();
 });
 
-test("database tells what PostgreSQL refuses at once, and tries nothing again", async () => {
+test("database reports errors of PostgreSQL at once, without a retry", async () => {
   let [tries, lost] = [0, 0];
   const { db } = await open({ onLost: () => lost++ });
   const error = await failure(db.run((sql) => (tries++, sql`select 1 / 0`)));
@@ -247,7 +239,7 @@ test("database tells what PostgreSQL refuses at once, and tries nothing again", 
   expect([tries, lost]).toEqual([1, 0]);
 });
 
-test.concurrent("database held up by a lock, or by its work, is not ready, and says so once a minute", async () => {
+test.concurrent("a lock or statement timeout is not_ready, and logged once a minute", async () => {
   const { db, admin, log } = await open();
   await admin`create table held (n int)`;
   await using release = await holdLock(admin, (tx) => tx`lock table held`);
@@ -266,7 +258,7 @@ test.concurrent("database held up by a lock, or by its work, is not ready, and s
   ]);
 });
 
-test.concurrent("database that ends rejects what is under way, and takes nothing more", async () => {
+test.concurrent("an ended database rejects running and new queries", async () => {
   const { db, admin } = await open();
   const underWay = failure(db.run((sql) => sql`select pg_sleep(2)`));
   await Bun.sleep(200);
@@ -278,7 +270,7 @@ test.concurrent("database that ends rejects what is under way, and takes nothing
   expect(await connections(admin, 0)).toBe(0);
 });
 
-test("a socket's last error, that nobody listens to any more, ends nothing", () => {
+test("a socket's last error without a listener does not end the process", () => {
   const socket = new Socket();
   expect(socket.emit("error", new Error("write after end"))).toBeFalse();
   const heard: Error[] = [];

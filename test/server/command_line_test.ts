@@ -203,7 +203,7 @@ describe("commands", () => {
     expect(await carol!.json("/get_users?q=bo")).toEqual(["Bob"]);
   });
 
-  test("do not disturb others: they stay online and connected, without a resync", async () => {
+  test("do not disturb other users: they stay online and connected, without a resync", async () => {
     const dave = await one.person("Dave");
     const erin = await other.person("Erin");
     const [tab, watcher] = [await dave.open({ watch: [] }), await erin.open({ watch: ["Dave"] })];
@@ -217,7 +217,7 @@ describe("commands", () => {
     await watcher.close();
   });
 
-  test("make a user an admin, who can then invite", async () => {
+  test("make a user an admin with the right to invite", async () => {
     const fay = await one.person("Fay");
     expect(await run("user admin fay")).toMatchObject({ code: 0, out: "" });
     expect(await fay.json("/me")).toMatchObject({ username: "Fay", admin: true });
@@ -253,7 +253,7 @@ describe("commands", () => {
     expect(out).not.toContain("argon2");
   });
 
-  test("invite: only the link goes to standard output, and it admits a user", async () => {
+  test("invite prints only the link to standard output, and it admits a user", async () => {
     const invite = await startApp({
       database: env["DATABASE_URL"]!,
       env: { SESSION_SECRET: SECRET, SIGNUP: "invite" },
@@ -275,7 +275,7 @@ describe("commands", () => {
     await invite.stop();
   });
 
-  test.if(REDIS !== null)("end sessions over Valkey too, whose channel derives from the secret", async () => {
+  test.if(REDIS !== null)("end sessions over Valkey too", async () => {
     const redis = await RedisServer.start();
     const valkey = await startApp({ env: { BUS: redis.url, SESSION_SECRET: SECRET } });
     const url = valkey.sql.options.database;

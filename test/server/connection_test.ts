@@ -98,7 +98,7 @@ describe("TLS", () => {
     expect(await session(address(`?sslmode=require&${rest}`))).toBe(meant);
   });
 
-  test("verifies the host name although hostaddr says where to connect", async () => {
+  test("verifies the host name although hostaddr is the address to connect to", async () => {
     const rest = `?sslmode=verify-full&sslrootcert=${authority.root}`;
     expect(await session(address(`${rest}&hostaddr=::1`))).toBe("TLSv1.3");
     expect(await session(address(`${rest}&hostaddr=127.0.0.1`, "elsewhere.example"))).toBe(
@@ -136,7 +136,7 @@ describe("TLS", () => {
     expect(await session(address(`?sslmode=verify-full&sslrootcert=${authority.root}${list}`))).toBe("CERT_REVOKED");
   });
 
-  test("failures at start are one sentence with the way out", async () => {
+  test("failures at startup are one sentence with a remedy", async () => {
     const full = `?sslmode=verify-full&sslrootcert=${authority.root}`;
     const where = `the server at localhost:${server.port}`;
     await server.restart({ certificate });

@@ -25,7 +25,7 @@ afterAll(async () => {
 type Draft = { peer: string; text: string; at: string };
 const INSTANT = expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/);
 
-test.concurrent("a draft is on the person's other devices, on every pod, and nowhere else", async () => {
+test.concurrent("a draft reaches the user's other devices on every pod, and nobody else's", async () => {
   const [ann, bob] = (await one.people("a-ann", "A-Bob")) as [Person, Person];
   const [a, near, far] = [await ann.open(), await ann.open(), await ann.at(two).open()];
   const b = await bob.open();
@@ -61,29 +61,26 @@ test.concurrent(
   },
 );
 
-test.concurrent(
-  "a draft with a number is confirmed to its own socket once it is stored, the last of many",
-  async () => {
-    const [ann] = (await one.people("f-ann", "F-Bob")) as [Person];
-    const [a, other] = [await ann.open(), await ann.open()];
-    for (let ack = 1; ack <= 50; ack++) a.say({ type: "draft", peer: "f-bob", text: `draft ${ack}`, ack });
-    let saved = await a.next("draft_saved");
-    while (saved.ack !== 50) saved = await a.next("draft_saved");
-    expect(saved).toEqual({ type: "draft_saved", peer: "F-Bob", ack: 50 });
-    expect(await ann.json<Draft[]>("/drafts")).toMatchObject([{ text: "draft 50" }]);
-    a.say({ type: "draft", peer: "f-bob", text: "", ack: 51 });
-    expect(await a.next("draft_saved")).toMatchObject({ ack: 51 });
-    for (const ack of ["1", 1.5, null, {}]) {
-      a.say({ type: "draft", peer: "f-bob", text: "x", ack });
-      expect(await a.next("error")).toMatchObject({ code: "bad_request" });
-    }
-    a.say({ type: "draft", peer: "f-bob", text: "unnumbered" });
-    while ((await other.next("draft")).text !== "unnumbered");
-    for (const tab of [a, other]) await tab.hearsNo("draft_saved", 0);
-  },
-);
+test.concurrent("a numbered draft is confirmed to its socket once stored, the last of many", async () => {
+  const [ann] = (await one.people("f-ann", "F-Bob")) as [Person];
+  const [a, other] = [await ann.open(), await ann.open()];
+  for (let ack = 1; ack <= 50; ack++) a.say({ type: "draft", peer: "f-bob", text: `draft ${ack}`, ack });
+  let saved = await a.next("draft_saved");
+  while (saved.ack !== 50) saved = await a.next("draft_saved");
+  expect(saved).toEqual({ type: "draft_saved", peer: "F-Bob", ack: 50 });
+  expect(await ann.json<Draft[]>("/drafts")).toMatchObject([{ text: "draft 50" }]);
+  a.say({ type: "draft", peer: "f-bob", text: "", ack: 51 });
+  expect(await a.next("draft_saved")).toMatchObject({ ack: 51 });
+  for (const ack of ["1", 1.5, null, {}]) {
+    a.say({ type: "draft", peer: "f-bob", text: "x", ack });
+    expect(await a.next("error")).toMatchObject({ code: "bad_request" });
+  }
+  a.say({ type: "draft", peer: "f-bob", text: "unnumbered" });
+  while ((await other.next("draft")).text !== "unnumbered");
+  for (const tab of [a, other]) await tab.hearsNo("draft_saved", 0);
+});
 
-test.concurrent("a draft that cannot be a message is refused, and one to nobody is nothing", async () => {
+test.concurrent("a draft that cannot be a message is rejected, and one to an unknown user ignored", async () => {
   const ann = await one.person("c-ann");
   const a = await ann.open();
   const texts = ["x".repeat(4_001), "NUL \0", "half a \ud83d"];
@@ -103,7 +100,7 @@ test.concurrent("a draft that cannot be a message is refused, and one to nobody 
   await a.hearsNo("error", 0);
 });
 
-test.concurrent("what is under way while its owner's account is taken away is not kept", async () => {
+test.concurrent("a draft in flight during its owner's deletion is not stored", async () => {
   await one.people("e-ann", "e-bob");
   await one.sql`update users set deleted_at = now() where username = 'e-ann'`;
   const db = new Database({ target: address, name: "test-drafts", max: 1, log: SILENT });
@@ -118,7 +115,7 @@ test.concurrent("what is under way while its owner's account is taken away is no
   expect(rows.map(({ owner }) => owner)).toEqual(["e-bob"]);
 });
 
-test.concurrent("of a person's drafts the hundred newest are kept", async () => {
+test.concurrent("keeps the hundred newest drafts of a user", async () => {
   const ann = await one.person("d-ann");
   const names = Array.from({ length: 130 }, (_, i) => `d${i}`);
   await one.sql`
@@ -137,18 +134,15 @@ test.concurrent("of a person's drafts the hundred newest are kept", async () => 
   expect(count).toBeLessThanOrEqual(drafts.DRAFTS_MAX + 1);
 });
 
-test.concurrent(
-  "drafts that come faster than anybody types are refused, and the server says when to go on",
-  async () => {
-    await using app = await startApp({ env: { RATE_LIMIT: "on" } });
-    const ann = await app.person("ann");
-    const a = await ann.open();
-    for (let i = 0; i < 33; i++) a.say({ type: "draft", peer: "ann", text: `${i}` });
-    expect(await a.next("error")).toMatchObject({ code: "rate_limited", retry_after: expect.any(Number) });
-  },
-);
+test.concurrent("drafts sent faster than a user types are rejected with the time to wait", async () => {
+  await using app = await startApp({ env: { RATE_LIMIT: "on" } });
+  const ann = await app.person("ann");
+  const a = await ann.open();
+  for (let i = 0; i < 33; i++) a.say({ type: "draft", peer: "ann", text: `${i}` });
+  expect(await a.next("error")).toMatchObject({ code: "rate_limited", retry_after: expect.any(Number) });
+});
 
-test("drafts that wait for the database are bounded by their length: beyond 8 MiB a sender is told to try again", async () => {
+test("drafts pending for the database are bounded: beyond 8 MiB they are rejected as busy", async () => {
   await using app = await startApp();
   const ann = await app.person("ann");
   const tab = await ann.open({ watch: [] });

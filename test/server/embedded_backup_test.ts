@@ -40,7 +40,7 @@ describe("a backup", () => {
     ["whose directories nobody may enter", "chmod 600 pg18/cluster/base pg18/cluster pg18/log pg18/run pg18 ."],
   ];
 
-  test.concurrent.each(losses)("%s starts, and has what it held", async (_, command) => {
+  test.concurrent.each(losses)("%s starts with its data", async (_, command) => {
     const directory = fresh();
     Bun.spawnSync(["cp", "-a", await backup(), directory]);
     expect(Bun.spawnSync(["sh", "-c", command], { cwd: directory }).stderr.toString()).toBe("");
@@ -51,7 +51,7 @@ describe("a backup", () => {
   });
 
   test.concurrent.if(root).each(losses.filter(([what]) => !/git|archive|everybody/.test(what)))(
-    "%s starts for an ordinary user too",
+    "%s starts for an unprivileged user too",
     async (_, command) => {
       const directory = fresh();
       Bun.spawnSync(["cp", "-a", await backup(), directory]);
@@ -63,7 +63,7 @@ describe("a backup", () => {
     },
   );
 
-  test.concurrent.if(root)("whose files are root's, or partly another user's, is PostgreSQL's again", async () => {
+  test.concurrent.if(root)("with files of root or another user is given back to PostgreSQL", async () => {
     for (const command of ["chown -R 0:0 .", "chown -R 1:1 pg18/cluster/base pg18/log"]) {
       const directory = fresh();
       Bun.spawnSync(["cp", "-a", await backup(), directory]);
@@ -75,7 +75,7 @@ describe("a backup", () => {
   });
 });
 
-test.concurrent("a copy of a database that runs is another database, and takes nothing from it", async () => {
+test.concurrent("a copy of a running database is a separate database", async () => {
   const [directory, copied] = [fresh(), fresh()];
   const first = await start(directory);
   await ask(first, "create table kept as select 'first' as word");
@@ -109,7 +109,7 @@ describe("a directory", () => {
     }
   });
 
-  test.concurrent("is the same by its link, with a slash at the end and by a relative path", async () => {
+  test.concurrent("is the same by a link, with a trailing slash and by a relative path", async () => {
     const directory = fresh();
     mkdirSync(directory);
     symlinkSync(directory, `${directory}-link`);
@@ -122,7 +122,7 @@ describe("a directory", () => {
     expect(await first.stop()).toBe("stopped");
   });
 
-  test.concurrent("whose path is too long for a socket finds a place for it wherever TMPDIR points", async () => {
+  test.concurrent("with a path too long for a socket gets one elsewhere, wherever TMPDIR points", async () => {
     const directory = join(fresh(), "x".repeat(100));
     const closed = fresh();
     mkdirSync(closed, { mode: 0o700 });
@@ -140,7 +140,7 @@ describe("a directory", () => {
     }
   });
 
-  test.concurrent("that is a link to nothing, such as to a disk that is not there, is not made", async () => {
+  test.concurrent("that is a dangling link, as to a missing disk, is not created", async () => {
     const [link, disk] = [fresh(), fresh()];
     symlinkSync(disk, link);
     for (const directory of [link, join(link, "data")]) {
@@ -149,7 +149,7 @@ describe("a directory", () => {
     expect(existsSync(disk)).toBe(false);
   });
 
-  test.concurrent("whose path is too long, or has two lines, is refused in a sentence", async () => {
+  test.concurrent("with a path that is too long or has two lines is rejected in a sentence", async () => {
     const words = (directory: string) => start(directory).then(String, (error: Error) => error.message);
     expect(await words(join(base, "x".repeat(200), "y".repeat(200), "z".repeat(200)))).toContain("is too long");
     expect(await words(join(base, "two\nlines"))).toContain("DATA_DIR contains a line break");

@@ -96,14 +96,14 @@ describe("on one directory", () => {
     expect(await embedded.stop()).toBe("stopped");
   });
 
-  test("without the password nobody gets in, not even over the socket", async () => {
+  test("the socket requires the password", async () => {
     const embedded = await start(directory);
     const target = { ...(embedded.target as object), password: "guess" } as Embedded["target"];
     expect(String(await ask({ target }, "select 1").catch(String))).toContain("password authentication failed");
     await embedded.stop();
   });
 
-  test("a later start finds what was stored, and stop is quick", async () => {
+  test("a later start finds the stored data, and stop is quick", async () => {
     const embedded = await start(directory);
     expect(embedded.state).toBe("started");
     expect(await ask<{ word: string }>(embedded, "select word from kept")).toEqual({ word: "a word" });
@@ -113,7 +113,7 @@ describe("on one directory", () => {
     await emptied(directory);
   });
 
-  test("what people write does not get into the database's log", async () => {
+  test("messages do not appear in the database's log", async () => {
     const embedded = await start(directory);
     await ask(embedded, "create temp table secrets (text text check (text is null))").catch(() => {});
     await ask(embedded, "select 'a sigh of love'::int").catch(() => {});
@@ -219,7 +219,7 @@ describe("on one directory", () => {
     expect(await (await start(directory)).stop()).toBe("stopped");
   });
 
-  test.if(linux)("a database that is recovering is waited for, and a person is told", async () => {
+  test.if(linux)("startup waits for recovery and prints that", async () => {
     const home = join(directory, "pg18");
     writeFileSync(join(home, "local.conf"), "restore_command = 'sleep 0.7; false'\nhot_standby = off\n");
     writeFileSync(join(home, "cluster/recovery.signal"), "");
@@ -307,7 +307,7 @@ describe("on one directory", () => {
     }
   });
 
-  test("a cluster of another PostgreSQL is left alone, with the way out", async () => {
+  test("a cluster of another major version is left unchanged, with a remedy", async () => {
     const version = join(directory, "pg18/cluster/PG_VERSION");
     writeFileSync(version, "19\n");
     const words = await refusal(start(directory));
@@ -346,7 +346,7 @@ test("three starts at once on a new directory share one database, and the last t
   await emptied(directory);
 });
 
-test("a path too long for a socket, with Greek, blanks, quotes and commas, works; a squatter in its place is noticed", async () => {
+test("a path too long for a socket, with Greek, blanks, quotes and commas, works, and a squatter is detected", async () => {
   const directory = join(
     base,
     "Τα δεδομένα μου, 'όλα' \"εδώ\"",
@@ -372,7 +372,7 @@ test("a path too long for a socket, with Greek, blanks, quotes and commas, works
   }
 });
 
-test.if(root && linux)("a database whose disk fills up while it runs is stopped all the same", async () => {
+test.if(root && linux)("a database with a full disk can be stopped", async () => {
   const small = disk(100);
   if (!small) return;
   const directory = join(small, "data");
@@ -382,7 +382,7 @@ test.if(root && linux)("a database whose disk fills up while it runs is stopped 
   await emptied(directory);
 });
 
-describe("refuses in plain words", () => {
+describe("rejects with a reason", () => {
   test("the directory of an older PostgreSQL", async () => {
     const directory = fresh();
     mkdirSync(join(directory, "pg17"), { recursive: true });
@@ -423,7 +423,7 @@ describe("refuses in plain words", () => {
     },
   );
 
-  test("a PostgreSQL that lets it not in, which does not run on afterwards", async () => {
+  test("a PostgreSQL that refuses the login, and stops it", async () => {
     const directory = fresh();
     await (await start(directory)).stop();
     const rules = join(directory, "pg18/cluster/pg_hba.conf");
@@ -435,7 +435,7 @@ describe("refuses in plain words", () => {
     expect(await (await start(directory)).stop()).toBe("stopped");
   });
 
-  test("a cluster that PostgreSQL cannot read, in PostgreSQL's words", async () => {
+  test("a cluster that PostgreSQL cannot read, quoting its error", async () => {
     const directory = fresh();
     await (await start(directory)).stop();
     rmSync(join(directory, "pg18/cluster/global/pg_control"));
@@ -466,7 +466,7 @@ describe.if(root && linux)("started by root", () => {
   mkdirSync(secret, { mode: 0o700 });
   const hidden = join(secret, "package");
 
-  test("an ordinary user runs it from a package that has no links and is not theirs", async () => {
+  test("an unprivileged user runs it from a package without links that belongs to another", async () => {
     const directory = fresh();
     mkdirSync(directory);
     chownSync(directory, NOBODY, NOBODY);
@@ -485,7 +485,7 @@ describe.if(root && linux)("started by root", () => {
     expect(await again.stop()).toBe("stopped");
   });
 
-  test("links that are missing from the package are made in it", async () => {
+  test("missing links of the package are created in it", async () => {
     const embedded = await start(fresh(), { packageDirectory: unlinked });
     expect(readlinkSync(join(unlinked, "native/lib/libicuuc.so.60"))).toBe("libicuuc.so.60.2");
     expect(statSync(embedded.directory).uid).not.toBe(0);
@@ -520,7 +520,7 @@ describe.if(root && linux)("started by root", () => {
     expect(words.refused).toContain("refuses to run as root");
   });
 
-  test.if(namespaces)("a user who has a number but no name, as in some containers, gets a database", async () => {
+  test.if(namespaces)("a user with an id but no name, as in some containers, gets a database", async () => {
     const directory = fresh();
     mkdirSync(directory);
     chownSync(directory, 54321, 54321);
@@ -530,4 +530,4 @@ describe.if(root && linux)("started by root", () => {
   });
 });
 
-test.if(linux)("nothing of all this is left running", () => emptied(base));
+test.if(linux)("no process is left running", () => emptied(base));

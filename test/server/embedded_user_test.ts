@@ -53,7 +53,7 @@ function as(uid: number, ...command: string[]): string | undefined {
 }
 
 describe.if(root && linux)("started by root", () => {
-  test("PostgreSQL runs as a user that no other process has", async () => {
+  test("PostgreSQL runs as a user of no other process", async () => {
     const directory = fresh();
     const embedded = await start(directory);
     const uid = userOf(postmaster(directory));
@@ -66,7 +66,7 @@ describe.if(root && linux)("started by root", () => {
     await again.stop();
   });
 
-  test("no other user can read the data or reach the socket, and PostgreSQL's own not the password", async () => {
+  test("no other user can read the data or reach the socket, and PostgreSQL's user cannot read the password", async () => {
     const embedded = await start(fresh());
     const { directory: home } = embedded;
     const { host, password } = embedded.target as { host: string; password: string };
@@ -82,7 +82,7 @@ describe.if(root && linux)("started by root", () => {
     await embedded.stop();
   });
 
-  test("the data of an older chatify, which ran PostgreSQL as an account of the system, is taken over", async () => {
+  test("data of an older chatify, which ran PostgreSQL as a system account, is migrated", async () => {
     const directory = fresh();
     const first = await start(directory);
     await ask(first, "create table kept as select 'a word' as word");
@@ -140,7 +140,7 @@ test.if(root && linux).each([
   }
 });
 
-test.if(root)("a user for whom root's data are not meant learns the ways out", async () => {
+test.if(root)("an unprivileged user gets the remedies for a directory of root", async () => {
   const directory = fresh();
   await (await start(directory)).stop();
   const { refused } = await new Chatify(directory, { uid: NOBODY }).says();

@@ -95,7 +95,7 @@ test.concurrent(
   },
 );
 
-test.concurrent("export of somebody who never wrote is whole, and nobody's is told to strangers", async () => {
+test.concurrent("export of a user without messages is complete, and requires a session", async () => {
   const nina = await app.person("nina");
   const answer = await nina.get("/export");
   expect(answer.headers.get("chatify-messages")).toBe("0");
@@ -105,7 +105,7 @@ test.concurrent("export of somebody who never wrote is whole, and nobody's is to
   expect([head.status, await head.text()]).toEqual([200, ""]);
 });
 
-test.concurrent("export is told to a person once at a time, and again when the reader has left", async () => {
+test.concurrent("export runs once at a time per user, and again after the client disconnects", async () => {
   const [olga] = (await app.people("olga", "peter")) as [Person];
   await converse("olga", "peter", 3_000, 4_000);
   const reading = new AbortController();
@@ -122,7 +122,7 @@ test.concurrent("export is told to a person once at a time, and again when the r
   expect(((await third.json()) as Export).messages).toHaveLength(3_000);
 });
 
-test.concurrent("export tells of what others read what /messages tells", async () => {
+test.concurrent("export shows the same read state as /messages", async () => {
   const [quin, rosa] = (await app.people("quin", "rosa")) as [Person, Person];
   const [q, r] = [await quin.open(), await rosa.open()];
   await q.send("rosa", "hello");

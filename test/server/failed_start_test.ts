@@ -95,7 +95,7 @@ test.concurrent.if(linux)("generates the secret again after a full disk left it 
   expect(readFileSync(join(directory, "session_secret"), "utf8").length).toBeGreaterThan(40);
 });
 
-test.concurrent.if(linux)("leaves no PostgreSQL when interrupted at any moment of the start", async () => {
+test.concurrent.if(linux)("leaves no PostgreSQL when interrupted at any time during startup", async () => {
   const directory = fresh();
   await startsAndStops(directory);
   for (const [state, moments] of Object.entries({ new: [300, 700, 1_200], there: [150, 400] })) {
@@ -130,7 +130,7 @@ test.concurrent.if(linux)("a second Ctrl-C during recovery stops PostgreSQL too"
   await startsAndStops(directory);
 });
 
-test.concurrent.if(linux)("does not block the next start when killed at any moment", async () => {
+test.concurrent.if(linux)("does not block the next start when killed at any time", async () => {
   const directory = fresh();
   for (const afterMs of [200, 500, 1_000]) {
     const child = run(directory);

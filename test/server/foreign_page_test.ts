@@ -50,7 +50,7 @@ const OURS: readonly [string, () => Record<string, string>][] = [
 ];
 
 describe("GET /logout from", () => {
-  test.each(FOREIGN)("%s is refused, and the session goes on", async (_, headers) => {
+  test.each(FOREIGN)("%s is rejected, and the session continues", async (_, headers) => {
     const answer = await ann.get("/logout", headers());
     expect(answer.status).toBe(403);
     expect(await answer.text()).toContain('"foreign_origin"');
@@ -96,7 +96,7 @@ describe("GET /messages from", () => {
     await tab.close();
   });
 
-  test.each(OURS)("%s marks what it shows as read", async (_, headers) => {
+  test.each(OURS)("%s marks its messages as read", async (_, headers) => {
     const tab = await bob.open();
     const { seq } = await tab.send("ann", "and this?");
     await ann.json("/messages/ann/bob?limit=5", headers());

@@ -79,7 +79,7 @@ async function answers503(app: TestApp, ann: Person): Promise<void> {
 }
 
 describe("a session", () => {
-  test.concurrent("does not depend on settings of the role or the database", async () => {
+  test.concurrent("ignores settings of the role and the database", async () => {
     const { admin, role, database } = await owner(`
       alter role $ set idle_session_timeout = '1s';
       alter role $ set idle_in_transaction_session_timeout = '1ms';
@@ -109,22 +109,19 @@ describe("a session", () => {
     await admin.end();
   });
 
-  test.concurrent(
-    "through a pooler that drops its settings is refused at start, before any lock is taken",
-    async () => {
-      const { admin, database } = await owner();
-      const pooler = new ForgetfulPooler(new URL(database).searchParams.get("host")!);
-      const address = new URL(database);
-      address.searchParams.set("host", pooler.directory);
-      const error = await startApp({ database: address.href, direct: database }).catch((error: unknown) => error);
-      expect(error).toBeInstanceOf(DatabaseError);
-      expect((error as Error).message).toBe(
-        "A pooler between chatify and PostgreSQL (such as PgBouncer) drops session settings: DATABASE_URL must point to PostgreSQL itself",
-      );
-      pooler.close();
-      await admin.end();
-    },
-  );
+  test.concurrent("through a pooler that drops its settings is rejected at startup, before taking a lock", async () => {
+    const { admin, database } = await owner();
+    const pooler = new ForgetfulPooler(new URL(database).searchParams.get("host")!);
+    const address = new URL(database);
+    address.searchParams.set("host", pooler.directory);
+    const error = await startApp({ database: address.href, direct: database }).catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(DatabaseError);
+    expect((error as Error).message).toBe(
+      "A pooler between chatify and PostgreSQL (such as PgBouncer) drops session settings: DATABASE_URL must point to PostgreSQL itself",
+    );
+    pooler.close();
+    await admin.end();
+  });
 
   test.concurrent.each([
     [
@@ -137,7 +134,7 @@ describe("a session", () => {
       () =>
         "This PostgreSQL is read-only (default_transaction_read_only is on for the server, the database or the role): turn it off",
     ],
-  ])("that cannot store messages is refused at start: %s", async (change, words) => {
+  ])("that cannot store messages is rejected at startup: %s", async (change, words) => {
     const { admin, role, database } = await owner(change, migratedDatabase);
     const begunAt = performance.now();
     const error = await startApp({ database }).catch((error: unknown) => error);
@@ -175,7 +172,7 @@ describe("a session", () => {
       "create function refuse() returns trigger language plpgsql as 'begin raise ''closed on Sundays''; end'; create trigger refuse before insert on messages for each row execute function refuse()",
       "reported: closed on Sundays (SQLSTATE P0001). A trigger or function that is not part of chatify raised this: ",
     ],
-  ])("in which no message could be stored is refused at start: %s", async (change, words) => {
+  ])("in which no message can be stored is rejected at startup: %s", async (change, words) => {
     const { admin, role, database } = await owner();
     await (await startApp({ database })).stop();
     await admin.unsafe(change.replaceAll("$", role));
@@ -187,7 +184,7 @@ describe("a session", () => {
   });
 
   test.concurrent(
-    "in which one message could be stored starts without a trace of it, also while a lock blocks the tables",
+    "in which a message can be stored starts and keeps no trace of the trial, also while the tables are locked",
     async () => {
       const { admin, database } = await owner();
       await (await startApp({ database })).stop();
@@ -201,32 +198,29 @@ describe("a session", () => {
     },
   );
 
-  test.concurrent(
-    "out of reach for longer than any request waits keeps its sockets, and stores what they sent",
-    async () => {
-      const { admin, role, database } = await owner();
-      await using app = await startApp({ database });
-      const [ann, bob] = await app.people("ann", "bob");
-      const [a, b, desk] = [await ann!.open(), await bob!.open(), await bob!.open()];
-      await a.send("bob", "hello");
-      await admin.unsafe(`alter role ${role} nologin`);
-      await cut(admin, role);
-      a.say({ to: "bob", message: "are you there?", ref: a.newRef() });
-      b.say({ type: "read", peer: "ann", seq: 1 });
-      b.say({ type: "draft", peer: "ann", text: "not yet" });
-      b.say({ type: "watch", users: ["carol"] });
-      expect((await b.next("presence", 15_000))["users"]).toEqual({ carol: { online: false, last_seen: null } });
-      await Bun.sleep(3_000);
-      await admin.unsafe(`alter role ${role} login`);
-      expect(await a.next("ack")).toMatchObject({ seq: 2, duplicate: false });
-      expect(await a.next("read")).toMatchObject({ reader: "bob", seq: 1 });
-      expect((await desk.next("draft"))["text"]).toBe("not yet");
-      for (const tab of [a, b, desk]) expect(tab.socket.readyState).toBe(WebSocket.OPEN);
-      await admin.end();
-    },
-  );
+  test.concurrent("unreachable for longer than a request waits keeps its sockets and stores their frames", async () => {
+    const { admin, role, database } = await owner();
+    await using app = await startApp({ database });
+    const [ann, bob] = await app.people("ann", "bob");
+    const [a, b, desk] = [await ann!.open(), await bob!.open(), await bob!.open()];
+    await a.send("bob", "hello");
+    await admin.unsafe(`alter role ${role} nologin`);
+    await cut(admin, role);
+    a.say({ to: "bob", message: "are you there?", ref: a.newRef() });
+    b.say({ type: "read", peer: "ann", seq: 1 });
+    b.say({ type: "draft", peer: "ann", text: "not yet" });
+    b.say({ type: "watch", users: ["carol"] });
+    expect((await b.next("presence", 15_000))["users"]).toEqual({ carol: { online: false, last_seen: null } });
+    await Bun.sleep(3_000);
+    await admin.unsafe(`alter role ${role} login`);
+    expect(await a.next("ack")).toMatchObject({ seq: 2, duplicate: false });
+    expect(await a.next("read")).toMatchObject({ reader: "bob", seq: 1 });
+    expect((await desk.next("draft"))["text"]).toBe("not yet");
+    for (const tab of [a, b, desk]) expect(tab.socket.readyState).toBe(WebSocket.OPEN);
+    await admin.end();
+  });
 
-  test.concurrent("refused because the password changed answers 503 with Retry-After and logs no defect", async () => {
+  test.concurrent("rejected after a password change answers 503 with Retry-After and logs no error", async () => {
     const { admin, role, database } = await owner();
     await using app = await startApp({ database });
     await app.person("ann");
@@ -243,7 +237,7 @@ describe("a session", () => {
   });
 
   test.concurrent(
-    "refused because the password changed answers 503 on every route that asks it, and those that do not go on",
+    "rejected after a password change answers 503 on every route that needs it, and only there",
     async () => {
       const { admin, role, database } = await owner();
       await using app = await startApp({ database });
@@ -256,7 +250,7 @@ describe("a session", () => {
   );
 
   test.concurrent(
-    "without its rights answers 503 on every route that asks it, and resumes when it has them",
+    "without its privileges answers 503 on every route that needs it, and resumes with them",
     async () => {
       const { admin, role, database } = await owner();
       await using app = await startApp({ database });
@@ -270,7 +264,7 @@ describe("a session", () => {
     },
   );
 
-  test.concurrent("that only reads answers 503 where messages would be marked, and hangs or cuts nothing", async () => {
+  test.concurrent("that is read-only answers 503 where messages would be marked, without hanging", async () => {
     const { admin, role, database } = await owner();
     await using app = await startApp({ database });
     const [ann, bob] = await app.people("ann", "bob");
@@ -286,7 +280,7 @@ describe("a session", () => {
     await admin.end();
   });
 
-  test.concurrent("with a full disk answers 503 at once and logs no defect", async () => {
+  test.concurrent("with a full disk answers 503 at once and logs no error", async () => {
     await using app = await startApp();
     await app.person("ann");
     await app.sql.unsafe(`
@@ -302,7 +296,7 @@ describe("a session", () => {
     expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]);
   });
 
-  test.concurrent("refused for any other reason counts as unreachable, and resumes when allowed", async () => {
+  test.concurrent("rejected for any other reason is unreachable, and resumes when allowed", async () => {
     const { admin, role, database } = await owner();
     const name = new URL(database).pathname.slice(1);
     const elsewhere = connect(await emptyDatabase(), { name: "admin" });
@@ -347,7 +341,7 @@ describe("/readyz answers 503", () => {
     await admin.end();
   });
 
-  test.concurrent("while the right or the table that messages need is missing, even before one was sent", async () => {
+  test.concurrent("while a privilege or table for messages is missing, even before the first", async () => {
     const { admin, role, database } = await owner();
     await using app = await startApp({ database });
     for (const [change, back] of [
@@ -380,7 +374,7 @@ describe("/readyz answers 503", () => {
     expect(await readyz(app)).toBe(200);
   });
 
-  test.concurrent("while the session that stores messages hangs although the others answer", async () => {
+  test.concurrent("while the writer's session hangs although the others answer", async () => {
     const { admin, role, database } = await owner();
     await using app = await startApp({ database });
     const [{ pid }] = await admin<[{ pid: number }]>`
@@ -396,7 +390,7 @@ describe("/readyz answers 503", () => {
     await admin.end();
   });
 
-  test.concurrent("while the session that stores messages may not be opened although the others answer", async () => {
+  test.concurrent("while the writer's session cannot be opened although the others answer", async () => {
     const { admin, role, database } = await owner();
     await using app = await startApp({ database });
     await admin.unsafe(`alter role ${role} connection limit 0`);
@@ -423,7 +417,7 @@ describe("/readyz answers 503", () => {
     await turns(app, 200);
   });
 
-  test.concurrent("or 200 with one probe a second at most, however often it is requested", async () => {
+  test.concurrent("or 200 with at most one probe a second", async () => {
     const database = await migratedDatabase();
     await using app = await startApp({ database });
     const commits = async () => {

@@ -81,7 +81,7 @@ async function codeOf(answer: Response): Promise<string> {
 }
 
 describe("/messages", () => {
-  test("is an array, oldest first, of what a reader of the original knows, and numbers", async () => {
+  test("is an array, oldest first, with the original's fields and seq", async () => {
     const [a, b] = [await ann.open(), await bob.open()];
     const ack = await a.send("bob", "hello", "the-ref-of-ann");
     b.say({ to: "Ann", message: "hello yourself" });
@@ -117,7 +117,7 @@ describe("/messages", () => {
     await Promise.all([a.close(), b.close()]);
   });
 
-  test("is empty where nothing was written, and where nobody has that name", async () => {
+  test("is empty without messages, and for an unknown name", async () => {
     for (const path of [
       "/messages/bob/carol",
       "/messages/bob/nobody",
@@ -130,7 +130,7 @@ describe("/messages", () => {
     }
   });
 
-  test("reaches people whose names an older program allowed", async () => {
+  test("accepts names that an older program allowed", async () => {
     await app.sql`
       insert into users (username, name_key, search_key, password) values ('John Smith', 'john smith', 'john smith', 'x')
     `;
@@ -171,7 +171,7 @@ describe("/messages", () => {
       ["", range(1, 450)],
       ["peek=1", range(1, 450)],
       ["colour=red&limit=2", range(449, 450)],
-    ])("?%s is what it says", async (query, expected) => {
+    ])("?%s is accepted", async (query, expected) => {
       const answer = await ann.get(`/messages/ann/bob?${query}`);
       expect(answer.headers.get("cache-control")).toBe("no-store");
       expect(seqs((await answer.json()) as Row[])).toEqual(expected);
@@ -234,7 +234,7 @@ describe("a reader", () => {
     return { me, you, path: `/messages/${me.name}/${you.name}`, state: () => marks(app, me.name, you.name) };
   }
 
-  test("who fetches all has read all that was written to them, and nothing of what they wrote themselves", async () => {
+  test("fetching all marks all received messages as read, and no sent ones", async () => {
     const { me, you, path, state } = await twoPeople();
     const tab = await you.open();
     const rows = await me.json<Row[]>(path);
@@ -246,7 +246,7 @@ describe("a reader", () => {
     await tab.close();
   });
 
-  test("who fetches a page has read up to the highest number of it", async () => {
+  test("fetching a page marks up to its highest seq as read", async () => {
     const { me, path, state } = await twoPeople();
     expect(seqs(await me.json<Row[]>(`${path}?limit=2&before=6`))).toEqual([4, 5]);
     expect(await state()).toMatchObject({ low_read_seq: 5, low_unread: 3, rows: [4, 6, 7, 8, 9, 10] });
@@ -254,13 +254,13 @@ describe("a reader", () => {
     expect(await state()).toMatchObject({ low_read_seq: 5, low_unread: 3 });
   });
 
-  test("whose page holds nothing but their own has read what lies below it", async () => {
+  test("fetching a page of own messages marks those below it as read", async () => {
     const { me, path, state } = await twoPeople();
     expect(seqs(await me.json<Row[]>(`${path}?limit=2`))).toEqual([9, 10]);
     expect(await state()).toMatchObject({ low_read_seq: 10, low_unread: 0, rows: [4, 9, 10] });
   });
 
-  test("who peeks, comes from another site, or asks with HEAD has read nothing", async () => {
+  test("peek, HEAD and requests from other sites mark nothing as read", async () => {
     const { me, path, state } = await twoPeople();
     for (const query of ["?peek=1", "?peek=1&limit=5", "?peek=1&after=0"]) {
       const rows = await me.json<Row[]>(path + query);
@@ -278,7 +278,7 @@ describe("a reader", () => {
     expect(await state()).toMatchObject({ low_read_seq: 1, low_unread: 6 });
   });
 
-  test("who is refused has read nothing", async () => {
+  test("a rejected request marks nothing as read", async () => {
     const { me, path, state } = await twoPeople();
     expect((await carol.get(path)).status).toBe(403);
     for (const query of ["?limit=0", "?before=9&after=1"]) expect((await me.get(path + query)).status).toBe(400);
@@ -286,7 +286,7 @@ describe("a reader", () => {
     expect(await state()).toMatchObject({ low_read_seq: 0, low_unread: 7, rows: range(1, 10) });
   });
 
-  test("of notes to oneself finds them read", async () => {
+  test("of notes to self finds them read", async () => {
     const { me } = await twoPeople();
     const tab = await me.open();
     await tab.send(me.name, "one");
@@ -319,7 +319,7 @@ describe("/messages without limits", () => {
     expect(seqs(await ann.json<Row[]>("/messages/ann/dave"))).toEqual(range(1, 3_000));
   });
 
-  test("whose reader goes away midway is no failure of ours", async () => {
+  test("with a client that disconnects midway is not an error", async () => {
     await using app = await startApp();
     const ann = await app.person("ann");
     await app.person("bob");
@@ -334,7 +334,7 @@ describe("/messages without limits", () => {
     expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]);
   });
 
-  test("that fails midway is cut off: the array is never closed, and the server goes on", async () => {
+  test("that fails midway is cut off without closing the array", async () => {
     await using app = await startApp();
     const ann = await app.person("ann");
     await app.person("bob");
@@ -385,7 +385,7 @@ describe("/messages without limits", () => {
   }, 30_000);
 });
 
-test("a text comes back from history byte for byte, and from the list of conversations", async () => {
+test("returns a text byte for byte, in history and in the list of conversations", async () => {
   const texts = [
     "👩‍👩‍👧‍👦 👍🏽 🏳️‍🌈 𝒳𠮷",
     "שלום \u202Eabc\u202C \u200Fعربي\u200E",
@@ -421,7 +421,7 @@ test("a text comes back from history byte for byte, and from the list of convers
 });
 
 describe("/unread_counts", () => {
-  test("counts by who wrote, only what is not zero", async () => {
+  test("counts by sender, without zeros", async () => {
     const me = await app.person("Counter");
     await app.people("Dora", "__proto__");
     await write(app, ["Dora", "Counter"], 3);
@@ -481,7 +481,7 @@ describe("/get_users", () => {
   });
   afterAll(() => app.stop());
 
-  test("is every name but one's own, as people wrote them", async () => {
+  test("lists every name but the caller's, as signed up", async () => {
     const all = await search("");
     expect(all).toHaveLength(13);
     expect(all).toContain("ΖΩΓΡΑΦΟΣ");
@@ -536,13 +536,13 @@ describe("/get_users", () => {
     }
   });
 
-  test("?q=%zz and other broken escapes are words like any other", async () => {
+  test("?q=%zz and other broken escapes are plain text", async () => {
     for (const q of ["%zz", "%ED%A0%80", "%ff", "%"]) expect(await search(`q=${q}`)).toEqual([]);
   });
 });
 
 describe("/conversations", () => {
-  test("tells of each what its row in a list needs", async () => {
+  test("returns the fields that a list row needs", async () => {
     const [annika, bobby] = [await app.person("Annika"), await app.person("bobby")];
     expect(await annika.json("/conversations")).toEqual([]);
     const [a, b] = [await annika.open(), await bobby.open()];
@@ -579,7 +579,7 @@ describe("/conversations", () => {
     ]);
   });
 
-  test("come newest first, in pages that meet each once, equal times included", async () => {
+  test("are paged newest first, each once, also with equal times", async () => {
     await using app = await startApp();
     const me = await app.person("mm");
     const names = Array.from({ length: 120 }, (_, i) => `${i % 2 ? "a" : "z"}${i}`);
@@ -615,7 +615,7 @@ describe("/conversations", () => {
     expect((await me.json<Page>("/conversations?limit=1"))[0]?.peer).toBe("mm");
   });
 
-  test("tells of the one with a peer, wherever in the list it is, and of none with a stranger", async () => {
+  test("returns the one with a peer from anywhere in the list, and none without messages", async () => {
     const [me, far] = [await app.person("Lister"), await app.person("Far-Away")];
     await write(app, ["Far-Away", "Lister"], 2);
     await write(app, ["carol", "Lister"], 1);
@@ -661,7 +661,7 @@ describe("/conversations", () => {
   });
 });
 
-test("/online is who has a socket, as they wrote their names", async () => {
+test("/online lists users with a socket, as they signed up", async () => {
   await using app = await startApp();
   const [ann, bob] = [await app.person("Ann"), await app.person("bob")];
   expect(await ann.json("/online")).toEqual([]);

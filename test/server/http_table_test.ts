@@ -83,7 +83,7 @@ describe("without a session", () => {
   });
 });
 
-describe("of somebody else", () => {
+describe("of another user", () => {
   test.each([
     "/messages/Ann/bob",
     "/messages/bob/Ann?peek=1",
@@ -379,7 +379,7 @@ const RAW: [what: string, request: string, status: number | undefined][] = [
 ];
 
 describe("a request with", () => {
-  test.each(RAW)("%s is refused as its row says, and nothing is stored", async (_, request, status) => {
+  test.each(RAW)("%s is rejected as in its row, and nothing is stored", async (_, request, status) => {
     const before = await stored();
     const bytes = request.includes("\r\n\r\n") ? request : `${request}Connection: close\r\n\r\n`;
     const { heard, closed } = await talk(app.port, bytes);

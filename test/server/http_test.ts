@@ -51,7 +51,7 @@ async function hash(): Promise<string> {
 }
 
 describe("a page", () => {
-  test("is the chat for signed-in users, and a redirect to the login for others", async () => {
+  test("is the chat for signed-in users, and redirects others to the login", async () => {
     const chat = await ask("/");
     expect(chat.status).toBe(200);
     expect(await chat.text()).toContain("chat-thread");

@@ -56,7 +56,7 @@ async function exhaust(name: string, at = app): Promise<void> {
 }
 
 describe("a known device", () => {
-  test("signs in although strangers used up what may fail at the name, from any address and from theirs", async () => {
+  test("signs in although strangers used up the failures of the name, from any address", async () => {
     const cookie = await device("ann");
     await exhaust("ann");
     for (let i = 0; i < 4; i++) {
@@ -70,7 +70,7 @@ describe("a known device", () => {
     expect(await fresh.text()).toContain("Too many attempts. Please wait 10 minutes");
   });
 
-  test("gets a cookie at sign-up, at each login and with a new password, of its own name beside the session's", async () => {
+  test("gets a separate cookie at sign-up, at each login and with a new password", async () => {
     const form = { username: "bea", password: PASSWORD };
     const answers = [await post(`${app.url}/signup`, form), await logIn("bea"), await logIn("bea")];
     for (const answer of answers) {
@@ -90,20 +90,20 @@ describe("a known device", () => {
     expect(wrong.headers.getSetCookie()).toEqual([]);
   });
 
-  test("is limited by itself: its cookie guesses no further from many addresses", async () => {
+  test("is limited by itself: its cookie allows no more guesses from many addresses", async () => {
     const cookie = await device("carl");
     for (let i = 0; i < 4; i++) expect(await statusOf("carl", { password: "wrong", cookie })).toBe(401);
     for (let i = 0; i < 4; i++) expect(await statusOf("carl", { password: "wrong", cookie })).toBe(429);
     expect(await statusOf("carl")).toBe(302); // and locks out nobody else
   });
 
-  test("is not made by another account's cookie", async () => {
+  test("is not recognized by another account's cookie", async () => {
     const [, cookie] = [await Person.signUp(app.url, "dora"), await device("dave")];
     await exhaust("dora");
     expect(await statusOf("dora", { cookie })).toBe(429);
   });
 
-  test("is not made by a cookie that is forged, cut, or signed for something else", async () => {
+  test("is not recognized by a cookie that is forged, truncated, or signed for another purpose", async () => {
     const value = (await device("eve")).slice("chatify_device=".length);
     const session = cookieOf(await logIn("eve")).slice("chatify_session=".length);
     const [id = "", tag = "", signature = ""] = value.split(".");
@@ -134,7 +134,7 @@ describe("a known device", () => {
     expect(await statusOf("eve", { cookie: `chatify_device=${value}` })).toBe(302);
   });
 
-  test("is not signed in by its cookie, whatever name it is given", async () => {
+  test("is not signed in by its cookie, under any name", async () => {
     const value = (await device("finn")).slice("chatify_device=".length);
     for (const name of ["chatify_device", "chatify_session"]) {
       const me = await fetch(`${app.url}/me`, { headers: { cookie: `${name}=${value}` } });
@@ -143,7 +143,7 @@ describe("a known device", () => {
     expect(await statusOf("finn", { password: "wrong", cookie: `chatify_device=${value}` })).toBe(401);
   });
 
-  test("is not known any more after a password change elsewhere; the one that changed it is", async () => {
+  test("is forgotten after a password change on another device", async () => {
     const cookie = await device("gina");
     const answer = await logIn("gina");
     const changing = new Person(app.url, "gina", `${cookieOf(answer)}; ${deviceOf(answer)}`);
@@ -161,7 +161,7 @@ describe("a known device", () => {
     }
   });
 
-  test("is not known to an account that was deleted", async () => {
+  test("is forgotten with a deleted account", async () => {
     const cookie = await device("hugo");
     const person = new Person(app.url, "hugo", cookieOf(await logIn("hugo")));
     await person.post("/me/delete", { password: PASSWORD });
@@ -169,7 +169,7 @@ describe("a known device", () => {
     expect(await statusOf("hugo", { cookie })).toBe(429);
   });
 
-  test("is known to the four accounts that signed in there last", async () => {
+  test("is known to the last four accounts that signed in there", async () => {
     const names = ["ida", "jan", "kim", "lea", "max"];
     let cookie = "";
     for (const name of names) {
@@ -182,7 +182,7 @@ describe("a known device", () => {
     expect(statuses).toEqual([429, 302, 302, 302, 302]);
   });
 
-  test("stays known while the signing key is exchanged, and not longer", async () => {
+  test("stays known while the signing key is rotated, and not longer", async () => {
     const database = await migratedDatabase();
     const pod = (keys: string) => startApp({ database, env: { ...ENV, SESSION_SECRET: keys } });
     await using first = await pod(OLD);
@@ -195,7 +195,7 @@ describe("a known device", () => {
     expect(await statusOf("nora", { cookie, at: last })).toBe(429);
   });
 
-  test("or not, people who are signed in change their password while strangers fail at the name", async () => {
+  test("or not: signed-in users change their password while strangers fail at the name", async () => {
     const olga = await Person.signUp(app.url, "olga");
     await exhaust("olga");
     for (let i = 0; i < 4; i++) expect((await olga.post("/me/delete", { password: "wrong" })).status).toBe(403);

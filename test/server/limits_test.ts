@@ -44,7 +44,7 @@ const knock = ({ name, cookie }: Person) => new Tab(`${app.url.replace("http", "
 const errors = (tab: Tab) => tab.heard.filter(({ type }) => type === "error");
 
 describe("sends", () => {
-  test("beyond twenty at once are refused with the time to wait, five a second come back, and of the refused nothing is stored", async () => {
+  test("beyond a burst of twenty are rejected with the time to wait and not stored, and five a second are refilled", async () => {
     const [ann] = await app.people("ann", "bob");
     const tab = await ann!.open();
     for (let i = 0; i < 22; i++) tab.say({ to: "bob", message: `m${i}`, ref: `ref-number-${i}` });
@@ -56,7 +56,7 @@ describe("sends", () => {
     await tab.close();
   });
 
-  test("are counted by person, over all their sockets, and not by the others", async () => {
+  test("are counted per user, over all sockets", async () => {
     const [carl, dora] = await app.people("carl", "dora");
     const [one, two, other] = [await carl!.open(), await carl!.open(), await dora!.open()];
     for (let i = 0; i < 20; i++) one.say({ to: "dora", message: `m${i}` });
@@ -68,7 +68,7 @@ describe("sends", () => {
     await Promise.all([one, two, other].map((tab) => tab.close()));
   });
 
-  test("that go on are answered nine times, and with the tenth refusal the socket closes with 1008", async () => {
+  test("close the socket with 1008 at the tenth rejection", async () => {
     const [eve] = await app.people("eve", "frank");
     const tab = await eve!.open();
     for (let i = 0; i < 60; i++) tab.say({ to: "frank", message: `m${i}`, ref: `ref-number-${i}` });
@@ -81,7 +81,7 @@ describe("sends", () => {
 });
 
 describe("the page", () => {
-  test("brings a hundred unsent texts to a limited server in order, and is never refused or sent away", async () => {
+  test("sends a hundred unsent texts to a limited server in order, without a rejection", async () => {
     // The default limit and the page's own pace, both ten times as fast.
     await using limited = await startApp({ env: { RATE_LIMIT: "on", LIMIT_SENDS: "50/s burst 20" } });
     const [ann] = await limited.people("ann", "bob");
@@ -108,7 +108,7 @@ describe("the page", () => {
 });
 
 describe("a socket", () => {
-  test("closes with 1008 at the third frame within a minute that makes no sense", async () => {
+  test("closes with 1008 at the third invalid frame within a minute", async () => {
     const tab = await (await app.person("gina")).open();
     tab.say("{");
     tab.say({ type: "shout" });
@@ -121,7 +121,7 @@ describe("a socket", () => {
     expect(errors(tab)).toHaveLength(3);
   });
 
-  test("takes two hundred frames at once, names the ref of a send beyond, and closes with 1008 when they go on", async () => {
+  test("accepts a burst of two hundred frames, rejects sends beyond with their ref, and closes with 1008 if they continue", async () => {
     const [hugo] = await app.people("hugo", "ida");
     const tab = await hugo!.open();
     for (let i = 0; i < 200; i++) tab.say({ type: "ping" });
@@ -138,7 +138,7 @@ describe("a socket", () => {
     expect(await app.sql`select from messages where sender = 'hugo' and ref = ${ref}`).toHaveLength(0);
   });
 
-  test("is refused a list to watch beyond twenty at once", async () => {
+  test("is rejected beyond a burst of twenty watch frames", async () => {
     const tab = await (await app.person("jack")).open();
     for (let i = 0; i < 21; i++) tab.say({ type: "watch", users: [`u${i}`] });
     expect(await tab.next("error")).toMatchObject({ code: "rate_limited", retry_after: 1 });
@@ -147,7 +147,7 @@ describe("a socket", () => {
     await tab.close();
   });
 
-  test("hears of typing to ten peers at once, of more nothing, and is not told", async () => {
+  test("relays typing to ten peers at once, and drops more silently", async () => {
     const names = Array.from({ length: 12 }, (_, i) => `peer${i}`);
     const [kim, ...peers] = await Promise.all(["kim", ...names].map((name) => app.person(name)));
     const tabs = await Promise.all(peers.map((peer) => peer.open({ watch: [] })));
@@ -161,7 +161,7 @@ describe("a socket", () => {
     await Promise.all([tab, ...tabs].map((tab) => tab.close()));
   });
 
-  test("is the eleventh of a person: accepted and closed with 4429, until one of the ten closes", async () => {
+  test("closes with 4429 as the eleventh of a user, until one of the ten closes", async () => {
     const [lea, mia] = [await app.person("lea"), await app.person("mia")];
     const tabs = await Promise.all(Array.from({ length: 10 }, () => lea.open()));
     const eleventh = knock(lea);
@@ -174,7 +174,7 @@ describe("a socket", () => {
     await Promise.all([...tabs, others].map((tab) => tab.close()));
   });
 
-  test("is not the eleventh although twelve ask at the same moment", async () => {
+  test("is one of ten at most when twelve open at the same time", async () => {
     const nora = await app.person("nora");
     const all = Array.from({ length: 12 }, () => knock(nora));
     await Promise.all(all.map((tab) => Promise.race([tab.next("hello").catch(() => {}), tab.closed])));
@@ -185,7 +185,7 @@ describe("a socket", () => {
     await Promise.all(tabs.map((tab) => tab.close()));
   });
 
-  test("beyond the ten does not stay although its client never answers the close", async () => {
+  test("beyond the ten is terminated although its client never answers the close", async () => {
     const omar = await app.person("omar");
     const tabs = await Promise.all(Array.from({ length: 10 }, () => omar.open()));
     const stubborn = await Promise.all(Array.from({ length: 5 }, () => RawSocket.upgraded(app.port, omar)));
@@ -200,7 +200,7 @@ describe("a socket", () => {
 describe("strikes", () => {
   const fresh = (): MeteredSocket => ({ credits: Number.POSITIVE_INFINITY, at: 0, strikes: undefined });
 
-  test("are forgotten after a minute", () => {
+  test("expire after a minute", () => {
     const limits = new Limits(loadConfig({}).limits);
     const socket = fresh();
     for (let now = 0; now < 600_000; now += 30_001) expect(limits.addStrike(socket, "bad_request", now)).toBe(false);
@@ -208,7 +208,7 @@ describe("strikes", () => {
     expect([0, 29_999, 59_998].map((now) => limits.addStrike(other, "bad_request", now))).toEqual([false, false, true]);
   });
 
-  test("are counted by kind, and only of what breaks limits", () => {
+  test("are counted by kind, and only for exceeded limits", () => {
     const limits = new Limits(loadConfig({}).limits);
     const socket = fresh();
     const codes = ["bad_request", "bad_request", ...Array.from({ length: 9 }, () => "rate_limited" as const)] as const;
@@ -219,7 +219,7 @@ describe("strikes", () => {
 });
 
 describe("logins", () => {
-  test("fail ten times; then the right password is refused from there for as long as the words say, and taken from elsewhere", async () => {
+  test("fail ten times; then the right password is rejected from that address for the announced time, and accepted from others", async () => {
     await app.person("olga");
     for (let i = 0; i < 10; i++) expect((await logIn("olga", `wrong ${i}`, "192.0.2.1")).status).toBe(401);
     const refused = await logIn("OLGA", PASSWORD, "192.0.2.1");
@@ -238,20 +238,20 @@ describe("logins", () => {
     expect((await logIn("olga", PASSWORD, "192.0.2.1")).status).toBe(429);
   });
 
-  test("to a name that nobody has are refused just the same", async () => {
+  test("to an unknown name are rejected alike", async () => {
     const answers: Response[] = [];
     for (let i = 0; i < 11; i++) answers.push(await logIn("nobody-at-all", `wrong ${i}`, "192.0.2.3"));
     expect(answers.map(({ status }) => status)).toEqual([...Array.from({ length: 10 }, () => 401), 429]);
     expect(await answers.at(-1)!.text()).toContain("Too many attempts. Please wait 2 minutes");
   });
 
-  test("at once are not more than one after the other", async () => {
+  test("in parallel are limited as in sequence", async () => {
     await app.person("pablo");
     const tries = Array.from({ length: 30 }, (_, i) => logIn("pablo", `wrong ${i}`, "192.0.2.4"));
     expect(await statuses(tries)).toEqual({ 401: 10, 429: 20 });
   });
 
-  test("that succeed cost none of those that may fail", async () => {
+  test("that succeed are not counted as failures", async () => {
     await app.person("quinn");
     for (let i = 0; i < 15; i++) expect((await logIn("quinn", PASSWORD, "192.0.2.5")).status).toBe(302);
   });
@@ -262,7 +262,7 @@ describe("logins", () => {
     ["another /56 of one /48", (i: number) => `2001:db8:b:${(i * 256).toString(16)}::1`],
     ["another /48", (i: number) => `2001:db8:${(i + 4096).toString(16)}::1`],
     ["an IPv4 address behind NAT64", (i: number) => `64:ff9b::198.18.0.${i}`],
-  ])("fail so often at one name, each from %s; then nobody new gets in", async (_, from) => {
+  ])("fail at one name, each from %s, until new devices are rejected", async (_, from) => {
     const name = `rosa${crypto.randomUUID().slice(0, 8)}`;
     await app.person(name);
     const tries = Array.from({ length: 60 }, (_, i) => logIn(name, `wrong ${i}`, from(i)));
@@ -277,7 +277,7 @@ describe("logins", () => {
     expect(await owner.text()).toContain("Too many attempts. Please wait ");
   });
 
-  test("fail so often from one address, whatever the names; then it is refused, and its neighbours are not", async () => {
+  test("fail from one address, at any names, until it is rejected, and its neighbors are not", async () => {
     await app.person("sven");
     const tries = async (i: number) => (await logIn(`made-up-${i}`, "wrong", `2001:db8:1:1::${i}`)).status;
     for (let i = 0; i < 30; i++) expect(await tries(i)).toBe(401);
@@ -286,7 +286,7 @@ describe("logins", () => {
     expect((await logIn("sven", PASSWORD, "2001:db8:1:2::1")).status).toBe(302);
   });
 
-  test("fail so often from one /56 or /48, whatever the names and the /64; then all of it is refused", async () => {
+  test("fail from one /56 or /48, at any names, until all of it is rejected", async () => {
     await using limited = await startApp({
       env: { RATE_LIMIT: "on", TRUST_PROXY: "on", LIMIT_LOGINS_ADDRESS: "8/24h" },
     });
@@ -309,7 +309,7 @@ describe("logins", () => {
     expect(await ownerFrom("2001:db8:3::1")).toBe(302);
   });
 
-  test("succeed so often to one account, from wherever, and so often from one address; refused before a hash", async () => {
+  test("succeed a limited number of times per account and per address, rejected before hashing", async () => {
     await using limited = await startApp({
       env: { RATE_LIMIT: "on", TRUST_PROXY: "on", LIMIT_SIGNINS: "5/h", LIMIT_SIGNINS_ADDRESS: "8/h" },
     });
@@ -332,7 +332,7 @@ describe("logins", () => {
   });
 });
 
-test("invitations are thirty at once, then 429", async () => {
+test("invitations are limited to a burst of thirty, then 429", async () => {
   await using limited = await startApp({ env: { RATE_LIMIT: "on", LIMIT_ACCOUNT: "1/h burst 30" } });
   const answer = await post(`${limited.url}/signup`, { username: "ann", password: PASSWORD, code: limited.adminCode! });
   const ann = new Person(limited.url, "ann", cookieOf(answer));
@@ -341,7 +341,7 @@ test("invitations are thirty at once, then 429", async () => {
 });
 
 describe("sign-ups", () => {
-  test("are thirty an hour from one address; names that cannot be had do not count", async () => {
+  test("are thirty an hour from one address; rejected names do not count", async () => {
     await using limited = await startApp({ env: { RATE_LIMIT: "on" } });
     const signUp = (username: string, headers: Record<string, string> = {}) =>
       post(`${limited.url}/signup`, { username, password: PASSWORD }, headers);
@@ -360,7 +360,7 @@ describe("sign-ups", () => {
     expect((await post(`${limited.url}/login`, { username: "person1", password: PASSWORD })).status).toBe(302);
   }, 30_000);
 
-  test("cannot run through all names: taken ones are failures", async () => {
+  test("cannot enumerate names: taken ones are failures", async () => {
     const address = "192.0.2.20";
     const ask = () => post(`${app.url}/signup`, { username: "vera", password: PASSWORD }, from(address));
     await app.person("vera");
@@ -370,7 +370,7 @@ describe("sign-ups", () => {
 });
 
 describe("requests", () => {
-  test("for people are thirty at once, then 429 as JSON; for history two hundred", async () => {
+  test("for users are limited to bursts of thirty, for history of two hundred, then 429 as JSON", async () => {
     const [tina, uwe] = [await app.person("tina"), await app.person("uwe")];
     const ask = (who: Person, path: string, count: number) =>
       statuses(Array.from({ length: count }, () => who.get(path)));
@@ -395,7 +395,7 @@ describe("requests", () => {
 });
 
 describe("RATE_LIMIT=off", () => {
-  test("lets everything through, and closes nothing", async () => {
+  test("disables all limits", async () => {
     await using open = await startApp();
     const [ann] = await open.people("ann", "bob");
     const tabs = await Promise.all(Array.from({ length: 12 }, () => ann!.open()));
@@ -413,7 +413,7 @@ describe("RATE_LIMIT=off", () => {
 });
 
 describe("behind proxies", () => {
-  test("a list of them is believed about the client, the host and https, and nobody else is", async () => {
+  test("a list of them is trusted for client, host and https, and no other address is", async () => {
     await using proxied = await startApp({
       env: { RATE_LIMIT: "on", LIMIT_LOGINS: "1/h", TRUST_PROXY: "10.0.0.0/8, 127.0.0.1" },
     });

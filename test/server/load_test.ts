@@ -98,7 +98,7 @@ function forgetPeak(pid: number): void {
   writeFileSync(`/proc/${pid}/clear_refs`, "5");
 }
 
-test("load of 10,000 messages a second from one person is refused, then sent away with 1008 each time, and others chat on", async () => {
+test("load of 10,000 messages a second from one user is rejected, then closed with 1008 each time, while others chat on", async () => {
   const flooder = await Person.signUp(url, "flooder");
   const before = await acks(Bun.sleep(2_500));
   const child = Bun.spawn([process.execPath, join(import.meta.dir, "../support/flood.ts")], {
@@ -128,7 +128,7 @@ test("load of 10,000 messages a second from one person is refused, then sent awa
   expectUndisturbed("the flood", before, during);
 });
 
-test("load of 200 logins at once hashes two at a time, sends the others away with 503, and people chat on in no more memory", async () => {
+test("load of 200 concurrent logins hashes two at a time and answers 503 to the rest, while others chat on in bounded memory", async () => {
   await post(`${url}/login`, { username: "chatter0", password: PASSWORD });
   const before = await acks(Bun.sleep(2_500));
   forgetPeak(server.pid);

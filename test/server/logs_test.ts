@@ -56,7 +56,7 @@ describe("the search of the logs", () => {
     ["another signing key", "SESSION_SECRET=x,second-key-of-32-characters-or-more"],
     ["the password of a database", "postgres://ann:hunter22%2F@db/chat"],
     ["the password of a database, read", "password hunter22/ refused"],
-  ])("finds %s, and tells the line without it", (_, line) => {
+  ])("finds %s, and shows the line without it", (_, line) => {
     const found = says(line, (search) => {
       search.note("password", password);
       search.noteCookie(cookie);
@@ -71,7 +71,7 @@ describe("the search of the logs", () => {
       expect(found).not.toContain(secret);
   });
 
-  test("takes no word of the log's own for a secret", () => {
+  test("does not mistake the log's own words for secrets", () => {
     const note = (search: LogSearch) => {
       for (const message of ["hello", "database", "hello 1", "is 5 ok?", "ase started"])
         search.note("message", message);
@@ -173,7 +173,7 @@ describe("the log holds no text of a message", () => {
     expect(await logged(app, "22P02")).not.toContain("harbour");
   });
 
-  test("in a frame that cannot be read, is too long, or meets a bug", async () => {
+  test("in an invalid, oversized or failing frame", async () => {
     await using app = await startApp();
     const [ann, bob] = (await app.people("ann", "bob")) as [Person, Person];
     const tab = await ann.open();
@@ -256,7 +256,7 @@ describe("a request that fails has a number", () => {
 
   const given = "5f2c1e9ab47d4c0f9a1b2c3d4e5f6071";
 
-  test("of our own, whatever a stranger says it is", async () => {
+  test("of our own, whatever a client claims", async () => {
     await using app = await startApp();
     const ann = await app.person("ann");
     await app.sql`alter table users rename column search_key to gone`;

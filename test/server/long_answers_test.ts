@@ -83,7 +83,7 @@ describe("a page of long texts", () => {
     expect(await ann.json("/unread_counts/ann")).toEqual(seqs.at(-1) === 250 ? {} : { bob: 250 - seqs.at(-1)! });
   });
 
-  test("is one of four at a time for a user, refused before it marks anything; short ones are not counted", async () => {
+  test("is limited to four at a time per user, rejected before marking anything; short ones are not counted", async () => {
     await using app = await startApp();
     const [ann, bob] = (await app.people("ann", "bob", "cid")) as [Person, Person, Person];
     await write(app, "ann", "ann", 200);
@@ -102,7 +102,7 @@ describe("a page of long texts", () => {
     await until("nothing waits", async () => (await unsentBytes(app)) === 0);
   });
 
-  test("that fails midway is cut off, and has marked no more than was given out", async () => {
+  test("that fails midway is cut off, and marks no more than it sent", async () => {
     await using app = await startApp();
     const [ann] = (await app.people("ann", "bob")) as [Person, Person];
     await write(app, "bob", "ann", 200);
@@ -168,7 +168,7 @@ describe("a long list", () => {
     expect(exported.drafts).toEqual(drafts);
   });
 
-  test("of names, blocks or counts has each once, however many there are", async () => {
+  test("of names, blocks or counts contains each once", async () => {
     await using app = await startApp();
     const [ann] = (await app.people("ann", "zoe")) as [Person, Person];
     const names = range(1, 5_000).map((n) => `peer_${n}`);
@@ -199,7 +199,7 @@ describe("a long list", () => {
 });
 
 describe("beyond the budget for unsent data", () => {
-  test("the answer that was stalled first is cut, and those of other people go on", async () => {
+  test("the response stalled longest is cut, and those of other users continue", async () => {
     await using app = await startApp({ env: { UNSENT_MAX: "1MiB" } });
     const people = (await app.people("ann", "bob", "cid", "dan", "eve")) as [Person, Person, Person, Person, Person];
     const stalled = [];
@@ -218,7 +218,7 @@ describe("beyond the budget for unsent data", () => {
     expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]);
   });
 
-  test("the socket that was stalled first is closed with 1013, and one that reads stays", async () => {
+  test("the socket stalled longest closes with 1013, and one that reads stays", async () => {
     await using app = await startApp({ env: { UNSENT_MAX: "1MB" } });
     const [ann, bob, cid] = (await app.people("ann", "bob", "cid")) as [Person, Person, Person];
     const tab = await ann.open({ watch: [] });

@@ -98,7 +98,7 @@ const LONG: Record<string, (sql: Client) => Promise<unknown>> = {
 };
 
 test.concurrent.skipIf(!linux).each(Object.entries(LONG))(
-  "190 connections that ask for %s and read nothing",
+  "190 clients of %s that read nothing take bounded memory",
   async (path, write) => {
     const served = await Served.start();
     const sql = connect(served.database, { name: "test" });
@@ -128,7 +128,7 @@ test.concurrent.skipIf(!linux).each(Object.entries(LONG))(
   },
 );
 
-test.skipIf(!linux)("540 sockets that read nothing", async () => {
+test.skipIf(!linux)("540 sockets that read nothing take bounded memory", async () => {
   const served = await Served.start();
   const people: Person[] = [];
   for (let i = 0; i < 54; i++) people.push(await Person.signUp(served.url, `person_${i}`));
@@ -162,7 +162,7 @@ test.skipIf(!linux)("540 sockets that read nothing", async () => {
   await served.stop();
 });
 
-test.skipIf(!linux)("thirty at once ask for 300,000 names", async () => {
+test.skipIf(!linux)("thirty concurrent responses with 300,000 names take bounded memory", async () => {
   const served = await Served.start();
   const sql = connect(served.database, { name: "test" });
   const ann = await Person.signUp(served.url, "ann");

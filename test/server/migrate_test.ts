@@ -103,7 +103,7 @@ describe("migrate", () => {
     expect(await applied(url)).toEqual(first);
   });
 
-  test("migrate makes one schema when three pods start at once, and the later say what they wait for", async () => {
+  test("migrate creates one schema when three pods start at once, and the later ones print what they wait for", async () => {
     const url = await emptyDatabase();
     const slow = copyOfSql();
     appendFileSync(join(slow, "0001_users_sessions.sql"), "select pg_sleep(1.5);\n");
@@ -144,7 +144,7 @@ describe("migrate", () => {
     expect((await applied(url)).length).toBe(FILES.length - 1);
   });
 
-  test("migrate keeps nothing of a file that fails, and goes on once it is mended", async () => {
+  test("migrate rolls back a file that fails, and continues once it is fixed", async () => {
     const url = await emptyDatabase();
     const broken = copyOfSql();
     await run(url);
@@ -274,7 +274,7 @@ describe("migrate beside pods that serve", () => {
     throw new Error(`Not within 10 s: ${left} pods connected`);
   }
 
-  test("migrate goes on where older pods can, and they serve on, while people write", async () => {
+  test("migrate runs beside compatible older pods, which serve on, while users write", async () => {
     const database = await migratedDatabase();
     await using pods = await twoPods(database);
     const [ann, bob] = (await pods.one.people("ann", "bob")) as [Person, Person];
@@ -302,7 +302,7 @@ describe("migrate beside pods that serve", () => {
     await ann.logIn();
   });
 
-  test("migrate changes nothing that older pods cannot live with, until the last of them is gone", async () => {
+  test("migrate waits for the last older pod before an incompatible change", async () => {
     for (const first of ["-- Old code stops: it writes a column that is gone.", "-- Whatever"]) {
       const database = await migratedDatabase();
       await using pods = await twoPods(database);
@@ -326,7 +326,7 @@ describe("migrate beside pods that serve", () => {
     }
   });
 
-  test("migrate goes on where an older pod has just left, which PostgreSQL still counts", async () => {
+  test("migrate continues after an older pod whose connections PostgreSQL still counts", async () => {
     const database = await migratedDatabase();
     const leaving = connect(database, { name: "chatify-01234567" });
     await leaving`select`;
@@ -347,7 +347,7 @@ describe("migrate beside pods that serve", () => {
     for (const pod of pods) await pod.stop();
   });
 
-  test("migrate's files say whether old code runs on, what they say can be, and docs/upgrading.md says it too", async () => {
+  test("migration files state whether old code runs on, in agreement with docs/upgrading.md", async () => {
     const told = await Bun.file(join(ROOT, "docs", "upgrading.md")).text();
     const rows = [...told.matchAll(/^\| `(\d{4}_\w+\.sql)` \| (runs on|stops) \|/gm)].map(([, file, what]) => [
       file,
@@ -397,7 +397,7 @@ describe("migrate refuses a server", () => {
     expect(await refusal(run(url))).toBe("chatify needs PostgreSQL 15 or newer; this server runs 14.11");
   });
 
-  test("migrate refuses a database that cannot hold every text", async () => {
+  test("migrate rejects a database that cannot store every text", async () => {
     const url = await emptyDatabase();
     await ask(url, (sql) => sql`create database ascii encoding 'SQL_ASCII' locale 'C' template template0`);
     expect(await refusal(run(but(url, (url) => (url.pathname = "/ascii"))))).toBe(
@@ -405,7 +405,7 @@ describe("migrate refuses a server", () => {
     );
   });
 
-  test("migrate refuses to lose what it confirmed, unless told that the storage makes up for it", async () => {
+  test("migrate rejects a database without durability, unless UNSAFE_DATABASE allows it", async () => {
     await using server = await PostgresServer.start({ settings: { fsync: "off" } });
     expect(await refusal(run(server.address()))).toBe(
       "This PostgreSQL may lose committed messages: fsync is off. Turn it on, or set UNSAFE_DATABASE=on if its storage guarantees durability",
@@ -422,7 +422,7 @@ describe("migrate refuses a server", () => {
   });
 });
 
-describe("migrate says in plain words", () => {
+describe("migrate reports", () => {
   const SECRET = "hunter22-is-secret";
 
   /** Creates a role and a database that it owns. @returns the address */
@@ -437,7 +437,7 @@ describe("migrate says in plain words", () => {
     return but(url, (url) => Object.assign(url, { username: name, password: SECRET }));
   }
 
-  test("migrate explains every SQLSTATE: PostgreSQL's words, what they mean, and the way out", async () => {
+  test("migrate explains every SQLSTATE with PostgreSQL's message, its meaning and a remedy", async () => {
     const url = await role("sentences");
     const sockets = new URL(url).searchParams.get("host")!;
     const drds = "the settings of the role and the database (\\drds in psql)";
@@ -514,7 +514,7 @@ describe("migrate says in plain words", () => {
     expect(await contents(url)).toContain("r messages");
   });
 
-  test("migrate tells a wrong password, an unknown user, an unknown database, a missing right and a missing socket apart", async () => {
+  test("migrate distinguishes a wrong password, unknown user, unknown database, missing privilege and missing socket", async () => {
     const url = await emptyDatabase();
     const sockets = new URL(url).searchParams.get("host")!;
     const database = new URL(url).pathname.slice(1);
@@ -536,7 +536,7 @@ describe("migrate says in plain words", () => {
     expect(asked.join()).not.toContain(SECRET);
   });
 
-  test("migrate tells a closed port, an unknown host, and servers that are silent, hang up or speak something else", async () => {
+  test("migrate distinguishes a closed port, an unknown host, and servers that are silent, hang up or are no PostgreSQL", async () => {
     const servers = {
       silent: createServer(() => {}),
       hangsUp: createServer((socket) => socket.end()),

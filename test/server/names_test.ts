@@ -62,7 +62,7 @@ describe("a name that looks like another's is refused", () => {
     ] as never);
   });
 
-  test("by one of two pods, when both are asked at once", async () => {
+  test("by one of two pods, when both receive it at once", async () => {
     const pairs = Array.from({ length: 12 }, (_, i) => [`ilse.${i}x`, `iIse.${i}x`] as const);
     const statuses = await Promise.all(
       pairs.map((pair) => Promise.all(pair.map(async (name, i) => (await signUp(name, i === 0 ? one : two)).status))),
@@ -70,7 +70,7 @@ describe("a name that looks like another's is refused", () => {
     for (const pair of statuses) expect(pair.toSorted()).toEqual([302, 409]);
   });
 
-  test("also when the other's sign-up is not committed yet: the second one waits for it", async () => {
+  test("also while the other's sign-up is not committed: the second one waits", async () => {
     let answer: Promise<Response> | undefined;
     await one.sql.begin(async (tx) => {
       await tx`select refuse_lookalike(array['willow', 'WlLLOW'])`;
@@ -91,7 +91,7 @@ describe("a name that looks like another's is refused", () => {
     await refused((await answer)!, 409, "name_similar");
   });
 
-  test("unless that account was there before, which keeps its name and is found by it", async () => {
+  test("unless the account existed before, which keeps its name", async () => {
     const database = await migratedDatabase();
     await using app = await startApp({ database });
     const [ann, bob] = (await app.people("george", "bob")) as [Person, Person];
@@ -132,13 +132,13 @@ describe("a name is refused at sign-up", () => {
     async (name) => refused(await signUp(name), 409, "name_reserved"),
   );
 
-  test("not even then when the code of a fresh install comes with it", async () => {
+  test("also with the code of a fresh install", async () => {
     await using app = await startApp();
     expect((await signUp("admin", app, { code: app.adminCode! })).status).toBe(302);
   });
 });
 
-describe("what surrounds a name is left out", () => {
+describe("whitespace around a name is trimmed", () => {
   const AROUND = [
     " ann-lee ",
     "\u00a0Ann-Lee\u3000",
@@ -173,7 +173,7 @@ describe("what surrounds a name is left out", () => {
     await refused(await signUp("ann-lee\u200b"), 409, "name_taken");
   });
 
-  test("also of accounts of the original, which keep their names and tell two apart", async () => {
+  test("also for accounts of the original, which keep their distinct names", async () => {
     const database = await emptyDatabase();
     const sql = connect(database, { name: "test", max: 1 });
     await sql.file(new URL("../support/original.sql", import.meta.url).pathname);

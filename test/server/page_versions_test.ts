@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => db?.end());
 
-test("of the versions the ten that were started last are kept", async () => {
+test("keeps the ten versions started last", async () => {
   for (let i = 1; i <= 12; i++) await save(db, `version-${i}`, Buffer.from(`files ${i}`));
   await save(db, "version-3", Buffer.from("never mind")); // one that is back
   await save(db, "version-13", Buffer.from("files 13"));
@@ -25,7 +25,7 @@ test("of the versions the ten that were started last are kept", async () => {
   expect([await load(db, "version-3"), await load(db, "version-4")]).toEqual([Buffer.from("files 3"), undefined]);
 });
 
-test("made-up versions cost a query a second, whoever asks, and a real one is read once", async () => {
+test("made-up versions cost one query a second in all, and a real one is read once", async () => {
   const versions = new OtherVersions({ db, log: SILENT });
   await versions.save("shared", new Map([["js/a.js", Buffer.from("α")]]));
   queries = 0;
@@ -38,7 +38,7 @@ test("made-up versions cost a query a second, whoever asks, and a real one is re
   expect(queries).toBeLessThanOrEqual(2);
 });
 
-test("without PostgreSQL there are none, and nothing fails", async () => {
+test("without PostgreSQL there are no other versions, and no error", async () => {
   const gone = new Database({ target: "postgres://x@127.0.0.1:1/x", name: "test-gone", max: 1, log: SILENT });
   const versions = new OtherVersions({ db: gone, log: SILENT });
   expect(await versions.filesOf("AAAAAAAAAAA")).toBeUndefined();

@@ -74,7 +74,7 @@ async function answers(headers: Record<string, string> = {}): Promise<Map<string
 const PAGES = new Set(["the chat", "the account", "login", "sign-up", "login refused", "sign-up refused"]);
 
 describe("a page", () => {
-  test("lets in what it names and nothing else, refused forms too", async () => {
+  test("allows only the sources it names, also with an error", async () => {
     for (const [name, { headers }] of await answers()) {
       if (!PAGES.has(name)) continue;
       expect([name, headers.get("content-security-policy")?.split("; ")]).toEqual([name, POLICY]);
@@ -115,7 +115,7 @@ describe("any answer", () => {
     }
   });
 
-  test("is of the kind it says, tells other sites nothing, and opens nothing to them", async () => {
+  test("has its declared type, and reveals nothing to other sites", async () => {
     for (const [name, { headers }] of await answers({ origin: app.url })) {
       const told = (header: string) => `${name}: ${headers.get(header)}`;
       expect(told("x-content-type-options")).toBe(`${name}: nosniff`);

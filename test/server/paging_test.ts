@@ -48,7 +48,7 @@ const isWhole = (text: string, least: number, most: number) =>
   /^\d{1,16}$/.test(text) && Number(text) >= least && Number(text) <= most;
 
 describe("pages of messages", () => {
-  test("are asked for with whole numbers in range, and anything else is refused in words", async () => {
+  test("accept whole numbers in range, and reject others with a reason", async () => {
     const asked = fc.record({ limit: maybe(number), before: maybe(number), after: maybe(number) });
     await fc.assert(
       fc.asyncProperty(asked, async ({ limit, before, after }) => {
@@ -75,7 +75,7 @@ describe("pages of messages", () => {
 });
 
 describe("pages of conversations", () => {
-  test("go on after a cursor that was given out, and any other is refused in words", async () => {
+  test("continue after a cursor of the server, and reject others with a reason", async () => {
     const [first] = await ann.json<{ peer: string; cursor: string }[]>("/conversations?limit=1");
     const cursor = first!.cursor;
     expect(await ann.json(`/conversations?before=${cursor}`)).toMatchObject([{ peer: "bob" }]);

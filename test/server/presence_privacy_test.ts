@@ -59,7 +59,7 @@ for (const [title, blocker, blocked] of [
   ["the one who is blocked", "a-ann", "a-bob"],
   ["the one who blocks", "b-bob", "b-ann"],
 ] as const) {
-  test.concurrent(`presence is kept from ${title}, on every pod and over every way, until the block ends`, async () => {
+  test.concurrent(`presence is hidden from ${title} on every pod and route until the block ends`, async () => {
     const letter = blocker[0];
     const [ann, bob, carol] = (await one.people(`${letter}-ann`, `${letter}-bob`, `${letter}-carol`)) as [
       Person,
@@ -115,7 +115,7 @@ for (const [title, blocker, blocked] of [
   });
 }
 
-test.concurrent("a full list that would only have changed by a blocked user is not sent again", async () => {
+test.concurrent("a full list changed only by a blocked user is not sent again", async () => {
   await using app = await startApp();
   const [ann, bob, carol] = (await app.people("ann", "bob", "carol")) as [Person, Person, Person];
   await block(ann, "bob");
@@ -127,7 +127,7 @@ test.concurrent("a full list that would only have changed by a blocked user is n
   await listed.hearsNo("status_update", 1_500);
 });
 
-test.concurrent("of a user who hides when they were last seen the moment of leaving is told over no way", async () => {
+test.concurrent("the time when a user who hides last seen leaves appears nowhere", async () => {
   const [ann, bob] = (await one.people("h-ann", "h-bob")) as [Person, Person];
   await bob.post("/me/settings", { hide_last_seen: true });
   const [watching, listed] = [await ann.at(two).open({ watch: ["h-bob"] }), await ann.open()];
@@ -147,7 +147,7 @@ test.concurrent("of a user who hides when they were last seen the moment of leav
   expect((await watching.next("presence"))["users"]).toEqual({ "h-bob": ONLINE });
 });
 
-test.concurrent("a user who hides it and deletes the account is offline as soon as any other", async () => {
+test.concurrent("a user who hides last seen and deletes the account goes offline at once", async () => {
   const [ann, bob] = (await one.people("k-ann", "k-bob")) as [Person, Person];
   await bob.post("/me/settings", { hide_last_seen: true });
   const watching = await ann.at(two).open({ watch: ["k-bob"] });
@@ -159,7 +159,7 @@ test.concurrent("a user who hides it and deletes the account is offline as soon 
     await until("not listed", async () => !(await online(ann, pod)).includes("k-bob"), 3_000);
 });
 
-test.concurrent("a user who hides it right after leaving is offline without a time", async () => {
+test.concurrent("a user who hides last seen after leaving goes offline without a time", async () => {
   const [ann, bob] = (await one.people("i-ann", "i-bob")) as [Person, Person];
   const watching = await ann.at(two).open({ watch: ["i-bob"] });
   const tab = await bob.open({ watch: [] });
@@ -169,7 +169,7 @@ test.concurrent("a user who hides it right after leaving is offline without a ti
   expect((await watching.next("presence", 15_000))["users"]).toEqual({ "i-bob": OFFLINE });
 });
 
-test.concurrent("a block is noticed after its event between the pods was lost", async () => {
+test.concurrent("a block applies on other pods although its event was lost", async () => {
   const [ann, bob] = (await one.people("j-ann", "j-bob")) as [Person, Person];
   await ann.open({ watch: [] });
   const watching = await bob.at(two).open({ watch: ["j-ann"] });

@@ -6,7 +6,7 @@ import { startApp } from "../support/harness.ts";
 const SLOW_MS = 20_000;
 
 test.concurrent(
-  "watch answers at once how things stand, for unknown people too",
+  "watch returns the current state at once, also of unknown users",
   async () => {
     await using app = await startApp();
     const [ann, bob] = await app.people("ann", "Bob", "carol");
@@ -24,7 +24,7 @@ test.concurrent(
 );
 
 test.concurrent(
-  "watchers hear of changes to whom they watch, and no full lists",
+  "watchers receive changes of the users they watch, and no full lists",
   async () => {
     await using app = await startApp();
     const [ann, bob, carol] = await app.people("ann", "bob", "carol");
@@ -45,7 +45,7 @@ test.concurrent(
 );
 
 test.concurrent(
-  "people are offline five seconds after their last socket, and a reload is silent",
+  "users go offline five seconds after their last socket closed, and a reload is silent",
   async () => {
     await using app = await startApp();
     const [ann, bob] = await app.people("ann", "bob");
@@ -72,7 +72,7 @@ test.concurrent(
 );
 
 test.concurrent(
-  "sockets that never watch get the full list within a second, and when it changes",
+  "sockets that never watch receive the full list within a second, and when it changes",
   async () => {
     await using app = await startApp();
     const [ann, bob] = await app.people("ann", "bob");
@@ -86,7 +86,7 @@ test.concurrent(
 );
 
 test.concurrent(
-  "users.is_online follows within five seconds, last_seen_at is kept, and a start puts right what a crash left",
+  "users.is_online follows within five seconds, last_seen_at is stored, and a start repairs the state after a crash",
   async () => {
     await using app = await startApp();
     const [ann] = await app.people("ann", "bob");
@@ -128,7 +128,7 @@ test.concurrent(
 );
 
 test.concurrent(
-  "new_user is told to sockets that never watch, and a flood of them is dropped beyond ten a second",
+  "new_user is sent to sockets that never watch, at most ten a second",
   async () => {
     await using app = await startApp();
     const a = await (await app.person("ann")).open();

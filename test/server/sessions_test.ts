@@ -72,7 +72,7 @@ async function age(pod: TestApp, person: Person, by: string): Promise<void> {
 const settled = () => Bun.sleep(150);
 
 describe("a session lasts", () => {
-  test.concurrent("7 days from its login, and as long again from each day it is used", async () => {
+  test.concurrent("7 days from its login, and 7 more from each day it is used", async () => {
     const ann = await app.person("lasts");
     expect((await row(app, ann))?.leftS).toBeWithin(7 * DAY_S - 5, 7 * DAY_S + 1);
     for (const _ of [6, 12, 18]) {
@@ -84,19 +84,16 @@ describe("a session lasts", () => {
     }
   });
 
-  test.concurrent(
-    "not longer when it is idle: then its cookie opens nothing, and using it brings nothing back",
-    async () => {
-      const ann = await app.person("idle");
-      await age(app, ann, "6 days 23 hours 59 minutes 50 seconds");
-      expect(await doors(app, "idle", ann.cookie)).toEqual(OPEN as never);
-      await until("renewed", async () => ((await row(app, ann))?.leftS ?? 0) > 6 * DAY_S, 3_000);
-      await age(app, ann, "7 days 1 second");
-      for (let i = 0; i < 3; i++) expect(await doors(app, "idle", ann.cookie)).toEqual(SHUT as never);
-      await settled();
-      expect((await row(app, ann))?.leftS).toBeLessThan(0);
-    },
-  );
+  test.concurrent("not longer when idle: then its cookie is rejected for good", async () => {
+    const ann = await app.person("idle");
+    await age(app, ann, "6 days 23 hours 59 minutes 50 seconds");
+    expect(await doors(app, "idle", ann.cookie)).toEqual(OPEN as never);
+    await until("renewed", async () => ((await row(app, ann))?.leftS ?? 0) > 6 * DAY_S, 3_000);
+    await age(app, ann, "7 days 1 second");
+    for (let i = 0; i < 3; i++) expect(await doors(app, "idle", ann.cookie)).toEqual(SHUT as never);
+    await settled();
+    expect((await row(app, ann))?.leftS).toBeLessThan(0);
+  });
 
   test.concurrent("30 days however much it is used", async () => {
     const ann = await app.person("absolute");
@@ -113,7 +110,7 @@ describe("a session lasts", () => {
     expect(await doors(app, "absolute", ann.cookie)).toEqual(SHUT as never);
   });
 
-  test.concurrent("as it was, when it began with 30 days", async () => {
+  test.concurrent("unchanged when it began with 30 days", async () => {
     const ann = await app.person("grown");
     await app.sql`update sessions set expires_at = created_at + interval '30 days' where token = ${hashOf(ann)}`;
     expect(await doors(app, "grown", ann.cookie)).toEqual(OPEN as never);
@@ -145,7 +142,7 @@ describe("the use of a session is written", () => {
     expect((await row(app, ann))?.version).toBe(written!.version);
   });
 
-  test.concurrent("for many people at once in a few statements", async () => {
+  test.concurrent("for many users at once in a few statements", async () => {
     await using own = await startApp();
     const people = await own.people(...Array.from({ length: 12 }, (_, i) => `many${i}`));
     await own.sql`update sessions set expires_at = now() + interval '1 day'`;
@@ -156,7 +153,7 @@ describe("the use of a session is written", () => {
     expect(versions.length).toBeLessThanOrEqual(6);
   });
 
-  test.concurrent("behind the answer: a locked row, or a write that fails, holds up nobody", async () => {
+  test.concurrent("after the response: a locked row or a failed write delays no request", async () => {
     await using own = await startApp();
     const ann = await own.person("ann");
     await age(own, ann, "1 day");
@@ -230,7 +227,7 @@ describe("an open socket", () => {
 
 describe("an account has fifty sessions at most:", () => {
   test.concurrent(
-    "the fifty-first login ends the one that was used least recently, its sockets on every pod",
+    "the fifty-first login ends the least recently used, and its sockets on every pod",
     async () => {
       const database = await migratedDatabase();
       await using one = await startApp({ database });
@@ -257,7 +254,7 @@ describe("an account has fifty sessions at most:", () => {
     30_000,
   );
 
-  test("of a hundred logins at once, on two pods, fifty sessions are left, and those of others untouched", async () => {
+  test("a hundred concurrent logins on two pods leave fifty sessions, and other users' untouched", async () => {
     const database = await migratedDatabase();
     await using one = await startApp({ database, env: { TRUST_PROXY: "on" } });
     await using two = await startApp({ database, env: { TRUST_PROXY: "on" } });
@@ -284,7 +281,7 @@ describe("an account has fifty sessions at most:", () => {
 
 describe("a cookie that was stolen", () => {
   test.concurrent.each(["GET", "POST"])(
-    "is of no use after logout by %s, on any pod, for pages, routes or sockets",
+    "is rejected after logout by %s, on any pod, for pages, routes and sockets",
     async (method) => {
       const database = await migratedDatabase();
       await using one = await startApp({ database });
@@ -303,7 +300,7 @@ describe("a cookie that was stolen", () => {
     },
   );
 
-  test.concurrent("from the table opens nothing: not the hash, not as a token, not signed by another key", async () => {
+  test.concurrent("from the table is rejected: the hash, as a token, signed by another key", async () => {
     const ann = await app.person("copied");
     const hash = hashOf(ann);
     const [, signature] = valueOf(ann.cookie).split(".");
@@ -319,7 +316,7 @@ describe("a cookie that was stolen", () => {
     expect(await doors(app, "copied", ann.cookie)).toEqual(OPEN as never);
   });
 
-  test("and is altered by one bit, wherever, is nobody's", async () => {
+  test("and has any bit flipped is rejected", async () => {
     const ann = await app.person("flipped");
     const before = await app.sql`select count(*) from sessions`;
     const value = Buffer.from(valueOf(ann.cookie));
@@ -341,40 +338,37 @@ describe("a cookie that was stolen", () => {
 });
 
 describe("a cookie that was planted", () => {
-  test.concurrent(
-    "is never adopted: a sign-up and a login make a token of their own, and the planted one stays nobody's",
-    async () => {
-      await app.person("known");
-      const attacker = await app.person("attacker");
-      for (const [i, planted] of [
-        "chosen-by-somebody-else",
-        `${newToken()}.${newToken()}`,
-        sign(newToken(), OLD), // even well signed
-        sign("a", OLD),
-      ].entries()) {
-        const cookie = `chatify_session=${planted}`;
-        for (const [path, username] of [
-          ["/signup", `planted${i}`],
-          ["/login", "known"],
-        ] as const) {
-          const answer = await post(app.url + path, { username, password: PASSWORD }, { cookie });
-          expect(answer.status).toBe(302);
-          expect(tokenOf(cookieOf(answer))).not.toBe(planted.split(".")[0]!);
-          expect(await doors(app, username, cookie)).toEqual(SHUT as never);
-          expect(await doors(app, username, cookieOf(answer))).toEqual(OPEN as never);
-        }
+  test.concurrent("is never adopted: sign-up and login create their own token", async () => {
+    await app.person("known");
+    const attacker = await app.person("attacker");
+    for (const [i, planted] of [
+      "chosen-by-somebody-else",
+      `${newToken()}.${newToken()}`,
+      sign(newToken(), OLD), // even well signed
+      sign("a", OLD),
+    ].entries()) {
+      const cookie = `chatify_session=${planted}`;
+      for (const [path, username] of [
+        ["/signup", `planted${i}`],
+        ["/login", "known"],
+      ] as const) {
+        const answer = await post(app.url + path, { username, password: PASSWORD }, { cookie });
+        expect(answer.status).toBe(302);
+        expect(tokenOf(cookieOf(answer))).not.toBe(planted.split(".")[0]!);
+        expect(await doors(app, username, cookie)).toEqual(SHUT as never);
+        expect(await doors(app, username, cookieOf(answer))).toEqual(OPEN as never);
       }
-      // one that lives, of whoever planted it, dies with the login, lest both are in it
-      const answer = await post(
-        `${app.url}/login`,
-        { username: "known", password: PASSWORD },
-        { cookie: attacker.cookie },
-      );
-      expect(await doors(app, "attacker", attacker.cookie)).toEqual(SHUT as never);
-      const me = await fetch(`${app.url}/me`, { headers: { cookie: cookieOf(answer) } });
-      expect(await me.json()).toMatchObject({ username: "known" });
-    },
-  );
+    }
+    // one that lives, of whoever planted it, dies with the login, lest both are in it
+    const answer = await post(
+      `${app.url}/login`,
+      { username: "known", password: PASSWORD },
+      { cookie: attacker.cookie },
+    );
+    expect(await doors(app, "attacker", attacker.cookie)).toEqual(SHUT as never);
+    const me = await fetch(`${app.url}/me`, { headers: { cookie: cookieOf(answer) } });
+    expect(await me.json()).toMatchObject({ username: "known" });
+  });
 
   test.concurrent("beside a good one: the first counts, alone, and two sessions are never mixed", async () => {
     const [ann, eve] = (await app.people("beside-ann", "beside-eve")) as [Person, Person];
@@ -390,7 +384,7 @@ describe("a signing key", () => {
   /** A pod on a database, with these keys. */
   const pod = (database: string, ...keys: string[]) => startApp({ database, env: { SESSION_SECRET: keys.join(",") } });
 
-  test.concurrent("is exchanged in three steps while several pods run, and nobody is signed out", async () => {
+  test.concurrent("is rotated in three steps while several pods run, without signing users out", async () => {
     const database = await migratedDatabase();
     await using before = await pod(database, OLD);
     const ann = await before.person("ann");
@@ -421,7 +415,7 @@ describe("a signing key", () => {
     expect(await doors(third, "bob", bob.cookie)).toEqual(OPEN as never);
   });
 
-  test.concurrent("is exchanged in a browser's cookie also when its copy of the page is still good", async () => {
+  test.concurrent("is rotated in a browser's cookie also when the page is not modified", async () => {
     const database = await migratedDatabase();
     await using before = await pod(database, OLD);
     const ann = await before.person("ann");
@@ -432,7 +426,7 @@ describe("a signing key", () => {
     expect(cookieOf(page)).toBe(`chatify_session=${sign(tokenOf(ann.cookie), NEW)}`);
   });
 
-  test.concurrent("that is dropped lets nobody in, and a cookie of a dead session is not signed anew", async () => {
+  test.concurrent("that is removed is rejected, and a cookie of an ended session is not signed again", async () => {
     const database = await migratedDatabase();
     await using before = await pod(database, OLD);
     const [ann, bob] = (await before.people("ann", "bob")) as [Person, Person];
@@ -447,7 +441,7 @@ describe("a signing key", () => {
   test.concurrent.each([
     ["of the settings", { SESSION_SECRET: OLD }],
     ["that chatify made", {}],
-  ])("%s is every pod's: a cookie of one is good on the other", async (_, env) => {
+  ])("%s is shared by all pods", async (_, env) => {
     const database = await migratedDatabase();
     const pods = await Promise.all([0, 1].map(() => startApp({ database, env: env as Record<string, string> })));
     const [one, two] = pods as [TestApp, TestApp];
@@ -461,7 +455,7 @@ describe("a signing key", () => {
     }
   });
 
-  test.concurrent("that chatify made can be exchanged for one's own", async () => {
+  test.concurrent("that chatify generated can be replaced by a given one", async () => {
     const database = await migratedDatabase();
     await using before = await startApp({ database });
     const ann = await before.person("ann");
@@ -472,7 +466,7 @@ describe("a signing key", () => {
   });
 
   test.concurrent.skipIf(!REDIS)(
-    "may differ between pods during the exchange: they hear each other over Redis all the same",
+    "may differ between pods during the rotation, and they still communicate over Redis",
     async () => {
       const redis = await RedisServer.start();
       try {

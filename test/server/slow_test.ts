@@ -49,7 +49,7 @@ const SLOW: Record<string, [head: string, drip?: string]> = {
   "nothing after an answer": ["GET /test HTTP/1.1\r\nHost: x\r\n\r\n"],
 };
 
-test.concurrent.skipIf(!linux)("slow connections are cut within 15 s, and people sign in meanwhile", async () => {
+test.concurrent.skipIf(!linux)("slow connections are closed within 15 s, and users sign in meanwhile", async () => {
   const served = await Served.start();
   await Person.signUp(served.url, "ann");
   const before = served.MiB;
@@ -111,7 +111,7 @@ async function stall(port: number, person: Person, pausedMs?: number): Promise<s
 }
 
 test.concurrent.skipIf(!linux)(
-  "readers who stop reading a long answer hold little, and may go on after 14 s",
+  "clients that stop reading a long response use little memory, and may continue after 14 s",
   async () => {
     const served = await Served.start();
     const [ann, bob] = [await Person.signUp(served.url, "ann"), await Person.signUp(served.url, "bob")];
@@ -149,7 +149,7 @@ test.concurrent.skipIf(!linux)(
 );
 
 test.concurrent.skipIf(!linux)(
-  "more connections than files: people go on talking, idle ones make room, and all heals by itself",
+  "more connections than files: users chat on, idle connections are closed, and the server recovers",
   async () => {
     const served = await Served.start({ openFiles: 300 });
     const [ann, bob] = [await Person.signUp(served.url, "ann"), await Person.signUp(served.url, "bob")];
@@ -244,7 +244,7 @@ test.concurrent.skipIf(!linux)(
   },
 );
 
-test.concurrent.skipIf(!linux)("big frames and bombs close with 1009 and take no memory", async () => {
+test.concurrent.skipIf(!linux)("oversized frames and compression bombs close with 1009 and use no memory", async () => {
   const served = await Served.start();
   const ann = await Person.signUp(served.url, "ann");
   const { text, continuation } = OPCODE;

@@ -28,13 +28,13 @@ afterAll(async () => {
 
 const stored = async () => (await app.sql<{ content: string }[]>`select content from messages order by id`).length;
 
-describe("the door", () => {
+describe("the handshake", () => {
   const KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
   const knock = (path: string, headers: string) =>
     raw(app.port, handshake(path, `${headers}`).replace("Connection: Upgrade", "Connection: Upgrade, close"));
   const mine = (headers = "") => `Cookie: ${ann.cookie}\r\n${headers}`;
 
-  test("takes a session and its own person's name, without regard to case, from its own origin or none", async () => {
+  test("accepts a session and its user's name in any case, from its own origin or none", async () => {
     for (const path of ["/ws/Ann", "/ws/aNN"]) {
       for (const origin of [undefined, app.url]) {
         const headers = { cookie: ann.cookie, ...(origin ? { origin } : {}) };
@@ -45,7 +45,7 @@ describe("the door", () => {
     }
   });
 
-  test("takes an upgrade that Traefik passes on with X-Forwarded-Proto: wss", async () => {
+  test("accepts an upgrade that Traefik forwards with X-Forwarded-Proto: wss", async () => {
     await using proxied = await startApp({ env: { TRUST_PROXY: "on" } });
     const https = { "x-forwarded-host": "chat.example.org", origin: "https://chat.example.org" };
     const form = { username: "Ann", password: PASSWORD };
@@ -80,7 +80,7 @@ describe("the door", () => {
   );
 
   test.each(["https://evil.example", "null", "", "x", "http://127.0.0.1:1", "http://x.evil.example", "file://"])(
-    "answers 403 to the origin %j, and says what it saw and what to set",
+    "answers 403 to the origin %j, and names the values received and the setting",
     async (origin) => {
       const answer = await knock("/ws/Ann", mine(`Origin: ${origin}\r\n`));
       expect(answer.status).toBe(403);
@@ -90,7 +90,7 @@ describe("the door", () => {
     },
   );
 
-  test("answers 403 to a page of another site that says no origin", async () => {
+  test("answers 403 to a page of another site without an origin", async () => {
     expect((await knock("/ws/Ann", mine("Sec-Fetch-Site: cross-site\r\n"))).status).toBe(403);
   });
 
@@ -112,14 +112,14 @@ describe("the door", () => {
     ["HEAD", "HEAD", `Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n${KEY}`, 400],
     ["POST", "POST", `Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n${KEY}`, 405],
     ["PUT", "PUT", "", 405],
-  ])("answers what is no handshake: %s by %s", async (_, method, headers, status) => {
+  ])("answers a request that is no handshake: %s by %s", async (_, method, headers, status) => {
     const request = `${method} /ws/Ann HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\n${mine(headers)}\r\n`;
     const answer = await raw(app.port, request);
     expect(answer.status).toBe(status);
     if (status === 426 && !headers.includes("websocket")) expect(answer.headers.get("upgrade")).toBe("websocket");
   });
 
-  test("negotiates no compression: what is sent is as long as it says", async () => {
+  test("negotiates no compression", async () => {
     const offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
     const socket = await RawSocket.connect(app.port);
     socket.write(handshake("/ws/Ann", mine(offer)));
@@ -188,7 +188,7 @@ const REFUSED: [string, string | object, string][] = [
 ];
 
 describe("a frame with", () => {
-  test.each(REFUSED)("%s is refused, and the others of the batch are not", async (_, frame, code) => {
+  test.each(REFUSED)("%s is rejected, and the others of the batch are not", async (_, frame, code) => {
     const a = await ann.open();
     const before = await stored();
     a.say({ to: "bob", message: "before", ref: "before-the-bad-one".concat(crypto.randomUUID()) });
@@ -216,7 +216,7 @@ describe("a frame with", () => {
     await a.close();
   });
 
-  test("a read mark of others' conversation marks nothing of theirs", async () => {
+  test("a read mark cannot mark other users' conversations", async () => {
     const before = await app.sql`select low, low_read_seq, high_read_seq from conversations`;
     const m = await mallory.open();
     for (const peer of ["Ann", "bob", "nobody", "\u0000"]) m.say({ type: "read", peer, seq: 1_000 });
@@ -299,7 +299,7 @@ const VIOLATIONS: [what: string, bytes: Uint8Array, code: number][] = [
 ];
 
 describe("a socket that sends", () => {
-  test.each(VIOLATIONS)("%s is closed, nothing is stored, and the others go on", async (_, bytes, code) => {
+  test.each(VIOLATIONS)("%s is closed, nothing is stored, and other sockets continue", async (_, bytes, code) => {
     const before = await stored();
     const socket = await RawSocket.upgraded(app.port, mallory);
     socket.write(bytes);
@@ -311,7 +311,7 @@ describe("a socket that sends", () => {
     expect(await stored()).toBe(before);
   });
 
-  test("a good close gets its own code back, and nothing after it is read", async () => {
+  test("a valid close is answered with its code, and nothing after it is read", async () => {
     for (const code of [1000, 1001, 3000, 4999]) {
       const before = await stored();
       const socket = await RawSocket.upgraded(app.port, mallory);
@@ -338,7 +338,7 @@ describe("a socket that sends", () => {
         frame(continuation, '{"type":"ping"}'),
       ]),
     ],
-  ])("%s is heard", async (_, bytes) => {
+  ])("%s is answered", async (_, bytes) => {
     const socket = await RawSocket.upgraded(app.port, mallory);
     socket.write(bytes);
     const heard = await socket.until((bytes) => framesOf(bytes).some(({ payload }) => payload.includes('"pong"')));
@@ -346,7 +346,7 @@ describe("a socket that sends", () => {
     socket.end();
   });
 
-  test("half a frame, and goes, leaves nobody online", async () => {
+  test("half a frame and disconnects leaves no user online", async () => {
     const socket = await RawSocket.upgraded(app.port, mallory);
     socket.write(frame(text, M).subarray(0, 20));
     expect(await bob.json<string[]>("/online")).toContain("Mallory");

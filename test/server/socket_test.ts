@@ -59,7 +59,7 @@ describe("a socket closes", () => {
     await here.close();
   });
 
-  test("with 1012 when the server leaves, after the acks of what it accepted", async () => {
+  test("with 1012 when the server stops, after the acks of accepted sends", async () => {
     await using leaving = await startApp();
     const [carol] = await leaving.people("carol", "dave");
     const tab = await carol!.open();

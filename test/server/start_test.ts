@@ -148,7 +148,7 @@ async function texts(who: Person, peer: string): Promise<{ content: string; seq:
 describe("start", () => {
   const dataDir = freshDirectory();
 
-  test("creates a database, prints where it is and what to do next, and stops gracefully on Ctrl-C", async () => {
+  test("creates a database, prints its place and the next steps, and stops gracefully on Ctrl-C", async () => {
     const port = freePort();
     const chatify = new Chatify({ PORT: `${port}`, DATA_DIR: dataDir, LOG_LEVEL: "debug" });
     const firstMs = await chatify.answers();

@@ -33,7 +33,7 @@ const storedBytes = async ({ sql }: Pick<TestApp, "sql">) =>
 const secondsToMidnight = () => Math.ceil((86_400_000 - (Date.now() % 86_400_000)) / 1_000);
 
 describe("text beyond the limit of a day", () => {
-  test("is refused with the time to midnight, by bytes, and only for who sent it", async () => {
+  test("is rejected by bytes with the time to midnight, only for its sender", async () => {
     await using app = await startApp({ env: LIMITED });
     const [ann, bob] = (await app.people("ann", "bob")) as [Person, Person];
     const tab = await ann.open({ watch: [] });
@@ -47,7 +47,7 @@ describe("text beyond the limit of a day", () => {
     expect(await (await fetch(`${app.url}/metrics`)).text()).toContain('rate_limited_total{limit="bytes"} 1');
   });
 
-  test("is what is stored: what was refused or sent again does not count, and what fits still goes", async () => {
+  test("counts stored text only: rejected and resent messages do not count, and a shorter text may still fit", async () => {
     await using app = await startApp({ env: LIMITED });
     const [ann] = (await app.people("ann", "bob")) as [Person, Person];
     const tab = await ann.open({ watch: [] });
@@ -104,7 +104,7 @@ describe("text beyond the limit of a day", () => {
     expect(await storedBytes(again)).toBe(20_000);
   });
 
-  test("may be sent the next day; older days are removed", async () => {
+  test("is accepted the next day, and older days are deleted", async () => {
     await using app = await startApp({ env: LIMITED });
     const [ann] = (await app.people("ann", "bob")) as [Person, Person];
     const tab = await ann.open({ watch: [] });

@@ -73,7 +73,7 @@ describe("an address", () => {
     expect(rateLimitKey(address, bits)).toBe(counted);
   });
 
-  test("of one house counts as one, however it is written, and any text is borne", () => {
+  test("of one network counts as one in any spelling, and any text is accepted", () => {
     const group = fc.integer({ min: 0, max: 0xffff });
     fc.assert(
       fc.property(
@@ -124,13 +124,13 @@ describe("an address", () => {
 describe("the client behind proxies", () => {
   const ours = new Networks(["10.0.0.0/8", "fd00::/8"]);
 
-  test("is whoever connects, while nobody is trusted", () => {
+  test("is the peer, while no proxy is trusted", () => {
     expect(resolveClientAddress("192.0.2.1", "6.6.6.6", "off")).toBe("192.0.2.1");
     expect(resolveClientAddress("::ffff:192.0.2.1", null, "off")).toBe("192.0.2.1");
     expect(resolveClientAddress("192.0.2.1", "6.6.6.6", ours)).toBe("192.0.2.1");
   });
 
-  test("is what the one proxy wrote last: what stands before it the client may have written", () => {
+  test("is the last entry of the one proxy: earlier ones may be the client's", () => {
     expect(resolveClientAddress("172.17.0.1", "192.0.2.7", "on")).toBe("192.0.2.7");
     expect(resolveClientAddress("172.17.0.1", "6.6.6.6, 192.0.2.7:5678", "on")).toBe("192.0.2.7");
     expect(resolveClientAddress("172.17.0.1", "6.6.6.6, [2001:db8::7]:80", "on")).toBe("2001:db8::7");
@@ -167,7 +167,7 @@ describe("the client behind proxies", () => {
     expect(clientHeaderValue(list, hops, { peer: "10.0.0.2", proxies: "on" })).toBe(list.split(", ").at(-1)!);
   });
 
-  test("cannot be chosen by what the client writes", () => {
+  test("cannot be chosen by the client's headers", () => {
     const written = fc.oneof(fc.string(), fc.ipV4(), fc.ipV6(), fc.constantFrom("10.0.0.1", ",", ", ,", "[::1]:80"));
     fc.assert(
       fc.property(fc.array(written), (hops) => {

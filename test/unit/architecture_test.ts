@@ -27,7 +27,7 @@ test("every import leads to the same folder or one below", () => {
   }
 });
 
-test("no files import each other in a circle", () => {
+test("imports have no cycle", () => {
   const done = new Set<string>();
   const walk = (file: string, path: readonly string[]): void => {
     expect(path, "a circle").not.toContain(file);
@@ -38,7 +38,7 @@ test("no files import each other in a circle", () => {
   for (const file of files) walk(file, []);
 });
 
-test("the embedded PostgreSQL knows nothing of chatify, and parts know the bus by its type only", () => {
+test("the embedded PostgreSQL imports nothing of chatify, and the bus is imported as a type only", () => {
   for (const { from, to, typesOnly } of imports) {
     if (folderOf(from) === "embedded_postgres") expect(folderOf(to), `${from} imports ${to}`).toBe("embedded_postgres");
     if (folderOf(to) !== "cluster" || folderOf(from) === "cluster" || ROOTS.includes(from)) continue;
@@ -96,7 +96,7 @@ test("README.md shows eight settings of config.ts, with their defaults", async (
   for (const [, name, fallback] of rows) expect(fallback, name).toBe(defaults[name!]!.default);
 });
 
-test(".env.example tells every setting as config.ts does, and sets none", async () => {
+test(".env.example describes every setting as config.ts does, and sets none", async () => {
   const lines = (await Bun.file(join(ROOT, ".env.example")).text()).split("\n");
   expect(lines.filter((line) => line !== "" && !line.startsWith("# "))).toEqual([]);
   const told = lines.flatMap((line, i) => (/^# [A-Z_]+=/.test(line) ? [`${lines[i - 1]}\n${line}`] : []));
@@ -126,7 +126,7 @@ test("docker-compose.yml passes every setting on, and the image is of this versi
   );
 });
 
-test("every mutation has its place and still parses, and docs/security-tests.md lists them", async () => {
+test("every mutation applies and parses, and docs/security-tests.md lists it", async () => {
   for (const mutation of Object.values(MUTATIONS).flat()) {
     const [source, test] = await Promise.all(
       [mutation.file, mutation.test].map((file) => Bun.file(join(ROOT, file)).text()),
@@ -153,7 +153,7 @@ test("docs/protocol.md names every route, every frame and every error", async ()
   for (const name of codes) expect(page, name).toContain(`\`${name}\``);
 });
 
-test("README.el.md says in Greek what README.md says", async () => {
+test("README.el.md has the structure, code and numbers of README.md", async () => {
   const [english, greek] = await Promise.all(["README.md", "README.el.md"].map(skeleton));
   expect(english!.length).toBeGreaterThan(10);
   expect(greek).toEqual(english!);

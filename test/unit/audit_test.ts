@@ -14,12 +14,12 @@ function registry(answer: object | number) {
   return { env, [Symbol.asyncDispose]: () => server.stop(true) };
 }
 
-test("audit finds nothing where the registry knows of nothing", async () => {
+test("audit is clean without advisories", async () => {
   await using place = registry({});
   expect(await audit(ROOT, place.env)).toEqual({ verdict: "clean", words: "" });
 });
 
-test("audit tells a known hole", async () => {
+test("audit reports a known vulnerability", async () => {
   const hole = {
     id: 1,
     url: "https://example.org/advisory",

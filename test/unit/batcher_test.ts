@@ -18,7 +18,7 @@ function held(max = 100) {
 }
 
 describe("a batcher", () => {
-  test("takes in one write what one tick brings, idle without waiting", async () => {
+  test("writes the items of one tick together, at once when idle", async () => {
     const { batcher, writes } = held();
     const answers = [batcher.add(1), batcher.add(2)];
     await Promise.resolve();
@@ -27,7 +27,7 @@ describe("a batcher", () => {
     expect(await Promise.all(answers)).toEqual(["answer 1", "answer 2"]);
   });
 
-  test("gathers while a write is under way, in order, one write at a time", async () => {
+  test("gathers items during a write, in order, one write at a time", async () => {
     const { batcher, writes } = held();
     const answers = [batcher.add(1)];
     await Promise.resolve();
@@ -60,7 +60,7 @@ describe("a batcher", () => {
     expect(sizes).toEqual([4, 4, 2]);
   });
 
-  test("rejects the items of a write that failed, and goes on with the next", async () => {
+  test("rejects the items of a failed write, and continues", async () => {
     let tries = 0;
     const batcher = new Batcher<number, number>(
       (items) => {

@@ -32,7 +32,7 @@ function eighty(letter: string): BusEvent[] {
 }
 
 describe("packets", () => {
-  test("packets carry every event as it is and in order, and none is longer than allowed", () => {
+  test("packets carry every event unchanged and in order, within their length limit", () => {
     fc.assert(
       fc.property(fc.array(anyEvent), (events) => {
         const packets = packed(events, 5_900);
@@ -68,7 +68,7 @@ describe("packets", () => {
     expect(decodePacket(text, ignore)).toBeUndefined();
   });
 
-  test("packets lose the events that do not fit, and keep the others", () => {
+  test("packets drop events that do not fit, and keep the others", () => {
     const dropped: string[] = [];
     const text = '["events",3,["user","ann"],["user",7],null,["wave"],["user","bob"]]';
     const packet = decodePacket(text, (why) => dropped.push(why));

@@ -169,14 +169,14 @@ describe("connection string", () => {
     expect(message).not.toMatch(/hunter|22@|^12/);
   });
 
-  test("ignores settings that chatify makes itself, and passes others on", () => {
+  test("ignores settings that chatify sets itself, and passes others on", () => {
     const { session } = parseConnectionString(
       "postgres://ann@db/chat?TimeZone=Asia/Kathmandu&application_name=me&options=-c%20work_mem%3D8MB&search_path=chat",
     );
     expect(session).toEqual({ options: "-c work_mem=8MB", search_path: "chat" });
   });
 
-  test("takes what it omits from libpq's variables, and nothing else", () => {
+  test("falls back to libpq's variables, and nothing else", () => {
     const env = {
       PGHOST: "/run/postgresql",
       PGUSER: "ann",

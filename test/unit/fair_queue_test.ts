@@ -31,7 +31,7 @@ function held({ waiting = 100, waitingOfOne = 50 } = {}) {
 }
 
 describe("a fair queue", () => {
-  test("gives a client with one job its turn after one of each other client", async () => {
+  test("serves clients in turn, one job each", async () => {
     const { add, finish } = held();
     add("eve/eve", 20);
     add("mallory/mallory", 20);
@@ -63,7 +63,7 @@ describe("a fair queue", () => {
     expect(refused).toEqual(["eve/eve", "eve/eve"]);
   });
 
-  test("makes room within a client for its other names", async () => {
+  test("shares a client's room among its names", async () => {
     const { add, finish, refused } = held({ waitingOfOne: 4 });
     add("proxy/eve", 6);
     add("proxy/ann");
@@ -82,14 +82,14 @@ describe("a fair queue", () => {
     expect(refused).toEqual(["eve/1"]);
   });
 
-  test("refuses the newcomer when nobody has more than it", async () => {
+  test("rejects the newcomer when no client has more jobs", async () => {
     const { add, finish, refused } = held({ waiting: 3 });
     for (const one of ["ann/1", "bob/1", "carl/1", "dora/1"]) add(one);
     expect(await finish()).toEqual(["ann/1", "bob/1", "carl/1"]);
     expect(refused).toEqual(["dora/1"]);
   });
 
-  test("runs so many at once, goes on after jobs that fail, and remembers nothing of clients that are done", async () => {
+  test("bounds concurrency, continues after failures, and forgets idle clients", async () => {
     const queue = new FairQueue({ atOnce: 2, waiting: 100, client: { keys: 1, waiting: 100 } });
     let inside = 0;
     let most = 0;

@@ -16,7 +16,7 @@ function socket(sessionId: number, closed: [number, CloseCode][]): Socket {
   };
 }
 
-test("hub closes the sockets of a session that ended, and remembers it for those still on their way", () => {
+test("hub closes the sockets of an ended session, also those still connecting", () => {
   const hub = new Hub();
   const closed: [number, CloseCode][] = [];
   for (const id of [1, 2, 1]) hub.add(socket(id, closed));

@@ -43,7 +43,7 @@ describe("the log as JSON", () => {
 });
 
 describe("the log as text", () => {
-  test("is the time, the event and its fields, and the level unless it is info", () => {
+  test("has the time, the event and its fields, and the level unless it is info", () => {
     const lines: string[] = [];
     const log = logTo(lines, "text");
     log.info("listening", { port: 8000, url: "http://localhost:8000" });

@@ -23,7 +23,7 @@ describe("a sealed packet", () => {
     );
   });
 
-  test("says nothing of what is in it but its length, and never the same twice", () => {
+  test("reveals only its length, and never repeats", () => {
     const text = "the harbour at half past nine";
     const packets = Array.from({ length: 1_000 }, () => sealer.seal(text));
     expect(new Set(packets.map((packet) => packet.split(".")[3])).size).toBe(packets.length);
@@ -53,7 +53,7 @@ describe("a sealed packet", () => {
     }
   });
 
-  test("is not opened with a single bit changed, anywhere", () => {
+  test("is rejected with any bit changed", () => {
     const packet = sealer.seal('["events",1,["user","ann"]]');
     const body = packet.slice(packet.lastIndexOf(".") + 1);
     for (let i = 0; i < packet.length; i++) {
@@ -69,7 +69,7 @@ describe("a sealed packet", () => {
     }
   });
 
-  test("is not opened when it is cut, longer, empty, or of another form, version or secret", () => {
+  test("is rejected when truncated, longer, empty, or of another form, version or secret", () => {
     const packet = sealer.seal("[]");
     const stranger = new PacketCipher("another secret", pod);
     const header = packet.slice(0, packet.lastIndexOf(".") + 1);
@@ -89,7 +89,7 @@ describe("a sealed packet", () => {
   });
 });
 
-test("a pod knows its own packets by their header", () => {
+test("a pod recognizes its own packets by their header", () => {
   const cipher = new PacketCipher(SECRET, pod);
   cipher.seal("one");
   expect(cipher.ownCounter(cipher.seal("two"))).toBe(2);

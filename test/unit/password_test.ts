@@ -46,7 +46,7 @@ describe("a password matches", () => {
     expect(await verifyPassword(one, await hashPassword(other))).toBe("right");
   });
 
-  test("the hash of what was typed before passwords were prepared, which is outdated then", async () => {
+  test("the hash of an unprepared password of an older version, as outdated", async () => {
     for (const [, prepared, typed] of FORMS) {
       const old = await Bun.password.hash(typed, { algorithm: "argon2id", memoryCost: 1_024, timeCost: 1 });
       expect(await verifyPassword(typed, old)).toBe("outdated");
@@ -66,7 +66,7 @@ describe("a password matches", () => {
     }
   });
 
-  test("no other: case, width, ligatures, joiners and surrounding spaces count", async () => {
+  test("no other: case, width, ligatures, joiners and surrounding spaces matter", async () => {
     const phc = await hashPassword("Pass the fish");
     for (const other of [
       "pass the fish",

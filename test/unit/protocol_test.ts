@@ -164,11 +164,11 @@ describe("a frame", () => {
     (seq) => expect(read(`{"type":"read","peer":"ann","seq":${seq}}`)).toBeInstanceOf(ChatError),
   );
 
-  test("with an unpaired surrogate is read as it is: chat rejects the text, and no name contains one", () => {
+  test("with an unpaired surrogate is parsed unchanged: chat rejects the text, and no name contains one", () => {
     expect(read('{"to":"\\ud800","message":"\\udfff"}')).toMatchObject({ to: "\ud800", message: "\udfff" });
   });
 
-  test("that is rejected names the ref of the send if it is valid", () => {
+  test("that is rejected reports the send's ref if it is valid", () => {
     fc.assert(
       fc.property(ref, (ref) => {
         expect(read(JSON.stringify({ to: 1, message: "x", ref }))).toMatchObject({ ref });

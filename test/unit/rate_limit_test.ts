@@ -5,12 +5,12 @@ import fc from "fast-check";
 import { RateLimit } from "../../src/util/rate_limit.ts";
 
 describe("a rate limit", () => {
-  test("lets a burst through at once, then says how long to wait", () => {
+  test("allows a burst at once, then returns the time to wait", () => {
     const limit = new RateLimit({ burst: 3, perSecond: 2 });
     expect([0, 0, 0, 0, 0].map((now) => limit.take("ann", now))).toEqual([0, 0, 0, 500, 500]);
   });
 
-  test("gives credits back steadily, never more than the burst", () => {
+  test("refills credits steadily, up to the burst", () => {
     const limit = new RateLimit({ burst: 3, perSecond: 2 });
     for (let i = 0; i < 3; i++) limit.take("ann", 0);
     expect(limit.take("ann", 499)).toBeGreaterThan(0);
@@ -45,7 +45,7 @@ describe("a rate limit", () => {
     expect(limit.size).toBe(1);
   });
 
-  test("never grants more than the burst and what came back, whoever asks when", () => {
+  test("never grants more than the burst and the refilled credits", () => {
     const waits = fc.array(fc.integer({ min: 0, max: 3_000 }), { maxLength: 60 });
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 9 }), waits, (burst, perSecond, waits) => {
@@ -61,7 +61,7 @@ describe("a rate limit", () => {
     );
   });
 
-  test("grants a credit when it said there would be one, and never a moment before", () => {
+  test("grants a credit at the announced time, and not earlier", () => {
     const limits = fc.record({
       burst: fc.integer({ min: 1, max: 50 }),
       perSecond: fc.constantFrom(0.1, 0.5, 1, 5, 30),
@@ -86,7 +86,7 @@ describe("a rate limit", () => {
     );
   });
 
-  test("gives a credit back that was taken for nothing, and no more than there were", () => {
+  test("refunds an unused credit, up to the burst", () => {
     const limit = new RateLimit({ burst: 2, perSecond: 1 });
     limit.take("ann", 0);
     limit.take("ann", 0);

@@ -63,7 +63,7 @@ describe("a name may be", () => {
     expect(keyOfReference(typed)).toBe("ann");
   });
 
-  test("kept in NFKC: what is typed decomposed or full width is the same name", () => {
+  test("stored in NFKC: decomposed or full-width input is the same name", () => {
     expect(checkName("Zoe\u0308")).toBe("Zoë");
     expect(checkName("Ａｎｎ")).toBe("Ann");
     expect(checkName("ﬁn")).toBe("fin");
@@ -191,7 +191,7 @@ describe("a name that may be had", () => {
   ];
   const scriptsOf = (name: string) => SCRIPTS.filter((script) => new RegExp(`\\p{Script=${script}}`, "u").test(name));
 
-  test("holds nothing that nobody sees or that turns the text around, and letters of one script", () => {
+  test("contains no invisible or bidirectional characters, and letters of one script", () => {
     const seen = accepted((name) => {
       expect(name).not.toMatch(/[^\p{L}\p{M}\p{Nd}_.-]/u);
       expect(name).not.toMatch(/[\p{C}\p{Z}\p{Bidi_Control}\p{Default_Ignorable_Code_Point}]/u);
@@ -203,7 +203,7 @@ describe("a name that may be had", () => {
     expect(seen).toBeGreaterThan(500);
   });
 
-  test("looks like no other with another key: with a sign in it that nobody sees it is none", () => {
+  test("cannot look like another name: one with an invisible character is invalid", () => {
     accepted((name) => {
       const points = [...name];
       for (const sign of HOSTILE) {

@@ -13,7 +13,7 @@ test.each([
   ["\u0440\u0430y", "pa\u0443"],
 ])("skeleton of %s is that of %s", (one, other) => expect(skeleton(one)).toBe(skeleton(other)));
 
-test("a skeleton leaves out what nobody sees, and is its own skeleton", async () => {
+test("a skeleton omits invisible characters, and is its own skeleton", async () => {
   expect(skeleton("a\u200dn\u2060n\u{e0100}")).toBe("ann");
   const table = await Bun.file(fileOf("confusables")).text();
   const codes = new Set([...table.matchAll(/\b[0-9A-F]{4,6}\b/g)].map(([code]) => Number.parseInt(code, 16)));
@@ -24,7 +24,7 @@ test("a skeleton leaves out what nobody sees, and is its own skeleton", async ()
   }
 });
 
-test("what may be in a name shows, and does not turn the text around", () => {
+test("characters of names are visible, and not bidirectional controls", () => {
   for (let code = 0; code <= 0x10_ffff; code++) {
     const character = String.fromCodePoint(code);
     if (!/[\p{L}\p{M}\p{Nd}]/u.test(character) || !isIdentifier(character)) continue;

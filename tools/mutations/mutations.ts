@@ -23,7 +23,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       marker: "own conversations only",
       code: "",
       test: HTTP,
-      name: "of somebody else /messages/Ann/bob answers 403",
+      name: "of another user /messages/Ann/bob answers 403",
     },
     {
       guarantee: "Users open sockets only under their own name",
@@ -31,7 +31,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       marker: "own socket only",
       code: "",
       test: SOCKET,
-      name: "the door answers 403 to another's name: /ws/bob",
+      name: "the handshake answers 403 to another's name: /ws/bob",
     },
     {
       guarantee: "Another site's page cannot open a socket with its visitor's cookie",
@@ -39,7 +39,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       marker: "origin of sockets",
       code: "",
       test: SOCKET,
-      name: 'the door answers 403 to the origin "https://evil.example", and says what it saw and what to set',
+      name: 'the handshake answers 403 to the origin "https://evil.example", and names the values received and the setting',
     },
     {
       guarantee: "Another site's page cannot sign users in, up or out",
@@ -65,7 +65,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "verify",
       code: 'return { token: value.slice(0, value.lastIndexOf(".")), isCurrent: true };',
       test: "test/unit/session_cookie_test.ts",
-      name: "a cookie with any bit flipped is nobody's",
+      name: "a cookie with any bit flipped is rejected",
     },
     {
       guarantee: "A copy of the sessions table opens no account",
@@ -73,7 +73,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "hashToken",
       code: "return token;",
       test: SESSIONS,
-      name: "a cookie that was stolen from the table opens nothing: not the hash, not as a token, not signed by another key",
+      name: "a cookie that was stolen from the table is rejected: the hash, as a token, signed by another key",
     },
     {
       guarantee: "A login ends the session of an earlier cookie (no session fixation)",
@@ -89,7 +89,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "endSurplus",
       code: "return [];",
       test: SESSIONS,
-      name: "an account has fifty sessions at most: the fifty-first login ends the one that was used least recently, its sockets on every pod",
+      name: "an account has fifty sessions at most: the fifty-first login ends the least recently used, and its sockets on every pod",
     },
     {
       guarantee: "The duration of a login does not reveal which names exist",
@@ -97,7 +97,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "verifyPassword",
       code: 'if (phc === undefined) return "wrong";',
       test: "test/server/auth_test.ts",
-      name: "login takes as long whoever the name belongs to, or nobody",
+      name: "login takes the same time for known and unknown names",
     },
     {
       guarantee: "Passwords have at least 8 characters",
@@ -123,7 +123,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "skeleton",
       code: "return text;",
       test: "test/server/names_test.ts",
-      name: "a name that looks like another's is refused by one of two pods, when both are asked at once",
+      name: "a name that looks like another's is refused by one of two pods, when both receive it at once",
     },
     {
       guarantee: "Sign-up rejects names that impersonate the server",
@@ -141,7 +141,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       marker: "no compression",
       code: "perMessageDeflate: true,",
       test: SOCKET,
-      name: "the door negotiates no compression: what is sent is as long as it says",
+      name: "the handshake negotiates no compression",
     },
     {
       guarantee: "A frame has at most 32 KiB",
@@ -167,7 +167,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       marker: "authentic packets only",
       code: "",
       test: "test/unit/packet_cipher_test.ts",
-      name: "a sealed packet is not opened with a single bit changed, anywhere",
+      name: "a sealed packet is rejected with any bit changed",
     },
     {
       guarantee: "A replayed packet is dropped",
@@ -175,7 +175,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       marker: "no replay",
       code: "",
       test: "test/cluster/bus_test.ts",
-      name: "over PostgreSQL bus takes no packet of a living pod twice, and believes nothing by it",
+      name: "over PostgreSQL bus drops replayed packets of a live pod without effect",
     },
     {
       guarantee: "A pod delivers only frames that servers send",
@@ -191,7 +191,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       marker: "names from the database",
       code: "this.#delivery.send([key ?? peerKey], typingFrame(socket.username));",
       test: "test/cluster/forgery_test.ts",
-      name: "over PostgreSQL every name in what pods send each other belongs to an account",
+      name: "over PostgreSQL pods send each other only names of accounts",
     },
   ],
   Limits: [
@@ -201,7 +201,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "spend",
       code: "return;",
       test: LIMITS,
-      name: "sends beyond twenty at once are refused with the time to wait, five a second come back, and of the refused nothing is stored",
+      name: "sends beyond a burst of twenty are rejected with the time to wait and not stored, and five a second are refilled",
     },
     {
       guarantee: "The number of password attempts is bounded",
@@ -209,7 +209,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "beginLogin",
       code: "return () => {};",
       test: LIMITS,
-      name: "logins fail ten times; then the right password is refused from there for as long as the words say, and taken from elsewhere",
+      name: "logins fail ten times; then the right password is rejected from that address for the announced time, and accepted from others",
     },
     {
       guarantee: "Rate limits count a network once, however many addresses it has",
@@ -217,7 +217,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "rateLimitKey",
       code: "return text;",
       test: LIMITS,
-      name: "logins fail so often from one /56 or /48, whatever the names and the /64; then all of it is refused",
+      name: "logins fail from one /56 or /48, at any names, until all of it is rejected",
     },
     {
       guarantee: "A client cannot choose the address that rate limits count",
@@ -225,7 +225,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "resolveClientAddress",
       code: 'if (forwarded) return forwarded.split(",")[0]!.trim();',
       test: "test/unit/address_test.ts",
-      name: "the client behind proxies is what the one proxy wrote last: what stands before it the client may have written",
+      name: "the client behind proxies is the last entry of the one proxy: earlier ones may be the client's",
     },
     {
       guarantee: "A user can store a bounded amount of text per day",
@@ -233,7 +233,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "spend",
       code: "return;",
       test: "test/server/text_quota_test.ts",
-      name: "text beyond the limit of a day is refused with the time to midnight, by bytes, and only for who sent it",
+      name: "text beyond the limit of a day is rejected by bytes with the time to midnight, only for its sender",
     },
     {
       guarantee: "Stalled clients can pin a bounded amount of memory",
@@ -249,7 +249,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "begin",
       code: "return () => {};",
       test: "test/server/slow_test.ts",
-      name: "readers who stop reading a long answer hold little, and may go on after 14 s",
+      name: "clients that stop reading a long response use little memory, and may continue after 14 s",
     },
   ],
   "Between users": [
@@ -259,7 +259,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "recipientsOf",
       code: "return [nameKey(to), nameKey(from)];",
       test: "test/server/blocks_test.ts",
-      name: "who is blocked writes and is acknowledged as ever; the other's sockets, list, history and counts hear nothing",
+      name: "a blocked user's messages are acked, and reach none of the blocker's sockets, list, history or counts",
     },
     {
       guarantee: "Presence is not shared across a block",
@@ -267,7 +267,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "of",
       code: "return new Set();",
       test: "test/server/presence_privacy_test.ts",
-      name: "presence is kept from the one who is blocked, on every pod and over every way, until the block ends",
+      name: "presence is hidden from the one who is blocked on every pod and route until the block ends",
     },
   ],
   "Pages and browsers": [
@@ -303,7 +303,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "withoutQuotes",
       code: "return text;",
       test: "test/server/logs_test.ts",
-      name: "the log holds no text of a message in a frame that cannot be read, is too long, or meets a bug",
+      name: "the log holds no text of a message in an invalid, oversized or failing frame",
     },
     {
       guarantee: "The embedded PostgreSQL shares its system user with no other service",
@@ -311,7 +311,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "unusedUser",
       code: "return undefined;",
       test: "test/server/embedded_user_test.ts",
-      name: "started by root PostgreSQL runs as a user that no other process has",
+      name: "started by root PostgreSQL runs as a user of no other process",
     },
     {
       guarantee: "A server with another CA's certificate is not accepted as the database",
