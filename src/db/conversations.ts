@@ -1,6 +1,6 @@
 /** Reads conversations: lists, pages of messages, unread counts, recent changes. */
 
-import type { Sql } from "./client.ts";
+import type { Fragment, Sql } from "./client.ts";
 import type { Database } from "./database.ts";
 import { bytesBefore, NAMES_MAX, type Texted, TEXTS_MAX_BYTES } from "./pages.ts";
 
@@ -33,12 +33,14 @@ export interface MessagePage {
  */
 export async function messagePage(sql: Sql, me: string, other: string, window: MessageWindow): Promise<MessagePage> {
   const conversation = sql`
-    select c.id, c.blocks, case when c.blocks then c.frozen_seq else ${Number.MAX_SAFE_INTEGER} end as end_seq
+    select
+      c.id, c.blocks,
+      case
+        when c.blocks then (select frozen_seq from memberships where owner = ${me} and peer = ${other})
+        else ${Number.MAX_SAFE_INTEGER}
+      end as end_seq
     from (
-      select
-        id,
-        case when low = ${me} then low_blocks else high_blocks end as blocks,
-        case when low = ${me} then low_frozen_seq else high_frozen_seq end as frozen_seq
+      select id, blocked_by is not null and ${me} = any(blocked_by) as blocks
       from conversations
       where low = least(${me}::text collate "C", ${other}) and high = greatest(${me}::text collate "C", ${other})
     ) c
@@ -81,11 +83,13 @@ export async function unreadCounts(
   options: { muted: boolean; after?: string; limit?: number },
 ): Promise<{ peer: string; unread: number }[]> {
   const { muted, after = "", limit = NAMES_MAX } = options;
+  const mutes = sql`select peer from memberships where owner = ${me} and muted`;
   return sql<{ peer: string; unread: number }[]>`
     (
       select c.high as peer, c.low_unread as unread
       from conversations c
-      where c.low = ${me} and c.high > ${after} and c.low_unread > 0 and not c.low_blocks and (${muted} or not c.low_muted)
+      where c.low = ${me} and c.high > ${after} and c.low_unread > 0
+        and (c.blocked_by is null or c.low <> all(c.blocked_by)) and (${muted} or c.high not in (${mutes}))
       order by c.high
       limit ${limit}
     )
@@ -93,7 +97,8 @@ export async function unreadCounts(
     (
       select c.low, c.high_unread
       from conversations c
-      where c.high = ${me} and c.low > ${after} and c.high_unread > 0 and not c.high_blocks and (${muted} or not c.high_muted)
+      where c.high = ${me} and c.low > ${after} and c.high_unread > 0
+        and (c.blocked_by is null or c.high <> all(c.blocked_by)) and (${muted} or c.low not in (${mutes}))
       order by c.low
       limit ${limit}
     )
@@ -118,9 +123,9 @@ export async function usersWithRecentChanges(
       select t.name
       from unnest(${names as string[]}::text[]) as t (name)
       cross join lateral ( -- row by row, so that only these users' conversations are read
-        (select from conversations c where c.low = t.name collate "C" and not c.low_blocks and greatest(c.last_at, c.marked_at) > clock_timestamp() - ${withinMs} * interval '1 millisecond' limit 1)
+        (select from conversations c where c.low = t.name collate "C" and (c.blocked_by is null or c.low <> all(c.blocked_by)) and greatest(c.last_at, c.marked_at) > clock_timestamp() - ${withinMs} * interval '1 millisecond' limit 1)
         union all
-        (select from conversations c where c.high = t.name collate "C" and not c.high_blocks and greatest(c.last_at, c.marked_at) > clock_timestamp() - ${withinMs} * interval '1 millisecond' limit 1)
+        (select from conversations c where c.high = t.name collate "C" and (c.blocked_by is null or c.high <> all(c.blocked_by)) and greatest(c.last_at, c.marked_at) > clock_timestamp() - ${withinMs} * interval '1 millisecond' limit 1)
         union all
         (select from users u where u.username = t.name collate "C" and u.changed_at > clock_timestamp() - ${withinMs} * interval '1 millisecond')
         limit 1
@@ -176,7 +181,8 @@ export async function listConversations(sql: Sql, queries: readonly Conversation
         when ${bytesBefore(sql, sql`m.content`, sql`partition by t.ord order by p.last_at desc, p.id desc`)} < ${TEXTS_MAX_BYTES}
         then m.content
       end as text,
-      p.unread, p.peer_read_seq as "peerReadSeq", p.peer_delivered_seq as "peerDeliveredSeq", p.my_read_seq as "myReadSeq", p.muted, u.last_seen_at as "lastSeenAt",
+      p.unread, p.peer_read_seq as "peerReadSeq", p.peer_delivered_seq as "peerDeliveredSeq", p.my_read_seq as "myReadSeq",
+      exists (select from memberships where owner = t.me collate "C" and peer = p.peer and muted) as muted, u.last_seen_at as "lastSeenAt",
       coalesce(u.hide_read, false) as "hidesRead", coalesce(u.hide_last_seen, false) as "hidesLastSeen", p.blocked as "isBlockedEitherWay", p.blocks,
       u.username is null or u.deleted_at is not null as "isDeleted",
       p.last_at as "lastAt", p.id as "conversationId"
@@ -192,32 +198,24 @@ export async function listConversations(sql: Sql, queries: readonly Conversation
       select mine.*
       from (
         select
-          c.id, c.high as peer, c.low_blocks as blocks,
-          case when c.low_blocks then c.low_frozen_seq else c.last_seq end as last_seq,
-          case when c.low_blocks then c.low_frozen_at else c.last_at end as last_at,
-          c.low_unread as unread,
+          c.id, c.high as peer, false as blocks, c.blocked_by is not null as blocked, c.last_seq, c.last_at, c.low_unread as unread,
           c.high_read_seq as peer_read_seq, c.high_delivered_seq as peer_delivered_seq,
-          case when c.low = c.high then c.last_seq else c.low_read_seq end as my_read_seq, c.low_muted as muted,
-          c.low_blocks or c.high_blocks as blocked
+          case when c.low = c.high then c.last_seq else c.low_read_seq end as my_read_seq
         from conversations c
-        where c.low = t.me collate "C"
+        where c.low = t.me collate "C" and (c.blocked_by is null or c.low <> all(c.blocked_by))
         union all
         select
-          c.id, c.low, c.high_blocks,
-          case when c.high_blocks then c.high_frozen_seq else c.last_seq end,
-          case when c.high_blocks then c.high_frozen_at else c.last_at end,
-          c.high_unread,
+          c.id, c.low, false, c.blocked_by is not null, c.last_seq, c.last_at, c.high_unread,
           c.low_read_seq, c.low_delivered_seq,
-          c.high_read_seq, c.high_muted,
-          c.low_blocks or c.high_blocks
+          c.high_read_seq
         from conversations c
-        where c.high = t.me collate "C" and c.low <> c.high
+        where c.high = t.me collate "C" and c.low <> c.high and (c.blocked_by is null or c.high <> all(c.blocked_by))
+        ${queries.some(({ frozen }) => frozen) ? frozenConversations(sql) : sql``}
       ) mine
       where
         (mine.last_at, mine.id) < (t.last_at::timestamptz, t.id)
         and (t.peer = '' or mine.peer = t.peer collate "C")
         and mine.last_seq > 0
-        and (t.frozen = 1 or not mine.blocks)
       order by mine.last_at desc, mine.id desc
       limit t.most
     ) p
@@ -232,6 +230,23 @@ export async function listConversations(sql: Sql, queries: readonly Conversation
   const pages: Conversation[][] = queries.map(() => []);
   for (const row of rows) pages[row.ord - 1]?.push(row);
   return pages;
+}
+
+/** The conversations with peers whom the user `t.me` blocks, as they were when the block began. */
+function frozenConversations(sql: Sql): Fragment {
+  return sql`
+    union all
+    select
+      c.id, m.peer, true, true, m.frozen_seq, m.frozen_at, case when c.low = m.owner then c.low_unread else c.high_unread end,
+      case when c.low = m.owner then c.high_read_seq else c.low_read_seq end,
+      case when c.low = m.owner then c.high_delivered_seq else c.low_delivered_seq end,
+      case when c.low = m.owner then c.low_read_seq else c.high_read_seq end
+    from memberships m
+    cross join lateral ( -- row by row, which rules out a plan that scans the table
+      select * from conversations where id = m.conversation_id limit 1
+    ) c
+    where t.frozen = 1 and m.owner = t.me collate "C" and m.frozen_seq is not null
+  `;
 }
 
 /** Texts of last messages in the order of `rows`; undefined where the conversation was deleted. */

@@ -38,7 +38,7 @@ export async function accountsToPurge(db: Database): Promise<{ id: number; usern
     (sql) => sql<{ id: number; username: string }[]>`
       select id, username
       from users
-      where deleted_at is not null and erased_at is null and deleted_at < now() - ${SETTLED}::interval
+      where deleted_at is not null and purged_at is null and deleted_at < now() - ${SETTLED}::interval
       order by id
       limit 100
     `,
@@ -48,7 +48,7 @@ export async function accountsToPurge(db: Database): Promise<{ id: number; usern
 /** Purges part of a conversation whose users are all deleted. @returns false if there is none left */
 export async function purgeStep(db: Database, username: string): Promise<boolean> {
   const [step] = await db.run(
-    (sql) => sql<{ low: string; high: string; erased: number }[]>`
+    (sql) => sql<{ low: string; high: string; purged: number }[]>`
       with conversation as materialized (
         select mine.id, mine.low, mine.high
         from (
@@ -65,9 +65,9 @@ export async function purgeStep(db: Database, username: string): Promise<boolean
           from users u
           where u.username = mine.peer and u.deleted_at < now() - ${SETTLED}::interval
           limit 1
-        ) gone
+        ) deleted
         limit 1
-      ), erased as (
+      ), purged as (
         delete from messages
         where ctid = any(array(
           select m.ctid
@@ -78,13 +78,21 @@ export async function purgeStep(db: Database, username: string): Promise<boolean
         ))
         returning 1
       )
-      select c.low, c.high, (select count(*) from erased) as erased
+      select c.low, c.high, (select count(*) from purged) as purged
       from conversation c
     `,
   );
   if (!step) return false;
-  if (step.erased < STEP_ROWS) {
-    await db.run((sql) => sql`delete from conversations where low = ${step.low} and high = ${step.high}`);
+  if (step.purged < STEP_ROWS) {
+    await db.run(
+      (sql) => sql`
+        with ended as (
+          delete from memberships
+          where (owner, peer) in ((${step.low}, ${step.high}), (${step.high}, ${step.low}))
+        )
+        delete from conversations where low = ${step.low} and high = ${step.high}
+      `,
+    );
   }
   return true;
 }
@@ -95,12 +103,16 @@ export async function markPurged(db: Database, user: { id: number; username: str
     (sql) => sql`
       with late as (
         delete from drafts where owner = ${user.username}
-      ), low as (
-        update conversations set low_blocks = false, low_muted = false where low = ${user.username} and (low_blocks or low_muted)
-      ), high as (
-        update conversations set high_blocks = false, high_muted = false where high = ${user.username} and (high_blocks or high_muted)
+      ), blocks as (
+        update conversations
+        set blocked_by = nullif(array_remove(blocked_by, ${user.username}::text), '{}')
+        where blocked_by is not null and (low = ${user.username} or high = ${user.username})
+      ), mutes as (
+        update memberships
+        set muted = false, frozen_seq = null, frozen_at = null
+        where owner = ${user.username} and (muted or frozen_seq is not null)
       )
-      update users set erased_at = now() where id = ${user.id}
+      update users set purged_at = now() where id = ${user.id}
     `,
   );
 }

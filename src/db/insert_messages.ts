@@ -62,14 +62,14 @@ export async function insertMessages(
         least(t.sender collate "C", u.username) as low,
         greatest(t.sender collate "C", u.username) as high,
         t.ref collate "C" as ref,
-        t.ticket,
+        t.attempt_id,
         t.content,
         k.id as known_id,
         k.seq as known_seq,
         k.timestamp as known_timestamp,
         k.receiver as known_receiver,
         k.content = t.content and k.receiver = u.username as same,
-        coalesce(k.ticket = t.ticket, false) as own,
+        coalesce(k.attempt_id = t.attempt_id, false) as own,
         u.deleted_at is null as is_here
       from unnest(
         ${messages.map((message) => message.sender)}::text[],
@@ -77,12 +77,12 @@ export async function insertMessages(
         ${messages.map((message) => message.ref)}::text[],
         ${messages.map((message) => message.attemptId)}::bigint[],
         ${messages.map((message) => message.content)}::text[]
-      ) with ordinality as t (sender, to_key, ref, ticket, content, ord)
+      ) with ordinality as t (sender, to_key, ref, attempt_id, content, ord)
       cross join lateral (
         select username, deleted_at from users where name_key = t.to_key collate "C" limit 1
       ) u
       left join lateral (
-        select id, seq, timestamp, receiver, content, ticket
+        select id, seq, timestamp, receiver, content, attempt_id
         from messages
         where sender = t.sender collate "C" and ref = t.ref collate "C"
         limit 1
@@ -104,31 +104,34 @@ export async function insertMessages(
       set
         -- without refused messages, whose sender blocks the receiver
         last_seq = c.last_seq + excluded.last_seq
-          - case when c.low_blocks then excluded.high_unread else 0 end
-          - case when c.high_blocks then excluded.low_unread else 0 end,
+          - case when c.low = any(c.blocked_by) then excluded.high_unread else 0 end
+          - case when c.high = any(c.blocked_by) then excluded.low_unread else 0 end,
         -- never moves back, even if the clock does; one microsecond per message
         last_at = case
-          when c.low <> c.high and (c.low_blocks or excluded.high_unread = 0) and (c.high_blocks or excluded.low_unread = 0)
+          when
+            c.blocked_by is not null
+            and (c.low = any(c.blocked_by) or excluded.high_unread = 0)
+            and (c.high = any(c.blocked_by) or excluded.low_unread = 0)
             then c.last_at -- every message was refused
           else greatest(clock_timestamp(), c.last_at + excluded.last_seq * interval '1 microsecond')
         end,
-        low_unread = c.low_unread + case when c.high_blocks then 0 else excluded.low_unread end,
-        high_unread = c.high_unread + case when c.low_blocks then 0 else excluded.high_unread end
-      returning c.id, c.low, c.high, c.last_seq, c.last_at, c.low_blocks, c.high_blocks
+        low_unread = c.low_unread + case when c.high = any(c.blocked_by) then 0 else excluded.low_unread end,
+        high_unread = c.high_unread + case when c.low = any(c.blocked_by) then 0 else excluded.high_unread end
+      returning c.id, c.low, c.high, c.last_seq, c.last_at, c.blocked_by
     ), placed as materialized (
       -- ids are drawn here, not by the insert, so that the inserted rows need no join afterwards
       select nextval('messages_id_seq') as id, p.*
       from (
         select
-          i.ord, i.sender, i.receiver, i.ref, i.ticket, i.content, n.id as conversation_id, n.last_seq, n.last_at,
-          (n.low_blocks or n.high_blocks) as hidden, -- blocked by the receiver, since the sender's blocks are filtered out below
+          i.ord, i.sender, i.receiver, i.ref, i.attempt_id, i.content, n.id as conversation_id, n.last_seq, n.last_at,
+          n.blocked_by is not null and i.receiver = any(n.blocked_by) as hidden,
           count(*) over (partition by n.id) - row_number() over (partition by n.id order by i.ord) as behind
         from input i
         join numbered n on n.low = i.low and n.high = i.high
-        where i.known_id is null and not case when i.sender = n.low then n.low_blocks else n.high_blocks end
+        where i.known_id is null and (n.blocked_by is null or i.sender <> all(n.blocked_by))
       ) p
     ), stored as (
-      insert into messages (id, conversation_id, seq, sender, receiver, content, timestamp, read, ref, ticket)
+      insert into messages (id, conversation_id, seq, sender, receiver, content, timestamp, read, ref, attempt_id)
       select
         p.id,
         p.conversation_id,
@@ -139,7 +142,7 @@ export async function insertMessages(
         p.last_at - p.behind * interval '1 microsecond',
         p.sender = p.receiver,
         p.ref,
-        p.ticket
+        p.attempt_id
       from placed p
     )
     select
@@ -176,8 +179,7 @@ async function resolveRare(
       select username, deleted_at from users where name_key = t.to_key collate "C" limit 1
     ) u
     cross join lateral (
-      select
-        case when low = t.sender then high_blocks else low_blocks end as hidden, last_at
+      select blocked_by is not null and u.username = any(blocked_by) as hidden, last_at
       from conversations
       where low = least(t.sender collate "C", u.username) and high = greatest(t.sender collate "C", u.username)
       limit 1

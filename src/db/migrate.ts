@@ -26,8 +26,8 @@ interface Migration {
 
 /** First line of a compatible file; any other is assumed to break older pods. */
 const OLD_RUNS_ON = /^-- Old code runs on\b/;
-/** The first files lack the declaration but only add tables, columns with defaults, and results. */
-const UNDECLARED = 6;
+/** The first file of development versions, whose tables cannot be migrated. */
+const DEVELOPMENT_FILE = "0001_users_sessions.sql";
 
 /** Practically unlimited, yet recognizable: by it `checkServer` detects lost session settings. */
 const UNLIMITED_MS = 2_147_483_647;
@@ -145,7 +145,7 @@ async function readMigrations(directory: string): Promise<Migration[]> {
         text,
         checksum,
         checksumWindows,
-        oldRunsOn: i < UNDECLARED || OLD_RUNS_ON.test(text),
+        oldRunsOn: OLD_RUNS_ON.test(text),
       };
     }),
   );
@@ -288,6 +288,12 @@ async function checkCommit(sql: Sql): Promise<void> {
 }
 
 function checkApplied(applied: readonly Applied[], known: readonly Migration[]): void {
+  if (applied[0]?.file === DEVELOPMENT_FILE) {
+    throw new DatabaseError(
+      "A development version of chatify, from before the first release, made this database, and this version cannot migrate it: " +
+        "start with an empty database (another DATA_DIR or DATABASE_URL). Nothing was changed",
+    );
+  }
   for (const row of applied) {
     const migration = known[row.number - 1];
     const hasChanged = ![migration?.checksum, migration?.checksumWindows].includes(row.checksum);

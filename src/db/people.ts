@@ -30,14 +30,18 @@ export async function findPeers(db: Database, { part, me, limit, frozen = false 
     (sql) => sql<{ username: string }[]>`
       select u.username
       from (
-        select c.high as peer, case when c.low_blocks then c.low_frozen_at else c.last_at end as last_at
+        select c.high as peer, c.last_at
         from conversations c
-        where c.low = ${me} and c.last_seq > 0 and (not c.low_blocks or ${frozen} and c.low_frozen_seq > 0)
+        where c.low = ${me} and c.last_seq > 0 and (c.blocked_by is null or c.low <> all(c.blocked_by))
         union all
-        select c.low, case when c.high_blocks then c.high_frozen_at else c.last_at end
+        select c.low, c.last_at
         from conversations c
         where
-          c.high = ${me} and c.low <> c.high and c.last_seq > 0 and (not c.high_blocks or ${frozen} and c.high_frozen_seq > 0)
+          c.high = ${me} and c.low <> c.high and c.last_seq > 0 and (c.blocked_by is null or c.high <> all(c.blocked_by))
+        union all
+        select peer, frozen_at
+        from memberships
+        where ${frozen} and owner = ${me} and frozen_seq > 0
       ) mine
       cross join lateral ( -- row by row, so that only these users are read
         select username, search_key from users where username = mine.peer limit 1

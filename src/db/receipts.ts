@@ -25,7 +25,9 @@ export interface MovedReadMark {
 /** Advances read marks by at most 5,000 messages each (see `mark_read` in sql/). Returns only marks that advanced. */
 export async function markRead(sql: Sql, marks: readonly ReadMark[]): Promise<MovedReadMark[]> {
   return sql<MovedReadMark[]>`
-    select reader, peer, read_seq as seq, more as "hasMore", told as "isShownToPeer", reached as "isNewlyDelivered"
+    select
+      reader, peer, read_seq as seq, has_more as "hasMore", is_shown_to_peer as "isShownToPeer",
+      is_newly_delivered as "isNewlyDelivered"
     from mark_read(
       ${marks.map((mark) => mark.reader)}::text[],
       ${marks.map((mark) => mark.peerKey)}::text[],
@@ -79,19 +81,28 @@ export async function markDelivered(sql: Sql, marks: readonly DeliveredMark[]): 
     ), risen as (
       update conversations c
       set
-        low_delivered_seq = case when c.low_blocks then c.low_delivered_seq else greatest(c.low_delivered_seq, least(s.low_seq, c.last_seq)) end,
-        high_delivered_seq = case when c.high_blocks then c.high_delivered_seq else greatest(c.high_delivered_seq, least(s.high_seq, c.last_seq)) end,
+        low_delivered_seq = case
+          when c.low = any(c.blocked_by) then c.low_delivered_seq
+          else greatest(c.low_delivered_seq, least(s.low_seq, c.last_seq))
+        end,
+        high_delivered_seq = case
+          when c.high = any(c.blocked_by) then c.high_delivered_seq
+          else greatest(c.high_delivered_seq, least(s.high_seq, c.last_seq))
+        end,
         marked_at = clock_timestamp()
       from sides s
       where
         c.low = s.low
         and c.high = s.high
-        and (s.low_seq > c.low_delivered_seq and not c.low_blocks or s.high_seq > c.high_delivered_seq and not c.high_blocks)
-      returning c.low, c.high, c.low_delivered_seq, c.high_delivered_seq, c.low_blocks, c.high_blocks
+        and (
+          s.low_seq > c.low_delivered_seq and (c.blocked_by is null or c.low <> all(c.blocked_by))
+          or s.high_seq > c.high_delivered_seq and (c.blocked_by is null or c.high <> all(c.blocked_by))
+        )
+      returning c.low, c.high, c.low_delivered_seq, c.high_delivered_seq, c.blocked_by
     )
     select m.receiver, m.sender, case when m.receiver = r.low then r.low_delivered_seq else r.high_delivered_seq end as seq
     from risen r
     join marks m on m.low = r.low and m.high = r.high
-    where not (r.low_blocks or r.high_blocks)
+    where r.blocked_by is null
   `;
 }

@@ -53,7 +53,7 @@ async function exerciseStatements(sql: Sql): Promise<void> {
       values (${id}, ${low}, ${high}, 1, now(), ${low === bob ? 1 : 0}, ${high === bob ? 1 : 0})
       returning id
     )
-    insert into messages (id, conversation_id, seq, sender, receiver, content, timestamp, read, ref, ticket)
+    insert into messages (id, conversation_id, seq, sender, receiver, content, timestamp, read, ref, attempt_id)
     select id, id, 1, ${ann}, ${bob}, 'hello', now(), false, ${ann}, 0 from numbered
   `;
   await insertMessages(sql, [{ sender: ann, toKey: bob, ref: ann, attemptId: 0, content: "hello" }]); // finds it stored, and checks every right

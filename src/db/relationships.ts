@@ -1,13 +1,13 @@
 /**
- * Blocks, mutes and privacy settings. Blocks and mutes are stored on the conversation's row, per side, so that statements that store
- * or list messages need no further lookup.
+ * Blocks, mutes and privacy settings. A mute is part of the owner's membership, a block of the conversation, where the statement that
+ * stores a message reads it under the lock.
  */
 
-import type { Sql } from "./client.ts";
+import type { Fragment, Sql } from "./client.ts";
 import type { Database } from "./database.ts";
 import { NAMES_MAX } from "./pages.ts";
 
-/** A relation to a peer: the column name after `low_` or `high_`. */
+/** A relation to a peer. */
 export type Relation = "blocks" | "muted";
 
 /** Blocks or mutes a peer, or lifts the block or mute. @param me, peer usernames */
@@ -18,37 +18,78 @@ export async function setRelation(
   peer: string,
   on: boolean,
 ): Promise<void> {
-  await db.run((sql) => {
-    const [low, high] = [sql(`low_${relation}`), sql(`high_${relation}`)];
-    const noted = sql`noted as (update users set changed_at = clock_timestamp() where username = ${me})`;
-    const pair = sql`least(${me}::text collate "C", ${peer}) as low, greatest(${me}::text collate "C", ${peer}) as high`;
-    if (!on) {
-      return sql`
-        with ${noted}
-        update conversations c
-        set ${low} = c.${low} and c.low <> ${me}, ${high} = c.${high} and c.high <> ${me}
-        from (select ${pair}) pair
-        where c.low = pair.low and c.high = pair.high
-      `;
-    }
-    return sql`
-      with ${noted}
-      insert into conversations as c (low, high, last_at, ${low}, ${high})
-      select low, high, to_timestamp(0), low = ${me}, high = ${me} and low <> high
-      from (select ${pair}) pair
-      on conflict (low, high) do update
-      set ${low} = c.${low} or excluded.${low}, ${high} = c.${high} or excluded.${high} ${relation === "blocks" ? freeze(sql) : sql``}
-    `;
-  });
+  await db.run((sql) => (relation === "blocks" ? setBlock : setMute)(sql, me, peer, on));
 }
 
-/** SQL that records where the conversation ends for a user who starts blocking. The row is locked, so later messages are hidden. */
-function freeze(sql: Sql) {
-  return sql`,
-      low_frozen_seq = case when excluded.low_blocks and not c.low_blocks then c.last_seq else c.low_frozen_seq end,
-      low_frozen_at = case when excluded.low_blocks and not c.low_blocks then c.last_at else c.low_frozen_at end,
-      high_frozen_seq = case when excluded.high_blocks and not c.high_blocks then c.last_seq else c.high_frozen_seq end,
-      high_frozen_at = case when excluded.high_blocks and not c.high_blocks then c.last_at else c.high_frozen_at end`;
+async function setBlock(sql: Sql, me: string, peer: string, on: boolean): Promise<void> {
+  if (!on) {
+    await sql`
+      with ${noteChange(sql, me)}, conversation as (
+        update conversations
+        set blocked_by = nullif(array_remove(blocked_by, ${me}::text), '{}')
+        where low = least(${me}::text collate "C", ${peer}) and high = greatest(${me}::text collate "C", ${peer})
+        returning id
+      )
+      update memberships m
+      set frozen_seq = null, frozen_at = null
+      from conversation
+      where m.owner = ${me} and m.peer = ${peer}
+    `;
+    return;
+  }
+  await sql`
+    with ${noteChange(sql, me)}, conversation as (
+      insert into conversations as c (low, high, last_at, blocked_by)
+      values (
+        least(${me}::text collate "C", ${peer}), greatest(${me}::text collate "C", ${peer}), to_timestamp(0), array[${me}::text]
+      )
+      on conflict (low, high) do update
+      set blocked_by = array_remove(c.blocked_by, ${me}::text) || ${me}::text
+      returning c.id, c.last_seq, c.last_at
+    )
+    insert into memberships as m (owner, peer, conversation_id, frozen_seq, frozen_at)
+    select ${me}, ${peer}, id, last_seq, last_at
+    from conversation
+    on conflict (owner, peer) do update
+    set frozen_seq = coalesce(m.frozen_seq, excluded.frozen_seq), frozen_at = coalesce(m.frozen_at, excluded.frozen_at)
+  `;
+}
+
+async function setMute(sql: Sql, me: string, peer: string, on: boolean): Promise<void> {
+  if (!on) {
+    await sql`
+      with ${noteChange(sql, me)}, conversation as (
+        select id
+        from conversations
+        where low = least(${me}::text collate "C", ${peer}) and high = greatest(${me}::text collate "C", ${peer})
+        for update
+      )
+      update memberships m
+      set muted = false
+      from conversation
+      where m.owner = ${me} and m.peer = ${peer}
+    `;
+    return;
+  }
+  await sql`
+    with ${noteChange(sql, me)}, conversation as (
+      insert into conversations as c (low, high, last_at)
+      values (least(${me}::text collate "C", ${peer}), greatest(${me}::text collate "C", ${peer}), to_timestamp(0))
+      on conflict (low, high) do update
+      set last_at = c.last_at -- changes nothing, but locks and returns it
+      returning c.id
+    )
+    insert into memberships as m (owner, peer, conversation_id, muted)
+    select ${me}, ${peer}, id, true
+    from conversation
+    on conflict (owner, peer) do update
+    set muted = true
+  `;
+}
+
+/** A part of the statement by which other pods find the change if they missed its event. */
+function noteChange(sql: Sql, me: string): Fragment {
+  return sql`noted as (update users set changed_at = clock_timestamp() where username = ${me})`;
 }
 
 /** A page of the peers a user blocks or mutes, in the order of names. @param after the last name of the previous page */
@@ -61,21 +102,9 @@ export async function listRelated(
 ): Promise<string[]> {
   const rows = await db.run(
     (sql) => sql<{ peer: string }[]>`
-      (
-        select c.high as peer
-        from conversations c
-        where c.low = ${me} and c.high > ${after} and c.${sql(`low_${relation}`)}
-        order by c.high
-        limit ${limit}
-      )
-      union all
-      (
-        select c.low
-        from conversations c
-        where c.high = ${me} and c.low > ${after} and c.low <> c.high and c.${sql(`high_${relation}`)}
-        order by c.low
-        limit ${limit}
-      )
+      select peer
+      from memberships
+      where owner = ${me} and peer > ${after} and ${relation === "blocks" ? sql`frozen_seq is not null` : sql`muted`}
       order by peer
       limit ${limit}
     `,
@@ -94,11 +123,11 @@ export async function blockedEitherWay(sql: Sql, names: readonly string[]): Prom
     cross join lateral (
       select c.high as peer
       from conversations c
-      where c.low = t.name collate "C" and (c.low_blocks or c.high_blocks)
+      where c.low = t.name collate "C" and c.blocked_by is not null
       union all
       select c.low
       from conversations c
-      where c.high = t.name collate "C" and (c.low_blocks or c.high_blocks)
+      where c.high = t.name collate "C" and c.blocked_by is not null
     ) p
     cross join lateral (
       select name_key from users where username = p.peer limit 1
@@ -131,7 +160,7 @@ export async function reachableKeys(sql: Sql, pairs: readonly UserAndPeer[]): Pr
       select username, name_key, deleted_at from users where name_key = t.peer_key collate "C" limit 1
     ) u
     left join lateral (
-      select c.low_blocks or c.high_blocks as blocked
+      select c.blocked_by is not null as blocked
       from conversations c
       where c.low = least(t.name collate "C", u.username) and c.high = greatest(t.name collate "C", u.username)
       limit 1

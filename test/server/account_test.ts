@@ -309,7 +309,7 @@ test.concurrent(
     >`select count(*) from messages where sender = 'ann' and receiver = 'bob'`;
     expect(count).toBe(0);
     expect(await carol.at(next).json<Row[]>("/conversations")).toHaveLength(2);
-    const rest = async () => app.sql`select from users where deleted_at is not null and erased_at is null`;
+    const rest = async () => app.sql`select from users where deleted_at is not null and purged_at is null`;
     for (let i = 0; i < 40 && (await rest()).length > 0; i++) await Bun.sleep(50);
     expect(await rest()).toHaveLength(0);
     expect(await app.sql`select from drafts`).toHaveLength(0);

@@ -154,6 +154,17 @@ describe("adopt", () => {
     `,
     );
     expect([...wrong]).toEqual([]);
+    const odd = await ask(
+      url,
+      (sql) => sql`
+      select c.low, c.high
+      from conversations c
+      where
+        (select array_agg(owner order by owner) from memberships where conversation_id = c.id)
+        <> case when c.low = c.high then array[c.low] else array[c.low, c.high] end
+    `,
+    );
+    expect([...odd]).toEqual([]);
     const unread = await ask(
       url,
       (sql) =>
@@ -216,6 +227,7 @@ describe("adopt", () => {
         "conversations",
         "drafts",
         "invites",
+        "memberships",
         "messages",
         "migrations",
         "name_skeletons",

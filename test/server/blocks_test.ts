@@ -194,36 +194,6 @@ test.concurrent("a block hides exactly the messages after it, while the blocked 
   expect(heard()).toEqual(shown);
 });
 
-test("a block of an older version ends at the messages delivered or written before it", async () => {
-  await using app = await startApp();
-  const [ann, bob, carl] = (await app.people("ann", "bob", "carl")) as [Person, Person, Person];
-  const [a, b, c] = [await ann.open({ watch: [] }), await bob.open({ watch: [] }), await carl.open({ watch: [] })];
-  await b.send("ann", "arrived");
-  await a.next("message");
-  await b.next("delivered");
-  await c.send("ann", "to ann");
-  await a.send("carl", "to carl");
-  await a.next("delivered");
-  await block(ann, "bob");
-  await block(carl, "ann");
-  for (const peer of ["ann", "carl"]) await (peer === "ann" ? b : a).send(peer, "hidden");
-  await app.sql`update conversations set low_frozen_seq = null, low_frozen_at = null, high_frozen_seq = null, high_frozen_at = null`;
-  const seen = (me: Person, peer: string) => me.json<Row[]>(`/messages/${me.name}/${peer}?blocked=1`);
-  expect([await seen(ann, "bob"), await ann.json<Row[]>("/conversations?blocked=1&peer=bob")]).toEqual([[], []]);
-
-  const migration = await Bun.file(new URL("../../sql/0012_block_history.sql", import.meta.url)).text();
-  await app.sql.unsafe(migration.slice(migration.indexOf("update conversations")));
-  for (const [me, peer, texts] of [
-    [ann, "bob", ["arrived"]],
-    [carl, "ann", ["to ann", "to carl"]],
-  ] as const) {
-    expect((await seen(me, peer)).map(({ content }) => content)).toEqual([...texts]);
-    expect(await me.json<Row[]>(`/conversations?blocked=1&peer=${peer}`)).toMatchObject([
-      { last_seq: texts.length, last: { content: texts.at(-1) } },
-    ]);
-  }
-});
-
 test.concurrent("a blocker receives no marks of the blocked user, and cannot write to them", async () => {
   const [ann, bob] = (await one.people("c-ann", "c-bob")) as [Person, Person];
   const [a, b] = [await ann.open({ watch: [] }), await bob.at(two).open({ watch: [] })];

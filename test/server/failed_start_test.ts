@@ -65,8 +65,8 @@ async function startsAndStops(directory: string): Promise<void> {
 
 test.if(linux).each([
   { part: "the pages", file: "static", words: [] },
-  { part: "a migration", file: "sql/0001_users_sessions.sql", words: [] },
-  { part: "a migration for a command", file: "sql/0001_users_sessions.sql", words: ["user", "list"] },
+  { part: "a migration", file: "sql/0001_users.sql", words: [] },
+  { part: "a migration for a command", file: "sql/0001_users.sql", words: ["user", "list"] },
 ])("without $part, PostgreSQL does not run on", async ({ file, words }) => {
   const directory = fresh();
   const path = join(clone, file);

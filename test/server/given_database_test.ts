@@ -161,8 +161,8 @@ describe("a session", () => {
     ["drop table sessions", '(relation "sessions" does not exist): restore a backup'],
     ["drop function mark_read", "(function mark_read(text[], text[], bigint[]) does not exist): restore a backup"],
     [
-      "alter table messages drop column ticket",
-      '(column "ticket" of relation "messages" does not exist): restore a backup',
+      "alter table messages drop column attempt_id",
+      '(column "attempt_id" of relation "messages" does not exist): restore a backup',
     ],
     [
       "alter table messages add mood text not null",
@@ -191,7 +191,7 @@ describe("a session", () => {
       await using release = await holdLock(admin, (tx) => tx`lock table messages`);
       await using app = await startApp({ database });
       await release();
-      for (const table of ["users", "sessions", "drafts", "conversations", "messages"]) {
+      for (const table of ["users", "sessions", "drafts", "conversations", "memberships", "messages"]) {
         expect([...(await app.sql.unsafe(`select from ${table}`))], table).toEqual([]);
       }
       await admin.end();

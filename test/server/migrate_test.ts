@@ -17,6 +17,8 @@ setDefaultTimeout(30_000);
 const directory = mkdtempSync(join(tmpdir(), "chatify-migrate-"));
 afterAll(() => rmSync(directory, { recursive: true }));
 
+/** Files of the first release. */
+const FIRST_RELEASE = 5;
 const FILES = readdirSync(join(ROOT, "sql")).toSorted();
 
 /** The name of a file that comes so many places after the last. */
@@ -106,7 +108,7 @@ describe("migrate", () => {
   test("migrate creates one schema when three pods start at once, and the later ones print what they wait for", async () => {
     const url = await emptyDatabase();
     const slow = copyOfSql();
-    appendFileSync(join(slow, "0001_users_sessions.sql"), "select pg_sleep(1.5);\n");
+    appendFileSync(join(slow, "0001_users.sql"), "select pg_sleep(1.5);\n");
     const said: string[] = [];
     await Promise.all([1, 2, 3].map(() => run(url, { directory: slow, said })));
     expect((await applied(url)).map(({ number }) => number)).toEqual(FILES.map((_, i) => i + 1));
@@ -117,9 +119,9 @@ describe("migrate", () => {
     const url = await emptyDatabase();
     const changed = copyOfSql();
     await run(url);
-    appendFileSync(join(changed, "0001_users_sessions.sql"), "-- harmless\n");
+    appendFileSync(join(changed, "0001_users.sql"), "-- harmless\n");
     expect(await refusal(run(url, { directory: changed }))).toBe(
-      "sql/0001_users_sessions.sql was changed after it was applied to this database: restore its old content",
+      "sql/0001_users.sql was changed after it was applied to this database: restore its old content",
     );
   });
 
@@ -137,11 +139,28 @@ describe("migrate", () => {
 
   test("migrate refuses a record of files with a hole, and leaves it be", async () => {
     const url = await migratedDatabase();
-    await ask(url, (sql) => sql`delete from migrations where number = 5`);
+    await ask(url, (sql) => sql`delete from migrations where number = 3`);
     expect(await refusal(run(url))).toBe(
-      `The table "migrations" lists a later file but not sql/${FILES[4]}: restore a backup. Nothing was changed`,
+      `The table "migrations" lists a later file but not sql/${FILES[2]}: restore a backup. Nothing was changed`,
     );
     expect((await applied(url)).length).toBe(FILES.length - 1);
+  });
+
+  test("migrate refuses a database of a development version, and changes nothing", async () => {
+    const url = await emptyDatabase();
+    await ask(url, (sql) =>
+      sql.unsafe(`
+        create table users (id bigint);
+        create table migrations (number int, file text, checksum text);
+        insert into migrations values (1, '0001_users_sessions.sql', 'a'), (2, '0002_messages.sql', 'b');
+      `),
+    );
+    const before = await contents(url);
+    expect(await refusal(run(url))).toBe(
+      "A development version of chatify, from before the first release, made this database, and this version cannot migrate it: " +
+        "start with an empty database (another DATA_DIR or DATABASE_URL). Nothing was changed",
+    );
+    expect(await contents(url)).toEqual(before);
   });
 
   test("migrate rolls back a file that fails, and continues once it is fixed", async () => {
@@ -356,7 +375,7 @@ describe("migrate beside pods that serve", () => {
     const said = await Promise.all(
       FILES.map(async (file) => {
         const text = await Bun.file(join(ROOT, "sql", file)).text();
-        if (Number(file.slice(0, 4)) <= 6) return [file, "runs on"]; // from before files said so
+        if (Number(file.slice(0, 4)) <= FIRST_RELEASE) return []; // no older code exists
         const [, what] = /^-- Old code (runs on|stops)\b/.exec(text) ?? [];
         if (what === undefined)
           throw new Error(`the first line of sql/${file} must say: -- Old code runs on, or: -- Old code stops`);
@@ -364,10 +383,10 @@ describe("migrate beside pods that serve", () => {
           text,
         );
         if (what === "runs on" && takes) throw new Error(`sql/${file} takes something away from old code: ${takes[0]}`);
-        return [file, what];
+        return [[file, what]];
       }),
     );
-    expect(rows).toEqual(said as string[][]);
+    expect(rows).toEqual(said.flat());
   });
 
   async function twoPods(database: string) {
@@ -492,7 +511,7 @@ describe("migrate reports", () => {
       sql.unsafe("alter role hasty set transaction_timeout = '1s'; alter role hasty set statement_timeout = '1s'"),
     );
     const slow = copyOfSql();
-    appendFileSync(join(slow, "0001_users_sessions.sql"), "select pg_sleep(1.5);\n");
+    appendFileSync(join(slow, "0001_users.sql"), "select pg_sleep(1.5);\n");
     await run(url, { directory: slow });
     expect(await contents(url)).toContain("r messages");
   });

@@ -24,7 +24,7 @@ import { nameOf, type Pair } from "../../tools/support/users.ts";
 import { migratedDatabase, SILENT } from "../support/harness.ts";
 
 const PEOPLE = 10_000;
-const BIG = new Set(["messages", "conversations", "users", "sessions", "drafts", "name_skeletons"]);
+const BIG = new Set(["messages", "conversations", "memberships", "users", "sessions", "drafts", "name_skeletons"]);
 const me = nameOf(0);
 const peer = nameOf(1);
 

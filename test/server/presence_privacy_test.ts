@@ -174,7 +174,7 @@ test.concurrent("a block applies on other pods although its event was lost", asy
   await ann.open({ watch: [] });
   const watching = await bob.at(two).open({ watch: ["j-ann"] });
   await watching.send("j-ann", "hello");
-  await one.sql`update conversations set low_blocks = true where low = 'j-ann' and high = 'j-bob'`;
+  await one.sql`update conversations set blocked_by = array['j-ann'] where low = 'j-ann' and high = 'j-bob'`;
   await one.sql`
     select pg_terminate_backend(pid)
     from pg_stat_activity

@@ -17,6 +17,7 @@ export interface Sent {
 const CHANGING = [
   "messages",
   "conversations",
+  "memberships",
   "users",
   "sessions",
   "drafts",
@@ -241,7 +242,11 @@ async function inconsistencies(sql: Client): Promise<string[]> {
         ('gaps in its numbers', m.count <> c.last_seq or coalesce(m.last, 0) <> c.last_seq),
         ('a wrong unread count', m.low_unread <> c.low_unread or m.high_unread <> c.high_unread),
         ('a mark beyond the end', greatest(c.low_delivered_seq, c.high_delivered_seq) > c.last_seq),
-        ('a read mark above the delivered one', c.low_read_seq > c.low_delivered_seq or c.high_read_seq > c.high_delivered_seq)
+        ('a read mark above the delivered one', c.low_read_seq > c.low_delivered_seq or c.high_read_seq > c.high_delivered_seq),
+        (
+          'too many or too few memberships',
+          (select count(*) from memberships where conversation_id = c.id) <> case when c.low = c.high then 1 else 2 end
+        )
     ) f (what, holds)
     where f.holds
   `;
