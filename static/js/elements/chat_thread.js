@@ -298,11 +298,11 @@ export class ChatThread extends HTMLElement {
     if (!conversation) return;
     const { firstSeq, contiguousSeq, peer } = conversation;
     // On a screen so tall that both edges are near, trimming one would make it necessary again at once.
-    const most = up && down ? Number.POSITIVE_INFINITY : undefined;
-    const more =
-      (down && this.#window.down(contiguousSeq, most)) || (up && this.#window.up(firstSeq, contiguousSeq, most));
+    const max = up && down ? Number.POSITIVE_INFINITY : undefined;
+    const hasGrown =
+      (down && this.#window.down(contiguousSeq, max)) || (up && this.#window.up(firstSeq, contiguousSeq, max));
     if (up && this.#window.first - firstSeq < PREFETCH) void this.#chat?.loader.loadOlder(peer);
-    if (more) this.render();
+    if (hasGrown) this.render();
   }
 
   /** Marks the newest message on screen as read while the page is active. */

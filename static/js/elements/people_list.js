@@ -103,7 +103,7 @@ export class PeopleList extends HTMLElement {
     const lines = this.#lines(all);
     const query = search.query;
     const found = this.#foundUsers(lines, all.length === 0);
-    const seen = this.#showRows(lines, chat);
+    const visible = this.#showRows(lines, chat);
     renderList(find(this, ".found"), found, {
       key: (name) => name,
       make: () => cloneTemplate("line"),
@@ -120,7 +120,7 @@ export class PeopleList extends HTMLElement {
     const watched = [
       ...(chat.conversations.open === undefined ? [] : [chat.conversations.open]),
       ...found,
-      ...[...seen, ...lines.slice(0, WATCHED_LINES)].map((line) => line.peer),
+      ...[...visible, ...lines.slice(0, WATCHED_LINES)].map((line) => line.peer),
     ];
     chat.people.presence.watch(watched, { newUsers: empty || query !== "" });
     this.#scrollToOpen(lines);
@@ -148,24 +148,24 @@ export class PeopleList extends HTMLElement {
     this.#rows = { first, end, all: lines.length };
     const { activeElement } = document;
     const focused = this.#list.contains(activeElement) ? /** @type {HTMLElement} */ (activeElement).dataset.name : "";
-    const seen = lines.slice(first, end);
-    const whole = seen.length === lines.length;
+    const visible = lines.slice(first, end);
+    const isWhole = visible.length === lines.length;
     let place = first;
-    renderList(this.#list, seen, {
+    renderList(this.#list, visible, {
       key: (line) => line.peer,
       make: () => cloneTemplate("line"),
       update: (element, line) => {
         showLine(element, line, chat);
         place++;
-        setAttribute(element, "aria-posinset", whole ? "" : String(place));
-        setAttribute(element, "aria-setsize", whole ? "" : String(lines.length));
+        setAttribute(element, "aria-posinset", isWhole ? "" : String(place));
+        setAttribute(element, "aria-setsize", isWhole ? "" : String(lines.length));
       },
     });
     this.#list.style.paddingBlock = `${first * rowPx}px ${(lines.length - end) * rowPx}px`;
     // The focused row was scrolled out of the document: arrow keys continue from the viewport.
     if (focused && !this.#list.contains(document.activeElement))
       (this.#link(focused) ?? this.#scroll).focus({ preventScroll: true });
-    return seen;
+    return visible;
   }
 
   /**
@@ -255,11 +255,11 @@ export class PeopleList extends HTMLElement {
     const links = [...this.#links()];
     const at = links.indexOf(/** @type {HTMLAnchorElement} */ (document.activeElement));
     const inSearch = document.activeElement === this.#input;
-    const lost = document.activeElement === this.#scroll;
-    if (!inSearch && !lost && at === -1) return;
+    const isOnScroller = document.activeElement === this.#scroll;
+    if (!inSearch && !isOnScroller && at === -1) return;
     /** @type {HTMLElement | undefined} */
     let next;
-    if (lost && event.key.startsWith("Arrow")) next = links.find((link) => this.#isSeen(link));
+    if (isOnScroller && event.key.startsWith("Arrow")) next = links.find((link) => this.#isSeen(link));
     else if (event.key === "ArrowDown") next = links[at + 1];
     else if (event.key === "ArrowUp" && at >= 0) next = links[at - 1] ?? this.#input;
     else if (event.key === "Escape") next = this.#input;

@@ -271,13 +271,13 @@ export class ConversationLoader extends Emitter {
   #loadOnce(conversation, load) {
     const running = this.#loading.get(conversation);
     if (running) return running;
-    const done = load()
+    const loading = load()
       .catch((error) => this.emit("failed", { error, needsRetry: !conversation.loaded }))
       .finally(() => {
         this.#loading.delete(conversation);
         this.#conversations.changed(conversation.peer);
       });
-    this.#loading.set(conversation, done);
-    return done;
+    this.#loading.set(conversation, loading);
+    return loading;
   }
 }

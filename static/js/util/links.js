@@ -49,16 +49,16 @@ const CERTAIN = /(?:\.\d{1,3}|\]|:\d{1,5}|^localhost)$/i;
 export function links(text) {
   /** @type {Token[]} */
   const tokens = [];
-  let done = 0;
+  let end = 0;
   for (const { 0: run, index } of text.matchAll(RUN)) {
     if (DECEPTIVE.test(run)) continue;
     for (const [from, to, href] of linksOf(run)) {
-      if (index + from > done) tokens.push({ text: text.slice(done, index + from) });
-      done = index + to;
-      tokens.push({ text: text.slice(index + from, done), href });
+      if (index + from > end) tokens.push({ text: text.slice(end, index + from) });
+      end = index + to;
+      tokens.push({ text: text.slice(index + from, end), href });
     }
   }
-  if (done < text.length) tokens.push({ text: text.slice(done) });
+  if (end < text.length) tokens.push({ text: text.slice(end) });
   return tokens;
 }
 
@@ -79,8 +79,8 @@ function linksOf(run) {
     const from = match.index;
     if (from > 0 && !BEFORE.test(run.charAt(from - 1))) continue;
     STOP.lastIndex = from;
-    const most = hostEnd(run, from, match[0].toLowerCase(), lastAt) ?? STOP.exec(run)?.index ?? run.length;
-    const to = endOf(run, from, most);
+    const limit = hostEnd(run, from, match[0].toLowerCase(), lastAt) ?? STOP.exec(run)?.index ?? run.length;
+    const to = endOf(run, from, limit);
     const link = run.slice(from, to);
     const href = INVISIBLE.test(link) ? undefined : hrefOf(link);
     if (href === undefined) break;

@@ -67,9 +67,9 @@ export function lastSeen(at, now = Date.now()) {
  */
 export function ago(at, now = Date.now()) {
   const days = daysAgo(at, now);
-  const words = new Intl.RelativeTimeFormat(locale(), { numeric: "auto" });
-  if (days < 1) return words.format(-Math.max(1, Math.floor((now - at) / HOUR)), "hour");
-  if (days < 7) return words.format(-days, "day");
+  const formatter = new Intl.RelativeTimeFormat(locale(), { numeric: "auto" });
+  if (days < 1) return formatter.format(-Math.max(1, Math.floor((now - at) / HOUR)), "hour");
+  if (days < 7) return formatter.format(-days, "day");
   return format({ day: "numeric", month: "long", ...yearUnlessThis(at, now) }, at);
 }
 
@@ -129,9 +129,9 @@ function check() {
  */
 function format(options, at) {
   const key = locale() + JSON.stringify(options);
-  let made = formats.get(key);
-  if (!made) formats.set(key, (made = new Intl.DateTimeFormat(locale(), options)));
-  return made.format(at);
+  let formatter = formats.get(key);
+  if (!formatter) formats.set(key, (formatter = new Intl.DateTimeFormat(locale(), options)));
+  return formatter.format(at);
 }
 
 /**

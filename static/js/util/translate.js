@@ -66,9 +66,9 @@ export async function loadTranslations(language) {
  * @param {readonly string[]} [preferred]
  */
 export function useLanguage(language, preferred = []) {
-  const words = loaded[language];
-  if (!words) throw new Error(`Cannot use ${language}: it is not loaded`);
-  translations = words;
+  const table = loaded[language];
+  if (!table) throw new Error(`Cannot use ${language}: it is not loaded`);
+  translations = table;
   current = language;
   currentLocale = preferred.find((tag) => tag.toLowerCase().split("-")[0] === language && isLocale(tag)) ?? language;
   plural = new Intl.PluralRules(currentLocale);
