@@ -29,7 +29,7 @@ import { OfflineCache, STORES } from "./store/offline_cache.js";
 import { OfflineDatabase, OfflineStore } from "./store/offline_store.js";
 import { Connection } from "./sync/connection.js";
 import { isPendingMessage, Outbox } from "./sync/outbox.js";
-import { followVersion } from "./sync/updates.js";
+import { followVersion } from "./updates.js";
 import { find, pageStarted } from "./util/dom.js";
 import { persistLanguage } from "./util/language.js";
 import { onTimeFormatChange } from "./util/time.js";

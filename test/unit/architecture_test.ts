@@ -27,6 +27,16 @@ test("every import leads to the same folder or one below", () => {
   }
 });
 
+test("the page's stores and its sync engine have no document", async () => {
+  const scripts = [...new Bun.Glob("static/js/{store,sync}/*.js").scanSync(ROOT)];
+  expect(scripts.length).toBeGreaterThan(15); // else this test reads nothing
+  for (const file of scripts) {
+    const text = await Bun.file(join(ROOT, file)).text();
+    const script = text.replace(/\/\*[^]*?\*\//g, "").replace(/^\s*\/\/.*$|\s\/\/ .*$/gm, "");
+    expect(script, file).not.toMatch(/\bdocument\b|"[^"]*\/(?:elements\/|util\/dom)/);
+  }
+});
+
 test("imports have no cycle", () => {
   const done = new Set<string>();
   const walk = (file: string, path: readonly string[]): void => {

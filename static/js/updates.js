@@ -10,8 +10,8 @@ const SPREAD_MS = 30_000;
 const RELOADED_FOR = "chatify.reloaded_for";
 
 /**
- * @param {import("../chat_model.js").Chat} chat
- * @param {Iterable<import("../elements/connection_line.js").ConnectionLine>} lines where the reload is offered
+ * @param {import("./chat_model.js").Chat} chat
+ * @param {Iterable<import("./elements/connection_line.js").ConnectionLine>} lines where the reload is offered
  */
 export function followVersion(chat, lines) {
   /** @type {string | undefined} */
@@ -47,7 +47,7 @@ export function followVersion(chat, lines) {
 
 /**
  * Whether a reload would lose or interrupt something.
- * @param {import("../chat_model.js").Chat} chat
+ * @param {import("./chat_model.js").Chat} chat
  */
 function isBusy({ connection, outbox }) {
   const isConnected = connection.state === "open";
