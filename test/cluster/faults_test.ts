@@ -1,4 +1,4 @@
-/** What the promises of CONTRACT §5 are worth when PostgreSQL misbehaves: real sessions killed, real locks, answers lost on the way. */
+/** The delivery guarantees while PostgreSQL misbehaves: sessions killed, locks held, replies lost. */
 
 import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -9,7 +9,7 @@ import { type Frame, migratedDatabase, startApp, type Tab, type TestApp } from "
 import { holdLock } from "../support/locks.ts";
 import { until } from "../support/until.ts";
 
-/** Ends the server's database sessions, the test's own excepted. */
+/** Terminates the server's database sessions, but not the test's. */
 function cutSessions(app: TestApp) {
   return app.sql`
     select pg_terminate_backend(pid)
@@ -18,7 +18,7 @@ function cutSessions(app: TestApp) {
   `;
 }
 
-/** Every ack was stored once with its number, and everything stored was delivered once and in order. */
+/** Checks that every ack was stored once with its seq, and every stored message delivered once, in order. */
 async function audit(app: TestApp, acks: Frame[], receiver: Tab): Promise<void> {
   const rows = await app.sql<{ seq: number; ref: string; content: string }[]>`
     select seq, ref, content from messages order by conversation_id, seq
@@ -47,7 +47,7 @@ test("stores, acks and delivers messages once while database sessions are killed
     acks.push(a.next("ack", 15_000));
     await Bun.sleep(5);
   }
-  cutting.abort(); // a slow machine may need longer than from cut to cut for what is left
+  cutting.abort(); // a slow machine may need longer for the rest than the cuts allow
   await cutter;
   const heard = await Promise.all(acks);
   for (const since = performance.now(); performance.now() - since < 10_000; await Bun.sleep(20)) {
@@ -58,8 +58,8 @@ test("stores, acks and delivers messages once while database sessions are killed
 });
 
 /**
- * Stands between a server and PostgreSQL's socket. While `mute`, what PostgreSQL answers is thrown away and the connection is cut:
- * the statement may have been committed, and nobody is told.
+ * A proxy before PostgreSQL's socket. While `mute`, it drops replies and closes the connection: the statement may have been
+ * committed.
  */
 class LossySocket implements AsyncDisposable {
   readonly directory = mkdtempSync(join(tmpdir(), "chatify-lossy-"));
@@ -170,10 +170,10 @@ test("delivers a message once when a client resends it to another pod while the 
   await release();
   expect(await elsewhere.next("ack")).toMatchObject({ ref, seq: 2, duplicate: false });
   expect(await a.next("ack")).toMatchObject({ ref, seq: 2, duplicate: true });
-  await b.next("sync"); // as told of everything that a client sent twice
+  await b.next("sync"); // as for every resend
   await a.send("bob", "third");
   for (const tab of [b, bElsewhere]) {
-    await until("the third is heard", () => tab.heard.some(({ message }) => message === "third"));
+    await until("the third arrives", () => tab.heard.some(({ message }) => message === "third"));
     const told = tab.heard.flatMap(({ type, message }) => (type === "message" ? [message] : []));
     expect(told).toEqual(["first", "second", "third"]);
   }
@@ -184,21 +184,21 @@ test("notifies of marks whose commit reply was lost", async () => {
   const { app, lossy } = stage;
   const [ann, bob] = await app.people("ann", "bob");
   const [a, b, other] = [await ann!.open(), await bob!.open(), await bob!.open()];
-  /** Tells of a mark, or that there may be one. */
-  const tells = (tab: Tab) => tab.heard.some(({ type }) => ["delivered", "read", "sync"].includes(type));
-  // Which connection is asked, and how much of its answers is cut off, is chance.
+  /** Whether a tab received a mark, or a sync in its place. */
+  const isNotified = (tab: Tab) => tab.heard.some(({ type }) => ["delivered", "read", "sync"].includes(type));
+  // Which connection is used, and how much of its reply is lost, is random.
   for (let seq = 1; seq <= 12; seq++) {
     await a.send("bob", "hello");
     for (const what of ["delivered", "read"]) {
       for (const tab of [a, b, other]) tab.heard.length = 0;
-      const enough = lossy.lost + (seq > 4 ? 1 : 0); // until then each connection learns the statements
+      const enough = lossy.lost + (seq > 4 ? 1 : 0); // until then each connection prepares the statements
       lossy.mute = lossy.lost < enough;
       if (what === "read") b.say({ type: "read", peer: "ann", seq });
       while (lossy.lost < enough) await Bun.sleep(1);
       lossy.mute = false;
       const concerned = what === "read" ? [a, b, other] : [a];
-      for (const since = performance.now(); !concerned.every(tells); await Bun.sleep(5))
-        if (performance.now() - since > 5_000) throw new Error(`Nobody was told: ${what} ${seq}`);
+      for (const since = performance.now(); !concerned.every(isNotified); await Bun.sleep(5))
+        if (performance.now() - since > 5_000) throw new Error(`Not notified: ${what} ${seq}`);
     }
   }
 }, 90_000);

@@ -1,4 +1,4 @@
-/** What a user tries to make another pod believe by the names that frames carry, and cannot. */
+/** Names in a client's frames cannot forge events on another pod. */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 
@@ -19,7 +19,7 @@ import { until } from "../support/until.ts";
 
 setDefaultTimeout(40_000);
 
-/** Names that would break out of a format in which they are not quoted, or quoted wrongly. */
+/** Names that break a format that does not quote them, or not correctly. */
 function hostileNames(victim: string): string[] {
   const message = JSON.stringify({ type: "message", from: "bob", to: victim, message: "forged", id: 1, seq: 1 });
   const breaks = [
@@ -65,7 +65,7 @@ function hostileNames(victim: string): string[] {
   ];
 }
 
-/** Every frame of a client that carries a name. */
+/** Every client frame with a name. */
 const NAMING_FRAMES: Record<string, (name: string) => object> = {
   "a message": (name) => ({ to: name, message: "genuine", ref: crypto.randomUUID() }),
   "a message without ref": (name) => ({ to: name, message: "genuine" }),
@@ -75,11 +75,11 @@ const NAMING_FRAMES: Record<string, (name: string) => object> = {
   watch: (name) => ({ type: "watch", users: [name] }),
 };
 
-/** What carries the bus. */
+/** A kind of bus. */
 interface Ground {
   /** Settings of its pods. */
   open(): Promise<Record<string, string>>;
-  /** Hears every packet. */
+  /** Listens to every packet. */
   spy(database: string, realm: string, hear: (packet: string) => void): Promise<{ end(): unknown }>;
   close(): Promise<void>;
 }
@@ -103,7 +103,7 @@ function rules({ open, spy, close }: Ground): void {
     await close();
   });
 
-  /** Ann tries, Bob is the one she would be taken for, Vera is on the other pod. */
+  /** Ann tries to impersonate Bob to Vera, who is on the other pod. */
   async function scene() {
     const n = ++scenes;
     const [ann, bob, vera] = (await here.people(`ann-${n}`, `bob-${n}`, `vera-${n}`)) as [Person, Person, Person];
@@ -115,7 +115,7 @@ function rules({ open, spy, close }: Ground): void {
         .toSorted();
     await until("the other pod knows both", async () => (await onlineThere()).length === 3);
 
-    /** Sees that what was sent so far forged nothing on the other pod, and that all goes on. */
+    /** Checks that the frames so far forged nothing on the other pod, and that messages still arrive. */
     async function nothingForged(): Promise<void> {
       a.say({ type: "ping" });
       await a.next("pong");
@@ -168,7 +168,7 @@ function rules({ open, spy, close }: Ground): void {
     const setting = (name: string) => settings.find((row) => row.name === name)!.value;
     const insider = new PacketCipher(setting("bus_key"), "an insider");
     const named = new Set<string>();
-    const ear = await spy(database, setting("bus_realm"), (packet) => {
+    const subscriber = await spy(database, setting("bus_realm"), (packet) => {
       for (const event of decodePacket(insider.open(packet)!.text, expect.unreachable)!.events) {
         if (event.kind === "frame") for (const key of event.to) named.add(key);
         if ("nameKey" in event) named.add(event.nameKey);
@@ -182,7 +182,7 @@ function rules({ open, spy, close }: Ground): void {
     const accounts = await here.sql<{ nameKey: string }[]>`select name_key as "nameKey" from users`;
     expect(named.size).toBeGreaterThan(2); // else this test reads nothing
     expect([...named].filter((key) => !accounts.some(({ nameKey }) => nameKey === key))).toEqual([]);
-    await ear.end();
+    await subscriber.end();
   });
 
   test.each(Object.entries(NAMING_FRAMES))("a hostile name in %s forges nothing on another pod", async (_, frame) => {
@@ -196,9 +196,9 @@ describe("over PostgreSQL", () =>
   rules({
     open: async () => ({}),
     async spy(database, realm, hear) {
-      const ear = listen(database, { name: "spy", channel: `chatify_${realm}`, received: hear, closed() {} });
-      await ear.ready;
-      return ear;
+      const subscriber = listen(database, { name: "spy", channel: `chatify_${realm}`, received: hear, closed() {} });
+      await subscriber.ready;
+      return subscriber;
     },
     close: async () => {},
   }));
@@ -211,9 +211,9 @@ describe.skipIf(!REDIS)("over Redis", () => {
       return { BUS: server.url };
     },
     async spy(_, realm, hear) {
-      const ear = await server.client();
-      await ear.subscribe(`chatify:0:${realm}:sealed`, hear);
-      return { end: () => ear.close() };
+      const subscriber = await server.client();
+      await subscriber.subscribe(`chatify:0:${realm}:sealed`, hear);
+      return { end: () => subscriber.close() };
     },
     close: () => server.end(),
   });

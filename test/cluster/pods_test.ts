@@ -1,6 +1,6 @@
 /**
- * What people see when they are on different pods: the same as on one. Pods are whole servers of this process on one database, over
- * each bus between processes; only a pod that has to die is a process of its own.
+ * Users on different pods notice no difference. Pods are servers of this process on one database, over each kind of bus; only a pod that
+ * is killed is a separate process.
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
@@ -21,22 +21,22 @@ import {
 import { logs } from "../support/log_search.ts";
 import { until } from "../support/until.ts";
 
-/** Presence is slow by design: these tests wait side by side. */
+/** Presence has long delays by design, so these tests run side by side. */
 setDefaultTimeout(40_000);
 
-/** What pods talk over. */
-interface Ground extends AsyncDisposable {
+/** A kind of bus. */
+interface BusSetup extends AsyncDisposable {
   /** Settings of its pods. */
   readonly env: Record<string, string>;
-  /** Cuts every connection of a pod that hears. */
-  cutEars(pod: TestApp): Promise<unknown>;
+  /** Closes a pod's subscriber connections. */
+  cutSubscribers(pod: TestApp): Promise<unknown>;
 }
 
-/** The database that the pods are on anyway. */
-async function overPostgres(): Promise<Ground> {
+/** The pods' own database. */
+async function overPostgres(): Promise<BusSetup> {
   return {
     env: {},
-    cutEars: (pod) => pod.sql`
+    cutSubscribers: (pod) => pod.sql`
       select pg_terminate_backend(pid)
       from pg_stat_activity
       where datname = current_database() and query like 'listen %' and application_name like 'chatify%'
@@ -45,16 +45,16 @@ async function overPostgres(): Promise<Ground> {
   };
 }
 
-async function overRedis(): Promise<Ground> {
+async function overRedis(): Promise<BusSetup> {
   const server = await RedisServer.start();
   return {
     env: { BUS: server.url },
-    cutEars: () => server.cut("ears"),
+    cutSubscribers: () => server.cut("subscribers"),
     [Symbol.asyncDispose]: () => server.end(),
   };
 }
 
-/** Pods that end with the test, the last one first. */
+/** Pods that stop at the end of a test, the last one first. */
 class Pods implements AsyncDisposable {
   readonly database: string;
   readonly #env: Record<string, string>;
@@ -77,14 +77,14 @@ class Pods implements AsyncDisposable {
   }
 }
 
-async function startPods(ground: Ground, count: number): Promise<{ pods: Pods; each: TestApp[] }> {
-  const pods = new Pods(await migratedDatabase(), ground.env);
+async function startPods(setup: BusSetup, count: number): Promise<{ pods: Pods; each: TestApp[] }> {
+  const pods = new Pods(await migratedDatabase(), setup.env);
   const each: TestApp[] = [];
   for (let i = 0; i < count; i++) each.push(await pods.start());
   return { pods, each };
 }
 
-/** A server of its own process: it can be killed. */
+/** A server in a separate process, which can be killed. */
 class Process implements AsyncDisposable {
   readonly url: string;
   readonly #child: Bun.Subprocess<"ignore", "ignore", "pipe">;
@@ -121,24 +121,24 @@ const forget = (...tabs: Tab[]) => {
   for (const tab of tabs) tab.heard.length = 0;
 };
 
-function rules(open: () => Promise<Ground>): void {
-  let ground: Ground;
-  /** Three pods for the tests that break nothing. People of each test have names of their own. */
+function rules(open: () => Promise<BusSetup>): void {
+  let setup: BusSetup;
+  /** Three pods for the tests that break nothing. Each test has its own users. */
   let pods: Pods;
   let one: TestApp;
   let two: TestApp;
   let three: TestApp;
 
   beforeAll(async () => {
-    ground = await open();
-    const started = await startPods(ground, 3);
+    setup = await open();
+    const started = await startPods(setup, 3);
     pods = started.pods;
     [one, two, three] = started.each as [TestApp, TestApp, TestApp];
-    await Bun.sleep(1_000); // they know each other
+    await Bun.sleep(1_000); // the pods have met
   });
   afterAll(async () => {
     await pods[Symbol.asyncDispose]();
-    await ground[Symbol.asyncDispose]();
+    await setup[Symbol.asyncDispose]();
   });
 
   test.concurrent("delivers messages to every socket of both users on every pod, once and in order", async () => {
@@ -323,7 +323,7 @@ function rules(open: () => Promise<Ground>): void {
   );
 
   test.concurrent("a new pod learns within two seconds which users are online elsewhere", async () => {
-    await using own = new Pods(await migratedDatabase(), ground.env);
+    await using own = new Pods(await migratedDatabase(), setup.env);
     const first = await own.start();
     const [ann, bob] = (await first.people("ann", "Bob")) as [Person, Person];
     await bob.open();
@@ -339,7 +339,7 @@ function rules(open: () => Promise<Ground>): void {
   });
 
   test.concurrent("users of a stopped pod go offline only if they do not reconnect elsewhere", async () => {
-    const { pods: own, each } = await startPods(ground, 3);
+    const { pods: own, each } = await startPods(setup, 3);
     await using _ = own;
     const [first, second, third] = each as [TestApp, TestApp, TestApp];
     const [ann, bob, carol] = (await first.people("ann", "bob", "carol")) as [Person, Person, Person];
@@ -350,7 +350,7 @@ function rules(open: () => Promise<Ground>): void {
       return rows.map(({ username }) => username).join(" ");
     };
     const watchers = [await ann.open({ watch: [] }), await ann.at(third).open({ watch: [] })];
-    await until("the table knows them", async () => (await online()) === "ann bob carol", 5_000);
+    await until("all are online in the table", async () => (await online()) === "ann bob carol", 5_000);
     for (const tab of watchers) {
       tab.say({ type: "watch", users: ["bob", "carol"] });
       const { users } = await tab.next("presence");
@@ -367,12 +367,12 @@ function rules(open: () => Promise<Ground>): void {
       expect(users).toEqual({ carol: { online: false, last_seen: expect.stringMatching(/Z$/) } });
       expect(performance.now() - leftAt).toBeLessThan(12_000);
     }
-    await until("the table knows that carol went", async () => (await online()) === "ann bob", 5_000);
+    await until("carol is offline in the table", async () => (await online()) === "ann bob", 5_000);
     for (const tab of watchers) await tab.hearsNo("presence", 0);
   });
 
   test.concurrent("users.is_online follows pods that stop, and is false for all after the last one", async () => {
-    const { pods: own, each } = await startPods(ground, 3);
+    const { pods: own, each } = await startPods(setup, 3);
     await using _ = own;
     const [first, second, third] = each as [TestApp, TestApp, TestApp];
     const people = (await first.people("ann", "bob", "carol")) as [Person, Person, Person];
@@ -391,7 +391,7 @@ function rules(open: () => Promise<Ground>): void {
   });
 
   test.concurrent("users.is_online is false for all after the last pods stop together", async () => {
-    const { pods: own, each } = await startPods(ground, 3);
+    const { pods: own, each } = await startPods(setup, 3);
     await using _ = own;
     const people = (await each[0]!.people("ann", "bob", "carol")) as [Person, Person, Person];
     for (const [i, person] of people.entries()) await person.at(each[i]!).open({ watch: [] });
@@ -402,9 +402,9 @@ function rules(open: () => Promise<Ground>): void {
   });
 
   test.concurrent("users of a killed pod are offline within ten seconds, and in the table five later", async () => {
-    await using own = new Pods(await migratedDatabase(), ground.env);
+    await using own = new Pods(await migratedDatabase(), setup.env);
     const first = await own.start();
-    await using victim = new Process(own.database, ground.env);
+    await using victim = new Process(own.database, setup.env);
     const [ann, bob, carol] = (await first.people("ann", "bob", "carol")) as [Person, Person, Person];
     await victim.ready();
     const a = await ann.open({ watch: ["bob", "carol"] });
@@ -424,15 +424,15 @@ function rules(open: () => Promise<Ground>): void {
     await carol.at(first).open({ watch: [] });
     await until("bob is offline", () => a.heard.some(({ users }) => users?.bob?.online === false));
     expect(performance.now() - killedAt).toBeLessThan(10_000);
-    await until("the table knows it", async () => (await state()) === "+-+", 5_000);
+    await until("bob is offline in the table", async () => (await state()) === "+-+", 5_000);
     expect(a.heard.filter(({ users }) => users?.carol?.online === false)).toEqual([]); // she was back before
   });
 
   test.concurrent(
     "sends sync within two seconds to users who miss messages while the bus is cut, and to no others",
     async () => {
-      await using frail = await open();
-      const { pods: own, each } = await startPods(frail, 2);
+      await using breakable = await open();
+      const { pods: own, each } = await startPods(breakable, 2);
       await using _ = own;
       const [first, second] = each as [TestApp, TestApp];
       const [ann, bob, carol, dave] = (await first.people("ann", "bob", "carol", "dave")) as [
@@ -453,22 +453,22 @@ function rules(open: () => Promise<Ground>): void {
       let sent = 0;
       const cuttingUntil = performance.now() + 1_500;
       while (performance.now() < cuttingUntil) {
-        await frail.cutEars(first);
+        await breakable.cutSubscribers(first);
         for (let i = 0; i < 10; i++) await a.send("bob", `m${++sent}`);
       }
-      await frail.cutEars(first);
+      await breakable.cutSubscribers(first);
       const cutAt = performance.now();
       forget(a, c, d);
       const heardBefore = b.heard.length;
-      await until("bob asks", () => b.heard.slice(heardBefore).some(({ type }) => type === "sync"), 5_000);
+      await until("bob receives sync", () => b.heard.slice(heardBefore).some(({ type }) => type === "sync"), 5_000);
       console.log(`  ${messages(b).length} of ${sent} messages arrived through the cuts, sync after ${Math.round(performance.now() - cutAt)} ms`); // prettier-ignore
       expect(messages(b).length).toBeLessThan(sent); // else this test shows nothing
       const all = await bob.at(second).json<Frame[]>("/messages/ann/bob?peek=1");
       expect(all.map(({ content, seq }) => [content, seq])).toEqual(Array.from({ length: sent }, (_, i) => [`m${i + 1}`, i + 1])); // prettier-ignore
       const numbers = messages(b).map(({ seq }) => seq as number);
       expect(numbers).toEqual([...new Set(numbers)].toSorted((x, y) => x - y));
-      await until("ann asks, whose marks may have risen", () => a.heard.some(({ type }) => type === "sync"), 5_000);
-      // What was cut last may still be connecting: then this one is lost on the way too, and asked for.
+      await until("ann receives sync for her marks", () => a.heard.some(({ type }) => type === "sync"), 5_000);
+      // The connection that was closed last may still be reconnecting, and lose this message too.
       const arrives = async () => {
         const { seq } = await a.send("bob", "after it all");
         await Bun.sleep(50);
@@ -480,7 +480,7 @@ function rules(open: () => Promise<Ground>): void {
   );
 
   test.concurrent("a stopping pod marks the messages it delivered", async () => {
-    const { pods: own, each } = await startPods(ground, 2);
+    const { pods: own, each } = await startPods(setup, 2);
     await using _ = own;
     const [first, second] = each as [TestApp, TestApp];
     const [ann, bob] = (await first.people("ann", "bob")) as [Person, Person];
@@ -495,14 +495,14 @@ function rules(open: () => Promise<Ground>): void {
   });
 
   test.concurrent("a pod that missed the end of a session closes its sockets once it notices the loss", async () => {
-    await using frail = await open();
-    const { pods: own, each } = await startPods(frail, 1);
+    await using breakable = await open();
+    const { pods: own, each } = await startPods(breakable, 1);
     await using _ = own;
     const [pod] = each as [TestApp];
     const [ann, bob] = (await pod.people("ann", "bob")) as [Person, Person];
     const [a, b] = [await ann.open({ watch: [] }), await bob.open({ watch: [] })];
     await pod.sql`delete from sessions where user_id = (select id from users where username = 'ann')`;
-    await frail.cutEars(pod);
+    await breakable.cutSubscribers(pod);
     expect(await Promise.race([a.closed, Bun.sleep(6_000)])).toMatchObject({ code: 4401 });
     b.say({ type: "ping" });
     await b.next("pong");

@@ -1,4 +1,4 @@
-/** Who is online when pods come and go at awkward moments: a registry, and another pod that says what the test wants. */
+/** The presence registry while another pod, controlled by the test, joins and leaves at difficult times. */
 
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 
@@ -18,7 +18,7 @@ afterAll(async () => {
 /** Instead of one to five minutes. */
 const hiddenGraceMs = { min: 6_000, max: 7_000 };
 
-/** A registry that hears one other pod, what it told, and what it wrote. */
+/** A registry with one other pod, the changes it reported, and its writes. */
 async function meet(write: () => Promise<unknown> = async () => {}) {
   const pods = new Set<MemoryBus>();
   const [other, bus] = [new MemoryBus(pods), new MemoryBus(pods)].toSorted((one, two) => (one.pod < two.pod ? -1 : 1)) as [MemoryBus, MemoryBus]; // prettier-ignore
@@ -51,7 +51,7 @@ async function meet(write: () => Promise<unknown> = async () => {}) {
 test.concurrent("registry keeps a user who reconnects while a snapshot is compared", async () => {
   const { registry, came, people, told } = await meet();
   came("ann");
-  people(true, "bob"); // ann went, and that was lost
+  people(true, "bob"); // ann's offline event was lost
   came("ann");
   await Bun.sleep(1_300);
   expect(registry.isOnline("ann")).toBeTrue();

@@ -1,6 +1,6 @@
 /**
- * What another role of the PostgreSQL server, or a client of a Valkey without a password, reads and forges on the bus: nothing, even if it
- * knows the channel. And pods of an older version, which the bus does not reach: what they store is fetched.
+ * Another role of the PostgreSQL server, or a client of a Valkey without a password, reads and forges nothing on the bus, even if it knows
+ * the channel. Messages stored by pods of an older version, which the bus does not reach, are fetched.
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
@@ -23,27 +23,27 @@ import { until } from "../support/until.ts";
 
 setDefaultTimeout(40_000);
 
-/** Someone who can reach what carries the bus, and is no pod. */
+/** A client of the bus's server that is no pod. */
 interface Stranger {
-  /** What it heard on channels of any chatify. */
+  /** The packets it received on channels of any chatify. */
   readonly heard: string[];
-  /** Channels it writes to: the one of before, and the pods' own. */
+  /** The channels it writes to: that of an older version, and the pods' own. */
   readonly channels: readonly string[];
   say(channel: string, text: string): Promise<unknown>;
   end(): Promise<void>;
 }
 
-interface Ground {
+interface BusSetup {
   env(): Promise<Record<string, string>>;
   stranger(database: string, realm: string): Promise<Stranger>;
-  /** Listens where pods of before listen. */
+  /** Listens where pods of an older version listen. */
   older(database: string, realm: string, hear: (text: string) => void): Promise<{ end(): unknown }>;
   end(): Promise<void>;
 }
 
 const TEXT = "the harbour at half past nine";
 
-class Postgres implements Ground {
+class Postgres implements BusSetup {
   env = async () => ({});
   async end() {}
 
@@ -52,25 +52,28 @@ class Postgres implements Ground {
     const channels = ["chatify", `chatify_${realm}`];
     const heard: string[] = [];
     const hear = (text: string) => void heard.push(text);
-    const ears = channels.map((channel) => listen(address, { name: "stranger", channel, received: hear, closed() {} }));
-    await Promise.all(ears.map(({ ready }) => ready));
+    const subscribers = channels.map((channel) =>
+      listen(address, { name: "stranger", channel, received: hear, closed() {} }),
+    );
+    await Promise.all(subscribers.map(({ ready }) => ready));
     const sql = connect(address, { name: "stranger" });
     return {
       heard,
       channels,
       say: (channel, text) => sql.notify(channel, text),
-      end: async () => void (await Promise.all([sql.end({ timeout: 1 }), ...ears.map((ear) => ear.end())])),
+      end: async () =>
+        void (await Promise.all([sql.end({ timeout: 1 }), ...subscribers.map((subscriber) => subscriber.end())])),
     };
   }
 
   async older(database: string, _: string, hear: (text: string) => void) {
-    const ear = listen(database, { name: "older", channel: "chatify", received: hear, closed() {} });
-    await ear.ready;
-    return ear;
+    const subscriber = listen(database, { name: "older", channel: "chatify", received: hear, closed() {} });
+    await subscriber.ready;
+    return subscriber;
   }
 }
 
-class Redis implements Ground {
+class Redis implements BusSetup {
   #server!: RedisServer;
 
   async env() {
@@ -81,29 +84,29 @@ class Redis implements Ground {
   end = () => this.#server.end();
 
   async stranger(_: string, realm: string): Promise<Stranger> {
-    const [ear, mouth] = [await this.#server.client(), await this.#server.client()];
-    const channels = [`chatify:0:${realm}`, ...((await mouth.send("PUBSUB", ["CHANNELS"])) as string[])];
+    const [subscriber, publisher] = [await this.#server.client(), await this.#server.client()];
+    const channels = [`chatify:0:${realm}`, ...((await publisher.send("PUBSUB", ["CHANNELS"])) as string[])];
     const heard: string[] = [];
-    await ear.subscribe(channels, (text) => void heard.push(text));
+    await subscriber.subscribe(channels, (text) => void heard.push(text));
     return {
       heard,
       channels,
-      say: (channel, text) => mouth.publish(channel, text),
+      say: (channel, text) => publisher.publish(channel, text),
       async end() {
-        ear.close();
-        mouth.close();
+        subscriber.close();
+        publisher.close();
       },
     };
   }
 
   async older(_: string, realm: string, hear: (text: string) => void) {
-    const ear = await this.#server.client();
-    await ear.subscribe(`chatify:0:${realm}`, hear);
-    return { end: () => ear.close() };
+    const subscriber = await this.#server.client();
+    await subscriber.subscribe(`chatify:0:${realm}`, hear);
+    return { end: () => subscriber.close() };
   }
 }
 
-/** The address of a role that may connect, and nothing else. */
+/** The address of a role that may only connect. */
 async function strangerAt(database: string): Promise<string> {
   const url = new URL(database);
   const role = `stranger${url.pathname.slice(1)}`;
@@ -115,7 +118,7 @@ async function strangerAt(database: string): Promise<string> {
   return Object.assign(url, { username: role, password: "stranger" }).href;
 }
 
-function rules(ground: Ground): void {
+function rules(setup: BusSetup): void {
   let database: string;
   let env: Record<string, string>;
   let here: TestApp;
@@ -123,7 +126,7 @@ function rules(ground: Ground): void {
   let realm: string;
 
   beforeAll(async () => {
-    env = await ground.env();
+    env = await setup.env();
     database = await migratedDatabase();
     here = await startApp({ database, env });
     there = await startApp({ database, env });
@@ -134,11 +137,11 @@ function rules(ground: Ground): void {
   afterAll(async () => {
     await there.stop();
     await here.stop();
-    await ground.end();
+    await setup.end();
   });
 
   test("a listener on the channel reads no message and no name", async () => {
-    const stranger = await ground.stranger(database, realm);
+    const stranger = await setup.stranger(database, realm);
     const [ann, bob] = (await here.people("read-ann", "read-bob")) as [Person, Person];
     const [a, b] = [await ann.open({ watch: [] }), await bob.at(there).open({ watch: ["read-ann"] })];
     a.say({ type: "typing", peer: "read-bob" });
@@ -156,7 +159,7 @@ function rules(ground: Ground): void {
   });
 
   test("a stranger on the channel forges nothing: no message, no end of a session, no presence, and causes no fetching", async () => {
-    const stranger = await ground.stranger(database, realm);
+    const stranger = await setup.stranger(database, realm);
     const [ann, bob] = (await here.people("forge-ann", "forge-bob")) as [Person, Person];
     const [a, b] = [await ann.open({ watch: [] }), await bob.at(there).open({ watch: [] })];
     await a.send("forge-bob", TEXT);
@@ -205,7 +208,7 @@ function rules(ground: Ground): void {
 
   test("fetches messages stored by a pod of an older version within seconds, and makes that pod resync", async () => {
     const alerts: string[] = [];
-    const ear = await ground.older(database, realm, (text) => void alerts.push(text));
+    const subscriber = await setup.older(database, realm, (text) => void alerts.push(text));
     const [ann, bob] = (await here.people("old-ann", "old-bob")) as [Person, Person];
     const [a, b] = [await ann.open({ watch: [] }), await bob.open({ watch: [] })];
     const older = new Database({ target: database, name: sessionNameOf(newPodName()), max: 1, log: SILENT });
@@ -218,11 +221,11 @@ function rules(ground: Ground): void {
         await store(`while it is new ${i}`);
         await Bun.sleep(1_000);
       }
-      await until("it is noticed", () => b.heard.some(({ type }) => type === "sync"));
+      await until("bob receives sync", () => b.heard.some(({ type }) => type === "sync"));
       for (let i = 0; i < 3; i++) {
         b.heard.length = 0;
         await store(`later ${i}`);
-        const tookMs = await until("bob is told to fetch", () => b.heard.some(({ type }) => type === "sync"));
+        const tookMs = await until("bob receives sync", () => b.heard.some(({ type }) => type === "sync"));
         expect(tookMs).toBeLessThan(4_000); // 2 s, and twice as much where the machine is busy
       }
       const number = () => Math.max(...alerts.map((text) => Number(/^b\t[\w-]{1,32}\t(\d{1,15})$/.exec(text)![1])));
@@ -234,15 +237,13 @@ function rules(ground: Ground): void {
       await Bun.sleep(8_000); // after 6 s without a query it counts as inactive
       b.heard.length = 0;
       await store("after a rest");
-      await until("bob is told again", () => b.heard.some(({ type }) => type === "sync"));
+      await until("bob receives sync again", () => b.heard.some(({ type }) => type === "sync"));
       expect(here.log.filter((line) => line.includes("unreachable over the bus"))).toHaveLength(1);
     } finally {
       await older.end();
-      ear.end();
+      subscriber.end();
     }
-    await until("it is noticed that all are heard", () =>
-      here.log.some((line) => line.includes("all pods are reachable")),
-    );
+    await until("all pods are reachable again", () => here.log.some((line) => line.includes("all pods are reachable")));
     await Bun.sleep(1_500);
     a.heard.length = b.heard.length = 0;
     await a.send("old-bob", "after the upgrade");

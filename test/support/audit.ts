@@ -1,13 +1,13 @@
 /**
- * Whether any package in use has a known hole, as the registry tells `bun audit`. Where nobody answers that question (no network, a mirror
- * without advisories) it stays open, and whoever asked has to say so: that is neither a pass nor a failure.
+ * Whether a package has a known vulnerability, by `bun audit`. Without an answer of the registry (no network, a mirror without
+ * advisories) the verdict is "unchecked", which is neither a pass nor a failure.
  */
 
 const DEADLINE_MS = 60_000;
 
 export interface Audit {
   readonly verdict: "clean" | "vulnerable" | "unchecked";
-  /** The advisories, or why there is no answer. */
+  /** The advisories, or the reason for no answer. */
   readonly words: string;
 }
 
@@ -27,16 +27,16 @@ export async function audit(root: string, env: Record<string, string> = {}): Pro
   const advisories = readAdvisories(out);
   if (advisories.length > 0) return { verdict: "vulnerable", words: advisories.join("\n") };
   if (code === 0) return { verdict: "clean", words: "" };
-  return { verdict: "unchecked", words: err.trim() || `bun audit ended with ${code ?? "no code"} and said nothing` };
+  return { verdict: "unchecked", words: err.trim() || `bun audit ended with ${code ?? "no code"} without output` };
 }
 
-/** What `--json` prints: lists of advisories by package. */
+/** The output of `--json`: lists of advisories by package. */
 function readAdvisories(out: string): string[] {
   let packages: unknown;
   try {
     packages = JSON.parse(out);
   } catch {
-    return []; // an error is told as text, elsewhere
+    return []; // errors are plain text, on stderr
   }
   return Object.entries(packages ?? {}).flatMap(([name, advisories]) =>
     (advisories as Partial<Record<"severity" | "title" | "url" | "vulnerable_versions", string>>[]).map(

@@ -1,4 +1,4 @@
-/** Runs a command of `tools/` as a person would, in a temporary directory of its own, and sees what it leaves behind. */
+/** Runs a command of `tools/` in a temporary directory, and lists what it leaves behind. */
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

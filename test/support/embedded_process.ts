@@ -1,4 +1,4 @@
-/** A chatify of its own for `embedded_test.ts`: starts the database in `argv[2]`, says how it went, and stops when told to. */
+/** A separate process for `embedded_test.ts`: starts the database in `argv[2]`, prints the outcome, and stops on request. */
 
 import { connect } from "../../src/db/client.ts";
 import { startEmbedded } from "../../src/db/own_postgres.ts";

@@ -1,13 +1,13 @@
 /**
- * Somebody who sends 10,000 messages a second on one socket, and comes back at once when they are sent away: a process of its own,
- * so that it takes nothing from whoever measures. `FLOOD_URL`, `FLOOD_COOKIE`, `FLOOD_TO`, `FLOOD_MS`; says what happened as JSON.
+ * A client that sends 10,000 messages a second on one socket and reconnects at once when closed, in a separate process so as not to
+ * disturb the measurement. `FLOOD_URL`, `FLOOD_COOKIE`, `FLOOD_TO`, `FLOOD_MS`; prints the outcome as JSON.
  */
 
 const { FLOOD_URL = "", FLOOD_COOKIE = "", FLOOD_TO = "", FLOOD_MS = "" } = Bun.env;
 const PER_TICK = 100;
 const TICK_MS = 10;
 
-/** What happened to a flood. */
+/** The outcome of a flood. */
 export interface Flood {
   sent: number;
   sockets: number;

@@ -18,7 +18,7 @@ import { logs } from "./log_search.ts";
 import { type SharedPostgres, sharedPostgres } from "./shared_postgres.ts";
 
 export const ROOT = join(import.meta.dir, "..", "..");
-/** For parts whose log does not matter to a test. */
+/** Discards its lines. */
 export const SILENT = new Log({ level: "error", format: "text", write: () => {} });
 
 interface Cluster extends SharedPostgres {
@@ -109,12 +109,12 @@ async function template(locale: string): Promise<string> {
 /** The Redis or Valkey of this machine; null when it has none. */
 export const REDIS = Bun.which("redis-server") ?? Bun.which("valkey-server");
 
-/** A Redis of a test's own, which keeps nothing. */
+/** A Redis for one test, without persistence. */
 export class RedisServer {
   readonly port = freePort();
   readonly #directory = mkdtempSync(join(tmpdir(), "chatify-redis-"));
   #process!: Bun.Subprocess;
-  /** A client of the test's own. */
+  /** The test's own client. */
   admin!: RedisClient;
 
   static async start(): Promise<RedisServer> {
@@ -146,9 +146,9 @@ export class RedisServer {
     await this.#process.exited;
   }
 
-  /** Cuts the connections that hear, or those that send. @returns how many there were */
-  cut(which: "ears" | "mouths"): Promise<number> {
-    return this.admin.send("CLIENT", ["KILL", "TYPE", which === "ears" ? "pubsub" : "normal", "SKIPME", "yes"]);
+  /** Closes the connections of subscribers or of publishers. @returns how many there were */
+  cut(which: "subscribers" | "publishers"): Promise<number> {
+    return this.admin.send("CLIENT", ["KILL", "TYPE", which === "subscribers" ? "pubsub" : "normal", "SKIPME", "yes"]);
   }
 
   async end(): Promise<void> {
@@ -156,7 +156,7 @@ export class RedisServer {
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
-  /** A connection of its own; waits for a server that starts. */
+  /** A new connection; waits for a starting server. */
   async client(): Promise<RedisClient> {
     for (let tries = 1; ; tries++) {
       const client = new RedisClient(this.url, { autoReconnect: false });
@@ -181,15 +181,15 @@ export function freePort(): number {
 export interface TestApp extends AsyncDisposable {
   readonly url: string;
   readonly port: number;
-  /** Asks the server's database directly. */
+  /** Queries the server's database directly. */
   readonly sql: Client;
   readonly log: string[];
-  /** What the banner shows on a fresh install. */
+  /** Printed by a fresh install. */
   readonly adminCode: string | undefined;
-  /** Signs people up. */
+  /** Signs users up. */
   people(...names: string[]): Promise<Person[]>;
   person(name: string): Promise<Person>;
-  /** The server leaves in order; its database can still be asked. */
+  /** Stops the server; its database can still be queried. */
   leave(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -197,7 +197,7 @@ export interface TestApp extends AsyncDisposable {
 /**
  * Starts a server with a database of its own, or on one that exists; `await using` stops it.
  *
- * @param options.direct the way to the database for the test's own questions, when the server's is a crooked one
+ * @param options.direct the address for the test's own queries, when the server's leads through a proxy
  */
 export async function startApp(
   options: {
@@ -272,7 +272,7 @@ export function cookieOf(answer: Response): string {
   return answer.headers.get("set-cookie")?.split(";")[0] ?? "";
 }
 
-/** Somebody with an account and a session. */
+/** A user with a session. */
 export class Person {
   readonly #url: string;
   readonly name: string;
@@ -290,14 +290,14 @@ export class Person {
     return new Person(url, name, cookieOf(answer));
   }
 
-  /** Another session of the same person, as on a second device. */
+  /** A second session of the user, as on another device. */
   async logIn(): Promise<Person> {
     const answer = await post(`${this.#url}/login`, { username: this.name, password: PASSWORD });
     if (answer.status !== 302) throw new Error(`login of ${this.name} answered ${answer.status}`);
     return new Person(this.#url, this.name, cookieOf(answer));
   }
 
-  /** The same browser, as another pod meets it. */
+  /** The same session on another pod. */
   at(pod: { readonly url: string }): Person {
     return new Person(pod.url, this.name, this.cookie);
   }
@@ -320,7 +320,7 @@ export class Person {
     return fetch(this.#url + path, { method: "POST", body: text, headers: all, redirect: "manual" });
   }
 
-  /** Opens a socket and waits for its `hello`. @param options.watch sends `watch` at once, to be spared the full lists */
+  /** Opens a socket and waits for its `hello`. @param options.watch sends `watch` at once, instead of receiving full lists */
   async open(options: { watch?: readonly string[]; headers?: Record<string, string> } = {}): Promise<Tab> {
     const tab = new Tab(
       `${this.#url.replace("http", "ws")}/ws/${encodeURIComponent(this.name)}`,
@@ -336,15 +336,15 @@ export class Person {
   }
 }
 
-// Frames are looked into freely by tests.
+// Tests read any field.
 // oxlint-disable-next-line typescript/no-explicit-any
 export type Frame = { type: string } & Record<string, any>;
 
-/** An open socket of a person. Frames arrive in order; `next` takes the first of a type, leaving those before it be. */
+/** An open socket of a user. `next` takes the first frame of a type, and leaves earlier ones of other types. */
 export class Tab {
   readonly socket: WebSocket;
   readonly who: string;
-  /** Everything that arrived, in order. */
+  /** All frames, in order of arrival. */
   readonly heard: Frame[] = [];
   readonly closed: Promise<{ code: number; reason: string }>;
   #unread: Frame[] = [];
@@ -353,7 +353,7 @@ export class Tab {
 
   constructor(url: string, headers: Record<string, string>, who: string) {
     this.who = who;
-    // Bun's client takes headers, which the DOM's types do not know
+    // Bun's client accepts headers, unlike the DOM's types
     this.socket = new WebSocket(url, { headers } as unknown as string[]);
     const { promise, resolve } = Promise.withResolvers<{ code: number; reason: string }>();
     this.closed = promise;
@@ -362,7 +362,7 @@ export class Tab {
     this.socket.addEventListener("message", ({ data }) => this.#hear(JSON.parse(String(data)) as Frame));
   }
 
-  /** The first frame of a type not taken yet, waited for. */
+  /** Waits for the first frame of a type that was not taken yet. */
   async next(type: string, withinMs = 10_000): Promise<Frame> {
     const at = this.#unread.findIndex((frame) => frame.type === type);
     if (at >= 0) return this.#unread.splice(at, 1)[0] as Frame;
@@ -372,7 +372,7 @@ export class Tab {
     const timer = setTimeout(() => {
       this.#waiting = this.#waiting.filter((other) => other !== waiting);
       reject(
-        new Error(`${this.who} heard no ${type} within ${withinMs} ms, but ${JSON.stringify(this.heard.slice(-5))}`),
+        new Error(`${this.who} received no ${type} within ${withinMs} ms, but ${JSON.stringify(this.heard.slice(-5))}`),
       );
     }, withinMs);
     try {
@@ -382,14 +382,14 @@ export class Tab {
     }
   }
 
-  /** Waits and sees that no frame of a type comes. */
+  /** Checks that no frame of a type arrives within a time. */
   async hearsNo(type: string, forMs = 300): Promise<void> {
     await Bun.sleep(forMs);
     const heard = this.#unread.find((frame) => frame.type === type);
-    if (heard) throw new Error(`${this.who} should hear no ${type}, heard ${JSON.stringify(heard)}`);
+    if (heard) throw new Error(`${this.who} should receive no ${type}, but received ${JSON.stringify(heard)}`);
   }
 
-  /** Sends a frame, or a text as it is. */
+  /** Sends a frame, or raw text. */
   say(frame: object | string): void {
     const text = typeof frame === "string" ? frame : Reflect.get(frame, "message");
     if (typeof text === "string") logs.note("message", text);
@@ -419,7 +419,7 @@ export class Tab {
   }
 }
 
-/** What the server says to bytes that no `fetch` would send, until it closes. Ask with `Connection: close`. */
+/** Sends a raw request, and reads the response until the server closes. Requires `Connection: close`. */
 export async function raw(port: number, request: string): Promise<{ status: number; headers: Headers; body: string }> {
   const answer: Buffer[] = [];
   const { promise: closed, resolve: close } = Promise.withResolvers<void>();

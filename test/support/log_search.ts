@@ -1,9 +1,10 @@
 /**
- * Nothing personal in a log line: what is secret is noted as the tests use it, every line that one of their servers logs is kept, and every line is searched for
- * every secret, when a server stops and when all tests have run.
+ * Checks that log lines contain no secrets or messages: tests note secrets as they use them, every logged line is kept, and all
+ * lines are searched for all secrets when a server stops and at the end of a file.
  *
- * A secret is looked for by its first 24 characters, since a log may cut it, in the line as it is and in its JSON read back. Of fewer than 8 characters it is
- * not looked for, a message not if it is one plain word either: such turn up by chance. A message counts only from the edge of a word.
+ * A secret is searched by its first 24 characters, since a log may truncate it, in the line and in its decoded JSON. Secrets of
+ * fewer than 8 characters and messages of one plain word are skipped, since they occur by chance. A message matches at word
+ * boundaries only.
  */
 
 import { Log } from "../../src/log.ts";
@@ -16,7 +17,7 @@ const TOLD_MAX = 5;
 type Kind = "message" | "password" | "cookie" | "secret";
 
 export class LogSearch {
-  /** Secrets as they are looked for, by their first characters. */
+  /** Secrets in the searched form, by their first characters. */
   readonly #byStart = new Map<string, Map<string, Kind>>();
   readonly #lines: string[] = [];
   #searched = 0;
@@ -37,7 +38,7 @@ export class LogSearch {
     }
   }
 
-  /** A session cookie, as `name=token.signature` or its value: of no part anything may be told, nor what the table keeps of it. */
+  /** A session cookie, as `name=token.signature` or its value: no part may appear, nor its hash in the table. */
   noteCookie(cookie: string): void {
     const [token = "", signature = ""] = cookie.slice(cookie.indexOf("=") + 1).split(".");
     for (const part of [token, signature, token && hashToken(token)]) this.note("cookie", part);
@@ -51,22 +52,22 @@ export class LogSearch {
     if (!/%(?![\da-f]{2})/i.test(password)) this.note("password", decodeURIComponent(password));
   }
 
-  /** Keeps what a server logged: a line or many. */
+  /** Keeps lines that a server logged. */
   hear(logged: string): void {
     for (const line of logged.split("\n")) if (line.trim() !== "") this.#lines.push(line);
   }
 
-  /** Searches the lines that came since the last search. @param options.again all of them @throws Error that names lines with a secret, which it leaves out */
+  /** Searches the lines since the last search. @param options.again all lines @throws Error with the lines that contain a secret, censored */
   check(options: { again?: boolean } = {}): void {
     const from = options.again ? 0 : this.#searched;
     this.#searched = this.#lines.length;
     const found = this.#lines.slice(from).flatMap((line) => this.#censored(line) ?? []);
     if (found.length === 0) return;
     const told = found.slice(0, TOLD_MAX).join("\n  ");
-    throw new Error(`${found.length} lines of the log hold what nobody may read there:\n  ${told}`);
+    throw new Error(`${found.length} log lines contain secrets:\n  ${told}`);
   }
 
-  /** A line with its secrets left out, undefined when there is none. */
+  /** The line with its secrets censored, or undefined if it has none. */
   #censored(line: string): string | undefined {
     for (const text of [calm(line), calm(decoded(line))]) {
       let rest = "";
@@ -99,7 +100,7 @@ function decoded(line: string): string {
   }
 }
 
-/** Whether neither a letter nor a digit touches a text; after one that was cut anything may. */
+/** Whether no letter or digit adjoins the part, except after a truncated one. */
 function standsAlone(text: string, at: number, part: string): boolean {
   const isWord = (character: string) => /[\p{L}\p{N}_]/u.test(character);
   if (isWord(text.charAt(at - 1)) && isWord(part)) return false;
@@ -109,15 +110,15 @@ function standsAlone(text: string, at: number, part: string): boolean {
 /** Of the whole run. */
 export const logs = new LogSearch();
 
-/** Lets `logs` hear every line of every `Log` of this process, whatever its level. */
+/** Records every line of every `Log` of this process, of any level. */
 export function hearLogs(): void {
-  const ear = new Log({ level: "debug", format: "json", write: (line) => logs.hear(line) });
+  const recorder = new Log({ level: "debug", format: "json", write: (line) => logs.hear(line) });
   const { debug, info, warn, error } = Log.prototype;
   for (const [name, own] of Object.entries({ debug, info, warn, error })) {
     Object.assign(Log.prototype, {
       [name](this: Log, ...event: unknown[]): void {
         Reflect.apply(own, this, event);
-        Reflect.apply(own, ear, event);
+        Reflect.apply(own, recorder, event);
       },
     });
   }

@@ -1,10 +1,10 @@
-/** What the page's database does, without a browser: values are copies, and every answer comes later. */
+/** The page's database without a browser: values are copied, and every call is asynchronous. */
 
 import type { Change, Database } from "../../static/js/store/offline_store.js";
 
 export class MemoryDatabase implements Database {
   readonly stores = new Map<string, Map<string, unknown>>();
-  /** How many batches were written. */
+  /** The number of batches written. */
   writes = 0;
 
   works = async () => true;
@@ -12,7 +12,7 @@ export class MemoryDatabase implements Database {
   // oxlint-disable-next-line typescript/no-explicit-any
   async entries(store: string): Promise<Map<string, any>> {
     const entries = [...this.#store(store)].map(([key, value]) => [key, structuredClone(value)] as const);
-    await Bun.sleep(3); // what another tab writes meanwhile is not in it
+    await Bun.sleep(3); // without what another tab writes meanwhile
     return new Map(entries);
   }
 
@@ -22,7 +22,7 @@ export class MemoryDatabase implements Database {
   }
 
   async write(changes: readonly Change[]): Promise<boolean> {
-    const copies = structuredClone(changes); // as they are now
+    const copies = structuredClone(changes); // a snapshot
     await Bun.sleep(1);
     this.writes++;
     for (const { store, key, value } of copies) {
@@ -39,7 +39,7 @@ export class MemoryDatabase implements Database {
   }
 }
 
-/** A browser that has none, or forbids it. */
+/** A browser without a database, or one that forbids it. */
 export const NO_DATABASE: Database = {
   works: async () => false,
   entries: async () => new Map(),

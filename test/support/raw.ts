@@ -1,13 +1,13 @@
-/** Bytes on the wire that no client library sends: half requests, broken frames; and what comes back, as it comes. */
+/** Sends bytes that no client library would, such as partial requests and invalid frames, and reads the raw response. */
 
 export interface Talk {
-  /** Everything the server said. */
+  /** All bytes of the server. */
   readonly heard: Buffer;
-  /** Whether the server ended the connection, instead of our giving up waiting. */
+  /** Whether the server closed the connection, rather than our timeout. */
   readonly closed: boolean;
 }
 
-/** A TCP connection whose every byte the test decides. */
+/** A TCP connection under the test's full control. */
 export class RawSocket {
   readonly closed: Promise<void>;
   isClosed = false;
@@ -66,7 +66,7 @@ export class RawSocket {
     this.#flush();
   }
 
-  /** Waits for what the server should have said. @returns all of it; it may have closed instead */
+  /** Waits for bytes of the server. @returns all so far, also if it closed the connection */
   async until(enough: (heard: Buffer) => boolean, withinMs = 5_000): Promise<Buffer> {
     const giveUpAt = performance.now() + withinMs;
     for (;;) {
@@ -74,7 +74,7 @@ export class RawSocket {
       if (enough(heard) || this.isClosed) return heard;
       const leftMs = giveUpAt - performance.now();
       if (leftMs <= 0)
-        throw new Error(`Not said within ${withinMs} ms, but ${JSON.stringify(heard.toString("latin1"))}`);
+        throw new Error(`Not received within ${withinMs} ms, but ${JSON.stringify(heard.toString("latin1"))}`);
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#woken = resolve;
       await Promise.race([promise, Bun.sleep(leftMs)]);
@@ -100,7 +100,7 @@ export class RawSocket {
   }
 }
 
-/** What the server says to some bytes until it closes, or until it has been silent about them for long enough. */
+/** Sends bytes, and collects the response until the server closes or `forMs` has passed. */
 export async function talk(port: number, bytes: string | Uint8Array, forMs = 5_000): Promise<Talk> {
   const raw = await RawSocket.connect(port);
   raw.write(bytes);
@@ -110,7 +110,7 @@ export async function talk(port: number, bytes: string | Uint8Array, forMs = 5_0
   return { heard, closed };
 }
 
-/** The request that opens a socket. */
+/** A WebSocket handshake. */
 export function handshake(path: string, headers: string): string {
   return (
     `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
@@ -118,19 +118,19 @@ export function handshake(path: string, headers: string): string {
   );
 }
 
-/** What of a frame may be wrong (RFC 6455 §5.2). */
+/** How a frame may be invalid (RFC 6455 §5.2). */
 export interface FrameOptions {
   readonly fin?: boolean;
   /** RSV1 is 4, RSV2 2, RSV3 1. */
   readonly reserved?: number;
   readonly masked?: boolean;
-  /** The bytes in which the length is told, instead of as few as will do. */
+  /** The size of the extended length, instead of the shortest. */
   readonly lengthBytes?: 0 | 2 | 8;
-  /** Told instead of the payload's length. */
+  /** Declared instead of the payload's length. */
   readonly length?: bigint;
 }
 
-/** A client's frame, right unless an option says how it is wrong. */
+/** A client's frame, valid without options. */
 export function frame(opcode: number, payload: string | Uint8Array = "", options: FrameOptions = {}): Buffer {
   const bytes = Buffer.from(payload as string);
   const { fin = true, reserved = 0, masked = true, length = BigInt(bytes.length) } = options;
@@ -145,7 +145,7 @@ export function frame(opcode: number, payload: string | Uint8Array = "", options
   return Buffer.concat([head, mask, bytes.map((byte, i) => byte ^ (mask[i % 4] as number))]);
 }
 
-/** Frames a server sent: it masks none and fragments none. */
+/** Parses a server's frames, which are neither masked nor fragmented. */
 export function framesOf(heard: Buffer): { opcode: number; payload: Buffer }[] {
   const frames = [];
   for (let at = 0; at + 2 <= heard.length;) {
@@ -161,7 +161,7 @@ export function framesOf(heard: Buffer): { opcode: number; payload: Buffer }[] {
   return frames;
 }
 
-/** The code of the close frame a server sent, undefined when there is none. */
+/** The code of a server's close frame, or undefined. */
 export function closeCode(heard: Buffer): number | undefined {
   const close = framesOf(heard).find(({ opcode }) => opcode === OPCODE.close);
   return close && close.payload.length >= 2 ? close.payload.readUInt16BE(0) : undefined;

@@ -1,4 +1,4 @@
-/** A chatify in a process of its own, and what it costs its machine (Linux). */
+/** A chatify in a separate process, and its use of memory, files and CPU (Linux). */
 
 import { afterAll } from "bun:test";
 import { readFileSync, statSync } from "node:fs";
@@ -16,7 +16,7 @@ export class Served {
   readonly #process: Bun.Subprocess<"ignore", "ignore", "pipe">;
   #mostMiB = 0;
   readonly #meter: Timer;
-  /** What it has logged so far. */
+  /** Its log so far. */
   log = "";
 
   private constructor(database: string, { openFiles, env }: { openFiles?: number; env?: Record<string, string> }) {
@@ -51,10 +51,10 @@ export class Served {
       if ((await fetch(`${served.url}/readyz`).catch(() => undefined))?.status === 200) return served;
       await Bun.sleep(20);
     }
-    throw new Error("chatify does not serve");
+    throw new Error("chatify did not become ready");
   }
 
-  /** Resident now. */
+  /** Resident memory. */
   get MiB(): number {
     const [, kiB] = /^VmRSS:\s+(\d+)/m.exec(this.#read("status")) ?? [];
     return Math.round(Number(kiB ?? 0) / 1_024);
@@ -68,7 +68,7 @@ export class Served {
     return statSync(`/proc/${this.#process.pid}/fd`).size;
   }
 
-  /** Of a core, since it began; in seconds. */
+  /** CPU seconds since its start. */
   get cpu(): number {
     const fields = this.#read("stat").split(") ")[1]?.split(" ") ?? [];
     return (Number(fields[11]) + Number(fields[12])) / 100;
@@ -83,7 +83,7 @@ export class Served {
     await this.#process.exited;
   }
 
-  /** Ends it without a word, as a crash does. */
+  /** Kills it, as a crash would. */
   kill(): void {
     this.#process.kill("SIGKILL");
   }

@@ -1,17 +1,17 @@
 /**
- * 200 logins at once, three times over, from as many addresses and with wrong passwords: a process of its own, so that it takes nothing from
- * whoever measures. `STORM_URL`, `STORM_NAMES` (so many chatters); says what was answered as JSON.
+ * Three times 200 concurrent logins with wrong passwords, each from its own address, in a separate process so as not to disturb the
+ * measurement. `STORM_URL`, `STORM_NAMES` (number of accounts); prints the responses as JSON.
  */
 
 const { STORM_URL = "", STORM_NAMES = "1" } = Bun.env;
 const AT_ONCE = 200;
 const ROUNDS = 3;
 
-/** What a storm was answered. */
+/** The responses to a storm. */
 export interface Storm {
-  /** Answers by status. */
+  /** Responses by status. */
   statuses: Record<number, number>;
-  /** Of those that were told to come back: the least `Retry-After`, 0 when one had none. */
+  /** The least `Retry-After` of the rejected, 0 if one had none. */
   leastWait: number;
 }
 
