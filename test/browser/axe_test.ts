@@ -65,7 +65,7 @@ test.each(STATES)(
       if (locale === "en-GB") {
         await page.emulateMedia({ colorScheme: "dark" });
         expect(await violations(page, { runOnly: ["color-contrast"] })).toEqual([]);
-        if (state.act) {
+        if (state.act ?? state.prepare) {
           await release(page);
           await page.reload();
           await page.waitForSelector(state.reloaded ?? state.shows);

@@ -38,6 +38,8 @@ export interface State {
   readonly server?: "invite" | "closed";
   /** A selector of what the state shows. */
   readonly shows: string;
+  /** Changes the network before the page loads. */
+  readonly prepare?: (page: Page) => Promise<unknown>;
   /** Brings the loaded page into the state. */
   readonly act?: (page: Page, stage: Stage) => Promise<unknown>;
   /** What a reload shows; the same by default. */
@@ -61,20 +63,9 @@ const goOffline = async (page: Page) => {
 };
 
 const TROUBLE = "connection-line[data-state=trouble]:visible";
-const refuseSockets = async (page: Page, code?: number) => {
-  await page.routeWebSocket(/\/ws\//, (socket) => socket.close(code === undefined ? {} : { code }));
-  await page.reload();
-};
-
-const holdScript = async (page: Page) => {
-  await page.route("**/js/elements/chat_thread.js", () => {});
-  await page.reload({ waitUntil: "commit" });
-};
-
-const breakScripts = async (page: Page) => {
-  await page.route("**/js/util/names.js", (route) => route.abort("failed"));
-  await page.reload();
-};
+const refuseSockets = (page: Page, code?: number) =>
+  page.routeWebSocket(/\/ws\//, (socket) => socket.close(code === undefined ? {} : { code }));
+const breakScripts = (page: Page) => page.route("**/js/util/names.js", (route) => route.abort("failed"));
 
 /** Opens the menu once its buttons work, with all its parts. */
 const openMenu = async (page: Page) => {
@@ -164,6 +155,7 @@ export const STATES: readonly State[] = [
     act: async (page) => {
       await page.route("**/me", (route) => route.abort("failed"));
       await refuseSockets(page);
+      await page.reload(); // the browser remembers the user by now
     },
   },
   {
@@ -172,7 +164,7 @@ export const STATES: readonly State[] = [
     path: "/#Bob",
     shows: TROUBLE,
     reloaded: ".message",
-    act: (page) => refuseSockets(page),
+    prepare: (page) => refuseSockets(page),
   },
   {
     name: "update available",
@@ -180,13 +172,11 @@ export const STATES: readonly State[] = [
     path: "/#Bob",
     shows: "connection-line[data-state=update]:visible",
     reloaded: ".message",
-    act: async (page) => {
-      await page.routeWebSocket(/\/ws\//, (socket) => {
+    prepare: (page) =>
+      page.routeWebSocket(/\/ws\//, (socket) => {
         const server = socket.connectToServer();
         server.onMessage((frame) => socket.send(String(frame).replace(/"version":"[^"]*"/, '"version":"newer"')));
-      });
-      await page.reload();
-    },
+      }),
   },
   {
     name: "too many tabs",
@@ -194,7 +184,7 @@ export const STATES: readonly State[] = [
     path: "/#Bob",
     shows: TROUBLE,
     reloaded: ".message",
-    act: (page) => refuseSockets(page, 4_429),
+    prepare: (page) => refuseSockets(page, 4_429),
   },
   {
     name: "captive portal",
@@ -205,6 +195,7 @@ export const STATES: readonly State[] = [
     act: async (page) => {
       await page.route("**/me", (route) => route.fulfill({ contentType: "text/html", body: "Welcome to the hotel" }));
       await refuseSockets(page);
+      await page.reload(); // the browser remembers the user by now
     },
   },
   {
@@ -213,7 +204,7 @@ export const STATES: readonly State[] = [
     path: "/#Bob",
     shows: "chat-thread .skeleton i:visible",
     reloaded: ".message",
-    act: holdScript,
+    prepare: (page) => page.route("**/js/elements/chat_thread.js", () => {}),
   },
   {
     name: "page failed to load",
@@ -221,14 +212,14 @@ export const STATES: readonly State[] = [
     path: "/#Bob",
     shows: ".not-loaded p:visible",
     reloaded: ".message",
-    act: breakScripts,
+    prepare: breakScripts,
   },
   {
     name: "form failed to load its scripts",
     path: "/login",
     shows: ".not-loaded p:visible",
     reloaded: "#username",
-    act: breakScripts,
+    prepare: breakScripts,
   },
   {
     name: "peer typing",
@@ -410,7 +401,8 @@ export class Stage {
   async show(page: Page, state: State): Promise<void> {
     await release(page);
     await page.goto("about:blank");
-    await page.goto(this.#urlOf(state) + state.path);
+    await state.prepare?.(page);
+    await page.goto(this.#urlOf(state) + state.path, { waitUntil: state.prepare ? "commit" : "load" });
     await state.act?.(page, this);
     await page.waitForSelector(state.shows);
     await scripted(page); // what a form says without scripts shows before its translation
