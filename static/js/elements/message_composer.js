@@ -93,11 +93,14 @@ export class MessageComposer extends HTMLElement {
   }
 
   #showDraft() {
+    const drafts = this.#chat?.drafts;
+    const peer = this.#peer ?? "";
     const { value: before, selectionStart, selectionEnd } = this.#text;
-    const value = this.#peer === undefined ? "" : (this.#chat?.drafts.of(this.#peer) ?? "");
-    this.#text.value = value;
-    // Text added by another device does not move the caret of a user who is writing.
-    if (document.activeElement === this.#text && before !== "" && value.startsWith(before))
+    const value = drafts?.of(peer) ?? "";
+    this.#text.value = value; // moves the caret to the end
+    // Text added by another device does not move the caret of a user who is writing, or who placed it within the text.
+    const isInUse = selectionStart < before.length || drafts?.isTyped(peer) === true;
+    if (isInUse && before !== "" && value.startsWith(before))
       this.#text.setSelectionRange(selectionStart, selectionEnd);
     this.render();
   }
