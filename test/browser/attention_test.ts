@@ -114,7 +114,7 @@ const listening = (page: Page) =>
     }),
   );
 
-test("notifies and sounds once for three hidden tabs, and not for what is visible", async () => {
+test("notifies and sounds once for three hidden tabs, and not for a visible message", async () => {
   const [ann, bob] = [await person("Three-Ann"), await person("Three-Bob")];
   const wire = await bob.open();
   await wire.send("Three-Ann", "first");
@@ -262,7 +262,7 @@ test("opens the conversation of a clicked notification", async () => {
   await page.waitForSelector("chat-thread .message");
 });
 
-test("closes notifications of what was read elsewhere once a page opens", async () => {
+test("closes notifications of messages read elsewhere once a page opens", async () => {
   const [ann, bob] = [await person("Late-Ann"), await person("Late-Bob")];
   await (await ann.open()).send("Late-Bob", "hello");
   await (await bob.open()).send("Late-Ann", "still unread");

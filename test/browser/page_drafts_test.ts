@@ -44,7 +44,7 @@ test("keeps a draft too long to send while another device writes and sends", asy
   await shows(laptop, long);
 });
 
-test("merges what two devices wrote without a connection", async () => {
+test("merges the drafts that two devices wrote without a connection", async () => {
   const [laptop, phone] = await devices("Carol");
   proxy.answer = () => new Response("away", { status: 503 });
   proxy.cut();

@@ -63,7 +63,7 @@ test("uses the language chosen last, whichever loads first", async () => {
   expect(await page.getAttribute("html", "lang")).toBe("en");
 }, 30_000);
 
-test("disables what the menu cannot do yet, without shifting it later", async () => {
+test("disables menu entries until they work, without shifting them later", async () => {
   const page = await blank(ann);
   const release = await hold(page, "**/me");
   const attend = await hold(page, "**/notifications/notifications.js");

@@ -174,7 +174,7 @@ describe("a conversation in the address", () => {
     { held: "the peer's name", url: /\/(get_users|conversations)\?/, viewport: wide },
     { held: "the messages", url: "**/messages/**", viewport: wide },
     { held: "the messages", url: "**/messages/**", viewport: narrow },
-  ])("shows a skeleton while $held loads ($viewport.width px)", async ({ url, viewport }) => {
+  ])("shows a skeleton while loading $held ($viewport.width px)", async ({ url, viewport }) => {
     const page = await blank(ann, { viewport });
     const release = await hold(page, url);
     await page.goto(`${chat.url}/#Bob`, { waitUntil: "commit" });

@@ -149,7 +149,7 @@ test("fills a screen taller than the window", async () => {
   expect(await bottom(page)).toBeGreaterThan(100);
 });
 
-test("counts and announces once what arrives while reading further up", async () => {
+test("counts and announces once the messages that arrive while reading further up", async () => {
   const page = await enter();
   const bob = await chat.server.user(WRITER).open();
   for (let i = 1; i <= 40; i++) await bob.send(READER, `line ${i}`);

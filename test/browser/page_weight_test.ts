@@ -144,7 +144,7 @@ test.each(["en-GB", "el-GR"])(
   60_000,
 );
 
-test("weighs what the benchmark counts when signed in, and at most 75 KiB", async () => {
+test("loads exactly the files that the benchmark counts when signed in, within 75 KiB", async () => {
   using wire = new Wire(chat.server.port);
   const user = await chat.server.person("Signed-in");
   const page = await visitor(wire.url, "en-GB", user);

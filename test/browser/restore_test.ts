@@ -116,45 +116,51 @@ test("fetches only new messages after a restart", async () => {
 });
 
 const unnoticed = [
-  { what: "as many", sent: ["two again", "three again"] },
-  { what: "more", sent: ["two again", "three again", "four"] },
-  { what: "fewer", sent: ["two again"] },
+  { count: "as many", sent: ["two again", "three again"] },
+  { count: "more", sent: ["two again", "three again", "four"] },
+  { count: "fewer", sent: ["two again"] },
 ];
 
-test.each(unnoticed)("detects in an open page that the database went back and has $what messages", async ({ sent }) => {
-  await using app = await startApp();
-  const [ann, bob] = await app.people("ann", "bob");
-  await sends(bob!, "ann", "one", "two", "three");
-  const url = localhost(app.url);
-  const page = await open(await chat.context(ann, { url }), "bob", url);
-  await shows(page, "one", "two", "three");
-  await goBack(app.sql);
-  await sends(bob!, "ann", ...sent);
-  await shows(page, "one", ...sent);
-});
+test.each(unnoticed)(
+  "detects in an open page that the database went back and has $count messages",
+  async ({ sent }) => {
+    await using app = await startApp();
+    const [ann, bob] = await app.people("ann", "bob");
+    await sends(bob!, "ann", "one", "two", "three");
+    const url = localhost(app.url);
+    const page = await open(await chat.context(ann, { url }), "bob", url);
+    await shows(page, "one", "two", "three");
+    await goBack(app.sql);
+    await sends(bob!, "ann", ...sent);
+    await shows(page, "one", ...sent);
+  },
+);
 
-test.each(unnoticed)("detects on reconnecting that the database went back and has $what messages", async ({ sent }) => {
-  const database = await migratedDatabase();
-  const pod = new ServerProcess(freePort(), database);
-  await pod.start();
-  const [ann, bob] = [await Person.signUp(pod.url, "ann"), await Person.signUp(pod.url, "bob")];
-  await sends(bob, "ann", "one", "two", "three");
-  const context = await chat.context(ann, { url: pod.url });
-  const page = await open(context, "bob", pod.url);
-  await shows(page, "one", "two", "three");
-  await caches(page, "ann", "bob", "three");
-  await pod.stop();
-  await page.evaluate(() => window.dispatchEvent(new Event("offline"))); // delays the reconnect
-  const sql = connect(database, { name: "test" });
-  await goBack(sql);
-  await sql.end();
-  await using other = await startApp({ database });
-  await sends(bob.at(other), "ann", ...sent);
-  await pod.start();
-  await shows(page, "one", ...sent);
-  await shows(await open(context, "bob", pod.url), "one", ...sent);
-  await pod.stop();
-});
+test.each(unnoticed)(
+  "detects on reconnecting that the database went back and has $count messages",
+  async ({ sent }) => {
+    const database = await migratedDatabase();
+    const pod = new ServerProcess(freePort(), database);
+    await pod.start();
+    const [ann, bob] = [await Person.signUp(pod.url, "ann"), await Person.signUp(pod.url, "bob")];
+    await sends(bob, "ann", "one", "two", "three");
+    const context = await chat.context(ann, { url: pod.url });
+    const page = await open(context, "bob", pod.url);
+    await shows(page, "one", "two", "three");
+    await caches(page, "ann", "bob", "three");
+    await pod.stop();
+    await page.evaluate(() => window.dispatchEvent(new Event("offline"))); // delays the reconnect
+    const sql = connect(database, { name: "test" });
+    await goBack(sql);
+    await sql.end();
+    await using other = await startApp({ database });
+    await sends(bob.at(other), "ann", ...sent);
+    await pod.start();
+    await shows(page, "one", ...sent);
+    await shows(await open(context, "bob", pod.url), "one", ...sent);
+    await pod.stop();
+  },
+);
 
 /** Deletes the last two of three messages, but keeps the epoch, unlike a restore. */
 async function goBack(sql: Client): Promise<void> {
