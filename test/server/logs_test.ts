@@ -65,7 +65,7 @@ describe("the search of the logs", () => {
       search.noteSetting("DATABASE_URL", "postgres://ann:hunter22%2F@db/chat");
     });
     expect(found).toMatch(
-      /1 lines of the log hold what nobody may read there:\n {2}.*‹(password|cookie|message|secret)›/,
+      /1 log lines contain secrets:\n {2}.*‹(password|cookie|message|secret)›/,
     );
     for (const secret of [password, token, text, "hunter22", "first-key", "second-key"])
       expect(found).not.toContain(secret);
@@ -107,7 +107,7 @@ describe("the search of the logs", () => {
       });
       const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
       expect(await child.exited).not.toBe(0);
-      expect(err).toContain("2 lines of the log hold what nobody may read there");
+      expect(err).toContain("2 log lines contain secrets");
       expect(err).toContain('"event":"somebody signed up","with":"‹password›');
       expect(err).toContain('"event":"somebody has","cookie":"chatify_session=‹cookie›');
       expect(err).toMatch(/^ 1 fail$/m);
