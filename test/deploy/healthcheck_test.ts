@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 
 import { freePort, ROOT, startApp, type TestApp } from "../support/harness.ts";
+import { until } from "../support/until.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -45,9 +46,7 @@ test("healthcheck exits with 1 if chatify has no database, but --alive with 0", 
     stdio: ["ignore", "ignore", "ignore"],
   });
   try {
-    for (let i = 0; i < 400 && !(await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined)); i++) {
-      await Bun.sleep(10);
-    }
+    await until("it listens", async () => !!(await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined)));
     // Together: after five seconds without a database the server ends.
     const [alive, whole] = await Promise.all([healthcheck({ PORT: port }, "--alive"), healthcheck({ PORT: port })]);
     expect(alive).toMatchObject({ code: 0, err: "" });

@@ -19,6 +19,7 @@ import {
   startApp,
   type TestApp,
 } from "../support/harness.ts";
+import { until } from "../support/until.ts";
 
 setDefaultTimeout(30_000);
 
@@ -297,9 +298,8 @@ describe("a terminal", () => {
   test("is prompted twice, without echo", async () => {
     const database = await migratedDatabase();
     let shown = "";
-    const until = async (words: string) => {
-      for (let i = 0; i < 1_000 && !shown.includes(words); i++) await Bun.sleep(10);
-      expect(shown).toContain(words);
+    const shows = async (words: string) => {
+      await until(`the terminal shows ${words}`, () => shown.includes(words));
       await Bun.sleep(50);
     };
     const { PATH = "", HOME = "" } = Bun.env;
@@ -312,26 +312,26 @@ describe("a terminal", () => {
       });
     };
     const child = spawn("user", "add", "Typed");
-    await until("Password for Typed: ");
+    await shows("Password for Typed: ");
     child.terminal!.write(`${NEW_PASSWORD}x\x7f\r`); // one letter too many, taken back
-    await until("Repeat the password: ");
+    await shows("Repeat the password: ");
     child.terminal!.write("something else\r");
-    await until("The passwords differ. Try again.");
-    await until("Try again.\r\nPassword for Typed: ");
+    await shows("The passwords differ. Try again.");
+    await shows("Try again.\r\nPassword for Typed: ");
     child.terminal!.write(`${NEW_PASSWORD}\r`);
     for (let i = 0; i < 1_000 && shown.split("Repeat the password: ").length < 3; i++) await Bun.sleep(10);
     child.terminal!.write(`${NEW_PASSWORD}\r`);
     expect(await child.exited).toBe(0);
-    await until("Typed can sign in now.");
+    await shows("Typed can sign in now.");
     expect(shown).not.toContain(NEW_PASSWORD.slice(0, 5));
     expect(shown).not.toContain("something");
     child.terminal!.close();
 
     const given = spawn("user", "passwd", "Typed");
-    await until("New password for Typed: ");
+    await shows("New password for Typed: ");
     given.terminal!.write("\x03"); // Ctrl-C
     expect(await given.exited).toBe(130);
-    await until("Cancelled: nothing was changed");
+    await shows("Cancelled: nothing was changed");
     given.terminal!.close();
 
     const app = await startApp({ database });
@@ -349,9 +349,7 @@ describe("the embedded PostgreSQL", () => {
   });
   const runs = () => existsSync(join(dataDir, "pg18", "cluster", "postmaster.pid"));
   /** Waits until it does not run any more. */
-  const ended = async () => {
-    for (const since = performance.now(); runs() && performance.now() - since < 5_000;) await Bun.sleep(20);
-  };
+  const ended = () => until("PostgreSQL has stopped", () => !runs(), 5_000);
   afterAll(async () => {
     if (runs()) {
       process.kill(

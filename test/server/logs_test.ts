@@ -64,9 +64,7 @@ describe("the search of the logs", () => {
       search.noteSetting("SESSION_SECRET", "first-key-of-32-characters-or-more,\nsecond-key-of-32-characters-or-more");
       search.noteSetting("DATABASE_URL", "postgres://ann:hunter22%2F@db/chat");
     });
-    expect(found).toMatch(
-      /1 log lines contain secrets:\n {2}.*‹(password|cookie|message|secret)›/,
-    );
+    expect(found).toMatch(/1 log lines contain secrets:\n {2}.*‹(password|cookie|message|secret)›/);
     for (const secret of [password, token, text, "hunter22", "first-key", "second-key"])
       expect(found).not.toContain(secret);
   });

@@ -287,10 +287,7 @@ describe("migrate beside pods that serve", () => {
       from pg_stat_activity
       where datname = current_database() and application_name ~ '^chatify-[0-9a-f]{8}$'
     `;
-    for (const since = performance.now(); performance.now() - since < 10_000; await Bun.sleep(20)) {
-      if ((await ask(database, connected))[0]!.pods === left) return;
-    }
-    throw new Error(`Not within 10 s: ${left} pods connected`);
+    await until(`${left} pods are connected`, async () => (await ask(database, connected))[0]!.pods === left);
   }
 
   test("migrate runs beside compatible older pods, which serve on, while users write", async () => {

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 
 import { startApp } from "../support/harness.ts";
+import { until } from "../support/until.ts";
 
 /** Presence is slow by design: these tests wait side by side. */
 const SLOW_MS = 20_000;
@@ -95,11 +96,8 @@ test.concurrent(
     const state = () => app.sql<{ is_online: boolean; last_seen_at: string | null }[]>`
     select is_online, last_seen_at from users where username = 'ann'
   `;
-    const becomes = async (online: boolean, withinMs: number) => {
-      for (const since = performance.now(); performance.now() - since < withinMs; await Bun.sleep(50)) {
-        if ((await state())[0]!.is_online === online) return;
-      }
-    };
+    const becomes = (online: boolean, withinMs: number) =>
+      until(`is_online is ${online}`, async () => (await state())[0]!.is_online === online, withinMs);
     await becomes(true, 8_000);
     expect(await state()).toEqual([{ is_online: true, last_seen_at: null }] as never);
     await tab.close();

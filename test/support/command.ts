@@ -8,6 +8,7 @@ import { TEXTS } from "../../tools/chaos/workload.ts";
 import { SESSION_SECRET } from "../../tools/support/users.ts";
 import { ROOT } from "./harness.ts";
 import { logs } from "./log_search.ts";
+import { until } from "./until.ts";
 
 logs.noteSetting("SESSION_SECRET", SESSION_SECRET);
 logs.note("cookie", "token-p0000");
@@ -31,16 +32,11 @@ export async function runCommand(script: string, words: string[], options: { int
     child.exited,
   ]);
   logs.hear(out + err);
-  const find = () => ({
-    left: readdirSync(directory).filter((name) => name.startsWith("chatify-")),
-    running: processesNaming(directory),
-  });
-  let found = find();
-  // What was told to end may do so a moment after the command.
-  for (const since = performance.now(); performance.now() - since < 5_000; found = find()) {
-    if (found.left.length + found.running.length === 0) break;
-    await Bun.sleep(50);
-  }
+  const left = () => readdirSync(directory).filter((name) => name.startsWith("chatify-"));
+  const running = () => processesNaming(directory);
+  // Children may exit a moment after the command.
+  await until("nothing is left", () => left().length + running().length === 0, 5_000).catch(() => {});
+  const found = { left: left(), running: running() };
   rmSync(directory, { recursive: true, force: true });
   return { code, out, err, ...found };
 }

@@ -19,6 +19,7 @@ import { PASSWORD } from "../../src/embedded_postgres/layout.ts";
 import type { Certificate } from "./certificates.ts";
 import { freePort, ROOT, SILENT } from "./harness.ts";
 import { place, sharedPostgres } from "./shared_postgres.ts";
+import { until } from "./until.ts";
 
 interface Options {
   /** Lines of pg_hba.conf; by default any user with a password. */
@@ -138,10 +139,8 @@ export class PostgresServer implements AsyncDisposable {
     this.#process?.kill("SIGKILL");
     await this.#process?.exited;
     this.#process = undefined;
-    for (const begun = performance.now(); performance.now() - begun < 5_000; await Bun.sleep(20)) {
-      const left = Bun.spawnSync(["pgrep", "--full", `postgres.*${this.port}|${this.cluster}`]).stdout.toString();
-      if (left.trim() === "") return;
-    }
+    const processes = () => Bun.spawnSync(["pgrep", "--full", `postgres.*${this.port}|${this.cluster}`]).stdout.length;
+    await until("its processes have ended", () => processes() === 0, 5_000);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
