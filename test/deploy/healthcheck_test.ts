@@ -1,4 +1,4 @@
-/** `healthcheck`, as a container asks it: what it finds, says and ends with. */
+/** `healthcheck`, as a container runs it: its result, message and exit code. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";

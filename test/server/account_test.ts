@@ -1,4 +1,4 @@
-/** What people arrange about themselves, as they and others see it. On two pods. */
+/** Settings, privacy, sessions, passwords and deletion of an account, as its user and others see them. On two pods. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 

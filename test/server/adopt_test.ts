@@ -1,4 +1,4 @@
-/** A database of the original demo becomes chatify's: nothing is lost, and whoever wrote there goes on writing. */
+/** Adoption of the original demo's database: no data is lost, and its users continue. */
 
 import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** Blocks and mutes as both people see them: the one who blocks sees nothing new, the one who is blocked notices nothing. On two pods. */
+/** Blocks and mutes as both users see them: the blocker receives nothing new, and the blocked user notices nothing. On two pods. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 

@@ -1,4 +1,4 @@
-/** `Database` while its PostgreSQL loses connections, stands still, or is not there. */
+/** `Database` while its PostgreSQL loses connections, hangs, or is unreachable. */
 
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";

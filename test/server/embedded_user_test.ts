@@ -1,4 +1,4 @@
-/** As which user the embedded PostgreSQL runs, and what other users of the machine can get of it. */
+/** The system user of the embedded PostgreSQL, and the access of other users of the machine. */
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chownSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync } from "node:fs";

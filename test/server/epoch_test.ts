@@ -1,4 +1,4 @@
-/** When pages are told to forget what they hold: whenever the database may have gone back, however that was done, and else never. */
+/** The epoch, which makes pages drop their data, changes whenever the database may have gone back, and only then. */
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chownSync, rmSync, statSync, writeFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** What somebody takes with them: everything of theirs, once, in order, whole or not at all. */
+/** The export contains all of a user's data once, in order, and completely or not at all. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 

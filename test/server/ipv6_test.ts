@@ -1,4 +1,4 @@
-/** Machines with one family of addresses only: what chatify listens at, and whether it is found there. */
+/** Machines with only IPv4 or only IPv6: the listening address, and reachability. */
 
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";

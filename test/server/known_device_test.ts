@@ -1,4 +1,4 @@
-/** Devices that an account knows again: strangers who fail at the name do not lock them out, and their cookie does nothing else. */
+/** Known devices: failed logins of others do not lock them out, and their cookie grants nothing else. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 

@@ -1,4 +1,4 @@
-/** The limits as people and programs meet them: how much goes, what the answer to more is, and whom it does not touch. */
+/** Rate limits: their size, the response beyond them, and whom they do not affect. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 

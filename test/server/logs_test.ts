@@ -1,4 +1,4 @@
-/** What the logs hold when something goes wrong: nothing that anybody wrote, typed or was given. And that the search of them (`log_search.ts`) finds. */
+/** Logs of failures contain no secret or message of a user, and `log_search.ts` would find one. */
 
 import { describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** Pages and lists that are too long to be built at once: they come whole and in order, and clients that read none of them are bounded. */
+/** Responses too long to build at once are complete and in order, and clients that do not read them are bounded. */
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 

@@ -1,4 +1,4 @@
-/** What clients that read nothing make the server hold: each test measures the process of a server, as it is served. */
+/** The memory that clients that read nothing can pin, measured on a server process. */
 
 import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 

@@ -1,4 +1,4 @@
-/** `/metrics` as Prometheus reads it, and that its values follow what users do. */
+/** `/metrics` is valid for Prometheus, and its values follow the activity of users. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";

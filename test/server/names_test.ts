@@ -1,4 +1,4 @@
-/** Names as people meet them: trimmed wherever they are read, refused when they pass for another's. On two pods. */
+/** Names are trimmed wherever they are read, and rejected when they resemble another account's. On two pods. */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 

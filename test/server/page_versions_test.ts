@@ -1,4 +1,4 @@
-/** The files of the pages' versions in a real PostgreSQL: how many are kept, and what a client that makes up addresses costs. */
+/** The stored files of page versions: how many are kept, and the cost of made-up addresses. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 

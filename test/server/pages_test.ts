@@ -1,4 +1,4 @@
-/** What answers tell a browser to refuse: policies, https only, nothing kept. */
+/** Security headers: content policies, https only, no caching of personal data. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { appendFileSync, cpSync, mkdtempSync, rmSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** What pages are asked for with: any text in `limit`, `before`, `after` and `cursor` gives a page or words, never a failure of ours. */
+/** Parameters of paged routes: any text in `limit`, `before`, `after` and `cursor` gives a page or an error, never a 500. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 

@@ -1,4 +1,4 @@
-/** Finding people by any part of their name: among all, and among one's own conversations. */
+/** The search for users by any part of their name, among all and among one's conversations. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 

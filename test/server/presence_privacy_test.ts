@@ -1,4 +1,4 @@
-/** What presence keeps to itself: across a block, and of users who hide when they were last seen. On two pods. */
+/** Presence is hidden across blocks, and last seen of users who hide it. On two pods. */
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 

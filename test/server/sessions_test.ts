@@ -1,4 +1,4 @@
-/** Sessions from their first cookie to their end: how long they last, who can take one over, and how the key that signs them is exchanged. */
+/** The lifetime of sessions, protection from stolen cookies, and rotation of the signing key. */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 

@@ -56,7 +56,7 @@ function connect(url: string) {
 const soon = (what: string, holds: () => boolean) => until(what, holds, 3_000);
 
 describe("the connection", () => {
-  test("is open once the server has greeted, and carries frames both ways", async () => {
+  test("is open after hello, and carries frames in both directions", async () => {
     await using server = serve();
     using page = connect(server.url);
     expect(page.connection.send({ type: "typing", peer: "bob" })).toBe(false);
@@ -70,7 +70,7 @@ describe("the connection", () => {
     expect(server.heard).toContainEqual({ type: "typing", peer: "bob" });
   });
 
-  test("comes back after a restart", async () => {
+  test("reconnects after a restart", async () => {
     await using server = serve();
     using page = connect(server.url);
     await soon("the connection is open", () => page.connection.state === "open");
@@ -79,7 +79,7 @@ describe("the connection", () => {
     expect(page.states).toEqual(["open", "connecting", "open"]);
   });
 
-  test("does not come back when the session ended", async () => {
+  test("does not reconnect after the session ended", async () => {
     await using server = serve();
     using page = connect(server.url);
     await soon("the connection is open", () => page.connection.state === "open");
@@ -90,7 +90,7 @@ describe("the connection", () => {
     expect(server.state.opened).toBe(1);
   });
 
-  test("asks a quiet server whether it is there, and leaves one that does not answer", async () => {
+  test("pings a silent server, and closes without a pong", async () => {
     await using server = serve();
     using page = connect(server.url);
     await soon("two pings came", () => server.heard.filter(({ type }) => type === "ping").length >= 2);
@@ -126,7 +126,7 @@ describe("the connection", () => {
     expect(server.state.opened).toBe(2);
   });
 
-  test("gives up on a server that does not greet, and asks why", async () => {
+  test("closes without a hello, and checks the reason", async () => {
     await using server = serve({ greets: false });
     using page = connect(server.url);
     let refused = 0;
@@ -135,7 +135,7 @@ describe("the connection", () => {
     expect(page.connection.state).toBe("connecting");
   });
 
-  test("tries on while nobody is there", async () => {
+  test("keeps trying while the server is unreachable", async () => {
     const gone = serve();
     const { url } = gone;
     await gone[Symbol.asyncDispose]();

@@ -36,7 +36,7 @@ function loaded(...page: Message[]) {
 }
 
 describe("a conversation", () => {
-  test("shows messages in order, and lets early ones wait for those before them", () => {
+  test("shows messages in order, and holds early ones until the gap is filled", () => {
     const conversation = loaded(...range(1, 2));
     expect(conversation.receive(message(4))).toEqual({ fresh: true, gap: true });
     expect(seqs(conversation)).toEqual([1, 2]);
@@ -44,7 +44,7 @@ describe("a conversation", () => {
     expect(seqs(conversation)).toEqual([1, 2, 3, 4]);
   });
 
-  test("takes a message once, however often it comes", () => {
+  test("stores a repeated message once", () => {
     const conversation = loaded(message(1));
     for (let i = 0; i < 3; i++) conversation.receive(message(2));
     conversation.receive(message(1));
@@ -52,7 +52,7 @@ describe("a conversation", () => {
     expect(conversation.unread).toBe(1);
   });
 
-  test("counts as unread what fills a gap, when an ack overtook the row that would have told", () => {
+  test("counts messages that fill a gap as unread, when an ack overtook the list row", () => {
     const conversation = loaded(message(1));
     conversation.receive(message(5, "ann"));
     conversation.update(row(4, 3), undefined);
@@ -60,7 +60,7 @@ describe("a conversation", () => {
     expect(conversation.unread).toBe(3);
   });
 
-  test("counts what is unread of a peer whose name the address spells otherwise", () => {
+  test("counts unread messages of a peer in another spelling", () => {
     const conversation = new Conversation("ann", "BOB");
     conversation.load(range(1, 2), true);
     conversation.receive(message(3));
@@ -82,7 +82,7 @@ describe("a conversation", () => {
     }
   });
 
-  test("keeps an own message in sight while it waits for others before it", () => {
+  test("shows an own message while those before it are missing", () => {
     const conversation = loaded(message(1));
     conversation.receive(message(3, "ann", "my-ref-1"));
     expect(seqs(conversation)).toEqual([1, 3]);
@@ -90,7 +90,7 @@ describe("a conversation", () => {
     expect(seqs(conversation)).toEqual([1, 2, 3]);
   });
 
-  test("reports a hole that nothing but the list told of", () => {
+  test("reports a gap known only from the list", () => {
     const conversation = loaded(...range(1, 3));
     conversation.update(row(5, 2), undefined);
     expect(conversation.hasGap).toBe(true);
@@ -99,7 +99,7 @@ describe("a conversation", () => {
     expect(conversation.unread).toBe(2);
   });
 
-  test("not loaded, remembers only what the list needs, and reports a jump", () => {
+  test("keeps only list data until loaded, and reports a jump", () => {
     const conversation = new Conversation("ann", "bob");
     conversation.update(row(7, 1), { from: "bob", text: "text 7", at: 7000 });
     expect(conversation.receive(message(8))).toEqual({ fresh: true, gap: false });
@@ -109,7 +109,7 @@ describe("a conversation", () => {
     expect(conversation.unread).toBe(3);
   });
 
-  test("joins what came while its first page was on the way", () => {
+  test("merges messages that arrive during its first page", () => {
     const conversation = new Conversation("ann", "bob");
     conversation.receive(message(51));
     conversation.load(range(1, 50), true);
@@ -129,7 +129,7 @@ describe("a conversation", () => {
     expect(conversation.complete).toBe(true);
   });
 
-  test("knows where the unread begin, and whether it reaches back that far", () => {
+  test("finds the first unread message, and whether it is loaded", () => {
     const conversation = new Conversation("ann", "bob");
     conversation.update(row(100, 20, { my_read_seq: 79 }), undefined);
     conversation.load(
@@ -143,7 +143,7 @@ describe("a conversation", () => {
     expect(conversation.firstAfter(100)).toBeUndefined();
   });
 
-  test("has nothing unread when the server says so, however far back its mark is", () => {
+  test("has nothing unread when the server says so, even with an old mark", () => {
     const conversation = new Conversation("ann", "bob");
     conversation.load(
       Array.from({ length: 10 }, (_, index) => message(51 + index, "ann")),
@@ -178,7 +178,7 @@ describe("a conversation", () => {
     expect(conversation.reading.unconfirmed).toBeUndefined();
   });
 
-  test("does not believe an answer that is older than what it saw since", () => {
+  test("ignores a response older than newer events", () => {
     const conversation = loaded(message(1));
     conversation.receive(message(2));
     conversation.update(row(1, 0), { from: "bob", text: "text 1", at: 1000 });
@@ -189,7 +189,7 @@ describe("a conversation", () => {
     expect(conversation.unread).toBe(0);
   });
 
-  test("with oneself is never unread and has no reader", () => {
+  test("with self is never unread and has no read mark", () => {
     const notes = new Conversation("ann", "ann");
     notes.load([], true);
     notes.receive({ ...message(1, "ann"), to: "ann" });
@@ -202,7 +202,7 @@ describe("the stretch in the document", () => {
   const edges = ({ first, last }: VirtualWindow) => [first, last];
   const END = Number.POSITIVE_INFINITY;
 
-  test("is at the end at first, and grows where the reader goes", () => {
+  test("starts at the end, and grows in the direction of scrolling", () => {
     const stretch = new VirtualWindow();
     stretch.toEnd(10_000);
     expect(edges(stretch)).toEqual([9_941, END]);
@@ -212,7 +212,7 @@ describe("the stretch in the document", () => {
     expect(edges(stretch)).toEqual([9_921, END]);
   });
 
-  test("goes to a message with what came before it", () => {
+  test("opens at a message with those before it", () => {
     const stretch = new VirtualWindow();
     stretch.to(500, 10_000);
     expect(edges(stretch)).toEqual([470, 629]);
@@ -222,7 +222,7 @@ describe("the stretch in the document", () => {
     expect(edges(stretch)).toEqual([1, END]);
   });
 
-  test("is bounded wherever the reader goes, has them in it, and never takes away what they read", () => {
+  test("is bounded, contains the visible messages, and never removes them", () => {
     const stretch = new VirtualWindow();
     const held = 10_000;
     stretch.toEnd(held);
@@ -241,7 +241,7 @@ describe("the stretch in the document", () => {
     }
   });
 
-  test("takes in as much as a screen shows that shows more", () => {
+  test("grows with a larger screen", () => {
     const stretch = new VirtualWindow();
     stretch.to(500, 1_000);
     for (let ends = 0; ends < 2;) {
@@ -252,7 +252,7 @@ describe("the stretch in the document", () => {
     expect(edges(stretch)).toEqual([1, END]);
   });
 
-  test("stays bounded as messages come, and lets go where the reader is not", () => {
+  test("stays bounded as messages arrive, dropping those far from the visible ones", () => {
     const [reading, away] = [new VirtualWindow(), new VirtualWindow()];
     for (const stretch of [reading, away]) stretch.toEnd(100);
     for (let held = 101; held <= 2_000; held++) {
@@ -275,13 +275,13 @@ describe("grouping", () => {
       item.kind !== "message" ? item.kind : `${item.first ? "[" : ""}${item.message.from}${item.last ? "]" : ""}`,
     );
 
-  test("joins runs of one person within five minutes", () => {
+  test("groups messages of one user within five minutes", () => {
     expect(
       shape(said("a", noon), said("a", noon + minute), said("b", noon + 2 * minute), said("b", noon + 8 * minute)),
     ).toEqual(["day", "[a", "a]", "[b]", "[b]"]);
   });
 
-  test("draws a line for each day, and none that goes back", () => {
+  test("separates days, and never backwards", () => {
     const midnight = new Date(2026, 10, 23).getTime();
     expect(shape(said("a", midnight - 1), said("a", midnight + 1), said("a", midnight - 1))).toEqual([
       "day",
@@ -292,14 +292,14 @@ describe("grouping", () => {
     ]);
   });
 
-  test("draws a line above what is new, within a run too, and below the day's", () => {
+  test("separates new messages, within a group too, below the day's line", () => {
     const run = [1, 2, 3].map((seq) => said("a", noon + seq, "hi", seq));
     expect(shapeFrom(2, ...run)).toEqual(["day", "[a]", "new", "[a", "a]"]);
     expect(shapeFrom(1, ...run)).toEqual(["day", "new", "[a", "a", "a]"]);
     expect(shapeFrom(9, ...run)).toEqual(["day", "[a", "a", "a]"]);
   });
 
-  test("knows emoji that stand alone", () => {
+  test("recognizes messages of emoji only", () => {
     for (const text of ["🙂", "👍🏽 👩‍👩‍👧", "❤️🎉🇬🇷"]) expect([text, isEmoji(text)]).toEqual([text, true]);
     for (const text of ["", "🙂🙂🙂🙂", "ok 🙂", "1", "#"]) expect([text, isEmoji(text)]).toEqual([text, false]);
   });
@@ -314,12 +314,12 @@ describe("backoff", () => {
     expect(Math.round(backoff.next() ?? 0)).toBe(500);
   });
 
-  test("spreads everybody over five seconds after a restart", () => {
+  test("spreads reconnects over five seconds after a restart", () => {
     expect(new Backoff(() => 0.5).next(1012)).toBe(2500);
     expect(new Backoff(() => 0).next(1012)).toBe(0);
   });
 
-  test("does not come back after the session ended, and slowly after too much", () => {
+  test("never reconnects after the session ended, and slowly after rate limiting", () => {
     expect(new Backoff().next(4401)).toBeUndefined();
     expect(new Backoff(() => 0).next(1008)).toBeGreaterThanOrEqual(15_000);
   });

@@ -105,7 +105,7 @@ function browser() {
 }
 
 describe("attention", () => {
-  test("is asked for once, however many tabs are hidden, and goes on when the one that asks is closed", async () => {
+  test("is shown once over all hidden tabs, also after the elected tab closes", async () => {
     const { clock, open, notified, sounded } = browser();
     const tabs = [open(), open(), open()];
     for (const { attention } of tabs) attention.messageArrived({ from: "bob", text: "hello", seq: 1 });
@@ -119,7 +119,7 @@ describe("attention", () => {
     expect([notified, sounded.length]).toEqual([["bob: hello", "bob: are you there?"], 2]);
   });
 
-  test("is not asked for what is on the screen, and only softly beside another conversation", async () => {
+  test("is not shown for the visible conversation, and only in the page beside another", async () => {
     const { clock, open, notified, sounded } = browser();
     const [hidden, seen] = [open(), open("bob")];
     for (const { attention } of [hidden, seen]) attention.messageArrived({ from: "Bob", text: "hello", seq: 1 });
@@ -135,7 +135,7 @@ describe("attention", () => {
     expect([notified, sounded.length]).toEqual([["Bob: still there?"], 2]);
   });
 
-  test("is not asked for what was read meanwhile, on the phone perhaps, nor for what is muted or my own", async () => {
+  test("is not shown for messages read elsewhere, muted or own", async () => {
     const { clock, open, conversation, notified, sounded } = browser();
     const { attention } = open();
     attention.messageArrived({ from: "bob", text: "read at once", seq: 1 });
@@ -147,7 +147,7 @@ describe("attention", () => {
     expect([notified, sounded]).toEqual([[], []]);
   });
 
-  test("tells of a burst once, with its last words, and sounds once in two seconds", async () => {
+  test("shows a burst once with its last text, and sounds once in two seconds", async () => {
     const { clock, open, notified, sounded } = browser();
     const { attention } = open();
     for (let seq = 1; seq <= 50; seq++) attention.messageArrived({ from: "bob", text: `word ${seq}`, seq });
@@ -162,7 +162,7 @@ describe("attention", () => {
     expect(sounded.length).toBe(3);
   });
 
-  test("follows what the person preferences", async () => {
+  test("follows the preferences", async () => {
     const { clock, open, preferences, notified, sounded } = browser();
     const { attention } = open();
     preferences.notifications = false;
@@ -300,7 +300,7 @@ function devices(...aheads: number[]) {
 }
 
 describe("shared drafts", () => {
-  test("appear on the other device within a second, whenever they change, and not with every letter", async () => {
+  test("reach the other device within a second, and not with every letter", async () => {
     const { clock, sent, all } = devices(0, 3_600_000);
     const [here, there] = [all[0]!, all[1]!];
     for (const text of ["h", "he", "hel", "hell", "hello"]) {
@@ -321,7 +321,7 @@ describe("shared drafts", () => {
     expect(there.text()).toBe("");
   });
 
-  test("never change what is being typed here, and both end with what was typed last", async () => {
+  test("never change a field being typed in, and both devices end with the last text", async () => {
     const { clock, all } = devices(0, -60_000);
     const [here, there] = [all[0]!, all[1]!];
     here.write("mine");
@@ -441,7 +441,7 @@ describe("shared drafts", () => {
     expect([here.text(), there.text(), kept.get("bob")?.text]).toEqual(["help", "help", "help"]);
   });
 
-  test("that the server does not take stay when another device writes and sends", async () => {
+  test("that the server rejects stay when another device writes and sends", async () => {
     const { clock, all } = devices(0, 0);
     const [here, there] = [all[0]!, all[1]!];
     const long = "x".repeat(4_001);
@@ -477,7 +477,7 @@ describe("shared drafts", () => {
     expect(here.text()).toBe("from the phone\n\nstored, and lost");
   });
 
-  test("of another tab that come late from the server are no news", async () => {
+  test("of another tab that arrive late from the server are ignored", async () => {
     const { clock, all } = devices(0);
     const [here] = all;
     for (const text of ["hel", "hello", "hey"]) here!.drafts.take({ peer: "bob", text, at: clock.now++ });
@@ -485,7 +485,7 @@ describe("shared drafts", () => {
     expect(here!.text()).toBe("hey");
   });
 
-  test("grow at their end while they are typed, when another device adds what it had", async () => {
+  test("are appended to while typed, when another device adds its text", async () => {
     const { clock, all } = devices(0, 0);
     const [here, there] = [all[0]!, all[1]!];
     there.wire.online = false;
@@ -502,7 +502,7 @@ describe("shared drafts", () => {
     expect([here.text(), there.text()]).toEqual(Array(2).fill("left here!\n\nin the tunnel"));
   });
 
-  test("sent elsewhere while this device was off are gone here, and those the server never had stay", async () => {
+  test("sent elsewhere while offline are removed, and those the server never had stay", async () => {
     const { clock, all } = devices(0, 0);
     const [here, there] = [all[0]!, all[1]!];
     there.write("to be sent");
@@ -516,7 +516,7 @@ describe("shared drafts", () => {
     expect([here.text(), here.drafts.of("carl")]).toEqual(["", "only here"]);
   });
 
-  test("stored and then sent elsewhere while this device was off do not come back from here", async () => {
+  test("stored and then sent elsewhere while offline are not restored", async () => {
     const { clock, kept, all } = devices(0, 0);
     const [here, there] = [all[0]!, all[1]!];
     here.write("hello");
@@ -530,7 +530,7 @@ describe("shared drafts", () => {
     expect([here.text(), kept.size]).toEqual(["", 0]);
   });
 
-  test("go out at once when the page is left, and not when no server would take them", async () => {
+  test("are sent at once when the page is left, unless no server would accept them", async () => {
     const { clock, sent, all } = devices(0);
     const [here] = all;
     here!.write("a");

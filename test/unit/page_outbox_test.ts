@@ -85,7 +85,7 @@ describe("the outbox", () => {
     expect(outbox.settle(refs[0] ?? "")).toBeUndefined();
   });
 
-  test("survives a reload, for the same person only", async () => {
+  test("survives a reload, for the same user only", async () => {
     const { outbox, storage } = open();
     outbox.add("bob", "one");
     outbox.add("carl", "two");
@@ -102,7 +102,7 @@ describe("the outbox", () => {
     expect(again.outbox.to("bob").map(({ text }) => text)).toEqual(["one"]);
   });
 
-  test("ignores what something else left in the storage", async () => {
+  test("ignores foreign data in the storage", async () => {
     const { outbox, storage } = open();
     storage.setItem("chatify.draft.ann.broken", "{");
     storage.setItem("chatify.draft.ann.other", '{"ref":1}');
@@ -111,7 +111,7 @@ describe("the outbox", () => {
     expect(outbox.size).toBe(0);
   });
 
-  test("waits as long as the server says and keeps the order of what comes behind", () => {
+  test("waits for retry_after and keeps the order of later texts", () => {
     const { outbox, timers, sent, refs, connect } = open();
     connect();
     outbox.add("bob", "one");
@@ -126,7 +126,7 @@ describe("the outbox", () => {
     expect(sent).toEqual(["one", "one", "two"]);
   });
 
-  test("fails what will never be taken, until somebody tries again or throws it away", () => {
+  test("marks a rejected text as failed until it is resent or discarded", () => {
     const { outbox, storage, sent, refs, connect } = open();
     connect();
     outbox.add("bob", "one");
@@ -148,7 +148,7 @@ describe("the outbox", () => {
     expect(storage.length).toBe(1);
   });
 
-  test("gives a text a new ref when another text has the old one", () => {
+  test("assigns a new ref when another text has the old one", () => {
     const { outbox, refs, connect } = open();
     connect();
     outbox.add("bob", "one");
@@ -159,14 +159,14 @@ describe("the outbox", () => {
     expect(outbox.size).toBe(1);
   });
 
-  test("is bounded, and says so instead of dropping", () => {
+  test("is bounded, and reports that instead of dropping", () => {
     const { outbox } = open();
     for (let i = 0; i < 200; i++) expect(outbox.add("bob", `${i}`)).toBeDefined();
     expect(outbox.add("bob", "one too many")).toBeUndefined();
     expect(outbox.size).toBe(200);
   });
 
-  test("leaves nothing behind when its person signs out", () => {
+  test("is erased at sign-out", () => {
     const { outbox, storage } = open();
     storage.setItem("chatify.language", "el");
     outbox.add("bob", "secret");
@@ -175,7 +175,7 @@ describe("the outbox", () => {
     expect(outbox.size).toBe(0);
   });
 
-  test("goes on in memory when the browser keeps nothing", () => {
+  test("works in memory when the browser stores nothing", () => {
     const storage = new FakeStorage();
     storage.setItem = () => {
       throw new DOMException("full", "QuotaExceededError");
@@ -219,7 +219,7 @@ class Limited {
 }
 
 describe("the outbox's pace", () => {
-  test("is fifteen at once, then four a second, however often the connection comes back", () => {
+  test("is fifteen at once, then four a second, over all reconnects", () => {
     const { outbox, timers, sent, refs, connect } = open();
     for (let i = 0; i < 50; i++) outbox.add(`peer${i}`, `${i}`);
     connect();
@@ -236,7 +236,7 @@ describe("the outbox's pace", () => {
     expect(timers.now - begun).toBeLessThanOrEqual(36 * 250);
   });
 
-  test("gives back what was not used", () => {
+  test("refunds unused credit", () => {
     const { outbox, timers, sent, refs, connect } = open();
     connect();
     for (let i = 0; i < 15; i++) outbox.settle(outbox.add("bob", `${i}`)!.ref);
@@ -256,7 +256,7 @@ describe("the outbox's pace", () => {
     ["another tab that takes all there is", { burst: 20, perSecond: 5 }, 201],
     ["a host's own limit of one a second", { burst: 5, perSecond: 1 }, 0],
     ["a host's own limit of one in five seconds", { burst: 1, perSecond: 0.2 }, 0],
-  ])("brings two hundred texts to a server with %s in order, and is never sent away", (_, rate, alsoEveryMs) => {
+  ])("sends two hundred texts in order to a server with %s, without being closed", (_, rate, alsoEveryMs) => {
     const { outbox, timers } = open();
     const server = new Limited(timers, rate);
     if (alsoEveryMs > 0) server.alsoSends(alsoEveryMs);
@@ -269,7 +269,7 @@ describe("the outbox's pace", () => {
     expect(server.accepted.length).toBeGreaterThanOrEqual(isBusy ? 15 : 200);
   });
 
-  test("says how long the server makes it wait, and when it is over", () => {
+  test("reports the server's wait and its end", () => {
     const { outbox, timers, refs, connect } = open();
     const said: number[] = [];
     outbox.on("limited", (seconds) => said.push(seconds));
@@ -284,7 +284,7 @@ describe("the outbox's pace", () => {
     expect(said).toEqual([3, 0]);
   });
 
-  test("is none where a server takes everything", () => {
+  test("is unlimited where the server has no limits", () => {
     const outbox = new Outbox(storeOf("ann", new FakeStorage()), {
       pace: null,
     });

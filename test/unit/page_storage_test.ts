@@ -1,4 +1,4 @@
-/** What a browser keeps of a person: unsent and unfinished texts, and what can be read without a network. */
+/** A browser's stored data of a user: unsent texts, drafts, and conversations for offline reading. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -36,7 +36,7 @@ const outboxStore = (storage: Shelf, database: Database) =>
   new OfflineStore<PendingMessage>({ storage, database }, "outbox", outboxPrefix("ann"), isPendingMessage);
 
 describe("kept records", () => {
-  test("are safe from the moment they are given, and leave localStorage once the database has them", async () => {
+  test("are stored synchronously, and move from localStorage to the database", async () => {
     const [storage, database] = [new Shelf(), new MemoryDatabase()];
     records(storage, database).put("a", "one");
     expect([...storage.entries.keys()]).toEqual(["box.a"]); // the tab may close now
@@ -48,7 +48,7 @@ describe("kept records", () => {
     expect(await records(storage, database).load()).toEqual(["one", "two"]);
   });
 
-  test("bring to the database what a closed page left in localStorage, an older version too", async () => {
+  test("move to the database what a closed page left in localStorage, also of an older version", async () => {
     const [storage, database] = [new Shelf(), new MemoryDatabase()];
     const draft = { ref: "0123456789", peer: "bob", text: "old", at: 1, state: "failed", code: "busy" } as const;
     storage.setItem("chatify.draft.ann.0123456789", JSON.stringify(draft));
@@ -58,7 +58,7 @@ describe("kept records", () => {
     expect(await outboxStore(storage, database).load()).toEqual([draft]);
   });
 
-  test("keep the newer of two, and not what was removed while they were read", async () => {
+  test("keep the newer of two, and not one removed during the read", async () => {
     const [storage, database] = [new Shelf(), new MemoryDatabase()];
     await database.write([
       { store: "box", key: "a", value: "old" },
@@ -71,7 +71,7 @@ describe("kept records", () => {
     expect(await loading).toEqual(["new"]);
   });
 
-  test("stay erased once their person has signed out, though somebody goes on typing", async () => {
+  test("stay erased after sign-out, though typing continues", async () => {
     const [storage, database] = [new Shelf(), new MemoryDatabase()];
     const kept = records(storage, database);
     kept.put("a", "one");
@@ -83,7 +83,7 @@ describe("kept records", () => {
     expect(kept.isVolatile).toBeFalse();
   });
 
-  test("say when they will be gone with the page, and not before", async () => {
+  test("report once that they last only as long as the page", async () => {
     const full = new Shelf();
     full.full = true;
     const cases: [Shelf, Database, boolean][] = [
@@ -115,7 +115,7 @@ describe("unfinished texts", () => {
     return { drafts, clock, storage, database, shown, told };
   }
 
-  test("survive the page, one a person, however the name is written", async () => {
+  test("survive the page, one per peer in any spelling", async () => {
     const first = open();
     first.drafts.write("Bob", "half a sent");
     first.drafts.write("carl.x", "hi");
@@ -135,7 +135,7 @@ describe("unfinished texts", () => {
     expect(third.drafts.of("Bob")).toBe("");
   });
 
-  test("are told after a pause, not for every letter", async () => {
+  test("are reported after a pause, not for every letter", async () => {
     const { drafts, told } = open();
     for (const text of ["h", "he", "hey"]) drafts.write("bob", text);
     expect(told).toEqual([]);
@@ -146,7 +146,7 @@ describe("unfinished texts", () => {
     expect(told).toHaveLength(1);
   });
 
-  test("the newest wins, whichever device it is from", () => {
+  test("the newest of any device wins", () => {
     const { drafts, clock, shown } = open();
     expect(drafts.take({ peer: "bob", text: "from the phone", at: 500 })).toBe(true);
     expect(drafts.take({ peer: "bob", text: "older", at: 400 })).toBe(false);
@@ -157,7 +157,7 @@ describe("unfinished texts", () => {
     expect(drafts.of("bob")).toBe("here");
   });
 
-  test("nothing is overwritten under the fingers, and then it is what counts", () => {
+  test("never overwrites a field being typed in, whose text then wins", () => {
     const { drafts, clock, told, shown } = open();
     drafts.write("bob", "typing he");
     expect(drafts.take({ peer: "bob", text: "other", at: 2_000 })).toBe(false);
@@ -236,7 +236,7 @@ describe("the cache for reading", () => {
     expect(await next.messages("p0")).toBeUndefined();
   });
 
-  test("writes nothing before the server has said which data are its, and forgets those of another", async () => {
+  test("writes nothing before hello names the epoch, and drops data of another", async () => {
     const bob = loaded("bob", range(1, 3));
     const { cache, database } = open(new MemoryDatabase(), [bob]);
     cache.changed(bob);
@@ -252,7 +252,7 @@ describe("the cache for reading", () => {
     expect(await other.cache.messages("bob")).toBeUndefined();
   });
 
-  test("does not believe what a tab wrote that had not heard of the new data", async () => {
+  test("ignores a tab's writes for an old epoch", async () => {
     const bob = loaded("bob", range(1, 3));
     const stale = open(new MemoryDatabase(), [bob]);
     stale.cache.setEpoch("1");
@@ -267,7 +267,7 @@ describe("the cache for reading", () => {
     expect((await open(stale.database).cache.load())?.records).toEqual([]);
   });
 
-  test("keeps nothing once its person has left", async () => {
+  test("is erased at sign-out", async () => {
     const bob = loaded("bob", range(1, 3));
     const { cache, database } = open(new MemoryDatabase(), [bob]);
     cache.setEpoch("1");
@@ -368,7 +368,7 @@ describe("a page that was here before", () => {
     return { database, stored, server };
   }
 
-  test("shows what it knows before the server answers, presence aside, and fills what came since", async () => {
+  test("shows cached conversations without presence before the server responds, and then fills the gap", async () => {
     const { database, stored, server } = await visited();
     server.away = true;
     const { chat, wire, seqs, asked } = page(database, server);
@@ -386,7 +386,7 @@ describe("a page that was here before", () => {
     expect(asked.at(-1)).toBe("bob 3");
   });
 
-  test("forgets it when the server's data are others", async () => {
+  test("drops the cache when the epoch changes", async () => {
     for (const change of ["epoch", "shorter"]) {
       const { database, stored, server } = await visited();
       server.away = true;
@@ -405,7 +405,7 @@ describe("a page that was here before", () => {
     }
   });
 
-  test("lets go of a conversation that the server does not list any more", async () => {
+  test("drops a conversation that the server no longer lists", async () => {
     const { database, server } = await visited();
     const { chat, wire, cache } = page(database, server);
     server.rows = () => [];
@@ -423,7 +423,7 @@ describe("a page that was here before", () => {
     expect([...(database.stores.get("messages")?.keys() ?? [])]).toEqual([]);
   });
 
-  test("lets go of a conversation blocked while it is open, and keeps one that only is further down", async () => {
+  test("drops a conversation blocked while open, and keeps one further down the list", async () => {
     const { database, server, stored } = await visited();
     const { chat, wire } = page(database, server);
     await chat.sync.start();
@@ -460,7 +460,7 @@ describe("a page that was here before", () => {
     expect(texts()).toEqual(["first", "second"]);
   });
 
-  test("remembers what was read without a network until the server knows", async () => {
+  test("keeps read marks made offline until the server has them", async () => {
     const { database, server } = await visited();
     const first = page(database, server);
     await first.chat.sync.start();

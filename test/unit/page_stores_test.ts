@@ -49,7 +49,7 @@ describe("events", () => {
     expect(received).toEqual(["first bob", "second bob", "second carl"]);
   });
 
-  test("reach the other listeners when one throws, and the error is reported", () => {
+  test("reach the other listeners when one throws, and report the error", () => {
     const reported = spyOn(globalThis, "reportError").mockImplementation(() => {});
     const source = new Source();
     const received: string[] = [];
@@ -78,7 +78,7 @@ describe("the read state", () => {
     seqs.filter((seq) => seq > after && seq <= to).length;
   const unloaded = () => undefined;
 
-  test("adds what arrived to what the server counted, each message once", () => {
+  test("adds arriving messages to the server's count, each once", () => {
     const reading = new ReadState();
     reading.update({ last_seq: 5, unread: 2, my_read_seq: 3, peer_read_seq: 0, peer_delivered_seq: 0 });
     for (const seq of [4, 6, 7, 6]) reading.received(seq);
@@ -99,7 +99,7 @@ describe("the read state", () => {
 });
 
 describe("the conversation store", () => {
-  test("lists the newest first and counts what is unread and not muted, listed or not", () => {
+  test("lists the newest first and counts unmuted unread messages, listed or not", () => {
     const store = new ConversationStore("ann", emptyOutbox());
     store.addPage([row("bob", 3, { unread: 2 }), row("carl", 9, { unread: 1, muted: true })], false);
     store.setUnlistedUnread({ bob: 2, dora: 4 });
@@ -144,7 +144,7 @@ describe("the search for people", () => {
     expect([asked, search.state, search.found]).toEqual([["b", "boo"], "", ["booob"]]);
   });
 
-  test("goes on by itself once the server accepts searches again", async () => {
+  test("resumes by itself once the server accepts searches again", async () => {
     let refusals = 0;
     const search = new PeopleSearch(
       directory(async () => {
@@ -159,7 +159,7 @@ describe("the search for people", () => {
     expect([search.state, search.found]).toEqual(["", ["bob"]]);
   });
 
-  test("suggests users once, and adds those who sign up in order of their names", async () => {
+  test("suggests users once, and inserts new users in order", async () => {
     const people = directory(async () => ["bob", "dora"]);
     const search = new PeopleSearch(people);
     expect([search.suggest(), search.suggest()]).toEqual([true, false]);
@@ -179,7 +179,7 @@ describe("the line of new messages", () => {
     return { conversation, line };
   }
 
-  test("is above the first unread message, and goes with a reply", () => {
+  test("is above the first unread message, and disappears with a reply", () => {
     const { conversation, line } = opened();
     expect([line.isDrawn, line.below(conversation)]).toEqual([true, 4]);
     line.remove();

@@ -37,7 +37,7 @@ describe("the parts of a message", () => {
     expect(shape("`<script>alert(1)</script>`")).toBe("[<script>alert(1)</script>]");
   });
 
-  test("leave alone what is no code: apostrophes, one backtick, nothing between two, two lines", () => {
+  test("ignore text that is no code: apostrophes, one backtick, nothing between two, two lines", () => {
     for (const text of [
       "I don`t and won`t",
       "a ` b",
@@ -72,7 +72,7 @@ describe("the parts of a message", () => {
     );
   });
 
-  test("take a villain's text as quickly as any", () => {
+  test("parse hostile text in bounded time", () => {
     const size = 200_000; // fifty times the longest message
     for (const piece of ["`", "``", "```", "` ", "`a", "```a", "`a\n", "```\n", "a`", "``` `", "`\n```"]) {
       const text = piece.repeat(size / piece.length);

@@ -47,7 +47,7 @@ test("skips a locale that Intl refuses, as Chromium's under LANG=C.UTF-8", () =>
   expect(locale()).toBe("en");
 });
 
-describe("the words", () => {
+describe("the dictionary", () => {
   test("have the same keys, values and plural forms in every language", () => {
     expect(Object.keys(commonEl)).toEqual(Object.keys(commonEn));
     expect(Object.keys(accountEl)).toEqual(Object.keys(accountEn));
@@ -133,7 +133,7 @@ describe("the words", () => {
     "upgrade_required",
   ]);
 
-  test("say in every language what the server refuses", () => {
+  test("has a text for every error in every language", () => {
     for (const code of Object.keys(ERRORS)) {
       if (!UNSEEN.has(code)) expect(Object.keys(el)).toContain(`error_${code}`);
     }
@@ -203,7 +203,7 @@ describe("the words", () => {
   });
 });
 
-describe("time in words", () => {
+describe("formatted time", () => {
   const now = new Date(2026, 10, 22, 15, 0).getTime();
   const at = (day: number, hour = 14, minute = 5) => new Date(2026, 10, day, hour, minute).getTime();
 
@@ -223,7 +223,7 @@ describe("time in words", () => {
     expect(dayWords(at(18), now)).toBe("Τετάρτη");
   });
 
-  test("says when somebody was last here", () => {
+  test("shows when a user was last seen", () => {
     useLanguage("en", ["en-GB"]);
     expect(lastSeen(now - 20_000, now)).toBe("last seen just now");
     expect(lastSeen(now - 60_000, now)).toBe("last seen a minute ago");
@@ -235,7 +235,7 @@ describe("time in words", () => {
   });
 });
 
-test("how long ago something was is said in hours, days, and then by its date", () => {
+test("shows age in hours, days, and then the date", () => {
   const now = new Date(2026, 10, 22, 15, 0).getTime();
   const times = [3, 20, 50, 24 * 30].map((hours) => now - hours * 3_600_000);
   useLanguage("en", ["en-GB"]);
@@ -253,7 +253,7 @@ describe("a name", () => {
     expect(initials("किरण")).toBe("कि");
   });
 
-  test("has one key and one hue however it is spelled", () => {
+  test("has one key and one hue in any spelling", () => {
     expect(nameKey("ΝίκοΣ")).toBe(nameKey("νίκος"));
     expect(hue("Bob")).toBe(hue("bob"));
     expect(new Set(["ann", "bob", "carl", "dora", "eve", "νίκος"].map(hue)).size).toBeGreaterThan(3);
