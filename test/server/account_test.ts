@@ -1,26 +1,17 @@
 /** Settings, privacy, sessions, passwords and deletion of an account, as its user and others see them. On two pods. */
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 
 import { hashToken } from "../../src/util/token.ts";
-import { cookieOf, migratedDatabase, PASSWORD, type Person, post, startApp, type TestApp } from "../support/harness.ts";
+import { cookieOf, migratedDatabase, PASSWORD, type Person, post, startApp } from "../support/harness.ts";
+import { sharedPods } from "../support/shared_app.ts";
 import { until } from "../support/until.ts";
 
 /** Presence and erasing are slow by design. */
 const SLOW_MS = 40_000;
 
-let one: TestApp;
-let two: TestApp;
-
-beforeAll(async () => {
-  const database = await migratedDatabase();
-  [one, two] = [await startApp({ database }), await startApp({ database })];
-  await Bun.sleep(1_000); // they know each other
-});
-afterAll(async () => {
-  await two.stop();
-  await one.stop();
-});
+const { one, two } = await sharedPods();
+await Bun.sleep(1_000); // the pods have met
 
 type Row = Record<string, unknown>;
 

@@ -1,27 +1,14 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 
 import { sign } from "../../src/accounts/session_cookie.ts";
 import { Database } from "../../src/db/database.ts";
 import { create } from "../../src/db/users.ts";
 import { hashToken, newToken } from "../../src/util/token.ts";
-import {
-  cookieOf,
-  migratedDatabase,
-  PASSWORD,
-  Person,
-  post,
-  SILENT,
-  startApp,
-  type TestApp,
-} from "../support/harness.ts";
+import { cookieOf, migratedDatabase, PASSWORD, Person, post, SILENT, startApp } from "../support/harness.ts";
+import { sharedApp } from "../support/shared_app.ts";
 
 const SECRET = "the-signing-key-of-the-tests:-forty-chars";
-let app: TestApp;
-
-beforeAll(async () => {
-  app = await startApp({ env: { SESSION_SECRET: SECRET } });
-});
-afterAll(() => app.stop());
+const app = await sharedApp({ env: { SESSION_SECRET: SECRET } });
 
 /** Everything that signing up and in could have changed. */
 async function stored(): Promise<unknown> {

@@ -1,25 +1,15 @@
 /** Blocks and mutes as both users see them: the blocker receives nothing new, and the blocked user notices nothing. On two pods. */
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 
 import { usersWithRecentChanges } from "../../src/db/conversations.ts";
 import { Database } from "../../src/db/database.ts";
-import { type Frame, migratedDatabase, type Person, SILENT, startApp, type TestApp } from "../support/harness.ts";
+import { type Frame, type Person, SILENT } from "../support/harness.ts";
+import { sharedPods } from "../support/shared_app.ts";
 import { until } from "../support/until.ts";
 
-let address: string;
-let one: TestApp;
-let two: TestApp;
-
-beforeAll(async () => {
-  address = await migratedDatabase();
-  [one, two] = [await startApp({ database: address }), await startApp({ database: address })];
-  await Bun.sleep(1_000); // they know each other
-});
-afterAll(async () => {
-  await two.stop();
-  await one.stop();
-});
+const { one, two, database: address } = await sharedPods();
+await Bun.sleep(1_000); // the pods have met
 
 type Row = Record<string, unknown>;
 const block = (me: Person, name: string, blocked = true) => me.post("/blocks", { name, blocked });

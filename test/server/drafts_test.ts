@@ -1,26 +1,16 @@
 /** Drafts as a person with several devices sees them, on two pods. */
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 
 import { Database } from "../../src/db/database.ts";
 import * as drafts from "../../src/db/drafts.ts";
-import { migratedDatabase, type Person, SILENT, startApp, type TestApp } from "../support/harness.ts";
+import { type Person, SILENT, startApp } from "../support/harness.ts";
 import { holdLock } from "../support/locks.ts";
+import { sharedPods } from "../support/shared_app.ts";
 import { until } from "../support/until.ts";
 
-let address: string;
-let one: TestApp;
-let two: TestApp;
-
-beforeAll(async () => {
-  address = await migratedDatabase();
-  [one, two] = [await startApp({ database: address }), await startApp({ database: address })];
-  await Bun.sleep(1_000); // they know each other
-});
-afterAll(async () => {
-  await two.stop();
-  await one.stop();
-});
+const { one, two, database: address } = await sharedPods();
+await Bun.sleep(1_000); // the pods have met
 
 type Draft = { peer: string; text: string; at: string };
 const INSTANT = expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/);

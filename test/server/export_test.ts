@@ -1,14 +1,11 @@
 /** The export contains all of a user's data once, in order, and completely or not at all. */
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 
-import { type Person, startApp, type TestApp } from "../support/harness.ts";
+import { type Person, startApp } from "../support/harness.ts";
+import { sharedApp } from "../support/shared_app.ts";
 
-let app: TestApp;
-beforeAll(async () => {
-  app = await startApp();
-});
-afterAll(() => app.stop());
+const app = await sharedApp();
 
 type Line = { sender: string; receiver: string; content: string; seq: number; read: boolean };
 interface Export {

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import { nameKey, searchKey } from "../../src/util/text.ts";
 import { PASSWORD, type Person, raw, startApp, type TestApp } from "../support/harness.ts";
+import { sharedApp } from "../support/shared_app.ts";
 import { until } from "../support/until.ts";
 
 interface Row {
@@ -15,18 +16,10 @@ interface Row {
   ref?: string;
 }
 
-let app: TestApp;
-let ann: Person;
-let bob: Person;
-let carol: Person;
-
-beforeAll(async () => {
-  app = await startApp();
-  ann = await app.person("Ann");
-  bob = await app.person("bob");
-  carol = await app.person("carol");
-});
-afterAll(() => app.stop());
+const app = await sharedApp();
+const ann = await app.person("Ann");
+const bob = await app.person("bob");
+const carol = await app.person("carol");
 
 /** Writes a conversation into the tables: numbers 1 … `count`, of which `bySecond` says whose those are that the second wrote. */
 async function write(

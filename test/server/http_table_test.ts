@@ -5,26 +5,18 @@
  * a Bun that answers otherwise is noticed.
  */
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 
-import { PASSWORD, type Person, post, raw, startApp, type TestApp } from "../support/harness.ts";
+import { PASSWORD, post, raw } from "../support/harness.ts";
 import { RawSocket, talk } from "../support/raw.ts";
+import { sharedApp } from "../support/shared_app.ts";
 
-let app: TestApp;
-let ann: Person;
-let carol: Person;
-
-beforeAll(async () => {
-  app = await startApp();
-  ann = await app.person("Ann");
-  await app.person("bob");
-  carol = await app.person("carol");
-  await (await ann.open()).send("bob", "between Ann and bob");
-});
-afterAll(async () => {
-  expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]);
-  await app.stop();
-});
+const app = await sharedApp();
+const ann = await app.person("Ann");
+await app.person("bob");
+const carol = await app.person("carol");
+await (await ann.open()).send("bob", "between Ann and bob");
+afterAll(() => expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]));
 
 const JSON_ROUTES = ["/me", "/messages/Ann/bob", "/unread_counts/Ann", "/conversations", "/online", "/get_users"];
 const OPEN_ROUTES = ["/test", "/healthz", "/readyz", "/version"];

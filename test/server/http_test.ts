@@ -1,20 +1,15 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from "node:zlib";
 
 import { connect } from "../../src/db/client.ts";
-import { migratedDatabase, type Person, post, raw, ROOT, startApp, type TestApp } from "../support/harness.ts";
+import { migratedDatabase, post, raw, ROOT, startApp } from "../support/harness.ts";
+import { sharedApp } from "../support/shared_app.ts";
 
-let app: TestApp;
-let ann: Person;
-
-beforeAll(async () => {
-  app = await startApp();
-  ann = await app.person("Ann");
-  await app.person("bob");
-});
-afterAll(() => app.stop());
+const app = await sharedApp();
+const ann = await app.person("Ann");
+await app.person("bob");
 
 const JSON_ROUTES = [
   "/me",

@@ -1,9 +1,10 @@
 /** Known devices: failed logins of others do not lock them out, and their cookie grants nothing else. */
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 
 import { KnownDevices } from "../../src/accounts/known_devices.ts";
 import { cookieOf, migratedDatabase, PASSWORD, Person, post, startApp, type TestApp } from "../support/harness.ts";
+import { sharedApp } from "../support/shared_app.ts";
 
 const [OLD, NEW] = ["old-signing-key-Zu5hai7Aephohm3ie", "new-signing-key-ohVo0aicheC7ieyu8"];
 const ENV = {
@@ -14,12 +15,7 @@ const ENV = {
   LIMIT_LOGINS_NAME: "6/h",
 };
 
-let app: TestApp;
-
-beforeAll(async () => {
-  app = await startApp({ env: { ...ENV, SESSION_SECRET: OLD } });
-});
-afterAll(() => app.stop());
+const app = await sharedApp({ env: { ...ENV, SESSION_SECRET: OLD } });
 
 let addresses = 0;
 const elsewhere = () => `198.18.${Math.floor(++addresses / 250)}.${(addresses % 250) + 1}`;

@@ -1,28 +1,24 @@
 /** Rate limits: their size, the response beyond them, and whom they do not affect. */
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 
 import { Limits, type MeteredSocket } from "../../src/accounts/limits.ts";
 import { loadConfig } from "../../src/config.ts";
 import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
 import { cookieOf, type Frame, PASSWORD, Person, post, startApp, Tab, type TestApp } from "../support/harness.ts";
 import { closeCode, RawSocket } from "../support/raw.ts";
+import { sharedApp } from "../support/shared_app.ts";
 import { until } from "../support/until.ts";
 
-let app: TestApp;
-
-beforeAll(async () => {
-  app = await startApp({
-    env: {
-      RATE_LIMIT: "on",
-      TRUST_PROXY: "on", // so that a test can come from many addresses
-      LIMIT_SIGNUPS: "1000/s",
-      LIMIT_LOGINS_NAME: "20/15m", // a hash each
-      LIMIT_LOGINS_ADDRESS: "30/15m",
-    },
-  });
+const app = await sharedApp({
+  env: {
+    RATE_LIMIT: "on",
+    TRUST_PROXY: "on", // so that a test can come from many addresses
+    LIMIT_SIGNUPS: "1000/s",
+    LIMIT_LOGINS_NAME: "20/15m", // a hash each
+    LIMIT_LOGINS_ADDRESS: "30/15m",
+  },
 });
-afterAll(() => app.stop());
 
 const from = (address: string) => ({ "x-forwarded-for": address });
 const logIn = (username: string, password: string, address: string) =>

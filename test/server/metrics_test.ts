@@ -1,11 +1,12 @@
 /** `/metrics` is valid for Prometheus, and its values follow the activity of users. */
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { connect } from "../../src/db/client.ts";
 import { migratedDatabase, ROOT, startApp, type TestApp } from "../support/harness.ts";
+import { sharedApp } from "../support/shared_app.ts";
 
 interface Family {
   readonly type: string;
@@ -68,11 +69,7 @@ async function rise<const Keys extends readonly string[]>(
   return after.map((now, i) => now - before[i]!);
 }
 
-let app: TestApp;
-beforeAll(async () => {
-  app = await startApp();
-});
-afterAll(() => app.stop());
+const app = await sharedApp();
 
 describe("/metrics", () => {
   test("has every metric once, with its type, in base units, and histograms that add up", async () => {

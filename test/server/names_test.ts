@@ -1,37 +1,19 @@
 /** Names are trimmed wherever they are read, and rejected when they resemble another account's. On two pods. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 
 import fc from "fast-check";
 
 import { connect } from "../../src/db/client.ts";
 import { nameKey } from "../../src/util/text.ts";
 import { nameKey as pageKey } from "../../static/js/util/names.js";
-import {
-  cookieOf,
-  emptyDatabase,
-  migratedDatabase,
-  PASSWORD,
-  Person,
-  post,
-  startApp,
-  type TestApp,
-} from "../support/harness.ts";
+import { cookieOf, emptyDatabase, migratedDatabase, PASSWORD, Person, post, startApp } from "../support/harness.ts";
+import { sharedPods } from "../support/shared_app.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(30_000);
 
-let one: TestApp;
-let two: TestApp;
-
-beforeAll(async () => {
-  const database = await migratedDatabase();
-  [one, two] = [await startApp({ database }), await startApp({ database })];
-});
-afterAll(async () => {
-  await two.stop();
-  await one.stop();
-});
+const { one, two } = await sharedPods();
 
 const signUp = (username: string, app = one, more: Record<string, string> = {}) =>
   post(`${app.url}/signup`, { username, password: PASSWORD, ...more });

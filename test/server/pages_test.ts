@@ -1,22 +1,17 @@
 /** Security headers: content policies, https only, no caching of personal data. */
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { appendFileSync, cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { Pages } from "../../src/http/pages.ts";
-import { type Person, post, ROOT, startApp, type TestApp } from "../support/harness.ts";
+import { post, ROOT } from "../support/harness.ts";
+import { sharedApp } from "../support/shared_app.ts";
 
-let app: TestApp;
-let ann: Person;
-
-beforeAll(async () => {
-  app = await startApp({ env: { TRUST_PROXY: "on" } });
-  ann = await app.person("Ann");
-  await app.person("bob");
-});
-afterAll(() => app.stop());
+const app = await sharedApp({ env: { TRUST_PROXY: "on" } });
+const ann = await app.person("Ann");
+await app.person("bob");
 
 const POLICY = [
   "default-src 'none'",

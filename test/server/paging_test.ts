@@ -1,28 +1,20 @@
 /** Parameters of paged routes: any text in `limit`, `before`, `after` and `cursor` gives a page or an error, never a 500. */
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { type Person, startApp, type TestApp } from "../support/harness.ts";
+import { type Person } from "../support/harness.ts";
+import { sharedApp } from "../support/shared_app.ts";
 
-let app: TestApp;
-let ann: Person;
 const COUNT = 12;
-
-beforeAll(async () => {
-  app = await startApp();
-  [ann] = (await app.people("ann", "bob", "cid")) as [Person, Person, Person];
-  const tab = await ann.open({ watch: [] });
-  for (let i = 1; i <= COUNT; i++) await tab.send("bob", `message ${i}`);
-  await tab.send("cid", "another");
-  await tab.close();
-});
-afterAll(async () => {
-  const bugs = app.log.filter((line) => line.includes('"level":"error"'));
-  await app.stop();
-  expect(bugs).toEqual([]);
-});
+const app = await sharedApp();
+const [ann] = (await app.people("ann", "bob", "cid")) as [Person, Person, Person];
+const tab = await ann.open({ watch: [] });
+for (let i = 1; i <= COUNT; i++) await tab.send("bob", `message ${i}`);
+await tab.send("cid", "another");
+await tab.close();
+afterAll(() => expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]));
 
 /** Numbers as people, programs and attackers write them. */
 const number = fc.oneof(

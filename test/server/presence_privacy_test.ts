@@ -1,8 +1,9 @@
 /** Presence is hidden across blocks, and last seen of users who hide it. On two pods. */
 
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 
-import { migratedDatabase, PASSWORD, type Person, startApp, type Tab, type TestApp } from "../support/harness.ts";
+import { PASSWORD, type Person, startApp, type Tab, type TestApp } from "../support/harness.ts";
+import { sharedPods } from "../support/shared_app.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(60_000);
@@ -11,17 +12,7 @@ type Row = Record<string, unknown>;
 const OFFLINE = { online: false, last_seen: null };
 const ONLINE = { online: true, last_seen: null };
 
-let one: TestApp;
-let two: TestApp;
-
-beforeAll(async () => {
-  const database = await migratedDatabase();
-  [one, two] = [await startApp({ database }), await startApp({ database })];
-});
-afterAll(async () => {
-  await two.stop();
-  await one.stop();
-});
+const { one, two } = await sharedPods();
 
 const block = (me: Person, name: string, blocked = true) => me.post("/blocks", { name, blocked });
 const online = (who: Person, pod: TestApp) => who.at(pod).json<string[]>("/online");

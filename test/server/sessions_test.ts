@@ -1,6 +1,6 @@
 /** The lifetime of sessions, protection from stolen cookies, and rotation of the signing key. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 
 import { sign } from "../../src/accounts/session_cookie.ts";
 import { hashToken, newToken } from "../../src/util/token.ts";
@@ -15,18 +15,14 @@ import {
   startApp,
   type TestApp,
 } from "../support/harness.ts";
+import { sharedApp } from "../support/shared_app.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(20_000);
 
 const [OLD, NEW] = ["old-signing-key-Zu5hai7Aephohm3ie", "new-signing-key-ohVo0aicheC7ieyu8"];
 const DAY_S = 86_400;
-let app: TestApp;
-
-beforeAll(async () => {
-  app = await startApp({ env: { SESSION_SECRET: OLD } });
-});
-afterAll(() => app.stop());
+const app = await sharedApp({ env: { SESSION_SECRET: OLD } });
 
 const valueOf = (cookie: string) => cookie.slice("chatify_session=".length);
 const tokenOf = (cookie: string) => valueOf(cookie).split(".")[0] ?? "";

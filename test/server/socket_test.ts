@@ -1,16 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 
-import { type Person, startApp, type TestApp } from "../support/harness.ts";
+import { startApp } from "../support/harness.ts";
+import { sharedApp } from "../support/shared_app.ts";
 
-let app: TestApp;
-let ann: Person;
-let bob: Person;
-
-beforeAll(async () => {
-  app = await startApp();
-  [ann, bob] = [await app.person("Ann"), await app.person("bob")];
-});
-afterAll(() => app.stop());
+const app = await sharedApp();
+const [ann, bob] = [await app.person("Ann"), await app.person("bob")];
 
 describe("a frame with", () => {
   test("a refused send names its ref", async () => {
