@@ -71,6 +71,17 @@ describe("kept records", () => {
     expect(await loading).toEqual(["new"]);
   });
 
+  test("stay removed when several loads overlap", async () => {
+    const [storage, database] = [new Shelf(), new MemoryDatabase()];
+    await database.write([{ store: "box", key: "a", value: "discarded meanwhile" }]);
+    const kept = records(storage, database);
+    const loads = [kept.load()];
+    await Bun.sleep(1);
+    loads.push(kept.load());
+    kept.remove("a");
+    expect(await Promise.all(loads)).toEqual([[], []]);
+  });
+
   test("stay erased after sign-out, though typing continues", async () => {
     const [storage, database] = [new Shelf(), new MemoryDatabase()];
     const kept = records(storage, database);

@@ -192,8 +192,8 @@ export class OfflineStore {
   #store;
   #prefix;
   #isRecord;
-  /** @type {Set<string> | undefined} removed while `load` runs */
-  #removedWhileLoading;
+  /** @type {Set<Set<string>>} the keys removed during each running `load` */
+  #removedWhileLoading = new Set();
   /** @type {Set<string>} records that exist only in memory */
   #volatileKeys = new Set();
   #hasNoStorage = false;
@@ -221,7 +221,9 @@ export class OfflineStore {
 
   /** Loads all records, and moves those that a closed page left in `localStorage` into the database. */
   async load() {
-    const removed = (this.#removedWhileLoading = new Set());
+    /** @type {Set<string>} */
+    const removed = new Set();
+    this.#removedWhileLoading.add(removed);
     // `localStorage` is read first: a record removed from it meanwhile is in the database by then.
     const stored = this.#storedKeys().map((key) => ({ key, record: this.#read(key) }));
     /** @type {Map<string, T>} */
@@ -235,7 +237,7 @@ export class OfflineStore {
       if (this.#read(key) !== undefined) this.put(key, record);
     }
     for (const key of removed) records.delete(key);
-    this.#removedWhileLoading = undefined;
+    this.#removedWhileLoading.delete(removed);
     this.#hasNoStorage = !this.#trySetItem(this.#prefix, "") && !(await this.#database.works());
     this.#storage.removeItem(this.#prefix);
     return [...records.values()];
@@ -249,7 +251,7 @@ export class OfflineStore {
     // mutation: nothing after signing out
     if (this.#isWiped) return;
     const text = JSON.stringify(record);
-    this.#removedWhileLoading?.delete(key);
+    for (const removed of this.#removedWhileLoading) removed.delete(key);
     const isInStorage = this.#trySetItem(this.#prefix + key, text);
     void this.#persist(key, record, text, isInStorage);
   }
@@ -271,7 +273,7 @@ export class OfflineStore {
 
   /** @param {string} key */
   remove(key) {
-    this.#removedWhileLoading?.add(key);
+    for (const removed of this.#removedWhileLoading) removed.add(key);
     this.#volatileKeys.delete(key);
     this.#storage.removeItem(this.#prefix + key);
     void this.#database.write([{ store: this.#store, key }]);
