@@ -148,6 +148,17 @@ describe("the outbox", () => {
     expect(storage.length).toBe(1);
   });
 
+  test("has one message in flight per conversation, however the peer's name is spelled", () => {
+    const { outbox, sent, refs, connect } = open();
+    connect();
+    outbox.add("BOB", "one");
+    outbox.add("bob", "two");
+    expect(outbox.to("Bob").map(({ text }) => text)).toEqual(["one", "two"]);
+    expect(sent).toEqual(["one"]);
+    outbox.settle(refs[0] ?? "");
+    expect(sent).toEqual(["one", "two"]);
+  });
+
   test("assigns a new ref when another text has the old one", () => {
     const { outbox, refs, connect } = open();
     connect();

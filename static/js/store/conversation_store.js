@@ -91,12 +91,12 @@ export class ConversationStore extends Emitter {
    */
   lines() {
     const newest = this.#outbox.newest();
-    for (const peer of newest.keys()) this.with(peer);
+    for (const pending of newest.values()) this.with(pending.peer);
     /** @type {(Line & { at: number })[]} */
     const lines = [];
-    for (const conversation of this.#conversations.values()) {
+    for (const [key, conversation] of this.#conversations) {
       const { peer, preview, unread } = conversation;
-      const pending = newest.get(peer);
+      const pending = newest.get(key);
       if (!preview && !pending) continue;
       lines.push({ peer, preview, pending, unread, conversation, at: Math.max(preview?.at ?? 0, pending?.at ?? 0) });
     }

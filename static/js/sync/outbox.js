@@ -4,6 +4,7 @@
  */
 
 import { Emitter } from "../util/emitter.js";
+import { nameKey } from "../util/names.js";
 
 /**
  * @typedef {object} PendingMessage
@@ -43,7 +44,7 @@ const PACE = { atOnce: 15, everyMs: 250 };
 export class Outbox extends Emitter {
   /** @type {Map<string, PendingMessage>} by ref, in order of writing */
   #pending = new Map();
-  /** @type {Map<string, string>} sent on the current socket, not acknowledged: ref to peer */
+  /** @type {Map<string, string>} sent on the current socket, not acknowledged: ref to the peer's name key */
   #inFlight = new Map();
   /** @type {((pending: PendingMessage) => boolean) | undefined} defined while connected */
   #send;
@@ -108,17 +109,18 @@ export class Outbox extends Emitter {
     return this.#store.isVolatile === true;
   }
 
-  /** The newest unacknowledged message of each peer. */
+  /** The newest unacknowledged message to each peer, by name key. */
   newest() {
-    return new Map([...this.#pending.values()].map((pending) => [pending.peer, pending]));
+    return new Map([...this.#pending.values()].map((pending) => [nameKey(pending.peer), pending]));
   }
 
   /**
-   * The unacknowledged messages to one peer, in order.
+   * The unacknowledged messages to one peer in any spelling, in order.
    * @param {string} peer
    */
   to(peer) {
-    return [...this.#pending.values()].filter((pending) => pending.peer === peer);
+    const key = nameKey(peer);
+    return [...this.#pending.values()].filter((pending) => nameKey(pending.peer) === key);
   }
 
   /**
@@ -253,13 +255,14 @@ export class Outbox extends Emitter {
     // One message per conversation at a time: if it were rejected and later ones accepted, the order would be lost.
     const busy = new Set(this.#pace ? this.#inFlight.values() : []);
     for (const pending of this.#pending.values()) {
-      if (pending.state !== "sending" || this.#inFlight.has(pending.ref) || busy.has(pending.peer)) continue;
+      const peerKey = nameKey(pending.peer);
+      if (pending.state !== "sending" || this.#inFlight.has(pending.ref) || busy.has(peerKey)) continue;
       if ((this.#oneAtATime && this.#inFlight.size > 0) || !this.#takeCredit() || !this.#send(pending)) return;
       if (this.#pace) {
         this.#credits--;
-        busy.add(pending.peer);
+        busy.add(peerKey);
       }
-      this.#inFlight.set(pending.ref, pending.peer);
+      this.#inFlight.set(pending.ref, peerKey);
     }
   }
 
