@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 
 import { createChat } from "../../static/js/chat_model.js";
+import { shownMessages } from "../../static/js/elements/thread_items.js";
 import { Limited, type Row, type Stored } from "../../static/js/sync/api.js";
 import type { Frame, State } from "../../static/js/sync/connection.js";
 import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
@@ -333,6 +334,39 @@ describe("the page's model", () => {
     wire.greet();
     await settled();
     expect(outbox.size).toBe(0);
+  });
+
+  test("shows a failed message to a peer whose name the user spelled differently", async () => {
+    const { server, wire, chat, outbox } = await open();
+    chat.conversations.show("BOB");
+    chat.sync.write("BOB", "hello");
+    wire.greet();
+    outbox.refuse(outbox.to("BOB")[0]?.ref ?? "", "bad_request");
+    server.says("bob", "hi");
+    await chat.sync.resume();
+    const bob = chat.conversations.with("BOB");
+    expect(bob.peer).toBe("bob");
+    expect(shownMessages(chat, bob, { first: 1, last: Infinity, atEnd: true }).map(({ text }) => text)).toEqual([
+      "hi",
+      "hello",
+    ]);
+    expect(chat.conversations.lines().map(({ pending }) => pending?.text)).toEqual(["hello"]);
+  });
+
+  test("shows a peer's message under the ref of an own one, and does not take it for that", async () => {
+    const { server, wire, chat, outbox } = await open();
+    server.texts.push({ from: "ann", text: "mine", ref: "same-ref" }, { from: "bob", text: "first", ref: "same-ref" });
+    chat.conversations.show("bob");
+    wire.greet();
+    await settled();
+    const ref = outbox.add("bob", "pending")?.ref ?? "";
+    server.texts.push({ from: "bob", text: "second", ref });
+    wire.emit("frame", server.frame(3));
+    const bob = chat.conversations.with("bob");
+    const shown = shownMessages(chat, bob, { first: 1, last: Infinity, atEnd: true });
+    expect(shown.map(({ text }) => text)).toEqual(["mine", "first", "second", "pending"]);
+    expect(new Set(shown.map(({ key }) => key)).size).toBe(4);
+    expect(bob.messages().at(-1)?.ref).toBeUndefined();
   });
 
   test("sends read marks, also those set without a connection", async () => {

@@ -97,7 +97,7 @@ export function shownMessages({ me, outbox }, conversation, { first, last, atEnd
       const { seq, ref, from, text, at } = message;
       const mine = from === me;
       return {
-        key: ref ?? `#${seq}`,
+        key: (mine && ref) || `#${seq}`, // a peer may choose a ref that the user's message has too
         from,
         mine,
         text,

@@ -113,7 +113,7 @@ export async function messages(me, peer, page) {
       to: row.receiver,
       text: row.content,
       at: Date.parse(row.timestamp),
-      ...(row.ref ? { ref: row.ref } : {}),
+      ...(row.ref && row.sender === me ? { ref: row.ref } : {}),
     },
   }));
 }

@@ -237,7 +237,7 @@ export class ConversationLoader extends Emitter {
       this.emit("contradicted");
       return false;
     }
-    for (const { ref } of page.messages) if (ref) this.#outbox.settle(ref);
+    for (const { ref, from } of page.messages) if (ref && from === this.#me) this.#outbox.settle(ref);
     conversation.load(page.messages, page.complete);
     this.#unverified.add(conversation);
     if (conversation.tooFarBehind) conversation.unload();

@@ -37,7 +37,7 @@ export class FrameReceiver extends Emitter {
       case "hello":
         return this.emit("hello", { epoch: frame.epoch, version: frame.version });
       case "message":
-        return this.#receiveMessage(messageOf(frame));
+        return this.#receiveMessage(this.#fromFrame(frame));
       case "ack":
         return this.#receiveAck(frame);
       case "error":
@@ -59,13 +59,26 @@ export class FrameReceiver extends Emitter {
     }
   }
 
+  /** @param {Frame} frame @returns {Message} */
+  #fromFrame({ seq, id, from, to, message, timestamp, ref }) {
+    return {
+      seq,
+      id,
+      from,
+      to,
+      text: message,
+      at: Date.parse(timestamp),
+      ...(ref && from === this.#me ? { ref } : {}),
+    };
+  }
+
   /** @param {Message} message */
   #receiveMessage(message) {
     const isMine = message.from === this.#me;
     const { seq, at, id, ref } = message;
     const peer = isMine ? message.to : message.from;
     if (this.#conversations.with(peer).differs({ seq, at, id })) this.emit("contradicted");
-    if (ref && isMine) this.#outbox.settle(ref);
+    if (ref) this.#outbox.settle(ref);
     if (!isMine) this.#people.presence.stoppedTyping(peer);
     if (this.#conversations.receive(peer, message)) this.emit("gap", this.#conversations.with(peer));
   }
@@ -88,12 +101,4 @@ export class FrameReceiver extends Emitter {
     // Read in part: only the server can count the rest of messages that are not loaded.
     if (conversation.unread > 0 && !conversation.loaded) this.emit("gap", conversation);
   }
-}
-
-/**
- * @param {Frame} frame
- * @returns {Message}
- */
-function messageOf({ seq, id, from, to, message, timestamp, ref }) {
-  return { seq, id, from, to, text: message, at: Date.parse(timestamp), ...(ref ? { ref } : {}) };
 }
