@@ -95,9 +95,11 @@ create unique index messages_ref on messages (sender, ref);
 create table drafts (
   owner text collate "C" not null,
   peer text collate "C" not null,
+  -- Empty once deleted: the time of that change is needed as well.
   text text not null,
+  -- The last change: what a pod checks after it may have missed events.
   at timestamptz not null,
-  primary key (owner, peer)
+  primary key (owner, peer) -- also for that check, which reads a user's at most 200 rows
 );
 
 -- Text that each user sent on a day (UTC), for LIMIT_BYTES. Pods count in memory and add here about once a second; rows are kept for two days.

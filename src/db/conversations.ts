@@ -109,7 +109,7 @@ export async function unreadCounts(
 
 /**
  * Returns those of `names` whose conversations were written or marked within `withinMs`, not counting peers they block, and those
- * who changed their own settings.
+ * who changed a draft or their own settings.
  *
  * @param names usernames
  */
@@ -126,6 +126,8 @@ export async function usersWithRecentChanges(
         (select from conversations c where c.low = t.name collate "C" and (c.blocked_by is null or c.low <> all(c.blocked_by)) and greatest(c.last_at, c.marked_at) > clock_timestamp() - ${withinMs} * interval '1 millisecond' limit 1)
         union all
         (select from conversations c where c.high = t.name collate "C" and (c.blocked_by is null or c.high <> all(c.blocked_by)) and greatest(c.last_at, c.marked_at) > clock_timestamp() - ${withinMs} * interval '1 millisecond' limit 1)
+        union all
+        (select from drafts d where d.owner = t.name collate "C" and d.at > clock_timestamp() - ${withinMs} * interval '1 millisecond' limit 1)
         union all
         (select from users u where u.username = t.name collate "C" and u.changed_at > clock_timestamp() - ${withinMs} * interval '1 millisecond')
         limit 1

@@ -4,10 +4,10 @@ import type { Sql } from "./client.ts";
 import type { Database } from "./database.ts";
 import { bytesBefore, type Pages, type Texted, TEXTS_MAX_BYTES, withTexts } from "./pages.ts";
 
-/** The newest drafts of each user are kept. */
+/** The newest drafts of each user are kept, and as many of those deleted last. */
 export const DRAFTS_MAX = 100;
 
-/** A draft to store; an empty text deletes it. `peerKey`: the peer's name key. */
+/** A draft to store; an empty text deletes it: its row remains with the time, without the text. `peerKey`: the peer's name key. */
 export interface DraftChange {
   readonly owner: string;
   readonly peerKey: string;
@@ -42,14 +42,11 @@ export async function save(sql: Sql, changes: readonly DraftChange[]): Promise<(
       cross join lateral (
         select from users where username = t.owner collate "C" and deleted_at is null limit 1
       ) o
-    ), removed as (
-      delete from drafts d
-      where (d.owner, d.peer) in (select owner, peer from input where text = '')
     ), stored as (
       insert into drafts (owner, peer, text, at)
       select owner, peer, text, at
-      from input
-      where text <> ''
+      from input i
+      where text <> '' or exists (select from drafts d where d.owner = i.owner and d.peer = i.peer)
       order by owner, peer -- in key order, so pods cannot deadlock
       on conflict (owner, peer) do update
       set text = excluded.text, at = excluded.at
@@ -57,14 +54,13 @@ export async function save(sql: Sql, changes: readonly DraftChange[]): Promise<(
       delete from drafts
       where ctid = any(array(
         select old.ctid
-        from (select distinct owner from input where text <> '') o
+        from (select distinct owner from input) o
         cross join lateral (
-          select d.ctid
+          select d.ctid, row_number() over (partition by d.text = '' order by d.at desc) as place
           from drafts d
           where d.owner = o.owner and not exists (select from input i where i.owner = d.owner and i.peer = d.peer)
-          order by d.at desc
-          offset ${DRAFTS_MAX}
         ) old
+        where old.place > ${DRAFTS_MAX}
       ))
     )
     select ord, peer, text, at from input
@@ -88,7 +84,7 @@ export async function list(db: Database, owner: string): Promise<ListedDraft[]> 
         peer, at, octet_length(text) as bytes,
         case when ${bytesBefore(sql, sql`text`, sql`order by at desc, peer`)} < ${TEXTS_MAX_BYTES} then text end as text
       from drafts
-      where owner = ${owner}
+      where owner = ${owner} and text <> ''
       order by at desc, peer
       limit ${DRAFTS_MAX}
     `,
@@ -108,7 +104,9 @@ export async function texts(
 ): Promise<(string | undefined)[]> {
   const found = await db.run(
     (sql) => sql<{ peer: string; text: string }[]>`
-      select peer, text from drafts where owner = ${owner} and peer = any(${rows.map(({ peer }) => peer)}::text[])
+      select peer, text
+      from drafts
+      where owner = ${owner} and text <> '' and peer = any(${rows.map(({ peer }) => peer)}::text[])
     `,
   );
   const byPeer = new Map(found.map(({ peer, text }) => [peer, text]));

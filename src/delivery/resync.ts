@@ -82,8 +82,8 @@ export class Resync {
   }
 
   /**
-   * Name keys of users whose conversations changed recently; of all connected users when the query
-   * fails.
+   * Name keys of users with recent changes to conversations, drafts or settings; of all connected
+   * users when the query fails.
    */
   async #affectedUsers(names: ReadonlyMap<string, string>): Promise<string[]> {
     const suspendedMs = this.#suspendedMs;

@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 
 import { Database } from "../../src/db/database.ts";
 import * as drafts from "../../src/db/drafts.ts";
-import { type Person, SILENT, startApp } from "../support/harness.ts";
+import { migratedDatabase, type Person, SILENT, startApp } from "../support/harness.ts";
 import { holdLock } from "../support/locks.ts";
 import { sharedPods } from "../support/shared_app.ts";
 import { until } from "../support/until.ts";
@@ -31,6 +31,41 @@ test.concurrent("a draft reaches the user's other devices on every pod, and nobo
   await b.hearsNo("draft");
   expect(await bob.json<Draft[]>("/drafts")).toEqual([]);
   expect((await fetch(`${one.url}/drafts`)).status).toBe(401);
+});
+
+test.concurrent("a draft too large for a packet between pods is fetched after sync", async () => {
+  const [ann, bob] = (await one.people("g-ann", "g-bob")) as [Person, Person];
+  const [a, far, b] = [await ann.open(), await ann.at(two).open(), await bob.at(two).open()];
+  const text = "𐍈".repeat(4_000);
+  a.say({ type: "draft", peer: "g-bob", text });
+  await far.next("sync");
+  expect(await ann.at(two).json<Draft[]>("/drafts")).toEqual([{ peer: "g-bob", text, at: INSTANT }]);
+  await b.hearsNo("sync", 0);
+});
+
+test.concurrent("after a loss between pods, users who saved or deleted a draft lately receive sync", async () => {
+  const database = await migratedDatabase();
+  await using here = await startApp({ database });
+  await using there = await startApp({ database });
+  const [ann, bob, carol] = (await here.people("ann", "bob", "carol")) as [Person, Person, Person];
+  const save = async (person: Person, text: string) => {
+    const tab = await person.open();
+    tab.say({ type: "draft", peer: "ann", text, ack: 1 });
+    await tab.next("draft_saved");
+  };
+  for (const person of [bob, carol]) await save(person, "an old draft");
+  await here.sql`update drafts set at = at - interval '1 hour'`;
+  await save(ann, "a new draft");
+  await save(bob, "");
+  const [a, b, c] = [await ann.at(there).open(), await bob.at(there).open(), await carol.at(there).open()];
+  await here.sql`
+    select pg_terminate_backend(pid)
+    from pg_stat_activity
+    where datname = current_database() and query like 'listen %' and application_name like 'chatify%'
+  `;
+  await Promise.all([a.next("sync"), b.next("sync")]);
+  await c.hearsNo("sync", 1_000);
+  expect(await bob.json<Draft[]>("/drafts")).toEqual([]);
 });
 
 test.concurrent(
@@ -112,16 +147,24 @@ test.concurrent("keeps the hundred newest drafts of a user", async () => {
     insert into users (username, name_key, search_key, password) select n, n, n, 'x' from unnest(${names}::text[]) as n
   `;
   const db = new Database({ target: address, name: "test-drafts", max: 1, log: SILENT });
+  const save = (peerKey: string, text: string) =>
+    db.run((sql) => drafts.save(sql, [{ owner: "d-ann", peerKey, text }]));
+  const rows = async () =>
+    (await one.sql<[{ count: number }]>`select count(*) from drafts where owner = 'd-ann'`)[0].count;
   try {
-    for (const peerKey of names)
-      await db.run((sql) => drafts.save(sql, [{ owner: "d-ann", peerKey, text: `to ${peerKey}` }]));
+    for (const peerKey of names) await save(peerKey, `to ${peerKey}`);
+    const kept = await ann.json<Draft[]>("/drafts");
+    expect(kept.map(({ peer }) => peer)).toEqual(names.slice(30).toReversed());
+    expect(await rows()).toBeLessThanOrEqual(drafts.DRAFTS_MAX + 1);
+    for (const peerKey of names) {
+      await save(peerKey, "to be deleted");
+      await save(peerKey, "");
+    }
+    expect(await ann.json<Draft[]>("/drafts")).toEqual([]);
+    expect(await rows()).toBeLessThanOrEqual(drafts.DRAFTS_MAX + 1);
   } finally {
     await db.end();
   }
-  const kept = await ann.json<Draft[]>("/drafts");
-  expect(kept.map(({ peer }) => peer)).toEqual(names.slice(30).toReversed());
-  const [{ count }] = await one.sql<[{ count: number }]>`select count(*) from drafts where owner = 'd-ann'`;
-  expect(count).toBeLessThanOrEqual(drafts.DRAFTS_MAX + 1);
 });
 
 test.concurrent("drafts sent faster than a user types are rejected with the time to wait", async () => {
