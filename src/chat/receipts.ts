@@ -107,14 +107,13 @@ export class Receipts {
   }
 
   /** Stores all delivered marks noted so far. Resolves when those in flight are stored as well. */
-  async #flushDelivered(): Promise<void> {
-    await this.#storingDelivered;
-    if (this.#delivered.size === 0) return;
-    this.#storingDelivered = this.#storeDeliveredMarks();
-    await this.#storingDelivered;
+  #flushDelivered(): Promise<void> {
+    this.#storingDelivered = this.#storingDelivered.then(() => this.#storeDeliveredMarks());
+    return this.#storingDelivered;
   }
 
   async #storeDeliveredMarks(): Promise<void> {
+    if (this.#delivered.size === 0) return;
     const marks = [...this.#delivered.values()];
     this.#delivered.clear();
     try {
