@@ -22,6 +22,8 @@ interface Usage {
   saved: number;
   /** Sent through this pod and not yet in the table. */
   unsaved: number;
+  /** Without a socket on this pod: deleted once all is in the table. */
+  isForgotten: boolean;
 }
 
 export class TextQuota {
@@ -29,7 +31,7 @@ export class TextQuota {
   readonly #maxBytes: number;
   readonly #log: Log;
   readonly #refused: () => void;
-  /** By username, for users with a socket on this pod. */
+  /** By username, for users with a socket on this pod or unsaved usage. */
   #users = new Map<string, Usage>();
   #day = dayOf(Date.now());
   #dayEndsAt = endOfDay(Date.now());
@@ -50,7 +52,10 @@ export class TextQuota {
 
   /** Loads a user's total of today. To be called before their first socket on this pod opens. */
   async load(username: string): Promise<void> {
-    if (this.#users.has(username)) return;
+    if (this.#users.has(username)) {
+      this.#usage(username);
+      return;
+    }
     const bytes = await this.#lookups.add(username);
     const usage = this.#usage(username);
     usage.saved = Math.max(usage.saved, bytes);
@@ -86,7 +91,8 @@ export class TextQuota {
 
   /** To be called when a user's last socket on this pod closes. */
   forget(username: string): void {
-    if (this.#users.get(username)?.unsaved === 0) this.#users.delete(username);
+    const usage = this.#users.get(username);
+    if (usage) usage.isForgotten = true; // deleted by the next save: one may be using it
   }
 
   /** Adds unsaved usage to the table. */
@@ -104,6 +110,7 @@ export class TextQuota {
   async #save(): Promise<void> {
     this.#resetAtMidnight();
     const users = this.#users;
+    for (const [username, { unsaved, isForgotten }] of users) if (isForgotten && unsaved === 0) users.delete(username);
     const sent = [...users]
       .filter(([, { unsaved }]) => unsaved !== 0)
       .map(([sender, { unsaved }]) => ({ day: this.#day, sender, bytes: unsaved }));
@@ -122,7 +129,9 @@ export class TextQuota {
 
   #usage(username: string): Usage {
     this.#resetAtMidnight();
-    return this.#users.getOrInsertComputed(username, () => ({ saved: 0, unsaved: 0 }));
+    const usage = this.#users.getOrInsertComputed(username, () => ({ saved: 0, unsaved: 0, isForgotten: false }));
+    usage.isForgotten = false;
+    return usage;
   }
 
   /** Starts a new day for every user. Unsaved usage of the old day is dropped. */

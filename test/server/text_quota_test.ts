@@ -2,7 +2,17 @@
 
 import { afterEach, describe, expect, setDefaultTimeout, setSystemTime, test } from "bun:test";
 
-import { type Frame, migratedDatabase, type Person, startApp, type Tab, type TestApp } from "../support/harness.ts";
+import { TextQuota } from "../../src/chat/text_quota.ts";
+import { Database } from "../../src/db/database.ts";
+import {
+  type Frame,
+  migratedDatabase,
+  type Person,
+  SILENT,
+  startApp,
+  type Tab,
+  type TestApp,
+} from "../support/harness.ts";
 import { Served } from "../support/served.ts";
 import { until } from "../support/until.ts";
 
@@ -113,6 +123,28 @@ describe("text beyond the limit of a day", () => {
       setSystemTime(new Date(Date.now() + (day > 0 ? 86_400_000 : 0)));
       expect((await sendAll(tab, "bob")).stored, `day ${day}`).toBe(5);
       await until("the day is saved, and no more than two", async () => (await days()) === Math.min(day + 1, 2));
+    }
+  });
+
+  test("counts each text once when a sender leaves and is refunded while usage is saved", async () => {
+    const target = await migratedDatabase();
+    const db = new Database({ target, name: "test-quota", max: 1, log: SILENT });
+    const quota = new TextQuota({ db, maxBytes: 1_000, log: SILENT, refused() {} });
+    try {
+      for (const username of ["ann", "bob"]) quota.spend(username, 100, undefined);
+      const saving = quota.flush();
+      quota.refund("ann", 100);
+      quota.forget("ann");
+      await saving;
+      await quota.flush();
+      const saved = await db.run((sql) => sql`select sender, bytes from text_sent order by sender`);
+      expect([...saved]).toEqual([
+        { sender: "ann", bytes: 0 },
+        { sender: "bob", bytes: 100 },
+      ]);
+    } finally {
+      await quota.stop();
+      await db.end();
     }
   });
 
