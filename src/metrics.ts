@@ -6,7 +6,10 @@
 
 import { LIMITED_ACTIONS } from "./config.ts";
 
-/** The outcome of a send: stored, already stored by an earlier send, or an error code. */
+/**
+ * The outcome of a send: stored, already stored by an earlier send, or an error code. Sends beyond
+ * a limit count as `rateLimited` instead.
+ */
 export const OUTCOMES = [
   "stored",
   "duplicate",
@@ -15,6 +18,7 @@ export const OUTCOMES = [
   "invalid_text",
   "no_such_user",
   "ref_reused",
+  "restarting",
 ] as const;
 /**
  * Why a packet or event of the bus was dropped: not encrypted by a pod of this chat; a replay; from

@@ -88,10 +88,10 @@ export class Chat {
    * @throws ChatError when the message is rejected; nothing was stored
    */
   send(socket: Socket, to: string, message: string, clientRef: string | undefined): void {
-    if (this.#isDraining) throw new ChatError("restarting", { ref: clientRef });
-    if (!isMessage(message)) throw new ChatError("invalid_text", { ref: clientRef });
+    if (this.#isDraining) throw this.#refusal("restarting", clientRef);
+    if (!isMessage(message)) throw this.#refusal("invalid_text", clientRef);
     const toKey = keyOfReference(to);
-    if (toKey === undefined) throw new ChatError("no_such_user", { ref: clientRef });
+    if (toKey === undefined) throw this.#refusal("no_such_user", clientRef);
     this.#limits.spend("sends", socket.nameKey, clientRef);
     this.#quota?.spend(socket.username, Buffer.byteLength(message), clientRef);
     const send: PendingSend = {
@@ -106,8 +106,12 @@ export class Chat {
     };
     if (this.#queue.add(send)) return;
     this.#refund(send);
-    this.#metrics.messages.add("busy");
-    throw new ChatError("busy", { ref: clientRef });
+    throw this.#refusal("busy", clientRef);
+  }
+
+  #refusal(code: "restarting" | "invalid_text" | "no_such_user" | "busy", ref: string | undefined): ChatError {
+    this.#metrics.messages.add(code);
+    return new ChatError(code, { ref });
   }
 
   /**

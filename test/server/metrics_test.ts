@@ -139,6 +139,7 @@ describe("/metrics", () => {
         'chatify_messages_total{outcome="duplicate"}',
         'chatify_messages_total{outcome="ref_reused"}',
         'chatify_messages_total{outcome="no_such_user"}',
+        'chatify_messages_total{outcome="invalid_text"}',
         "chatify_message_ack_seconds_count",
         "chatify_batch_messages_sum",
         'chatify_db_query_duration_seconds_count{use="messages"}',
@@ -149,12 +150,13 @@ describe("/metrics", () => {
         await tab.send("bob", "one", "metrics-ref-1");
         tab.say({ to: "bob", message: "other", ref: "metrics-ref-1" });
         tab.say({ to: "nobody-here", message: "three" });
-        await tab.next("error");
-        await tab.next("error");
+        tab.say({ to: "no\0name", message: "four" });
+        tab.say({ to: "bob", message: " " });
+        for (let i = 0; i < 4; i++) await tab.next("error");
       },
     );
-    expect(moved.slice(0, 6)).toEqual([2, 1, 1, 1, 3, 5]);
-    expect(moved[6]).toBeWithin(3, 6);
+    expect(moved.slice(0, 7)).toEqual([2, 1, 1, 2, 1, 3, 5]);
+    expect(moved[7]).toBeWithin(3, 6);
   });
 
   test("groups acks by how long users waited for them", async () => {
