@@ -283,7 +283,13 @@ function devices(...aheads: number[]) {
       for (const [other, { wire }] of all.entries())
         if (other !== device && wire.online) wire.emit("frame", { type: "draft", peer, text });
     });
-    const fetch = async () => ({ drafts: [...kept.values()], now: clock.now });
+    const server = { fetches: 0, delay: Promise.resolve() };
+    const fetch = async () => {
+      server.fetches++;
+      const drafts = [...kept.values()];
+      await server.delay;
+      return { drafts, now: clock.now };
+    };
     const shared = new DraftSync(drafts, { connection: wire, fetch }, { ...clock.around, now });
     wire.state = "open"; // there was nothing to compare
     const write = (text: string) => {
@@ -294,7 +300,7 @@ function devices(...aheads: number[]) {
       wire.online = true;
       return clock.pass(0); // in which the drafts are compared
     };
-    return { drafts, wire, shared, write, connect, text: () => drafts.of("bob") };
+    return { drafts, wire, server, shared, write, connect, text: () => drafts.of("bob") };
   });
   return { clock, kept, sent, all };
 }
@@ -387,6 +393,64 @@ describe("shared drafts", () => {
     await here.connect();
     await clock.pass(10_000);
     expect([kept.get("bob")?.text, there.text()]).toEqual(["in the tunnel", "in the tunnel"]);
+  });
+
+  test("lost on their way arrive after a `sync`, several of which cause one request", async () => {
+    const { clock, kept, all } = devices(0);
+    const here = all[0]!;
+    kept.set("bob", { peer: "bob", text: "from my phone", at: new Date(clock.now).toISOString() });
+    for (let i = 0; i < 10; i++) here.wire.emit("frame", { type: "sync" });
+    await clock.pass(1_000);
+    expect([here.text(), here.server.fetches]).toEqual(["from my phone", 1]);
+    kept.clear(); // sent from the phone
+    here.wire.emit("frame", { type: "sync" });
+    await clock.pass(1_000);
+    expect([here.text(), here.server.fetches]).toEqual(["", 2]);
+  });
+
+  test("are requested again after a reconnect during a request", async () => {
+    const { clock, kept, all } = devices(0);
+    const here = all[0]!;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    here.server.delay = promise;
+    await here.connect();
+    here.wire.online = false;
+    kept.set("bob", { peer: "bob", text: "from my phone", at: new Date(clock.now).toISOString() });
+    await here.connect();
+    resolve();
+    await clock.pass(1);
+    expect(here.text()).toBe("from my phone");
+  });
+
+  test("stored during a request are not taken for deleted by its older answer", async () => {
+    const { clock, all } = devices(0);
+    const here = all[0]!;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    here.server.delay = promise;
+    await here.connect();
+    await clock.pass(10);
+    here.write("hello");
+    here.wire.emit("frame", { type: "draft_saved", peer: "bob", ack: 1 });
+    await clock.pass(10_000);
+    resolve();
+    await clock.pass(1);
+    expect(here.text()).toBe("hello");
+  });
+
+  test("refused by the rate limit are sent again once it allows", async () => {
+    const { clock, kept, sent, all } = devices(0);
+    const here = all[0]!;
+    here.write("hello");
+    kept.clear(); // not stored
+    here.wire.emit("frame", { type: "error", code: "rate_limited", message: "", retry_after: 2 });
+    await clock.pass(1_900);
+    expect(sent).toHaveLength(1);
+    await clock.pass(200);
+    expect(kept.get("bob")?.text).toBe("hello");
+    here.wire.emit("frame", { type: "draft_saved", peer: "bob", ack: 2 });
+    here.wire.emit("frame", { type: "error", code: "rate_limited", message: "", retry_after: 2 });
+    await clock.pass(5_000);
+    expect(sent).toHaveLength(2);
   });
 
   test.each([

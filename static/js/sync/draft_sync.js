@@ -19,6 +19,8 @@ const LIMIT = 4_000; // code points, as the server counts
 /** The server stores this many drafts. A list this long may omit some, so absence from it proves nothing. */
 const SERVER_LIMIT = 100;
 const RETRY_MS = 5_000;
+/** Bursts of `sync` frames cause one comparison. */
+const SYNC_AFTER_MS = 1_000;
 /** Joins two drafts that were written independently. */
 const GAP = "\n\n";
 
@@ -31,6 +33,10 @@ export class DraftSync {
   /** Whether the server sends `draft_saved`; older versions do not. */
   #confirms = false;
   #isComparing = false;
+  /** Whether the drafts may have changed since the running comparison began. */
+  #comparesAgain = false;
+  /** @type {unknown} runs from a `sync` frame until the drafts are compared */
+  #syncTimer;
   #drafts;
   #connection;
   #fetch;
@@ -60,22 +66,38 @@ export class DraftSync {
     void this.#compare();
   }
 
-  /** Merges the server's drafts after every `hello`: changes made before it were not sent to this page. */
+  /** Merges the server's drafts after every `hello` and `sync`: changes made before were not sent to this page. */
   async #compare() {
+    this.#comparesAgain = this.#isComparing;
     if (this.#isComparing || this.#connection.state !== "open") return;
     this.#isComparing = true;
     try {
+      const requestedAt = this.#env.now();
       const { drafts, now } = await this.#fetch();
-      this.#mergeAll(drafts, this.#env.now() - now);
+      this.#mergeAll(drafts, { requestedAt, aheadMs: this.#env.now() - now });
     } catch {
       this.#env.setTimeout(() => void this.#compare(), RETRY_MS);
     }
     this.#isComparing = false;
+    if (this.#comparesAgain) void this.#compare();
+  }
+
+  /** Frames may have been lost. */
+  #compareSoon() {
+    if (this.#syncTimer !== undefined) return;
+    this.#syncTimer = this.#env.setTimeout(() => {
+      this.#syncTimer = undefined;
+      void this.#compare();
+    }, SYNC_AFTER_MS);
   }
 
   /** @param {import("./connection.js").Frame} frame */
-  #receive({ type, peer, text, ack }) {
+  #receive({ type, peer, text, ack, ref, retry_after }) {
     if (type === "draft_saved") this.#confirm(peer, ack);
+    else if (type === "sync") this.#compareSoon();
+    // Only messages have a ref, so a draft may have been refused.
+    else if (type === "error" && ref === undefined && retry_after !== undefined)
+      this.#env.setTimeout(() => this.#sendUnconfirmed(), retry_after * 1_000);
     // Another device changed the draft just now.
     else if (type === "draft")
       this.#merge(peer, text, Math.max(this.#env.now(), (this.#drafts.get(peer)?.at ?? 0) + 1));
@@ -109,9 +131,9 @@ export class DraftSync {
 
   /**
    * @param {{ peer: string, text: string, at: string }[]} remote
-   * @param {number} aheadMs how far the local clock is ahead of the server's
+   * @param {{ requestedAt: number, aheadMs: number }} clock aheadMs: how far the local clock is ahead of the server's
    */
-  #mergeAll(remote, aheadMs) {
+  #mergeAll(remote, { requestedAt, aheadMs }) {
     const listed = new Set();
     for (const { peer, text, at } of remote) {
       listed.add(nameKey(peer));
@@ -124,8 +146,8 @@ export class DraftSync {
       if (absent && local.text === "") continue;
       const had = local.known || local.text === local.had;
       if (!local.known && !(absent && had)) this.#written(local);
-      // The server had this draft once, so it was sent or deleted on another device.
-      else if (absent && remote.length < SERVER_LIMIT) {
+      // The server had this draft once, so it was sent or deleted on another device, unless it was stored during the request.
+      else if (absent && remote.length < SERVER_LIMIT && local.at <= requestedAt) {
         this.#drafts.take({ peer: local.peer, text: "", at: local.at + 1, known: true, had: "" });
       }
     }
@@ -182,6 +204,10 @@ export class DraftSync {
     this.#unconfirmed.set(key, { text, ack });
     const sent = { again: false, timer: this.#env.setTimeout(() => this.#afterInterval(key), SEND_EVERY_MS) };
     this.#recentlySent.set(key, sent);
+  }
+
+  #sendUnconfirmed() {
+    for (const key of this.#unconfirmed.keys()) if (!this.#recentlySent.has(key)) this.#send(key);
   }
 
   /** Sends changes made during the interval. @param {string} key */
