@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setSystemTime, test } from "bun:test";
 
 import { createChat } from "../../static/js/chat_model.js";
 import { shownMessages } from "../../static/js/elements/thread_items.js";
@@ -406,6 +406,20 @@ describe("the page's model", () => {
     await Bun.sleep(50);
     expect(watched()).toHaveLength(3);
     expect(watched().at(-1)).toEqual(["bob", "dora"]);
+  });
+
+  test("sends a read mark again that the rate limit refused, and not the users watched long before", async () => {
+    const { server, wire, chat } = await open();
+    server.says("bob", "one");
+    wire.greet();
+    await settled();
+    setSystemTime(Date.now() + 60_000);
+    chat.sync.markRead("bob", 1);
+    const sent = wire.sent.length;
+    wire.emit("frame", { type: "error", code: "rate_limited", message: "", retry_after: 0.01 });
+    await Bun.sleep(50);
+    setSystemTime();
+    expect(wire.sent.slice(sent)).toEqual([{ type: "read", peer: "bob", seq: 1 }]);
   });
 
   test("asks again once the rate limit allows it", async () => {

@@ -12,6 +12,7 @@ const STALE_MS = 4_000; // presence is forgotten this long after the connection 
 const WATCH_LIMIT = 200;
 const WATCH_EVERY_MS = 1_000; // the list changes with each letter of a search; the server accepts one per second
 const WATCH_AFTER_EMPTY_MS = 100; // an empty list is replaced sooner
+const REFUSED_WITHIN_MS = 5_000; // an error on a slow network arrives by then
 
 /**
  * - `signedUp`: a user with this name signed up
@@ -153,6 +154,7 @@ export class Presence extends Emitter {
   #staleTimer;
   /** @type {any} runs until the next `watch` frame may be sent */
   #watchTimer;
+  #watchSentAt = 0;
   /** Whether the server's list is outdated. */
   #isListOutdated = false;
   #typingSentAt = 0;
@@ -197,16 +199,18 @@ export class Presence extends Emitter {
   }
 
   /**
-   * The server rejected a `watch` frame because of its rate limit.
+   * The server refused some frame because of its rate limit, the last `watch` frame if that was sent just before.
    * @param {number} seconds until it accepts one
    */
   refused(seconds) {
+    if (Date.now() - this.#watchSentAt > REFUSED_WITHIN_MS) return;
     this.#isListOutdated = true;
     this.#sendWatchIn(seconds * 1_000);
   }
 
   #sendWatch() {
     this.#isListOutdated = false;
+    this.#watchSentAt = Date.now();
     this.#sendWatchIn(this.#users.length === 0 ? WATCH_AFTER_EMPTY_MS : WATCH_EVERY_MS);
     const newUsers = this.#newUsers ? { new_users: true } : {};
     this.#send({ type: "watch", users: this.#users, ...newUsers });

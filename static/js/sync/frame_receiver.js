@@ -10,7 +10,10 @@ import { Emitter } from "../util/emitter.js";
  * - `gap`: messages of a conversation may be missing
  * - `contradicted`: the server's messages are not those loaded
  * - `sync`: frames may have been lost
- * @extends {Emitter<{ hello: { epoch: string, version: string }, gap: Conversation, contradicted: void, sync: void }>}
+ * - `limited`: the server refused a frame other than a message because of its rate limit; seconds until it accepts one
+ * @extends {Emitter<{
+ *   hello: { epoch: string, version: string }, gap: Conversation, contradicted: void, sync: void, limited: number,
+ * }>}
  */
 export class FrameReceiver extends Emitter {
   #me;
@@ -42,7 +45,7 @@ export class FrameReceiver extends Emitter {
         return this.#receiveAck(frame);
       case "error":
         if (frame.ref) this.#outbox.refuse(frame.ref, frame.code, frame.retry_after);
-        else if (frame.code === "rate_limited") presence.refused(frame.retry_after ?? 1);
+        else if (frame.code === "rate_limited") this.emit("limited", frame.retry_after ?? 1);
         return;
       case "delivered":
         return this.#conversations.update(frame.peer, (each) => each.reading.raisePeer({ delivered: frame.seq }));

@@ -37,6 +37,8 @@ export class SyncEngine extends Emitter {
   #gapTimer;
   /** @type {any} */
   #retryTimer;
+  /** @type {any} */
+  #marksTimer;
   /** @type {string | undefined} of the loaded data */
   #epoch;
   /** Whether the server's epoch differs from that of the loaded data. */
@@ -81,6 +83,7 @@ export class SyncEngine extends Emitter {
     receiver.on("gap", (conversation) => this.#resumeSoon(conversation));
     receiver.on("contradicted", () => this.#startOver());
     receiver.on("sync", () => void this.resume());
+    receiver.on("limited", (seconds) => this.#frameRefused(seconds));
     connection.on("frame", (frame) => receiver.receive(frame));
     connection.on("state", (state) => this.#connectionChanged(state));
     conversations.on("opened", (peer) => void this.#loadOpened(peer));
@@ -164,6 +167,24 @@ export class SyncEngine extends Emitter {
     void this.resume();
   }
 
+  /**
+   * The server refused a `watch`, `read` or `draft` frame, and the error does not name it: sends marks and users again. `DraftSync`
+   * sends drafts again.
+   * @param {number} seconds until the server accepts a frame
+   */
+  #frameRefused(seconds) {
+    this.#people.presence.refused(seconds);
+    clearTimeout(this.#marksTimer);
+    this.#marksTimer = setTimeout(() => this.#sendUnconfirmedMarks(), seconds * 1_000);
+  }
+
+  #sendUnconfirmedMarks() {
+    for (const { peer, reading } of this.#conversations.all()) {
+      const seq = reading.unconfirmed; // such as a mark set while disconnected
+      if (seq !== undefined) this.#connection.send({ type: "read", peer, seq });
+    }
+  }
+
   /** @param {State} state */
   #connectionChanged(state) {
     if (state !== "open") {
@@ -241,10 +262,7 @@ export class SyncEngine extends Emitter {
       void this.#cache?.adopt(epoch);
     }
     await Promise.all([this.loader.fillGaps(listed), this.loader.loadUnlistedUnread()]);
-    for (const { peer, reading } of this.#conversations.all()) {
-      const seq = reading.unconfirmed; // such as a mark set while disconnected
-      if (seq !== undefined) this.#connection.send({ type: "read", peer, seq });
-    }
+    this.#sendUnconfirmedMarks();
   }
 
   /**
