@@ -33,6 +33,12 @@ class Wire extends Emitter<{ frame: Frame; state: State; refused: number | undef
   }
 }
 
+interface ListQuery {
+  limit: number;
+  before?: string | undefined;
+  peer?: string;
+}
+
 /** The messages of ann and bob on the server, and the requests it received. */
 class Server {
   texts: { from: string; text: string; ref?: string }[] = [];
@@ -49,7 +55,7 @@ class Server {
     this.muted = muted;
   };
   block = async () => void (this.texts = []);
-  conversations = async (): Promise<Row[]> => {
+  conversations = async (_page?: ListQuery): Promise<Row[]> => {
     this.asked.push("conversations");
     const last = this.texts.at(-1);
     if (!last) return [];
@@ -232,6 +238,74 @@ describe("the page's model", () => {
     server.refuses = true;
     expect(await chat.people.mute("bob", false).catch(() => "refused")).toBe("refused");
     expect(chat.conversations.with("bob").muted).toBeTrue();
+  });
+
+  describe("with a long list", () => {
+    /** Loads all pages of a list of `count` conversations; `rows` are the server's. */
+    async function listed(count: number) {
+      const page = await open();
+      const { server, wire, chat } = page;
+      server.says("bob", "one");
+      const [sample] = await server.conversations();
+      const rows: Row[] = Array.from({ length: count }, (_, index) => {
+        const last = { sender: "ann", content: "hi", timestamp: new Date((count - index) * 1_000).toISOString() };
+        return { ...sample!, peer: `p${index}`, last, last_seq: 5, unread: 1, cursor: String(index + 1) };
+      });
+      server.asked = [];
+      server.conversations = async ({ limit, before = "0", peer }: ListQuery = { limit: 50 }) => {
+        server.asked.push(peer ?? `${limit} before ${before}`);
+        const found = peer ? rows.filter((row) => row.peer === peer) : rows.slice(Number(before));
+        return structuredClone(found.slice(0, limit));
+      };
+      wire.greet();
+      await settled();
+      while (!chat.conversations.isListComplete) await chat.loader.loadMoreOfList();
+      server.asked = [];
+      const change = (index: number) => Object.assign(rows[index]!, { muted: true, unread: 0, peer_read_seq: 5 });
+      const seen = (index: number) => {
+        const { muted, unread, reading } = chat.conversations.with(`p${index}`);
+        return [muted, unread, reading.peerRead];
+      };
+      return { ...page, rows, change, seen };
+    }
+
+    test.each(["sync", "hello"])("reads the loaded rows again after `%s`", async (type) => {
+      const { server, wire, change, seen } = await listed(120);
+      change(56);
+      change(119);
+      wire.emit("frame", { type, epoch: "1" });
+      await settled();
+      expect([seen(56), seen(119)]).toEqual([
+        [true, 0, 5],
+        [true, 0, 5],
+      ]);
+      expect(server.asked).toEqual(["50 before 0", "70 before 50"]);
+    });
+
+    test("reads 200 rows again and the one on screen, and the rest when the user needs them", async () => {
+      const { server, wire, chat, change, seen } = await listed(330);
+      chat.conversations.show("p250");
+      await settled();
+      for (const index of [250, 260, 320]) change(index);
+      server.asked = [];
+      wire.emit("frame", { type: "sync" });
+      await settled();
+      expect(server.asked.filter((what) => !what.startsWith("after"))).toEqual([
+        "50 before 0",
+        "150 before 50",
+        "p250",
+      ]);
+      expect([seen(250)[0], seen(260)[0], chat.conversations.listedCount]).toEqual([true, false, 200]);
+      expect(await chat.loader.isMuted("p260")).toBeTrue();
+      while (!chat.conversations.isListComplete) await chat.loader.loadMoreOfList();
+      expect([seen(320)[0], chat.conversations.listedCount]).toEqual([true, 330]);
+    });
+
+    test("reads only the first page to fill a gap", async () => {
+      const { server, chat } = await listed(120);
+      await chat.sync.resume();
+      expect(server.asked).toEqual(["50 before 0"]);
+    });
   });
 
   test("hides a blocked user's conversation that the server no longer lists", async () => {

@@ -124,6 +124,7 @@ export class PeopleList extends HTMLElement {
     ];
     chat.people.presence.watch(watched, { newUsers: empty || query !== "" });
     this.#scrollToOpen(lines);
+    this.#loadShown();
   }
 
   /** The conversations that match the search. @param {Line[]} [all] */
@@ -232,10 +233,17 @@ export class PeopleList extends HTMLElement {
     this.#viewport = { top: scrollTop, height: clientHeight };
     // Before rendering, which needs to know that rows are being loaded.
     if (scrollHeight - scrollTop - clientHeight < NEAR_END_PX) void this.#chat?.loader.loadMoreOfList();
+    this.#loadShown();
     const { first, end, all } = this.#rows;
     const [from, to] = [scrollTop / this.#rowPx, (scrollTop + clientHeight) / this.#rowPx];
     const near = OVERSCAN_ROWS / 3;
     if ((first > 0 && from < first + near) || (end < all && to > end - near)) this.render();
+  }
+
+  /** Loads the list as far as rows are in the document: after a loss, rows further down have to be read again. */
+  #loadShown() {
+    const { conversations, loader } = this.#chat ?? {};
+    if (conversations && this.#rows.end > conversations.listedCount) void loader?.loadMoreOfList();
   }
 
   /** Measures the row height, which follows the text size, and keeps the visible rows in place. */

@@ -31,7 +31,9 @@ export class Conversation {
   reading = new ReadState();
   #lastSeq = 0;
   /** Whether the server has sent this conversation's row. */
-  isDescribed = false;
+  hasRow = false;
+  /** Whether the row may have changed without a frame to this page. */
+  isRowStale = false;
   /** Whether the user has muted the conversation. */
   muted = false;
   /** Whether the user has blocked the peer, which freezes the conversation. */
@@ -136,7 +138,7 @@ export class Conversation {
   /** Whether the window contains the first unread message and one before it, or nothing is unread. */
   get reachesUnread() {
     if (this.complete || this.me === this.peer || this.firstSeq <= this.myRead) return true;
-    if (this.isDescribed) return this.unread === 0;
+    if (this.hasRow) return this.unread === 0;
     return this.#window.messages.every((message) => message.from === this.me); // a user who wrote all of these has read what preceded them
   }
 
@@ -230,7 +232,8 @@ export class Conversation {
    * @param {Preview | undefined} preview
    */
   update(row, preview) {
-    this.isDescribed = true;
+    this.hasRow = true;
+    this.isRowStale = false;
     this.muted = row.muted === true;
     this.blocked = row.blocked === true;
     this.peerDeleted = row.gone === true;

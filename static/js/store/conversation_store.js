@@ -27,7 +27,7 @@ export class ConversationStore extends Emitter {
   /** @type {string | undefined} */
   #open;
   /** How much of the list is loaded, and the cursor of its next page. */
-  #list = { isLoaded: false, isComplete: false, cursor: /** @type {string | undefined} */ (undefined) };
+  #list = { isLoaded: false, isComplete: false, cursor: /** @type {string | undefined} */ (undefined), count: 0 };
   #me;
   #outbox;
 
@@ -54,6 +54,11 @@ export class ConversationStore extends Emitter {
 
   get isListComplete() {
     return this.#list.isComplete;
+  }
+
+  /** The number of rows in the loaded pages of the list. */
+  get listedCount() {
+    return this.#list.count;
   }
 
   /** The cursor of the next page of the list. */
@@ -107,7 +112,7 @@ export class ConversationStore extends Emitter {
   get unread() {
     let sum = 0;
     for (const { muted, unread } of this.#conversations.values()) if (!muted) sum += unread;
-    for (const [key, unread] of this.#unlistedUnread) if (!this.#conversations.get(key)?.isDescribed) sum += unread;
+    for (const [key, unread] of this.#unlistedUnread) if (!this.#conversations.get(key)?.hasRow) sum += unread;
     return sum;
   }
 
@@ -171,7 +176,19 @@ export class ConversationStore extends Emitter {
    */
   addPage(rows, isLast) {
     for (const row of rows) this.applyRow(row);
-    this.#list = { isLoaded: true, isComplete: isLast, cursor: rows.at(-1)?.cursor ?? this.#list.cursor };
+    const count = this.#list.count + rows.length;
+    this.#list = { isLoaded: true, isComplete: isLast, cursor: rows.at(-1)?.cursor ?? this.#list.cursor, count };
+    this.emitSoon("list");
+  }
+
+  /**
+   * The list was read again as far as `listed`. The rest of it is stale, and its pages have to be loaded again.
+   * @param {Set<Conversation>} listed
+   * @param {{ isLast: boolean, cursor: string | undefined }} end whether these are all, and the cursor of the next page
+   */
+  reread(listed, { isLast, cursor }) {
+    this.#list = { isLoaded: true, isComplete: isLast, cursor, count: listed.size };
+    for (const conversation of this.all()) if (!listed.has(conversation)) conversation.isRowStale = true;
     this.emitSoon("list");
   }
 
@@ -203,7 +220,7 @@ export class ConversationStore extends Emitter {
 
   /** The list has to be loaded again; its conversations stay until then. */
   forgetList() {
-    this.#list = { isLoaded: false, isComplete: false, cursor: undefined };
+    this.#list = { isLoaded: false, isComplete: false, cursor: undefined, count: 0 };
     this.#unlistedUnread.clear();
     this.emitSoon("list");
     if (this.#open !== undefined) this.emitSoon("conversation", this.#open);

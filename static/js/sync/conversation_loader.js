@@ -53,10 +53,14 @@ export class ConversationLoader extends Emitter {
     return this.#conversations.isListLoaded && !this.#isLoadingList;
   }
 
-  /** The first page of the list, or the one before a cursor. Does not apply it. @param {string} [before] */
-  async listPage(before) {
-    const rows = await this.#api.conversations({ limit: PAGE, before });
-    return { rows, isLast: rows.length < PAGE };
+  /**
+   * The first page of the list, or the one before a cursor. Does not apply it.
+   * @param {string} [before]
+   * @param {number} [limit] 200 at most
+   */
+  async listPage(before, limit = PAGE) {
+    const rows = await this.#api.conversations({ limit, before });
+    return { rows, isLast: rows.length < limit };
   }
 
   /** Loads the next page of the list. */
@@ -68,7 +72,7 @@ export class ConversationLoader extends Emitter {
     this.#isLoadingList = false;
     if (!page) return;
     for (const row of page.rows) this.#people.applyRow(row);
-    this.#conversations.addPage(page.rows, page.isLast);
+    if (this.#conversations.cursor === cursor) this.#conversations.addPage(page.rows, page.isLast); // otherwise read again meanwhile
   }
 
   /**
@@ -92,8 +96,13 @@ export class ConversationLoader extends Emitter {
   /** Whether a conversation is muted; loads its row if necessary. @param {string} peer */
   async isMuted(peer) {
     const conversation = this.#conversations.with(peer);
-    if (!conversation.isDescribed) await this.loadRow(peer);
+    await this.refreshRow(conversation);
     return conversation.muted;
+  }
+
+  /** Loads the row of a conversation that has none or a stale one. @param {Conversation} conversation */
+  async refreshRow({ hasRow, isRowStale, peer }) {
+    if (!hasRow || isRowStale) await this.loadRow(peer);
   }
 
   /** Loads the newest messages, from the cache or the server. @param {Conversation} conversation */
@@ -102,7 +111,7 @@ export class ConversationLoader extends Emitter {
       if (await this.#loadCached(conversation)) return;
       const [page] = await Promise.all([
         this.#api.messages(this.#me, conversation.peer, { limit: PAGE }),
-        this.#conversations.isListLoaded && !conversation.isDescribed && this.loadRow(conversation.peer),
+        this.#conversations.isListLoaded && this.refreshRow(conversation),
       ]);
       if (page.length === 0) conversation.blocked = await this.#hasBlocked(conversation.peer);
       conversation.load(this.#applyMarks(conversation, page), page.length < PAGE);
@@ -175,6 +184,13 @@ export class ConversationLoader extends Emitter {
       } else if (listed.has(conversation) ? conversation.hasGap : conversation.contiguousSeq > 0)
         await this.loadNewer(conversation);
     }
+  }
+
+  /** Loads the row of the conversation on screen if it is stale. */
+  async refreshOpen() {
+    const { open } = this.#conversations;
+    const shown = open === undefined ? undefined : this.#conversations.with(open);
+    if (shown?.isRowStale) await this.refreshRow(shown);
   }
 
   /** Loads the unread counts of conversations that are not in the list yet. */

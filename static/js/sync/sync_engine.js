@@ -17,6 +17,8 @@ import { FrameReceiver } from "./frame_receiver.js";
 /** Frames from two pods may overtake each other, so a gap often closes by itself within this time. */
 const GAP_MS = 250;
 const RETRY_MS = 1_000;
+/** Rows of the list read again after a loss. The others are read again when they are shown. */
+const REREAD_MAX = 200;
 /** Signing in to a captive portal takes longer than a reconnect. */
 const INTERCEPTED_MS = 5_000;
 
@@ -31,6 +33,8 @@ export class SyncEngine extends Emitter {
   /** @type {Promise<void> | undefined} */
   #resuming;
   #resumeAgain = false;
+  /** Whether frames were lost, so that any row of the list may have changed. */
+  #isListStale = false;
   /** @type {Set<Conversation>} conversations that may lack messages */
   #gaps = new Set();
   /** @type {any} */
@@ -82,7 +86,10 @@ export class SyncEngine extends Emitter {
     receiver.on("hello", (hello) => this.#receiveHello(hello));
     receiver.on("gap", (conversation) => this.#resumeSoon(conversation));
     receiver.on("contradicted", () => this.#startOver());
-    receiver.on("sync", () => void this.resume());
+    receiver.on("sync", () => {
+      this.#isListStale = true;
+      void this.resume();
+    });
     receiver.on("limited", (seconds) => this.#frameRefused(seconds));
     connection.on("frame", (frame) => receiver.receive(frame));
     connection.on("state", (state) => this.#connectionChanged(state));
@@ -145,7 +152,10 @@ export class SyncEngine extends Emitter {
     clearTimeout(this.#retryTimer);
     this.#gapTimer = undefined;
     this.#resuming = this.#resumeOnce()
-      .catch((error) => this.#requestFailed(error, true))
+      .catch((error) => {
+        this.#isListStale = true;
+        this.#requestFailed(error, true);
+      })
       .finally(() => {
         this.#resuming = undefined;
         if (!this.#resumeAgain) return;
@@ -163,6 +173,7 @@ export class SyncEngine extends Emitter {
     this.#epoch = epoch;
     if (this.#isRestored && !this.#isDistrusting) this.#cache?.setEpoch(epoch);
     this.loader.verify(this.#conversations.all());
+    this.#isListStale = true;
     this.#connectOutbox();
     void this.resume();
   }
@@ -217,7 +228,9 @@ export class SyncEngine extends Emitter {
   }
 
   async #resumeOnce() {
-    const { isListLoaded } = this.#conversations;
+    const { isListLoaded, listedCount } = this.#conversations;
+    const rereads = isListLoaded && this.#isListStale;
+    this.#isListStale = false;
     const all = this.#conversations.all();
     /** What was loaded before the request. A lower answer means that the database was rolled back. */
     const contiguous = new Map(all.map((conversation) => [conversation, conversation.contiguousSeq]));
@@ -229,9 +242,11 @@ export class SyncEngine extends Emitter {
     const listed = new Set();
     /** @type {string | undefined} */
     let before;
+    /** How many rows are still to be read again. */
+    let stale = rereads ? Math.min(listedCount, REREAD_MAX) : 0;
     for (;;) {
       const [{ rows, isLast }] = await Promise.all([
-        this.loader.listPage(before),
+        this.loader.listPage(before, before !== undefined && stale > 0 ? stale : undefined),
         this.#identityCheck,
         this.#restoring,
       ]);
@@ -243,8 +258,10 @@ export class SyncEngine extends Emitter {
       }
       if (rows.some((row) => this.#contradicts(row, contiguous))) return this.#startOver();
       const last = rows.at(-1);
-      // Newest first: if the last row of the page has nothing new, the following pages have nothing either.
-      const isMore = isListLoaded && !isLast && last && last.last_seq > this.#conversations.with(last.peer).lastSeq;
+      stale -= rows.length;
+      // Newest first: if the last row of the page has no new message, the following pages have none either.
+      const hasMoreNew = isListLoaded && last && last.last_seq > this.#conversations.with(last.peer).lastSeq;
+      const isMore = !isLast && last && (hasMoreNew || stale > 0);
       for (const row of rows) {
         const isNew = row.last_seq > this.#conversations.with(row.peer).lastSeq;
         listed.add(this.#people.applyRow(row));
@@ -252,6 +269,7 @@ export class SyncEngine extends Emitter {
       }
       if (!isListLoaded) this.#conversations.addPage(rows, isLast);
       if (!isMore) {
+        if (rereads) this.#conversations.reread(listed, { isLast, cursor: last?.cursor ?? before });
         this.#dropAbsent(listed, known, isLast ? 0 : Date.parse(last?.last?.timestamp ?? ""));
         break;
       }
@@ -261,7 +279,7 @@ export class SyncEngine extends Emitter {
       this.#isDistrusting = false;
       void this.#cache?.adopt(epoch);
     }
-    await Promise.all([this.loader.fillGaps(listed), this.loader.loadUnlistedUnread()]);
+    await Promise.all([this.loader.fillGaps(listed), this.loader.refreshOpen(), this.loader.loadUnlistedUnread()]);
     this.#sendUnconfirmedMarks();
   }
 
@@ -323,6 +341,7 @@ export class SyncEngine extends Emitter {
     if (peer === undefined) return;
     const conversation = this.#conversations.with(peer);
     if (!conversation.loaded) await this.loader.loadNewest(conversation);
+    else if (conversation.isRowStale) await this.loader.refreshRow(conversation);
   }
 
   /** Loads pending messages and the offline cache. */
