@@ -29,7 +29,9 @@ function warnings({ rateLimit, sessionSecrets, databaseUrl }: Config): string[] 
     all.push("SESSION_SECRET looks like a placeholder: anyone who guesses it can sign in as any user");
   }
   if (databaseUrl !== undefined && parseConnectionString(databaseUrl).password === PUBLISHED_PASSWORD) {
-    all.push("the database has the password published with the demo: change it if others can reach the database");
+    all.push(
+      "the database has the password published with the original demo: change it if others can reach the database",
+    );
   }
   return all;
 }

@@ -93,8 +93,8 @@ function row({ username, createdAt, isOnline, lastSeenAt, isAdmin, disabled }: A
 }
 
 /**
- * Replaces control characters, which names adopted from the original may contain: they could move
- * the cursor.
+ * Replaces control characters, which names adopted from the original demo may contain: they could
+ * move the cursor.
  */
 function printable(name: string): string {
   return name.replace(/[\p{Cc}\p{Cf}]/gu, "\ufffd");

@@ -26,7 +26,7 @@ const instant = matching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/);
 const pod = matching(/^[0-9a-f]{32}$/);
 const token = matching(/^[\w-]{16}$/);
 
-/** Frames relayed between pods. The original page would show one with `from` or `to` as a message. */
+/** Frames relayed between pods. The original demo would show one with `from` or `to` as a message. */
 const FRAMES = new Map<unknown, Fields>(
   Object.entries({
     delivered: { peer: name, seq: id },

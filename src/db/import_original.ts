@@ -1,7 +1,7 @@
 /**
  * Imports a database of the original demo: plain-text passwords, timestamps without time zone, no
  * sequence numbers. In one transaction, moves the old tables to another schema, creates the schema
- * of `sql/`, copies every row, including columns that only the original has, and drops the old
+ * of `sql/`, copies every row, including columns that only the original demo has, and drops the old
  * tables.
  */
 
@@ -13,7 +13,7 @@ import type { Sql } from "./client.ts";
 const ASIDE = "chatify_original";
 const HASHES_AT_ONCE = 4;
 
-/** Whether the tables are the original's, not another program's with the same names. */
+/** Whether the tables are the original demo's, not another program's with the same names. */
 export async function isOriginal(sql: Sql): Promise<boolean> {
   const [{ count }] = await sql<[{ count: number }]>`
     select count(*)
@@ -28,8 +28,8 @@ export async function isOriginal(sql: Sql): Promise<boolean> {
 /**
  * @param tx the transaction of the import
  * @param makeSchema creates the schema of `sql/`
- * @throws SQLSTATE 55P03 if the original is still running, 2BP01 if a view or key depends on its
- *   tables
+ * @throws SQLSTATE 55P03 if the original demo is still running, 2BP01 if a view or key depends on
+ *   its tables
  */
 export async function adopt(
   tx: Sql,
@@ -238,9 +238,9 @@ const USERS = ["id", "username", "password", "is_online", "created_at"];
 const MESSAGES = ["id", "sender", "receiver", "content", "timestamp", "read"];
 
 /**
- * Adds the columns that only the original's table has, as `original_x` where `x` is taken.
+ * Adds the columns that only the original demo's table has, as `original_x` where `x` is taken.
  *
- * @returns their names in the new and the original table, each list starting with a comma, or empty
+ * @returns their names in the new and the old table, each list starting with a comma, or empty
  */
 async function extraColumns(tx: Sql, table: string, known: readonly string[]) {
   const extra = await tx<{ name: string; type: string }[]>`

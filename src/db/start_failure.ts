@@ -124,7 +124,7 @@ function ofCode(error: unknown, target: Target): string | undefined {
     "08P01": `The server ${where} reports a protocol violation (${own}). ${pooler}`,
     "25006": `PostgreSQL ${where} is read-only: DATABASE_URL must name the primary and a writable database`,
     "26000": `The server ${where} lost a prepared statement (${own}). ${pooler}`,
-    "2BP01": `Other objects depend on the original's tables (${detailOf(error)}): drop them, start chatify, then create them again. Nothing was changed`,
+    "2BP01": `Other objects depend on the original demo's tables (${detailOf(error)}): drop them, start chatify, then create them again. Nothing was changed`,
     "28P01": `PostgreSQL ${where} rejected the password of "${user}". ${check}`,
     "28000": `PostgreSQL ${where} does not accept connections of "${user}" from this host (${own}). ${check}, and pg_hba.conf`,
     "3D000": `PostgreSQL ${where} has no database "${database}": create it (createdb ${database}), or change DATABASE_URL`,
@@ -140,7 +140,8 @@ function ofCode(error: unknown, target: Target): string | undefined {
     "42P07": foreign,
     "53100": `The disk of PostgreSQL ${where} is full: free some space`,
     "53300": `PostgreSQL ${where} has no free connections (${own}). Raise max_connections or the connection limit of "${user}", or close some`,
-    "55P03": "Another session is using the original's tables: stop it, then start chatify again. Nothing was changed",
+    "55P03":
+      "Another session is using the original demo's tables: stop it, then start chatify again. Nothing was changed",
     "57P03": `PostgreSQL ${where} is starting or stopping. Try again in a moment`,
   };
   return sentences[codeOf(error)];

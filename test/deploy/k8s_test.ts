@@ -132,7 +132,7 @@ describe("k8s/", () => {
       "StatefulSet db",
     ]);
     if (KUSTOMIZE) expect(names(sets.get("k8s/base")!)).toEqual(names(sets.get("k8s/")!));
-    expect(readdirSync(K8S)).toContain("deployment.yaml"); // the original's
+    expect(readdirSync(K8S)).toContain("deployment.yaml"); // the original demo's
     for (const name of ["service.yaml", "hpa.yaml"]) expect(readdirSync(K8S)).toContain(name);
   });
 

@@ -13,7 +13,7 @@ setDefaultTimeout(30_000);
 
 const ORIGINAL = join(import.meta.dir, "../support/original.sql");
 
-/** A database in the shape of the original. @param also statements of its host */
+/** A database in the shape of the original demo. @param also statements of its host */
 async function original(also = ""): Promise<string> {
   const url = await emptyDatabase();
   await ask(url, async (sql) => {
@@ -110,7 +110,7 @@ describe("adopt", () => {
         .toSorted((a, b) => a.seq - b.seq)
         .map(({ seq, content, timestamp, read }) => [seq, content, timestamp, read]);
     expect(between("alice", "Bob")).toEqual([
-      [1, "first", "2024-03-01T10:00:00.500000Z", true], // unread in the original, but Bob's fourth was read
+      [1, "first", "2024-03-01T10:00:00.500000Z", true], // unread in the original demo, but Bob's fourth was read
       [2, "second", "2024-03-01T12:00:00.000000Z", true],
       [3, "third", "2024-03-01T12:00:00.000000Z", true],
       [4, "fourth", "2024-03-01T13:00:00.000000Z", true],
@@ -221,7 +221,7 @@ describe("adopt", () => {
     ]);
   });
 
-  test("adopt leaves nothing of the original behind, and a second start finds nothing to do", async () => {
+  test("adopt leaves nothing of the original demo behind, and a second start finds nothing to do", async () => {
     const tables = await everything(url);
     expect(tables.map((row) => (row as [string])[0])).toEqual(
       [
@@ -281,7 +281,7 @@ describe("adopt", () => {
     expect(await tab.next("message")).toMatchObject({ from: "John Smith", seq: 5_003 });
     await alice.json("/messages/alice/John%20Smith?limit=1");
     const counts = async () => alice.json<Record<string, number>>("/unread_counts/alice");
-    await until("messages of the original are read", async () => !("John Smith" in (await counts())));
+    await until("messages of the original demo are read", async () => !("John Smith" in (await counts())));
     const [{ count }] = await app.sql<
       [{ count: number }]
     >`select count(*) from messages where receiver = 'alice' and sender = 'John Smith' and not read`;
@@ -311,14 +311,14 @@ describe("adopt changes nothing", () => {
     const url = await original("create view latest as select * from messages");
     const before = await everything(url);
     await expect(run(url)).rejects.toThrow(
-      "Other objects depend on the original's tables (view latest depends on table messages): drop them, start chatify, then create them again. Nothing was changed",
+      "Other objects depend on the original demo's tables (view latest depends on table messages): drop them, start chatify, then create them again. Nothing was changed",
     );
     expect(await everything(url)).toEqual(before);
     await ask(url, (sql) => sql`drop view latest`);
     await run(url);
   });
 
-  test("adopt refuses tables that only share their names with the original's", async () => {
+  test("adopt refuses tables that only share their names with the original demo's", async () => {
     const url = await emptyDatabase();
     await ask(url, (sql) =>
       sql.unsafe(
@@ -332,13 +332,13 @@ describe("adopt changes nothing", () => {
     expect(await everything(url)).toEqual(before);
   });
 
-  test("adopt fails when the original still uses its tables", async () => {
+  test("adopt fails when the original demo still uses its tables", async () => {
     const url = await original();
     const [before, user] = [await everything(url), connect(url, { name: "original" })];
     try {
       await user.unsafe("begin; select from messages limit 1");
       await expect(run(url)).rejects.toThrow(
-        "Another session is using the original's tables: stop it, then start chatify again. Nothing was changed",
+        "Another session is using the original demo's tables: stop it, then start chatify again. Nothing was changed",
       );
     } finally {
       await user.end({ timeout: 0 });
@@ -346,7 +346,7 @@ describe("adopt changes nothing", () => {
     expect(await everything(url)).toEqual(before);
   });
 
-  test("adopt killed halfway leaves the original unchanged, and the next start adopts it", async () => {
+  test("adopt killed halfway leaves the original demo unchanged, and the next start adopts it", async () => {
     const url = await original(
       "insert into users (username, password) select 'person' || n, 'x' from generate_series(1, 40) n",
     );

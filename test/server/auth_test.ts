@@ -259,7 +259,7 @@ describe("login", () => {
     const leaver = await Person.signUp(app.url, "leaver");
     expect((await leaver.post("/me/delete", { password: PASSWORD })).status).toBe(200);
     await app.sql`update users set disabled_at = now() where username = 'shut'`;
-    // As the takeover of the original's table and a hand on the table leave them.
+    // As the takeover of the original demo's table and a hand on the table leave them.
     await app.sql`update users set password = '!' where username = 'left'`;
     await app.sql`update users set password = '' where username = 'empty'`;
     const others = ["untimed", "un\0timed", "leaver", "shut", "left", "empty"];

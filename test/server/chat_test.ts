@@ -93,7 +93,7 @@ describe.each(["bytes", "en-US"])("on a database ordered by %s", (order) => {
   });
 });
 
-test.concurrent("a client of the original, with three fields, works", async () => {
+test.concurrent("a client of the original demo, with three fields, works", async () => {
   await using app = await startApp();
   const [ann, bob] = await app.people("ann", "bob");
   const [a, b] = [await ann!.open(), await bob!.open()];

@@ -74,7 +74,7 @@ async function codeOf(answer: Response): Promise<string> {
 }
 
 describe("/messages", () => {
-  test("is an array, oldest first, with the original's fields and seq", async () => {
+  test("is an array, oldest first, with the original demo's fields and seq", async () => {
     const [a, b] = [await ann.open(), await bob.open()];
     const ack = await a.send("bob", "hello", "the-ref-of-ann");
     b.say({ to: "Ann", message: "hello yourself" });

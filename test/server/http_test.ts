@@ -250,7 +250,7 @@ describe("pages and their files", () => {
 });
 
 describe("a route", () => {
-  test("/test answers as in the original", async () => {
+  test("/test answers as in the original demo", async () => {
     const answer = await fetch(`${app.url}/test`);
     expect(answer.status).toBe(200);
     expect(await answer.json()).toEqual({ message: "ok" });

@@ -155,7 +155,7 @@ describe("whitespace around a name is trimmed", () => {
     await refused(await signUp("ann-lee\u200b"), 409, "name_taken");
   });
 
-  test("also for accounts of the original, which keep their distinct names", async () => {
+  test("also for accounts of the original demo, which keep their distinct names", async () => {
     const database = await emptyDatabase();
     const sql = connect(database, { name: "test", max: 1 });
     await sql.file(new URL("../support/original.sql", import.meta.url).pathname);

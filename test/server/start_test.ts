@@ -352,7 +352,7 @@ describe("start", () => {
     });
   });
 
-  test.concurrent("warns about the password published with the demo without printing it", async () => {
+  test.concurrent("warns about the password published with the original demo without printing it", async () => {
     const url = new URL(await migratedDatabase());
     const admin = connect(url.href, { name: "test" });
     await admin.unsafe("create role chatuser superuser login password 'admin123'");
@@ -363,7 +363,7 @@ describe("start", () => {
     await Person.signUp(chatify.url, "ann"); // by then it has said what it has to say
     const { code, out, err } = await chatify.signalled("SIGTERM");
     expect(code).toBe(0);
-    expect(out).toContain("  Warning   the database has the password published with the demo: change it");
+    expect(out).toContain("  Warning   the database has the password published with the original demo: change it");
     expect(out + err).not.toContain("admin123");
   });
 

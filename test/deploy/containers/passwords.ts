@@ -75,7 +75,9 @@ async function testOld(results: { check: Check }, label: string, project: Compos
       const [db, web] = await containers(project, "db", "web");
       await healthy(web);
       expect((await secrets(db))["database_password"]).toBe(PUBLISHED);
-      expect(await project.do("logs", "web")).toContain("the database has the password published with the demo");
+      expect(await project.do("logs", "web")).toContain(
+        "the database has the password published with the original demo",
+      );
     });
   } finally {
     await project.remove();
