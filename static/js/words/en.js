@@ -105,10 +105,10 @@ export default {
   to_newest: "Go to the newest message",
   announce: "{name}: {text}",
   error_invalid_text: "This text cannot be sent.",
-  error_no_such_user: "That user no longer exists.",
+  error_no_such_user: "There is no user with this name.",
   error_blocked: "You have blocked this person. Unblock them to send messages.",
   error_wrong_password: "The password is wrong.",
-  error_ref_reused: "Something got mixed up.",
+  error_ref_reused: "This message could not be sent. Try again.",
   error_bad_request: "The server did not understand this message.",
   error_rate_limited: "Too many requests. Wait a moment, then try again.",
   error_busy: "The server is busy. Try again in a moment.",
@@ -124,7 +124,7 @@ export default {
   send: "Send",
   too_long: "{count} of {limit} characters. Shorten it, or send it in parts.",
   send_limited: "You are sending a lot at once. The rest will be sent in {wait}.",
-  outbox_full: "Too many messages are waiting to be sent. This one stays here until some have been sent.",
+  outbox_full: "Too many messages are waiting to be sent. Try again once some have been sent.",
 
   // The keys
   keys_title: "Keyboard shortcuts",
