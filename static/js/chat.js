@@ -93,7 +93,7 @@ async function start(me, isConfirmed) {
   async function close() {
     connection.end();
     cache.end();
-    await Promise.all([cacheDatabase.empty(), notifications?.then((loaded) => loaded?.end())]);
+    await Promise.all([cacheDatabase.clear(), notifications?.then((loaded) => loaded?.end())]);
     await eraseOfflineCopies();
   }
 
@@ -104,7 +104,7 @@ async function start(me, isConfirmed) {
     persistLanguage();
     outbox.wipe();
     drafts.wipe();
-    await Promise.all([database.empty(), close()]);
+    await Promise.all([database.clear(), close()]);
     await eraseAllExcept(undefined);
   }
 
@@ -140,8 +140,8 @@ async function start(me, isConfirmed) {
     thread.toEnd();
     void loadNotifications(chat).then((loaded) => loaded?.sent());
   });
-  composer.addEventListener("up", () => thread.focusLast());
-  thread.addEventListener("write", () => composer.focusText());
+  composer.addEventListener("focus-messages", () => thread.focusLast());
+  thread.addEventListener("focus-composer", () => composer.focusText());
   header.addEventListener("back", goBack);
   startNavigation(chat, { people, header, thread, composer });
   followPage(connection);
@@ -216,7 +216,7 @@ function startNotifications(chat) {
 }
 
 /**
- * Syncs one user's tabs in this browser, which share one offline store: a message settled in one tab is settled in all, drafts
+ * Syncs one user's tabs in this browser, which share one offline store: a message removed in one tab is removed in all, drafts
  * follow, and an open tab sends what a closed one left behind. Tabs may run different versions of the page.
  * @param {string} me
  * @param {{ outbox: Outbox, drafts: Drafts }} stores
@@ -225,11 +225,11 @@ function syncTabs(me, { outbox, drafts }) {
   const tabs = new BroadcastChannel(offlineStoreName(me));
   /** @param {TabMessage} message */
   const post = (message) => tabs.postMessage(message); // oxlint-disable-line unicorn/require-post-message-target-origin
-  outbox.on("settled", (removed) => post({ removed }));
+  outbox.on("removed", (removed) => post({ removed }));
   drafts.on("written", (unfinished) => post({ unfinished }));
   tabs.addEventListener("message", (/** @type {MessageEvent<TabMessage>} */ { data }) => {
-    if (data.removed) outbox.settle(data.removed);
-    if (data.unfinished) drafts.take(data.unfinished);
+    if (data.removed) outbox.remove(data.removed);
+    if (data.unfinished) drafts.mergeAndSave(data.unfinished);
     if (data.left) void outbox.load();
   });
   addEventListener("pagehide", () => {

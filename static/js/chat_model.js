@@ -1,4 +1,4 @@
-/** The parts of the chat that work without a document, constructed and connected. */
+/** The parts of the chat that do not touch the DOM, constructed and connected. */
 
 import { ConversationStore } from "./store/conversation_store.js";
 import { Drafts } from "./store/drafts.js";

@@ -23,7 +23,7 @@ let shownName;
 let returnsToSearch = false;
 
 /**
- * Call `route` once the stored data are loaded.
+ * Call `route` once the stored data is loaded.
  * @param {import("./chat_model.js").Chat} model
  * @param {Elements} parts
  */

@@ -97,7 +97,7 @@
     root.setAttribute("data-failed", "");
   }
 
-  /** Shows the pane of the conversation in the URL before its data load, and keeps the URL when the page is reloaded. */
+  /** Shows the pane of the conversation in the URL before its data loads, and keeps the URL when the page is reloaded. */
   function preparePane() {
     const app = document.querySelector(".app");
     if (!app || location.hash.length < 2) return;

@@ -87,7 +87,7 @@ describe("the page", () => {
     const outbox = new Outbox(nothing, { pace: { atOnce: 15, everyMs: 25 } });
     tab.socket.addEventListener("message", ({ data }) => {
       const frame = JSON.parse(String(data)) as Frame;
-      if (frame.type === "ack") outbox.settle(frame["ref"]);
+      if (frame.type === "ack") outbox.remove(frame["ref"]);
       else if (frame.type === "error") outbox.refuse(frame["ref"], frame["code"], frame["retry_after"]);
     });
     const texts = Array.from({ length: 100 }, (_, i) => `text ${i}`);

@@ -7,7 +7,7 @@ export class MemoryDatabase implements Database {
   /** The number of batches written. */
   writes = 0;
 
-  works = async () => true;
+  canOpen = async () => true;
 
   // oxlint-disable-next-line typescript/no-explicit-any
   async entries(store: string): Promise<Map<string, any>> {
@@ -41,7 +41,7 @@ export class MemoryDatabase implements Database {
 
 /** A browser without a database, or one that forbids it. */
 export const NO_DATABASE: Database = {
-  works: async () => false,
+  canOpen: async () => false,
   entries: async () => new Map(),
   get: async () => undefined,
   write: async () => false,

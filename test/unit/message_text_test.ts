@@ -5,7 +5,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 
 import { isMessage } from "../../src/util/text.ts";
-import { isBlank, MESSAGE_MAX, messageOf } from "../../static/js/util/message_text.js";
+import { isBlank, MESSAGE_MAX, sanitizeMessage } from "../../static/js/util/message_text.js";
 
 const point = (...codes: number[]) => String.fromCodePoint(...codes);
 
@@ -86,7 +86,7 @@ test("the server accepts exactly the texts that the page would send", () => {
   const long = fc.integer({ min: MESSAGE_MAX - 3, max: MESSAGE_MAX + 3 }).map((count) => ` \n${"😀".repeat(count)}\n `);
   fc.assert(
     fc.property(fc.oneof(fc.string({ unit, maxLength: 8 }), long), (typed) => {
-      const text = messageOf(typed);
+      const text = sanitizeMessage(typed);
       expect(!isBlank(text) && [...text].length <= MESSAGE_MAX).toBe(isMessage(text));
     }),
     { numRuns: 5_000 },

@@ -544,7 +544,7 @@ describe("shared drafts", () => {
   test("of another tab that arrive late from the server are ignored", async () => {
     const { clock, all } = devices(0);
     const [here] = all;
-    for (const text of ["hel", "hello", "hey"]) here!.drafts.take({ peer: "bob", text, at: clock.now++ });
+    for (const text of ["hel", "hello", "hey"]) here!.drafts.mergeAndSave({ peer: "bob", text, at: clock.now++ });
     here!.wire.emit("frame", { type: "draft", peer: "bob", text: "hello" });
     expect(here!.text()).toBe("hey");
   });

@@ -74,15 +74,15 @@ describe("the outbox", () => {
     for (const text of ["one", "two", "three"]) outbox.add("bob", text);
     expect(sent).toEqual([]);
     connect();
-    outbox.settle(refs[0] ?? "");
+    outbox.remove(refs[0] ?? "");
     outbox.disconnected();
     outbox.add("bob", "four");
     connect();
     expect(sent).toEqual(["one", "two", "two"]);
     expect(refs[2]).toBe(refs[1]!);
-    for (let i = 2; i < 5; i++) outbox.settle(refs[i] ?? "");
+    for (let i = 2; i < 5; i++) outbox.remove(refs[i] ?? "");
     expect(sent.slice(2)).toEqual(["two", "three", "four"]);
-    expect(outbox.settle(refs[0] ?? "")).toBeUndefined();
+    expect(outbox.remove(refs[0] ?? "")).toBeUndefined();
   });
 
   test("survives a reload, for the same user only", async () => {
@@ -122,7 +122,7 @@ describe("the outbox", () => {
     timers.pass();
     expect(sent).toEqual(["one", "one"]);
     expect(outbox.to("bob").map(({ state }) => state)).toEqual(["sending", "sending"]);
-    outbox.settle(refs[0] ?? "");
+    outbox.remove(refs[0] ?? "");
     expect(sent).toEqual(["one", "one", "two"]);
   });
 
@@ -136,14 +136,14 @@ describe("the outbox", () => {
     outbox.disconnected();
     connect();
     expect(sent).toEqual(["one", "two", "two"]);
-    outbox.settle(refs[2] ?? "");
+    outbox.remove(refs[2] ?? "");
     outbox.add("bob", "three");
-    outbox.settle(refs[3] ?? "");
+    outbox.remove(refs[3] ?? "");
     outbox.retry(refs[0] ?? "");
     expect(sent.at(-1)).toBe("one");
     expect(refs.at(-1)).toBe(refs[0] ?? "");
     outbox.add("bob", "four");
-    outbox.settle(refs[0] ?? "");
+    outbox.remove(refs[0] ?? "");
     expect(outbox.to("bob").map(({ text }) => text)).toEqual(["four"]);
     expect(storage.length).toBe(1);
   });
@@ -155,7 +155,7 @@ describe("the outbox", () => {
     outbox.add("bob", "two");
     expect(outbox.to("Bob").map(({ text }) => text)).toEqual(["one", "two"]);
     expect(sent).toEqual(["one"]);
-    outbox.settle(refs[0] ?? "");
+    outbox.remove(refs[0] ?? "");
     expect(sent).toEqual(["one", "two"]);
   });
 
@@ -223,7 +223,7 @@ class Limited {
     else this.#strikes = [...this.#strikes.filter((at) => now - at < 60_000), now];
     expect(this.#strikes.length).toBeLessThan(10);
     const answer = () =>
-      waitMs === 0 ? outbox.settle(ref) : outbox.refuse(ref, "rate_limited", Math.ceil(waitMs / 1_000));
+      waitMs === 0 ? outbox.remove(ref) : outbox.refuse(ref, "rate_limited", Math.ceil(waitMs / 1_000));
     this.#timers.setTimeout(answer, 500);
     return true;
   }
@@ -240,7 +240,7 @@ describe("the outbox's pace", () => {
     expect(sent).toHaveLength(15);
     const begun = timers.now;
     for (let settled = 0; outbox.size > 0; timers.pass()) {
-      for (; settled < refs.length; settled++) outbox.settle(refs[settled]!);
+      for (; settled < refs.length; settled++) outbox.remove(refs[settled]!);
     }
     expect(new Set(sent).size).toBe(50);
     expect(timers.now - begun).toBeGreaterThanOrEqual(34 * 250);
@@ -250,12 +250,12 @@ describe("the outbox's pace", () => {
   test("refunds unused credit", () => {
     const { outbox, timers, sent, refs, connect } = open();
     connect();
-    for (let i = 0; i < 15; i++) outbox.settle(outbox.add("bob", `${i}`)!.ref);
+    for (let i = 0; i < 15; i++) outbox.remove(outbox.add("bob", `${i}`)!.ref);
     outbox.add("bob", "waits");
     expect(sent).toHaveLength(15);
     timers.pass();
     expect(sent.at(-1)).toBe("waits");
-    outbox.settle(refs.at(-1)!);
+    outbox.remove(refs.at(-1)!);
     timers.now += 60_000;
     for (let i = 0; i < 20; i++) outbox.add(`peer${i}`, `${i}`);
     expect(sent).toHaveLength(16 + 15);

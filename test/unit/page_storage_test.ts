@@ -159,23 +159,23 @@ describe("unfinished texts", () => {
 
   test("the newest of any device wins", () => {
     const { drafts, clock, shown } = open();
-    expect(drafts.take({ peer: "bob", text: "from the phone", at: 500 })).toBe(true);
-    expect(drafts.take({ peer: "bob", text: "older", at: 400 })).toBe(false);
+    expect(drafts.mergeAndSave({ peer: "bob", text: "from the phone", at: 500 })).toBe(true);
+    expect(drafts.mergeAndSave({ peer: "bob", text: "older", at: 400 })).toBe(false);
     expect([drafts.of("bob"), shown]).toEqual(["from the phone", ["bob"]]);
     clock.now = 100; // this clock is slow, and still what is written now is newer
     drafts.write("bob", "here");
-    expect(drafts.take({ peer: "bob", text: "from the phone", at: 500 })).toBe(false);
+    expect(drafts.mergeAndSave({ peer: "bob", text: "from the phone", at: 500 })).toBe(false);
     expect(drafts.of("bob")).toBe("here");
   });
 
   test("never overwrites a field being typed in, whose text then wins", () => {
     const { drafts, clock, told, shown } = open();
     drafts.write("bob", "typing he");
-    expect(drafts.take({ peer: "bob", text: "other", at: 2_000 })).toBe(false);
+    expect(drafts.mergeAndSave({ peer: "bob", text: "other", at: 2_000 })).toBe(false);
     drafts.flush();
     expect(told.at(-1)).toEqual({ peer: "bob", text: "typing he", at: 2_001 });
     clock.now = 10_000; // a cup of tea later
-    expect(drafts.take({ peer: "bob", text: "other", at: 9_000 })).toBe(true);
+    expect(drafts.mergeAndSave({ peer: "bob", text: "other", at: 9_000 })).toBe(true);
     expect([drafts.of("bob"), shown]).toEqual(["other", ["bob"]]);
   });
 

@@ -20,7 +20,7 @@ const ANNOUNCED_MAX = 5;
 /** With fewer loaded messages above the window, more history is fetched. */
 const PREFETCH = 100;
 
-/** `write`: the keyboard focus should return to the composer. */
+/** `focus-composer`: the keyboard focus should return to the composer. */
 export class ChatThread extends HTMLElement {
   /** @type {Chat | undefined} */
   #chat;
@@ -30,7 +30,7 @@ export class ChatThread extends HTMLElement {
   #scroller = find(this, ".scroller");
   /** @type {HTMLElement} */
   #list = find(this, ".messages");
-  #window = new VirtualWindow();
+  #virtualWindow = new VirtualWindow();
   #line = new NewMessagesLine();
   #anchor = new ScrollAnchor(this.#scroller, this.#list);
   #atEnd = true;
@@ -49,7 +49,7 @@ export class ChatThread extends HTMLElement {
     chat.conversations.on("arrived", (message) => {
       if (this.#isShown(message.from)) this.#arrived(chat.conversations.with(message.from), message);
     });
-    this.#scroller.addEventListener("scroll", () => this.#onScroll(), { passive: true });
+    this.#scroller.addEventListener("scroll", () => this.#afterLayout(), { passive: true });
     chat.conversations.on("replied", (peer) => {
       if (!this.#line.isDrawn || !this.#isShown(peer)) return;
       this.#line.remove(); // a reply implies that the messages were read
@@ -58,7 +58,7 @@ export class ChatThread extends HTMLElement {
     onPageActivityChange(() => this.#markSeen());
     const sizes = new ResizeObserver(() => {
       this.#keepEnd();
-      this.#onScroll();
+      this.#afterLayout();
     });
     sizes.observe(this.#scroller);
     sizes.observe(find(this, ".inner"));
@@ -78,7 +78,7 @@ export class ChatThread extends HTMLElement {
    */
   show(peer) {
     this.#peer = peer;
-    this.#window = new VirtualWindow();
+    this.#virtualWindow = new VirtualWindow();
     this.#atEnd = true;
     this.#isOpened = false;
     this.#scrollsToNew = false;
@@ -103,13 +103,13 @@ export class ChatThread extends HTMLElement {
   }
 
   toEnd() {
-    if (!this.#window.atEnd) {
-      this.#window.toEnd(this.#conversation?.contiguousSeq ?? 0);
+    if (!this.#virtualWindow.atEnd) {
+      this.#virtualWindow.toEnd(this.#conversation?.contiguousSeq ?? 0);
       this.render();
     }
     this.#atEnd = true;
     this.#keepEnd();
-    this.#onScroll();
+    this.#afterLayout();
   }
 
   /** Focuses the newest message; arrow keys move from there. */
@@ -121,7 +121,7 @@ export class ChatThread extends HTMLElement {
   #focusFirst() {
     const conversation = this.#conversation;
     if (!conversation) return;
-    this.#window.to(conversation.firstSeq, conversation.contiguousSeq);
+    this.#virtualWindow.to(conversation.firstSeq, conversation.contiguousSeq);
     this.#atEnd = false;
     this.render();
     focusMessage(this.#list.querySelector(".message"));
@@ -134,15 +134,15 @@ export class ChatThread extends HTMLElement {
     const peer = this.#peer ?? "";
     if (!conversation.loaded) this.#isOpened = false; // unloaded because too many messages were missing
     const settling = !this.#isOpened && conversation.loaded;
-    if (settling && !this.#loadUnread(chat, conversation)) return;
+    if (settling && !this.#ensureUnreadLoaded(chat, conversation)) return;
     const newest = conversation.contiguousSeq;
     if (settling) this.#open(conversation);
     else {
       if (this.#line.missed(conversation)) this.#scrollsToNew = this.#atEnd; // otherwise sticking to the end would scroll past it
-      this.#window.grown(newest, this.#atEnd && !this.#scrollsToNew);
+      this.#virtualWindow.grown(newest, this.#atEnd && !this.#scrollsToNew);
     }
-    if (this.#window.last < conversation.firstSeq) this.#window.toEnd(newest); // reloaded
-    const shown = shownMessages(chat, conversation, this.#window);
+    if (this.#virtualWindow.last < conversation.firstSeq) this.#virtualWindow.toEnd(newest); // reloaded
+    const shown = shownMessages(chat, conversation, this.#virtualWindow);
     if (!this.#atEnd) this.#anchor.save();
     const focused = this.#list.contains(document.activeElement);
     this.#renderRows(group(shown, this.#line.below(conversation)));
@@ -157,7 +157,7 @@ export class ChatThread extends HTMLElement {
     this.#scroller.setAttribute("aria-label", t("thread", { name }));
     if (this.#scrollsToNew) this.#scrollToNew();
     this.#keepEnd();
-    this.#onScroll();
+    this.#afterLayout();
   }
 
   get #conversation() {
@@ -165,11 +165,11 @@ export class ChatThread extends HTMLElement {
   }
 
   /**
-   * Whether the unread messages are loaded. If not, loads them before anything is shown, so that the view does not jump.
+   * Loads the unread messages before anything is shown, so that the view does not jump. Returns whether they are loaded already.
    * @param {Chat} chat
    * @param {Conversation} conversation
    */
-  #loadUnread({ loader }, conversation) {
+  #ensureUnreadLoaded({ loader }, conversation) {
     if (this.#unreadLoading) return false;
     const loading = loader.reachUnread(conversation.peer);
     if (!loading) return true;
@@ -195,8 +195,8 @@ export class ChatThread extends HTMLElement {
     this.#scrollsToNew = true;
     this.#line.open(conversation);
     const first = this.#line.below(conversation);
-    if (first === undefined) this.#window.toEnd(contiguousSeq);
-    else this.#window.to(first, contiguousSeq);
+    if (first === undefined) this.#virtualWindow.toEnd(contiguousSeq);
+    else this.#virtualWindow.to(first, contiguousSeq);
   }
 
   /** Scrolls to the line "New messages", unless it is visible from the end. */
@@ -206,7 +206,7 @@ export class ChatThread extends HTMLElement {
     const line = this.querySelector(".day.new");
     if (!line) return;
     const above = line.getBoundingClientRect().top - this.#scroller.getBoundingClientRect().top;
-    if (this.#window.atEnd && above >= 0) return;
+    if (this.#virtualWindow.atEnd && above >= 0) return;
     this.#atEnd = false;
     this.#scroller.scrollTop += above - this.#scroller.clientHeight * NEW_LINE_AT;
   }
@@ -257,21 +257,21 @@ export class ChatThread extends HTMLElement {
     const ref = /** @type {HTMLElement | null} */ (button?.closest(".failure"))?.dataset.ref;
     if (!button || !ref) return;
     if (button.classList.contains("retry")) this.#chat?.outbox.retry(ref);
-    else this.#chat?.outbox.settle(ref);
+    else this.#chat?.outbox.remove(ref);
     // The button was removed; without this, the focus would move to the top of the page.
     if (!isTouch()) this.#scroller.focus({ preventScroll: true });
   }
 
-  #onScroll() {
+  #afterLayout() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     if (clientHeight === 0) return; // not on screen
     const below = scrollHeight - scrollTop - clientHeight;
-    const isNear = this.#window.atEnd && below < AT_END_PX;
+    const isNear = this.#virtualWindow.atEnd && below < AT_END_PX;
     // Growing content moves the end away; the user has left the end only if the layout is unchanged.
     const layout = `${scrollHeight} ${clientHeight}`;
-    const isMoved = layout !== this.#layout;
+    const layoutChanged = layout !== this.#layout;
     this.#layout = layout;
-    if (this.#atEnd && this.#window.atEnd && !isNear && isMoved) return this.#keepEnd();
+    if (this.#atEnd && this.#virtualWindow.atEnd && !isNear && layoutChanged) return this.#keepEnd();
     this.#atEnd = isNear;
     if (isNear) this.#anchor.clear();
     else this.#anchor.save();
@@ -300,8 +300,9 @@ export class ChatThread extends HTMLElement {
     // On a screen so tall that both edges are near, trimming one would make it necessary again at once.
     const max = up && down ? Number.POSITIVE_INFINITY : undefined;
     const hasGrown =
-      (down && this.#window.down(contiguousSeq, max)) || (up && this.#window.up(firstSeq, contiguousSeq, max));
-    if (up && this.#window.first - firstSeq < PREFETCH) void this.#chat?.loader.loadOlder(peer);
+      (down && this.#virtualWindow.down(contiguousSeq, max)) ||
+      (up && this.#virtualWindow.up(firstSeq, contiguousSeq, max));
+    if (up && this.#virtualWindow.first - firstSeq < PREFETCH) void this.#chat?.loader.loadOlder(peer);
     if (hasGrown) this.render();
   }
 
@@ -336,7 +337,7 @@ export class ChatThread extends HTMLElement {
     if (event.key === "Escape") event.stopPropagation(); // otherwise it would go back two steps
     if (target === "first") this.#focusFirst();
     else if (target === "last") this.focusLast();
-    else if (target === "composer") this.dispatchEvent(new Event("write"));
+    else if (target === "composer") this.dispatchEvent(new Event("focus-composer"));
     else focusMessage(target);
   }
 }

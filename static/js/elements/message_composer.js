@@ -1,13 +1,13 @@
 /** The message field. `drafts.js` stores its text. */
 
 import { find, isTouch, setText } from "../util/dom.js";
-import { isBlank, MESSAGE_MAX, messageOf } from "../util/message_text.js";
+import { isBlank, MESSAGE_MAX, sanitizeMessage } from "../util/message_text.js";
 import { nameKey } from "../util/names.js";
 import { t, waitText } from "../util/translate.js";
 
 /**
  * - `sent`: a message was added to the outbox
- * - `up`: ArrowUp in the empty field, which moves to the messages
+ * - `focus-messages`: ArrowUp in the empty field, which moves to the messages
  */
 export class MessageComposer extends HTMLElement {
   /** @type {import("../chat_model.js").Chat | undefined} */
@@ -36,7 +36,7 @@ export class MessageComposer extends HTMLElement {
     this.#text.addEventListener("keydown", (event) => {
       if (event.key === "ArrowUp" && this.#text.value === "") {
         event.preventDefault();
-        this.dispatchEvent(new Event("up"));
+        this.dispatchEvent(new Event("focus-messages"));
       }
       const sends = event.ctrlKey || event.metaKey || !(event.shiftKey || isTouch());
       if (event.key !== "Enter" || !sends) return;
@@ -113,7 +113,7 @@ export class MessageComposer extends HTMLElement {
   }
 
   #submit() {
-    const text = messageOf(this.#text.value);
+    const text = sanitizeMessage(this.#text.value);
     if (isBlank(text) || !this.#validate() || this.#peer === undefined) return;
     if (!this.#chat?.sync.write(this.#peer, text)) {
       this.#showError("outbox_full", t("outbox_full"));
@@ -130,7 +130,7 @@ export class MessageComposer extends HTMLElement {
   #validate() {
     const { value } = this.#text;
     // Counting code points is slow, so count only when the limit may be exceeded.
-    const count = value.length > MESSAGE_MAX ? [...messageOf(value)].length : 0;
+    const count = value.length > MESSAGE_MAX ? [...sanitizeMessage(value)].length : 0;
     const tooLong = count > MESSAGE_MAX;
     const wait = this.#chat?.outbox.limitedFor ?? 0;
     if (tooLong) this.#showError("too_long", t("too_long", { count, limit: MESSAGE_MAX }));

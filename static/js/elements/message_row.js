@@ -72,12 +72,12 @@ function partNode(part) {
 }
 
 /** @param {Part} part */
-function code({ text, code: kind, language }) {
+function code({ text, code: kind, language: codeLanguage }) {
   const element = document.createElement("code");
   element.textContent = text;
   if (kind === "inline") return element;
   const block = document.createElement("pre");
-  if (language) block.dataset.language = language;
+  if (codeLanguage) block.dataset.language = codeLanguage;
   block.append(element);
   return block;
 }

@@ -63,8 +63,8 @@ export class PeopleList extends HTMLElement {
       this.#input.focus();
     });
     this.addEventListener("keydown", (event) => this.#onKey(event));
-    this.#scroll.addEventListener("scroll", () => this.#onScroll(), { passive: true });
-    new ResizeObserver(() => this.#onScroll()).observe(this.#scroll);
+    this.#scroll.addEventListener("scroll", () => this.#updateViewport(), { passive: true });
+    new ResizeObserver(() => this.#updateViewport()).observe(this.#scroll);
     new ResizeObserver(() => this.#measure()).observe(this.#list);
     setAvatar(find(this, ".me .avatar"), chat.me);
     if (this.#input.value)
@@ -84,7 +84,7 @@ export class PeopleList extends HTMLElement {
     const index = this.#lines().findIndex((line) => line.peer === name);
     if (index !== -1 && !this.#link(name)) {
       this.#scroll.scrollTop = index * this.#rowPx - this.#scroll.clientHeight / 2;
-      this.#onScroll();
+      this.#updateViewport();
     }
     (this.#link(name) ?? (isTouch() ? this.#scroll : this.#input)).focus();
   }
@@ -223,12 +223,12 @@ export class PeopleList extends HTMLElement {
     const top = index * this.#rowPx;
     if (top < scrollTop || top + this.#rowPx > scrollTop + clientHeight) {
       this.#scroll.scrollTop = top - (clientHeight - this.#rowPx) / 2;
-      this.#onScroll();
+      this.#updateViewport();
     }
     if (this.#chat?.loader.isListSettled) this.#scrollTo = undefined; // until then rows move
   }
 
-  #onScroll() {
+  #updateViewport() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroll;
     this.#viewport = { top: scrollTop, height: clientHeight };
     // Before rendering, which needs to know that rows are being loaded.
@@ -254,12 +254,12 @@ export class PeopleList extends HTMLElement {
     this.#rowPx = height;
     this.render(); // first, otherwise there is no room to scroll
     this.#scroll.scrollTop = top;
-    this.#onScroll();
+    this.#updateViewport();
   }
 
   /** @param {KeyboardEvent} event */
   #onKey(event) {
-    if (event.key.startsWith("Arrow")) this.#onScroll(); // key repeat can outrun scroll events, so render the next rows now
+    if (event.key.startsWith("Arrow")) this.#updateViewport(); // key repeat can outrun scroll events, so render the next rows now
     const links = [...this.#links()];
     const at = links.indexOf(/** @type {HTMLAnchorElement} */ (document.activeElement));
     const inSearch = document.activeElement === this.#input;

@@ -1,4 +1,4 @@
-/** Decides what a thread shows: its messages, day lines, runs by one author, and the line "New messages". It has no document. */
+/** Decides what a thread shows: its messages, day lines, runs by one author, and the line "New messages". It does not touch the DOM. */
 
 import { dayKey } from "../util/time.js";
 
@@ -156,7 +156,7 @@ export class NewMessagesLine {
   }
 
   /**
-   * Marks messages that arrived before the page was open or while it was offline as new. Returns whether there are any.
+   * Marks as new the messages that arrived before the page was open or while it was offline. Returns whether there are any.
    * @param {Conversation} conversation
    */
   missed(conversation) {
@@ -178,7 +178,7 @@ export class NewMessagesLine {
   }
 
   /**
-   * Moves the line behind `seq`, unless it is above unread messages.
+   * Moves the line after `seq`, unless it is above unread messages.
    * @param {Conversation} conversation
    * @param {number} seq
    */

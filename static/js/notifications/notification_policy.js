@@ -1,5 +1,5 @@
 /**
- * Decides whether a new message causes a notification, a sound or nothing, and in which tab. It has no document;
+ * Decides whether a new message causes a notification, a sound or nothing, and in which tab. It does not touch the DOM;
  * `notifications.js` shows and plays.
  */
 

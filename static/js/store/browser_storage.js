@@ -1,6 +1,6 @@
 /**
  * What this browser stores: `localStorage` that tolerates being forbidden, the signed-in user, an ended session, the names under
- * which each user's data are stored, and their erasure. Unsent texts and the offline cache are separate databases, because unsent
+ * which each user's data is stored, and their erasure. Unsent texts and the offline cache are separate databases, because unsent
  * texts need durable writes and the cache does not. Browsers already hold these names: do not change them.
  */
 
@@ -10,7 +10,9 @@ const USER_KEY = "chatify.me";
 const ENDED_KEY = "chatify.ended";
 /** Set to "off", it disables single-key shortcuts, which speech input triggers by accident. */
 export const SINGLE_KEYS = "chatify.single_keys";
+/** Pending messages were called drafts when browsers first stored them. */
 const OUTBOX = "chatify.draft.";
+/** `chatify.draft.` was in use already. */
 const DRAFTS = "chatify.unfinished.";
 const OFFLINE_STORE = "chatify.texts.";
 const OFFLINE_CACHE = "chatify.reading.";

@@ -21,7 +21,7 @@ import { ReadState } from "./read_state.js";
 
 /** @typedef {{ from: string, text: string, at: number }} Preview */
 
-/** @typedef {Omit<import("../sync/api.js").Row, "online" | "last_seen">} Row the server's state of the conversation */
+/** @typedef {Omit<import("../sync/api.js").Row, "online" | "last_seen">} StableRow a row without presence, which expires quickly */
 
 /** With more messages missing, loading the newest page costs less than filling the gap. */
 const MAX_GAP = 400;
@@ -91,7 +91,7 @@ export class Conversation {
 
   /**
    * The conversation as a row, with what frames have changed since. It contains only read marks the server has confirmed.
-   * @returns {Row}
+   * @returns {StableRow}
    */
   get row() {
     const { preview } = this;
@@ -228,7 +228,7 @@ export class Conversation {
 
   /**
    * Applies the server's row, which may be older than frames received since.
-   * @param {Partial<Row> & import("./read_state.js").Counts} row
+   * @param {Partial<StableRow> & import("./read_state.js").Counts} row
    * @param {Preview | undefined} preview
    */
   update(row, preview) {

@@ -6,9 +6,8 @@ import { Conversation } from "./conversation.js";
 
 /** @import { Row } from "../sync/api.js" */
 /** @import { PendingMessage } from "../sync/outbox.js" */
-/** @import { Message, Preview } from "./conversation.js" */
+/** @import { Message, Preview, StableRow } from "./conversation.js" */
 
-/** @typedef {Omit<Row, "online" | "last_seen">} StableRow a row without presence, which expires quickly */
 /** @typedef {{ peer: string, preview: Preview | undefined, pending: PendingMessage | undefined, unread: number, conversation: Conversation }} Line */
 
 /**

@@ -7,7 +7,7 @@ import { Emitter } from "../util/emitter.js";
 import { nameKey } from "../util/names.js";
 
 /**
- * @typedef {object} Draft
+ * @typedef {object} Draft a stored record; browsers already hold these field names
  * @property {string} peer
  * @property {string} text "" once sent or deleted
  * @property {number} at time of the last change, milliseconds since 1970
@@ -106,7 +106,7 @@ export class Drafts extends Emitter {
    * @param {string} peer
    * @param {string} had
    */
-  note(peer, had) {
+  noteStored(peer, had) {
     const key = nameKey(peer);
     const mine = this.#texts.get(key);
     if (!mine || mine.had === had) return;
@@ -128,7 +128,7 @@ export class Drafts extends Emitter {
    * Merges a draft from another tab or device. Returns whether it replaced the one here.
    * @param {Draft} draft
    */
-  take(draft) {
+  mergeAndSave(draft) {
     if (!this.#merge(draft)) return false;
     this.#store.put(nameKey(draft.peer), draft);
     return true;

@@ -6,8 +6,7 @@
 import { nameKey } from "../util/names.js";
 
 /** @import { Stored } from "../sync/api.js" */
-/** @import { Conversation, Message } from "./conversation.js" */
-/** @import { StableRow } from "./conversation_store.js" */
+/** @import { Conversation, Message, StableRow } from "./conversation.js" */
 /** @import { Database, Change } from "./offline_store.js" */
 
 /**

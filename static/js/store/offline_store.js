@@ -14,7 +14,7 @@ import { keysOf } from "./browser_storage.js";
  * @property {unknown} [value] absent: the record is deleted
  */
 
-/** The part that stores depend on. @typedef {Pick<OfflineDatabase, "works" | "entries" | "get" | "write">} Database */
+/** The part that stores depend on. @typedef {Pick<OfflineDatabase, "canOpen" | "entries" | "get" | "write">} Database */
 
 const VERSION = 1;
 /** Safari sometimes never answers the first `open`. */
@@ -41,7 +41,7 @@ export class OfflineDatabase {
   }
 
   /** Whether the database can be opened. */
-  async works() {
+  async canOpen() {
     return (await this.#open()) !== undefined;
   }
 
@@ -86,7 +86,7 @@ export class OfflineDatabase {
   }
 
   /** Deletes all records; later writes do nothing. */
-  async empty() {
+  async clear() {
     const transaction = await this.#transaction(this.#stores, "readwrite");
     this.#isClosed = true;
     if (!transaction) return;
@@ -238,7 +238,7 @@ export class OfflineStore {
     }
     for (const key of removed) records.delete(key);
     this.#removedWhileLoading.delete(removed);
-    this.#hasNoStorage = !this.#trySetItem(this.#prefix, "") && !(await this.#database.works());
+    this.#hasNoStorage = !this.#trySetItem(this.#prefix, "") && !(await this.#database.canOpen());
     this.#storage.removeItem(this.#prefix);
     return [...records.values()];
   }

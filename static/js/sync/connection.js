@@ -26,7 +26,7 @@ import { Emitter } from "../util/emitter.js";
 const SESSION_ENDED = 4401;
 const BREAKING_LIMITS = 1008;
 export const TOO_MANY_SOCKETS = 4429;
-/** RFC 6455 §7.4. */
+/** IANA WebSocket close code registry. */
 const RESTARTING = 1012;
 const OVERLOADED = 1013;
 
@@ -87,7 +87,7 @@ export class Connection extends Emitter {
     return this.#state;
   }
 
-  /** Connects now instead of at the next attempt. Does nothing when connected or ended. */
+  /** Connects now instead of at the next attempt. Does nothing when connecting, connected or ended. */
   connect() {
     if (this.#socket || this.#state === "ended") return;
     this.#hasHello = false;
@@ -172,7 +172,7 @@ export class Connection extends Emitter {
   /** @param {number | undefined} code */
   #reconnect(code) {
     const wait = this.#backoff.next(code);
-    if (wait === undefined || code === SESSION_ENDED) {
+    if (wait === undefined) {
       this.#env.clearTimeout(this.#timer);
       this.#setState("ended");
       return;

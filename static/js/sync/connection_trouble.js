@@ -48,7 +48,7 @@ export class ConnectionTrouble extends Emitter {
     connection.on("refused", (code) => void this.#refused(code));
   }
 
-  get now() {
+  get current() {
     return this.#current;
   }
 

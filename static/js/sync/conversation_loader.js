@@ -201,7 +201,7 @@ export class ConversationLoader extends Emitter {
   }
 
   /** The newest loaded messages of these conversations may not be the server's. @param {Iterable<Conversation>} conversations */
-  verify(conversations) {
+  markUnverified(conversations) {
     for (const conversation of conversations) this.#unverified.add(conversation);
   }
 
@@ -253,7 +253,7 @@ export class ConversationLoader extends Emitter {
       this.emit("contradicted");
       return false;
     }
-    for (const { ref, from } of page.messages) if (ref && from === this.#me) this.#outbox.settle(ref);
+    for (const { ref, from } of page.messages) if (ref && from === this.#me) this.#outbox.remove(ref);
     conversation.load(page.messages, page.complete);
     this.#unverified.add(conversation);
     if (conversation.tooFarBehind) conversation.unload();
@@ -262,7 +262,7 @@ export class ConversationLoader extends Emitter {
   }
 
   /**
-   * Returns the messages of a page and applies what it implies: stored own messages settle pending ones, and read flags raise
+   * Returns the messages of a page and applies what it implies: stored own messages replace pending ones, and read flags raise
    * the marks.
    * @param {Conversation} conversation
    * @param {Stored[]} page
@@ -274,7 +274,7 @@ export class ConversationLoader extends Emitter {
         continue;
       }
       if (read) conversation.reading.raisePeer({ read: message.seq });
-      if (message.ref) this.#outbox.settle(message.ref);
+      if (message.ref) this.#outbox.remove(message.ref);
     }
     return page.map(({ message }) => message);
   }

@@ -110,7 +110,7 @@ export class DraftSync {
     const sent = this.#unconfirmed.get(key);
     if (sent?.ack !== ack) return;
     this.#unconfirmed.delete(key);
-    this.#drafts.note(peer, sent.text);
+    this.#drafts.noteStored(peer, sent.text);
   }
 
   /** @param {Pick<Draft, "peer">} draft */
@@ -148,7 +148,7 @@ export class DraftSync {
       if (!local.known && !(absent && had)) this.#written(local);
       // The server had this draft once, so it was sent or deleted on another device, unless it was stored during the request.
       else if (absent && remote.length < SERVER_LIMIT && local.at <= requestedAt) {
-        this.#drafts.take({ peer: local.peer, text: "", at: local.at + 1, known: true, had: "" });
+        this.#drafts.mergeAndSave({ peer: local.peer, text: "", at: local.at + 1, known: true, had: "" });
       }
     }
   }
@@ -163,8 +163,8 @@ export class DraftSync {
     const local = this.#drafts.get(peer);
     const joined = local && this.#isOnlyHere(local) ? this.#join(local, text) : text;
     const disturbs = local && this.#drafts.isTyped(peer) && !joined.startsWith(local.text);
-    if (!local || joined === text || disturbs) this.#drafts.take({ peer, text, at, known: true, had: text });
-    else if (joined === local.text) this.#drafts.note(peer, text);
+    if (!local || joined === text || disturbs) this.#drafts.mergeAndSave({ peer, text, at, known: true, had: text });
+    else if (joined === local.text) this.#drafts.noteStored(peer, text);
     else this.#drafts.replace({ peer, text: joined, at: Math.max(at, local.at + 1), had: text, merged: text });
   }
 

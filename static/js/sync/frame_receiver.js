@@ -81,14 +81,14 @@ export class FrameReceiver extends Emitter {
     const { seq, at, id, ref } = message;
     const peer = isMine ? message.to : message.from;
     if (this.#conversations.with(peer).differs({ seq, at, id })) this.emit("contradicted");
-    if (ref) this.#outbox.settle(ref);
+    if (ref) this.#outbox.remove(ref);
     if (!isMine) this.#people.presence.stoppedTyping(peer);
     if (this.#conversations.receive(peer, message)) this.emit("gap", this.#conversations.with(peer));
   }
 
   /** @param {Frame} ack */
   #receiveAck({ ref, id, seq, timestamp, peer }) {
-    const pending = this.#outbox.settle(ref);
+    const pending = this.#outbox.remove(ref);
     if (!pending) return;
     this.#receiveMessage({ seq, id, from: this.#me, to: peer, text: pending.text, at: Date.parse(timestamp), ref });
   }

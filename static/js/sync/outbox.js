@@ -36,10 +36,10 @@ const SLOWEST_MS = 8_000;
 const PACE = { atOnce: 15, everyMs: 250 };
 
 /**
- * - `changed`: a message to this peer was added, changed or settled
- * - `settled`: the message with this ref is stored or discarded
+ * - `changed`: a message to this peer was added, changed or removed
+ * - `removed`: the message with this ref was stored or discarded
  * - `limited`: `limitedFor` changed
- * @extends {Emitter<{ changed: string, settled: string, limited: number }>}
+ * @extends {Emitter<{ changed: string, removed: string, limited: number }>}
  */
 export class Outbox extends Emitter {
   /** @type {Map<string, PendingMessage>} by ref, in order of writing */
@@ -156,16 +156,16 @@ export class Outbox extends Emitter {
   }
 
   /**
-   * The server has stored the message, or the user discards it. Returns it, or undefined when it was settled before.
+   * The server has stored the message, or the user discards it. Returns it, or undefined when it is not pending.
    * @param {string} ref
    */
-  settle(ref) {
+  remove(ref) {
     const pending = this.#pending.get(ref);
     if (!pending) return undefined;
     this.#pending.delete(ref);
     this.#inFlight.delete(ref);
     this.#store.remove(ref);
-    this.emit("settled", ref);
+    this.emit("removed", ref);
     this.emit("changed", pending.peer);
     if (this.#pending.size === 0) {
       this.#oneAtATime = false;
@@ -214,7 +214,7 @@ export class Outbox extends Emitter {
     const { code, ...rest } = pending;
     // The server has a different text under this ref, so this one needs a new ref.
     if (code === "ref_reused") {
-      this.settle(ref);
+      this.remove(ref);
       this.#save({ ...rest, ref: newRef(), state: "sending" });
     } else {
       this.#save({ ...rest, state: "sending" });

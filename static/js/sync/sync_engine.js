@@ -1,6 +1,6 @@
 /**
  * Keeps the page in sync with the server: sends the outbox, applies frames, and after every reconnect or loss fetches what is
- * missing. It has no document.
+ * missing. It does not touch the DOM.
  */
 
 import { Emitter } from "../util/emitter.js";
@@ -99,11 +99,11 @@ export class SyncEngine extends Emitter {
 
   /** Why the page has no connection, if known. */
   get trouble() {
-    return this.#trouble.now;
+    return this.#trouble.current;
   }
 
   /**
-   * Connects and loads what this browser has stored, concurrently. Resolves when the stored data are loaded.
+   * Connects and loads what this browser has stored, concurrently. Resolves when the stored data is loaded.
    * @param {{ isIdentityKnown?: boolean }} [options] isIdentityKnown: the server has confirmed that `me` is signed in
    */
   start({ isIdentityKnown = true } = {}) {
@@ -172,7 +172,7 @@ export class SyncEngine extends Emitter {
     if (this.#epoch !== undefined && this.#epoch !== epoch) this.#distrust();
     this.#epoch = epoch;
     if (this.#isRestored && !this.#isDistrusting) this.#cache?.setEpoch(epoch);
-    this.loader.verify(this.#conversations.all());
+    this.loader.markUnverified(this.#conversations.all());
     this.#isListStale = true;
     this.#connectOutbox();
     void this.resume();

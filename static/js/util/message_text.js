@@ -24,7 +24,7 @@ export function isBlank(text) {
  * The text as sent: without leading empty lines, trailing white space, NUL and lone surrogates.
  * @param {string} text
  */
-export function messageOf(text) {
+export function sanitizeMessage(text) {
   return text
     .replaceAll("\0", "")
     .replace(/^(?:[^\S\n]*\n)+|\s+$/gu, "")
