@@ -126,7 +126,7 @@ describe("a conversation", () => {
     conversation.prepend(range(51, 100), false);
     conversation.prepend(range(1, 50), true);
     expect(seqs(conversation)).toEqual(range(1, 150).map(({ seq }) => seq));
-    expect(conversation.complete).toBe(true);
+    expect(conversation.isComplete).toBe(true);
   });
 
   test("finds the first unread message, and whether it is loaded", () => {

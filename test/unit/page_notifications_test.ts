@@ -76,10 +76,10 @@ class Locks {
 function browser() {
   const clock = new Clock();
   const locks = new Locks();
-  const peers = new Map<string, { muted: boolean; myRead: number }>();
+  const peers = new Map<string, { isMuted: boolean; myRead: number }>();
   const preferences = { notifications: true, sound: true };
   const conversation = (peer: string) => {
-    if (!peers.has(peer)) peers.set(peer, { muted: false, myRead: 0 });
+    if (!peers.has(peer)) peers.set(peer, { isMuted: false, myRead: 0 });
     return peers.get(peer)!;
   };
   const notified: string[] = [];
@@ -140,7 +140,7 @@ describe("attention", () => {
     const { attention } = open();
     attention.messageArrived({ from: "bob", text: "read at once", seq: 1 });
     conversation("bob").myRead = 1;
-    conversation("carl").muted = true;
+    conversation("carl").isMuted = true;
     attention.messageArrived({ from: "carl", text: "loud", seq: 1 });
     attention.messageArrived({ from: "ann", text: "mine", seq: 2 });
     await clock.pass(1_000);
@@ -185,7 +185,7 @@ describe("attention", () => {
         addEventListener: (_: "message", hear: (event: { data: string }) => void) => void heard.push(hear),
       };
       const loose = new BroadcastTabElection(channel, { ...clock.around, random: () => random });
-      const conversation = () => ({ muted: false, myRead: 0 });
+      const conversation = () => ({ isMuted: false, myRead: 0 });
       const attention = new NotificationPolicy(
         { me: "ann", conversations: { with: conversation } },
         loose,

@@ -229,7 +229,7 @@ describe("the page's model", () => {
     await settled();
     expect(chat.conversations.unread).toBe(1);
     const muting = chat.people.mute("bob", true);
-    expect([chat.conversations.with("bob").muted, chat.conversations.unread]).toEqual([true, 0]);
+    expect([chat.conversations.with("bob").isMuted, chat.conversations.unread]).toEqual([true, 0]);
     await muting;
     wire.emit("frame", { type: "sync" });
     await settled();
@@ -237,7 +237,7 @@ describe("the page's model", () => {
     expect([chat.conversations.with("bob").unread, chat.conversations.unread]).toEqual([2, 0]);
     server.refuses = true;
     expect(await chat.people.mute("bob", false).catch(() => "refused")).toBe("refused");
-    expect(chat.conversations.with("bob").muted).toBeTrue();
+    expect(chat.conversations.with("bob").isMuted).toBeTrue();
   });
 
   describe("with a long list", () => {
@@ -263,8 +263,8 @@ describe("the page's model", () => {
       server.asked = [];
       const change = (index: number) => Object.assign(rows[index]!, { muted: true, unread: 0, peer_read_seq: 5 });
       const seen = (index: number) => {
-        const { muted, unread, reading } = chat.conversations.with(`p${index}`);
-        return [muted, unread, reading.peerRead];
+        const { isMuted, unread, reading } = chat.conversations.with(`p${index}`);
+        return [isMuted, unread, reading.peerRead];
       };
       return { ...page, rows, change, seen };
     }
@@ -385,11 +385,11 @@ describe("the page's model", () => {
     wire.greet();
     chat.conversations.show("bob");
     await settled();
-    expect(chat.conversations.with("bob").blocked).toBe(true);
+    expect(chat.conversations.with("bob").isBlocked).toBe(true);
     server.says("bob", "unblocked");
     wire.emit("frame", { type: "sync" });
     await settled();
-    expect([chat.conversations.with("bob").blocked, chat.conversations.with("bob").peerDeleted]).toEqual([
+    expect([chat.conversations.with("bob").isBlocked, chat.conversations.with("bob").isPeerDeleted]).toEqual([
       false,
       false,
     ]);
@@ -397,7 +397,7 @@ describe("the page's model", () => {
     server.conversations = async () => (await conversations()).map((row) => Object.assign(row, { gone: true }));
     wire.emit("frame", { type: "sync" });
     await settled();
-    expect(chat.conversations.with("bob").peerDeleted).toBe(true);
+    expect(chat.conversations.with("bob").isPeerDeleted).toBe(true);
   });
 
   test("settles a pending message that history already has", async () => {

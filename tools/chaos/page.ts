@@ -106,9 +106,9 @@ export class Page {
 
   /** Reopens a conversation that the page has unloaded. @returns whether it is loaded */
   show(peer: string): boolean {
-    const { loaded } = this.conversation(peer);
-    if (!loaded && !this.#closed) this.chat.conversations.show(peer);
-    return loaded;
+    const { isLoaded } = this.conversation(peer);
+    if (!isLoaded && !this.#closed) this.chat.conversations.show(peer);
+    return isLoaded;
   }
 
   /** Marks everything displayed of a peer as read. */
@@ -139,8 +139,8 @@ export class Page {
   }
 
   #changed(peer: string): void {
-    const { contiguousSeq, loaded } = this.conversation(peer);
-    if (!loaded) this.#retryShow(peer);
+    const { contiguousSeq, isLoaded } = this.conversation(peer);
+    if (!isLoaded) this.#retryShow(peer);
     if (this.#closed || contiguousSeq <= (this.#contiguous.get(peer) ?? 0)) return;
     this.#contiguous.set(peer, contiguousSeq);
     this.#environment.history.add({ e: "contiguous", page: this.name, peer, seq: contiguousSeq });

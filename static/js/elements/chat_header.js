@@ -57,8 +57,8 @@ export class ChatHeader extends HTMLElement {
     status.classList.toggle("live", typing || presence?.online === true);
     const words = typing ? t("typing") : presenceWords(presence);
     // An unknown presence keeps its space, so that the name does not move when it arrives.
-    const { peerDeleted, blocked } = chat.conversations.with(name);
-    status.hidden = notes || this.#isUnknown || peerDeleted || blocked || (presence !== undefined && words === "");
+    const { isPeerDeleted, isBlocked } = chat.conversations.with(name);
+    status.hidden = notes || this.#isUnknown || isPeerDeleted || isBlocked || (presence !== undefined && words === "");
     setText(status, words);
     this.#showMuted();
   }
@@ -78,9 +78,9 @@ export class ChatHeader extends HTMLElement {
     const name = this.#name;
     if (!chat || name === undefined) return;
     find(this, ".more").hidden = name === chat.me || name !== chat.conversations.open;
-    const { blocked, muted } = chat.conversations.with(name);
-    setText(find(document, "#options .mute"), t(muted ? "unmute" : "mute"));
-    find(document, "#options .block").hidden = blocked;
+    const { isBlocked, isMuted } = chat.conversations.with(name);
+    setText(find(document, "#options .mute"), t(isMuted ? "unmute" : "mute"));
+    find(document, "#options .block").hidden = isBlocked;
   }
 }
 

@@ -132,8 +132,8 @@ export class ChatThread extends HTMLElement {
     const conversation = this.#conversation;
     if (!chat || !conversation) return;
     const peer = this.#peer ?? "";
-    if (!conversation.loaded) this.#isOpened = false; // unloaded because too many messages were missing
-    const settling = !this.#isOpened && conversation.loaded;
+    if (!conversation.isLoaded) this.#isOpened = false; // unloaded because too many messages were missing
+    const settling = !this.#isOpened && conversation.isLoaded;
     if (settling && !this.#ensureUnreadLoaded(chat, conversation)) return;
     const newest = conversation.contiguousSeq;
     if (settling) this.#open(conversation);
@@ -149,9 +149,9 @@ export class ChatThread extends HTMLElement {
     if (!this.#atEnd) this.#anchor.restore();
     if (focused && !this.#list.contains(document.activeElement)) this.#scroller.focus({ preventScroll: true });
     this.#line.shown(newest);
-    this.toggleAttribute("data-blocked", conversation.blocked);
-    find(this, ".skeleton").hidden = conversation.loaded || shown.length > 0;
-    const empty = conversation.loaded && shown.length === 0 && !conversation.peerDeleted && !conversation.blocked;
+    this.toggleAttribute("data-blocked", conversation.isBlocked);
+    find(this, ".skeleton").hidden = conversation.isLoaded || shown.length > 0;
+    const empty = conversation.isLoaded && shown.length === 0 && !conversation.isPeerDeleted && !conversation.isBlocked;
     this.#showGreeting(empty ? (peer === chat.me ? t("notes_empty") : t("say_hello", { name: peer })) : "");
     const name = peer === chat.me ? t("notes") : peer;
     this.#scroller.setAttribute("aria-label", t("thread", { name }));

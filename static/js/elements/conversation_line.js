@@ -22,27 +22,27 @@ export function nameInList({ me }, name) {
  * @param {Chat} chat
  */
 export function showLine(element, { peer, preview, pending, unread, conversation }, chat) {
-  const { muted, blocked } = conversation;
-  const typing = !blocked && chat.people.presence.isTyping(peer);
-  const failed = !blocked && pending?.state === "failed";
-  const newest = blocked ? t("blocked_row") : oneLine(pending?.text ?? preview?.text ?? "");
+  const { isMuted, isBlocked } = conversation;
+  const typing = !isBlocked && chat.people.presence.isTyping(peer);
+  const failed = !isBlocked && pending?.state === "failed";
+  const newest = isBlocked ? t("blocked_row") : oneLine(pending?.text ?? preview?.text ?? "");
   const text = typing ? t("typing") : failed ? t("not_sent") : newest;
   const when = shortTime(pending?.at ?? preview?.at ?? 0);
-  const mine = !blocked && preview?.from === chat.me && peer !== chat.me;
+  const mine = !isBlocked && preview?.from === chat.me && peer !== chat.me;
   const tick = pending?.state ?? (mine ? conversation.markOf({ seq: conversation.lastSeq }) : undefined);
-  const content = [typing, failed, text, when, tick, unread, muted, blocked].join(" ");
+  const content = [typing, failed, text, when, tick, unread, isMuted, isBlocked].join(" ");
   if (!showPerson(element, peer, chat, content)) return;
-  find(element, ".line").classList.toggle("blocked", blocked);
+  find(element, ".line").classList.toggle("blocked", isBlocked);
   const last = find(element, ".last");
   last.classList.toggle("live", typing);
   last.classList.toggle("failed", failed && !typing);
   setText(last, text);
   setText(find(element, "time"), when);
   setTick(element, tick);
-  find(element, ".muted").toggleAttribute("hidden", !muted);
-  setText(find(element, ".quiet"), muted ? t("muted") : "");
+  find(element, ".muted").toggleAttribute("hidden", !isMuted);
+  setText(find(element, ".quiet"), isMuted ? t("muted") : "");
   find(element, ".badge").hidden = unread === 0;
-  find(element, ".badge").classList.toggle("low", muted);
+  find(element, ".badge").classList.toggle("low", isMuted);
   setText(find(element, ".number"), unread > 99 ? t("many", { count: 99 }) : String(unread));
   setText(find(element, ".words"), unread ? t("unread", { count: unread }) : "");
 }

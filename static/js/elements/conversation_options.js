@@ -29,7 +29,7 @@ async function mute(chat, name, options) {
   options.hidePopover();
   setText(error, "");
   try {
-    await chat.people.mute(name, !chat.conversations.with(name).muted);
+    await chat.people.mute(name, !chat.conversations.with(name).isMuted);
   } catch {
     setText(error, t("no_connection"));
     if (chat.conversations.open === name) options.showPopover();

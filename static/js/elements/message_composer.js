@@ -71,12 +71,12 @@ export class MessageComposer extends HTMLElement {
   /** Replaces the field by an explanation when the peer is deleted or blocked. */
   #renderClosed() {
     if (!this.#chat || this.#peer === undefined) return;
-    const { peerDeleted, blocked } = this.#chat.conversations.with(this.#peer);
+    const { isPeerDeleted, isBlocked } = this.#chat.conversations.with(this.#peer);
     const closed = find(this, ".closed");
     const name = this.#peer;
-    closed.hidden = !peerDeleted && !blocked;
-    setText(find(closed, ".why"), peerDeleted ? t("has_left", { name }) : blocked ? t("blocked", { name }) : "");
-    find(closed, ".unblock").hidden = peerDeleted;
+    closed.hidden = !isPeerDeleted && !isBlocked;
+    setText(find(closed, ".why"), isPeerDeleted ? t("has_left", { name }) : isBlocked ? t("blocked", { name }) : "");
+    find(closed, ".unblock").hidden = isPeerDeleted;
     find(this, "form").hidden = !closed.hidden;
   }
 

@@ -134,7 +134,7 @@ export class NewMessagesLine {
 
   /** The seq of the message below the line, or undefined. @param {Conversation} conversation */
   below(conversation) {
-    return this.#after === undefined || conversation.blocked ? undefined : conversation.firstAfter(this.#after);
+    return this.#after === undefined || conversation.isBlocked ? undefined : conversation.firstAfter(this.#after);
   }
 
   /** The conversation opens: the line is above the first unread message. @param {Conversation} conversation */

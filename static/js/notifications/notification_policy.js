@@ -36,7 +36,7 @@ export class NotificationPolicy extends Emitter {
   #env;
 
   /**
-   * @param {{ me: string, conversations: { with: (peer: string) => { muted: boolean, myRead: number } } }} chat
+   * @param {{ me: string, conversations: { with: (peer: string) => { isMuted: boolean, myRead: number } } }} chat
    * @param {TabElection} election
    * @param {{ notifications: boolean, sound: boolean }} preferences read at the time of each message
    * @param {{ setTimeout: (run: () => void, ms: number) => unknown, now: () => number }} [env]
@@ -80,8 +80,8 @@ export class NotificationPolicy extends Emitter {
 
   /** Whether the message is unread and its conversation not muted. @param {NewMessage} message */
   #isUnread({ from, seq }) {
-    const { muted, myRead } = this.#chat.conversations.with(from);
-    return !muted && myRead < seq;
+    const { isMuted, myRead } = this.#chat.conversations.with(from);
+    return !isMuted && myRead < seq;
   }
 
   #isSoundDue() {

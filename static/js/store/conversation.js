@@ -35,11 +35,11 @@ export class Conversation {
   /** Whether the row may have changed without a frame to this page. */
   isRowStale = false;
   /** Whether the user has muted the conversation. */
-  muted = false;
+  isMuted = false;
   /** Whether the user has blocked the peer, which freezes the conversation. */
-  blocked = false;
+  isBlocked = false;
   /** Whether the peer's account was deleted. */
-  peerDeleted = false;
+  isPeerDeleted = false;
   /** The newest message while it is not loaded. @type {Preview | undefined} */
   #preview;
 
@@ -53,12 +53,12 @@ export class Conversation {
   }
 
   /** Whether a first page of messages is loaded. */
-  get loaded() {
+  get isLoaded() {
     return this.#window.isLoaded;
   }
 
   /** Whether the window reaches back to the first message. */
-  get complete() {
+  get isComplete() {
     return this.#window.reachesStart;
   }
 
@@ -81,7 +81,7 @@ export class Conversation {
   }
 
   get unread() {
-    return this.blocked ? 0 : this.reading.unread((after, to) => this.#countPeer(after, to));
+    return this.isBlocked ? 0 : this.reading.unread((after, to) => this.#countPeer(after, to));
   }
 
   /** The newest message, for the list. @returns {Preview | undefined} */
@@ -103,9 +103,9 @@ export class Conversation {
         ? { sender: preview.from, content: preview.text, timestamp: new Date(preview.at).toISOString() }
         : null,
       unread: this.unread,
-      muted: this.muted,
-      blocked: this.blocked,
-      gone: this.peerDeleted,
+      muted: this.isMuted,
+      blocked: this.isBlocked,
+      gone: this.isPeerDeleted,
       peer_read_seq: this.reading.peerRead,
       peer_delivered_seq: this.reading.peerDelivered,
       my_read_seq: this.reading.confirmed,
@@ -137,14 +137,14 @@ export class Conversation {
 
   /** Whether the window contains the first unread message and one before it, or nothing is unread. */
   get reachesUnread() {
-    if (this.complete || this.me === this.peer || this.firstSeq <= this.myRead) return true;
+    if (this.isComplete || this.me === this.peer || this.firstSeq <= this.myRead) return true;
     if (this.hasRow) return this.unread === 0;
     return this.#window.messages.every((message) => message.from === this.me); // a user who wrote all of these has read what preceded them
   }
 
   /** Whether messages are known to be missing after the window. */
   get hasGap() {
-    return this.loaded && this.#lastSeq > this.contiguousSeq;
+    return this.isLoaded && this.#lastSeq > this.contiguousSeq;
   }
 
   /**
@@ -197,16 +197,16 @@ export class Conversation {
   receive(message) {
     const known = this.#lastSeq;
     const fresh = message.seq > known;
-    const isFilling = this.loaded && message.seq > this.contiguousSeq && !this.#window.at(message.seq);
+    const isFilling = this.isLoaded && message.seq > this.contiguousSeq && !this.#window.at(message.seq);
     if (message.from !== this.me && (fresh || isFilling)) this.reading.received(message.seq);
     this.#raiseLastSeq(message);
-    if (!this.loaded) return { fresh, gap: message.seq > known + 1 };
+    if (!this.isLoaded) return { fresh, gap: message.seq > known + 1 };
     this.#window.add(message);
     return { fresh, gap: this.hasGap };
   }
 
   /** Whether the gap is so large that the newest page should be loaded instead of filling it. */
-  get tooFarBehind() {
+  get isTooFarBehind() {
     return this.#lastSeq - this.contiguousSeq > MAX_GAP;
   }
 
@@ -234,9 +234,9 @@ export class Conversation {
   update(row, preview) {
     this.hasRow = true;
     this.isRowStale = false;
-    this.muted = row.muted === true;
-    this.blocked = row.blocked === true;
-    this.peerDeleted = row.gone === true;
+    this.isMuted = row.muted === true;
+    this.isBlocked = row.blocked === true;
+    this.isPeerDeleted = row.gone === true;
     if (row.last_seq >= this.#lastSeq) {
       this.#lastSeq = row.last_seq;
       if (preview) this.#preview = preview;

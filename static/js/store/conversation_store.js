@@ -110,7 +110,7 @@ export class ConversationStore extends Emitter {
   /** Unread messages of all conversations except muted ones. */
   get unread() {
     let sum = 0;
-    for (const { muted, unread } of this.#conversations.values()) if (!muted) sum += unread;
+    for (const { isMuted, unread } of this.#conversations.values()) if (!isMuted) sum += unread;
     for (const [key, unread] of this.#unlistedUnread) if (!this.#conversations.get(key)?.hasRow) sum += unread;
     return sum;
   }

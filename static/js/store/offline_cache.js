@@ -201,7 +201,7 @@ export class OfflineCache {
    * @param {{ messages: Message[], complete: boolean } | undefined} [page] its newest messages
    * @returns {Change[]}
    */
-  #records(conversation, page = conversation.loaded ? conversation.tail(MESSAGES) : undefined) {
+  #records(conversation, page = conversation.isLoaded ? conversation.tail(MESSAGES) : undefined) {
     const key = nameKey(conversation.peer);
     const before = this.#stored.get(key);
     const range = page ? { first: page.messages[0]?.seq ?? 0, last: page.messages.at(-1)?.seq ?? 0 } : before;
@@ -229,9 +229,9 @@ export class OfflineCache {
     this.#isCatchingUp = true;
     try {
       for (const conversation of this.#newest()) {
-        const { peer, loaded, lastSeq } = conversation;
+        const { peer, isLoaded, lastSeq } = conversation;
         const missing = lastSeq - (this.#stored.get(nameKey(peer))?.last ?? 0);
-        if (!loaded && missing > 0 && this.#isWritable)
+        if (!isLoaded && missing > 0 && this.#isWritable)
           await this.#catchUpWith(conversation, Math.min(missing, MESSAGES));
       }
     } catch {
@@ -250,7 +250,7 @@ export class OfflineCache {
     const before = await this.messages(conversation.peer);
     const fetched = ((await this.#source?.fetch(conversation.peer, limit)) ?? []).map(({ message }) => message);
     const first = fetched[0];
-    if (!first || conversation.loaded || !this.#isWritable || epoch !== this.#epoch) return;
+    if (!first || conversation.isLoaded || !this.#isWritable || epoch !== this.#epoch) return;
     const continues = before?.messages.at(-1)?.seq === first.seq - 1;
     const messages = [...(continues ? before.messages : []), ...fetched].slice(-MESSAGES);
     await this.#database.write(this.#records(conversation, { messages, complete: messages[0]?.seq === 1 }));

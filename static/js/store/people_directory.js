@@ -103,7 +103,7 @@ export class PeopleDirectory extends Emitter {
    */
   async mute(peer, muted) {
     const set = (/** @type {boolean} */ value) => {
-      this.#conversations.with(peer).muted = value;
+      this.#conversations.with(peer).isMuted = value;
       this.#conversations.changed(peer);
     };
     set(muted);
@@ -122,7 +122,7 @@ export class PeopleDirectory extends Emitter {
    */
   async block(peer, blocked) {
     await this.#api.block(peer, blocked);
-    this.#conversations.with(peer).blocked = blocked;
+    this.#conversations.with(peer).isBlocked = blocked;
     this.#conversations.changed(peer);
     if (blocked) this.presence.stoppedTyping(peer);
     else this.emit("unblocked", peer);

@@ -97,7 +97,7 @@ export class ConversationLoader extends Emitter {
   async isMuted(peer) {
     const conversation = this.#conversations.with(peer);
     await this.refreshRow(conversation);
-    return conversation.muted;
+    return conversation.isMuted;
   }
 
   /** Loads the row of a conversation that has none or a stale one. @param {Conversation} conversation */
@@ -113,7 +113,7 @@ export class ConversationLoader extends Emitter {
         this.#api.messages(this.#me, conversation.peer, { limit: PAGE }),
         this.#conversations.isListLoaded && this.refreshRow(conversation),
       ]);
-      if (page.length === 0) conversation.blocked = await this.#hasBlocked(conversation.peer);
+      if (page.length === 0) conversation.isBlocked = await this.#hasBlocked(conversation.peer);
       conversation.load(this.#applyMarks(conversation, page), page.length < PAGE);
       if (conversation.hasGap) this.emit("gap", conversation);
     });
@@ -126,7 +126,7 @@ export class ConversationLoader extends Emitter {
    */
   async loadOlder(peer, limit = OLDER_PAGE) {
     const conversation = this.#conversations.with(peer);
-    if (!conversation.loaded || conversation.complete) return;
+    if (!conversation.isLoaded || conversation.isComplete) return;
     await this.#loadOnce(conversation, async () => {
       const before = conversation.firstSeq;
       const page = await this.#api.messages(this.#me, conversation.peer, { limit, before });
@@ -175,10 +175,10 @@ export class ConversationLoader extends Emitter {
   async fillGaps(listed) {
     const { open } = this.#conversations;
     const shown = open === undefined ? undefined : this.#conversations.with(open);
-    if (shown && !shown.loaded) await this.loadNewest(shown);
+    if (shown && !shown.isLoaded) await this.loadNewest(shown);
     for (const conversation of this.#conversations.all()) {
-      if (!conversation.loaded) continue;
-      if (conversation.tooFarBehind) {
+      if (!conversation.isLoaded) continue;
+      if (conversation.isTooFarBehind) {
         conversation.unload();
         if (conversation === shown) await this.loadNewest(conversation);
       } else if (listed.has(conversation) ? conversation.hasGap : conversation.contiguousSeq > 0)
@@ -256,9 +256,9 @@ export class ConversationLoader extends Emitter {
     for (const { ref, from } of page.messages) if (ref && from === this.#me) this.#outbox.remove(ref);
     conversation.load(page.messages, page.complete);
     this.#unverified.add(conversation);
-    if (conversation.tooFarBehind) conversation.unload();
+    if (conversation.isTooFarBehind) conversation.unload();
     else if (conversation.hasGap) this.emit("gap", conversation);
-    return conversation.loaded;
+    return conversation.isLoaded;
   }
 
   /**
@@ -288,7 +288,7 @@ export class ConversationLoader extends Emitter {
     const running = this.#loading.get(conversation);
     if (running) return running;
     const loading = load()
-      .catch((error) => this.emit("failed", { error, needsRetry: !conversation.loaded }))
+      .catch((error) => this.emit("failed", { error, needsRetry: !conversation.isLoaded }))
       .finally(() => {
         this.#loading.delete(conversation);
         this.#conversations.changed(conversation.peer);

@@ -102,6 +102,6 @@ export class FrameReceiver extends Emitter {
     this.#conversations.readElsewhere(peer, seq);
     const conversation = this.#conversations.with(peer);
     // Read in part: only the server can count the rest of messages that are not loaded.
-    if (conversation.unread > 0 && !conversation.loaded) this.emit("gap", conversation);
+    if (conversation.unread > 0 && !conversation.isLoaded) this.emit("gap", conversation);
   }
 }

@@ -134,7 +134,7 @@ export class SyncEngine extends Emitter {
    */
   markRead(peer, seq) {
     const conversation = this.#conversations.with(peer);
-    if (peer === this.#me || conversation.blocked || !conversation.reading.read(seq)) return;
+    if (peer === this.#me || conversation.isBlocked || !conversation.reading.read(seq)) return;
     this.#connection.send({ type: "read", peer, seq });
     this.#conversations.changed(peer);
   }
@@ -329,7 +329,7 @@ export class SyncEngine extends Emitter {
     this.#gaps.add(conversation);
     this.#gapTimer ??= setTimeout(() => {
       this.#gapTimer = undefined;
-      const isOpen = [...this.#gaps].some(({ loaded, hasGap }) => !loaded || hasGap);
+      const isOpen = [...this.#gaps].some(({ isLoaded, hasGap }) => !isLoaded || hasGap);
       this.#gaps.clear();
       if (isOpen) void this.resume();
     }, GAP_MS);
@@ -340,7 +340,7 @@ export class SyncEngine extends Emitter {
     await this.#restoring; // the cache may have it
     if (peer === undefined) return;
     const conversation = this.#conversations.with(peer);
-    if (!conversation.loaded) await this.loader.loadNewest(conversation);
+    if (!conversation.isLoaded) await this.loader.loadNewest(conversation);
     else if (conversation.isRowStale) await this.loader.refreshRow(conversation);
   }
 
