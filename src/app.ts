@@ -122,8 +122,8 @@ export async function startApp(
     const bus = parts.adopt(await openBus(config.bus, { db, target, name, pod, log, dropped }), stopPart);
     const delivery = new Delivery({ hub, bus });
     const resync = parts.adopt(new Resync({ db, hub, log }), stopPart);
-    const alert = () => void bus.alertOlderPods();
-    const unreachablePods = parts.adopt(new UnreachablePods({ db, bus, log, resync, alert }), stopPart);
+    const alertOlderPods = () => void bus.alertOlderPods();
+    const unreachablePods = parts.adopt(new UnreachablePods({ db, bus, log, resync, alertOlderPods }), stopPart);
     const registry = parts.adopt(
       new PresenceRegistry({ db, bus, log, changed: (...change) => presence.notifyWatchers(...change) }),
       stopPart,

@@ -5,9 +5,7 @@ import type { Database } from "./database.ts";
 /** `application_name` of pods; those of migrations and commands differ. */
 export const POD_SESSIONS = "^chatify-[0-9a-f]{8}$";
 /** A new pod discovers its peers within this time. */
-const DISCOVERED_WITHIN = "5 s";
-/** The sessions of a pod that serves users are never idle for this long. */
-const ACTIVE_WITHIN = "6 s";
+export const DISCOVERED_WITHIN_MS = 5_000;
 
 /** The `application_name` of a pod's sessions. */
 export function sessionNameOf(pod: string): string {
@@ -16,18 +14,22 @@ export function sessionNameOf(pod: string): string {
 
 export interface ServingPod {
   readonly name: string;
-  /** It started a while ago and ran a statement recently, which excludes sessions of crashed machines. */
+  /** It ran a statement recently, which excludes sessions of crashed machines, and had time to be discovered. */
   readonly isActive: boolean;
 }
 
-/** Pods with a session in this database. Ignores sessions of other roles, which may have any name. */
-export async function servingPods(db: Database): Promise<ServingPod[]> {
+/**
+ * Pods with a session in this database. Ignores sessions of other roles, which may have any name.
+ *
+ * @param activeWithinMs a pod is active if it ran a statement within this time
+ */
+export async function servingPods(db: Database, activeWithinMs = 6_000): Promise<ServingPod[]> {
   return db.run(
     (sql) => sql<ServingPod[]>`
       select
         application_name as name,
-        min(backend_start) < clock_timestamp() - ${DISCOVERED_WITHIN}::interval
-          and max(state_change) > clock_timestamp() - ${ACTIVE_WITHIN}::interval as "isActive"
+        min(backend_start) < clock_timestamp() - ${DISCOVERED_WITHIN_MS} * interval '1 millisecond'
+          and max(state_change) > clock_timestamp() - ${activeWithinMs} * interval '1 millisecond' as "isActive"
       from pg_stat_activity
       where datname = current_database() and usename = current_user and application_name ~ ${POD_SESSIONS}
       group by application_name

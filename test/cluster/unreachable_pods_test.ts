@@ -9,7 +9,10 @@ import { newPodName } from "../../src/cluster/bus.ts";
 import { type Client, connect, listen } from "../../src/db/client.ts";
 import { Database } from "../../src/db/database.ts";
 import { insertMessages } from "../../src/db/insert_messages.ts";
-import { sessionNameOf } from "../../src/db/pods.ts";
+import { servingPods, sessionNameOf } from "../../src/db/pods.ts";
+import { Hub } from "../../src/delivery/hub.ts";
+import { Resync } from "../../src/delivery/resync.ts";
+import { UnreachablePods } from "../../src/delivery/unreachable_pods.ts";
 import {
   migratedDatabase,
   type Person,
@@ -265,6 +268,37 @@ async function drops(app: TestApp): Promise<Record<string, number>> {
 
 describe("over PostgreSQL", () => {
   rules(new Postgres());
+
+  test("fetches the first messages of an unreachable new pod also between rare checks", async () => {
+    const database = await migratedDatabase();
+    await using app = await startApp({ database });
+    await app.people("ann", "bob");
+    const db = new Database({ target: database, name: "test-here", max: 2, log: SILENT });
+    const hub = new Hub();
+    let synced = 0;
+    const send = () => ++synced > 0;
+    hub.add({ username: "bob", nameKey: "bob", sessionId: 1, send, sendAll: send, close() {} });
+    const resync = new Resync({ db, hub, log: SILENT });
+    const [reachable] = await servingPods(db);
+    const bus = { pod: newPodName(), peers: [reachable!.name.replace("chatify-", "")] };
+    const checks = new UnreachablePods({ db, bus, log: SILENT, resync, alertOlderPods() {}, calmAfterMs: 0 });
+    checks.start();
+    await Bun.sleep(500); // the next check is 10 s after the first
+    const older = new Database({ target: database, name: sessionNameOf(newPodName()), max: 1, log: SILENT });
+    try {
+      const message = { sender: "ann", toKey: "bob", ref: "the-first", attemptId: 1, content: "the first" };
+      await older.run((sql) => insertMessages(sql, [message]));
+      const isSynced = async () => {
+        await older.run((sql) => sql`select`); // a pod is never idle for long
+        return synced > 0;
+      };
+      await until("bob receives sync", isSynced, 15_000);
+    } finally {
+      checks.stop();
+      resync.stop();
+      for (const each of [older, db]) await each.end();
+    }
+  });
 
   test("another database role finds neither the channel nor the key, and passes for no pod", async () => {
     const database = await migratedDatabase();
