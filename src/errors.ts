@@ -8,12 +8,12 @@ export const ERRORS = {
   bad_request: { status: 400, message: "The request is invalid", retry: false },
   invalid_text: {
     status: 400,
-    message: "A message has 1 to 4,000 characters, at least one of them visible, and no NUL",
+    message: "A message has 1 to 4,000 characters, at least one of them visible, and no NUL character",
     retry: false,
   },
   no_session: { status: 401, message: "Please sign in", retry: false },
   wrong_login: { status: 401, message: "Wrong name or password", retry: false },
-  not_yours: { status: 403, message: "You do not have access to that", retry: false },
+  not_yours: { status: 403, message: "You do not have access to this", retry: false },
   signup_closed: {
     status: 403,
     message: "Sign-up is closed. Ask the admin of this chat for an account",
@@ -36,7 +36,7 @@ export const ERRORS = {
   foreign_origin: { status: 403, message: "The request comes from another site", retry: false },
   not_found: { status: 404, message: "There is nothing at this address", retry: false },
   no_such_user: { status: 404, message: "No user has that name", retry: false },
-  method_not_allowed: { status: 405, message: "This method is not allowed here", retry: false },
+  method_not_allowed: { status: 405, message: "This address does not support that method", retry: false },
   name_taken: { status: 409, message: "That name is taken", retry: false },
   name_similar: { status: 409, message: "That name looks too much like one that is taken", retry: false },
   name_reserved: { status: 409, message: "That name is reserved", retry: false },
@@ -45,7 +45,7 @@ export const ERRORS = {
   unsupported_type: { status: 415, message: "That content type is not supported here", retry: false },
   bad_name: {
     status: 422,
-    message: "A name has 2 to 50 letters of one script, digits, or _ - .",
+    message: "A name has 2 to 50 letters, digits, or _ - . and all its letters are of one script",
     retry: false,
   },
   bad_password: { status: 422, message: "A password has 8 to 128 characters", retry: false },

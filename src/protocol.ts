@@ -42,37 +42,41 @@ export function parseFrame(text: string): ClientFrame {
     case "message": {
       const { to, message, ref } = frame;
       if (ref !== undefined && !isRef(ref))
-        throw new ChatError("bad_request", { message: "ref must be 8–64 characters of A-Z a-z 0-9 _ -" });
+        throw new ChatError("bad_request", { message: '"ref" must be 8–64 characters of A-Z a-z 0-9 _ -' });
       if (typeof to !== "string" || typeof message !== "string") {
-        throw new ChatError("bad_request", { message: "message needs the strings to and message", ref });
+        throw new ChatError("bad_request", { message: '"message" frames need string fields "to" and "message"', ref });
       }
       return { type, to, message, ref };
     }
     case "read": {
       const { peer, seq } = frame;
       if (typeof peer !== "string" || typeof seq !== "number" || !Number.isInteger(seq) || seq < 0) {
-        throw new ChatError("bad_request", { message: "read needs the string peer and the whole number seq" });
+        throw new ChatError("bad_request", {
+          message: '"read" frames need a string field "peer" and an integer field "seq" of at least 0',
+        });
       }
       return { type, peer, seq: Math.min(seq, Number.MAX_SAFE_INTEGER) };
     }
     case "typing": {
       if (typeof frame["peer"] !== "string")
-        throw new ChatError("bad_request", { message: "typing needs the string peer" });
+        throw new ChatError("bad_request", { message: '"typing" frames need a string field "peer"' });
       return { type, peer: frame["peer"] };
     }
     case "draft": {
       const { peer, text, ack } = frame;
       if (typeof peer !== "string" || typeof text !== "string") {
-        throw new ChatError("bad_request", { message: "draft needs the strings peer and text" });
+        throw new ChatError("bad_request", { message: '"draft" frames need string fields "peer" and "text"' });
       }
       if (ack === undefined) return { type, peer, text };
-      if (!Number.isSafeInteger(ack)) throw new ChatError("bad_request", { message: "ack must be a whole number" });
+      if (!Number.isSafeInteger(ack)) throw new ChatError("bad_request", { message: '"ack" must be an integer' });
       return { type, peer, text, ack: ack as number };
     }
     case "watch": {
       const { users } = frame;
       if (!Array.isArray(users) || users.length > WATCH_MAX || !users.every((user) => typeof user === "string")) {
-        throw new ChatError("bad_request", { message: `watch needs users, an array of at most ${WATCH_MAX} names` });
+        throw new ChatError("bad_request", {
+          message: `"watch" frames need a field "users": an array of at most ${WATCH_MAX} names`,
+        });
       }
       return frame["new_users"] === true ? { type, users, newUsers: true } : { type, users };
     }

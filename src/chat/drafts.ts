@@ -59,7 +59,7 @@ export class Drafts {
   ): Promise<unknown> | undefined {
     if (!isDraft(text))
       throw new ChatError("invalid_text", {
-        message: "A draft has at most 4,000 characters and no control character NUL",
+        message: "A draft has at most 4,000 characters and no NUL character",
       });
     const peerKey = keyOfReference(peer);
     if (peerKey === undefined) return undefined;

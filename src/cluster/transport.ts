@@ -34,7 +34,7 @@ export interface Publisher {
 /** Resolves like `promise`, or rejects after `ms`. */
 export async function withTimeout<T>(ms: number, promise: Promise<T>): Promise<T> {
   const late = Promise.withResolvers<never>();
-  const fail = () => late.reject(new Error(`no answer within ${ms} ms`));
+  const fail = () => late.reject(new Error(`no reply from the bus within ${ms} ms`));
   let timer = setTimeout(() => {
     timer = setTimeout(fail, ms / 10); // after a suspension the reply may already be there, but timers run first
   }, ms);

@@ -39,6 +39,6 @@ export function namePart(query: URLSearchParams, excluded: readonly string[]): s
   const part = query.get("part")?.trim();
   if (part === undefined) return undefined;
   const other = excluded.find((name) => query.has(name));
-  if (other) throw new ChatError("bad_request", { message: `part and ${other} exclude each other` });
+  if (other) throw new ChatError("bad_request", { message: `\`part\` and \`${other}\` are mutually exclusive` });
   return keyOfReference(part) === undefined ? "" : searchKey(part);
 }

@@ -8,7 +8,7 @@ export class Batcher<In, Out> {
 
   /** @param write returns results in the order of the items @param options.max items per write */
   constructor(write: (items: In[]) => Promise<Out[]>, options: { max: number }) {
-    if (!(options.max >= 1)) throw new RangeError(`Cannot start batcher: max must be at least 1, got ${options.max}`);
+    if (!(options.max >= 1)) throw new RangeError(`Batcher: max must be at least 1, got ${options.max}`);
     this.#write = write;
     this.#max = options.max;
   }

@@ -33,7 +33,7 @@ export class RateLimit {
 
   /** @param options.maxKeys keys kept in memory */
   constructor(rate: Rate, options: { maxKeys?: number } = {}) {
-    if (!(rate.burst >= 1)) throw new RangeError(`Cannot limit: burst must be at least 1, got ${rate.burst}`);
+    if (!(rate.burst >= 1)) throw new RangeError(`RateLimit: burst must be at least 1, got ${rate.burst}`);
     this.#rate = rate;
     this.#maxKeys = options.maxKeys ?? KEYS_MAX;
   }
