@@ -34,8 +34,8 @@ export const LIMIT_NAMES = [
   "frames",
   "sockets",
   "sign_ups",
-  "logins",
-  "sign_ins",
+  "failed_logins",
+  "successful_logins",
 ] as const;
 export type LimitName = (typeof LIMIT_NAMES)[number];
 

@@ -68,8 +68,8 @@ export class LoginLimits {
    */
   beginLogin({ nameKey, address, device }: LoginAttempt): () => void {
     const failures = this.#failures;
-    if (device !== undefined) return this.#charge("logins", [[failures.device, device]]);
-    return this.#charge("logins", [
+    if (device !== undefined) return this.#charge("failed_logins", [[failures.device, device]]);
+    return this.#charge("failed_logins", [
       ...failures.nameAtAddress.of(address, nameKey),
       ...failures.address.of(address),
       [failures.name, nameKey],
@@ -82,12 +82,12 @@ export class LoginLimits {
    * @throws ChatError `rate_limited`
    */
   checkSignIns(attempt: LoginAttempt): void {
-    for (const [limit, key] of this.#signInsOf(attempt)) this.#refuse("sign_ins", limit.waitMs(key));
+    for (const [limit, key] of this.#signInsOf(attempt)) this.#refuse("successful_logins", limit.waitMs(key));
   }
 
   /** Charges a successful login. @throws ChatError `rate_limited` */
   chargeSignIn(attempt: LoginAttempt): void {
-    this.#charge("sign_ins", this.#signInsOf(attempt));
+    this.#charge("successful_logins", this.#signInsOf(attempt));
   }
 
   /**
@@ -98,7 +98,7 @@ export class LoginLimits {
    * @throws ChatError `rate_limited`
    */
   beginNameCheck(address: string): () => void {
-    return this.#charge("logins", this.#failures.address.of(address));
+    return this.#charge("failed_logins", this.#failures.address.of(address));
   }
 
   /** Charges an otherwise valid sign-up. @returns refunds it @throws ChatError `rate_limited` */

@@ -320,7 +320,7 @@ describe("logins", () => {
     expect(await enter("ulf", "198.51.100.1")).toBe(429);
     expect(await enter("ulf", "198.51.100.2")).toBe(302);
     const metrics = await (await fetch(`${limited.url}/metrics`)).text();
-    expect(metrics).toContain('chatify_rate_limited_total{limit="sign_ins"} 3');
+    expect(metrics).toContain('chatify_rate_limited_total{limit="successful_logins"} 3');
     const atOnce = Array.from({ length: 10 }, () =>
       post(`${limited.url}/login`, { username: "uta", password: PASSWORD }, from("203.0.113.9")),
     );

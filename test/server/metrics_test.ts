@@ -217,7 +217,7 @@ describe("/metrics", () => {
       strict,
       [
         "chatify_login_failures_total",
-        'chatify_rate_limited_total{limit="logins"}',
+        'chatify_rate_limited_total{limit="failed_logins"}',
         'chatify_rate_limited_total{limit="sends"}',
       ],
       async () => {
