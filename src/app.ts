@@ -1,6 +1,6 @@
 /**
- * The composition root: constructs all parts, serves, and stops them in reverse order. Only this
- * file constructs them.
+ * The composition root: constructs all parts, serves, and stops them in reverse order. The
+ * routes and the store construct their own parts.
  */
 
 import { join } from "node:path";
@@ -101,10 +101,10 @@ export async function startApp(
     });
     parts.defer(metrics.measureLag());
     const pod = newPodName();
-    const name = sessionNameOf(pod);
+    const sessionName = sessionNameOf(pod);
     store = await openServingStore(config, {
       root,
-      name,
+      name: sessionName,
       connections: busConnections(config.bus),
       metrics,
       log,
@@ -119,7 +119,7 @@ export async function startApp(
       disconnects: metrics.stalledDisconnects,
     });
     const dropped = (reason: BusDrop) => metrics.busDrops.add(reason);
-    const bus = parts.adopt(await openBus(config.bus, { db, target, name, pod, log, dropped }), stopPart);
+    const bus = parts.adopt(await openBus(config.bus, { db, target, name: sessionName, pod, log, dropped }), stopPart);
     const delivery = new Delivery({ hub, bus });
     const resync = parts.adopt(new Resync({ db, hub, log }), stopPart);
     const alertOlderPods = () => void bus.alertOlderPods();
@@ -128,8 +128,8 @@ export async function startApp(
       new PresenceRegistry({ db, bus, log, changed: (...change) => presence.notifyWatchers(...change) }),
       stopPart,
     );
-    const blocked = parts.adopt(new BlockedPairs({ db }), stopPart);
-    const presence = parts.adopt(new PresenceSubscriptions({ db, registry, blocked }), stopPart);
+    const blockedPairs = parts.adopt(new BlockedPairs({ db }), stopPart);
+    const presence = parts.adopt(new PresenceSubscriptions({ db, registry, blockedPairs }), stopPart);
     const limits = new Limits(config.rateLimit ? config.limits : undefined, (limit) => metrics.rateLimited.add(limit));
     const relationships = new Relationships({ db, delivery, bus, presence });
     const refused = () => metrics.rateLimited.add("bytes");
@@ -137,8 +137,8 @@ export async function startApp(
       ? parts.adopt(new TextQuota({ db, maxBytes: config.limits.bytes, log, refused }), stopPart)
       : undefined;
     const receipts = parts.adopt(new Receipts({ db, delivery, log }), stopPart);
-    const core = { db, hub, bus, delivery, receipts, relationships, log, limits, quota, metrics };
-    const chat = parts.adopt(new Chat({ ...core, writer }), stopPart);
+    const shared = { db, hub, bus, delivery, receipts, relationships, log, limits, quota, metrics };
+    const chat = parts.adopt(new Chat({ ...shared, writer }), stopPart);
     const drafts = new Drafts({ db, delivery, limits });
     const renewals = parts.adopt(new SessionRenewals({ db, log }), stopPart);
     const sweeper = parts.adopt(new SessionSweeper({ db, hub, renewals, log }), stopPart);
@@ -149,7 +149,7 @@ export async function startApp(
     const otherVersions = new OtherVersions({ db, log });
     await otherVersions.save(pages.version, pages.files);
     const epoch = () => epochs.epoch;
-    const socketParts = { ...core, chat, drafts, presence, unsent, epoch, version: pages.version };
+    const socketParts = { ...shared, chat, drafts, presence, unsent, epoch, version: pages.version };
     const sockets = parts.adopt(socketHandlers(socketParts), stopPart);
     await bus.start({
       deliver(event, from) {
@@ -178,7 +178,7 @@ export async function startApp(
       ...SERVER_OPTIONS,
       websocket: sockets.handlers,
       ...httpRoutes({
-        ...core,
+        ...shared,
         otherVersions,
         pages,
         presence,
@@ -215,7 +215,7 @@ export async function startApp(
       if (!hurried) await Bun.sleep(config.drainSeconds * 1_000);
       await chat.drain();
       await hub.closeAll(CLOSE.restarting, { pauseMs: hurried ? 0 : 20 });
-      await chat.drain(); // messages that arrived meanwhile
+      await chat.drain(); // marks noted meanwhile
       await drafts.drain();
       await disposeAll(parts, (error) => log.error("stopping a part failed", error));
     };

@@ -9,7 +9,7 @@ import type { LimitName } from "../metrics.ts";
 import { type Bucket, draw, RateLimit } from "../util/rate_limit.ts";
 import { LoginLimits } from "./login_limits.ts";
 
-/** This many errors of one code within this time close a socket (CONTRACT §4: 1008). */
+/** This many errors of one code within this time close a socket (docs/protocol.md §4: 1008). */
 const STRIKES_WITHIN_MS = 60_000;
 const STRIKES: Partial<Record<ErrorCode, number>> = { bad_request: 3, rate_limited: 10 };
 

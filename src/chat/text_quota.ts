@@ -1,6 +1,6 @@
 /**
  * How much text each user sends per day (UTC), for `LIMIT_BYTES`. Counted in memory, so that a
- * message costs no query, and added every two seconds to a table that returns the sum over all
+ * message costs no query, and added every two seconds by a statement that returns the sum over all
  * pods. A user can exceed the limit by at most what they send in that time on each pod that is
  * killed or partitioned meanwhile.
  */

@@ -22,7 +22,8 @@ export class Readiness {
   /**
    * @param options.db the pool for everything else
    * @param options.writer the pool that stores messages
-   * @param options.isFailing whether the last attempt to store messages failed
+   * @param options.isFailing whether the last attempt to store messages failed for a reason that
+   *   affects all of them
    */
   constructor(options: { db: Database; writer: Database; isFailing: () => boolean; log: Log }) {
     this.#options = options;

@@ -9,10 +9,7 @@ import { errorText, type Log } from "../log.ts";
 import { SYNC_FRAME } from "../protocol.ts";
 import type { Hub } from "./hub.ts";
 
-/**
- * Losses are noticed or retried within seconds; the rest of the minute covers statements that
- * waited for a lock.
- */
+/** A loss is noticed within seconds; the rest allows for statements that waited for a lock. */
 const LOOK_BACK_MS = 60_000;
 /** Losses come in bursts, one per peer; each burst causes one query. */
 const DEBOUNCE_MS = 100;

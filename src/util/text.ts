@@ -1,4 +1,4 @@
-/** Validity of names and messages (CONTRACT §1), and the keys by which names are found. */
+/** Validity of names and messages (docs/protocol.md §1), and the keys by which names are found. */
 
 import { ChatError } from "../errors.ts";
 import { isIdentifier, skeleton } from "./unicode_security.ts";

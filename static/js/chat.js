@@ -38,7 +38,7 @@ import { onTimeFormatChange } from "./util/time.js";
 /** @typedef {{ removed?: string, unfinished?: import("./store/drafts.js").Draft, left?: boolean }} TabMessage */
 
 const MINUTE_MS = 60_000;
-/** Stored data normally load at once; after this time the page starts without them. */
+/** Stored data normally loads at once; after this time the page starts without them. */
 const RESTORE_TIMEOUT_MS = 500;
 /** A module that failed to load is requested again. */
 const RETRY_MS = 5_000;
@@ -108,10 +108,10 @@ async function start(me, isConfirmed) {
     await eraseAllExcept(undefined);
   }
 
-  let leaves = false;
+  let isLeaving = false;
   chat.sync.on("ended", async () => {
-    if (leaves) return;
-    leaves = true;
+    if (isLeaving) return;
+    isLeaving = true;
     const current = await signedInUser(me);
     if (current !== me) await close();
     if (current === undefined && !isSignedOut) rememberEndedSession({ name: me, place: location.hash });
@@ -132,7 +132,7 @@ async function start(me, isConfirmed) {
   startMenu(chat, {
     load: () => void loadNotifications(chat), // their settings are in the menu
     signOut: () => {
-      leaves = true;
+      isLeaving = true;
       return signOut();
     },
   });
