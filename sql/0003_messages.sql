@@ -43,14 +43,14 @@ create table memberships (
   muted boolean not null default false,
   -- Where the conversation ended when the owner blocked the peer (conversations.blocked_by); null without a block. The peer's later messages
   -- are numbered, but not shown.
-  frozen_seq bigint,
-  frozen_at timestamptz,
+  blocked_seq bigint,
+  blocked_at timestamptz,
   primary key (owner, peer)
 );
 
 -- the few peers that a user mutes or blocks among thousands
 create index memberships_muted on memberships (owner, peer) where muted;
-create index memberships_frozen on memberships (owner, peer) where frozen_seq is not null;
+create index memberships_blocked on memberships (owner, peer) where blocked_seq is not null;
 
 create function create_memberships() returns trigger
 language plpgsql

@@ -36,11 +36,12 @@ export class Chat {
   readonly #limits: Limits;
   readonly #quota: TextQuota | undefined;
   readonly #metrics: Metrics;
-  readonly #typing = new RateLimit({ burst: 1, perSecond: 0.5 }); // CONTRACT §4: one per peer every 2 s
+  readonly #typing = new RateLimit({ burst: 1, perSecond: 0.5 }); // one per peer every 2 s (docs/protocol.md §4)
   readonly #syncs = new RateLimit({ burst: 1, perSecond: 1 });
   /** For the refs of sends without one. Random per pod; `~` never occurs in a client's ref. */
   readonly #refPrefix = `~${Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString("base64url")}~`;
   #refCount = 0;
+  /** Counts attempts from a random start, so that pods and restarts do not share ids. */
   #attemptId = crypto.getRandomValues(new Int32Array(1))[0] as number;
   #isDraining = false;
 
@@ -76,7 +77,7 @@ export class Chat {
     return this.#queue.size;
   }
 
-  /** Whether PostgreSQL currently stores no messages at all. */
+  /** Whether the last attempt to store messages failed for a reason that affects all of them. */
   get isFailing(): boolean {
     return this.#queue.isFailing;
   }
@@ -155,16 +156,26 @@ export class Chat {
         batch.add(socket, errorFrame(new ChatError(outcome.code, { ref: clientRef })));
         continue;
       }
-      const { id, seq, timestamp, receiver, hidden } = outcome.stored;
+      const { id, seq, timestamp, receiver, blockedByReceiver } = outcome.stored;
       batch.add(socket, ackFrame(outcome.stored, receiver, clientRef, outcome.duplicate));
       if (outcome.duplicate) {
         this.#syncAfterResend(socket.nameKey, socket);
-        if (!hidden) this.#syncAfterResend(nameKey(receiver), socket);
+        if (!blockedByReceiver) this.#syncAfterResend(nameKey(receiver), socket);
         continue;
       }
       const { sender: from, content: message } = send;
       const kind = "message" as const;
-      const event = { kind, from, to: receiver, message, id, seq, timestamp, ref: clientRef ?? null, hidden };
+      const event = {
+        kind,
+        from,
+        to: receiver,
+        message,
+        id,
+        seq,
+        timestamp,
+        ref: clientRef ?? null,
+        blockedByReceiver,
+      };
       this.#addToBatch(batch, event, socket);
       events.push(event);
     }
@@ -176,7 +187,7 @@ export class Chat {
       messages.add(outcome.kind === "refused" ? outcome.code : outcome.duplicate ? "duplicate" : "stored");
       if (outcome.kind === "refused") continue;
       ackSeconds.observe((now - send.receivedAt) / 1_000);
-      if (outcome.duplicate || outcome.stored.hidden) continue;
+      if (outcome.duplicate || outcome.stored.blockedByReceiver) continue;
       if (!batch.wasAccepted(send.toKey, send.socket)) continue;
       this.#receipts.noteDelivered(outcome.stored.receiver, send.sender, outcome.stored.seq);
     }
@@ -223,8 +234,8 @@ export class Chat {
     batch.send();
     for (const event of relayed) {
       if (event.kind === "frame" || event.message === null) continue;
-      const { from, to, message, seq, hidden } = event;
-      if (!hidden && batch.wasAccepted(nameKey(to))) this.#receipts.noteDelivered(to, from, seq);
+      const { from, to, message, seq, blockedByReceiver } = event;
+      if (!blockedByReceiver && batch.wasAccepted(nameKey(to))) this.#receipts.noteDelivered(to, from, seq);
       if (this.#quota && this.#hub.socketsOf(nameKey(from)).length > 0)
         this.#quota.addRemoteUsage(from, Buffer.byteLength(message));
     }
@@ -246,8 +257,8 @@ export class Chat {
 type MessageEvent = Extract<BusEvent, { kind: "message" }>;
 
 /** Name keys of the users whose sockets receive a message, the receiver's first. */
-function recipientsOf({ from, to, hidden }: MessageEvent): string[] {
-  return hidden || from === to ? [nameKey(from)] : [nameKey(to), nameKey(from)];
+function recipientsOf({ from, to, blockedByReceiver }: MessageEvent): string[] {
+  return blockedByReceiver || from === to ? [nameKey(from)] : [nameKey(to), nameKey(from)];
 }
 
 function frameOf({ from, to, message, id, seq, timestamp, ref }: MessageEvent): string {

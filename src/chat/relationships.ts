@@ -40,7 +40,7 @@ export class Relationships {
   async setRelation(relation: Relation, me: Session, peer: string, on: boolean): Promise<void> {
     await relationships.setRelation(this.#db, relation, me.username, peer, on);
     this.#delivery.sync([me.nameKey]);
-    if (relation !== "blocks") return;
+    if (relation !== "block") return;
     const nameKeys = [me.nameKey, nameKey(peer)];
     void this.#presence.blockChanged(nameKeys);
     this.#bus.publish([{ kind: "block", nameKeys }]);
@@ -58,7 +58,7 @@ export class Relationships {
    * @param after the last name of the previous page
    */
   blockedPage(me: Session, after: string | undefined, limit: number): Promise<string[]> {
-    return relationships.listRelated(this.#db, "blocks", me.username, after, limit);
+    return relationships.listRelated(this.#db, "block", me.username, after, limit);
   }
 
   /** @returns the settings after the change */

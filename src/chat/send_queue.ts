@@ -1,6 +1,6 @@
 /**
  * Group commit: sends gather while one statement runs, and the next statement stores them together.
- * Owns the queue's bounds, message order and retries. A send is settled only when PostgreSQL has
+ * Enforces the queue's bounds and message order, and retries. A send is settled only when PostgreSQL has
  * reported its outcome.
  *
  *   waiting ──batch──> in flight ──> settled
@@ -10,7 +10,7 @@
  */
 
 import type { Database } from "../db/database.ts";
-import { codeOf, isHeldUp } from "../db/failures.ts";
+import { codeOf, isTimeout } from "../db/failures.ts";
 import { insertMessages, type NewMessage, type StoredMessage } from "../db/insert_messages.ts";
 import type { Socket } from "../delivery/hub.ts";
 import type { Log } from "../log.ts";
@@ -56,7 +56,7 @@ export class SendQueue {
   #waiting: PendingSend[] = [];
   /** Outcomes that `settled` has not yielded yet. */
   #settled: SettledSend[] = [];
-  #report = Promise.withResolvers<void>();
+  #outcomesReady = Promise.withResolvers<void>();
   #rows = 0;
   #bytes = 0;
   #isRunning = false;
@@ -82,7 +82,7 @@ export class SendQueue {
     return this.#rows;
   }
 
-  /** Whether the last statement failed for a reason that affects every message. */
+  /** Whether the last attempt to store messages failed for a reason that affects all of them. */
   get isFailing(): boolean {
     return this.#isFailing;
   }
@@ -105,16 +105,16 @@ export class SendQueue {
   }
 
   /**
-   * The outcomes of all sends, for one loop; ends after `stop`. While batches follow one another,
-   * each is yielded once the next is in flight, so that the loop's work costs PostgreSQL no time.
+   * The outcomes of all sends, for a single consumer; ends after `stop`. While batches follow one another,
+   * each is yielded once the next is in flight, so that the consumer's work costs PostgreSQL no time.
    */
   async *settled(): AsyncGenerator<readonly SettledSend[]> {
     for (;;) {
-      await this.#report.promise;
+      await this.#outcomesReady.promise;
       if (this.#isStopped) return;
       const settled = this.#settled;
       this.#settled = [];
-      this.#report = Promise.withResolvers();
+      this.#outcomesReady = Promise.withResolvers();
       yield settled;
       this.#rows -= settled.length;
       for (const { send } of settled) this.#bytes -= bytesOf(send);
@@ -124,7 +124,7 @@ export class SendQueue {
     }
   }
 
-  /** Resolves when the loop over `settled` has handled every accepted send. */
+  /** Resolves when the consumer of `settled` has handled every accepted send. */
   async drain(): Promise<void> {
     if (this.#rows === 0) return;
     this.#idle ??= Promise.withResolvers();
@@ -135,18 +135,18 @@ export class SendQueue {
   stop(): void {
     this.#isStopped = true;
     this.#idle?.resolve();
-    this.#report.resolve();
+    this.#outcomesReady.resolve();
   }
 
   async #run(): Promise<void> {
     while (this.#waiting.length > 0 && !this.#isStopped) {
       const { batch, repeats } = this.#nextBatch();
       const writing = this.#write(batch);
-      if (this.#settled.length > 0) setImmediate(() => this.#report.resolve()); // once this batch is in flight
+      if (this.#settled.length > 0) setImmediate(() => this.#outcomesReady.resolve()); // once this batch is in flight
       await writing;
       this.#waiting.unshift(...repeats);
     }
-    this.#report.resolve();
+    this.#outcomesReady.resolve();
     this.#isRunning = false;
   }
 
@@ -193,7 +193,7 @@ export class SendQueue {
       } catch (error) {
         if (this.#isStopped) return [];
         const code = codeOf(error);
-        if (isHeldUp(error)) {
+        if (isTimeout(error)) {
           if (quarantined) return batch;
           this.#quarantine(batch);
           return [];
@@ -278,7 +278,7 @@ export class SendQueue {
       let isLocked = false;
       while (sends.length > 0 && !isLocked && !this.#isStopped) {
         const left = await this.#write(sends.splice(0, lengthWithoutRepeats(sends)), { quarantined: true });
-        this.#report.resolve();
+        this.#outcomesReady.resolve();
         sends.unshift(...left);
         isLocked = left.length > 0;
       }

@@ -126,7 +126,7 @@ class OpenSocket implements Socket, MeteredSocket, StalledClient {
    */
   checkAlive(now: number): void {
     if (now - this.lastReceivedAt > SILENT_MAX_MS) return this.#ws.terminate();
-    this.noteUnsent(); // inside the message handler Bun reports frames as sent too early
+    this.noteUnsent(); // inside the message handler, Bun reports frames as sent before they are
     if (now < this.nextPingAt) return;
     this.nextPingAt = now + PING_EVERY_MS * (0.8 + Math.random() * 0.4);
     this.#ws.ping();

@@ -3,7 +3,10 @@
  * array: the kind, then the fields in this order) and validates received events.
  */
 
-/** The key of the original demo's longest name: 50 characters, which NFKC may expand to 18 each. */
+/**
+ * The longest name key is one of the original demo's: 50 characters, each of which NFKC expands to
+ * up to 18. 50 × 18 = 900, rounded up.
+ */
 const NAME_MAX_UNITS = 1_000;
 const LIST_MAX = 10_000;
 const MESSAGE_MAX_UNITS = 2 * 4_000;
@@ -26,7 +29,10 @@ const instant = matching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/);
 const pod = matching(/^[0-9a-f]{32}$/);
 const token = matching(/^[\w-]{16}$/);
 
-/** Frames relayed between pods. The original demo would show one with `from` or `to` as a message. */
+/**
+ * Frames relayed between pods. Never name a field `from` or `to`: the original demo's page shows any
+ * such frame as a message.
+ */
 const FRAMES = new Map<unknown, Fields>(
   Object.entries({
     delivered: { peer: name, seq: id },
@@ -39,7 +45,7 @@ const FRAMES = new Map<unknown, Fields>(
 
 const EVENTS = {
   /**
-   * A message was stored: for every socket of both users, or only the sender's (`hidden`). As
+   * A message was stored: for every socket of both users, or only the sender's (`blockedByReceiver`). As
    * fields it is a third smaller than its frame, which a pod without their sockets need not build.
    * A text too large for a packet is null; clients then fetch it.
    */
@@ -51,7 +57,7 @@ const EVENTS = {
     seq: id,
     timestamp: instant,
     ref: orNull(matching(/^[A-Za-z0-9_-]{8,64}$/)),
-    hidden: flag,
+    blockedByReceiver: flag,
   },
   /** Any other frame, for every socket of the users with these name keys. */
   frame: { to: listOf(name, LIST_MAX, 1), frame: serverFrame },

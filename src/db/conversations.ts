@@ -16,12 +16,12 @@ export interface Message {
 }
 
 /**
- * Which messages of a conversation to read: the newest, those just before `before`, or the first after `after`. With `frozen`, a
+ * Which messages of a conversation to read: the newest, those just before `before`, or the first after `after`. With `includeBlocked`, a
  * reader who blocks the peer gets the messages from before the block instead of none.
  */
-export type MessageWindow = { limit: number; before?: number; after?: number; frozen?: boolean };
+export type PageRequest = { limit: number; before?: number; after?: number; includeBlocked?: boolean };
 
-/** The first rows of a window, oldest first, and how many rows of the window remain after them. */
+/** The rows of a page, oldest first, and how many more rows match the request. */
 export interface MessagePage {
   readonly rows: Message[];
   readonly remaining: number;
@@ -31,25 +31,25 @@ export interface MessagePage {
  * A page of the conversation between `me` and `other`; empty if there is none. While `me` blocks `other`, own messages are reported
  * as unread, so that the page does not reveal what `other` reads.
  */
-export async function messagePage(sql: Sql, me: string, other: string, window: MessageWindow): Promise<MessagePage> {
+export async function messagePage(sql: Sql, me: string, other: string, request: PageRequest): Promise<MessagePage> {
   const conversation = sql`
     select
-      c.id, c.blocks,
+      c.id, c.blocks_peer,
       case
-        when c.blocks then (select frozen_seq from memberships where owner = ${me} and peer = ${other})
+        when c.blocks_peer then (select blocked_seq from memberships where owner = ${me} and peer = ${other})
         else ${Number.MAX_SAFE_INTEGER}
       end as end_seq
     from (
-      select id, blocked_by is not null and ${me} = any(blocked_by) as blocks
+      select id, blocked_by is not null and ${me} = any(blocked_by) as blocks_peer
       from conversations
       where low = least(${me}::text collate "C", ${other}) and high = greatest(${me}::text collate "C", ${other})
     ) c
-    where ${window.frozen ?? false} or not c.blocks
+    where ${request.includeBlocked ?? false} or not c.blocks_peer
   `;
   const part =
-    window.after === undefined
-      ? sql`m.seq < ${window.before ?? Number.MAX_SAFE_INTEGER} order by m.seq desc`
-      : sql`m.seq > ${window.after} order by m.seq`;
+    request.after === undefined
+      ? sql`m.seq < ${request.before ?? Number.MAX_SAFE_INTEGER} order by m.seq desc`
+      : sql`m.seq > ${request.after} order by m.seq`;
   const rows = await sql<(Message & { count: number })[]>`
     select p.sender, p.receiver, p.content, p.timestamp, p.read, p.id, p.seq, p.ref, p.count
     from (
@@ -58,10 +58,10 @@ export async function messagePage(sql: Sql, me: string, other: string, window: M
         select m.*
         from (${conversation}) c
         cross join lateral (
-          select m.sender, m.receiver, m.content, m.timestamp, m.read and not (c.blocks and m.sender = ${me}) as read, m.id, m.seq, m.ref
+          select m.sender, m.receiver, m.content, m.timestamp, m.read and not (c.blocks_peer and m.sender = ${me}) as read, m.id, m.seq, m.ref
           from messages m
           where m.conversation_id = c.id and m.seq <= c.end_seq and ${part}
-          limit ${window.limit}
+          limit ${request.limit}
         ) m
       ) m
     ) p
@@ -154,7 +154,7 @@ export interface Conversation extends Texted {
   /** One of the two users blocks the other. */
   readonly isBlockedEitherWay: boolean;
   /** The user blocks the peer: the row shows the conversation as it was at that moment. */
-  readonly blocks: boolean;
+  readonly blocksPeer: boolean;
   /** The peer's account was deleted. */
   readonly isDeleted: boolean;
   readonly lastSeenAt: string | null;
@@ -164,14 +164,14 @@ export interface Conversation extends Texted {
 
 /**
  * Which conversations of `me` to list: the newest; those after the last row of an earlier page (`before`); or the one with `peer`.
- * `frozen` includes conversations with peers whom `me` blocks.
+ * `includeBlocked` includes conversations with peers whom `me` blocks.
  */
 export interface ConversationQuery {
   readonly me: string;
   readonly limit: number;
   readonly peer: string | undefined;
   readonly before: { readonly lastAt: string; readonly conversationId: number } | undefined;
-  readonly frozen?: boolean;
+  readonly includeBlocked?: boolean;
 }
 
 /** Lists conversations of many users, newest first, in the order of `queries`. */
@@ -185,7 +185,7 @@ export async function listConversations(sql: Sql, queries: readonly Conversation
       end as text,
       p.unread, p.peer_read_seq as "peerReadSeq", p.peer_delivered_seq as "peerDeliveredSeq", p.my_read_seq as "myReadSeq",
       exists (select from memberships where owner = t.me collate "C" and peer = p.peer and muted) as muted, u.last_seen_at as "lastSeenAt",
-      coalesce(u.hide_read, false) as "hidesRead", coalesce(u.hide_last_seen, false) as "hidesLastSeen", p.blocked as "isBlockedEitherWay", p.blocks,
+      coalesce(u.hide_read, false) as "hidesRead", coalesce(u.hide_last_seen, false) as "hidesLastSeen", p.blocked as "isBlockedEitherWay", p.blocks_peer as "blocksPeer",
       u.username is null or u.deleted_at is not null as "isDeleted",
       p.last_at as "lastAt", p.id as "conversationId"
     from unnest(
@@ -194,13 +194,13 @@ export async function listConversations(sql: Sql, queries: readonly Conversation
       ${queries.map(({ before }) => before?.lastAt ?? "infinity")}::text[],
       ${queries.map(({ before }) => before?.conversationId ?? 0)}::bigint[],
       ${queries.map(({ peer }) => peer ?? "")}::text[],
-      ${queries.map(({ frozen }) => Number(frozen ?? false))}::bigint[]
-    ) with ordinality as t (me, most, last_at, id, peer, frozen, ord)
+      ${queries.map(({ includeBlocked }) => Number(includeBlocked ?? false))}::bigint[]
+    ) with ordinality as t (me, most, last_at, id, peer, include_blocked, ord)
     cross join lateral (
       select mine.*
       from (
         select
-          c.id, c.high as peer, false as blocks, c.blocked_by is not null as blocked, c.last_seq, c.last_at, c.low_unread as unread,
+          c.id, c.high as peer, false as blocks_peer, c.blocked_by is not null as blocked, c.last_seq, c.last_at, c.low_unread as unread,
           c.high_read_seq as peer_read_seq, c.high_delivered_seq as peer_delivered_seq,
           case when c.low = c.high then c.last_seq else c.low_read_seq end as my_read_seq
         from conversations c
@@ -212,7 +212,7 @@ export async function listConversations(sql: Sql, queries: readonly Conversation
           c.high_read_seq
         from conversations c
         where c.high = t.me collate "C" and c.low <> c.high and (c.blocked_by is null or c.high <> all(c.blocked_by))
-        ${queries.some(({ frozen }) => frozen) ? frozenConversations(sql) : sql``}
+        ${queries.some(({ includeBlocked }) => includeBlocked) ? blockedConversations(sql) : sql``}
       ) mine
       where
         (mine.last_at, mine.id) < (t.last_at::timestamptz, t.id)
@@ -235,11 +235,11 @@ export async function listConversations(sql: Sql, queries: readonly Conversation
 }
 
 /** The conversations with peers whom the user `t.me` blocks, as they were when the block began. */
-function frozenConversations(sql: Sql): Fragment {
+function blockedConversations(sql: Sql): Fragment {
   return sql`
     union all
     select
-      c.id, m.peer, true, true, m.frozen_seq, m.frozen_at, case when c.low = m.owner then c.low_unread else c.high_unread end,
+      c.id, m.peer, true, true, m.blocked_seq, m.blocked_at, case when c.low = m.owner then c.low_unread else c.high_unread end,
       case when c.low = m.owner then c.high_read_seq else c.low_read_seq end,
       case when c.low = m.owner then c.high_delivered_seq else c.low_delivered_seq end,
       case when c.low = m.owner then c.low_read_seq else c.high_read_seq end
@@ -247,7 +247,7 @@ function frozenConversations(sql: Sql): Fragment {
     cross join lateral ( -- row by row, which rules out a plan that scans the table
       select * from conversations where id = m.conversation_id limit 1
     ) c
-    where t.frozen = 1 and m.owner = t.me collate "C" and m.frozen_seq is not null
+    where t.include_blocked = 1 and m.owner = t.me collate "C" and m.blocked_seq is not null
   `;
 }
 

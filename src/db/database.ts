@@ -3,7 +3,7 @@
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { type Client, connect, type Sql, type Target, withDeadline } from "./client.ts";
-import { codeOf, hindranceOf, isConflict, isLost, isRefused } from "./failures.ts";
+import { codeOf, environmentFailureOf, isConflict, isLost, isRefused } from "./failures.ts";
 
 const GIVE_UP_AFTER_MS = 10_000;
 const LOGGED_EVERY_MS = 60_000;
@@ -70,13 +70,13 @@ export class Database {
         if (!options.isProbe) this.#options.onStatement?.(this.#answeredAt - startedAt);
         return result;
       } catch (error) {
-        const [code, hindrance] = [codeOf(error), hindranceOf(error)];
+        const [code, environmentFailure] = [codeOf(error), environmentFailureOf(error)];
         if (isLost(error)) {
           if (isRefused(error)) this.#warn(code, "database refuses further connections");
           else this.#replace(pool, error);
           options.onUnknown?.();
-        } else if (hindrance !== undefined && giveUpAt < Number.POSITIVE_INFINITY) {
-          this.#warn(code, hindrance);
+        } else if (environmentFailure !== undefined && giveUpAt < Number.POSITIVE_INFINITY) {
+          this.#warn(code, environmentFailure);
           throw new ChatError("not_ready", { cause: error });
         } else if (!isConflict(error)) throw error;
         const isOver = performance.now() + delayMs > giveUpAt && options.keepTrying?.() !== true;

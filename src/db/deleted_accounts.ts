@@ -109,8 +109,8 @@ export async function markPurged(db: Database, user: { id: number; username: str
         where blocked_by is not null and (low = ${user.username} or high = ${user.username})
       ), mutes as (
         update memberships
-        set muted = false, frozen_seq = null, frozen_at = null
-        where owner = ${user.username} and (muted or frozen_seq is not null)
+        set muted = false, blocked_seq = null, blocked_at = null
+        where owner = ${user.username} and (muted or blocked_seq is not null)
       )
       update users set purged_at = now() where id = ${user.id}
     `,

@@ -4,12 +4,12 @@ import type { Message } from "./conversations.ts";
 import type { Database } from "./database.ts";
 import { bytesBefore, TEXTS_MAX_BYTES } from "./pages.ts";
 
-/** A conversation to export. `hidden`: the peer hides read marks. */
+/** A conversation to export. `hidesRead`: the peer hides read marks. */
 export interface ExportedConversation {
   readonly id: number;
   readonly peer: string;
   readonly lastSeq: number;
-  readonly hidden: boolean;
+  readonly hidesRead: boolean;
 }
 
 /** The number of messages in a user's conversations, including those with blocked peers. */
@@ -36,7 +36,7 @@ export async function conversations(
 ): Promise<ExportedConversation[]> {
   return db.run(
     (sql) => sql<ExportedConversation[]>`
-      select mine.id, mine.peer, mine.last_seq as "lastSeq", coalesce(u.hide_read, false) as hidden
+      select mine.id, mine.peer, mine.last_seq as "lastSeq", coalesce(u.hide_read, false) as "hidesRead"
       from (
         select c.id, c.high as peer, c.last_seq from conversations c where c.low = ${me}
         union all

@@ -12,7 +12,7 @@ const LOST = /^(CONNECT|DEADLINE|08|25006)/;
  */
 const REFUSED = /^(53|28|3D|42)/;
 /** A lock (4 s) or the work itself (5 s) took too long; nothing was stored. */
-const HELD_UP: Readonly<Record<string, string>> = {
+const TIMEOUT_CODES: Readonly<Record<string, string>> = {
   "55P03": "database: lock timeout",
   "57014": "database: statement timeout",
 };
@@ -31,15 +31,15 @@ export function isFatal(error: unknown): boolean {
 }
 
 /** Whether PostgreSQL canceled a statement at a lock or statement timeout. A retry may succeed. */
-export function isHeldUp(error: unknown): boolean {
-  return codeOf(error) in HELD_UP;
+export function isTimeout(error: unknown): boolean {
+  return codeOf(error) in TIMEOUT_CODES;
 }
 
 /** Log event for a failure that is not the statement's fault, after which nothing is stored. */
-export function hindranceOf(error: unknown): string | undefined {
+export function environmentFailureOf(error: unknown): string | undefined {
   const code = codeOf(error);
   if (code === INSUFFICIENT_PRIVILEGE) return "database: the role lacks a privilege";
-  return HELD_UP[code] ?? (/^5[38]/.test(code) ? "database: out of disk, memory or another resource" : undefined);
+  return TIMEOUT_CODES[code] ?? (/^5[38]/.test(code) ? "database: out of disk, memory or another resource" : undefined);
 }
 
 /** The SQLSTATE or system error code of a failure, "" when it has none. */

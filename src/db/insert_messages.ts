@@ -8,7 +8,7 @@ export interface NewMessage {
   /** The receiver's name key. */
   readonly toKey: string;
   readonly ref: string;
-  /** Random per-attempt id of 32 bits. After a lost reply it identifies the rows this attempt inserted. */
+  /** Counts from a random start per pod. After a lost reply it identifies the rows this attempt inserted. */
   readonly attemptId: number;
   readonly content: string;
 }
@@ -26,7 +26,7 @@ export interface StoredMessage {
   /** The stored message has the same text and receiver. */
   readonly sameMessage: boolean;
   /** The receiver blocks the sender and must not be notified. */
-  readonly hidden: boolean;
+  readonly blockedByReceiver: boolean;
   /** The sender blocks the receiver: nothing was stored; `id` and `seq` are 0. */
   readonly refusedByBlock: boolean;
 }
@@ -68,9 +68,9 @@ export async function insertMessages(
         k.seq as known_seq,
         k.timestamp as known_timestamp,
         k.receiver as known_receiver,
-        k.content = t.content and k.receiver = u.username as same,
-        coalesce(k.attempt_id = t.attempt_id, false) as own,
-        u.deleted_at is null as is_here
+        k.content = t.content and k.receiver = u.username as is_same_message,
+        coalesce(k.attempt_id = t.attempt_id, false) as is_own_attempt,
+        u.deleted_at is null as is_active
       from unnest(
         ${messages.map((message) => message.sender)}::text[],
         ${messages.map((message) => message.toKey)}::text[],
@@ -97,7 +97,7 @@ export async function insertMessages(
         count(*) filter (where i.receiver = i.low and i.low <> i.high),
         count(*) filter (where i.receiver = i.high and i.low <> i.high)
       from input i
-      where i.known_id is null and i.is_here
+      where i.known_id is null and i.is_active
       group by i.low, i.high
       order by i.low, i.high -- in key order, so pods cannot deadlock
       on conflict (low, high) do update
@@ -124,7 +124,7 @@ export async function insertMessages(
       from (
         select
           i.ord, i.sender, i.receiver, i.ref, i.attempt_id, i.content, n.id as conversation_id, n.last_seq, n.last_at,
-          n.blocked_by is not null and i.receiver = any(n.blocked_by) as hidden,
+          n.blocked_by is not null and i.receiver = any(n.blocked_by) as blocked_by_receiver,
           count(*) over (partition by n.id) - row_number() over (partition by n.id order by i.ord) as behind
         from input i
         join numbered n on n.low = i.low and n.high = i.high
@@ -147,29 +147,30 @@ export async function insertMessages(
     )
     select
       p.ord, p.receiver, p.id, p.last_seq - p.behind as seq, p.last_at - p.behind * interval '1 microsecond' as timestamp,
-      false as "alreadyStored", false as "committedByThisAttempt", true as "sameMessage", p.hidden, false as "refusedByBlock"
+      false as "alreadyStored", false as "committedByThisAttempt", true as "sameMessage", p.blocked_by_receiver as "blockedByReceiver", false as "refusedByBlock"
     from placed p
     union all
-    select i.ord, i.known_receiver, i.known_id, i.known_seq, i.known_timestamp, true, i.own, i.same, false, false
+    select i.ord, i.known_receiver, i.known_id, i.known_seq, i.known_timestamp, true, i.is_own_attempt, i.is_same_message, false, false
     from input i
     where i.known_id is not null
   `;
   const results: (StoredMessage | undefined)[] = messages.map(() => undefined);
   for (const row of rows) results[row.ord - 1] = row;
   // A separate statement: even as branches that match no row, these cases would slow every batch by 5 %.
-  if (rows.length < messages.length || rows.some((row) => row.alreadyStored)) await resolveRare(sql, messages, results);
+  if (rows.length < messages.length || rows.some((row) => row.alreadyStored))
+    await resolveMissingAndRepeated(sql, messages, results);
   return results;
 }
 
-/** Sets `hidden` on messages stored earlier, and marks refused ones: `insertMessages` returned no row for them. */
-async function resolveRare(
+/** Sets `blockedByReceiver` on messages stored earlier, and marks refused ones: `insertMessages` returned no row for them. */
+async function resolveMissingAndRepeated(
   sql: Sql,
   messages: readonly NewMessage[],
   results: (StoredMessage | undefined)[],
 ): Promise<void> {
   const rare = messages.flatMap((message, i) => (results[i] && !results[i].alreadyStored ? [] : [{ i, ...message }]));
-  const rows = await sql<{ i: number; receiver: string; hidden: boolean; at: string }[]>`
-    select t.i, u.username as receiver, c.hidden, c.last_at as at
+  const rows = await sql<{ i: number; receiver: string; blockedByReceiver: boolean; at: string }[]>`
+    select t.i, u.username as receiver, c.blocked_by_receiver as "blockedByReceiver", c.last_at as at
     from unnest(
       ${rare.map(({ i }) => i)}::bigint[],
       ${rare.map(({ sender }) => sender)}::text[],
@@ -179,16 +180,16 @@ async function resolveRare(
       select username, deleted_at from users where name_key = t.to_key collate "C" limit 1
     ) u
     cross join lateral (
-      select blocked_by is not null and u.username = any(blocked_by) as hidden, last_at
+      select blocked_by is not null and u.username = any(blocked_by) as blocked_by_receiver, last_at
       from conversations
       where low = least(t.sender collate "C", u.username) and high = greatest(t.sender collate "C", u.username)
       limit 1
     ) c
     where u.deleted_at is null
   `;
-  for (const { i, receiver, hidden, at } of rows) {
+  for (const { i, receiver, blockedByReceiver, at } of rows) {
     const stored = results[i];
-    if (stored) results[i] = { ...stored, hidden };
+    if (stored) results[i] = { ...stored, blockedByReceiver };
     else {
       // The receiver and the conversation exist, so the message was refused, even if the block was lifted since.
       results[i] = {
@@ -199,7 +200,7 @@ async function resolveRare(
         alreadyStored: false,
         committedByThisAttempt: false,
         sameMessage: true,
-        hidden: false,
+        blockedByReceiver: false,
         refusedByBlock: true,
       };
     }

@@ -8,7 +8,7 @@ export interface Search {
   readonly me: string;
   readonly limit: number;
   /** Include conversations with peers whom `me` blocks. */
-  readonly frozen?: boolean;
+  readonly includeBlocked?: boolean;
 }
 
 /** Names of other users that contain `part`, those that begin with it first. See `find_names` in sql/. */
@@ -23,9 +23,9 @@ export async function findNames(db: Database, { part, me, limit }: Search): Prom
 
 /**
  * Peers in conversations of `me` whose names contain `part`, the newest conversation first. Reads each peer once: 5 ms for 2,000.
- * Includes deleted accounts, since their conversations remain; blocked peers only with `frozen`.
+ * Includes deleted accounts, since their conversations remain; blocked peers only with `includeBlocked`.
  */
-export async function findPeers(db: Database, { part, me, limit, frozen = false }: Search): Promise<string[]> {
+export async function findPeers(db: Database, { part, me, limit, includeBlocked = false }: Search): Promise<string[]> {
   const rows = await db.run(
     (sql) => sql<{ username: string }[]>`
       select u.username
@@ -39,9 +39,9 @@ export async function findPeers(db: Database, { part, me, limit, frozen = false 
         where
           c.high = ${me} and c.low <> c.high and c.last_seq > 0 and (c.blocked_by is null or c.high <> all(c.blocked_by))
         union all
-        select peer, frozen_at
+        select peer, blocked_at
         from memberships
-        where ${frozen} and owner = ${me} and frozen_seq > 0
+        where ${includeBlocked} and owner = ${me} and blocked_seq > 0
       ) mine
       cross join lateral ( -- row by row, so that only these users are read
         select username, search_key from users where username = mine.peer limit 1

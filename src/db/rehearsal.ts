@@ -2,7 +2,7 @@
 
 import { connect, type Sql, type Target, withDeadline } from "./client.ts";
 import { save } from "./drafts.ts";
-import { isConflict, isHeldUp } from "./failures.ts";
+import { isConflict, isTimeout } from "./failures.ts";
 import { insertMessages } from "./insert_messages.ts";
 import { markDelivered, markRead } from "./receipts.ts";
 
@@ -26,7 +26,7 @@ export async function rehearse(target: Target, name: string): Promise<void> {
       }),
     );
   } catch (error) {
-    if (!(error instanceof RolledBack) && !isHeldUp(error) && !isConflict(error)) throw error;
+    if (!(error instanceof RolledBack) && !isTimeout(error) && !isConflict(error)) throw error;
   } finally {
     await client.end({ timeout: 1 });
   }

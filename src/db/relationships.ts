@@ -8,7 +8,7 @@ import type { Database } from "./database.ts";
 import { NAMES_MAX } from "./pages.ts";
 
 /** A relation to a peer. */
-export type Relation = "blocks" | "muted";
+export type Relation = "block" | "mute";
 
 /** Blocks or mutes a peer, or lifts the block or mute. @param me, peer usernames */
 export async function setRelation(
@@ -18,7 +18,7 @@ export async function setRelation(
   peer: string,
   on: boolean,
 ): Promise<void> {
-  await db.run((sql) => (relation === "blocks" ? setBlock : setMute)(sql, me, peer, on));
+  await db.run((sql) => (relation === "block" ? setBlock : setMute)(sql, me, peer, on));
 }
 
 async function setBlock(sql: Sql, me: string, peer: string, on: boolean): Promise<void> {
@@ -31,7 +31,7 @@ async function setBlock(sql: Sql, me: string, peer: string, on: boolean): Promis
         returning id
       )
       update memberships m
-      set frozen_seq = null, frozen_at = null
+      set blocked_seq = null, blocked_at = null
       from conversation
       where m.owner = ${me} and m.peer = ${peer}
     `;
@@ -47,11 +47,11 @@ async function setBlock(sql: Sql, me: string, peer: string, on: boolean): Promis
       set blocked_by = array_remove(c.blocked_by, ${me}::text) || ${me}::text
       returning c.id, c.last_seq, c.last_at
     )
-    insert into memberships as m (owner, peer, conversation_id, frozen_seq, frozen_at)
+    insert into memberships as m (owner, peer, conversation_id, blocked_seq, blocked_at)
     select ${me}, ${peer}, id, last_seq, last_at
     from conversation
     on conflict (owner, peer) do update
-    set frozen_seq = coalesce(m.frozen_seq, excluded.frozen_seq), frozen_at = coalesce(m.frozen_at, excluded.frozen_at)
+    set blocked_seq = coalesce(m.blocked_seq, excluded.blocked_seq), blocked_at = coalesce(m.blocked_at, excluded.blocked_at)
   `;
 }
 
@@ -104,7 +104,7 @@ export async function listRelated(
     (sql) => sql<{ peer: string }[]>`
       select peer
       from memberships
-      where owner = ${me} and peer > ${after} and ${relation === "blocks" ? sql`frozen_seq is not null` : sql`muted`}
+      where owner = ${me} and peer > ${after} and ${relation === "block" ? sql`blocked_seq is not null` : sql`muted`}
       order by peer
       limit ${limit}
     `,

@@ -142,11 +142,11 @@ export class Account {
   }
 
   block(request: Request): Promise<Response> {
-    return this.#setRelation(request, "blocks", "blocked");
+    return this.#setRelation(request, "block", "blocked");
   }
 
   mute(request: Request): Promise<Response> {
-    return this.#setRelation(request, "muted", "muted");
+    return this.#setRelation(request, "mute", "muted");
   }
 
   /** All data of the user, as a download. */
@@ -178,7 +178,7 @@ export class Account {
     const key = keyOfReference(name);
     const peer = key === undefined ? undefined : await users.find(this.#db, key);
     if (!peer) throw new ChatError("no_such_user");
-    if (relation === "blocks" && peer.id === me.userId) {
+    if (relation === "block" && peer.id === me.userId) {
       throw new ChatError("bad_request", { message: "You cannot block yourself" });
     }
     await this.#relationships.setRelation(relation, me, peer.username, on);

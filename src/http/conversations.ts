@@ -53,14 +53,14 @@ export class Conversations {
     const limit = wholeNumber(searchParams, "limit", 1, PAGE_MAX) ?? 50;
     const cursor = searchParams.get("before");
     const before = cursor === null ? undefined : readCursor(cursor);
-    const frozen = searchParams.get("blocked") === "1";
+    const includeBlocked = searchParams.get("blocked") === "1";
     const name = searchParams.get("peer");
     const peer = name === null ? undefined : (await findPeer(this.#db, me, name))?.username;
     if (name !== null && peer === undefined) return json([]);
     const rows =
       part === undefined
-        ? await this.#lists.add({ me: username, limit, before, peer, frozen })
-        : await this.#search({ part, me: username, limit: Math.min(limit, FOUND_MAX), frozen });
+        ? await this.#lists.add({ me: username, limit, before, peer, includeBlocked })
+        : await this.#search({ part, me: username, limit: Math.min(limit, FOUND_MAX), includeBlocked });
     const show = (row: Conversation & { readonly text: string }) => ({
       peer: row.peer,
       last_seq: row.lastSeq,
@@ -76,7 +76,7 @@ export class Conversations {
       last_seen: hidesLastSeen || row.hidesLastSeen || row.isBlockedEitherWay ? null : row.lastSeenAt,
       cursor: writeCursor(row),
       // marks set after the block would reveal what the peer does
-      ...(row.blocks ? { blocked: true, unread: 0, peer_read_seq: 0, peer_delivered_seq: 0 } : {}),
+      ...(row.blocksPeer ? { blocked: true, unread: 0, peer_read_seq: 0, peer_delivered_seq: 0 } : {}),
     });
     const pages = withTexts(rows, (some) => this.#db.run((sql) => conversations.lastMessageTexts(sql, some)));
     const shape = { show: (row: Parameters<typeof show>[0]) => JSON.stringify(show(row)) };
@@ -102,10 +102,10 @@ export class Conversations {
 
   /** The user's conversations with peers whose name contains `part`, newest first. */
   async #search(search: Search): Promise<Conversation[]> {
-    const { me, frozen } = search;
+    const { me, includeBlocked } = search;
     const peers = search.part === "" ? [] : await findPeers(this.#db, search);
     const rows = peers.map((peer) =>
-      this.#lists.add({ me, limit: 1, before: undefined, peer, ...(frozen && { frozen }) }),
+      this.#lists.add({ me, limit: 1, before: undefined, peer, ...(includeBlocked && { includeBlocked }) }),
     );
     return firstTexts((await Promise.all(rows)).flat());
   }

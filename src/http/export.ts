@@ -22,8 +22,8 @@ export async function* exportOf(db: Database, me: Session): Pieces {
   };
   yield JSON.stringify(about).slice(0, -1);
   for (const [field, relation] of [
-    ["blocks", "blocks"],
-    ["mutes", "muted"],
+    ["blocks", "block"],
+    ["mutes", "mute"],
   ] as const) {
     const names = pagesOf<string>((after, limit) => relationships.listRelated(db, relation, me.username, after, limit));
     yield yield* toPieces(names, { show: JSON.stringify, open: `,"${field}":[` });
@@ -59,7 +59,7 @@ async function* messagePages(db: Database, me: Session): Pages<ReturnType<typeof
     if (last && rows.length < last.count) {
       pending = [{ ...(now[last.part] as ExportPart), after: last.seq }, ...now.slice(last.part + 1), ...later];
     }
-    yield rows.map((row) => shown(row, me, (now[row.part] as ExportPart).conversation.hidden));
+    yield rows.map((row) => shown(row, me, (now[row.part] as ExportPart).conversation.hidesRead));
   }
   return [];
 }
@@ -82,10 +82,10 @@ function splitAt(parts: readonly ExportPart[], most: number): [ExportPart[], Exp
 }
 
 /** As in `/messages`: the peer's read mark is shown unless one of the two hides it. */
-function shown(row: Message, me: Session, hidden: boolean) {
+function shown(row: Message, me: Session, hidesRead: boolean) {
   const { sender, receiver, content, timestamp, id, seq } = row;
   const isOther = sender === me.username && receiver !== me.username;
-  return { sender, receiver, content, timestamp, read: row.read && !(isOther && (hidden || me.hidesRead)), id, seq };
+  return { sender, receiver, content, timestamp, read: row.read && !(isOther && (hidesRead || me.hidesRead)), id, seq };
 }
 
 /**

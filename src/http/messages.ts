@@ -6,7 +6,7 @@ import type { Server } from "bun";
 
 import type { Receipts } from "../chat/receipts.ts";
 import type { SocketData } from "../chat/socket.ts";
-import { type Message, type MessagePage, messagePage, type MessageWindow } from "../db/conversations.ts";
+import { type Message, type MessagePage, messagePage, type PageRequest } from "../db/conversations.ts";
 import type { Database } from "../db/database.ts";
 import { type Pages, ROWS_MAX } from "../db/pages.ts";
 import type { Session } from "../db/sessions.ts";
@@ -55,23 +55,24 @@ export class Messages {
     const peer = await findPeer(this.#db, me, peerName);
     if (peer === undefined) checkReference(peerName);
     const { searchParams } = urlOf(request);
-    const window = readWindow(searchParams);
+    const pageRequest = readPageRequest(searchParams);
     if (peer === undefined) return json([]);
 
     // A blocked peer's messages are never marked.
-    const frozen = searchParams.get("blocked") === "1";
-    const peeks = foreign || frozen || searchParams.get("peek") === "1";
-    const read = (window: MessageWindow) =>
-      this.#db.run((sql) => messagePage(sql, me.username, peer.username, { ...window, frozen }));
-    const show = (row: Message) => shown(row, me.username, { peeked: peeks, hidden: peer.hidesRead || me.hidesRead });
+    const includeBlocked = searchParams.get("blocked") === "1";
+    const peeks = foreign || includeBlocked || searchParams.get("peek") === "1";
+    const read = (pageRequest: PageRequest) =>
+      this.#db.run((sql) => messagePage(sql, me.username, peer.username, { ...pageRequest, includeBlocked }));
+    const show = (row: Message) =>
+      shown(row, me.username, { peeked: peeks, hidesRead: peer.hidesRead || me.hidesRead });
     const mark = async (rows: readonly Message[]) => {
       // HEAD returns no rows.
       if (request.method !== "HEAD" && !foreign) await this.#mark(me, peer.username, rows, peeks);
     };
     const asked: StreamRequest = { kind: "messages", id: requestId(request, this.#trust), request, server };
     const pieces = (first: MessagePage) =>
-      toPieces(windowPages(first, { isWhole: !window, read, mark }), { show: (row) => JSON.stringify(show(row)) });
-    if (!window) {
+      toPieces(markedPages(first, { isWhole: !pageRequest, read, mark }), { show: (row) => JSON.stringify(show(row)) });
+    if (!pageRequest) {
       const end = this.#streams.begin(me.nameKey);
       const first = await read({ limit: ROWS_MAX, after: 0 }).catch((error: unknown) => {
         end();
@@ -79,7 +80,7 @@ export class Messages {
       });
       return this.#streams.whole(pieces(first), { ...asked, end });
     }
-    const first = await read(window);
+    const first = await read(pageRequest);
     if (first.remaining === 0) return this.#streams.text(pieces(first), asked);
     // Before marking: a rejected request must mark nothing.
     const end = this.#streams.begin(me.nameKey);
@@ -99,14 +100,14 @@ export class Messages {
 }
 
 /**
- * The pages of a window, each marked before it is sent: a failure later in the stream then leaves
+ * Pages of messages, each marked before it is sent: a failure later in the stream then leaves
  * no sent page unmarked.
  */
-async function* windowPages(
+async function* markedPages(
   first: MessagePage,
   options: {
     isWhole: boolean;
-    read: (window: MessageWindow) => Promise<MessagePage>;
+    read: (pageRequest: PageRequest) => Promise<MessagePage>;
     mark: (rows: readonly Message[]) => Promise<void>;
   },
 ): Pages<Message> {
@@ -147,12 +148,12 @@ function checkReference(name: string): void {
 }
 
 /** Undefined for the whole conversation. @throws ChatError `bad_request` */
-function readWindow(query: URLSearchParams): MessageWindow | undefined {
+function readPageRequest(query: URLSearchParams): PageRequest | undefined {
   const limit = wholeNumber(query, "limit", 1, PAGE_MAX);
   const before = wholeNumber(query, "before", 1, Number.MAX_SAFE_INTEGER);
   const after = wholeNumber(query, "after", 0, Number.MAX_SAFE_INTEGER);
   if (before !== undefined && after !== undefined) {
-    throw new ChatError("bad_request", { message: "before and after exclude each other" });
+    throw new ChatError("bad_request", { message: "`before` and `after` are mutually exclusive" });
   }
   if (before !== undefined) return { limit: limit ?? PAGE_MAX, before };
   if (after !== undefined) return { limit: limit ?? PAGE_MAX, after };
@@ -163,9 +164,9 @@ function readWindow(query: URLSearchParams): MessageWindow | undefined {
  * A message as JSON. Received messages that this request marks are shown as read; sent ones as the
  * peer's read mark says, unless one of the two hides it. A `ref` is shown to its sender only.
  */
-function shown(row: Message, me: string, { peeked, hidden }: { peeked: boolean; hidden: boolean }) {
+function shown(row: Message, me: string, { peeked, hidesRead }: { peeked: boolean; hidesRead: boolean }) {
   const { sender, receiver, content, timestamp, id, seq, ref } = row;
-  const read = receiver === me ? row.read || !peeked : row.read && !hidden;
+  const read = receiver === me ? row.read || !peeked : row.read && !hidesRead;
   const own = sender === me && ref !== null && !ref.startsWith("~");
   return { sender, receiver, content, timestamp, read, id, seq, ...(own ? { ref } : {}) };
 }

@@ -40,7 +40,7 @@ export class BlockedPairs {
   }
 
   /**
-   * Name keys of the peers hidden from a user. Undefined until loaded: until then, every peer must
+   * Name keys of the peers that a user blocks or is blocked by. Undefined until loaded: until then, every peer must
    * be hidden.
    */
   of(nameKey: string): ReadonlySet<string> | undefined {

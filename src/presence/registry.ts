@@ -13,7 +13,7 @@ import { ONLINE, type PresenceState } from "../protocol.ts";
 const GRACE_MS = 5_000;
 /** For users who hide their last seen: random, so that going offline does not reveal the time. */
 const HIDDEN_GRACE_MS = { min: 60_000, max: 300_000 };
-/** Clients of a stopping pod reconnect within 5 s (CONTRACT §4), plus the time to connect. */
+/** Clients of a stopping pod reconnect within 5 s (docs/protocol.md §4), plus the time to connect. */
 const RECONNECT_GRACE_MS = GRACE_MS + 1_500;
 const TICK_MS = 500;
 /** A snapshot request without a reply is repeated after this time. */
@@ -135,11 +135,11 @@ export class PresenceRegistry {
   /**
    * Starts the grace period of a user whose last socket on this pod closed.
    *
-   * @param options.hidden whether the user hides their last seen
+   * @param options.hidesLastSeen starts a longer, random one
    */
-  disconnect(nameKey: string, { hidden = false } = {}): void {
+  disconnect(nameKey: string, { hidesLastSeen = false } = {}): void {
     const { min, max } = this.#hiddenGraceMs;
-    const graceMs = hidden ? min + Math.random() * (max - min) : GRACE_MS;
+    const graceMs = hidesLastSeen ? min + Math.random() * (max - min) : GRACE_MS;
     this.#graceEndsAt.set(nameKey, performance.now() + graceMs);
   }
 

@@ -16,7 +16,7 @@ import type { PresenceRegistry } from "./registry.ts";
 
 const TICK_MS = 500;
 const REFRESH_SOON_MS = 100;
-/** The budget for all full lists of a pod, in bytes per second (CONTRACT §4). */
+/** The budget for all full lists of a pod, in bytes per second. */
 const FULL_LIST_BYTES_PER_SECOND = 8 * 1024 * 1024;
 
 /** When the database takes longer, users who went offline are reported without their last seen. */
@@ -50,7 +50,7 @@ interface UserRow {
 export class PresenceSubscriptions {
   readonly #db: Database;
   readonly #registry: PresenceRegistry;
-  readonly #blocked: BlockedPairs;
+  readonly #blockedPairs: BlockedPairs;
   readonly #watched = new Map<string, WatchedUser>();
   readonly #watching = new Map<Socket, readonly WatchedUser[]>();
   /** Users on this pod who hide their last seen, and therefore do not see that of others. */
@@ -76,10 +76,10 @@ export class PresenceSubscriptions {
   readonly #timer: Timer;
   #refreshing: Timer | undefined;
 
-  constructor(parts: { db: Database; registry: PresenceRegistry; blocked: BlockedPairs }) {
+  constructor(parts: { db: Database; registry: PresenceRegistry; blockedPairs: BlockedPairs }) {
     this.#db = parts.db;
     this.#registry = parts.registry;
-    this.#blocked = parts.blocked;
+    this.#blockedPairs = parts.blockedPairs;
     this.#lookups = new Batcher((requests) => this.#lookUp(requests), { max: 50 });
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
@@ -87,7 +87,7 @@ export class PresenceSubscriptions {
   /** Registers an opened socket. @param hidesLastSeen whether its user hides their last seen */
   connect(socket: Socket, hidesLastSeen: boolean): void {
     this.setHidesLastSeen(socket.nameKey, hidesLastSeen);
-    this.#blocked.connect(socket.nameKey, socket.username);
+    this.#blockedPairs.connect(socket.nameKey, socket.username);
     this.#fullListSentAt.set(socket, Number.NEGATIVE_INFINITY);
     this.#registry.connect(socket.nameKey, socket.username);
   }
@@ -97,8 +97,8 @@ export class PresenceSubscriptions {
     this.#fullListSentAt.delete(socket);
     this.#unwatch(socket);
     if (!isLast) return;
-    this.#blocked.disconnect(socket.nameKey);
-    this.#registry.disconnect(socket.nameKey, { hidden: this.#hidingLastSeen.delete(socket.nameKey) });
+    this.#blockedPairs.disconnect(socket.nameKey);
+    this.#registry.disconnect(socket.nameKey, { hidesLastSeen: this.#hidingLastSeen.delete(socket.nameKey) });
   }
 
   /** Records whether a user hides their last seen; those who do are not sent that of others. */
@@ -132,7 +132,7 @@ export class PresenceSubscriptions {
   async blockChanged(keys: readonly string[]): Promise<void> {
     await Promise.all(
       keys.map(async (key) => {
-        const changed = new Set(await this.#blocked.refresh(key));
+        const changed = new Set(await this.#blockedPairs.refresh(key));
         if (changed.size === 0) return;
         for (const [socket, watchedUsers] of this.#watching) {
           if (socket.nameKey !== key) continue;
@@ -159,13 +159,13 @@ export class PresenceSubscriptions {
   /** Sends a socket the current presence of these users. */
   async #sendPresence(socket: Socket, users: readonly string[]): Promise<void> {
     const keys = users.map((user) => keyOfReference(user) ?? "");
-    const hidden = await this.#blocked.loaded(socket.nameKey);
+    const blocked = await this.#blockedPairs.loaded(socket.nameKey);
     const offline = new Set(keys.filter((key) => key !== "" && !this.#registry.isOnline(key)));
     const known = offline.size > 0 ? await this.#lookups.add([...offline]).catch(ignoreNotReady) : undefined;
     const hidesOwn = this.#hidingLastSeen.has(socket.nameKey);
     const entries = users.map((user, i) => {
       const key = keys[i] as string;
-      const isHidden = hidden?.has(key) !== false;
+      const isHidden = blocked?.has(key) !== false;
       const onlineName = this.#registry.nameOf(key);
       if (onlineName !== undefined && !isHidden) return presenceEntry(onlineName, ONLINE);
       const { username = onlineName ?? user, lastSeenAt = null, hidesLastSeen = false } = known?.get(key) ?? {};
@@ -269,13 +269,13 @@ export class PresenceSubscriptions {
   #sendChanges(): void {
     if (this.#changed.size === 0) return;
     for (const [socket, watchedUsers] of this.#watching) {
-      const hidden = this.#blocked.of(socket.nameKey);
-      if (!hidden) continue; // still loading; the reply to its watch follows
+      const blocked = this.#blockedPairs.of(socket.nameKey);
+      if (!blocked) continue; // still loading; the reply to its watch follows
       let entries: string[] | undefined;
       const hidesOwn = this.#hidingLastSeen.size > 0 && this.#hidingLastSeen.has(socket.nameKey);
       for (const { key, entry, entryWithoutLastSeen } of watchedUsers) {
         const shown = hidesOwn ? entryWithoutLastSeen : entry;
-        if (shown !== undefined && !hidden.has(key)) (entries ??= []).push(shown);
+        if (shown !== undefined && !blocked.has(key)) (entries ??= []).push(shown);
       }
       if (entries) socket.send(presenceFrame(entries));
     }
@@ -291,7 +291,7 @@ export class PresenceSubscriptions {
   #sendFullLists(now: number): void {
     if (now < this.#budgetAt) return;
     const before = now - 1_000 + TICK_MS / 2; // timers are not exact
-    const isLoaded = (socket: Socket) => this.#blocked.of(socket.nameKey) !== undefined;
+    const isLoaded = (socket: Socket) => this.#blockedPairs.of(socket.nameKey) !== undefined;
     const due = [...this.#fullListSentAt].filter(
       ([socket, sentAt]) => sentAt < this.#listChangedAt && sentAt < before && isLoaded(socket),
     );
@@ -310,13 +310,13 @@ export class PresenceSubscriptions {
 
   /** Sends a full list, without blocked peers. @param whole the frame with all users */
   #sendList(socket: Socket, whole: string): void {
-    const hidden = this.#blocked.of(socket.nameKey);
-    if (!hidden?.size) {
+    const blocked = this.#blockedPairs.of(socket.nameKey);
+    if (!blocked?.size) {
       this.#lastFilteredList.delete(socket);
       socket.send(whole);
       return;
     }
-    const frame = statusFrame(this.#registry.onlineWithout(hidden));
+    const frame = statusFrame(this.#registry.onlineWithout(blocked));
     if (this.#lastFilteredList.get(socket) === frame) return;
     this.#lastFilteredList.set(socket, frame);
     socket.send(frame);

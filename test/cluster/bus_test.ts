@@ -450,11 +450,11 @@ const MESSAGE = {
   seq: 7,
   timestamp: "2026-11-22T18:30:00.500000Z",
   ref: "a-ref-of-bobs",
-  hidden: false,
+  blockedByReceiver: false,
 } as const;
 const EVERY_KIND: BusEvent[] = [
   MESSAGE,
-  { ...MESSAGE, ref: null, hidden: true },
+  { ...MESSAGE, ref: null, blockedByReceiver: true },
   {
     kind: "frame",
     to: ["ann", "bob"],

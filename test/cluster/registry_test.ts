@@ -132,13 +132,13 @@ test.concurrent("registry writes the table one statement at a time on a slow dat
 test.concurrent("registry delays going offline by a random time only for users who hide last seen", async () => {
   const { registry, told } = await meet();
   for (const key of ["ann", "bob"]) registry.connect(key, key);
-  registry.disconnect("ann", { hidden: true });
+  registry.disconnect("ann", { hidesLastSeen: true });
   registry.disconnect("bob");
   await Bun.sleep(5_700);
   expect(told).toEqual(["ann on", "bob on", "bob off"]);
   registry.connect("ann", "ann"); // back in time, as after a reload
   await Bun.sleep(2_000);
   expect(told).toHaveLength(3);
-  registry.disconnect("ann", { hidden: true });
+  registry.disconnect("ann", { hidesLastSeen: true });
   await until("ann is offline", () => told.at(-1) === "ann off");
 });

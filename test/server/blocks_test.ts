@@ -15,7 +15,7 @@ type Row = Record<string, unknown>;
 const block = (me: Person, name: string, blocked = true) => me.post("/blocks", { name, blocked });
 const ofType = (heard: readonly Frame[], ...types: string[]) => heard.filter(({ type }) => types.includes(type));
 
-/** The row of two people, and what must hold of it whatever happened (CONTRACT §5). */
+/** The row of two people, and what must hold of it whatever happened (docs/protocol.md §5). */
 async function consistent(a: string, b: string): Promise<Row> {
   const [low, high] = a < b ? [a, b] : [b, a];
   const [row] = await one.sql<Row[]>`

@@ -184,7 +184,7 @@ describe("a long list", () => {
     `;
     await app.sql`
       update memberships m
-      set frozen_seq = 1, frozen_at = now()
+      set blocked_seq = 1, blocked_at = now()
       from conversations c
       where c.id = m.conversation_id and m.owner = 'ann' and c.blocked_by is not null
     `;

@@ -88,7 +88,7 @@ const LONG: Record<string, (sql: Client) => Promise<unknown>> = {
     insert into conversations (low, high, last_at, blocked_by)
     select 'ann', 'somebody_with_quite_a_long_name_' || n, now(), array['ann'] from generate_series(1, 150000) n
   `;
-    await sql`update memberships set frozen_seq = 0, frozen_at = now() where owner = 'ann'`;
+    await sql`update memberships set blocked_seq = 0, blocked_at = now() where owner = 'ann'`;
   },
   "/drafts": (sql) => sql`
     insert into drafts (owner, peer, text, at) select 'ann', 'somebody_' || n, ${WIDEST}, now() from generate_series(1, 100) n

@@ -151,9 +151,9 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
       sql,
       names(200).map((name) => ({ receiver: me, sender: name, seq: 10 })),
     ),
-  "choices.choose": (db) => choices.setRelation(db, "blocks", me, nameOf(5), true),
-  "choices.choose, no longer": (db) => choices.setRelation(db, "blocks", me, nameOf(5), false),
-  "choices.chosen": (db) => choices.listRelated(db, "blocks", me),
+  "choices.choose": (db) => choices.setRelation(db, "block", me, nameOf(5), true),
+  "choices.choose, no longer": (db) => choices.setRelation(db, "block", me, nameOf(5), false),
+  "choices.chosen": (db) => choices.listRelated(db, "block", me),
   "export.count": (db) => everything.count(db, me),
   "export.conversations": (db) => everything.conversations(db, me, 0, 250),
   "export.messages": async (db) => {

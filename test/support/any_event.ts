@@ -33,7 +33,7 @@ export const anyEvent: fc.Arbitrary<BusEvent> = fc.oneof(
     seq: number,
     timestamp: instant,
     ref: fc.option(fc.stringMatching(/^[A-Za-z0-9_-]{8,64}$/)),
-    hidden: fc.boolean(),
+    blockedByReceiver: fc.boolean(),
   }),
   fc.record({ kind: fc.constant("frame" as const), to: fc.array(name, { minLength: 1, maxLength: 4 }), frame }),
   fc.record({ kind: fc.constant("end" as const), nameKey: name, sessionId: number }),

@@ -16,7 +16,7 @@
  * @property {boolean} [gone] the peer's account was deleted
  * @property {string} cursor
  * @property {boolean} [muted]
- * @property {boolean} [blocked] the user has blocked the peer; the row is frozen since
+ * @property {boolean} [blocked] the user has blocked the peer; the row is as of then
  */
 
 /** @typedef {{ message: Message, read: boolean }} Stored a stored message and whether its recipient has read it */
@@ -75,7 +75,7 @@ export async function invite() {
 
 /**
  * A page of conversations, newest first. `before`: the cursor of the last known row. `peer`: only the conversation with them.
- * `part`: only those with users whose name contains it. Conversations with blocked users are frozen.
+ * `part`: only those with users whose name contains it. Conversations with blocked users are as of the block.
  * @param {{ limit: number, before?: string | undefined, peer?: string, part?: string }} page
  * @returns {Promise<Row[]>}
  */
