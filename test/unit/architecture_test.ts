@@ -27,7 +27,7 @@ test("every import leads to the same folder or one below", () => {
   }
 });
 
-test("the page's stores and its sync engine have no document", async () => {
+test("the page's stores and its sync engine do not touch the DOM", async () => {
   const scripts = [...new Bun.Glob("static/js/{store,sync}/*.js").scanSync(ROOT)];
   expect(scripts.length).toBeGreaterThan(15); // else this test reads nothing
   for (const file of scripts) {

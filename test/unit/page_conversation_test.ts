@@ -38,9 +38,9 @@ function loaded(...page: Message[]) {
 describe("a conversation", () => {
   test("shows messages in order, and holds early ones until the gap is filled", () => {
     const conversation = loaded(...range(1, 2));
-    expect(conversation.receive(message(4))).toEqual({ fresh: true, gap: true });
+    expect(conversation.receive(message(4))).toEqual({ isNew: true, hasGap: true });
     expect(seqs(conversation)).toEqual([1, 2]);
-    expect(conversation.receive(message(3))).toEqual({ fresh: false, gap: false });
+    expect(conversation.receive(message(3))).toEqual({ isNew: false, hasGap: false });
     expect(seqs(conversation)).toEqual([1, 2, 3, 4]);
   });
 
@@ -102,8 +102,8 @@ describe("a conversation", () => {
   test("keeps only list data until loaded, and reports a jump", () => {
     const conversation = new Conversation("ann", "bob");
     conversation.update(row(7, 1), { from: "bob", text: "text 7", at: 7000 });
-    expect(conversation.receive(message(8))).toEqual({ fresh: true, gap: false });
-    expect(conversation.receive(message(10))).toEqual({ fresh: true, gap: true });
+    expect(conversation.receive(message(8))).toEqual({ isNew: true, hasGap: false });
+    expect(conversation.receive(message(10))).toEqual({ isNew: true, hasGap: true });
     expect(conversation.preview?.text).toBe("text 10");
     expect(conversation.messages()).toEqual([]);
     expect(conversation.unread).toBe(3);

@@ -192,17 +192,17 @@ export class Conversation {
    * Adds a message from the socket or from a filled gap. Returns whether it was new, and whether messages before it are
    * missing.
    * @param {Message} message
-   * @returns {{ fresh: boolean, gap: boolean }}
+   * @returns {{ isNew: boolean, hasGap: boolean }}
    */
   receive(message) {
     const known = this.#lastSeq;
-    const fresh = message.seq > known;
+    const isNew = message.seq > known;
     const isFilling = this.isLoaded && message.seq > this.contiguousSeq && !this.#window.at(message.seq);
-    if (message.from !== this.me && (fresh || isFilling)) this.reading.received(message.seq);
+    if (message.from !== this.me && (isNew || isFilling)) this.reading.received(message.seq);
     this.#raiseLastSeq(message);
-    if (!this.isLoaded) return { fresh, gap: message.seq > known + 1 };
+    if (!this.isLoaded) return { isNew, hasGap: message.seq > known + 1 };
     this.#window.add(message);
-    return { fresh, gap: this.hasGap };
+    return { isNew, hasGap: this.hasGap };
   }
 
   /** Whether the gap is so large that the newest page should be loaded instead of filling it. */

@@ -148,11 +148,11 @@ export class ConversationStore extends Emitter {
    * @param {Message} message
    */
   receive(peer, message) {
-    const { fresh, gap } = this.with(peer).receive(message);
-    if (fresh && message.from === this.#me) this.emit("replied", peer);
-    else if (fresh) this.emit("arrived", message);
+    const { isNew, hasGap } = this.with(peer).receive(message);
+    if (isNew && message.from === this.#me) this.emit("replied", peer);
+    else if (isNew) this.emit("arrived", message);
     this.changed(peer);
-    return gap;
+    return hasGap;
   }
 
   /** Applies the server's row of a conversation. @param {StableRow} row */

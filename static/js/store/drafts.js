@@ -120,7 +120,7 @@ export class Drafts extends Emitter {
   }
 
   /** Whether the draft had this text before. @param {string} peer @param {string} text */
-  wasHere(peer, text) {
+  hadText(peer, text) {
     return text !== "" && this.#versions.get(nameKey(peer))?.includes(text) === true;
   }
 

@@ -144,8 +144,8 @@ export class DraftSync {
     for (const local of this.#drafts.all()) {
       const absent = !listed.has(nameKey(local.peer));
       if (absent && local.text === "") continue;
-      const had = local.known || local.text === local.had;
-      if (!local.known && !(absent && had)) this.#written(local);
+      const wasOnServer = local.known || local.text === local.had;
+      if (!local.known && !(absent && wasOnServer)) this.#written(local);
       // The server had this draft once, so it was sent or deleted on another device, unless it was stored during the request.
       else if (absent && remote.length < SERVER_LIMIT && local.at <= requestedAt) {
         this.#drafts.mergeAndSave({ peer: local.peer, text: "", at: local.at + 1, known: true, had: "" });
@@ -184,7 +184,7 @@ export class DraftSync {
    * @param {string} remote
    */
   #join({ peer, text, had, merged }, remote) {
-    if (remote === had || this.#drafts.wasHere(peer, remote)) return text; // the server's is an older version
+    if (remote === had || this.#drafts.hadText(peer, remote)) return text; // the server's is an older version
     const base = this.#unconfirmedText(peer) ?? had;
     if (base && remote.startsWith(base + GAP)) return text + remote.slice(base.length);
     const own = merged && text.startsWith(merged + GAP) ? text.slice(merged.length + GAP.length) : text;

@@ -257,7 +257,7 @@ export class Outbox extends Emitter {
     for (const pending of this.#pending.values()) {
       const peerKey = nameKey(pending.peer);
       if (pending.state !== "sending" || this.#inFlight.has(pending.ref) || busy.has(peerKey)) continue;
-      if ((this.#oneAtATime && this.#inFlight.size > 0) || !this.#takeCredit() || !this.#send(pending)) return;
+      if ((this.#oneAtATime && this.#inFlight.size > 0) || !this.#hasCredit() || !this.#send(pending)) return;
       if (this.#pace) {
         this.#credits--;
         busy.add(peerKey);
@@ -267,7 +267,7 @@ export class Outbox extends Emitter {
   }
 
   /** Whether the pace allows another message now; if not, schedules sending for when it does. */
-  #takeCredit() {
+  #hasCredit() {
     if (!this.#pace) return true;
     const now = this.#now();
     this.#credits = Math.min(this.#pace.atOnce, this.#credits + (now - this.#countedAt) / this.#everyMs);

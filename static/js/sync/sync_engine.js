@@ -122,9 +122,9 @@ export class SyncEngine extends Emitter {
    */
   write(peer, text) {
     this.#people.presence.messageSent();
-    const isTaken = this.#outbox.add(this.#conversations.with(peer).peer, text) !== undefined;
-    if (isTaken) this.#conversations.emit("replied", peer);
-    return isTaken;
+    const isQueued = this.#outbox.add(this.#conversations.with(peer).peer, text) !== undefined;
+    if (isQueued) this.#conversations.emit("replied", peer);
+    return isQueued;
   }
 
   /**
@@ -350,16 +350,16 @@ export class SyncEngine extends Emitter {
     this.#isRestored = true;
     this.#connectOutbox();
     // Once the server's list is loaded, the cache has nothing to add.
-    const takes = cached !== undefined && !this.#conversations.isListLoaded;
-    for (const { row, read } of takes ? cached.records : []) {
+    const usesCache = cached !== undefined && !this.#conversations.isListLoaded;
+    for (const { row, read } of usesCache ? cached.records : []) {
       const conversation = this.#conversations.applyRow(row);
       conversation.reading.read(read);
       this.#unconfirmed.set(conversation, row.last_seq);
     }
     const isOther = cached?.epoch !== undefined && this.#epoch !== undefined && cached.epoch !== this.#epoch;
-    if (takes && isOther) this.#distrust();
+    if (usesCache && isOther) this.#distrust();
     else if (this.#epoch !== undefined) this.#cache?.setEpoch(this.#epoch);
-    if (takes) this.#epoch ??= cached.epoch;
+    if (usesCache) this.#epoch ??= cached.epoch;
   }
 
   /** The database may have been rolled back: treats the loaded data as a cache until the server confirms it. */
