@@ -1,6 +1,6 @@
 /**
- * The page with 10,000 messages in a conversation, 2,000 conversations and 5,000 users. A frame of 1/60 s bounds the CPU time of the
- * page's main thread, whatever else the machine does; frame rates and latencies are printed, and bounded for a busy machine.
+ * The page with 10,000 messages in a conversation, 2,000 conversations and 5,000 users. Scrolling must reach 60 frames/s. On a machine
+ * too busy for that, the CPU time of the page's main thread shows whether it could: it must fit a frame.
  */
 
 import { expect, test } from "bun:test";
@@ -17,6 +17,8 @@ const PEOPLE = 5_000;
 const CONVERSATIONS = 2_000;
 const MESSAGES = 10_000;
 const FRAME_MS = 1_000 / 60;
+/** A 95th percentile of the time between frames above this means that frames were dropped. */
+const LATE = 1.2;
 /** Another test file with its server and browser may share the two cores. */
 const BUSY = 4;
 /** Programs that evict the CPU's caches raise the cost of a frame: one of so many tries has to be undisturbed. */
@@ -85,13 +87,15 @@ async function frames(page: Page, cdp: CDPSession, happens: () => Promise<void>)
   };
 }
 
-/** Measures until the frames are within the bounds, or fails. */
+/** Measures until the frames come on time or cost little enough, or fails. */
 async function smooth(what: string, measure: () => ReturnType<typeof frames>): Promise<void> {
   for (let tries = 1; ; tries++) {
     const { words, cost, gap } = await measure();
     process.stdout.write(`${what}: ${words}\n`);
-    const holds = cost.p95 < FRAME_MS && cost.p99 < 2 * FRAME_MS && gap < FRAME_MS * BUSY;
-    if (!holds && tries < TRIES) continue;
+    const isSmooth = gap < FRAME_MS * LATE && cost.p99 < 2 * FRAME_MS;
+    const isCheap = cost.p95 < FRAME_MS && cost.p99 < 2 * FRAME_MS && gap < FRAME_MS * BUSY;
+    if (isSmooth) return;
+    if (!isCheap && tries < TRIES) continue;
     expect(cost.p95).toBeLessThan(FRAME_MS);
     expect(cost.p99).toBeLessThan(2 * FRAME_MS);
     expect(gap).toBeLessThan(FRAME_MS * BUSY);
