@@ -1,17 +1,20 @@
--- Advances many read marks at once: (reader, the peer's name key, seq) at the same place of the three arrays. A mark ends at the end of the
--- conversation and advances by at most 5,000 numbers per call, to bound the lock; `has_more`: it stopped short. Marks that pass no message of
--- the peer return no row, nor do those of a reader who blocks the peer.
+-- Advances many read marks at once: (reader, the peer's name key, seq) at the same place of the
+-- three arrays. A mark ends at the end of the conversation and advances by at most 5,000 numbers
+-- per call, to bound the lock; `has_more`: it stopped short. A mark that passes no message of the
+-- peer returns no row, and neither does one of a reader who blocks the peer.
 --
--- `is_shown_to_peer`: the peer may be notified that it was read. `is_newly_delivered`: the peer may be notified that it was delivered, which
--- no earlier mark said; for peers who may not learn the rest.
+-- `is_shown_to_peer`: the peer may be notified of the read mark. `is_newly_delivered`: the peer may
+-- be notified that these messages were delivered, which no earlier mark said; for peers who must
+-- not see the read mark.
 --
--- Volatile, so that each statement sees everything committed before it began: in one plain statement the count would come from before the
--- lock, which has been seen to leave 0 where 1 was unread.
+-- Volatile, so that each statement sees everything committed before it began: in one plain
+-- statement the count would come from before the lock, which has been seen to leave 0 where 1 was
+-- unread.
 create function mark_read(readers text[], peer_keys text[], seqs bigint[])
 returns table (reader text, peer text, read_seq bigint, has_more boolean, is_shown_to_peer boolean, is_newly_delivered boolean)
 language plpgsql volatile
--- A plan made while the tables were small must not outlive their growth: only index scans are right here, and no bitmap, which would combine
--- two indexes and read everything a sender ever wrote.
+-- A plan made while the tables were small must not outlive their growth: only index scans are right
+-- here, and no bitmap, which would combine two indexes and read everything a sender ever wrote.
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
@@ -44,7 +47,7 @@ begin
       case when c.low = t.reader then c.low_read_seq else c.high_read_seq end as old_seq,
       case when c.low = t.reader then c.low_delivered_seq else c.high_delivered_seq end as delivered_seq,
       case when c.low = t.reader then c.low_unread else c.high_unread end as unread,
-      c.blocked_by is not null as is_blocked, -- by the peer, since the reader's blocks are filtered out
+      c.blocked_by is not null as is_blocked, -- by the peer: the reader's blocks are filtered out
       r.hide_read or u.hide_read as is_hidden,
       least(max(t.seq), c.last_seq) as asked_seq
     from unnest(readers, peer_keys, seqs) as t (reader, peer_key, seq)

@@ -5,7 +5,8 @@ create table settings (
   value text not null
 );
 
--- The pages' files of the newest versions, so that a page loaded before an upgrade, or from a pod of another version, gets its own.
+-- The pages' files of the newest versions, so that a page loaded before an upgrade, or from a pod
+-- of another version, gets its own.
 create table page_versions (
   version text collate "C" primary key, -- the hash in /static/{version}/
   files bytea not null, -- JSON of path and base64, zstd: about 110 KB

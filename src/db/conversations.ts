@@ -16,8 +16,9 @@ export interface Message {
 }
 
 /**
- * Which messages of a conversation to read: the newest, those just before `before`, or the first after `after`. With `includeBlocked`, a
- * reader who blocks the peer gets the messages from before the block instead of none.
+ * Which messages of a conversation to read: the newest, those just before `before`, or the first
+ * after `after`. With `includeBlocked`, a reader who blocks the peer gets the messages from before
+ * the block instead of none.
  */
 export type PageRequest = { limit: number; before?: number; after?: number; includeBlocked?: boolean };
 
@@ -28,8 +29,9 @@ export interface MessagePage {
 }
 
 /**
- * A page of the conversation between `me` and `other`; empty if there is none. While `me` blocks `other`, own messages are reported
- * as unread, so that the page does not reveal what `other` reads.
+ * A page of the conversation between `me` and `other`; empty if there is none. While `me` blocks
+ * `other`, own messages are reported as unread, so that the page does not reveal what `other`
+ * reads.
  */
 export async function messagePage(sql: Sql, me: string, other: string, request: PageRequest): Promise<MessagePage> {
   const conversation = sql`
@@ -108,8 +110,8 @@ export async function unreadCounts(
 }
 
 /**
- * Returns those of `names` whose conversations were written or marked within `withinMs`, not counting peers they block, and those
- * who changed a draft or their own settings.
+ * Returns those of `names` whose conversations were written or marked within `withinMs`, not
+ * counting peers they block, and those who changed a draft or their own settings.
  *
  * @param names usernames
  */
@@ -137,7 +139,10 @@ export async function usersWithRecentChanges(
   return rows.map((row) => row.name);
 }
 
-/** A row of a user's conversation list. `text`: of the last message; null once the texts of earlier rows fill the page (`lastMessageTexts`). */
+/**
+ * A row of a user's conversation list. `text`: of the last message; null once the texts of earlier
+ * rows fill the page (`lastMessageTexts`).
+ */
 export interface Conversation extends Texted {
   readonly peer: string;
   readonly lastSeq: number;
@@ -163,8 +168,9 @@ export interface Conversation extends Texted {
 }
 
 /**
- * Which conversations of `me` to list: the newest; those after the last row of an earlier page (`before`); or the one with `peer`.
- * `includeBlocked` includes conversations with peers whom `me` blocks.
+ * Which conversations of `me` to list: the newest; those after the last row of an earlier page
+ * (`before`); or the one with `peer`. `includeBlocked` includes conversations with peers whom `me`
+ * blocks.
  */
 export interface ConversationQuery {
   readonly me: string;

@@ -1,6 +1,6 @@
 /**
- * Deleted accounts. The row remains, so that the name stays taken. Conversations whose users are all deleted, including notes to
- * self, are purged later, in steps.
+ * Deleted accounts. The row remains, so that the name stays taken. Conversations whose users are
+ * all deleted, including notes to self, are purged later, in steps.
  */
 
 import type { Database } from "./database.ts";
@@ -10,7 +10,10 @@ const STEP_ROWS = 1_000;
 /** After this time no statement from before the deletion is still running (`statement_timeout`). */
 const SETTLED = "10 seconds";
 
-/** Marks an account as deleted and deletes its sessions and drafts. Idempotent. Privacy settings remain in force. */
+/**
+ * Marks an account as deleted and deletes its sessions and drafts. Idempotent. Privacy settings
+ * remain in force.
+ */
 export async function softDelete(db: Database, user: { id: number; username: string }): Promise<void> {
   await db.run(
     (sql) => sql`
@@ -45,7 +48,11 @@ export async function accountsToPurge(db: Database): Promise<{ id: number; usern
   );
 }
 
-/** Purges part of a conversation whose users are all deleted. @returns false if there is none left */
+/**
+ * Purges part of a conversation whose users are all deleted.
+ *
+ * @returns false if there is none left
+ */
 export async function purgeStep(db: Database, username: string): Promise<boolean> {
   const [step] = await db.run(
     (sql) => sql<{ low: string; high: string; purged: number }[]>`
@@ -97,7 +104,10 @@ export async function purgeStep(db: Database, username: string): Promise<boolean
   return true;
 }
 
-/** Marks an account as purged. Also deletes its blocks and mutes, and a draft that was being stored during the deletion. */
+/**
+ * Marks an account as purged. Also deletes its blocks and mutes, and a draft that was being stored
+ * during the deletion.
+ */
 export async function markPurged(db: Database, user: { id: number; username: string }): Promise<void> {
   await db.run(
     (sql) => sql`

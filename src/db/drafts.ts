@@ -7,7 +7,10 @@ import { bytesBefore, type Pages, type Texted, TEXTS_MAX_BYTES, withTexts } from
 /** The newest drafts of each user are kept, and as many of those deleted last. */
 export const DRAFTS_MAX = 100;
 
-/** A draft to store; an empty text deletes it: its row remains with the time, without the text. `peerKey`: the peer's name key. */
+/**
+ * A draft to store; an empty text deletes it: its row remains with the time, without the text.
+ * `peerKey`: the peer's name key.
+ */
 export interface DraftChange {
   readonly owner: string;
   readonly peerKey: string;
@@ -25,7 +28,8 @@ export interface Draft {
  * Stores or deletes drafts.
  *
  * @param changes no two with the same owner and peer
- * @returns the drafts in the order of `changes`; undefined where the peer does not exist or the owner was deleted
+ * @returns the drafts in the order of `changes`; undefined where the peer does not exist or the
+ *   owner was deleted
  */
 export async function save(sql: Sql, changes: readonly DraftChange[]): Promise<(Draft | undefined)[]> {
   const rows = await sql<(Draft & { ord: number })[]>`
@@ -50,7 +54,8 @@ export async function save(sql: Sql, changes: readonly DraftChange[]): Promise<(
       order by owner, peer -- in key order, so pods cannot deadlock
       on conflict (owner, peer) do update
       set text = excluded.text, at = excluded.at
-    ), dropped as ( -- among earlier drafts only: those stored now may exceed the limit until the next call
+    ), dropped as (
+      -- among earlier drafts only: those stored now may exceed the limit until the next call
       delete from drafts
       where ctid = any(array(
         select old.ctid

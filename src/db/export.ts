@@ -60,8 +60,8 @@ export interface ExportPart {
 }
 
 /**
- * The messages of `parts` in order, with the index of their part; fewer if their texts exceed a page. `count`: the number of messages
- * in all parts.
+ * The messages of `parts` in order, with the index of their part; fewer if their texts exceed a
+ * page. `count`: the number of messages in all parts.
  */
 export async function messages(
   db: Database,

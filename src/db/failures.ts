@@ -2,7 +2,9 @@
 
 import { ConnectionError } from "./tls.ts";
 
-/** The driver's codes, ours for a missed deadline, and 25006: a failover made a primary read-only. */
+/**
+ * The driver's codes, ours for a missed deadline, and 25006: a failover made a primary read-only.
+ */
 const LOST = /^(CONNECT|DEADLINE|08|25006)/;
 
 /**

@@ -1,4 +1,7 @@
-/** Stores batches of messages. Assigns ids, sequence numbers and timestamps; knows nothing of sockets. */
+/**
+ * Stores batches of messages. Assigns ids, sequence numbers and timestamps; knows nothing of
+ * sockets.
+ */
 
 import type { Sql } from "./client.ts";
 
@@ -8,7 +11,10 @@ export interface NewMessage {
   /** The receiver's name key. */
   readonly toKey: string;
   readonly ref: string;
-  /** Counts from a random start per pod. After a lost reply it identifies the rows this attempt inserted. */
+  /**
+   * Counts from a random start per pod. After a lost reply it identifies the rows this attempt
+   * inserted.
+   */
   readonly attemptId: number;
   readonly content: string;
 }
@@ -32,9 +38,11 @@ export interface StoredMessage {
 }
 
 /**
- * Session parameters of the connection that stores batches. They force one generic plan: index lookups for tables, hash joins for
- * the batch. Planning each statement would take a tenth of a batch's time and most of a single row's; a plan made while the tables
- * were small would scan them (400 rows took 11 ms with this plan and up to 56 ms without, as the table grew from 0 to 50,000 rows).
+ * Session parameters of the connection that stores batches. They force one generic plan: index
+ * lookups for tables, hash joins for the batch. Planning each statement would take a tenth of a
+ * batch's time and most of a single row's; a plan made while the tables were small would scan them
+ * (400 rows took 11 ms with this plan and up to 56 ms without, as the table grew from 0 to 50,000
+ * rows).
  */
 export const WRITER_PARAMETERS = {
   plan_cache_mode: "force_generic_plan",
@@ -47,7 +55,8 @@ export const WRITER_PARAMETERS = {
  * Stores a batch in one statement. Messages of one conversation are numbered in the given order.
  *
  * @param messages no two with the same sender and ref
- * @returns the outcomes in the order of `messages`; undefined where the receiver does not exist or was deleted
+ * @returns the outcomes in the order of `messages`; undefined where the receiver does not exist or
+ *   was deleted
  */
 export async function insertMessages(
   sql: Sql,
@@ -162,7 +171,10 @@ export async function insertMessages(
   return results;
 }
 
-/** Sets `blockedByReceiver` on messages stored earlier, and marks refused ones: `insertMessages` returned no row for them. */
+/**
+ * Sets `blockedByReceiver` on messages stored earlier, and marks refused ones: `insertMessages`
+ * returned no row for them.
+ */
 async function resolveMissingAndRepeated(
   sql: Sql,
   messages: readonly NewMessage[],

@@ -1,4 +1,7 @@
-/** Invitations and their remaining uses. src/accounts/signup_policy.ts makes and reads their links; `users.create` consumes a use. */
+/**
+ * Invitations and their remaining uses. src/accounts/signup_policy.ts makes and reads their links;
+ * `users.create` consumes a use.
+ */
 
 import type { Database } from "./database.ts";
 

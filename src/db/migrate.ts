@@ -15,7 +15,9 @@ export { DatabaseError };
 interface Migration {
   readonly number: number;
   readonly file: string;
-  /** With LF line endings, even if git made them CRLF: PostgreSQL stores function bodies verbatim. */
+  /**
+   * With LF line endings, even if git made them CRLF: PostgreSQL stores function bodies verbatim.
+   */
   readonly text: string;
   readonly checksum: string;
   /** With CRLF line endings, as earlier versions recorded it on Windows. */

@@ -1,4 +1,6 @@
-/** Gives the embedded PostgreSQL chatify's driver: for its queries, and to see whether it is in use. */
+/**
+ * Gives the embedded PostgreSQL chatify's driver: for its queries, and to see whether it is in use.
+ */
 
 import {
   type Embedded,

@@ -7,7 +7,11 @@ const VERSIONS_MAX = 10;
 /** A pod starts without them after this time. */
 const GIVE_UP_AFTER_MS = 2_000;
 
-/** Stores the files of the version now served, and deletes the oldest versions. @param files as `load` returns them */
+/**
+ * Stores the files of the version now served, and deletes the oldest versions.
+ *
+ * @param files as `load` returns them
+ */
 export async function save(db: Database, version: string, files: Uint8Array): Promise<void> {
   await db.run(
     (sql) => sql`

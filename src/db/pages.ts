@@ -1,4 +1,7 @@
-/** Bounds what one statement returns: long lists and texts are read in pages, so that no response is built as a whole. */
+/**
+ * Bounds what one statement returns: long lists and texts are read in pages, so that no response is
+ * built as a whole.
+ */
 
 import type { Fragment, Sql } from "./client.ts";
 
@@ -9,7 +12,10 @@ export const ROWS_MAX = 250;
 /** Names in a page: at most 200 KiB. */
 export const NAMES_MAX = 1_000;
 
-/** SQL for the total text bytes of the preceding rows. PostgreSQL knows lengths without reading out-of-line values. */
+/**
+ * SQL for the total text bytes of the preceding rows. PostgreSQL knows lengths without reading
+ * out-of-line values.
+ */
 export function bytesBefore(sql: Sql, text: Fragment, window: Fragment): Fragment {
   return sql`coalesce(sum(octet_length(${text})) over (${window} rows between unbounded preceding and 1 preceding), 0)`;
 }
@@ -17,7 +23,11 @@ export function bytesBefore(sql: Sql, text: Fragment, window: Fragment): Fragmen
 /** A list in pages. The last page is returned, not yielded, so that it is known to be the last. */
 export type Pages<Row> = AsyncGenerator<Row[], Row[]>;
 
-/** Pages of a list. @param read reads at most `limit` rows after a row, or from the start if undefined */
+/**
+ * Pages of a list.
+ *
+ * @param read reads at most `limit` rows after a row, or from the start if undefined
+ */
 export async function* pagesOf<Row>(read: (after: Row | undefined, limit: number) => Promise<Row[]>): Pages<Row> {
   for (let after: Row | undefined; ;) {
     const rows = await read(after, NAMES_MAX);

@@ -1,4 +1,6 @@
-/** Finds users by any part of their name: among all, or among the peers of a user's conversations. */
+/**
+ * Finds users by any part of their name: among all, or among the peers of a user's conversations.
+ */
 
 import type { Database } from "./database.ts";
 
@@ -11,7 +13,10 @@ export interface Search {
   readonly includeBlocked?: boolean;
 }
 
-/** Names of other users that contain `part`, those that begin with it first. See `find_names` in sql/. */
+/**
+ * Names of other users that contain `part`, those that begin with it first. See `find_names` in
+ * sql/.
+ */
 export async function findNames(db: Database, { part, me, limit }: Search): Promise<string[]> {
   const rows = await db.run(
     (sql) => sql<{ username: string }[]>`
@@ -22,8 +27,9 @@ export async function findNames(db: Database, { part, me, limit }: Search): Prom
 }
 
 /**
- * Peers in conversations of `me` whose names contain `part`, the newest conversation first. Reads each peer once: 5 ms for 2,000.
- * Includes deleted accounts, since their conversations remain; blocked peers only with `includeBlocked`.
+ * Peers in conversations of `me` whose names contain `part`, the newest conversation first. Reads
+ * each peer once: 5 ms for 2,000. Includes deleted accounts, since their conversations remain;
+ * blocked peers only with `includeBlocked`.
  */
 export async function findPeers(db: Database, { part, me, limit, includeBlocked = false }: Search): Promise<string[]> {
   const rows = await db.run(

@@ -14,7 +14,10 @@ export function sessionNameOf(pod: string): string {
 
 export interface ServingPod {
   readonly name: string;
-  /** It ran a statement recently, which excludes sessions of crashed machines, and had time to be discovered. */
+  /**
+   * It ran a statement recently, which excludes sessions of crashed machines, and had time to be
+   * discovered.
+   */
   readonly isActive: boolean;
 }
 

@@ -22,7 +22,10 @@ export interface MovedReadMark {
   readonly isNewlyDelivered: boolean;
 }
 
-/** Advances read marks by at most 5,000 messages each (see `mark_read` in sql/). Returns only marks that advanced. */
+/**
+ * Advances read marks by at most 5,000 messages each (see `mark_read` in sql/). Returns only marks
+ * that advanced.
+ */
 export async function markRead(sql: Sql, marks: readonly ReadMark[]): Promise<MovedReadMark[]> {
   return sql<MovedReadMark[]>`
     select

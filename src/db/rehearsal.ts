@@ -11,8 +11,9 @@ const PATIENCE = { statement_timeout: 4_000, lock_timeout: 2_000 };
 class RolledBack extends Error {}
 
 /**
- * Detects missing privileges, tables, columns and functions, row-level security, and triggers and constraints that are not chatify's,
- * before users do. A lock held by another session proves nothing and is ignored.
+ * Detects missing privileges, tables, columns and functions, row-level security, and triggers and
+ * constraints that are not chatify's, before users do. A lock held by another session proves
+ * nothing and is ignored.
  *
  * @throws PostgreSQL's error
  */
@@ -32,7 +33,10 @@ export async function rehearse(target: Target, name: string): Promise<void> {
   }
 }
 
-/** Ids are negative: drawing them from the sequences would leave gaps, since a rollback does not give them back. */
+/**
+ * Ids are negative: drawing them from the sequences would leave gaps, since a rollback does not
+ * give them back.
+ */
 async function exerciseStatements(sql: Sql): Promise<void> {
   const [ann, bob] = [crypto.randomUUID(), crypto.randomUUID()];
   const [low, high] = [ann, bob].toSorted() as [string, string];

@@ -1,6 +1,6 @@
 /**
- * Blocks, mutes and privacy settings. A mute is part of the owner's membership, a block of the conversation, where the statement that
- * stores a message reads it under the lock.
+ * Blocks, mutes and privacy settings. A mute is part of the owner's membership, a block of the
+ * conversation, where the statement that stores a message reads it under the lock.
  */
 
 import type { Fragment, Sql } from "./client.ts";
@@ -92,7 +92,11 @@ function noteChange(sql: Sql, me: string): Fragment {
   return sql`noted as (update users set changed_at = clock_timestamp() where username = ${me})`;
 }
 
-/** A page of the peers a user blocks or mutes, in the order of names. @param after the last name of the previous page */
+/**
+ * A page of the peers a user blocks or mutes, in the order of names.
+ *
+ * @param after the last name of the previous page
+ */
 export async function listRelated(
   db: Database,
   relation: Relation,
@@ -147,7 +151,8 @@ export interface UserAndPeer {
 /**
  * Checks which peers may be notified of a user's actions.
  *
- * @returns the peers' stored name keys in the order of `pairs`; undefined where the peer does not exist or one blocks the other
+ * @returns the peers' stored name keys in the order of `pairs`; undefined where the peer does not
+ *   exist or one blocks the other
  */
 export async function reachableKeys(sql: Sql, pairs: readonly UserAndPeer[]): Promise<(string | undefined)[]> {
   const rows = await sql<{ ord: number; nameKey: string }[]>`

@@ -265,7 +265,9 @@ async function placesOf({ name, ip, port }: ServerAddress, timeoutMs: number): P
   return (await lookUp(host, timeoutMs)).map(({ address }) => ({ host: address, port }));
 }
 
-/** One lookup per name at a time: a hanging one blocks a thread of the pool that hashes passwords. */
+/**
+ * One lookup per name at a time: a hanging one blocks a thread of the pool that hashes passwords.
+ */
 const lookUps = new Map<string, Promise<{ address: string }[]>>();
 
 async function lookUp(host: string, timeoutMs: number): Promise<{ address: string }[]> {

@@ -1,6 +1,7 @@
 /**
- * Sessions: a row per signed-in browser, found by the hash of its token. Sessions expire after 7 idle days and after 30 days at most,
- * at `expires_at` by the database's clock. Activity extends it, written at most once an hour.
+ * Sessions: a row per signed-in browser, found by the hash of its token. Sessions expire after 7
+ * idle days and after 30 days at most, at `expires_at` by the database's clock. Activity extends
+ * it, written at most once an hour.
  */
 
 import type { Sql } from "./client.ts";
@@ -23,8 +24,9 @@ export interface Session {
 }
 
 /**
- * Starts a session of an account whose password was just verified. Locks the account's row: a concurrent password change or disabling
- * either commits first, and no session starts, or ends the session (`endAll`).
+ * Starts a session of an account whose password was just verified. Locks the account's row: a
+ * concurrent password change or disabling either commits first, and no session starts, or ends the
+ * session (`endAll`).
  *
  * @param user.password the PHC string that was verified
  * @param from the user agent and address, shown to the user in the list of sessions
@@ -84,7 +86,10 @@ export async function alive(db: Database, ids: readonly number[]): Promise<Map<n
   return new Map(rows.map(({ id, isDue }) => [id, { isDue }]));
 }
 
-/** Extends sessions to 7 days from now, or to 30 days after their start. Expired sessions stay expired. */
+/**
+ * Extends sessions to 7 days from now, or to 30 days after their start. Expired sessions stay
+ * expired.
+ */
 export async function renew(db: Database, ids: readonly number[]): Promise<void> {
   await db.run(
     (sql) => sql`
@@ -95,7 +100,10 @@ export async function renew(db: Database, ids: readonly number[]): Promise<void>
   );
 }
 
-/** A session (`s`) that expires before this time was renewed more than an hour ago and can be extended. */
+/**
+ * A session (`s`) that expires before this time was renewed more than an hour ago and can be
+ * extended.
+ */
 function dueBefore(sql: Sql) {
   return sql`least(now() + interval '7 days' - interval '1 hour', s.created_at + interval '30 days')`;
 }
@@ -149,7 +157,8 @@ export async function endSurplus(db: Database, userId: number, most: number): Pr
         order by last_used_at desc, id desc
         offset ${most}
       ), locked as (
-        select id from sessions where id in (select id from surplus) order by id for update -- concurrent calls delete in the same order
+        -- in order, so that concurrent calls cannot deadlock
+        select id from sessions where id in (select id from surplus) order by id for update
       )
       delete from sessions where id in (select id from locked) returning id
     `,

@@ -5,8 +5,8 @@ import type { Database } from "./database.ts";
 /**
  * Returns a setting shared by all pods, storing `made` if there is none.
  *
- * @param name `session_secret` signs cookies if `SESSION_SECRET` is not set; `bus_realm` is part of the bus channel's name; `bus_key`
- *   encrypts bus packets
+ * @param name `session_secret` signs cookies if `SESSION_SECRET` is not set; `bus_realm` is part of
+ *   the bus channel's name; `bus_key` encrypts bus packets
  */
 export async function sharedSetting(
   db: Database,

@@ -14,7 +14,9 @@ export class DatabaseError extends Error {
   }
 }
 
-/** Meaning and remedy by SQLSTATE class (manual, appendix A), for codes without their own sentence. */
+/**
+ * Meaning and remedy by SQLSTATE class (manual, appendix A), for codes without their own sentence.
+ */
 const CLASSES: Readonly<Record<string, string>> = {
   "08": "The server does not speak PostgreSQL's protocol as expected: DATABASE_URL must point to PostgreSQL itself, not to a pooler or another proxy",
   "0A": "The server lacks a feature chatify needs: use PostgreSQL 15 or newer, not a pooler or a compatible product",
@@ -38,7 +40,9 @@ const CLASSES: Readonly<Record<string, string>> = {
 };
 const OTHER_CLASSES = "Check PostgreSQL's log";
 
-/** Sentences for TLS errors, by Node.js's codes. `where`: the server, `own`: the error's message. */
+/**
+ * Sentences for TLS errors, by Node.js's codes. `where`: the server, `own`: the error's message.
+ */
 const TLS_ERRORS: readonly [RegExp, (where: string, own: string) => string][] = [
   [
     /_ALERT_.*(CA|CERT)/, // an alert is the server's verdict

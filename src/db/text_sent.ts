@@ -16,7 +16,8 @@ export interface TextSent {
 }
 
 /**
- * Adds to the stored sums. After a lost reply the bytes are added again, so a user may be charged twice for those seconds.
+ * Adds to the stored sums. After a lost reply the bytes are added again, so a user may be charged
+ * twice for those seconds.
  *
  * @param sent no two of the same user and day
  * @returns the sums over all pods

@@ -21,14 +21,18 @@ export interface User {
 /** What permits a sign-up; the last two are consumed by it. */
 export type SignupGrant = "anybody" | "host" | { readonly invite: number } | "first admin";
 
-/** Name of the setting stored once there has been an admin, which rules out a "first admin" from then on. */
+/**
+ * Name of the setting stored once there has been an admin, which rules out a "first admin" from
+ * then on.
+ */
 const HAD_ADMIN = "had_admin";
 
 /**
- * Creates an account and consumes the grant in one statement: a failed sign-up costs no invitation, and only one of two concurrent
- * sign-ups gets its last use.
+ * Creates an account and consumes the grant in one statement: a failed sign-up costs no invitation,
+ * and only one of two concurrent sign-ups gets its last use.
  *
- * @param user.password a PHC string. Its salt is random, so a row with this hash was inserted by an earlier attempt of this call
+ * @param user.password a PHC string. Its salt is random, so a row with this hash was inserted by an
+ *   earlier attempt of this call
  * @param user.admin whether it is an admin; with the grant "first admin" it always is
  * @throws ChatError `name_taken`, `name_similar`, `invite_used`, `bad_code`
  */
@@ -153,7 +157,11 @@ export async function setPassword(db: Database, id: number, password: string): P
   await db.run((sql) => sql`update users set password = ${password} where id = ${id}`);
 }
 
-/** Replaces the hash `user.password` by a new hash of the same password. @returns false if the stored hash has changed */
+/**
+ * Replaces the hash `user.password` by a new hash of the same password.
+ *
+ * @returns false if the stored hash has changed
+ */
 export async function renewHash(db: Database, user: Pick<User, "id" | "password">, phc: string): Promise<boolean> {
   const renewed = await db.run(
     (sql) => sql`update users set password = ${phc} where id = ${user.id} and password = ${user.password} returning 1`,
@@ -238,7 +246,10 @@ export interface NameCursor {
   readonly id: number;
 }
 
-/** A page of names as items of a JSON array (null if it shows none), and the position of the last name read. */
+/**
+ * A page of names as items of a JSON array (null if it shows none), and the position of the last
+ * name read.
+ */
 export interface NamePage extends NameCursor {
   readonly json: string | null;
   /** The number of names shown, and of names read. */
@@ -247,10 +258,11 @@ export interface NamePage extends NameCursor {
 }
 
 /**
- * Reads a page of names that begin with a search key, without `except` and disabled accounts. Returns JSON, since one row per name
- * made lists of 300,000 eight times as expensive.
+ * Reads a page of names that begin with a search key, without `except` and disabled accounts.
+ * Returns JSON, since one row per name made lists of 300,000 eight times as expensive.
  *
- * @param options.limit of names read @param options.after where the previous page ended
+ * @param options.limit of names read
+ * @param options.after where the previous page ended
  * @returns undefined if there are no more names
  */
 export async function list(
