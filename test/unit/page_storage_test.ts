@@ -82,6 +82,18 @@ describe("kept records", () => {
     expect(await Promise.all(loads)).toEqual([[], []]);
   });
 
+  test("stay removed when another tab removes them during a load", async () => {
+    const [storage, database] = [new Shelf(), new MemoryDatabase()];
+    const value = { ref: "0123456789", peer: "bob", text: "discarded", at: 1, state: "failed", code: "busy" };
+    await database.write([{ store: "outbox", key: value.ref, value }]);
+    const outbox = new Outbox(outboxStore(storage, database));
+    const loading = outbox.load();
+    await Bun.sleep(1);
+    outbox.remove(value.ref); // as the other tab says
+    await loading;
+    expect(outbox.size).toBe(0);
+  });
+
   test("stay erased after sign-out, though typing continues", async () => {
     const [storage, database] = [new Shelf(), new MemoryDatabase()];
     const kept = records(storage, database);

@@ -44,6 +44,8 @@ const PACE = { atOnce: 15, everyMs: 250 };
 export class Outbox extends Emitter {
   /** @type {Map<string, PendingMessage>} by ref, in order of writing */
   #pending = new Map();
+  /** The number of running loads. */
+  #loads = 0;
   /** @type {Map<string, string>} sent on the current socket, not acknowledged: ref to the peer's name key */
   #inFlight = new Map();
   /** @type {((pending: PendingMessage) => boolean) | undefined} defined while connected */
@@ -86,7 +88,9 @@ export class Outbox extends Emitter {
 
   /** Loads the messages that an earlier page stored. */
   async load() {
+    this.#loads++;
     const stored = await this.#store.load();
+    this.#loads--;
     const all = [...stored, ...this.#pending.values()].toSorted((a, b) => a.at - b.at);
     this.#pending = new Map(all.map((pending) => [pending.ref, pending]));
     this.#lastAt = Math.max(this.#lastAt, all.at(-1)?.at ?? 0);
@@ -161,10 +165,11 @@ export class Outbox extends Emitter {
    */
   remove(ref) {
     const pending = this.#pending.get(ref);
+    // A running load may have read it before another tab removed it.
+    if (pending || this.#loads > 0) this.#store.remove(ref);
     if (!pending) return undefined;
     this.#pending.delete(ref);
     this.#inFlight.delete(ref);
-    this.#store.remove(ref);
     this.emit("removed", ref);
     this.emit("changed", pending.peer);
     if (this.#pending.size === 0) {
