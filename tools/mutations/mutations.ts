@@ -105,7 +105,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "checkPassword",
       code: "return;",
       test: "test/server/auth_test.ts",
-      name: "sign-up refuses a password of 7 characters with 422 beside its field",
+      name: "sign-up rejects a password of 7 characters with 422 beside its field",
     },
     {
       guarantee: "Only the code of a fresh install creates the first admin",
@@ -149,7 +149,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       marker: "size of frames",
       code: "maxPayloadLength: 16 * 1024 * 1024,",
       test: SOCKET,
-      name: "a socket that sends a text of 32 KiB and a byte is closed, nothing is stored, and the others go on",
+      name: "a socket that sends a text of 32 KiB and a byte is closed, nothing is stored, and other sockets continue",
     },
     {
       guarantee: "A text that PostgreSQL rejects, or one that is too long, fails alone",
@@ -157,7 +157,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       symbol: "isMessage",
       code: "return true;",
       test: SOCKET,
-      name: "a frame with 4,001 characters is refused, and the others of the batch are not",
+      name: "a frame with 4,001 characters is rejected, and the others of the batch are not",
     },
   ],
   "Between pods": [
