@@ -114,13 +114,15 @@ export class TextQuota {
     const sent = [...users]
       .filter(([, { unsaved }]) => unsaved !== 0)
       .map(([sender, { unsaved }]) => ({ day: this.#day, sender, bytes: unsaved }));
-    if (sent.length === 0) return;
     try {
-      const sums = new Map((await textSent.add(this.#db, sent)).map(({ sender, bytes }) => [sender, bytes]));
-      for (const { sender, bytes } of sent) {
-        const usage = users.get(sender) as Usage;
-        usage.unsaved -= bytes;
-        usage.saved = Math.max(usage.saved + bytes, sums.get(sender) ?? 0);
+      for (let i = 0; i < sent.length; i += textSent.ROWS_MAX) {
+        const rows = sent.slice(i, i + textSent.ROWS_MAX);
+        const sums = new Map((await textSent.add(this.#db, rows)).map(({ sender, bytes }) => [sender, bytes]));
+        for (const { sender, bytes } of rows) {
+          const usage = users.get(sender) as Usage;
+          usage.unsaved -= bytes;
+          usage.saved = Math.max(usage.saved + bytes, sums.get(sender) ?? 0);
+        }
       }
     } catch (error) {
       this.#log.warn("text quotas not saved, will retry", { error: errorText(error) });

@@ -3,7 +3,7 @@
 import type { Database } from "./database.ts";
 
 /** Rows per statement. */
-const ROWS_MAX = 1_000;
+export const ROWS_MAX = 1_000;
 
 /** Failed additions are repeated later, and a stopping pod must not wait longer. */
 const GIVE_UP_AFTER_MS = 2_000;
@@ -19,33 +19,26 @@ export interface TextSent {
  * Adds to the stored sums. After a lost reply the bytes are added again, so a user may be charged
  * twice for those seconds.
  *
- * @param sent no two of the same user and day
+ * @param sent at most `ROWS_MAX`, no two of the same user and day
  * @returns the sums over all pods
  */
 export async function add(db: Database, sent: readonly TextSent[]): Promise<TextSent[]> {
-  const sums: TextSent[] = [];
-  for (let i = 0; i < sent.length; i += ROWS_MAX) {
-    const rows = sent.slice(i, i + ROWS_MAX);
-    sums.push(
-      ...(await db.run(
-        (sql) => sql<TextSent[]>`
-          insert into text_sent as t (day, sender, bytes)
-          select s.day::date, s.sender collate "C" as sender, s.bytes
-          from unnest(
-            ${rows.map(({ day }) => day)}::text[],
-            ${rows.map(({ sender }) => sender)}::text[],
-            ${rows.map(({ bytes }) => bytes)}::bigint[]
-          ) as s (day, sender, bytes)
-          order by 1, 2 -- in key order, so that pods cannot deadlock
-          on conflict (day, sender) do update
-          set bytes = t.bytes + excluded.bytes
-          returning t.day::text, t.sender, t.bytes
-        `,
-        { giveUpAfterMs: GIVE_UP_AFTER_MS },
-      )),
-    );
-  }
-  return sums;
+  return db.run(
+    (sql) => sql<TextSent[]>`
+      insert into text_sent as t (day, sender, bytes)
+      select s.day::date, s.sender collate "C" as sender, s.bytes
+      from unnest(
+        ${sent.map(({ day }) => day)}::text[],
+        ${sent.map(({ sender }) => sender)}::text[],
+        ${sent.map(({ bytes }) => bytes)}::bigint[]
+      ) as s (day, sender, bytes)
+      order by 1, 2 -- in key order, so that pods cannot deadlock
+      on conflict (day, sender) do update
+      set bytes = t.bytes + excluded.bytes
+      returning t.day::text, t.sender, t.bytes
+    `,
+    { giveUpAfterMs: GIVE_UP_AFTER_MS },
+  );
 }
 
 /** Bytes that users sent on a day; omits users who sent nothing. */

@@ -3,6 +3,7 @@
 import { afterEach, describe, expect, setDefaultTimeout, setSystemTime, test } from "bun:test";
 
 import { TextQuota } from "../../src/chat/text_quota.ts";
+import { connect } from "../../src/db/client.ts";
 import { Database } from "../../src/db/database.ts";
 import {
   type Frame,
@@ -13,6 +14,7 @@ import {
   type Tab,
   type TestApp,
 } from "../support/harness.ts";
+import { holdLock } from "../support/locks.ts";
 import { Served } from "../support/served.ts";
 import { until } from "../support/until.ts";
 
@@ -145,6 +147,31 @@ describe("text beyond the limit of a day", () => {
     } finally {
       await quota.stop();
       await db.end();
+    }
+  });
+
+  test("counts each text once when only part of the senders could be saved", async () => {
+    const target = await migratedDatabase();
+    const db = new Database({ target, name: "test-quota", max: 1, log: SILENT });
+    const quota = new TextQuota({ db, maxBytes: 1_000, log: SILENT, refused() {} });
+    const sql = connect(target, { name: "test", max: 1 });
+    try {
+      quota.spend("first", 100, undefined);
+      for (let i = 0; i < 1_000; i++) quota.spend(`user ${i}`, 100, undefined);
+      {
+        await using _ = await holdLock(
+          sql,
+          (tx) => tx`insert into text_sent values ((now() at time zone 'utc')::date, 'user 999', 0)`,
+        );
+        await quota.flush();
+      }
+      await quota.flush();
+      const saved = await sql`select bytes, count(*) from text_sent group by bytes`;
+      expect([...saved]).toEqual([{ bytes: 100, count: 1_001 }]);
+    } finally {
+      await quota.stop();
+      await db.end();
+      await sql.end({ timeout: 1 });
     }
   });
 
