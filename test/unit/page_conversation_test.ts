@@ -260,7 +260,7 @@ describe("the stretch in the document", () => {
       away.grown(held, false);
       expect(held - reading.first).toBeLessThanOrEqual(180);
     }
-    expect(reading.atEnd).toBe(true);
+    expect(reading.isAtEnd).toBe(true);
     expect(edges(away)).toEqual([41, 220]);
   });
 });

@@ -420,7 +420,7 @@ describe("the page's model", () => {
     await chat.sync.resume();
     const bob = chat.conversations.with("BOB");
     expect(bob.peer).toBe("bob");
-    expect(shownMessages(chat, bob, { first: 1, last: Infinity, atEnd: true }).map(({ text }) => text)).toEqual([
+    expect(shownMessages(chat, bob, { first: 1, last: Infinity, isAtEnd: true }).map(({ text }) => text)).toEqual([
       "hi",
       "hello",
     ]);
@@ -437,7 +437,7 @@ describe("the page's model", () => {
     server.texts.push({ from: "bob", text: "second", ref });
     wire.emit("frame", server.frame(3));
     const bob = chat.conversations.with("bob");
-    const shown = shownMessages(chat, bob, { first: 1, last: Infinity, atEnd: true });
+    const shown = shownMessages(chat, bob, { first: 1, last: Infinity, isAtEnd: true });
     expect(shown.map(({ text }) => text)).toEqual(["mine", "first", "second", "pending"]);
     expect(new Set(shown.map(({ key }) => key)).size).toBe(4);
     expect(bob.messages().at(-1)?.ref).toBeUndefined();

@@ -14,7 +14,7 @@ export class AccountDeletion extends HTMLElement {
   #password = find(this, "#last");
   /** @type {HTMLDialogElement} */
   #dialog = find(this, "dialog");
-  #busy = false;
+  #isBusy = false;
 
   /** The account's name. */
   name = "";
@@ -25,7 +25,7 @@ export class AccountDeletion extends HTMLElement {
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       const missing = this.#password.value ? undefined : () => t("error_password_missing");
-      if (this.#busy || !showFieldErrors([[this.#password, missing]])) return;
+      if (this.#isBusy || !showFieldErrors([[this.#password, missing]])) return;
       setText(find(this, "#sure"), t("deletion_question", { name: this.name }));
       this.#dialog.returnValue = "";
       this.#dialog.showModal();
@@ -36,11 +36,11 @@ export class AccountDeletion extends HTMLElement {
   }
 
   async #delete() {
-    this.#busy = true;
+    this.#isBusy = true;
     try {
       await ask("/me/delete", { password: this.#password.value });
     } catch (error) {
-      this.#busy = false;
+      this.#isBusy = false;
       showFieldErrors([[this.#password, explain(error)]]);
       return;
     }

@@ -10,7 +10,7 @@ class BlockedPeople extends HTMLElement {
   #input = find(this, "#whom");
   /** @type {string[] | undefined} */
   #names;
-  #busy = false;
+  #isBusy = false;
 
   connectedCallback() {
     find(this, "form").addEventListener("submit", (/** @type {Event} */ event) => {
@@ -61,14 +61,14 @@ class BlockedPeople extends HTMLElement {
    * @returns {Promise<string>} the name as its owner spells it
    */
   async #setBlocked(name, blocked) {
-    if (this.#busy) return name;
-    this.#busy = true;
+    if (this.#isBusy) return name;
+    this.#isBusy = true;
     try {
       const answer = await ask("/blocks", { name, blocked });
       await this.#load();
       return answer.name;
     } finally {
-      this.#busy = false;
+      this.#isBusy = false;
     }
   }
 

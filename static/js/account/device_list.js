@@ -21,7 +21,7 @@ const HOUR_MS = 60 * MINUTE_MS;
 class DeviceList extends HTMLElement {
   /** The current session first. @type {Device[]} */
   #devices = [];
-  #busy = false;
+  #isBusy = false;
 
   connectedCallback() {
     find(this, ".others").addEventListener("click", () => void this.#end("/sessions/end_others"));
@@ -48,14 +48,14 @@ class DeviceList extends HTMLElement {
 
   /** @param {string} path */
   async #end(path) {
-    if (this.#busy) return;
-    this.#busy = true;
+    if (this.#isBusy) return;
+    this.#isBusy = true;
     const before = this.#devices.length;
     try {
       await ask(path, {});
     } catch (error) {
       announce(find(this, ".error"), explain(error));
-      this.#busy = false;
+      this.#isBusy = false;
       return;
     }
     await this.#load();
@@ -64,7 +64,7 @@ class DeviceList extends HTMLElement {
     // The focused button was removed with its row.
     const next = /** @type {HTMLElement | null} */ (this.querySelector("button:not([hidden])"));
     (next ?? find(this, "h2")).focus();
-    this.#busy = false;
+    this.#isBusy = false;
   }
 
   #render() {

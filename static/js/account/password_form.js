@@ -15,7 +15,7 @@ class PasswordForm extends HTMLElement {
   #new = find(this, "#new");
   /** @type {HTMLInputElement} */
   #again = find(this, "#again");
-  #busy = false;
+  #isBusy = false;
 
   connectedCallback() {
     this.#form.noValidate = true; // the browser's messages use its own language and disappear too soon
@@ -28,8 +28,8 @@ class PasswordForm extends HTMLElement {
 
   async #change() {
     announce(find(this, ".done"));
-    if (this.#busy || !showFieldErrors(this.#errors())) return;
-    this.#busy = true;
+    if (this.#isBusy || !showFieldErrors(this.#errors())) return;
+    this.#isBusy = true;
     try {
       await ask("/me/password", { old: this.#old.value, new: this.#new.value });
       this.#form.reset();
@@ -38,7 +38,7 @@ class PasswordForm extends HTMLElement {
     } catch (error) {
       showFieldErrors([[isRefusal(error, "bad_password") ? this.#new : this.#old, explain(error)]]);
     }
-    this.#busy = false;
+    this.#isBusy = false;
   }
 
   /**

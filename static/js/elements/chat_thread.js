@@ -33,7 +33,7 @@ export class ChatThread extends HTMLElement {
   #virtualWindow = new VirtualWindow();
   #line = new NewMessagesLine();
   #anchor = new ScrollAnchor(this.#scroller, this.#list);
-  #atEnd = true;
+  #isAtEnd = true;
   /** The heights at the last scroll check. */
   #layout = "";
   #isOpened = false;
@@ -79,7 +79,7 @@ export class ChatThread extends HTMLElement {
   show(peer) {
     this.#peer = peer;
     this.#virtualWindow = new VirtualWindow();
-    this.#atEnd = true;
+    this.#isAtEnd = true;
     this.#isOpened = false;
     this.#scrollsToNew = false;
     this.#unreadLoading = undefined;
@@ -103,11 +103,11 @@ export class ChatThread extends HTMLElement {
   }
 
   toEnd() {
-    if (!this.#virtualWindow.atEnd) {
+    if (!this.#virtualWindow.isAtEnd) {
       this.#virtualWindow.toEnd(this.#conversation?.contiguousSeq ?? 0);
       this.render();
     }
-    this.#atEnd = true;
+    this.#isAtEnd = true;
     this.#keepEnd();
     this.#afterLayout();
   }
@@ -122,7 +122,7 @@ export class ChatThread extends HTMLElement {
     const conversation = this.#conversation;
     if (!conversation) return;
     this.#virtualWindow.to(conversation.firstSeq, conversation.contiguousSeq);
-    this.#atEnd = false;
+    this.#isAtEnd = false;
     this.render();
     focusMessage(this.#list.querySelector(".message"));
   }
@@ -138,15 +138,15 @@ export class ChatThread extends HTMLElement {
     const newest = conversation.contiguousSeq;
     if (settling) this.#open(conversation);
     else {
-      if (this.#line.missed(conversation)) this.#scrollsToNew = this.#atEnd; // otherwise sticking to the end would scroll past it
-      this.#virtualWindow.grown(newest, this.#atEnd && !this.#scrollsToNew);
+      if (this.#line.missed(conversation)) this.#scrollsToNew = this.#isAtEnd; // otherwise sticking to the end would scroll past it
+      this.#virtualWindow.grown(newest, this.#isAtEnd && !this.#scrollsToNew);
     }
     if (this.#virtualWindow.last < conversation.firstSeq) this.#virtualWindow.toEnd(newest); // reloaded
     const shown = shownMessages(chat, conversation, this.#virtualWindow);
-    if (!this.#atEnd) this.#anchor.save();
+    if (!this.#isAtEnd) this.#anchor.save();
     const focused = this.#list.contains(document.activeElement);
     this.#renderRows(group(shown, this.#line.below(conversation)));
-    if (!this.#atEnd) this.#anchor.restore();
+    if (!this.#isAtEnd) this.#anchor.restore();
     if (focused && !this.#list.contains(document.activeElement)) this.#scroller.focus({ preventScroll: true });
     this.#line.shown(newest);
     this.toggleAttribute("data-blocked", conversation.isBlocked);
@@ -206,8 +206,8 @@ export class ChatThread extends HTMLElement {
     const line = this.querySelector(".day.new");
     if (!line) return;
     const above = line.getBoundingClientRect().top - this.#scroller.getBoundingClientRect().top;
-    if (this.#virtualWindow.atEnd && above >= 0) return;
-    this.#atEnd = false;
+    if (this.#virtualWindow.isAtEnd && above >= 0) return;
+    this.#isAtEnd = false;
     this.#scroller.scrollTop += above - this.#scroller.clientHeight * NEW_LINE_AT;
   }
 
@@ -241,8 +241,8 @@ export class ChatThread extends HTMLElement {
    * @param {Message} message
    */
   #arrived(conversation, { from, text, seq }) {
-    const isReading = this.#atEnd && isPageActive();
-    if (this.#line.arrived(conversation, seq, isReading)) this.#scrollsToNew = this.#atEnd;
+    const isReading = this.#isAtEnd && isPageActive();
+    if (this.#line.arrived(conversation, seq, isReading)) this.#scrollsToNew = this.#isAtEnd;
     // One element per message, so that screen readers announce repeated texts and several messages at once.
     const announcer = find(this, ".announcer");
     const words = document.createElement("p");
@@ -266,13 +266,13 @@ export class ChatThread extends HTMLElement {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     if (clientHeight === 0) return; // not on screen
     const below = scrollHeight - scrollTop - clientHeight;
-    const isNear = this.#virtualWindow.atEnd && below < AT_END_PX;
+    const isNear = this.#virtualWindow.isAtEnd && below < AT_END_PX;
     // Growing content moves the end away; the user has left the end only if the layout is unchanged.
     const layout = `${scrollHeight} ${clientHeight}`;
     const layoutChanged = layout !== this.#layout;
     this.#layout = layout;
-    if (this.#atEnd && this.#virtualWindow.atEnd && !isNear && layoutChanged) return this.#keepEnd();
-    this.#atEnd = isNear;
+    if (this.#isAtEnd && this.#virtualWindow.isAtEnd && !isNear && layoutChanged) return this.#keepEnd();
+    this.#isAtEnd = isNear;
     if (isNear) this.#anchor.clear();
     else this.#anchor.save();
     this.#showJump();
@@ -283,7 +283,7 @@ export class ChatThread extends HTMLElement {
   #showJump() {
     const unread = this.#conversation?.unread ?? 0;
     const jump = find(this, ".jump");
-    jump.hidden = this.#atEnd;
+    jump.hidden = this.#isAtEnd;
     setText(find(jump, ".count"), unread ? t("new_count", { count: unread }) : "");
     jump.setAttribute("aria-label", unread ? t("new_messages", { count: unread }) : t("to_newest"));
   }
@@ -326,7 +326,7 @@ export class ChatThread extends HTMLElement {
   }
 
   #keepEnd() {
-    if (this.#atEnd) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    if (this.#isAtEnd) this.#scroller.scrollTop = this.#scroller.scrollHeight;
   }
 
   /** @param {KeyboardEvent} event */

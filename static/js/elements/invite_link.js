@@ -9,7 +9,7 @@ class InviteLink extends HTMLElement {
   /** @type {{ url: string, expires_at: string } | undefined} */
   #link;
   #isCreating = false;
-  #copied = false;
+  #isCopied = false;
   #error = "";
 
   connectedCallback() {
@@ -35,7 +35,7 @@ class InviteLink extends HTMLElement {
     try {
       this.#link = await api.invite();
       this.#error = "";
-      this.#copied = false;
+      this.#isCopied = false;
     } catch (error) {
       this.#link = undefined;
       const code = error instanceof api.Refused ? error.message : "unknown";
@@ -50,10 +50,10 @@ class InviteLink extends HTMLElement {
     const input = find(this, "input");
     try {
       await navigator.clipboard.writeText(input.value);
-      this.#copied = true;
+      this.#isCopied = true;
     } catch {
       input.select(); // without clipboard permission, as on plain http, `execCommand` may work
-      this.#copied = document.execCommand("copy");
+      this.#isCopied = document.execCommand("copy");
     }
     this.#render();
   }
@@ -65,7 +65,7 @@ class InviteLink extends HTMLElement {
     find(this, ".made").hidden = !this.#link;
     if (!this.#link) return;
     find(this, "input").value = this.#link.url;
-    setText(find(this, ".copy"), t(this.#copied ? "copied" : "copy"));
+    setText(find(this, ".copy"), t(this.#isCopied ? "copied" : "copy"));
     const date = new Date(this.#link.expires_at).toLocaleDateString(locale(), { day: "numeric", month: "long" });
     setText(find(this, ".until"), t("invite_until", { date }));
   }

@@ -84,12 +84,12 @@ function sameRun(before, after) {
  * The messages to render: stored ones in a range of seqs, then pending ones if the range includes the newest.
  * @param {import("../chat_model.js").Chat} chat
  * @param {Conversation} conversation
- * @param {{ first: number, last: number, atEnd: boolean }} range
+ * @param {{ first: number, last: number, isAtEnd: boolean }} range
  * @returns {ShownMessage[]}
  */
-export function shownMessages({ me, outbox }, conversation, { first, last, atEnd }) {
+export function shownMessages({ me, outbox }, conversation, { first, last, isAtEnd }) {
   const { firstSeq, peer } = conversation;
-  const end = atEnd ? undefined : Math.max(0, last - firstSeq + 1);
+  const end = isAtEnd ? undefined : Math.max(0, last - firstSeq + 1);
   const stored = conversation
     .messages()
     .slice(Math.max(0, first - firstSeq), end)
@@ -106,7 +106,7 @@ export function shownMessages({ me, outbox }, conversation, { first, last, atEnd
         tick: mine ? conversation.markOf(message) : undefined,
       };
     });
-  if (!atEnd) return stored;
+  if (!isAtEnd) return stored;
   const pending = outbox.to(peer).map(({ ref, text, at, state, code }) => {
     return { key: ref, from: me, mine: true, text, at, seq: 0, tick: state, ref, code };
   });

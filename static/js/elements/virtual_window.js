@@ -25,7 +25,7 @@ export class VirtualWindow {
   }
 
   /** Whether the window includes the newest message. */
-  get atEnd() {
+  get isAtEnd() {
     return this.#last === Number.POSITIVE_INFINITY;
   }
 
@@ -65,7 +65,7 @@ export class VirtualWindow {
    * @param {number} [max]
    */
   down(newest, max = MAX) {
-    if (this.atEnd) return false;
+    if (this.isAtEnd) return false;
     this.#endAt(this.#last + STEP, newest);
     this.#first = Math.max(this.#first, Math.min(this.#last, newest) - max + 1);
     return true;
@@ -79,7 +79,7 @@ export class VirtualWindow {
   grown(newest, reading) {
     if (newest === this.#newest) return; // the window was extended on purpose
     this.#newest = newest;
-    if (!this.atEnd || newest - this.#first + 1 <= MAX + STEP) return;
+    if (!this.isAtEnd || newest - this.#first + 1 <= MAX + STEP) return;
     if (reading) this.#first = newest - MAX + 1;
     else this.#last = this.#first + MAX + STEP - 1;
   }

@@ -64,7 +64,7 @@ export class Outbox extends Emitter {
   #countedAt = 0;
   #everyMs = 0;
   /** After a retryable error, one message is in flight at a time: sent together, a later one could be stored before an earlier one. */
-  #oneAtATime = false;
+  #isOneAtATime = false;
   #limitedFor = 0;
   #lastAt = 0;
 
@@ -173,7 +173,7 @@ export class Outbox extends Emitter {
     this.emit("removed", ref);
     this.emit("changed", pending.peer);
     if (this.#pending.size === 0) {
-      this.#oneAtATime = false;
+      this.#isOneAtATime = false;
       this.#everyMs = this.#pace?.everyMs ?? 0;
     }
     this.#sendNext();
@@ -181,7 +181,7 @@ export class Outbox extends Emitter {
   }
 
   /**
-   * The server rejected the message. After a retryable error it is sent again, and those behind it wait to keep the order.
+   * The server rejected the message. After a retryable error it is sent again, and later ones wait to keep the order.
    * @param {string} ref
    * @param {string} code
    * @param {number} [retryAfter] in seconds
@@ -195,7 +195,7 @@ export class Outbox extends Emitter {
       this.#sendNext();
       return;
     }
-    this.#oneAtATime = true;
+    this.#isOneAtATime = true;
     this.#cancelRetry();
     const wait = retryAfter === undefined ? RETRY_MS : retryAfter * 1000;
     this.#retryTimer = this.#timers.setTimeout(() => {
@@ -262,7 +262,7 @@ export class Outbox extends Emitter {
     for (const pending of this.#pending.values()) {
       const peerKey = nameKey(pending.peer);
       if (pending.state !== "sending" || this.#inFlight.has(pending.ref) || busy.has(peerKey)) continue;
-      if ((this.#oneAtATime && this.#inFlight.size > 0) || !this.#hasCredit() || !this.#send(pending)) return;
+      if ((this.#isOneAtATime && this.#inFlight.size > 0) || !this.#hasCredit() || !this.#send(pending)) return;
       if (this.#pace) {
         this.#credits--;
         busy.add(peerKey);

@@ -32,7 +32,7 @@ const INTERCEPTED_MS = 5_000;
 export class SyncEngine extends Emitter {
   /** @type {Promise<void> | undefined} */
   #resuming;
-  #resumeAgain = false;
+  #resumesAgain = false;
   /** Whether frames were lost, so that any row of the list may have changed. */
   #isListStale = false;
   /** @type {Set<Conversation>} conversations that may lack messages */
@@ -145,7 +145,7 @@ export class SyncEngine extends Emitter {
    */
   resume() {
     if (this.#resuming) {
-      this.#resumeAgain = true;
+      this.#resumesAgain = true;
       return this.#resuming;
     }
     clearTimeout(this.#gapTimer);
@@ -158,8 +158,8 @@ export class SyncEngine extends Emitter {
       })
       .finally(() => {
         this.#resuming = undefined;
-        if (!this.#resumeAgain) return;
-        this.#resumeAgain = false;
+        if (!this.#resumesAgain) return;
+        this.#resumesAgain = false;
         void this.resume();
       });
     return this.#resuming;
