@@ -1,7 +1,7 @@
 /**
  * Group commit: sends gather while one statement runs, and the next statement stores them together.
- * Enforces the queue's bounds and message order, and retries. A send is settled only when PostgreSQL has
- * reported its outcome.
+ * Enforces the queue's bounds and message order, and retries. A send is settled only when
+ * PostgreSQL has reported its outcome.
  *
  *   waiting ──batch──> in flight ──> settled
  *      │                   ├─ connection lost: `Database.run` retries the batch before any later one
@@ -105,8 +105,9 @@ export class SendQueue {
   }
 
   /**
-   * The outcomes of all sends, for a single consumer; ends after `stop`. While batches follow one another,
-   * each is yielded once the next is in flight, so that the consumer's work costs PostgreSQL no time.
+   * The outcomes of all sends, for a single consumer; ends after `stop`. While batches follow one
+   * another, each is yielded once the next is in flight, so that the consumer's work costs
+   * PostgreSQL no time.
    */
   async *settled(): AsyncGenerator<readonly SettledSend[]> {
     for (;;) {

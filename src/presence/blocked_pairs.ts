@@ -40,8 +40,8 @@ export class BlockedPairs {
   }
 
   /**
-   * Name keys of the peers that a user blocks or is blocked by. Undefined until loaded: until then, every peer must
-   * be hidden.
+   * Name keys of the peers that a user blocks or is blocked by. Undefined until loaded: until then,
+   * no peer may be shown.
    */
   of(nameKey: string): ReadonlySet<string> | undefined {
     return this.#users.get(nameKey)?.peers;

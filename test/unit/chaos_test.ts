@@ -17,7 +17,7 @@ test("chaos rejects unknown arguments with a message", async () => {
   const fault = await chaos(["--faults", "F01,F99"]);
   expect(fault.code).toBe(2);
   expect(fault.err).toContain('There is no fault "F99"; there are F01, F02');
-  expect((await chaos(["--short", "--minutes", "3"])).err).toContain("exclude each other");
+  expect((await chaos(["--short", "--minutes", "3"])).err).toContain("mutually exclusive");
   const help = await chaos(["--help"]);
   expect([help.code, help.err]).toEqual([0, ""]);
   expect(help.out).toContain("F22  answers of PostgreSQL do not arrive");

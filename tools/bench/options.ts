@@ -41,7 +41,7 @@ export function readOptions(args: readonly string[]): Options | undefined {
   const values = parseOptions(args, { ...flags, only: string, profile: string });
   if (!values) return undefined;
   const { only, json, big, short, check, profile } = values;
-  if (big && short) throw new OptionsError("--big and --short exclude each other");
+  if (big && short) throw new OptionsError("--big and --short are mutually exclusive");
   const all = Object.keys(PARTS) as PartName[];
   const chosen = only === undefined ? all : namesOf("part", only, all);
   return { json, big, short, check, profile, parts: all.filter((name) => chosen.includes(name)) };

@@ -52,7 +52,7 @@ export function readOptions(args: readonly string[], known: readonly string[]): 
   const { seed = String(randomSeed()), minutes, pods = "3", short, keep } = values;
   const mutant = values.mutant === undefined ? [] : namesOf("mutant", values.mutant, Object.keys(MUTANTS));
   if ([short, values.mutant !== undefined, minutes !== undefined].filter(Boolean).length > 1)
-    throw new OptionsError("--short, --minutes and --mutant exclude each other");
+    throw new OptionsError("--short, --minutes and --mutant are mutually exclusive");
   if (values.faults !== undefined && values.mutant !== undefined)
     throw new OptionsError("--mutant implies its faults: omit --faults");
   return {
