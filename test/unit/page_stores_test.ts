@@ -109,6 +109,14 @@ describe("the conversation store", () => {
     expect(store.unread).toBe(2);
   });
 
+  test("stays forgotten when an older answer arrives", () => {
+    const store = new ConversationStore("ann", emptyOutbox());
+    store.addPage([row("bob", 3)], false);
+    store.forgetList();
+    store.reread(new Set(store.all()), { isLast: true, cursor: "1" });
+    expect([store.isListLoaded, store.listedCount]).toEqual([false, 0]);
+  });
+
   test("announces a peer's message once, and the user's own as a reply", () => {
     const store = new ConversationStore("ann", emptyOutbox());
     const events: string[] = [];

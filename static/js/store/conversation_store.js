@@ -181,11 +181,13 @@ export class ConversationStore extends Emitter {
   }
 
   /**
-   * The list was read again as far as `listed`. The rest of it is stale, and its pages have to be loaded again.
+   * The list was read again as far as `listed`. The rest of it is stale, and its pages have to be loaded again. Does nothing when
+   * the list was forgotten meanwhile.
    * @param {Set<Conversation>} listed
    * @param {{ isLast: boolean, cursor: string | undefined }} end whether these are all, and the cursor of the next page
    */
   reread(listed, { isLast, cursor }) {
+    if (!this.#list.isLoaded) return;
     this.#list = { isLoaded: true, isComplete: isLast, cursor, count: listed.size };
     for (const conversation of this.all()) if (!listed.has(conversation)) conversation.isRowStale = true;
     this.emitSoon("list");
