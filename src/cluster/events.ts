@@ -30,8 +30,8 @@ const pod = matching(/^[0-9a-f]{32}$/);
 const token = matching(/^[\w-]{16}$/);
 
 /**
- * Frames relayed between pods. Never name a field `from` or `to`: the original demo's page shows any
- * such frame as a message.
+ * Frames relayed between pods. Never name a field `from` or `to`: the original demo's page shows
+ * any such frame as a message.
  */
 const FRAMES = new Map<unknown, Fields>(
   Object.entries({
@@ -45,9 +45,9 @@ const FRAMES = new Map<unknown, Fields>(
 
 const EVENTS = {
   /**
-   * A message was stored: for every socket of both users, or only the sender's (`blockedByReceiver`). As
-   * fields it is a third smaller than its frame, which a pod without their sockets need not build.
-   * A text too large for a packet is null; clients then fetch it.
+   * A message was stored: for every socket of both users, or only the sender's
+   * (`blockedByReceiver`). As fields it is a third smaller than its frame, which a pod without their
+   * sockets need not build. A text too large for a packet is null; clients then fetch it.
    */
   message: {
     from: name,

@@ -165,7 +165,7 @@ export async function insertMessages(
   `;
   const results: (StoredMessage | undefined)[] = messages.map(() => undefined);
   for (const row of rows) results[row.ord - 1] = row;
-  // A separate statement: even as branches that match no row, these cases would slow every batch by 5 %.
+  // A separate statement: even branches that match no row would slow every batch by 5 %.
   if (rows.length < messages.length || rows.some((row) => row.alreadyStored))
     await resolveMissingAndRepeated(sql, messages, results);
   return results;
@@ -203,7 +203,7 @@ async function resolveMissingAndRepeated(
     const stored = results[i];
     if (stored) results[i] = { ...stored, blockedByReceiver };
     else {
-      // The receiver and the conversation exist, so the message was refused, even if the block was lifted since.
+      // Receiver and conversation exist, so the message was refused, even if the block has ended.
       results[i] = {
         receiver,
         id: 0,

@@ -13,7 +13,7 @@ import { ONLINE, type PresenceState } from "../protocol.ts";
 const GRACE_MS = 5_000;
 /** For users who hide their last seen: random, so that going offline does not reveal the time. */
 const HIDDEN_GRACE_MS = { min: 60_000, max: 300_000 };
-/** Clients of a stopping pod reconnect within 5 s (docs/protocol.md §4); the rest is for connecting. */
+/** Clients of a stopping pod reconnect within 5 s (docs/protocol.md §4), and then connect. */
 const RECONNECT_GRACE_MS = GRACE_MS + 1_500;
 const TICK_MS = 500;
 /** A snapshot request without a reply is repeated after this time. */
