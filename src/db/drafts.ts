@@ -48,10 +48,13 @@ export async function save(sql: Sql, changes: readonly DraftChange[]): Promise<(
       ) o
     ), stored as (
       insert into drafts (owner, peer, text, at)
-      select owner, peer, text, at
+      select i.owner, i.peer, i.text, i.at
       from input i
-      where text <> '' or exists (select from drafts d where d.owner = i.owner and d.peer = i.peer)
-      order by owner, peer -- in key order, so pods cannot deadlock
+      left join lateral ( -- row by row, which rules out a plan that scans the table
+        select true as exists from drafts d where d.owner = i.owner and d.peer = i.peer limit 1
+      ) d on true
+      where i.text <> '' or d.exists
+      order by i.owner, i.peer -- in key order, so pods cannot deadlock
       on conflict (owner, peer) do update
       set text = excluded.text, at = excluded.at
     ), dropped as (
