@@ -124,7 +124,7 @@ describe("commands", () => {
 
     const refused = [
       ["user add ADDED", PASSWORD, "The name ADDED is taken.\n"],
-      ["user add x", PASSWORD, "A name has 2 to 50 letters, digits, or _ - . and all its letters are of one script\n"],
+      ["user add x", PASSWORD, "A name has 2 to 50 letters, digits, or _ - . and all its letters are of one script.\n"],
       ["user add Fresh", "short\n", "A password has 8 to 128 characters.\n"],
       ["user add Fresh", "", "No password given: it is read from the first line of standard input.\n"],
       ["user add Fresh", "\n12345678\n", "No password given: it is read from the first line of standard input.\n"],
