@@ -43,7 +43,7 @@ function run(url: string, options: { log?: Log; say?: (line: string) => void } =
   });
 }
 
-/** Every table somebody made, and every row in it. */
+/** Every user table, with all its rows. */
 function everything(url: string): Promise<unknown[]> {
   return ask(url, async (sql) => {
     const tables = await sql<{ name: string }[]>`

@@ -23,7 +23,7 @@ afterAll(async () => {
   for (const part of toEnd.splice(0)) await part.end({ timeout: 0 });
 });
 
-/** A database, and somebody else's connection to it. */
+/** A database, and another client's connection to it. */
 async function open(
   options: { max?: number; onLost?: () => void } = {},
 ): Promise<{ db: Database; admin: Client; log: string[] }> {
@@ -40,7 +40,7 @@ async function open(
   return { db, admin, log };
 }
 
-/** A database's address, and somebody else's connection to it. */
+/** A database's address, and another client's connection to it. */
 async function reach(): Promise<{ url: string; admin: Client }> {
   const url = await emptyDatabase();
   const admin = connect(url, { name: "admin", max: 2 });

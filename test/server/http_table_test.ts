@@ -284,7 +284,7 @@ const RAW: [what: string, request: string, status: number | undefined][] = [
   ["a backslash before the target", get("\\me"), 400],
   ["an asterisk as target", get("*"), 400],
   ["a file as target", get("file:///etc/passwd"), 400],
-  ["another site as target", get("http://evil.example/me"), 401], // the path counts: whoever asks is asked for a session
+  ["another site as target", get("http://evil.example/me"), 401], // the path counts, and it requires a session
   ["another site over https as target", get("https://evil.example/me"), 401],
   ["two slashes before the target", get("//me"), 404],
   ["a target with dots", get("/a/../me"), 404],
@@ -336,7 +336,7 @@ const RAW: [what: string, request: string, status: number | undefined][] = [
   ["a header of 17 KiB", `${get("/me")}X: ${"x".repeat(17 * 1_024)}\r\n`, 431],
   ["250 headers", `${get("/me")}${"X: y\r\n".repeat(250)}`, 431],
   ["10,000 headers", `${get("/me")}${"X: y\r\n".repeat(10_000)}`, 431],
-  // Lengths: whoever reads two of them differently than a proxy before it answers what nobody asked
+  // Lengths: a server that reads two of them differently than the proxy in front answers a smuggled request
   ["two different lengths", form(`Content-Length: ${BODY.length}\r\nContent-Length: 5\r\n`, BODY), 400],
   ["a list of lengths", form(`Content-Length: ${BODY.length}, ${BODY.length}\r\n`, BODY), 400],
   ["a length and chunks", form("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), 400],

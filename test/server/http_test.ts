@@ -366,7 +366,7 @@ describe("an internal error", () => {
       expect(line).toContain("search_key"); // PostgreSQL's words, for us only
       expect(line).not.toContain(bob.cookie);
     }
-    // a form too, and nobody is signed up
+    // a form too, and no account is created
     const answer = await post(`${broken.url}/signup`, { username: "carol", password: "correct horse" });
     expect(answer.status).toBe(500);
     expect(answer.headers.has("set-cookie")).toBe(false);

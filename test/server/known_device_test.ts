@@ -39,7 +39,7 @@ function deviceOf(answer: Response): string {
   return line?.split(";")[0] ?? "";
 }
 
-/** Signs somebody up, and in on a device. @returns its cookie */
+/** Signs a user up, and in on a device. @returns the device's cookie */
 async function device(name: string, at = app): Promise<string> {
   await Person.signUp(at.url, name);
   return deviceOf(await logIn(name, { at }));
@@ -90,7 +90,7 @@ describe("a known device", () => {
     const cookie = await device("carl");
     for (let i = 0; i < 4; i++) expect(await statusOf("carl", { password: "wrong", cookie })).toBe(401);
     for (let i = 0; i < 4; i++) expect(await statusOf("carl", { password: "wrong", cookie })).toBe(429);
-    expect(await statusOf("carl")).toBe(302); // and locks out nobody else
+    expect(await statusOf("carl")).toBe(302); // and locks out no other user
   });
 
   test("is not recognized by another account's cookie", async () => {

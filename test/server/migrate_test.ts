@@ -66,7 +66,7 @@ async function ask<T>(url: string, question: (sql: Client) => PromiseLike<T>): P
   }
 }
 
-/** Everything in a database that somebody made. */
+/** All objects of a database that are not PostgreSQL's own. */
 function contents(url: string): Promise<string[]> {
   return ask(url, async (sql) => {
     const rows = await sql<{ name: string }[]>`

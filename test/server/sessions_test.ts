@@ -355,7 +355,7 @@ describe("a cookie that was planted", () => {
         expect(await doors(app, username, cookieOf(answer))).toEqual(OPEN as never);
       }
     }
-    // one that lives, of whoever planted it, dies with the login, lest both are in it
+    // an active session that an attacker planted ends with the login, so that they do not share it
     const answer = await post(
       `${app.url}/login`,
       { username: "known", password: PASSWORD },

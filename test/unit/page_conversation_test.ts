@@ -151,7 +151,7 @@ describe("a conversation", () => {
     );
     expect(conversation.reachesUnread).toBe(true);
     conversation.load(range(51, 60), false);
-    expect(conversation.reachesUnread).toBe(false); // nobody has said how far I have read
+    expect(conversation.reachesUnread).toBe(false); // the user's read mark is unknown
     conversation.update(row(60, 0, { my_read_seq: 7 }), undefined);
     expect(conversation.reachesUnread).toBe(true);
   });
@@ -198,63 +198,63 @@ describe("a conversation", () => {
   });
 });
 
-describe("the stretch in the document", () => {
+describe("the rendered window", () => {
   const edges = ({ first, last }: VirtualWindow) => [first, last];
   const END = Number.POSITIVE_INFINITY;
 
   test("starts at the end, and grows in the direction of scrolling", () => {
-    const stretch = new VirtualWindow();
-    stretch.toEnd(10_000);
-    expect(edges(stretch)).toEqual([9_941, END]);
-    expect(stretch.down(10_000)).toBe(false);
-    expect(stretch.up(9_941, 10_000)).toBe(false); // nothing more is here
-    expect(stretch.up(9_901, 10_000)).toBe(true);
-    expect(edges(stretch)).toEqual([9_921, END]);
+    const rendered = new VirtualWindow();
+    rendered.toEnd(10_000);
+    expect(edges(rendered)).toEqual([9_941, END]);
+    expect(rendered.down(10_000)).toBe(false);
+    expect(rendered.up(9_941, 10_000)).toBe(false); // no older message is loaded
+    expect(rendered.up(9_901, 10_000)).toBe(true);
+    expect(edges(rendered)).toEqual([9_921, END]);
   });
 
   test("opens at a message with those before it", () => {
-    const stretch = new VirtualWindow();
-    stretch.to(500, 10_000);
-    expect(edges(stretch)).toEqual([470, 629]);
-    stretch.to(10_000, 10_000);
-    expect(edges(stretch)).toEqual([9_970, END]);
-    stretch.to(3, 5);
-    expect(edges(stretch)).toEqual([1, END]);
+    const rendered = new VirtualWindow();
+    rendered.to(500, 10_000);
+    expect(edges(rendered)).toEqual([470, 629]);
+    rendered.to(10_000, 10_000);
+    expect(edges(rendered)).toEqual([9_970, END]);
+    rendered.to(3, 5);
+    expect(edges(rendered)).toEqual([1, END]);
   });
 
   test("is bounded, contains the visible messages, and never removes them", () => {
-    const stretch = new VirtualWindow();
+    const rendered = new VirtualWindow();
     const held = 10_000;
-    stretch.toEnd(held);
-    const seen = () => [stretch.first, Math.min(stretch.last, held)] as const;
+    rendered.toEnd(held);
+    const seen = () => [rendered.first, Math.min(rendered.last, held)] as const;
     for (const way of ["up", "down"] as const) {
       for (;;) {
         const [first, last] = seen();
-        if (!(way === "up" ? stretch.up(1, held) : stretch.down(held))) break;
+        if (!(way === "up" ? rendered.up(1, held) : rendered.down(held))) break;
         const [from, to] = seen();
         expect(to - from + 1).toBeLessThanOrEqual(160);
         // At the end it grows at, nothing is lost; at the other a step at most.
         if (way === "up") expect([from < first, to >= Math.min(last, first + 100)]).toEqual([true, true]);
         else expect([to > last, from <= Math.max(first, last - 100)]).toEqual([true, true]);
       }
-      expect(way === "up" ? stretch.first : stretch.last).toBe(way === "up" ? 1 : END);
+      expect(way === "up" ? rendered.first : rendered.last).toBe(way === "up" ? 1 : END);
     }
   });
 
   test("grows with a larger screen", () => {
-    const stretch = new VirtualWindow();
-    stretch.to(500, 1_000);
+    const rendered = new VirtualWindow();
+    rendered.to(500, 1_000);
     for (let ends = 0; ends < 2;) {
       ends = 0;
-      if (!stretch.down(1_000, Number.POSITIVE_INFINITY)) ends++;
-      if (!stretch.up(1, 1_000, Number.POSITIVE_INFINITY)) ends++;
+      if (!rendered.down(1_000, Number.POSITIVE_INFINITY)) ends++;
+      if (!rendered.up(1, 1_000, Number.POSITIVE_INFINITY)) ends++;
     }
-    expect(edges(stretch)).toEqual([1, END]);
+    expect(edges(rendered)).toEqual([1, END]);
   });
 
   test("stays bounded as messages arrive, dropping those far from the visible ones", () => {
     const [reading, away] = [new VirtualWindow(), new VirtualWindow()];
-    for (const stretch of [reading, away]) stretch.toEnd(100);
+    for (const rendered of [reading, away]) rendered.toEnd(100);
     for (let held = 101; held <= 2_000; held++) {
       reading.grown(held, true);
       away.grown(held, false);

@@ -354,7 +354,7 @@ describe("shared drafts", () => {
     for (const [ms, text] of [
       [2_800, "theirs"],
       [100, "theirs 1"], // mine is to be sent again, when its turn comes
-      [300, "theirs 2"], // nobody types here any more
+      [300, "theirs 2"], // nobody is typing here any longer
     ] as const) {
       await clock.pass(ms);
       here!.wire.emit("frame", { type: "draft", peer: "bob", text });

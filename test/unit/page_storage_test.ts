@@ -35,7 +35,7 @@ const records = (storage: Shelf, database: Database) =>
 const outboxStore = (storage: Shelf, database: Database) =>
   new OfflineStore<PendingMessage>({ storage, database }, "outbox", outboxPrefix("ann"), isPendingMessage);
 
-describe("kept records", () => {
+describe("stored messages and drafts", () => {
   test("are stored synchronously, and move from localStorage to the database", async () => {
     const [storage, database] = [new Shelf(), new MemoryDatabase()];
     records(storage, database).put("a", "one");
@@ -127,7 +127,7 @@ describe("kept records", () => {
   });
 });
 
-describe("unfinished texts", () => {
+describe("drafts", () => {
   function open(storage = new Shelf(), database = new MemoryDatabase()) {
     const clock = { now: 1_000 };
     const store = new OfflineStore<Draft>({ storage, database }, "unfinished", "chatify.unfinished.ann/", isDraft);
@@ -221,7 +221,7 @@ function loaded(peer: string, messages: Message[]) {
   return conversation;
 }
 
-describe("the cache for reading", () => {
+describe("the offline cache", () => {
   const now = (run: () => void) => run();
   function open(database = new MemoryDatabase(), conversations: Conversation[] = []) {
     const asked: string[] = [];
@@ -376,7 +376,7 @@ const row = (peer: string, last: Message, unread = 0) => ({
   cursor: String(last.seq),
 });
 
-describe("a page that was here before", () => {
+describe("a page loaded again", () => {
   async function visited() {
     const database = new MemoryDatabase();
     const stored = range(1, 3);
