@@ -29,7 +29,7 @@ export class Receipts {
   /** Delivered marks waiting to be stored, by receiver and sender. */
   readonly #delivered = new Map<string, DeliveredMark>();
   readonly #deliveredTimer: Timer;
-  #storingDelivered = Promise.resolve();
+  #storingDelivered: Promise<void> | undefined;
   /** Whether delivered marks may have been committed without notifying their senders. */
   #deliveredUnknown = false;
   #isDraining = false;
@@ -71,6 +71,7 @@ export class Receipts {
   async drain(): Promise<void> {
     this.#isDraining = true;
     await this.#reads.drain();
+    await this.#storingDelivered; // it may have started before the last marks were noted
     await this.#flushDelivered();
   }
 
@@ -106,9 +107,9 @@ export class Receipts {
     return marks.map(() => undefined);
   }
 
-  /** Stores all delivered marks noted so far. Resolves when those in flight are stored as well. */
+  /** Stores the marks noted so far. While a statement runs, new marks wait for the next tick. */
   #flushDelivered(): Promise<void> {
-    this.#storingDelivered = this.#storingDelivered.then(() => this.#storeDeliveredMarks());
+    this.#storingDelivered ??= this.#storeDeliveredMarks().finally(() => (this.#storingDelivered = undefined));
     return this.#storingDelivered;
   }
 
