@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 
 import { group, isEmoji } from "../../static/js/elements/thread_items.js";
-import { VirtualWindow } from "../../static/js/elements/virtual_window.js";
+import { VirtualWindow } from "../../static/js/elements/thread_viewport.js";
 import { Conversation, type Message } from "../../static/js/store/conversation.js";
 import { Backoff } from "../../static/js/sync/connection.js";
 

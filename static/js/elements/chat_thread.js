@@ -4,9 +4,8 @@ import { find, isPageActive, isTouch, onPageActivityChange, renderList, setText 
 import { nameKey } from "../util/names.js";
 import { t } from "../util/translate.js";
 import { focusMessage, makeRow, targetOf, updateRow } from "./message_row.js";
-import { ScrollAnchor } from "./scroll_anchor.js";
 import { group, NewMessagesLine, shownMessages } from "./thread_items.js";
-import { VirtualWindow } from "./virtual_window.js";
+import { ScrollAnchor, VirtualWindow } from "./thread_viewport.js";
 
 /** @import { Chat } from "../chat_model.js" */
 /** @import { Conversation, Message } from "../store/conversation.js" */
