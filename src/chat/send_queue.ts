@@ -116,6 +116,7 @@ export class SendQueue {
       const settled = this.#settled;
       this.#settled = [];
       this.#outcomesReady = Promise.withResolvers();
+      if (settled.length === 0) continue;
       yield settled;
       this.#rows -= settled.length;
       for (const { send } of settled) this.#bytes -= bytesOf(send);

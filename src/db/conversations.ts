@@ -169,8 +169,7 @@ export interface Conversation extends Texted {
 
 /**
  * Which conversations of `me` to list: the newest; those after the last row of an earlier page
- * (`before`); or the one with `peer`. `includeBlocked` includes conversations with peers whom `me`
- * blocks.
+ * (`before`); or the one with `peer`. `includeBlocked` adds those with peers that `me` blocks.
  */
 export interface ConversationQuery {
   readonly me: string;
@@ -240,7 +239,7 @@ export async function listConversations(sql: Sql, queries: readonly Conversation
   return pages;
 }
 
-/** The conversations with peers whom the user `t.me` blocks, as they were when the block began. */
+/** The conversations with peers that `t.me` blocks, as of the start of each block. */
 function blockedConversations(sql: Sql): Fragment {
   return sql`
     union all

@@ -78,7 +78,7 @@ export function nameKey(name: string): string {
  * name may look like any of them. UTS #39 maps a zero to a capital O; in lower case it also
  * resembles an o.
  *
- * @example skeletonsOf("alice") // ["alice", "ALlCE"]: nobody else can be "aIice" or "ALlCE"
+ * @example skeletonsOf("alice") // ["alice", "ALlCE"]: no other user can take "aIice" or "ALlCE"
  */
 export function skeletonsOf(name: string): string[] {
   const forms = [name, nameKey(name), name.toUpperCase()];

@@ -82,7 +82,7 @@ export class ConversationStore extends Emitter {
     return this.#conversations.get(nameKey(conversation.peer)) === conversation;
   }
 
-  /** The name of a user with whom there are messages, as its owner spells it. @param {string} name */
+  /** The name of a user in this list, spelled as at sign-up. @param {string} name */
   nameOf(name) {
     const conversation = this.#conversations.get(nameKey(name));
     const isUsed = conversation && (conversation.lastSeq > 0 || this.#outbox.to(conversation.peer).length > 0);

@@ -1,4 +1,4 @@
-/** The users this page knows: their names, presence and search, and whom the user mutes and blocks. */
+/** The users this page knows: their names, presence and search, and which of them are muted or blocked. */
 
 import { Emitter } from "../util/emitter.js";
 import { nameKey, searchKey } from "../util/names.js";
