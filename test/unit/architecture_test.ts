@@ -235,18 +235,13 @@ async function skeleton(name: string) {
 }
 
 /**
- * Whether a test file may contain a test of this name: a string literal is its end, where placeholders such as %s stand
- * for any text, or literals are its begin (the group) and the parts after it (the row of a table).
+ * Whether a test file may contain a test of this name: string literals, such as the names of its groups, the test and a
+ * row of its table, make up the whole name. Placeholders such as %s stand for any text.
  */
 function hasTest(file: string, name: string): boolean {
-  const literals = new Set([...file.matchAll(/(["`])((?:[^"`\\\n]|\\.)+)\1/g)].map(([, , text]) => text!));
-  return [...literals].some((text) => {
-    if (name.startsWith(`${text} `))
-      return name
-        .slice(text.length + 1)
-        .split(": ")
-        .every((part) => literals.has(part));
-    const parts = text.split(/%[sdpijo]|\$\{[^}]*\}|\$[\w.]+/).map((part) => RegExp.escape(part));
-    return text.length >= 10 && new RegExp(`(?:^| )${parts.join(".+")}$`).test(name);
-  });
+  const parts = [...file.matchAll(/(["`])((?:[^"`\\\n]|\\.)+)\1/g)]
+    .map(([, , text]) => text!.split(/%[sdpijo]|\$\{[^}]*\}|\$[\w.]+/).map((piece) => RegExp.escape(piece)))
+    .filter((pieces) => pieces.join("").trim().length > 0)
+    .map((pieces) => pieces.join(".+"));
+  return new RegExp(`^(?:(?:${parts.join("|")})(?:: | |$))+$`).test(name);
 }

@@ -285,7 +285,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       marker: "nothing after signing out",
       code: "",
       test: "test/unit/page_storage_test.ts",
-      name: "kept records stay erased after sign-out, though typing continues",
+      name: "stored messages and drafts stay erased after sign-out, though typing continues",
     },
   ],
   "Logs, errors and the database": [
