@@ -240,8 +240,8 @@ async function skeleton(name: string) {
  */
 function hasTest(file: string, name: string): boolean {
   const parts = [...file.matchAll(/(["`])((?:[^"`\\\n]|\\.)+)\1/g)]
-    .map(([, , text]) => text!.split(/%[sdpijo]|\$\{[^}]*\}|\$[\w.]+/).map((piece) => RegExp.escape(piece)))
+    .map(([, , text]) => text!.split(/%[sdpijo]|\$\{[^}]*\}|\$[\w.]+/))
     .filter((pieces) => pieces.join("").trim().length > 0)
-    .map((pieces) => pieces.join(".+"));
+    .map((pieces) => pieces.map((piece) => RegExp.escape(piece)).join(".+"));
   return new RegExp(`^(?:(?:${parts.join("|")})(?:: | |$))+$`).test(name);
 }
