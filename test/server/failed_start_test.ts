@@ -52,13 +52,14 @@ async function ends(child: ReturnType<typeof run>): Promise<{ code: number; said
 async function startsAndStops(directory: string): Promise<void> {
   const child = run(directory);
   let said = "";
+  const errors = new Response(child.stderr).text();
   for await (const text of child.stdout.pipeThrough(
     new TextDecoderStream() as never,
   ) as unknown as AsyncIterable<string>) {
     said += text;
     if (said.includes("Ctrl-C")) child.kill("SIGINT");
   }
-  expect(said).toContain("Ctrl-C");
+  expect(said + (await errors)).toContain("Ctrl-C");
   expect(await child.exited).toBe(0);
   await emptied(directory);
 }
