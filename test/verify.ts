@@ -1,8 +1,8 @@
 /**
- * `bun run verify`: types, format, lint, and all tests, in real browsers and on a real PostgreSQL. Installs what it needs.
- * `--all` adds the benchmark, the fault run, the fuzz run, the tests of these (`test/tools/`), the mutations and
- * `verify:containers`, which as root on Debian installs a Docker engine if there is none. The last line is
- * `N passed, N failed` and counts tests and checks.
+ * `bun run verify`: types, format, lint and tests, in real browsers and on a real PostgreSQL. Installs what it needs.
+ * `--all` adds the long tests (`test/long/`: floods, sizes, kills, every state of the page), the benchmark, the fault
+ * run, the fuzz run, the tests of these (`test/tools/`), the mutations and `verify:containers`, which as root on Debian
+ * installs a Docker engine if there is none. The last line is `N passed, N failed` and counts tests and checks.
  */
 
 import { mkdtempSync, rmSync } from "node:fs";
@@ -17,6 +17,8 @@ const root = join(import.meta.dir, "..");
 const bun = process.execPath;
 /** Measures the cost of scrolled frames: beside another file a frame costs an eighth more. */
 const MEASURED_ALONE = "page_size_test.ts";
+/** Tests mostly wait: on two cores, four files at once take two thirds of the time of two. */
+const PARALLEL_FILES = 4;
 /** More failing files than this are not run a second time: that many are no coincidence. */
 const RETRIED_FILES_MAX = 6;
 
@@ -56,7 +58,7 @@ if (withAll) {
   await checkContainers();
 } else {
   warnings.push(
-    "NOT RUN: benchmark, fault run, fuzz run, their own tests, mutations, containers. `bun run verify --all` runs them.",
+    "NOT RUN: long tests, benchmark, fault run, fuzz run, their own tests, mutations, containers. `bun run verify --all` runs them.",
   );
 }
 await checkAdvisories();
@@ -134,14 +136,15 @@ async function checkAdvisories(): Promise<void> {
 }
 
 /**
- * Runs the test files two at a time, then alone the one that measures. A file that fails beside another runs once more
- * alone; the second result counts, and a file that passes only then is named, because it depends on the load.
+ * Runs the test files beside one another, since they mostly wait; with `--all`, then alone the one that measures. A file
+ * that fails beside another runs once more alone; the second result counts, and a file that passes only then is named,
+ * because it depends on the load.
  */
 async function runTests(): Promise<void> {
   const first = await runFiles([
     `--path-ignore-patterns=**/${MEASURED_ALONE}`,
     "--path-ignore-patterns=**/node_modules/**",
-    ...(withAll ? [] : ["--path-ignore-patterns=**/test/tools/**"]),
+    ...(withAll ? [] : ["--path-ignore-patterns=**/test/{long,tools}/**"]),
   ]);
   const failing = first.filter(({ failures: failedTests }) => failedTests.length > 0);
   const retried = failing.length <= RETRIED_FILES_MAX ? failing : [];
@@ -156,7 +159,7 @@ async function runTests(): Promise<void> {
       `UNSTABLE: ${relative(root, file)} failed beside another file and passed alone:\n${names.join("\n")}`,
     );
   }
-  for (const result of await runFiles([`./test/browser/${MEASURED_ALONE}`])) count(result);
+  if (withAll) for (const result of await runFiles([`./test/long/${MEASURED_ALONE}`])) count(result);
 }
 
 function count({ file, tests, failures: failedTests, skipped }: FileResult): void {
@@ -174,7 +177,7 @@ function count({ file, tests, failures: failedTests, skipped }: FileResult): voi
 async function runFiles(selection: readonly string[]): Promise<FileResult[]> {
   const directory = mkdtempSync(join(tmpdir(), "chatify-verify-"));
   const reportFile = join(directory, "report.xml");
-  const options = ["--timeout=20000", "--parallel=2", "--max-concurrency=4", "--reporter=junit"];
+  const options = ["--timeout=20000", `--parallel=${PARALLEL_FILES}`, "--max-concurrency=4", "--reporter=junit"];
   const child = Bun.spawn([bun, "test", ...options, `--reporter-outfile=${reportFile}`, ...selection], {
     cwd: root,
     stdio: ["ignore", "inherit", "inherit"],

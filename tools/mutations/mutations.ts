@@ -248,7 +248,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       file: "src/http/stream.ts",
       symbol: "begin",
       code: "return () => {};",
-      test: "test/server/slow_test.ts",
+      test: "test/long/slow_test.ts",
       name: "clients that stop reading a long response use little memory, and may continue after 14 s",
     },
   ],
@@ -310,7 +310,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       file: "src/embedded_postgres/system_user.ts",
       symbol: "unusedUser",
       code: "return undefined;",
-      test: "test/server/embedded_user_test.ts",
+      test: "test/long/embedded_user_test.ts",
       name: "started by root PostgreSQL runs as a user of no other process",
     },
     {
