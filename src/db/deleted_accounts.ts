@@ -113,10 +113,17 @@ export async function markPurged(db: Database, user: { id: number; username: str
     (sql) => sql`
       with late as (
         delete from drafts where owner = ${user.username}
+      ), locked as (
+        -- in key order, so that concurrent writers cannot deadlock
+        select id
+        from conversations
+        where blocked_by is not null and (low = ${user.username} or high = ${user.username})
+        order by low, high
+        for update
       ), blocks as (
         update conversations
         set blocked_by = nullif(array_remove(blocked_by, ${user.username}::text), '{}')
-        where blocked_by is not null and (low = ${user.username} or high = ${user.username})
+        where id in (select id from locked)
       ), mutes as (
         update memberships
         set muted = false, blocked_seq = null, blocked_at = null

@@ -137,7 +137,7 @@ export async function insertMessages(
           count(*) over (partition by n.id) - row_number() over (partition by n.id order by i.ord) as behind
         from input i
         join numbered n on n.low = i.low and n.high = i.high
-        where i.known_id is null and (n.blocked_by is null or i.sender <> all(n.blocked_by))
+        where i.known_id is null and i.is_active and (n.blocked_by is null or i.sender <> all(n.blocked_by))
       ) p
     ), stored as (
       insert into messages (id, conversation_id, seq, sender, receiver, content, timestamp, read, ref, attempt_id)

@@ -132,24 +132,29 @@ export async function list(db: Database, userId: number): Promise<ListedSession[
 
 /** Ends one session of an account. @returns whether it existed */
 export async function endOwn(db: Database, userId: number, id: number): Promise<boolean> {
-  const { count } = await db.run((sql) => sql`delete from sessions where id = ${id} and user_id = ${userId}`);
-  return count > 0;
+  const ids = await endOf(
+    db,
+    userId,
+    (sql) => sql`delete from sessions where id = ${id} and user_id = ${userId} returning id`,
+  );
+  return ids.includes(id);
 }
 
 /** Ends all sessions of an account but one. @returns their ids */
-export async function endOthers(db: Database, userId: number, keptId: number): Promise<number[]> {
-  const rows = await db.run(
-    (sql) => sql<{ id: number }[]>`
-      delete from sessions where user_id = ${userId} and id <> ${keptId} returning id
-    `,
+export function endOthers(db: Database, userId: number, keptId: number): Promise<number[]> {
+  return endOf(
+    db,
+    userId,
+    (sql) => sql`delete from sessions where user_id = ${userId} and id <> ${keptId} returning id`,
   );
-  return rows.map(({ id }) => id);
 }
 
 /** Ends the least recently used sessions of an account beyond `most`. @returns their ids */
-export async function endSurplus(db: Database, userId: number, most: number): Promise<number[]> {
-  const rows = await db.run(
-    (sql) => sql<{ id: number }[]>`
+export function endSurplus(db: Database, userId: number, most: number): Promise<number[]> {
+  return endOf(
+    db,
+    userId,
+    (sql) => sql`
       with surplus as (
         select id
         from sessions
@@ -163,20 +168,41 @@ export async function endSurplus(db: Database, userId: number, most: number): Pr
       delete from sessions where id in (select id from locked) returning id
     `,
   );
+}
+
+/** Ends every session of an account. @returns their ids */
+export function endAll(db: Database, userId: number): Promise<number[]> {
+  return endOf(db, userId, (sql) => sql`delete from sessions where user_id = ${userId} returning id`);
+}
+
+/**
+ * Deletes sessions of an account. If a reply is lost, the retry finds the rows already deleted, so
+ * the ids are then those that existed before and no longer do.
+ *
+ * @param statement deletes the sessions and returns their ids
+ */
+async function endOf(
+  db: Database,
+  userId: number,
+  statement: (sql: Sql) => PromiseLike<readonly Record<string, unknown>[]>,
+): Promise<number[]> {
+  const before = await idsOf(db, userId);
+  let isReplyLost = false;
+  const rows = await db.run(statement, { onUnknown: () => (isReplyLost = true) });
+  const ended = rows.map(({ id }) => id as number);
+  if (!isReplyLost) return ended;
+  const left = new Set(await idsOf(db, userId));
+  return [...new Set([...before.filter((id) => !left.has(id)), ...ended])];
+}
+
+async function idsOf(db: Database, userId: number): Promise<number[]> {
+  const rows = await db.run((sql) => sql<{ id: number }[]>`select id from sessions where user_id = ${userId}`);
   return rows.map(({ id }) => id);
 }
 
 /** Ends a session. Idempotent. */
 export async function end(db: Database, id: number): Promise<void> {
   await db.run((sql) => sql`delete from sessions where id = ${id}`);
-}
-
-/** Ends every session of an account. @returns their ids */
-export async function endAll(db: Database, userId: number): Promise<number[]> {
-  const rows = await db.run(
-    (sql) => sql<{ id: number }[]>`delete from sessions where user_id = ${userId} returning id`,
-  );
-  return rows.map(({ id }) => id);
 }
 
 /** Deletes expired sessions, at most 10,000. @returns how many */

@@ -128,13 +128,9 @@ export class Sessions {
 
   /** Ends all other sessions of a user, on every pod. @returns how many */
   async endOthers(me: Session): Promise<number> {
-    // If the reply to `endOthers` is lost, its retry returns no ids: this list has them.
-    const listed = await rows.list(this.#db, me.userId);
-    const ended = await rows.endOthers(this.#db, me.userId, me.id);
-    const ids = new Set([...listed.map(({ id }) => id), ...ended]);
-    ids.delete(me.id);
+    const ids = await rows.endOthers(this.#db, me.userId, me.id);
     for (const id of ids) this.#delivery.endSession({ id, nameKey: me.nameKey });
-    return ids.size;
+    return ids.length;
   }
 
   /** Deletes the session's cookie. @returns a `Set-Cookie` */
