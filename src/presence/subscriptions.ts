@@ -19,6 +19,9 @@ const REFRESH_SOON_MS = 100;
 /** The budget for all full lists of a pod, in bytes per second. */
 const FULL_LIST_BYTES_PER_SECOND = 8 * 1024 * 1024;
 
+/** Longer than an upgrade takes, including its session lookup. */
+const PRIVACY_REMEMBERED_MS = 60_000;
+
 /** When the database takes longer, users who went offline are reported without their last seen. */
 const LOOKUP_MAX_MS = 1_000;
 
@@ -53,8 +56,13 @@ export class PresenceSubscriptions {
   readonly #blockedPairs: BlockedPairs;
   readonly #watched = new Map<string, WatchedUser>();
   readonly #watching = new Map<Socket, readonly WatchedUser[]>();
-  /** Users on this pod who hide their last seen, and therefore do not see that of others. */
-  readonly #hidingLastSeen = new Set<string>();
+  /**
+   * By name key: whether each user with a socket on this pod hides their last seen. Those who do
+   * cannot see other users' either.
+   */
+  readonly #hidesLastSeen = new Map<string, boolean>();
+  /** Recent changes of this setting: an upgrade that looked the session up just before has the old value. */
+  readonly #recentPrivacy = new Map<string, { hidesLastSeen: boolean }>();
   /** Sockets that never sent `watch`, and when each last received the full list. */
   readonly #fullListSentAt = new Map<Socket, number>();
   /**
@@ -86,7 +94,8 @@ export class PresenceSubscriptions {
 
   /** Registers an opened socket. @param hidesLastSeen whether its user hides their last seen */
   connect(socket: Socket, hidesLastSeen: boolean): void {
-    this.setHidesLastSeen(socket.nameKey, hidesLastSeen);
+    const recent = this.#recentPrivacy.get(socket.nameKey);
+    this.#hidesLastSeen.set(socket.nameKey, recent?.hidesLastSeen ?? hidesLastSeen);
     this.#blockedPairs.connect(socket.nameKey, socket.username);
     this.#fullListSentAt.set(socket, Number.NEGATIVE_INFINITY);
     this.#registry.connect(socket.nameKey, socket.username);
@@ -98,13 +107,19 @@ export class PresenceSubscriptions {
     this.#unwatch(socket);
     if (!isLast) return;
     this.#blockedPairs.disconnect(socket.nameKey);
-    this.#registry.disconnect(socket.nameKey, { hidesLastSeen: this.#hidingLastSeen.delete(socket.nameKey) });
+    const hidesLastSeen = this.#hidesLastSeen.get(socket.nameKey) === true;
+    this.#hidesLastSeen.delete(socket.nameKey);
+    this.#registry.disconnect(socket.nameKey, { hidesLastSeen });
   }
 
-  /** Records whether a user hides their last seen; those who do are not sent that of others. */
+  /** Records that a user began or stopped hiding their last seen. */
   setHidesLastSeen(key: string, hidesLastSeen: boolean): void {
-    if (hidesLastSeen) this.#hidingLastSeen.add(key);
-    else this.#hidingLastSeen.delete(key);
+    if (this.#hidesLastSeen.has(key)) this.#hidesLastSeen.set(key, hidesLastSeen);
+    const change = { hidesLastSeen };
+    this.#recentPrivacy.set(key, change);
+    setTimeout(() => {
+      if (this.#recentPrivacy.get(key) === change) this.#recentPrivacy.delete(key);
+    }, PRIVACY_REMEMBERED_MS).unref();
   }
 
   /**
@@ -162,7 +177,7 @@ export class PresenceSubscriptions {
     const blocked = await this.#blockedPairs.loaded(socket.nameKey);
     const offline = new Set(keys.filter((key) => key !== "" && !this.#registry.isOnline(key)));
     const known = offline.size > 0 ? await this.#lookups.add([...offline]).catch(ignoreNotReady) : undefined;
-    const hidesOwn = this.#hidingLastSeen.has(socket.nameKey);
+    const hidesOwn = this.#hidesLastSeen.get(socket.nameKey) === true;
     const entries = users.map((user, i) => {
       const key = keys[i] as string;
       const isHidden = blocked?.has(key) !== false;
@@ -272,7 +287,7 @@ export class PresenceSubscriptions {
       const blocked = this.#blockedPairs.of(socket.nameKey);
       if (!blocked) continue; // still loading; the reply to its watch follows
       let entries: string[] | undefined;
-      const hidesOwn = this.#hidingLastSeen.size > 0 && this.#hidingLastSeen.has(socket.nameKey);
+      const hidesOwn = this.#hidesLastSeen.get(socket.nameKey) === true;
       for (const { key, entry, entryWithoutLastSeen } of watchedUsers) {
         const shown = hidesOwn ? entryWithoutLastSeen : entry;
         if (shown !== undefined && !blocked.has(key)) (entries ??= []).push(shown);
