@@ -9,6 +9,8 @@ import type { Log } from "../log.ts";
 import { hashPassword } from "../util/password.ts";
 import { keyOfReference, nameKey, searchKey, trimName } from "../util/text.ts";
 import type { Sql } from "./client.ts";
+import { codeOf } from "./failures.ts";
+import { DatabaseError } from "./start_failure.ts";
 
 const ASIDE = "chatify_original";
 const HASHES_AT_ONCE = 4;
@@ -28,10 +30,26 @@ export async function isOriginal(sql: Sql): Promise<boolean> {
 /**
  * @param tx the transaction of the import
  * @param makeSchema creates the schema of `sql/`
- * @throws SQLSTATE 55P03 if the original demo is still running, 2BP01 if a view or key depends on
- *   its tables
+ * @throws DatabaseError if the original demo is still running; SQLSTATE 2BP01 if a view or key
+ *   depends on its tables
  */
 export async function adopt(
+  tx: Sql,
+  makeSchema: () => Promise<void>,
+  options: { log: Log; say: (line: string) => void },
+): Promise<void> {
+  try {
+    await importAll(tx, makeSchema, options);
+  } catch (error) {
+    if (codeOf(error) !== "55P03") throw error; // lock_not_available
+    throw new DatabaseError(
+      "Another session is using the original demo's tables: stop it, then start chatify again. Nothing was changed",
+      error,
+    );
+  }
+}
+
+async function importAll(
   tx: Sql,
   makeSchema: () => Promise<void>,
   options: { log: Log; say: (line: string) => void },
@@ -53,7 +71,7 @@ export async function adopt(
   await tx`drop table if exists chatify_original.sessions, chatify_original.messages, chatify_original.users`;
   await tx`drop schema ${tx(ASIDE)}`;
   log.info("original database imported", { people, messages });
-  say(`Imported ${people} users and ${messages} messages. Users must log in again, with their old passwords.`);
+  say(`Imported ${people} users and ${messages} messages. Users must sign in again, with their old passwords.`);
 }
 
 interface OldUser {

@@ -144,8 +144,7 @@ function ofCode(error: unknown, target: Target): string | undefined {
     "42P07": foreign,
     "53100": `The disk of PostgreSQL ${where} is full: free some space`,
     "53300": `PostgreSQL ${where} has no free connections (${own}). Raise max_connections or the connection limit of "${user}", or close some`,
-    "55P03":
-      "Another session is using the original demo's tables: stop it, then start chatify again. Nothing was changed",
+    "55P03": "Another session holds a lock that chatify needs: end it, then try again",
     "57P03": `PostgreSQL ${where} is starting or stopping. Try again in a moment`,
   };
   return sentences[codeOf(error)];

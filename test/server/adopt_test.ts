@@ -199,7 +199,7 @@ describe("adopt", () => {
       'Account 3 has the name "bob", which differs from another name only in case or Unicode form. Its new name is "bob.3".',
       'Account 5 has the name "οδος", which differs from another name only in case or Unicode form. Its new name is "οδος.2".',
       'Account 9 has no name. Its new name is "user.9.2".',
-      "Imported 9 users and 5015 messages. Users must log in again, with their old passwords.",
+      "Imported 9 users and 5015 messages. Users must sign in again, with their old passwords.",
     ]);
     expect(logged.join("")).toContain("warn imported account renamed id=3 from=bob to=bob.3");
     expect(logged.join("")).not.toContain("password");
