@@ -51,11 +51,16 @@ async function start(): Promise<void> {
     const [{ startApp }, { abandonEmbedded }] = await importApp(); // needs the packages
     const machine = { openFiles: openFilesLimit(), filesInUse, memoryBytes: memoryLimit(), usage };
     const starting = startApp(config, { root, version, log, say, ...machine });
-    const isStopping = stopOnSignals(starting, {
-      log,
-      embedded: config.databaseUrl === undefined,
-      abandon: abandonEmbedded,
-    });
+    // The embedded PostgreSQL stops too, without being waited for.
+    const exitNow = (code: number) => {
+      try {
+        abandonEmbedded();
+      } finally {
+        process.exit(code);
+      }
+    };
+    exitOnUncaught(log, exitNow);
+    const isStopping = stopOnSignals(starting, { log, embedded: config.databaseUrl === undefined, exitNow });
     const app = await starting;
     if (isStopping()) return;
     print(banner(app, config, version));
@@ -188,21 +193,13 @@ function readSettings(exitCode: number = EXIT.usage) {
  *
  * @param starting the app; an embedded database finishes starting first, so PostgreSQL is not
  * orphaned
- * @param options.abandon makes the embedded PostgreSQL stop without waiting for it
+ * @param options.exitNow exits without stopping the app
  * @returns whether a signal has arrived
  */
 function stopOnSignals(
   starting: Promise<App>,
-  options: { log: Log; embedded: boolean; abandon: () => void },
+  { log, embedded, exitNow }: { log: Log; embedded: boolean; exitNow: (code: number) => void },
 ): () => boolean {
-  const { log, embedded } = options;
-  const exitNow = () => {
-    try {
-      options.abandon();
-    } finally {
-      process.exit(EXIT.bug);
-    }
-  };
   let started = false;
   let firstSignalAt: number | undefined;
   const stop = (signal: string) => {
@@ -210,7 +207,7 @@ function stopOnSignals(
     if (firstSignalAt !== undefined && now - firstSignalAt < SAME_SIGNAL_MS) return;
     if (firstSignalAt !== undefined) {
       printError("Stopped immediately.");
-      return exitNow();
+      return exitNow(EXIT.interrupted);
     }
     firstSignalAt = now;
     if (process.stdout.isTTY) print("\nStopping …\n");
@@ -218,7 +215,7 @@ function stopOnSignals(
     if (!started && !embedded) process.exit(EXIT.ok);
     setTimeout(() => {
       log.error("did not stop in time", undefined, { seconds: STOP_DEADLINE_MS / 1_000 });
-      exitNow();
+      exitNow(EXIT.bug);
     }, STOP_DEADLINE_MS).unref();
     void starting
       .then((app) => app.stop({ hurried: signal === "SIGINT" }))
@@ -227,7 +224,7 @@ function stopOnSignals(
         (error: unknown) => {
           if (!started) return; // `start` reports it
           log.error("stopping failed", error);
-          exitNow();
+          exitNow(EXIT.bug);
         },
       );
   };
@@ -236,16 +233,20 @@ function stopOnSignals(
     () => {},
   );
   for (const signal of SIGNALS) process.on(signal, () => stop(signal));
+  return () => firstSignalAt !== undefined;
+}
+
+/** Logs uncaught errors, then exits. */
+function exitOnUncaught(log: Log, exitNow: (code: number) => void): void {
   const onUncaught = (error: unknown) => {
     log.error("uncaught", error);
     // The driver can throw from a dead socket (porsager/postgres#1209); `Database` replaces such
     // pools.
     if (error instanceof Error && error.stack?.includes("/node_modules/postgres/")) return;
-    exitNow();
+    exitNow(EXIT.bug);
   };
   process.on("uncaughtException", onUncaught);
   process.on("unhandledRejection", onUncaught);
-  return () => firstSignalAt !== undefined;
 }
 
 function fail(error: unknown, port: number): never {

@@ -124,7 +124,9 @@ test.concurrent.if(linux)("a second Ctrl-C during recovery stops PostgreSQL too"
   await Bun.sleep(1_100); // closer they would be one
   expect(child.exitCode).toBeNull();
   child.kill("SIGINT");
-  expect((await ends(child)).said).toContain("Stopped immediately.");
+  const { code, said } = await ends(child);
+  expect(said).toContain("Stopped immediately.");
+  expect(code).toBe(130);
   await emptied(directory);
   rmSync(join(home, "local.conf"));
   rmSync(join(home, "cluster/recovery.signal"), { force: true });
