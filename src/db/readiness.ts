@@ -5,7 +5,6 @@ import type { Sql } from "./client.ts";
 import type { Database } from "./database.ts";
 import { codeOf } from "./failures.ts";
 import { insertMessages } from "./insert_messages.ts";
-import { answers } from "./settings.ts";
 
 /** How long a result is cached: the route is public, and load balancers request it every second. */
 const CACHED_MS = 1_000;
@@ -39,12 +38,23 @@ export class Readiness {
 
   async #probe(): Promise<boolean> {
     const { db, writer, log } = this.#options;
-    const [reads, writes] = await Promise.all([answers(db), refusalOf(writer)]);
+    const [reads, writes] = await Promise.all([isResponding(db), refusalOf(writer)]);
     const isReady = reads && writes === undefined;
     if (!isReady && this.#known?.isReady !== false) log.warn("not ready, messages cannot be stored", { code: writes });
     this.#known = { isReady, at: performance.now() };
     return isReady;
   }
+}
+
+/** Whether PostgreSQL responds within a second. */
+export async function isResponding(db: Database): Promise<boolean> {
+  const responded = db
+    .run((sql) => sql`select 1`, { giveUpAfterMs: 500, isProbe: true })
+    .then(
+      () => true,
+      () => false,
+    );
+  return Promise.race([responded, Bun.sleep(PROBE_TIMEOUT_MS).then(() => false)]);
 }
 
 /** Error code of a failed probe; undefined when messages can be stored. */

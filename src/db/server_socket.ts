@@ -248,8 +248,14 @@ function timedOut(): ConnectionError {
   return new ConnectionError("The server did not respond in time", "CONNECT_TIMEOUT");
 }
 
+/** The servers in random order, all orders equally likely (Fisher–Yates). */
 function shuffled(servers: readonly ServerAddress[]): ServerAddress[] {
-  return servers.toSorted(() => Math.random() - 0.5);
+  const order = [...servers];
+  for (let i = order.length - 1; i > 0; i--) {
+    const j = Math.floor(Math.random() * (i + 1));
+    [order[i], order[j]] = [order[j] as ServerAddress, order[i] as ServerAddress];
+  }
+  return order;
 }
 
 /** Resolves the name for every connection, so a moved server is found as soon as DNS is updated. */

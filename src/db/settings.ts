@@ -30,14 +30,3 @@ export async function sharedSetting(
   // If two pods insert at once, the second inserts nothing and cannot see the first's row yet.
   return row ? row.value : sharedSetting(db, name, made);
 }
-
-/** Whether PostgreSQL answers within a second. */
-export async function answers(db: Database): Promise<boolean> {
-  const answered = db
-    .run((sql) => sql`select 1`, { giveUpAfterMs: 500 })
-    .then(
-      () => true,
-      () => false,
-    );
-  return Promise.race([answered, Bun.sleep(1_000).then(() => false)]);
-}

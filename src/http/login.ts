@@ -36,7 +36,7 @@ const SIGNED_OUT_COOKIE = "chatify_signed_out=1; Path=/; SameSite=Lax; Max-Age=8
 const SESSION_ENDED = { ended: "true" } as const;
 /** Refusals after which submitting the form again cannot help. */
 const NO_SIGNUP: ReadonlySet<string> = new Set(["signup_closed", "invite_needed", "invite_used"] satisfies ErrorCode[]);
-/** Raised by the insert when a concurrent sign-up took the name during hashing. */
+/** Raised for a name that is not free, also by the insert if a concurrent sign-up took it meanwhile. */
 const NAME_LOST: ReadonlySet<string> = new Set(["name_taken", "name_similar"] satisfies ErrorCode[]);
 /** The form field beside which an error is shown; all others belong to the form as a whole. */
 const FIELDS: Partial<Record<string, "username" | "password">> = {
@@ -185,8 +185,10 @@ export class Login {
     const key = nameKey(name);
     if (grant !== "first admin" && isReserved(name)) throw new ChatError("name_reserved");
     const refundName = this.#limits?.beginNameCheck(address);
-    if (await users.find(this.#db, key)) throw new ChatError("name_taken");
-    if (await users.findLookalike(this.#db, name)) throw new ChatError("name_similar");
+    await this.#checkFree(name).catch((error: unknown) => {
+      if (!isNameLost(error)) refundName?.();
+      throw error;
+    });
     refundName?.();
     const refund = this.#limits?.beginSignUp(address);
     try {
@@ -194,9 +196,15 @@ export class Login {
       const account = { username: name, nameKey: key, searchKey: searchKey(name), password: phc };
       return await users.create(this.#db, account, grant);
     } catch (error) {
-      if (!(error instanceof ChatError && NAME_LOST.has(error.code))) refund?.();
+      if (!isNameLost(error)) refund?.();
       throw error;
     }
+  }
+
+  /** @throws ChatError `name_taken`, `name_similar` */
+  async #checkFree(name: string): Promise<void> {
+    if (await users.find(this.#db, nameKey(name))) throw new ChatError("name_taken");
+    if (await users.findLookalike(this.#db, name)) throw new ChatError("name_similar");
   }
 
   async #enter(request: Request, user: users.User, address: string): Promise<Response> {
@@ -231,6 +239,10 @@ export class Login {
 function isForScript(request: Request): boolean {
   const accept = request.headers.get("accept") ?? "";
   return accept.includes("application/json") && !accept.includes("text/html");
+}
+
+function isNameLost(error: unknown): boolean {
+  return error instanceof ChatError && NAME_LOST.has(error.code);
 }
 
 interface FormValues extends SignupCredentials {

@@ -72,8 +72,13 @@ export class OtherVersions {
       this.#loaded.delete(version);
       return undefined;
     }
-    const list = JSON.parse((await Bun.zstdDecompress(packed)).toString()) as [string, string][];
-    return new Map(list.map(([path, base64]) => [path, Buffer.from(base64, "base64")]));
+    try {
+      const list = JSON.parse((await Bun.zstdDecompress(packed)).toString()) as [string, string][];
+      return new Map(list.map(([path, base64]) => [path, Buffer.from(base64, "base64")]));
+    } catch (error) {
+      this.#log.warn("page files of another version are unreadable", { version, error: errorText(error) });
+      return undefined; // kept in `#loaded`: reading the same bytes again would not help
+    }
   }
 }
 

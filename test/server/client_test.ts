@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { type Client, connect } from "../../src/db/client.ts";
 import { Database } from "../../src/db/database.ts";
 import { isLost } from "../../src/db/failures.ts";
-import { answers } from "../../src/db/settings.ts";
+import { isResponding } from "../../src/db/readiness.ts";
 import { ChatError } from "../../src/errors.ts";
 import { Log } from "../../src/log.ts";
 import { FaultProxy } from "../../tools/chaos/fault_proxy.ts";
@@ -152,12 +152,12 @@ test.concurrent("database is not ready within a second while all backends hang, 
   process.kill(row!.pid, "SIGSTOP");
   try {
     const begun = performance.now();
-    expect(await answers(db)).toBeFalse();
+    expect(await isResponding(db)).toBeFalse();
     expect(performance.now() - begun).toBeLessThan(4_500);
   } finally {
     process.kill(row!.pid, "SIGCONT");
   }
-  expect(await answers(db)).toBeTrue();
+  expect(await isResponding(db)).toBeTrue();
 });
 
 test.concurrent("an unreachable database fails after the given time, and is logged once", async () => {

@@ -363,6 +363,15 @@ describe("sign-ups", () => {
     for (let i = 0; i < 30; i++) expect((await ask()).status).toBe(409);
     expect((await ask()).status).toBe(429);
   });
+
+  test("are not charged for a name check that failed", async () => {
+    await using limited = await startApp({ env: { RATE_LIMIT: "on", LIMIT_LOGINS_ADDRESS: "1/h" } });
+    const signUp = () => post(`${limited.url}/signup`, { username: "wim", password: PASSWORD });
+    await limited.sql`alter table users rename column name_key to aside`;
+    expect((await signUp()).status).toBe(500);
+    await limited.sql`alter table users rename column aside to name_key`;
+    expect((await signUp()).status).toBe(302);
+  });
 });
 
 describe("requests", () => {

@@ -38,6 +38,13 @@ test("made-up versions cost one query a second in all, and a real one is read on
   expect(queries).toBeLessThanOrEqual(2);
 });
 
+test("a version whose stored files are damaged does not exist", async () => {
+  await save(db, "damaged", Buffer.from("not compressed"));
+  const versions = new OtherVersions({ db, log: SILENT });
+  expect(await versions.filesOf("damaged")).toBeUndefined();
+  expect(await versions.filesOf("damaged")).toBeUndefined();
+});
+
 test("without PostgreSQL there are no other versions, and no error", async () => {
   const gone = new Database({ target: "postgres://x@127.0.0.1:1/x", name: "test-gone", max: 1, log: SILENT });
   const versions = new OtherVersions({ db: gone, log: SILENT });
