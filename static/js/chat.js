@@ -5,8 +5,8 @@ import * as api from "./sync/api.js";
 import "./elements/chat_header.js";
 import "./elements/chat_thread.js";
 import "./elements/connection_line.js";
+import "./elements/conversation_list.js";
 import "./elements/message_composer.js";
-import "./elements/people_list.js";
 import { goBack, route, startMenu, startNavigation } from "./navigation.js";
 import {
   broadcastSignOut,
@@ -45,8 +45,8 @@ const RETRY_MS = 5_000;
 /** Storing the page for offline use waits this long after it has loaded. */
 const IDLE_AFTER_LOAD_MS = 1_000;
 
-/** @type {import("./elements/people_list.js").PeopleList} */
-const people = find(document, "people-list");
+/** @type {import("./elements/conversation_list.js").ConversationList} */
+const conversationList = find(document, "conversation-list");
 /** @type {import("./elements/chat_header.js").ChatHeader} */
 const header = find(document, "chat-header");
 /** @type {import("./elements/chat_thread.js").ChatThread} */
@@ -126,7 +126,7 @@ async function start(me, isConfirmed) {
     cache.end();
   });
 
-  for (const part of [people, header, thread, composer, ...lines]) part.start(chat);
+  for (const part of [conversationList, header, thread, composer, ...lines]) part.start(chat);
   chat.conversations.on("list", () => showTitle(chat.conversations.unread));
   startNotifications(chat);
   startMenu(chat, {
@@ -143,7 +143,7 @@ async function start(me, isConfirmed) {
   composer.addEventListener("focus-messages", () => thread.focusLast());
   thread.addEventListener("focus-composer", () => composer.focusText());
   header.addEventListener("back", goBack);
-  startNavigation(chat, { people, header, thread, composer });
+  startNavigation(chat, { conversationList, header, thread, composer });
   followPage(connection);
   followVersion(chat, lines);
   syncTabs(me, { outbox, drafts });
@@ -182,7 +182,7 @@ function followPage(connection) {
 }
 
 function renderAll() {
-  for (const part of [people, header, thread, composer, ...lines]) part.render();
+  for (const part of [conversationList, header, thread, composer, ...lines]) part.render();
 }
 
 /** @param {number} unread */

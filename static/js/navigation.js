@@ -7,7 +7,7 @@ import { t } from "./util/translate.js";
 
 /**
  * @typedef {object} Elements
- * @property {import("./elements/people_list.js").PeopleList} people
+ * @property {import("./elements/conversation_list.js").ConversationList} conversationList
  * @property {import("./elements/chat_header.js").ChatHeader} header
  * @property {import("./elements/chat_thread.js").ChatThread} thread
  * @property {import("./elements/message_composer.js").MessageComposer} composer
@@ -36,7 +36,7 @@ export function startNavigation(model, parts) {
   find(document, ".open").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     if (event.key !== "Escape" || document.querySelector(":popover-open")) return;
     if (isNarrow()) goBack();
-    else elements.people.focusLine(chat.conversations.open ?? "");
+    else elements.conversationList.focusLine(chat.conversations.open ?? "");
   });
   navigator.serviceWorker?.addEventListener("message", ({ data }) => {
     if (typeof data?.open === "string") location.hash = encodeURIComponent(data.open);
@@ -100,7 +100,7 @@ async function openKeys() {
 
 /** Shows the conversation in the URL. */
 export async function route() {
-  const { people, header, thread, composer } = elements;
+  const { conversationList, header, thread, composer } = elements;
   const name = nameInUrl();
   const previous = chat.conversations.open;
   find(document, ".app").toggleAttribute("data-open", name !== "");
@@ -108,12 +108,12 @@ export async function route() {
   find(document, ".open").hidden = name === "";
   if (name !== "" && shownName === "" && history.state === null) history.replaceState({ fromList: true }, "");
   const isFirst = shownName === undefined;
-  if (!isFirst) people.clear(); // keeps what the user typed while the page loaded
+  if (!isFirst) conversationList.clear(); // keeps what the user typed while the page loaded
   shownName = name;
   if (name === "") {
     chat.conversations.show(undefined);
-    if (returnsToSearch) people.focusSearch();
-    else if (previous !== undefined) people.focusLine(previous);
+    if (returnsToSearch) conversationList.focusSearch();
+    else if (previous !== undefined) conversationList.focusLine(previous);
     returnsToSearch = false;
     return;
   }
@@ -177,7 +177,7 @@ function onKey(event) {
 
 function search() {
   if (!isNarrow() || !shownName) {
-    elements.people.focusSearch();
+    elements.conversationList.focusSearch();
     return;
   }
   returnsToSearch = true;

@@ -195,21 +195,21 @@ test("keeps a muted conversation quiet on every device", async () => {
   const [page, elsewhere] = [await device.open("Mute-Bob"), await other.open()];
   await page.click("chat-header .more");
   await page.click("#options .mute");
-  await elsewhere.waitForSelector('people-list a[data-name="Mute-Bob"] .muted:visible');
+  await elsewhere.waitForSelector('conversation-list a[data-name="Mute-Bob"] .muted:visible');
   await page.goto(`${chat.url}/#`);
   for (const tab of [page, elsewhere]) {
     await put(tab, "behind");
     await listening(tab);
   }
   await wire.send("Mute-Ann", "blah blah");
-  await page.waitForSelector('people-list a[data-name="Mute-Bob"] .badge.low:visible');
+  await page.waitForSelector('conversation-list a[data-name="Mute-Bob"] .badge.low:visible');
   await Bun.sleep(1_200);
   expect([...device.notices, ...other.notices, ...device.tones, ...other.tones]).toEqual([]);
   expect([await page.title(), await elsewhere.title()]).toEqual(["chatify", "chatify"]);
   await page.goto(`${chat.url}/#Mute-Bob`);
   await page.click("chat-header .more");
   await page.click("#options .mute:has-text('Unmute')");
-  await elsewhere.waitForSelector('people-list a[data-name="Mute-Bob"] .muted', { state: "hidden" });
+  await elsewhere.waitForSelector('conversation-list a[data-name="Mute-Bob"] .muted', { state: "hidden" });
 });
 
 test("asks about notifications once, after the first message", async () => {
@@ -228,7 +228,7 @@ test("asks about notifications once, after the first message", async () => {
   await line.locator(".yes").click();
   await line.waitFor({ state: "hidden" });
   expect(await requests()).toBe(1);
-  await page.click("people-list .me");
+  await page.click("conversation-list .me");
   const [notices, sound] = [page.locator("#menu .notifications"), page.locator("#menu .sound")];
   expect(await notices.getAttribute("aria-checked")).toBe("true");
   expect(await sound.getAttribute("aria-checked")).toBe("true");
@@ -239,7 +239,7 @@ test("asks about notifications once, after the first message", async () => {
   );
   await page.reload();
   await write(page, "hello again");
-  await page.click("people-list .me");
+  await page.click("conversation-list .me");
   await page.waitForSelector("#menu .sound[aria-checked=false]");
   expect(await line.isVisible()).toBeFalse();
 });
@@ -307,7 +307,7 @@ async function isClosed(page: Page, ...texts: string[]): Promise<boolean> {
   return shown.join() === texts.join() && isGrey && canUnblock && !(await page.locator("textarea").isVisible());
 }
 const blockedRow = (page: Page, name: string) =>
-  page.locator(`people-list .conversations a.blocked[data-name="${name}"] .last:text-is("Blocked")`);
+  page.locator(`conversation-list .conversations a.blocked[data-name="${name}"] .last:text-is("Blocked")`);
 
 test("asks before blocking, then grays the conversation out on every device until it is unblocked", async () => {
   const [ann, bob] = [await person("Block-Ann"), await person("Block-Bob")];
@@ -361,11 +361,11 @@ test("closes the open conversation when another device blocks the peer", async (
   await ann.post("/blocks", { name: "Far-Bob", blocked: true });
   await until("the conversation is closed", () => isClosed(page, "hello?"));
   await until("nothing is unread", async () => (await page.title()) === "chatify");
-  expect(await page.locator("chat-thread .day.new, people-list .badge:visible").count()).toBe(0);
+  expect(await page.locator("chat-thread .day.new, conversation-list .badge:visible").count()).toBe(0);
   await put(page, "in front");
   await page.reload();
   await until("a reload shows it closed", () => isClosed(page, "hello?"));
-  expect(await page.locator("chat-thread .day.new, people-list .badge:visible").count()).toBe(0);
+  expect(await page.locator("chat-thread .day.new, conversation-list .badge:visible").count()).toBe(0);
   await ann.post("/blocks", { name: "Far-Bob", blocked: false });
   await page.waitForSelector("textarea:visible");
   await until("the message is read", async () => {

@@ -74,11 +74,11 @@ test("violates no policy while every feature is used", async () => {
   }
 
   await signUp(page, chat.url, "Used-Ann");
-  await page.fill("people-list input", "nobody-of-this-name");
-  await page.waitForSelector("people-list .note:not(:empty)");
-  await page.click("people-list .clear");
-  await page.fill("people-list input", "used-b");
-  await page.click('people-list .found a[data-name="Used-Bob"]');
+  await page.fill("conversation-list input", "nobody-of-this-name");
+  await page.waitForSelector("conversation-list .note:not(:empty)");
+  await page.click("conversation-list .clear");
+  await page.fill("conversation-list input", "used-b");
+  await page.click('conversation-list .found a[data-name="Used-Bob"]');
   await page.waitForSelector("chat-thread .greeting:visible");
   const tab = await bob.open();
   for (let i = 0; i < 70; i++) tab.say({ to: "Used-Ann", message: `${i}: https://example.org/${i}` });
@@ -108,7 +108,7 @@ test("violates no policy while every feature is used", async () => {
   await page.fill("message-composer textarea", "x".repeat(4_001));
   await page.waitForSelector("message-composer .problem:visible");
   await page.fill("message-composer textarea", "");
-  await page.click("people-list .me");
+  await page.click("conversation-list .me");
   await page.click("#menu language-choice button[lang=el]");
   await page.click("#menu .notes");
   await write(page, "<b>note</b>");
@@ -207,7 +207,7 @@ test("shows markup in a message as text, in the thread, the list and to screen r
   await signUp(page, chat.url, "Script-Ann");
   const eve = await (await chat.server.person("Script-Eve")).open();
   await eve.send("Script-Ann", "hello");
-  await page.click('people-list a[data-name="Script-Eve"]');
+  await page.click('conversation-list a[data-name="Script-Eve"]');
   await message(page, "hello").waitFor();
   const [title, marks] = [await page.title(), await page.locator(OUTSIDE).count()];
   for (const text of SCRIPTS) {
@@ -217,11 +217,11 @@ test("shows markup in a message as text, in the thread, the list and to screen r
       text,
     );
     // The list is drawn with the next frame.
-    await page.waitForFunction((text) => document.querySelector("people-list .last")?.textContent === text, text);
+    await page.waitForFunction((text) => document.querySelector("conversation-list .last")?.textContent === text, text);
     expect(await page.locator("chat-thread .announcer").textContent()).toContain(text);
   }
   expect(await page.locator("chat-thread .text *").count()).toBe(0);
-  expect(await page.locator("people-list .last *, chat-thread .announcer p *").count()).toBe(0);
+  expect(await page.locator("conversation-list .last *, chat-thread .announcer p *").count()).toBe(0);
   expect(await page.locator(OUTSIDE).count()).toBe(marks);
   expect(await page.title()).toBe(title);
   await page.reload();
@@ -319,7 +319,7 @@ test("opens links at the shown address, in a window without opener or referrer",
   await page.waitForFunction((last) => document.body.textContent?.includes(last), sendable.at(-1)!);
   const shown = await anchors.evaluateAll((all) => all.map((a) => (a as HTMLAnchorElement).href));
   expect(shown.slice(2)).toEqual(expected);
-  await page.click('people-list a[data-name="Link-Eve"]'); // still here, still signed in
+  await page.click('conversation-list a[data-name="Link-Eve"]'); // still here, still signed in
   expect(refused).toEqual([]);
 });
 

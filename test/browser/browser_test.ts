@@ -19,8 +19,8 @@ async function enter(name: string, options: BrowserContextOptions = {}): Promise
 
 /** Finds a user by the first letters and opens the conversation. */
 async function find(page: Page, letters: string, name: string): Promise<void> {
-  await page.fill("people-list input[type=search]", letters);
-  await page.click(`people-list .found a[data-name="${name}"]`);
+  await page.fill("conversation-list input[type=search]", letters);
+  await page.click(`conversation-list .found a[data-name="${name}"]`);
   await page.waitForSelector("message-composer textarea:visible");
 }
 
@@ -32,20 +32,20 @@ test("finds a user, exchanges messages, and updates unread counts and read marks
   const [ann, bob] = [await enter("Ann"), await enter("Bob")];
   await find(ann, "bo", "Bob");
   await write(ann, "hello Bob");
-  await bob.waitForSelector('people-list a[data-name="Ann"] .badge:visible');
-  expect(await bob.locator('people-list a[data-name="Ann"] .badge .number').innerText()).toBe("1");
+  await bob.waitForSelector('conversation-list a[data-name="Ann"] .badge:visible');
+  expect(await bob.locator('conversation-list a[data-name="Ann"] .badge .number').innerText()).toBe("1");
   expect(await bob.title()).toContain("(1)");
   await until("Ann sees that it was delivered", async () => /delivered/i.test(await state(ann, "hello Bob")));
 
-  await bob.click('people-list a[data-name="Ann"]');
-  await until("Bob's badge is hidden", () => bob.locator('people-list a[data-name="Ann"] .badge').isHidden());
+  await bob.click('conversation-list a[data-name="Ann"]');
+  await until("Bob's badge is hidden", () => bob.locator('conversation-list a[data-name="Ann"] .badge').isHidden());
   await until("Ann sees that it was read", async () => /read|seen/i.test(await state(ann, "hello Bob")));
   await write(bob, "hello Ann");
   await until("Ann has the answer", async () => (await texts(ann)).includes("hello Ann"));
 
   await ann.reload();
   await shows(ann, "hello Bob", "hello Ann");
-  expect(await ann.locator("people-list .badge:visible").count()).toBe(0);
+  expect(await ann.locator("conversation-list .badge:visible").count()).toBe(0);
 }, 60_000);
 
 test("breaks the line on Shift+Enter, sends on Enter, and shows markup as text", async () => {

@@ -175,14 +175,14 @@ test("opens without a server, queues messages, and later sends them once and in 
   const page = await open(context, "Off-Bob");
   await shows(page, "one", "two");
   expect(await draft(page)).toBe("not finis");
-  expect(await page.locator('people-list a[data-name="Off-Bob"] .last').innerText()).toBe("two");
+  expect(await page.locator('conversation-list a[data-name="Off-Bob"] .last').innerText()).toBe("two");
   await until("the page shows that it reconnects", () => page.locator("connection-line:visible").first().isVisible());
-  await page.fill("people-list input", "nobody at all");
+  await page.fill("conversation-list input", "nobody at all");
   await until(
     "the search reports that it needs the network",
-    async () => (await page.locator("people-list .note").innerText()) !== "",
+    async () => (await page.locator("conversation-list .note").innerText()) !== "",
   );
-  await page.fill("people-list input", "");
+  await page.fill("conversation-list input", "");
   for (const text of ["three", "four", "five"]) await write(page, text);
   await page.reload();
   await shows(page, "one", "two", "three", "four", "five");
@@ -375,7 +375,7 @@ test("erases everything at sign-out, and all but drafts when the session ends el
     if (elsewhere) {
       await page.goto(`${server.url}/login`);
       await fillForm(page, { username: ann.name, password: PASSWORD });
-      await page.click(`people-list a[data-name="${bob.name}"]`);
+      await page.click(`conversation-list a[data-name="${bob.name}"]`);
       await until("the draft is there", async () => (await draft(page)) === "unfinished secret");
     }
     await context.close();
@@ -395,8 +395,8 @@ test("erases the previous user's data when another signs in", async () => {
   const page = await context.newPage();
   await page.goto(`${server.url}/login`);
   await fillForm(page, { username: "Next-Bob", password: PASSWORD });
-  await page.waitForSelector('people-list a[data-name="Next-Ann"]');
-  await page.click('people-list a[data-name="Next-Ann"]');
+  await page.waitForSelector('conversation-list a[data-name="Next-Ann"]');
+  await page.click('conversation-list a[data-name="Next-Ann"]');
   await shows(page, "for Ann only"); // Bob wrote it
   await until("nothing of Ann's is stored", async () => !JSON.stringify(await stores(page)).includes("Next-Ann/"));
   expect(JSON.stringify(await stores(page))).not.toContain("chatify.draft.Next-Ann");
@@ -413,7 +413,7 @@ test("shows Greek offline, by the browser's language or by choice, and loads it 
     expect(files.some((name) => name.endsWith("/words/el.js"))).toBe(locale === "el-GR");
     if (locale === "en-GB") {
       await pageStored(page);
-      await page.click("people-list .me");
+      await page.click("conversation-list .me");
       await page.click('language-choice button[lang="el"]');
       await until("the page is Greek", async () => (await page.getAttribute("html", "lang")) === "el");
       await page.close();

@@ -41,9 +41,9 @@ const chat = useBrowser(() =>
 const enter = (peer?: string, options: BrowserContextOptions = {}, user = 0): Promise<Page> =>
   chat.open(chat.server.user(user), peer === undefined ? "/" : `/#${peer}`, options);
 
-const line = (page: Page, name: string) => page.locator(`people-list a[data-name="${name}"]`);
+const line = (page: Page, name: string) => page.locator(`conversation-list a[data-name="${name}"]`);
 const current = async (page: Page) =>
-  (await page.locator("people-list [aria-current]").getAttribute("data-name")) ?? "";
+  (await page.locator("conversation-list [aria-current]").getAttribute("data-name")) ?? "";
 const focused = (page: Page) =>
   page.evaluate(() => {
     const { activeElement } = document;
@@ -64,7 +64,7 @@ test("hides the previous conversation while a name is resolved", async () => {
 
 test("opens a search result without resolving its name again", async () => {
   const page = await enter(BOB);
-  await page.fill("people-list input", STRANGER);
+  await page.fill("conversation-list input", STRANGER);
   await page.waitForSelector(".found a");
   await page.route("**/get_users*", () => {}); // never answered
   await page.click(".found a");
@@ -92,7 +92,7 @@ test("opens the first result on Enter, even before results arrive", async () => 
   const page = await enter();
   const release = await hold(page, "**/get_users*");
   const request = page.waitForRequest("**/get_users*");
-  await page.focus("people-list input");
+  await page.focus("conversation-list input");
   await page.keyboard.type(STRANGER);
   await page.keyboard.press("Enter");
   await request;
@@ -110,7 +110,7 @@ test("keeps the focus on a row that moves up, and closes only the menu on Escape
   await (await chat.server.user(2).open()).send(nameOf(0), "I am first now");
   await until(
     "the row is the first",
-    async () => (await page.locator("people-list .line").first().getAttribute("data-name")) === CARL,
+    async () => (await page.locator("conversation-list .line").first().getAttribute("data-name")) === CARL,
   );
   expect(await focused(page)).toBe(CARL);
 
@@ -172,9 +172,9 @@ test("counts unread messages of unloaded conversations in the title, but not of 
   await goToPeer(page, AWAY);
   await until("one fewer after reading", title(count - 1));
   await until("the rest of the list changes nothing", async () => {
-    await page.evaluate(() => document.querySelector("people-list .scroll")?.scrollBy(0, 10_000));
+    await page.evaluate(() => document.querySelector("conversation-list .scroll")?.scrollBy(0, 10_000));
     return (
-      (await page.locator("people-list .conversations > li").last().getAttribute("aria-setsize")) ===
+      (await page.locator("conversation-list .conversations > li").last().getAttribute("aria-setsize")) ===
       String(CONVERSATIONS)
     );
   });
@@ -264,7 +264,7 @@ test("raises no unrequested keyboard on touch, where Enter breaks the line", asy
   await until("the header has the name", async () => (await peerOnScreen(page)) === STRANGER);
   await page.waitForSelector("textarea:visible");
   await page.tap(".back");
-  await page.waitForSelector("people-list:visible");
+  await page.waitForSelector("conversation-list:visible");
   expect(await writes()).toBe(false);
 });
 
@@ -293,15 +293,15 @@ test("ignores keys of an input method everywhere", async () => {
     page.evaluate(() => ({
       hash: location.hash,
       focused: document.activeElement?.localName,
-      texts: [...document.querySelectorAll<HTMLTextAreaElement>("textarea, people-list input")].map(
+      texts: [...document.querySelectorAll<HTMLTextAreaElement>("textarea, conversation-list input")].map(
         (each) => each.value,
       ),
       sheets: document.querySelectorAll("dialog").length,
     }));
   for (const [place, keys] of [
-    ["people-list input", ["Enter", "ArrowDown", "ArrowUp", "Escape"]],
+    ["conversation-list input", ["Enter", "ArrowDown", "ArrowUp", "Escape"]],
     ["message-composer textarea", ["Enter", "ArrowUp", "Escape"]],
-    ["people-list .line[tabindex='0']", ["ArrowDown", "Escape", "/", "?"]],
+    ["conversation-list .line[tabindex='0']", ["ArrowDown", "Escape", "/", "?"]],
     ["chat-thread .message:last-child", ["ArrowUp", "Home", "Escape"]],
   ] as const) {
     if (place.endsWith("input")) {
@@ -341,14 +341,14 @@ test.each([
 test("finds unloaded conversations and users by any part of a name", async () => {
   const page = await enter();
   expect(await line(page, FAR).count()).toBe(0);
-  await page.fill("people-list input", FAR.slice(-3));
+  await page.fill("conversation-list input", FAR.slice(-3));
   await page.waitForSelector(`.conversations a[data-name="${FAR}"] .last:text-matches("Message 3 of")`);
   expect(await page.locator(`.found a[data-name="${FAR}"]`).count()).toBe(0);
-  await page.fill("people-list input", STRANGER.slice(2).toUpperCase());
+  await page.fill("conversation-list input", STRANGER.slice(2).toUpperCase());
   await page.waitForSelector(`.found a[data-name="${STRANGER}"]`);
-  await page.fill("people-list input", "nobody at all");
-  await page.waitForSelector("people-list .note:not(:empty)");
-  await page.fill("people-list input", "");
+  await page.fill("conversation-list input", "nobody at all");
+  await page.waitForSelector("conversation-list .note:not(:empty)");
+  await page.fill("conversation-list input", "");
   await page.waitForSelector(`.conversations a[data-name="${BOB}"]`);
 });
 
@@ -358,42 +358,44 @@ test("lists names that start with the search before those that contain it", asyn
   const page = await chat.open(zoe);
   await line(page, "zzrossana").waitFor();
   const names = () =>
-    page.locator("people-list .line").evaluateAll((all) => all.map((each) => (each as HTMLElement).dataset["name"]));
+    page
+      .locator("conversation-list .line")
+      .evaluateAll((all) => all.map((each) => (each as HTMLElement).dataset["name"]));
   expect(await names()).toEqual(["zzrossana", "ross-peter"]);
-  await page.fill("people-list input", "ros");
+  await page.fill("conversation-list input", "ros");
   await until("the name that starts so is first", async () => (await names()).join() === "ross-peter,zzrossana");
-  await page.fill("people-list input", "ross-");
+  await page.fill("conversation-list input", "ross-");
   await until("one name is left", async () => (await names()).join() === "ross-peter");
 });
 
 test("shows a new user among suggestions and in an open search", async () => {
   const newcomer = await chat.server.person("Live-Ann");
   const page = await chat.open(newcomer);
-  await page.waitForSelector("people-list .found a");
+  await page.waitForSelector("conversation-list .found a");
   await chat.server.person("000-first");
-  await page.waitForSelector('people-list .found li:first-child a[data-name="000-first"]');
-  await page.fill("people-list input", "newly");
-  await page.waitForSelector("people-list .note:not(:empty)");
+  await page.waitForSelector('conversation-list .found li:first-child a[data-name="000-first"]');
+  await page.fill("conversation-list input", "newly");
+  await page.waitForSelector("conversation-list .note:not(:empty)");
   await chat.server.people("very-newly", "unlike");
-  await page.waitForSelector('people-list .found a[data-name="very-newly"]');
-  expect(await page.locator("people-list .found a").count()).toBe(1);
+  await page.waitForSelector('conversation-list .found a[data-name="very-newly"]');
+  expect(await page.locator("conversation-list .found a").count()).toBe(1);
   // The response with suggestions is lost, and a user signs up while the page is offline.
   const lost = page.waitForRequest(/get_users\?q=&/);
   await page.route("**/get_users?q=&*", (route) => route.abort(), { times: 1 });
-  await page.fill("people-list input", "");
+  await page.fill("conversation-list input", "");
   await lost;
-  await page.waitForSelector('people-list .found a[data-name="000-first"]');
+  await page.waitForSelector('conversation-list .found a[data-name="000-first"]');
   await page.context().setOffline(true);
   await chat.server.person("000-second");
   await page.context().setOffline(false);
-  await page.waitForSelector('people-list .found a[data-name="000-second"]');
+  await page.waitForSelector('conversation-list .found a[data-name="000-second"]');
 });
 
 test("scrolls the list to the open conversation after a reload", async () => {
   const isInSight = (page: Page, name: string) =>
     page.evaluate((name) => {
-      const row = document.querySelector(`people-list a[data-name="${name}"]`)?.getBoundingClientRect();
-      const list = document.querySelector("people-list .scroll")?.getBoundingClientRect();
+      const row = document.querySelector(`conversation-list a[data-name="${name}"]`)?.getBoundingClientRect();
+      const list = document.querySelector("conversation-list .scroll")?.getBoundingClientRect();
       return row !== undefined && list !== undefined && row.top >= list.top && row.bottom <= list.bottom;
     }, name);
   const [near, far] = [nameOf(45), AWAY]; // the second is on the next page of the list
@@ -413,6 +415,6 @@ test("scrolls the list to the open conversation after a reload", async () => {
     return !(await isInSight(page, far));
   });
   await (await chat.server.user(2).open()).send(nameOf(0), "the list changes");
-  await page.locator("people-list .last", { hasText: "the list changes" }).waitFor();
+  await page.locator("conversation-list .last", { hasText: "the list changes" }).waitFor();
   expect(await isInSight(page, far)).toBe(false);
 });

@@ -91,7 +91,7 @@ test("disables menu entries until they work, without shifting them later", async
 test("leaves the focus in the search while a name is resolved", async () => {
   const page = await blank(ann);
   await page.goto(chat.url);
-  await page.waitForSelector("people-list .empty:visible");
+  await page.waitForSelector("conversation-list .empty:visible");
   for (const [name, composers] of [
     ["Bob", 1],
     ["Unknown-name", 0],
@@ -105,7 +105,7 @@ test("leaves the focus in the search while a name is resolved", async () => {
     await page.waitForSelector("chat-thread .greeting:visible");
     expect(await page.locator("message-composer:visible").count()).toBe(composers);
     await page.keyboard.type("cd");
-    expect(await page.inputValue("people-list input")).toBe("abcd");
+    expect(await page.inputValue("conversation-list input")).toBe("abcd");
     await page.unrouteAll({ behavior: "wait" });
     await page.keyboard.press("Escape");
   }

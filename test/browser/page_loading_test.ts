@@ -180,7 +180,7 @@ describe("a conversation in the address", () => {
     await page.goto(`${chat.url}/#Bob`, { waitUntil: "commit" });
     await page.waitForSelector("chat-thread .skeleton i");
     const box = (await page.locator(".conversation").boundingBox())!;
-    const list = await page.locator("people-list").boundingBox();
+    const list = await page.locator("conversation-list").boundingBox();
     expect(box.width).toBe(viewport.width - (viewport === wide ? list!.width : 0));
     release();
     await page.waitForSelector("chat-thread .message");

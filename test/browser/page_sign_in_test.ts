@@ -12,7 +12,7 @@ import { pageErrors } from "../support/page_errors.ts";
 import { until } from "../support/until.ts";
 
 const chat = useBrowser();
-const EMPTY_LIST = "people-list .empty:visible";
+const EMPTY_LIST = "conversation-list .empty:visible";
 
 /** Opens a conversation, and ends the session from elsewhere. */
 async function endElsewhere(person: Person, peer: string, locale = "en-GB"): Promise<Page> {
@@ -122,7 +122,7 @@ describe("a session that ended elsewhere", () => {
       await page.reload();
       await scripted(page);
       await signIn(page);
-      await page.waitForSelector("people-list");
+      await page.waitForSelector("conversation-list");
       expect([new URL(page.url()).origin, new URL(page.url()).pathname]).toEqual([chat.url, "/"]);
       expect((await ann!.logIn()).cookie).not.toBe("");
     },

@@ -72,7 +72,7 @@ test("opens at the first of many unread messages, and marks only visible ones re
   await page.click(".jump");
   await until("the end is reached", async () => (await bottom(page)) < 5);
   expect(await page.locator(".jump").isHidden()).toBe(true);
-  await until("all are read", () => page.locator(`people-list a[data-name="${MANY_UNREAD}"] .badge`).isHidden());
+  await until("all are read", () => page.locator(`conversation-list a[data-name="${MANY_UNREAD}"] .badge`).isHidden());
 
   // The line stays until the user opens another conversation.
   await page.evaluate(() => document.querySelector("chat-thread .scroller")?.scrollTo(0, 0));
@@ -81,7 +81,7 @@ test("opens at the first of many unread messages, and marks only visible ones re
     return (await page.locator("chat-thread .day.new").count()) === 1;
   });
   for (const name of [LONG, MANY_UNREAD]) {
-    await page.click(`people-list a[data-name="${name}"]`);
+    await page.click(`conversation-list a[data-name="${name}"]`);
     await until("the conversation is on screen", async () => (await peerOnScreen(page)) === name);
     await page.waitForSelector("chat-thread .message");
   }
@@ -153,7 +153,7 @@ test("counts and announces once the messages that arrive while reading further u
   const page = await enter();
   const bob = await chat.server.user(WRITER).open();
   for (let i = 1; i <= 40; i++) await bob.send(READER, `line ${i}`);
-  await page.click(`people-list a[data-name="${nameOf(WRITER)}"]`);
+  await page.click(`conversation-list a[data-name="${nameOf(WRITER)}"]`);
   await page.click(".jump");
   await until("the end is reached", async () => (await bottom(page)) < 5);
   await scrollUp(page, 500);
@@ -195,7 +195,9 @@ test("draws the line above messages that arrived while the page was closed or hi
     }, state);
   await other.send(READER, "seen");
   await again.locator("chat-thread .message .text", { hasText: /^seen$/ }).waitFor();
-  await until("the message is read", () => again.locator(`people-list a[data-name="${MISSED}"] .badge`).isHidden());
+  await until("the message is read", () =>
+    again.locator(`conversation-list a[data-name="${MISSED}"] .badge`).isHidden(),
+  );
   await visible("hidden");
   for (let i = 1; i <= 30; i++) await other.send(READER, `behind ${i}`);
   await until("all are counted", async () => (await again.locator(".jump .count").textContent()) === "30 new");
@@ -263,12 +265,12 @@ test("works by keyboard, and returns the focus", async () => {
   expect(await focused(page)).toBe("search");
 
   // Users of voice control can turn off single keys.
-  await page.click("people-list .me");
+  await page.click("conversation-list .me");
   await page.click("#menu .keys");
   await page.uncheck(".keys-sheet input");
   await page.click(".keys-sheet .primary");
   await until("the sheet is closed", async () => (await page.locator(".keys-sheet").count()) === 0);
-  await page.locator("people-list .me").focus();
+  await page.locator("conversation-list .me").focus();
   await press("?");
   await press("/");
   expect([await focused(page), await page.locator(".keys-sheet").count()]).toEqual(["button", 0]);
@@ -279,7 +281,7 @@ test("opens the search from a conversation on a phone, and returns to its line o
   await until("the composer has the focus", async () => (await focused(page)) === "textarea");
   await page.keyboard.press("Control+k");
   await until("the search has the focus", async () => (await focused(page)) === "search");
-  await page.click(`people-list a[data-name="${FEW_UNREAD}"]`);
+  await page.click(`conversation-list a[data-name="${FEW_UNREAD}"]`);
   await until("the composer has the focus", async () => (await focused(page)) === "textarea");
   await page.keyboard.press("Escape");
   await until("the line has the focus", async () => (await focused(page)) === FEW_UNREAD);
@@ -287,12 +289,12 @@ test("opens the search from a conversation on a phone, and returns to its line o
 
 test("renders a window of a long list, and reaches every row", async () => {
   const page = await enter();
-  const rows = () => page.locator("people-list .conversations > li").count();
-  const height = () => page.evaluate(() => document.querySelector("people-list .scroll")?.scrollHeight ?? 0);
-  const last = page.locator("people-list .conversations > li").last();
+  const rows = () => page.locator("conversation-list .conversations > li").count();
+  const height = () => page.evaluate(() => document.querySelector("conversation-list .scroll")?.scrollHeight ?? 0);
+  const last = page.locator("conversation-list .conversations > li").last();
   const place = async () => [await last.getAttribute("aria-posinset"), await last.getAttribute("aria-setsize")];
   await until("the last row is there", async () => {
-    await page.evaluate(() => document.querySelector("people-list .scroll")?.scrollBy(0, 1_000_000));
+    await page.evaluate(() => document.querySelector("conversation-list .scroll")?.scrollBy(0, 1_000_000));
     const [at, of] = await place();
     return at === of && Number(of) > 300;
   });
@@ -301,7 +303,7 @@ test("renders a window of a long list, and reaches every row", async () => {
   const name = await last.locator("a").getAttribute("data-name");
   await last.locator("a").click();
   await page.waitForSelector("chat-thread .message");
-  await page.evaluate(() => document.querySelector("people-list .scroll")?.scrollTo(0, 0));
+  await page.evaluate(() => document.querySelector("conversation-list .scroll")?.scrollTo(0, 0));
   await until("the first row is there", async () => (await page.locator('li[aria-posinset="1"]').count()) === 1);
   expect(await rows()).toBeLessThan(100);
   await page.focus("textarea");
@@ -321,16 +323,16 @@ test("renders a window of a long list, and reaches every row", async () => {
 test("grows the list's rows with the text in place, and reaches every row", async () => {
   const page = await enter();
   const scroll = (to: number) =>
-    page.evaluate((to) => document.querySelector("people-list .scroll")?.scrollTo(0, to), to);
+    page.evaluate((to) => document.querySelector("conversation-list .scroll")?.scrollTo(0, to), to);
   const top = () =>
     page.evaluate(() => {
-      const edge = document.querySelector("people-list .scroll")?.getBoundingClientRect().top ?? 0;
-      const rows = [...document.querySelectorAll<HTMLElement>("people-list .line")];
+      const edge = document.querySelector("conversation-list .scroll")?.getBoundingClientRect().top ?? 0;
+      const rows = [...document.querySelectorAll<HTMLElement>("conversation-list .line")];
       const first = rows.find((row) => row.getBoundingClientRect().bottom > edge + 8);
       const { top = 1_000, height = 0 } = first?.getBoundingClientRect() ?? {};
       return { name: first?.dataset["name"], height, isDrawn: top < edge + 8 };
     });
-  const last = page.locator("people-list .conversations > li").last();
+  const last = page.locator("conversation-list .conversations > li").last();
   await until("the last row is there", async () => {
     await scroll(1_000_000);
     const count = await last.getAttribute("aria-setsize"); // absent while a short list is rendered whole

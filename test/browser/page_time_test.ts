@@ -63,7 +63,7 @@ test("updates its day lines and its list at midnight", async () => {
   await page.clock.install({ time: new Date("2026-07-14T22:59:50Z") });
   await page.goto(`${chat.url}/#Bob`);
   await shows(page, "Today", "21:55", "22:10");
-  const when = page.locator('people-list a[data-name="Bob"] time');
+  const when = page.locator('conversation-list a[data-name="Bob"] time');
   expect(await when.innerText()).toBe("22:10");
   await page.clock.runFor(15_000);
   await shows(page, "Yesterday", "21:55", "22:10");

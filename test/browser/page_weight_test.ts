@@ -136,7 +136,7 @@ test.each(["en-GB", "el-GR"])(
     await page.goto(`${wire.url}/`);
     await page.evaluate(async () => void (await navigator.serviceWorker.ready)); // no one types faster
     await fillForm(page, { username, password: PASSWORD });
-    await page.waitForSelector("people-list .empty:visible");
+    await page.waitForSelector("conversation-list .empty:visible");
     await idle(page, wire);
     weigh(`${locale}, login and chat`, wire);
     expect([...wire.received.keys()].filter((path) => path.includes("/words/"))).toHaveLength(1);
@@ -149,7 +149,7 @@ test("loads exactly the files that the benchmark counts when signed in, within 7
   const user = await chat.server.person("Signed-in");
   const page = await visitor(wire.url, "en-GB", user);
   await page.goto(`${wire.url}/`);
-  await page.waitForSelector("people-list .empty:visible");
+  await page.waitForSelector("conversation-list .empty:visible");
   await idle(page, wire);
   weigh("chat", wire);
   const { files } = await download(chat.server.port, "/", { Cookie: user.cookie });

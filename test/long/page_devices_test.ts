@@ -39,7 +39,7 @@ beforeAll(async () => {
 afterAll(() => pods?.[1].stop());
 
 const open = (pod: TestApp, person: Person) =>
-  chat.open(person, "/", { url: localhost(pod.url), ready: "people-list .line" });
+  chat.open(person, "/", { url: localhost(pod.url), ready: "conversation-list .line" });
 
 /** Measures until all pages show an act; the median must be within the bound. */
 async function agree(
@@ -63,7 +63,8 @@ const last = (page: Page, text: string) => async () =>
 const ticked = (page: Page, state: string) => async () =>
   (await page.locator("chat-thread .message").last().locator(".tick").getAttribute("data-state")) === state;
 const badge = (page: Page, number: string) => async () =>
-  (await page.locator('people-list a[data-name="Bob"] .badge:not([hidden]) .number').allInnerTexts()).join() === number;
+  (await page.locator('conversation-list a[data-name="Bob"] .badge:not([hidden]) .number').allInnerTexts()).join() ===
+  number;
 const status = (page: Page, words: RegExp) => async () =>
   words.test(await page.locator("chat-header .status").innerText());
 test("shows a sent message, and that it was read, on the other device and to the peer", async () => {

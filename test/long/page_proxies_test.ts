@@ -154,7 +154,7 @@ test.each(AT_LOAD)(
     const page = await open(ann, "/");
     await shows(page, INTERCEPTED);
     proxy.answer = () => undefined;
-    await page.waitForSelector("people-list .empty:visible");
+    await page.waitForSelector("conversation-list .empty:visible");
     await connects(page);
   },
   60_000,
@@ -196,7 +196,7 @@ test.each(INSTEAD.filter(([what]) => what.endsWith("HTML")))(
 test("remembers the user on an intercepted login page", async () => {
   const ann = await chat.server.person("Portal-Login");
   const page = await open(ann, "/");
-  await page.waitForSelector("people-list .empty:visible");
+  await page.waitForSelector("conversation-list .empty:visible");
   proxy.answer = ({ url }) => (new URL(url).pathname === "/me" ? html("Sign in", 401) : undefined);
   const answered = page.waitForResponse("**/me");
   await page.goto(`${proxy.url}/login`);

@@ -138,8 +138,8 @@ test("scrolls ten thousand messages at 60 frames/s", async () => {
 test("scrolls two thousand conversations at 60 frames/s, to the last and back", async () => {
   const page = await enter();
   const cdp = await page.context().newCDPSession(page);
-  const rows = page.locator("people-list .conversations > li");
-  const turn = (by: number, forMs: number) => wheel(page, cdp, "people-list .scroll", by, forMs);
+  const rows = page.locator("conversation-list .conversations > li");
+  const turn = (by: number, forMs: number) => wheel(page, cdp, "conversation-list .scroll", by, forMs);
   const last = async () => (await rows.last().getAttribute("aria-posinset")) === String(CONVERSATIONS);
   const first = async () => (await rows.first().getAttribute("aria-posinset")) === "1";
   const reach = async (by: number, there: () => Promise<boolean>) => {
@@ -162,11 +162,11 @@ test("scrolls two thousand conversations at 60 frames/s, to the last and back", 
 
 test("finds a name among five thousand users while it is typed", async () => {
   const page = await enter();
-  const found = page.locator("people-list .found a");
+  const found = page.locator("conversation-list .found a");
   const took: number[] = [];
   for (const query of ["p04", "p049", "p0499", "p04999"]) {
-    await page.fill("people-list input", "");
-    await page.fill("people-list input", query);
+    await page.fill("conversation-list input", "");
+    await page.fill("conversation-list input", query);
     const begun = performance.now();
     await found.first().waitFor();
     took.push(performance.now() - begun);
@@ -184,14 +184,14 @@ test("types without delay while forty messages a second arrive", async () => {
     "the whole list is loaded",
     () =>
       page.evaluate(async (all) => {
-        const scroll = document.querySelector("people-list .scroll");
+        const scroll = document.querySelector("conversation-list .scroll");
         scroll?.scrollTo(0, scroll.scrollHeight);
         await new Promise(requestAnimationFrame);
-        return document.querySelector("people-list li:last-child")?.getAttribute("aria-setsize") === String(all);
+        return document.querySelector("conversation-list li:last-child")?.getAttribute("aria-setsize") === String(all);
       }, CONVERSATIONS),
     60_000,
   );
-  await page.evaluate(() => document.querySelector("people-list .scroll")?.scrollTo(0, 0));
+  await page.evaluate(() => document.querySelector("conversation-list .scroll")?.scrollTo(0, 0));
   const tabs = await Promise.all([1, 2, 3, 4].map((one) => chat.server.user(one).open()));
   const turn = { over: false };
   const writing = (async () => {
@@ -224,7 +224,8 @@ test("types without delay while forty messages a second arrive", async () => {
   expect(percentile(delays, 0.95)).toBeLessThan(50 * BUSY);
   await until("all messages are listed", () =>
     page.evaluate(
-      (last) => [...document.querySelectorAll("people-list .last")].some(({ textContent }) => textContent === last),
+      (last) =>
+        [...document.querySelectorAll("conversation-list .last")].some(({ textContent }) => textContent === last),
       `and ${sent}`,
     ),
   );

@@ -81,7 +81,7 @@ export class BrowserFixture<S extends Site> {
     await page.goto((options.url ?? this.url) + path);
     if (ready !== undefined) await page.waitForSelector(ready);
     else if (path.startsWith("/#")) await page.waitForSelector(FIELD);
-    else if (path === "/") await page.waitForSelector("people-list .line, people-list .empty:visible");
+    else if (path === "/") await page.waitForSelector("conversation-list .line, conversation-list .empty:visible");
     else await scripted(page);
     return page;
   }
@@ -114,7 +114,7 @@ export async function signUp(page: Page, url: string, name: string): Promise<voi
   await page.goto(`${url}/signup`);
   await fillForm(page, { username: name, password: PASSWORD, confirm: PASSWORD });
   await page.waitForURL(`${url}/`);
-  await page.waitForSelector("people-list");
+  await page.waitForSelector("conversation-list");
 }
 
 /** Fills inputs by id and submits their form with Enter. */
@@ -125,7 +125,7 @@ export async function fillForm(page: Page, fields: Record<string, string>): Prom
 
 /** Signs out through the menu. */
 export async function signOut(page: Page): Promise<void> {
-  await page.click("people-list .me");
+  await page.click("conversation-list .me");
   await page.click("#menu .sign-out button:enabled");
 }
 

@@ -69,7 +69,7 @@ const breakScripts = (page: Page) => page.route("**/js/util/names.js", (route) =
 
 /** Opens the menu once its buttons work, with all its parts. */
 const openMenu = async (page: Page) => {
-  await page.waitForSelector("people-list .line");
+  await page.waitForSelector("conversation-list .line");
   await page.click(".me");
   await page.waitForSelector("#menu .sound:enabled", { state: "attached" });
 };
@@ -100,8 +100,8 @@ export const STATES: readonly State[] = [
   },
   { name: "sign-up, closed", path: "/signup", server: "closed", shows: ".why:visible" },
   { name: "sign-up, invitation required", path: "/signup", server: "invite", shows: ".why:visible" },
-  { name: "no conversations", user: "Newcomer", path: "/", shows: "people-list .empty:visible" },
-  { name: "conversations", user: "Ann", path: "/", shows: "people-list .line" },
+  { name: "no conversations", user: "Newcomer", path: "/", shows: "conversation-list .empty:visible" },
+  { name: "conversations", user: "Ann", path: "/", shows: "conversation-list .line" },
   { name: "conversation, empty", user: "Newcomer", path: "/#Ann", shows: ".greeting:visible" },
   { name: "conversation, unknown name", user: "Ann", path: "/#unknown-name", shows: ".greeting:visible" },
   { name: "conversation, history", user: "Ann", path: "/#Bob", shows: ".message pre" },
@@ -262,23 +262,23 @@ export const STATES: readonly State[] = [
     user: "Ann",
     path: "/",
     shows: ".found a",
-    reloaded: "people-list .line",
-    act: (page) => page.fill("people-list input", "newc"),
+    reloaded: "conversation-list .line",
+    act: (page) => page.fill("conversation-list input", "newc"),
   },
   {
     name: "search, no results",
     user: "Ann",
     path: "/",
-    shows: "people-list .note:not(:empty)",
-    reloaded: "people-list .line",
-    act: (page) => page.fill("people-list input", "unknown-name"),
+    shows: "conversation-list .note:not(:empty)",
+    reloaded: "conversation-list .line",
+    act: (page) => page.fill("conversation-list input", "unknown-name"),
   },
   {
     name: "menu",
     user: "Ann",
     path: "/",
     shows: "#menu:popover-open",
-    reloaded: "people-list .line",
+    reloaded: "conversation-list .line",
     act: openMenu,
   },
   {
@@ -286,7 +286,7 @@ export const STATES: readonly State[] = [
     user: "Host",
     path: "/",
     shows: "invite-link .made:visible",
-    reloaded: "people-list .line",
+    reloaded: "conversation-list .line",
     act: async (page) => {
       await openMenu(page);
       await page.click("invite-link .ask");
@@ -297,7 +297,7 @@ export const STATES: readonly State[] = [
     user: "Ann",
     path: "/",
     shows: ".keys-sheet",
-    reloaded: "people-list .line",
+    reloaded: "conversation-list .line",
     act: async (page) => {
       await openMenu(page);
       await page.click("#menu .keys");

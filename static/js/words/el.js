@@ -44,7 +44,7 @@ export default {
   language: "Γλώσσα",
 
   // People
-  people: "Συζητήσεις",
+  conversations: "Συζητήσεις",
   search: "Αναζήτηση ατόμων",
   search_label: "Αναζήτηση ατόμων με το όνομά τους",
   clear_search: "Καθαρισμός",

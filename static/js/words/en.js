@@ -44,7 +44,7 @@ export default {
   language: "Language",
 
   // People
-  people: "Conversations",
+  conversations: "Conversations",
   search: "Find people",
   search_label: "Find people by name",
   clear_search: "Clear",

@@ -14,7 +14,7 @@ const WATCHED_LINES = 100; // the first ones and those on screen; others keep th
 /** Rows rendered above and below the viewport. */
 const OVERSCAN_ROWS = 30;
 
-export class PeopleList extends HTMLElement {
+export class ConversationList extends HTMLElement {
   /** @type {Chat | undefined} */
   #chat;
   /** @type {PeopleSearch | undefined} */
@@ -336,4 +336,4 @@ function setAttribute(element, name, value) {
   else element.setAttribute(name, value);
 }
 
-customElements.define("people-list", PeopleList);
+customElements.define("conversation-list", ConversationList);
