@@ -4,7 +4,7 @@ import { createChat } from "./chat_model.js";
 import * as api from "./sync/api.js";
 import "./elements/chat_header.js";
 import "./elements/chat_thread.js";
-import "./elements/connection_line.js";
+import "./elements/connection_banner.js";
 import "./elements/conversation_list.js";
 import "./elements/message_composer.js";
 import { goBack, route, startMenu, startNavigation } from "./navigation.js";
@@ -53,8 +53,8 @@ const header = find(document, "chat-header");
 const thread = find(document, "chat-thread");
 /** @type {import("./elements/message_composer.js").MessageComposer} */
 const composer = find(document, "message-composer");
-/** @type {NodeListOf<import("./elements/connection_line.js").ConnectionLine>} */
-const lines = document.querySelectorAll("connection-line");
+/** @type {NodeListOf<import("./elements/connection_banner.js").ConnectionBanner>} */
+const banners = document.querySelectorAll("connection-banner");
 
 /** Whether the user signed out, in this tab or another; nothing is stored from then on. */
 let isSignedOut = false;
@@ -68,7 +68,7 @@ async function requestMe() {
       return await api.me();
     } catch (error) {
       if (error instanceof api.SignedOut) return undefined;
-      for (const line of lines) line.wait(error instanceof api.Intercepted ? "intercepted" : undefined);
+      for (const banner of banners) banner.wait(error instanceof api.Intercepted ? "intercepted" : undefined);
       pageStarted();
       await new Promise((resolve) => setTimeout(resolve, 1_000 + Math.random() * 1_000));
     }
@@ -126,7 +126,7 @@ async function start(me, isConfirmed) {
     cache.end();
   });
 
-  for (const part of [conversationList, header, thread, composer, ...lines]) part.start(chat);
+  for (const part of [conversationList, header, thread, composer, ...banners]) part.start(chat);
   chat.conversations.on("list", () => showTitle(chat.conversations.unread));
   startNotifications(chat);
   startMenu(chat, {
@@ -145,7 +145,7 @@ async function start(me, isConfirmed) {
   header.addEventListener("back", goBack);
   startNavigation(chat, { conversationList, header, thread, composer });
   followPage(connection);
-  followVersion(chat, lines);
+  followVersion(chat, banners);
   syncTabs(me, { outbox, drafts });
   addEventListener("beforeunload", (event) => {
     if (outbox.isVolatile && outbox.size > 0) event.preventDefault();
@@ -182,7 +182,7 @@ function followPage(connection) {
 }
 
 function renderAll() {
-  for (const part of [conversationList, header, thread, composer, ...lines]) part.render();
+  for (const part of [conversationList, header, thread, composer, ...banners]) part.render();
 }
 
 /** @param {number} unread */

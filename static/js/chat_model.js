@@ -33,7 +33,8 @@ export function createChat(me, { api, connection, outbox, drafts = new Drafts(),
   const people = new PeopleDirectory(me, { api, conversations, send: (frame) => connection.send(frame) });
   const sync = new SyncEngine(me, { api, connection, outbox, conversations, people, cache });
   cache?.start({
-    newest: () => conversations.lines().flatMap(({ conversation }) => (conversation.lastSeq > 0 ? [conversation] : [])),
+    newest: () =>
+      conversations.entries().flatMap(({ conversation }) => (conversation.lastSeq > 0 ? [conversation] : [])),
     fetch: (peer, limit) => api.messages(me, peer, { limit }),
   });
   conversations.on("conversation", (peer) => cache?.changed(conversations.with(peer)));

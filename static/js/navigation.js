@@ -36,7 +36,7 @@ export function startNavigation(model, parts) {
   find(document, ".open").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     if (event.key !== "Escape" || document.querySelector(":popover-open")) return;
     if (isNarrow()) goBack();
-    else elements.conversationList.focusLine(chat.conversations.open ?? "");
+    else elements.conversationList.focusEntry(chat.conversations.open ?? "");
   });
   navigator.serviceWorker?.addEventListener("message", ({ data }) => {
     if (typeof data?.open === "string") location.hash = encodeURIComponent(data.open);
@@ -113,7 +113,7 @@ export async function route() {
   if (name === "") {
     chat.conversations.show(undefined);
     if (returnsToSearch) conversationList.focusSearch();
-    else if (previous !== undefined) conversationList.focusLine(previous);
+    else if (previous !== undefined) conversationList.focusEntry(previous);
     returnsToSearch = false;
     return;
   }

@@ -11,9 +11,9 @@ const RELOADED_FOR = "chatify.reloaded_for";
 
 /**
  * @param {import("./chat_model.js").Chat} chat
- * @param {Iterable<import("./elements/connection_line.js").ConnectionLine>} lines where the reload is offered
+ * @param {Iterable<import("./elements/connection_banner.js").ConnectionBanner>} banners where the reload is offered
  */
-export function followVersion(chat, lines) {
+export function followVersion(chat, banners) {
   /** @type {string | undefined} */
   let newer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -21,7 +21,7 @@ export function followVersion(chat, lines) {
 
   chat.sync.on("hello", (version) => {
     newer = version === VERSION ? undefined : version;
-    for (const line of lines) line.offerUpdate(newer !== undefined);
+    for (const banner of banners) banner.offerUpdate(newer !== undefined);
     plan();
   });
   document.addEventListener("visibilitychange", plan);

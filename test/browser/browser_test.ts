@@ -73,8 +73,8 @@ test("delivers messages once and in order when the server is killed and restarte
     wrote.push(`away ${i}`);
     await write(ann, `away ${i}`);
   }
-  await until("the page shows that it reconnects", () => ann.locator("connection-line:visible").first().isVisible());
-  expect(await ann.locator("connection-line:visible").first().innerText()).toMatch(/\w/);
+  await until("the page shows that it reconnects", () => ann.locator("connection-banner:visible").first().isVisible());
+  expect(await ann.locator("connection-banner:visible").first().innerText()).toMatch(/\w/);
   await Bun.sleep(1_500); // attempts to reconnect fail
   await chat.server.start();
   await until("Bob has everything", async () => (await texts(bob)).length === wrote.length, 40_000);
@@ -82,7 +82,7 @@ test("delivers messages once and in order when the server is killed and restarte
   await shows(ann, ...wrote);
   await until(
     "the connection line is hidden",
-    async () => (await ann.locator("connection-line:visible").count()) === 0,
+    async () => (await ann.locator("connection-banner:visible").count()) === 0,
   );
   await bob.reload();
   await shows(bob, ...wrote);

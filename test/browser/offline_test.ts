@@ -176,7 +176,7 @@ test("opens without a server, queues messages, and later sends them once and in 
   await shows(page, "one", "two");
   expect(await draft(page)).toBe("not finis");
   expect(await page.locator('conversation-list a[data-name="Off-Bob"] .last').innerText()).toBe("two");
-  await until("the page shows that it reconnects", () => page.locator("connection-line:visible").first().isVisible());
+  await until("the page shows that it reconnects", () => page.locator("connection-banner:visible").first().isVisible());
   await page.fill("conversation-list input", "nobody at all");
   await until(
     "the search reports that it needs the network",
@@ -422,9 +422,9 @@ test("shows Greek offline, by the browser's language or by choice, and loads it 
     await cutOff(page);
     expect(await page.getAttribute("html", "lang")).toBe("el");
     expect(await page.getAttribute("message-composer textarea", "placeholder")).toBe("Γράψε ένα μήνυμα");
-    const line = page.locator("connection-line:visible").first();
+    const banner = page.locator("connection-banner:visible").first();
     await until("the page shows in Greek that it is offline", async () =>
-      /εκτός σύνδεσης/.test(await line.innerText()),
+      /εκτός σύνδεσης/.test(await banner.innerText()),
     );
     await context.close();
   }
@@ -474,7 +474,7 @@ test("works in a browser without storage, and warns about pending messages", asy
   await until("the page warns", async () =>
     /cannot save/.test(
       await page
-        .locator("connection-line:visible")
+        .locator("connection-banner:visible")
         .first()
         .innerText()
         .catch(() => ""),

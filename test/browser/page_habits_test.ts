@@ -41,7 +41,7 @@ const chat = useBrowser(() =>
 const enter = (peer?: string, options: BrowserContextOptions = {}, user = 0): Promise<Page> =>
   chat.open(chat.server.user(user), peer === undefined ? "/" : `/#${peer}`, options);
 
-const line = (page: Page, name: string) => page.locator(`conversation-list a[data-name="${name}"]`);
+const entry = (page: Page, name: string) => page.locator(`conversation-list a[data-name="${name}"]`);
 const current = async (page: Page) =>
   (await page.locator("conversation-list [aria-current]").getAttribute("data-name")) ?? "";
 const focused = (page: Page) =>
@@ -76,9 +76,9 @@ test("marks the open conversation in the list, forward and back", async () => {
   const page = await enter(BOB);
   const both = async (name: string) => (await peerOnScreen(page)) === name && (await current(page)) === name;
   await until("Bob is open", () => both(BOB));
-  await line(page, CARL).click();
+  await entry(page, CARL).click();
   await until("Carl is open", () => both(CARL));
-  await line(page, BOB).click();
+  await entry(page, BOB).click();
   await until("Bob is open again", () => both(BOB));
   await page.goBack();
   await until("Carl is open after going back", () => both(CARL));
@@ -102,7 +102,7 @@ test("opens the first result on Enter, even before results arrive", async () => 
 
 test("keeps the focus on a row that moves up, and closes only the menu on Escape", async () => {
   const page = await enter(BOB);
-  await line(page, CARL).click();
+  await entry(page, CARL).click();
   await until("Carl is on screen", async () => (await peerOnScreen(page)) === CARL);
   await page.waitForSelector("textarea:visible");
   await page.keyboard.press("Escape");
@@ -110,7 +110,7 @@ test("keeps the focus on a row that moves up, and closes only the menu on Escape
   await (await chat.server.user(2).open()).send(nameOf(0), "I am first now");
   await until(
     "the row is the first",
-    async () => (await page.locator("conversation-list .line").first().getAttribute("data-name")) === CARL,
+    async () => (await page.locator("conversation-list .entry").first().getAttribute("data-name")) === CARL,
   );
   expect(await focused(page)).toBe(CARL);
 
@@ -204,7 +204,7 @@ test("respects mute and deleted accounts of unloaded conversations", async () =>
   await muted.send(nameOf(0), "psst");
   await request;
   release();
-  await line(page, MUTED).waitFor();
+  await entry(page, MUTED).waitFor();
   await Bun.sleep(500); // a sound would play within this time
   expect(await page.evaluate(() => Reflect.get(globalThis, "sounds") as number)).toBe(0);
 
@@ -301,7 +301,7 @@ test("ignores keys of an input method everywhere", async () => {
   for (const [place, keys] of [
     ["conversation-list input", ["Enter", "ArrowDown", "ArrowUp", "Escape"]],
     ["message-composer textarea", ["Enter", "ArrowUp", "Escape"]],
-    ["conversation-list .line[tabindex='0']", ["ArrowDown", "Escape", "/", "?"]],
+    ["conversation-list .entry[tabindex='0']", ["ArrowDown", "Escape", "/", "?"]],
     ["chat-thread .message:last-child", ["ArrowUp", "Home", "Escape"]],
   ] as const) {
     if (place.endsWith("input")) {
@@ -340,7 +340,7 @@ test.each([
 
 test("finds unloaded conversations and users by any part of a name", async () => {
   const page = await enter();
-  expect(await line(page, FAR).count()).toBe(0);
+  expect(await entry(page, FAR).count()).toBe(0);
   await page.fill("conversation-list input", FAR.slice(-3));
   await page.waitForSelector(`.conversations a[data-name="${FAR}"] .last:text-matches("Message 3 of")`);
   expect(await page.locator(`.found a[data-name="${FAR}"]`).count()).toBe(0);
@@ -356,10 +356,10 @@ test("lists names that start with the search before those that contain it", asyn
   const [zoe, ross, other] = await chat.server.people("Zoe-S", "zzrossana", "ross-peter");
   for (const person of [ross!, other!].toReversed()) await (await person.open()).send("Zoe-S", "hello");
   const page = await chat.open(zoe);
-  await line(page, "zzrossana").waitFor();
+  await entry(page, "zzrossana").waitFor();
   const names = () =>
     page
-      .locator("conversation-list .line")
+      .locator("conversation-list .entry")
       .evaluateAll((all) => all.map((each) => (each as HTMLElement).dataset["name"]));
   expect(await names()).toEqual(["zzrossana", "ross-peter"]);
   await page.fill("conversation-list input", "ros");

@@ -327,7 +327,7 @@ test("grows the list's rows with the text in place, and reaches every row", asyn
   const top = () =>
     page.evaluate(() => {
       const edge = document.querySelector("conversation-list .scroll")?.getBoundingClientRect().top ?? 0;
-      const rows = [...document.querySelectorAll<HTMLElement>("conversation-list .line")];
+      const rows = [...document.querySelectorAll<HTMLElement>("conversation-list .entry")];
       const first = rows.find((row) => row.getBoundingClientRect().bottom > edge + 8);
       const { top = 1_000, height = 0 } = first?.getBoundingClientRect() ?? {};
       return { name: first?.dataset["name"], height, isDrawn: top < edge + 8 };
@@ -415,7 +415,7 @@ test("keeps the position far up when the window or the text changes size", async
       await page.setViewportSize(portrait);
     },
     "a line about the connection": () =>
-      page.evaluate(() => document.querySelector(".open connection-line")?.removeAttribute("hidden")),
+      page.evaluate(() => document.querySelector(".open connection-banner")?.removeAttribute("hidden")),
     "turned while more history comes": async () => {
       await page.setViewportSize({ width: 844, height: 390 });
       await page.evaluate(() => document.querySelector("chat-thread .scroller")?.dispatchEvent(new Event("scroll")));
@@ -451,7 +451,7 @@ test("stays at the end whatever appears", async () => {
     }, selector);
   const steps: Record<string, () => Promise<unknown>> = {
     "the question of notifications": show(".ask-notifications"),
-    "the line about the connection": show(".open connection-line"),
+    "the connection banner": show(".open connection-banner"),
     "a text of eight lines": () => page.fill("textarea", "line\n".repeat(8)),
     "a text too long": () => page.fill("textarea", "x".repeat(4_001)),
     "an empty field": () => page.fill("textarea", ""),

@@ -39,7 +39,7 @@ beforeAll(async () => {
 afterAll(() => pods?.[1].stop());
 
 const open = (pod: TestApp, person: Person) =>
-  chat.open(person, "/", { url: localhost(pod.url), ready: "conversation-list .line" });
+  chat.open(person, "/", { url: localhost(pod.url), ready: "conversation-list .entry" });
 
 /** Measures until all pages show an act; the median must be within the bound. */
 async function agree(

@@ -24,7 +24,7 @@ async function open(user: Person, path: string, options: BrowserContextOptions =
   return page;
 }
 
-const trouble = async (page: Page) => (await page.locator("connection-line:visible").allInnerTexts()).join();
+const trouble = async (page: Page) => (await page.locator("connection-banner:visible").allInnerTexts()).join();
 const shows = (page: Page, words: RegExp) =>
   until(`the page shows ${words}`, async () => words.test(await trouble(page)), 15_000);
 const connects = (page: Page) => until("the page is connected", async () => (await trouble(page)) === "", 40_000);
@@ -172,7 +172,7 @@ test("leads to the sign-in by a button, and keeps the draft", async () => {
   };
   proxy.cut();
   await shows(page, INTERCEPTED);
-  await page.click("connection-line:visible button");
+  await page.click("connection-banner:visible button");
   await page.waitForURL(`${proxy.url}/sso**`);
   proxy.answer = () => undefined;
   await page.goto(`${proxy.url}/#${ann.name}`);

@@ -70,7 +70,7 @@ async function open(hidden = false): Promise<Page> {
 
 const versionOf = (page: Page) =>
   page.evaluate(() => document.querySelector<HTMLScriptElement>("script[type=module]")?.src.split("/")[4]);
-const OFFER = "connection-line[data-state=update]:visible";
+const OFFER = "connection-banner[data-state=update]:visible";
 const offers = (page: Page) =>
   until("the page offers to reload", async () => (await page.locator(OFFER).count()) === 1, 20_000);
 /** Waits until the page has reloaded completely. */

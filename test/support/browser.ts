@@ -81,7 +81,7 @@ export class BrowserFixture<S extends Site> {
     await page.goto((options.url ?? this.url) + path);
     if (ready !== undefined) await page.waitForSelector(ready);
     else if (path.startsWith("/#")) await page.waitForSelector(FIELD);
-    else if (path === "/") await page.waitForSelector("conversation-list .line, conversation-list .empty:visible");
+    else if (path === "/") await page.waitForSelector("conversation-list .entry, conversation-list .empty:visible");
     else await scripted(page);
     return page;
   }

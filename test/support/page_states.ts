@@ -62,14 +62,14 @@ const goOffline = async (page: Page) => {
   });
 };
 
-const TROUBLE = "connection-line[data-state=trouble]:visible";
+const TROUBLE = "connection-banner[data-state=trouble]:visible";
 const refuseSockets = (page: Page, code?: number) =>
   page.routeWebSocket(/\/ws\//, (socket) => socket.close(code === undefined ? {} : { code }));
 const breakScripts = (page: Page) => page.route("**/js/util/names.js", (route) => route.abort("failed"));
 
 /** Opens the menu once its buttons work, with all its parts. */
 const openMenu = async (page: Page) => {
-  await page.waitForSelector("conversation-list .line");
+  await page.waitForSelector("conversation-list .entry");
   await page.click(".me");
   await page.waitForSelector("#menu .sound:enabled", { state: "attached" });
 };
@@ -101,7 +101,7 @@ export const STATES: readonly State[] = [
   { name: "sign-up, closed", path: "/signup", server: "closed", shows: ".why:visible" },
   { name: "sign-up, invitation required", path: "/signup", server: "invite", shows: ".why:visible" },
   { name: "no conversations", user: "Newcomer", path: "/", shows: "conversation-list .empty:visible" },
-  { name: "conversations", user: "Ann", path: "/", shows: "conversation-list .line" },
+  { name: "conversations", user: "Ann", path: "/", shows: "conversation-list .entry" },
   { name: "conversation, empty", user: "Newcomer", path: "/#Ann", shows: ".greeting:visible" },
   { name: "conversation, unknown name", user: "Ann", path: "/#unknown-name", shows: ".greeting:visible" },
   { name: "conversation, history", user: "Ann", path: "/#Bob", shows: ".message pre" },
@@ -130,7 +130,7 @@ export const STATES: readonly State[] = [
     name: "offline",
     user: "Ann",
     path: "/#Bob",
-    shows: "connection-line:visible",
+    shows: "connection-banner:visible",
     reloaded: ".message",
     act: goOffline,
   },
@@ -144,14 +144,14 @@ export const STATES: readonly State[] = [
       await page.waitForSelector(".message");
       await goOffline(page);
       for (const text of ["I am on the ferry", "Back in an hour"]) await write(page, text);
-      await page.waitForSelector("connection-line:visible");
+      await page.waitForSelector("connection-banner:visible");
     },
   },
   {
     name: "server unreachable",
     user: "Ann",
     path: "/#Bob",
-    shows: "connection-line:visible",
+    shows: "connection-banner:visible",
     act: async (page) => {
       await page.route("**/me", (route) => route.abort("failed"));
       await refuseSockets(page);
@@ -170,7 +170,7 @@ export const STATES: readonly State[] = [
     name: "update available",
     user: "Ann",
     path: "/#Bob",
-    shows: "connection-line[data-state=update]:visible",
+    shows: "connection-banner[data-state=update]:visible",
     reloaded: ".message",
     prepare: (page) =>
       page.routeWebSocket(/\/ws\//, (socket) => {
@@ -191,7 +191,7 @@ export const STATES: readonly State[] = [
     user: "Ann",
     path: "/",
     shows: TROUBLE,
-    reloaded: ".line",
+    reloaded: ".entry",
     act: async (page) => {
       await page.route("**/me", (route) => route.fulfill({ contentType: "text/html", body: "Welcome to the hotel" }));
       await refuseSockets(page);
@@ -262,7 +262,7 @@ export const STATES: readonly State[] = [
     user: "Ann",
     path: "/",
     shows: ".found a",
-    reloaded: "conversation-list .line",
+    reloaded: "conversation-list .entry",
     act: (page) => page.fill("conversation-list input", "newc"),
   },
   {
@@ -270,7 +270,7 @@ export const STATES: readonly State[] = [
     user: "Ann",
     path: "/",
     shows: "conversation-list .note:not(:empty)",
-    reloaded: "conversation-list .line",
+    reloaded: "conversation-list .entry",
     act: (page) => page.fill("conversation-list input", "unknown-name"),
   },
   {
@@ -278,7 +278,7 @@ export const STATES: readonly State[] = [
     user: "Ann",
     path: "/",
     shows: "#menu:popover-open",
-    reloaded: "conversation-list .line",
+    reloaded: "conversation-list .entry",
     act: openMenu,
   },
   {
@@ -286,7 +286,7 @@ export const STATES: readonly State[] = [
     user: "Host",
     path: "/",
     shows: "invite-link .made:visible",
-    reloaded: "conversation-list .line",
+    reloaded: "conversation-list .entry",
     act: async (page) => {
       await openMenu(page);
       await page.click("invite-link .ask");
@@ -297,7 +297,7 @@ export const STATES: readonly State[] = [
     user: "Ann",
     path: "/",
     shows: ".keys-sheet",
-    reloaded: "conversation-list .line",
+    reloaded: "conversation-list .entry",
     act: async (page) => {
       await openMenu(page);
       await page.click("#menu .keys");

@@ -399,7 +399,7 @@ describe("a page loaded again", () => {
     chat.conversations.show("bob");
     await settled();
     expect(seqs()).toEqual([1, 2, 3]);
-    expect(chat.conversations.lines().map(({ peer, unread }) => [peer, unread])).toEqual([["bob", 3]]);
+    expect(chat.conversations.entries().map(({ peer, unread }) => [peer, unread])).toEqual([["bob", 3]]);
     expect(chat.people.presence.of("bob")).toBeUndefined();
     server.away = false;
     stored.push(...range(4, 6));
@@ -424,7 +424,7 @@ describe("a page loaded again", () => {
       await settled();
       await settled();
       expect(seqs()).toEqual([1]);
-      expect(chat.conversations.lines().map(({ preview }) => preview?.text)).toEqual(["another"]);
+      expect(chat.conversations.entries().map(({ preview }) => preview?.text)).toEqual(["another"]);
     }
   });
 
@@ -438,7 +438,7 @@ describe("a page loaded again", () => {
     wire.greet("1");
     await settled();
     await settled();
-    expect(chat.conversations.lines()).toEqual([]);
+    expect(chat.conversations.entries()).toEqual([]);
     expect(chat.conversations.with("bob").messages()).toEqual([]);
     await cache.flush();
     await settled();
@@ -458,12 +458,12 @@ describe("a page loaded again", () => {
     ];
     wire.emit("frame", { type: "sync" });
     await settled();
-    expect(chat.conversations.lines().some(({ peer }) => peer === "bob")).toBe(true);
+    expect(chat.conversations.entries().some(({ peer }) => peer === "bob")).toBe(true);
     server.rows = () => [row("carl", message(2, "carl"))];
     expect(stored.at(-1)?.seq).toBe(3);
     wire.emit("frame", { type: "sync" });
     await settled();
-    expect(chat.conversations.lines().some(({ peer }) => peer === "bob")).toBe(false);
+    expect(chat.conversations.entries().some(({ peer }) => peer === "bob")).toBe(false);
   });
 
   test("sends the texts of an earlier page before any new one", async () => {

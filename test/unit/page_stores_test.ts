@@ -1,6 +1,6 @@
 import { describe, expect, spyOn, test } from "bun:test";
 
-import { NewMessagesLine } from "../../static/js/elements/thread_items.js";
+import { UnreadDivider } from "../../static/js/elements/thread_items.js";
 import { Conversation, type Message } from "../../static/js/store/conversation.js";
 import { ConversationStore } from "../../static/js/store/conversation_store.js";
 import { PeopleDirectory } from "../../static/js/store/people_directory.js";
@@ -103,7 +103,7 @@ describe("the conversation store", () => {
     const store = new ConversationStore("ann", emptyOutbox());
     store.addPage([row("bob", 3, { unread: 2 }), row("carl", 9, { unread: 1, muted: true })], false);
     store.setUnlistedUnread({ bob: 2, dora: 4 });
-    expect(store.lines().map(({ peer }) => peer)).toEqual(["carl", "bob"]);
+    expect(store.entries().map(({ peer }) => peer)).toEqual(["carl", "bob"]);
     expect(store.unread).toBe(6);
     store.readElsewhere("dora", 7);
     expect(store.unread).toBe(2);
@@ -182,29 +182,29 @@ describe("the line of new messages", () => {
     const conversation = new Conversation("ann", "bob");
     conversation.load(range(1, 5), true);
     conversation.reading.read(3);
-    const line = new NewMessagesLine();
-    line.open(conversation);
-    return { conversation, line };
+    const divider = new UnreadDivider();
+    divider.open(conversation);
+    return { conversation, divider };
   }
 
   test("is above the first unread message, and disappears with a reply", () => {
-    const { conversation, line } = opened();
-    expect([line.isDrawn, line.below(conversation)]).toEqual([true, 4]);
-    line.remove();
-    expect([line.isDrawn, line.below(conversation)]).toEqual([false, undefined]);
+    const { conversation, divider } = opened();
+    expect([divider.isPlaced, divider.below(conversation)]).toEqual([true, 4]);
+    divider.remove();
+    expect([divider.isPlaced, divider.below(conversation)]).toEqual([false, undefined]);
   });
 
   test("stays above unread messages, moves below those read, and ignores what the user watches arrive", () => {
-    const { conversation, line } = opened();
-    line.shown(5);
+    const { conversation, divider } = opened();
+    divider.shown(5);
     conversation.receive(message(6));
-    expect([line.arrived(conversation, 6, false), line.below(conversation)]).toEqual([true, 4]);
+    expect([divider.arrived(conversation, 6, false), divider.below(conversation)]).toEqual([true, 4]);
     conversation.reading.read(6);
     conversation.receive(message(7));
-    line.arrived(conversation, 7, false);
-    expect(line.below(conversation)).toBe(7);
+    divider.arrived(conversation, 7, false);
+    expect(divider.below(conversation)).toBe(7);
     conversation.reading.read(7);
     conversation.receive(message(8));
-    expect([line.arrived(conversation, 8, true), line.missed(conversation)]).toEqual([false, false]);
+    expect([divider.arrived(conversation, 8, true), divider.missed(conversation)]).toEqual([false, false]);
   });
 });

@@ -315,7 +315,7 @@ describe("the page's model", () => {
     await settled();
     await chat.people.block("bob", true);
     await chat.sync.resume();
-    expect([chat.conversations.lines(), chat.conversations.unread]).toEqual([[], 0]);
+    expect([chat.conversations.entries(), chat.conversations.unread]).toEqual([[], 0]);
   });
 
   test("resumes once for many simultaneous reasons", async () => {
@@ -424,7 +424,7 @@ describe("the page's model", () => {
       "hi",
       "hello",
     ]);
-    expect(chat.conversations.lines().map(({ pending }) => pending?.text)).toEqual(["hello"]);
+    expect(chat.conversations.entries().map(({ pending }) => pending?.text)).toEqual(["hello"]);
   });
 
   test("shows a peer's message under the ref of an own one, and does not take it for that", async () => {
@@ -553,7 +553,7 @@ describe("the page's model", () => {
     const timestamp = new Date().toISOString();
     wire.emit("frame", { type: "message", from: "ann", to: "bob", message: "from my phone", id: 1, seq: 1, timestamp });
     wire.emit("frame", { type: "message", from: "ann", to: "ann", message: "milk", id: 2, seq: 1, timestamp });
-    expect(chat.conversations.lines().map(({ peer, preview, unread }) => [peer, preview?.text, unread])).toEqual(
+    expect(chat.conversations.entries().map(({ peer, preview, unread }) => [peer, preview?.text, unread])).toEqual(
       expect.arrayContaining([
         ["bob", "from my phone", 0],
         ["ann", "milk", 0],

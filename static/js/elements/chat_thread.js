@@ -4,7 +4,7 @@ import { find, isPageActive, isTouch, onPageActivityChange, renderList, setText 
 import { nameKey } from "../util/names.js";
 import { t } from "../util/translate.js";
 import { focusMessage, makeRow, targetOf, updateRow } from "./message_row.js";
-import { group, NewMessagesLine, shownMessages } from "./thread_items.js";
+import { group, shownMessages, UnreadDivider } from "./thread_items.js";
 import { ScrollAnchor, VirtualWindow } from "./thread_viewport.js";
 
 /** @import { Chat } from "../chat_model.js" */
@@ -13,8 +13,8 @@ import { ScrollAnchor, VirtualWindow } from "./thread_viewport.js";
 
 const AT_END_PX = 40;
 const NEAR_PX = 800;
-/** Opening at unread messages shows this fraction of read ones above the line "New messages". */
-const NEW_LINE_AT = 0.25;
+/** Opening at unread messages shows this fraction of read ones above the divider "New messages". */
+const DIVIDER_AT = 0.25;
 const ANNOUNCED_MAX = 5;
 /** With fewer loaded messages above the window, more history is fetched. */
 const PREFETCH = 100;
@@ -30,7 +30,7 @@ export class ChatThread extends HTMLElement {
   /** @type {HTMLElement} */
   #list = find(this, ".messages");
   #virtualWindow = new VirtualWindow();
-  #line = new NewMessagesLine();
+  #divider = new UnreadDivider();
   #anchor = new ScrollAnchor(this.#scroller, this.#list);
   #isAtEnd = true;
   /** The heights at the last scroll check. */
@@ -50,8 +50,8 @@ export class ChatThread extends HTMLElement {
     });
     this.#scroller.addEventListener("scroll", () => this.#afterLayout(), { passive: true });
     chat.conversations.on("replied", (peer) => {
-      if (!this.#line.isDrawn || !this.#isShown(peer)) return;
-      this.#line.remove(); // a reply implies that the messages were read
+      if (!this.#divider.isPlaced || !this.#isShown(peer)) return;
+      this.#divider.remove(); // a reply implies that the messages were read
       this.render();
     });
     onPageActivityChange(() => this.#markSeen());
@@ -82,7 +82,7 @@ export class ChatThread extends HTMLElement {
     this.#isOpened = false;
     this.#scrollsToNew = false;
     this.#unreadLoading = undefined;
-    this.#line = new NewMessagesLine();
+    this.#divider = new UnreadDivider();
     this.#anchor.clear();
     this.#renderRows([]);
     find(this, ".announcer").replaceChildren();
@@ -137,17 +137,17 @@ export class ChatThread extends HTMLElement {
     const newest = conversation.contiguousSeq;
     if (settling) this.#open(conversation);
     else {
-      if (this.#line.missed(conversation)) this.#scrollsToNew = this.#isAtEnd; // otherwise sticking to the end would scroll past it
+      if (this.#divider.missed(conversation)) this.#scrollsToNew = this.#isAtEnd; // otherwise sticking to the end would scroll past it
       this.#virtualWindow.grown(newest, this.#isAtEnd && !this.#scrollsToNew);
     }
     if (this.#virtualWindow.last < conversation.firstSeq) this.#virtualWindow.toEnd(newest); // reloaded
     const shown = shownMessages(chat, conversation, this.#virtualWindow);
     if (!this.#isAtEnd) this.#anchor.save();
     const focused = this.#list.contains(document.activeElement);
-    this.#renderRows(group(shown, this.#line.below(conversation)));
+    this.#renderRows(group(shown, this.#divider.below(conversation)));
     if (!this.#isAtEnd) this.#anchor.restore();
     if (focused && !this.#list.contains(document.activeElement)) this.#scroller.focus({ preventScroll: true });
-    this.#line.shown(newest);
+    this.#divider.shown(newest);
     this.toggleAttribute("data-blocked", conversation.isBlocked);
     find(this, ".skeleton").hidden = conversation.isLoaded || shown.length > 0;
     const empty = conversation.isLoaded && shown.length === 0 && !conversation.isPeerDeleted && !conversation.isBlocked;
@@ -192,22 +192,22 @@ export class ChatThread extends HTMLElement {
     const { contiguousSeq } = conversation;
     this.#isOpened = true;
     this.#scrollsToNew = true;
-    this.#line.open(conversation);
-    const first = this.#line.below(conversation);
+    this.#divider.open(conversation);
+    const first = this.#divider.below(conversation);
     if (first === undefined) this.#virtualWindow.toEnd(contiguousSeq);
     else this.#virtualWindow.to(first, contiguousSeq);
   }
 
-  /** Scrolls to the line "New messages", unless it is visible from the end. */
+  /** Scrolls to the divider "New messages", unless it is visible from the end. */
   #scrollToNew() {
     this.#scrollsToNew = false;
     this.#keepEnd();
-    const line = this.querySelector(".day.new");
-    if (!line) return;
-    const above = line.getBoundingClientRect().top - this.#scroller.getBoundingClientRect().top;
+    const divider = this.querySelector(".day.new");
+    if (!divider) return;
+    const above = divider.getBoundingClientRect().top - this.#scroller.getBoundingClientRect().top;
     if (this.#virtualWindow.isAtEnd && above >= 0) return;
     this.#isAtEnd = false;
-    this.#scroller.scrollTop += above - this.#scroller.clientHeight * NEW_LINE_AT;
+    this.#scroller.scrollTop += above - this.#scroller.clientHeight * DIVIDER_AT;
   }
 
   /** @param {Item<ShownMessage>[]} items */
@@ -218,7 +218,7 @@ export class ChatThread extends HTMLElement {
         const row = makeRow(item);
         const seq = item.kind === "message" ? item.message.seq : undefined;
         // New messages slide in at the end; history does not.
-        if (this.#isOpened && (seq === 0 || this.#line.isFresh(seq ?? 0))) {
+        if (this.#isOpened && (seq === 0 || this.#divider.isFresh(seq ?? 0))) {
           row.classList.add("new");
           row.addEventListener("animationend", () => row.classList.remove("new"), { once: true });
         }
@@ -241,7 +241,7 @@ export class ChatThread extends HTMLElement {
    */
   #arrived(conversation, { from, text, seq }) {
     const isReading = this.#isAtEnd && isPageActive();
-    if (this.#line.arrived(conversation, seq, isReading)) this.#scrollsToNew = this.#isAtEnd;
+    if (this.#divider.arrived(conversation, seq, isReading)) this.#scrollsToNew = this.#isAtEnd;
     // One element per message, so that screen readers announce repeated texts and several messages at once.
     const announcer = find(this, ".announcer");
     const words = document.createElement("p");

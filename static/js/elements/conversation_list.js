@@ -4,15 +4,16 @@ import { PeopleSearch } from "../store/people_search.js";
 import { cloneTemplate, find, isTouch, renderList, setAvatar, setText } from "../util/dom.js";
 import { searchKey } from "../util/names.js";
 import { t, waitText } from "../util/translate.js";
-import { nameInList, showLine, showPerson } from "./conversation_line.js";
+import { nameInList, showEntry, showPerson } from "./list_entry.js";
 
 /** @import { Chat } from "../chat_model.js" */
-/** @import { Line } from "../store/conversation_store.js" */
+/** @import { ListEntry } from "../store/conversation_store.js" */
 
 const NEAR_END_PX = 600;
-const WATCHED_LINES = 100; // the first ones and those on screen; others keep the presence the list came with
-/** Rows rendered above and below the viewport. */
-const OVERSCAN_ROWS = 30;
+/** The first 100 and those near the viewport are watched; the rest keep the presence from the list response. */
+const WATCHED_ENTRIES = 100;
+/** Entries rendered above and below the viewport. */
+const OVERSCAN_ENTRIES = 30;
 
 export class ConversationList extends HTMLElement {
   /** @type {Chat | undefined} */
@@ -31,10 +32,10 @@ export class ConversationList extends HTMLElement {
   #list = find(this, ".conversations");
   /** Scroll position and height, cached because reading them from the document forces a layout. */
   #viewport = { top: 0, height: 0 };
-  /** The range of lines in the document. */
-  #rows = { first: 0, end: 0, all: 0 };
-  /** Height of a row: the default until it is measured. */
-  #rowPx = 64;
+  /** The range of entries in the document. */
+  #rendered = { first: 0, end: 0, all: 0 };
+  /** Height of an entry: the default until it is measured. */
+  #entryPx = 64;
 
   /** @param {Chat} chat */
   start(chat) {
@@ -79,11 +80,11 @@ export class ConversationList extends HTMLElement {
     this.#setQuery("");
   }
 
-  /** Focuses a user's line, or the search when there is none. @param {string} name */
-  focusLine(name) {
-    const index = this.#lines().findIndex((line) => line.peer === name);
+  /** Focuses a user's entry, or the search when there is none. @param {string} name */
+  focusEntry(name) {
+    const index = this.#entries().findIndex((entry) => entry.peer === name);
     if (index !== -1 && !this.#link(name)) {
-      this.#scroll.scrollTop = index * this.#rowPx - this.#scroll.clientHeight / 2;
+      this.#scroll.scrollTop = index * this.#entryPx - this.#scroll.clientHeight / 2;
       this.#updateViewport();
     }
     (this.#link(name) ?? (isTouch() ? this.#scroll : this.#input)).focus();
@@ -99,14 +100,14 @@ export class ConversationList extends HTMLElement {
     const chat = this.#chat;
     const search = this.#search;
     if (!chat || !search) return;
-    const all = chat.conversations.lines();
-    const lines = this.#lines(all);
+    const all = chat.conversations.entries();
+    const entries = this.#entries(all);
     const query = search.query;
-    const found = this.#foundUsers(lines, all.length === 0);
-    const visible = this.#showRows(lines, chat);
+    const found = this.#foundUsers(entries, all.length === 0);
+    const visible = this.#showEntries(entries, chat);
     renderList(find(this, ".found"), found, {
       key: (name) => name,
-      make: () => cloneTemplate("line"),
+      make: () => cloneTemplate("entry"),
       update: (element, name) => void showPerson(element, name, chat),
     });
     this.#updateTabStop();
@@ -115,69 +116,72 @@ export class ConversationList extends HTMLElement {
     find(this, ".empty").hidden = !empty;
     find(this, ".clear").hidden = this.#input.value === "";
     this.#showLabel(found.length > 0, query !== "");
-    this.#showNote(lines.length + found.length === 0 && query !== "");
+    this.#showNote(entries.length + found.length === 0 && query !== "");
     if (empty && search.suggest() && !isTouch() && document.activeElement === document.body) this.#input.focus();
     const watched = [
       ...(chat.conversations.open === undefined ? [] : [chat.conversations.open]),
       ...found,
-      ...[...visible, ...lines.slice(0, WATCHED_LINES)].map((line) => line.peer),
+      ...[...visible, ...entries.slice(0, WATCHED_ENTRIES)].map((entry) => entry.peer),
     ];
     chat.people.presence.watch(watched, { newUsers: empty || query !== "" });
-    this.#scrollToOpen(lines);
+    this.#scrollToOpen(entries);
     this.#loadShown();
   }
 
-  /** The conversations that match the search. @param {Line[]} [all] */
-  #lines(all = this.#chat?.conversations.lines() ?? []) {
+  /** The conversations that match the search. @param {ListEntry[]} [all] */
+  #entries(all = this.#chat?.conversations.entries() ?? []) {
     const chat = this.#chat;
     const query = searchKey(this.#search?.query ?? "");
     if (!query || !chat) return all;
-    const rank = (/** @type {Line} */ line) => Number(!begins(nameInList(chat, line.peer), query));
-    return all.filter((line) => contains(nameInList(chat, line.peer), query)).toSorted((a, b) => rank(a) - rank(b));
+    const rank = (/** @type {ListEntry} */ entry) => Number(!begins(nameInList(chat, entry.peer), query));
+    return all.filter((entry) => contains(nameInList(chat, entry.peer), query)).toSorted((a, b) => rank(a) - rank(b));
   }
 
   /**
-   * Renders the rows in and near the viewport. Returns their lines.
-   * @param {Line[]} lines
+   * Renders the entries in and near the viewport, and returns them.
+   * @param {ListEntry[]} entries
    * @param {Chat} chat
    */
-  #showRows(lines, chat) {
+  #showEntries(entries, chat) {
     const { top, height } = this.#viewport;
-    const rowPx = this.#rowPx;
-    const first = Math.max(0, Math.min(Math.floor(top / rowPx) - OVERSCAN_ROWS, lines.length - OVERSCAN_ROWS));
-    const end = Math.min(lines.length, Math.ceil((top + height) / rowPx) + OVERSCAN_ROWS);
-    this.#rows = { first, end, all: lines.length };
+    const entryPx = this.#entryPx;
+    const first = Math.max(
+      0,
+      Math.min(Math.floor(top / entryPx) - OVERSCAN_ENTRIES, entries.length - OVERSCAN_ENTRIES),
+    );
+    const end = Math.min(entries.length, Math.ceil((top + height) / entryPx) + OVERSCAN_ENTRIES);
+    this.#rendered = { first, end, all: entries.length };
     const { activeElement } = document;
     const focused = this.#list.contains(activeElement) ? /** @type {HTMLElement} */ (activeElement).dataset.name : "";
-    const visible = lines.slice(first, end);
-    const isWhole = visible.length === lines.length;
+    const visible = entries.slice(first, end);
+    const isWhole = visible.length === entries.length;
     let place = first;
     renderList(this.#list, visible, {
-      key: (line) => line.peer,
-      make: () => cloneTemplate("line"),
-      update: (element, line) => {
-        showLine(element, line, chat);
+      key: (entry) => entry.peer,
+      make: () => cloneTemplate("entry"),
+      update: (element, entry) => {
+        showEntry(element, entry, chat);
         place++;
         setAttribute(element, "aria-posinset", isWhole ? "" : String(place));
-        setAttribute(element, "aria-setsize", isWhole ? "" : String(lines.length));
+        setAttribute(element, "aria-setsize", isWhole ? "" : String(entries.length));
       },
     });
-    this.#list.style.paddingBlock = `${first * rowPx}px ${(lines.length - end) * rowPx}px`;
-    // The focused row was scrolled out of the document: arrow keys continue from the viewport.
+    this.#list.style.paddingBlock = `${first * entryPx}px ${(entries.length - end) * entryPx}px`;
+    // The focused entry was scrolled out of the document: arrow keys continue from the viewport.
     if (focused && !this.#list.contains(document.activeElement))
       (this.#link(focused) ?? this.#scroll).focus({ preventScroll: true });
     return visible;
   }
 
   /**
-   * @param {Line[]} lines
+   * @param {ListEntry[]} entries
    * @param {boolean} isEmpty
    */
-  #foundUsers(lines, isEmpty) {
+  #foundUsers(entries, isEmpty) {
     const chat = this.#chat;
     const { query: text = "", found = [] } = this.#search ?? {};
     if (!chat || (!text && !isEmpty)) return [];
-    const shown = new Set(lines.map((line) => line.peer));
+    const shown = new Set(entries.map((entry) => entry.peer));
     const query = searchKey(text);
     const me = query && (contains(chat.me, query) || contains(t("notes"), query)) ? [chat.me] : [];
     return [...me, ...found].filter((name) => !shown.has(name));
@@ -214,44 +218,44 @@ export class ConversationList extends HTMLElement {
     this.#search?.set(text);
   }
 
-  /** Scrolls the open conversation into view, unless the user has scrolled. @param {Line[]} lines */
-  #scrollToOpen(lines) {
+  /** Scrolls the open conversation into view, unless the user has scrolled. @param {ListEntry[]} entries */
+  #scrollToOpen(entries) {
     if (this.#scrollTo === undefined || this.#search?.query) return;
-    const index = lines.findIndex((line) => line.peer === this.#scrollTo);
+    const index = entries.findIndex((entry) => entry.peer === this.#scrollTo);
     const { clientHeight, scrollTop } = this.#scroll;
     if (index === -1 || clientHeight === 0) return;
-    const top = index * this.#rowPx;
-    if (top < scrollTop || top + this.#rowPx > scrollTop + clientHeight) {
-      this.#scroll.scrollTop = top - (clientHeight - this.#rowPx) / 2;
+    const top = index * this.#entryPx;
+    if (top < scrollTop || top + this.#entryPx > scrollTop + clientHeight) {
+      this.#scroll.scrollTop = top - (clientHeight - this.#entryPx) / 2;
       this.#updateViewport();
     }
-    if (this.#chat?.loader.isListSettled) this.#scrollTo = undefined; // until then rows move
+    if (this.#chat?.loader.isListSettled) this.#scrollTo = undefined; // until then entries move
   }
 
   #updateViewport() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroll;
     this.#viewport = { top: scrollTop, height: clientHeight };
-    // Before rendering, which needs to know that rows are being loaded.
+    // Before rendering, which needs to know that entries are being loaded.
     if (scrollHeight - scrollTop - clientHeight < NEAR_END_PX) void this.#chat?.loader.loadMoreOfList();
     this.#loadShown();
-    const { first, end, all } = this.#rows;
-    const [from, to] = [scrollTop / this.#rowPx, (scrollTop + clientHeight) / this.#rowPx];
-    const near = OVERSCAN_ROWS / 3;
+    const { first, end, all } = this.#rendered;
+    const [from, to] = [scrollTop / this.#entryPx, (scrollTop + clientHeight) / this.#entryPx];
+    const near = OVERSCAN_ENTRIES / 3;
     if ((first > 0 && from < first + near) || (end < all && to > end - near)) this.render();
   }
 
-  /** Loads the list as far as rows are in the document: after a loss, rows further down have to be read again. */
+  /** Loads the list as far as entries are in the document: after a loss, entries further down have to be read again. */
   #loadShown() {
     const { conversations, loader } = this.#chat ?? {};
-    if (conversations && this.#rows.end > conversations.listedCount) void loader?.loadMoreOfList();
+    if (conversations && this.#rendered.end > conversations.listedCount) void loader?.loadMoreOfList();
   }
 
-  /** Measures the row height, which follows the text size, and keeps the visible rows in place. */
+  /** Measures the entry height, which follows the text size, and keeps the visible entries in place. */
   #measure() {
     const height = this.#list.firstElementChild?.getBoundingClientRect().height ?? 0;
-    if (height === 0 || height === this.#rowPx) return;
-    const top = (this.#viewport.top * height) / this.#rowPx;
-    this.#rowPx = height;
+    if (height === 0 || height === this.#entryPx) return;
+    const top = (this.#viewport.top * height) / this.#entryPx;
+    this.#entryPx = height;
     this.render(); // first, otherwise there is no room to scroll
     this.#scroll.scrollTop = top;
     this.#updateViewport();
@@ -259,7 +263,7 @@ export class ConversationList extends HTMLElement {
 
   /** @param {KeyboardEvent} event */
   #onKey(event) {
-    if (event.key.startsWith("Arrow")) this.#updateViewport(); // key repeat can outrun scroll events, so render the next rows now
+    if (event.key.startsWith("Arrow")) this.#updateViewport(); // key repeat can outrun scroll events, so render the next entries now
     const links = [...this.#links()];
     const at = links.indexOf(/** @type {HTMLAnchorElement} */ (document.activeElement));
     const inSearch = document.activeElement === this.#input;
@@ -281,7 +285,7 @@ export class ConversationList extends HTMLElement {
     this.#updateTabStop();
   }
 
-  /** Roving tab index: Tab stops at one line, arrow keys move from there. */
+  /** Roving tab index: Tab stops at one entry, arrow keys move from there. */
   #updateTabStop() {
     const links = [...this.#links()];
     const stop =
@@ -302,7 +306,7 @@ export class ConversationList extends HTMLElement {
   }
 
   #links() {
-    return /** @type {NodeListOf<HTMLAnchorElement>} */ (this.querySelectorAll("a.line"));
+    return /** @type {NodeListOf<HTMLAnchorElement>} */ (this.querySelectorAll("a.entry"));
   }
 }
 

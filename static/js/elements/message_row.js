@@ -1,4 +1,4 @@
-/** The rows of a thread: messages, which the keyboard can focus, and the lines between them. */
+/** The rows of a thread: messages, which the keyboard can focus, and the dividers between them. */
 
 import { cloneTemplate, find, setText, setTick } from "../util/dom.js";
 import { textParts } from "../util/message_text.js";
@@ -14,9 +14,9 @@ const rendered = new WeakMap();
 /** @param {Item<ShownMessage>} item */
 export function makeRow(item) {
   if (item.kind === "message") return cloneTemplate("message");
-  const line = cloneTemplate("day");
-  line.classList.toggle("new", item.kind === "new");
-  return line;
+  const divider = cloneTemplate("day");
+  divider.classList.toggle("new", item.kind === "new");
+  return divider;
 }
 
 /**
@@ -25,7 +25,7 @@ export function makeRow(item) {
  */
 export function updateRow(row, item) {
   if (item.kind !== "message") {
-    setText(row, item.kind === "day" ? dayWords(item.at) : t("new_line"));
+    setText(row, item.kind === "day" ? dayWords(item.at) : t("unread_divider"));
     return;
   }
   const { message, first, last } = item;

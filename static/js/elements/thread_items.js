@@ -1,4 +1,4 @@
-/** Decides what a thread shows: its messages, day lines, runs by one author, and the line "New messages". It does not touch the DOM. */
+/** Decides what a thread shows: its messages, day dividers, runs by one author, and the divider "New messages". It does not touch the DOM. */
 
 import { dayKey } from "../util/time.js";
 
@@ -31,7 +31,7 @@ const RUN_MS = 5 * 60_000;
  * The items of a thread, oldest first. A run ends at a message of the other author, after five minutes without one, and at midnight.
  * @template {Groupable} M
  * @param {readonly M[]} messages
- * @param {number} [newFrom] seq of the message below the line "New messages"
+ * @param {number} [newFrom] seq of the message below the divider "New messages"
  * @returns {Item<M>[]}
  */
 export function group(messages, newFrom) {
@@ -43,7 +43,7 @@ export function group(messages, newFrom) {
     const before = messages[index - 1];
     const after = messages[index + 1];
     const today = dayKey(message.at);
-    // A pending message has this device's time, which must not cause a day line for an earlier day.
+    // A pending message has this device's time, which must not cause a day divider for an earlier day.
     if (today > day) {
       items.push({ kind: "day", key: today, at: message.at });
       day = today;
@@ -113,17 +113,17 @@ export function shownMessages({ me, outbox }, conversation, { first, last, isAtE
   return [...stored, ...pending];
 }
 
-/** Where the line "New messages" is in the conversation on screen. */
-export class NewMessagesLine {
-  /** The line is after this seq; undefined for none. @type {number | undefined} */
+/** Where the divider "New messages" is in the conversation on screen. */
+export class UnreadDivider {
+  /** The divider is after this seq; undefined for none. @type {number | undefined} */
   #after;
   /** The newest seq that arrived while the user was looking at the end. */
   #seen = 0;
   /** The newest seq shown so far. */
   #shown = 0;
 
-  /** Whether there is a line. */
-  get isDrawn() {
+  /** Whether there is a divider. */
+  get isPlaced() {
     return this.#after !== undefined;
   }
 
@@ -132,19 +132,19 @@ export class NewMessagesLine {
     return seq > this.#shown;
   }
 
-  /** The seq of the message below the line, or undefined. @param {Conversation} conversation */
+  /** The seq of the message below the divider, or undefined. @param {Conversation} conversation */
   below(conversation) {
     return this.#after === undefined || conversation.isBlocked ? undefined : conversation.firstAfter(this.#after);
   }
 
-  /** The conversation opens: the line is above the first unread message. @param {Conversation} conversation */
+  /** The conversation opens: the divider is above the first unread message. @param {Conversation} conversation */
   open(conversation) {
     this.#after = conversation.myRead;
     if (this.below(conversation) === undefined) this.#after = undefined;
   }
 
   /**
-   * A message arrived. Returns whether the line moved.
+   * A message arrived. Returns whether the divider moved.
    * @param {Conversation} conversation
    * @param {number} seq
    * @param {boolean} isReading whether the user is looking at the end
@@ -172,13 +172,13 @@ export class NewMessagesLine {
     this.#shown = Math.max(this.#shown, seq);
   }
 
-  /** Removes the line. */
+  /** Removes the divider. */
   remove() {
     this.#after = undefined;
   }
 
   /**
-   * Moves the line after `seq`, unless it is above unread messages.
+   * Moves the divider after `seq`, unless it is above unread messages.
    * @param {Conversation} conversation
    * @param {number} seq
    */

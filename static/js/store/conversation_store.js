@@ -8,7 +8,7 @@ import { Conversation } from "./conversation.js";
 /** @import { PendingMessage } from "../sync/outbox.js" */
 /** @import { Message, Preview, StableRow } from "./conversation.js" */
 
-/** @typedef {{ peer: string, preview: Preview | undefined, pending: PendingMessage | undefined, unread: number, conversation: Conversation }} Line */
+/** @typedef {{ peer: string, preview: Preview | undefined, pending: PendingMessage | undefined, unread: number, conversation: Conversation }} ListEntry */
 
 /**
  * - `list`: the list may have changed
@@ -90,21 +90,21 @@ export class ConversationStore extends Emitter {
   }
 
   /**
-   * The lines of the list, newest first: every conversation with a stored or pending message.
-   * @returns {Line[]}
+   * The entries of the list, newest first: every conversation with a stored or pending message.
+   * @returns {ListEntry[]}
    */
-  lines() {
+  entries() {
     const newest = this.#outbox.newest();
     for (const pending of newest.values()) this.with(pending.peer);
-    /** @type {(Line & { at: number })[]} */
-    const lines = [];
+    /** @type {(ListEntry & { at: number })[]} */
+    const entries = [];
     for (const [key, conversation] of this.#conversations) {
       const { peer, preview, unread } = conversation;
       const pending = newest.get(key);
       if (!preview && !pending) continue;
-      lines.push({ peer, preview, pending, unread, conversation, at: Math.max(preview?.at ?? 0, pending?.at ?? 0) });
+      entries.push({ peer, preview, pending, unread, conversation, at: Math.max(preview?.at ?? 0, pending?.at ?? 0) });
     }
-    return lines.toSorted((a, b) => b.at - a.at);
+    return entries.toSorted((a, b) => b.at - a.at);
   }
 
   /** Unread messages of all conversations except muted ones. */

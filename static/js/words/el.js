@@ -101,7 +101,7 @@ export default {
   discard: "Διαγραφή",
   new_messages: { one: "{count} νέο μήνυμα", other: "{count} νέα μηνύματα" },
   new_count: { one: "{count} νέο", other: "{count} νέα" },
-  new_line: "Νέα μηνύματα",
+  unread_divider: "Νέα μηνύματα",
   to_newest: "Στο πιο πρόσφατο μήνυμα",
   announce: "{name}: {text}",
   error_invalid_text: "Αυτό το κείμενο δεν μπορεί να σταλεί.",

@@ -101,7 +101,7 @@ export default {
   discard: "Discard",
   new_messages: { one: "{count} new message", other: "{count} new messages" },
   new_count: { one: "{count} new", other: "{count} new" },
-  new_line: "New messages",
+  unread_divider: "New messages",
   to_newest: "Go to the newest message",
   announce: "{name}: {text}",
   error_invalid_text: "This text cannot be sent.",

@@ -1,11 +1,11 @@
-/** Renders a row of the list: a conversation, or a user found by a search. */
+/** Renders an entry of the list: a conversation, or a user found by a search. */
 
 import { find, setAvatar, setText, setTick } from "../util/dom.js";
 import { shortTime } from "../util/time.js";
 import { language, t } from "../util/translate.js";
 
 /** @import { Chat } from "../chat_model.js" */
-/** @import { Line } from "../store/conversation_store.js" */
+/** @import { ListEntry } from "../store/conversation_store.js" */
 
 /**
  * A user's name in the list; the user's own is that of the notes.
@@ -18,10 +18,10 @@ export function nameInList({ me }, name) {
 
 /**
  * @param {HTMLElement} element
- * @param {Line} line
+ * @param {ListEntry} entry
  * @param {Chat} chat
  */
-export function showLine(element, { peer, preview, pending, unread, conversation }, chat) {
+export function showEntry(element, { peer, preview, pending, unread, conversation }, chat) {
   const { isMuted, isBlocked } = conversation;
   const typing = !isBlocked && chat.people.presence.isTyping(peer);
   const failed = !isBlocked && pending?.state === "failed";
@@ -32,7 +32,7 @@ export function showLine(element, { peer, preview, pending, unread, conversation
   const tick = pending?.state ?? (mine ? conversation.markOf({ seq: conversation.lastSeq }) : undefined);
   const content = [typing, failed, text, when, tick, unread, isMuted, isBlocked].join(" ");
   if (!showPerson(element, peer, chat, content)) return;
-  find(element, ".line").classList.toggle("blocked", isBlocked);
+  find(element, ".entry").classList.toggle("blocked", isBlocked);
   const last = find(element, ".last");
   last.classList.toggle("live", typing);
   last.classList.toggle("failed", failed && !typing);
@@ -48,12 +48,11 @@ export function showLine(element, { peer, preview, pending, unread, conversation
 }
 
 /**
- * Renders what rows of conversations and of found users share. Returns whether anything changed, because most rows of a long
- * list do not.
+ * Renders what entries of conversations and of found users share. Returns false for an unchanged entry, which the caller skips.
  * @param {HTMLElement} element
  * @param {string} name
  * @param {Chat} chat
- * @param {string} [content] identifies the row's other content; found users have none
+ * @param {string} [content] identifies the entry's other content; found users have none
  */
 export function showPerson(element, name, chat, content = "") {
   const shown = nameInList(chat, name);
@@ -62,7 +61,7 @@ export function showPerson(element, name, chat, content = "") {
   const renderKey = [language(), shown, open, online, content].join(" ");
   if (element.dataset.renderKey === renderKey) return false;
   element.dataset.renderKey = renderKey;
-  const link = /** @type {HTMLAnchorElement} */ (find(element, ".line"));
+  const link = /** @type {HTMLAnchorElement} */ (find(element, ".entry"));
   link.classList.toggle("only-name", content === "");
   link.dataset.name = name;
   link.href = `#${encodeURIComponent(name)}`;
@@ -75,7 +74,7 @@ export function showPerson(element, name, chat, content = "") {
   return true;
 }
 
-/** The part of a text that fits a row; more would cost layout time and be cut off. @param {string} text */
+/** The part of a text that fits an entry; more would cost layout time and be cut off. @param {string} text */
 function oneLine(text) {
   return text.slice(0, 120).replace(/`{3,}|\s+/gu, " ");
 }

@@ -12,7 +12,7 @@ const QUIET_MS = 2_000;
 /** @type {Record<Exclude<Trouble, "intercepted">, import("../util/translate.js").TranslationKey>} */
 const TROUBLE_WORDS = { tabs: "trouble_tabs", socket: "trouble_socket" };
 
-export class ConnectionLine extends HTMLElement {
+export class ConnectionBanner extends HTMLElement {
   /** @type {import("../chat_model.js").Chat | undefined} */
   #chat;
   /**
@@ -106,4 +106,4 @@ export class ConnectionLine extends HTMLElement {
   }
 }
 
-customElements.define("connection-line", ConnectionLine);
+customElements.define("connection-banner", ConnectionBanner);
