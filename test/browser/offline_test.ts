@@ -410,7 +410,7 @@ test("shows Greek offline, by the browser's language or by choice, and loads it 
     const context = await chat.context(ann, { locale });
     let page = await open(context, "Greek-Bob");
     const files = await page.evaluate(() => performance.getEntriesByType("resource").map(({ name }) => name));
-    expect(files.some((name) => name.endsWith("/words/el.js"))).toBe(locale === "el-GR");
+    expect(files.some((name) => name.endsWith("/translations/el.js"))).toBe(locale === "el-GR");
     if (locale === "en-GB") {
       await pageStored(page);
       await page.click("conversation-list .me");

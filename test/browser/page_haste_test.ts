@@ -22,7 +22,7 @@ test("signs in before the translation has loaded, and forgets the previous user"
   await scripted(page);
   await page.evaluate(() => localStorage.setItem("chatify.me", "Another user"));
   await page.goto("about:blank");
-  const release = await hold(page, "**/words/en.js");
+  const release = await hold(page, "**/translations/en.js");
   await page.goto(`${chat.url}/login#Bob`, { waitUntil: "commit" });
   const form = page.locator("form[action$='/login#Bob']"); // its script runs, without its translation
   await form.waitFor();
@@ -36,7 +36,7 @@ test("signs in before the translation has loaded, and forgets the previous user"
   await page.waitForSelector("#password_error:text('password')");
 
   await page.goto("about:blank");
-  const again = await hold(page, "**/words/en.js");
+  const again = await hold(page, "**/translations/en.js");
   await page.goto(`${chat.url}/login#Bob`, { waitUntil: "commit" });
   await form.waitFor();
   await fillForm(page, { username: "Ann", password: PASSWORD });
@@ -50,10 +50,10 @@ test("uses the language chosen last, whichever loads first", async () => {
   const page = await blank();
   await page.goto(`${chat.url}/login`);
   await scripted(page);
-  const release = await hold(page, "**/words/el.js");
+  const release = await hold(page, "**/translations/el.js");
   await page.click("language-choice [lang=el]");
   await page.click("language-choice [lang=en]");
-  const answered = page.waitForResponse("**/words/el.js");
+  const answered = page.waitForResponse("**/translations/el.js");
   release();
   await (await answered).finished();
   await drawn(page);

@@ -53,9 +53,9 @@ const FILES = [
   ...PAGES.map((page) => [page.path, page.script, page] as const),
   [CHAT.path, "js/util/names.js", CHAT],
   [CHAT.path, "js/util/language.js", CHAT],
-  [CHAT.path, "js/words/en.js", CHAT],
+  [CHAT.path, "js/translations/en.js", CHAT],
   [CHAT.path, "css/base.css", CHAT],
-  [LOGIN.path, "js/words/en.js", LOGIN],
+  [LOGIN.path, "js/translations/en.js", LOGIN],
 ] as const;
 
 test.each(FILES)(
@@ -168,7 +168,7 @@ describe("a conversation in the address", () => {
   test.each([
     { held: "a script", url: "**/static/*/js/elements/chat_thread.js", viewport: wide },
     { held: "a script", url: "**/static/*/js/elements/chat_thread.js", viewport: narrow },
-    { held: "the translation", url: "**/static/*/js/words/en.js", viewport: wide },
+    { held: "the translation", url: "**/static/*/js/translations/en.js", viewport: wide },
     { held: "the signed-in user", url: "**/me", viewport: narrow },
     // The list of conversations has the peer's name too, and often arrives first.
     { held: "the peer's name", url: /\/(get_users|conversations)\?/, viewport: wide },

@@ -139,7 +139,7 @@ test.each(["en-GB", "el-GR"])(
     await page.waitForSelector("conversation-list .empty:visible");
     await idle(page, wire);
     weigh(`${locale}, login and chat`, wire);
-    expect([...wire.received.keys()].filter((path) => path.includes("/words/"))).toHaveLength(1);
+    expect([...wire.received.keys()].filter((path) => path.includes("/translations/"))).toHaveLength(1);
   },
   60_000,
 );

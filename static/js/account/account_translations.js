@@ -2,4 +2,7 @@
 
 import { addTranslations } from "../util/translate.js";
 
-addTranslations({ en: () => import("../words/account_en.js"), el: () => import("../words/account_el.js") });
+addTranslations({
+  en: () => import("../translations/account_en.js"),
+  el: () => import("../translations/account_el.js"),
+});

@@ -76,9 +76,9 @@ class DeviceList extends HTMLElement {
         return row;
       },
       update: (row, device) => {
-        const name = deviceWords(device.device);
+        const name = deviceText(device.device);
         const at = Date.parse(device.last_used_at);
-        const used = device.current ? t("device_now") : usedWords(at);
+        const used = device.current ? t("device_now") : lastUseText(at);
         setText(find(row, ".name"), name);
         setText(find(row, ".use"), [used, device.address].filter(Boolean).join(" · "));
         find(row, ".use").title = fullTime(at);
@@ -94,12 +94,12 @@ class DeviceList extends HTMLElement {
 }
 
 /** The server stores a session's last use to the hour. @param {number} at */
-function usedWords(at) {
+function lastUseText(at) {
   return Date.now() - at < HOUR_MS ? t("device_recent") : t("device_used", { when: ago(at) });
 }
 
 /** "Firefox on Linux" in the user's language. @param {string} device */
-function deviceWords(device) {
+function deviceText(device) {
   const [, browser = device, system] = /^(.+) on (.+)$/.exec(device) ?? [];
   const known = browser === "Browser" ? t("browser") : browser;
   return system === undefined ? known : t("device_on", { browser: known, system });

@@ -55,11 +55,11 @@ export class ChatHeader extends HTMLElement {
     const presence = chat.people.presence.of(name);
     const status = find(this, ".status");
     status.classList.toggle("live", typing || presence?.online === true);
-    const words = typing ? t("typing") : presenceWords(presence);
+    const text = typing ? t("typing") : presenceText(presence);
     // An unknown presence keeps its space, so that the name does not move when it arrives.
     const { isPeerDeleted, isBlocked } = chat.conversations.with(name);
-    status.hidden = notes || this.#isUnknown || isPeerDeleted || isBlocked || (presence !== undefined && words === "");
-    setText(status, words);
+    status.hidden = notes || this.#isUnknown || isPeerDeleted || isBlocked || (presence !== undefined && text === "");
+    setText(status, text);
     this.#showMuted();
   }
 
@@ -85,7 +85,7 @@ export class ChatHeader extends HTMLElement {
 }
 
 /** @param {import("../store/people_directory.js").Seen | undefined} presence */
-function presenceWords(presence) {
+function presenceText(presence) {
   if (!presence) return "";
   if (presence.online) return t("online");
   return presence.lastSeen === undefined ? "" : lastSeen(presence.lastSeen);

@@ -228,11 +228,11 @@ export class ChatThread extends HTMLElement {
     });
   }
 
-  /** @param {string} words */
-  #showGreeting(words) {
+  /** @param {string} text */
+  #showGreeting(text) {
     const greeting = find(this, ".greeting");
-    greeting.hidden = words === "";
-    setText(greeting, words);
+    greeting.hidden = text === "";
+    setText(greeting, text);
   }
 
   /**
@@ -244,9 +244,9 @@ export class ChatThread extends HTMLElement {
     if (this.#divider.arrived(conversation, seq, isReading)) this.#scrollsToNew = this.#isAtEnd;
     // One element per message, so that screen readers announce repeated texts and several messages at once.
     const announcer = find(this, ".announcer");
-    const words = document.createElement("p");
-    words.textContent = t("announce", { name: from, text });
-    announcer.append(words);
+    const announcement = document.createElement("p");
+    announcement.textContent = t("announce", { name: from, text });
+    announcer.append(announcement);
     if (announcer.childElementCount > ANNOUNCED_MAX) announcer.firstElementChild?.remove();
   }
 

@@ -10,7 +10,7 @@ import { t } from "../util/translate.js";
 
 const QUIET_MS = 2_000;
 /** @type {Record<Exclude<Trouble, "intercepted">, import("../util/translate.js").TranslationKey>} */
-const TROUBLE_WORDS = { tabs: "trouble_tabs", socket: "trouble_socket" };
+const TROUBLE_KEYS = { tabs: "trouble_tabs", socket: "trouble_socket" };
 
 export class ConnectionBanner extends HTMLElement {
   /** @type {import("../chat_model.js").Chat | undefined} */
@@ -24,13 +24,13 @@ export class ConnectionBanner extends HTMLElement {
   #timer;
   #isQuiet = true;
   #isOutdated = false;
-  #words = document.createElement("span");
+  #text = document.createElement("span");
   #reload = document.createElement("button");
 
   connectedCallback() {
     this.#reload.type = "button";
     this.#reload.addEventListener("click", () => location.reload());
-    this.append(this.#words, this.#reload);
+    this.append(this.#text, this.#reload);
   }
 
   /** @param {import("../chat_model.js").Chat} chat */
@@ -79,7 +79,7 @@ export class ConnectionBanner extends HTMLElement {
     if (this.#isQuiet) return;
     // Some browsers report "offline" although the server is local, so this only selects the text.
     const online = navigator.onLine;
-    if (online && trouble) this.#show("trouble", t(TROUBLE_WORDS[trouble]));
+    if (online && trouble) this.#show("trouble", t(TROUBLE_KEYS[trouble]));
     else if (this.#chat?.outbox.isVolatile)
       this.#show(online ? "connecting" : "offline", t(online ? "connecting_unkept" : "offline_unkept"));
     else this.#show(online ? "connecting" : "offline", t(online ? "connecting" : "offline"));
@@ -87,13 +87,13 @@ export class ConnectionBanner extends HTMLElement {
 
   /**
    * @param {"connecting" | "offline" | "trouble" | "update"} state
-   * @param {string} words
+   * @param {string} text
    * @param {boolean} [reload] whether to offer a reload
    */
-  #show(state, words, reload = false) {
+  #show(state, text, reload = false) {
     this.dataset.state = state;
     this.hidden = false;
-    setText(this.#words, words);
+    setText(this.#text, text);
     this.#reload.hidden = !reload;
     setText(this.#reload, reload ? t("reload") : "");
   }

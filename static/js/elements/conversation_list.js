@@ -200,15 +200,15 @@ export class ConversationList extends HTMLElement {
   /** Explains why there is no result. @param {boolean} isEmpty */
   #showNote(isEmpty) {
     const { state = "", query = "", limitedFor = 0 } = this.#search ?? {};
-    const words = {
+    const text = {
       searching: "",
       failed: navigator.onLine ? t("search_failed") : t("search_offline"),
       limited: t("search_limited", { wait: waitText(limitedFor) }),
       "": t("search_no_results", { query }),
     }[state];
     const note = find(this, ".note");
-    note.hidden = !isEmpty || words === "";
-    setText(note, isEmpty ? words : "");
+    note.hidden = !isEmpty || text === "";
+    setText(note, isEmpty ? text : "");
   }
 
   /** @param {string} text */

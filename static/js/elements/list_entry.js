@@ -44,7 +44,7 @@ export function showEntry(element, { peer, preview, pending, unread, conversatio
   find(element, ".badge").hidden = unread === 0;
   find(element, ".badge").classList.toggle("low", isMuted);
   setText(find(element, ".number"), unread > 99 ? t("many", { count: 99 }) : String(unread));
-  setText(find(element, ".words"), unread ? t("unread", { count: unread }) : "");
+  setText(find(element, ".unread"), unread ? t("unread", { count: unread }) : "");
 }
 
 /**

@@ -143,12 +143,12 @@ export class MessageComposer extends HTMLElement {
 
   /**
    * @param {string} code "" removes the error
-   * @param {string} words
+   * @param {string} text
    */
-  #showError(code, words) {
+  #showError(code, text) {
     const problem = find(this, ".problem");
     problem.dataset.error = code;
-    setText(problem, words);
+    setText(problem, text);
     this.#text.setAttribute("aria-invalid", String(code !== "" && code !== "rate_limited"));
   }
 

@@ -2,7 +2,7 @@
 
 import { cloneTemplate, find, setText, setTick } from "../util/dom.js";
 import { textParts } from "../util/message_text.js";
-import { clock, dayWords, fullTime, timeRevision } from "../util/time.js";
+import { clock, dayText, fullTime, timeRevision } from "../util/time.js";
 import { errorText, language, t } from "../util/translate.js";
 
 /** @import { Item, ShownMessage } from "./thread_items.js" */
@@ -25,7 +25,7 @@ export function makeRow(item) {
  */
 export function updateRow(row, item) {
   if (item.kind !== "message") {
-    setText(row, item.kind === "day" ? dayWords(item.at) : t("unread_divider"));
+    setText(row, item.kind === "day" ? dayText(item.at) : t("unread_divider"));
     return;
   }
   const { message, first, last } = item;
@@ -108,9 +108,9 @@ function link({ text, href = "" }) {
  */
 export function focusMessage(message) {
   if (!(message instanceof HTMLElement)) return;
-  const words = [".author", ".text", "time", ".state"].map((part) => find(message, part).textContent.trim());
+  const texts = [".author", ".text", "time", ".state"].map((part) => find(message, part).textContent.trim());
   message.tabIndex = -1;
-  message.setAttribute("aria-label", words.filter(Boolean).join(" "));
+  message.setAttribute("aria-label", texts.filter(Boolean).join(" "));
   message.addEventListener("blur", () => message.removeAttribute("aria-label"), { once: true });
   message.focus();
 }

@@ -99,14 +99,14 @@ export function setTick(parent, state) {
   /** @type {SVGElement} */
   const tick = find(parent, ".tick");
   tick.toggleAttribute("hidden", state === undefined);
-  setText(find(parent, ".state"), state ? t(STATE_WORDS[state]) : "");
+  setText(find(parent, ".state"), state ? t(STATE_KEYS[state]) : "");
   if (!state || tick.dataset.state === state) return;
   tick.dataset.state = state;
   find(tick, "use").setAttribute("href", `#tick-${state}`);
 }
 
 /** @type {Record<Tick, TranslationKey>} */
-const STATE_WORDS = {
+const STATE_KEYS = {
   sending: "state_sending",
   sent: "state_sent",
   delivered: "state_delivered",

@@ -27,7 +27,7 @@ export function fullTime(at) {
  * A day: "Today", "Yesterday", a weekday or a date.
  * @param {number} at
  */
-export function dayWords(at, now = Date.now()) {
+export function dayText(at, now = Date.now()) {
   const days = daysAgo(at, now);
   if (days === 0) return t("today");
   if (days === 1) return t("yesterday");

@@ -1,8 +1,8 @@
 /**
- * Translates the page's texts, which are in `words/`. Only the chosen language is loaded.
+ * Translates the page's texts, which are in `translations/`. Only the chosen language is loaded.
  */
 
-/** @typedef {keyof (typeof import("../words/en.js"))["default"] | keyof (typeof import("../words/account_en.js"))["default"]} TranslationKey */
+/** @typedef {keyof (typeof import("../translations/en.js"))["default"] | keyof (typeof import("../translations/account_en.js"))["default"]} TranslationKey */
 /** @typedef {"en" | "el"} Language */
 /** @typedef {string | { one: string, other: string }} Translation plural forms where the count matters */
 
@@ -14,7 +14,7 @@ export const LANGUAGES = { en: "English", el: "Ελληνικά" };
 /** @typedef {() => Promise<{ default: Partial<Translations> }>} File */
 
 /** The files of each language. @type {Record<Language, File[]>} */
-const files = { en: [() => import("../words/en.js")], el: [() => import("../words/el.js")] };
+const files = { en: [() => import("../translations/en.js")], el: [() => import("../translations/el.js")] };
 /** The languages loaded so far. @type {Partial<Record<Language, Translations>>} */
 const loaded = {};
 

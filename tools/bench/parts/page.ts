@@ -8,7 +8,7 @@ import { HttpClient } from "../load/http.ts";
 import type { Part } from "../part.ts";
 
 /** Dynamic imports that a first visit loads; the others wait until a user needs them. */
-const LOADED_AT_ONCE = /\/(?:words\/en|service_worker|draft_sync)\.js$/;
+const LOADED_AT_ONCE = /\/(?:translations\/en|service_worker|draft_sync)\.js$/;
 /** The Accept-Encoding of browsers. */
 const ENCODINGS = "gzip, deflate, br, zstd";
 const CONNECTIONS = 16;

@@ -172,5 +172,5 @@ export default {
   unmute: "Unmute",
   muted: "muted",
   block_ask: "Block {name}?",
-  block_words: "They can still write to you, but you will not see it. They are not notified.",
+  block_about: "They can still write to you, but you will not see it. They are not notified.",
 };

@@ -3,8 +3,12 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { ERRORS } from "../../src/errors.ts";
+import accountEl from "../../static/js/translations/account_el.js";
+import accountEn from "../../static/js/translations/account_en.js";
+import commonEl from "../../static/js/translations/el.js";
+import commonEn from "../../static/js/translations/en.js";
 import { hue, initials, nameKey } from "../../static/js/util/names.js";
-import { ago, clock, dayWords, lastSeen, shortTime } from "../../static/js/util/time.js";
+import { ago, clock, dayText, lastSeen, shortTime } from "../../static/js/util/time.js";
 import {
   chooseLanguage,
   errorText,
@@ -14,10 +18,6 @@ import {
   useLanguage,
   waitText,
 } from "../../static/js/util/translate.js";
-import accountEl from "../../static/js/words/account_el.js";
-import accountEn from "../../static/js/words/account_en.js";
-import commonEl from "../../static/js/words/el.js";
-import commonEn from "../../static/js/words/en.js";
 
 const en = { ...commonEn, ...accountEn };
 const el = { ...commonEl, ...accountEl };
@@ -25,12 +25,12 @@ const el = { ...commonEl, ...accountEl };
 const root = join(import.meta.dir, "../../static");
 const files = (end: string) =>
   readdirSync(root, { recursive: true, encoding: "utf8" })
-    .filter((name) => name.endsWith(end) && !name.includes("words/"))
+    .filter((name) => name.endsWith(end) && !name.includes("translations/"))
     .map((name) => ({ name, text: readFileSync(join(root, name), "utf8") }));
 const pages = files(".html");
 const scripts = files(".js");
 const html = pages.map(({ text }) => text).join("\n");
-/** What pages say in all languages where no words can be loaded. */
+/** What pages say in all languages where no translation can be loaded. */
 const NOT_LOADED = /<div class="not-loaded"[^]*?<\/div>/;
 const script = scripts.map(({ text }) => text).join("\n");
 
@@ -47,7 +47,7 @@ test("skips a locale that Intl refuses, as Chromium's under LANG=C.UTF-8", () =>
   expect(locale()).toBe("en");
 });
 
-describe("the dictionary", () => {
+describe("the translations", () => {
   test("have the same keys, values and plural forms in every language", () => {
     expect(Object.keys(commonEl)).toEqual(Object.keys(commonEn));
     expect(Object.keys(accountEl)).toEqual(Object.keys(accountEn));
@@ -209,18 +209,18 @@ describe("formatted time", () => {
 
   test("names near days, and dates far ones", () => {
     useLanguage("en", ["en-GB"]);
-    expect(dayWords(at(22), now)).toBe("Today");
-    expect(dayWords(at(21, 23, 59), now)).toBe("Yesterday");
-    expect(dayWords(at(18), now)).toBe("Wednesday");
-    expect(dayWords(at(2), now)).toBe("Monday 2 November");
-    expect(dayWords(new Date(2025, 5, 3).getTime(), now)).toContain("2025");
+    expect(dayText(at(22), now)).toBe("Today");
+    expect(dayText(at(21, 23, 59), now)).toBe("Yesterday");
+    expect(dayText(at(18), now)).toBe("Wednesday");
+    expect(dayText(at(2), now)).toBe("Monday 2 November");
+    expect(dayText(new Date(2025, 5, 3).getTime(), now)).toContain("2025");
     expect(clock(at(22))).toBe("14:05");
     expect(shortTime(at(22), now)).toBe("14:05");
     expect(shortTime(at(21), now)).toBe("Yesterday");
     expect(shortTime(at(18), now)).toBe("Wed");
     useLanguage("el");
-    expect(dayWords(at(22), now)).toBe("Σήμερα");
-    expect(dayWords(at(18), now)).toBe("Τετάρτη");
+    expect(dayText(at(22), now)).toBe("Σήμερα");
+    expect(dayText(at(18), now)).toBe("Τετάρτη");
   });
 
   test("shows when a user was last seen", () => {
