@@ -129,9 +129,9 @@ test("blocks and unblocks a user, whose messages from between are then there", a
   const context = await chat.context(ann);
   const page = await account(context);
   await page.waitForSelector("text=You have not blocked anyone.");
-  await fillForm(page, { whom: "Block-Eve" });
-  await shows(page, "#whom_error", "No one here is called \u2068Block-Eve\u2069.");
-  await fillForm(page, { whom: "block-bob" });
+  await fillForm(page, { block_name: "Block-Eve" });
+  await shows(page, "#block_name_error", "No one here is called \u2068Block-Eve\u2069.");
+  await fillForm(page, { block_name: "block-bob" });
   await shows(page, "blocked-people .done", "\u2068Block-Bob\u2069 is blocked.");
   expect(await page.locator("blocked-people .empty").isVisible()).toBe(false);
   await (await bob.open()).send("Block-Ann", "are you there?");
@@ -139,7 +139,7 @@ test("blocks and unblocks a user, whose messages from between are then there", a
   await page.getByRole("button", { name: "Unblock \u2068Block-Bob\u2069" }).click();
   await page.waitForSelector("text=You have not blocked anyone.");
   expect(await ann.json<unknown[]>("/conversations")).toHaveLength(1);
-  expect(await focusedId(page)).toBe("whom");
+  expect(await focusedId(page)).toBe("block_name");
 }, 30_000);
 
 test("saves the export as one complete file with progress, and reports cancelling and a lost connection", async () => {
@@ -231,10 +231,10 @@ test("deletes the account after a password and a confirmation, and leaves nothin
   await conversation.fill("message-composer textarea", "never said");
   const page = await account(context);
   const dialog = page.locator("account-deletion dialog");
-  const press = () => page.press("#last", "Enter");
+  const press = () => page.press("#deletion_password", "Enter");
   await press();
-  await shows(page, "#last_error", "Enter your password.");
-  await page.fill("#last", "not my password");
+  await shows(page, "#deletion_password_error", "Enter your password.");
+  await page.fill("#deletion_password", "not my password");
   await press();
   await shows(page, "dialog h2", "Delete the account of \u2068Gone-Ann\u2069?");
   await page.keyboard.press("Enter"); // the focused button cancels
@@ -242,8 +242,8 @@ test("deletes the account after a password and a confirmation, and leaves nothin
   expect((await ann.get("/me")).status).toBe(200);
   await press();
   await dialog.getByRole("button", { name: "Delete permanently" }).click();
-  await shows(page, "#last_error", "The password is wrong.");
-  await page.fill("#last", PASSWORD);
+  await shows(page, "#deletion_password_error", "The password is wrong.");
+  await page.fill("#deletion_password", PASSWORD);
   await press();
   await dialog.getByRole("button", { name: "Delete permanently" }).click();
   await page.waitForSelector("text=Your account has been deleted. Take care!");

@@ -307,7 +307,7 @@ async function isClosed(page: Page, ...texts: string[]): Promise<boolean> {
   return shown.join() === texts.join() && isGrey && canUnblock && !(await page.locator("textarea").isVisible());
 }
 const blockedRow = (page: Page, name: string) =>
-  page.locator(`conversation-list .conversations a.blocked[data-name="${name}"] .last:text-is("Blocked")`);
+  page.locator(`conversation-list .conversations a.blocked[data-name="${name}"] .preview:text-is("Blocked")`);
 
 test("asks before blocking, then grays the conversation out on every device until it is unblocked", async () => {
   const [ann, bob] = [await person("Block-Ann"), await person("Block-Bob")];
@@ -323,7 +323,7 @@ test("asks before blocking, then grays the conversation out on every device unti
   expect(await blockedRow(page, "Block-Bob").count()).toBe(0);
   await page.click("chat-header .more");
   await page.click("#options .block");
-  await dialog.locator(".do").click();
+  await dialog.locator(".confirm").click();
   for (const tab of [page, other]) await blockedRow(tab, "Block-Bob").waitFor();
   await until("the conversation is closed", () => isClosed(page, "buy this"));
 

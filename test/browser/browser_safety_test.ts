@@ -217,11 +217,14 @@ test("shows markup in a message as text, in the thread, the list and to screen r
       text,
     );
     // The list is drawn with the next frame.
-    await page.waitForFunction((text) => document.querySelector("conversation-list .last")?.textContent === text, text);
+    await page.waitForFunction(
+      (text) => document.querySelector("conversation-list .preview")?.textContent === text,
+      text,
+    );
     expect(await page.locator("chat-thread .announcer").textContent()).toContain(text);
   }
   expect(await page.locator("chat-thread .text *").count()).toBe(0);
-  expect(await page.locator("conversation-list .last *, chat-thread .announcer p *").count()).toBe(0);
+  expect(await page.locator("conversation-list .preview *, chat-thread .announcer p *").count()).toBe(0);
   expect(await page.locator(OUTSIDE).count()).toBe(marks);
   expect(await page.title()).toBe(title);
   await page.reload();

@@ -175,7 +175,7 @@ test("opens without a server, queues messages, and later sends them once and in 
   const page = await open(context, "Off-Bob");
   await shows(page, "one", "two");
   expect(await draft(page)).toBe("not finis");
-  expect(await page.locator('conversation-list a[data-name="Off-Bob"] .last').innerText()).toBe("two");
+  expect(await page.locator('conversation-list a[data-name="Off-Bob"] .preview').innerText()).toBe("two");
   await until("the page shows that it reconnects", () => page.locator("connection-banner:visible").first().isVisible());
   await page.fill("conversation-list input", "nobody at all");
   await until(

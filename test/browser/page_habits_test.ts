@@ -342,7 +342,7 @@ test("finds unloaded conversations and users by any part of a name", async () =>
   const page = await enter();
   expect(await entry(page, FAR).count()).toBe(0);
   await page.fill("conversation-list input", FAR.slice(-3));
-  await page.waitForSelector(`.conversations a[data-name="${FAR}"] .last:text-matches("Message 3 of")`);
+  await page.waitForSelector(`.conversations a[data-name="${FAR}"] .preview:text-matches("Message 3 of")`);
   expect(await page.locator(`.found a[data-name="${FAR}"]`).count()).toBe(0);
   await page.fill("conversation-list input", STRANGER.slice(2).toUpperCase());
   await page.waitForSelector(`.found a[data-name="${STRANGER}"]`);
@@ -415,6 +415,6 @@ test("scrolls the list to the open conversation after a reload", async () => {
     return !(await isInSight(page, far));
   });
   await (await chat.server.user(2).open()).send(nameOf(0), "the list changes");
-  await page.locator("conversation-list .last", { hasText: "the list changes" }).waitFor();
+  await page.locator("conversation-list .preview", { hasText: "the list changes" }).waitFor();
   expect(await isInSight(page, far)).toBe(false);
 });

@@ -89,7 +89,7 @@ test("follows the browser's time format, and its language unless one was chosen"
 
 test("shows the account page's times in the new zone", async () => {
   const page = await open("/account");
-  const used = page.locator("device-list .use").first();
+  const used = page.locator("device-list .last-used").first();
   await used.waitFor();
   const hour = async () => Number(/(\d\d):\d\d:\d\d/.exec((await used.getAttribute("title")) ?? "")?.[1]);
   const [device] = await ann.json<{ last_used_at: string }[]>("/sessions");

@@ -225,7 +225,7 @@ test("types without delay while forty messages a second arrive", async () => {
   await until("all messages are listed", () =>
     page.evaluate(
       (last) =>
-        [...document.querySelectorAll("conversation-list .last")].some(({ textContent }) => textContent === last),
+        [...document.querySelectorAll("conversation-list .preview")].some(({ textContent }) => textContent === last),
       `and ${sent}`,
     ),
   );

@@ -11,7 +11,7 @@ export class AccountDeletion extends HTMLElement {
   /** @type {HTMLFormElement} */
   #form = find(this, "form");
   /** @type {HTMLInputElement} */
-  #password = find(this, "#last");
+  #password = find(this, "#deletion_password");
   /** @type {HTMLDialogElement} */
   #dialog = find(this, "dialog");
   #isBusy = false;
@@ -26,7 +26,7 @@ export class AccountDeletion extends HTMLElement {
       event.preventDefault();
       const missing = this.#password.value ? undefined : () => t("error_password_missing");
       if (this.#isBusy || !showFieldErrors([[this.#password, missing]])) return;
-      setText(find(this, "#sure"), t("deletion_question", { name: this.name }));
+      setText(find(this, "#deletion_question"), t("deletion_question", { name: this.name }));
       this.#dialog.returnValue = "";
       this.#dialog.showModal();
     });

@@ -7,7 +7,7 @@ import { ask, explain, isRefusal } from "./requests.js";
 
 class BlockedPeople extends HTMLElement {
   /** @type {HTMLInputElement} */
-  #input = find(this, "#whom");
+  #input = find(this, "#block_name");
   /** @type {string[] | undefined} */
   #names;
   #isBusy = false;

@@ -80,10 +80,10 @@ class DeviceList extends HTMLElement {
         const at = Date.parse(device.last_used_at);
         const used = device.current ? t("device_now") : lastUseText(at);
         setText(find(row, ".name"), name);
-        setText(find(row, ".use"), [used, device.address].filter(Boolean).join(" · "));
-        find(row, ".use").title = fullTime(at);
-        find(row, ".this").hidden = !device.current;
-        setText(find(row, ".this"), t("this_device"));
+        setText(find(row, ".last-used"), [used, device.address].filter(Boolean).join(" · "));
+        find(row, ".last-used").title = fullTime(at);
+        find(row, ".current").hidden = !device.current;
+        setText(find(row, ".current"), t("this_device"));
         setText(find(row, ".end"), t("end_device"));
         find(row, ".end").hidden = device.current;
         find(row, ".end").setAttribute("aria-label", t("end_device_label", { device: name }));

@@ -43,7 +43,7 @@ async function mute(chat, name, options) {
  */
 function askToBlock(chat, name) {
   const dialog = /** @type {HTMLDialogElement} */ (cloneTemplate("block-question"));
-  const [error, button] = [find(dialog, ".error"), find(dialog, ".do")];
+  const [error, button] = [find(dialog, ".error"), find(dialog, ".confirm")];
   setText(find(dialog, "h2"), t("block_ask", { name }));
   button.addEventListener("click", async () => {
     button.disabled = true;

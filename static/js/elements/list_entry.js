@@ -33,10 +33,10 @@ export function showEntry(element, { peer, preview, pending, unread, conversatio
   const content = [typing, failed, text, when, tick, unread, isMuted, isBlocked].join(" ");
   if (!showPerson(element, peer, chat, content)) return;
   find(element, ".entry").classList.toggle("blocked", isBlocked);
-  const last = find(element, ".last");
-  last.classList.toggle("live", typing);
-  last.classList.toggle("failed", failed && !typing);
-  setText(last, text);
+  const previewText = find(element, ".preview");
+  previewText.classList.toggle("live", typing);
+  previewText.classList.toggle("failed", failed && !typing);
+  setText(previewText, text);
   setText(find(element, "time"), when);
   setTick(element, tick);
   find(element, ".muted").toggleAttribute("hidden", !isMuted);

@@ -38,7 +38,7 @@ export function updateRow(row, item) {
   row.classList.toggle("mine", mine);
   row.classList.toggle("emoji", item.emoji);
   row.classList.toggle("first", first);
-  row.classList.toggle("last", last);
+  row.classList.toggle("run-end", last);
   row.classList.toggle("waiting", tick === "sending" || tick === "failed");
   if (before?.text !== text) find(row, ".text").replaceChildren(...textParts(text).map(partNode));
   setText(find(row, ".author"), `${mine ? t("from_me") : from}: `);

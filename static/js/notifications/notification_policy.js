@@ -14,7 +14,7 @@ import { nameKey } from "../util/names.js";
  * Knows what a user's tabs in one browser show, and elects the tab that notifies.
  * @typedef {object} TabElection
  * @property {() => Promise<{ visible: boolean, shown: Set<string> }>} views whether any tab is visible, and the name keys of the conversations on screen
- * @property {(role: "notify" | "sound", what: string) => Promise<boolean>} isElected whether this tab notifies of message `what`
+ * @property {(role: "notify" | "sound", messageId: string) => Promise<boolean>} isElected whether this tab notifies of this message
  */
 
 /** A message read within this time, in any tab or on another device, causes no notification. */
@@ -68,11 +68,11 @@ export class NotificationPolicy extends Emitter {
     if (!message || !this.#isUnread(message)) return;
     const { visible, shown } = await this.#election.views();
     if (shown.has(key) || !this.#isUnread(message)) return;
-    const what = `${key}/${message.seq}`;
+    const messageId = `${key}/${message.seq}`;
     // A user looking at another conversation sees the list change, so the sound is enough.
-    if (!visible && this.#preferences.notifications && (await this.#election.isElected("notify", what)))
+    if (!visible && this.#preferences.notifications && (await this.#election.isElected("notify", messageId)))
       this.emit("notify", message);
-    if (this.#isSoundDue() && (await this.#election.isElected("sound", what)) && this.#isSoundDue()) {
+    if (this.#isSoundDue() && (await this.#election.isElected("sound", messageId)) && this.#isSoundDue()) {
       this.#soundedAt = this.#env.now();
       this.emit("sound");
     }

@@ -83,7 +83,7 @@ export class BroadcastTabElection {
   #env;
 
   /**
-   * @param {{ postMessage: (what: string) => void, addEventListener: (type: "message", listener: (event: { data: string }) => void) => void }} channel
+   * @param {{ postMessage: (claim: string) => void, addEventListener: (type: "message", listener: (event: { data: string }) => void) => void }} channel
    * @param {{ random: () => number, setTimeout: (run: () => void, ms: number) => unknown }} [env]
    */
   constructor(channel, env) {
@@ -106,10 +106,10 @@ export class BroadcastTabElection {
 
   /**
    * @param {"notify" | "sound"} role
-   * @param {string} what
+   * @param {string} messageId
    */
-  async isElected(role, what) {
-    const claim = `${role} ${what}`;
+  async isElected(role, messageId) {
+    const claim = `${role} ${messageId}`;
     await new Promise((resolve) =>
       this.#env.setTimeout(() => resolve(undefined), this.#env.random() * CLAIM_WINDOW_MS),
     );

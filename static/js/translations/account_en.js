@@ -26,7 +26,7 @@ export default {
   blocked_people: "Blocked people",
   blocked_about: "They can still write to you, but you will not see it. They are not notified.",
   blocked_nobody: "You have not blocked anyone.",
-  block_whom: "Block someone",
+  block_someone: "Block someone",
   block_missing: "Enter the name of the person to block.",
   blocked_done: "{name} is blocked.",
   unblock_label: "Unblock {name}",
