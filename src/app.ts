@@ -19,7 +19,7 @@ import { TextQuota } from "./chat/text_quota.ts";
 import { newPodName } from "./cluster/bus.ts";
 import { busConnections, openBus } from "./cluster/open_bus.ts";
 import type { Config } from "./config.ts";
-import { sessionNameOf } from "./db/pods.ts";
+import { applicationNameOf } from "./db/pods.ts";
 import { Readiness } from "./db/readiness.ts";
 import { openServingStore, type ServingStore } from "./db/serving_store.ts";
 import { explain } from "./db/start_failure.ts";
@@ -101,10 +101,10 @@ export async function startApp(
     });
     parts.defer(metrics.measureLag());
     const pod = newPodName();
-    const sessionName = sessionNameOf(pod);
+    const applicationName = applicationNameOf(pod);
     store = await openServingStore(config, {
       root,
-      name: sessionName,
+      name: applicationName,
       connections: busConnections(config.bus),
       metrics,
       log,
@@ -112,14 +112,17 @@ export async function startApp(
       restored: closeAllSockets,
     });
     parts.use(store);
-    const { db, writer, target, secrets, identity, epochs } = store;
+    const { db, writer, target, secrets, databaseId, epochWatch } = store;
     const unsent = new UnsentBudget({
       maxBytes: config.unsentMax ?? defaultBudget(options.memoryBytes ?? Number.POSITIVE_INFINITY),
       log,
       disconnects: metrics.stalledDisconnects,
     });
     const dropped = (reason: BusDrop) => metrics.busDrops.add(reason);
-    const bus = parts.adopt(await openBus(config.bus, { db, target, name: sessionName, pod, log, dropped }), stopPart);
+    const bus = parts.adopt(
+      await openBus(config.bus, { db, target, name: applicationName, pod, log, dropped }),
+      stopPart,
+    );
     const delivery = new Delivery({ hub, bus });
     const resync = parts.adopt(new Resync({ db, hub, log }), stopPart);
     const alertOlderPods = () => void bus.alertOlderPods();
@@ -132,9 +135,9 @@ export async function startApp(
     const presence = parts.adopt(new PresenceSubscriptions({ db, registry, blockedPairs }), stopPart);
     const limits = new Limits(config.rateLimit ? config.limits : undefined, (limit) => metrics.rateLimited.add(limit));
     const relationships = new Relationships({ db, delivery, bus, presence });
-    const refused = () => metrics.rateLimited.add("bytes");
+    const rejected = () => metrics.rateLimited.add("bytes");
     const quota = config.rateLimit
-      ? parts.adopt(new TextQuota({ db, maxBytes: config.limits.bytes, log, refused }), stopPart)
+      ? parts.adopt(new TextQuota({ db, maxBytes: config.limits.bytes, log, rejected }), stopPart)
       : undefined;
     const receipts = parts.adopt(new Receipts({ db, delivery, log }), stopPart);
     const shared = { db, hub, bus, delivery, receipts, relationships, log, limits, quota, metrics };
@@ -143,12 +146,12 @@ export async function startApp(
     const renewals = parts.adopt(new SessionRenewals({ db, log }), stopPart);
     const sweeper = parts.adopt(new SessionSweeper({ db, hub, renewals, log }), stopPart);
     const purge = parts.adopt(new AccountPurge({ db, log }), stopPart);
-    const signupPolicy = new SignupPolicy({ db, signup: config.signup, secrets, identity });
+    const signupPolicy = new SignupPolicy({ db, signup: config.signup, secrets, databaseId });
     const readiness = new Readiness({ db, writer, isFailing: () => chat.isFailing, log });
     const pages = await loading;
     const otherVersions = new OtherVersions({ db, log });
     await otherVersions.save(pages.version, pages.files);
-    const epoch = () => epochs.epoch;
+    const epoch = () => epochWatch.epoch;
     const socketParts = { ...shared, chat, drafts, presence, unsent, epoch, version: pages.version };
     const sockets = parts.adopt(socketHandlers(socketParts), stopPart);
     await bus.start({
@@ -168,7 +171,7 @@ export async function startApp(
         presence.scheduleBlockRefresh();
       },
       joined: (pod) => registry.podJoined(pod),
-      vanished: (pod, graceful) => registry.podLeft(pod, graceful),
+      left: (pod, graceful) => registry.podLeft(pod, graceful),
     });
     registry.start();
     unreachablePods.start();
@@ -192,7 +195,7 @@ export async function startApp(
         trust: trustOf(config, { server, log }),
         metricsToken: config.metricsToken,
         beforeOpen: async ({ username }) => quota?.load(username),
-        socketRefusal: () => {
+        socketRejection: () => {
           if (isStopping) return new ChatError("restarting", { retryAfter: 2 });
           if (!files.hasRoomFor(hub.socketCount)) return new ChatError("busy", { retryAfter: 5 });
           return undefined;

@@ -33,7 +33,7 @@ interface Row {
   readonly key?: string;
   /** Its property of `Config.limits`. */
   readonly limit?: string;
-  /** Limits an action of each user; the name is an argument of `Limits.spend`. */
+  /** Limits an action of each user; the name is an argument of `Limits.charge`. */
   readonly isPerUser?: true;
   readonly read?: Reader<unknown>;
 }
@@ -137,21 +137,26 @@ export const SETTINGS = {
   LIMIT_LOGINS: {
     default: "10/15m",
     about: "failed logins to one name from one address",
-    limit: "logins",
+    limit: "failedLogins",
     read: rate,
   },
-  LIMIT_LOGINS_NAME: { default: "50/15m", about: "failed logins to one name", limit: "loginsName", read: rate },
+  LIMIT_LOGINS_NAME: { default: "50/15m", about: "failed logins to one name", limit: "failedLoginsName", read: rate },
   LIMIT_LOGINS_ADDRESS: {
     default: "100/15m",
     about: "failed logins from one address, and sign-ups with a name that is taken",
-    limit: "loginsAddress",
+    limit: "failedLoginsAddress",
     read: rate,
   },
-  LIMIT_SIGNINS: { default: "100/15m", about: "successful logins to one account", limit: "signIns", read: rate },
+  LIMIT_SIGNINS: {
+    default: "100/15m",
+    about: "successful logins to one account",
+    limit: "successfulLogins",
+    read: rate,
+  },
   LIMIT_SIGNINS_ADDRESS: {
     default: "500/15m",
     about: "successful logins from one address",
-    limit: "signInsAddress",
+    limit: "successfulLoginsAddress",
     read: rate,
   },
   LIMIT_SEARCHES: {

@@ -61,16 +61,16 @@ function text(value: Fields[string]): string {
 /** An error with its stack and code. */
 export function errorTrace(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  return `${withoutQuotes(error, error.stack ?? `${error.name}: ${error.message}`)}${codeOf(error)}`;
+  return `${withoutQuotes(error, error.stack ?? `${error.name}: ${error.message}`)}${codeSuffix(error)}`;
 }
 
 /** An error in one line, for expected failures of the environment. */
 export function errorText(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  return `${withoutQuotes(error, `${error.name}: ${error.message}`)}${codeOf(error)}`;
+  return `${withoutQuotes(error, `${error.name}: ${error.message}`)}${codeSuffix(error)}`;
 }
 
-function codeOf(error: Error): string {
+function codeSuffix(error: Error): string {
   return "code" in error ? ` [${String(error.code)}]` : "";
 }
 
@@ -85,6 +85,6 @@ const QUOTING = /^ \[(22...\]|ERR_INVALID_)/;
  * whole rows, is never logged.
  */
 function withoutQuotes(error: Error, text: string): string {
-  const quotes = error instanceof SyntaxError || QUOTING.test(codeOf(error));
+  const quotes = error instanceof SyntaxError || QUOTING.test(codeSuffix(error));
   return quotes && error.message !== "" ? text.replace(error.message, () => "(omitted: may quote input)") : text;
 }

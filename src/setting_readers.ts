@@ -8,6 +8,7 @@ import { readFileSync } from "node:fs";
 import { isNetwork } from "./util/address.ts";
 import { ConnectionStringError, uriOf, withVariables } from "./util/connection_parameters.ts";
 import { parseConnectionString } from "./util/connection_string.ts";
+import type { Rate } from "./util/rate_limit.ts";
 import { readSize } from "./util/size.ts";
 
 /** The input of a reader. */
@@ -25,12 +26,6 @@ export interface Reading {
 }
 
 export type Reader<Value> = (reading: Reading) => Value;
-
-/** A token bucket: its size and how fast it refills. */
-export interface Rate {
-  readonly burst: number;
-  readonly perSecond: number;
-}
 
 const SECRET_MIN = 32;
 /** A rotation needs two; each adds an HMAC to the check of a forged cookie. */

@@ -6,7 +6,7 @@
 import { LIMITED_ACTIONS, type LimitedAction, type LimitSettings } from "../config.ts";
 import { ChatError, type ErrorCode } from "../errors.ts";
 import type { LimitName } from "../metrics.ts";
-import { type Bucket, draw, RateLimit } from "../util/rate_limit.ts";
+import { type Bucket, charge, RateLimit } from "../util/rate_limit.ts";
 import { LoginLimits } from "./login_limits.ts";
 
 /** This many errors of one code within this time close a socket (docs/protocol.md §4: 1008). */
@@ -26,15 +26,15 @@ export class Limits {
   readonly #actions: ReadonlyMap<LimitedAction, RateLimit> | undefined;
   /** Undefined without limits. */
   readonly logins: LoginLimits | undefined;
-  readonly #refused: (limit: LimitName) => void;
+  readonly #rejected: (limit: LimitName) => void;
 
-  /** @param settings undefined for no limits @param refused called on each refusal */
-  constructor(settings: LimitSettings | undefined, refused: (limit: LimitName) => void = () => {}) {
+  /** @param settings undefined for no limits @param rejected called on each rejection */
+  constructor(settings: LimitSettings | undefined, rejected: (limit: LimitName) => void = () => {}) {
     this.#settings = settings;
-    this.#refused = refused;
+    this.#rejected = rejected;
     if (!settings) return;
     this.#actions = new Map(LIMITED_ACTIONS.map((action) => [action, new RateLimit(settings[action])]));
-    this.logins = new LoginLimits(settings, refused);
+    this.logins = new LoginLimits(settings, rejected);
   }
 
   /**
@@ -43,25 +43,25 @@ export class Limits {
    * @param ref of the send, named in the error
    * @throws ChatError `rate_limited`
    */
-  spend(action: LimitedAction, nameKey: string, ref?: string): void {
-    const waitMs = this.#actions?.get(action)?.take(nameKey) ?? 0;
+  charge(action: LimitedAction, nameKey: string, ref?: string): void {
+    const waitMs = this.#actions?.get(action)?.charge(nameKey) ?? 0;
     if (waitMs === 0) return;
-    this.#refused(action);
+    this.#rejected(action);
     throw new ChatError("rate_limited", { ref, retryAfter: Math.ceil(waitMs / 1_000) });
   }
 
-  /** As `spend`, but returns false instead of throwing: for actions that are dropped silently. */
-  allows(action: LimitedAction, nameKey: string): boolean {
-    const allowed = (this.#actions?.get(action)?.take(nameKey) ?? 0) === 0;
-    if (!allowed) this.#refused(action);
+  /** As `charge`, but returns false instead of throwing: for actions that are dropped silently. */
+  tryCharge(action: LimitedAction, nameKey: string): boolean {
+    const allowed = (this.#actions?.get(action)?.charge(nameKey) ?? 0) === 0;
+    if (!allowed) this.#rejected(action);
     return allowed;
   }
 
   /** Charges a frame of a socket. @returns 0, or the seconds until the next frame is accepted */
   chargeFrame(socket: MeteredSocket, now: number): number {
     if (!this.#settings) return 0;
-    const waitMs = draw(socket, this.#settings.frames, now);
-    if (waitMs > 0) this.#refused("frames");
+    const waitMs = charge(socket, this.#settings.frames, now);
+    if (waitMs > 0) this.#rejected("frames");
     return Math.ceil(waitMs / 1_000);
   }
 
@@ -78,7 +78,7 @@ export class Limits {
   /** Whether a user with this many sockets on this pod may open no further one. */
   isAtSocketLimit(sockets: number): boolean {
     const isAtLimit = this.#settings !== undefined && sockets >= this.#settings.sockets;
-    if (isAtLimit) this.#refused("sockets");
+    if (isAtLimit) this.#rejected("sockets");
     return isAtLimit;
   }
 }

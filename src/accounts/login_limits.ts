@@ -3,13 +3,12 @@
 import type { LimitSettings } from "../config.ts";
 import { ChatError } from "../errors.ts";
 import type { LimitName } from "../metrics.ts";
-import type { Rate } from "../setting_readers.ts";
 import { rateLimitKey } from "../util/address.ts";
-import { RateLimit } from "../util/rate_limit.ts";
+import { type Rate, RateLimit } from "../util/rate_limit.ts";
 
 /**
  * An IPv6 address is charged to all of these prefixes, since a /48 contains 65,536 /64 networks.
- * Wider prefixes have higher limits, so that a single /64 cannot exhaust those of its neighbours.
+ * Wider prefixes have higher limits, so that a single /64 cannot exhaust those of its neighbors.
  */
 const PREFIXES = [
   { bits: 64, times: 1 },
@@ -19,7 +18,7 @@ const PREFIXES = [
 
 /** An attempt to sign in or to confirm a password. */
 export interface LoginAttempt {
-  /** As the client sent it, existing or not: a refusal must not reveal which. */
+  /** As the client sent it, existing or not: a rejection must not reveal which. */
   readonly nameKey: string;
   readonly address: string;
   /**
@@ -34,28 +33,28 @@ type Charge = readonly [RateLimit, string];
 
 export class LoginLimits {
   readonly #signUps: AddressLimit;
-  readonly #failures: {
+  readonly #failedLogins: {
     readonly nameAtAddress: AddressLimit;
     readonly address: AddressLimit;
     readonly name: RateLimit;
     readonly device: RateLimit;
   };
-  readonly #signIns: { readonly address: AddressLimit; readonly name: RateLimit };
-  readonly #refused: (limit: LimitName) => void;
+  readonly #successfulLogins: { readonly address: AddressLimit; readonly name: RateLimit };
+  readonly #rejected: (limit: LimitName) => void;
 
-  /** @param refused called on each refusal */
-  constructor(settings: LimitSettings, refused: (limit: LimitName) => void) {
-    this.#refused = refused;
+  /** @param rejected called on each rejection */
+  constructor(settings: LimitSettings, rejected: (limit: LimitName) => void) {
+    this.#rejected = rejected;
     this.#signUps = new AddressLimit(settings.signUps);
-    this.#failures = {
-      nameAtAddress: new AddressLimit(settings.logins),
-      address: new AddressLimit(settings.loginsAddress),
-      name: new RateLimit(settings.loginsName),
-      device: new RateLimit(settings.logins),
+    this.#failedLogins = {
+      nameAtAddress: new AddressLimit(settings.failedLogins),
+      address: new AddressLimit(settings.failedLoginsAddress),
+      name: new RateLimit(settings.failedLoginsName),
+      device: new RateLimit(settings.failedLogins),
     };
-    this.#signIns = {
-      address: new AddressLimit(settings.signInsAddress),
-      name: new RateLimit(settings.signIns),
+    this.#successfulLogins = {
+      address: new AddressLimit(settings.successfulLoginsAddress),
+      name: new RateLimit(settings.successfulLogins),
     };
   }
 
@@ -67,27 +66,27 @@ export class LoginLimits {
    * @throws ChatError `rate_limited`
    */
   beginLogin({ nameKey, address, device }: LoginAttempt): () => void {
-    const failures = this.#failures;
-    if (device !== undefined) return this.#charge("failed_logins", [[failures.device, device]]);
+    const failed = this.#failedLogins;
+    if (device !== undefined) return this.#charge("failed_logins", [[failed.device, device]]);
     return this.#charge("failed_logins", [
-      ...failures.nameAtAddress.of(address, nameKey),
-      ...failures.address.of(address),
-      [failures.name, nameKey],
+      ...failed.nameAtAddress.of(address, nameKey),
+      ...failed.address.of(address),
+      [failed.name, nameKey],
     ]);
   }
 
   /**
-   * Rejects a login that would exceed the limit of sign-ins, before it costs a hash.
+   * Rejects a login that would exceed the limit of successful logins, before it costs a hash.
    *
    * @throws ChatError `rate_limited`
    */
-  checkSignIns(attempt: LoginAttempt): void {
-    for (const [limit, key] of this.#signInsOf(attempt)) this.#refuse("successful_logins", limit.waitMs(key));
+  checkSuccessfulLogins(attempt: LoginAttempt): void {
+    for (const [limit, key] of this.#successfulLoginsOf(attempt)) this.#reject("successful_logins", limit.waitMs(key));
   }
 
   /** Charges a successful login. @throws ChatError `rate_limited` */
-  chargeSignIn(attempt: LoginAttempt): void {
-    this.#charge("successful_logins", this.#signInsOf(attempt));
+  chargeSuccessfulLogin(attempt: LoginAttempt): void {
+    this.#charge("successful_logins", this.#successfulLoginsOf(attempt));
   }
 
   /**
@@ -98,7 +97,7 @@ export class LoginLimits {
    * @throws ChatError `rate_limited`
    */
   beginNameCheck(address: string): () => void {
-    return this.#charge("failed_logins", this.#failures.address.of(address));
+    return this.#charge("failed_logins", this.#failedLogins.address.of(address));
   }
 
   /** Charges an otherwise valid sign-up. @returns refunds it @throws ChatError `rate_limited` */
@@ -106,8 +105,8 @@ export class LoginLimits {
     return this.#charge("sign_ups", this.#signUps.of(address));
   }
 
-  #signInsOf({ nameKey, address, device }: LoginAttempt): readonly Charge[] {
-    const { name, address: anyAccount } = this.#signIns;
+  #successfulLoginsOf({ nameKey, address, device }: LoginAttempt): readonly Charge[] {
+    const { name, address: anyAccount } = this.#successfulLogins;
     return [[name, nameKey], ...(device === undefined ? anyAccount.of(address) : [])];
   }
 
@@ -116,19 +115,19 @@ export class LoginLimits {
     const charged: Charge[] = [];
     const refund = () => charged.forEach(([limit, key]) => limit.refund(key));
     for (const [limit, key] of charges) {
-      const waitMs = limit.take(key);
+      const waitMs = limit.charge(key);
       if (waitMs === 0) charged.push([limit, key]);
       else {
         refund();
-        this.#refuse(limited, waitMs);
+        this.#reject(limited, waitMs);
       }
     }
     return refund;
   }
 
-  #refuse(limited: LimitName, waitMs: number): void {
+  #reject(limited: LimitName, waitMs: number): void {
     if (waitMs === 0) return;
-    this.#refused(limited);
+    this.#rejected(limited);
     const retryAfter = Math.ceil(waitMs / 1_000);
     throw new ChatError("rate_limited", {
       message: `Too many attempts. Please wait ${formatSeconds(retryAfter)}`,

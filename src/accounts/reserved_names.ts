@@ -13,7 +13,7 @@ const WORDS =
 const RESERVED = new RegExp(
   `^(?:${WORDS.split(" ")
     .flatMap((word) => [word, word[0]?.toUpperCase() + word.slice(1)])
-    .flatMap(skeletonsOf)
+    .flatMap(bareSkeletonsOf)
     .join("|")})+$`,
   "u",
 );
@@ -26,11 +26,11 @@ const RESERVED = new RegExp(
  */
 export function isReserved(name: string): boolean {
   const bare = name.replace(/^[\p{Nd}_.-]+/u, "").replace(/[\p{Nd}_.-]+$/u, "");
-  return [name, bare].flatMap(skeletonsOf).some((form) => RESERVED.test(form));
+  return [name, bare].flatMap(bareSkeletonsOf).some((form) => RESERVED.test(form));
 }
 
 /** Skeletons of a name in each case, without accents and punctuation. */
-function skeletonsOf(name: string): string[] {
+function bareSkeletonsOf(name: string): string[] {
   return [name, name.toLowerCase(), name.toUpperCase()].map((form) =>
     skeleton(form.replaceAll("ς", "σ")).replace(/[\p{M}_.-]/gu, ""),
   );

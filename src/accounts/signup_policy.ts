@@ -26,17 +26,17 @@ export class SignupPolicy {
   readonly signup: Signup;
   readonly #db: Database;
   readonly #secrets: readonly string[];
-  readonly #identity: string;
+  readonly #databaseId: string;
 
   /**
    * @param parts.secrets the first signs, all verify
-   * @param parts.identity of the database; each has its own code
+   * @param parts.databaseId each database has its own code
    */
-  constructor(parts: { db: Database; signup: Signup; secrets: readonly string[]; identity: string }) {
+  constructor(parts: { db: Database; signup: Signup; secrets: readonly string[]; databaseId: string }) {
     this.signup = parts.signup;
     this.#db = parts.db;
     this.#secrets = parts.secrets;
-    this.#identity = parts.identity;
+    this.#databaseId = parts.databaseId;
   }
 
   /**
@@ -47,13 +47,13 @@ export class SignupPolicy {
   async grantFor({ invite, code }: SignupCredentials): Promise<SignupGrant> {
     if (code !== "") {
       if (this.#codes().some((valid) => equalsInConstantTime(normalizeCode(code), normalizeCode(valid))))
-        return "first admin";
+        return "firstAdmin";
       throw new ChatError("bad_code");
     }
-    if (this.signup === "open") return "anybody";
+    if (this.signup === "open") return "open";
     if (this.signup === "closed") throw new ChatError("signup_closed");
     const { id, expiresAt } = this.#verifyInvite(invite);
-    if (expiresAt < Date.now() || !(await invites.isGood(this.#db, id))) throw new ChatError("invite_used");
+    if (expiresAt < Date.now() || !(await invites.isUsable(this.#db, id))) throw new ChatError("invite_used");
     return { invite: id };
   }
 
@@ -83,7 +83,7 @@ export class SignupPolicy {
    */
   #codes(): string[] {
     return this.#secrets.map((secret) => {
-      const bytes = new Bun.CryptoHasher("sha256", secret).update(`admin of ${this.#identity}`).digest();
+      const bytes = new Bun.CryptoHasher("sha256", secret).update(`admin of ${this.#databaseId}`).digest();
       const code = Array.from(bytes.subarray(0, CODE_LENGTH), (byte) => ALPHABET[byte % ALPHABET.length]).join("");
       return (code.match(/.{4}/g) ?? []).join("-");
     });

@@ -17,7 +17,7 @@ import { RateLimit } from "../util/rate_limit.ts";
 import { isMessage, keyOfReference, nameKey } from "../util/text.ts";
 import type { Receipts } from "./receipts.ts";
 import type { Relationships } from "./relationships.ts";
-import { type PendingSend, SendQueue, type SettledSend } from "./send_queue.ts";
+import { type QueuedMessage, SendQueue, type SettledMessage } from "./send_queue.ts";
 import type { TextQuota } from "./text_quota.ts";
 
 /** An event of another pod that carries a frame for this pod's sockets. */
@@ -89,13 +89,13 @@ export class Chat {
    * @throws ChatError when the message is rejected; nothing was stored
    */
   send(socket: Socket, to: string, message: string, clientRef: string | undefined): void {
-    if (this.#isDraining) throw this.#refusal("restarting", clientRef);
-    if (!isMessage(message)) throw this.#refusal("invalid_text", clientRef);
+    if (this.#isDraining) throw this.#rejection("restarting", clientRef);
+    if (!isMessage(message)) throw this.#rejection("invalid_text", clientRef);
     const toKey = keyOfReference(to);
-    if (toKey === undefined) throw this.#refusal("no_such_user", clientRef);
-    this.#limits.spend("sends", socket.nameKey, clientRef);
-    this.#quota?.spend(socket.username, Buffer.byteLength(message), clientRef);
-    const send: PendingSend = {
+    if (toKey === undefined) throw this.#rejection("no_such_user", clientRef);
+    this.#limits.charge("sends", socket.nameKey, clientRef);
+    this.#quota?.charge(socket.username, Buffer.byteLength(message), clientRef);
+    const send: QueuedMessage = {
       sender: socket.username,
       toKey,
       ref: clientRef ?? this.#refPrefix + ++this.#refCount,
@@ -107,10 +107,10 @@ export class Chat {
     };
     if (this.#queue.add(send)) return;
     this.#refund(send);
-    throw this.#refusal("busy", clientRef);
+    throw this.#rejection("busy", clientRef);
   }
 
-  #refusal(code: "restarting" | "invalid_text" | "no_such_user" | "busy", ref: string | undefined): ChatError {
+  #rejection(code: "restarting" | "invalid_text" | "no_such_user" | "busy", ref: string | undefined): ChatError {
     this.#metrics.messages.add(code);
     return new ChatError(code, { ref });
   }
@@ -122,8 +122,8 @@ export class Chat {
   async sendTyping(socket: Socket, peer: string): Promise<void> {
     const peerKey = keyOfReference(peer);
     if (peerKey === undefined || peerKey === socket.nameKey) return;
-    if (!this.#limits.allows("typing", socket.nameKey)) return;
-    if (this.#typing.take(`${socket.nameKey}\n${peerKey}`) > 0) return;
+    if (!this.#limits.tryCharge("typing", socket.nameKey)) return;
+    if (this.#typing.charge(`${socket.nameKey}\n${peerKey}`) > 0) return;
     const key = await this.#relationships.reachablePeer(socket.username, peerKey).catch(() => undefined); // a hint, not worth a retry
     // mutation: names from the database
     if (key !== undefined) this.#delivery.send([key], typingFrame(socket.username));
@@ -146,13 +146,13 @@ export class Chat {
   }
 
   /** Acks or rejects the sends of a batch and delivers their messages, here and on other pods. */
-  #settle(settled: readonly SettledSend[]): void {
+  #settle(settled: readonly SettledMessage[]): void {
     const batch = new WriteBatch(this.#hub);
     const events: BusEvent[] = [];
     for (const { send, outcome } of settled) {
       const { socket, clientRef } = send;
-      if (outcome.kind === "refused" || outcome.duplicate) this.#refund(send);
-      if (outcome.kind === "refused") {
+      if (outcome.kind === "rejected" || outcome.duplicate) this.#refund(send);
+      if (outcome.kind === "rejected") {
         batch.add(socket, errorFrame(new ChatError(outcome.code, { ref: clientRef })));
         continue;
       }
@@ -184,8 +184,8 @@ export class Chat {
     this.#bus.publish(events);
     const { messages, ackSeconds } = this.#metrics;
     for (const { send, outcome } of settled) {
-      messages.add(outcome.kind === "refused" ? outcome.code : outcome.duplicate ? "duplicate" : "stored");
-      if (outcome.kind === "refused") continue;
+      messages.add(outcome.kind === "rejected" ? outcome.code : outcome.duplicate ? "duplicate" : "stored");
+      if (outcome.kind === "rejected") continue;
       ackSeconds.observe((now - send.receivedAt) / 1_000);
       if (outcome.duplicate || outcome.stored.blockedByReceiver) continue;
       if (!batch.wasAccepted(send.toKey, send.socket)) continue;
@@ -203,7 +203,7 @@ export class Chat {
    * resync, at most once a second.
    */
   #syncAfterResend(key: string, except: Socket): void {
-    if (this.#syncs.take(key) === 0) this.#delivery.sync([key], { except });
+    if (this.#syncs.charge(key) === 0) this.#delivery.sync([key], { except });
   }
 
   /**

@@ -63,7 +63,7 @@ export class Drafts {
       });
     const peerKey = keyOfReference(peer);
     if (peerKey === undefined) return undefined;
-    this.#limits.spend("drafts", socket.nameKey);
+    this.#limits.charge("drafts", socket.nameKey);
     const key = `${socket.nameKey}\n${peerKey}`;
     const replaced = this.#batcher.waiting(key);
     const length = this.#pendingLength - (replaced?.text.length ?? 0) + text.length;

@@ -5,7 +5,7 @@
  *
  *   waiting ──batch──> in flight ──> settled
  *      │                   ├─ connection lost: `Database.run` retries the batch before any later one
- *      │                   ├─ a row refused: the batch is halved until that row fails alone
+ *      │                   ├─ a row rejected: the batch is halved until that row fails alone
  *      └─ quarantined  <───┴─ lock timeout: its conversations are retried singly, others continue
  */
 
@@ -17,7 +17,7 @@ import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 
 /** A queued message, and where its ack or error goes. */
-export interface PendingSend extends NewMessage {
+export interface QueuedMessage extends NewMessage {
   readonly socket: Socket;
   /** Undefined when the client sent none. */
   readonly clientRef: string | undefined;
@@ -30,14 +30,14 @@ export interface PendingSend extends NewMessage {
  */
 export type Outcome =
   | { readonly kind: "stored"; readonly stored: StoredMessage; readonly duplicate: boolean }
-  | { readonly kind: "refused"; readonly code: "no_such_user" | "ref_reused" | "invalid_text" | "blocked" };
+  | { readonly kind: "rejected"; readonly code: "no_such_user" | "ref_reused" | "invalid_text" | "blocked" };
 
-export interface SettledSend {
-  readonly send: PendingSend;
+export interface SettledMessage {
+  readonly send: QueuedMessage;
   readonly outcome: Outcome;
 }
 
-const QUEUE_MAX_ROWS = 10_000;
+const QUEUE_MAX_MESSAGES = 10_000;
 const QUEUE_MAX_BYTES = 8 * 1024 * 1024;
 /**
  * Larger batches add latency but no throughput: with 800 sends in flight, 250 rows per batch stored
@@ -53,16 +53,16 @@ export class SendQueue {
   readonly #writer: Database;
   readonly #metrics: Metrics;
   readonly #log: Log;
-  #waiting: PendingSend[] = [];
+  #waiting: QueuedMessage[] = [];
   /** Outcomes that `settled` has not yielded yet. */
-  #settled: SettledSend[] = [];
+  #settled: SettledMessage[] = [];
   #outcomesReady = Promise.withResolvers<void>();
-  #rows = 0;
+  #count = 0;
   #bytes = 0;
   #isRunning = false;
   #isStopped = false;
   /** Sends of quarantined conversations, by conversation. */
-  readonly #quarantined = new Map<string, PendingSend[]>();
+  readonly #quarantined = new Map<string, QueuedMessage[]>();
   /** Quarantined conversations being retried now. */
   readonly #retrying = new Set<string>();
   #quarantineWorkers = 0;
@@ -79,7 +79,7 @@ export class SendQueue {
 
   /** Sends not yet settled. */
   get size(): number {
-    return this.#rows;
+    return this.#count;
   }
 
   /** Whether the last attempt to store messages failed for a reason that affects all of them. */
@@ -92,9 +92,9 @@ export class SendQueue {
    *
    * @returns false when the queue is full
    */
-  add(send: PendingSend): boolean {
-    if (this.#rows >= QUEUE_MAX_ROWS || this.#bytes >= QUEUE_MAX_BYTES) return false;
-    this.#rows++;
+  add(send: QueuedMessage): boolean {
+    if (this.#count >= QUEUE_MAX_MESSAGES || this.#bytes >= QUEUE_MAX_BYTES) return false;
+    this.#count++;
     this.#bytes += bytesOf(send);
     this.#waiting.push(send);
     if (!this.#isRunning) {
@@ -109,7 +109,7 @@ export class SendQueue {
    * another, each is yielded once the next is in flight, so that the consumer's work costs
    * PostgreSQL no time.
    */
-  async *settled(): AsyncGenerator<readonly SettledSend[]> {
+  async *settled(): AsyncGenerator<readonly SettledMessage[]> {
     for (;;) {
       await this.#outcomesReady.promise;
       if (this.#isStopped) return;
@@ -118,9 +118,9 @@ export class SendQueue {
       this.#outcomesReady = Promise.withResolvers();
       if (settled.length === 0) continue;
       yield settled;
-      this.#rows -= settled.length;
+      this.#count -= settled.length;
       for (const { send } of settled) this.#bytes -= bytesOf(send);
-      if (this.#rows > 0) continue;
+      if (this.#count > 0) continue;
       this.#idle?.resolve();
       this.#idle = undefined;
     }
@@ -128,7 +128,7 @@ export class SendQueue {
 
   /** Resolves when the consumer of `settled` has handled every accepted send. */
   async drain(): Promise<void> {
-    if (this.#rows === 0) return;
+    if (this.#count === 0) return;
     this.#idle ??= Promise.withResolvers();
     await this.#idle.promise;
   }
@@ -156,9 +156,9 @@ export class SendQueue {
    * Removes the next batch from the queue. Repeats of a ref within it are returned separately and
    * retried after it.
    */
-  #nextBatch(): { batch: PendingSend[]; repeats: PendingSend[] } {
-    const batch: PendingSend[] = [];
-    const repeats: PendingSend[] = [];
+  #nextBatch(): { batch: QueuedMessage[]; repeats: QueuedMessage[] } {
+    const batch: QueuedMessage[] = [];
+    const repeats: QueuedMessage[] = [];
     const refs = new Set<string>();
     let characters = 0;
     let taken = 0;
@@ -183,7 +183,7 @@ export class SendQueue {
    * @param options.quarantined whether the batch is a retry of one quarantined conversation
    * @returns the unstored rest of that conversation when it is still locked, otherwise nothing
    */
-  async #write(sends: PendingSend[], { quarantined = false } = {}): Promise<PendingSend[]> {
+  async #write(sends: QueuedMessage[], { quarantined = false } = {}): Promise<QueuedMessage[]> {
     const batch = quarantined || this.#quarantined.size === 0 ? sends : this.#divertQuarantined(sends);
     if (batch.length === 0) return [];
     for (let tries = 1; !this.#isStopped; tries++) {
@@ -214,21 +214,21 @@ export class SendQueue {
   }
 
   /**
-   * Halves a batch until the row that PostgreSQL refuses fails alone. Texts were validated on
-   * arrival, so a refused row is a bug.
+   * Halves a batch until the row that PostgreSQL rejects fails alone. Texts were validated on
+   * arrival, so a rejected row is a bug.
    */
   async #split(
-    batch: PendingSend[],
+    batch: QueuedMessage[],
     { quarantined, code }: { quarantined: boolean; code: string },
-  ): Promise<PendingSend[]> {
+  ): Promise<QueuedMessage[]> {
     if (batch.length > 1) {
       const half = batch.length >> 1;
       const left = await this.#write(batch.slice(0, half), { quarantined });
       if (left.length > 0) return [...left, ...batch.slice(half)];
       return this.#write(batch.slice(half), { quarantined });
     }
-    this.#log.error("message refused by the database", undefined, { code }); // without PostgreSQL's message, which may quote the text
-    for (const send of batch) this.#settled.push({ send, outcome: { kind: "refused", code: "invalid_text" } });
+    this.#log.error("message rejected by the database", undefined, { code }); // without PostgreSQL's message, which may quote the text
+    for (const send of batch) this.#settled.push({ send, outcome: { kind: "rejected", code: "invalid_text" } });
     return [];
   }
 
@@ -246,7 +246,7 @@ export class SendQueue {
    *
    * @returns the other sends
    */
-  #divertQuarantined(sends: PendingSend[]): PendingSend[] {
+  #divertQuarantined(sends: QueuedMessage[]): QueuedMessage[] {
     return sends.filter((send) => {
       const earlier = this.#quarantined.get(conversationOf(send));
       earlier?.push(send);
@@ -258,7 +258,7 @@ export class SendQueue {
    * Another session locks a row of this batch: retries each of its conversations separately, so
    * that only the locked one waits.
    */
-  #quarantine(batch: PendingSend[]): void {
+  #quarantine(batch: QueuedMessage[]): void {
     this.#log.warn("conversation locked, quarantining the batch", { rows: batch.length });
     for (const send of batch) {
       const conversation = conversationOf(send);
@@ -291,20 +291,20 @@ export class SendQueue {
     this.#quarantineWorkers--;
   }
 
-  #nextQuarantined(): [conversation: string, sends: PendingSend[]] | undefined {
+  #nextQuarantined(): [conversation: string, sends: QueuedMessage[]] | undefined {
     return this.#quarantined.entries().find(([conversation]) => !this.#retrying.has(conversation));
   }
 }
 
 function outcomeOf(row: StoredMessage | undefined): Outcome {
-  if (!row) return { kind: "refused", code: "no_such_user" };
-  if (row.refusedByBlock) return { kind: "refused", code: "blocked" };
-  if (!row.sameMessage) return { kind: "refused", code: "ref_reused" };
+  if (!row) return { kind: "rejected", code: "no_such_user" };
+  if (row.rejectedByBlock) return { kind: "rejected", code: "blocked" };
+  if (!row.sameMessage) return { kind: "rejected", code: "ref_reused" };
   return { kind: "stored", stored: row, duplicate: row.alreadyStored && !row.committedByThisAttempt };
 }
 
 /** How many of the first sends fit into one batch that repeats no ref. */
-function lengthWithoutRepeats(sends: readonly PendingSend[]): number {
+function lengthWithoutRepeats(sends: readonly QueuedMessage[]): number {
   const refs = new Set<string>();
   for (const { sender, ref } of sends) {
     if (refs.size === BATCH_MAX_ROWS || refs.has(`${sender}\n${ref}`)) break;
@@ -317,7 +317,7 @@ function lengthWithoutRepeats(sends: readonly PendingSend[]): number {
  * Both name keys, ordered by JavaScript, not as in SQL: the order only has to be consistent within
  * this queue.
  */
-function conversationOf(send: PendingSend): string {
+function conversationOf(send: QueuedMessage): string {
   const { nameKey } = send.socket;
   return nameKey < send.toKey ? `${nameKey}\n${send.toKey}` : `${send.toKey}\n${nameKey}`;
 }

@@ -242,7 +242,7 @@ export function socketHandlers(parts: {
       case "draft":
         return drafts.save(socket, frame);
       case "watch":
-        limits.spend("watch", socket.nameKey);
+        limits.charge("watch", socket.nameKey);
         return presence.subscribe(socket, frame.users, frame);
       case "ping":
         socket.send(PONG_FRAME);

@@ -30,7 +30,7 @@ export class TextQuota {
   readonly #db: Database;
   readonly #maxBytes: number;
   readonly #log: Log;
-  readonly #refused: () => void;
+  readonly #rejected: () => void;
   /** By username, for users with a socket on this pod or unsaved usage. */
   #users = new Map<string, Usage>();
   #day = dayOf(Date.now());
@@ -39,12 +39,12 @@ export class TextQuota {
   readonly #timer: Timer;
   #flushing: Promise<void> | undefined;
 
-  /** @param parts.maxBytes per user and day @param parts.refused called on each refusal */
-  constructor(parts: { db: Database; maxBytes: number; log: Log; refused: () => void }) {
+  /** @param parts.maxBytes per user and day @param parts.rejected called on each rejection */
+  constructor(parts: { db: Database; maxBytes: number; log: Log; rejected: () => void }) {
     this.#db = parts.db;
     this.#maxBytes = parts.maxBytes;
     this.#log = parts.log;
-    this.#refused = parts.refused;
+    this.#rejected = parts.rejected;
     this.#lookups = new Batcher((names) => this.#lookUp(names), { max: LOOKUPS_MAX });
     this.#timer = setInterval(() => void this.flush(), FLUSH_EVERY_MS);
     void this.#sweep();
@@ -62,20 +62,20 @@ export class TextQuota {
   }
 
   /** Charges a text. @param ref of the send, named in the error @throws ChatError `rate_limited` */
-  spend(username: string, bytes: number, ref: string | undefined): void {
+  charge(username: string, bytes: number, ref: string | undefined): void {
     const usage = this.#usage(username);
     if (usage.saved + usage.unsaved + bytes <= this.#maxBytes) {
       usage.unsaved += bytes;
       return;
     }
-    this.#refused();
+    this.#rejected();
     void this.flush(); // so that the other pods learn of it
     const retryAfter = Math.ceil((this.#dayEndsAt - Date.now()) / 1_000);
     const message = `You have reached the daily text limit. Please wait ${formatSeconds(retryAfter)}`;
     throw new ChatError("rate_limited", { ref, retryAfter, message });
   }
 
-  /** Undoes a `spend` whose message was not stored. */
+  /** Undoes a `charge` whose message was not stored. */
   refund(username: string, bytes: number): void {
     const usage = this.#users.get(username);
     if (usage) usage.unsaved -= bytes;

@@ -31,7 +31,7 @@ export async function openAdminContext(
   const { root, log, say } = options;
   const name = `chatify-command-${crypto.randomUUID().slice(0, 8)}`;
   const store = await openStore(config, { root, name, max: 1, log, say });
-  const { db, target, secrets, identity } = store;
+  const { db, target, secrets, databaseId } = store;
   try {
     await fillSkeletons(db, log);
   } catch (error) {
@@ -40,7 +40,7 @@ export async function openAdminContext(
   }
   return {
     db,
-    signupPolicy: new SignupPolicy({ db, signup: config.signup, secrets, identity }),
+    signupPolicy: new SignupPolicy({ db, signup: config.signup, secrets, databaseId }),
     async notifyPods(events) {
       try {
         await announce(config.bus, { db, target, name, log }, events);

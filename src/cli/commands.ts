@@ -13,11 +13,11 @@ import { checkName, keyOfReference, nameKey, searchKey } from "../util/text.ts";
 import type { AdminContext } from "./admin_context.ts";
 import type { Command } from "./arguments.ts";
 
-/** A valid command was refused: the user name is unknown or taken, or the password is invalid. */
-export class RefusedError extends Error {
+/** A valid command was rejected: the user name is unknown or taken, or the password is invalid. */
+export class RejectedError extends Error {
   constructor(message: string) {
     super(message);
-    this.name = "RefusedError";
+    this.name = "RejectedError";
   }
 }
 
@@ -38,7 +38,7 @@ export interface Terminal {
 
 const PAGE = 1_000;
 
-/** @throws RefusedError */
+/** @throws RejectedError */
 export async function run(command: Command, context: AdminContext, terminal: Terminal): Promise<void> {
   switch (command.verb) {
     case "invite":
@@ -84,11 +84,11 @@ async function list({ db }: AdminContext, { print, say }: Terminal): Promise<voi
   }
 }
 
-function row({ username, createdAt, isOnline, lastSeenAt, isAdmin, disabled }: Account, width: number): string {
+function row({ username, createdAt, isOnline, lastSeenAt, isAdmin, isDisabled }: Account, width: number): string {
   const name = printable(username);
   const gap = " ".repeat(width - Bun.stringWidth(name));
   const seen = isOnline ? "online" : lastSeenAt ? `seen ${lastSeenAt.slice(0, 10)}` : "never seen";
-  const marks = [isAdmin ? "admin" : "", disabled ? "disabled" : ""].filter(Boolean).join(", ");
+  const marks = [isAdmin ? "admin" : "", isDisabled ? "disabled" : ""].filter(Boolean).join(", ");
   return `${`${name}${gap}  since ${createdAt.slice(0, 10)}  ${seen.padEnd(15)}  ${marks}`.trimEnd()}\n`;
 }
 
@@ -105,10 +105,10 @@ async function add(
   { db }: AdminContext,
   terminal: Terminal,
 ): Promise<void> {
-  const name = refuseIfInvalid(() => checkName(typed));
+  const name = rejectIfInvalid(() => checkName(typed));
   if (await users.find(db, nameKey(name))) throw taken(name);
   const other = await users.findLookalike(db, name);
-  if (other !== undefined) throw new RefusedError(`${name} looks like ${printable(other)}, which is taken.`);
+  if (other !== undefined) throw new RejectedError(`${name} looks like ${printable(other)}, which is taken.`);
   const password = await hashNewPassword(`Password for ${name}: `, terminal);
   const account = { username: name, nameKey: nameKey(name), searchKey: searchKey(name), password, admin };
   await users.create(db, account).catch((error: unknown) => {
@@ -155,8 +155,8 @@ async function endSessions(id: number, username: string, { db, notifyPods }: Adm
 async function hashNewPassword(question: string, { readPassword }: Terminal): Promise<string> {
   const given = await readPassword(question);
   if (given === undefined)
-    throw new RefusedError("No password given: it is read from the first line of standard input.");
-  refuseIfInvalid(() => checkPassword(given));
+    throw new RejectedError("No password given: it is read from the first line of standard input.");
+  rejectIfInvalid(() => checkPassword(given));
   return hashPassword(given);
 }
 
@@ -172,19 +172,19 @@ function keyOf(typed: string): string {
   return key;
 }
 
-function unknownUser(typed: string): RefusedError {
-  return new RefusedError(`There is no user ${typed}.`);
+function unknownUser(typed: string): RejectedError {
+  return new RejectedError(`There is no user ${typed}.`);
 }
 
-function taken(name: string): RefusedError {
-  return new RefusedError(`The name ${name} is taken.`);
+function taken(name: string): RejectedError {
+  return new RejectedError(`The name ${name} is taken.`);
 }
 
-function refuseIfInvalid<T>(check: () => T): T {
+function rejectIfInvalid<T>(check: () => T): T {
   try {
     return check();
   } catch (error) {
-    throw error instanceof ChatError ? new RefusedError(error.message.replace(/\.?$/, ".")) : error;
+    throw error instanceof ChatError ? new RejectedError(error.message.replace(/\.?$/, ".")) : error;
   }
 }
 

@@ -10,7 +10,7 @@ export const EXIT = {
   packages: 3,
   database: 4,
   port: 5,
-  refused: 6,
+  rejected: 6,
   interrupted: 130,
 } as const;
 
@@ -22,7 +22,7 @@ const CODES: Readonly<Record<string, number>> = {
   EmbeddedError: EXIT.database,
   ChatError: EXIT.database,
   UsageError: EXIT.usage,
-  RefusedError: EXIT.refused,
+  RejectedError: EXIT.rejected,
   InterruptedError: EXIT.interrupted,
 };
 

@@ -12,8 +12,10 @@ export interface BusHandlers {
   lost(from?: string): void;
   /** A new pod was discovered. */
   joined(pod: string): void;
-  /** A pod announced its stop (`graceful`), or its lease expired; `lost` is then called too. */
-  vanished(pod: string, graceful: boolean): void;
+  /**
+   * A pod announced its stop (`graceful`), or its lease expired, in which case `lost` is called too.
+   */
+  left(pod: string, graceful: boolean): void;
 }
 
 /**
@@ -51,6 +53,6 @@ export function catchHandlerErrors(handlers: BusHandlers, log: Log): BusHandlers
     deliver: (event, from) => guard(() => handlers.deliver(event, from)),
     lost: (from) => guard(() => handlers.lost(from)),
     joined: (pod) => guard(() => handlers.joined(pod)),
-    vanished: (pod, graceful) => guard(() => handlers.vanished(pod, graceful)),
+    left: (pod, graceful) => guard(() => handlers.left(pod, graceful)),
   };
 }

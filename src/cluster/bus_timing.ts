@@ -2,7 +2,7 @@
 
 export interface BusTiming {
   /** An idle pod sends a heartbeat this often. */
-  readonly beatMs: number;
+  readonly heartbeatMs: number;
   /** After this silence of a peer, its events may have been missed. */
   readonly lateMs: number;
   /** After this silence a peer counts as stopped; within 6 s its last messages are fetched. */
@@ -14,7 +14,7 @@ export interface BusTiming {
 }
 
 export const DEFAULT_TIMING: BusTiming = {
-  beatMs: 500,
+  heartbeatMs: 500,
   lateMs: 2_000,
   leaseMs: 5_000,
   echoTimeoutMs: 3_000,

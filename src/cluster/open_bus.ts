@@ -2,8 +2,8 @@
 
 import type { Target } from "../db/client.ts";
 import type { Database } from "../db/database.ts";
-import { servingPods, sessionNameOf } from "../db/pods.ts";
-import * as settings from "../db/settings.ts";
+import { applicationNameOf, servingPods } from "../db/pods.ts";
+import { sharedSecret } from "../db/shared_secrets.ts";
 import { newToken } from "../util/token.ts";
 import type { BusEvent } from "./bus.ts";
 import type { PacketBus, PacketBusOptions } from "./packet_bus.ts";
@@ -28,8 +28,8 @@ export function busConnections(address: string): number {
 /** @param address "postgres", or the URL of a Valkey @returns a bus that has not been started */
 export async function openBus(address: string, context: BusContext): Promise<PacketBus> {
   const { db, target, ...options } = context;
-  const realm = await settings.sharedSetting(db, "bus_realm", newToken());
-  const secret = await settings.sharedSetting(db, "bus_key", newToken());
+  const realm = await sharedSecret(db, "bus_realm", newToken());
+  const secret = await sharedSecret(db, "bus_key", newToken());
   return address === "postgres"
     ? new PostgresBus({ ...options, target, realm, secret })
     : new RedisBus({ ...options, url: address, realm, secret });
@@ -41,9 +41,9 @@ export async function announce(address: string, context: BusContext, events: rea
   if (serving.length === 0 || events.length === 0) return;
   const bus = await openBus(address, context);
   try {
-    await bus.start({ deliver() {}, lost() {}, joined() {}, vanished() {} });
+    await bus.start({ deliver() {}, lost() {}, joined() {}, left() {} });
     const hasDiscoveredAll = () => {
-      const discovered = new Set(bus.peers.map(sessionNameOf));
+      const discovered = new Set(bus.peers.map(applicationNameOf));
       return serving.every(({ name }) => discovered.has(name));
     };
     for (const giveUpAt = performance.now() + MEET_MS; !hasDiscoveredAll() && performance.now() < giveUpAt;)

@@ -100,9 +100,13 @@ export class PacketBus implements Bus {
   async start(on: BusHandlers): Promise<void> {
     if (this.#on) throw new TypeError("Cannot start a bus twice");
     this.#on = catchHandlerErrors(on, this.#log);
-    const tickMs = this.#timing.beatMs / 2;
+    const tickMs = this.#timing.heartbeatMs / 2;
     this.#tickedAt = performance.now();
-    this.#peers = new PeerTracker(this.#on, { ...this.#timing, challengeMs: 2 * this.#timing.beatMs }, this.#tickedAt);
+    this.#peers = new PeerTracker(
+      this.#on,
+      { ...this.#timing, challengeMs: 2 * this.#timing.heartbeatMs },
+      this.#tickedAt,
+    );
     this.#sender.start(this.#peers);
     this.#ticking = setInterval(() => this.#tick(tickMs), tickMs);
     const attempted = Promise.withResolvers<void>();
@@ -160,7 +164,7 @@ export class PacketBus implements Bus {
         const readyAt = performance.now();
         this.#echoAt = readyAt;
         if (!isFirst) this.#lost();
-        this.#sender.beat();
+        this.#sender.sendHeartbeat();
         isFirst = false;
         attempted();
         const reason = await broken.promise;
@@ -189,9 +193,9 @@ export class PacketBus implements Bus {
     const failures: DecodeFailure[] = [];
     const packet = decodePacket(opened.text, (why) => failures.push(why));
     if (!packet) return this.#count("malformed");
-    const refusal = this.#peers.receive({ ...packet, pod: opened.pod, counter: opened.counter }, now);
-    if (this.#peers.owesBeat) this.#sender.beatSoon();
-    if (refusal) return this.#count(refusal);
+    const rejection = this.#peers.receive({ ...packet, pod: opened.pod, counter: opened.counter }, now);
+    if (this.#peers.owesHeartbeat) this.#sender.sendHeartbeatSoon();
+    if (rejection) return this.#count(rejection);
     for (const why of failures) this.#count(why);
     this.#receivedAt = now;
     for (const event of packet.events) {
@@ -245,7 +249,7 @@ export class PacketBus implements Bus {
     if (now - this.#receivedAt > this.#timing.lateMs) this.#peers?.renewLeases(now);
     this.#peers?.check(now);
     if (this.#downAt !== undefined && now - this.#lostAt > this.#timing.repeatMs) this.#lost();
-    this.#sender.tick(now, this.#timing.beatMs - tickMs / 2);
+    this.#sender.tick(now, this.#timing.heartbeatMs - tickMs / 2);
   }
 }
 

@@ -17,7 +17,7 @@ import { endQuietly, type Publisher, RETRY_FIRST_MS, RETRY_MOST_MS, type Transpo
 
 /** Limits how long a stop waits for a connection. */
 export const GOODBYE_MS = 1_000;
-/** Many pods may send challenges at once; one beat answers all of them. */
+/** Many pods may send challenges at once; one heartbeat answers all of them. */
 const ANSWER_AFTER_MS = 25;
 /** Beyond it the other pods query the database, which is cheaper than reading the backlog. */
 const BACKLOG = { bytes: 8 * 1024 * 1024, events: 50_000 };
@@ -44,11 +44,11 @@ export class PacketSender {
   #sending = Promise.resolve();
   #isStopped = false;
   #sentAt = Number.NEGATIVE_INFINITY;
-  #beatDue = false;
-  /** The next beat is sent before the backlog. */
-  #isBeatUrgent = false;
-  #beatAt = Number.NEGATIVE_INFINITY;
-  #beatTimer: Timer | undefined;
+  #isHeartbeatDue = false;
+  /** The next heartbeat is sent before the backlog. */
+  #isHeartbeatUrgent = false;
+  #heartbeatAt = Number.NEGATIVE_INFINITY;
+  #heartbeatTimer: Timer | undefined;
   #failures = 0;
   #isBacklogged = false;
   /** Totals, including heartbeats. */
@@ -100,35 +100,35 @@ export class PacketSender {
     this.#send();
   }
 
-  /** Sends a beat once nothing else is pending. */
-  beat(): void {
-    this.#beatDue = true;
+  /** Sends a heartbeat once nothing else is pending. */
+  sendHeartbeat(): void {
+    this.#isHeartbeatDue = true;
     this.#send();
   }
 
-  /** Sends a beat with its handshake soon, at most eight per second whatever arrives. */
-  beatSoon(): void {
-    if (this.#beatTimer !== undefined) return;
-    const waitMs = Math.max(ANSWER_AFTER_MS, this.#beatAt + this.#timing.beatMs / 4 - performance.now());
-    this.#beatTimer = setTimeout(() => {
-      this.#beatTimer = undefined;
-      this.#isBeatUrgent = true;
+  /** Sends a heartbeat with its handshake soon, at most eight per second whatever arrives. */
+  sendHeartbeatSoon(): void {
+    if (this.#heartbeatTimer !== undefined) return;
+    const waitMs = Math.max(ANSWER_AFTER_MS, this.#heartbeatAt + this.#timing.heartbeatMs / 4 - performance.now());
+    this.#heartbeatTimer = setTimeout(() => {
+      this.#heartbeatTimer = undefined;
+      this.#isHeartbeatUrgent = true;
       this.#send();
     }, waitMs);
   }
 
-  /** Called periodically: sends a beat if none was sent for `dueAfterMs`. */
+  /** Called periodically: sends a heartbeat if none was sent for `dueAfterMs`. */
   tick(now: number, dueAfterMs: number): void {
-    this.#isBeatUrgent ||= this.#peers?.isChallenging(now) === true && now - this.#beatAt > dueAfterMs;
-    this.#beatDue ||= now - this.#sentAt > dueAfterMs;
-    if (this.#beatDue || this.#isBeatUrgent) this.#send();
+    this.#isHeartbeatUrgent ||= this.#peers?.isChallenging(now) === true && now - this.#heartbeatAt > dueAfterMs;
+    this.#isHeartbeatDue ||= now - this.#sentAt > dueAfterMs;
+    if (this.#isHeartbeatDue || this.#isHeartbeatUrgent) this.#send();
   }
 
   /** Resolves when the send in progress has ended, or is given up. */
   async stop(): Promise<void> {
     await Promise.race([this.#sending, Bun.sleep(GOODBYE_MS)]);
     this.#isStopped = true;
-    clearTimeout(this.#beatTimer);
+    clearTimeout(this.#heartbeatTimer);
     this.#dropBacklog();
   }
 
@@ -175,7 +175,7 @@ export class PacketSender {
         void endQuietly(this.#publisher);
         this.#publisher = this.#transport.publisher();
         if (++this.#failures > 1) this.#dropBacklog(); // pending events grow stale, and peers query the database after any gap
-        this.#beatDue = true;
+        this.#isHeartbeatDue = true;
         await Bun.sleep(delayMs);
         delayMs = Math.min(delayMs * 2, RETRY_MOST_MS);
       }
@@ -183,26 +183,26 @@ export class PacketSender {
   }
 
   /**
-   * The next packets: an urgent beat, events, or a due beat. Events never overtake the answer to a
-   * challenge, because its sender rejects them until the answer arrives.
+   * The next packets: an urgent heartbeat, events, or a due heartbeat. Events never overtake the
+   * answer to a challenge, because its sender rejects them until the answer arrives.
    */
   #take(): string[] {
     const packets: string[] = [];
-    this.#isBeatUrgent ||= this.#backlog.events > 0 && this.#peers?.owesAnswer === true;
-    while (!this.#isBeatUrgent && packets.length < this.#transport.maxPackets) {
+    this.#isHeartbeatUrgent ||= this.#backlog.events > 0 && this.#peers?.owesAnswer === true;
+    while (!this.#isHeartbeatUrgent && packets.length < this.#transport.maxPackets) {
       const body = this.#backlog.take();
       if (body === undefined) break;
       packets.push(this.#cipher.seal(encodePacket("events", ++this.#number, body)));
     }
-    if (this.#isBeatUrgent || (this.#beatDue && packets.length === 0)) packets.push(this.#newBeat());
-    this.#beatDue = false;
+    if (this.#isHeartbeatUrgent || (this.#isHeartbeatDue && packets.length === 0)) packets.push(this.#newHeartbeat());
+    this.#isHeartbeatDue = false;
     return packets;
   }
 
-  #newBeat(): string {
-    this.#isBeatUrgent = false;
-    this.#beatAt = performance.now();
-    const handshake = this.#peers?.takeHandshake(this.#beatAt) ?? [];
+  #newHeartbeat(): string {
+    this.#isHeartbeatUrgent = false;
+    this.#heartbeatAt = performance.now();
+    const handshake = this.#peers?.takeHandshake(this.#heartbeatAt) ?? [];
     return this.#cipher.seal(encodePacket("beat", this.#number, bodyOf(handshake)));
   }
 

@@ -30,7 +30,7 @@ interface Peer {
 export type PeerPacket = Packet & Pick<OpenedPacket, "pod" | "counter">;
 
 /** "unproven": from a pod that has not answered this pod's challenge. */
-export type PacketRefusal = "replayed" | "unproven";
+export type PacketRejection = "replayed" | "unproven";
 
 /** Instants are `performance.now()`. */
 export class PeerTracker {
@@ -39,11 +39,11 @@ export class PeerTracker {
   readonly #lateMs: number;
   readonly #leaseMs: number;
   readonly #challengeMs: number;
-  #challenge = newToken();
-  /** Every beat carries the challenge until then. */
+  #challenge = newChallenge();
+  /** Every heartbeat carries the challenge until then. */
   #challengesUntil: number;
   #hasChallenged = false;
-  /** Tokens to be answered by the next beats. */
+  /** Tokens to be answered by the next heartbeats. */
   readonly #owed = new Set<string>();
 
   /**
@@ -64,7 +64,7 @@ export class PeerTracker {
   }
 
   /** Processes a packet. @returns why it must be dropped, or undefined if it is accepted */
-  receive(packet: PeerPacket, now: number): PacketRefusal | undefined {
+  receive(packet: PeerPacket, now: number): PacketRejection | undefined {
     const { kind, pod, counter, number, events } = packet;
     let peer = this.#peers.get(pod);
     // mutation: no replay
@@ -86,13 +86,13 @@ export class PeerTracker {
     peer.number = Math.max(peer.number, number);
     if (kind === "goodbye") {
       this.#remove(pod);
-      this.#on.vanished(pod, true);
+      this.#on.left(pod, true);
     }
     return undefined;
   }
 
-  /** Whether a beat is needed soon, to answer a challenge or to send this pod's first. */
-  get owesBeat(): boolean {
+  /** Whether a heartbeat is needed soon, to answer a challenge or to send this pod's first. */
+  get owesHeartbeat(): boolean {
     return this.owesAnswer || !this.#hasChallenged;
   }
 
@@ -104,7 +104,7 @@ export class PeerTracker {
     return now < this.#challengesUntil;
   }
 
-  /** The handshake events for the next beat. */
+  /** The handshake events for the next heartbeat. */
   takeHandshake(now: number): Handshake[] {
     this.#hasChallenged = true;
     const tokens = [...this.#owed].slice(0, TOKENS_MAX);
@@ -115,13 +115,13 @@ export class PeerTracker {
     ];
   }
 
-  /** Called periodically: reports silent peers, first as late, then as vanished. */
+  /** Called periodically: reports silent peers, first as late, then as having left. */
   check(now: number): void {
     for (const [pod, peer] of this.#peers) {
       const silentMs = now - peer.receivedAt;
       if (silentMs > this.#leaseMs) {
         this.#remove(pod);
-        this.#on.vanished(pod, false);
+        this.#on.left(pod, false);
         this.#on.lost(pod); // it may have stored messages without publishing them
       } else if (silentMs > this.#lateMs && !peer.isLate) {
         peer.isLate = true;
@@ -144,7 +144,7 @@ export class PeerTracker {
     return events.some((event) => event.kind === "answer" && event.tokens.includes(this.#challenge));
   }
 
-  #requestProof(now: number): PacketRefusal {
+  #requestProof(now: number): PacketRejection {
     if (!this.isChallenging(now)) this.#hasChallenged = false;
     this.#challengesUntil = now + this.#challengeMs;
     return "unproven";
@@ -152,10 +152,10 @@ export class PeerTracker {
 
   #remove(pod: string): void {
     this.#peers.delete(pod);
-    this.#challenge = newToken();
+    this.#challenge = newChallenge();
   }
 }
 
-function newToken(): string {
+function newChallenge(): string {
   return Buffer.from(crypto.getRandomValues(new Uint8Array(12))).toString("base64url");
 }

@@ -2,7 +2,7 @@
 
 import type { Fragment, Sql } from "./client.ts";
 import type { Database } from "./database.ts";
-import { bytesBefore, NAMES_MAX, type Texted, TEXTS_MAX_BYTES } from "./pages.ts";
+import { bytesBefore, NAMES_MAX, type RowWithText, TEXTS_MAX_BYTES } from "./paging.ts";
 
 export interface Message {
   readonly sender: string;
@@ -143,7 +143,7 @@ export async function usersWithRecentChanges(
  * A row of a user's conversation list. `text`: of the last message; null once the texts of earlier
  * rows fill the page (`lastMessageTexts`).
  */
-export interface Conversation extends Texted {
+export interface Conversation extends RowWithText {
   readonly peer: string;
   readonly lastSeq: number;
   readonly sender: string;

@@ -2,7 +2,7 @@
 
 import type { Sql } from "./client.ts";
 import type { Database } from "./database.ts";
-import { bytesBefore, type Pages, type Texted, TEXTS_MAX_BYTES, withTexts } from "./pages.ts";
+import { bytesBefore, type RowPages, type RowWithText, TEXTS_MAX_BYTES, withTexts } from "./paging.ts";
 
 /** The newest drafts of each user are kept, and as many of those deleted last. */
 export const DRAFTS_MAX = 100;
@@ -79,7 +79,7 @@ export async function save(sql: Sql, changes: readonly DraftChange[]): Promise<(
 }
 
 /** A row of a list of drafts. */
-export interface ListedDraft extends Texted {
+export interface ListedDraft extends RowWithText {
   readonly peer: string;
   readonly at: string;
 }
@@ -100,7 +100,7 @@ export async function list(db: Database, owner: string): Promise<ListedDraft[]> 
 }
 
 /** A user's drafts in pages, newest first, all with texts. */
-export async function* pages(db: Database, owner: string): Pages<ListedDraft & { readonly text: string }> {
+export async function* pages(db: Database, owner: string): RowPages<ListedDraft & { readonly text: string }> {
   return yield* withTexts(await list(db, owner), (rows) => texts(db, owner, rows));
 }
 

@@ -40,22 +40,22 @@ interface StoredEpoch {
  */
 export async function readEpoch(db: Database, seen?: EpochReading): Promise<EpochReading> {
   for (;;) {
-    const { kept, now, version } = await readState(db);
+    const { stored, now, version } = await readState(db);
     if (seen && !now.isWhole) return seen; // a dump is being restored
     const { identity, startedAt, flushed } = now;
-    const sameStart = kept?.identity === identity && kept.startedAt === startedAt;
-    const vouches = seen !== undefined && seen.epoch === kept?.epoch && seen.identity === identity;
-    if (sameStart && !(vouches && wentBack(seen, kept, now)))
-      return { epoch: kept.epoch, identity, startedAt, flushed };
-    const goesOn = !sameStart && vouches && seen.flushed <= now.checkpoint;
-    const epoch = goesOn ? kept.epoch : crypto.randomUUID();
+    const sameStart = stored?.identity === identity && stored.startedAt === startedAt;
+    const provesNoLoss = seen !== undefined && seen.epoch === stored?.epoch && seen.identity === identity;
+    if (sameStart && !(provesNoLoss && wentBack(seen, stored, now)))
+      return { epoch: stored.epoch, identity, startedAt, flushed };
+    const continues = !sameStart && provesNoLoss && seen.flushed <= now.checkpoint;
+    const epoch = continues ? stored.epoch : crypto.randomUUID();
     const registered = { epoch, identity, startedAt, startedWith: String(now.checkpoint) };
     if (await register(db, registered, version)) return { epoch, identity, startedAt, flushed };
   }
 }
 
 /** Identifies the cluster and database, regardless of content. */
-export async function identityOf(db: Database): Promise<string> {
+export async function databaseIdOf(db: Database): Promise<string> {
   const [row] = await db.run(
     (sql) => sql<[{ identity: string }]>`
       select system_identifier || '.' || (select oid from pg_database where datname = current_database()) as identity
@@ -66,8 +66,8 @@ export async function identityOf(db: Database): Promise<string> {
 }
 
 /** Whether the database lost changes that this process has seen. */
-function wentBack(seen: EpochReading, kept: StoredEpoch, now: { startedAt: string; flushed: bigint }): boolean {
-  return seen.startedAt === now.startedAt ? now.flushed < seen.flushed : seen.flushed > BigInt(kept.startedWith);
+function wentBack(seen: EpochReading, stored: StoredEpoch, now: { startedAt: string; flushed: bigint }): boolean {
+  return seen.startedAt === now.startedAt ? now.flushed < seen.flushed : seen.flushed > BigInt(stored.startedWith);
 }
 
 interface Row {
@@ -100,16 +100,16 @@ async function readState(db: Database) {
         ((select checkpoint_lsn from pg_control_checkpoint()) - '0/0')::text as checkpoint,
         (pg_current_wal_flush_lsn() - '0/0')::text as flushed,
         value,
-        kept.xmin::text as xmin
+        stored.xmin::text as xmin
       from (select) as one
-      left join settings kept on name = 'epoch'
+      left join settings stored on name = 'epoch'
     `,
   );
   const { identity, isWhole, startedAt, value, xmin } = row;
-  const kept = value === null ? undefined : (JSON.parse(value) as StoredEpoch);
-  const isWrittenHere = kept !== undefined && BigInt.asUintN(32, BigInt(kept.xid)) === BigInt(xmin ?? 0);
+  const stored = value === null ? undefined : (JSON.parse(value) as StoredEpoch);
+  const isWrittenHere = stored !== undefined && BigInt.asUintN(32, BigInt(stored.xid)) === BigInt(xmin ?? 0);
   return {
-    kept: isWrittenHere ? kept : undefined,
+    stored: isWrittenHere ? stored : undefined,
     now: { identity, isWhole, startedAt, checkpoint: BigInt(row.checkpoint), flushed: BigInt(row.flushed) },
     version: { value, xmin },
   };
@@ -118,13 +118,13 @@ async function readState(db: Database) {
 /** Replaces the stored epoch unless it changed since `version` was read. */
 async function register(
   db: Database,
-  kept: Omit<StoredEpoch, "xid">,
+  stored: Omit<StoredEpoch, "xid">,
   version: { value: string | null; xmin: string | null },
 ): Promise<boolean> {
   const rows = await db.run(
     (sql) => sql`
       insert into settings (name, value)
-      values ('epoch', (${JSON.stringify(kept)}::text::jsonb || jsonb_build_object('xid', pg_current_xact_id()::text))::text)
+      values ('epoch', (${JSON.stringify(stored)}::text::jsonb || jsonb_build_object('xid', pg_current_xact_id()::text))::text)
       on conflict (name) do update
       set value = excluded.value
       where settings.value = ${version.value} and settings.xmin::text = ${version.xmin}

@@ -2,7 +2,7 @@
 
 import type { Message } from "./conversations.ts";
 import type { Database } from "./database.ts";
-import { bytesBefore, TEXTS_MAX_BYTES } from "./pages.ts";
+import { bytesBefore, TEXTS_MAX_BYTES } from "./paging.ts";
 
 /** A conversation to export. `hidesRead`: the peer hides read marks. */
 export interface ExportedConversation {

@@ -34,7 +34,7 @@ export interface StoredMessage {
   /** The receiver blocks the sender and must not be notified. */
   readonly blockedByReceiver: boolean;
   /** The sender blocks the receiver: nothing was stored; `id` and `seq` are 0. */
-  readonly refusedByBlock: boolean;
+  readonly rejectedByBlock: boolean;
 }
 
 /**
@@ -111,7 +111,7 @@ export async function insertMessages(
       order by i.low, i.high -- in key order, so pods cannot deadlock
       on conflict (low, high) do update
       set
-        -- without refused messages, whose sender blocks the receiver
+        -- without rejected messages, whose sender blocks the receiver
         last_seq = c.last_seq + excluded.last_seq
           - case when c.low = any(c.blocked_by) then excluded.high_unread else 0 end
           - case when c.high = any(c.blocked_by) then excluded.low_unread else 0 end,
@@ -121,7 +121,7 @@ export async function insertMessages(
             c.blocked_by is not null
             and (c.low = any(c.blocked_by) or excluded.high_unread = 0)
             and (c.high = any(c.blocked_by) or excluded.low_unread = 0)
-            then c.last_at -- every message was refused
+            then c.last_at -- every message was rejected
           else greatest(clock_timestamp(), c.last_at + excluded.last_seq * interval '1 microsecond')
         end,
         low_unread = c.low_unread + case when c.high = any(c.blocked_by) then 0 else excluded.low_unread end,
@@ -156,7 +156,7 @@ export async function insertMessages(
     )
     select
       p.ord, p.receiver, p.id, p.last_seq - p.behind as seq, p.last_at - p.behind * interval '1 microsecond' as timestamp,
-      false as "alreadyStored", false as "committedByThisAttempt", true as "sameMessage", p.blocked_by_receiver as "blockedByReceiver", false as "refusedByBlock"
+      false as "alreadyStored", false as "committedByThisAttempt", true as "sameMessage", p.blocked_by_receiver as "blockedByReceiver", false as "rejectedByBlock"
     from placed p
     union all
     select i.ord, i.known_receiver, i.known_id, i.known_seq, i.known_timestamp, true, i.is_own_attempt, i.is_same_message, false, false
@@ -172,7 +172,7 @@ export async function insertMessages(
 }
 
 /**
- * Sets `blockedByReceiver` on messages stored earlier, and marks refused ones: `insertMessages`
+ * Sets `blockedByReceiver` on messages stored earlier, and marks rejected ones: `insertMessages`
  * returned no row for them.
  */
 async function resolveMissingAndRepeated(
@@ -203,7 +203,7 @@ async function resolveMissingAndRepeated(
     const stored = results[i];
     if (stored) results[i] = { ...stored, blockedByReceiver };
     else {
-      // Receiver and conversation exist, so the message was refused, even if the block has ended.
+      // Receiver and conversation exist, so the message was rejected, even if the block has ended.
       results[i] = {
         receiver,
         id: 0,
@@ -213,7 +213,7 @@ async function resolveMissingAndRepeated(
         committedByThisAttempt: false,
         sameMessage: true,
         blockedByReceiver: false,
-        refusedByBlock: true,
+        rejectedByBlock: true,
       };
     }
   }

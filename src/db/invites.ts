@@ -28,7 +28,7 @@ export async function add(
 }
 
 /** Whether an invitation has not expired and has uses left. */
-export async function isGood(db: Database, id: number): Promise<boolean> {
+export async function isUsable(db: Database, id: number): Promise<boolean> {
   const [row] = await db.run(
     (sql) => sql`select from invites where id = ${id} and uses_left > 0 and expires_at > now()`,
   );

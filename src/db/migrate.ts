@@ -7,7 +7,7 @@ import type { Log } from "../log.ts";
 import { connect, remainingConnections, type Sql, type Target, withDeadline } from "./client.ts";
 import { codeOf, isConflict } from "./failures.ts";
 import { adopt, isOriginal } from "./import_original.ts";
-import { POD_SESSIONS } from "./pods.ts";
+import { POD_APPLICATION_NAME } from "./pods.ts";
 import { DatabaseError, explain, foreignTables } from "./start_failure.ts";
 
 export { DatabaseError };
@@ -260,17 +260,17 @@ async function checkLimits(sql: Sql, needed: number): Promise<void> {
   `;
   const { user, database, ofRole, ofDatabase, ofServer } = limit;
   const tooFew = (have: number) => have >= 0 && have < needed;
-  const raise = (what: string, have: number, way: string) =>
+  const limitError = (what: string, have: number, way: string) =>
     new DatabaseError(`${what} ${have} connections, and chatify needs ${needed}: ${way}`);
   if (tooFew(ofRole))
-    throw raise(`The role "${user}" is limited to`, ofRole, `alter role "${user}" connection limit -1`);
+    throw limitError(`The role "${user}" is limited to`, ofRole, `alter role "${user}" connection limit -1`);
   if (tooFew(ofDatabase))
-    throw raise(
+    throw limitError(
       `The database "${database}" is limited to`,
       ofDatabase,
       `alter database "${database}" connection limit -1`,
     );
-  if (tooFew(ofServer)) throw raise("This PostgreSQL accepts", ofServer, "raise max_connections");
+  if (tooFew(ofServer)) throw limitError("This PostgreSQL accepts", ofServer, "raise max_connections");
 }
 
 /** Detects a missing synchronous standby, for which every commit would wait forever. */
@@ -329,7 +329,7 @@ async function checkOlderPods(sql: Sql, missing: readonly Migration[]): Promise<
     const [row] = await sql<[{ pods: number }]>`
       select count(distinct application_name)::int as pods
       from pg_stat_activity
-      where datname = current_database() and application_name ~ ${POD_SESSIONS}
+      where datname = current_database() and application_name ~ ${POD_APPLICATION_NAME}
     `;
     return row.pods;
   });

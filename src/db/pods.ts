@@ -3,12 +3,12 @@
 import type { Database } from "./database.ts";
 
 /** `application_name` of pods; those of migrations and commands differ. */
-export const POD_SESSIONS = "^chatify-[0-9a-f]{8}$";
+export const POD_APPLICATION_NAME = "^chatify-[0-9a-f]{8}$";
 /** A new pod discovers its peers within this time. */
 export const DISCOVERED_WITHIN_MS = 5_000;
 
 /** The `application_name` of a pod's sessions. */
-export function sessionNameOf(pod: string): string {
+export function applicationNameOf(pod: string): string {
   return `chatify-${pod.slice(0, 8)}`;
 }
 
@@ -34,7 +34,7 @@ export async function servingPods(db: Database, activeWithinMs = 6_000): Promise
         min(backend_start) < clock_timestamp() - ${DISCOVERED_WITHIN_MS} * interval '1 millisecond'
           and max(state_change) > clock_timestamp() - ${activeWithinMs} * interval '1 millisecond' as "isActive"
       from pg_stat_activity
-      where datname = current_database() and usename = current_user and application_name ~ ${POD_SESSIONS}
+      where datname = current_database() and usename = current_user and application_name ~ ${POD_APPLICATION_NAME}
       group by application_name
     `,
     { giveUpAfterMs: 0 },

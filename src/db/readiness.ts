@@ -38,7 +38,7 @@ export class Readiness {
 
   async #probe(): Promise<boolean> {
     const { db, writer, log } = this.#options;
-    const [reads, writes] = await Promise.all([isResponding(db), refusalOf(writer)]);
+    const [reads, writes] = await Promise.all([isResponding(db), failureCodeOf(writer)]);
     const isReady = reads && writes === undefined;
     if (!isReady && this.#known?.isReady !== false) log.warn("not ready, messages cannot be stored", { code: writes });
     this.#known = { isReady, at: performance.now() };
@@ -58,7 +58,7 @@ export async function isResponding(db: Database): Promise<boolean> {
 }
 
 /** Error code of a failed probe; undefined when messages can be stored. */
-async function refusalOf(writer: Database): Promise<string | undefined> {
+async function failureCodeOf(writer: Database): Promise<string | undefined> {
   const options = { giveUpAfterMs: 500, isProbe: true };
   try {
     await writer.run((sql) => insertMessages(sql, []), options); // fails without the necessary privileges and tables

@@ -5,7 +5,7 @@
 
 import type { Fragment, Sql } from "./client.ts";
 import type { Database } from "./database.ts";
-import { NAMES_MAX } from "./pages.ts";
+import { NAMES_MAX } from "./paging.ts";
 
 /** A relation to a peer. */
 export type Relation = "block" | "mute";

@@ -71,7 +71,7 @@ class ServerSocket extends EventEmitter {
   readonly host: string;
   readonly port: number;
   readonly #options: Options;
-  readonly #greeting = Promise.withResolvers<Uint8Array>();
+  readonly #startupMessage = Promise.withResolvers<Uint8Array>();
   #socket: Socket | undefined;
   /** The connection attempt in progress. */
   #attempt: Socket | undefined;
@@ -98,7 +98,7 @@ class ServerSocket extends EventEmitter {
 
   write(bytes: Uint8Array, written?: () => void): boolean {
     if (this.#socket) return this.#socket.write(bytes, written);
-    this.#greeting.resolve(Uint8Array.from(bytes));
+    this.#startupMessage.resolve(Uint8Array.from(bytes));
     return true;
   }
 
@@ -128,7 +128,7 @@ class ServerSocket extends EventEmitter {
 
   async #open(): Promise<void> {
     const { settings } = this.#options;
-    const greeting = await this.#greeting.promise;
+    const startupMessage = await this.#startupMessage.promise;
     let failure = new ConnectionError("None of the servers is the primary", "NO_PRIMARY");
     for (const server of settings.shuffled ? shuffled(settings.servers) : settings.servers) {
       if (this.#closed) return;
@@ -137,7 +137,7 @@ class ServerSocket extends EventEmitter {
         for (const place of await placesOf(server, settings.connectTimeoutMs)) {
           if (this.#closed) return;
           try {
-            return await this.#openAt(place, server, greeting);
+            return await this.#openAt(place, server, startupMessage);
           } catch (error) {
             failure = asConnectionError(error);
           }
@@ -150,14 +150,14 @@ class ServerSocket extends EventEmitter {
   }
 
   /** Connects to one address with the encryption that `sslmode` prefers, then with its fallback. */
-  async #openAt(place: Place, server: ServerAddress, greeting: Uint8Array): Promise<void> {
+  async #openAt(place: Place, server: ServerAddress, startupMessage: Uint8Array): Promise<void> {
     const { settings } = this.#options;
     const ways = "path" in place ? (["none"] as const) : encryptionsOf(settings.tls);
     const until = performance.now() + settings.connectTimeoutMs;
     for (const [i, encryption] of ways.entries()) {
       const another = i < ways.length - 1;
       try {
-        const { socket, answer } = await this.#greet(place, { server, encryption, greeting, until });
+        const { socket, answer } = await this.#greet(place, { server, encryption, startupMessage, until });
         if (!another || sqlstateOf(answer) !== NOT_ALLOWED) return this.#adopt(socket, answer);
         socket.destroy();
       } catch (error) {
@@ -169,7 +169,7 @@ class ServerSocket extends EventEmitter {
   /** Sends the startup message, returns the first reply; retries if the server hangs up. */
   async #greet(
     place: Place,
-    options: { server: ServerAddress; encryption: Encryption; greeting: Uint8Array; until: number },
+    options: { server: ServerAddress; encryption: Encryption; startupMessage: Uint8Array; until: number },
   ): Promise<{ socket: Socket; answer: Buffer }> {
     for (;;) {
       const late = setTimeout(() => this.#attempt?.destroy(timedOut()), Math.max(0, options.until - performance.now()));
@@ -178,7 +178,7 @@ class ServerSocket extends EventEmitter {
         const socket = await this.#secured(plain, options);
         socket.setKeepAlive(this.#keepAliveMs > 0, this.#keepAliveMs);
         const answer = answerOf(socket);
-        socket.write(options.greeting);
+        socket.write(options.startupMessage);
         checkAuthentication(await answer);
         return { socket, answer: await answer };
       } catch (error) {
@@ -236,7 +236,7 @@ class ServerSocket extends EventEmitter {
   #close(failed = false): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#greeting.resolve(new Uint8Array());
+    this.#startupMessage.resolve(new Uint8Array());
     this.emit("close", failed);
   }
 }

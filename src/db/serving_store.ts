@@ -25,7 +25,7 @@ const FILLED_BEFORE_MS = 3_000;
 export interface ServingStore extends Store {
   /** Stores batches of messages. */
   readonly writer: Database;
-  readonly epochs: EpochWatch;
+  readonly epochWatch: EpochWatch;
 }
 
 /**
@@ -48,14 +48,14 @@ export async function openServingStore(
   const { name, connections, metrics, log, restored } = options;
   const { querySeconds, dbLosses } = metrics;
   const parts = new AsyncDisposableStack();
-  let epochs: EpochWatch | undefined;
+  let epochWatch: EpochWatch | undefined;
   const store = await openStore(config, {
     ...options,
     max: POOL_MAX,
     connections: POOL_MAX + WRITER_MAX + connections,
     onLost() {
       dbLosses.add();
-      void epochs?.check(); // a failover may have lost changes
+      void epochWatch?.check(); // a failover may have lost changes
     },
     onStatement: (ms) => querySeconds.rest.observe(ms / 1_000),
   });
@@ -63,7 +63,7 @@ export async function openServingStore(
   const { db, target } = store;
   try {
     await rehearse(target, name);
-    const watch = (epochs = new EpochWatch({ db, log, changed: restored }));
+    const watch = (epochWatch = new EpochWatch({ db, log, changed: restored }));
     parts.defer(() => watch.stop());
     const skeletons = new SkeletonFiller({ db, log });
     parts.defer(() => skeletons.stop());
@@ -80,7 +80,7 @@ export async function openServingStore(
     parts.defer(() => writer.end());
     await checkStores(writer);
     await watch.start();
-    return { ...store, writer, epochs: watch, [Symbol.asyncDispose]: () => parts.disposeAsync() };
+    return { ...store, writer, epochWatch: watch, [Symbol.asyncDispose]: () => parts.disposeAsync() };
   } catch (error) {
     await disposeAll(parts, (failure) => log.error("stopping a part failed", failure));
     throw explain(error, target);

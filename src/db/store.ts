@@ -11,10 +11,10 @@ import { disposeAll } from "../util/disposal.ts";
 import { newToken } from "../util/token.ts";
 import { settingsOf, type Target } from "./client.ts";
 import { Database } from "./database.ts";
-import { identityOf } from "./epoch.ts";
+import { databaseIdOf } from "./epoch.ts";
 import { migrate } from "./migrate.ts";
-import { startEmbedded } from "./own_postgres.ts";
-import * as settings from "./settings.ts";
+import { sharedSecret } from "./shared_secrets.ts";
+import { startEmbedded } from "./start_embedded.ts";
 import { explain } from "./start_failure.ts";
 
 export interface Store extends AsyncDisposable {
@@ -22,8 +22,8 @@ export interface Store extends AsyncDisposable {
   readonly target: Target;
   /** Cookie signing keys: the first signs new cookies, all are accepted. */
   readonly secrets: readonly string[];
-  /** Identifies the database cluster; see `identityOf`. */
-  readonly identity: string;
+  /** Identifies the cluster and database; see `databaseIdOf`. */
+  readonly databaseId: string;
   /** A description of the database for people, without its password. */
   readonly description: string;
 }
@@ -67,14 +67,12 @@ export async function openStore(config: Config, options: Options): Promise<Store
     parts.defer(() => db.end());
     const secrets =
       config.sessionSecrets ??
-      secretsOf(
-        embedded ? storedSecret(directory, newToken()) : await settings.sharedSetting(db, "session_secret", newToken()),
-      );
-    const identity = await identityOf(db);
+      secretsOf(embedded ? storedSecret(directory, newToken()) : await sharedSecret(db, "session_secret", newToken()));
+    const databaseId = await databaseIdOf(db);
     const description = embedded
       ? `embedded PostgreSQL, ${embedded.state}, in ${directory}`
       : describeDatabase(config.databaseUrl as string);
-    return { db, target, secrets, identity, description, [Symbol.asyncDispose]: () => parts.disposeAsync() };
+    return { db, target, secrets, databaseId, description, [Symbol.asyncDispose]: () => parts.disposeAsync() };
   } catch (error) {
     await disposeAll(parts, (failure) => log.error("stopping a part failed", failure));
     throw explain(error, target);

@@ -5,7 +5,6 @@ import { skeletonsOf } from "../util/text.ts";
 import type { Sql } from "./client.ts";
 import type { Database } from "./database.ts";
 import { codeOf } from "./failures.ts";
-import { NAMES_MAX, type Pages } from "./pages.ts";
 
 export interface User {
   readonly id: number;
@@ -19,10 +18,10 @@ export interface User {
 }
 
 /** What permits a sign-up; the last two are consumed by it. */
-export type SignupGrant = "anybody" | "host" | { readonly invite: number } | "first admin";
+export type SignupGrant = "open" | { readonly invite: number } | "firstAdmin";
 
 /**
- * Name of the setting stored once there has been an admin, which rules out a "first admin" from
+ * Name of the setting stored once there has been an admin, which rules out the grant "firstAdmin" from
  * then on.
  */
 const HAD_ADMIN = "had_admin";
@@ -33,15 +32,15 @@ const HAD_ADMIN = "had_admin";
  *
  * @param user.password a PHC string. Its salt is random, so a row with this hash was inserted by an
  *   earlier attempt of this call
- * @param user.admin whether it is an admin; with the grant "first admin" it always is
+ * @param user.admin whether it is an admin; with the grant "firstAdmin" it always is
  * @throws ChatError `name_taken`, `name_similar`, `invite_used`, `bad_code`
  */
 export async function create(
   db: Database,
   user: { username: string; nameKey: string; searchKey: string; password: string; admin?: boolean },
-  grant: SignupGrant = "anybody",
+  grant: SignupGrant = "open",
 ): Promise<User> {
-  const isAdmin = user.admin === true || grant === "first admin";
+  const isAdmin = user.admin === true || grant === "firstAdmin";
   const skeletons = skeletonsOf(user.username);
   const findCreated = async () => {
     const found = await find(db, user.nameKey);
@@ -69,7 +68,7 @@ export async function create(
     );
     const created = made ?? (await findCreated());
     if (created) return created;
-    throw new ChatError(grant === "first admin" ? "bad_code" : "invite_used");
+    throw new ChatError(grant === "firstAdmin" ? "bad_code" : "invite_used");
   } catch (error) {
     if (codeOf(error) !== "23505") throw error;
     const found = await findCreated();
@@ -80,7 +79,7 @@ export async function create(
 
 /** SQL that consumes one use of a grant; returns a row if the grant is valid. */
 function consumeGrant(sql: Sql, grant: SignupGrant) {
-  if (grant === "first admin") {
+  if (grant === "firstAdmin") {
     return sql`
       insert into settings (name, value)
       values (${HAD_ADMIN}, now())
@@ -200,7 +199,7 @@ export interface Account {
   readonly id: number;
   readonly username: string;
   readonly isAdmin: boolean;
-  readonly disabled: boolean;
+  readonly isDisabled: boolean;
   readonly createdAt: string;
   readonly isOnline: boolean;
   readonly lastSeenAt: string | null;
@@ -214,7 +213,7 @@ export async function accounts(db: Database, page: { after: number; limit: numbe
         id,
         username,
         is_admin as "isAdmin",
-        disabled_at is not null as disabled,
+        disabled_at is not null as "isDisabled",
         created_at as "createdAt",
         is_online as "isOnline",
         last_seen_at as "lastSeenAt"
@@ -238,73 +237,6 @@ export async function findMany(
       where name_key = any(${nameKeys as string[]}::text[]) and deleted_at is null
     `,
   );
-}
-
-/** A position in the sorted list of all names. */
-export interface NameCursor {
-  readonly searchKey: string;
-  readonly id: number;
-}
-
-/**
- * A page of names as items of a JSON array (null if it shows none), and the position of the last
- * name read.
- */
-export interface NamePage extends NameCursor {
-  readonly json: string | null;
-  /** The number of names shown, and of names read. */
-  readonly count: number;
-  readonly read: number;
-}
-
-/**
- * Reads a page of names that begin with a search key, without `except` and disabled accounts.
- * Returns JSON, since one row per name made lists of 300,000 eight times as expensive.
- *
- * @param options.limit of names read
- * @param options.after where the previous page ended
- * @returns undefined if there are no more names
- */
-export async function list(
-  db: Database,
-  options: { prefix: string; except: string; limit: number; after?: NameCursor | undefined },
-): Promise<NamePage | undefined> {
-  const { prefix, except, limit, after } = options;
-  const [names] = await db.run((sql) => {
-    const shown = sql`page.is_shown and page.username <> ${except} and starts_with(page.search_key, ${prefix})`;
-    return sql<NamePage[]>`
-      with page as materialized (
-        select username, search_key, id, is_shown
-        from names_after(${after?.searchKey ?? prefix}, ${after?.id ?? 0}, ${limit})
-      )
-      select
-        string_agg(to_json(page.username)::text, ',' order by page.search_key, page.id) filter (where ${shown}) as json,
-        count(*) filter (where ${shown}) as count,
-        count(*) as read,
-        last.search_key as "searchKey",
-        last.id
-      from page
-      cross join (
-        select search_key, id from page order by search_key desc, id desc limit 1
-      ) last
-      group by last.search_key, last.id
-    `;
-  });
-  return names;
-}
-
-/** All those names in pages. @param options.limit of names in total */
-export async function* names(db: Database, options: { prefix: string; except: string; limit: number }): Pages<string> {
-  let after: NameCursor | undefined;
-  for (let left = options.limit; ;) {
-    const limit = Math.min(left, NAMES_MAX);
-    const { json = null, count = 0, read = 0, ...place } = (await list(db, { ...options, limit, after })) ?? {};
-    const page = json === null ? [] : [json];
-    left -= count;
-    after = place as NameCursor;
-    if (left === 0 || read < limit || !after.searchKey.startsWith(options.prefix)) return page;
-    yield page;
-  }
 }
 
 /** Updates `is_online`, and `last_seen_at` of users who went offline. */

@@ -7,7 +7,7 @@
 
 import type { Bus } from "../cluster/bus.ts";
 import type { Database } from "../db/database.ts";
-import { DISCOVERED_WITHIN_MS, type ServingPod, servingPods, sessionNameOf } from "../db/pods.ts";
+import { applicationNameOf, DISCOVERED_WITHIN_MS, type ServingPod, servingPods } from "../db/pods.ts";
 import type { Log } from "../log.ts";
 import type { Resync } from "./resync.ts";
 
@@ -83,7 +83,7 @@ export class UnreachablePods {
   /** Pods with sessions in the database that are unknown to the bus. */
   async #find(sinceLastMs: number): Promise<ServingPod[]> {
     const serving = await servingPods(this.#db, sinceLastMs + STATEMENT_MS);
-    const reachable = new Set([this.#bus.pod, ...this.#bus.peers].map(sessionNameOf));
+    const reachable = new Set([this.#bus.pod, ...this.#bus.peers].map(applicationNameOf));
     return serving.filter(({ name }) => !reachable.has(name));
   }
 

@@ -154,7 +154,7 @@ class Postmaster implements Embedded {
   async #ensure(): Promise<"adopted" | "started"> {
     this.target.password = readFileSync(join(this.#cluster, PASSWORD), "utf8");
     const [found, { host }] = [readPostmaster(this.#cluster), this.target];
-    if (found && (await this.#answers(() => worksIn(this.#cluster, found.pid)))) {
+    if (found && (await this.#waitUntilReady(() => worksIn(this.#cluster, found.pid)))) {
       this.#child = undefined;
       return "adopted";
     }
@@ -193,7 +193,7 @@ class Postmaster implements Embedded {
       const child = programs.start(["-D", this.#cluster, "-c", `config_file=${settings}`], { cwd: home, output });
       closeSync(output);
       this.#child = child;
-      if (await this.#answers(() => child.exitCode === null && child.signalCode === null)) break;
+      if (await this.#waitUntilReady(() => child.exitCode === null && child.signalCode === null)) break;
       // Until the backends of a killed PostgreSQL exit, a new one refuses to use their shared
       // memory.
       const isTooEarly = /still in use|lock file .* already exists/.test(readFileSync(startLog, "utf8"));
@@ -206,7 +206,7 @@ class Postmaster implements Embedded {
   }
 
   /** Waits until PostgreSQL, which may start, recover or stop, responds. @returns false if it exits */
-  async #answers(alive: () => boolean): Promise<boolean> {
+  async #waitUntilReady(alive: () => boolean): Promise<boolean> {
     const begun = performance.now();
     for (let isNoticed = false; ;) {
       const { status = "starting", sockets = "" } = readPostmaster(this.#cluster) ?? {};

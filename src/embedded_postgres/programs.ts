@@ -20,7 +20,7 @@ import { basename, dirname, join, relative } from "node:path";
 
 import { EmbeddedError, INSTEAD } from "./failure.ts";
 import { chownTree } from "./files.ts";
-import { canEnter, currentUser, type Ids, isNamed, type Way, waysToRun } from "./system_user.ts";
+import { canEnter, currentUser, type Ids, isNamed, type RunMode, runModes } from "./system_user.ts";
 import { userNameLibrary } from "./user_name.ts";
 
 type Program = "initdb" | "postgres";
@@ -39,7 +39,7 @@ export function findPackage(): string {
 /** PostgreSQL's programs, run as the owner of its files. */
 export class Programs {
   readonly #native: string;
-  readonly #way: Way;
+  readonly #mode: RunMode;
   /** `links`: a library search path; `userName`: a library that names an unnamed user. */
   readonly #libraries: { links: string | undefined; userName: string | undefined };
   readonly #running = new Set<Bun.Subprocess>();
@@ -53,36 +53,36 @@ export class Programs {
     const { packageDirectory, home, owner } = options;
     const native = join(packageDirectory, "native");
     const directory = dirname(home);
-    const complaints: string[] = [];
-    const ways = waysToRun(owner, directory);
-    for (const way of ways) {
-      const programs = Programs.#at(native, way, home);
-      if (way.kind === "self" && owner) return programs;
-      let complaint = await programs.#complaint(directory);
-      if (complaint === "") {
-        chownTree(home, way.files);
-        complaint = owner ? "" : await programs.#complaintAboutName(home);
-        if (complaint === "") return programs;
-      } else if (way === ways[0] && way.kind === "user" && canEnter(directory, way.files)) {
+    const failures: string[] = [];
+    const modes = runModes(owner, directory);
+    for (const mode of modes) {
+      const programs = Programs.#at(native, mode, home);
+      if (mode.kind === "self" && owner) return programs;
+      let failure = await programs.#probe(directory);
+      if (failure === "") {
+        chownTree(home, mode.files);
+        failure = owner ? "" : await programs.#probeUserName(home);
+        if (failure === "") return programs;
+      } else if (mode === modes[0] && mode.kind === "user" && canEnter(directory, mode.files)) {
         const copy = join(home, "package");
         copyPackage(native, copy);
-        chownTree(home, way.files);
-        const copied = Programs.#at(copy, way, home);
-        complaint = await copied.#complaint(directory);
-        if (complaint === "") return copied;
+        chownTree(home, mode.files);
+        const copied = Programs.#at(copy, mode, home);
+        failure = await copied.#probe(directory);
+        if (failure === "") return copied;
       }
-      complaints.push(complaint);
+      failures.push(failure);
     }
-    const complaint = complaints.join("; ");
+    const failure = failures.join("; ");
     throw new EmbeddedError(
-      `PostgreSQL cannot be run here: ${complaint}`,
-      wayOut(currentUser().uid, complaint, directory),
+      `PostgreSQL cannot be run here: ${failure}`,
+      remedyFor(currentUser().uid, failure, directory),
     );
   }
 
-  static #at(native: string, way: Way, home: string): Programs {
-    const nameless = platform() === "linux" && way.kind !== "namespace" && !isNamed(way.files.uid);
-    return new Programs(native, way, {
+  static #at(native: string, mode: RunMode, home: string): Programs {
+    const nameless = platform() === "linux" && mode.kind !== "namespace" && !isNamed(mode.files.uid);
+    return new Programs(native, mode, {
       links: linkLibraries(native, join(home, "lib")),
       userName: nameless ? writeUserName(join(home, "lib")) : undefined,
     });
@@ -90,17 +90,17 @@ export class Programs {
 
   private constructor(
     native: string,
-    way: Way,
+    mode: RunMode,
     libraries: { links: string | undefined; userName: string | undefined },
   ) {
     this.#native = native;
-    this.#way = way;
+    this.#mode = mode;
     this.#libraries = libraries;
   }
 
   /** The required owner of the files. */
   get files(): Ids {
-    return this.#way.files;
+    return this.#mode.files;
   }
 
   /** Runs a program and waits for its exit. */
@@ -123,7 +123,7 @@ export class Programs {
     command: string[],
     options: { cwd: string; input?: string; output: number | "pipe"; named?: boolean },
   ): Bun.Subprocess {
-    const { kind, files, shown } = this.#way;
+    const { kind, files, shown } = this.#mode;
     const { userName } = this.#libraries;
     const namespace = ["unshare", "--user", `--map-user=${shown?.uid}`, `--map-group=${shown?.gid}`, "--"];
     const child = Bun.spawn(kind === "namespace" ? [...namespace, ...command] : command, {
@@ -152,8 +152,8 @@ export class Programs {
     return links ? { ...path, [platform() === "darwin" ? "DYLD_LIBRARY_PATH" : "LD_LIBRARY_PATH"]: links } : path;
   }
 
-  /** Tests this way: "" if it reaches `directory` and can run PostgreSQL, else the error output. */
-  async #complaint(directory: string): Promise<string> {
+  /** Tests this mode: "" if it reaches `directory` and can run PostgreSQL, else the error output. */
+  async #probe(directory: string): Promise<string> {
     const command = ["sh", "-c", 'cd -- "$1" && "$2" --version', "sh", directory];
     try {
       const { exitCode, output } = await finish(
@@ -166,7 +166,7 @@ export class Programs {
   }
 
   /** "" if PostgreSQL finds a name for its user, else its error, which precedes all others. */
-  async #complaintAboutName(home: string): Promise<string> {
+  async #probeUserName(home: string): Promise<string> {
     if (!this.#libraries.userName) return "";
     const { output } = await this.run("postgres", ["--single", "-D", join(home, "none")], { cwd: home });
     return output.includes("effective user") ? output.trim() : "";
@@ -253,12 +253,12 @@ async function read(stream: Bun.Subprocess["stdout"]): Promise<string> {
   return stream instanceof ReadableStream ? await new Response(stream).text() : "";
 }
 
-function wayOut(uid: number, complaint: string, directory: string): string {
-  if (uid === 0 && /can't cd|cannot cd|Permission denied|not permitted/i.test(complaint)) {
+function remedyFor(uid: number, failure: string, directory: string): string {
+  if (uid === 0 && /can't cd|cannot cd|Permission denied|not permitted/i.test(failure)) {
     return `It refuses to run as root; here root may not become another user, or that user cannot reach ${directory} and chatify's own directory. Start chatify as an ordinary user, or set DATA_DIR to a directory that all may enter. ${INSTEAD}`;
   }
-  if (/shared librar|Library not loaded/i.test(complaint)) return `Install the library it names. ${INSTEAD}`;
-  if (/not found|No such file|version `GLIBC/.test(complaint)) {
+  if (/shared librar|Library not loaded/i.test(failure)) return `Install the library it names. ${INSTEAD}`;
+  if (/not found|No such file|version `GLIBC/.test(failure)) {
     return `It is built for systems with glibc, not for musl (Alpine). ${INSTEAD}`;
   }
   return INSTEAD;

@@ -10,7 +10,7 @@ export type Ids = { uid: number; gid: number };
  * in a user namespace that shows our files as another user's; needs no chown, and reaches root's
  * files.
  */
-export type Way = { kind: "self" | "user" | "namespace"; files: Ids; shown?: Ids };
+export type RunMode = { kind: "self" | "user" | "namespace"; files: Ids; shown?: Ids };
 
 /** Ranges for a dedicated user id, best first. */
 const RANGES = [
@@ -19,12 +19,12 @@ const RANGES = [
 ];
 
 /**
- * The ways to try, best first.
+ * The modes to try, best first.
  *
  * @param owner of the cluster; undefined if there is none yet
  * @param directory `DATA_DIR`
  */
-export function waysToRun(owner: Ids | undefined, directory: string): Way[] {
+export function runModes(owner: Ids | undefined, directory: string): RunMode[] {
   const { uid, gid } = currentUser();
   if (uid !== 0) {
     const files = { uid, gid };

@@ -12,7 +12,7 @@ import type { SocketData } from "../chat/socket.ts";
 import type { Database } from "../db/database.ts";
 import * as drafts from "../db/drafts.ts";
 import * as exportRows from "../db/export.ts";
-import { pagesOf } from "../db/pages.ts";
+import { pagesOf } from "../db/paging.ts";
 import type { PrivacySettings, Relation } from "../db/relationships.ts";
 import * as sessionRows from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";

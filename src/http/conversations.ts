@@ -6,17 +6,17 @@ import type { SocketData } from "../chat/socket.ts";
 import * as conversations from "../db/conversations.ts";
 import type { Conversation, ConversationQuery } from "../db/conversations.ts";
 import type { Database } from "../db/database.ts";
-import { firstTexts, pagesOf, withTexts } from "../db/pages.ts";
-import { findPeers, type Search } from "../db/people.ts";
+import { findPeers, type Search } from "../db/name_search.ts";
+import { firstTexts, pagesOf, withTexts } from "../db/paging.ts";
 import { ChatError } from "../errors.ts";
 import type { PresenceRegistry } from "../presence/registry.ts";
 import { Batcher } from "../util/batcher.ts";
 import { nameKey } from "../util/text.ts";
 import { namePart, pathParameter, urlOf, wholeNumber } from "./parameters.ts";
-import { findPeer, FOUND_MAX } from "./people.ts";
 import { json, type Request, requestId, type Trust } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Streams } from "./stream.ts";
+import { findPeer, FOUND_MAX } from "./users.ts";
 
 const PAGE_MAX = 200;
 /**

@@ -5,7 +5,7 @@ import type { Database } from "../db/database.ts";
 import * as drafts from "../db/drafts.ts";
 import * as exportRows from "../db/export.ts";
 import type { ExportPart } from "../db/export.ts";
-import { type Pages, pagesOf, ROWS_MAX } from "../db/pages.ts";
+import { pagesOf, type RowPages, ROWS_MAX } from "../db/paging.ts";
 import * as relationships from "../db/relationships.ts";
 import type { Session } from "../db/sessions.ts";
 import { type Pieces, toPieces } from "./stream.ts";
@@ -41,7 +41,7 @@ export function draftJson({ peer, text, at }: Pick<drafts.Draft, "peer" | "text"
 }
 
 /** All messages of a user, conversation by conversation. */
-async function* messagePages(db: Database, me: Session): Pages<ReturnType<typeof shown>> {
+async function* messagePages(db: Database, me: Session): RowPages<ReturnType<typeof shown>> {
   let pending: ExportPart[] = [];
   let after = 0;
   for (let isLast = false; !isLast || pending.length > 0;) {
@@ -84,8 +84,16 @@ function splitAt(parts: readonly ExportPart[], most: number): [ExportPart[], Exp
 /** As in `/messages`: the peer's read mark is shown unless one of the two hides it. */
 function shown(row: Message, me: Session, hidesRead: boolean) {
   const { sender, receiver, content, timestamp, id, seq } = row;
-  const isOther = sender === me.username && receiver !== me.username;
-  return { sender, receiver, content, timestamp, read: row.read && !(isOther && (hidesRead || me.hidesRead)), id, seq };
+  const isSentToPeer = sender === me.username && receiver !== me.username;
+  return {
+    sender,
+    receiver,
+    content,
+    timestamp,
+    read: row.read && !(isSentToPeer && (hidesRead || me.hidesRead)),
+    id,
+    seq,
+  };
 }
 
 /**

@@ -18,10 +18,10 @@ import { Cookies } from "./cookies.ts";
 import { Login } from "./login.ts";
 import { Messages } from "./messages.ts";
 import { Passwords } from "./passwords.ts";
-import { People } from "./people.ts";
 import { notFound, type Parts as RouterParts, routes } from "./router.ts";
 import { Sessions } from "./sessions.ts";
 import { Streams } from "./stream.ts";
+import { Users } from "./users.ts";
 
 type Handlers = "account" | "conversations" | "login" | "messages" | "people" | "sessions";
 
@@ -57,7 +57,7 @@ export function httpRoutes(parts: Parts) {
       conversations: new Conversations(shared),
       login,
       messages: new Messages(shared),
-      people: new People(shared),
+      people: new Users(shared),
     }),
     fetch(request: Request): Response {
       const response = notFound(request, trust);

@@ -34,7 +34,7 @@ export const CLEAR_SITE_DATA = '"cache", "storage"';
 const SIGNED_OUT_COOKIE = "chatify_signed_out=1; Path=/; SameSite=Lax; Max-Age=86400";
 /** Makes the login form say that the session has ended. */
 const SESSION_ENDED = { ended: "true" } as const;
-/** Refusals after which submitting the form again cannot help. */
+/** Rejections after which submitting the form again cannot help. */
 const NO_SIGNUP: ReadonlySet<string> = new Set(["signup_closed", "invite_needed", "invite_used"] satisfies ErrorCode[]);
 /** Raised for a name that is not free, also by the insert if a concurrent sign-up took it meanwhile. */
 const NAME_LOST: ReadonlySet<string> = new Set(["name_taken", "name_similar"] satisfies ErrorCode[]);
@@ -130,10 +130,10 @@ export class Login {
     try {
       const nameKey = keyOfReference(username) ?? "";
       const attempt = { nameKey, address, device: await this.#knownDevice(request, nameKey) };
-      this.#limits?.checkSignIns(attempt);
+      this.#limits?.checkSuccessfulLogins(attempt);
       const user = await this.#passwords.authenticate(attempt, password);
       if (!user) throw new ChatError("wrong_login");
-      this.#limits?.chargeSignIn(attempt);
+      this.#limits?.chargeSuccessfulLogin(attempt);
       return await this.#enter(request, user, address);
     } catch (error) {
       return this.#formAgain(
@@ -183,7 +183,7 @@ export class Login {
     { address, grant }: { address: string; grant: users.SignupGrant },
   ): Promise<users.User> {
     const key = nameKey(name);
-    if (grant !== "first admin" && isReserved(name)) throw new ChatError("name_reserved");
+    if (grant !== "firstAdmin" && isReserved(name)) throw new ChatError("name_reserved");
     const refundName = this.#limits?.beginNameCheck(address);
     await this.#checkFree(name).catch((error: unknown) => {
       if (!isNameLost(error)) refundName?.();

@@ -8,15 +8,15 @@ import type { Receipts } from "../chat/receipts.ts";
 import type { SocketData } from "../chat/socket.ts";
 import { type Message, type MessagePage, messagePage, type PageRequest } from "../db/conversations.ts";
 import type { Database } from "../db/database.ts";
-import { type Pages, ROWS_MAX } from "../db/pages.ts";
+import { type RowPages, ROWS_MAX } from "../db/paging.ts";
 import type { Session } from "../db/sessions.ts";
 import { ChatError } from "../errors.ts";
 import { checkName, keyOfReference } from "../util/text.ts";
 import { pathParameter, urlOf, wholeNumber } from "./parameters.ts";
-import { findPeer } from "./people.ts";
 import { isForeign, json, type Request, requestId, type Trust } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
 import { type StreamRequest, type Streams, toPieces } from "./stream.ts";
+import { findPeer } from "./users.ts";
 
 const PAGE_MAX = 200;
 const MARK_TIMEOUT_MS = 10_000;
@@ -78,7 +78,7 @@ export class Messages {
         end();
         throw error;
       });
-      return this.#streams.whole(pieces(first), { ...asked, end });
+      return this.#streams.streamAfterFirstPiece(pieces(first), { ...asked, end });
     }
     const first = await read(pageRequest);
     if (first.remaining === 0) return this.#streams.text(pieces(first), asked);
@@ -110,7 +110,7 @@ async function* markedPages(
     read: (pageRequest: PageRequest) => Promise<MessagePage>;
     mark: (rows: readonly Message[]) => Promise<void>;
   },
-): Pages<Message> {
+): RowPages<Message> {
   const { isWhole, read, mark } = options;
   for (let page = first; ;) {
     const { rows, remaining } = page;

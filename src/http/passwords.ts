@@ -16,7 +16,7 @@ import { hashPassword, verifyPassword } from "../util/password.ts";
 /**
  * 128 queued hashes take 3 s on two cores; a client that gets no response for 8 s is disconnected.
  */
-const HASHES = { atOnce: 2, waiting: 128, client: { keys: 4, waiting: 32 } };
+const HASHES = { concurrency: 2, waiting: 128, client: { keys: 4, waiting: 32 } };
 
 /** The client on whose behalf a password is hashed. */
 interface Client {
@@ -66,14 +66,14 @@ export class Passwords {
 
   /** @returns a PHC string @throws ChatError `busy` */
   hash(password: string, client: Client): Promise<string> {
-    return this.#queue.pass(queueKeys(client), () => hashPassword(password));
+    return this.#queue.run(queueKeys(client), () => hashPassword(password));
   }
 
   async #verify({ nameKey, address, device }: LoginAttempt, password: string): Promise<users.User | undefined> {
     const keys = queueKeys({ device: device === undefined ? "unknown" : "known", address, nameKey });
-    // The lookup waits in the queue too, so that a client refused with `busy` costs PostgreSQL
+    // The lookup waits in the queue too, so that a client rejected with `busy` costs PostgreSQL
     // nothing.
-    const user = await this.#queue.pass(keys, async () => {
+    const user = await this.#queue.run(keys, async () => {
       for (;;) {
         const user = nameKey === "" ? undefined : await users.find(this.#db, nameKey);
         const verdict = await verifyPassword(password, user?.password);

@@ -15,7 +15,6 @@ import type { Messages } from "./messages.ts";
 import { mayReadMetrics } from "./metrics_access.ts";
 import type { OtherVersions } from "./other_versions.ts";
 import type { Pages } from "./pages.ts";
-import type { People } from "./people.ts";
 import {
   checkOrigin,
   DATA_HEADERS,
@@ -29,6 +28,7 @@ import {
   withHsts,
 } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
+import type { Users } from "./users.ts";
 
 export interface Parts {
   readonly account: Account;
@@ -37,13 +37,13 @@ export interface Parts {
   readonly messages: Messages;
   readonly otherVersions: OtherVersions;
   readonly pages: Pages;
-  readonly people: People;
+  readonly people: Users;
   readonly sessions: Sessions;
   readonly log: Log;
   readonly trust: Trust;
   readonly version: string;
   /** Why this pod accepts no more sockets, or undefined when it does. */
-  readonly socketRefusal: () => ChatError | undefined;
+  readonly socketRejection: () => ChatError | undefined;
   /** Resolves when the user's socket may open. */
   readonly beforeOpen: (session: Session) => Promise<void>;
   readonly isReady: () => Promise<boolean>;
@@ -127,12 +127,12 @@ function metricsPage(request: Request, server: Server<SocketData>, { metrics, me
 }
 
 /**
- * Whether this pod accepts another socket: a page cannot read why its upgrade was refused, so it
+ * Whether this pod accepts another socket: a page cannot read why its upgrade was rejected, so it
  * asks here.
  */
 async function sockets(request: Request, parts: Parts): Promise<Response> {
   await parts.sessions.require(request, "history");
-  return json({ accepts: parts.socketRefusal() === undefined });
+  return json({ accepts: parts.socketRejection() === undefined });
 }
 
 /**
@@ -150,8 +150,8 @@ async function upgrade(request: Request, server: Server<SocketData>, parts: Part
     return errorResponse(new ChatError("upgrade_required"), { Upgrade: "websocket" });
   }
   await parts.beforeOpen(session);
-  const refusal = parts.socketRefusal();
-  if (refusal) throw refusal;
+  const rejection = parts.socketRejection();
+  if (rejection) throw rejection;
   if (server.upgrade(request, { data: { session } })) return undefined;
   throw new ChatError("bad_request", { message: "The WebSocket handshake is invalid" });
 }

@@ -64,7 +64,7 @@ export class Sessions {
   async require(request: Request, action?: LimitedAction): Promise<Session> {
     const session = await this.find(request);
     if (!session) throw new ChatError("no_session");
-    if (action) this.#limits.spend(action, session.nameKey);
+    if (action) this.#limits.charge(action, session.nameKey);
     return session;
   }
 

@@ -6,7 +6,7 @@
 import type { Server } from "bun";
 
 import type { SocketData } from "../chat/socket.ts";
-import type { Pages } from "../db/pages.ts";
+import type { RowPages } from "../db/paging.ts";
 import type { UnsentBudget } from "../delivery/unsent_budget.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
@@ -49,11 +49,10 @@ export interface StreamRequest {
   readonly headers?: Record<string, string>;
 }
 
-/** How rows are written, and the text before, between and after them. */
+/** How rows are written, and the text before and after them. */
 export interface Shape<Row> {
   readonly show: (row: Row) => string;
   readonly open?: string;
-  readonly comma?: string;
   readonly close?: string;
 }
 
@@ -96,7 +95,7 @@ export class Streams {
    * limit
    * @throws ChatError `rate_limited`, and errors of the first page
    */
-  async list<Row>(pages: Pages<Row>, shape: Shape<Row>, asked: StreamRequest, user?: string): Promise<Response> {
+  async list<Row>(pages: RowPages<Row>, shape: Shape<Row>, asked: StreamRequest, user?: string): Promise<Response> {
     const first = await pages.next();
     const end = first.done || user === undefined ? undefined : this.begin(user);
     return this.text(toPieces(resumed(first, pages), shape), end ? { ...asked, end } : asked);
@@ -121,11 +120,12 @@ export class Streams {
   }
 
   /**
-   * Streams a text of any length.
+   * Streams even a short text, once its first piece is ready, so that a ChatError still gets an error
+   * response. Any other error closes the connection.
    *
-   * @throws a ChatError of the first piece; any other error closes the connection
+   * @throws a ChatError of the first piece
    */
-  async whole(pieces: Pieces, asked: StreamRequest): Promise<Response> {
+  async streamAfterFirstPiece(pieces: Pieces, asked: StreamRequest): Promise<Response> {
     const first = pieces.next();
     try {
       await first;
@@ -195,8 +195,8 @@ async function* resumed<T>(
  * Writes pages of rows as text; the closing bracket follows the last page. Empties the pages as it
  * proceeds.
  */
-export async function* toPieces<Row>(pages: Pages<Row>, shape: Shape<Row>): Pieces {
-  const { show, open = "[", comma = ",", close = "]" } = shape;
+export async function* toPieces<Row>(pages: RowPages<Row>, shape: Shape<Row>): Pieces {
+  const { show, open = "[", close = "]" } = shape;
   let piece = open;
   let before = "";
   for (let isLast = false; !isLast;) {
@@ -205,7 +205,7 @@ export async function* toPieces<Row>(pages: Pages<Row>, shape: Shape<Row>): Piec
     rows.reverse();
     for (let row = rows.pop(); row !== undefined; row = rows.pop()) {
       piece += before + show(row);
-      before = comma;
+      before = ",";
       if (piece.length < PIECE_LENGTH) continue;
       yield piece;
       piece = "";

@@ -195,7 +195,7 @@ export class PresenceSubscriptions {
    * Sign-ups beyond ten a second are not announced.
    */
   announceSignup(username: string): void {
-    if (this.#newUsers.take("") > 0) return;
+    if (this.#newUsers.charge("") > 0) return;
     const frame = newUserFrame(username);
     for (const socket of this.#fullListSentAt.keys()) socket.send(frame);
     for (const socket of this.#newUserSubscribers) socket.send(frame);

@@ -7,7 +7,7 @@ import { type NetworkInterfaceInfo, networkInterfaces } from "node:os";
 export class Networks {
   readonly #list = new BlockList();
 
-  /** @throws RangeError for what `isNetwork` refuses */
+  /** @throws RangeError for what `isNetwork` rejects */
   constructor(parts: readonly string[]) {
     for (const part of parts) {
       if (!isNetwork(part)) throw new RangeError(`Cannot trust: "${part}" is not an address or network`);
@@ -28,8 +28,8 @@ export class Networks {
 export function isNetwork(text: string): boolean {
   const [address = "", bits, ...rest] = text.split("/");
   const most = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
-  const named = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most);
-  return most > 0 && named && rest.length === 0 && !address.includes("%");
+  const isValidPrefix = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most);
+  return most > 0 && isValidPrefix && rest.length === 0 && !address.includes("%");
 }
 
 /** Private ranges (RFC 1918, RFC 6598, RFC 4193), by their first and last address. */

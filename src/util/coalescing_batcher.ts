@@ -32,13 +32,13 @@ export class CoalescingBatcher<In, Out> {
   /**
    * Queues an item, or merges it into the queued item of its key.
    *
-   * @param join merges the new item into the waiting one
+   * @param merge merges the new item into the waiting one
    * @returns the result of the merged item @throws the error of its write
    */
-  add(key: string, item: In, join: (waiting: In) => void): Promise<Out> {
+  add(key: string, item: In, merge: (waiting: In) => void): Promise<Out> {
     const found = this.#waiting.get(key);
     if (found) {
-      join(found.item);
+      merge(found.item);
       return found.answer;
     }
     const answer = this.#batcher.add({ key, item });

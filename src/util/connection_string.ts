@@ -194,7 +194,7 @@ function tlsOf(parameters: Parameters): TlsSettings {
     throw new ConnectionStringError("sets sslnegotiation=direct, which requires sslmode=require or stricter");
   }
   if (!sslcert !== !sslkey) throw new ConnectionStringError("must set both sslcert and sslkey, or neither");
-  const sends = oneOf(parameters, "sslcertmode", ["disable", "allow"], "remove it") !== "disable";
+  const sendsCertificate = oneOf(parameters, "sslcertmode", ["disable", "allow"], "remove it") !== "disable";
   const versions = ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"] as const;
   const minVersion = oneOf(parameters, "ssl_min_protocol_version", versions);
   const maxVersion = oneOf(parameters, "ssl_max_protocol_version", versions);
@@ -204,7 +204,7 @@ function tlsOf(parameters: Parameters): TlsSettings {
     sni: parameters.sslsni !== "0",
     ...(sslrootcert ? { rootCert: sslrootcert } : {}),
     ...(sslcrl ? { revoked: sslcrl } : {}),
-    ...(sslcert && sslkey && sends ? { cert: sslcert, key: sslkey } : {}),
+    ...(sslcert && sslkey && sendsCertificate ? { cert: sslcert, key: sslkey } : {}),
     ...(sslpassword ? { keyPassword: sslpassword } : {}),
     ...(minVersion ? { minVersion } : {}),
     ...(maxVersion ? { maxVersion } : {}),

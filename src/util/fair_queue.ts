@@ -11,13 +11,13 @@ interface Job {
 class Branch {
   /** In the order of their turns. */
   readonly branches = new Map<string, Branch>();
-  readonly line: Job[] = [];
+  readonly jobs: Job[] = [];
   /** Jobs in this branch and below. */
   size = 0;
 }
 
 interface Options {
-  readonly atOnce: number;
+  readonly concurrency: number;
   /** Maximum number of waiting jobs. */
   readonly waiting: number;
   /** How many leading keys of a path identify a client, and its maximum of waiting jobs. */
@@ -29,7 +29,7 @@ interface Options {
  * level take turns, so a network's share does not depend on how many addresses it uses. If too many
  * jobs wait, the newest job of the longest branch is rejected.
  *
- * @example queue.pass(["192.0.2", "192.0.2.7", "ann"], work)
+ * @example queue.run(["192.0.2", "192.0.2.7", "ann"], work)
  */
 export class FairQueue {
   readonly #options: Options;
@@ -46,8 +46,8 @@ export class FairQueue {
    * @param path the same number of keys for every job
    * @throws ChatError `busy` if too many jobs wait @throws the error of the job
    */
-  async pass<T>(path: readonly string[], work: () => Promise<T>): Promise<T> {
-    if (this.#running < this.#options.atOnce) this.#running++;
+  async run<T>(path: readonly string[], work: () => Promise<T>): Promise<T> {
+    if (this.#running < this.#options.concurrency) this.#running++;
     else await new Promise<void>((start, reject) => this.#add(path, { start, reject }));
     try {
       return await work();
@@ -69,7 +69,7 @@ export class FairQueue {
       branch = next;
       if (level === client.keys - 1) ofClient = branch.size;
     }
-    branch.line.push(job);
+    branch.jobs.push(job);
     if (ofClient > client.waiting) this.#drop(this.#longest(path, client.keys));
     else if (this.#root.size > waiting) this.#drop(this.#longest(path, 0));
   }
@@ -101,7 +101,7 @@ export class FairQueue {
       if (--next.size === 0) branch.branches.delete(key);
       branch = next;
     }
-    branch.line.pop()?.reject(new ChatError("busy", { retryAfter: 2 }));
+    branch.jobs.pop()?.reject(new ChatError("busy", { retryAfter: 2 }));
   }
 
   /** Removes the next job; every key on its path moves to the end of its level. */
@@ -111,7 +111,7 @@ export class FairQueue {
     branch.size--;
     for (;;) {
       const [first] = branch.branches;
-      if (!first) return branch.line.shift();
+      if (!first) return branch.jobs.shift();
       const [key, next] = first;
       branch.branches.delete(key);
       if (--next.size > 0) branch.branches.set(key, next);

@@ -15,8 +15,8 @@ export interface Bucket {
 /** Bounds the map, since clients can invent names and addresses. */
 const KEYS_MAX = 50_000;
 
-/** Spends a credit. @returns 0, or the milliseconds until there is one */
-export function draw(bucket: Bucket, { burst, perSecond }: Rate, now: number): number {
+/** Charges a credit. @returns 0, or the milliseconds until there is one */
+export function charge(bucket: Bucket, { burst, perSecond }: Rate, now: number): number {
   bucket.credits = Math.min(burst, bucket.credits + ((now - bucket.at) * perSecond) / 1_000);
   bucket.at = now;
   if (bucket.credits < 1) return Math.ceil(((1 - bucket.credits) * 1_000) / perSecond);
@@ -24,7 +24,7 @@ export function draw(bucket: Bucket, { burst, perSecond }: Rate, now: number): n
   return 0;
 }
 
-/** @example new RateLimit({ burst: 20, perSecond: 5 }).take("ann") // 0: allowed */
+/** @example new RateLimit({ burst: 20, perSecond: 5 }).charge("ann") // 0: allowed */
 export class RateLimit {
   readonly #rate: Rate;
   readonly #maxKeys: number;
@@ -38,24 +38,24 @@ export class RateLimit {
     this.#maxKeys = options.maxKeys ?? KEYS_MAX;
   }
 
-  /** Spends a credit of `key`. @returns 0, or the milliseconds until there is one */
-  take(key: string, now = performance.now()): number {
+  /** Charges a credit of `key`. @returns 0, or the milliseconds until there is one */
+  charge(key: string, now = performance.now()): number {
     this.#sweep(now);
     let bucket = this.#buckets.get(key);
     if (!bucket) {
       if (this.#buckets.size >= this.#maxKeys) this.#evict(now);
       this.#buckets.set(key, (bucket = { credits: this.#rate.burst, at: now }));
     }
-    return draw(bucket, this.#rate, now);
+    return charge(bucket, this.#rate, now);
   }
 
-  /** As `take`, but spends nothing. */
+  /** As `charge`, but charges nothing. */
   waitMs(key: string, now = performance.now()): number {
     const bucket = this.#buckets.get(key);
-    return bucket ? draw({ ...bucket }, this.#rate, now) : 0;
+    return bucket ? charge({ ...bucket }, this.#rate, now) : 0;
   }
 
-  /** Undoes a `take`. */
+  /** Undoes a `charge`. */
   refund(key: string): void {
     const bucket = this.#buckets.get(key);
     if (bucket) bucket.credits++;

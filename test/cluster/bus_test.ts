@@ -16,7 +16,7 @@ import { PostgresBus } from "../../src/cluster/postgres_bus.ts";
 import { RedisBus } from "../../src/cluster/redis_bus.ts";
 import type { Transport } from "../../src/cluster/transport.ts";
 import { type Client, connect, listen } from "../../src/db/client.ts";
-import { startEmbedded } from "../../src/db/own_postgres.ts";
+import { startEmbedded } from "../../src/db/start_embedded.ts";
 import type { Embedded } from "../../src/embedded_postgres/embedded_postgres.ts";
 import { Log } from "../../src/log.ts";
 import type { BusDrop } from "../../src/metrics.ts";
@@ -28,7 +28,7 @@ import { until } from "../support/until.ts";
 setDefaultTimeout(20_000);
 
 /** A fifth of the pods' timing. */
-const HURRIED = { beatMs: 100, lateMs: 400, leaseMs: 1_000, echoTimeoutMs: 600, repeatMs: 500 };
+const HURRIED = { heartbeatMs: 100, lateMs: 400, leaseMs: 1_000, echoTimeoutMs: 600, repeatMs: 500 };
 
 /** For guarantees without loss, so that a busy machine's delays count as none. */
 const CALM = { ...HURRIED, lateMs: 10_000, leaseMs: 20_000, echoTimeoutMs: 5_000 };
@@ -317,7 +317,7 @@ class Pod {
   readonly bus: Bus;
   /** In order, with the pod it came from. */
   readonly received: { event: BusEvent; from: string }[] = [];
-  /** In order: `joined x`, `vanished x`, `lost x`; `lost` alone when no pod was named. */
+  /** In order: `joined x`, `left x`, `lost x`; `lost` alone when no pod was named. */
   readonly reports: string[] = [];
   lostAt: number[] = [];
 
@@ -333,7 +333,7 @@ class Pod {
         if (from === undefined) this.lostAt.push(performance.now());
       },
       joined: (pod) => void this.reports.push(`joined ${pod}`),
-      vanished: (pod) => void this.reports.push(`vanished ${pod}`),
+      left: (pod) => void this.reports.push(`left ${pod}`),
     });
   }
 
@@ -511,7 +511,7 @@ function calmRules(setup: BusSetup): void {
     expect(a.hasReceived("last words")).toBeTrue();
     b.send("from beyond");
     await Bun.sleep(HURRIED.lateMs + 200);
-    expect(a.reports).toEqual([`joined ${b.name}`, `vanished ${b.name}`]);
+    expect(a.reports).toEqual([`joined ${b.name}`, `left ${b.name}`]);
     expect(a.hasReceived("from beyond")).toBeFalse();
   });
 }
@@ -567,7 +567,7 @@ function wiredRules(setup: NetworkSetup): void {
     expect(await takeReports()).toEqual([`lost ${puppet.pod}`]);
     await puppet.send("goodbye", number + 1);
     await until("goodbye", () => a.reports.length >= 2);
-    expect(a.reports.splice(0)).toEqual([`lost ${puppet.pod}`, `vanished ${puppet.pod}`]);
+    expect(a.reports.splice(0)).toEqual([`lost ${puppet.pod}`, `left ${puppet.pod}`]);
     const amid = await Puppet.enter(setup, 9);
     await until("both", () => a.reports.length >= 2);
     expect(a.reports).toEqual([`joined ${amid.pod}`, `lost ${amid.pod}`]);
@@ -580,8 +580,8 @@ function wiredRules(setup: NetworkSetup): void {
     const lateMs = await until("late", () => a.reports.length >= 3);
     expect(a.bus.peers).toEqual([puppet.pod]);
     const goneMs = await until("gone", () => a.reports.length >= 5);
-    const [joined, lost, vanished] = ["joined", "lost", "vanished"].map((what) => `${what} ${puppet.pod}`) as [string, string, string]; // prettier-ignore
-    expect(a.reports).toEqual([joined, lost, lost, vanished, lost]);
+    const [joined, lost, left] = ["joined", "lost", "left"].map((what) => `${what} ${puppet.pod}`) as [string, string, string]; // prettier-ignore
+    expect(a.reports).toEqual([joined, lost, lost, left, lost]);
     expect(lateMs).toBeLessThan(HURRIED.leaseMs);
     expect(lateMs + goneMs).toBeLessThan(3_000);
     expect(a.bus.peers).toEqual([]);
@@ -631,7 +631,7 @@ function wiredRules(setup: NetworkSetup): void {
       drops.length = a.reports.length = a.received.length = c.reports.length = c.received.length = 0;
       for (let rounds = 0; rounds < 3; rounds++) {
         for (const packet of recorded) await setup.send(packet);
-        await Bun.sleep(HURRIED.beatMs); // time for challenges and answers
+        await Bun.sleep(HURRIED.heartbeatMs); // time for challenges and answers
       }
       await Promise.all([untilDelivered(a, c), untilDelivered(c, a)]);
       for (const pod of [a, c]) {
@@ -693,7 +693,7 @@ function wiredRules(setup: NetworkSetup): void {
     const begunAt = performance.now();
     while (performance.now() - begunAt < 1_000) for (const packet of recorded) await setup.send(packet);
     const beats = (a.bus as PacketBus).sent.packets - before;
-    expect(beats).toBeLessThanOrEqual(4 * (1_000 / HURRIED.beatMs) + 5); // a beat for each quarter of one
+    expect(beats).toBeLessThanOrEqual(4 * (1_000 / HURRIED.heartbeatMs) + 5); // a beat for each quarter of one
     expect(a.reports.filter((reports) => reports.startsWith("lost"))).toEqual([]);
   });
 
@@ -719,7 +719,7 @@ function wiredRules(setup: NetworkSetup): void {
     expect(tookMs).toBeLessThan(3_000); // sooner than by its own heartbeat
     expect(await untilDelivered(a, b)).toBeLessThan(3_000);
     expect(await untilDelivered(b, a)).toBeLessThan(3_000);
-    expect([...a.reports, ...b.reports].filter((reports) => reports.startsWith("vanished"))).toEqual([]);
+    expect([...a.reports, ...b.reports].filter((reports) => reports.startsWith("left"))).toEqual([]);
   });
 
   test("bus reports lost packets to its peers after its publisher connection is cut under load", async () => {
@@ -740,7 +740,7 @@ function wiredRules(setup: NetworkSetup): void {
     expect(received).toEqual([...new Set(received)].toSorted((one, two) => one - two));
     if (received.length < said) expect(b.reports).toContain(`lost ${a.name}`);
     console.log(`  ${received.length} of ${said} events arrived through four cuts`);
-    expect(b.reports).not.toContain(`vanished ${a.name}`);
+    expect(b.reports).not.toContain(`left ${a.name}`);
   });
 
   test("bus reconnects after its server is killed, and reports a loss", async () => {
@@ -771,7 +771,7 @@ function wiredRules(setup: NetworkSetup): void {
     await Promise.all([untilDelivered(a, b), untilDelivered(b, a)]);
     await until("both ask", () => a.lostAt.length > 0 && b.lostAt.length > 0);
     expect(Math.max(a.lostAt[0]!, b.lostAt[0]!, performance.now()) - backAt).toBeLessThan(5_000);
-    for (const { reports } of [a, b]) expect(reports.filter((word) => word.startsWith("vanished"))).toEqual([]); // a pod that missed its peers' packets reports no peer
+    for (const { reports } of [a, b]) expect(reports.filter((word) => word.startsWith("left"))).toEqual([]); // a pod that missed its peers' packets reports no peer
     await Bun.sleep(HURRIED.repeatMs + 300);
     const calm = [a.lostAt.length, b.lostAt.length];
     await Bun.sleep(HURRIED.repeatMs + 300);
@@ -798,7 +798,7 @@ function wiredRules(setup: NetworkSetup): void {
       expect(await untilDelivered(a, b)).toBeLessThan(5_000);
       expect(b.hasReceived("swallowed") || b.reports.includes(`lost ${a.name}`)).toBeTrue();
       await untilDelivered(b, a);
-      expect([...a.reports, ...b.reports].filter((reports) => reports.startsWith("vanished"))).toEqual([]);
+      expect([...a.reports, ...b.reports].filter((reports) => reports.startsWith("left"))).toEqual([]);
     } finally {
       await setup.crash();
     }
@@ -885,7 +885,7 @@ test("bus that stops with a backlog lets its peers notice the loss", async () =>
   const [a, b] = (await start({ begin() {}, end() {}, bus })) as [Pod, Pod];
   a.send(...Array.from({ length: 10 }, (_, i) => `${i}`.repeat(100)));
   await a.bus.stop();
-  await until("goodbye", () => b.reports.includes(`vanished ${a.name}`));
+  await until("goodbye", () => b.reports.includes(`left ${a.name}`));
   expect(b.from(a).length).toBeLessThan(10);
   expect(b.reports).toContain(`lost ${a.name}`);
 });

@@ -34,12 +34,12 @@ async function meet(write: () => Promise<unknown> = async () => {}) {
   const changed = (key: string, _: string, { online }: { online: boolean }) => void told.push(`${key} ${online ? "on" : "off"}`); // prettier-ignore
   const registry = new PresenceRegistry({ db, bus, log: SILENT, changed, hiddenGraceMs });
   registries.push(registry);
-  await other.start({ deliver() {}, lost() {}, joined() {}, vanished() {} });
+  await other.start({ deliver() {}, lost() {}, joined() {}, left() {} });
   await bus.start({
     deliver: (event, from) => registry.receive(event, from),
     lost: (pod) => registry.requestSnapshots(pod),
     joined: (pod) => registry.podJoined(pod),
-    vanished: (pod, graceful) => registry.podLeft(pod, graceful),
+    left: (pod, graceful) => registry.podLeft(pod, graceful),
   });
   registry.start();
   const came = (key: string) => other.publish([{ kind: "online", nameKey: key, username: key }]);

@@ -9,7 +9,7 @@ import { newPodName } from "../../src/cluster/bus.ts";
 import { type Client, connect, listen } from "../../src/db/client.ts";
 import { Database } from "../../src/db/database.ts";
 import { insertMessages } from "../../src/db/insert_messages.ts";
-import { servingPods, sessionNameOf } from "../../src/db/pods.ts";
+import { applicationNameOf, servingPods } from "../../src/db/pods.ts";
 import { Hub } from "../../src/delivery/hub.ts";
 import { Resync } from "../../src/delivery/resync.ts";
 import { UnreachablePods } from "../../src/delivery/unreachable_pods.ts";
@@ -214,7 +214,7 @@ function rules(setup: BusSetup): void {
     const subscriber = await setup.older(database, realm, (text) => void alerts.push(text));
     const [ann, bob] = (await here.people("old-ann", "old-bob")) as [Person, Person];
     const [a, b] = [await ann.open({ watch: [] }), await bob.open({ watch: [] })];
-    const older = new Database({ target: database, name: sessionNameOf(newPodName()), max: 1, log: SILENT });
+    const older = new Database({ target: database, name: applicationNameOf(newPodName()), max: 1, log: SILENT });
     const store = (ref: string) =>
       older.run((sql) =>
         insertMessages(sql, [{ sender: "old-ann", toKey: "old-bob", ref, attemptId: 1, content: ref }]),
@@ -284,7 +284,7 @@ describe("over PostgreSQL", () => {
     const checks = new UnreachablePods({ db, bus, log: SILENT, resync, alertOlderPods() {}, calmAfterMs: 0 });
     checks.start();
     await Bun.sleep(500); // the next check is 10 s after the first
-    const older = new Database({ target: database, name: sessionNameOf(newPodName()), max: 1, log: SILENT });
+    const older = new Database({ target: database, name: applicationNameOf(newPodName()), max: 1, log: SILENT });
     try {
       const message = { sender: "ann", toKey: "bob", ref: "the-first", attemptId: 1, content: "the first" };
       await older.run((sql) => insertMessages(sql, [message]));
@@ -304,7 +304,7 @@ describe("over PostgreSQL", () => {
     const database = await migratedDatabase();
     await using app = await startApp({ database });
     const address = new URL(await strangerAt(database));
-    const sql: Client = connect(address.href, { name: sessionNameOf(newPodName()) });
+    const sql: Client = connect(address.href, { name: applicationNameOf(newPodName()) });
     const b = await (await app.person("bob")).open({ watch: [] });
     await b.send("bob", "something that changed");
     await expect(sql`select value from settings`.execute()).rejects.toThrow("permission denied");

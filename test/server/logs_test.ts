@@ -142,7 +142,7 @@ describe("the log holds no text of a message", () => {
     await app.sql`alter table messages add constraint no_harbour check (content not like '%harbour%')`;
     tab.say({ to: "bob", message: text, ref: "harbour-ref-1" });
     expect(await tab.next("error")).toMatchObject({ code: "invalid_text", ref: "harbour-ref-1" });
-    expect(await logged(app, "message refused by the database")).toContain("23514");
+    expect(await logged(app, "message rejected by the database")).toContain("23514");
     await app.sql`create unique index once on messages (content)`;
     await app.sql`alter table messages drop constraint no_harbour`;
     await tab.send("bob", text);

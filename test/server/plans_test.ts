@@ -12,7 +12,7 @@ import * as deletedAccounts from "../../src/db/deleted_accounts.ts";
 import * as drafts from "../../src/db/drafts.ts";
 import * as everything from "../../src/db/export.ts";
 import { insertMessages, type NewMessage, WRITER_PARAMETERS } from "../../src/db/insert_messages.ts";
-import * as people from "../../src/db/people.ts";
+import * as nameSearch from "../../src/db/name_search.ts";
 import { servingPods } from "../../src/db/pods.ts";
 import * as receipts from "../../src/db/receipts.ts";
 import * as choices from "../../src/db/relationships.ts";
@@ -196,10 +196,10 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
   },
   "users.findMany": (db) => users.findMany(db, names(50)),
   "pods.servingPods": (db) => servingPods(db),
-  "users.list": (db) => users.list(db, { prefix: "p0012", except: me, limit: 20 }),
-  "people.findNames": (db) => people.findNames(db, { part: "0123", me, limit: 20 }),
-  "people.findNames, a single character": (db) => people.findNames(db, { part: "p", me, limit: 20 }),
-  "people.findPeers": (db) => people.findPeers(db, { part: "0123", me, limit: 20 }),
+  "nameSearch.namePage": (db) => nameSearch.namePage(db, { prefix: "p0012", except: me, limit: 20 }),
+  "nameSearch.findNames": (db) => nameSearch.findNames(db, { part: "0123", me, limit: 20 }),
+  "nameSearch.findNames, a single character": (db) => nameSearch.findNames(db, { part: "p", me, limit: 20 }),
+  "nameSearch.findPeers": (db) => nameSearch.findPeers(db, { part: "0123", me, limit: 20 }),
   "users.accounts": (db) => users.accounts(db, { after: 5_000, limit: 100 }),
   "users.isAdmin": (db) => users.isAdmin(db, 17),
   "users.makeAdmin": (db) => users.makeAdmin(db, me),

@@ -128,12 +128,12 @@ describe("closed sign-up", () => {
 });
 
 describe("the admin's code", () => {
-  const door = (secret: string, identity: string) =>
+  const door = (secret: string, databaseId: string) =>
     new SignupPolicy({
       db: { run: async () => [{ fresh: true }] } as unknown as Database,
       signup: "open",
       secrets: [secret],
-      identity,
+      databaseId,
     }).codeToShow();
 
   test("differs with the secret and with the database", async () => {
@@ -205,7 +205,7 @@ describe("invitations", () => {
 
   test("cost no query when forged", async () => {
     const db = { run: () => Promise.reject(new Error("a query")) } as unknown as Database;
-    const door = new SignupPolicy({ db, signup: "invite", secrets: [SECRET], identity: "1.2" });
+    const door = new SignupPolicy({ db, signup: "invite", secrets: [SECRET], databaseId: "1.2" });
     const future = `1.${Math.floor(Date.now() / 1_000) + 60}`;
     for (const invite of ["", `${future}.x`, sign(future, OTHER_SECRET)]) {
       await expect(door.grantFor({ invite, code: "" })).rejects.toMatchObject({ code: "invite_needed" });

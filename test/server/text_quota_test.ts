@@ -131,9 +131,9 @@ describe("text beyond the limit of a day", () => {
   test("counts each text once when a sender leaves and is refunded while usage is saved", async () => {
     const target = await migratedDatabase();
     const db = new Database({ target, name: "test-quota", max: 1, log: SILENT });
-    const quota = new TextQuota({ db, maxBytes: 1_000, log: SILENT, refused() {} });
+    const quota = new TextQuota({ db, maxBytes: 1_000, log: SILENT, rejected() {} });
     try {
-      for (const username of ["ann", "bob"]) quota.spend(username, 100, undefined);
+      for (const username of ["ann", "bob"]) quota.charge(username, 100, undefined);
       const saving = quota.flush();
       quota.refund("ann", 100);
       quota.forget("ann");
@@ -153,11 +153,11 @@ describe("text beyond the limit of a day", () => {
   test("counts each text once when only part of the senders could be saved", async () => {
     const target = await migratedDatabase();
     const db = new Database({ target, name: "test-quota", max: 1, log: SILENT });
-    const quota = new TextQuota({ db, maxBytes: 1_000, log: SILENT, refused() {} });
+    const quota = new TextQuota({ db, maxBytes: 1_000, log: SILENT, rejected() {} });
     const sql = connect(target, { name: "test", max: 1 });
     try {
-      quota.spend("first", 100, undefined);
-      for (let i = 0; i < 1_000; i++) quota.spend(`user ${i}`, 100, undefined);
+      quota.charge("first", 100, undefined);
+      for (let i = 0; i < 1_000; i++) quota.charge(`user ${i}`, 100, undefined);
       {
         await using _ = await holdLock(
           sql,

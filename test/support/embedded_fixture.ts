@@ -20,7 +20,7 @@ import { platform, tmpdir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
 
 import { connect } from "../../src/db/client.ts";
-import { startEmbedded } from "../../src/db/own_postgres.ts";
+import { startEmbedded } from "../../src/db/start_embedded.ts";
 import { type Embedded, EmbeddedError } from "../../src/embedded_postgres/embedded_postgres.ts";
 import { findPackage } from "../../src/embedded_postgres/programs.ts";
 import { Log } from "../../src/log.ts";

@@ -1,7 +1,7 @@
 /** A separate process for `embedded_test.ts`: starts the database in `argv[2]`, prints the outcome, and stops on request. */
 
 import { connect } from "../../src/db/client.ts";
-import { startEmbedded } from "../../src/db/own_postgres.ts";
+import { startEmbedded } from "../../src/db/start_embedded.ts";
 import { EmbeddedError } from "../../src/embedded_postgres/embedded_postgres.ts";
 import { Log } from "../../src/log.ts";
 

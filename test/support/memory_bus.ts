@@ -35,7 +35,7 @@ export class MemoryBus implements Bus {
   async stop(): Promise<void> {
     if (!this.#pods.delete(this)) return;
     this.#on = undefined;
-    await this.#notifyPeers(({ vanished }) => vanished(this.pod, true));
+    await this.#notifyPeers(({ left }) => left(this.pod, true));
   }
 
   /** Asynchronously, as over a network, so that a handler may publish in turn. */

@@ -14,7 +14,7 @@ import {
 import { dirname, join } from "node:path";
 
 import { type Client, connect } from "../../src/db/client.ts";
-import { startEmbedded } from "../../src/db/own_postgres.ts";
+import { startEmbedded } from "../../src/db/start_embedded.ts";
 import { PASSWORD } from "../../src/embedded_postgres/layout.ts";
 import type { Certificate } from "./certificates.ts";
 import { freePort, ROOT, SILENT } from "./harness.ts";

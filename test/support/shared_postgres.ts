@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statfsSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { startEmbedded } from "../../src/db/own_postgres.ts";
+import { startEmbedded } from "../../src/db/start_embedded.ts";
 import type { SocketTarget } from "../../src/embedded_postgres/embedded_postgres.ts";
 import { Log } from "../../src/log.ts";
 import { until } from "./until.ts";

@@ -5,14 +5,14 @@ import { FairQueue } from "../../src/util/fair_queue.ts";
 
 /** A queue of one at a time whose first job holds up the others until `start`; what ran is in `ran`. */
 function held({ waiting = 100, waitingOfOne = 50 } = {}) {
-  const queue = new FairQueue({ atOnce: 1, waiting, client: { keys: 1, waiting: waitingOfOne } });
+  const queue = new FairQueue({ concurrency: 1, waiting, client: { keys: 1, waiting: waitingOfOne } });
   const ran: string[] = [];
   const refused: string[] = [];
   const { promise: holding, resolve: start } = Promise.withResolvers<void>();
-  const all: Promise<void>[] = [queue.pass(["first", "first"], () => holding)];
+  const all: Promise<void>[] = [queue.run(["first", "first"], () => holding)];
   const add = (path: string, count = 1) => {
     for (let i = 0; i < count; i++) {
-      const job = queue.pass(path.split("/"), async () => void ran.push(path));
+      const job = queue.run(path.split("/"), async () => void ran.push(path));
       all.push(
         job.catch((error: unknown) => {
           expect(error).toBeInstanceOf(ChatError);
@@ -49,9 +49,9 @@ describe("a fair queue", () => {
   });
 
   test("keeps the order of one client's jobs", async () => {
-    const queue = new FairQueue({ atOnce: 2, waiting: 100, client: { keys: 1, waiting: 100 } });
+    const queue = new FairQueue({ concurrency: 2, waiting: 100, client: { keys: 1, waiting: 100 } });
     const ran: number[] = [];
-    await Promise.all(Array.from({ length: 50 }, (_, i) => queue.pass(["ann"], async () => void ran.push(i))));
+    await Promise.all(Array.from({ length: 50 }, (_, i) => queue.run(["ann"], async () => void ran.push(i))));
     expect(ran).toEqual(Array.from({ length: 50 }, (_, i) => i));
   });
 
@@ -90,7 +90,7 @@ describe("a fair queue", () => {
   });
 
   test("bounds concurrency, continues after failures, and forgets idle clients", async () => {
-    const queue = new FairQueue({ atOnce: 2, waiting: 100, client: { keys: 1, waiting: 100 } });
+    const queue = new FairQueue({ concurrency: 2, waiting: 100, client: { keys: 1, waiting: 100 } });
     let inside = 0;
     let most = 0;
     const work = async (i: number) => {
@@ -101,10 +101,10 @@ describe("a fair queue", () => {
       return i;
     };
     const done = await Promise.allSettled(
-      Array.from({ length: 40 }, (_, i) => queue.pass([`client ${i % 7}`], () => work(i))),
+      Array.from({ length: 40 }, (_, i) => queue.run([`client ${i % 7}`], () => work(i))),
     );
     expect(most).toBe(2);
     expect(done.filter(({ status }) => status === "rejected")).toHaveLength(14);
-    expect(await queue.pass(["client 1"], async () => "still there")).toBe("still there");
+    expect(await queue.run(["client 1"], async () => "still there")).toBe("still there");
   });
 });

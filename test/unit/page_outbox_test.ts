@@ -212,13 +212,13 @@ class Limited {
 
   /** Another of the person's tabs or devices. */
   alsoSends(everyMs: number): void {
-    this.#limit.take("ann", this.#timers.now);
+    this.#limit.charge("ann", this.#timers.now);
     this.#timers.setTimeout(() => this.alsoSends(everyMs), everyMs);
   }
 
   take(outbox: Outbox, { ref, text }: PendingMessage): boolean {
     const { now } = this.#timers;
-    const waitMs = this.#limit.take("ann", now);
+    const waitMs = this.#limit.charge("ann", now);
     if (waitMs === 0) this.accepted.push(text);
     else this.#strikes = [...this.#strikes.filter((at) => now - at < 60_000), now];
     expect(this.#strikes.length).toBeLessThan(10);

@@ -7,41 +7,41 @@ import { RateLimit } from "../../src/util/rate_limit.ts";
 describe("a rate limit", () => {
   test("allows a burst at once, then returns the time to wait", () => {
     const limit = new RateLimit({ burst: 3, perSecond: 2 });
-    expect([0, 0, 0, 0, 0].map((now) => limit.take("ann", now))).toEqual([0, 0, 0, 500, 500]);
+    expect([0, 0, 0, 0, 0].map((now) => limit.charge("ann", now))).toEqual([0, 0, 0, 500, 500]);
   });
 
   test("refills credits steadily, up to the burst", () => {
     const limit = new RateLimit({ burst: 3, perSecond: 2 });
-    for (let i = 0; i < 3; i++) limit.take("ann", 0);
-    expect(limit.take("ann", 499)).toBeGreaterThan(0);
-    expect(limit.take("ann", 500)).toBe(0);
-    expect(limit.take("ann", 500)).toBe(500);
-    expect([0, 0, 0, 0].map(() => limit.take("ann", 60_000))).toEqual([0, 0, 0, 500]);
-    limit.take("bob", 60_000);
-    expect([0, 0, 0, 0].map(() => limit.take("bob", 61_000))).toEqual([0, 0, 0, 500]);
+    for (let i = 0; i < 3; i++) limit.charge("ann", 0);
+    expect(limit.charge("ann", 499)).toBeGreaterThan(0);
+    expect(limit.charge("ann", 500)).toBe(0);
+    expect(limit.charge("ann", 500)).toBe(500);
+    expect([0, 0, 0, 0].map(() => limit.charge("ann", 60_000))).toEqual([0, 0, 0, 500]);
+    limit.charge("bob", 60_000);
+    expect([0, 0, 0, 0].map(() => limit.charge("bob", 61_000))).toEqual([0, 0, 0, 500]);
   });
 
   test("counts each key apart", () => {
     const limit = new RateLimit({ burst: 1, perSecond: 1 });
-    expect(limit.take("ann", 0)).toBe(0);
-    expect(limit.take("bob", 0)).toBe(0);
-    expect(limit.take("ann", 0)).toBe(1_000);
+    expect(limit.charge("ann", 0)).toBe(0);
+    expect(limit.charge("bob", 0)).toBe(0);
+    expect(limit.charge("ann", 0)).toBe(1_000);
   });
 
   test("costs nothing to those it refuses: asking early does not put the credit off", () => {
     const limit = new RateLimit({ burst: 1, perSecond: 1 });
-    limit.take("ann", 0);
+    limit.charge("ann", 0);
     for (let now = 0; now < 1_000; now += 100) {
-      expect(Math.abs(limit.take("ann", now) - (1_000 - now))).toBeLessThanOrEqual(1); // rounded up
+      expect(Math.abs(limit.charge("ann", now) - (1_000 - now))).toBeLessThanOrEqual(1); // rounded up
     }
-    expect(limit.take("ann", 1_001)).toBe(0);
+    expect(limit.charge("ann", 1_001)).toBe(0);
   });
 
   test("forgets keys that have filled up again", () => {
     const limit = new RateLimit({ burst: 2, perSecond: 1 });
-    for (let i = 0; i < 1_000; i++) limit.take(`key ${i}`, i);
+    for (let i = 0; i < 1_000; i++) limit.charge(`key ${i}`, i);
     expect(limit.size).toBe(1_000);
-    limit.take("another", 10_000);
+    limit.charge("another", 10_000);
     expect(limit.size).toBe(1);
   });
 
@@ -54,7 +54,7 @@ describe("a rate limit", () => {
         let granted = 0;
         for (const wait of waits) {
           now += wait;
-          if (limit.take("ann", now) === 0) granted++;
+          if (limit.charge("ann", now) === 0) granted++;
         }
         expect(granted).toBeLessThanOrEqual(burst + (now / 1_000) * perSecond + 1e-6);
       }),
@@ -75,11 +75,11 @@ describe("a rate limit", () => {
         let now = 0;
         for (const [key, wait] of asks) {
           now += wait;
-          const waitMs = limit.take(key, now);
+          const waitMs = limit.charge(key, now);
           if (waitMs === 0) continue;
           expect(waitMs).toBeLessThanOrEqual(Math.ceil(1_000 / options.perSecond));
-          if (waitMs > 2) expect(limit.take(key, now + waitMs - 2)).toBeGreaterThan(0);
-          expect(limit.take(key, (now += waitMs + 1e-6))).toBe(0);
+          if (waitMs > 2) expect(limit.charge(key, now + waitMs - 2)).toBeGreaterThan(0);
+          expect(limit.charge(key, (now += waitMs + 1e-6))).toBe(0);
         }
         expect(limit.size).toBeLessThanOrEqual(2);
       }),
@@ -88,24 +88,24 @@ describe("a rate limit", () => {
 
   test("refunds an unused credit, up to the burst", () => {
     const limit = new RateLimit({ burst: 2, perSecond: 1 });
-    limit.take("ann", 0);
-    limit.take("ann", 0);
-    expect(limit.take("ann", 0)).toBeGreaterThan(0);
+    limit.charge("ann", 0);
+    limit.charge("ann", 0);
+    expect(limit.charge("ann", 0)).toBeGreaterThan(0);
     limit.refund("ann");
-    expect([0, 0].map(() => limit.take("ann", 0) > 0)).toEqual([false, true]);
+    expect([0, 0].map(() => limit.charge("ann", 0) > 0)).toEqual([false, true]);
     for (let i = 0; i < 9; i++) limit.refund("ann");
     limit.refund("nobody");
-    expect([0, 0, 0].map(() => limit.take("ann", 0) > 0)).toEqual([false, false, true]);
+    expect([0, 0, 0].map(() => limit.charge("ann", 0) > 0)).toEqual([false, false, true]);
   });
 
   test("remembers so many keys at most, and in a flood of made-up ones those that spent most", () => {
     const limit = new RateLimit({ burst: 10, perSecond: 1 / 90 }, { maxKeys: 100 });
-    for (let i = 0; i < 10; i++) limit.take("the attacked", 0);
+    for (let i = 0; i < 10; i++) limit.charge("the attacked", 0);
     for (let i = 0; i < 10_000; i++) {
-      limit.take(`made up ${i}`, 1);
+      limit.charge(`made up ${i}`, 1);
       expect(limit.size).toBeLessThanOrEqual(100);
     }
-    expect(limit.take("the attacked", 2)).toBeGreaterThan(0);
+    expect(limit.charge("the attacked", 2)).toBeGreaterThan(0);
   });
 
   test("of less than one is a mistake", () => {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 import { Database } from "../../src/db/database.ts";
 import { migrate } from "../../src/db/migrate.ts";
-import { startEmbedded } from "../../src/db/own_postgres.ts";
+import { startEmbedded } from "../../src/db/start_embedded.ts";
 import type { Embedded } from "../../src/embedded_postgres/embedded_postgres.ts";
 import { TestDatabase } from "../support/database.ts";
 import { SILENT } from "../support/sandbox.ts";

@@ -198,7 +198,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     {
       guarantee: "A user's flood of messages is rejected",
       file: "src/accounts/limits.ts",
-      symbol: "spend",
+      symbol: "charge",
       code: "return;",
       test: LIMITS,
       name: "sends beyond a burst of twenty are rejected with the time to wait and not stored, and five a second are refilled",
@@ -230,7 +230,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     {
       guarantee: "A user can store a bounded amount of text per day",
       file: "src/chat/text_quota.ts",
-      symbol: "spend",
+      symbol: "charge",
       code: "return;",
       test: "test/server/text_quota_test.ts",
       name: "text beyond the limit of a day is rejected by bytes with the time to midnight, only for its sender",

@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 import { type Client, connect } from "../../src/db/client.ts";
 import { migrate } from "../../src/db/migrate.ts";
-import { startEmbedded } from "../../src/db/own_postgres.ts";
+import { startEmbedded } from "../../src/db/start_embedded.ts";
 import type { Embedded } from "../../src/embedded_postgres/embedded_postgres.ts";
 import { Log } from "../../src/log.ts";
 import type { BaselineJobs } from "../bench/baselines.ts";

@@ -3,12 +3,12 @@
 import type { Database } from "./database.ts";
 
 /**
- * Returns a setting shared by all pods, storing `made` if there is none.
+ * Returns a secret shared by all pods, storing `made` if there is none.
  *
  * @param name `session_secret` signs cookies if `SESSION_SECRET` is not set; `bus_realm` is part of
  *   the bus channel's name; `bus_key` encrypts bus packets
  */
-export async function sharedSetting(
+export async function sharedSecret(
   db: Database,
   name: "session_secret" | "bus_realm" | "bus_key",
   made: string,
@@ -28,5 +28,5 @@ export async function sharedSetting(
     `,
   );
   // If two pods insert at once, the second inserts nothing and cannot see the first's row yet.
-  return row ? row.value : sharedSetting(db, name, made);
+  return row ? row.value : sharedSecret(db, name, made);
 }

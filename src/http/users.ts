@@ -7,8 +7,8 @@ import type { SignupPolicy } from "../accounts/signup_policy.ts";
 import type { Relationships } from "../chat/relationships.ts";
 import type { SocketData } from "../chat/socket.ts";
 import type { Database } from "../db/database.ts";
-import { NAMES_MAX } from "../db/pages.ts";
-import { findNames } from "../db/people.ts";
+import { findNames, namePages } from "../db/name_search.ts";
+import { NAMES_MAX } from "../db/paging.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { ChatError } from "../errors.ts";
@@ -22,7 +22,7 @@ import type { Streams } from "./stream.ts";
 /** Results of a search by part of a name. */
 export const FOUND_MAX = 20;
 
-export class People {
+export class Users {
   readonly #sessions: Sessions;
   readonly #db: Database;
   readonly #registry: PresenceRegistry;
@@ -61,7 +61,7 @@ export class People {
     const most = wholeNumber(searchParams, "limit", 1, NAMES_MAX);
     if (q !== "" && keyOfReference(q) === undefined) return json([]);
     const limit = most ?? Number.POSITIVE_INFINITY;
-    const names = users.names(this.#db, { prefix: searchKey(q), except, limit });
+    const names = namePages(this.#db, { prefix: searchKey(q), except, limit });
     const id = requestId(request, this.#trust);
     return this.#streams.list(names, { show: (some) => some }, { kind: "people", id, request, server });
   }

@@ -1,5 +1,6 @@
 /**
- * Gives the embedded PostgreSQL chatify's driver: for its queries, and to see whether it is in use.
+ * Starts the embedded PostgreSQL with chatify's driver, which it needs to run queries and to check
+ * whether other processes use it.
  */
 
 import {

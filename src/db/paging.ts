@@ -21,14 +21,14 @@ export function bytesBefore(sql: Sql, text: Fragment, window: Fragment): Fragmen
 }
 
 /** A list in pages. The last page is returned, not yielded, so that it is known to be the last. */
-export type Pages<Row> = AsyncGenerator<Row[], Row[]>;
+export type RowPages<Row> = AsyncGenerator<Row[], Row[]>;
 
 /**
  * Pages of a list.
  *
  * @param read reads at most `limit` rows after a row, or from the start if undefined
  */
-export async function* pagesOf<Row>(read: (after: Row | undefined, limit: number) => Promise<Row[]>): Pages<Row> {
+export async function* pagesOf<Row>(read: (after: Row | undefined, limit: number) => Promise<Row[]>): RowPages<Row> {
   for (let after: Row | undefined; ;) {
     const rows = await read(after, NAMES_MAX);
     if (rows.length < NAMES_MAX) return rows;
@@ -38,13 +38,13 @@ export async function* pagesOf<Row>(read: (after: Row | undefined, limit: number
 }
 
 /** A row whose text is null if the texts of earlier rows fill the page. */
-export interface Texted {
+export interface RowWithText {
   readonly text: string | null;
   readonly bytes: number;
 }
 
 /** Removes all texts beyond the first page from rows that were read separately. */
-export function firstTexts<Row extends Texted>(rows: readonly Row[]): Row[] {
+export function firstTexts<Row extends RowWithText>(rows: readonly Row[]): Row[] {
   let bytesBefore = 0;
   return rows.map((row) => {
     const isFirst = bytesBefore < TEXTS_MAX_BYTES;
@@ -58,10 +58,10 @@ export function firstTexts<Row extends Texted>(rows: readonly Row[]): Row[] {
  *
  * @param rows the list, which is emptied @param read returns the texts of some rows, in order
  */
-export async function* withTexts<Row extends Texted>(
+export async function* withTexts<Row extends RowWithText>(
   rows: Row[],
   read: (rows: Row[]) => Promise<(string | undefined)[]>,
-): Pages<Row & { readonly text: string }> {
+): RowPages<Row & { readonly text: string }> {
   for (let isFirst = true; ; isFirst = false) {
     let [count, bytes] = [0, 0];
     while (count < rows.length && bytes < TEXTS_MAX_BYTES) bytes += (rows[count++] as Row).bytes;
