@@ -22,7 +22,7 @@ create table users (
   deleted_at timestamptz,
   -- when the conversations of a deleted account were purged
   purged_at timestamptz,
-  -- Mutual: a user who hides it does not see it of others.
+  -- Mutual: a user who hides it cannot see other users' either.
   hide_read boolean not null default false,
   hide_last_seen boolean not null default false,
   -- The last change of a block, a mute or a privacy setting: with conversations and drafts, what a
@@ -36,7 +36,7 @@ create table users (
 create index users_search on users (search_key, id);
 -- the users who are online, without reading all accounts
 create index users_online on users (name_key) where is_online;
--- deleted accounts to purge: empty but for minutes
+-- deleted accounts to purge: empty except for minutes after a deletion
 create index users_to_purge on users (id) where deleted_at is not null and purged_at is null;
 -- accounts without skeletons: empty except after an upgrade
 create index users_without_skeletons on users (id) where not has_skeletons;
@@ -69,5 +69,5 @@ create table invites (
   created_at timestamptz not null default now()
 );
 
--- the deletion of a user
+-- the foreign key, when an admin deletes a row of users by hand
 create index invites_created_by on invites (created_by);

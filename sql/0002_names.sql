@@ -1,8 +1,8 @@
 -- Names: refusing lookalikes, listing and searching.
 
 -- Skeletons (UTS #39) of each name as shown and in its other case forms; computed only in
--- src/util/text.ts. No foreign key: accounts are never deleted. When the Unicode data changes, a
--- new file empties this table and sets users.has_skeletons to false.
+-- src/util/text.ts. No foreign key: rows of users are never deleted (deleted_at). When the Unicode
+-- data changes, a new file empties this table and sets users.has_skeletons to false.
 create table name_skeletons (
   user_id bigint not null,
   skeleton text collate "C" not null,
@@ -82,8 +82,8 @@ $$;
 create index users_name_pairs on users using gin (name_pairs(search_key));
 
 -- At most `most` names that contain `part`, a search key; those that begin with it first. A single
--- character has no pair, so it finds only those. Omits disabled and deleted accounts, and one more
--- name.
+-- character has no pair, so it finds only those. Omits disabled and deleted accounts, and
+-- except_username.
 create function find_names(part text, except_username text, most bigint)
 returns setof text
 language sql stable

@@ -1,5 +1,5 @@
--- Conversations, each user's side of them, and messages. Names instead of ids, as readers of the
--- original's tables expect.
+-- Conversations, each user's side of them, and messages. Names instead of ids, as external queries
+-- on the original demo's tables expect.
 
 -- A conversation is two names in byte order (one name twice: notes to self). It numbers its
 -- messages 1, 2, 3 … in the statement that stores them, and the lock on its row makes that the
@@ -87,9 +87,9 @@ create table messages (
   content text not null,
   timestamp timestamptz not null,
   read boolean not null default false,
-  -- the client's id of the message; null in messages of the original
+  -- the client's ref, or one that the pod generated (`~…`); null in messages of the original demo
   ref text collate "C",
-  -- Identifies the attempt that stored the message. If a client gets no answer it resends through
+  -- Identifies the accepted send that stored the message. If a client gets no answer it resends through
   -- another pod; whichever pod stored the message notifies the users, once.
   attempt_id int,
   -- history, resume and gaps; nothing looks up a message by id

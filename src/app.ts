@@ -34,7 +34,7 @@ import { displayHost, listen, SERVER_OPTIONS } from "./http/listen.ts";
 import { OpenFiles } from "./http/open_files.ts";
 import { OtherVersions } from "./http/other_versions.ts";
 import { Pages } from "./http/pages.ts";
-import { trustOf } from "./http/request.ts";
+import { trustOf } from "./http/trust.ts";
 import type { Log } from "./log.ts";
 import { type BusDrop, Metrics, type Usage } from "./metrics.ts";
 import { BlockedPairs } from "./presence/blocked_pairs.ts";

@@ -1,6 +1,6 @@
 /**
  * The process: reads settings and arguments, runs the command, handles signals, exits. Only this
- * file uses `process`.
+ * file and `embedded_postgres/system_user.ts` use `process`.
  */
 
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";

@@ -40,9 +40,13 @@ export function text(absent: () => string): Reader<string> {
 export function oneOf<Word extends string>(...words: readonly [Word, Word, ...Word[]]): Reader<Word> {
   return ({ name, given, fallback, fault }) => {
     const word = words.find((word) => word === (given ?? fallback).toLowerCase());
-    if (word === undefined) fault(`${name} must be ${words.join(" or ")}, got "${given}"`);
+    if (word === undefined) fault(`${name} must be ${listed(words)}, got "${given}"`);
     return word ?? words[0];
   };
+}
+
+function listed(words: readonly string[]): string {
+  return words.join(", ").replace(/, ([^,]*)$/, " or $1");
 }
 
 const onOff = oneOf("on", "off");

@@ -1,6 +1,6 @@
 /**
- * The limits of this pod: how often a user, an address or a socket may do something. It counts and
- * throws; callers drop and close. Without `RATE_LIMIT`, everything is allowed.
+ * The limits of this pod: how often a user, an address or a socket may do something. Charges and
+ * reports; callers drop frames and close sockets. With `RATE_LIMIT=off`, everything is allowed.
  */
 
 import { LIMITED_ACTIONS, type LimitedAction, type LimitSettings } from "../config.ts";

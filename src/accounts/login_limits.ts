@@ -4,6 +4,7 @@ import type { LimitSettings } from "../config.ts";
 import { ChatError } from "../errors.ts";
 import type { LimitName } from "../metrics.ts";
 import { rateLimitKey } from "../util/address.ts";
+import { formatSeconds } from "../util/duration.ts";
 import { type Rate, RateLimit } from "../util/rate_limit.ts";
 
 /**
@@ -151,15 +152,4 @@ class AddressLimit {
   of(address: string, nameKey = ""): Charge[] {
     return this.#limits.map(({ bits, limit }) => [limit, `${nameKey}\n${rateLimitKey(address, bits)}`]);
   }
-}
-
-/** A duration in its largest unit: "1 second", "5 minutes", "2 hours". */
-export function formatSeconds(seconds: number): string {
-  const [count, unit] =
-    seconds < 60
-      ? [seconds, "second"]
-      : seconds < 3_600
-        ? [Math.ceil(seconds / 60), "minute"]
-        : [Math.ceil(seconds / 3_600), "hour"];
-  return `${count} ${unit}${count === 1 ? "" : "s"}`;
 }

@@ -6,7 +6,7 @@
 import { equalsInConstantTime } from "../util/token.ts";
 
 /**
- * For plain http. Over https `SECURE_COOKIE`: browsers let no other host set its prefix (RFC
+ * Used over http. Over https it is `SECURE_COOKIE`: no other host can set a `__Host-` cookie (RFC
  * 6265bis §4.1.3.2).
  */
 export const COOKIE = "chatify_session";

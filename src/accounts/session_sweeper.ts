@@ -11,7 +11,6 @@ const CHECK_EVERY_MS = 60_000;
 /** Losses come in bursts, one per peer; each burst causes one check. */
 const CHECK_SOON_MS = 100;
 const SWEEP_EVERY_MS = 3_600_000;
-const SWEEP_ROWS = 10_000;
 
 export class SessionSweeper {
   readonly #db: Database;
@@ -65,7 +64,7 @@ export class SessionSweeper {
 
   async #sweep(): Promise<void> {
     try {
-      while ((await sessions.sweep(this.#db)) === SWEEP_ROWS) await Bun.sleep(100);
+      while ((await sessions.sweep(this.#db)) === sessions.SWEEP_ROWS) await Bun.sleep(100);
     } catch (error) {
       this.#warn("deleting expired sessions failed, will retry in an hour", error);
     }

@@ -41,7 +41,7 @@ export class Chat {
   /** For the refs of sends without one. Random per pod; `~` never occurs in a client's ref. */
   readonly #refPrefix = `~${Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString("base64url")}~`;
   #refCount = 0;
-  /** Counts attempts from a random start, so that pods and restarts do not share ids. */
+  /** Counts accepted sends from a random start, so that pods and restarts do not share ids. */
   #attemptId = crypto.getRandomValues(new Int32Array(1))[0] as number;
   #isDraining = false;
 

@@ -51,7 +51,7 @@ export class Drafts {
    * `draft_saved` once this draft is stored; a draft that replaces it brings its own `ack`.
    *
    * @throws ChatError `invalid_text`, `rate_limited`, `busy`, or `not_ready` when PostgreSQL stayed
-   *   out of reach
+   *   unreachable
    */
   save(
     socket: Socket,

@@ -46,7 +46,7 @@ export class Receipts {
    * Advances `reader`'s read mark in the conversation with `peer`, at most to the last message, and
    * notifies both users' sockets.
    *
-   * @throws ChatError `busy`, or `not_ready` when PostgreSQL stayed out of reach
+   * @throws ChatError `busy`, or `not_ready` when PostgreSQL stayed unreachable
    */
   async markRead(reader: string, peer: string, seq: number): Promise<void> {
     const peerKey = keyOfReference(peer);

@@ -1,7 +1,7 @@
 /**
  * Blocks, mutes and privacy settings: stores them and asks the user's own pages to resync; other
- * users are not notified. Their effects are applied in the statements of `db/insert_messages.ts`,
- * and in presence.
+ * users are not notified. A block also changes the presence that both users see. Blocks take effect
+ * in `db/insert_messages.ts`; mutes and privacy in `db/conversations.ts`, `mark_read` and presence.
  */
 
 import type { Bus } from "../cluster/bus.ts";
@@ -36,7 +36,7 @@ export class Relationships {
     });
   }
 
-  /** Blocks or mutes a peer, or ends that. @param peer the stored username */
+  /** Blocks, unblocks, mutes or unmutes a peer. @param peer the stored username */
   async setRelation(relation: Relation, me: Session, peer: string, on: boolean): Promise<void> {
     await relationships.setRelation(this.#db, relation, me.username, peer, on);
     this.#delivery.sync([me.nameKey]);
@@ -69,7 +69,10 @@ export class Relationships {
     return settings;
   }
 
-  /** To be called when a user deletes their account: others see that, so hiding it is pointless. */
+  /**
+   * Call when a user deletes their account: others see the deletion, so the long grace period that
+   * hides last seen is pointless.
+   */
   stopHiding(me: Session): void {
     this.#setHidesLastSeen(me, false);
   }

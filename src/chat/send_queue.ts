@@ -25,8 +25,8 @@ export interface QueuedMessage extends NewMessage {
 }
 
 /**
- * `duplicate`: an earlier send with this ref stored it. A row that this attempt committed before
- * the reply was lost is not one.
+ * `duplicate`: an earlier send with this ref stored it. A row that an earlier try of
+ * this send committed before the reply was lost is not one.
  */
 export type Outcome =
   | { readonly kind: "stored"; readonly stored: StoredMessage; readonly duplicate: boolean }

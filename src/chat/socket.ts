@@ -64,7 +64,7 @@ class OpenSocket implements Socket, MeteredSocket, StalledClient {
   nextPingAt = this.lastReceivedAt + PING_EVERY_MS * (0.8 + Math.random() * 0.4);
   /** Credits for frames; more than the burst counts as the burst. */
   credits = Number.POSITIVE_INFINITY;
-  at = this.lastReceivedAt;
+  creditsAt = this.lastReceivedAt;
   strikes: MeteredSocket["strikes"] = undefined;
   readonly #backpressure: Backpressure;
   #isOverLimit = false;

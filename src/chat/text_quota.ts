@@ -1,16 +1,16 @@
 /**
  * How much text each user sends per day (UTC), for `LIMIT_BYTES`. Counted in memory, so that a
- * message costs no query, and added every two seconds by a statement that returns the sum over all
- * pods. A user can exceed the limit by at most what they send in that time on each pod that is
+ * message costs no query, and added to the table every two seconds by a statement that returns the
+ * sum over all pods. A user can exceed the limit by at most what they send in that time on each pod that is
  * killed or partitioned meanwhile.
  */
 
-import { formatSeconds } from "../accounts/login_limits.ts";
 import type { Database } from "../db/database.ts";
 import * as textSent from "../db/text_sent.ts";
 import { ChatError } from "../errors.ts";
 import { errorText, type Log } from "../log.ts";
 import { Batcher } from "../util/batcher.ts";
+import { formatSeconds } from "../util/duration.ts";
 
 const FLUSH_EVERY_MS = 2_000;
 const DAY_MS = 86_400_000;
@@ -92,7 +92,7 @@ export class TextQuota {
   /** To be called when a user's last socket on this pod closes. */
   forget(username: string): void {
     const usage = this.#users.get(username);
-    if (usage) usage.isForgotten = true; // deleted by the next save: one may be using it
+    if (usage) usage.isForgotten = true; // deleted by the next save: a running save may still use it
   }
 
   /** Adds unsaved usage to the table. */
@@ -154,7 +154,7 @@ export class TextQuota {
   /** Deletes old days; yesterday is kept, since pods' clocks differ. */
   async #sweep(): Promise<void> {
     try {
-      while ((await textSent.sweep(this.#db, dayOf(Date.now() - DAY_MS))) === 10_000) await Bun.sleep(100);
+      while ((await textSent.sweep(this.#db, dayOf(Date.now() - DAY_MS))) === textSent.SWEEP_ROWS) await Bun.sleep(100);
     } catch (error) {
       this.#log.warn("old text quotas not removed, will retry tomorrow", { error: errorText(error) });
     }

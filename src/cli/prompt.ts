@@ -8,7 +8,7 @@ export type Input = NodeJS.ReadStream;
 /** The user pressed Ctrl-C or Ctrl-D at the prompt. */
 class InterruptedError extends Error {
   constructor() {
-    super("Cancelled: nothing was changed");
+    super("Canceled: nothing was changed");
     this.name = "InterruptedError";
   }
 }

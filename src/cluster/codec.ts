@@ -113,7 +113,9 @@ export class Packer {
   }
 }
 
-/** Splits an event into smaller ones; returns none if that is impossible. */
+/**
+ * Splits an event, or replaces its content by a request to fetch it; none if neither is possible.
+ */
 function split(event: BusEvent): BusEvent[] {
   if (event.kind === "message" && event.message !== null) return [{ ...event, message: null }];
   if (event.kind === "frame" && event.frame !== SYNC_FRAME) return [{ kind: "frame", to: event.to, frame: SYNC_FRAME }];

@@ -4,8 +4,8 @@
  */
 
 /**
- * The longest name key is one of the original demo's: 50 characters, each of which NFKC expands to
- * up to 18. 50 × 18 = 900, rounded up.
+ * The longest name key is one of the original demo's (the prototype that `db/import_original.ts`
+ * imports): 50 characters, each of which NFKC expands to up to 18. 50 × 18 = 900, rounded up.
  */
 const NAME_MAX_UNITS = 1_000;
 const LIST_MAX = 10_000;
@@ -63,7 +63,7 @@ const EVENTS = {
   frame: { to: listOf(name, LIST_MAX, 1), frame: serverFrame },
   /** A session ended: its sockets must close. */
   end: { nameKey: name, sessionId: id },
-  /** A user began or ceased to hide their last-seen time, and is not shown that of others. */
+  /** A user began or stopped hiding their last-seen time. */
   privacy: { nameKey: name, hidesLastSeen: flag },
   /** One of two users blocked the other, or ended a block. */
   block: { nameKeys: listOf(name, 2, 2) },

@@ -19,7 +19,7 @@ import {
   RETRY_MOST_MS,
   type Subscriber,
   type Transport,
-  withTimeout,
+  withReplyTimeout,
 } from "./transport.ts";
 
 /** Dropped packets are counted, but logged at most this often. */
@@ -134,7 +134,7 @@ export class PacketBus implements Bus {
     this.#olderPublisher ??= this.#transport.olderPublisher();
     try {
       const packet = `b\t${this.pod}\t${this.#sender.number}`;
-      await withTimeout(this.#timing.echoTimeoutMs, this.#olderPublisher.send([packet]));
+      await withReplyTimeout(this.#timing.echoTimeoutMs, this.#olderPublisher.send([packet]));
     } catch {
       void endQuietly(this.#olderPublisher);
       this.#olderPublisher = undefined; // the next call tries again
@@ -156,7 +156,7 @@ export class PacketBus implements Bus {
       });
       this.#subscriber = subscriber;
       const connecting = Promise.race([subscriber.ready, broken.promise.then(reject)]);
-      const failed = await withTimeout(this.#timing.echoTimeoutMs, connecting).then(
+      const failed = await withReplyTimeout(this.#timing.echoTimeoutMs, connecting).then(
         () => undefined,
         (error: unknown) => error ?? "failed",
       );

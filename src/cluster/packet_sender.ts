@@ -13,7 +13,14 @@ import type { BusTiming } from "./bus_timing.ts";
 import { bodyOf, encodePacket, Packer } from "./codec.ts";
 import { type PacketCipher, sealedRoom } from "./packet_cipher.ts";
 import type { PeerTracker } from "./peer_tracker.ts";
-import { endQuietly, type Publisher, RETRY_FIRST_MS, RETRY_MOST_MS, type Transport, withTimeout } from "./transport.ts";
+import {
+  endQuietly,
+  type Publisher,
+  RETRY_FIRST_MS,
+  RETRY_MOST_MS,
+  type Transport,
+  withReplyTimeout,
+} from "./transport.ts";
 
 /** Limits how long a stop waits for a connection. */
 export const GOODBYE_MS = 1_000;
@@ -22,7 +29,7 @@ const ANSWER_AFTER_MS = 25;
 /** Beyond it the other pods query the database, which is cheaper than reading the backlog. */
 const BACKLOG = { bytes: 8 * 1024 * 1024, events: 50_000 };
 
-/** What the pending events may hold. */
+/** Limits on the pending events. */
 export interface BacklogLimits {
   readonly bytes: number;
   readonly events: number;
@@ -78,7 +85,7 @@ export class PacketSender {
     return this.#number;
   }
 
-  /** Sends the handshakes of these peers from now on. */
+  /** From now on, heartbeats carry the challenges and answers that `peers` has pending. */
   start(peers: PeerTracker): void {
     this.#peers = peers;
   }
@@ -135,7 +142,7 @@ export class PacketSender {
   /** Announces the stop to the peers, which otherwise wait for the lease to expire. */
   async sayGoodbye(): Promise<void> {
     const goodbye = this.#publisher.send([this.#cipher.seal(encodePacket("goodbye", this.#number))]);
-    await withTimeout(GOODBYE_MS, goodbye).catch(() => {});
+    await withReplyTimeout(GOODBYE_MS, goodbye).catch(() => {});
   }
 
   end(): Promise<void> {
@@ -162,7 +169,7 @@ export class PacketSender {
       const packets = this.#take();
       if (packets.length === 0) return;
       try {
-        await withTimeout(this.#timing.echoTimeoutMs, this.#publisher.send(packets));
+        await withReplyTimeout(this.#timing.echoTimeoutMs, this.#publisher.send(packets));
         this.#sentAt = performance.now();
         this.sent.packets += packets.length;
         for (const { length } of packets) this.sent.bytes += length; // ASCII

@@ -24,7 +24,10 @@ export class PostgresBus extends PacketBus {
   }
 }
 
-/** In the statement that stores messages, NOTIFY would hold a server-wide lock until its commit. */
+/**
+ * NOTIFY has its own connection: in the statement that stores messages, it would hold a server-wide
+ * lock until the commit.
+ */
 function transport(target: Target, name: string, channel: string): Transport {
   return {
     maxBytes: PAYLOAD_MAX_BYTES,

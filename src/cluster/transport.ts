@@ -31,12 +31,15 @@ export interface Publisher {
   end(): Promise<void> | void;
 }
 
-/** Resolves like `promise`, or rejects after `ms`. */
-export async function withTimeout<T>(ms: number, promise: Promise<T>): Promise<T> {
+/**
+ * Resolves like `promise`, or rejects after `ms`, and up to a tenth later: after a suspension the
+ * reply may already be there, but timers run first.
+ */
+export async function withReplyTimeout<T>(ms: number, promise: Promise<T>): Promise<T> {
   const late = Promise.withResolvers<never>();
   const fail = () => late.reject(new Error(`no reply from the bus within ${ms} ms`));
   let timer = setTimeout(() => {
-    timer = setTimeout(fail, ms / 10); // after a suspension the reply may already be there, but timers run first
+    timer = setTimeout(fail, ms / 10);
   }, ms);
   try {
     return await Promise.race([promise, late.promise]);

@@ -8,6 +8,7 @@ import { Socket } from "node:net";
 import postgres from "postgres";
 
 import { type ConnectionSettings, parseConnectionString } from "../util/connection_string.ts";
+import { withTimeout } from "../util/timeout.ts";
 import { codeOf, isFatal } from "./failures.ts";
 import { Sockets } from "./server_socket.ts";
 
@@ -31,7 +32,9 @@ export type Fragment = postgres.PendingQuery<postgres.Row[]>;
 /** A pool, to be ended by its creator. */
 export type Client = postgres.Sql<{ bigint: number; instant: string }>;
 
-/** Statements take milliseconds, also with 400 rows, so after 6 s no reply will arrive. */
+/**
+ * PostgreSQL cancels a statement after 5 s (`statement_timeout`), so no reply arrives after 6 s.
+ */
 const DEADLINE_MS = 6_000;
 
 interface ConnectOptions {
@@ -212,16 +215,8 @@ export async function remainingConnections(count: () => Promise<number>): Promis
  * Resolves like `answer`, or rejects with the code `DEADLINE`. The driver itself would wait forever
  * for a host that drops packets or closes every connection without a reply.
  */
-export async function withDeadline<T>(answer: PromiseLike<T>): Promise<T> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () =>
-      late.reject(Object.assign(new Error(`No reply from PostgreSQL within ${DEADLINE_MS} ms`), { code: "DEADLINE" })),
-    DEADLINE_MS,
+export function withDeadline<T>(answer: PromiseLike<T>): Promise<T> {
+  return withTimeout(answer, DEADLINE_MS, () =>
+    Object.assign(new Error(`No reply from PostgreSQL within ${DEADLINE_MS} ms`), { code: "DEADLINE" }),
   );
-  try {
-    return await Promise.race([answer, late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

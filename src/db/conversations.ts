@@ -111,7 +111,7 @@ export async function unreadCounts(
 
 /**
  * Returns those of `names` whose conversations were written or marked within `withinMs`, not
- * counting peers they block, and those who changed a draft or their own settings.
+ * counting conversations with peers they block, and those who changed a draft or their own settings.
  *
  * @param names usernames
  */

@@ -46,12 +46,12 @@ export class Database {
   /**
    * Runs a query and retries it after lost connections and conflicts.
    *
-   * @param query builds the statement; called once per attempt
+   * @param query builds the statement; called once per try
    * @param options.giveUpAfterMs how long to retry, 10 s by default
    * @param options.keepTrying after that time: whether to continue while PostgreSQL is unreachable
    * @param options.isProbe exclude its duration from the metrics, since no user waits for it
-   * @param options.onUnknown called when the outcome of an attempt is unknown: the next may find
-   *   its rows
+   * @param options.onUnknown called when the outcome of a try is unknown: the next may find its
+   *   rows
    * @throws ChatError `not_ready` if PostgreSQL stayed unreachable, or a lock or full disk
    *   prevented the statement; otherwise PostgreSQL's own error, also for locks and full disks if
    *   `giveUpAfterMs` is infinite

@@ -4,7 +4,9 @@ import type { Sql } from "./client.ts";
 import type { Database } from "./database.ts";
 import { bytesBefore, type RowPages, type RowWithText, TEXTS_MAX_BYTES, withTexts } from "./paging.ts";
 
-/** The newest drafts of each user are kept, and as many of those deleted last. */
+/**
+ * The newest drafts of each user are kept, and the same number of the most recently deleted ones.
+ */
 export const DRAFTS_MAX = 100;
 
 /**

@@ -12,8 +12,8 @@ export interface NewMessage {
   readonly toKey: string;
   readonly ref: string;
   /**
-   * Counts from a random start per pod. After a lost reply it identifies the rows this attempt
-   * inserted.
+   * One id per accepted send, the same in all its tries. After a lost reply it identifies the rows
+   * that an earlier try inserted.
    */
   readonly attemptId: number;
   readonly content: string;
@@ -27,7 +27,7 @@ export interface StoredMessage {
   readonly timestamp: string;
   /** An earlier statement stored this ref. */
   readonly alreadyStored: boolean;
-  /** That statement was an earlier try of this attempt, whose reply was lost. */
+  /** That statement was an earlier try of this send, whose reply was lost. */
   readonly committedByThisAttempt: boolean;
   /** The stored message has the same text and receiver. */
   readonly sameMessage: boolean;

@@ -31,7 +31,10 @@ const OLD_RUNS_ON = /^-- Old code runs on\b/;
 /** The first file of development versions, whose tables cannot be migrated. */
 const DEVELOPMENT_FILE = "0001_users_sessions.sql";
 
-/** Practically unlimited, yet recognizable: by it `checkServer` detects lost session settings. */
+/**
+ * Practically unlimited, yet recognizable: `checkServer` reads it back to detect a pooler that drops
+ * session settings.
+ */
 const UNLIMITED_MS = 2_147_483_647;
 const UNLIMITED = { lock_timeout: UNLIMITED_MS, statement_timeout: UNLIMITED_MS };
 /** For a transaction that deadlocks with running pods. */
@@ -41,7 +44,7 @@ const LOCK = 4_851_090_217;
 
 /**
  * Applies missing migrations, or imports a database of the original demo. A second pod waits for
- * the first. Refuses migrations that would break older pods while these serve; an older pod that
+ * the first. Refuses migrations that would break older pods while any are serving; an older pod that
  * starts meanwhile waits, then rejects the database as too new.
  *
  * @param options.directory contains the numbered files

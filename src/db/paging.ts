@@ -33,7 +33,7 @@ export async function* pagesOf<Row>(read: (after: Row | undefined, limit: number
     const rows = await read(after, NAMES_MAX);
     if (rows.length < NAMES_MAX) return rows;
     after = rows.at(-1);
-    yield rows; // read above: the consumer may empty the list
+    yield rows; // `after` is set first: the consumer may empty `rows`
   }
 }
 

@@ -87,7 +87,7 @@ async function setMute(sql: Sql, me: string, peer: string, on: boolean): Promise
   `;
 }
 
-/** A part of the statement by which other pods find the change if they missed its event. */
+/** A CTE that records when the change was made, for pods that missed its event. */
 function noteChange(sql: Sql, me: string): Fragment {
   return sql`noted as (update users set changed_at = clock_timestamp() where username = ${me})`;
 }
@@ -177,7 +177,7 @@ export async function reachableKeys(sql: Sql, pairs: readonly UserAndPeer[]): Pr
   return keys;
 }
 
-/** What a user hides from others. A user who hides something cannot see it of others either. */
+/** What a user hides. Mutual: a user who hides it cannot see other users' either. */
 export interface PrivacySettings {
   readonly hidesRead: boolean;
   readonly hidesLastSeen: boolean;

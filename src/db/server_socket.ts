@@ -10,6 +10,7 @@ import { isIP, Socket } from "node:net";
 import { join } from "node:path";
 
 import type { ConnectionSettings, ServerAddress, TlsSettings } from "../util/connection_string.ts";
+import { withTimeout } from "../util/timeout.ts";
 import { asConnectionError, ConnectionError, startTls, TlsError } from "./tls.ts";
 
 /** Default socket directories: Debian's, then PostgreSQL's own. */
@@ -276,16 +277,10 @@ async function placesOf({ name, ip, port }: ServerAddress, timeoutMs: number): P
  */
 const lookUps = new Map<string, Promise<{ address: string }[]>>();
 
-async function lookUp(host: string, timeoutMs: number): Promise<{ address: string }[]> {
+function lookUp(host: string, timeoutMs: number): Promise<{ address: string }[]> {
   const underWay = lookUps.get(host) ?? dns.lookup(host, { all: true }).finally(() => lookUps.delete(host));
   lookUps.set(host, underWay);
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(timedOut()), timeoutMs);
-  try {
-    return await Promise.race([underWay, late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
+  return withTimeout(underWay, timeoutMs, timedOut);
 }
 
 function encryptionsOf({ mode }: TlsSettings): readonly Encryption[] {

@@ -1,7 +1,7 @@
 /**
  * Sessions: a row per signed-in browser, found by the hash of its token. Sessions expire after 7
- * idle days and after 30 days at most, at `expires_at` by the database's clock. Activity extends
- * it, written at most once an hour.
+ * idle days and after 30 days at most, at `expires_at` by the database's clock. Activity moves
+ * `expires_at`, at most once an hour.
  */
 
 import type { Sql } from "./client.ts";
@@ -205,12 +205,15 @@ export async function end(db: Database, id: number): Promise<void> {
   await db.run((sql) => sql`delete from sessions where id = ${id}`);
 }
 
-/** Deletes expired sessions, at most 10,000. @returns how many */
+/** Rows that `sweep` deletes at most. */
+export const SWEEP_ROWS = 10_000;
+
+/** Deletes expired sessions, at most `SWEEP_ROWS`. @returns how many */
 export async function sweep(db: Database): Promise<number> {
   const { count } = await db.run(
     (sql) => sql`
       delete from sessions
-      where id in (select id from sessions where expires_at < now() limit 10000)
+      where id in (select id from sessions where expires_at < now() limit ${SWEEP_ROWS})
     `,
   );
   return count;

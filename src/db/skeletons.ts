@@ -9,7 +9,10 @@ import { codeOf } from "./failures.ts";
 const STEP = 1_000;
 const EVERY_MS = 60_000;
 
-/** Completes all accounts, 300,000 in about 20 s, on several pods at once. Keeps similar names. */
+/**
+ * Completes all accounts, 300,000 in about 20 s; safe on several pods at once. Existing lookalikes
+ * keep their names.
+ */
 export async function fillSkeletons(db: Database, log: Log): Promise<void> {
   while (await db.run((sql) => fillStep(sql, log)));
 }

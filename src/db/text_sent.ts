@@ -4,6 +4,8 @@ import type { Database } from "./database.ts";
 
 /** Rows per statement. */
 export const ROWS_MAX = 1_000;
+/** Rows that `sweep` deletes at most. */
+export const SWEEP_ROWS = 10_000;
 
 /** Failed additions are repeated later, and a stopping pod must not wait longer. */
 const GIVE_UP_AFTER_MS = 2_000;
@@ -53,12 +55,12 @@ export async function find(db: Database, day: string, senders: readonly string[]
   return new Map(rows.map(({ sender, bytes }) => [sender, bytes]));
 }
 
-/** Deletes rows of days before `day`, at most 10,000. @returns how many */
+/** Deletes rows of days before `day`, at most `SWEEP_ROWS`. @returns how many */
 export async function sweep(db: Database, day: string): Promise<number> {
   const { count } = await db.run(
     (sql) => sql`
       delete from text_sent
-      where ctid = any(array(select ctid from text_sent where day < ${day}::date limit 10000))
+      where ctid = any(array(select ctid from text_sent where day < ${day}::date limit ${SWEEP_ROWS}))
     `,
   );
   return count;

@@ -21,8 +21,8 @@ export interface User {
 export type SignupGrant = "open" | { readonly invite: number } | "firstAdmin";
 
 /**
- * Name of the setting stored once there has been an admin, which rules out the grant "firstAdmin" from
- * then on.
+ * Name of the setting stored once there has been an admin, which rules out the grant "firstAdmin"
+ * from then on.
  */
 const HAD_ADMIN = "had_admin";
 

@@ -39,12 +39,9 @@ export class Hub {
     return this.#byUser.size;
   }
 
-  /** @returns whether it is the user's first socket on this pod */
-  add(socket: Socket): boolean {
-    const sockets = this.socketsOf(socket.nameKey);
-    this.#byUser.set(socket.nameKey, [...sockets, socket]);
+  add(socket: Socket): void {
+    this.#byUser.set(socket.nameKey, [...this.socketsOf(socket.nameKey), socket]);
     this.#size++;
-    return sockets.length === 0;
   }
 
   /** @returns whether it was the user's last socket on this pod */
@@ -58,13 +55,9 @@ export class Hub {
     return left.length === 0;
   }
 
-  /** Sends a frame to a user's sockets. @returns whether at least one accepted it */
-  deliver(nameKey: string, frame: string, except?: Socket): boolean {
-    let accepted = false;
-    for (const socket of this.socketsOf(nameKey)) {
-      if (socket !== except && socket.send(frame)) accepted = true;
-    }
-    return accepted;
+  /** Sends a frame to a user's sockets. */
+  deliver(nameKey: string, frame: string, except?: Socket): void {
+    for (const socket of this.socketsOf(nameKey)) if (socket !== except) socket.send(frame);
   }
 
   /** A user's sockets on this pod. */

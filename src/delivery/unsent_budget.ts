@@ -79,7 +79,7 @@ export class UnsentBudget {
     if (now - this.#loggedAt < LOG_EVERY_MS) return;
     this.#loggedAt = now;
     this.#log.warn("too much unsent data, disconnecting the clients that have been stalled longest", {
-      budget_bytes: this.#maxBytes,
+      budgetBytes: this.#maxBytes,
       disconnected: this.#disconnects.value,
     });
   }

@@ -68,7 +68,7 @@ function creation(cluster: string, password: string): Step[] {
 
 /** The configuration file, written at each start so that a newer chatify can change it. */
 export function settingsFile(sockets: string, logs: string): string {
-  return `# Written by chatify at each start. Settings of your own go into local.conf beside this file, or alter system.
+  return `# Written by chatify at each start. Put your own settings into local.conf beside this file, or use ALTER SYSTEM.
 
 cluster_name = 'chatify'
 listen_addresses = ''                 # not on the network, so no port can collide

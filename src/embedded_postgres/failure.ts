@@ -7,16 +7,13 @@ export const INSTEAD = "Or set DATABASE_URL to a PostgreSQL of your own.";
 
 /** The database cannot be started. The message has two lines: the problem, and a remedy. */
 export class EmbeddedError extends Error {
-  /** Exit code for the process. */
-  readonly exitCode = 1;
-
   constructor(what: string, remedy: string, options?: ErrorOptions) {
     super(`${what}\n${remedy}`, options);
     this.name = "EmbeddedError";
   }
 }
 
-/** Explains a file system failure. */
+/** Explains why the database cannot be started. */
 export function explain(error: unknown, directory: string): EmbeddedError {
   if (error instanceof EmbeddedError) return error;
   const text = error instanceof Error ? error.message : String(error);
@@ -46,7 +43,7 @@ export function explain(error: unknown, directory: string): EmbeddedError {
     const user = `user ${currentUser().uid}`;
     return failure(
       `${directory} cannot be written by ${user}`,
-      `Give it to ${user}, or set DATA_DIR to a writable directory.`,
+      `Make ${user} its owner (chown), or set DATA_DIR to a writable directory.`,
     );
   }
   return failure(

@@ -74,7 +74,10 @@ export function prepareHome(directory: string): string {
   return home;
 }
 
-/** Creates a directory and its parents. PostgreSQL's user can traverse root's whatever the umask. */
+/**
+ * Creates a directory and its parents. Those that root creates are traversable by PostgreSQL's user,
+ * whatever the umask.
+ */
 function makeReachable(directory: string): void {
   if (existsSync(directory)) return;
   if (lstatSync(directory, { throwIfNoEntry: false })?.isSymbolicLink()) {
@@ -162,7 +165,7 @@ function fitsSocketPath(directory: string): boolean {
   return Buffer.byteLength(`${directory}/.s.PGSQL.${PORT}.lock`) <= 100;
 }
 
-/** Whether only `uid` and root can write there. */
+/** Whether only `uid` and root can access it. */
 export function isPrivate(directory: string, uid: number): boolean {
   const stat = lstatSync(directory, { throwIfNoEntry: false });
   return stat !== undefined && stat.isDirectory() && stat.uid === uid && (stat.mode & 0o077) === 0;

@@ -255,7 +255,7 @@ async function read(stream: Bun.Subprocess["stdout"]): Promise<string> {
 
 function remedyFor(uid: number, failure: string, directory: string): string {
   if (uid === 0 && /can't cd|cannot cd|Permission denied|not permitted/i.test(failure)) {
-    return `It refuses to run as root; here root may not become another user, or that user cannot reach ${directory} and chatify's own directory. Start chatify as an ordinary user, or set DATA_DIR to a directory that all may enter. ${INSTEAD}`;
+    return `It refuses to run as root; here root may not become another user, or that user cannot reach ${directory} and chatify's own directory. Start chatify as an ordinary user, or set DATA_DIR to a directory that all users can access. ${INSTEAD}`;
   }
   if (/shared librar|Library not loaded/i.test(failure)) return `Install the library it names. ${INSTEAD}`;
   if (/not found|No such file|version `GLIBC/.test(failure)) {

@@ -24,9 +24,10 @@ import { keyOfReference } from "../util/text.ts";
 import { attachment, draftJson, exportOf } from "./export.ts";
 import { CLEAR_SITE_DATA, type Login } from "./login.ts";
 import type { Passwords } from "./passwords.ts";
-import { clientAddress, json, JSON_HEADERS, readJson, type Request, type Trust } from "./request.ts";
+import { json, JSON_HEADERS, readJson, type Request } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Streams } from "./stream.ts";
+import { clientAddress, type Trust } from "./trust.ts";
 
 export class Account {
   readonly #sessions: Sessions;

@@ -13,9 +13,10 @@ import type { PresenceRegistry } from "../presence/registry.ts";
 import { Batcher } from "../util/batcher.ts";
 import { nameKey } from "../util/text.ts";
 import { namePart, pathParameter, urlOf, wholeNumber } from "./parameters.ts";
-import { json, type Request, requestId, type Trust } from "./request.ts";
+import { json, type Request, requestId } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Streams } from "./stream.ts";
+import type { Trust } from "./trust.ts";
 import { findPeer, FOUND_MAX } from "./users.ts";
 
 const PAGE_MAX = 200;

@@ -11,7 +11,8 @@ import {
   SECURE_DEVICE_COOKIE,
 } from "../accounts/known_devices.ts";
 import { COOKIE, SECURE_COOKIE, sign, type SignedToken, verify } from "../accounts/session_cookie.ts";
-import { isSecure, type Request, type Trust } from "./request.ts";
+import type { Request } from "./request.ts";
+import { isSecure, type Trust } from "./trust.ts";
 
 const SESSION_DAYS = 30;
 const DAY_SECONDS = 86_400;

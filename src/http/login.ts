@@ -18,8 +18,9 @@ import type { Cookies } from "./cookies.ts";
 import type { Pages } from "./pages.ts";
 import { urlOf } from "./parameters.ts";
 import type { Passwords } from "./passwords.ts";
-import { checkOrigin, clientAddress, errorResponse, readBody, redirect, type Request, type Trust } from "./request.ts";
+import { errorResponse, readBody, redirect, type Request } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
+import { checkOrigin, clientAddress, type Trust } from "./trust.ts";
 
 /**
  * Everything but cookies. Browsers honor it over https and from localhost only (W3C Clear Site Data

@@ -12,13 +12,19 @@ import { type RowPages, ROWS_MAX } from "../db/paging.ts";
 import type { Session } from "../db/sessions.ts";
 import { ChatError } from "../errors.ts";
 import { checkName, keyOfReference } from "../util/text.ts";
+import { withTimeout } from "../util/timeout.ts";
 import { pathParameter, urlOf, wholeNumber } from "./parameters.ts";
-import { isForeign, json, type Request, requestId, type Trust } from "./request.ts";
+import { json, type Request, requestId } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
 import { type StreamRequest, type Streams, toPieces } from "./stream.ts";
+import { isForeign, type Trust } from "./trust.ts";
 import { findPeer } from "./users.ts";
 
 const PAGE_MAX = 200;
+/**
+ * Marks are retried for as long as PostgreSQL is unreachable; a request waits only as long as for a
+ * query.
+ */
 const MARK_TIMEOUT_MS = 10_000;
 
 export class Messages {
@@ -95,7 +101,10 @@ export class Messages {
     if (peeks) return this.#receipts.noteDelivered(me.username, peer, last.seq);
     // A page of sent messages only may have unread ones below it.
     const mayBeUnread = received.length === 0 || received.some((row) => !row.read);
-    if (mayBeUnread) await withTimeout(this.#receipts.markRead(me.username, peer, last.seq));
+    if (mayBeUnread) {
+      const marking = this.#receipts.markRead(me.username, peer, last.seq);
+      await withTimeout(marking, MARK_TIMEOUT_MS, () => new ChatError("not_ready"));
+    }
   }
 }
 
@@ -120,22 +129,6 @@ async function* markedPages(
     if (!last || limit === 0) return rows;
     yield rows;
     page = await read({ after: last.seq, limit });
-  }
-}
-
-/**
- * Marks are retried for as long as PostgreSQL is unreachable; a request waits only as long as for a
- * query.
- *
- * @throws ChatError `not_ready`
- */
-async function withTimeout(marking: Promise<void>): Promise<void> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new ChatError("not_ready")), MARK_TIMEOUT_MS);
-  try {
-    await Promise.race([marking, late.promise]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

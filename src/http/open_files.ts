@@ -50,6 +50,7 @@ export class OpenFiles {
     this.#isCrowded = files >= this.#socketsMax;
     if (!this.#isCrowded) return;
     const closed = this.#closeIdle();
-    if (!wasCrowded) this.#log.warn("open files run out, rejecting new sockets", { files, limit: this.#limit, closed });
+    if (!wasCrowded)
+      this.#log.warn("almost out of file descriptors, rejecting new sockets", { files, limit: this.#limit, closed });
   }
 }

@@ -7,6 +7,7 @@
 import type { Database } from "../db/database.ts";
 import * as versions from "../db/page_versions.ts";
 import { errorText, type Log } from "../log.ts";
+import { withTimeout } from "../util/timeout.ts";
 
 /**
  * Clients can invent versions, so the list of stored ones is read at most this often, and only
@@ -84,5 +85,5 @@ export class OtherVersions {
 
 /** The result of a query, or undefined if it fails or times out. */
 function inTime<T>(query: Promise<T>): Promise<T | undefined> {
-  return Promise.race([query.catch(() => undefined), Bun.sleep(TIMEOUT_MS).then(() => undefined)]);
+  return withTimeout(query, TIMEOUT_MS, () => new Error("timed out")).catch(() => undefined);
 }

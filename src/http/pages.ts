@@ -179,7 +179,8 @@ function fill(template: string, values: Record<string, string>): string {
 
 /**
  * Minifies scripts and styles, which halves their compressed size. Scripts stay modules with their
- * imports and exports. Of styles for browsers, Bun would also replace `light-dark()` and nesting.
+ * imports and exports. Styles use the target `bun`: with `browser`, Bun would also replace
+ * `light-dark()` and nesting.
  */
 async function minified(directory: string, paths: readonly string[]): Promise<Map<string, Buffer>> {
   const build = async (extension: string, target: "browser" | "bun") => {

@@ -15,7 +15,7 @@ export function urlOf(request: globalThis.Request): URL {
   return url;
 }
 
-/** A path parameter. Bun passes on undecoded what it cannot decode. */
+/** A path parameter. Bun leaves a parameter that it cannot decode unchanged. */
 export function pathParameter(request: Request, name: string): string {
   return (request.params as Record<string, string>)[name] ?? "";
 }

@@ -13,9 +13,7 @@ import { rateLimitKey } from "../util/address.ts";
 import { FairQueue } from "../util/fair_queue.ts";
 import { hashPassword, verifyPassword } from "../util/password.ts";
 
-/**
- * 128 queued hashes take 3 s on two cores; a client that gets no response for 8 s is disconnected.
- */
+/** 128 queued hashes take 3 s on two cores, well below `RESPONSE_SECONDS`. */
 const HASHES = { concurrency: 2, waiting: 128, client: { keys: 4, waiting: 32 } };
 
 /** The client on whose behalf a password is hashed. */
@@ -90,8 +88,8 @@ export class Passwords {
 }
 
 /**
- * The keys under which a hash waits in the `FairQueue`, from coarse to fine: an owner of a /32, as
- * hosting companies are, has 65,536 of the /48. Devices known to the account get every second turn,
+ * The keys under which a hash waits in the `FairQueue`, from coarse to fine: a hosting company
+ * with a /32 has 65,536 /48 networks. Devices known to the account get every second turn,
  * however many unknown clients wait. The name is last: behind a proxy that is not trusted all
  * clients share one address.
  */

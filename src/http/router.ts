@@ -15,19 +15,9 @@ import type { Messages } from "./messages.ts";
 import { mayReadMetrics } from "./metrics_access.ts";
 import type { OtherVersions } from "./other_versions.ts";
 import type { Pages } from "./pages.ts";
-import {
-  checkOrigin,
-  DATA_HEADERS,
-  errorResponse,
-  guard,
-  isSecure,
-  json,
-  type Methods,
-  type Request,
-  type Trust,
-  withHsts,
-} from "./request.ts";
+import { DATA_HEADERS, errorResponse, guard, json, type Methods, type Request, withHsts } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
+import { checkOrigin, isSecure, type Trust } from "./trust.ts";
 import type { Users } from "./users.ts";
 
 export interface Parts {

@@ -121,7 +121,8 @@ export class Streams {
 
   /**
    * Streams even a short text, once its first piece is ready, so that a ChatError still gets an error
-   * response. Any other error closes the connection.
+   * response. Any other error closes the connection, as midway: the client may already have been told
+   * that what it reads is marked as read.
    *
    * @throws a ChatError of the first piece
    */

@@ -15,9 +15,10 @@ import { ChatError } from "../errors.ts";
 import type { PresenceRegistry } from "../presence/registry.ts";
 import { keyOfReference, searchKey } from "../util/text.ts";
 import { namePart, urlOf, wholeNumber } from "./parameters.ts";
-import { json, originOf, type Request, requestId, type Trust } from "./request.ts";
+import { json, type Request, requestId } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Streams } from "./stream.ts";
+import { originOf, type Trust } from "./trust.ts";
 
 /** Results of a search by part of a name. */
 export const FOUND_MAX = 20;

@@ -13,7 +13,10 @@ import { ONLINE, type PresenceState } from "../protocol.ts";
 const GRACE_MS = 5_000;
 /** For users who hide their last seen: random, so that going offline does not reveal the time. */
 const HIDDEN_GRACE_MS = { min: 60_000, max: 300_000 };
-/** Clients of a stopping pod reconnect within 5 s (docs/protocol.md §4), and then connect. */
+/**
+ * Clients of a stopping pod start to reconnect within 5 s (docs/protocol.md §4); 1.5 s more to
+ * connect.
+ */
 const RECONNECT_GRACE_MS = GRACE_MS + 1_500;
 const TICK_MS = 500;
 /** A snapshot request without a reply is repeated after this time. */
@@ -23,7 +26,9 @@ const SETTLED_MS = 1_500;
 const WRITE_EVERY_MS = 2_000;
 /** Pods that stop at the same time learn of each other within this time. */
 const CONCURRENT_STOP_MS = 250;
-/** The table is reread and corrected this often, after two concurrent writers or a manual edit. */
+/**
+ * The table is reread and corrected this often, in case two pods wrote at once or an admin edited it.
+ */
 const RECONCILE_EVERY_MS = 60_000;
 
 export class PresenceRegistry {

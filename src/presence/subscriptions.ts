@@ -57,8 +57,8 @@ export class PresenceSubscriptions {
   readonly #watched = new Map<string, WatchedUser>();
   readonly #watching = new Map<Socket, readonly WatchedUser[]>();
   /**
-   * By name key: whether each user with a socket on this pod hides their last seen. Those who do
-   * cannot see other users' either.
+   * By name key: whether each user with a socket on this pod hides their last seen. Mutual: a user
+   * who hides it cannot see other users' either.
    */
   readonly #hidesLastSeen = new Map<string, boolean>();
   /** Recent changes of this setting: an upgrade that looked the session up just before has the old value. */

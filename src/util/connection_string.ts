@@ -81,7 +81,7 @@ export function parseConnectionString(text: string): ConnectionSettings {
     // In u:12?34@db/chat, for example, the invalid parameter 34@db/chat may be part of the
     // password.
     if (parts.after.includes("@")) throw new ConnectionStringError(ENCODE);
-    // Of DATABASE_URL=postgres://u:12#34@db/chat in .env, Bun reads postgres://u:12.
+    // From `DATABASE_URL=postgres://u:12#34@db/chat` in .env, Bun reads only `postgres://u:12`.
     if (/^[^@[]+:[^@]+$/.test(parts.before) && parts.after === "")
       throw new ConnectionStringError(`${error.message}. In .env a # ends the value: write it as %23`);
     throw error;

@@ -17,6 +17,7 @@ class Branch {
 }
 
 interface Options {
+  /** Jobs that run at a time. */
   readonly concurrency: number;
   /** Maximum number of waiting jobs. */
   readonly waiting: number;

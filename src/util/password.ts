@@ -37,7 +37,8 @@ export function hashPassword(password: string): Promise<string> {
 /**
  * Verifies a password against a PHC string; any other string, or none, is `wrong`. The time must
  * not reveal which accounts exist: a password that preparation changes is always verified in both
- * forms, and `DECOY` replaces missing hashes. Only hashes of another program take another time.
+ * forms, and `DECOY` replaces missing hashes. Only hashes of another program take a
+ * different time.
  *
  * @param phc undefined: no account has the name
  */

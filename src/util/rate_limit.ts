@@ -6,10 +6,10 @@ export interface Rate {
   readonly perSecond: number;
 }
 
-/** Credits at an instant, in `performance.now()` time; more than the burst counts as the burst. */
+/** Credits at an instant, in `performance.now()` time; capped at the burst when next charged. */
 export interface Bucket {
   credits: number;
-  at: number;
+  creditsAt: number;
 }
 
 /** Bounds the map, since clients can invent names and addresses. */
@@ -17,8 +17,8 @@ const KEYS_MAX = 50_000;
 
 /** Charges a credit. @returns 0, or the milliseconds until there is one */
 export function charge(bucket: Bucket, { burst, perSecond }: Rate, now: number): number {
-  bucket.credits = Math.min(burst, bucket.credits + ((now - bucket.at) * perSecond) / 1_000);
-  bucket.at = now;
+  bucket.credits = Math.min(burst, bucket.credits + ((now - bucket.creditsAt) * perSecond) / 1_000);
+  bucket.creditsAt = now;
   if (bucket.credits < 1) return Math.ceil(((1 - bucket.credits) * 1_000) / perSecond);
   bucket.credits--;
   return 0;
@@ -44,7 +44,7 @@ export class RateLimit {
     let bucket = this.#buckets.get(key);
     if (!bucket) {
       if (this.#buckets.size >= this.#maxKeys) this.#evict(now);
-      this.#buckets.set(key, (bucket = { credits: this.#rate.burst, at: now }));
+      this.#buckets.set(key, (bucket = { credits: this.#rate.burst, creditsAt: now }));
     }
     return charge(bucket, this.#rate, now);
   }
@@ -71,15 +71,15 @@ export class RateLimit {
     if (now < this.#sweepAt) return;
     const fillMs = (this.#rate.burst * 1_000) / this.#rate.perSecond;
     this.#sweepAt = now + fillMs;
-    for (const [key, { at }] of this.#buckets) if (now - at >= fillMs) this.#buckets.delete(key);
+    for (const [key, { creditsAt }] of this.#buckets) if (now - creditsAt >= fillMs) this.#buckets.delete(key);
   }
 
   /**
-   * Deletes the fuller half of the buckets: evicting a key this way costs an attacker as much on
-   * each invented key.
+   * Deletes the fuller half of the buckets: to evict a drained bucket, an attacker must drain as
+   * many invented keys just as far.
    */
   #evict(now: number): void {
-    const creditsNow = ({ credits, at }: Bucket) => credits + ((now - at) * this.#rate.perSecond) / 1_000;
+    const creditsNow = ({ credits, creditsAt }: Bucket) => credits + ((now - creditsAt) * this.#rate.perSecond) / 1_000;
     const fullest = [...this.#buckets].map(([key, bucket]) => ({ key, credits: creditsNow(bucket) }));
     fullest.sort((one, other) => other.credits - one.credits);
     for (const { key } of fullest.slice(0, Math.ceil(this.#maxKeys / 2))) this.#buckets.delete(key);

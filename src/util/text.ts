@@ -107,7 +107,8 @@ const BREAKS_LINES = /[\p{Cc}\u2028\u2029]/u;
  *   200 units), so no query is needed
  */
 export function keyOfReference(name: string): string | undefined {
-  if (/^[a-z0-9_.-]{1,50}$/.test(name)) return name; // its own key: most are, and a list of 200 is made of many
+  // Fast path: most names are their own key, and `watch` lists up to 200.
+  if (/^[a-z0-9_.-]{1,50}$/.test(name)) return name;
   if (name.length > 4 * NAME_MAX || !name.isWellFormed()) return undefined;
   const key = nameKey(name);
   return key === "" || BREAKS_LINES.test(key) ? undefined : key;

@@ -331,7 +331,7 @@ describe("a terminal", () => {
     await shows("New password for Typed: ");
     given.terminal!.write("\x03"); // Ctrl-C
     expect(await given.exited).toBe(130);
-    await shows("Cancelled: nothing was changed");
+    await shows("Canceled: nothing was changed");
     given.terminal!.close();
 
     const app = await startApp({ database });

@@ -195,7 +195,7 @@ describe("a socket", () => {
 });
 
 describe("strikes", () => {
-  const fresh = (): MeteredSocket => ({ credits: Number.POSITIVE_INFINITY, at: 0, strikes: undefined });
+  const fresh = (): MeteredSocket => ({ credits: Number.POSITIVE_INFINITY, creditsAt: 0, strikes: undefined });
 
   test("expire after a minute", () => {
     const limits = new Limits(loadConfig({}).limits);

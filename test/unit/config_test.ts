@@ -222,7 +222,7 @@ describe("config", () => {
       'ALLOWED_ORIGINS must list addresses such as https://chat.example.org, got "https://a.example/chat"',
     ],
     [{ DRAIN_SECONDS: "21" }, 'DRAIN_SECONDS must be a whole number from 0 to 20, got "21"'],
-    [{ LOG_LEVEL: "all" }, 'LOG_LEVEL must be debug or info or warn or error, got "all"'],
+    [{ LOG_LEVEL: "all" }, 'LOG_LEVEL must be debug, info, warn or error, got "all"'],
     [{ LOG_FORMAT: "xml" }, 'LOG_FORMAT must be auto or text or json, got "xml"'],
     [
       { METRICS_TOKEN: "hunter22" },

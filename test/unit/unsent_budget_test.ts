@@ -72,7 +72,7 @@ describe("unsent data", () => {
     const { client, lines } = pod(10);
     for (let i = 0; i < 100; i++) client(`client ${i}`).holds(11);
     expect(lines).toHaveLength(1);
-    expect(JSON.parse(lines[0]!)).toMatchObject({ level: "warn", budget_bytes: 10, disconnected: 1 });
+    expect(JSON.parse(lines[0]!)).toMatchObject({ level: "warn", budgetBytes: 10, disconnected: 1 });
   });
 
   test("may by default be a quarter of the memory, from 1 to 128 MiB", () => {

@@ -43,7 +43,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
     },
     {
       guarantee: "Another site's page cannot sign users in, up or out",
-      file: "src/http/request.ts",
+      file: "src/http/trust.ts",
       symbol: "isForeign",
       code: "return false;",
       test: HTTP,
