@@ -89,8 +89,8 @@ create table messages (
   read boolean not null default false,
   -- the client's ref, or one that the pod generated (`~…`); null in messages of the original demo
   ref text collate "C",
-  -- Identifies the accepted send that stored the message. If a client gets no answer it resends through
-  -- another pod; whichever pod stored the message notifies the users, once.
+  -- Identifies the accepted send that stored the message. If a client gets no answer it resends
+  -- through another pod; whichever pod stored the message notifies the users, once.
   attempt_id int,
   -- history, resume and gaps; nothing looks up a message by id
   primary key (conversation_id, seq)

@@ -120,23 +120,18 @@ export class Streams {
   }
 
   /**
-   * Streams even a short text, once its first piece is ready, so that a ChatError still gets an error
-   * response. Any other error closes the connection, as midway: the client may already have been told
-   * that what it reads is marked as read.
+   * Streams even a short text, once its first piece is ready, so that a failure until then still gets
+   * an error response.
    *
-   * @throws a ChatError of the first piece
+   * @throws errors of the first piece
    */
   async streamAfterFirstPiece(pieces: Pieces, asked: StreamRequest): Promise<Response> {
-    const first = pieces.next();
     try {
-      await first;
+      return this.stream(resumed(await pieces.next(), pieces), asked);
     } catch (error) {
-      if (error instanceof ChatError) {
-        asked.end?.();
-        throw error;
-      }
+      asked.end?.();
+      throw error;
     }
-    return this.stream(resumed(first, pieces), asked);
   }
 
   /**
@@ -182,11 +177,8 @@ export class Streams {
 }
 
 /** Continues a generator whose first item has been taken. */
-async function* resumed<T>(
-  first: IteratorResult<T, T> | Promise<IteratorResult<T, T>>,
-  rest: AsyncGenerator<T, T>,
-): AsyncGenerator<T, T> {
-  const { done, value } = await first;
+async function* resumed<T>(first: IteratorResult<T, T>, rest: AsyncGenerator<T, T>): AsyncGenerator<T, T> {
+  const { done, value } = first;
   if (done) return value;
   yield value;
   return yield* rest;

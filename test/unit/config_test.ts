@@ -223,7 +223,7 @@ describe("config", () => {
     ],
     [{ DRAIN_SECONDS: "21" }, 'DRAIN_SECONDS must be a whole number from 0 to 20, got "21"'],
     [{ LOG_LEVEL: "all" }, 'LOG_LEVEL must be debug, info, warn or error, got "all"'],
-    [{ LOG_FORMAT: "xml" }, 'LOG_FORMAT must be auto or text or json, got "xml"'],
+    [{ LOG_FORMAT: "xml" }, 'LOG_FORMAT must be auto, text or json, got "xml"'],
     [
       { METRICS_TOKEN: "hunter22" },
       "METRICS_TOKEN must have at least 16 characters, got 8; openssl rand -hex 32 generates a good one",
