@@ -295,6 +295,22 @@ describe("the outbox's pace", () => {
     expect(said).toEqual([3, 0]);
   });
 
+  test("is full again once only failed messages are left", () => {
+    const { outbox, timers, sent, refs, connect } = open();
+    connect();
+    outbox.add("carol", "rejected");
+    outbox.refuse(refs[0]!, "blocked");
+    outbox.add("bob", "limited");
+    outbox.refuse(refs[1]!, "rate_limited", 1);
+    timers.pass();
+    outbox.remove(refs.at(-1)!);
+    timers.now += 60_000;
+    sent.length = 0;
+    for (let i = 0; i < 15; i++) outbox.add(`peer${i}`, `${i}`);
+    expect(outbox.to("carol").map(({ state }) => state)).toEqual(["failed"]);
+    expect(sent).toHaveLength(15);
+  });
+
   test("is unlimited where the server has no limits", () => {
     const outbox = new Outbox(storeOf("ann", new FakeStorage()), {
       pace: null,

@@ -172,10 +172,7 @@ export class Outbox extends Emitter {
     this.#inFlight.delete(ref);
     this.emit("removed", ref);
     this.emit("changed", pending.peer);
-    if (this.#pending.size === 0) {
-      this.#isOneAtATime = false;
-      this.#everyMs = this.#pace?.everyMs ?? 0;
-    }
+    this.#restorePace();
     this.#sendNext();
     return pending;
   }
@@ -192,6 +189,7 @@ export class Outbox extends Emitter {
     this.#inFlight.delete(ref);
     if (!RETRYABLE.has(code)) {
       this.#save({ ...pending, state: "failed", code });
+      this.#restorePace();
       this.#sendNext();
       return;
     }
@@ -203,7 +201,7 @@ export class Outbox extends Emitter {
       this.#sendNext();
     }, wait);
     if (code !== "rate_limited") return;
-    // Other tabs and devices send too, or the server's limit is lower: slow down until the outbox is empty.
+    // Other tabs and devices send too, or the server's limit is lower: slow down until all are sent.
     this.#everyMs = Math.min(SLOWEST_MS, this.#everyMs * 2);
     this.#credits = Math.min(1, this.#credits);
     this.#setLimit(wait / 1000);
@@ -225,6 +223,13 @@ export class Outbox extends Emitter {
       this.#save({ ...rest, state: "sending" });
     }
     this.#sendNext();
+  }
+
+  /** Sends at full pace again once no message waits to be sent; failed ones wait for the user. */
+  #restorePace() {
+    for (const { state } of this.#pending.values()) if (state === "sending") return;
+    this.#isOneAtATime = false;
+    this.#everyMs = this.#pace?.everyMs ?? 0;
   }
 
   /** Deletes everything, here and in the store, at sign-out. */
