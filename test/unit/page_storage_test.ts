@@ -1,13 +1,13 @@
 /** A browser's stored data of a user: unsent texts, drafts, and conversations for offline reading. */
 
-import { describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, jest, test } from "bun:test";
 
 import { createChat } from "../../static/js/chat_model.js";
 import { outboxPrefix } from "../../static/js/store/browser_storage.js";
 import { Conversation, type Message } from "../../static/js/store/conversation.js";
 import { type Draft, Drafts, isDraft } from "../../static/js/store/drafts.js";
 import { OfflineCache } from "../../static/js/store/offline_cache.js";
-import { type Database, OfflineStore } from "../../static/js/store/offline_store.js";
+import { type Database, OfflineDatabase, OfflineStore } from "../../static/js/store/offline_store.js";
 import { isPendingMessage, Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
 import { Emitter } from "../../static/js/util/emitter.js";
 import { MemoryDatabase, NO_DATABASE } from "../support/memory_database.ts";
@@ -124,6 +124,34 @@ describe("stored messages and drafts", () => {
       expect(kept.isVolatile).toBe(isVolatile);
       expect(storage.length).toBe(database === NO_DATABASE && !isVolatile ? 1 : 0);
     }
+  });
+});
+
+describe("a database that does not open", () => {
+  const { indexedDB } = globalThis;
+  afterEach(() => {
+    Object.assign(globalThis, { indexedDB });
+    jest.useRealTimers();
+  });
+
+  test.each(["error", "timeout"])("is opened again by the next call: %s", async (event) => {
+    jest.useFakeTimers();
+    const requests: EventTarget[] = [];
+    const open = () => {
+      const request = Object.assign(new EventTarget(), { result: new EventTarget() });
+      requests.push(request);
+      return request;
+    };
+    Object.assign(globalThis, { indexedDB: { open } });
+    const database = new OfflineDatabase("x", ["box"], "relaxed");
+    const first = database.canOpen();
+    if (event === "error") requests[0]?.dispatchEvent(new Event(event));
+    else jest.advanceTimersByTime(5_000); // as in Safari, which may never respond
+    expect(await first).toBeFalse();
+    const second = database.canOpen();
+    requests[1]?.dispatchEvent(new Event("success"));
+    jest.advanceTimersByTime(5_000);
+    expect(await second).toBeTrue();
   });
 });
 

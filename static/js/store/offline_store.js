@@ -112,18 +112,25 @@ export class OfflineDatabase {
   #open() {
     if (this.#isClosed) return Promise.resolve(undefined);
     return (this.#opening ??= new Promise((resolve) => {
-      setTimeout(() => resolve(undefined), OPEN_TIMEOUT_MS);
+      const fail = () => {
+        this.#opening = undefined; // the next call tries again
+        resolve(undefined);
+      };
+      const timer = setTimeout(fail, OPEN_TIMEOUT_MS);
       try {
         const request = indexedDB.open(this.#name, VERSION);
         request.addEventListener("upgradeneeded", () => {
           for (const store of this.#stores) request.result.createObjectStore(store);
         });
         request.addEventListener("success", () => {
+          clearTimeout(timer);
           this.#closeOnUpgrade(request.result);
           resolve(request.result);
+          this.#opening ??= Promise.resolve(request.result); // after the timeout
         });
-        request.addEventListener("error", () => resolve(undefined));
+        request.addEventListener("error", fail);
       } catch {
+        clearTimeout(timer);
         resolve(undefined); // missing or forbidden
       }
     }));
