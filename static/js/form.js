@@ -98,9 +98,9 @@ if (ended) {
  */
 async function requestName() {
   try {
-    const answer = await fetch("/me", { headers: { accept: "application/json" }, redirect: "manual" });
-    const body = await answer.json(); // a captive portal's page is not JSON
-    return answer.ok ? body.username : answer.status === 401 && body.error ? "" : undefined;
+    const response = await fetch("/me", { headers: { accept: "application/json" }, redirect: "manual" });
+    const body = await response.json(); // a captive portal's page is not JSON
+    return response.ok ? body.username : response.status === 401 && body.error?.code ? "" : undefined;
   } catch {
     return undefined;
   }
@@ -119,13 +119,14 @@ async function continueSession(ended) {
 /**
  * Shows an error of the whole form; "" removes it.
  * @param {string} code
- * @param {number} [wait] in seconds
+ * @param {{ wait?: number, message?: string | undefined }} [details] wait: seconds until a retry can succeed; message: the server's
  */
-export function showFormError(code, wait = 0) {
+export function showFormError(code, { wait = 0, message = "" } = {}) {
   const error = /** @type {HTMLElement} */ (find(form, ":scope > .error"));
   error.dataset.error = code;
   error.dataset.wait = String(wait);
-  setText(error, "");
+  setText(error, message);
+  error.dataset.message = message;
   renderTexts();
 }
 
@@ -150,10 +151,17 @@ function renderTexts() {
   document.title = `${find(document, "h1").textContent} · chatify`;
   for (const error of /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll("[data-error]"))) {
     const { error: code, wait } = error.dataset;
+    const message = (error.dataset.message ??= error.textContent);
     if (code === "rate_limited") setText(error, t("too_many_tries", { wait: waitText(Number(wait)) }));
     else if (code === "no_connection") setText(error, t(code));
-    else if (code) setText(error, errorText(code, error.textContent));
+    else if (code) setText(error, errorText(code, message) + requestId(message));
   }
+}
+
+/** The id under which the server logged an `internal` error, which its translation lacks. @param {string} message the server's */
+function requestId(message) {
+  const [id] = /(?<=Request id: )\S+/.exec(message) ?? [];
+  return id ? ` (${id})` : "";
 }
 
 // Nothing above waits for translations, so that early clicks work. If they fail to load, `start.js` reloads the page.

@@ -34,20 +34,20 @@ async function send() {
   isSending = true;
   showFormError("");
   try {
-    const answer = await fetch("/signup", {
+    const response = await fetch("/signup", {
       method: "POST",
       headers: { accept: "application/json" },
       body: new URLSearchParams(/** @type {any} */ (new FormData(form))),
       redirect: "manual",
     });
-    if (answer.type === "opaqueredirect") {
+    if (response.type === "opaqueredirect") {
       forgetName();
       location.assign(`/${location.hash}`);
       return;
     }
-    const body = await answer.json().catch(() => undefined);
+    const body = await response.json().catch(() => undefined);
     // Not the server's response: submit normally, so that a proxy can show its page.
-    if (body?.error) show(body.error.code, Number(answer.headers.get("retry-after")));
+    if (body?.error?.code) show(body.error, Number(response.headers.get("retry-after")));
     else form.submit();
   } catch {
     showFormError("no_connection");
@@ -56,13 +56,13 @@ async function send() {
 }
 
 /**
- * @param {string} code
+ * @param {{ code: string, message?: string }} error
  * @param {number} wait in seconds
  */
-function show(code, wait) {
+function show({ code, message }, wait) {
   const id = FIELDS[code];
   if (id === undefined) {
-    showFormError(code, wait);
+    showFormError(code, { wait, message });
     return;
   }
   const input = /** @type {HTMLInputElement} */ (form.querySelector(`#${id}`));

@@ -231,6 +231,28 @@ describe("a sign-up", () => {
     await page.waitForURL(`${chat.url}/`);
   });
 
+  test("shows why the server rejects a foreign origin, and the id of an internal error", async () => {
+    pageErrors.allow(/status of (403|500)/);
+    const page = await chat.open(undefined, "/signup");
+    const error = page.locator("form > .error");
+    const origin = "https://other.example";
+    await page.route("**/signup", async (route) => {
+      const response = await post(`${chat.server.url}/signup`, {}, { origin, accept: "application/json" });
+      await route.fulfill({ status: response.status, json: await response.json() });
+    });
+    await submit(page, "Foreign");
+    await wrong(page, "foreign_origin");
+    expect(await error.innerText()).toContain("set ALLOWED_ORIGINS");
+    await page.unrouteAll();
+    const message = "Something went wrong on our side. Request id: 0123-abcd";
+    await page.route("**/signup", (route) =>
+      route.fulfill({ status: 500, json: { error: { code: "internal", message } } }),
+    );
+    await submit(page, "Broken");
+    await wrong(page, "internal");
+    expect(await error.innerText()).toBe("Something went wrong on our side. Try again. (0123-abcd)");
+  });
+
   test("beyond the limit shows how long to wait", async () => {
     await using strict = await startApp({ env: { RATE_LIMIT: "on", LIMIT_SIGNUPS: "1/h" } });
     await strict.person("first");
