@@ -1,8 +1,7 @@
 /** Requests of the account page: an ended session leaves the page, other failures become messages. */
 
 import { eraseOfflineCopies, rememberedName, rememberEndedSession } from "../store/browser_storage.js";
-import { get, Intercepted, Limited, post, Refused, SignedOut } from "../sync/api.js";
-import { errorText, t, waitText } from "../util/translate.js";
+import { failureText, get, post, Refused, SignedOut } from "../sync/api.js";
 
 /**
  * @typedef {object} Me
@@ -17,7 +16,7 @@ import { errorText, t, waitText } from "../util/translate.js";
  * @param {object} [body]
  * @returns {Promise<any>}
  */
-export function ask(path, body) {
+export function send(path, body) {
   return orLeave(body ? post(path, body) : get(path));
 }
 
@@ -57,8 +56,5 @@ export function isRefusal(error, code) {
 
 /** An error's message as a function, so that it follows later changes of language. @param {unknown} error */
 export function explain(error) {
-  if (error instanceof Limited) return () => t("too_many_tries", { wait: waitText(error.seconds) });
-  if (error instanceof Refused) return () => errorText(error.message);
-  if (error instanceof Intercepted) return () => t("trouble_intercepted");
-  return () => t("no_connection");
+  return () => failureText(error);
 }

@@ -1,5 +1,6 @@
 /** The options of a conversation: mute, and block after confirmation. Loaded on demand. */
 
+import { failureText } from "../sync/api.js";
 import { cloneTemplate, find, setText } from "../util/dom.js";
 import { t } from "../util/translate.js";
 
@@ -30,8 +31,8 @@ async function mute(chat, name, options) {
   setText(error, "");
   try {
     await chat.people.mute(name, !chat.conversations.with(name).isMuted);
-  } catch {
-    setText(error, t("no_connection"));
+  } catch (failure) {
+    setText(error, failureText(failure));
     if (chat.conversations.open === name) options.showPopover();
   }
 }
@@ -51,9 +52,9 @@ function askToBlock(chat, name) {
     try {
       await chat.people.block(name, true);
       dialog.close();
-    } catch {
+    } catch (failure) {
       button.disabled = false;
-      setText(error, t("no_connection"));
+      setText(error, failureText(failure));
     }
   });
   document.body.append(dialog);

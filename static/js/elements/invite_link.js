@@ -3,14 +3,15 @@
 import * as api from "../sync/api.js";
 import { find, setText } from "../util/dom.js";
 import { onTimeFormatChange } from "../util/time.js";
-import { errorText, locale, t } from "../util/translate.js";
+import { locale, t } from "../util/translate.js";
 
 class InviteLink extends HTMLElement {
   /** @type {{ url: string, expires_at: string } | undefined} */
   #link;
   #isCreating = false;
   #isCopied = false;
-  #error = "";
+  /** @type {unknown} */
+  #error;
 
   connectedCallback() {
     const menu = /** @type {HTMLElement} */ (this.closest("[popover]"));
@@ -34,12 +35,11 @@ class InviteLink extends HTMLElement {
     this.#isCreating = true;
     try {
       this.#link = await api.invite();
-      this.#error = "";
+      this.#error = undefined;
       this.#isCopied = false;
     } catch (error) {
       this.#link = undefined;
-      const code = error instanceof api.Refused ? error.message : "unknown";
-      this.#error = error instanceof api.Limited ? "rate_limited" : code;
+      this.#error = error;
     }
     this.#isCreating = false;
     this.#render();
@@ -60,8 +60,8 @@ class InviteLink extends HTMLElement {
 
   #render() {
     const error = find(this, ".error");
-    error.dataset.error = this.#error;
-    setText(error, this.#error && errorText(this.#error));
+    error.dataset.error = this.#error ? "failed" : "";
+    setText(error, this.#error ? api.failureText(this.#error) : "");
     find(this, ".made").hidden = !this.#link;
     if (!this.#link) return;
     find(this, "input").value = this.#link.url;

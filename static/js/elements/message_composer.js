@@ -1,5 +1,6 @@
 /** The message field. `drafts.js` stores its text. */
 
+import { failureText } from "../sync/api.js";
 import { find, isTouch, setText } from "../util/dom.js";
 import { isBlank, MESSAGE_MAX, sanitizeMessage } from "../util/message_text.js";
 import { nameKey } from "../util/names.js";
@@ -87,8 +88,8 @@ export class MessageComposer extends HTMLElement {
       this.#showError("", "");
       await this.#chat?.people.block(peer, false);
       if (peer === this.#peer && !isTouch()) this.focusText();
-    } catch {
-      this.#showError("no_connection", t("no_connection"));
+    } catch (error) {
+      this.#showError("unblock_failed", failureText(error));
     }
   }
 

@@ -1,5 +1,7 @@
 /** The server's JSON routes as functions. */
 
+import { errorText, t, waitText } from "../util/translate.js";
+
 /** @import { Message } from "../store/conversation.js" */
 
 /**
@@ -188,13 +190,21 @@ export async function request(path, options) {
   const response = await fetch(path, { ...options, headers, redirect: "manual" });
   const { status, url } = response;
   const isJson = response.headers.get("content-type")?.startsWith("application/json") === true;
-  // The server's JSON routes never redirect, and their errors are JSON. A reverse proxy may report an unreachable server or
-  // too many requests in its own format.
-  if (!isJson && status !== 429 && status < 500) throw new Intercepted(`${status} ${url}`);
-  if (status === 401) throw new SignedOut(path);
+  if (response.ok && isJson) return response;
   if (status === 429) throw new Limited(path, Number(response.headers.get("retry-after")) || 1);
-  if (!response.ok) throw new Refused((await response.json().catch(() => undefined))?.error.code ?? "unknown");
-  return response;
+  // The server's JSON routes never redirect, and their errors have a code. A reverse proxy may report an unreachable server
+  // or too many requests in its own format.
+  const code = isJson ? (await response.json().catch(() => undefined))?.error?.code : undefined;
+  if (!code && status < 500) throw new Intercepted(`${status} ${url}`);
+  if (status === 401) throw new SignedOut(path);
+  throw new Refused(code ?? "unknown");
+}
+
+/** The text for the error of a request. @param {unknown} error */
+export function failureText(error) {
+  if (error instanceof Limited) return t("too_many_tries", { wait: waitText(error.seconds) });
+  if (error instanceof Refused) return errorText(error.message);
+  return t(error instanceof Intercepted ? "trouble_intercepted" : "no_connection");
 }
 
 /** @param {Record<string, string | number | undefined>} values */
