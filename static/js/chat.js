@@ -30,7 +30,7 @@ import { OfflineDatabase, OfflineStore } from "./store/offline_store.js";
 import { Connection } from "./sync/connection.js";
 import { isPendingMessage, Outbox } from "./sync/outbox.js";
 import { followVersion } from "./updates.js";
-import { find, pageStarted } from "./util/dom.js";
+import { find, importAgain, pageStarted } from "./util/dom.js";
 import { persistLanguage } from "./util/language.js";
 import { onTimeFormatChange } from "./util/time.js";
 
@@ -38,9 +38,9 @@ import { onTimeFormatChange } from "./util/time.js";
 /** @typedef {{ removed?: string, unfinished?: import("./store/drafts.js").Draft, left?: boolean }} TabMessage */
 
 const MINUTE_MS = 60_000;
-/** Stored data normally loads at once; after this time the page starts without them. */
+/** Stored data normally loads at once; after this time the page starts without it. */
 const RESTORE_TIMEOUT_MS = 500;
-/** A module that failed to load is requested again. */
+/** If syncing drafts fails to load, it is tried again after this time. */
 const RETRY_MS = 5_000;
 /** Storing the page for offline use waits this long after it has loaded. */
 const IDLE_AFTER_LOAD_MS = 1_000;
@@ -82,9 +82,9 @@ async function requestMe() {
 async function start(me, isConfirmed) {
   const database = new OfflineDatabase(offlineStoreName(me), ["outbox", "unfinished"], "strict");
   const cacheDatabase = new OfflineDatabase(offlineCacheName(me), STORES, "relaxed");
-  const places = { storage: safeLocalStorage(), database };
-  const outbox = new Outbox(new OfflineStore(places, "outbox", outboxPrefix(me), isPendingMessage));
-  const drafts = new Drafts(new OfflineStore(places, "unfinished", draftsPrefix(me), isDraft));
+  const backends = { storage: safeLocalStorage(), database };
+  const outbox = new Outbox(new OfflineStore(backends, "outbox", outboxPrefix(me), isPendingMessage));
+  const drafts = new Drafts(new OfflineStore(backends, "unfinished", draftsPrefix(me), isDraft));
   const cache = new OfflineCache(cacheDatabase);
   const connection = new Connection(socketUrl(me));
   const chat = createChat(me, { api, connection, outbox, drafts, cache });
@@ -128,7 +128,7 @@ async function start(me, isConfirmed) {
 
   for (const part of [conversationList, header, thread, composer, ...banners]) part.start(chat);
   chat.conversations.on("list", () => showTitle(chat.conversations.unread));
-  startNotifications(chat);
+  loadNotificationsWhenNeeded(chat);
   startMenu(chat, {
     load: () => void loadNotifications(chat), // their settings are in the menu
     signOut: () => {
@@ -196,7 +196,7 @@ function showTitle(unread) {
  * @param {Chat} chat
  */
 function loadNotifications(chat) {
-  notifications ??= import("./notifications/notifications.js")
+  notifications ??= importAgain(() => import("./notifications/notifications.js"), "notifications/notifications.js")
     .then((module) => module.startNotifications(chat))
     .catch(() => (notifications = undefined));
   return notifications;
@@ -206,7 +206,7 @@ function loadNotifications(chat) {
  * Loads notifications when the user interacts with the page, hides it, or a message arrives.
  * @param {Chat} chat
  */
-function startNotifications(chat) {
+function loadNotificationsWhenNeeded(chat) {
   /** @param {import("./sync/sync_engine.js").MissedMessage} message */
   const notify = async (message) => (await loadNotifications(chat))?.messageArrived(message);
   chat.conversations.on("arrived", notify);
@@ -250,7 +250,7 @@ function syncTabs(me, { outbox, drafts }) {
 function syncDrafts(drafts, connection) {
   const load = async () => {
     try {
-      const { DraftSync } = await import("./sync/draft_sync.js");
+      const { DraftSync } = await importAgain(() => import("./sync/draft_sync.js"), "sync/draft_sync.js");
       const sync = new DraftSync(drafts, { connection, fetch: api.drafts });
       addEventListener("pagehide", () => sync.flush());
       document.addEventListener("visibilitychange", () => sync.flush());

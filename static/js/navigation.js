@@ -2,7 +2,7 @@
 
 import { safeLocalStorage, SINGLE_KEYS } from "./store/browser_storage.js";
 import * as api from "./sync/api.js";
-import { find, isTouch, setText } from "./util/dom.js";
+import { find, importAgain, isTouch, setText } from "./util/dom.js";
 import { t } from "./util/translate.js";
 
 /**
@@ -50,12 +50,11 @@ export function startNavigation(model, parts) {
 export function startMenu({ me, outbox }, { load, signOut }) {
   const menu = find(document, "#menu");
   const loadMenu = () => {
-    void import("./elements/invite_link.js").catch(() => {});
+    void importAgain(() => import("./elements/invite_link.js"), "elements/invite_link.js").catch(() => {});
     load();
   };
-  if (menu.matches(":popover-open"))
-    loadMenu(); // the menu can open before its scripts have loaded
-  else menu.addEventListener("beforetoggle", loadMenu, { once: true });
+  if (menu.matches(":popover-open")) loadMenu(); // the menu can open before its scripts have loaded
+  menu.addEventListener("beforetoggle", loadMenu);
   setText(find(menu, ".name"), me);
   const notes = find(menu, ".notes");
   notes.href = `#${encodeURIComponent(me)}`;
@@ -74,8 +73,7 @@ export function startMenu({ me, outbox }, { load, signOut }) {
     try {
       await api.me(); // signing out needs the server; otherwise the session would live on
     } catch (error) {
-      const isIntercepted = error instanceof api.Intercepted;
-      if (!(error instanceof api.SignedOut)) return alert(t(isIntercepted ? "trouble_intercepted" : "no_connection"));
+      if (!(error instanceof api.SignedOut)) return alert(api.failureText(error));
     }
     await signOut();
     form.submit();
@@ -94,7 +92,9 @@ export function goBack() {
 
 /** Opens the dialog of keyboard shortcuts. */
 async function openKeys() {
-  const sheet = await import("./elements/keys_sheet.js").catch(() => undefined);
+  const sheet = await importAgain(() => import("./elements/keys_sheet.js"), "elements/keys_sheet.js").catch(
+    () => undefined,
+  );
   await sheet?.openKeys();
 }
 

@@ -88,6 +88,17 @@ test("disables menu entries until they work, without shifting them later", async
   await until("the notes are open", async () => page.url() === `${chat.url}/#Ann`);
 }, 30_000);
 
+test("opens the shortcuts after their module failed to load", async () => {
+  const page = await chat.open(await chat.server.person("Retry-Ann"), "/", { serviceWorkers: "block" });
+  let requests = 0;
+  await page.route("**/keys_sheet.js*", (route) => (++requests <= 2 ? route.abort() : route.continue()));
+  await page.focus("conversation-list .me");
+  await page.keyboard.press("?");
+  await until("it has failed", async () => requests === 2);
+  await page.keyboard.press("?");
+  await page.waitForSelector(".keys-sheet:visible");
+});
+
 test("leaves the focus in the search while a name is resolved", async () => {
   const page = await blank(ann);
   await page.goto(chat.url);

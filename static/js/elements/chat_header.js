@@ -1,6 +1,6 @@
 /** The peer's name and presence, and the conversation's options. */
 
-import { find, setAvatar, setText } from "../util/dom.js";
+import { find, importAgain, setAvatar, setText } from "../util/dom.js";
 import { lastSeen } from "../util/time.js";
 import { t } from "../util/translate.js";
 
@@ -67,7 +67,10 @@ export class ChatHeader extends HTMLElement {
   async #runOption(chosen) {
     const chat = this.#chat;
     const name = this.#name;
-    const options = await import("./conversation_options.js").catch(() => undefined);
+    const options = await importAgain(
+      () => import("./conversation_options.js"),
+      "elements/conversation_options.js",
+    ).catch(() => undefined);
     if (!chat || name === undefined) return;
     if (!options) setText(find(document, "#options .error"), t("no_connection"));
     else await options.runOption(chat, name, chosen);

@@ -131,6 +131,20 @@ export function onPageActivityChange(run) {
   document.addEventListener("visibilitychange", run);
 }
 
+let importRetries = 0;
+
+/**
+ * Imports a module on demand. Browsers remember a failed module as long as the document lives (HTML §8.1.5.3), so it is
+ * requested once more, under another URL; the module's own imports are not.
+ * @template T
+ * @param {() => Promise<T>} load imports the module
+ * @param {string} path of the module, below `js/`
+ * @returns {Promise<T>}
+ */
+export function importAgain(load, path) {
+  return load().catch(() => import(`../${path}?retry=${++importRetries}`));
+}
+
 /** Whether the primary input is touch: focusing a field opens the keyboard, and Enter must insert a line break. */
 export function isTouch() {
   return matchMedia("(pointer: coarse)").matches;
