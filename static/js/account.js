@@ -7,7 +7,7 @@ import "./account/device_list.js";
 import "./account/password_form.js";
 import "./account/privacy_choice.js";
 import { announce } from "./account/announce.js";
-import { ask, explain } from "./account/requests.js";
+import { explain, send } from "./account/requests.js";
 import { find, pageStarted, setAvatar, setText } from "./util/dom.js";
 import "./util/language.js";
 import { t } from "./util/translate.js";
@@ -30,7 +30,7 @@ async function requestMe() {
   const trouble = find(document, ".trouble");
   for (;;) {
     try {
-      const me = await ask("/me");
+      const me = await send("/me");
       announce(trouble);
       return me;
     } catch (error) {
@@ -44,7 +44,7 @@ async function requestMe() {
 /** Leaves the page when the session has ended or another user signed in. @param {string} name */
 async function checkSession(name) {
   if (document.visibilityState === "hidden") return;
-  const me = await ask("/me").catch(() => undefined);
+  const me = await send("/me").catch(() => undefined);
   if (me && me.username !== name) location.replace("/");
 }
 

@@ -94,6 +94,18 @@ test("lists devices, ends them, and goes to the login when its own session ended
   await page.waitForURL(`${chat.url}/login`);
 }, 30_000);
 
+test("reloads an outdated list of devices when one has ended already", async () => {
+  const ann = await chat.server.person("Stale-Ann");
+  const phone = await ann.logIn();
+  const page = await account(await chat.context(ann));
+  const rows = page.locator("device-list li");
+  expect(await rows.count()).toBe(2);
+  await phone.get("/logout");
+  await rows.last().locator(".end").click();
+  await until("the list is current", async () => (await rows.count()) === 1);
+  expect(await page.locator("device-list .error, device-list .done").allInnerTexts()).toEqual(["", ""]);
+}, 30_000);
+
 test("hides read receipts and last seen from the peer", async () => {
   const [ann, bob] = (await chat.server.people("Priv-Ann", "Priv-Bob")) as [Person, Person];
   const tabs = [await ann.open(), await bob.open()] as const;
@@ -140,6 +152,19 @@ test("blocks and unblocks a user, whose messages from between are then there", a
   await page.waitForSelector("text=You have not blocked anyone.");
   expect(await ann.json<unknown[]>("/conversations")).toHaveLength(1);
   expect(await focusedId(page)).toBe("block_name");
+
+  // A second submission during the first sends nothing, and announces nothing.
+  const held: (() => Promise<void>)[] = [];
+  await page.route("**/blocks", (route) =>
+    route.request().method() === "POST" ? void held.push(() => route.continue()) : route.continue(),
+  );
+  await fillForm(page, { block_name: "block-bob" });
+  await until("the request is held", async () => held.length === 1);
+  await fillForm(page, { block_name: "Block-Eve" });
+  expect(await page.locator("blocked-people .done").innerText()).toBe("");
+  await held[0]!();
+  await shows(page, "blocked-people .done", "\u2068Block-Bob\u2069 is blocked.");
+  expect(held).toHaveLength(1);
 }, 30_000);
 
 test("saves the export as one complete file with progress, and reports cancelling and a lost connection", async () => {
@@ -202,6 +227,23 @@ test("saves the export as one complete file with progress, and reports cancellin
   await page.click("data-export .start");
   await shows(page, "data-export .done", "The complete file has been saved.");
   await page.evaluate(() => {
+    const full = () => Promise.reject(new DOMException("full", "QuotaExceededError"));
+    const file = { write: full, close: full, abort: () => {} };
+    Object.assign(globalThis, {
+      picker: Reflect.get(globalThis, "showSaveFilePicker"),
+      showSaveFilePicker: () => Promise.resolve({ createWritable: () => file }),
+    });
+  });
+  await page.route("**/export", (route) => route.fulfill({ json: {} }));
+  await page.click("data-export .start");
+  await shows(
+    page,
+    "data-export .error",
+    "The file could not be written. Check that there is enough space, then try again.",
+  );
+  await page.unrouteAll();
+  await page.evaluate(() => {
+    Object.assign(globalThis, { showSaveFilePicker: Reflect.get(globalThis, "picker") });
     const real = fetch;
     const broken = (answer: Response) => {
       const reader = answer.body!.getReader();

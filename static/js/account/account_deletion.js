@@ -5,7 +5,7 @@ import { find, setText } from "../util/dom.js";
 import { addPasswordToggle } from "../util/password_toggle.js";
 import { t } from "../util/translate.js";
 import { showFieldErrors } from "./announce.js";
-import { ask, explain } from "./requests.js";
+import { explain, send } from "./requests.js";
 
 export class AccountDeletion extends HTMLElement {
   /** @type {HTMLFormElement} */
@@ -38,7 +38,7 @@ export class AccountDeletion extends HTMLElement {
   async #delete() {
     this.#isBusy = true;
     try {
-      await ask("/me/delete", { password: this.#password.value });
+      await send("/me/delete", { password: this.#password.value });
     } catch (error) {
       this.#isBusy = false;
       showFieldErrors([[this.#password, explain(error)]]);

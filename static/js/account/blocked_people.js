@@ -3,7 +3,7 @@
 import { cloneTemplate, find, renderList, setAvatar, setText } from "../util/dom.js";
 import { t } from "../util/translate.js";
 import { announce, showFieldErrors } from "./announce.js";
-import { ask, explain, isRefusal } from "./requests.js";
+import { explain, isRefusal, send } from "./requests.js";
 
 class BlockedPeople extends HTMLElement {
   /** @type {HTMLInputElement} */
@@ -23,7 +23,7 @@ class BlockedPeople extends HTMLElement {
 
   async #load() {
     try {
-      this.#names = await ask("/blocks");
+      this.#names = await send("/blocks");
     } catch (error) {
       announce(find(this, ".done"), explain(error));
     }
@@ -36,6 +36,7 @@ class BlockedPeople extends HTMLElement {
     if (!showFieldErrors([[this.#input, name ? undefined : () => t("block_missing")]])) return;
     try {
       const blocked = await this.#setBlocked(name, true);
+      if (blocked === undefined) return;
       this.#input.value = "";
       announce(find(this, ".done"), () => t("blocked_done", { name: blocked }));
     } catch (error) {
@@ -47,7 +48,7 @@ class BlockedPeople extends HTMLElement {
   /** @param {string} name */
   async #unblock(name) {
     try {
-      await this.#setBlocked(name, false);
+      if ((await this.#setBlocked(name, false)) === undefined) return;
       announce(find(this, ".done"), () => t("unblocked_done", { name }));
       this.#input.focus(); // the focused button was removed with its row
     } catch (error) {
@@ -58,15 +59,15 @@ class BlockedPeople extends HTMLElement {
   /**
    * @param {string} name
    * @param {boolean} blocked
-   * @returns {Promise<string>} the name as its owner spells it
+   * @returns {Promise<string | undefined>} the name as its owner spells it; undefined while another request is running
    */
   async #setBlocked(name, blocked) {
-    if (this.#isBusy) return name;
+    if (this.#isBusy) return undefined;
     this.#isBusy = true;
     try {
-      const answer = await ask("/blocks", { name, blocked });
+      const response = await send("/blocks", { name, blocked });
       await this.#load();
-      return answer.name;
+      return response.name;
     } finally {
       this.#isBusy = false;
     }

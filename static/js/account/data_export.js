@@ -53,9 +53,9 @@ export class DataExport extends HTMLElement {
     this.#render();
     find(this, ".cancel").focus();
     try {
-      const answer = await orLeave(request("/export", { signal }));
-      this.#total = Number(answer.headers.get("chatify-messages"));
-      const reader = /** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */ (answer.body).getReader();
+      const response = await orLeave(request("/export", { signal }));
+      this.#total = Number(response.headers.get("chatify-messages"));
+      const reader = /** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */ (response.body).getReader();
       for (;;) {
         const { done, value } = await reader.read(); // rejects when the connection breaks
         if (done) break;
@@ -68,14 +68,14 @@ export class DataExport extends HTMLElement {
     } catch (error) {
       await Promise.resolve(target.discard()).catch(() => {});
       if (signal.aborted) announce(find(this, ".done"), () => t("export_cancelled"));
-      else announce(find(this, ".error"), error instanceof TypeError ? () => t("export_broke") : explain(error));
+      else announce(find(this, ".error"), failure(error));
     }
   }
 
   #render() {
-    const controller = this.#controller !== undefined;
-    find(this, ".start").hidden = controller;
-    find(this, ".under-way").hidden = !controller;
+    const isRunning = this.#controller !== undefined;
+    find(this, ".start").hidden = isRunning;
+    find(this, ".under-way").hidden = !isRunning;
     const count = Math.min(Math.max(0, this.#lines - 1), this.#total); // the file's header is also a line
     const progress = find(this, "progress");
     if (this.#total > 0) {
@@ -84,6 +84,13 @@ export class DataExport extends HTMLElement {
     } else progress.removeAttribute("value");
     setText(find(this, ".count"), this.#total > 0 ? t("export_progress", { count, total: this.#total }) : "");
   }
+}
+
+/** @param {unknown} error */
+function failure(error) {
+  if (error instanceof TypeError) return () => t("export_broke");
+  if (error instanceof DOMException) return () => t("export_unwritable"); // such as a full disk
+  return explain(error);
 }
 
 /**

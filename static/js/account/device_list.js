@@ -4,7 +4,7 @@ import { cloneTemplate, find, renderList, setText } from "../util/dom.js";
 import { ago, fullTime, onTimeFormatChange } from "../util/time.js";
 import { t } from "../util/translate.js";
 import { announce } from "./announce.js";
-import { ask, explain } from "./requests.js";
+import { explain, isRefusal, send } from "./requests.js";
 
 /**
  * @typedef {object} Device a session
@@ -37,7 +37,7 @@ class DeviceList extends HTMLElement {
   async #load() {
     try {
       /** @type {Device[]} */
-      const devices = await ask("/sessions");
+      const devices = await send("/sessions");
       this.#devices = devices.toSorted((a, b) => Number(b.current) - Number(a.current));
       announce(find(this, ".error"));
     } catch (error) {
@@ -50,16 +50,18 @@ class DeviceList extends HTMLElement {
   async #end(path) {
     if (this.#isBusy) return;
     this.#isBusy = true;
-    const before = this.#devices.length;
+    let ended = 0;
     try {
-      await ask(path, {});
+      ({ ended } = await send(path, {}));
     } catch (error) {
-      announce(find(this, ".error"), explain(error));
-      this.#isBusy = false;
-      return;
+      if (!isRefusal(error, "not_found")) {
+        announce(find(this, ".error"), explain(error));
+        this.#isBusy = false;
+        return;
+      }
+      // The session has ended already, so the list is outdated.
     }
     await this.#load();
-    const ended = before - this.#devices.length;
     announce(find(this, ".done"), ended > 0 ? () => t("devices_ended", { count: ended }) : undefined);
     // The focused button was removed with its row.
     const next = /** @type {HTMLElement | null} */ (this.querySelector("button:not([hidden])"));

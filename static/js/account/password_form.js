@@ -4,7 +4,7 @@ import { find } from "../util/dom.js";
 import { addPasswordToggle } from "../util/password_toggle.js";
 import { t } from "../util/translate.js";
 import { announce, showFieldErrors } from "./announce.js";
-import { ask, explain, isRefusal } from "./requests.js";
+import { explain, isRefusal, send } from "./requests.js";
 
 class PasswordForm extends HTMLElement {
   /** @type {HTMLFormElement} */
@@ -31,7 +31,7 @@ class PasswordForm extends HTMLElement {
     if (this.#isBusy || !showFieldErrors(this.#errors())) return;
     this.#isBusy = true;
     try {
-      await ask("/me/password", { old: this.#old.value, new: this.#new.value });
+      await send("/me/password", { old: this.#old.value, new: this.#new.value });
       this.#form.reset();
       announce(find(this, ".done"), () => t("password_changed"));
       document.dispatchEvent(new Event("sessionschange"));

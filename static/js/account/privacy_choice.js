@@ -3,7 +3,7 @@
 import { find } from "../util/dom.js";
 import { t } from "../util/translate.js";
 import { announce } from "./announce.js";
-import { ask, explain } from "./requests.js";
+import { explain, send } from "./requests.js";
 
 /** @import { Me } from "./requests.js" */
 
@@ -28,7 +28,7 @@ export class PrivacyChoice extends HTMLElement {
     announce(find(this, ".done"));
     announce(find(this, ".error"));
     try {
-      await ask("/me/settings", { [choice.name]: choice.checked });
+      await send("/me/settings", { [choice.name]: choice.checked });
       announce(find(this, ".done"), () => t("saved"));
     } catch (error) {
       choice.checked = !choice.checked;

@@ -81,7 +81,7 @@ export class ConnectionBanner extends HTMLElement {
     const online = navigator.onLine;
     if (online && trouble) this.#show("trouble", t(TROUBLE_KEYS[trouble]));
     else if (this.#chat?.outbox.isVolatile)
-      this.#show(online ? "connecting" : "offline", t(online ? "connecting_unkept" : "offline_unkept"));
+      this.#show(online ? "connecting" : "offline", t(online ? "connecting_volatile" : "offline_volatile"));
     else this.#show(online ? "connecting" : "offline", t(online ? "connecting" : "offline"));
   }
 

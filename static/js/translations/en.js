@@ -140,9 +140,9 @@ export default {
 
   // The connection
   connecting: "Connecting… your messages are saved",
-  connecting_unkept: "Connecting… keep this page open, this browser cannot save your messages",
+  connecting_volatile: "Connecting… Keep this page open: this browser cannot save your messages.",
   offline: "You are offline. Messages will be sent when you are back.",
-  offline_unkept: "You are offline. Keep this page open, this browser cannot save your messages.",
+  offline_volatile: "You are offline. Keep this page open: this browser cannot save your messages.",
 
   trouble_tabs: "chatify is open in too many tabs or on too many devices. Close one, and this one will connect.",
   trouble_socket:
@@ -172,5 +172,5 @@ export default {
   unmute: "Unmute",
   muted: "muted",
   block_ask: "Block {name}?",
-  block_about: "They can still write to you, but you will not see it. They are not notified.",
+  block_about: "They can still write to you, but you will not see their messages. They are not notified.",
 };
