@@ -20,6 +20,15 @@ const NOT_COPIED = new Set(["node_modules", ".git", "data"]);
 
 const EXIT = { done: 0, survived: 1, usage: 2 } as const;
 
+const HELP = `Usage: bun run mutations [words] [--write]
+
+Breaks each security guarantee in a copy of the tree, one at a time, and expects its test to fail.
+Words select the mutations whose guarantee or file contains one of them.
+
+  --write     write docs/security-tests.md instead
+  -h, --help  this page
+`;
+
 /** The text of docs/security-tests.md. */
 export function document(): string {
   const cell = (text: string) => text.replaceAll("|", "\\|");
@@ -62,6 +71,10 @@ async function survives(tree: string, mutation: Mutation): Promise<string | unde
 }
 
 async function main(words: readonly string[]): Promise<number> {
+  if (words.includes("--help") || words.includes("-h")) {
+    process.stdout.write(HELP);
+    return EXIT.done;
+  }
   if (words.includes("--write")) {
     writeFileSync(join(ROOT, "docs", "security-tests.md"), document());
     return EXIT.done;
