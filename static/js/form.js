@@ -9,8 +9,7 @@ import {
   rememberedName,
   rememberEndedSession,
 } from "./store/browser_storage.js";
-import { find, pageStarted, setText } from "./util/dom.js";
-import { addPasswordToggle } from "./util/password_toggle.js";
+import { addPasswordToggle, find, pageStarted, setText } from "./util/dom.js";
 import { errorText, t, waitText } from "./util/translate.js";
 
 const SIGNED_IN_MS = 1_000;

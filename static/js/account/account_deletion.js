@@ -1,8 +1,7 @@
 /** Deletes the account after asking for the password and a confirmation, and erases the user's data in this browser. */
 
 import { broadcastSignOut, eraseAllExcept } from "../store/browser_storage.js";
-import { find, setText } from "../util/dom.js";
-import { addPasswordToggle } from "../util/password_toggle.js";
+import { addPasswordToggle, find, setText } from "../util/dom.js";
 import { t } from "../util/translate.js";
 import { showFieldErrors } from "./announce.js";
 import { explain, send } from "./requests.js";

@@ -1,7 +1,6 @@
 /** Changes the password; the server then ends all other sessions. */
 
-import { find } from "../util/dom.js";
-import { addPasswordToggle } from "../util/password_toggle.js";
+import { addPasswordToggle, find } from "../util/dom.js";
 import { t } from "../util/translate.js";
 import { announce, showFieldErrors } from "./announce.js";
 import { explain, isRefusal, send } from "./requests.js";

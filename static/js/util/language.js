@@ -1,5 +1,5 @@
 /**
- * Translates the page: elements with `data-t`, `data-t-label`, `data-t-placeholder` or `data-t-title`. Offers the choice of
+ * Translates the page: elements with `data-t`, `data-t-label` or `data-t-placeholder`. Offers the choice of
  * language; on a change, a `languagechange` event on the document asks other code to render its texts again.
  */
 
@@ -8,15 +8,15 @@ import { chooseLanguage, language, LANGUAGES, loadTranslations, t, useLanguage }
 /** @import { TranslationKey, Language } from "./translate.js" */
 
 const KEY = "chatify.language";
-const ATTRIBUTES = { tLabel: "aria-label", tPlaceholder: "placeholder", tTitle: "title" };
+const ATTRIBUTES = { tLabel: "aria-label", tPlaceholder: "placeholder" };
 
 /**
  * Translates all elements within `root` that have a key.
  * @param {ParentNode} root
  */
-export function translateWithin(root) {
+function translateWithin(root) {
   /** @type {NodeListOf<HTMLElement>} */
-  const marked = root.querySelectorAll("[data-t], [data-t-label], [data-t-placeholder], [data-t-title]");
+  const marked = root.querySelectorAll("[data-t], [data-t-label], [data-t-placeholder]");
   for (const element of marked) {
     const { dataset } = element;
     if (dataset.t) element.textContent = t(/** @type {TranslationKey} */ (dataset.t));
