@@ -27,7 +27,7 @@ export function isLost(error: unknown): boolean {
   return error instanceof ConnectionError || isFatal(error) || LOST.test(codeOf(error));
 }
 
-/** Whether PostgreSQL ended the session or refused to start one. */
+/** Whether PostgreSQL ended the session or rejected it. */
 export function isFatal(error: unknown): boolean {
   return error instanceof Error && "severity" in error && /^(FATAL|PANIC)$/.test(String(error.severity));
 }

@@ -44,7 +44,7 @@ const LOCK = 4_851_090_217;
 
 /**
  * Applies missing migrations, or imports a database of the original demo. A second pod waits for
- * the first. Refuses migrations that would break older pods while any are serving; an older pod that
+ * the first. Rejects migrations that would break older pods while any are serving; an older pod that
  * starts meanwhile waits, then rejects the database as too new.
  *
  * @param options.directory contains the numbered files
@@ -324,7 +324,7 @@ function checkApplied(applied: readonly Applied[], known: readonly Migration[]):
   }
 }
 
-/** Refuses migrations that would break older pods, which keep serving during a rollout. */
+/** Rejects migrations that would break older pods, which keep serving during a rollout. */
 async function checkOlderPods(sql: Sql, missing: readonly Migration[]): Promise<void> {
   const breaking = missing.find(({ oldRunsOn }) => !oldRunsOn);
   if (!breaking) return;

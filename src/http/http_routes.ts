@@ -23,7 +23,7 @@ import { Sessions } from "./sessions.ts";
 import { Streams } from "./stream.ts";
 import { Users } from "./users.ts";
 
-type Handlers = "account" | "conversations" | "login" | "messages" | "people" | "sessions";
+type Handlers = "account" | "conversations" | "login" | "messages" | "sessions" | "users";
 
 interface Parts extends Omit<RouterParts, Handlers> {
   readonly bus: Bus;
@@ -57,7 +57,7 @@ export function httpRoutes(parts: Parts) {
       conversations: new Conversations(shared),
       login,
       messages: new Messages(shared),
-      people: new Users(shared),
+      users: new Users(shared),
     }),
     fetch(request: Request): Response {
       const response = notFound(request, trust);

@@ -27,7 +27,7 @@ export interface Parts {
   readonly messages: Messages;
   readonly otherVersions: OtherVersions;
   readonly pages: Pages;
-  readonly people: Users;
+  readonly users: Users;
   readonly sessions: Sessions;
   readonly log: Log;
   readonly trust: Trust;
@@ -54,7 +54,7 @@ export function routes(parts: Parts) {
 }
 
 export function paths(parts: Parts): Record<string, Methods> {
-  const { account, conversations, login, messages, otherVersions, pages, people, sessions } = parts;
+  const { account, conversations, login, messages, otherVersions, pages, sessions, users } = parts;
   return {
     "/": { GET: (request) => sessions.page(request, "chat") },
     "/account": { GET: (request) => sessions.page(request, "account") },
@@ -64,7 +64,7 @@ export function paths(parts: Parts): Record<string, Methods> {
     "/static/*": { GET: (request) => pages.file(request, otherVersions) },
     "/sw.js": { GET: (request) => pages.worker(request) },
 
-    "/invites": { POST: (request) => people.invite(request) },
+    "/invites": { POST: (request) => users.invite(request) },
     "/me": { GET: (request) => account.me(request) },
     "/me/settings": { POST: (request) => account.settings(request) },
     "/me/password": { POST: (request) => account.password(request) },
@@ -79,8 +79,8 @@ export function paths(parts: Parts): Record<string, Methods> {
     "/messages/:a/:b": { GET: (request, server) => messages.list(request, server) },
     "/unread_counts/:me": { GET: (request, server) => conversations.unreadCounts(request, server) },
     "/conversations": { GET: (request, server) => conversations.list(request, server) },
-    "/online": { GET: (request, server) => people.online(request, server) },
-    "/get_users": { GET: (request, server) => people.list(request, server) },
+    "/online": { GET: (request, server) => users.online(request, server) },
+    "/get_users": { GET: (request, server) => users.list(request, server) },
     "/sockets": { GET: (request) => sockets(request, parts) },
     "/ws/:username": { GET: (request, server) => upgrade(request, server, parts) },
 

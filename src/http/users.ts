@@ -64,7 +64,7 @@ export class Users {
     const limit = most ?? Number.POSITIVE_INFINITY;
     const names = namePages(this.#db, { prefix: searchKey(q), except, limit });
     const id = requestId(request, this.#trust);
-    return this.#streams.list(names, { show: (some) => some }, { kind: "people", id, request, server });
+    return this.#streams.list(names, { show: (some) => some }, { kind: "users", id, request, server });
   }
 
   async online(request: Request, server: Server<SocketData>): Promise<Response> {

@@ -111,7 +111,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       guarantee: "Only the code of a fresh install creates the first admin",
       file: "src/accounts/signup_policy.ts",
       symbol: "grantFor",
-      code: 'if (code !== "") return "first admin";',
+      code: 'if (code !== "") return "firstAdmin";',
       test: "test/server/signup_test.ts",
       name: "closed sign-up accepts the code of a fresh install once, on any pod, and makes its user an admin",
     },
