@@ -14,7 +14,7 @@ import { t } from "./util/translate.js";
 
 /** @import { Me } from "./account/requests.js" */
 
-/** Interval of checks whether the session ended elsewhere. */
+/** How often to check whether the session has ended elsewhere. */
 const CHECK_MS = 10_000;
 const RETRY_MS = 2_000;
 

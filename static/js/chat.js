@@ -64,7 +64,7 @@ let notifications;
 async function requestMe() {
   for (;;) {
     try {
-      return await api.me();
+      return await api.fetchUsername();
     } catch (error) {
       if (error instanceof api.SignedOut) return undefined;
       for (const banner of banners) banner.wait(error instanceof api.Intercepted ? "intercepted" : undefined);
@@ -283,7 +283,7 @@ function returnToEndedSession(me) {
 /** The signed-in user, or undefined. Assumes `me` when the server does not respond. @param {string} me */
 async function signedInUser(me) {
   try {
-    return await api.me();
+    return await api.fetchUsername();
   } catch (error) {
     return error instanceof api.SignedOut ? undefined : me;
   }

@@ -5,7 +5,7 @@ import { Drafts } from "./store/drafts.js";
 import { PeopleDirectory } from "./store/people_directory.js";
 import { SyncEngine } from "./sync/sync_engine.js";
 
-/** @typedef {Pick<typeof import("./sync/api.js"), "conversations" | "unread" | "messages" | "people" | "me" | "blocks" | "mute" | "block"> & { acceptsSockets?: () => Promise<boolean> }} Api */
+/** @typedef {Pick<typeof import("./sync/api.js"), "conversations" | "unread" | "messages" | "people" | "fetchUsername" | "blocks" | "mute" | "block"> & { acceptsSockets?: () => Promise<boolean> }} Api */
 
 /**
  * @typedef {object} Parts
@@ -37,6 +37,6 @@ export function createChat(me, { api, connection, outbox, drafts = new Drafts(),
       conversations.entries().flatMap(({ conversation }) => (conversation.lastSeq > 0 ? [conversation] : [])),
     fetch: (peer, limit) => api.messages(me, peer, { limit }),
   });
-  conversations.on("conversation", (peer) => cache?.changed(conversations.with(peer)));
+  conversations.on("conversation", (peer) => cache?.changed(conversations.getOrCreate(peer)));
   return { me, connection, outbox, drafts, conversations, people, sync, loader: sync.loader };
 }

@@ -1,4 +1,7 @@
-/** Assists login and sign-up: translates, toggles passwords and validates early. The server decides. */
+/**
+ * Enhances login and sign-up: early validation, password visibility, translated errors. Also returns to an ended session, erases
+ * what a signed-out user left, and registers the service worker.
+ */
 
 import {
   endedSession,
@@ -168,7 +171,7 @@ await import("./util/language.js").catch(() => new Promise(() => {}));
 addPasswordToggle(form);
 renderTexts();
 document.addEventListener("languagechange", renderTexts);
-if (!confirm) pageStarted();
+if (!confirm) pageStarted(); // on sign-up, `signup.js` reports it
 
 if (location.hash === "#farewell") {
   // After deleting the account, show the farewell instead of the greeting.
@@ -177,7 +180,7 @@ if (location.hash === "#farewell") {
 }
 
 /** Whether the user has just signed out in this browser. The cookie lives on for some seconds, for other tabs on their way to the login. */
-function isSignedOut() {
+function renewSignedOutCookie() {
   const isSet = document.cookie.includes("chatify_signed_out=1");
   if (isSet) document.cookie = `chatify_signed_out=1; Path=/; SameSite=Lax; Max-Age=${SIGNED_OUT_SECONDS}`;
   return isSet;
@@ -192,7 +195,7 @@ async function eraseLocalData(signedOut) {
   await (signedOut ? eraseAfterSignOut() : eraseOfflineCopies());
 }
 
-const signedOut = isSignedOut();
+const signedOut = renewSignedOutCookie();
 if (signedOut || rememberedName() !== undefined) void eraseLocalData(signedOut);
 
 // Registered before the chat opens, so that the service worker sees its document.

@@ -1,4 +1,4 @@
-/** Moves about the page: the conversation in the URL, the list, the menu and page-wide shortcuts. */
+/** Navigation and page-wide shortcuts, and the menu with sign-out. */
 
 import { safeLocalStorage, SINGLE_KEYS } from "./store/browser_storage.js";
 import * as api from "./sync/api.js";
@@ -71,7 +71,7 @@ export function startMenu({ me, outbox }, { load, signOut }) {
     await outbox.load(); // other tabs may have stored messages too
     if (outbox.size > 0 && !confirm(t("sign_out_unsent", { count: outbox.size }))) return;
     try {
-      await api.me(); // signing out needs the server; otherwise the session would live on
+      await api.fetchUsername(); // signing out needs the server; otherwise the session would live on
     } catch (error) {
       if (!(error instanceof api.SignedOut)) return alert(api.failureText(error));
     }
@@ -122,7 +122,7 @@ export async function route() {
   if (peer === undefined) {
     // Hide the previous conversation's composer until the name is resolved.
     show(undefined, name);
-    thread.expect();
+    thread.showPlaceholder();
     // Deleted users are in no search result, but in the lists of the users they wrote with.
     peer = (await chat.people.find(name)) ?? (await chat.loader.loadRow(name));
     if (nameInUrl() !== name) return; // the user navigated meanwhile

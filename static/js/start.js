@@ -1,5 +1,5 @@
 /**
- * Reports when a page cannot start. A classic script in older syntax, so that it runs where modules do not. A module that
+ * Reports when a page cannot start. Also shows the pane of the conversation in the URL early. A classic script in older syntax, so that it runs where modules do not. A module that
  * failed to load keeps failing in its document (HTML §8.1.5.3), so the page is reloaded once; after that, and in browsers
  * that are too old, the page shows its error message (`base.css`). Without this script CSS shows it after a while.
  */

@@ -88,7 +88,7 @@ describe("the page", () => {
     tab.socket.addEventListener("message", ({ data }) => {
       const frame = JSON.parse(String(data)) as Frame;
       if (frame.type === "ack") outbox.remove(frame["ref"]);
-      else if (frame.type === "error") outbox.refuse(frame["ref"], frame["code"], frame["retry_after"]);
+      else if (frame.type === "error") outbox.reject(frame["ref"], frame["code"], frame["retry_after"]);
     });
     const texts = Array.from({ length: 100 }, (_, i) => `text ${i}`);
     for (const text of texts) outbox.add("bob", text);

@@ -2,7 +2,7 @@
 
 import { afterEach, expect, test } from "bun:test";
 
-import { get, Intercepted, Limited, Refused, SignedOut } from "../../static/js/sync/api.js";
+import { get, Intercepted, Limited, Rejected, SignedOut } from "../../static/js/sync/api.js";
 
 const real = globalThis.fetch;
 afterEach(() => {
@@ -13,9 +13,9 @@ test.each([
   ["an ended session", 401, { error: { code: "no_session" } }, SignedOut],
   ["a proxy that wants a login, in JSON", 401, { error: "unauthorized" }, Intercepted],
   ["a proxy's JSON without an error", 403, { message: "Forbidden" }, Intercepted],
-  ["an error of the server", 403, { error: { code: "blocked" } }, Refused],
-  ["a gateway's own JSON", 502, { message: "Bad gateway" }, Refused],
-  ["a gateway's page", 503, "<html>", Refused],
+  ["an error of the server", 403, { error: { code: "blocked" } }, Rejected],
+  ["a gateway's own JSON", 502, { message: "Bad gateway" }, Rejected],
+  ["a gateway's page", 503, "<html>", Rejected],
   ["a limit", 429, { error: { code: "rate_limited" } }, Limited],
   ["a proxy's limit", 429, "slow down", Limited],
   ["a captive portal", 200, "<html>", Intercepted],

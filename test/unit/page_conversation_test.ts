@@ -66,9 +66,9 @@ describe("a conversation", () => {
     conversation.receive(message(3));
     conversation.receive(message(4, "ann"));
     expect(conversation.unread).toBe(1);
-    conversation.reading.read(2);
+    conversation.readState.read(2);
     expect(conversation.unread).toBe(1);
-    conversation.reading.read(3);
+    conversation.readState.read(3);
     expect(conversation.unread).toBe(0);
   });
 
@@ -126,7 +126,7 @@ describe("a conversation", () => {
     conversation.prepend(range(51, 100), false);
     conversation.prepend(range(1, 50), true);
     expect(seqs(conversation)).toEqual(range(1, 150).map(({ seq }) => seq));
-    expect(conversation.isComplete).toBe(true);
+    expect(conversation.reachesStart).toBe(true);
   });
 
   test("finds the first unread message, and whether it is loaded", () => {
@@ -158,24 +158,24 @@ describe("a conversation", () => {
 
   test("marks only rise", () => {
     const conversation = loaded(message(1, "ann"), message(2, "ann"), message(3, "ann"));
-    conversation.reading.raisePeer({ read: 2 });
-    conversation.reading.raisePeer({ delivered: 1, read: 1 });
+    conversation.readState.raisePeer({ read: 2 });
+    conversation.readState.raisePeer({ delivered: 1, read: 1 });
     conversation.update(row(3), undefined);
     expect(conversation.messages().map((own) => conversation.markOf(own))).toEqual(["read", "read", "sent"]);
-    conversation.reading.raisePeer({ delivered: 3 });
+    conversation.readState.raisePeer({ delivered: 3 });
     expect(conversation.markOf(message(3, "ann"))).toBe("delivered");
   });
 
   test("counts unread down as they are seen, here or elsewhere", () => {
     const conversation = loaded(...range(1, 2), message(3, "ann"));
     conversation.update(row(3, 2), undefined);
-    expect(conversation.reading.read(1)).toBe(true);
+    expect(conversation.readState.read(1)).toBe(true);
     expect(conversation.unread).toBe(1);
-    expect(conversation.reading.unconfirmed).toBe(1);
-    expect(conversation.reading.read(1)).toBe(false);
-    conversation.reading.confirm(2);
+    expect(conversation.readState.unsavedMark).toBe(1);
+    expect(conversation.readState.read(1)).toBe(false);
+    conversation.readState.confirm(2);
     expect(conversation.unread).toBe(0);
-    expect(conversation.reading.unconfirmed).toBeUndefined();
+    expect(conversation.readState.unsavedMark).toBeUndefined();
   });
 
   test("ignores a response older than newer events", () => {
@@ -184,7 +184,7 @@ describe("a conversation", () => {
     conversation.update(row(1, 0), { from: "bob", text: "text 1", at: 1000 });
     expect(conversation.unread).toBe(1);
     expect(conversation.preview?.text).toBe("text 2");
-    conversation.reading.read(2);
+    conversation.readState.read(2);
     conversation.update(row(2, 1), undefined);
     expect(conversation.unread).toBe(0);
   });
@@ -256,8 +256,8 @@ describe("the rendered window", () => {
     const [reading, away] = [new VirtualWindow(), new VirtualWindow()];
     for (const rendered of [reading, away]) rendered.toEnd(100);
     for (let held = 101; held <= 2_000; held++) {
-      reading.grown(held, true);
-      away.grown(held, false);
+      reading.trim(held, { isAtEnd: true });
+      away.trim(held, { isAtEnd: false });
       expect(held - reading.first).toBeLessThanOrEqual(180);
     }
     expect(reading.isAtEnd).toBe(true);

@@ -92,7 +92,7 @@ function browser() {
     tabs.campaign("sound");
     tabs.show(shows);
     const attention = new NotificationPolicy(
-      { me: "ann", conversations: { with: conversation } },
+      { me: "ann", conversations: { getOrCreate: conversation } },
       tabs,
       preferences,
       clock.around,
@@ -187,7 +187,7 @@ describe("attention", () => {
       const loose = new BroadcastTabElection(channel, { ...clock.around, random: () => random });
       const conversation = () => ({ isMuted: false, myRead: 0 });
       const attention = new NotificationPolicy(
-        { me: "ann", conversations: { with: conversation } },
+        { me: "ann", conversations: { getOrCreate: conversation } },
         loose,
         { notifications: false, sound: true },
         clock.around,
@@ -437,7 +437,7 @@ describe("shared drafts", () => {
     expect(here.text()).toBe("hello");
   });
 
-  test("refused by the rate limit are sent again once it allows", async () => {
+  test("rejected by the rate limit are sent again once it allows", async () => {
     const { clock, kept, sent, all } = devices(0);
     const here = all[0]!;
     here.write("hello");

@@ -115,7 +115,7 @@ describe("the outbox", () => {
     const { outbox, timers, sent, refs, connect } = open();
     connect();
     outbox.add("bob", "one");
-    outbox.refuse(refs[0] ?? "", "rate_limited", 3);
+    outbox.reject(refs[0] ?? "", "rate_limited", 3);
     outbox.add("bob", "two");
     expect(sent).toEqual(["one"]);
     expect(timers.waits).toEqual([3000]);
@@ -130,7 +130,7 @@ describe("the outbox", () => {
     const { outbox, storage, sent, refs, connect } = open();
     connect();
     outbox.add("bob", "one");
-    outbox.refuse(refs[0] ?? "", "no_such_user");
+    outbox.reject(refs[0] ?? "", "no_such_user");
     expect(outbox.to("bob")).toMatchObject([{ state: "failed", code: "no_such_user" }]);
     outbox.add("bob", "two");
     outbox.disconnected();
@@ -163,7 +163,7 @@ describe("the outbox", () => {
     const { outbox, refs, connect } = open();
     connect();
     outbox.add("bob", "one");
-    outbox.refuse(refs[0] ?? "", "ref_reused");
+    outbox.reject(refs[0] ?? "", "ref_reused");
     outbox.retry(refs[0] ?? "");
     expect(refs).toHaveLength(2);
     expect(refs[1]).not.toBe(refs[0] ?? "");
@@ -223,7 +223,7 @@ class Limited {
     else this.#strikes = [...this.#strikes.filter((at) => now - at < 60_000), now];
     expect(this.#strikes.length).toBeLessThan(10);
     const answer = () =>
-      waitMs === 0 ? outbox.remove(ref) : outbox.refuse(ref, "rate_limited", Math.ceil(waitMs / 1_000));
+      waitMs === 0 ? outbox.remove(ref) : outbox.reject(ref, "rate_limited", Math.ceil(waitMs / 1_000));
     this.#timers.setTimeout(answer, 500);
     return true;
   }
@@ -286,11 +286,11 @@ describe("the outbox's pace", () => {
     outbox.on("limited", (seconds) => said.push(seconds));
     connect();
     outbox.add("bob", "one");
-    outbox.refuse(refs[0]!, "rate_limited", 3);
+    outbox.reject(refs[0]!, "rate_limited", 3);
     expect(said).toEqual([3]);
     timers.pass();
     expect(said).toEqual([3, 0]);
-    outbox.refuse(refs[1]!, "busy", 2);
+    outbox.reject(refs[1]!, "busy", 2);
     timers.pass();
     expect(said).toEqual([3, 0]);
   });
@@ -299,9 +299,9 @@ describe("the outbox's pace", () => {
     const { outbox, timers, sent, refs, connect } = open();
     connect();
     outbox.add("carol", "rejected");
-    outbox.refuse(refs[0]!, "blocked");
+    outbox.reject(refs[0]!, "blocked");
     outbox.add("bob", "limited");
-    outbox.refuse(refs[1]!, "rate_limited", 1);
+    outbox.reject(refs[1]!, "rate_limited", 1);
     timers.pass();
     outbox.remove(refs.at(-1)!);
     timers.now += 60_000;

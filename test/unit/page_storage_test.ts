@@ -359,7 +359,7 @@ function page(database: MemoryDatabase, server: { rows: () => object[]; messages
     return value();
   };
   const api = {
-    me: () => answer("me", () => "ann"),
+    fetchUsername: () => answer("me", () => "ann"),
     people: () => answer("people", () => ["bob"]),
     blocks: () => answer("blocks", () => []),
     unread: () => answer("unread", () => ({})),
@@ -385,7 +385,7 @@ function page(database: MemoryDatabase, server: { rows: () => object[]; messages
   const chat = createChat("ann", { api, connection: wire as never, outbox, cache });
   const seqs = () =>
     chat.conversations
-      .with("bob")
+      .getOrCreate("bob")
       .messages()
       .map(({ seq }) => seq);
   return { chat, cache, outbox, wire, asked, seqs };
@@ -467,7 +467,7 @@ describe("a page loaded again", () => {
     await settled();
     await settled();
     expect(chat.conversations.entries()).toEqual([]);
-    expect(chat.conversations.with("bob").messages()).toEqual([]);
+    expect(chat.conversations.getOrCreate("bob").messages()).toEqual([]);
     await cache.flush();
     await settled();
     expect([...(database.stores.get("rows")?.keys() ?? [])]).toEqual([]);

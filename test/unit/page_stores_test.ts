@@ -92,9 +92,9 @@ describe("the read state", () => {
     reading.update({ last_seq: 5, unread: 5, my_read_seq: 0, peer_read_seq: 0, peer_delivered_seq: 0 });
     expect(reading.read(2)).toBe(true);
     expect([reading.unread(count([1, 2, 3, 4, 5])), reading.unread(unloaded)]).toEqual([3, 5]);
-    expect([reading.read(5), reading.unread(unloaded), reading.unconfirmed]).toEqual([true, 0, 5]);
+    expect([reading.read(5), reading.unread(unloaded), reading.unsavedMark]).toEqual([true, 0, 5]);
     reading.confirm(5);
-    expect(reading.unconfirmed).toBeUndefined();
+    expect(reading.unsavedMark).toBeUndefined();
   });
 });
 
@@ -102,7 +102,7 @@ describe("the conversation store", () => {
   test("lists the newest first and counts unmuted unread messages, listed or not", () => {
     const store = new ConversationStore("ann", emptyOutbox());
     store.addPage([row("bob", 3, { unread: 2 }), row("carl", 9, { unread: 1, muted: true })], false);
-    store.setUnlistedUnread({ bob: 2, dora: 4 });
+    store.setUnreadCounts({ bob: 2, dora: 4 });
     expect(store.entries().map(({ peer }) => peer)).toEqual(["carl", "bob"]);
     expect(store.unread).toBe(6);
     store.readElsewhere("dora", 7);
@@ -181,7 +181,7 @@ describe("the line of new messages", () => {
   function opened() {
     const conversation = new Conversation("ann", "bob");
     conversation.load(range(1, 5), true);
-    conversation.reading.read(3);
+    conversation.readState.read(3);
     const divider = new UnreadDivider();
     divider.open(conversation);
     return { conversation, divider };
@@ -199,11 +199,11 @@ describe("the line of new messages", () => {
     divider.shown(5);
     conversation.receive(message(6));
     expect([divider.arrived(conversation, 6, false), divider.below(conversation)]).toEqual([true, 4]);
-    conversation.reading.read(6);
+    conversation.readState.read(6);
     conversation.receive(message(7));
     divider.arrived(conversation, 7, false);
     expect(divider.below(conversation)).toBe(7);
-    conversation.reading.read(7);
+    conversation.readState.read(7);
     conversation.receive(message(8));
     expect([divider.arrived(conversation, 8, true), divider.missed(conversation)]).toEqual([false, false]);
   });

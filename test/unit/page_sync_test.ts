@@ -44,7 +44,7 @@ class Server {
   texts: { from: string; text: string; ref?: string }[] = [];
   myRead = 0;
   asked: string[] = [];
-  me = async () => "ann";
+  fetchUsername = async () => "ann";
   people = async () => ["bob"];
   blocks = async (): Promise<string[]> => [];
   unread = async (): Promise<Record<string, number>> => ({});
@@ -111,7 +111,7 @@ async function open() {
   const chat = createChat("ann", { api: server, connection: wire as never, outbox });
   const texts = () =>
     chat.conversations
-      .with("bob")
+      .getOrCreate("bob")
       .messages()
       .map(({ text }) => text);
   return { server, wire, outbox, chat, texts };
@@ -219,25 +219,25 @@ describe("the page's model", () => {
     server.says("bob", "written while blocked");
     wire.emit("frame", { type: "sync" });
     await settled();
-    expect([chat.conversations.with("bob").unread, missed]).toEqual([1, []]);
+    expect([chat.conversations.getOrCreate("bob").unread, missed]).toEqual([1, []]);
   });
 
-  test("mutes at once, does not count unread messages then, and reverts when the server refuses", async () => {
+  test("mutes at once, does not count unread messages then, and reverts when the server rejects it", async () => {
     const { server, wire, chat } = await open();
     server.says("bob", "one");
     wire.greet();
     await settled();
     expect(chat.conversations.unread).toBe(1);
     const muting = chat.people.mute("bob", true);
-    expect([chat.conversations.with("bob").isMuted, chat.conversations.unread]).toEqual([true, 0]);
+    expect([chat.conversations.getOrCreate("bob").isMuted, chat.conversations.unread]).toEqual([true, 0]);
     await muting;
     wire.emit("frame", { type: "sync" });
     await settled();
     wire.emit("frame", server.says("bob", "two"));
-    expect([chat.conversations.with("bob").unread, chat.conversations.unread]).toEqual([2, 0]);
+    expect([chat.conversations.getOrCreate("bob").unread, chat.conversations.unread]).toEqual([2, 0]);
     server.refuses = true;
     expect(await chat.people.mute("bob", false).catch(() => "refused")).toBe("refused");
-    expect(chat.conversations.with("bob").isMuted).toBeTrue();
+    expect(chat.conversations.getOrCreate("bob").isMuted).toBeTrue();
   });
 
   describe("with a long list", () => {
@@ -263,8 +263,8 @@ describe("the page's model", () => {
       server.asked = [];
       const change = (index: number) => Object.assign(rows[index]!, { muted: true, unread: 0, peer_read_seq: 5 });
       const seen = (index: number) => {
-        const { isMuted, unread, reading } = chat.conversations.with(`p${index}`);
-        return [isMuted, unread, reading.peerRead];
+        const { isMuted, unread, readState } = chat.conversations.getOrCreate(`p${index}`);
+        return [isMuted, unread, readState.peerRead];
       };
       return { ...page, rows, change, seen };
     }
@@ -363,7 +363,7 @@ describe("the page's model", () => {
     await settled();
     chat.conversations.show("bob");
     await settled();
-    const bob = chat.conversations.with("bob");
+    const bob = chat.conversations.getOrCreate("bob");
     expect([bob.firstSeq, bob.reachesUnread]).toEqual([351, false]);
     await chat.loader.reachUnread("bob");
     expect([bob.firstSeq <= 100, bob.reachesUnread, bob.firstAfter(100)]).toEqual([true, true, 101]);
@@ -376,7 +376,7 @@ describe("the page's model", () => {
     far.chat.conversations.show("bob");
     await settled();
     await far.chat.loader.reachUnread("bob");
-    expect(far.chat.conversations.with("bob").firstSeq).toBeGreaterThan(3_700);
+    expect(far.chat.conversations.getOrCreate("bob").firstSeq).toBeGreaterThan(3_700);
   });
 
   test("knows deleted and blocked peers", async () => {
@@ -385,19 +385,19 @@ describe("the page's model", () => {
     wire.greet();
     chat.conversations.show("bob");
     await settled();
-    expect(chat.conversations.with("bob").isBlocked).toBe(true);
+    expect(chat.conversations.getOrCreate("bob").isBlocked).toBe(true);
     server.says("bob", "unblocked");
     wire.emit("frame", { type: "sync" });
     await settled();
-    expect([chat.conversations.with("bob").isBlocked, chat.conversations.with("bob").isPeerDeleted]).toEqual([
-      false,
-      false,
-    ]);
+    expect([
+      chat.conversations.getOrCreate("bob").isBlocked,
+      chat.conversations.getOrCreate("bob").isPeerDeleted,
+    ]).toEqual([false, false]);
     const { conversations } = server;
     server.conversations = async () => (await conversations()).map((row) => Object.assign(row, { gone: true }));
     wire.emit("frame", { type: "sync" });
     await settled();
-    expect(chat.conversations.with("bob").isPeerDeleted).toBe(true);
+    expect(chat.conversations.getOrCreate("bob").isPeerDeleted).toBe(true);
   });
 
   test("settles a pending message that history already has", async () => {
@@ -415,10 +415,10 @@ describe("the page's model", () => {
     chat.conversations.show("BOB");
     chat.sync.write("BOB", "hello");
     wire.greet();
-    outbox.refuse(outbox.to("BOB")[0]?.ref ?? "", "bad_request");
+    outbox.reject(outbox.to("BOB")[0]?.ref ?? "", "bad_request");
     server.says("bob", "hi");
     await chat.sync.resume();
-    const bob = chat.conversations.with("BOB");
+    const bob = chat.conversations.getOrCreate("BOB");
     expect(bob.peer).toBe("bob");
     expect(shownMessages(chat, bob, { first: 1, last: Infinity, isAtEnd: true }).map(({ text }) => text)).toEqual([
       "hi",
@@ -436,7 +436,7 @@ describe("the page's model", () => {
     const ref = outbox.add("bob", "pending")?.ref ?? "";
     server.texts.push({ from: "bob", text: "second", ref });
     wire.emit("frame", server.frame(3));
-    const bob = chat.conversations.with("bob");
+    const bob = chat.conversations.getOrCreate("bob");
     const shown = shownMessages(chat, bob, { first: 1, last: Infinity, isAtEnd: true });
     expect(shown.map(({ text }) => text)).toEqual(["mine", "first", "second", "pending"]);
     expect(new Set(shown.map(({ key }) => key)).size).toBe(4);
@@ -482,7 +482,7 @@ describe("the page's model", () => {
     expect(watched().at(-1)).toEqual(["bob", "dora"]);
   });
 
-  test("sends a read mark again that the rate limit refused, and not the users watched long before", async () => {
+  test("sends a read mark again that the rate limit rejected, and not the users watched long before", async () => {
     const { server, wire, chat } = await open();
     server.says("bob", "one");
     wire.greet();

@@ -110,7 +110,7 @@ describe("the translations", () => {
     for (const { name, text } of scripts) {
       const code = text.replace(/\/\*[^]*?\*\/|^\s*\/\/.*$| \/\/ .*$/gm, "");
       // What developers are told is English.
-      const shown = code.replace(/\b(?:new \w*(?:Error|Exception|SignedOut|Limited|Refused)|super)\([^;]*;/g, "");
+      const shown = code.replace(/\b(?:new \w*(?:Error|Exception|SignedOut|Limited|Rejected)|super)\([^;]*;/g, "");
       for (const [literal] of shown.matchAll(/"[^"\n]*"|`[^`\n]*`/g)) {
         // Two words in a row, or one with a capital that is not alone: what people read, and no selector or type has.
         const spoken = /(?:^.|\s)\p{L}{2,} \p{Ll}{2,}(?: \p{Ll}+|[.,!?…]|.$)|^.\p{Lu}.*[.!?…].$/u.test(literal);

@@ -96,7 +96,7 @@ export class Page {
   }
 
   conversation(peer: string): Conversation {
-    return this.chat.conversations.with(peer);
+    return this.chat.conversations.getOrCreate(peer);
   }
 
   /** @returns false when too many messages are pending */
@@ -182,7 +182,7 @@ export class Page {
 
   #api() {
     return {
-      me: async () => (await this.#get<{ username: string }>("/me")).username,
+      fetchUsername: async () => (await this.#get<{ username: string }>("/me")).username,
       blocks: async () => [],
       unread: async () => ({}), // only pages with many conversations need it
       mute: async () => {}, // not used in these runs

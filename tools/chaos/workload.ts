@@ -195,7 +195,7 @@ export class Workload {
     for (const ref of page.pending.keys()) this.#history.add({ e: "unsent", page: page.name, ref });
     for (const peer of this.peersOf(page.user)) {
       const conversation = page.conversation(peer);
-      for (let i = 0; i < SCROLLS && conversation.isLoaded && !conversation.isComplete; i++)
+      for (let i = 0; i < SCROLLS && conversation.isLoaded && !conversation.reachesStart; i++)
         await page.chat.loader.loadOlder(peer);
       const rows = conversation.messages().map(({ seq, text }) => [seq, hashOf(text)] as const);
       const { unread, firstSeq } = conversation;

@@ -3,7 +3,7 @@
 import { cloneTemplate, find, renderList, setAvatar, setText } from "../util/dom.js";
 import { t } from "../util/translate.js";
 import { announce, showFieldErrors } from "./announce.js";
-import { explain, isRefusal, send } from "./requests.js";
+import { explain, isRejection, send } from "./requests.js";
 
 class BlockedPeople extends HTMLElement {
   /** @type {HTMLInputElement} */
@@ -40,7 +40,7 @@ class BlockedPeople extends HTMLElement {
       this.#input.value = "";
       announce(find(this, ".done"), () => t("blocked_done", { name: blocked }));
     } catch (error) {
-      const isUnknown = isRefusal(error, "no_such_user") || isRefusal(error, "bad_name");
+      const isUnknown = isRejection(error, "no_such_user") || isRejection(error, "bad_name");
       showFieldErrors([[this.#input, isUnknown ? () => t("no_such_person", { name }) : explain(error)]]);
     }
   }

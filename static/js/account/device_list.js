@@ -4,7 +4,7 @@ import { cloneTemplate, find, renderList, setText } from "../util/dom.js";
 import { ago, fullTime, onTimeFormatChange } from "../util/time.js";
 import { t } from "../util/translate.js";
 import { announce } from "./announce.js";
-import { explain, isRefusal, send } from "./requests.js";
+import { explain, isRejection, send } from "./requests.js";
 
 /**
  * @typedef {object} Device a session
@@ -54,7 +54,7 @@ class DeviceList extends HTMLElement {
     try {
       ({ ended } = await send(path, {}));
     } catch (error) {
-      if (!isRefusal(error, "not_found")) {
+      if (!isRejection(error, "not_found")) {
         announce(find(this, ".error"), explain(error));
         this.#isBusy = false;
         return;

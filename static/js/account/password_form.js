@@ -3,7 +3,7 @@
 import { addPasswordToggle, find } from "../util/dom.js";
 import { t } from "../util/translate.js";
 import { announce, showFieldErrors } from "./announce.js";
-import { explain, isRefusal, send } from "./requests.js";
+import { explain, isRejection, send } from "./requests.js";
 
 class PasswordForm extends HTMLElement {
   /** @type {HTMLFormElement} */
@@ -35,7 +35,7 @@ class PasswordForm extends HTMLElement {
       announce(find(this, ".done"), () => t("password_changed"));
       document.dispatchEvent(new Event("sessionschange"));
     } catch (error) {
-      showFieldErrors([[isRefusal(error, "bad_password") ? this.#new : this.#old, explain(error)]]);
+      showFieldErrors([[isRejection(error, "bad_password") ? this.#new : this.#old, explain(error)]]);
     }
     this.#isBusy = false;
   }

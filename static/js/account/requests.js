@@ -1,7 +1,7 @@
 /** Requests of the account page: an ended session leaves the page, other failures become messages. */
 
 import { eraseOfflineCopies, rememberedName, rememberEndedSession } from "../store/browser_storage.js";
-import { failureText, get, post, Refused, SignedOut } from "../sync/api.js";
+import { failureText, get, post, Rejected, SignedOut } from "../sync/api.js";
 
 /**
  * @typedef {object} Me
@@ -49,9 +49,9 @@ function leave() {
   return leaving;
 }
 
-/** Whether the server refused with this error code. @param {unknown} error @param {string} code */
-export function isRefusal(error, code) {
-  return error instanceof Refused && error.message === code;
+/** Whether the server rejected a request with this error code. @param {unknown} error @param {string} code */
+export function isRejection(error, code) {
+  return error instanceof Rejected && error.message === code;
 }
 
 /** An error's message as a function, so that it follows later changes of language. @param {unknown} error */

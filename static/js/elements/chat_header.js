@@ -57,7 +57,7 @@ export class ChatHeader extends HTMLElement {
     status.classList.toggle("live", typing || presence?.online === true);
     const text = typing ? t("typing") : presenceText(presence);
     // An unknown presence keeps its space, so that the name does not move when it arrives.
-    const { isPeerDeleted, isBlocked } = chat.conversations.with(name);
+    const { isPeerDeleted, isBlocked } = chat.conversations.getOrCreate(name);
     status.hidden = notes || this.#isUnknown || isPeerDeleted || isBlocked || (presence !== undefined && text === "");
     setText(status, text);
     this.#showMuted();
@@ -81,7 +81,7 @@ export class ChatHeader extends HTMLElement {
     const name = this.#name;
     if (!chat || name === undefined) return;
     find(this, ".more").hidden = name === chat.me || name !== chat.conversations.open;
-    const { isBlocked, isMuted } = chat.conversations.with(name);
+    const { isBlocked, isMuted } = chat.conversations.getOrCreate(name);
     setText(find(document, "#options .mute"), t(isMuted ? "unmute" : "mute"));
     find(document, "#options .block").hidden = isBlocked;
   }

@@ -13,7 +13,7 @@ import { ScrollAnchor, VirtualWindow } from "./thread_viewport.js";
 
 const AT_END_PX = 40;
 const NEAR_PX = 800;
-/** Opening at unread messages shows this fraction of read ones above the divider "New messages". */
+/** When a conversation opens at unread messages, the divider is at this fraction of the viewport's height. */
 const DIVIDER_AT = 0.25;
 const ANNOUNCED_MAX = 5;
 /** With fewer loaded messages above the window, more history is fetched. */
@@ -46,7 +46,7 @@ export class ChatThread extends HTMLElement {
     this.#chat = chat;
     chat.conversations.on("conversation", (peer) => this.#isShown(peer) && this.render());
     chat.conversations.on("arrived", (message) => {
-      if (this.#isShown(message.from)) this.#arrived(chat.conversations.with(message.from), message);
+      if (this.#isShown(message.from)) this.#arrived(chat.conversations.getOrCreate(message.from), message);
     });
     this.#scroller.addEventListener("scroll", () => this.#afterLayout(), { passive: true });
     chat.conversations.on("replied", (peer) => {
@@ -92,7 +92,7 @@ export class ChatThread extends HTMLElement {
   }
 
   /** Shows a placeholder while the peer's name is resolved. */
-  expect() {
+  showPlaceholder() {
     find(this, ".skeleton").hidden = false;
   }
 
@@ -138,7 +138,7 @@ export class ChatThread extends HTMLElement {
     if (settling) this.#open(conversation);
     else {
       if (this.#divider.missed(conversation)) this.#scrollsToNew = this.#isAtEnd; // otherwise sticking to the end would scroll past it
-      this.#virtualWindow.grown(newest, this.#isAtEnd && !this.#scrollsToNew);
+      this.#virtualWindow.trim(newest, { isAtEnd: this.#isAtEnd && !this.#scrollsToNew });
     }
     if (this.#virtualWindow.last < conversation.firstSeq) this.#virtualWindow.toEnd(newest); // reloaded
     const shown = shownMessages(chat, conversation, this.#virtualWindow);
@@ -160,7 +160,7 @@ export class ChatThread extends HTMLElement {
   }
 
   get #conversation() {
-    return this.#peer === undefined ? undefined : this.#chat?.conversations.with(this.#peer);
+    return this.#peer === undefined ? undefined : this.#chat?.conversations.getOrCreate(this.#peer);
   }
 
   /**

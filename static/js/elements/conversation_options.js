@@ -30,7 +30,7 @@ async function mute(chat, name, options) {
   options.hidePopover();
   setText(error, "");
   try {
-    await chat.people.mute(name, !chat.conversations.with(name).isMuted);
+    await chat.people.mute(name, !chat.conversations.getOrCreate(name).isMuted);
   } catch (failure) {
     setText(error, failureText(failure));
     if (chat.conversations.open === name) options.showPopover();

@@ -26,7 +26,7 @@ class InviteLink extends HTMLElement {
 
   /** Shows the element to admins only; the role may have changed since the page loaded. */
   async #updateVisibility() {
-    const { admin = false } = await api.account().catch(() => ({ admin: !this.hidden }));
+    const { admin = false } = await api.fetchAccount().catch(() => ({ admin: !this.hidden }));
     this.hidden = !admin;
   }
 

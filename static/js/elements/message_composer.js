@@ -72,7 +72,7 @@ export class MessageComposer extends HTMLElement {
   /** Replaces the field by an explanation when the peer is deleted or blocked. */
   #renderClosed() {
     if (!this.#chat || this.#peer === undefined) return;
-    const { isPeerDeleted, isBlocked } = this.#chat.conversations.with(this.#peer);
+    const { isPeerDeleted, isBlocked } = this.#chat.conversations.getOrCreate(this.#peer);
     const closed = find(this, ".closed");
     const name = this.#peer;
     closed.hidden = !isPeerDeleted && !isBlocked;
@@ -100,7 +100,7 @@ export class MessageComposer extends HTMLElement {
     const value = drafts?.of(peer) ?? "";
     this.#text.value = value; // moves the caret to the end
     // Text added by another device does not move the caret of a user who is writing, or who placed it within the text.
-    const isInUse = selectionStart < before.length || drafts?.isTyped(peer) === true;
+    const isInUse = selectionStart < before.length || drafts?.isBeingTyped(peer) === true;
     if (isInUse && before !== "" && value.startsWith(before))
       this.#text.setSelectionRange(selectionStart, selectionEnd);
     this.render();

@@ -83,9 +83,8 @@ function code({ text, code: kind, language: codeLanguage }) {
 }
 
 /**
- * Whether a part is a link that is safe to follow. Of this server only the chat page is: a link to /logout, for example, would
- * sign the user out.
- *
+ * Whether a part is a link that is safe to follow. On this server, only links to the chat page are: a link to /logout would sign
+ * the user out.
  * @param {Part} part
  */
 function isSafeLink({ href }) {

@@ -38,15 +38,15 @@ export function group(messages, newFrom) {
   /** @type {Item<M>[]} */
   const items = [];
   const isNew = (/** @type {M} */ { seq }) => seq !== undefined && seq === newFrom;
-  let day = "";
+  let previousDay = "";
   for (const [index, message] of messages.entries()) {
     const before = messages[index - 1];
     const after = messages[index + 1];
-    const today = dayKey(message.at);
+    const day = dayKey(message.at);
     // A pending message has this device's time, which must not cause a day divider for an earlier day.
-    if (today > day) {
-      items.push({ kind: "day", key: today, at: message.at });
-      day = today;
+    if (day > previousDay) {
+      items.push({ kind: "day", key: day, at: message.at });
+      previousDay = day;
     }
     if (isNew(message)) items.push({ kind: "new", key: "new" });
     items.push({

@@ -13,7 +13,7 @@ import { nameKey } from "../util/names.js";
 /**
  * Knows what a user's tabs in one browser show, and elects the tab that notifies.
  * @typedef {object} TabElection
- * @property {() => Promise<{ visible: boolean, shown: Set<string> }>} views whether any tab is visible, and the name keys of the conversations on screen
+ * @property {() => Promise<{ visible: boolean, shown: Set<string> }>} views whether any tab is visible, and the name keys of the conversations on screen. Without Web Locks, only this tab's view is known
  * @property {(role: "notify" | "sound", messageId: string) => Promise<boolean>} isElected whether this tab notifies of this message
  */
 
@@ -36,7 +36,7 @@ export class NotificationPolicy extends Emitter {
   #env;
 
   /**
-   * @param {{ me: string, conversations: { with: (peer: string) => { isMuted: boolean, myRead: number } } }} chat
+   * @param {{ me: string, conversations: { getOrCreate: (peer: string) => { isMuted: boolean, myRead: number } } }} chat
    * @param {TabElection} election
    * @param {{ notifications: boolean, sound: boolean }} preferences read at the time of each message
    * @param {{ setTimeout: (run: () => void, ms: number) => unknown, now: () => number }} [env]
@@ -80,7 +80,7 @@ export class NotificationPolicy extends Emitter {
 
   /** Whether the message is unread and its conversation not muted. @param {NewMessage} message */
   #isUnread({ from, seq }) {
-    const { isMuted, myRead } = this.#chat.conversations.with(from);
+    const { isMuted, myRead } = this.#chat.conversations.getOrCreate(from);
     return !isMuted && myRead < seq;
   }
 

@@ -35,8 +35,8 @@ export function startNotifications(chat) {
   election.campaign("notify");
   void unlockSound(sound).then(() => election.campaign("sound"));
   followUnread(chat, systemNotifications);
-  const switches = startSettings(preferences, systemNotifications);
-  const ask = startPrompt(preferences, systemNotifications, switches);
+  const renderSettings = startSettings(preferences, systemNotifications);
+  const showPrompt = startPrompt(preferences, systemNotifications, { onAnswer: renderSettings });
 
   return {
     /** @param {import("./notification_policy.js").NewMessage} message */
@@ -44,7 +44,7 @@ export function startNotifications(chat) {
       if (!(await chat.loader.isMuted(message.from))) policy.messageArrived(message);
     },
     /** The user has sent a message. */
-    sent: () => ask(),
+    sent: () => showPrompt(),
     /** The session is over. */
     end: () => {
       clearBadge();
@@ -96,7 +96,7 @@ function followUnread(chat, systemNotifications) {
   const follow = () => {
     const { unread } = chat.conversations;
     if (!chat.conversations.isListLoaded || unread === before) return;
-    if (unread < before) void systemNotifications.close((peer) => chat.conversations.with(peer).unread === 0);
+    if (unread < before) void systemNotifications.close((peer) => chat.conversations.getOrCreate(peer).unread === 0);
     before = unread;
     if (unread > 0) navigator.setAppBadge?.(unread).catch(() => {});
     else clearBadge();
@@ -144,24 +144,24 @@ function startSettings(preferences, systemNotifications) {
  * Sets up the notification prompt. Returns a function that shows it if the user has not decided.
  * @param {NotificationPreferences} preferences
  * @param {SystemNotifications} systemNotifications
- * @param {() => void} onanswer
+ * @param {{ onAnswer: () => void }} options
  */
-function startPrompt(preferences, systemNotifications, onanswer) {
-  const line = find(document, ".ask-notifications");
+function startPrompt(preferences, systemNotifications, { onAnswer }) {
+  const prompt = find(document, ".ask-notifications");
   /** @param {boolean} wanted */
   const answer = async (wanted) => {
-    line.hidden = true;
+    prompt.hidden = true;
     if (!isTouch()) find(document, "message-composer").focusText();
     const allowed = wanted && (await systemNotifications.requestPermission());
     preferences.set({ notifications: allowed });
-    onanswer();
+    onAnswer();
   };
-  find(line, ".yes").addEventListener("click", () => void answer(true));
-  find(line, ".no").addEventListener("click", () => void answer(false));
+  find(prompt, ".yes").addEventListener("click", () => void answer(true));
+  find(prompt, ".no").addEventListener("click", () => void answer(false));
   addEventListener("storage", () => {
-    if (!preferences.isUndecided) line.hidden = true;
+    if (!preferences.isUndecided) prompt.hidden = true;
   });
   return () => {
-    line.hidden = !preferences.isUndecided;
+    prompt.hidden = !preferences.isUndecided;
   };
 }

@@ -28,7 +28,7 @@ const MAX_GAP = 400;
 
 export class Conversation {
   #window = new MessageWindow();
-  reading = new ReadState();
+  readState = new ReadState();
   #lastSeq = 0;
   /** Whether the server has sent this conversation's row. */
   hasRow = false;
@@ -58,7 +58,7 @@ export class Conversation {
   }
 
   /** Whether the window reaches back to the first message. */
-  get isComplete() {
+  get reachesStart() {
     return this.#window.reachesStart;
   }
 
@@ -77,11 +77,11 @@ export class Conversation {
   }
 
   get myRead() {
-    return this.reading.mine;
+    return this.readState.mine;
   }
 
   get unread() {
-    return this.isBlocked ? 0 : this.reading.unread((after, to) => this.#countPeer(after, to));
+    return this.isBlocked ? 0 : this.readState.unread((after, to) => this.#countPeer(after, to));
   }
 
   /** The newest message, for the list. @returns {Preview | undefined} */
@@ -106,9 +106,9 @@ export class Conversation {
       muted: this.isMuted,
       blocked: this.isBlocked,
       gone: this.isPeerDeleted,
-      peer_read_seq: this.reading.peerRead,
-      peer_delivered_seq: this.reading.peerDelivered,
-      my_read_seq: this.reading.confirmed,
+      peer_read_seq: this.readState.peerRead,
+      peer_delivered_seq: this.readState.peerDelivered,
+      my_read_seq: this.readState.confirmed,
     };
   }
 
@@ -137,7 +137,7 @@ export class Conversation {
 
   /** Whether the window contains the first unread message and one before it, or nothing is unread. */
   get reachesUnread() {
-    if (this.isComplete || this.me === this.peer || this.firstSeq <= this.myRead) return true;
+    if (this.reachesStart || this.me === this.peer || this.firstSeq <= this.myRead) return true;
     if (this.hasRow) return this.unread === 0;
     return this.#window.messages.every((message) => message.from === this.me); // a user who wrote all of these has read what preceded them
   }
@@ -164,28 +164,28 @@ export class Conversation {
    */
   markOf({ seq }) {
     if (this.peer === this.me) return "sent"; // notes to oneself have no other reader
-    if (seq <= this.reading.peerRead) return "read";
-    return seq <= this.reading.peerDelivered ? "delivered" : "sent";
+    if (seq <= this.readState.peerRead) return "read";
+    return seq <= this.readState.peerDelivered ? "delivered" : "sent";
   }
 
   /**
    * Replaces the window by the newest page, oldest message first.
    * @param {Message[]} page
-   * @param {boolean} isComplete whether no message precedes it
+   * @param {boolean} reachesStart whether no message precedes it
    */
-  load(page, isComplete) {
+  load(page, reachesStart) {
     const last = page.at(-1);
     if (last) this.#raiseLastSeq(last);
-    this.#window.load(page, isComplete);
+    this.#window.load(page, reachesStart);
   }
 
   /**
    * Adds the page before the window.
    * @param {Message[]} page
-   * @param {boolean} isComplete whether no message precedes it
+   * @param {boolean} reachesStart whether no message precedes it
    */
-  prepend(page, isComplete) {
-    this.#window.prepend(page, isComplete);
+  prepend(page, reachesStart) {
+    this.#window.prepend(page, reachesStart);
   }
 
   /**
@@ -198,7 +198,7 @@ export class Conversation {
     const known = this.#lastSeq;
     const isNew = message.seq > known;
     const isFilling = this.isLoaded && message.seq > this.contiguousSeq && !this.#window.at(message.seq);
-    if (message.from !== this.me && (isNew || isFilling)) this.reading.received(message.seq);
+    if (message.from !== this.me && (isNew || isFilling)) this.readState.received(message.seq);
     this.#raiseLastSeq(message);
     if (!this.isLoaded) return { isNew, hasGap: message.seq > known + 1 };
     this.#window.add(message);
@@ -241,7 +241,7 @@ export class Conversation {
       this.#lastSeq = row.last_seq;
       if (preview) this.#preview = preview;
     }
-    this.reading.update(row);
+    this.readState.update(row);
   }
 
   /** @param {Message} message */

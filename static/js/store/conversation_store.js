@@ -66,7 +66,7 @@ export class ConversationStore extends Emitter {
   }
 
   /** The conversation with a user; an empty one when there is none yet. @param {string} peer */
-  with(peer) {
+  getOrCreate(peer) {
     const key = nameKey(peer);
     let conversation = this.#conversations.get(key);
     if (!conversation) this.#conversations.set(key, (conversation = new Conversation(this.#me, peer)));
@@ -95,7 +95,7 @@ export class ConversationStore extends Emitter {
    */
   entries() {
     const newest = this.#outbox.newest();
-    for (const pending of newest.values()) this.with(pending.peer);
+    for (const pending of newest.values()) this.getOrCreate(pending.peer);
     /** @type {(ListEntry & { at: number })[]} */
     const entries = [];
     for (const [key, conversation] of this.#conversations) {
@@ -127,7 +127,7 @@ export class ConversationStore extends Emitter {
   /** @param {string} peer */
   changed(peer) {
     this.emitSoon("list");
-    this.emitSoon("conversation", this.with(peer).peer);
+    this.emitSoon("conversation", this.getOrCreate(peer).peer);
   }
 
   /**
@@ -148,7 +148,7 @@ export class ConversationStore extends Emitter {
    * @param {Message} message
    */
   receive(peer, message) {
-    const { isNew, hasGap } = this.with(peer).receive(message);
+    const { isNew, hasGap } = this.getOrCreate(peer).receive(message);
     if (isNew && message.from === this.#me) this.emit("replied", peer);
     else if (isNew) this.emit("arrived", message);
     this.changed(peer);
@@ -157,7 +157,7 @@ export class ConversationStore extends Emitter {
 
   /** Applies the server's row of a conversation. @param {StableRow} row */
   applyRow(row) {
-    const conversation = this.with(row.peer);
+    const conversation = this.getOrCreate(row.peer);
     conversation.peer = row.peer; // as its owner spells it, not as the URL did
     const { last } = row;
     conversation.update(
@@ -194,7 +194,7 @@ export class ConversationStore extends Emitter {
   }
 
   /** @param {Record<string, number>} counts of all conversations with unread messages, by peer */
-  setUnlistedUnread(counts) {
+  setUnreadCounts(counts) {
     this.#unlistedUnread = new Map(Object.entries(counts).map(([peer, unread]) => [nameKey(peer), unread]));
     this.emitSoon("list");
   }
@@ -202,7 +202,7 @@ export class ConversationStore extends Emitter {
   /** The user read a conversation on another device. @param {string} peer @param {number} seq */
   readElsewhere(peer, seq) {
     this.#unlistedUnread.delete(nameKey(peer));
-    this.update(peer, (conversation) => conversation.reading.confirm(seq));
+    this.update(peer, (conversation) => conversation.readState.confirm(seq));
   }
 
   /** Drops a conversation. @param {Conversation} conversation */

@@ -115,7 +115,7 @@ export class Drafts extends Emitter {
   }
 
   /** Whether the user is typing in this draft now. @param {string} peer */
-  isTyped(peer) {
+  isBeingTyped(peer) {
     return this.#lastTyped.key === nameKey(peer) && this.#now() - this.#lastTyped.at < TYPING_MS;
   }
 
@@ -162,7 +162,7 @@ export class Drafts extends Emitter {
     const mine = this.#texts.get(key);
     if (mine && mine.at >= draft.at) return false;
     // Nothing is lost if the field here is empty or the other text only adds to it.
-    if (mine?.text && this.isTyped(mine.peer) && !draft.text.startsWith(mine.text)) {
+    if (mine?.text && this.isBeingTyped(mine.peer) && !draft.text.startsWith(mine.text)) {
       this.#setAndSave({ ...origin(mine), peer: mine.peer, text: mine.text, at: draft.at + 1 }); // the user is typing here, so this version is newer whatever the clocks say
       return false;
     }

@@ -1,7 +1,4 @@
-/**
- * A contiguous range of a conversation's messages, which may lie anywhere in its history, and messages received ahead of it.
- * Every message of a conversation is here and nowhere else.
- */
+/** A contiguous range of loaded messages, and those received ahead of it. It is the only store of loaded messages. */
 
 /** @import { Message } from "./conversation.js" */
 

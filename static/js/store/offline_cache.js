@@ -1,6 +1,6 @@
 /**
  * Caches the newest conversations and messages in IndexedDB, so that the page is readable offline and before the server
- * responds. Written in batches when the page is idle; the server's data always replace it.
+ * responds. Written in batches when the page is idle; the server's data always replaces it.
  */
 
 import { nameKey } from "../util/names.js";
@@ -32,7 +32,7 @@ const CONVERSATIONS = 30;
 const MESSAGES = 200;
 /** Changes are batched this long. */
 const GATHER_MS = 1_000;
-/** A new page waits before it fetches messages of unopened conversations. */
+/** After a write, waits this long, up to twice, before it fetches messages of unopened conversations. */
 const CATCH_UP_MS = 3_000;
 
 export class OfflineCache {
@@ -106,7 +106,7 @@ export class OfflineCache {
   }
 
   /**
-   * Relabels the cache with a new epoch after the server confirmed that its data match.
+   * Relabels the cache with a new epoch after the server confirmed that its data matches.
    * @param {string} epoch
    */
   async adopt(epoch) {

@@ -1,6 +1,6 @@
 /**
- * What one user has in this browser: an IndexedDB database, and in it records that survive closing the page. Where a browser
- * lacks or forbids IndexedDB, reads find nothing and writes return false.
+ * One user's IndexedDB database, and record stores that survive closing the page. Where a browser lacks or forbids IndexedDB,
+ * reads find nothing and writes return false.
  */
 
 import { keysOf } from "./browser_storage.js";
@@ -14,7 +14,7 @@ import { keysOf } from "./browser_storage.js";
  * @property {unknown} [value] absent: the record is deleted
  */
 
-/** The part that stores depend on. @typedef {Pick<OfflineDatabase, "canOpen" | "entries" | "get" | "write">} Database */
+/** What the stores need of a database. @typedef {Pick<OfflineDatabase, "canOpen" | "entries" | "get" | "write">} Database */
 
 const VERSION = 1;
 /** Safari sometimes never answers the first `open`. */
@@ -177,7 +177,7 @@ function completion(transaction) {
 }
 
 /**
- * What stores of records offer to those that fill them.
+ * The interface of a record store, as `Outbox` and `Drafts` use it.
  * @template T
  * @typedef {object} RecordStore
  * @property {() => T[] | Promise<T[]>} load
@@ -208,7 +208,7 @@ export class OfflineStore {
   #isWiped = false;
 
   /**
-   * @param {{ storage: SafeStorage, database: Database }} places
+   * @param {{ storage: SafeStorage, database: Database }} backends
    * @param {string} store object store in IndexedDB
    * @param {string} prefix of the keys in `localStorage`
    * @param {(key: string, record: any) => boolean} isRecord other records are ignored

@@ -26,7 +26,7 @@ export class ReadState {
   }
 
   /** The user's mark if the server has not confirmed it. */
-  get unconfirmed() {
+  get unsavedMark() {
     return this.#mine > this.#confirmed ? this.#mine : undefined;
   }
 

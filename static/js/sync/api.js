@@ -41,14 +41,14 @@ export class Limited extends Error {
   }
 }
 
-/** The server refused; `message` is its error code. */
-export class Refused extends Error {}
+/** The server rejected; `message` is its error code. */
+export class Rejected extends Error {}
 
 /**
  * The signed-in user and whether they are an admin.
- * @returns {Promise<{ username: string, admin?: true }>}
+ * @returns {Promise<{ username: string, admin: boolean }>}
  */
-export function account() {
+export function fetchAccount() {
   return get("/me");
 }
 
@@ -62,8 +62,8 @@ export async function acceptsSockets() {
 }
 
 /** The signed-in user's name. @returns {Promise<string>} */
-export async function me() {
-  const { username } = await account();
+export async function fetchUsername() {
+  const { username } = await fetchAccount();
   return username;
 }
 
@@ -95,7 +95,7 @@ export function unread(me) {
 }
 
 /**
- * A page of a conversation's messages, oldest first; with a blocked peer, those from before. Does not mark them as read.
+ * A page of a conversation's messages, oldest first; with a blocked peer, those from before the block. Does not mark them as read.
  * @param {string} me
  * @param {string} peer
  * @param {{ limit: number, before?: number, after?: number }} page
@@ -197,13 +197,13 @@ export async function request(path, options) {
   const code = isJson ? (await response.json().catch(() => undefined))?.error?.code : undefined;
   if (!code && status < 500) throw new Intercepted(`${status} ${url}`);
   if (status === 401) throw new SignedOut(path);
-  throw new Refused(code ?? "unknown");
+  throw new Rejected(code ?? "unknown");
 }
 
 /** The text for the error of a request. @param {unknown} error */
 export function failureText(error) {
   if (error instanceof Limited) return t("too_many_tries", { wait: waitText(error.seconds) });
-  if (error instanceof Refused) return errorText(error.message);
+  if (error instanceof Rejected) return errorText(error.message);
   return t(error instanceof Intercepted ? "trouble_intercepted" : "no_connection");
 }
 

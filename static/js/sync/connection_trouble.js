@@ -35,7 +35,7 @@ export class ConnectionTrouble extends Emitter {
   /**
    * @param {string} me
    * @param {{
-   *   api: Pick<import("../chat_model.js").Api, "me" | "acceptsSockets">,
+   *   api: Pick<import("../chat_model.js").Api, "fetchUsername" | "acceptsSockets">,
    *   connection: import("./connection.js").Connection,
    * }} parts
    */
@@ -65,7 +65,7 @@ export class ConnectionTrouble extends Emitter {
 
   /** Ends the connection if the session has ended or another user has signed in. Rejects when the server does not respond. */
   async checkIdentity() {
-    if ((await this.#api.me()) !== this.#me) this.#connection.end();
+    if ((await this.#api.fetchUsername()) !== this.#me) this.#connection.end();
   }
 
   #connected() {

@@ -95,7 +95,7 @@ export class ConversationLoader extends Emitter {
 
   /** Whether a conversation is muted; loads its row if necessary. @param {string} peer */
   async isMuted(peer) {
-    const conversation = this.#conversations.with(peer);
+    const conversation = this.#conversations.getOrCreate(peer);
     await this.refreshRow(conversation);
     return conversation.isMuted;
   }
@@ -125,8 +125,8 @@ export class ConversationLoader extends Emitter {
    * @param {number} [limit]
    */
   async loadOlder(peer, limit = OLDER_PAGE) {
-    const conversation = this.#conversations.with(peer);
-    if (!conversation.isLoaded || conversation.isComplete) return;
+    const conversation = this.#conversations.getOrCreate(peer);
+    if (!conversation.isLoaded || conversation.reachesStart) return;
     await this.#loadOnce(conversation, async () => {
       const before = conversation.firstSeq;
       const page = await this.#api.messages(this.#me, conversation.peer, { limit, before });
@@ -140,7 +140,7 @@ export class ConversationLoader extends Emitter {
    * @param {string} peer
    */
   reachUnread(peer) {
-    const conversation = this.#conversations.with(peer);
+    const conversation = this.#conversations.getOrCreate(peer);
     return conversation.reachesUnread ? undefined : this.#reachUnread(conversation);
   }
 
@@ -174,7 +174,7 @@ export class ConversationLoader extends Emitter {
    */
   async fillGaps(listed) {
     const { open } = this.#conversations;
-    const shown = open === undefined ? undefined : this.#conversations.with(open);
+    const shown = open === undefined ? undefined : this.#conversations.getOrCreate(open);
     if (shown && !shown.isLoaded) await this.loadNewest(shown);
     for (const conversation of this.#conversations.all()) {
       if (!conversation.isLoaded) continue;
@@ -189,7 +189,7 @@ export class ConversationLoader extends Emitter {
   /** Loads the row of the conversation on screen if it is stale. */
   async refreshOpen() {
     const { open } = this.#conversations;
-    const shown = open === undefined ? undefined : this.#conversations.with(open);
+    const shown = open === undefined ? undefined : this.#conversations.getOrCreate(open);
     if (shown?.isRowStale) await this.refreshRow(shown);
   }
 
@@ -197,7 +197,7 @@ export class ConversationLoader extends Emitter {
   async loadUnlistedUnread() {
     if (this.#conversations.isListComplete) return;
     const counts = await this.attempt(this.#api.unread(this.#me));
-    if (counts) this.#conversations.setUnlistedUnread(counts);
+    if (counts) this.#conversations.setUnreadCounts(counts);
   }
 
   /** The newest loaded messages of these conversations may not be the server's. @param {Iterable<Conversation>} conversations */
@@ -270,10 +270,10 @@ export class ConversationLoader extends Emitter {
   #applyMarks(conversation, page) {
     for (const { message, read } of page) {
       if (message.from !== this.#me) {
-        if (read) conversation.reading.confirm(message.seq); // its row may not be loaded yet
+        if (read) conversation.readState.confirm(message.seq); // its row may not be loaded yet
         continue;
       }
-      if (read) conversation.reading.raisePeer({ read: message.seq });
+      if (read) conversation.readState.raisePeer({ read: message.seq });
       if (message.ref) this.#outbox.remove(message.ref);
     }
     return page.map(({ message }) => message);

@@ -28,7 +28,7 @@ export class DraftSync {
   /** @type {Map<string, { timer: unknown, again: boolean }>} by name key: sent within the interval, and whether it changed since */
   #recentlySent = new Map();
   /** @type {Map<string, { text: string, ack: number }>} by name key: sent on the current socket, not confirmed */
-  #unconfirmed = new Map();
+  #unsavedDrafts = new Map();
   #acks = 0;
   /** Whether the server sends `draft_saved`; older versions do not. */
   #confirms = false;
@@ -60,7 +60,7 @@ export class DraftSync {
     drafts.on("written", (draft) => this.#written(draft));
     connection.on("frame", (frame) => this.#receive(frame));
     connection.on("state", () => {
-      this.#unconfirmed.clear(); // drafts sent on a lost socket may be lost
+      this.#unsavedDrafts.clear(); // drafts sent on a lost socket may be lost
       void this.#compare();
     });
     void this.#compare();
@@ -95,9 +95,9 @@ export class DraftSync {
   #receive({ type, peer, text, ack, ref, retry_after }) {
     if (type === "draft_saved") this.#confirm(peer, ack);
     else if (type === "sync") this.#compareSoon();
-    // Only messages have a ref, so a draft may have been refused.
+    // Only messages have a ref, so a draft may have been rejected.
     else if (type === "error" && ref === undefined && retry_after !== undefined)
-      this.#env.setTimeout(() => this.#sendUnconfirmed(), retry_after * 1_000);
+      this.#env.setTimeout(() => this.#sendUnsaved(), retry_after * 1_000);
     // Another device changed the draft just now.
     else if (type === "draft")
       this.#merge(peer, text, Math.max(this.#env.now(), (this.#drafts.get(peer)?.at ?? 0) + 1));
@@ -107,9 +107,9 @@ export class DraftSync {
   #confirm(peer, ack) {
     this.#confirms = true;
     const key = nameKey(peer);
-    const sent = this.#unconfirmed.get(key);
+    const sent = this.#unsavedDrafts.get(key);
     if (sent?.ack !== ack) return;
-    this.#unconfirmed.delete(key);
+    this.#unsavedDrafts.delete(key);
     this.#drafts.noteStored(peer, sent.text);
   }
 
@@ -162,7 +162,7 @@ export class DraftSync {
   #merge(peer, text, at) {
     const local = this.#drafts.get(peer);
     const joined = local && this.#isOnlyHere(local) ? this.#join(local, text) : text;
-    const disturbs = local && this.#drafts.isTyped(peer) && !joined.startsWith(local.text);
+    const disturbs = local && this.#drafts.isBeingTyped(peer) && !joined.startsWith(local.text);
     if (!local || joined === text || disturbs) this.#drafts.mergeAndSave({ peer, text, at, known: true, had: text });
     else if (joined === local.text) this.#drafts.noteStored(peer, text);
     else this.#drafts.replace({ peer, text: joined, at: Math.max(at, local.at + 1), had: text, merged: text });
@@ -170,12 +170,12 @@ export class DraftSync {
 
   /** Whether only this browser has this draft. @param {Draft} local */
   #isOnlyHere({ peer, text, known, had }) {
-    return text !== "" && !known && text !== had && (this.#confirms || text !== this.#unconfirmedText(peer));
+    return text !== "" && !known && text !== had && (this.#confirms || text !== this.#unsavedText(peer));
   }
 
   /** The text last sent on the current socket and not confirmed. @param {string} peer */
-  #unconfirmedText(peer) {
-    return this.#unconfirmed.get(nameKey(peer))?.text;
+  #unsavedText(peer) {
+    return this.#unsavedDrafts.get(nameKey(peer))?.text;
   }
 
   /**
@@ -185,7 +185,7 @@ export class DraftSync {
    */
   #join({ peer, text, had, merged }, remote) {
     if (remote === had || this.#drafts.hadText(peer, remote)) return text; // the server's is an older version
-    const base = this.#unconfirmedText(peer) ?? had;
+    const base = this.#unsavedText(peer) ?? had;
     if (base && remote.startsWith(base + GAP)) return text + remote.slice(base.length);
     const own = merged && text.startsWith(merged + GAP) ? text.slice(merged.length + GAP.length) : text;
     if (own.startsWith(remote)) return own;
@@ -201,13 +201,13 @@ export class DraftSync {
     // If not connected, `#compare` sends it after the next `hello`.
     const ack = ++this.#acks;
     if (known || tooLong || !this.#connection.send({ type: "draft", peer, text: clean, ack })) return;
-    this.#unconfirmed.set(key, { text, ack });
+    this.#unsavedDrafts.set(key, { text, ack });
     const sent = { again: false, timer: this.#env.setTimeout(() => this.#afterInterval(key), SEND_EVERY_MS) };
     this.#recentlySent.set(key, sent);
   }
 
-  #sendUnconfirmed() {
-    for (const key of this.#unconfirmed.keys()) if (!this.#recentlySent.has(key)) this.#send(key);
+  #sendUnsaved() {
+    for (const key of this.#unsavedDrafts.keys()) if (!this.#recentlySent.has(key)) this.#send(key);
   }
 
   /** Sends changes made during the interval. @param {string} key */

@@ -10,7 +10,7 @@ import { Emitter } from "../util/emitter.js";
  * - `gap`: messages of a conversation may be missing
  * - `contradicted`: the server's messages are not those loaded
  * - `sync`: frames may have been lost
- * - `limited`: the server refused a frame other than a message because of its rate limit; seconds until it accepts one
+ * - `limited`: the server rejected a frame other than a message because of its rate limit; seconds until it accepts one
  * @extends {Emitter<{
  *   hello: { epoch: string, version: string }, gap: Conversation, contradicted: void, sync: void, limited: number,
  * }>}
@@ -44,11 +44,11 @@ export class FrameReceiver extends Emitter {
       case "ack":
         return this.#receiveAck(frame);
       case "error":
-        if (frame.ref) this.#outbox.refuse(frame.ref, frame.code, frame.retry_after);
+        if (frame.ref) this.#outbox.reject(frame.ref, frame.code, frame.retry_after);
         else if (frame.code === "rate_limited") this.emit("limited", frame.retry_after ?? 1);
         return;
       case "delivered":
-        return this.#conversations.update(frame.peer, (each) => each.reading.raisePeer({ delivered: frame.seq }));
+        return this.#conversations.update(frame.peer, (each) => each.readState.raisePeer({ delivered: frame.seq }));
       case "read":
         return this.#receiveRead(frame);
       case "typing":
@@ -80,10 +80,10 @@ export class FrameReceiver extends Emitter {
     const isMine = message.from === this.#me;
     const { seq, at, id, ref } = message;
     const peer = isMine ? message.to : message.from;
-    if (this.#conversations.with(peer).differs({ seq, at, id })) this.emit("contradicted");
+    if (this.#conversations.getOrCreate(peer).differs({ seq, at, id })) this.emit("contradicted");
     if (ref) this.#outbox.remove(ref);
     if (!isMine) this.#people.presence.stoppedTyping(peer);
-    if (this.#conversations.receive(peer, message)) this.emit("gap", this.#conversations.with(peer));
+    if (this.#conversations.receive(peer, message)) this.emit("gap", this.#conversations.getOrCreate(peer));
   }
 
   /** @param {Frame} ack */
@@ -96,11 +96,11 @@ export class FrameReceiver extends Emitter {
   /** @param {Frame} frame the peer has read the user's messages, or the user the peer's on another device */
   #receiveRead({ reader, peer, seq }) {
     if (peer === this.#me) {
-      this.#conversations.update(reader, (conversation) => conversation.reading.raisePeer({ read: seq }));
+      this.#conversations.update(reader, (conversation) => conversation.readState.raisePeer({ read: seq }));
       return;
     }
     this.#conversations.readElsewhere(peer, seq);
-    const conversation = this.#conversations.with(peer);
+    const conversation = this.#conversations.getOrCreate(peer);
     // Read in part: only the server can count the rest of messages that are not loaded.
     if (conversation.unread > 0 && !conversation.isLoaded) this.emit("gap", conversation);
   }

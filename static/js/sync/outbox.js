@@ -86,7 +86,7 @@ export class Outbox extends Emitter {
     this.#countedAt = now();
   }
 
-  /** Loads the messages that an earlier page stored. */
+  /** Loads the messages that earlier pages or other tabs stored. */
   async load() {
     this.#loads++;
     const stored = await this.#store.load();
@@ -183,7 +183,7 @@ export class Outbox extends Emitter {
    * @param {string} code
    * @param {number} [retryAfter] in seconds
    */
-  refuse(ref, code, retryAfter) {
+  reject(ref, code, retryAfter) {
     const pending = this.#pending.get(ref);
     if (!pending) return;
     this.#inFlight.delete(ref);
@@ -295,7 +295,8 @@ export class Outbox extends Emitter {
 }
 
 /**
- * Whether a stored record is a pending message. Keys of "ann.b" begin like those of "ann"; what follows is then no ref.
+ * Whether a stored record is a pending message. Keys of user `ann.b` also start with the prefix of `ann`; the rest of such a
+ * key is not a ref.
  * @param {string} key
  * @param {any} record
  * @returns {record is PendingMessage}

@@ -47,8 +47,8 @@ export class SyncEngine extends Emitter {
   #epoch;
   /** Whether the server's epoch differs from that of the loaded data. */
   #isDistrusting = false;
-  /** @type {Map<Conversation, number>} conversations not confirmed by the server, with their last seq */
-  #unconfirmed = new Map();
+  /** @type {Map<Conversation, number>} last seqs of conversations from the cache, or of an earlier epoch, until the server confirms them */
+  #cachedSeqs = new Map();
   /** @type {Promise<void>} loading of what this browser has stored */
   #restoring = Promise.resolve();
   #isRestored = true;
@@ -90,7 +90,7 @@ export class SyncEngine extends Emitter {
       this.#isListStale = true;
       void this.resume();
     });
-    receiver.on("limited", (seconds) => this.#frameRefused(seconds));
+    receiver.on("limited", (seconds) => this.#frameRejected(seconds));
     connection.on("frame", (frame) => receiver.receive(frame));
     connection.on("state", (state) => this.#connectionChanged(state));
     conversations.on("opened", (peer) => void this.#loadOpened(peer));
@@ -122,7 +122,7 @@ export class SyncEngine extends Emitter {
    */
   write(peer, text) {
     this.#people.presence.messageSent();
-    const isQueued = this.#outbox.add(this.#conversations.with(peer).peer, text) !== undefined;
+    const isQueued = this.#outbox.add(this.#conversations.getOrCreate(peer).peer, text) !== undefined;
     if (isQueued) this.#conversations.emit("replied", peer);
     return isQueued;
   }
@@ -133,8 +133,8 @@ export class SyncEngine extends Emitter {
    * @param {number} seq
    */
   markRead(peer, seq) {
-    const conversation = this.#conversations.with(peer);
-    if (peer === this.#me || conversation.isBlocked || !conversation.reading.read(seq)) return;
+    const conversation = this.#conversations.getOrCreate(peer);
+    if (peer === this.#me || conversation.isBlocked || !conversation.readState.read(seq)) return;
     this.#connection.send({ type: "read", peer, seq });
     this.#conversations.changed(peer);
   }
@@ -179,19 +179,19 @@ export class SyncEngine extends Emitter {
   }
 
   /**
-   * The server refused a `watch`, `read` or `draft` frame, and the error does not name it: sends marks and users again. `DraftSync`
-   * sends drafts again.
+   * The server rejected a `watch`, `read` or `draft` frame; the error does not say which: resends the read marks and the watch
+   * list. `DraftSync` resends drafts.
    * @param {number} seconds until the server accepts a frame
    */
-  #frameRefused(seconds) {
-    this.#people.presence.refused(seconds);
+  #frameRejected(seconds) {
+    this.#people.presence.rejected(seconds);
     clearTimeout(this.#marksTimer);
-    this.#marksTimer = setTimeout(() => this.#sendUnconfirmedMarks(), seconds * 1_000);
+    this.#marksTimer = setTimeout(() => this.#sendUnsavedMarks(), seconds * 1_000);
   }
 
-  #sendUnconfirmedMarks() {
-    for (const { peer, reading } of this.#conversations.all()) {
-      const seq = reading.unconfirmed; // such as a mark set while disconnected
+  #sendUnsavedMarks() {
+    for (const { peer, readState } of this.#conversations.all()) {
+      const seq = readState.unsavedMark; // such as a mark set while disconnected
       if (seq !== undefined) this.#connection.send({ type: "read", peer, seq });
     }
   }
@@ -242,28 +242,27 @@ export class SyncEngine extends Emitter {
     const listed = new Set();
     /** @type {string | undefined} */
     let before;
-    /** How many rows are still to be read again. */
-    let stale = rereads ? Math.min(listedCount, REREAD_MAX) : 0;
+    let rowsToReread = rereads ? Math.min(listedCount, REREAD_MAX) : 0;
     for (;;) {
       const [{ rows, isLast }] = await Promise.all([
-        this.loader.listPage(before, before !== undefined && stale > 0 ? stale : undefined),
+        this.loader.listPage(before, before !== undefined && rowsToReread > 0 ? rowsToReread : undefined),
         this.#identityCheck,
         this.#restoring,
       ]);
       if (this.#connection.state === "ended") return;
       this.#trouble.answered();
-      for (const [conversation, seq] of this.#unconfirmed) {
+      for (const [conversation, seq] of this.#cachedSeqs) {
         contiguous.set(conversation, seq);
         known.set(conversation, seq);
       }
       if (rows.some((row) => this.#contradicts(row, contiguous))) return this.#startOver();
       const last = rows.at(-1);
-      stale -= rows.length;
+      rowsToReread -= rows.length;
       // Newest first: if the last row of the page has no new message, the following pages have none either.
-      const hasMoreNew = isListLoaded && last && last.last_seq > this.#conversations.with(last.peer).lastSeq;
-      const isMore = !isLast && last && (hasMoreNew || stale > 0);
+      const hasMoreNew = isListLoaded && last && last.last_seq > this.#conversations.getOrCreate(last.peer).lastSeq;
+      const isMore = !isLast && last && (hasMoreNew || rowsToReread > 0);
       for (const row of rows) {
-        const isNew = row.last_seq > this.#conversations.with(row.peer).lastSeq;
+        const isNew = row.last_seq > this.#conversations.getOrCreate(row.peer).lastSeq;
         listed.add(this.#people.applyRow(row));
         if (isNew && reportsMissed) this.#reportMissed(row, newest);
       }
@@ -280,7 +279,7 @@ export class SyncEngine extends Emitter {
       void this.#cache?.adopt(epoch);
     }
     await Promise.all([this.loader.fillGaps(listed), this.loader.refreshOpen(), this.loader.loadUnlistedUnread()]);
-    this.#sendUnconfirmedMarks();
+    this.#sendUnsavedMarks();
   }
 
   /**
@@ -289,7 +288,7 @@ export class SyncEngine extends Emitter {
    * @param {Map<Conversation, number>} contiguous contiguous seqs before the request
    */
   #contradicts({ peer, last, last_seq: seq }, contiguous) {
-    const conversation = this.#conversations.with(peer);
+    const conversation = this.#conversations.getOrCreate(peer);
     if (seq < (contiguous.get(conversation) ?? 0)) return true;
     if (!last) return false;
     const at = Date.parse(last.timestamp);
@@ -303,7 +302,7 @@ export class SyncEngine extends Emitter {
    */
   #reportMissed({ peer, last, last_seq: seq }, newest) {
     if (last?.sender !== peer || Date.parse(last.timestamp) <= newest) return;
-    if (this.#conversations.with(peer).unread > 0) this.emit("missed", { seq, from: peer, text: last.content });
+    if (this.#conversations.getOrCreate(peer).unread > 0) this.emit("missed", { seq, from: peer, text: last.content });
   }
 
   /**
@@ -317,11 +316,11 @@ export class SyncEngine extends Emitter {
     for (const conversation of this.#conversations.all()) {
       const { preview, lastSeq, peer } = conversation;
       if (listed.has(conversation) || !preview || lastSeq !== known.get(conversation)) continue;
-      if (preview.at <= since && !this.#unconfirmed.has(conversation)) continue;
+      if (preview.at <= since && !this.#cachedSeqs.has(conversation)) continue;
       this.#conversations.drop(conversation);
       this.#cache?.drop(peer);
     }
-    this.#unconfirmed.clear();
+    this.#cachedSeqs.clear();
   }
 
   /** @param {Conversation} conversation that may lack messages */
@@ -329,9 +328,9 @@ export class SyncEngine extends Emitter {
     this.#gaps.add(conversation);
     this.#gapTimer ??= setTimeout(() => {
       this.#gapTimer = undefined;
-      const isOpen = [...this.#gaps].some(({ isLoaded, hasGap }) => !isLoaded || hasGap);
+      const hasOpenGap = [...this.#gaps].some(({ isLoaded, hasGap }) => !isLoaded || hasGap);
       this.#gaps.clear();
-      if (isOpen) void this.resume();
+      if (hasOpenGap) void this.resume();
     }, GAP_MS);
   }
 
@@ -339,7 +338,7 @@ export class SyncEngine extends Emitter {
   async #loadOpened(peer) {
     await this.#restoring; // the cache may have it
     if (peer === undefined) return;
-    const conversation = this.#conversations.with(peer);
+    const conversation = this.#conversations.getOrCreate(peer);
     if (!conversation.isLoaded) await this.loader.loadNewest(conversation);
     else if (conversation.isRowStale) await this.loader.refreshRow(conversation);
   }
@@ -353,8 +352,8 @@ export class SyncEngine extends Emitter {
     const usesCache = cached !== undefined && !this.#conversations.isListLoaded;
     for (const { row, read } of usesCache ? cached.records : []) {
       const conversation = this.#conversations.applyRow(row);
-      conversation.reading.read(read);
-      this.#unconfirmed.set(conversation, row.last_seq);
+      conversation.readState.read(read);
+      this.#cachedSeqs.set(conversation, row.last_seq);
     }
     const isOther = cached?.epoch !== undefined && this.#epoch !== undefined && cached.epoch !== this.#epoch;
     if (usesCache && isOther) this.#distrust();
@@ -366,17 +365,17 @@ export class SyncEngine extends Emitter {
   #distrust() {
     this.#isDistrusting = true;
     for (const conversation of this.#conversations.all()) {
-      conversation.reading.distrust();
-      if (conversation.lastSeq > 0) this.#unconfirmed.set(conversation, conversation.lastSeq);
+      conversation.readState.distrust();
+      if (conversation.lastSeq > 0) this.#cachedSeqs.set(conversation, conversation.lastSeq);
     }
     this.#conversations.forgetList();
     this.#people.forget();
   }
 
-  /** The server's data contradict the loaded data: drops everything except pending messages and reloads. */
+  /** The server's data contradicts the loaded data: drops everything except pending messages and reloads. */
   #startOver() {
     this.#isDistrusting = false;
-    this.#unconfirmed.clear();
+    this.#cachedSeqs.clear();
     this.#conversations.clear();
     this.#people.forget();
     this.#cache?.forget();

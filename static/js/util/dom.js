@@ -81,7 +81,8 @@ export function setText(element, text) {
 }
 
 /**
- * Sets an avatar's initials and hue. The initials are not text content, because screen readers and copied text have the name.
+ * Sets an avatar's initials and hue. The initials are not text content, because screen readers would read
+ * them before the name, and copied text would contain both.
  * @param {HTMLElement} avatar
  * @param {string} name
  */

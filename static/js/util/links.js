@@ -36,7 +36,7 @@ const LOCAL = /[\w.+-]/;
 const DOMAIN = /[\w.-]*/y;
 /** Without a scheme, a host needs a plausible top-level domain. */
 const WITH_TLD = /\.(?:[a-z]{2,24}|xn--[a-z\d-]{2,59})$/i;
-/** Other hosts with a certain end: IP addresses, ports, localhost. */
+/** Hosts without a top-level domain whose end is unambiguous: IP addresses, ports, localhost. */
 const CERTAIN = /(?:\.\d{1,3}|\]|:\d{1,5}|^localhost)$/i;
 
 /**

@@ -2,11 +2,11 @@
 
 import { language, locale, t } from "./translate.js";
 
-const MINUTE = 60_000;
-/** Delay until a change of time zone or day shows. */
+const MINUTE_MS = 60_000;
+/** How often the time zone and day are checked. */
 const CHECK_MS = 1_000;
-const HOUR = 60 * MINUTE;
-const DAY = 24 * HOUR;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
 
 /** The time of day: `"14:05"`. @param {number} at */
 export function clock(at) {
@@ -52,7 +52,7 @@ export function shortTime(at, now = Date.now()) {
  * @param {number} at
  */
 export function lastSeen(at, now = Date.now()) {
-  const minutes = Math.floor((now - at) / MINUTE);
+  const minutes = Math.floor((now - at) / MINUTE_MS);
   if (minutes < 1) return t("last_seen_now");
   if (minutes < 60) return t("last_seen_minutes", { count: minutes });
   const days = daysAgo(at, now);
@@ -68,7 +68,7 @@ export function lastSeen(at, now = Date.now()) {
 export function ago(at, now = Date.now()) {
   const days = daysAgo(at, now);
   const formatter = new Intl.RelativeTimeFormat(locale(), { numeric: "auto" });
-  if (days < 1) return formatter.format(-Math.max(1, Math.floor((now - at) / HOUR)), "hour");
+  if (days < 1) return formatter.format(-Math.max(1, Math.floor((now - at) / HOUR_MS)), "hour");
   if (days < 7) return formatter.format(-days, "day");
   return format({ day: "numeric", month: "long", ...yearUnlessThis(at, now) }, at);
 }
@@ -140,7 +140,7 @@ function format(options, at) {
  * @param {number} now
  */
 function daysAgo(at, now) {
-  return Math.round((Date.parse(dayKey(now)) - Date.parse(dayKey(at))) / DAY);
+  return Math.round((Date.parse(dayKey(now)) - Date.parse(dayKey(at))) / DAY_MS);
 }
 
 /**
