@@ -95,7 +95,7 @@ export const SETTINGS = {
   },
   RATE_LIMIT: {
     default: "on",
-    about: "`off` disables every limit; for benchmarks only",
+    about: "`off` disables all `LIMIT_*` settings; for benchmarks only",
     key: "rateLimit",
     read: onOrOff,
   },

@@ -111,7 +111,7 @@ async function stall(port: number, person: Person, pausedMs?: number): Promise<s
 }
 
 test.concurrent.skipIf(!linux)(
-  "clients that stop reading a long response use little memory, and may continue after 14 s",
+  "clients that stop reading a large response use little memory, and may continue after 14 s",
   async () => {
     const served = await Served.start();
     const [ann, bob] = [await Person.signUp(served.url, "ann"), await Person.signUp(served.url, "bob")];

@@ -1,4 +1,4 @@
-/** Baselines: the least that does a part of chatify's work. A process of its own for each. */
+/** Baselines: minimal programs that do one part of chatify's work, each in its own process. */
 
 import { type Client, connect } from "../../src/db/client.ts";
 import { insertMessages, type NewMessage, WRITER_PARAMETERS } from "../../src/db/insert_messages.ts";

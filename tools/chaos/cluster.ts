@@ -1,4 +1,4 @@
-/** A PostgreSQL and several pods, with a fault proxy before and behind each, of which nothing stays after the run. */
+/** A PostgreSQL and several pods, with a fault proxy before and behind each, all removed after the run. */
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";

@@ -1,7 +1,7 @@
 /**
  * Preloaded into a server: builds in the mutant named by CHAOS_MUTANT, by replacing a piece of source as it is loaded.
- * A piece that does not occur exactly once ends the process, so that an outdated mutant does not pass for one that was
- * not found.
+ * A piece that does not occur exactly once ends the process, so that a stale mutant is not mistaken for one the checker
+ * missed.
  */
 
 import { readFileSync } from "node:fs";

@@ -24,7 +24,7 @@ export interface Options {
   /** Undefined: all that this machine allows. */
   readonly faults: readonly string[] | undefined;
   readonly pods: number;
-  readonly bus: "postgres" | "redis";
+  readonly bus: "postgres" | "valkey";
   readonly short: boolean;
   readonly mutant: MutantName | undefined;
   readonly keep: boolean;
@@ -60,11 +60,17 @@ export function readOptions(args: readonly string[], known: readonly string[]): 
     minutes: minutes === undefined ? undefined : wholeNumber("--minutes", minutes, { min: 1, max: 24 * 60 }),
     pods: wholeNumber("--pods", pods, { min: 1, max: 8 }),
     faults: values.faults === undefined ? undefined : namesOf("fault", values.faults, known),
-    bus: namesOf("bus", values.bus ?? "postgres", ["postgres", "redis"])[0] ?? "postgres",
+    bus: busOf(values.bus ?? "postgres"),
     mutant: mutant[0] as MutantName | undefined,
     short,
     keep,
   };
+}
+
+/** `redis` is the former name of `valkey`. @throws OptionsError */
+function busOf(name: string): Options["bus"] {
+  const [bus] = namesOf("bus", name === "redis" ? "valkey" : name, ["postgres", "valkey"]);
+  return bus ?? "postgres";
 }
 
 /** @param faults by id */
@@ -84,7 +90,7 @@ Usage
 Options
   --seed N        repeats a run's choice of faults
   --pods N        number of servers (3)
-  --bus NAME      carries events between pods: postgres or redis (postgres)
+  --bus NAME      carries events between pods: postgres or valkey (postgres)
   --keep          keeps the history: every event, one JSON object a line
   --help          this page
 

@@ -34,14 +34,14 @@ export async function runPlan(
     directory: string;
     historyPath: string;
     random: Random;
-    bus: "postgres" | "redis";
+    bus: "postgres" | "valkey";
     mutant: MutantName | undefined;
     say: (line: string) => void;
     onCluster: (cluster: Cluster) => void;
   },
 ): Promise<Outcome> {
   const { directory, random, mutant, say } = options;
-  const valkey = options.bus === "redis" ? new ProxiedValkey(directory) : undefined;
+  const valkey = options.bus === "valkey" ? new ProxiedValkey(directory) : undefined;
   await valkey?.start();
   const cluster = await Cluster.start(directory, {
     pods: plan.pods,

@@ -362,7 +362,7 @@ async function leftovers(server: ServerProcess, descriptors: number): Promise<st
   return problems;
 }
 
-/** What was never tried or never accepted: a fuzzer that is stopped at the first check finds nothing behind it. */
+/** What was never tried or never accepted: input rejected at the first check never reaches the code behind it. */
 function uncovered({ frames, requests }: Run, endpoints: readonly string[]): string[] {
   const problems: string[] = [];
   for (const type of ["message", "read", "typing", "watch", "ping"])

@@ -228,7 +228,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "the client behind proxies is the last entry of the one proxy: earlier ones may be the client's",
     },
     {
-      guarantee: "A user can store a bounded amount of text per day",
+      guarantee: "The amount of text that a user can store per day is bounded",
       file: "src/chat/text_quota.ts",
       symbol: "charge",
       code: "return;",
@@ -236,7 +236,7 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "text beyond the limit of a day is rejected by bytes with the time to midnight, only for its sender",
     },
     {
-      guarantee: "Stalled clients can pin a bounded amount of memory",
+      guarantee: "The memory that stalled clients can pin is bounded",
       file: "src/delivery/unsent_budget.ts",
       symbol: "note",
       code: "return;",
@@ -244,12 +244,12 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "unsent data beyond the budget belongs to the client that has been stalled longest, which is cut",
     },
     {
-      guarantee: "A user has a bounded number of concurrent long responses",
+      guarantee: "The number of concurrent large responses of a user is bounded",
       file: "src/http/stream.ts",
       symbol: "begin",
       code: "return () => {};",
       test: "test/long/slow_test.ts",
-      name: "clients that stop reading a long response use little memory, and may continue after 14 s",
+      name: "clients that stop reading a large response use little memory, and may continue after 14 s",
     },
   ],
   "Between users": [

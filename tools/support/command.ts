@@ -77,7 +77,7 @@ export class Shutdown {
     };
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop(signal));
     const stray = (error: unknown) => {
-      if (this.started || ignores?.(error)) return; // what is being closed fails
+      if (this.started || ignores?.(error)) return; // errors during shutdown are expected
       process.stderr.write(`${describeError(error)}\n`);
       this.started = true;
       void resource.close().finally(() => process.exit(EXIT.wrong));

@@ -1,4 +1,4 @@
-/** A temporary directory with a PostgreSQL, databases, servers and workers, of which nothing stays after the run. */
+/** A temporary directory with a PostgreSQL, databases, servers and workers, all removed after the run. */
 
 import { existsSync, mkdtempSync, readFileSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
