@@ -279,10 +279,12 @@ describe("a request that fails has a number", () => {
     await using app = await startApp({ env: { TRUST_PROXY: "on" } });
     const [ann, bob] = (await app.people("ann", "bob")) as [Person, Person];
     const tab = await ann.open();
-    await Promise.all(Array.from({ length: 60 }, (_, i) => tab.send("bob", `number ${i}`)));
+    await Promise.all(Array.from({ length: 300 }, (_, i) => tab.send("bob", `number ${i}`))); // more than a page
     const fails = `create function fails() returns trigger language plpgsql as $$ begin raise exception 'a defect'; end $$`;
     await app.sql.unsafe(fails);
-    await app.sql.unsafe("create trigger fails before update on messages for each row execute function fails()");
+    await app.sql.unsafe(
+      "create trigger fails before update on messages for each row when (new.seq > 250) execute function fails()",
+    );
     const answer = await bob.get("/messages/ann/bob", { "x-request-id": given }).catch(() => undefined);
     await answer?.text().catch(() => "");
     expect(await logged(app, given)).toMatch(new RegExp(`"event":"messages response failed midway"[^\n]*${given}`));
