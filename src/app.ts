@@ -10,6 +10,7 @@ import { Limits } from "./accounts/limits.ts";
 import { SessionRenewals } from "./accounts/session_renewals.ts";
 import { SessionSweeper } from "./accounts/session_sweeper.ts";
 import { SignupPolicy } from "./accounts/signup_policy.ts";
+import { Changes } from "./chat/changes.ts";
 import { Chat } from "./chat/chat.ts";
 import { Drafts } from "./chat/drafts.ts";
 import { Receipts } from "./chat/receipts.ts";
@@ -142,6 +143,8 @@ export async function startApp(
     const receipts = parts.adopt(new Receipts({ db, delivery, log }), stopPart);
     const shared = { db, hub, bus, delivery, receipts, relationships, log, limits, quota, metrics };
     const chat = parts.adopt(new Chat({ ...shared, writer }), stopPart);
+    const { editWindow, deleteWindow } = config;
+    const changes = parts.adopt(new Changes({ ...shared, windows: { editWindow, deleteWindow } }), stopPart);
     const drafts = new Drafts({ db, delivery, limits });
     const renewals = parts.adopt(new SessionRenewals({ db, log }), stopPart);
     const sweeper = parts.adopt(new SessionSweeper({ db, hub, renewals, log }), stopPart);
@@ -152,7 +155,7 @@ export async function startApp(
     const otherVersions = new OtherVersions({ db, log });
     await otherVersions.save(pages.version, pages.files);
     const epoch = () => epochWatch.epoch;
-    const socketParts = { ...shared, chat, drafts, presence, unsent, epoch, version: pages.version };
+    const socketParts = { ...shared, chat, changes, drafts, presence, unsent, epoch, version: pages.version };
     const sockets = parts.adopt(socketHandlers(socketParts), stopPart);
     await bus.start({
       deliver(event, from) {
@@ -216,7 +219,7 @@ export async function startApp(
       isStopping = true;
       registry.announceShutdown();
       if (!hurried) await Bun.sleep(config.drainSeconds * 1_000);
-      await chat.drain();
+      await Promise.all([chat.drain(), changes.drain()]);
       await hub.closeAll(CLOSE.restarting, { pauseMs: hurried ? 0 : 20 });
       await chat.drain(); // marks noted meanwhile
       await drafts.drain();

@@ -16,6 +16,7 @@ export const OUTCOMES = [
   "busy",
   "blocked",
   "invalid_text",
+  "no_such_message",
   "no_such_user",
   "ref_reused",
   "restarting",

@@ -6,12 +6,34 @@ import { ChatError } from "./errors.ts";
 
 /** What a client may send. Names are as typed; handlers derive the keys. */
 export type ClientFrame =
-  | { type: "message"; to: string; message: string; ref: string | undefined }
+  | MessageFrame
+  | ChangeFrame
   | { type: "read"; peer: string; seq: number }
   | { type: "typing"; peer: string }
   | { type: "draft"; peer: string; text: string; ack?: number }
   | { type: "watch"; users: string[]; newUsers?: true }
   | { type: "ping" };
+
+export interface MessageFrame {
+  readonly type: "message";
+  readonly to: string;
+  readonly message: string;
+  /** The `seq` of the message that this one answers. */
+  readonly replyTo: number | undefined;
+  readonly ref: string | undefined;
+}
+
+/**
+ * A change to a message: of its text (`edit`), its deletion (`text` is empty), or the user's
+ * reaction to it (`text` is an emoji, or empty to remove it).
+ */
+export interface ChangeFrame {
+  readonly type: "edit" | "delete" | "react";
+  readonly peer: string;
+  readonly seq: number;
+  readonly text: string;
+  readonly ref: string;
+}
 
 export const FRAME_MAX_BYTES = 32 * 1024;
 export const WATCH_MAX = 200;
@@ -46,16 +68,23 @@ export function parseFrame(text: string): ClientFrame {
       if (typeof to !== "string" || typeof message !== "string") {
         throw new ChatError("bad_request", { message: '"message" frames need string fields "to" and "message"', ref });
       }
-      return { type, to, message, ref };
+      const { reply_to: replyTo } = frame;
+      if (replyTo !== undefined && !isSeq(replyTo))
+        throw new ChatError("bad_request", { message: '"reply_to" must be an integer of at least 0', ref });
+      return { type, to, message, replyTo: replyTo === undefined ? undefined : cap(replyTo), ref };
     }
+    case "edit":
+    case "delete":
+    case "react":
+      return parseChange(type, frame);
     case "read": {
       const { peer, seq } = frame;
-      if (typeof peer !== "string" || typeof seq !== "number" || !Number.isInteger(seq) || seq < 0) {
+      if (typeof peer !== "string" || !isSeq(seq)) {
         throw new ChatError("bad_request", {
           message: '"read" frames need a string field "peer" and an integer field "seq" of at least 0',
         });
       }
-      return { type, peer, seq: Math.min(seq, Number.MAX_SAFE_INTEGER) };
+      return { type, peer, seq: cap(seq) };
     }
     case "typing": {
       if (typeof frame["peer"] !== "string")
@@ -87,6 +116,27 @@ export function parseFrame(text: string): ClientFrame {
   }
 }
 
+/** The field of each change that holds its text. */
+const CHANGE_TEXTS = { edit: "message", delete: undefined, react: "emoji" } as const;
+
+function parseChange(type: ChangeFrame["type"], frame: Record<string, unknown>): ChangeFrame {
+  const { peer, seq, ref } = frame;
+  if (!isRef(ref))
+    throw new ChatError("bad_request", {
+      message: `"${type}" frames need a "ref" of 8–64 characters of A-Z a-z 0-9 _ -`,
+    });
+  const field = CHANGE_TEXTS[type];
+  const text = field === undefined ? "" : frame[field];
+  if (typeof peer !== "string" || !isSeq(seq) || typeof text !== "string") {
+    const strings = field === undefined ? 'a string field "peer"' : `string fields "peer" and "${field}"`;
+    throw new ChatError("bad_request", {
+      message: `"${type}" frames need ${strings} and an integer field "seq" of at least 0`,
+      ref,
+    });
+  }
+  return { type, peer, seq: cap(seq), text, ref };
+}
+
 function parseObject(text: string): Record<string, unknown> {
   let value: unknown;
   try {
@@ -100,6 +150,13 @@ function parseObject(text: string): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
+function isSeq(value: unknown): value is number {
+  return typeof value === "number" && Number.isInteger(value) && value >= 0;
+}
+
+/** Larger numbers are inexact, and no conversation is that long. */
+const cap = (seq: number) => Math.min(seq, Number.MAX_SAFE_INTEGER);
+
 function isRef(ref: unknown): ref is string {
   return typeof ref === "string" && /^[A-Za-z0-9_-]{8,64}$/.test(ref);
 }
@@ -109,7 +166,15 @@ function isRef(ref: unknown): ref is string {
  * none.
  */
 export function messageFrame(
-  message: { from: string; to: string; message: string; id: number; seq: number; timestamp: string },
+  message: {
+    from: string;
+    to: string;
+    message: string;
+    id: number;
+    seq: number;
+    timestamp: string;
+    reply_to?: number | undefined;
+  },
   ref: string | undefined,
 ): string {
   return JSON.stringify({ type: "message", ...message, ref });
@@ -135,6 +200,17 @@ export function errorFrame(error: ChatError): string {
 export function helloFrame(username: string, state: { epoch: string; version: string }): string {
   const { epoch, version } = state;
   return JSON.stringify({ type: "hello", username, epoch, version });
+}
+
+/**
+ * A message was edited, deleted or reacted to.
+ *
+ * @param change.message as `/messages` shows it to the receiver of the frame, whose peer is `peer`
+ * @param ref of the frame that asked for the change, for its socket
+ */
+export function changedFrame(change: { peer: string; revision: number; message: object }, ref?: string): string {
+  const { peer, revision, message } = change;
+  return JSON.stringify({ type: "changed", peer, revision, message, ref });
 }
 
 /** The user's messages up to `seq` have reached a device of `peer`. */

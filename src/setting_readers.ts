@@ -83,6 +83,15 @@ export const rate: Reader<Rate> = ({ name, given, fallback, fault }) => {
   return { burst: Number(burst), perSecond: Number(count) / (Number(units) * seconds) };
 };
 
+/** `30m`, `24h` or `7d` in seconds; `0` is 0, `unlimited` infinity. */
+export const duration: Reader<number> = ({ name, given, fallback, fault }) => {
+  const written = (given ?? fallback).toLowerCase();
+  if (written === "unlimited") return Number.POSITIVE_INFINITY;
+  const [, count = "", unit = ""] = /^(?:0|([1-9]\d{0,4}) ?([smhd]))$/.exec(written) ?? [undefined, "?"];
+  if (count === "?") fault(`${name} must look like 30m, 24h or 7d, or be 0 or unlimited, got "${written}"`);
+  return Number(count || 0) * ({ s: 1, m: 60, h: 3_600, d: 86_400 }[unit] ?? 0) || 0;
+};
+
 /** `50MB/d`; the `/d` is optional. */
 export const bytesPerDay: Reader<number> = ({ name, given, fallback, fault }) => {
   const written = given ?? fallback;

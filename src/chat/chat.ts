@@ -12,7 +12,7 @@ import { type Hub, type Socket, WriteBatch } from "../delivery/hub.ts";
 import { ChatError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
-import { ackFrame, errorFrame, messageFrame, SYNC_FRAME, typingFrame } from "../protocol.ts";
+import { ackFrame, errorFrame, type MessageFrame, messageFrame, SYNC_FRAME, typingFrame } from "../protocol.ts";
 import { RateLimit } from "../util/rate_limit.ts";
 import { isMessage, keyOfReference, nameKey } from "../util/text.ts";
 import type { Receipts } from "./receipts.ts";
@@ -88,7 +88,7 @@ export class Chat {
    *
    * @throws ChatError when the message is rejected; nothing was stored
    */
-  send(socket: Socket, to: string, message: string, clientRef: string | undefined): void {
+  send(socket: Socket, { to, message, replyTo, ref: clientRef }: MessageFrame): void {
     if (this.#isDraining) throw this.#rejection("restarting", clientRef);
     if (!isMessage(message)) throw this.#rejection("invalid_text", clientRef);
     const toKey = keyOfReference(to);
@@ -101,6 +101,7 @@ export class Chat {
       ref: clientRef ?? this.#refPrefix + ++this.#refCount,
       attemptId: (this.#attemptId = (this.#attemptId + 1) | 0),
       content: message,
+      replyTo,
       socket,
       clientRef,
       receivedAt: performance.now(),
@@ -163,7 +164,7 @@ export class Chat {
         if (!blockedByReceiver) this.#syncAfterResend(nameKey(receiver), socket);
         continue;
       }
-      const { sender: from, content: message } = send;
+      const { sender: from, content: message, replyTo = null } = send;
       const kind = "message" as const;
       const event = {
         kind,
@@ -175,6 +176,7 @@ export class Chat {
         timestamp,
         ref: clientRef ?? null,
         blockedByReceiver,
+        replyTo,
       };
       this.#addToBatch(batch, event, socket);
       events.push(event);
@@ -261,6 +263,7 @@ function recipientsOf({ from, to, blockedByReceiver }: MessageEvent): string[] {
   return blockedByReceiver || from === to ? [nameKey(from)] : [nameKey(to), nameKey(from)];
 }
 
-function frameOf({ from, to, message, id, seq, timestamp, ref }: MessageEvent): string {
-  return message === null ? SYNC_FRAME : messageFrame({ from, to, message, id, seq, timestamp }, ref ?? undefined);
+function frameOf({ from, to, message, id, seq, timestamp, replyTo, ref }: MessageEvent): string {
+  if (message === null) return SYNC_FRAME;
+  return messageFrame({ from, to, message, id, seq, timestamp, reply_to: replyTo ?? undefined }, ref ?? undefined);
 }

@@ -30,7 +30,10 @@ export interface QueuedMessage extends NewMessage {
  */
 export type Outcome =
   | { readonly kind: "stored"; readonly stored: StoredMessage; readonly duplicate: boolean }
-  | { readonly kind: "rejected"; readonly code: "no_such_user" | "ref_reused" | "invalid_text" | "blocked" };
+  | {
+      readonly kind: "rejected";
+      readonly code: "no_such_user" | "no_such_message" | "ref_reused" | "invalid_text" | "blocked";
+    };
 
 export interface SettledMessage {
   readonly send: QueuedMessage;
@@ -298,6 +301,7 @@ export class SendQueue {
 
 function outcomeOf(row: StoredMessage | undefined): Outcome {
   if (!row) return { kind: "rejected", code: "no_such_user" };
+  if (row.answersNothing) return { kind: "rejected", code: "no_such_message" };
   if (row.rejectedByBlock) return { kind: "rejected", code: "blocked" };
   if (!row.sameMessage) return { kind: "rejected", code: "ref_reused" };
   return { kind: "stored", stored: row, duplicate: row.alreadyStored && !row.committedByThisAttempt };

@@ -23,6 +23,7 @@ import {
   parseFrame,
   PONG_FRAME,
 } from "../protocol.ts";
+import type { Changes } from "./changes.ts";
 import type { Chat } from "./chat.ts";
 import type { Drafts } from "./drafts.ts";
 import type { Receipts } from "./receipts.ts";
@@ -140,6 +141,7 @@ class OpenSocket implements Socket, MeteredSocket, StalledClient {
  */
 export function socketHandlers(parts: {
   chat: Chat;
+  changes: Changes;
   receipts: Receipts;
   drafts: Drafts;
   hub: Hub;
@@ -152,7 +154,7 @@ export function socketHandlers(parts: {
   epoch: () => string;
   version: string;
 }): { handlers: WebSocketHandler<SocketData>; stop: () => void } {
-  const { chat, receipts, drafts, hub, presence, limits, log, metrics, quota, unsent, epoch, version } = parts;
+  const { chat, changes, receipts, drafts, hub, presence, limits, log, metrics, quota, unsent, epoch, version } = parts;
   const backpressure: Backpressure = { unsent, closes: metrics.backpressureCloses };
   let openedSinceGc = 0;
   let lastOpenedAt = 0;
@@ -200,7 +202,7 @@ export function socketHandlers(parts: {
         const frame = parseFrame(data); // before the limit, whose error must name the ref
         const retryAfter = limits.chargeFrame(socket, socket.lastReceivedAt);
         if (retryAfter > 0) {
-          throw new ChatError("rate_limited", { retryAfter, ref: frame.type === "message" ? frame.ref : undefined });
+          throw new ChatError("rate_limited", { retryAfter, ref: "ref" in frame ? frame.ref : undefined });
         }
         dispatch(socket, frame)?.catch((error: unknown) => fail(socket, error));
       } catch (error) {
@@ -233,8 +235,12 @@ export function socketHandlers(parts: {
   function dispatch(socket: OpenSocket, frame: ClientFrame): Promise<unknown> | undefined {
     switch (frame.type) {
       case "message":
-        chat.send(socket, frame.to, frame.message, frame.ref);
+        chat.send(socket, frame);
         return undefined;
+      case "edit":
+      case "delete":
+      case "react":
+        return changes.make(socket, frame);
       case "read":
         return receipts.markRead(socket.username, frame.peer, frame.seq);
       case "typing":

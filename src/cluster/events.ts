@@ -10,6 +10,7 @@
 const NAME_MAX_UNITS = 1_000;
 const LIST_MAX = 10_000;
 const MESSAGE_MAX_UNITS = 2 * 4_000;
+const EMOJI_MAX_UNITS = 64;
 /** Fits into a NOTIFY with room to spare. */
 export const TOKENS_MAX = 200;
 
@@ -24,10 +25,33 @@ const id: Field<number> = (value) =>
   Number.isSafeInteger(value) && (value as number) > 0 ? (value as number) : undefined;
 const text: Field<string> = (value) =>
   typeof value === "string" && value.length > 0 && value.length <= MESSAGE_MAX_UNITS ? value : undefined;
+const reaction: Field<string> = (value) =>
+  typeof value === "string" && value.length > 0 && value.length <= EMOJI_MAX_UNITS ? value : undefined;
 const draftText: Field<string> = (value) => (value === "" ? value : text(value));
 const instant = matching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/);
 const pod = matching(/^[0-9a-f]{32}$/);
 const token = matching(/^[\w-]{16}$/);
+const ref = matching(/^[A-Za-z0-9_-]{8,64}$/);
+
+/** A message as `/messages` shows it. */
+const MESSAGE_ROW = {
+  sender: name,
+  receiver: name,
+  content: draftText,
+  timestamp: instant,
+  read: flag,
+  id,
+  seq: id,
+};
+/** Its fields that are present only when they apply. */
+const MESSAGE_ROW_OPTIONS = {
+  ref,
+  reply_to: id,
+  edited_at: instant,
+  deleted: flag,
+  reactions,
+  revision: id,
+};
 
 /**
  * Frames relayed between pods. Never name a field `from` or `to`: the original demo's page shows
@@ -39,6 +63,7 @@ const FRAMES = new Map<unknown, Fields>(
     read: { reader: name, peer: name, seq: id },
     typing: { user: name },
     draft: { peer: name, text: draftText, at: instant },
+    changed: { peer: name, revision: id, message: record(MESSAGE_ROW, MESSAGE_ROW_OPTIONS) },
     sync: {},
   }).map(([type, fields]) => [type, Object.entries<Field<unknown>>(fields)]),
 );
@@ -56,8 +81,10 @@ const EVENTS = {
     id,
     seq: id,
     timestamp: instant,
-    ref: orNull(matching(/^[A-Za-z0-9_-]{8,64}$/)),
+    ref: orNull(ref),
     blockedByReceiver: flag,
+    /** Absent in events of older pods. */
+    replyTo: absentOrNull(id),
   },
   /** Any other frame, for every socket of the users with these name keys. */
   frame: { to: listOf(name, LIST_MAX, 1), frame: serverFrame },
@@ -165,6 +192,35 @@ function listOf<Value>(item: Field<Value>, max: number, min = 0): Field<readonly
 
 function orNull<Value>(field: Field<Value>): Field<Value | null> {
   return (value) => (value === null ? null : field(value));
+}
+
+/** A field that older pods do not send. */
+function absentOrNull<Value>(field: Field<Value>): Field<Value | null> {
+  return (value) => (value === undefined ? null : orNull(field)(value));
+}
+
+/** An object, with only these fields. */
+function record(required: Record<string, Field<unknown>>, optional: Record<string, Field<unknown>>): Field<object> {
+  return (value) => {
+    if (typeof value !== "object" || value === null) return undefined;
+    const given = value as Record<string, unknown>;
+    const checked: Record<string, unknown> = {};
+    for (const [key, field] of Object.entries({ ...required, ...optional })) {
+      if (given[key] === undefined && key in optional) continue;
+      checked[key] = field(given[key]);
+      if (checked[key] === undefined) return undefined;
+    }
+    return checked;
+  };
+}
+
+/** Emoji by name, of at most two users. */
+function reactions(value: unknown): object | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const entries = Object.entries(value);
+  const isValid =
+    entries.length <= 2 && entries.every(([key, emoji]) => name(key) !== undefined && reaction(emoji) !== undefined);
+  return isValid ? Object.fromEntries(entries) : undefined;
 }
 
 function matching(pattern: RegExp): Field<string> {

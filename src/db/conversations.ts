@@ -13,16 +13,51 @@ export interface Message {
   readonly id: number;
   readonly seq: number;
   readonly ref: string | null;
+  /** The `seq` of the message that this one answers. */
+  readonly replyTo: number | null;
+  readonly editedAt: string | null;
+  /** The content is empty, then. */
+  readonly isDeleted: boolean;
+  readonly senderReaction: string | null;
+  readonly receiverReaction: string | null;
+  /** Of the last change; null if there was none. */
+  readonly revision: number | null;
 }
 
 /**
- * Which messages of a conversation to read: the newest, those just before `before`, or the first
- * after `after`. With `includeBlocked`, a reader who blocks the peer gets the messages from before
+ * The columns of `Message`. Of a frozen message, those that changes affect are as before the first
+ * change after the block.
+ *
+ * @param m, frozen aliases of `messages` and `frozen_messages`
+ */
+export function messageColumns(sql: Sql, m: Fragment, frozen?: Fragment): Fragment {
+  const changing = (column: Fragment) =>
+    frozen
+      ? sql`case when ${frozen}.seq is null then ${m}.${column} else ${frozen}.${column} end`
+      : sql`${m}.${column}`;
+  return sql`
+    ${m}.sender, ${m}.receiver, ${changing(sql`content`)} as content, ${m}.timestamp, ${m}.read, ${m}.id, ${m}.seq, ${m}.ref,
+    ${m}.reply_to as "replyTo", ${changing(sql`edited_at`)} as "editedAt",
+    ${changing(sql`deleted_at`)} is not null as "isDeleted", ${changing(sql`sender_reaction`)} as "senderReaction",
+    ${changing(sql`receiver_reaction`)} as "receiverReaction", ${changing(sql`revision`)} as revision
+  `;
+}
+
+/**
+ * Which messages of a conversation to read: the newest, those just before `before`, the first
+ * after `after`, or the first that changed after revision `changedAfter`, in the order of their
+ * revisions. With `includeBlocked`, a reader who blocks the peer gets the messages from before
  * the block instead of none.
  */
-export type PageRequest = { limit: number; before?: number; after?: number; includeBlocked?: boolean };
+export type PageRequest = {
+  limit: number;
+  before?: number;
+  after?: number;
+  changedAfter?: number;
+  includeBlocked?: boolean;
+};
 
-/** The rows of a page, oldest first, and how many more rows match the request. */
+/** The rows of a page, oldest first unless by revision, and how many more rows match the request. */
 export interface MessagePage {
   readonly rows: Message[];
   readonly remaining: number;
@@ -34,41 +69,56 @@ export interface MessagePage {
  * reads.
  */
 export async function messagePage(sql: Sql, me: string, other: string, request: PageRequest): Promise<MessagePage> {
-  const conversation = sql`
-    select
-      c.id, c.blocks_peer,
-      case
-        when c.blocks_peer then (select blocked_seq from memberships where owner = ${me} and peer = ${other})
-        else ${Number.MAX_SAFE_INTEGER}
-      end as end_seq
-    from (
-      select id, blocked_by is not null and ${me} = any(blocked_by) as blocks_peer
-      from conversations
-      where low = least(${me}::text collate "C", ${other}) and high = greatest(${me}::text collate "C", ${other})
-    ) c
-    where ${request.includeBlocked ?? false} or not c.blocks_peer
-  `;
-  const part =
-    request.after === undefined
-      ? sql`m.seq < ${request.before ?? Number.MAX_SAFE_INTEGER} order by m.seq desc`
-      : sql`m.seq > ${request.after} order by m.seq`;
+  const between = sql`low = least(${me}::text collate "C", ${other}) and high = greatest(${me}::text collate "C", ${other})`;
+  const { before, after, changedAfter, includeBlocked = false } = request;
+  // `ends_at`, `ends_at_revision`: where a block by `me` began
+  const conversation = includeBlocked
+    ? sql`
+        select c.id, b.owner is not null as blocks_peer, b.blocked_seq as ends_at, b.blocked_revision as ends_at_revision
+        from conversations c
+        left join memberships b on b.owner = ${me} and b.peer = ${other} and ${me} = any(c.blocked_by)
+        where ${between}
+      `
+    : sql`
+        select id, false as blocks_peer, null::bigint as ends_at, null::bigint as ends_at_revision
+        from conversations
+        where ${between} and (blocked_by is null or ${me} <> all(blocked_by))
+      `;
+  const frozen = includeBlocked
+    ? sql`left join frozen_messages f on f.conversation_id = c.id and f.owner = ${me} and f.seq = m.seq and c.blocks_peer`
+    : sql``;
+  const columns = messageColumns(sql, sql`m`, includeBlocked ? sql`f` : undefined);
+  let part = sql`m.seq < ${before ?? Number.MAX_SAFE_INTEGER} order by m.seq desc`;
+  let order = sql`seq`;
+  if (after !== undefined) part = sql`m.seq > ${after} order by m.seq`;
+  if (changedAfter !== undefined) {
+    const revision = includeBlocked
+      ? sql`case when f.seq is null then m.revision else f.revision end`
+      : sql`m.revision`;
+    part = sql`m.revision > ${changedAfter} and ${revision} > ${changedAfter} and (c.ends_at_revision is null or ${revision} <= c.ends_at_revision) order by ${revision}`;
+    order = sql`revision`;
+  }
   const rows = await sql<(Message & { count: number })[]>`
-    select p.sender, p.receiver, p.content, p.timestamp, p.read, p.id, p.seq, p.ref, p.count
+    select
+      p.sender, p.receiver, p.content, p.timestamp, p.read and not (p.blocks_peer and p.sender = ${me}) as read,
+      p.id, p.seq, p.ref, p."replyTo", p."editedAt", p."isDeleted",
+      p."senderReaction", p."receiverReaction", p.revision, p.count
     from (
-      select m.*, count(*) over () as count, ${bytesBefore(sql, sql`m.content`, sql`order by m.seq`)} as bytes_before
+      select m.*, count(*) over () as count, ${bytesBefore(sql, sql`m.content`, sql`order by m.${order}`)} as bytes_before
       from (
         select m.*
         from (${conversation}) c
         cross join lateral (
-          select m.sender, m.receiver, m.content, m.timestamp, m.read and not (c.blocks_peer and m.sender = ${me}) as read, m.id, m.seq, m.ref
+          select ${columns}, c.blocks_peer
           from messages m
-          where m.conversation_id = c.id and m.seq <= c.end_seq and ${part}
+          ${frozen}
+          where m.conversation_id = c.id and (c.ends_at is null or m.seq <= c.ends_at) and ${part}
           limit ${request.limit}
         ) m
       ) m
     ) p
     where p.bytes_before < ${TEXTS_MAX_BYTES}
-    order by p.seq
+    order by p.${order}
   `;
   return { rows, remaining: (rows[0]?.count ?? 0) - rows.length };
 }
@@ -146,6 +196,8 @@ export async function usersWithRecentChanges(
 export interface Conversation extends RowWithText {
   readonly peer: string;
   readonly lastSeq: number;
+  readonly revision: number;
+  readonly isLastDeleted: boolean;
   readonly sender: string;
   readonly timestamp: string;
   readonly unread: number;
@@ -183,7 +235,7 @@ export interface ConversationQuery {
 export async function listConversations(sql: Sql, queries: readonly ConversationQuery[]): Promise<Conversation[][]> {
   const rows = await sql<(Conversation & { ord: number })[]>`
     select
-      t.ord, p.peer, p.last_seq as "lastSeq", m.sender, m.timestamp, octet_length(m.content) as bytes,
+      t.ord, p.peer, p.last_seq as "lastSeq", p.revision, m.deleted_at is not null as "isLastDeleted", m.sender, m.timestamp, octet_length(m.content) as bytes,
       case
         when ${bytesBefore(sql, sql`m.content`, sql`partition by t.ord order by p.last_at desc, p.id desc`)} < ${TEXTS_MAX_BYTES}
         then m.content
@@ -205,14 +257,14 @@ export async function listConversations(sql: Sql, queries: readonly Conversation
       select mine.*
       from (
         select
-          c.id, c.high as peer, false as blocks_peer, c.blocked_by is not null as blocked, c.last_seq, c.last_at, c.low_unread as unread,
+          c.id, c.high as peer, false as blocks_peer, c.blocked_by is not null as blocked, c.last_seq, c.revision, c.last_at, c.low_unread as unread,
           c.high_read_seq as peer_read_seq, c.high_delivered_seq as peer_delivered_seq,
           case when c.low = c.high then c.last_seq else c.low_read_seq end as my_read_seq
         from conversations c
         where c.low = t.me collate "C" and (c.blocked_by is null or c.low <> all(c.blocked_by))
         union all
         select
-          c.id, c.low, false, c.blocked_by is not null, c.last_seq, c.last_at, c.high_unread,
+          c.id, c.low, false, c.blocked_by is not null, c.last_seq, c.revision, c.last_at, c.high_unread,
           c.low_read_seq, c.low_delivered_seq,
           c.high_read_seq
         from conversations c
@@ -226,9 +278,7 @@ export async function listConversations(sql: Sql, queries: readonly Conversation
       order by mine.last_at desc, mine.id desc
       limit t.most
     ) p
-    cross join lateral (
-      select sender, content, timestamp from messages where conversation_id = p.id and seq = p.last_seq limit 1
-    ) m
+    cross join lateral (${queries.some(({ includeBlocked }) => includeBlocked) ? lastMessageOrFrozen(sql) : lastMessage(sql)}) m
     left join lateral (
       select username, last_seen_at, hide_read, hide_last_seen, deleted_at from users where username = p.peer limit 1
     ) u on true
@@ -239,12 +289,28 @@ export async function listConversations(sql: Sql, queries: readonly Conversation
   return pages;
 }
 
+const lastMessage = (sql: Sql) => sql`
+  select sender, content, deleted_at, timestamp from messages where conversation_id = p.id and seq = p.last_seq limit 1
+`;
+
+/** As of the start of a block by `t.me`. */
+const lastMessageOrFrozen = (sql: Sql) => sql`
+  select
+    m.sender, coalesce(f.content, m.content) as content, m.timestamp,
+    case when f.seq is null then m.deleted_at else f.deleted_at end as deleted_at
+  from messages m
+  left join frozen_messages f
+    on f.conversation_id = p.id and f.owner = t.me collate "C" and f.seq = p.last_seq and p.blocks_peer
+  where m.conversation_id = p.id and m.seq = p.last_seq
+  limit 1
+`;
+
 /** The conversations with peers that `t.me` blocks, as of the start of each block. */
 function blockedConversations(sql: Sql): Fragment {
   return sql`
     union all
     select
-      c.id, m.peer, true, true, m.blocked_seq, m.blocked_at, case when c.low = m.owner then c.low_unread else c.high_unread end,
+      c.id, m.peer, true, true, m.blocked_seq, coalesce(m.blocked_revision, c.revision), m.blocked_at, case when c.low = m.owner then c.low_unread else c.high_unread end,
       case when c.low = m.owner then c.high_read_seq else c.low_read_seq end,
       case when c.low = m.owner then c.high_delivered_seq else c.low_delivered_seq end,
       case when c.low = m.owner then c.low_read_seq else c.high_read_seq end
@@ -256,10 +322,21 @@ function blockedConversations(sql: Sql): Fragment {
   `;
 }
 
-/** Texts of last messages in the order of `rows`; undefined where the conversation was deleted. */
-export async function lastMessageTexts(sql: Sql, rows: readonly Conversation[]): Promise<(string | undefined)[]> {
+/**
+ * Texts of last messages in `me`'s list, in the order of `rows`; undefined where the conversation
+ * was deleted.
+ */
+export async function lastMessageTexts(
+  sql: Sql,
+  me: string,
+  rows: readonly Conversation[],
+): Promise<(string | undefined)[]> {
   const found = await sql<{ id: number; content: string }[]>`
-    select t.id, m.content
+    select
+      t.id,
+      coalesce(
+        (select content from frozen_messages where conversation_id = t.id and owner = ${me} and seq = t.seq), m.content
+      ) as content
     from unnest(
       ${rows.map(({ conversationId }) => conversationId)}::bigint[],
       ${rows.map(({ lastSeq }) => lastSeq)}::bigint[]

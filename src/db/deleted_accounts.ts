@@ -55,7 +55,7 @@ export async function accountsToPurge(db: Database): Promise<{ id: number; usern
  */
 export async function purgeStep(db: Database, username: string): Promise<boolean> {
   const [step] = await db.run(
-    (sql) => sql<{ low: string; high: string; purged: number }[]>`
+    (sql) => sql<{ id: number; low: string; high: string; purged: number }[]>`
       with conversation as materialized (
         select mine.id, mine.low, mine.high
         from (
@@ -85,7 +85,7 @@ export async function purgeStep(db: Database, username: string): Promise<boolean
         ))
         returning 1
       )
-      select c.low, c.high, (select count(*) from purged) as purged
+      select c.id, c.low, c.high, (select count(*) from purged) as purged
       from conversation c
     `,
   );
@@ -96,6 +96,8 @@ export async function purgeStep(db: Database, username: string): Promise<boolean
         with ended as (
           delete from memberships
           where (owner, peer) in ((${step.low}, ${step.high}), (${step.high}, ${step.low}))
+        ), thawed as (
+          delete from frozen_messages where conversation_id = ${step.id}
         )
         delete from conversations where low = ${step.low} and high = ${step.high}
       `,
@@ -105,14 +107,16 @@ export async function purgeStep(db: Database, username: string): Promise<boolean
 }
 
 /**
- * Marks an account as purged. Also deletes its blocks and mutes, and a draft that was being stored
- * during the deletion.
+ * Marks an account as purged. Also deletes its blocks and mutes, the refs of its changes, and a
+ * draft that was being stored during the deletion.
  */
 export async function markPurged(db: Database, user: { id: number; username: string }): Promise<void> {
   await db.run(
     (sql) => sql`
       with late as (
         delete from drafts where owner = ${user.username}
+      ), refs as (
+        delete from change_refs where sender = ${user.username}
       ), locked as (
         -- in key order, so that concurrent writers cannot deadlock
         select id
@@ -120,13 +124,16 @@ export async function markPurged(db: Database, user: { id: number; username: str
         where blocked_by is not null and (low = ${user.username} or high = ${user.username})
         order by low, high
         for update
+      ), thawed as (
+        delete from frozen_messages
+        where owner = ${user.username} and conversation_id in (select id from locked)
       ), blocks as (
         update conversations
         set blocked_by = nullif(array_remove(blocked_by, ${user.username}::text), '{}')
         where id in (select id from locked)
       ), mutes as (
         update memberships
-        set muted = false, blocked_seq = null, blocked_at = null
+        set muted = false, blocked_seq = null, blocked_at = null, blocked_revision = null
         where owner = ${user.username} and (muted or blocked_seq is not null)
       )
       update users set purged_at = now() where id = ${user.id}

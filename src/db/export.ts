@@ -1,6 +1,6 @@
 /** Reads all messages of a user for an export, conversation by conversation, in small pages. */
 
-import type { Message } from "./conversations.ts";
+import { type Message, messageColumns } from "./conversations.ts";
 import type { Database } from "./database.ts";
 import { bytesBefore, TEXTS_MAX_BYTES } from "./paging.ts";
 
@@ -69,7 +69,9 @@ export async function messages(
 ): Promise<(Message & { part: number; count: number })[]> {
   return db.run(
     (sql) => sql<(Message & { part: number; count: number })[]>`
-      select p.part, p.sender, p.receiver, p.content, p.timestamp, p.read, p.id, p.seq, p.ref, p.count
+      select
+        p.part, p.sender, p.receiver, p.content, p.timestamp, p.read, p.id, p.seq, p.ref, p."replyTo", p."editedAt",
+        p."isDeleted", p."senderReaction", p."receiverReaction", p.revision, p.count
       from (
         select
           t.ord - 1 as part, m.*, count(*) over () as count,
@@ -80,10 +82,10 @@ export async function messages(
           ${parts.map(({ to }) => to)}::bigint[]
         ) with ordinality as t (id, after, upto, ord)
         cross join lateral (
-          select sender, receiver, content, timestamp, read, id, seq, ref
-          from messages
-          where conversation_id = t.id and seq > t.after and seq <= t.upto
-          order by seq
+          select ${messageColumns(sql, sql`m`)}
+          from messages m
+          where m.conversation_id = t.id and m.seq > t.after and m.seq <= t.upto
+          order by m.seq
           limit t.upto - t.after
         ) m
       ) p

@@ -17,6 +17,8 @@ export interface NewMessage {
    */
   readonly attemptId: number;
   readonly content: string;
+  /** The `seq` of the message that this one answers. */
+  readonly replyTo?: number | undefined;
 }
 
 /** The outcome for one `NewMessage`. */
@@ -35,6 +37,8 @@ export interface StoredMessage {
   readonly blockedByReceiver: boolean;
   /** The sender blocks the receiver: nothing was stored; `id` and `seq` are 0. */
   readonly rejectedByBlock: boolean;
+  /** `replyTo` is not of this conversation: nothing was stored. */
+  readonly answersNothing: boolean;
 }
 
 /**
@@ -52,7 +56,7 @@ export const WRITER_PARAMETERS = {
 } as const;
 
 /**
- * Stores a batch in one statement. Messages of one conversation are numbered in the given order.
+ * Stores a batch. Messages of one conversation are numbered in the given order.
  *
  * @param messages no two with the same sender and ref
  * @returns the outcomes in the order of `messages`; undefined where the receiver does not exist or
@@ -62,6 +66,59 @@ export async function insertMessages(
   sql: Sql,
   messages: readonly NewMessage[],
 ): Promise<(StoredMessage | undefined)[]> {
+  const replies = messages.filter(({ replyTo }) => replyTo !== undefined);
+  const wrong = replies.length === 0 ? undefined : await wrongReplies(sql, replies);
+  if (!wrong?.size) return insertBatch(sql, messages);
+  const stored = await insertBatch(
+    sql,
+    messages.filter((message) => !wrong.has(message)),
+  );
+  let next = 0;
+  return messages.map((message) => (wrong.has(message) ? ANSWERS_NOTHING : stored[next++]));
+}
+
+/**
+ * Replies to messages that do not exist. Those they answer were committed before a client could
+ * name them, so this need not be part of the statement that stores the replies.
+ */
+async function wrongReplies(sql: Sql, replies: readonly NewMessage[]): Promise<Set<unknown>> {
+  const rows = await sql<{ ord: number }[]>`
+    select t.ord
+    from unnest(
+      ${replies.map(({ sender }) => sender)}::text[],
+      ${replies.map(({ toKey }) => toKey)}::text[],
+      ${replies.map(({ replyTo }) => replyTo ?? 0)}::bigint[]
+    ) with ordinality as t (sender, to_key, reply_to, ord)
+    left join lateral (
+      select username from users where name_key = t.to_key collate "C" limit 1
+    ) u on true
+    left join lateral (
+      select last_seq
+      from conversations
+      where low = least(t.sender collate "C", u.username) and high = greatest(t.sender collate "C", u.username)
+      limit 1
+    ) c on true
+    -- an unknown receiver is another error
+    where u.username is not null and not coalesce(t.reply_to between 1 and c.last_seq, false)
+  `;
+  return new Set(rows.map(({ ord }) => replies[ord - 1]));
+}
+
+const NOTHING_STORED = {
+  receiver: "",
+  id: 0,
+  seq: 0,
+  timestamp: "",
+  alreadyStored: false,
+  committedByThisAttempt: false,
+  sameMessage: true,
+  blockedByReceiver: false,
+  rejectedByBlock: false,
+  answersNothing: false,
+} as const satisfies StoredMessage;
+const ANSWERS_NOTHING: StoredMessage = { ...NOTHING_STORED, answersNothing: true };
+
+async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(StoredMessage | undefined)[]> {
   const rows = await sql<(StoredMessage & { ord: number })[]>`
     with input as materialized (
       select
@@ -73,11 +130,12 @@ export async function insertMessages(
         t.ref collate "C" as ref,
         t.attempt_id,
         t.content,
+        nullif(t.reply_to, 0) as reply_to, -- the driver writes arrays with nulls wrongly
         k.id as known_id,
         k.seq as known_seq,
         k.timestamp as known_timestamp,
         k.receiver as known_receiver,
-        k.content = t.content and k.receiver = u.username as is_same_message,
+        (k.content = t.content or k.revision is not null) and k.receiver = u.username as is_same_message, -- it may have been edited
         coalesce(k.attempt_id = t.attempt_id, false) as is_own_attempt,
         u.deleted_at is null as is_active
       from unnest(
@@ -85,13 +143,14 @@ export async function insertMessages(
         ${messages.map((message) => message.toKey)}::text[],
         ${messages.map((message) => message.ref)}::text[],
         ${messages.map((message) => message.attemptId)}::bigint[],
-        ${messages.map((message) => message.content)}::text[]
-      ) with ordinality as t (sender, to_key, ref, attempt_id, content, ord)
+        ${messages.map((message) => message.content)}::text[],
+        ${messages.map((message) => message.replyTo ?? 0)}::bigint[]
+      ) with ordinality as t (sender, to_key, ref, attempt_id, content, reply_to, ord)
       cross join lateral (
         select username, deleted_at from users where name_key = t.to_key collate "C" limit 1
       ) u
       left join lateral (
-        select id, seq, timestamp, receiver, content, attempt_id
+        select id, seq, timestamp, receiver, content, attempt_id, revision
         from messages
         where sender = t.sender collate "C" and ref = t.ref collate "C"
         limit 1
@@ -132,7 +191,7 @@ export async function insertMessages(
       select nextval('messages_id_seq') as id, p.*
       from (
         select
-          i.ord, i.sender, i.receiver, i.ref, i.attempt_id, i.content, n.id as conversation_id, n.last_seq, n.last_at,
+          i.ord, i.sender, i.receiver, i.ref, i.attempt_id, i.content, i.reply_to, n.id as conversation_id, n.last_seq, n.last_at,
           n.blocked_by is not null and i.receiver = any(n.blocked_by) as blocked_by_receiver,
           count(*) over (partition by n.id) - row_number() over (partition by n.id order by i.ord) as behind
         from input i
@@ -140,7 +199,7 @@ export async function insertMessages(
         where i.known_id is null and i.is_active and (n.blocked_by is null or i.sender <> all(n.blocked_by))
       ) p
     ), stored as (
-      insert into messages (id, conversation_id, seq, sender, receiver, content, timestamp, read, ref, attempt_id)
+      insert into messages (id, conversation_id, seq, sender, receiver, content, timestamp, read, ref, attempt_id, reply_to)
       select
         p.id,
         p.conversation_id,
@@ -151,15 +210,16 @@ export async function insertMessages(
         p.last_at - p.behind * interval '1 microsecond',
         p.sender = p.receiver,
         p.ref,
-        p.attempt_id
+        p.attempt_id,
+        p.reply_to
       from placed p
     )
     select
       p.ord, p.receiver, p.id, p.last_seq - p.behind as seq, p.last_at - p.behind * interval '1 microsecond' as timestamp,
-      false as "alreadyStored", false as "committedByThisAttempt", true as "sameMessage", p.blocked_by_receiver as "blockedByReceiver", false as "rejectedByBlock"
+      false as "alreadyStored", false as "committedByThisAttempt", true as "sameMessage", p.blocked_by_receiver as "blockedByReceiver", false as "rejectedByBlock", false as "answersNothing"
     from placed p
     union all
-    select i.ord, i.known_receiver, i.known_id, i.known_seq, i.known_timestamp, true, i.is_own_attempt, i.is_same_message, false, false
+    select i.ord, i.known_receiver, i.known_id, i.known_seq, i.known_timestamp, true, i.is_own_attempt, i.is_same_message, false, false, false
     from input i
     where i.known_id is not null
   `;
@@ -204,17 +264,7 @@ async function resolveMissingAndRepeated(
     if (stored) results[i] = { ...stored, blockedByReceiver };
     else {
       // Receiver and conversation exist, so the message was rejected, even if the block has ended.
-      results[i] = {
-        receiver,
-        id: 0,
-        seq: 0,
-        timestamp: at,
-        alreadyStored: false,
-        committedByThisAttempt: false,
-        sameMessage: true,
-        blockedByReceiver: false,
-        rejectedByBlock: true,
-      };
+      results[i] = { ...NOTHING_STORED, receiver, timestamp: at, rejectedByBlock: true };
     }
   }
 }

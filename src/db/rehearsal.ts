@@ -1,5 +1,6 @@
 /** Before serving, runs a sign-up, login, send and read in a transaction that is rolled back. */
 
+import { changeMessages } from "./changes.ts";
 import { connect, type Sql, type Target, withDeadline } from "./client.ts";
 import { save } from "./drafts.ts";
 import { isConflict, isTimeout } from "./failures.ts";
@@ -72,4 +73,6 @@ async function exerciseStatements(sql: Sql): Promise<void> {
   `;
   await markDelivered(sql, [{ receiver: bob, sender: ann, seq: 1 }]);
   await markRead(sql, [{ reader: bob, peerKey: ann, seq: 1 }]);
+  const change = { actor: bob, peerKey: ann, type: "react", seq: 1, text: "👍", ref: bob } as const;
+  await changeMessages(sql, [change], { editWindow: 0, deleteWindow: 0 });
 }

@@ -23,18 +23,7 @@ export async function setRelation(
 
 async function setBlock(sql: Sql, me: string, peer: string, on: boolean): Promise<void> {
   if (!on) {
-    await sql`
-      with ${noteChange(sql, me)}, conversation as (
-        update conversations
-        set blocked_by = nullif(array_remove(blocked_by, ${me}::text), '{}')
-        where low = least(${me}::text collate "C", ${peer}) and high = greatest(${me}::text collate "C", ${peer})
-        returning id
-      )
-      update memberships m
-      set blocked_seq = null, blocked_at = null
-      from conversation
-      where m.owner = ${me} and m.peer = ${peer}
-    `;
+    await sql`with ${noteChange(sql, me)} select end_block(${me}, ${peer})`;
     return;
   }
   await sql`
@@ -45,13 +34,16 @@ async function setBlock(sql: Sql, me: string, peer: string, on: boolean): Promis
       )
       on conflict (low, high) do update
       set blocked_by = array_remove(c.blocked_by, ${me}::text) || ${me}::text
-      returning c.id, c.last_seq, c.last_at
+      returning c.id, c.last_seq, c.last_at, c.revision
     )
-    insert into memberships as m (owner, peer, conversation_id, blocked_seq, blocked_at)
-    select ${me}, ${peer}, id, last_seq, last_at
+    insert into memberships as m (owner, peer, conversation_id, blocked_seq, blocked_at, blocked_revision)
+    select ${me}, ${peer}, id, last_seq, last_at, revision
     from conversation
     on conflict (owner, peer) do update
-    set blocked_seq = coalesce(m.blocked_seq, excluded.blocked_seq), blocked_at = coalesce(m.blocked_at, excluded.blocked_at)
+    set
+      blocked_seq = coalesce(m.blocked_seq, excluded.blocked_seq),
+      blocked_at = coalesce(m.blocked_at, excluded.blocked_at),
+      blocked_revision = case when m.blocked_seq is null then excluded.blocked_revision else m.blocked_revision end
   `;
 }
 

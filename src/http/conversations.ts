@@ -65,7 +65,13 @@ export class Conversations {
     const show = (row: Conversation & { readonly text: string }) => ({
       peer: row.peer,
       last_seq: row.lastSeq,
-      last: { sender: row.sender, content: row.text, timestamp: row.timestamp },
+      revision: row.revision,
+      last: {
+        sender: row.sender,
+        content: row.text,
+        timestamp: row.timestamp,
+        ...(row.isLastDeleted && { deleted: true }),
+      },
       unread: row.unread,
       // mutual: a user who hides read marks sees none, except in notes to oneself
       peer_read_seq: row.peer !== username && (hidesRead || row.hidesRead) ? 0 : row.peerReadSeq,
@@ -79,7 +85,7 @@ export class Conversations {
       // marks set after the block would reveal what the peer does
       ...(row.blocksPeer ? { blocked: true, unread: 0, peer_read_seq: 0, peer_delivered_seq: 0 } : {}),
     });
-    const pages = withTexts(rows, (some) => this.#db.run((sql) => conversations.lastMessageTexts(sql, some)));
+    const pages = withTexts(rows, (some) => this.#db.run((sql) => conversations.lastMessageTexts(sql, username, some)));
     const shape = { show: (row: Parameters<typeof show>[0]) => JSON.stringify(show(row)) };
     const id = requestId(request, this.#trust);
     return this.#streams.list(pages, shape, { kind: "conversations", id, request, server }, me.nameKey);

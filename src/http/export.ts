@@ -1,5 +1,6 @@
 /** The export of all data of a user: one JSON text, one message per line. Marks nothing as read. */
 
+import { messageRow } from "../chat/message_row.ts";
 import type { Message } from "../db/conversations.ts";
 import type { Database } from "../db/database.ts";
 import * as drafts from "../db/drafts.ts";
@@ -81,19 +82,11 @@ function splitAt(parts: readonly ExportPart[], most: number): [ExportPart[], Exp
   return [now, []];
 }
 
-/** As in `/messages`: the peer's read mark is shown unless one of the two hides it. */
+/** As in `/messages`, without `ref` and `revision`, which mean nothing elsewhere. */
 function shown(row: Message, me: Session, hidesRead: boolean) {
-  const { sender, receiver, content, timestamp, id, seq } = row;
-  const isSentToPeer = sender === me.username && receiver !== me.username;
-  return {
-    sender,
-    receiver,
-    content,
-    timestamp,
-    read: row.read && !(isSentToPeer && (hidesRead || me.hidesRead)),
-    id,
-    seq,
-  };
+  const options = { peeked: true, hidesRead: hidesRead || me.hidesRead };
+  const { ref: _ref, revision: _revision, ...shown } = messageRow(row, me.username, options);
+  return shown;
 }
 
 /**

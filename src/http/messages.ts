@@ -4,6 +4,7 @@
 
 import type { Server } from "bun";
 
+import { messageRow } from "../chat/message_row.ts";
 import type { Receipts } from "../chat/receipts.ts";
 import type { SocketData } from "../chat/socket.ts";
 import { type Message, type MessagePage, messagePage, type PageRequest } from "../db/conversations.ts";
@@ -66,18 +67,21 @@ export class Messages {
 
     // A blocked peer's messages are never marked.
     const includeBlocked = searchParams.get("blocked") === "1";
+    const marksNothing = pageRequest?.changedAfter !== undefined;
     const peeks = foreign || includeBlocked || searchParams.get("peek") === "1";
     const read = (pageRequest: PageRequest) =>
       this.#db.run((sql) => messagePage(sql, me.username, peer.username, { ...pageRequest, includeBlocked }));
     const show = (row: Message) =>
-      shown(row, me.username, { peeked: peeks, hidesRead: peer.hidesRead || me.hidesRead });
+      messageRow(row, me.username, { peeked: peeks, hidesRead: peer.hidesRead || me.hidesRead });
     const mark = async (rows: readonly Message[]) => {
       // HEAD returns no rows.
-      if (request.method !== "HEAD" && !foreign) await this.#mark(me, peer.username, rows, peeks);
+      if (request.method !== "HEAD" && !foreign && !marksNothing) await this.#mark(me, peer.username, rows, peeks);
     };
     const asked: StreamRequest = { kind: "messages", id: requestId(request, this.#trust), request, server };
     const pieces = (first: MessagePage) =>
-      toPieces(markedPages(first, { isWhole: !pageRequest, read, mark }), { show: (row) => JSON.stringify(show(row)) });
+      toPieces(markedPages(first, { isWhole: !pageRequest, changedAfter: pageRequest?.changedAfter, read, mark }), {
+        show: (row) => JSON.stringify(show(row)),
+      });
     if (!pageRequest) {
       const end = this.#streams.begin(me.nameKey);
       const first = await read({ limit: ROWS_MAX, after: 0 }).catch((error: unknown) => {
@@ -116,11 +120,12 @@ async function* markedPages(
   first: MessagePage,
   options: {
     isWhole: boolean;
+    changedAfter: number | undefined;
     read: (pageRequest: PageRequest) => Promise<MessagePage>;
     mark: (rows: readonly Message[]) => Promise<void>;
   },
 ): RowPages<Message> {
-  const { isWhole, read, mark } = options;
+  const { isWhole, changedAfter, read, mark } = options;
   for (let page = first; ;) {
     const { rows, remaining } = page;
     await mark(rows);
@@ -128,7 +133,9 @@ async function* markedPages(
     const limit = isWhole && rows.length + remaining === ROWS_MAX ? ROWS_MAX : remaining;
     if (!last || limit === 0) return rows;
     yield rows;
-    page = await read({ after: last.seq, limit });
+    page = await read(
+      changedAfter === undefined ? { after: last.seq, limit } : { changedAfter: last.revision ?? 0, limit },
+    );
   }
 }
 
@@ -145,21 +152,12 @@ function readPageRequest(query: URLSearchParams): PageRequest | undefined {
   const limit = wholeNumber(query, "limit", 1, PAGE_MAX);
   const before = wholeNumber(query, "before", 1, Number.MAX_SAFE_INTEGER);
   const after = wholeNumber(query, "after", 0, Number.MAX_SAFE_INTEGER);
-  if (before !== undefined && after !== undefined) {
-    throw new ChatError("bad_request", { message: "`before` and `after` are mutually exclusive" });
+  const changedAfter = wholeNumber(query, "changed_after", 0, Number.MAX_SAFE_INTEGER);
+  if ([before, after, changedAfter].filter((bound) => bound !== undefined).length > 1) {
+    throw new ChatError("bad_request", { message: "`before`, `after` and `changed_after` are mutually exclusive" });
   }
+  if (changedAfter !== undefined) return { limit: limit ?? PAGE_MAX, changedAfter };
   if (before !== undefined) return { limit: limit ?? PAGE_MAX, before };
   if (after !== undefined) return { limit: limit ?? PAGE_MAX, after };
   return limit === undefined ? undefined : { limit };
-}
-
-/**
- * A message as JSON. Received messages that this request marks are shown as read; sent ones as the
- * peer's read mark says, unless one of the two hides it. A `ref` is shown to its sender only.
- */
-function shown(row: Message, me: string, { peeked, hidesRead }: { peeked: boolean; hidesRead: boolean }) {
-  const { sender, receiver, content, timestamp, id, seq, ref } = row;
-  const read = receiver === me ? row.read || !peeked : row.read && !hidesRead;
-  const own = sender === me && ref !== null && !ref.startsWith("~");
-  return { sender, receiver, content, timestamp, read, id, seq, ...(own ? { ref } : {}) };
 }

@@ -133,6 +133,14 @@ export function isDraft(text: string): boolean {
   return text.length <= MESSAGE_MAX || codePoints(text) <= MESSAGE_MAX;
 }
 
+/** Longer than every emoji of Unicode; bounds the pattern's work. */
+const EMOJI_MAX_UNITS = 40;
+
+/** Whether a text is one emoji: of Unicode's recommended set (RGI), or a single emoji character. */
+export function isEmoji(text: string): boolean {
+  return text.length <= EMOJI_MAX_UNITS && /^(?:\p{RGI_Emoji}|\p{Extended_Pictographic}\ufe0f?)$/v.test(text);
+}
+
 function codePoints(text: string): number {
   let count = 0;
   for (const _ of text) count++;

@@ -451,6 +451,7 @@ const MESSAGE = {
   timestamp: "2026-11-22T18:30:00.500000Z",
   ref: "a-ref-of-bobs",
   blockedByReceiver: false,
+  replyTo: 3,
 } as const;
 const EVERY_KIND: BusEvent[] = [
   MESSAGE,

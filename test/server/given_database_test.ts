@@ -191,7 +191,7 @@ describe("a session", () => {
       await using release = await holdLock(admin, (tx) => tx`lock table messages`);
       await using app = await startApp({ database });
       await release();
-      for (const table of ["users", "sessions", "drafts", "conversations", "memberships", "messages"]) {
+      for (const table of ["users", "sessions", "drafts", "conversations", "memberships", "messages", "change_refs"]) {
         expect([...(await app.sql.unsafe(`select from ${table}`))], table).toEqual([]);
       }
       await admin.end();

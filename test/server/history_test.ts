@@ -545,6 +545,7 @@ describe("/conversations", () => {
     await b.next("read");
     const row = {
       last_seq: 3,
+      revision: 0,
       last: { sender: "bobby", content: "three", timestamp: last["timestamp"] },
       online: true,
       muted: false,

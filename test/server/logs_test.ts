@@ -190,7 +190,7 @@ describe("the log holds no text of a message", () => {
       await tab.next("error");
     }
     const { send } = Chat.prototype;
-    Chat.prototype.send = (_, __, message) => JSON.parse(message) as never;
+    Chat.prototype.send = (_, { message }) => JSON.parse(message) as never;
     try {
       tab.say({ to: "bob", message: text });
       expect(await tab.closed).toMatchObject({ code: 1011 });

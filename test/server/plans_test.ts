@@ -5,6 +5,7 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
+import * as changes from "../../src/db/changes.ts";
 import { type Client, connect } from "../../src/db/client.ts";
 import * as conversations from "../../src/db/conversations.ts";
 import type { Database } from "../../src/db/database.ts";
@@ -24,7 +25,17 @@ import { nameOf, type Pair } from "../../tools/support/users.ts";
 import { migratedDatabase, SILENT } from "../support/harness.ts";
 
 const PEOPLE = 10_000;
-const BIG = new Set(["messages", "conversations", "memberships", "users", "sessions", "drafts", "name_skeletons"]);
+const BIG = new Set([
+  "messages",
+  "conversations",
+  "memberships",
+  "users",
+  "sessions",
+  "drafts",
+  "name_skeletons",
+  "change_refs",
+  "frozen_messages",
+]);
 const me = nameOf(0);
 const peer = nameOf(1);
 
@@ -50,6 +61,17 @@ beforeAll(async () => {
     insert into drafts (owner, peer, text, at)
     select 'p' || lpad(i::text, 5, '0'), 'p' || lpad(j::text, 5, '0'), 'How are', now()
     from generate_series(0, 199) i, generate_series(0, 99) j
+  `;
+  await database.sql`
+    with changed as (
+      update messages m set revision = seq from conversations c where m.conversation_id = c.id and m.seq % 5 = 0 returning m.*
+    )
+    insert into change_refs (sender, ref, conversation_id, seq, at)
+    select sender, 'ref-' || id, conversation_id, seq, now() from changed
+  `;
+  await database.sql`
+    insert into frozen_messages (conversation_id, owner, seq, content)
+    select conversation_id, receiver, seq, content from messages where seq % 7 = 0
   `;
   await database.settle();
 }, 60_000);
@@ -126,6 +148,30 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
     conversations.messagePage(sql, me, peer, { limit: 50, before: 20_000 }),
   "conversations.messagePage, after": (_, sql) =>
     conversations.messagePage(sql, me, peer, { limit: 1_000, after: 20_000 }),
+  "conversations.messagePage, changed": (_, sql) =>
+    conversations.messagePage(sql, me, peer, { limit: 50, changedAfter: 3 }),
+  "conversations.messagePage, changed, with a blocked peer": (_, sql) =>
+    conversations.messagePage(sql, me, peer, { limit: 50, changedAfter: 3, includeBlocked: true }),
+  "changes.changeMessages": (_, sql) =>
+    changes.changeMessages(
+      sql,
+      names(16).map((name, i) => ({
+        actor: me,
+        peerKey: name,
+        type: (["edit", "delete", "react"] as const)[i % 3]!,
+        seq: 1 + i,
+        text: "👍",
+        ref: `plans-${name}`,
+      })),
+      { editWindow: 86_400, deleteWindow: Number.POSITIVE_INFINITY },
+    ),
+  "changes.sweep": (db) => changes.sweep(db),
+  "insertMessages, replies": (_, sql) =>
+    insertMessages(
+      sql,
+      batch(100, "replies").map((message, i) => Object.assign(message, { replyTo: i })),
+    ),
+  "relationships.setRelation, a block ends": (db) => choices.setRelation(db, "block", me, peer, false),
   "conversations.unreadCounts": (_, sql) => conversations.unreadCounts(sql, me, { muted: false }),
   "conversations.listConversations, one": (_, sql) =>
     conversations.listConversations(sql, [{ me, limit: 50, before: undefined, peer: undefined }]),
@@ -138,7 +184,7 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
     ),
   "conversations.lastMessageTexts": async (_, sql) => {
     const [rows] = await conversations.listConversations(sql, [{ me, limit: 200, before: undefined, peer: undefined }]);
-    await conversations.lastMessageTexts(sql, rows ?? []);
+    await conversations.lastMessageTexts(sql, me, rows ?? []);
   },
   "receipts.markRead, one": (_, sql) => receipts.markRead(sql, [{ reader: me, peerKey: nameOf(2), seq: 10 }]),
   "receipts.markRead, many": (_, sql) =>

@@ -34,6 +34,7 @@ export const anyEvent: fc.Arbitrary<BusEvent> = fc.oneof(
     timestamp: instant,
     ref: fc.option(fc.stringMatching(/^[A-Za-z0-9_-]{8,64}$/)),
     blockedByReceiver: fc.boolean(),
+    replyTo: fc.option(number),
   }),
   fc.record({ kind: fc.constant("frame" as const), to: fc.array(name, { minLength: 1, maxLength: 4 }), frame }),
   fc.record({ kind: fc.constant("end" as const), nameKey: name, sessionId: number }),

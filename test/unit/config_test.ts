@@ -50,6 +50,7 @@ describe("config", () => {
       rateLimit: true,
       limits: {
         sends: { burst: 20, perSecond: 5 },
+        changes: { burst: 40, perSecond: 5 },
         bytes: 50_000_000,
         typing: { burst: 10, perSecond: 2 },
         watch: { burst: 20, perSecond: 1 },
@@ -69,6 +70,8 @@ describe("config", () => {
       trustProxy: "off",
       allowedOrigins: undefined,
       drainSeconds: 0,
+      editWindow: 86_400,
+      deleteWindow: Number.POSITIVE_INFINITY,
       unsentMax: undefined,
       logLevel: "info",
       logFormat: "auto",

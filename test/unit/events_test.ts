@@ -7,7 +7,16 @@ import { typingFrame } from "../../src/protocol.ts";
 import { anyEvent } from "../support/any_event.ts";
 
 const TOKEN = "abcdefghijklmnop";
+const NOW = "2026-11-22T18:30:00.500000Z";
 
+/** A `changed` frame, with other values in some fields of its message. */
+const changed = (fields: Record<string, unknown>, revision = 4) =>
+  frame({
+    type: "changed",
+    peer: "bob",
+    revision,
+    message: { sender: "bob", receiver: "ann", content: "hi", timestamp: NOW, read: false, id: 1, seq: 1, ...fields },
+  });
 const frame = (value: object) => ["frame", ["ann"], value];
 
 describe("an event", () => {
@@ -38,7 +47,6 @@ describe("an event", () => {
     );
   });
 
-  const NOW = "2026-11-22T18:30:00.500000Z";
   /** A message with one field changed. */
   const message = (at: number, value: unknown) =>
     ["message", "Bob", "Vera", "hi", 1, 1, NOW, "a-ref-of-bobs", false].with(at, value as never);
@@ -82,6 +90,16 @@ describe("an event", () => {
     ["a draft without a text", frame({ type: "draft", peer: "bob", at: NOW })],
     ["a draft of no time", frame({ type: "draft", peer: "bob", text: "hi", at: "now" })],
     ["a draft that is too large", frame({ type: "draft", peer: "bob", text: "x".repeat(8_001), at: NOW })],
+    ["a change of nothing", frame({ type: "changed", peer: "bob", revision: 1 })],
+    ["a change to no revision", changed({}, 0)],
+    ["a change of no number", changed({ seq: 0 })],
+    ["a change of no sender", changed({ sender: "" })],
+    ["a change to a list", changed({ content: ["hi"] })],
+    ["a change to a text that is too long", changed({ content: "x".repeat(8_001) })],
+    ["a change with a deletion that is a number", changed({ deleted: 1 })],
+    ["a change with reactions of three users", changed({ reactions: { ann: "👍", bob: "👍", vera: "👍" } })],
+    ["a change with a reaction that is too long", changed({ reactions: { ann: "👍".repeat(40) } })],
+    ["a change with a reaction that is none", changed({ reactions: { ann: "" } })],
     ["a message from a number", message(1, 7)],
     ["a message to nobody", message(2, "")],
     ["a message without a text", message(3, "")],
@@ -100,7 +118,7 @@ describe("an event", () => {
 
   test.each<[string, unknown]>([
     ["of a kind that this version does not know", ["wave", "ann"]],
-    ["with a frame of a type that this version does not know", ["frame", ["ann"], { type: "changed" }]],
+    ["with a frame of a type that this version does not know", ["frame", ["ann"], { type: "wave" }]],
     ["with a message as a frame", ["frame", ["ann"], { type: "message", from: "Bob", to: "Vera", message: "hi" }]],
     ["with a frame that only the server's own sockets get", ["frame", ["ann"], { type: "hello", username: "ann" }]],
   ])("is dropped as unknown: %s", (_, value) => {
@@ -110,6 +128,19 @@ describe("an event", () => {
   test("of a newer version is read as far as this one supports it", () => {
     expect(decodeEvent(["user", "ann", { more: true }])).toEqual({ kind: "user", username: "ann" });
     expect(decodeEvent(frame({ type: "typing", user: "bob", more: [1] }))).toMatchObject({ frame: typingFrame("bob") });
+  });
+
+  test("of a change is passed on with the fields of a message only", () => {
+    const fields = { reply_to: 3, edited_at: NOW, deleted: true, reactions: { ["__proto__"]: "👍" }, revision: 4 };
+    const value = changed({ ...fields, ref: "a-ref-of-bobs", from: "bob", to: "ann", html: "<b>" });
+    const { frame: passedOn } = decodeEvent(value) as Extract<BusEvent, { kind: "frame" }>;
+    const { message: row } = JSON.parse(passedOn) as { message: Record<string, unknown> };
+    expect(row).toMatchObject({ content: "hi", ...fields, ref: "a-ref-of-bobs" });
+    for (const field of ["from", "to", "html"]) expect(row).not.toHaveProperty(field);
+  });
+
+  test("of an older pod has no message that it answers", () => {
+    expect(decodeEvent(message(0, "message"))).toMatchObject({ kind: "message", replyTo: null });
   });
 
   test("shows no message in a frame of another type", () => {

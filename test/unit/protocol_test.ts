@@ -40,7 +40,8 @@ function isWellTyped(frame: ClientFrame): boolean {
   switch (frame.type) {
     case "message":
       return (
-        fields === "message,ref,to,type" &&
+        fields === "message,ref,replyTo,to,type" &&
+        (frame.replyTo === undefined || (Number.isSafeInteger(frame.replyTo) && frame.replyTo >= 0)) &&
         typeof frame.to === "string" &&
         typeof frame.message === "string" &&
         (frame.ref === undefined || /^[A-Za-z0-9_-]{8,64}$/.test(frame.ref))
@@ -51,6 +52,17 @@ function isWellTyped(frame: ClientFrame): boolean {
         typeof frame.peer === "string" &&
         Number.isSafeInteger(frame.seq) &&
         frame.seq >= 0
+      );
+    case "edit":
+    case "delete":
+    case "react":
+      return (
+        fields === "peer,ref,seq,text,type" &&
+        typeof frame.peer === "string" &&
+        typeof frame.text === "string" &&
+        Number.isSafeInteger(frame.seq) &&
+        frame.seq >= 0 &&
+        /^[A-Za-z0-9_-]{8,64}$/.test(frame.ref)
       );
     case "typing":
       return fields === "peer,type" && typeof frame.peer === "string";

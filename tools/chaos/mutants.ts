@@ -64,8 +64,8 @@ const CHANGES: Readonly<Record<MutantName, readonly Change[]>> = {
   async_handler: [
     {
       file: "chat/socket.ts",
-      from: "chat.send(socket, frame.to, frame.message, frame.ref);\n        return undefined;",
-      to: "return Bun.sleep(Math.random() * 20).then(() => chat.send(socket, frame.to, frame.message, frame.ref));",
+      from: "chat.send(socket, frame);\n        return undefined;",
+      to: "return Bun.sleep(Math.random() * 20).then(() => chat.send(socket, frame));",
     },
   ],
 };

@@ -6,7 +6,8 @@ import type { ClientFrame } from "../../src/protocol.ts";
 import type { Random } from "../chaos/random.ts";
 import { edgeCaseField, edgeCaseJson, edgeCaseText, injection, randomBytes, randomText } from "./edge_cases.ts";
 
-export type FrameType = ClientFrame["type"];
+/** Without changes of messages, after which the messages would no longer be as sent. */
+export type FrameType = Exclude<ClientFrame["type"], "edit" | "delete" | "react">;
 const TYPES = Object.keys({
   message: 1,
   read: 1,

@@ -106,6 +106,8 @@ export default {
   announce: "{name}: {text}",
   error_invalid_text: "This text cannot be sent.",
   error_no_such_user: "There is no user with this name.",
+  error_no_such_message: "This message no longer exists.",
+  error_too_late: "This message can no longer be changed.",
   error_blocked: "You have blocked this person. Unblock them to send messages.",
   error_wrong_password: "The password is wrong.",
   error_ref_reused: "This message could not be sent. Try again.",

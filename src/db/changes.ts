@@ -1,0 +1,100 @@
+/** Edits and deletions of messages, and reactions to them. */
+
+import type { ErrorCode } from "../errors.ts";
+import type { Sql } from "./client.ts";
+import type { Message } from "./conversations.ts";
+import type { Database } from "./database.ts";
+
+/** Refs of changes deleted per sweep. */
+export const SWEEP_ROWS = 10_000;
+
+/** A change that `actor` asks for. */
+export interface Change {
+  readonly actor: string;
+  readonly peerKey: string;
+  readonly type: "edit" | "delete" | "react";
+  readonly seq: number;
+  /** The new content, or the emoji; empty for a deletion or to remove a reaction. */
+  readonly text: string;
+  readonly ref: string;
+}
+
+/** How long after sending a message may be changed, in seconds; infinity for no limit. */
+export interface ChangeWindows {
+  readonly editWindow: number;
+  readonly deleteWindow: number;
+}
+
+export type ChangeOutcome =
+  | { readonly error: ErrorCode }
+  | {
+      readonly error?: undefined;
+      /** The message already was as asked: nobody else needs to know. */
+      readonly isUnchanged: boolean;
+      readonly peer: string;
+      /** The peer does not block the actor. */
+      readonly isShownToPeer: boolean;
+      /** One of the two hides read marks. */
+      readonly hidesRead: boolean;
+      /** After the change. */
+      readonly message: Message;
+    };
+
+interface Row extends Message {
+  readonly place: number;
+  readonly outcome: string;
+  readonly peer: string;
+  readonly isShownToPeer: boolean;
+  readonly hidesRead: boolean;
+}
+
+/**
+ * Makes changes in the given order (see `change_messages` in sql/). A change whose ref made it
+ * earlier is not made again.
+ *
+ * @returns the outcomes, in the order of `changes`
+ */
+export async function changeMessages(
+  sql: Sql,
+  changes: readonly Change[],
+  { editWindow, deleteWindow }: ChangeWindows,
+): Promise<ChangeOutcome[]> {
+  const rows = await sql<Row[]>`
+    select
+      place, outcome, peer, is_shown_to_peer as "isShownToPeer", hides_read as "hidesRead",
+      sender, receiver, content, timestamp, read, id, seq, ref, reply_to as "replyTo", edited_at as "editedAt",
+      deleted_at is not null as "isDeleted", sender_reaction as "senderReaction", receiver_reaction as "receiverReaction",
+      revision
+    from change_messages(
+      ${changes.map(({ actor }) => actor)}::text[],
+      ${changes.map(({ peerKey }) => peerKey)}::text[],
+      ${changes.map(({ type }) => type)}::text[],
+      ${changes.map(({ seq }) => seq)}::bigint[],
+      ${changes.map(({ text }) => text)}::text[],
+      ${changes.map(({ ref }) => ref)}::text[],
+      ${interval(editWindow)}::interval,
+      ${interval(deleteWindow)}::interval
+    )
+    order by place
+  `;
+  return rows.map(({ outcome, peer, isShownToPeer, hidesRead, place: _place, ...message }) =>
+    outcome === "changed" || outcome === "repeated" || outcome === "unchanged"
+      ? { isUnchanged: outcome === "unchanged", peer, isShownToPeer, hidesRead, message }
+      : { error: outcome as ErrorCode },
+  );
+}
+
+const interval = (seconds: number) => (Number.isFinite(seconds) ? `${seconds} seconds` : null);
+
+/** Deletes refs older than 30 days. @returns how many, at most `SWEEP_ROWS` */
+export async function sweep(db: Database): Promise<number> {
+  const { count } = await db.run(
+    (sql) => sql`
+      delete from change_refs
+      where ctid = any(array(
+        select ctid from change_refs where at < now() - interval '30 days' order by at limit ${SWEEP_ROWS}
+      ))
+    `,
+  );
+  return count;
+}
