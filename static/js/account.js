@@ -25,7 +25,10 @@ const data = find(document, "data-export");
 /** @type {import("./account/account_deletion.js").AccountDeletion} */
 const deletion = find(document, "account-deletion");
 
-/** The signed-in user. Shows an error and retries until the server responds. @returns {Promise<Me>} */
+/**
+ * The signed-in user. Shows an error and retries until the server responds.
+ * @returns {Promise<Me>}
+ */
 async function requestMe() {
   const trouble = find(document, ".trouble");
   for (;;) {

@@ -1,4 +1,7 @@
-/** The chat page: finds out who is signed in, constructs the parts, and leaves when the session ends. */
+/**
+ * The chat page: finds out who is signed in, constructs the parts, and leaves when the session
+ * ends.
+ */
 
 import { createChat } from "./chat_model.js";
 import * as api from "./sync/api.js";
@@ -57,10 +60,15 @@ const banners = document.querySelectorAll("connection-banner");
 
 /** Whether the user signed out, in this tab or another; nothing is stored from then on. */
 let isSignedOut = false;
-/** @type {Promise<ReturnType<typeof import("./notifications/notifications.js").startNotifications> | undefined> | undefined} */
+/**
+ * @type {Promise<ReturnType<typeof import("./notifications/notifications.js").startNotifications> | undefined> | undefined}
+ */
 let notifications;
 
-/** The signed-in user's name, or undefined. Retries until the server responds, because the page is useless without it. */
+/**
+ * The signed-in user's name, or undefined. Retries until the server responds, because the page is
+ * useless without it.
+ */
 async function requestMe() {
   for (;;) {
     try {
@@ -151,7 +159,8 @@ async function start(me, isConfirmed) {
   });
 
   const restored = Promise.all([chat.sync.start({ isIdentityKnown: isConfirmed }), drafts.load()]);
-  void restored.then(() => syncDrafts(drafts, connection)); // stored drafts may be newer than the server's
+  // Stored drafts may be newer than the server's.
+  void restored.then(() => syncDrafts(drafts, connection));
   await Promise.race([restored, new Promise((resolve) => setTimeout(resolve, RESTORE_TIMEOUT_MS))]);
   void route();
 }
@@ -165,7 +174,8 @@ function socketUrl(me) {
 }
 
 /**
- * Probes the connection after events that break sockets, and renders text that depends on the language or the time.
+ * Probes the connection after events that break sockets, and renders text that depends on the
+ * language or the time.
  * @param {Connection} connection
  */
 function followPage(connection) {
@@ -215,8 +225,9 @@ function loadNotificationsWhenNeeded(chat) {
 }
 
 /**
- * Syncs one user's tabs in this browser, which share one offline store: a message removed in one tab is removed in all, drafts
- * follow, and an open tab sends what a closed one left behind. Tabs may run different versions of the page.
+ * Syncs one user's tabs in this browser, which share one offline store: a message removed in one
+ * tab is removed in all, drafts follow, and an open tab sends what a closed one left behind. Tabs
+ * may run different versions of the page.
  * @param {string} me
  * @param {{ outbox: Outbox, drafts: Drafts }} stores
  */
@@ -268,7 +279,8 @@ function syncDrafts(drafts, connection) {
 }
 
 /**
- * Restores the place where the same user's session ended in this tab. Returns whether that is another page.
+ * Restores the place where the same user's session ended in this tab. Returns whether that is
+ * another page.
  * @param {string} me
  */
 function returnToEndedSession(me) {
@@ -280,7 +292,10 @@ function returnToEndedSession(me) {
   return place === "/account";
 }
 
-/** The signed-in user, or undefined. Assumes `me` when the server does not respond. @param {string} me */
+/**
+ * The signed-in user, or undefined. Assumes `me` when the server does not respond.
+ * @param {string} me
+ */
 async function signedInUser(me) {
   try {
     return await api.fetchUsername();
@@ -307,7 +322,8 @@ pageStarted();
 
 /** Runs after loading, because offline use must not delay the page. */
 async function storeForOffline() {
-  const offline = await import("./sync/service_worker.js").catch(() => undefined); // no network: the next visit stores it
+  // No network: the next visit stores it.
+  const offline = await import("./sync/service_worker.js").catch(() => undefined);
   await offline?.cachePage();
 }
 

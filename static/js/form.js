@@ -1,6 +1,7 @@
 /**
- * Enhances login and sign-up: early validation, password visibility, translated errors. Also returns to an ended session, erases
- * what a signed-out user left, and registers the service worker.
+ * Enhances login and sign-up: early validation, password visibility, translated errors. Also
+ * returns to an ended session, erases what a signed-out user left, and registers the service
+ * worker.
  */
 
 import {
@@ -86,7 +87,8 @@ if (ended) {
     username.value = ended.name;
     password.focus();
   }
-  // Signing in again ends the previous session, whose page may get here before the new cookie is set.
+  // Signing in again ends the previous session, whose page may get here before the new cookie is
+  // set.
   setTimeout(() => void continueSession(ended), SIGNED_IN_MS);
   document.addEventListener(
     "visibilitychange",
@@ -132,7 +134,10 @@ export function showFormError(code, { wait = 0, message = "" } = {}) {
   renderTexts();
 }
 
-/** The server reports that a session ended; its user was stored by this tab when it left the chat, or by the browser. */
+/**
+ * The server reports that a session ended; its user was stored by this tab when it left the chat,
+ * or by the browser.
+ */
 function findEndedSession() {
   const { ended } = /** @type {HTMLElement} */ (find(document, ".card")).dataset;
   if (ended === undefined) return undefined; // a sign-up
@@ -148,7 +153,10 @@ function findEndedSession() {
   return note;
 }
 
-/** Renders texts that depend on the language. Server errors come as text and code; the codes are translated. */
+/**
+ * Renders texts that depend on the language. Server errors come as text and code; the codes are
+ * translated.
+ */
 function renderTexts() {
   document.title = `${find(document, "h1").textContent} · chatify`;
   for (const error of /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll("[data-error]"))) {
@@ -160,13 +168,17 @@ function renderTexts() {
   }
 }
 
-/** The id under which the server logged an `internal` error, which its translation lacks. @param {string} message the server's */
+/**
+ * The id under which the server logged an `internal` error, which its translation lacks.
+ * @param {string} message the server's
+ */
 function requestId(message) {
   const [id] = /(?<=Request id: )\S+/.exec(message) ?? [];
   return id ? ` (${id})` : "";
 }
 
-// Nothing above waits for translations, so that early clicks work. If they fail to load, `start.js` reloads the page.
+// Nothing above waits for translations, so that early clicks work. If they fail to load, `start.js`
+// reloads the page.
 await import("./util/language.js").catch(() => new Promise(() => {}));
 addPasswordToggle(form);
 renderTexts();
@@ -179,7 +191,10 @@ if (location.hash === "#farewell") {
   history.replaceState(null, "", location.pathname);
 }
 
-/** Whether the user has just signed out in this browser. The cookie lives on for some seconds, for other tabs on their way to the login. */
+/**
+ * Whether the user has just signed out in this browser. The cookie lives on for some seconds, for
+ * other tabs on their way to the login.
+ */
 function renewSignedOutCookie() {
   const isSet = document.cookie.includes("chatify_signed_out=1");
   if (isSet) document.cookie = `chatify_signed_out=1; Path=/; SameSite=Lax; Max-Age=${SIGNED_OUT_SECONDS}`;
@@ -187,7 +202,8 @@ function renewSignedOutCookie() {
 }
 
 /**
- * Erases the offline cache of a user who is no longer signed in, and everything of one who signed out.
+ * Erases the offline cache of a user who is no longer signed in, and everything of one who signed
+ * out.
  * @param {boolean} signedOut
  */
 async function eraseLocalData(signedOut) {

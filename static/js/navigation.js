@@ -71,7 +71,8 @@ export function startMenu({ me, outbox }, { load, signOut }) {
     await outbox.load(); // other tabs may have stored messages too
     if (outbox.size > 0 && !confirm(t("sign_out_unsent", { count: outbox.size }))) return;
     try {
-      await api.fetchUsername(); // signing out needs the server; otherwise the session would live on
+      // Signing out needs the server; otherwise the session would live on.
+      await api.fetchUsername();
     } catch (error) {
       if (!(error instanceof api.SignedOut)) return alert(api.failureText(error));
     }
@@ -80,7 +81,10 @@ export function startMenu({ me, outbox }, { load, signOut }) {
   });
 }
 
-/** Goes back to the list: by the browser's history if the user came from there, otherwise by replacing the entry. */
+/**
+ * Goes back to the list: by the browser's history if the user came from there, otherwise by
+ * replacing the entry.
+ */
 export function goBack() {
   if (history.state?.fromList) {
     history.back();
@@ -134,7 +138,8 @@ export async function route() {
   }
   const { activeElement } = document;
   const searches = activeElement instanceof HTMLInputElement && activeElement.value !== "";
-  if (searches || (activeElement !== from && activeElement !== document.body)) return; // the user moved the focus meanwhile
+  // The user moved the focus meanwhile.
+  if (searches || (activeElement !== from && activeElement !== document.body)) return;
   if (isTouch() || peer === undefined) header.focusName();
   else composer.focusText();
 }
@@ -153,8 +158,8 @@ function show(peer, name) {
 }
 
 /**
- * Ignores keys while an input method composes a word (Japanese, Greek accents …). In Safari the Enter that ends a composition is
- * dispatched after it and recognizable only by key code 229.
+ * Ignores keys while an input method composes a word (Japanese, Greek accents …). In Safari the
+ * Enter that ends a composition is dispatched after it and recognizable only by key code 229.
  *
  * @param {KeyboardEvent} event
  */

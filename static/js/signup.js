@@ -1,6 +1,6 @@
 /**
- * Submits the sign-up without leaving the page, so that a taken name does not clear the passwords. Without scripts the browser
- * submits the form.
+ * Submits the sign-up without leaving the page, so that a taken name does not clear the passwords.
+ * Without scripts the browser submits the form.
  */
 
 import { form, showFieldError, showFormError, username } from "./form.js";
@@ -8,7 +8,10 @@ import { forgetName } from "./store/browser_storage.js";
 import { pageStarted } from "./util/dom.js";
 import { isImpossibleName } from "./util/name_rules.js";
 
-/** The field of each error code; other errors belong to the whole form. @type {Record<string, string>} */
+/**
+ * The field of each error code; other errors belong to the whole form.
+ * @type {Record<string, string>}
+ */
 const FIELDS = {
   bad_name: "username",
   name_taken: "username",

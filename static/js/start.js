@@ -1,7 +1,9 @@
 /**
- * Reports when a page cannot start. Also shows the pane of the conversation in the URL early. A classic script in older syntax, so that it runs where modules do not. A module that
- * failed to load keeps failing in its document (HTML §8.1.5.3), so the page is reloaded once; after that, and in browsers
- * that are too old, the page shows its error message (`base.css`). Without this script CSS shows it after a while.
+ * Reports when a page cannot start. Also shows the pane of the conversation in the URL early. A
+ * classic script in older syntax, so that it runs where modules do not. A module that failed to
+ * load keeps failing in its document (HTML §8.1.5.3), so the page is reloaded once; after that, and
+ * in browsers that are too old, the page shows its error message (`base.css`). Without this script
+ * CSS shows it after a while.
  */
 (function () {
   const KEY = "chatify.retried";
@@ -77,7 +79,9 @@
     }
   }
 
-  /** Whether a form has input or an error: it works without scripts, and a reload would clear it. */
+  /**
+   * Whether a form has input or an error: it works without scripts, and a reload would clear it.
+   */
   function hasInput() {
     if (document.querySelector('form [data-error]:not([data-error=""])')) return true;
     const inputs = /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll(".form-page input"));
@@ -97,7 +101,10 @@
     root.setAttribute("data-failed", "");
   }
 
-  /** Shows the pane of the conversation in the URL before its data loads, and keeps the URL when the page is reloaded. */
+  /**
+   * Shows the pane of the conversation in the URL before its data loads, and keeps the URL when the
+   * page is reloaded.
+   */
   function preparePane() {
     const app = document.querySelector(".app");
     if (!app || location.hash.length < 2) return;

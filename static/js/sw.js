@@ -1,8 +1,8 @@
 /**
- * The service worker: opens the chat offline. It caches one version of the page, the document with the files it loaded, and
- * serves that document only when the server does not respond. Files under a hashed path never change, so they are always
- * served from the cache. Other requests are not intercepted.
- * It also opens the conversation of a clicked notification.
+ * The service worker: opens the chat offline. It caches one version of the page, the document with
+ * the files it loaded, and serves that document only when the server does not respond. Files under
+ * a hashed path never change, so they are always served from the cache. Other requests are not
+ * intercepted. It also opens the conversation of a clicked notification.
  */
 
 // The page's type definitions lack the service worker's globals.
@@ -13,14 +13,18 @@ const CACHE_PREFIX = "chatify-"; // the page's version follows
 /** After this time without a response, the cached page is shown. */
 const NETWORK_TIMEOUT_MS = 2_500;
 
-/** The document last received; it is `no-store`, so no other cache has it. @type {Response | undefined} */
+/**
+ * The document last received; it is `no-store`, so no other cache has it.
+ * @type {Response | undefined}
+ */
 let latest;
 
 worker.addEventListener("install", () => worker.skipWaiting());
 worker.addEventListener("activate", (/** @type {any} */ event) => event.waitUntil(worker.clients.claim()));
 
 worker.addEventListener("message", (/** @type {any} */ event) => {
-  event.waitUntil(storeVersion(event.data).catch(() => {})); // the quota is exceeded or the network is gone: the next visit tries again
+  // The quota is exceeded or the network is gone: the next visit tries again.
+  event.waitUntil(storeVersion(event.data).catch(() => {}));
 });
 
 worker.addEventListener("fetch", (/** @type {any} */ event) => {
@@ -48,7 +52,8 @@ async function open(peer) {
 }
 
 /**
- * The server's document, or the cached one when the server does not respond in time or responds with a 5xx status.
+ * The server's document, or the cached one when the server does not respond in time or responds
+ * with a 5xx status.
  * @param {any} event
  * @returns {Promise<Response>}
  */
@@ -64,7 +69,8 @@ async function page(event) {
 /** @param {Response} response */
 async function onDocument(response) {
   if (response.ok) latest = response.clone();
-  if (response.type === "opaqueredirect") await deleteVersions(); // redirected to the login: no user is signed in
+  // Redirected to the login: no user is signed in.
+  if (response.type === "opaqueredirect") await deleteVersions();
   return response;
 }
 
@@ -84,8 +90,8 @@ async function file(request) {
 }
 
 /**
- * Caches a version: first its files, which are in the browser's cache already, then the document, so that the document is never
- * cached without its files. Deletes older versions.
+ * Caches a version: first its files, which are in the browser's cache already, then the document,
+ * so that the document is never cached without its files. Deletes older versions.
  * @param {{ version: string, files: string[] }} page
  */
 async function storeVersion({ version, files }) {
@@ -124,7 +130,8 @@ async function deleteVersions(except) {
 }
 
 /**
- * Whether the response belongs to the requested version: under an unknown hash the server serves the current file.
+ * Whether the response belongs to the requested version: under an unknown hash the server serves
+ * the current file.
  * @param {Response} response
  */
 function isImmutable(response) {

@@ -1,4 +1,7 @@
-/** Deletes the account after asking for the password and a confirmation, and erases the user's data in this browser. */
+/**
+ * Deletes the account after asking for the password and a confirmation, and erases the user's data
+ * in this browser.
+ */
 
 import { broadcastSignOut, eraseAllExcept } from "../store/browser_storage.js";
 import { addPasswordToggle, find, setText } from "../util/dom.js";

@@ -1,4 +1,7 @@
-/** Exports everything the user can read to a file and shows the progress. An incomplete file is discarded. */
+/**
+ * Exports everything the user can read to a file and shows the progress. An incomplete file is
+ * discarded.
+ */
 
 import { request } from "../sync/api.js";
 import { find, setText } from "../util/dom.js";
@@ -76,7 +79,8 @@ export class DataExport extends HTMLElement {
     const isRunning = this.#controller !== undefined;
     find(this, ".start").hidden = isRunning;
     find(this, ".under-way").hidden = !isRunning;
-    const count = Math.min(Math.max(0, this.#lines - 1), this.#total); // the file's header is also a line
+    // The file's header is also a line.
+    const count = Math.min(Math.max(0, this.#lines - 1), this.#total);
     const progress = find(this, "progress");
     if (this.#total > 0) {
       progress.max = this.#total;
@@ -94,8 +98,8 @@ function failure(error) {
 }
 
 /**
- * A file chosen by the user where the browser supports writing files, which needs no memory; otherwise a download of the complete
- * data. Undefined when the user cancels.
+ * A file chosen by the user where the browser supports writing files, which needs no memory;
+ * otherwise a download of the complete data. Undefined when the user cancels.
  * @param {string} name
  * @returns {Promise<ExportTarget | undefined>}
  */

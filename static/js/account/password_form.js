@@ -17,7 +17,8 @@ class PasswordForm extends HTMLElement {
   #isBusy = false;
 
   connectedCallback() {
-    this.#form.noValidate = true; // the browser's messages use its own language and disappear too soon
+    // The browser's messages use its own language and disappear too soon.
+    this.#form.noValidate = true;
     addPasswordToggle(this.#form);
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();

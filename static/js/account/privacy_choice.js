@@ -1,4 +1,7 @@
-/** The privacy settings: hide read receipts and last seen; users who hide something do not see it of others. */
+/**
+ * The privacy settings: hide read receipts and last seen; users who hide something do not see it of
+ * others.
+ */
 
 import { find } from "../util/dom.js";
 import { t } from "../util/translate.js";

@@ -1,4 +1,6 @@
-/** Requests of the account page: an ended session leaves the page, other failures become messages. */
+/**
+ * Requests of the account page: an ended session leaves the page, other failures become messages.
+ */
 
 import { eraseOfflineCopies, rememberedName, rememberEndedSession } from "../store/browser_storage.js";
 import { failureText, get, post, Rejected, SignedOut } from "../sync/api.js";
@@ -36,8 +38,8 @@ export function orLeave(response) {
 let leaving;
 
 /**
- * Redirects to the login after the session ended, once for any number of failed requests. The promise never settles, because the
- * page is about to be replaced.
+ * Redirects to the login after the session ended, once for any number of failed requests. The
+ * promise never settles, because the page is about to be replaced.
  */
 function leave() {
   const name = rememberedName();
@@ -49,12 +51,19 @@ function leave() {
   return leaving;
 }
 
-/** Whether the server rejected a request with this error code. @param {unknown} error @param {string} code */
+/**
+ * Whether the server rejected a request with this error code.
+ * @param {unknown} error
+ * @param {string} code
+ */
 export function isRejection(error, code) {
   return error instanceof Rejected && error.message === code;
 }
 
-/** An error's message as a function, so that it follows later changes of language. @param {unknown} error */
+/**
+ * An error's message as a function, so that it follows later changes of language.
+ * @param {unknown} error
+ */
 export function explain(error) {
   return () => failureText(error);
 }

@@ -1,4 +1,4 @@
-/** The messages of the open conversation. Keeps the scroll position while history loads above, or sticks to the end. */
+/** The open conversation's messages. Keeps the scroll position or sticks to the end. */
 
 import { find, isPageActive, isTouch, onPageActivityChange, renderList, setText } from "../util/dom.js";
 import { nameKey } from "../util/names.js";
@@ -13,7 +13,7 @@ import { ScrollAnchor, VirtualWindow } from "./thread_viewport.js";
 
 const AT_END_PX = 40;
 const NEAR_PX = 800;
-/** When a conversation opens at unread messages, the divider is at this fraction of the viewport's height. */
+/** Opening at unread messages puts the divider at this fraction of the viewport's height. */
 const DIVIDER_AT = 0.25;
 const ANNOUNCED_MAX = 5;
 /** With fewer loaded messages above the window, more history is fetched. */
@@ -38,7 +38,7 @@ export class ChatThread extends HTMLElement {
   #isOpened = false;
   /** Whether to scroll to the first unread message at the next render. */
   #scrollsToNew = false;
-  /** @type {Promise<void> | undefined} the running load of history up to the first unread message */
+  /** The running load up to the first unread message. @type {Promise<void> | undefined} */
   #unreadLoading;
 
   /** @param {Chat} chat */
@@ -131,16 +131,19 @@ export class ChatThread extends HTMLElement {
     const conversation = this.#conversation;
     if (!chat || !conversation) return;
     const peer = this.#peer ?? "";
-    if (!conversation.isLoaded) this.#isOpened = false; // unloaded because too many messages were missing
+    // Unloaded because too many messages were missing.
+    if (!conversation.isLoaded) this.#isOpened = false;
     const settling = !this.#isOpened && conversation.isLoaded;
     if (settling && !this.#ensureUnreadLoaded(chat, conversation)) return;
     const newest = conversation.contiguousSeq;
     if (settling) this.#open(conversation);
     else {
-      if (this.#divider.missed(conversation)) this.#scrollsToNew = this.#isAtEnd; // otherwise sticking to the end would scroll past it
+      // Otherwise sticking to the end would scroll past it.
+      if (this.#divider.missed(conversation)) this.#scrollsToNew = this.#isAtEnd;
       this.#virtualWindow.trim(newest, { isAtEnd: this.#isAtEnd && !this.#scrollsToNew });
     }
-    if (this.#virtualWindow.last < conversation.firstSeq) this.#virtualWindow.toEnd(newest); // reloaded
+    // The messages were loaded again.
+    if (this.#virtualWindow.last < conversation.firstSeq) this.#virtualWindow.toEnd(newest);
     const shown = shownMessages(chat, conversation, this.#virtualWindow);
     if (!this.#isAtEnd) this.#anchor.save();
     const focused = this.#list.contains(document.activeElement);
@@ -164,7 +167,8 @@ export class ChatThread extends HTMLElement {
   }
 
   /**
-   * Loads the unread messages before anything is shown, so that the view does not jump. Returns whether they are loaded already.
+   * Loads the unread messages before anything is shown, so that the view does not jump. Returns
+   * whether they are loaded already.
    * @param {Chat} chat
    * @param {Conversation} conversation
    */
@@ -242,7 +246,7 @@ export class ChatThread extends HTMLElement {
   #arrived(conversation, { from, text, seq }) {
     const isReading = this.#isAtEnd && isPageActive();
     if (this.#divider.arrived(conversation, seq, isReading)) this.#scrollsToNew = this.#isAtEnd;
-    // One element per message, so that screen readers announce repeated texts and several messages at once.
+    // One element each: screen readers then announce repeated texts and several messages at once.
     const announcer = find(this, ".announcer");
     const announcement = document.createElement("p");
     announcement.textContent = t("announce", { name: from, text });
@@ -266,7 +270,7 @@ export class ChatThread extends HTMLElement {
     if (clientHeight === 0) return; // not on screen
     const below = scrollHeight - scrollTop - clientHeight;
     const isNear = this.#virtualWindow.isAtEnd && below < AT_END_PX;
-    // Growing content moves the end away; the user has left the end only if the layout is unchanged.
+    // Growing content moves the end away, so only a scroll in an unchanged layout leaves it.
     const layout = `${scrollHeight} ${clientHeight}`;
     const layoutChanged = layout !== this.#layout;
     this.#layout = layout;
@@ -296,7 +300,7 @@ export class ChatThread extends HTMLElement {
     const conversation = this.#conversation;
     if (!conversation) return;
     const { firstSeq, contiguousSeq, peer } = conversation;
-    // On a screen so tall that both edges are near, trimming one would make it necessary again at once.
+    // On a screen so tall that both edges are near, trimming one would extend it again at once.
     const max = up && down ? Number.POSITIVE_INFINITY : undefined;
     const hasGrown =
       (down && this.#virtualWindow.down(contiguousSeq, max)) ||

@@ -1,6 +1,6 @@
 /**
- * Shows why there is no connection and what to do, after two seconds without one, and that the server has newer pages. Both in
- * one file, because each adds about 350 bytes to a first visit.
+ * Shows why there is no connection and what to do, after two seconds without one, and that the
+ * server has newer pages. Both in one file, because each adds about 350 bytes to a first visit.
  */
 
 import { setText } from "../util/dom.js";
@@ -9,7 +9,9 @@ import { t } from "../util/translate.js";
 /** @import { Trouble } from "../sync/connection_trouble.js" */
 
 const QUIET_MS = 2_000;
-/** @type {Record<Exclude<Trouble, "intercepted">, import("../util/translate.js").TranslationKey>} */
+/**
+ * @type {Record<Exclude<Trouble, "intercepted">, import("../util/translate.js").TranslationKey>}
+ */
 const TROUBLE_KEYS = { tabs: "trouble_tabs", socket: "trouble_socket" };
 
 /** The page's version, from the URL of its files. */
@@ -18,7 +20,10 @@ const VERSION = new URL(import.meta.url).pathname.split("/")[2] ?? "";
 const HIDDEN_MS = 30_000;
 /** An upgrade reaches all hidden pages at once, so reloads are spread. */
 const SPREAD_MS = 30_000;
-/** The versions for which this tab reloaded by itself. During an upgrade it may get the old pages again; then it waits for the user. */
+/**
+ * The versions for which this tab reloaded by itself. During an upgrade it may get the old pages
+ * again; then it waits for the user.
+ */
 const RELOADED_FOR = "chatify.reloaded_for";
 
 export class ConnectionBanner extends HTMLElement {
@@ -118,7 +123,8 @@ export class ConnectionBanner extends HTMLElement {
 customElements.define("connection-banner", ConnectionBanner);
 
 /**
- * Detects that the server has newer pages: offers a reload, and reloads by itself once the page is hidden.
+ * Detects that the server has newer pages: offers a reload, and reloads by itself once the page is
+ * hidden.
  * @param {import("../chat_model.js").Chat} chat
  * @param {Iterable<ConnectionBanner>} banners where the reload is offered
  */

@@ -10,7 +10,7 @@ import { nameInList, showEntry, showPerson } from "./list_entry.js";
 /** @import { ListEntry } from "../store/conversation_store.js" */
 
 const NEAR_END_PX = 600;
-/** The first 100 and those near the viewport are watched; the rest keep the presence from the list response. */
+/** Those near the viewport are watched too; the rest keep the presence from the list response. */
 const WATCHED_ENTRIES = 100;
 /** Entries rendered above and below the viewport. */
 const OVERSCAN_ENTRIES = 30;
@@ -218,7 +218,10 @@ export class ConversationList extends HTMLElement {
     this.#search?.set(text);
   }
 
-  /** Scrolls the open conversation into view, unless the user has scrolled. @param {ListEntry[]} entries */
+  /**
+   * Scrolls the open conversation into view, unless the user has scrolled.
+   * @param {ListEntry[]} entries
+   */
   #scrollToOpen(entries) {
     if (this.#scrollTo === undefined || this.#search?.query) return;
     const index = entries.findIndex((entry) => entry.peer === this.#scrollTo);
@@ -244,13 +247,13 @@ export class ConversationList extends HTMLElement {
     if ((first > 0 && from < first + near) || (end < all && to > end - near)) this.render();
   }
 
-  /** Loads the list as far as entries are in the document: after a loss, entries further down have to be read again. */
+  /** Loads the list as far as it is in the document: after a loss, entries further down are stale. */
   #loadShown() {
     const { conversations, loader } = this.#chat ?? {};
     if (conversations && this.#rendered.end > conversations.listedCount) void loader?.loadMoreOfList();
   }
 
-  /** Measures the entry height, which follows the text size, and keeps the visible entries in place. */
+  /** Measures the entry height, which follows the text size; keeps visible entries in place. */
   #measure() {
     const height = this.#list.firstElementChild?.getBoundingClientRect().height ?? 0;
     if (height === 0 || height === this.#entryPx) return;
@@ -263,7 +266,8 @@ export class ConversationList extends HTMLElement {
 
   /** @param {KeyboardEvent} event */
   #onKey(event) {
-    if (event.key.startsWith("Arrow")) this.#updateViewport(); // key repeat can outrun scroll events, so render the next entries now
+    // Key repeat can outrun scroll events, so render the next entries now.
+    if (event.key.startsWith("Arrow")) this.#updateViewport();
     const links = [...this.#links()];
     const at = links.indexOf(/** @type {HTMLAnchorElement} */ (document.activeElement));
     const inSearch = document.activeElement === this.#input;

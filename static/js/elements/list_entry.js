@@ -48,7 +48,8 @@ export function showEntry(element, { peer, preview, pending, unread, conversatio
 }
 
 /**
- * Renders what entries of conversations and of found users share. Returns false for an unchanged entry, which the caller skips.
+ * Renders what entries of conversations and of found users share. Returns false for an unchanged
+ * entry, which the caller skips.
  * @param {HTMLElement} element
  * @param {string} name
  * @param {Chat} chat
@@ -74,7 +75,10 @@ export function showPerson(element, name, chat, content = "") {
   return true;
 }
 
-/** The part of a text that fits an entry; more would cost layout time and be cut off. @param {string} text */
+/**
+ * The part of a text that fits an entry; more would cost layout time and be cut off.
+ * @param {string} text
+ */
 function oneLine(text) {
   return text.slice(0, 120).replace(/`{3,}|\s+/gu, " ");
 }

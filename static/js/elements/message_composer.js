@@ -99,7 +99,8 @@ export class MessageComposer extends HTMLElement {
     const { value: before, selectionStart, selectionEnd } = this.#text;
     const value = drafts?.of(peer) ?? "";
     this.#text.value = value; // moves the caret to the end
-    // Text added by another device does not move the caret of a user who is writing, or who placed it within the text.
+    // Text added by another device does not move the caret of a user who is writing, or who placed
+    // it within the text.
     const isInUse = selectionStart < before.length || drafts?.isBeingTyped(peer) === true;
     if (isInUse && before !== "" && value.startsWith(before))
       this.#text.setSelectionRange(selectionStart, selectionEnd);

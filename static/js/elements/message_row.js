@@ -32,7 +32,8 @@ export function updateRow(row, item) {
   const { seq, tick, at, code, text, from, mine } = message;
   const key = [language(), timeRevision(), seq, tick, code, at, first, last].join(" ");
   const before = rendered.get(row);
-  if (before?.key === key && before.text === text) return; // unchanged, as most rows of a long thread are
+  // Unchanged, as most rows of a long thread are.
+  if (before?.key === key && before.text === text) return;
   rendered.set(row, { key, text });
   row.dataset.seq = String(seq);
   row.classList.toggle("mine", mine);
@@ -83,8 +84,8 @@ function code({ text, code: kind, language: codeLanguage }) {
 }
 
 /**
- * Whether a part is a link that is safe to follow. On this server, only links to the chat page are: a link to /logout would sign
- * the user out.
+ * Whether a part is a link that is safe to follow. On this server, only links to the chat page are:
+ * a link to /logout would sign the user out.
  * @param {Part} part
  */
 function isSafeLink({ href }) {

@@ -1,4 +1,7 @@
-/** Decides what a thread shows: its messages, day dividers, runs by one author, and the divider "New messages". It does not touch the DOM. */
+/**
+ * Decides what a thread shows: its messages, day dividers, runs by one author, and the divider "New
+ * messages". It does not touch the DOM.
+ */
 
 import { dayKey } from "../util/time.js";
 
@@ -28,7 +31,8 @@ const RUN_MS = 5 * 60_000;
  */
 
 /**
- * The items of a thread, oldest first. A run ends at a message of the other author, after five minutes without one, and at midnight.
+ * The items of a thread, oldest first. A run ends at a message of the other author, after five
+ * minutes without one, and at midnight.
  * @template {Groupable} M
  * @param {readonly M[]} messages
  * @param {number} [newFrom] seq of the message below the divider "New messages"
@@ -43,7 +47,8 @@ export function group(messages, newFrom) {
     const before = messages[index - 1];
     const after = messages[index + 1];
     const day = dayKey(message.at);
-    // A pending message has this device's time, which must not cause a day divider for an earlier day.
+    // A pending message has this device's time, which must not cause a day divider for an earlier
+    // day.
     if (day > previousDay) {
       items.push({ kind: "day", key: day, at: message.at });
       previousDay = day;
@@ -81,7 +86,8 @@ function sameRun(before, after) {
 }
 
 /**
- * The messages to render: stored ones in a range of seqs, then pending ones if the range includes the newest.
+ * The messages to render: stored ones in a range of seqs, then pending ones if the range includes
+ * the newest.
  * @param {import("../chat_model.js").Chat} chat
  * @param {Conversation} conversation
  * @param {{ first: number, last: number, isAtEnd: boolean }} range
@@ -137,7 +143,10 @@ export class UnreadDivider {
     return this.#after === undefined || conversation.isBlocked ? undefined : conversation.firstAfter(this.#after);
   }
 
-  /** The conversation opens: the divider is above the first unread message. @param {Conversation} conversation */
+  /**
+   * The conversation opens: the divider is above the first unread message.
+   * @param {Conversation} conversation
+   */
   open(conversation) {
     this.#after = conversation.myRead;
     if (this.below(conversation) === undefined) this.#after = undefined;
@@ -156,7 +165,8 @@ export class UnreadDivider {
   }
 
   /**
-   * Marks as new the messages that arrived before the page was open or while it was offline. Returns whether there are any.
+   * Marks as new the messages that arrived before the page was open or while it was offline.
+   * Returns whether there are any.
    * @param {Conversation} conversation
    */
   missed(conversation) {

@@ -1,6 +1,6 @@
 /**
- * What part of a conversation the thread renders, and where it is scrolled to. Both in one file, because each
- * adds about 350 bytes to a first visit.
+ * What part of a conversation the thread renders, and where it is scrolled to. Both in one file,
+ * because each adds about 350 bytes to a first visit.
  */
 
 const INITIAL = 60;
@@ -10,8 +10,8 @@ const MAX = 160; // several times the capacity of the tallest screen
 const CONTEXT_BEFORE = 30;
 
 /**
- * The range of a conversation that is in the document. It grows where the user scrolls and shrinks at the other edge. Bounds are
- * seqs, so loading history above does not change them.
+ * The range of a conversation that is in the document. It grows where the user scrolls and shrinks
+ * at the other edge. Bounds are seqs, so loading history above does not change them.
  */
 export class VirtualWindow {
   #first = 1;
@@ -97,13 +97,19 @@ export class VirtualWindow {
   }
 }
 
-/** Keeps the scroll position in a list of messages while the layout changes: history loading above, rotation, text size. */
+/**
+ * Keeps the scroll position in a list of messages while the layout changes: history loading above,
+ * rotation, text size.
+ */
 export class ScrollAnchor {
   #scroller;
   #list;
   /** The bubble at the top edge. @type {Element | undefined} */
   #anchor;
-  /** Distance of the edge below the bubble's top: inside the bubble as a fraction of its height, above it in pixels. */
+  /**
+   * Distance of the edge below the bubble's top: inside the bubble as a fraction of its height,
+   * above it in pixels.
+   */
   #offset = 0;
   /** The layout and scroll position at the time of recording. */
   #layout = "";
@@ -118,7 +124,10 @@ export class ScrollAnchor {
     this.#list = list;
   }
 
-  /** Saves the position. After a layout change the top edge is meaningless, so the saved position is restored first. */
+  /**
+   * Saves the position. After a layout change the top edge is meaningless, so the saved position is
+   * restored first.
+   */
   save() {
     if (this.#anchor && this.#layout !== this.#layoutNow()) this.restore();
     else if (!this.#anchor || this.#top !== this.#scroller.scrollTop) this.#record();

@@ -1,6 +1,6 @@
 /**
- * Decides whether a new message causes a notification, a sound or nothing, and in which tab. It does not touch the DOM;
- * `notifications.js` shows and plays.
+ * Decides whether a new message causes a notification, a sound or nothing, and in which tab. It
+ * does not touch the DOM; `notifications.js` shows and plays.
  */
 
 import { Emitter } from "../util/emitter.js";
@@ -27,7 +27,9 @@ const SOUND_EVERY_MS = 2_000;
  * @extends {Emitter<{ notify: NewMessage, sound: void }>}
  */
 export class NotificationPolicy extends Emitter {
-  /** @type {Map<string, NewMessage>} by name key, the newest pending message of each conversation */
+  /**
+   * @type {Map<string, NewMessage>} by name key, the newest pending message of each conversation
+   */
   #waiting = new Map();
   #soundedAt = Number.NEGATIVE_INFINITY;
   #chat;

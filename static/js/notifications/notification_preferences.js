@@ -7,7 +7,9 @@ const KEY = "chatify.attention";
 export class NotificationPreferences {
   #storage;
   #permission;
-  /** @type {{ notifications?: boolean, sound?: boolean }} kept in memory where storage is forbidden */
+  /**
+   * @type {{ notifications?: boolean, sound?: boolean }} kept in memory where storage is forbidden
+   */
   #current = {};
 
   /**
@@ -29,7 +31,9 @@ export class NotificationPreferences {
     return this.#read().sound ?? true;
   }
 
-  /** Whether to ask about notifications: the browser may allow them and the user has not decided. */
+  /**
+   * Whether to ask about notifications: the browser may allow them and the user has not decided.
+   */
   get isUndecided() {
     const permission = this.#permission();
     return permission !== undefined && permission !== "denied" && this.#read().notifications === undefined;

@@ -1,6 +1,6 @@
 /**
- * Notifies the user of new messages: app badge, sound and system notifications; asks for permission once and offers the
- * settings in the menu. Loaded on demand; `notification_policy.js` decides.
+ * Notifies the user of new messages: app badge, sound and system notifications; asks for permission
+ * once and offers the settings in the menu. Loaded on demand; `notification_policy.js` decides.
  */
 
 import { safeLocalStorage } from "../store/browser_storage.js";
@@ -92,7 +92,8 @@ function unlockSound(sound) {
  * @param {SystemNotifications} systemNotifications
  */
 function followUnread(chat, systemNotifications) {
-  let before = Number.POSITIVE_INFINITY; // the first run closes notifications of messages read while no page was open
+  // The first run closes notifications of messages read while no page was open.
+  let before = Number.POSITIVE_INFINITY;
   const follow = () => {
     const { unread } = chat.conversations;
     if (!chat.conversations.isListLoaded || unread === before) return;

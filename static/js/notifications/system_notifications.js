@@ -1,4 +1,7 @@
-/** Shows notifications, one per conversation: a newer one replaces the previous one, and reading elsewhere closes it. */
+/**
+ * Shows notifications, one per conversation: a newer one replaces the previous one, and reading
+ * elsewhere closes it.
+ */
 
 import { Emitter } from "../util/emitter.js";
 import { nameKey } from "../util/names.js";
@@ -21,7 +24,10 @@ export class SystemNotifications extends Emitter {
     this.#tag = `chatify.${me}/`;
   }
 
-  /** Requests permission, which browsers allow only on a user gesture. Returns whether it was granted. */
+  /**
+   * Requests permission, which browsers allow only on a user gesture. Returns whether it was
+   * granted.
+   */
   async requestPermission() {
     return (await Notification.requestPermission()) === "granted";
   }

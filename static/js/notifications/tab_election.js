@@ -1,4 +1,7 @@
-/** Coordinates a user's tabs in one browser: which conversations are on screen, and which tab notifies. */
+/**
+ * Coordinates a user's tabs in one browser: which conversations are on screen, and which tab
+ * notifies.
+ */
 
 /** @import { TabElection } from "./notification_policy.js" */
 
@@ -70,8 +73,8 @@ const CLAIMS_MAX = 100;
 const CLAIM_WINDOW_MS = 200;
 
 /**
- * Elects by broadcast where Web Locks are missing (plain http): after a random delay the first tab claims a message, and the
- * others stay silent.
+ * Elects by broadcast where Web Locks are missing (plain http): after a random delay the first tab
+ * claims a message, and the others stay silent.
  * @implements {TabElection}
  */
 export class BroadcastTabElection {

@@ -1,7 +1,8 @@
 /**
- * What this browser stores: `localStorage` that tolerates being forbidden, the signed-in user, an ended session, the names under
- * which each user's data is stored, and their erasure. Unsent texts and the offline cache are separate databases, because unsent
- * texts need durable writes and the cache does not. Browsers already hold these names: do not change them.
+ * What this browser stores: `localStorage` that tolerates being forbidden, the signed-in user, an
+ * ended session, the names under which each user's data is stored, and their erasure. Unsent texts
+ * and the offline cache are separate databases, because unsent texts need durable writes and the
+ * cache does not. Browsers already hold these names: do not change them.
  */
 
 /** @typedef {Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" | "length">} SafeStorage */
@@ -16,7 +17,10 @@ const OUTBOX = "chatify.draft.";
 const DRAFTS = "chatify.unfinished.";
 const OFFLINE_STORE = "chatify.texts.";
 const OFFLINE_CACHE = "chatify.reading.";
-/** Broadcast channel of all tabs: they share one session, and after `Clear-Site-Data` its user is unknown. */
+/**
+ * Broadcast channel of all tabs: they share one session, and after `Clear-Site-Data` its user is
+ * unknown.
+ */
 const SIGN_OUT = "chatify.sign_out";
 /** Prefix of the service worker's caches; the page's version follows. */
 const SERVICE_WORKER_CACHE = "chatify-";
@@ -37,13 +41,17 @@ export function rememberName(user) {
   }
 }
 
-/** Call when a user signs in or out: the page then asks the server who is signed in before it shows anything. */
+/**
+ * Call when a user signs in or out: the page then asks the server who is signed in before it shows
+ * anything.
+ */
 export function forgetName() {
   safeLocalStorage().removeItem(USER_KEY);
 }
 
 /**
- * The user whose session ended while the page was open, and the place to return to: "#bob" or "/account".
+ * The user whose session ended while the page was open, and the place to return to: "#bob" or
+ * "/account".
  * @typedef {{ name: string, place: string }} EndedSession
  */
 
@@ -108,7 +116,8 @@ export const offlineStoreName = (user) => OFFLINE_STORE + user;
 export const offlineCacheName = (user) => OFFLINE_CACHE + user;
 
 /**
- * Erases the data of all users except one; without one, erases everything including the page stored for offline use.
+ * Erases the data of all users except one; without one, erases everything including the page stored
+ * for offline use.
  * @param {string} [user]
  */
 export async function eraseAllExcept(user) {
@@ -136,8 +145,8 @@ export function onSignOut(run) {
 }
 
 /**
- * Erases the offline cache and the stored page after a session ended without a sign-out. Unsent texts stay until their user signs
- * in again; if another user signs in, they are erased.
+ * Erases the offline cache and the stored page after a session ended without a sign-out. Unsent
+ * texts stay until their user signs in again; if another user signs in, they are erased.
  */
 export async function eraseOfflineCopies() {
   await eraseDatabases((name) => name.startsWith(OFFLINE_CACHE));

@@ -1,6 +1,6 @@
 /**
- * One conversation in memory: the server's row, a window of its messages, and what is read. It decides what can be shown and
- * what is missing; `conversation_loader.js` fetches what is missing.
+ * One conversation in memory: the server's row, a window of its messages, and what is read. It
+ * decides what can be shown and what is missing; `conversation_loader.js` fetches what is missing.
  */
 
 import { MessageWindow } from "./message_window.js";
@@ -90,7 +90,8 @@ export class Conversation {
   }
 
   /**
-   * The conversation as a row, with what frames have changed since. It contains only read marks the server has confirmed.
+   * The conversation as a row, with what frames have changed since. It contains only read marks the
+   * server has confirmed.
    * @returns {StableRow}
    */
   get row() {
@@ -122,7 +123,8 @@ export class Conversation {
   }
 
   /**
-   * The seq of the peer's first message after `seq`; undefined when there is none, or when it may precede the window.
+   * The seq of the peer's first message after `seq`; undefined when there is none, or when it may
+   * precede the window.
    * @param {number} seq
    */
   firstAfter(seq) {
@@ -135,11 +137,14 @@ export class Conversation {
     return undefined;
   }
 
-  /** Whether the window contains the first unread message and one before it, or nothing is unread. */
+  /**
+   * Whether the window contains the first unread message and one before it, or nothing is unread.
+   */
   get reachesUnread() {
     if (this.reachesStart || this.me === this.peer || this.firstSeq <= this.myRead) return true;
     if (this.hasRow) return this.unread === 0;
-    return this.#window.messages.every((message) => message.from === this.me); // a user who wrote all of these has read what preceded them
+    // A user who wrote all of these has read what preceded them.
+    return this.#window.messages.every((message) => message.from === this.me);
   }
 
   /** Whether messages are known to be missing after the window. */
@@ -148,8 +153,8 @@ export class Conversation {
   }
 
   /**
-   * The messages to show, in order: the window, then the user's own stored messages that arrived ahead of others. The user has
-   * seen those already, so they never disappear.
+   * The messages to show, in order: the window, then the user's own stored messages that arrived
+   * ahead of others. The user has seen those already, so they never disappear.
    * @returns {readonly Message[]}
    */
   messages() {
@@ -189,8 +194,8 @@ export class Conversation {
   }
 
   /**
-   * Adds a message from the socket or from a filled gap. Returns whether it was new, and whether messages before it are
-   * missing.
+   * Adds a message from the socket or from a filled gap. Returns whether it was new, and whether
+   * messages before it are missing.
    * @param {Message} message
    * @returns {{ isNew: boolean, hasGap: boolean }}
    */

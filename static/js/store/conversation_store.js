@@ -1,4 +1,6 @@
-/** The user's conversations, their order in the list, and the one on screen. `SyncEngine` fills it. */
+/**
+ * The user's conversations, their order in the list, and the one on screen. `SyncEngine` fills it.
+ */
 
 import { Emitter } from "../util/emitter.js";
 import { nameKey } from "../util/names.js";
@@ -21,7 +23,10 @@ import { Conversation } from "./conversation.js";
 export class ConversationStore extends Emitter {
   /** @type {Map<string, Conversation>} by name key */
   #conversations = new Map();
-  /** Unread counts of conversations not loaded into the list yet. @type {Map<string, number>} by name key */
+  /**
+   * Unread counts of conversations not loaded into the list yet.
+   * @type {Map<string, number>} by name key
+   */
   #unlistedUnread = new Map();
   /** @type {string | undefined} */
   #open;
@@ -181,8 +186,8 @@ export class ConversationStore extends Emitter {
   }
 
   /**
-   * The list was read again as far as `listed`. The rest of it is stale, and its pages have to be loaded again. Does nothing when
-   * the list was forgotten meanwhile.
+   * The list was read again as far as `listed`. The rest of it is stale, and its pages have to be
+   * loaded again. Does nothing when the list was forgotten meanwhile.
    * @param {Set<Conversation>} listed
    * @param {{ isLast: boolean, cursor: string | undefined }} end whether these are all, and the cursor of the next page
    */
@@ -210,7 +215,8 @@ export class ConversationStore extends Emitter {
     const key = nameKey(conversation.peer);
     this.#conversations.delete(key);
     this.emitSoon("conversation", conversation.peer);
-    if (this.#open !== undefined && nameKey(this.#open) === key) this.show(this.#open); // empty, until it is loaded again
+    // Empty, until it is loaded again.
+    if (this.#open !== undefined && nameKey(this.#open) === key) this.show(this.#open);
   }
 
   /** Drops everything. */

@@ -1,6 +1,6 @@
 /**
- * Drafts, one per conversation, merged from this page, other tabs and other devices. The newest wins, except over text being
- * typed here at the moment.
+ * Drafts, one per conversation, merged from this page, other tabs and other devices. The newest
+ * wins, except over text being typed here at the moment.
  */
 
 import { Emitter } from "../util/emitter.js";
@@ -22,9 +22,15 @@ import { nameKey } from "../util/names.js";
 const LIMIT = 100;
 /** Typing is saved after this pause. */
 const SAVE_AFTER_MS = 250;
-/** The user counts as typing this long after a keystroke; after that, a newer draft from elsewhere may replace the text. */
+/**
+ * The user counts as typing this long after a keystroke; after that, a newer draft from elsewhere
+ * may replace the text.
+ */
 const TYPING_MS = 3_000;
-/** Versions remembered per draft: the server may echo an older version of another tab after that tab sent a newer one. */
+/**
+ * Versions remembered per draft: the server may echo an older version of another tab after that tab
+ * sent a newer one.
+ */
 const MAX_VERSIONS = 20;
 
 /**
@@ -163,7 +169,8 @@ export class Drafts extends Emitter {
     if (mine && mine.at >= draft.at) return false;
     // Nothing is lost if the field here is empty or the other text only adds to it.
     if (mine?.text && this.isBeingTyped(mine.peer) && !draft.text.startsWith(mine.text)) {
-      this.#setAndSave({ ...origin(mine), peer: mine.peer, text: mine.text, at: draft.at + 1 }); // the user is typing here, so this version is newer whatever the clocks say
+      // The user is typing here, so this version is newer whatever the clocks say.
+      this.#setAndSave({ ...origin(mine), peer: mine.peer, text: mine.text, at: draft.at + 1 });
       return false;
     }
     this.#set(draft);

@@ -1,4 +1,7 @@
-/** A contiguous range of loaded messages, and those received ahead of it. It is the only store of loaded messages. */
+/**
+ * A contiguous range of loaded messages, and those received ahead of it. It is the only store of
+ * loaded messages.
+ */
 
 /** @import { Message } from "./conversation.js" */
 
@@ -68,7 +71,10 @@ export class MessageWindow {
     this.#reachesStart = reachesStart;
   }
 
-  /** Adds a message after the range, at once or when those before it arrive. @param {Message} message */
+  /**
+   * Adds a message after the range, at once or when those before it arrive.
+   * @param {Message} message
+   */
   add(message) {
     if (message.seq > this.lastSeq) this.#ahead.set(message.seq, message);
     this.#join();

@@ -1,6 +1,7 @@
 /**
- * Caches the newest conversations and messages in IndexedDB, so that the page is readable offline and before the server
- * responds. Written in batches when the page is idle; the server's data always replaces it.
+ * Caches the newest conversations and messages in IndexedDB, so that the page is readable offline
+ * and before the server responds. Written in batches when the page is idle; the server's data
+ * always replaces it.
  */
 
 import { nameKey } from "../util/names.js";
@@ -32,7 +33,10 @@ const CONVERSATIONS = 30;
 const MESSAGES = 200;
 /** Changes are batched this long. */
 const GATHER_MS = 1_000;
-/** After a write, waits this long, up to twice, before it fetches messages of unopened conversations. */
+/**
+ * After a write, waits this long, up to twice, before it fetches messages of unopened
+ * conversations.
+ */
 const CATCH_UP_MS = 3_000;
 
 export class OfflineCache {
@@ -42,9 +46,15 @@ export class OfflineCache {
   #source;
   /** @type {string | undefined} of the cached data */
   #epoch;
-  /** Whether the server has confirmed the epoch and the user is signed in; otherwise nothing is written. */
+  /**
+   * Whether the server has confirmed the epoch and the user is signed in; otherwise nothing is
+   * written.
+   */
   #isWritable = false;
-  /** The conversations in the store, with the messages stored. @type {Map<string, Range | undefined>} by name key */
+  /**
+   * The conversations in the store, with the messages stored.
+   * @type {Map<string, Range | undefined>} by name key
+   */
   #stored = new Map();
   /** @type {Set<Conversation>} */
   #dirty = new Set();
@@ -76,7 +86,8 @@ export class OfflineCache {
     /** @type {CachedRow[]} */
     const records = [];
     for (const [key, record] of rows) {
-      const isCurrent = record?.epoch === this.#epoch; // otherwise possibly written by a tab that does not know the new epoch
+      // Otherwise possibly written by a tab that does not know the new epoch.
+      const isCurrent = record?.epoch === this.#epoch;
       if (!this.#stored.has(key)) this.#stored.set(key, isCurrent ? record.held : undefined);
       if (isCurrent) records.push(record);
     }
@@ -196,7 +207,8 @@ export class OfflineCache {
   }
 
   /**
-   * The changes that store a conversation. Messages are included only if their range differs from the stored one.
+   * The changes that store a conversation. Messages are included only if their range differs from
+   * the stored one.
    * @param {Conversation} conversation
    * @param {{ messages: Message[], complete: boolean } | undefined} [page] its newest messages
    * @returns {Change[]}
@@ -223,7 +235,10 @@ export class OfflineCache {
     return keys.flatMap((key) => ["rows", "messages"].map((store) => ({ store, key })));
   }
 
-  /** Fetches messages of unopened conversations, one at a time, so that they can be read offline too. */
+  /**
+   * Fetches messages of unopened conversations, one at a time, so that they can be read offline
+   * too.
+   */
   async #catchUp() {
     if (this.#isCatchingUp) return;
     this.#isCatchingUp = true;

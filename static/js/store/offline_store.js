@@ -1,6 +1,6 @@
 /**
- * One user's IndexedDB database, and record stores that survive closing the page. Where a browser lacks or forbids IndexedDB,
- * reads find nothing and writes return false.
+ * One user's IndexedDB database, and record stores that survive closing the page. Where a browser
+ * lacks or forbids IndexedDB, reads find nothing and writes return false.
  */
 
 import { keysOf } from "./browser_storage.js";
@@ -188,8 +188,8 @@ function completion(transaction) {
  */
 
 /**
- * Records that survive closing the page once `put` returns. IndexedDB writes may finish after the tab is closed, so each
- * record stays in `localStorage` until IndexedDB has flushed it to disk.
+ * Records that survive closing the page once `put` returns. IndexedDB writes may finish after the
+ * tab is closed, so each record stays in `localStorage` until IndexedDB has flushed it to disk.
  * @template T
  * @implements {RecordStore<T>}
  */
@@ -226,7 +226,9 @@ export class OfflineStore {
     return this.#hasNoStorage || this.#volatileKeys.size > 0;
   }
 
-  /** Loads all records, and moves those that a closed page left in `localStorage` into the database. */
+  /**
+   * Loads all records, and moves those that a closed page left in `localStorage` into the database.
+   */
   async load() {
     /** @type {Set<string>} */
     const removed = new Set();
@@ -286,7 +288,10 @@ export class OfflineStore {
     void this.#database.write([{ store: this.#store, key }]);
   }
 
-  /** Deletes the records in `localStorage` and stores nothing from now on; the caller erases the database. */
+  /**
+   * Deletes the records in `localStorage` and stores nothing from now on; the caller erases the
+   * database.
+   */
   wipe() {
     this.#isWiped = true;
     for (const key of this.#storedKeys()) this.#storage.removeItem(this.#prefix + key);

@@ -1,6 +1,6 @@
 /**
- * The users this page knows: their names and search, which of them are muted or blocked, and their presence. All in one file,
- * because each adds about 350 bytes to a first visit.
+ * The users this page knows: their names and search, which of them are muted or blocked, and their
+ * presence. All in one file, because each adds about 350 bytes to a first visit.
  */
 
 import { Emitter } from "../util/emitter.js";
@@ -13,7 +13,8 @@ const TYPING_SHOWN_MS = 4_000;
 const TYPING_SENT_MS = 2_000;
 const STALE_MS = 4_000; // presence is forgotten this long after the connection is lost
 const WATCH_LIMIT = 200;
-const WATCH_EVERY_MS = 1_000; // the list changes with each letter of a search; the server accepts one per second
+// The list changes with each letter of a search; the server accepts one per second.
+const WATCH_EVERY_MS = 1_000;
 const WATCH_AFTER_EMPTY_MS = 100; // an empty list is replaced sooner
 const REJECTED_WITHIN_MS = 5_000; // an error on a slow network arrives by then
 
@@ -23,7 +24,10 @@ const REJECTED_WITHIN_MS = 5_000; // an error on a slow network arrives by then
  * @extends {Emitter<{ signedUp: string, unblocked: string }>}
  */
 export class PeopleDirectory extends Emitter {
-  /** Names as their owners spell them, from server responses. @type {Map<string, string>} by name key */
+  /**
+   * Names as their owners spell them, from server responses.
+   * @type {Map<string, string>} by name key
+   */
   #names = new Map();
   #me;
   #api;
@@ -55,8 +59,8 @@ export class PeopleDirectory extends Emitter {
   }
 
   /**
-   * The same, asking the server if necessary: `name` itself when the server cannot be asked; undefined when no active user
-   * has it.
+   * The same, asking the server if necessary: `name` itself when the server cannot be asked;
+   * undefined when no active user has it.
    * @param {string} name
    */
   async find(name) {
@@ -69,7 +73,8 @@ export class PeopleDirectory extends Emitter {
   }
 
   /**
-   * Users whose name contains `part`. Also loads the user's conversations with them, wherever they are in the list.
+   * Users whose name contains `part`. Also loads the user's conversations with them, wherever they
+   * are in the list.
    * @param {string} part
    */
   async search(part) {
@@ -82,7 +87,10 @@ export class PeopleDirectory extends Emitter {
     return people;
   }
 
-  /** Applies a row's presence, and the rest to the conversation. @param {import("../sync/api.js").Row} row */
+  /**
+   * Applies a row's presence, and the rest to the conversation.
+   * @param {import("../sync/api.js").Row} row
+   */
   applyRow({ online, last_seen, ...row }) {
     this.presence.update({ [row.peer]: { online, last_seen } });
     return this.#conversations.applyRow(row);
@@ -203,7 +211,8 @@ export class Presence extends Emitter {
   }
 
   /**
-   * The server rejected some frame because of its rate limit, the last `watch` frame if that was sent just before.
+   * The server rejected some frame because of its rate limit, the last `watch` frame if that was
+   * sent just before.
    * @param {number} seconds until it accepts one
    */
   rejected(seconds) {

@@ -1,4 +1,7 @@
-/** Finds users by name while it is typed, and suggests some to a user without conversations. It does not touch the DOM. */
+/**
+ * Finds users by name while it is typed, and suggests some to a user without conversations. It does
+ * not touch the DOM.
+ */
 
 import { Limited } from "../sync/api.js";
 import { Emitter } from "../util/emitter.js";

@@ -1,6 +1,6 @@
 /**
- * What each side of a conversation has read. Marks only rise. The unread count is derived: what the server counted, what
- * arrived since, and how far the user has read.
+ * What each side of a conversation has read. Marks only rise. The unread count is derived: what the
+ * server counted, what arrived since, and how far the user has read.
  */
 
 /** @typedef {{ last_seq: number, unread: number, my_read_seq: number, peer_read_seq: number, peer_delivered_seq: number }} Counts the part of a row that concerns reading */
@@ -74,7 +74,10 @@ export class ReadState {
     return true;
   }
 
-  /** The server has stored that the user read up to `seq`, on this or another device. @param {number} seq */
+  /**
+   * The server has stored that the user read up to `seq`, on this or another device.
+   * @param {number} seq
+   */
   confirm(seq) {
     this.#confirmed = Math.max(this.#confirmed, seq);
     this.read(seq);

@@ -26,7 +26,10 @@ import { errorText, t, waitText } from "../util/translate.js";
 /** The session is over; the user must sign in again. */
 export class SignedOut extends Error {}
 
-/** Something between the page and the server responded, such as a captive portal. `message` has the status and the URL. */
+/**
+ * Something between the page and the server responded, such as a captive portal. `message` has the
+ * status and the URL.
+ */
 export class Intercepted extends Error {}
 
 /** The server limits the rate. */
@@ -53,7 +56,8 @@ export function fetchAccount() {
 }
 
 /**
- * Whether the server would accept another socket; pages cannot read the response to a refused upgrade.
+ * Whether the server would accept another socket; pages cannot read the response to a refused
+ * upgrade.
  * @returns {Promise<boolean>}
  */
 export async function acceptsSockets() {
@@ -76,8 +80,9 @@ export async function invite() {
 }
 
 /**
- * A page of conversations, newest first. `before`: the cursor of the last known row. `peer`: only the conversation with them.
- * `part`: only those with users whose name contains it. Conversations with blocked users are as of the block.
+ * A page of conversations, newest first. `before`: the cursor of the last known row. `peer`: only
+ * the conversation with them. `part`: only those with users whose name contains it. Conversations
+ * with blocked users are as of the block.
  * @param {{ limit: number, before?: string | undefined, peer?: string, part?: string }} page
  * @returns {Promise<Row[]>}
  */
@@ -95,7 +100,8 @@ export function unread(me) {
 }
 
 /**
- * A page of a conversation's messages, oldest first; with a blocked peer, those from before the block. Does not mark them as read.
+ * A page of a conversation's messages, oldest first; with a blocked peer, those from before the
+ * block. Does not mark them as read.
  * @param {string} me
  * @param {string} peer
  * @param {{ limit: number, before?: number, after?: number }} page
@@ -121,7 +127,8 @@ export async function messages(me, peer, page) {
 }
 
 /**
- * Other users whose name contains `part`, ignoring case and accents; for "", the first of all users.
+ * Other users whose name contains `part`, ignoring case and accents; for "", the first of all
+ * users.
  * @param {string} part
  * @returns {Promise<string[]>}
  */
@@ -192,8 +199,8 @@ export async function request(path, options) {
   const isJson = response.headers.get("content-type")?.startsWith("application/json") === true;
   if (response.ok && isJson) return response;
   if (status === 429) throw new Limited(path, Number(response.headers.get("retry-after")) || 1);
-  // The server's JSON routes never redirect, and their errors have a code. A reverse proxy may report an unreachable server
-  // or too many requests in its own format.
+  // The server's JSON routes never redirect, and their errors have a code. A reverse proxy may
+  // report an unreachable server or too many requests in its own format.
   const code = isJson ? (await response.json().catch(() => undefined))?.error?.code : undefined;
   if (!code && status < 500) throw new Intercepted(`${status} ${url}`);
   if (status === 401) throw new SignedOut(path);

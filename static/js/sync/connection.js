@@ -1,6 +1,6 @@
 /**
- * Keeps a WebSocket connected: detects dead sockets by pings and reconnects with backoff. Callers send and receive frames
- * as objects and interpret them.
+ * Keeps a WebSocket connected: detects dead sockets by pings and reconnects with backoff. Callers
+ * send and receive frames as objects and interpret them.
  */
 
 import { Emitter } from "../util/emitter.js";
@@ -61,7 +61,10 @@ export class Connection extends Emitter {
   /** @type {any} the one running timer: next attempt, next ping, or its timeout */
   #timer;
   #openedAt = 0;
-  /** Whether the server closed the socket for exceeding limits; `probe` does not shorten the wait then. */
+  /**
+   * Whether the server closed the socket for exceeding limits; `probe` does not shorten the wait
+   * then.
+   */
   #isPenalized = false;
   #hasHello = false;
   #url;
@@ -87,7 +90,9 @@ export class Connection extends Emitter {
     return this.#state;
   }
 
-  /** Connects now instead of at the next attempt. Does nothing when connecting, connected or ended. */
+  /**
+   * Connects now instead of at the next attempt. Does nothing when connecting, connected or ended.
+   */
   connect() {
     if (this.#socket || this.#state === "ended") return;
     this.#hasHello = false;
@@ -118,7 +123,10 @@ export class Connection extends Emitter {
     return true;
   }
 
-  /** Call after events that break sockets, such as sleep or a network change: pings the server, or connects. */
+  /**
+   * Call after events that break sockets, such as sleep or a network change: pings the server, or
+   * connects.
+   */
   probe() {
     if (this.#socket) this.#ping(PROBE_TIMEOUT_MS);
     else if (!this.#isPenalized) this.connect();
@@ -199,7 +207,9 @@ export class Connection extends Emitter {
   }
 }
 
-/** Reconnect delays, jittered so that clients of a restarted server do not all reconnect at once. */
+/**
+ * Reconnect delays, jittered so that clients of a restarted server do not all reconnect at once.
+ */
 export class Backoff {
   #failures = 0;
   #random;
@@ -210,7 +220,8 @@ export class Backoff {
   }
 
   /**
-   * Milliseconds until the next attempt after a socket closed with `code`; undefined when the client must not reconnect.
+   * Milliseconds until the next attempt after a socket closed with `code`; undefined when the
+   * client must not reconnect.
    * @param {number} [code]
    */
   next(code) {

@@ -1,6 +1,6 @@
 /**
- * Finds out over HTTP why the page has no connection, because browsers hide why a WebSocket was refused. Ends the connection
- * when the session is over.
+ * Finds out over HTTP why the page has no connection, because browsers hide why a WebSocket was
+ * refused. Ends the connection when the session is over.
  */
 
 import { Emitter } from "../util/emitter.js";
@@ -14,7 +14,10 @@ import { TOO_MANY_SOCKETS } from "./connection.js";
  * @typedef {"tabs" | "socket" | "intercepted"} Trouble
  */
 
-/** One refused socket may be a starting server; this many in a row while HTTP works are a blocked WebSocket. */
+/**
+ * One refused socket may be a starting server; this many in a row while HTTP works are a blocked
+ * WebSocket.
+ */
 const BLOCKED_AFTER = 2;
 
 /**
@@ -63,7 +66,10 @@ export class ConnectionTrouble extends Emitter {
     else if (error instanceof Intercepted) this.#set("intercepted");
   }
 
-  /** Ends the connection if the session has ended or another user has signed in. Rejects when the server does not respond. */
+  /**
+   * Ends the connection if the session has ended or another user has signed in. Rejects when the
+   * server does not respond.
+   */
   async checkIdentity() {
     if ((await this.#api.fetchUsername()) !== this.#me) this.#connection.end();
   }

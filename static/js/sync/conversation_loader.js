@@ -1,5 +1,6 @@
 /**
- * Loads conversations over HTTP: rows and pages of the list, and pages of messages before, after and around what is loaded.
+ * Loads conversations over HTTP: rows and pages of the list, and pages of messages before, after
+ * and around what is loaded.
  */
 
 import { Emitter } from "../util/emitter.js";
@@ -22,10 +23,14 @@ const MAX_UNREAD_REACH = 1_000;
 export class ConversationLoader extends Emitter {
   /** @type {Map<Conversation, Promise<void>>} running requests for messages */
   #loading = new Map();
-  /** @type {Map<string, Promise<string | undefined>>} running requests for single rows, by name key */
+  /**
+   * @type {Map<string, Promise<string | undefined>>} running requests for single rows, by name key
+   */
   #loadingRows = new Map();
   #isLoadingList = false;
-  /** @type {Set<Conversation>} whose newest message must be compared with the server's before the gap after it is filled */
+  /**
+   * @type {Set<Conversation>} whose newest message must be compared with the server's before the gap after it is filled
+   */
   #unverified = new Set();
   #me;
   #api;
@@ -72,11 +77,13 @@ export class ConversationLoader extends Emitter {
     this.#isLoadingList = false;
     if (!page) return;
     for (const row of page.rows) this.#people.applyRow(row);
-    if (this.#conversations.cursor === cursor) this.#conversations.addPage(page.rows, page.isLast); // otherwise read again meanwhile
+    // Otherwise read again meanwhile.
+    if (this.#conversations.cursor === cursor) this.#conversations.addPage(page.rows, page.isLast);
   }
 
   /**
-   * Loads the row of a conversation that may not be in the list yet. Resolves to the peer's name if there is one.
+   * Loads the row of a conversation that may not be in the list yet. Resolves to the peer's name if
+   * there is one.
    * @param {string} peer
    */
   loadRow(peer) {
@@ -100,7 +107,10 @@ export class ConversationLoader extends Emitter {
     return conversation.isMuted;
   }
 
-  /** Loads the row of a conversation that has none or a stale one. @param {Conversation} conversation */
+  /**
+   * Loads the row of a conversation that has none or a stale one.
+   * @param {Conversation} conversation
+   */
   async refreshRow({ hasRow, isRowStale, peer }) {
     if (!hasRow || isRowStale) await this.loadRow(peer);
   }
@@ -136,7 +146,8 @@ export class ConversationLoader extends Emitter {
   }
 
   /**
-   * Loads history back to the first unread message, 1,000 messages at most. Undefined when nothing needs loading.
+   * Loads history back to the first unread message, 1,000 messages at most. Undefined when nothing
+   * needs loading.
    * @param {string} peer
    */
   reachUnread(peer) {
@@ -155,7 +166,10 @@ export class ConversationLoader extends Emitter {
     }
   }
 
-  /** Loads what is missing after the loaded messages. Rejects on failure. @param {Conversation} conversation */
+  /**
+   * Loads what is missing after the loaded messages. Rejects on failure.
+   * @param {Conversation} conversation
+   */
   async loadNewer(conversation) {
     const comparing = this.#matchesServer(conversation);
     for (;;) {
@@ -200,7 +214,10 @@ export class ConversationLoader extends Emitter {
     if (counts) this.#conversations.setUnreadCounts(counts);
   }
 
-  /** The newest loaded messages of these conversations may not be the server's. @param {Iterable<Conversation>} conversations */
+  /**
+   * The newest loaded messages of these conversations may not be the server's.
+   * @param {Iterable<Conversation>} conversations
+   */
   markUnverified(conversations) {
     for (const conversation of conversations) this.#unverified.add(conversation);
   }
@@ -219,8 +236,8 @@ export class ConversationLoader extends Emitter {
   }
 
   /**
-   * Whether the newest loaded message is also the server's. Checked once per socket; otherwise a gap after a different
-   * message could be filled.
+   * Whether the newest loaded message is also the server's. Checked once per socket; otherwise a
+   * gap after a different message could be filled.
    * @param {Conversation} conversation
    */
   async #matchesServer(conversation) {
@@ -241,8 +258,8 @@ export class ConversationLoader extends Emitter {
   }
 
   /**
-   * Loads a conversation from the cache; newer messages are fetched like any other gap. Returns false when the cache has
-   * nothing usable.
+   * Loads a conversation from the cache; newer messages are fetched like any other gap. Returns
+   * false when the cache has nothing usable.
    * @param {Conversation} conversation
    */
   async #loadCached(conversation) {
@@ -262,8 +279,8 @@ export class ConversationLoader extends Emitter {
   }
 
   /**
-   * Returns the messages of a page and applies what it implies: stored own messages replace pending ones, and read flags raise
-   * the marks.
+   * Returns the messages of a page and applies what it implies: stored own messages replace pending
+   * ones, and read flags raise the marks.
    * @param {Conversation} conversation
    * @param {Stored[]} page
    */

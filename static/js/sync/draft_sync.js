@@ -1,7 +1,7 @@
 /**
- * Syncs drafts across a user's devices through the server. `drafts.js` decides which of two drafts is newer; this file
- * decides when to send, and translates the server's clock. A draft the server never had is joined with a newer one instead of
- * replaced.
+ * Syncs drafts across a user's devices through the server. `drafts.js` decides which of two drafts
+ * is newer; this file decides when to send, and translates the server's clock. A draft the server
+ * never had is joined with a newer one instead of replaced.
  */
 
 import { nameKey } from "../util/names.js";
@@ -16,7 +16,10 @@ import { nameKey } from "../util/names.js";
 
 const SEND_EVERY_MS = 600; // plus the pause before a draft is saved: less than a second
 const LIMIT = 4_000; // code points, as the server counts
-/** The server stores this many drafts. A list this long may omit some, so absence from it proves nothing. */
+/**
+ * The server stores this many drafts. A list this long may omit some, so absence from it proves
+ * nothing.
+ */
 const SERVER_LIMIT = 100;
 const RETRY_MS = 5_000;
 /** Bursts of `sync` frames cause one comparison. */
@@ -25,9 +28,13 @@ const SYNC_AFTER_MS = 1_000;
 const GAP = "\n\n";
 
 export class DraftSync {
-  /** @type {Map<string, { timer: unknown, again: boolean }>} by name key: sent within the interval, and whether it changed since */
+  /**
+   * @type {Map<string, { timer: unknown, again: boolean }>} by name key: sent within the interval, and whether it changed since
+   */
   #recentlySent = new Map();
-  /** @type {Map<string, { text: string, ack: number }>} by name key: sent on the current socket, not confirmed */
+  /**
+   * @type {Map<string, { text: string, ack: number }>} by name key: sent on the current socket, not confirmed
+   */
   #unsavedDrafts = new Map();
   #acks = 0;
   /** Whether the server sends `draft_saved`; older versions do not. */
@@ -66,7 +73,10 @@ export class DraftSync {
     void this.#compare();
   }
 
-  /** Merges the server's drafts after every `hello` and `sync`: changes made before were not sent to this page. */
+  /**
+   * Merges the server's drafts after every `hello` and `sync`: changes made before were not sent to
+   * this page.
+   */
   async #compare() {
     this.#comparesAgain = this.#isComparing;
     if (this.#isComparing || this.#connection.state !== "open") return;
@@ -146,7 +156,8 @@ export class DraftSync {
       if (absent && local.text === "") continue;
       const wasOnServer = local.known || local.text === local.had;
       if (!local.known && !(absent && wasOnServer)) this.#written(local);
-      // The server had this draft once, so it was sent or deleted on another device, unless it was stored during the request.
+      // The server had this draft once, so it was sent or deleted on another device, unless it was
+      // stored during the request.
       else if (absent && remote.length < SERVER_LIMIT && local.at <= requestedAt) {
         this.#drafts.mergeAndSave({ peer: local.peer, text: "", at: local.at + 1, known: true, had: "" });
       }
@@ -184,7 +195,8 @@ export class DraftSync {
    * @param {string} remote
    */
   #join({ peer, text, had, merged }, remote) {
-    if (remote === had || this.#drafts.hadText(peer, remote)) return text; // the server's is an older version
+    // The server's is an older version.
+    if (remote === had || this.#drafts.hadText(peer, remote)) return text;
     const base = this.#unsavedText(peer) ?? had;
     if (base && remote.startsWith(base + GAP)) return text + remote.slice(base.length);
     const own = merged && text.startsWith(merged + GAP) ? text.slice(merged.length + GAP.length) : text;
@@ -197,7 +209,8 @@ export class DraftSync {
     this.#recentlySent.delete(key);
     const { peer, text, known = false } = this.#drafts.get(key) ?? { peer: "", text: "", known: true };
     const clean = text.replaceAll("\0", "").toWellFormed();
-    const tooLong = clean.length > LIMIT && [...clean].length > LIMIT; // could not be sent as a message either
+    // Could not be sent as a message either.
+    const tooLong = clean.length > LIMIT && [...clean].length > LIMIT;
     // If not connected, `#compare` sends it after the next `hello`.
     const ack = ++this.#acks;
     if (known || tooLong || !this.#connection.send({ type: "draft", peer, text: clean, ack })) return;

@@ -93,7 +93,9 @@ export class FrameReceiver extends Emitter {
     this.#receiveMessage({ seq, id, from: this.#me, to: peer, text: pending.text, at: Date.parse(timestamp), ref });
   }
 
-  /** @param {Frame} frame the peer has read the user's messages, or the user the peer's on another device */
+  /**
+   * @param {Frame} frame the peer has read the user's messages, or the user the peer's on another device
+   */
   #receiveRead({ reader, peer, seq }) {
     if (peer === this.#me) {
       this.#conversations.update(reader, (conversation) => conversation.readState.raisePeer({ read: seq }));

@@ -1,6 +1,6 @@
 /**
- * Messages not acknowledged yet. Each keeps its `ref` across lost connections and reloads and is resent in order until
- * the server acknowledges it; the server stores a ref once.
+ * Messages not acknowledged yet. Each keeps its `ref` across lost connections and reloads and is
+ * resent in order until the server acknowledges it; the server stores a ref once.
  */
 
 import { Emitter } from "../util/emitter.js";
@@ -27,8 +27,8 @@ const RETRY_MS = 1_000;
 const SLOWEST_MS = 8_000;
 
 /**
- * How fast messages are sent. It stays below the server's default limit (a burst of 20, then 5/s), because the server
- * closes the sockets of clients that exceed it too often.
+ * How fast messages are sent. It stays below the server's default limit (a burst of 20, then 5/s),
+ * because the server closes the sockets of clients that exceed it too often.
  * @typedef {{ atOnce: number, everyMs: number }} Pace
  */
 
@@ -46,7 +46,9 @@ export class Outbox extends Emitter {
   #pending = new Map();
   /** The number of running loads. */
   #loads = 0;
-  /** @type {Map<string, string>} sent on the current socket, not acknowledged: ref to the peer's name key */
+  /**
+   * @type {Map<string, string>} sent on the current socket, not acknowledged: ref to the peer's name key
+   */
   #inFlight = new Map();
   /** @type {((pending: PendingMessage) => boolean) | undefined} defined while connected */
   #send;
@@ -63,7 +65,10 @@ export class Outbox extends Emitter {
   #credits = 0;
   #countedAt = 0;
   #everyMs = 0;
-  /** After a retryable error, one message is in flight at a time: sent together, a later one could be stored before an earlier one. */
+  /**
+   * After a retryable error, one message is in flight at a time: sent together, a later one could
+   * be stored before an earlier one.
+   */
   #isOneAtATime = false;
   #limitedFor = 0;
   #lastAt = 0;
@@ -103,7 +108,10 @@ export class Outbox extends Emitter {
     return this.#pending.size;
   }
 
-  /** Seconds for which the server accepts no message, from its last `rate_limited` error; 0 when it accepts them. */
+  /**
+   * Seconds for which the server accepts no message, from its last `rate_limited` error; 0 when it
+   * accepts them.
+   */
   get limitedFor() {
     return this.#limitedFor;
   }
@@ -128,7 +136,8 @@ export class Outbox extends Emitter {
   }
 
   /**
-   * Queues a text and sends it as soon as possible. Returns undefined when the outbox is full; the caller keeps the text then.
+   * Queues a text and sends it as soon as possible. Returns undefined when the outbox is full; the
+   * caller keeps the text then.
    * @param {string} peer
    * @param {string} text
    */
@@ -143,7 +152,8 @@ export class Outbox extends Emitter {
   }
 
   /**
-   * Resends everything in order on a new socket. `send` returns whether the socket accepted the message.
+   * Resends everything in order on a new socket. `send` returns whether the socket accepted the
+   * message.
    * @param {(pending: PendingMessage) => boolean} send
    */
   connected(send) {
@@ -160,7 +170,8 @@ export class Outbox extends Emitter {
   }
 
   /**
-   * The server has stored the message, or the user discards it. Returns it, or undefined when it is not pending.
+   * The server has stored the message, or the user discards it. Returns it, or undefined when it is
+   * not pending.
    * @param {string} ref
    */
   remove(ref) {
@@ -178,7 +189,8 @@ export class Outbox extends Emitter {
   }
 
   /**
-   * The server rejected the message. After a retryable error it is sent again, and later ones wait to keep the order.
+   * The server rejected the message. After a retryable error it is sent again, and later ones wait
+   * to keep the order.
    * @param {string} ref
    * @param {string} code
    * @param {number} [retryAfter] in seconds
@@ -201,7 +213,8 @@ export class Outbox extends Emitter {
       this.#sendNext();
     }, wait);
     if (code !== "rate_limited") return;
-    // Other tabs and devices send too, or the server's limit is lower: slow down until all are sent.
+    // Other tabs and devices send too, or the server's limit is lower: slow down until all are
+    // sent.
     this.#everyMs = Math.min(SLOWEST_MS, this.#everyMs * 2);
     this.#credits = Math.min(1, this.#credits);
     this.#setLimit(wait / 1000);
@@ -262,7 +275,8 @@ export class Outbox extends Emitter {
 
   #sendNext() {
     if (!this.#send || this.#retryTimer !== undefined || this.#paceTimer !== undefined) return;
-    // One message per conversation at a time: if it were rejected and later ones accepted, the order would be lost.
+    // One message per conversation at a time: if it were rejected and later ones accepted, the
+    // order would be lost.
     const busy = new Set(this.#pace ? this.#inFlight.values() : []);
     for (const pending of this.#pending.values()) {
       const peerKey = nameKey(pending.peer);
@@ -295,8 +309,8 @@ export class Outbox extends Emitter {
 }
 
 /**
- * Whether a stored record is a pending message. Keys of user `ann.b` also start with the prefix of `ann`; the rest of such a
- * key is not a ref.
+ * Whether a stored record is a pending message. Keys of user `ann.b` also start with the prefix of
+ * `ann`; the rest of such a key is not a ref.
  * @param {string} key
  * @param {any} record
  * @returns {record is PendingMessage}
@@ -312,8 +326,9 @@ export function isPendingMessage(key, record) {
 }
 
 /**
- * A unique id: the time, then 80 random bits. The time comes first because the database indexes refs by sender: random refs
- * would touch a different index page per message. `crypto.randomUUID` is missing on plain http, where chatify must work too.
+ * A unique id: the time, then 80 random bits. The time comes first because the database indexes
+ * refs by sender: random refs would touch a different index page per message. `crypto.randomUUID`
+ * is missing on plain http, where chatify must work too.
  */
 function newRef() {
   const random = Array.from(crypto.getRandomValues(new Uint8Array(10)), (byte) => byte.toString(16).padStart(2, "0"));

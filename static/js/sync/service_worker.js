@@ -1,6 +1,12 @@
-/** Stores the page for offline use through the service worker, which browsers support on https and localhost only. */
+/**
+ * Stores the page for offline use through the service worker, which browsers support on https and
+ * localhost only.
+ */
 
-/** Registers the worker. Call it before the user signs in, so that the worker sees the chat's document. */
+/**
+ * Registers the worker. Call it before the user signs in, so that the worker sees the chat's
+ * document.
+ */
 export async function register() {
   if (!("serviceWorker" in navigator)) return undefined;
   try {

@@ -1,6 +1,6 @@
 /**
- * Keeps the page in sync with the server: sends the outbox, applies frames, and after every reconnect or loss fetches what is
- * missing. It does not touch the DOM.
+ * Keeps the page in sync with the server: sends the outbox, applies frames, and after every
+ * reconnect or loss fetches what is missing. It does not touch the DOM.
  */
 
 import { Emitter } from "../util/emitter.js";
@@ -14,7 +14,9 @@ import { FrameReceiver } from "./frame_receiver.js";
 /** @import { Conversation } from "../store/conversation.js" */
 /** @typedef {{ from: string, text: string, seq: number }} MissedMessage */
 
-/** Frames from two pods may overtake each other, so a gap often closes by itself within this time. */
+/**
+ * Frames from two pods may overtake each other, so a gap often closes by itself within this time.
+ */
 const GAP_MS = 250;
 const RETRY_MS = 1_000;
 /** Rows of the list read again after a loss. The others are read again when they are shown. */
@@ -47,7 +49,9 @@ export class SyncEngine extends Emitter {
   #epoch;
   /** Whether the server's epoch differs from that of the loaded data. */
   #isDistrusting = false;
-  /** @type {Map<Conversation, number>} last seqs of conversations from the cache, or of an earlier epoch, until the server confirms them */
+  /**
+   * @type {Map<Conversation, number>} last seqs of conversations from the cache, or of an earlier epoch, until the server confirms them
+   */
   #cachedSeqs = new Map();
   /** @type {Promise<void>} loading of what this browser has stored */
   #restoring = Promise.resolve();
@@ -81,7 +85,8 @@ export class SyncEngine extends Emitter {
     this.loader.on("contradicted", () => this.#startOver());
     this.#trouble = new ConnectionTrouble(me, parts);
     this.#trouble.on("changed", () => this.emitSoon("connection"));
-    this.#trouble.on("blocked", () => void this.resume()); // HTTP still works, so new messages can be read
+    // HTTP still works, so new messages can be read.
+    this.#trouble.on("blocked", () => void this.resume());
     const receiver = new FrameReceiver(me, parts);
     receiver.on("hello", (hello) => this.#receiveHello(hello));
     receiver.on("gap", (conversation) => this.#resumeSoon(conversation));
@@ -103,7 +108,8 @@ export class SyncEngine extends Emitter {
   }
 
   /**
-   * Connects and loads what this browser has stored, concurrently. Resolves when the stored data is loaded.
+   * Connects and loads what this browser has stored, concurrently. Resolves when the stored data is
+   * loaded.
    * @param {{ isIdentityKnown?: boolean }} [options] isIdentityKnown: the server has confirmed that `me` is signed in
    */
   start({ isIdentityKnown = true } = {}) {
@@ -140,8 +146,8 @@ export class SyncEngine extends Emitter {
   }
 
   /**
-   * Fetches what may have been missed: the list, then the gaps of loaded conversations. Runs once at a time; calls during a
-   * run cause one more.
+   * Fetches what may have been missed: the list, then the gaps of loaded conversations. Runs once
+   * at a time; calls during a run cause one more.
    */
   resume() {
     if (this.#resuming) {
@@ -179,8 +185,8 @@ export class SyncEngine extends Emitter {
   }
 
   /**
-   * The server rejected a `watch`, `read` or `draft` frame; the error does not say which: resends the read marks and the watch
-   * list. `DraftSync` resends drafts.
+   * The server rejected a `watch`, `read` or `draft` frame; the error does not say which: resends
+   * the read marks and the watch list. `DraftSync` resends drafts.
    * @param {number} seconds until the server accepts a frame
    */
   #frameRejected(seconds) {
@@ -232,7 +238,9 @@ export class SyncEngine extends Emitter {
     const rereads = isListLoaded && this.#isListStale;
     this.#isListStale = false;
     const all = this.#conversations.all();
-    /** What was loaded before the request. A lower answer means that the database was rolled back. */
+    /**
+     * What was loaded before the request. A lower answer means that the database was rolled back.
+     */
     const contiguous = new Map(all.map((conversation) => [conversation, conversation.contiguousSeq]));
     const known = new Map(all.map((conversation) => [conversation, conversation.lastSeq]));
     const newest = Math.max(0, ...all.map(({ preview }) => preview?.at ?? 0));
@@ -258,7 +266,8 @@ export class SyncEngine extends Emitter {
       if (rows.some((row) => this.#contradicts(row, contiguous))) return this.#startOver();
       const last = rows.at(-1);
       rowsToReread -= rows.length;
-      // Newest first: if the last row of the page has no new message, the following pages have none either.
+      // Newest first: if the last row of the page has no new message, the following pages have none
+      // either.
       const hasMoreNew = isListLoaded && last && last.last_seq > this.#conversations.getOrCreate(last.peer).lastSeq;
       const isMore = !isLast && last && (hasMoreNew || rowsToReread > 0);
       for (const row of rows) {
@@ -306,8 +315,8 @@ export class SyncEngine extends Emitter {
   }
 
   /**
-   * Drops conversations the server no longer lists although it listed older ones: both users were deleted. Drops unlisted
-   * conversations from the cache too, until the server lists them.
+   * Drops conversations the server no longer lists although it listed older ones: both users were
+   * deleted. Drops unlisted conversations from the cache too, until the server lists them.
    * @param {Set<Conversation>} listed those in the server's response
    * @param {Map<Conversation, number>} known last seqs before the request
    * @param {number} since the response contains everything newer than this
@@ -361,7 +370,10 @@ export class SyncEngine extends Emitter {
     if (usesCache) this.#epoch ??= cached.epoch;
   }
 
-  /** The database may have been rolled back: treats the loaded data as a cache until the server confirms it. */
+  /**
+   * The database may have been rolled back: treats the loaded data as a cache until the server
+   * confirms it.
+   */
   #distrust() {
     this.#isDistrusting = true;
     for (const conversation of this.#conversations.all()) {
@@ -372,7 +384,10 @@ export class SyncEngine extends Emitter {
     this.#people.forget();
   }
 
-  /** The server's data contradicts the loaded data: drops everything except pending messages and reloads. */
+  /**
+   * The server's data contradicts the loaded data: drops everything except pending messages and
+   * reloads.
+   */
   #startOver() {
     this.#isDistrusting = false;
     this.#cachedSeqs.clear();

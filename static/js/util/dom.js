@@ -81,8 +81,8 @@ export function setText(element, text) {
 }
 
 /**
- * Sets an avatar's initials and hue. The initials are not text content, because screen readers would read
- * them before the name, and copied text would contain both.
+ * Sets an avatar's initials and hue. The initials are not text content, because screen readers
+ * would read them before the name, and copied text would contain both.
  * @param {HTMLElement} avatar
  * @param {string} name
  */
@@ -116,15 +116,16 @@ const STATE_KEYS = {
 };
 
 /**
- * Whether the page is visible and its window focused. On touch screens visibility suffices, because apps side by side have no
- * meaningful focus.
+ * Whether the page is visible and its window focused. On touch screens visibility suffices, because
+ * apps side by side have no meaningful focus.
  */
 export function isPageActive() {
   return document.visibilityState === "visible" && (document.hasFocus() || isTouch());
 }
 
 /**
- * Calls `run` when `isPageActive` may have changed. Also listens to pointers and keys: after some drags no `focus` event fires.
+ * Calls `run` when `isPageActive` may have changed. Also listens to pointers and keys: after some
+ * drags no `focus` event fires.
  * @param {() => void} run
  */
 export function onPageActivityChange(run) {
@@ -135,8 +136,8 @@ export function onPageActivityChange(run) {
 let importRetries = 0;
 
 /**
- * Imports a module on demand. Browsers remember a failed module as long as the document lives (HTML §8.1.5.3), so it is
- * requested once more, under another URL; the module's own imports are not.
+ * Imports a module on demand. Browsers remember a failed module as long as the document lives (HTML
+ * §8.1.5.3), so it is requested once more, under another URL; the module's own imports are not.
  * @template T
  * @param {() => Promise<T>} load imports the module
  * @param {string} path of the module, below `js/`
@@ -146,13 +147,17 @@ export function importAgain(load, path) {
   return load().catch(() => import(`../${path}?retry=${++importRetries}`));
 }
 
-/** Whether the primary input is touch: focusing a field opens the keyboard, and Enter must insert a line break. */
+/**
+ * Whether the primary input is touch: focusing a field opens the keyboard, and Enter must insert a
+ * line break.
+ */
 export function isTouch() {
   return matchMedia("(pointer: coarse)").matches;
 }
 
 /**
- * Activates the button that shows and hides the password in a form. It toggles all password fields, because they hold the same password.
+ * Activates the button that shows and hides the password in a form. It toggles all password fields,
+ * because they hold the same password.
  * @param {HTMLFormElement} form
  */
 export function addPasswordToggle(form) {

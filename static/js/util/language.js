@@ -1,6 +1,7 @@
 /**
- * Translates the page: elements with `data-t`, `data-t-label` or `data-t-placeholder`. Offers the choice of
- * language; on a change, a `languagechange` event on the document asks other code to render its texts again.
+ * Translates the page: elements with `data-t`, `data-t-label` or `data-t-placeholder`. Offers the
+ * choice of language; on a change, a `languagechange` event on the document asks other code to
+ * render its texts again.
  */
 
 import { chooseLanguage, language, LANGUAGES, loadTranslations, t, useLanguage } from "./translate.js";
@@ -44,7 +45,10 @@ function storedLanguage() {
   }
 }
 
-/** Stores the choice in a cookie and in `localStorage`, restoring either from the other: signing out erases all but cookies. */
+/**
+ * Stores the choice in a cookie and in `localStorage`, restoring either from the other: signing out
+ * erases all but cookies.
+ */
 export function persistLanguage() {
   const inCookie = /(?:^|; )chatify_language=(\w+)/.exec(document.cookie)?.[1];
   const stored = storedLanguage();
@@ -74,7 +78,10 @@ class LanguageChoice extends HTMLElement {
     this.#showChosen();
   }
 
-  /** The latest choice; languages may finish loading in another order. @type {Language | undefined} */
+  /**
+   * The latest choice; languages may finish loading in another order.
+   * @type {Language | undefined}
+   */
   #wanted;
 
   /** @param {Language} tag */
@@ -110,8 +117,9 @@ function failToLoad() {
 }
 
 /**
- * Applies the initial language. The HTML is English and hidden while another language loads (`base.css`). If that fails, the page
- * is reloaded (`start.js`); if it fails again, the page falls back to English.
+ * Applies the initial language. The HTML is English and hidden while another language loads
+ * (`base.css`). If that fails, the page is reloaded (`start.js`); if it fails again, the page falls
+ * back to English.
  */
 async function start() {
   persistLanguage();
@@ -134,7 +142,10 @@ async function start() {
   document.dispatchEvent(new Event("languagechange")); // texts rendered so far are English
 }
 
-/** Handles a change of the browser's languages: the region affects dates, and the language follows unless chosen here. */
+/**
+ * Handles a change of the browser's languages: the region affects dates, and the language follows
+ * unless chosen here.
+ */
 async function followBrowser() {
   const chosen = chooseLanguage(storedLanguage(), navigator.languages);
   try {

@@ -1,7 +1,8 @@
 /**
- * Finds links in a text. Links show where they lead: http, https, `www.` and mail addresses with ASCII hosts. Text that could
- * display one host and lead to another (a name before an @, other alphabets, invisible characters, obfuscated numbers) stays
- * text. So do bare names, because `notes.md`, `main.rs` and `app.py` look like `example.org`.
+ * Finds links in a text. Links show where they lead: http, https, `www.` and mail addresses with
+ * ASCII hosts. Text that could display one host and lead to another (a name before an @, other
+ * alphabets, invisible characters, obfuscated numbers) stays text. So do bare names, because
+ * `notes.md`, `main.rs` and `app.py` look like `example.org`.
  *
  * Linear time: each character is examined a bounded number of times, and no expression backtracks.
  */
@@ -14,15 +15,27 @@ const INVISIBLE = /[\p{Cc}\p{Cf}]/u;
 /** The same except joiners, which Persian spelling and family emoji need. */
 const DECEPTIVE = /(?![\u200c\u200d])[\p{Cc}\p{Cf}]/u;
 const START = /https?:\/\/|www\.|mailto:/gi;
-/** Characters that may precede a link; after others it is part of a longer word or of an unsupported address. */
+/**
+ * Characters that may precede a link; after others it is part of a longer word or of an unsupported
+ * address.
+ */
 const BEFORE = /[^\w.:/\\@#?&=%+~$!-]/;
 /** Ends a link. Brackets do not, because Wikipedia's addresses contain them. */
 const STOP = /[<>"`|«»“”„‟‹›、。，；：！？「」『』【】（）《》〈〉〔〕｡､｢｣—―…،؛؟۔।]/g;
-/** Punctuation after a link that belongs to the sentence. The last two are the Greek question mark and semicolon. */
+/**
+ * Punctuation after a link that belongs to the sentence. The last two are the Greek question mark
+ * and semicolon.
+ */
 const TRAILING = new Set(".,;:!?'*~’‘·–\u037e\u0387");
-/** Ends a host that no space follows. Slashes and dots of other scripts are excluded: they imitate parts of an address. */
+/**
+ * Ends a host that no space follows. Slashes and dots of other scripts are excluded: they imitate
+ * parts of an address.
+ */
 const BOUNDARY = /^(?:[,;!'*)}]|(?![ -~])[\p{Pd}\p{Ps}\p{Pe}\p{Pi}\p{Pf}\p{Po}\p{Extended_Pictographic}\p{RI}])$/u;
-/** Begins a word in another script, as in "example.comをご覧"; Latin letters would continue the same word. */
+/**
+ * Begins a word in another script, as in "example.comをご覧"; Latin letters would continue the same
+ * word.
+ */
 const OTHER_SCRIPT = /^(?![ -~]|\p{Script=Latin})[\p{L}\p{N}]$/u;
 /** Further labels of an internationalized host. */
 const MORE_LABELS = /[\p{L}\p{M}\p{N}_·\u2010-\u2012-]+\.[\p{L}\p{N}]/uy;
@@ -91,7 +104,8 @@ function linksOf(run) {
 }
 
 /**
- * The end of a link's host if text follows without a space; undefined if more of the link may follow.
+ * The end of a link's host if text follows without a space; undefined if more of the link may
+ * follow.
  *
  * @param {string} run
  * @param {number} from where the link begins
@@ -123,7 +137,8 @@ function textFollows(run, from, end) {
 }
 
 /**
- * The end of a link that extends to `to` at most: before trailing punctuation and before a bracket opened outside the link.
+ * The end of a link that extends to `to` at most: before trailing punctuation and before a bracket
+ * opened outside the link.
  *
  * @param {string} run
  * @param {number} from

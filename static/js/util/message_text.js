@@ -1,6 +1,6 @@
 /**
- * Message texts: what they may contain, by the same rules as src/util/text.ts (test/unit/message_text_test.ts compares them), and
- * the parts they consist of.
+ * Message texts: what they may contain, by the same rules as src/util/text.ts
+ * (test/unit/message_text_test.ts compares them), and the parts they consist of.
  */
 
 import { links } from "./links.js";
@@ -9,8 +9,9 @@ import { links } from "./links.js";
 export const MESSAGE_MAX = 4_000;
 
 /**
- * Any visible character: not white space, default-ignorables, controls, marks without a base, or four blank characters. Signs that
- * precede a number (Arabic, Syriac, Kaithi) are format characters but visible.
+ * Any visible character: not white space, default-ignorables, controls, marks without a base, or
+ * four blank characters. Signs that precede a number (Arabic, Syriac, Kaithi) are format characters
+ * but visible.
  */
 const VISIBLE =
   /[^\p{White_Space}\p{Default_Ignorable_Code_Point}\p{M}\p{Cc}\p{Cf}\u2800\u{13441}\u{13442}\u{1d159}]|[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u{110bd}\u{110cd}]/u;
@@ -40,9 +41,10 @@ const INLINE = /((?<![\p{L}\p{N}`])`[^`\n]+`(?![\p{L}\p{N}`]))/u;
 const LANGUAGE = /^([\w+#-]{1,20})\n/;
 
 /**
- * Splits a message into code, links and text. Backticks enclose inline code, fences of three enclose a block. Code contains no
- * links. The parts contain the whole text except the backticks and the line breaks next to a fence. Linear time: each character
- * is examined a bounded number of times, and no expression backtracks.
+ * Splits a message into code, links and text. Backticks enclose inline code, fences of three
+ * enclose a block. Code contains no links. The parts contain the whole text except the backticks
+ * and the line breaks next to a fence. Linear time: each character is examined a bounded number of
+ * times, and no expression backtracks.
  *
  * @example textParts("use `ls -l`") // [{text: "use "}, {text: "ls -l", code: "inline"}]
  * @param {string} text

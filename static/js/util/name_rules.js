@@ -1,11 +1,15 @@
-/** Detects names the server would certainly reject. Its rules (src/util/text.ts) are stricter and need a table of all letters. */
+/**
+ * Detects names the server would certainly reject. Its rules (src/util/text.ts) are stricter and
+ * need a table of all letters.
+ */
 
 const INVISIBLE = /^[\s\u0085\u180e\u200b-\u200d\u2060\ufeff]+|[\s\u0085\u180e\u200b-\u200d\u2060\ufeff]+$/gu;
 /** Alphabets that must not be mixed. */
 const ALPHABETS = [/\p{Script=Latin}/u, /\p{Script=Greek}/u, /\p{Script=Cyrillic}/u];
 
 /**
- * Whether the server would reject a name for its length, its characters, or letters of two alphabets.
+ * Whether the server would reject a name for its length, its characters, or letters of two
+ * alphabets.
  * @param {string} raw as typed
  */
 export function isImpossibleName(raw) {

@@ -5,7 +5,8 @@ const SURROUNDING =
   /^[\p{White_Space}\u180e\u200b-\u200d\u2060\ufeff]+|[\p{White_Space}\u180e\u200b-\u200d\u2060\ufeff]+$/gu;
 
 /**
- * The key that identifies a name: `nameKey("ΝίκοΣ") === nameKey("νίκος")`. The server computes the same.
+ * The key that identifies a name: `nameKey("ΝίκοΣ") === nameKey("νίκος")`. The server computes the
+ * same.
  * @param {string} name
  */
 export function nameKey(name) {

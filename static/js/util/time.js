@@ -102,8 +102,8 @@ export function timeRevision() {
 }
 
 /**
- * Calls `listener` whenever instants are formatted differently: the time zone, the region or the day changed. Polls, because
- * formatters keep their zone and no event announces a new one.
+ * Calls `listener` whenever instants are formatted differently: the time zone, the region or the
+ * day changed. Polls, because formatters keep their zone and no event announces a new one.
  * @param {() => void} listener
  */
 export function onTimeFormatChange(listener) {

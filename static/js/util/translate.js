@@ -27,7 +27,8 @@ let plural = new Intl.PluralRules("en");
 let numbers = new Intl.NumberFormat("en");
 
 /**
- * The user's language: the chosen one, otherwise the first supported one of the browser's, otherwise English.
+ * The user's language: the chosen one, otherwise the first supported one of the browser's,
+ * otherwise English.
  * @param {string | null | undefined} chosen
  * @param {readonly string[]} preferred
  * @returns {Language}
@@ -61,7 +62,8 @@ export async function loadTranslations(language) {
 }
 
 /**
- * Switches to `language`, which must be loaded. Dates follow the user's region if known (`en-GB` has no "PM").
+ * Switches to `language`, which must be loaded. Dates follow the user's region if known (`en-GB`
+ * has no "PM").
  * @param {Language} language
  * @param {readonly string[]} [preferred]
  */
@@ -75,7 +77,10 @@ export function useLanguage(language, preferred = []) {
   numbers = new Intl.NumberFormat(currentLocale);
 }
 
-/** Whether `Intl` accepts it: under LANG=C.UTF-8 Chromium reports "en-US@posix". @param {string} tag */
+/**
+ * Whether `Intl` accepts it: under LANG=C.UTF-8 Chromium reports "en-US@posix".
+ * @param {string} tag
+ */
 function isLocale(tag) {
   try {
     return Intl.DateTimeFormat.supportedLocalesOf(tag).length > 0;
