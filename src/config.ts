@@ -181,6 +181,13 @@ export const SETTINGS = {
     read: rate,
     isPerUser: true,
   },
+  LIMIT_MESSAGE_SEARCHES: {
+    default: "1/s burst 30",
+    about: "a user's searches for messages",
+    limit: "messageSearches",
+    read: rate,
+    isPerUser: true,
+  },
   LIMIT_DRAFTS: {
     default: "5/s burst 30",
     about: "drafts a user saves",

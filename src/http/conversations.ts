@@ -12,6 +12,7 @@ import { ChatError } from "../errors.ts";
 import type { PresenceRegistry } from "../presence/registry.ts";
 import { Batcher } from "../util/batcher.ts";
 import { nameKey } from "../util/text.ts";
+import { readCursor, writeCursor } from "./cursors.ts";
 import { namePart, pathParameter, urlOf, wholeNumber } from "./parameters.ts";
 import { json, type Request, requestId } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
@@ -52,8 +53,8 @@ export class Conversations {
     const { username, hidesRead, hidesLastSeen } = me;
     const part = namePart(searchParams, ["before", "peer"]);
     const limit = wholeNumber(searchParams, "limit", 1, PAGE_MAX) ?? 50;
-    const cursor = searchParams.get("before");
-    const before = cursor === null ? undefined : readCursor(cursor);
+    const cursor = readCursor(searchParams, 1);
+    const before = cursor && { lastAt: cursor.at, conversationId: cursor.ids[0] as number };
     const includeBlocked = searchParams.get("blocked") === "1";
     const name = searchParams.get("peer");
     const peer = name === null ? undefined : (await findPeer(this.#db, me, name))?.username;
@@ -81,7 +82,7 @@ export class Conversations {
       gone: row.isDeleted,
       online: !row.isDeleted && !row.isBlockedEitherWay && this.#registry.isOnline(nameKey(row.peer)),
       last_seen: hidesLastSeen || row.hidesLastSeen || row.isBlockedEitherWay ? null : row.lastSeenAt,
-      cursor: writeCursor(row),
+      cursor: writeCursor(row.lastAt, row.conversationId),
       // marks set after the block would reveal what the peer does
       ...(row.blocksPeer ? { blocked: true, unread: 0, peer_read_seq: 0, peer_delivered_seq: 0 } : {}),
     });
@@ -116,26 +117,4 @@ export class Conversations {
     );
     return firstTexts((await Promise.all(rows)).flat());
   }
-}
-
-/** A conversation's position in the list, opaque to clients. */
-function writeCursor(row: { lastAt: string; conversationId: number }): string {
-  return Buffer.from(`${row.lastAt}|${row.conversationId}`).toString("base64url");
-}
-
-function readCursor(cursor: string): { lastAt: string; conversationId: number } {
-  const text = Buffer.from(cursor, "base64url").toString();
-  const [, lastAt = "", id] = /^([^|]*)\|(\d{1,15})$/.exec(text) ?? [];
-  if (!isInstant(lastAt)) throw new ChatError("bad_request", { message: "before is not a valid cursor" });
-  return { lastAt, conversationId: Number(id) };
-}
-
-/**
- * Whether PostgreSQL accepts the text as an instant: `Date` alone reads 30 February as 2 March, and
- * PostgreSQL has no year 0.
- */
-function isInstant(text: string): boolean {
-  if (!/^(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/.test(text)) return false;
-  const date = new Date(text);
-  return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(text.slice(0, 19));
 }

@@ -19,11 +19,12 @@ import { Login } from "./login.ts";
 import { Messages } from "./messages.ts";
 import { Passwords } from "./passwords.ts";
 import { notFound, type Parts as RouterParts, routes } from "./router.ts";
+import { Search } from "./search.ts";
 import { Sessions } from "./sessions.ts";
 import { Streams } from "./stream.ts";
 import { Users } from "./users.ts";
 
-type Handlers = "account" | "conversations" | "login" | "messages" | "sessions" | "users";
+type Handlers = "account" | "conversations" | "login" | "messages" | "search" | "sessions" | "users";
 
 interface Parts extends Omit<RouterParts, Handlers> {
   readonly bus: Bus;
@@ -57,6 +58,7 @@ export function httpRoutes(parts: Parts) {
       conversations: new Conversations(shared),
       login,
       messages: new Messages(shared),
+      search: new Search(shared),
       users: new Users(shared),
     }),
     fetch(request: Request): Response {

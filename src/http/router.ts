@@ -16,6 +16,7 @@ import { mayReadMetrics } from "./metrics_access.ts";
 import type { OtherVersions } from "./other_versions.ts";
 import type { Pages } from "./pages.ts";
 import { DATA_HEADERS, errorResponse, guard, json, type Methods, type Request, withHsts } from "./request.ts";
+import type { Search } from "./search.ts";
 import type { Sessions } from "./sessions.ts";
 import { checkOrigin, isSecure, type Trust } from "./trust.ts";
 import type { Users } from "./users.ts";
@@ -27,6 +28,7 @@ export interface Parts {
   readonly messages: Messages;
   readonly otherVersions: OtherVersions;
   readonly pages: Pages;
+  readonly search: Search;
   readonly users: Users;
   readonly sessions: Sessions;
   readonly log: Log;
@@ -54,7 +56,7 @@ export function routes(parts: Parts) {
 }
 
 export function paths(parts: Parts): Record<string, Methods> {
-  const { account, conversations, login, messages, otherVersions, pages, sessions, users } = parts;
+  const { account, conversations, login, messages, otherVersions, pages, search, sessions, users } = parts;
   return {
     "/": { GET: (request) => sessions.page(request, "chat") },
     "/account": { GET: (request) => sessions.page(request, "account") },
@@ -79,6 +81,7 @@ export function paths(parts: Parts): Record<string, Methods> {
     "/messages/:a/:b": { GET: (request, server) => messages.list(request, server) },
     "/unread_counts/:me": { GET: (request, server) => conversations.unreadCounts(request, server) },
     "/conversations": { GET: (request, server) => conversations.list(request, server) },
+    "/search": { GET: (request, server) => search.list(request, server) },
     "/online": { GET: (request, server) => users.online(request, server) },
     "/get_users": { GET: (request, server) => users.list(request, server) },
     "/sockets": { GET: (request) => sockets(request, parts) },

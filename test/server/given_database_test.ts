@@ -51,7 +51,7 @@ const turns = (app: TestApp, status: number) =>
 /** Asks every route while the database cannot be used: 503 where it is asked, and no defect in the log. */
 async function answers503(app: TestApp, ann: Person): Promise<void> {
   const reads =
-    "/ /account /me /sessions /blocks /export /drafts /messages/ann/bob /messages/ann/bob?limit=5 /unread_counts/ann /conversations /online /get_users /ws/ann /logout /readyz";
+    "/ /account /me /sessions /blocks /export /drafts /messages/ann/bob /messages/ann/bob?limit=5 /unread_counts/ann /conversations /search?q=hello /online /get_users /ws/ann /logout /readyz";
   const writes: [string, object][] = [
     ["/invites", {}],
     ["/me/settings", { hide_read: true }],

@@ -18,7 +18,15 @@ const carol = await app.person("carol");
 await (await ann.open()).send("bob", "between Ann and bob");
 afterAll(() => expect(app.log.filter((line) => line.includes('"level":"error"'))).toEqual([]));
 
-const JSON_ROUTES = ["/me", "/messages/Ann/bob", "/unread_counts/Ann", "/conversations", "/online", "/get_users"];
+const JSON_ROUTES = [
+  "/me",
+  "/messages/Ann/bob",
+  "/unread_counts/Ann",
+  "/conversations",
+  "/search?q=hello",
+  "/online",
+  "/get_users",
+];
 const OPEN_ROUTES = ["/test", "/healthz", "/readyz", "/version"];
 const READ_ONLY = [...JSON_ROUTES, ...OPEN_ROUTES, "/", "/metrics", "/ws/Ann", "/static/AAAAAAAAAAAAAAAA/css/base.css"];
 const FORM = "application/x-www-form-urlencoded";

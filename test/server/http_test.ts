@@ -17,6 +17,7 @@ const JSON_ROUTES = [
   "/messages/Ann/bob?limit=5",
   "/unread_counts/Ann",
   "/conversations",
+  "/search?q=hello",
   "/online",
   "/get_users",
 ];

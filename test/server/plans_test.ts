@@ -13,6 +13,7 @@ import * as deletedAccounts from "../../src/db/deleted_accounts.ts";
 import * as drafts from "../../src/db/drafts.ts";
 import * as everything from "../../src/db/export.ts";
 import { insertMessages, type NewMessage, WRITER_PARAMETERS } from "../../src/db/insert_messages.ts";
+import * as messageSearch from "../../src/db/message_search.ts";
 import * as nameSearch from "../../src/db/name_search.ts";
 import { servingPods } from "../../src/db/pods.ts";
 import * as receipts from "../../src/db/receipts.ts";
@@ -142,6 +143,13 @@ const tokens = (count: number) =>
   Array.from({ length: count }, (_, i) => new Bun.CryptoHasher("sha256").update(`token-${nameOf(i)}`).digest("hex"));
 const names = (count: number) => Array.from({ length: count }, (_, i) => nameOf(i));
 
+const SEARCH = { me, peer: undefined, pattern: "typical", before: undefined, limit: 20 };
+const laterPosition = () => ({
+  timestamp: new Date(Date.now() - 3_600_000).toISOString(),
+  conversationId: 1_000,
+  seq: 5,
+});
+
 const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown>> = {
   "conversations.messagePage, the newest": (_, sql) => conversations.messagePage(sql, me, peer, { limit: 50 }),
   "conversations.messagePage, before": (_, sql) =>
@@ -246,6 +254,15 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
   "nameSearch.findNames": (db) => nameSearch.findNames(db, { part: "0123", me, limit: 20 }),
   "nameSearch.findNames, a single character": (db) => nameSearch.findNames(db, { part: "p", me, limit: 20 }),
   "nameSearch.findPeers": (db) => nameSearch.findPeers(db, { part: "0123", me, limit: 20 }),
+  "messageSearch.searchMessages": (db) => messageSearch.searchMessages(db, { ...SEARCH, pattern: "not there" }),
+  "messageSearch.searchMessages, a later page": (db) =>
+    messageSearch.searchMessages(db, { ...SEARCH, before: laterPosition() }),
+  "messageSearch.searchMessages, of a peer": (db) =>
+    messageSearch.searchMessages(db, { ...SEARCH, peer, before: laterPosition() }),
+  "messageSearch.foundMessages": async (db) => {
+    const { hits } = await messageSearch.searchMessages(db, SEARCH);
+    await Array.fromAsync(messageSearch.foundMessages(db, SEARCH, hits));
+  },
   "users.accounts": (db) => users.accounts(db, { after: 5_000, limit: 100 }),
   "users.isAdmin": (db) => users.isAdmin(db, 17),
   "users.makeAdmin": (db) => users.makeAdmin(db, me),

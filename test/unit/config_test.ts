@@ -64,6 +64,7 @@ describe("config", () => {
         successfulLoginsAddress: { burst: 500, perSecond: 500 / 900 },
         searches: { burst: 30, perSecond: 5 },
         history: { burst: 200, perSecond: 20 },
+        messageSearches: { burst: 30, perSecond: 1 },
         drafts: { burst: 30, perSecond: 5 },
         account: { burst: 30, perSecond: 1 },
       },

@@ -26,6 +26,14 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "of another user /messages/Ann/bob answers 403",
     },
     {
+      guarantee: "A search finds only the user's own messages",
+      file: "src/db/message_search.ts",
+      marker: "own messages only",
+      code: "c.low <> ${me}",
+      test: "test/server/search_test.ts",
+      name: "whose messages only one's own are found, sent and received, and notes to oneself",
+    },
+    {
       guarantee: "Users open sockets only under their own name",
       file: "src/http/router.ts",
       marker: "own socket only",
@@ -260,6 +268,14 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       code: "return [nameKey(to), nameKey(from)];",
       test: "test/server/blocks_test.ts",
       name: "a blocked user's messages are acked, and reach none of the blocker's sockets, list, history or counts",
+    },
+    {
+      guarantee: "A search finds nothing in conversations with users that one blocks",
+      file: "src/db/message_search.ts",
+      marker: "no blocked peers",
+      code: "",
+      test: "test/server/search_test.ts",
+      name: "whose messages those with a blocked user are found by the blocked one only, until the block ends",
     },
     {
       guarantee: "Presence is not shared across a block",

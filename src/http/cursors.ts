@@ -1,0 +1,34 @@
+/** Cursors of paged lists: the place of a row in a list ordered by time, opaque to clients. */
+
+import { ChatError } from "../errors.ts";
+
+/** @param ids tell rows of the same instant apart @example writeCursor(row.lastAt, row.id) */
+export function writeCursor(at: string, ...ids: readonly number[]): string {
+  return Buffer.from([at, ...ids].join("|")).toString("base64url");
+}
+
+/**
+ * Reads `before` of a query, or undefined when absent.
+ *
+ * @param count how many ids its cursors have
+ * @throws ChatError `bad_request`
+ */
+export function readCursor(query: URLSearchParams, count: number): { at: string; ids: number[] } | undefined {
+  const cursor = query.get("before");
+  if (cursor === null) return undefined;
+  const [at = "", ...ids] = Buffer.from(cursor, "base64url").toString().split("|");
+  if (!isInstant(at) || ids.length !== count || !ids.every((id) => /^\d{1,15}$/.test(id))) {
+    throw new ChatError("bad_request", { message: "before is not a valid cursor" });
+  }
+  return { at, ids: ids.map(Number) };
+}
+
+/**
+ * Whether PostgreSQL accepts the text as an instant: `Date` alone reads 30 February as 2 March, and
+ * PostgreSQL has no year 0.
+ */
+function isInstant(text: string): boolean {
+  if (!/^(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/.test(text)) return false;
+  const date = new Date(text);
+  return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(text.slice(0, 19));
+}
