@@ -33,6 +33,7 @@ export function startNavigation(model, parts) {
   addEventListener("hashchange", () => void route());
   addEventListener("keydown", ignoreInputMethodKeys, { capture: true });
   addEventListener("keydown", onKey);
+  find(document, ".nothing .find").addEventListener("click", search);
   find(document, ".open").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     if (event.key !== "Escape" || document.querySelector(":popover-open")) return;
     if (isNarrow()) goBack();

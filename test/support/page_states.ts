@@ -352,7 +352,7 @@ export const STATES: readonly State[] = [
     reloaded: "blocked-people li",
     act: async (page) => {
       await page.waitForSelector("blocked-people li");
-      await submit(page, { last: "x" });
+      await submit(page, { deletion_password: "x" });
     },
   },
 ];

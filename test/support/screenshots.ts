@@ -1,6 +1,7 @@
 /**
- * Pictures: `bun run screenshots` makes the README's, `bun run screenshots --all DIRECTORY` one of every state of the pages, on a phone and on a desk,
- * light and dark, in English and Greek, and an `index.html` to look at them side by side.
+ * Pictures: `bun run screenshots` makes the README's, `bun run screenshots --all DIRECTORY [STATE]` one of every state of the pages, or
+ * of those whose name contains STATE, on a phone and on a desk, light and dark, in English and Greek, and an `index.html` to look at
+ * them side by side.
  */
 
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -35,9 +36,11 @@ const LOOKS = [
   { look: "desk dark", colorScheme: "dark", locale: "en-GB", viewport: { width: 1_280, height: 760 } },
 ] as const;
 
-const [word, directory, ...rest] = process.argv.slice(2);
+const [word, directory, part = "", ...rest] = process.argv.slice(2);
 if (word !== undefined && (word !== "--all" || directory === undefined || rest.length > 0)) {
-  console.error("bun run screenshots takes nothing, or --all and the directory that the pictures go to");
+  console.error(
+    "bun run screenshots takes nothing, or --all, the directory that the pictures go to, and perhaps a part of the names of states",
+  );
   process.exit(2);
 }
 const browser = await launch();
@@ -95,6 +98,7 @@ async function states(directory: string): Promise<void> {
   ends.unshift(() => stage.stop());
   const rows: string[] = [];
   for (const [number, state] of STATES.entries()) {
+    if (!state.name.includes(part)) continue;
     const cells: string[] = [];
     for (const { look, ...options } of LOOKS) {
       const page = await stage.page(browser, state, options);

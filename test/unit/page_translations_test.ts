@@ -215,10 +215,14 @@ describe("formatted time", () => {
     expect(dayText(at(2), now)).toBe("Monday 2 November");
     expect(dayText(new Date(2025, 5, 3).getTime(), now)).toContain("2025");
     expect(clock(at(22))).toBe("14:05");
+    expect(clock(at(22, 0, 18))).toBe("00:18");
     expect(shortTime(at(22), now)).toBe("14:05");
     expect(shortTime(at(21), now)).toBe("Yesterday");
     expect(shortTime(at(18), now)).toBe("Wed");
+    useLanguage("en", ["en-US"]);
+    expect(clock(at(22, 0, 18))).toBe("12:18 AM");
     useLanguage("el");
+    expect(clock(at(22, 0, 18))).toBe("00:18");
     expect(dayText(at(22), now)).toBe("Σήμερα");
     expect(dayText(at(18), now)).toBe("Τετάρτη");
   });
@@ -228,7 +232,7 @@ describe("formatted time", () => {
     expect(lastSeen(now - 20_000, now)).toBe("last seen just now");
     expect(lastSeen(now - 60_000, now)).toBe("last seen a minute ago");
     expect(lastSeen(now - 5 * 60_000, now)).toBe("last seen 5 minutes ago");
-    expect(lastSeen(at(22, 9), now)).toBe("last seen today at \u20689:05\u2069");
+    expect(lastSeen(at(22, 9), now)).toBe("last seen today at \u206809:05\u2069");
     expect(lastSeen(at(21), now)).toBe("last seen yesterday at \u206814:05\u2069");
     useLanguage("el");
     expect(lastSeen(now - 5 * 60_000, now)).toBe("ήταν εδώ πριν από 5 λεπτά");

@@ -23,7 +23,7 @@ export class ChatHeader extends HTMLElement {
     chat.conversations.on("list", () => this.render());
     find(document, "#options").addEventListener(
       "click",
-      (/** @type {Event} */ { target }) => void this.#runOption(target),
+      (/** @type {Event} */ { target }) => void this.#runOption(/** @type {Element} */ (target)),
     );
   }
 
@@ -63,7 +63,7 @@ export class ChatHeader extends HTMLElement {
     this.#showMuted();
   }
 
-  /** @param {EventTarget | null} chosen in the menu of the conversation */
+  /** @param {Element} chosen in the menu of the conversation */
   async #runOption(chosen) {
     const chat = this.#chat;
     const name = this.#name;
@@ -82,7 +82,8 @@ export class ChatHeader extends HTMLElement {
     if (!chat || name === undefined) return;
     find(this, ".more").hidden = name === chat.me || name !== chat.conversations.open;
     const { isBlocked, isMuted } = chat.conversations.getOrCreate(name);
-    setText(find(document, "#options .mute"), t(isMuted ? "unmute" : "mute"));
+    setText(find(document, "#options .mute span"), t(isMuted ? "unmute" : "mute"));
+    find(document, "#options .mute use").setAttribute("href", isMuted ? "#icon-bell" : "#icon-bell-off");
     find(document, "#options .block").hidden = isBlocked;
   }
 }

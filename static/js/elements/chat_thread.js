@@ -5,7 +5,7 @@ import { nameKey } from "../util/names.js";
 import { t } from "../util/translate.js";
 import { focusMessage, makeRow, targetOf, updateRow } from "./message_row.js";
 import { group, shownMessages, UnreadDivider } from "./thread_items.js";
-import { ScrollAnchor, VirtualWindow } from "./thread_viewport.js";
+import { hidePastDays, ScrollAnchor, VirtualWindow } from "./thread_viewport.js";
 
 /** @import { Chat } from "../chat_model.js" */
 /** @import { Conversation, Message } from "../store/conversation.js" */
@@ -278,6 +278,7 @@ export class ChatThread extends HTMLElement {
     this.#isAtEnd = isNear;
     if (isNear) this.#anchor.clear();
     else this.#anchor.save();
+    hidePastDays(this.#list);
     this.#showJump();
     this.#markSeen();
     if (this.#isOpened) this.#loadAround(scrollTop < NEAR_PX, below < NEAR_PX);

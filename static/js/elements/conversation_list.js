@@ -35,7 +35,7 @@ export class ConversationList extends HTMLElement {
   /** The range of entries in the document. */
   #rendered = { first: 0, end: 0, all: 0 };
   /** Height of an entry: the default until it is measured. */
-  #entryPx = 64;
+  #entryPx = 72;
 
   /** @param {Chat} chat */
   start(chat) {
@@ -48,6 +48,7 @@ export class ConversationList extends HTMLElement {
     });
     chat.conversations.on("list", () => this.render());
     chat.people.presence.on("changed", () => this.render());
+    for (const event of /** @type {const} */ (["changed", "written"])) chat.drafts.on(event, () => this.render());
     /** @type {string | undefined} */
     let open;
     chat.conversations.on("opened", (peer) => {

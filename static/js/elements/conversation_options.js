@@ -10,14 +10,14 @@ import { t } from "../util/translate.js";
  * Runs the chosen option.
  * @param {Chat} chat
  * @param {string} name the peer
- * @param {EventTarget | null} chosen the button
+ * @param {Element} chosen the button, or an element within it
  */
 export async function runOption(chat, name, chosen) {
   const options = find(document, "#options");
-  if (chosen === find(options, ".block")) {
+  if (chosen.closest(".block")) {
     options.hidePopover();
     askToBlock(chat, name);
-  } else if (chosen === find(options, ".mute")) await mute(chat, name, options);
+  } else if (chosen.closest(".mute")) await mute(chat, name, options);
 }
 
 /**

@@ -25,17 +25,22 @@ export function showEntry(element, { peer, preview, pending, unread, conversatio
   const { isMuted, isBlocked } = conversation;
   const typing = !isBlocked && chat.people.presence.isTyping(peer);
   const failed = !isBlocked && pending?.state === "failed";
+  const isOpen = chat.conversations.open === peer; // then the draft is on screen
+  const draft = typing || failed || isBlocked || isOpen ? "" : oneLine(chat.drafts.of(peer)).trim();
   const newest = isBlocked ? t("blocked_row") : oneLine(pending?.text ?? preview?.text ?? "");
-  const text = typing ? t("typing") : failed ? t("not_sent") : newest;
+  const text = typing ? t("typing") : failed ? t("not_sent") : draft || newest;
   const when = shortTime(pending?.at ?? preview?.at ?? 0);
   const mine = !isBlocked && preview?.from === chat.me && peer !== chat.me;
   const tick = pending?.state ?? (mine ? conversation.markOf({ seq: conversation.lastSeq }) : undefined);
-  const content = [typing, failed, text, when, tick, unread, isMuted, isBlocked].join(" ");
+  const content = [typing, failed, draft !== "", text, when, tick, unread, isMuted, isBlocked].join(" ");
   if (!showPerson(element, peer, chat, content)) return;
   find(element, ".entry").classList.toggle("blocked", isBlocked);
+  find(element, ".entry").classList.toggle("has-unread", unread > 0 && !isMuted);
   const previewText = find(element, ".preview");
   previewText.classList.toggle("live", typing);
   previewText.classList.toggle("failed", failed && !typing);
+  if (draft) previewText.dataset.draft = t("draft");
+  else delete previewText.dataset.draft;
   setText(previewText, text);
   setText(find(element, "time"), when);
   setTick(element, tick);

@@ -1,6 +1,6 @@
 /**
- * What part of a conversation the thread renders, and where it is scrolled to. Both in one file,
- * because each adds about 350 bytes to a first visit.
+ * What part of a conversation the thread renders, where it is scrolled to, and which day it shows.
+ * In one file, because each adds about 350 bytes to a first visit.
  */
 
 const INITIAL = 60;
@@ -94,6 +94,19 @@ export class VirtualWindow {
    */
   #endAt(last, newest) {
     this.#last = last < newest ? last : Number.POSITIVE_INFINITY;
+  }
+}
+
+/**
+ * Hides the days that stick to the top edge below a later one.
+ * @param {HTMLElement} list
+ */
+export function hidePastDays(list) {
+  let next = Number.POSITIVE_INFINITY;
+  for (const day of [...list.querySelectorAll(".day:not(.new)")].toReversed()) {
+    const { top, bottom } = day.getBoundingClientRect();
+    day.classList.toggle("past", bottom > next);
+    next = top;
   }
 }
 

@@ -73,6 +73,7 @@ export default {
   unread: { one: "{count} αδιάβαστο μήνυμα", other: "{count} αδιάβαστα μηνύματα" },
   online: "σε σύνδεση",
   typing: "γράφει…",
+  draft: "Πρόχειρο:",
   last_seen_now: "ήταν εδώ πριν από λίγο",
   last_seen_minutes: { one: "ήταν εδώ πριν από ένα λεπτό", other: "ήταν εδώ πριν από {count} λεπτά" },
   last_seen_today: "ήταν εδώ σήμερα στις {time}",

@@ -73,6 +73,7 @@ export default {
   unread: { one: "{count} unread message", other: "{count} unread messages" },
   online: "online",
   typing: "typing…",
+  draft: "Draft:",
   last_seen_now: "last seen just now",
   last_seen_minutes: { one: "last seen a minute ago", other: "last seen {count} minutes ago" },
   last_seen_today: "last seen today at {time}",

@@ -8,14 +8,10 @@ const CHECK_MS = 1_000;
 const HOUR_MS = 60 * MINUTE_MS;
 const DAY_MS = 24 * HOUR_MS;
 
-/** The time of day: `"14:05"`. @param {number} at */
+/** The time of day as the locale writes it: `"09:05"` in Britain, `"9:05 AM"` in America. @param {number} at */
 export function clock(at) {
   // CLDR gives Greek a 12-hour clock, but Greeks use 24 hours.
-  const hours =
-    language() === "el"
-      ? /** @type {const} */ ({ hour: "2-digit", hourCycle: "h23" })
-      : /** @type {const} */ ({ hour: "numeric" });
-  return format({ ...hours, minute: "2-digit" }, at);
+  return format({ timeStyle: "short", ...(language() === "el" && { hourCycle: "h23" }) }, at);
 }
 
 /** Full date and time, for tooltips. @param {number} at */
