@@ -43,7 +43,7 @@ interface Parts extends Omit<RouterParts, Handlers> {
 }
 
 export function httpRoutes(parts: Parts) {
-  const { metrics, trust } = parts;
+  const { metrics } = parts;
   const cookies = new Cookies(parts);
   const streams = new Streams(parts);
   const sessions = new Sessions({ ...parts, cookies });
@@ -62,7 +62,7 @@ export function httpRoutes(parts: Parts) {
       users: new Users(shared),
     }),
     fetch(request: Request): Response {
-      const response = notFound(request, trust);
+      const response = notFound(request, parts);
       metrics.unknownRoute.count(request.method, response.status, 0);
       return response;
     },

@@ -117,6 +117,16 @@ export class Pages {
     return new Response(html, { status, headers });
   }
 
+  /** The page for unknown addresses, in the language and the colors of the browser that asks; it has no scripts. */
+  notFound({ headers }: globalThis.Request): Response {
+    const cookies = headers.get("cookie") ?? "";
+    const html = fill(this.#templates.get("not_found.html") ?? "", {
+      language: /\bchatify_language=(en|el)\b/.exec(cookies)?.[1] ?? preferredLanguage(headers.get("accept-language")),
+      theme: /\bchatify_theme=(light|dark)\b/.exec(cookies)?.[1] ?? "",
+    });
+    return new Response(html, { status: 404, headers: { ...PAGE_HEADERS, "Cache-Control": "no-store" } });
+  }
+
   /** The files that `file` serves under the current version, for pods of other versions. */
   get files(): VersionFiles {
     const files = [...this.#files].filter(([, { isPage }]) => !isPage);
@@ -159,6 +169,11 @@ export class Pages {
   async #compress(): Promise<void> {
     for (const file of this.#files.values()) await file.compress();
   }
+}
+
+/** The first language of `Accept-Language` that the pages have, or English. */
+function preferredLanguage(accepted: string | null): string {
+  return /\b(en|el)\b/i.exec(accepted ?? "")?.[1]?.toLowerCase() ?? "en";
 }
 
 /** Sliced, because `URL.parse` takes longer than the rest of the response. */

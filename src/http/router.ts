@@ -98,16 +98,10 @@ export function paths(parts: Parts): Record<string, Methods> {
   };
 }
 
-/** The response for any other path: text for browsers, JSON for programs. */
-export function notFound(request: globalThis.Request, trust: Trust): Response {
-  const error = new ChatError("not_found");
+/** The response for any other path: a page for browsers, JSON for programs. */
+export function notFound(request: globalThis.Request, { pages, trust }: Pick<Parts, "pages" | "trust">): Response {
   const isBrowser = request.headers.get("accept")?.includes("text/html");
-  const response = isBrowser
-    ? new Response(`${error.message}. The chat is at /\n`, {
-        status: error.status,
-        headers: { ...DATA_HEADERS, "Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store" },
-      })
-    : errorResponse(error);
+  const response = isBrowser ? pages.notFound(request) : errorResponse(new ChatError("not_found"));
   return isSecure(request, trust) ? withHsts(response) : response;
 }
 

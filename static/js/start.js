@@ -1,25 +1,43 @@
 /**
- * Reports when a page cannot start. Also shows the pane of the conversation in the URL early. A
- * classic script in older syntax, so that it runs where modules do not. A module that failed to
- * load keeps failing in its document (HTML §8.1.5.3), so the page is reloaded once; after that, and
- * in browsers that are too old, the page shows its error message (`base.css`). Without this script
- * CSS shows it after a while.
+ * Applies the chosen colors before the page is painted, shows the pane of the conversation in the
+ * URL early, and reports when a page cannot start. A classic script in older syntax, so that it
+ * runs where modules do not. A module that failed to load keeps failing in its document (HTML
+ * §8.1.5.3), so the page is reloaded once; after that, and in browsers that are too old, the page
+ * shows its error message (`base.css`). Without this script CSS shows it after a while.
  */
 (function () {
   const KEY = "chatify.retried";
   const RETRY_MS = 1_000;
+  const THEMES = ["light", "dark"];
   const root = document.documentElement;
   const isRetry = takeRetry();
   let isFailing = false;
 
+  applyTheme();
+  document.addEventListener("themechange", applyTheme);
+  document.addEventListener("visibilitychange", applyTheme); // another tab may have changed it
   if (isRetry) root.setAttribute("data-retried", "");
   addEventListener("error", onError, true); // load errors of elements do not bubble
   if (!("noModule" in HTMLScriptElement.prototype)) showNotLoaded();
-  // Style sheets finish loading or fail before this script runs.
-  for (const link of /** @type {NodeListOf<HTMLLinkElement>} */ (document.querySelectorAll("link[rel=stylesheet]"))) {
-    if (!hasRules(link)) fail(true);
+  document.addEventListener("readystatechange", preparePane, { once: true }); // parsed, and no module has run yet
+  document.addEventListener("DOMContentLoaded", checkStyles);
+
+  function applyTheme() {
+    const theme = (/(?:^|; )chatify_theme=(light|dark)/.exec(document.cookie) || [])[1];
+    if (theme) root.setAttribute("data-theme", theme);
+    else root.removeAttribute("data-theme");
+    const colors = /** @type {NodeListOf<HTMLMetaElement>} */ (document.querySelectorAll("meta[name=theme-color]"));
+    THEMES.forEach(function (scheme, index) {
+      const meta = colors[index];
+      if (meta) meta.media = theme ? (theme === scheme ? "all" : "not all") : `(prefers-color-scheme: ${scheme})`;
+    });
   }
-  preparePane();
+
+  function checkStyles() {
+    for (const link of /** @type {NodeListOf<HTMLLinkElement>} */ (document.querySelectorAll("link[rel=stylesheet]"))) {
+      if (!hasRules(link)) fail(true);
+    }
+  }
 
   /** @param {HTMLLinkElement} link */
   function hasRules(link) {

@@ -51,7 +51,7 @@ test("shows times and days in the zone that the device travels to", async () => 
   const title = () => page.locator("chat-thread .bubble").first().getAttribute("title");
   expect(await title()).toContain("21:55:00");
   await travel(page, "Asia/Kathmandu");
-  await shows(page, "Wednesday 15 July", "2:40", "2:55");
+  await shows(page, "Wednesday 15 July", "02:40", "02:55");
   expect(await title()).toMatch(/\b0?2:40:00/);
   await travel(page, "Europe/Athens");
   await shows(page, "Tuesday 14 July", "23:55", "Wednesday 15 July", "0:10");

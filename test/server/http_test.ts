@@ -341,12 +341,28 @@ describe("a route", () => {
 });
 
 describe("an unknown path", () => {
-  test("points a browser to the chat", async () => {
-    const answer = await ask("/nothing", { accept: "text/html,application/xhtml+xml,*/*;q=0.8" });
+  test.each([
+    ["en-GB,en;q=0.9,el;q=0.8", "", '<html lang="en" data-theme=""'],
+    ["fr,el-GR;q=0.9,en;q=0.8", "", '<html lang="el" data-theme=""'],
+    ["fr", "", '<html lang="en" data-theme=""'],
+    ["en", "a=b; chatify_language=el; chatify_theme=dark", '<html lang="el" data-theme="dark"'],
+  ])("shows a browser a page in its language: %s, cookies %s", async (language, cookie, root) => {
+    const accept = "text/html,application/xhtml+xml,*/*;q=0.8";
+    const answer = await ask("/nothing", { accept, "accept-language": language, cookie });
     expect(answer.status).toBe(404);
-    expect(answer.headers.get("content-type")).toBe("text/plain; charset=utf-8");
-    expect(answer.headers.get("x-content-type-options")).toBe("nosniff");
-    expect(await answer.text()).toContain("The chat is at /");
+    expect(answer.headers.get("content-type")).toBe("text/html; charset=utf-8");
+    expect(answer.headers.get("content-security-policy")).toContain("script-src 'self'");
+    expect(answer.headers.get("cache-control")).toBe("no-store");
+    const html = await answer.text();
+    expect(html).toContain(root);
+    expect(html).toContain('href="/"');
+    expect(html).not.toContain("<script");
+  });
+
+  test("answers a program with JSON", async () => {
+    const answer = await ask("/nothing", { accept: "application/json" });
+    expect(answer.headers.get("content-type")).toBe("application/json");
+    expect(await codeOf(answer)).toBe("not_found");
   });
 });
 

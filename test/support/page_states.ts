@@ -27,7 +27,7 @@ const UNUSUAL_TEXTS = [
   "try `npx -y bun@1.4.5 run start`, then:\n```sh\nbun run chatify user add ann --admin   # a line of code longer than any phone is wide\n```",
 ];
 
-type User = "Ann" | "Newcomer" | "Petros" | "Host" | "Ended";
+type User = "Ann" | "Newcomer" | "Petros" | "Host" | "Ended" | "First";
 
 export interface State {
   readonly name: string;
@@ -101,6 +101,14 @@ export const STATES: readonly State[] = [
   { name: "sign-up, closed", path: "/signup", server: "closed", shows: ".why:visible" },
   { name: "sign-up, invitation required", path: "/signup", server: "invite", shows: ".why:visible" },
   { name: "no conversations", user: "Newcomer", path: "/", shows: "conversation-list .empty:visible" },
+  {
+    name: "no one else here",
+    user: "First",
+    server: "invite",
+    path: "/",
+    shows: "conversation-list .alone .ask:visible",
+  },
+  { name: "unknown address", path: "/nothing", shows: ".not-found" },
   { name: "conversations", user: "Ann", path: "/", shows: "conversation-list .entry" },
   { name: "conversation, empty", user: "Newcomer", path: "/#Ann", shows: ".greeting:visible" },
   { name: "conversation, unknown name", user: "Ann", path: "/#unknown-name", shows: ".greeting:visible" },
@@ -376,13 +384,12 @@ export class Stage {
       startApp({ env: { SIGNUP: "invite" } }),
       startApp({ env: { SIGNUP: "closed" } }),
     ]);
-    const fields = { username: "Host", password: PASSWORD, code: open.adminCode ?? "" };
-    const host = new Person(open.url, "Host", cookieOf(await post(`${open.url}/signup`, fields)));
+    const [host, first] = [await admin(open, "Host"), await admin(invite, "First")];
     const [ann, ...others] = await open.people("Ann", "Newcomer", "Petros", "Ended");
     await others.at(-1)!.get("/logout");
     const bob = await populate(open, ann!);
     await (await host.open()).send("Petros", "Welcome! Where are you?");
-    return new Stage({ open, invite, closed }, [ann!, ...others, host], bob);
+    return new Stage({ open, invite, closed }, [ann!, ...others, host, first], bob);
   }
 
   get url(): string {
@@ -405,7 +412,7 @@ export class Stage {
     await page.goto(this.#urlOf(state) + state.path, { waitUntil: state.prepare ? "commit" : "load" });
     await state.act?.(page, this);
     await page.waitForSelector(state.shows);
-    await scripted(page); // what a form says without scripts shows before its translation
+    if (state.path !== "/nothing") await scripted(page); // what a form says without scripts shows before its translation
   }
 
   async stop(): Promise<void> {
@@ -415,6 +422,12 @@ export class Stage {
   #urlOf(state: State): string {
     return localhost(this.#apps[state.server ?? "open"].url);
   }
+}
+
+/** Signs up the first account. */
+async function admin({ url, adminCode = "" }: TestApp, username: string): Promise<Person> {
+  const fields = { username, password: PASSWORD, code: adminCode };
+  return new Person(url, username, cookieOf(await post(`${url}/signup`, fields)));
 }
 
 /** Undoes what a state does to the network. */

@@ -115,6 +115,8 @@ export class ConversationList extends HTMLElement {
     const empty = chat.conversations.isListLoaded && all.length === 0 && query === "";
     find(this, ".skeleton").hidden = chat.conversations.isListLoaded || all.length > 0;
     find(this, ".empty").hidden = !empty;
+    find(this, ".empty").toggleAttribute("data-alone", search.isAlone);
+    if (empty && search.isAlone) void this.#welcome();
     find(this, ".clear").hidden = this.#input.value === "";
     this.#showLabel(found.length > 0, query !== "");
     this.#showNote(entries.length + found.length === 0 && query !== "");
@@ -127,6 +129,10 @@ export class ConversationList extends HTMLElement {
     chat.people.presence.watch(watched, { newUsers: empty || query !== "" });
     this.#scrollToOpen(entries);
     this.#loadShown();
+  }
+
+  async #welcome() {
+    (await import("./first_account.js").catch(() => undefined))?.welcome(find(this, ".alone"));
   }
 
   /** The conversations that match the search. @param {ListEntry[]} [all] */

@@ -1,4 +1,4 @@
-/** Creates invitation links in the admin's menu. Loaded with the menu. */
+/** Creates invitation links, for admins: in the menu, and for the first account. Loaded with either. */
 
 import * as api from "../sync/api.js";
 import { find, setText } from "../util/dom.js";
@@ -14,8 +14,8 @@ class InviteLink extends HTMLElement {
   #error;
 
   connectedCallback() {
-    const menu = /** @type {HTMLElement} */ (this.closest("[popover]"));
-    menu.addEventListener("beforetoggle", (event) => void (event.newState === "open" && this.#updateVisibility()));
+    const menu = /** @type {HTMLElement | null} */ (this.closest("[popover]"));
+    menu?.addEventListener("beforetoggle", (event) => void (event.newState === "open" && this.#updateVisibility()));
     void this.#updateVisibility(); // the menu was opened before this script loaded
     find(this, ".ask").addEventListener("click", () => void this.#create());
     find(this, ".copy").addEventListener("click", () => void this.#copy());
@@ -43,7 +43,9 @@ class InviteLink extends HTMLElement {
     }
     this.#isCreating = false;
     this.#render();
-    if (this.#link) find(this, ".copy").focus();
+    if (!this.#link) return;
+    find(this, ".copy").focus();
+    if (!this.closest("[popover]")) await this.#copy(); // as its button there says
   }
 
   async #copy() {

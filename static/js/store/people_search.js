@@ -25,6 +25,8 @@ export class PeopleSearch extends Emitter {
   state = "";
   /** Seconds until the server accepts searches again after a rate limit. */
   limitedFor = 0;
+  /** Whether there is nobody to suggest. */
+  isAlone = false;
   #isSuggesting = false;
   /** Counts searches: results of earlier ones are ignored. */
   #searches = 0;
@@ -45,7 +47,7 @@ export class PeopleSearch extends Emitter {
     this.#searches++;
     clearTimeout(this.#timer);
     this.found = [];
-    this.#isSuggesting = false;
+    this.isAlone = this.#isSuggesting = false;
     this.state = this.query ? "searching" : "";
     if (this.query) this.#timer = setTimeout(() => void this.#find(), DEBOUNCE_MS);
     this.emit("changed");
@@ -74,6 +76,7 @@ export class PeopleSearch extends Emitter {
     if (search !== this.#searches) return;
     const isFound = Array.isArray(answer);
     this.found = isFound ? answer : [];
+    this.isAlone = isFound && query === "" && answer.length === 0;
     this.state = isFound ? "" : answer instanceof Limited ? "limited" : "failed";
     if (answer instanceof Limited) this.limitedFor = answer.seconds;
     const retryAfterMs = answer instanceof Limited ? answer.seconds * 1_000 : query === "" ? RETRY_MS : undefined;
@@ -88,6 +91,7 @@ export class PeopleSearch extends Emitter {
     const isWanted = query ? searchKey(name).includes(query) : this.#isSuggesting;
     if (!isWanted || this.found.includes(name)) return;
     this.found = [...this.found, name];
+    this.isAlone = false;
     if (!query) this.found.sort((a, b) => (searchKey(a) < searchKey(b) ? -1 : 1));
     this.emit("changed");
   }

@@ -1,6 +1,13 @@
 /** What only the account page says, in Greek. */
 export default {
   saved: "Αποθηκεύτηκε.",
+  profile: "Προφίλ",
+  theme: "Χρώματα",
+  theme_system: "Όπως το σύστημα",
+  theme_light: "Ανοιχτά",
+  theme_dark: "Σκούρα",
+  notifications_new: "Ειδοποιήσεις για νέα μηνύματα",
+  this_browser_only: "Ισχύουν μόνο σε αυτόν τον περιηγητή.",
   password_about: "Όταν τον αλλάξεις, οι άλλες συσκευές σου αποσυνδέονται.",
   old_password: "Τωρινός κωδικός",
   new_password: "Νέος κωδικός",

@@ -1,6 +1,13 @@
 /** What only the account page says, in English. */
 export default {
   saved: "Saved.",
+  profile: "Profile",
+  theme: "Colors",
+  theme_system: "System",
+  theme_light: "Light",
+  theme_dark: "Dark",
+  notifications_new: "Notify me of new messages",
+  this_browser_only: "These apply to this browser only.",
   password_about: "Changing it signs out your other devices.",
   old_password: "Current password",
   new_password: "New password",
