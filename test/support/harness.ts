@@ -189,6 +189,8 @@ export interface TestApp extends AsyncDisposable {
   /** Signs users up. */
   people(...names: string[]): Promise<Person[]>;
   person(name: string): Promise<Person>;
+  /** Signs up the admin of a fresh install. */
+  admin(name: string): Promise<Person>;
   /** Stops the server; its database can still be queried. */
   leave(): Promise<void>;
   stop(): Promise<void>;
@@ -246,6 +248,7 @@ export async function startApp(
     log: lines,
     adminCode: app.adminCode,
     person: (name) => Person.signUp(url, name),
+    admin: (name) => Person.signUp(url, name, app.adminCode),
     people: (...names) => Promise.all(names.map((name) => Person.signUp(url, name))),
     leave,
     stop,
@@ -284,8 +287,9 @@ export class Person {
     this.cookie = cookie;
   }
 
-  static async signUp(url: string, name: string): Promise<Person> {
-    const answer = await post(`${url}/signup`, { username: name, password: PASSWORD });
+  /** @param code makes the user an admin */
+  static async signUp(url: string, name: string, code = ""): Promise<Person> {
+    const answer = await post(`${url}/signup`, { username: name, password: PASSWORD, ...(code && { code }) });
     if (answer.status !== 302) throw new Error(`sign-up of ${name} answered ${answer.status}: ${await answer.text()}`);
     return new Person(url, name, cookieOf(answer));
   }

@@ -6,7 +6,7 @@
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 
 import { addSession, fillForm, localhost, scripted, write } from "./browser.ts";
-import { cookieOf, PASSWORD, Person, post, startApp, type Tab, type TestApp } from "./harness.ts";
+import { PASSWORD, type Person, post, startApp, type Tab, type TestApp } from "./harness.ts";
 import { until } from "./until.ts";
 
 /** The longest name that is allowed. */
@@ -384,7 +384,7 @@ export class Stage {
       startApp({ env: { SIGNUP: "invite" } }),
       startApp({ env: { SIGNUP: "closed" } }),
     ]);
-    const [host, first] = [await admin(open, "Host"), await admin(invite, "First")];
+    const [host, first] = [await open.admin("Host"), await invite.admin("First")];
     const [ann, ...others] = await open.people("Ann", "Newcomer", "Petros", "Ended");
     await others.at(-1)!.get("/logout");
     const bob = await populate(open, ann!);
@@ -422,12 +422,6 @@ export class Stage {
   #urlOf(state: State): string {
     return localhost(this.#apps[state.server ?? "open"].url);
   }
-}
-
-/** Signs up the first account. */
-async function admin({ url, adminCode = "" }: TestApp, username: string): Promise<Person> {
-  const fields = { username, password: PASSWORD, code: adminCode };
-  return new Person(url, username, cookieOf(await post(`${url}/signup`, fields)));
 }
 
 /** Undoes what a state does to the network. */
