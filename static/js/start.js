@@ -29,7 +29,7 @@
     const colors = /** @type {NodeListOf<HTMLMetaElement>} */ (document.querySelectorAll("meta[name=theme-color]"));
     THEMES.forEach(function (scheme, index) {
       const meta = colors[index];
-      if (meta) meta.media = theme ? (theme === scheme ? "all" : "not all") : `(prefers-color-scheme: ${scheme})`;
+      if (meta) meta.media = theme ? (theme === scheme ? "all" : "print") : `(prefers-color-scheme: ${scheme})`;
     });
   }
 

@@ -227,7 +227,7 @@ describe("the choice of colors", () => {
       expect([...new Set((await seen.jsonValue()) as string[])]).toEqual(["dark"]);
       const colors = page.locator("meta[name=theme-color]");
       expect(await colors.evaluateAll((metas) => metas.map((meta) => (meta as HTMLMetaElement).media))).toEqual([
-        "not all",
+        "print",
         "all",
       ]);
     }

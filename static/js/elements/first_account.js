@@ -1,8 +1,10 @@
 /** Welcomes a user who is alone here; an admin can invite someone. Loaded on demand. */
 
 import { find } from "../util/dom.js";
-import { translateWithin } from "../util/language.js";
+import { t } from "../util/translate.js";
 import "./invite_link.js";
+
+/** @import { TranslationKey } from "../util/translate.js" */
 
 /**
  * Fills the place for users who are alone, once.
@@ -10,22 +12,24 @@ import "./invite_link.js";
  */
 export function welcome(place) {
   if (place.childElementCount > 0) return;
-  place.append(translated("h2", "first_title"), translated("p", "first_about"));
   const invite = find(document, "#menu invite-link").cloneNode(true);
   const ask = find(invite, ".ask");
-  ask.className = "primary ask";
-  ask.replaceChildren();
-  ask.dataset.t = "invite_copy";
-  place.append(invite);
-  translateWithin(place);
+  ask.classList.replace("row", "primary");
+  translate(ask, "invite_copy");
+  place.append(
+    translate(document.createElement("h2"), "first_title"),
+    translate(document.createElement("p"), "first_about"),
+    invite,
+  );
 }
 
 /**
- * @param {string} tag
- * @param {import("../util/translate.js").TranslationKey} key
+ * Shows a text and marks the element, so that a change of language translates it again.
+ * @param {HTMLElement} element
+ * @param {TranslationKey} key
  */
-function translated(tag, key) {
-  const element = document.createElement(tag);
+function translate(element, key) {
   element.dataset.t = key;
+  element.textContent = t(key);
   return element;
 }
