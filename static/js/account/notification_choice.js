@@ -1,4 +1,4 @@
-/** The notification settings of this browser; `notifications.js` offers them in the chat's menu too. */
+/** The notification settings of this browser; the chat's menu (`notifications.js`) has them too. */
 
 import { NotificationPreferences } from "../notifications/notification_preferences.js";
 import { safeLocalStorage } from "../store/browser_storage.js";

@@ -1,4 +1,7 @@
-/** The choice of colors in this browser: the system's, light or dark. `start.js` applies it before a page is painted. */
+/**
+ * The choice of colors in this browser: the system's, light or dark. `start.js` applies it before a
+ * page is painted.
+ */
 
 const COOKIE = "chatify_theme";
 

@@ -4,7 +4,7 @@ import { PeopleSearch } from "../store/people_search.js";
 import { cloneTemplate, find, isTouch, renderList, setAvatar, setText } from "../util/dom.js";
 import { searchKey } from "../util/names.js";
 import { t, waitText } from "../util/translate.js";
-import { nameInList, showEntry, showPerson } from "./list_entry.js";
+import { begins, contains, nameInList, showEntry, showPerson } from "./list_entry.js";
 
 /** @import { Chat } from "../chat_model.js" */
 /** @import { ListEntry } from "../store/conversation_store.js" */
@@ -319,24 +319,6 @@ export class ConversationList extends HTMLElement {
   #links() {
     return /** @type {NodeListOf<HTMLAnchorElement>} */ (this.querySelectorAll("a.entry"));
   }
-}
-
-/**
- * @param {string} name
- * @param {string} query a search key
- */
-function contains(name, query) {
-  return searchKey(name).includes(query);
-}
-
-/**
- * Whether a name, or a part of it, begins with `query` (a search key).
- * @param {string} name
- * @param {string} query
- */
-function begins(name, query) {
-  const folded = searchKey(name);
-  return folded.startsWith(query) || folded.split(/[\s_.-]/u).some((part) => part.startsWith(query));
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Renders an entry of the list: a conversation, or a user found by a search. */
 
 import { find, setAvatar, setText, setTick } from "../util/dom.js";
+import { searchKey } from "../util/names.js";
 import { shortTime } from "../util/time.js";
 import { language, t } from "../util/translate.js";
 
@@ -14,6 +15,25 @@ import { language, t } from "../util/translate.js";
  */
 export function nameInList({ me }, name) {
   return name === me ? t("notes") : name;
+}
+
+/**
+ * Whether a name contains `query`.
+ * @param {string} name
+ * @param {string} query a search key
+ */
+export function contains(name, query) {
+  return searchKey(name).includes(query);
+}
+
+/**
+ * Whether a name, or a part of it, begins with `query` (a search key).
+ * @param {string} name
+ * @param {string} query
+ */
+export function begins(name, query) {
+  const folded = searchKey(name);
+  return folded.startsWith(query) || folded.split(/[\s_.-]/u).some((part) => part.startsWith(query));
 }
 
 /**
