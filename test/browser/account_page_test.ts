@@ -207,7 +207,7 @@ test("saves the export as one complete file with progress, and reports cancellin
   await page.route("**/export", () => {}); // never answered
   await page.click("data-export .start");
   await page.click("data-export .cancel");
-  await shows(page, "data-export .done", "Cancelled. Nothing was saved.");
+  await shows(page, "data-export .done", "Canceled. Nothing was saved.");
   await page.unrouteAll();
   await page.route("**/export", (route) => route.abort());
   await page.click("data-export .start");

@@ -45,7 +45,7 @@ export default {
   export_done: "The complete file has been saved.",
   export_broke: "The connection was lost, so nothing was saved. Try again.",
   export_unwritable: "The file could not be written. Check that there is enough space, then try again.",
-  export_cancelled: "Cancelled. Nothing was saved.",
+  export_cancelled: "Canceled. Nothing was saved.",
   deletion: "Delete account",
   deletion_keeps:
     "The people you wrote with keep your conversations, with your name on them. A conversation is erased once both accounts are deleted.",
