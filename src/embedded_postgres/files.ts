@@ -111,14 +111,28 @@ function otherMajor(where: string, version: string): EmbeddedError {
  */
 export function chownTree(path: string, ids: Ids): void {
   if (currentUser().uid !== 0) return;
-  for (const name of readdirSync(path)) {
+  forEachPresent(readdirSync(path), (name) => {
     const inside = join(path, name);
     const stat = lstatSync(inside);
-    if (stat.uid === ids.uid || name === PASSWORD) continue;
+    if (stat.uid === ids.uid || name === PASSWORD) return;
     if (stat.isDirectory()) chownTree(inside, ids);
     else lchownSync(inside, ids.uid, ids.gid);
-  }
+  });
   lchownSync(path, ids.uid, ids.gid); // last, so that a killed run is repeated
+}
+
+/**
+ * Calls `handle` for each name, and ignores files that disappear meanwhile: an `initdb` outlives a
+ * killed server, and removes what it had made.
+ */
+export function forEachPresent(names: readonly string[], handle: (name: string) => void): void {
+  for (const name of names) {
+    try {
+      handle(name);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+  }
 }
 
 /**

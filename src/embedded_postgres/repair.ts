@@ -3,6 +3,7 @@
 import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 
+import { forEachPresent } from "./files.ts";
 import { PASSWORD } from "./layout.ts";
 import { currentUser, type Ids } from "./system_user.ts";
 
@@ -32,7 +33,8 @@ const MAY_BE_EMPTY = [
  * @param owner the user that will run PostgreSQL
  */
 export function repairHome(home: string, owner: Ids): void {
-  for (const name of readdirSync(home)) if (name !== "package" && name !== "lib") repairPath(join(home, name), owner);
+  const names = readdirSync(home).filter((name) => name !== "package" && name !== "lib");
+  forEachPresent(names, (name) => repairPath(join(home, name), owner));
   const cluster = join(home, "cluster");
   chmodSync(join(cluster, PASSWORD), 0o600);
   for (const name of MAY_BE_EMPTY) {
@@ -47,7 +49,7 @@ function repairPath(path: string, owner: Ids): void {
   if (stat.isSymbolicLink()) return;
   const needed = stat.isDirectory() ? 0o700 : 0o600;
   if ((stat.mode & needed) !== needed) chmodSync(path, (stat.mode & 0o777) | needed);
-  if (stat.isDirectory()) for (const name of readdirSync(path)) repairPath(join(path, name), owner);
+  if (stat.isDirectory()) forEachPresent(readdirSync(path), (name) => repairPath(join(path, name), owner));
   if (stat.uid !== owner.uid && currentUser().uid === 0 && basename(path) !== PASSWORD)
     lchownSync(path, owner.uid, owner.gid);
 }
