@@ -1,7 +1,7 @@
 -- Old code runs on
 -- Changes to messages: edits, deletions and reactions; and replies.
 
--- Raised by one with every change, under the lock that numbers messages. A client that has all
+-- Raised by one with every change, which also sets marked_at, under the lock that numbers messages. A client that has all
 -- changes up to a revision lacks exactly the messages with a higher one.
 alter table conversations add column revision bigint not null default 0;
 
@@ -149,8 +149,13 @@ begin
 
     if result = 'changed' then
       insert into change_refs (sender, ref, conversation_id, seq, at)
-      values (change.actor, change.ref, conversation.id, change.seq, clock_timestamp());
+      values (change.actor, change.ref, conversation.id, change.seq, clock_timestamp())
+      on conflict do nothing;
+      -- by another pod, just now, in another conversation
+      if not found then result := 'ref_reused'; end if;
+    end if;
 
+    if result = 'changed' then
       if conversation.blocked_by is not null then
         insert into frozen_messages (
           conversation_id, owner, seq, content, edited_at, deleted_at, sender_reaction, receiver_reaction, revision

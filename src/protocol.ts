@@ -55,7 +55,7 @@ export type CloseCode = (typeof CLOSE)[keyof typeof CLOSE];
 /**
  * Parses a text frame. Unknown fields are ignored.
  *
- * @throws ChatError `bad_request`, with the `ref` of the send if it has a valid one
+ * @throws ChatError `bad_request`, with the `ref` of the message or change if it has a valid one
  */
 export function parseFrame(text: string): ClientFrame {
   const frame = parseObject(text);

@@ -1,6 +1,7 @@
 /**
  * What a user does in a conversation: send and type. Validates and, after the commit, notifies in
- * this order: the ack, this pod's sockets, the other pods.
+ * this order: the ack, this pod's sockets, the other pods. Also writes the frames of other pods, of
+ * every kind, to this pod's sockets.
  */
 
 import type { Limits } from "../accounts/limits.ts";
@@ -42,7 +43,7 @@ export class Chat {
   readonly #refPrefix = `~${Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString("base64url")}~`;
   #refCount = 0;
   /** Counts accepted sends from a random start, so that pods and restarts do not share ids. */
-  #attemptId = crypto.getRandomValues(new Int32Array(1))[0] as number;
+  #sendId = crypto.getRandomValues(new Int32Array(1))[0] as number;
   #isDraining = false;
 
   /** @param parts.writer a pool of one connection, reserved for batches of messages */
@@ -99,7 +100,7 @@ export class Chat {
       sender: socket.username,
       toKey,
       ref: clientRef ?? this.#refPrefix + ++this.#refCount,
-      attemptId: (this.#attemptId = (this.#attemptId + 1) | 0),
+      sendId: (this.#sendId = (this.#sendId + 1) | 0),
       content: message,
       replyTo,
       socket,

@@ -26,7 +26,7 @@ export interface QueuedMessage extends NewMessage {
 
 /**
  * `duplicate`: an earlier send with this ref stored it. A row that an earlier try of
- * this send committed before the reply was lost is not one.
+ * this same send committed, whose reply was lost, does not count.
  */
 export type Outcome =
   | { readonly kind: "stored"; readonly stored: StoredMessage; readonly duplicate: boolean }
@@ -301,10 +301,10 @@ export class SendQueue {
 
 function outcomeOf(row: StoredMessage | undefined): Outcome {
   if (!row) return { kind: "rejected", code: "no_such_user" };
-  if (row.answersNothing) return { kind: "rejected", code: "no_such_message" };
+  if (row.repliesToNothing) return { kind: "rejected", code: "no_such_message" };
   if (row.rejectedByBlock) return { kind: "rejected", code: "blocked" };
   if (!row.sameMessage) return { kind: "rejected", code: "ref_reused" };
-  return { kind: "stored", stored: row, duplicate: row.alreadyStored && !row.committedByThisAttempt };
+  return { kind: "stored", stored: row, duplicate: row.alreadyStored && !row.committedByThisSend };
 }
 
 /** How many of the first sends fit into one batch that repeats no ref. */

@@ -1,6 +1,6 @@
 /**
  * Bun's WebSocket handlers: registers sockets with the hub and presence, and dispatches each frame
- * to chat, receipts, drafts or presence.
+ * to chat, changes, receipts, drafts or presence.
  */
 
 import type { ServerWebSocket, WebSocketHandler } from "bun";

@@ -27,7 +27,7 @@ const text: Field<string> = (value) =>
   typeof value === "string" && value.length > 0 && value.length <= MESSAGE_MAX_UNITS ? value : undefined;
 const reaction: Field<string> = (value) =>
   typeof value === "string" && value.length > 0 && value.length <= EMOJI_MAX_UNITS ? value : undefined;
-const draftText: Field<string> = (value) => (value === "" ? value : text(value));
+const textOrEmpty: Field<string> = (value) => (value === "" ? value : text(value));
 const instant = matching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/);
 const pod = matching(/^[0-9a-f]{32}$/);
 const token = matching(/^[\w-]{16}$/);
@@ -37,7 +37,7 @@ const ref = matching(/^[A-Za-z0-9_-]{8,64}$/);
 const MESSAGE_ROW = {
   sender: name,
   receiver: name,
-  content: draftText,
+  content: textOrEmpty,
   timestamp: instant,
   read: flag,
   id,
@@ -62,7 +62,7 @@ const FRAMES = new Map<unknown, Fields>(
     delivered: { peer: name, seq: id },
     read: { reader: name, peer: name, seq: id },
     typing: { user: name },
-    draft: { peer: name, text: draftText, at: instant },
+    draft: { peer: name, text: textOrEmpty, at: instant },
     changed: { peer: name, revision: id, message: record(MESSAGE_ROW, MESSAGE_ROW_OPTIONS) },
     sync: {},
   }).map(([type, fields]) => [type, Object.entries<Field<unknown>>(fields)]),

@@ -160,7 +160,7 @@ export async function unreadCounts(
 }
 
 /**
- * Returns those of `names` whose conversations were written or marked within `withinMs`, not
+ * Returns those of `names` whose conversations were written, changed or marked within `withinMs`, not
  * counting conversations with peers they block, and those who changed a draft or their own settings.
  *
  * @param names usernames

@@ -23,7 +23,7 @@ interface DatabaseOptions {
 /**
  * Every query must be safe to repeat, because after a lost connection it is unknown whether the
  * first run was committed. Each consists of reads and idempotent writes, usually one statement;
- * `insertMessages` adds a second one for rare outcomes.
+ * `insertMessages` adds one for replies, and one for rare outcomes.
  *
  * `postgres` 3.4.9 alone, under Bun 1.4.5, left 7–8 queries hanging forever after 3 s of terminated
  * backends; replacing the whole pool at the first loss left none.

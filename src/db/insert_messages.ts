@@ -15,7 +15,7 @@ export interface NewMessage {
    * One id per accepted send, the same in all its tries. After a lost reply it identifies the rows
    * that an earlier try inserted.
    */
-  readonly attemptId: number;
+  readonly sendId: number;
   readonly content: string;
   /** The `seq` of the message that this one answers. */
   readonly replyTo?: number | undefined;
@@ -30,7 +30,7 @@ export interface StoredMessage {
   /** An earlier statement stored this ref. */
   readonly alreadyStored: boolean;
   /** That statement was an earlier try of this send, whose reply was lost. */
-  readonly committedByThisAttempt: boolean;
+  readonly committedByThisSend: boolean;
   /** The stored message has the same text and receiver. */
   readonly sameMessage: boolean;
   /** The receiver blocks the sender and must not be notified. */
@@ -38,7 +38,7 @@ export interface StoredMessage {
   /** The sender blocks the receiver: nothing was stored; `id` and `seq` are 0. */
   readonly rejectedByBlock: boolean;
   /** `replyTo` is not of this conversation: nothing was stored. */
-  readonly answersNothing: boolean;
+  readonly repliesToNothing: boolean;
 }
 
 /**
@@ -74,12 +74,12 @@ export async function insertMessages(
     messages.filter((message) => !wrong.has(message)),
   );
   let next = 0;
-  return messages.map((message) => (wrong.has(message) ? ANSWERS_NOTHING : stored[next++]));
+  return messages.map((message) => (wrong.has(message) ? REPLIES_TO_NOTHING : stored[next++]));
 }
 
 /**
- * Replies to messages that do not exist. Those they answer were committed before a client could
- * name them, so this need not be part of the statement that stores the replies.
+ * Finds replies to messages that do not exist. A client can name a message only after its commit,
+ * so this check need not be part of the statement that stores the replies.
  */
 async function wrongReplies(sql: Sql, replies: readonly NewMessage[]): Promise<Set<unknown>> {
   const rows = await sql<{ ord: number }[]>`
@@ -110,13 +110,13 @@ const NOTHING_STORED = {
   seq: 0,
   timestamp: "",
   alreadyStored: false,
-  committedByThisAttempt: false,
+  committedByThisSend: false,
   sameMessage: true,
   blockedByReceiver: false,
   rejectedByBlock: false,
-  answersNothing: false,
+  repliesToNothing: false,
 } as const satisfies StoredMessage;
-const ANSWERS_NOTHING: StoredMessage = { ...NOTHING_STORED, answersNothing: true };
+const REPLIES_TO_NOTHING: StoredMessage = { ...NOTHING_STORED, repliesToNothing: true };
 
 async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(StoredMessage | undefined)[]> {
   const rows = await sql<(StoredMessage & { ord: number })[]>`
@@ -142,7 +142,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
         ${messages.map((message) => message.sender)}::text[],
         ${messages.map((message) => message.toKey)}::text[],
         ${messages.map((message) => message.ref)}::text[],
-        ${messages.map((message) => message.attemptId)}::bigint[],
+        ${messages.map((message) => message.sendId)}::bigint[],
         ${messages.map((message) => message.content)}::text[],
         ${messages.map((message) => message.replyTo ?? 0)}::bigint[]
       ) with ordinality as t (sender, to_key, ref, attempt_id, content, reply_to, ord)
@@ -170,7 +170,8 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
       order by i.low, i.high -- in key order, so pods cannot deadlock
       on conflict (low, high) do update
       set
-        -- without rejected messages, whose sender blocks the receiver
+        -- Without rejected messages, whose sender blocks the receiver: what low sent is what high
+        -- would have had unread.
         last_seq = c.last_seq + excluded.last_seq
           - case when c.low = any(c.blocked_by) then excluded.high_unread else 0 end
           - case when c.high = any(c.blocked_by) then excluded.low_unread else 0 end,
@@ -216,7 +217,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
     )
     select
       p.ord, p.receiver, p.id, p.last_seq - p.behind as seq, p.last_at - p.behind * interval '1 microsecond' as timestamp,
-      false as "alreadyStored", false as "committedByThisAttempt", true as "sameMessage", p.blocked_by_receiver as "blockedByReceiver", false as "rejectedByBlock", false as "answersNothing"
+      false as "alreadyStored", false as "committedByThisSend", true as "sameMessage", p.blocked_by_receiver as "blockedByReceiver", false as "rejectedByBlock", false as "repliesToNothing"
     from placed p
     union all
     select i.ord, i.known_receiver, i.known_id, i.known_seq, i.known_timestamp, true, i.is_own_attempt, i.is_same_message, false, false, false
@@ -232,7 +233,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
 }
 
 /**
- * Sets `blockedByReceiver` on messages stored earlier, and marks rejected ones: `insertMessages`
+ * Sets `blockedByReceiver` on messages stored earlier, and marks rejected ones: `insertBatch`
  * returned no row for them.
  */
 async function resolveMissingAndRepeated(

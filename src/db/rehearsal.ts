@@ -61,7 +61,7 @@ async function exerciseStatements(sql: Sql): Promise<void> {
     insert into messages (id, conversation_id, seq, sender, receiver, content, timestamp, read, ref, attempt_id)
     select id, id, 1, ${ann}, ${bob}, 'hello', now(), false, ${ann}, 0 from numbered
   `;
-  await insertMessages(sql, [{ sender: ann, toKey: bob, ref: ann, attemptId: 0, content: "hello" }]); // finds it stored, and checks every right
+  await insertMessages(sql, [{ sender: ann, toKey: bob, ref: ann, sendId: 0, content: "hello" }]); // finds it stored, and checks every right
   await sql`
     do $$
     begin

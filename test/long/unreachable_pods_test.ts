@@ -216,9 +216,7 @@ function rules(setup: BusSetup): void {
     const [a, b] = [await ann.open({ watch: [] }), await bob.open({ watch: [] })];
     const older = new Database({ target: database, name: applicationNameOf(newPodName()), max: 1, log: SILENT });
     const store = (ref: string) =>
-      older.run((sql) =>
-        insertMessages(sql, [{ sender: "old-ann", toKey: "old-bob", ref, attemptId: 1, content: ref }]),
-      );
+      older.run((sql) => insertMessages(sql, [{ sender: "old-ann", toKey: "old-bob", ref, sendId: 1, content: ref }]));
     try {
       for (let i = 0; i < 7; i++) {
         await store(`while it is new ${i}`);
@@ -286,7 +284,7 @@ describe("over PostgreSQL", () => {
     await Bun.sleep(500); // the next check is 10 s after the first
     const older = new Database({ target: database, name: applicationNameOf(newPodName()), max: 1, log: SILENT });
     try {
-      const message = { sender: "ann", toKey: "bob", ref: "the-first", attemptId: 1, content: "the first" };
+      const message = { sender: "ann", toKey: "bob", ref: "the-first", sendId: 1, content: "the first" };
       await older.run((sql) => insertMessages(sql, [message]));
       const isSynced = async () => {
         await older.run((sql) => sql`select`); // a pod is never idle for long

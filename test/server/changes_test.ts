@@ -345,3 +345,19 @@ test("limits changes of a user, not of all", async () => {
   expect(await change(a, react)).toMatchObject({ code: "rate_limited", retry_after: expect.any(Number) });
   expect(await change(b, { ...react, peer: "ann" })).toMatchObject({ type: "changed" });
 });
+
+test.concurrent("one ref at once in two conversations, through two pods, makes one change", async () => {
+  const { ann, tabs } = await four("w-ann", "w-bob");
+  await one.people("w-carol");
+  for (const peer of ["w-bob", "w-carol"]) await tabs[0].send(peer, "hello");
+  for (let i = 0; i < 10; i++) {
+    const ref = newRef();
+    const answers = await Promise.all([
+      change(tabs[0], { type: "edit", peer: "w-bob", seq: 1, message: `text ${i}`, ref }),
+      change(tabs[1], { type: "edit", peer: "w-carol", seq: 1, message: `text ${i}`, ref }),
+    ]);
+    expect(answers.map(({ code }) => code).toSorted()).toEqual(["ref_reused", undefined] as never[]);
+  }
+  const revisions = await Promise.all(["w-bob", "w-carol"].map(async (peer) => (await listed(ann, peer))!["revision"]));
+  expect((revisions[0] as number) + (revisions[1] as number)).toBe(10);
+});

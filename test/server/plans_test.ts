@@ -135,7 +135,7 @@ const batch = (count: number, tag: string): NewMessage[] =>
       sender: nameOf(one),
       toKey: nameOf(other),
       ref: `plans-${tag}-${i}`,
-      attemptId: i,
+      sendId: i,
       content: "How are you?",
     };
   });

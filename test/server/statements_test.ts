@@ -51,7 +51,7 @@ function losingReplies(): Database {
 test("a batch numbers no message to an account deleted meanwhile", async () => {
   await Promise.all(["ann", "bob"].map(createUser));
   await sql`update users set deleted_at = now() where username = 'bob'`;
-  const message = (sender: string, toKey: string) => ({ sender, toKey, ref: sender, attemptId: 1, content: "hello" });
+  const message = (sender: string, toKey: string) => ({ sender, toKey, ref: sender, sendId: 1, content: "hello" });
   const [toDeleted, fromDeleted] = await insertMessages(sql, [message("ann", "bob"), message("bob", "ann")]);
   expect(toDeleted).toBeUndefined();
   expect(fromDeleted).toMatchObject({ receiver: "ann", seq: 1 });

@@ -72,7 +72,7 @@ function insert({ pairs, ...options }: InsertOptions, batch: number): Promise<In
       const [from, to] = sent % 2 === 0 ? pair : pair.toReversed();
       const ref = refOf(salt, sent++);
       const [sender, toKey] = [nameOf(from as number), nameOf(to as number)];
-      return { sender, toKey, ref, attemptId: sent, content: textOf(ref) };
+      return { sender, toKey, ref, sendId: sent, content: textOf(ref) };
     });
     const stored = await insertMessages(sql, messages);
     if (stored.some((row) => row === undefined || row.alreadyStored)) throw new Error("insertMessages omitted a row");

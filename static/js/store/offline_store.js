@@ -120,7 +120,9 @@ export class OfflineDatabase {
       try {
         const request = indexedDB.open(this.#name, VERSION);
         request.addEventListener("upgradeneeded", () => {
-          for (const store of this.#stores) request.result.createObjectStore(store);
+          const { result } = request;
+          for (const store of this.#stores)
+            if (!result.objectStoreNames.contains(store)) result.createObjectStore(store);
         });
         request.addEventListener("success", () => {
           clearTimeout(timer);

@@ -105,7 +105,7 @@ export class DraftSync {
   #receive({ type, peer, text, ack, ref, retry_after }) {
     if (type === "draft_saved") this.#confirm(peer, ack);
     else if (type === "sync") this.#compareSoon();
-    // Only messages have a ref, so a draft may have been rejected.
+    // Drafts have no ref, so one may have been rejected.
     else if (type === "error" && ref === undefined && retry_after !== undefined)
       this.#env.setTimeout(() => this.#sendUnsaved(), retry_after * 1_000);
     // Another device changed the draft just now.
