@@ -1,4 +1,7 @@
-/** Writes the icons that the pages use into them, from Lucide: `bun run icons`. An icon's id is `icon-` and its name at lucide.dev. */
+/**
+ * Writes the icons that the pages use into them, from Lucide: `bun run icons`. An icon's id is
+ * `icon-` and its name at lucide.dev.
+ */
 
 import { join } from "node:path";
 

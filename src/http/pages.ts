@@ -117,7 +117,7 @@ export class Pages {
     return new Response(html, { status, headers });
   }
 
-  /** The page for unknown addresses, in the language and the colors of the browser that asks; it has no scripts. */
+  /** The page for unknown addresses, in the browser's language and chosen colors; it has no scripts. */
   notFound({ headers }: globalThis.Request): Response {
     const cookies = headers.get("cookie") ?? "";
     const html = fill(this.#templates.get("not_found.html") ?? "", {

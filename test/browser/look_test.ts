@@ -162,6 +162,23 @@ test("has no text below 12 px", async () => {
   expect(smallest).toBeGreaterThanOrEqual(12);
 });
 
+test.each(["/", "/#Bob"])("keeps everything in its place while it loads: %s", async (path) => {
+  const page = await chat.open(ann, path);
+  await page.waitForSelector(UNREAD);
+  const shift = await page.evaluate(
+    () =>
+      new Promise<number>((resolve) => {
+        let sum = 0;
+        new PerformanceObserver((list) => {
+          for (const entry of list.getEntries()) sum += (entry as PerformanceEntry & { value: number }).value;
+        }).observe({ type: "layout-shift", buffered: true });
+        setTimeout(() => resolve(sum), 1_000);
+      }),
+  );
+  process.stdout.write(`${path}: layout shift ${shift.toFixed(4)}\n`);
+  expect(shift).toBeLessThanOrEqual(0.02);
+});
+
 test("shows the draft of a conversation that is not open", async () => {
   const page = await openBob();
   await page.fill("message-composer textarea", "almost done");
