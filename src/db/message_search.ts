@@ -8,6 +8,9 @@ import { type Message, messageColumns } from "./conversations.ts";
 import type { Database } from "./database.ts";
 import { bytesBefore, type RowPages, TEXTS_MAX_BYTES } from "./paging.ts";
 
+/** Runs the statements of a search. */
+export type Queries = Pick<Database, "run">;
+
 /** The place of a message in a user's messages, newest first. */
 export interface Position {
   readonly timestamp: string;
@@ -57,7 +60,7 @@ const CONVERSATIONS_MAX = 10_000;
 /** A search ends with the first step that exceeds this: each request makes progress. */
 const SEARCH_MS = 1_500;
 /** Messages in a step; adapted to the texts, the disk and the load. */
-const STEP = { first: 2_000, least: 250, most: 32_000 };
+const STEP = { first: 2_000, least: 250, most: 8_000 };
 const [FAST_MS, SLOW_MS] = [25, 75];
 /** Messages of a conversation in its first step, doubled at each further one. */
 const FIRST_WINDOW = 64;
@@ -69,7 +72,7 @@ const FIRST_WINDOW = 64;
  * @param isCancelled ends the search after the current step
  */
 export async function searchMessages(
-  db: Database,
+  db: Queries,
   query: MessageQuery,
   isCancelled: () => boolean = () => false,
 ): Promise<Found> {
@@ -92,16 +95,14 @@ export async function searchMessages(
         if (isOver) return { hits, next: before };
         break;
       }
-      const startedAt = performance.now();
       const windows = chooseWindows(open, stepSize, worst);
       const step = await searchWindows(db, query, windows);
-      const endedAt = performance.now();
       hits = [...hits, ...step.hits].toSorted(byAge).slice(0, query.limit);
       open = open.slice(windows.length);
       if (step.rest.length > 0) open = [...step.rest, ...open].toSorted(byAge);
-      if (endedAt - startedAt < FAST_MS) stepSize = Math.min(stepSize * 2, STEP.most);
-      if (endedAt - startedAt > SLOW_MS) stepSize = Math.max(stepSize / 2, STEP.least);
-      isOver = endedAt > endAt || isCancelled();
+      if (step.tookMs < FAST_MS) stepSize = Math.min(stepSize * 2, STEP.most);
+      if (step.tookMs > SLOW_MS) stepSize = Math.max(stepSize / 2, STEP.least);
+      isOver = performance.now() > endAt || isCancelled();
     }
   }
 }
@@ -138,7 +139,7 @@ function chooseWindows(open: readonly Unsearched[], size: number, worst: Positio
  * The user's conversations with messages older than `before`, by the newest such message, newest
  * first; one more than a pass can search.
  */
-async function unsearched(db: Database, { me, peer, before }: MessageQuery): Promise<Unsearched[]> {
+async function unsearched(db: Queries, { me, peer, before }: MessageQuery): Promise<Unsearched[]> {
   return db.run(
     (sql) => sql<Unsearched[]>`
       select c.id as "conversationId", p.seq, p.timestamp, ${FIRST_WINDOW}::bigint as window
@@ -205,15 +206,18 @@ function newestBefore(sql: Sql, before: Position): Fragment {
 /**
  * Searches some messages.
  *
- * @returns the newest hits, and for each conversation the newest message before its window
+ * @returns the newest hits, for each conversation the newest message before its window, and the
+ *   duration of the statement
  */
 async function searchWindows(
-  db: Database,
+  db: Queries,
   { pattern, limit }: MessageQuery,
   windows: readonly Window[],
-): Promise<{ hits: Position[]; rest: Unsearched[] }> {
-  const rows = await db.run(
-    (sql) => sql<(Unsearched & { isHit: boolean })[]>`
+): Promise<{ hits: Position[]; rest: Unsearched[]; tookMs: number }> {
+  let startedAt = 0; // without the time in a queue
+  const rows = await db.run((sql) => {
+    startedAt = performance.now();
+    return sql<(Unsearched & { isHit: boolean })[]>`
       with windows as (
         select t.id, t.first, t.last
         from unnest(
@@ -241,9 +245,10 @@ async function searchWindows(
       cross join lateral (
         select seq, timestamp from messages where conversation_id = w.id and seq = w.first - 1 limit 1
       ) m
-    `,
-  );
-  return { hits: rows.filter(({ isHit }) => isHit), rest: rows.filter(({ isHit }) => !isHit) };
+    `;
+  });
+  const tookMs = performance.now() - startedAt;
+  return { hits: rows.filter(({ isHit }) => isHit), rest: rows.filter(({ isHit }) => !isHit), tookMs };
 }
 
 /** The messages of hits, in pages. Omits those that were deleted or changed meanwhile. */

@@ -1,4 +1,7 @@
-/** The JSON route that searches a user's messages: a few searches at a time, in fair turns. */
+/**
+ * The JSON route that searches a user's messages. Searches take turns by the statement, so that a
+ * quick one does not wait for a long one.
+ */
 
 import type { Server } from "bun";
 
@@ -11,6 +14,7 @@ import {
   foundMessages,
   type MessageQuery,
   type Position,
+  type Queries,
   searchMessages,
 } from "../db/message_search.ts";
 import { ChatError } from "../errors.ts";
@@ -27,8 +31,11 @@ import { findPeer } from "./users.ts";
 const HITS_MAX = 50;
 /** Code points of a search. */
 const [TEXT_MIN, TEXT_MAX] = [2, 100];
-/** Half of the pool's connections. Sixteen searches that wait take 12 s at most. */
-const SEARCHES = { concurrency: 2, waiting: 16, client: { keys: 1, waiting: 1 } };
+/**
+ * One core of PostgreSQL: on two, a search at a time takes a third of the sends that the machine can
+ * store, and two at a time take two thirds (`bun run bench --only search`).
+ */
+const STATEMENTS = { concurrency: 1, waiting: 16, client: { keys: 1, waiting: 1 } };
 /** A page that searches while its user types cancels each search, but its last step still runs. */
 const SEARCHES_OF_USER = { concurrency: 1, waiting: 4, client: { keys: 1, waiting: 4 } };
 
@@ -37,7 +44,7 @@ export class Search {
   readonly #db: Database;
   readonly #streams: Streams;
   readonly #trust: Trust;
-  readonly #queue = new FairQueue(SEARCHES);
+  readonly #statements = new FairQueue(STATEMENTS);
   /** Of users who are searching. */
   readonly #users = new Map<string, { readonly queue: FairQueue; searches: number }>();
 
@@ -60,8 +67,9 @@ export class Search {
     if (name !== null && peer === undefined) throw new ChatError("no_such_user");
 
     const query: MessageQuery = { me: me.username, peer: peer?.username, pattern, before, limit };
+    const db: Queries = { run: (query) => this.#statements.run([me.nameKey], () => this.#db.run(query)) };
     const { hits, next } = await this.#inTurn(me.nameKey, () =>
-      searchMessages(this.#db, query, () => request.signal.aborted),
+      searchMessages(db, query, () => request.signal.aborted),
     );
     const show = (row: FoundMessage) => ({
       ...messageRow(row, me.username, { peeked: true, hidesRead: row.peerHidesRead || me.hidesRead }),
@@ -83,7 +91,7 @@ export class Search {
     const mine = this.#users.getOrInsertComputed(user, () => ({ queue: new FairQueue(SEARCHES_OF_USER), searches: 0 }));
     mine.searches++;
     try {
-      return await mine.queue.run([user], () => this.#queue.run([user], search));
+      return await mine.queue.run([user], search);
     } finally {
       if (--mine.searches === 0) this.#users.delete(user);
     }

@@ -9,6 +9,7 @@ export const PARTS = {
   idle: "memory and frames of 10,000 idle sockets",
   presence: "the traffic of presence while 5,000 users connect and disconnect",
   history: "pages, counts and lists in tables of ten thousand, a hundred thousand and a million messages",
+  search: "searches among a hundred thousand messages of a user, and what they cost sends",
   stream: "memory while a million messages are sent in one response",
   page: "pages and their files, compared with the smallest static server; the size of a first visit",
   start: "time from the command to the first answer",

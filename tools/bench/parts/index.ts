@@ -8,8 +8,20 @@ import { page } from "./page.ts";
 import { pods } from "./pods.ts";
 import { presence } from "./presence.ts";
 import { quiet } from "./quiet.ts";
+import { search } from "./search.ts";
 import { send } from "./send.ts";
 import { start } from "./start.ts";
 import { stream } from "./stream.ts";
 
-export const parts: Record<PartName, Part> = { send, pods, quiet, idle, presence, history, stream, page, start };
+export const parts: Record<PartName, Part> = {
+  send,
+  pods,
+  quiet,
+  idle,
+  presence,
+  history,
+  search,
+  stream,
+  page,
+  start,
+};
