@@ -1,6 +1,7 @@
 /**
- * Finds messages by any part of their text, newest first. An index on texts would slow every send,
- * so a search reads the user's messages, in statements of some milliseconds, until it has enough.
+ * Finds messages by any part of their text, newest first. A search reads the user's messages, in
+ * statements of some milliseconds, until it has enough. An index (GIN, pg_trgm) would make each
+ * send cost PostgreSQL 2.6 times the CPU and four times the WAL.
  */
 
 import type { Fragment, Sql } from "./client.ts";
