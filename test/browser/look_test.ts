@@ -225,7 +225,7 @@ describe("the choice of colors", () => {
   const schemes = (page: Page) => page.evaluate(() => getComputedStyle(document.documentElement).colorScheme);
 
   test("is kept, applies before the page is painted, and ends with the system's", async () => {
-    const context = await chat.context(ann, { colorScheme: "light" });
+    const context = await chat.context(ann, { colorScheme: "light", serviceWorkers: "block" });
     const page = await chat.open(context, "/account", { ready: "theme-choice [aria-pressed=true]" });
     expect(await schemes(page)).toBe("light dark");
     await page.click("theme-choice [value=dark]");
@@ -238,6 +238,11 @@ describe("the choice of colors", () => {
         if (frames.length < 20) requestAnimationFrame(look);
       };
       requestAnimationFrame(look);
+    });
+    // On a slow network, a page that did not wait would be painted before its colors are known.
+    await page.route("**/js/start.js", async (route) => {
+      await Bun.sleep(300);
+      await route.continue();
     });
     for (const path of ["/", "/account"]) {
       await page.goto(chat.url + path);
