@@ -1,8 +1,9 @@
 /** The options of a conversation: mute, and block after confirmation. Loaded on demand. */
 
 import { failureText } from "../sync/api.js";
-import { cloneTemplate, find, setText } from "../util/dom.js";
+import { find, setText } from "../util/dom.js";
 import { t } from "../util/translate.js";
+import { make, openDialog } from "./dialogs.js";
 
 /** @import { Chat } from "../chat_model.js" */
 
@@ -16,7 +17,7 @@ export async function runOption(chat, name, chosen) {
   const options = find(document, "#options");
   if (chosen.closest(".block")) {
     options.hidePopover();
-    askToBlock(chat, name);
+    await askToBlock(chat, name);
   } else if (chosen.closest(".mute")) await mute(chat, name, options);
 }
 
@@ -42,22 +43,35 @@ async function mute(chat, name, options) {
  * @param {Chat} chat
  * @param {string} name
  */
-function askToBlock(chat, name) {
-  const dialog = /** @type {HTMLDialogElement} */ (cloneTemplate("block-question"));
-  const [error, button] = [find(dialog, ".error"), find(dialog, ".confirm")];
-  setText(find(dialog, "h2"), t("block_ask", { name }));
-  button.addEventListener("click", async () => {
-    button.disabled = true;
+async function askToBlock(chat, name) {
+  const [title, about, error] = [make("h2", t("block_ask", { name })), make("p", t("block_about")), make("p")];
+  const [cancel, confirm] = [make("button", t("cancel")), make("button", t("block"))];
+  title.id = "block-title";
+  about.id = "block-about";
+  error.className = "error";
+  error.setAttribute("role", "alert");
+  cancel.className = "cancel";
+  cancel.autofocus = true;
+  confirm.className = "confirm";
+  confirm.type = "button";
+  const form = make("form");
+  form.method = "dialog";
+  form.append(title, about, error, cancel, confirm);
+  const dialog = make("dialog");
+  dialog.className = "question";
+  dialog.setAttribute("aria-labelledby", title.id);
+  dialog.setAttribute("aria-describedby", about.id);
+  dialog.append(form);
+  confirm.addEventListener("click", async () => {
+    confirm.disabled = true;
     setText(error, "");
     try {
       await chat.people.block(name, true);
       dialog.close();
     } catch (failure) {
-      button.disabled = false;
+      confirm.disabled = false;
       setText(error, failureText(failure));
     }
   });
-  document.body.append(dialog);
-  dialog.showModal();
-  dialog.addEventListener("close", () => dialog.remove());
+  await openDialog(dialog);
 }

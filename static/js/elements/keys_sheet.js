@@ -2,6 +2,7 @@
 
 import { safeLocalStorage, SINGLE_KEYS } from "../store/browser_storage.js";
 import { t } from "../util/translate.js";
+import { make, openDialog } from "./dialogs.js";
 
 /** @import { TranslationKey } from "../util/translate.js" */
 
@@ -19,8 +20,6 @@ const KEYS = [
 
 /** Opens the dialog; closing it restores the focus. */
 export async function openKeys() {
-  await loadStyle();
-  if (document.querySelector(".keys-sheet")) return;
   const title = make("h2", t("keys_title"));
   title.id = "keys-title";
   title.tabIndex = -1;
@@ -45,9 +44,7 @@ export async function openKeys() {
   sheet.addEventListener("click", (event) => {
     if (event.target === sheet) sheet.close(); // the backdrop
   });
-  sheet.addEventListener("close", () => sheet.remove());
-  document.body.append(sheet);
-  sheet.showModal();
+  await openDialog(sheet);
 }
 
 function singleKeys() {
@@ -64,29 +61,4 @@ function singleKeys() {
   const label = make("label", t("keys_single", { keys: "/ ?" }));
   label.prepend(box);
   return label;
-}
-
-/**
- * @template {keyof HTMLElementTagNameMap} T
- * @param {T} tag
- * @param {string} text
- */
-function make(tag, text) {
-  const element = document.createElement(tag);
-  element.textContent = text;
-  return element;
-}
-
-/** @type {Promise<unknown> | undefined} */
-let style;
-
-function loadStyle() {
-  style ??= new Promise((resolve) => {
-    const link = document.createElement("link");
-    link.rel = "stylesheet";
-    link.href = new URL("../../css/keys.css", import.meta.url).href;
-    for (const event of ["load", "error"]) link.addEventListener(event, resolve);
-    document.head.append(link);
-  });
-  return style;
 }
