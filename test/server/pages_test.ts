@@ -66,7 +66,15 @@ async function answers(headers: Record<string, string> = {}): Promise<Map<string
   ]);
 }
 
-const PAGES = new Set(["the chat", "the account", "login", "sign-up", "login refused", "sign-up refused"]);
+const PAGES = new Set([
+  "the chat",
+  "the account",
+  "login",
+  "sign-up",
+  "login refused",
+  "sign-up refused",
+  "no path, for people",
+]);
 
 describe("a page", () => {
   test("allows only the sources it names, also with an error", async () => {
