@@ -137,6 +137,7 @@ begin
         case when made.conversation_id = message.conversation_id and made.seq = message.seq then 'repeated' else 'ref_reused' end
       when message.seq is null then 'no_such_message'
       when change.actor = any(conversation.blocked_by) then 'blocked'
+      -- mutation: own messages only
       when change.kind <> 'react' and message.sender <> change.actor then 'not_yours'
       when message.deleted_at is not null then case when change.kind = 'delete' then 'unchanged' else 'no_such_message' end
       when message.timestamp < clock_timestamp() - time_limit then 'too_late'

@@ -114,6 +114,7 @@ export class Changes {
     socket.send(changedFrame(own, ref));
     if (isUnchanged) return;
     this.#delivery.send([socket.nameKey], changedFrame(own), { except: socket });
+    // mutation: changes across a block
     if (!isShownToPeer || peer === actor) return;
     const theirs = { peer: actor, revision, message: messageRow(message, peer, { peeked: true, hidesRead }) };
     this.#delivery.send([nameKey(peer)], changedFrame(theirs));

@@ -142,7 +142,8 @@ test("every mutation applies and parses, and docs/security-tests.md lists it", a
       [mutation.file, mutation.test].map((file) => Bun.file(join(ROOT, file)).text()),
     );
     const loader = mutation.file.endsWith(".ts") ? "ts" : "js";
-    new Bun.Transpiler({ loader }).transformSync(mutated(source!, mutation));
+    const text = mutated(source!, mutation);
+    if (!mutation.file.endsWith(".sql")) new Bun.Transpiler({ loader }).transformSync(text); // the test runs the SQL
     expect(hasTest(test!, mutation.name), `${mutation.test} has a test "${mutation.name}"`).toBeTrue();
   }
   expect(await Bun.file(join(ROOT, "docs", "security-tests.md")).text()).toBe(document());

@@ -4,6 +4,7 @@ import type { Mutation } from "./mutate.ts";
 
 const HTTP = "test/server/http_table_test.ts";
 const SOCKET = "test/server/socket_table_test.ts";
+const CHANGES = "test/server/changes_test.ts";
 const LIMITS = "test/server/limits_test.ts";
 const SESSIONS = "test/server/sessions_test.ts";
 
@@ -194,6 +195,14 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "an event is dropped as malformed: a frame without a type",
     },
     {
+      guarantee: "A pod delivers changed messages only with valid fields",
+      file: "src/cluster/events.ts",
+      symbol: "record",
+      code: "return (value) => value as object;",
+      test: "test/unit/events_test.ts",
+      name: "an event is dropped as malformed: a change of no number",
+    },
+    {
       guarantee: "Names in packets come from the database, never from a client",
       file: "src/chat/chat.ts",
       marker: "names from the database",
@@ -276,6 +285,22 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       code: "",
       test: "test/server/search_test.ts",
       name: "whose messages those with a blocked user are found by the blocked one only, until the block ends",
+    },
+    {
+      guarantee: "Only its sender edits or deletes a message",
+      file: "sql/0006_changes.sql",
+      marker: "own messages only",
+      code: "",
+      test: CHANGES,
+      name: "rejects impossible changes in words, and changes nothing",
+    },
+    {
+      guarantee: "A blocked user's changes to messages reach none of the blocker's devices",
+      file: "src/chat/changes.ts",
+      marker: "changes across a block",
+      code: "if (peer === actor) return;",
+      test: CHANGES,
+      name: "what a blocked user changes, only they see, until the block ends",
     },
     {
       guarantee: "Presence is not shared across a block",
