@@ -22,7 +22,14 @@ test("fuzz rejects unknown arguments with a message", async () => {
 });
 
 test("fuzz makes the same frames from the same seed", () => {
-  const sender = { peers: ["ann"], victims: ["bob"], ref: () => "a-ref-of-hers", again: () => undefined };
+  const sender = {
+    peers: ["ann"],
+    victims: ["bob"],
+    ref: () => "a-ref-of-hers",
+    changeRef: () => "another-ref",
+    again: () => undefined,
+    known: () => ({ peer: "ann", seq: 7 }),
+  };
   const frames = (seed: number) => {
     const random = new Random(seed);
     return Array.from({ length: 200 }, () => hostileFrame(random, sender).bytes.toString("hex"));
@@ -41,6 +48,18 @@ describe("fuzz expects the outcome of", () => {
     ['{"to":"ann","message":" \\u200b"}', "invalid_text"],
     [`{"to":"ann","message":"${"😀".repeat(4_000)}"}`, "send"],
     [`{"to":"ann","message":"${"😀".repeat(4_001)}"}`, "invalid_text"],
+    ['{"to":"ann","message":"x","reply_to":1}', "send"],
+    ['{"to":"ann","message":"x","reply_to":null}', "bad_request"],
+    ['{"type":"edit","peer":"ann","seq":1,"message":"x","ref":"12345678"}', "change"],
+    ['{"type":"edit","peer":"ann","seq":1,"message":"x"}', "bad_request"],
+    ['{"type":"edit","peer":"ann","seq":1,"emoji":"👍","ref":"12345678"}', "bad_request"],
+    ['{"type":"edit","peer":"ann","seq":1,"message":" ","ref":"12345678"}', "invalid_text"],
+    ['{"type":"delete","peer":"ann","seq":1e300,"message":7,"ref":"12345678"}', "change"],
+    ['{"type":"delete","peer":"ann","seq":-1,"ref":"12345678"}', "bad_request"],
+    ['{"type":"react","peer":"ann","seq":1,"emoji":"","ref":"12345678"}', "change"],
+    ['{"type":"react","peer":"ann","seq":1,"emoji":"👨‍👩‍👧‍👦","ref":"12345678"}', "change"],
+    ['{"type":"react","peer":"ann","seq":1,"emoji":"👍👍","ref":"12345678"}', "invalid_text"],
+    ['{"type":"react","peer":"ann","seq":1,"emoji":null,"ref":"12345678"}', "bad_request"],
     ['{"type":"read","peer":"ann","seq":1e3}', "accepted"],
     ['{"type":"read","peer":"ann","seq":0.5}', "bad_request"],
     ['{"type":"watch","users":[]}', "accepted"],

@@ -140,6 +140,18 @@ const BY_FIELD = new Map<string, readonly (() => string)[]>(
       () => "12345678",
       () => '"ρεφερανς"',
     ],
+    emoji: [
+      ..."👍👍,a,1,#,👍a,🏽🏽,👍\u200d👍,🇬,🇬🇬🇬,#️,👨‍👩‍👧‍👦‍,☺︎,\u200d,\ufe0f,🏴󠁧󠁿"
+        .split(",")
+        .map((text) => () => JSON.stringify(text)),
+      () => '"\\ud83d"',
+      () => '"👍\\u0000"',
+      () => JSON.stringify("👨‍".repeat(50)),
+    ],
+    reply_to: "0 1 -1 0.5 1e309 -0 9007199254740993 1e308"
+      .split(" ")
+      .map((json) => () => json)
+      .concat([() => '"1"', () => "null"]),
     seq: "-1 0.5 1e309 -0 1e-3 9007199254740993 1e308"
       .split(" ")
       .map((json) => () => json)

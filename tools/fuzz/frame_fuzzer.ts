@@ -5,7 +5,9 @@ import { SocketClient } from "../bench/load/socket.ts";
 import { Random } from "../chaos/random.ts";
 import { cookieOf, nameOf } from "../support/users.ts";
 import { hostileFrame, type Outcome, plainFrame } from "./frames.ts";
-import { type Oracle, type Sent, show } from "./oracle.ts";
+import { keyOf } from "./names.ts";
+import { type ChangedRow, type Oracle, type Sent, show } from "./oracle.ts";
+import { SentChanges, SEQ_MAX } from "./sent_changes.ts";
 import { Signal } from "./signal.ts";
 
 const BATCH = 60;
@@ -53,7 +55,8 @@ export class FrameFuzzer {
   /** Unanswered sends without a ref. */
   #withoutRef: Sent[] = [];
   /** Stored messages by ref. */
-  readonly #stored = new Map<string, Sent & { id: number }>();
+  readonly #stored = new Map<string, Sent & { id: number; seq: number }>();
+  readonly #changes: SentChanges;
   readonly #refs: string[] = [];
   /** Refs of unknown outcome: the socket closed first. */
   readonly #unknown = new Set<string>();
@@ -70,6 +73,7 @@ export class FrameFuzzer {
     this.#parts = parts;
     this.#name = nameOf(parts.user);
     this.#known = new Set(parts.peers.map(keyOf));
+    this.#changes = new SentChanges(this.#name, this.#known, parts.oracle);
   }
 
   async run(frames: number, onProgress: () => void): Promise<void> {
@@ -99,13 +103,21 @@ export class FrameFuzzer {
     const expected: string[] = [];
     let closing: { bytes: Buffer; outcome: Outcome } | undefined;
     let presences = 0;
-    const sender = { peers, victims, ref: () => this.#ref(random), again: () => this.#again(random) };
+    const sender = {
+      peers,
+      victims,
+      ref: () => this.#ref(random),
+      changeRef: () => this.#changes.ref(random, this.#refPrefix),
+      again: () => (random.next() < 0.5 ? this.#again(random) : this.#changes.again(random)),
+      known: () => this.#changes.known(random),
+    };
     this.#answers = [];
     this.#presences = 0;
     while (frames.length < maxFrames && !closing) {
       const { bytes, outcome } = hostileFrame(random, sender);
-      // At most one send per ref is in flight; under rate limits, a rejection without a ref could not be attributed.
-      if (outcome.kind === "send" && (outcome.ref === undefined ? limited : this.#waiting.has(outcome.ref))) continue;
+      // At most one frame per ref is in flight; under rate limits, a rejection without a ref could not be attributed.
+      const isAnswered = outcome.kind === "send" || outcome.kind === "change";
+      if (isAnswered && (outcome.ref === undefined ? limited : this.#isWaiting(outcome.ref))) continue;
       if (outcome.kind === "closed" || outcome.kind === "unspecified") {
         closing = { bytes, outcome };
         break;
@@ -114,13 +126,14 @@ export class FrameFuzzer {
       if (outcome.kind === "rejected") expected.push(outcome.code);
       else if (outcome.kind === "pong") expected.push("pong");
       else if (outcome.kind === "send") this.#expect(outcome);
+      else if (outcome.kind === "change") this.#changes.expect(outcome);
       else if (outcome.type === "watch") presences++;
     }
     this.#client?.write(Buffer.concat([...frames, plainFrame('{"type":"ping"}')]));
     expected.push("pong");
     const closesEarly = closing !== undefined && random.next() < 0.3;
     const isAnswered = () => this.#answers.length >= expected.length && this.#presences >= presences;
-    const isSettled = () => isAnswered() && this.#waiting.size + this.#withoutRef.length === 0;
+    const isSettled = () => isAnswered() && this.#unanswered === 0;
     const settled = closesEarly || (await this.#until(isSettled, limited ? LIMITED_SETTLE_MS : SETTLE_MS)) || limited;
     if (this.#client === undefined) {
       count(counts.closed, String(this.#closeCode));
@@ -128,9 +141,8 @@ export class FrameFuzzer {
       return frames.length;
     }
     if (!settled) {
-      const unanswered = this.#waiting.size + this.#withoutRef.length;
       problems.add(
-        `${label}: within ${SETTLE_MS / 1_000} s, ${unanswered} sends had no answer, and ${this.#answers.length} of ${expected.length} frames and ${this.#presences} of ${presences} watches had one`,
+        `${label}: within ${SETTLE_MS / 1_000} s, ${this.#unanswered} sends and changes had no answer, and ${this.#answers.length} of ${expected.length} frames and ${this.#presences} of ${presences} watches had one`,
       );
       this.close();
       return frames.length;
@@ -196,6 +208,10 @@ export class FrameFuzzer {
     switch (frame["type"]) {
       case "ack":
         return this.#receiveAck(frame);
+      case "message":
+        return this.#receiveMessage(text);
+      case "changed":
+        return this.#receiveChange(text);
       case "error":
         return this.#receiveError(String(frame["code"]), frame["ref"] as string | undefined);
       case "pong":
@@ -211,9 +227,25 @@ export class FrameFuzzer {
     }
   }
 
-  #receiveAck({ ref, id, peer, duplicate }: Record<string, unknown>): void {
+  #receiveMessage(text: string): void {
+    const { from, seq } = JSON.parse(utf8(text)) as { from: string; seq: number };
+    if (from !== this.#name) this.#changes.note({ peer: from, seq, isMine: false });
+  }
+
+  #receiveChange(text: string): void {
+    const { counts, problems } = this.#parts;
+    const frame = JSON.parse(utf8(text)) as { ref?: string; peer: string; revision: number; message: ChangedRow };
+    const { ref, peer, revision, message } = frame;
+    if (ref === undefined) return; // another user's, which the observers check
+    const type = this.#changes.typeOf(ref);
+    const problem = this.#changes.answered(ref, peer, revision, message);
+    if (problem) problems.add(`${this.#name} ${problem}`);
+    else if (type) count(counts.accepted, type);
+  }
+
+  #receiveAck({ ref, id, seq, peer, duplicate }: Record<string, unknown>): void {
     const { oracle, counts, problems } = this.#parts;
-    const name = keyOf(Buffer.from(String(peer), "latin1").toString());
+    const name = keyOf(utf8(String(peer)));
     const sent = this.#take(ref as string | undefined, ({ to }) => keyOf(to) === name); // per conversation in order
     if (!sent) return problems.add(`${this.#name} got an unexpected ack: ref ${String(ref)}, id ${String(id)}`);
     if (!this.#known.has(keyOf(sent.to)))
@@ -221,8 +253,10 @@ export class FrameFuzzer {
     const before = ref === undefined ? undefined : this.#stored.get(ref as string);
     if (duplicate === true) {
       counts.duplicates++;
+      // The server does not compare the text of a message that was changed.
+      const isChanged = before && oracle.mayBeChanged(this.#name, before.to, before.seq);
       if (!before && this.#unknown.has(ref as string)) oracle.acked(this.#name, id as number, sent.message);
-      else if (before?.id !== id || before?.message !== sent.message)
+      else if (before?.id !== id || (before?.message !== sent.message && !isChanged))
         problems.add(
           `${this.#name}'s resend of ${String(ref)} was acknowledged as ${String(id)}, and is ${before?.id}`,
         );
@@ -230,11 +264,16 @@ export class FrameFuzzer {
     }
     if (before) problems.add(`${this.#name}'s ref ${String(ref)} was stored twice, as ${before.id} and ${String(id)}`);
     if (oracle.ack(id as number)) problems.add(`the id ${String(id)} was acknowledged twice`);
+    const { replyTo } = sent;
+    if (replyTo !== undefined && (replyTo < 1 || replyTo > SEQ_MAX))
+      problems.add(`${this.#name}'s reply to ${replyTo} was acknowledged`);
     counts.acks++;
     count(counts.accepted, "message");
-    oracle.acked(this.#name, id as number, sent.message);
+    if (replyTo !== undefined) count(counts.accepted, "reply");
+    oracle.acked(this.#name, id as number, sent.message, replyTo ?? null);
+    this.#changes.note({ peer: sent.to, seq: seq as number, isMine: true });
     if (ref === undefined) return;
-    this.#stored.set(ref as string, { ...sent, id: id as number });
+    this.#stored.set(ref as string, { ...sent, id: id as number, seq: seq as number });
     if (this.#refs.length < 200) this.#refs.push(ref as string);
   }
 
@@ -242,17 +281,28 @@ export class FrameFuzzer {
     const { counts, problems } = this.#parts;
     count(counts.rejected, code);
     if (code === "bad_request" || code === "invalid_text") return void this.#answers.push(code);
+    if (ref !== undefined && this.#changes.isWaiting(ref)) {
+      if (code === "rate_limited") counts.rateLimited++;
+      const problem = this.#changes.rejected(code, ref);
+      if (problem) problems.add(`${this.#name} ${problem}`);
+      return;
+    }
     if (code === "rate_limited") {
       counts.rateLimited++;
       if (ref !== undefined) this.#waiting.delete(ref);
       return;
     }
-    if (code !== "no_such_user" && code !== "ref_reused") return problems.add(`${this.#name} got the error ${code}`);
-    const sent = this.#take(ref, ({ to }) => !this.#known.has(keyOf(to)));
+    if (code !== "no_such_user" && code !== "ref_reused" && code !== "no_such_message")
+      return problems.add(`${this.#name} got the error ${code}`);
+    const sent = this.#take(ref, ({ to, replyTo }) =>
+      code === "no_such_message" ? replyTo !== undefined && this.#known.has(keyOf(to)) : !this.#known.has(keyOf(to)),
+    );
     if (!sent) return problems.add(`${this.#name} got ${code} for a send that is not in flight: ${ref}`);
     const before = this.#stored.get(ref ?? "");
     if (code === "no_such_user" && this.#known.has(keyOf(sent.to)))
       problems.add(`${this.#name} got no_such_user for ${show(sent.to)}, who exists`);
+    if (code === "no_such_message" && (sent.replyTo === undefined || this.#changes.exists(sent.to, sent.replyTo)))
+      problems.add(`${this.#name} got no_such_message for ${show(JSON.stringify(sent))}, which exists`);
     if (code !== "ref_reused" || this.#unknown.has(ref ?? "")) return;
     if (!before || (before.message === sent.message && keyOf(before.to) === keyOf(sent.to))) {
       const [now, then] = [sent, before ?? null].map((value) => show(JSON.stringify(value)));
@@ -260,9 +310,18 @@ export class FrameFuzzer {
     }
   }
 
-  #expect({ ref, to, message }: Sent & { ref: string | undefined }): void {
-    if (ref === undefined) this.#withoutRef.push({ to, message });
-    else this.#waiting.set(ref, { to, message });
+  #expect({ ref, to, message, replyTo }: Sent & { ref: string | undefined }): void {
+    if (ref === undefined) this.#withoutRef.push({ to, message, replyTo });
+    else this.#waiting.set(ref, { to, message, replyTo });
+  }
+
+  /** The number of sends and changes without an answer. */
+  get #unanswered(): number {
+    return this.#waiting.size + this.#withoutRef.length + this.#changes.size;
+  }
+
+  #isWaiting(ref: string): boolean {
+    return this.#waiting.has(ref) || this.#changes.isWaiting(ref);
   }
 
   /** The send that an answer belongs to. @param matches selects among those without a ref */
@@ -283,11 +342,16 @@ export class FrameFuzzer {
     for (const ref of this.#waiting.keys()) this.#unknown.add(ref);
     this.#waiting.clear();
     this.#withoutRef = [];
+    this.#changes.forget();
   }
 
   #ref(random: Random): string {
     if (this.#refs.length > 0 && random.next() < 0.1) return random.pick(this.#refs);
-    return `fuzz-${this.#parts.user}-${this.#parts.limited ? "limited" : "unlimited"}-${++this.#refCount}`;
+    return `${this.#refPrefix}-${++this.#refCount}`;
+  }
+
+  get #refPrefix(): string {
+    return `fuzz-${this.#parts.user}-${this.#parts.limited ? "limited" : "unlimited"}`;
   }
 
   #again(random: Random): { to: string; message: string; ref: string } | undefined {
@@ -302,16 +366,9 @@ export class FrameFuzzer {
   }
 }
 
-/** The name that the server reads: trimmed of white space and zero-width characters, in NFKC. */
-export function normalizeName(typed: string): string {
-  return typed
-    .normalize("NFKC")
-    .replace(/^[\s\u0085\u180e\u200b-\u200d\u2060]+|[\s\u0085\u180e\u200b-\u200d\u2060]+$/gu, "");
-}
-
-/** The key by which names match, as far as names used here need it. */
-function keyOf(name: string): string {
-  return normalizeName(name).toLowerCase().replaceAll("ς", "σ").normalize("NFKC");
+/** A text as received, in latin1. */
+function utf8(latin1: string): string {
+  return Buffer.from(latin1, "latin1").toString();
 }
 
 export function count(counts: Record<string, number>, key: string, by = 1): void {

@@ -6,10 +6,12 @@ import type { ClientFrame } from "../../src/protocol.ts";
 import type { Random } from "../chaos/random.ts";
 import { edgeCaseField, edgeCaseJson, edgeCaseText, injection, randomBytes, randomText } from "./edge_cases.ts";
 
-/** Without changes of messages, after which the messages would no longer be as sent. */
-export type FrameType = Exclude<ClientFrame["type"], "edit" | "delete" | "react">;
+export type FrameType = ClientFrame["type"];
 const TYPES = Object.keys({
   message: 1,
+  edit: 1,
+  delete: 1,
+  react: 1,
   read: 1,
   typing: 1,
   draft: 1,
@@ -21,13 +23,30 @@ export type Outcome =
   /** Rejected at once. */
   | { readonly kind: "rejected"; readonly code: "bad_request" | "invalid_text" }
   /** Stored, or rejected for its recipient or ref. */
-  | { readonly kind: "send"; readonly to: string; readonly message: string; readonly ref: string | undefined }
+  | {
+      readonly kind: "send";
+      readonly to: string;
+      readonly message: string;
+      readonly replyTo: number | undefined;
+      readonly ref: string | undefined;
+    }
+  /** Made, or rejected for its peer, its message or its ref. */
+  | ({ readonly kind: "change" } & Change)
   | { readonly kind: "pong" }
   | { readonly kind: "accepted"; readonly type: "read" | "typing" | "draft" | "watch" }
   /** The socket is closed. */
   | { readonly kind: "closed" }
   /** RFC 6455 does not say, or the frame never ends. */
   | { readonly kind: "unspecified" };
+
+export interface Change {
+  readonly type: "edit" | "delete" | "react";
+  readonly peer: string;
+  readonly seq: number;
+  /** The new text, or the emoji; empty for a deletion. */
+  readonly text: string;
+  readonly ref: string;
+}
 
 export interface HostileFrame {
   /** On the wire, with its header. */
@@ -41,8 +60,12 @@ export interface Sender {
   readonly victims: readonly string[];
   /** A new ref, or now and then a used one. */
   ref(): string;
-  /** A message that was acknowledged. */
-  again(): { readonly to: string; readonly message: string; readonly ref: string } | undefined;
+  /** The same for a change. */
+  changeRef(): string;
+  /** A message that was acknowledged, or a change that was answered, as it was sent. */
+  again(): object | undefined;
+  /** A message in a conversation of the sender, of either user. */
+  known(): { readonly peer: string; readonly seq: number } | undefined;
 }
 
 const FRAME_MAX_BYTES = 32 * 1024;
@@ -83,15 +106,27 @@ export function expectedOutcome(payload: Buffer): Outcome {
   switch (fields.has("type") ? fields.get("type") : "message") {
     case "message": {
       const [to, message, ref] = ["to", "message", "ref"].map((name) => fields.get(name));
-      const validRef = ref === undefined || (isText("ref") && /^[\w-]{8,64}$/.test(ref as string));
-      if (!validRef || !isText("to") || !isText("message")) return rejected;
+      const validRef = ref === undefined || isRef(ref);
+      const replyTo = fields.get("reply_to") as number | undefined;
+      if (!validRef || !isText("to") || !isText("message") || (replyTo !== undefined && !isNumber(replyTo)))
+        return rejected;
       if (!isValidMessage(message as string)) return { kind: "rejected", code: "invalid_text" };
-      return { kind: "send", to: to as string, message: message as string, ref: ref as string | undefined };
+      return { kind: "send", to: to as string, message: message as string, replyTo, ref: ref as string | undefined };
     }
-    case "read": {
-      const seq = fields.get("seq") as number;
-      return isText("peer") && Number.isInteger(seq) && seq >= 0 ? { kind: "accepted", type: "read" } : rejected;
+    case "edit":
+    case "delete":
+    case "react": {
+      const type = fields.get("type") as Change["type"];
+      const field = { edit: "message", delete: undefined, react: "emoji" }[type];
+      const [peer, seq, ref] = ["peer", "seq", "ref"].map((name) => fields.get(name));
+      if (!isRef(ref) || !isText("peer") || !isNumber(seq) || (field !== undefined && !isText(field))) return rejected;
+      const text = field === undefined ? "" : (fields.get(field) as string);
+      const isValid = { edit: isValidMessage, delete: () => true, react: isValidReaction }[type](text);
+      if (!isValid) return { kind: "rejected", code: "invalid_text" };
+      return { kind: "change", type, peer: peer as string, seq: seq as number, text, ref: ref as string };
     }
+    case "read":
+      return isText("peer") && isNumber(fields.get("seq")) ? { kind: "accepted", type: "read" } : rejected;
     case "typing":
       return isText("peer") ? { kind: "accepted", type: "typing" } : rejected;
     case "draft":
@@ -123,6 +158,20 @@ function isValidMessage(message: string): boolean {
   return VISIBLE.test(message);
 }
 
+const isRef = (value: unknown) => typeof value === "string" && /^[\w-]{8,64}$/.test(value);
+const isNumber = (value: unknown) => Number.isInteger(value) && (value as number) >= 0;
+
+/** The parts of RGI_Emoji (UTS #51, ED-20 to ED-27). */
+const EMOJI =
+  /^(?:\p{Basic_Emoji}|\p{Emoji_Keycap_Sequence}|\p{RGI_Emoji_Modifier_Sequence}|\p{RGI_Emoji_Flag_Sequence}|\p{RGI_Emoji_Tag_Sequence}|\p{RGI_Emoji_ZWJ_Sequence})$/v;
+
+/** One emoji of Unicode's recommended set, or a single emoji character with or without U+FE0F; or nothing. */
+function isValidReaction(text: string): boolean {
+  const [character = "", selector = "\ufe0f", ...more] = text;
+  const isSingle = /\p{Extended_Pictographic}/u.test(character) && selector === "\ufe0f" && more.length === 0;
+  return text === "" || isSingle || EMOJI.test(text);
+}
+
 /** At most 4,000 code points, no NUL, no lone surrogate. */
 function isValidDraft(text: string): boolean {
   const points = Array.from(text, (character) => character.codePointAt(0) as number);
@@ -130,6 +179,8 @@ function isValidDraft(text: string): boolean {
 }
 
 type Field = [name: string, json: string];
+
+const EMOJIS = ["👍", "❤️", "❤", "👍🏽", "👨‍👩‍👧‍👦", "🇬🇷", "1️⃣", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "©", ""];
 
 function validFields(type: FrameType, random: Random, sender: Sender): Field[] {
   const name = () => JSON.stringify(randomName(random, sender));
@@ -139,7 +190,25 @@ function validFields(type: FrameType, random: Random, sender: Sender): Field[] {
     case "message": {
       const fields = typed({ to: name(), message: text(`words ${random.below(1e9)}`) });
       if (random.next() < 0.8) fields.push(["ref", JSON.stringify(sender.ref())]);
+      if (random.next() < 0.2) {
+        const known = sender.known();
+        if (known) fields.splice(1, 1, ["to", JSON.stringify(known.peer)], ["reply_to", String(known.seq)]);
+      }
       return random.next() < 0.5 ? fields : fields.slice(1); // `type` is optional
+    }
+    case "edit":
+    case "delete":
+    case "react": {
+      const known = random.next() < 0.8 ? sender.known() : undefined;
+      const target = known
+        ? { peer: JSON.stringify(known.peer), seq: String(known.seq) }
+        : { peer: name(), seq: String(random.below(100)) };
+      const content = {
+        edit: () => ({ message: text(`edited ${random.below(1e9)}`) }),
+        delete: () => ({}),
+        react: () => ({ emoji: JSON.stringify(random.pick(EMOJIS)) }),
+      }[type]();
+      return typed({ ...target, ...content, ref: JSON.stringify(sender.changeRef()) });
     }
     case "read":
       return typed({ peer: name(), seq: String(random.below(10_000)) });
@@ -165,7 +234,9 @@ function randomName(random: Random, { peers, victims }: Sender): string {
 const write = (fields: readonly Field[]) =>
   `{${fields.map(([name, json]) => `${JSON.stringify(name)}:${json}`).join()}}`;
 
-const NAMES = "type,to,message,ref,peer,seq,text,users,__proto__,constructor,toString,,from,TYPE".split(",");
+const NAMES = "type,to,message,ref,peer,seq,text,users,emoji,reply_to,__proto__,constructor,toString,,from,TYPE".split(
+  ",",
+);
 
 function hostileText(random: Random, sender: Sender): string {
   const roll = random.next();

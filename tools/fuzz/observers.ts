@@ -7,7 +7,7 @@ import { connect } from "../../src/db/client.ts";
 import { Problems } from "../bench/load/audit.ts";
 import { SocketClient } from "../bench/load/socket.ts";
 import { cookieOf, nameOf } from "../support/users.ts";
-import { show } from "./oracle.ts";
+import { type ChangedRow, type Oracle, show, stateOf } from "./oracle.ts";
 
 interface Message {
   readonly from: string;
@@ -20,6 +20,8 @@ export class Observers {
   readonly #problems = new Problems();
   readonly #clients: SocketClient[] = [];
   readonly #messages = new Map<number, Message>();
+  /** Versions of changed messages, by id and revision. */
+  readonly #changes = new Map<string, ChangedRow>();
   /** Names in frames, which must have accounts. */
   readonly #named = new Set<string>();
   readonly #typing = new Set<string>();
@@ -28,6 +30,11 @@ export class Observers {
   /** Messages received from the other pod. */
   get messageCount(): number {
     return this.#messages.size;
+  }
+
+  /** Versions of changed messages received from the other pod. */
+  get changeCount(): number {
+    return this.#changes.size;
   }
 
   /** @param watch whose presence the device watches; undefined: it gets full lists */
@@ -52,20 +59,39 @@ export class Observers {
     for (const client of this.#clients) client.close();
   }
 
-  /** Compares what was received with the tables. @param typists the only users who send typing frames */
-  async audit(url: string, typists: ReadonlySet<string>): Promise<string[]> {
+  /**
+   * Compares what was received with the tables, and with what was acknowledged where the tables no longer have it.
+   *
+   * @param typists the only users who send typing frames
+   */
+  async audit(url: string, typists: ReadonlySet<string>, oracle: Oracle): Promise<string[]> {
     const sql = connect(url, { name: "fuzz-observers" });
     const problems = this.#problems;
     try {
-      const rows = await sql<{ id: number; from: string; to: string; message: string; seq: number }[]>`
-        select id, sender as "from", receiver as "to", content as message, seq
+      const ids = [...this.#messages.keys(), ...this.#changes.values().map(({ id }) => id)];
+      const rows = await sql<(ChangedRow & { isEdited: boolean; revision: number | null })[]>`
+        select
+          id, sender, receiver, content, seq, revision, edited_at is not null or deleted_at is not null as "isEdited"
         from messages
-        where id = any(${[...this.#messages.keys()]}::bigint[])
+        where id = any(${ids}::bigint[])
       `;
-      const stored = new Map(rows.map(({ id, ...row }) => [id, row]));
+      const stored = new Map(rows.map((row) => [row.id, row]));
       for (const [id, message] of this.#messages) {
-        const [received, row] = [message, stored.get(id) ?? null].map((value) => show(JSON.stringify(value)));
-        if (!Bun.deepEquals(stored.get(id), message)) problems.add(`message ${id} is ${row}, received as ${received}`);
+        const row = stored.get(id);
+        const content = row?.isEdited ? (oracle.ack(id)?.message ?? message.message) : row?.content;
+        const expected = row && { from: row.sender, to: row.receiver, message: content, seq: row.seq };
+        const [received, is] = [message, expected ?? null].map((value) => show(JSON.stringify(value)));
+        if (!Bun.deepEquals(expected, message)) problems.add(`message ${id} is ${is}, received as ${received}`);
+      }
+      for (const change of this.#changes.values()) {
+        const { id, sender, receiver, content, seq, revision = 0 } = change;
+        const row = stored.get(id);
+        const isSame = row?.sender === sender && row.receiver === receiver && row.seq === seq;
+        const isNewer = (row?.revision ?? 0) > revision;
+        if (!isSame || (!isNewer && (row.revision !== revision || row.content !== content)))
+          problems.add(
+            `the change ${show(JSON.stringify(change))} was received, and the message is ${show(JSON.stringify(row ?? null))}`,
+          );
       }
       const users = new Set((await sql<{ username: string }[]>`select username from users`).map((row) => row.username));
       for (const name of this.#named)
@@ -91,6 +117,8 @@ export class Observers {
           this.#problems.add(`message ${id} was received in two versions`);
         return;
       }
+      case "changed":
+        return this.#receiveChange(name, frame);
       case "typing":
         return void this.#typing.add(String(frame["user"]));
       case "read":
@@ -113,6 +141,26 @@ export class Observers {
       default:
         this.#problems.add(`the observer of ${name}, which sent nothing, received ${show(text)}`);
     }
+  }
+
+  #receiveChange(name: string, frame: Record<string, unknown>): void {
+    const { peer, revision, message, ref } = frame as {
+      peer: string;
+      revision: number;
+      message: ChangedRow;
+      ref?: string;
+    };
+    const shown = show(JSON.stringify(frame));
+    const isTheirs = [message.sender, message.receiver].toSorted().join("\n") === [name, peer].toSorted().join("\n");
+    if (ref !== undefined) this.#problems.add(`the observer of ${name}, which asked for nothing, received ${shown}`);
+    if (!isTheirs || revision !== message.revision || revision < 1)
+      this.#problems.add(`the observer of ${name} received ${shown}`);
+    const key = `${message.id} ${revision}`;
+    const known = this.#changes.get(key);
+    if (!known) this.#changes.set(key, message);
+    else if (stateOf(known) !== stateOf(message))
+      this.#problems.add(`revision ${revision} of message ${message.id} was received in two versions`);
+    this.#addNames(peer, message.sender, message.receiver, ...Object.keys(message.reactions ?? {}));
   }
 
   #addNames(...names: unknown[]): void {

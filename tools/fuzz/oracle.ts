@@ -1,21 +1,57 @@
 /**
  * Compares what the server acknowledged with the tables. Each row of messages, users and sessions must have been
- * acknowledged, or its outcome unknown because the connection broke first; everything else in the database must be
- * unchanged.
+ * acknowledged, or its outcome unknown because the connection broke first; each change to a message must have been
+ * asked for by a user who may; everything else in the database must be unchanged.
  */
 
 import { type Client, connect } from "../../src/db/client.ts";
 import { hashToken } from "../../src/util/token.ts";
 import { Problems } from "../bench/load/audit.ts";
+import type { Change } from "./frames.ts";
+import { messageKey } from "./names.ts";
 
 export interface Sent {
   readonly message: string;
   readonly to: string;
+  readonly replyTo?: number | undefined;
+}
+
+/** A message as `changed` frames show it. */
+export interface ChangedRow {
+  readonly sender: string;
+  readonly receiver: string;
+  readonly content: string;
+  readonly id: number;
+  readonly seq: number;
+  readonly reply_to?: number;
+  readonly edited_at?: string;
+  readonly deleted?: boolean;
+  readonly reactions?: Readonly<Record<string, string>>;
+  readonly revision?: number;
+}
+
+interface StoredRow {
+  readonly id: number;
+  readonly sender: string;
+  readonly receiver: string;
+  readonly seq: number;
+  readonly content: string;
+  readonly replyTo: number | null;
+  readonly isEdited: boolean;
+  readonly isDeleted: boolean;
+  readonly senderReaction: string | null;
+  readonly receiverReaction: string | null;
+  readonly revision: number | null;
+}
+
+interface AskedChange extends Change {
+  readonly sender: string;
 }
 
 /** Tables that the run may change. */
 const CHANGING = [
   "messages",
+  "change_refs",
   "conversations",
   "memberships",
   "users",
@@ -29,7 +65,13 @@ const CHANGING = [
 
 export class Oracle {
   /** Acknowledged messages by id; without the text of canaries, which check their own. */
-  readonly #acks = new Map<number, { sender: string; message: string | undefined }>();
+  readonly #acks = new Map<number, Ack>();
+  /** Changes that were sent, by message. */
+  readonly #asked = new Map<string, AskedChange[]>();
+  /** By sender and ref: how often a change was sent and rejected, and its messages. */
+  readonly #changeRefs = new Map<string, { sent: number; rejected: number; messages: Set<string> }>();
+  /** The newest version of each changed message that was answered, by id. */
+  readonly #changed = new Map<number, ChangedRow>();
   /** Texts of unknown outcome, since their socket was closed, by sender. */
   readonly #unknown = new Map<string, Map<string, number>>();
   readonly #users = new Set<string>();
@@ -49,6 +91,7 @@ export class Oracle {
   get counts() {
     return {
       acks: this.#acks.size,
+      changed: this.#changed.size,
       unknown: [...this.#unknown.values()].reduce(
         (sum, texts) => sum + [...texts.values()].reduce((a, b) => a + b, 0),
         0,
@@ -59,12 +102,42 @@ export class Oracle {
     };
   }
 
-  acked(sender: string, id: number, message: string | undefined): void {
-    this.#acks.set(id, { sender, message });
+  /** @param replyTo null if it is no reply; undefined if that is unknown */
+  acked(sender: string, id: number, message: string | undefined, replyTo?: number | null): void {
+    this.#acks.set(id, { sender, message, replyTo });
   }
 
-  ack(id: number): { sender: string; message: string | undefined } | undefined {
+  ack(id: number): Ack | undefined {
     return this.#acks.get(id);
+  }
+
+  /** A change was sent: it may be made from now on. */
+  asked(sender: string, change: Change): void {
+    const message = messageKey(sender, change.peer, change.seq);
+    this.#asked.getOrInsertComputed(message, () => []).push({ ...change, sender });
+    const state = () => ({ sent: 0, rejected: 0, messages: new Set<string>() });
+    const ref = this.#changeRefs.getOrInsertComputed(refKey(sender, change.ref), state);
+    ref.sent++;
+    ref.messages.add(message);
+  }
+
+  rejected(sender: string, ref: string): void {
+    const state = this.#changeRefs.get(refKey(sender, ref));
+    if (state) state.rejected++;
+  }
+
+  /** A change was answered with this version of its message. */
+  changed(message: ChangedRow): void {
+    const known = this.#changed.get(message.id);
+    if ((message.revision ?? 0) > (known?.revision ?? 0)) this.#changed.set(message.id, message);
+  }
+
+  mayBeChanged(one: string, other: string, seq: number): boolean {
+    return this.#asked.has(messageKey(one, other, seq));
+  }
+
+  mayBeDeleted(one: string, other: string, seq: number): boolean {
+    return this.#asked.get(messageKey(one, other, seq))?.some(({ type }) => type === "delete") === true;
   }
 
   /** The socket closed before the outcome was known. */
@@ -118,6 +191,7 @@ export class Oracle {
     if ((await checksum(db.sql)) !== this.#rest)
       problems.add(`the schema or a table other than ${CHANGING.join(", ")} has changed`);
     await this.#auditMessages(db.sql, problems);
+    await this.#auditChanges(db.sql, problems);
     await this.#auditUsers(db.sql, problems);
     const { created, unknown } = this.#invites;
     const [row] = await db.sql<{ count: number }[]>`select count(*) from invites`;
@@ -130,21 +204,32 @@ export class Oracle {
 
   async #auditMessages(sql: Client, problems: Problems): Promise<void> {
     const seen = new Set<number>();
-    const query = sql<{ id: number; sender: string; content: string }[]>`
-      select id, sender, content
+    const query = sql<StoredRow[]>`
+      select
+        id, sender, receiver, seq, content, reply_to as "replyTo", edited_at is not null as "isEdited",
+        deleted_at is not null as "isDeleted", sender_reaction as "senderReaction",
+        receiver_reaction as "receiverReaction", revision
       from messages
       where id > ${this.#firstId}
     `;
     for await (const rows of query.cursor(5_000)) {
-      for (const { id, sender, content } of rows) {
+      for (const row of rows) {
+        const { id, sender, content } = row;
         seen.add(id);
         const ack = this.#acks.get(id);
+        const asked = this.#asked.get(messageKey(sender, row.receiver, row.seq)) ?? [];
+        const isOriginal = !row.isEdited && !row.isDeleted;
+        const problem = problemOf(row, asked) ?? this.#versionProblem(row);
+        if (problem) problems.add(`message ${id} of ${sender} ${problem}`);
         if (ack) {
           if (ack.sender !== sender) problems.add(`message ${id} of ${ack.sender} is stored as sent by ${sender}`);
-          if (ack.message !== undefined && ack.message !== content)
+          if (isOriginal && ack.message !== undefined && ack.message !== content)
             problems.add(`message ${id} is stored as ${show(content)}, and ${show(ack.message)} was sent`);
+          if (ack.replyTo !== undefined && ack.replyTo !== row.replyTo)
+            problems.add(`message ${id} is stored as a reply to ${row.replyTo}, and was sent as one to ${ack.replyTo}`);
           continue;
         }
+        if (!isOriginal) continue; // of unknown outcome, and changed: its text is lost
         const texts = this.#unknown.get(sender);
         const left = texts?.get(content) ?? 0;
         if (left === 0)
@@ -154,6 +239,33 @@ export class Oracle {
     }
     for (const [id, { sender }] of this.#acks) {
       if (!seen.has(id)) problems.add(`message ${id} was acknowledged to ${sender} but is not stored`);
+    }
+  }
+
+  /** @returns how a row differs from the newest version of it that was answered */
+  #versionProblem(row: StoredRow): string | undefined {
+    const answered = this.#changed.get(row.id);
+    if (!answered) return undefined;
+    const { revision } = answered;
+    if ((row.revision ?? 0) < (revision ?? 0))
+      return `was answered with revision ${revision}, and is stored with ${row.revision}`;
+    const [state, stored] = [stateOf(answered), stateOf(changedRow(row))];
+    if (row.revision !== revision || state === stored) return undefined;
+    return `has revision ${revision} as ${show(stored)}, and was answered as ${show(state)}`;
+  }
+
+  /** Every change that was made was asked for, by its sender, of its message, and was not rejected. */
+  async #auditChanges(sql: Client, problems: Problems): Promise<void> {
+    const rows = await sql<{ sender: string; ref: string; low: string; high: string; seq: number }[]>`
+      select r.sender, r.ref, c.low, c.high, r.seq
+      from change_refs r
+      join conversations c on c.id = r.conversation_id
+    `;
+    for (const { sender, ref, low, high, seq } of rows) {
+      const state = this.#changeRefs.get(refKey(sender, ref));
+      if (!state?.messages.has(messageKey(low, high, seq)))
+        problems.add(`the change ${ref} of ${sender} was made, but never sent`);
+      else if (state.rejected >= state.sent) problems.add(`the change ${ref} of ${sender} was made, but was rejected`);
     }
   }
 
@@ -173,6 +285,63 @@ export class Oracle {
     }
     for (const token of this.#ended) if (sessions.has(token)) problems.add("a session still exists that was ended");
   }
+}
+
+interface Ack {
+  readonly sender: string;
+  readonly message: string | undefined;
+  readonly replyTo: number | null | undefined;
+}
+
+const refKey = (sender: string, ref: string) => `${sender} ${ref}`;
+
+/** @returns what no change that was asked for explains */
+function problemOf(row: StoredRow, asked: readonly AskedChange[]): string | undefined {
+  const { sender, receiver, content, isEdited, isDeleted, revision } = row;
+  if (revision !== null && asked.length === 0) return `has revision ${revision}, but no user asked for a change`;
+  if (revision === null && (isEdited || isDeleted || row.senderReaction !== null || row.receiverReaction !== null))
+    return "was changed, but has no revision";
+  const has = (type: Change["type"], user: string, text: string) =>
+    asked.some((change) => change.type === type && change.sender === user && change.text === text);
+  if (isDeleted && !has("delete", sender, "")) return "is deleted, but its sender did not ask for it";
+  if (isDeleted && (content !== "" || isEdited || row.senderReaction !== null || row.receiverReaction !== null))
+    return `is deleted, and still has ${show(JSON.stringify(row))}`;
+  if (isEdited && !has("edit", sender, content))
+    return `is stored as ${show(content)}, to which its sender did not change it`;
+  for (const [user, reaction] of [
+    [sender, row.senderReaction],
+    [receiver, row.receiverReaction],
+  ] as const) {
+    if (reaction !== null && !has("react", user, reaction))
+      return `has the reaction ${reaction} of ${user}, who did not react so`;
+  }
+  return undefined;
+}
+
+function changedRow(row: StoredRow): ChangedRow {
+  const { id, sender, receiver, seq, content, replyTo, isEdited, isDeleted, senderReaction, receiverReaction } = row;
+  const reactions = {
+    ...(senderReaction !== null && { [sender]: senderReaction }),
+    ...(receiverReaction !== null && { [receiver]: receiverReaction }),
+  };
+  return {
+    id,
+    sender,
+    receiver,
+    seq,
+    content,
+    reactions,
+    ...(replyTo !== null && { reply_to: replyTo }),
+    ...(isEdited && { edited_at: "edited" }),
+    ...(isDeleted && { deleted: true }),
+  };
+}
+
+/** What a message shows. */
+export function stateOf(row: ChangedRow): string {
+  const { sender, receiver, id, seq, content, reply_to: replyTo, edited_at: editedAt, deleted, reactions = {} } = row;
+  const emoji = Object.entries(reactions).toSorted(([one], [other]) => (one < other ? -1 : 1));
+  return JSON.stringify([sender, receiver, id, seq, content, replyTo, editedAt !== undefined, deleted === true, emoji]);
 }
 
 function client(url: string) {
@@ -232,6 +401,7 @@ async function inconsistencies(sql: Client): Promise<string[]> {
       select
         count(*) as count,
         max(m.seq) as last,
+        max(m.revision) as revision,
         count(*) filter (where not m.read and m.receiver = c.low and c.low <> c.high) as low_unread,
         count(*) filter (where not m.read and m.receiver = c.high and c.low <> c.high) as high_unread
       from messages m
@@ -240,6 +410,11 @@ async function inconsistencies(sql: Client): Promise<string[]> {
     cross join lateral (
       values
         ('gaps in its numbers', m.count <> c.last_seq or coalesce(m.last, 0) <> c.last_seq),
+        (
+          'a revision other than the number of its changes',
+          c.revision <> coalesce(m.revision, 0)
+            or c.revision <> (select count(*) from change_refs r where r.conversation_id = c.id)
+        ),
         ('a wrong unread count', m.low_unread <> c.low_unread or m.high_unread <> c.high_unread),
         ('a mark beyond the end', greatest(c.low_delivered_seq, c.high_delivered_seq) > c.last_seq),
         ('a read mark above the delivered one', c.low_read_seq > c.low_delivered_seq or c.high_read_seq > c.high_delivered_seq),

@@ -4,7 +4,8 @@ import type { Socket, SocketHandler } from "bun";
 
 import type { Problems } from "../bench/load/audit.ts";
 import { Random } from "../chaos/random.ts";
-import { count, normalizeName } from "./frame_fuzzer.ts";
+import { count } from "./frame_fuzzer.ts";
+import { normalizeName } from "./names.ts";
 import { type Oracle, show } from "./oracle.ts";
 import { type HostileRequest, hostileRequest, type Identity, type Target } from "./requests.ts";
 import { Signal } from "./signal.ts";

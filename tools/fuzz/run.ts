@@ -172,14 +172,16 @@ async function fuzzPods(run: Run, pods: Pods): Promise<void> {
   for (const { name, id } of canaries.acks) oracle.acked(name, id, undefined);
   if (canaries.ack.p99 > CANARY_ACK_MS)
     canaries.problems.push(`ack p99 was ${canaries.ack.p99.toFixed(0)} ms, more than ${CANARY_ACK_MS}`);
-  const observed = await observers.audit(database.url, new Set(FUZZING_USERS.map(nameOf)));
+  const observed = await observers.audit(database.url, new Set(FUZZING_USERS.map(nameOf)), oracle);
   if (options.frames >= COVERING && observers.messageCount < COVERING / 100)
     observed.push(`only ${observers.messageCount} messages came from the other pod`);
+  if (options.frames >= COVERING && observers.changeCount < COVERING / 100)
+    observed.push(`only ${observers.changeCount} changes came from the other pod`);
   report.check("server", "survives", crash);
   report.check("frames", "each had the outcome that the protocol prescribes", frameProblems.report());
   report.check("requests", "each got an allowed answer", requestProblems.report());
   report.check("canaries", "lost nothing and waited briefly", crash.length > 0 ? [] : canaries.problems);
-  report.check("other pod", "only true messages, presence and typing", observed);
+  report.check("other pod", "only true messages, changes, presence and typing", observed);
   report.check("other pod", "no packet was dropped", dropped);
   for (const [i, pod] of pods.entries()) {
     if (crash.length === 0)
@@ -192,7 +194,9 @@ async function fuzzPods(run: Run, pods: Pods): Promise<void> {
   add.figure("messages", { value: canaries.sent, unit: "" });
   const note = `p50 ${show(canaries.ack.p50, "ms")}, max ${show(canaries.maxMs, "ms")}`;
   add.figure("ack, p99", { value: canaries.ack.p99, unit: "ms", note });
-  report.section("other pod").figure("messages received", { value: observers.messageCount, unit: "" });
+  const other = report.section("other pod");
+  other.figure("messages received", { value: observers.messageCount, unit: "" });
+  other.figure("changes received", { value: observers.changeCount, unit: "" });
   const memory = rss[0] ?? [];
   report.section("server").figure("memory after the last round", {
     value: memory.at(-1) ?? Number.NaN,
@@ -365,9 +369,9 @@ async function leftovers(server: ServerProcess, descriptors: number): Promise<st
 /** What was never tried or never accepted: input rejected at the first check never reaches the code behind it. */
 function uncovered({ frames, requests }: Run, endpoints: readonly string[]): string[] {
   const problems: string[] = [];
-  for (const type of ["message", "read", "typing", "watch", "ping"])
+  for (const type of ["message", "reply", "edit", "delete", "react", "read", "typing", "watch", "ping"])
     if (!frames.accepted[type]) problems.push(`no ${type} frame was accepted`);
-  for (const code of ["bad_request", "invalid_text", "no_such_user", "ref_reused"])
+  for (const code of ["bad_request", "invalid_text", "no_such_user", "no_such_message", "not_yours", "ref_reused"])
     if (!frames.rejected[code]) problems.push(`no frame was rejected with ${code}`);
   if (frames.duplicates === 0) problems.push("nothing was sent twice");
   for (const code of ["1003", "1007", "1009"])
@@ -393,6 +397,7 @@ function addFigures({ report, frames, requests, oracle }: Run, limited: FrameCou
   const limitedNote = `${limited.rateLimited} rate limited, closed with: ${list(limited.closed)}`;
   add("frames", "sent", frames.sent, `closed with: ${list(frames.closed)}`);
   add("frames", "messages acknowledged", acks, `${duplicates} duplicates, ${unknown} of unknown outcome`);
+  add("frames", "messages changed", oracle.counts.changed, "");
   add("frames", "rejected", rejected, list(frames.rejected));
   add("frames", "with rate limits", limited.sent, limitedNote);
   add("requests", "sent", requests.sent, list(requests.statuses));
