@@ -15,6 +15,10 @@ const FINDINGS: Readonly<Record<MutantName, string>> = {
   no_sync: "undelivered",
   no_close_on_drop: "undelivered",
   async_handler: "reordered",
+  lost_changes: "early_ack",
+  revision_in_memory: "reordered",
+  changes_after_deletion: "resurrected",
+  no_change_refs: "duplicate",
 };
 
 test.each(Object.entries(FINDINGS))(

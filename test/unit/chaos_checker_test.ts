@@ -6,12 +6,23 @@ import * as fc from "fast-check";
 
 import { Checker } from "../../tools/chaos/checker.ts";
 import { type Findings, type Violation, VIOLATIONS } from "../../tools/chaos/findings.ts";
-import type { Entry, Event, ObservedMessage } from "../../tools/chaos/history.ts";
+import {
+  type ChangeRequest,
+  type Entry,
+  type Event,
+  hashOf,
+  type ObservedMessage,
+  stateOf,
+} from "../../tools/chaos/history.ts";
 import { RunMetrics } from "../../tools/chaos/run_metrics.ts";
 
-type Act = { from: "ann" | "bob"; resent: boolean; cut: boolean };
+/** `change`: what the sender of a message does to the message at this place, modulo the number of messages. */
+type Act = { from: "ann" | "bob"; resent: boolean; cut: boolean; change: "edit" | "delete" | "react"; at: number };
 
-/** A correct history of ann and bob: one page each, some sends answered twice, some sockets closed. */
+/**
+ * A correct history of ann and bob: one page each, some sends and changes answered twice, some sockets closed. Each
+ * act sends a message, then makes a change.
+ */
 function story(acts: readonly Act[]): Entry[] {
   const events: Entry[] = [];
   let t = 0;
@@ -23,6 +34,8 @@ function story(acts: readonly Act[]): Entry[] {
   open("ann");
   open("bob");
   const rows: ObservedMessage[] = [];
+  const made: Event[] = [];
+  let revision = 0;
   for (const [i, { from, resent, cut }] of acts.entries()) {
     const to = from === "ann" ? "bob" : "ann";
     const [seq, ref] = [i + 1, `ref-${i + 1}`];
@@ -47,26 +60,77 @@ function story(acts: readonly Act[]): Entry[] {
     add({ e: "message", socket: sockets[to], ...told, ref });
     add({ e: "contiguous", page: `${from}.1`, peer: to, seq });
     add({ e: "contiguous", page: `${to}.1`, peer: from, seq });
-    const marks = { low: "ann", high: "bob", last: seq, lowRead: 0, highRead: 0, lowDelivered: 0, highDelivered: 0 };
-    add({ e: "marks", ...marks });
-    add({ e: "summary", page: "ann.1", peer: "bob", last: seq, unread: 0, read: 0, peerRead: 0, peerDelivered: 0 });
+    const change = changeOf(rows, { i, ...acts[i] } as Act & { i: number });
+    if (change) {
+      const { request, message } = change;
+      add({ e: "change", ...request });
+      made.push({ e: "change_made", user: request.user, ref: request.ref, low: "ann", high: "bob", seq: request.seq });
+      message.revision = ++revision;
+      rows[request.seq - 1] = { ...message };
+      const told = { ...message };
+      const { user, peer, ref } = request;
+      const changed = { e: "changed", revision, message: told } as const;
+      for (const _ of resent ? [1, 2] : [1]) {
+        add({ e: "send", socket: sockets[user as "ann"], ref });
+        add({ ...changed, socket: sockets[user as "ann"], peer, ref });
+      }
+      add({ ...changed, socket: sockets[peer as "ann"], peer: user });
+      for (const page of ["ann", "bob"] as const)
+        add({ e: "revised", page: `${page}.1`, peer: page === "ann" ? "bob" : "ann", revision });
+    }
+    const unmarked = { lowRead: 0, highRead: 0, lowDelivered: 0, highDelivered: 0 };
+    add({ e: "marks", low: "ann", high: "bob", last: seq, revision, ...unmarked });
+    const counts = { unread: 0, read: 0, peerRead: 0, peerDelivered: 0 };
+    add({ e: "summary", page: "ann.1", peer: "bob", last: seq, revision, ...counts });
   }
   if (rows.length === 0) return events;
-  const of = (user: string) => rows.filter(({ to }) => to === user).length;
+  const of = (user: string) => rows.filter(({ to, deleted }) => to === user && !deleted).length;
   add({ e: "mark", socket: sockets.ann, kind: "delivered", reader: "bob", peer: "ann", seq: rows.length });
-  for (const row of rows) add({ e: "row", read: false, ...row });
+  for (const row of rows) add({ e: "row", read: row.deleted === true, ...row });
+  for (const event of made) add(event);
   for (const [user, peer] of [
     ["ann", "bob"],
     ["bob", "ann"],
   ] as const) {
     add({ e: "unread", user, counts: of(user) > 0 ? { [peer]: of(user) } : {} });
     add({ e: "final_history", user, peer, rows });
-    const shown = rows.map(({ seq, hash }) => [seq, hash] as const);
+    add({
+      e: "changes",
+      page: `${user}.1`,
+      peer,
+      after: 0,
+      rows: rows.filter((row) => row.revision).toSorted(byRevision),
+    });
+    const shown = rows.map((row) => [row.seq, stateOf(row), row.revision ?? 0] as const);
     add({ e: "displayed", page: `${user}.1`, peer, first: 1, rows: shown, unread: of(user) });
   }
-  const marks = { last: rows.length, lowRead: 0, highRead: 0, lowDelivered: 0, highDelivered: rows.length };
+  const marks = { last: rows.length, revision, lowRead: 0, highRead: 0, lowDelivered: 0, highDelivered: rows.length };
   add({ e: "conversation", low: "ann", high: "bob", ...marks, lowUnread: of("ann"), highUnread: of("bob") });
   return events;
+}
+
+const byRevision = (one: ObservedMessage, other: ObservedMessage) => (one.revision ?? 0) - (other.revision ?? 0);
+
+type Changeable = { -readonly [Field in keyof ObservedMessage]: ObservedMessage[Field] };
+
+/** A user's change, and the message after it; undefined for one that was deleted or is as asked already. */
+function changeOf(
+  rows: readonly ObservedMessage[],
+  { i, change: kind, at }: Act & { i: number },
+): { request: ChangeRequest; message: Changeable } | undefined {
+  const { edited, deleted, ...before } = rows[at % rows.length] as ObservedMessage;
+  if (deleted) return undefined;
+  const peer = before.from === "ann" ? "bob" : "ann";
+  const text = kind === "edit" ? `edit${i}` : kind === "react" ? ["👍", "❤️"][i % 2]! : "";
+  const request = { user: before.from, peer, ref: `change-${i}`, kind, seq: before.seq, text };
+  const kept = { ...before, ...(edited && { edited }) };
+  if (kind === "edit") return { request, message: { ...before, hash: text, edited: true } };
+  if (kind === "react") {
+    if (before.reactions?.[before.from] === text) return undefined;
+    return { request, message: { ...kept, reactions: { ...before.reactions, [before.from]: text } } };
+  }
+  const { reactions: _, ...rest } = before;
+  return { request, message: { ...rest, hash: hashOf(""), deleted: true } };
 }
 
 function judge(entries: readonly Entry[]): Findings {
@@ -75,7 +139,13 @@ function judge(entries: readonly Entry[]): Findings {
   return checker.end();
 }
 
-const act = fc.record({ from: fc.constantFrom("ann", "bob"), resent: fc.boolean(), cut: fc.boolean() });
+const act = fc.record({
+  from: fc.constantFrom("ann", "bob"),
+  resent: fc.boolean(),
+  cut: fc.boolean(),
+  change: fc.constantFrom("react", "react", "edit", "edit", "delete"),
+  at: fc.nat(40),
+});
 const acts = fc.array(act as fc.Arbitrary<Act>, { minLength: 4, maxLength: 30 });
 
 /** Events a millisecond apart. */
@@ -152,7 +222,7 @@ const BREAKS: readonly (readonly [string, Violation, (entries: readonly Entry[],
   [
     "another text on a page",
     "altered",
-    changed("displayed", (e) => [{ ...e, rows: e.rows.map(([seq]) => [seq, "other"] as const) }]),
+    changed("displayed", (e) => [{ ...e, rows: e.rows.map(([seq, , revision]) => [seq, "other", revision] as const) }]),
   ],
   ["another user's message", "leaked", changed("message", (e) => [e, { ...e, from: "eve", to: "mallory", id: 7 }])],
   ["another user's mark", "leaked", changed("mark", (e) => [{ ...e, reader: "eve", peer: "mallory" }])],
@@ -181,6 +251,74 @@ const BREAKS: readonly (readonly [string, Violation, (entries: readonly Entry[],
     "stuck",
     changed("displayed", (e) => [e, { t: e.t, e: "unsent", page: e.page, ref: "ref-1" }]),
   ],
+  ["changes that are not stored", "lost", (entries) => entries.filter(({ e }) => e !== "change_made")],
+  [
+    "a change that only its answer shows",
+    "lost",
+    (entries, pick) => {
+      const [change] = changed("change", (e) => [e])(entries, pick).filter(({ e }) => e === "change") as Of<"change">[];
+      const answered = entries.findLast((e) => e.e === "changed" && e.ref !== undefined) as Of<"changed">;
+      const [ref, revision] = ["lost-change", 1_000];
+      const message = { ...answered.message, revision };
+      const [{ t }, asked] = [answered, { ...change!, user: message.from, peer: message.to, seq: message.seq, ref }];
+      const events = [{ ...asked, t }, { t, e: "send", socket: answered.socket, ref } as const];
+      const at = entries.indexOf(answered);
+      return entries.toSpliced(at, 0, ...events, { ...answered, revision, message, ref, peer: message.to });
+    },
+  ],
+  [
+    "a change rejected for no reason",
+    "lost",
+    changed("change", (e) => [e, { t: e.t, e: "rejected", socket: 1, ref: e.ref, code: "not_yours" }]),
+  ],
+  ["a change made twice", "duplicate", changed("conversation", (e) => [{ ...e, revision: e.revision + 1 }])],
+  [
+    "a revision of two messages",
+    "reordered",
+    changed("changed", (e) => [e, { ...e, message: { ...e.message, seq: e.message.seq + 1 } }]),
+  ],
+  ["a revision that the message has not", "reordered", changed("changed", (e) => [{ ...e, revision: e.revision + 1 }])],
+  ["changes out of order", "reordered", changed("changes", (e) => [{ ...e, rows: e.rows.toReversed(), after: 99 }])],
+  ["a change that was never sent", "phantom", changed("change_made", (e) => [e, { ...e, ref: "never-asked" }])],
+  [
+    "a changed message shown in two ways",
+    "altered",
+    changed("changed", (e) => [e, { ...e, message: { ...e.message, reactions: { ann: "🎉" } } }]),
+  ],
+  ["a reply to another message", "altered", changed("message", (e) => [{ ...e, replyTo: 7 }])],
+  ["a change late without a fault", "undelivered", changed("revised", (e) => [{ ...e, t: e.t + 60_000 }])],
+  [
+    "a page without a change",
+    "undelivered",
+    changed("displayed", (e) => [
+      { ...e, rows: e.rows.map(([seq, state, revision]) => [seq, state, revision - 1] as const) },
+    ]),
+  ],
+  [
+    "a deleted message shown again",
+    "resurrected",
+    (entries) => {
+      const row = entries.find(({ e }) => e === "row") as Of<"row">;
+      const deleted = { ...row, hash: hashOf(""), deleted: true as const, edited: undefined, reactions: undefined };
+      const shown = { ...row, deleted: undefined, revision: 501 };
+      const fetched = [{ ...deleted, revision: 500 }, shown] as unknown as ObservedMessage[];
+      return entries.toSpliced(entries.indexOf(row), 0, {
+        t: 0,
+        e: "changes",
+        page: "ann.1",
+        peer: "bob",
+        after: 0,
+        rows: fetched,
+      });
+    },
+  ],
+  [
+    "a deleted message that is unread",
+    "unread_mismatch",
+    changed("row", (e) => [{ ...e, read: false, deleted: true }]),
+  ],
+  ["a revision that regressed", "mark_regressed", changed("summary", (e) => [e, { ...e, revision: e.revision - 1 }])],
+  ["another user's change", "leaked", changed("changed", (e) => [{ ...e, message: { ...e.message, from: "eve" } }])],
   ["an exceeded bound", "late", changed("ack", (e) => [e, { t: e.t, e: "violation", fault: "F02", message: "slow" }])],
 ];
 
@@ -200,10 +338,8 @@ test("chaos checker has a test of every kind of violation", () => {
 });
 
 test("chaos checker takes a message lost in a crash for an early ack", () => {
-  const entries = story([
-    { from: "ann", resent: false, cut: false },
-    { from: "ann", resent: false, cut: false },
-  ]);
+  const act = { from: "ann", resent: false, cut: false, change: "react", at: 0 } as const;
+  const entries = story([act, act]);
   const last = entries.findLastIndex(({ e }) => e === "row");
   const crash: Entry = { t: 500, e: "fault", n: 1, fault: "F08", crash: true };
   const lost = entries.toSpliced(last, 1, crash);
@@ -262,6 +398,7 @@ test("chaos checker finds a changed sender's order on one socket, but not across
       low: "ann",
       high: "bob",
       last: 2,
+      revision: 0,
       lowRead: 0,
       highRead: 0,
       lowDelivered: 0,

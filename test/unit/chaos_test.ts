@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { FaultProxy } from "../../tools/chaos/fault_proxy.ts";
-import { mutated, mutatedFiles } from "../../tools/chaos/mutants.ts";
+import { MUTANT_SQL, mutated, mutatedFiles } from "../../tools/chaos/mutants.ts";
 import { type MutantName, MUTANTS, readOptions } from "../../tools/chaos/options.ts";
 import { Random } from "../../tools/chaos/random.ts";
 import { runCommand } from "../support/command.ts";
@@ -138,6 +138,8 @@ test("chaos proxy resets connections, and refuses them without a target", async 
 
 for (const name of Object.keys(MUTANTS) as MutantName[]) {
   test(`chaos mutant ${name} matches the sources exactly once`, () => {
+    const statement = MUTANT_SQL[name]?.(); // throws for a piece that does not
+    expect(statement === undefined && mutatedFiles(name).length === 0).toBe(false);
     for (const file of mutatedFiles(name)) {
       const source = readFileSync(join(ROOT, "src", file), "utf8");
       const text = mutated(name, file, source);

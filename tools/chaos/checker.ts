@@ -3,8 +3,9 @@
  * observation, with what was sent, and at the end with the table. Of faults it knows only the times.
  */
 
+import { ChangeChecker } from "./change_checker.ts";
 import { Findings } from "./findings.ts";
-import { type ConversationSummary, type Entry, type Marks, type ObservedMessage, pairOf } from "./history.ts";
+import { type ConversationSummary, type Entry, type Marks, type ObservedMessage, pairOf, stateOf } from "./history.ts";
 
 const DELIVERED_WITHIN_MS = 10_000;
 /** The time until a client that missed something gets `sync`: 6 s (docs/reliability.md, 7), plus a margin. */
@@ -16,6 +17,7 @@ interface Send {
   readonly user: string;
   readonly to: string;
   readonly hash: string;
+  readonly replyTo: number | undefined;
   /** How often it was sent on a socket, and rejected. */
   sent: number;
   rejected: number;
@@ -27,7 +29,8 @@ interface Send {
 /** A number of a conversation, as first observed. */
 interface Numbered {
   readonly id: number;
-  readonly hash: string;
+  /** Of its text before any change; undefined while only changed versions were observed. */
+  hash: string | undefined;
   /** When its sender got the first ack. */
   ackedAt: number;
 }
@@ -41,7 +44,9 @@ interface Socket {
   readonly received: Set<number>;
   /** By conversation: the numbers it received in messages and acks. */
   readonly numbers: Map<string, Set<number>>;
-  /** By conversation: its sends in order, and their numbers. */
+  /** The same of revisions, in changes. */
+  readonly revisions: Map<string, Set<number>>;
+  /** By conversation: its sends in order, and their numbers. By message: its changes, and their revisions. */
   readonly order: Map<string, { ref: string; seq: number }[]>;
 }
 
@@ -49,11 +54,13 @@ interface Page {
   readonly user: string;
   openAt: number;
   readonly contiguous: Map<string, number>;
+  readonly revised: Map<string, number>;
   readonly summaries: Map<string, ConversationSummary>;
 }
 
 export class Checker {
   readonly findings = new Findings();
+  readonly #changes = new ChangeChecker(this.findings);
   readonly #sends = new Map<string, Send>();
   readonly #numbers = new Map<string, Numbered[]>();
   readonly #sockets = new Map<number, Socket>();
@@ -79,12 +86,16 @@ export class Checker {
           user: entry.user,
           openAt: entry.t, // its history may load before its socket opens
           contiguous: new Map(),
+          revised: new Map(),
           summaries: new Map(),
         });
       case "write": {
-        const { user, to, hash } = entry;
-        return void this.#sends.set(entry.ref, { user, to, hash, sent: 0, rejected: 0, stored: 0, notVisible: false });
+        const { user, to, hash, replyTo } = entry;
+        const state = { sent: 0, rejected: 0, stored: 0, notVisible: false };
+        return void this.#sends.set(entry.ref, { user, to, hash, replyTo, ...state });
       }
+      case "change":
+        return this.#changes.asked(entry);
       case "open":
         return this.#opened(entry);
       case "close":
@@ -94,9 +105,11 @@ export class Checker {
       case "ack":
         return this.#acked(entry);
       case "rejected":
-        return this.#rejected(entry.ref);
+        return this.#rejected(entry.ref, entry.code);
       case "message":
         return this.#receivedMessage(entry);
+      case "changed":
+        return this.#receivedChange(entry);
       case "sync": {
         const socket = this.#sockets.get(entry.socket);
         if (socket) socket.syncAt = entry.t;
@@ -110,6 +123,10 @@ export class Checker {
         return this.#observed(this.#pages.get(entry.page)?.user ?? "", entry.peer, entry.rows);
       case "contiguous":
         return this.#hasContiguous(entry);
+      case "changes":
+        return this.#changesSince(entry);
+      case "revised":
+        return this.#hasRevision(entry);
       case "not_visible":
         return this.#notVisible(entry.ref);
       case "marks":
@@ -126,6 +143,8 @@ export class Checker {
         return this.findings.add("late", `${entry.fault}: ${entry.message}`);
       case "row":
         return this.#row(entry);
+      case "change_made":
+        return this.#changes.made(entry);
       case "conversation":
         return this.#conversation(entry);
       case "final_history":
@@ -145,6 +164,12 @@ export class Checker {
     for (const [pair, rows] of this.#table) this.#checkTable(pair, rows);
     this.#compareSends();
     this.#compareNumbers();
+    this.#changes.end({
+      table: this.#table,
+      revisionOf: (pair) => this.#conversations.get(pair)?.revision ?? 0,
+      originalOf: ({ ref = "" }) => this.#sends.get(ref)?.hash,
+      crashes: this.#crashes,
+    });
     for (const { seq, kind, reader, peer } of this.#markReceived.values()) {
       const final = this.#conversations.get(pairOf(reader, peer));
       const mark = !final ? 0 : kind === "read" ? sideOf(final, reader).read : sideOf(final, reader).delivered;
@@ -161,7 +186,7 @@ export class Checker {
     const page = this.#pages.get(name);
     if (page) page.openAt = t;
     const user = page?.user ?? "";
-    const received = { received: new Set<number>(), numbers: new Map(), order: new Map() };
+    const received = { received: new Set<number>(), numbers: new Map(), revisions: new Map(), order: new Map() };
     this.#sockets.set(socket, { page: name, user, openAt: t, syncAt: Number.NEGATIVE_INFINITY, ...received });
   }
 
@@ -170,33 +195,43 @@ export class Checker {
     this.#sockets.delete(number);
     if (!socket) return;
     this.#checkOrder(socket);
-    for (const [pair, seqs] of socket.numbers) this.#checkGaps(socket, t, pair, seqs);
+    for (const [pair, seqs] of socket.numbers) {
+      const numbers = this.#numbers.get(pair) ?? [];
+      this.#checkGaps(socket, t, pair, seqs, (seq) => numbers[seq]?.ackedAt ?? Number.POSITIVE_INFINITY);
+    }
+    for (const [pair, revisions] of socket.revisions)
+      this.#checkGaps(socket, t, `changes of ${pair}`, revisions, (each) => this.#changes.answeredAt(pair, each));
   }
 
-  /** Between its first and its last number a socket received every one, or a `sync`. */
-  #checkGaps(socket: Socket, closedAt: number, pair: string, seqs: ReadonlySet<number>): void {
+  /** Between its first and its last number or revision a socket received every one, or a `sync`. */
+  #checkGaps(
+    socket: Socket,
+    closedAt: number,
+    what: string,
+    seqs: ReadonlySet<number>,
+    ackedAtOf: (seq: number) => number,
+  ): void {
     let [first, last] = [Number.POSITIVE_INFINITY, 0];
     for (const seq of seqs) [first, last] = [Math.min(first, seq), Math.max(last, seq)];
-    const numbers = this.#numbers.get(pair) ?? [];
     for (let seq = first + 1; seq < last; seq++) {
-      const { ackedAt = Number.POSITIVE_INFINITY } = numbers[seq] ?? {};
+      const ackedAt = ackedAtOf(seq);
       const isFetched = ackedAt < socket.openAt + OPENING_MS || ackedAt > closedAt - SYNC_WITHIN_MS;
       if (seqs.has(seq) || isFetched || socket.syncAt > ackedAt - OPENING_MS) continue;
-      this.findings.add("undelivered", `${socket.page} received ${pair} up to ${last} without ${seq}, and no sync`);
+      this.findings.add("undelivered", `${socket.page} received ${what} up to ${last} without ${seq}, and no sync`);
       return;
     }
   }
 
-  /** A socket's sends are numbered in order. */
+  /** A socket's sends are numbered in order, and its changes to one message are made in order. */
   #checkOrder(socket: Socket): void {
-    for (const [pair, sends] of socket.order) {
+    for (const [place, sends] of socket.order) {
       const numbered = sends.filter(({ seq }) => seq > 0);
       for (const [i, { ref, seq }] of numbered.entries()) {
         const before = numbered[i - 1];
         if (before && before.seq > seq) {
           this.findings.add(
             "reordered",
-            `${pair}: ${before.ref} was sent before ${ref}, but they are ${before.seq} and ${seq}`,
+            `${place}: ${before.ref} was sent before ${ref}, but they are ${before.seq} and ${seq}`,
           );
         }
       }
@@ -205,13 +240,12 @@ export class Checker {
 
   #sent(number: number, ref: string): void {
     const send = this.#sends.get(ref);
-    if (!send) return;
-    send.sent++;
+    if (send) send.sent++;
+    const place = send ? pairOf(send.user, send.to) : this.#changes.sent(ref);
     const order = this.#sockets.get(number)?.order;
-    if (!order) return;
-    const pair = pairOf(send.user, send.to);
-    const sends = order.get(pair) ?? [];
-    if (sends.length === 0) order.set(pair, sends);
+    if (!order || place === undefined) return;
+    const sends = order.get(place) ?? [];
+    if (sends.length === 0) order.set(place, sends);
     // Rejected and sent again: the last attempt counts.
     const earlier = sends.findIndex((other) => other.ref === ref && other.seq === 0);
     if (earlier >= 0) sends.splice(earlier, 1);
@@ -227,7 +261,7 @@ export class Checker {
         "leaked",
         `${ref} of ${send.user} to ${send.to} was acknowledged to ${socket?.user} as to ${peer}`,
       );
-    this.#addNumber(socket, pairOf(send.user, send.to), seq);
+    addTo(socket.numbers, pairOf(send.user, send.to), seq);
     if (send.ack && (send.ack.id !== id || send.ack.seq !== seq)) {
       this.findings.add(
         "duplicate",
@@ -241,15 +275,10 @@ export class Checker {
     if (place && !duplicate) place.seq = seq;
   }
 
-  #addNumber(socket: Socket, pair: string, seq: number): void {
-    const seqs = socket.numbers.get(pair);
-    if (seqs) seqs.add(seq);
-    else socket.numbers.set(pair, new Set([seq]));
-  }
-
-  #rejected(ref: string): void {
+  #rejected(ref: string, code: string): void {
     const send = this.#sends.get(ref);
     if (send) send.rejected++;
+    else this.#changes.rejected(ref, code);
   }
 
   #receivedMessage(entry: Entry & { e: "message" }): void {
@@ -261,14 +290,41 @@ export class Checker {
         `${socket.page} received ${entry.seq} (${entry.id}) of ${entry.from} twice on one socket`,
       );
     socket.received.add(entry.id);
-    this.#addNumber(socket, pairOf(entry.from, entry.to), entry.seq);
+    addTo(socket.numbers, pairOf(entry.from, entry.to), entry.seq);
     this.#observed(socket.user, entry.from === socket.user ? entry.to : entry.from, [entry]);
+  }
+
+  #receivedChange(entry: Entry & { e: "changed" }): void {
+    const socket = this.#sockets.get(entry.socket);
+    if (!socket) return;
+    const { ref, peer, revision, message } = entry;
+    this.#observed(socket.user, peer, [message]);
+    if ((message.revision ?? 0) !== revision)
+      this.findings.add("reordered", `${socket.page} received ${message.revision} of ${peer} as revision ${revision}`);
+    if (revision > 0) addTo(socket.revisions, pairOf(socket.user, peer), revision);
+    const place = ref === undefined ? undefined : this.#changes.answered(socket.user, entry);
+    const asked = place === undefined ? undefined : socket.order.get(place)?.findLast((other) => other.ref === ref);
+    if (asked) asked.seq = revision;
+  }
+
+  /** A page fetched what had changed after a revision. */
+  #changesSince({ page: name, peer, after, rows }: Entry & { e: "changes" }): void {
+    const user = this.#pages.get(name)?.user ?? "";
+    let before = after;
+    for (const row of rows) {
+      const { revision = 0 } = row;
+      if (revision <= before)
+        this.findings.add("reordered", `${user} received revision ${revision} of ${peer} after ${before}`);
+      before = revision;
+      this.#observed(user, peer, [row]);
+    }
   }
 
   /** A user observed messages of a conversation with `peer`, which must be in order. */
   #observed(user: string, peer: string, rows: readonly ObservedMessage[]): void {
     let before = 0;
     for (const row of rows) {
+      this.#changes.observed(row);
       if (pairOf(row.from, row.to) !== pairOf(user, peer))
         this.findings.add("leaked", `${user} received ${row.seq} (${row.id}) of ${row.from} to ${row.to}`);
       if (row.seq <= before) this.findings.add("reordered", `${user} received ${row.seq} of ${peer} after ${before}`);
@@ -277,19 +333,24 @@ export class Checker {
       const send = row.ref === undefined ? undefined : this.#sends.get(row.ref);
       if (row.ref !== undefined && !send)
         this.findings.add("phantom", `${user} received ${row.ref} of ${row.from}, but no user wrote it`);
-      if (send && send.hash !== row.hash) this.findings.add("altered", `${user} received another text for ${row.ref}`);
+      if (send && !row.revision && stateOf(row) !== send.hash)
+        this.findings.add("altered", `${user} received another text for ${row.ref}`);
+      if (send && send.replyTo !== row.replyTo)
+        this.findings.add("altered", `${user} received ${row.ref} as a reply to ${row.replyTo}, not ${send.replyTo}`);
     }
   }
 
   /** A number belongs to one message, in every observation. */
-  #number({ from, to, id, seq, hash }: ObservedMessage): Numbered {
+  #number({ from, to, id, seq, hash: observed, revision }: ObservedMessage): Numbered {
+    const hash = revision ? undefined : observed;
     const pair = pairOf(from, to);
     let numbers = this.#numbers.get(pair);
     if (!numbers) this.#numbers.set(pair, (numbers = []));
     const known = numbers[seq];
     if (!known) return (numbers[seq] = { id, hash, ackedAt: Number.POSITIVE_INFINITY });
     if (known.id !== id) this.findings.add("reordered", `${pair}: ${seq} was observed as ${known.id} and as ${id}`);
-    else if (known.hash !== hash) this.findings.add("altered", `${pair}: ${seq} was observed with two texts`);
+    else if (hash !== undefined && (known.hash ??= hash) !== hash)
+      this.findings.add("altered", `${pair}: ${seq} was observed with two texts`);
     return known;
   }
 
@@ -307,7 +368,7 @@ export class Checker {
     const page = this.#pages.get(name);
     if (!page) return;
     const before = page.summaries.get(now.peer);
-    for (const mark of ["last", "read", "peerRead", "peerDelivered"] as const) {
+    for (const mark of ["last", "revision", "read", "peerRead", "peerDelivered"] as const) {
       if (before && now[mark] < before[mark])
         this.findings.add(
           "mark_regressed",
@@ -322,7 +383,7 @@ export class Checker {
   #marksObserved(now: Marks): void {
     const key = pairOf(now.low, now.high);
     const before = this.#marks.get(key);
-    for (const mark of ["last", "lowRead", "highRead", "lowDelivered", "highDelivered"] as const) {
+    for (const mark of ["last", "revision", "lowRead", "highRead", "lowDelivered", "highDelivered"] as const) {
       if (before && now[mark] < before[mark])
         this.findings.add("mark_regressed", `${key}: ${mark} fell from ${before[mark]} to ${now[mark]}`);
     }
@@ -335,18 +396,37 @@ export class Checker {
     this.#marks.set(key, now);
   }
 
-  /** What was acknowledged without a fault, while this page was open, arrives within the bound. */
   #hasContiguous({ t, page: name, peer, seq }: Entry & { e: "contiguous" }): void {
     const page = this.#pages.get(name);
     if (!page) return;
     const before = page.contiguous.get(peer) ?? 0;
     page.contiguous.set(peer, seq);
-    if (this.#faults.size > 0) return;
     const numbers = this.#numbers.get(pairOf(page.user, peer)) ?? [];
-    for (let at = before + 1; at <= seq; at++) {
-      const since = Math.max(numbers[at]?.ackedAt ?? Number.POSITIVE_INFINITY, this.#healedAt, page.openAt);
+    const ackedAtOf = (at: number) => numbers[at]?.ackedAt ?? Number.POSITIVE_INFINITY;
+    this.#checkArrival(t, page, { what: `of ${peer} at ${name}`, before, now: seq, ackedAtOf });
+  }
+
+  #hasRevision({ t, page: name, peer, revision }: Entry & { e: "revised" }): void {
+    const page = this.#pages.get(name);
+    if (!page) return;
+    const before = page.revised.get(peer) ?? 0;
+    page.revised.set(peer, revision);
+    const pair = pairOf(page.user, peer);
+    const ackedAtOf = (at: number) => this.#changes.answeredAt(pair, at);
+    this.#checkArrival(t, page, { what: `of the changes with ${peer} at ${name}`, before, now: revision, ackedAtOf });
+  }
+
+  /** What was acknowledged without a fault, while this page was open, arrives within the bound. */
+  #checkArrival(
+    t: number,
+    page: Page,
+    { what, before, now, ackedAtOf }: { what: string; before: number; now: number; ackedAtOf: (at: number) => number },
+  ): void {
+    if (this.#faults.size > 0) return;
+    for (let at = before + 1; at <= now; at++) {
+      const since = Math.max(ackedAtOf(at), this.#healedAt, page.openAt);
       if (t - since > DELIVERED_WITHIN_MS) {
-        this.findings.add("undelivered", `${name} got ${at} of ${peer} only after ${Math.round(t - since)} ms`);
+        this.findings.add("undelivered", `${at} ${what} arrived only after ${Math.round(t - since)} ms`);
         break;
       }
     }
@@ -355,11 +435,14 @@ export class Checker {
   #notVisible(ref: string): void {
     const send = this.#sends.get(ref);
     if (send) send.notVisible = true;
+    else this.#changes.notVisible(ref);
     this.findings.add("early_ack", `${ref} was acknowledged, but not visible to another connection to PostgreSQL`);
   }
 
   #row(row: Entry & { e: "row" }): void {
-    const { from, to, ref = "", hash, read } = row;
+    const { from, to, ref = "", read } = row;
+    this.#changes.observed(row);
+    if (row.deleted && !read) this.findings.add("unread_mismatch", `${ref} of ${from} is deleted, but unread`);
     const pair = pairOf(from, to);
     const rows = this.#table.get(pair);
     if (rows) rows.push(row);
@@ -373,7 +456,9 @@ export class Checker {
     if (!send || send.user !== from || send.to !== to || send.sent === 0)
       return this.findings.add("phantom", `${ref} of ${from} to ${to} is stored, but was never sent`);
     send.stored++;
-    if (send.hash !== hash) this.findings.add("altered", `${ref} is stored with another text`);
+    if (!row.revision && send.hash !== stateOf(row)) this.findings.add("altered", `${ref} is stored with another text`);
+    if (send.replyTo !== row.replyTo)
+      this.findings.add("altered", `${ref} is stored as a reply to ${row.replyTo}, not ${send.replyTo}`);
     if (send.rejected >= send.sent) this.findings.add("phantom", `${ref} is stored, but was rejected`);
     if (send.stored > 1) this.findings.add("duplicate", `${ref} is stored ${send.stored} times`);
     if (send.ack && send.stored === 1 && (send.ack.id !== row.id || send.ack.seq !== row.seq)) {
@@ -439,9 +524,13 @@ export class Checker {
   #finalHistory({ user, peer, rows }: Entry & { e: "final_history" }): void {
     this.#observed(user, peer, rows);
     const stored = this.#table.get(pairOf(user, peer)) ?? [];
-    const ids = new Set(rows.map(({ id }) => id));
-    for (const { id, seq } of stored) {
-      if (!ids.has(id)) this.findings.add("lost", `${seq} (${id}) is missing from ${user}'s history with ${peer}`);
+    const byId = new Map(rows.map((row) => [row.id, row]));
+    for (const message of stored) {
+      const { id, seq, revision } = message;
+      const row = byId.get(id);
+      if (!row) this.findings.add("lost", `${seq} (${id}) is missing from ${user}'s history with ${peer}`);
+      else if (row.revision !== revision || stateOf(row) !== stateOf(message))
+        this.findings.add("altered", `${seq} is another version in ${user}'s history with ${peer} than in the table`);
     }
     if (rows.length > stored.length)
       this.findings.add(
@@ -473,12 +562,19 @@ export class Checker {
         "undelivered",
         `${name} displays ${peer} up to ${displayedLast}, but ${last} is the last`,
       );
-    const bySeq = new Map(rows);
-    for (const { seq, hash } of stored) {
+    const bySeq = new Map(rows.map(([seq, ...version]) => [seq, version]));
+    for (const row of stored) {
+      const { seq, revision = 0 } = row;
       if (seq < first) continue;
-      const displayed = bySeq.get(seq);
+      const [displayed, displayedRevision = 0] = bySeq.get(seq) ?? [];
       if (displayed === undefined) this.findings.add("undelivered", `${name} does not display ${seq} of ${peer}`);
-      else if (displayed !== hash) this.findings.add("altered", `${name} displays another text for ${seq} of ${peer}`);
+      else if (displayedRevision !== revision)
+        this.findings.add(
+          "undelivered",
+          `${name} displays revision ${displayedRevision} of ${seq} of ${peer}, but ${revision} is the last`,
+        );
+      else if (displayed !== stateOf(row))
+        this.findings.add("altered", `${name} displays ${seq} of ${peer} as ${displayed}, but it is ${stateOf(row)}`);
     }
     if (rows.length > last - first + 1)
       this.findings.add("duplicate", `${name} displays ${rows.length} messages of ${peer} from ${first} to ${last}`);
@@ -496,4 +592,10 @@ function sideOf(marks: Marks, name: string): { read: number; delivered: number }
   return name === marks.low
     ? { read: marks.lowRead, delivered: marks.lowDelivered }
     : { read: marks.highRead, delivered: marks.highDelivered };
+}
+
+function addTo(sets: Map<string, Set<number>>, key: string, value: number): void {
+  const values = sets.get(key);
+  if (values) values.add(value);
+  else sets.set(key, new Set([value]));
 }

@@ -1,12 +1,13 @@
 /** The kinds of violated promises (docs/reliability.md), how often each was found, and the first examples. */
 
 export const VIOLATIONS = {
-  lost: "acknowledged, but missing from the table or from a user's history",
+  lost: "a message or change acknowledged, but missing from the table or from a user's history",
   undelivered: "acknowledged, but not on every device 10 s after recovery",
-  duplicate: "a send stored or numbered twice, or a message twice on one socket",
-  reordered: "numbers with gaps, out of order or reused; or a sender's order changed",
+  duplicate: "a send or change stored or numbered twice, or a message twice on one socket",
+  reordered: "numbers or revisions with gaps, out of order or reused; or a sender's order changed",
   phantom: "stored or shown, but never sent, or sent and rejected",
-  altered: "a text other than the one sent",
+  altered: "a text, reaction or reply other than the one sent",
+  resurrected: "a deleted message with a text or a reaction",
   leaked: "received by a user whom it does not concern",
   mark_regressed: "a mark that fell, or read > delivered > last",
   unread_mismatch: "an unread count other than the number of unread messages",

@@ -14,12 +14,30 @@ export interface ObservedMessage {
   readonly seq: number;
   readonly hash: string;
   readonly ref?: string;
+  readonly replyTo?: number;
+  // Only if it was changed
+  readonly revision?: number;
+  readonly edited?: true;
+  readonly deleted?: true;
+  /** Emoji by user. */
+  readonly reactions?: Readonly<Record<string, string>>;
+}
+
+/** A change that a user asks for. `text`: the hash of the new text, or the emoji; empty for a deletion. */
+export interface ChangeRequest {
+  readonly user: string;
+  readonly peer: string;
+  readonly ref: string;
+  readonly kind: "edit" | "delete" | "react";
+  readonly seq: number;
+  readonly text: string;
 }
 
 /** A conversation as one of its users sees it. */
 export interface ConversationSummary {
   readonly peer: string;
   readonly last: number;
+  readonly revision: number;
   readonly unread: number;
   readonly read: number;
   readonly peerRead: number;
@@ -29,9 +47,18 @@ export interface ConversationSummary {
 /** `page` is an open tab of `user`, `socket` one of its connections. */
 export type Event =
   | { readonly e: "page"; readonly page: string; readonly user: string }
-  | { readonly e: "write"; readonly user: string; readonly to: string; readonly ref: string; readonly hash: string }
+  | {
+      readonly e: "write";
+      readonly user: string;
+      readonly to: string;
+      readonly ref: string;
+      readonly hash: string;
+      readonly replyTo?: number;
+    }
+  | ({ readonly e: "change" } & ChangeRequest)
   | { readonly e: "open"; readonly socket: number; readonly page: string; readonly pod: number }
   | { readonly e: "close"; readonly socket: number; readonly code: number }
+  /** Of a message or a change. */
   | { readonly e: "send"; readonly socket: number; readonly ref: string }
   | {
       readonly e: "ack";
@@ -44,6 +71,15 @@ export type Event =
     }
   | { readonly e: "rejected"; readonly socket: number; readonly ref: string; readonly code: string }
   | ({ readonly e: "message"; readonly socket: number } & ObservedMessage)
+  /** `ref`: it answers a change. */
+  | {
+      readonly e: "changed";
+      readonly socket: number;
+      readonly peer: string;
+      readonly revision: number;
+      readonly message: ObservedMessage;
+      readonly ref?: string;
+    }
   | { readonly e: "sync"; readonly socket: number }
   /** `reader` has read, or received on a device, the messages of `peer` up to `seq`. */
   | {
@@ -57,9 +93,19 @@ export type Event =
   /** A row of `/conversations`. */
   | ({ readonly e: "summary"; readonly page: string } & ConversationSummary)
   | { readonly e: "history"; readonly page: string; readonly peer: string; readonly rows: readonly ObservedMessage[] }
+  /** The messages changed after revision `after`. */
+  | {
+      readonly e: "changes";
+      readonly page: string;
+      readonly peer: string;
+      readonly after: number;
+      readonly rows: readonly ObservedMessage[];
+    }
   /** The page has every message up to `seq`. */
   | { readonly e: "contiguous"; readonly page: string; readonly peer: string; readonly seq: number }
-  /** Another connection to PostgreSQL did not see the row after its ack had arrived. */
+  /** The page has every change up to `revision`. */
+  | { readonly e: "revised"; readonly page: string; readonly peer: string; readonly revision: number }
+  /** Another connection to PostgreSQL did not see the row, or its change, after the answer had arrived. */
   | { readonly e: "not_visible"; readonly user: string; readonly ref: string }
   /** A conversation's marks, read over another connection to PostgreSQL. */
   | ({ readonly e: "marks" } & Marks)
@@ -70,6 +116,15 @@ export type Event =
   | { readonly e: "violation"; readonly fault: string; readonly message: string }
   // The final state
   | ({ readonly e: "row"; readonly read: boolean } & ObservedMessage)
+  /** A change that was made. */
+  | {
+      readonly e: "change_made";
+      readonly user: string;
+      readonly ref: string;
+      readonly low: string;
+      readonly high: string;
+      readonly seq: number;
+    }
   | ({ readonly e: "conversation" } & Marks & { readonly lowUnread: number; readonly highUnread: number })
   | {
       readonly e: "final_history";
@@ -83,7 +138,8 @@ export type Event =
       readonly page: string;
       readonly peer: string;
       readonly first: number;
-      readonly rows: readonly (readonly [seq: number, hash: string])[];
+      /** `state` as by `stateOf`; `revision` 0 for messages that the page does not know to be changed. */
+      readonly rows: readonly (readonly [seq: number, state: string, revision: number])[];
       readonly unread: number;
     }
   | { readonly e: "unsent"; readonly page: string; readonly ref: string };
@@ -92,6 +148,7 @@ export interface Marks {
   readonly low: string;
   readonly high: string;
   readonly last: number;
+  readonly revision: number;
   readonly lowRead: number;
   readonly highRead: number;
   readonly lowDelivered: number;
@@ -163,6 +220,17 @@ export async function* read(path: string): AsyncGenerator<Entry> {
 /** Stands for a text, which may be long. */
 export function hashOf(text: string): string {
   return Bun.hash(text).toString(36);
+}
+
+/** What a message shows: the hash of its text, and what changes have added. */
+export function stateOf({ hash, edited, deleted, reactions = {} }: ObservedMessage): string {
+  const emoji = Object.entries(reactions).toSorted(([one], [other]) => (one < other ? -1 : 1));
+  return [
+    hash,
+    ...(edited ? ["edited"] : []),
+    ...(deleted ? ["deleted"] : []),
+    ...emoji.map(([user, text]) => `${user} ${text}`),
+  ].join();
 }
 
 /** The two users of a conversation in byte order, as in the table; names are ASCII here. */

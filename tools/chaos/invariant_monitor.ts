@@ -1,16 +1,26 @@
-/** Checks the table during a run: every acknowledged message is visible to another connection, and marks only rise. */
+/**
+ * Checks the table during a run: every acknowledged message and every answered change is visible to another
+ * connection, and marks and revisions only rise.
+ */
 
-import type { Entry, History, Marks } from "./history.ts";
+import type { Entry, History, Marks, ObservedMessage } from "./history.ts";
 import type { Postgres } from "./postgres.ts";
 
 const ACKS_EVERY_MS = 20;
 const MARKS_EVERY_MS = 500;
+
+interface AnsweredChange {
+  readonly ref: string;
+  readonly revision: number;
+  readonly message: ObservedMessage;
+}
 
 export class InvariantMonitor {
   readonly #postgres: Pick<Postgres, "sql">;
   readonly #history: History;
   readonly #owners = new Map<string, string>();
   #acked: string[] = [];
+  #changed: AnsweredChange[] = [];
   #running = true;
   readonly #done: Promise<unknown>;
 
@@ -20,20 +30,26 @@ export class InvariantMonitor {
     history.subscribe((entry) => this.#receive(entry));
     this.#done = Promise.all([
       this.#repeat(ACKS_EVERY_MS, () => this.#checkAcks()),
+      this.#repeat(ACKS_EVERY_MS, () => this.#checkChanges()),
       this.#repeat(MARKS_EVERY_MS, () => this.#recordMarks()),
     ]);
   }
 
-  /** Checks the last acks, then stops. */
+  /** Checks the last acks and answers, then stops. */
   async stop(): Promise<void> {
     this.#running = false;
     await this.#done;
     await this.#checkAcks();
+    await this.#checkChanges();
   }
 
   #receive(entry: Entry): void {
     if (entry.e === "write") this.#owners.set(entry.ref, entry.user);
     else if (entry.e === "ack" && this.#owners.has(entry.ref)) this.#acked.push(entry.ref);
+    else if (entry.e === "changed" && entry.ref !== undefined && entry.revision > 0) {
+      const { ref, revision, message } = entry;
+      this.#changed.push({ ref, revision, message });
+    }
   }
 
   /** Acks received while PostgreSQL is down are checked once it is back. */
@@ -59,6 +75,34 @@ export class InvariantMonitor {
     }
   }
 
+  /** A message has the revision of each answer, or a later one. */
+  async #checkChanges(): Promise<void> {
+    const changes = this.#changed;
+    if (changes.length === 0) return;
+    this.#changed = [];
+    try {
+      const rows = await this.#postgres.sql.run(
+        (sql) => sql<{ ref: string }[]>`
+          select t.ref
+          from unnest(
+            ${changes.map(({ ref }) => ref)}::text[],
+            ${changes.map(({ message }) => message.from)}::text[],
+            ${changes.map(({ message }) => message.to)}::text[],
+            ${changes.map(({ message }) => message.seq)}::bigint[],
+            ${changes.map(({ revision }) => revision)}::bigint[]
+          ) as t (ref, sender, receiver, seq, revision)
+          join conversations c
+            on c.low = least(t.sender collate "C", t.receiver) and c.high = greatest(t.sender collate "C", t.receiver)
+          join messages m on m.conversation_id = c.id and m.seq = t.seq and m.revision >= t.revision
+        `,
+      );
+      const seen = new Set(rows.map(({ ref }) => ref));
+      for (const { ref } of changes) if (!seen.has(ref)) this.#history.add({ e: "not_visible", user: "", ref });
+    } catch {
+      this.#changed.unshift(...changes);
+    }
+  }
+
   async #recordMarks(): Promise<void> {
     for (const row of await conversations(this.#postgres).catch(() => [])) {
       const { lowUnread: _, highUnread: __, ...marks } = row;
@@ -81,7 +125,7 @@ export function conversations(
   return postgres.sql.run(
     (sql) => sql<(Marks & { lowUnread: number; highUnread: number })[]>`
       select
-        low, high, last_seq as last, low_read_seq as "lowRead", high_read_seq as "highRead",
+        low, high, last_seq as last, revision, low_read_seq as "lowRead", high_read_seq as "highRead",
         low_delivered_seq as "lowDelivered", high_delivered_seq as "highDelivered",
         low_unread as "lowUnread", high_unread as "highUnread"
       from conversations

@@ -68,22 +68,81 @@ const CHANGES: Readonly<Record<MutantName, readonly Change[]>> = {
       to: "return Bun.sleep(Math.random() * 20).then(() => chat.send(socket, frame));",
     },
   ],
+  lost_changes: [
+    {
+      file: "chat/changes.ts",
+      from: "this.#db.run((sql) => changeMessages(sql, changes, this.#windows), {",
+      to: `this.#db.run(async (sql) => {
+        if (Math.random() < 0.9) return changeMessages(sql, changes, this.#windows);
+        let outcomes;
+        await (sql as any).begin(async (transaction: any) => {
+          outcomes = await changeMessages(transaction, changes, this.#windows);
+          throw new Error("rolled back");
+        }).catch(() => {});
+        return outcomes!;
+      }, {`,
+    },
+  ],
+  revision_in_memory: [
+    {
+      file: "db/changes.ts",
+      from: "    order by place\n  `;",
+      to: `    order by place
+  \`;
+      const memory = ((globalThis as any).chaosRevisions ??= new Map<string, number>());
+      for (const row of rows as any[]) {
+        if (row.outcome !== "changed") continue;
+        const pair = [row.sender, row.receiver].sort().join(" ");
+        row.revision = (memory.get(pair) ?? row.revision - 1) + 1;
+        memory.set(pair, row.revision);
+      }`,
+    },
+  ],
+  changes_after_deletion: [],
+  no_change_refs: [],
 };
 
-/** Changes to the database that a mutant needs. */
-export const MUTANT_SQL: Partial<Record<MutantName, string>> = { no_unique_ref: "drop index messages_ref" };
+const CHANGES_SQL = "0006_changes.sql";
 
-const SOURCES = join(import.meta.dir, "..", "..", "src");
+/** The function that makes changes, with other pieces. @throws Error when a piece does not occur exactly once */
+function changeMessagesWith(...pieces: readonly (readonly [from: string, to: string])[]): string {
+  const source = readFileSync(join(ROOT, "sql", CHANGES_SQL), "utf8");
+  let text = source.slice(source.indexOf("create function change_messages")).replace("create", "create or replace");
+  for (const [from, to] of pieces) text = replaceOnce(text, from, to, `sql/${CHANGES_SQL}`);
+  return text;
+}
+
+/** Changes to the database that a mutant needs. */
+export const MUTANT_SQL: Partial<Record<MutantName, () => string>> = {
+  no_unique_ref: () => "drop index messages_ref",
+  changes_after_deletion: () =>
+    changeMessagesWith([
+      "when message.deleted_at is not null then",
+      "when message.deleted_at is not null and change.kind = 'delete' then",
+    ]),
+  no_change_refs: () =>
+    changeMessagesWith(
+      ["when made.ref is not null then", "when false then"],
+      ["if not found then result := 'ref_reused'", "if false then result := 'ref_reused'"],
+    ),
+};
+
+const ROOT = join(import.meta.dir, "..", "..");
+const SOURCES = join(ROOT, "src");
 
 /** @returns the source of a file with the mutant @throws Error when the piece does not occur exactly once */
 export function mutated(name: MutantName, file: string, source: string): string {
   let text = source;
   for (const { from, to } of CHANGES[name].filter((change) => change.file === file)) {
-    const count = text.split(from).length - 1;
-    if (count !== 1) throw new Error(`The mutant ${name} is outdated: its piece occurs ${count} times in src/${file}`);
-    text = text.replace(from, () => to);
+    text = replaceOnce(text, from, to, `src/${file}`);
   }
   return text;
+}
+
+function replaceOnce(text: string, from: string, to: string, path: string): string {
+  const count = text.split(from).length - 1;
+  if (count !== 1) throw new Error(`A mutant is outdated: its piece occurs ${count} times in ${path}: ${from}`);
+  return text.replace(from, () => to);
 }
 
 /** The files that a mutant changes. */

@@ -10,6 +10,10 @@ export const MUTANTS = {
   no_sync: "never sends sync frames",
   no_close_on_drop: "drops frames for a slow reader without closing its socket",
   async_handler: "awaits before it queues a message",
+  lost_changes: "answers changes and then rolls some of them back",
+  revision_in_memory: "counts changes in the pod's memory",
+  changes_after_deletion: "changes deleted messages",
+  no_change_refs: "makes a resent change again",
 } as const;
 
 export type MutantName = keyof typeof MUTANTS;
@@ -76,7 +80,7 @@ function busOf(name: string): Options["bus"] {
 /** @param faults by id */
 export function help(faults: ReadonlyMap<string, { readonly name: string }>): string {
   const list = [...faults].map(([id, { name }]) => `  ${id}  ${name}`);
-  const mutants = Object.entries(MUTANTS).map(([name, about]) => `  ${name.padEnd(18)} ${about}`);
+  const mutants = Object.entries(MUTANTS).map(([name, about]) => `  ${name.padEnd(22)} ${about}`);
   return `chatify's fault run: several servers, a PostgreSQL and sixty users in a temporary directory, randomly ordered faults, and a
 checker that compares everything sent, received and stored. It exits with 1 if a promise was broken.
 

@@ -1,6 +1,7 @@
 /**
- * An open tab: the page's own chat, outbox, connection and conversations, on a recording socket and an in-memory
- * store. Unlike a browser it knows the pods' addresses, and tries another after a failure, as through a load balancer.
+ * An open tab: the page's own chat, outbox, connection and conversations, and a client of changes, on a recording
+ * socket and an in-memory store. Unlike a browser it knows the pods' addresses, and tries another after a failure, as
+ * through a load balancer.
  */
 
 import { type Chat, createChat } from "../../static/js/chat_model.js";
@@ -8,7 +9,8 @@ import type { Conversation } from "../../static/js/store/conversation.js";
 import type { Row, Stored } from "../../static/js/sync/api.js";
 import { Connection } from "../../static/js/sync/connection.js";
 import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
-import { hashOf, type ObservedMessage, type Recorder } from "./history.ts";
+import { ChangeClient, type PendingChange } from "./change_client.ts";
+import { hashOf, type ObservedMessage, type Recorder, stateOf } from "./history.ts";
 import type { Random } from "./random.ts";
 
 /** The page backs off up to 30 s, which is too long for a run. */
@@ -22,8 +24,13 @@ export interface PageEnvironment {
   readonly ports: readonly number[];
 }
 
-/** A browser's stored unsent messages, which outlive the page. */
-export type PendingMessages = Map<string, PendingMessage>;
+/** What a browser has stored of unanswered messages and changes, by ref. It outlives the page. */
+export class PendingStore {
+  readonly messages = new Map<string, PendingMessage>();
+  /** Of messages that are replies: the `seq` that they answer. */
+  readonly replies = new Map<string, number>();
+  readonly changes = new Map<string, PendingChange>();
+}
 
 let sockets = 0;
 
@@ -31,7 +38,8 @@ export class Page {
   readonly name: string;
   readonly user: string;
   readonly chat: Chat;
-  readonly pending: PendingMessages;
+  readonly pending: PendingStore;
+  readonly changes: ChangeClient;
   readonly #cookie: string;
   readonly #environment: PageEnvironment;
   readonly #outbox: Outbox;
@@ -41,6 +49,8 @@ export class Page {
   /** The pod it is connected to, or tries next. */
   #pod: number;
   #socket: RecordingSocket | undefined;
+  /** Of the message that is being written. */
+  #replyTo: number | undefined;
   #closed = false;
 
   /**
@@ -48,21 +58,21 @@ export class Page {
    * @param options.pending left by an earlier page of this browser
    */
   constructor(
-    options: { name: string; user: string; cookie: string; pod: number; pending?: PendingMessages },
+    options: { name: string; user: string; cookie: string; pod: number; pending?: PendingStore },
     environment: PageEnvironment,
   ) {
     this.name = options.name;
     this.user = options.user;
-    this.pending = options.pending ?? new Map<string, PendingMessage>();
+    this.pending = options.pending ?? new PendingStore();
     this.#cookie = options.cookie;
     this.#pod = options.pod % environment.ports.length;
     this.#environment = environment;
     environment.history.add({ e: "page", page: this.name, user: this.user });
     const store = {
-      load: () => [...this.pending.values()],
+      load: () => [...this.pending.messages.values()],
       put: (_ref: string, message: PendingMessage) => this.#store(message),
-      remove: (ref: string) => void this.pending.delete(ref),
-      wipe: () => this.pending.clear(),
+      remove: (ref: string) => void this.pending.messages.delete(ref),
+      wipe: () => this.pending.messages.clear(),
     };
     this.#outbox = new Outbox(store, { pace: null }); // the pods have no rate limits
     this.#connection = new Connection("", {
@@ -72,6 +82,7 @@ export class Page {
     });
     this.chat = createChat(this.user, { api: this.#api(), connection: this.#connection, outbox: this.#outbox });
     this.chat.conversations.on("conversation", (peer) => this.#changed(peer));
+    this.changes = this.#changeClient();
   }
 
   /** Connects and opens these conversations. */
@@ -85,9 +96,9 @@ export class Page {
     return this.#connection.state === "open";
   }
 
-  /** Messages without an ack or a rejection. */
+  /** Messages and changes without an answer. */
   get pendingCount(): number {
-    return this.#outbox.size;
+    return this.#outbox.size + this.changes.pendingCount;
   }
 
   /** The index of its pod. */
@@ -99,9 +110,28 @@ export class Page {
     return this.chat.conversations.getOrCreate(peer);
   }
 
-  /** @returns false when too many messages are pending */
-  write(peer: string, text: string): boolean {
-    return this.chat.sync.write(peer, text);
+  /** @param replyTo the `seq` of the message that it answers @returns false when too many messages are pending */
+  write(peer: string, text: string, replyTo?: number): boolean {
+    this.#replyTo = replyTo; // the page stores a message before it sends it
+    const isQueued = this.chat.sync.write(peer, text);
+    this.#replyTo = undefined;
+    return isQueued;
+  }
+
+  /** The loaded messages as displayed. */
+  displayed(peer: string): (readonly [seq: number, state: string, revision: number])[] {
+    return this.conversation(peer)
+      .messages()
+      .map(({ seq, text }) => {
+        const version = this.changes.version(peer, seq);
+        return [seq, version ? stateOf(version) : hashOf(text), version?.revision ?? 0] as const;
+      });
+  }
+
+  /** Fetches the list: the page does not know yet that a deleted message is no longer unread. */
+  async refreshUnread(): Promise<void> {
+    this.#connection.emit("frame", { type: "sync" });
+    await this.chat.sync.resume();
   }
 
   /** Reopens a conversation that the page has unloaded. @returns whether it is loaded */
@@ -121,6 +151,7 @@ export class Page {
   /** Closes the tab; unsent messages stay in `pending`. */
   close(): void {
     this.#closed = true;
+    this.changes.close();
     this.#connection.end();
   }
 
@@ -131,11 +162,43 @@ export class Page {
   }
 
   #store(message: PendingMessage): void {
-    if (!this.pending.has(message.ref)) {
+    const { messages, replies } = this.pending;
+    if (!messages.has(message.ref)) {
       const { ref, peer, text } = message;
-      this.#environment.history.add({ e: "write", user: this.user, to: peer, ref, hash: hashOf(text) });
+      const replyTo = this.#replyTo;
+      if (replyTo !== undefined) replies.set(ref, replyTo);
+      const reply = replyTo === undefined ? {} : { replyTo };
+      this.#environment.history.add({ e: "write", user: this.user, to: peer, ref, hash: hashOf(text), ...reply });
     }
-    this.pending.set(message.ref, message);
+    messages.set(message.ref, message);
+  }
+
+  #changeClient(): ChangeClient {
+    const { history } = this.#environment;
+    const client = new ChangeClient({
+      user: this.user,
+      pending: this.pending.changes,
+      send: (frame) => this.#connection.send(frame as Record<string, unknown>),
+      revisions: async () => {
+        const rows = await this.#conversations({ limit: 50 });
+        return new Map(rows.map(({ peer, revision }) => [peer, revision]));
+      },
+      changedAfter: async (peer, after, limit) => {
+        const page = query({ changed_after: after, limit });
+        const rows = (await this.#get<StoredRow[]>(`/messages/${this.user}/${peer}?${page}`)).map(observedOf);
+        history.add({ e: "changes", page: this.name, peer, after, rows });
+        return rows;
+      },
+      onAsked: (change) => history.add({ e: "change", ...change }),
+      onRevised: (peer, revision) => history.add({ e: "revised", page: this.name, peer, revision }),
+    });
+    this.#connection.on("frame", ({ type, peer, message, ref, code }) => {
+      if (type === "hello") client.connected();
+      else if (type === "sync") void client.heal();
+      else if (type === "changed") client.receive(peer, observedOf(message), ref);
+      else if (type === "error" && ref) client.rejected(ref, code);
+    });
+    return client;
   }
 
   #changed(peer: string): void {
@@ -172,6 +235,7 @@ export class Page {
         page: this.name,
         pod: this.#pod,
         lost: () => this.#changePod(),
+        replyTo: (ref: string) => this.pending.replies.get(ref),
       };
       return (this.#socket = new RecordingSocket(options, this.#environment.history));
     };
@@ -188,16 +252,15 @@ export class Page {
       mute: async () => {}, // not used in these runs
       block: async () => {},
       people: (prefix: string) => this.#get<string[]>(`/get_users?q=${encodeURIComponent(prefix)}&limit=20`),
-      conversations: async (page: { limit: number; before?: string | undefined }): Promise<Row[]> => {
-        const rows = await this.#get<Row[]>(`/conversations?${query(page)}`);
-        for (const row of rows) this.#environment.history.add({ e: "summary", page: this.name, ...summaryOf(row) });
-        return rows;
-      },
+      conversations: (page: { limit: number; before?: string | undefined }): Promise<Row[]> =>
+        this.#conversations(page),
       messages: async (me: string, peer: string, page: Record<string, number>): Promise<Stored[]> => {
         const rows = await this.#get<StoredRow[]>(`/messages/${me}/${peer}?peek=1&${query(page)}`);
-        this.#environment.history.add({ e: "history", page: this.name, peer, rows: rows.map(observedOf) });
+        const observed = rows.map(observedOf);
+        this.#environment.history.add({ e: "history", page: this.name, peer, rows: observed });
+        for (const row of observed) this.changes.observe(peer, row);
         return rows.map((row) => ({
-          read: row.read,
+          read: row.read && !row.deleted, // a deleted message may not have been read
           message: {
             seq: row.seq,
             id: row.id,
@@ -210,6 +273,12 @@ export class Page {
         }));
       },
     };
+  }
+
+  async #conversations(page: { limit: number; before?: string | undefined }): Promise<ListedRow[]> {
+    const rows = await this.#get<ListedRow[]>(`/conversations?${query(page)}`);
+    for (const row of rows) this.#environment.history.add({ e: "summary", page: this.name, ...summaryOf(row) });
+    return rows;
   }
 
   /** Without a deadline, as the page's. A pod that refuses is left for another. */
@@ -231,6 +300,8 @@ export class Page {
   }
 }
 
+type ListedRow = Row & { readonly revision: number };
+
 interface StoredRow {
   readonly sender: string;
   readonly receiver: string;
@@ -240,23 +311,34 @@ interface StoredRow {
   readonly id: number;
   readonly seq: number;
   readonly ref?: string;
+  readonly reply_to?: number;
+  readonly revision?: number;
+  readonly edited_at?: string;
+  readonly deleted?: true;
+  readonly reactions?: Readonly<Record<string, string>>;
 }
 
 /** A message of the JSON routes, for the history. */
-export function observedOf({
-  sender,
-  receiver,
-  id,
-  seq,
-  content,
-  ref,
-}: Omit<StoredRow, "timestamp" | "read">): ObservedMessage {
-  return { from: sender, to: receiver, id, seq, hash: hashOf(content), ...(ref === undefined ? {} : { ref }) };
+export function observedOf(row: Omit<StoredRow, "timestamp" | "read">): ObservedMessage {
+  const { sender, receiver, id, seq, content, ref, reply_to: replyTo, edited_at, deleted, reactions, revision } = row;
+  return {
+    from: sender,
+    to: receiver,
+    id,
+    seq,
+    hash: hashOf(content),
+    ...(ref !== undefined && { ref }),
+    ...(replyTo !== undefined && { replyTo }),
+    ...(revision !== undefined && { revision }),
+    ...(edited_at !== undefined && { edited: true as const }),
+    ...(deleted !== undefined && { deleted }),
+    ...(reactions !== undefined && { reactions }),
+  };
 }
 
-function summaryOf(row: Row) {
-  const { peer, last_seq: last, unread, my_read_seq: read, peer_read_seq: peerRead, peer_delivered_seq } = row;
-  return { peer, last, unread, read, peerRead, peerDelivered: peer_delivered_seq };
+function summaryOf(row: ListedRow) {
+  const { peer, revision, unread, last_seq: last, my_read_seq: read, peer_read_seq: peerRead } = row;
+  return { peer, last, revision, unread, read, peerRead, peerDelivered: row.peer_delivered_seq };
 }
 
 function query(values: Record<string, string | number | undefined>): URLSearchParams {
@@ -276,17 +358,27 @@ export class RecordingSocket extends EventTarget {
   readonly #number = ++sockets;
   readonly #page: string;
   readonly #pod: number;
+  readonly #replyTo: (ref: string) => number | undefined;
   #opened = false;
   #closed = false;
 
+  /** @param options.replyTo the `seq` that a message answers, which the page does not send yet */
   constructor(
-    options: { url: string; cookie: string; page: string; pod: number; lost: () => void },
+    options: {
+      url: string;
+      cookie: string;
+      page: string;
+      pod: number;
+      lost: () => void;
+      replyTo?: (ref: string) => number | undefined;
+    },
     history: Recorder,
   ) {
     super();
     this.#history = history;
     this.#page = options.page;
     this.#pod = options.pod;
+    this.#replyTo = options.replyTo ?? (() => undefined);
     // Bun's client takes headers, which the DOM's types do not know.
     this.#socket = new WebSocket(options.url, { headers: { cookie: options.cookie } } as unknown as string[]);
     this.#socket.addEventListener("message", ({ data }) => {
@@ -308,9 +400,11 @@ export class RecordingSocket extends EventTarget {
   }
 
   send(text: string): void {
-    const { type, ref } = JSON.parse(text) as Frame;
-    if (type === "message" && ref) this.#history.add({ e: "send", socket: this.#number, ref: String(ref) });
-    this.#socket.send(text);
+    const frame = JSON.parse(text) as Frame;
+    const ref = frame["ref"] as string | undefined;
+    if (ref !== undefined) this.#history.add({ e: "send", socket: this.#number, ref });
+    const replyTo = frame.type === "message" && ref !== undefined ? this.#replyTo(ref) : undefined;
+    this.#socket.send(replyTo === undefined ? text : JSON.stringify({ ...frame, reply_to: replyTo }));
   }
 
   /** Later frames are ignored. */
@@ -330,12 +424,15 @@ export class RecordingSocket extends EventTarget {
     const socket = this.#number;
     // The fields are as the protocol says, or the checker reports them.
     // oxlint-disable-next-line typescript/no-explicit-any
-    const { type, from, to, message, id, seq, ref, peer, reader, duplicate, code } = frame as any;
+    const { type, from, to, message, id, seq, ref, peer, reader, duplicate, code, revision, reply_to } = frame as any;
     if (type === "hello") {
       this.#opened = true;
       this.#history.add({ e: "open", socket, page: this.#page, pod: this.#pod });
     } else if (type === "message") {
-      this.#history.add({ e: "message", socket, from, to, id, seq, hash: hashOf(message), ...(ref ? { ref } : {}) });
+      const optional = { ...(ref && { ref }), ...(reply_to && { replyTo: reply_to }) };
+      this.#history.add({ e: "message", socket, from, to, id, seq, hash: hashOf(message), ...optional });
+    } else if (type === "changed") {
+      this.#history.add({ e: "changed", socket, peer, revision, message: observedOf(message), ...(ref && { ref }) });
     } else if (type === "ack") this.#history.add({ e: "ack", socket, ref, id, seq, peer, duplicate });
     else if (type === "sync") this.#history.add({ e: "sync", socket });
     else if (type === "error" && ref) this.#history.add({ e: "rejected", socket, ref, code });

@@ -9,8 +9,10 @@ export interface Plan {
   readonly users: number;
   /** Users beyond the workload's, for faults that sign someone out. */
   readonly spareUsers: number;
-  /** Messages per second. */
+  /** Messages and changes per second. */
   readonly rate: number;
+  /** The share of changes. */
+  readonly changeShare: number;
   readonly pods: number;
   /** The least duration of the workload. */
   readonly seconds: number;
@@ -25,20 +27,21 @@ export interface Plan {
   readonly silentEnd: boolean;
   /** After recovery, the time until every send must be settled, and then until every message must be delivered. */
   readonly patience: { readonly settledMs: number; readonly wholeMs: number };
-  /** With fewer acks the run is inconclusive. */
-  readonly minAcks: number;
+  /** With fewer answers to messages and changes the run is inconclusive. */
+  readonly minAnswers: number;
 }
 
 const DEFAULTS = {
   users: 60,
   spareUsers: 40,
   rate: 200,
+  changeShare: 0.1,
   calm: [2, 4],
   silentEnd: false,
   patience: { settledMs: 60_000, wholeMs: 10_000 },
   rounds: 1,
   stretch: 1,
-  minAcks: 1,
+  minAnswers: 1,
 } as const;
 
 export function planRun(options: Options, faults: ReadonlyMap<string, Fault>, random: Random): Plan {
@@ -48,9 +51,9 @@ export function planRun(options: Options, faults: ReadonlyMap<string, Fault>, ra
   if (mutant) return { ...SMALL, ...MUTANT_RUNS[mutant], faults: shuffled(MUTANT_RUNS[mutant].faults) };
   const chosen = shuffled(options.faults ?? (short ? SHORT : faults.keys()));
   const plan = { ...DEFAULTS, pods, faults: chosen };
-  if (short) return { ...plan, seconds: 115, minAcks: options.faults ? 1 : 20_000 };
+  if (short) return { ...plan, seconds: 115, minAnswers: options.faults ? 1 : 20_000 };
   if (minutes === undefined) return { ...plan, seconds: 10 };
-  return { ...plan, seconds: minutes * 60, rounds: 2, stretch: 2, calm: [3, 10], minAcks: minutes * 10_000 };
+  return { ...plan, seconds: minutes * 60, rounds: 2, stretch: 2, calm: [3, 10], minAnswers: minutes * 10_000 };
 }
 
 const SMALL = {
@@ -68,6 +71,7 @@ interface MutantRun {
   readonly faults: readonly string[];
   readonly silentEnd?: boolean;
   readonly rate?: number;
+  readonly changeShare?: number;
 }
 
 /** For each mutant the smallest run that exposes it. */
@@ -78,4 +82,8 @@ const MUTANT_RUNS: Readonly<Record<MutantName, MutantRun>> = {
   no_sync: { pods: 2, faults: ["F13"], silentEnd: true },
   no_close_on_drop: { pods: 1, faults: ["F27"], silentEnd: true },
   async_handler: { pods: 1, faults: [] },
+  lost_changes: { pods: 1, faults: [], changeShare: 0.5 },
+  revision_in_memory: { pods: 2, faults: [], changeShare: 0.5 },
+  changes_after_deletion: { pods: 1, faults: [], changeShare: 0.5 },
+  no_change_refs: { pods: 1, faults: ["F34"] },
 };

@@ -52,14 +52,15 @@ export async function runPlan(
       bunArgs: mutant ? ["--preload", join(import.meta.dir, "mutants.ts")] : [],
     },
     prepare: async (postgres) => {
-      const sql = mutant && MUTANT_SQL[mutant];
+      const sql = mutant && MUTANT_SQL[mutant]?.();
       if (sql) await postgres.sql.run((client) => client.unsafe(sql));
     },
   });
   options.onCluster(cluster);
   const history = new History(options.historyPath);
   const monitor = new InvariantMonitor(cluster.postgres, history);
-  const workload = new Workload({ users: plan.users, rate: plan.rate, ports: cluster.ports, history, random });
+  const { users, rate, changeShare } = plan;
+  const workload = new Workload({ users, rate, changeShare, ports: cluster.ports, history, random });
   const unsupported = new Map<string, string>();
   try {
     await workload.open();

@@ -21,7 +21,9 @@ export class RunMetrics {
   acked = 0;
   written = 0;
   duplicateAcks = 0;
-  /** Sends whose socket closed before an answer. */
+  /** Changes that were answered, on any socket. */
+  changed = 0;
+  /** Sends and changes whose socket closed before an answer. */
   unknown = 0;
   /** The longest time between two acks, and its start. */
   silence = { ms: 0, at: 0 };
@@ -57,6 +59,10 @@ export class RunMetrics {
         return void this.#sockets.get(entry.socket)?.unanswered.delete(entry.ref);
       case "ack":
         return this.#acked(entry);
+      case "changed":
+        if (entry.ref === undefined) return;
+        this.changed++;
+        return void this.#sockets.get(entry.socket)?.unanswered.delete(entry.ref);
       case "fault": {
         const { n, fault } = entry;
         const times = { n, fault, at: t, until: Number.POSITIVE_INFINITY, note: "", reconnectMs: [] };

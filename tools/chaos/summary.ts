@@ -22,6 +22,7 @@ export function summarize(
   lines.push(
     "",
     `${metrics.acked.toLocaleString("en")} of ${metrics.written.toLocaleString("en")} messages acknowledged`,
+    `${metrics.changed.toLocaleString("en")} changes answered`,
     `${metrics.duplicateAcks} duplicate acks, ${metrics.unknown} unknown outcomes`,
     `ack p50 ${ms(calm.p50)}, p99 ${ms(calm.p99)} without faults; p50 ${ms(fault.p50)}, p99 ${ms(fault.p99)} during a fault and shortly after`,
     `longest time without an ack ${ms(metrics.silence.ms)}, from ${stamp(metrics.silence.at).trim()}`,
@@ -42,9 +43,11 @@ export function summarize(
   return { text: `${lines.join("\n")}\n`, passed };
 }
 
-function reasonsInconclusive({ metrics }: Outcome, { minAcks }: Plan): string[] {
+function reasonsInconclusive({ metrics }: Outcome, { minAnswers }: Plan): string[] {
   const reasons: string[] = [];
-  if (metrics.acked < minAcks) reasons.push(`${metrics.acked} messages were acknowledged, fewer than ${minAcks}`);
+  const answers = metrics.acked + metrics.changed;
+  if (answers < minAnswers) reasons.push(`${answers} messages and changes were answered, fewer than ${minAnswers}`);
+  if (metrics.changed === 0) reasons.push("no change was answered");
   if (metrics.duplicateAcks === 0) reasons.push("there was no duplicate ack");
   if (metrics.unknown === 0) reasons.push("there was no unknown outcome");
   return reasons;

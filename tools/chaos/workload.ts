@@ -4,7 +4,7 @@
  */
 
 import { cookieOf, nameOf } from "../support/users.ts";
-import { hashOf, type History, pairOf } from "./history.ts";
+import { hashOf, type History, type ObservedMessage, pairOf } from "./history.ts";
 import { conversations } from "./invariant_monitor.ts";
 import { observedOf, Page } from "./page.ts";
 import type { Postgres } from "./postgres.ts";
@@ -16,6 +16,12 @@ const SILENCE_MS = [3_000, 14_000] as const;
 const READ_AFTER_MS = [100, 2_500] as const;
 const RELOAD_EVERY_MS = 1_500;
 const MARKED_WITHIN_MS = 1_200;
+/** The share of changes of what users do, and the share of replies among messages. */
+const CHANGE_SHARE = 0.1;
+const REPLY_SHARE = 0.1;
+/** Users change and answer the last messages. */
+const RECENT = 10;
+const EMOJI = ["👍", "❤️", "👍🏽", "👨‍👩‍👧‍👦", "🇬🇷", ""];
 /** Pages of history that a tab scrolls back at the end. */
 const SCROLLS = 20;
 /** Too long for a notification: other pods get a hint to fetch it. */
@@ -47,6 +53,7 @@ export class Workload {
   readonly #random: Random;
   readonly #ports: readonly number[];
   readonly #rate: number;
+  readonly #changeShare: number;
   readonly #conversations: readonly Conversation[];
   readonly #pages = new Map<string, Page[]>();
   readonly #users: number;
@@ -60,12 +67,24 @@ export class Workload {
   /** Users whose tabs do not reload. */
   readonly noReload = new Set<string>();
 
-  /** @param options.users three or more @param options.rate messages a second, of all together */
-  constructor(options: { users: number; rate: number; ports: readonly number[]; history: History; random: Random }) {
+  /**
+   * @param options.users three or more
+   * @param options.rate messages and changes a second, of all together
+   * @param options.changeShare the share of changes
+   */
+  constructor(options: {
+    users: number;
+    rate: number;
+    changeShare?: number;
+    ports: readonly number[];
+    history: History;
+    random: Random;
+  }) {
     this.#history = options.history;
     this.#random = options.random;
     this.#ports = options.ports;
     this.#rate = options.rate;
+    this.#changeShare = options.changeShare ?? CHANGE_SHARE;
     this.#users = options.users;
     this.#conversations = Array.from({ length: options.users }, (_, i) => ({
       first: nameOf(i),
@@ -148,12 +167,14 @@ export class Workload {
     const settled = () => this.pages.every((page) => page.connected && page.pendingCount === 0);
     await until(settled, within.settledMs);
     const before = await conversations(postgres);
-    const last = new Map(before.map((row) => [pairOf(row.low, row.high), row.last]));
+    const last = new Map(before.map((row) => [pairOf(row.low, row.high), row]));
     const whole = () =>
       this.pages.every((page) =>
         this.peersOf(page.user).every(
           (peer) =>
-            page.show(peer) && page.conversation(peer).contiguousSeq >= (last.get(pairOf(page.user, peer)) ?? 0),
+            page.show(peer) &&
+            page.conversation(peer).contiguousSeq >= (last.get(pairOf(page.user, peer))?.last ?? 0) &&
+            page.changes.revision(peer) >= (last.get(pairOf(page.user, peer))?.revision ?? 0),
         ),
       );
     await until(whole, within.wholeMs);
@@ -171,6 +192,7 @@ export class Workload {
   /** Records the table, every user's history and counts, and what every tab displays. */
   async recordFinalState(postgres: Pick<Postgres, "sql">): Promise<void> {
     for await (const row of table(postgres)) this.#history.add({ e: "row", ...row });
+    for (const row of await changesMade(postgres)) this.#history.add({ e: "change_made", ...row });
     for (let i = 0; i < this.#users; i++) {
       const [user, cookie] = [nameOf(i), cookieOf(i)];
       const counts = (await this.#get(`/unread_counts/${user}`, cookie)) as Record<string, number>;
@@ -192,14 +214,21 @@ export class Workload {
   }
 
   async #recordTab(page: Page): Promise<void> {
-    for (const ref of page.pending.keys()) this.#history.add({ e: "unsent", page: page.name, ref });
-    for (const peer of this.peersOf(page.user)) {
+    const { messages, changes } = page.pending;
+    const peers = this.peersOf(page.user);
+    for (const ref of [...messages.keys(), ...changes.keys()]) this.#history.add({ e: "unsent", page: page.name, ref });
+    const displayed: { peer: string; first: number; rows: ReturnType<Page["displayed"]> }[] = [];
+    for (const peer of peers) {
       const conversation = page.conversation(peer);
       for (let i = 0; i < SCROLLS && conversation.isLoaded && !conversation.reachesStart; i++)
         await page.chat.loader.loadOlder(peer);
-      const rows = conversation.messages().map(({ seq, text }) => [seq, hashOf(text)] as const);
-      const { unread, firstSeq } = conversation;
-      this.#history.add({ e: "displayed", page: page.name, peer, first: firstSeq, rows, unread });
+      displayed.push({ peer, first: conversation.firstSeq, rows: page.displayed(peer) });
+    }
+    // Only now: it fetches what the page lacks.
+    if (peers.some((peer) => page.changes.hasDeleted(peer))) await page.refreshUnread();
+    for (const each of displayed) {
+      const { unread } = page.conversation(each.peer);
+      this.#history.add({ e: "displayed", page: page.name, ...each, unread });
     }
   }
 
@@ -267,7 +296,7 @@ export class Workload {
     }
   }
 
-  /** One to three messages at once, whose order must be kept. */
+  /** One to three messages or changes at once, whose order must be kept. */
   #writeBurst(): void {
     const isActive = this.#conversations.filter((conversation) => conversation.isActive);
     const { first, second } = this.#random.pick(isActive.length > 0 ? isActive : this.#conversations);
@@ -275,9 +304,26 @@ export class Workload {
     const page = this.#random.pick(this.pagesOf(from));
     if (this.#random.next() < 0.1) page.chat.people.presence.sendTyping(to);
     for (let burst = 1 + this.#random.below(3); burst > 0; burst--) {
-      page.write(to, this.#text());
+      if (this.#random.next() < this.#changeShare) this.#change(page, to);
+      else page.write(to, this.#text(), this.#random.next() < REPLY_SHARE ? this.#recent(page, to)?.seq : undefined);
       this.#due--;
     }
+  }
+
+  #recent(page: Page, peer: string) {
+    const messages = page.conversation(peer).messages().slice(-RECENT);
+    return messages.length > 0 ? this.#random.pick(messages) : undefined;
+  }
+
+  /** A reaction; or, to the user's own message, an edit or a deletion, also of one that is deleted already. */
+  #change(page: Page, peer: string): void {
+    const message = this.#recent(page, peer);
+    if (!message) return;
+    const { seq, from } = message;
+    const roll = from === page.user ? this.#random.next() : 1;
+    if (roll < 0.15) page.changes.ask({ peer, kind: "delete", seq, text: "" });
+    else if (roll < 0.6) page.changes.ask({ peer, kind: "edit", seq, text: this.#text() });
+    else page.changes.ask({ peer, kind: "react", seq, text: this.#random.pick(EMOJI) });
   }
 
   #text(): string {
@@ -310,22 +356,72 @@ export async function until(done: () => boolean, withinMs: number): Promise<bool
   return true;
 }
 
+interface TableRow {
+  readonly sender: string;
+  readonly receiver: string;
+  readonly id: number;
+  readonly seq: number;
+  readonly content: string;
+  readonly ref: string;
+  readonly read: boolean;
+  readonly replyTo: number | null;
+  readonly revision: number | null;
+  readonly isEdited: boolean;
+  readonly isDeleted: boolean;
+  readonly senderReaction: string | null;
+  readonly receiverReaction: string | null;
+}
+
 async function* table(postgres: Pick<Postgres, "sql">) {
   for (let after = 0; ;) {
     const rows = await postgres.sql.run(
-      (sql) => sql<
-        { sender: string; receiver: string; id: number; seq: number; content: string; ref: string; read: boolean }[]
-      >`
-        select sender, receiver, id, seq, content, ref, read
+      (sql) => sql<TableRow[]>`
+        select
+          sender, receiver, id, seq, content, ref, read, reply_to as "replyTo", revision,
+          edited_at is not null as "isEdited", deleted_at is not null as "isDeleted",
+          sender_reaction as "senderReaction", receiver_reaction as "receiverReaction"
         from messages
         where id > ${after}
         order by id
         limit 20000
       `,
     );
-    for (const row of rows) yield { ...observedOf(row), read: row.read };
+    for (const row of rows) yield { ...observedRow(row), read: row.read };
     const last = rows.at(-1);
     if (!last) return;
     after = last.id;
   }
+}
+
+function observedRow(row: TableRow): ObservedMessage {
+  const { sender: from, receiver: to, id, seq, content, ref, replyTo, revision } = row;
+  const { isEdited, isDeleted, senderReaction, receiverReaction } = row;
+  const reactions = {
+    ...(senderReaction !== null && { [from]: senderReaction }),
+    ...(receiverReaction !== null && { [to]: receiverReaction }),
+  };
+  return {
+    from,
+    to,
+    id,
+    seq,
+    hash: hashOf(content),
+    ref,
+    ...(replyTo !== null && { replyTo }),
+    ...(revision !== null && { revision }),
+    ...(isEdited && { edited: true as const }),
+    ...(isDeleted && { deleted: true as const }),
+    reactions,
+  };
+}
+
+/** Every change that was made: its user, its ref and its message. */
+function changesMade(postgres: Pick<Postgres, "sql">) {
+  return postgres.sql.run(
+    (sql) => sql<{ user: string; ref: string; low: string; high: string; seq: number }[]>`
+      select r.sender as "user", r.ref, c.low, c.high, r.seq
+      from change_refs r
+      join conversations c on c.id = r.conversation_id
+    `,
+  );
 }

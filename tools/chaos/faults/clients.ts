@@ -101,7 +101,7 @@ export const clientFaults: readonly Fault[] = [
   },
   {
     id: "F34",
-    name: "same send on several sockets",
+    name: "same send or change on several sockets",
     async run(context) {
       const count = 20;
       const { user, peer } = pickPair(context);
@@ -115,9 +115,21 @@ export const clientFaults: readonly Fault[] = [
         const answers = clients.map(({ answered }) => answered).join(", ");
         context.violation(`${count} sends on three sockets were answered ${answers} times`);
       }
+      const sent = clients[0]?.acked ?? [];
+      for (const seq of sent) {
+        const changes = ["edited", "edited again"].map((how) => {
+          return { peer, ref: newRef(), kind: "edit", seq, text: `everywhere ${seq}, ${how}` } as const;
+        });
+        for (const client of clients) for (const change of changes) client.sendChange(change);
+      }
+      const total = count + 2 * sent.length;
+      if (!(await until(() => clients.every(({ answered }) => answered >= total), 10_000))) {
+        const answers = clients.map(({ answered }) => answered).join(", ");
+        context.violation(`${total} sends and changes on three sockets were answered ${answers} times`);
+      }
       await Bun.sleep(200);
       for (const client of clients) client.close();
-      return `${count} messages of ${user} on three sockets each`;
+      return `${count} messages and ${2 * sent.length} changes of ${user} on three sockets each`;
     },
   },
   {

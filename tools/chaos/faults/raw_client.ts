@@ -1,6 +1,7 @@
 /** A WebSocket client without a page: it sends what a fault tells it to, and the history records it. */
 
 import { cookieOf } from "../../support/users.ts";
+import { type PendingChange, requestOf } from "../change_client.ts";
 import { hashOf } from "../history.ts";
 import { RecordingSocket } from "../page.ts";
 import { until } from "../workload.ts";
@@ -12,6 +13,8 @@ const written = new Set<string>();
 
 export class RawClient {
   answered = 0;
+  /** The numbers of its acknowledged messages. */
+  readonly acked: number[] = [];
   rejected = 0;
   errors = 0;
   closeCode: number | undefined;
@@ -35,9 +38,11 @@ export class RawClient {
     const client = new RawClient(context, user, socket);
     let isOpen = false;
     socket.addEventListener("message", (event) => {
-      const { type, ref } = JSON.parse((event as MessageEvent<string>).data) as { type: string; ref?: string };
+      const frame = JSON.parse((event as MessageEvent<string>).data) as { type: string; ref?: string; seq?: number };
+      const { type, ref, seq = 0 } = frame;
       if (type === "hello") isOpen = true;
-      if (type === "ack" || (type === "error" && ref)) client.answered++;
+      if (type === "ack" || ((type === "changed" || type === "error") && ref)) client.answered++;
+      if (type === "ack") client.acked.push(seq);
       if (type === "error" && ref) client.rejected++;
       if (type === "error" && !ref) client.errors++;
     });
@@ -52,6 +57,14 @@ export class RawClient {
     if (!written.has(ref)) history.add({ e: "write", user: this.#user, to, ref, hash: hashOf(message) });
     written.add(ref);
     this.send(JSON.stringify({ type: "message", to, message, ref }));
+  }
+
+  sendChange(change: PendingChange): void {
+    const { peer, ref, kind, seq, text } = change;
+    if (!written.has(ref)) this.#context.history.add({ e: "change", ...requestOf(this.#user, change) });
+    written.add(ref);
+    const content = kind === "edit" ? { message: text } : kind === "react" ? { emoji: text } : {};
+    this.send(JSON.stringify({ type: kind, peer, seq, ...content, ref }));
   }
 
   send(frame: string): void {
