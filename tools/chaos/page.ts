@@ -257,7 +257,9 @@ export class Page {
       messages: async (me: string, peer: string, page: Record<string, number>): Promise<Stored[]> => {
         const rows = await this.#get<StoredRow[]>(`/messages/${me}/${peer}?peek=1&${query(page)}`);
         const observed = rows.map(observedOf);
-        this.#environment.history.add({ e: "history", page: this.name, peer, rows: observed });
+        const { changed_after: after } = page;
+        const kind = after === undefined ? ({ e: "history" } as const) : ({ e: "changes", after } as const);
+        this.#environment.history.add({ ...kind, page: this.name, peer, rows: observed });
         for (const row of observed) this.changes.observe(peer, row);
         return rows.map((row) => ({
           read: row.read && !row.deleted, // a deleted message may not have been read
