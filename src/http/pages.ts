@@ -1,15 +1,19 @@
-/** The pages and their files, read once: fills forms, minifies files, names versions. */
+/** The pages and their files, read once: fills forms, names versions. */
 
 import { join } from "node:path";
 
 import type { Signup } from "../config.ts";
 import { ChatError } from "../errors.ts";
 import type { OtherVersions, VersionFiles } from "./other_versions.ts";
+import { bundledScripts, bundledStyles } from "./page_bundles.ts";
 import { errorResponse, type Request } from "./request.ts";
 import { type CachePolicy, digest, IMMUTABLE, PAGE_HEADERS, StaticFile } from "./static_file.ts";
 
 /** A version in the path of a file. Older releases used 16 characters. */
 const HASH = /^[\w-]{11,16}$/;
+/** A script that a page loads, below `static/`. */
+const SCRIPT = /<script\b[^>]* src="\/static\/([^"]+)"/g;
+const WORKER = "js/sw.js";
 
 export type PageName = "login" | "signup" | "chat" | "account";
 const PERSONAL = new Set<PageName>(["chat", "account"]);
@@ -42,19 +46,33 @@ export class Pages {
     this.#hash = hash;
   }
 
-  /** Reads `static/`. Links to it contain a hash of all its files, so one change renames all. */
+  /**
+   * Reads `static/` and bundles its scripts and styles. Links to them contain a hash of all files as
+   * served, so one change renames all, and pods of one version serve the same bytes.
+   */
   static async load(directory: string, signup: Signup): Promise<Pages> {
     const paths = [...new Bun.Glob("**").scanSync(directory)].map((path) => path.replaceAll("\\", "/")).toSorted();
-    const contents = await Promise.all(
-      paths.map(async (path) => ({ path, bytes: Buffer.from(await Bun.file(join(directory, path)).arrayBuffer()) })),
-    );
-    const hash = digest(Buffer.concat(contents.flatMap(({ path, bytes }) => [Buffer.from(path), bytes])));
-    const smaller = await minified(directory, paths);
+    const contents = new Map<string, Buffer>();
+    const read = async (path: string) =>
+      void contents.set(path, Buffer.from(await Bun.file(join(directory, path)).arrayBuffer()));
+    await Promise.all(paths.filter((path) => !/\.(?:js|css)$/.test(path)).map(read));
+    const html = [...contents].filter(([path]) => path.endsWith(".html")).map(([, bytes]) => bytes.toString());
+    const scripts = html.flatMap((text) => [...text.matchAll(SCRIPT)].map(([, path = ""]) => path));
+    const styles = paths.filter((path) => path.endsWith(".css"));
+    const bundles = await Promise.all([
+      bundledScripts(directory, [...new Set([...scripts, WORKER])]),
+      bundledStyles(directory, styles),
+    ]);
+
+    const sorted = [contents, ...bundles]
+      .flatMap((files) => Array.from(files))
+      .toSorted(([a], [b]) => (a < b ? -1 : 1));
+    const hash = digest(Buffer.concat(sorted.flatMap(([path, bytes]) => [Buffer.from(path), bytes])));
     const templates = new Map<string, string>();
     const why = signup === "open" ? undefined : new ChatError(NO_SIGNUP_ERROR[signup]);
     const constants = { signup, username_focus: FOCUS, ...(why && { why_error: why.message, why_code: why.code }) };
-    const files = contents.map(({ path, bytes }): [string, StaticFile] => {
-      if (!path.endsWith(".html")) return [path, new StaticFile(path, smaller.get(path) ?? bytes)];
+    const files = sorted.map(([path, bytes]): [string, StaticFile] => {
+      if (!path.endsWith(".html")) return [path, new StaticFile(path, bytes)];
       const html = bytes.toString().replace(/\n\s+/g, "\n");
       const template = html.replaceAll('"/static/', `"/static/${hash}/`);
       templates.set(path, template);
@@ -66,7 +84,7 @@ export class Pages {
   }
 
   /**
-   * Changes with any file in `static/`. It is the directory in `/static/{version}/…`, by which a
+   * Changes with any file of the pages. It is the directory in `/static/{version}/…`, by which a
    * page knows its own version.
    */
   get version(): string {
@@ -87,7 +105,7 @@ export class Pages {
    * each visit.
    */
   worker(request: Request): Response {
-    return this.#file("js/sw.js").respond(request, "no-cache");
+    return this.#file(WORKER).respond(request, "no-cache");
   }
 
   /** A form filled with values from a link or a rejected submission, and its error. */
@@ -134,8 +152,9 @@ export class Pages {
   }
 
   /**
-   * A file below `/static/`. Under a stored version it is that version's file, which is immutable;
-   * under an unknown one it is the current file, `no-store`.
+   * A file below `/static/`. Under a stored version it is that version's file, which is immutable.
+   * Under an unknown one it is the current file, `no-store`; but no script, because minified exports
+   * have other names in each version.
    */
   file(request: Request, others: OtherVersions): Response | Promise<Response> {
     const path = pathBelowStatic(request.url);
@@ -149,7 +168,7 @@ export class Pages {
 
   async #fileOfOther(request: Request, name: string, stored: Promise<VersionFiles | undefined>): Promise<Response> {
     const bytes = (await stored)?.get(name);
-    if (!bytes) return this.#fileNamed(request, name, "no-store");
+    if (!bytes) return this.#fileNamed(request, name.endsWith(".js") ? "" : name, "no-store");
     const file = new StaticFile(name, bytes);
     await file.compress();
     return file.respond(request, IMMUTABLE);
@@ -190,18 +209,4 @@ function pathBelowStatic(url: string): string {
 function fill(template: string, values: Record<string, string>): string {
   const all: Record<string, string> = { username_invalid: "false", password_invalid: "false", ...values };
   return template.replace(/\{\{(\w+)\}\}/g, (_, key: string) => Bun.escapeHTML(all[key] ?? ""));
-}
-
-/**
- * Minifies scripts and styles, which halves their compressed size. Scripts stay modules with their
- * imports and exports. Styles use the target `bun`: with `browser`, Bun would also replace
- * `light-dark()` and nesting.
- */
-async function minified(directory: string, paths: readonly string[]): Promise<Map<string, Buffer>> {
-  const build = async (extension: string, target: "browser" | "bun") => {
-    const entrypoints = paths.filter((path) => path.endsWith(extension)).map((path) => join(directory, path));
-    const { outputs } = await Bun.build({ entrypoints, root: directory, external: ["*"], minify: true, target });
-    return Promise.all(outputs.map(async (file) => [file.path, Buffer.from(await file.arrayBuffer())] as const));
-  };
-  return new Map((await Promise.all([build(".js", "browser"), build(".css", "bun")])).flat());
 }

@@ -1,5 +1,6 @@
 /** The account page: shows the user, starts its parts, and leaves when the session ends. */
 
+import "./account/account_translations.js"; // before the language is loaded
 import "./account/account_deletion.js";
 import "./account/blocked_people.js";
 import "./account/data_export.js";
@@ -11,7 +12,7 @@ import "./account/theme_choice.js";
 import { announce } from "./account/announce.js";
 import { explain, send } from "./account/requests.js";
 import { find, pageStarted, setAvatar, setText } from "./util/dom.js";
-import "./util/language.js";
+import { translated } from "./util/language.js";
 import { t } from "./util/translate.js";
 
 /** @import { Me } from "./account/requests.js" */
@@ -57,6 +58,7 @@ function renderTitle() {
   document.title = `${t("account")} · chatify`;
 }
 
+await translated;
 renderTitle();
 document.addEventListener("languagechange", renderTitle);
 find(document, ".back").addEventListener("click", (/** @type {Event} */ event) => {

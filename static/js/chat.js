@@ -33,7 +33,7 @@ import { OfflineDatabase, OfflineStore } from "./store/offline_store.js";
 import { Connection } from "./sync/connection.js";
 import { isPendingMessage, Outbox } from "./sync/outbox.js";
 import { find, importAgain, pageStarted } from "./util/dom.js";
-import { persistLanguage } from "./util/language.js";
+import { persistLanguage, translated } from "./util/language.js";
 import { onTimeFormatChange } from "./util/time.js";
 
 /** @import { Chat } from "./chat_model.js" */
@@ -304,21 +304,25 @@ async function signedInUser(me) {
   }
 }
 
-const remembered = rememberedName();
-if (remembered === undefined) {
-  const me = await requestMe();
-  if (me === undefined) {
-    await eraseOfflineCopies();
-    location.replace("/login");
-  } else {
-    await eraseAllExcept(me);
-    rememberName(me);
-    if (!returnToEndedSession(me)) await start(me, true);
+/** Not awaited at the top level, or modules imported on demand would wait for it. */
+async function main() {
+  await translated;
+  const remembered = rememberedName();
+  if (remembered === undefined) {
+    const me = await requestMe();
+    if (me === undefined) {
+      await eraseOfflineCopies();
+      location.replace("/login");
+    } else {
+      await eraseAllExcept(me);
+      rememberName(me);
+      if (!returnToEndedSession(me)) await start(me, true);
+    }
+  } else if (!returnToEndedSession(remembered)) {
+    await start(remembered, false); // remembered by another tab, if this one's session had ended
   }
-} else {
-  await start(remembered, false);
+  pageStarted();
 }
-pageStarted();
 
 /** Runs after loading, because offline use must not delay the page. */
 async function storeForOffline() {
@@ -329,3 +333,5 @@ async function storeForOffline() {
 
 if (document.readyState === "complete") setTimeout(storeForOffline, IDLE_AFTER_LOAD_MS);
 else addEventListener("load", () => setTimeout(storeForOffline, IDLE_AFTER_LOAD_MS));
+
+main().catch(reportError); // `start.js` handles it

@@ -14,6 +14,7 @@ import {
   rememberEndedSession,
 } from "./store/browser_storage.js";
 import { addPasswordToggle, find, pageStarted, setText } from "./util/dom.js";
+import { translated } from "./util/language.js";
 import { errorText, t, waitText } from "./util/translate.js";
 
 const SIGNED_IN_MS = 1_000;
@@ -179,7 +180,7 @@ function requestId(message) {
 
 // Nothing above waits for translations, so that early clicks work. If they fail to load, `start.js`
 // reloads the page.
-await import("./util/language.js").catch(() => new Promise(() => {}));
+await translated;
 addPasswordToggle(form);
 renderTexts();
 document.addEventListener("languagechange", renderTexts);

@@ -1,6 +1,6 @@
 /**
- * Applies the chosen colors before the page is painted, shows the pane of the conversation in the
- * URL early, and reports when a page cannot start. A classic script in older syntax, so that it
+ * Applies the chosen colors before the page is painted, requests early what the page will need,
+ * shows the pane of the conversation in the URL early, and reports when a page cannot start. A classic script in older syntax, so that it
  * runs where modules do not. A module that failed to load keeps failing in its document (HTML
  * §8.1.5.3), so the page is reloaded once; after that, and in browsers that are too old, the page
  * shows its error message (`base.css`). Without this script CSS shows it after a while.
@@ -8,11 +8,14 @@
 (function () {
   const KEY = "chatify.retried";
   const RETRY_MS = 1_000;
+  /** A response requested early is used within this time. */
+  const EARLY_MS = 10_000;
   const THEMES = ["light", "dark"];
   const root = document.documentElement;
   const isRetry = takeRetry();
   let isFailing = false;
 
+  requestEarly();
   applyTheme();
   document.addEventListener("themechange", applyTheme);
   document.addEventListener("visibilitychange", applyTheme); // another tab may have changed it
@@ -21,6 +24,72 @@
   if (!("noModule" in HTMLScriptElement.prototype)) showNotLoaded();
   document.addEventListener("readystatechange", preparePane, { once: true }); // parsed, and no module has run yet
   document.addEventListener("DOMContentLoaded", checkStyles);
+
+  /**
+   * Requests what the page's script will need, so that on a slow network both arrive together: the
+   * translation and, on a first visit, data. `api.js` takes the responses; a wrong guess costs only
+   * its request.
+   */
+  function requestEarly() {
+    const script = /** @type {HTMLScriptElement | null} */ (document.currentScript);
+    if (!script || !("noModule" in script)) return;
+    const link = document.createElement("link");
+    link.rel = "modulepreload";
+    link.href = script.src.replace("start.js", `translations/${language()}.js`);
+    document.head.append(link);
+    if (location.pathname === "/" && !stored("chatify.me")) requestData();
+  }
+
+  /** Requests the user's name, their conversations and the messages of the one in the URL. */
+  function requestData() {
+    /** @type {Map<string, Promise<Response>>} */
+    const responses = new Map();
+    Object.assign(globalThis, { earlyResponses: responses });
+    setTimeout(function () {
+      responses.clear(); // outdated
+    }, EARLY_MS);
+    request("/conversations?blocked=1&limit=50");
+    request("/me")
+      .then(function (response) {
+        return response.clone().json();
+      })
+      .then(function (me) {
+        const [user, peer] = [me.username, decodeURIComponent(location.hash.slice(1))].map(encodeURIComponent);
+        return me.username && peer && request(`/messages/${user}/${peer}?peek=1&blocked=1&limit=50`);
+      })
+      .catch(ignore);
+
+    /** @param {string} path */
+    function request(path) {
+      const response = fetch(path, { headers: { accept: "application/json" }, redirect: "manual" });
+      response.catch(ignore);
+      responses.set(path, response);
+      return response;
+    }
+  }
+
+  function ignore() {
+    // The page requests it again.
+  }
+
+  /** The page's language, as `chooseLanguage` finds it. */
+  function language() {
+    const chosen = stored("chatify.language") || (/(?:^|; )chatify_language=(\w+)/.exec(document.cookie) || [])[1];
+    const wanted = [chosen || ""].concat(navigator.languages || [navigator.language]);
+    const found = wanted.find(function (tag) {
+      return /^(?:el|en)\b/i.test(tag);
+    });
+    return /^el/i.test(found || "") ? "el" : "en";
+  }
+
+  /** @param {string} key */
+  function stored(key) {
+    try {
+      return localStorage.getItem(key);
+    } catch {
+      return null; // storage is forbidden
+    }
+  }
 
   function applyTheme() {
     const theme = (/(?:^|; )chatify_theme=(light|dark)/.exec(document.cookie) || [])[1];
@@ -109,13 +178,7 @@
   }
 
   function showNotLoaded() {
-    let language = navigator.language;
-    try {
-      language = localStorage.getItem("chatify.language") || language;
-    } catch {
-      // Forbidden: use the browser's language.
-    }
-    root.lang = language.startsWith("el") ? "el" : "en";
+    root.lang = language();
     root.setAttribute("data-failed", "");
   }
 

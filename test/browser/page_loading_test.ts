@@ -48,11 +48,9 @@ const LOGIN = { path: "/login", signedIn: false, works: ".show-password:visible"
 const SIGNUP = { path: "/signup", signedIn: false, works: ".show-password:visible", script: "js/signup.js" };
 const PAGES = [CHAT, ACCOUNT, LOGIN, SIGNUP];
 
-/** Each page's own script; on one page, an imported and an entry module, the translation and a style sheet. */
+/** Each page's own script; on one page, the translation and a style sheet. */
 const FILES = [
   ...PAGES.map((page) => [page.path, page.script, page] as const),
-  [CHAT.path, "js/util/names.js", CHAT],
-  [CHAT.path, "js/util/language.js", CHAT],
   [CHAT.path, "js/translations/en.js", CHAT],
   [CHAT.path, "css/base.css", CHAT],
   [LOGIN.path, "js/translations/en.js", LOGIN],
@@ -75,16 +73,16 @@ test.each(FILES)(
 describe("a page that cannot start", () => {
   test.each([...PAGES.map((page) => [page.path, "en-GB", page] as const), [CHAT.path, "el-GR", CHAT] as const])(
     "shows why and a link that reloads it: %s (%s)",
-    async (path, locale, { signedIn, works }) => {
+    async (path, locale, { signedIn, works, script }) => {
       pageErrors.allow(/SyntaxError/);
       const page = await blank(signedIn ? ann : undefined, { locale });
       const broken = { contentType: "text/javascript", body: "let a = ;" }; // newer syntax than the browser knows
-      await page.route("**/static/*/js/util/names.js", (route) => route.fulfill(broken));
+      await page.route(`**/static/*/${script}`, (route) => route.fulfill(broken));
       await page.goto(chat.url + path);
       await showsFailure(page, locale);
       expect(await page.locator(".skeleton:visible").count()).toBe(0);
       const request = page.waitForEvent("request");
-      await page.unroute("**/static/*/js/util/names.js");
+      await page.unroute(`**/static/*/${script}`);
       await page.click(".not-loaded a:visible");
       await request;
       await page.waitForSelector(works);
@@ -113,7 +111,7 @@ describe("a page that cannot start", () => {
     const devtools = await page.context().newCDPSession(page);
     await devtools.send("Animation.enable");
     await devtools.send("Animation.setPlaybackRate", { playbackRate: 20 }); // the sentence is delayed by 20 s
-    for (const file of ["js/start.js", "js/util/names.js"]) await fail(page, file, Infinity);
+    for (const file of ["js/start.js", CHAT.script]) await fail(page, file, Infinity);
     await page.goto(chat.url);
     await until("both sentences show", async () => {
       const shown = await page.locator(".not-loaded p:visible").allInnerTexts();
@@ -125,7 +123,7 @@ describe("a page that cannot start", () => {
 test("keeps a form usable, and its input, when its scripts fail", async () => {
   const page = await blank();
   const release = Promise.withResolvers<void>();
-  await page.route("**/static/*/js/util/names.js", async (route) => {
+  await page.route(`**/static/*/${LOGIN.script}`, async (route) => {
     await release.promise;
     await route.abort("failed");
   });
@@ -147,14 +145,14 @@ test("reloads a page that lost its network when the network is back", async () =
   page.on("request", (request) => pending.add(request));
   for (const end of ["requestfinished", "requestfailed"] as const)
     page.on(end as "requestfinished", (request) => pending.delete(request));
-  await page.route("**/static/*/js/util/names.js", async (route) => {
+  await page.route(`**/static/*/${CHAT.script}`, async (route) => {
     await until("the other files have loaded", () => pending.size === 1);
     await page.context().setOffline(true);
     await route.abort("internetdisconnected");
   });
   await page.goto(`${chat.url}/#Bob`, { waitUntil: "commit" });
   await showsFailure(page, "en-GB");
-  await page.unroute("**/static/*/js/util/names.js");
+  await page.unroute(`**/static/*/${CHAT.script}`);
   await page.context().setOffline(false);
   await page.waitForSelector("chat-thread .message");
 });
@@ -166,8 +164,8 @@ describe("a conversation in the address", () => {
   ];
 
   test.each([
-    { held: "a script", url: "**/static/*/js/elements/chat_thread.js", viewport: wide },
-    { held: "a script", url: "**/static/*/js/elements/chat_thread.js", viewport: narrow },
+    { held: "the script", url: `**/static/*/${CHAT.script}`, viewport: wide },
+    { held: "the script", url: `**/static/*/${CHAT.script}`, viewport: narrow },
     { held: "the translation", url: "**/static/*/js/translations/en.js", viewport: wide },
     { held: "the signed-in user", url: "**/me", viewport: narrow },
     // The list of conversations has the peer's name too, and often arrives first.

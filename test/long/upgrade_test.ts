@@ -49,7 +49,8 @@ function makeNext(): void {
     join(js, "elements", "keys_sheet.js"),
     `import { next } from "../util/dom.js";\nglobalThis.next = next;\n`,
   );
-  rmSync(join(root, "static", "js", "account", "data_export.js"));
+  appendFileSync(join(root, "static", "css", "chat.css"), ".next { color: red; }\n");
+  rmSync(join(root, "static", "css", "account.css"));
 }
 
 async function upgrade(): Promise<void> {
@@ -122,10 +123,10 @@ test("reloads a hidden page by itself, once per version", async () => {
   expect(await versionOf(page)).toBe(before);
 }, 90_000);
 
-test("serves the files of an older version, deleted ones included, and the current ones for an unknown version", async () => {
+test("serves the files of an older version, deleted ones included, and the current styles for an unknown version", async () => {
   const page = await open();
   const before = await versionOf(page);
-  const paths = ["js/elements/keys_sheet.js", "js/account/data_export.js", "css/chat.css"];
+  const paths = ["js/elements/keys_sheet.js", "css/account.css", "css/chat.css"];
   const read = async (version: string | undefined, path: string) => {
     const answer = await fetch(`${old.url}/static/${version}/${path}`);
     return [
@@ -138,8 +139,9 @@ test("serves the files of an older version, deleted ones included, and the curre
   const own = await Promise.all(paths.map((path) => read(before, path)));
   await upgrade();
   expect(await Promise.all(paths.map((path) => read(before, path)))).toEqual(own);
-  const unknown = await read("AAAAAAAAAAA", "js/elements/keys_sheet.js");
+  const unknown = await read("AAAAAAAAAAA", "css/chat.css");
   expect(unknown.slice(0, 2)).toEqual([200, "no-store"]);
-  expect(unknown[3]).not.toBe(own[0]![3]);
+  expect(unknown[3]).not.toBe(own[2]![3]);
+  expect((await read("AAAAAAAAAAA", "js/elements/keys_sheet.js"))[0]).toBe(404);
   for (const path of ["js/no.js", "chat.html", "../../package.json"]) expect((await read(before, path))[0]).toBe(404);
 });

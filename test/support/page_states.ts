@@ -65,7 +65,8 @@ const goOffline = async (page: Page) => {
 const TROUBLE = "connection-banner[data-state=trouble]:visible";
 const refuseSockets = (page: Page, code?: number) =>
   page.routeWebSocket(/\/ws\//, (socket) => socket.close(code === undefined ? {} : { code }));
-const breakScripts = (page: Page) => page.route("**/js/util/names.js", (route) => route.abort("failed"));
+const breakScripts = (page: Page) =>
+  page.route(/\/js\/(?:chat|account|form|signup)\.js$/, (route) => route.abort("failed"));
 
 /** Opens the menu once its buttons work, with all its parts. */
 const openMenu = async (page: Page) => {
@@ -212,7 +213,7 @@ export const STATES: readonly State[] = [
     path: "/#Bob",
     shows: "chat-thread .skeleton i:visible",
     reloaded: ".message",
-    prepare: (page) => page.route("**/js/elements/chat_thread.js", () => {}),
+    prepare: (page) => page.route("**/js/chat.js", () => {}),
   },
   {
     name: "page failed to load",

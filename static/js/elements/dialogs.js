@@ -1,5 +1,7 @@
 /** What dialogs share: they are built, styled and removed on demand, because most visits open none. */
 
+import { fileUrl } from "../util/dom.js";
+
 /** @type {Promise<unknown> | undefined} */
 let style;
 
@@ -31,7 +33,7 @@ function loadStyle() {
   style ??= new Promise((resolve) => {
     const link = document.createElement("link");
     link.rel = "stylesheet";
-    link.href = new URL("../../css/dialogs.css", import.meta.url).href;
+    link.href = fileUrl("css/dialogs.css");
     for (const event of ["load", "error"]) link.addEventListener(event, resolve);
     document.head.append(link);
   });

@@ -3,6 +3,7 @@
  * elsewhere closes it.
  */
 
+import { fileUrl } from "../util/dom.js";
 import { Emitter } from "../util/emitter.js";
 import { nameKey } from "../util/names.js";
 import { language } from "../util/translate.js";
@@ -38,7 +39,7 @@ export class SystemNotifications extends Emitter {
     const options = {
       tag,
       body: text.slice(0, TEXT_MAX).toWellFormed(),
-      icon: new URL("../../icons/192.png", import.meta.url).pathname,
+      icon: fileUrl("icons/192.png"),
       lang: language(),
       data: { peer: from },
       silent: true, // the page plays its own sound

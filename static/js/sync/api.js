@@ -194,7 +194,7 @@ export async function post(path, body) {
 export async function request(path, options) {
   const headers = { accept: "application/json", ...options?.headers };
   // Following a redirect to another host would fail like a network error.
-  const response = await fetch(path, { ...options, headers, redirect: "manual" });
+  const response = await (takeEarly(path) ?? fetch(path, { ...options, headers, redirect: "manual" }));
   const { status, url } = response;
   const isJson = response.headers.get("content-type")?.startsWith("application/json") === true;
   if (response.ok && isJson) return response;
@@ -205,6 +205,18 @@ export async function request(path, options) {
   if (!code && status < 500) throw new Intercepted(`${status} ${url}`);
   if (status === 401) throw new SignedOut(path);
   throw new Rejected(code ?? "unknown");
+}
+
+/**
+ * The response that `start.js` has requested early, once.
+ * @param {string} path
+ * @returns {Promise<Response> | undefined}
+ */
+function takeEarly(path) {
+  const early = /** @type {{ earlyResponses?: Map<string, Promise<Response>> }} */ (globalThis).earlyResponses;
+  const response = early?.get(path);
+  early?.delete(path);
+  return response;
 }
 
 /** The text for the error of a request. @param {unknown} error */

@@ -136,6 +136,15 @@ export function onPageActivityChange(run) {
 let importRetries = 0;
 
 /**
+ * The URL of a file in the page's version. `import.meta.url` alone does not lead to it: in a bundle,
+ * it is the bundle's.
+ * @param {string} path below `static/`
+ */
+export function fileUrl(path) {
+  return import.meta.url.replace(/\/js\/.*/, `/${path}`);
+}
+
+/**
  * Imports a module on demand. Browsers remember a failed module as long as the document lives (HTML
  * §8.1.5.3), so it is requested once more, under another URL; the module's own imports are not.
  * @template T
@@ -144,7 +153,7 @@ let importRetries = 0;
  * @returns {Promise<T>}
  */
 export function importAgain(load, path) {
-  return load().catch(() => import(`../${path}?retry=${++importRetries}`));
+  return load().catch(() => import(`${fileUrl(`js/${path}`)}?retry=${++importRetries}`));
 }
 
 /**

@@ -140,6 +140,8 @@ async function start() {
   applyLanguage(chosen);
   dataset.translated = "";
   document.dispatchEvent(new Event("languagechange")); // texts rendered so far are English
+  addEventListener("languagechange", () => void followBrowser());
+  customElements.define("language-choice", LanguageChoice);
 }
 
 /**
@@ -157,6 +159,5 @@ async function followBrowser() {
   document.dispatchEvent(new Event("languagechange"));
 }
 
-await start();
-addEventListener("languagechange", () => void followBrowser());
-customElements.define("language-choice", LanguageChoice);
+/** Resolves when the page is translated; never, if that fails. */
+export const translated = start();
