@@ -23,12 +23,14 @@ alter table messages
 -- the changes that a client lacks; sending a message does not touch this index
 create index messages_changed on messages (conversation_id, revision) where revision is not null;
 
--- Who made which change, so that a resent one is not made twice. Kept for 30 days.
+-- Who made which change, so that a resent one is not made twice. `change_hash` tells another change
+-- with the same ref, without keeping its text. Kept for 30 days.
 create table change_refs (
   sender text collate "C" not null,
   ref text collate "C" not null,
   conversation_id bigint not null,
   seq bigint not null,
+  change_hash text not null,
   at timestamptz not null,
   primary key (sender, ref)
 );
@@ -99,7 +101,9 @@ declare
   conversation conversations;
   message messages;
   made change_refs;
+  frozen frozen_messages;
   result text;
+  hash text;
   time_limit interval;
 begin
   -- in key order, as every writer locks them, so pods cannot deadlock
@@ -130,11 +134,16 @@ begin
     where c.low = least(change.actor collate "C", peer_user.username) and c.high = greatest(change.actor collate "C", peer_user.username);
     select m.* into message from messages m where m.conversation_id = conversation.id and m.seq = change.seq;
     select r.* into made from change_refs r where r.sender = change.actor and r.ref = change.ref;
+    hash := left(encode(sha256(convert_to(change.kind || ' ' || change.text, 'UTF8')), 'hex'), 16);
     time_limit := case change.kind when 'edit' then edit_window when 'delete' then delete_window end;
 
     result := case
       when made.ref is not null then
-        case when made.conversation_id = message.conversation_id and made.seq = message.seq then 'repeated' else 'ref_reused' end
+        case
+          when made.conversation_id = message.conversation_id and made.seq = message.seq and made.change_hash = hash
+            then 'repeated'
+          else 'ref_reused'
+        end
       when message.seq is null then 'no_such_message'
       when change.actor = any(conversation.blocked_by) then 'blocked'
       -- mutation: own messages only
@@ -149,8 +158,8 @@ begin
     end;
 
     if result = 'changed' then
-      insert into change_refs (sender, ref, conversation_id, seq, at)
-      values (change.actor, change.ref, conversation.id, change.seq, clock_timestamp())
+      insert into change_refs (sender, ref, conversation_id, seq, change_hash, at)
+      values (change.actor, change.ref, conversation.id, change.seq, hash, clock_timestamp())
       on conflict do nothing;
       -- by another pod, just now, in another conversation
       if not found then result := 'ref_reused'; end if;
@@ -197,6 +206,20 @@ begin
       where m.conversation_id = conversation.id and m.seq = change.seq
       returning m.* into message;
     end if;
+
+    -- To an actor who has since blocked the peer, the peer's later changes are not shown.
+    for frozen in
+      select f.*
+      from frozen_messages f
+      where f.conversation_id = conversation.id and f.owner = change.actor and f.seq = change.seq
+    loop
+      message.content := frozen.content;
+      message.edited_at := frozen.edited_at;
+      message.deleted_at := frozen.deleted_at;
+      message.sender_reaction := frozen.sender_reaction;
+      message.receiver_reaction := frozen.receiver_reaction;
+      message.revision := frozen.revision;
+    end loop;
 
     return query
     select

@@ -33,7 +33,7 @@ export const ERRORS = {
   not_admin: { status: 403, message: "Only an admin can do that", retry: false },
   too_late: { status: 403, message: "That message can no longer be changed", retry: false },
   wrong_password: { status: 403, message: "The password is wrong", retry: false },
-  blocked: { status: 403, message: "You have blocked this user. Unblock them to send a message", retry: false },
+  blocked: { status: 403, message: "You have blocked this user. Unblock them first", retry: false },
   foreign_origin: { status: 403, message: "The request comes from another site", retry: false },
   not_found: { status: 404, message: "There is nothing at this address", retry: false },
   no_such_message: { status: 404, message: "There is no such message in that conversation", retry: false },

@@ -213,7 +213,7 @@ export function changedFrame(change: { peer: string; revision: number; message: 
   return JSON.stringify({ type: "changed", peer, revision, message, ref });
 }
 
-/** The user's messages up to `seq` have reached a device of `peer`. */
+/** A socket of `peer` accepted the user's messages up to `seq`. */
 export function deliveredFrame(peer: string, seq: number): string {
   return JSON.stringify({ type: "delivered", peer, seq });
 }

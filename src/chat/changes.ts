@@ -65,8 +65,8 @@ export class Changes {
   /**
    * Changes a message. Changes of one socket are made in the order of their frames.
    *
-   * @throws ChatError when the change is rejected: nothing was changed; `not_ready` when PostgreSQL
-   *   stayed unreachable
+   * @throws ChatError when the change is rejected: nothing was changed; `not_ready` when a lock or a full disk
+   *   prevented it, or PostgreSQL was unreachable during shutdown
    */
   async make(socket: Socket, { type, peer, seq, text, ref }: ChangeFrame): Promise<void> {
     if (this.#isDraining) throw new ChatError("restarting", { ref });

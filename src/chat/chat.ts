@@ -1,7 +1,7 @@
 /**
- * What a user does in a conversation: send and type. Validates and, after the commit, notifies in
- * this order: the ack, this pod's sockets, the other pods. Also writes the frames of other pods, of
- * every kind, to this pod's sockets.
+ * Messages and typing notifications. After the commit, this pod's sockets receive their acks and
+ * messages in one write each; then the other pods are told. Also writes the frames of other pods,
+ * of every kind, to this pod's sockets.
  */
 
 import type { Limits } from "../accounts/limits.ts";
@@ -202,8 +202,8 @@ export class Chat {
   }
 
   /**
-   * A client that resends, and the other recipients, may also have missed other events: they
-   * resync, at most once a second.
+   * The pod that stored the message may have died before it delivered it: the other sockets of both
+   * users resync, each user at most once a second.
    */
   #syncAfterResend(key: string, except: Socket): void {
     if (this.#syncs.charge(key) === 0) this.#delivery.sync([key], { except });
@@ -245,8 +245,8 @@ export class Chat {
   }
 
   /**
-   * Adds an event's frame for its recipients' sockets on this pod. Without any, the frame is not
-   * encoded.
+   * Adds an event's frame for its recipients' sockets on this pod. If they have none, the frame is
+   * not encoded.
    */
   #addToBatch(batch: WriteBatch, event: RelayedEvent, except?: Socket): void {
     const all = event.kind === "frame" ? event.to : recipientsOf(event);

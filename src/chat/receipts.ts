@@ -30,7 +30,7 @@ export class Receipts {
   readonly #delivered = new Map<string, DeliveredMark>();
   readonly #deliveredTimer: Timer;
   #storingDelivered: Promise<void> | undefined;
-  /** Whether delivered marks may have been committed without notifying their senders. */
+  /** Whether delivered marks may have been committed without their senders having been notified. */
   #deliveredUnknown = false;
   #isDraining = false;
 
@@ -46,7 +46,8 @@ export class Receipts {
    * Advances `reader`'s read mark in the conversation with `peer`, at most to the last message, and
    * notifies both users' sockets.
    *
-   * @throws ChatError `busy`, or `not_ready` when PostgreSQL stayed unreachable
+   * @throws ChatError `busy`, or `not_ready` when a lock or a full disk
+   *   prevented it, or PostgreSQL was unreachable during shutdown
    */
   async markRead(reader: string, peer: string, seq: number): Promise<void> {
     const peerKey = keyOfReference(peer);
@@ -57,8 +58,8 @@ export class Receipts {
   }
 
   /**
-   * Notes that a device of `receiver` has received `sender`'s messages up to `seq`. Stored, and
-   * `sender` notified, within a second.
+   * Notes that a socket of `receiver` accepted `sender`'s messages up to `seq`, or that a request
+   * fetched them. Stored, and `sender` notified, within a second.
    */
   noteDelivered(receiver: string, sender: string, seq: number): void {
     if (receiver === sender) return;

@@ -108,9 +108,9 @@ export class SendQueue {
   }
 
   /**
-   * The outcomes of all sends, for a single consumer; ends after `stop`. While batches follow one
-   * another, each is yielded once the next is in flight, so that the consumer's work costs
-   * PostgreSQL no time.
+   * The outcomes of all sends, for a single consumer; ends after `stop`. When another batch is
+   * waiting, outcomes are yielded only once it is in flight: PostgreSQL then works while the
+   * consumer does.
    */
   async *settled(): AsyncGenerator<readonly SettledMessage[]> {
     for (;;) {

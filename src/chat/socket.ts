@@ -179,7 +179,7 @@ export function socketHandlers(parts: {
 
     open(ws) {
       if (hub.hasEnded(ws.data.session.id)) return ws.close(CLOSE.sessionEnded);
-      // Checked here, since sockets open one at a time: concurrent upgrades would all pass a check.
+      // Checked here, since sockets open one at a time: concurrent upgrades would all pass a check made at the upgrade.
       if (limits.isAtSocketLimit(hub.socketsOf(ws.data.session.nameKey).length)) {
         return ws.close(CLOSE.tooManySockets, "Too many tabs are open. Close one and try again");
       }
@@ -192,7 +192,7 @@ export function socketHandlers(parts: {
       lastOpenedAt = socket.lastReceivedAt;
     },
 
-    // Synchronous up to the send queue: Bun runs async handlers out of order.
+    // Synchronous up to the send queue: Bun does not await a handler before it calls the next.
     message(ws, data) {
       const { socket } = ws.data;
       if (!socket) return;
@@ -257,7 +257,7 @@ export function socketHandlers(parts: {
   }
 
   function fail(socket: OpenSocket, error: unknown): void {
-    // Database unreachable for 10 s or a row locked for 4 s: the page reconnects and resyncs.
+    // A row locked for 4 s, a full disk, or an outage during shutdown: the page reconnects and resyncs.
     if (error instanceof ChatError && error.code === "not_ready") return socket.close(CLOSE.overloaded);
     if (error instanceof ChatError) {
       socket.send(errorFrame(error));

@@ -49,8 +49,8 @@ interface Row extends Message {
 }
 
 /**
- * Makes changes in the given order (see `change_messages` in sql/). A change whose ref made it
- * earlier is not made again.
+ * Makes changes in the given order (see `change_messages` in sql/). A change that was already made
+ * under its ref is not made again.
  *
  * @returns the outcomes, in the order of `changes`
  */

@@ -160,8 +160,8 @@ export async function unreadCounts(
 }
 
 /**
- * Returns those of `names` whose conversations were written, changed or marked within `withinMs`, not
- * counting conversations with peers they block, and those who changed a draft or their own settings.
+ * Returns the users among `names` who, within `withinMs`, changed a draft or a setting, or had a
+ * message, change or mark in a conversation whose peer they do not block.
  *
  * @param names usernames
  */

@@ -128,7 +128,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
         least(t.sender collate "C", u.username) as low,
         greatest(t.sender collate "C", u.username) as high,
         t.ref collate "C" as ref,
-        t.attempt_id,
+        t.send_id,
         t.content,
         nullif(t.reply_to, 0) as reply_to, -- the driver writes arrays with nulls wrongly
         k.id as known_id,
@@ -136,7 +136,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
         k.timestamp as known_timestamp,
         k.receiver as known_receiver,
         (k.content = t.content or k.revision is not null) and k.receiver = u.username as is_same_message, -- it may have been edited
-        coalesce(k.attempt_id = t.attempt_id, false) as is_own_attempt,
+        coalesce(k.attempt_id = t.send_id, false) as is_own_send,
         u.deleted_at is null as is_active
       from unnest(
         ${messages.map((message) => message.sender)}::text[],
@@ -145,7 +145,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
         ${messages.map((message) => message.sendId)}::bigint[],
         ${messages.map((message) => message.content)}::text[],
         ${messages.map((message) => message.replyTo ?? 0)}::bigint[]
-      ) with ordinality as t (sender, to_key, ref, attempt_id, content, reply_to, ord)
+      ) with ordinality as t (sender, to_key, ref, send_id, content, reply_to, ord)
       cross join lateral (
         select username, deleted_at from users where name_key = t.to_key collate "C" limit 1
       ) u
@@ -170,8 +170,8 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
       order by i.low, i.high -- in key order, so pods cannot deadlock
       on conflict (low, high) do update
       set
-        -- Without rejected messages, whose sender blocks the receiver: what low sent is what high
-        -- would have had unread.
+        -- Does not count rejected messages. If low blocks high, everything low sent is rejected, and
+        -- that is what excluded.high_unread counts; likewise the other way round.
         last_seq = c.last_seq + excluded.last_seq
           - case when c.low = any(c.blocked_by) then excluded.high_unread else 0 end
           - case when c.high = any(c.blocked_by) then excluded.low_unread else 0 end,
@@ -192,7 +192,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
       select nextval('messages_id_seq') as id, p.*
       from (
         select
-          i.ord, i.sender, i.receiver, i.ref, i.attempt_id, i.content, i.reply_to, n.id as conversation_id, n.last_seq, n.last_at,
+          i.ord, i.sender, i.receiver, i.ref, i.send_id, i.content, i.reply_to, n.id as conversation_id, n.last_seq, n.last_at,
           n.blocked_by is not null and i.receiver = any(n.blocked_by) as blocked_by_receiver,
           count(*) over (partition by n.id) - row_number() over (partition by n.id order by i.ord) as behind
         from input i
@@ -211,7 +211,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
         p.last_at - p.behind * interval '1 microsecond',
         p.sender = p.receiver,
         p.ref,
-        p.attempt_id,
+        p.send_id,
         p.reply_to
       from placed p
     )
@@ -220,7 +220,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
       false as "alreadyStored", false as "committedByThisSend", true as "sameMessage", p.blocked_by_receiver as "blockedByReceiver", false as "rejectedByBlock", false as "repliesToNothing"
     from placed p
     union all
-    select i.ord, i.known_receiver, i.known_id, i.known_seq, i.known_timestamp, true, i.is_own_attempt, i.is_same_message, false, false, false
+    select i.ord, i.known_receiver, i.known_id, i.known_seq, i.known_timestamp, true, i.is_own_send, i.is_same_message, false, false, false
     from input i
     where i.known_id is not null
   `;
@@ -233,8 +233,8 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
 }
 
 /**
- * Sets `blockedByReceiver` on messages stored earlier, and marks rejected ones: `insertBatch`
- * returned no row for them.
+ * Sets `blockedByReceiver` on messages stored earlier, and marks as rejected those without
+ * a row whose receiver and conversation exist.
  */
 async function resolveMissingAndRepeated(
   sql: Sql,
@@ -264,7 +264,7 @@ async function resolveMissingAndRepeated(
     const stored = results[i];
     if (stored) results[i] = { ...stored, blockedByReceiver };
     else {
-      // Receiver and conversation exist, so the message was rejected, even if the block has ended.
+      // So the sender's block rejected it, even if that block has ended since.
       results[i] = { ...NOTHING_STORED, receiver, timestamp: at, rejectedByBlock: true };
     }
   }

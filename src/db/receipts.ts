@@ -39,7 +39,7 @@ export async function markRead(sql: Sql, marks: readonly ReadMark[]): Promise<Mo
   `;
 }
 
-/** A device of `receiver` has the messages of `sender` up to `seq`. */
+/** A socket of `receiver` accepted the messages of `sender` up to `seq`, or a request fetched them. */
 export interface DeliveredMark {
   readonly receiver: string;
   readonly sender: string;

@@ -15,7 +15,7 @@ export class Delivery {
 
   /**
    * Sends a frame to every socket of these users. Never throws. Frames may be lost: resync recovers
-   * messages, marks and drafts, but not typing.
+   * everything but typing: messages, changes, marks, drafts and settings.
    *
    * @param nameKeys from the database, because other pods trust the names in events
    * @param options.except a socket of this pod that is left out

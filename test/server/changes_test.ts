@@ -180,6 +180,12 @@ test.concurrent("makes a resent change once, even after another change", async (
     message: { content: "three" },
   });
   expect((await rows(ann, "o-bob"))[0]).toMatchObject({ content: "three", revision: 2 });
+  // another change with this ref
+  for (const frame of [
+    { type: "edit", message: "two!" },
+    { type: "react", emoji: "👍" },
+  ])
+    expect(await change(a, { peer: "o-bob", seq: 1, ref, ...frame })).toMatchObject({ code: "ref_reused" });
   await a.send("o-bob", "next");
   expect(await change(a, { type: "edit", peer: "o-bob", seq: 2, message: "two", ref })).toMatchObject({
     code: "ref_reused",
@@ -223,11 +229,16 @@ test.concurrent("what a blocked user changes, only they see, until the block end
   for (const text of ["one", "two", "last"]) await b.send("b-ann", text);
   await change(b, { type: "react", peer: "b-ann", seq: 2, emoji: "👍" });
   await change(b, { type: "edit", peer: "b-ann", seq: 2, message: "two, edited" });
+  await change(a, { type: "react", peer: "b-bob", seq: 1, emoji: "👋", ref: "ann-before" });
   const seen = await rows(ann, "b-bob");
   expect((await ann.post("/blocks", { name: "b-bob", blocked: true })).status).toBe(200);
   await a.next("sync");
   for (const tab of tabs) tab.heard.length = 0;
   await change(b, { type: "edit", peer: "b-ann", seq: 1, message: "secret" });
+  // Ann made this before the block, and did not hear of it
+  expect(await change(a, { type: "react", peer: "b-bob", seq: 1, emoji: "👋", ref: "ann-before" })).toMatchObject({
+    message: { content: "one", reactions: { "b-ann": "👋" } },
+  });
   await change(b, { type: "delete", peer: "b-ann", seq: 2 });
   await change(b, { type: "edit", peer: "b-ann", seq: 3, message: "secret last" });
   await change(b, { type: "react", peer: "b-ann", seq: 3, emoji: "👍" });
@@ -235,16 +246,17 @@ test.concurrent("what a blocked user changes, only they see, until the block end
   expect((await rows(bob, "b-ann")).map(({ content }) => content)).toEqual(["secret", "", "secret last"]);
   const withoutRead = (list: Row[]) => list.map(({ read: _read, ...row }) => row);
   expect(withoutRead(await rows(ann, "b-bob", "blocked=1"))).toEqual(withoutRead(seen));
-  expect(withoutRead(await rows(ann, "b-bob", "blocked=1&changed_after=0"))).toEqual(withoutRead([seen[1]!]));
-  expect(await listed(ann, "b-bob", "&blocked=1")).toMatchObject({ revision: 2, last: { content: "last" } });
+  expect(withoutRead(await rows(ann, "b-bob", "blocked=1&changed_after=0"))).toEqual(withoutRead([seen[1]!, seen[0]!]));
+  expect(await listed(ann, "b-bob", "&blocked=1")).toMatchObject({ revision: 3, last: { content: "last" } });
   expect(await rows(ann, "b-bob", "changed_after=0")).toEqual([]);
   await Bun.sleep(300);
-  for (const tab of [a, tabs[1]]) expect(toldOf(tab)).toEqual([]);
-  expect(toldOf(tabs[3])).toEqual([3, 4, 5, 6]);
+  expect(toldOf(a)).toEqual([]);
+  expect(toldOf(tabs[1])).toEqual([3]); // Ann's own
+  expect(toldOf(tabs[3])).toEqual([4, 5, 6, 7]);
 
   expect((await ann.post("/blocks", { name: "b-bob", blocked: false })).status).toBe(200);
   expect((await rows(ann, "b-bob")).map(({ content }) => content)).toEqual(["secret", "", "secret last"]);
-  expect((await rows(ann, "b-bob", "changed_after=2")).map(({ seq }) => seq)).toEqual([1, 2, 3]);
+  expect((await rows(ann, "b-bob", "changed_after=3")).map(({ seq }) => seq)).toEqual([1, 2, 3]);
   expect(await one.sql`select from frozen_messages where owner = 'b-ann'`).toHaveLength(0);
   await ann.post("/blocks", { name: "b-bob", blocked: true });
   expect((await rows(ann, "b-bob", "blocked=1")).map(({ content }) => content)).toEqual(["secret", "", "secret last"]);

@@ -17,8 +17,8 @@ setDefaultTimeout(30_000);
 const directory = mkdtempSync(join(tmpdir(), "chatify-migrate-"));
 afterAll(() => rmSync(directory, { recursive: true }));
 
-/** Files of the first release. */
-const FIRST_RELEASE = 5;
+/** The files before any that says whether older code runs on. */
+const WITHOUT_OLDER_CODE = 5;
 const FILES = readdirSync(join(ROOT, "sql")).toSorted();
 
 /** The name of a file that comes so many places after the last. */
@@ -372,7 +372,7 @@ describe("migrate beside pods that serve", () => {
     const said = await Promise.all(
       FILES.map(async (file) => {
         const text = await Bun.file(join(ROOT, "sql", file)).text();
-        if (Number(file.slice(0, 4)) <= FIRST_RELEASE) return []; // no older code exists
+        if (Number(file.slice(0, 4)) <= WITHOUT_OLDER_CODE) return []; // no older code exists
         const [, what] = /^-- Old code (runs on|stops)\b/.exec(text) ?? [];
         if (what === undefined)
           throw new Error(`the first line of sql/${file} must say: -- Old code runs on, or: -- Old code stops`);

@@ -67,8 +67,8 @@ beforeAll(async () => {
     with changed as (
       update messages m set revision = seq from conversations c where m.conversation_id = c.id and m.seq % 5 = 0 returning m.*
     )
-    insert into change_refs (sender, ref, conversation_id, seq, at)
-    select sender, 'ref-' || id, conversation_id, seq, now() from changed
+    insert into change_refs (sender, ref, conversation_id, seq, change_hash, at)
+    select sender, 'ref-' || id, conversation_id, seq, '', now() from changed
   `;
   await database.sql`
     insert into frozen_messages (conversation_id, owner, seq, content)
