@@ -35,7 +35,7 @@ export function createChat(me, { api, connection, outbox, drafts = new Drafts(),
   cache?.start({
     newest: () =>
       conversations.entries().flatMap(({ conversation }) => (conversation.lastSeq > 0 ? [conversation] : [])),
-    fetch: (peer, limit) => api.messages(me, peer, { limit }),
+    fetch: (peer, page) => api.messages(me, peer, page),
   });
   conversations.on("conversation", (peer) => cache?.changed(conversations.getOrCreate(peer)));
   return { me, connection, outbox, drafts, conversations, people, sync, loader: sync.loader };

@@ -256,7 +256,7 @@ describe("the offline cache", () => {
     const cache = new OfflineCache(database, now);
     cache.start({
       newest: () => conversations.toSorted((a, b) => (b.preview?.at ?? 0) - (a.preview?.at ?? 0)),
-      fetch: async (peer, limit) => {
+      fetch: async (peer, { limit }) => {
         asked.push(`${peer} ${limit}`);
         return [];
       },

@@ -1,124 +1,8 @@
 import { describe, expect, setSystemTime, test } from "bun:test";
 
-import { createChat } from "../../static/js/chat_model.js";
 import { shownMessages } from "../../static/js/elements/thread_items.js";
-import { Limited, type Row, type Stored } from "../../static/js/sync/api.js";
-import type { Frame, State } from "../../static/js/sync/connection.js";
-import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
-import { Emitter } from "../../static/js/util/emitter.js";
-
-/** The socket: the test speaks for the server. */
-class Wire extends Emitter<{ frame: Frame; state: State; refused: number | undefined }> {
-  state: State = "connecting";
-  sent: Frame[] = [];
-  connect() {}
-  probe() {}
-  end() {
-    this.#become("ended");
-  }
-  send(frame: Frame) {
-    if (this.state === "open") this.sent.push(frame);
-    return this.state === "open";
-  }
-  greet(epoch = "1") {
-    this.#become("open");
-    this.emit("frame", { type: "hello", username: "ann", epoch });
-  }
-  lose() {
-    this.#become("connecting");
-  }
-  #become(state: State) {
-    this.state = state;
-    this.emit("state", state);
-  }
-}
-
-interface ListQuery {
-  limit: number;
-  before?: string | undefined;
-  peer?: string;
-}
-
-/** The messages of ann and bob on the server, and the requests it received. */
-class Server {
-  texts: { from: string; text: string; ref?: string }[] = [];
-  myRead = 0;
-  asked: string[] = [];
-  fetchUsername = async () => "ann";
-  people = async () => ["bob"];
-  blocks = async (): Promise<string[]> => [];
-  unread = async (): Promise<Record<string, number>> => ({});
-  muted = false;
-  refuses = false;
-  mute = async (_name: string, muted: boolean) => {
-    if (this.refuses) throw new TypeError("Failed to fetch");
-    this.muted = muted;
-  };
-  block = async () => void (this.texts = []);
-  conversations = async (_page?: ListQuery): Promise<Row[]> => {
-    this.asked.push("conversations");
-    const last = this.texts.at(-1);
-    if (!last) return [];
-    const unread = this.texts.slice(this.myRead).filter(({ from }) => from === "bob").length;
-    return [
-      {
-        peer: "bob",
-        last_seq: this.texts.length,
-        last: { sender: last.from, content: last.text, timestamp: new Date(this.texts.length * 1000).toISOString() },
-        unread,
-        peer_read_seq: 0,
-        peer_delivered_seq: 0,
-        my_read_seq: this.myRead,
-        online: true,
-        last_seen: null,
-        muted: this.muted,
-        cursor: "1",
-      },
-    ];
-  };
-  messages = async (_me: string, _peer: string, page: { limit: number; before?: number; after?: number }) => {
-    const { after, before, limit } = page;
-    this.asked.push(after === undefined ? (before === undefined ? "newest" : `before ${before}`) : `after ${after}`);
-    const all = this.texts.map((_, index) => this.stored(index + 1));
-    if (after !== undefined) return all.slice(after, after + limit);
-    return all.slice(0, before === undefined ? undefined : before - 1).slice(-limit);
-  };
-  stored(seq: number): Stored {
-    const { from, text, ref } = this.texts[seq - 1] ?? { from: "bob", text: "" };
-    const to = from === "bob" ? "ann" : "bob";
-    return { read: false, message: { seq, id: seq, from, to, text, at: seq * 1000, ...(ref ? { ref } : {}) } };
-  }
-  frame(seq: number): Frame {
-    const { text, at, ...message } = this.stored(seq).message;
-    return { type: "message", ...message, message: text, timestamp: new Date(at).toISOString() };
-  }
-  says(from: string, ...texts: string[]) {
-    for (const text of texts) this.texts.push({ from, text });
-    return this.frame(this.texts.length);
-  }
-}
-
-async function open() {
-  const server = new Server();
-  const wire = new Wire();
-  const drafts = new Map<string, PendingMessage>();
-  const outbox = new Outbox({
-    load: () => [...drafts.values()],
-    put: (ref, draft) => void drafts.set(ref, draft),
-    remove: (ref) => void drafts.delete(ref),
-    wipe: () => drafts.clear(),
-  });
-  const chat = createChat("ann", { api: server, connection: wire as never, outbox });
-  const texts = () =>
-    chat.conversations
-      .getOrCreate("bob")
-      .messages()
-      .map(({ text }) => text);
-  return { server, wire, outbox, chat, texts };
-}
-
-/** Lets everything run that waits for the page only. */
-const settled = () => Bun.sleep(5);
+import { Limited, type Row } from "../../static/js/sync/api.js";
+import { type ListQuery, open, settled } from "../support/page_model.ts";
 
 describe("the page's model", () => {
   test("shows stored and arriving messages, each once", async () => {
@@ -290,11 +174,7 @@ describe("the page's model", () => {
       server.asked = [];
       wire.emit("frame", { type: "sync" });
       await settled();
-      expect(server.asked.filter((what) => !what.startsWith("after"))).toEqual([
-        "50 before 0",
-        "150 before 50",
-        "p250",
-      ]);
+      expect(server.asked.filter((what) => !what.includes("after"))).toEqual(["50 before 0", "150 before 50", "p250"]);
       expect([seen(250)[0], seen(260)[0], chat.conversations.listedCount]).toEqual([true, false, 200]);
       expect(await chat.loader.isMuted("p260")).toBeTrue();
       while (!chat.conversations.isListComplete) await chat.loader.loadMoreOfList();

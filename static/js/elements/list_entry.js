@@ -47,7 +47,9 @@ export function showEntry(element, { peer, preview, pending, unread, conversatio
   const failed = !isBlocked && pending?.state === "failed";
   const isOpen = chat.conversations.open === peer; // then the draft is on screen
   const draft = typing || failed || isBlocked || isOpen ? "" : oneLine(chat.drafts.of(peer)).trim();
-  const newest = isBlocked ? t("blocked_row") : oneLine(pending?.text ?? preview?.text ?? "");
+  const newest = isBlocked
+    ? t("blocked_row")
+    : oneLine(pending?.text ?? (preview?.deleted ? t("message_deleted") : (preview?.text ?? "")));
   const text = typing ? t("typing") : failed ? t("not_sent") : draft || newest;
   const when = shortTime(pending?.at ?? preview?.at ?? 0);
   const mine = !isBlocked && preview?.from === chat.me && peer !== chat.me;

@@ -29,8 +29,9 @@ export function updateRow(row, item) {
     return;
   }
   const { message, first, last } = item;
-  const { seq, tick, at, code, text, from, mine } = message;
-  const key = [language(), timeRevision(), seq, tick, code, at, first, last].join(" ");
+  const { seq, tick, at, code, from, mine, editedAt, deleted } = message;
+  const text = deleted ? t("message_deleted") : message.text;
+  const key = [language(), timeRevision(), seq, tick, code, at, first, last, editedAt, deleted].join(" ");
   const before = rendered.get(row);
   // Unchanged, as most rows of a long thread are.
   if (before?.key === key && before.text === text) return;
@@ -38,13 +39,16 @@ export function updateRow(row, item) {
   row.dataset.seq = String(seq);
   row.classList.toggle("mine", mine);
   row.classList.toggle("emoji", item.emoji);
+  row.classList.toggle("deleted", deleted === true);
   row.classList.toggle("first", first);
   row.classList.toggle("run-end", last);
   row.classList.toggle("waiting", tick === "sending" || tick === "failed");
   if (before?.text !== text) find(row, ".text").replaceChildren(...textParts(text).map(partNode));
   setText(find(row, ".author"), `${mine ? t("from_me") : from}: `);
   const time = find(row, "time");
-  setText(time, clock(at));
+  const isEdited = editedAt !== undefined && !deleted;
+  row.classList.toggle("edited", isEdited);
+  setText(time, isEdited ? `${clock(at)} · ${t("edited")}` : clock(at));
   time.dateTime = new Date(at).toISOString();
   find(row, ".bubble").title = fullTime(at);
   setTick(row, tick);

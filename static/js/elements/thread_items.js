@@ -15,6 +15,8 @@ import { dayKey } from "../util/time.js";
  * @property {boolean} mine
  * @property {string} text
  * @property {number} at
+ * @property {number | undefined} [editedAt]
+ * @property {true | undefined} [deleted]
  * @property {number} seq 0 while pending
  * @property {import("../util/dom.js").Tick | undefined} tick
  * @property {string} [ref] of a pending message
@@ -100,7 +102,7 @@ export function shownMessages({ me, outbox }, conversation, { first, last, isAtE
     .messages()
     .slice(Math.max(0, first - firstSeq), end)
     .map((message) => {
-      const { seq, ref, from, text, at } = message;
+      const { seq, ref, from, text, at, editedAt, deleted } = message;
       const mine = from === me;
       return {
         key: (mine && ref) || `#${seq}`, // a peer may choose a ref that the user's message has too
@@ -108,8 +110,10 @@ export function shownMessages({ me, outbox }, conversation, { first, last, isAtE
         mine,
         text,
         at,
+        editedAt,
+        deleted,
         seq,
-        tick: mine ? conversation.markOf(message) : undefined,
+        tick: mine && !deleted ? conversation.markOf(message) : undefined,
       };
     });
   if (!isAtEnd) return stored;

@@ -15,21 +15,27 @@ import { ReadState } from "./read_state.js";
  * @property {string} text
  * @property {number} at milliseconds since 1970
  * @property {string} [ref] the client's id of the message, on own messages only
+ * @property {number} [replyTo] the seq of the message it answers
+ * @property {number} [editedAt] milliseconds since 1970
+ * @property {true} [deleted] its text is then empty
+ * @property {Record<string, string>} [reactions] one emoji per user
+ * @property {number} [revision] the conversation's revision at its last change; a message with a higher one is a newer version
  */
 
 /** @typedef {"sent" | "delivered" | "read"} Mark */
 
-/** @typedef {{ from: string, text: string, at: number }} Preview */
+/** @typedef {{ from: string, text: string, at: number, deleted?: true, revision?: number }} Preview */
 
 /** @typedef {Omit<import("../sync/api.js").Row, "online" | "last_seen">} StableRow a row without presence, which expires quickly */
 
-/** With more messages missing, loading the newest page costs less than filling the gap. */
+/** With more messages or changes missing, loading the newest page costs less than filling the gap. */
 const MAX_GAP = 400;
 
 export class Conversation {
   #window = new MessageWindow();
   readState = new ReadState();
   #lastSeq = 0;
+  #revision = 0;
   /** Whether the server has sent this conversation's row. */
   hasRow = false;
   /** Whether the row may have changed without a frame to this page. */
@@ -76,6 +82,16 @@ export class Conversation {
     return this.#window.firstSeq;
   }
 
+  /** The highest revision known to exist. */
+  get revision() {
+    return this.#revision;
+  }
+
+  /** The revision up to which the loaded messages contain all changes. */
+  get loadedRevision() {
+    return this.#window.revision;
+  }
+
   get myRead() {
     return this.readState.mine;
   }
@@ -101,8 +117,14 @@ export class Conversation {
       peer: this.peer,
       last_seq: this.#lastSeq,
       last: preview
-        ? { sender: preview.from, content: preview.text, timestamp: new Date(preview.at).toISOString() }
+        ? {
+            sender: preview.from,
+            content: preview.text,
+            timestamp: new Date(preview.at).toISOString(),
+            ...(preview.deleted && { deleted: true }),
+          }
         : null,
+      revision: this.#revision,
       unread: this.unread,
       muted: this.isMuted,
       blocked: this.isBlocked,
@@ -114,12 +136,13 @@ export class Conversation {
   }
 
   /**
-   * The newest messages, and whether they reach back to the first message.
+   * The newest messages, whether they reach back to the first message, and the revision up to which
+   * they contain all changes.
    * @param {number} limit
    */
   tail(limit) {
-    const { messages, reachesStart } = this.#window;
-    return { messages: messages.slice(-limit), complete: reachesStart && messages.length <= limit };
+    const { messages, reachesStart, revision } = this.#window;
+    return { messages: messages.slice(-limit), complete: reachesStart && messages.length <= limit, revision };
   }
 
   /**
@@ -152,6 +175,11 @@ export class Conversation {
     return this.isLoaded && this.#lastSeq > this.contiguousSeq;
   }
 
+  /** Whether changes of loaded messages are known to be missing. */
+  get lacksChanges() {
+    return this.isLoaded && this.#revision > this.loadedRevision;
+  }
+
   /**
    * The messages to show, in order: the window, then the user's own stored messages that arrived
    * ahead of others. The user has seen those already, so they never disappear.
@@ -177,20 +205,22 @@ export class Conversation {
    * Replaces the window by the newest page, oldest message first.
    * @param {Message[]} page
    * @param {boolean} reachesStart whether no message precedes it
+   * @param {number} [revision] known when the page was requested: it contains all changes up to it
    */
-  load(page, reachesStart) {
+  load(page, reachesStart, revision = this.#revision) {
     const last = page.at(-1);
     if (last) this.#raiseLastSeq(last);
-    this.#window.load(page, reachesStart);
+    this.#window.load(page, reachesStart, revision);
   }
 
   /**
    * Adds the page before the window.
    * @param {Message[]} page
    * @param {boolean} reachesStart whether no message precedes it
+   * @param {number} [revision] as for `load`
    */
-  prepend(page, reachesStart) {
-    this.#window.prepend(page, reachesStart);
+  prepend(page, reachesStart, revision = this.#revision) {
+    this.#window.prepend(page, reachesStart, revision);
   }
 
   /**
@@ -203,16 +233,45 @@ export class Conversation {
     const known = this.#lastSeq;
     const isNew = message.seq > known;
     const isFilling = this.isLoaded && message.seq > this.contiguousSeq && !this.#window.at(message.seq);
-    if (message.from !== this.me && (isNew || isFilling)) this.readState.received(message.seq);
+    if (message.from !== this.me) {
+      if (message.deleted) this.readState.deleted(message.seq, message.revision ?? 0);
+      else if (isNew || isFilling) this.readState.received(message.seq);
+    }
     this.#raiseLastSeq(message);
     if (!this.isLoaded) return { isNew, hasGap: message.seq > known + 1 };
     this.#window.add(message);
     return { isNew, hasGap: this.hasGap };
   }
 
-  /** Whether the gap is so large that the newest page should be loaded instead of filling it. */
+  /**
+   * Applies a changed message, which may arrive before the message itself. Returns as `receive`.
+   * @param {Message} message
+   * @returns {{ isNew: boolean, hasGap: boolean }}
+   */
+  change(message) {
+    const { revision = 0 } = message;
+    const lacksOther = revision > this.#revision + 1;
+    this.#revision = Math.max(this.#revision, revision);
+    // An old message, perhaps: the row says what the newest one is.
+    if (!this.isLoaded && !this.hasRow) return { isNew: false, hasGap: true };
+    const { isNew, hasGap } = this.receive(message);
+    if (this.isLoaded) this.#window.addRevision(revision);
+    return { isNew, hasGap: hasGap || lacksOther || this.lacksChanges };
+  }
+
+  /**
+   * All changes up to `revision` have been applied.
+   * @param {number} revision
+   */
+  raiseRevision(revision) {
+    this.#revision = Math.max(this.#revision, revision);
+    this.#window.raiseRevision(revision);
+  }
+
+  /** Whether so much is missing that the newest page should be loaded instead. */
   get isTooFarBehind() {
-    return this.#lastSeq - this.contiguousSeq > MAX_GAP;
+    const { contiguousSeq, loadedRevision } = this;
+    return this.#lastSeq - contiguousSeq > MAX_GAP || this.#revision - loadedRevision > MAX_GAP;
   }
 
   /**
@@ -232,6 +291,19 @@ export class Conversation {
   }
 
   /**
+   * Resets what a restored database may have lowered. Returns whether it unloaded the messages
+   * because they may contain changes that the database has lost.
+   */
+  distrust() {
+    this.readState.distrust();
+    if (this.#revision === 0) return false;
+    this.#revision = 0;
+    if (this.#preview) this.#preview = { ...this.#preview, revision: 0 };
+    this.unload();
+    return true;
+  }
+
+  /**
    * Applies the server's row, which may be older than frames received since.
    * @param {Partial<StableRow> & import("./read_state.js").Counts} row
    * @param {Preview | undefined} preview
@@ -242,18 +314,20 @@ export class Conversation {
     this.isMuted = row.muted === true;
     this.isBlocked = row.blocked === true;
     this.isPeerDeleted = row.gone === true;
-    if (row.last_seq >= this.#lastSeq) {
-      this.#lastSeq = row.last_seq;
-      if (preview) this.#preview = preview;
+    const { last_seq: seq, revision = 0 } = row;
+    this.#revision = Math.max(this.#revision, revision);
+    if (seq > this.#lastSeq || (seq === this.#lastSeq && revision >= (this.#preview?.revision ?? 0))) {
+      this.#lastSeq = seq;
+      if (preview) this.#preview = { ...preview, revision };
     }
     this.readState.update(row);
   }
 
   /** @param {Message} message */
-  #raiseLastSeq({ seq, from, text, at }) {
-    if (seq < this.#lastSeq) return;
+  #raiseLastSeq({ seq, from, text, at, deleted, revision = 0 }) {
+    if (seq < this.#lastSeq || (seq === this.#lastSeq && revision < (this.#preview?.revision ?? 0))) return;
     this.#lastSeq = seq;
-    this.#preview = { from, text, at };
+    this.#preview = { from, text, at, revision, ...(deleted && { deleted }) };
   }
 
   /**
@@ -264,6 +338,6 @@ export class Conversation {
   #countPeer(after, to) {
     const { firstSeq, lastSeq, messages } = this.#window;
     if (firstSeq > after + 1 || lastSeq < to) return undefined;
-    return messages.filter(({ seq, from }) => seq > after && seq <= to && from !== this.me).length;
+    return messages.filter(({ seq, from, deleted }) => seq > after && seq <= to && from !== this.me && !deleted).length;
   }
 }

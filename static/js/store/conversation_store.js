@@ -148,14 +148,16 @@ export class ConversationStore extends Emitter {
   }
 
   /**
-   * Adds a message from the server. Returns whether messages before it are missing.
+   * Adds or changes a message from the server. Returns whether messages or changes before it are
+   * missing.
    * @param {string} peer
    * @param {Message} message
+   * @param {"receive" | "change"} [apply]
    */
-  receive(peer, message) {
-    const { isNew, hasGap } = this.getOrCreate(peer).receive(message);
+  receive(peer, message, apply = "receive") {
+    const { isNew, hasGap } = this.getOrCreate(peer)[apply](message);
     if (isNew && message.from === this.#me) this.emit("replied", peer);
-    else if (isNew) this.emit("arrived", message);
+    else if (isNew && !message.deleted) this.emit("arrived", message);
     this.changed(peer);
     return hasGap;
   }
@@ -167,7 +169,14 @@ export class ConversationStore extends Emitter {
     const { last } = row;
     conversation.update(
       row,
-      last ? { from: last.sender, text: last.content, at: Date.parse(last.timestamp) } : undefined,
+      last
+        ? {
+            from: last.sender,
+            text: last.content,
+            at: Date.parse(last.timestamp),
+            ...(last.deleted && { deleted: true }),
+          }
+        : undefined,
     );
     this.changed(row.peer);
     return conversation;

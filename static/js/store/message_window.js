@@ -12,6 +12,10 @@ export class MessageWindow {
   #ahead = new Map();
   #isLoaded = false;
   #reachesStart = false;
+  /** The messages contain all changes up to this revision. */
+  #revision = 0;
+  /** @type {Set<number>} revisions of later changes that they contain too */
+  #laterRevisions = new Set();
 
   /** Whether a first page is loaded. */
   get isLoaded() {
@@ -33,6 +37,11 @@ export class MessageWindow {
     return this.#messages.at(-1)?.seq ?? 0;
   }
 
+  /** The revision up to which the messages contain all changes. */
+  get revision() {
+    return this.#revision;
+  }
+
   /** The messages of the range, oldest first. @returns {readonly Message[]} */
   get messages() {
     return this.#messages;
@@ -52,11 +61,13 @@ export class MessageWindow {
    * Replaces the range by a page.
    * @param {Message[]} page oldest first
    * @param {boolean} reachesStart whether no message precedes it
+   * @param {number} revision up to which it contains all changes
    */
-  load(page, reachesStart) {
+  load(page, reachesStart, revision) {
     this.#messages = page;
     this.#reachesStart = reachesStart;
     this.#isLoaded = true;
+    this.#revision = revision;
     this.#join();
   }
 
@@ -64,26 +75,46 @@ export class MessageWindow {
    * Adds the page before the range.
    * @param {Message[]} page
    * @param {boolean} reachesStart
+   * @param {number} revision
    */
-  prepend(page, reachesStart) {
+  prepend(page, reachesStart, revision) {
+    this.#revision = Math.min(this.#revision, revision);
     const first = this.#messages[0]?.seq ?? Number.POSITIVE_INFINITY;
     this.#messages = [...page.filter((message) => message.seq < first), ...this.#messages];
     this.#reachesStart = reachesStart;
   }
 
   /**
-   * Adds a message after the range, at once or when those before it arrive.
+   * Adds a message after the range, at once or when those before it arrive, or replaces an older
+   * version of it.
    * @param {Message} message
    */
   add(message) {
-    if (message.seq > this.lastSeq) this.#ahead.set(message.seq, message);
+    const { seq, revision = 0 } = message;
+    const isNewer = revision > (this.at(seq)?.revision ?? -1);
+    if (seq > this.lastSeq && isNewer) this.#ahead.set(seq, message);
+    else if (seq >= this.firstSeq && isNewer) this.#messages[seq - this.firstSeq] = message;
     this.#join();
+  }
+
+  /** The messages contain the change with this revision. @param {number} revision */
+  addRevision(revision) {
+    this.#laterRevisions.add(revision);
+    this.raiseRevision(0);
+  }
+
+  /** The messages contain all changes up to this revision. @param {number} revision */
+  raiseRevision(revision) {
+    this.#revision = Math.max(this.#revision, revision);
+    for (const later of this.#laterRevisions) if (later <= this.#revision) this.#laterRevisions.delete(later);
+    while (this.#laterRevisions.delete(this.#revision + 1)) this.#revision++;
   }
 
   /** Drops all messages. */
   clear() {
     this.#messages = [];
     this.#ahead.clear();
+    this.#laterRevisions.clear();
     this.#isLoaded = false;
     this.#reachesStart = false;
   }

@@ -18,13 +18,13 @@ import { nameKey } from "../util/names.js";
  * @property {Range | undefined} held the messages stored with it
  */
 
-/** @typedef {{ first: number, last: number }} Range of seqs */
-/** @typedef {{ epoch: string, messages: Message[], complete: boolean }} Page contiguous messages; complete: no message precedes them */
+/** @typedef {{ first: number, last: number, revision?: number }} Range of seqs, with all changes up to a revision */
+/** @typedef {{ epoch: string, messages: Message[], complete: boolean, revision?: number }} Page contiguous messages, with all changes up to a revision; complete: no message precedes them */
 
 /**
  * @typedef {object} CacheSource provides the data to cache
  * @property {() => Conversation[]} newest non-empty conversations, newest first
- * @property {(peer: string, limit: number) => Promise<Stored[]>} fetch fetches the newest messages of a conversation
+ * @property {(peer: string, page: { limit: number, changed_after?: number }) => Promise<Stored[]>} fetch fetches the newest messages of a conversation, or those that changed
  */
 
 export const STORES = ["about", "rows", "messages"];
@@ -38,6 +38,8 @@ const GATHER_MS = 1_000;
  * conversations.
  */
 const CATCH_UP_MS = 3_000;
+/** After a failure; deleted texts must not stay for long. */
+const CATCH_UP_AGAIN_MS = 20_000;
 
 export class OfflineCache {
   #database;
@@ -193,12 +195,17 @@ export class OfflineCache {
       ...this.#erase([...this.#stored.keys()].filter((key) => !keys.has(key))),
     ];
     if (changes.length > 0) await this.#database.write(changes);
+    this.#catchUpIn(CATCH_UP_MS);
+  }
+
+  /** @param {number} ms up to twice as long */
+  #catchUpIn(ms) {
     this.#catchUpTimer ??= setTimeout(
       () => {
         this.#catchUpTimer = undefined;
         this.#idle(() => void this.#catchUp());
       },
-      CATCH_UP_MS * (1 + Math.random()),
+      ms * (1 + Math.random()),
     );
   }
 
@@ -207,19 +214,22 @@ export class OfflineCache {
   }
 
   /**
-   * The changes that store a conversation. Messages are included only if their range differs from
-   * the stored one.
+   * The changes that store a conversation. Messages are included only if their range or revision
+   * differs from the stored one.
    * @param {Conversation} conversation
-   * @param {{ messages: Message[], complete: boolean } | undefined} [page] its newest messages
+   * @param {{ messages: Message[], complete: boolean, revision: number } | undefined} [page] its newest messages
    * @returns {Change[]}
    */
   #records(conversation, page = conversation.isLoaded ? conversation.tail(MESSAGES) : undefined) {
     const key = nameKey(conversation.peer);
     const before = this.#stored.get(key);
-    const range = page ? { first: page.messages[0]?.seq ?? 0, last: page.messages.at(-1)?.seq ?? 0 } : before;
+    const range = page
+      ? { first: page.messages[0]?.seq ?? 0, last: page.messages.at(-1)?.seq ?? 0, revision: page.revision }
+      : before;
     this.#stored.set(key, range);
     const epoch = this.#epoch;
-    const isSame = range?.first === before?.first && range?.last === before?.last;
+    const isSame =
+      range?.first === before?.first && range?.last === before?.last && range?.revision === before?.revision;
     return [
       ...(isSame ? [] : [{ store: "messages", key, value: { epoch, ...page } }]),
       { store: "rows", key, value: { epoch, row: conversation.row, read: conversation.myRead, held: range } },
@@ -236,39 +246,45 @@ export class OfflineCache {
   }
 
   /**
-   * Fetches messages of unopened conversations, one at a time, so that they can be read offline
-   * too.
+   * Fetches messages of unopened conversations and their changes, one at a time, so that they can
+   * be read offline too, and no deleted text stays.
    */
   async #catchUp() {
     if (this.#isCatchingUp) return;
     this.#isCatchingUp = true;
     try {
       for (const conversation of this.#newest()) {
-        const { peer, isLoaded, lastSeq } = conversation;
-        const missing = lastSeq - (this.#stored.get(nameKey(peer))?.last ?? 0);
-        if (!isLoaded && missing > 0 && this.#isWritable)
-          await this.#catchUpWith(conversation, Math.min(missing, MESSAGES));
+        const { peer, isLoaded, lastSeq, revision } = conversation;
+        const { last, revision: before = 0 } = this.#stored.get(nameKey(peer)) ?? { last: 0 };
+        if (!isLoaded && (lastSeq > last || revision > before) && this.#isWritable)
+          await this.#catchUpWith(conversation);
       }
     } catch {
-      // No network, or the session is over: the next change tries again.
+      if (this.#isWritable) this.#catchUpIn(CATCH_UP_AGAIN_MS); // no network, for example
     } finally {
       this.#isCatchingUp = false;
     }
   }
 
-  /**
-   * @param {Conversation} conversation
-   * @param {number} limit
-   */
-  async #catchUpWith(conversation, limit) {
+  /** @param {Conversation} conversation */
+  async #catchUpWith(conversation) {
     const epoch = this.#epoch;
-    const before = await this.messages(conversation.peer);
-    const fetched = ((await this.#source?.fetch(conversation.peer, limit)) ?? []).map(({ message }) => message);
-    const first = fetched[0];
-    if (!first || conversation.isLoaded || !this.#isWritable || epoch !== this.#epoch) return;
-    const continues = before?.messages.at(-1)?.seq === first.seq - 1;
-    const messages = [...(continues ? before.messages : []), ...fetched].slice(-MESSAGES);
-    await this.#database.write(this.#records(conversation, { messages, complete: messages[0]?.seq === 1 }));
+    const { peer, lastSeq, revision } = conversation; // before the requests, so they contain all of it
+    /** @param {{ limit: number, changed_after?: number }} page */
+    const fetch = async (page) => ((await this.#source?.fetch(peer, page)) ?? []).map(({ message }) => message);
+    let before = await this.messages(peer);
+    const known = before?.revision ?? 0;
+    const changes = before && revision > known ? await fetch({ limit: MESSAGES, changed_after: known }) : [];
+    if (changes.length === MESSAGES) before = undefined; // and more
+    const missing = Math.min(MESSAGES, lastSeq - (before?.messages.at(-1)?.seq ?? 0));
+    const fetched = missing > 0 ? await fetch({ limit: missing }) : [];
+    if (conversation.isLoaded || !this.#isWritable || epoch !== this.#epoch) return;
+    const continues = !fetched[0] || before?.messages.at(-1)?.seq === fetched[0].seq - 1;
+    const changed = new Map(changes.map((message) => [message.seq, message]));
+    const kept = continues ? (before?.messages ?? []).map((message) => changed.get(message.seq) ?? message) : [];
+    const messages = [...kept, ...fetched].slice(-MESSAGES);
+    if (messages.length === 0) return;
+    await this.#database.write(this.#records(conversation, { messages, complete: messages[0]?.seq === 1, revision }));
   }
 }
 

@@ -8,7 +8,8 @@ import { errorText, t, waitText } from "../util/translate.js";
  * @typedef {object} Row a conversation in the user's list
  * @property {string} peer
  * @property {number} last_seq
- * @property {{ sender: string, content: string, timestamp: string } | null} last
+ * @property {{ sender: string, content: string, timestamp: string, deleted?: boolean } | null} last
+ * @property {number} [revision] raised by one with every edit, deletion and reaction
  * @property {number} unread
  * @property {number} peer_read_seq
  * @property {number} peer_delivered_seq
@@ -104,7 +105,7 @@ export function unread(me) {
  * block. Does not mark them as read.
  * @param {string} me
  * @param {string} peer
- * @param {{ limit: number, before?: number, after?: number }} page
+ * @param {{ limit: number, before?: number, after?: number, changed_after?: number }} page changed_after: those that changed after this revision, in the order of their revisions
  * @returns {Promise<Stored[]>}
  */
 export async function messages(me, peer, page) {
@@ -112,18 +113,31 @@ export async function messages(me, peer, page) {
   const rows = await get(
     `/messages/${encodeURIComponent(me)}/${encodeURIComponent(peer)}?peek=1&blocked=1&${query(page)}`,
   );
-  return rows.map((row) => ({
-    read: row.read,
-    message: {
-      seq: row.seq,
-      id: row.id,
-      from: row.sender,
-      to: row.receiver,
-      text: row.content,
-      at: Date.parse(row.timestamp),
-      ...(row.ref && row.sender === me ? { ref: row.ref } : {}),
-    },
-  }));
+  // The server marks a deleted message as read, although its recipient may not have read it.
+  return rows.map((row) => ({ read: row.read && !row.deleted, message: toMessage(row, me) }));
+}
+
+/**
+ * A message as `/messages` and `changed` frames contain it.
+ * @param {any} row
+ * @param {string} me
+ * @returns {Message}
+ */
+export function toMessage(row, me) {
+  return {
+    seq: row.seq,
+    id: row.id,
+    from: row.sender,
+    to: row.receiver,
+    text: row.content,
+    at: Date.parse(row.timestamp),
+    ...(row.ref && row.sender === me && { ref: row.ref }),
+    ...(row.reply_to && { replyTo: row.reply_to }),
+    ...(row.edited_at && { editedAt: Date.parse(row.edited_at) }),
+    ...(row.deleted && { deleted: true }),
+    ...(row.reactions && { reactions: row.reactions }),
+    ...(row.revision && { revision: row.revision }),
+  };
 }
 
 /**

@@ -16,7 +16,7 @@ const MAX_UNREAD_REACH = 1_000;
 
 /**
  * - `failed`: a request failed; `needsRetry` when nothing else requests it again
- * - `gap`: messages of a conversation are missing
+ * - `gap`: messages or changes of a conversation are missing
  * - `contradicted`: the server's messages are not those loaded
  * @extends {Emitter<{ failed: { error: unknown, needsRetry: boolean }, gap: Conversation, contradicted: void }>}
  */
@@ -76,7 +76,7 @@ export class ConversationLoader extends Emitter {
     const page = await this.attempt(this.listPage(cursor));
     this.#isLoadingList = false;
     if (!page) return;
-    for (const row of page.rows) this.#people.applyRow(row);
+    for (const row of page.rows) this.#reportGap(this.#people.applyRow(row));
     // Otherwise read again meanwhile.
     if (this.#conversations.cursor === cursor) this.#conversations.addPage(page.rows, page.isLast);
   }
@@ -93,7 +93,7 @@ export class ConversationLoader extends Emitter {
     loading = this.attempt(this.#api.conversations({ limit: 1, peer })).then((rows) => {
       this.#loadingRows.delete(key);
       const row = rows?.[0];
-      if (row) this.#people.applyRow(row);
+      if (row) this.#reportGap(this.#people.applyRow(row));
       return row?.peer;
     });
     this.#loadingRows.set(key, loading);
@@ -119,13 +119,14 @@ export class ConversationLoader extends Emitter {
   loadNewest(conversation) {
     return this.#loadOnce(conversation, async () => {
       if (await this.#loadCached(conversation)) return;
+      const { revision } = conversation;
       const [page] = await Promise.all([
         this.#api.messages(this.#me, conversation.peer, { limit: PAGE }),
         this.#conversations.isListLoaded && this.refreshRow(conversation),
       ]);
       if (page.length === 0) conversation.isBlocked = await this.#hasBlocked(conversation.peer);
-      conversation.load(this.#applyMarks(conversation, page), page.length < PAGE);
-      if (conversation.hasGap) this.emit("gap", conversation);
+      conversation.load(this.#applyMarks(conversation, page), page.length < PAGE, revision);
+      this.#reportGap(conversation);
     });
   }
 
@@ -138,10 +139,11 @@ export class ConversationLoader extends Emitter {
     const conversation = this.#conversations.getOrCreate(peer);
     if (!conversation.isLoaded || conversation.reachesStart) return;
     await this.#loadOnce(conversation, async () => {
-      const before = conversation.firstSeq;
+      const { firstSeq: before, revision } = conversation;
       const page = await this.#api.messages(this.#me, conversation.peer, { limit, before });
       if (conversation.firstSeq !== before) return; // reloaded meanwhile
-      conversation.prepend(this.#applyMarks(conversation, page), page.length < limit);
+      conversation.prepend(this.#applyMarks(conversation, page), page.length < limit, revision);
+      this.#reportGap(conversation);
     });
   }
 
@@ -183,6 +185,34 @@ export class ConversationLoader extends Emitter {
   }
 
   /**
+   * Loads the changes that the loaded messages lack. Rejects on failure.
+   * @param {Conversation} conversation
+   */
+  async #loadChanges(conversation) {
+    for (;;) {
+      const { revision, loadedRevision } = conversation;
+      const page = await this.#api.messages(this.#me, conversation.peer, {
+        limit: FILL_PAGE,
+        changed_after: loadedRevision,
+      });
+      if (!conversation.isLoaded || conversation.loadedRevision < loadedRevision) return; // reloaded meanwhile
+      if (page.some(({ message: { seq, at, id } }) => conversation.differs({ seq, at, id })))
+        return this.emit("contradicted");
+      for (const message of this.#applyMarks(conversation, page)) conversation.receive(message);
+      const isLast = page.length < FILL_PAGE;
+      conversation.raiseRevision(Math.max(isLast ? revision : 0, page.at(-1)?.message.revision ?? 0));
+      this.#conversations.changed(conversation.peer);
+      if (isLast) break;
+    }
+    this.#reportGap(conversation);
+  }
+
+  /** @param {Conversation} conversation */
+  #reportGap(conversation) {
+    if (conversation.hasGap || conversation.lacksChanges) this.emit("gap", conversation);
+  }
+
+  /**
    * Loads what is missing in loaded conversations, and the one on screen.
    * @param {Set<Conversation>} listed those whose row the server has just sent
    */
@@ -195,8 +225,11 @@ export class ConversationLoader extends Emitter {
       if (conversation.isTooFarBehind) {
         conversation.unload();
         if (conversation === shown) await this.loadNewest(conversation);
-      } else if (listed.has(conversation) ? conversation.hasGap : conversation.contiguousSeq > 0)
-        await this.loadNewer(conversation);
+        continue;
+      }
+      const isUnknown = !listed.has(conversation) && conversation.contiguousSeq > 0;
+      if (conversation.hasGap || isUnknown) await this.loadNewer(conversation);
+      if (conversation.lacksChanges || isUnknown) await this.#loadChanges(conversation);
     }
   }
 
@@ -271,10 +304,10 @@ export class ConversationLoader extends Emitter {
       return false;
     }
     for (const { ref, from } of page.messages) if (ref && from === this.#me) this.#outbox.remove(ref);
-    conversation.load(page.messages, page.complete);
+    conversation.load(page.messages, page.complete, page.revision ?? 0);
     this.#unverified.add(conversation);
     if (conversation.isTooFarBehind) conversation.unload();
-    else if (conversation.hasGap) this.emit("gap", conversation);
+    else this.#reportGap(conversation);
     return conversation.isLoaded;
   }
 

@@ -1,18 +1,21 @@
 /** Applies the server's frames to the stores. */
 
 import { Emitter } from "../util/emitter.js";
+import { toMessage } from "./api.js";
 
 /** @import { Frame } from "./connection.js" */
 /** @import { Conversation, Message } from "../store/conversation.js" */
 
 /**
  * - `hello`: the server is connected; its epoch and the version of its pages
- * - `gap`: messages of a conversation may be missing
+ * - `gap`: messages or changes of a conversation may be missing
+ * - `unlisted`: a message changed in a conversation whose row is not loaded
  * - `contradicted`: the server's messages are not those loaded
  * - `sync`: frames may have been lost
  * - `limited`: the server rejected a frame other than a message because of its rate limit; seconds until it accepts one
  * @extends {Emitter<{
- *   hello: { epoch: string, version: string }, gap: Conversation, contradicted: void, sync: void, limited: number,
+ *   hello: { epoch: string, version: string }, gap: Conversation, unlisted: Conversation, contradicted: void,
+ *   sync: void, limited: number,
  * }>}
  */
 export class FrameReceiver extends Emitter {
@@ -40,7 +43,11 @@ export class FrameReceiver extends Emitter {
       case "hello":
         return this.emit("hello", { epoch: frame.epoch, version: frame.version });
       case "message":
-        return this.#receiveMessage(this.#fromFrame(frame));
+        return this.#receiveMessage(
+          toMessage({ ...frame, sender: frame.from, receiver: frame.to, content: frame.message }, this.#me),
+        );
+      case "changed":
+        return this.#receiveMessage(toMessage(frame.message, this.#me), "change");
       case "ack":
         return this.#receiveAck(frame);
       case "error":
@@ -62,28 +69,21 @@ export class FrameReceiver extends Emitter {
     }
   }
 
-  /** @param {Frame} frame @returns {Message} */
-  #fromFrame({ seq, id, from, to, message, timestamp, ref }) {
-    return {
-      seq,
-      id,
-      from,
-      to,
-      text: message,
-      at: Date.parse(timestamp),
-      ...(ref && from === this.#me ? { ref } : {}),
-    };
-  }
-
-  /** @param {Message} message */
-  #receiveMessage(message) {
+  /**
+   * @param {Message} message
+   * @param {"receive" | "change"} [apply]
+   */
+  #receiveMessage(message, apply = "receive") {
     const isMine = message.from === this.#me;
     const { seq, at, id, ref } = message;
     const peer = isMine ? message.to : message.from;
     if (this.#conversations.getOrCreate(peer).differs({ seq, at, id })) this.emit("contradicted");
     if (ref) this.#outbox.remove(ref);
-    if (!isMine) this.#people.presence.stoppedTyping(peer);
-    if (this.#conversations.receive(peer, message)) this.emit("gap", this.#conversations.getOrCreate(peer));
+    if (!isMine && apply === "receive") this.#people.presence.stoppedTyping(peer);
+    if (!this.#conversations.receive(peer, message, apply)) return;
+    const conversation = this.#conversations.getOrCreate(peer);
+    const isUnlisted = apply === "change" && !conversation.isLoaded && !conversation.hasRow;
+    this.emit(isUnlisted ? "unlisted" : "gap", conversation);
   }
 
   /** @param {Frame} ack */

@@ -90,6 +90,7 @@ export class SyncEngine extends Emitter {
     const receiver = new FrameReceiver(me, parts);
     receiver.on("hello", (hello) => this.#receiveHello(hello));
     receiver.on("gap", (conversation) => this.#resumeSoon(conversation));
+    receiver.on("unlisted", ({ peer }) => void this.loader.loadRow(peer));
     receiver.on("contradicted", () => this.#startOver());
     receiver.on("sync", () => {
       this.#isListStale = true;
@@ -310,7 +311,7 @@ export class SyncEngine extends Emitter {
    * @param {number} newest timestamp received so far; an older message was merely not listed before, for example because its sender was blocked
    */
   #reportMissed({ peer, last, last_seq: seq }, newest) {
-    if (last?.sender !== peer || Date.parse(last.timestamp) <= newest) return;
+    if (last?.sender !== peer || last.deleted || Date.parse(last.timestamp) <= newest) return;
     if (this.#conversations.getOrCreate(peer).unread > 0) this.emit("missed", { seq, from: peer, text: last.content });
   }
 
@@ -337,7 +338,9 @@ export class SyncEngine extends Emitter {
     this.#gaps.add(conversation);
     this.#gapTimer ??= setTimeout(() => {
       this.#gapTimer = undefined;
-      const hasOpenGap = [...this.#gaps].some(({ isLoaded, hasGap }) => !isLoaded || hasGap);
+      const hasOpenGap = [...this.#gaps].some(
+        ({ isLoaded, hasGap, lacksChanges }) => !isLoaded || hasGap || lacksChanges,
+      );
       this.#gaps.clear();
       if (hasOpenGap) void this.resume();
     }, GAP_MS);
@@ -377,7 +380,7 @@ export class SyncEngine extends Emitter {
   #distrust() {
     this.#isDistrusting = true;
     for (const conversation of this.#conversations.all()) {
-      conversation.readState.distrust();
+      if (conversation.distrust()) this.#cache?.drop(conversation.peer);
       if (conversation.lastSeq > 0) this.#cachedSeqs.set(conversation, conversation.lastSeq);
     }
     this.#conversations.forgetList();

@@ -103,6 +103,8 @@ export default {
   not_sent: "Δεν στάλθηκε",
   try_again: "Δοκίμασε ξανά",
   discard: "Διαγραφή",
+  message_deleted: "Το μήνυμα διαγράφηκε",
+  edited: "επεξεργασμένο",
   new_messages: { one: "{count} νέο μήνυμα", other: "{count} νέα μηνύματα" },
   new_count: { one: "{count} νέο", other: "{count} νέα" },
   unread_divider: "Νέα μηνύματα",

@@ -103,6 +103,8 @@ export default {
   not_sent: "Not sent",
   try_again: "Try again",
   discard: "Discard",
+  message_deleted: "Message deleted",
+  edited: "edited",
   new_messages: { one: "{count} new message", other: "{count} new messages" },
   new_count: { one: "{count} new", other: "{count} new" },
   unread_divider: "New messages",
