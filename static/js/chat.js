@@ -30,8 +30,9 @@ import {
 import { Drafts, isDraft } from "./store/drafts.js";
 import { OfflineCache, STORES } from "./store/offline_cache.js";
 import { OfflineDatabase, OfflineStore } from "./store/offline_store.js";
+import { isPending } from "./store/pending.js";
 import { Connection } from "./sync/connection.js";
-import { isPendingMessage, Outbox } from "./sync/outbox.js";
+import { Outbox } from "./sync/outbox.js";
 import { find, importAgain, pageStarted } from "./util/dom.js";
 import { persistLanguage, translated } from "./util/language.js";
 import { onTimeFormatChange } from "./util/time.js";
@@ -90,7 +91,7 @@ async function start(me, isConfirmed) {
   const database = new OfflineDatabase(offlineStoreName(me), ["outbox", "unfinished"], "strict");
   const cacheDatabase = new OfflineDatabase(offlineCacheName(me), STORES, "relaxed");
   const backends = { storage: safeLocalStorage(), database };
-  const outbox = new Outbox(new OfflineStore(backends, "outbox", outboxPrefix(me), isPendingMessage));
+  const outbox = new Outbox(new OfflineStore(backends, "outbox", outboxPrefix(me), isPending));
   const drafts = new Drafts(new OfflineStore(backends, "unfinished", draftsPrefix(me), isDraft));
   const cache = new OfflineCache(cacheDatabase);
   const connection = new Connection(socketUrl(me));

@@ -4,7 +4,8 @@ import { describe, expect, test } from "bun:test";
 
 import { Limits, type MeteredSocket } from "../../src/accounts/limits.ts";
 import { loadConfig } from "../../src/config.ts";
-import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
+import type { Pending } from "../../static/js/store/pending.js";
+import { Outbox } from "../../static/js/sync/outbox.js";
 import { cookieOf, type Frame, PASSWORD, Person, post, startApp, Tab, type TestApp } from "../support/harness.ts";
 import { closeCode, RawSocket } from "../support/raw.ts";
 import { sharedApp } from "../support/shared_app.ts";
@@ -92,7 +93,7 @@ describe("the page", () => {
     });
     const texts = Array.from({ length: 100 }, (_, i) => `text ${i}`);
     for (const text of texts) outbox.add("bob", text);
-    outbox.connected(({ ref, peer, text }: PendingMessage) => {
+    outbox.connected(({ ref, peer, text }: Pending) => {
       tab.say({ type: "message", to: peer, message: text, ref });
       return true;
     });

@@ -3,9 +3,10 @@
 import { createChat } from "../../static/js/chat_model.js";
 import type { Message } from "../../static/js/store/conversation.js";
 import type { OfflineCache } from "../../static/js/store/offline_cache.js";
+import type { Pending } from "../../static/js/store/pending.js";
 import type { Row, Stored } from "../../static/js/sync/api.js";
 import type { Frame, State } from "../../static/js/sync/connection.js";
-import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
+import { Outbox } from "../../static/js/sync/outbox.js";
 import { Emitter } from "../../static/js/util/emitter.js";
 
 /** The socket: the test speaks for the server. */
@@ -155,7 +156,7 @@ export class Server {
 /** A page's model without a browser, and the server and the socket it talks to. */
 export async function open({
   server = new Server(),
-  drafts = new Map<string, PendingMessage>(),
+  drafts = new Map<string, Pending>(),
   cache = undefined as OfflineCache | undefined,
 } = {}) {
   const wire = new Wire();

@@ -3,7 +3,8 @@ import { describe, expect, test } from "bun:test";
 import { RateLimit } from "../../src/util/rate_limit.ts";
 import { outboxPrefix } from "../../static/js/store/browser_storage.js";
 import { OfflineStore } from "../../static/js/store/offline_store.js";
-import { isPendingMessage, Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
+import { isPending, type Pending } from "../../static/js/store/pending.js";
+import { Outbox } from "../../static/js/sync/outbox.js";
 import { NO_DATABASE } from "../support/memory_database.ts";
 
 /** What `localStorage` does, without a browser. */
@@ -19,7 +20,7 @@ class FakeStorage {
 }
 
 const storeOf = (user: string, storage: FakeStorage) =>
-  new OfflineStore<PendingMessage>({ storage, database: NO_DATABASE }, "outbox", outboxPrefix(user), isPendingMessage);
+  new OfflineStore<Pending>({ storage, database: NO_DATABASE }, "outbox", outboxPrefix(user), isPending);
 
 /** A clock that goes on when told to. */
 class FakeTimers {
@@ -51,7 +52,7 @@ function open(storage = new FakeStorage(), user = "ann") {
   const sent: string[] = [];
   const refs: string[] = [];
   const connect = () =>
-    outbox.connected((draft: PendingMessage) => {
+    outbox.connected((draft: Pending) => {
       sent.push(draft.text);
       refs.push(draft.ref);
       return true;
@@ -216,7 +217,7 @@ class Limited {
     this.#timers.setTimeout(() => this.alsoSends(everyMs), everyMs);
   }
 
-  take(outbox: Outbox, { ref, text }: PendingMessage): boolean {
+  take(outbox: Outbox, { ref, text }: Pending): boolean {
     const { now } = this.#timers;
     const waitMs = this.#limit.charge("ann", now);
     if (waitMs === 0) this.accepted.push(text);
@@ -273,7 +274,7 @@ describe("the outbox's pace", () => {
     if (alsoEveryMs > 0) server.alsoSends(alsoEveryMs);
     const texts = Array.from({ length: 200 }, (_, i) => `${i}`);
     for (const text of texts) outbox.add("bob", text);
-    outbox.connected((draft: PendingMessage) => server.take(outbox, draft));
+    outbox.connected((draft: Pending) => server.take(outbox, draft));
     const isBusy = alsoEveryMs === 201; // then hardly anything is left to take
     for (let i = 0; i < 20_000 && outbox.size > 0; i++) timers.pass();
     expect(server.accepted).toEqual(texts.slice(0, server.accepted.length));
@@ -317,7 +318,7 @@ describe("the outbox's pace", () => {
     });
     const sent: string[] = [];
     for (let i = 0; i < 100; i++) outbox.add("bob", `${i}`);
-    outbox.connected((draft: PendingMessage) => sent.push(draft.text) > 0);
+    outbox.connected((draft: Pending) => sent.push(draft.text) > 0);
     expect(sent).toHaveLength(100);
   });
 });

@@ -8,7 +8,8 @@ import { Conversation, type Message } from "../../static/js/store/conversation.j
 import { type Draft, Drafts, isDraft } from "../../static/js/store/drafts.js";
 import { OfflineCache } from "../../static/js/store/offline_cache.js";
 import { type Database, OfflineDatabase, OfflineStore } from "../../static/js/store/offline_store.js";
-import { isPendingMessage, Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
+import { isPending, type Pending } from "../../static/js/store/pending.js";
+import { Outbox } from "../../static/js/sync/outbox.js";
 import { Emitter } from "../../static/js/util/emitter.js";
 import { MemoryDatabase, NO_DATABASE } from "../support/memory_database.ts";
 
@@ -33,7 +34,7 @@ const isText = (_: string, value: unknown) => typeof value === "string";
 const records = (storage: Shelf, database: Database) =>
   new OfflineStore<string>({ storage, database }, "box", "box.", isText);
 const outboxStore = (storage: Shelf, database: Database) =>
-  new OfflineStore<PendingMessage>({ storage, database }, "outbox", outboxPrefix("ann"), isPendingMessage);
+  new OfflineStore<Pending>({ storage, database }, "outbox", outboxPrefix("ann"), isPending);
 
 describe("stored messages and drafts", () => {
   test("are stored synchronously, and move from localStorage to the database", async () => {

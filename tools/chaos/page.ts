@@ -6,9 +6,10 @@
 
 import { type Chat, createChat } from "../../static/js/chat_model.js";
 import type { Conversation } from "../../static/js/store/conversation.js";
-import type { Row, Stored } from "../../static/js/sync/api.js";
+import type { Pending } from "../../static/js/store/pending.js";
+import { type Row, type Stored, toMessage } from "../../static/js/sync/api.js";
 import { Connection } from "../../static/js/sync/connection.js";
-import { Outbox, type PendingMessage } from "../../static/js/sync/outbox.js";
+import { Outbox } from "../../static/js/sync/outbox.js";
 import { ChangeClient, type PendingChange } from "./change_client.ts";
 import { hashOf, type ObservedMessage, type Recorder, stateOf } from "./history.ts";
 import type { Random } from "./random.ts";
@@ -26,7 +27,7 @@ export interface PageEnvironment {
 
 /** What a browser has stored of unanswered messages and changes, by ref. It outlives the page. */
 export class PendingStore {
-  readonly messages = new Map<string, PendingMessage>();
+  readonly messages = new Map<string, Pending>();
   /** Of messages that are replies: the `seq` that they answer. */
   readonly replies = new Map<string, number>();
   readonly changes = new Map<string, PendingChange>();
@@ -70,7 +71,7 @@ export class Page {
     environment.history.add({ e: "page", page: this.name, user: this.user });
     const store = {
       load: () => [...this.pending.messages.values()],
-      put: (_ref: string, message: PendingMessage) => this.#store(message),
+      put: (_ref: string, message: Pending) => this.#store(message),
       remove: (ref: string) => void this.pending.messages.delete(ref),
       wipe: () => this.pending.messages.clear(),
     };
@@ -161,7 +162,7 @@ export class Page {
     );
   }
 
-  #store(message: PendingMessage): void {
+  #store(message: Pending): void {
     const { messages, replies } = this.pending;
     if (!messages.has(message.ref)) {
       const { ref, peer, text } = message;
@@ -261,18 +262,8 @@ export class Page {
         const kind = after === undefined ? ({ e: "history" } as const) : ({ e: "changes", after } as const);
         this.#environment.history.add({ ...kind, page: this.name, peer, rows: observed });
         for (const row of observed) this.changes.observe(peer, row);
-        return rows.map((row) => ({
-          read: row.read && !row.deleted, // a deleted message may not have been read
-          message: {
-            seq: row.seq,
-            id: row.id,
-            from: row.sender,
-            to: row.receiver,
-            text: row.content,
-            at: Date.parse(row.timestamp),
-            ...(row.ref === undefined ? {} : { ref: row.ref }),
-          },
-        }));
+        // A deleted message may not have been read.
+        return rows.map((row) => ({ read: row.read && !row.deleted, message: toMessage(row, this.user) }));
       },
     };
   }

@@ -52,7 +52,7 @@ export function showEntry(element, { peer, preview, pending, unread, conversatio
     : oneLine(pending?.text ?? (preview?.deleted ? t("message_deleted") : (preview?.text ?? "")));
   const text = typing ? t("typing") : failed ? t("not_sent") : draft || newest;
   const when = shortTime(pending?.at ?? preview?.at ?? 0);
-  const mine = !isBlocked && preview?.from === chat.me && peer !== chat.me;
+  const mine = !isBlocked && preview?.from === chat.me && !preview.deleted && peer !== chat.me;
   const tick = pending?.state ?? (mine ? conversation.markOf({ seq: conversation.lastSeq }) : undefined);
   const content = [typing, failed, draft !== "", text, when, tick, unread, isMuted, isBlocked].join(" ");
   if (!showPerson(element, peer, chat, content)) return;

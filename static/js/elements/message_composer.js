@@ -4,7 +4,7 @@ import { failureText } from "../sync/api.js";
 import { find, isTouch, setText } from "../util/dom.js";
 import { isBlank, MESSAGE_MAX, sanitizeMessage } from "../util/message_text.js";
 import { nameKey } from "../util/names.js";
-import { t, waitText } from "../util/translate.js";
+import { errorText, t, waitText } from "../util/translate.js";
 
 /**
  * - `sent`: a message was added to the outbox
@@ -27,6 +27,9 @@ export class MessageComposer extends HTMLElement {
       if (this.#peer !== undefined && nameKey(peer) === nameKey(this.#peer)) this.#showDraft();
     });
     chat.outbox.on("limited", () => this.#validate());
+    chat.outbox.on("rejected", ({ peer, code }) => {
+      if (peer === this.#peer) this.#showError(code, errorText(code));
+    });
     chat.conversations.on("conversation", () => this.#renderClosed());
     find(this, ".unblock").addEventListener("click", () => void this.#unblock());
     find(this, "form").addEventListener("submit", (/** @type {Event} */ event) => {

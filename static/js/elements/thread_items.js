@@ -113,7 +113,7 @@ export function shownMessages({ me, outbox }, conversation, { first, last, isAtE
         editedAt,
         deleted,
         seq,
-        tick: mine && !deleted ? conversation.markOf(message) : undefined,
+        tick: mine ? tickOf(conversation, message) : undefined,
       };
     });
   if (!isAtEnd) return stored;
@@ -121,6 +121,16 @@ export function shownMessages({ me, outbox }, conversation, { first, last, isAtE
     return { key: ref, from: me, mine: true, text, at, seq: 0, tick: state, ref, code };
   });
   return [...stored, ...pending];
+}
+
+/**
+ * @param {Conversation} conversation
+ * @param {import("../store/conversation.js").Message} message
+ * @returns {import("../util/dom.js").Tick | undefined}
+ */
+function tickOf(conversation, message) {
+  if (message.pending) return "sending";
+  return message.deleted ? undefined : conversation.markOf(message);
 }
 
 /** Where the divider "New messages" is in the conversation on screen. */

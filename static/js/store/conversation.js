@@ -4,6 +4,7 @@
  */
 
 import { MessageWindow } from "./message_window.js";
+import { withChanges } from "./pending.js";
 import { ReadState } from "./read_state.js";
 
 /**
@@ -19,6 +20,7 @@ import { ReadState } from "./read_state.js";
  * @property {number} [editedAt] milliseconds since 1970
  * @property {true} [deleted] its text is then empty
  * @property {Record<string, string>} [reactions] one emoji per user
+ * @property {true} [pending] whether it contains changes that the server has not answered
  * @property {number} [revision] the conversation's revision at its last change; a message with a higher one is a newer version
  */
 
@@ -49,13 +51,17 @@ export class Conversation {
   /** The newest message while it is not loaded. @type {Preview | undefined} */
   #preview;
 
+  #pendingChanges;
+
   /**
    * @param {string} me
    * @param {string} peer
+   * @param {() => readonly import("./pending.js").PendingChange[]} [pendingChanges] of its messages
    */
-  constructor(me, peer) {
+  constructor(me, peer, pendingChanges = () => []) {
     this.me = me;
     this.peer = peer;
+    this.#pendingChanges = pendingChanges;
   }
 
   /** Whether a first page of messages is loaded. */
@@ -100,39 +106,9 @@ export class Conversation {
     return this.isBlocked ? 0 : this.readState.unread((after, to) => this.#countPeer(after, to));
   }
 
-  /** The newest message, for the list. @returns {Preview | undefined} */
+  /** The newest message, as stored. @returns {Preview | undefined} */
   get preview() {
     return this.#window.at(this.#lastSeq) ?? this.#preview;
-  }
-
-  /**
-   * The conversation as a row, with what frames have changed since. It contains only read marks the
-   * server has confirmed.
-   * @returns {StableRow}
-   */
-  get row() {
-    const { preview } = this;
-    return {
-      cursor: "",
-      peer: this.peer,
-      last_seq: this.#lastSeq,
-      last: preview
-        ? {
-            sender: preview.from,
-            content: preview.text,
-            timestamp: new Date(preview.at).toISOString(),
-            ...(preview.deleted && { deleted: true }),
-          }
-        : null,
-      revision: this.#revision,
-      unread: this.unread,
-      muted: this.isMuted,
-      blocked: this.isBlocked,
-      gone: this.isPeerDeleted,
-      peer_read_seq: this.readState.peerRead,
-      peer_delivered_seq: this.readState.peerDelivered,
-      my_read_seq: this.readState.confirmed,
-    };
   }
 
   /**
@@ -181,13 +157,32 @@ export class Conversation {
   }
 
   /**
-   * The messages to show, in order: the window, then the user's own stored messages that arrived
-   * ahead of others. The user has seen those already, so they never disappear.
+   * The messages to show, in order, with pending changes: the window, then the user's own stored
+   * messages that arrived ahead of others. The user has seen those already, so they never
+   * disappear.
    * @returns {readonly Message[]}
    */
   messages() {
     const own = this.#window.ahead.filter((message) => message.from === this.me);
-    return own.length === 0 ? this.#window.messages : [...this.#window.messages, ...own];
+    const all = own.length === 0 ? this.#window.messages : [...this.#window.messages, ...own];
+    const changes = this.#pendingChanges();
+    return changes.length === 0 ? all : all.map((message) => withChanges(message, changes, this.me));
+  }
+
+  /**
+   * A loaded message as it is shown, with pending changes.
+   * @param {number} seq
+   * @returns {Message | undefined}
+   */
+  message(seq) {
+    const message = this.#window.at(seq);
+    return message && withChanges(message, this.#pendingChanges(), this.me);
+  }
+
+  /** The newest message as the list shows it, with pending changes. @returns {Preview | undefined} */
+  get shownPreview() {
+    const { preview, lastSeq: seq } = this;
+    return preview && withChanges({ ...preview, seq }, this.#pendingChanges(), this.me);
   }
 
   /**

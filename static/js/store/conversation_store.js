@@ -7,7 +7,7 @@ import { nameKey } from "../util/names.js";
 import { Conversation } from "./conversation.js";
 
 /** @import { Row } from "../sync/api.js" */
-/** @import { PendingMessage } from "../sync/outbox.js" */
+/** @import { PendingMessage } from "./pending.js" */
 /** @import { Message, Preview, StableRow } from "./conversation.js" */
 
 /** @typedef {{ peer: string, preview: Preview | undefined, pending: PendingMessage | undefined, unread: number, conversation: Conversation }} ListEntry */
@@ -74,7 +74,10 @@ export class ConversationStore extends Emitter {
   getOrCreate(peer) {
     const key = nameKey(peer);
     let conversation = this.#conversations.get(key);
-    if (!conversation) this.#conversations.set(key, (conversation = new Conversation(this.#me, peer)));
+    if (!conversation) {
+      conversation = new Conversation(this.#me, peer, () => this.#outbox.changesOf(peer));
+      this.#conversations.set(key, conversation);
+    }
     return conversation;
   }
 
@@ -104,7 +107,7 @@ export class ConversationStore extends Emitter {
     /** @type {(ListEntry & { at: number })[]} */
     const entries = [];
     for (const [key, conversation] of this.#conversations) {
-      const { peer, preview, unread } = conversation;
+      const { peer, shownPreview: preview, unread } = conversation;
       const pending = newest.get(key);
       if (!preview && !pending) continue;
       entries.push({ peer, preview, pending, unread, conversation, at: Math.max(preview?.at ?? 0, pending?.at ?? 0) });

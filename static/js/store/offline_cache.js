@@ -232,7 +232,7 @@ export class OfflineCache {
       range?.first === before?.first && range?.last === before?.last && range?.revision === before?.revision;
     return [
       ...(isSame ? [] : [{ store: "messages", key, value: { epoch, ...page } }]),
-      { store: "rows", key, value: { epoch, row: conversation.row, read: conversation.myRead, held: range } },
+      { store: "rows", key, value: { epoch, row: toRow(conversation), read: conversation.myRead, held: range } },
     ];
   }
 
@@ -286,6 +286,35 @@ export class OfflineCache {
     if (messages.length === 0) return;
     await this.#database.write(this.#records(conversation, { messages, complete: messages[0]?.seq === 1, revision }));
   }
+}
+
+/**
+ * A conversation as a row, with what frames have changed since. It contains only read marks that
+ * the server has confirmed.
+ * @param {Conversation} conversation
+ * @returns {StableRow}
+ */
+export function toRow({ preview, peer, lastSeq, revision, unread, isMuted, isBlocked, isPeerDeleted, readState }) {
+  const last = preview && {
+    sender: preview.from,
+    content: preview.text,
+    timestamp: new Date(preview.at).toISOString(),
+    ...(preview.deleted && { deleted: true }),
+  };
+  return {
+    cursor: "",
+    peer,
+    last_seq: lastSeq,
+    last: last ?? null,
+    revision,
+    unread,
+    muted: isMuted,
+    blocked: isBlocked,
+    gone: isPeerDeleted,
+    peer_read_seq: readState.peerRead,
+    peer_delivered_seq: readState.peerDelivered,
+    my_read_seq: readState.confirmed,
+  };
 }
 
 /** @param {CachedRow} record */

@@ -303,7 +303,7 @@ export class ConversationLoader extends Emitter {
       this.emit("contradicted");
       return false;
     }
-    for (const { ref, from } of page.messages) if (ref && from === this.#me) this.#outbox.remove(ref);
+    for (const { ref, from, seq } of page.messages) if (ref && from === this.#me) this.#outbox.acknowledge(ref, seq);
     conversation.load(page.messages, page.complete, page.revision ?? 0);
     this.#unverified.add(conversation);
     if (conversation.isTooFarBehind) conversation.unload();
@@ -324,7 +324,7 @@ export class ConversationLoader extends Emitter {
         continue;
       }
       if (read) conversation.readState.raisePeer({ read: message.seq });
-      if (message.ref) this.#outbox.remove(message.ref);
+      if (message.ref) this.#outbox.acknowledge(message.ref, message.seq);
     }
     return page.map(({ message }) => message);
   }

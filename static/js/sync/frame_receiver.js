@@ -47,12 +47,15 @@ export class FrameReceiver extends Emitter {
           toMessage({ ...frame, sender: frame.from, receiver: frame.to, content: frame.message }, this.#me),
         );
       case "changed":
-        return this.#receiveMessage(toMessage(frame.message, this.#me), "change");
+        this.#receiveMessage(toMessage(frame.message, this.#me), "change");
+        if (frame.ref) this.#outbox.remove(frame.ref); // after the change, so that it stays on screen
+        return;
       case "ack":
         return this.#receiveAck(frame);
       case "error":
         if (frame.ref) this.#outbox.reject(frame.ref, frame.code, frame.retry_after);
         else if (frame.code === "rate_limited") this.emit("limited", frame.retry_after ?? 1);
+        else if (frame.code === "bad_request") this.#outbox.rejectChangesInFlight(frame.code);
         return;
       case "delivered":
         return this.#conversations.update(frame.peer, (each) => each.readState.raisePeer({ delivered: frame.seq }));
@@ -78,7 +81,7 @@ export class FrameReceiver extends Emitter {
     const { seq, at, id, ref } = message;
     const peer = isMine ? message.to : message.from;
     if (this.#conversations.getOrCreate(peer).differs({ seq, at, id })) this.emit("contradicted");
-    if (ref) this.#outbox.remove(ref);
+    if (ref) this.#outbox.acknowledge(ref, seq);
     if (!isMine && apply === "receive") this.#people.presence.stoppedTyping(peer);
     if (!this.#conversations.receive(peer, message, apply)) return;
     const conversation = this.#conversations.getOrCreate(peer);
@@ -88,9 +91,11 @@ export class FrameReceiver extends Emitter {
 
   /** @param {Frame} ack */
   #receiveAck({ ref, id, seq, timestamp, peer }) {
-    const pending = this.#outbox.remove(ref);
+    const pending = this.#outbox.acknowledge(ref, seq);
     if (!pending) return;
-    this.#receiveMessage({ seq, id, from: this.#me, to: peer, text: pending.text, at: Date.parse(timestamp), ref });
+    const { text, replyTo } = pending;
+    const at = Date.parse(timestamp);
+    this.#receiveMessage({ seq, id, from: this.#me, to: peer, text, at, ref, ...(replyTo && { replyTo }) });
   }
 
   /**

@@ -1,109 +1,73 @@
 /**
- * Messages not acknowledged yet. Each keeps its `ref` across lost connections and reloads and is
- * resent in order until the server acknowledges it; the server stores a ref once.
+ * Messages not acknowledged yet, and changes to messages not answered yet. Each keeps its `ref`
+ * across lost connections and reloads and is resent in order until the server answers it; the
+ * server stores a ref once.
  */
 
+import { isChange, newRef, PendingRecords } from "../store/pending.js";
 import { Emitter } from "../util/emitter.js";
 import { nameKey } from "../util/names.js";
+import { Pacer } from "./pacer.js";
 
-/**
- * @typedef {object} PendingMessage
- * @property {string} ref
- * @property {string} peer
- * @property {string} text
- * @property {number} at milliseconds since 1970, unique within an outbox so that messages sort
- * @property {"sending" | "failed"} state
- * @property {string} [code] the error code of a failed message
- */
+/** @import { Pending, PendingChange, PendingMessage, PendingStore } from "../store/pending.js" */
+/** @import { Pace, Timers } from "./pacer.js" */
 
-/** Persists pending messages by ref. @typedef {import("../store/offline_store.js").RecordStore<PendingMessage>} PendingMessageStore */
+/** An own or received message: its `seq`, or, while that is 0 or absent, the `ref` of a pending one. @typedef {{ seq?: number, ref?: string }} Target */
+
+/** A change that the server rejected; the message is again as before. @typedef {{ peer: string, seq: number, type: PendingChange["type"], code: string }} RejectedChange */
 
 /** This many messages of maximum length still fit into browser storage. */
 const LIMIT = 200;
 /** Error codes after which a retry can succeed. */
 const RETRYABLE = new Set(["rate_limited", "busy", "restarting"]);
-const RETRY_MS = 1_000;
-/** The slowest pace after repeated `rate_limited` errors. */
-const SLOWEST_MS = 8_000;
-
-/**
- * How fast messages are sent. It stays below the server's default limit (a burst of 20, then 5/s),
- * because the server closes the sockets of clients that exceed it too often.
- * @typedef {{ atOnce: number, everyMs: number }} Pace
- */
 
 /** @type {Pace} */
 const PACE = { atOnce: 15, everyMs: 250 };
 
 /**
- * - `changed`: a message to this peer was added, changed or removed
- * - `removed`: the message with this ref was stored or discarded
+ * - `changed`: a message or change to this peer was added, changed or removed
+ * - `removed`: the message or change with this ref was stored or discarded
+ * - `rejected`: the server rejected a change
  * - `limited`: `limitedFor` changed
- * @extends {Emitter<{ changed: string, removed: string, limited: number }>}
+ * @extends {Emitter<{ changed: string, removed: string, rejected: RejectedChange, limited: number }>}
  */
 export class Outbox extends Emitter {
-  /** @type {Map<string, PendingMessage>} by ref, in order of writing */
-  #pending = new Map();
-  /** The number of running loads. */
-  #loads = 0;
+  #pending;
+  /** @type {Set<string>} refs that this or another page may have sent */
+  #perhapsStored = new Set();
   /**
-   * @type {Map<string, string>} sent on the current socket, not acknowledged: ref to the peer's name key
+   * @type {Map<string, string>} sent on the current socket, not answered: ref to the peer's name key
    */
   #inFlight = new Map();
-  /** @type {((pending: PendingMessage) => boolean) | undefined} defined while connected */
+  /** @type {((pending: Pending) => boolean) | undefined} defined while connected */
   #send;
-  /** @type {unknown} set while the server's retry delay runs */
-  #retryTimer;
-  /** @type {unknown} set while the pace forbids sending */
-  #paceTimer;
-  #store;
-  #timers;
-  #now;
-  /** @type {Pace | undefined} */
-  #pace;
-  /** Messages that may be sent now, as of `#countedAt`. */
-  #credits = 0;
-  #countedAt = 0;
-  #everyMs = 0;
-  /**
-   * After a retryable error, one message is in flight at a time: sent together, a later one could
-   * be stored before an earlier one.
-   */
-  #isOneAtATime = false;
-  #limitedFor = 0;
-  #lastAt = 0;
+  #pacer;
 
   /**
-   * @param {PendingMessageStore} store
+   * @param {PendingStore} store
    * @param {object} [options]
-   * @param {{ setTimeout: (run: () => void, ms: number) => unknown, clearTimeout: (id: any) => void }} [options.timers]
+   * @param {Timers} [options.timers]
    * @param {() => number} [options.now] a monotonic clock in milliseconds
    * @param {Pace | null} [options.pace] null sends everything at once, for servers without a limit
    */
   constructor(store, { timers = globalThis, now = () => performance.now(), pace = PACE } = {}) {
     super();
-    this.#store = store;
-    this.#timers = timers;
-    this.#now = now;
-    this.#pace = pace ?? undefined;
-    this.#credits = pace?.atOnce ?? 0;
-    this.#everyMs = pace?.everyMs ?? 0;
-    this.#countedAt = now();
+    this.#pending = new PendingRecords(store);
+    this.#pacer = new Pacer(pace, timers, now);
+    this.#pacer.on("ready", () => this.#sendNext());
+    this.#pacer.on("limited", (seconds) => this.emit("limited", seconds));
   }
 
-  /** Loads the messages that earlier pages or other tabs stored. */
+  /** Loads what earlier pages or other tabs stored. */
   async load() {
-    this.#loads++;
-    const stored = await this.#store.load();
-    this.#loads--;
-    const all = [...stored, ...this.#pending.values()].toSorted((a, b) => a.at - b.at);
-    this.#pending = new Map(all.map((pending) => [pending.ref, pending]));
-    this.#lastAt = Math.max(this.#lastAt, all.at(-1)?.at ?? 0);
-    for (const peer of new Set(all.map((pending) => pending.peer))) this.emit("changed", peer);
+    for (const { ref, peer, state } of await this.#pending.load()) {
+      if (state !== "failed") this.#perhapsStored.add(ref);
+      this.emit("changed", peer);
+    }
     this.#sendNext();
   }
 
-  /** The number of unacknowledged messages. */
+  /** The number of unacknowledged messages and unanswered changes. */
   get size() {
     return this.#pending.size;
   }
@@ -113,17 +77,17 @@ export class Outbox extends Emitter {
    * accepts them.
    */
   get limitedFor() {
-    return this.#limitedFor;
+    return this.#pacer.limitedFor;
   }
 
   /** Whether unsent messages are lost when the page closes. */
   get isVolatile() {
-    return this.#store.isVolatile === true;
+    return this.#pending.isVolatile;
   }
 
   /** The newest unacknowledged message to each peer, by name key. */
   newest() {
-    return new Map([...this.#pending.values()].map((pending) => [nameKey(pending.peer), pending]));
+    return new Map(this.#pending.messages().map((pending) => [nameKey(pending.peer), pending]));
   }
 
   /**
@@ -132,7 +96,16 @@ export class Outbox extends Emitter {
    */
   to(peer) {
     const key = nameKey(peer);
-    return [...this.#pending.values()].filter((pending) => nameKey(pending.peer) === key);
+    return this.#pending.messages().filter((pending) => nameKey(pending.peer) === key);
+  }
+
+  /**
+   * The unanswered changes to stored messages of a conversation, in order.
+   * @param {string} peer
+   */
+  changesOf(peer) {
+    const key = nameKey(peer);
+    return this.#pending.changes(({ seq, peer: name }) => seq > 0 && nameKey(name) === key);
   }
 
   /**
@@ -140,46 +113,95 @@ export class Outbox extends Emitter {
    * caller keeps the text then.
    * @param {string} peer
    * @param {string} text
+   * @param {{ replyTo?: number | undefined }} [options] replyTo: the seq of the message that it answers
    */
-  add(peer, text) {
+  add(peer, text, { replyTo } = {}) {
     if (this.#pending.size >= LIMIT) return undefined;
-    this.#lastAt = Math.max(Date.now(), this.#lastAt + 1);
     /** @type {PendingMessage} */
-    const pending = { ref: newRef(), peer, text, at: this.#lastAt, state: "sending" };
+    const pending = {
+      ref: newRef(),
+      peer,
+      text,
+      at: this.#pending.nextAt(),
+      state: "sending",
+      ...(replyTo && { replyTo }),
+    };
     this.#save(pending);
     this.#sendNext();
     return pending;
   }
 
   /**
+   * Replaces the text of an own message, stored or pending. It is shown at once. Returns false when
+   * the outbox is full.
+   * @param {string} peer
+   * @param {Target} message
+   * @param {string} text
+   */
+  edit(peer, message, text) {
+    return this.#change("edit", peer, message, text);
+  }
+
+  /**
+   * Deletes an own message, stored or pending. Returns as `edit`.
+   * @param {string} peer
+   * @param {Target} message
+   */
+  delete(peer, message) {
+    return this.#change("delete", peer, message, "");
+  }
+
+  /**
+   * Reacts to a stored message. Returns as `edit`.
+   * @param {string} peer
+   * @param {{ seq: number }} message
+   * @param {string} emoji replaces an earlier one; "" removes it
+   */
+  react(peer, message, emoji) {
+    return this.#change("react", peer, message, emoji);
+  }
+
+  /**
    * Resends everything in order on a new socket. `send` returns whether the socket accepted the
-   * message.
-   * @param {(pending: PendingMessage) => boolean} send
+   * message or change.
+   * @param {(pending: Pending) => boolean} send
    */
   connected(send) {
     this.#send = send;
     this.#inFlight.clear();
-    this.#cancelRetry();
+    this.#pacer.cancelRetry();
     this.#sendNext();
   }
 
-  /** The socket closed; the outcome of the messages sent on it is unknown. */
+  /** The socket closed; the outcome of what was sent on it is unknown. */
   disconnected() {
     this.#send = undefined;
     this.#inFlight.clear();
   }
 
   /**
-   * The server has stored the message, or the user discards it. Returns it, or undefined when it is
-   * not pending.
+   * The server has stored the message with this number. Returns it, or undefined when it is not
+   * pending.
+   * @param {string} ref
+   * @param {number} seq
+   */
+  acknowledge(ref, seq) {
+    for (const { target: _, ...change } of this.#pending.changes((each) => each.target === ref))
+      this.#save({ ...change, seq });
+    const pending = this.remove(ref);
+    this.#sendNext(); // changes that waited for the number
+    return pending && !isChange(pending) ? pending : undefined;
+  }
+
+  /**
+   * The server has stored the message or change, or the user discards it. Returns it, or undefined
+   * when it is not pending.
    * @param {string} ref
    */
   remove(ref) {
-    const pending = this.#pending.get(ref);
-    // A running load may have read it before another tab removed it.
-    if (pending || this.#loads > 0) this.#store.remove(ref);
+    const pending = this.#pending.remove(ref);
     if (!pending) return undefined;
-    this.#pending.delete(ref);
+    this.#perhapsStored.delete(ref);
     this.#inFlight.delete(ref);
     this.emit("removed", ref);
     this.emit("changed", pending.peer);
@@ -189,8 +211,8 @@ export class Outbox extends Emitter {
   }
 
   /**
-   * The server rejected the message. After a retryable error it is sent again, and later ones wait
-   * to keep the order.
+   * The server rejected the message or change. After a retryable error it is sent again, and later
+   * ones wait to keep the order. Another rejected change is dropped.
    * @param {string} ref
    * @param {string} code
    * @param {number} [retryAfter] in seconds
@@ -200,24 +222,30 @@ export class Outbox extends Emitter {
     if (!pending) return;
     this.#inFlight.delete(ref);
     if (!RETRYABLE.has(code)) {
+      if (isChange(pending)) {
+        const { peer, seq, type } = pending;
+        this.remove(ref);
+        this.emit("rejected", { peer, seq, type, code });
+        return;
+      }
+      this.#perhapsStored.delete(ref);
       this.#save({ ...pending, state: "failed", code });
       this.#restorePace();
+      // Nothing is stored that they could change.
+      for (const { type, text, ref: change } of this.#pending.changes(({ target }) => target === ref)) {
+        this.remove(change);
+        if (type === "delete") this.remove(ref);
+        else this.#save({ ...pending, text, state: "failed", code });
+      }
       this.#sendNext();
       return;
     }
-    this.#isOneAtATime = true;
-    this.#cancelRetry();
-    const wait = retryAfter === undefined ? RETRY_MS : retryAfter * 1000;
-    this.#retryTimer = this.#timers.setTimeout(() => {
-      this.#cancelRetry();
-      this.#sendNext();
-    }, wait);
-    if (code !== "rate_limited") return;
-    // Other tabs and devices send too, or the server's limit is lower: slow down until all are
-    // sent.
-    this.#everyMs = Math.min(SLOWEST_MS, this.#everyMs * 2);
-    this.#credits = Math.min(1, this.#credits);
-    this.#setLimit(wait / 1000);
+    this.#pacer.rejected(code, retryAfter);
+  }
+
+  /** An older server rejected a frame that it does not know; it does not say which. @param {string} code */
+  rejectChangesInFlight(code) {
+    for (const { ref } of this.#pending.changes((each) => this.#inFlight.has(each.ref))) this.reject(ref, code);
   }
 
   /**
@@ -229,108 +257,81 @@ export class Outbox extends Emitter {
     if (pending?.state !== "failed") return;
     const { code, ...rest } = pending;
     // The server has a different text under this ref, so this one needs a new ref.
-    if (code === "ref_reused") {
-      this.remove(ref);
-      this.#save({ ...rest, ref: newRef(), state: "sending" });
-    } else {
-      this.#save({ ...rest, state: "sending" });
-    }
+    if (code === "ref_reused") return this.#replace(pending, pending.text);
+    this.#save({ ...rest, state: "sending" });
     this.#sendNext();
-  }
-
-  /** Sends at full pace again once no message waits to be sent; failed ones wait for the user. */
-  #restorePace() {
-    for (const { state } of this.#pending.values()) if (state === "sending") return;
-    this.#isOneAtATime = false;
-    this.#everyMs = this.#pace?.everyMs ?? 0;
   }
 
   /** Deletes everything, here and in the store, at sign-out. */
   wipe() {
-    this.#pending.clear();
+    this.#pending.wipe();
     this.#inFlight.clear();
-    this.#cancelRetry();
-    this.#store.wipe();
+    this.#pacer.cancelRetry();
   }
 
-  /** @param {PendingMessage} pending */
+  /**
+   * @param {PendingChange["type"]} type
+   * @param {string} peer
+   * @param {Target} message
+   * @param {string} text
+   */
+  #change(type, peer, { seq = 0, ref: target = "" }, text) {
+    // An unsent change is superseded by a later one of its kind, and by a deletion.
+    for (const each of this.#pending.changesOf(peer, { seq, target }))
+      if ((type === "delete" || each.type === type) && !this.#inFlight.has(each.ref)) this.remove(each.ref);
+    const pending = seq > 0 ? undefined : this.#pending.get(target);
+    if (pending && !isChange(pending) && !this.#perhapsStored.has(target)) {
+      if (type === "delete") this.remove(target);
+      else this.#replace(pending, text);
+      return true;
+    }
+    if (this.#pending.size >= LIMIT) return false;
+    const of = seq > 0 ? { seq } : { seq, target };
+    this.#save({ ref: newRef(), peer, type, ...of, text, at: this.#pending.nextAt(), state: "changing" });
+    this.#sendNext();
+    return true;
+  }
+
+  /**
+   * Changes the text of a message that no server has. The new ref keeps other tabs, which may have
+   * loaded it, from sending both texts under one.
+   * @param {PendingMessage} pending
+   * @param {string} text
+   */
+  #replace({ ref, peer, at, replyTo }, text) {
+    this.#save({ ref: newRef(), peer, text, at, state: "sending", ...(replyTo && { replyTo }) });
+    this.#pending.sort(); // into its old place
+    this.remove(ref);
+  }
+
+  /** Sends at full pace again once nothing waits to be sent; failed messages wait for the user. */
+  #restorePace() {
+    for (const { state } of this.#pending.all()) if (state !== "failed") return;
+    this.#pacer.restore();
+  }
+
+  /** @param {Pending} pending */
   #save(pending) {
-    this.#pending.set(pending.ref, pending);
-    this.#store.put(pending.ref, pending);
+    this.#pending.save(pending);
     this.emit("changed", pending.peer);
   }
 
-  #cancelRetry() {
-    if (this.#retryTimer !== undefined) this.#timers.clearTimeout(this.#retryTimer);
-    this.#retryTimer = undefined;
-    this.#setLimit(0);
-  }
-
-  /** @param {number} seconds */
-  #setLimit(seconds) {
-    if (seconds === this.#limitedFor) return;
-    this.#limitedFor = seconds;
-    this.emit("limited", seconds);
-  }
-
   #sendNext() {
-    if (!this.#send || this.#retryTimer !== undefined || this.#paceTimer !== undefined) return;
-    // One message per conversation at a time: if it were rejected and later ones accepted, the
-    // order would be lost.
-    const busy = new Set(this.#pace ? this.#inFlight.values() : []);
-    for (const pending of this.#pending.values()) {
+    if (!this.#send || this.#pacer.isWaiting) return;
+    // One frame per conversation at a time: if it were rejected and later ones accepted, the order
+    // would be lost.
+    const busy = new Set(this.#pacer.isPaced ? this.#inFlight.values() : []);
+    for (const pending of this.#pending.all()) {
+      const { ref, state } = pending;
       const peerKey = nameKey(pending.peer);
-      if (pending.state !== "sending" || this.#inFlight.has(pending.ref) || busy.has(peerKey)) continue;
-      if ((this.#isOneAtATime && this.#inFlight.size > 0) || !this.#hasCredit() || !this.#send(pending)) return;
-      if (this.#pace) {
-        this.#credits--;
-        busy.add(peerKey);
-      }
-      this.#inFlight.set(pending.ref, peerKey);
+      const waits = state === "failed" || (isChange(pending) && pending.seq === 0);
+      if (waits || this.#inFlight.has(ref) || busy.has(peerKey)) continue;
+      if (this.#pacer.isOneAtATime && this.#inFlight.size > 0) return;
+      if (!this.#pacer.hasCredit() || !this.#send(pending)) return;
+      if (this.#pacer.isPaced) busy.add(peerKey);
+      this.#pacer.sent();
+      this.#perhapsStored.add(ref);
+      this.#inFlight.set(ref, peerKey);
     }
   }
-
-  /** Whether the pace allows another message now; if not, schedules sending for when it does. */
-  #hasCredit() {
-    if (!this.#pace) return true;
-    const now = this.#now();
-    this.#credits = Math.min(this.#pace.atOnce, this.#credits + (now - this.#countedAt) / this.#everyMs);
-    this.#countedAt = now;
-    if (this.#credits >= 1) return true;
-    this.#paceTimer = this.#timers.setTimeout(
-      () => {
-        this.#paceTimer = undefined;
-        this.#sendNext();
-      },
-      Math.ceil((1 - this.#credits) * this.#everyMs),
-    );
-    return false;
-  }
-}
-
-/**
- * Whether a stored record is a pending message. Keys of user `ann.b` also start with the prefix of
- * `ann`; the rest of such a key is not a ref.
- * @param {string} key
- * @param {any} record
- * @returns {record is PendingMessage}
- */
-export function isPendingMessage(key, record) {
-  return (
-    record?.ref === key &&
-    typeof record.peer === "string" &&
-    typeof record.text === "string" &&
-    typeof record.at === "number" &&
-    (record.state === "sending" || record.state === "failed")
-  );
-}
-
-/**
- * A unique id: the time, then 80 random bits. The time comes first because the database indexes
- * refs by sender: random refs would touch a different index page per message. `crypto.randomUUID`
- * is missing on plain http, where chatify must work too.
- */
-function newRef() {
-  const random = Array.from(crypto.getRandomValues(new Uint8Array(10)), (byte) => byte.toString(16).padStart(2, "0"));
-  return Date.now().toString(16).padStart(12, "0") + random.join("");
 }

@@ -3,6 +3,7 @@
  * reconnect or loss fetches what is missing. It does not touch the DOM.
  */
 
+import { toFrame } from "../store/pending.js";
 import { Emitter } from "../util/emitter.js";
 import { Intercepted, Limited } from "./api.js";
 import { ConnectionTrouble } from "./connection_trouble.js";
@@ -126,10 +127,11 @@ export class SyncEngine extends Emitter {
    * Sends a text. Returns false when the outbox is full.
    * @param {string} peer
    * @param {string} text
+   * @param {{ replyTo?: number | undefined }} [options] as for `Outbox.add`
    */
-  write(peer, text) {
+  write(peer, text, options) {
     this.#people.presence.messageSent();
-    const isQueued = this.#outbox.add(this.#conversations.getOrCreate(peer).peer, text) !== undefined;
+    const isQueued = this.#outbox.add(this.#conversations.getOrCreate(peer).peer, text, options) !== undefined;
     if (isQueued) this.#conversations.emit("replied", peer);
     return isQueued;
   }
@@ -216,9 +218,7 @@ export class SyncEngine extends Emitter {
   /** Starts sending once the messages of an earlier page are loaded, which are sent first. */
   #connectOutbox() {
     if (!this.#isRestored || this.#connection.state !== "open") return;
-    this.#outbox.connected(({ peer, text, ref }) =>
-      this.#connection.send({ type: "message", to: peer, message: text, ref }),
-    );
+    this.#outbox.connected((pending) => this.#connection.send(toFrame(pending)));
   }
 
   /**

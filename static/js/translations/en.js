@@ -113,6 +113,7 @@ export default {
   error_invalid_text: "This text cannot be sent.",
   error_no_such_user: "There is no user with this name.",
   error_no_such_message: "This message no longer exists.",
+  error_not_yours: "You can only change your own messages.",
   error_too_late: "This message can no longer be changed.",
   error_blocked: "You have blocked this person. Unblock them to send messages.",
   error_wrong_password: "The password is wrong.",

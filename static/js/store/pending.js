@@ -1,0 +1,207 @@
+/** What the outbox holds: messages and changes that the server has not answered. */
+
+import { nameKey } from "../util/names.js";
+
+/** @import { Message } from "./conversation.js" */
+
+/**
+ * @typedef {object} PendingMessage
+ * @property {string} ref
+ * @property {string} peer
+ * @property {string} text
+ * @property {number} at milliseconds since 1970, unique within an outbox so that messages sort
+ * @property {"sending" | "failed"} state
+ * @property {string} [code] the error code of a failed message
+ * @property {number} [replyTo] the seq of the message it answers
+ */
+
+/**
+ * @typedef {object} PendingChange
+ * @property {string} ref
+ * @property {string} peer
+ * @property {"edit" | "delete" | "react"} type
+ * @property {number} seq of the message; 0 until the ack of the `target`
+ * @property {string} [target] the ref of a message that may be stored, but is not acknowledged
+ * @property {string} text the new text or the emoji; "" deletes a message and removes a reaction
+ * @property {number} at as in a pending message
+ * @property {"changing"} state older versions of the page would send a change as a message, but ignore unknown states
+ */
+
+/** @typedef {PendingMessage | PendingChange} Pending */
+
+/** Persists them by ref. @typedef {import("./offline_store.js").RecordStore<Pending>} PendingStore */
+
+/** @param {Pending} pending @returns {pending is PendingChange} */
+export function isChange(pending) {
+  return pending.state === "changing";
+}
+
+/**
+ * Whether a stored record is a pending message or change. Keys of user `ann.b` also start with the
+ * prefix of `ann`; the rest of such a key is not a ref.
+ * @param {string} key
+ * @param {any} record
+ * @returns {record is Pending}
+ */
+export function isPending(key, record) {
+  return (
+    record?.ref === key &&
+    typeof record.peer === "string" &&
+    typeof record.text === "string" &&
+    typeof record.at === "number" &&
+    (record.state === "sending" ||
+      record.state === "failed" ||
+      (record.state === "changing" && typeof record.type === "string" && typeof record.seq === "number"))
+  );
+}
+
+/** The frame that sends it. @param {Pending} pending @returns {import("../sync/connection.js").Frame} */
+export function toFrame(pending) {
+  const { ref, peer, text } = pending;
+  if (!isChange(pending)) {
+    return { type: "message", to: peer, message: text, ref, ...(pending.replyTo && { reply_to: pending.replyTo }) };
+  }
+  const { type, seq } = pending;
+  return { type, peer, seq, ref, ...(type === "edit" && { message: text }), ...(type === "react" && { emoji: text }) };
+}
+
+/**
+ * A message or preview as it will be once the server has made these changes, flagged as pending if
+ * there are any.
+ * @template {Pick<Message, "seq" | "text" | "deleted" | "editedAt" | "reactions" | "pending">} M
+ * @param {M} message
+ * @param {readonly PendingChange[]} changes in the order they were made
+ * @param {string} me
+ * @returns {M}
+ */
+export function withChanges(message, changes, me) {
+  const own = changes.filter(({ seq }) => seq === message.seq);
+  if (own.length === 0 || message.deleted) return message;
+  const changed = { ...message, pending: /** @type {const} */ (true) };
+  for (const { type, text, at } of own) {
+    if (type === "edit") Object.assign(changed, { text, editedAt: at });
+    else if (type === "delete") Object.assign(changed, { text, deleted: true, reactions: {} });
+    else {
+      const { [me]: _, ...reactions } = changed.reactions ?? {};
+      changed.reactions = text ? { ...reactions, [me]: text } : reactions;
+    }
+  }
+  return changed;
+}
+
+/**
+ * A unique id: the time, then 80 random bits. The time comes first because the database indexes
+ * refs by sender: random refs would touch a different index page per message. `crypto.randomUUID`
+ * is missing on plain http, where chatify must work too.
+ */
+export function newRef() {
+  const random = Array.from(crypto.getRandomValues(new Uint8Array(10)), (byte) => byte.toString(16).padStart(2, "0"));
+  return Date.now().toString(16).padStart(12, "0") + random.join("");
+}
+
+/** The pending messages and changes in the order of writing, persisted. */
+export class PendingRecords {
+  /** @type {Map<string, Pending>} by ref */
+  #records = new Map();
+  #store;
+  /** The number of running loads. */
+  #loads = 0;
+  #lastAt = 0;
+
+  /** @param {PendingStore} store */
+  constructor(store) {
+    this.#store = store;
+  }
+
+  /** Loads what earlier pages or other tabs stored. Resolves to the records that are new here. */
+  async load() {
+    this.#loads++;
+    const stored = await this.#store.load();
+    this.#loads--;
+    const loaded = stored.filter(({ ref }) => !this.#records.has(ref));
+    for (const pending of loaded) this.#records.set(pending.ref, pending);
+    this.sort();
+    this.#lastAt = Math.max(this.#lastAt, this.all().at(-1)?.at ?? 0);
+    return loaded;
+  }
+
+  get size() {
+    return this.#records.size;
+  }
+
+  get isVolatile() {
+    return this.#store.isVolatile === true;
+  }
+
+  /** A time later than that of all records. */
+  nextAt() {
+    return (this.#lastAt = Math.max(Date.now(), this.#lastAt + 1));
+  }
+
+  /** @param {string} ref */
+  get(ref) {
+    return this.#records.get(ref);
+  }
+
+  all() {
+    return [...this.#records.values()];
+  }
+
+  /** The messages, with the text that deferred changes will give them. */
+  messages() {
+    const changes = this.changes(({ target }) => target !== undefined);
+    /** @type {PendingMessage[]} */
+    const messages = [];
+    for (const pending of this.#records.values()) {
+      if (isChange(pending)) continue;
+      const change = changes.findLast(({ target }) => target === pending.ref);
+      if (change?.type !== "delete") messages.push(change ? { ...pending, text: change.text } : pending);
+    }
+    return messages;
+  }
+
+  /** @param {(change: PendingChange) => boolean} isWanted */
+  changes(isWanted) {
+    return this.all()
+      .filter((pending) => isChange(pending))
+      .filter(isWanted);
+  }
+
+  /**
+   * The changes of one message.
+   * @param {string} peer
+   * @param {{ seq: number, target: string }} message its `seq`, or, while that is 0, its ref
+   */
+  changesOf(peer, message) {
+    const key = nameKey(peer);
+    return this.changes(({ seq, target, peer: name }) =>
+      message.seq > 0 ? seq === message.seq && nameKey(name) === key : target === message.target,
+    );
+  }
+
+  /** @param {Pending} pending */
+  save(pending) {
+    this.#records.set(pending.ref, pending);
+    this.#store.put(pending.ref, pending);
+  }
+
+  /** Restores the order after a record was saved that is not the newest. */
+  sort() {
+    this.#records = new Map([...this.#records].toSorted(([, a], [, b]) => a.at - b.at));
+  }
+
+  /** Removes a record and returns it, if there is one. @param {string} ref */
+  remove(ref) {
+    const pending = this.#records.get(ref);
+    // A running load may have read it before another tab removed it.
+    if (pending || this.#loads > 0) this.#store.remove(ref);
+    this.#records.delete(ref);
+    return pending;
+  }
+
+  /** Deletes everything, here and in the store. */
+  wipe() {
+    this.#records.clear();
+    this.#store.wipe();
+  }
+}
