@@ -297,7 +297,8 @@ describe("the page's model", () => {
     wire.greet();
     outbox.reject(outbox.to("BOB")[0]?.ref ?? "", "bad_request");
     server.says("bob", "hi");
-    await chat.sync.resume();
+    void chat.sync.resume();
+    await settled();
     const bob = chat.conversations.getOrCreate("BOB");
     expect(bob.peer).toBe("bob");
     expect(shownMessages(chat, bob, { first: 1, last: Infinity, isAtEnd: true }).map(({ text }) => text)).toEqual([

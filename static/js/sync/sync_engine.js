@@ -9,19 +9,17 @@ import { Intercepted, Limited } from "./api.js";
 import { ConnectionTrouble } from "./connection_trouble.js";
 import { ConversationLoader } from "./conversation_loader.js";
 import { FrameReceiver } from "./frame_receiver.js";
+import { ListSync } from "./list_sync.js";
 
-/** @import { Row } from "./api.js" */
 /** @import { State } from "./connection.js" */
 /** @import { Conversation } from "../store/conversation.js" */
-/** @typedef {{ from: string, text: string, seq: number }} MissedMessage */
+/** @typedef {import("./list_sync.js").MissedMessage} MissedMessage */
 
 /**
  * Frames from two pods may overtake each other, so a gap often closes by itself within this time.
  */
 const GAP_MS = 250;
 const RETRY_MS = 1_000;
-/** Rows of the list read again after a loss. The others are read again when they are shown. */
-const REREAD_MAX = 200;
 /** Signing in to a captive portal takes longer than a reconnect. */
 const INTERCEPTED_MS = 5_000;
 
@@ -36,8 +34,6 @@ export class SyncEngine extends Emitter {
   /** @type {Promise<void> | undefined} */
   #resuming;
   #resumesAgain = false;
-  /** Whether frames were lost, so that any row of the list may have changed. */
-  #isListStale = false;
   /** @type {Set<Conversation>} conversations that may lack messages */
   #gaps = new Set();
   /** @type {any} */
@@ -48,12 +44,6 @@ export class SyncEngine extends Emitter {
   #marksTimer;
   /** @type {string | undefined} of the loaded data */
   #epoch;
-  /** Whether the server's epoch differs from that of the loaded data. */
-  #isDistrusting = false;
-  /**
-   * @type {Map<Conversation, number>} last seqs of conversations from the cache, or of an earlier epoch, until the server confirms them
-   */
-  #cachedSeqs = new Map();
   /** @type {Promise<void>} loading of what this browser has stored */
   #restoring = Promise.resolve();
   #isRestored = true;
@@ -65,6 +55,7 @@ export class SyncEngine extends Emitter {
   #conversations;
   #people;
   #cache;
+  #list;
   #trouble;
 
   /**
@@ -84,6 +75,9 @@ export class SyncEngine extends Emitter {
     this.loader.on("failed", ({ error, needsRetry }) => this.#requestFailed(error, needsRetry));
     this.loader.on("gap", (conversation) => this.#resumeSoon(conversation));
     this.loader.on("contradicted", () => this.#startOver());
+    this.#list = new ListSync(parts);
+    this.#list.on("missed", (message) => this.emit("missed", message));
+    this.#list.on("contradicted", () => this.#startOver());
     this.#trouble = new ConnectionTrouble(me, parts);
     this.#trouble.on("changed", () => this.emitSoon("connection"));
     // HTTP still works, so new messages can be read.
@@ -94,7 +88,7 @@ export class SyncEngine extends Emitter {
     receiver.on("unlisted", ({ peer }) => void this.loader.loadRow(peer));
     receiver.on("contradicted", () => this.#startOver());
     receiver.on("sync", () => {
-      this.#isListStale = true;
+      this.#list.isStale = true;
       void this.resume();
     });
     receiver.on("limited", (seconds) => this.#frameRejected(seconds));
@@ -162,7 +156,7 @@ export class SyncEngine extends Emitter {
     this.#gapTimer = undefined;
     this.#resuming = this.#resumeOnce()
       .catch((error) => {
-        this.#isListStale = true;
+        this.#list.isStale = true;
         this.#requestFailed(error, true);
       })
       .finally(() => {
@@ -178,11 +172,11 @@ export class SyncEngine extends Emitter {
   #receiveHello({ epoch, version }) {
     this.emit("hello", version);
     this.#people.presence.connected();
-    if (this.#epoch !== undefined && this.#epoch !== epoch) this.#distrust();
+    if (this.#epoch !== undefined && this.#epoch !== epoch) this.#list.distrust();
     this.#epoch = epoch;
-    if (this.#isRestored && !this.#isDistrusting) this.#cache?.setEpoch(epoch);
+    if (this.#isRestored && !this.#list.isDistrusting) this.#cache?.setEpoch(epoch);
     this.loader.markUnverified(this.#conversations.all());
-    this.#isListStale = true;
+    this.#list.isStale = true;
     this.#connectOutbox();
     void this.resume();
   }
@@ -235,102 +229,20 @@ export class SyncEngine extends Emitter {
   }
 
   async #resumeOnce() {
-    const { isListLoaded, listedCount } = this.#conversations;
-    const rereads = isListLoaded && this.#isListStale;
-    this.#isListStale = false;
-    const all = this.#conversations.all();
-    /**
-     * What was loaded before the request. A lower answer means that the database was rolled back.
-     */
-    const contiguous = new Map(all.map((conversation) => [conversation, conversation.contiguousSeq]));
-    const known = new Map(all.map((conversation) => [conversation, conversation.lastSeq]));
-    const newest = Math.max(0, ...all.map(({ preview }) => preview?.at ?? 0));
     const epoch = this.#epoch;
-    const reportsMissed = isListLoaded || this.#isDistrusting;
-    /** @type {Set<Conversation>} */
-    const listed = new Set();
-    /** @type {string | undefined} */
-    let before;
-    let rowsToReread = rereads ? Math.min(listedCount, REREAD_MAX) : 0;
-    for (;;) {
-      const [{ rows, isLast }] = await Promise.all([
-        this.loader.listPage(before, before !== undefined && rowsToReread > 0 ? rowsToReread : undefined),
-        this.#identityCheck,
-        this.#restoring,
-      ]);
-      if (this.#connection.state === "ended") return;
+    const listed = await this.#list.read(async (before, limit) => {
+      const [page] = await Promise.all([this.loader.listPage(before, limit), this.#identityCheck, this.#restoring]);
+      if (this.#connection.state === "ended") return undefined;
       this.#trouble.answered();
-      for (const [conversation, seq] of this.#cachedSeqs) {
-        contiguous.set(conversation, seq);
-        known.set(conversation, seq);
-      }
-      if (rows.some((row) => this.#contradicts(row, contiguous))) return this.#startOver();
-      const last = rows.at(-1);
-      rowsToReread -= rows.length;
-      // Newest first: if the last row of the page has no new message, the following pages have none
-      // either.
-      const hasMoreNew = isListLoaded && last && last.last_seq > this.#conversations.getOrCreate(last.peer).lastSeq;
-      const isMore = !isLast && last && (hasMoreNew || rowsToReread > 0);
-      for (const row of rows) {
-        const isNew = row.last_seq > this.#conversations.getOrCreate(row.peer).lastSeq;
-        listed.add(this.#people.applyRow(row));
-        if (isNew && reportsMissed) this.#reportMissed(row, newest);
-      }
-      if (!isListLoaded) this.#conversations.addPage(rows, isLast);
-      if (!isMore) {
-        if (rereads) this.#conversations.reread(listed, { isLast, cursor: last?.cursor ?? before });
-        this.#dropAbsent(listed, known, isLast ? 0 : Date.parse(last?.last?.timestamp ?? ""));
-        break;
-      }
-      before = last.cursor;
-    }
-    if (this.#isDistrusting && epoch !== undefined && epoch === this.#epoch) {
-      this.#isDistrusting = false;
+      return page;
+    });
+    if (!listed) return;
+    if (this.#list.isDistrusting && epoch !== undefined && epoch === this.#epoch) {
+      this.#list.isDistrusting = false;
       void this.#cache?.adopt(epoch);
     }
     await Promise.all([this.loader.fillGaps(listed), this.loader.refreshOpen(), this.loader.loadUnlistedUnread()]);
     this.#sendUnsavedMarks();
-  }
-
-  /**
-   * Whether a row contradicts the loaded data: it ends earlier, or with a different message.
-   * @param {Row} row
-   * @param {Map<Conversation, number>} contiguous contiguous seqs before the request
-   */
-  #contradicts({ peer, last, last_seq: seq }, contiguous) {
-    const conversation = this.#conversations.getOrCreate(peer);
-    if (seq < (contiguous.get(conversation) ?? 0)) return true;
-    if (!last) return false;
-    const at = Date.parse(last.timestamp);
-    // After a change of epoch the text may be the only difference.
-    return conversation.differs({ seq, at, ...(this.#isDistrusting && { from: last.sender, text: last.content }) });
-  }
-
-  /**
-   * @param {Row} row of a conversation with messages this page has not received
-   * @param {number} newest timestamp received so far; an older message was merely not listed before, for example because its sender was blocked
-   */
-  #reportMissed({ peer, last, last_seq: seq }, newest) {
-    if (last?.sender !== peer || last.deleted || Date.parse(last.timestamp) <= newest) return;
-    if (this.#conversations.getOrCreate(peer).unread > 0) this.emit("missed", { seq, from: peer, text: last.content });
-  }
-
-  /**
-   * Drops conversations the server no longer lists although it listed older ones: both users were
-   * deleted. Drops unlisted conversations from the cache too, until the server lists them.
-   * @param {Set<Conversation>} listed those in the server's response
-   * @param {Map<Conversation, number>} known last seqs before the request
-   * @param {number} since the response contains everything newer than this
-   */
-  #dropAbsent(listed, known, since) {
-    for (const conversation of this.#conversations.all()) {
-      const { preview, lastSeq, peer } = conversation;
-      if (listed.has(conversation) || !preview || lastSeq !== known.get(conversation)) continue;
-      if (preview.at <= since && !this.#cachedSeqs.has(conversation)) continue;
-      this.#conversations.drop(conversation);
-      this.#cache?.drop(peer);
-    }
-    this.#cachedSeqs.clear();
   }
 
   /** @param {Conversation} conversation that may lack messages */
@@ -365,26 +277,12 @@ export class SyncEngine extends Emitter {
     for (const { row, read } of usesCache ? cached.records : []) {
       const conversation = this.#conversations.applyRow(row);
       conversation.readState.read(read);
-      this.#cachedSeqs.set(conversation, row.last_seq);
+      this.#list.addCached(conversation);
     }
     const isOther = cached?.epoch !== undefined && this.#epoch !== undefined && cached.epoch !== this.#epoch;
-    if (usesCache && isOther) this.#distrust();
+    if (usesCache && isOther) this.#list.distrust();
     else if (this.#epoch !== undefined) this.#cache?.setEpoch(this.#epoch);
     if (usesCache) this.#epoch ??= cached.epoch;
-  }
-
-  /**
-   * The database may have been rolled back: treats the loaded data as a cache until the server
-   * confirms it.
-   */
-  #distrust() {
-    this.#isDistrusting = true;
-    for (const conversation of this.#conversations.all()) {
-      if (conversation.distrust()) this.#cache?.drop(conversation.peer);
-      if (conversation.lastSeq > 0) this.#cachedSeqs.set(conversation, conversation.lastSeq);
-    }
-    this.#conversations.forgetList();
-    this.#people.forget();
   }
 
   /**
@@ -392,11 +290,7 @@ export class SyncEngine extends Emitter {
    * reloads.
    */
   #startOver() {
-    this.#isDistrusting = false;
-    this.#cachedSeqs.clear();
-    this.#conversations.clear();
-    this.#people.forget();
-    this.#cache?.forget();
+    this.#list.clear();
     if (this.#epoch !== undefined) this.#cache?.setEpoch(this.#epoch);
     void this.resume();
   }
