@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 
 import type { Page } from "playwright-core";
 
-import { PAGES, withIcons } from "../../tools/icons.ts";
+import { ACTION_ICONS, actionIcons, PAGES, withIcons } from "../../tools/icons.ts";
 import { useBrowser, write } from "../support/browser.ts";
 import { type Person, startApp } from "../support/harness.ts";
 import { until } from "../support/until.ts";
@@ -278,6 +278,11 @@ test("welcomes the first account with an invitation to copy, and shows who signs
   await app.person("Guest");
   await page.waitForSelector('.found .entry[data-name="Guest"]');
   expect(await page.locator(".alone").isVisible()).toBe(false);
+});
+
+test("has the icons of actions on messages, as Lucide draws them", async () => {
+  expect(await actionIcons()).toContain('id="icon-trash-2"');
+  expect(await Bun.file(ACTION_ICONS).text()).toBe(await actionIcons());
 });
 
 test.each(PAGES)("has the icons that it uses, as Lucide draws them: %s", async (file) => {

@@ -224,7 +224,7 @@ test("works by keyboard, and returns the focus", async () => {
   const page = await enter(FEW_UNREAD);
   await until("the composer has the focus", async () => (await focused(page)) === "textarea");
   const press = (key: string) => page.keyboard.press(key);
-  await press("ArrowUp");
+  await press("Alt+ArrowUp");
   expect(await focused(page)).toStartWith("Message 60");
   const announced = await page.locator(".message:focus").getAttribute("aria-label");
   expect(announced).toMatch(/^p00003: Message 60 of .* \d?\d:\d\d$/);

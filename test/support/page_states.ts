@@ -77,6 +77,24 @@ const openMenu = async (page: Page) => {
   await page.waitForSelector("#menu .sound:enabled", { state: "attached" });
 };
 
+/** Moves the pointer over a message until its bar is shown: it loads, and quotes that load move the message. */
+const showBar = async (page: Page, message: string) => {
+  const text = page.locator(`${message} .text`).last();
+  let x = 0;
+  await until("the bar is shown", async () => {
+    await text.hover({ position: { x: 2 + (x++ % 2), y: 4 } });
+    return page.locator(message).last().locator(".message-bar").isVisible();
+  });
+  return text;
+};
+
+/** Opens the menu of a message. */
+const openMessageMenu = async (page: Page, message = ".message:not(.mine)") => {
+  const text = await showBar(page, message);
+  await text.click({ button: "right" });
+  await page.waitForSelector(".message-menu");
+};
+
 export const STATES: readonly State[] = [
   { name: "login", path: "/login", shows: "#username" },
   {
@@ -325,6 +343,57 @@ export const STATES: readonly State[] = [
     act: (page) => page.click("chat-header .more"),
   },
   {
+    name: "message, bar",
+    user: "Ann",
+    path: "/#Bob",
+    shows: ".message-bar",
+    reloaded: ".message",
+    act: (page) => showBar(page, ".message"),
+  },
+  {
+    name: "message, menu",
+    user: "Ann",
+    path: "/#Bob",
+    shows: ".message-menu:popover-open",
+    reloaded: ".message",
+    act: (page) => openMessageMenu(page),
+  },
+  {
+    name: "message, reply",
+    user: "Ann",
+    path: "/#Bob",
+    shows: ".reference",
+    reloaded: ".message",
+    act: async (page) => {
+      await openMessageMenu(page);
+      await page.locator(".message-menu .row").first().click();
+    },
+  },
+  {
+    name: "message, edit",
+    user: "Ann",
+    path: "/#Bob",
+    shows: ".reference",
+    reloaded: ".message",
+    act: async (page) => {
+      await page.waitForSelector(".message.mine");
+      await page.press("textarea", "ArrowUp");
+    },
+  },
+  {
+    name: "message, deletion that can be undone",
+    user: "Petros",
+    path: "/#Petros",
+    shows: ".toast button",
+    reloaded: "message-composer",
+    act: async (page) => {
+      await page.fill("textarea", "a note");
+      await page.click("message-composer .send");
+      await openMessageMenu(page, ".message:not(.deleted)");
+      await page.click(".message-menu .danger");
+    },
+  },
+  {
     name: "block confirmation",
     user: "Ann",
     path: "/#Bob",
@@ -451,6 +520,13 @@ async function populate(app: TestApp, ann: Person): Promise<Tab> {
     await mine.send("Bob", text);
     await tab.send("Ann", text);
   }
+  tab.say({ type: "react", peer: "Ann", seq: 2, emoji: "👍", ref: "page-states-1" });
+  for (const [seq, emoji] of [
+    [2, "❤️"],
+    [3, "😂"],
+  ])
+    mine.say({ type: "react", peer: "Bob", seq, emoji, ref: `page-states-${emoji}-${seq}`.replace(/[^\w-]/g, "") });
+  tab.say({ to: "Ann", message: "That one, yes", reply_to: 2 });
   await mine.send("Blocked", "please stop, see https://example.org and `let a`");
   await gone!.post("/me/delete", { password: PASSWORD });
   for (const name of ["Blocked", LONG_BLOCKED]) await ann.post("/blocks", { name, blocked: true });

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { ERRORS } from "../../src/errors.ts";
 import accountEl from "../../static/js/translations/account_el.js";
 import accountEn from "../../static/js/translations/account_en.js";
+import actionsEl from "../../static/js/translations/actions_el.js";
+import actionsEn from "../../static/js/translations/actions_en.js";
 import commonEl from "../../static/js/translations/el.js";
 import commonEn from "../../static/js/translations/en.js";
 import { hue, initials, nameKey } from "../../static/js/util/names.js";
@@ -19,8 +21,8 @@ import {
   waitText,
 } from "../../static/js/util/translate.js";
 
-const en = { ...commonEn, ...accountEn };
-const el = { ...commonEl, ...accountEl };
+const en = { ...commonEn, ...accountEn, ...actionsEn };
+const el = { ...commonEl, ...accountEl, ...actionsEl };
 
 const root = join(import.meta.dir, "../../static");
 const files = (end: string) =>
@@ -51,6 +53,7 @@ describe("the translations", () => {
   test("have the same keys, values and plural forms in every language", () => {
     expect(Object.keys(commonEl)).toEqual(Object.keys(commonEn));
     expect(Object.keys(accountEl)).toEqual(Object.keys(accountEn));
+    expect(Object.keys(actionsEl)).toEqual(Object.keys(actionsEn));
     const values = (entry: unknown) => [...new Set(JSON.stringify(entry).match(/\{\w+\}/g) ?? [])].toSorted();
     for (const [key, entry] of Object.entries(en)) {
       const greek = el[key as keyof typeof el];

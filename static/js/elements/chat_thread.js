@@ -64,6 +64,7 @@ export class ChatThread extends HTMLElement {
     find(this, ".jump").addEventListener("click", () => this.toEnd());
     this.#list.addEventListener("click", (event) => this.#onClick(event));
     this.#list.addEventListener("keydown", (event) => this.#onKey(event));
+    this.#list.addEventListener("extras", () => this.render());
   }
 
   /** @param {string} peer */
@@ -117,13 +118,12 @@ export class ChatThread extends HTMLElement {
     focusMessage([...this.#list.querySelectorAll(".message")].at(-1));
   }
 
-  #focusFirst() {
-    const conversation = this.#conversation;
-    if (!conversation) return;
-    this.#virtualWindow.to(conversation.firstSeq, conversation.contiguousSeq);
+  /** Shows a loaded message and focuses it. @param {number | undefined} seq */
+  showMessage(seq = 0) {
+    this.#virtualWindow.to(seq, this.#conversation?.contiguousSeq ?? 0);
     this.#isAtEnd = false;
     this.render();
-    focusMessage(this.#list.querySelector(".message"));
+    focusMessage(this.#list.querySelector(`[data-seq="${seq}"]`));
   }
 
   render() {
@@ -339,7 +339,7 @@ export class ChatThread extends HTMLElement {
     if (target === undefined) return;
     event.preventDefault();
     if (event.key === "Escape") event.stopPropagation(); // otherwise it would go back two steps
-    if (target === "first") this.#focusFirst();
+    if (target === "first") this.showMessage(this.#conversation?.firstSeq);
     else if (target === "last") this.focusLast();
     else if (target === "composer") this.dispatchEvent(new Event("focus-composer"));
     else focusMessage(target);

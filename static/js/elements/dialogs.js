@@ -2,15 +2,15 @@
 
 import { fileUrl } from "../util/dom.js";
 
-/** @type {Promise<unknown> | undefined} */
-let style;
+/** @type {Map<string, Promise<unknown>>} by file name */
+const styles = new Map();
 
 /**
  * Shows a dialog, unless another one opened meanwhile; closing it removes it and restores the focus.
  * @param {HTMLDialogElement} dialog
  */
 export async function openDialog(dialog) {
-  await loadStyle();
+  await loadStyle("dialogs.css");
   if (document.querySelector("dialog[open]")) return;
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
@@ -29,13 +29,20 @@ export function make(tag, text = "") {
   return element;
 }
 
-function loadStyle() {
-  style ??= new Promise((resolve) => {
-    const link = document.createElement("link");
-    link.rel = "stylesheet";
-    link.href = fileUrl("css/dialogs.css");
-    for (const event of ["load", "error"]) link.addEventListener(event, resolve);
-    document.head.append(link);
-  });
+/**
+ * Loads a style once. Resolves also when that fails.
+ * @param {string} name of the file in `css/`
+ */
+export function loadStyle(name) {
+  const style =
+    styles.get(name) ??
+    new Promise((resolve) => {
+      const link = document.createElement("link");
+      link.rel = "stylesheet";
+      link.href = fileUrl(`css/${name}`);
+      for (const event of ["load", "error"]) link.addEventListener(event, resolve);
+      document.head.append(link);
+    });
+  styles.set(name, style);
   return style;
 }

@@ -2,6 +2,7 @@
 
 import { safeLocalStorage, SINGLE_KEYS } from "../store/browser_storage.js";
 import { t } from "../util/translate.js";
+import { ready } from "./action_parts.js";
 import { make, openDialog } from "./dialogs.js";
 
 /** @import { TranslationKey } from "../util/translate.js" */
@@ -10,7 +11,11 @@ import { make, openDialog } from "./dialogs.js";
 const KEYS = [
   [["/", "Ctrl K"], "search"],
   [["↑", "↓"], "keys_move"],
-  [["↑"], "keys_read"],
+  [["Alt ↑"], "keys_read"],
+  [["Enter"], "keys_menu"],
+  [["←", "→"], "keys_within"],
+  [["↑"], "keys_edit"],
+  [["Ctrl Z"], "keys_undo"],
   [["Home", "End"], "keys_ends"],
   [["Esc"], "keys_back"],
   [["Enter", "Ctrl Enter"], "keys_send"],
@@ -20,6 +25,7 @@ const KEYS = [
 
 /** Opens the dialog; closing it restores the focus. */
 export async function openKeys() {
+  await ready;
   const title = make("h2", t("keys_title"));
   title.id = "keys-title";
   title.tabIndex = -1;

@@ -106,6 +106,6 @@ export function showPerson(element, name, chat, content = "") {
  * The part of a text that fits an entry; more would cost layout time and be cut off.
  * @param {string} text
  */
-function oneLine(text) {
+export function oneLine(text) {
   return text.slice(0, 120).replace(/`{3,}|\s+/gu, " ");
 }

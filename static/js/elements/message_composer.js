@@ -7,14 +7,24 @@ import { nameKey } from "../util/names.js";
 import { errorText, t, waitText } from "../util/translate.js";
 
 /**
+ * A reply or an edit, which replaces what sending does. `text` is that of the edited message,
+ * `submit` returns whether the outbox accepted the new one, and `end` is called when another
+ * conversation is shown.
+ * @typedef {{ text?: string, submit: (text: string) => boolean, end: () => void }} Mode
+ */
+
+/**
  * - `sent`: a message was added to the outbox
- * - `focus-messages`: ArrowUp in the empty field, which moves to the messages
+ * - `edit-last`: ArrowUp in the empty field
+ * - `focus-messages`: Alt+ArrowUp, which moves to the messages
  */
 export class MessageComposer extends HTMLElement {
   /** @type {import("../chat_model.js").Chat | undefined} */
   #chat;
   /** @type {string | undefined} */
   #peer;
+  /** @type {Mode | undefined} */
+  #mode;
   /** @type {HTMLTextAreaElement} */
   #text = find(this, "textarea");
   /** @type {HTMLButtonElement} */
@@ -38,9 +48,9 @@ export class MessageComposer extends HTMLElement {
     });
     this.#text.addEventListener("input", () => this.#onInput());
     this.#text.addEventListener("keydown", (event) => {
-      if (event.key === "ArrowUp" && this.#text.value === "") {
+      if (event.key === "ArrowUp" && (event.altKey || this.#text.value === "")) {
         event.preventDefault();
-        this.dispatchEvent(new Event("focus-messages"));
+        this.dispatchEvent(new Event(event.altKey ? "focus-messages" : "edit-last"));
       }
       const sends = event.ctrlKey || event.metaKey || !(event.shiftKey || isTouch());
       if (event.key !== "Enter" || !sends) return;
@@ -54,8 +64,19 @@ export class MessageComposer extends HTMLElement {
   /** @param {string | undefined} peer */
   show(peer) {
     if (peer === this.#peer) return;
+    this.#mode?.end();
     this.#peer = peer;
     this.#showDraft();
+  }
+
+  /** Starts a reply or an edit; undefined ends it. @param {Mode | undefined} mode */
+  use(mode) {
+    const wasEdit = this.#mode?.text !== undefined;
+    this.#mode = mode;
+    if (mode?.text !== undefined) {
+      this.#text.value = mode.text;
+      this.render();
+    } else if (wasEdit) this.#showDraft();
   }
 
   focusText() {
@@ -97,6 +118,7 @@ export class MessageComposer extends HTMLElement {
   }
 
   #showDraft() {
+    if (this.#mode?.text !== undefined) return;
     const drafts = this.#chat?.drafts;
     const peer = this.#peer ?? "";
     const { value: before, selectionStart, selectionEnd } = this.#text;
@@ -113,17 +135,20 @@ export class MessageComposer extends HTMLElement {
   #onInput() {
     this.#fit();
     this.#validate();
+    if (this.#mode?.text !== undefined) return;
     if (this.#peer !== undefined) this.#chat?.drafts.write(this.#peer, this.#text.value);
     if (this.#peer !== undefined && !isBlank(this.#text.value)) this.#chat?.people.presence.sendTyping(this.#peer);
   }
 
   #submit() {
     const text = sanitizeMessage(this.#text.value);
-    if (isBlank(text) || !this.#validate() || this.#peer === undefined) return;
-    if (!this.#chat?.sync.write(this.#peer, text)) {
+    const isEdit = this.#mode?.text !== undefined;
+    if ((isBlank(text) && !isEdit) || !this.#validate() || !this.#chat || this.#peer === undefined) return;
+    if (!(this.#mode ? this.#mode.submit(text) : this.#chat.sync.write(this.#peer, text))) {
       this.#showError("outbox_full", t("outbox_full"));
       return;
     }
+    if (isEdit) return;
     this.#text.value = "";
     this.#onInput();
     this.#chat.drafts.flush(); // otherwise a reload would restore the sent text

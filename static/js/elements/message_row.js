@@ -1,6 +1,6 @@
 /** The rows of a thread: messages, which the keyboard can focus, and the dividers between them. */
 
-import { cloneTemplate, find, setText, setTick } from "../util/dom.js";
+import { cloneTemplate, find, importAgain, setText, setTick } from "../util/dom.js";
 import { textParts } from "../util/message_text.js";
 import { clock, dayText, fullTime, timeRevision } from "../util/time.js";
 import { errorText, language, t } from "../util/translate.js";
@@ -8,8 +8,15 @@ import { errorText, language, t } from "../util/translate.js";
 /** @import { Item, ShownMessage } from "./thread_items.js" */
 /** @import { Part } from "../util/message_text.js" */
 
-/** What each row shows. @type {WeakMap<HTMLElement, { key: string, text: string }>} */
+/** What each row shows. @type {WeakMap<HTMLElement, { key: string, text: string, extra: string }>} */
 const rendered = new WeakMap();
+
+/**
+ * Renders quotes and reactions; loaded with the first of them.
+ * @type {typeof import("./message_extras.js") | undefined}
+ */
+let extras;
+let isLoadingExtras = false;
 
 /** @param {Item<ShownMessage>} item */
 export function makeRow(item) {
@@ -29,14 +36,17 @@ export function updateRow(row, item) {
     return;
   }
   const { message, first, last } = item;
-  const { seq, tick, at, code, from, mine, editedAt, deleted } = message;
+  const { seq, tick, at, code, from, mine, editedAt, deleted, replyTo, reactions, ref = "" } = message;
   const text = deleted ? t("message_deleted") : message.text;
-  const key = [language(), timeRevision(), seq, tick, code, at, first, last, editedAt, deleted].join(" ");
+  const key = [language(), timeRevision(), seq, tick, code, at, first, last, editedAt, deleted, ref].join(" ");
+  const hasExtras = !deleted && (replyTo !== undefined || reactions !== undefined);
+  const extra = hasExtras ? JSON.stringify([reactions, message.answered, extras !== undefined]) : "";
   const before = rendered.get(row);
   // Unchanged, as most rows of a long thread are.
-  if (before?.key === key && before.text === text) return;
-  rendered.set(row, { key, text });
+  if (before?.key === key && before.text === text && before.extra === extra) return;
+  rendered.set(row, { key, text, extra });
   row.dataset.seq = String(seq);
+  row.dataset.ref = ref;
   row.classList.toggle("mine", mine);
   row.classList.toggle("emoji", item.emoji);
   row.classList.toggle("deleted", deleted === true);
@@ -50,9 +60,26 @@ export function updateRow(row, item) {
   row.classList.toggle("edited", isEdited);
   setText(time, isEdited ? `${clock(at)} · ${t("edited")}` : clock(at));
   time.dateTime = new Date(at).toISOString();
-  find(row, ".bubble").title = fullTime(at);
+  find(row, ".bubble").title = isEdited ? `${fullTime(at)} (${t("edited")} ${fullTime(editedAt)})` : fullTime(at);
   setTick(row, tick);
   showFailure(row, message);
+  if (extras) extras.showExtras(row, message);
+  else if (hasExtras && !isLoadingExtras) void loadExtras(row);
+}
+
+/**
+ * Loads what renders quotes and reactions, and has the thread rendered again.
+ * @param {HTMLElement} row
+ */
+async function loadExtras(row) {
+  isLoadingExtras = true;
+  const load = importAgain(() => import("./message_extras.js"), "elements/message_extras.js");
+  const module = await load.catch(() => undefined);
+  isLoadingExtras = false;
+  await module?.ready.catch(() => {});
+  if (!module) return; // no network: the next rendering tries again
+  extras = module;
+  row.dispatchEvent(new Event("extras", { bubbles: true }));
 }
 
 /**
@@ -112,7 +139,10 @@ function link({ text, href = "" }) {
  */
 export function focusMessage(message) {
   if (!(message instanceof HTMLElement)) return;
-  const texts = [".author", ".text", "time", ".state"].map((part) => find(message, part).textContent.trim());
+  const texts = [".author", ".quote", ".text", "time", ".state", ".reactions"].map((selector) => {
+    const part = message.querySelector(selector);
+    return (part?.getAttribute("aria-label") ?? part?.textContent ?? "").trim();
+  });
   message.tabIndex = -1;
   message.setAttribute("aria-label", texts.filter(Boolean).join(" "));
   message.addEventListener("blur", () => message.removeAttribute("aria-label"), { once: true });

@@ -10,6 +10,7 @@ import { dayKey } from "../util/time.js";
 /**
  * A message to render, stored or pending.
  * @typedef {object} ShownMessage
+ * @property {string} me the user
  * @property {string} key
  * @property {string} from
  * @property {boolean} mine
@@ -20,6 +21,9 @@ import { dayKey } from "../util/time.js";
  * @property {number} seq 0 while pending
  * @property {import("../util/dom.js").Tick | undefined} tick
  * @property {string} [ref] of a pending message
+ * @property {number | undefined} [replyTo] the seq of the message that it answers
+ * @property {import("../store/conversation.js").Message | undefined} [answered] that message, if it is loaded
+ * @property {Record<string, string> | undefined} [reactions] one emoji per user
  * @property {string | undefined} [code] the error code of a failed message
  */
 
@@ -102,9 +106,10 @@ export function shownMessages({ me, outbox }, conversation, { first, last, isAtE
     .messages()
     .slice(Math.max(0, first - firstSeq), end)
     .map((message) => {
-      const { seq, ref, from, text, at, editedAt, deleted } = message;
+      const { seq, ref, from, text, at, editedAt, deleted, replyTo, reactions } = message;
       const mine = from === me;
       return {
+        me,
         key: (mine && ref) || `#${seq}`, // a peer may choose a ref that the user's message has too
         from,
         mine,
@@ -113,12 +118,16 @@ export function shownMessages({ me, outbox }, conversation, { first, last, isAtE
         editedAt,
         deleted,
         seq,
+        replyTo,
+        answered: replyTo ? conversation.message(replyTo) : undefined,
+        reactions,
         tick: mine ? tickOf(conversation, message) : undefined,
       };
     });
   if (!isAtEnd) return stored;
-  const pending = outbox.to(peer).map(({ ref, text, at, state, code }) => {
-    return { key: ref, from: me, mine: true, text, at, seq: 0, tick: state, ref, code };
+  const pending = outbox.to(peer).map(({ ref, text, at, state, code, replyTo }) => {
+    const answered = replyTo ? conversation.message(replyTo) : undefined;
+    return { me, key: ref, from: me, mine: true, text, at, seq: 0, tick: state, ref, code, replyTo, answered };
   });
   return [...stored, ...pending];
 }

@@ -138,7 +138,7 @@ export default {
   // The keys
   keys_title: "Keyboard shortcuts",
   keys_move: "Move up or down in lists",
-  keys_read: "From the empty message field to the messages",
+  keys_read: "From the message field to the messages",
   keys_ends: "First or last message",
   keys_back: "Go back",
   keys_send: "Send",

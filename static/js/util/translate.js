@@ -2,7 +2,7 @@
  * Translates the page's texts, which are in `translations/`. Only the chosen language is loaded.
  */
 
-/** @typedef {keyof (typeof import("../translations/en.js"))["default"] | keyof (typeof import("../translations/account_en.js"))["default"]} TranslationKey */
+/** @typedef {keyof (typeof import("../translations/en.js"))["default"] | keyof (typeof import("../translations/account_en.js"))["default"] | keyof (typeof import("../translations/actions_en.js"))["default"]} TranslationKey */
 /** @typedef {"en" | "el"} Language */
 /** @typedef {string | { one: string, other: string }} Translation plural forms where the count matters */
 
@@ -49,6 +49,18 @@ export function chooseLanguage(chosen, preferred) {
 export function addTranslations(more) {
   files.en.push(more.en);
   files.el.push(more.el);
+}
+
+/**
+ * As `addTranslations`, while a language is in use. Resolves when they can be used.
+ * @param {Record<Language, File>} more
+ */
+export async function extendTranslations(more) {
+  addTranslations(more);
+  const added = Object.entries(loaded).map(async ([tag, table]) =>
+    Object.assign(table, (await more[/** @type {Language} */ (tag)]()).default),
+  );
+  await Promise.all(added);
 }
 
 /**

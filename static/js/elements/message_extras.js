@@ -1,0 +1,131 @@
+/** The quote above a reply, and the reactions below a message. Loaded with the first of them. */
+
+import { find, setText } from "../util/dom.js";
+import { t } from "../util/translate.js";
+import { ready } from "./action_parts.js";
+import { oneLine } from "./list_entry.js";
+import { focusMessage } from "./message_row.js";
+
+/** @import { Message } from "../store/conversation.js" */
+/** @import { ShownMessage } from "./thread_items.js" */
+
+/**
+ * What a row asks for, as the detail of a bubbling `act` event: to react with an emoji ("" removes
+ * it), to go to the message with this seq, or to load it for its quote.
+ * @typedef {{ react: string } | { jump: number } | { quote: number }} Act
+ */
+
+export { ready };
+
+/**
+ * Shows the quote and the reactions of a message, or removes them.
+ * @param {HTMLElement} row
+ * @param {ShownMessage} message
+ */
+export function showExtras(row, { me, replyTo, answered, reactions = {}, deleted }) {
+  const quote = /** @type {HTMLElement | null} */ (row.querySelector(".quote"));
+  if (replyTo === undefined || deleted) quote?.remove();
+  else showQuote(quote ?? makeQuote(row), { me, replyTo, answered });
+  showReactions(row, me, deleted ? {} : reactions);
+}
+
+/**
+ * @param {HTMLElement} row
+ */
+function makeQuote(row) {
+  const quote = makeButton("quote");
+  quote.dir = "auto";
+  const [prefix, line] = [document.createElement("span"), document.createElement("span")];
+  prefix.className = "visually-hidden";
+  line.className = "line";
+  quote.append(prefix, document.createElement("b"), " ", line);
+  quote.addEventListener("click", () => act(row, { jump: Number(quote.dataset.seq) }));
+  find(row, ".text").before(quote);
+  return quote;
+}
+
+/**
+ * @param {HTMLElement} quote
+ * @param {{ me: string, replyTo: number, answered: Message | undefined }} reply
+ */
+function showQuote(quote, { me, replyTo, answered }) {
+  const isNew = quote.dataset.seq !== String(replyTo);
+  quote.dataset.seq = String(replyTo);
+  if (answered) fillQuote(quote, answered, me);
+  else if (isNew) act(quote, { quote: replyTo });
+}
+
+/**
+ * @param {HTMLElement} quote
+ * @param {Message} answered the quoted message
+ * @param {string} me
+ */
+export function fillQuote(quote, answered, me) {
+  const name = answered.from === me ? t("from_me") : answered.from;
+  const text = answered.deleted ? t("message_deleted") : oneLine(answered.text);
+  setText(find(quote, ".visually-hidden"), `${t("reply")}: `);
+  setText(find(quote, "b"), name);
+  setText(find(quote, ".line"), text);
+  quote.classList.toggle("gone", answered.deleted === true);
+}
+
+/**
+ * @param {HTMLElement} row
+ * @param {string} me
+ * @param {Record<string, string>} reactions
+ */
+function showReactions(row, me, reactions) {
+  /** @type {Map<string, string[]>} names by emoji */
+  const names = new Map();
+  for (const [name, emoji] of Object.entries(reactions)) names.set(emoji, [...(names.get(emoji) ?? []), name]);
+  let list = /** @type {HTMLElement | null} */ (row.querySelector(".reactions"));
+  const hadFocus = list?.contains(document.activeElement) === true;
+  if (names.size === 0) {
+    list?.remove();
+    if (hadFocus) focusMessage(row);
+    return;
+  }
+  if (!list) {
+    list = document.createElement("div");
+    list.className = "reactions";
+    list.setAttribute("role", "group");
+    find(row, ".bubble").after(list);
+  }
+  const chips = [...names].map(([emoji, who]) => {
+    const isMine = who.includes(me);
+    const chip = makeButton("reaction");
+    chip.setAttribute("aria-pressed", String(isMine));
+    chip.setAttribute("aria-label", `${emoji} ${who.map((name) => (name === me ? t("from_me") : name)).join(", ")}`);
+    chip.title = chip.getAttribute("aria-label") ?? "";
+    chip.textContent = who.length > 1 ? `${emoji} ${who.length}` : emoji;
+    chip.addEventListener("click", () => act(row, { react: isMine ? "" : emoji }));
+    return chip;
+  });
+  list.setAttribute(
+    "aria-label",
+    t("reactions", { list: chips.map((chip) => chip.getAttribute("aria-label")).join("; ") }),
+  );
+  list.replaceChildren(...chips);
+  if (hadFocus) focusMessage(row);
+}
+
+/**
+ * A button that arrow keys reach from the focused row, so that Tab does not stop at each.
+ * @param {string} className
+ */
+function makeButton(className) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = className;
+  button.tabIndex = -1;
+  return button;
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {Act} detail
+ */
+function act(element, detail) {
+  // A microtask later, because a row is filled before it is in the document.
+  queueMicrotask(() => element.dispatchEvent(new CustomEvent("act", { bubbles: true, detail })));
+}

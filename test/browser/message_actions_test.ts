@@ -1,0 +1,236 @@
+/** Acting on messages in the page: reactions, replies, edits and deletions. On two pods. */
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+
+import type { Page } from "playwright-core";
+
+import { draft, localhost, shows, texts, useBrowser, write } from "../support/browser.ts";
+import { migratedDatabase, type Person, startApp } from "../support/harness.ts";
+import { until } from "../support/until.ts";
+
+setDefaultTimeout(60_000);
+
+const chat = useBrowser(async () => {
+  const database = await migratedDatabase();
+  const [one, two] = await Promise.all([startApp({ database }), startApp({ database })]);
+  const stop = () => Promise.all([one.stop(), two.stop()]);
+  return { url: one.url, one, two, stop };
+});
+
+/** Two users with their pages open on two pods. */
+async function pair(first: string, second: string): Promise<[Page, Page, Person, Person]> {
+  const [ann, bob] = (await chat.server.one.people(first, second)) as [Person, Person];
+  const there = localhost(chat.server.two.url);
+  return [await chat.open(ann, `/#${second}`), await chat.open(bob, `/#${first}`, { url: there }), ann, bob];
+}
+
+const row = (page: Page, text: string) => page.locator(".message", { hasText: text }).first();
+const MENU = ".message-menu";
+
+/** Opens the menu of a message with the right button and chooses an item. */
+async function choose(page: Page, text: string, item: string): Promise<void> {
+  await row(page, text).locator(".text").hover();
+  await page.waitForSelector(".message-bar");
+  await row(page, text).locator(".text").click({ button: "right" });
+  await page.locator(`${MENU} button`, { hasText: item }).click();
+  await page.waitForSelector(MENU, { state: "detached" });
+}
+
+const chips = (page: Page, text: string) => row(page, text).locator(".reaction").allTextContents();
+const announced = (page: Page, text: string) =>
+  until(`“${text}” is announced`, async () =>
+    (await page.locator(".announcer p").allTextContents()).some((each) => each.replace(/[\u2068\u2069]/g, "") === text),
+  );
+
+test("reacts, and shows whose reaction it is", async () => {
+  const [annPage, bobPage] = await pair("ma-ann", "ma-bob");
+  await write(annPage, "dinner at eight?");
+  await shows(bobPage, "dinner at eight?");
+  await choose(bobPage, "dinner", "👍");
+  await announced(bobPage, "Reacted with 👍");
+  for (const page of [annPage, bobPage])
+    await until("the reaction is shown", async () => (await chips(page, "dinner")).join() === "👍");
+  expect(await annPage.locator(".reaction").getAttribute("aria-pressed")).toBe("false");
+  expect(await annPage.locator(".reaction").getAttribute("aria-label")).toBe("👍 ma-bob");
+  expect(await bobPage.locator(".reaction").getAttribute("aria-label")).toBe("👍 You");
+
+  await annPage.click(".reaction"); // joins
+  await until("both react", async () => (await chips(bobPage, "dinner")).join() === "👍 2");
+  await choose(bobPage, "dinner", "😂"); // replaces
+  await until("they differ", async () => (await chips(annPage, "dinner")).toSorted().join() === "👍,😂");
+  await bobPage.click('.reaction[aria-pressed="true"]'); // removes
+  await announced(bobPage, "Reaction removed");
+  await until("one is left", async () => (await chips(annPage, "dinner")).join() === "👍");
+  await bobPage.reload();
+  await until("it is stored", async () => (await chips(bobPage, "dinner")).join() === "👍");
+});
+
+test("replies with a quote that leads to its message, however far away", async () => {
+  const [annPage, bobPage, ann, bob] = await pair("mr-ann", "mr-bob");
+  await write(annPage, "where do we meet?\nI forgot");
+  await shows(bobPage, "where do we meet?\nI forgot");
+  await choose(bobPage, "where", "Reply");
+  expect(await bobPage.locator(".reference b").innerText()).toContain("mr-ann");
+  expect(await bobPage.locator(".reference span").innerText()).toBe("where do we meet? I forgot");
+  await bobPage.keyboard.press("Escape");
+  expect(await bobPage.locator(".reference").count()).toBe(0);
+  expect(bobPage.url()).toEndWith("#mr-ann");
+
+  await choose(bobPage, "where", "Reply");
+  await bobPage.keyboard.type("at the gate");
+  await bobPage.keyboard.press("Enter");
+  expect(await bobPage.locator(".reference").count()).toBe(0);
+  const quote = annPage.locator(".quote");
+  await until("the quote is shown", async () => (await quote.allInnerTexts()).join().includes("where do we meet?"));
+  expect(await quote.locator("b").innerText()).toBe("You");
+
+  const sender = await bob.open({ watch: [] });
+  for (let i = 1; i <= 260; i++) await sender.send("mr-ann", `message ${i}`);
+  sender.say({ type: "message", to: "mr-ann", message: "still there?", reply_to: 1, ref: "reply-far-away" });
+  const fresh = await chat.open(ann, "/#mr-bob");
+  await fresh.waitForSelector(".message");
+  if (await fresh.locator(".jump").isVisible()) await fresh.click(".jump");
+  await until("the quoted message is loaded", async () =>
+    (await fresh.locator(".quote .line").allInnerTexts()).join().includes("where do we meet?"),
+  );
+  await fresh.locator(".quote").last().click();
+  await fresh.waitForSelector('.message[data-seq="1"]:focus');
+  expect(await texts(fresh)).toContain("where do we meet?\nI forgot");
+});
+
+test("edits, also offline, and saves once", async () => {
+  const [annPage, bobPage] = await pair("me-ann", "me-bob");
+  await write(annPage, "helo");
+  await write(annPage, "second");
+  await shows(bobPage, "helo", "second");
+  await annPage.fill("textarea", "");
+  await annPage.press("textarea", "ArrowUp");
+  await annPage.waitForSelector(".reference");
+  expect(await draft(annPage)).toBe("second");
+  await annPage.keyboard.press("Escape");
+  expect(await draft(annPage)).toBe("");
+
+  await annPage.fill("textarea", "a draft");
+  await choose(annPage, "helo", "Edit");
+  expect(await draft(annPage)).toBe("helo");
+  await annPage.fill("textarea", "hello");
+  await annPage.press("textarea", "Enter");
+  await announced(annPage, "Message edited");
+  expect(await draft(annPage)).toBe("a draft");
+  for (const page of [annPage, bobPage]) await shows(page, "hello", "second");
+  expect(await row(bobPage, "hello").locator(".bubble").getAttribute("title")).toContain("(edited ");
+
+  await annPage.context().setOffline(true);
+  for (const text of ["2nd", "the second"]) {
+    await annPage.locator(".message").last().locator(".text").click({ button: "right" });
+    await annPage.locator(`${MENU} button`, { hasText: "Edit" }).click();
+    await annPage.fill("textarea", text);
+    await annPage.press("textarea", "Enter");
+    await shows(annPage, "hello", text);
+  }
+  expect(await texts(bobPage)).toEqual(["hello", "second"]);
+  await annPage.context().setOffline(false);
+  await shows(bobPage, "hello", "the second");
+});
+
+test("deletes after five seconds in which it can be undone, or when the page is left", async () => {
+  const [annPage, bobPage] = await pair("md-ann", "md-bob");
+  for (const text of ["one", "two", "three"]) await write(annPage, text);
+  await shows(bobPage, "one", "two", "three");
+  await choose(annPage, "one", "Delete");
+  expect(await row(annPage, "one").locator(".text").isVisible()).toBe(false);
+  await annPage.click(".toast button");
+  await announced(annPage, "Message restored");
+  expect(await row(annPage, "one").locator(".text").isVisible()).toBe(true);
+  await choose(annPage, "two", "Delete");
+  await annPage.keyboard.press("Control+z");
+  expect(await row(annPage, "two").locator(".text").isVisible()).toBe(true);
+
+  await choose(annPage, "two", "Delete");
+  expect(await texts(bobPage)).toEqual(["one", "two", "three"]);
+  await shows(bobPage, "one", "Message deleted", "three");
+  expect(await annPage.locator(".toast").count()).toBe(0);
+
+  await choose(annPage, "three", "Edit"); // an edit to nothing asks
+  await annPage.fill("textarea", "");
+  await annPage.press("textarea", "Enter");
+  await annPage.click(".question .cancel");
+  await annPage.waitForSelector(".question", { state: "detached" });
+  expect(await annPage.locator(".reference").count()).toBe(1);
+  await annPage.press("textarea", "Enter");
+  await annPage.click(".question .confirm");
+  await annPage.waitForSelector(".toast");
+  await annPage.reload();
+  await shows(bobPage, "one", "Message deleted", "Message deleted");
+  await shows(annPage, "one", "Message deleted", "Message deleted");
+});
+
+test("works by keyboard alone", async () => {
+  const [annPage, bobPage] = await pair("mk-ann", "mk-bob");
+  await write(annPage, "first");
+  await write(annPage, "second");
+  await shows(bobPage, "first", "second");
+  const press = async (...keys: string[]) => {
+    for (const key of keys) await bobPage.keyboard.press(key);
+  };
+  await bobPage.focus("textarea");
+  await press("Alt+ArrowUp", "ArrowUp");
+  await bobPage.waitForLoadState("networkidle");
+  await press("Enter");
+  await bobPage.waitForSelector(`${MENU} .quick button:focus`);
+  await press("ArrowRight", "ArrowRight", "Enter");
+  await until("the reaction is shown", async () => (await chips(annPage, "first")).join() === "😂");
+  await bobPage.waitForSelector(".message:focus");
+  expect(await bobPage.locator(".message:focus").getAttribute("data-seq")).toBe("1");
+  await press("ArrowRight");
+  await bobPage.waitForSelector(".reaction:focus");
+  await press("Enter"); // removes it
+  await until("it is removed", async () => (await chips(annPage, "first")).length === 0);
+  await bobPage.waitForSelector(".message:focus");
+  await press("Shift+F10");
+  await bobPage.waitForSelector(`${MENU} :focus`);
+  await press("Escape");
+  await bobPage.waitForSelector('.message[data-seq="1"]:focus');
+  await press("Enter", "ArrowDown", "Enter"); // Reply
+  await bobPage.waitForSelector(".reference");
+  await bobPage.keyboard.type("an answer");
+  await press("Enter");
+  await shows(annPage, "first", "second", "an answer");
+  await press("Alt+ArrowUp", "ArrowRight");
+  await bobPage.waitForSelector(".quote:focus");
+  await press("Enter");
+  await bobPage.waitForSelector('.message[data-seq="1"]:focus');
+  await press("End", "Enter", "End", "Enter"); // Delete
+  await bobPage.waitForSelector(".toast");
+  await shows(annPage, "first", "second", "Message deleted");
+});
+
+test("opens by a long press, not while scrolling", async () => {
+  const [ann] = (await chat.server.one.people("ml-ann", "ml-bob")) as [Person];
+  const page = await chat.open(ann, "/#ml-bob", {
+    hasTouch: true,
+    isMobile: true,
+    viewport: { width: 390, height: 760 },
+  });
+  await page.fill("textarea", "press me https://example.org");
+  await page.click("message-composer .send"); // Enter starts a new line on phones
+  await page.waitForSelector(".message");
+  const client = await page.context().newCDPSession(page);
+  const touch = (type: "touchStart" | "touchMove" | "touchEnd", x = 0, y = 0) =>
+    client.send("Input.dispatchTouchEvent", { type, touchPoints: type === "touchEnd" ? [] : [{ x, y }] });
+  const { x, y } = (await page.locator(".message .text").boundingBox())!;
+  await touch("touchStart", x + 10, y + 10);
+  await page.waitForSelector(MENU);
+  await touch("touchEnd");
+  expect(await page.locator(MENU).isVisible()).toBe(true);
+  const heights = await page.locator(`${MENU} button`).evaluateAll((all) => all.map((each) => each.clientHeight));
+  expect(Math.min(...heights)).toBeGreaterThanOrEqual(44);
+  await page.touchscreen.tap(10, 100);
+  await page.waitForSelector(MENU, { state: "detached" });
+
+  await touch("touchStart", x + 10, y + 10);
+  await touch("touchMove", x + 10, y + 40);
+  await page.waitForTimeout(700); // longer than a long press
+  await touch("touchEnd");
+  expect(await page.locator(MENU).count()).toBe(0);
+});
