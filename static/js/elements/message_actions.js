@@ -87,8 +87,9 @@ export class MessageActions {
     else if ("quote" in act) void this.#loadQuoted(act.quote);
   }
 
-  /** Edits the user's last message. Returns false when there is none on screen. */
+  /** Edits the user's last message. Returns false when there is none near the end. */
   editLast() {
+    this.#thread.toEnd();
     const row = [...this.#list.querySelectorAll(".message.mine")]
       .filter((each) => each instanceof HTMLElement)
       .findLast((each) => !each.matches(".deleted, .removed"));
