@@ -36,15 +36,27 @@ async function bundledScript(directory: string, script: string): Promise<[string
     naming: { entry: "[dir]/[name]-[hash].[ext]", chunk: "[dir]/[name]-[hash].[ext]" },
   });
   const isShared = (file: Bun.BuildArtifact) => file.kind === "chunk" && plainPath(file) === script;
-  // The version in every URL makes the hashes superfluous, and code that loads a file again needs its name.
-  const plain = outputs.filter((file) => !isShared(file));
-  return Promise.all(
-    outputs.map(async (file) => {
-      let code = await file.text();
-      for (const { hash } of plain) code = code.replaceAll(`-${hash}.js"`, '.js"');
-      return [plain.includes(file) ? plainPath(file) : normalized(file), Buffer.from(code)] as [string, Buffer];
+  const built = await Promise.all(outputs.map(async (file) => ({ file, code: await file.text() })));
+  // Bun's hashes depend on the directory. The version in every URL makes them superfluous, except that
+  // shared code needs names: hashes of the code without Bun's.
+  const hashes = new RegExp(outputs.map(({ hash }) => hash).join("|"), "g");
+  const names = new Map(
+    built.map(({ file, code }) => {
+      const name = isShared(file) ? `-${Bun.hash(code.replaceAll(hashes, "")).toString(36)}` : "";
+      return [`-${file.hash}.js`, `${name}.js`];
     }),
   );
+  const renamed = (text: string) => {
+    for (const [from, to] of names) text = text.replaceAll(from, to);
+    return text;
+  };
+  const files = built.map(({ file, code }): [string, Buffer] => [
+    renamed(normalized(file)),
+    Buffer.from(renamed(code)),
+  ]);
+  if (new Set(files.map(([path]) => path)).size < files.length)
+    throw new RangeError(`Cannot bundle ${script}: two of its files have the same name`);
+  return files;
 }
 
 function plainPath(file: Bun.BuildArtifact): string {

@@ -225,8 +225,10 @@ describe("adopt", () => {
     const tables = await everything(url);
     expect(tables.map((row) => (row as [string])[0])).toEqual(
       [
+        "change_refs",
         "conversations",
         "drafts",
+        "frozen_messages",
         "invites",
         "memberships",
         "messages",

@@ -98,9 +98,14 @@ describe("a page", () => {
       cpSync(join(ROOT, "static"), copy, { recursive: true });
       const load = async () => (await Pages.load(copy, "open")).version;
       expect(await load()).toBe(version);
-      for (const name of ["js/chat.js", "css/chat.css", "chat.html"]) {
+      const additions = {
+        "js/chat.js": "globalThis.more = 1;",
+        "css/chat.css": ":root{--more:1}",
+        "chat.html": "more",
+      };
+      for (const [name, more] of Object.entries(additions)) {
         const before = await load();
-        appendFileSync(join(copy, name), "\n");
+        appendFileSync(join(copy, name), more);
         expect(await load()).not.toBe(before);
       }
     } finally {

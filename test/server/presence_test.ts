@@ -4,7 +4,7 @@ import { startApp } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
 /** Presence is slow by design: these tests wait side by side. */
-const SLOW_MS = 20_000;
+const SLOW_MS = 45_000;
 
 test.concurrent(
   "watch returns the current state at once, also of unknown users",

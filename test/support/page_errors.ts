@@ -7,7 +7,7 @@ import type { BrowserContext } from "playwright-core";
 
 /** Logged by the browser itself when the network fails or a form is refused. */
 const EXPECTED =
-  /ERR_(CONNECTION|INTERNET|NETWORK|FAILED|EMPTY|INCOMPLETE|CONTENT_LENGTH)|WebSocket connection|error occurred when fetching the script|status of (401|409|422|503)/;
+  /ERR_(CONNECTION|INTERNET|NETWORK|FAILED|EMPTY|INCOMPLETE|CONTENT_LENGTH)|WebSocket connection|(error occurred|response code \(503\) was received) when fetching the script|status of (401|409|422|503)/;
 
 class PageErrors {
   #errors: string[] = [];
