@@ -77,7 +77,7 @@ $$;
 --
 -- `outcome`: `changed`; `repeated`, when this ref made the change earlier; `unchanged`, when the
 -- message already is as asked; or the code of the error. With the first three, the message follows.
--- `is_shown_to_peer`: the peer does not block the actor.
+-- `is_shown_to_peer`: neither blocks the other.
 --
 -- Volatile, so that each statement sees everything committed before it began, including by the
 -- sessions that held the locks.
@@ -144,8 +144,8 @@ begin
             then 'repeated'
           else 'ref_reused'
         end
-      when message.seq is null then 'no_such_message'
       when change.actor = any(conversation.blocked_by) then 'blocked'
+      when message.seq is null then 'no_such_message'
       -- mutation: own messages only
       when change.kind <> 'react' and message.sender <> change.actor then 'not_yours'
       when message.deleted_at is not null then case when change.kind = 'delete' then 'unchanged' else 'no_such_message' end
@@ -166,7 +166,7 @@ begin
     end if;
 
     if result = 'changed' then
-      if conversation.blocked_by is not null then
+      if conversation.blocked_by is not null then -- by the peer: an actor who blocks got `blocked`
         insert into frozen_messages (
           conversation_id, owner, seq, content, edited_at, deleted_at, sender_reaction, receiver_reaction, revision
         )
@@ -207,7 +207,7 @@ begin
       returning m.* into message;
     end if;
 
-    -- To an actor who has since blocked the peer, the peer's later changes are not shown.
+    -- The peer's later changes are not shown to an actor who has since blocked the peer (`repeated`).
     for frozen in
       select f.*
       from frozen_messages f

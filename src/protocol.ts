@@ -205,7 +205,7 @@ export function helloFrame(username: string, state: { epoch: string; version: st
 /**
  * A message was edited, deleted or reacted to.
  *
- * @param change.message as `/messages` shows it to the receiver of the frame, whose peer is `peer`
+ * @param change.message as `/messages` shows it to the user the frame is for; `peer` is the other
  * @param ref of the frame that asked for the change, for its socket
  */
 export function changedFrame(change: { peer: string; revision: number; message: object }, ref?: string): string {

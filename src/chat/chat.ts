@@ -265,6 +265,6 @@ function recipientsOf({ from, to, blockedByReceiver }: MessageEvent): string[] {
 }
 
 function frameOf({ from, to, message, id, seq, timestamp, replyTo, ref }: MessageEvent): string {
-  if (message === null) return SYNC_FRAME;
+  if (message === null) return SYNC_FRAME; // too large for a packet (`split` in cluster/codec.ts)
   return messageFrame({ from, to, message, id, seq, timestamp, reply_to: replyTo ?? undefined }, ref ?? undefined);
 }

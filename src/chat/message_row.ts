@@ -6,10 +6,14 @@ import type { Message } from "../db/conversations.ts";
  * The JSON object of a message; fields after `seq` only when they apply.
  *
  * @param me the user it is for: a `ref` is shown to its sender only
- * @param options.peeked received messages are shown as read unless peeked at
+ * @param options.marksRead the response marks received messages as read, and so shows them as read
  * @param options.hidesRead one of the two users hides read marks
  */
-export function messageRow(row: Message, me: string, { peeked, hidesRead }: { peeked: boolean; hidesRead: boolean }) {
+export function messageRow(
+  row: Message,
+  me: string,
+  { marksRead = false, hidesRead }: { marksRead?: boolean; hidesRead: boolean },
+) {
   const { sender, receiver, content, timestamp, id, seq, ref, replyTo, editedAt, isDeleted, revision } = row;
   const reactions = {
     ...(row.senderReaction !== null && { [sender]: row.senderReaction }),
@@ -20,7 +24,7 @@ export function messageRow(row: Message, me: string, { peeked, hidesRead }: { pe
     receiver,
     content,
     timestamp,
-    read: receiver === me ? row.read || !peeked : row.read && !hidesRead,
+    read: receiver === me ? row.read || marksRead : row.read && !hidesRead,
     id,
     seq,
     ...(sender === me && ref !== null && !ref.startsWith("~") && { ref }),

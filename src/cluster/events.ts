@@ -10,6 +10,8 @@
 const NAME_MAX_UNITS = 1_000;
 const LIST_MAX = 10_000;
 const MESSAGE_MAX_UNITS = 2 * 4_000;
+/** The original demo's messages may be of any length; longer ones do not fit into a packet. */
+const IMPORTED_MAX_UNITS = 65_536;
 const EMOJI_MAX_UNITS = 64;
 /** Fits into a NOTIFY with room to spare. */
 export const TOKENS_MAX = 200;
@@ -27,6 +29,8 @@ const text: Field<string> = (value) =>
   typeof value === "string" && value.length > 0 && value.length <= MESSAGE_MAX_UNITS ? value : undefined;
 const reaction: Field<string> = (value) =>
   typeof value === "string" && value.length > 0 && value.length <= EMOJI_MAX_UNITS ? value : undefined;
+const importedText: Field<string> = (value) =>
+  typeof value === "string" && value.length <= IMPORTED_MAX_UNITS ? value : undefined;
 const textOrEmpty: Field<string> = (value) => (value === "" ? value : text(value));
 const instant = matching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/);
 const pod = matching(/^[0-9a-f]{32}$/);
@@ -37,7 +41,7 @@ const ref = matching(/^[A-Za-z0-9_-]{8,64}$/);
 const MESSAGE_ROW = {
   sender: name,
   receiver: name,
-  content: textOrEmpty,
+  content: importedText,
   timestamp: instant,
   read: flag,
   id,

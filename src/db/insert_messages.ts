@@ -93,13 +93,13 @@ async function wrongReplies(sql: Sql, replies: readonly NewMessage[]): Promise<S
       select username from users where name_key = t.to_key collate "C" limit 1
     ) u on true
     left join lateral (
-      select last_seq
+      select last_seq, blocked_by
       from conversations
       where low = least(t.sender collate "C", u.username) and high = greatest(t.sender collate "C", u.username)
       limit 1
     ) c on true
-    -- an unknown receiver is another error
-    where u.username is not null and not coalesce(t.reply_to between 1 and c.last_seq, false)
+    -- an unknown receiver and a block are other errors
+    where u.username is not null and (c.blocked_by is null or t.sender <> all(c.blocked_by)) and not coalesce(t.reply_to between 1 and c.last_seq, false)
   `;
   return new Set(rows.map(({ ord }) => replies[ord - 1]));
 }
@@ -234,7 +234,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
 
 /**
  * Sets `blockedByReceiver` on messages stored earlier, and marks as rejected those without
- * a row whose receiver and conversation exist.
+ * a result whose receiver is active and whose conversation exists: the sender's block rejected them.
  */
 async function resolveMissingAndRepeated(
   sql: Sql,
@@ -264,7 +264,7 @@ async function resolveMissingAndRepeated(
     const stored = results[i];
     if (stored) results[i] = { ...stored, blockedByReceiver };
     else {
-      // So the sender's block rejected it, even if that block has ended since.
+      // Even if that block has ended since.
       results[i] = { ...NOTHING_STORED, receiver, timestamp: at, rejectedByBlock: true };
     }
   }

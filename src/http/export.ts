@@ -84,7 +84,7 @@ function splitAt(parts: readonly ExportPart[], most: number): [ExportPart[], Exp
 
 /** As in `/messages`, without `ref` and `revision`, which mean nothing elsewhere. */
 function shown(row: Message, me: Session, hidesRead: boolean) {
-  const options = { peeked: true, hidesRead: hidesRead || me.hidesRead };
+  const options = { hidesRead: hidesRead || me.hidesRead };
   const { ref: _ref, revision: _revision, ...shown } = messageRow(row, me.username, options);
   return shown;
 }

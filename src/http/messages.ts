@@ -72,7 +72,7 @@ export class Messages {
     const read = (pageRequest: PageRequest) =>
       this.#db.run((sql) => messagePage(sql, me.username, peer.username, { ...pageRequest, includeBlocked }));
     const show = (row: Message) =>
-      messageRow(row, me.username, { peeked: peeks, hidesRead: peer.hidesRead || me.hidesRead });
+      messageRow(row, me.username, { marksRead: !peeks && !marksNothing, hidesRead: peer.hidesRead || me.hidesRead });
     const mark = async (rows: readonly Message[]) => {
       // HEAD returns no rows.
       if (request.method !== "HEAD" && !foreign && !marksNothing) await this.#mark(me, peer.username, rows, peeks);

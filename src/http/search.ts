@@ -72,7 +72,7 @@ export class Search {
       searchMessages(db, query, () => request.signal.aborted),
     );
     const show = (row: FoundMessage) => ({
-      ...messageRow(row, me.username, { peeked: true, hidesRead: row.peerHidesRead || me.hidesRead }),
+      ...messageRow(row, me.username, { hidesRead: row.peerHidesRead || me.hidesRead }),
       peer: row.peer,
       cursor: writePosition(row),
     });

@@ -107,6 +107,7 @@ test.concurrent("changed_after lists the changed messages by revision, in pages,
   expect(new Set(all.map(([seq]) => seq))).toEqual(new Set([1, 3, 4]));
   expect(await seqs(`changed_after=${all[0]![1]}&limit=1`)).toEqual([all[1]!]);
   expect(await seqs("changed_after=99")).toEqual([]);
+  expect((await rows(bob, "p-ann", "changed_after=0")).map(({ read }) => read)).toEqual([false, false, false]);
   expect((await listed(bob, "p-ann"))!["unread"]).toBe(4);
   for (const query of ["changed_after=0&after=1", "changed_after=-1", "changed_after=x", "changed_after=0&before=4"])
     expect((await ann.get(`/messages/p-ann/p-bob?${query}`)).status).toBe(400);
