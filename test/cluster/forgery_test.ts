@@ -129,6 +129,7 @@ function rules({ open, spy, close }: Ground): void {
           return [ann.name, bob.name].includes(frame["from"]) && frame["message"] === "genuine";
         if (frame.type === "typing") return [ann.name, bob.name].includes(frame["user"]);
         if (frame.type === "presence") return Object.keys(frame["users"]).every((name) => name === bob.name);
+        if (frame.type === "new_user") return [ann.name, bob.name].includes(frame["username"]); // their sign-up, late
         return frame.type === "hello";
       };
       expect(v.heard.filter((frame) => !isGenuine(frame))).toEqual([]);

@@ -236,6 +236,12 @@ test.concurrent("what a blocked user changes, only they see, until the block end
   await a.next("sync");
   for (const tab of tabs) tab.heard.length = 0;
   await change(b, { type: "edit", peer: "b-ann", seq: 1, message: "secret" });
+  // whether Bob wrote since is not shown
+  for (const seq of [4, 99])
+    expect(await change(a, { type: "react", peer: "b-bob", seq, emoji: "👍" })).toMatchObject({ code: "blocked" });
+  expect(await change(a, { type: "message", to: "b-bob", message: "x", reply_to: 99 })).toMatchObject({
+    code: "blocked",
+  });
   // Ann made this before the block, and did not hear of it
   expect(await change(a, { type: "react", peer: "b-bob", seq: 1, emoji: "👋", ref: "ann-before" })).toMatchObject({
     message: { content: "one", reactions: { "b-ann": "👋" } },
