@@ -1,8 +1,9 @@
 -- Old code runs on
 -- Changes to messages: edits, deletions and reactions; and replies.
 
--- Raised by one with every change, which also sets marked_at, under the lock that numbers messages. A client that has all
--- changes up to a revision lacks exactly the messages with a higher one.
+-- Raised by one with every change, which also sets marked_at, under the conversation's row lock,
+-- which also orders seq. A client that has all changes up to a revision lacks exactly the messages
+-- with a higher one.
 alter table conversations add column revision bigint not null default 0;
 
 -- The revision when the owner blocked the peer: the peer's later changes are not shown.
@@ -23,8 +24,8 @@ alter table messages
 -- the changes that a client lacks; sending a message does not touch this index
 create index messages_changed on messages (conversation_id, revision) where revision is not null;
 
--- Who made which change, so that a resent one is not made twice. `change_hash` tells another change
--- with the same ref, without keeping its text. Kept for 30 days.
+-- Who made which change, so that a resent one is not made twice. `change_hash` distinguishes a
+-- resend from a different change that reuses the ref, without keeping the text. Kept for 30 days.
 create table change_refs (
   sender text collate "C" not null,
   ref text collate "C" not null,
@@ -161,7 +162,7 @@ begin
       insert into change_refs (sender, ref, conversation_id, seq, change_hash, at)
       values (change.actor, change.ref, conversation.id, change.seq, hash, clock_timestamp())
       on conflict do nothing;
-      -- by another pod, just now, in another conversation
+      -- Not inserted: another pod has just used this ref for a change in another conversation.
       if not found then result := 'ref_reused'; end if;
     end if;
 
@@ -207,7 +208,8 @@ begin
       returning m.* into message;
     end if;
 
-    -- The peer's later changes are not shown to an actor who has since blocked the peer (`repeated`).
+    -- Only with `repeated`: an actor who blocked the peer after making this change sees the message
+    -- without what the peer changed after the block.
     for frozen in
       select f.*
       from frozen_messages f

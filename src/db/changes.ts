@@ -19,7 +19,7 @@ export interface Change {
   readonly ref: string;
 }
 
-/** How long after sending a message may be changed, in seconds; infinity for no limit. */
+/** How long after it was sent a message may be edited or deleted, in seconds; infinity for no limit. */
 export interface ChangeWindows {
   readonly editWindow: number;
   readonly deleteWindow: number;
@@ -32,7 +32,7 @@ export type ChangeOutcome =
       /** The message already was as asked: nobody else needs to know. */
       readonly isUnchanged: boolean;
       readonly peer: string;
-      /** The peer does not block the actor. */
+      /** Neither blocks the other. */
       readonly isShownToPeer: boolean;
       /** One of the two hides read marks. */
       readonly hidesRead: boolean;

@@ -136,7 +136,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
         k.timestamp as known_timestamp,
         k.receiver as known_receiver,
         (k.content = t.content or k.revision is not null) and k.receiver = u.username as is_same_message, -- it may have been edited
-        coalesce(k.attempt_id = t.send_id, false) as is_own_send,
+        coalesce(k.attempt_id = t.send_id, false) as is_own_send, -- the column holds the send's id, despite its name
         u.deleted_at is null as is_active
       from unnest(
         ${messages.map((message) => message.sender)}::text[],
