@@ -27,8 +27,9 @@ export const LEVELS: readonly (readonly string[])[] = [
 
 /**
  * The path of a message from a client to the database and to other clients, in reading order.
- * Messages bypass `delivery.ts`, but `delivered` goes through it, as do changes, drafts and `sync`. Beside the path: `db/database.ts` repeats statements whose
- * outcome is unknown, and `cluster/events.ts` is the table of what pods exchange.
+ * Messages bypass `delivery.ts`, but `delivered` goes through it, as do changes, drafts and `sync`.
+ * Beside the path: `db/database.ts` repeats statements whose outcome is unknown, and
+ * `cluster/events.ts` is the table of what pods exchange.
  */
 export const MESSAGE_PATH = [
   "app.ts",
