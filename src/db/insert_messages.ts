@@ -135,7 +135,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
         k.seq as known_seq,
         k.timestamp as known_timestamp,
         k.receiver as known_receiver,
-        (k.content = t.content or k.revision is not null) and k.receiver = u.username as is_same_message, -- it may have been edited
+        (k.content = t.content or k.edited_at is not null or k.deleted_at is not null) and k.receiver = u.username as is_same_message,
         coalesce(k.attempt_id = t.send_id, false) as is_own_send, -- the column holds the send's id, despite its name
         u.deleted_at is null as is_active
       from unnest(
@@ -150,7 +150,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
         select username, deleted_at from users where name_key = t.to_key collate "C" limit 1
       ) u
       left join lateral (
-        select id, seq, timestamp, receiver, content, attempt_id, revision
+        select id, seq, timestamp, receiver, content, attempt_id, edited_at, deleted_at
         from messages
         where sender = t.sender collate "C" and ref = t.ref collate "C"
         limit 1

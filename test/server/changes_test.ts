@@ -207,6 +207,12 @@ test.concurrent("a message that was changed and is resent is the same message", 
   await change(a, { type: "edit", peer: "s-bob", seq: 1, message: "goodbye" });
   expect(await other.send("s-bob", "hello", sent["ref"])).toMatchObject({ duplicate: true, seq: 1 });
   expect(await rows(ann, "s-bob")).toHaveLength(1);
+  // a reaction leaves the text as it was sent
+  const second = await a.send("s-bob", "second");
+  await change(tabs[2], { type: "react", peer: "s-ann", seq: 2, emoji: "👍" });
+  expect(await other.send("s-bob", "second", second["ref"])).toMatchObject({ duplicate: true, seq: 2 });
+  a.say({ to: "s-bob", message: "another text", ref: second["ref"] });
+  expect(await a.next("error")).toMatchObject({ code: "ref_reused", ref: second["ref"] });
 });
 
 test.concurrent("a deleted message is not unread, and is empty in the list", async () => {
