@@ -2,6 +2,7 @@
 
 import type { Database } from "../db/database.ts";
 import * as sessions from "../db/sessions.ts";
+import { sweepAll } from "../db/sweep.ts";
 import type { Hub } from "../delivery/hub.ts";
 import { errorText, type Log } from "../log.ts";
 import { CLOSE } from "../protocol.ts";
@@ -64,7 +65,7 @@ export class SessionSweeper {
 
   async #sweep(): Promise<void> {
     try {
-      while ((await sessions.sweep(this.#db)) === sessions.SWEEP_ROWS) await Bun.sleep(100);
+      await sweepAll(() => sessions.sweep(this.#db));
     } catch (error) {
       this.#warn("deleting expired sessions failed, will retry in an hour", error);
     }

@@ -4,15 +4,9 @@
  */
 
 import type { Limits } from "../accounts/limits.ts";
-import {
-  type Change,
-  changeMessages,
-  type ChangeOutcome,
-  type ChangeWindows,
-  sweep,
-  SWEEP_ROWS,
-} from "../db/changes.ts";
+import { type Change, changeMessages, type ChangeOutcome, type ChangeWindows, sweep } from "../db/changes.ts";
 import type { Database } from "../db/database.ts";
+import { sweepAll } from "../db/sweep.ts";
 import type { Delivery } from "../delivery/delivery.ts";
 import type { Socket } from "../delivery/hub.ts";
 import { ChatError } from "../errors.ts";
@@ -122,7 +116,7 @@ export class Changes {
 
   async #sweep(): Promise<void> {
     try {
-      while ((await sweep(this.#db)) === SWEEP_ROWS) await Bun.sleep(100);
+      await sweepAll(() => sweep(this.#db));
     } catch (error) {
       if (!this.#isDraining)
         this.#log.warn("deleting old refs of changes failed, will retry in an hour", { error: errorText(error) });

@@ -6,6 +6,7 @@
  */
 
 import type { Database } from "../db/database.ts";
+import { sweepAll } from "../db/sweep.ts";
 import * as textSent from "../db/text_sent.ts";
 import { ChatError } from "../errors.ts";
 import { errorText, type Log } from "../log.ts";
@@ -154,7 +155,7 @@ export class TextQuota {
   /** Deletes old days; yesterday is kept, since pods' clocks differ. */
   async #sweep(): Promise<void> {
     try {
-      while ((await textSent.sweep(this.#db, dayOf(Date.now() - DAY_MS))) === textSent.SWEEP_ROWS) await Bun.sleep(100);
+      await sweepAll(() => textSent.sweep(this.#db, dayOf(Date.now() - DAY_MS)));
     } catch (error) {
       this.#log.warn("old text quotas not removed, will retry tomorrow", { error: errorText(error) });
     }

@@ -4,9 +4,7 @@ import type { ErrorCode } from "../errors.ts";
 import type { Sql } from "./client.ts";
 import type { Message } from "./conversations.ts";
 import type { Database } from "./database.ts";
-
-/** Refs of changes deleted per sweep. */
-export const SWEEP_ROWS = 10_000;
+import { SWEEP_ROWS } from "./sweep.ts";
 
 /** A change that `actor` asks for. */
 export interface Change {

@@ -6,6 +6,7 @@
 
 import type { Sql } from "./client.ts";
 import type { Database } from "./database.ts";
+import { SWEEP_ROWS } from "./sweep.ts";
 
 /** A session, and whether its activity is due to be written. */
 export interface SessionLookup {
@@ -204,9 +205,6 @@ async function idsOf(db: Database, userId: number): Promise<number[]> {
 export async function end(db: Database, id: number): Promise<void> {
   await db.run((sql) => sql`delete from sessions where id = ${id}`);
 }
-
-/** Rows that `sweep` deletes at most. */
-export const SWEEP_ROWS = 10_000;
 
 /** Deletes expired sessions, at most `SWEEP_ROWS`. @returns how many */
 export async function sweep(db: Database): Promise<number> {

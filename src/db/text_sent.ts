@@ -1,11 +1,10 @@
 /** Bytes of text that each user sent per day (UTC). */
 
 import type { Database } from "./database.ts";
+import { SWEEP_ROWS } from "./sweep.ts";
 
 /** Rows per statement. */
 export const ROWS_MAX = 1_000;
-/** Rows that `sweep` deletes at most. */
-export const SWEEP_ROWS = 10_000;
 
 /** Failed additions are repeated later, and a stopping pod must not wait longer. */
 const GIVE_UP_AFTER_MS = 2_000;
