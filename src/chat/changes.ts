@@ -54,6 +54,7 @@ export class Changes {
     this.#windows = parts.windows;
     this.#batcher = new Batcher((changes) => this.#store(changes), { max: BATCH_MAX });
     this.#sweepTimer = setInterval(() => void this.#sweep(), SWEEP_EVERY_MS);
+    void this.#sweep(); // a pod may not live for an hour
   }
 
   /**

@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 
-import { type Frame, type Person, startApp, type Tab } from "../support/harness.ts";
+import { type Frame, migratedDatabase, type Person, startApp, type Tab } from "../support/harness.ts";
 import { sharedPods } from "../support/shared_app.ts";
 import { until } from "../support/until.ts";
 
@@ -358,6 +358,18 @@ test("windows close: EDIT_WINDOW=0 forbids edits, DELETE_WINDOW ends deletions",
   await app.sql`update messages set timestamp = timestamp - interval '31 minutes'`;
   expect(await change(tab, { type: "delete", peer: "bob", seq: 2 })).toMatchObject({ code: "too_late" });
   expect(await change(tab, { type: "react", peer: "bob", seq: 2, emoji: "👍" })).toMatchObject({ type: "changed" });
+});
+
+test("refs of changes are forgotten after 30 days, by a pod that starts", async () => {
+  const database = await migratedDatabase();
+  await using first = await startApp({ database });
+  const [ann] = (await first.people("ann", "bob")) as [Person];
+  const tab = await ann.open({ watch: [] });
+  await tab.send("bob", "one");
+  for (const emoji of ["👍", "❤️"]) await change(tab, { type: "react", peer: "bob", seq: 1, emoji });
+  await first.sql`update change_refs set at = at - interval '31 days' where ref in (select ref from change_refs limit 1)`;
+  await using _second = await startApp({ database });
+  await until("one ref is left", async () => (await first.sql`select from change_refs`).length === 1);
 });
 
 test("limits changes of a user, not of all", async () => {
