@@ -105,14 +105,14 @@ export class Changes {
   #show({ actor, socket, ref }: PendingChange, outcome: Extract<ChangeOutcome, { error?: undefined }>): void {
     const { isUnchanged, isShownToPeer, hidesRead, peer, message } = outcome;
     const revision = message.revision ?? 0; // null only if unchanged: 0 is never relayed
-    const own = { peer, revision, message: messageRow(message, actor, { hidesRead }) };
-    socket.send(changedFrame(own, ref));
+    const forActor = { peer, revision, message: messageRow(message, actor, { hidesRead }) };
+    socket.send(changedFrame(forActor, ref));
     if (isUnchanged) return;
-    this.#delivery.send([socket.nameKey], changedFrame(own), { except: socket });
+    this.#delivery.send([socket.nameKey], changedFrame(forActor), { except: socket });
     // mutation: changes across a block
     if (!isShownToPeer || peer === actor) return;
-    const theirs = { peer: actor, revision, message: messageRow(message, peer, { hidesRead }) };
-    this.#delivery.send([nameKey(peer)], changedFrame(theirs));
+    const forPeer = { peer: actor, revision, message: messageRow(message, peer, { hidesRead }) };
+    this.#delivery.send([nameKey(peer)], changedFrame(forPeer));
   }
 
   async #sweep(): Promise<void> {

@@ -1,6 +1,6 @@
 /**
  * Messages and typing notifications. After the commit, this pod's sockets receive their acks and
- * messages in one write each; then the other pods are told. Also writes the frames of other pods,
+ * messages in one write each; then the event goes to the other pods. Also writes the frames of other pods,
  * of every kind, to this pod's sockets.
  */
 

@@ -27,7 +27,7 @@ export type ChangeOutcome =
   | { readonly error: ErrorCode }
   | {
       readonly error?: undefined;
-      /** The message already was as asked: nobody else needs to know. */
+      /** The message already was as asked, so no other socket is notified. */
       readonly isUnchanged: boolean;
       readonly peer: string;
       /** Neither blocks the other. */

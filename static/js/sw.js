@@ -23,7 +23,7 @@ worker.addEventListener("install", () => worker.skipWaiting());
 worker.addEventListener("activate", (/** @type {any} */ event) => event.waitUntil(worker.clients.claim()));
 
 worker.addEventListener("message", (/** @type {any} */ event) => {
-  // The quota is exceeded or the network is gone: the next visit tries again.
+  // The quota is exceeded or the network is down: the next visit tries again.
   event.waitUntil(storeVersion(event.data).catch(() => {}));
 });
 

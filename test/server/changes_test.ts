@@ -368,8 +368,9 @@ test("refs of changes are forgotten after 30 days, by a pod that starts", async 
   await tab.send("bob", "one");
   for (const emoji of ["👍", "❤️"]) await change(tab, { type: "react", peer: "bob", seq: 1, emoji });
   await first.sql`update change_refs set at = at - interval '31 days' where ref in (select ref from change_refs limit 1)`;
-  await using _second = await startApp({ database });
+  const second = await startApp({ database });
   await until("one ref is left", async () => (await first.sql`select from change_refs`).length === 1);
+  await second.stop();
 });
 
 test("limits changes of a user, not of all", async () => {

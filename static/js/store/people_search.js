@@ -25,7 +25,7 @@ export class PeopleSearch extends Emitter {
   state = "";
   /** Seconds until the server accepts searches again after a rate limit. */
   limitedFor = 0;
-  /** Whether there is nobody to suggest. */
+  /** Whether there are no users to suggest. */
   isAlone = false;
   #isSuggesting = false;
   /** Counts searches: results of earlier ones are ignored. */
