@@ -73,13 +73,15 @@ export function size(least: number): Reader<number | undefined> {
   };
 }
 
+const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
+
 /** `5/s burst 20`: twenty at once, then five a second. Without `burst`, the whole count at once. */
 export const rate: Reader<Rate> = ({ name, given, fallback, fault }) => {
   const written = given ?? fallback;
   const form = /^([1-9]\d{0,6}) ?\/ ?([1-9]\d{0,3})?([smh])(?: +burst +([1-9]\d{0,6}))?$/i;
   const [, count = "", units = "1", unit = "", burst = count] = form.exec(written) ?? [];
   if (count === "") fault(`${name} must look like 5/s, 30/h or 10/15m, or 5/s burst 20, got "${written}"`);
-  const seconds = { s: 1, m: 60, h: 3_600 }[unit.toLowerCase()] ?? 1;
+  const seconds = UNIT_SECONDS[unit.toLowerCase()] ?? 1;
   return { burst: Number(burst), perSecond: Number(count) / (Number(units) * seconds) };
 };
 
@@ -87,9 +89,10 @@ export const rate: Reader<Rate> = ({ name, given, fallback, fault }) => {
 export const duration: Reader<number> = ({ name, given, fallback, fault }) => {
   const written = (given ?? fallback).toLowerCase();
   if (written === "unlimited") return Number.POSITIVE_INFINITY;
-  const [, count = "", unit = ""] = /^(?:0|([1-9]\d{0,4}) ?([smhd]))$/.exec(written) ?? [undefined, "?"];
-  if (count === "?") fault(`${name} must look like 30m, 24h or 7d, or be 0 or unlimited, got "${written}"`);
-  return Number(count || 0) * ({ s: 1, m: 60, h: 3_600, d: 86_400 }[unit] ?? 0) || 0;
+  if (written === "0") return 0;
+  const [, count = "", unit = ""] = /^([1-9]\d{0,4}) ?([smhd])$/.exec(written) ?? [];
+  if (count === "") fault(`${name} must look like 30m, 24h or 7d, or be 0 or unlimited, got "${written}"`);
+  return Number(count) * (UNIT_SECONDS[unit] ?? 1);
 };
 
 /** `50MB/d`; the `/d` is optional. */

@@ -117,6 +117,7 @@ const NOTHING_STORED = {
   repliesToNothing: false,
 } as const satisfies StoredMessage;
 const REPLIES_TO_NOTHING: StoredMessage = { ...NOTHING_STORED, repliesToNothing: true };
+const REJECTED_BY_BLOCK: StoredMessage = { ...NOTHING_STORED, rejectedByBlock: true };
 
 async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(StoredMessage | undefined)[]> {
   const rows = await sql<(StoredMessage & { ord: number })[]>`
@@ -242,8 +243,8 @@ async function resolveMissingAndRepeated(
   results: (StoredMessage | undefined)[],
 ): Promise<void> {
   const rare = messages.flatMap((message, i) => (results[i] && !results[i].alreadyStored ? [] : [{ i, ...message }]));
-  const rows = await sql<{ i: number; receiver: string; blockedByReceiver: boolean; at: string }[]>`
-    select t.i, u.username as receiver, c.blocked_by_receiver as "blockedByReceiver", c.last_at as at
+  const rows = await sql<{ i: number; blockedByReceiver: boolean }[]>`
+    select t.i, c.blocked_by_receiver as "blockedByReceiver"
     from unnest(
       ${rare.map(({ i }) => i)}::bigint[],
       ${rare.map(({ sender }) => sender)}::text[],
@@ -253,19 +254,16 @@ async function resolveMissingAndRepeated(
       select username, deleted_at from users where name_key = t.to_key collate "C" limit 1
     ) u
     cross join lateral (
-      select blocked_by is not null and u.username = any(blocked_by) as blocked_by_receiver, last_at
+      select blocked_by is not null and u.username = any(blocked_by) as blocked_by_receiver
       from conversations
       where low = least(t.sender collate "C", u.username) and high = greatest(t.sender collate "C", u.username)
       limit 1
     ) c
     where u.deleted_at is null
   `;
-  for (const { i, receiver, blockedByReceiver, at } of rows) {
+  for (const { i, blockedByReceiver } of rows) {
     const stored = results[i];
-    if (stored) results[i] = { ...stored, blockedByReceiver };
-    else {
-      // Even if that block has ended since.
-      results[i] = { ...NOTHING_STORED, receiver, timestamp: at, rejectedByBlock: true };
-    }
+    // Rejected even if the block has ended since.
+    results[i] = stored ? { ...stored, blockedByReceiver } : REJECTED_BY_BLOCK;
   }
 }
