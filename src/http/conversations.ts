@@ -3,8 +3,9 @@
 import type { Server } from "bun";
 
 import type { SocketData } from "../chat/socket.ts";
-import * as conversations from "../db/conversations.ts";
-import type { Conversation, ConversationQuery } from "../db/conversations.ts";
+import * as conversationList from "../db/conversation_list.ts";
+import type { Conversation, ConversationQuery } from "../db/conversation_list.ts";
+import { unreadCounts } from "../db/conversations.ts";
 import type { Database } from "../db/database.ts";
 import { findPeers, type Search } from "../db/name_search.ts";
 import { firstTexts, pagesOf, withTexts } from "../db/paging.ts";
@@ -42,7 +43,7 @@ export class Conversations {
     this.#registry = parts.registry;
     this.#streams = parts.streams;
     this.#trust = parts.trust;
-    this.#lists = new Batcher((asked) => this.#db.run((sql) => conversations.listConversations(sql, asked)), {
+    this.#lists = new Batcher((asked) => this.#db.run((sql) => conversationList.listConversations(sql, asked)), {
       max: LISTS_MAX,
     });
   }
@@ -86,7 +87,9 @@ export class Conversations {
       // marks set after the block would reveal what the peer does
       ...(row.blocksPeer ? { blocked: true, unread: 0, peer_read_seq: 0, peer_delivered_seq: 0 } : {}),
     });
-    const pages = withTexts(rows, (some) => this.#db.run((sql) => conversations.lastMessageTexts(sql, username, some)));
+    const pages = withTexts(rows, (some) =>
+      this.#db.run((sql) => conversationList.lastMessageTexts(sql, username, some)),
+    );
     const shape = { show: (row: Parameters<typeof show>[0]) => JSON.stringify(show(row)) };
     const id = requestId(request, this.#trust);
     return this.#streams.list(pages, shape, { kind: "conversations", id, request, server }, me.nameKey);
@@ -97,7 +100,7 @@ export class Conversations {
     if (nameKey(pathParameter(request, "me")) !== myKey) throw new ChatError("not_yours");
     const muted = urlOf(request).searchParams.get("muted") !== "0";
     const pages = pagesOf<{ peer: string; unread: number }>((after, limit) =>
-      this.#db.run((sql) => conversations.unreadCounts(sql, username, { muted, after: after?.peer ?? "", limit })),
+      this.#db.run((sql) => unreadCounts(sql, username, { muted, after: after?.peer ?? "", limit })),
     );
     const shape = {
       show: ({ peer, unread }: { peer: string; unread: number }) => `${JSON.stringify(peer)}:${unread}`,

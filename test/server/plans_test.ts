@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 
 import * as changes from "../../src/db/changes.ts";
 import { type Client, connect } from "../../src/db/client.ts";
+import * as conversationList from "../../src/db/conversation_list.ts";
 import * as conversations from "../../src/db/conversations.ts";
 import type { Database } from "../../src/db/database.ts";
 import * as deletedAccounts from "../../src/db/deleted_accounts.ts";
@@ -181,18 +182,20 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
     ),
   "relationships.setRelation, a block ends": (db) => choices.setRelation(db, "block", me, peer, false),
   "conversations.unreadCounts": (_, sql) => conversations.unreadCounts(sql, me, { muted: false }),
-  "conversations.listConversations, one": (_, sql) =>
-    conversations.listConversations(sql, [{ me, limit: 50, before: undefined, peer: undefined }]),
-  "conversations.listConversations, of a peer": (_, sql) =>
-    conversations.listConversations(sql, [{ me, limit: 1, before: undefined, peer }]),
-  "conversations.listConversations, many": (_, sql) =>
-    conversations.listConversations(
+  "conversationList.listConversations, one": (_, sql) =>
+    conversationList.listConversations(sql, [{ me, limit: 50, before: undefined, peer: undefined }]),
+  "conversationList.listConversations, of a peer": (_, sql) =>
+    conversationList.listConversations(sql, [{ me, limit: 1, before: undefined, peer }]),
+  "conversationList.listConversations, many": (_, sql) =>
+    conversationList.listConversations(
       sql,
       names(16).map((me) => ({ me, limit: 200, before: undefined, peer: undefined })),
     ),
-  "conversations.lastMessageTexts": async (_, sql) => {
-    const [rows] = await conversations.listConversations(sql, [{ me, limit: 200, before: undefined, peer: undefined }]);
-    await conversations.lastMessageTexts(sql, me, rows ?? []);
+  "conversationList.lastMessageTexts": async (_, sql) => {
+    const [rows] = await conversationList.listConversations(sql, [
+      { me, limit: 200, before: undefined, peer: undefined },
+    ]);
+    await conversationList.lastMessageTexts(sql, me, rows ?? []);
   },
   "receipts.markRead, one": (_, sql) => receipts.markRead(sql, [{ reader: me, peerKey: nameOf(2), seq: 10 }]),
   "receipts.markRead, many": (_, sql) =>

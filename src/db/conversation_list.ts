@@ -1,0 +1,164 @@
+/** Reads a user's list of conversations. */
+
+import type { Fragment, Sql } from "./client.ts";
+import { bytesBefore, type RowWithText, TEXTS_MAX_BYTES } from "./paging.ts";
+
+/**
+ * A row of a user's conversation list. `text`: of the last message; null once the texts of earlier
+ * rows fill the page (`lastMessageTexts`).
+ */
+export interface Conversation extends RowWithText {
+  readonly peer: string;
+  readonly lastSeq: number;
+  readonly revision: number;
+  readonly isLastDeleted: boolean;
+  readonly sender: string;
+  readonly timestamp: string;
+  readonly unread: number;
+  readonly peerReadSeq: number;
+  readonly peerDeliveredSeq: number;
+  readonly myReadSeq: number;
+  readonly muted: boolean;
+  /** The peer's privacy settings: see `users`. */
+  readonly hidesRead: boolean;
+  readonly hidesLastSeen: boolean;
+  /** One of the two users blocks the other. */
+  readonly isBlockedEitherWay: boolean;
+  /** The user blocks the peer: the row shows the conversation as it was at that moment. */
+  readonly blocksPeer: boolean;
+  /** The peer's account was deleted. */
+  readonly isDeleted: boolean;
+  readonly lastSeenAt: string | null;
+  readonly lastAt: string;
+  readonly conversationId: number;
+}
+
+/**
+ * Which conversations of `me` to list: the newest; those after the last row of an earlier page
+ * (`before`); or the one with `peer`. `includeBlocked` adds those with peers that `me` blocks.
+ */
+export interface ConversationQuery {
+  readonly me: string;
+  readonly limit: number;
+  readonly peer: string | undefined;
+  readonly before: { readonly lastAt: string; readonly conversationId: number } | undefined;
+  readonly includeBlocked?: boolean;
+}
+
+/** Lists conversations of many users, newest first, in the order of `queries`. */
+export async function listConversations(sql: Sql, queries: readonly ConversationQuery[]): Promise<Conversation[][]> {
+  const rows = await sql<(Conversation & { ord: number })[]>`
+    select
+      t.ord, p.peer, p.last_seq as "lastSeq", p.revision, m.deleted_at is not null as "isLastDeleted", m.sender, m.timestamp, octet_length(m.content) as bytes,
+      case
+        when ${bytesBefore(sql, sql`m.content`, sql`partition by t.ord order by p.last_at desc, p.id desc`)} < ${TEXTS_MAX_BYTES}
+        then m.content
+      end as text,
+      p.unread, p.peer_read_seq as "peerReadSeq", p.peer_delivered_seq as "peerDeliveredSeq", p.my_read_seq as "myReadSeq",
+      exists (select from memberships where owner = t.me collate "C" and peer = p.peer and muted) as muted, u.last_seen_at as "lastSeenAt",
+      coalesce(u.hide_read, false) as "hidesRead", coalesce(u.hide_last_seen, false) as "hidesLastSeen", p.blocked as "isBlockedEitherWay", p.blocks_peer as "blocksPeer",
+      u.username is null or u.deleted_at is not null as "isDeleted",
+      p.last_at as "lastAt", p.id as "conversationId"
+    from unnest(
+      ${queries.map(({ me }) => me)}::text[],
+      ${queries.map(({ limit }) => limit)}::bigint[],
+      ${queries.map(({ before }) => before?.lastAt ?? "infinity")}::text[],
+      ${queries.map(({ before }) => before?.conversationId ?? 0)}::bigint[],
+      ${queries.map(({ peer }) => peer ?? "")}::text[],
+      ${queries.map(({ includeBlocked }) => Number(includeBlocked ?? false))}::bigint[]
+    ) with ordinality as t (me, most, last_at, id, peer, include_blocked, ord)
+    cross join lateral (
+      select mine.*
+      from (
+        select
+          c.id, c.high as peer, false as blocks_peer, c.blocked_by is not null as blocked, c.last_seq, c.revision, c.last_at, c.low_unread as unread,
+          c.high_read_seq as peer_read_seq, c.high_delivered_seq as peer_delivered_seq,
+          case when c.low = c.high then c.last_seq else c.low_read_seq end as my_read_seq
+        from conversations c
+        where c.low = t.me collate "C" and (c.blocked_by is null or c.low <> all(c.blocked_by))
+        union all
+        select
+          c.id, c.low, false, c.blocked_by is not null, c.last_seq, c.revision, c.last_at, c.high_unread,
+          c.low_read_seq, c.low_delivered_seq,
+          c.high_read_seq
+        from conversations c
+        where c.high = t.me collate "C" and c.low <> c.high and (c.blocked_by is null or c.high <> all(c.blocked_by))
+        ${queries.some(({ includeBlocked }) => includeBlocked) ? blockedConversations(sql) : sql``}
+      ) mine
+      where
+        (mine.last_at, mine.id) < (t.last_at::timestamptz, t.id)
+        and (t.peer = '' or mine.peer = t.peer collate "C")
+        and mine.last_seq > 0
+      order by mine.last_at desc, mine.id desc
+      limit t.most
+    ) p
+    cross join lateral (${queries.some(({ includeBlocked }) => includeBlocked) ? lastMessageOrFrozen(sql) : lastMessage(sql)}) m
+    left join lateral (
+      select username, last_seen_at, hide_read, hide_last_seen, deleted_at from users where username = p.peer limit 1
+    ) u on true
+    order by t.ord, p.last_at desc, p.id desc
+  `;
+  const pages: Conversation[][] = queries.map(() => []);
+  for (const row of rows) pages[row.ord - 1]?.push(row);
+  return pages;
+}
+
+const lastMessage = (sql: Sql) => sql`
+  select sender, content, deleted_at, timestamp from messages where conversation_id = p.id and seq = p.last_seq limit 1
+`;
+
+/** As of the start of a block by `t.me`. */
+const lastMessageOrFrozen = (sql: Sql) => sql`
+  select
+    m.sender, coalesce(f.content, m.content) as content, m.timestamp,
+    case when f.seq is null then m.deleted_at else f.deleted_at end as deleted_at
+  from messages m
+  left join frozen_messages f
+    on f.conversation_id = p.id and f.owner = t.me collate "C" and f.seq = p.last_seq and p.blocks_peer
+  where m.conversation_id = p.id and m.seq = p.last_seq
+  limit 1
+`;
+
+/** The conversations with peers that `t.me` blocks, as of the start of each block. */
+function blockedConversations(sql: Sql): Fragment {
+  return sql`
+    union all
+    select
+      c.id, m.peer, true, true, m.blocked_seq, coalesce(m.blocked_revision, c.revision), m.blocked_at, case when c.low = m.owner then c.low_unread else c.high_unread end,
+      case when c.low = m.owner then c.high_read_seq else c.low_read_seq end,
+      case when c.low = m.owner then c.high_delivered_seq else c.low_delivered_seq end,
+      case when c.low = m.owner then c.low_read_seq else c.high_read_seq end
+    from memberships m
+    cross join lateral ( -- row by row, which rules out a plan that scans the table
+      select * from conversations where id = m.conversation_id limit 1
+    ) c
+    where t.include_blocked = 1 and m.owner = t.me collate "C" and m.blocked_seq is not null
+  `;
+}
+
+/**
+ * Texts of last messages in `me`'s list, in the order of `rows`; undefined where the conversation
+ * was deleted.
+ */
+export async function lastMessageTexts(
+  sql: Sql,
+  me: string,
+  rows: readonly Conversation[],
+): Promise<(string | undefined)[]> {
+  const found = await sql<{ id: number; content: string }[]>`
+    select
+      t.id,
+      coalesce(
+        (select content from frozen_messages where conversation_id = t.id and owner = ${me} and seq = t.seq), m.content
+      ) as content
+    from unnest(
+      ${rows.map(({ conversationId }) => conversationId)}::bigint[],
+      ${rows.map(({ lastSeq }) => lastSeq)}::bigint[]
+    ) as t (id, seq)
+    cross join lateral ( -- row by row, which rules out a plan that scans the table
+      select content from messages where conversation_id = t.id and seq = t.seq limit 1
+    ) m
+  `;
+  const texts = new Map(found.map(({ id, content }) => [id, content]));
+  return rows.map(({ conversationId }) => texts.get(conversationId));
+}
