@@ -18,6 +18,7 @@ import { RateLimit } from "../util/rate_limit.ts";
 import { isMessage, keyOfReference, nameKey } from "../util/text.ts";
 import type { Receipts } from "./receipts.ts";
 import type { Relationships } from "./relationships.ts";
+import { ResendSyncs } from "./resend_syncs.ts";
 import { type QueuedMessage, SendQueue, type SettledMessage } from "./send_queue.ts";
 import type { TextQuota } from "./text_quota.ts";
 
@@ -38,7 +39,7 @@ export class Chat {
   readonly #quota: TextQuota | undefined;
   readonly #metrics: Metrics;
   readonly #typing = new RateLimit({ burst: 1, perSecond: 0.5 }); // one per peer every 2 s (docs/protocol.md §4)
-  readonly #syncs = new RateLimit({ burst: 1, perSecond: 1 });
+  readonly #resendSyncs: ResendSyncs;
   /** For the refs of sends without one. Random per pod; `~` never occurs in a client's ref. */
   readonly #refPrefix = `~${Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString("base64url")}~`;
   #refCount = 0;
@@ -63,6 +64,7 @@ export class Chat {
     this.#hub = parts.hub;
     this.#bus = parts.bus;
     this.#delivery = parts.delivery;
+    this.#resendSyncs = new ResendSyncs(parts.delivery);
     this.#receipts = parts.receipts;
     this.#relationships = parts.relationships;
     this.#log = parts.log;
@@ -135,6 +137,7 @@ export class Chat {
   async drain(): Promise<void> {
     this.#isDraining = true;
     await this.#queue.drain();
+    this.#resendSyncs.flush();
     await this.#receipts.drain();
   }
 
@@ -161,8 +164,8 @@ export class Chat {
       const { id, seq, timestamp, receiver, blockedByReceiver } = outcome.stored;
       batch.add(socket, ackFrame(outcome.stored, receiver, clientRef, outcome.duplicate));
       if (outcome.duplicate) {
-        this.#syncAfterResend(socket.nameKey, socket);
-        if (!blockedByReceiver) this.#syncAfterResend(nameKey(receiver), socket);
+        this.#resendSyncs.add(socket.nameKey, socket);
+        if (!blockedByReceiver) this.#resendSyncs.add(nameKey(receiver), socket);
         continue;
       }
       const { sender: from, content: message, replyTo = null } = send;
@@ -199,14 +202,6 @@ export class Chat {
   /** Only stored text counts toward the daily quota. */
   #refund({ sender, content }: NewMessage): void {
     this.#quota?.refund(sender, Buffer.byteLength(content));
-  }
-
-  /**
-   * The pod that stored the message may have died before it delivered it: the other sockets of both
-   * users resync, each user at most once a second.
-   */
-  #syncAfterResend(key: string, except: Socket): void {
-    if (this.#syncs.charge(key) === 0) this.#delivery.sync([key], { except });
   }
 
   /**

@@ -206,6 +206,18 @@ function rules(open: () => Promise<BusSetup>): void {
     },
   );
 
+  test.concurrent("every resend is followed by a sync, at most one a second for a user", async () => {
+    const [ann, bob] = (await one.people("rs-ann", "rs-bob")) as [Person, Person];
+    const [a, b] = [await ann.open({ watch: [] }), await bob.at(three).open({ watch: [] })];
+    const syncs = () => b.heard.filter(({ type }) => type === "sync").length;
+    const ref = a.newRef();
+    for (let i = 0; i < 4; i++) await a.send("rs-bob", "again", ref);
+    await until("the sync of the first resend", () => syncs() === 1);
+    await until("a sync after the last", () => syncs() === 2, 3_000);
+    await Bun.sleep(1_200);
+    expect(syncs()).toBe(2);
+  });
+
   test.concurrent("delivered, read, typing and unread counts cross from pod to pod", async () => {
     const [ann, bob] = (await one.people("d-ann", "d-bob")) as [Person, Person];
     const [a, a3] = [await ann.open({ watch: [] }), await ann.at(three).open({ watch: [] })];

@@ -87,7 +87,8 @@ checker that compares everything sent, received and stored. It exits with 1 if a
 Usage
   bun run chaos                          every fault once, about seven minutes
   bun run chaos --short                  twelve faults, under three minutes
-  bun run chaos --minutes 30             every fault at least twice
+  bun run chaos --minutes 5              random faults for five minutes
+  bun run chaos --minutes 30             from 30 minutes on: every fault at least twice, longer ones too
   bun run chaos --faults F01,F05         some faults
   bun run chaos --mutant no_unique_ref   with a flaw built into the servers, which the checker must find
 

@@ -53,7 +53,8 @@ export function planRun(options: Options, faults: ReadonlyMap<string, Fault>, ra
   const plan = { ...DEFAULTS, pods, faults: chosen };
   if (short) return { ...plan, seconds: 115, minAnswers: options.faults ? 1 : 20_000 };
   if (minutes === undefined) return { ...plan, seconds: 10 };
-  return { ...plan, seconds: minutes * 60, rounds: 2, stretch: 2, calm: [3, 10], minAnswers: minutes * 10_000 };
+  const timed = { ...plan, seconds: minutes * 60, minAnswers: minutes * 10_000 };
+  return minutes < 30 ? { ...timed, rounds: 0 } : { ...timed, rounds: 2, stretch: 2, calm: [3, 10] };
 }
 
 const SMALL = {
