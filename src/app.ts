@@ -13,6 +13,7 @@ import { SignupPolicy } from "./accounts/signup_policy.ts";
 import { Changes } from "./chat/changes.ts";
 import { Chat } from "./chat/chat.ts";
 import { Drafts } from "./chat/drafts.ts";
+import { Profiles } from "./chat/profiles.ts";
 import { Receipts } from "./chat/receipts.ts";
 import { Relationships } from "./chat/relationships.ts";
 import { socketHandlers } from "./chat/socket.ts";
@@ -126,8 +127,6 @@ export async function startApp(
     );
     const delivery = new Delivery({ hub, bus });
     const resync = parts.adopt(new Resync({ db, hub, log }), stopPart);
-    const alertOlderPods = () => void bus.alertOlderPods();
-    const unreachablePods = parts.adopt(new UnreachablePods({ db, bus, log, resync, alertOlderPods }), stopPart);
     const registry = parts.adopt(
       new PresenceRegistry({ db, bus, log, changed: (...change) => presence.notifyWatchers(...change) }),
       stopPart,
@@ -135,6 +134,17 @@ export async function startApp(
     const blockedPairs = parts.adopt(new BlockedPairs({ db }), stopPart);
     const presence = parts.adopt(new PresenceSubscriptions({ db, registry, blockedPairs }), stopPart);
     const limits = new Limits(config.rateLimit ? config.limits : undefined, (limit) => metrics.rateLimited.add(limit));
+    const profiles = parts.adopt(new Profiles({ db, hub, bus, presence, log }), stopPart);
+    /** After events of other pods may have been lost. */
+    const recover = (lookBackMs?: number) => {
+      resync.schedule(lookBackMs);
+      profiles.scheduleRefresh(lookBackMs);
+    };
+    const alertOlderPods = () => void bus.alertOlderPods();
+    const unreachablePods = parts.adopt(
+      new UnreachablePods({ db, bus, log, resync: { schedule: recover }, alertOlderPods }),
+      stopPart,
+    );
     const relationships = new Relationships({ db, delivery, bus, presence });
     const rejected = () => metrics.rateLimited.add("bytes");
     const quota = config.rateLimit
@@ -164,11 +174,12 @@ export async function startApp(
         else if (event.kind === "user") presence.announceSignup(event.username);
         else if (event.kind === "privacy") presence.setHidesLastSeen(event.nameKey, event.hidesLastSeen);
         else if (event.kind === "block") void presence.blockChanged(event.nameKeys);
+        else if (event.kind === "profile") profiles.show(event);
         else registry.receive(event, from);
       },
       lost(pod) {
         metrics.busLosses.add();
-        resync.schedule();
+        recover();
         registry.requestSnapshots(pod);
         sweeper.checkSoon();
         presence.scheduleBlockRefresh();
@@ -188,6 +199,7 @@ export async function startApp(
         otherVersions,
         pages,
         presence,
+        profiles,
         purge,
         registry,
         renewals,

@@ -188,10 +188,18 @@ export const SETTINGS = {
     read: rate,
     isPerUser: true,
   },
-  LIMIT_DRAFTS: {
-    default: "5/s burst 30",
-    about: "drafts a user saves",
-    limit: "drafts",
+  LIMIT_DRAFTS: { default: "5/s burst 30", about: "drafts a user saves", limit: "drafts", read: rate, isPerUser: true },
+  LIMIT_PROFILE: {
+    default: "30/h burst 10",
+    about: "a user's changes of display name and photo",
+    limit: "profile",
+    read: rate,
+    isPerUser: true,
+  },
+  LIMIT_PHOTOS: {
+    default: "50/s burst 500",
+    about: "photos a user loads",
+    limit: "photos",
     read: rate,
     isPerUser: true,
   },

@@ -50,6 +50,12 @@ export const ERRORS = {
     message: "A name has 2 to 50 letters, digits, or _ - . and all its letters are of one script",
     retry: false,
   },
+  bad_display_name: {
+    status: 422,
+    message: "A display name has 1 to 50 characters, at least one of them visible, and no @",
+    retry: false,
+  },
+  bad_photo: { status: 422, message: "The photo must be a JPEG, PNG or WebP image", retry: false },
   bad_password: { status: 422, message: "A password has 8 to 128 characters", retry: false },
   upgrade_required: { status: 426, message: "This address accepts only WebSocket connections", retry: false },
   rate_limited: { status: 429, message: "Too many requests. Please wait a moment", retry: true },

@@ -238,6 +238,11 @@ export function draftSavedFrame(peer: string, ack: number): string {
   return JSON.stringify({ type: "draft_saved", peer, ack });
 }
 
+/** What a user shows beside the name has changed. @param profile null: nothing */
+export function profileFrame(user: string, profile: { displayName: string | null; photo: string | null }): string {
+  return JSON.stringify({ type: "profile", user, display_name: profile.displayName, photo: profile.photo });
+}
+
 export interface PresenceState {
   readonly online: boolean;
   readonly last_seen: string | null;

@@ -13,6 +13,8 @@ const MESSAGE_MAX_UNITS = 2 * 4_000;
 /** The original demo's messages may be of any length; longer ones do not fit into a packet. */
 const IMPORTED_MAX_UNITS = 65_536;
 const EMOJI_MAX_UNITS = 64;
+/** 50 characters. */
+const DISPLAY_NAME_MAX_UNITS = 100;
 /** Fits into a NOTIFY with room to spare. */
 export const TOKENS_MAX = 200;
 
@@ -29,6 +31,8 @@ const text: Field<string> = (value) =>
   typeof value === "string" && value.length > 0 && value.length <= MESSAGE_MAX_UNITS ? value : undefined;
 const reaction: Field<string> = (value) =>
   typeof value === "string" && value.length > 0 && value.length <= EMOJI_MAX_UNITS ? value : undefined;
+const displayName: Field<string> = (value) =>
+  typeof value === "string" && value.length > 0 && value.length <= DISPLAY_NAME_MAX_UNITS ? value : undefined;
 const importedText: Field<string> = (value) =>
   typeof value === "string" && value.length <= IMPORTED_MAX_UNITS ? value : undefined;
 const textOrEmpty: Field<string> = (value) => (value === "" ? value : text(value));
@@ -98,6 +102,8 @@ const EVENTS = {
   privacy: { nameKey: name, hidesLastSeen: flag },
   /** One of two users blocked the other, or ended a block. */
   block: { nameKeys: listOf(name, 2, 2) },
+  /** A user set or removed (null) their display name or photo. */
+  profile: { nameKey: name, username: name, displayName: orNull(displayName), photo: orNull(token) },
   /** A user signed up. */
   user: { username: name },
   /** A user's first socket on the sending pod opened. */

@@ -2,12 +2,13 @@
 
 import type { Fragment, Sql } from "./client.ts";
 import { bytesBefore, type RowWithText, TEXTS_MAX_BYTES } from "./paging.ts";
+import { type Profile, profileColumns } from "./profiles.ts";
 
 /**
  * A row of a user's conversation list. `text`: of the last message; null once the texts of earlier
  * rows fill the page (`lastMessageTexts`).
  */
-export interface Conversation extends RowWithText {
+export interface Conversation extends RowWithText, Profile {
   readonly peer: string;
   readonly lastSeq: number;
   readonly revision: number;
@@ -57,7 +58,7 @@ export async function listConversations(sql: Sql, queries: readonly Conversation
       p.unread, p.peer_read_seq as "peerReadSeq", p.peer_delivered_seq as "peerDeliveredSeq", p.my_read_seq as "myReadSeq",
       exists (select from memberships where owner = t.me collate "C" and peer = p.peer and muted) as muted, u.last_seen_at as "lastSeenAt",
       coalesce(u.hide_read, false) as "hidesRead", coalesce(u.hide_last_seen, false) as "hidesLastSeen", p.blocked as "isBlockedEitherWay", p.blocks_peer as "blocksPeer",
-      u.username is null or u.deleted_at is not null as "isDeleted",
+      u.username is null or u.deleted_at is not null as "isDeleted", ${profileColumns(sql, sql`s`)},
       p.last_at as "lastAt", p.id as "conversationId"
     from unnest(
       ${queries.map(({ me }) => me)}::text[],
@@ -94,8 +95,9 @@ export async function listConversations(sql: Sql, queries: readonly Conversation
     ) p
     cross join lateral (${queries.some(({ includeBlocked }) => includeBlocked) ? lastMessageOrFrozen(sql) : lastMessage(sql)}) m
     left join lateral (
-      select username, last_seen_at, hide_read, hide_last_seen, deleted_at from users where username = p.peer limit 1
+      select id, username, last_seen_at, hide_read, hide_last_seen, deleted_at from users where username = p.peer limit 1
     ) u on true
+    left join lateral shown_profile(t.me, u.id, u.username) s on u.deleted_at is null
     order by t.ord, p.last_at desc, p.id desc
   `;
   const pages: Conversation[][] = queries.map(() => []);

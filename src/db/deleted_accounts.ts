@@ -11,7 +11,7 @@ const STEP_ROWS = 1_000;
 const SETTLED = "10 seconds";
 
 /**
- * Marks an account as deleted and deletes its sessions and drafts. Idempotent. Privacy settings
+ * Marks an account as deleted and deletes its sessions, drafts and profile. Idempotent. Privacy settings
  * remain in force.
  */
 export async function softDelete(db: Database, user: { id: number; username: string }): Promise<void> {
@@ -21,6 +21,8 @@ export async function softDelete(db: Database, user: { id: number; username: str
         delete from sessions where user_id = ${user.id}
       ), forgotten as (
         delete from drafts where owner = ${user.username}
+      ), unshown as (
+        delete from profiles where user_id = ${user.id}
       )
       update users
       set
@@ -108,13 +110,15 @@ export async function purgeStep(db: Database, username: string): Promise<boolean
 
 /**
  * Marks an account as purged. Also deletes its blocks and mutes, the refs of its changes, and a
- * draft that was being stored during the deletion.
+ * draft or profile that was being stored during the deletion.
  */
 export async function markPurged(db: Database, user: { id: number; username: string }): Promise<void> {
   await db.run(
     (sql) => sql`
       with late as (
         delete from drafts where owner = ${user.username}
+      ), late_profile as (
+        delete from profiles where user_id = ${user.id}
       ), refs as (
         delete from change_refs where sender = ${user.username}
       ), locked as (

@@ -28,9 +28,19 @@ export async function findNames(db: Database, { part, me, limit }: Search): Prom
   return rows.map(({ username }) => username);
 }
 
+/** As `findNames`, but also those whose display name contains `part`. See `find_people` in sql/. */
+export async function findPeople(db: Database, { part, me, limit }: Search): Promise<string[]> {
+  const rows = await db.run(
+    (sql) => sql<{ username: string }[]>`
+      select username from find_people(${part}, ${me}, ${limit}) as username
+    `,
+  );
+  return rows.map(({ username }) => username);
+}
+
 /**
- * Peers in conversations of `me` whose names contain `part`, the newest conversation first. Reads
- * each peer once: 5 ms for 2,000. Includes deleted accounts, since their conversations remain;
+ * Peers in conversations of `me` whose names or display names contain `part`, the newest
+ * conversation first. Reads each peer once: 5 ms for 2,000. Includes deleted accounts, since their conversations remain;
  * blocked peers only with `includeBlocked`.
  */
 export async function findPeers(db: Database, { part, me, limit, includeBlocked = false }: Search): Promise<string[]> {
@@ -52,9 +62,10 @@ export async function findPeers(db: Database, { part, me, limit, includeBlocked 
         where ${includeBlocked} and owner = ${me} and blocked_seq > 0
       ) mine
       cross join lateral ( -- row by row, so that only these users are read
-        select username, search_key from users where username = mine.peer limit 1
+        select id, username, search_key, deleted_at from users where username = mine.peer limit 1
       ) u
-      where position(${part} in u.search_key) > 0
+      left join lateral shown_profile(${me}, u.id, u.username) s on u.deleted_at is null
+      where position(${part} in u.search_key) > 0 or position(${part} in s.display_key) > 0
       order by mine.last_at desc
       limit ${limit}
     `,

@@ -37,6 +37,12 @@ export async function* pagesOf<Row>(read: (after: Row | undefined, limit: number
   }
 }
 
+/** A list of one page. */
+// oxlint-disable-next-line require-yield
+export async function* lastPage<Row>(rows: Row[]): RowPages<Row> {
+  return rows;
+}
+
 /** A row whose text is null if the texts of earlier rows fill the page. */
 export interface RowWithText {
   readonly text: string | null;

@@ -36,13 +36,14 @@ async function setBlock(sql: Sql, me: string, peer: string, on: boolean): Promis
       set blocked_by = array_remove(c.blocked_by, ${me}::text) || ${me}::text
       returning c.id, c.last_seq, c.last_at, c.revision
     )
-    insert into memberships as m (owner, peer, conversation_id, blocked_seq, blocked_at, blocked_revision)
-    select ${me}, ${peer}, id, last_seq, last_at, revision
+    insert into memberships as m (owner, peer, conversation_id, blocked_seq, blocked_at, blocked_since, blocked_revision)
+    select ${me}, ${peer}, id, last_seq, last_at, clock_timestamp(), revision
     from conversation
     on conflict (owner, peer) do update
     set
       blocked_seq = coalesce(m.blocked_seq, excluded.blocked_seq),
       blocked_at = coalesce(m.blocked_at, excluded.blocked_at),
+      blocked_since = case when m.blocked_seq is null then excluded.blocked_since else m.blocked_since end,
       blocked_revision = case when m.blocked_seq is null then excluded.blocked_revision else m.blocked_revision end
   `;
 }

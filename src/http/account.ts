@@ -7,12 +7,14 @@ import type { Server } from "bun";
 
 import type { AccountPurge } from "../accounts/account_purge.ts";
 import { deviceName } from "../accounts/device_name.ts";
+import type { Profiles } from "../chat/profiles.ts";
 import type { Relationships } from "../chat/relationships.ts";
 import type { SocketData } from "../chat/socket.ts";
 import type { Database } from "../db/database.ts";
 import * as drafts from "../db/drafts.ts";
 import * as exportRows from "../db/export.ts";
 import { pagesOf } from "../db/paging.ts";
+import { shownProfiles } from "../db/profiles.ts";
 import type { PrivacySettings, Relation } from "../db/relationships.ts";
 import * as sessionRows from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";
@@ -23,7 +25,9 @@ import { checkPassword } from "../util/password.ts";
 import { keyOfReference } from "../util/text.ts";
 import { attachment, draftJson, exportOf } from "./export.ts";
 import { CLEAR_SITE_DATA, type Login } from "./login.ts";
+import { urlOf } from "./parameters.ts";
 import type { Passwords } from "./passwords.ts";
+import { profileJson, wantsProfiles, withProfiles } from "./profiles.ts";
 import { json, JSON_HEADERS, readJson, type Request } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Streams } from "./stream.ts";
@@ -33,6 +37,7 @@ export class Account {
   readonly #sessions: Sessions;
   readonly #login: Login;
   readonly #passwords: Passwords;
+  readonly #profiles: Profiles;
   readonly #relationships: Relationships;
   readonly #db: Database;
   readonly #delivery: Delivery;
@@ -44,6 +49,7 @@ export class Account {
     sessions: Sessions;
     login: Login;
     passwords: Passwords;
+    profiles: Profiles;
     relationships: Relationships;
     db: Database;
     delivery: Delivery;
@@ -54,6 +60,7 @@ export class Account {
     this.#sessions = parts.sessions;
     this.#login = parts.login;
     this.#passwords = parts.passwords;
+    this.#profiles = parts.profiles;
     this.#relationships = parts.relationships;
     this.#db = parts.db;
     this.#delivery = parts.delivery;
@@ -75,8 +82,11 @@ export class Account {
   }
 
   async #settingsOf({ userId, username }: Session, { hidesRead, hidesLastSeen }: PrivacySettings): Promise<Response> {
-    const admin = await users.isAdmin(this.#db, userId);
-    return json({ username, admin, hide_read: hidesRead, hide_last_seen: hidesLastSeen });
+    const [admin, [profile]] = await Promise.all([
+      users.isAdmin(this.#db, userId),
+      shownProfiles(this.#db, username, [username]),
+    ]);
+    return json({ username, admin, ...profileJson(profile), hide_read: hidesRead, hide_last_seen: hidesLastSeen });
   }
 
   /** Changes the password and ends all other sessions. */
@@ -129,6 +139,7 @@ export class Account {
     const open = await sessionRows.list(this.#db, me.userId);
     await this.#purge.deleteAccount({ id: me.userId, username: me.username });
     this.#relationships.stopHiding(me);
+    this.#profiles.deleted(me);
     for (const { id } of open) this.#delivery.endSession({ id, nameKey: me.nameKey });
     return json(
       {},
@@ -139,7 +150,11 @@ export class Account {
   async blocks(request: Request, server: Server<SocketData>): Promise<Response> {
     const me = await this.#sessions.require(request, "history");
     const names = pagesOf<string>((...page) => this.#relationships.blockedPage(me, ...page));
-    return this.#streams.list(names, { show: JSON.stringify }, { kind: "blocks", request, server }, me.nameKey);
+    const asked = { kind: "blocks", request, server };
+    if (!wantsProfiles(urlOf(request).searchParams)) {
+      return this.#streams.list(names, { show: JSON.stringify }, asked, me.nameKey);
+    }
+    return this.#streams.list(withProfiles(this.#db, me, names), { show: JSON.stringify }, asked, me.nameKey);
   }
 
   block(request: Request): Promise<Response> {

@@ -15,6 +15,7 @@ import { Batcher } from "../util/batcher.ts";
 import { nameKey } from "../util/text.ts";
 import { readCursor, writeCursor } from "./cursors.ts";
 import { namePart, pathParameter, urlOf, wholeNumber } from "./parameters.ts";
+import { profileJson } from "./profiles.ts";
 import { json, type Request, requestId } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Streams } from "./stream.ts";
@@ -81,6 +82,7 @@ export class Conversations {
       my_read_seq: row.myReadSeq,
       muted: row.muted,
       gone: row.isDeleted,
+      ...profileJson(row),
       online: !row.isDeleted && !row.isBlockedEitherWay && this.#registry.isOnline(nameKey(row.peer)),
       last_seen: hidesLastSeen || row.hidesLastSeen || row.isBlockedEitherWay ? null : row.lastSeenAt,
       cursor: writeCursor(row.lastAt, row.conversationId),

@@ -4,6 +4,7 @@ import type { AccountPurge } from "../accounts/account_purge.ts";
 import type { Limits } from "../accounts/limits.ts";
 import type { SessionRenewals } from "../accounts/session_renewals.ts";
 import type { SignupPolicy } from "../accounts/signup_policy.ts";
+import type { Profiles } from "../chat/profiles.ts";
 import type { Receipts } from "../chat/receipts.ts";
 import type { Relationships } from "../chat/relationships.ts";
 import type { Bus } from "../cluster/bus.ts";
@@ -18,13 +19,14 @@ import { Cookies } from "./cookies.ts";
 import { Login } from "./login.ts";
 import { Messages } from "./messages.ts";
 import { Passwords } from "./passwords.ts";
+import { Profiles as ProfileRoutes } from "./profiles.ts";
 import { notFound, type Parts as RouterParts, routes } from "./router.ts";
 import { Search } from "./search.ts";
 import { Sessions } from "./sessions.ts";
 import { Streams } from "./stream.ts";
 import { Users } from "./users.ts";
 
-type Handlers = "account" | "conversations" | "login" | "messages" | "search" | "sessions" | "users";
+type Handlers = "account" | "conversations" | "login" | "messages" | "profiles" | "search" | "sessions" | "users";
 
 interface Parts extends Omit<RouterParts, Handlers> {
   readonly bus: Bus;
@@ -32,6 +34,7 @@ interface Parts extends Omit<RouterParts, Handlers> {
   readonly delivery: Delivery;
   readonly limits: Limits;
   readonly presence: PresenceSubscriptions;
+  readonly profiles: Profiles;
   readonly purge: AccountPurge;
   readonly receipts: Receipts;
   readonly registry: PresenceRegistry;
@@ -58,6 +61,7 @@ export function httpRoutes(parts: Parts) {
       conversations: new Conversations(shared),
       login,
       messages: new Messages(shared),
+      profiles: new ProfileRoutes(shared),
       search: new Search(shared),
       users: new Users(shared),
     }),

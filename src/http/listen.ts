@@ -3,9 +3,9 @@
 import type { SocketData } from "../chat/socket.ts";
 import type { Config } from "../config.ts";
 import { ChatError } from "../errors.ts";
+import { UPLOAD_MAX_BYTES } from "./profiles.ts";
 import { errorResponse, json } from "./request.ts";
 
-const BODY_MAX_BYTES = 16 * 1024;
 /**
  * Disconnects clients that stall while sending or reading. Bun counts in steps of 4 s, so after
  * 8–12 s; headers always get 12 s.
@@ -24,7 +24,8 @@ export class PortError extends Error {
 export const SERVER_OPTIONS = {
   development: false,
   idleTimeout: IDLE_SECONDS,
-  maxRequestBodySize: BODY_MAX_BYTES,
+  // of the longest body of any route; `guard` enforces that of each
+  maxRequestBodySize: UPLOAD_MAX_BYTES,
   error: () => errorResponse(new ChatError("internal")),
 } as const;
 

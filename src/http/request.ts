@@ -12,12 +12,20 @@ import type { RouteMetrics } from "../metrics.ts";
 import { checkOrigin, isProxied, isSecure, type Trust } from "./trust.ts";
 
 export type Request = BunRequest;
-export type Methods = Partial<Record<"GET" | "POST", Handler>>;
+export type Methods = Partial<Record<"GET" | "POST", Handler>> & {
+  /** The longest body; absent: `BODY_MAX_BYTES`. */
+  readonly bodyMaxBytes?: number;
+};
 /** Undefined only after an upgrade. */
 export type Handler = (
   request: Request,
   server: Server<SocketData>,
 ) => Response | undefined | Promise<Response | undefined>;
+
+/** Of forms and JSON. */
+export const BODY_MAX_BYTES = 16 * 1024;
+/** A client that sends a little every few seconds must not hold memory for ever. */
+const BODY_MAX_MS = 60_000;
 
 /** On every response. */
 export const FILE_HEADERS = {
@@ -73,6 +81,8 @@ const SLOW_MS = 4_000;
 const RESPONSE_SECONDS = 32;
 /** Requests whose body is still arriving: those wait for the client, not for us. */
 const readingBody = new WeakSet<Request>();
+/** Bodies of unknown length, read from the start: Bun would buffer up to its limit until we read. */
+const bodies = new WeakMap<Request, Promise<Buffer>>();
 
 /**
  * Keeps Bun from closing the connection as idle while the response is pending.
@@ -106,13 +116,40 @@ export async function readBody(
 ): Promise<string> {
   const given = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase();
   if (given !== type) throw new ChatError("unsupported_type");
+  return (await readBytes(request, BODY_MAX_BYTES)).toString();
+}
+
+/**
+ * The body of a request.
+ *
+ * @throws ChatError `bad_request`: too slow; `too_large`, also when the client has disconnected, and
+ *   sees no response
+ */
+export async function readBytes(request: Request, maxBytes: number): Promise<Buffer> {
   readingBody.add(request);
-  const body = await request.text().catch((error: unknown) => {
-    // Otherwise the client has disconnected, and sees no response.
-    throw new ChatError("too_large", { cause: error });
-  });
-  readingBody.delete(request);
-  return body;
+  try {
+    return await (bodies.get(request) ?? collect(request, maxBytes));
+  } finally {
+    readingBody.delete(request);
+  }
+}
+
+async function collect(request: Request, maxBytes: number): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  const deadline = performance.now() + BODY_MAX_MS;
+  try {
+    for await (const chunk of request.body ?? []) {
+      bytes += chunk.length;
+      if (bytes > maxBytes) break; // closes the stream
+      if (performance.now() > deadline) throw new ChatError("bad_request", { message: "The body took too long" });
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw error instanceof ChatError ? error : new ChatError("too_large", { cause: error });
+  }
+  if (bytes > maxBytes) throw new ChatError("too_large");
+  return Buffer.concat(chunks);
 }
 
 /** The JSON object in the body. @throws ChatError `unsupported_type`, `too_large`, `bad_request` */
@@ -175,7 +212,10 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route
       const method = request.method === "HEAD" ? "GET" : request.method;
       const handler = method === "GET" || method === "POST" ? methods[method] : undefined;
       if (!handler) return errorResponse(new ChatError("method_not_allowed"), { Allow: allow });
-      if (method === "POST") checkOrigin(request, parts.trust);
+      if (method === "POST") {
+        checkOrigin(request, parts.trust);
+        checkLength(request, methods.bodyMaxBytes ?? BODY_MAX_BYTES);
+      }
       const response = handler(request, server);
       return response instanceof Promise ? response.catch((error: unknown) => fail(request, error)) : response;
     } catch (error) {
@@ -198,6 +238,15 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route
       return finish(settled);
     });
   };
+}
+
+/** Rejects a body that is too long before it arrives. @throws ChatError `too_large` */
+function checkLength(request: Request, maxBytes: number): void {
+  if (Number(request.headers.get("content-length") ?? 0) > maxBytes) throw new ChatError("too_large");
+  if (!request.headers.has("transfer-encoding")) return;
+  const body = collect(request, maxBytes);
+  body.catch(() => {}); // reported by `readBytes`
+  bodies.set(request, body);
 }
 
 /**

@@ -15,6 +15,7 @@ import type { Messages } from "./messages.ts";
 import { mayReadMetrics } from "./metrics_access.ts";
 import type { OtherVersions } from "./other_versions.ts";
 import type { Pages } from "./pages.ts";
+import { type Profiles, UPLOAD_MAX_BYTES } from "./profiles.ts";
 import { DATA_HEADERS, errorResponse, guard, json, type Methods, type Request, withHsts } from "./request.ts";
 import type { Search } from "./search.ts";
 import type { Sessions } from "./sessions.ts";
@@ -28,6 +29,7 @@ export interface Parts {
   readonly messages: Messages;
   readonly otherVersions: OtherVersions;
   readonly pages: Pages;
+  readonly profiles: Profiles;
   readonly search: Search;
   readonly users: Users;
   readonly sessions: Sessions;
@@ -56,7 +58,7 @@ export function routes(parts: Parts) {
 }
 
 export function paths(parts: Parts): Record<string, Methods> {
-  const { account, conversations, login, messages, otherVersions, pages, search, sessions, users } = parts;
+  const { account, conversations, login, messages, otherVersions, pages, profiles, search, sessions, users } = parts;
   return {
     "/": { GET: (request) => sessions.page(request, "chat") },
     "/account": { GET: (request) => sessions.page(request, "account") },
@@ -70,6 +72,9 @@ export function paths(parts: Parts): Record<string, Methods> {
     "/me": { GET: (request) => account.me(request) },
     "/me/settings": { POST: (request) => account.settings(request) },
     "/me/password": { POST: (request) => account.password(request) },
+    "/me/profile": { POST: (request) => profiles.setDisplayName(request) },
+    "/me/photo": { POST: (request) => profiles.upload(request), bodyMaxBytes: UPLOAD_MAX_BYTES },
+    "/me/photo/remove": { POST: (request) => profiles.removePhoto(request) },
     "/me/delete": { POST: (request) => account.remove(request) },
     "/sessions": { GET: (request) => account.sessions(request) },
     "/sessions/end_others": { POST: (request) => account.endOtherSessions(request) },
@@ -84,6 +89,7 @@ export function paths(parts: Parts): Record<string, Methods> {
     "/search": { GET: (request, server) => search.list(request, server) },
     "/online": { GET: (request, server) => users.online(request, server) },
     "/get_users": { GET: (request, server) => users.list(request, server) },
+    "/photos/:name": { GET: (request) => profiles.photo(request) },
     "/sockets": { GET: (request) => sockets(request, parts) },
     "/ws/:username": { GET: (request, server) => upgrade(request, server, parts) },
 

@@ -157,6 +157,6 @@ function parseAcceptEncoding(header: string): readonly Encoding[] {
 }
 
 /** `If-None-Match` (RFC 9110 §13.1.2): weak comparison, a list, or `*`. */
-function matches(ifNoneMatch: string, etag: string): boolean {
+export function matches(ifNoneMatch: string, etag: string): boolean {
   return ifNoneMatch.split(",").some((part) => part.trim() === "*" || part.trim().replace(/^W\//, "") === etag);
 }

@@ -7,14 +7,15 @@ import type { SignupPolicy } from "../accounts/signup_policy.ts";
 import type { Relationships } from "../chat/relationships.ts";
 import type { SocketData } from "../chat/socket.ts";
 import type { Database } from "../db/database.ts";
-import { findNames, namePages } from "../db/name_search.ts";
-import { NAMES_MAX } from "../db/paging.ts";
+import { findNames, findPeople, namePages } from "../db/name_search.ts";
+import { lastPage, NAMES_MAX } from "../db/paging.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import { ChatError } from "../errors.ts";
 import type { PresenceRegistry } from "../presence/registry.ts";
 import { keyOfReference, searchKey } from "../util/text.ts";
 import { namePart, urlOf, wholeNumber } from "./parameters.ts";
+import { wantsProfiles, withProfiles } from "./profiles.ts";
 import { json, type Request, requestId } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Streams } from "./stream.ts";
@@ -51,20 +52,26 @@ export class Users {
   }
 
   async list(request: Request, server: Server<SocketData>): Promise<Response> {
-    const { username: except } = await this.#sessions.require(request, "searches");
+    const me = await this.#sessions.require(request, "searches");
     const { searchParams } = urlOf(request);
+    const withProfile = wantsProfiles(searchParams);
+    const asked = { kind: "users", id: requestId(request, this.#trust), request, server };
     const part = namePart(searchParams, ["q"]);
     if (part !== undefined) {
       const limit = wholeNumber(searchParams, "limit", 1, FOUND_MAX) ?? FOUND_MAX;
-      return json(part === "" ? [] : await findNames(this.#db, { part, me: except, limit }));
+      if (part === "") return json([]);
+      if (!withProfile) return json(await findNames(this.#db, { part, me: me.username, limit }));
+      const found = await findPeople(this.#db, { part, me: me.username, limit });
+      return this.#streams.list(withProfiles(this.#db, me, lastPage(found)), { show: JSON.stringify }, asked);
     }
     const q = searchParams.get("q") ?? "";
     const most = wholeNumber(searchParams, "limit", 1, NAMES_MAX);
     if (q !== "" && keyOfReference(q) === undefined) return json([]);
     const limit = most ?? Number.POSITIVE_INFINITY;
-    const names = namePages(this.#db, { prefix: searchKey(q), except, limit });
-    const id = requestId(request, this.#trust);
-    return this.#streams.list(names, { show: (some) => some }, { kind: "users", id, request, server });
+    const names = namePages(this.#db, { prefix: searchKey(q), except: me.username, limit });
+    if (!withProfile) return this.#streams.list(names, { show: (some) => some }, asked);
+    const people = withProfiles(this.#db, me, names, (page) => JSON.parse(`[${page.join()}]`) as string[]);
+    return this.#streams.list(people, { show: JSON.stringify }, asked, me.nameKey);
   }
 
   async online(request: Request, server: Server<SocketData>): Promise<Response> {

@@ -201,6 +201,15 @@ export class PresenceSubscriptions {
     for (const socket of this.#newUserSubscribers) socket.send(frame);
   }
 
+  /** Sends a frame about a user to the sockets that watch the user, but not across a block. */
+  sendToWatchers(key: string, frame: string): void {
+    const user = this.#watched.get(key);
+    if (!user) return;
+    for (const [socket, watchedUsers] of this.#watching) {
+      if (watchedUsers.includes(user) && this.#blockedPairs.of(socket.nameKey)?.has(key) === false) socket.send(frame);
+    }
+  }
+
   /** Records that a user came online or went offline; the next tick notifies their watchers. */
   notifyWatchers(key: string, username: string, state: PresenceState): void {
     this.#listChangedAt = performance.now();

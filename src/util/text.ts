@@ -122,9 +122,14 @@ export function keyOfReference(name: string): string | undefined {
 const VISIBLE =
   /[^\p{White_Space}\p{Default_Ignorable_Code_Point}\p{M}\p{Cc}\p{Cf}\u2800\u{13441}\u{13442}\u{1d159}]|[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u{110bd}\u{110cd}]/u;
 
+/** Whether a text has a visible character. */
+export function isVisible(text: string): boolean {
+  return VISIBLE.test(text);
+}
+
 /** Whether a text can be sent: 1–4,000 code points, not blank, no NUL, no lone surrogate. */
 export function isMessage(text: string): boolean {
-  return isDraft(text) && VISIBLE.test(text);
+  return isDraft(text) && isVisible(text);
 }
 
 /** Whether a text can be stored as a draft: as `isMessage`, but it may be blank or empty. */

@@ -247,7 +247,6 @@ describe("a form with", () => {
     },
   );
 
-  // Bun's own, from `maxRequestBodySize`: the bare status, before anything of ours has seen the request.
   test("a body above 16 KiB answers 413, whole or in chunks, and nothing is stored", async () => {
     const before = await stored();
     const start = `username=Large&password=${PASSWORD}&x=`;

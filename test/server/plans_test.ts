@@ -17,6 +17,7 @@ import { insertMessages, type NewMessage, WRITER_PARAMETERS } from "../../src/db
 import * as messageSearch from "../../src/db/message_search.ts";
 import * as nameSearch from "../../src/db/name_search.ts";
 import { servingPods } from "../../src/db/pods.ts";
+import * as profiles from "../../src/db/profiles.ts";
 import * as receipts from "../../src/db/receipts.ts";
 import * as choices from "../../src/db/relationships.ts";
 import * as sessions from "../../src/db/sessions.ts";
@@ -37,6 +38,7 @@ const BIG = new Set([
   "name_skeletons",
   "change_refs",
   "frozen_messages",
+  "profiles",
 ]);
 const me = nameOf(0);
 const peer = nameOf(1);
@@ -74,6 +76,12 @@ beforeAll(async () => {
   await database.sql`
     insert into frozen_messages (conversation_id, owner, seq, content)
     select conversation_id, receiver, seq, content from messages where seq % 7 = 0
+  `;
+  await database.sql`
+    insert into profiles (user_id, display_name, display_key, named_at, photo, photo_version, photo_at, changed_at)
+    select id, 'Display ' || username, 'display ' || search_key, now(), '', 'version', now(), now() - id * interval '1 second'
+    from users
+    where id % 10 <> 0
   `;
   await database.settle();
 }, 60_000);
@@ -256,6 +264,8 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
   "nameSearch.namePage": (db) => nameSearch.namePage(db, { prefix: "p0012", except: me, limit: 20 }),
   "nameSearch.findNames": (db) => nameSearch.findNames(db, { part: "0123", me, limit: 20 }),
   "nameSearch.findNames, a single character": (db) => nameSearch.findNames(db, { part: "p", me, limit: 20 }),
+  "nameSearch.findPeople": (db) => nameSearch.findPeople(db, { part: "y p0123", me, limit: 20 }),
+  "nameSearch.findPeople, a single character": (db) => nameSearch.findPeople(db, { part: "d", me, limit: 20 }),
   "nameSearch.findPeers": (db) => nameSearch.findPeers(db, { part: "0123", me, limit: 20 }),
   "messageSearch.searchMessages": (db) => messageSearch.searchMessages(db, { ...SEARCH, pattern: "not there" }),
   "messageSearch.searchMessages, a later page": (db) =>
@@ -266,6 +276,11 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
     const { hits } = await messageSearch.searchMessages(db, SEARCH);
     await Array.fromAsync(messageSearch.foundMessages(db, SEARCH, hits));
   },
+  "profiles.setDisplayName": (db) => profiles.setDisplayName(db, 17, { name: "Ann", key: "ann" }),
+  "profiles.setPhoto": (db) => profiles.setPhoto(db, 20, { bytes: new Uint8Array(9), version: "v" }),
+  "profiles.shownProfiles": (db) => profiles.shownProfiles(db, me, names(200)),
+  "profiles.shownPhoto": (db) => profiles.shownPhoto(db, me, peer),
+  "profiles.recentProfiles": (db) => profiles.recentProfiles(db, 60_000),
   "users.accounts": (db) => users.accounts(db, { after: 5_000, limit: 100 }),
   "users.isAdmin": (db) => users.isAdmin(db, 17),
   "users.makeAdmin": (db) => users.makeAdmin(db, me),

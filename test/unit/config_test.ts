@@ -66,6 +66,8 @@ describe("config", () => {
         history: { burst: 200, perSecond: 20 },
         messageSearches: { burst: 30, perSecond: 1 },
         drafts: { burst: 30, perSecond: 5 },
+        profile: { burst: 10, perSecond: 30 / 3_600 },
+        photos: { burst: 500, perSecond: 50 },
         account: { burst: 30, perSecond: 1 },
       },
       trustProxy: "off",

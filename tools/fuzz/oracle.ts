@@ -57,6 +57,7 @@ const CHANGING = [
   "users",
   "sessions",
   "drafts",
+  "profiles",
   "invites",
   "name_skeletons",
   "text_sent",

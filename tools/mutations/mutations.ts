@@ -6,6 +6,7 @@ const HTTP = "test/server/http_table_test.ts";
 const SOCKET = "test/server/socket_table_test.ts";
 const CHANGES = "test/server/changes_test.ts";
 const LIMITS = "test/server/limits_test.ts";
+const PROFILES = "test/server/profiles_test.ts";
 const SESSIONS = "test/server/sessions_test.ts";
 
 export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
@@ -33,6 +34,14 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       code: "c.low <> ${me}",
       test: "test/server/search_test.ts",
       name: "whose messages only one's own are found, sent and received, and notes to oneself",
+    },
+    {
+      guarantee: "Photos are shown only to signed-in users",
+      file: "src/http/profiles.ts",
+      marker: "photos need a session",
+      code: 'const me = (await this.#sessions.find(request)) ?? ({ username: "" } as Session);',
+      test: PROFILES,
+      name: "the photo's route signed out: 401",
     },
     {
       guarantee: "Users open sockets only under their own name",
@@ -285,6 +294,22 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       code: "",
       test: "test/server/search_test.ts",
       name: "whose messages those with a blocked user are found by the blocked one only, until the block ends",
+    },
+    {
+      guarantee: "Neither of two users sees the display name or photo that the other sets after a block",
+      file: "sql/0007_profiles.sql",
+      marker: "profiles across a block",
+      code: "select null::timestamptz as since",
+      test: PROFILES,
+      name: "everything that lists people across a block shows what was set before it, and nothing later",
+    },
+    {
+      guarantee: "A photo keeps nothing of the uploaded file but its pixels",
+      file: "src/util/photo.ts",
+      marker: "photos without metadata",
+      code: "return { bytes: image, version: versionOf(image) };",
+      test: PROFILES,
+      name: "a photo with the orientation 6 in its Exif data is upright, and without its place",
     },
     {
       guarantee: "Only its sender edits or deletes a message",

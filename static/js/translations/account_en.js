@@ -2,6 +2,8 @@
 export default {
   saved: "Saved.",
   profile: "Profile",
+  error_bad_display_name: "A display name has 1 to 50 characters, and no @.",
+  error_bad_photo: "This image cannot be used. Choose a complete JPEG, PNG or WebP image.",
   theme: "Colors",
   theme_system: "System",
   theme_light: "Light",
