@@ -124,6 +124,34 @@ export async function messagePage(sql: Sql, me: string, other: string, request: 
 }
 
 /**
+ * The seq of the last message between `me` and `other` before an instant; 0 if there is none. A
+ * binary search, since timestamps rise with `seq`: `insertMessages` sees to that under the
+ * conversation's lock. An index on timestamps would make each send write one more.
+ */
+export async function lastSeqBefore(sql: Sql, me: string, other: string, at: string): Promise<number> {
+  const rows = await sql<{ seq: number }[]>`
+    with recursive part (id, low, high) as (
+      select id, 0::bigint, last_seq
+      from conversations
+      where low = least(${me}::text collate "C", ${other}) and high = greatest(${me}::text collate "C", ${other})
+      union all
+      select
+        n.id,
+        case when m.is_before then n.middle else n.low end,
+        case when m.is_before then n.high else n.middle - 1 end
+      from (
+        select id, low, high, (low + high + 1) / 2 as middle from part where low < high
+      ) n
+      cross join lateral (
+        select timestamp < ${at}::timestamptz as is_before from messages where conversation_id = n.id and seq = n.middle limit 1
+      ) m
+    )
+    select low as seq from part where low = high
+  `;
+  return rows[0]?.seq ?? 0;
+}
+
+/**
  * Unread counts of a user by peer, without zeros, one page in the order of names.
  *
  * @param options.muted include muted conversations

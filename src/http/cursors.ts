@@ -1,6 +1,7 @@
 /** Cursors of paged lists: the place of a row in a list ordered by time, opaque to clients. */
 
 import { ChatError } from "../errors.ts";
+import { isInstant } from "./parameters.ts";
 
 /** @param ids tell rows of the same instant apart @example writeCursor(row.lastAt, row.id) */
 export function writeCursor(at: string, ...ids: readonly number[]): string {
@@ -21,14 +22,4 @@ export function readCursor(query: URLSearchParams, count: number): { at: string;
     throw new ChatError("bad_request", { message: "before is not a valid cursor" });
   }
   return { at, ids: ids.map(Number) };
-}
-
-/**
- * Whether PostgreSQL accepts the text as an instant: `Date` alone reads 30 February as 2 March, and
- * PostgreSQL has no year 0.
- */
-function isInstant(text: string): boolean {
-  if (!/^(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/.test(text)) return false;
-  const date = new Date(text);
-  return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(text.slice(0, 19));
 }

@@ -7,14 +7,14 @@ import type { Server } from "bun";
 import { messageRow } from "../chat/message_row.ts";
 import type { Receipts } from "../chat/receipts.ts";
 import type { SocketData } from "../chat/socket.ts";
-import { type Message, type MessagePage, messagePage, type PageRequest } from "../db/conversations.ts";
+import { lastSeqBefore, type Message, type MessagePage, messagePage, type PageRequest } from "../db/conversations.ts";
 import type { Database } from "../db/database.ts";
 import { type RowPages, ROWS_MAX } from "../db/paging.ts";
 import type { Session } from "../db/sessions.ts";
 import { ChatError } from "../errors.ts";
 import { checkName, keyOfReference } from "../util/text.ts";
 import { withTimeout } from "../util/timeout.ts";
-import { pathParameter, urlOf, wholeNumber } from "./parameters.ts";
+import { instant, pathParameter, urlOf, wholeNumber } from "./parameters.ts";
 import { json, type Request, requestId } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
 import { type StreamRequest, type Streams, toPieces } from "./stream.ts";
@@ -62,8 +62,16 @@ export class Messages {
     const peer = await findPeer(this.#db, me, peerName);
     if (peer === undefined) checkReference(peerName);
     const { searchParams } = urlOf(request);
-    const pageRequest = readPageRequest(searchParams);
+    const at = instant(searchParams, "at");
+    const bounds = readPageRequest(searchParams, at !== undefined);
     if (peer === undefined) return json([]);
+    const pageRequest =
+      at === undefined
+        ? bounds
+        : {
+            limit: bounds?.limit ?? PAGE_MAX,
+            after: await this.#db.run((sql) => lastSeqBefore(sql, me.username, peer.username, at)),
+          };
 
     // A blocked peer's messages are never marked.
     const includeBlocked = searchParams.get("blocked") === "1";
@@ -147,14 +155,20 @@ function checkReference(name: string): void {
   }
 }
 
-/** Undefined for the whole conversation. @throws ChatError `bad_request` */
-function readPageRequest(query: URLSearchParams): PageRequest | undefined {
+/**
+ * Undefined for the whole conversation.
+ *
+ * @param hasInstant the query also has a valid `at` @throws ChatError `bad_request`
+ */
+function readPageRequest(query: URLSearchParams, hasInstant: boolean): PageRequest | undefined {
   const limit = wholeNumber(query, "limit", 1, PAGE_MAX);
   const before = wholeNumber(query, "before", 1, Number.MAX_SAFE_INTEGER);
   const after = wholeNumber(query, "after", 0, Number.MAX_SAFE_INTEGER);
   const changedAfter = wholeNumber(query, "changed_after", 0, Number.MAX_SAFE_INTEGER);
-  if ([before, after, changedAfter].filter((bound) => bound !== undefined).length > 1) {
-    throw new ChatError("bad_request", { message: "`before`, `after` and `changed_after` are mutually exclusive" });
+  if ([before, after, changedAfter].filter((bound) => bound !== undefined).length + Number(hasInstant) > 1) {
+    throw new ChatError("bad_request", {
+      message: "`before`, `after`, `changed_after` and `at` are mutually exclusive",
+    });
   }
   if (changedAfter !== undefined) return { limit: limit ?? PAGE_MAX, changedAfter };
   if (before !== undefined) return { limit: limit ?? PAGE_MAX, before };

@@ -29,6 +29,23 @@ export function wholeNumber(query: URLSearchParams, name: string, least: number,
   throw new ChatError("bad_request", { message: `${name} must be a whole number from ${least} to ${most}` });
 }
 
+/** An instant from the query, or undefined when absent. @throws ChatError `bad_request` */
+export function instant(query: URLSearchParams, name: string): string | undefined {
+  const given = query.get(name);
+  if (given === null || isInstant(given)) return given ?? undefined;
+  throw new ChatError("bad_request", { message: `${name} must be an instant such as 2026-02-28T23:59:59.000Z` });
+}
+
+/**
+ * Whether PostgreSQL accepts the text as an instant: `Date` alone reads 30 February as 2 March, and
+ * PostgreSQL has no year 0.
+ */
+export function isInstant(text: string): boolean {
+  if (!/^(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/.test(text)) return false;
+  const date = new Date(text);
+  return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(text.slice(0, 19));
+}
+
 /**
  * The search key of the query's `part`: "" when no name can contain it, undefined when absent.
  *

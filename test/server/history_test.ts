@@ -190,12 +190,43 @@ describe("/messages", () => {
       "after=",
       "before=5&after=2",
       "limit=5&before=5&after=5",
+      "at=",
+      "at=x",
+      "at=2026-02-28",
+      "at=2026-02-30T00:00:00Z",
+      "at=2026-02-28T24:00:00Z",
+      "at=2026-02-28T00:00:00",
+      "at=2026-02-28T00:00:00%2B02:00",
+      "at=0000-01-01T00:00:00Z",
+      "at=%2D9999-01-01T00:00:00Z",
+      "at=infinity",
+      "at=2026-02-28T00:00:00Z'",
+      "at=2026-02-28T00:00:00Z%00",
+      "at=2026-02-28T00:00:00Z&before=5",
+      "at=2026-02-28T00:00:00Z&after=0",
+      "at=2026-02-28T00:00:00Z&changed_after=0",
     ])("?%s is refused with 400", async (query) => {
       for (const peer of ["bob", "nobody"]) {
         const answer = await ann.get(`/messages/ann/${peer}?${query}`);
         expect(answer.status).toBe(400);
         expect(await codeOf(answer)).toBe("bad_request");
       }
+    });
+
+    test("?at= is answered with the first message at or after an instant", async () => {
+      const all = await ann.json<Row[]>("/messages/ann/bob");
+      const from = async (at: string, limit = 2) =>
+        seqs(await ann.json<Row[]>(`/messages/ann/bob?limit=${limit}&at=${at}`));
+      for (const { seq, timestamp } of all.filter(({ seq }) => [1, 2, 224, 225, 226, 449, 450].includes(seq)))
+        expect(await from(timestamp)).toEqual(range(seq, Math.min(450, seq + 1)));
+      const [instant = "", fraction = ""] = all[299]!.timestamp.replace("Z", "").split(".");
+      const later = `${instant}.${String(Number(fraction.padEnd(6, "0")) + 1).padStart(6, "0")}Z`; // by a microsecond
+      expect(await from(later)).toEqual([301, 302]);
+      expect(await from("0001-01-01T00:00:00Z")).toEqual([1, 2]);
+      expect(await from("9999-12-31T23:59:59.999Z")).toEqual([]);
+      expect(await from(all[0]!.timestamp, 200)).toEqual(range(1, 200));
+      expect(await ann.json("/messages/ann/nobody?at=2026-02-28T00:00:00Z")).toEqual([]);
+      expect(await ann.json("/messages/ann/ann?at=2026-02-28T00:00:00Z")).toEqual([]);
     });
 
     test("every message is met once, backwards and forwards", async () => {

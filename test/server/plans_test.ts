@@ -169,6 +169,8 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
     conversations.messagePage(sql, me, peer, { limit: 50, changedAfter: 3 }),
   "conversations.messagePage, changed, with a blocked peer": (_, sql) =>
     conversations.messagePage(sql, me, peer, { limit: 50, changedAfter: 3, includeBlocked: true }),
+  "conversations.lastSeqBefore": (_, sql) =>
+    conversations.lastSeqBefore(sql, me, peer, new Date(Date.now() - 5_000).toISOString()),
   "changes.changeMessages": (_, sql) =>
     changes.changeMessages(
       sql,
