@@ -13,6 +13,7 @@ import { SignupPolicy } from "./accounts/signup_policy.ts";
 import { Changes } from "./chat/changes.ts";
 import { Chat } from "./chat/chat.ts";
 import { Drafts } from "./chat/drafts.ts";
+import { Memberships } from "./chat/memberships.ts";
 import { Profiles } from "./chat/profiles.ts";
 import { Receipts } from "./chat/receipts.ts";
 import { Relationships } from "./chat/relationships.ts";
@@ -145,6 +146,7 @@ export async function startApp(
       new UnreachablePods({ db, bus, log, resync: { schedule: recover }, alertOlderPods }),
       stopPart,
     );
+    const memberships = new Memberships({ db, delivery });
     const relationships = new Relationships({ db, delivery, bus, presence });
     const rejected = () => metrics.rateLimited.add("bytes");
     const quota = config.rateLimit
@@ -196,6 +198,7 @@ export async function startApp(
       websocket: sockets.handlers,
       ...httpRoutes({
         ...shared,
+        memberships,
         otherVersions,
         pages,
         presence,

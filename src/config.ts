@@ -205,7 +205,7 @@ export const SETTINGS = {
   },
   LIMIT_ACCOUNT: {
     default: "1/s burst 30",
-    about: "a user's exports, and changes to privacy settings, blocks, mutes and sessions",
+    about: "a user's exports, and changes to privacy settings, blocks, sessions and the arrangement of the list",
     limit: "account",
     read: rate,
     isPerUser: true,

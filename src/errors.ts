@@ -43,6 +43,7 @@ export const ERRORS = {
   name_similar: { status: 409, message: "That name looks too much like one that is taken", retry: false },
   name_reserved: { status: 409, message: "That name is reserved", retry: false },
   ref_reused: { status: 409, message: "That ref belongs to another message", retry: false },
+  too_many_pins: { status: 409, message: "Too many conversations are pinned. Unpin one first", retry: false },
   too_large: { status: 413, message: "The request is too large", retry: false },
   unsupported_type: { status: 415, message: "That content type is not supported here", retry: false },
   bad_name: {

@@ -243,6 +243,11 @@ export function profileFrame(user: string, profile: { displayName: string | null
   return JSON.stringify({ type: "profile", user, display_name: profile.displayName, photo: profile.photo });
 }
 
+/** How the user has arranged the conversation with `peer`. */
+export function membershipFrame(peer: string, settings: object): string {
+  return JSON.stringify({ type: "membership", peer, ...settings });
+}
+
 export interface PresenceState {
   readonly online: boolean;
   readonly last_seen: string | null;

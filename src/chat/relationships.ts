@@ -1,13 +1,13 @@
 /**
- * Blocks, mutes and privacy settings: stores them and asks the user's own pages to resync; other
- * users are not notified. A block also changes the presence that both users see. Blocks take effect
- * in `db/insert_messages.ts`; mutes and privacy in `db/conversations.ts`, `mark_read` and presence.
+ * Blocks and privacy settings: stores them and asks the user's own pages to resync; other users are
+ * not notified. A block also changes the presence that both users see. Blocks take effect in
+ * `db/insert_messages.ts`; privacy in the list of conversations, `mark_read` and presence.
  */
 
 import type { Bus } from "../cluster/bus.ts";
 import type { Database } from "../db/database.ts";
 import * as relationships from "../db/relationships.ts";
-import type { PrivacyChanges, PrivacySettings, Relation, UserAndPeer } from "../db/relationships.ts";
+import type { PrivacyChanges, PrivacySettings, UserAndPeer } from "../db/relationships.ts";
 import type { Session } from "../db/sessions.ts";
 import type { Delivery } from "../delivery/delivery.ts";
 import type { PresenceSubscriptions } from "../presence/subscriptions.ts";
@@ -36,11 +36,10 @@ export class Relationships {
     });
   }
 
-  /** Blocks, unblocks, mutes or unmutes a peer. @param peer the stored username */
-  async setRelation(relation: Relation, me: Session, peer: string, on: boolean): Promise<void> {
-    await relationships.setRelation(this.#db, relation, me.username, peer, on);
+  /** Blocks or unblocks a peer. @param peer the stored username */
+  async setBlock(me: Session, peer: string, on: boolean): Promise<void> {
+    await relationships.setBlock(this.#db, me.username, peer, on);
     this.#delivery.sync([me.nameKey]);
-    if (relation !== "block") return;
     const nameKeys = [me.nameKey, nameKey(peer)];
     void this.#presence.blockChanged(nameKeys);
     this.#bus.publish([{ kind: "block", nameKeys }]);

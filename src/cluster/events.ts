@@ -27,6 +27,7 @@ const name: Field<string> = (value) =>
 const flag: Field<boolean> = (value) => (typeof value === "boolean" ? value : undefined);
 const id: Field<number> = (value) =>
   Number.isSafeInteger(value) && (value as number) > 0 ? (value as number) : undefined;
+const idOrZero: Field<number> = (value) => (value === 0 ? value : id(value));
 const text: Field<string> = (value) =>
   typeof value === "string" && value.length > 0 && value.length <= MESSAGE_MAX_UNITS ? value : undefined;
 const reaction: Field<string> = (value) =>
@@ -72,6 +73,15 @@ const FRAMES = new Map<unknown, Fields>(
     typing: { user: name },
     draft: { peer: name, text: textOrEmpty, at: instant },
     changed: { peer: name, revision: id, message: record(MESSAGE_ROW, MESSAGE_ROW_OPTIONS) },
+    membership: {
+      peer: name,
+      settings_revision: idOrZero,
+      muted: flag,
+      muted_until: orNull(instant),
+      pinned_at: orNull(instant),
+      archived_seq: orNull(id),
+      marked_unread_seq: orNull(idOrZero),
+    },
     sync: {},
   }).map(([type, fields]) => [type, Object.entries<Field<unknown>>(fields)]),
 );

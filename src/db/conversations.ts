@@ -155,21 +155,25 @@ export async function lastSeqBefore(sql: Sql, me: string, other: string, at: str
  * Unread counts of a user by peer, without zeros, one page in the order of names.
  *
  * @param options.muted include muted conversations
+ * @param options.archived include archived conversations
  * @param options.after the last name of the previous page
  */
 export async function unreadCounts(
   sql: Sql,
   me: string,
-  options: { muted: boolean; after?: string; limit?: number },
+  options: { muted: boolean; archived: boolean; after?: string; limit?: number },
 ): Promise<{ peer: string; unread: number }[]> {
-  const { muted, after = "", limit = NAMES_MAX } = options;
-  const mutes = sql`select peer from memberships where owner = ${me} and muted`;
+  const { muted, archived, after = "", limit = NAMES_MAX } = options;
+  const mutes = sql`
+    select peer from memberships where owner = ${me} and (muted or muted_until is not null) and (muted or muted_until > now())
+  `;
   return sql<{ peer: string; unread: number }[]>`
     (
       select c.high as peer, c.low_unread as unread
       from conversations c
       where c.low = ${me} and c.high > ${after} and c.low_unread > 0
         and (c.blocked_by is null or c.low <> all(c.blocked_by)) and (${muted} or c.high not in (${mutes}))
+        and (${archived} or c.low_archived_seq is distinct from c.last_seq)
       order by c.high
       limit ${limit}
     )
@@ -179,6 +183,7 @@ export async function unreadCounts(
       from conversations c
       where c.high = ${me} and c.low > ${after} and c.high_unread > 0
         and (c.blocked_by is null or c.high <> all(c.blocked_by)) and (${muted} or c.low not in (${mutes}))
+        and (${archived} or c.high_archived_seq is distinct from c.last_seq)
       order by c.low
       limit ${limit}
     )

@@ -109,8 +109,8 @@ export async function purgeStep(db: Database, username: string): Promise<boolean
 }
 
 /**
- * Marks an account as purged. Also deletes its blocks and mutes, the refs of its changes, and a
- * draft or profile that was being stored during the deletion.
+ * Marks an account as purged. Also deletes its blocks, how it arranged its list, the refs of its
+ * changes, and a draft or profile that was being stored during the deletion.
  */
 export async function markPurged(db: Database, user: { id: number; username: string }): Promise<void> {
   await db.run(
@@ -125,7 +125,8 @@ export async function markPurged(db: Database, user: { id: number; username: str
         -- in key order, so that concurrent writers cannot deadlock
         select id
         from conversations
-        where blocked_by is not null and (low = ${user.username} or high = ${user.username})
+        where low = ${user.username} and (blocked_by is not null or low_pinned_at is not null or low_archived_seq is not null)
+          or high = ${user.username} and (blocked_by is not null or high_pinned_at is not null or high_archived_seq is not null)
         order by low, high
         for update
       ), thawed as (
@@ -133,12 +134,19 @@ export async function markPurged(db: Database, user: { id: number; username: str
         where owner = ${user.username} and conversation_id in (select id from locked)
       ), blocks as (
         update conversations
-        set blocked_by = nullif(array_remove(blocked_by, ${user.username}::text), '{}')
+        set
+          blocked_by = nullif(array_remove(blocked_by, ${user.username}::text), '{}'),
+          low_pinned_at = case when low <> ${user.username} then low_pinned_at end,
+          low_archived_seq = case when low <> ${user.username} then low_archived_seq end,
+          high_pinned_at = case when high <> ${user.username} then high_pinned_at end,
+          high_archived_seq = case when high <> ${user.username} then high_archived_seq end
         where id in (select id from locked)
-      ), mutes as (
+      ), arranged as (
         update memberships
-        set muted = false, blocked_seq = null, blocked_at = null, blocked_revision = null
-        where owner = ${user.username} and (muted or blocked_seq is not null)
+        set
+          muted = false, muted_until = null, marked_unread_seq = null,
+          blocked_seq = null, blocked_at = null, blocked_revision = null
+        where owner = ${user.username} and (settings_revision > 0 or muted or blocked_seq is not null)
       )
       update users set purged_at = now() where id = ${user.id}
     `,

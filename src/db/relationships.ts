@@ -1,6 +1,6 @@
 /**
- * Blocks, mutes and privacy settings. A mute is part of the owner's membership, a block of the
- * conversation, where the statement that stores a message reads it under the lock.
+ * Blocks and privacy settings. A block is part of the conversation, where the statement that stores
+ * a message reads it under the lock.
  */
 
 import type { Fragment, Sql } from "./client.ts";
@@ -10,22 +10,16 @@ import { NAMES_MAX } from "./paging.ts";
 /** A relation to a peer. */
 export type Relation = "block" | "mute";
 
-/** Blocks or mutes a peer, or lifts the block or mute. @param me, peer usernames */
-export async function setRelation(
-  db: Database,
-  relation: Relation,
-  me: string,
-  peer: string,
-  on: boolean,
-): Promise<void> {
-  await db.run((sql) => (relation === "block" ? setBlock : setMute)(sql, me, peer, on));
+/** Blocks a peer, or ends the block. @param me, peer usernames */
+export async function setBlock(db: Database, me: string, peer: string, on: boolean): Promise<void> {
+  await db.run((sql) => (on ? startBlock : endBlock)(sql, me, peer));
 }
 
-async function setBlock(sql: Sql, me: string, peer: string, on: boolean): Promise<void> {
-  if (!on) {
-    await sql`with ${noteChange(sql, me)} select end_block(${me}, ${peer})`;
-    return;
-  }
+async function endBlock(sql: Sql, me: string, peer: string): Promise<void> {
+  await sql`with ${noteChange(sql, me)} select end_block(${me}, ${peer})`;
+}
+
+async function startBlock(sql: Sql, me: string, peer: string): Promise<void> {
   await sql`
     with ${noteChange(sql, me)}, conversation as (
       insert into conversations as c (low, high, last_at, blocked_by)
@@ -45,38 +39,6 @@ async function setBlock(sql: Sql, me: string, peer: string, on: boolean): Promis
       blocked_at = coalesce(m.blocked_at, excluded.blocked_at),
       blocked_since = case when m.blocked_seq is null then excluded.blocked_since else m.blocked_since end,
       blocked_revision = case when m.blocked_seq is null then excluded.blocked_revision else m.blocked_revision end
-  `;
-}
-
-async function setMute(sql: Sql, me: string, peer: string, on: boolean): Promise<void> {
-  if (!on) {
-    await sql`
-      with ${noteChange(sql, me)}, conversation as (
-        select id
-        from conversations
-        where low = least(${me}::text collate "C", ${peer}) and high = greatest(${me}::text collate "C", ${peer})
-        for update
-      )
-      update memberships m
-      set muted = false
-      from conversation
-      where m.owner = ${me} and m.peer = ${peer}
-    `;
-    return;
-  }
-  await sql`
-    with ${noteChange(sql, me)}, conversation as (
-      insert into conversations as c (low, high, last_at)
-      values (least(${me}::text collate "C", ${peer}), greatest(${me}::text collate "C", ${peer}), to_timestamp(0))
-      on conflict (low, high) do update
-      set last_at = c.last_at -- changes nothing, but locks and returns it
-      returning c.id
-    )
-    insert into memberships as m (owner, peer, conversation_id, muted)
-    select ${me}, ${peer}, id, true
-    from conversation
-    on conflict (owner, peer) do update
-    set muted = true
   `;
 }
 
@@ -101,7 +63,7 @@ export async function listRelated(
     (sql) => sql<{ peer: string }[]>`
       select peer
       from memberships
-      where owner = ${me} and peer > ${after} and ${relation === "block" ? sql`blocked_seq is not null` : sql`muted`}
+      where owner = ${me} and peer > ${after} and ${relation === "block" ? sql`blocked_seq is not null` : sql`(muted or muted_until is not null) and (muted or muted_until > now())`}
       order by peer
       limit ${limit}
     `,

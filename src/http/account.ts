@@ -7,6 +7,7 @@ import type { Server } from "bun";
 
 import type { AccountPurge } from "../accounts/account_purge.ts";
 import { deviceName } from "../accounts/device_name.ts";
+import type { Memberships } from "../chat/memberships.ts";
 import type { Profiles } from "../chat/profiles.ts";
 import type { Relationships } from "../chat/relationships.ts";
 import type { SocketData } from "../chat/socket.ts";
@@ -15,7 +16,7 @@ import * as drafts from "../db/drafts.ts";
 import * as exportRows from "../db/export.ts";
 import { pagesOf } from "../db/paging.ts";
 import { shownProfiles } from "../db/profiles.ts";
-import type { PrivacySettings, Relation } from "../db/relationships.ts";
+import type { PrivacySettings } from "../db/relationships.ts";
 import * as sessionRows from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";
 import * as users from "../db/users.ts";
@@ -39,6 +40,7 @@ export class Account {
   readonly #passwords: Passwords;
   readonly #profiles: Profiles;
   readonly #relationships: Relationships;
+  readonly #memberships: Memberships;
   readonly #db: Database;
   readonly #delivery: Delivery;
   readonly #purge: AccountPurge;
@@ -51,6 +53,7 @@ export class Account {
     passwords: Passwords;
     profiles: Profiles;
     relationships: Relationships;
+    memberships: Memberships;
     db: Database;
     delivery: Delivery;
     purge: AccountPurge;
@@ -62,6 +65,7 @@ export class Account {
     this.#passwords = parts.passwords;
     this.#profiles = parts.profiles;
     this.#relationships = parts.relationships;
+    this.#memberships = parts.memberships;
     this.#db = parts.db;
     this.#delivery = parts.delivery;
     this.#purge = parts.purge;
@@ -157,12 +161,17 @@ export class Account {
     return this.#streams.list(withProfiles(this.#db, me, names), { show: JSON.stringify }, asked, me.nameKey);
   }
 
-  block(request: Request): Promise<Response> {
-    return this.#setRelation(request, "block", "blocked");
+  async block(request: Request): Promise<Response> {
+    const { me, peer, on } = await this.#readRelation(request, "blocked");
+    if (peer.id === me.userId) throw new ChatError("bad_request", { message: "You cannot block yourself" });
+    await this.#relationships.setBlock(me, peer.username, on);
+    return json({ name: peer.username, blocked: on });
   }
 
-  mute(request: Request): Promise<Response> {
-    return this.#setRelation(request, "mute", "muted");
+  async mute(request: Request): Promise<Response> {
+    const { me, peer, on } = await this.#readRelation(request, "muted");
+    await this.#memberships.change(me, peer.username, { muted: on });
+    return json({ name: peer.username, muted: on });
   }
 
   /** All data of the user, as a download. */
@@ -183,7 +192,7 @@ export class Account {
     return this.#streams.list(pages, { show: draftJson }, { kind: "drafts", request, server }, nameKey);
   }
 
-  async #setRelation(request: Request, relation: Relation, field: "blocked" | "muted"): Promise<Response> {
+  async #readRelation(request: Request, field: "blocked" | "muted") {
     const me = await this.#sessions.require(request, "account");
     const body = await readJson(request);
     const on = readFlag(body, field);
@@ -194,11 +203,7 @@ export class Account {
     const key = keyOfReference(name);
     const peer = key === undefined ? undefined : await users.find(this.#db, key);
     if (!peer) throw new ChatError("no_such_user");
-    if (relation === "block" && peer.id === me.userId) {
-      throw new ChatError("bad_request", { message: "You cannot block yourself" });
-    }
-    await this.#relationships.setRelation(relation, me, peer.username, on);
-    return json({ name: peer.username, [field]: on });
+    return { me, peer, on };
   }
 }
 

@@ -11,14 +11,17 @@ export function writeCursor(at: string, ...ids: readonly number[]): string {
 /**
  * Reads `before` of a query, or undefined when absent.
  *
- * @param count how many ids its cursors have
+ * @param counts how many ids its cursors have
  * @throws ChatError `bad_request`
  */
-export function readCursor(query: URLSearchParams, count: number): { at: string; ids: number[] } | undefined {
+export function readCursor(
+  query: URLSearchParams,
+  ...counts: readonly number[]
+): { at: string; ids: number[] } | undefined {
   const cursor = query.get("before");
   if (cursor === null) return undefined;
   const [at = "", ...ids] = Buffer.from(cursor, "base64url").toString().split("|");
-  if (!isInstant(at) || ids.length !== count || !ids.every((id) => /^\d{1,15}$/.test(id))) {
+  if (!isInstant(at) || !counts.includes(ids.length) || !ids.every((id) => /^\d{1,15}$/.test(id))) {
     throw new ChatError("bad_request", { message: "before is not a valid cursor" });
   }
   return { at, ids: ids.map(Number) };

@@ -6,6 +6,7 @@ import type { Database } from "../db/database.ts";
 import * as drafts from "../db/drafts.ts";
 import * as exportRows from "../db/export.ts";
 import type { ExportPart } from "../db/export.ts";
+import { type ArrangedConversation, arrangedConversations } from "../db/memberships.ts";
 import { pagesOf, type RowPages, ROWS_MAX } from "../db/paging.ts";
 import { shownPhoto, shownProfiles } from "../db/profiles.ts";
 import * as relationships from "../db/relationships.ts";
@@ -34,6 +35,10 @@ export async function* exportOf(db: Database, me: Session): Pieces {
     const names = pagesOf<string>((after, limit) => relationships.listRelated(db, relation, me.username, after, limit));
     yield yield* toPieces(names, { show: JSON.stringify, open: `,"${field}":[` });
   }
+  const arranged = pagesOf<ArrangedConversation>((after, limit) =>
+    arrangedConversations(db, me.username, after?.peer, limit),
+  );
+  yield yield* toPieces(arranged, { show: arrangedJson, open: ',"conversations":[' });
   yield yield* toPieces(drafts.pages(db, me.username), { show: draftJson, open: ',"drafts":[' });
   return yield* toPieces(messagePages(db, me), {
     show: (row) => `\n${JSON.stringify(row)}`,
@@ -44,6 +49,17 @@ export async function* exportOf(db: Database, me: Session): Pieces {
 
 export function draftJson({ peer, text, at }: Pick<drafts.Draft, "peer" | "text" | "at">): string {
   return JSON.stringify({ peer, text, at });
+}
+
+function arrangedJson({ peer, muted, mutedUntil, pinnedAt, isArchived, isMarkedUnread }: ArrangedConversation): string {
+  return JSON.stringify({
+    peer,
+    muted,
+    muted_until: mutedUntil,
+    pinned_at: pinnedAt,
+    archived: isArchived,
+    marked_unread: isMarkedUnread,
+  });
 }
 
 /** All messages of a user, conversation by conversation. */

@@ -4,6 +4,7 @@ import type { AccountPurge } from "../accounts/account_purge.ts";
 import type { Limits } from "../accounts/limits.ts";
 import type { SessionRenewals } from "../accounts/session_renewals.ts";
 import type { SignupPolicy } from "../accounts/signup_policy.ts";
+import type { Memberships } from "../chat/memberships.ts";
 import type { Profiles } from "../chat/profiles.ts";
 import type { Receipts } from "../chat/receipts.ts";
 import type { Relationships } from "../chat/relationships.ts";
@@ -33,6 +34,7 @@ interface Parts extends Omit<RouterParts, Handlers> {
   readonly db: Database;
   readonly delivery: Delivery;
   readonly limits: Limits;
+  readonly memberships: Memberships;
   readonly presence: PresenceSubscriptions;
   readonly profiles: Profiles;
   readonly purge: AccountPurge;

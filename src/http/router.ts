@@ -85,7 +85,10 @@ export function paths(parts: Parts): Record<string, Methods> {
     "/drafts": { GET: (request, server) => account.drafts(request, server) },
     "/messages/:a/:b": { GET: (request, server) => messages.list(request, server) },
     "/unread_counts/:me": { GET: (request, server) => conversations.unreadCounts(request, server) },
-    "/conversations": { GET: (request, server) => conversations.list(request, server) },
+    "/conversations": {
+      GET: (request, server) => conversations.list(request, server),
+      POST: (request) => conversations.change(request),
+    },
     "/search": { GET: (request, server) => search.list(request, server) },
     "/online": { GET: (request, server) => users.online(request, server) },
     "/get_users": { GET: (request, server) => users.list(request, server) },

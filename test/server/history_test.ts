@@ -580,6 +580,7 @@ describe("/conversations", () => {
       last: { sender: "bobby", content: "three", timestamp: last["timestamp"] },
       online: true,
       muted: false,
+      settings_revision: 0,
       gone: false,
       last_seen: null,
       cursor: expect.any(String),

@@ -28,7 +28,14 @@ const JSON_ROUTES = [
   "/get_users",
 ];
 const OPEN_ROUTES = ["/test", "/healthz", "/readyz", "/version"];
-const READ_ONLY = [...JSON_ROUTES, ...OPEN_ROUTES, "/", "/metrics", "/ws/Ann", "/static/AAAAAAAAAAAAAAAA/css/base.css"];
+const READ_ONLY = [
+  ...JSON_ROUTES.filter((path) => path !== "/conversations"),
+  ...OPEN_ROUTES,
+  "/",
+  "/metrics",
+  "/ws/Ann",
+  "/static/AAAAAAAAAAAAAAAA/css/base.css",
+];
 const FORM = "application/x-www-form-urlencoded";
 
 function ask(path: string, headers: Record<string, string> = {}, method = "GET"): Promise<Response> {

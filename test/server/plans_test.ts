@@ -14,6 +14,7 @@ import * as deletedAccounts from "../../src/db/deleted_accounts.ts";
 import * as drafts from "../../src/db/drafts.ts";
 import * as everything from "../../src/db/export.ts";
 import { insertMessages, type NewMessage, WRITER_PARAMETERS } from "../../src/db/insert_messages.ts";
+import * as memberships from "../../src/db/memberships.ts";
 import * as messageSearch from "../../src/db/message_search.ts";
 import * as nameSearch from "../../src/db/name_search.ts";
 import { servingPods } from "../../src/db/pods.ts";
@@ -82,6 +83,13 @@ beforeAll(async () => {
     select id, 'Display ' || username, 'display ' || search_key, now(), '', 'version', now(), now() - id * interval '1 second'
     from users
     where id % 10 <> 0
+  `;
+  await database.sql`
+    update memberships set muted_until = now() where conversation_id % 3 = 0
+  `;
+  await database.sql`
+    update conversations
+    set low_pinned_at = case when id % 100 = 0 then now() end, low_archived_seq = case when id % 2 = 0 then 10 end
   `;
   await database.settle();
 }, 60_000);
@@ -190,8 +198,8 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
       sql,
       batch(100, "replies").map((message, i) => Object.assign(message, { replyTo: i })),
     ),
-  "relationships.setRelation, a block ends": (db) => choices.setRelation(db, "block", me, peer, false),
-  "conversations.unreadCounts": (_, sql) => conversations.unreadCounts(sql, me, { muted: false }),
+  "relationships.setBlock, a block ends": (db) => choices.setBlock(db, me, peer, false),
+  "conversations.unreadCounts": (_, sql) => conversations.unreadCounts(sql, me, { muted: false, archived: false }),
   "conversationList.listConversations, one": (_, sql) =>
     conversationList.listConversations(sql, [{ me, limit: 50, before: undefined, peer: undefined }]),
   "conversationList.listConversations, of a peer": (_, sql) =>
@@ -201,6 +209,32 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
       sql,
       names(16).map((me) => ({ me, limit: 200, before: undefined, peer: undefined })),
     ),
+  ...Object.fromEntries(
+    [false, true].map((archived) => [
+      `conversationList.listConversations, archived: ${archived}`,
+      (_: Database, sql: Client) =>
+        conversationList.listConversations(
+          sql,
+          names(16).map((me) => ({
+            me,
+            limit: 50,
+            before: undefined,
+            peer: undefined,
+            archived,
+            includeBlocked: true,
+          })),
+        ),
+    ]),
+  ),
+  "memberships.changeMembership": (db) =>
+    memberships.changeMembership(db, [me, peer], { muted: true, pinned: true, archived: true, markedUnread: true }),
+  "memberships.archivedCounts": (_, sql) =>
+    memberships.archivedCounts(
+      sql,
+      names(16).map((me) => ({ me, includeBlocked: true })),
+    ),
+  "memberships.arrangedConversations": (db) => memberships.arrangedConversations(db, me),
+  "relationships.listRelated, mutes": (db) => choices.listRelated(db, "mute", me),
   "conversationList.lastMessageTexts": async (_, sql) => {
     const [rows] = await conversationList.listConversations(sql, [
       { me, limit: 200, before: undefined, peer: undefined },
@@ -218,8 +252,8 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
       sql,
       names(200).map((name) => ({ receiver: me, sender: name, seq: 10 })),
     ),
-  "choices.choose": (db) => choices.setRelation(db, "block", me, nameOf(5), true),
-  "choices.choose, no longer": (db) => choices.setRelation(db, "block", me, nameOf(5), false),
+  "choices.choose": (db) => choices.setBlock(db, me, nameOf(5), true),
+  "choices.choose, no longer": (db) => choices.setBlock(db, me, nameOf(5), false),
   "choices.chosen": (db) => choices.listRelated(db, "block", me),
   "export.count": (db) => everything.count(db, me),
   "export.conversations": (db) => everything.conversations(db, me, 0, 250),

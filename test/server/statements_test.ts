@@ -85,7 +85,8 @@ test("a purge locks conversations in key order", async () => {
   await using release = await holdLock(sql, (tx) => lock(tx, "abe"));
   const purge = markPurged(db, { id: mia, username: "mia" });
   await until("the purge waits", async () => {
-    const waiting = await sql`select from pg_stat_activity where wait_event_type = 'Lock' and query like '%purged_at%'`;
+    const waiting =
+      await sql`select from pg_stat_activity where wait_event_type = 'Lock' and query like '%locked as (%'`;
     return waiting.length > 0;
   });
   await lock(sql, "mia"); // not held by the waiting purge

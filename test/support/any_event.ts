@@ -3,7 +3,7 @@
 import fc from "fast-check";
 
 import type { BusEvent } from "../../src/cluster/events.ts";
-import { draftFrame, readFrame, SYNC_FRAME, typingFrame } from "../../src/protocol.ts";
+import { draftFrame, membershipFrame, readFrame, SYNC_FRAME, typingFrame } from "../../src/protocol.ts";
 
 const POD = "0123456789abcdef0123456789abcdef";
 
@@ -20,6 +20,17 @@ const instant = fc
 const frame = fc.oneof(
   fc.tuple(name, name, number).map(([reader, peer, seq]) => readFrame(reader, peer, seq)),
   fc.record({ peer: name, text: hostileText, at: instant }).map(draftFrame),
+  fc
+    .record({
+      peer: name,
+      settings_revision: fc.nat(),
+      muted: fc.boolean(),
+      muted_until: fc.option(instant),
+      pinned_at: fc.option(instant),
+      archived_seq: fc.option(number),
+      marked_unread_seq: fc.option(fc.nat()),
+    })
+    .map(({ peer, ...settings }) => membershipFrame(peer, settings)),
   name.map(typingFrame),
   fc.constant(SYNC_FRAME),
 );

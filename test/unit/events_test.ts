@@ -17,6 +17,11 @@ const changed = (fields: Record<string, unknown>, revision = 4) =>
     revision,
     message: { sender: "bob", receiver: "ann", content: "hi", timestamp: NOW, read: false, id: 1, seq: 1, ...fields },
   });
+/** A `membership` frame with other values in some fields. */
+const membership = (fields: Record<string, unknown>) => {
+  const settings = { settings_revision: 1, muted: true, muted_until: NOW, pinned_at: null, archived_seq: 7 };
+  return frame({ type: "membership", peer: "bob", ...settings, marked_unread_seq: 0, ...fields });
+};
 const frame = (value: object) => ["frame", ["ann"], value];
 
 describe("an event", () => {
@@ -104,6 +109,13 @@ describe("an event", () => {
     ["a change with reactions of three users", changed({ reactions: { ann: "👍", bob: "👍", vera: "👍" } })],
     ["a change with a reaction that is too long", changed({ reactions: { ann: "👍".repeat(40) } })],
     ["a change with a reaction that is none", changed({ reactions: { ann: "" } })],
+    ["a membership of nobody", membership({ peer: "" })],
+    ["a membership with a mute of no flag", membership({ muted: null })],
+    ["a membership with a mute to no time", membership({ muted_until: "infinity" })],
+    ["a membership without a pin or null", membership({ pinned_at: undefined })],
+    ["a membership with an archive of no number", membership({ archived_seq: 0 })],
+    ["a membership with a mark below zero", membership({ marked_unread_seq: -1 })],
+    ["a membership of no revision", membership({ settings_revision: "1" })],
     ["a message from a number", message(1, 7)],
     ["a message to nobody", message(2, "")],
     ["a message without a text", message(3, "")],

@@ -32,6 +32,7 @@ const JSON_BODIES: Record<string, (peer: string) => object> = {
   "/sessions/:id/end": () => ({}),
   "/blocks": (name) => ({ name, blocked: false }),
   "/mutes": (name) => ({ name, muted: false }),
+  "/conversations": (name) => ({ name, muted: false }),
 };
 /** The share of forms that reach password hashing, which takes 25 ms of a core. */
 const HASHING = 0.05;

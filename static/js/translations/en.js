@@ -119,6 +119,7 @@ export default {
   error_wrong_password: "The password is wrong.",
   error_ref_reused: "This message could not be sent. Try again.",
   error_bad_request: "The server did not understand this message.",
+  error_too_many_pins: "You can pin up to 20 conversations. Unpin one first.",
   error_rate_limited: "Too many requests. Wait a moment, then try again.",
   error_busy: "The server is busy. Try again in a moment.",
   error_restarting: "The server is restarting. Try again in a moment.",
