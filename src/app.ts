@@ -167,7 +167,7 @@ export async function startApp(
     const otherVersions = new OtherVersions({ db, log });
     await otherVersions.save(pages.version, pages.files);
     const epoch = () => epochWatch.epoch;
-    const socketParts = { ...shared, chat, changes, drafts, presence, unsent, epoch, version: pages.version };
+    const socketParts = { ...shared, chat, changes, drafts, presence, profiles, unsent, epoch, version: pages.version };
     const sockets = parts.adopt(socketHandlers(socketParts), stopPart);
     await bus.start({
       deliver(event, from) {

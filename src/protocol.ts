@@ -196,10 +196,24 @@ export function errorFrame(error: ChatError): string {
   return JSON.stringify({ type: "error", code, message, ref, retry_after: retryAfter });
 }
 
-/** @param state.version of the served page files: a page with a different version is outdated */
-export function helloFrame(username: string, state: { epoch: string; version: string }): string {
+/**
+ * @param profile the user's own
+ * @param state.version of the served page files: a page with a different version is outdated
+ */
+export function helloFrame(
+  user: { username: string; displayName: string | null; photo: string | null },
+  state: { epoch: string; version: string },
+): string {
+  const { username, displayName, photo } = user;
   const { epoch, version } = state;
-  return JSON.stringify({ type: "hello", username, epoch, version });
+  return JSON.stringify({
+    type: "hello",
+    username,
+    ...(displayName !== null && { display_name: displayName }),
+    ...(photo !== null && { photo }),
+    epoch,
+    version,
+  });
 }
 
 /**

@@ -10,7 +10,7 @@ import type { Database } from "../db/database.ts";
 import * as profiles from "../db/profiles.ts";
 import type { PersonProfile, Profile } from "../db/profiles.ts";
 import type { Session } from "../db/sessions.ts";
-import type { Hub } from "../delivery/hub.ts";
+import type { Hub, Socket } from "../delivery/hub.ts";
 import { ChatError } from "../errors.ts";
 import { errorText, type Log } from "../log.ts";
 import type { PresenceSubscriptions } from "../presence/subscriptions.ts";
@@ -20,6 +20,10 @@ import type { Photo } from "../util/photo.ts";
 
 /** How long ago a lost event may have been sent, as in `Resync`. */
 const LOOK_BACK_MS = 60_000;
+/** Longer than a page takes from its request for conversations until it watches their users. */
+const RECENT_MS = 30_000;
+/** Frames kept for that time. */
+const RECENT_MAX = 1_000;
 /** Losses come in bursts, one per peer. */
 const DEBOUNCE_MS = 100;
 
@@ -29,6 +33,8 @@ export class Profiles {
   readonly #bus: Bus;
   readonly #presence: PresenceSubscriptions;
   readonly #log: Log;
+  /** The last frame of each user, by name key, for `RECENT_MS`. */
+  readonly #recent = new Map<string, string>();
   #timer: Timer | undefined;
   #lookBackMs = 0;
 
@@ -64,8 +70,23 @@ export class Profiles {
   /** Shows a profile to the sockets of this pod that may see it. */
   show({ nameKey, username, displayName, photo }: PersonProfile): void {
     const frame = profileFrame(username, { displayName, photo });
+    this.#remember(nameKey, frame);
     this.#hub.deliver(nameKey, frame);
     this.#presence.sendToWatchers(nameKey, frame);
+  }
+
+  /** Sends an opened socket its user's own profile, if that has changed since the session was read. */
+  opened(socket: Socket): void {
+    const frame = this.#recent.get(socket.nameKey);
+    if (frame !== undefined) socket.send(frame);
+  }
+
+  /**
+   * Sends a socket the profiles that have changed since its client fetched them, of users whom it now
+   * watches.
+   */
+  watched(socket: Socket): void {
+    for (const [nameKey, frame] of this.#recent) this.#presence.sendToWatchers(nameKey, frame, [socket]);
   }
 
   /** Shows recent changes again soon, because events of other pods may have been lost. */
@@ -89,6 +110,16 @@ export class Profiles {
         error: errorText(error),
       });
     }
+  }
+
+  #remember(nameKey: string, frame: string): void {
+    this.#recent.delete(nameKey); // so that the oldest stays the first
+    this.#recent.set(nameKey, frame);
+    const [oldest] = this.#recent.keys();
+    if (this.#recent.size > RECENT_MAX && oldest !== undefined) this.#recent.delete(oldest);
+    setTimeout(() => {
+      if (this.#recent.get(nameKey) === frame) this.#recent.delete(nameKey);
+    }, RECENT_MS).unref();
   }
 
   #changed({ nameKey, username }: Session, profile: Profile | undefined): Profile {

@@ -26,6 +26,7 @@ import {
 import type { Changes } from "./changes.ts";
 import type { Chat } from "./chat.ts";
 import type { Drafts } from "./drafts.ts";
+import type { Profiles } from "./profiles.ts";
 import type { Receipts } from "./receipts.ts";
 import type { TextQuota } from "./text_quota.ts";
 
@@ -146,6 +147,7 @@ export function socketHandlers(parts: {
   drafts: Drafts;
   hub: Hub;
   presence: PresenceSubscriptions;
+  profiles: Profiles;
   limits: Limits;
   log: Log;
   metrics: Metrics;
@@ -154,7 +156,8 @@ export function socketHandlers(parts: {
   epoch: () => string;
   version: string;
 }): { handlers: WebSocketHandler<SocketData>; stop: () => void } {
-  const { chat, changes, receipts, drafts, hub, presence, limits, log, metrics, quota, unsent, epoch, version } = parts;
+  const { chat, changes, receipts, drafts, hub, presence, profiles } = parts;
+  const { limits, log, metrics, quota, unsent, epoch, version } = parts;
   const backpressure: Backpressure = { unsent, closes: metrics.backpressureCloses };
   let openedSinceGc = 0;
   let lastOpenedAt = 0;
@@ -185,9 +188,10 @@ export function socketHandlers(parts: {
       }
       const socket = new OpenSocket(ws, backpressure);
       ws.data.socket = socket;
-      socket.send(helloFrame(socket.username, { epoch: epoch(), version }));
+      socket.send(helloFrame(ws.data.session, { epoch: epoch(), version }));
       hub.add(socket);
       presence.connect(socket, ws.data.session.hidesLastSeen);
+      profiles.opened(socket);
       openedSinceGc++;
       lastOpenedAt = socket.lastReceivedAt;
     },
@@ -249,7 +253,7 @@ export function socketHandlers(parts: {
         return drafts.save(socket, frame);
       case "watch":
         limits.charge("watch", socket.nameKey);
-        return presence.subscribe(socket, frame.users, frame);
+        return presence.subscribe(socket, frame.users, frame).then(() => profiles.watched(socket));
       case "ping":
         socket.send(PONG_FRAME);
         return undefined;

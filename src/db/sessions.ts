@@ -22,6 +22,9 @@ export interface Session {
   /** See `PrivacySettings`. */
   readonly hidesRead: boolean;
   readonly hidesLastSeen: boolean;
+  readonly displayName: string | null;
+  /** Its version. */
+  readonly photo: string | null;
 }
 
 /**
@@ -63,9 +66,11 @@ export async function findMany(db: Database, tokenHashes: readonly string[]): Pr
         select
           s.id, s.user_id as "userId", u.username, u.name_key as "nameKey",
           u.hide_read as "hidesRead", u.hide_last_seen as "hidesLastSeen",
+          p.display_name as "displayName", p.photo_version as photo,
           s.expires_at < ${dueBefore(sql)} as "isDue"
         from sessions s
         join users u on u.id = s.user_id
+        left join profiles p on p.user_id = s.user_id
         where s.token = t.token collate "C" and s.expires_at > now()
         limit 1
       ) s

@@ -201,12 +201,12 @@ export class PresenceSubscriptions {
     for (const socket of this.#newUserSubscribers) socket.send(frame);
   }
 
-  /** Sends a frame about a user to the sockets that watch the user, but not across a block. */
-  sendToWatchers(key: string, frame: string): void {
+  /** Sends a frame about a user to the sockets that watch the user, or to one of them; not across a block. */
+  sendToWatchers(key: string, frame: string, sockets: Iterable<Socket> = this.#watching.keys()): void {
     const user = this.#watched.get(key);
-    if (!user) return;
-    for (const [socket, watchedUsers] of this.#watching) {
-      if (watchedUsers.includes(user) && this.#blockedPairs.of(socket.nameKey)?.has(key) === false) socket.send(frame);
+    for (const socket of user ? sockets : []) {
+      const isWatching = this.#watching.get(socket)?.includes(user as WatchedUser) === true;
+      if (isWatching && this.#blockedPairs.of(socket.nameKey)?.has(key) === false) socket.send(frame);
     }
   }
 

@@ -8,10 +8,11 @@ import "./account/device_list.js";
 import "./account/notification_choice.js";
 import "./account/password_form.js";
 import "./account/privacy_choice.js";
+import "./account/profile_form.js";
 import "./account/theme_choice.js";
 import { announce } from "./account/announce.js";
 import { explain, send } from "./account/requests.js";
-import { find, pageStarted, setAvatar, setText } from "./util/dom.js";
+import { find, pageStarted } from "./util/dom.js";
 import { translated } from "./util/language.js";
 import { t } from "./util/translate.js";
 
@@ -23,6 +24,8 @@ const RETRY_MS = 2_000;
 
 /** @type {import("./account/privacy_choice.js").PrivacyChoice} */
 const privacy = find(document, "privacy-choice");
+/** @type {import("./account/profile_form.js").ProfileForm} */
+const profile = find(document, "profile-form");
 /** @type {import("./account/data_export.js").DataExport} */
 const data = find(document, "data-export");
 /** @type {import("./account/account_deletion.js").AccountDeletion} */
@@ -69,8 +72,7 @@ find(document, ".back").addEventListener("click", (/** @type {Event} */ event) =
 });
 
 const me = await requestMe();
-setText(find(document, ".whose .name"), me.username);
-setAvatar(find(document, ".whose .avatar"), me.username);
+profile.show(me);
 for (const login of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll(".login"))) {
   login.value = me.username; // tells password managers which account the password belongs to
 }

@@ -24,8 +24,10 @@ import {
   onSignOut,
   outboxPrefix,
   rememberedName,
+  rememberedProfile,
   rememberEndedSession,
   rememberName,
+  rememberProfile,
   safeLocalStorage,
 } from "./store/browser_storage.js";
 import { Drafts, isDraft } from "./store/drafts.js";
@@ -97,6 +99,8 @@ async function start(me, isConfirmed) {
   const cache = new OfflineCache(cacheDatabase);
   const connection = new Connection(socketUrl(me));
   const chat = createChat(me, { api, connection, outbox, drafts, cache });
+  chat.profiles.apply(me, rememberedProfile());
+  chat.profiles.on("changed", (name) => name === me && rememberProfile(chat.profiles.fields(me)));
 
   /** Disconnects and erases the offline cache. */
   async function close() {

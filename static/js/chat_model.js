@@ -36,7 +36,18 @@ export function createChat(me, { api, connection, outbox, drafts = new Drafts(),
     newest: () =>
       conversations.entries().flatMap(({ conversation }) => (conversation.lastSeq > 0 ? [conversation] : [])),
     fetch: (peer, page) => api.messages(me, peer, page),
+    profile: (peer) => conversations.profiles.fields(peer),
   });
   conversations.on("conversation", (peer) => cache?.changed(conversations.getOrCreate(peer)));
-  return { me, connection, outbox, drafts, conversations, people, sync, loader: sync.loader };
+  return {
+    me,
+    connection,
+    outbox,
+    drafts,
+    conversations,
+    profiles: conversations.profiles,
+    people,
+    sync,
+    loader: sync.loader,
+  };
 }

@@ -48,7 +48,7 @@ export function startNavigation(model, parts) {
  * @param {import("./chat_model.js").Chat} model
  * @param {{ load: () => void, signOut: () => Promise<void> }} actions load: loads what only the menu shows; signOut: erases the user's data in this browser
  */
-export function startMenu({ me, outbox }, { load, signOut }) {
+export function startMenu({ me, outbox, profiles }, { load, signOut }) {
   const menu = find(document, "#menu");
   const loadMenu = () => {
     void importAgain(() => import("./elements/invite_link.js"), "elements/invite_link.js").catch(() => {});
@@ -56,7 +56,13 @@ export function startMenu({ me, outbox }, { load, signOut }) {
   };
   if (menu.matches(":popover-open")) loadMenu(); // the menu can open before its scripts have loaded
   menu.addEventListener("beforetoggle", loadMenu);
-  setText(find(menu, ".name"), me);
+  const showName = () => {
+    setText(find(menu, ".name"), profiles.shown(me));
+    setText(find(menu, ".handle"), profiles.handle(me));
+    find(menu, ".handle").hidden = profiles.handle(me) === "";
+  };
+  profiles.on("changed", showName);
+  showName();
   const notes = find(menu, ".notes");
   notes.href = `#${encodeURIComponent(me)}`;
   notes.addEventListener("click", () => menu.hidePopover());

@@ -437,6 +437,19 @@ describe("a change", () => {
     for (const tab of others) await tab.hearsNo("profile", 300);
   });
 
+  test("just before a client watches the user, or connects, reaches it then", async () => {
+    const [ann, bob] = await newPeople();
+    const tabs = [await bob.open(), await bob.at(two).open()];
+    await setName(ann, "Ann Smith");
+    const shown = { user: ann.name, display_name: "Ann Smith", photo: null };
+    expect(await frame(await ann.open())).toEqual(shown);
+    for (const tab of tabs) {
+      await tab.hearsNo("profile", 100);
+      tab.say({ type: "watch", users: [ann.name] });
+      expect(await frame(tab)).toEqual(shown);
+    }
+  });
+
   test("that another pod missed arrives once the pod notices the loss", async () => {
     const database = await migratedDatabase();
     await using here = await startApp({ database });

@@ -55,7 +55,7 @@ export class Server {
   myRead = 0;
   asked: string[] = [];
   fetchUsername = async () => "ann";
-  people = async () => ["bob"];
+  people = async () => [{ username: "bob" }];
   blocks = async (): Promise<string[]> => [];
   unread = async (): Promise<Record<string, number>> => ({});
   muted = false;

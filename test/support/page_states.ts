@@ -7,6 +7,7 @@ import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 
 import { addSession, fillForm, localhost, scripted, write } from "./browser.ts";
 import { PASSWORD, type Person, post, startApp, type Tab, type TestApp } from "./harness.ts";
+import { BLUE, GREEN, png } from "./images.ts";
 import { until } from "./until.ts";
 
 /** The longest name that is allowed. */
@@ -412,9 +413,44 @@ export const STATES: readonly State[] = [
     reloaded: ".message",
     act: (page) => page.evaluate(() => document.querySelector(".ask-notifications")?.removeAttribute("hidden")),
   },
+  { name: "conversation, long display name", user: "Ann", path: "/#Quiet", shows: "chat-header .handle:visible" },
+  {
+    name: "search, found by display name",
+    user: "Newcomer",
+    path: "/",
+    shows: "conversation-list .found .handle:visible",
+    reloaded: "conversation-list .empty:visible",
+    act: (page) => page.fill("conversation-list input", "Smith"),
+  },
   { name: "conversation, peer blocked", user: "Ann", path: "/#Blocked", shows: "chat-thread[data-blocked] .message a" },
   { name: "conversation, peer deleted", user: "Ann", path: "/#Gone", shows: ".closed:visible" },
   { name: "account", user: "Ann", path: "/account", shows: "blocked-people li" },
+  {
+    name: "account, a photo before it is saved, and an invalid display name",
+    user: "Ann",
+    path: "/account",
+    shows: "profile-form canvas:visible",
+    reloaded: "profile-form .remove:visible",
+    act: async (page) => {
+      await page.waitForSelector("profile-form #display_name:enabled");
+      await page.setInputFiles("profile-form .file", { name: "a.png", mimeType: "image/png", buffer: png(64, 64) });
+      await page.waitForSelector("profile-form canvas:visible");
+      await submit(page, { display_name: "@ann" });
+      await page.waitForSelector("#display_name_error:visible");
+    },
+  },
+  {
+    name: "account, a file that is no image",
+    user: "Ann",
+    path: "/account",
+    shows: "profile-form .photo-error:visible",
+    reloaded: "profile-form .remove:visible",
+    act: async (page) => {
+      await page.waitForSelector("profile-form #display_name:enabled");
+      const buffer = Buffer.from("<svg/>");
+      await page.setInputFiles("profile-form .file", { name: "a.png", mimeType: "image/png", buffer });
+    },
+  },
   {
     name: "account, errors",
     user: "Ann",
@@ -504,6 +540,11 @@ export async function release(page: Page): Promise<void> {
   await page.unrouteAll({ behavior: "ignoreErrors" });
 }
 
+async function givePhoto(app: TestApp, { cookie }: Person): Promise<void> {
+  const body = png(64, 64, (_, y) => (y < 0.5 ? BLUE : GREEN)) as Uint8Array<ArrayBuffer>;
+  await fetch(`${app.url}/me/photo`, { method: "POST", headers: { cookie, "content-type": "image/png" }, body });
+}
+
 /** Lets users write to Ann, delete their account, and be blocked. @returns Bob's device */
 async function populate(app: TestApp, ann: Person): Promise<Tab> {
   const names = ["Bob", "Gone", "Blocked", "Quiet", LONG, RIGHT_TO_LEFT, LONG_BLOCKED];
@@ -515,6 +556,11 @@ async function populate(app: TestApp, ann: Person): Promise<Tab> {
   const wild = await right!.open();
   for (const [i, text] of UNUSUAL_TEXTS.entries())
     await (i % 3 ? wild.send("Ann", text) : mine.send(RIGHT_TO_LEFT, text));
+  await right!.post("/me/profile", { display_name: "ليلى من الجزيرة البعيدة" });
+  await quiet!.post("/me/profile", { display_name: "Dr. Ann-Sophie Smith-Papadopoulou of the Far Isles" });
+  await blocked!.post("/me/profile", { display_name: "Someone Else" });
+  await givePhoto(app, ann);
+  await givePhoto(app, bob!);
   const tab = await bob!.open();
   for (const text of ["see https://example.org and `let a`", "```ts\nlet a = 1;\n```", "🙂", "one more\nline"]) {
     await mine.send("Bob", text);

@@ -361,7 +361,7 @@ function page(database: MemoryDatabase, server: { rows: () => object[]; messages
   };
   const api = {
     fetchUsername: () => answer("me", () => "ann"),
-    people: () => answer("people", () => ["bob"]),
+    people: () => answer("people", () => [{ username: "bob" }]),
     blocks: () => answer("blocks", () => []),
     unread: () => answer("unread", () => ({})),
     mute: () => answer("mute", () => {}),

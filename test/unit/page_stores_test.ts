@@ -130,7 +130,8 @@ describe("the conversation store", () => {
 /** A server of people; `answer` is what its search does. */
 function directory(answer: (part: string) => Promise<string[]>) {
   const conversations = new ConversationStore("ann", emptyOutbox());
-  const api = { people: answer, conversations: async () => [] } as never;
+  const people = async (part: string) => (await answer(part)).map((username) => ({ username }));
+  const api = { people, conversations: async () => [] } as never;
   return new PeopleDirectory("ann", { api, conversations, send: () => true });
 }
 

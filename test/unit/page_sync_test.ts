@@ -228,10 +228,10 @@ describe("the page's model", () => {
 
   test("finds a name written without accents, and prefers an exact match", async () => {
     const { server, chat } = await open();
-    server.people = async () => ["Μαρία", "Μαριάννα"];
+    server.people = async () => [{ username: "Μαρία" }, { username: "Μαριάννα" }];
     expect(await chat.people.find("μαρια")).toBe("Μαρία");
     expect(await chat.people.find("μαριαν")).toBeUndefined();
-    server.people = async () => ["Ζωή", "ζωη"];
+    server.people = async () => [{ username: "Ζωή" }, { username: "ζωη" }];
     expect(await chat.people.find("ΖΩΗ")).toBe("ζωη");
   });
 

@@ -221,9 +221,12 @@ describe("an encoded frame", () => {
         expect(written(draftFrame(draft))).toEqual({ type: "draft", ...draft });
         expect(written(newUserFrame(from))).toEqual({ type: "new_user", username: from });
         expect(written(statusFrame([from, to]))).toEqual({ type: "status_update", online: [from, to] });
-        expect(written(helloFrame(from, { epoch: to, version: to }))).toEqual({
+        expect(
+          written(helloFrame({ username: from, displayName: to, photo: null }, { epoch: to, version: to })),
+        ).toEqual({
           type: "hello",
           username: from,
+          display_name: to,
           epoch: to,
           version: to,
         });

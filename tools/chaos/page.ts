@@ -252,7 +252,8 @@ export class Page {
       unread: async () => ({}), // only pages with many conversations need it
       mute: async () => {}, // not used in these runs
       block: async () => {},
-      people: (prefix: string) => this.#get<string[]>(`/get_users?q=${encodeURIComponent(prefix)}&limit=20`),
+      people: (prefix: string) =>
+        this.#get<{ username: string }[]>(`/get_users?q=${encodeURIComponent(prefix)}&limit=20&profiles=1`),
       conversations: (page: { limit: number; before?: string | undefined }): Promise<Row[]> =>
         this.#conversations(page),
       messages: async (me: string, peer: string, page: Record<string, number>): Promise<Stored[]> => {

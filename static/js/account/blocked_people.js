@@ -1,5 +1,6 @@
 /** Lists blocked users; blocks and unblocks. */
 
+import { Profiles } from "../store/profiles.js";
 import { cloneTemplate, find, renderList, setAvatar, setText } from "../util/dom.js";
 import { t } from "../util/translate.js";
 import { announce, showFieldErrors } from "./announce.js";
@@ -8,8 +9,8 @@ import { explain, isRejection, send } from "./requests.js";
 class BlockedPeople extends HTMLElement {
   /** @type {HTMLInputElement} */
   #input = find(this, "#block_name");
-  /** @type {string[] | undefined} */
-  #names;
+  /** @type {({ username: string } & import("../store/profiles.js").ProfileFields)[] | undefined} */
+  #people;
   #isBusy = false;
 
   connectedCallback() {
@@ -23,7 +24,7 @@ class BlockedPeople extends HTMLElement {
 
   async #load() {
     try {
-      this.#names = await send("/blocks");
+      this.#people = await send("/blocks?profiles=1");
     } catch (error) {
       announce(find(this, ".done"), explain(error));
     }
@@ -45,11 +46,14 @@ class BlockedPeople extends HTMLElement {
     }
   }
 
-  /** @param {string} name */
-  async #unblock(name) {
+  /**
+   * @param {string} name
+   * @param {string} shown display name and name
+   */
+  async #unblock(name, shown) {
     try {
       if ((await this.#setBlocked(name, false)) === undefined) return;
-      announce(find(this, ".done"), () => t("unblocked_done", { name }));
+      announce(find(this, ".done"), () => t("unblocked_done", { name: shown }));
       this.#input.focus(); // the focused button was removed with its row
     } catch (error) {
       announce(find(this, ".done"), explain(error));
@@ -74,22 +78,26 @@ class BlockedPeople extends HTMLElement {
   }
 
   #render() {
-    const names = this.#names;
-    if (!names) return;
-    find(this, ".empty").hidden = names.length > 0;
+    const people = this.#people;
+    if (!people) return;
+    const profiles = new Profiles();
+    for (const { username, ...profile } of people) profiles.apply(username, profile);
+    find(this, ".empty").hidden = people.length > 0;
+    const names = people.map(({ username }) => username);
     renderList(find(this, ".rows"), names, {
       key: (name) => name,
       make: (name) => {
         const row = cloneTemplate("blocked");
-        setAvatar(find(row, ".avatar"), name);
-        setText(find(row, ".name"), name);
-        find(row, ".name").title = name;
-        find(row, ".unblock").addEventListener("click", () => void this.#unblock(name));
+        find(row, ".unblock").addEventListener("click", () => void this.#unblock(name, profiles.full(name)));
         return row;
       },
       update: (row, name) => {
+        setAvatar(find(row, ".avatar"), name, profiles.of(name));
+        setText(find(row, ".name"), profiles.shown(name));
+        setText(find(row, ".handle"), profiles.handle(name));
+        find(row, ".who").title = profiles.full(name);
         setText(find(row, ".unblock"), t("unblock"));
-        find(row, ".unblock").setAttribute("aria-label", t("unblock_label", { name }));
+        find(row, ".unblock").setAttribute("aria-label", t("unblock_label", { name: profiles.full(name) }));
       },
     });
   }

@@ -10,6 +10,8 @@ import { failureText, get, post, Rejected, SignedOut } from "../sync/api.js";
  * @property {string} username
  * @property {boolean} hide_read
  * @property {boolean} hide_last_seen
+ * @property {string | undefined} [display_name]
+ * @property {string | undefined} [photo] its version
  */
 
 /**

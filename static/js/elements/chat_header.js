@@ -47,10 +47,13 @@ export class ChatHeader extends HTMLElement {
     const name = this.#name;
     if (!chat || name === undefined) return;
     const notes = name === chat.me;
-    const shown = notes ? t("notes") : name;
+    const shown = notes ? t("notes") : chat.profiles.shown(name);
+    const handle = notes ? "" : chat.profiles.handle(name);
     setText(find(this, "h2"), shown);
-    find(this, "h2").title = shown;
-    setAvatar(find(this, ".avatar"), name);
+    find(this, "h2").title = handle ? `${shown} ${handle}` : shown;
+    setText(find(this, ".handle"), handle);
+    find(this, ".handle").hidden = handle === "";
+    setAvatar(find(this, ".avatar"), name, chat.profiles.of(name));
     const typing = chat.people.presence.isTyping(name);
     const presence = chat.people.presence.of(name);
     const status = find(this, ".status");

@@ -154,8 +154,9 @@ export class ChatThread extends HTMLElement {
     this.toggleAttribute("data-blocked", conversation.isBlocked);
     find(this, ".skeleton").hidden = conversation.isLoaded || shown.length > 0;
     const empty = conversation.isLoaded && shown.length === 0 && !conversation.isPeerDeleted && !conversation.isBlocked;
-    this.#showGreeting(empty ? (peer === chat.me ? t("notes_empty") : t("say_hello", { name: peer })) : "");
-    const name = peer === chat.me ? t("notes") : peer;
+    const isNotes = peer === chat.me;
+    const name = isNotes ? t("notes") : chat.profiles.shown(peer);
+    this.#showGreeting(empty ? t(isNotes ? "notes_empty" : "say_hello", { name }) : "");
     this.#scroller.setAttribute("aria-label", t("thread", { name }));
     if (this.#scrollsToNew) this.#scrollToNew();
     this.#keepEnd();
@@ -249,7 +250,7 @@ export class ChatThread extends HTMLElement {
     // One element each: screen readers then announce repeated texts and several messages at once.
     const announcer = find(this, ".announcer");
     const announcement = document.createElement("p");
-    announcement.textContent = t("announce", { name: from, text });
+    announcement.textContent = t("announce", { name: this.#chat?.profiles.shown(from) ?? from, text });
     announcer.append(announcement);
     if (announcer.childElementCount > ANNOUNCED_MAX) announcer.firstElementChild?.remove();
   }

@@ -45,7 +45,7 @@ export class ComposerReference {
    * @param {Referenced & { seq: number }} message
    */
   reply(peer, message) {
-    const { me, sync } = this.#chat;
+    const { me, profiles, sync } = this.#chat;
     this.cancel();
     this.#composer.use({
       submit: (text) => {
@@ -55,7 +55,7 @@ export class ComposerReference {
       },
       end: () => this.#end(),
     });
-    const title = message.from === me ? t("replying_to_me") : t("replying", { name: message.from });
+    const title = message.from === me ? t("replying_to_me") : t("replying", { name: profiles.shown(message.from) });
     this.#show("reply", { title, text: message.text, cancel: t("cancel_reply") });
   }
 

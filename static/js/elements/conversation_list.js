@@ -4,7 +4,7 @@ import { PeopleSearch } from "../store/people_search.js";
 import { cloneTemplate, find, isTouch, renderList, setAvatar, setText } from "../util/dom.js";
 import { searchKey } from "../util/names.js";
 import { t, waitText } from "../util/translate.js";
-import { begins, contains, nameInList, showEntry, showPerson } from "./list_entry.js";
+import { begins, contains, showEntry, showPerson } from "./list_entry.js";
 
 /** @import { Chat } from "../chat_model.js" */
 /** @import { ListEntry } from "../store/conversation_store.js" */
@@ -68,7 +68,6 @@ export class ConversationList extends HTMLElement {
     this.#scroll.addEventListener("scroll", () => this.#updateViewport(), { passive: true });
     new ResizeObserver(() => this.#updateViewport()).observe(this.#scroll);
     new ResizeObserver(() => this.#measure()).observe(this.#list);
-    setAvatar(find(this, ".me .avatar"), chat.me);
     if (this.#input.value)
       this.#setQuery(this.#input.value); // typed before the scripts had loaded
     else this.render();
@@ -101,6 +100,7 @@ export class ConversationList extends HTMLElement {
     const chat = this.#chat;
     const search = this.#search;
     if (!chat || !search) return;
+    setAvatar(find(this, ".me .avatar"), chat.me, chat.profiles.of(chat.me));
     const all = chat.conversations.entries();
     const entries = this.#entries(all);
     const query = search.query;
@@ -140,8 +140,8 @@ export class ConversationList extends HTMLElement {
     const chat = this.#chat;
     const query = searchKey(this.#search?.query ?? "");
     if (!query || !chat) return all;
-    const rank = (/** @type {ListEntry} */ entry) => Number(!begins(nameInList(chat, entry.peer), query));
-    return all.filter((entry) => contains(nameInList(chat, entry.peer), query)).toSorted((a, b) => rank(a) - rank(b));
+    const rank = (/** @type {ListEntry} */ entry) => Number(!begins(chat, entry.peer, query));
+    return all.filter((entry) => contains(chat, entry.peer, query)).toSorted((a, b) => rank(a) - rank(b));
   }
 
   /**
@@ -190,7 +190,7 @@ export class ConversationList extends HTMLElement {
     if (!chat || (!text && !isEmpty)) return [];
     const shown = new Set(entries.map((entry) => entry.peer));
     const query = searchKey(text);
-    const me = query && (contains(chat.me, query) || contains(t("notes"), query)) ? [chat.me] : [];
+    const me = query && contains(chat, chat.me, query) ? [chat.me] : [];
     return [...me, ...found].filter((name) => !shown.has(name));
   }
 

@@ -44,7 +44,11 @@ async function mute(chat, name, options) {
  * @param {string} name
  */
 async function askToBlock(chat, name) {
-  const [title, about, error] = [make("h2", t("block_ask", { name })), make("p", t("block_about")), make("p")];
+  const [title, about, error] = [
+    make("h2", t("block_ask", { name: chat.profiles.full(name) })),
+    make("p", t("block_about")),
+    make("p"),
+  ];
   const [cancel, confirm] = [make("button", t("cancel")), make("button", t("block"))];
   title.id = "block-title";
   about.id = "block-about";

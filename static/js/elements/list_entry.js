@@ -8,32 +8,43 @@ import { language, t } from "../util/translate.js";
 /** @import { Chat } from "../chat_model.js" */
 /** @import { ListEntry } from "../store/conversation_store.js" */
 
+/** A name of this length is shown whole, with its `@`. */
+const SHORT_HANDLE = 11;
+
 /**
  * A user's name in the list; the user's own is that of the notes.
  * @param {Chat} chat
  * @param {string} name
  */
-export function nameInList({ me }, name) {
-  return name === me ? t("notes") : name;
+export function nameInList({ me, profiles }, name) {
+  return name === me ? t("notes") : profiles.shown(name);
 }
 
 /**
- * Whether a name contains `query`.
+ * Whether a user's name, or that in the list, contains `query`.
+ * @param {Chat} chat
  * @param {string} name
  * @param {string} query a search key
  */
-export function contains(name, query) {
-  return searchKey(name).includes(query);
+export function contains(chat, name, query) {
+  return namesOf(chat, name).some((each) => searchKey(each).includes(query));
 }
 
 /**
- * Whether a name, or a part of it, begins with `query` (a search key).
+ * The same for the beginning of a word in it.
+ * @param {Chat} chat
  * @param {string} name
- * @param {string} query
+ * @param {string} query a search key
  */
-export function begins(name, query) {
-  const folded = searchKey(name);
-  return folded.startsWith(query) || folded.split(/[\s_.-]/u).some((part) => part.startsWith(query));
+export function begins(chat, name, query) {
+  return namesOf(chat, name)
+    .map(searchKey)
+    .some((folded) => folded.startsWith(query) || folded.split(/[\s_.-]/u).some((part) => part.startsWith(query)));
+}
+
+/** @param {Chat} chat @param {string} name */
+function namesOf(chat, name) {
+  return [nameInList(chat, name), name];
 }
 
 /**
@@ -84,17 +95,21 @@ export function showEntry(element, { peer, preview, pending, unread, conversatio
  */
 export function showPerson(element, name, chat, content = "") {
   const shown = nameInList(chat, name);
+  const handle = name === chat.me ? "" : chat.profiles.handle(name);
+  const profile = chat.profiles.of(name);
   const open = chat.conversations.open === name;
   const online = name !== chat.me && chat.people.presence.of(name)?.online === true;
-  const renderKey = [language(), shown, open, online, content].join(" ");
+  const renderKey = [language(), shown, handle, profile.photo, open, online, content].join(" ");
   if (element.dataset.renderKey === renderKey) return false;
   element.dataset.renderKey = renderKey;
   const link = /** @type {HTMLAnchorElement} */ (find(element, ".entry"));
   link.classList.toggle("only-name", content === "");
   link.dataset.name = name;
   link.href = `#${encodeURIComponent(name)}`;
-  setAvatar(find(link, ".avatar"), name);
+  setAvatar(find(link, ".avatar"), name, profile);
   setText(find(link, ".name"), shown);
+  setText(find(link, ".handle"), handle);
+  find(link, ".handle").classList.toggle("short", handle.length <= SHORT_HANDLE);
   if (open) link.setAttribute("aria-current", "true");
   else link.removeAttribute("aria-current");
   find(link, ".dot").hidden = !online;

@@ -272,7 +272,8 @@ export class MessageActions {
     const message = page?.[0]?.message;
     if (message?.seq !== seq || this.#peer !== peer) return;
     for (const quote of this.#list.querySelectorAll(`.quote[data-seq="${seq}"]`))
-      if (quote instanceof HTMLElement) fillQuote(quote, message, me);
+      if (quote instanceof HTMLElement)
+        fillQuote(quote, message, message.from === me ? t("from_me") : this.#chat.profiles.shown(message.from));
   }
 
   /** @param {PointerEvent | MouseEvent} event */

@@ -36,6 +36,7 @@ export class MessageComposer extends HTMLElement {
     chat.drafts.on("changed", (peer) => {
       if (this.#peer !== undefined && nameKey(peer) === nameKey(this.#peer)) this.#showDraft();
     });
+    chat.profiles.on("changed", (name) => name === this.#peer && this.render());
     chat.outbox.on("limited", () => this.#validate());
     chat.outbox.on("rejected", ({ peer, code }) => {
       if (peer === this.#peer) this.#showError(code, errorText(code));
@@ -86,7 +87,7 @@ export class MessageComposer extends HTMLElement {
   render() {
     const chat = this.#chat;
     if (!chat || this.#peer === undefined) return;
-    const name = this.#peer === chat.me ? t("notes") : this.#peer;
+    const name = this.#peer === chat.me ? t("notes") : chat.profiles.shown(this.#peer);
     this.#text.setAttribute("aria-label", t("message_to", { name }));
     this.#renderClosed();
     this.#fit();
@@ -98,7 +99,7 @@ export class MessageComposer extends HTMLElement {
     if (!this.#chat || this.#peer === undefined) return;
     const { isPeerDeleted, isBlocked } = this.#chat.conversations.getOrCreate(this.#peer);
     const closed = find(this, ".closed");
-    const name = this.#peer;
+    const name = this.#chat.profiles.shown(this.#peer);
     closed.hidden = !isPeerDeleted && !isBlocked;
     setText(find(closed, ".why"), isPeerDeleted ? t("has_left", { name }) : isBlocked ? t("blocked", { name }) : "");
     find(closed, ".unblock").hidden = isPeerDeleted;

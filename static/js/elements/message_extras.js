@@ -22,11 +22,11 @@ export { ready };
  * @param {HTMLElement} row
  * @param {ShownMessage} message
  */
-export function showExtras(row, { me, replyTo, answered, reactions = {}, deleted }) {
+export function showExtras(row, { me, peerName, replyTo, answered, reactions = {}, deleted }) {
   const quote = /** @type {HTMLElement | null} */ (row.querySelector(".quote"));
   if (replyTo === undefined || deleted) quote?.remove();
-  else showQuote(quote ?? makeQuote(row), { me, replyTo, answered });
-  showReactions(row, me, deleted ? {} : reactions);
+  else showQuote(quote ?? makeQuote(row), { me, peerName, replyTo, answered });
+  showReactions(row, { me, peerName }, deleted ? {} : reactions);
 }
 
 /**
@@ -46,35 +46,34 @@ function makeQuote(row) {
 
 /**
  * @param {HTMLElement} quote
- * @param {{ me: string, replyTo: number, answered: Message | undefined }} reply
+ * @param {{ me: string, peerName: string, replyTo: number, answered: Message | undefined }} reply
  */
-function showQuote(quote, { me, replyTo, answered }) {
+function showQuote(quote, { me, peerName, replyTo, answered }) {
   const isNew = quote.dataset.seq !== String(replyTo);
   quote.dataset.seq = String(replyTo);
-  if (answered) fillQuote(quote, answered, me);
+  if (answered) fillQuote(quote, answered, answered.from === me ? t("from_me") : peerName);
   else if (isNew) act(quote, { quote: replyTo });
 }
 
 /**
  * @param {HTMLElement} quote
  * @param {Message} answered the quoted message
- * @param {string} me
+ * @param {string} author what its author is called
  */
-export function fillQuote(quote, answered, me) {
-  const name = answered.from === me ? t("from_me") : answered.from;
+export function fillQuote(quote, answered, author) {
   const text = answered.deleted ? t("message_deleted") : oneLine(answered.text);
   setText(find(quote, ".visually-hidden"), `${t("reply")}: `);
-  setText(find(quote, "b"), name);
+  setText(find(quote, "b"), author);
   setText(find(quote, ".line"), text);
   quote.classList.toggle("gone", answered.deleted === true);
 }
 
 /**
  * @param {HTMLElement} row
- * @param {string} me
+ * @param {Pick<ShownMessage, "me" | "peerName">} users
  * @param {Record<string, string>} reactions
  */
-function showReactions(row, me, reactions) {
+function showReactions(row, { me, peerName }, reactions) {
   /** @type {Map<string, string[]>} names by emoji */
   const names = new Map();
   for (const [name, emoji] of Object.entries(reactions)) names.set(emoji, [...(names.get(emoji) ?? []), name]);
@@ -95,7 +94,10 @@ function showReactions(row, me, reactions) {
     const isMine = who.includes(me);
     const chip = makeButton("reaction");
     chip.setAttribute("aria-pressed", String(isMine));
-    chip.setAttribute("aria-label", `${emoji} ${who.map((name) => (name === me ? t("from_me") : name)).join(", ")}`);
+    chip.setAttribute(
+      "aria-label",
+      `${emoji} ${who.map((name) => (name === me ? t("from_me") : peerName)).join(", ")}`,
+    );
     chip.title = chip.getAttribute("aria-label") ?? "";
     chip.textContent = who.length > 1 ? `${emoji} ${who.length}` : emoji;
     chip.addEventListener("click", () => act(row, { react: isMine ? "" : emoji }));

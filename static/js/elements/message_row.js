@@ -36,9 +36,11 @@ export function updateRow(row, item) {
     return;
   }
   const { message, first, last } = item;
-  const { seq, tick, at, code, from, mine, editedAt, deleted, replyTo, reactions, ref = "" } = message;
+  const { seq, tick, at, code, peerName, mine, editedAt, deleted, replyTo, reactions, ref = "" } = message;
   const text = deleted ? t("message_deleted") : message.text;
-  const key = [language(), timeRevision(), seq, tick, code, at, first, last, editedAt, deleted, ref].join(" ");
+  const key = [language(), timeRevision(), seq, tick, code, at, first, last, editedAt, deleted, ref, peerName].join(
+    " ",
+  );
   const hasExtras = !deleted && (replyTo !== undefined || reactions !== undefined);
   const extra = hasExtras ? JSON.stringify([reactions, message.answered, extras !== undefined]) : "";
   const before = rendered.get(row);
@@ -54,7 +56,7 @@ export function updateRow(row, item) {
   row.classList.toggle("run-end", last);
   row.classList.toggle("waiting", tick === "sending" || tick === "failed");
   if (before?.text !== text) find(row, ".text").replaceChildren(...textParts(text).map(partNode));
-  setText(find(row, ".author"), `${mine ? t("from_me") : from}: `);
+  setText(find(row, ".author"), `${mine ? t("from_me") : peerName}: `);
   const time = find(row, "time");
   const isEdited = editedAt !== undefined && !deleted;
   row.classList.toggle("edited", isEdited);

@@ -11,6 +11,7 @@ import { dayKey } from "../util/time.js";
  * A message to render, stored or pending.
  * @typedef {object} ShownMessage
  * @property {string} me the user
+ * @property {string} peerName what the other user is called
  * @property {string} key
  * @property {string} from
  * @property {boolean} mine
@@ -99,8 +100,9 @@ function sameRun(before, after) {
  * @param {{ first: number, last: number, isAtEnd: boolean }} range
  * @returns {ShownMessage[]}
  */
-export function shownMessages({ me, outbox }, conversation, { first, last, isAtEnd }) {
+export function shownMessages({ me, outbox, profiles }, conversation, { first, last, isAtEnd }) {
   const { firstSeq, peer } = conversation;
+  const peerName = profiles.shown(peer);
   const end = isAtEnd ? undefined : Math.max(0, last - firstSeq + 1);
   const stored = conversation
     .messages()
@@ -110,6 +112,7 @@ export function shownMessages({ me, outbox }, conversation, { first, last, isAtE
       const mine = from === me;
       return {
         me,
+        peerName,
         key: (mine && ref) || `#${seq}`, // a peer may choose a ref that the user's message has too
         from,
         mine,
@@ -127,7 +130,21 @@ export function shownMessages({ me, outbox }, conversation, { first, last, isAtE
   if (!isAtEnd) return stored;
   const pending = outbox.to(peer).map(({ ref, text, at, state, code, replyTo }) => {
     const answered = replyTo ? conversation.message(replyTo) : undefined;
-    return { me, key: ref, from: me, mine: true, text, at, seq: 0, tick: state, ref, code, replyTo, answered };
+    return {
+      me,
+      peerName,
+      key: ref,
+      from: me,
+      mine: true,
+      text,
+      at,
+      seq: 0,
+      tick: state,
+      ref,
+      code,
+      replyTo,
+      answered,
+    };
   });
   return [...stored, ...pending];
 }

@@ -25,7 +25,10 @@ export function startNotifications(chat) {
   const policy = new NotificationPolicy(chat, election, preferences);
   const systemNotifications = new SystemNotifications(me);
   const sound = new SoftSound();
-  policy.on("notify", (message) => void systemNotifications.show(message));
+  policy.on(
+    "notify",
+    (message) => void systemNotifications.show({ ...message, title: chat.profiles.full(message.from) }),
+  );
   policy.on("sound", () => void sound.play());
   systemNotifications.on("chosen", (peer) => {
     location.hash = `#${encodeURIComponent(peer)}`;

@@ -33,8 +33,8 @@ export class SystemNotifications extends Emitter {
     return (await Notification.requestPermission()) === "granted";
   }
 
-  /** @param {{ from: string, text: string }} message */
-  async show({ from, text }) {
+  /** @param {{ from: string, text: string, title?: string }} message title: what its author is called */
+  async show({ from, text, title = from }) {
     const tag = this.#tag + nameKey(from);
     const options = {
       tag,
@@ -46,8 +46,8 @@ export class SystemNotifications extends Emitter {
     };
     const registration = await serviceWorkerRegistration();
     try {
-      if (registration) await registration.showNotification(from, options);
-      else this.#showFromPage(from, tag, options);
+      if (registration) await registration.showNotification(title, options);
+      else this.#showFromPage(title, tag, options);
     } catch {
       // Not supported on this device, or permission was revoked.
     }
@@ -66,12 +66,12 @@ export class SystemNotifications extends Emitter {
   }
 
   /**
-   * @param {string} from
+   * @param {string} title
    * @param {string} tag
    * @param {NotificationOptions} options
    */
-  #showFromPage(from, tag, options) {
-    const notification = new Notification(from, options);
+  #showFromPage(title, tag, options) {
+    const notification = new Notification(title, options);
     this.#pageNotifications.set(tag, notification);
     notification.addEventListener("close", () => {
       if (this.#pageNotifications.get(tag) === notification) this.#pageNotifications.delete(tag);
@@ -79,7 +79,7 @@ export class SystemNotifications extends Emitter {
     notification.addEventListener("click", () => {
       notification.close();
       window.focus();
-      this.emit("chosen", from);
+      this.emit("chosen", options.data.peer);
     });
   }
 }

@@ -8,6 +8,8 @@
 /** @typedef {Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" | "length">} SafeStorage */
 
 const USER_KEY = "chatify.me";
+/** What the page shows of the user before the server responds. */
+const PROFILE_KEY = "chatify.profile";
 const ENDED_KEY = "chatify.ended";
 /** Set to "off", it disables single-key shortcuts, which speech input triggers by accident. */
 export const SINGLE_KEYS = "chatify.single_keys";
@@ -46,7 +48,26 @@ export function rememberName(user) {
  * anything.
  */
 export function forgetName() {
-  safeLocalStorage().removeItem(USER_KEY);
+  for (const key of [USER_KEY, PROFILE_KEY]) safeLocalStorage().removeItem(key);
+}
+
+/** @param {import("./profiles.js").ProfileFields} profile of the user */
+export function rememberProfile(profile) {
+  if (rememberedName() === undefined) return;
+  try {
+    safeLocalStorage().setItem(PROFILE_KEY, JSON.stringify(profile));
+  } catch {
+    // The page shows it once it is connected.
+  }
+}
+
+/** @returns {import("./profiles.js").ProfileFields} */
+export function rememberedProfile() {
+  try {
+    return JSON.parse(safeLocalStorage().getItem(PROFILE_KEY) ?? "{}");
+  } catch {
+    return {};
+  }
 }
 
 /**

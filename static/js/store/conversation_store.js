@@ -5,6 +5,7 @@
 import { Emitter } from "../util/emitter.js";
 import { nameKey } from "../util/names.js";
 import { Conversation } from "./conversation.js";
+import { Profiles } from "./profiles.js";
 
 /** @import { Row } from "../sync/api.js" */
 /** @import { PendingMessage } from "./pending.js" */
@@ -43,6 +44,11 @@ export class ConversationStore extends Emitter {
     super();
     this.#me = me;
     this.#outbox = outbox;
+    this.profiles = new Profiles();
+    this.profiles.on("changed", (name) => {
+      this.update(name, () => {});
+      this.emitSoon("list");
+    });
     outbox.on("changed", (peer) => this.changed(peer));
   }
 
@@ -167,6 +173,7 @@ export class ConversationStore extends Emitter {
 
   /** Applies the server's row of a conversation. @param {StableRow} row */
   applyRow(row) {
+    this.profiles.apply(row.peer, row);
     const conversation = this.getOrCreate(row.peer);
     conversation.peer = row.peer; // as its owner spells it, not as the URL did
     const { last } = row;

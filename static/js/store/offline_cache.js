@@ -24,6 +24,7 @@ import { nameKey } from "../util/names.js";
 /**
  * @typedef {object} CacheSource provides the data to cache
  * @property {() => Conversation[]} newest non-empty conversations, newest first
+ * @property {(peer: string) => import("./profiles.js").ProfileFields} [profile] of a peer
  * @property {(peer: string, page: { limit: number, changed_after?: number }) => Promise<Stored[]>} fetch fetches the newest messages of a conversation, or those that changed
  */
 
@@ -232,7 +233,16 @@ export class OfflineCache {
       range?.first === before?.first && range?.last === before?.last && range?.revision === before?.revision;
     return [
       ...(isSame ? [] : [{ store: "messages", key, value: { epoch, ...page } }]),
-      { store: "rows", key, value: { epoch, row: toRow(conversation), read: conversation.myRead, held: range } },
+      {
+        store: "rows",
+        key,
+        value: {
+          epoch,
+          row: { ...toRow(conversation), ...this.#source?.profile?.(conversation.peer) },
+          read: conversation.myRead,
+          held: range,
+        },
+      },
     ];
   }
 

@@ -73,7 +73,7 @@ export class PeopleDirectory extends Emitter {
   }
 
   /**
-   * Users whose name contains `part`. Also loads the user's conversations with them, wherever they
+   * Users whose name or display name contains `part`. Also loads the user's conversations with them, wherever they
    * are in the list.
    * @param {string} part
    */
@@ -143,8 +143,11 @@ export class PeopleDirectory extends Emitter {
   /** @param {string} part */
   async #search(part) {
     const people = await this.#api.people(part);
-    for (const person of people) this.#names.set(nameKey(person), person);
-    return people;
+    return people.map(({ username, ...profile }) => {
+      this.#names.set(nameKey(username), username);
+      this.#conversations.profiles.apply(username, profile);
+      return username;
+    });
   }
 }
 

@@ -16,6 +16,8 @@ import { errorText, t, waitText } from "../util/translate.js";
  * @property {number} my_read_seq
  * @property {boolean} online
  * @property {string | null} last_seen
+ * @property {string} [display_name] the peer's
+ * @property {string} [photo] the version of the peer's photo
  * @property {boolean} [gone] the peer's account was deleted
  * @property {string} cursor
  * @property {boolean} [muted]
@@ -50,7 +52,7 @@ export class Rejected extends Error {}
 
 /**
  * The signed-in user and whether they are an admin.
- * @returns {Promise<{ username: string, admin: boolean }>}
+ * @returns {Promise<{ username: string, admin: boolean } & import("../store/profiles.js").ProfileFields>}
  */
 export function fetchAccount() {
   return get("/me");
@@ -141,13 +143,13 @@ export function toMessage(row, me) {
 }
 
 /**
- * Other users whose name contains `part`, ignoring case and accents; for "", the first of all
- * users.
+ * Other users whose name or display name contains `part`, ignoring case and accents; for "", the
+ * first of all users.
  * @param {string} part
- * @returns {Promise<string[]>}
+ * @returns {Promise<({ username: string } & import("../store/profiles.js").ProfileFields)[]>}
  */
 export function people(part, limit = 20) {
-  return get(`/get_users?${query(part ? { part, limit } : { q: "", limit })}`);
+  return get(`/get_users?${query({ ...(part ? { part } : { q: "" }), limit, profiles: 1 })}`);
 }
 
 /** The names of blocked users. @returns {Promise<string[]>} */

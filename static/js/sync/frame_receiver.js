@@ -41,6 +41,7 @@ export class FrameReceiver extends Emitter {
     const { presence } = this.#people;
     switch (frame.type) {
       case "hello":
+        this.#conversations.profiles.apply(this.#me, toProfile(frame));
         return this.emit("hello", { epoch: frame.epoch, version: frame.version });
       case "message":
         return this.#receiveMessage(
@@ -65,6 +66,8 @@ export class FrameReceiver extends Emitter {
         return presence.startedTyping(frame.user);
       case "presence":
         return presence.update(frame.users);
+      case "profile":
+        return this.#conversations.profiles.apply(frame.user, toProfile(frame));
       case "new_user":
         return this.#people.add(frame.username);
       case "sync":
@@ -111,4 +114,9 @@ export class FrameReceiver extends Emitter {
     // Read in part: only the server can count the rest of messages that are not loaded.
     if (conversation.unread > 0 && !conversation.isLoaded) this.emit("gap", conversation);
   }
+}
+
+/** @param {Frame} frame @returns {import("../store/profiles.js").ProfileFields} */
+function toProfile({ display_name, photo }) {
+  return { display_name, photo };
 }

@@ -2,6 +2,17 @@
 export default {
   saved: "Saved.",
   profile: "Profile",
+  photo_choose: "Choose photo",
+  photo_take: "Take photo",
+  photo_remove: "Remove photo",
+  photo_use: "Use this photo",
+  photo_saved: "Your photo has been saved.",
+  photo_removed: "Your photo has been removed.",
+  display_name: "Display name",
+  display_name_hint: "What others see. Your name for signing in stays the same and is shown beside it.",
+  display_name_reserved: "That name is reserved. Choose another one.",
+  save: "Save",
+  appearance: "Appearance",
   error_bad_display_name: "A display name has 1 to 50 characters, and no @.",
   error_bad_photo: "This image cannot be used. Choose a complete JPEG, PNG or WebP image.",
   theme: "Colors",
@@ -52,7 +63,7 @@ export default {
   deletion_keeps:
     "The people you wrote with keep your conversations, with your name on them. A conversation is erased once both accounts are deleted.",
   deletion_erases:
-    "Erased immediately: your password, devices and settings, your unsent messages, and your notes to yourself.",
+    "Erased immediately: your password, display name and photo, devices and settings, your unsent messages, and your notes to yourself.",
   deletion_name: "Your name can never be used again, not even by you.",
   deletion_question: "Delete the account of {name}?",
   deletion_final: "This cannot be undone.",

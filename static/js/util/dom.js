@@ -80,15 +80,41 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Failed photos are requested again after this time, twice. */
+const PHOTO_RETRY_MS = 20_000;
+const PHOTO_TRIES = 3;
+
 /**
- * Sets an avatar's initials and hue. The initials are not text content, because screen readers
- * would read them before the name, and copied text would contain both.
+ * Sets an avatar's photo, or initials on a hue: until the photo has loaded, and without one. The
+ * initials are not text content, because screen readers would read them before the name, and copied
+ * text would contain both.
  * @param {HTMLElement} avatar
  * @param {string} name
+ * @param {import("../store/profiles.js").Profile} [profile]
  */
-export function setAvatar(avatar, name) {
-  avatar.dataset.initials = initials(name);
+export function setAvatar(avatar, name, { displayName, photo } = {}) {
+  avatar.dataset.initials = initials(displayName ?? name);
   avatar.style.setProperty("--hue", String(hue(name)));
+  const shown = avatar.querySelector("img");
+  const src = photo ? `/photos/${encodeURIComponent(name)}?v=${photo}` : undefined;
+  if (shown?.getAttribute("src") === src) return;
+  shown?.remove();
+  if (src !== undefined) avatar.prepend(photoOf(src));
+}
+
+/** @param {string} src */
+function photoOf(src) {
+  const image = new Image();
+  image.alt = "";
+  image.loading = "lazy";
+  image.decoding = "async";
+  let tries = 1;
+  image.addEventListener("load", () => image.classList.add("loaded"));
+  image.addEventListener("error", () => {
+    if (tries++ < PHOTO_TRIES) setTimeout(() => image.isConnected && image.setAttribute("src", src), PHOTO_RETRY_MS);
+  });
+  image.setAttribute("src", src);
+  return image;
 }
 
 /**
