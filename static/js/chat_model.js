@@ -49,5 +49,6 @@ export function createChat(me, { api, connection, outbox, drafts = new Drafts(),
     people,
     sync,
     loader: sync.loader,
+    history: sync.loader.history,
   };
 }

@@ -50,7 +50,7 @@ describe("a conversation", () => {
     expect(conversation.lacksChanges).toBe(true);
     expect(conversation.change(message(1, 1)).hasGap).toBe(false); // not loaded, but its page will contain it
     expect([conversation.lacksChanges, conversation.loadedRevision]).toEqual([false, 2]);
-    conversation.prepend([message(1), message(2)], true, 0);
+    conversation.view.prepend({ messages: [message(1), message(2)], reachesStart: true, revision: 0 });
     expect(conversation.lacksChanges).toBe(true);
     conversation.receive(message(1, 1, { text: "edited" }));
     conversation.raiseRevision(2);

@@ -122,9 +122,9 @@ describe("a conversation", () => {
   test("grows upwards without doubling", () => {
     const conversation = new Conversation("ann", "bob");
     conversation.load(range(101, 150), false);
-    conversation.prepend(range(51, 100), false);
-    conversation.prepend(range(51, 100), false);
-    conversation.prepend(range(1, 50), true);
+    conversation.view.prepend({ messages: range(51, 100), reachesStart: false, revision: 0 });
+    conversation.view.prepend({ messages: range(51, 100), reachesStart: false, revision: 0 });
+    conversation.view.prepend({ messages: range(1, 50), reachesStart: true, revision: 0 });
     expect(seqs(conversation)).toEqual(range(1, 150).map(({ seq }) => seq));
     expect(conversation.reachesStart).toBe(true);
   });
@@ -138,7 +138,7 @@ describe("a conversation", () => {
     );
     expect([conversation.reachesUnread, conversation.firstAfter(79)]).toEqual([false, undefined]);
     expect(conversation.firstAfter(94)).toBe(96); // what I wrote is not new to me
-    conversation.prepend(range(71, 90), false);
+    conversation.view.prepend({ messages: range(71, 90), reachesStart: false, revision: 0 });
     expect([conversation.reachesUnread, conversation.firstAfter(79)]).toEqual([true, 80]);
     expect(conversation.firstAfter(100)).toBeUndefined();
   });
@@ -198,27 +198,121 @@ describe("a conversation", () => {
   });
 });
 
+describe("the view of a conversation", () => {
+  const page = (first: number, last: number, revision = 0) => ({
+    messages: range(first, last),
+    reachesStart: first === 1,
+    revision,
+  });
+  const shown = (conversation: Conversation) => seqs(conversation).map(Number);
+  const from = (first: number, last: number) => range(first, last).map(({ seq }) => seq);
+
+  /** 1,000 messages, of which the newest 50 are loaded and 10 are unread; the view is around message 400. */
+  function jumped(): Conversation {
+    const conversation = new Conversation("ann", "bob");
+    conversation.update(row(1_000, 10, { my_read_seq: 990 }), undefined);
+    conversation.load(range(951, 1_000), false);
+    conversation.view.detach(page(361, 440));
+    return conversation;
+  }
+
+  test("shows a range anywhere, while new messages arrive at the end", () => {
+    const conversation = jumped();
+    expect(conversation.receive(message(1_001))).toEqual({ isNew: true, hasGap: false });
+    expect(conversation.receive(message(1_003))).toEqual({ isNew: true, hasGap: true });
+    expect(shown(conversation)).toEqual(from(361, 440));
+    expect([conversation.view.isDetached, conversation.unread, conversation.contiguousSeq]).toEqual([true, 12, 1_001]);
+    expect(conversation.preview?.text).toBe("text 1003");
+    conversation.receive(message(1_002));
+    conversation.view.attach();
+    expect(shown(conversation)).toEqual(from(951, 1_003));
+    expect([conversation.unread, conversation.hasGap]).toEqual([13, false]);
+  });
+
+  test("grows on both sides without a hole, and becomes one with the newest where they meet", () => {
+    const conversation = jumped();
+    conversation.view.prepend(page(281, 360));
+    conversation.view.append(page(441, 940));
+    conversation.view.append(page(942, 950)); // 941 is missing
+    expect(shown(conversation)).toEqual(from(281, 940));
+    conversation.receive(message(1_001));
+    conversation.view.append(page(941, 1_000));
+    expect(conversation.view.isDetached).toBe(false);
+    expect(shown(conversation)).toEqual(from(281, 1_001));
+    expect(conversation.reachesStart).toBe(false);
+  });
+
+  test("becomes one with newest messages from the cache that end before it", () => {
+    const conversation = new Conversation("ann", "bob");
+    conversation.update(row(300, 0, { my_read_seq: 300 }), undefined);
+    conversation.load(range(101, 200), false);
+    conversation.view.detach(page(221, 300));
+    for (const { seq } of range(201, 219)) conversation.receive(message(seq));
+    expect(shown(conversation)).toEqual(from(221, 300));
+    conversation.receive(message(220));
+    expect(shown(conversation)).toEqual(from(101, 300));
+    expect(conversation.hasGap).toBe(false);
+  });
+
+  test("stays while the newest messages are loaded again, but not after a rollback of the database", () => {
+    const conversation = jumped();
+    conversation.unload();
+    expect([conversation.view.isLoaded, shown(conversation).length]).toEqual([true, 80]);
+    conversation.load(range(1_951, 2_000), false);
+    expect(shown(conversation)).toEqual(from(361, 440));
+    conversation.raiseRevision(3);
+    conversation.distrust();
+    expect([conversation.view.isDetached, conversation.view.isLoaded]).toEqual([false, false]);
+  });
+
+  test("has changes of its messages, and knows which ones it lacks", () => {
+    const conversation = jumped();
+    conversation.change({ ...message(400), text: "edited", revision: 1 });
+    expect(conversation.message(400)?.text).toBe("edited");
+    expect([conversation.lacksChanges, conversation.loadedRevision]).toEqual([false, 1]);
+    conversation.view.detach(page(361, 440)); // requested before the change
+    expect([conversation.lacksChanges, conversation.loadedRevision]).toEqual([true, 0]);
+    conversation.change({ ...message(1_000), text: "edited too", revision: 2 });
+    expect([conversation.lacksChanges, conversation.loadedRevision]).toEqual([true, 0]);
+    conversation.receive({ ...message(400), text: "edited", revision: 1 });
+    conversation.raiseRevision(2);
+    expect(conversation.lacksChanges).toBe(false);
+    expect([conversation.message(400)?.text, conversation.message(1_000)?.text]).toEqual(["edited", "edited too"]);
+    expect(conversation.differs({ seq: 400, at: 1 })).toBe(true);
+  });
+
+  test("lacks a change after the ranges meet if one of them did", () => {
+    const conversation = jumped();
+    conversation.change({ ...message(1_000), text: "edited", revision: 2 }); // 1 is on its way
+    conversation.view.append(page(441, 960)); // requested before both
+    conversation.change({ ...message(990), text: "edited too", revision: 1 });
+    expect(conversation.view.isDetached).toBe(false);
+    expect([conversation.loadedRevision, conversation.lacksChanges]).toEqual([1, true]);
+  });
+});
+
 describe("the rendered window", () => {
   const edges = ({ first, last }: VirtualWindow) => [first, last];
+  const loaded = (firstSeq: number, lastSeq: number, isDetached = false) => ({ firstSeq, lastSeq, isDetached });
   const END = Number.POSITIVE_INFINITY;
 
   test("starts at the end, and grows in the direction of scrolling", () => {
     const rendered = new VirtualWindow();
     rendered.toEnd(10_000);
     expect(edges(rendered)).toEqual([9_941, END]);
-    expect(rendered.down(10_000)).toBe(false);
-    expect(rendered.up(9_941, 10_000)).toBe(false); // no older message is loaded
-    expect(rendered.up(9_901, 10_000)).toBe(true);
+    expect(rendered.down(loaded(9_941, 10_000))).toBe(false);
+    expect(rendered.up(loaded(9_941, 10_000))).toBe(false); // no older message is loaded
+    expect(rendered.up(loaded(9_901, 10_000))).toBe(true);
     expect(edges(rendered)).toEqual([9_921, END]);
   });
 
   test("opens at a message with those before it", () => {
     const rendered = new VirtualWindow();
-    rendered.to(500, 10_000);
+    rendered.to(500, loaded(1, 10_000));
     expect(edges(rendered)).toEqual([470, 629]);
-    rendered.to(10_000, 10_000);
+    rendered.to(10_000, loaded(1, 10_000));
     expect(edges(rendered)).toEqual([9_970, END]);
-    rendered.to(3, 5);
+    rendered.to(3, loaded(1, 5));
     expect(edges(rendered)).toEqual([1, END]);
   });
 
@@ -230,7 +324,7 @@ describe("the rendered window", () => {
     for (const way of ["up", "down"] as const) {
       for (;;) {
         const [first, last] = seen();
-        if (!(way === "up" ? rendered.up(1, held) : rendered.down(held))) break;
+        if (!(way === "up" ? rendered.up(loaded(1, held)) : rendered.down(loaded(1, held)))) break;
         const [from, to] = seen();
         expect(to - from + 1).toBeLessThanOrEqual(160);
         // At the end it grows at, nothing is lost; at the other a step at most.
@@ -241,13 +335,27 @@ describe("the rendered window", () => {
     }
   });
 
+  test("ends where the loaded messages do, unless they are the newest", () => {
+    const rendered = new VirtualWindow();
+    const range = loaded(361, 440, true);
+    rendered.to(400, range);
+    expect(edges(rendered)).toEqual([370, 440]);
+    expect([rendered.down(range), rendered.isAtEnd]).toEqual([false, false]);
+    expect(rendered.down(loaded(361, 540, true))).toBe(true);
+    expect(edges(rendered)).toEqual([370, 460]);
+    expect(rendered.up(range)).toBe(true);
+    expect(rendered.up(range)).toBe(false);
+    rendered.to(362, range);
+    expect(edges(rendered)).toEqual([361, 440]);
+  });
+
   test("grows with a larger screen", () => {
     const rendered = new VirtualWindow();
-    rendered.to(500, 1_000);
+    rendered.to(500, loaded(1, 1_000));
     for (let ends = 0; ends < 2;) {
       ends = 0;
-      if (!rendered.down(1_000, Number.POSITIVE_INFINITY)) ends++;
-      if (!rendered.up(1, 1_000, Number.POSITIVE_INFINITY)) ends++;
+      if (!rendered.down(loaded(1, 1_000), Number.POSITIVE_INFINITY)) ends++;
+      if (!rendered.up(loaded(1, 1_000), Number.POSITIVE_INFINITY)) ends++;
     }
     expect(edges(rendered)).toEqual([1, END]);
   });

@@ -245,9 +245,9 @@ describe("the page's model", () => {
     await settled();
     const bob = chat.conversations.getOrCreate("bob");
     expect([bob.firstSeq, bob.reachesUnread]).toEqual([351, false]);
-    await chat.loader.reachUnread("bob");
+    await chat.history.reachUnread("bob");
     expect([bob.firstSeq <= 100, bob.reachesUnread, bob.firstAfter(100)]).toEqual([true, true, 101]);
-    expect(chat.loader.reachUnread("bob")).toBeUndefined();
+    expect(chat.history.reachUnread("bob")).toBeUndefined();
 
     const far = await open();
     far.server.says("bob", ...Array.from({ length: 5_000 }, (_, index) => `text ${index + 1}`));
@@ -255,7 +255,7 @@ describe("the page's model", () => {
     await settled();
     far.chat.conversations.show("bob");
     await settled();
-    await far.chat.loader.reachUnread("bob");
+    await far.chat.history.reachUnread("bob");
     expect(far.chat.conversations.getOrCreate("bob").firstSeq).toBeGreaterThan(3_700);
   });
 

@@ -256,7 +256,7 @@ export class Page {
         this.#get<{ username: string }[]>(`/get_users?q=${encodeURIComponent(prefix)}&limit=20&profiles=1`),
       conversations: (page: { limit: number; before?: string | undefined }): Promise<Row[]> =>
         this.#conversations(page),
-      messages: async (me: string, peer: string, page: Record<string, number>): Promise<Stored[]> => {
+      messages: async (me: string, peer: string, page: MessageQuery): Promise<Stored[]> => {
         const rows = await this.#get<StoredRow[]>(`/messages/${me}/${peer}?peek=1&${query(page)}`);
         const observed = rows.map(observedOf);
         const { changed_after: after } = page;
@@ -295,6 +295,14 @@ export class Page {
 }
 
 type ListedRow = Row & { readonly revision: number };
+
+/** Of `/messages`; a page of a run never asks `at` an instant. */
+type MessageQuery = {
+  readonly limit: number;
+  readonly before?: number;
+  readonly after?: number;
+  readonly changed_after?: number;
+};
 
 interface StoredRow {
   readonly sender: string;

@@ -221,7 +221,7 @@ export class Workload {
     for (const peer of peers) {
       const conversation = page.conversation(peer);
       for (let i = 0; i < SCROLLS && conversation.isLoaded && !conversation.reachesStart; i++)
-        await page.chat.loader.loadOlder(peer);
+        await page.chat.history.loadOlder(peer);
       displayed.push({ peer, first: conversation.firstSeq, rows: page.displayed(peer) });
     }
     // Only now: it fetches what the page lacks.

@@ -1,21 +1,25 @@
 /** The open conversation's messages. Keeps the scroll position or sticks to the end. */
 
-import { find, isPageActive, isTouch, onPageActivityChange, renderList, setText } from "../util/dom.js";
+import { announce, find, isPageActive, isTouch, onPageActivityChange } from "../util/dom.js";
 import { nameKey } from "../util/names.js";
 import { t } from "../util/translate.js";
-import { focusMessage, makeRow, targetOf, updateRow } from "./message_row.js";
+import { focusMessage, targetOf } from "./message_row.js";
 import { group, shownMessages, UnreadDivider } from "./thread_items.js";
-import { hidePastDays, ScrollAnchor, VirtualWindow } from "./thread_viewport.js";
+import { answerFailure, renderRows, rowWith, showGreeting, showJump } from "./thread_parts.js";
+import {
+  hidePastDays,
+  lastSeenSeq,
+  ScrollAnchor,
+  scrollToDivider,
+  scrollToRow,
+  VirtualWindow,
+} from "./thread_viewport.js";
 
 /** @import { Chat } from "../chat_model.js" */
 /** @import { Conversation, Message } from "../store/conversation.js" */
-/** @import { Item, ShownMessage } from "./thread_items.js" */
 
 const AT_END_PX = 40;
 const NEAR_PX = 800;
-/** Opening at unread messages puts the divider at this fraction of the viewport's height. */
-const DIVIDER_AT = 0.25;
-const ANNOUNCED_MAX = 5;
 /** With fewer loaded messages above the window, more history is fetched. */
 const PREFETCH = 100;
 
@@ -36,8 +40,12 @@ export class ChatThread extends HTMLElement {
   /** The heights at the last scroll check. */
   #layout = "";
   #isOpened = false;
+  /** Whether only a placeholder is shown, until `showMessage` or `release`. */
+  #isHeld = false;
   /** Whether to scroll to the first unread message at the next render. */
   #scrollsToNew = false;
+  /** What to scroll to at the next render. @type {{ seq: number, isAtTop: boolean } | undefined} */
+  #target;
   /** The running load up to the first unread message. @type {Promise<void> | undefined} */
   #unreadLoading;
 
@@ -61,8 +69,11 @@ export class ChatThread extends HTMLElement {
     });
     sizes.observe(this.#scroller);
     sizes.observe(find(this, ".inner"));
-    find(this, ".jump").addEventListener("click", () => this.toEnd());
-    this.#list.addEventListener("click", (event) => this.#onClick(event));
+    find(this, ".jump").addEventListener("click", () => this.#toNewest());
+    this.#list.addEventListener("click", (event) => {
+      // The button is removed; without this, the focus would move to the top of the page.
+      if (answerFailure(event, chat.outbox) && !isTouch()) this.#scroller.focus({ preventScroll: true });
+    });
     this.#list.addEventListener("keydown", (event) => this.#onKey(event));
     this.#list.addEventListener("extras", () => this.render());
   }
@@ -75,21 +86,25 @@ export class ChatThread extends HTMLElement {
   /**
    * Shows the conversation with `peer` at its first unread message, otherwise at its end.
    * @param {string | undefined} peer
+   * @param {{ isHeld?: boolean }} [options] isHeld: shows a placeholder until `showMessage` or `release`
    */
-  show(peer) {
+  show(peer, { isHeld = false } = {}) {
+    this.#conversation?.view.attach();
     this.#peer = peer;
-    this.#virtualWindow = new VirtualWindow();
-    this.#isAtEnd = true;
-    this.#isOpened = false;
-    this.#scrollsToNew = false;
-    this.#unreadLoading = undefined;
+    this.#reopen();
+    this.#isHeld = isHeld;
+    this.#isAtEnd = !isHeld;
     this.#divider = new UnreadDivider();
-    this.#anchor.clear();
-    this.#renderRows([]);
+    renderRows(this.#list, []);
     find(this, ".announcer").replaceChildren();
-    this.#showGreeting("");
+    showGreeting(find(this, ".greeting"), "");
     for (const part of [".skeleton", ".jump"]) find(this, part).hidden = true;
     this.render();
+  }
+
+  /** Shows the conversation as without `isHeld`. */
+  release() {
+    if (this.#isHeld) this.#toNewest();
   }
 
   /** Shows a placeholder while the peer's name is resolved. */
@@ -99,12 +114,18 @@ export class ChatThread extends HTMLElement {
 
   /** Shows that no such user exists. @param {string} name */
   showUnknown(name) {
-    this.#showGreeting(t("no_such_person", { name }));
+    showGreeting(find(this, ".greeting"), t("no_such_person", { name }));
   }
 
   toEnd() {
+    const conversation = this.#conversation;
+    if (conversation?.view.isDetached) {
+      conversation.view.attach();
+      this.#divider.shown(conversation.contiguousSeq);
+    }
+    this.#isHeld = false;
     if (!this.#virtualWindow.isAtEnd) {
-      this.#virtualWindow.toEnd(this.#conversation?.contiguousSeq ?? 0);
+      this.#virtualWindow.toEnd(conversation?.contiguousSeq ?? 0);
       this.render();
     }
     this.#isAtEnd = true;
@@ -118,47 +139,88 @@ export class ChatThread extends HTMLElement {
     focusMessage([...this.#list.querySelectorAll(".message")].at(-1));
   }
 
-  /** Shows a loaded message and focuses it. @param {number | undefined} seq */
-  showMessage(seq = 0) {
-    this.#virtualWindow.to(seq, this.#conversation?.contiguousSeq ?? 0);
+  /**
+   * Shows a loaded message and focuses it. Returns its row.
+   * @param {number | undefined} seq
+   * @param {{ focuses?: boolean, isAtTop?: boolean }} [options] isAtTop: at the top of the viewport in place of the middle
+   */
+  showMessage(seq = 0, { focuses = true, isAtTop = false } = {}) {
+    const conversation = this.#conversation;
+    if (!conversation) return null;
+    this.#reopen();
+    this.#isOpened = true;
+    this.#virtualWindow.to(seq, conversation.view);
     this.#isAtEnd = false;
+    this.#target = { seq, isAtTop };
     this.render();
-    focusMessage(this.#list.querySelector(`[data-seq="${seq}"]`));
+    const row = rowWith(this.#list, seq);
+    if (focuses) focusMessage(row);
+    return row;
+  }
+
+  /** Shows the newest messages again: the first unread one, otherwise the end. */
+  #toNewest() {
+    const view = this.#conversation?.view;
+    if (!this.#isHeld && !view?.isDetached) return this.toEnd();
+    view?.attach();
+    this.#reopen();
+    this.render();
+  }
+
+  /** The next rendering decides where the conversation opens. */
+  #reopen() {
+    this.#virtualWindow = new VirtualWindow();
+    this.#isAtEnd = true;
+    this.#isOpened = false;
+    this.#isHeld = false;
+    this.#scrollsToNew = false;
+    this.#target = undefined;
+    this.#unreadLoading = undefined;
+    this.#anchor.clear();
   }
 
   render() {
     const chat = this.#chat;
     const conversation = this.#conversation;
     if (!chat || !conversation) return;
+    if (this.#isHeld) return this.showPlaceholder();
     const peer = this.#peer ?? "";
+    const { view } = conversation;
     // Unloaded because too many messages were missing.
-    if (!conversation.isLoaded) this.#isOpened = false;
-    const settling = !this.#isOpened && conversation.isLoaded;
+    if (!view.isLoaded) this.#isOpened = false;
+    const settling = !this.#isOpened && view.isLoaded;
     if (settling && !this.#ensureUnreadLoaded(chat, conversation)) return;
     const newest = conversation.contiguousSeq;
     if (settling) this.#open(conversation);
-    else {
+    else if (!view.isDetached) {
       // Otherwise sticking to the end would scroll past it.
       if (this.#divider.missed(conversation)) this.#scrollsToNew = this.#isAtEnd;
       this.#virtualWindow.trim(newest, { isAtEnd: this.#isAtEnd && !this.#scrollsToNew });
     }
     // The messages were loaded again.
-    if (this.#virtualWindow.last < conversation.firstSeq) this.#virtualWindow.toEnd(newest);
+    if (this.#virtualWindow.last < view.firstSeq) this.#virtualWindow.toEnd(newest);
     const shown = shownMessages(chat, conversation, this.#virtualWindow);
     if (!this.#isAtEnd) this.#anchor.save();
     const focused = this.#list.contains(document.activeElement);
-    this.#renderRows(group(shown, this.#divider.below(conversation)));
+    const slides = this.#isOpened && !settling && !view.isDetached && !this.#target;
+    renderRows(this.#list, group(shown, this.#divider.below(conversation)), {
+      isFresh: (seq) => slides && this.#divider.isFresh(seq),
+    });
     if (!this.#isAtEnd) this.#anchor.restore();
     if (focused && !this.#list.contains(document.activeElement)) this.#scroller.focus({ preventScroll: true });
-    this.#divider.shown(newest);
+    if (!view.isDetached) this.#divider.shown(newest);
     this.toggleAttribute("data-blocked", conversation.isBlocked);
-    find(this, ".skeleton").hidden = conversation.isLoaded || shown.length > 0;
-    const empty = conversation.isLoaded && shown.length === 0 && !conversation.isPeerDeleted && !conversation.isBlocked;
+    find(this, ".skeleton").hidden = view.isLoaded || shown.length > 0;
+    const empty = view.isLoaded && shown.length === 0 && !conversation.isPeerDeleted && !conversation.isBlocked;
     const isNotes = peer === chat.me;
     const name = isNotes ? t("notes") : chat.profiles.shown(peer);
-    this.#showGreeting(empty ? t(isNotes ? "notes_empty" : "say_hello", { name }) : "");
+    showGreeting(find(this, ".greeting"), empty ? t(isNotes ? "notes_empty" : "say_hello", { name }) : "");
     this.#scroller.setAttribute("aria-label", t("thread", { name }));
-    if (this.#scrollsToNew) this.#scrollToNew();
+    if (this.#target) {
+      this.#anchor.clear();
+      scrollToRow(this.#scroller, rowWith(this.#list, this.#target.seq), this.#target);
+      this.#target = undefined;
+    } else if (this.#scrollsToNew) this.#scrollToNew();
     this.#keepEnd();
     this.#afterLayout();
   }
@@ -173,11 +235,11 @@ export class ChatThread extends HTMLElement {
    * @param {Chat} chat
    * @param {Conversation} conversation
    */
-  #ensureUnreadLoaded({ loader }, conversation) {
+  #ensureUnreadLoaded({ history }, conversation) {
     if (this.#unreadLoading) return false;
-    const loading = loader.reachUnread(conversation.peer);
+    const loading = history.reachUnread(conversation.peer);
     if (!loading) return true;
-    find(this, ".skeleton").hidden = false;
+    this.showPlaceholder();
     this.#unreadLoading = loading;
     const openIfShown = () => {
       if (this.#unreadLoading !== loading) return; // another conversation is on screen
@@ -200,44 +262,15 @@ export class ChatThread extends HTMLElement {
     this.#divider.open(conversation);
     const first = this.#divider.below(conversation);
     if (first === undefined) this.#virtualWindow.toEnd(contiguousSeq);
-    else this.#virtualWindow.to(first, contiguousSeq);
+    else this.#virtualWindow.to(first, conversation.view);
   }
 
   /** Scrolls to the divider "New messages", unless it is visible from the end. */
   #scrollToNew() {
     this.#scrollsToNew = false;
     this.#keepEnd();
-    const divider = this.querySelector(".day.new");
-    if (!divider) return;
-    const above = divider.getBoundingClientRect().top - this.#scroller.getBoundingClientRect().top;
-    if (this.#virtualWindow.isAtEnd && above >= 0) return;
-    this.#isAtEnd = false;
-    this.#scroller.scrollTop += above - this.#scroller.clientHeight * DIVIDER_AT;
-  }
-
-  /** @param {Item<ShownMessage>[]} items */
-  #renderRows(items) {
-    renderList(this.#list, items, {
-      key: (item) => (item.kind === "message" ? item.message.key : item.key),
-      make: (item) => {
-        const row = makeRow(item);
-        const seq = item.kind === "message" ? item.message.seq : undefined;
-        // New messages slide in at the end; history does not.
-        if (this.#isOpened && (seq === 0 || this.#divider.isFresh(seq ?? 0))) {
-          row.classList.add("new");
-          row.addEventListener("animationend", () => row.classList.remove("new"), { once: true });
-        }
-        return row;
-      },
-      update: updateRow,
-    });
-  }
-
-  /** @param {string} text */
-  #showGreeting(text) {
-    const greeting = find(this, ".greeting");
-    greeting.hidden = text === "";
-    setText(greeting, text);
+    const divider = /** @type {HTMLElement | null} */ (this.querySelector(".day.new"));
+    if (scrollToDivider(this.#scroller, divider, this.#virtualWindow)) this.#isAtEnd = false;
   }
 
   /**
@@ -245,25 +278,8 @@ export class ChatThread extends HTMLElement {
    * @param {Message} message
    */
   #arrived(conversation, { from, text, seq }) {
-    const isReading = this.#isAtEnd && isPageActive();
-    if (this.#divider.arrived(conversation, seq, isReading)) this.#scrollsToNew = this.#isAtEnd;
-    // One element each: screen readers then announce repeated texts and several messages at once.
-    const announcer = find(this, ".announcer");
-    const announcement = document.createElement("p");
-    announcement.textContent = t("announce", { name: this.#chat?.profiles.shown(from) ?? from, text });
-    announcer.append(announcement);
-    if (announcer.childElementCount > ANNOUNCED_MAX) announcer.firstElementChild?.remove();
-  }
-
-  /** @param {Event} event */
-  #onClick(event) {
-    const button = /** @type {Element} */ (event.target).closest("button");
-    const ref = /** @type {HTMLElement | null} */ (button?.closest(".failure"))?.dataset.ref;
-    if (!button || !ref) return;
-    if (button.classList.contains("retry")) this.#chat?.outbox.retry(ref);
-    else this.#chat?.outbox.remove(ref);
-    // The button was removed; without this, the focus would move to the top of the page.
-    if (!isTouch()) this.#scroller.focus({ preventScroll: true });
+    if (this.#divider.arrived(conversation, seq, this.#isAtEnd && isPageActive())) this.#scrollsToNew = this.#isAtEnd;
+    announce(find(this, ".announcer"), t("announce", { name: this.#chat?.profiles.shown(from) ?? from, text }));
   }
 
   #afterLayout() {
@@ -280,17 +296,9 @@ export class ChatThread extends HTMLElement {
     if (isNear) this.#anchor.clear();
     else this.#anchor.save();
     hidePastDays(this.#list);
-    this.#showJump();
+    showJump(find(this, ".jump"), { isHidden: this.#isAtEnd, unread: this.#conversation?.unread ?? 0 });
     this.#markSeen();
     if (this.#isOpened) this.#loadAround(scrollTop < NEAR_PX, below < NEAR_PX);
-  }
-
-  #showJump() {
-    const unread = this.#conversation?.unread ?? 0;
-    const jump = find(this, ".jump");
-    jump.hidden = this.#isAtEnd;
-    setText(find(jump, ".count"), unread ? t("new_count", { count: unread }) : "");
-    jump.setAttribute("aria-label", unread ? t("new_messages", { count: unread }) : t("to_newest"));
   }
 
   /**
@@ -301,33 +309,23 @@ export class ChatThread extends HTMLElement {
   #loadAround(up, down) {
     const conversation = this.#conversation;
     if (!conversation) return;
-    const { firstSeq, contiguousSeq, peer } = conversation;
+    const { view, peer } = conversation;
     // On a screen so tall that both edges are near, trimming one would extend it again at once.
     const max = up && down ? Number.POSITIVE_INFINITY : undefined;
-    const hasGrown =
-      (down && this.#virtualWindow.down(contiguousSeq, max)) ||
-      (up && this.#virtualWindow.up(firstSeq, contiguousSeq, max));
-    if (up && this.#virtualWindow.first - firstSeq < PREFETCH) void this.#chat?.loader.loadOlder(peer);
+    const hasGrown = (down && this.#virtualWindow.down(view, max)) || (up && this.#virtualWindow.up(view, max));
+    if (up && this.#virtualWindow.first - view.firstSeq < PREFETCH) void this.#chat?.history.loadOlder(peer);
+    if (down && view.lastSeq - this.#virtualWindow.last < PREFETCH) void this.#chat?.history.loadLater(peer);
     if (hasGrown) this.render();
   }
 
   /** Marks the newest message on screen as read while the page is active. */
   #markSeen() {
     const conversation = this.#conversation;
-    if (!conversation || !isPageActive()) return;
+    // After a jump, unread messages may precede those on screen.
+    if (!conversation || conversation.view.isDetached || !isPageActive()) return;
     const { myRead, peer } = conversation;
-    const end = this.#scroller.getBoundingClientRect().bottom;
-    for (let element = this.#list.lastElementChild; element; element = element.previousElementSibling) {
-      const seq = Number(/** @type {HTMLElement} */ (element).dataset.seq ?? 0);
-      if (seq === 0 || element.classList.contains("mine")) continue;
-      if (seq <= myRead) return;
-      const box = element.getBoundingClientRect();
-      // Visible enough to be read: all of it, or the first 48 px of a long one.
-      if (box.height > 0 && box.top + Math.min(box.height, 48) <= end) {
-        this.#chat?.sync.markRead(peer, seq);
-        return;
-      }
-    }
+    const seq = lastSeenSeq(this.#scroller, this.#list, myRead);
+    if (seq !== undefined) this.#chat?.sync.markRead(peer, seq);
   }
 
   #keepEnd() {
@@ -340,7 +338,7 @@ export class ChatThread extends HTMLElement {
     if (target === undefined) return;
     event.preventDefault();
     if (event.key === "Escape") event.stopPropagation(); // otherwise it would go back two steps
-    if (target === "first") this.showMessage(this.#conversation?.firstSeq);
+    if (target === "first") this.showMessage(this.#conversation?.view.firstSeq);
     else if (target === "last") this.focusLast();
     else if (target === "composer") this.dispatchEvent(new Event("focus-composer"));
     else focusMessage(target);

@@ -1,7 +1,7 @@
 /** Acts on messages: what opens their menu, and what its items do. Loaded on demand. */
 
 import * as api from "../sync/api.js";
-import { find, isTouch } from "../util/dom.js";
+import { announce, find, isTouch } from "../util/dom.js";
 import { t } from "../util/translate.js";
 import { ready } from "./action_parts.js";
 import { ComposerReference } from "./composer_reference.js";
@@ -10,6 +10,7 @@ import { oneLine } from "./list_entry.js";
 import { LongPress } from "./long_press.js";
 import { MessageBar, rowOf } from "./message_bar.js";
 import { fillQuote } from "./message_extras.js";
+import { goToMessage } from "./message_jump.js";
 import { MessageMenu, quickReactions } from "./message_menu.js";
 import { focusMessage } from "./message_row.js";
 import { UndoToast } from "./undo_toast.js";
@@ -19,10 +20,6 @@ import { UndoToast } from "./undo_toast.js";
 /** @import { MenuItem } from "./message_menu.js" */
 
 /** A message of the open conversation, stored or pending. @typedef {{ seq: number, ref?: string, from: string, text: string, deleted?: true, reactions?: Record<string, string>, replyTo?: number }} Acted */
-
-const ANNOUNCED_MAX = 5;
-/** Messages per request on the way to a quoted one. */
-const PAGE = 200;
 
 /**
  * @param {Chat} chat
@@ -83,7 +80,7 @@ export class MessageActions {
     const row = rowOf(event.target);
     const message = row && this.#messageOf(row);
     if ("react" in act && message) this.#react(message, act.react);
-    else if ("jump" in act) void this.#jump(act.jump);
+    else if ("jump" in act) void this.#goTo(act.jump);
     else if ("quote" in act) void this.#loadQuoted(act.quote);
   }
 
@@ -160,7 +157,7 @@ export class MessageActions {
     /** @type {MenuItem[]} */
     const items = [];
     if (isOpen && seq > 0) items.push({ name: t("reply"), icon: "reply", run: () => this.#reply(row) });
-    if (replyTo) items.push({ name: t("go_to_original"), icon: "corner-up-left", run: () => void this.#jump(replyTo) });
+    if (replyTo) items.push({ name: t("go_to_original"), icon: "corner-up-left", run: () => void this.#goTo(replyTo) });
     items.push({ name: t("copy"), icon: "copy", run: () => void this.#copy(text) });
     if (isOpen && isMine) {
       items.push({ name: t("edit"), icon: "pencil", run: () => this.#edit(row) });
@@ -242,23 +239,9 @@ export class MessageActions {
     this.#toast.show(t("copied"));
   }
 
-  /**
-   * Shows a quoted message, loading the history up to it.
-   * @param {number} seq
-   */
-  async #jump(seq) {
-    const conversation = this.#conversation;
-    const { peer } = conversation;
-    while (conversation.isLoaded && conversation.firstSeq > seq) {
-      const { firstSeq } = conversation;
-      await this.#chat.loader.loadOlder(peer, PAGE);
-      if (this.#peer !== peer) return; // the user opened another conversation meanwhile
-      if (conversation.firstSeq >= firstSeq) return this.#toast.show(t("original_missing"));
-    }
-    this.#thread.showMessage(seq);
-    const row = this.#list.querySelector(`[data-seq="${seq}"]`);
-    row?.classList.add("found");
-    row?.addEventListener("animationend", () => row.classList.remove("found"), { once: true });
+  /** Shows a quoted message. @param {number} seq */
+  async #goTo(seq) {
+    await goToMessage({ chat: this.#chat, thread: this.#thread }, seq);
   }
 
   /**
@@ -314,11 +297,7 @@ export class MessageActions {
 
   /** @param {string} text */
   #announce(text) {
-    const announcer = find(this.#thread, ".announcer");
-    const announcement = document.createElement("p");
-    announcement.textContent = text;
-    announcer.append(announcement);
-    if (announcer.childElementCount > ANNOUNCED_MAX) announcer.firstElementChild?.remove();
+    announce(find(this.#thread, ".announcer"), text);
   }
 }
 

@@ -101,7 +101,8 @@ function sameRun(before, after) {
  * @returns {ShownMessage[]}
  */
 export function shownMessages({ me, outbox, profiles }, conversation, { first, last, isAtEnd }) {
-  const { firstSeq, peer } = conversation;
+  const { view, peer } = conversation;
+  const { firstSeq } = view;
   const peerName = profiles.shown(peer);
   const end = isAtEnd ? undefined : Math.max(0, last - firstSeq + 1);
   const stored = conversation
@@ -127,7 +128,7 @@ export function shownMessages({ me, outbox, profiles }, conversation, { first, l
         tick: mine ? tickOf(conversation, message) : undefined,
       };
     });
-  if (!isAtEnd) return stored;
+  if (!isAtEnd || view.isDetached) return stored;
   const pending = outbox.to(peer).map(({ ref, text, at, state, code, replyTo }) => {
     const answered = replyTo ? conversation.message(replyTo) : undefined;
     return {

@@ -6,8 +6,14 @@
 const INITIAL = 60;
 const STEP = 20;
 const MAX = 160; // several times the capacity of the tallest screen
+/** Scrolling to unread messages puts the divider at this fraction of the viewport's height. */
+const DIVIDER_AT = 0.25;
+/** Scrolling to the first message of a day leaves it this far below the top. */
+const BELOW_DAY_PX = 56;
 /** Messages rendered above the one scrolled to. */
 const CONTEXT_BEFORE = 30;
+
+/** @typedef {{ firstSeq: number, lastSeq: number, isDetached: boolean }} Loaded the messages that can be rendered; `isDetached`: they are not the newest */
 
 /**
  * The range of a conversation that is in the document. It grows where the user scrolls and shrinks
@@ -42,36 +48,36 @@ export class VirtualWindow {
   /**
    * Moves to a message.
    * @param {number} seq
-   * @param {number} newest
+   * @param {Loaded} loaded
    */
-  to(seq, newest) {
-    this.#first = Math.max(1, seq - CONTEXT_BEFORE);
-    this.#endAt(this.#first + MAX - 1, newest);
+  to(seq, loaded) {
+    this.#first = Math.max(1, loaded.firstSeq, seq - CONTEXT_BEFORE);
+    this.#endAt(this.#first + MAX - 1, loaded);
   }
 
   /**
    * Extends the window upwards. Returns whether it grew.
-   * @param {number} oldest the first seq loaded
-   * @param {number} newest
+   * @param {Loaded} loaded
    * @param {number} [max] maximum size of the window
    */
-  up(oldest, newest, max = MAX) {
-    const first = Math.max(oldest, this.#first - STEP);
+  up(loaded, max = MAX) {
+    const first = Math.max(loaded.firstSeq, this.#first - STEP);
     if (first >= this.#first) return false;
     this.#first = first;
-    this.#endAt(Math.min(this.#last, first + max - 1), newest);
+    this.#endAt(Math.min(this.#last, first + max - 1), loaded);
     return true;
   }
 
   /**
    * Extends the window downwards. Returns whether it grew.
-   * @param {number} newest
+   * @param {Loaded} loaded
    * @param {number} [max]
    */
-  down(newest, max = MAX) {
-    if (this.isAtEnd) return false;
-    this.#endAt(this.#last + STEP, newest);
-    this.#first = Math.max(this.#first, Math.min(this.#last, newest) - max + 1);
+  down(loaded, max = MAX) {
+    const last = this.#last;
+    if (this.isAtEnd || (loaded.isDetached && last >= loaded.lastSeq)) return false;
+    this.#endAt(last + STEP, loaded);
+    this.#first = Math.max(this.#first, Math.min(this.#last, loaded.lastSeq) - max + 1);
     return true;
   }
 
@@ -90,10 +96,10 @@ export class VirtualWindow {
 
   /**
    * @param {number} last
-   * @param {number} newest
+   * @param {Loaded} loaded
    */
-  #endAt(last, newest) {
-    this.#last = last < newest ? last : Number.POSITIVE_INFINITY;
+  #endAt(last, { lastSeq, isDetached }) {
+    this.#last = last < lastSeq ? last : isDetached ? lastSeq : Number.POSITIVE_INFINITY;
   }
 }
 
@@ -183,4 +189,51 @@ export class ScrollAnchor {
     const { clientWidth, scrollHeight } = this.#scroller;
     return `${clientWidth} ${scrollHeight}`;
   }
+}
+
+/**
+ * The seq of the newest of the peer's messages that can be read on screen, if it is after `read`.
+ * @param {HTMLElement} scroller
+ * @param {HTMLElement} list
+ * @param {number} read
+ */
+export function lastSeenSeq(scroller, list, read) {
+  const end = scroller.getBoundingClientRect().bottom;
+  for (let element = list.lastElementChild; element; element = element.previousElementSibling) {
+    const seq = Number(/** @type {HTMLElement} */ (element).dataset.seq ?? 0);
+    if (seq === 0 || element.classList.contains("mine")) continue;
+    if (seq <= read) return undefined;
+    const box = element.getBoundingClientRect();
+    // Visible enough to be read: all of it, or the first 48 px of a long one.
+    if (box.height > 0 && box.top + Math.min(box.height, 48) <= end) return seq;
+  }
+  return undefined;
+}
+
+/**
+ * Scrolls a row to the middle of the viewport.
+ * @param {HTMLElement} scroller
+ * @param {HTMLElement | null} row
+ * @param {{ isAtTop: boolean }} place isAtTop: to the top instead
+ */
+export function scrollToRow(scroller, row, { isAtTop }) {
+  if (!row) return;
+  const { top, height } = row.getBoundingClientRect();
+  const above = top - scroller.getBoundingClientRect().top;
+  const room = Math.max(0, scroller.clientHeight - height) / 2;
+  scroller.scrollTop += above - (isAtTop ? BELOW_DAY_PX : room);
+}
+
+/**
+ * Scrolls to the divider "New messages", unless it is visible at the end. Returns whether it did.
+ * @param {HTMLElement} scroller scrolled to the end
+ * @param {HTMLElement | null} divider
+ * @param {{ isAtEnd: boolean }} rendered whether the newest message is rendered
+ */
+export function scrollToDivider(scroller, divider, { isAtEnd }) {
+  if (!divider) return false;
+  const above = divider.getBoundingClientRect().top - scroller.getBoundingClientRect().top;
+  if (isAtEnd && above >= 0) return false;
+  scroller.scrollTop += above - scroller.clientHeight * DIVIDER_AT;
+  return true;
 }

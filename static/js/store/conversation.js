@@ -1,8 +1,9 @@
 /**
- * One conversation in memory: the server's row, a window of its messages, and what is read. It
+ * One conversation in memory: the server's row, windows of its messages, and what is read. It
  * decides what can be shown and what is missing; `conversation_loader.js` fetches what is missing.
  */
 
+import { HistoryView } from "./history_view.js";
 import { MessageWindow } from "./message_window.js";
 import { withChanges } from "./pending.js";
 import { ReadState } from "./read_state.js";
@@ -34,7 +35,10 @@ import { ReadState } from "./read_state.js";
 const MAX_GAP = 400;
 
 export class Conversation {
+  /** The newest messages. */
   #window = new MessageWindow();
+  /** What can be on screen. */
+  view = new HistoryView(this.#window);
   readState = new ReadState();
   #lastSeq = 0;
   #revision = 0;
@@ -95,7 +99,7 @@ export class Conversation {
 
   /** The revision up to which the loaded messages contain all changes. */
   get loadedRevision() {
-    return this.#window.revision;
+    return Math.min(this.#window.revision, this.view.revision);
   }
 
   get myRead() {
@@ -157,14 +161,15 @@ export class Conversation {
   }
 
   /**
-   * The messages to show, in order, with pending changes: the window, then the user's own stored
-   * messages that arrived ahead of others. The user has seen those already, so they never
-   * disappear.
+   * The messages to show, in order, with pending changes: those of the view, then, after the
+   * newest, the user's own stored messages that arrived ahead of others. The user has seen those
+   * already, so they never disappear.
    * @returns {readonly Message[]}
    */
   messages() {
-    const own = this.#window.ahead.filter((message) => message.from === this.me);
-    const all = own.length === 0 ? this.#window.messages : [...this.#window.messages, ...own];
+    const { isDetached, messages } = this.view;
+    const own = isDetached ? [] : this.#window.ahead.filter((message) => message.from === this.me);
+    const all = own.length === 0 ? messages : [...messages, ...own];
     const changes = this.#pendingChanges();
     return changes.length === 0 ? all : all.map((message) => withChanges(message, changes, this.me));
   }
@@ -175,7 +180,7 @@ export class Conversation {
    * @returns {Message | undefined}
    */
   message(seq) {
-    const message = this.#window.at(seq);
+    const message = this.#at(seq);
     return message && withChanges(message, this.#pendingChanges(), this.me);
   }
 
@@ -197,7 +202,7 @@ export class Conversation {
   }
 
   /**
-   * Replaces the window by the newest page, oldest message first.
+   * Replaces the newest messages by a page, oldest message first.
    * @param {Message[]} page
    * @param {boolean} reachesStart whether no message precedes it
    * @param {number} [revision] known when the page was requested: it contains all changes up to it
@@ -206,16 +211,7 @@ export class Conversation {
     const last = page.at(-1);
     if (last) this.#raiseLastSeq(last);
     this.#window.load(page, reachesStart, revision);
-  }
-
-  /**
-   * Adds the page before the window.
-   * @param {Message[]} page
-   * @param {boolean} reachesStart whether no message precedes it
-   * @param {number} [revision] as for `load`
-   */
-  prepend(page, reachesStart, revision = this.#revision) {
-    this.#window.prepend(page, reachesStart, revision);
+    this.view.join();
   }
 
   /**
@@ -233,8 +229,10 @@ export class Conversation {
       else if (isNew || isFilling) this.readState.received(message.seq);
     }
     this.#raiseLastSeq(message);
+    this.view.update(message);
     if (!this.isLoaded) return { isNew, hasGap: message.seq > known + 1 };
     this.#window.add(message);
+    this.view.join();
     return { isNew, hasGap: this.hasGap };
   }
 
@@ -251,6 +249,7 @@ export class Conversation {
     if (!this.isLoaded && !this.hasRow) return { isNew: false, hasGap: true };
     const { isNew, hasGap } = this.receive(message);
     if (this.isLoaded) this.#window.addRevision(revision);
+    this.view.addRevision(revision);
     return { isNew, hasGap: hasGap || lacksOther || this.lacksChanges };
   }
 
@@ -261,12 +260,12 @@ export class Conversation {
   raiseRevision(revision) {
     this.#revision = Math.max(this.#revision, revision);
     this.#window.raiseRevision(revision);
+    this.view.raiseRevision(revision);
   }
 
   /** Whether so much is missing that the newest page should be loaded instead. */
   get isTooFarBehind() {
-    const { contiguousSeq, loadedRevision } = this;
-    return this.#lastSeq - contiguousSeq > MAX_GAP || this.#revision - loadedRevision > MAX_GAP;
+    return this.#lastSeq - this.contiguousSeq > MAX_GAP || this.#revision - this.#window.revision > MAX_GAP;
   }
 
   /**
@@ -274,13 +273,13 @@ export class Conversation {
    * @param {{ seq: number, at: number, id?: number, from?: string, text?: string }} message absent fields are not compared
    */
   differs({ seq, at, id, from, text }) {
-    const known = this.#window.at(seq) ?? (seq === this.#lastSeq ? this.#preview : undefined);
+    const known = this.#at(seq) ?? (seq === this.#lastSeq ? this.#preview : undefined);
     if (!known) return false;
     const isOther = "id" in known && id !== undefined && known.id !== id;
     return isOther || known.at !== at || (text !== undefined && (known.text !== text || known.from !== from));
   }
 
-  /** Drops the messages; keeps marks, counts and the preview. */
+  /** Drops the newest messages; keeps marks, counts, the preview and what a jump led to. */
   unload() {
     this.#window.clear();
   }
@@ -295,6 +294,7 @@ export class Conversation {
     this.#revision = 0;
     if (this.#preview) this.#preview = { ...this.#preview, revision: 0 };
     this.unload();
+    this.view.attach();
     return true;
   }
 
@@ -316,6 +316,11 @@ export class Conversation {
       if (preview) this.#preview = { ...preview, revision };
     }
     this.readState.update(row);
+  }
+
+  /** @param {number} seq */
+  #at(seq) {
+    return this.#window.at(seq) ?? this.view.at(seq);
   }
 
   /** @param {Message} message */

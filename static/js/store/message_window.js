@@ -59,12 +59,12 @@ export class MessageWindow {
 
   /**
    * Replaces the range by a page.
-   * @param {Message[]} page oldest first
+   * @param {readonly Message[]} page oldest first
    * @param {boolean} reachesStart whether no message precedes it
    * @param {number} revision up to which it contains all changes
    */
   load(page, reachesStart, revision) {
-    this.#messages = page;
+    this.#messages = [...page];
     this.#reachesStart = reachesStart;
     this.#isLoaded = true;
     this.#revision = revision;
@@ -73,15 +73,26 @@ export class MessageWindow {
 
   /**
    * Adds the page before the range.
-   * @param {Message[]} page
+   * @param {readonly Message[]} page
    * @param {boolean} reachesStart
    * @param {number} revision
    */
   prepend(page, reachesStart, revision) {
-    this.#revision = Math.min(this.#revision, revision);
+    this.#lowerRevision(revision);
     const first = this.#messages[0]?.seq ?? Number.POSITIVE_INFINITY;
     this.#messages = [...page.filter((message) => message.seq < first), ...this.#messages];
     this.#reachesStart = reachesStart;
+  }
+
+  /**
+   * Adds the page after the range.
+   * @param {readonly Message[]} page
+   * @param {number} revision
+   */
+  append(page, revision) {
+    this.#lowerRevision(revision);
+    for (const message of page) if (message.seq === this.lastSeq + 1) this.#messages.push(message);
+    this.#join();
   }
 
   /**
@@ -117,6 +128,15 @@ export class MessageWindow {
     this.#laterRevisions.clear();
     this.#isLoaded = false;
     this.#reachesStart = false;
+  }
+
+  /**
+   * Messages were added that contain all changes up to this revision.
+   * @param {number} revision
+   */
+  #lowerRevision(revision) {
+    this.#revision = Math.min(this.#revision, revision);
+    for (const later of this.#laterRevisions) if (later > revision) this.#laterRevisions.delete(later);
   }
 
   #join() {

@@ -1,18 +1,16 @@
 /**
- * Loads conversations over HTTP: rows and pages of the list, and pages of messages before, after
- * and around what is loaded.
+ * Loads conversations over HTTP: rows and pages of the list, their newest messages, and what is
+ * missing in those that are loaded.
  */
 
 import { Emitter } from "../util/emitter.js";
 import { nameKey } from "../util/names.js";
+import { HistoryLoader } from "./history_loader.js";
 
-/** @import { Stored } from "./api.js" */
 /** @import { Conversation } from "../store/conversation.js" */
 
 const PAGE = 50;
-const OLDER_PAGE = 100; // two screens of history hide the latency of a slow network while scrolling
 const FILL_PAGE = 200;
-const MAX_UNREAD_REACH = 1_000;
 
 /**
  * - `failed`: a request failed; `needsRetry` when nothing else requests it again
@@ -21,8 +19,6 @@ const MAX_UNREAD_REACH = 1_000;
  * @extends {Emitter<{ failed: { error: unknown, needsRetry: boolean }, gap: Conversation, contradicted: void }>}
  */
 export class ConversationLoader extends Emitter {
-  /** @type {Map<Conversation, Promise<void>>} running requests for messages */
-  #loading = new Map();
   /**
    * @type {Map<string, Promise<string | undefined>>} running requests for single rows, by name key
    */
@@ -51,6 +47,9 @@ export class ConversationLoader extends Emitter {
     this.#people = people;
     this.#outbox = outbox;
     this.#cache = cache;
+    this.history = new HistoryLoader(me, { api, conversations, people, outbox });
+    this.history.on("failed", (failure) => this.emit("failed", failure));
+    this.history.on("gap", (conversation) => this.emit("gap", conversation));
   }
 
   /** Whether the list is loaded, and no further page of it is being loaded. */
@@ -76,7 +75,7 @@ export class ConversationLoader extends Emitter {
     const page = await this.attempt(this.listPage(cursor));
     this.#isLoadingList = false;
     if (!page) return;
-    for (const row of page.rows) this.#reportGap(this.#people.applyRow(row));
+    for (const row of page.rows) this.history.reportGap(this.#people.applyRow(row));
     // Otherwise read again meanwhile.
     if (this.#conversations.cursor === cursor) this.#conversations.addPage(page.rows, page.isLast);
   }
@@ -93,7 +92,7 @@ export class ConversationLoader extends Emitter {
     loading = this.attempt(this.#api.conversations({ limit: 1, peer })).then((rows) => {
       this.#loadingRows.delete(key);
       const row = rows?.[0];
-      if (row) this.#reportGap(this.#people.applyRow(row));
+      if (row) this.history.reportGap(this.#people.applyRow(row));
       return row?.peer;
     });
     this.#loadingRows.set(key, loading);
@@ -117,7 +116,7 @@ export class ConversationLoader extends Emitter {
 
   /** Loads the newest messages, from the cache or the server. @param {Conversation} conversation */
   loadNewest(conversation) {
-    return this.#loadOnce(conversation, async () => {
+    return this.history.once(conversation, async () => {
       if (await this.#loadCached(conversation)) return;
       const { revision } = conversation;
       const [page] = await Promise.all([
@@ -125,47 +124,9 @@ export class ConversationLoader extends Emitter {
         this.#conversations.isListLoaded && this.refreshRow(conversation),
       ]);
       if (page.length === 0) conversation.isBlocked = await this.#hasBlocked(conversation.peer);
-      conversation.load(this.#applyMarks(conversation, page), page.length < PAGE, revision);
-      this.#reportGap(conversation);
+      conversation.load(this.history.applyMarks(conversation, page), page.length < PAGE, revision);
+      this.history.reportGap(conversation);
     });
-  }
-
-  /**
-   * Loads the page of history before the loaded messages.
-   * @param {string} peer
-   * @param {number} [limit]
-   */
-  async loadOlder(peer, limit = OLDER_PAGE) {
-    const conversation = this.#conversations.getOrCreate(peer);
-    if (!conversation.isLoaded || conversation.reachesStart) return;
-    await this.#loadOnce(conversation, async () => {
-      const { firstSeq: before, revision } = conversation;
-      const page = await this.#api.messages(this.#me, conversation.peer, { limit, before });
-      if (conversation.firstSeq !== before) return; // reloaded meanwhile
-      conversation.prepend(this.#applyMarks(conversation, page), page.length < limit, revision);
-      this.#reportGap(conversation);
-    });
-  }
-
-  /**
-   * Loads history back to the first unread message, 1,000 messages at most. Undefined when nothing
-   * needs loading.
-   * @param {string} peer
-   */
-  reachUnread(peer) {
-    const conversation = this.#conversations.getOrCreate(peer);
-    return conversation.reachesUnread ? undefined : this.#reachUnread(conversation);
-  }
-
-  /** @param {Conversation} conversation */
-  async #reachUnread(conversation) {
-    const { contiguousSeq } = conversation;
-    for (;;) {
-      const { firstSeq } = conversation;
-      if (conversation.reachesUnread || contiguousSeq - firstSeq >= MAX_UNREAD_REACH) return;
-      await this.loadOlder(conversation.peer, FILL_PAGE);
-      if (conversation.firstSeq >= firstSeq) return; // no network, or the session is over
-    }
   }
 
   /**
@@ -178,7 +139,7 @@ export class ConversationLoader extends Emitter {
       const after = conversation.contiguousSeq;
       const page = await this.#api.messages(this.#me, conversation.peer, { limit: FILL_PAGE, after });
       if (!(await comparing)) return this.emit("contradicted");
-      for (const message of this.#applyMarks(conversation, page)) conversation.receive(message);
+      for (const message of this.history.applyMarks(conversation, page)) conversation.receive(message);
       this.#conversations.changed(conversation.peer);
       if (page.length < FILL_PAGE || conversation.contiguousSeq === after) return;
     }
@@ -198,18 +159,13 @@ export class ConversationLoader extends Emitter {
       if (!conversation.isLoaded || conversation.loadedRevision < loadedRevision) return; // reloaded meanwhile
       if (page.some(({ message: { seq, at, id } }) => conversation.differs({ seq, at, id })))
         return this.emit("contradicted");
-      for (const message of this.#applyMarks(conversation, page)) conversation.receive(message);
+      for (const message of this.history.applyMarks(conversation, page)) conversation.receive(message);
       const isLast = page.length < FILL_PAGE;
       conversation.raiseRevision(Math.max(isLast ? revision : 0, page.at(-1)?.message.revision ?? 0));
       this.#conversations.changed(conversation.peer);
       if (isLast) break;
     }
-    this.#reportGap(conversation);
-  }
-
-  /** @param {Conversation} conversation */
-  #reportGap(conversation) {
-    if (conversation.hasGap || conversation.lacksChanges) this.emit("gap", conversation);
+    this.history.reportGap(conversation);
   }
 
   /**
@@ -307,43 +263,7 @@ export class ConversationLoader extends Emitter {
     conversation.load(page.messages, page.complete, page.revision ?? 0);
     this.#unverified.add(conversation);
     if (conversation.isTooFarBehind) conversation.unload();
-    else this.#reportGap(conversation);
+    else this.history.reportGap(conversation);
     return conversation.isLoaded;
-  }
-
-  /**
-   * Returns the messages of a page and applies what it implies: stored own messages replace pending
-   * ones, and read flags raise the marks.
-   * @param {Conversation} conversation
-   * @param {Stored[]} page
-   */
-  #applyMarks(conversation, page) {
-    for (const { message, read } of page) {
-      if (message.from !== this.#me) {
-        if (read) conversation.readState.confirm(message.seq); // its row may not be loaded yet
-        continue;
-      }
-      if (read) conversation.readState.raisePeer({ read: message.seq });
-      if (message.ref) this.#outbox.acknowledge(message.ref, message.seq);
-    }
-    return page.map(({ message }) => message);
-  }
-
-  /**
-   * Loads messages, one request per conversation at a time.
-   * @param {Conversation} conversation
-   * @param {() => Promise<void>} load
-   */
-  #loadOnce(conversation, load) {
-    const running = this.#loading.get(conversation);
-    if (running) return running;
-    const loading = load()
-      .catch((error) => this.emit("failed", { error, needsRetry: !conversation.isLoaded }))
-      .finally(() => {
-        this.#loading.delete(conversation);
-        this.#conversations.changed(conversation.peer);
-      });
-    this.#loading.set(conversation, loading);
-    return loading;
   }
 }

@@ -8,7 +8,7 @@ export default {
   message_options: "Επιλογές μηνύματος",
   reactions: "Αντιδράσεις: {list}",
   go_to_original: "Στο αρχικό μήνυμα",
-  original_missing: "Το αρχικό μήνυμα δεν φορτώθηκε.",
+  message_missing: "Το μήνυμα δεν φορτώθηκε.",
   reacted: "Αντέδρασες με {emoji}",
   reaction_removed: "Αφαίρεσες την αντίδραση",
   replying: "Απάντηση προς {name}",

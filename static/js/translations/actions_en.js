@@ -8,7 +8,7 @@ export default {
   message_options: "Message options",
   reactions: "Reactions: {list}",
   go_to_original: "Go to the original",
-  original_missing: "The original message could not be loaded.",
+  message_missing: "The message could not be loaded.",
   reacted: "Reacted with {emoji}",
   reaction_removed: "Reaction removed",
   replying: "Reply to {name}",

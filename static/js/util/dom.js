@@ -80,6 +80,21 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+const ANNOUNCED_MAX = 5;
+
+/**
+ * Adds a text to a live region. One element each: screen readers then announce repeated texts and
+ * several messages at once.
+ * @param {Element} region
+ * @param {string} text
+ */
+export function announce(region, text) {
+  const announcement = document.createElement("p");
+  announcement.textContent = text;
+  region.append(announcement);
+  if (region.childElementCount > ANNOUNCED_MAX) region.firstElementChild?.remove();
+}
+
 /** Failed photos are requested again after this time, twice. */
 const PHOTO_RETRY_MS = 20_000;
 const PHOTO_TRIES = 3;
