@@ -114,6 +114,20 @@ const listening = (page: Page) =>
     }),
   );
 
+test("the title of a notification has the display name, and the name that identifies the sender", async () => {
+  const [ann, bob] = [await person("Title-Ann"), await person("Title-Bob")];
+  await bob.post("/me/profile", { display_name: "Bob Young" });
+  const wire = await bob.open();
+  await wire.send("Title-Ann", "first");
+  const device = await deviceOf(ann);
+  const page = await device.open();
+  await put(page, "behind");
+  await listening(page);
+  await wire.send("Title-Ann", "second");
+  await until("the notification", () => device.notices.length > 0);
+  expect(device.notices[0]?.replace(/[\u2066-\u2069]/g, "")).toStartWith("Bob Young (@Title-Bob): second");
+}, 30_000);
+
 test("notifies and sounds once for three hidden tabs, and not for a visible message", async () => {
   const [ann, bob] = [await person("Three-Ann"), await person("Three-Bob")];
   const wire = await bob.open();
