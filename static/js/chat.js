@@ -10,7 +10,7 @@ import "./elements/chat_thread.js";
 import { followVersion } from "./elements/connection_banner.js";
 import "./elements/conversation_list.js";
 import "./elements/message_composer.js";
-import { loadActionsWhenNeeded } from "./elements/actions_loader.js";
+import { loadActionsWhenNeeded, loadListActionsWhenNeeded } from "./elements/actions_loader.js";
 import { goBack, route, startMenu, startNavigation } from "./navigation.js";
 import {
   broadcastSignOut,
@@ -155,6 +155,7 @@ async function start(me, isConfirmed) {
   });
   composer.addEventListener("focus-messages", () => thread.focusLast());
   loadActionsWhenNeeded(chat, { thread, composer });
+  loadListActionsWhenNeeded(chat, conversationList);
   thread.addEventListener("focus-composer", () => composer.focusText());
   header.addEventListener("back", goBack);
   startNavigation(chat, { conversationList, header, thread, composer });

@@ -4,8 +4,9 @@ import { ConversationStore } from "./store/conversation_store.js";
 import { Drafts } from "./store/drafts.js";
 import { PeopleDirectory } from "./store/people_directory.js";
 import { SyncEngine } from "./sync/sync_engine.js";
+import { startUnreadMarks } from "./sync/unread_marks.js";
 
-/** @typedef {Pick<typeof import("./sync/api.js"), "conversations" | "unread" | "messages" | "people" | "fetchUsername" | "blocks" | "mute" | "block"> & { acceptsSockets?: () => Promise<boolean> }} Api */
+/** @typedef {Pick<typeof import("./sync/api.js"), "conversations" | "list" | "unread" | "messages" | "people" | "fetchUsername" | "blocks" | "arrange" | "block"> & { acceptsSockets?: () => Promise<boolean> }} Api */
 
 /**
  * @typedef {object} Parts
@@ -34,11 +35,14 @@ export function createChat(me, { api, connection, outbox, drafts = new Drafts(),
   const sync = new SyncEngine(me, { api, connection, outbox, conversations, people, cache });
   cache?.start({
     newest: () =>
-      conversations.entries().flatMap(({ conversation }) => (conversation.lastSeq > 0 ? [conversation] : [])),
+      [...conversations.entries(), ...conversations.archived()].flatMap(({ conversation }) =>
+        conversation.lastSeq > 0 ? [conversation] : [],
+      ),
     fetch: (peer, page) => api.messages(me, peer, page),
     profile: (peer) => conversations.profiles.fields(peer),
   });
   conversations.on("conversation", (peer) => cache?.changed(conversations.getOrCreate(peer)));
+  startUnreadMarks({ api, conversations, sync });
   return {
     me,
     connection,
@@ -49,6 +53,7 @@ export function createChat(me, { api, connection, outbox, drafts = new Drafts(),
     people,
     sync,
     loader: sync.loader,
+    list: sync.listLoader,
     history: sync.loader.history,
   };
 }

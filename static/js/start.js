@@ -48,7 +48,7 @@
     setTimeout(function () {
       responses.clear(); // outdated
     }, EARLY_MS);
-    request("/conversations?blocked=1&limit=50");
+    request("/conversations?blocked=1&limit=50&archived=0");
     request("/me")
       .then(function (response) {
         return response.clone().json();

@@ -209,6 +209,7 @@ test("keeps a muted conversation quiet on every device", async () => {
   const [page, elsewhere] = [await device.open("Mute-Bob"), await other.open()];
   await page.click("chat-header .more");
   await page.click("#options .mute");
+  await page.click(".message-menu :text('Always')");
   await elsewhere.waitForSelector('conversation-list a[data-name="Mute-Bob"] .muted:visible');
   await page.goto(`${chat.url}/#`);
   for (const tab of [page, elsewhere]) {

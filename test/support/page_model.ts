@@ -2,6 +2,7 @@
 
 import { createChat } from "../../static/js/chat_model.js";
 import type { Message } from "../../static/js/store/conversation.js";
+import type { Arrangement } from "../../static/js/store/membership.js";
 import type { OfflineCache } from "../../static/js/store/offline_cache.js";
 import type { Pending } from "../../static/js/store/pending.js";
 import type { Row, Stored } from "../../static/js/sync/api.js";
@@ -60,10 +61,16 @@ export class Server {
   unread = async (): Promise<Record<string, number>> => ({});
   muted = false;
   refuses = false;
-  mute = async (_name: string, muted: boolean) => {
+  arranged = 0;
+  arrange = async (_name: string, changes: Arrangement) => {
     if (this.refuses) throw new TypeError("Failed to fetch");
-    this.muted = muted;
+    this.muted = changes.muted ?? this.muted;
+    return { muted: this.muted, settings_revision: ++this.arranged };
   };
+  list = async ({ archived, ...page }: ListQuery & { archived: 0 | 1 }) => ({
+    rows: archived ? [] : await this.conversations(page),
+    archived: 0,
+  });
   block = async () => void (this.texts = []);
   conversations = async (_page?: ListQuery): Promise<Row[]> => {
     this.asked.push("conversations");
@@ -90,6 +97,7 @@ export class Server {
         online: true,
         last_seen: null,
         muted: this.muted,
+        settings_revision: this.arranged,
         cursor: "1",
       },
     ];

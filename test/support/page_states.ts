@@ -54,6 +54,11 @@ const submit = async (page: Page, values: Record<string, string>) => {
   await fillForm(page, values);
 };
 
+const openEntryMenu = async (page: Page, name = "Bob") => {
+  await page.click(`.entry[data-name="${name}"]`, { button: "right" });
+  await page.waitForSelector(".message-menu");
+};
+
 const goOffline = async (page: Page) => {
   await page.waitForSelector(".message");
   await page.context().setOffline(true);
@@ -132,6 +137,59 @@ export const STATES: readonly State[] = [
   },
   { name: "unknown address", path: "/nothing", shows: ".not-found" },
   { name: "conversations", user: "Ann", path: "/", shows: "conversation-list .entry" },
+  {
+    name: "conversations, menu of one",
+    user: "Ann",
+    path: "/",
+    shows: ".message-menu",
+    reloaded: "conversation-list .entry",
+    act: (page) => openEntryMenu(page),
+  },
+  {
+    name: "conversations, for how long to mute",
+    user: "Ann",
+    path: "/",
+    shows: ".message-menu",
+    reloaded: "conversation-list .entry",
+    act: async (page) => {
+      await openEntryMenu(page);
+      await page.locator(".message-menu [aria-haspopup]").click();
+    },
+  },
+  {
+    name: "conversations, archive",
+    user: "Ann",
+    path: "/",
+    shows: ".archive-head:visible",
+    reloaded: "conversation-list .entry",
+    act: (page) => page.click(".archive-row"),
+  },
+  {
+    name: "conversations, archive is empty",
+    user: "Petros",
+    path: "/",
+    shows: ".archive-empty:visible",
+    reloaded: "conversation-list .entry",
+    act: async (page) => {
+      await openEntryMenu(page, "Host");
+      await page.locator(".message-menu [role=menuitem]").last().click();
+      await page.click(".archive-row");
+      await page.click(".toast button");
+    },
+  },
+  {
+    name: "conversations, archiving that can be undone",
+    user: "Petros",
+    path: "/",
+    shows: ".toast",
+    reloaded: "conversation-list .entry, .archive-row:visible",
+    act: async (page) => {
+      await page.waitForSelector(".entry, .archive-row:visible");
+      if (await page.locator(".archive-row").isVisible()) await page.click(".archive-row");
+      await openEntryMenu(page, "Host");
+      await page.locator(".message-menu [role=menuitem]").last().click();
+    },
+  },
   { name: "conversation, empty", user: "Newcomer", path: "/#Ann", shows: ".greeting:visible" },
   { name: "conversation, unknown name", user: "Ann", path: "/#unknown-name", shows: ".greeting:visible" },
   { name: "conversation, history", user: "Ann", path: "/#Bob", shows: ".message pre" },
@@ -547,10 +605,10 @@ async function givePhoto(app: TestApp, { cookie }: Person): Promise<void> {
 
 /** Lets users write to Ann, delete their account, and be blocked. @returns Bob's device */
 async function populate(app: TestApp, ann: Person): Promise<Tab> {
-  const names = ["Bob", "Gone", "Blocked", "Quiet", LONG, RIGHT_TO_LEFT, LONG_BLOCKED];
-  const [bob, gone, blocked, quiet, long, right] = await app.people(...names);
+  const names = ["Bob", "Put-away", "Gone", "Blocked", "Quiet", LONG, RIGHT_TO_LEFT, LONG_BLOCKED];
+  const [bob, away, gone, blocked, quiet, long, right] = await app.people(...names);
   const mine = await ann.open();
-  for (const person of [bob!, gone!, blocked!, quiet!]) await (await person.open()).send("Ann", "hello");
+  for (const person of [bob!, away!, gone!, blocked!, quiet!]) await (await person.open()).send("Ann", "hello");
   const theirs = await long!.open();
   for (let i = 0; i < 120; i++) theirs.say({ to: "Ann", message: `${i}: `.padEnd(200, "long ") });
   const wild = await right!.open();
@@ -577,6 +635,13 @@ async function populate(app: TestApp, ann: Person): Promise<Tab> {
   await gone!.post("/me/delete", { password: PASSWORD });
   for (const name of ["Blocked", LONG_BLOCKED]) await ann.post("/blocks", { name, blocked: true });
   await ann.post("/mutes", { name: "Quiet", muted: true });
+  for (const [name, changes] of [
+    ["Quiet", { pinned: true }],
+    [LONG, { pinned: true }],
+    ["Gone", { marked_unread: true }],
+    ["Put-away", { archived: true }],
+  ] as const)
+    await ann.post("/conversations", { name, ...changes });
   await post(`${app.url}/login`, { username: "Ann", password: PASSWORD }, { "user-agent": IPHONE });
   await mine.close();
   return tab;

@@ -364,9 +364,10 @@ function page(database: MemoryDatabase, server: { rows: () => object[]; messages
     people: () => answer("people", () => [{ username: "bob" }]),
     blocks: () => answer("blocks", () => []),
     unread: () => answer("unread", () => ({})),
-    mute: () => answer("mute", () => {}),
+    arrange: () => answer("arrange", () => ({})),
     block: () => answer("block", () => {}),
     conversations: () => answer("conversations", () => server.rows() as never[]),
+    list: () => answer("conversations", () => ({ rows: server.rows() as never[], archived: 0 })),
     messages: (
       _me: string,
       peer: string,

@@ -113,7 +113,7 @@ describe("the conversation store", () => {
     const store = new ConversationStore("ann", emptyOutbox());
     store.addPage([row("bob", 3)], false);
     store.forgetList();
-    store.reread(new Set(store.all()), { isLast: true, cursor: "1" });
+    store.reread(new Set(store.all()), new Set(), { isLast: true, cursor: "1" });
     expect([store.isListLoaded, store.listedCount]).toEqual([false, 0]);
   });
 

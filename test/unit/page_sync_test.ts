@@ -112,7 +112,7 @@ describe("the page's model", () => {
     wire.greet();
     await settled();
     expect(chat.conversations.unread).toBe(1);
-    const muting = chat.people.mute("bob", true);
+    const muting = chat.people.arrange("bob", { muted: true });
     expect([chat.conversations.getOrCreate("bob").isMuted, chat.conversations.unread]).toEqual([true, 0]);
     await muting;
     wire.emit("frame", { type: "sync" });
@@ -120,7 +120,7 @@ describe("the page's model", () => {
     wire.emit("frame", server.says("bob", "two"));
     expect([chat.conversations.getOrCreate("bob").unread, chat.conversations.unread]).toEqual([2, 0]);
     server.refuses = true;
-    expect(await chat.people.mute("bob", false).catch(() => "refused")).toBe("refused");
+    expect(await chat.people.arrange("bob", { muted: false }).catch(() => "refused")).toBe("refused");
     expect(chat.conversations.getOrCreate("bob").isMuted).toBeTrue();
   });
 
@@ -143,7 +143,7 @@ describe("the page's model", () => {
       };
       wire.greet();
       await settled();
-      while (!chat.conversations.isListComplete) await chat.loader.loadMoreOfList();
+      while (!chat.conversations.isListComplete) await chat.list.loadMore();
       server.asked = [];
       const change = (index: number) => Object.assign(rows[index]!, { muted: true, unread: 0, peer_read_seq: 5 });
       const seen = (index: number) => {
@@ -177,7 +177,7 @@ describe("the page's model", () => {
       expect(server.asked.filter((what) => !what.includes("after"))).toEqual(["50 before 0", "150 before 50", "p250"]);
       expect([seen(250)[0], seen(260)[0], chat.conversations.listedCount]).toEqual([true, false, 200]);
       expect(await chat.loader.isMuted("p260")).toBeTrue();
-      while (!chat.conversations.isListComplete) await chat.loader.loadMoreOfList();
+      while (!chat.conversations.isListComplete) await chat.list.loadMore();
       expect([seen(320)[0], chat.conversations.listedCount]).toEqual([true, 330]);
     });
 

@@ -250,10 +250,14 @@ export class Page {
       fetchUsername: async () => (await this.#get<{ username: string }>("/me")).username,
       blocks: async () => [],
       unread: async () => ({}), // only pages with many conversations need it
-      mute: async () => {}, // not used in these runs
+      arrange: async () => ({}), // not used in these runs
       block: async () => {},
       people: (prefix: string) =>
         this.#get<{ username: string }[]>(`/get_users?q=${encodeURIComponent(prefix)}&limit=20&profiles=1`),
+      list: async (page: { limit: number; before?: string | undefined }) => ({
+        rows: await this.#conversations(page),
+        archived: 0,
+      }),
       conversations: (page: { limit: number; before?: string | undefined }): Promise<Row[]> =>
         this.#conversations(page),
       messages: async (me: string, peer: string, page: MessageQuery): Promise<Stored[]> => {

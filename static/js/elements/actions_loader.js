@@ -1,4 +1,4 @@
-/** Loads what acts on messages when the user approaches one. */
+/** Loads what acts on messages and on entries of the list when the user approaches one. */
 
 import { importAgain } from "../util/dom.js";
 
@@ -21,4 +21,51 @@ export function loadActionsWhenNeeded(chat, elements) {
   for (const type of ["pointerover", "pointerup", "pointercancel", "focusin"]) thread.addEventListener(type, load);
   thread.addEventListener("act", async (event) => (await load(event))?.act(event));
   composer.addEventListener("edit-last", async (event) => (await load(event))?.editLast() || thread.focusLast());
+}
+
+/**
+ * @param {import("../chat_model.js").Chat} chat
+ * @param {HTMLElement} list
+ */
+export function loadListActionsWhenNeeded(chat, list) {
+  /** @type {Promise<Awaited<ReturnType<typeof import("./list_actions.js").listActions>> | undefined> | undefined} */
+  let loading;
+  /** Whether it is loaded, and recognizes long presses itself. */
+  let isLoaded = false;
+  const load = () =>
+    (loading ??= importAgain(() => import("./list_actions.js"), "elements/list_actions.js")
+      .then((module) => module.listActions(chat))
+      .catch(() => (loading = undefined)));
+  for (const type of ["pointerover", "focusin"])
+    list.addEventListener(type, ({ target }) => {
+      if (entryOf(target)) void load();
+    });
+  /** @type {PointerEvent | undefined} */
+  let touch;
+  for (const type of ["pointerup", "pointercancel"]) addEventListener(type, () => (touch = undefined));
+  list.addEventListener("pointerdown", async (event) => {
+    if (isLoaded || !entryOf(event.target)) return;
+    touch = event;
+    const actions = await load();
+    if (touch === event) actions?.touched(event);
+    isLoaded = actions !== undefined;
+  });
+  list.addEventListener("contextmenu", async (event) => {
+    const link = entryOf(event.target);
+    if (!link) return;
+    event.preventDefault();
+    (await load())?.contextMenu(link, event);
+  });
+  list.addEventListener("keydown", async (event) => {
+    const link = entryOf(event.target);
+    if (!link || event.key !== "ArrowRight" || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    (await load())?.openMenu(link);
+  });
+}
+
+/** The entry of a conversation. @param {EventTarget | null} target */
+export function entryOf(target) {
+  const link = target instanceof Element ? target.closest("a.entry:not(.only-name)") : undefined;
+  return link instanceof HTMLElement ? link : undefined;
 }

@@ -63,7 +63,7 @@ export class ChatHeader extends HTMLElement {
     const { isPeerDeleted, isBlocked } = chat.conversations.getOrCreate(name);
     status.hidden = notes || this.#isUnknown || isPeerDeleted || isBlocked || (presence !== undefined && text === "");
     setText(status, text);
-    this.#showMuted();
+    this.#showOptions();
   }
 
   /** @param {Element} chosen in the menu of the conversation */
@@ -79,12 +79,17 @@ export class ChatHeader extends HTMLElement {
     else await options.runOption(chat, name, chosen);
   }
 
-  #showMuted() {
+  #showOptions() {
     const chat = this.#chat;
     const name = this.#name;
     if (!chat || name === undefined) return;
     find(this, ".more").hidden = name === chat.me || name !== chat.conversations.open;
-    const { isBlocked, isMuted } = chat.conversations.getOrCreate(name);
+    const { isBlocked, isMuted, isArchived, lastSeq, membership } = chat.conversations.getOrCreate(name);
+    const isPinned = membership.settings.pinnedAt !== undefined;
+    setText(find(document, "#options .pin span"), t(isPinned ? "unpin" : "pin"));
+    setText(find(document, "#options .archive span"), t(isArchived ? "unarchive" : "archive"));
+    for (const option of [".pin", ".mark-unread", ".archive"])
+      find(document, `#options ${option}`).hidden = lastSeq === 0;
     setText(find(document, "#options .mute span"), t(isMuted ? "unmute" : "mute"));
     find(document, "#options .mute use").setAttribute("href", isMuted ? "#icon-bell" : "#icon-bell-off");
     find(document, "#options .block").hidden = isBlocked;

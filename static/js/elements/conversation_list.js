@@ -1,9 +1,10 @@
 /** The list of conversations, and the search for users to start new ones with. */
 
 import { PeopleSearch } from "../store/people_search.js";
-import { cloneTemplate, find, isTouch, renderList, setAvatar, setText } from "../util/dom.js";
+import { cloneTemplate, find, isTouch, renderList, setAttribute, setAvatar, setText } from "../util/dom.js";
 import { searchKey } from "../util/names.js";
 import { t, waitText } from "../util/translate.js";
+import { ArchiveView } from "./archive_view.js";
 import { begins, contains, showEntry, showPerson } from "./list_entry.js";
 
 /** @import { Chat } from "../chat_model.js" */
@@ -20,6 +21,7 @@ export class ConversationList extends HTMLElement {
   #chat;
   /** @type {PeopleSearch | undefined} */
   #search;
+  #archive = new ArchiveView(this, () => this.#archiveToggled());
   /** The conversation to scroll into view. @type {string | undefined} */
   #scrollTo;
   /** Whether Enter was pressed before the results arrived. */
@@ -101,10 +103,13 @@ export class ConversationList extends HTMLElement {
     const search = this.#search;
     if (!chat || !search) return;
     setAvatar(find(this, ".me .avatar"), chat.me, chat.profiles.of(chat.me));
-    const all = chat.conversations.entries();
-    const entries = this.#entries(all);
     const query = search.query;
-    const found = this.#foundUsers(entries, all.length === 0);
+    const archivedCount = chat.conversations.archivedCount;
+    const all = this.#all();
+    const entries = this.#entries(all);
+    this.#archive.render({ count: archivedCount, isSearching: query !== "" });
+    const isAllEmpty = all.length === 0 && !this.#archive.isOpen;
+    const found = this.#foundUsers(entries, isAllEmpty);
     const visible = this.#showEntries(entries, chat);
     renderList(find(this, ".found"), found, {
       key: (name) => name,
@@ -112,8 +117,8 @@ export class ConversationList extends HTMLElement {
       update: (element, name) => void showPerson(element, name, chat),
     });
     this.#updateTabStop();
-    const empty = chat.conversations.isListLoaded && all.length === 0 && query === "";
-    find(this, ".skeleton").hidden = chat.conversations.isListLoaded || all.length > 0;
+    const empty = chat.conversations.isListLoaded && isAllEmpty && query === "";
+    find(this, ".skeleton").hidden = chat.conversations.isListLoaded || !isAllEmpty;
     find(this, ".empty").hidden = !empty;
     find(this, ".empty").toggleAttribute("data-alone", search.isAlone);
     if (empty && search.isAlone) void this.#welcome();
@@ -135,8 +140,23 @@ export class ConversationList extends HTMLElement {
     (await import("./first_account.js").catch(() => undefined))?.welcome(find(this, ".alone"));
   }
 
+  /** The conversations of the list or the archive; a search finds those of both. */
+  #all() {
+    const { conversations } = this.#chat ?? {};
+    if (!conversations) return [];
+    if (this.#search?.query) return [...conversations.entries(), ...conversations.archived()];
+    return this.#archive.isOpen ? conversations.archived() : conversations.entries();
+  }
+
+  #archiveToggled() {
+    this.#scroll.scrollTop = 0;
+    this.clear();
+    this.render();
+    this.#updateViewport();
+  }
+
   /** The conversations that match the search. @param {ListEntry[]} [all] */
-  #entries(all = this.#chat?.conversations.entries() ?? []) {
+  #entries(all = this.#all()) {
     const chat = this.#chat;
     const query = searchKey(this.#search?.query ?? "");
     if (!query || !chat) return all;
@@ -239,14 +259,15 @@ export class ConversationList extends HTMLElement {
       this.#scroll.scrollTop = top - (clientHeight - this.#entryPx) / 2;
       this.#updateViewport();
     }
-    if (this.#chat?.loader.isListSettled) this.#scrollTo = undefined; // until then entries move
+    if (this.#chat?.list.isSettled) this.#scrollTo = undefined; // until then entries move
   }
 
   #updateViewport() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroll;
     this.#viewport = { top: scrollTop, height: clientHeight };
     // Before rendering, which needs to know that entries are being loaded.
-    if (scrollHeight - scrollTop - clientHeight < NEAR_END_PX) void this.#chat?.loader.loadMoreOfList();
+    if (scrollHeight - scrollTop - clientHeight < NEAR_END_PX)
+      void (this.#archive.isOpen ? this.#chat?.list.loadMoreArchived() : this.#chat?.list.loadMore());
     this.#loadShown();
     const { first, end, all } = this.#rendered;
     const [from, to] = [scrollTop / this.#entryPx, (scrollTop + clientHeight) / this.#entryPx];
@@ -256,8 +277,8 @@ export class ConversationList extends HTMLElement {
 
   /** Loads the list as far as it is in the document: after a loss, entries further down are stale. */
   #loadShown() {
-    const { conversations, loader } = this.#chat ?? {};
-    if (conversations && this.#rendered.end > conversations.listedCount) void loader?.loadMoreOfList();
+    const { conversations, list } = this.#chat ?? {};
+    if (conversations && !this.#archive.isOpen && this.#rendered.end > conversations.listedCount) void list?.loadMore();
   }
 
   /** Measures the entry height, which follows the text size; keeps visible entries in place. */
@@ -275,6 +296,11 @@ export class ConversationList extends HTMLElement {
   #onKey(event) {
     // Key repeat can outrun scroll events, so render the next entries now.
     if (event.key.startsWith("Arrow")) this.#updateViewport();
+    const isInArchive = this.#archive.isOpen && !this.#search?.query;
+    if (event.key === "Escape" && isInArchive) {
+      event.preventDefault();
+      return this.#archive.close();
+    }
     const links = [...this.#links()];
     const at = links.indexOf(/** @type {HTMLAnchorElement} */ (document.activeElement));
     const inSearch = document.activeElement === this.#input;
@@ -319,18 +345,6 @@ export class ConversationList extends HTMLElement {
   #links() {
     return /** @type {NodeListOf<HTMLAnchorElement>} */ (this.querySelectorAll("a.entry"));
   }
-}
-
-/**
- * Sets an attribute if it differs; "" removes it.
- * @param {Element} element
- * @param {string} name
- * @param {string} value
- */
-function setAttribute(element, name, value) {
-  if ((element.getAttribute(name) ?? "") === value) return;
-  if (value === "") element.removeAttribute(name);
-  else element.setAttribute(name, value);
 }
 
 customElements.define("conversation-list", ConversationList);

@@ -1,9 +1,10 @@
-/** The options of a conversation: mute, and block after confirmation. Loaded on demand. */
+/** The options of a conversation; blocking asks for confirmation. Loaded on demand. */
 
 import { failureText } from "../sync/api.js";
 import { find, setText } from "../util/dom.js";
 import { t } from "../util/translate.js";
 import { make, openDialog } from "./dialogs.js";
+import { listActions } from "./list_actions.js";
 
 /** @import { Chat } from "../chat_model.js" */
 
@@ -14,28 +15,14 @@ import { make, openDialog } from "./dialogs.js";
  * @param {Element} chosen the button, or an element within it
  */
 export async function runOption(chat, name, chosen) {
-  const options = find(document, "#options");
-  if (chosen.closest(".block")) {
-    options.hidePopover();
-    await askToBlock(chat, name);
-  } else if (chosen.closest(".mute")) await mute(chat, name, options);
-}
-
-/**
- * @param {Chat} chat
- * @param {string} name
- * @param {HTMLElement} options
- */
-async function mute(chat, name, options) {
-  const error = find(options, ".error");
-  options.hidePopover();
-  setText(error, "");
-  try {
-    await chat.people.mute(name, !chat.conversations.getOrCreate(name).isMuted);
-  } catch (failure) {
-    setText(error, failureText(failure));
-    if (chat.conversations.open === name) options.showPopover();
-  }
+  const place = chosen.getBoundingClientRect();
+  find(document, "#options").hidePopover();
+  if (chosen.closest(".block")) return askToBlock(chat, name);
+  const actions = await listActions(chat);
+  if (chosen.closest(".pin")) await actions.togglePin(name);
+  else if (chosen.closest(".archive")) await actions.toggleArchive(name);
+  else if (chosen.closest(".mark-unread")) await actions.markUnread(name);
+  else if (chosen.closest(".mute")) actions.toggleMute(name, place, () => find(document, "chat-header .more").focus());
 }
 
 /**

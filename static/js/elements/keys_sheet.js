@@ -13,6 +13,7 @@ const KEYS = [
   [["↑", "↓"], "keys_move"],
   [["Alt ↑"], "keys_read"],
   [["Enter"], "keys_menu"],
+  [["→", "Shift F10"], "keys_entry"],
   [["←", "→"], "keys_within"],
   [["↑"], "keys_edit"],
   [["Ctrl Z"], "keys_undo"],

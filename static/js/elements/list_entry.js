@@ -54,6 +54,8 @@ function namesOf(chat, name) {
  */
 export function showEntry(element, { peer, preview, pending, unread, conversation }, chat) {
   const { isMuted, isBlocked } = conversation;
+  const isMarked = unread === 0 && conversation.isMarkedUnread;
+  const isPinned = conversation.membership.settings.pinnedAt !== undefined;
   const typing = !isBlocked && chat.people.presence.isTyping(peer);
   const failed = !isBlocked && pending?.state === "failed";
   const isOpen = chat.conversations.open === peer; // then the draft is on screen
@@ -65,10 +67,12 @@ export function showEntry(element, { peer, preview, pending, unread, conversatio
   const when = shortTime(pending?.at ?? preview?.at ?? 0);
   const mine = !isBlocked && preview?.from === chat.me && !preview.deleted && peer !== chat.me;
   const tick = pending?.state ?? (mine ? conversation.markOf({ seq: conversation.lastSeq }) : undefined);
-  const content = [typing, failed, draft !== "", text, when, tick, unread, isMuted, isBlocked].join(" ");
+  const content = [typing, failed, draft !== "", text, when, tick, unread, isMuted, isPinned, isMarked, isBlocked].join(
+    " ",
+  );
   if (!showPerson(element, peer, chat, content)) return;
   find(element, ".entry").classList.toggle("blocked", isBlocked);
-  find(element, ".entry").classList.toggle("has-unread", unread > 0 && !isMuted);
+  find(element, ".entry").classList.toggle("has-unread", (unread > 0 || isMarked) && !isMuted);
   const previewText = find(element, ".preview");
   previewText.classList.toggle("live", typing);
   previewText.classList.toggle("failed", failed && !typing);
@@ -78,11 +82,13 @@ export function showEntry(element, { peer, preview, pending, unread, conversatio
   setText(find(element, "time"), when);
   setTick(element, tick);
   find(element, ".muted").toggleAttribute("hidden", !isMuted);
-  setText(find(element, ".quiet"), isMuted ? t("muted") : "");
-  find(element, ".badge").hidden = unread === 0;
+  find(element, ".pinned").toggleAttribute("hidden", !isPinned);
+  setText(find(element, ".quiet"), [isMuted && t("muted"), isPinned && t("pinned")].filter(Boolean).join(", "));
+  find(element, ".badge").hidden = unread === 0 && !isMarked;
+  find(element, ".badge").classList.toggle("mark", isMarked);
   find(element, ".badge").classList.toggle("low", isMuted);
-  setText(find(element, ".number"), unread > 99 ? t("many", { count: 99 }) : String(unread));
-  setText(find(element, ".unread"), unread ? t("unread", { count: unread }) : "");
+  setText(find(element, ".number"), isMarked ? "" : unread > 99 ? t("many", { count: 99 }) : String(unread));
+  setText(find(element, ".unread"), isMarked ? t("marked_unread") : unread ? t("unread", { count: unread }) : "");
 }
 
 /**

@@ -3,7 +3,7 @@
 import { t } from "../util/translate.js";
 import { icon } from "./action_parts.js";
 
-/** @typedef {{ name: string, icon: Parameters<typeof icon>[0], run: () => void, isDanger?: boolean }} MenuItem */
+/** @typedef {{ name: string, icon: Parameters<typeof icon>[0], run: () => void, isDanger?: boolean, opensMenu?: boolean }} MenuItem */
 
 /**
  * @typedef {object} MenuContents
@@ -93,13 +93,17 @@ export class MessageMenu {
       );
       menu.append(quick);
     }
-    for (const { name, icon: iconName, run, isDanger } of items) {
+    for (const { name, icon: iconName, run, isDanger, opensMenu } of items) {
       const button = this.#button("menuitem", run);
       button.classList.add("row");
       button.classList.toggle("danger", isDanger === true);
       const text = document.createElement("span");
       text.textContent = name;
       button.append(icon(iconName), text);
+      if (opensMenu) {
+        button.setAttribute("aria-haspopup", "menu");
+        button.append(icon("chevron-right"));
+      }
       menu.append(button);
     }
     menu.addEventListener("keydown", (event) => this.#onKey(event));

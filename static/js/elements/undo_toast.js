@@ -1,4 +1,4 @@
-/** The toast after a deletion, which can be undone while it is shown. Loaded on demand. */
+/** The toast after an act, which can be undone while it is shown. Loaded on demand. */
 
 import { t } from "../util/translate.js";
 
@@ -28,8 +28,9 @@ export class UndoToast {
    * Shows a text for five seconds, longer while the pointer or the focus is on it.
    * @param {string} text
    * @param {{ commit: () => void, undo: () => void }} [act] commits at the end, when the page is left, or before the next one
+   * @param {Element | null} [pane] the part of the page that shows it
    */
-  show(text, act) {
+  show(text, act, pane = document.querySelector("chat-thread")) {
     this.commit();
     this.#act = act;
     const toast = document.createElement("div");
@@ -46,7 +47,7 @@ export class UndoToast {
     }
     for (const type of ["pointerenter", "focusin"]) toast.addEventListener(type, () => clearTimeout(this.#timer));
     for (const type of ["pointerleave", "focusout"]) toast.addEventListener(type, () => this.#wait());
-    document.querySelector("chat-thread")?.append(toast);
+    pane?.append(toast);
     message.textContent = text; // after the element is in the document, so that screen readers announce it
     this.#toast = toast;
     this.#wait();

@@ -4,26 +4,12 @@
  */
 
 import { HistoryView } from "./history_view.js";
+import { Membership } from "./membership.js";
 import { MessageWindow } from "./message_window.js";
 import { withChanges } from "./pending.js";
 import { ReadState } from "./read_state.js";
 
-/**
- * @typedef {object} Message
- * @property {number} seq position in the conversation: 1, 2, 3 …
- * @property {number} id
- * @property {string} from
- * @property {string} to
- * @property {string} text
- * @property {number} at milliseconds since 1970
- * @property {string} [ref] the client's id of the message, on own messages only
- * @property {number} [replyTo] the seq of the message it answers
- * @property {number} [editedAt] milliseconds since 1970
- * @property {true} [deleted] its text is then empty
- * @property {Record<string, string>} [reactions] one emoji per user
- * @property {true} [pending] whether it contains changes that the server has not answered
- * @property {number} [revision] the conversation's revision at its last change; a message with a higher one is a newer version
- */
+/** @typedef {import("./message_window.js").Message} Message */
 
 /** @typedef {"sent" | "delivered" | "read"} Mark */
 
@@ -46,8 +32,7 @@ export class Conversation {
   hasRow = false;
   /** Whether the row may have changed without a frame to this page. */
   isRowStale = false;
-  /** Whether the user has muted the conversation. */
-  isMuted = false;
+  membership = new Membership();
   /** Whether the user has blocked the peer, which freezes the conversation. */
   isBlocked = false;
   /** Whether the peer's account was deleted. */
@@ -104,6 +89,20 @@ export class Conversation {
 
   get myRead() {
     return this.readState.mine;
+  }
+
+  get isMuted() {
+    return this.membership.isMuted;
+  }
+
+  /** Whether the user archived the conversation, and nothing was written in it since. */
+  get isArchived() {
+    return this.#lastSeq > 0 && this.membership.settings.archivedSeq === this.#lastSeq;
+  }
+
+  /** Whether the user marked the conversation as unread, and has not read on since. */
+  get isMarkedUnread() {
+    return this.membership.settings.markedUnreadSeq === this.myRead;
   }
 
   get unread() {
@@ -290,6 +289,7 @@ export class Conversation {
    */
   distrust() {
     this.readState.distrust();
+    this.membership.distrust();
     if (this.#revision === 0) return false;
     this.#revision = 0;
     if (this.#preview) this.#preview = { ...this.#preview, revision: 0 };
@@ -306,7 +306,7 @@ export class Conversation {
   update(row, preview) {
     this.hasRow = true;
     this.isRowStale = false;
-    this.isMuted = row.muted === true;
+    this.membership.update(row);
     this.isBlocked = row.blocked === true;
     this.isPeerDeleted = row.gone === true;
     const { last_seq: seq, revision = 0 } = row;

@@ -11,6 +11,11 @@ import { Profiles } from "./profiles.js";
 /** @import { PendingMessage } from "./pending.js" */
 /** @import { Message, Preview, StableRow } from "./conversation.js" */
 
+/** A timer set for longer fires at once. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
+/** After every instant. */
+const UNPINNED = "~";
+
 /** @typedef {{ peer: string, preview: Preview | undefined, pending: PendingMessage | undefined, unread: number, conversation: Conversation }} ListEntry */
 
 /**
@@ -33,6 +38,11 @@ export class ConversationStore extends Emitter {
   #open;
   /** How much of the list is loaded, and the cursor of its next page. */
   #list = { isLoaded: false, isComplete: false, cursor: /** @type {string | undefined} */ (undefined), count: 0 };
+  /** How much of the archive is loaded. `unknown`: how many are not loaded. */
+  #archive = { isComplete: true, cursor: /** @type {string | undefined} */ (undefined), unknown: 0 };
+  /** Runs until the next timed mute ends. @type {any} */
+  #muteTimer;
+  #muteTimerAt = Number.POSITIVE_INFINITY;
   #me;
   #outbox;
 
@@ -103,11 +113,35 @@ export class ConversationStore extends Emitter {
     return isUsed ? conversation.peer : undefined;
   }
 
+  /** How much of the archive is loaded. */
+  get archive() {
+    return this.#archive;
+  }
+
+  /** The number of archived conversations. */
+  get archivedCount() {
+    return this.archived().length + this.#archive.unknown;
+  }
+
+  /** The entries of the list: the pinned ones in the order they were pinned, then the newest first. */
+  entries() {
+    return this.#entries()
+      .filter((entry) => !isArchived(entry))
+      .map((entry) => ({ entry, pinnedAt: entry.conversation.membership.settings.pinnedAt ?? UNPINNED }))
+      .toSorted((a, b) => (a.pinnedAt < b.pinnedAt ? -1 : Number(a.pinnedAt > b.pinnedAt)))
+      .map(({ entry }) => entry);
+  }
+
+  /** The entries of the archive, newest first. */
+  archived() {
+    return this.#entries().filter(isArchived);
+  }
+
   /**
-   * The entries of the list, newest first: every conversation with a stored or pending message.
+   * Every conversation with a stored or pending message, newest first.
    * @returns {ListEntry[]}
    */
-  entries() {
+  #entries() {
     const newest = this.#outbox.newest();
     for (const pending of newest.values()) this.getOrCreate(pending.peer);
     /** @type {(ListEntry & { at: number })[]} */
@@ -121,10 +155,11 @@ export class ConversationStore extends Emitter {
     return entries.toSorted((a, b) => b.at - a.at);
   }
 
-  /** Unread messages of all conversations except muted ones. */
+  /** Unread messages of all conversations except muted and archived ones; an unread mark counts as one. */
   get unread() {
     let sum = 0;
-    for (const { isMuted, unread } of this.#conversations.values()) if (!isMuted) sum += unread;
+    for (const { isMuted, isArchived, isMarkedUnread, unread } of this.#conversations.values())
+      if (!isMuted && !isArchived) sum += unread || Number(isMarkedUnread);
     for (const [key, unread] of this.#unlistedUnread) if (!this.#conversations.get(key)?.hasRow) sum += unread;
     return sum;
   }
@@ -140,8 +175,26 @@ export class ConversationStore extends Emitter {
 
   /** @param {string} peer */
   changed(peer) {
+    const conversation = this.getOrCreate(peer);
     this.emitSoon("list");
-    this.emitSoon("conversation", this.getOrCreate(peer).peer);
+    this.emitSoon("conversation", conversation.peer);
+    this.#awaitMuteEnd(conversation.membership.settings.mutedUntil);
+  }
+
+  /** Shows the end of a timed mute. @param {number} at milliseconds since 1970 */
+  #awaitMuteEnd(at) {
+    const now = Date.now();
+    if (!Number.isFinite(at) || at <= now || at >= this.#muteTimerAt) return;
+    clearTimeout(this.#muteTimer);
+    this.#muteTimerAt = at;
+    this.#muteTimer = setTimeout(
+      () => {
+        this.#muteTimerAt = Number.POSITIVE_INFINITY;
+        this.emitSoon("list");
+        for (const { membership } of this.#conversations.values()) this.#awaitMuteEnd(membership.settings.mutedUntil);
+      },
+      Math.min(at - now + 1, TIMER_MAX_MS),
+    );
   }
 
   /**
@@ -208,12 +261,32 @@ export class ConversationStore extends Emitter {
    * The list was read again as far as `listed`. The rest of it is stale, and its pages have to be
    * loaded again. Does nothing when the list was forgotten meanwhile.
    * @param {Set<Conversation>} listed
+   * @param {Set<Conversation>} archived those of the archive read again
    * @param {{ isLast: boolean, cursor: string | undefined }} end whether these are all, and the cursor of the next page
    */
-  reread(listed, { isLast, cursor }) {
+  reread(listed, archived, { isLast, cursor }) {
     if (!this.#list.isLoaded) return;
     this.#list = { isLoaded: true, isComplete: isLast, cursor, count: listed.size };
-    for (const conversation of this.all()) if (!listed.has(conversation)) conversation.isRowStale = true;
+    for (const conversation of this.all())
+      if (!listed.has(conversation) && !archived.has(conversation)) conversation.isRowStale = true;
+    this.emitSoon("list");
+  }
+
+  /**
+   * The archive was read again: the first page of it, whose rows are applied.
+   * @param {number} count of all archived conversations
+   * @param {{ rows: Row[], isLast: boolean }} page
+   */
+  setArchive(count, { rows, isLast }) {
+    const unknown = isLast ? 0 : Math.max(0, count - rows.length);
+    this.#archive = { isComplete: isLast, cursor: rows.at(-1)?.cursor, unknown };
+    this.emitSoon("list");
+  }
+
+  /** The next page of the archive, whose rows are applied. @param {{ rows: Row[], isLast: boolean }} page */
+  addArchivePage({ rows, isLast }) {
+    const unknown = isLast ? 0 : Math.max(0, this.#archive.unknown - rows.length);
+    this.#archive = { isComplete: isLast, cursor: rows.at(-1)?.cursor ?? this.#archive.cursor, unknown };
     this.emitSoon("list");
   }
 
@@ -251,4 +324,9 @@ export class ConversationStore extends Emitter {
     this.emitSoon("list");
     if (this.#open !== undefined) this.emitSoon("conversation", this.#open);
   }
+}
+
+/** Whether an entry is in the archive: not with a message that is being sent. @param {ListEntry} entry */
+function isArchived({ conversation, pending }) {
+  return conversation.isArchived && !pending;
 }

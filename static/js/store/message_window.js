@@ -3,7 +3,22 @@
  * loaded messages.
  */
 
-/** @import { Message } from "./conversation.js" */
+/**
+ * @typedef {object} Message
+ * @property {number} seq position in the conversation: 1, 2, 3 …
+ * @property {number} id
+ * @property {string} from
+ * @property {string} to
+ * @property {string} text
+ * @property {number} at milliseconds since 1970
+ * @property {string} [ref] the client's id of the message, on own messages only
+ * @property {number} [replyTo] the seq of the message it answers
+ * @property {number} [editedAt] milliseconds since 1970
+ * @property {true} [deleted] its text is then empty
+ * @property {Record<string, string>} [reactions] one emoji per user
+ * @property {true} [pending] whether it contains changes that the server has not answered
+ * @property {number} [revision] the conversation's revision at its last change; a message with a higher one is a newer version
+ */
 
 export class MessageWindow {
   /** @type {Message[]} in order of seq */

@@ -304,7 +304,7 @@ export class OfflineCache {
  * @param {Conversation} conversation
  * @returns {StableRow}
  */
-export function toRow({ preview, peer, lastSeq, revision, unread, isMuted, isBlocked, isPeerDeleted, readState }) {
+export function toRow({ preview, peer, lastSeq, revision, unread, membership, isBlocked, isPeerDeleted, readState }) {
   const last = preview && {
     sender: preview.from,
     content: preview.text,
@@ -318,7 +318,7 @@ export function toRow({ preview, peer, lastSeq, revision, unread, isMuted, isBlo
     last: last ?? null,
     revision,
     unread,
-    muted: isMuted,
+    ...membership.toRow(),
     blocked: isBlocked,
     gone: isPeerDeleted,
     peer_read_seq: readState.peerRead,

@@ -1,5 +1,5 @@
 /**
- * The users this page knows: their names and search, which of them are muted or blocked, and their
+ * The users this page knows: their names and search, which of them are blocked, and their
  * presence. All in one file, because each adds about 350 bytes to a first visit.
  */
 
@@ -109,21 +109,19 @@ export class PeopleDirectory extends Emitter {
   }
 
   /**
-   * Mutes or unmutes a conversation.
+   * Changes how the user has arranged a conversation. Shows that at once, and no longer if it fails.
    * @param {string} peer
-   * @param {boolean} muted
+   * @param {import("./membership.js").Arrangement} changes
    */
-  async mute(peer, muted) {
-    const set = (/** @type {boolean} */ value) => {
-      this.#conversations.getOrCreate(peer).isMuted = value;
-      this.#conversations.changed(peer);
-    };
-    set(muted);
+  async arrange(peer, changes) {
+    const conversation = this.#conversations.getOrCreate(peer);
+    const settle = conversation.membership.change(changes, conversation);
+    this.#conversations.changed(peer);
     try {
-      await this.#api.mute(peer, muted);
-    } catch (error) {
-      set(!muted);
-      throw error;
+      conversation.membership.update(await this.#api.arrange(peer, changes));
+    } finally {
+      settle();
+      this.#conversations.changed(peer);
     }
   }
 

@@ -21,6 +21,11 @@ import { errorText, t, waitText } from "../util/translate.js";
  * @property {boolean} [gone] the peer's account was deleted
  * @property {string} cursor
  * @property {boolean} [muted]
+ * @property {string | null} [muted_until] when a timed mute ends
+ * @property {string | null} [pinned_at]
+ * @property {number | null} [archived_seq] archived while `last_seq` is this one
+ * @property {number | null} [marked_unread_seq] marked as unread while `my_read_seq` is this one
+ * @property {number} [settings_revision] raised by one with every change of these
  * @property {boolean} [blocked] the user has blocked the peer; the row is as of then
  */
 
@@ -94,12 +99,23 @@ export function conversations(page) {
 }
 
 /**
- * Unread counts by peer, without muted conversations.
+ * A page of the list: without the archived conversations, the pinned ones first; or the archived
+ * ones, newest first.
+ * @param {{ limit: number, before?: string | undefined, archived: 0 | 1 }} page
+ * @returns {Promise<{ rows: Row[], archived: number }>} archived: the number of archived ones, with the first page of the others
+ */
+export async function list(page) {
+  const response = await request(`/conversations?blocked=1&${query(page)}`);
+  return { rows: await response.json(), archived: Number(response.headers.get("chatify-archived")) };
+}
+
+/**
+ * Unread counts by peer, without muted and archived conversations.
  * @param {string} me
  * @returns {Promise<Record<string, number>>}
  */
 export function unread(me) {
-  return get(`/unread_counts/${encodeURIComponent(me)}?muted=0`);
+  return get(`/unread_counts/${encodeURIComponent(me)}?muted=0&archived=0`);
 }
 
 /**
@@ -167,12 +183,13 @@ export async function drafts() {
 }
 
 /**
- * Mutes or unmutes a user.
+ * Changes how the user has arranged the conversation with a user.
  * @param {string} name
- * @param {boolean} muted
+ * @param {import("../store/membership.js").Arrangement} changes
+ * @returns {Promise<import("../store/membership.js").Row>}
  */
-export function mute(name, muted) {
-  return post("/mutes", { name, muted });
+export function arrange(name, changes) {
+  return post("/conversations", { name, ...changes });
 }
 
 /**

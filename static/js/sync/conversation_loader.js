@@ -1,5 +1,5 @@
 /**
- * Loads conversations over HTTP: rows and pages of the list, their newest messages, and what is
+ * Loads conversations over HTTP: their rows and newest messages, and what is
  * missing in those that are loaded.
  */
 
@@ -23,7 +23,6 @@ export class ConversationLoader extends Emitter {
    * @type {Map<string, Promise<string | undefined>>} running requests for single rows, by name key
    */
   #loadingRows = new Map();
-  #isLoadingList = false;
   /**
    * @type {Set<Conversation>} whose newest message must be compared with the server's before the gap after it is filled
    */
@@ -50,34 +49,6 @@ export class ConversationLoader extends Emitter {
     this.history = new HistoryLoader(me, { api, conversations, people, outbox });
     this.history.on("failed", (failure) => this.emit("failed", failure));
     this.history.on("gap", (conversation) => this.emit("gap", conversation));
-  }
-
-  /** Whether the list is loaded, and no further page of it is being loaded. */
-  get isListSettled() {
-    return this.#conversations.isListLoaded && !this.#isLoadingList;
-  }
-
-  /**
-   * The first page of the list, or the one before a cursor. Does not apply it.
-   * @param {string} [before]
-   * @param {number} [limit] 200 at most
-   */
-  async listPage(before, limit = PAGE) {
-    const rows = await this.#api.conversations({ limit, before });
-    return { rows, isLast: rows.length < limit };
-  }
-
-  /** Loads the next page of the list. */
-  async loadMoreOfList() {
-    const { isListLoaded, isListComplete, cursor } = this.#conversations;
-    if (!isListLoaded || isListComplete || this.#isLoadingList) return;
-    this.#isLoadingList = true;
-    const page = await this.attempt(this.listPage(cursor));
-    this.#isLoadingList = false;
-    if (!page) return;
-    for (const row of page.rows) this.history.reportGap(this.#people.applyRow(row));
-    // Otherwise read again meanwhile.
-    if (this.#conversations.cursor === cursor) this.#conversations.addPage(page.rows, page.isLast);
   }
 
   /**

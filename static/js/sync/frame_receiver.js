@@ -9,7 +9,7 @@ import { toMessage } from "./api.js";
 /**
  * - `hello`: the server is connected; its epoch and the version of its pages
  * - `gap`: messages or changes of a conversation may be missing
- * - `unlisted`: a message changed in a conversation whose row is not loaded
+ * - `unlisted`: something changed in a conversation whose row is not loaded
  * - `contradicted`: the server's messages are not those loaded
  * - `sync`: frames may have been lost
  * - `limited`: the server rejected a frame other than a message because of its rate limit; seconds until it accepts one
@@ -62,6 +62,8 @@ export class FrameReceiver extends Emitter {
         return this.#conversations.update(frame.peer, (each) => each.readState.raisePeer({ delivered: frame.seq }));
       case "read":
         return this.#receiveRead(frame);
+      case "membership":
+        return this.#receiveMembership(frame);
       case "typing":
         return presence.startedTyping(frame.user);
       case "presence":
@@ -90,6 +92,14 @@ export class FrameReceiver extends Emitter {
     const conversation = this.#conversations.getOrCreate(peer);
     const isUnlisted = apply === "change" && !conversation.isLoaded && !conversation.hasRow;
     this.emit(isUnlisted ? "unlisted" : "gap", conversation);
+  }
+
+  /** @param {Frame} frame the user has arranged a conversation, on any device */
+  #receiveMembership(frame) {
+    const conversation = this.#conversations.getOrCreate(frame.peer);
+    conversation.membership.update(/** @type {import("../store/membership.js").Row} */ (frame));
+    this.#conversations.changed(frame.peer);
+    if (!conversation.hasRow) this.emit("unlisted", conversation);
   }
 
   /** @param {Frame} ack */

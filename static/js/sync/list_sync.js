@@ -8,6 +8,8 @@ import { Emitter } from "../util/emitter.js";
 /** @import { Row } from "./api.js" */
 /** @import { Conversation } from "../store/conversation.js" */
 /** @typedef {{ from: string, text: string, seq: number }} MissedMessage */
+/** @typedef {{ rows: Row[], isLast: boolean, archived: number }} ListPage */
+/** @typedef {(before: string | undefined, options: { limit?: number | undefined, archived?: 0 | 1 }) => Promise<ListPage | undefined>} FetchPage */
 
 /** Rows of the list read again after a loss. The others are read again when they are shown. */
 const REREAD_MAX = 200;
@@ -42,7 +44,7 @@ export class ListSync extends Emitter {
    * Reads the newest rows until they contain nothing new, and all loaded ones if they are stale.
    * Resolves to the conversations read; undefined when the rows contradict the loaded data, or
    * there is no page.
-   * @param {(before: string | undefined, limit: number | undefined) => Promise<{ rows: Row[], isLast: boolean } | undefined>} fetchPage
+   * @param {FetchPage} fetchPage
    */
   async read(fetchPage) {
     const { isListLoaded, listedCount } = this.#conversations;
@@ -61,10 +63,14 @@ export class ListSync extends Emitter {
     /** @type {string | undefined} */
     let before;
     let rowsToReread = rereads ? Math.min(listedCount, REREAD_MAX) : 0;
+    let archived = 0;
     for (;;) {
-      const page = await fetchPage(before, before !== undefined && rowsToReread > 0 ? rowsToReread : undefined);
+      const page = await fetchPage(before, {
+        limit: before !== undefined && rowsToReread > 0 ? rowsToReread : undefined,
+      });
       if (!page) return undefined;
       const { rows, isLast } = page;
+      if (before === undefined) archived = page.archived;
       for (const [conversation, seq] of this.#cachedSeqs) {
         contiguous.set(conversation, seq);
         known.set(conversation, seq);
@@ -86,12 +92,32 @@ export class ListSync extends Emitter {
       }
       if (!isListLoaded) this.#conversations.addPage(rows, isLast);
       if (!isMore) {
-        if (rereads) this.#conversations.reread(listed, { isLast, cursor: last?.cursor ?? before });
-        this.#dropAbsent(listed, known, isLast ? 0 : Date.parse(last?.last?.timestamp ?? ""));
+        const listedSince = since(isLast, last);
+        // Archived on another device just now, perhaps: only the archive can say.
+        const isAnyAbsent = this.#absent(listed, known, listedSince).length > 0;
+        const archive = await this.#readArchive(isAnyAbsent ? Math.max(1, archived) : archived, fetchPage);
+        if (!archive) return undefined;
+        if (rereads) this.#conversations.reread(listed, archive.listed, { isLast, cursor: last?.cursor ?? before });
+        for (const conversation of archive.listed) listed.add(conversation);
+        this.#dropAbsent(listed, known, Math.max(archive.since, listedSince));
         return listed;
       }
       before = last.cursor;
     }
+  }
+
+  /**
+   * Reads the newest rows of the archive. Resolves to its conversations, which are all archived ones
+   * with messages after `since`.
+   * @param {number} count the number of archived conversations
+   * @param {FetchPage} fetchPage
+   */
+  async #readArchive(count, fetchPage) {
+    const page = count > 0 ? await fetchPage(undefined, { archived: 1 }) : { rows: [], isLast: true };
+    if (!page) return undefined;
+    const listed = new Set(page.rows.map((row) => this.#people.applyRow(row)));
+    this.#conversations.setArchive(count, page);
+    return { listed, since: since(page.isLast, page.rows.at(-1)) };
   }
 
   /** The conversation is as cached, until the server confirms it. @param {Conversation} conversation */
@@ -150,16 +176,36 @@ export class ListSync extends Emitter {
    * deleted. Drops unlisted conversations from the cache too, until the server lists them.
    * @param {Set<Conversation>} listed those in the server's response
    * @param {Map<Conversation, number>} known last seqs before the request
-   * @param {number} since the response contains everything newer than this
+   * @param {number} since the responses contain everything newer than this
    */
   #dropAbsent(listed, known, since) {
-    for (const conversation of this.#conversations.all()) {
-      const { preview, lastSeq, peer } = conversation;
-      if (listed.has(conversation) || !preview || lastSeq !== known.get(conversation)) continue;
-      if (preview.at <= since && !this.#cachedSeqs.has(conversation)) continue;
+    for (const conversation of this.#absent(listed, known, since)) {
       this.#conversations.drop(conversation);
-      this.#cache?.drop(peer);
+      this.#cache?.drop(conversation.peer);
     }
     this.#cachedSeqs.clear();
   }
+
+  /**
+   * What the server should have listed, and did not.
+   * @param {Set<Conversation>} listed
+   * @param {Map<Conversation, number>} known
+   * @param {number} since
+   */
+  #absent(listed, known, since) {
+    return this.#conversations.all().filter((conversation) => {
+      const { preview, lastSeq } = conversation;
+      if (listed.has(conversation) || !preview || lastSeq !== known.get(conversation)) return false;
+      return preview.at > since || this.#cachedSeqs.has(conversation);
+    });
+  }
+}
+
+/**
+ * The time after which a response contains every conversation.
+ * @param {boolean} isLast
+ * @param {Row | undefined} last
+ */
+function since(isLast, last) {
+  return isLast ? 0 : Date.parse(last?.last?.timestamp ?? "");
 }

@@ -9,6 +9,7 @@ import { Intercepted, Limited } from "./api.js";
 import { ConnectionTrouble } from "./connection_trouble.js";
 import { ConversationLoader } from "./conversation_loader.js";
 import { FrameReceiver } from "./frame_receiver.js";
+import { ListLoader } from "./list_loader.js";
 import { ListSync } from "./list_sync.js";
 
 /** @import { State } from "./connection.js" */
@@ -72,6 +73,7 @@ export class SyncEngine extends Emitter {
     this.#people = people;
     this.#cache = cache;
     this.loader = new ConversationLoader(me, parts);
+    this.listLoader = new ListLoader(parts, this.loader);
     this.loader.on("failed", ({ error, needsRetry }) => this.#requestFailed(error, needsRetry));
     this.loader.on("gap", (conversation) => this.#resumeSoon(conversation));
     this.loader.on("contradicted", () => this.#startOver());
@@ -230,8 +232,8 @@ export class SyncEngine extends Emitter {
 
   async #resumeOnce() {
     const epoch = this.#epoch;
-    const listed = await this.#list.read(async (before, limit) => {
-      const [page] = await Promise.all([this.loader.listPage(before, limit), this.#identityCheck, this.#restoring]);
+    const listed = await this.#list.read(async (before, options) => {
+      const [page] = await Promise.all([this.listLoader.page(before, options), this.#identityCheck, this.#restoring]);
       if (this.#connection.state === "ended") return undefined;
       this.#trouble.answered();
       return page;

@@ -25,5 +25,13 @@ export default {
   keys_within: "To the reactions and the quote of a message",
   keys_edit: "Edit your last message, in the empty message field",
   keys_undo: "Undo a deletion",
+  keys_entry: "Options of a conversation in the list",
+  mark_read: "Mark as read",
+  mute_8_hours: "For 8 hours",
+  mute_week: "For a week",
+  mute_always: "Always",
+  unmute_until: "Unmute (until {time})",
+  conversation_archived: "Archived",
+  unarchived: "Back in the list",
   copy_failed: "The message could not be copied.",
 };

@@ -198,6 +198,18 @@ export function importAgain(load, path) {
 }
 
 /**
+ * Sets an attribute if it differs; "" removes it.
+ * @param {Element} element
+ * @param {string} name
+ * @param {string} value
+ */
+export function setAttribute(element, name, value) {
+  if ((element.getAttribute(name) ?? "") === value) return;
+  if (value === "") element.removeAttribute(name);
+  else element.setAttribute(name, value);
+}
+
+/**
  * Whether the primary input is touch: focusing a field opens the keyboard, and Enter must insert a
  * line break.
  */
