@@ -2,6 +2,7 @@
 
 import { failureText } from "../sync/api.js";
 import { find, isTouch } from "../util/dom.js";
+import { clock } from "../util/time.js";
 import { language, t } from "../util/translate.js";
 import { ready } from "./action_parts.js";
 import { entryOf } from "./actions_loader.js";
@@ -193,8 +194,8 @@ class ListActions {
   #unmuteText(peer) {
     const { mutedUntil } = this.#chat.conversations.getOrCreate(peer).membership.settings;
     if (!Number.isFinite(mutedUntil)) return t("unmute");
-    const format = new Intl.DateTimeFormat(language(), { weekday: "short", hour: "numeric", minute: "2-digit" });
-    return t("unmute_until", { time: format.format(mutedUntil) });
+    const day = new Intl.DateTimeFormat(language(), { weekday: "short" }).format(mutedUntil);
+    return t("unmute_until", { time: `${day} ${clock(mutedUntil)}` });
   }
 
   /**
