@@ -42,6 +42,33 @@ test("a timed mute counts until its end, and is stored as it is", () => {
   expect(restored.isMuted).toBe(false);
 });
 
+test("announces the end of a timed mute by itself, and of the next one", async () => {
+  const { server, chat, wire } = await open();
+  server.says("bob", "hello");
+  void chat.sync.start();
+  wire.greet();
+  await settled();
+  const mute = (settings_revision: number, ms: number) =>
+    wire.emit("frame", {
+      type: "membership",
+      peer: "bob",
+      settings_revision,
+      muted: true,
+      muted_until: new Date(Date.now() + ms).toISOString(),
+    });
+  for (const [revision, ms] of [
+    [1, 150],
+    [2, 100],
+  ] as const) {
+    mute(revision, ms);
+    await settled();
+    expect(chat.conversations.unread).toBe(0);
+    const { promise: announced, resolve } = Promise.withResolvers<number>();
+    chat.conversations.on("list", () => resolve(chat.conversations.unread));
+    expect(await announced).toBe(1); // nothing else happens here
+  }
+});
+
 /** A server whose list no longer has bob. */
 class Arranged extends Server {
   isArchived = false;
