@@ -1,6 +1,7 @@
 /** The open conversation's messages. Keeps the scroll position or sticks to the end. */
 
 import { announce, find, isPageActive, isTouch, onPageActivityChange } from "../util/dom.js";
+import { plainText } from "../util/message_format.js";
 import { nameKey } from "../util/names.js";
 import { t } from "../util/translate.js";
 import { focusMessage, targetOf } from "./message_row.js";
@@ -279,7 +280,8 @@ export class ChatThread extends HTMLElement {
    */
   #arrived(conversation, { from, text, seq }) {
     if (this.#divider.arrived(conversation, seq, this.#isAtEnd && isPageActive())) this.#scrollsToNew = this.#isAtEnd;
-    announce(find(this, ".announcer"), t("announce", { name: this.#chat?.profiles.shown(from) ?? from, text }));
+    const name = this.#chat?.profiles.shown(from) ?? from;
+    announce(find(this, ".announcer"), t("announce", { name, text: plainText(text) }));
   }
 
   #afterLayout() {

@@ -1,6 +1,7 @@
 /** Renders an entry of the list: a conversation, or a user found by a search. */
 
 import { find, setAvatar, setText, setTick } from "../util/dom.js";
+import { plainText } from "../util/message_format.js";
 import { searchKey } from "../util/names.js";
 import { shortTime } from "../util/time.js";
 import { language, t } from "../util/translate.js";
@@ -10,6 +11,7 @@ import { language, t } from "../util/translate.js";
 
 /** A name of this length is shown whole, with its `@`. */
 const SHORT_HANDLE = 11;
+const LINE_MAX = 120;
 
 /**
  * A user's name in the list; the user's own is that of the notes.
@@ -124,9 +126,12 @@ export function showPerson(element, name, chat, content = "") {
 }
 
 /**
- * The part of a text that fits an entry; more would cost layout time and be cut off.
+ * The part of a text that fits an entry, without the marks of its format; more would cost layout
+ * time and be cut off. Marks that are not closed within four times that stay.
  * @param {string} text
  */
 export function oneLine(text) {
-  return text.slice(0, 120).replace(/`{3,}|\s+/gu, " ");
+  return plainText(text.slice(0, 4 * LINE_MAX))
+    .slice(0, LINE_MAX)
+    .replace(/\s+/gu, " ");
 }

@@ -74,13 +74,14 @@ export class MessageActions {
     else if (rowOf(event.target)?.matches(":hover")) this.#bar.show(rowOf(event.target));
   }
 
-  /** What a quote or a reaction asked for. @param {Event} event */
+  /** What a quote, a reaction or a code block asked for. @param {Event} event */
   act(event) {
     const act = /** @type {CustomEvent<Act>} */ (event).detail;
     const row = rowOf(event.target);
     const message = row && this.#messageOf(row);
     if ("react" in act && message) this.#react(message, act.react);
     else if ("jump" in act) void this.#goTo(act.jump);
+    else if ("copy" in act) void this.#copy(act.copy);
     else if ("quote" in act) void this.#loadQuoted(act.quote);
   }
 

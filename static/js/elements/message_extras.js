@@ -1,8 +1,11 @@
-/** The quote above a reply, and the reactions below a message. Loaded with the first of them. */
+/**
+ * The quote above a reply, the reactions below a message, and the buttons that copy code. Loaded
+ * with the first of them.
+ */
 
 import { find, setText } from "../util/dom.js";
 import { t } from "../util/translate.js";
-import { ready } from "./action_parts.js";
+import { iconButton, ready } from "./action_parts.js";
 import { oneLine } from "./list_entry.js";
 import { focusMessage } from "./message_row.js";
 
@@ -11,14 +14,14 @@ import { focusMessage } from "./message_row.js";
 
 /**
  * What a row asks for, as the detail of a bubbling `act` event: to react with an emoji ("" removes
- * it), to go to the message with this seq, or to load it for its quote.
- * @typedef {{ react: string } | { jump: number } | { quote: number }} Act
+ * it), to go to the message with this seq, to load it for its quote, or to copy a text.
+ * @typedef {{ react: string } | { jump: number } | { quote: number } | { copy: string }} Act
  */
 
 export { ready };
 
 /**
- * Shows the quote and the reactions of a message, or removes them.
+ * Shows the quote and the reactions of a message, or removes them, and makes its code copyable.
  * @param {HTMLElement} row
  * @param {ShownMessage} message
  */
@@ -27,6 +30,23 @@ export function showExtras(row, { me, peerName, replyTo, answered, reactions = {
   if (replyTo === undefined || deleted) quote?.remove();
   else showQuote(quote ?? makeQuote(row), { me, peerName, replyTo, answered });
   showReactions(row, { me, peerName }, deleted ? {} : reactions);
+  for (const block of row.querySelectorAll(".code-block")) showCopyButton(block);
+}
+
+/** @param {Element} block */
+function showCopyButton(block) {
+  const button = /** @type {HTMLElement} */ (block.querySelector("button") ?? makeCopyButton(block));
+  button.title = t("copy_code");
+  button.setAttribute("aria-label", button.title);
+}
+
+/** @param {Element} block */
+function makeCopyButton(block) {
+  const button = iconButton("copy", "");
+  button.className = "copy-code";
+  button.addEventListener("click", () => act(button, { copy: find(block, "code").textContent }));
+  block.append(button);
+  return button;
 }
 
 /**

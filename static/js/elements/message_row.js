@@ -1,18 +1,18 @@
 /** The rows of a thread: messages, which the keyboard can focus, and the dividers between them. */
 
 import { cloneTemplate, find, importAgain, setText, setTick } from "../util/dom.js";
-import { textParts } from "../util/message_text.js";
+import { formatted } from "../util/message_format.js";
 import { clock, dayText, fullTime, timeRevision } from "../util/time.js";
 import { errorText, language, t } from "../util/translate.js";
+import { partNode } from "./message_parts.js";
 
 /** @import { Item, ShownMessage } from "./thread_items.js" */
-/** @import { Part } from "../util/message_text.js" */
 
 /** What each row shows. @type {WeakMap<HTMLElement, { key: string, text: string, extra: string }>} */
 const rendered = new WeakMap();
 
 /**
- * Renders quotes and reactions; loaded with the first of them.
+ * Renders quotes, reactions and the buttons of code blocks; loaded with the first of them.
  * @type {typeof import("./message_extras.js") | undefined}
  */
 let extras;
@@ -41,7 +41,7 @@ export function updateRow(row, item) {
   const key = [language(), timeRevision(), seq, tick, code, at, first, last, editedAt, deleted, ref, peerName].join(
     " ",
   );
-  const hasExtras = !deleted && (replyTo !== undefined || reactions !== undefined);
+  const hasExtras = !deleted && (replyTo !== undefined || reactions !== undefined || text.includes("```"));
   const extra = hasExtras ? JSON.stringify([reactions, message.answered, extras !== undefined]) : "";
   const before = rendered.get(row);
   // Unchanged, as most rows of a long thread are.
@@ -55,7 +55,7 @@ export function updateRow(row, item) {
   row.classList.toggle("first", first);
   row.classList.toggle("run-end", last);
   row.classList.toggle("waiting", tick === "sending" || tick === "failed");
-  if (before?.text !== text) find(row, ".text").replaceChildren(...textParts(text).map(partNode));
+  if (before?.text !== text) find(row, ".text").replaceChildren(...formatted(text).map(partNode));
   setText(find(row, ".author"), `${mine ? t("from_me") : peerName}: `);
   const time = find(row, "time");
   const isEdited = editedAt !== undefined && !deleted;
@@ -70,7 +70,7 @@ export function updateRow(row, item) {
 }
 
 /**
- * Loads what renders quotes and reactions, and has the thread rendered again.
+ * Loads what renders them, and has the thread rendered again.
  * @param {HTMLElement} row
  */
 async function loadExtras(row) {
@@ -97,42 +97,6 @@ function showFailure(row, { tick, ref = "", code = "" }) {
   if (!failure) row.append((failure = cloneTemplate("failure")));
   failure.dataset.ref = ref;
   setText(find(failure, ".why"), errorText(code));
-}
-
-/** @param {Part} part */
-function partNode(part) {
-  if (part.code) return code(part);
-  return isSafeLink(part) ? link(part) : part.text;
-}
-
-/** @param {Part} part */
-function code({ text, code: kind, language: codeLanguage }) {
-  const element = document.createElement("code");
-  element.textContent = text;
-  if (kind === "inline") return element;
-  const block = document.createElement("pre");
-  if (codeLanguage) block.dataset.language = codeLanguage;
-  block.append(element);
-  return block;
-}
-
-/**
- * Whether a part is a link that is safe to follow. On this server, only links to the chat page are:
- * a link to /logout would sign the user out.
- * @param {Part} part
- */
-function isSafeLink({ href }) {
-  if (href === undefined) return false;
-  const { origin, pathname } = new URL(href);
-  return origin !== location.origin || pathname === "/";
-}
-
-/** @param {Part} part */
-function link({ text, href = "" }) {
-  const anchor = /** @type {HTMLAnchorElement} */ (cloneTemplate("link"));
-  anchor.href = href;
-  anchor.textContent = text;
-  return anchor;
 }
 
 /**

@@ -5,6 +5,7 @@
 
 import { fileUrl } from "../util/dom.js";
 import { Emitter } from "../util/emitter.js";
+import { plainText } from "../util/message_format.js";
 import { nameKey } from "../util/names.js";
 import { language } from "../util/translate.js";
 
@@ -38,7 +39,7 @@ export class SystemNotifications extends Emitter {
     const tag = this.#tag + nameKey(from);
     const options = {
       tag,
-      body: text.slice(0, TEXT_MAX).toWellFormed(),
+      body: plainText(text).slice(0, TEXT_MAX).toWellFormed(),
       icon: fileUrl("icons/192.png"),
       lang: language(),
       data: { peer: from },

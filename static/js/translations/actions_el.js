@@ -33,5 +33,6 @@ export default {
   unmute_until: "Κατάργηση σίγασης (ως {time})",
   conversation_archived: "Μπήκε στο αρχείο",
   unarchived: "Επέστρεψε στη λίστα",
+  copy_code: "Αντιγραφή κώδικα",
   copy_failed: "Το μήνυμα δεν αντιγράφηκε.",
 };

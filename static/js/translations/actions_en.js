@@ -33,5 +33,6 @@ export default {
   unmute_until: "Unmute (until {time})",
   conversation_archived: "Archived",
   unarchived: "Back in the list",
+  copy_code: "Copy code",
   copy_failed: "The message could not be copied.",
 };

@@ -26,7 +26,7 @@ const STOP = /[<>"`|«»“”„‟‹›、。，；：！？「」『』【�
  * Punctuation after a link that belongs to the sentence. The last two are the Greek question mark
  * and semicolon.
  */
-const TRAILING = new Set(".,;:!?'*~’‘·–\u037e\u0387");
+const TRAILING = new Set(".,;:!?'*_~’‘·–\u037e\u0387");
 /**
  * Ends a host that no space follows. Slashes and dots of other scripts are excluded: they imitate
  * parts of an address.
@@ -73,6 +73,14 @@ export function links(text) {
   }
   if (end < text.length) tokens.push({ text: text.slice(end) });
   return tokens;
+}
+
+/**
+ * Whether a text has invisible characters that could hide where a link leads.
+ * @param {string} text
+ */
+export function isDeceptive(text) {
+  return DECEPTIVE.test(text);
 }
 
 /**

@@ -1,9 +1,7 @@
 /**
- * Message texts: what they may contain, by the same rules as src/util/text.ts
- * (test/unit/message_text_test.ts compares them), and the parts they consist of.
+ * What message texts may contain, by the same rules as src/util/text.ts
+ * (test/unit/message_text_test.ts compares them).
  */
-
-import { links } from "./links.js";
 
 /** In code points. */
 export const MESSAGE_MAX = 4_000;
@@ -30,56 +28,4 @@ export function sanitizeMessage(text) {
     .replaceAll("\0", "")
     .replace(/^(?:[^\S\n]*\n)+|\s+$/gu, "")
     .toWellFormed();
-}
-
-/** @typedef {import("./links.js").Token & { code?: "inline" | "block", language?: string }} Part */
-
-/** A capturing group, so that `split` returns the fences. */
-const FENCE = /(`{3,})/;
-/** Next to a letter, a backtick is an apostrophe: don`t. */
-const INLINE = /((?<![\p{L}\p{N}`])`[^`\n]+`(?![\p{L}\p{N}`]))/u;
-const LANGUAGE = /^([\w+#-]{1,20})\n/;
-
-/**
- * Splits a message into code, links and text. Backticks enclose inline code, fences of three
- * enclose a block. Code contains no links. The parts contain the whole text except the backticks
- * and the line breaks next to a fence. Linear time: each character is examined a bounded number of
- * times, and no expression backtracks.
- *
- * @example textParts("use `ls -l`") // [{text: "use "}, {text: "ls -l", code: "inline"}]
- * @param {string} text
- * @returns {Part[]}
- */
-export function textParts(text) {
-  if (!text.includes("`")) return links(text);
-  /** @type {Part[]} */
-  const parts = [];
-  const pieces = text.split(FENCE); // text, fence, text, fence, text
-  for (let index = 0; index < pieces.length; index++) {
-    const piece = pieces[index] ?? "";
-    const inside = pieces[index + 1] ?? "";
-    if (index % 2 === 0) parts.push(...inlineParts(piece));
-    else if (index + 2 < pieces.length && inside.trim() !== "") {
-      parts.push(block(inside));
-      index += 2; // the closing fence
-      pieces[index + 1] = (pieces[index + 1] ?? "").replace(/^\n/, ""); // a block ends its own line
-    } else parts.push({ text: piece });
-  }
-  return parts;
-}
-
-/** @param {string} inside @returns {Part} */
-function block(inside) {
-  const language = LANGUAGE.exec(inside)?.[1];
-  const code = inside.slice(language?.length ?? 0).replace(/^\n/, "");
-  const text = code.endsWith("\n") ? code.slice(0, -1) : code;
-  return { text, code: "block", ...(language ? { language } : {}) };
-}
-
-/** @param {string} text @returns {Part[]} */
-function inlineParts(text) {
-  return text.split(INLINE).flatMap((piece, index) => {
-    const code = piece.slice(1, -1);
-    return index % 2 === 1 && code.trim() !== "" ? [{ text: code, code: "inline" }] : links(piece);
-  });
 }
