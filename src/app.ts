@@ -155,8 +155,8 @@ export async function startApp(
     const receipts = parts.adopt(new Receipts({ db, delivery, log }), stopPart);
     const shared = { db, hub, bus, delivery, receipts, relationships, log, limits, quota, metrics };
     const chat = parts.adopt(new Chat({ ...shared, writer }), stopPart);
-    const { editWindow, deleteWindow } = config;
-    const changes = parts.adopt(new Changes({ ...shared, windows: { editWindow, deleteWindow } }), stopPart);
+    const windows = { editWindow: config.editWindow, deleteWindow: config.deleteWindow };
+    const changes = parts.adopt(new Changes({ ...shared, windows }), stopPart);
     const drafts = new Drafts({ db, delivery, limits });
     const renewals = parts.adopt(new SessionRenewals({ db, log }), stopPart);
     const sweeper = parts.adopt(new SessionSweeper({ db, hub, renewals, log }), stopPart);
@@ -167,7 +167,8 @@ export async function startApp(
     const otherVersions = new OtherVersions({ db, log });
     await otherVersions.save(pages.version, pages.files);
     const epoch = () => epochWatch.epoch;
-    const socketParts = { ...shared, chat, changes, drafts, presence, profiles, unsent, epoch, version: pages.version };
+    const state = { epoch, version: pages.version, windows };
+    const socketParts = { ...shared, chat, changes, drafts, presence, profiles, unsent, ...state };
     const sockets = parts.adopt(socketHandlers(socketParts), stopPart);
     await bus.start({
       deliver(event, from) {

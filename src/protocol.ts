@@ -199,13 +199,14 @@ export function errorFrame(error: ChatError): string {
 /**
  * @param profile the user's own
  * @param state.version of the served page files: a page with a different version is outdated
+ * @param state.windows in seconds; infinity, which JSON lacks, is sent as null
  */
 export function helloFrame(
   user: { username: string; displayName: string | null; photo: string | null },
-  state: { epoch: string; version: string },
+  state: { epoch: string; version: string; windows: { editWindow: number; deleteWindow: number } },
 ): string {
   const { username, displayName, photo } = user;
-  const { epoch, version } = state;
+  const { epoch, version, windows } = state;
   return JSON.stringify({
     type: "hello",
     username,
@@ -213,6 +214,9 @@ export function helloFrame(
     ...(photo !== null && { photo }),
     epoch,
     version,
+    time: new Date().toISOString(),
+    edit_window: windows.editWindow,
+    delete_window: windows.deleteWindow,
   });
 }
 

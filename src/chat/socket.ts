@@ -6,6 +6,7 @@
 import type { ServerWebSocket, WebSocketHandler } from "bun";
 
 import type { Limits, MeteredSocket } from "../accounts/limits.ts";
+import type { ChangeWindows } from "../db/changes.ts";
 import type { Session } from "../db/sessions.ts";
 import type { Hub, Socket } from "../delivery/hub.ts";
 import type { StalledClient, UnsentBudget } from "../delivery/unsent_budget.ts";
@@ -155,9 +156,10 @@ export function socketHandlers(parts: {
   unsent: UnsentBudget;
   epoch: () => string;
   version: string;
+  windows: ChangeWindows;
 }): { handlers: WebSocketHandler<SocketData>; stop: () => void } {
   const { chat, changes, receipts, drafts, hub, presence, profiles } = parts;
-  const { limits, log, metrics, quota, unsent, epoch, version } = parts;
+  const { limits, log, metrics, quota, unsent, epoch, version, windows } = parts;
   const backpressure: Backpressure = { unsent, closes: metrics.backpressureCloses };
   let openedSinceGc = 0;
   let lastOpenedAt = 0;
@@ -188,7 +190,7 @@ export function socketHandlers(parts: {
       }
       const socket = new OpenSocket(ws, backpressure);
       ws.data.socket = socket;
-      socket.send(helloFrame(ws.data.session, { epoch: epoch(), version }));
+      socket.send(helloFrame(ws.data.session, { epoch: epoch(), version, windows }));
       hub.add(socket);
       presence.connect(socket, ws.data.session.hidesLastSeen);
       profiles.opened(socket);

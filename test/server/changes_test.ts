@@ -351,6 +351,8 @@ test("windows close: EDIT_WINDOW=0 forbids edits, DELETE_WINDOW ends deletions",
   await using app = await startApp({ env: { EDIT_WINDOW: "0", DELETE_WINDOW: "30m" } });
   const [ann] = (await app.people("ann", "bob")) as [Person];
   const tab = await ann.open({ watch: [] });
+  expect(tab.heard[0]).toMatchObject({ type: "hello", edit_window: 0, delete_window: 1_800 });
+  expect(Math.abs(Date.parse(tab.heard[0]!["time"]) - Date.now())).toBeLessThan(5_000);
   await tab.send("bob", "one");
   await tab.send("bob", "two");
   expect(await change(tab, { type: "edit", peer: "bob", seq: 1, message: "x" })).toMatchObject({ code: "too_late" });

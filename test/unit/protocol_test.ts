@@ -221,14 +221,18 @@ describe("an encoded frame", () => {
         expect(written(draftFrame(draft))).toEqual({ type: "draft", ...draft });
         expect(written(newUserFrame(from))).toEqual({ type: "new_user", username: from });
         expect(written(statusFrame([from, to]))).toEqual({ type: "status_update", online: [from, to] });
+        const windows = { editWindow: 60, deleteWindow: Number.POSITIVE_INFINITY };
         expect(
-          written(helloFrame({ username: from, displayName: to, photo: null }, { epoch: to, version: to })),
+          written(helloFrame({ username: from, displayName: to, photo: null }, { epoch: to, version: to, windows })),
         ).toEqual({
           type: "hello",
           username: from,
           display_name: to,
           epoch: to,
           version: to,
+          time: expect.any(String),
+          edit_window: 60,
+          delete_window: null,
         });
         const error = new ChatError("busy", { message, ref });
         const told = { type: "error", code: "busy", message, retry_after: 1, ...withRef };

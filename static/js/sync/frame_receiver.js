@@ -7,14 +7,14 @@ import { toMessage } from "./api.js";
 /** @import { Conversation, Message } from "../store/conversation.js" */
 
 /**
- * - `hello`: the server is connected; its epoch and the version of its pages
+ * - `hello`: the server is connected; its epoch, the version of its pages, and its change windows
  * - `gap`: messages or changes of a conversation may be missing
  * - `unlisted`: something changed in a conversation whose row is not loaded
  * - `contradicted`: the server's messages are not those loaded
  * - `sync`: frames may have been lost
  * - `limited`: the server rejected a frame other than a message because of its rate limit; seconds until it accepts one
  * @extends {Emitter<{
- *   hello: { epoch: string, version: string }, gap: Conversation, unlisted: Conversation, contradicted: void,
+ *   hello: Frame, gap: Conversation, unlisted: Conversation, contradicted: void,
  *   sync: void, limited: number,
  * }>}
  */
@@ -42,7 +42,7 @@ export class FrameReceiver extends Emitter {
     switch (frame.type) {
       case "hello":
         this.#conversations.profiles.apply(this.#me, toProfile(frame));
-        return this.emit("hello", { epoch: frame.epoch, version: frame.version });
+        return this.emit("hello", frame);
       case "message":
         return this.#receiveMessage(
           toMessage({ ...frame, sender: frame.from, receiver: frame.to, content: frame.message }, this.#me),

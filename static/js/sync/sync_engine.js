@@ -3,6 +3,7 @@
  * reconnect or loss fetches what is missing. It does not touch the DOM.
  */
 
+import { ChangeWindows } from "../store/change_windows.js";
 import { toFrame } from "../store/pending.js";
 import { Emitter } from "../util/emitter.js";
 import { Intercepted, Limited } from "./api.js";
@@ -32,6 +33,7 @@ const INTERCEPTED_MS = 5_000;
  * @extends {Emitter<{ missed: MissedMessage, connection: void, hello: string, ended: void }>}
  */
 export class SyncEngine extends Emitter {
+  changeWindows = new ChangeWindows();
   /** @type {Promise<void> | undefined} */
   #resuming;
   #resumesAgain = false;
@@ -170,8 +172,10 @@ export class SyncEngine extends Emitter {
     return this.#resuming;
   }
 
-  /** @param {{ epoch: string, version: string }} hello */
-  #receiveHello({ epoch, version }) {
+  /** @param {import("./connection.js").Frame} hello */
+  #receiveHello(hello) {
+    const { epoch, version } = hello;
+    this.changeWindows.update(hello);
     this.emit("hello", version);
     this.#people.presence.connected();
     if (this.#epoch !== undefined && this.#epoch !== epoch) this.#list.distrust();
