@@ -11,7 +11,7 @@ import { make } from "./dialogs.js";
 import { oneLine } from "./list_entry.js";
 
 /** @import { Chat } from "../chat_model.js" */
-/** @import { Target } from "../sync/outbox.js" */
+/** @import { Target } from "../store/pending.js" */
 /** @typedef {{ from: string, text: string } & Target} Referenced */
 
 export class ComposerReference {

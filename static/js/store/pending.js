@@ -24,16 +24,21 @@ import { nameKey } from "../util/names.js";
  * @property {string} [target] the ref of a message that may be stored, but is not acknowledged
  * @property {string} text the new text or the emoji; "" deletes a message and removes a reaction
  * @property {number} at as in a pending message
- * @property {"changing"} state older versions of the page would send a change as a message, but ignore unknown states
+ * @property {"changing" | "deferred"} state older versions of the page would send a change as a message, but ignore unknown states
+ * @property {number} [sendAt] of a deferred deletion, which can be undone until then: milliseconds since 1970
  */
 
 /** @typedef {PendingMessage | PendingChange} Pending */
+
+/** An own or received message: its `seq`, or, while that is 0 or absent, the `ref` of a pending one. @typedef {{ seq?: number, ref?: string }} Target */
+
+/** As changes name it. @typedef {{ seq: number, target: string }} Identified */
 
 /** Persists them by ref. @typedef {import("./offline_store.js").RecordStore<Pending>} PendingStore */
 
 /** @param {Pending} pending @returns {pending is PendingChange} */
 export function isChange(pending) {
-  return pending.state === "changing";
+  return pending.state === "changing" || pending.state === "deferred";
 }
 
 /**
@@ -51,7 +56,8 @@ export function isPending(key, record) {
     typeof record.at === "number" &&
     (record.state === "sending" ||
       record.state === "failed" ||
-      (record.state === "changing" && typeof record.type === "string" && typeof record.seq === "number"))
+      (record.state === "changing" && typeof record.type === "string" && typeof record.seq === "number") ||
+      (record.state === "deferred" && record.type === "delete" && typeof record.sendAt === "number"))
   );
 }
 
@@ -99,6 +105,9 @@ export function newRef() {
   return Date.now().toString(16).padStart(12, "0") + random.join("");
 }
 
+/** A message may be changed by its ref while so many later ones are acknowledged. */
+const ACKNOWLEDGED_MAX = 200;
+
 /** The pending messages and changes in the order of writing, persisted. */
 export class PendingRecords {
   /** @type {Map<string, Pending>} by ref */
@@ -107,6 +116,8 @@ export class PendingRecords {
   /** The number of running loads. */
   #loads = 0;
   #lastAt = 0;
+  /** @type {Map<string, number>} the seqs of the messages acknowledged last, by ref */
+  #acknowledged = new Map();
 
   /** @param {PendingStore} store */
   constructor(store) {
@@ -125,6 +136,18 @@ export class PendingRecords {
     return loaded;
   }
 
+  /**
+   * Reads a record again, which another tab may have changed. Returns it, or undefined when it is no
+   * longer stored.
+   * @param {string} ref
+   */
+  async reload(ref) {
+    const stored = (await this.#store.load()).find((each) => each.ref === ref);
+    if (stored && this.#records.has(ref)) this.#records.set(ref, stored);
+    else this.#records.delete(ref);
+    return stored;
+  }
+
   get size() {
     return this.#records.size;
   }
@@ -138,6 +161,34 @@ export class PendingRecords {
     return (this.#lastAt = Math.max(Date.now(), this.#lastAt + 1));
   }
 
+  /**
+   * The server has stored a message with this number.
+   * @param {string} ref
+   * @param {number} seq
+   */
+  acknowledge(ref, seq) {
+    this.#acknowledged.set(ref, seq);
+    const oldest = [...this.#acknowledged.keys()].at(-1 - ACKNOWLEDGED_MAX);
+    if (oldest !== undefined) this.#acknowledged.delete(oldest);
+  }
+
+  /** @param {Target} message that may have been acknowledged since the caller read it @returns {Identified} */
+  identify({ seq, ref: target = "" }) {
+    return { seq: seq || this.#acknowledged.get(target) || 0, target };
+  }
+
+  /**
+   * @param {PendingChange["type"]} type
+   * @param {string} peer
+   * @param {Identified} message
+   * @param {string} text
+   * @returns {PendingChange}
+   */
+  makeChange(type, peer, { seq, target }, text) {
+    const of = seq > 0 ? { seq } : { seq, target };
+    return { ref: newRef(), peer, type, ...of, text, at: this.nextAt(), state: "changing" };
+  }
+
   /** @param {string} ref */
   get(ref) {
     return this.#records.get(ref);
@@ -147,13 +198,17 @@ export class PendingRecords {
     return [...this.#records.values()];
   }
 
-  /** The messages, with the text that deferred changes will give them. */
-  messages() {
+  /**
+   * The messages, with the text that changes waiting for their seq will give them.
+   * @param {string} [peer] in any spelling; all by default
+   */
+  messages(peer) {
+    const key = peer && nameKey(peer);
     const changes = this.changes(({ target }) => target !== undefined);
     /** @type {PendingMessage[]} */
     const messages = [];
     for (const pending of this.#records.values()) {
-      if (isChange(pending)) continue;
+      if (isChange(pending) || (key && nameKey(pending.peer) !== key)) continue;
       const change = changes.findLast(({ target }) => target === pending.ref);
       if (change?.type !== "delete") messages.push(change ? { ...pending, text: change.text } : pending);
     }
@@ -170,7 +225,7 @@ export class PendingRecords {
   /**
    * The changes of one message.
    * @param {string} peer
-   * @param {{ seq: number, target: string }} message its `seq`, or, while that is 0, its ref
+   * @param {Identified} message its `seq`, or, while that is 0, its ref
    */
   changesOf(peer, message) {
     const key = nameKey(peer);

@@ -7,12 +7,11 @@
 import { isChange, newRef, PendingRecords } from "../store/pending.js";
 import { Emitter } from "../util/emitter.js";
 import { nameKey } from "../util/names.js";
-import { Pacer } from "./pacer.js";
+import { DeferredDeletions } from "./deferred_deletions.js";
+import { OutboxSender } from "./outbox_sender.js";
 
-/** @import { Pending, PendingChange, PendingMessage, PendingStore } from "../store/pending.js" */
+/** @import { Pending, PendingChange, PendingMessage, PendingStore, Target } from "../store/pending.js" */
 /** @import { Pace, Timers } from "./pacer.js" */
-
-/** An own or received message: its `seq`, or, while that is 0 or absent, the `ref` of a pending one. @typedef {{ seq?: number, ref?: string }} Target */
 
 /** A change that the server rejected; the message is again as before. @typedef {{ peer: string, seq: number, type: PendingChange["type"], code: string }} RejectedChange */
 
@@ -33,15 +32,9 @@ const PACE = { atOnce: 15, everyMs: 250 };
  */
 export class Outbox extends Emitter {
   #pending;
-  /** @type {Set<string>} refs that this or another page may have sent */
-  #perhapsStored = new Set();
-  /**
-   * @type {Map<string, string>} sent on the current socket, not answered: ref to the peer's name key
-   */
-  #inFlight = new Map();
-  /** @type {((pending: Pending) => boolean) | undefined} defined while connected */
-  #send;
-  #pacer;
+  #sender;
+  /** The deletions that can still be undone. */
+  deferred;
 
   /**
    * @param {PendingStore} store
@@ -53,18 +46,25 @@ export class Outbox extends Emitter {
   constructor(store, { timers = globalThis, now = () => performance.now(), pace = PACE } = {}) {
     super();
     this.#pending = new PendingRecords(store);
-    this.#pacer = new Pacer(pace, timers, now);
-    this.#pacer.on("ready", () => this.#sendNext());
-    this.#pacer.on("limited", (seconds) => this.emit("limited", seconds));
+    this.#sender = new OutboxSender(this.#pending, { timers, now, pace });
+    this.#sender.on("limited", (seconds) => this.emit("limited", seconds));
+    this.deferred = new DeferredDeletions(this.#pending, timers);
+    this.deferred.on("due", (ref) => this.#deleteNow(ref));
+    this.deferred.on("elsewhere", ({ ref, peer }) => {
+      this.#sender.markSent(ref);
+      this.emit("changed", peer);
+      this.#sender.sendNext();
+    });
   }
 
   /** Loads what earlier pages or other tabs stored. */
   async load() {
     for (const { ref, peer, state } of await this.#pending.load()) {
-      if (state !== "failed") this.#perhapsStored.add(ref);
+      if (state !== "failed" && state !== "deferred") this.#sender.markSent(ref);
       this.emit("changed", peer);
     }
-    this.#sendNext();
+    this.deferred.schedule();
+    this.#sender.sendNext();
   }
 
   /** The number of unacknowledged messages and unanswered changes. */
@@ -77,7 +77,12 @@ export class Outbox extends Emitter {
    * accepts them.
    */
   get limitedFor() {
-    return this.#pacer.limitedFor;
+    return this.#sender.limitedFor;
+  }
+
+  /** How many more messages and changes it accepts. */
+  get room() {
+    return Math.max(0, LIMIT - this.#pending.size);
   }
 
   /** Whether unsent messages are lost when the page closes. */
@@ -95,8 +100,7 @@ export class Outbox extends Emitter {
    * @param {string} peer
    */
   to(peer) {
-    const key = nameKey(peer);
-    return this.#pending.messages().filter((pending) => nameKey(pending.peer) === key);
+    return this.#pending.messages(peer);
   }
 
   /**
@@ -116,7 +120,7 @@ export class Outbox extends Emitter {
    * @param {{ replyTo?: number | undefined }} [options] replyTo: the seq of the message that it answers
    */
   add(peer, text, { replyTo } = {}) {
-    if (this.#pending.size >= LIMIT) return undefined;
+    if (this.room === 0) return undefined;
     /** @type {PendingMessage} */
     const pending = {
       ref: newRef(),
@@ -127,7 +131,7 @@ export class Outbox extends Emitter {
       ...(replyTo && { replyTo }),
     };
     this.#save(pending);
-    this.#sendNext();
+    this.#sender.sendNext();
     return pending;
   }
 
@@ -152,6 +156,21 @@ export class Outbox extends Emitter {
   }
 
   /**
+   * Deletes own messages after a while, also if the page is reloaded meanwhile; until then `remove`
+   * undoes it. They are shown as deleted at once. Returns false when the outbox is full.
+   * @param {string} peer
+   * @param {readonly Target[]} messages
+   * @param {number} ms
+   */
+  deleteLater(peer, messages, ms) {
+    if (messages.length > this.room) return false;
+    for (const message of messages)
+      this.deferred.add(this.#pending.makeChange("delete", peer, this.#pending.identify(message), ""), ms);
+    this.emit("changed", peer);
+    return true;
+  }
+
+  /**
    * Reacts to a stored message. Returns as `edit`.
    * @param {string} peer
    * @param {{ seq: number }} message
@@ -167,16 +186,12 @@ export class Outbox extends Emitter {
    * @param {(pending: Pending) => boolean} send
    */
   connected(send) {
-    this.#send = send;
-    this.#inFlight.clear();
-    this.#pacer.cancelRetry();
-    this.#sendNext();
+    this.#sender.connected(send);
   }
 
   /** The socket closed; the outcome of what was sent on it is unknown. */
   disconnected() {
-    this.#send = undefined;
-    this.#inFlight.clear();
+    this.#sender.disconnected();
   }
 
   /**
@@ -186,10 +201,11 @@ export class Outbox extends Emitter {
    * @param {number} seq
    */
   acknowledge(ref, seq) {
+    this.#pending.acknowledge(ref, seq);
     for (const { target: _, ...change } of this.#pending.changes((each) => each.target === ref))
       this.#save({ ...change, seq });
     const pending = this.remove(ref);
-    this.#sendNext(); // changes that waited for the number
+    this.#sender.sendNext(); // changes that waited for the number
     return pending && !isChange(pending) ? pending : undefined;
   }
 
@@ -201,12 +217,11 @@ export class Outbox extends Emitter {
   remove(ref) {
     const pending = this.#pending.remove(ref);
     if (!pending) return undefined;
-    this.#perhapsStored.delete(ref);
-    this.#inFlight.delete(ref);
+    this.#sender.forget(ref);
     this.emit("removed", ref);
     this.emit("changed", pending.peer);
-    this.#restorePace();
-    this.#sendNext();
+    this.#sender.restorePace();
+    this.#sender.sendNext();
     return pending;
   }
 
@@ -220,32 +235,29 @@ export class Outbox extends Emitter {
   reject(ref, code, retryAfter) {
     const pending = this.#pending.get(ref);
     if (!pending) return;
-    this.#inFlight.delete(ref);
-    if (!RETRYABLE.has(code)) {
-      if (isChange(pending)) {
-        const { peer, seq, type } = pending;
-        this.remove(ref);
-        this.emit("rejected", { peer, seq, type, code });
-        return;
-      }
-      this.#perhapsStored.delete(ref);
-      this.#save({ ...pending, state: "failed", code });
-      this.#restorePace();
-      // Nothing is stored that they could change.
-      for (const { type, text, ref: change } of this.#pending.changes(({ target }) => target === ref)) {
-        this.remove(change);
-        if (type === "delete") this.remove(ref);
-        else this.#save({ ...pending, text, state: "failed", code });
-      }
-      this.#sendNext();
+    if (RETRYABLE.has(code)) return this.#sender.retryLater(ref, code, retryAfter);
+    if (isChange(pending)) {
+      const { peer, seq, type } = pending;
+      this.remove(ref);
+      this.emit("rejected", { peer, seq, type, code });
       return;
     }
-    this.#pacer.rejected(code, retryAfter);
+    this.#sender.forget(ref);
+    this.#save({ ...pending, state: "failed", code });
+    this.#sender.restorePace();
+    // Nothing is stored that they could change.
+    for (const { type, text, state, ref: change } of this.#pending.changesOf(pending.peer, { seq: 0, target: ref })) {
+      if (state === "deferred") continue;
+      this.remove(change);
+      if (type === "delete") this.remove(ref);
+      else this.#save({ ...pending, text, state: "failed", code });
+    }
+    this.#sender.sendNext();
   }
 
   /** An older server rejected a frame that it does not know; it does not say which. @param {string} code */
   rejectChangesInFlight(code) {
-    for (const { ref } of this.#pending.changes((each) => this.#inFlight.has(each.ref))) this.reject(ref, code);
+    for (const { ref } of this.#pending.changes((each) => this.#sender.isInFlight(each.ref))) this.reject(ref, code);
   }
 
   /**
@@ -259,14 +271,13 @@ export class Outbox extends Emitter {
     // The server has a different text under this ref, so this one needs a new ref.
     if (code === "ref_reused") return this.#replace(pending, pending.text);
     this.#save({ ...rest, state: "sending" });
-    this.#sendNext();
+    this.#sender.sendNext();
   }
 
   /** Deletes everything, here and in the store, at sign-out. */
   wipe() {
     this.#pending.wipe();
-    this.#inFlight.clear();
-    this.#pacer.cancelRetry();
+    this.#sender.stop();
   }
 
   /**
@@ -275,21 +286,46 @@ export class Outbox extends Emitter {
    * @param {Target} message
    * @param {string} text
    */
-  #change(type, peer, { seq = 0, ref: target = "" }, text) {
-    // An unsent change is superseded by a later one of its kind, and by a deletion.
-    for (const each of this.#pending.changesOf(peer, { seq, target }))
-      if ((type === "delete" || each.type === type) && !this.#inFlight.has(each.ref)) this.remove(each.ref);
-    const pending = seq > 0 ? undefined : this.#pending.get(target);
-    if (pending && !isChange(pending) && !this.#perhapsStored.has(target)) {
-      if (type === "delete") this.remove(target);
-      else this.#replace(pending, text);
+  #change(type, peer, message, text) {
+    const { seq, target } = this.#pending.identify(message);
+    const pending = this.#sender.unsent(target);
+    if (seq === 0 && !this.#pending.get(target)) {
+      this.emit("rejected", { peer, seq, type, code: "no_such_message" }); // discarded in another tab
       return true;
     }
-    if (this.#pending.size >= LIMIT) return false;
-    const of = seq > 0 ? { seq } : { seq, target };
-    this.#save({ ref: newRef(), peer, type, ...of, text, at: this.#pending.nextAt(), state: "changing" });
-    this.#sendNext();
+    if (!pending && this.room === 0) return false;
+    this.#supersede(type, peer, { seq, target });
+    if (pending && type === "delete") this.remove(target);
+    else if (pending) this.#replace(pending, text);
+    else this.#save(this.#pending.makeChange(type, peer, { seq, target }, text));
+    this.#sender.sendNext();
     return true;
+  }
+
+  /** A deferred deletion can no longer be undone. @param {string} ref */
+  #deleteNow(ref) {
+    const change = this.#pending.get(ref);
+    if (change?.state !== "deferred") return;
+    const { sendAt: _, ...deletion } = change;
+    const { peer, seq, target = "" } = deletion;
+    this.#supersede("delete", peer, { seq, target });
+    if (seq > 0 || (this.#pending.get(target) && !this.#sender.unsent(target))) {
+      this.#save({ ...deletion, state: "changing" });
+      this.#sender.sendNext();
+    } else for (const each of [target, ref]) this.remove(each);
+  }
+
+  /**
+   * An unsent change is superseded by a later one of its kind, and by a deletion.
+   * @param {PendingChange["type"]} type
+   * @param {string} peer
+   * @param {{ seq: number, target: string }} message
+   */
+  #supersede(type, peer, message) {
+    for (const { ref, state, type: other } of this.#pending.changesOf(peer, message)) {
+      const isUnsent = state === "changing" && !this.#sender.isInFlight(ref);
+      if (isUnsent && (type === "delete" || other === type)) this.remove(ref);
+    }
   }
 
   /**
@@ -304,34 +340,9 @@ export class Outbox extends Emitter {
     this.remove(ref);
   }
 
-  /** Sends at full pace again once nothing waits to be sent; failed messages wait for the user. */
-  #restorePace() {
-    for (const { state } of this.#pending.all()) if (state !== "failed") return;
-    this.#pacer.restore();
-  }
-
   /** @param {Pending} pending */
   #save(pending) {
     this.#pending.save(pending);
     this.emit("changed", pending.peer);
-  }
-
-  #sendNext() {
-    if (!this.#send || this.#pacer.isWaiting) return;
-    // One frame per conversation at a time: if it were rejected and later ones accepted, the order
-    // would be lost.
-    const busy = new Set(this.#pacer.isPaced ? this.#inFlight.values() : []);
-    for (const pending of this.#pending.all()) {
-      const { ref, state } = pending;
-      const peerKey = nameKey(pending.peer);
-      const waits = state === "failed" || (isChange(pending) && pending.seq === 0);
-      if (waits || this.#inFlight.has(ref) || busy.has(peerKey)) continue;
-      if (this.#pacer.isOneAtATime && this.#inFlight.size > 0) return;
-      if (!this.#pacer.hasCredit() || !this.#send(pending)) return;
-      if (this.#pacer.isPaced) busy.add(peerKey);
-      this.#pacer.sent();
-      this.#perhapsStored.add(ref);
-      this.#inFlight.set(ref, peerKey);
-    }
   }
 }
