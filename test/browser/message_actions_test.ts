@@ -6,6 +6,7 @@ import type { Page } from "playwright-core";
 
 import { draft, localhost, shows, texts, useBrowser, write } from "../support/browser.ts";
 import { migratedDatabase, type Person, startApp } from "../support/harness.ts";
+import { choose, MENU, openMenu, row } from "../support/message_menu.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(60_000);
@@ -22,18 +23,6 @@ async function pair(first: string, second: string): Promise<[Page, Page, Person,
   const [ann, bob] = (await chat.server.one.people(first, second)) as [Person, Person];
   const there = localhost(chat.server.two.url);
   return [await chat.open(ann, `/#${second}`), await chat.open(bob, `/#${first}`, { url: there }), ann, bob];
-}
-
-const row = (page: Page, text: string) => page.locator(".message", { hasText: text }).first();
-const MENU = ".message-menu";
-
-/** Opens the menu of a message with the right button and chooses an item. */
-async function choose(page: Page, text: string, item: string): Promise<void> {
-  await row(page, text).locator(".text").hover();
-  await page.waitForSelector(".message-bar");
-  await row(page, text).locator(".text").click({ button: "right" });
-  await page.locator(`${MENU} button`, { hasText: item }).click();
-  await page.waitForSelector(MENU, { state: "detached" });
 }
 
 const chips = (page: Page, text: string) => row(page, text).locator(".reaction").allTextContents();
@@ -133,18 +122,18 @@ test("edits, also offline, and saves once", async () => {
   await shows(bobPage, "hello", "the second");
 });
 
-test("deletes after five seconds in which it can be undone, or when the page is left", async () => {
+test("deletes after five seconds in which it can be undone", async () => {
   const [annPage, bobPage] = await pair("md-ann", "md-bob");
   for (const text of ["one", "two", "three"]) await write(annPage, text);
   await shows(bobPage, "one", "two", "three");
   await choose(annPage, "one", "Delete");
-  expect(await row(annPage, "one").locator(".text").isVisible()).toBe(false);
+  await shows(annPage, "Message deleted", "two", "three");
   await annPage.click(".toast button");
   await announced(annPage, "Message restored");
-  expect(await row(annPage, "one").locator(".text").isVisible()).toBe(true);
+  await shows(annPage, "one", "two", "three");
   await choose(annPage, "two", "Delete");
   await annPage.keyboard.press("Control+z");
-  expect(await row(annPage, "two").locator(".text").isVisible()).toBe(true);
+  await shows(annPage, "one", "two", "three");
 
   await choose(annPage, "two", "Delete");
   expect(await texts(bobPage)).toEqual(["one", "two", "three"]);
@@ -160,9 +149,153 @@ test("deletes after five seconds in which it can be undone, or when the page is 
   await annPage.press("textarea", "Enter");
   await annPage.click(".question .confirm");
   await annPage.waitForSelector(".toast");
-  await annPage.reload();
   await shows(bobPage, "one", "Message deleted", "Message deleted");
-  await shows(annPage, "one", "Message deleted", "Message deleted");
+});
+
+test("a deletion can be undone far away, in another conversation and after a reload", async () => {
+  const [annPage, , ann, bob] = await pair("mu-ann", "mu-bob");
+  await chat.server.one.people("mu-carol");
+  const sender = await ann.open({ watch: [] });
+  for (let i = 1; i <= 230; i++) await sender.send("mu-bob", `message ${i}`);
+  const last = () => annPage.locator(".message").last().locator(".text").textContent();
+  const isRestored = async () => (await last()) === "message 230";
+  await until("all are shown", isRestored);
+
+  await choose(annPage, "message 230", "Delete");
+  await annPage.hover(".toast"); // so that the time does not end meanwhile
+  await annPage.locator(".scroller").focus();
+  for (let i = 0; i < 8; i++) await annPage.locator(".scroller").evaluate((each) => each.scrollTo(0, 0));
+  await until("it is no longer rendered", async () => (await annPage.locator('[data-seq="230"]').count()) === 0);
+  await annPage.click(".jump");
+  await until("it is still deleted", async () => (await last()) === "Message deleted");
+  await annPage.evaluate(() => (location.hash = "mu-carol"));
+  await annPage.waitForSelector(".greeting:visible");
+  await annPage.click(".toast button");
+  await annPage.evaluate(() => (location.hash = "mu-bob"));
+  await until("it is restored", isRestored);
+
+  await choose(annPage, "message 230", "Delete");
+  await annPage.reload();
+  await until("it is deleted after the reload", async () => (await last()) === "Message deleted");
+  await annPage.click(".toast button");
+  await until("it is restored after the reload", isRestored);
+
+  await choose(annPage, "message 230", "Delete");
+  await annPage.setViewportSize({ width: 390, height: 700 });
+  await annPage.click(".back");
+  await annPage.click("conversation-list .toast button");
+  await annPage.click("conversation-list .conversations .entry");
+  await until("it is restored from the list", isRestored);
+  await annPage.waitForTimeout(8_000); // longer than any of the deletions was deferred
+  const rows = await bob.json<{ deleted?: true; revision?: number }[]>("/messages/mu-ann/mu-bob?limit=200&peek=1");
+  expect(rows.filter(({ deleted, revision }) => deleted || revision)).toEqual([]);
+});
+
+test("a deletion reaches the others also when the page is closed at once", async () => {
+  const [annPage, bobPage] = await pair("mx-ann", "mx-bob");
+  await write(annPage, "regretted");
+  await shows(bobPage, "regretted");
+  await choose(annPage, "regretted", "Delete");
+  const context = annPage.context();
+  await annPage.close();
+  const again = await context.newPage();
+  await again.goto(`${chat.url}/#mx-bob`);
+  await shows(bobPage, "Message deleted");
+  await shows(again, "Message deleted");
+});
+
+test("closes the menu on scrolling, resizing, and a deletion by the other side", async () => {
+  const [annPage, , , bob] = await pair("mc-ann", "mc-bob");
+  const b = await bob.open({ watch: [] });
+  for (let i = 1; i <= 30; i++) await b.send("mc-ann", `message ${i}.`);
+  await until("all are shown", async () => (await texts(annPage)).includes("message 30."));
+  const closed = () => annPage.waitForSelector(MENU, { state: "detached" });
+  await openMenu(annPage, "message 30.");
+  await annPage.locator(".scroller").evaluate((each) => each.scrollBy(0, -100));
+  await closed();
+  await openMenu(annPage, "message 30.");
+  await annPage.setViewportSize({ width: 900, height: 700 });
+  await closed();
+
+  await openMenu(annPage, "message 30.");
+  b.say({ type: "edit", peer: "mc-ann", seq: 30, message: "message 30. Edited", ref: "mc-edit-30" });
+  await row(annPage, "message 30. Edited").waitFor();
+  await annPage.evaluate(() => {
+    Object.assign(navigator.clipboard, {
+      writeText: async (text: string) => void (document.documentElement.dataset["copied"] = text),
+    });
+  });
+  await annPage.locator(`${MENU} button`, { hasText: /^Copy$/ }).click();
+  await until("the edited text is copied", () =>
+    annPage.evaluate(() => document.documentElement.dataset["copied"] === "message 30. Edited"),
+  );
+  await openMenu(annPage, "message 30.");
+  b.say({ type: "delete", peer: "mc-ann", seq: 30, ref: "mc-delete-30" });
+  await closed();
+  await announced(annPage, "Message deleted");
+});
+
+test("offers nothing that cannot be done: blocked, pending, and after the windows", async () => {
+  const [annPage, bobPage, ann] = await pair("mb-ann", "mb-bob");
+  await write(annPage, "mine");
+  await shows(bobPage, "mine");
+  const items = async (text: string) => {
+    await openMenu(annPage, text);
+    const names = await annPage.locator(`${MENU} .row`).allTextContents();
+    const reactions = await annPage.locator(`${MENU} .quick`).count();
+    await annPage.keyboard.press("Escape");
+    return [reactions, ...names];
+  };
+  const always = ["Copy", "Copy as quote", "Forward", "Select"];
+  expect(await items("mine")).toEqual([1, "Reply", ...always, "Edit", "Delete"]);
+  await annPage.context().setOffline(true);
+  await annPage.evaluate(() => {
+    WebSocket.prototype.send = function () {
+      this.close();
+    };
+  });
+  await write(annPage, "pending");
+  expect(await items("pending")).toEqual([0, "Copy", "Edit", "Delete"]);
+  await choose(annPage, "pending", "Delete");
+  await annPage.context().setOffline(false);
+  await annPage.reload();
+  await annPage.waitForSelector(".message");
+
+  await ann.post("/blocks", { name: "mb-bob", blocked: true });
+  await annPage.waitForSelector(".closed:visible");
+  expect(await items("mine")).toEqual([0, ...always]);
+  await ann.post("/blocks", { name: "mb-bob", blocked: false });
+  await annPage.waitForSelector("textarea:visible");
+  await openMenu(annPage, "mine");
+  await ann.post("/blocks", { name: "mb-bob", blocked: true });
+  await annPage.waitForSelector(MENU, { state: "detached" });
+});
+
+test("offers to edit and delete only within the windows, and says when they have ended", async () => {
+  await using app = await startApp({ env: { EDIT_WINDOW: "30m", DELETE_WINDOW: "1h" } });
+  const [ann] = (await app.people("mw-ann", "mw-bob")) as [Person];
+  const tab = await ann.open({ watch: [] });
+  for (const text of ["old", "newer", "newest"]) await tab.send("mw-bob", text);
+  await app.sql`update messages set timestamp = timestamp - interval '61 minutes' where content = 'old'`;
+  await app.sql`update messages set timestamp = timestamp - interval '31 minutes' where content = 'newer'`;
+  const page = await chat.open(ann, "/#mw-bob", { url: localhost(app.url) });
+  await page.waitForSelector(".message");
+  const offered: Record<string, string[]> = {};
+  for (const text of ["old", "newer", "newest"]) {
+    await openMenu(page, text);
+    offered[text] = (await page.locator(`${MENU} .row`).allTextContents()).slice(5);
+    await page.keyboard.press("Escape");
+  }
+  expect(offered).toEqual({ old: [], newer: ["Delete"], newest: ["Edit", "Delete"] });
+
+  await openMenu(page, "newest");
+  await app.sql`update messages set timestamp = timestamp - interval '2 hours' where content = 'newest'`;
+  await page.locator(`${MENU} button`, { hasText: "Edit" }).click();
+  await page.fill("textarea", "too late");
+  await page.press("textarea", "Enter");
+  await page.waitForSelector('.problem[data-error="too_late"]');
+  expect(await page.locator(".problem").innerText()).toBe("This message can no longer be changed.");
+  await shows(page, "old", "newer", "newest");
 });
 
 test("works by keyboard alone", async () => {

@@ -44,7 +44,7 @@ test("shows formats with elements, sends and copies the text as typed, and previ
   await page.locator(".message .text strong").hover();
   await page.waitForSelector(".message-bar");
   await page.locator(".message .text strong").click({ button: "right" });
-  await page.locator(".message-menu button", { hasText: "Copy" }).click();
+  await page.locator(".message-menu button", { hasText: /^Copy$/ }).click();
   await page.waitForSelector(".toast");
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(typed);
 

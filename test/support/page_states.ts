@@ -101,6 +101,14 @@ const openMessageMenu = async (page: Page, message = ".message:not(.mine)") => {
   await page.waitForSelector(".message-menu");
 };
 
+const SELECT = /Select|Επιλογή/;
+
+const select = async (page: Page) => {
+  await openMessageMenu(page);
+  await page.locator(".message-menu .row", { hasText: SELECT }).click();
+  await page.locator(".message .bubble").first().click();
+};
+
 export const STATES: readonly State[] = [
   { name: "login", path: "/login", shows: "#username" },
   {
@@ -450,6 +458,40 @@ export const STATES: readonly State[] = [
       await page.click("message-composer .send");
       await openMessageMenu(page, ".message:not(.deleted)");
       await page.click(".message-menu .danger");
+    },
+  },
+  {
+    name: "messages, selection",
+    user: "Ann",
+    path: "/#Bob",
+    shows: ".selection-bar",
+    reloaded: ".message",
+    act: select,
+  },
+  {
+    name: "messages, forward",
+    user: "Ann",
+    path: "/#Bob",
+    shows: ".forward-dialog[open]",
+    reloaded: ".message",
+    act: async (page) => {
+      await select(page);
+      await page.click(".selection-bar .forward");
+      await page.locator(".forward-dialog label").first().click();
+    },
+  },
+  {
+    name: "messages, deletion question",
+    user: "Petros",
+    path: "/#Petros",
+    shows: ".question[open]",
+    reloaded: "message-composer",
+    act: async (page) => {
+      await page.fill("textarea", "a note");
+      await page.click("message-composer .send");
+      await openMessageMenu(page, ".message:not(.deleted)");
+      await page.locator(".message-menu .row", { hasText: SELECT }).click();
+      await page.click(".selection-bar .delete");
     },
   },
   {

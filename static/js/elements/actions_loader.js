@@ -1,4 +1,4 @@
-/** Loads what acts on messages and on entries of the list when the user approaches one. */
+/** Loads what acts on messages and on entries of the list when the user approaches one, or a deletion can be undone. */
 
 import { importAgain } from "../util/dom.js";
 
@@ -10,15 +10,16 @@ export function loadActionsWhenNeeded(chat, elements) {
   const { thread, composer } = elements;
   /** @type {Promise<import("./message_actions.js").MessageActions | undefined> | undefined} */
   let loading;
-  /** @type {Event} */
+  /** @type {Event | undefined} */
   let latest;
-  const load = (/** @type {Event} */ event) => {
+  const load = (/** @type {Event | undefined} */ event) => {
     latest = event;
     return (loading ??= importAgain(() => import("./message_actions.js"), "elements/message_actions.js")
       .then((module) => module.startActions(chat, elements, () => latest))
       .catch(() => (loading = undefined)));
   };
   for (const type of ["pointerover", "pointerup", "pointercancel", "focusin"]) thread.addEventListener(type, load);
+  chat.outbox.on("changed", () => loading ?? (chat.outbox.deferred.undoable().length > 0 && void load(undefined)));
   thread.addEventListener("act", async (event) => (await load(event))?.act(event));
   composer.addEventListener("edit-last", async (event) => (await load(event))?.editLast() || thread.focusLast());
 }

@@ -1,11 +1,14 @@
-/** Asks before a message is deleted by emptying it. Loaded on demand. */
+/** Asks before a message is deleted by emptying it, or several at once. Loaded on demand. */
 
 import { t } from "../util/translate.js";
 import { make, openDialog } from "./dialogs.js";
 
-/** @param {() => void} confirmed */
-export async function askToDelete(confirmed) {
-  const [title, about] = [make("h2", t("delete_ask")), make("p", t("delete_about"))];
+/**
+ * @param {() => void} confirmed
+ * @param {number} [count] of messages
+ */
+export async function askToDelete(confirmed, count = 1) {
+  const [title, about] = [make("h2", t("delete_ask", { count })), make("p", t("delete_about", { count }))];
   const [cancel, confirm] = [make("button", t("cancel")), make("button", t("delete"))];
   title.id = "delete-title";
   about.id = "delete-about";

@@ -30,7 +30,7 @@ class ListActions {
   /** @type {HTMLElement} */
   #list = find(document, "conversation-list");
   #menu = new MessageMenu();
-  #toast = new UndoToast();
+  #toast = new UndoToast({ pane: "conversation-list" });
   #press;
 
   /** @param {Chat} chat */
@@ -166,7 +166,7 @@ class ListActions {
     this.#focusNext(peer);
     const isDone = this.#arrange(peer, { archived: !isArchived });
     const undo = () => void this.#arrange(peer, { archived: isArchived });
-    this.#show(t(isArchived ? "unarchived" : "conversation_archived"), { commit: () => {}, undo });
+    this.#toast.show(t(isArchived ? "unarchived" : "conversation_archived"), { commit: () => {}, undo });
     await isDone;
   }
 
@@ -186,7 +186,7 @@ class ListActions {
     try {
       await this.#chat.people.arrange(peer, changes);
     } catch (error) {
-      this.#show(failureText(error));
+      this.#toast.show(failureText(error));
     }
   }
 
@@ -205,15 +205,5 @@ class ListActions {
    */
   #open(label, items, { place, restoreFocus }) {
     this.#menu.open({ label, emoji: [], mine: undefined, react: () => {}, items }, place, restoreFocus);
-  }
-
-  /**
-   * Shows a toast in the pane on screen.
-   * @param {string} text
-   * @param {Parameters<UndoToast["show"]>[1]} [act]
-   */
-  #show(text, act) {
-    const pane = this.#list.checkVisibility() ? this.#list : find(document, "chat-thread");
-    this.#toast.show(text, act, pane);
   }
 }

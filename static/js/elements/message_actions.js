@@ -1,30 +1,35 @@
 /** Acts on messages: what opens their menu, and what its items do. Loaded on demand. */
 
 import * as api from "../sync/api.js";
-import { announce, find, isTouch } from "../util/dom.js";
+import { announce, find, importAgain, isTouch } from "../util/dom.js";
+import { nameKey } from "../util/names.js";
 import { t } from "../util/translate.js";
 import { ready } from "./action_parts.js";
 import { ComposerReference } from "./composer_reference.js";
+import { copyText, quoteText } from "./copying.js";
 import { askToDelete } from "./delete_question.js";
+import { Deletions } from "./deletions.js";
 import { oneLine } from "./list_entry.js";
 import { LongPress } from "./long_press.js";
 import { MessageBar, rowOf } from "./message_bar.js";
-import { fillQuote } from "./message_extras.js";
+import { fillQuote, moveWithin } from "./message_extras.js";
 import { goToMessage } from "./message_jump.js";
 import { MessageMenu, quickReactions } from "./message_menu.js";
 import { focusMessage } from "./message_row.js";
-import { UndoToast } from "./undo_toast.js";
+import { MessageSelection, SELECTED_MAX } from "./message_selection.js";
+import { SwipeReply } from "./swipe_reply.js";
+import { toast } from "./toast.js";
 
 /** @import { Chat } from "../chat_model.js" */
 /** @import { Act } from "./message_extras.js" */
 /** @import { MenuItem } from "./message_menu.js" */
 
-/** A message of the open conversation, stored or pending. @typedef {{ seq: number, ref?: string, from: string, text: string, deleted?: true, reactions?: Record<string, string>, replyTo?: number }} Acted */
+/** A message of the open conversation, stored or pending. @typedef {{ seq: number, ref?: string, from: string, text: string, at: number, deleted?: true, reactions?: Record<string, string>, replyTo?: number }} Acted */
 
 /**
  * @param {Chat} chat
  * @param {{ thread: import("./chat_thread.js").ChatThread, composer: import("./message_composer.js").MessageComposer }} elements
- * @param {() => Event} latest the last event on a message while this was loading
+ * @param {() => Event | undefined} latest the last event on a message while this was loading
  */
 export async function startActions(chat, elements, latest) {
   await ready;
@@ -41,9 +46,13 @@ export class MessageActions {
   #list;
   #reference;
   #menu = new MessageMenu();
-  #toast = new UndoToast();
+  /** The message whose menu is open. @type {HTMLElement | undefined} */
+  #menuRow;
+  #deletions;
+  #selection;
   #bar;
   #press;
+  #swipe;
 
   /**
    * @param {Chat} chat
@@ -54,8 +63,14 @@ export class MessageActions {
     this.#thread = thread;
     this.#list = find(thread, ".messages");
     this.#reference = new ComposerReference(chat, composer);
+    this.#deletions = new Deletions(chat, (text) => this.#announce(text));
+    this.#selection = new MessageSelection(chat, this.#list, (messages) =>
+      messages.every((each) => this.#canDelete(each)),
+    );
+    this.#selection.on("act", (act) => void this.#actOnSelected(act));
+    this.#selection.on("full", () => toast.show(t("select_full", { count: SELECTED_MAX })));
     this.#bar = new MessageBar(this.#list, {
-      canShow: (row) => !this.#menu.isOpen && !this.#isClosed && (this.#messageOf(row)?.seq ?? 0) > 0,
+      canShow: (row) => !this.#menu.isOpen && this.#canReply(row),
       react: (row) => this.#openMenu(row, undefined, true),
       reply: (row) => this.#reply(row),
       more: (row) => this.#openMenu(row),
@@ -64,13 +79,20 @@ export class MessageActions {
       const row = rowOf(event.target);
       if (row && !isNative(event)) this.#openMenu(row, new DOMRect(event.clientX, event.clientY));
     });
+    this.#swipe = new SwipeReply(this.#list, {
+      canReply: (row) => this.#canReply(row),
+      reply: (row) => this.#reply(row),
+    });
+    chat.conversations.on("conversation", (peer) => {
+      if (nameKey(peer) === nameKey(this.#peer)) this.#checkMenu();
+    });
     this.#list.addEventListener("contextmenu", (event) => this.#onContextMenu(event));
     this.#list.addEventListener("keydown", (event) => this.#onKey(event));
   }
 
   /** The pointer reached a message before this was loaded. @param {PointerEvent} event */
   pointed(event) {
-    if (event.pointerType === "touch") this.#press.start(event);
+    if (event.pointerType === "touch") for (const part of [this.#press, this.#swipe]) part.start(event);
     else if (rowOf(event.target)?.matches(":hover")) this.#bar.show(rowOf(event.target));
   }
 
@@ -85,13 +107,14 @@ export class MessageActions {
     else if ("quote" in act) void this.#loadQuoted(act.quote);
   }
 
-  /** Edits the user's last message. Returns false when there is none near the end. */
+  /** Edits the user's last message. Returns false when there is none near the end that can be edited. */
   editLast() {
     this.#thread.toEnd();
     const row = [...this.#list.querySelectorAll(".message.mine")]
       .filter((each) => each instanceof HTMLElement)
-      .findLast((each) => !each.matches(".deleted, .removed"));
-    if (!row || this.#isClosed) return false;
+      .findLast((each) => this.#messageOf(each));
+    const message = row && this.#messageOf(row);
+    if (!message || !this.#canEdit(message)) return false;
     this.#edit(row);
     return true;
   }
@@ -109,16 +132,30 @@ export class MessageActions {
     return this.#conversation.isBlocked || this.#conversation.isPeerDeleted;
   }
 
-  /** @param {HTMLElement} row @returns {Acted | undefined} */
-  #messageOf({ dataset, classList }) {
-    if (classList.contains("removed")) return undefined;
+  /** Whether a row is of a stored message, to which a reply can be sent. @param {HTMLElement} row */
+  #canReply(row) {
+    return !this.#isClosed && !this.#selection.isActive && (this.#messageOf(row)?.seq ?? 0) > 0;
+  }
+
+  /** @param {Acted} message */
+  #canEdit(message) {
+    return !this.#isClosed && message.from === this.#chat.me && this.#chat.sync.changeWindows.canEdit(message);
+  }
+
+  /** @param {Acted} message */
+  #canDelete(message) {
+    return !this.#isClosed && message.from === this.#chat.me && this.#chat.sync.changeWindows.canDelete(message);
+  }
+
+  /** The message of a row as it is now; undefined when it is deleted. @param {HTMLElement} row @returns {Acted | undefined} */
+  #messageOf({ dataset }) {
     const seq = Number(dataset.seq);
     if (seq > 0) {
       const message = this.#conversation.message(seq);
       return message?.deleted ? undefined : message;
     }
     const pending = this.#chat.outbox.to(this.#peer).find(({ ref }) => ref === dataset.ref);
-    return pending && { seq: 0, ref: pending.ref, from: this.#chat.me, text: pending.text };
+    return pending && { seq: 0, ref: pending.ref, from: this.#chat.me, text: pending.text, at: pending.at };
   }
 
   /**
@@ -128,14 +165,15 @@ export class MessageActions {
    */
   #openMenu(row, place = find(row, ".bubble").getBoundingClientRect(), isReactionsOnly = false) {
     const message = this.#messageOf(row);
-    if (!message) return;
+    if (!message || this.#selection.isActive) return;
     this.#bar.hide();
+    this.#menuRow = row;
     const { me } = this.#chat;
     const { reactions = {}, from, text, seq } = message;
     const canReact = seq > 0 && !this.#isClosed;
     this.#menu.open(
       {
-        label: `${t("message_options")}: ${from === me ? t("from_me") : from}: ${oneLine(text)}`,
+        label: `${t("message_options")}: ${from === me ? t("from_me") : this.#chat.profiles.shown(from)}: ${oneLine(text)}`,
         emoji: canReact ? quickReactions(Object.values(reactions)) : [],
         mine: reactions[me],
         react: (emoji) => this.#react(message, emoji),
@@ -152,19 +190,33 @@ export class MessageActions {
    * @returns {MenuItem[]}
    */
   #items(row, message) {
-    const { seq, text, from, replyTo } = message;
-    const isOpen = !this.#isClosed;
-    const isMine = from === this.#chat.me;
+    const { seq, replyTo } = message;
     /** @type {MenuItem[]} */
     const items = [];
-    if (isOpen && seq > 0) items.push({ name: t("reply"), icon: "reply", run: () => this.#reply(row) });
+    if (this.#canReply(row)) items.push({ name: t("reply"), icon: "reply", run: () => this.#reply(row) });
     if (replyTo) items.push({ name: t("go_to_original"), icon: "corner-up-left", run: () => void this.#goTo(replyTo) });
-    items.push({ name: t("copy"), icon: "copy", run: () => void this.#copy(text) });
-    if (isOpen && isMine) {
-      items.push({ name: t("edit"), icon: "pencil", run: () => this.#edit(row) });
-      items.push({ name: t("delete"), icon: "trash-2", run: () => this.#delete(row), isDanger: true });
+    // The message may change while the menu is open.
+    const now = () => this.#messageOf(row) ?? message;
+    items.push({ name: t("copy"), icon: "copy", run: () => void this.#copy(now().text) });
+    if (seq > 0) {
+      items.push({ name: t("copy_quote"), icon: "quote", run: () => void this.#copy(this.#quote([now()])) });
+      items.push({ name: t("forward"), icon: "forward", run: () => void this.#forward([message]) });
+      items.push({ name: t("select"), icon: "circle-check", run: () => this.#selection.start(row) });
     }
+    if (this.#canEdit(message)) items.push({ name: t("edit"), icon: "pencil", run: () => this.#edit(row) });
+    if (this.#canDelete(message))
+      items.push({ name: t("delete"), icon: "trash-2", run: () => this.#delete([message]), isDanger: true });
     return items;
+  }
+
+  /** Closes the menu of a message that was deleted, or in a conversation where its items no longer apply. */
+  #checkMenu() {
+    const row = this.#menuRow;
+    if (!this.#menu.isOpen || !row) return;
+    const message = this.#messageOf(row);
+    if (message && !(this.#isClosed && message.seq > 0 && this.#menu.canReact)) return;
+    this.#menu.close();
+    if (!message) this.#announce(t("message_deleted"));
   }
 
   /**
@@ -173,7 +225,7 @@ export class MessageActions {
    */
   #react({ seq }, emoji) {
     if (this.#isClosed) return;
-    if (!this.#chat.outbox.react(this.#peer, { seq }, emoji)) return this.#toast.show(t("outbox_full"));
+    if (!this.#chat.outbox.react(this.#peer, { seq }, emoji)) return void toast.show(t("outbox_full"));
     this.#announce(emoji ? t("reacted", { emoji }) : t("reaction_removed"));
   }
 
@@ -192,52 +244,52 @@ export class MessageActions {
       emptied: () =>
         void askToDelete(() => {
           this.#reference.cancel();
-          this.#delete(row);
+          this.#delete([message]);
         }),
     });
   }
 
   /**
-   * Shows the message as deleted, and deletes it unless the user undoes that.
-   * @param {HTMLElement} row
+   * Shows messages as deleted, and deletes them unless the user undoes that.
+   * @param {Acted[]} messages
    */
-  #delete(row) {
-    const message = this.#messageOf(row);
-    if (!message) return;
-    const [{ outbox }, peer] = [this.#chat, this.#peer];
-    row.style.setProperty("--removed", JSON.stringify(t("message_deleted")));
-    row.classList.add("removed");
-    const restore = () => row.classList.remove("removed");
-    this.#toast.show(t("message_deleted"), {
-      commit: () => {
-        restore();
-        if (!outbox.delete(peer, message)) this.#toast.show(t("outbox_full"));
-      },
-      undo: () => {
-        restore();
-        this.#announce(t("message_restored"));
-      },
-    });
+  #delete(messages) {
+    this.#deletions.delete(this.#peer, messages);
+  }
+
+  /** Messages as quotes, under the names that their authors chose. @param {Acted[]} messages */
+  #quote(messages) {
+    return quoteText(messages.map((each) => ({ ...each, from: this.#chat.profiles.shown(each.from) })));
   }
 
   /** @param {string} text */
   async #copy(text) {
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {
-      // Without clipboard permission, as on plain http, `execCommand` may work.
-      const field = document.createElement("textarea");
-      field.value = text;
-      field.className = "visually-hidden";
-      document.body.append(field);
-      const focused = document.activeElement;
-      field.select();
-      const isCopied = document.execCommand("copy");
-      field.remove();
-      if (focused instanceof HTMLElement) focused.focus({ preventScroll: true });
-      if (!isCopied) return this.#toast.show(t("copy_failed"));
+    toast.show(t((await copyText(text)) ? "copied" : "copy_failed"));
+  }
+
+  /** @param {Acted[]} messages */
+  async #forward(messages) {
+    const load = importAgain(() => import("./forwarding.js"), "elements/forwarding.js");
+    const forwarding = await load.catch(() => undefined);
+    if (!forwarding) toast.show(t("no_connection"));
+    return forwarding?.forward(this.#chat, messages);
+  }
+
+  /** @param {import("./selection_bar.js").SelectionAct} act */
+  async #actOnSelected(act) {
+    const { messages } = this.#selection;
+    if (act === "delete") {
+      const peer = this.#peer;
+      await askToDelete(() => {
+        this.#selection.stop();
+        this.#deletions.delete(peer, messages);
+      }, messages.length);
+    } else if (act === "forward") {
+      if (await this.#forward(messages)) this.#selection.stop();
+    } else {
+      this.#selection.stop();
+      await this.#copy(act === "copy" ? messages.map(({ text }) => text).join("\n") : this.#quote(messages));
     }
-    this.#toast.show(t("copied"));
   }
 
   /** Shows a quoted message. @param {number} seq */
@@ -278,22 +330,7 @@ export class MessageActions {
     if (event.key === "Enter" && event.target === row) {
       event.preventDefault();
       this.#openMenu(row);
-    } else if (/^Arrow(?:Left|Right)$/.test(event.key)) this.#moveWithin(row, event);
-  }
-
-  /**
-   * Moves the focus between a row, its quote and its reactions.
-   * @param {HTMLElement} row
-   * @param {KeyboardEvent} event
-   */
-  #moveWithin(row, event) {
-    const stops = [row, ...row.querySelectorAll(".quote, .reaction")].filter((each) => each instanceof HTMLElement);
-    const index = stops.findIndex((each) => each === event.target) + (event.key === "ArrowRight" ? 1 : -1);
-    if (stops.length === 1) return;
-    event.preventDefault();
-    const next = stops.at(index % stops.length);
-    if (next === row) focusMessage(row);
-    else next?.focus();
+    } else if (/^Arrow(?:Left|Right)$/.test(event.key)) moveWithin(row, event);
   }
 
   /** @param {string} text */

@@ -4,7 +4,7 @@
  */
 
 import { find, setText } from "../util/dom.js";
-import { t } from "../util/translate.js";
+import { language, t } from "../util/translate.js";
 import { iconButton, ready } from "./action_parts.js";
 import { oneLine } from "./list_entry.js";
 import { focusMessage } from "./message_row.js";
@@ -98,12 +98,17 @@ function showReactions(row, { me, peerName }, reactions) {
   const names = new Map();
   for (const [name, emoji] of Object.entries(reactions)) names.set(emoji, [...(names.get(emoji) ?? []), name]);
   let list = /** @type {HTMLElement | null} */ (row.querySelector(".reactions"));
-  const hadFocus = list?.contains(document.activeElement) === true;
+  const focused = list?.contains(document.activeElement)
+    ? document.activeElement?.getAttribute("data-emoji")
+    : undefined;
   if (names.size === 0) {
     list?.remove();
-    if (hadFocus) focusMessage(row);
+    if (focused) focusMessage(row);
     return;
   }
+  // Replacing an unchanged chip would lose the focus or a click on it.
+  const shown = JSON.stringify([language(), peerName, reactions]);
+  if (list?.dataset.shown === shown) return;
   if (!list) {
     list = document.createElement("div");
     list.className = "reactions";
@@ -118,6 +123,7 @@ function showReactions(row, { me, peerName }, reactions) {
       "aria-label",
       `${emoji} ${who.map((name) => (name === me ? t("from_me") : peerName)).join(", ")}`,
     );
+    chip.dataset.emoji = emoji;
     chip.title = chip.getAttribute("aria-label") ?? "";
     chip.textContent = who.length > 1 ? `${emoji} ${who.length}` : emoji;
     chip.addEventListener("click", () => act(row, { react: isMine ? "" : emoji }));
@@ -128,7 +134,25 @@ function showReactions(row, { me, peerName }, reactions) {
     t("reactions", { list: chips.map((chip) => chip.getAttribute("aria-label")).join("; ") }),
   );
   list.replaceChildren(...chips);
-  if (hadFocus) focusMessage(row);
+  list.dataset.shown = shown;
+  const again = chips.find(({ dataset }) => dataset.emoji === focused);
+  if (again) again.focus();
+  else if (focused) focusMessage(row);
+}
+
+/**
+ * Moves the focus between a row, its quote and its reactions.
+ * @param {HTMLElement} row
+ * @param {KeyboardEvent} event
+ */
+export function moveWithin(row, event) {
+  const stops = [row, ...row.querySelectorAll(".quote, .reaction")].filter((each) => each instanceof HTMLElement);
+  const index = stops.findIndex((each) => each === event.target) + (event.key === "ArrowRight" ? 1 : -1);
+  if (stops.length === 1) return;
+  event.preventDefault();
+  const next = stops.at(index % stops.length);
+  if (next === row) focusMessage(row);
+  else next?.focus();
 }
 
 /**

@@ -2,11 +2,10 @@
 
 import { t } from "../util/translate.js";
 import { ready } from "./action_parts.js";
-import { UndoToast } from "./undo_toast.js";
+import { toast } from "./toast.js";
 
 /** @import { Chat } from "../chat_model.js" */
 
-const toast = new UndoToast();
 /** Counts jumps: of several, the last one wins. */
 let jumps = 0;
 

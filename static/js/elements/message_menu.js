@@ -36,6 +36,11 @@ export class MessageMenu {
     return this.#menu !== undefined;
   }
 
+  /** Whether it offers reactions. */
+  get canReact() {
+    return (this.#menu?.querySelector(".quick") ?? null) !== null;
+  }
+
   /**
    * @param {MenuContents} contents
    * @param {DOMRect} place the menu opens beside it

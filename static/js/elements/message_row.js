@@ -100,17 +100,25 @@ function showFailure(row, { tick, ref = "", code = "" }) {
 }
 
 /**
- * Focuses a message, labelled with author, text, time and delivery state for screen readers.
- * @param {Element | null | undefined} message
+ * Author, text, time and delivery state of a message, for screen readers.
+ * @param {HTMLElement} message
  */
-export function focusMessage(message) {
-  if (!(message instanceof HTMLElement)) return;
+export function messageLabel(message) {
   const texts = [".author", ".quote", ".text", "time", ".state", ".reactions"].map((selector) => {
     const part = message.querySelector(selector);
     return (part?.getAttribute("aria-label") ?? part?.textContent ?? "").trim();
   });
+  return texts.filter(Boolean).join(" ");
+}
+
+/**
+ * Focuses a message.
+ * @param {Element | null | undefined} message
+ */
+export function focusMessage(message) {
+  if (!(message instanceof HTMLElement)) return;
   message.tabIndex = -1;
-  message.setAttribute("aria-label", texts.filter(Boolean).join(" "));
+  message.setAttribute("aria-label", messageLabel(message));
   message.addEventListener("blur", () => message.removeAttribute("aria-label"), { once: true });
   message.focus();
 }

@@ -19,6 +19,11 @@ export function fullTime(at) {
   return format({ dateStyle: "full", timeStyle: "medium" }, at);
 }
 
+/** Date and time, for quotes: `"18 Mar 2026, 14:05"`. @param {number} at */
+export function dateTime(at) {
+  return format({ dateStyle: "medium", timeStyle: "short", ...(language() === "el" && { hourCycle: "h23" }) }, at);
+}
+
 /**
  * A day: "Today", "Yesterday", a weekday or a date.
  * @param {number} at

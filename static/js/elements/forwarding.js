@@ -1,0 +1,36 @@
+/** Forwards messages as new ones. Loaded on demand. */
+
+import { t } from "../util/translate.js";
+import { chooseRecipients } from "./forward_dialog.js";
+import { nameInList } from "./list_entry.js";
+import { toast } from "./toast.js";
+
+/** @import { Chat } from "../chat_model.js" */
+
+/**
+ * Asks to whom, then sends the texts to each of them. Returns whether it did.
+ * @param {Chat} chat
+ * @param {readonly { seq: number, text: string }[]} messages of the open conversation, as they were when the user chose them
+ */
+export async function forward(chat, messages) {
+  const { conversations, outbox, sync } = chat;
+  const from = conversations.getOrCreate(conversations.open ?? "");
+  const peers = await chooseRecipients(chat);
+  if (!peers) return false;
+  // Others may have edited or deleted them while the user was choosing.
+  const texts = messages.map((each) => from.message(each.seq) ?? each).flatMap((each) => each.text || []);
+  if (texts.length === 0) {
+    toast.show(t("message_deleted"));
+    return true;
+  }
+  if (texts.length * peers.length > outbox.room) {
+    toast.show(t("outbox_full"));
+    return false;
+  }
+  for (const peer of peers) for (const text of texts) sync.write(peer, text);
+  const [peer = "", ...others] = peers;
+  const button = { name: t("open"), run: () => void (location.hash = encodeURIComponent(peer)) };
+  if (others.length > 0) toast.show(t("forwarded_to_many", { count: peers.length }));
+  else toast.show(t("forwarded_to", { name: nameInList(chat, peer) }), peer === conversations.open ? {} : { button });
+  return true;
+}
