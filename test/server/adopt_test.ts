@@ -235,6 +235,7 @@ describe("adopt", () => {
         "migrations",
         "name_skeletons",
         "page_versions",
+        "profiles",
         "sessions",
         "settings",
         "text_sent",

@@ -228,7 +228,10 @@ describe("pages and their files", () => {
         const loaded = await ask(new URL(each.path, `http://here${path}`).pathname, { cookie: "" });
         expect({ path: each.path, status: loaded.status }).toEqual({ path: each.path, status: 200 });
         // What it shares with the page is the page's, or it would exist twice.
-        for (const { path: own } of transpiler.scanImports(await loaded.text())) expect(own).toMatch(/^\.\.\/chat\b/);
+        for (const { path: own, kind } of transpiler.scanImports(await loaded.text())) {
+          if (kind === "import-statement") expect(own).toMatch(/^\.\.\/chat\b/);
+          else expect((await ask(new URL(own, loaded.url).pathname, { cookie: "" })).status).toBe(200);
+        }
       }
       expect(script).not.toContain("/**");
     }
