@@ -11,6 +11,8 @@ import { type HostileRequest, hostileRequest, type Identity, type Target } from 
 import { Signal } from "./signal.ts";
 
 const ANSWER_MS = 10_000;
+/** Routes behind a bounded queue, or with one request per user at a time. */
+const BOUNDED = /\/(login|signup|me\/photo)$/;
 /** How long malformed bytes may wait for an answer. */
 const MALFORMED_MS = 50;
 
@@ -82,7 +84,7 @@ export class RequestFuzzer {
     }
     const { status, head } = response;
     if (route && status < 400) count(counts.accepted, route);
-    const mayBeBusy = status === 503 && /^retry-after:/im.test(head) && /\/(login|signup)$/.test(route ?? "");
+    const mayBeBusy = status === 503 && /^retry-after:/im.test(head) && BOUNDED.test(route ?? "");
     const isFromBun = status === 505 && !wellFormed; // Bun's answer to a request line that it cannot parse
     if (status >= 500 && !mayBeBusy && !isFromBun) problem(`was answered ${status}`);
     if (forbidden.includes(status))

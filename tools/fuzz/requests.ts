@@ -23,9 +23,11 @@ export interface HostileRequest {
 /** Routes that need no session. */
 const PUBLIC = new Set("/login /signup /logout /static/* /sw.js /test /healthz /readyz /version /metrics".split(" "));
 const FORMS = new Set(["/login", "/signup", "/logout"]);
-/** Valid bodies of routes that read JSON, which change nothing. */
+/** Valid bodies of routes that read JSON. They change nothing but the sender's profile. */
 const JSON_BODIES: Record<string, (peer: string) => object> = {
   "/me/settings": () => ({ hide_read: false }),
+  "/me/profile": () => ({ display_name: "Fuzz Ζωή" }),
+  "/me/photo/remove": () => ({}),
   "/me/password": () => ({ old: "not the password", new: "nor this one" }),
   "/me/delete": () => ({ password: "not the password" }),
   "/sessions/end_others": () => ({}),
@@ -34,6 +36,11 @@ const JSON_BODIES: Record<string, (peer: string) => object> = {
   "/mutes": (name) => ({ name, muted: false }),
   "/conversations": (name) => ({ name, muted: false }),
 };
+/** A PNG of one pixel. */
+const PHOTO = Buffer.from(
+  "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",
+  "base64",
+);
 /** The share of forms that reach password hashing, which takes 25 ms of a core. */
 const HASHING = 0.05;
 
@@ -61,7 +68,7 @@ export function hostileRequest(random: Random, target: Target): HostileRequest {
   const valid = random.next() < 0.25; // corrupted in nothing
   const corrupts = (share: number) => !valid && random.next() < share;
   const isForm = FORMS.has(route);
-  const hasBody = isForm || route === "/invites" || route in JSON_BODIES;
+  const hasBody = isForm || route === "/invites" || route === "/me/photo" || route in JSON_BODIES;
   let method = hasBody && random.next() < 0.7 ? "POST" : "GET";
   if (corrupts(0.15)) method = random.pick(METHODS);
 
@@ -261,6 +268,7 @@ function hostileBody(route: string, random: Random, target: Target, valid: boole
   };
   const json = JSON_BODIES[route]?.(random.pick(target.members));
   if (json && (valid || random.next() < 0.4)) return whole(JSON.stringify(json), "application/json");
+  if (route === "/me/photo" && (valid || random.next() < 0.4)) return whole(PHOTO, "image/png");
   if (random.next() < 0.02) return whole(randomBytes(random, random.pick([16_385, 20_000])));
   if (route === "/login" && !hashes)
     return whole(
