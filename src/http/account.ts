@@ -15,7 +15,6 @@ import type { Database } from "../db/database.ts";
 import * as drafts from "../db/drafts.ts";
 import * as exportRows from "../db/export.ts";
 import { pagesOf } from "../db/paging.ts";
-import { shownProfiles } from "../db/profiles.ts";
 import type { PrivacySettings } from "../db/relationships.ts";
 import * as sessionRows from "../db/sessions.ts";
 import type { Session } from "../db/sessions.ts";
@@ -85,12 +84,10 @@ export class Account {
     return this.#settingsOf(me, await this.#relationships.setPrivacy(me, changes));
   }
 
-  async #settingsOf({ userId, username }: Session, { hidesRead, hidesLastSeen }: PrivacySettings): Promise<Response> {
-    const [admin, [profile]] = await Promise.all([
-      users.isAdmin(this.#db, userId),
-      shownProfiles(this.#db, username, [username]),
-    ]);
-    return json({ username, admin, ...profileJson(profile), hide_read: hidesRead, hide_last_seen: hidesLastSeen });
+  async #settingsOf(me: Session, { hidesRead, hidesLastSeen }: PrivacySettings): Promise<Response> {
+    const { username } = me;
+    const admin = await users.isAdmin(this.#db, me.userId);
+    return json({ username, admin, ...profileJson(me), hide_read: hidesRead, hide_last_seen: hidesLastSeen });
   }
 
   /** Changes the password and ends all other sessions. */

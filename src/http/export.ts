@@ -8,7 +8,7 @@ import * as exportRows from "../db/export.ts";
 import type { ExportPart } from "../db/export.ts";
 import { type ArrangedConversation, arrangedConversations } from "../db/memberships.ts";
 import { pagesOf, type RowPages, ROWS_MAX } from "../db/paging.ts";
-import { shownPhoto, shownProfiles } from "../db/profiles.ts";
+import { shownPhoto } from "../db/profiles.ts";
 import * as relationships from "../db/relationships.ts";
 import type { Session } from "../db/sessions.ts";
 import { type Pieces, toPieces } from "./stream.ts";
@@ -16,12 +16,11 @@ import { type Pieces, toPieces } from "./stream.ts";
 const CONVERSATIONS = 250;
 
 export async function* exportOf(db: Database, me: Session): Pieces {
-  const [profile] = await shownProfiles(db, me.username, [me.username]);
   const photo = await shownPhoto(db, me.username, me.nameKey);
   const about = {
     chatify: "export",
     username: me.username,
-    display_name: profile?.displayName ?? null,
+    display_name: me.displayName,
     photo: photo ? `data:image/webp;base64,${Buffer.from(photo.bytes).toString("base64")}` : null,
     exported_at: new Date().toISOString(),
     hide_read: me.hidesRead,
