@@ -2,6 +2,7 @@
 
 import type { Fragment, Sql } from "./client.ts";
 import type { Database } from "./database.ts";
+import { isMuted } from "./memberships.ts";
 import { bytesBefore, NAMES_MAX, TEXTS_MAX_BYTES } from "./paging.ts";
 
 export interface Message {
@@ -164,9 +165,7 @@ export async function unreadCounts(
   options: { muted: boolean; archived: boolean; after?: string; limit?: number },
 ): Promise<{ peer: string; unread: number }[]> {
   const { muted, archived, after = "", limit = NAMES_MAX } = options;
-  const mutes = sql`
-    select peer from memberships where owner = ${me} and (muted or muted_until is not null) and (muted or muted_until > now())
-  `;
+  const mutes = sql`select m.peer from memberships m where m.owner = ${me} and ${isMuted(sql, sql`m`)}`;
   return sql<{ peer: string; unread: number }[]>`
     (
       select c.high as peer, c.low_unread as unread

@@ -33,6 +33,11 @@ export interface MembershipChanges {
   readonly markedUnread?: boolean | undefined;
 }
 
+/** Whether a membership of alias `m` is muted now. The first part is that of the index of mutes. */
+export function isMuted(sql: Sql, m: Fragment): Fragment {
+  return sql`((${m}.muted or ${m}.muted_until is not null) and (${m}.muted or ${m}.muted_until > now()))`;
+}
+
 /** The columns of `MembershipSettings` that are in `memberships`, whose alias is `m`. */
 export function settingsColumns(sql: Sql, m: Fragment): Fragment {
   return sql`

@@ -5,6 +5,7 @@
 
 import type { Fragment, Sql } from "./client.ts";
 import type { Database } from "./database.ts";
+import { isMuted } from "./memberships.ts";
 import { NAMES_MAX } from "./paging.ts";
 
 /** A relation to a peer. */
@@ -61,10 +62,10 @@ export async function listRelated(
 ): Promise<string[]> {
   const rows = await db.run(
     (sql) => sql<{ peer: string }[]>`
-      select peer
-      from memberships
-      where owner = ${me} and peer > ${after} and ${relation === "block" ? sql`blocked_seq is not null` : sql`(muted or muted_until is not null) and (muted or muted_until > now())`}
-      order by peer
+      select m.peer
+      from memberships m
+      where m.owner = ${me} and m.peer > ${after} and ${relation === "block" ? sql`m.blocked_seq is not null` : isMuted(sql, sql`m`)}
+      order by m.peer
       limit ${limit}
     `,
   );
