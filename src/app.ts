@@ -127,7 +127,10 @@ export async function startApp(
       stopPart,
     );
     const delivery = new Delivery({ hub, bus });
-    const resync = parts.adopt(new Resync({ db, hub, log }), stopPart);
+    const refresh = (lookBackMs: number) => profiles.refresh(lookBackMs);
+    const resync = parts.adopt(new Resync({ db, hub, log, refresh }), stopPart);
+    const alertOlderPods = () => void bus.alertOlderPods();
+    const unreachablePods = parts.adopt(new UnreachablePods({ db, bus, log, resync, alertOlderPods }), stopPart);
     const registry = parts.adopt(
       new PresenceRegistry({ db, bus, log, changed: (...change) => presence.notifyWatchers(...change) }),
       stopPart,
@@ -135,17 +138,7 @@ export async function startApp(
     const blockedPairs = parts.adopt(new BlockedPairs({ db }), stopPart);
     const presence = parts.adopt(new PresenceSubscriptions({ db, registry, blockedPairs }), stopPart);
     const limits = new Limits(config.rateLimit ? config.limits : undefined, (limit) => metrics.rateLimited.add(limit));
-    const profiles = parts.adopt(new Profiles({ db, hub, bus, presence, log }), stopPart);
-    /** After events of other pods may have been lost. */
-    const recover = (lookBackMs?: number) => {
-      resync.schedule(lookBackMs);
-      profiles.scheduleRefresh(lookBackMs);
-    };
-    const alertOlderPods = () => void bus.alertOlderPods();
-    const unreachablePods = parts.adopt(
-      new UnreachablePods({ db, bus, log, resync: { schedule: recover }, alertOlderPods }),
-      stopPart,
-    );
+    const profiles = new Profiles({ db, hub, bus, presence, log });
     const memberships = new Memberships({ db, delivery });
     const relationships = new Relationships({ db, delivery, bus, presence });
     const rejected = () => metrics.rateLimited.add("bytes");
@@ -182,7 +175,7 @@ export async function startApp(
       },
       lost(pod) {
         metrics.busLosses.add();
-        recover();
+        resync.schedule();
         registry.requestSnapshots(pod);
         sweeper.checkSoon();
         presence.scheduleBlockRefresh();

@@ -18,14 +18,10 @@ import { profileFrame } from "../protocol.ts";
 import { checkDisplayName } from "../util/display_name.ts";
 import type { Photo } from "../util/photo.ts";
 
-/** How long ago a lost event may have been sent, as in `Resync`. */
-const LOOK_BACK_MS = 60_000;
 /** Longer than a page takes from its request for conversations until it watches their users. */
 const RECENT_MS = 30_000;
 /** Frames kept for that time. */
 const RECENT_MAX = 1_000;
-/** Losses come in bursts, one per peer. */
-const DEBOUNCE_MS = 100;
 
 export class Profiles {
   readonly #db: Database;
@@ -35,8 +31,6 @@ export class Profiles {
   readonly #log: Log;
   /** The last frame of each user, by name key, for `RECENT_MS`. */
   readonly #recent = new Map<string, string>();
-  #timer: Timer | undefined;
-  #lookBackMs = 0;
 
   constructor(parts: { db: Database; hub: Hub; bus: Bus; presence: PresenceSubscriptions; log: Log }) {
     this.#db = parts.db;
@@ -72,7 +66,7 @@ export class Profiles {
     const frame = profileFrame(username, { displayName, photo });
     this.#remember(nameKey, frame);
     this.#hub.deliver(nameKey, frame);
-    this.#presence.sendToWatchers(nameKey, frame);
+    this.#presence.profileChanged(nameKey, frame);
   }
 
   /** Sends an opened socket its user's own profile, if that has changed since the session was read. */
@@ -81,28 +75,13 @@ export class Profiles {
     if (frame !== undefined) socket.send(frame);
   }
 
-  /**
-   * Sends a socket the profiles that have changed since its client fetched them, of users whom it now
-   * watches.
-   */
+  /** Sends a socket the profiles of users that it watches, if they changed after its client may have fetched them. */
   watched(socket: Socket): void {
-    for (const [nameKey, frame] of this.#recent) this.#presence.sendToWatchers(nameKey, frame, [socket]);
+    this.#presence.sendProfiles(socket, this.#recent);
   }
 
-  /** Shows recent changes again soon, because events of other pods may have been lost. */
-  scheduleRefresh(lookBackMs = LOOK_BACK_MS): void {
-    this.#lookBackMs = Math.max(this.#lookBackMs, lookBackMs);
-    this.#timer ??= setTimeout(() => void this.#refresh(), DEBOUNCE_MS);
-  }
-
-  stop(): void {
-    clearTimeout(this.#timer);
-  }
-
-  async #refresh(): Promise<void> {
-    this.#timer = undefined;
-    const lookBackMs = this.#lookBackMs;
-    this.#lookBackMs = 0;
+  /** Shows the changes within this time again, because events of other pods may have been lost. Never rejects. */
+  async refresh(lookBackMs: number): Promise<void> {
     try {
       for (const profile of await profiles.recentProfiles(this.#db, lookBackMs)) this.show(profile);
     } catch (error) {

@@ -1,6 +1,7 @@
 /**
  * After bus events may have been lost, asks the affected users' pages to fetch what they are
  * missing. The database decides which users are affected, so the lost events need not be known.
+ * What pages do not fetch by themselves is sent again (`refresh`).
  */
 
 import { usersWithRecentChanges } from "../db/conversations.ts";
@@ -22,6 +23,7 @@ export class Resync {
   readonly #db: Database;
   readonly #hub: Hub;
   readonly #log: Log;
+  readonly #refresh: (lookBackMs: number) => Promise<void>;
   readonly #clockTimer: Timer;
   /** Time this process was suspended since the last resync; it extends the look-back. */
   #suspendedMs = 0;
@@ -32,10 +34,12 @@ export class Resync {
   #lookBackMs = 0;
   #isStopped = false;
 
-  constructor(parts: { db: Database; hub: Hub; log: Log }) {
+  /** @param parts.refresh sends again what changed within this time; never rejects */
+  constructor(parts: { db: Database; hub: Hub; log: Log; refresh: (lookBackMs: number) => Promise<void> }) {
     this.#db = parts.db;
     this.#hub = parts.hub;
     this.#log = parts.log;
+    this.#refresh = parts.refresh;
     this.#clockTimer = setInterval(() => this.#measureSuspension(), CLOCK_CHECK_MS);
   }
 
@@ -73,7 +77,9 @@ export class Resync {
       this.#runAgain = false;
       this.#measureSuspension();
       const names = new Map([...this.#hub.sockets()].map(({ nameKey, username }) => [username, nameKey]));
+      const refreshed = this.#refresh(this.#lookBackMs + this.#suspendedMs);
       if (names.size > 0) await this.#notify(await this.#affectedUsers(names));
+      await refreshed;
     }
     this.#isRunning = false;
   }

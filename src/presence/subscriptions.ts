@@ -39,6 +39,8 @@ interface WatchedUser {
   entry: string | undefined;
   /** The same without last seen, for watchers who hide theirs. */
   entryWithoutLastSeen: string | undefined;
+  /** The frame of a changed profile that the next tick sends. */
+  profile: string | undefined;
   /** The most recent change. */
   state: PresenceState | undefined;
 }
@@ -201,12 +203,20 @@ export class PresenceSubscriptions {
     for (const socket of this.#newUserSubscribers) socket.send(frame);
   }
 
-  /** Sends a frame about a user to the sockets that watch the user, or to one of them; not across a block. */
-  sendToWatchers(key: string, frame: string, sockets: Iterable<Socket> = this.#watching.keys()): void {
+  /** Sends the frame of a changed profile to the sockets that watch the user, at the next tick; not across a block. */
+  profileChanged(key: string, frame: string): void {
     const user = this.#watched.get(key);
-    for (const socket of user ? sockets : []) {
-      const isWatching = this.#watching.get(socket)?.includes(user as WatchedUser) === true;
-      if (isWatching && this.#blockedPairs.of(socket.nameKey)?.has(key) === false) socket.send(frame);
+    if (!user) return;
+    user.profile = frame;
+    this.#changed.add(user);
+  }
+
+  /** Sends a socket those of these frames of profiles, by name key, whose users it watches; not across a block. */
+  sendProfiles(socket: Socket, frames: ReadonlyMap<string, string>): void {
+    const blocked = this.#blockedPairs.of(socket.nameKey);
+    for (const { key } of (blocked && this.#watching.get(socket)) ?? []) {
+      const frame = frames.get(key);
+      if (frame !== undefined && !blocked?.has(key)) socket.send(frame);
     }
   }
 
@@ -256,7 +266,14 @@ export class PresenceSubscriptions {
 
   #addWatcher(key: string): WatchedUser {
     const user = this.#watched.getOrInsertComputed(key, () => {
-      return { key, sockets: 0, entry: undefined, entryWithoutLastSeen: undefined, state: undefined };
+      return {
+        key,
+        sockets: 0,
+        entry: undefined,
+        entryWithoutLastSeen: undefined,
+        profile: undefined,
+        state: undefined,
+      };
     });
     user.sockets++;
     return user;
@@ -297,13 +314,14 @@ export class PresenceSubscriptions {
       if (!blocked) continue; // still loading; the reply to its watch follows
       let entries: string[] | undefined;
       const hidesOwn = this.#hidesLastSeen.get(socket.nameKey) === true;
-      for (const { key, entry, entryWithoutLastSeen } of watchedUsers) {
+      for (const { key, entry, entryWithoutLastSeen, profile } of watchedUsers) {
         const shown = hidesOwn ? entryWithoutLastSeen : entry;
         if (shown !== undefined && !blocked.has(key)) (entries ??= []).push(shown);
+        if (profile !== undefined && !blocked.has(key)) socket.send(profile);
       }
       if (entries) socket.send(presenceFrame(entries));
     }
-    for (const user of this.#changed) user.entry = user.entryWithoutLastSeen = undefined;
+    for (const user of this.#changed) user.entry = user.entryWithoutLastSeen = user.profile = undefined;
     this.#changed.clear();
   }
 

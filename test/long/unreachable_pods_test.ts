@@ -276,7 +276,7 @@ describe("over PostgreSQL", () => {
     let synced = 0;
     const send = () => ++synced > 0;
     hub.add({ username: "bob", nameKey: "bob", sessionId: 1, send, sendAll: send, close() {} });
-    const resync = new Resync({ db, hub, log: SILENT });
+    const resync = new Resync({ db, hub, log: SILENT, refresh: async () => {} });
     const [reachable] = await servingPods(db);
     const bus = { pod: newPodName(), peers: [reachable!.name.replace("chatify-", "")] };
     const checks = new UnreachablePods({ db, bus, log: SILENT, resync, alertOlderPods() {}, calmAfterMs: 0 });
