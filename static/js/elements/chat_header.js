@@ -84,8 +84,7 @@ export class ChatHeader extends HTMLElement {
     const name = this.#name;
     if (!chat || name === undefined) return;
     find(this, ".more").hidden = name === chat.me || name !== chat.conversations.open;
-    const { isBlocked, isMuted, isArchived, lastSeq, membership } = chat.conversations.getOrCreate(name);
-    const isPinned = membership.settings.pinnedAt !== undefined;
+    const { isBlocked, isMuted, isPinned, isArchived, lastSeq } = chat.conversations.getOrCreate(name);
     setText(find(document, "#options .pin span"), t(isPinned ? "unpin" : "pin"));
     setText(find(document, "#options .archive span"), t(isArchived ? "unarchive" : "archive"));
     for (const option of [".pin", ".mark-unread", ".archive"])

@@ -2,7 +2,7 @@
 
 import { t } from "../util/translate.js";
 import { toast } from "./toast.js";
-import { onUndoKey } from "./undo_toast.js";
+import { onUndoKey } from "./undo_key.js";
 
 /** @import { Chat } from "../chat_model.js" */
 /** @import { Target } from "../store/pending.js" */

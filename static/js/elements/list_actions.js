@@ -9,7 +9,8 @@ import { entryOf } from "./actions_loader.js";
 import { nameInList } from "./list_entry.js";
 import { LongPress } from "./long_press.js";
 import { MessageMenu } from "./message_menu.js";
-import { UndoToast } from "./undo_toast.js";
+import { toast } from "./toast.js";
+import { onUndoKey } from "./undo_key.js";
 
 /** @import { Chat } from "../chat_model.js" */
 /** @import { MenuItem } from "./message_menu.js" */
@@ -30,12 +31,19 @@ class ListActions {
   /** @type {HTMLElement} */
   #list = find(document, "conversation-list");
   #menu = new MessageMenu();
-  #toast = new UndoToast({ pane: "conversation-list" });
   #press;
+  /** Undoes what the toast on screen says. @type {(() => void) | undefined} */
+  #undo;
 
   /** @param {Chat} chat */
   constructor(chat) {
     this.#chat = chat;
+    toast.on("hidden", () => (this.#undo = undefined));
+    onUndoKey(() => {
+      const undo = this.#undo;
+      undo?.();
+      return undo !== undefined;
+    });
     this.#press = new LongPress(this.#list, (event) => {
       const link = entryOf(event.target);
       if (link) this.openMenu(link, new DOMRect(event.clientX, event.clientY));
@@ -80,14 +88,13 @@ class ListActions {
    */
   #items(peer, place, restoreFocus) {
     const conversation = this.#chat.conversations.getOrCreate(peer);
-    const { isArchived, isMuted, unread, isMarkedUnread } = conversation;
-    const { pinnedAt } = conversation.membership.settings;
+    const { isPinned, isArchived, isMuted, unread, isMarkedUnread } = conversation;
     const isUnread = unread > 0 || isMarkedUnread;
     /** @type {MenuItem[]} */
     const items = [
       {
-        name: t(pinnedAt === undefined ? "pin" : "unpin"),
-        icon: pinnedAt === undefined ? "pin" : "pin-off",
+        name: t(isPinned ? "unpin" : "pin"),
+        icon: isPinned ? "pin-off" : "pin",
         run: () => void this.togglePin(peer),
       },
     ];
@@ -115,8 +122,7 @@ class ListActions {
 
   /** @param {string} peer */
   togglePin(peer) {
-    const isPinned = this.#chat.conversations.getOrCreate(peer).membership.settings.pinnedAt !== undefined;
-    return this.#arrange(peer, { pinned: !isPinned });
+    return this.#arrange(peer, { pinned: !this.#chat.conversations.getOrCreate(peer).isPinned });
   }
 
   /**
@@ -166,7 +172,7 @@ class ListActions {
     this.#focusNext(peer);
     const isDone = this.#arrange(peer, { archived: !isArchived });
     const undo = () => void this.#arrange(peer, { archived: isArchived });
-    this.#toast.show(t(isArchived ? "unarchived" : "conversation_archived"), { commit: () => {}, undo });
+    this.#show(t(isArchived ? "unarchived" : "conversation_archived"), undo);
     await isDone;
   }
 
@@ -186,8 +192,22 @@ class ListActions {
     try {
       await this.#chat.people.arrange(peer, changes);
     } catch (error) {
-      this.#toast.show(failureText(error));
+      this.#show(failureText(error));
     }
+  }
+
+  /**
+   * Shows a text over the list, which can be undone as long.
+   * @param {string} text
+   * @param {() => void} [undo]
+   */
+  #show(text, undo) {
+    const run = () => {
+      toast.hide();
+      undo?.();
+    };
+    toast.show(text, { pane: "conversation-list", ...(undo && { button: { name: t("undo"), run } }) });
+    this.#undo = undo && run; // an earlier toast is closed by now
   }
 
   /** @param {string} peer */

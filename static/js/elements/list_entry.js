@@ -55,9 +55,8 @@ function namesOf(chat, name) {
  * @param {Chat} chat
  */
 export function showEntry(element, { peer, preview, pending, unread, conversation }, chat) {
-  const { isMuted, isBlocked } = conversation;
+  const { isMuted, isPinned, isBlocked } = conversation;
   const isMarked = unread === 0 && conversation.isMarkedUnread;
-  const isPinned = conversation.membership.settings.pinnedAt !== undefined;
   const typing = !isBlocked && chat.people.presence.isTyping(peer);
   const failed = !isBlocked && pending?.state === "failed";
   const isOpen = chat.conversations.open === peer; // then the draft is on screen

@@ -95,6 +95,10 @@ export class Conversation {
     return this.membership.isMuted;
   }
 
+  get isPinned() {
+    return this.membership.settings.pinnedAt !== undefined;
+  }
+
   /** Whether the user archived the conversation, and nothing was written in it since. */
   get isArchived() {
     return this.#lastSeq > 0 && this.membership.settings.archivedSeq === this.#lastSeq;
