@@ -120,7 +120,10 @@ export class ConversationStore extends Emitter {
 
   /** The number of archived conversations. */
   get archivedCount() {
-    return this.archived().length + this.#archive.unknown;
+    const pending = this.#outbox.newest();
+    let count = this.#archive.unknown;
+    for (const [key, { isArchived }] of this.#conversations) if (isArchived && !pending.has(key)) count++;
+    return count;
   }
 
   /** The entries of the list: the pinned ones in the order they were pinned, then the newest first. */
