@@ -41,11 +41,9 @@ export class ChatThread extends HTMLElement {
   /** The heights at the last scroll check. */
   #layout = "";
   #isOpened = false;
-  /** Whether only a placeholder is shown, until `showMessage` or `release`. */
-  #isHeld = false;
   /** Whether to scroll to the first unread message at the next render. */
   #scrollsToNew = false;
-  /** What to scroll to at the next render. @type {{ seq: number, isAtTop: boolean } | undefined} */
+  /** The message to scroll to at the next render. @type {number | undefined} */
   #target;
   /** The running load up to the first unread message. @type {Promise<void> | undefined} */
   #unreadLoading;
@@ -87,25 +85,17 @@ export class ChatThread extends HTMLElement {
   /**
    * Shows the conversation with `peer` at its first unread message, otherwise at its end.
    * @param {string | undefined} peer
-   * @param {{ isHeld?: boolean }} [options] isHeld: shows a placeholder until `showMessage` or `release`
    */
-  show(peer, { isHeld = false } = {}) {
+  show(peer) {
     this.#conversation?.view.attach();
     this.#peer = peer;
     this.#reopen();
-    this.#isHeld = isHeld;
-    this.#isAtEnd = !isHeld;
     this.#divider = new UnreadDivider();
     renderRows(this.#list, []);
     find(this, ".announcer").replaceChildren();
     showGreeting(find(this, ".greeting"), "");
     for (const part of [".skeleton", ".jump"]) find(this, part).hidden = true;
     this.render();
-  }
-
-  /** Shows the conversation as without `isHeld`. */
-  release() {
-    if (this.#isHeld) this.#toNewest();
   }
 
   /** Shows a placeholder while the peer's name is resolved. */
@@ -124,7 +114,6 @@ export class ChatThread extends HTMLElement {
       conversation.view.attach();
       this.#divider.shown(conversation.contiguousSeq);
     }
-    this.#isHeld = false;
     if (!this.#virtualWindow.isAtEnd) {
       this.#virtualWindow.toEnd(conversation?.contiguousSeq ?? 0);
       this.render();
@@ -143,27 +132,26 @@ export class ChatThread extends HTMLElement {
   /**
    * Shows a loaded message and focuses it. Returns its row.
    * @param {number | undefined} seq
-   * @param {{ focuses?: boolean, isAtTop?: boolean }} [options] isAtTop: at the top of the viewport in place of the middle
    */
-  showMessage(seq = 0, { focuses = true, isAtTop = false } = {}) {
+  showMessage(seq = 0) {
     const conversation = this.#conversation;
     if (!conversation) return null;
     this.#reopen();
     this.#isOpened = true;
     this.#virtualWindow.to(seq, conversation.view);
     this.#isAtEnd = false;
-    this.#target = { seq, isAtTop };
+    this.#target = seq;
     this.render();
     const row = rowWith(this.#list, seq);
-    if (focuses) focusMessage(row);
+    focusMessage(row);
     return row;
   }
 
   /** Shows the newest messages again: the first unread one, otherwise the end. */
   #toNewest() {
     const view = this.#conversation?.view;
-    if (!this.#isHeld && !view?.isDetached) return this.toEnd();
-    view?.attach();
+    if (!view?.isDetached) return this.toEnd();
+    view.attach();
     this.#reopen();
     this.render();
   }
@@ -173,7 +161,6 @@ export class ChatThread extends HTMLElement {
     this.#virtualWindow = new VirtualWindow();
     this.#isAtEnd = true;
     this.#isOpened = false;
-    this.#isHeld = false;
     this.#scrollsToNew = false;
     this.#target = undefined;
     this.#unreadLoading = undefined;
@@ -184,7 +171,6 @@ export class ChatThread extends HTMLElement {
     const chat = this.#chat;
     const conversation = this.#conversation;
     if (!chat || !conversation) return;
-    if (this.#isHeld) return this.showPlaceholder();
     const peer = this.#peer ?? "";
     const { view } = conversation;
     // Unloaded because too many messages were missing.
@@ -203,7 +189,7 @@ export class ChatThread extends HTMLElement {
     const shown = shownMessages(chat, conversation, this.#virtualWindow);
     if (!this.#isAtEnd) this.#anchor.save();
     const focused = this.#list.contains(document.activeElement);
-    const slides = this.#isOpened && !settling && !view.isDetached && !this.#target;
+    const slides = this.#isOpened && !settling && !view.isDetached && this.#target === undefined;
     renderRows(this.#list, group(shown, this.#divider.below(conversation)), {
       isFresh: (seq) => slides && this.#divider.isFresh(seq),
     });
@@ -217,9 +203,9 @@ export class ChatThread extends HTMLElement {
     const name = isNotes ? t("notes") : chat.profiles.shown(peer);
     showGreeting(find(this, ".greeting"), empty ? t(isNotes ? "notes_empty" : "say_hello", { name }) : "");
     this.#scroller.setAttribute("aria-label", t("thread", { name }));
-    if (this.#target) {
+    if (this.#target !== undefined) {
       this.#anchor.clear();
-      scrollToRow(this.#scroller, rowWith(this.#list, this.#target.seq), this.#target);
+      scrollToRow(this.#scroller, rowWith(this.#list, this.#target));
       this.#target = undefined;
     } else if (this.#scrollsToNew) this.#scrollToNew();
     this.#keepEnd();

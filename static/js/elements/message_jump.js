@@ -14,9 +14,8 @@ let jumps = 0;
  * could be shown; otherwise a toast says that it could not.
  * @param {{ chat: Chat, thread: import("./chat_thread.js").ChatThread }} page
  * @param {number} seq
- * @param {{ focuses?: boolean, isAtTop?: boolean }} [options] as for `ChatThread.showMessage`
  */
-export async function goToMessage({ chat, thread }, seq, options) {
+export async function goToMessage({ chat, thread }, seq) {
   const { conversations, history } = chat;
   const peer = conversations.open ?? "";
   const jump = ++jumps;
@@ -28,13 +27,12 @@ export async function goToMessage({ chat, thread }, seq, options) {
     const page = await history.around(peer, seq);
     if (!isCurrent()) return false;
     if (!page) {
-      thread.release();
       toast.show(t("message_missing"));
       return false;
     }
     history.showAround(peer, page);
   } else if (conversation.view.at(seq) === undefined) conversation.view.attach();
-  const row = thread.showMessage(seq, options);
+  const row = thread.showMessage(seq);
   for (const found of document.querySelectorAll(".message.found")) found.classList.remove("found");
   row?.classList.add("found");
   row?.addEventListener("animationend", () => row.classList.remove("found"), { once: true });
