@@ -198,7 +198,7 @@ test("marks as unread until the conversation is opened, in every page, and not f
   await until("it has a dot", () => entry(other, "un-bob").locator(".badge.mark").isVisible());
   await entry(other, "un-bob").click();
   for (const each of [page, other])
-    await until("the dot is gone", async () => !(await entry(each, "un-bob").locator(".badge").isVisible()));
+    await until("the dot disappears", async () => !(await entry(each, "un-bob").locator(".badge").isVisible()));
   const [row] = await me.json<Record<string, unknown>[]>("/conversations");
   expect(row).not.toHaveProperty("marked_unread_seq");
   expect(await me.json<unknown>("/unread_counts/un-ann")).toEqual({});
@@ -209,7 +209,7 @@ test("marks as unread until the conversation is opened, in every page, and not f
     route.request().method() === "POST" ? route.abort() : route.continue(),
   );
   await entry(page, "un-bob").click();
-  await until("the dot is gone", async () => !(await entry(page, "un-bob").locator(".badge").isVisible()));
+  await until("the dot disappears", async () => !(await entry(page, "un-bob").locator(".badge").isVisible()));
   await page.unroute("**/conversations");
   await until(
     "it is stored",

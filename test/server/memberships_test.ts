@@ -23,7 +23,7 @@ async function peers(me: Person, query = "archived=0"): Promise<string[]> {
   return (await me.json<Row[]>(`/conversations?${query}`)).map(({ peer }) => peer);
 }
 
-/** `ann`, and peers each of whom wrote her one message, in this order. */
+/** `ann`, and the peers, after each has sent her one message in this order. */
 async function receiver(name: string, writers: readonly string[]): Promise<Person[]> {
   const people = await one.people(name, ...writers);
   for (const writer of people.slice(1)) await (await writer.open({ watch: [] })).send(name, `from ${writer.name}`);

@@ -109,7 +109,7 @@ describe("an event", () => {
     ["a change with reactions of three users", changed({ reactions: { ann: "👍", bob: "👍", vera: "👍" } })],
     ["a change with a reaction that is too long", changed({ reactions: { ann: "👍".repeat(40) } })],
     ["a change with a reaction that is none", changed({ reactions: { ann: "" } })],
-    ["a membership of nobody", membership({ peer: "" })],
+    ["a membership without a peer", membership({ peer: "" })],
     ["a membership with a mute of no flag", membership({ muted: null })],
     ["a membership with a mute to no time", membership({ muted_until: "infinity" })],
     ["a membership without a pin or null", membership({ pinned_at: undefined })],

@@ -1,4 +1,4 @@
-/** Asks to whom messages are forwarded: conversations, and people found by name. Loaded on demand. */
+/** Lets the user choose who receives forwarded messages, by conversation or by name. Loaded on demand. */
 
 import { PeopleSearch } from "../store/people_search.js";
 import { isTouch, renderList, setAvatar, setText } from "../util/dom.js";

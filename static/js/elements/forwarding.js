@@ -8,7 +8,8 @@ import { toast } from "./toast.js";
 /** @import { Chat } from "../chat_model.js" */
 
 /**
- * Asks to whom, then sends the texts to each of them. Returns whether it did.
+ * Sends the texts to each recipient that the user chooses. Returns whether the user is done with them: not after
+ * cancelling, or without room in the outbox.
  * @param {Chat} chat
  * @param {readonly { seq: number, text: string }[]} messages of the open conversation, as they were when the user chose them
  */
