@@ -45,6 +45,7 @@ test("reacts, and shows whose reaction it is", async () => {
 
   await annPage.click(".reaction"); // joins
   await until("both react", async () => (await chips(bobPage, "dinner")).join() === "👍 2");
+  expect(await bobPage.locator(".reaction").getAttribute("aria-label")).toStartWith("👍 2 ");
   await choose(bobPage, "dinner", "😂"); // replaces
   await until("they differ", async () => (await chips(annPage, "dinner")).toSorted().join() === "👍,😂");
   await bobPage.click('.reaction[aria-pressed="true"]'); // removes

@@ -666,12 +666,14 @@ async function populate(app: TestApp, ann: Person): Promise<Tab> {
     await mine.send("Bob", text);
     await tab.send("Ann", text);
   }
-  tab.say({ type: "react", peer: "Ann", seq: 2, emoji: "👍", ref: "page-states-1" });
-  for (const [seq, emoji] of [
-    [2, "❤️"],
-    [3, "😂"],
-  ])
-    mine.say({ type: "react", peer: "Bob", seq, emoji, ref: `page-states-${emoji}-${seq}`.replace(/[^\w-]/g, "") });
+  for (const [from, peer, seq, emoji] of [
+    [tab, "Ann", 2, "👍"],
+    [mine, "Bob", 2, "❤️"],
+    [mine, "Bob", 3, "😂"],
+    [tab, "Ann", 4, "👍"],
+    [mine, "Bob", 4, "👍"],
+  ] as const)
+    from.say({ type: "react", peer, seq, emoji, ref: from.newRef() });
   tab.say({ to: "Ann", message: "That one, yes", reply_to: 2 });
   await mine.send("Blocked", "please stop, see https://example.org and `let a`");
   await gone!.post("/me/delete", { password: PASSWORD });

@@ -119,20 +119,14 @@ function showReactions(row, { me, peerName }, reactions) {
     const isMine = who.includes(me);
     const chip = makeButton("reaction");
     chip.setAttribute("aria-pressed", String(isMine));
-    chip.setAttribute(
-      "aria-label",
-      `${emoji} ${who.map((name) => (name === me ? t("from_me") : peerName)).join(", ")}`,
-    );
     chip.dataset.emoji = emoji;
-    chip.title = chip.getAttribute("aria-label") ?? "";
     chip.textContent = who.length > 1 ? `${emoji} ${who.length}` : emoji;
+    chip.title = `${chip.textContent} ${who.map((name) => (name === me ? t("from_me") : peerName)).join(", ")}`;
+    chip.setAttribute("aria-label", chip.title); // begins with the visible text, as WCAG 2.5.3 asks
     chip.addEventListener("click", () => act(row, { react: isMine ? "" : emoji }));
     return chip;
   });
-  list.setAttribute(
-    "aria-label",
-    t("reactions", { list: chips.map((chip) => chip.getAttribute("aria-label")).join("; ") }),
-  );
+  list.setAttribute("aria-label", t("reactions", { list: chips.map(({ title }) => title).join("; ") }));
   list.replaceChildren(...chips);
   list.dataset.shown = shown;
   const again = chips.find(({ dataset }) => dataset.emoji === focused);
