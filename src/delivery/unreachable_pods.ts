@@ -93,10 +93,12 @@ export class UnreachablePods {
       this.#log.info("all pods are reachable over the bus");
     }
     const active = unreachable.filter(({ isActive }) => isActive).map(({ name }) => name);
-    const hasNew = active.some((name) => !this.#active.has(name));
+    const before = this.#active;
     this.#active = new Set(active);
     if (active.length === 0) return; // idle pods count as unreachable only once they store something
-    if (!this.#hasUnreachable) {
+    const hasNew = active.some((name) => !before.has(name));
+    // A pod that stops leaves the bus before the database. It would be reported if one check were enough.
+    if (!this.#hasUnreachable && active.some((name) => before.has(name))) {
       this.#hasUnreachable = true;
       this.#log.warn("pods are unreachable over the bus, messages between them take about two seconds", {
         pods: active.join(" "),

@@ -9,10 +9,11 @@ import { newPodName } from "../../src/cluster/bus.ts";
 import { type Client, connect, listen } from "../../src/db/client.ts";
 import { Database } from "../../src/db/database.ts";
 import { insertMessages } from "../../src/db/insert_messages.ts";
-import { applicationNameOf, servingPods } from "../../src/db/pods.ts";
+import { applicationNameOf, DISCOVERED_WITHIN_MS, servingPods } from "../../src/db/pods.ts";
 import { Hub } from "../../src/delivery/hub.ts";
 import { Resync } from "../../src/delivery/resync.ts";
 import { UnreachablePods } from "../../src/delivery/unreachable_pods.ts";
+import { Log } from "../../src/log.ts";
 import {
   migratedDatabase,
   type Person,
@@ -295,6 +296,36 @@ describe("over PostgreSQL", () => {
       checks.stop();
       resync.stop();
       for (const each of [older, db]) await each.end();
+    }
+  });
+
+  test("reports no pod that left the bus and then the database between two checks", async () => {
+    const database = await migratedDatabase();
+    const [db, stopping] = ["test-here", applicationNameOf(newPodName())].map(
+      (name) => new Database({ target: database, name, max: 1, log: SILENT }),
+    ) as [Database, Database];
+    await stopping.run((sql) => sql`select`);
+    await Bun.sleep(DISCOVERED_WITHIN_MS); // a younger one does not count
+    await stopping.run((sql) => sql`select`);
+    const warnings: string[] = [];
+    const log = new Log({ level: "warn", format: "text", write: (line) => void warnings.push(line) });
+    const resyncs: number[] = [];
+    const checks = new UnreachablePods({
+      db,
+      bus: { pod: newPodName(), peers: [] },
+      log,
+      resync: { schedule: (withinMs: number) => void resyncs.push(withinMs) },
+      alertOlderPods() {},
+    });
+    checks.start();
+    try {
+      await until("the pod is found", () => resyncs.length > 0);
+      await stopping.end();
+      await Bun.sleep(2_500);
+      expect(warnings).toEqual([]);
+    } finally {
+      checks.stop();
+      for (const each of [stopping, db]) await each.end();
     }
   });
 
