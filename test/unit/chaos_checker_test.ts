@@ -81,7 +81,7 @@ function story(acts: readonly Act[]): Entry[] {
     const unmarked = { lowRead: 0, highRead: 0, lowDelivered: 0, highDelivered: 0 };
     add({ e: "marks", low: "ann", high: "bob", last: seq, revision, ...unmarked });
     const counts = { unread: 0, read: 0, peerRead: 0, peerDelivered: 0 };
-    add({ e: "summary", page: "ann.1", peer: "bob", last: seq, revision, ...counts });
+    add({ e: "summary", page: "ann.1", requestedAt: t + 5, peer: "bob", last: seq, revision, ...counts });
   }
   if (rows.length === 0) return events;
   const of = (user: string) => rows.filter(({ to, deleted }) => to === user && !deleted).length;
@@ -173,6 +173,10 @@ function changed<Kind extends Event["e"]>(kind: Kind, change: (event: Of<Kind>) 
 }
 
 const drop = () => [];
+/** The answer to a request made after this one was answered. */
+const later = (summary: Of<"summary">, marks: Partial<Of<"summary">>): Entry => {
+  return { ...summary, ...marks, t: summary.t + 2, requestedAt: summary.t + 1 };
+};
 /** Changes to a history, and what must be found. */
 const BREAKS: readonly (readonly [string, Violation, (entries: readonly Entry[], pick: number) => Entry[]])[] = [
   ["a missing row", "lost", changed("row", drop)],
@@ -233,7 +237,7 @@ const BREAKS: readonly (readonly [string, Violation, (entries: readonly Entry[],
     changed("conversation", (e) => [{ ...e, highDelivered: e.highDelivered - 1 }]),
   ],
   ["read beyond delivered", "mark_regressed", changed("summary", (e) => [{ ...e, peerRead: 2, peerDelivered: 1 }])],
-  ["a summary that regressed", "mark_regressed", changed("summary", (e) => [e, { ...e, last: e.last - 1 }])],
+  ["a summary that regressed", "mark_regressed", changed("summary", (e) => [e, later(e, { last: e.last - 1 })])],
   ["a wrong count of a user", "unread_mismatch", changed("unread", (e) => [{ ...e, counts: { eve: 1 } }])],
   ["a wrong count on a page", "unread_mismatch", changed("displayed", (e) => [{ ...e, unread: e.unread + 1 }])],
   [
@@ -317,7 +321,11 @@ const BREAKS: readonly (readonly [string, Violation, (entries: readonly Entry[],
     "unread_mismatch",
     changed("row", (e) => [{ ...e, read: false, deleted: true }]),
   ],
-  ["a revision that regressed", "mark_regressed", changed("summary", (e) => [e, { ...e, revision: e.revision - 1 }])],
+  [
+    "a revision that regressed",
+    "mark_regressed",
+    changed("summary", (e) => [e, later(e, { revision: e.revision - 1 })]),
+  ],
   ["another user's change", "leaked", changed("changed", (e) => [{ ...e, message: { ...e.message, from: "eve" } }])],
   ["an exceeded bound", "late", changed("ack", (e) => [e, { t: e.t, e: "violation", fault: "F02", message: "slow" }])],
 ];
@@ -344,6 +352,23 @@ test("chaos checker takes a message lost in a crash for an early ack", () => {
   const crash: Entry = { t: 500, e: "fault", n: 1, fault: "F08", crash: true };
   const lost = entries.toSpliced(last, 1, crash);
   expect(judge(lost).count("early_ack")).toBe(1);
+});
+
+test("chaos checker compares no responses to overlapping requests", () => {
+  const counts = { revision: 0, unread: 0, read: 0, peerRead: 0, peerDelivered: 0 };
+  const summary = (t: number, requestedAt: number, last: number): Entry => ({
+    t,
+    e: "summary",
+    page: "ann.1",
+    requestedAt,
+    peer: "bob",
+    last,
+    ...counts,
+  });
+  const page: Entry = { t: 0, e: "page", page: "ann.1", user: "ann" };
+  const regressions = (...entries: Entry[]) => judge([page, ...entries]).count("mark_regressed");
+  expect(regressions(summary(30, 10, 5), summary(31, 20, 4))).toBe(0);
+  expect(regressions(summary(30, 10, 5), summary(31, 20, 4), summary(41, 35, 4))).toBe(1);
 });
 
 /** ann's socket receives bob's messages, one every two seconds, except number `but`. */

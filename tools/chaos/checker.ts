@@ -57,8 +57,14 @@ interface Page {
   openAt: number;
   readonly contiguous: Map<string, number>;
   readonly revised: Map<string, number>;
-  readonly summaries: Map<string, ConversationSummary>;
+  /** By peer: what the page knew at these times, oldest first. */
+  readonly summaries: Map<string, { readonly at: number; readonly marks: SummaryMarks }[]>;
 }
+
+const SUMMARY_MARKS = ["last", "revision", "read", "peerRead", "peerDelivered"] as const;
+type SummaryMarks = Pick<ConversationSummary, (typeof SUMMARY_MARKS)[number]>;
+/** A response that was requested before all of these is not compared. */
+const SUMMARIES_MAX = 32;
 
 export class Checker {
   readonly findings = new Findings();
@@ -366,20 +372,26 @@ export class Checker {
     if (!highest || highest.seq < seq) this.#markReceived.set(key, { seq, kind, reader, peer });
   }
 
-  #conversationSummary({ page: name, ...now }: Entry & { e: "summary" }): void {
+  /** Responses to overlapping requests may arrive in either order: only earlier ones bind a request. */
+  #conversationSummary({ t, page: name, requestedAt, ...now }: Entry & { e: "summary" }): void {
     const page = this.#pages.get(name);
     if (!page) return;
-    const before = page.summaries.get(now.peer);
-    for (const mark of ["last", "revision", "read", "peerRead", "peerDelivered"] as const) {
+    const known = page.summaries.getOrInsertComputed(now.peer, () => []);
+    const before = known.findLast(({ at }) => at < requestedAt)?.marks;
+    const newest = known.at(-1)?.marks;
+    const marks: Record<string, number> = {};
+    for (const mark of SUMMARY_MARKS) {
       if (before && now[mark] < before[mark])
         this.findings.add(
           "mark_regressed",
           `${name} with ${now.peer}: ${mark} fell from ${before[mark]} to ${now[mark]}`,
         );
+      marks[mark] = Math.max(now[mark], newest?.[mark] ?? 0);
     }
     if (now.peerRead > now.peerDelivered || now.peerDelivered > now.last || now.read > now.last)
       this.findings.add("mark_regressed", `${name} with ${now.peer}: ${JSON.stringify(now)}`);
-    page.summaries.set(now.peer, now);
+    known.push({ at: t, marks: marks as SummaryMarks });
+    if (known.length > SUMMARIES_MAX) known.shift();
   }
 
   #marksObserved(now: Marks): void {

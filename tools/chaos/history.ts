@@ -90,8 +90,8 @@ export type Event =
       readonly peer: string;
       readonly seq: number;
     }
-  /** A row of `/conversations`. */
-  | ({ readonly e: "summary"; readonly page: string } & ConversationSummary)
+  /** A row of `/conversations`, requested at this time in milliseconds. */
+  | ({ readonly e: "summary"; readonly page: string; readonly requestedAt: number } & ConversationSummary)
   | { readonly e: "history"; readonly page: string; readonly peer: string; readonly rows: readonly ObservedMessage[] }
   /** The messages changed after revision `after`. */
   | {

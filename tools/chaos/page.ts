@@ -274,8 +274,10 @@ export class Page {
   }
 
   async #conversations(page: { limit: number; before?: string | undefined }): Promise<ListedRow[]> {
+    const { history } = this.#environment;
+    const requestedAt = history.now;
     const rows = await this.#get<ListedRow[]>(`/conversations?${query(page)}`);
-    for (const row of rows) this.#environment.history.add({ e: "summary", page: this.name, ...summaryOf(row) });
+    for (const row of rows) history.add({ e: "summary", page: this.name, requestedAt, ...summaryOf(row) });
     return rows;
   }
 
