@@ -12,7 +12,8 @@ import { useBrowser } from "../support/browser.ts";
 import { clippedText, setTextSize } from "../support/clipped_text.ts";
 import { withoutBorders } from "../support/forced_colors.ts";
 import { pageErrors } from "../support/page_errors.ts";
-import { release, Stage, STATES } from "../support/page_states.ts";
+import { STATES } from "../support/page_states.ts";
+import { release, Stage } from "../support/states/stage.ts";
 
 const fixture = useBrowser(() => Stage.start());
 

@@ -2,12 +2,12 @@
 
 import type { Page } from "playwright-core";
 
-/** Sets the browser's text size; 100 is the default. */
-export async function setTextSize(page: Page, percent: number): Promise<void> {
+/** Sets the browser's text size; 100 is the default. @param options isKept: also for the pages that follow in the same tab */
+export async function setTextSize(page: Page, percent: number, { isKept = false } = {}): Promise<void> {
   const browser = await page.context().newCDPSession(page);
   const [standard, fixed] = [(16 * percent) / 100, (13 * percent) / 100];
   await browser.send("Page.setFontSizes", { fontSizes: { standard, fixed } });
-  await browser.detach();
+  if (!isKept) await browser.detach();
   await page.waitForFunction((size) => getComputedStyle(document.documentElement).fontSize === `${size}px`, standard);
   await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
 }

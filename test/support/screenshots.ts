@@ -1,16 +1,20 @@
 /**
- * Pictures: `bun run screenshots` makes the README's, `bun run screenshots --all DIRECTORY [STATE]` one of every state of the pages, or
- * of those whose name contains STATE, on a phone and on a desk, light and dark, in English and Greek, and an `index.html` to look at
- * them side by side.
+ * Pictures: `bun run screenshots` makes the README's, `bun run screenshots --all DIRECTORY [STATE]` those of every state of the pages,
+ * or of those whose name contains STATE: on a phone and on a desk, light and dark, in English and Greek, with large text, in forced
+ * colors, 320 px and 2,560 px wide, and an `index.html` to look at them side by side.
  */
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
+import type { BrowserContextOptions, Page } from "playwright-core";
+
 import { localhost } from "./browser.ts";
 import { launch } from "./chromium.ts";
+import { setTextSize } from "./clipped_text.ts";
 import { endHarness, ROOT, startApp, type Tab } from "./harness.ts";
-import { Stage, STATES } from "./page_states.ts";
+import { STATES } from "./page_states.ts";
+import { Stage } from "./states/stage.ts";
 
 const LINES: [string, string][] = [
   ["Ann", "Good morning! Did the boat leave on time?"],
@@ -29,12 +33,45 @@ const PICTURES = [
   { file: "chat-phone.png", colorScheme: "light", viewport: { width: 390, height: 844 } },
 ] as const;
 
-const LOOKS = [
-  { look: "phone light", colorScheme: "light", locale: "en-GB", viewport: { width: 390, height: 844 } },
-  { look: "phone dark Greek", colorScheme: "dark", locale: "el-GR", viewport: { width: 390, height: 844 } },
-  { look: "desk light Greek", colorScheme: "light", locale: "el-GR", viewport: { width: 1_280, height: 760 } },
-  { look: "desk dark", colorScheme: "dark", locale: "en-GB", viewport: { width: 1_280, height: 760 } },
-] as const;
+const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
+const DESK = { viewport: { width: 1_280, height: 760 } };
+/** How each state is shown, and what the same page shows next, which takes far less time than another page. */
+const LOOKS: readonly Look[] = [
+  {
+    look: "phone light",
+    options: { ...PHONE, colorScheme: "light", locale: "en-GB" },
+    next: [{ look: "320 px", change: (page) => page.setViewportSize({ width: 320, height: 640 }) }],
+  },
+  { look: "phone dark Greek", options: { ...PHONE, colorScheme: "dark", locale: "el-GR" } },
+  { look: "200 % text Greek", options: { ...PHONE, colorScheme: "light", locale: "el-GR" }, textSize: 200 },
+  { look: "desk light Greek", options: { ...DESK, colorScheme: "light", locale: "el-GR" } },
+  {
+    look: "desk dark",
+    options: { ...DESK, colorScheme: "dark", locale: "en-GB" },
+    next: [
+      {
+        look: "forced colors",
+        change: async (page) => {
+          await page.emulateMedia({ forcedColors: "active" });
+        },
+      },
+      {
+        look: "2,560 px",
+        change: async (page) => {
+          await page.emulateMedia({ forcedColors: "none" });
+          await page.setViewportSize({ width: 2_560, height: 1_300 });
+        },
+      },
+    ],
+  },
+];
+
+interface Look {
+  readonly look: string;
+  readonly options: BrowserContextOptions;
+  readonly textSize?: number;
+  readonly next?: readonly { readonly look: string; readonly change: (page: Page) => Promise<unknown> }[];
+}
 
 const [word, directory, part = "", ...rest] = process.argv.slice(2);
 if (word !== undefined && (word !== "--all" || directory === undefined || rest.length > 0)) {
@@ -100,13 +137,23 @@ async function states(directory: string): Promise<void> {
   for (const [number, state] of STATES.entries()) {
     if (!state.name.includes(part)) continue;
     const cells: string[] = [];
-    for (const { look, ...options } of LOOKS) {
-      const page = await stage.page(browser, state, options);
-      await stage.show(page, state);
-      await Bun.sleep(500); // who is here
-      const file = `${number + 1} ${state.name}, ${look}.png`.replaceAll(" ", "_");
+    const picture = async (page: Page, look: string) => {
+      const file = `${number + 1} ${state.name}, ${look}.png`.replaceAll("%", "percent").replaceAll(" ", "_");
       await page.screenshot({ path: join(directory, file) });
       cells.push(`<td><img src="${encodeURI(file)}" alt="${look}" height="400"></td>`);
+    };
+    for (const { look, options, textSize = 100, next = [] } of LOOKS) {
+      const page = await stage.page(browser, state, options);
+      if (textSize !== 100) await setTextSize(page, textSize, { isKept: true });
+      await stage.show(page, state);
+      await Bun.sleep(state.lacksScript ? 2_200 : 400); // who is here; untranslated forms show themselves after 2 s
+      await picture(page, look);
+      for (const { look, change } of next) {
+        await change(page);
+        if (!(await page.isVisible(state.shows))) await stage.show(page, state); // resizing closes some menus
+        await Bun.sleep(100);
+        await picture(page, look);
+      }
       await page.context().close();
     }
     rows.push(`<tr><th>${number + 1}. ${state.name}</th>${cells.join("")}</tr>`);
