@@ -114,8 +114,11 @@ async function unpacked(): Promise<{ executablePath: string; env: Record<string,
   }
   // The package's own configuration looks below /tmp; without a font, the browser crashes at the first input.
   const fonts = join(place, "fonts.conf");
-  const directories = `<dir>${join(place, "fonts", "fonts")}</dir><cachedir>${join(place, "fonts_cache")}</cachedir>`;
-  writeFileSync(`${fonts}.${process.pid}`, `<?xml version="1.0"?>\n<fontconfig>${directories}</fontconfig>\n`);
+  // The package's own fonts have no emoji.
+  const emoji = join(ROOT, "node_modules", "@expo-google-fonts", "noto-color-emoji");
+  const directories = [join(place, "fonts", "fonts"), emoji].map((each) => `<dir>${each}</dir>`).join("");
+  const cache = `<cachedir>${join(place, "fonts_cache")}</cachedir>`;
+  writeFileSync(`${fonts}.${process.pid}`, `<?xml version="1.0"?>\n<fontconfig>${directories}${cache}</fontconfig>\n`);
   renameSync(`${fonts}.${process.pid}`, fonts); // atomically: other test files start browsers too
   return { executablePath, env: { LD_LIBRARY_PATH: join(place, "al2023", "lib"), FONTCONFIG_FILE: fonts } };
 }
