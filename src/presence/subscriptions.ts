@@ -1,24 +1,21 @@
 /**
  * Notifies this pod's sockets of who is online. Sockets that sent `watch` receive changes of the
- * users they watch; the others receive the full list, within a budget of bytes per pod.
+ * users they watch; the others receive the full list (`full_lists.ts`).
  */
 
 import type { Database } from "../db/database.ts";
 import { findMany } from "../db/users.ts";
 import type { Socket } from "../delivery/hub.ts";
 import { ChatError } from "../errors.ts";
-import { newUserFrame, ONLINE, presenceEntry, presenceFrame, type PresenceState, statusFrame } from "../protocol.ts";
+import { newUserFrame, ONLINE, presenceEntry, presenceFrame, type PresenceState } from "../protocol.ts";
 import { Batcher } from "../util/batcher.ts";
 import { RateLimit } from "../util/rate_limit.ts";
 import { keyOfReference } from "../util/text.ts";
 import type { BlockedPairs } from "./blocked_pairs.ts";
+import { FullLists, TICK_MS } from "./full_lists.ts";
 import type { PresenceRegistry } from "./registry.ts";
 
-const TICK_MS = 500;
 const REFRESH_SOON_MS = 100;
-/** The budget for all full lists of a pod, in bytes per second. */
-const FULL_LIST_BYTES_PER_SECOND = 8 * 1024 * 1024;
-
 /** Longer than an upgrade takes, including its session lookup. */
 const PRIVACY_REMEMBERED_MS = 60_000;
 
@@ -65,13 +62,8 @@ export class PresenceSubscriptions {
   readonly #hidesLastSeen = new Map<string, boolean>();
   /** Recent changes of this setting: an upgrade that looked the session up just before has the old value. */
   readonly #recentPrivacy = new Map<string, { hidesLastSeen: boolean }>();
-  /** Sockets that never sent `watch`, and when each last received the full list. */
-  readonly #fullListSentAt = new Map<Socket, number>();
-  /**
-   * The last full list sent to a user with blocked peers. Repeating an equal list would reveal that
-   * a blocked peer came online or left.
-   */
-  readonly #lastFilteredList = new WeakMap<Socket, string>();
+  /** Of the sockets that never sent `watch`. */
+  readonly #fullLists: FullLists;
   /** Watched users whose watchers must be notified. */
   readonly #changed = new Set<WatchedUser>();
   readonly #lookups: Batcher<readonly string[], Map<string, UserRow>>;
@@ -80,9 +72,6 @@ export class PresenceSubscriptions {
   readonly #newUserSubscribers = new Set<Socket>();
   /** Watched users who went offline, and their usernames. */
   readonly #wentOffline = new Map<WatchedUser, string>();
-  #listChangedAt = 0;
-  /** When the budget allows the next full lists. */
-  #budgetAt = 0;
   readonly #timer: Timer;
   #refreshing: Timer | undefined;
 
@@ -90,6 +79,7 @@ export class PresenceSubscriptions {
     this.#db = parts.db;
     this.#registry = parts.registry;
     this.#blockedPairs = parts.blockedPairs;
+    this.#fullLists = new FullLists(parts);
     this.#lookups = new Batcher((requests) => this.#lookUp(requests), { max: 50 });
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
@@ -99,13 +89,13 @@ export class PresenceSubscriptions {
     const recent = this.#recentPrivacy.get(socket.nameKey);
     this.#hidesLastSeen.set(socket.nameKey, recent?.hidesLastSeen ?? hidesLastSeen);
     this.#blockedPairs.connect(socket.nameKey, socket.username);
-    this.#fullListSentAt.set(socket, Number.NEGATIVE_INFINITY);
+    this.#fullLists.add(socket);
     this.#registry.connect(socket.nameKey, socket.username);
   }
 
   /** Unregisters a closed socket. @param isLast whether it was the user's last on this pod */
   disconnect(socket: Socket, isLast: boolean): void {
-    this.#fullListSentAt.delete(socket);
+    this.#fullLists.delete(socket);
     this.#unwatch(socket);
     if (!isLast) return;
     this.#blockedPairs.disconnect(socket.nameKey);
@@ -130,7 +120,7 @@ export class PresenceSubscriptions {
    * @param options.newUsers whether the socket is also notified of sign-ups
    */
   async subscribe(socket: Socket, users: readonly string[], { newUsers }: { newUsers?: true }): Promise<void> {
-    this.#fullListSentAt.delete(socket);
+    this.#fullLists.delete(socket);
     this.#unwatch(socket);
     if (newUsers) this.#newUserSubscribers.add(socket);
     const keys = users.map((user) => keyOfReference(user) ?? "");
@@ -157,9 +147,7 @@ export class PresenceSubscriptions {
           if (changedKeys.length === 0) continue;
           await this.#sendPresence(socket, changedKeys).catch(() => {}); // a hint; the next watch is answered correctly
         }
-        for (const socket of this.#fullListSentAt.keys()) {
-          if (socket.nameKey === key) this.#fullListSentAt.set(socket, Number.NEGATIVE_INFINITY);
-        }
+        this.#fullLists.resend(key);
       }),
     );
   }
@@ -168,7 +156,7 @@ export class PresenceSubscriptions {
   scheduleBlockRefresh(): void {
     this.#refreshing ??= setTimeout(() => {
       this.#refreshing = undefined;
-      const keys = [...this.#watching.keys(), ...this.#fullListSentAt.keys()].map((socket) => socket.nameKey);
+      const keys = [...this.#watching.keys(), ...this.#fullLists.sockets].map((socket) => socket.nameKey);
       void this.blockChanged([...new Set(keys)]);
     }, REFRESH_SOON_MS);
   }
@@ -199,7 +187,7 @@ export class PresenceSubscriptions {
   announceSignup(username: string): void {
     if (this.#newUsers.charge("") > 0) return;
     const frame = newUserFrame(username);
-    for (const socket of this.#fullListSentAt.keys()) socket.send(frame);
+    for (const socket of this.#fullLists.sockets) socket.send(frame);
     for (const socket of this.#newUserSubscribers) socket.send(frame);
   }
 
@@ -222,7 +210,7 @@ export class PresenceSubscriptions {
 
   /** Records that a user came online or went offline; the next tick notifies their watchers. */
   notifyWatchers(key: string, username: string, state: PresenceState): void {
-    this.#listChangedAt = performance.now();
+    this.#fullLists.changed();
     const user = this.#watched.get(key);
     if (!user) return;
     user.state = state;
@@ -300,7 +288,7 @@ export class PresenceSubscriptions {
   #tick(): void {
     this.#sendChanges();
     void this.#notifyOffline();
-    this.#sendFullLists(performance.now());
+    this.#fullLists.send(performance.now());
   }
 
   /**
@@ -323,44 +311,5 @@ export class PresenceSubscriptions {
     }
     for (const user of this.#changed) user.entry = user.entryWithoutLastSeen = user.profile = undefined;
     this.#changed.clear();
-  }
-
-  /**
-   * Sends the full list to sockets that never sent `watch` and lack the last change, each at most
-   * once a second: longest waiting first, so new sockets before all others, and as many as a tick's
-   * bytes allow.
-   */
-  #sendFullLists(now: number): void {
-    if (now < this.#budgetAt) return;
-    const before = now - 1_000 + TICK_MS / 2; // timers are not exact
-    const isLoaded = (socket: Socket) => this.#blockedPairs.of(socket.nameKey) !== undefined;
-    const due = [...this.#fullListSentAt].filter(
-      ([socket, sentAt]) => sentAt < this.#listChangedAt && sentAt < before && isLoaded(socket),
-    );
-    if (due.length === 0) return;
-    const frame = statusFrame(this.#registry.online);
-    const cost = (Buffer.byteLength(frame) / FULL_LIST_BYTES_PER_SECOND) * 1_000;
-    const count = Math.max(1, Math.floor(TICK_MS / cost));
-    due.sort(([, one], [, other]) => one - other);
-    const sentAt = performance.now(); // not `now`: the list includes changes made during this tick
-    for (const [socket] of due.slice(0, count)) {
-      this.#fullListSentAt.set(socket, sentAt);
-      this.#sendList(socket, frame);
-    }
-    this.#budgetAt = now + cost * Math.min(count, due.length) - TICK_MS / 2;
-  }
-
-  /** Sends a full list, without blocked peers. @param whole the frame with all users */
-  #sendList(socket: Socket, whole: string): void {
-    const blocked = this.#blockedPairs.of(socket.nameKey);
-    if (!blocked?.size) {
-      this.#lastFilteredList.delete(socket);
-      socket.send(whole);
-      return;
-    }
-    const frame = statusFrame(this.#registry.onlineWithout(blocked));
-    if (this.#lastFilteredList.get(socket) === frame) return;
-    this.#lastFilteredList.set(socket, frame);
-    socket.send(frame);
   }
 }
