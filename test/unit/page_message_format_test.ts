@@ -174,10 +174,10 @@ test("parses hostile texts in linear time, with bounded nesting", () => {
   ];
   for (const piece of pieces) {
     const text = piece.repeat(size / piece.length);
-    const begun = performance.now();
+    const before = process.cpuUsage(); // the time would depend on what else the machine does
     const parts = formatted(text);
     plainText(text);
-    expect([piece, performance.now() - begun < 2_000]).toEqual([piece, true]);
+    expect([piece, process.cpuUsage(before).user < 2_000_000]).toEqual([piece, true]);
     expect(depth(parts)).toBeLessThanOrEqual(9);
   }
   const nested = Array.from({ length: 300 }, (_, i) => `${"  ".repeat(i)}- a`).join("\n");
