@@ -11,7 +11,8 @@ import { followVersion } from "./elements/connection_banner.js";
 import "./elements/conversation_list.js";
 import "./elements/message_composer.js";
 import { loadActionsWhenNeeded, loadListActionsWhenNeeded } from "./elements/actions_loader.js";
-import { goBack, route, startMenu, startNavigation } from "./navigation.js";
+import { loadSearchWhenNeeded } from "./elements/search_loader.js";
+import { goBack, openAtMessage, route, startMenu, startNavigation } from "./navigation.js";
 import {
   broadcastSignOut,
   draftsPrefix,
@@ -156,6 +157,7 @@ async function start(me, isConfirmed) {
   composer.addEventListener("focus-messages", () => thread.focusLast());
   loadActionsWhenNeeded(chat, { thread, composer });
   loadListActionsWhenNeeded(chat, conversationList);
+  loadSearchWhenNeeded(chat, { conversationList, thread, openAtMessage });
   thread.addEventListener("focus-composer", () => composer.focusText());
   header.addEventListener("back", goBack);
   startNavigation(chat, { conversationList, header, thread, composer });

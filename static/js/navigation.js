@@ -21,6 +21,10 @@ let elements;
 let shownName;
 /** Whether going back to the list focuses the search. */
 let returnsToSearch = false;
+/** The message to open a conversation at. @type {{ peer: string, show: () => void } | undefined} */
+let target;
+/** Whether the search stays as it is, because the user came from a message that it found. */
+let keepsSearch = false;
 
 /**
  * Call `route` once the stored data is loaded.
@@ -101,6 +105,17 @@ export function goBack() {
   dispatchEvent(new HashChangeEvent("hashchange"));
 }
 
+/**
+ * Opens a conversation at a message, which a search has found.
+ * @param {string} peer
+ * @param {() => void} show shows the message in the open conversation
+ */
+export function openAtMessage(peer, show) {
+  if (chat.conversations.open === peer && shownName) return show();
+  target = { peer, show };
+  location.hash = encodeURIComponent(peer);
+}
+
 /** Opens the dialog of keyboard shortcuts. */
 async function openKeys() {
   const sheet = await importAgain(() => import("./elements/keys_sheet.js"), "elements/keys_sheet.js").catch(
@@ -119,11 +134,15 @@ export async function route() {
   find(document, ".open").hidden = name === "";
   if (name !== "" && shownName === "" && history.state === null) history.replaceState({ fromList: true }, "");
   const isFirst = shownName === undefined;
-  if (!isFirst) conversationList.clear(); // keeps what the user typed while the page loaded
+  const message = target?.peer === name ? target : undefined;
+  target = undefined;
+  if (name !== "") keepsSearch = message !== undefined;
+  if (!isFirst && !keepsSearch) conversationList.clear(); // keeps what the user typed while the page loaded
   shownName = name;
   if (name === "") {
     chat.conversations.show(undefined);
     if (returnsToSearch) conversationList.focusSearch();
+    else if (keepsSearch) conversationList.focusHit();
     else if (previous !== undefined) conversationList.focusEntry(previous);
     returnsToSearch = false;
     return;
@@ -138,7 +157,8 @@ export async function route() {
     peer = (await chat.people.find(name)) ?? (await chat.loader.loadRow(name));
     if (nameInUrl() !== name) return; // the user navigated meanwhile
   }
-  show(peer, name);
+  show(peer, name, { isHeld: message !== undefined && peer !== undefined });
+  if (message && peer !== undefined) return message.show();
   if (peer === undefined) {
     header.show(name, { isUnknown: true });
     thread.showUnknown(name);
@@ -154,14 +174,15 @@ export async function route() {
 /**
  * @param {string | undefined} peer the peer's name, if known
  * @param {string} name the name in the URL
+ * @param {{ isHeld?: boolean }} [options] as for `ChatThread.show`
  */
-function show(peer, name) {
+function show(peer, name, options) {
   const { header, thread, composer } = elements;
   chat.conversations.show(peer);
   header.show(peer ?? name);
   composer.hidden = peer === undefined;
   composer.show(peer);
-  thread.show(peer);
+  thread.show(peer, options);
 }
 
 /**

@@ -244,7 +244,7 @@ test("works by keyboard, and returns the focus", async () => {
 
   await press("?");
   await page.waitForSelector(".keys-sheet");
-  expect(await page.locator(".keys-sheet dd").first().innerText()).toBe("Find people");
+  expect(await page.locator(".keys-sheet dd").first().innerText()).toBe("Search people and messages");
   await press("Escape");
   await until("the sheet is closed", async () => (await page.locator(".keys-sheet").count()) === 0);
   expect(await focused(page)).toStartWith("Message 60");

@@ -5,12 +5,14 @@ import { CONNECTION_STATES } from "./states/connection_states.ts";
 import { CONVERSATION_STATES } from "./states/conversation_states.ts";
 import { LIST_STATES } from "./states/list_states.ts";
 import { MESSAGE_STATES } from "./states/message_states.ts";
+import { SEARCH_STATES } from "./states/search_states.ts";
 import { SIGN_IN_STATES } from "./states/sign_in_states.ts";
 import type { State } from "./states/stage.ts";
 
 export const STATES: readonly State[] = [
   ...SIGN_IN_STATES,
   ...LIST_STATES,
+  ...SEARCH_STATES,
   ...CONVERSATION_STATES,
   ...MESSAGE_STATES,
   ...CONNECTION_STATES,

@@ -9,6 +9,8 @@ import actionsEl from "../../static/js/translations/actions_el.js";
 import actionsEn from "../../static/js/translations/actions_en.js";
 import commonEl from "../../static/js/translations/el.js";
 import commonEn from "../../static/js/translations/en.js";
+import searchEl from "../../static/js/translations/search_el.js";
+import searchEn from "../../static/js/translations/search_en.js";
 import { hue, initials, nameKey } from "../../static/js/util/names.js";
 import { ago, clock, dayText, lastSeen, shortTime } from "../../static/js/util/time.js";
 import {
@@ -21,8 +23,8 @@ import {
   waitText,
 } from "../../static/js/util/translate.js";
 
-const en = { ...commonEn, ...accountEn, ...actionsEn };
-const el = { ...commonEl, ...accountEl, ...actionsEl };
+const en = { ...commonEn, ...accountEn, ...actionsEn, ...searchEn };
+const el = { ...commonEl, ...accountEl, ...actionsEl, ...searchEl };
 
 const root = join(import.meta.dir, "../../static");
 const files = (end: string) =>
@@ -54,6 +56,7 @@ describe("the translations", () => {
     expect(Object.keys(commonEl)).toEqual(Object.keys(commonEn));
     expect(Object.keys(accountEl)).toEqual(Object.keys(accountEn));
     expect(Object.keys(actionsEl)).toEqual(Object.keys(actionsEn));
+    expect(Object.keys(searchEl)).toEqual(Object.keys(searchEn));
     const values = (entry: unknown) => [...new Set(JSON.stringify(entry).match(/\{\w+\}/g) ?? [])].toSorted();
     for (const [key, entry] of Object.entries(en)) {
       const greek = el[key as keyof typeof el];
@@ -121,7 +124,10 @@ describe("the translations", () => {
         expect([name, spoken ? literal : ""]).toEqual([name, ""]);
       }
       const foreign = [...code.matchAll(/\p{Script=Greek}+/gu)].map(([greek]) => greek);
-      const rules = { "js/util/translate.js": ["Ελληνικά"], "js/util/names.js": ["ς", "σ"] }[name] ?? [];
+      const rules =
+        { "js/util/translate.js": ["Ελληνικά"], "js/util/names.js": ["ς", "σ"], "js/util/text_match.js": ["ς", "σ"] }[
+          name
+        ] ?? [];
       expect([name, foreign]).toEqual([name, rules]);
     }
   });

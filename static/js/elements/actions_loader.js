@@ -67,6 +67,6 @@ export function loadListActionsWhenNeeded(chat, list) {
 
 /** The entry of a conversation. @param {EventTarget | null} target */
 export function entryOf(target) {
-  const link = target instanceof Element ? target.closest("a.entry:not(.only-name)") : undefined;
+  const link = target instanceof Element ? target.closest("a.entry:not(.only-name, .hit)") : undefined;
   return link instanceof HTMLElement ? link : undefined;
 }

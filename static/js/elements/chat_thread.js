@@ -41,6 +41,8 @@ export class ChatThread extends HTMLElement {
   /** The heights at the last scroll check. */
   #layout = "";
   #isOpened = false;
+  /** Whether only a placeholder is shown, until `showMessage` or `release`. */
+  #isHeld = false;
   /** Whether to scroll to the first unread message at the next render. */
   #scrollsToNew = false;
   /** The message to scroll to at the next render. @type {number | undefined} */
@@ -85,17 +87,25 @@ export class ChatThread extends HTMLElement {
   /**
    * Shows the conversation with `peer` at its first unread message, otherwise at its end.
    * @param {string | undefined} peer
+   * @param {{ isHeld?: boolean }} [options] isHeld: shows a placeholder until `showMessage` or `release`
    */
-  show(peer) {
+  show(peer, { isHeld = false } = {}) {
     this.#conversation?.view.attach();
     this.#peer = peer;
     this.#reopen();
+    this.#isHeld = isHeld;
+    this.#isAtEnd = !isHeld;
     this.#divider = new UnreadDivider();
     renderRows(this.#list, []);
     find(this, ".announcer").replaceChildren();
     showGreeting(find(this, ".greeting"), "");
     for (const part of [".skeleton", ".jump"]) find(this, part).hidden = true;
     this.render();
+  }
+
+  /** Shows the conversation as without `isHeld`. */
+  release() {
+    if (this.#isHeld) this.#toNewest();
   }
 
   /** Shows a placeholder while the peer's name is resolved. */
@@ -114,6 +124,7 @@ export class ChatThread extends HTMLElement {
       conversation.view.attach();
       this.#divider.shown(conversation.contiguousSeq);
     }
+    this.#isHeld = false;
     if (!this.#virtualWindow.isAtEnd) {
       this.#virtualWindow.toEnd(conversation?.contiguousSeq ?? 0);
       this.render();
@@ -150,8 +161,8 @@ export class ChatThread extends HTMLElement {
   /** Shows the newest messages again: the first unread one, otherwise the end. */
   #toNewest() {
     const view = this.#conversation?.view;
-    if (!view?.isDetached) return this.toEnd();
-    view.attach();
+    if (!this.#isHeld && !view?.isDetached) return this.toEnd();
+    view?.attach();
     this.#reopen();
     this.render();
   }
@@ -161,6 +172,7 @@ export class ChatThread extends HTMLElement {
     this.#virtualWindow = new VirtualWindow();
     this.#isAtEnd = true;
     this.#isOpened = false;
+    this.#isHeld = false;
     this.#scrollsToNew = false;
     this.#target = undefined;
     this.#unreadLoading = undefined;
@@ -171,6 +183,7 @@ export class ChatThread extends HTMLElement {
     const chat = this.#chat;
     const conversation = this.#conversation;
     if (!chat || !conversation) return;
+    if (this.#isHeld) return this.showPlaceholder();
     const peer = this.#peer ?? "";
     const { view } = conversation;
     // Unloaded because too many messages were missing.

@@ -1,11 +1,11 @@
-/** The list of conversations, and the search for users to start new ones with. */
+/** The list of conversations, and the search above it. `query`: the user searches for something else. */
 
 import { PeopleSearch } from "../store/people_search.js";
-import { cloneTemplate, find, isTouch, renderList, setAttribute, setAvatar, setText } from "../util/dom.js";
+import { cloneTemplate, find, isTouch, renderList, setAttribute, setAvatar } from "../util/dom.js";
 import { searchKey } from "../util/names.js";
-import { t, waitText } from "../util/translate.js";
 import { ArchiveView } from "./archive_view.js";
 import { begins, contains, showEntry, showPerson } from "./list_entry.js";
+import { showLabels, showNote } from "./list_notes.js";
 
 /** @import { Chat } from "../chat_model.js" */
 /** @import { ListEntry } from "../store/conversation_store.js" */
@@ -26,6 +26,8 @@ export class ConversationList extends HTMLElement {
   #scrollTo;
   /** Whether Enter was pressed before the results arrived. */
   #isEnterPending = false;
+  /** Whether messages, or something about them, are below the results. */
+  #hasHits = false;
   /** @type {HTMLInputElement} */
   #input = find(this, "input");
   /** @type {HTMLElement} */
@@ -44,10 +46,7 @@ export class ConversationList extends HTMLElement {
     this.#chat = chat;
     const search = (this.#search = new PeopleSearch(chat.people));
     search.on("changed", () => this.render());
-    search.on("finished", () => {
-      if (this.#isEnterPending) this.#links()[0]?.click();
-      this.#isEnterPending = false;
-    });
+    search.on("finished", () => this.#isEnterPending && this.#openFirst());
     chat.conversations.on("list", () => this.render());
     chat.people.presence.on("changed", () => this.render());
     for (const event of /** @type {const} */ (["changed", "written"])) chat.drafts.on(event, () => this.render());
@@ -92,6 +91,23 @@ export class ConversationList extends HTMLElement {
     (this.#link(name) ?? (isTouch() ? this.#scroll : this.#input)).focus();
   }
 
+  /** Focuses the found message that the user opened. */
+  focusHit() {
+    /** @type {HTMLElement} */ (this.querySelector(".hit[data-opened]") ?? this.#input).focus();
+  }
+
+  /** What the user searches for. */
+  get query() {
+    return this.#search?.query ?? "";
+  }
+
+  /** Whether there are messages in the results, or something about them. @param {boolean} hasHits */
+  showHits(hasHits) {
+    this.#hasHits = hasHits;
+    this.render();
+    if (this.#isEnterPending && this.#search?.state !== "searching") this.#openFirst();
+  }
+
   /** Focuses the search. */
   focusSearch() {
     this.#input.focus();
@@ -123,8 +139,8 @@ export class ConversationList extends HTMLElement {
     find(this, ".empty").toggleAttribute("data-alone", search.isAlone);
     if (empty && search.isAlone) void this.#welcome();
     find(this, ".clear").hidden = this.#input.value === "";
-    this.#showLabel(found.length > 0, query !== "");
-    this.#showNote(entries.length + found.length === 0 && query !== "");
+    showLabels(this, { query, entries, found });
+    showNote(find(this, ".scroll > .note"), search, entries.length + found.length === 0 && !this.#hasHits);
     if (empty && search.suggest() && !isTouch() && document.activeElement === document.body) this.#input.focus();
     const watched = [
       ...(chat.conversations.open === undefined ? [] : [chat.conversations.open]),
@@ -214,35 +230,19 @@ export class ConversationList extends HTMLElement {
     return [...me, ...found].filter((name) => !shown.has(name));
   }
 
-  /**
-   * @param {boolean} any
-   * @param {boolean} searching
-   */
-  #showLabel(any, searching) {
-    const label = find(this, ".label");
-    label.hidden = !any;
-    setText(label, t(searching ? "search_people" : "list_empty_people"));
-  }
-
-  /** Explains why there is no result. @param {boolean} isEmpty */
-  #showNote(isEmpty) {
-    const { state = "", query = "", limitedFor = 0 } = this.#search ?? {};
-    const text = {
-      searching: "",
-      failed: navigator.onLine ? t("search_failed") : t("search_offline"),
-      limited: t("search_limited", { wait: waitText(limitedFor) }),
-      "": t("search_no_results", { query }),
-    }[state];
-    const note = find(this, ".note");
-    note.hidden = !isEmpty || text === "";
-    setText(note, isEmpty ? text : "");
-  }
-
   /** @param {string} text */
   #setQuery(text) {
     this.#isEnterPending = false;
     this.#scroll.scrollTop = 0;
     this.#search?.set(text);
+    this.dispatchEvent(new Event("query"));
+  }
+
+  /** Opens the first result, or waits for one. */
+  #openFirst() {
+    const first = this.#links()[0];
+    this.#isEnterPending = !first && (this.#search?.state === "searching" || this.#hasHits);
+    first?.click();
   }
 
   /**
@@ -312,10 +312,8 @@ export class ConversationList extends HTMLElement {
     else if (event.key === "ArrowDown") next = links[at + 1];
     else if (event.key === "ArrowUp" && at >= 0) next = links[at - 1] ?? this.#input;
     else if (event.key === "Escape") next = this.#input;
-    else if (event.key === "Enter" && inSearch) {
-      if (links[0]) links[0].click();
-      else this.#isEnterPending = this.#search?.state === "searching";
-    } else return;
+    else if (event.key === "Enter" && inSearch) this.#openFirst();
+    else return;
     if (event.key === "Escape") this.clear();
     event.preventDefault();
     next?.focus();

@@ -9,7 +9,7 @@ import { make, openDialog } from "./dialogs.js";
 
 /** @type {[keys: string[], what: TranslationKey][]} */
 const KEYS = [
-  [["/", "Ctrl K"], "search"],
+  [["/", "Ctrl K"], "search_label"],
   [["↑", "↓"], "keys_move"],
   [["Alt ↑"], "keys_read"],
   [["Enter"], "keys_menu"],

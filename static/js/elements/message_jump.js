@@ -27,6 +27,7 @@ export async function goToMessage({ chat, thread }, seq) {
     const page = await history.around(peer, seq);
     if (!isCurrent()) return false;
     if (!page) {
+      thread.release();
       toast.show(t("message_missing"));
       return false;
     }

@@ -46,10 +46,11 @@ export default {
   // People
   conversations: "Συζητήσεις",
   search: "Αναζήτηση ατόμων",
-  search_label: "Αναζήτηση ατόμων με το όνομά τους",
+  search_placeholder: "Αναζήτηση",
+  search_label: "Αναζήτηση σε άτομα και μηνύματα",
   clear_search: "Καθαρισμός",
   search_people: "Άτομα",
-  search_no_results: "Δεν βρέθηκε άτομο με το όνομα «{query}».",
+  search_no_results: "Δεν βρέθηκε τίποτα για «{query}».",
   search_limited: "Έκανες πολλές αναζητήσεις μαζεμένες. Συνεχίζουμε σε {wait}.",
   search_failed: "Η αναζήτηση δεν ολοκληρώθηκε. Δοκίμασε ξανά.",
   search_offline: "Είσαι εκτός σύνδεσης. Για την αναζήτηση χρειάζεται δίκτυο.",

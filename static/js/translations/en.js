@@ -46,10 +46,11 @@ export default {
   // People
   conversations: "Conversations",
   search: "Find people",
-  search_label: "Find people by name",
+  search_placeholder: "Search",
+  search_label: "Search people and messages",
   clear_search: "Clear",
   search_people: "People",
-  search_no_results: "No one here is called “{query}”.",
+  search_no_results: "Nothing found for “{query}”.",
   search_limited: "Too many searches at once. Searching continues in {wait}.",
   search_failed: "The search failed. Try again.",
   search_offline: "You are offline. Searching needs a connection.",
