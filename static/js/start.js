@@ -1,9 +1,10 @@
 /**
  * Applies the chosen colors before the page is painted, requests early what the page will need,
- * shows the pane of the conversation in the URL early, and reports when a page cannot start. A classic script in older syntax, so that it
- * runs where modules do not. A module that failed to load keeps failing in its document (HTML
- * §8.1.5.3), so the page is reloaded once; after that, and in browsers that are too old, the page
- * shows its error message (`base.css`). Without this script CSS shows it after a while.
+ * shows the pane of the conversation in the URL early, and reports when a page cannot start. A
+ * classic script in older syntax, so that it runs in browsers that are too old for the page. A
+ * module that failed to load keeps failing in its document (HTML §8.1.5.3), so the page is reloaded
+ * once; after that, the page shows its error message (`base.css`). Without this script CSS shows it
+ * after a while.
  */
 (function () {
   const KEY = "chatify.retried";
@@ -15,15 +16,55 @@
   const isRetry = takeRetry();
   let isFailing = false;
 
-  requestEarly();
   applyTheme();
+  if (isTooOld()) {
+    // Parsed, and no module has run yet.
+    document.addEventListener("readystatechange", showTooOld, { once: true });
+    return;
+  }
   document.addEventListener("themechange", applyTheme);
   document.addEventListener("visibilitychange", applyTheme); // another tab may have changed it
+  requestEarly();
   if (isRetry) root.setAttribute("data-retried", "");
   addEventListener("error", onError, true); // load errors of elements do not bubble
-  if (!("noModule" in HTMLScriptElement.prototype)) showNotLoaded();
-  document.addEventListener("readystatechange", preparePane, { once: true }); // parsed, and no module has run yet
+  document.addEventListener("readystatechange", preparePane, { once: true });
   document.addEventListener("DOMContentLoaded", checkStyles);
+
+  /**
+   * Whether the browser lacks a feature that the page needs. Firefox has had popovers since 125;
+   * Chrome has had `light-dark()` since 123 and Safari since 17.5. All else is older.
+   */
+  function isTooOld() {
+    return !("popover" in HTMLElement.prototype && CSS.supports("color", "light-dark(red, red)"));
+  }
+
+  /** Shows advice in place of the page, which stops its modules, or above a form, which works without them. */
+  function showTooOld() {
+    const script = /** @type {HTMLScriptElement} */ (document.querySelector("script[src$='/start.js']"));
+    const link = document.createElement("link");
+    link.rel = "stylesheet";
+    link.href = script.src.replace("js/start.js", "css/too_old.css");
+    document.head.appendChild(link);
+    if (!root.hasAttribute("data-theme") && matchMedia("(prefers-color-scheme: dark)").matches) {
+      root.setAttribute("data-theme", "dark");
+    }
+    root.lang = language();
+    const box = /** @type {HTMLElement} */ (document.querySelector(".too-old"));
+    if (document.body.classList.contains("form-page")) document.body.insertBefore(box, document.body.firstChild);
+    else {
+      addEventListener("error", function (event) {
+        event.preventDefault(); // the page's modules miss its elements
+      });
+      const main = document.createElement("main");
+      main.appendChild(box);
+      document.body.textContent = "";
+      document.body.appendChild(main);
+    }
+    for (const text of /** @type {NodeListOf<HTMLElement>} */ (box.querySelectorAll("[lang]"))) {
+      text.hidden = text.lang !== root.lang;
+    }
+    box.hidden = false;
+  }
 
   /**
    * Requests what the page's script will need, so that on a slow network both arrive together: the
@@ -32,7 +73,7 @@
    */
   function requestEarly() {
     const script = /** @type {HTMLScriptElement | null} */ (document.currentScript);
-    if (!script || !("noModule" in script)) return;
+    if (!script) return;
     const link = document.createElement("link");
     link.rel = "modulepreload";
     link.href = script.src.replace("start.js", `translations/${language()}.js`);

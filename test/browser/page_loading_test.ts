@@ -24,6 +24,16 @@ beforeAll(async () => {
 const blank = (user?: Person, options: Parameters<typeof chat.page>[1] = {}) =>
   chat.page(user, { serviceWorkers: "block", ...options });
 
+/** A page in a browser without `popover` or `light-dark()`. */
+async function outdated(missing: string, options: Parameters<typeof chat.page>[1] = {}, user?: Person): Promise<Page> {
+  const page = await blank(user, options);
+  await page.addInitScript((missing) => {
+    if (missing === "popover") Reflect.deleteProperty(HTMLElement.prototype, "popover");
+    else CSS.supports = () => false;
+  }, missing);
+  return page;
+}
+
 /** Lets the first `times` requests for a file fail. @returns how many requests there were */
 async function fail(page: Page, file: string, times: number): Promise<() => number> {
   let requests = 0;
@@ -106,6 +116,25 @@ describe("a page that cannot start", () => {
     else await page.waitForSelector("device-list .error:visible"); // the rest of the page works
   });
 
+  test.each([
+    ["/#Bob", "popover", "en-GB", "Your browser is too old for chatify"],
+    ["/account", "light-dark()", "el-GR", "Ο περιηγητής σου είναι πολύ παλιός για το chatify"],
+  ])(
+    "is replaced by advice in a browser without a required feature: %s without %s",
+    async (path, missing, locale, title) => {
+      const page = await outdated(missing, { locale }, ann);
+      const requested: string[] = [];
+      page.on("request", (request) => requested.push(new URL(request.url()).pathname));
+      await page.goto(chat.url + path);
+      await page.waitForLoadState("networkidle");
+      expect(await page.locator("h1:visible").allInnerTexts()).toEqual([title]);
+      expect(await page.innerText(".too-old")).toMatch(/Safari\s17\.5/);
+      const [box] = await page.locator(".too-old").all();
+      expect(await box!.evaluate((each) => getComputedStyle(each).backgroundColor)).not.toBe("rgba(0, 0, 0, 0)");
+      expect(requested.filter((each) => !each.startsWith("/static/"))).toEqual([path.replace(/#.*/, "")]);
+    },
+  );
+
   test("shows why in both languages when the watching script failed too", async () => {
     const page = await blank(ann);
     const devtools = await page.context().newCDPSession(page);
@@ -118,6 +147,16 @@ describe("a page that cannot start", () => {
       return SENTENCE["en-GB"].test(shown[0] ?? "") && SENTENCE["el-GR"].test(shown[1] ?? "");
     });
   });
+});
+
+test("keeps a form usable in a browser that is too old", async () => {
+  const page = await outdated("popover");
+  await page.goto(`${chat.url}/login`);
+  await page.waitForSelector(".too-old h1:visible");
+  await page.fill("#username", "Ann");
+  await fillForm(page, { password: PASSWORD });
+  await page.waitForURL(`${chat.url}/`);
+  await page.waitForSelector(".too-old h1:visible");
 });
 
 test("keeps a form usable, and its input, when its scripts fail", async () => {
@@ -210,11 +249,12 @@ describe("a conversation in the address", () => {
   });
 });
 
-test("every page has the same failure sentence in every language", () => {
-  const sentences = readdirSync(join(ROOT, "static"))
-    .filter((name) => name.endsWith(".html") && !["no_signup.html", "not_found.html"].includes(name))
-    .map((name) => /<div class="not-loaded"[^]*?<\/div>/.exec(readFileSync(join(ROOT, "static", name), "utf8"))?.[0]);
-  expect(sentences).toHaveLength(4);
-  expect(new Set(sentences).size).toBe(1);
-  expect(sentences[0]?.match(/<p lang="(\w+)">/g)).toEqual(['<p lang="en">', '<p lang="el">']);
+test.each(["not-loaded", "too-old"])("every page has the same text in every language: %s", (name) => {
+  const texts = readdirSync(join(ROOT, "static"))
+    .filter((file) => file.endsWith(".html") && !["no_signup.html", "not_found.html"].includes(file))
+    .map((file) => readFileSync(join(ROOT, "static", file), "utf8"))
+    .map((html) => new RegExp(`^    <div class="${name}"[^]*?^    </div>`, "m").exec(html)?.[0]);
+  expect(texts).toHaveLength(4);
+  expect(new Set(texts).size).toBe(1);
+  expect(texts[0]?.match(/lang="\w+"/g)).toEqual(['lang="en"', 'lang="el"']);
 });

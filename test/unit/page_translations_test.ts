@@ -35,7 +35,7 @@ const pages = files(".html");
 const scripts = files(".js");
 const html = pages.map(({ text }) => text).join("\n");
 /** What pages say in all languages where no translation can be loaded. */
-const NOT_LOADED = /<div class="not-loaded"[^]*?<\/div>/;
+const UNTRANSLATED = /^ {4}<div class="(?:not-loaded|too-old)"[^]*?^ {4}<\/div>/gm;
 const script = scripts.map(({ text }) => text).join("\n");
 
 beforeAll(async () => {
@@ -100,7 +100,7 @@ describe("the translations", () => {
       if (name === "not_found.html") continue; // has no scripts, and its text in both languages
       const body = text
         .slice(text.indexOf("<body"))
-        .replace(NOT_LOADED, "")
+        .replace(UNTRANSLATED, "")
         .replace(/<noscript>[^]*?<\/noscript>|<!--[^]*?-->/g, "");
       for (const [tag, said = ""] of body.matchAll(/<[^<>]+>([^<>]*)/g)) {
         const shown = said.replace(/\{\{\w+\}\}/g, "").trim();

@@ -3,7 +3,7 @@
 import type { Page } from "playwright-core";
 
 import type { State } from "./stage.ts";
-import { breakScripts, send } from "./steps.ts";
+import { ageBrowser, breakScripts, send } from "./steps.ts";
 
 const goOffline = async (page: Page) => {
   await page.waitForSelector(".message");
@@ -108,6 +108,14 @@ export const CONNECTION_STATES: readonly State[] = [
     shows: ".not-loaded p:visible",
     reloaded: ".message",
     prepare: breakScripts,
+    lacksScript: true,
+  },
+  {
+    name: "browser too old",
+    user: "Ann",
+    path: "/#Bob",
+    shows: ".too-old h1:visible",
+    prepare: ageBrowser,
     lacksScript: true,
   },
 ];

@@ -2,7 +2,7 @@
 
 import { PASSWORD } from "../harness.ts";
 import type { State } from "./stage.ts";
-import { breakScripts, submit } from "./steps.ts";
+import { ageBrowser, breakScripts, submit } from "./steps.ts";
 
 export const SIGN_IN_STATES: readonly State[] = [
   { name: "login", path: "/login", shows: "#username" },
@@ -49,6 +49,13 @@ export const SIGN_IN_STATES: readonly State[] = [
     shows: ".not-loaded p:visible",
     reloaded: "#username",
     prepare: breakScripts,
+    lacksScript: true,
+  },
+  {
+    name: "form in a browser too old",
+    path: "/login",
+    shows: ".too-old h1:visible",
+    prepare: ageBrowser,
     lacksScript: true,
   },
 ];

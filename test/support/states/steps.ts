@@ -9,6 +9,9 @@ export const submit = async (page: Page, values: Record<string, string>) => {
   await fillForm(page, values);
 };
 
+/** Makes the browser seem to lack a feature that the page needs. */
+export const ageBrowser = (page: Page) => page.addInitScript(() => (CSS.supports = () => false));
+
 export const breakScripts = (page: Page) =>
   page.route(/\/js\/(?:chat|account|form|signup)\.js$/, (route) => route.abort("failed"));
 
