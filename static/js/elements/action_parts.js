@@ -3,7 +3,7 @@
  * them.
  */
 
-import { fileUrl } from "../util/dom.js";
+import { fileUrl, importAgain } from "../util/dom.js";
 import { extendTranslations } from "../util/translate.js";
 import { loadStyle } from "./dialogs.js";
 
@@ -13,8 +13,8 @@ const SPRITE = fileUrl("icons/actions.svg");
 export const ready = Promise.all([
   loadStyle("actions.css"),
   extendTranslations({
-    en: () => import("../translations/actions_en.js"),
-    el: () => import("../translations/actions_el.js"),
+    en: () => importAgain(() => import("../translations/actions_en.js"), "translations/actions_en.js"),
+    el: () => importAgain(() => import("../translations/actions_el.js"), "translations/actions_el.js"),
   }),
 ]);
 

@@ -1,7 +1,7 @@
 /** The list of conversations, and the search above it. `query`: the user searches for something else. */
 
 import { PeopleSearch } from "../store/people_search.js";
-import { cloneTemplate, find, isTouch, renderList, setAttribute, setAvatar } from "../util/dom.js";
+import { cloneTemplate, find, importAgain, isTouch, renderList, setAttribute, setAvatar } from "../util/dom.js";
 import { searchKey } from "../util/names.js";
 import { ArchiveView } from "./archive_view.js";
 import { begins, contains, showEntry, showPerson } from "./list_entry.js";
@@ -153,7 +153,8 @@ export class ConversationList extends HTMLElement {
   }
 
   async #welcome() {
-    (await import("./first_account.js").catch(() => undefined))?.welcome(find(this, ".alone"));
+    const load = importAgain(() => import("./first_account.js"), "elements/first_account.js");
+    (await load.catch(() => undefined))?.welcome(find(this, ".alone"));
   }
 
   /** The conversations of the list or the archive; a search finds those of both. */

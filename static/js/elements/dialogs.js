@@ -30,7 +30,7 @@ export function make(tag, text = "") {
 }
 
 /**
- * Loads a style once. Resolves also when that fails.
+ * Loads a style once. Resolves also when that fails; the next call tries again.
  * @param {string} name of the file in `css/`
  */
 export function loadStyle(name) {
@@ -40,7 +40,12 @@ export function loadStyle(name) {
       const link = document.createElement("link");
       link.rel = "stylesheet";
       link.href = fileUrl(`css/${name}`);
-      for (const event of ["load", "error"]) link.addEventListener(event, resolve);
+      link.addEventListener("load", resolve);
+      link.addEventListener("error", () => {
+        styles.delete(name);
+        link.remove();
+        resolve(undefined);
+      });
       document.head.append(link);
     });
   styles.set(name, style);

@@ -174,8 +174,6 @@ export function onPageActivityChange(run) {
   document.addEventListener("visibilitychange", run);
 }
 
-let importRetries = 0;
-
 /**
  * The URL of a file in the page's version. `import.meta.url` alone does not lead to it: in a bundle,
  * it is the bundle's.
@@ -186,15 +184,19 @@ export function fileUrl(path) {
 }
 
 /**
- * Imports a module on demand. Browsers remember a failed module as long as the document lives (HTML
- * §8.1.5.3), so it is requested once more, under another URL; the module's own imports are not.
+ * Imports a module on demand. It is fetched first: without a network this rejects, and the next call
+ * tries again, whereas browsers remember modules that failed to import, and their imports, as long
+ * as the document lives (HTML §8.1.5.3).
  * @template T
  * @param {() => Promise<T>} load imports the module
  * @param {string} path of the module, below `js/`
  * @returns {Promise<T>}
  */
-export function importAgain(load, path) {
-  return load().catch(() => import(`${fileUrl(`js/${path}`)}?retry=${++importRetries}`));
+export async function importAgain(load, path) {
+  const response = await fetch(fileUrl(`js/${path}`));
+  if (!response.ok) throw new Error(`Could not load ${path}: status ${response.status}`);
+  await response.arrayBuffer(); // completes the cached file
+  return load();
 }
 
 /**

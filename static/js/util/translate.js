@@ -13,6 +13,9 @@ export const LANGUAGES = { en: "English", el: "Ελληνικά" };
 
 /** @typedef {() => Promise<{ default: Partial<Translations> }>} File */
 
+/** Texts that failed to load are requested again after this time. */
+const RETRY_MS = 2_000;
+
 /** The files of each language. @type {Record<Language, File[]>} */
 const files = { en: [() => import("../translations/en.js")], el: [() => import("../translations/el.js")] };
 /** The languages loaded so far. @type {Partial<Record<Language, Translations>>} */
@@ -52,15 +55,25 @@ export function addTranslations(more) {
 }
 
 /**
- * As `addTranslations`, while a language is in use. Resolves when they can be used.
+ * As `addTranslations`, while a language is in use. Resolves when they can be used; tries again
+ * until then.
  * @param {Record<Language, File>} more
  */
 export async function extendTranslations(more) {
   addTranslations(more);
-  const added = Object.entries(loaded).map(async ([tag, table]) =>
-    Object.assign(table, (await more[/** @type {Language} */ (tag)]()).default),
-  );
-  await Promise.all(added);
+  const tags = /** @type {Language[]} */ (Object.keys(loaded));
+  await Promise.all(tags.map(async (tag) => Object.assign(loaded[tag] ?? {}, await loadedFile(more[tag]))));
+}
+
+/** @param {File} file */
+async function loadedFile(file) {
+  for (;;) {
+    try {
+      return (await file()).default;
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
 }
 
 /**
