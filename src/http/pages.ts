@@ -4,6 +4,7 @@ import { join } from "node:path";
 
 import type { Signup } from "../config.ts";
 import { ChatError } from "../errors.ts";
+import { onDemandFiles } from "./on_demand_files.ts";
 import type { OtherVersions, VersionFiles } from "./other_versions.ts";
 import { bundledScripts, bundledStyles } from "./page_bundles.ts";
 import { errorResponse, type Request } from "./request.ts";
@@ -14,6 +15,8 @@ const HASH = /^[\w-]{11,16}$/;
 /** A script that a page loads, below `static/`. */
 const SCRIPT = /<script\b[^>]* src="\/static\/([^"]+)"/g;
 const WORKER = "js/sw.js";
+/** What the chat page fetches in idle time, for the first use of each part to work offline. */
+const ON_DEMAND = { list: "js/on_demand.json", script: "js/chat.js" };
 
 export type PageName = "login" | "signup" | "chat" | "account";
 const PERSONAL = new Set<PageName>(["chat", "account"]);
@@ -64,9 +67,9 @@ export class Pages {
       bundledStyles(directory, styles),
     ]);
 
-    const sorted = [contents, ...bundles]
-      .flatMap((files) => Array.from(files))
-      .toSorted(([a], [b]) => (a < b ? -1 : 1));
+    const all = new Map([contents, ...bundles].flatMap((files) => Array.from(files)));
+    all.set(ON_DEMAND.list, Buffer.from(JSON.stringify(onDemandFiles(all, ON_DEMAND.script))));
+    const sorted = [...all].toSorted(([a], [b]) => (a < b ? -1 : 1));
     const hash = digest(Buffer.concat(sorted.flatMap(([path, bytes]) => [Buffer.from(path), bytes])));
     const templates = new Map<string, string>();
     const why = signup === "open" ? undefined : new ChatError(NO_SIGNUP_ERROR[signup]);

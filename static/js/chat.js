@@ -40,6 +40,7 @@ import { Outbox } from "./sync/outbox.js";
 import { find, importAgain, pageStarted } from "./util/dom.js";
 import { persistLanguage, translated } from "./util/language.js";
 import { onTimeFormatChange } from "./util/time.js";
+import { language } from "./util/translate.js";
 
 /** @import { Chat } from "./chat_model.js" */
 /** @typedef {{ removed?: string, unfinished?: import("./store/drafts.js").Draft, left?: boolean }} TabMessage */
@@ -162,6 +163,7 @@ async function start(me, isConfirmed) {
   header.addEventListener("back", goBack);
   startNavigation(chat, { conversationList, header, thread, composer });
   followPage(connection);
+  storeForOffline(connection);
   followVersion(chat, banners);
   syncTabs(me, { outbox, drafts });
   addEventListener("beforeunload", (event) => {
@@ -289,6 +291,31 @@ function syncDrafts(drafts, connection) {
 }
 
 /**
+ * Stores the page for offline use, some time after it has loaded, because that must not delay it.
+ * After a failure, the next connection stores it, as does another language.
+ * @param {Connection} connection
+ */
+function storeForOffline(connection) {
+  /** @type {string | undefined} */
+  let storedLanguage;
+  let isStoring = false;
+  const store = async () => {
+    const wanted = language();
+    if (isStoring || storedLanguage === wanted) return;
+    isStoring = true;
+    const load = importAgain(() => import("./sync/service_worker.js"), "sync/service_worker.js");
+    const isStored = await load.then(({ storePage }) => storePage(wanted)).catch(() => false);
+    isStoring = false;
+    if (isStored) storedLanguage = wanted;
+  };
+  const storeLater = () => setTimeout(store, IDLE_AFTER_LOAD_MS);
+  connection.on("state", (state) => state === "open" && storeLater());
+  document.addEventListener("languagechange", storeLater);
+  if (document.readyState === "complete") storeLater();
+  else addEventListener("load", storeLater);
+}
+
+/**
  * Restores the place where the same user's session ended in this tab. Returns whether that is
  * another page.
  * @param {string} me
@@ -333,15 +360,5 @@ async function main() {
   }
   pageStarted();
 }
-
-/** Runs after loading, because offline use must not delay the page. */
-async function storeForOffline() {
-  // No network: the next visit stores it.
-  const offline = await import("./sync/service_worker.js").catch(() => undefined);
-  await offline?.cachePage();
-}
-
-if (document.readyState === "complete") setTimeout(storeForOffline, IDLE_AFTER_LOAD_MS);
-else addEventListener("load", () => setTimeout(storeForOffline, IDLE_AFTER_LOAD_MS));
 
 main().catch(reportError); // `start.js` handles it

@@ -150,6 +150,24 @@ export async function shows(page: Page, ...wanted: string[]): Promise<void> {
 /** The name in the header of the open conversation. */
 export const peerOnScreen = (page: Page): Promise<string> => page.locator("chat-header h2").innerText();
 
+/** Waits until the page has fetched what it loads on demand. */
+export const fetchedOnDemandFiles = (page: Page) =>
+  until(
+    "the page has fetched what it loads on demand",
+    () =>
+      page.evaluate(async () => {
+        const fetched = performance.getEntriesByType("resource").map(({ name }) => name);
+        const list = fetched.find((url) => url.endsWith("/js/on_demand.json"));
+        if (list === undefined) return false;
+        const paths = (await (await fetch(list)).json()) as string[];
+        const others =
+          document.documentElement.lang === "el" ? /translations\/(\w+_)?en\.js/ : /translations\/(\w+_)?el\.js/;
+        const root = list.replace("js/on_demand.json", "");
+        return paths.every((path) => others.test(path) || fetched.includes(root + path));
+      }),
+    20_000,
+  );
+
 /** The id of the focused element. */
 export const focusedId = (page: Page) => page.evaluate(() => document.activeElement?.id);
 

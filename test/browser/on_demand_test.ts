@@ -1,0 +1,136 @@
+/** What the page loads on demand: fetched in idle time, so that its first use works offline, and again after a failure. */
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+
+import type { Page } from "playwright-core";
+
+import { fetchedOnDemandFiles, shows, useBrowser } from "../support/browser.ts";
+import { type Person, ROOT } from "../support/harness.ts";
+import { choose, MENU, openMenu, row } from "../support/message_menu.ts";
+import { until } from "../support/until.ts";
+
+setDefaultTimeout(60_000);
+
+const chat = useBrowser();
+
+async function talk(first: string, second: string, workers: "allow" | "block"): Promise<[Page, Person]> {
+  const [ann, bob] = (await chat.server.people(first, second)) as [Person, Person];
+  const [a, b] = [await ann.open({ watch: [] }), await bob.open({ watch: [] })];
+  await a.send(second, "mine");
+  await b.send(first, "yours");
+  const page = await chat.open(ann, `/#${second}`, { serviceWorkers: workers });
+  await shows(page, "mine", "yours");
+  return [page, bob];
+}
+
+/** The paths below `static/` that the chat page's sources import on demand, load as styles, or use as icons and data. */
+async function onDemandInSources(): Promise<string[]> {
+  const transpiler = new Bun.Transpiler({ loader: "js" });
+  const found = new Set<string>();
+  const seen = new Set<string>();
+  const read = async (path: string): Promise<void> => {
+    if (seen.has(path)) return;
+    seen.add(path);
+    const text = await Bun.file(join(ROOT, "static", path)).text();
+    for (const [, name] of text.matchAll(/loadStyle\("([^"]+)"\)/g)) found.add(`css/${name}`);
+    for (const [, name] of text.matchAll(/fileUrl\("([^"]+\.(?:svg|json|css))"\)/g)) found.add(name!);
+    for (const { kind, path: to } of transpiler.scanImports(text)) {
+      const imported = join(path, "..", to);
+      if (kind === "dynamic-import") found.add(imported);
+      await read(imported);
+    }
+  };
+  await read("js/chat.js");
+  return [...found].filter((path) => !/translations\/(?:\w+_)?el\.js$/.test(path)).toSorted();
+}
+
+test.each(["allow", "block"] as const)(
+  "has all that it loads on demand when it is cut off (service workers: %s)",
+  async (workers) => {
+    const [page] = await talk(`all-ann-${workers}`, `all-bob-${workers}`, workers);
+    await fetchedOnDemandFiles(page);
+    const files = await onDemandInSources();
+    expect(files).toContain("js/elements/forwarding.js");
+    expect(files).toContain("css/dialogs.css");
+    expect(files.length).toBeGreaterThan(12);
+    await page.context().setOffline(true);
+    const missing = await page.evaluate(async (paths) => {
+      const script = document.querySelector<HTMLScriptElement>('script[src$="/js/chat.js"]')!.src;
+      const load = async (path: string) => {
+        const url = script.replace("js/chat.js", path);
+        return path.endsWith(".js") ? import(url) : fetch(url);
+      };
+      const failed: string[] = [];
+      for (const path of paths) await load(path).catch(() => failed.push(path));
+      return failed;
+    }, files);
+    expect(missing).toEqual([]);
+  },
+);
+
+test.each(["allow", "block"] as const)("acts offline on first use (service workers: %s)", async (workers) => {
+  const [page, bob] = await talk(`off-ann-${workers}`, `off-bob-${workers}`, workers);
+  const me = `off-ann-${workers}`;
+  await fetchedOnDemandFiles(page);
+  await page.context().setOffline(true);
+
+  await choose(page, "yours", "👍");
+  await page.waitForSelector(".reaction");
+  await choose(page, "yours", "Reply");
+  await page.fill("message-composer textarea", "a reply");
+  await page.press("message-composer textarea", "Enter");
+  await shows(page, "mine", "yours", "a reply");
+  await choose(page, "yours", "Forward");
+  await page.locator(".forward-dialog label", { hasText: bob.name }).click();
+  await page.click(".forward-dialog .primary");
+  await shows(page, "mine", "yours", "a reply", "yours");
+  await choose(page, "mine", "Select");
+  await page.click(".selection-bar .delete");
+  await page.click("dialog.question .confirm");
+  await until(
+    "it is deleted",
+    async () => (await page.locator(".message.deleted, .message:has-text('Message deleted')").count()) === 1,
+  );
+
+  const entry = page.locator(`.conversations .entry[data-name="${bob.name}"]`);
+  await entry.click({ button: "right" });
+  await page.locator(`${MENU} [role=menuitem]`, { hasText: "Pin" }).waitFor();
+  await page.keyboard.press("Escape");
+  await page.click("conversation-list .me");
+  await page.click("#menu .keys");
+  await page.waitForSelector("dialog[open]");
+
+  await page.context().setOffline(false);
+  await until(
+    "the other user has all of it",
+    async () => {
+      const rows = await bob.json<{ content: string; reactions?: unknown[] }[]>(`/messages/${bob.name}/${me}?peek=1`);
+      return rows.map(({ content }) => content).join() === ",yours,a reply,yours";
+    },
+    30_000,
+  );
+});
+
+test("acts once the network is back, if it was cut off before", async () => {
+  const [ann, bob] = (await chat.server.people("late-ann", "late-bob")) as [Person, Person];
+  await (await bob.open({ watch: [] })).send("late-ann", "yours");
+  const page = await chat.page(ann, { serviceWorkers: "block" });
+  const cutOff = new Set<string>();
+  await page.route("**/js/on_demand.json", (route) => route.abort("internetdisconnected"));
+  await page.goto(`${chat.url}/#late-bob`);
+  await shows(page, "yours");
+  await page.route(/\/static\/.*\.(?:js|css|svg)$/, (route) => {
+    cutOff.add(new URL(route.request().url()).pathname);
+    return route.abort("internetdisconnected");
+  });
+  await row(page, "yours").hover();
+  await page.locator(".conversations .entry").first().click({ button: "right" });
+  await until("both were tried", () => cutOff.size > 1);
+  await page.unrouteAll();
+  await page.mouse.move(0, 0);
+  await openMenu(page, "yours");
+  await page.locator(`${MENU} button`, { hasText: "Forward" }).click();
+  await page.waitForSelector(".forward-dialog[open]");
+  expect(await page.locator(".forward-dialog").evaluate((each) => getComputedStyle(each).borderRadius)).not.toBe("0px");
+});
