@@ -1,5 +1,6 @@
 /** What the parts of the search share: their texts and style, and how a match is marked. Loaded on demand. */
 
+import { importAgain } from "../util/dom.js";
 import { extendTranslations } from "../util/translate.js";
 import { ready as actionsReady } from "./action_parts.js";
 import { loadStyle, make } from "./dialogs.js";
@@ -9,8 +10,8 @@ export const ready = Promise.all([
   actionsReady,
   loadStyle("search.css"),
   extendTranslations({
-    en: () => import("../translations/search_en.js"),
-    el: () => import("../translations/search_el.js"),
+    en: () => importAgain(() => import("../translations/search_en.js"), "translations/search_en.js"),
+    el: () => importAgain(() => import("../translations/search_el.js"), "translations/search_el.js"),
   }),
 ]);
 
