@@ -21,7 +21,7 @@ export const ERRORS = {
   },
   invite_needed: {
     status: 403,
-    message: "Sign-up is by invitation only. Open the complete link that you were sent",
+    message: "Sign-up is by invitation only. Open the full link you were sent",
     retry: false,
   },
   invite_used: {

@@ -44,7 +44,7 @@ export default {
   hide_read: "Hide my read receipts",
   hide_last_seen: "Hide when I was last seen",
   blocked_people: "Blocked people",
-  blocked_about: "They can still write to you, but you will not see their messages. They are not notified.",
+  blocked_about: "They can still write to you, but you won’t see their messages. They won’t be told.",
   blocked_nobody: "You have not blocked anyone.",
   block_someone: "Block someone",
   block_missing: "Enter the name of the person to block.",

@@ -30,7 +30,7 @@ export default {
   error_bad_password: "Passwords must have 8 to 128 characters.",
   error_wrong_login: "Wrong name or password.",
   error_signup_closed: "Sign-up is closed. Ask the admin of this chat for an account.",
-  error_invite_needed: "Sign-up is by invitation only. Open the complete link that you were sent.",
+  error_invite_needed: "Sign-up is by invitation only. Open the full link you were sent.",
   error_invite_used: "That invitation has been used or has expired. Ask for another one.",
   error_bad_code: "That code is wrong or has been used already.",
   too_many_tries: "Too many attempts. Please wait {wait}.",
@@ -89,6 +89,7 @@ export default {
   back: "Back to conversations",
   thread: "Messages with {name}",
   say_hello: "Say hello to {name}",
+  wave: "Send 👋",
   notes_empty: "Only you can read what you write here.",
   has_left: "{name} has deleted their account. Your conversation stays here.",
   blocked: "You have blocked {name}.",
@@ -172,8 +173,8 @@ export default {
   farewell: "Your account has been deleted. Take care!",
 
   // Notifications, muting and blocking
-  ask_notifications: "Get notified of new messages?",
-  yes: "Yes",
+  ask_notifications: "Turn on notifications for new messages?",
+  yes: "Turn on",
   not_now: "Not now",
   notifications: "Notifications",
   sound: "Sound",
@@ -193,5 +194,5 @@ export default {
   mark_unread: "Mark as unread",
   marked_unread: "marked as unread",
   block_ask: "Block {name}?",
-  block_about: "They can still write to you, but you will not see their messages. They are not notified.",
+  block_about: "They can still write to you, but you won’t see their messages. They won’t be told.",
 };
