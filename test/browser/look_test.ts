@@ -148,6 +148,22 @@ test("aligns the avatar, the search, the entries and their times on 16 px", asyn
   expect(edges).toEqual({ starts: [16, 16], ends: [16, 16], heights: [72, 48] });
 });
 
+test.each([320, 390, 1_000, 2_560])("aligns the composer with the messages: %d px wide", async (width) => {
+  const page = await openBob();
+  await page.setViewportSize({ width, height: 700 });
+  const edges = await page.evaluate(
+    (selectors) =>
+      selectors.map((selector) => {
+        const { left, right } = document.querySelector(selector)!.getBoundingClientRect();
+        return [left, right].map(Math.round);
+      }),
+    [THEIRS, MINE, "message-composer form"],
+  );
+  const [theirs, mine, composer] = edges as [number[], number[], number[]];
+  expect([theirs[0], mine[1]]).toEqual([composer[0], composer[1]]);
+  if (width < 720) expect(composer).toEqual([16, width - 16]);
+});
+
 test("has no text below 12 px", async () => {
   const page = await openBob();
   const smallest = await page.evaluate(() => {
