@@ -160,6 +160,7 @@ async function start(me, isConfirmed) {
   loadListActionsWhenNeeded(chat, conversationList);
   loadSearchWhenNeeded(chat, { conversationList, thread, openAtMessage });
   thread.addEventListener("focus-composer", () => composer.focusText());
+  find(thread, ".wave").addEventListener("click", () => composer.wave());
   header.addEventListener("back", goBack);
   startNavigation(chat, { conversationList, header, thread, composer });
   followPage(connection);

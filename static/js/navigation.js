@@ -37,7 +37,8 @@ export function startNavigation(model, parts) {
   addEventListener("hashchange", () => void route());
   addEventListener("keydown", ignoreInputMethodKeys, { capture: true });
   addEventListener("keydown", onKey);
-  find(document, ".nothing .find").addEventListener("click", search);
+  for (const button of document.querySelectorAll(".nothing .find, .greeting .find"))
+    button.addEventListener("click", search);
   find(document, ".open").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     if (event.key !== "Escape" || document.querySelector(":popover-open")) return;
     if (isNarrow()) goBack();

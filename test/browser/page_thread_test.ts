@@ -5,7 +5,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import type { BrowserContextOptions, Page } from "playwright-core";
 
 import { nameOf } from "../../tools/support/users.ts";
-import { cachedTexts, drawn, goToPeer, peerOnScreen, useBrowser, write } from "../support/browser.ts";
+import { cachedTexts, drawn, goToPeer, peerOnScreen, shows, useBrowser, write } from "../support/browser.ts";
 import { setTextSize } from "../support/clipped_text.ts";
 import { startFilledApp } from "../support/filled_app.ts";
 import { until } from "../support/until.ts";
@@ -381,6 +381,32 @@ test("shows in place of the composer that the peer is deleted or blocked", async
   expect(await page.locator(".greeting").isHidden()).toBe(true);
   await goToPeer(page, LONG);
   await until("the composer has the focus", () => page.locator("textarea").isVisible());
+});
+
+test("greets the peer of an empty conversation with one click, and keeps the draft", async () => {
+  const page = await enter();
+  await goToPeer(page, nameOf(6));
+  await page.fill("textarea", "unfinished");
+  await page.click(".greeting .wave");
+  await shows(page, "👋");
+  expect(await page.locator(".greeting").isHidden()).toBe(true);
+  expect(await page.inputValue("textarea")).toBe("unfinished");
+  await page.reload();
+  await shows(page, "👋");
+});
+
+test("offers to find someone else in place of a name that does not exist, and nothing beside notes", async () => {
+  const page = await enter();
+  await goToPeer(page, "Unknown-Name");
+  await page.waitForSelector(".greeting p:has-text('No one here')");
+  expect(await page.locator(".greeting button:visible").allInnerTexts()).toEqual(["Find people"]);
+  await page.click(".greeting .find");
+  expect(await page.locator("conversation-list input").evaluate((input) => input === document.activeElement)).toBe(
+    true,
+  );
+  await goToPeer(page, READER);
+  await page.waitForSelector(".greeting p:has-text('Only you')");
+  expect(await page.locator(".greeting button:visible").count()).toBe(0);
 });
 
 /** The start of the message at the top of the scroller. */

@@ -98,7 +98,7 @@ export class ChatThread extends HTMLElement {
     this.#divider = new UnreadDivider();
     renderRows(this.#list, []);
     find(this, ".announcer").replaceChildren();
-    showGreeting(find(this, ".greeting"), "");
+    showGreeting(find(this, ".greeting"), undefined, "");
     for (const part of [".skeleton", ".jump"]) find(this, part).hidden = true;
     this.render();
   }
@@ -115,7 +115,7 @@ export class ChatThread extends HTMLElement {
 
   /** Shows that no such user exists. @param {string} name */
   showUnknown(name) {
-    showGreeting(find(this, ".greeting"), t("no_such_person", { name }));
+    showGreeting(find(this, ".greeting"), "no_such_person", name);
   }
 
   toEnd() {
@@ -214,7 +214,7 @@ export class ChatThread extends HTMLElement {
     const empty = view.isLoaded && shown.length === 0 && !conversation.isPeerDeleted && !conversation.isBlocked;
     const isNotes = peer === chat.me;
     const name = isNotes ? t("notes") : chat.profiles.shown(peer);
-    showGreeting(find(this, ".greeting"), empty ? t(isNotes ? "notes_empty" : "say_hello", { name }) : "");
+    showGreeting(find(this, ".greeting"), empty ? (isNotes ? "notes_empty" : "say_hello") : undefined, name);
     this.#scroller.setAttribute("aria-label", t("thread", { name }));
     if (this.#target !== undefined) {
       this.#anchor.clear();

@@ -157,6 +157,14 @@ export class MessageComposer extends HTMLElement {
     this.focusText();
   }
 
+  /** Greets the peer; what is being typed stays. */
+  wave() {
+    if (this.#peer === undefined) return;
+    if (!this.#chat?.sync.write(this.#peer, "👋")) return this.#showError("outbox_full", t("outbox_full"));
+    this.dispatchEvent(new Event("sent"));
+    if (!isTouch()) this.focusText();
+  }
+
   /** Whether the text can be sent; shows an error if not. */
   #validate() {
     const { value } = this.#text;

@@ -55,11 +55,17 @@ export function showJump(jump, { isHidden, unread }) {
   jump.setAttribute("aria-label", unread ? t("new_messages", { count: unread }) : t("to_newest"));
 }
 
+/** What an empty thread says, and the button below it. */
+const GREETINGS = /** @type {const} */ ({ say_hello: ".wave", no_such_person: ".find", notes_empty: "" });
+
 /**
  * @param {HTMLElement} greeting
- * @param {string} text
+ * @param {keyof typeof GREETINGS | undefined} key undefined hides the greeting
+ * @param {string} name
  */
-export function showGreeting(greeting, text) {
-  greeting.hidden = text === "";
-  setText(greeting, text);
+export function showGreeting(greeting, key, name) {
+  greeting.hidden = key === undefined;
+  if (key === undefined) return;
+  setText(find(greeting, "p"), t(key, { name }));
+  for (const action of [".wave", ".find"]) find(greeting, action).hidden = action !== GREETINGS[key];
 }
