@@ -176,6 +176,26 @@ test("forwards to at most five, and not what was deleted meanwhile", async () =>
   expect(await (await ann.get("/messages/sx-ann/sx-a?peek=1")).json()).toHaveLength(1);
 });
 
+test.each([
+  { viewport: { width: 1_000, height: 700 }, messages: 30 },
+  { viewport: { width: 390, height: 400 }, messages: 30 }, // a phone with its keyboard
+  { viewport: { width: 320, height: 600 }, messages: 1 },
+])("shows a toast over neither the last message nor the composer: $viewport.width px, $messages", async (options) => {
+  const { viewport, messages } = options;
+  const names = [`st-a${viewport.width}`, `st-b${viewport.width}`] as const;
+  const [ann] = (await chat.server.people(...names)) as [Person, Person];
+  const tab = await ann.open({ watch: [] });
+  for (let i = 1; i <= messages; i++) await tab.send(names[1], `message ${i}.`);
+  const page = await chat.open(ann, `/#${names[1]}`, { viewport });
+  await choose(page, `message ${messages}.`, "Delete");
+  await page.waitForSelector(".toast button");
+  const [toast, last, composer] = await Promise.all(
+    [".toast", ".message:last-child .bubble", "message-composer"].map((each) => page.locator(each).boundingBox()),
+  );
+  expect(toast!.y + toast!.height).toBeLessThan(last!.y);
+  expect(last!.y + last!.height).toBeLessThan(composer!.y);
+});
+
 test("swipes to the right to reply, but neither scrolls nor starts at the edge", async () => {
   const [ann, bob] = (await chat.server.people("ss-ann", "ss-bob")) as [Person, Person];
   await (await bob.open({ watch: [] })).send("ss-ann", "swipe me, I am long enough for a finger");
