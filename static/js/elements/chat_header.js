@@ -83,15 +83,17 @@ export class ChatHeader extends HTMLElement {
     const chat = this.#chat;
     const name = this.#name;
     if (!chat || name === undefined) return;
-    find(this, ".more").hidden = name === chat.me || name !== chat.conversations.open;
+    const isNotes = name === chat.me;
     const { isBlocked, isMuted, isPinned, isArchived, lastSeq } = chat.conversations.getOrCreate(name);
+    find(this, ".more").hidden = name !== chat.conversations.open || (isNotes && lastSeq === 0);
     setText(find(document, "#options .pin span"), t(isPinned ? "unpin" : "pin"));
     setText(find(document, "#options .archive span"), t(isArchived ? "unarchive" : "archive"));
-    for (const option of [".pin", ".mark-unread", ".archive"])
+    for (const option of [".find-messages", ".go-to-date", ".pin", ".mark-unread", ".archive"])
       find(document, `#options ${option}`).hidden = lastSeq === 0;
     setText(find(document, "#options .mute span"), t(isMuted ? "unmute" : "mute"));
     find(document, "#options .mute use").setAttribute("href", isMuted ? "#icon-bell" : "#icon-bell-off");
-    find(document, "#options .block").hidden = isBlocked;
+    find(document, "#options .mute").hidden = isNotes;
+    find(document, "#options .block").hidden = isNotes || isBlocked;
   }
 }
 

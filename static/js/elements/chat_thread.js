@@ -45,7 +45,7 @@ export class ChatThread extends HTMLElement {
   #isHeld = false;
   /** Whether to scroll to the first unread message at the next render. */
   #scrollsToNew = false;
-  /** The message to scroll to at the next render. @type {number | undefined} */
+  /** What to scroll to at the next render. @type {{ seq: number, isAtTop: boolean } | undefined} */
   #target;
   /** The running load up to the first unread message. @type {Promise<void> | undefined} */
   #unreadLoading;
@@ -143,18 +143,19 @@ export class ChatThread extends HTMLElement {
   /**
    * Shows a loaded message and focuses it. Returns its row.
    * @param {number | undefined} seq
+   * @param {{ focuses?: boolean, isAtTop?: boolean }} [options] isAtTop: at the top of the viewport in place of the middle
    */
-  showMessage(seq = 0) {
+  showMessage(seq = 0, { focuses = true, isAtTop = false } = {}) {
     const conversation = this.#conversation;
     if (!conversation) return null;
     this.#reopen();
     this.#isOpened = true;
     this.#virtualWindow.to(seq, conversation.view);
     this.#isAtEnd = false;
-    this.#target = seq;
+    this.#target = { seq, isAtTop };
     this.render();
     const row = rowWith(this.#list, seq);
-    focusMessage(row);
+    if (focuses) focusMessage(row);
     return row;
   }
 
@@ -202,7 +203,7 @@ export class ChatThread extends HTMLElement {
     const shown = shownMessages(chat, conversation, this.#virtualWindow);
     if (!this.#isAtEnd) this.#anchor.save();
     const focused = this.#list.contains(document.activeElement);
-    const slides = this.#isOpened && !settling && !view.isDetached && this.#target === undefined;
+    const slides = this.#isOpened && !settling && !view.isDetached && !this.#target;
     renderRows(this.#list, group(shown, this.#divider.below(conversation)), {
       isFresh: (seq) => slides && this.#divider.isFresh(seq),
     });
@@ -216,9 +217,9 @@ export class ChatThread extends HTMLElement {
     const name = isNotes ? t("notes") : chat.profiles.shown(peer);
     showGreeting(find(this, ".greeting"), empty ? (isNotes ? "notes_empty" : "say_hello") : undefined, name);
     this.#scroller.setAttribute("aria-label", t("thread", { name }));
-    if (this.#target !== undefined) {
+    if (this.#target) {
       this.#anchor.clear();
-      scrollToRow(this.#scroller, rowWith(this.#list, this.#target));
+      scrollToRow(this.#scroller, rowWith(this.#list, this.#target.seq), this.#target);
       this.#target = undefined;
     } else if (this.#scrollsToNew) this.#scrollToNew();
     this.#keepEnd();

@@ -10,6 +10,7 @@ import { make, openDialog } from "./dialogs.js";
 /** @type {[keys: string[], what: TranslationKey][]} */
 const KEYS = [
   [["/", "Ctrl K"], "search_label"],
+  [["Ctrl Shift F"], "keys_find"],
   [["↑", "↓"], "keys_move"],
   [["Alt ↑"], "keys_read"],
   [["Enter"], "keys_menu"],

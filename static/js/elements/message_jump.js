@@ -14,8 +14,9 @@ let jumps = 0;
  * could be shown; otherwise a toast says that it could not.
  * @param {{ chat: Chat, thread: import("./chat_thread.js").ChatThread }} page
  * @param {number} seq
+ * @param {{ focuses?: boolean, isAtTop?: boolean }} [options] as for `ChatThread.showMessage`
  */
-export async function goToMessage({ chat, thread }, seq) {
+export async function goToMessage({ chat, thread }, seq, options) {
   const { conversations, history } = chat;
   const peer = conversations.open ?? "";
   const jump = ++jumps;
@@ -33,7 +34,7 @@ export async function goToMessage({ chat, thread }, seq) {
     }
     history.showAround(peer, page);
   } else if (conversation.view.at(seq) === undefined) conversation.view.attach();
-  const row = thread.showMessage(seq);
+  const row = thread.showMessage(seq, options);
   for (const found of document.querySelectorAll(".message.found")) found.classList.remove("found");
   row?.classList.add("found");
   row?.addEventListener("animationend", () => row.classList.remove("found"), { once: true });

@@ -1,6 +1,7 @@
-/** Loads the search of messages with the first search. */
+/** Loads the search of messages, and what goes to a date, when the user asks for them. */
 
-import { importAgain } from "../util/dom.js";
+import { find, importAgain, setText } from "../util/dom.js";
+import { t } from "../util/translate.js";
 
 /** Searches with fewer letters find no messages. */
 const TEXT_MIN = 2;
@@ -17,7 +18,7 @@ const TEXT_MIN = 2;
  * @param {SearchPage} page
  */
 export function loadSearchWhenNeeded(chat, page) {
-  const { conversationList } = page;
+  const { conversationList, thread } = page;
   /** @type {Promise<import("./message_hits.js").MessageHits | undefined> | undefined} */
   let loading;
   const loadHits = () =>
@@ -28,4 +29,51 @@ export function loadSearchWhenNeeded(chat, page) {
     if (loading || [...conversationList.query].length >= TEXT_MIN) (await loadHits())?.search();
   });
   if ([...conversationList.query].length >= TEXT_MIN) void loadHits().then((hits) => hits?.search());
+
+  addOption(".find-messages", loadBar, ({ openFindBar }) => openFindBar(chat, thread));
+  addOption(".go-to-date", loadQuestion, ({ askForDate }) => askForDate(chat, thread));
+  thread.addEventListener("click", async ({ target }) => {
+    const day = /** @type {Element} */ (target).closest(".day:not(.new)");
+    if (day) (await loadQuestion().catch(() => undefined))?.askForDate(chat, thread, day);
+  });
+  addEventListener("keydown", async (/** @type {KeyboardEvent} */ event) => {
+    // By position on the keyboard; without Shift, it is the browser's.
+    const isFind = (event.ctrlKey || event.metaKey) && event.shiftKey && !event.altKey && event.code === "KeyF";
+    if (!isFind || chat.conversations.open === undefined || document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    (await loadBar().catch(() => undefined))?.openFindBar(chat, thread);
+  });
+}
+
+const loadBar = () => whenReady(importAgain(() => import("./find_bar.js"), "elements/find_bar.js"));
+const loadQuestion = () => whenReady(importAgain(() => import("./date_question.js"), "elements/date_question.js"));
+
+/**
+ * A module, once its texts and style are loaded too.
+ * @template {{ ready: Promise<unknown> }} Module
+ * @param {Promise<Module>} loading
+ */
+async function whenReady(loading) {
+  const module = await loading;
+  await module.ready;
+  return module;
+}
+
+/**
+ * Runs an option of the conversation's menu; without a network, the menu says so and stays open.
+ * @template Module
+ * @param {string} selector
+ * @param {() => Promise<Module>} load
+ * @param {(module: Module) => unknown} run
+ */
+function addOption(selector, load, run) {
+  const options = find(document, "#options");
+  find(options, selector).addEventListener("click", async (/** @type {Event} */ event) => {
+    event.stopPropagation(); // the header runs the others
+    const module = await load().catch(() => undefined);
+    setText(find(options, ".error"), module ? "" : t("no_connection"));
+    if (!module) return;
+    options.hidePopover();
+    run(module);
+  });
 }

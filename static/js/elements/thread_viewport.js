@@ -8,6 +8,8 @@ const STEP = 20;
 const MAX = 160; // several times the capacity of the tallest screen
 /** Scrolling to unread messages puts the divider at this fraction of the viewport's height. */
 const DIVIDER_AT = 0.25;
+/** Scrolling to the first message of a day leaves it this far below the top. */
+const BELOW_DAY_PX = 56;
 /** Messages rendered above the one scrolled to. */
 const CONTEXT_BEFORE = 30;
 
@@ -212,13 +214,14 @@ export function lastSeenSeq(scroller, list, read) {
  * Scrolls a row to the middle of the viewport.
  * @param {HTMLElement} scroller
  * @param {HTMLElement | null} row
+ * @param {{ isAtTop: boolean }} place isAtTop: to the top instead
  */
-export function scrollToRow(scroller, row) {
+export function scrollToRow(scroller, row, { isAtTop }) {
   if (!row) return;
   const { top, height } = row.getBoundingClientRect();
   const above = top - scroller.getBoundingClientRect().top;
   const room = Math.max(0, scroller.clientHeight - height) / 2;
-  scroller.scrollTop += above - room;
+  scroller.scrollTop += above - (isAtTop ? BELOW_DAY_PX : room);
 }
 
 /**

@@ -123,7 +123,7 @@ export function unread(me) {
  * block. Does not mark them as read.
  * @param {string} me
  * @param {string} peer
- * @param {{ limit: number, before?: number, after?: number, changed_after?: number }} page changed_after: those that changed after this revision, in the order of their revisions
+ * @param {{ limit: number, before?: number, after?: number, at?: string, changed_after?: number }} page at: the first from an instant on; changed_after: those that changed after this revision, in the order of their revisions
  * @returns {Promise<Stored[]>}
  */
 export async function messages(me, peer, page) {

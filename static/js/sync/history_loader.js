@@ -101,6 +101,18 @@ export class HistoryLoader extends Emitter {
   }
 
   /**
+   * The seq of the first message at or after an instant; 0 if there is none, undefined when it
+   * cannot be loaded.
+   * @param {string} peer
+   * @param {Date} instant
+   */
+  async firstSince(peer, instant) {
+    const conversation = this.#conversations.getOrCreate(peer);
+    const page = await this.#attempt(this.#page(conversation, { limit: 1, at: instant.toISOString() }));
+    return page && (page.messages[0]?.seq ?? 0);
+  }
+
+  /**
    * Loads history back to the first unread message, 1,000 messages at most. Undefined when nothing
    * needs loading.
    * @param {string} peer
@@ -169,7 +181,7 @@ export class HistoryLoader extends Emitter {
 
   /**
    * @param {Conversation} conversation
-   * @param {{ limit: number, before?: number, after?: number }} page
+   * @param {{ limit: number, before?: number, after?: number, at?: string }} page
    */
   async #page(conversation, page) {
     const { revision } = conversation; // before the request, so the page contains all changes up to it

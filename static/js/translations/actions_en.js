@@ -39,6 +39,7 @@ export default {
   selected: { one: "{count} selected", other: "{count} selected" },
   select_full: { one: "You can select one message.", other: "You can select up to {count} messages." },
   delete_only_own: "Only your own recent messages can be deleted",
+  keys_find: "Search the open conversation",
   keys_menu: "Options of a message",
   keys_within: "To the reactions and the quote of a message",
   keys_edit: "Edit your last message, in the empty message field",

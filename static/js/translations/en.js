@@ -180,6 +180,8 @@ export default {
   sound: "Sound",
   notifications_forbidden: "Your browser blocks notifications. You can change that in its settings for this site.",
   options: "Conversation options",
+  find_messages: "Search messages",
+  go_to_date: "Go to date",
   mute: "Mute",
   unmute: "Unmute",
   muted: "muted",

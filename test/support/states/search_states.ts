@@ -1,6 +1,16 @@
-/** What the search shows of messages. */
+/** The search for messages, and the question for a date. */
+
+import type { Page } from "playwright-core";
 
 import type { State } from "./stage.ts";
+
+/** Opens the search within the conversation and types a text. */
+const openFindBar = async (page: Page, text: string) => {
+  await page.waitForSelector(".message");
+  await page.click("chat-header .more");
+  await page.click("#options .find-messages");
+  await page.fill(".find-bar input", text);
+};
 
 export const SEARCH_STATES: readonly State[] = [
   {
@@ -41,5 +51,48 @@ export const SEARCH_STATES: readonly State[] = [
         return route.fulfill({ headers, body: "[]" });
       }),
     act: (page) => page.fill("conversation-list input", "an"),
+  },
+  {
+    name: "search in a conversation",
+    user: "Ann",
+    path: "/#Bob",
+    shows: ".find-bar .count:not(:empty)",
+    reloaded: ".message",
+    act: async (page) => {
+      await openFindBar(page, "an");
+      await page.waitForFunction(() => /\d/.test(document.querySelector(".find-bar .count")?.textContent ?? ""));
+    },
+  },
+  {
+    name: "search in a conversation, no results",
+    user: "Ann",
+    path: "/#Bob",
+    shows: ".find-bar .count:not(:empty)",
+    reloaded: ".message",
+    act: (page) => openFindBar(page, "unknown words"),
+  },
+  {
+    name: "search in a conversation, failed",
+    user: "Ann",
+    path: "/#Bob",
+    shows: ".find-bar .retry:visible",
+    reloaded: ".message",
+    prepare: (page) => page.route(/\/search\?/, (route) => route.abort("failed")),
+    act: (page) => openFindBar(page, "an"),
+  },
+  {
+    name: "date question",
+    user: "Ann",
+    path: "/#Bob",
+    shows: ".date-question",
+    reloaded: ".message",
+    act: async (page) => {
+      await page.waitForSelector(".message");
+      await page.click("chat-header .more");
+      await page.click("#options .go-to-date");
+      await page.waitForSelector(".date-question");
+      await page.fill(".date-question input", "");
+      await page.click(".date-question .primary");
+    },
   },
 ];

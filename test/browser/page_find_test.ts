@@ -1,0 +1,89 @@
+/** Searching within a conversation, and going to a date. */
+
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+
+import { useBrowser } from "../support/browser.ts";
+import type { Person } from "../support/harness.ts";
+import { fillConversation, focusAt, focusedSeq, isSeen, seqs } from "../support/long_conversation.ts";
+import { until } from "../support/until.ts";
+
+setDefaultTimeout(60_000);
+
+const chat = useBrowser();
+let ann: Person;
+
+beforeAll(async () => {
+  [ann] = (await chat.server.people("ann", "bob", "carol")) as [Person];
+  const special = { 40: "Πάμε για ΚΑΦΈ στην πλατεία;", 41: "Ναι, καφεδάκι!", 2_990: "one more καφές before we go" };
+  await fillConversation(chat.server, ["ann", "bob"], { count: 3_000, special });
+  await (await ann.open({ watch: [] })).send("carol", "no coffee, thanks");
+});
+
+test("searches within a conversation", async () => {
+  const page = await chat.open(ann, "/#bob");
+  await page.waitForSelector(".message");
+  await page.keyboard.press("Control+Shift+KeyF");
+  await page.waitForSelector(".find-bar input:focus");
+  await page.keyboard.type("καφε");
+  const count = page.locator(".find-bar .count");
+  await until("the first hit", async () => (await count.innerText()).replace(/[\u2068\u2069]/g, "") === "1 of 3");
+  await page.waitForSelector('.message.found[data-seq="2990"]');
+  expect(await page.evaluate(() => CSS.highlights.get("found-text")?.size)).toBe(1);
+  await page.keyboard.press("Enter");
+  await page.waitForSelector('.message.found[data-seq="41"]');
+  expect(await isSeen(page, 41)).toBe(true);
+  await page.click(".find-bar [aria-label='Older result']");
+  await page.waitForSelector('.message.found[data-seq="40"]');
+  expect(await page.locator(".find-bar [aria-label='Older result']").getAttribute("aria-disabled")).toBe("true");
+  await page.locator(".find-bar input").focus();
+  await page.keyboard.press("Shift+Enter");
+  await page.waitForSelector('.message.found[data-seq="41"]');
+  await page.keyboard.press("Escape");
+  expect(await page.locator(".find-bar").count()).toBe(0);
+  expect(await focusedSeq(page)).toBe(41);
+  expect(page.url()).toEndWith("#bob");
+
+  await page.click("chat-header .more");
+  await page.click("#options .find-messages");
+  await page.waitForSelector(".find-bar input:focus");
+  await page.keyboard.type("no such words");
+  await until("none", async () => (await count.innerText()) === "No results");
+  await page.click(".conversations a[data-name=carol]");
+  await page.waitForSelector(".find-bar", { state: "detached" });
+});
+
+test("goes to a date from the menu, and from the pill of a day", async () => {
+  const page = await chat.open(ann, "/#bob");
+  await page.waitForSelector(".message");
+  const day = (daysAgo: number) => {
+    const date = new Date(Date.now() - daysAgo * 86_400_000);
+    return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 10);
+  };
+  await page.click("chat-header .more");
+  await page.click("#options .go-to-date");
+  await page.fill(".date-question input", day(20));
+  await page.keyboard.press("Enter");
+  await until("a message is focused", async () => (await focusedSeq(page)) > 0);
+  const seq = await focusedSeq(page);
+  const dateOf = (seq: number) =>
+    page
+      .locator(`.message[data-seq="${seq}"] time`)
+      .evaluate((time: HTMLTimeElement) => new Date(time.dateTime).toDateString());
+  expect(await dateOf(seq)).toBe(new Date(`${day(20)}T12:00`).toDateString());
+  await until("the one before it is loaded", async () => (await seqs(page)).includes(seq - 1));
+  expect(await dateOf(seq - 1)).not.toBe(await dateOf(seq));
+  expect(await isSeen(page, seq)).toBe(true);
+
+  await page.locator(".day:not(.new, .past)").first().click();
+  expect(await page.inputValue(".date-question input")).not.toBe(day(0));
+  await page.fill(".date-question input", day(400)); // before the first message
+  await page.keyboard.press("Enter");
+  await focusAt(page, 1);
+  await page.click("chat-header .more");
+  await page.click("#options .go-to-date");
+  await page.fill(".date-question input", "");
+  await page.click(".date-question .primary");
+  await page.locator(".date-question .error", { hasText: "Choose a date." }).waitFor();
+  await page.keyboard.press("Escape");
+  await page.waitForSelector(".date-question", { state: "detached" });
+});
