@@ -1,4 +1,4 @@
-/** The text that `start` prints once chatify serves. */
+/** The text that `start` prints once chatify serves. As long as there is no admin, it begins with the link that makes one. */
 
 import type { App } from "../app.ts";
 import type { Config } from "../config.ts";
@@ -10,11 +10,11 @@ const PUBLISHED_PASSWORD = "admin123";
 
 export function banner({ url, database, adminCode }: App, config: Config, version: string): string {
   const lines = [
+    ...(adminCode ? [`Sign up at ${url}/signup?code=${adminCode} to become the admin; the link works once`, ""] : []),
     `chatify ${version}`,
     "",
     `  Open      ${url}`,
     `  Database  ${database}`,
-    ...(adminCode ? [`  Admin     sign up at ${url}/signup?code=${adminCode} to become the admin; works once`] : []),
     "  Next      sign up, then open a second browser and sign up as another user",
     "  Stop      Ctrl-C",
     ...warnings(config).map((warning) => `  Warning   ${warning}`),

@@ -177,11 +177,12 @@ describe("start", () => {
     expect(out.replace("Waiting for the database, which is starting …\n", "")).toBe(
       [
         "Preparing the database (first start only) …",
+        `Sign up at http://127.0.0.1:${port}/signup?code=${adminCode} to become the admin; the link works once`,
+        "",
         `chatify ${packageJson.version}`,
         "",
         `  Open      http://127.0.0.1:${port}`,
         `  Database  embedded PostgreSQL, created, in ${dataDir}`,
-        `  Admin     sign up at http://127.0.0.1:${port}/signup?code=${adminCode} to become the admin; works once`,
         "  Next      sign up, then open a second browser and sign up as another user",
         "  Stop      Ctrl-C",
         "  Warning   RATE_LIMIT=off: clients may send messages and try passwords without limit",
