@@ -30,6 +30,7 @@ export function clippedText(page: Page): Promise<string[]> {
       const text = node.textContent?.trim() ?? "";
       if (text === "" || !parent?.checkVisibility({ visibilityProperty: true })) continue;
       if (parent.closest(".visually-hidden, noscript, script, textarea")) continue;
+      if (parent.matches(".emoji-picker .cells button")) continue; // without a font for emoji, joined ones fall apart
       const range = document.createRange();
       range.selectNodeContents(node);
       const rect = range.getBoundingClientRect();

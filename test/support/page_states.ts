@@ -3,6 +3,7 @@
 import { ACCOUNT_STATES } from "./states/account_states.ts";
 import { CONNECTION_STATES } from "./states/connection_states.ts";
 import { CONVERSATION_STATES } from "./states/conversation_states.ts";
+import { EMOJI_STATES } from "./states/emoji_states.ts";
 import { LIST_STATES } from "./states/list_states.ts";
 import { MESSAGE_STATES } from "./states/message_states.ts";
 import { SEARCH_STATES } from "./states/search_states.ts";
@@ -15,6 +16,7 @@ export const STATES: readonly State[] = [
   ...SEARCH_STATES,
   ...CONVERSATION_STATES,
   ...MESSAGE_STATES,
+  ...EMOJI_STATES,
   ...CONNECTION_STATES,
   ...ACCOUNT_STATES,
 ];

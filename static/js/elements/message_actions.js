@@ -1,6 +1,5 @@
 /** Acts on messages: what opens their menu, and what its items do. Loaded on demand. */
 
-import * as api from "../sync/api.js";
 import { announce, find, importAgain, isTouch } from "../util/dom.js";
 import { nameKey } from "../util/names.js";
 import { t } from "../util/translate.js";
@@ -9,14 +8,16 @@ import { ComposerReference } from "./composer_reference.js";
 import { copyText, quoteText } from "./copying.js";
 import { askToDelete } from "./delete_question.js";
 import { Deletions } from "./deletions.js";
+import { pickEmoji } from "./emoji_loader.js";
 import { oneLine } from "./list_entry.js";
 import { LongPress } from "./long_press.js";
 import { MessageBar, rowOf } from "./message_bar.js";
-import { fillQuote, moveWithin } from "./message_extras.js";
+import { moveWithin } from "./message_extras.js";
 import { goToMessage } from "./message_jump.js";
-import { MessageMenu, quickReactions } from "./message_menu.js";
+import { MessageMenu, prefersNativeMenu, quickReactions } from "./message_menu.js";
 import { focusMessage } from "./message_row.js";
 import { MessageSelection, SELECTED_MAX } from "./message_selection.js";
+import { loadQuoted } from "./quoted_message.js";
 import { SwipeReply } from "./swipe_reply.js";
 import { toast } from "./toast.js";
 
@@ -77,7 +78,7 @@ export class MessageActions {
     });
     this.#press = new LongPress(this.#list, (event) => {
       const row = rowOf(event.target);
-      if (row && !isNative(event)) this.#openMenu(row, new DOMRect(event.clientX, event.clientY));
+      if (row && !prefersNativeMenu(event)) this.#openMenu(row, new DOMRect(event.clientX, event.clientY));
     });
     this.#swipe = new SwipeReply(this.#list, {
       canReply: (row) => this.#canReply(row),
@@ -104,7 +105,7 @@ export class MessageActions {
     if ("react" in act && message) this.#react(message, act.react);
     else if ("jump" in act) void this.#goTo(act.jump);
     else if ("copy" in act) void this.#copy(act.copy);
-    else if ("quote" in act) void this.#loadQuoted(act.quote);
+    else if ("quote" in act) void loadQuoted(this.#chat, this.#list, act.quote);
   }
 
   /** Edits the user's last message. Returns false when there is none near the end that can be edited. */
@@ -177,11 +178,32 @@ export class MessageActions {
         emoji: canReact ? quickReactions(Object.values(reactions)) : [],
         mine: reactions[me],
         react: (emoji) => this.#react(message, emoji),
+        pick: () => void this.#pickReaction(row, place),
         items: isReactionsOnly ? [] : this.#items(row, message),
       },
       place,
-      () => (row.isConnected ? focusMessage(row) : find(this.#thread, ".scroller").focus({ preventScroll: true })),
+      () => this.#restoreFocus(row),
     );
+  }
+
+  /** @param {HTMLElement} row */
+  #restoreFocus(row) {
+    if (row.isConnected) focusMessage(row);
+    else find(this.#thread, ".scroller").focus({ preventScroll: true });
+  }
+
+  /**
+   * @param {HTMLElement} row
+   * @param {DOMRect} place
+   */
+  async #pickReaction(row, place) {
+    const { me } = this.#chat;
+    const pick = (/** @type {string} */ emoji) => {
+      const message = this.#messageOf(row); // it may have been deleted
+      if (message) this.#react(message, emoji === message.reactions?.[me] ? "" : emoji);
+    };
+    const isLoaded = await pickEmoji(me, { place, pick, restoreFocus: () => this.#restoreFocus(row) });
+    if (!isLoaded) toast.show(t("no_connection"));
   }
 
   /**
@@ -205,7 +227,12 @@ export class MessageActions {
     }
     if (this.#canEdit(message)) items.push({ name: t("edit"), icon: "pencil", run: () => this.#edit(row) });
     if (this.#canDelete(message))
-      items.push({ name: t("delete"), icon: "trash-2", run: () => this.#delete([message]), isDanger: true });
+      items.push({
+        name: t("delete"),
+        icon: "trash-2",
+        run: () => this.#deletions.delete(this.#peer, [message]),
+        isDanger: true,
+      });
     return items;
   }
 
@@ -244,17 +271,9 @@ export class MessageActions {
       emptied: () =>
         void askToDelete(() => {
           this.#reference.cancel();
-          this.#delete([message]);
+          this.#deletions.delete(this.#peer, [message]);
         }),
     });
-  }
-
-  /**
-   * Shows messages as deleted, and deletes them unless the user undoes that.
-   * @param {Acted[]} messages
-   */
-  #delete(messages) {
-    this.#deletions.delete(this.#peer, messages);
   }
 
   /** Messages as quotes, under the names that their authors chose. @param {Acted[]} messages */
@@ -297,25 +316,10 @@ export class MessageActions {
     await goToMessage({ chat: this.#chat, thread: this.#thread }, seq);
   }
 
-  /**
-   * Loads a message that is quoted, but not loaded.
-   * @param {number} seq
-   */
-  async #loadQuoted(seq) {
-    const { me, loader } = this.#chat;
-    const peer = this.#peer;
-    const page = await loader.attempt(api.messages(me, peer, { limit: 1, before: seq + 1 }));
-    const message = page?.[0]?.message;
-    if (message?.seq !== seq || this.#peer !== peer) return;
-    for (const quote of this.#list.querySelectorAll(`.quote[data-seq="${seq}"]`))
-      if (quote instanceof HTMLElement)
-        fillQuote(quote, message, message.from === me ? t("from_me") : this.#chat.profiles.shown(message.from));
-  }
-
   /** @param {PointerEvent | MouseEvent} event */
   #onContextMenu(event) {
     const row = rowOf(event.target);
-    if (!row || !this.#messageOf(row) || isNative(event)) return;
+    if (!row || !this.#messageOf(row) || prefersNativeMenu(event)) return;
     event.preventDefault();
     this.#press.cancel();
     if (this.#menu.isOpen) return; // a long press opened it
@@ -337,14 +341,4 @@ export class MessageActions {
   #announce(text) {
     announce(find(this.#thread, ".announcer"), text);
   }
-}
-
-/**
- * Whether the browser's own menu is better: on a link, a failure, and selected text.
- * @param {MouseEvent} event
- */
-function isNative({ target }) {
-  const selection = getSelection();
-  const isSelected = selection?.isCollapsed === false && target instanceof Node && selection.containsNode(target, true);
-  return isSelected || (target instanceof Element && target.closest("a, .failure") !== null);
 }

@@ -11,6 +11,7 @@ import { icon } from "./action_parts.js";
  * @property {string[]} emoji quick reactions; empty where reacting is impossible
  * @property {string | undefined} mine the user's present reaction
  * @property {(emoji: string) => void} react
+ * @property {() => void} [pick] opens the picker of other emoji
  * @property {MenuItem[]} items
  */
 
@@ -21,6 +22,16 @@ const GAP_PX = 8;
 /** The quick reactions, with the given ones first if they are others. @param {string[]} present */
 export function quickReactions(present) {
   return [...new Set([...QUICK, ...present])];
+}
+
+/**
+ * Whether the browser's own menu is better: on a link, a failure, and selected text.
+ * @param {MouseEvent} event
+ */
+export function prefersNativeMenu({ target }) {
+  const selection = getSelection();
+  const isSelected = selection?.isCollapsed === false && target instanceof Node && selection.containsNode(target, true);
+  return isSelected || (target instanceof Element && target.closest("a, .failure") !== null);
 }
 
 /** One menu at a time. It closes on Escape, Tab, a click elsewhere, scrolling and resizing. */
@@ -77,7 +88,7 @@ export class MessageMenu {
   }
 
   /** @param {MenuContents} contents */
-  #make({ label, emoji, mine, react, items }) {
+  #make({ label, emoji, mine, react, pick, items }) {
     const menu = document.createElement("div");
     menu.className = "menu message-menu";
     menu.popover = "manual";
@@ -96,6 +107,14 @@ export class MessageMenu {
           return button;
         }),
       );
+      if (pick) {
+        const more = this.#button("menuitem", pick);
+        more.className = "more";
+        more.title = t("emoji_more");
+        more.setAttribute("aria-label", more.title);
+        more.append(icon("plus"));
+        quick.append(more);
+      }
       menu.append(quick);
     }
     for (const { name, icon: iconName, run, isDanger, opensMenu } of items) {

@@ -17,6 +17,7 @@ export const SINGLE_KEYS = "chatify.single_keys";
 const OUTBOX = "chatify.draft.";
 /** `chatify.draft.` was in use already. */
 const DRAFTS = "chatify.unfinished.";
+const EMOJI = "chatify.emoji.";
 const OFFLINE_STORE = "chatify.texts.";
 const OFFLINE_CACHE = "chatify.reading.";
 /**
@@ -131,6 +132,8 @@ export function safeLocalStorage() {
 export const outboxPrefix = (user) => `${OUTBOX}${user}.`;
 /** A name has no slash, but it may have a dot. @param {string} user */
 export const draftsPrefix = (user) => `${DRAFTS}${user}/`;
+/** Key of the emoji that a user prefers. @param {string} user */
+export const emojiKey = (user) => EMOJI + user;
 /** Name of the database with pending messages and drafts. @param {string} user */
 export const offlineStoreName = (user) => OFFLINE_STORE + user;
 /** Name of the database with the offline cache. @param {string} user */
@@ -191,7 +194,7 @@ async function withTimeout(all) {
 
 /** @param {string} name */
 function isUserData(name) {
-  return [OUTBOX, DRAFTS, OFFLINE_STORE, OFFLINE_CACHE].some((prefix) => name.startsWith(prefix));
+  return [OUTBOX, DRAFTS, EMOJI, OFFLINE_STORE, OFFLINE_CACHE].some((prefix) => name.startsWith(prefix));
 }
 
 /**
@@ -202,6 +205,7 @@ function belongsTo(name, user) {
   if (user === undefined) return false;
   const outbox = outboxPrefix(user);
   return (
+    name === emojiKey(user) ||
     name === offlineStoreName(user) ||
     name === offlineCacheName(user) ||
     name.startsWith(draftsPrefix(user)) ||

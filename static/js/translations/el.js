@@ -133,6 +133,7 @@ export default {
   // Writing
   message: "Μήνυμα",
   message_to: "Μήνυμα προς {name}",
+  emoji: "Emoji",
   send: "Αποστολή",
   too_long: "{count} από {limit} χαρακτήρες. Κόψε κάτι ή στείλε το σε κομμάτια.",
   send_limited: "Πολλά μαζεμένα. Τα υπόλοιπα θα σταλούν σε {wait}.",

@@ -133,6 +133,7 @@ export default {
   // Writing
   message: "Message",
   message_to: "Message to {name}",
+  emoji: "Emoji",
   send: "Send",
   too_long: "{count} of {limit} characters. Shorten it, or send it in parts.",
   send_limited: "You are sending a lot at once. The rest will be sent in {wait}.",

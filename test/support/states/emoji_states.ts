@@ -1,0 +1,36 @@
+/** States of the emoji picker. */
+
+import type { State } from "./stage.ts";
+
+export const EMOJI_STATES: readonly State[] = [
+  {
+    name: "emoji, all",
+    user: "Ann",
+    path: "/#Bob",
+    shows: ".emoji-picker .cells button",
+    reloaded: ".message",
+    act: (page) => page.click(".emoji-button"),
+  },
+  {
+    name: "emoji, search",
+    user: "Ann",
+    path: "/#Bob",
+    shows: ".emoji-picker section:not([hidden]) button",
+    reloaded: ".message",
+    act: async (page) => {
+      await page.click(".emoji-button");
+      await page.fill(".emoji-picker input", "heart");
+    },
+  },
+  {
+    name: "emoji, not loaded",
+    user: "Ann",
+    path: "/#Bob",
+    shows: ".emoji-picker .retry:visible",
+    reloaded: ".message",
+    act: async (page) => {
+      await page.route("**/emoji.json", (route) => route.abort());
+      await page.click(".emoji-button");
+    },
+  },
+];
