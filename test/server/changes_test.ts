@@ -113,7 +113,8 @@ test.concurrent("changed_after lists the changed messages by revision, in pages,
     expect((await ann.get(`/messages/p-ann/p-bob?${query}`)).status).toBe(400);
 });
 
-const LONG = "👨‍👩‍👧‍👦‍".repeat(20);
+/** One grapheme cluster of 100 emoji, joined by U+200D. */
+const LONG = Array.from({ length: 100 }, () => "👩").join("\u200d");
 test.concurrent("rejects impossible changes in words, and changes nothing", async () => {
   const { ann, bob, tabs } = await four("r-ann", "r-bob");
   const [a, , b] = tabs;
@@ -131,34 +132,41 @@ test.concurrent("rejects impossible changes in words, and changes nothing", asyn
     [{ type: "edit", seq: 3, message: "x" }, "no_such_message"],
     [{ type: "react", seq: 3, emoji: "👍" }, "no_such_message"],
     [{ type: "edit", seq: 4, message: "x" }, "too_late"],
-    ...[0, 5, 1e15, 1e300].map((seq): [Row, string] => [{ type: "edit", seq, message: "x" }, "no_such_message"]),
-    ...[0, 5, 1e15].map((seq): [Row, string] => [{ type: "delete", seq }, "no_such_message"]),
+    ...[0, 5, 1e15, 1e300].flatMap((seq): [Row, string][] => [
+      [{ type: "edit", seq, message: "x" }, "no_such_message"],
+      [{ type: "delete", seq }, "no_such_message"],
+      [{ type: "react", seq, emoji: "👍" }, "no_such_message"],
+      [{ type: "message", to: "r-bob", message: "x", reply_to: seq }, "no_such_message"],
+    ]),
+    // The seq of a message in another conversation only.
+    [{ type: "edit", peer: "r-carol", seq: 1, message: "x" }, "no_such_message"],
+    [{ type: "delete", peer: "r-carol", seq: 1 }, "no_such_message"],
+    [{ type: "react", peer: "r-carol", seq: 1, emoji: "👍" }, "no_such_message"],
+    [{ type: "message", to: "r-carol", message: "x", reply_to: 1 }, "no_such_message"],
     ...["", " ", "a\0b", "x".repeat(4_001), "\ud800"].map((message): [Row, string] => [
       { type: "edit", seq: 1, message },
       "invalid_text",
     ]),
-    ...["👍👍", "a", "1", "#", "👍a", " ", LONG, "\ud83d", "\u200d", "🏽🏽"].map((emoji): [Row, string] => [
-      { type: "react", seq: 1, emoji },
-      "invalid_text",
-    ]),
+    ...["👍👍", "a", "ab", "ναι", "1", "#", "👍a", " ", LONG, `${LONG}\u200d`, "\ud83d", "\u200d", "🏽🏽"].map(
+      (emoji): [Row, string] => [{ type: "react", seq: 1, emoji }, "invalid_text"],
+    ),
     [{ type: "edit", peer: "nobody", seq: 1, message: "x" }, "no_such_user"],
-    [{ type: "react", peer: "r-carol", seq: 1, emoji: "👍" }, "no_such_message"],
-    [{ type: "message", to: "r-bob", message: "x", reply_to: 5 }, "no_such_message"],
-    [{ type: "message", to: "r-bob", message: "x", reply_to: 0 }, "no_such_message"],
-    [{ type: "message", to: "r-bob", message: "x", reply_to: 1e15 }, "no_such_message"],
-    [{ type: "message", to: "r-carol", message: "x", reply_to: 1 }, "no_such_message"],
   ];
   for (const [frame, code] of cases) {
     const answer = await change(a, { peer: "r-bob", ...frame });
     expect([frame, answer["code"]]).toEqual([frame, code]);
+    expect(answer["message"]).toMatch(/^[A-Z](?:.* ){2}/); // a sentence
   }
   expect(await rows(ann, "r-bob")).toEqual(before);
+  expect(await rows(ann, "r-carol")).toEqual([]);
+  expect(await one.sql`select from conversations where low = 'r-ann' and high = 'r-carol'`).toHaveLength(0);
   expect(await listed(bob, "r-ann")).toMatchObject({ revision: 1, last_seq: 4 });
   for (const frame of [
     { type: "edit", peer: "r-bob", seq: 1, message: "x" },
     { type: "edit", peer: "r-bob", seq: 1.5, message: "x", ref: newRef() },
     { type: "react", peer: "r-bob", seq: 1, emoji: 1, ref: newRef() },
     { type: "delete", peer: ["r-bob"], seq: 1, ref: newRef() },
+    { type: "delete", peer: "r-bob", seq: -1, ref: newRef() },
     { to: "r-bob", message: "x", reply_to: "1", ref: newRef() },
   ]) {
     const tab = await ann.open({ watch: [] }); // three would close it
