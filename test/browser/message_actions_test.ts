@@ -4,7 +4,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 
 import type { Page } from "playwright-core";
 
-import { draft, localhost, shows, texts, useBrowser, write } from "../support/browser.ts";
+import { draft, drawn, localhost, shows, texts, useBrowser, write } from "../support/browser.ts";
 import { migratedDatabase, type Person, startApp } from "../support/harness.ts";
 import { choose, MENU, openMenu, row } from "../support/message_menu.ts";
 import { until } from "../support/until.ts";
@@ -205,14 +205,20 @@ test("a deletion reaches the others also when the page is closed at once", async
   await shows(again, "Message deleted");
 });
 
-test("closes the menu on scrolling, resizing, and a deletion by the other side", async () => {
+test("keeps the menu open when messages arrive, and closes it when the user scrolls, on resizing, and a deletion by the other side", async () => {
   const [annPage, , , bob] = await pair("mc-ann", "mc-bob");
   const b = await bob.open({ watch: [] });
   for (let i = 1; i <= 30; i++) await b.send("mc-ann", `message ${i}.`);
   await until("all are shown", async () => (await texts(annPage)).includes("message 30."));
   const closed = () => annPage.waitForSelector(MENU, { state: "detached" });
   await openMenu(annPage, "message 30.");
-  await annPage.locator(".scroller").evaluate((each) => each.scrollBy(0, -100));
+  for (const text of ["message 31.", "message 32."]) {
+    await b.send("mc-ann", text);
+    await row(annPage, text).waitFor();
+    await drawn(annPage);
+  }
+  expect(await annPage.locator(MENU).isVisible()).toBe(true);
+  await annPage.mouse.wheel(0, -100);
   await closed();
   await openMenu(annPage, "message 30.");
   await annPage.setViewportSize({ width: 900, height: 700 });

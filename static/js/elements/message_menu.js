@@ -1,5 +1,6 @@
 /** The menu of a message: quick reactions, and what can be done with it. Loaded on demand. */
 
+import { isTouch } from "../util/dom.js";
 import { t } from "../util/translate.js";
 import { icon } from "./action_parts.js";
 
@@ -34,7 +35,7 @@ export function prefersNativeMenu({ target }) {
   return isSelected || (target instanceof Element && target.closest("a, .failure") !== null);
 }
 
-/** One menu at a time. It closes on Escape, Tab, a click elsewhere, scrolling and resizing. */
+/** One menu at a time. It closes on Escape, Tab, a click elsewhere, scrolling by the user, and resizing. */
 export class MessageMenu {
   /** @type {HTMLElement | undefined} */
   #menu;
@@ -72,8 +73,12 @@ export class MessageMenu {
     const closeOutside = (/** @type {Event} */ event) => {
       if (!(event.target instanceof Node && this.#menu?.contains(event.target))) this.close();
     };
-    addEventListener("pointerdown", closeOutside, { capture: true, signal });
-    addEventListener("scroll", closeOutside, { capture: true, signal });
+    // Not on every scroll: an arriving message scrolls, too.
+    for (const type of ["pointerdown", "wheel"])
+      addEventListener(type, closeOutside, { capture: true, passive: true, signal });
+    let isHeld = isTouch(); // the finger whose long press opened it may scroll
+    addEventListener("touchend", () => (isHeld = false), { capture: true, signal });
+    addEventListener("scroll", (event) => isHeld && closeOutside(event), { capture: true, signal });
     for (const type of ["resize", "blur", "hashchange"]) addEventListener(type, close, { signal });
   }
 
