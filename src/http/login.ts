@@ -22,10 +22,7 @@ import { errorResponse, readBody, redirect, type Request } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
 import { checkOrigin, clientAddress, type Trust } from "./trust.ts";
 
-/**
- * Everything but cookies. Browsers honor it over https and from localhost only (W3C Clear Site Data
- * §3.2).
- */
+/** Everything but cookies. Browsers honor it in secure contexts only (`isSecureContext`). */
 export const CLEAR_SITE_DATA = '"cache", "storage"';
 /**
  * Makes the login page erase unsent texts after a logout, also in browsers that ignore

@@ -13,6 +13,7 @@ import { pathParameter, urlOf } from "./parameters.ts";
 import { HEADERS, json, readBytes, readJson, type Request } from "./request.ts";
 import type { Sessions } from "./sessions.ts";
 import { IMMUTABLE, matches } from "./static_file.ts";
+import { isSecureContext, type Trust } from "./trust.ts";
 
 /** The page sends less than 200 KB. */
 export const UPLOAD_MAX_BYTES = 5 * 1024 * 1024;
@@ -31,14 +32,16 @@ export class Profiles {
   readonly #sessions: Sessions;
   readonly #profiles: ProfileStore;
   readonly #db: Database;
+  readonly #trust: Trust;
   /** Name keys of users whose upload is under way. */
   readonly #uploading = new Set<string>();
   readonly #decoders = new FairQueue(DECODERS);
 
-  constructor(parts: { sessions: Sessions; profiles: ProfileStore; db: Database }) {
+  constructor(parts: { sessions: Sessions; profiles: ProfileStore; db: Database; trust: Trust }) {
     this.#sessions = parts.sessions;
     this.#profiles = parts.profiles;
     this.#db = parts.db;
+    this.#trust = parts.trust;
   }
 
   async setDisplayName(request: Request): Promise<Response> {
@@ -69,7 +72,10 @@ export class Profiles {
     return respond(await this.#profiles.setPhoto(await this.#sessions.require(request, "profile"), undefined));
   }
 
-  /** A user's photo. Cached forever if the request names its version, else revalidated. */
+  /**
+   * A user's photo. Cached forever if the request names its version, else revalidated; not cached
+   * over plain http, where sign-out could not remove it from the browser.
+   */
   async photo(request: Request): Promise<Response> {
     // mutation: photos need a session
     const me = await this.#sessions.require(request, "photos");
@@ -77,8 +83,10 @@ export class Profiles {
     const photo = key === undefined ? undefined : await shownPhoto(this.#db, me.username, key);
     if (!photo) throw new ChatError("not_found");
     const isVersion = urlOf(request).searchParams.get("v") === photo.version;
+    const policy = isVersion ? IMMUTABLE : "no-cache";
+    const cache = isSecureContext(request, this.#trust) ? `private, ${policy}` : "no-store";
     const etag = `"${photo.version}"`;
-    const headers = { ...PHOTO_HEADERS, ETag: etag, "Cache-Control": `private, ${isVersion ? IMMUTABLE : "no-cache"}` };
+    const headers = { ...PHOTO_HEADERS, ETag: etag, "Cache-Control": cache };
     const known = request.headers.get("if-none-match");
     if (known !== null && matches(known, etag)) return new Response(null, { status: 304, headers });
     return new Response(photo.bytes as Uint8Array<ArrayBuffer>, { headers });

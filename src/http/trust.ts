@@ -98,6 +98,14 @@ export function isSecure(request: Request, trust: Trust): boolean {
   return /^(https|wss)$/i.test(forwarded(request, "x-forwarded-proto", trust) ?? "");
 }
 
+/**
+ * Whether the page is a secure context: opened over https, or on this machine. Elsewhere browsers
+ * ignore `Clear-Site-Data` (W3C Clear Site Data §3.2).
+ */
+export function isSecureContext(request: Request, trust: Trust): boolean {
+  return isSecure(request, trust) || /^(localhost|127(\.\d+){3}|\[::1\])(:\d+)?$/.test(hostOf(request, trust));
+}
+
 /** A trusted proxy's header about the client's request, or undefined without one. */
 function forwarded(
   request: Request,

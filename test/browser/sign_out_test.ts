@@ -6,6 +6,7 @@ import type { BrowserContext, Page } from "playwright-core";
 
 import { scripted, signOut, useBrowser } from "../support/browser.ts";
 import { type Person, startApp } from "../support/harness.ts";
+import { png } from "../support/images.ts";
 import { pageErrors } from "../support/page_errors.ts";
 import { until } from "../support/until.ts";
 
@@ -43,23 +44,49 @@ async function stored(page: Page): Promise<string> {
   });
 }
 
+/** Sets a user's photo. @returns its version */
+async function photoOf({ cookie }: Person): Promise<string> {
+  const headers = { cookie, "content-type": "image/png" };
+  const answer = await fetch(`${chat.server.url}/me/photo`, {
+    method: "POST",
+    body: png(60, 60) as Uint8Array<ArrayBuffer>,
+    headers,
+  });
+  return ((await answer.json()) as { photo: string }).photo;
+}
+
+/** Whether the browser has the photo of a user in its HTTP cache. */
+const isCached = (page: Page, photo: string): Promise<boolean> =>
+  page.evaluate(
+    (photo) =>
+      fetch(photo, { mode: "same-origin", cache: "only-if-cached" }).then(
+        ({ ok }) => ok,
+        () => false,
+      ),
+    photo,
+  );
+
 const WAYS = [
   ["the address", async (page: Page, url: string) => void (await page.goto(`${url}/logout`))],
   ["the menu", signOut],
 ] as const;
 
 test.each(HOSTS.flatMap((host) => WAYS.map(([how, leave]) => [host, how, leave] as const)))(
-  "leaves no text and no name after signing out on %s by %s, though another tab is typing",
+  "leaves no text, name or photo after signing out on %s by %s, though another tab is typing",
   async (host, how, leave) => {
     if (host !== "localhost")
       pageErrors.allow(/^requested http:..chat\.test|Not supported for insecure|header has been ignored/);
+    pageErrors.allow(/ERR_CACHE_MISS/);
     const [me, peer] = [`Out-${host.slice(0, 4)}-${how.slice(4)}`, `Peer-${host.slice(0, 4)}-${how.slice(4)}`];
     const [ann, bob] = (await chat.server.people(me, peer)) as [Person, Person];
     await (await bob.open()).send(me, "read secret");
+    const photo = `/photos/${peer}?v=${await photoOf(bob)}`;
     const url = chat.server.url.replace("127.0.0.1", host);
     const context = await chat.context(ann, { url });
     const [leaving, other] = [await open(context, url, peer), await open(context, url, peer)];
     await other.waitForSelector("text=read secret");
+    await other.waitForSelector("chat-header img.loaded");
+    expect(await isCached(other, photo)).toBe(host === "localhost");
     await leaving.fill("message-composer textarea", "unsent secret");
     await until("the draft is stored", async () => (await stored(leaving)).includes("unsent secret"));
     const typing = (async () => {
@@ -78,6 +105,7 @@ test.each(HOSTS.flatMap((host) => WAYS.map(([how, leave]) => [host, how, leave] 
     await Bun.sleep(1_000); // a late write would come within this time
     expect(await stored(other)).not.toMatch(/secret|out-|peer-/i);
     expect(await stored(leaving)).not.toMatch(/secret|out-|peer-/i);
+    expect(await isCached(leaving, photo)).toBe(false);
   },
 );
 

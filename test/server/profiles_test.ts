@@ -2,7 +2,16 @@
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 
-import { migratedDatabase, PASSWORD, type Person, raw, startApp, type Tab } from "../support/harness.ts";
+import {
+  cookieOf,
+  migratedDatabase,
+  PASSWORD,
+  type Person,
+  post,
+  raw,
+  startApp,
+  type Tab,
+} from "../support/harness.ts";
 import { bands, BLUE, bomb, type Color, GREEN, noise, phoneJpeg, png, RED, webpChunks } from "../support/images.ts";
 import { sharedPods } from "../support/shared_app.ts";
 
@@ -23,8 +32,8 @@ const upload = (who: Person, image: Uint8Array | string, type = "image/png", url
     body: image as Uint8Array<ArrayBuffer>,
     headers: { cookie: who.cookie, "content-type": type },
   });
-async function givePhoto(who: Person, image: Uint8Array = png(40, 40)): Promise<string> {
-  const answer = await upload(who, image);
+async function givePhoto(who: Person, image: Uint8Array = png(40, 40), url = one.url): Promise<string> {
+  const answer = await upload(who, image, "image/png", url);
   expect(answer.status).toBe(200);
   return ((await answer.json()) as { photo: string }).photo;
 }
@@ -264,6 +273,26 @@ describe("the photo's route", () => {
     expect([known.status, await known.text(), known.headers.get("etag")]).toEqual([304, "", `"${version}"`]);
     const head = await fetch(`${one.url}/photos/${ann.name}`, { method: "HEAD", headers: { cookie: bob.cookie } });
     expect([head.status, head.headers.get("etag")]).toEqual([200, `"${version}"`]);
+  });
+
+  test("lets browsers store photos only where sign-out can remove them: over https and on this machine", async () => {
+    await using proxied = await startApp({ env: { TRUST_PROXY: "on" } });
+    const [ann, bob] = (await proxied.people("ann", "bob")) as [Person, Person];
+    const version = await givePhoto(ann, undefined, proxied.url);
+    const login = { username: "bob", password: PASSWORD };
+    const secure = cookieOf(await post(`${proxied.url}/login`, login, { "x-forwarded-proto": "https" }));
+    for (const [host, protocol, cache] of [
+      ["chat.lan:8000", "http", "no-store"],
+      ["localhost.lan", "", "no-store"],
+      ["chat.example", "https", "private, max-age=31536000, immutable"],
+      ["localhost:8000", "", "private, max-age=31536000, immutable"],
+      ["[::1]:8000", "", "private, max-age=31536000, immutable"],
+    ] as const) {
+      const cookie = protocol === "https" ? secure : bob.cookie;
+      const headers = { host, cookie, ...(protocol && { "x-forwarded-proto": protocol }) };
+      const answer = await bob.get(`/photos/ann?v=${version}`, headers);
+      expect([host, answer.status, answer.headers.get("cache-control")]).toEqual([host, 200, cache]);
+    }
   });
 
   test.each([
