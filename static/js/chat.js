@@ -40,7 +40,6 @@ import { Outbox } from "./sync/outbox.js";
 import { find, importAgain, pageStarted } from "./util/dom.js";
 import { persistLanguage, translated } from "./util/language.js";
 import { onTimeFormatChange } from "./util/time.js";
-import { language } from "./util/translate.js";
 
 /** @import { Chat } from "./chat_model.js" */
 /** @typedef {{ removed?: string, unfinished?: import("./store/drafts.js").Draft, left?: boolean }} TabMessage */
@@ -293,25 +292,21 @@ function syncDrafts(drafts, connection) {
 
 /**
  * Stores the page for offline use, some time after it has loaded, because that must not delay it.
- * After a failure, the next connection stores it, as does another language.
+ * After a failure, the next connection stores it.
  * @param {Connection} connection
  */
 function storeForOffline(connection) {
-  /** @type {string | undefined} */
-  let storedLanguage;
+  let isStored = false;
   let isStoring = false;
   const store = async () => {
-    const wanted = language();
-    if (isStoring || storedLanguage === wanted) return;
+    if (isStoring || isStored) return;
     isStoring = true;
     const load = importAgain(() => import("./sync/service_worker.js"), "sync/service_worker.js");
-    const isStored = await load.then(({ storePage }) => storePage(wanted)).catch(() => false);
+    isStored = await load.then(({ storePage }) => storePage()).catch(() => false);
     isStoring = false;
-    if (isStored) storedLanguage = wanted;
   };
   const storeLater = () => setTimeout(store, IDLE_AFTER_LOAD_MS);
   connection.on("state", (state) => state === "open" && storeLater());
-  document.addEventListener("languagechange", storeLater);
   if (document.readyState === "complete") storeLater();
   else addEventListener("load", storeLater);
 }

@@ -160,10 +160,8 @@ export const fetchedOnDemandFiles = (page: Page) =>
         const list = fetched.find((url) => url.endsWith("/js/on_demand.json"));
         if (list === undefined) return false;
         const paths = (await (await fetch(list)).json()) as string[];
-        const others =
-          document.documentElement.lang === "el" ? /translations\/(\w+_)?en\.js/ : /translations\/(\w+_)?el\.js/;
         const root = list.replace("js/on_demand.json", "");
-        return paths.every((path) => others.test(path) || fetched.includes(root + path));
+        return paths.every((path) => fetched.includes(root + path));
       }),
     20_000,
   );

@@ -20,10 +20,9 @@ export async function register() {
 /**
  * Stores the page, with what it loads on demand. Returns whether all could be fetched; if not, call
  * it again.
- * @param {string} language the other translations are not fetched
  */
-export async function storePage(language) {
-  const isComplete = await fetchOnDemandFiles(language).catch(() => false);
+export async function storePage() {
+  const isComplete = await fetchOnDemandFiles().catch(() => false);
   await cachePage();
   return isComplete;
 }
@@ -32,14 +31,12 @@ export async function storePage(language) {
  * Fetches what the page loads on demand into the browser's cache, where it is immutable, so that
  * its first use works offline even without a worker. One file at a time, so that requests of the
  * user do not wait.
- * @param {string} language
  */
-async function fetchOnDemandFiles(language) {
+async function fetchOnDemandFiles() {
   const root = new URL(import.meta.url.replace(/\/js\/.*/, "/"));
   /** @type {string[]} */
   const files = await (await fetch(new URL("js/on_demand.json", root))).json();
   for (const path of files) {
-    if (path.includes("/translations/") && !path.endsWith(`${language}.js`)) continue;
     const response = await fetch(new URL(path, root), { priority: "low" });
     await response.arrayBuffer(); // only complete responses are cached
     if (!response.ok) return false;
