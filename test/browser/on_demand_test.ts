@@ -138,3 +138,25 @@ test("acts once the network is back, if it was cut off before", async () => {
   await page.waitForSelector(".forward-dialog[open]");
   expect(await page.locator(".forward-dialog").evaluate((each) => getComputedStyle(each).borderRadius)).not.toBe("0px");
 });
+
+test("acts once the network is back, if only shared code was cut off", async () => {
+  const [ann, bob] = (await chat.server.people("part-ann", "part-bob")) as [Person, Person];
+  const tab = await bob.open({ watch: [] });
+  await tab.send("part-ann", "yours");
+  const page = await chat.page(ann, { serviceWorkers: "block" });
+  const cutOff = new Set<string>();
+  await page.route("**/js/on_demand.json", (route) => route.abort("internetdisconnected"));
+  await page.route(/\/js\/chat-\w+\.js$/, (route) => {
+    cutOff.add(new URL(route.request().url()).pathname);
+    return route.abort("internetdisconnected");
+  });
+  await page.goto(`${chat.url}/#part-bob`);
+  await shows(page, "yours");
+  await row(page, "yours").hover();
+  await until("shared code was requested", () => cutOff.size > 0);
+  await page.unrouteAll();
+  tab.say({ type: "react", peer: "part-ann", seq: 1, emoji: "👍", ref: "react-after-loss" });
+  await page.waitForSelector(".reaction");
+  await page.mouse.move(0, 0);
+  await openMenu(page, "yours");
+});

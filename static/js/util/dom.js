@@ -183,20 +183,34 @@ export function fileUrl(path) {
   return import.meta.url.replace(/\/js\/.*/, `/${path}`);
 }
 
+/** The URLs of the modules fetched so far; first, that of the page's script. */
+const fetchedModules = new Set([import.meta.url]);
+
 /**
- * Imports a module on demand. It is fetched first: without a network this rejects, and the next call
- * tries again, whereas browsers remember modules that failed to import, and their imports, as long
- * as the document lives (HTML §8.1.5.3).
+ * Imports a module on demand. It and its imports are fetched first: without a network this rejects,
+ * and the next call tries again, whereas browsers remember modules that failed to import as long as
+ * the document lives (HTML §8.1.5.3).
  * @template T
  * @param {() => Promise<T>} load imports the module
  * @param {string} path of the module, below `js/`
  * @returns {Promise<T>}
  */
 export async function importAgain(load, path) {
-  const response = await fetch(fileUrl(`js/${path}`));
-  if (!response.ok) throw new Error(`Could not load ${path}: status ${response.status}`);
-  await response.arrayBuffer(); // completes the cached file
+  await fetchModule(fileUrl(`js/${path}`));
   return load();
+}
+
+/**
+ * Fetches a module and its static imports into the browser's cache.
+ * @param {string} url
+ */
+async function fetchModule(url) {
+  if (fetchedModules.has(url)) return;
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`Could not load ${url}: status ${response.status}`);
+  const imports = (await response.text()).matchAll(/\b(?:from|import)\s*"(\.[^"]+)"/g);
+  await Promise.all(Array.from(imports, ([, path = ""]) => fetchModule(new URL(path, url).href)));
+  fetchedModules.add(url);
 }
 
 /**
