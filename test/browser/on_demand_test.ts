@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 import type { Page } from "playwright-core";
 
-import { fetchedOnDemandFiles, shows, useBrowser } from "../support/browser.ts";
+import { fetchedOnDemandFiles, hold, shows, useBrowser } from "../support/browser.ts";
 import { type Person, ROOT } from "../support/harness.ts";
 import { choose, MENU, openMenu, row } from "../support/message_menu.ts";
 import { until } from "../support/until.ts";
@@ -159,4 +159,24 @@ test("acts once the network is back, if only shared code was cut off", async () 
   await page.waitForSelector(".reaction");
   await page.mouse.move(0, 0);
   await openMenu(page, "yours");
+});
+
+test("shows reactions in the conversation that is open when what renders them has loaded", async () => {
+  const [ann, bob, carol] = (await chat.server.people("two-ann", "two-bob", "two-carol")) as [Person, Person, Person];
+  const a = await ann.open({ watch: [] });
+  for (const peer of [bob, carol]) {
+    await (await peer.open({ watch: [] })).send("two-ann", "yours");
+    a.say({ type: "react", peer: peer.name, seq: 1, emoji: "👍", ref: `react-to-${peer.name}` });
+    await a.next("changed");
+  }
+  const page = await chat.page(ann, { serviceWorkers: "block" });
+  const release = await hold(page, /message_extras\.js$/);
+  const requested = page.waitForRequest(/message_extras\.js$/);
+  await page.goto(`${chat.url}/#two-bob`);
+  await requested;
+  await page.click('.conversations .entry[data-name="two-carol"]');
+  await until("it is open", () => page.url().endsWith("#two-carol"));
+  await shows(page, "yours");
+  release();
+  await page.waitForSelector(".reaction");
 });

@@ -76,7 +76,7 @@ export class ChatThread extends HTMLElement {
       if (answerFailure(event, chat.outbox) && !isTouch()) this.#scroller.focus({ preventScroll: true });
     });
     this.#list.addEventListener("keydown", (event) => this.#onKey(event));
-    this.#list.addEventListener("extras", () => this.render());
+    document.addEventListener("extras", () => this.render());
   }
 
   /** @param {string} peer */

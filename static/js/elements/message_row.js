@@ -66,14 +66,11 @@ export function updateRow(row, item) {
   setTick(row, tick);
   showFailure(row, message);
   if (extras) extras.showExtras(row, message);
-  else if (hasExtras && !isLoadingExtras) void loadExtras(row);
+  else if (hasExtras && !isLoadingExtras) void loadExtras();
 }
 
-/**
- * Loads what renders them, and has the thread rendered again.
- * @param {HTMLElement} row
- */
-async function loadExtras(row) {
+/** Loads what renders them, and has the thread rendered again. */
+async function loadExtras() {
   isLoadingExtras = true;
   const load = importAgain(() => import("./message_extras.js"), "elements/message_extras.js");
   const module = await load.catch(() => undefined);
@@ -81,7 +78,7 @@ async function loadExtras(row) {
   await module?.ready.catch(() => {});
   if (!module) return; // no network: the next rendering tries again
   extras = module;
-  row.dispatchEvent(new Event("extras", { bubbles: true }));
+  document.dispatchEvent(new Event("extras")); // the row may be of a conversation that is closed meanwhile
 }
 
 /**
