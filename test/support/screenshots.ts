@@ -9,29 +9,12 @@ import { join, resolve } from "node:path";
 
 import type { BrowserContextOptions, Page } from "playwright-core";
 
-import { localhost } from "./browser.ts";
 import { launch } from "./chromium.ts";
 import { setTextSize } from "./clipped_text.ts";
-import { endHarness, ROOT, startApp, type Tab } from "./harness.ts";
+import { endHarness, ROOT, startApp } from "./harness.ts";
 import { STATES } from "./page_states.ts";
+import { takePictures } from "./readme_pictures.ts";
 import { Stage } from "./states/stage.ts";
-
-const LINES: [string, string][] = [
-  ["Ann", "Good morning! Did the boat leave on time?"],
-  ["Bob", "Ten minutes late, as ever."],
-  ["Bob", "We are past the lighthouse now. The sea is like glass."],
-  ["Ann", "Then you will be here for lunch. I booked the table by the window for two."],
-  ["Bob", "Perfect. Shall I bring anything from the island?"],
-  ["Ann", "Some of that thyme honey, if the shop is open. And yourself!"],
-  ["Bob", "Already in the bag!"],
-  ["Bob", "Gate B, 12:40. I will find you."],
-  ["Ann", "See you there!"],
-];
-const PICTURES = [
-  { file: "chat.png", colorScheme: "light", viewport: { width: 1_280, height: 760 } },
-  { file: "chat-dark.png", colorScheme: "dark", viewport: { width: 1_280, height: 760 } },
-  { file: "chat-phone.png", colorScheme: "light", viewport: { width: 390, height: 844 } },
-] as const;
 
 const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
 const DESK = { viewport: { width: 1_280, height: 760 } };
@@ -91,42 +74,9 @@ try {
 process.exit(0);
 
 async function pictures(docs: string): Promise<void> {
-  mkdirSync(docs, { recursive: true });
   const app = await startApp();
   ends.unshift(app.stop);
-  const url = localhost(app.url);
-
-  const ann = await app.person("Ann");
-  const tabs = new Map<string, Tab>([["Ann", await ann.open()]]);
-  for (const [name, text] of [
-    ["Petros", "See you on Thursday then"],
-    ["Κώστας", "Τα λέμε το βράδυ;"],
-    ["Jonas", "Thanks, got it!"],
-    ["Ζωή", "Did you see the photos from Sunday?"],
-    ["Bob", ""],
-  ] as const) {
-    const tab = await (await app.person(name)).open();
-    tabs.set(name, tab);
-    if (text) await tab.send("Ann", text);
-  }
-  for (const [from, text] of LINES) await tabs.get(from)?.send(from === "Ann" ? "Bob" : "Ann", text);
-  for (const [reader, peer] of [
-    ["Ann", "Bob"],
-    ["Bob", "Ann"],
-  ] as const)
-    tabs.get(reader)?.say({ type: "read", peer, seq: LINES.length });
-
-  const [name = "", value = ""] = ann.cookie.split(/=(.*)/s);
-  for (const { file, ...options } of PICTURES) {
-    const context = await browser.newContext({ locale: "en-GB", ...options });
-    await context.addCookies([{ name, value, url }]);
-    const page = await context.newPage();
-    await page.goto(`${url}/#Bob`);
-    await page.waitForSelector("chat-thread .message");
-    await Bun.sleep(2_000); // who is here, what was read
-    await page.screenshot({ path: join(docs, file) });
-    await context.close();
-  }
+  await takePictures(browser, app, docs);
 }
 
 async function states(directory: string): Promise<void> {

@@ -1,6 +1,7 @@
 /** Conversations of several days, with what people do in them: the list and the thread as they look after a year. */
 
 import type { Person, Tab, TestApp } from "../harness.ts";
+import { setTimes } from "../message_times.ts";
 
 const DAY_MS = 86_400_000;
 const MINUTE_MS = 60_000;
@@ -52,7 +53,7 @@ export async function populateLongChats(app: TestApp): Promise<Person> {
     if (isMine) await read(app, tab, "Iris", 1);
     else if (name !== "Marco") await read(app, mine, name, 1);
     await tab.close();
-    await setTimes(app, name, [Date.now() - daysAgo * DAY_MS]);
+    await setTimes(app, ["Iris", name], [Date.now() - daysAgo * DAY_MS]);
   }
   for (const [, , line] of LINES) {
     const reply = line.includes("the one with two") ? { reply_to: 16 } : {};
@@ -76,7 +77,7 @@ export async function populateLongChats(app: TestApp): Promise<Person> {
   const today = Math.floor(Date.now() / DAY_MS) * DAY_MS;
   await setTimes(
     app,
-    "Eleni",
+    ["Iris", "Eleni"],
     LINES.map(([daysAgo, minute]) => Math.min(today - daysAgo * DAY_MS + minute * MINUTE_MS, Date.now())),
   );
   mine.say({ type: "draft", peer: "Tom", text: "About the tent: could I", ack: 1 });
@@ -97,16 +98,4 @@ async function read(app: TestApp, tab: Tab, peer: string, seq: number): Promise<
     await Bun.sleep(50);
   }
   throw new Error(`${tab.who} could not mark the messages of ${peer} as read`);
-}
-
-/** Changes when Iris and `peer` wrote their messages. */
-async function setTimes(app: TestApp, peer: string, times: readonly number[]): Promise<void> {
-  const [conversation] = await app.sql<{ id: string }[]>`
-    update conversations set last_at = ${new Date(times.at(-1)!).toISOString()}
-    where 'Iris' in (low, high) and ${peer} in (low, high)
-    returning id::text`;
-  for (const [index, time] of times.entries())
-    await app.sql`
-      update messages set timestamp = ${new Date(time).toISOString()}
-      where conversation_id = ${conversation!.id}::bigint and seq = ${index + 1}`;
 }
