@@ -196,47 +196,74 @@ test.each([
   expect(last!.y + last!.height).toBeLessThan(composer!.y);
 });
 
+const TOUCH = { hasTouch: true, isMobile: true, viewport: { width: 390, height: 760 } };
+const RIGHT = [10, 20, 40, 60, 90].map((x): [number, number] => [x, 1]);
+const LEFT = RIGHT.map(([x, y]): [number, number] => [-x, y]);
+
+/** Moves a finger over an element of the thread. */
+async function swiping(page: Page) {
+  const client = await page.context().newCDPSession(page);
+  const touch = (type: "touchStart" | "touchMove" | "touchEnd", touchPoints: { x: number; y: number }[] = []) =>
+    client.send("Input.dispatchTouchEvent", { type, touchPoints });
+  const swipe = async (selector: string, steps: [x: number, y: number][], { from = 60, lift = true } = {}) => {
+    const box = (await page.locator(selector).boundingBox())!;
+    const at = (x: number, y: number) => [{ x: from + x, y: box.y + 15 + y }];
+    await touch("touchStart", at(0, 0));
+    for (const [x, y] of steps) await touch("touchMove", at(x, y));
+    if (lift) await touch("touchEnd");
+  };
+  return { swipe, lift: () => touch("touchEnd") };
+}
+
+test("scrolls code sideways by a swipe, and replies by one on a quote that is cut off", async () => {
+  const [ann, bob] = (await chat.server.people("sw-ann", "sw-bob")) as [Person, Person];
+  const tab = await bob.open({ watch: [] });
+  await tab.send("sw-ann", `\`\`\`\nconst text = "${"wide ".repeat(30)}";\n\`\`\``);
+  tab.say({ to: "sw-ann", message: "that was wide", reply_to: 1, ref: "sw-reply-1" });
+  const page = await chat.open(ann, "/#sw-bob", TOUCH);
+  await page.waitForSelector(".quote .line");
+  const { swipe } = await swiping(page);
+  await swipe("pre", []); // loads what recognizes it
+  await page.waitForSelector(".swipeable");
+  const code = page.locator("pre");
+  for (const from of [0, 150]) {
+    await code.evaluate((each, left) => each.scrollTo(left, 0), from);
+    await swipe("pre", from ? RIGHT : LEFT, { from: 150 });
+    await until("the code has moved", async () => (await code.evaluate((each) => each.scrollLeft)) !== from);
+  }
+  expect(await page.locator(".swiped, .reference").count()).toBe(0);
+  await swipe(".quote .line", RIGHT);
+  await page.waitForSelector(".reference");
+});
+
 test("swipes to the right to reply, but neither scrolls nor starts at the edge", async () => {
   const [ann, bob] = (await chat.server.people("ss-ann", "ss-bob")) as [Person, Person];
   await (await bob.open({ watch: [] })).send("ss-ann", "swipe me, I am long enough for a finger");
-  const page = await chat.open(ann, "/#ss-bob", {
-    hasTouch: true,
-    isMobile: true,
-    viewport: { width: 390, height: 760 },
-  });
-  const bubble = page.locator(".message .bubble");
-  const client = await page.context().newCDPSession(page);
-  const swipe = async (steps: [x: number, y: number][], { from = 60, lift = true } = {}) => {
-    const box = (await bubble.boundingBox())!;
-    const at = (x: number, y: number) => [{ x: from + x, y: box.y + 15 + y }];
-    await client.send("Input.dispatchTouchEvent", { type: "touchStart", touchPoints: at(0, 0) });
-    for (const [x, y] of steps)
-      await client.send("Input.dispatchTouchEvent", { type: "touchMove", touchPoints: at(x, y) });
-    if (lift) await client.send("Input.dispatchTouchEvent", { type: "touchEnd", touchPoints: [] });
-  };
-  const right = [10, 20, 40, 60, 90].map((x): [number, number] => [x, 1]);
+  const page = await chat.open(ann, "/#ss-bob", TOUCH);
+  const bubble = page.locator(".bubble");
+  const { swipe, lift } = await swiping(page);
   // The first touch loads what recognizes it.
-  await swipe([]);
+  await swipe(".bubble", []);
   await page.waitForSelector(".swipeable");
 
-  await swipe(right.slice(0, 3));
-  await swipe([10, 20, 40, 90].map((y): [number, number] => [y / 2, y]));
-  await swipe(right, { from: 10 });
+  await swipe(".bubble", RIGHT.slice(0, 3));
   await swipe(
-    right.map(([x]): [number, number] => [-x, 0]),
-    { from: 200 },
+    ".bubble",
+    [10, 20, 40, 90].map((y): [number, number] => [y / 2, y]),
   );
+  await swipe(".bubble", RIGHT, { from: 10 });
+  await swipe(".bubble", LEFT, { from: 200 });
   expect(await page.locator(".reference, .swiped").count()).toBe(0);
 
-  await swipe(right, { lift: false });
+  await swipe(".bubble", RIGHT, { lift: false });
   await page.waitForSelector(".message.replies .swipe-hint");
   expect(await bubble.evaluate((each) => getComputedStyle(each).translate)).toBe("78px");
-  await client.send("Input.dispatchTouchEvent", { type: "touchEnd", touchPoints: [] });
+  await lift();
   await page.waitForSelector(".reference");
   expect(await page.locator(".swiped, .swipe-hint").count()).toBe(0);
   await page.emulateMedia({ reducedMotion: "reduce" });
-  await swipe(right, { lift: false });
+  await swipe(".bubble", RIGHT, { lift: false });
   await page.waitForSelector(".message.replies .swipe-hint");
   expect(await bubble.evaluate((each) => getComputedStyle(each).translate)).toBe("none");
-  await client.send("Input.dispatchTouchEvent", { type: "touchEnd", touchPoints: [] });
+  await lift();
 });

@@ -76,12 +76,12 @@ export class SwipeReply {
 }
 
 /**
- * Whether an element scrolls sideways by itself, as wide code does.
+ * Whether the finger can scroll an element sideways, as wide code. A quote that is cut off cannot be scrolled.
  * @param {Element} target
  * @param {Element} row
  */
 function isScrollable(target, row) {
   for (let each = /** @type {Element | null} */ (target); each && each !== row; each = each.parentElement)
-    if (each.scrollWidth > each.clientWidth && getComputedStyle(each).overflowX !== "visible") return true;
+    if (each.scrollWidth > each.clientWidth && /^(?:auto|scroll)$/.test(getComputedStyle(each).overflowX)) return true;
   return false;
 }
