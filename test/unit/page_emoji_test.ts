@@ -1,9 +1,10 @@
-/** The emoji that the picker shows: the committed data, how they are searched, and their skin tones. */
+/** Emoji: the committed data, how they are searched, their skin tones, and the shortcodes that find them. */
 
 import { describe, expect, test } from "bun:test";
 
 import { isEmoji } from "../../src/util/text.ts";
 import { parseEmoji, searchEmoji, tonedEmoji } from "../../static/js/util/emoji.js";
+import { shortcodeAtEnd } from "../../static/js/util/shortcode.js";
 import { EMOJI_FILE } from "../../tools/emoji.ts";
 
 const all = parseEmoji(await Bun.file(EMOJI_FILE).json());
@@ -91,4 +92,54 @@ test.each([
       tone,
     ),
   ).toBe(expected);
+});
+
+describe("a shortcode", () => {
+  test.each([
+    [":sm", 0, "sm"],
+    ["hello :smile", 6, "smile"],
+    ["hello\n:heart_eyes", 6, "heart_eyes"],
+    ["(:tada", 1, "tada"],
+    [":καρδ", 0, "καρδ"],
+    [":καρδια\u0301", 0, "καρδια\u0301"],
+    [":+1", 0, "+1"],
+    ["don`t :smile", 6, "smile"],
+    ["`code` :smile", 7, "smile"],
+    ["```\ncode\n```\n:smile", 13, "smile"],
+    ["a `b\n:smile", 5, "smile"], // code does not span lines
+  ])("begins in %j", (text, from, name) => {
+    expect(shortcodeAtEnd(text)).toEqual({ from, name });
+  });
+
+  test.each([
+    ["one letter", ":s"],
+    ["an ended one", ":smile: "],
+    ["an address", "http://example"],
+    ["an address without its beginning", "see ://example"],
+    ["a time", "12:30"],
+    ["a time before noon", "at 9:am"],
+    ["digits", "at :30"],
+    ["a word before it", "note:this"],
+    ["a face", ":D"],
+    ["a laughing face", "ha :DDD"],
+    ["a sad face", ":'("],
+    ["code", "`:smile"],
+    ["code after code", "`a` and `b :smile"],
+    ["a block of code", "```\na :smile"],
+    ["a block of code after another", "```\na\n```\nb\n```ts\nc :smile"],
+    ["a long word", `:${"a".repeat(40)}`],
+  ])("is not %s", (_, text) => {
+    expect(shortcodeAtEnd(text)).toBeUndefined();
+  });
+
+  test("finds its emoji first", () => {
+    for (const [text, emoji] of [
+      [":heart_eyes", "😍"],
+      [":tada", "🎉"],
+      [":+1", "👍"],
+      [":thumbs", "👍"],
+      [":πίτσα", "🍕"],
+    ] as const)
+      expect(find(shortcodeAtEnd(text)?.name ?? "", 8)[0]).toBe(emoji);
+  });
 });

@@ -1,6 +1,7 @@
-/** Loads the emoji picker when it is opened. */
+/** Loads the emoji picker when it is opened, and suggestions when a shortcode is typed. */
 
-import { importAgain } from "../util/dom.js";
+import { find, importAgain } from "../util/dom.js";
+import { shortcodeAtEnd } from "../util/shortcode.js";
 
 /**
  * Opens the picker.
@@ -13,4 +14,21 @@ export async function pickEmoji(me, purpose) {
   const module = await load.catch(() => undefined);
   await module?.openPicker(me, purpose);
   return module !== undefined;
+}
+
+/**
+ * Suggests emoji from the first shortcode on. Without a network, the next letter tries again.
+ * @param {string} me
+ * @param {import("./message_composer.js").MessageComposer} composer
+ */
+export function suggestEmoji(me, composer) {
+  /** @type {HTMLTextAreaElement} */
+  const field = find(composer, "textarea");
+  let isLoading = false;
+  field.addEventListener("input", async () => {
+    if (isLoading || !shortcodeAtEnd(field.value.slice(0, field.selectionEnd))) return;
+    isLoading = true;
+    const load = importAgain(() => import("./emoji_suggestions.js"), "elements/emoji_suggestions.js");
+    isLoading = await load.then((module) => module.startSuggestions(me, composer)).catch(() => false);
+  });
 }

@@ -5,7 +5,7 @@ import { find, isTouch, setText } from "../util/dom.js";
 import { isBlank, MESSAGE_MAX, sanitizeMessage } from "../util/message_text.js";
 import { nameKey } from "../util/names.js";
 import { errorText, t, waitText } from "../util/translate.js";
-import { pickEmoji } from "./emoji_loader.js";
+import { pickEmoji, suggestEmoji } from "./emoji_loader.js";
 
 /**
  * A reply or an edit, which replaces what sending does. `text` is that of the edited message,
@@ -45,6 +45,7 @@ export class MessageComposer extends HTMLElement {
     chat.conversations.on("conversation", () => this.#renderClosed());
     find(this, ".unblock").addEventListener("click", () => void this.#unblock());
     find(this, ".emoji-button").addEventListener("click", () => void this.#pickEmoji(chat.me));
+    suggestEmoji(chat.me, this);
     find(this, "form").addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault();
       this.#submit();
@@ -84,6 +85,14 @@ export class MessageComposer extends HTMLElement {
 
   focusText() {
     this.#text.focus({ preventScroll: true });
+  }
+
+  /** Replaces the selection, so that it can be undone. @param {string} text */
+  insert(text) {
+    this.focusText();
+    if (document.execCommand("insertText", false, text)) return;
+    this.#text.setRangeText(text, this.#text.selectionStart, this.#text.selectionEnd, "end");
+    this.#text.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
   render() {
@@ -126,18 +135,10 @@ export class MessageComposer extends HTMLElement {
     this.#validate(); // removes an earlier error
     const isLoaded = await pickEmoji(me, {
       place: button.getBoundingClientRect(),
-      pick: (emoji) => this.#insert(emoji),
+      pick: (emoji) => this.insert(emoji),
       restoreFocus: () => button.focus({ preventScroll: true }),
     });
     if (!isLoaded) this.#showError("no_connection", t("no_connection"));
-  }
-
-  /** Replaces the selection, so that it can be undone. @param {string} text */
-  #insert(text) {
-    this.focusText();
-    if (document.execCommand("insertText", false, text)) return;
-    this.#text.setRangeText(text, this.#text.selectionStart, this.#text.selectionEnd, "end");
-    this.#text.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
   #showDraft() {

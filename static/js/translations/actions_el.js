@@ -70,6 +70,7 @@ export default {
   emoji_loading: "Φόρτωση…",
   emoji_none: "Δεν βρέθηκε emoji",
   emoji_failed: "Τα emoji δεν φορτώθηκαν. Έλεγξε τη σύνδεσή σου.",
+  emoji_suggestions: "Προτάσεις emoji",
   emoji_tone: "Απόχρωση δέρματος",
   emoji_tone_0: "Προεπιλογή",
   emoji_tone_1: "Ανοιχτή",

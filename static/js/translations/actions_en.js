@@ -70,6 +70,7 @@ export default {
   emoji_loading: "Loading…",
   emoji_none: "No emoji found",
   emoji_failed: "The emoji could not be loaded. Check your connection.",
+  emoji_suggestions: "Emoji suggestions",
   emoji_tone: "Skin tone",
   emoji_tone_0: "Default",
   emoji_tone_1: "Light",

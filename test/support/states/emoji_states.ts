@@ -1,4 +1,4 @@
-/** States of the emoji picker. */
+/** States of the emoji picker, and of the suggestions. */
 
 import type { State } from "./stage.ts";
 
@@ -31,6 +31,18 @@ export const EMOJI_STATES: readonly State[] = [
     act: async (page) => {
       await page.route("**/emoji.json", (route) => route.abort());
       await page.click(".emoji-button");
+    },
+  },
+  {
+    name: "emoji, suggestions",
+    user: "Ann",
+    path: "/#Bob",
+    shows: ".emoji-suggestions",
+    reloaded: ".message",
+    act: async (page) => {
+      await page.focus("message-composer textarea");
+      await page.keyboard.type("so :fac");
+      await page.waitForSelector(".emoji-suggestions");
     },
   },
 ];
