@@ -14,7 +14,7 @@ import { setTextSize } from "./clipped_text.ts";
 import { endHarness, ROOT, startApp } from "./harness.ts";
 import { STATES } from "./page_states.ts";
 import { takePictures } from "./readme_pictures.ts";
-import { Stage } from "./states/stage.ts";
+import { Stage, type State } from "./states/stage.ts";
 
 const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
 const DESK = { viewport: { width: 1_280, height: 760 } };
@@ -71,7 +71,7 @@ try {
 } finally {
   for (const end of ends) await end();
 }
-process.exit(0);
+process.exit();
 
 async function pictures(docs: string): Promise<void> {
   const app = await startApp();
@@ -92,18 +92,13 @@ async function states(directory: string): Promise<void> {
       await page.screenshot({ path: join(directory, file) });
       cells.push(`<td><img src="${encodeURI(file)}" alt="${look}" height="400"></td>`);
     };
-    for (const { look, options, textSize = 100, next = [] } of LOOKS) {
-      const page = await stage.page(browser, state, options);
-      if (textSize !== 100) await setTextSize(page, textSize, { isKept: true });
-      await stage.show(page, state);
-      await Bun.sleep(state.lacksScript ? 2_200 : 400); // who is here; untranslated forms show themselves after 2 s
-      await picture(page, look);
-      for (const { look, change } of next) {
-        await change(page);
-        if (!(await page.isVisible(state.shows))) await stage.show(page, state); // resizing closes some menus
-        await Bun.sleep(100);
-        await picture(page, look);
-      }
+    for (const look of LOOKS) {
+      if (state.needsMouse && look.options.hasTouch) continue;
+      const page = await stage.page(browser, state, look.options);
+      await showLook(stage, page, { state, look, picture }).catch((error) => {
+        console.error(`${state.name}, ${look.look}: ${error}`);
+        process.exitCode = 1;
+      });
       await page.context().close();
     }
     rows.push(`<tr><th>${number + 1}. ${state.name}</th>${cells.join("")}</tr>`);
@@ -113,4 +108,28 @@ async function states(directory: string): Promise<void> {
     join(directory, "index.html"),
     `<!doctype html>\n<meta charset="utf-8">\n<table>${rows.join("\n")}</table>\n`,
   );
+}
+
+/** Takes the pictures of one look and of those that the same page shows next. */
+async function showLook(
+  stage: Stage,
+  page: Page,
+  options: { state: State; look: Look; picture: (page: Page, look: string) => Promise<void> },
+): Promise<void> {
+  const { state, look, picture } = options;
+  if (look.textSize) await setTextSize(page, look.textSize, { isKept: true });
+  await stage.show(page, state);
+  const settle = async (ms: number) => {
+    if (look.options.hasTouch) await page.mouse.move(0, 0); // nothing hovers on a phone
+    await Bun.sleep(ms);
+    // What arrives late, or another size, closes some menus.
+    if (!(await page.isVisible(state.shows))) await stage.show(page, state);
+  };
+  await settle(state.lacksScript ? 2_200 : 400); // who is here; untranslated forms show themselves after 2 s
+  await picture(page, look.look);
+  for (const { look: next, change } of look.next ?? []) {
+    await change(page);
+    await settle(200);
+    await picture(page, next);
+  }
 }

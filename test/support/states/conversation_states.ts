@@ -20,7 +20,7 @@ export const CONVERSATION_STATES: readonly State[] = [
       await page.waitForSelector(".message .quote");
       await page
         .locator(".message")
-        .nth(6)
+        .nth(3)
         .evaluate((message) => message.scrollIntoView());
     },
   },

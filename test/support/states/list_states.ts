@@ -138,6 +138,7 @@ export const LIST_STATES: readonly State[] = [
   },
   {
     name: "keyboard shortcuts",
+    needsMouse: true,
     user: "Ann",
     path: "/",
     shows: ".keys-sheet",

@@ -4,6 +4,7 @@ import type { Page } from "playwright-core";
 
 import { until } from "../until.ts";
 import type { State } from "./stage.ts";
+import { isTouch, pressLong } from "./steps.ts";
 
 /** Moves the pointer over a message until its bar is shown: it loads, and quotes that load move the message. */
 const showBar = async (page: Page, message: string) => {
@@ -16,8 +17,9 @@ const showBar = async (page: Page, message: string) => {
   return text;
 };
 
-/** Opens the menu of a message. */
+/** Opens the menu of a message, with the mouse or a finger. */
 const openMessageMenu = async (page: Page, message = ".message:not(.mine)") => {
+  if (await isTouch(page)) return pressLong(page, page.locator(`${message} .text`).last(), ".message-menu");
   const text = await showBar(page, message);
   await text.click({ button: "right" });
   await page.waitForSelector(".message-menu");
@@ -37,6 +39,7 @@ export const MESSAGE_STATES: readonly State[] = [
     user: "Ann",
     path: "/#Bob",
     shows: ".message-bar",
+    needsMouse: true,
     reloaded: ".message",
     act: (page) => showBar(page, ".message"),
   },

@@ -41,7 +41,13 @@ export const SIGN_IN_STATES: readonly State[] = [
   },
   { name: "sign-up, closed", path: "/signup", server: "closed", shows: ".why:visible" },
   { name: "sign-up, invitation required", path: "/signup", server: "invite", shows: ".why:visible" },
-  { name: "sign-up, invitation used", path: "/signup?invite=used", server: "invite", shows: ".why:visible" },
+  {
+    name: "sign-up, invitation used",
+    path: "/signup",
+    server: "invite",
+    shows: ".why:visible >> text=/has been used|έχει ήδη χρησιμοποιηθεί/",
+    act: (page, stage) => page.goto(stage.usedInvitation),
+  },
   { name: "unknown address", path: "/nothing", shows: ".not-found" },
   {
     name: "form failed to load its scripts",

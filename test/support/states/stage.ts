@@ -3,7 +3,7 @@
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 
 import { addSession, localhost, scripted } from "../browser.ts";
-import { type Person, startApp, type Tab, type TestApp } from "../harness.ts";
+import { cookieOf, PASSWORD, Person, post, startApp, type Tab, type TestApp } from "../harness.ts";
 import { populateLongChats } from "./long_chats.ts";
 import { populate } from "./stage_users.ts";
 
@@ -24,6 +24,8 @@ export interface State {
   readonly act?: (page: Page, stage: Stage) => Promise<unknown>;
   /** What a reload shows; the same by default. */
   readonly reloaded?: string;
+  /** The state needs a mouse and a keyboard; phones never show it. */
+  readonly needsMouse?: true;
   /** The page's script does not load. */
   readonly lacksScript?: true;
 }
@@ -34,11 +36,18 @@ export class Stage {
   readonly #people: ReadonlyMap<string, Person>;
   /** A device of Bob, with whom Ann has a conversation. */
   readonly bob: Tab;
+  /** The link of an invitation with which someone has signed up. */
+  readonly usedInvitation: string;
 
-  private constructor(apps: Record<"open" | "invite" | "closed", TestApp>, people: readonly Person[], bob: Tab) {
+  private constructor(
+    apps: Record<"open" | "invite" | "closed", TestApp>,
+    people: readonly Person[],
+    { bob, usedInvitation }: Pick<Stage, "bob" | "usedInvitation">,
+  ) {
     this.#apps = apps;
     this.#people = new Map(people.map((person) => [person.name, person]));
     this.bob = bob;
+    this.usedInvitation = usedInvitation;
   }
 
   static async start(): Promise<Stage> {
@@ -53,7 +62,8 @@ export class Stage {
     const bob = await populate(open, ann!);
     await (await host.open()).send("Petros", "Welcome! Where are you?");
     const iris = await populateLongChats(open);
-    return new Stage({ open, invite, closed }, [ann!, iris, ...others, host, first], bob);
+    const usedInvitation = await useInvitation(invite, first);
+    return new Stage({ open, invite, closed }, [ann!, iris, ...others, host, first], { bob, usedInvitation });
   }
 
   get url(): string {
@@ -102,4 +112,14 @@ export class Stage {
 export async function release(page: Page): Promise<void> {
   await page.context().setOffline(false);
   await page.unrouteAll({ behavior: "ignoreErrors" });
+}
+
+/** Spends an invitation of `host` on a user who then deletes the account. @returns its link */
+async function useInvitation(app: TestApp, host: Person): Promise<string> {
+  const { url } = (await (await host.post("/invites")).json()) as { url: string };
+  const { pathname, search, searchParams } = new URL(url);
+  const fields = { username: "Invited", password: PASSWORD, invite: searchParams.get("invite") ?? "" };
+  const invited = new Person(app.url, "Invited", cookieOf(await post(`${app.url}/signup`, fields)));
+  await invited.post("/me/delete", { password: PASSWORD });
+  return localhost(app.url) + pathname + search;
 }

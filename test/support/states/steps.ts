@@ -1,8 +1,9 @@
 /** What brings a page into its states. */
 
-import type { Page } from "playwright-core";
+import type { Locator, Page } from "playwright-core";
 
 import { fillForm, scripted } from "../browser.ts";
+import { until } from "../until.ts";
 
 export const submit = async (page: Page, values: Record<string, string>) => {
   await scripted(page); // before, the browser validates the form itself
@@ -19,4 +20,20 @@ export const breakScripts = (page: Page) =>
 export const send = async (page: Page, text: string) => {
   await page.fill("message-composer textarea", text);
   await page.click("message-composer .send");
+};
+
+/** Whether fingers are what the page is used with. */
+export const isTouch = (page: Page) => page.evaluate(() => matchMedia("(hover: none)").matches);
+
+/** Holds a finger on an element until a selector is there; once more if what loads moved the element. */
+export const pressLong = async (page: Page, element: Locator, shown: string) => {
+  const client = await page.context().newCDPSession(page);
+  await until(`a long press shows ${shown}`, async () => {
+    const { x, y } = (await element.boundingBox())!;
+    await client.send("Input.dispatchTouchEvent", { type: "touchStart", touchPoints: [{ x: x + 6, y: y + 6 }] });
+    const isShown = await page.waitForSelector(shown, { timeout: 2_000 }).catch(() => undefined);
+    await client.send("Input.dispatchTouchEvent", { type: "touchEnd", touchPoints: [] });
+    return isShown !== undefined;
+  });
+  await client.detach();
 };
