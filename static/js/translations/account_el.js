@@ -16,7 +16,7 @@ export default {
   error_bad_display_name: "Το όνομα εμφάνισης έχει 1 έως 50 χαρακτήρες, χωρίς @.",
   error_bad_photo: "Αυτή η εικόνα δεν μπορεί να χρησιμοποιηθεί. Διάλεξε μια ολόκληρη εικόνα JPEG, PNG ή WebP.",
   theme: "Χρώματα",
-  theme_system: "Όπως το σύστημα",
+  theme_system: "Αυτόματα",
   theme_light: "Ανοιχτά",
   theme_dark: "Σκούρα",
   notifications_new: "Ειδοποιήσεις για νέα μηνύματα",
