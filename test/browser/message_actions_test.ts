@@ -350,7 +350,7 @@ test("opens by a long press, not while scrolling", async () => {
   const page = await chat.open(ann, "/#ml-bob", {
     hasTouch: true,
     isMobile: true,
-    viewport: { width: 390, height: 760 },
+    viewport: { width: 320, height: 760 },
   });
   await page.fill("textarea", "press me https://example.org");
   await page.click("message-composer .send"); // Enter starts a new line on phones
@@ -365,6 +365,10 @@ test("opens by a long press, not while scrolling", async () => {
   expect(await page.locator(MENU).isVisible()).toBe(true);
   const heights = await page.locator(`${MENU} button`).evaluateAll((all) => all.map((each) => each.clientHeight));
   expect(Math.min(...heights)).toBeGreaterThanOrEqual(44);
+  const tops = await page
+    .locator(`${MENU} .quick button`)
+    .evaluateAll((all) => all.map((each) => each.getBoundingClientRect().top));
+  expect(new Set(tops).size).toBe(1);
   await page.touchscreen.tap(10, 100);
   await page.waitForSelector(MENU, { state: "detached" });
 
