@@ -25,6 +25,7 @@ const OFFLINE_MS = 60_000;
 /** In rounds. */
 const [KILLED_AT, RESTARTED_AT, OFFLINE_AT] = [6, 14, 9];
 const SEARCH = "conversation-list input[type=search]";
+const FIND = ".find-bar input";
 const SEARCH_NOTES = "conversation-list :is(.note, .hits-note, .more-hits):visible";
 const EMOJI = ["👍", "❤️", "😂"];
 
@@ -183,6 +184,19 @@ const ACTS: Record<string, (device: Device) => Promise<boolean>> = {
     await page.fill(SEARCH, "");
     return seqs.length > 0;
   },
+  /** Within the open conversation. */
+  async find({ page, random, isOffline }) {
+    if (isOffline) return false;
+    await page.keyboard.press("Control+Shift+F");
+    await page.fill(FIND, random.pick(["edits", "replies"]));
+    const count = page.locator(".find-bar .count");
+    await until("the search has ended", async () => !/^(Searching|$)/.test(await count.innerText()));
+    const isFound = /^\d/.test(await count.innerText());
+    for (let i = random.below(3); i > 0; i--) await page.press(FIND, "ArrowUp");
+    await page.press(FIND, "Escape");
+    await page.waitForSelector(FIND, { state: "detached" });
+    return isFound;
+  },
   async open({ me, page, random }) {
     await goToPeer(page, random.pick(NAMES.filter((name) => name !== me)));
     await page.waitForSelector("textarea:visible");
@@ -202,6 +216,7 @@ const LIKELY = [
   "react",
   "forward",
   "search",
+  "find",
   "open",
 ];
 
