@@ -180,3 +180,22 @@ test("shows reactions in the conversation that is open when what renders them ha
   release();
   await page.waitForSelector(".reaction");
 });
+
+test("styles what is open once a style that failed has loaded", async () => {
+  const [ann, bob] = (await chat.server.people("style-ann", "style-bob")) as [Person, Person];
+  await (await bob.open({ watch: [] })).send("style-ann", "yours");
+  const page = await chat.page(ann, { serviceWorkers: "block" });
+  const failed = new Set<string>();
+  await page.route(/\/css\/(?:actions|dialogs)\.css$/, (route) => {
+    const url = route.request().url();
+    if (failed.has(url) || route.request().resourceType() === "fetch") return route.continue();
+    failed.add(url);
+    return route.abort("internetdisconnected");
+  });
+  await page.goto(`${chat.url}/#style-bob`);
+  await choose(page, "yours", "Forward");
+  await page.waitForSelector(".forward-dialog[open]");
+  expect(failed.size).toBe(2);
+  const corners = () => page.locator(".forward-dialog").evaluate((each) => getComputedStyle(each).borderRadius);
+  await until("the dialog has its style", async () => (await corners()) !== "0px");
+});

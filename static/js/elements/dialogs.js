@@ -2,7 +2,10 @@
 
 import { fileUrl } from "../util/dom.js";
 
-/** @type {Map<string, Promise<unknown>>} by file name */
+/** A style that failed to load is requested again after this time. */
+const RETRY_MS = 2_000;
+
+/** @type {Map<string, Promise<void>>} by file name */
 const styles = new Map();
 
 /**
@@ -30,24 +33,27 @@ export function make(tag, text = "") {
 }
 
 /**
- * Loads a style once. Resolves also when that fails; the next call tries again.
+ * Loads a style once. Resolves also when that fails; it is requested until it has loaded.
  * @param {string} name of the file in `css/`
  */
 export function loadStyle(name) {
-  const style =
-    styles.get(name) ??
-    new Promise((resolve) => {
-      const link = document.createElement("link");
-      link.rel = "stylesheet";
-      link.href = fileUrl(`css/${name}`);
-      link.addEventListener("load", resolve);
-      link.addEventListener("error", () => {
-        styles.delete(name);
-        link.remove();
-        resolve(undefined);
-      });
-      document.head.append(link);
-    });
+  const style = styles.get(name) ?? requestStyle(name);
   styles.set(name, style);
   return style;
+}
+
+/** @param {string} name @returns {Promise<void>} */
+function requestStyle(name) {
+  return new Promise((resolve) => {
+    const link = document.createElement("link");
+    link.rel = "stylesheet";
+    link.href = fileUrl(`css/${name}`);
+    link.addEventListener("load", () => resolve());
+    link.addEventListener("error", () => {
+      link.remove();
+      setTimeout(requestStyle, RETRY_MS, name);
+      resolve();
+    });
+    document.head.append(link);
+  });
 }
