@@ -83,20 +83,20 @@ async function choose(page: Page, seq: number, item: RegExp): Promise<boolean> {
   );
   let isChosen = false;
   let reason: unknown;
-  await until(`${item} is chosen for message ${seq}`, async () => {
+  const attempt = async () => {
     if (await isGone()) return true;
     try {
-      if (!(await page.isVisible(MENU)))
-        await row.locator(".text").click({ button: "right", timeout: 1_000, force: true });
-      const button = page.locator(`${MENU} button`, { hasText: item }).first();
-      await button.click({ timeout: 1_000, force: true });
+      if (!(await page.isVisible(MENU))) await row.locator(".text").click({ button: "right", timeout: 1_000 });
+      await page.locator(`${MENU} button`, { hasText: item }).first().click({ timeout: 1_000, force: true });
       isChosen = true;
-      return true;
     } catch (error) {
-      reason = error; // the menu closed, or its script was still loading
-      return false;
+      reason = error; // the message moved and another one's menu opened, or the script was still loading
+      if (await page.isVisible(MENU)) await page.keyboard.press("Escape");
+      await page.mouse.move(0, 0); // off a toast, which would stay
     }
-  }).catch((error: Error) => {
+    return isChosen;
+  };
+  await until(`${item} is chosen for message ${seq}`, attempt, 20_000).catch((error: Error) => {
     throw new Error(`${error.message}; the last attempt: ${String(reason)}`);
   });
   return isChosen;
