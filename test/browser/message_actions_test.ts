@@ -253,7 +253,7 @@ test("offers nothing that cannot be done: blocked, pending, and after the window
     await annPage.keyboard.press("Escape");
     return [reactions, ...names];
   };
-  const always = ["Copy", "Copy as quote", "Forward", "Select"];
+  const always = ["Copy", "Copy as quote", "Forward", "Save to notes", "Select"];
   expect(await items("mine")).toEqual([1, "Reply", ...always, "Edit", "Delete"]);
   await annPage.context().setOffline(true);
   await annPage.evaluate(() => {
@@ -290,7 +290,7 @@ test("offers to edit and delete only within the windows, and says when they have
   const offered: Record<string, string[]> = {};
   for (const text of ["old", "newer", "newest"]) {
     await openMenu(page, text);
-    offered[text] = (await page.locator(`${MENU} .row`).allTextContents()).slice(5);
+    offered[text] = (await page.locator(`${MENU} .row`).allTextContents()).slice(6);
     await page.keyboard.press("Escape");
   }
   expect(offered).toEqual({ old: [], newer: ["Delete"], newest: ["Edit", "Delete"] });

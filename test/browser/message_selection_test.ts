@@ -6,7 +6,7 @@ import type { Page } from "playwright-core";
 
 import { shows, texts, useBrowser } from "../support/browser.ts";
 import type { Person } from "../support/harness.ts";
-import { choose, MENU, row } from "../support/message_menu.ts";
+import { choose, MENU, openMenu, row } from "../support/message_menu.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(60_000);
@@ -156,6 +156,16 @@ test("offers to open the conversation that it forwarded to", async () => {
   await page.click(".forward-dialog .primary");
   await page.locator(".toast button", { hasText: "Open" }).click();
   await shows(page, "hi", "two\nlines");
+});
+
+test("saves a message to the user's own notes, which do not offer it", async () => {
+  const [page] = await talk("sn-ann", "sn-bob");
+  await choose(page, "two", "Save to notes");
+  await page.locator(".toast", { hasText: "Saved to your notes" }).getByRole("button", { name: "Open" }).click();
+  await page.waitForURL(/#sn-ann$/);
+  await shows(page, "two\nlines");
+  await openMenu(page, "two");
+  expect(await page.locator(`${MENU} .row`).allTextContents()).not.toContain("Save to notes");
 });
 
 test("forwards to at most five, and not what was deleted meanwhile", async () => {

@@ -223,6 +223,12 @@ export class MessageActions {
     if (seq > 0) {
       items.push({ name: t("copy_quote"), icon: "quote", run: () => void this.#copy(this.#quote([now()])) });
       items.push({ name: t("forward"), icon: "forward", run: () => void this.#forward([message]) });
+      if (this.#peer !== this.#chat.me)
+        items.push({
+          name: t("save_to_notes"),
+          icon: "bookmark",
+          run: () => void this.#forward([message], [this.#chat.me]),
+        });
       items.push({ name: t("select"), icon: "circle-check", run: () => this.#selection.start(row) });
     }
     if (this.#canEdit(message)) items.push({ name: t("edit"), icon: "pencil", run: () => this.#edit(row) });
@@ -286,12 +292,12 @@ export class MessageActions {
     toast.show(t((await copyText(text)) ? "copied" : "copy_failed"));
   }
 
-  /** @param {Acted[]} messages */
-  async #forward(messages) {
+  /** @param {Acted[]} messages @param {string[]} [peers] the recipients, unless the user chooses them */
+  async #forward(messages, peers) {
     const load = importAgain(() => import("./forwarding.js"), "elements/forwarding.js");
     const forwarding = await load.catch(() => undefined);
     if (!forwarding) toast.show(t("no_connection"));
-    return forwarding?.forward(this.#chat, messages);
+    return forwarding?.forward(this.#chat, messages, peers);
   }
 
   /** @param {import("./selection_bar.js").SelectionAct} act */

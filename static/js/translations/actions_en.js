@@ -31,6 +31,8 @@ export default {
     other: "You can forward to {count} conversations at a time.",
   },
   forwarded_to: "Forwarded to {name}",
+  save_to_notes: "Save to notes",
+  saved_to_notes: "Saved to your notes",
   forwarded_to_many: { one: "Forwarded to one conversation", other: "Forwarded to {count} conversations" },
   open: "Open",
   select: "Select",
