@@ -2,9 +2,10 @@
 
 import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 
-import { useBrowser } from "../support/browser.ts";
+import { useBrowser, write } from "../support/browser.ts";
 import type { Person } from "../support/harness.ts";
 import { fillConversation, focusAt, focusedSeq, isSeen, seqs } from "../support/long_conversation.ts";
+import { pageErrors } from "../support/page_errors.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(60_000);
@@ -86,4 +87,25 @@ test("goes to a date from the menu, and from the pill of a day", async () => {
   await page.locator(".date-question .error", { hasText: "Choose a date." }).waitFor();
   await page.keyboard.press("Escape");
   await page.waitForSelector(".date-question", { state: "detached" });
+});
+
+test("offers both in notes to oneself, and says when they cannot be loaded", async () => {
+  const page = await chat.page(ann, { serviceWorkers: "block" });
+  pageErrors.allow(/ERR_FAILED/);
+  await page.route(/\/on_demand\.json$|\/(?:find_bar|date_question)\.js$/, (route) => route.abort("failed"));
+  await page.goto(`${chat.url}/#ann`);
+  await page.waitForSelector("chat-thread .greeting:visible");
+  expect(await page.locator("chat-header .more").isVisible()).toBe(false); // nothing to search
+  await write(page, "a note");
+  await page.click("chat-header .more");
+  for (const option of [".mute", ".block"]) expect(await page.locator(`#options ${option}`).isVisible()).toBe(false);
+  for (const option of [".find-messages", ".go-to-date"]) {
+    await page.click(`#options ${option}`);
+    await page.locator("#options .error", { hasText: "Could not reach the server" }).waitFor();
+  }
+  await page.unrouteAll();
+  await page.click("#options .find-messages");
+  await page.waitForSelector(".find-bar input:focus");
+  await page.keyboard.type("note");
+  await page.waitForSelector(".message.found");
 });

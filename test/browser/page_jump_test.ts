@@ -7,6 +7,7 @@ import type { Page } from "playwright-core";
 import { peerOnScreen, texts, useBrowser, write } from "../support/browser.ts";
 import { migratedDatabase, type Person, startApp } from "../support/harness.ts";
 import { fillConversation, focusAt, isContiguous, isSeen, seqs } from "../support/long_conversation.ts";
+import { pageErrors } from "../support/page_errors.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(60_000);
@@ -141,4 +142,15 @@ test("keeps the distant messages over a reconnect, and has what was missed", asy
   await jump(page).click();
   await until("it is shown", async () => (await texts(page)).at(-1) === "missed");
   expect(isContiguous(await seqs(page))).toBe(true);
+});
+
+test("opens a conversation at its end when a message cannot be loaded", async () => {
+  const page = await chat.open(ann, "/");
+  pageErrors.allow(/ERR_FAILED/);
+  await page.route(/\/messages\/.*after=/, (route) => route.abort("failed"));
+  await page.fill(SEARCH, "0 %");
+  await hit(page).click();
+  await page.locator(".toast", { hasText: "could not be loaded" }).waitFor();
+  await until("the newest are shown", async () => (await seqs(page)).at(-1) === COUNT);
+  expect(await page.locator("chat-thread .skeleton").isVisible()).toBe(false);
 });

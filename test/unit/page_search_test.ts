@@ -78,6 +78,11 @@ describe("a match", () => {
     ["one two three four five six seven eight nine", "eight", ["…four five six seven ", "eight", " nine"]],
     [`${"x".repeat(300)}needle${"y".repeat(300)}`, "needle", [`…${"x".repeat(24)}`, "needle", "y".repeat(60)]],
     ["👍".repeat(30) + "needle" + "👍".repeat(100), "needle", [`…${"👍".repeat(12)}`, "needle", "👍".repeat(30)]],
+    [
+      `${"👍".repeat(30)}aNEEDLEb${"👍".repeat(99)}`,
+      "needle",
+      [`…${"👍".repeat(11)}a`, "NEEDLE", `b${"👍".repeat(29)}`],
+    ],
     ["edited meanwhile", "needle", ["", "", "edited meanwhile"]],
   ])("has an excerpt of its line: %j", (text, q, parts) => {
     const { before, match, after } = excerpt(text, q);
