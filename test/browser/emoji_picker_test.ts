@@ -4,8 +4,8 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 
 import type { Locator, Page } from "playwright-core";
 
-import { draft, fetchedOnDemandFiles, shows, useBrowser, write } from "../support/browser.ts";
-import type { Person } from "../support/harness.ts";
+import { draft, fetchedOnDemandFiles, fillForm, shows, useBrowser, write } from "../support/browser.ts";
+import { PASSWORD, type Person } from "../support/harness.ts";
 import { choose, MENU, openMenu, row } from "../support/message_menu.ts";
 import { until } from "../support/until.ts";
 
@@ -131,7 +131,7 @@ test("searches in English and Greek, without regard to accents and case", async 
   await until("all are shown again", async () => (await found(page)).length > 1_800);
 });
 
-test("keeps the skin tone, for this user and until sign-out", async () => {
+test("keeps the skin tone, also when the session ends elsewhere, until sign-out", async () => {
   const [page, ann] = await talk("et-ann", "et-bob");
   await open(page);
   await page.getByLabel("Medium-dark").check({ force: true });
@@ -144,6 +144,13 @@ test("keeps the skin tone, for this user and until sign-out", async () => {
   await open(page);
   expect(await page.getByLabel("Medium-dark").isChecked()).toBe(true);
   expect((await found(page))[0]).toBe("👍🏾"); // recent
+  await page.keyboard.press("Escape");
+  await ann.get("/logout");
+  await page.waitForURL("**/login");
+  await fillForm(page, { username: ann.name, password: PASSWORD });
+  await page.waitForSelector("textarea:visible");
+  await open(page);
+  expect(await page.getByLabel("Medium-dark").isChecked()).toBe(true);
   await page.getByLabel("Default").check({ force: true });
   expect((await found(page))[0]).toBe("👍");
   await page.keyboard.press("Escape");

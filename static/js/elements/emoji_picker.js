@@ -178,7 +178,6 @@ class EmojiPicker {
     const dialog = this.#dialog;
     let picked = "";
     dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close()); // the backdrop
-    dialog.addEventListener("keydown", (event) => event.stopPropagation()); // Escape would also leave the conversation
     dialog.addEventListener("close", () => {
       this.#closed.abort();
       this.#purpose.restoreFocus();
