@@ -7,6 +7,7 @@ import type { Server } from "bun";
 
 import type { AccountPurge } from "../accounts/account_purge.ts";
 import { deviceName } from "../accounts/device_name.ts";
+import type { SignupPolicy } from "../accounts/signup_policy.ts";
 import type { Memberships } from "../chat/memberships.ts";
 import type { Profiles } from "../chat/profiles.ts";
 import type { Relationships } from "../chat/relationships.ts";
@@ -43,6 +44,7 @@ export class Account {
   readonly #db: Database;
   readonly #delivery: Delivery;
   readonly #purge: AccountPurge;
+  readonly #signupPolicy: SignupPolicy;
   readonly #streams: Streams;
   readonly #trust: Trust;
 
@@ -56,6 +58,7 @@ export class Account {
     db: Database;
     delivery: Delivery;
     purge: AccountPurge;
+    signupPolicy: SignupPolicy;
     streams: Streams;
     trust: Trust;
   }) {
@@ -68,6 +71,7 @@ export class Account {
     this.#db = parts.db;
     this.#delivery = parts.delivery;
     this.#purge = parts.purge;
+    this.#signupPolicy = parts.signupPolicy;
     this.#streams = parts.streams;
     this.#trust = parts.trust;
   }
@@ -87,7 +91,8 @@ export class Account {
   async #settingsOf(me: Session, { hidesRead, hidesLastSeen }: PrivacySettings): Promise<Response> {
     const { username } = me;
     const admin = await users.isAdmin(this.#db, me.userId);
-    return json({ username, admin, ...profileJson(me), hide_read: hidesRead, hide_last_seen: hidesLastSeen });
+    const { signup } = this.#signupPolicy;
+    return json({ username, admin, signup, ...profileJson(me), hide_read: hidesRead, hide_last_seen: hidesLastSeen });
   }
 
   /** Changes the password and ends all other sessions. */

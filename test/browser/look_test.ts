@@ -5,8 +5,8 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import type { Page } from "playwright-core";
 
 import { ACTION_ICONS, actionIcons, PAGES, withIcons } from "../../tools/icons.ts";
-import { useBrowser, write } from "../support/browser.ts";
-import { type Person, startApp } from "../support/harness.ts";
+import { localhost, useBrowser, write } from "../support/browser.ts";
+import { migratedDatabase, type Person, startApp } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
 const chat = useBrowser();
@@ -295,6 +295,27 @@ test("welcomes the first account with an invitation to copy, and shows who signs
   await page.waitForSelector('.found .entry[data-name="Guest"]');
   expect(await page.locator(".alone").isVisible()).toBe(false);
 });
+
+test.each(["open", "invite"])(
+  "offers a first account without the admin's role the sign-up link: sign-up is %s",
+  async (SIGNUP) => {
+    const database = await migratedDatabase();
+    await using before = await startApp({ database });
+    const ann = await before.person("Ann");
+    await using app = await startApp({ database, env: { SIGNUP } });
+    const url = localhost(app.url);
+    const page = await chat.open(ann.at(app), "/", { url, permissions: ["clipboard-read", "clipboard-write"] });
+    await page.waitForSelector(".alone h2:visible");
+    if (SIGNUP === "open") {
+      await page.click(".alone .ask");
+      await until("the link is copied", async () => (await page.locator(".alone .copy").innerText()) === "Copied");
+      expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(`${url}/signup`);
+    }
+    await page.click(".me");
+    await page.waitForSelector("#menu .sound:enabled");
+    expect(await page.locator("invite-link:visible").count()).toBe(SIGNUP === "open" ? 1 : 0);
+  },
+);
 
 test("has the icons of actions on messages, as Lucide draws them", async () => {
   expect(await actionIcons()).toContain('id="icon-trash-2"');

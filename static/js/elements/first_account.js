@@ -1,4 +1,4 @@
-/** Welcomes a user who is alone here; an admin can invite someone. Loaded on demand. */
+/** Welcomes a user who is alone here, and offers a link for inviting someone. Loaded on demand. */
 
 import { find } from "../util/dom.js";
 import { t } from "../util/translate.js";

@@ -1,4 +1,7 @@
-/** Creates invitation links, for admins: in the menu, and for the first account. Loaded with either. */
+/**
+ * Creates invitation links for admins: in the menu, and for the first account. Another first account gets the link of
+ * the sign-up page if anyone may sign up. Loaded with either.
+ */
 
 import * as api from "../sync/api.js";
 import { find, setText } from "../util/dom.js";
@@ -6,8 +9,9 @@ import { onTimeFormatChange } from "../util/time.js";
 import { locale, t } from "../util/translate.js";
 
 class InviteLink extends HTMLElement {
-  /** @type {{ url: string, expires_at: string } | undefined} */
+  /** @type {{ url: string, expires_at?: string } | undefined} */
   #link;
+  #isAdmin = false;
   #isCreating = false;
   #isCopied = false;
   /** @type {unknown} */
@@ -24,17 +28,19 @@ class InviteLink extends HTMLElement {
     onTimeFormatChange(() => this.#render());
   }
 
-  /** Shows the element to admins only; the role may have changed since the page loaded. */
+  /** The role may have changed since the page loaded. */
   async #updateVisibility() {
-    const { admin = false } = await api.fetchAccount().catch(() => ({ admin: !this.hidden }));
-    this.hidden = !admin;
+    const me = await api.fetchAccount().catch(() => undefined);
+    if (!me) return;
+    this.#isAdmin = me.admin === true;
+    this.hidden = !this.#isAdmin && (me.signup !== "open" || this.closest("[popover]") !== null);
   }
 
   async #create() {
     if (this.#isCreating) return;
     this.#isCreating = true;
     try {
-      this.#link = await api.invite();
+      this.#link = this.#isAdmin ? await api.invite() : { url: `${location.origin}/signup` };
       this.#error = undefined;
       this.#isCopied = false;
     } catch (error) {
@@ -68,8 +74,9 @@ class InviteLink extends HTMLElement {
     if (!this.#link) return;
     find(this, "input").value = this.#link.url;
     setText(find(this, ".copy"), t(this.#isCopied ? "copied" : "copy"));
-    const date = new Date(this.#link.expires_at).toLocaleDateString(locale(), { day: "numeric", month: "long" });
-    setText(find(this, ".until"), t("invite_until", { date }));
+    const { expires_at: end } = this.#link;
+    const date = end && new Date(end).toLocaleDateString(locale(), { day: "numeric", month: "long" });
+    setText(find(this, ".until"), date ? t("invite_until", { date }) : "");
   }
 }
 

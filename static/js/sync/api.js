@@ -56,8 +56,8 @@ export class Limited extends Error {
 export class Rejected extends Error {}
 
 /**
- * The signed-in user and whether they are an admin.
- * @returns {Promise<{ username: string, admin: boolean } & import("../store/profiles.js").ProfileFields>}
+ * The signed-in user, whether they are an admin, and who may sign up.
+ * @returns {Promise<{ username: string, admin: boolean, signup?: "open" | "invite" | "closed" } & import("../store/profiles.js").ProfileFields>}
  */
 export function fetchAccount() {
   return get("/me");
