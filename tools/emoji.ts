@@ -35,13 +35,15 @@ interface Emojibase {
 /** Greek names and keywords, by emoji without variation selectors. */
 type Annotations = Record<string, { default?: string[]; tts?: string[] }>;
 
+export class PackagesMissing extends Error {}
+
 /** What the file should contain. Installs the packages from the registry, or Bun's cache. */
 export async function emojiJson(): Promise<string> {
   const place = mkdtempSync(join(tmpdir(), "chatify-emoji-"));
   try {
     await Bun.write(join(place, "package.json"), JSON.stringify({ dependencies: PACKAGES }));
     const { exitCode, stderr } = Bun.spawnSync([process.execPath, "install"], { cwd: place });
-    if (exitCode !== 0) throw new Error(`Could not install the packages with the emoji: ${stderr}`);
+    if (exitCode !== 0) throw new PackagesMissing(`Could not install the packages with the emoji: ${stderr}`);
     const read = (path: string) => Bun.file(join(place, "node_modules", path)).json();
     const derived = await read("cldr-annotations-derived-full/annotationsDerived/el/annotations.json");
     const basic = await read("cldr-annotations-full/annotations/el/annotations.json");
