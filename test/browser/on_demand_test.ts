@@ -69,6 +69,21 @@ test.each(["allow", "block"] as const)(
   },
 );
 
+test.each([true, false])("fetches no files in idle time while the browser saves data: %p", async (saveData) => {
+  const [ann] = (await chat.server.people(`data-ann-${saveData}`)) as [Person];
+  const page = await chat.page(ann, { serviceWorkers: "allow" });
+  await page.addInitScript((value) => {
+    Object.defineProperty(navigator, "connection", { value: { saveData: value } });
+  }, saveData);
+  let isListed = false;
+  page.on("request", (request) => (isListed ||= request.url().endsWith("/js/on_demand.json")));
+  await page.goto(chat.url);
+  // The page is stored after the files would have been fetched.
+  const isStored = () => page.evaluate(async () => (await caches.match("/", { ignoreVary: true })) !== undefined);
+  await until("the page is stored for offline use", isStored, 20_000);
+  expect(isListed).toBe(!saveData);
+});
+
 test.each(["allow", "block"] as const)("acts offline on first use (service workers: %s)", async (workers) => {
   const [page, bob] = await talk(`off-ann-${workers}`, `off-bob-${workers}`, workers);
   const me = `off-ann-${workers}`;

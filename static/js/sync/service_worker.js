@@ -18,19 +18,20 @@ export async function register() {
 }
 
 /**
- * Stores the page, with what it loads on demand. Returns whether all could be fetched; if not, call
- * it again.
+ * Stores the page and the files it loads on demand; without the latter while the browser saves data.
+ * Returns whether all were fetched; otherwise call it again.
  */
 export async function storePage() {
-  const isComplete = await fetchOnDemandFiles().catch(() => false);
+  // Firefox and Safari have no `connection`.
+  const savesData = /** @type {any} */ (navigator).connection?.saveData === true;
+  const isComplete = savesData || (await fetchOnDemandFiles().catch(() => false));
   await cachePage();
   return isComplete;
 }
 
 /**
- * Fetches what the page loads on demand into the browser's cache, where it is immutable, so that
- * its first use works offline even without a worker. One file at a time, so that requests of the
- * user do not wait.
+ * Fetches the files that the page loads on demand into the browser's cache, so that their first use
+ * works offline even without a worker. One at a time, so as not to delay the user's own requests.
  */
 async function fetchOnDemandFiles() {
   const root = new URL(import.meta.url.replace(/\/js\/.*/, "/"));
