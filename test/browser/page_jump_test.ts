@@ -24,7 +24,7 @@ let ann: Person;
 
 beforeAll(async () => {
   [ann] = (await chat.server.one.people("ann", "bob")) as [Person, Person];
-  const special = { 1_500: "I am 100 % sure: 50_50", 2_200: "Our trip to Crème brûlée town" };
+  const special = { 1_500: "I am 100 % sure: 50_50", 2_700: "Our trip to Crème brûlée town" };
   await fillConversation(chat.server.one, ["ann", "bob"], { count: COUNT, special });
 });
 
@@ -71,7 +71,7 @@ test("opens a conversation at a message far away, scrolls on both ways, and retu
 
 test("scrolls from a distant message to the newest without a hole", async () => {
   const page = await chat.open(ann, "/#bob");
-  await openHit(page, "creme", 2_200);
+  await openHit(page, "creme", 2_700);
   const scroller = page.locator("chat-thread .scroller");
   await until("the newest message", async () => {
     await scroller.evaluate((element) => element.scrollBy(0, 1_500));
