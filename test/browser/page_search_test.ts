@@ -48,6 +48,7 @@ test("finds conversations, people and messages in labelled sections, with the ma
   expect(await page.locator(".label:visible").allInnerTexts()).toEqual(["Conversations", "Messages"]);
   expect(await page.locator(".conversations .name").allInnerTexts()).toEqual(["Καφετζής"]);
   expect(await page.locator(".hits [role=status]").innerText()).toBe("3 messages found");
+  expect(await page.locator("conversation-list .scroll > .art").isVisible()).toBe(false);
   expect(await hits(page).locator("mark").allInnerTexts()).toEqual(["καφέ", "καφε", "ΚΑΦΈ"]);
   expect(await hits(page).locator(".name").allInnerTexts()).toEqual(["bob", "bob", "bob"]);
   expect(await hits(page).locator(".preview").allInnerTexts()).toEqual([
@@ -72,6 +73,7 @@ test("finds conversations, people and messages in labelled sections, with the ma
   await until("one hit of carol", async () => (await hits(page).locator(".name").allInnerTexts()).join() === "carol");
   await page.fill(SEARCH, "xyzzy");
   await page.locator(".note:visible", { hasText: /Nothing found for “.xyzzy.”/ }).waitFor();
+  expect(await page.locator("conversation-list .scroll > .art").isVisible()).toBe(true);
   expect(await page.locator(".label:visible").count()).toBe(0);
   await page.fill(SEARCH, "caro");
   await page.locator(".hits-note", { hasText: "No messages found." }).waitFor();

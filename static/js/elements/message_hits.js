@@ -108,7 +108,7 @@ export class MessageHits {
     this.#announcer.className = "visually-hidden";
     this.#announcer.setAttribute("role", "status");
     this.#section.append(this.#label, this.#list, this.#skeleton, this.#note, this.#button, this.#announcer);
-    find(this.#page.conversationList, ".found").after(this.#section);
+    find(this.#page.conversationList, ".scroll > .note").after(this.#section);
   }
 
   /** @param {boolean} isAlone */
