@@ -15,6 +15,7 @@ export const PHOTO_MAX_BYTES = 20 * 1024;
 const PIXELS_MAX = 24_000_000;
 /** Longer images would be scaled to more than `PHOTO_SIDE` × this. */
 const ASPECT_MAX = 8;
+const DAMAGED = "The photo is damaged or incomplete";
 /** Random noise fits at 30. */
 const QUALITIES = [85, 70, 50, 30, 10, 1];
 
@@ -33,6 +34,7 @@ export interface Photo {
  */
 export async function makePhoto(image: Uint8Array): Promise<Photo> {
   if (!isRasterImage(image)) throw new ChatError("bad_photo");
+  if (!isIntact(image)) throw new ChatError("bad_photo", { message: DAMAGED });
   try {
     const options = { maxPixels: PIXELS_MAX };
     const { width, height } = await new Bun.Image(image, options).metadata(); // with the orientation applied
@@ -51,9 +53,7 @@ export async function makePhoto(image: Uint8Array): Promise<Photo> {
   } catch (error) {
     if (error instanceof ChatError) throw error;
     const isTooLarge = codeOf(error) === "ERR_IMAGE_TOO_MANY_PIXELS";
-    const message = isTooLarge
-      ? `The photo has more than ${PIXELS_MAX / 1e6} million pixels`
-      : "The photo is damaged or incomplete";
+    const message = isTooLarge ? `The photo has more than ${PIXELS_MAX / 1e6} million pixels` : DAMAGED;
     throw new ChatError("bad_photo", { message, cause: error });
   }
   throw new ChatError("bad_photo", { message: "The photo has too much detail" });
@@ -73,9 +73,14 @@ function codeOf(error: unknown): unknown {
  */
 function isRasterImage(image: Uint8Array): boolean {
   const start = Buffer.from(image.buffer, image.byteOffset, Math.min(image.length, 16)).toString("latin1");
-  if (start.startsWith("\x89PNG\r\n\x1a\n")) return true;
-  if (start.startsWith("\xff\xd8\xff")) return isWholeJpeg(image);
-  return start.startsWith("RIFF") && start.startsWith("WEBP", 8);
+  const isWebp = start.startsWith("RIFF") && start.startsWith("WEBP", 8);
+  return isWebp || start.startsWith("\x89PNG\r\n\x1a\n") || start.startsWith("\xff\xd8\xff");
+}
+
+/** Whether no damage is found that Bun would decode. JPEG and WebP have no checksums. */
+function isIntact(image: Uint8Array): boolean {
+  if (image[0] === 0x89) return isIntactPng(image);
+  return image[0] !== 0xff || isWholeJpeg(image);
 }
 
 /** Whether a JPEG has its end marker: Bun fills what is missing with gray (ITU-T T.81 annex B). */
@@ -86,6 +91,18 @@ function isWholeJpeg(image: Uint8Array): boolean {
     if (!isMarker) at++;
     else if (marker === 0xd9) return true;
     else at += 2 + (((image[at + 2] ?? 0) << 8) | (image[at + 3] ?? 0)); // skips a thumbnail with its own end
+  }
+  return false;
+}
+
+/** Whether the checksums of a PNG are right, which Bun does not check. */
+function isIntactPng(image: Uint8Array): boolean {
+  const buffer = Buffer.from(image.buffer, image.byteOffset, image.length);
+  for (let at = FIRST_CHUNK, end; at + 12 <= buffer.length; at = end) {
+    end = at + 12 + buffer.readUInt32BE(at);
+    if (end > buffer.length) return false;
+    if (Bun.hash.crc32(buffer.subarray(at + 4, end - 4)) !== buffer.readUInt32BE(end - 4)) return false;
+    if (buffer.toString("latin1", at + 4, at + CHUNK_DATA) === "IEND") return true;
   }
   return false;
 }

@@ -175,6 +175,7 @@ describe("a photo", () => {
 
   const cut = (bytes: Buffer, part: number) => bytes.subarray(0, Math.floor(bytes.length * part));
   const damaged = (bytes: Buffer) => Buffer.concat([bytes.subarray(0, 60), Buffer.alloc(bytes.length - 60, 0x5a)]);
+  const withWrongByte = (bytes: Buffer) => bytes.with(bytes.length >> 1, bytes[bytes.length >> 1]! ^ 1);
   test.each([
     ["nothing", Buffer.alloc(0), 422],
     ["text", "Just a text", 422],
@@ -191,6 +192,7 @@ describe("a photo", () => {
     ["a truncated WebP", cut(webp, 0.7), 422],
     ["a WebP's header", webp.subarray(0, 16), 422],
     ["a damaged PNG", damaged(image), 422],
+    ["a PNG with a wrong byte", withWrongByte(noise(40, 40)), 422],
     ["a PNG that claims 60,000 × 60,000 pixels", bomb(60_000, 60_000), 422],
     ["a PNG that claims 2^31 pixels in a row", bomb(2 ** 31 - 1, 1), 422],
     ["a PNG that claims none", bomb(0, 0), 422],
