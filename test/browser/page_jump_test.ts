@@ -119,7 +119,6 @@ test("keeps the distant messages over a reconnect, and has what was missed", asy
   await fillConversation(chat.server.one, ["fay", "guy"], { count: COUNT, special: { 500: "needle" } });
   const page = await chat.open(fay, "/");
   await openHit(page, "needle", 500);
-  await page.waitForLoadState("networkidle"); // scripts that fail to load stay failed
   await page.context().setOffline(true);
   await page.evaluate(() => {
     const { send } = WebSocket.prototype;
