@@ -12,7 +12,7 @@ export async function setTextSize(page: Page, percent: number, { isKept = false 
   await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
 }
 
-/** The clipped texts. A long name or preview may end in an ellipsis; one of ten letters may not. */
+/** The clipped texts. A long name or preview may end in an ellipsis, on its last line; one of ten letters may not. */
 export function clippedText(page: Page): Promise<string[]> {
   return page.evaluate(() => {
     const faults = new Set<string>();
@@ -37,18 +37,21 @@ export function clippedText(page: Page): Promise<string[]> {
       if (rect.width === 0 || rect.height === 0) continue;
       let [scrolledX, scrolledY] = [false, false];
       for (let box: Element | null = parent; box && box !== document.body; box = box.parentElement) {
-        const { clipPath, display, overflowX, overflowY, textOverflow, fontSize } = getComputedStyle(box);
+        const { clipPath, display, overflowX, overflowY, textOverflow, webkitLineClamp, fontSize } =
+          getComputedStyle(box);
         if (clipPath !== "none") break; // for screen readers
         // Lines may be a little lower than their letters.
         const out = outside(rect, box.getBoundingClientRect(), 0.15 * Number.parseFloat(fontSize) + 1);
         const dots = textOverflow === "ellipsis" && (text.length > 10 || box.scrollWidth <= box.clientWidth);
+        const clamped = dots && webkitLineClamp !== "none";
         scrolledX ||= isScrolled(overflowX);
         scrolledY ||= isScrolled(overflowY);
         const isBox = display !== "inline" && display !== "contents";
-        if (isBox && out.y && !scrolledY)
+        if (isBox && out.y && !scrolledY && !clamped)
           faults.add(`${what(box)} ${isCut(overflowY) ? "cuts" : "is too low for"} “${text}”`);
         if (isBox && out.x && !scrolledX && !dots) faults.add(`${what(box)} is too narrow for “${text}”`);
         if (dots) scrolledX = true; // what lies around it does not clip it further
+        if (clamped) scrolledY = true;
         if (box.matches("dialog, [popover]")) break; // in the top layer
       }
     }

@@ -41,7 +41,7 @@ export const EMOJI_STATES: readonly State[] = [
     reloaded: ".message",
     act: async (page) => {
       await page.focus("message-composer textarea");
-      await page.keyboard.type("so :fac");
+      await page.keyboard.type("See you on the quay :fac");
       await page.waitForSelector(".emoji-suggestions");
     },
   },

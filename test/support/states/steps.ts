@@ -29,6 +29,7 @@ export const isTouch = (page: Page) => page.evaluate(() => matchMedia("(hover: n
 export const pressLong = async (page: Page, element: Locator, shown: string) => {
   const client = await page.context().newCDPSession(page);
   await until(`a long press shows ${shown}`, async () => {
+    await element.scrollIntoViewIfNeeded();
     const { x, y } = (await element.boundingBox())!;
     await client.send("Input.dispatchTouchEvent", { type: "touchStart", touchPoints: [{ x: x + 6, y: y + 6 }] });
     const isShown = await page.waitForSelector(shown, { timeout: 2_000 }).catch(() => undefined);
