@@ -85,11 +85,18 @@ test("goes to a date from the menu, and from the pill of a day", async () => {
   await page.fill(".date-question input", "");
   await page.click(".date-question .primary");
   await page.locator(".date-question .error", { hasText: "Choose a date." }).waitFor();
+  await page.waitForSelector('.date-question input:focus[aria-invalid="true"]');
+  pageErrors.allow(/ERR_FAILED/);
+  await page.route(/\/messages\/.*at=/, (route) => route.abort("failed"));
+  await page.fill(".date-question input", day(20));
+  await page.click(".date-question .primary");
+  await page.locator(".date-question .error", { hasText: "Could not reach the server" }).waitFor();
+  await page.waitForSelector('.date-question input:focus[aria-invalid="false"]');
   await page.keyboard.press("Escape");
   await page.waitForSelector(".date-question", { state: "detached" });
 });
 
-test("offers both in notes to oneself, and says when they cannot be loaded", async () => {
+test("offers both in notes to oneself, and shows an error when they cannot be loaded", async () => {
   const page = await chat.page(ann, { serviceWorkers: "block" });
   pageErrors.allow(/ERR_FAILED/);
   await page.route(/\/on_demand\.json$|\/(?:find_bar|date_question)\.js$/, (route) => route.abort("failed"));

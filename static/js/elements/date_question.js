@@ -14,7 +14,7 @@ export { ready };
 /**
  * @param {Chat} chat
  * @param {ChatThread} thread
- * @param {Element} [day] the pill of the day to propose; today by default
+ * @param {Element} [day] the pill of the suggested day; today by default
  */
 export async function askForDate(chat, thread, day) {
   const peer = chat.conversations.open;
@@ -37,29 +37,35 @@ export async function askForDate(chat, thread, day) {
   input.max = today;
   input.value = dayOf(day) ?? today;
   input.autofocus = true;
-  input.setAttribute("aria-describedby", "date-about date-error");
+  input.setAttribute("aria-describedby", error.id); // the dialog is described by the rest
   label.append(make("span", t("date_label")), input);
   cancel.type = "button";
   go.className = "primary";
   const form = make("form");
   form.method = "dialog";
-  form.noValidate = true; // the browser would show its own words, and not in the page's language
+  form.noValidate = true; // the browser's messages would not be in the page's language
   form.append(title, about, label, error, cancel, go);
   const dialog = make("dialog");
   dialog.className = "question date-question";
   dialog.setAttribute("aria-labelledby", title.id);
   dialog.setAttribute("aria-describedby", about.id);
   dialog.append(form);
+  const showError = (/** @type {"date_missing" | "no_connection"} */ key) => {
+    error.textContent = t(key);
+    input.setAttribute("aria-invalid", String(key === "date_missing"));
+    input.focus(); // disabling the button has removed the focus from it
+  };
   cancel.addEventListener("click", () => dialog.close());
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const [year = 0, month = 1, date = 1] = input.value.split("-").map(Number);
-    if (input.value === "") return void (error.textContent = t("date_missing"));
+    if (input.value === "") return showError("date_missing");
     go.disabled = true;
     error.textContent = "";
+    input.removeAttribute("aria-invalid");
     const seq = await chat.history.firstSince(peer, new Date(year, month - 1, date));
     go.disabled = false;
-    if (seq === undefined) return void (error.textContent = t("no_connection"));
+    if (seq === undefined) return showError("no_connection");
     dialog.close();
     if (chat.conversations.open !== peer) return;
     if (seq === 0) thread.focusLast();
