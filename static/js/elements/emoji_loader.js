@@ -17,18 +17,18 @@ export async function pickEmoji(me, purpose) {
 }
 
 /**
- * Suggests emoji from the first shortcode on. Without a network, the next letter tries again.
+ * Starts suggesting emoji at the first shortcode. If that fails to load, the next keystroke retries.
  * @param {string} me
  * @param {import("./message_composer.js").MessageComposer} composer
  */
 export function suggestEmoji(me, composer) {
   /** @type {HTMLTextAreaElement} */
   const field = find(composer, "textarea");
-  let isLoading = false;
+  let isRequested = false;
   field.addEventListener("input", async () => {
-    if (isLoading || !shortcodeAtEnd(field.value.slice(0, field.selectionEnd))) return;
-    isLoading = true;
+    if (isRequested || !shortcodeAtEnd(field.value.slice(0, field.selectionEnd))) return;
+    isRequested = true;
     const load = importAgain(() => import("./emoji_suggestions.js"), "elements/emoji_suggestions.js");
-    isLoading = await load.then((module) => module.startSuggestions(me, composer)).catch(() => false);
+    await load.then((module) => module.startSuggestions(me, composer)).catch(() => (isRequested = false));
   });
 }

@@ -15,14 +15,13 @@ const SHOWN_MAX = 8;
 const ID = "emoji-suggestions";
 
 /**
- * Suggests from now on. Resolves to true once the emoji are loaded; rejects without a network.
+ * Starts suggesting once the emoji are loaded; rejects without a network.
  * @param {string} me
  * @param {MessageComposer} composer
  */
 export async function startSuggestions(me, composer) {
   const [all] = await Promise.all([loadEmoji(), ready, loadStyle("emoji.css")]);
   new EmojiSuggestions(me, composer, all).update();
-  return true;
 }
 
 /** The listbox above the field, which keeps the focus: `aria-activedescendant` names the chosen option. */
@@ -37,7 +36,7 @@ class EmojiSuggestions {
   /** @type {Emoji[]} */
   #shown = [];
   #chosen = 0;
-  /** The place of the colon of a shortcode whose suggestions the user closed. */
+  /** Index of the colon of the shortcode whose suggestions the user closed; -1 without one. */
   #dismissed = -1;
   #tone = 0;
 
@@ -56,11 +55,11 @@ class EmojiSuggestions {
     composer.addEventListener("sent", () => this.#close());
     addEventListener("hashchange", () => this.#close());
     document.addEventListener("selectionchange", () => this.#list && this.update());
-    // Before the composer listens to Enter and the arrows, and the conversation to Escape.
+    // Before the composer handles Enter and the arrows, and the conversation Escape.
     addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#onKey(event), { capture: true });
   }
 
-  /** Shows what matches the shortcode before the caret. */
+  /** Shows the emoji that match the shortcode before the caret. */
   update() {
     const { from, name = "" } = this.#shortcode() ?? {};
     if (from !== this.#dismissed) this.#dismissed = -1;
@@ -89,7 +88,7 @@ class EmojiSuggestions {
         emoji.className = "emoji";
         emoji.setAttribute("aria-hidden", "true"); // its name follows
         option.append(emoji, make("span", entry.names[language()]));
-        option.addEventListener("click", () => this.#take(index));
+        option.addEventListener("click", () => this.#accept(index));
         return option;
       }),
     );
@@ -127,7 +126,7 @@ class EmojiSuggestions {
   }
 
   /** Replaces the shortcode, and adds a space unless one follows. @param {number} index */
-  #take(index) {
+  #accept(index) {
     const entry = this.#shown[index];
     const { from } = this.#shortcode() ?? {};
     this.#close();
@@ -144,7 +143,7 @@ class EmojiSuggestions {
     if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
     if (event.key === "ArrowDown") this.#choose(this.#chosen + 1);
     else if (event.key === "ArrowUp") this.#choose(this.#chosen - 1);
-    else if (event.key === "Enter" || event.key === "Tab") this.#take(this.#chosen);
+    else if (event.key === "Enter" || event.key === "Tab") this.#accept(this.#chosen);
     else if (event.key === "Escape") {
       this.#dismissed = this.#shortcode()?.from ?? -1;
       this.#close();

@@ -15,7 +15,7 @@ import { ready } from "./search_parts.js";
 
 /** The name of the highlight of matches in messages: see search.css. */
 const HIGHLIGHT = "found-text";
-/** With fewer known hits ahead, more are requested. */
+/** With fewer loaded hits ahead, more are requested. */
 const AHEAD = 5;
 
 export { ready };
@@ -49,7 +49,7 @@ class FindBar {
   #search;
   /** The conversation, while the bar is open. @type {string | undefined} */
   #peer;
-  /** The hit on screen: 0 is the newest; -1 before there is one. */
+  /** The hit on screen: 0 is the newest; -1 without one. */
   #index = -1;
 
   /**
@@ -142,8 +142,8 @@ class FindBar {
   }
 
   /** @param {MessageSearch} search */
-  #countText({ query, hits, isComplete, state, limitedFor }) {
-    if ([...query].length < 2) return "";
+  #countText({ isLongEnough, hits, isComplete, state, limitedFor }) {
+    if (!isLongEnough) return "";
     if (state === "limited") return t("find_limited", { wait: waitText(limitedFor) });
     if (state === "failed") return t(navigator.onLine ? "find_failed" : "find_offline");
     if (hits.length === 0)
@@ -193,7 +193,7 @@ class FindBar {
     event.stopPropagation(); // otherwise Escape would also leave the conversation
   }
 
-  /** Closes the bar; the focus goes to the hit on screen, or to the composer. */
+  /** Closes the bar and focuses the hit on screen, or the composer. */
   #end() {
     const row = this.#row(this.#search?.hits[this.#index]?.seq ?? -1);
     this.#remove();
@@ -212,7 +212,7 @@ class FindBar {
 }
 
 /**
- * Highlights the matches in a message, without changing its document.
+ * Highlights the matches in a message without changing the DOM.
  * @param {HTMLElement | undefined} row
  * @param {string} query
  */

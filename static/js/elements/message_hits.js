@@ -1,4 +1,4 @@
-/** The messages in the results of the search above the list. Loaded on demand. */
+/** The messages that the search above the list found. Loaded on demand. */
 
 import { fetchHits, MessageSearch } from "../sync/message_search.js";
 import { cloneTemplate, find, renderList, setAttribute, setAvatar, setText, setTick } from "../util/dom.js";
@@ -8,7 +8,7 @@ import { language, t, waitText } from "../util/translate.js";
 import { make } from "./dialogs.js";
 import { nameInList } from "./list_entry.js";
 import { goToMessage } from "./message_jump.js";
-import { markedParts, ready } from "./search_parts.js";
+import { ready } from "./search_parts.js";
 
 /** @import { Chat } from "../chat_model.js" */
 /** @import { Hit } from "../sync/message_search.js" */
@@ -63,25 +63,24 @@ export class MessageHits {
     this.#list.addEventListener("click", (event) => this.#onClick(event));
   }
 
-  /** Searches for what is in the field. */
+  /** Searches for the text in the field. */
   search() {
     this.#scroll.scrollTop = 0;
     this.#search.set(this.#page.conversationList.query);
   }
 
   render() {
-    const { query, hits, state } = this.#search;
-    const isShown = [...query].length > 1;
-    this.#section.hidden = !isShown;
+    const { hits, state, isLongEnough } = this.#search;
+    this.#section.hidden = !isLongEnough;
     setText(this.#label, t("hits"));
-    renderList(this.#list, isShown ? hits : [], {
+    renderList(this.#list, isLongEnough ? hits : [], {
       key: ({ peer, seq }) => `${seq} ${peer}`,
       make: () => cloneTemplate("entry"),
       update: (element, hit) => this.#showHit(element, hit),
     });
     this.#skeleton.hidden = state !== "searching" || hits.length > 0;
     const isAlone = this.#page.conversationList.querySelectorAll("a.entry").length === 0;
-    // A list without any result says so itself.
+    // Without any result, the list shows its own note.
     const note = this.#noteText(isAlone);
     this.#note.hidden = note === "";
     setText(this.#note, note);
@@ -89,7 +88,7 @@ export class MessageHits {
     setText(this.#button, t(state === "paused" ? "hits_continue" : "try_again"));
     this.#label.hidden = isAlone && note === "" && state !== "searching";
     this.#announce();
-    this.#page.conversationList.showHits(isShown && (hits.length > 0 || state !== ""));
+    this.#page.conversationList.showHits(isLongEnough && (hits.length > 0 || state !== ""));
     this.#loadNearEnd();
   }
 
@@ -133,7 +132,8 @@ export class MessageHits {
    * @param {Hit} hit
    */
   #showHit(element, hit) {
-    const { chat, query } = { chat: this.#chat, query: this.#search.query };
+    const chat = this.#chat;
+    const { query } = this.#search;
     const { peer, seq, text, at, from } = hit;
     const name = nameInList(chat, peer);
     const profile = chat.profiles.of(peer);
@@ -151,7 +151,8 @@ export class MessageHits {
     find(link, "time").title = fullTime(at);
     setTick(link, undefined);
     const [preview, words] = [find(link, ".preview"), make("bdi")];
-    words.append(...markedParts(excerpt(text, query)));
+    const { before, match, after } = excerpt(text, query);
+    words.append(before, ...(match === "" ? [] : [make("mark", match)]), after);
     const isMine = from === chat.me && peer !== chat.me;
     preview.replaceChildren(...(isMine ? [`${t("from_me")}: `] : []), words);
   }

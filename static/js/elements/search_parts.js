@@ -1,9 +1,9 @@
-/** What the parts of the search share: their texts and style, and how a match is marked. Loaded on demand. */
+/** The texts and style of message search. Loaded on demand. */
 
 import { importAgain } from "../util/dom.js";
 import { extendTranslations } from "../util/translate.js";
 import { ready as actionsReady } from "./action_parts.js";
-import { loadStyle, make } from "./dialogs.js";
+import { loadStyle } from "./dialogs.js";
 
 /** Resolves once texts and style are loaded; without them nothing here can be shown. */
 export const ready = Promise.all([
@@ -14,11 +14,3 @@ export const ready = Promise.all([
     el: () => importAgain(() => import("../translations/search_el.js"), "translations/search_el.js"),
   }),
 ]);
-
-/**
- * An excerpt of a message with the match marked.
- * @param {{ before: string, match: string, after: string }} excerpt
- */
-export function markedParts({ before, match, after }) {
-  return match === "" ? [after] : [before, make("mark", match), after];
-}

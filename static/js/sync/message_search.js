@@ -1,6 +1,6 @@
 /**
- * Searches the user's messages on the server while the search is typed, and page by page. It does
- * not touch the DOM. Loaded on demand.
+ * Searches the user's messages on the server while the user types, page by page. It does not touch
+ * the DOM. Loaded on demand.
  */
 
 import { Emitter } from "../util/emitter.js";
@@ -15,20 +15,20 @@ const DEBOUNCE_MS = 250;
 const PAGE = 20;
 /** The server accepts searches of this many code points. */
 const [TEXT_MIN, TEXT_MAX] = [2, 100];
-/** A long search goes on by itself this often; then the user decides. */
+/** After this many requests, a long search pauses until the user continues it. */
 const CONTINUED_MAX = 5;
 /** A search continues by itself until it has found this many. */
 const ENOUGH = 5;
-/** The server is busy with the user's earlier searches. */
+/** The wait while the server is busy with the user's earlier searches. */
 const BUSY_S = 2;
 
 /** `changed`: the hits or the state changed. @extends {Emitter<{ changed: void }>} */
 export class MessageSearch extends Emitter {
-  /** What is searched for; "" for nothing. */
+  /** The text searched for; empty without a search. */
   query = "";
   /** Newest first. @type {Hit[]} */
   hits = [];
-  /** `paused`: the search took long, and goes on when the user wants. @type {"" | "searching" | "paused" | "limited" | "failed"} */
+  /** `paused`: the search took too long; `more` continues it. @type {"" | "searching" | "paused" | "limited" | "failed"} */
   state = "";
   /** Whether all hits are found. */
   isComplete = false;
@@ -48,6 +48,11 @@ export class MessageSearch extends Emitter {
     this.#fetchPage = fetchPage;
   }
 
+  /** Whether the server accepts the search. */
+  get isLongEnough() {
+    return [...this.query].length >= TEXT_MIN;
+  }
+
   /** Searches for a text once typing pauses, in place of an earlier one. @param {string} text */
   set(text) {
     const query = [...text.trim()].slice(0, TEXT_MAX).join("");
@@ -57,19 +62,18 @@ export class MessageSearch extends Emitter {
     this.hits = [];
     this.isComplete = false;
     this.#cursor = undefined;
-    const isLongEnough = [...query].length >= TEXT_MIN;
-    this.state = isLongEnough ? "searching" : "";
-    if (isLongEnough) this.#timer = setTimeout(() => void this.#search(), DEBOUNCE_MS);
+    this.state = this.isLongEnough ? "searching" : "";
+    if (this.isLongEnough) this.#timer = setTimeout(() => void this.#search(), DEBOUNCE_MS);
     this.emit("changed");
   }
 
-  /** Finds older hits, or goes on after a failure. */
+  /** Loads older hits, or retries after a failure. */
   more() {
     const isIdle = this.state === "" || this.state === "paused" || this.state === "failed";
-    if (isIdle && !this.isComplete && [...this.query].length >= TEXT_MIN) void this.#search();
+    if (isIdle && !this.isComplete && this.isLongEnough) void this.#search();
   }
 
-  /** Cancels what is running. */
+  /** Cancels the running search. */
   stop() {
     clearTimeout(this.#timer);
     this.#running?.abort();
@@ -131,7 +135,7 @@ export class MessageSearch extends Emitter {
 /**
  * Requests a page of hits from the server, newest first.
  * @param {string} me
- * @param {{ q: string, peer?: string, before: string | undefined, limit: number }} page peer: only those of the conversation with them
+ * @param {{ q: string, peer?: string, before: string | undefined, limit: number }} page peer: searches only the conversation with this user
  * @param {AbortSignal} signal
  * @returns {Promise<HitPage>}
  */

@@ -62,7 +62,7 @@ export function findMatches(text, query, most = Number.POSITIVE_INFINITY) {
   const needle = [...query.normalize("NFC")].map(fold).join("").normalize("NFD");
   if (needle === "") return [];
   let haystack = "";
-  /** For each code unit of the haystack: the character of the text that it comes from. @type {number[]} */
+  /** For each code unit of the haystack: the index of its character in the text. @type {number[]} */
   const origins = [];
   /** Where a match may begin or end: a composed letter is one. @type {Set<number>} */
   const edges = new Set();
@@ -86,11 +86,9 @@ export function findMatches(text, query, most = Number.POSITIVE_INFINITY) {
     from = begin + 1;
     if (!edges.has(begin) || !edges.has(last)) continue;
     // Up to the next character that counts: accents belong to the match.
-    const next = origins.findIndex((origin, index) => index >= last && origin > (origins[last - 1] ?? 0));
-    const end = next === -1 ? text.length : (origins[next] ?? text.length);
-    matches.push({ start: origins[begin] ?? 0, end });
-    if (next === -1) break;
-    from = next;
+    from = last;
+    while (origins[from] === origins[last - 1]) from++;
+    matches.push({ start: origins[begin] ?? 0, end: origins[from] ?? text.length });
   }
   return matches;
 }
