@@ -1,4 +1,4 @@
-/** The text that `start` prints once chatify serves. As long as there is no admin, it begins with the link that makes one. */
+/** The text that `start` prints once chatify serves. Until there is an admin, it begins with the link to become one. */
 
 import type { App } from "../app.ts";
 import type { Config } from "../config.ts";

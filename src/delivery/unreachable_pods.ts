@@ -97,7 +97,7 @@ export class UnreachablePods {
     this.#active = new Set(active);
     if (active.length === 0) return; // idle pods count as unreachable only once they store something
     const hasNew = active.some((name) => !before.has(name));
-    // A pod that stops leaves the bus before the database. It would be reported if one check were enough.
+    // A stopping pod leaves the bus before the database, so a single check would report it.
     if (!this.#hasUnreachable && active.some((name) => before.has(name))) {
       this.#hasUnreachable = true;
       this.#log.warn("pods are unreachable over the bus, messages between them take about two seconds", {

@@ -9,7 +9,7 @@ const transpiler = new Bun.Transpiler({ loader: "js" });
  * the styles and icons that no HTML links to, then modules, each after its static imports, then data.
  *
  * @param files contents by path below `static/`, as they are served
- * @param script the page's
+ * @param script path of the page's script
  */
 export function onDemandFiles(files: ReadonlyMap<string, Buffer>, script: string): string[] {
   const linked = new Set<string>();
@@ -32,11 +32,11 @@ function modulesAfter(files: ReadonlyMap<string, Buffer>, script: string): strin
     if (seen.has(path)) return;
     seen.add(path);
     const imports = transpiler.scanImports(files.get(path) ?? "");
-    const of = (kind: string) =>
+    const imported = (kind: string) =>
       imports.filter((each) => each.kind === kind).map((each) => join(dirname(path), each.path));
-    of("import-statement").forEach(visit);
+    imported("import-statement").forEach(visit);
     ordered.push(path);
-    of("dynamic-import").forEach(visit);
+    imported("dynamic-import").forEach(visit);
   };
   visit(script);
   return ordered.filter((path) => path !== script);

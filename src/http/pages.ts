@@ -15,7 +15,7 @@ const HASH = /^[\w-]{11,16}$/;
 /** A script that a page loads, below `static/`. */
 const SCRIPT = /<script\b[^>]* src="\/static\/([^"]+)"/g;
 const WORKER = "js/sw.js";
-/** What the chat page fetches in idle time, for the first use of each part to work offline. */
+/** The files that the chat page fetches in idle time, so that each part works offline on first use. */
 const ON_DEMAND = { list: "js/on_demand.json", script: "js/chat.js" };
 
 export type PageName = "login" | "signup" | "chat" | "account";

@@ -1,6 +1,6 @@
 /**
- * Sends the full list of online users to the sockets that never sent `watch`, as clients of the
- * original, within a budget of bytes per pod.
+ * Sends the full list of online users to sockets that never sent `watch`, such as those of
+ * clients of the original, within a budget of bytes per pod.
  */
 
 import type { Socket } from "../delivery/hub.ts";
@@ -38,7 +38,7 @@ export class FullLists {
     return this.#sentAt.keys();
   }
 
-  /** The socket receives the list soon, and after each change, until it is deleted. */
+  /** Sends the socket the list soon and after each change, until it is deleted. */
   add(socket: Socket): void {
     this.#sentAt.set(socket, Number.NEGATIVE_INFINITY);
   }
@@ -53,7 +53,7 @@ export class FullLists {
   }
 
   /** Records that a user came online or went offline. */
-  changed(): void {
+  noteChange(): void {
     this.#changedAt = performance.now();
   }
 

@@ -62,7 +62,7 @@ export class PresenceSubscriptions {
   readonly #hidesLastSeen = new Map<string, boolean>();
   /** Recent changes of this setting: an upgrade that looked the session up just before has the old value. */
   readonly #recentPrivacy = new Map<string, { hidesLastSeen: boolean }>();
-  /** Of the sockets that never sent `watch`. */
+  /** For sockets that never sent `watch`. */
   readonly #fullLists: FullLists;
   /** Watched users whose watchers must be notified. */
   readonly #changed = new Set<WatchedUser>();
@@ -210,7 +210,7 @@ export class PresenceSubscriptions {
 
   /** Records that a user came online or went offline; the next tick notifies their watchers. */
   notifyWatchers(key: string, username: string, state: PresenceState): void {
-    this.#fullLists.changed();
+    this.#fullLists.noteChange();
     const user = this.#watched.get(key);
     if (!user) return;
     user.state = state;

@@ -291,8 +291,8 @@ function syncDrafts(drafts, connection) {
 }
 
 /**
- * Stores the page for offline use, some time after it has loaded, because that must not delay it.
- * After a failure, the next connection stores it.
+ * Stores the page for offline use shortly after it has loaded, so as not to delay it. Retries at the
+ * next connection after a failure.
  * @param {Connection} connection
  */
 function storeForOffline(connection) {

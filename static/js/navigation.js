@@ -23,7 +23,7 @@ let shownName;
 let returnsToSearch = false;
 /** The message to open a conversation at. @type {{ peer: string, show: () => void } | undefined} */
 let target;
-/** Whether the search stays as it is, because the user came from a message that it found. */
+/** Whether the search is kept because the open message is one of its hits. */
 let keepsSearch = false;
 
 /**
@@ -107,7 +107,7 @@ export function goBack() {
 }
 
 /**
- * Opens a conversation at a message, which a search has found.
+ * Opens a conversation at a message that a search found.
  * @param {string} peer
  * @param {() => void} show shows the message in the open conversation
  */

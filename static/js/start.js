@@ -32,7 +32,7 @@
 
   /**
    * Whether the browser lacks a feature that the page needs. Firefox has had popovers since 125;
-   * Chrome has had `light-dark()` since 123 and Safari since 17.5. All else is older.
+   * Chrome has had `light-dark()` since 123 and Safari since 17.5. Everything else that the page needs is older.
    */
   function isTooOld() {
     return !("popover" in HTMLElement.prototype && CSS.supports("color", "light-dark(red, red)"));
@@ -53,7 +53,7 @@
     if (document.body.classList.contains("form-page")) document.body.insertBefore(box, document.body.firstChild);
     else {
       addEventListener("error", function (event) {
-        event.preventDefault(); // the page's modules miss its elements
+        event.preventDefault(); // the page's modules fail without its elements
       });
       const main = document.createElement("main");
       main.appendChild(box);

@@ -45,7 +45,7 @@ export class ChatThread extends HTMLElement {
   #isHeld = false;
   /** Whether to scroll to the first unread message at the next render. */
   #scrollsToNew = false;
-  /** What to scroll to at the next render. @type {{ seq: number, isAtTop: boolean } | undefined} */
+  /** The message to scroll to at the next render. @type {{ seq: number, isAtTop: boolean } | undefined} */
   #target;
   /** The running load up to the first unread message. @type {Promise<void> | undefined} */
   #unreadLoading;
@@ -103,7 +103,7 @@ export class ChatThread extends HTMLElement {
     this.render();
   }
 
-  /** Shows the conversation as without `isHeld`. */
+  /** Replaces the placeholder by the conversation, as if it had not been held. */
   release() {
     if (this.#isHeld) this.#toNewest();
   }
@@ -143,7 +143,7 @@ export class ChatThread extends HTMLElement {
   /**
    * Shows a loaded message and focuses it. Returns its row.
    * @param {number | undefined} seq
-   * @param {{ focuses?: boolean, isAtTop?: boolean }} [options] isAtTop: at the top of the viewport in place of the middle
+   * @param {{ focuses?: boolean, isAtTop?: boolean }} [options] isAtTop: at the top of the viewport instead of the middle
    */
   showMessage(seq = 0, { focuses = true, isAtTop = false } = {}) {
     const conversation = this.#conversation;

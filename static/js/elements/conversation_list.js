@@ -1,4 +1,4 @@
-/** The list of conversations, and the search above it. `query`: the user searches for something else. */
+/** The list of conversations, and the search above it. Emits `query` when the search text changes. */
 
 import { PeopleSearch } from "../store/people_search.js";
 import { cloneTemplate, find, importAgain, isTouch, renderList, setAttribute, setAvatar } from "../util/dom.js";
@@ -26,7 +26,7 @@ export class ConversationList extends HTMLElement {
   #scrollTo;
   /** Whether Enter was pressed before the results arrived. */
   #isEnterPending = false;
-  /** Whether messages, or something about them, are below the results. */
+  /** Whether found messages, or a note about them, follow the results. */
   #hasHits = false;
   /** @type {HTMLInputElement} */
   #input = find(this, "input");
@@ -96,12 +96,12 @@ export class ConversationList extends HTMLElement {
     /** @type {HTMLElement} */ (this.querySelector(".hit[data-opened]") ?? this.#input).focus();
   }
 
-  /** What the user searches for. */
+  /** The search text. */
   get query() {
     return this.#search?.query ?? "";
   }
 
-  /** Whether there are messages in the results, or something about them. @param {boolean} hasHits */
+  /** @param {boolean} hasHits whether found messages, or a note about them, follow the results */
   showHits(hasHits) {
     this.#hasHits = hasHits;
     this.render();

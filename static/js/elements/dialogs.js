@@ -33,7 +33,7 @@ export function make(tag, text = "") {
 }
 
 /**
- * Loads a style once. Resolves also when that fails; it is requested until it has loaded.
+ * Loads a style once. If that fails, resolves anyway and requests it again until it has loaded.
  * @param {string} name of the file in `css/`
  */
 export function loadStyle(name) {

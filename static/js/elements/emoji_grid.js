@@ -1,4 +1,4 @@
-/** The emoji of the picker in sections, with one Tab stop: the arrow keys, Home and End move within. */
+/** The emoji of the picker in sections, with one Tab stop: the arrow keys, Home and End move within it. */
 
 import { Emitter } from "../util/emitter.js";
 import { tonedEmoji } from "../util/emoji.js";
@@ -50,7 +50,7 @@ export class EmojiGrid extends Emitter {
     this.#setTabStop(this.#buttons()[0]);
   }
 
-  /** Shows the results of a search instead of the sections; undefined shows these again. @param {Section | undefined} results */
+  /** Shows the results of a search instead of the sections; undefined restores them. @param {Section | undefined} results */
   showResults(results) {
     this.#results?.remove();
     this.#results = results && this.#section(results);
@@ -80,7 +80,6 @@ export class EmojiGrid extends Emitter {
     this.#buttons()[0]?.focus();
   }
 
-  /** Where Tab leads to. */
   focusTabStop() {
     this.#buttons()
       .find(({ tabIndex }) => tabIndex === 0)

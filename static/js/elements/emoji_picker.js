@@ -23,9 +23,9 @@ import { EmojiGrid } from "./emoji_grid.js";
  * @property {() => void} restoreFocus called when it closes
  */
 
-/** Between the picker and what it belongs to. */
+/** Between the picker and the element that opened it. */
 const GAP_PX = 8;
-/** Before this time, nothing says that the emoji are loading. */
+/** The loading text appears after this delay. */
 const LOADING_DELAY_MS = 300;
 /** The names of the skin tones. @type {TranslationKey[]} */
 const TONES = ["emoji_tone_0", "emoji_tone_1", "emoji_tone_2", "emoji_tone_3", "emoji_tone_4", "emoji_tone_5"];
@@ -136,7 +136,7 @@ class EmojiPicker {
       void this.#load();
     });
     this.#name.className = "name";
-    this.#name.setAttribute("aria-hidden", "true"); // the button has it, too
+    this.#name.setAttribute("aria-hidden", "true"); // repeats the button's label
     this.#dialog.className = "emoji-picker";
     this.#dialog.setAttribute("aria-label", t("emoji"));
     this.#dialog.append(
@@ -202,7 +202,7 @@ class EmojiPicker {
     });
   }
 
-  /** Shows the groups, and what matches a text that was typed meanwhile. */
+  /** Shows the groups, or the results if the user typed a search while the emoji were loading. */
   #show() {
     const byEmoji = new Map(this.#all.map((entry) => [entry.emoji, entry]));
     const recent = this.#recent.flatMap((emoji) => byEmoji.get(emoji) ?? []);
@@ -248,12 +248,12 @@ class EmojiPicker {
   }
 
   #search() {
-    if (this.#all.length === 0) return; // `#load` will
+    if (this.#all.length === 0) return; // loading; `#show` searches then
     const query = this.#input.value.trim();
     const found = query ? searchEmoji(this.#all, query) : [];
     const count = t("emoji_found", { count: found.length });
     this.#grid.showResults(query ? { title: count, entries: found } : undefined);
-    this.#status.classList.toggle("visually-hidden", found.length > 0); // the title of the results says it, too
+    this.#status.classList.toggle("visually-hidden", found.length > 0); // the title of the results shows the count
     setText(this.#status, found.length > 0 ? count : query ? t("emoji_none") : "");
     this.#mark(query ? -1 : 0);
   }
@@ -270,14 +270,14 @@ class EmojiPicker {
     event.preventDefault();
   }
 
-  /** Keeps the sheet of small touch screens above the keyboard, also where that covers the page (iOS). */
+  /** Keeps the sheet of small touch screens above the keyboard, even where that covers the page (iOS). */
   #fit() {
     if (!visualViewport) return;
     const covered = innerHeight - visualViewport.height - visualViewport.offsetTop;
     this.#dialog.style.setProperty("--keyboard", `${Math.max(0, Math.round(covered))}px`);
   }
 
-  /** Above it if there is room, otherwise below; the style keeps it within the window. @param {DOMRect} place */
+  /** Puts the picker above a place if there is room, otherwise below. CSS keeps it within the window. @param {DOMRect} place */
   #placeBeside({ left, right, top, bottom }) {
     const { offsetWidth: width, offsetHeight: height } = this.#dialog;
     const above = top - GAP_PX - height;

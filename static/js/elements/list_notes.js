@@ -1,4 +1,4 @@
-/** The words in the list around its entries: labels of sections, and why there is no result. */
+/** The texts around the list's entries: section labels, and the note without results. */
 
 import { find, setText } from "../util/dom.js";
 import { t, waitText } from "../util/translate.js";

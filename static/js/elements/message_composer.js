@@ -87,7 +87,7 @@ export class MessageComposer extends HTMLElement {
     this.#text.focus({ preventScroll: true });
   }
 
-  /** Replaces the selection, so that it can be undone. @param {string} text */
+  /** Replaces the selection; the user can undo it. @param {string} text */
   insert(text) {
     this.focusText();
     if (document.execCommand("insertText", false, text)) return;
@@ -180,7 +180,7 @@ export class MessageComposer extends HTMLElement {
     this.focusText();
   }
 
-  /** Greets the peer; what is being typed stays. */
+  /** Greets the peer and keeps the draft. */
   wave() {
     if (this.#peer === undefined) return;
     if (!this.#chat?.sync.write(this.#peer, "👋")) return this.#showError("outbox_full", t("outbox_full"));

@@ -73,10 +73,10 @@ export class MessageMenu {
     const closeOutside = (/** @type {Event} */ event) => {
       if (!(event.target instanceof Node && this.#menu?.contains(event.target))) this.close();
     };
-    // Not on every scroll: an arriving message scrolls, too.
+    // Not on every scroll, since arriving messages scroll too.
     for (const type of ["pointerdown", "wheel"])
       addEventListener(type, closeOutside, { capture: true, passive: true, signal });
-    let isHeld = isTouch(); // the finger whose long press opened it may scroll
+    let isHeld = isTouch(); // until the finger of the long press that opened it is lifted
     addEventListener("touchend", () => (isHeld = false), { capture: true, signal });
     addEventListener("scroll", (event) => isHeld && closeOutside(event), { capture: true, signal });
     for (const type of ["resize", "blur", "hashchange"]) addEventListener(type, close, { signal });

@@ -69,7 +69,7 @@ export function updateRow(row, item) {
   else if (hasExtras && !isLoadingExtras) void loadExtras();
 }
 
-/** Loads what renders them, and has the thread rendered again. */
+/** Loads the module that renders extras, then renders the thread again. */
 async function loadExtras() {
   isLoadingExtras = true;
   const load = importAgain(() => import("./message_extras.js"), "elements/message_extras.js");
@@ -78,7 +78,7 @@ async function loadExtras() {
   await module?.ready.catch(() => {});
   if (!module) return; // no network: the next rendering tries again
   extras = module;
-  document.dispatchEvent(new Event("extras")); // the row may be of a conversation that is closed meanwhile
+  document.dispatchEvent(new Event("extras")); // not on the row: its conversation may have been closed meanwhile
 }
 
 /**

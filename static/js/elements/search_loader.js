@@ -1,9 +1,9 @@
-/** Loads the search of messages, and what goes to a date, when the user asks for them. */
+/** Loads message search and the date dialog on first use. */
 
 import { find, importAgain, setText } from "../util/dom.js";
 import { t } from "../util/translate.js";
 
-/** Searches with fewer letters find no messages. */
+/** Shorter searches find no messages. */
 const TEXT_MIN = 2;
 
 /**
@@ -37,7 +37,7 @@ export function loadSearchWhenNeeded(chat, page) {
     if (day) (await loadQuestion().catch(() => undefined))?.askForDate(chat, thread, day);
   });
   addEventListener("keydown", async (/** @type {KeyboardEvent} */ event) => {
-    // By position on the keyboard; without Shift, it is the browser's.
+    // By position on the keyboard. Without Shift, the browser's own search opens.
     const isFind = (event.ctrlKey || event.metaKey) && event.shiftKey && !event.altKey && event.code === "KeyF";
     if (!isFind || chat.conversations.open === undefined || document.querySelector("dialog[open]")) return;
     event.preventDefault();
@@ -60,7 +60,7 @@ async function whenReady(loading) {
 }
 
 /**
- * Runs an option of the conversation's menu; without a network, the menu says so and stays open.
+ * Runs an option of the conversation's menu. Without a network, the menu stays open and shows an error.
  * @template Module
  * @param {string} selector
  * @param {() => Promise<Module>} load

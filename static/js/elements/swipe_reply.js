@@ -76,7 +76,7 @@ export class SwipeReply {
 }
 
 /**
- * Whether the finger can scroll an element sideways, as wide code. A quote that is cut off cannot be scrolled.
+ * Whether a finger can scroll an element sideways, such as wide code. Quotes that are cut off do not scroll.
  * @param {Element} target
  * @param {Element} row
  */

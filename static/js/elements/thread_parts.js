@@ -55,7 +55,7 @@ export function showJump(jump, { isHidden, unread }) {
   jump.setAttribute("aria-label", unread ? t("new_messages", { count: unread }) : t("to_newest"));
 }
 
-/** What an empty thread says, and the button below it. */
+/** The greetings of an empty thread, and the button below each. */
 const GREETINGS = /** @type {const} */ ({ say_hello: ".wave", no_such_person: ".find", notes_empty: "" });
 
 /**

@@ -1,4 +1,4 @@
-/** What only the account page says, in Greek. */
+/** Greek, for the account page only. */
 export default {
   saved: "Αποθηκεύτηκε.",
   profile: "Προφίλ",

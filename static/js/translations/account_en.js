@@ -1,4 +1,4 @@
-/** What only the account page says, in English. */
+/** English, for the account page only. */
 export default {
   saved: "Saved.",
   profile: "Profile",
@@ -44,7 +44,7 @@ export default {
   hide_read: "Hide my read receipts",
   hide_last_seen: "Hide when I was last seen",
   blocked_people: "Blocked people",
-  blocked_about: "They can still write to you, but you won’t see their messages. They won’t be told.",
+  blocked_about: "They can still write to you, but you won’t see their messages. They won’t be notified.",
   blocked_nobody: "You have not blocked anyone.",
   block_someone: "Block someone",
   block_missing: "Enter the name of the person to block.",
@@ -61,7 +61,7 @@ export default {
   export_cancelled: "Canceled. Nothing was saved.",
   deletion: "Delete account",
   deletion_keeps:
-    "The people you wrote with keep your conversations, with your name on them. A conversation is erased once both accounts are deleted.",
+    "The people you chatted with keep your conversations and see your name in them. A conversation is erased once both accounts are deleted.",
   deletion_erases:
     "Erased immediately: your password, display name and photo, devices and settings, your unsent messages, and your notes to yourself.",
   deletion_name: "Your name can never be used again, not even by you.",

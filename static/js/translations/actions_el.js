@@ -1,4 +1,4 @@
-/** Greek, for what acts on messages. The keys are those of `actions_en.js`. */
+/** Greek, for acting on messages. The keys are those of `actions_en.js`. */
 export default {
   react: "Αντίδραση",
   reply: "Απάντηση",

@@ -1,4 +1,4 @@
-/** English, for what acts on messages. Loaded with it. */
+/** English, for acting on messages. Loaded on demand. */
 export default {
   react: "React",
   reply: "Reply",
@@ -42,18 +42,18 @@ export default {
   select_full: { one: "You can select one message.", other: "You can select up to {count} messages." },
   delete_only_own: "Only your own recent messages can be deleted",
   keys_find: "Search the open conversation",
-  keys_menu: "Options of a message",
-  keys_within: "To the reactions and the quote of a message",
+  keys_menu: "Message options",
+  keys_within: "Move to the reactions and the quote of a message",
   keys_edit: "Edit your last message, in the empty message field",
   keys_undo: "Undo a deletion",
-  keys_entry: "Options of a conversation in the list",
+  keys_entry: "Conversation options, in the list",
   mark_read: "Mark as read",
   mute_8_hours: "For 8 hours",
   mute_week: "For a week",
   mute_always: "Always",
   unmute_until: "Unmute (until {time})",
   conversation_archived: "Archived",
-  unarchived: "Back in the list",
+  unarchived: "Unarchived",
   copy_code: "Copy code",
   copy_failed: "The message could not be copied.",
   emoji_more: "More emoji",

@@ -142,7 +142,7 @@ export default {
   // The keys
   keys_title: "Keyboard shortcuts",
   keys_move: "Move up or down in lists",
-  keys_read: "From the message field to the messages",
+  keys_read: "Move from the message field to the messages",
   keys_ends: "First or last message",
   keys_back: "Go back",
   keys_send: "Send",
@@ -154,7 +154,7 @@ export default {
   // The connection
   connecting: "Connecting… your messages are saved",
   connecting_volatile: "Connecting… Keep this page open: this browser cannot save your messages.",
-  offline: "You are offline. Messages will be sent when you are back.",
+  offline: "You are offline. Messages will be sent when you are back online.",
   offline_volatile: "You are offline. Keep this page open: this browser cannot save your messages.",
 
   trouble_tabs: "chatify is open in too many tabs or on too many devices. Close one, and this one will connect.",
@@ -197,5 +197,5 @@ export default {
   mark_unread: "Mark as unread",
   marked_unread: "marked as unread",
   block_ask: "Block {name}?",
-  block_about: "They can still write to you, but you won’t see their messages. They won’t be told.",
+  block_about: "They can still write to you, but you won’t see their messages. They won’t be notified.",
 };

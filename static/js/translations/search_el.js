@@ -1,4 +1,4 @@
-/** Greek, for the search of messages. The keys are those of `search_en.js`. */
+/** Greek, for message search. The keys are those of `search_en.js`. */
 export default {
   hits: "Μηνύματα",
   hits_found: { one: "Βρέθηκε {count} μήνυμα", other: "Βρέθηκαν {count} μηνύματα" },

@@ -1,4 +1,4 @@
-/** English, for the search of messages. Loaded with it. */
+/** English, for message search. Loaded on demand. */
 export default {
   hits: "Messages",
   hits_found: { one: "{count} message found", other: "{count} messages found" },
@@ -18,7 +18,7 @@ export default {
   find_position: "{index} of {count}",
   find_older: "Older result",
   find_newer: "Newer result",
-  find_close: "Close the search",
+  find_close: "Close search",
   date_about: "You’ll see the first message of that day, or of the next day with messages.",
   date_label: "Date",
   date_go: "Go",

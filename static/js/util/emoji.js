@@ -1,4 +1,4 @@
-/** The emoji of `emoji/emoji.json`, which `bun run emoji` writes: searched, and in a skin tone. Loaded on demand. */
+/** Loads and searches the emoji of `emoji/emoji.json`, which `bun run emoji` writes, and applies skin tones. Loaded on demand. */
 
 import { fileUrl } from "./dom.js";
 import { searchKey } from "./names.js";
@@ -30,7 +30,7 @@ const SEPARATORS = /[\s_:.,’'“”«»()!-]+/gu;
 
 /** @type {Promise<Emoji[]> | undefined} */
 let loading;
-/** What a search compares, made by the first one: the words, each after a space, and the titles. @type {WeakMap<Emoji, { words: string, titles: string[] }>} */
+/** Search keys, made by the first search: the words, each after a space, and the titles. @type {WeakMap<Emoji, { words: string, titles: string[] }>} */
 const keys = new WeakMap();
 
 /** Loads the emoji once; rejects without a network. @returns {Promise<Emoji[]>} */
@@ -70,8 +70,8 @@ export function parseEmoji(file) {
 
 /**
  * The emoji whose names or keywords have words that begin with those of `query`, in English or
- * Greek, without regard to accents. Those with this name or shortcode are first, then those with these
- * words, then those whose names begin so.
+ * Greek, without regard to accents. Exact names and shortcodes are first, then exact
+ * words, then names with words that begin so.
  * @param {Emoji[]} all
  * @param {string} query
  * @param {number} [max]
