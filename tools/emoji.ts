@@ -1,7 +1,6 @@
 /**
  * Writes `static/emoji/emoji.json`, the emoji with their English and Greek names and keywords: `bun run emoji`. The file is
- * committed, because the pages have no build step. The packages it is made from are installed for the run only: together they
- * take 200 MB.
+ * committed, because the pages have no build step. Its sources, packages of 200 MB, are installed for the run only.
  */
 
 import { mkdtempSync, rmSync } from "node:fs";
@@ -37,7 +36,7 @@ type Annotations = Record<string, { default?: string[]; tts?: string[] }>;
 
 export class PackagesMissing extends Error {}
 
-/** What the file should contain. Installs the packages from the registry, or Bun's cache. */
+/** The contents of the file. Installs the packages from the registry, or Bun's cache. */
 export async function emojiJson(): Promise<string> {
   const place = mkdtempSync(join(tmpdir(), "chatify-emoji-"));
   try {
@@ -67,7 +66,7 @@ function format(all: Emojibase[], shortcodes: Record<string, string | string[]>,
   return `${JSON.stringify(Object.fromEntries(groups), null, 2)}\n`;
 }
 
-/** An emoji as in the file: itself, whether it has skin tones, English name, shortcodes and keywords, Greek name and keywords. */
+/** A line of the file: the emoji, whether it has skin tones, English name, shortcodes and keywords, Greek name and keywords. */
 function line(each: Emojibase, shortcodes: string[], greek: Annotations): string {
   const { label, tags = [], skins = [] } = each;
   const emoji = qualified(each.emoji);

@@ -35,7 +35,7 @@ const press = async (page: Page, ...keys: string[]) => {
   for (const key of keys) await page.keyboard.press(key);
 };
 
-test("inserts at the caret, and what was chosen is recent from then on", async () => {
+test("inserts at the caret, and lists the emoji as recent", async () => {
   const [page] = await talk("ep-ann", "ep-bob");
   await page.fill("textarea", "goodday");
   for (let i = 0; i < 3; i++) await page.press("textarea", "ArrowLeft");
@@ -95,11 +95,12 @@ test("is used by keyboard alone, and Escape returns the focus", async () => {
   expect(await focusedLabel(page)).toBe((await page.locator(CELLS).last().getAttribute("aria-label"))!);
   await press(page, "Home", "ArrowUp");
   expect(await focusedLabel(page)).toBe("Search emoji");
+  await page.waitForSelector(`${PICKER} .tabs [aria-current="true"]:first-child`); // after the scroll event
   await press(page, "Tab", "ArrowRight", "ArrowRight");
   expect(await focusedLabel(page)).toBe("Animals and nature");
   await press(page, "Enter", "ArrowDown");
   expect(await focusedLabel(page)).toBe("monkey face");
-  await page.keyboard.type("octopus"); // goes to the search
+  await page.keyboard.type("octopus"); // moves to the search
   await until("it is found", async () => (await found(page)).join() === "🐙");
   expect(await page.locator(`${PICKER} [role=status]`).innerText()).toBe("1 emoji");
   await press(page, "Enter");
@@ -131,7 +132,7 @@ test("searches in English and Greek, without regard to accents and case", async 
   await until("all are shown again", async () => (await found(page)).length > 1_800);
 });
 
-test("keeps the skin tone, also when the session ends elsewhere, until sign-out", async () => {
+test("keeps the skin tone until sign-out, even when the session ends elsewhere", async () => {
   const [page, ann] = await talk("et-ann", "et-bob");
   await open(page);
   await page.getByLabel("Medium-dark").check({ force: true });
@@ -162,7 +163,7 @@ test("keeps the skin tone, also when the session ends elsewhere, until sign-out"
   expect(await stored()).toEqual([]);
 });
 
-test("reacts with any emoji, which counts with the same quick reaction", async () => {
+test("reacts with any emoji, counting it with the same quick reaction", async () => {
   const [page, , bob] = await talk("er-ann", "er-bob");
   await write(page, "dinner?");
   await shows(page, "dinner?");
@@ -204,7 +205,7 @@ test("closes when another conversation is opened, and inserts nothing there", as
   expect(await draft(page)).toBe("");
 });
 
-test("says that the emoji could not be loaded, and tries again", async () => {
+test("shows an error when the emoji cannot be loaded, and retries", async () => {
   const [ann] = (await chat.server.people("eo-ann", "eo-bob")) as [Person];
   const context = await chat.context(ann, { serviceWorkers: "block" });
   await context.route("**/emoji.json", (route) => route.abort());
@@ -224,7 +225,7 @@ test("says that the emoji could not be loaded, and tries again", async () => {
   expect(await page.locator(SEARCH).evaluate((each) => each === document.activeElement)).toBe(true);
 });
 
-test("says that the picker itself could not be loaded", async () => {
+test("shows an error when the picker itself cannot be loaded", async () => {
   const [ann] = (await chat.server.people("ex-ann", "ex-bob")) as [Person];
   const context = await chat.context(ann, { serviceWorkers: "block" });
   await context.route("**/emoji_picker.js*", (route) => route.abort());

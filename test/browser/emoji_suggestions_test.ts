@@ -28,7 +28,7 @@ async function type(page: Page, text: string): Promise<void> {
   await page.waitForSelector(LIST);
 }
 
-/** The option that the field names as chosen. */
+/** The option to which `aria-activedescendant` points. */
 const chosen = (page: Page) =>
   page.evaluate(() => {
     const field = document.activeElement;
@@ -38,7 +38,7 @@ const chosen = (page: Page) =>
       : undefined;
   });
 
-test("suggests up to eight, which the keyboard chooses and replaces the shortcode by", async () => {
+test("suggests up to eight emoji, and replaces the shortcode by the one chosen with the keyboard", async () => {
   const page = await talk("sk-ann", "sk-bob");
   await page.keyboard.type("so :f");
   expect(await page.locator(LIST).count()).toBe(0);
@@ -52,7 +52,7 @@ test("suggests up to eight, which the keyboard chooses and replaces the shortcod
   expect(second).not.toBe(first!);
   await page.keyboard.press("ArrowUp");
   expect(await chosen(page)).toBe(first!);
-  await page.keyboard.press("ArrowUp"); // around the end
+  await page.keyboard.press("ArrowUp"); // wraps around
   expect(await list.getByRole("option").last().getAttribute("aria-selected")).toBe("true");
   await page.keyboard.press("ArrowDown");
   await page.keyboard.press("ArrowDown");
@@ -67,7 +67,7 @@ test("suggests up to eight, which the keyboard chooses and replaces the shortcod
   await page.keyboard.press("Tab");
   expect(await draft(page)).toBe("🐙 ");
   expect(await page.evaluate(() => document.activeElement?.tagName)).toBe("TEXTAREA");
-  await page.keyboard.press("Enter"); // sends as ever
+  await page.keyboard.press("Enter"); // sends as usual
   await shows(page, "🐙");
 
   await page.fill(FIELD, "before after");
@@ -95,7 +95,7 @@ test("Escape closes them until another shortcode begins, and leaves the conversa
   await closed(page);
 });
 
-test("suggests in Greek, in the skin tone chosen, and remembers what was taken", async () => {
+test("suggests in Greek and in the chosen skin tone, and lists the emoji as recent", async () => {
   const page = await talk("sg-ann", "sg-bob", { locale: "el-GR" });
   await page.evaluate(() => localStorage.setItem("chatify.emoji.sg-ann", JSON.stringify({ tone: 3, recent: [] })));
   await type(page, ":σηκωμενος_αντ");
@@ -121,7 +121,7 @@ test("suggests nothing in addresses, times and code, and closes where the shortc
   await closed(page);
   await page.fill(FIELD, "");
   await type(page, ":heart");
-  await page.keyboard.press("Home"); // the caret leaves it
+  await page.keyboard.press("Home"); // moves the caret away
   await closed(page);
   await page.keyboard.press("End");
   await page.keyboard.type("s");

@@ -403,7 +403,7 @@ test("erases the previous user's data when another signs in", async () => {
   expect(await stored(bob, "Next-Ann")).toEqual(["for Ann only"]);
 });
 
-test("shows Greek offline, by the browser's language or by choice, and loads it first for no one else", async () => {
+test("shows Greek offline, by the browser's language or by choice, and preloads it only then", async () => {
   const ann = await person("Greek-Ann");
   await person("Greek-Bob");
   for (const locale of ["el-GR", "en-GB"]) {

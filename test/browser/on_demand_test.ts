@@ -1,4 +1,4 @@
-/** What the page loads on demand: fetched in idle time, so that its first use works offline, and again after a failure. */
+/** Files that the page loads on demand: fetched in idle time, so that their first use works offline, and again after a failure. */
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
@@ -46,7 +46,7 @@ async function onDemandInSources(): Promise<string[]> {
 }
 
 test.each(["allow", "block"] as const)(
-  "has all that it loads on demand when it is cut off (service workers: %s)",
+  "has all files that it loads on demand when the network fails (service workers: %s)",
   async (workers) => {
     const [page] = await talk(`all-ann-${workers}`, `all-bob-${workers}`, workers);
     await fetchedOnDemandFiles(page);
@@ -131,7 +131,7 @@ test.each(["allow", "block"] as const)("acts offline on first use (service worke
   );
 });
 
-test("acts once the network is back, if it was cut off before", async () => {
+test("acts on messages once the network recovers, if files failed to load", async () => {
   const [ann, bob] = (await chat.server.people("late-ann", "late-bob")) as [Person, Person];
   await (await bob.open({ watch: [] })).send("late-ann", "yours");
   const page = await chat.page(ann, { serviceWorkers: "block" });
@@ -154,7 +154,7 @@ test("acts once the network is back, if it was cut off before", async () => {
   expect(await page.locator(".forward-dialog").evaluate((each) => getComputedStyle(each).borderRadius)).not.toBe("0px");
 });
 
-test("acts once the network is back, if only shared code was cut off", async () => {
+test("acts on messages once the network recovers, if only shared code failed to load", async () => {
   const [ann, bob] = (await chat.server.people("part-ann", "part-bob")) as [Person, Person];
   const tab = await bob.open({ watch: [] });
   await tab.send("part-ann", "yours");
@@ -176,7 +176,7 @@ test("acts once the network is back, if only shared code was cut off", async () 
   await openMenu(page, "yours");
 });
 
-test("shows reactions in the conversation that is open when what renders them has loaded", async () => {
+test("shows reactions in the conversation that is open when their module has loaded", async () => {
   const [ann, bob, carol] = (await chat.server.people("two-ann", "two-bob", "two-carol")) as [Person, Person, Person];
   const a = await ann.open({ watch: [] });
   for (const peer of [bob, carol]) {

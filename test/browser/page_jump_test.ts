@@ -81,7 +81,7 @@ test("scrolls from a distant message to the newest without a hole", async () => 
   });
 });
 
-test("keeps what arrives meanwhile for the return, and does not mark it read before", async () => {
+test("keeps messages that arrive meanwhile unread until the user returns to them", async () => {
   const [dora, eve] = (await chat.server.one.people("dora", "eve")) as [Person, Person];
   await fillConversation(chat.server.one, ["dora", "eve"], { count: COUNT, special: { 1_000: "needle" } });
   const page = await chat.open(dora, "/");
@@ -104,7 +104,7 @@ test("keeps what arrives meanwhile for the return, and does not mark it read bef
   expect(isContiguous(await seqs(page))).toBe(true);
   await until("they are read", async () => JSON.stringify(await dora.json("/unread_counts/dora")) === "{}");
 
-  // A distant message that changes is shown as changed; what one writes leads back.
+  // A distant message shows its changes; sending returns to the newest.
   await hit(page).click();
   await focusAt(page, 1_000);
   tab.say({ type: "react", peer: "dora", seq: 1_000, emoji: "👍", ref: "react-far-away" });
@@ -114,7 +114,7 @@ test("keeps what arrives meanwhile for the return, and does not mark it read bef
   expect(isContiguous((await seqs(page)).filter((seq) => seq > 0))).toBe(true);
 });
 
-test("keeps the distant messages over a reconnect, and has what was missed", async () => {
+test("keeps the distant messages over a reconnect, and loads missed ones", async () => {
   const [fay, guy] = (await chat.server.one.people("fay", "guy")) as [Person, Person];
   await fillConversation(chat.server.one, ["fay", "guy"], { count: COUNT, special: { 500: "needle" } });
   const page = await chat.open(fay, "/");

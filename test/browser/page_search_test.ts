@@ -13,7 +13,7 @@ import { until } from "../support/until.ts";
 setDefaultTimeout(60_000);
 
 const COUNT = 3_000;
-/** What some of them say, by seq; the others say “message” and their number. */
+/** The texts of some messages, by seq; the others are “message” and their number. */
 const TEXTS: Record<number, string> = {
   40: "Πάμε για ΚΑΦΈ στην πλατεία;",
   41: "Ναι, καφεδάκι!",
@@ -114,7 +114,7 @@ test("aborts searches that the next letters replace", async () => {
   expect(await hits(page).count()).toBe(1);
 });
 
-test("says why it waits, continues by itself, and can be tried again", async () => {
+test("explains a wait, continues by itself, and offers a retry", async () => {
   const page = await chat.open(ann, "/");
   await page.waitForSelector(".entry");
   pageErrors.allow(/status of (429|500)/);
@@ -137,11 +137,11 @@ test("says why it waits, continues by itself, and can be tried again", async () 
   await page.fill(SEARCH, "creme");
   await page.locator(".hits-note", { hasText: "You are offline." }).waitFor();
   await page.context().setOffline(false);
-  await page.click(".more-hits").catch(() => {}); // unless the connection was sooner
+  await page.click(".more-hits").catch(() => {}); // unless the connection retried first
   await until("the hit", async () => (await hits(page).count()) === 1);
 });
 
-test("goes on where the server stopped", async () => {
+test("continues where the server stopped", async () => {
   const page = await chat.open(ann, "/");
   await page.waitForSelector(".entry");
   const asked: string[] = [];

@@ -395,7 +395,7 @@ test("greets the peer of an empty conversation with one click, and keeps the dra
   await shows(page, "👋");
 });
 
-test("offers to find someone else in place of a name that does not exist, and nothing beside notes", async () => {
+test("offers to find people for an unknown name, and no action for notes", async () => {
   const page = await enter();
   await goToPeer(page, "Unknown-Name");
   await page.waitForSelector(".greeting p:has-text('No one here')");

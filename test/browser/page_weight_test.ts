@@ -63,7 +63,7 @@ class Wire implements Disposable {
     return [...this.received.values()].reduce((sum, bytes) => sum + bytes, 0);
   }
 
-  /** What the page fetches in idle time: the list of those files, and all of them that it requested after it. */
+  /** Paths that the page fetched in idle time: the list of files, and those of them requested after it. */
   async inIdleTime(): Promise<Set<string>> {
     const paths = [...this.received.keys()];
     const at = paths.findIndex((path) => path.endsWith("/js/on_demand.json"));

@@ -63,7 +63,7 @@ const done = new Map<string, number>();
 let written = 0;
 let stored = 0;
 
-/** The messages on screen; those of the user's own that can be changed, or all that can be acted on. */
+/** The rendered messages that are stored and not deleted: the user's own, or all. */
 const seqsOn = (page: Page, which: "mine" | "all") =>
   page.evaluate(
     (selector) =>
@@ -76,7 +76,7 @@ const seqsOn = (page: Page, which: "mine" | "all") =>
 /** Opens the menu of a message and chooses an item, unless another user has deleted the message. */
 async function choose(page: Page, seq: number, item: RegExp): Promise<boolean> {
   const row = page.locator(`.message[data-seq="${seq}"]`);
-  const isGone = async () => (await row.count()) === 0 || (await row.getAttribute("class"))!.includes("deleted");
+  const isDeleted = async () => (await row.count()) === 0 || (await row.getAttribute("class"))!.includes("deleted");
   await page.evaluate(
     (to) => document.querySelector(`.message[data-seq="${to}"]`)?.scrollIntoView({ block: "center" }),
     seq,
@@ -84,7 +84,7 @@ async function choose(page: Page, seq: number, item: RegExp): Promise<boolean> {
   let isChosen = false;
   let reason: unknown;
   const attempt = async () => {
-    if (await isGone()) return true;
+    if (await isDeleted()) return true;
     try {
       if (!(await page.isVisible(MENU))) await row.locator(".text").click({ button: "right", timeout: 1_000 });
       await page.locator(`${MENU} button`, { hasText: item }).first().click({ timeout: 1_000, force: true });
@@ -133,7 +133,7 @@ const ACTS: Record<string, (device: Device) => Promise<boolean>> = {
     const seqs = await seqsOn(page, "mine");
     if (seqs.length === 0 || !(await choose(page, random.pick(seqs), /^Delete$/))) return false;
     await page.waitForSelector(".toast button");
-    if (random.next() < 0.4) await page.click(".toast button", { timeout: 1_000 }).catch(() => {}); // in time, perhaps
+    if (random.next() < 0.4) await page.click(".toast button", { timeout: 1_000 }).catch(() => {}); // unless the toast has closed
     return true;
   },
   async react({ page, random }) {
@@ -148,7 +148,7 @@ const ACTS: Record<string, (device: Device) => Promise<boolean>> = {
     const chosen: string[] = [];
     for (const name of to) {
       const label = page.locator(".forward-dialog label", { hasText: name });
-      // Whoever has no conversation with the user yet is found by name, which needs the server.
+      // Finding a user without a conversation needs the server.
       if ((await label.count()) === 0 && !isOffline) await page.fill(".forward-dialog input[type=search]", name);
       const isListed = await label.waitFor({ timeout: 5_000 }).then(
         () => true,
@@ -224,7 +224,7 @@ async function act(device: Device): Promise<void> {
   const name = device.random.pick(LIKELY);
   const isDone = await ACTS[name]!(device);
   if (isDone) done.set(name, (done.get(name) ?? 0) + 1);
-  // What an act left open, since the message was deleted meanwhile.
+  // Left open by an act whose message was deleted meanwhile.
   if (await device.page.isVisible(".reference")) await device.page.press("textarea", "Escape");
 }
 

@@ -150,7 +150,7 @@ export async function shows(page: Page, ...wanted: string[]): Promise<void> {
 /** The name in the header of the open conversation. */
 export const peerOnScreen = (page: Page): Promise<string> => page.locator("chat-header h2").innerText();
 
-/** Waits until the page has fetched what it loads on demand. */
+/** Waits until the page has fetched the files that it loads on demand. */
 export const fetchedOnDemandFiles = (page: Page) =>
   until(
     "the page has fetched what it loads on demand",

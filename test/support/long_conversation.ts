@@ -1,11 +1,11 @@
-/** Conversations of thousands of messages, and what of them is on screen. */
+/** Conversations of thousands of messages, and which of them are on screen. */
 
 import type { Page } from "playwright-core";
 
 import type { TestApp } from "./harness.ts";
 import { until } from "./until.ts";
 
-/** Messages are this far apart; the last one is of now. */
+/** The time between messages; the last one is from now. */
 const EVERY_MS = 15 * 60_000;
 
 /**

@@ -1,4 +1,4 @@
-/** The README's pictures: Ann's conversations, with display names and photos, and what can be done with messages. */
+/** The README's pictures: Ann's conversations, with display names, photos, replies and reactions. */
 
 import { join } from "node:path";
 
@@ -12,7 +12,7 @@ import { setTimes } from "./message_times.ts";
 const MINUTE_MS = 60_000;
 const DAY_MS = 86_400_000;
 
-/** Who wrote it, how many minutes ago, and the text. */
+/** Author, minutes ago, and text. */
 const LINES: readonly (readonly ["Ann" | "Bob", number, string])[] = [
   ["Ann", 42, "Good morning! Did the boat leave on time?"],
   ["Bob", 40, "Ten minutes late, as ever."],
@@ -42,7 +42,7 @@ const PICTURES = [
   { file: "chat-phone.png", colorScheme: "light", viewport: { width: 390, height: 844 } },
 ] as const;
 
-/** Takes the pictures. @param docs the directory that they go to */
+/** Takes the pictures. @param docs the directory to write to */
 export async function takePictures(browser: Browser, app: TestApp, docs: string): Promise<void> {
   const ann = await populate(app);
   const url = localhost(app.url);
@@ -53,7 +53,7 @@ export async function takePictures(browser: Browser, app: TestApp, docs: string)
     const page = await context.newPage();
     await page.goto(`${url}/#Bob`);
     await page.waitForSelector("chat-thread .message");
-    await Bun.sleep(2_000); // who is here, what was read
+    await Bun.sleep(2_000); // presence and read marks
     await page.screenshot({ path: join(docs, file) });
     await context.close();
   }

@@ -18,7 +18,7 @@ import { Stage, type State } from "./states/stage.ts";
 
 const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
 const DESK = { viewport: { width: 1_280, height: 760 } };
-/** How each state is shown, and what the same page shows next, which takes far less time than another page. */
+/** The looks of each state. `next` reuses the page, which is much faster than loading another. */
 const LOOKS: readonly Look[] = [
   {
     look: "phone light",
@@ -110,7 +110,7 @@ async function states(directory: string): Promise<void> {
   );
 }
 
-/** Takes the pictures of one look and of those that the same page shows next. */
+/** Takes the pictures of one look and of its `next` ones. */
 async function showLook(
   stage: Stage,
   page: Page,
@@ -120,12 +120,12 @@ async function showLook(
   if (look.textSize) await setTextSize(page, look.textSize, { isKept: true });
   await stage.show(page, state);
   const settle = async (ms: number) => {
-    if (look.options.hasTouch) await page.mouse.move(0, 0); // nothing hovers on a phone
+    if (look.options.hasTouch) await page.mouse.move(0, 0); // phones have no hover
     await Bun.sleep(ms);
-    // What arrives late, or another size, closes some menus.
+    // Late responses and resizing close some menus.
     if (!(await page.isVisible(state.shows))) await stage.show(page, state);
   };
-  await settle(state.lacksScript ? 2_200 : 400); // who is here; untranslated forms show themselves after 2 s
+  await settle(state.lacksScript ? 2_200 : 400); // presence; untranslated forms appear after 2 s
   await picture(page, look.look);
   for (const { look: next, change } of look.next ?? []) {
     await change(page);

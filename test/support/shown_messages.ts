@@ -1,4 +1,4 @@
-/** What a page shows of a conversation, beside what it should show by the database. */
+/** The messages that a page shows, and those that it should show according to the database. */
 
 import type { Page } from "playwright-core";
 import type { Sql } from "postgres";
@@ -42,7 +42,7 @@ interface Row {
   receiverReaction: string | null;
 }
 
-/** The messages of the database as an English page of `me` should show them. */
+/** The stored messages as an English page of `me` should show them. */
 export async function storedMessages(sql: Sql, me: string, peer: string): Promise<ShownMessage[]> {
   const rows = await sql<Row[]>`
     select

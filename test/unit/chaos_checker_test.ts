@@ -173,7 +173,7 @@ function changed<Kind extends Event["e"]>(kind: Kind, change: (event: Of<Kind>) 
 }
 
 const drop = () => [];
-/** The answer to a request made after this one was answered. */
+/** The response to a request sent after this response arrived. */
 const later = (summary: Of<"summary">, marks: Partial<Of<"summary">>): Entry => {
   return { ...summary, ...marks, t: summary.t + 2, requestedAt: summary.t + 1 };
 };

@@ -1,4 +1,4 @@
-/** Emoji: the committed data, how they are searched, their skin tones, and the shortcodes that find them. */
+/** Emoji: the committed data, search, skin tones and shortcodes. */
 
 import { describe, expect, test } from "bun:test";
 
@@ -53,7 +53,7 @@ describe("search", () => {
     expect(find(query)[0]).toBe(emoji);
   });
 
-  test("begins words, not their middles", () => {
+  test("matches the beginnings of words only", () => {
     expect(find("heart", 99)).toContain("❤️");
     expect(find("eart", 99)).not.toContain("❤️");
   });

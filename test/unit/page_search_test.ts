@@ -1,4 +1,4 @@
-/** The page's search for messages: where a text matches, and when what is requested. */
+/** The page's search for messages: where a text matches, and which pages are requested when. */
 
 import { describe, expect, jest, test } from "bun:test";
 
@@ -104,7 +104,7 @@ describe("a search", () => {
   const hits = (from: number, to: number) => Array.from({ length: from - to + 1 }, (_, i) => hit(from - i));
   type Asked = { q: string; before: string | undefined; limit: number };
 
-  /** A search whose server answers as told, with the requests so far. */
+  /** A search whose server gives these answers, and its requests so far. */
   function searching(...answers: (HitPage | Error | Promise<HitPage>)[]) {
     const asked: (Asked & { signal: AbortSignal })[] = [];
     const search = new MessageSearch(async (page: Asked, signal: AbortSignal) => {
@@ -162,7 +162,7 @@ describe("a search", () => {
     expect([search.hits.length, search.isComplete]).toEqual([42, true]);
   });
 
-  test("goes on by itself where the server stopped, then asks", async () => {
+  test("continues by itself where the server stopped, then pauses", async () => {
     const none = { hits: [], continueAt: "older" };
     const { search, asked } = searching(
       none,
@@ -202,7 +202,7 @@ describe("a search", () => {
     }
   });
 
-  test("says that it failed, and can be tried again", async () => {
+  test("reports a failure, and retries", async () => {
     const { search } = searching(new TypeError("no network"), { hits: hits(1, 1), continueAt: undefined });
     search.set("coffee");
     await settled(search);
@@ -212,7 +212,7 @@ describe("a search", () => {
     expect([search.state, search.hits.length]).toEqual(["", 1]);
   });
 
-  test("for nothing visible finds nothing", async () => {
+  test("finds nothing for invisible characters", async () => {
     const { search } = searching(new Rejected("bad_request"));
     search.set("\u200b\u200d\u200b");
     await settled(search);

@@ -57,13 +57,13 @@ interface Page {
   openAt: number;
   readonly contiguous: Map<string, number>;
   readonly revised: Map<string, number>;
-  /** By peer: what the page knew at these times, oldest first. */
+  /** The marks that the page knew, by peer, oldest first. */
   readonly summaries: Map<string, { readonly at: number; readonly marks: SummaryMarks }[]>;
 }
 
 const SUMMARY_MARKS = ["last", "revision", "read", "peerRead", "peerDelivered"] as const;
 type SummaryMarks = Pick<ConversationSummary, (typeof SUMMARY_MARKS)[number]>;
-/** A response that was requested before all of these is not compared. */
+/** Responses to requests older than all of these are not compared. */
 const SUMMARIES_MAX = 32;
 
 export class Checker {
@@ -372,7 +372,7 @@ export class Checker {
     if (!highest || highest.seq < seq) this.#markReceived.set(key, { seq, kind, reader, peer });
   }
 
-  /** Responses to overlapping requests may arrive in either order: only earlier ones bind a request. */
+  /** Responses to overlapping requests may arrive in either order, so only responses before the request are compared. */
   #conversationSummary({ t, page: name, requestedAt, ...now }: Entry & { e: "summary" }): void {
     const page = this.#pages.get(name);
     if (!page) return;

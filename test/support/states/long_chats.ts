@@ -1,4 +1,4 @@
-/** Conversations of several days, with what people do in them: the list and the thread as they look after a year. */
+/** Conversations of several days with replies, reactions and edits: the list and the thread as they look after a year. */
 
 import type { Person, Tab, TestApp } from "../harness.ts";
 import { setTimes } from "../message_times.ts";

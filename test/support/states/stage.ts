@@ -16,13 +16,13 @@ export interface State {
   readonly path: string;
   /** The server's sign-up policy; open by default. */
   readonly server?: "invite" | "closed";
-  /** A selector of what the state shows. */
+  /** A selector that matches once the state is shown. */
   readonly shows: string;
   /** Changes the browser or the network before the page loads. */
   readonly prepare?: (page: Page, stage: Stage) => Promise<unknown>;
   /** Brings the loaded page into the state. */
   readonly act?: (page: Page, stage: Stage) => Promise<unknown>;
-  /** What a reload shows; the same by default. */
+  /** The same, for a reload; `shows` by default. */
   readonly reloaded?: string;
   /** The state needs a mouse and a keyboard; phones never show it. */
   readonly needsMouse?: true;
@@ -36,7 +36,7 @@ export class Stage {
   readonly #people: ReadonlyMap<string, Person>;
   /** A device of Bob, with whom Ann has a conversation. */
   readonly bob: Tab;
-  /** The link of an invitation with which someone has signed up. */
+  /** The link of a used invitation. */
   readonly usedInvitation: string;
 
   private constructor(
@@ -70,7 +70,7 @@ export class Stage {
     return this.#apps.open.url;
   }
 
-  /** A blank page of the user who sees a state. Without a service worker, routes reach every request. */
+  /** A blank page, signed in as the state's user. Without a service worker, routes reach every request. */
   async page(browser: Browser, state: State, options: BrowserContextOptions): Promise<Page> {
     const context = await browser.newContext({ reducedMotion: "reduce", serviceWorkers: "block", ...options });
     context.setDefaultTimeout(15_000);
@@ -96,7 +96,7 @@ export class Stage {
     await page.goto(this.#urlOf(state) + state.path, { waitUntil: state.prepare ? "commit" : "load" });
     await state.act?.(page, this);
     await page.waitForSelector(state.shows);
-    if (state.path !== "/nothing" && !state.lacksScript) await scripted(page); // what a form says without scripts shows before its translation
+    if (state.path !== "/nothing" && !state.lacksScript) await scripted(page); // forms show their untranslated text first
   }
 
   async stop(): Promise<void> {

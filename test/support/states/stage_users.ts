@@ -1,4 +1,4 @@
-/** The users of the states, and what they have written. */
+/** The users of the states, and their messages. */
 
 import { PASSWORD, type Person, post, type Tab, type TestApp } from "../harness.ts";
 import { BLUE, GREEN, png } from "../images.ts";

@@ -1,4 +1,4 @@
-/** What brings a page into its states. */
+/** Steps that bring a page into its states. */
 
 import type { Locator, Page } from "playwright-core";
 
@@ -22,10 +22,10 @@ export const send = async (page: Page, text: string) => {
   await page.click("message-composer .send");
 };
 
-/** Whether fingers are what the page is used with. */
+/** Whether the page is used by touch. */
 export const isTouch = (page: Page) => page.evaluate(() => matchMedia("(hover: none)").matches);
 
-/** Holds a finger on an element until a selector is there; once more if what loads moved the element. */
+/** Holds a finger on an element until a selector matches; again if loading moved the element. */
 export const pressLong = async (page: Page, element: Locator, shown: string) => {
   const client = await page.context().newCDPSession(page);
   await until(`a long press shows ${shown}`, async () => {
