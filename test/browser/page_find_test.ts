@@ -47,7 +47,13 @@ test("searches within a conversation", async () => {
   await page.click("chat-header .more");
   await page.click("#options .find-messages");
   await page.waitForSelector(".find-bar input:focus");
+  pageErrors.allow(/ERR_FAILED/);
+  await page.route("**/search?**", (route) => route.abort("failed"));
   await page.keyboard.type("no such words");
+  await page.waitForSelector(".find-bar .retry:visible");
+  await page.unrouteAll();
+  await page.press(".find-bar .retry", "Enter");
+  await page.waitForSelector(".find-bar input:focus");
   await until("none", async () => (await count.innerText()) === "No results");
   await page.click(".conversations a[data-name=carol]");
   await page.waitForSelector(".find-bar", { state: "detached" });

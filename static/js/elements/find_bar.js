@@ -1,7 +1,7 @@
 /** The search within the open conversation: a bar above its messages. Loaded on demand. */
 
 import { fetchHits, MessageSearch } from "../sync/message_search.js";
-import { announce, find, setText } from "../util/dom.js";
+import { announce, find, isTouch, setText } from "../util/dom.js";
 import { findMatches } from "../util/text_match.js";
 import { t, waitText } from "../util/translate.js";
 import { icon, iconButton } from "./action_parts.js";
@@ -63,7 +63,10 @@ class FindBar {
     this.#input.addEventListener("input", () => this.#searchFor(this.#input.value));
     this.#older.addEventListener("click", () => this.#step(1));
     this.#newer.addEventListener("click", () => this.#step(-1));
-    this.#retry.addEventListener("click", () => this.#search?.more());
+    this.#retry.addEventListener("click", () => {
+      (isTouch() ? this.#older : this.#input).focus(); // the button is hidden while searching
+      this.#search?.more();
+    });
     this.#close.addEventListener("click", () => this.#end());
     this.#element.addEventListener("keydown", (event) => this.#onKey(event));
     for (const type of ["online", "offline"]) addEventListener(type, () => this.#render());

@@ -1,7 +1,7 @@
 /** The messages that the search above the list found. Loaded on demand. */
 
 import { fetchHits, MessageSearch } from "../sync/message_search.js";
-import { cloneTemplate, find, renderList, setAttribute, setAvatar, setText, setTick } from "../util/dom.js";
+import { cloneTemplate, find, isTouch, renderList, setAttribute, setAvatar, setText, setTick } from "../util/dom.js";
 import { excerpt } from "../util/text_match.js";
 import { fullTime, shortTime, timeRevision } from "../util/time.js";
 import { language, t, waitText } from "../util/translate.js";
@@ -59,7 +59,7 @@ export class MessageHits {
     document.addEventListener("languagechange", () => this.render());
     chat.profiles.on("changed", () => this.render());
     this.#scroll.addEventListener("scroll", () => this.#loadNearEnd(), { passive: true });
-    this.#button.addEventListener("click", () => this.#search.more());
+    this.#button.addEventListener("click", () => this.#continue());
     this.#list.addEventListener("click", (event) => this.#onClick(event));
   }
 
@@ -90,6 +90,14 @@ export class MessageHits {
     this.#announce();
     this.#page.conversationList.showHits(isLongEnough && (hits.length > 0 || state !== ""));
     this.#loadNearEnd();
+  }
+
+  /** Continues the search. Moves the focus from the button, which is hidden meanwhile, to the last hit or the field. */
+  #continue() {
+    const link = this.#list.querySelector("li:last-child a");
+    if (link instanceof HTMLElement) link.focus({ preventScroll: true });
+    else if (!isTouch()) this.#page.conversationList.focusSearch();
+    this.#search.more();
   }
 
   #build() {
