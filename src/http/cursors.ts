@@ -3,7 +3,7 @@
 import { ChatError } from "../errors.ts";
 import { isInstant } from "./parameters.ts";
 
-/** @param ids tell rows of the same instant apart @example writeCursor(row.lastAt, row.id) */
+/** @param ids distinguish rows of the same instant @example writeCursor(row.lastAt, row.id) */
 export function writeCursor(at: string, ...ids: readonly number[]): string {
   return Buffer.from([at, ...ids].join("|")).toString("base64url");
 }

@@ -34,7 +34,7 @@ interface WatchedUser {
   sockets: number;
   /** The presence entry that the next tick sends. */
   entry: string | undefined;
-  /** The same without last seen, for watchers who hide theirs. */
+  /** The same without last seen, for watchers who hide their own. */
   entryWithoutLastSeen: string | undefined;
   /** The frame of a changed profile that the next tick sends. */
   profile: string | undefined;

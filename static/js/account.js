@@ -74,7 +74,7 @@ find(document, ".back").addEventListener("click", (/** @type {Event} */ event) =
 const me = await requestMe();
 profile.show(me);
 for (const login of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll(".login"))) {
-  login.value = me.username; // tells password managers which account the password belongs to
+  login.value = me.username; // so that password managers know the account
 }
 data.name = me.username;
 deletion.name = me.username;

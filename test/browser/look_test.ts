@@ -52,7 +52,7 @@ const PAIRS: [what: string, front: string, property: string, behind: string, lea
   ["the day", ".day", "color", ".day", 4.5],
   ["the menu's edge of a switch", ".menu", "--edge", ".menu", 3],
   ["a status", "chat-header .status", "color", PANEL, 4.5],
-  // Surfaces need no ratio of WCAG, but the eye has to tell them apart.
+  // WCAG requires no ratio for surfaces, but they must be distinguishable.
   ["my bubbles", MINE, "background-color", CANVAS, 1.35],
   ["their bubbles", THEIRS, "background-color", CANVAS, 1.12],
   ["the panel", PANEL, "background-color", CANVAS, 1.06],

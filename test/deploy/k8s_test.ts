@@ -1,6 +1,6 @@
 /**
- * The manifests of k8s/: Kubernetes 1.34 takes them, their names, ports, selectors and keys fit together, and they fit the program:
- * its settings, its routes, its image. What only a cluster can tell is not tested here.
+ * The manifests of k8s/: Kubernetes 1.34 accepts them, their names, ports, selectors and keys fit together, and they fit the program:
+ * its settings, its routes, its image. What needs a cluster is not tested here.
  */
 
 import { beforeAll, describe, expect, test } from "bun:test";
@@ -95,7 +95,7 @@ function kustomize(directory: string): Thing[] {
   return Array.isArray(parsed) ? parsed : [parsed];
 }
 
-/** Every set of objects that somebody may apply, by its name. */
+/** Every set of objects that a host may apply, by name. */
 const sets = new Map<string, Thing[]>();
 
 beforeAll(() => {
@@ -425,7 +425,7 @@ describe("k8s/ and the program", () => {
     for (const set of sets.keys()) {
       for (const { name, value } of chatify(set).containers[0].env) {
         expect(Object.keys(SETTINGS), set).toContain(name);
-        if (value !== undefined) loadConfig({ [name]: value }); // throws what it does not take
+        if (value !== undefined) loadConfig({ [name]: value }); // throws for values that it rejects
       }
     }
     const { ports } = named(sets.get("k8s/")!, "Service", "db").spec;

@@ -122,7 +122,7 @@ test.concurrent.if(linux)("a second Ctrl-C during recovery stops PostgreSQL too"
   const child = run(directory);
   await until("PostgreSQL starts", () => existsSync(join(home, "cluster/postmaster.pid")) && postmaster(directory) > 0);
   child.kill("SIGINT");
-  await Bun.sleep(3_000); // closer than a second they would be one, and a busy server hears the first late
+  await Bun.sleep(3_000); // signals within a second count as one, and a busy server handles the first late
   expect(child.exitCode).toBeNull();
   child.kill("SIGINT");
   const { code, said } = await ends(child);

@@ -49,7 +49,7 @@ function partsOf({ headers, body }: { headers: Headers; body: string }): number[
 const get = (person: Person, path: string, headers = "") =>
   `GET ${path} HTTP/1.1\r\nHost: x\r\nCookie: ${person.cookie}\r\n${headers}\r\n`;
 
-/** Makes accounts `prefix_1` … that nobody can sign in with. */
+/** Creates accounts `prefix_1` … with an invalid password hash. */
 async function accounts(sql: Client, prefix: string, count: number): Promise<void> {
   await sql`
     insert into users (username, name_key, search_key, password)

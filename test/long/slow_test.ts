@@ -1,6 +1,6 @@
 /**
- * Whoever holds connections and gives nothing for them: a server in a process of its own, as it is served, and what it costs. The
- * kinds run side by side, for each takes as long as the server waits. Each prints a line with its figures.
+ * Clients that hold connections without using them, and their cost to a server in a process of its own. The kinds run concurrently,
+ * because each lasts as long as the server waits. Each prints a line with its figures.
  */
 
 import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";

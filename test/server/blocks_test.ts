@@ -249,7 +249,7 @@ test.concurrent("blocking and unblocking while both write leaves numbers, marks 
   }
   await writing;
   for (let i = 0; i < 100 && (answered(a) < 300 || answered(b) < 300); i++) await Bun.sleep(50);
-  expect(ofType(b.heard, "ack")).toHaveLength(300); // who is blocked meets no error
+  expect(ofType(b.heard, "ack")).toHaveLength(300); // blocked users receive no error
   expect(ofType(a.heard, "error").every(({ code }) => code === "blocked")).toBeTrue();
   await Bun.sleep(800);
   const row = await consistent("e-ann", "e-bob");

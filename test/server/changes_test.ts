@@ -256,7 +256,7 @@ test.concurrent("what a blocked user changes, only they see, until the block end
   expect(await change(a, { type: "message", to: "b-bob", message: "x", reply_to: 99 })).toMatchObject({
     code: "blocked",
   });
-  // Ann made this before the block, and did not hear of it
+  // Ann sent this before the block, and lost the reply
   expect(await change(a, { type: "react", peer: "b-bob", seq: 1, emoji: "👋", ref: "ann-before" })).toMatchObject({
     message: { content: "one", reactions: { "b-ann": "👋" } },
   });

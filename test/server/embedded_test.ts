@@ -476,7 +476,7 @@ describe.if(root && linux)("started by root", () => {
     expect(existsSync(join(unlinked, "native/lib/libicuuc.so.60"))).toBe(false);
     expect(await first.stop()).toBe("stopped");
 
-    // Root may look after it in between: it stays theirs.
+    // Root may start it in between: the files keep their owner.
     const byRoot = await start(directory, { packageDirectory: unlinked });
     expect(byRoot.state).toBe("started");
     expect(await byRoot.stop()).toBe("stopped");

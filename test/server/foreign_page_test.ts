@@ -1,4 +1,4 @@
-/** What a page of another site or origin can make a signed-in browser do: nothing, whichever of its headers says so. */
+/** Pages of other sites and origins cannot act through a signed-in browser, whichever header reveals their origin. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 

@@ -169,7 +169,7 @@ describe("a method that is not there", () => {
       expect(`${method} ${answer.status}`).toBe(`${method} 405`);
       expect(answer.headers.get("allow")).toBe("GET, HEAD");
       expect(answer.body).toContain('"method_not_allowed"');
-      expect(answer.body).not.toContain(ann.cookie); // TRACE would tell a script what it may not read
+      expect(answer.body).not.toContain(ann.cookie); // TRACE would reveal the cookie to scripts
     }
   });
 

@@ -407,7 +407,7 @@ describe("an internal error", () => {
     expect(answer.headers.has("set-cookie")).toBe(false);
     expect(broken.log.join("")).not.toContain("correct horse");
     expect(await broken.sql`select from users`).toHaveLength(1);
-    expect((await bob.get("/me")).status).toBe(200); // the rest goes on
+    expect((await bob.get("/me")).status).toBe(200); // everything else still works
   });
 
   test("to reach the database returns 503 with Retry-After at /readyz, 200 at /healthz, and heals by itself", async () => {

@@ -268,9 +268,9 @@ describe("logins", () => {
     expect(wrong).toBeLessThanOrEqual(20); // LIMIT_LOGINS_NAME; LIMIT_LOGINS holds one /56 and /48 before
     expect(refused).toBe(60 - wrong);
     if (wrong < 20) return;
-    const owner = await logIn(name, PASSWORD, "203.0.113.200"); // from where nobody ever failed
+    const owner = await logIn(name, PASSWORD, "203.0.113.200"); // an address without failures
     expect(owner.status).toBe(429);
-    expect(Number(owner.headers.get("retry-after"))).toBeWithin(1, 46); // 20 in 15 minutes: one comes back in 45 s
+    expect(Number(owner.headers.get("retry-after"))).toBeWithin(1, 46); // 20 in 15 minutes: one is refunded every 45 s
     expect(await owner.text()).toContain("Too many attempts. Please wait ");
   });
 

@@ -116,7 +116,7 @@ describe("the search of the logs", () => {
   }, 40_000);
 });
 
-/** Lines of a server's log, once there is one that says so. */
+/** A server's log, once a line contains these words. */
 async function logged(app: TestApp, words: string): Promise<string> {
   for (let i = 0; i < 150; i++) {
     if (app.log.some((line) => line.includes(words))) return app.log.join("");
@@ -242,7 +242,7 @@ describe("the log holds no password, cookie or token", () => {
 });
 
 describe("a request that fails has a number", () => {
-  /** The number that the answer tells; the log has exactly one line with it. */
+  /** The number in the answer, which exactly one line of the log has. */
   async function numberOf(app: TestApp, person: Person, headers: Record<string, string>): Promise<string> {
     const answer = await person.get("/get_users", headers);
     expect(answer.status).toBe(500);

@@ -63,7 +63,7 @@ async function rise<const Keys extends readonly string[]>(
   keys: Keys,
   act: () => Promise<unknown>,
 ): Promise<number[]> {
-  const before = await Promise.all(keys.map((key) => value(app, key).catch(() => 0))); // a route nobody asked for has none
+  const before = await Promise.all(keys.map((key) => value(app, key).catch(() => 0))); // routes without requests have none
   await act();
   const after = await Promise.all(keys.map((key) => value(app, key)));
   return after.map((now, i) => now - before[i]!);

@@ -31,7 +31,7 @@ const POLICY = [
 const DATA_POLICY = "default-src 'none'; frame-ancestors 'none'";
 const FORM = { username: "x", password: "y" };
 
-/** Every kind of answer there is, by what it is. */
+/** Every kind of response, by name. */
 async function answers(headers: Record<string, string> = {}): Promise<Map<string, Response>> {
   const from = { ...headers, cookie: ann.cookie };
   const ask = (path: string, init: RequestInit = {}) =>

@@ -19,7 +19,7 @@ const online = (who: Person, pod: TestApp) => who.at(pod).json<string[]>("/onlin
 const row = async (who: Person, pod: TestApp, peer: string) =>
   (await who.at(pod).json<Row[]>("/conversations")).find((row) => row["peer"] === peer)!;
 
-/** What a socket hears of a user until it says what is awaited. */
+/** Waits until a socket receives a user in this state. */
 async function hears(tab: Tab, name: string, state: Row): Promise<void> {
   for (;;) {
     const { users } = await tab.next("presence");
@@ -32,7 +32,7 @@ async function lists(tab: Tab, name: string, isListed: boolean): Promise<void> {
   for (;;) if ((await tab.next("status_update"))["online"].includes(name) === isListed) return;
 }
 
-/** A user comes and goes, and a third one sees it. */
+/** A user connects and disconnects, and a third one is notified of both. */
 async function comeAndGo(who: Person, witness: Tab): Promise<void> {
   const tab = await who.open({ watch: [] });
   await hears(witness, who.name, ONLINE);

@@ -372,7 +372,7 @@ describe("a cookie that was planted", () => {
     expect(await doors(app, ann.name, `${ann.cookie}; ${forged}`)).toEqual(OPEN as never);
     expect(await doors(app, ann.name, `${forged}; ${ann.cookie}`)).toEqual(SHUT as never);
     expect(await doors(app, ann.name, `${ann.cookie}; ${eve.cookie}`)).toEqual(OPEN as never);
-    expect(await doors(app, ann.name, `${eve.cookie}; ${ann.cookie}`)).toEqual([200, 200, 403]); // eve, who is not ann
+    expect(await doors(app, ann.name, `${eve.cookie}; ${ann.cookie}`)).toEqual([200, 200, 403]); // eve's socket of ann is refused
   });
 });
 

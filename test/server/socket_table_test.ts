@@ -67,7 +67,7 @@ describe("the handshake", () => {
     ],
   ])("answers 401 to %s", async (_, headers) => {
     expect((await knock("/ws/Ann", headers())).status).toBe(401);
-    expect((await knock("/ws/bob", headers())).status).toBe(401); // whoever one wants to be
+    expect((await knock("/ws/bob", headers())).status).toBe(401); // for any name
   });
 
   test.each(["/ws/bob", "/ws/BOB", "/ws/nobody", "/ws/%zz", "/ws/%00", `/ws/${"x".repeat(5_000)}`])(
@@ -130,7 +130,7 @@ describe("the handshake", () => {
   });
 });
 
-/** Frames that are refused, each with the code that says so. */
+/** Frames that are refused, each with its error code. */
 const REFUSED: [string, string | object, string][] = [
   ["broken JSON", '{"to":"bob"', "bad_request"],
   ["two objects", "{}{}", "bad_request"],

@@ -292,7 +292,7 @@ describe("start", () => {
     expect(out).not.toContain("Open");
     await noPostmaster(fresh);
 
-    // and through the command that people use, where the whole process group hears of it
+    // also through the documented command, where the whole process group receives the signal
     const npx = Bun.spawnSync(["npx", "--offline", "-y", "bun@1.4.5", "--version"]).success;
     if (!npx) console.log("  npx has no bun@1.4.5 at hand here: `bun run start` is tried instead");
     const command = npx ? ["npx", "--offline", "-y", "bun@1.4.5", "run", "start"] : [process.execPath, "run", "start"];
@@ -361,7 +361,7 @@ describe("start", () => {
     Object.assign(url, { username: "chatuser", password: "admin123" });
     const chatify = new Chatify({ PORT: `${freePort()}`, DATABASE_URL: url.href });
     await chatify.answers();
-    await Person.signUp(chatify.url, "ann"); // by then it has said what it has to say
+    await Person.signUp(chatify.url, "ann"); // by then it has printed everything
     const { code, out, err } = await chatify.signalled("SIGTERM");
     expect(code).toBe(0);
     expect(out).toContain("  Warning   the database has the password published with the original demo: change it");

@@ -1,4 +1,4 @@
-/** How the page arranges its list: what the server has stored, what it has not answered, and what an answer lacks. */
+/** How the page orders its list: by stored settings, unanswered changes, and incomplete answers. */
 
 import { expect, test } from "bun:test";
 

@@ -22,7 +22,7 @@ class FakeStorage {
 const storeOf = (user: string, storage: FakeStorage) =>
   new OfflineStore<Pending>({ storage, database: NO_DATABASE }, "outbox", outboxPrefix(user), isPending);
 
-/** A clock that goes on when told to. */
+/** A clock that the test advances. */
 class FakeTimers {
   now = 0;
   waits: number[] = [];

@@ -1,4 +1,4 @@
-/** A part of the benchmark, and what it can use. */
+/** The interface of benchmark parts, and the environment that they can use. */
 
 import type { Progress } from "../support/progress.ts";
 import type { Report } from "../support/report.ts";

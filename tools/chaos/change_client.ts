@@ -1,6 +1,6 @@
 /**
- * The changes that a page asks for, and the changed messages that it knows: applies `changed` frames by revision, and
- * fetches what it lacks as docs/protocol.md says.
+ * The changes that a page requests, and the changed messages that it knows: applies `changed` frames by revision, and
+ * fetches missing ones as docs/protocol.md requires.
  */
 
 import { RETRYABLE } from "./change_checker.ts";

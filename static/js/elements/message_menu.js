@@ -17,7 +17,7 @@ import { icon } from "./action_parts.js";
  */
 
 const QUICK = ["👍", "❤️", "😂", "😮", "😢", "🙏"];
-/** Between the menu and the edges of the window, and what it belongs to. */
+/** Between the menu and the edges of the window, and the element that opened it. */
 const GAP_PX = 8;
 
 /** The quick reactions, with the given ones first if they are others. @param {string[]} present */

@@ -64,7 +64,7 @@ export class Compose {
   readonly name: string;
   /** The prefix of its commands. */
   readonly command: readonly string[];
-  /** Replaces the shell environment of whoever hosts it. */
+  /** Replaces the host's shell environment. */
   env: Readonly<Record<string, string>>;
 
   /** @param command that of `composeCommand` @param dotEnv replaces `.env` */

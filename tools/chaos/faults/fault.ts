@@ -1,4 +1,4 @@
-/** What a fault is, and what it can use. */
+/** The interface of faults, and the environment that they can use. */
 
 import type { Cluster, Pod } from "../cluster.ts";
 import type { Connection } from "../fault_proxy.ts";

@@ -1,4 +1,4 @@
-/** A WebSocket client without a page: it sends what a fault tells it to, and the history records it. */
+/** A WebSocket client without a page: it sends a fault's frames, and the history records it. */
 
 import { cookieOf } from "../../support/users.ts";
 import { type PendingChange, requestOf } from "../change_client.ts";
