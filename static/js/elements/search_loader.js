@@ -25,10 +25,11 @@ export function loadSearchWhenNeeded(chat, page) {
     (loading ??= importAgain(() => import("./message_hits.js"), "elements/message_hits.js")
       .then((module) => module.startHits(chat, page))
       .catch(() => (loading = undefined)));
-  conversationList.addEventListener("query", async () => {
+  const search = async () => {
     if (loading || [...conversationList.query].length >= TEXT_MIN) (await loadHits())?.search();
-  });
-  if ([...conversationList.query].length >= TEXT_MIN) void loadHits().then((hits) => hits?.search());
+  };
+  conversationList.addEventListener("query", search);
+  void search(); // typed while the page loaded
 
   addOption(".find-messages", loadBar, ({ openFindBar }) => openFindBar(chat, thread));
   addOption(".go-to-date", loadQuestion, ({ askForDate }) => askForDate(chat, thread));
