@@ -18,10 +18,12 @@ export const CONVERSATION_STATES: readonly State[] = [
     reloaded: ".message",
     act: async (page) => {
       await page.waitForSelector(".message .quote");
-      await page
-        .locator(".message")
-        .nth(3)
-        .evaluate((message) => message.scrollIntoView());
+      const message = page.locator(".message").first();
+      // A view at its end stays there while quotes and reactions load.
+      await until("the view is away from its end", async () => {
+        await message.evaluate((message) => message.scrollIntoView());
+        return page.isVisible(".jump");
+      });
     },
   },
   { name: "conversation, unread messages", user: "Ann", path: `/#${encodeURIComponent(LONG)}`, shows: ".day.new" },
