@@ -40,8 +40,8 @@ export const EMOJI_STATES: readonly State[] = [
     shows: ".emoji-suggestions",
     reloaded: ".message",
     act: async (page) => {
-      await page.focus("message-composer textarea");
-      await page.keyboard.type("See you on the quay :fac");
+      await page.fill("message-composer textarea", "See you on the quay "); // in place of the draft of an earlier page
+      await page.keyboard.type(":fac");
       await page.waitForSelector(".emoji-suggestions");
     },
   },
