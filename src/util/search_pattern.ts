@@ -37,6 +37,8 @@ const REPLACED: Readonly<Record<string, string>> = {
 /** Characters that may differ from their folded form: the others need not be tried. */
 const MAY_FOLD =
   /[\p{Changes_When_NFKC_Casefolded}\p{Changes_When_Lowercased}\u00c0-\u052f\u0620-\u06d3\u1e00-\u1fff\u0904-\u0fff\u{1d15e}-\u{1d1c0}\s‘’“”„…]/gu;
+/** The spellings of a run of ligatures grow with its length: 13 of six "s". */
+const RUN_MAX = 6;
 /** Without Han, Hangul, surrogates and private use, which fold to themselves. */
 const TRIED: readonly (readonly [first: number, last: number])[] = [
   [0, 0x33ff],
@@ -136,13 +138,25 @@ export function searchPattern(text: string): string | undefined {
 
   const elements: string[] = [];
   for (let at = 0; at < count;) {
-    const length = [3, 2].find((most) => at + most <= count && whole.has(folded.slice(at, at + most).join(""))) ?? 1;
-    elements.push(anyOf(spellings(at, at + length)));
-    at += length;
+    const end = endOfRun(folded, at, whole);
+    elements.push(anyOf(spellings(at, end)));
+    at = end;
   }
   const pattern = elements.join(SKIP);
-  // "sß" is written with none of the ligatures found from left to right in "sss".
+  // Of longer runs of ligatures, the pattern lacks some spellings; it must not lack that of the search itself.
   return units.length === count ? pattern : anyOf([pattern, units.map((unit) => like(unit)).join(SKIP)]);
+}
+
+/** Where the ligatures end that begin at a character and overlap: "sss" may be written "ßs" and "sß". */
+function endOfRun(folded: readonly string[], begin: number, whole: ReadonlyMap<string, string>): number {
+  let end = begin + 1;
+  for (let at = begin; at < end; at++) {
+    for (const length of [2, 3]) {
+      const isLigature = at + length <= folded.length && whole.has(folded.slice(at, at + length).join(""));
+      if (isLigature) end = Math.max(end, Math.min(at + length, begin + RUN_MAX));
+    }
+  }
+  return end;
 }
 
 function anyOf(alternatives: readonly string[]): string {

@@ -165,7 +165,7 @@ test("any text loses only marks, spaces and line breaks beside them", () => {
 });
 
 test("parses hostile texts in linear time, with bounded nesting", () => {
-  const size = 100_000; // 25 times the longest message
+  const size = 30_000; // seven times the longest message
   const pieces = [
     ..."*|**|***|****|*a |**a |*a* |_|*_|*_a |~~a|*a**b |***a |a*** | *a_ **b |~|*~_|`|``|```|` |`a|a`|``` `|``` |> |> > > > |- |1. |<|www.x.org* |_www.x.org_ |*(".split(
       "|",
@@ -177,7 +177,7 @@ test("parses hostile texts in linear time, with bounded nesting", () => {
     const before = process.cpuUsage(); // the time would depend on what else the machine does
     const parts = formatted(text);
     plainText(text);
-    expect([piece, process.cpuUsage(before).user < 1_000_000]).toEqual([piece, true]);
+    expect([piece, process.cpuUsage(before).user < 300_000]).toEqual([piece, true]);
     expect(depth(parts)).toBeLessThanOrEqual(9);
   }
   const nested = Array.from({ length: 300 }, (_, i) => `${"  ".repeat(i)}- a`).join("\n");

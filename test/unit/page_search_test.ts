@@ -37,6 +37,8 @@ describe("a match", () => {
     ["aaaa", "aa", ["aa", "aa"]],
     ["text", "", []],
     ["text", "\u0301", []],
+    ["sẞa", "ẞs", ["sẞ"]],
+    ["ßs", "sß", ["ßs"]],
     ["", "text", []],
   ])("in %j of %j is %j", (text, q, found) => {
     expect(matched(text, q)).toEqual(found);
