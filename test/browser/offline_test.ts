@@ -178,10 +178,7 @@ test("opens without a server, queues messages, and later sends them once and in 
   expect(await page.locator('conversation-list a[data-name="Off-Bob"] .preview').innerText()).toBe("two");
   await until("the page shows that it reconnects", () => page.locator("connection-banner:visible").first().isVisible());
   await page.fill("conversation-list input", "nobody at all");
-  await until(
-    "the search reports that it needs the network",
-    async () => (await page.locator("conversation-list .note").innerText()) !== "",
-  );
+  await page.waitForSelector("conversation-list .hits-note:visible >> text=Your messages could not be searched");
   await page.fill("conversation-list input", "");
   for (const text of ["three", "four", "five"]) await write(page, text);
   await page.reload();

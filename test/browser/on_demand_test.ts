@@ -84,6 +84,30 @@ test.each([true, false])("fetches no files in idle time while the browser saves 
   expect(isListed).toBe(!saveData);
 });
 
+test("stores the page again at the next connection, if files failed to load", async () => {
+  const [ann] = (await chat.server.people("again-ann")) as [Person];
+  const page = await chat.page(ann, { serviceWorkers: "allow" });
+  let cut = () => {};
+  await page.routeWebSocket(/\/ws\//, (socket) => {
+    const server = socket.connectToServer();
+    cut = () => void server.close().then(() => socket.close({ code: 1001 }));
+  });
+  let lists = 0;
+  await page.route("**/js/on_demand.json", (route) =>
+    ++lists === 1 ? route.abort("internetdisconnected") : route.continue(),
+  );
+  await page.goto(chat.url);
+  const isStored = () => page.evaluate(async () => (await caches.match("/", { ignoreVary: true })) !== undefined);
+  await until("the page is stored without the files", isStored, 20_000);
+  expect(lists).toBe(1);
+  await page.evaluate(async () => {
+    for (const name of await caches.keys()) await caches.delete(name);
+  });
+  cut();
+  await until("the page is stored again", isStored, 20_000);
+  await fetchedOnDemandFiles(page);
+});
+
 test.each(["allow", "block"] as const)("acts offline on first use (service workers: %s)", async (workers) => {
   const [page, bob] = await talk(`off-ann-${workers}`, `off-bob-${workers}`, workers);
   const me = `off-ann-${workers}`;

@@ -57,9 +57,13 @@ async function cachePage() {
   registration?.active?.postMessage({ version, files: [...new Set(files)] });
 }
 
-/** The one script URL that the page's Trusted Types policy allows. @returns {any} */
+/** @type {any} */
+let trustedUrl;
+
+/** The one script URL that the page's Trusted Types policy allows. A policy can be created once. @returns {any} */
 function scriptUrl() {
   const path = "/sw.js";
   const types = /** @type {any} */ (globalThis).trustedTypes;
-  return types ? types.createPolicy("service-worker", { createScriptURL: () => path }).createScriptURL("") : path;
+  if (!types) return path;
+  return (trustedUrl ??= types.createPolicy("service-worker", { createScriptURL: () => path }).createScriptURL(""));
 }
