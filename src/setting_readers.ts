@@ -73,6 +73,17 @@ export function size(least: number): Reader<number | undefined> {
   };
 }
 
+/** Where files are stored in S3. */
+export interface S3Settings {
+  readonly bucket: string;
+  /** Empty, or ends with a slash. */
+  readonly prefix: string;
+  readonly endpoint: string | undefined;
+  readonly region: string | undefined;
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+}
+
 const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
 
 /** `5/s burst 20`: twenty at once, then five a second. Without `burst`, the whole count at once. */

@@ -14,6 +14,7 @@ export const LEVELS: readonly (readonly string[])[] = [
   ["metrics.ts"],
   ["embedded_postgres"],
   ["db"],
+  ["files"],
   ["cluster"],
   ["delivery"],
   ["accounts"],

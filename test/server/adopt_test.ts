@@ -228,6 +228,7 @@ describe("adopt", () => {
         "change_refs",
         "conversations",
         "drafts",
+        "file_chunks",
         "frozen_messages",
         "invites",
         "memberships",
