@@ -57,6 +57,7 @@ export const ERRORS = {
     retry: false,
   },
   bad_photo: { status: 422, message: "The photo must be a JPEG, PNG or WebP image", retry: false },
+  bad_image: { status: 422, message: "The image is damaged or incomplete. Send it as a file", retry: false },
   bad_password: { status: 422, message: "A password has 8 to 128 characters", retry: false },
   upgrade_required: { status: 426, message: "This address accepts only WebSocket connections", retry: false },
   rate_limited: { status: 429, message: "Too many requests. Please wait a moment", retry: true },

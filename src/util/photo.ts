@@ -3,10 +3,8 @@
  * nothing of the original but its pixels remains.
  */
 
-import { promisify } from "node:util";
-import { deflate, inflate } from "node:zlib";
-
 import { ChatError } from "../errors.ts";
+import { decodePng, encodePng, isIntactPng, RGBA } from "./png.ts";
 
 /** Side of the square: 96 px at twice the density. */
 export const PHOTO_SIDE = 192;
@@ -44,7 +42,7 @@ export async function makePhoto(image: Uint8Array): Promise<Photo> {
     }
     const scaled = (side: number) => Math.round((side * PHOTO_SIDE) / short);
     const decoded = new Bun.Image(image, options).resize(scaled(width), scaled(height));
-    const square = await cropPng(await decoded.png({ compressionLevel: 1 }).bytes());
+    const square = await croppedPng(await decoded.png({ compressionLevel: 1 }).bytes());
     // mutation: photos without metadata
     for (const quality of QUALITIES) {
       const bytes = await new Bun.Image(square).webp({ quality }).bytes();
@@ -84,7 +82,7 @@ function isIntact(image: Uint8Array): boolean {
 }
 
 /** Whether a JPEG has its end marker: Bun fills what is missing with gray (ITU-T T.81 annex B). */
-function isWholeJpeg(image: Uint8Array): boolean {
+export function isWholeJpeg(image: Uint8Array): boolean {
   for (let at = 2; at + 1 < image.length;) {
     const marker = image[at + 1] as number;
     const isMarker = image[at] === 0xff && marker !== 0x00 && marker !== 0xff && (marker < 0xd0 || marker > 0xd7);
@@ -95,86 +93,15 @@ function isWholeJpeg(image: Uint8Array): boolean {
   return false;
 }
 
-/** Whether the checksums of a PNG are right, which Bun does not check. */
-function isIntactPng(image: Uint8Array): boolean {
-  const buffer = Buffer.from(image.buffer, image.byteOffset, image.length);
-  for (let at = FIRST_CHUNK, end; at + 12 <= buffer.length; at = end) {
-    end = at + 12 + buffer.readUInt32BE(at);
-    if (end > buffer.length) return false;
-    if (Bun.hash.crc32(buffer.subarray(at + 4, end - 4)) !== buffer.readUInt32BE(end - 4)) return false;
-    if (buffer.toString("latin1", at + 4, at + CHUNK_DATA) === "IEND") return true;
-  }
-  return false;
-}
-
-const RGBA = 4;
-/** Offset of the first chunk of a PNG, and of the data in a chunk. */
-const [FIRST_CHUNK, CHUNK_DATA] = [8, 8];
-
-/**
- * Crops a PNG as Bun encodes it, 8-bit RGBA and not interlaced, to its central square: `Bun.Image`
- * cannot crop.
- */
-async function cropPng(png: Uint8Array): Promise<Uint8Array> {
-  const buffer = Buffer.from(png.buffer, png.byteOffset, png.length);
-  const [width, height] = [buffer.readUInt32BE(16), buffer.readUInt32BE(20)];
-  const format = buffer.toString("hex", 24, 29);
-  if (format !== "0806000000") throw new TypeError(`not the PNG format that Bun encodes: ${format}`);
-  const parts: Buffer[] = [];
-  for (let at = FIRST_CHUNK; at < buffer.length;) {
-    const length = buffer.readUInt32BE(at);
-    const data = at + CHUNK_DATA;
-    if (buffer.toString("latin1", at + 4, data) === "IDAT") parts.push(buffer.subarray(data, data + length));
-    at = data + length + 4;
-  }
-  const pixels = unfilter(await promisify(inflate)(Buffer.concat(parts)), width * RGBA);
+/** Crops a PNG to its central square: `Bun.Image` cannot crop. */
+async function croppedPng(png: Uint8Array): Promise<Uint8Array> {
+  const { width, height, bytes } = await decodePng(png);
   const side = Math.min(width, height);
   const [left, top] = [(width - side) >> 1, (height - side) >> 1];
-  const rows = Buffer.alloc(side * (1 + side * RGBA)); // filter type 0 before each row
+  const square = Buffer.alloc(side * side * RGBA);
   for (let y = 0; y < side; y++) {
     const from = ((top + y) * width + left) * RGBA;
-    pixels.copy(rows, y * (1 + side * RGBA) + 1, from, from + side * RGBA);
+    bytes.copy(square, y * side * RGBA, from, from + side * RGBA);
   }
-  const header = Buffer.from(buffer.subarray(16, 29));
-  header.writeUInt32BE(side, 0);
-  header.writeUInt32BE(side, 4);
-  return Buffer.concat([
-    buffer.subarray(0, FIRST_CHUNK),
-    chunk("IHDR", header),
-    chunk("IDAT", await promisify(deflate)(rows, { level: 1 })),
-    chunk("IEND", Buffer.alloc(0)),
-  ]);
-}
-
-/** Reverses the filters of PNG rows (PNG specification, §9). */
-function unfilter(filtered: Buffer, rowBytes: number): Buffer {
-  const height = filtered.length / (rowBytes + 1);
-  const pixels = Buffer.alloc(height * rowBytes);
-  for (let y = 0; y < height; y++) {
-    const type = filtered[y * (rowBytes + 1)];
-    for (let x = 0; x < rowBytes; x++) {
-      const at = y * rowBytes + x;
-      const left = x < RGBA ? 0 : (pixels[at - RGBA] as number);
-      const up = y === 0 ? 0 : (pixels[at - rowBytes] as number);
-      const upLeft = x < RGBA || y === 0 ? 0 : (pixels[at - rowBytes - RGBA] as number);
-      const predicted = [0, left, up, (left + up) >> 1, paeth(left, up, upLeft)][type as number] as number;
-      pixels[at] = (filtered[at + y + 1] as number) + predicted;
-    }
-  }
-  return pixels;
-}
-
-function paeth(left: number, up: number, upLeft: number): number {
-  const estimate = left + up - upLeft;
-  const [a, b, c] = [Math.abs(estimate - left), Math.abs(estimate - up), Math.abs(estimate - upLeft)];
-  return a <= b && a <= c ? left : b <= c ? up : upLeft;
-}
-
-function chunk(type: string, data: Buffer): Buffer {
-  const bytes = Buffer.alloc(12 + data.length);
-  bytes.writeUInt32BE(data.length, 0);
-  bytes.write(type, 4, "latin1");
-  data.copy(bytes, CHUNK_DATA);
-  bytes.writeUInt32BE(Bun.hash.crc32(bytes.subarray(4, CHUNK_DATA + data.length)), CHUNK_DATA + data.length);
-  return bytes;
+  return encodePng({ width: side, height: side, bytes: square });
 }

@@ -1,5 +1,6 @@
 /** Images for tests: of given pixels, with metadata, and broken ones. */
 
+import { randomBytes } from "node:crypto";
 import { deflateSync, inflateSync } from "node:zlib";
 
 export type Color = readonly [red: number, green: number, blue: number];
@@ -18,10 +19,11 @@ export function png(width: number, height: number, pixel: (x: number, y: number)
 
 /** Of noise, which compresses badly. */
 export function noise(width: number, height: number): Buffer {
-  return png(width, height, () => {
-    const [red = 0, green = 0, blue = 0] = crypto.getRandomValues(new Uint8Array(3));
-    return [red, green, blue];
-  });
+  return pngOf(
+    width,
+    height,
+    Buffer.concat(Array.from({ length: height }, () => Buffer.concat([Buffer.alloc(1), randomBytes(width * 3)]))),
+  );
 }
 
 /** A small PNG whose header claims a size. */

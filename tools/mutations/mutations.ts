@@ -312,6 +312,14 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "a photo with the orientation 6 in its Exif data is upright, and without its place",
     },
     {
+      guarantee: "A picture is stored without its metadata, such as where it was taken",
+      file: "src/files/picture.ts",
+      marker: "pictures without metadata",
+      code: "const bytes = image;",
+      test: "test/unit/picture_test.ts",
+      name: "keeps nothing of a phone's picture that exifr finds but its orientation",
+    },
+    {
       guarantee: "Only its sender edits or deletes a message",
       file: "sql/0006_changes.sql",
       marker: "own messages only",
