@@ -32,6 +32,10 @@ import { Resync } from "./delivery/resync.ts";
 import { UnreachablePods } from "./delivery/unreachable_pods.ts";
 import { defaultBudget, UnsentBudget } from "./delivery/unsent_budget.ts";
 import { ChatError } from "./errors.ts";
+import { PostgresChunks } from "./files/postgres_chunks.ts";
+import { S3Chunks } from "./files/s3_chunks.ts";
+import { Stores } from "./files/stores.ts";
+import { Uploads } from "./files/uploads.ts";
 import { httpRoutes } from "./http/http_routes.ts";
 import { displayHost, listen, SERVER_OPTIONS } from "./http/listen.ts";
 import { OpenFiles } from "./http/open_files.ts";
@@ -45,6 +49,7 @@ import { PresenceRegistry } from "./presence/registry.ts";
 import { PresenceSubscriptions } from "./presence/subscriptions.ts";
 import { CLOSE } from "./protocol.ts";
 import { disposeAll } from "./util/disposal.ts";
+import { ImageDecoders } from "./util/image_decoders.ts";
 
 export interface App {
   readonly url: string;
@@ -154,6 +159,12 @@ export async function startApp(
     const renewals = parts.adopt(new SessionRenewals({ db, log }), stopPart);
     const sweeper = parts.adopt(new SessionSweeper({ db, hub, renewals, log }), stopPart);
     const purge = parts.adopt(new AccountPurge({ db, log }), stopPart);
+    const postgresChunks = new PostgresChunks(db);
+    const s3Chunks = config.fileStore && new S3Chunks(config.fileStore, { log });
+    const stores = new Stores(s3Chunks ? [s3Chunks, postgresChunks] : [postgresChunks]);
+    const decoders = new ImageDecoders();
+    const { fileMax, filesQuota } = config;
+    const uploads = new Uploads({ db, stores, decoders, fileMax, filesQuota });
     const signupPolicy = new SignupPolicy({ db, signup: config.signup, secrets, databaseId });
     const readiness = new Readiness({ db, writer, isFailing: () => chat.isFailing, log });
     const pages = await loading;
@@ -192,6 +203,7 @@ export async function startApp(
       websocket: sockets.handlers,
       ...httpRoutes({
         ...shared,
+        decoders,
         memberships,
         otherVersions,
         pages,
@@ -202,7 +214,9 @@ export async function startApp(
         renewals,
         secrets,
         signupPolicy,
+        stores,
         unsent,
+        uploads,
         version,
         trust: trustOf(config, { server, log }),
         metricsToken: config.metricsToken,

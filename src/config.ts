@@ -3,41 +3,26 @@
  * faults at once.
  */
 
+import { LIMIT_SETTINGS, type Setting } from "./limit_settings.ts";
 import {
   busAddress,
-  bytesPerDay,
   databaseUrl,
   duration,
+  fileStore,
   oneOf,
   onOrOff,
   origins,
   proxies,
-  rate,
   readable,
   type Reader,
   sessionSecrets,
   size,
+  sizeBetween,
   text,
   token,
   wholeNumber,
 } from "./setting_readers.ts";
 import { anyAddress } from "./util/address.ts";
-
-interface Row {
-  /** As shown in the documentation. */
-  readonly default: string;
-  /** Description, in Markdown. */
-  readonly about: string;
-  /** May be read from the file named in `NAME_FILE`, and is never printed. */
-  readonly secret?: true;
-  /** Its property of `Config`. A row without one is read by the setting it belongs to. */
-  readonly key?: string;
-  /** Its property of `Config.limits`. */
-  readonly limit?: string;
-  /** Limits an action of each user; the name is an argument of `Limits.charge`. */
-  readonly isPerUser?: true;
-  readonly read?: Reader<unknown>;
-}
 
 export const SETTINGS = {
   PORT: {
@@ -100,116 +85,7 @@ export const SETTINGS = {
     key: "rateLimit",
     read: onOrOff,
   },
-  LIMIT_SENDS: {
-    default: "5/s burst 20",
-    about: "messages a user sends",
-    limit: "sends",
-    read: rate,
-    isPerUser: true,
-  },
-  LIMIT_CHANGES: {
-    default: "5/s burst 40",
-    about: "edits, deletions and reactions of a user",
-    limit: "changes",
-    read: rate,
-    isPerUser: true,
-  },
-  LIMIT_BYTES: { default: "50MB/d", about: "text a user sends in a day (UTC)", limit: "bytes", read: bytesPerDay },
-  LIMIT_TYPING: {
-    default: "2/s burst 10",
-    about: "typing notifications a user sends, to all peers together",
-    limit: "typing",
-    read: rate,
-    isPerUser: true,
-  },
-  LIMIT_WATCH: {
-    default: "1/s burst 20",
-    about: "presence lists a user subscribes to (`watch`)",
-    limit: "watch",
-    read: rate,
-    isPerUser: true,
-  },
-  LIMIT_FRAMES: {
-    default: "50/s burst 200",
-    about: "frames of any kind on one socket",
-    limit: "frames",
-    read: rate,
-  },
-  LIMIT_SOCKETS: {
-    default: "10",
-    about: "sockets (tabs, devices) a user has open (1–1000)",
-    limit: "sockets",
-    read: wholeNumber(1, 1_000),
-  },
-  LIMIT_SIGNUPS: { default: "30/h", about: "sign-ups from one address", limit: "signUps", read: rate },
-  LIMIT_LOGINS: {
-    default: "10/15m",
-    about: "failed logins to one name from one address",
-    limit: "failedLogins",
-    read: rate,
-  },
-  LIMIT_LOGINS_NAME: { default: "50/15m", about: "failed logins to one name", limit: "failedLoginsName", read: rate },
-  LIMIT_LOGINS_ADDRESS: {
-    default: "100/15m",
-    about: "failed logins from one address, and sign-ups with a name that is taken",
-    limit: "failedLoginsAddress",
-    read: rate,
-  },
-  LIMIT_SIGNINS: {
-    default: "100/15m",
-    about: "successful logins to one account",
-    limit: "successfulLogins",
-    read: rate,
-  },
-  LIMIT_SIGNINS_ADDRESS: {
-    default: "500/15m",
-    about: "successful logins from one address",
-    limit: "successfulLoginsAddress",
-    read: rate,
-  },
-  LIMIT_SEARCHES: {
-    default: "5/s burst 30",
-    about: "a user's searches for other users",
-    limit: "searches",
-    read: rate,
-    isPerUser: true,
-  },
-  LIMIT_HISTORY: {
-    default: "20/s burst 200",
-    about: "a user's requests for messages and conversations",
-    limit: "history",
-    read: rate,
-    isPerUser: true,
-  },
-  LIMIT_MESSAGE_SEARCHES: {
-    default: "1/s burst 30",
-    about: "a user's searches for messages",
-    limit: "messageSearches",
-    read: rate,
-    isPerUser: true,
-  },
-  LIMIT_DRAFTS: { default: "5/s burst 30", about: "drafts a user saves", limit: "drafts", read: rate, isPerUser: true },
-  LIMIT_PROFILE: {
-    default: "30/h burst 10",
-    about: "a user's changes of display name and photo",
-    limit: "profile",
-    read: rate,
-    isPerUser: true,
-  },
-  LIMIT_PHOTOS: {
-    default: "50/s burst 500",
-    about: "photos a user loads",
-    limit: "photos",
-    read: rate,
-    isPerUser: true,
-  },
-  LIMIT_ACCOUNT: {
-    default: "1/s burst 30",
-    about: "a user's exports, and changes to privacy settings, blocks, sessions and the arrangement of the list",
-    limit: "account",
-    read: rate,
-    isPerUser: true,
-  },
+  ...LIMIT_SETTINGS,
   TRUST_PROXY: {
     default: "off",
     about:
@@ -240,6 +116,31 @@ export const SETTINGS = {
     about: "how long messages can be deleted for both users, as `EDIT_WINDOW`",
     key: "deleteWindow",
     read: duration,
+  },
+  FILES: {
+    default: "postgres",
+    about: "where the bytes of files are stored: the database, or an S3 bucket at `s3://bucket/prefix`",
+    key: "fileStore",
+    read: fileStore,
+  },
+  S3_ENDPOINT: {
+    default: "Amazon S3",
+    about: "the address of the S3 service for `FILES`, such as `https://s3.example.org`",
+  },
+  S3_REGION: { default: "us-east-1", about: "the region of the bucket" },
+  S3_ACCESS_KEY_ID: { default: "no key", about: "the access key for `FILES`", secret: true },
+  S3_SECRET_ACCESS_KEY: { default: "no key", about: "the secret of that key", secret: true },
+  FILE_MAX: {
+    default: "25MB",
+    about: "the largest file (1kB–2GB)",
+    key: "fileMax",
+    read: sizeBetween(1_000, 2_000_000_000),
+  },
+  FILES_QUOTA: {
+    default: "1GB",
+    about: "space for all files of a user",
+    key: "filesQuota",
+    read: sizeBetween(1_000, Number.MAX_SAFE_INTEGER),
   },
   UNSENT_MAX: {
     default: "a quarter of the memory limit, at most 128MiB",
@@ -272,7 +173,7 @@ export const SETTINGS = {
     key: "unsafeDatabase",
     read: onOrOff,
   },
-} as const satisfies Record<string, Row>;
+} as const satisfies Record<string, Setting>;
 
 export type SettingName = keyof typeof SETTINGS;
 type Rows = (typeof SETTINGS)[SettingName];
@@ -319,7 +220,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
   const other = (name: string) => valueOf(name, env, fault);
   const config: Record<string, unknown> = {};
   const limits: Record<string, unknown> = {};
-  for (const [name, row] of Object.entries<Row>(SETTINGS)) {
+  for (const [name, row] of Object.entries<Setting>(SETTINGS)) {
     if (!row.read) continue;
     const value = row.read({ name, given: valueOf(name, env, fault), fallback: row.default, env, other, fault });
     if (row.limit === undefined) config[row.key as string] = value;
@@ -335,7 +236,7 @@ function valueOf(
   fault: (sentence: string) => void,
 ): string | undefined {
   const plain = env[name]?.trim() || undefined;
-  const { secret }: Row = SETTINGS[name as SettingName];
+  const { secret }: Setting = SETTINGS[name as SettingName];
   const file = secret ? env[`${name}_FILE`]?.trim() || undefined : undefined;
   if (file === undefined) return plain;
   if (plain !== undefined) fault(`${name} and ${name}_FILE are both set; keep one of them`);

@@ -44,7 +44,9 @@ export const ERRORS = {
   name_reserved: { status: 409, message: "That name is reserved", retry: false },
   ref_reused: { status: 409, message: "That ref belongs to another message", retry: false },
   too_many_pins: { status: 409, message: "Too many conversations are pinned. Unpin one first", retry: false },
+  file_too_large: { status: 413, message: "The file is too large", retry: false },
   too_large: { status: 413, message: "The request is too large", retry: false },
+  bad_range: { status: 416, message: "The file has no such range of bytes", retry: false },
   unsupported_type: { status: 415, message: "That content type is not supported here", retry: false },
   bad_name: {
     status: 422,
@@ -58,6 +60,7 @@ export const ERRORS = {
   },
   bad_photo: { status: 422, message: "The photo must be a JPEG, PNG or WebP image", retry: false },
   bad_image: { status: 422, message: "The image is damaged or incomplete. Send it as a file", retry: false },
+  file_damaged: { status: 422, message: "The bytes that arrived are not those of the file", retry: false },
   bad_password: { status: 422, message: "A password has 8 to 128 characters", retry: false },
   upgrade_required: { status: 426, message: "This address accepts only WebSocket connections", retry: false },
   rate_limited: { status: 429, message: "Too many requests. Please wait a moment", retry: true },
@@ -65,6 +68,7 @@ export const ERRORS = {
   busy: { status: 503, message: "The server is busy. Please try again in a moment", retry: true },
   restarting: { status: 503, message: "The server is restarting. Please try again in a moment", retry: true },
   not_ready: { status: 503, message: "The server is not ready. Please try again in a moment", retry: true },
+  quota_exceeded: { status: 507, message: "Your files take up all the space you have", retry: false },
 } as const satisfies Record<string, { status: number; message: string; retry: boolean }>;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -42,7 +42,7 @@ export type LimitName = (typeof LIMIT_NAMES)[number];
 
 const OTHER = "other";
 /** All other methods are answered with 405. */
-const METHODS = [OTHER, "GET", "HEAD", "POST"];
+const METHODS = [OTHER, "GET", "HEAD", "POST", "PUT"];
 const LAG_INTERVAL_MS = 100;
 
 /** The values read on each scrape. */

@@ -73,6 +73,16 @@ export function size(least: number): Reader<number | undefined> {
   };
 }
 
+/** A size in bytes, within bounds that the documentation names. */
+export function sizeBetween(least: number, most: number): Reader<number> {
+  return ({ name, given, fallback, fault }) => {
+    const bytes = readSize(given ?? fallback) ?? -1;
+    if (bytes >= least && bytes <= most) return bytes;
+    fault(`${name} must be a size from ${least} to ${most} bytes, such as 25MB or 1GiB, got "${given}"`);
+    return least;
+  };
+}
+
 /** Where files are stored in S3. */
 export interface S3Settings {
   readonly bucket: string;
@@ -83,6 +93,30 @@ export interface S3Settings {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
 }
+
+/** Undefined: in PostgreSQL. */
+export const fileStore: Reader<S3Settings | undefined> = ({ given, other, fault }) => {
+  if (given === undefined || given.toLowerCase() === "postgres") return undefined;
+  const [, bucket, path = ""] = /^s3:\/\/([a-z\d][a-z\d.-]{1,61}[a-z\d])(?:\/([\w./-]{0,200}))?$/.exec(given) ?? [];
+  if (bucket === undefined) fault(`FILES must be postgres, or look like s3://bucket/prefix, got "${given}"`);
+  const endpoint = other("S3_ENDPOINT");
+  const url = URL.parse(endpoint ?? "https://s3.amazonaws.com");
+  if (!url || !/^https?:$/.test(url.protocol) || url.username !== "")
+    fault("S3_ENDPOINT must look like https://s3.example.org, without keys");
+  const accessKeyId = other("S3_ACCESS_KEY_ID");
+  const secretAccessKey = other("S3_SECRET_ACCESS_KEY");
+  if (accessKeyId === undefined || secretAccessKey === undefined)
+    fault("FILES names a bucket, but S3_ACCESS_KEY_ID or S3_SECRET_ACCESS_KEY is not set");
+  const prefix = path.replace(/^\/+|\/+$/g, "");
+  return {
+    bucket: bucket ?? "",
+    prefix: prefix === "" ? "" : `${prefix}/`,
+    endpoint,
+    region: other("S3_REGION"),
+    accessKeyId: accessKeyId ?? "",
+    secretAccessKey: secretAccessKey ?? "",
+  };
+};
 
 const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
 

@@ -10,6 +10,7 @@ export const LEVELS: readonly (readonly string[])[] = [
   ["util"],
   ["log.ts", "protocol.ts"],
   ["setting_readers.ts"],
+  ["limit_settings.ts"],
   ["config.ts"],
   ["metrics.ts"],
   ["embedded_postgres"],

@@ -12,11 +12,15 @@ import type { Bus } from "../cluster/bus.ts";
 import type { Database } from "../db/database.ts";
 import type { Delivery } from "../delivery/delivery.ts";
 import type { UnsentBudget } from "../delivery/unsent_budget.ts";
+import type { Stores } from "../files/stores.ts";
+import type { Uploads } from "../files/uploads.ts";
 import type { PresenceRegistry } from "../presence/registry.ts";
 import type { PresenceSubscriptions } from "../presence/subscriptions.ts";
+import type { FairQueue } from "../util/fair_queue.ts";
 import { Account } from "./account.ts";
 import { Conversations } from "./conversations.ts";
 import { Cookies } from "./cookies.ts";
+import { Files } from "./files.ts";
 import { Login } from "./login.ts";
 import { Messages } from "./messages.ts";
 import { Passwords } from "./passwords.ts";
@@ -27,11 +31,14 @@ import { Sessions } from "./sessions.ts";
 import { Streams } from "./stream.ts";
 import { Users } from "./users.ts";
 
-type Handlers = "account" | "conversations" | "login" | "messages" | "profiles" | "search" | "sessions" | "users";
+type Handlers =
+  "account" | "conversations" | "files" | "login" | "messages" | "profiles" | "search" | "sessions" | "users";
 
 interface Parts extends Omit<RouterParts, Handlers> {
   readonly bus: Bus;
   readonly db: Database;
+  /** The queue of all image decoding. */
+  readonly decoders: FairQueue;
   readonly delivery: Delivery;
   readonly limits: Limits;
   readonly memberships: Memberships;
@@ -44,7 +51,9 @@ interface Parts extends Omit<RouterParts, Handlers> {
   readonly renewals: SessionRenewals;
   readonly secrets: readonly string[];
   readonly signupPolicy: SignupPolicy;
+  readonly stores: Stores;
   readonly unsent: UnsentBudget;
+  readonly uploads: Uploads;
 }
 
 export function httpRoutes(parts: Parts) {
@@ -61,6 +70,7 @@ export function httpRoutes(parts: Parts) {
       ...shared,
       account: new Account({ ...shared, login, passwords }),
       conversations: new Conversations(shared),
+      files: new Files(shared),
       login,
       messages: new Messages(shared),
       profiles: new ProfileRoutes(shared),

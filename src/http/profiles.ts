@@ -6,7 +6,7 @@ import type { RowPages } from "../db/paging.ts";
 import { type Profile, shownPhoto, shownProfiles } from "../db/profiles.ts";
 import type { Session } from "../db/sessions.ts";
 import { ChatError } from "../errors.ts";
-import { FairQueue } from "../util/fair_queue.ts";
+import type { FairQueue } from "../util/fair_queue.ts";
 import { makePhoto } from "../util/photo.ts";
 import { keyOfReference } from "../util/text.ts";
 import { pathParameter, urlOf } from "./parameters.ts";
@@ -19,8 +19,6 @@ import { isSecureContext, type Trust } from "./trust.ts";
 export const UPLOAD_MAX_BYTES = 5 * 1024 * 1024;
 /** Uploads in memory at a time on this pod; one per user. */
 const UPLOADS_MAX = 16;
-/** A photo of 24 million pixels takes 0.3 s and 100 MB. */
-const DECODERS = { concurrency: 2, waiting: 8, client: { keys: 1, waiting: 1 } };
 
 const PHOTO_HEADERS = {
   ...HEADERS,
@@ -35,9 +33,11 @@ export class Profiles {
   readonly #trust: Trust;
   /** Name keys of users whose upload is under way. */
   readonly #uploading = new Set<string>();
-  readonly #decoders = new FairQueue(DECODERS);
+  readonly #decoders: FairQueue;
 
-  constructor(parts: { sessions: Sessions; profiles: ProfileStore; db: Database; trust: Trust }) {
+  /** @param parts.decoders the queue of all image decoding in this pod */
+  constructor(parts: { sessions: Sessions; profiles: ProfileStore; db: Database; decoders: FairQueue; trust: Trust }) {
+    this.#decoders = parts.decoders;
     this.#sessions = parts.sessions;
     this.#profiles = parts.profiles;
     this.#db = parts.db;

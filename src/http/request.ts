@@ -12,7 +12,7 @@ import type { RouteMetrics } from "../metrics.ts";
 import { checkOrigin, isProxied, isSecure, type Trust } from "./trust.ts";
 
 export type Request = BunRequest;
-export type Methods = Partial<Record<"GET" | "POST", Handler>> & {
+export type Methods = Partial<Record<"GET" | "POST" | "PUT", Handler>> & {
   /** The longest body; absent: `BODY_MAX_BYTES`. */
   readonly bodyMaxBytes?: number;
 };
@@ -194,7 +194,10 @@ export function requestId(request: Request, trust: Trust): string {
  * @param route the metrics of the path
  */
 export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route: RouteMetrics) {
-  const allow = ["GET" in methods ? "GET, HEAD" : "", "POST" in methods ? "POST" : ""].filter(Boolean).join(", ");
+  const allow = (["GET", "POST", "PUT"] as const)
+    .filter((method) => method in methods)
+    .map((method) => (method === "GET" ? "GET, HEAD" : method))
+    .join(", ");
   const fail = (request: Request, error: unknown): Response => {
     if (error instanceof ChatError) return errorResponse(error);
     const id = requestId(request, parts.trust);
@@ -210,9 +213,9 @@ export function guard(methods: Methods, parts: { log: Log; trust: Trust }, route
         throw new ChatError("bad_request", { message: "A request must have one Host" });
       }
       const method = request.method === "HEAD" ? "GET" : request.method;
-      const handler = method === "GET" || method === "POST" ? methods[method] : undefined;
+      const handler = method === "GET" || method === "POST" || method === "PUT" ? methods[method] : undefined;
       if (!handler) return errorResponse(new ChatError("method_not_allowed"), { Allow: allow });
-      if (method === "POST") {
+      if (method !== "GET") {
         checkOrigin(request, parts.trust);
         checkLength(request, methods.bodyMaxBytes ?? BODY_MAX_BYTES);
       }

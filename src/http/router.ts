@@ -5,11 +5,13 @@ import type { Server } from "bun";
 import type { SocketData } from "../chat/socket.ts";
 import type { Session } from "../db/sessions.ts";
 import { ChatError } from "../errors.ts";
+import { CHUNK_BYTES } from "../files/chunk_store.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { nameKey } from "../util/text.ts";
 import type { Account } from "./account.ts";
 import type { Conversations } from "./conversations.ts";
+import type { Files } from "./files.ts";
 import type { Login } from "./login.ts";
 import type { Messages } from "./messages.ts";
 import { mayReadMetrics } from "./metrics_access.ts";
@@ -25,6 +27,7 @@ import type { Users } from "./users.ts";
 export interface Parts {
   readonly account: Account;
   readonly conversations: Conversations;
+  readonly files: Files;
   readonly login: Login;
   readonly messages: Messages;
   readonly otherVersions: OtherVersions;
@@ -58,7 +61,8 @@ export function routes(parts: Parts) {
 }
 
 export function paths(parts: Parts): Record<string, Methods> {
-  const { account, conversations, login, messages, otherVersions, pages, profiles, search, sessions, users } = parts;
+  const { account, conversations, files, login, messages, otherVersions, pages, profiles, search, sessions, users } =
+    parts;
   return {
     "/": { GET: (request) => sessions.page(request, "chat") },
     "/account": { GET: (request) => sessions.page(request, "account") },
@@ -93,6 +97,14 @@ export function paths(parts: Parts): Record<string, Methods> {
     "/online": { GET: (request, server) => users.online(request, server) },
     "/get_users": { GET: (request, server) => users.list(request, server) },
     "/photos/:name": { GET: (request) => profiles.photo(request) },
+    "/me/files": { GET: (request) => files.usage(request) },
+    "/files": { POST: (request) => files.begin(request) },
+    "/files/:id": { GET: (request, server) => files.get(request, server) },
+    "/files/:id/preview": { GET: (request, server) => files.preview(request, server) },
+    "/files/:id/status": { GET: (request) => files.status(request) },
+    "/files/:id/copy": { POST: (request) => files.copy(request) },
+    "/files/:id/remove": { POST: (request) => files.remove(request) },
+    "/files/:id/:n": { PUT: (request) => files.put(request), bodyMaxBytes: CHUNK_BYTES },
     "/sockets": { GET: (request) => sockets(request, parts) },
     "/ws/:username": { GET: (request, server) => upgrade(request, server, parts) },
 

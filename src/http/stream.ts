@@ -47,6 +47,7 @@ export interface StreamRequest {
   /** Called once the response ends, however it ends. */
   readonly end?: () => void;
   readonly headers?: Record<string, string>;
+  readonly status?: number;
 }
 
 /** How rows are written, and the text before and after them. */
@@ -135,11 +136,32 @@ export class Streams {
   }
 
   /**
-   * Streams a text of any length. An error midway closes the connection, so that a truncated
+   * Streams bytes, once their first piece is ready. `headers` name their type.
+   *
+   * @param pieces of at most 256 KiB
+   * @throws errors of the first piece
+   */
+  async bytes(pieces: AsyncGenerator<Uint8Array>, asked: StreamRequest): Promise<Response> {
+    try {
+      const first = await pieces.next();
+      const rest = async function* (): AsyncGenerator<Uint8Array, Uint8Array> {
+        if (!first.done) yield first.value;
+        yield* pieces;
+        return new Uint8Array();
+      };
+      return this.stream(rest(), asked);
+    } catch (error) {
+      asked.end?.();
+      throw error;
+    }
+  }
+
+  /**
+   * Streams a text, or bytes, of any length. An error midway closes the connection, so that a truncated
    * response is not taken for a complete one.
    */
-  stream(pieces: Pieces, asked: StreamRequest): Response {
-    const { kind, id, request, server, end = () => {}, headers } = asked;
+  stream<Piece extends string | Uint8Array>(pieces: AsyncGenerator<Piece, Piece>, asked: StreamRequest): Response {
+    const { kind, id, request, server, end = () => {}, headers, status = 200 } = asked;
     const [log, unsent] = [this.#log, this.#unsent];
     server.timeout(request, STALLED_SECONDS);
     // A direct stream reports whether the client has read a write, and can be closed while a write
@@ -152,7 +174,7 @@ export class Streams {
           for (let isLast = false; !isLast;) {
             const { done, value } = await pieces.next();
             isLast = done === true;
-            const written = value === "" ? undefined : controller.write(value);
+            const written = value.length === 0 ? undefined : controller.write(value);
             if (written === 0) return; // the client has disconnected
             if (!(written instanceof Promise)) continue;
             unsent.note(client, isLast ? Buffer.byteLength(value) * HELD_FOR_BYTE : HELD_BYTES);
@@ -172,7 +194,7 @@ export class Streams {
     };
     // The DOM types lack direct streams.
     const body = new ReadableStream(source as unknown as UnderlyingSource);
-    return new Response(body, { headers: { ...JSON_HEADERS, ...headers } });
+    return new Response(body, { status, headers: { ...JSON_HEADERS, ...headers } });
   }
 }
 

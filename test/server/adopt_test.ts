@@ -229,6 +229,7 @@ describe("adopt", () => {
         "conversations",
         "drafts",
         "file_chunks",
+        "files",
         "frozen_messages",
         "invites",
         "memberships",

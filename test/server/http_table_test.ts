@@ -26,6 +26,7 @@ const JSON_ROUTES = [
   "/search?q=hello",
   "/online",
   "/get_users",
+  "/me/files",
 ];
 const OPEN_ROUTES = ["/test", "/healthz", "/readyz", "/version"];
 const READ_ONLY = [

@@ -324,6 +324,16 @@ export class Person {
     return fetch(this.#url + path, { method: "POST", body: text, headers: all, redirect: "manual" });
   }
 
+  /** Puts bytes with the session's cookie. */
+  put(path: string, bytes: Uint8Array): Promise<Response> {
+    return fetch(this.#url + path, {
+      method: "PUT",
+      body: bytes as Uint8Array<ArrayBuffer>,
+      headers: { cookie: this.cookie },
+      redirect: "manual",
+    });
+  }
+
   /** Opens a socket and waits for its `hello`. @param options.watch sends `watch` at once, instead of receiving full lists */
   async open(options: { watch?: readonly string[]; headers?: Record<string, string> } = {}): Promise<Tab> {
     const tab = new Tab(

@@ -86,7 +86,7 @@ const bare = (text: string) => text.replaceAll("`", "");
 
 test("docs/settings.md describes every setting as config.ts does", async () => {
   const page = await Bun.file(join(ROOT, "docs", "settings.md")).text();
-  const rows = [...page.matchAll(/^\| `([A-Z_]+)` *\| (.*?) *\| (.*?) *\|(?: .*\|)?$/gm)].map(([, ...cells]) =>
+  const rows = [...page.matchAll(/^\| `([A-Z\d_]+)` *\| (.*?) *\| (.*?) *\|(?: .*\|)?$/gm)].map(([, ...cells]) =>
     cells.map(bare),
   );
   const settings = Object.entries(SETTINGS).map(([name, { default: fallback, about }]) => [
@@ -109,7 +109,7 @@ test("README.md shows eight settings of config.ts, with their defaults", async (
 test(".env.example describes every setting as config.ts does, and sets none", async () => {
   const lines = (await Bun.file(join(ROOT, ".env.example")).text()).split("\n");
   expect(lines.filter((line) => line !== "" && !line.startsWith("# "))).toEqual([]);
-  const told = lines.flatMap((line, i) => (/^# [A-Z_]+=/.test(line) ? [`${lines[i - 1]}\n${line}`] : []));
+  const told = lines.flatMap((line, i) => (/^# [A-Z\d_]+=/.test(line) ? [`${lines[i - 1]}\n${line}`] : []));
   expect(told).toEqual(
     Object.entries(SETTINGS).map(([name, { default: fallback, about }]) => {
       const value = fallback.includes(" ") ? "" : fallback; // a word of its own can be set as it is
@@ -154,7 +154,7 @@ test("docs/protocol.md names every route, every frame and every error", async ()
   const known = Object.keys(paths({} as Parts)); // nothing is called
   for (const path of known) {
     const named = path.replace(/:(\w+)/g, "{$1}");
-    expect(page, path).toMatch(new RegExp(`\`(GET|POST) ${RegExp.escape(named)}\``));
+    expect(page, path).toMatch(new RegExp(`\`(GET|POST|PUT) ${RegExp.escape(named)}\``));
   }
   const frames = [...code.get("protocol.ts")!.matchAll(/\btype"?: ?"(\w+)"/g)].map(([, type]) => type!);
   expect(new Set(frames).size).toBeGreaterThan(12);

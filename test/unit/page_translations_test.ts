@@ -143,6 +143,10 @@ describe("the translations", () => {
     "upgrade_required",
     // until the page uploads files
     "bad_image",
+    "bad_range",
+    "file_damaged",
+    "file_too_large",
+    "quota_exceeded",
   ]);
 
   test("has a text for every error in every language", () => {

@@ -5,6 +5,7 @@ import type { Mutation } from "./mutate.ts";
 const HTTP = "test/server/http_table_test.ts";
 const SOCKET = "test/server/socket_table_test.ts";
 const CHANGES = "test/server/changes_test.ts";
+const FILES = "test/server/files_test.ts";
 const LIMITS = "test/server/limits_test.ts";
 const PROFILES = "test/server/profiles_test.ts";
 const SESSIONS = "test/server/sessions_test.ts";
@@ -42,6 +43,38 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       code: 'const me = (await this.#sessions.find(request)) ?? ({ username: "" } as Session);',
       test: PROFILES,
       name: "the photo's route signed out: 401",
+    },
+    {
+      guarantee: "Files are sent only to signed-in users",
+      file: "src/http/files.ts",
+      marker: "files need a session",
+      code: 'const me = (await this.#sessions.find(request)) ?? ({ username: "" } as Session);',
+      test: FILES,
+      name: "refused without a session, from another site, and with other methods",
+    },
+    {
+      guarantee: "A file that was not sent is readable only by its uploader",
+      file: "src/db/files.ts",
+      marker: "files of others",
+      code: "",
+      test: FILES,
+      name: "an upload is nothing to another user",
+    },
+    {
+      guarantee: "An upload accepts the chunks of its uploader only",
+      file: "src/db/files.ts",
+      marker: "own uploads only",
+      code: "",
+      test: FILES,
+      name: "an upload is nothing to another user",
+    },
+    {
+      guarantee: "Browsers show in place only files that are recognized as images, audio or video",
+      file: "src/http/files.ts",
+      marker: "inline only what is recognized",
+      code: "const isShown = true;",
+      test: FILES,
+      name: 'a download "%PDF-1.7" is never shown inline',
     },
     {
       guarantee: "Users open sockets only under their own name",

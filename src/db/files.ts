@@ -1,0 +1,307 @@
+/** Files: uploads, their completion, who may read them, and their deletion. Their bytes are in `files/`. */
+
+import type { Sql } from "./client.ts";
+import type { Database } from "./database.ts";
+import { SWEEP_ROWS } from "./sweep.ts";
+
+/** Files that a user may have unsent, uploads included: as many as a large album, twice. */
+const UNSENT_MAX = 200;
+
+export type StoreKind = "postgres" | "s3";
+
+/** A file as `/messages` shows it. An image that has a preview has the last three fields. */
+export interface FileInfo {
+  readonly id: string;
+  readonly name: string;
+  readonly type: string;
+  readonly size: number;
+  readonly width?: number;
+  readonly height?: number;
+  readonly placeholder?: string;
+}
+
+export interface NewFile {
+  readonly ownerId: number;
+  readonly id: string;
+  readonly blob: string;
+  readonly store: StoreKind;
+  readonly name: string;
+  readonly type: string;
+  readonly sha256: string | null;
+  readonly isOriginal: boolean;
+  readonly size: number;
+  readonly chunkCount: number;
+}
+
+/** An upload, or what it became. */
+export interface Upload {
+  readonly id: string;
+  readonly announcedType: string;
+  readonly sha256: string | null;
+  readonly isOriginal: boolean;
+  readonly size: number;
+  readonly store: StoreKind;
+  readonly blob: string;
+  readonly isComplete: boolean;
+  /** A bit for each chunk, hex: whether it has arrived. */
+  readonly chunks: string;
+}
+
+/** What reading a file needs. */
+export interface StoredFile {
+  readonly name: string;
+  readonly type: string;
+  readonly size: number;
+  readonly store: StoreKind;
+  readonly blob: string;
+  readonly hasPreview: boolean;
+}
+
+type Creation = "created" | "over_quota" | "too_many" | "no_session" | "not_found";
+
+/** Begins an upload (see `create_file` in sql/). @param quota bytes that the owner's files may have together */
+export async function create(db: Database, file: NewFile, quota: number): Promise<Creation> {
+  const chunks = "00".repeat(Math.ceil(file.chunkCount / 8));
+  const [row] = await db.run(
+    (sql) => sql<[{ outcome: Creation }]>`
+      select create_file(
+        ${file.ownerId}, ${file.id}, ${file.blob}, ${file.store}, ${file.name}, ${file.type}, ${file.sha256},
+        ${file.isOriginal}, ${file.size}, decode(${chunks}, 'hex'), ${quota}, ${UNSENT_MAX}, null
+      ) as outcome
+    `,
+  );
+  return row.outcome;
+}
+
+/**
+ * Copies a file that `ownerId` may read, so that it can be sent again. The copy shares its bytes and
+ * counts toward the quota.
+ */
+export async function copy(
+  db: Database,
+  source: string,
+  { ownerId, id, quota }: { ownerId: number; id: string; quota: number },
+): Promise<Creation> {
+  const [row] = await db.run(
+    (sql) => sql<[{ outcome: Creation }]>`
+      select create_file(
+        ${ownerId}, ${id}, null, null, null, null, null, null, null, null, ${quota}, ${UNSENT_MAX}, ${source}
+      ) as outcome
+    `,
+  );
+  return row.outcome;
+}
+
+/** An upload of `owner` (a username); undefined if there is none. */
+export async function upload(db: Database, owner: string, id: string): Promise<Upload | undefined> {
+  const [row] = await db.run(
+    (sql) => sql<Upload[]>`
+      select
+        id, announced_type as "announcedType", sha256, is_original as "isOriginal", size, store, blob,
+        completed_at is not null as "isComplete", encode(chunks, 'hex') as chunks
+      from files
+      where
+        id = ${id}
+        -- mutation: own uploads only
+        and owner = ${owner}
+        and deleted_at is null
+    `,
+  );
+  return row;
+}
+
+/** Records that a chunk has arrived. @returns how many have; undefined if the upload has ended */
+export async function addChunk(db: Database, id: string, n: number): Promise<number | undefined> {
+  const [row] = await db.run(
+    (sql) => sql<{ have: number }[]>`
+      update files
+      set chunks = set_bit(chunks, ${n}, 1)
+      where id = ${id} and completed_at is null and deleted_at is null
+      returning bit_count(chunks) as have
+    `,
+  );
+  return row?.have;
+}
+
+/** What was found in the bytes of an upload. */
+export interface Completion {
+  readonly type: string;
+  readonly size: number;
+  readonly blob: string;
+  readonly width?: number | undefined;
+  readonly height?: number | undefined;
+  /** Of an image with a preview. */
+  readonly placeholder?: string | undefined;
+}
+
+/** Makes an upload a file, in one step. @returns the blob of the file; undefined if it was deleted */
+export async function complete(db: Database, id: string, found: Completion): Promise<string | undefined> {
+  await db.run(
+    (sql) => sql`
+      update files
+      set
+        completed_at = clock_timestamp(),
+        type = ${found.type},
+        size = ${found.size},
+        blob = ${found.blob},
+        width = ${found.width ?? null},
+        height = ${found.height ?? null},
+        placeholder = ${found.placeholder ?? null}
+      where id = ${id} and completed_at is null and deleted_at is null
+    `,
+  );
+  const [row] = await db.run(
+    (sql) => sql<{ blob: string }[]>`select blob from files where id = ${id} and deleted_at is null`,
+  );
+  return row?.blob;
+}
+
+/**
+ * A complete file that `me` may read: one's own; or that of a message to `me`, unless `me` blocked
+ * the sender before it.
+ */
+export async function readable(db: Database, me: string, id: string): Promise<StoredFile | undefined> {
+  const [row] = await db.run(
+    (sql) => sql<StoredFile[]>`
+      select f.name, f.type, f.size, f.store, f.blob, f.placeholder is not null as "hasPreview"
+      from files f
+      where
+        f.id = ${id}
+        and f.completed_at is not null
+        and f.deleted_at is null
+        -- mutation: files of others
+        and (f.owner = ${me} or exists (
+          select
+          from messages m
+          where
+            m.sender = f.owner and m.ref = f.claim_ref and m.file ->> 'id' = f.id and m.receiver = ${me}
+            and not exists (
+              select from memberships b where b.owner = ${me} and b.peer = m.sender and b.blocked_seq < m.seq
+            )
+        ))
+    `,
+  );
+  return row;
+}
+
+/** What becomes of a message that sends a file. */
+export interface Claim {
+  readonly outcome: "claimed" | "known" | "ref_reused";
+  /** The file's name if the message has no text. */
+  readonly content: string;
+  /** Null if the message is stored already and was deleted. */
+  readonly file: FileInfo | null;
+}
+
+/**
+ * Claims files for messages that are about to be stored (see `claim_files` in sql/).
+ *
+ * @returns in the order of `messages`; undefined where the sender has no such file, or has sent it
+ */
+export async function claimFiles(
+  sql: Sql,
+  messages: readonly { sender: string; ref: string; fileId: string; content: string }[],
+): Promise<(Claim | undefined)[]> {
+  const rows = await sql<(Claim & { place: number })[]>`
+    select place, outcome, content, file
+    from claim_files(
+      ${messages.map(({ sender }) => sender)}::text[],
+      ${messages.map(({ ref }) => ref)}::text[],
+      ${messages.map(({ fileId }) => fileId)}::text[],
+      ${messages.map(({ content }) => content)}::text[]
+    )
+  `;
+  const claims: (Claim | undefined)[] = messages.map(() => undefined);
+  for (const { place, ...claim } of rows) claims[place - 1] = claim;
+  return claims;
+}
+
+/** Ends an upload or an unsent file. */
+export async function removeUnsent(db: Database, owner: string, id: string): Promise<void> {
+  await db.run(
+    (sql) => sql`
+      update files
+      set deleted_at = clock_timestamp()
+      where id = ${id} and owner = ${owner} and claim_ref is null and deleted_at is null
+    `,
+  );
+}
+
+/** Bytes that a user's files have together. */
+export async function bytesOf(db: Database, owner: string): Promise<number> {
+  const [row] = await db.run(
+    (sql) => sql<[{ bytes: number }]>`
+      select coalesce(sum(size), 0)::bigint as bytes from files where owner = ${owner} and deleted_at is null
+    `,
+  );
+  return row.bytes;
+}
+
+/**
+ * Ends files that were not sent within a day of the start of their upload.
+ *
+ * @returns how many were checked, at most `SWEEP_ROWS`
+ */
+export async function sweepUnsent(db: Database): Promise<number> {
+  const { count } = await db.run(
+    (sql) => sql`
+      update files f
+      set
+        is_settled = is_sent(f),
+        deleted_at = case when not is_sent(f) then clock_timestamp() end
+      where
+        f.deleted_at is null
+        and f.id = any(array(
+          select id
+          from files
+          where not is_settled and created_at < now() - interval '24 hours' and deleted_at is null
+          order by created_at
+          limit ${SWEEP_ROWS}
+        ))
+    `,
+  );
+  return count;
+}
+
+/** Ends the files that a deleted account has not sent. */
+export async function endUnsent(db: Database, owner: string): Promise<void> {
+  await db.run(
+    (sql) => sql`
+      update files f
+      set deleted_at = clock_timestamp()
+      where f.owner = ${owner} and f.deleted_at is null and not is_sent(f)
+    `,
+  );
+}
+
+/** Deleted files whose bytes are still stored, those deleted first before others. */
+export async function deleted(db: Database, limit: number): Promise<{ id: string; store: StoreKind; blob: string }[]> {
+  return db.run(
+    (sql) => sql<{ id: string; store: StoreKind; blob: string }[]>`
+      select id, store, blob from files where deleted_at is not null order by deleted_at limit ${limit}
+    `,
+  );
+}
+
+/** Whether another file, a copy, shares the blob of this one. */
+export async function isShared(db: Database, { id, blob }: { id: string; blob: string }): Promise<boolean> {
+  const rows = await db.run((sql) => sql`select from files where blob = ${blob} and id <> ${id} limit 1`);
+  return rows.length > 0;
+}
+
+/** Deletes the row of a deleted file, once its bytes are deleted. */
+export async function forget(db: Database, id: string): Promise<void> {
+  await db.run((sql) => sql`delete from files where id = ${id} and deleted_at is not null`);
+}
+
+/** Which of these blobs have no file. */
+export async function orphans(db: Database, blobs: readonly string[]): Promise<string[]> {
+  const rows = await db.run(
+    (sql) => sql<{ blob: string }[]>`
+      select t.blob
+      from unnest(${blobs as string[]}::text[]) as t (blob)
+      where not exists (select from files f where f.blob = t.blob collate "C")
+    `,
+  );
+  return rows.map(({ blob }) => blob);
+}
