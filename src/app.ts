@@ -171,7 +171,7 @@ export async function startApp(
     const otherVersions = new OtherVersions({ db, log });
     await otherVersions.save(pages.version, pages.files);
     const epoch = () => epochWatch.epoch;
-    const state = { epoch, version: pages.version, windows };
+    const state = { epoch, version: pages.version, windows, fileMax };
     const socketParts = { ...shared, chat, changes, drafts, presence, profiles, unsent, ...state };
     const sockets = parts.adopt(socketHandlers(socketParts), stopPart);
     await bus.start({

@@ -36,6 +36,7 @@ export const ERRORS = {
   blocked: { status: 403, message: "You have blocked this user. Unblock them first", retry: false },
   foreign_origin: { status: 403, message: "The request comes from another site", retry: false },
   not_found: { status: 404, message: "There is nothing at this address", retry: false },
+  no_such_file: { status: 404, message: "You have no such file, or have sent it already", retry: false },
   no_such_message: { status: 404, message: "There is no such message in that conversation", retry: false },
   no_such_user: { status: 404, message: "No user has that name", retry: false },
   method_not_allowed: { status: 405, message: "This address does not support that method", retry: false },

@@ -17,6 +17,7 @@ export const OUTCOMES = [
   "blocked",
   "invalid_text",
   "no_such_message",
+  "no_such_file",
   "no_such_user",
   "ref_reused",
   "restarting",

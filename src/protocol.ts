@@ -20,6 +20,8 @@ export interface MessageFrame {
   readonly message: string;
   /** The `seq` of the message that this one answers. */
   readonly replyTo: number | undefined;
+  /** The id of the file to send; `message` may then be empty. */
+  readonly file: string | undefined;
   readonly ref: string | undefined;
 }
 
@@ -71,7 +73,10 @@ export function parseFrame(text: string): ClientFrame {
       const { reply_to: replyTo } = frame;
       if (replyTo !== undefined && !isSeq(replyTo))
         throw new ChatError("bad_request", { message: '"reply_to" must be an integer of at least 0', ref });
-      return { type, to, message, replyTo: replyTo === undefined ? undefined : cap(replyTo), ref };
+      const { file } = frame;
+      if (file !== undefined && !isFileId(file))
+        throw new ChatError("bad_request", { message: '"file" must be the id of a file', ref });
+      return { type, to, message, replyTo: replyTo === undefined ? undefined : cap(replyTo), file, ref };
     }
     case "edit":
     case "delete":
@@ -161,6 +166,10 @@ function isRef(ref: unknown): ref is string {
   return typeof ref === "string" && /^[A-Za-z0-9_-]{8,64}$/.test(ref);
 }
 
+function isFileId(id: unknown): id is string {
+  return typeof id === "string" && /^[\w-]{22}$/.test(id);
+}
+
 /**
  * A message for its receiver and the sender's other sockets. `ref` is undefined if the client sent
  * none.
@@ -174,6 +183,7 @@ export function messageFrame(
     seq: number;
     timestamp: string;
     reply_to?: number | undefined;
+    file?: object | undefined;
   },
   ref: string | undefined,
 ): string {
@@ -200,13 +210,14 @@ export function errorFrame(error: ChatError): string {
  * @param profile the user's own
  * @param state.version of the served page files: a page with a different version is outdated
  * @param state.windows in seconds; infinity, which JSON lacks, is sent as null
+ * @param state.fileMax bytes
  */
 export function helloFrame(
   user: { username: string; displayName: string | null; photo: string | null },
-  state: { epoch: string; version: string; windows: { editWindow: number; deleteWindow: number } },
+  state: { epoch: string; version: string; windows: { editWindow: number; deleteWindow: number }; fileMax: number },
 ): string {
   const { username, displayName, photo } = user;
-  const { epoch, version, windows } = state;
+  const { epoch, version, windows, fileMax } = state;
   return JSON.stringify({
     type: "hello",
     username,
@@ -217,6 +228,7 @@ export function helloFrame(
     time: new Date().toISOString(),
     edit_window: windows.editWindow,
     delete_window: windows.deleteWindow,
+    file_max: fileMax,
   });
 }
 

@@ -91,9 +91,9 @@ export class Chat {
    *
    * @throws ChatError when the message is rejected; nothing was stored
    */
-  send(socket: Socket, { to, message, replyTo, ref: clientRef }: MessageFrame): void {
+  send(socket: Socket, { to, message, replyTo, file, ref: clientRef }: MessageFrame): void {
     if (this.#isDraining) throw this.#rejection("restarting", clientRef);
-    if (!isMessage(message)) throw this.#rejection("invalid_text", clientRef);
+    if (!isMessage(message) && (file === undefined || message !== "")) throw this.#rejection("invalid_text", clientRef);
     const toKey = keyOfReference(to);
     if (toKey === undefined) throw this.#rejection("no_such_user", clientRef);
     this.#limits.charge("sends", socket.nameKey, clientRef);
@@ -105,6 +105,7 @@ export class Chat {
       sendId: (this.#sendId = (this.#sendId + 1) | 0),
       content: message,
       replyTo,
+      fileId: file,
       socket,
       clientRef,
       receivedAt: performance.now(),
@@ -161,26 +162,27 @@ export class Chat {
         batch.add(socket, errorFrame(new ChatError(outcome.code, { ref: clientRef })));
         continue;
       }
-      const { id, seq, timestamp, receiver, blockedByReceiver } = outcome.stored;
+      const { id, seq, timestamp, receiver, blockedByReceiver, withFile } = outcome.stored;
       batch.add(socket, ackFrame(outcome.stored, receiver, clientRef, outcome.duplicate));
       if (outcome.duplicate) {
         this.#resendSyncs.add(socket.nameKey, socket);
         if (!blockedByReceiver) this.#resendSyncs.add(nameKey(receiver), socket);
         continue;
       }
-      const { sender: from, content: message, replyTo = null } = send;
+      const { sender: from, replyTo = null } = send;
       const kind = "message" as const;
       const event = {
         kind,
         from,
         to: receiver,
-        message,
+        message: withFile?.content ?? send.content,
         id,
         seq,
         timestamp,
         ref: clientRef ?? null,
         blockedByReceiver,
         replyTo,
+        file: withFile?.file ?? null,
       };
       this.#addToBatch(batch, event, socket);
       events.push(event);
@@ -259,7 +261,8 @@ function recipientsOf({ from, to, blockedByReceiver }: MessageEvent): string[] {
   return blockedByReceiver || from === to ? [nameKey(from)] : [nameKey(to), nameKey(from)];
 }
 
-function frameOf({ from, to, message, id, seq, timestamp, replyTo, ref }: MessageEvent): string {
+function frameOf({ from, to, message, id, seq, timestamp, replyTo, file, ref }: MessageEvent): string {
   if (message === null) return SYNC_FRAME; // too large for a packet (`split` in cluster/codec.ts)
-  return messageFrame({ from, to, message, id, seq, timestamp, reply_to: replyTo ?? undefined }, ref ?? undefined);
+  const optional = { reply_to: replyTo ?? undefined, file: file ?? undefined };
+  return messageFrame({ from, to, message, id, seq, timestamp, ...optional }, ref ?? undefined);
 }

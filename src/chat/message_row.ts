@@ -14,7 +14,7 @@ export function messageRow(
   me: string,
   { marksRead = false, hidesRead }: { marksRead?: boolean; hidesRead: boolean },
 ) {
-  const { sender, receiver, content, timestamp, id, seq, ref, replyTo, editedAt, isDeleted, revision } = row;
+  const { sender, receiver, content, timestamp, id, seq, ref, replyTo, editedAt, isDeleted, file, revision } = row;
   const reactions = {
     ...(row.senderReaction !== null && { [sender]: row.senderReaction }),
     ...(row.receiverReaction !== null && { [receiver]: row.receiverReaction }),
@@ -32,6 +32,7 @@ export function messageRow(
     ...(editedAt !== null && { edited_at: editedAt }),
     ...(isDeleted && { deleted: true }),
     ...(Object.keys(reactions).length > 0 && { reactions }),
+    ...(file !== null && { file }),
     ...(revision !== null && { revision }),
   };
 }

@@ -32,7 +32,7 @@ export type Outcome =
   | { readonly kind: "stored"; readonly stored: StoredMessage; readonly duplicate: boolean }
   | {
       readonly kind: "rejected";
-      readonly code: "no_such_user" | "no_such_message" | "ref_reused" | "invalid_text" | "blocked";
+      readonly code: "no_such_user" | "no_such_message" | "no_such_file" | "ref_reused" | "invalid_text" | "blocked";
     };
 
 export interface SettledMessage {
@@ -301,6 +301,7 @@ export class SendQueue {
 
 function outcomeOf(row: StoredMessage | undefined): Outcome {
   if (!row) return { kind: "rejected", code: "no_such_user" };
+  if (row.sendsNoFile) return { kind: "rejected", code: "no_such_file" };
   if (row.repliesToNothing) return { kind: "rejected", code: "no_such_message" };
   if (row.rejectedByBlock) return { kind: "rejected", code: "blocked" };
   if (!row.sameMessage) return { kind: "rejected", code: "ref_reused" };

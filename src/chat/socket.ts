@@ -157,9 +157,10 @@ export function socketHandlers(parts: {
   epoch: () => string;
   version: string;
   windows: ChangeWindows;
+  fileMax: number;
 }): { handlers: WebSocketHandler<SocketData>; stop: () => void } {
   const { chat, changes, receipts, drafts, hub, presence, profiles } = parts;
-  const { limits, log, metrics, quota, unsent, epoch, version, windows } = parts;
+  const { limits, log, metrics, quota, unsent, epoch, version, windows, fileMax } = parts;
   const backpressure: Backpressure = { unsent, closes: metrics.backpressureCloses };
   let openedSinceGc = 0;
   let lastOpenedAt = 0;
@@ -190,7 +191,7 @@ export function socketHandlers(parts: {
       }
       const socket = new OpenSocket(ws, backpressure);
       ws.data.socket = socket;
-      socket.send(helloFrame(ws.data.session, { epoch: epoch(), version, windows }));
+      socket.send(helloFrame(ws.data.session, { epoch: epoch(), version, windows, fileMax }));
       hub.add(socket);
       presence.connect(socket, ws.data.session.hidesLastSeen);
       profiles.opened(socket);

@@ -42,6 +42,20 @@ const pod = matching(/^[0-9a-f]{32}$/);
 const token = matching(/^[\w-]{16}$/);
 const ref = matching(/^[A-Za-z0-9_-]{8,64}$/);
 
+/** 150 characters. */
+const FILE_NAME_MAX_UNITS = 300;
+
+/** The file of a message as `/messages` shows it. */
+const file = record(
+  {
+    id: matching(/^[\w-]{22}$/),
+    name: (value) => (typeof value === "string" && value.length <= FILE_NAME_MAX_UNITS ? value : undefined),
+    type: matching(/^[\w.+-]{1,50}\/[\w.+-]{1,50}$/),
+    size: id,
+  },
+  { width: id, height: id, placeholder: matching(/^[A-Za-z0-9+/]{48}$/) },
+);
+
 /** A message as `/messages` shows it. */
 const MESSAGE_ROW = {
   sender: name,
@@ -59,6 +73,7 @@ const MESSAGE_ROW_OPTIONS = {
   edited_at: instant,
   deleted: flag,
   reactions,
+  file,
   revision: id,
 };
 
@@ -101,8 +116,9 @@ const EVENTS = {
     timestamp: instant,
     ref: orNull(ref),
     blockedByReceiver: flag,
-    /** Absent in events of older pods. */
+    /** Absent in events of older pods, as are later fields. */
     replyTo: absentOrNull(id),
+    file: absentOrNull(file),
   },
   /** Any other frame, for every socket of the users with these name keys. */
   frame: { to: listOf(name, LIST_MAX, 1), frame: serverFrame },

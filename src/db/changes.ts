@@ -59,10 +59,10 @@ export async function changeMessages(
 ): Promise<ChangeOutcome[]> {
   const rows = await sql<Row[]>`
     select
-      place, outcome, peer, is_shown_to_peer as "isShownToPeer", hides_read as "hidesRead",
-      sender, receiver, content, timestamp, read, id, seq, ref, reply_to as "replyTo", edited_at as "editedAt",
-      deleted_at is not null as "isDeleted", sender_reaction as "senderReaction", receiver_reaction as "receiverReaction",
-      revision
+      c.place, c.outcome, c.peer, c.is_shown_to_peer as "isShownToPeer", c.hides_read as "hidesRead",
+      c.sender, c.receiver, c.content, c.timestamp, c.read, c.id, c.seq, c.ref, c.reply_to as "replyTo", c.edited_at as "editedAt",
+      c.deleted_at is not null as "isDeleted", c.sender_reaction as "senderReaction", c.receiver_reaction as "receiverReaction",
+      case when c.deleted_at is null then m.file end as file, c.revision
     from change_messages(
       ${changes.map(({ actor }) => actor)}::text[],
       ${changes.map(({ peerKey }) => peerKey)}::text[],
@@ -72,7 +72,15 @@ export async function changeMessages(
       ${changes.map(({ ref }) => ref)}::text[],
       ${interval(editWindow)}::interval,
       ${interval(deleteWindow)}::interval
-    )
+    ) c
+    -- The function does not return the file. It never changes, so this older snapshot suffices.
+    left join lateral (
+      select m.file
+      from conversations v
+      join messages m on m.conversation_id = v.id and m.seq = c.seq
+      where v.low = least(c.sender collate "C", c.receiver) and v.high = greatest(c.sender collate "C", c.receiver)
+      limit 1
+    ) m on true
     order by place
   `;
   return rows.map(({ outcome, peer, isShownToPeer, hidesRead, place: _place, ...message }) =>

@@ -1,6 +1,7 @@
 /** Reads a user's list of conversations. */
 
 import type { Fragment, Sql } from "./client.ts";
+import type { FileInfo } from "./files.ts";
 import { type MembershipSettings, settingsColumns } from "./memberships.ts";
 import { bytesBefore, type RowWithText, TEXTS_MAX_BYTES } from "./paging.ts";
 import { type Profile, profileColumns } from "./profiles.ts";
@@ -14,6 +15,8 @@ export interface Conversation extends RowWithText, MembershipSettings, Profile {
   readonly lastSeq: number;
   readonly revision: number;
   readonly isLastDeleted: boolean;
+  /** Of the last message. */
+  readonly file: FileInfo | null;
   readonly sender: string;
   readonly timestamp: string;
   readonly unread: number;
@@ -63,7 +66,7 @@ export async function listConversations(sql: Sql, queries: readonly Conversation
   const order = sql`p.list_pinned_at, case when p.list_pinned_at is not null then p.id end, p.last_at desc, p.id desc`;
   const rows = await sql<(Conversation & { ord: number })[]>`
     select
-      t.ord, p.peer, p.last_seq as "lastSeq", p.revision, m.deleted_at is not null as "isLastDeleted", m.sender, m.timestamp, octet_length(m.content) as bytes,
+      t.ord, p.peer, p.last_seq as "lastSeq", p.revision, m.deleted_at is not null as "isLastDeleted", m.file, m.sender, m.timestamp, octet_length(m.content) as bytes,
       case
         when ${bytesBefore(sql, sql`m.content`, sql`partition by t.ord order by ${order}`)} < ${TEXTS_MAX_BYTES}
         then m.content
@@ -134,13 +137,13 @@ export async function listConversations(sql: Sql, queries: readonly Conversation
 }
 
 const lastMessage = (sql: Sql) => sql`
-  select sender, content, deleted_at, timestamp from messages where conversation_id = p.id and seq = p.last_seq limit 1
+  select sender, content, file, deleted_at, timestamp from messages where conversation_id = p.id and seq = p.last_seq limit 1
 `;
 
 /** As of the start of a block by `t.me`. */
 const lastMessageOrFrozen = (sql: Sql) => sql`
   select
-    m.sender, coalesce(f.content, m.content) as content, m.timestamp,
+    m.sender, coalesce(f.content, m.content) as content, m.file, m.timestamp,
     case when f.seq is null then m.deleted_at else f.deleted_at end as deleted_at
   from messages m
   left join frozen_messages f

@@ -2,6 +2,7 @@
 
 import type { Fragment, Sql } from "./client.ts";
 import type { Database } from "./database.ts";
+import type { FileInfo } from "./files.ts";
 import { isMuted } from "./memberships.ts";
 import { bytesBefore, NAMES_MAX, TEXTS_MAX_BYTES } from "./paging.ts";
 
@@ -21,6 +22,8 @@ export interface Message {
   readonly isDeleted: boolean;
   readonly senderReaction: string | null;
   readonly receiverReaction: string | null;
+  /** Null, too, once the message is deleted. */
+  readonly file: FileInfo | null;
   /** Of the last change; null if there was none. */
   readonly revision: number | null;
 }
@@ -40,7 +43,7 @@ export function messageColumns(sql: Sql, m: Fragment, frozen?: Fragment): Fragme
     ${m}.sender, ${m}.receiver, ${changing(sql`content`)} as content, ${m}.timestamp, ${m}.read, ${m}.id, ${m}.seq, ${m}.ref,
     ${m}.reply_to as "replyTo", ${changing(sql`edited_at`)} as "editedAt",
     ${changing(sql`deleted_at`)} is not null as "isDeleted", ${changing(sql`sender_reaction`)} as "senderReaction",
-    ${changing(sql`receiver_reaction`)} as "receiverReaction", ${changing(sql`revision`)} as revision
+    ${changing(sql`receiver_reaction`)} as "receiverReaction", ${m}.file, ${changing(sql`revision`)} as revision
   `;
 }
 
@@ -103,7 +106,7 @@ export async function messagePage(sql: Sql, me: string, other: string, request: 
     select
       p.sender, p.receiver, p.content, p.timestamp, p.read and not (p.blocks_peer and p.sender = ${me}) as read,
       p.id, p.seq, p.ref, p."replyTo", p."editedAt", p."isDeleted",
-      p."senderReaction", p."receiverReaction", p.revision, p.count
+      p."senderReaction", p."receiverReaction", p.file, p.revision, p.count
     from (
       select m.*, count(*) over () as count, ${bytesBefore(sql, sql`m.content`, sql`order by m.${order}`)} as bytes_before
       from (

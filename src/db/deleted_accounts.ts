@@ -4,6 +4,7 @@
  */
 
 import type { Database } from "./database.ts";
+import { endUnsent } from "./files.ts";
 
 /** Messages deleted per statement. */
 const STEP_ROWS = 1_000;
@@ -11,7 +12,7 @@ const STEP_ROWS = 1_000;
 const SETTLED = "10 seconds";
 
 /**
- * Marks an account as deleted and deletes its sessions, drafts and profile. Idempotent. Privacy settings
+ * Marks an account as deleted and deletes its sessions, drafts, profile and unsent files. Idempotent. Privacy settings
  * remain in force.
  */
 export async function softDelete(db: Database, user: { id: number; username: string }): Promise<void> {
@@ -35,6 +36,7 @@ export async function softDelete(db: Database, user: { id: number; username: str
       where id = ${user.id}
     `,
   );
+  await endUnsent(db, user.username);
 }
 
 /** Up to 100 deleted accounts that have not been purged. */

@@ -71,7 +71,7 @@ export async function messages(
     (sql) => sql<(Message & { part: number; count: number })[]>`
       select
         p.part, p.sender, p.receiver, p.content, p.timestamp, p.read, p.id, p.seq, p.ref, p."replyTo", p."editedAt",
-        p."isDeleted", p."senderReaction", p."receiverReaction", p.revision, p.count
+        p."isDeleted", p."senderReaction", p."receiverReaction", p.file, p.revision, p.count
       from (
         select
           t.ord - 1 as part, m.*, count(*) over () as count,

@@ -248,7 +248,7 @@ export async function sweepUnsent(db: Database): Promise<number> {
       update files f
       set
         is_settled = is_sent(f),
-        deleted_at = case when not is_sent(f) then clock_timestamp() end
+        deleted_at = case when not may_be_sent(f) then clock_timestamp() end
       where
         f.deleted_at is null
         and f.id = any(array(
@@ -269,16 +269,38 @@ export async function endUnsent(db: Database, owner: string): Promise<void> {
     (sql) => sql`
       update files f
       set deleted_at = clock_timestamp()
-      where f.owner = ${owner} and f.deleted_at is null and not is_sent(f)
+      where f.owner = ${owner} and f.deleted_at is null and not may_be_sent(f)
     `,
   );
 }
 
-/** Deleted files whose bytes are still stored, those deleted first before others. */
-export async function deleted(db: Database, limit: number): Promise<{ id: string; store: StoreKind; blob: string }[]> {
+/** Deleted files whose bytes are still in a store, those deleted first before others. */
+export async function deleted(db: Database, store: StoreKind, limit: number): Promise<{ id: string; blob: string }[]> {
   return db.run(
-    (sql) => sql<{ id: string; store: StoreKind; blob: string }[]>`
-      select id, store, blob from files where deleted_at is not null order by deleted_at limit ${limit}
+    (sql) => sql<{ id: string; blob: string }[]>`
+      select id, blob from files where deleted_at is not null and store = ${store} order by deleted_at limit ${limit}
+    `,
+  );
+}
+
+export interface CheckedFile {
+  readonly id: string;
+  readonly owner: string;
+  readonly size: number;
+  readonly store: StoreKind;
+  readonly blob: string;
+  readonly hasPreview: boolean;
+}
+
+/** Complete files with ids after `after`, in order. */
+export async function completeFiles(db: Database, after: string, limit: number): Promise<CheckedFile[]> {
+  return db.run(
+    (sql) => sql<CheckedFile[]>`
+      select id, owner, size, store, blob, placeholder is not null as "hasPreview"
+      from files
+      where id > ${after} and completed_at is not null and deleted_at is null
+      order by id
+      limit ${limit}
     `,
   );
 }
@@ -294,13 +316,13 @@ export async function forget(db: Database, id: string): Promise<void> {
   await db.run((sql) => sql`delete from files where id = ${id} and deleted_at is not null`);
 }
 
-/** Which of these blobs have no file. */
-export async function orphans(db: Database, blobs: readonly string[]): Promise<string[]> {
+/** Which of these blobs of a store have no file. */
+export async function orphans(db: Database, store: StoreKind, blobs: readonly string[]): Promise<string[]> {
   const rows = await db.run(
     (sql) => sql<{ blob: string }[]>`
       select t.blob
       from unnest(${blobs as string[]}::text[]) as t (blob)
-      where not exists (select from files f where f.blob = t.blob collate "C")
+      where not exists (select from files f where f.blob = t.blob collate "C" and f.store = ${store})
     `,
   );
   return rows.map(({ blob }) => blob);

@@ -3,7 +3,8 @@
  * sockets.
  */
 
-import type { Sql } from "./client.ts";
+import type { Fragment, Sql } from "./client.ts";
+import { claimFiles, type FileInfo } from "./files.ts";
 
 /** An accepted message that is not stored yet. */
 export interface NewMessage {
@@ -19,6 +20,8 @@ export interface NewMessage {
   readonly content: string;
   /** The `seq` of the message that this one answers. */
   readonly replyTo?: number | undefined;
+  /** The id of the file that it sends. */
+  readonly fileId?: string | undefined;
 }
 
 /** The outcome for one `NewMessage`. */
@@ -39,6 +42,10 @@ export interface StoredMessage {
   readonly rejectedByBlock: boolean;
   /** `replyTo` is not of this conversation: nothing was stored. */
   readonly repliesToNothing: boolean;
+  /** The sender has no such file, or has sent it: nothing was stored. Undefined otherwise. */
+  readonly sendsNoFile?: true;
+  /** Of a message with a file: the file, and the text as stored, which is the file's name if there was none. */
+  readonly withFile?: { readonly file: FileInfo; readonly content: string };
 }
 
 /**
@@ -66,22 +73,53 @@ export async function insertMessages(
   sql: Sql,
   messages: readonly NewMessage[],
 ): Promise<(StoredMessage | undefined)[]> {
+  const rejected = new Map<NewMessage, StoredMessage>();
   const replies = messages.filter(({ replyTo }) => replyTo !== undefined);
-  const wrong = replies.length === 0 ? undefined : await wrongReplies(sql, replies);
-  if (!wrong?.size) return insertBatch(sql, messages);
+  if (replies.length > 0) for (const reply of await wrongReplies(sql, replies)) rejected.set(reply, REPLIES_TO_NOTHING);
+  const withFiles = messages.filter((message) => message.fileId !== undefined && !rejected.has(message));
+  const sent = withFiles.length === 0 ? undefined : await sendFiles(sql, withFiles, rejected);
+  if (rejected.size === 0) return insertBatch(sql, messages, sent);
   const stored = await insertBatch(
     sql,
-    messages.filter((message) => !wrong.has(message)),
+    messages.filter((message) => !rejected.has(message)),
+    sent,
   );
   let next = 0;
-  return messages.map((message) => (wrong.has(message) ? REPLIES_TO_NOTHING : stored[next++]));
+  return messages.map((message) => rejected.get(message) ?? stored[next++]);
+}
+
+type SentFiles = ReadonlyMap<NewMessage, { readonly file: FileInfo | null; readonly content: string }>;
+
+/**
+ * Claims the files of messages, which other messages then cannot send. A claim whose message is not
+ * stored expires.
+ *
+ * @param rejected receives the messages that cannot be stored
+ */
+async function sendFiles(
+  sql: Sql,
+  messages: readonly NewMessage[],
+  rejected: Map<NewMessage, StoredMessage>,
+): Promise<SentFiles> {
+  const claims = await claimFiles(
+    sql,
+    messages.map((message) => ({ ...message, fileId: message.fileId ?? "" })),
+  );
+  const sent = new Map<NewMessage, { file: FileInfo | null; content: string }>();
+  for (const [i, message] of messages.entries()) {
+    const claim = claims[i];
+    if (!claim) rejected.set(message, SENDS_NO_FILE);
+    else if (claim.outcome === "ref_reused") rejected.set(message, REF_REUSED);
+    else sent.set(message, claim);
+  }
+  return sent;
 }
 
 /**
  * Finds replies to messages that do not exist. A client can name a message only after its commit,
  * so this check need not be part of the statement that stores the replies.
  */
-async function wrongReplies(sql: Sql, replies: readonly NewMessage[]): Promise<Set<unknown>> {
+async function wrongReplies(sql: Sql, replies: readonly NewMessage[]): Promise<NewMessage[]> {
   const rows = await sql<{ ord: number }[]>`
     select t.ord
     from unnest(
@@ -101,7 +139,7 @@ async function wrongReplies(sql: Sql, replies: readonly NewMessage[]): Promise<S
     -- an unknown receiver and a block are other errors
     where u.username is not null and (c.blocked_by is null or t.sender <> all(c.blocked_by)) and not coalesce(t.reply_to between 1 and c.last_seq, false)
   `;
-  return new Set(rows.map(({ ord }) => replies[ord - 1]));
+  return rows.map(({ ord }) => replies[ord - 1] as NewMessage);
 }
 
 const NOTHING_STORED = {
@@ -117,9 +155,17 @@ const NOTHING_STORED = {
   repliesToNothing: false,
 } as const satisfies StoredMessage;
 const REPLIES_TO_NOTHING: StoredMessage = { ...NOTHING_STORED, repliesToNothing: true };
+const SENDS_NO_FILE: StoredMessage = { ...NOTHING_STORED, sendsNoFile: true };
+const REF_REUSED: StoredMessage = { ...NOTHING_STORED, sameMessage: false };
 const REJECTED_BY_BLOCK: StoredMessage = { ...NOTHING_STORED, rejectedByBlock: true };
 
-async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(StoredMessage | undefined)[]> {
+/** @param sent of the messages with files; absent, the statement does not mention files */
+async function insertBatch(
+  sql: Sql,
+  messages: readonly NewMessage[],
+  sent?: SentFiles,
+): Promise<(StoredMessage | undefined)[]> {
+  const ifSent = (part: () => Fragment) => (sent ? part() : sql``);
   const rows = await sql<(StoredMessage & { ord: number })[]>`
     with input as materialized (
       select
@@ -132,6 +178,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
         t.send_id,
         t.content,
         nullif(t.reply_to, 0) as reply_to, -- the driver writes arrays with nulls wrongly
+        ${ifSent(() => sql`nullif(t.file, '')::jsonb as file,`)}
         k.id as known_id,
         k.seq as known_seq,
         k.timestamp as known_timestamp,
@@ -144,9 +191,10 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
         ${messages.map((message) => message.toKey)}::text[],
         ${messages.map((message) => message.ref)}::text[],
         ${messages.map((message) => message.sendId)}::bigint[],
-        ${messages.map((message) => message.content)}::text[],
+        ${messages.map((message) => sent?.get(message)?.content ?? message.content)}::text[],
         ${messages.map((message) => message.replyTo ?? 0)}::bigint[]
-      ) with ordinality as t (sender, to_key, ref, send_id, content, reply_to, ord)
+        ${ifSent(() => sql`, ${messages.map((message) => fileJson(sent?.get(message)))}::text[]`)}
+      ) with ordinality as t (sender, to_key, ref, send_id, content, reply_to, ${ifSent(() => sql`file,`)} ord)
       cross join lateral (
         select username, deleted_at from users where name_key = t.to_key collate "C" limit 1
       ) u
@@ -193,7 +241,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
       select nextval('messages_id_seq') as id, p.*
       from (
         select
-          i.ord, i.sender, i.receiver, i.ref, i.send_id, i.content, i.reply_to, n.id as conversation_id, n.last_seq, n.last_at,
+          i.ord, i.sender, i.receiver, i.ref, i.send_id, i.content, i.reply_to, ${ifSent(() => sql`i.file,`)} n.id as conversation_id, n.last_seq, n.last_at,
           n.blocked_by is not null and i.receiver = any(n.blocked_by) as blocked_by_receiver,
           count(*) over (partition by n.id) - row_number() over (partition by n.id order by i.ord) as behind
         from input i
@@ -201,7 +249,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
         where i.known_id is null and i.is_active and (n.blocked_by is null or i.sender <> all(n.blocked_by))
       ) p
     ), stored as (
-      insert into messages (id, conversation_id, seq, sender, receiver, content, timestamp, read, ref, attempt_id, reply_to)
+      insert into messages (id, conversation_id, seq, sender, receiver, content, timestamp, read, ref, attempt_id, reply_to ${ifSent(() => sql`, file`)})
       select
         p.id,
         p.conversation_id,
@@ -214,6 +262,7 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
         p.ref,
         p.send_id,
         p.reply_to
+        ${ifSent(() => sql`, p.file`)}
       from placed p
     )
     select
@@ -230,7 +279,18 @@ async function insertBatch(sql: Sql, messages: readonly NewMessage[]): Promise<(
   // A separate statement: even branches that match no row would slow every batch by 5 %.
   if (rows.length < messages.length || rows.some((row) => row.alreadyStored))
     await resolveMissingAndRepeated(sql, messages, results);
-  return results;
+  return sent ? results.map((result, i) => withFile(result, sent.get(messages[i] as NewMessage))) : results;
+}
+
+function fileJson(sent: { readonly file: FileInfo | null } | undefined): string {
+  return sent?.file ? JSON.stringify(sent.file) : "";
+}
+
+function withFile(
+  result: StoredMessage | undefined,
+  sent: { readonly file: FileInfo | null; readonly content: string } | undefined,
+): StoredMessage | undefined {
+  return result && sent?.file ? { ...result, withFile: { file: sent.file, content: sent.content } } : result;
 }
 
 /**

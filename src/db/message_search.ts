@@ -264,7 +264,7 @@ export async function* foundMessages(
       (sql) => sql<(FoundMessage & { ord: number; count: number })[]>`
         select
           p.ord, p.count, p.sender, p.receiver, p.content, p.timestamp, p.read, p.id, p.seq, p.ref, p."replyTo", p."editedAt",
-          p."isDeleted", p."senderReaction", p."receiverReaction", p.revision, p."conversationId", p.peer, coalesce(u.hide_read, false) as "peerHidesRead"
+          p."isDeleted", p."senderReaction", p."receiverReaction", p.file, p.revision, p."conversationId", p.peer, coalesce(u.hide_read, false) as "peerHidesRead"
         from (
           select
             t.ord, t.conversation_id as "conversationId", m.*, case when m.sender = ${me} then m.receiver else m.sender end as peer, count(*) over () as count,

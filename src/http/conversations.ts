@@ -97,6 +97,7 @@ export class Conversations {
         content: row.text,
         timestamp: row.timestamp,
         ...(row.isLastDeleted && { deleted: true }),
+        ...(row.file && { file: row.file }),
       },
       unread: row.unread,
       // mutual: a user who hides read marks sees none, except in notes to oneself

@@ -452,6 +452,7 @@ const MESSAGE = {
   ref: "a-ref-of-bobs",
   blockedByReceiver: false,
   replyTo: 3,
+  file: { id: "abcdefghijklmnopqrstuv", name: "δ 😀.png", type: "image/png", size: 7, width: 1, height: 2 },
 } as const;
 const EVERY_KIND: BusEvent[] = [
   MESSAGE,

@@ -46,6 +46,20 @@ export const anyEvent: fc.Arbitrary<BusEvent> = fc.oneof(
     ref: fc.option(fc.stringMatching(/^[A-Za-z0-9_-]{8,64}$/)),
     blockedByReceiver: fc.boolean(),
     replyTo: fc.option(number),
+    file: fc.option(
+      fc.record(
+        {
+          id: fc.stringMatching(/^[\w-]{22}$/),
+          name: fc.string({ maxLength: 150 }),
+          type: fc.constantFrom("image/jpeg", "application/octet-stream"),
+          size: number,
+          width: number,
+          height: number,
+          placeholder: fc.stringMatching(/^[A-Za-z0-9+/]{48}$/),
+        },
+        { requiredKeys: ["id", "name", "type", "size"] },
+      ),
+    ),
   }),
   fc.record({ kind: fc.constant("frame" as const), to: fc.array(name, { minLength: 1, maxLength: 4 }), frame }),
   fc.record({ kind: fc.constant("end" as const), nameKey: name, sessionId: number }),

@@ -108,7 +108,7 @@ describe("packets", () => {
   });
 
   test("packets hold a message without its text when that is too large", () => {
-    const message = { kind: "message" as const, from: "Ann", to: "Bob", message: "😀".repeat(4_000), id: 7, seq: 1, timestamp: "2026-11-22T18:30:00.500000Z", ref: null, blockedByReceiver: false, replyTo: null }; // prettier-ignore
+    const message = { kind: "message" as const, from: "Ann", to: "Bob", message: "😀".repeat(4_000), id: 7, seq: 1, timestamp: "2026-11-22T18:30:00.500000Z", ref: null, blockedByReceiver: false, replyTo: null, file: null }; // prettier-ignore
     expect(unpacked(packed([message], 5_900))).toEqual([{ ...message, message: null }]);
     expect(unpacked(packed([message], 65_536))).toEqual([message]);
   });

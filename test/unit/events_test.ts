@@ -156,7 +156,7 @@ describe("an event", () => {
   });
 
   test("of an older pod has no message that it answers", () => {
-    expect(decodeEvent(message(0, "message"))).toMatchObject({ kind: "message", replyTo: null });
+    expect(decodeEvent(message(0, "message"))).toMatchObject({ kind: "message", replyTo: null, file: null });
   });
 
   test("shows no message in a frame of another type", () => {

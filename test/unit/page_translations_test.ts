@@ -146,6 +146,7 @@ describe("the translations", () => {
     "bad_range",
     "file_damaged",
     "file_too_large",
+    "no_such_file",
     "quota_exceeded",
   ]);
 

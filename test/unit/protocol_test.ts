@@ -40,7 +40,8 @@ function isWellTyped(frame: ClientFrame): boolean {
   switch (frame.type) {
     case "message":
       return (
-        fields === "message,ref,replyTo,to,type" &&
+        fields === "file,message,ref,replyTo,to,type" &&
+        (frame.file === undefined || /^[\w-]{22}$/.test(frame.file)) &&
         (frame.replyTo === undefined || (Number.isSafeInteger(frame.replyTo) && frame.replyTo >= 0)) &&
         typeof frame.to === "string" &&
         typeof frame.message === "string" &&
@@ -222,9 +223,8 @@ describe("an encoded frame", () => {
         expect(written(newUserFrame(from))).toEqual({ type: "new_user", username: from });
         expect(written(statusFrame([from, to]))).toEqual({ type: "status_update", online: [from, to] });
         const windows = { editWindow: 60, deleteWindow: Number.POSITIVE_INFINITY };
-        expect(
-          written(helloFrame({ username: from, displayName: to, photo: null }, { epoch: to, version: to, windows })),
-        ).toEqual({
+        const server = { epoch: to, version: to, windows, fileMax: 25_000_000 };
+        expect(written(helloFrame({ username: from, displayName: to, photo: null }, server))).toEqual({
           type: "hello",
           username: from,
           display_name: to,
@@ -233,6 +233,7 @@ describe("an encoded frame", () => {
           time: expect.any(String),
           edit_window: 60,
           delete_window: null,
+          file_max: 25_000_000,
         });
         const error = new ChatError("busy", { message, ref });
         const told = { type: "error", code: "busy", message, retry_after: 1, ...withRef };

@@ -69,6 +69,14 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
       name: "an upload is nothing to another user",
     },
     {
+      guarantee: "Users send only files that they uploaded",
+      file: "sql/0010_files.sql",
+      marker: "own files only",
+      code: "",
+      test: "test/server/file_messages_test.ts",
+      name: "a file that is unfinished, another's, deleted or made up is refused, and nothing is stored",
+    },
+    {
       guarantee: "Browsers show in place only files that are recognized as images, audio or video",
       file: "src/http/files.ts",
       marker: "inline only what is recognized",
