@@ -32,6 +32,7 @@ import { Resync } from "./delivery/resync.ts";
 import { UnreachablePods } from "./delivery/unreachable_pods.ts";
 import { defaultBudget, UnsentBudget } from "./delivery/unsent_budget.ts";
 import { ChatError } from "./errors.ts";
+import { FileSweeper } from "./files/file_sweeper.ts";
 import { PostgresChunks } from "./files/postgres_chunks.ts";
 import { S3Chunks } from "./files/s3_chunks.ts";
 import { Stores } from "./files/stores.ts";
@@ -165,6 +166,9 @@ export async function startApp(
     const decoders = new ImageDecoders();
     const { fileMax, filesQuota } = config;
     const uploads = new Uploads({ db, stores, decoders, fileMax, filesQuota });
+    // The pod with the lowest name; each knows the others within seconds.
+    const isElected = () => bus.peers.every((other) => bus.pod < other);
+    parts.adopt(new FileSweeper({ db, stores, log, isElected }), stopPart);
     const signupPolicy = new SignupPolicy({ db, signup: config.signup, secrets, databaseId });
     const readiness = new Readiness({ db, writer, isFailing: () => chat.isFailing, log });
     const pages = await loading;

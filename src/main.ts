@@ -34,7 +34,7 @@ await main(process.argv.slice(2));
 async function main(args: readonly string[]): Promise<void> {
   const [verb] = args;
   if (args.length === 0) return start();
-  if (verb === "invite" || verb === "user") return runCommand(args);
+  if (verb === "invite" || verb === "user" || verb === "files") return runCommand(args);
   if (verb === "healthcheck") return healthcheck(args.slice(1));
   if (verb === "--version" || verb === "-v") return print(`chatify ${version}\n`);
   if (verb === "--help" || verb === "-h") return print(help(version));

@@ -9,11 +9,15 @@ import { codeOf } from "../db/failures.ts";
 import { fillSkeletons } from "../db/skeletons.ts";
 import { explain } from "../db/start_failure.ts";
 import { openStore } from "../db/store.ts";
+import { PostgresChunks } from "../files/postgres_chunks.ts";
+import { S3Chunks } from "../files/s3_chunks.ts";
+import { Stores } from "../files/stores.ts";
 import type { Log } from "../log.ts";
 
 export interface AdminContext extends AsyncDisposable {
   readonly db: Database;
   readonly signupPolicy: SignupPolicy;
+  readonly stores: Stores;
   /** Notifies the running pods. Pods that cannot be reached notice within a minute. */
   notifyPods(events: readonly BusEvent[]): Promise<void>;
 }
@@ -38,8 +42,10 @@ export async function openAdminContext(
     await store[Symbol.asyncDispose]();
     throw explain(error, target);
   }
+  const postgresChunks = new PostgresChunks(db);
   return {
     db,
+    stores: new Stores(config.fileStore ? [new S3Chunks(config.fileStore, { log }), postgresChunks] : [postgresChunks]),
     signupPolicy: new SignupPolicy({ db, signup: config.signup, secrets, databaseId }),
     async notifyPods(events) {
       try {

@@ -4,7 +4,7 @@ import { INVITE_LIMITS } from "../accounts/invitation.ts";
 
 export type Command =
   | { readonly verb: "invite"; readonly days: number; readonly uses: number; readonly origin: string | undefined }
-  | { readonly verb: "list" }
+  | { readonly verb: "list" | "checkFiles" | "moveFiles" }
   | { readonly verb: "add"; readonly name: string; readonly admin: boolean }
   | { readonly verb: "passwd" | "disable" | "enable" | "admin"; readonly name: string };
 
@@ -26,12 +26,14 @@ export const COMMANDS_HELP = `\
   bun run chatify user disable NAME         disable the account and sign NAME out everywhere
   bun run chatify user enable NAME          enable the account again
   bun run chatify user admin NAME           let NAME invite users from the page
+  bun run chatify files check               check that the bytes of all files are there, and delete those that no file has
+  bun run chatify files move                move the bytes of all files to where FILES says, while pods are serving
 `;
 
 const VERBS = ["list", "add", "passwd", "disable", "enable", "admin"] as const;
 
 /**
- * Parses arguments that begin with `invite` or `user`.
+ * Parses arguments that begin with `invite`, `user` or `files`.
  *
  * @returns undefined when they ask for help
  * @throws UsageError
@@ -39,7 +41,15 @@ const VERBS = ["list", "add", "passwd", "disable", "enable", "admin"] as const;
  */
 export function readCommand([first, ...args]: readonly string[]): Command | undefined {
   if (args.some((arg) => arg === "--help" || arg === "-h")) return undefined;
+  if (first === "files") return readFiles(args);
   return first === "invite" ? readInvite(args) : readUser(args);
+}
+
+function readFiles([verb, ...more]: readonly string[]): Command | undefined {
+  if (verb === undefined) return undefined;
+  if (verb !== "check" && verb !== "move") throw new UsageError(`Unknown command: chatify files "${verb}"`);
+  if (more[0] !== undefined) throw new UsageError(`chatify files ${verb} accepts no argument, got "${more[0]}"`);
+  return { verb: verb === "check" ? "checkFiles" : "moveFiles" };
 }
 
 function readUser([first, ...args]: readonly string[]): Command | undefined {

@@ -1,5 +1,5 @@
 /**
- * The admin commands: invitations and accounts. Results go to standard output, messages to standard
+ * The admin commands: invitations, accounts and files. Results go to standard output, messages to standard
  * error.
  */
 
@@ -8,12 +8,14 @@ import * as sessions from "../db/sessions.ts";
 import * as users from "../db/users.ts";
 import type { Account, User } from "../db/users.ts";
 import { ChatError } from "../errors.ts";
+import { checkFiles } from "../files/file_check.ts";
+import { moveFiles } from "../files/file_move.ts";
 import { checkPassword, hashPassword } from "../util/password.ts";
 import { checkName, keyOfReference, nameKey, searchKey } from "../util/text.ts";
 import type { AdminContext } from "./admin_context.ts";
 import type { Command } from "./arguments.ts";
 
-/** A valid command was rejected: the user name is unknown or taken, or the password is invalid. */
+/** A valid command was rejected: the user name is unknown or taken, the password is invalid, or files are damaged. */
 export class RejectedError extends Error {
   constructor(message: string) {
     super(message);
@@ -55,6 +57,10 @@ export async function run(command: Command, context: AdminContext, terminal: Ter
       return enable(command.name, context, terminal);
     case "admin":
       return makeAdmin(command.name, context, terminal);
+    case "checkFiles":
+      return checkAllFiles(context, terminal);
+    case "moveFiles":
+      return moveAllFiles(context, terminal);
   }
 }
 
@@ -191,4 +197,17 @@ function rejectIfInvalid<T>(check: () => T): T {
 /** @example formatInstant(new Date("2026-11-30T07:05:00Z")) // "2026-11-30 07:05 UTC" */
 function formatInstant(instant: Date): string {
   return `${instant.toISOString().slice(0, 16).replace("T", " ")} UTC`;
+}
+
+async function checkAllFiles({ db, stores }: AdminContext, { print, say }: Terminal): Promise<void> {
+  const { files, damaged, erased, orphans } = await checkFiles(db, stores, ({ id, owner }, fault) =>
+    print(`${id} of ${printable(owner)}: ${fault}\n`),
+  );
+  say(`Files checked: ${files}. Bytes deleted: of ${erased} deleted files, and ${orphans} times without a file.`);
+  if (damaged > 0) throw new RejectedError(`Files damaged: ${damaged}. Restore their bytes from a backup.`);
+}
+
+async function moveAllFiles({ db, stores }: AdminContext, { say }: Terminal): Promise<void> {
+  const moved = await moveFiles(db, stores);
+  say(`Files moved to ${stores.current.kind}: ${moved}. A running server deletes their old bytes later.`);
 }

@@ -28,6 +28,6 @@ ${settings.join("\n")}
 
 Exit codes
   0 success   1 internal error   2 invalid settings or arguments   3 missing packages   4 database   5 port
-  6 rejected: the user name is unknown or taken, or the password is invalid   130 interrupted
+  6 rejected: the user name is unknown or taken, the password is invalid, or files are damaged   130 interrupted
 `;
 }

@@ -305,6 +305,15 @@ export async function completeFiles(db: Database, after: string, limit: number):
   );
 }
 
+/** Records that a blob, with all copies that share it, is in another store. */
+export async function moveBlob(
+  db: Database,
+  blob: string,
+  { from, to }: { from: StoreKind; to: StoreKind },
+): Promise<void> {
+  await db.run((sql) => sql`update files set store = ${to} where blob = ${blob} and store = ${from}`);
+}
+
 /** Whether another file, a copy, shares the blob of this one. */
 export async function isShared(db: Database, { id, blob }: { id: string; blob: string }): Promise<boolean> {
   const rows = await db.run((sql) => sql`select from files where blob = ${blob} and id <> ${id} limit 1`);
@@ -322,7 +331,10 @@ export async function orphans(db: Database, store: StoreKind, blobs: readonly st
     (sql) => sql<{ blob: string }[]>`
       select t.blob
       from unnest(${blobs as string[]}::text[]) as t (blob)
-      where not exists (select from files f where f.blob = t.blob collate "C" and f.store = ${store})
+      left join lateral ( -- row by row, which rules out a plan that scans the table
+        select id from files where blob = t.blob collate "C" and store = ${store} limit 1
+      ) f on true
+      where f.id is null
     `,
   );
   return rows.map(({ blob }) => blob);
