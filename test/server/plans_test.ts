@@ -13,6 +13,8 @@ import type { Database } from "../../src/db/database.ts";
 import * as deletedAccounts from "../../src/db/deleted_accounts.ts";
 import * as drafts from "../../src/db/drafts.ts";
 import * as everything from "../../src/db/export.ts";
+import * as fileChunks from "../../src/db/file_chunks.ts";
+import * as files from "../../src/db/files.ts";
 import { insertMessages, type NewMessage, WRITER_PARAMETERS } from "../../src/db/insert_messages.ts";
 import * as memberships from "../../src/db/memberships.ts";
 import * as messageSearch from "../../src/db/message_search.ts";
@@ -40,6 +42,8 @@ const BIG = new Set([
   "change_refs",
   "frozen_messages",
   "profiles",
+  "files",
+  "file_chunks",
 ]);
 const me = nameOf(0);
 const peer = nameOf(1);
@@ -90,6 +94,24 @@ beforeAll(async () => {
   await database.sql`
     update conversations
     set low_pinned_at = case when id % 100 = 0 then now() end, low_archived_seq = case when id % 2 = 0 then 10 end
+  `;
+  // two files of each user, most of them sent, a few unsent or deleted; some by the first user
+  await database.sql`
+    insert into files (
+      id, owner, name, announced_type, is_original, size, chunks, store, blob, created_at, completed_at, type,
+      claim_ref, claimed_at, is_settled, deleted_at
+    )
+    select
+      'file-' || m.id, m.sender, 'a.png', '', false, 9, '', 'postgres', 'blob-' || m.id, now() - interval '3 days', now(), 'image/png',
+      m.ref, m.timestamp, m.id % 100 > 0, case when m.id % 300 = 1 then now() end
+    from messages m
+    where m.id % 4 = 0
+  `;
+  await database.sql`
+    update messages m set file = jsonb_build_object('id', 'file-' || m.id, 'name', 'a.png', 'type', 'image/png', 'size', 9) where m.id % 4 = 0
+  `;
+  await database.sql`
+    insert into file_chunks (blob, n, data) select blob, n, '' from files cross join generate_series(-1, 1) n
   `;
   await database.settle();
 }, 60_000);
@@ -198,6 +220,53 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
       sql,
       batch(100, "replies").map((message, i) => Object.assign(message, { replyTo: i })),
     ),
+  "insertMessages, files": (_, sql) =>
+    insertMessages(
+      sql,
+      batch(100, "files").map((message, i) => Object.assign(message, { fileId: `file-${i * 4}` })),
+    ),
+  "files.create": (db) =>
+    files.create(
+      db,
+      {
+        ownerId: 1,
+        id: "new",
+        blob: "new",
+        store: "postgres",
+        name: "a",
+        type: "",
+        sha256: null,
+        isOriginal: false,
+        size: 9,
+        chunkCount: 1,
+      },
+      1e9,
+    ),
+  "files.copy": (db) => files.copy(db, "file-4", { ownerId: 1, id: "copy", quota: 1e9 }),
+  "files.upload": (db) => files.upload(db, me, "file-4"),
+  "files.addChunk": (db) => files.addChunk(db, "file-4", 0),
+  "files.complete": (db) => files.complete(db, "file-4", { type: "image/png", size: 9, blob: "blob-4" }),
+  "files.readable": (db) => files.readable(db, peer, "file-8"),
+  "files.removeUnsent": (db) => files.removeUnsent(db, me, "file-8"),
+  "files.bytesOf": (db) => files.bytesOf(db, nameOf(2_100)),
+  "files.sweepUnsent": (db) => files.sweepUnsent(db),
+  "files.endUnsent": (db) => files.endUnsent(db, nameOf(2_100)),
+  "files.deleted": (db) => files.deleted(db, "postgres", 50),
+  "files.isShared": (db) => files.isShared(db, { id: "file-8", blob: "blob-8" }),
+  "files.completeFiles": (db) => files.completeFiles(db, "file-5", 100),
+  "files.moveBlob": (db) => files.moveBlob(db, "blob-8", { from: "postgres", to: "s3" }),
+  "files.forget": (db) => files.forget(db, "file-8"),
+  "files.orphans": (db) =>
+    files.orphans(
+      db,
+      "postgres",
+      Array.from({ length: 500 }, (_, i) => `blob-${i}`),
+    ),
+  "fileChunks.put": (db) => fileChunks.put(db, "blob-8", 0, new Uint8Array(9)),
+  "fileChunks.get": (db) => fileChunks.get(db, "blob-8", 0),
+  "fileChunks.sizes": (db) => fileChunks.sizes(db, "blob-8"),
+  "fileChunks.removeSome": (db) => fileChunks.removeSome(db, "blob-8"),
+  "fileChunks.blobs": (db) => fileChunks.blobs(db, "", 500),
   "relationships.setBlock, a block ends": (db) => choices.setBlock(db, me, peer, false),
   "conversations.unreadCounts": (_, sql) => conversations.unreadCounts(sql, me, { muted: false, archived: false }),
   "conversationList.listConversations, one": (_, sql) =>

@@ -94,3 +94,19 @@ test("a purge locks conversations in key order", async () => {
   await purge;
   expect(await sql`select from conversations where blocked_by is not null`).toHaveLength(0);
 });
+
+test("a batch without files is one statement, which does not mention them", async () => {
+  await Promise.all(["una", "dan"].map(createUser));
+  const texts: string[] = [];
+  const watched = new Proxy(sql, {
+    apply(target, self, args: [readonly string[]]) {
+      if ("raw" in args[0]) texts.push(args[0].join("?"));
+      return Reflect.apply(target as unknown as (...args: unknown[]) => unknown, self, args);
+    },
+  });
+  const message = (ref: string) => ({ sender: "una", toKey: "dan", ref, sendId: 1, content: "hello" });
+  await insertMessages(watched, [message("first-ref"), message("second-ref")]);
+  const statements = texts.filter((text) => text.trim() !== "");
+  expect(statements).toHaveLength(1);
+  expect(statements[0]).not.toContain("file");
+});
