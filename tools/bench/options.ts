@@ -11,6 +11,7 @@ export const PARTS = {
   history: "pages, counts and lists in tables of ten thousand, a hundred thousand and a million messages",
   search: "searches among a hundred thousand messages of a user, and what they cost sends",
   stream: "memory while a million messages are sent in one response",
+  files: "uploads and downloads of large files, their memory, and what they cost sends; previews",
   page: "pages and their files, compared with the smallest static server; the size of a first visit",
   start: "time from the command to the first answer",
 } as const;

@@ -2,6 +2,7 @@
 
 import type { PartName } from "../options.ts";
 import type { Part } from "../part.ts";
+import { files } from "./files.ts";
 import { history } from "./history.ts";
 import { idle } from "./idle.ts";
 import { page } from "./page.ts";
@@ -22,6 +23,7 @@ export const parts: Record<PartName, Part> = {
   history,
   search,
   stream,
+  files,
   page,
   start,
 };
