@@ -165,7 +165,7 @@ export async function startApp(
     const stores = new Stores(s3Chunks ? [s3Chunks, postgresChunks] : [postgresChunks]);
     const decoders = new ImageDecoders();
     const { fileMax, filesQuota } = config;
-    const uploads = new Uploads({ db, stores, decoders, fileMax, filesQuota });
+    const uploads = new Uploads({ db, stores, decoders, metrics, fileMax, filesQuota });
     // The pod with the lowest name; each knows the others within seconds.
     const isElected = () => bus.peers.every((other) => bus.pod < other);
     parts.adopt(new FileSweeper({ db, stores, log, isElected }), stopPart);

@@ -78,6 +78,9 @@ export class Metrics {
   readonly stalledDisconnects = new Counter();
   readonly rateLimited = new LabeledCounter(LIMIT_NAMES);
   readonly loginFailures = new Counter();
+  readonly fileBytes = new LabeledCounter(["received", "sent"]);
+  readonly pictureWaitSeconds = new Histogram(0.001, 14);
+  readonly pictureSeconds = new Histogram(0.001, 14);
   readonly lagSeconds = new Histogram(0.001, 13);
 
   constructor(gauges: Gauges) {
@@ -160,6 +163,15 @@ export class Metrics {
         this.rateLimited.lines(name, "limit"),
       ),
       counter("chatify_login_failures_total", "Failed logins", this.loginFailures.value),
+      family("chatify_file_bytes_total", "counter", "Bytes of files received and sent", (name) =>
+        this.fileBytes.lines(name, "direction"),
+      ),
+      family("chatify_picture_wait_seconds", "histogram", "Time that pictures waited for a decoder", (name) =>
+        this.pictureWaitSeconds.lines(name),
+      ),
+      family("chatify_picture_seconds", "histogram", "Time to check a picture and make its preview", (name) =>
+        this.pictureSeconds.lines(name),
+      ),
       family("chatify_event_loop_lag_seconds", "histogram", "How late event loop timers fired", (name) =>
         this.lagSeconds.lines(name),
       ),
@@ -189,8 +201,8 @@ export class LabeledCounter<Value extends string> {
     this.#counts = Object.fromEntries(values.map((value) => [value, 0])) as Record<Value, number>;
   }
 
-  add(value: Value): void {
-    this.#counts[value]++;
+  add(value: Value, by = 1): void {
+    this.#counts[value] += by;
   }
 
   lines(name: string, label: string): string[] {

@@ -8,6 +8,7 @@ import * as files from "../db/files.ts";
 import type { Upload } from "../db/files.ts";
 import type { Session } from "../db/sessions.ts";
 import { ChatError } from "../errors.ts";
+import type { Metrics } from "../metrics.ts";
 import type { FairQueue } from "../util/fair_queue.ts";
 import { cleanFileName } from "../util/file_name.ts";
 import { isImage, isOpaqueImage, recognizeType, UNKNOWN_TYPE } from "../util/file_type.ts";
@@ -37,16 +38,25 @@ export class Uploads {
   readonly #db: Database;
   readonly #stores: Stores;
   readonly #decoders: FairQueue;
+  readonly #metrics: Metrics;
   readonly #fileMax: number;
   readonly #quota: number;
   /** Completions under way on this pod, by id: two last chunks cause one. */
   readonly #completing = new Map<string, Promise<void>>();
 
   /** @param parts.decoders the queue of all image decoding in this pod */
-  constructor(parts: { db: Database; stores: Stores; decoders: FairQueue; fileMax: number; filesQuota: number }) {
+  constructor(parts: {
+    db: Database;
+    stores: Stores;
+    decoders: FairQueue;
+    metrics: Metrics;
+    fileMax: number;
+    filesQuota: number;
+  }) {
     this.#db = parts.db;
     this.#stores = parts.stores;
     this.#decoders = parts.decoders;
+    this.#metrics = parts.metrics;
     this.#fileMax = parts.fileMax;
     this.#quota = parts.filesQuota;
   }
@@ -115,6 +125,7 @@ export class Uploads {
     let have = before.length;
     if (!before.includes(n)) {
       await this.#stores.of(upload).put(upload.blob, n, bytes);
+      this.#metrics.fileBytes.add("received", bytes.length);
       const count = await files.addChunk(this.#db, upload.id, n);
       if (count === undefined) return void (await this.#find(me, upload.id)); // completed meanwhile, or deleted
       have = count;
@@ -151,7 +162,13 @@ export class Uploads {
     try {
       const type = await this.#recognize(upload);
       if (!isImage(type)) return await this.#finish(upload, upload, { type });
-      await this.#decoders.run([me.nameKey], () => this.#completeImage(upload, type));
+      const queuedAt = performance.now();
+      await this.#decoders.run([me.nameKey], async () => {
+        const startedAt = performance.now();
+        this.#metrics.pictureWaitSeconds.observe((startedAt - queuedAt) / 1_000);
+        await this.#completeImage(upload, type);
+        this.#metrics.pictureSeconds.observe((performance.now() - startedAt) / 1_000);
+      });
     } catch (error) {
       const isRejected = error instanceof ChatError && (error.code === "bad_image" || error.code === "file_damaged");
       if (isRejected) await files.removeUnsent(this.#db, me.username, upload.id);

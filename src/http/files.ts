@@ -10,6 +10,7 @@ import { ChatError } from "../errors.ts";
 import { CHUNK_BYTES, PREVIEW } from "../files/chunk_store.ts";
 import type { Stores } from "../files/stores.ts";
 import type { Uploads } from "../files/uploads.ts";
+import type { Metrics } from "../metrics.ts";
 import { contentDisposition } from "../util/file_name.ts";
 import { isInline, UNKNOWN_TYPE } from "../util/file_type.ts";
 import { pathParameter } from "./parameters.ts";
@@ -41,6 +42,7 @@ export class Files {
   readonly #uploads: Uploads;
   readonly #streams: Streams;
   readonly #trust: Trust;
+  readonly #metrics: Metrics;
   /** Chunks being received, by name key. */
   readonly #puts = new Map<string, number>();
   #putCount = 0;
@@ -52,6 +54,7 @@ export class Files {
     uploads: Uploads;
     streams: Streams;
     trust: Trust;
+    metrics: Metrics;
   }) {
     this.#sessions = parts.sessions;
     this.#db = parts.db;
@@ -59,6 +62,7 @@ export class Files {
     this.#uploads = parts.uploads;
     this.#streams = parts.streams;
     this.#trust = parts.trust;
+    this.#metrics = parts.metrics;
   }
 
   async begin(request: Request): Promise<Response> {
@@ -149,7 +153,7 @@ export class Files {
     if (request.method === "HEAD") {
       return new Response(null, { status, headers: { ...all, "Content-Length": String(end - start) } });
     }
-    const pieces = this.#stores.bytes(file, start, end);
+    const pieces = this.#counted(this.#stores.bytes(file, start, end));
     if (end - start <= WHOLE_MAX) {
       const parts = await Array.fromAsync(pieces);
       return new Response(Buffer.concat(parts), { status, headers: all });
@@ -186,6 +190,13 @@ export class Files {
     const done = this.#streams.begin(`previews ${me.nameKey}`, 2 * DOWNLOADS_MAX);
     const asked = { kind: "preview", id: requestId(request, this.#trust), request, server, end: done, headers };
     return this.#streams.bytes(one(bytes), asked);
+  }
+
+  async *#counted(pieces: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const piece of pieces) {
+      this.#metrics.fileBytes.add("sent", piece.length);
+      yield piece;
+    }
   }
 
   /** Files are not cached over plain http, where sign-out could not remove them from the browser. */

@@ -6,7 +6,9 @@ import { join } from "node:path";
 
 import { connect } from "../../src/db/client.ts";
 import { migratedDatabase, ROOT, startApp, type TestApp } from "../support/harness.ts";
+import { png } from "../support/images.ts";
 import { sharedApp } from "../support/shared_app.ts";
+import { fetchFile, upload } from "../support/uploads.ts";
 
 interface Family {
   readonly type: string;
@@ -95,6 +97,9 @@ describe("/metrics", () => {
       chatify_stalled_disconnects_total: "counter",
       chatify_rate_limited_total: "counter",
       chatify_login_failures_total: "counter",
+      chatify_file_bytes_total: "counter",
+      chatify_picture_wait_seconds: "histogram",
+      chatify_picture_seconds: "histogram",
       chatify_event_loop_lag_seconds: "histogram",
       chatify_build_info: "gauge",
       process_resident_memory_bytes: "gauge",
@@ -202,6 +207,25 @@ describe("/metrics", () => {
     expect(moved).toEqual([1, 1, 1, 1, 1, 1, 2]);
     const text = await (await fetch(`${app.url}/metrics`)).text();
     for (const told of ["annabel", "no-such-place"]) expect(text).not.toContain(told);
+  });
+
+  test("counts the bytes of files, and times pictures", async () => {
+    const ann = await app.person("photographer");
+    const image = png(40, 20);
+    const moved = await rise(
+      app,
+      [
+        'chatify_file_bytes_total{direction="received"}',
+        'chatify_file_bytes_total{direction="sent"}',
+        "chatify_picture_wait_seconds_count",
+        "chatify_picture_seconds_count",
+      ],
+      async () => {
+        const { id } = await upload(ann, image);
+        await fetchFile(ann, id, "", { range: "bytes=0-9" });
+      },
+    );
+    expect(moved).toEqual([image.length, 10, 1, 1]);
   });
 
   test("counts failed logins and rejections by limit", async () => {
