@@ -34,6 +34,7 @@ import { defaultBudget, UnsentBudget } from "./delivery/unsent_budget.ts";
 import { ChatError } from "./errors.ts";
 import { FileSweeper } from "./files/file_sweeper.ts";
 import { PostgresChunks } from "./files/postgres_chunks.ts";
+import { PreviewCache } from "./files/preview_cache.ts";
 import { S3Chunks } from "./files/s3_chunks.ts";
 import { Stores } from "./files/stores.ts";
 import { Uploads } from "./files/uploads.ts";
@@ -212,6 +213,7 @@ export async function startApp(
         otherVersions,
         pages,
         presence,
+        previews: new PreviewCache(stores),
         profiles,
         purge,
         registry,

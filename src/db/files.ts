@@ -156,32 +156,45 @@ export async function complete(db: Database, id: string, found: Completion): Pro
   return row?.blob;
 }
 
+/** Of whom and what `readableFiles` asks. `me`: a username. */
+export interface ReadRequest {
+  readonly me: string;
+  readonly id: string;
+}
+
 /**
- * A complete file that `me` may read: one's own; or that of a message to `me`, unless `me` blocked
+ * Complete files that users may read: one's own; or that of a message to `me`, unless `me` blocked
  * the sender before it.
+ *
+ * @returns in the order of `requests`; undefined where there is none
  */
-export async function readable(db: Database, me: string, id: string): Promise<StoredFile | undefined> {
-  const [row] = await db.run(
-    (sql) => sql<StoredFile[]>`
-      select f.name, f.type, f.size, f.store, f.blob, f.placeholder is not null as "hasPreview"
-      from files f
-      where
-        f.id = ${id}
-        and f.completed_at is not null
-        and f.deleted_at is null
-        -- mutation: files of others
-        and (f.owner = ${me} or exists (
-          select
-          from messages m
-          where
-            m.sender = f.owner and m.ref = f.claim_ref and m.file ->> 'id' = f.id and m.receiver = ${me}
-            and not exists (
-              select from memberships b where b.owner = ${me} and b.peer = m.sender and b.blocked_seq < m.seq
-            )
-        ))
-    `,
-  );
-  return row;
+export async function readableFiles(sql: Sql, requests: readonly ReadRequest[]): Promise<(StoredFile | undefined)[]> {
+  const rows = await sql<(StoredFile & { ord: number })[]>`
+    select t.ord, f.name, f.type, f.size, f.store, f.blob, f.placeholder is not null as "hasPreview"
+    from unnest(
+      ${requests.map(({ me }) => me)}::text[],
+      ${requests.map(({ id }) => id)}::text[]
+    ) with ordinality as t (me, id, ord)
+    cross join lateral ( -- row by row, which rules out a plan that scans the table
+      select * from files where id = t.id collate "C" limit 1
+    ) f
+    where
+      f.completed_at is not null
+      and f.deleted_at is null
+      -- mutation: files of others
+      and (f.owner = t.me collate "C" or exists (
+        select
+        from messages m
+        where
+          m.sender = f.owner and m.ref = f.claim_ref and m.file ->> 'id' = f.id and m.receiver = t.me collate "C"
+          and not exists (
+            select from memberships b where b.owner = t.me collate "C" and b.peer = m.sender and b.blocked_seq < m.seq
+          )
+      ))
+  `;
+  const found: (StoredFile | undefined)[] = requests.map(() => undefined);
+  for (const { ord, ...file } of rows) found[ord - 1] = file;
+  return found;
 }
 
 /** What becomes of a message that sends a file. */

@@ -4,13 +4,15 @@ import type { Server } from "bun";
 
 import type { SocketData } from "../chat/socket.ts";
 import type { Database } from "../db/database.ts";
-import { readable, type StoredFile } from "../db/files.ts";
+import { readableFiles, type ReadRequest, type StoredFile } from "../db/files.ts";
 import type { Session } from "../db/sessions.ts";
 import { ChatError } from "../errors.ts";
-import { CHUNK_BYTES, PREVIEW } from "../files/chunk_store.ts";
+import { CHUNK_BYTES } from "../files/chunk_store.ts";
+import type { PreviewCache } from "../files/preview_cache.ts";
 import type { Stores } from "../files/stores.ts";
 import type { Uploads } from "../files/uploads.ts";
 import type { Metrics } from "../metrics.ts";
+import { Batcher } from "../util/batcher.ts";
 import { contentDisposition } from "../util/file_name.ts";
 import { isInline, UNKNOWN_TYPE } from "../util/file_type.ts";
 import { pathParameter } from "./parameters.ts";
@@ -22,6 +24,8 @@ import { isSecureContext, type Trust } from "./trust.ts";
 
 /** Chunks in memory at a time, of a user and of this pod: 64 MiB. */
 const PUTS_MAX = { user: 8, pod: 256 };
+/** Files looked up per statement. */
+const READS_MAX = 100;
 /** Long downloads of a user at a time. */
 const DOWNLOADS_MAX = 16;
 /** Shorter responses are sent whole, with their length. */
@@ -37,8 +41,9 @@ const BYTES_HEADERS = {
 
 export class Files {
   readonly #sessions: Sessions;
-  readonly #db: Database;
   readonly #stores: Stores;
+  readonly #previews: PreviewCache;
+  readonly #readableFiles: Batcher<ReadRequest, StoredFile | undefined>;
   readonly #uploads: Uploads;
   readonly #streams: Streams;
   readonly #trust: Trust;
@@ -51,14 +56,17 @@ export class Files {
     sessions: Sessions;
     db: Database;
     stores: Stores;
+    previews: PreviewCache;
     uploads: Uploads;
     streams: Streams;
     trust: Trust;
     metrics: Metrics;
   }) {
     this.#sessions = parts.sessions;
-    this.#db = parts.db;
+    const { db } = parts;
+    this.#readableFiles = new Batcher((requests) => db.run((sql) => readableFiles(sql, requests)), { max: READS_MAX });
     this.#stores = parts.stores;
+    this.#previews = parts.previews;
     this.#uploads = parts.uploads;
     this.#streams = parts.streams;
     this.#trust = parts.trust;
@@ -112,7 +120,7 @@ export class Files {
   async copy(request: Request): Promise<Response> {
     const me = await this.#sessions.require(request, "files");
     const id = idOf(request);
-    if (!(await readable(this.#db, me.username, id))) throw new ChatError("not_found");
+    if (!(await this.#readableFiles.add({ me: me.username, id }))) throw new ChatError("not_found");
     return json({ id: await this.#uploads.copy(me, id) }, { status: 201 });
   }
 
@@ -183,8 +191,7 @@ export class Files {
     };
     const known = request.headers.get("if-none-match");
     if (known !== null && matches(known, etag)) return new Response(null, { status: 304, headers });
-    const bytes = await this.#stores.of(file).get(file.blob, PREVIEW);
-    if (!bytes) throw new Error(`the preview of ${file.blob} is missing`);
+    const bytes = await this.#previews.get(file);
     if (bytes.length <= WHOLE_MAX || request.method === "HEAD")
       return new Response(bytes as Uint8Array<ArrayBuffer>, { headers });
     const done = this.#streams.begin(`previews ${me.nameKey}`, 2 * DOWNLOADS_MAX);
@@ -210,7 +217,7 @@ export class Files {
     // mutation: files need a session
     const me = await this.#sessions.require(request, "fileRequests");
     const id = idOf(request);
-    const file = await readable(this.#db, me.username, id);
+    const file = await this.#readableFiles.add({ me: me.username, id });
     if (!file) throw new ChatError("not_found");
     return [me, id, file];
   }

@@ -12,6 +12,7 @@ import type { Bus } from "../cluster/bus.ts";
 import type { Database } from "../db/database.ts";
 import type { Delivery } from "../delivery/delivery.ts";
 import type { UnsentBudget } from "../delivery/unsent_budget.ts";
+import type { PreviewCache } from "../files/preview_cache.ts";
 import type { Stores } from "../files/stores.ts";
 import type { Uploads } from "../files/uploads.ts";
 import type { PresenceRegistry } from "../presence/registry.ts";
@@ -44,6 +45,7 @@ interface Parts extends Omit<RouterParts, Handlers> {
   readonly memberships: Memberships;
   readonly presence: PresenceSubscriptions;
   readonly profiles: Profiles;
+  readonly previews: PreviewCache;
   readonly purge: AccountPurge;
   readonly receipts: Receipts;
   readonly registry: PresenceRegistry;

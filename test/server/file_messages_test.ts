@@ -169,9 +169,10 @@ test("a copy can be sent on to others, and ends apart from the original", async 
 
 test("an edit keeps the file, a deletion erases it for everyone at once", async () => {
   const { ann, bob, annTab, bobTab } = await pair();
-  const { id } = await upload(ann, content(5));
+  const { id } = await upload(ann, await phoneJpeg(png(40, 20), 1));
   const ref = annTab.newRef();
   const ack = await sendFile(annTab, bob, id, { ref, message: "caption" });
+  await fetchFile(bob, id, "/preview");
   annTab.say({ type: "edit", peer: bob.name, seq: 1, message: "better", ref: annTab.newRef() });
   expect(await bobTab.next("changed")).toMatchObject({ message: { content: "better", file: { id } } });
   bobTab.say({ type: "react", peer: ann.name, seq: 1, emoji: "👍", ref: bobTab.newRef() });

@@ -246,7 +246,11 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
   "files.upload": (db) => files.upload(db, me, "file-4"),
   "files.addChunk": (db) => files.addChunk(db, "file-4", 0),
   "files.complete": (db) => files.complete(db, "file-4", { type: "image/png", size: 9, blob: "blob-4" }),
-  "files.readable": (db) => files.readable(db, peer, "file-8"),
+  "files.readableFiles": (_, sql) =>
+    files.readableFiles(
+      sql,
+      names(100).map((me, i) => ({ me, id: `file-${i * 4}` })),
+    ),
   "files.removeUnsent": (db) => files.removeUnsent(db, me, "file-8"),
   "files.bytesOf": (db) => files.bytesOf(db, nameOf(2_100)),
   "files.sweepUnsent": (db) => files.sweepUnsent(db),
