@@ -24,6 +24,8 @@ import { isSecureContext, type Trust } from "./trust.ts";
 
 /** Chunks in memory at a time, of a user and of this pod: 64 MiB. */
 const PUTS_MAX = { user: 8, pod: 256 };
+/** How long what was found about an upload is relied on. */
+const FRESH_MS = 500;
 /** Files looked up per statement. */
 const READS_MAX = 100;
 /** Long downloads of a user at a time. */
@@ -101,8 +103,12 @@ export class Files {
     if (!/^\d{1,6}$/.test(n)) throw new ChatError("not_found");
     const release = this.#beginPut(me);
     try {
-      const upload = await this.#uploads.expect(me, idOf(request), Number(n));
+      const find = () => this.#uploads.expect(me, idOf(request), Number(n));
+      const found = await find(); // before the body is read
+      const foundAt = performance.now();
       const bytes = await readBytes(request, CHUNK_BYTES);
+      // Meanwhile the file may have been completed with other bytes.
+      const upload = performance.now() - foundAt > FRESH_MS ? await find() : found;
       await this.#uploads.put(me, upload, Number(n), bytes);
       return new Response(null, { status: 204, headers: { ...HEADERS, "Cache-Control": "no-store" } });
     } finally {

@@ -449,4 +449,27 @@ describe("in S3", () => {
     expect((await putChunk(ann, id, last, image)).status).toBe(204);
     expect((await fetchFile(ann, id, "/preview")).status).toBe(200);
   });
+
+  test("a chunk that arrives slowly does not change a file that was completed meanwhile", async () => {
+    const ann = (await newPerson()).at(await app);
+    const [bytes, other] = [content(1_000), content(1_000)];
+    const id = await idOf(ann, { size: bytes.length });
+    const completed = Promise.withResolvers<void>();
+    const slow = new ReadableStream({
+      async start(controller) {
+        controller.enqueue(other.subarray(0, 10));
+        await completed.promise;
+        await Bun.sleep(700);
+        controller.enqueue(other.subarray(10));
+        controller.close();
+      },
+    });
+    const url = `${(await app).url}/files/${id}/0`;
+    const late = fetch(url, { method: "PUT", body: slow, headers: { cookie: ann.cookie } });
+    await Bun.sleep(100); // it has begun
+    expect((await putChunk(ann, id, 0, bytes)).status).toBe(204);
+    completed.resolve();
+    expect((await late).status).toBe(204);
+    expect(Buffer.compare((await fetchFile(ann, id)).bytes, bytes)).toBe(0);
+  });
 });
