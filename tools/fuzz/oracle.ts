@@ -58,6 +58,8 @@ const CHANGING = [
   "sessions",
   "drafts",
   "profiles",
+  "files",
+  "file_chunks",
   "invites",
   "name_skeletons",
   "text_sent",

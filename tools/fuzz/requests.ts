@@ -23,7 +23,7 @@ export interface HostileRequest {
 /** Routes that need no session. */
 const PUBLIC = new Set("/login /signup /logout /static/* /sw.js /test /healthz /readyz /version /metrics".split(" "));
 const FORMS = new Set(["/login", "/signup", "/logout"]);
-/** Valid bodies of routes that read JSON. They change nothing but the sender's profile. */
+/** Valid bodies of routes that read JSON. They change nothing but the sender's profile and unsent files. */
 const JSON_BODIES: Record<string, (peer: string) => object> = {
   "/me/settings": () => ({ hide_read: false }),
   "/me/profile": () => ({ display_name: "Fuzz Ζωή" }),
@@ -35,20 +35,34 @@ const JSON_BODIES: Record<string, (peer: string) => object> = {
   "/blocks": (name) => ({ name, blocked: false }),
   "/mutes": (name) => ({ name, muted: false }),
   "/conversations": (name) => ({ name, muted: false }),
+  "/files": (name) => ({ name, type: "image/png", size: 4 }),
+  "/files/:id/copy": () => ({}),
+  "/files/:id/remove": () => ({}),
 };
 /** A PNG of one pixel. */
-const PHOTO = Buffer.from(
+export const PHOTO = Buffer.from(
   "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",
   "base64",
 );
+/** Of the upload of `TargetFiles`. */
+export const CHUNK = Buffer.from("4444");
 /** The share of forms that reach password hashing, which takes 25 ms of a core. */
 const HASHING = 0.05;
+
+/** Files of the sender. */
+export interface TargetFiles {
+  readonly picture: string;
+  /** An upload, which its first chunk completes. */
+  readonly upload: string;
+  readonly removable: string;
+}
 
 export interface Target {
   /** Those of `src/http/router.ts`. */
   readonly routes: readonly string[];
   /** The hashed path of a static file. */
   readonly file: string;
+  readonly files: TargetFiles;
   readonly host: string;
   readonly me: string;
   readonly peers: readonly string[];
@@ -69,7 +83,7 @@ export function hostileRequest(random: Random, target: Target): HostileRequest {
   const corrupts = (share: number) => !valid && random.next() < share;
   const isForm = FORMS.has(route);
   const hasBody = isForm || route === "/invites" || route === "/me/photo" || route in JSON_BODIES;
-  let method = hasBody && random.next() < 0.7 ? "POST" : "GET";
+  let method = hasBody && random.next() < 0.7 ? "POST" : route === "/files/:id/:n" ? "PUT" : "GET";
   if (corrupts(0.15)) method = random.pick(METHODS);
 
   const identity = chooseIdentity(random, target, isForm, valid);
@@ -87,7 +101,7 @@ export function hostileRequest(random: Random, target: Target): HostileRequest {
   for (let more = corrupts(0.4) ? 1 + random.below(3) : 0; more > 0; more--) headers.push(hostileHeader(random));
   if (corrupts(0.01)) for (let i = 0; i < 150; i++) headers.push([`X-${i}`, "x"]);
 
-  const body = method === "POST" ? hostileBody(route, random, target, valid) : undefined;
+  const body = method === "POST" || method === "PUT" ? hostileBody(route, random, target, valid) : undefined;
   if (body) {
     if (body.type !== "") headers.push(["Content-Type", body.type]);
     if (body.contentLength !== "") headers.push(["Content-Length", body.contentLength]);
@@ -104,8 +118,8 @@ export function hostileRequest(random: Random, target: Target): HostileRequest {
   const forbidden: number[] = [];
   const signedIn = identity === "me" || typeof identity === "object";
   if (!PUBLIC.has(route) && uri === path && (!signedIn || !isOwn))
-    forbidden.push(101, ...(method === "HEAD" ? [] : [200]));
-  if (foreign && method === "POST") forbidden.push(200, 302);
+    forbidden.push(101, 201, 204, ...(method === "HEAD" ? [] : [200, 206]));
+  if (foreign && (method === "POST" || method === "PUT")) forbidden.push(200, 201, 204, 302);
   return {
     bytes,
     route: `${method} ${route}`,
@@ -127,6 +141,11 @@ function chooseIdentity(random: Random, target: Target, isForm: boolean, valid: 
 function validPath(route: string, random: Random, target: Target): { path: string; isOwn: boolean } {
   const other = () => (random.next() < 0.8 ? random.pick(target.peers) : edgeCaseText(random).toWellFormed());
   if (route === "/static/*") return { path: target.file, isOwn: true };
+  if (route.startsWith("/files/")) {
+    const { picture, upload, removable } = target.files;
+    const id = route.endsWith("/remove") ? removable : /\/(status|:n)$/.test(route) ? upload : picture;
+    return { path: route.replace(":id", id).replace(":n", "0"), isOwn: true };
+  }
   const isOwn = random.next() < 0.7;
   const first = isOwn ? target.me : `${random.pick(target.peers)}x`;
   const values = random.next() < 0.5 || !isOwn ? [first, `${other()}x`] : [first, other()];
@@ -269,6 +288,7 @@ function hostileBody(route: string, random: Random, target: Target, valid: boole
   const json = JSON_BODIES[route]?.(random.pick(target.members));
   if (json && (valid || random.next() < 0.4)) return whole(JSON.stringify(json), "application/json");
   if (route === "/me/photo" && (valid || random.next() < 0.4)) return whole(PHOTO, "image/png");
+  if (route === "/files/:id/:n" && (valid || random.next() < 0.4)) return whole(CHUNK, "application/octet-stream");
   if (random.next() < 0.02) return whole(randomBytes(random, random.pick([16_385, 20_000])));
   if (route === "/login" && !hashes)
     return whole(

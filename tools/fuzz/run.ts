@@ -18,7 +18,7 @@ import { Observers } from "./observers.ts";
 import type { Options } from "./options.ts";
 import { Oracle } from "./oracle.ts";
 import { type RequestCounts, requestCounts, RequestFuzzer } from "./request_fuzzer.ts";
-import type { Identity, Target } from "./requests.ts";
+import { CHUNK, type Identity, PHOTO, type Target, type TargetFiles } from "./requests.ts";
 
 const ROUTES = Object.keys(paths({} as Parts)); // only its keys are used
 const CANARIES = [
@@ -69,6 +69,7 @@ interface Run {
   readonly progress: Progress;
   readonly report: Report;
   readonly oracle: Oracle;
+  readonly files: TargetFiles;
   readonly peers: readonly string[];
   readonly frames: FrameCounts;
   readonly requests: RequestCounts;
@@ -88,13 +89,15 @@ export async function fuzz(options: Options, sandbox: Sandbox, progress: Progres
 
   const counts = { frames: frameCounts(), requests: requestCounts() };
   const peers = [...MEMBERS, ...FUZZING_USERS.map(nameOf)];
-  const run = { options, sandbox, database, progress, report, oracle, peers, ...counts };
+  const files = await uploadFiles(pods[0]);
+  const run = { options, sandbox, database, progress, report, oracle, files, peers, ...counts };
   await fuzzPods(run, pods);
   progress.part();
   const limited = await fuzzLimited(run);
   progress.part();
   progress.step("auditing the tables");
   report.check("tables", "every row was acknowledged, and nothing else changed", await oracle.audit(database.url));
+  report.check("tables", "every file belongs to the user who sent requests", await filesOfOthers(database));
   if (options.requests >= COVERING && options.frames >= COVERING)
     report.check("coverage", "every route and type of frame was accepted and rejected", uncovered(run, endpoints));
   report.check("servers", "no errors logged", await sandbox.clear());
@@ -269,12 +272,28 @@ function requestFuzzer(
   return new RequestFuzzer({ port: parts.server.port, seed: options.seed, oracle, counts, tokenOf, ...parts });
 }
 
-async function targetOf({ peers }: Run, { port }: ServerProcess): Promise<Target> {
+async function targetOf({ files, peers }: Run, { port }: ServerProcess): Promise<Target> {
   const page = await (await fetch(`http://127.0.0.1:${port}/login`)).text();
   const [, file] = /"(\/static\/[^"]+\.css)"/.exec(page) ?? [];
   if (file === undefined) throw new Error("The login page links no stylesheet");
   const users = { me: nameOf(ME), peers: [nameOf(PEER), ...peers], members: MEMBERS, password: PASSWORD };
-  return { routes: ROUTES, file, host: `127.0.0.1:${port}`, cookie, spareSessions: SPARE_SESSIONS, ...users };
+  return { routes: ROUTES, file, files, host: `127.0.0.1:${port}`, cookie, spareSessions: SPARE_SESSIONS, ...users };
+}
+
+async function uploadFiles({ port }: ServerProcess): Promise<TargetFiles> {
+  const send = async (method: string, path: string, body: string | Buffer<ArrayBuffer>) => {
+    const headers = { cookie: cookieOf(ME), "content-type": "application/json" };
+    const response = await fetch(`http://127.0.0.1:${port}${path}`, { method, body, headers });
+    if (!response.ok) throw new Error(`${method} ${path} was answered ${response.status}: ${await response.text()}`);
+    return response;
+  };
+  const begin = async (size: number) => {
+    const response = await send("POST", "/files", JSON.stringify({ name: "fuzz", size }));
+    return ((await response.json()) as { id: string }).id;
+  };
+  const files = { picture: await begin(PHOTO.length), upload: await begin(CHUNK.length), removable: await begin(1) };
+  await send("PUT", `/files/${files.picture}/0`, PHOTO);
+  return files;
 }
 
 function tokenOf(identity: Identity): string | undefined {
@@ -364,6 +383,11 @@ async function leftovers(server: ServerProcess, descriptors: number): Promise<st
     if (problems.length === 0) break;
   }
   return problems;
+}
+
+async function filesOfOthers({ sql }: TestDatabase): Promise<string[]> {
+  const rows = await sql<{ owner: string }[]>`select distinct owner from files where owner <> ${nameOf(ME)}`;
+  return rows.map(({ owner }) => `${owner} owns a file`);
 }
 
 /** What was never tried or never accepted: input rejected at the first check never reaches the code behind it. */
