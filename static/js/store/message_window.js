@@ -3,6 +3,8 @@
  * loaded messages.
  */
 
+/** @typedef {{ id: string, name: string, type: string, size: number, width?: number, height?: number, placeholder?: string }} MessageFile as in the server's rows (docs/protocol.md) */
+
 /**
  * @typedef {object} Message
  * @property {number} seq position in the conversation: 1, 2, 3 …
@@ -15,6 +17,7 @@
  * @property {number} [replyTo] the seq of the message it answers
  * @property {number} [editedAt] milliseconds since 1970
  * @property {true} [deleted] its text is then empty
+ * @property {MessageFile} [file]
  * @property {Record<string, string>} [reactions] one emoji per user
  * @property {true} [pending] whether it contains changes that the server has not answered
  * @property {number} [revision] the conversation's revision at its last change; a message with a higher one is a newer version

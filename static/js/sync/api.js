@@ -3,12 +3,13 @@
 import { errorText, t, waitText } from "../util/translate.js";
 
 /** @import { Message } from "../store/conversation.js" */
+/** @import { MessageFile } from "../store/message_window.js" */
 
 /**
  * @typedef {object} Row a conversation in the user's list
  * @property {string} peer
  * @property {number} last_seq
- * @property {{ sender: string, content: string, timestamp: string, deleted?: boolean } | null} last
+ * @property {{ sender: string, content: string, timestamp: string, deleted?: boolean, file?: MessageFile } | null} last
  * @property {number} [revision] raised by one with every edit, deletion and reaction
  * @property {number} unread
  * @property {number} peer_read_seq
@@ -153,6 +154,7 @@ export function toMessage(row, me) {
     ...(row.reply_to && { replyTo: row.reply_to }),
     ...(row.edited_at && { editedAt: Date.parse(row.edited_at) }),
     ...(row.deleted && { deleted: true }),
+    ...(row.file && { file: row.file }),
     ...(row.reactions && { reactions: row.reactions }),
     ...(row.revision && { revision: row.revision }),
   };
