@@ -1,5 +1,6 @@
 /** Renders an entry of the list: a conversation, or a user found by a search. */
 
+import { pendingTick } from "../store/pending.js";
 import { find, setAvatar, setText, setTick } from "../util/dom.js";
 import { plainText } from "../util/message_format.js";
 import { searchKey } from "../util/names.js";
@@ -67,7 +68,7 @@ export function showEntry(element, { peer, preview, pending, unread, conversatio
   const text = typing ? t("typing") : failed ? t("not_sent") : draft || newest;
   const when = shortTime(pending?.at ?? preview?.at ?? 0);
   const mine = !isBlocked && preview?.from === chat.me && !preview.deleted && peer !== chat.me;
-  const tick = pending?.state ?? (mine ? conversation.markOf({ seq: conversation.lastSeq }) : undefined);
+  const tick = pending ? pendingTick(pending) : mine ? conversation.markOf({ seq: conversation.lastSeq }) : undefined;
   const content = [typing, failed, draft !== "", text, when, tick, unread, isMuted, isPinned, isMarked, isBlocked].join(
     " ",
   );

@@ -3,6 +3,7 @@
  * messages". It does not touch the DOM.
  */
 
+import { pendingTick } from "../store/pending.js";
 import { dayKey } from "../util/time.js";
 
 /** @import { Conversation } from "../store/conversation.js" */
@@ -26,6 +27,7 @@ import { dayKey } from "../util/time.js";
  * @property {import("../store/conversation.js").Message | undefined} [answered] that message, if it is loaded
  * @property {Record<string, string> | undefined} [reactions] one emoji per user
  * @property {string | undefined} [code] the error code of a failed message
+ * @property {import("../store/pending.js").PendingFile | undefined} [upload] of a pending message with a file
  */
 
 const RUN_MS = 5 * 60_000;
@@ -129,7 +131,8 @@ export function shownMessages({ me, outbox, profiles }, conversation, { first, l
       };
     });
   if (!isAtEnd || view.isDetached) return stored;
-  const pending = outbox.to(peer).map(({ ref, text, at, state, code, replyTo }) => {
+  const pending = outbox.to(peer).map((message) => {
+    const { ref, text, at, code, replyTo, file: upload } = message;
     const answered = replyTo ? conversation.message(replyTo) : undefined;
     return {
       me,
@@ -140,11 +143,12 @@ export function shownMessages({ me, outbox, profiles }, conversation, { first, l
       text,
       at,
       seq: 0,
-      tick: state,
+      tick: pendingTick(message),
       ref,
       code,
       replyTo,
       answered,
+      upload,
     };
   });
   return [...stored, ...pending];

@@ -20,6 +20,7 @@ const DRAFTS = "chatify.unfinished.";
 const EMOJI = "chatify.emoji.";
 const OFFLINE_STORE = "chatify.texts.";
 const OFFLINE_CACHE = "chatify.reading.";
+const UPLOADS = "chatify.uploads.";
 /**
  * Broadcast channel of all tabs: they share one session, and after `Clear-Site-Data` its user is
  * unknown.
@@ -138,6 +139,8 @@ export const emojiKey = (user) => EMOJI + user;
 export const offlineStoreName = (user) => OFFLINE_STORE + user;
 /** Name of the database with the offline cache. @param {string} user */
 export const offlineCacheName = (user) => OFFLINE_CACHE + user;
+/** Name of the database with the bytes of pending messages' files. @param {string} user */
+export const uploadsName = (user) => UPLOADS + user;
 
 /**
  * Erases the data of all users except one; without one, erases everything including the page stored
@@ -194,7 +197,7 @@ async function withTimeout(all) {
 
 /** @param {string} name */
 function isUserData(name) {
-  return [OUTBOX, DRAFTS, EMOJI, OFFLINE_STORE, OFFLINE_CACHE].some((prefix) => name.startsWith(prefix));
+  return [OUTBOX, DRAFTS, EMOJI, OFFLINE_STORE, OFFLINE_CACHE, UPLOADS].some((prefix) => name.startsWith(prefix));
 }
 
 /**
@@ -208,6 +211,7 @@ function belongsTo(name, user) {
     name === emojiKey(user) ||
     name === offlineStoreName(user) ||
     name === offlineCacheName(user) ||
+    name === uploadsName(user) ||
     name.startsWith(draftsPrefix(user)) ||
     (name.startsWith(outbox) && !name.slice(outbox.length).includes("."))
   );

@@ -10,10 +10,13 @@ import { nameKey } from "../util/names.js";
  * @property {string} peer
  * @property {string} text
  * @property {number} at milliseconds since 1970, unique within an outbox so that messages sort
- * @property {"sending" | "failed"} state
+ * @property {"sending" | "uploading" | "failed"} state `uploading`: has a file; older versions of the page ignore unknown states
  * @property {string} [code] the error code of a failed message
  * @property {number} [replyTo] the seq of the message it answers
+ * @property {PendingFile} [file]
  */
+
+/** `id` is "" until it is uploaded. `key`: of its bytes in this browser. @typedef {import("./message_window.js").MessageFile & { key: string, isOriginal?: true }} PendingFile */
 
 /**
  * @typedef {object} PendingChange
@@ -56,16 +59,41 @@ export function isPending(key, record) {
     typeof record.at === "number" &&
     (record.state === "sending" ||
       record.state === "failed" ||
+      (record.state === "uploading" && typeof record.file?.key === "string") ||
       (record.state === "changing" && typeof record.type === "string" && typeof record.seq === "number") ||
       (record.state === "deferred" && record.type === "delete" && typeof record.sendAt === "number"))
   );
+}
+
+/** The file of a message, as in the server's rows. @param {PendingMessage} pending @returns {{ file?: import("./message_window.js").MessageFile }} */
+export function fileOf({ file }) {
+  if (!file) return {};
+  const { key: _, isOriginal: __, ...rest } = file;
+  return { file: rest };
+}
+
+/** Whether a message waits until its file is uploaded. @param {Pending} pending */
+export function awaitsUpload(pending) {
+  return pending.state === "uploading" && pending.file?.id === "";
+}
+
+/** Whether another page may have sent it. @param {Pending} pending */
+export function mayBeStored(pending) {
+  return pending.state !== "failed" && pending.state !== "deferred" && !awaitsUpload(pending);
+}
+
+/** The delivery state to show. @param {PendingMessage} pending @returns {"sending" | "failed"} */
+export function pendingTick({ state }) {
+  return state === "failed" ? state : "sending";
 }
 
 /** The frame that sends it. @param {Pending} pending @returns {import("../sync/connection.js").Frame} */
 export function toFrame(pending) {
   const { ref, peer, text } = pending;
   if (!isChange(pending)) {
-    return { type: "message", to: peer, message: text, ref, ...(pending.replyTo && { reply_to: pending.replyTo }) };
+    const { replyTo, file } = pending;
+    const rest = { ...(replyTo && { reply_to: replyTo }), ...(file && { file: file.id }) };
+    return { type: "message", to: peer, message: text, ref, ...rest };
   }
   const { type, seq } = pending;
   return { type, peer, seq, ref, ...(type === "edit" && { message: text }), ...(type === "react" && { emoji: text }) };

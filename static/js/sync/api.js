@@ -232,7 +232,7 @@ export async function request(path, options) {
   const response = await (takeEarly(path) ?? fetch(path, { ...options, headers, redirect: "manual" }));
   const { status, url } = response;
   const isJson = response.headers.get("content-type")?.startsWith("application/json") === true;
-  if (response.ok && isJson) return response;
+  if (response.ok && (isJson || status === 204)) return response;
   if (status === 429) throw new Limited(path, Number(response.headers.get("retry-after")) || 1);
   // The server's JSON routes never redirect, and their errors have a code. A reverse proxy may
   // report an unreachable server or too many requests in its own format.

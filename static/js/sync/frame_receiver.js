@@ -1,5 +1,6 @@
 /** Applies the server's frames to the stores. */
 
+import { fileOf } from "../store/pending.js";
 import { Emitter } from "../util/emitter.js";
 import { toMessage } from "./api.js";
 
@@ -106,9 +107,11 @@ export class FrameReceiver extends Emitter {
   #receiveAck({ ref, id, seq, timestamp, peer }) {
     const pending = this.#outbox.acknowledge(ref, seq);
     if (!pending) return;
-    const { text, replyTo } = pending;
+    const { replyTo, file } = pending;
     const at = Date.parse(timestamp);
-    this.#receiveMessage({ seq, id, from: this.#me, to: peer, text, at, ref, ...(replyTo && { replyTo }) });
+    const text = pending.text || (file?.name ?? ""); // as the server stores it
+    const rest = { ...(replyTo && { replyTo }), ...fileOf(pending) };
+    this.#receiveMessage({ seq, id, from: this.#me, to: peer, text, at, ref, ...rest });
   }
 
   /**

@@ -4,24 +4,20 @@
  * server stores a ref once.
  */
 
-import { isChange, newRef, PendingRecords } from "../store/pending.js";
+import { isChange, mayBeStored, newRef, PendingRecords } from "../store/pending.js";
 import { Emitter } from "../util/emitter.js";
 import { nameKey } from "../util/names.js";
 import { DeferredDeletions } from "./deferred_deletions.js";
-import { OutboxSender } from "./outbox_sender.js";
+import { OutboxSender, PACE, RETRYABLE } from "./outbox_sender.js";
+import { PendingFiles } from "./pending_files.js";
 
-/** @import { Pending, PendingChange, PendingMessage, PendingStore, Target } from "../store/pending.js" */
+/** @import { Pending, PendingChange, PendingFile, PendingMessage, PendingStore, Target } from "../store/pending.js" */
 /** @import { Pace, Timers } from "./pacer.js" */
 
 /** A change that the server rejected; the message is again as before. @typedef {{ peer: string, seq: number, type: PendingChange["type"], code: string }} RejectedChange */
 
 /** This many messages of maximum length still fit into browser storage. */
 const LIMIT = 200;
-/** Error codes after which a retry can succeed. */
-const RETRYABLE = new Set(["rate_limited", "busy", "restarting"]);
-
-/** @type {Pace} */
-const PACE = { atOnce: 15, everyMs: 250 };
 
 /**
  * - `changed`: a message or change to this peer was added, changed or removed
@@ -33,6 +29,7 @@ const PACE = { atOnce: 15, everyMs: 250 };
 export class Outbox extends Emitter {
   #pending;
   #sender;
+  files;
   /** The deletions that can still be undone. */
   deferred;
 
@@ -48,6 +45,8 @@ export class Outbox extends Emitter {
     this.#pending = new PendingRecords(store);
     this.#sender = new OutboxSender(this.#pending, { timers, now, pace });
     this.#sender.on("limited", (seconds) => this.emit("limited", seconds));
+    this.files = new PendingFiles(this.#pending);
+    this.files.on("ready", () => this.#sender.sendNext());
     this.deferred = new DeferredDeletions(this.#pending, timers);
     this.deferred.on("due", (ref) => this.#deleteNow(ref));
     this.deferred.on("elsewhere", ({ ref, peer }) => {
@@ -59,9 +58,9 @@ export class Outbox extends Emitter {
 
   /** Loads what earlier pages or other tabs stored. */
   async load() {
-    for (const { ref, peer, state } of await this.#pending.load()) {
-      if (state !== "failed" && state !== "deferred") this.#sender.markSent(ref);
-      this.emit("changed", peer);
+    for (const pending of await this.#pending.load()) {
+      if (mayBeStored(pending)) this.#sender.markSent(pending.ref);
+      this.emit("changed", pending.peer);
     }
     this.deferred.schedule();
     this.#sender.sendNext();
@@ -113,13 +112,13 @@ export class Outbox extends Emitter {
   }
 
   /**
-   * Queues a text and sends it as soon as possible. Returns undefined when the outbox is full; the
-   * caller keeps the text then.
+   * Queues a text and sends it as soon as possible, or once its file is uploaded. Returns undefined
+   * when the outbox is full; the caller keeps the text then.
    * @param {string} peer
    * @param {string} text
-   * @param {{ replyTo?: number | undefined }} [options] replyTo: the seq of the message that it answers
+   * @param {{ replyTo?: number | undefined, file?: PendingFile | undefined }} [options] replyTo: the seq of the message that it answers
    */
-  add(peer, text, { replyTo } = {}) {
+  add(peer, text, { replyTo, file } = {}) {
     if (this.room === 0) return undefined;
     /** @type {PendingMessage} */
     const pending = {
@@ -127,8 +126,9 @@ export class Outbox extends Emitter {
       peer,
       text,
       at: this.#pending.nextAt(),
-      state: "sending",
+      state: file ? "uploading" : "sending",
       ...(replyTo && { replyTo }),
+      ...(file && { file }),
     };
     this.#save(pending);
     this.#sender.sendNext();
@@ -270,7 +270,7 @@ export class Outbox extends Emitter {
     const { code, ...rest } = pending;
     // The server has a different text under this ref, so this one needs a new ref.
     if (code === "ref_reused") return this.#replace(pending, pending.text);
-    this.#save({ ...rest, state: "sending" });
+    this.#save({ ...rest, state: rest.file ? "uploading" : "sending" });
     this.#sender.sendNext();
   }
 
@@ -334,10 +334,11 @@ export class Outbox extends Emitter {
    * @param {PendingMessage} pending
    * @param {string} text
    */
-  #replace({ ref, peer, at, replyTo }, text) {
-    this.#save({ ref: newRef(), peer, text, at, state: "sending", ...(replyTo && { replyTo }) });
+  #replace(pending, text) {
+    const { code: _, ...rest } = pending;
+    this.#save({ ...rest, ref: newRef(), text, state: rest.file ? "uploading" : "sending" });
     this.#pending.sort(); // into its old place
-    this.remove(ref);
+    this.remove(pending.ref);
   }
 
   /** @param {Pending} pending */

@@ -1,12 +1,17 @@
 /** Sends what the outbox holds: in order, at the server's pace, again after each reconnect. */
 
-import { isChange } from "../store/pending.js";
+import { awaitsUpload, isChange } from "../store/pending.js";
 import { Emitter } from "../util/emitter.js";
 import { nameKey } from "../util/names.js";
 import { Pacer } from "./pacer.js";
 
 /** @import { Pending, PendingRecords } from "../store/pending.js" */
 /** @import { Pace, Timers } from "./pacer.js" */
+
+/** Error codes after which a retry can succeed. */
+export const RETRYABLE = new Set(["rate_limited", "busy", "restarting"]);
+/** @type {Pace} */
+export const PACE = { atOnce: 15, everyMs: 250 };
 
 /**
  * - `limited`: `limitedFor` changed
@@ -115,6 +120,7 @@ export class OutboxSender extends Emitter {
       const { ref, state } = pending;
       const peerKey = nameKey(pending.peer);
       if (deferred.has(ref) && this.unsent(ref)) busy.add(peerKey); // later ones follow it if it is restored
+      if (awaitsUpload(pending)) busy.add(peerKey);
       const waits = state === "failed" || state === "deferred" || (isChange(pending) && pending.seq === 0);
       if (waits || this.#inFlight.has(ref) || busy.has(peerKey)) continue;
       if (this.#pacer.isOneAtATime && this.#inFlight.size > 0) return;

@@ -34,6 +34,8 @@ const INTERCEPTED_MS = 5_000;
  */
 export class SyncEngine extends Emitter {
   changeWindows = new ChangeWindows();
+  /** The size of the largest file, in bytes, as far as the server has said. */
+  fileMax = Number.POSITIVE_INFINITY;
   /** @type {Promise<void> | undefined} */
   #resuming;
   #resumesAgain = false;
@@ -125,7 +127,7 @@ export class SyncEngine extends Emitter {
    * Sends a text. Returns false when the outbox is full.
    * @param {string} peer
    * @param {string} text
-   * @param {{ replyTo?: number | undefined }} [options] as for `Outbox.add`
+   * @param {Parameters<import("./outbox.js").Outbox["add"]>[2]} [options]
    */
   write(peer, text, options) {
     this.#people.presence.messageSent();
@@ -176,6 +178,7 @@ export class SyncEngine extends Emitter {
   #receiveHello(hello) {
     const { epoch, version } = hello;
     this.changeWindows.update(hello);
+    this.fileMax = hello.file_max ?? this.fileMax;
     this.emit("hello", version);
     this.#people.presence.connected();
     if (this.#epoch !== undefined && this.#epoch !== epoch) this.#list.distrust();
