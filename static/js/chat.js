@@ -11,6 +11,7 @@ import { followVersion } from "./elements/connection_banner.js";
 import "./elements/conversation_list.js";
 import "./elements/message_composer.js";
 import { loadActionsWhenNeeded, loadListActionsWhenNeeded } from "./elements/actions_loader.js";
+import { loadAttachmentsWhenNeeded } from "./elements/attachments_loader.js";
 import { loadSearchWhenNeeded } from "./elements/search_loader.js";
 import { goBack, openAtMessage, route, startMenu, startNavigation } from "./navigation.js";
 import {
@@ -157,6 +158,7 @@ async function start(me, isConfirmed) {
   composer.addEventListener("focus-messages", () => thread.focusLast());
   loadActionsWhenNeeded(chat, { thread, composer });
   loadListActionsWhenNeeded(chat, conversationList);
+  loadAttachmentsWhenNeeded(chat, composer);
   loadSearchWhenNeeded(chat, { conversationList, thread, openAtMessage });
   thread.addEventListener("focus-composer", () => composer.focusText());
   find(thread, ".wave").addEventListener("click", () => composer.wave());

@@ -48,8 +48,8 @@ export class ComposerReference {
     const { me, profiles, sync } = this.#chat;
     this.cancel();
     this.#composer.use({
-      submit: (text) => {
-        const isQueued = sync.write(peer, text, { replyTo: message.seq });
+      submit: (text, file) => {
+        const isQueued = sync.write(peer, text, { replyTo: message.seq, file });
         if (isQueued) this.#end();
         return isQueued;
       },

@@ -11,8 +11,12 @@ import { pickEmoji, suggestEmoji } from "./emoji_loader.js";
  * A reply or an edit, which replaces what sending does. `text` is that of the edited message,
  * `submit` returns whether the outbox accepted the new one, and `end` is called when another
  * conversation is shown.
- * @typedef {{ text?: string, submit: (text: string) => boolean, end: () => void }} Mode
+ * @typedef {{ text?: string, submit: (text: string, file?: PendingFile) => boolean, end: () => void }} Mode
  */
+
+/** @import { PendingFile } from "../store/pending.js" */
+
+/** Files to send with the text. `take` returns undefined while they cannot be sent. @typedef {{ count: number, take: () => PendingFile[] | undefined }} AttachedFiles */
 
 /**
  * - `sent`: a message was added to the outbox
@@ -26,6 +30,8 @@ export class MessageComposer extends HTMLElement {
   #peer;
   /** @type {Mode | undefined} */
   #mode;
+  /** @type {AttachedFiles} */
+  #attached = { count: 0, take: () => [] };
   /** @type {HTMLTextAreaElement} */
   #text = find(this, "textarea");
   /** @type {HTMLButtonElement} */
@@ -40,7 +46,7 @@ export class MessageComposer extends HTMLElement {
     chat.profiles.on("changed", (name) => name === this.#peer && this.render());
     chat.outbox.on("limited", () => this.#validate());
     chat.outbox.on("rejected", ({ peer, code }) => {
-      if (peer === this.#peer) this.#showError(code, errorText(code));
+      if (peer === this.#peer) this.showError(code, errorText(code));
     });
     chat.conversations.on("conversation", () => this.#renderClosed());
     find(this, ".unblock").addEventListener("click", () => void this.#unblock());
@@ -48,7 +54,7 @@ export class MessageComposer extends HTMLElement {
     suggestEmoji(chat.me, this);
     find(this, "form").addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault();
-      this.#submit();
+      this.submit();
     });
     this.#text.addEventListener("input", () => this.#onInput());
     this.#text.addEventListener("keydown", (event) => {
@@ -59,7 +65,7 @@ export class MessageComposer extends HTMLElement {
       const sends = event.ctrlKey || event.metaKey || !(event.shiftKey || isTouch());
       if (event.key !== "Enter" || !sends) return;
       event.preventDefault();
-      this.#submit();
+      this.submit();
     });
     // The field keeps the focus, and a phone its keyboard.
     this.#send.addEventListener("pointerdown", (event) => event.preventDefault());
@@ -81,6 +87,12 @@ export class MessageComposer extends HTMLElement {
       this.#text.value = mode.text;
       this.render();
     } else if (wasEdit) this.#showDraft();
+  }
+
+  /** The files of the open conversation's next message have changed. @param {AttachedFiles} files */
+  attach(files) {
+    this.#attached = files;
+    this.#validate();
   }
 
   focusText() {
@@ -121,11 +133,11 @@ export class MessageComposer extends HTMLElement {
     const peer = this.#peer;
     if (peer === undefined) return;
     try {
-      this.#showError("", "");
+      this.showError("", "");
       await this.#chat?.people.block(peer, false);
       if (peer === this.#peer && !isTouch()) this.focusText();
     } catch (error) {
-      this.#showError("unblock_failed", failureText(error));
+      this.showError("unblock_failed", failureText(error));
     }
   }
 
@@ -138,7 +150,7 @@ export class MessageComposer extends HTMLElement {
       pick: (emoji) => this.insert(emoji),
       restoreFocus: () => button.focus({ preventScroll: true }),
     });
-    if (!isLoaded) this.#showError("no_connection", t("no_connection"));
+    if (!isLoaded) this.showError("no_connection", t("no_connection"));
   }
 
   #showDraft() {
@@ -164,14 +176,24 @@ export class MessageComposer extends HTMLElement {
     if (this.#peer !== undefined && !isBlank(this.#text.value)) this.#chat?.people.presence.sendTyping(this.#peer);
   }
 
-  #submit() {
+  /** Sends the text, as the caption of the first file if there are any. */
+  submit() {
     const text = sanitizeMessage(this.#text.value);
     const isEdit = this.#mode?.text !== undefined;
-    if ((isBlank(text) && !isEdit) || !this.#validate() || !this.#chat || this.#peer === undefined) return;
-    if (!(this.#mode ? this.#mode.submit(text) : this.#chat.sync.write(this.#peer, text))) {
-      this.#showError("outbox_full", t("outbox_full"));
+    const { count } = isEdit ? { count: 0 } : this.#attached;
+    const isEmpty = isBlank(text) && count === 0;
+    if ((isEmpty && !isEdit) || !this.#validate() || !this.#chat || this.#peer === undefined) return;
+    const { sync, outbox } = this.#chat;
+    if (count > outbox.room) return this.showError("outbox_full", t("outbox_full"));
+    const files = count > 0 ? this.#attached.take() : [];
+    if (!files) return;
+    const [file, ...others] = files;
+    const caption = isBlank(text) && file ? "" : text;
+    if (!(this.#mode ? this.#mode.submit(caption, file) : sync.write(this.#peer, caption, { file }))) {
+      this.showError("outbox_full", t("outbox_full"));
       return;
     }
+    for (const other of others) sync.write(this.#peer, "", { file: other });
     if (isEdit) return;
     this.#text.value = "";
     this.#onInput();
@@ -183,7 +205,7 @@ export class MessageComposer extends HTMLElement {
   /** Greets the peer and keeps the draft. */
   wave() {
     if (this.#peer === undefined) return;
-    if (!this.#chat?.sync.write(this.#peer, "👋")) return this.#showError("outbox_full", t("outbox_full"));
+    if (!this.#chat?.sync.write(this.#peer, "👋")) return this.showError("outbox_full", t("outbox_full"));
     this.dispatchEvent(new Event("sent"));
     if (!isTouch()) this.focusText();
   }
@@ -195,19 +217,20 @@ export class MessageComposer extends HTMLElement {
     const count = value.length > MESSAGE_MAX ? [...sanitizeMessage(value)].length : 0;
     const tooLong = count > MESSAGE_MAX;
     const wait = this.#chat?.outbox.limitedFor ?? 0;
-    if (tooLong) this.#showError("too_long", t("too_long", { count, limit: MESSAGE_MAX }));
-    else if (wait > 0) this.#showError("rate_limited", t("send_limited", { wait: waitText(wait) }));
-    else this.#showError("", "");
-    this.#send.toggleAttribute("data-empty", isBlank(value));
+    if (tooLong) this.showError("too_long", t("too_long", { count, limit: MESSAGE_MAX }));
+    else if (wait > 0) this.showError("rate_limited", t("send_limited", { wait: waitText(wait) }));
+    else this.showError("", "");
+    this.#send.toggleAttribute("data-empty", isBlank(value) && this.#attached.count === 0);
     this.#send.disabled = tooLong;
     return !tooLong;
   }
 
   /**
+   * Shows an error above the field, until the text changes.
    * @param {string} code "" removes the error
    * @param {string} text
    */
-  #showError(code, text) {
+  showError(code, text) {
     const problem = find(this, ".problem");
     problem.dataset.error = code;
     setText(problem, text);

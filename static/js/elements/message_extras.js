@@ -5,9 +5,10 @@
 
 import { find, setText } from "../util/dom.js";
 import { language, t } from "../util/translate.js";
-import { iconButton, ready } from "./action_parts.js";
+import { iconButton } from "./action_parts.js";
 import { oneLine } from "./list_entry.js";
 import { focusMessage } from "./message_row.js";
+import { ready, showUpload } from "./upload_parts.js";
 
 /** @import { Message } from "../store/conversation.js" */
 /** @import { ShownMessage } from "./thread_items.js" */
@@ -25,10 +26,11 @@ export { ready };
  * @param {HTMLElement} row
  * @param {ShownMessage} message
  */
-export function showExtras(row, { me, peerName, replyTo, answered, reactions = {}, deleted }) {
+export function showExtras(row, { me, peerName, replyTo, answered, reactions = {}, deleted, upload }) {
   const quote = /** @type {HTMLElement | null} */ (row.querySelector(".quote"));
   if (replyTo === undefined || deleted) quote?.remove();
   else showQuote(quote ?? makeQuote(row), { me, peerName, replyTo, answered });
+  showUpload(row, upload);
   showReactions(row, { me, peerName }, deleted ? {} : reactions);
   for (const block of row.querySelectorAll(".code-block")) showCopyButton(block);
 }

@@ -36,13 +36,14 @@ export function updateRow(row, item) {
     return;
   }
   const { message, first, last } = item;
-  const { seq, tick, at, code, peerName, mine, editedAt, deleted, replyTo, reactions, ref = "" } = message;
+  const { seq, tick, at, code, peerName, mine, editedAt, deleted, replyTo, reactions, upload, ref = "" } = message;
   const text = deleted ? t("message_deleted") : message.text;
   const key = [language(), timeRevision(), seq, tick, code, at, first, last, editedAt, deleted, ref, peerName].join(
     " ",
   );
-  const hasExtras = !deleted && (replyTo !== undefined || reactions !== undefined || text.includes("```"));
-  const extra = hasExtras ? JSON.stringify([reactions, message.answered, extras !== undefined]) : "";
+  const hasExtras =
+    !deleted && (replyTo !== undefined || reactions !== undefined || upload !== undefined || text.includes("```"));
+  const extra = hasExtras ? JSON.stringify([reactions, message.answered, upload, extras !== undefined]) : "";
   const before = rendered.get(row);
   // Unchanged, as most rows of a long thread are.
   if (before?.key === key && before.text === text && before.extra === extra) return;
@@ -101,7 +102,7 @@ function showFailure(row, { tick, ref = "", code = "" }) {
  * @param {HTMLElement} message
  */
 export function messageLabel(message) {
-  const texts = [".author", ".quote", ".text", "time", ".state", ".reactions"].map((selector) => {
+  const texts = [".author", ".quote", ".upload .about", ".text", "time", ".state", ".reactions"].map((selector) => {
     const part = message.querySelector(selector);
     return (part?.getAttribute("aria-label") ?? part?.textContent ?? "").trim();
   });
