@@ -176,3 +176,29 @@ test("keeps nothing of a file after signing out", async () => {
   await page.waitForURL("**/login");
   await until("it is erased", async () => !(await names()).includes("chatify.uploads.Out-Ann"));
 });
+
+test("another tab continues the upload of a closed one", async () => {
+  const [ann, bob] = [await person("Tabs-Ann"), await person("Tabs-Bob")];
+  const context = await chat.context(ann);
+  const begun: string[] = [];
+  context.on("request", (request) => {
+    if (request.method() === "POST" && request.url().endsWith("/files")) begun.push(request.url());
+  });
+  const [first, second] = [await chat.open(context, "/#Tabs-Bob"), await chat.open(context, "/#Tabs-Bob")];
+  await first.route(/\/files\/[^/]+\/[1-9]$/, () => {}); // never answered
+  const film = binary("film.bin", 5 * CHUNK);
+  await attach(first, "File", film);
+  await first.waitForSelector(".attachments li");
+  await first.click(".send");
+  await first.waitForSelector(".upload");
+  await until("the first chunk has arrived", async () =>
+    (await first.locator(".upload .size").innerText()).includes("20%"),
+  );
+  await second.evaluate(() => document.dispatchEvent(new Event("visibilitychange"))); // loads the outbox
+  await second.waitForSelector(".upload");
+  await first.close();
+  await arrived(bob, ann, 1);
+  expect(begun).toHaveLength(1);
+  const [row] = await rows(bob, ann);
+  expect(Buffer.compare((await fetchFile(bob, row!.file!.id)).bytes, film.buffer)).toBe(0);
+});

@@ -266,3 +266,27 @@ test("says that a file is lost with the page where the browser has no room, and 
   expect(await rows(bob, ann)).toHaveLength(1);
   await page.close();
 });
+
+test("sends a file once, with the caption that it was given while it was uploaded", async () => {
+  const [ann, bob] = await pair();
+  const requests = requestsOf(ann);
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  const page = await openPage(ann, newBrowser(), {
+    ...requests,
+    put: async (id, n, bytes, signal) => {
+      await held;
+      await requests.put(id, n, bytes, signal);
+    },
+  });
+  page.connect();
+  const message = page.sendFile(bob, content(CHUNK + 1), { text: "befor" });
+  page.outbox.edit(bob.name, { ref: message.ref }, "before");
+  page.outbox.add(bob.name, "after");
+  release();
+  await isEmpty(page.outbox);
+  expect((await rows(bob, ann)).map((row) => [row.content, row.file?.name])).toEqual([
+    ["before", "a.bin"],
+    ["after", undefined],
+  ]);
+  await page.close();
+});

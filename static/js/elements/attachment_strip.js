@@ -25,6 +25,8 @@ export class AttachmentStrip {
   #items = [];
   #list = make("ul");
   #error = make("p");
+  /** Announces what was added. */
+  #status = make("div");
   #original = make("label");
   #checkbox = make("input");
   #limit;
@@ -36,9 +38,11 @@ export class AttachmentStrip {
     this.element.setAttribute("role", "group");
     this.#error.className = "error";
     this.#error.setAttribute("role", "alert");
+    this.#status.className = "visually-hidden";
+    this.#status.setAttribute("role", "status");
     this.#checkbox.type = "checkbox";
     this.#original.append(this.#checkbox, make("span"));
-    this.element.append(this.#error, this.#list, this.#original);
+    this.element.append(this.#error, this.#status, this.#list, this.#original);
     this.#checkbox.addEventListener("change", () => this.#showError(""));
     this.render();
   }
@@ -87,6 +91,7 @@ export class AttachmentStrip {
     this.#items = [];
     this.#list.replaceChildren();
     this.#checkbox.checked = false;
+    this.#showError("");
     this.render();
     return attachments;
   }
@@ -123,6 +128,7 @@ export class AttachmentStrip {
     remove.className = "round";
     element.append(icon("file"), name, size, remove);
     this.#list.append(element);
+    announce(this.#status, file.name);
     /** @type {Item} */
     const item = { file, element, isReady: true };
     this.#items.push(item);

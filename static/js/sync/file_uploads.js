@@ -44,7 +44,7 @@ export class FileUploads extends Emitter {
   #requests;
   #locks;
   #now;
-  /** @type {Map<string, Blob>} bytes that this page added, by key */
+  /** @type {Map<string, Blob>} bytes that are not stored yet, by key */
   #bytes = new Map();
   /** @type {Set<string>} keys of bytes that are only in memory */
   #volatileKeys = new Set();
@@ -137,6 +137,7 @@ export class FileUploads extends Emitter {
   async #store(key, bytes) {
     const isStored = await this.#database.write([{ store: "bytes", key, value: { bytes, at: this.#now() } }]);
     if (this.#known.get(key)?.signal.aborted) return this.#delete(key); // discarded meanwhile
+    if (isStored) this.#bytes.delete(key); // the stored copy stays the same if the user changes the file
     if (isStored || this.#isEnded) return;
     this.#volatileKeys.add(key);
     this.emit("volatile", key);
@@ -194,7 +195,7 @@ export class FileUploads extends Emitter {
           resolve(true);
           signal.addEventListener("abort", release);
         });
-      locks.request(`chatify.upload.${key}`, { signal }, hold).catch(() => resolve(false));
+      locks.request(`chatify.upload.${key}`, { signal }, hold).catch(() => resolve(!signal.aborted));
     });
     this.#owned.set(key, owned);
     return owned;
