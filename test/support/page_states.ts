@@ -9,6 +9,7 @@ import { MESSAGE_STATES } from "./states/message_states.ts";
 import { SEARCH_STATES } from "./states/search_states.ts";
 import { SIGN_IN_STATES } from "./states/sign_in_states.ts";
 import type { State } from "./states/stage.ts";
+import { UPLOAD_STATES } from "./states/upload_states.ts";
 
 export const STATES: readonly State[] = [
   ...SIGN_IN_STATES,
@@ -16,6 +17,7 @@ export const STATES: readonly State[] = [
   ...SEARCH_STATES,
   ...CONVERSATION_STATES,
   ...MESSAGE_STATES,
+  ...UPLOAD_STATES,
   ...EMOJI_STATES,
   ...CONNECTION_STATES,
   ...ACCOUNT_STATES,
