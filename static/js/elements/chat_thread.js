@@ -1,6 +1,7 @@
 /** The open conversation's messages. Keeps the scroll position or sticks to the end. */
 
 import { announce, find, isPageActive, isTouch, onPageActivityChange } from "../util/dom.js";
+import { previewText } from "../util/file_text.js";
 import { plainText } from "../util/message_format.js";
 import { nameKey } from "../util/names.js";
 import { t } from "../util/translate.js";
@@ -278,10 +279,11 @@ export class ChatThread extends HTMLElement {
    * @param {Conversation} conversation
    * @param {Message} message
    */
-  #arrived(conversation, { from, text, seq }) {
-    if (this.#divider.arrived(conversation, seq, this.#isAtEnd && isPageActive())) this.#scrollsToNew = this.#isAtEnd;
-    const name = this.#chat?.profiles.shown(from) ?? from;
-    announce(find(this, ".announcer"), t("announce", { name, text: plainText(text) }));
+  #arrived(conversation, message) {
+    const isReading = this.#isAtEnd && isPageActive();
+    if (this.#divider.arrived(conversation, message.seq, isReading)) this.#scrollsToNew = this.#isAtEnd;
+    const name = this.#chat?.profiles.shown(message.from) ?? message.from;
+    announce(find(this, ".announcer"), t("announce", { name, text: plainText(previewText(message)) }));
   }
 
   #afterLayout() {

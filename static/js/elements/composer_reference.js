@@ -8,11 +8,12 @@ import { isBlank } from "../util/message_text.js";
 import { t } from "../util/translate.js";
 import { icon, iconButton } from "./action_parts.js";
 import { make } from "./dialogs.js";
-import { oneLine } from "./list_entry.js";
+import { lineOf } from "./list_entry.js";
 
 /** @import { Chat } from "../chat_model.js" */
 /** @import { Target } from "../store/pending.js" */
-/** @typedef {{ from: string, text: string } & Target} Referenced */
+/** @import { MessageFile } from "../store/message_window.js" */
+/** @typedef {{ from: string, text: string, file?: MessageFile } & Target} Referenced */
 
 export class ComposerReference {
   #chat;
@@ -56,7 +57,7 @@ export class ComposerReference {
       end: () => this.#end(),
     });
     const title = message.from === me ? t("replying_to_me") : t("replying", { name: profiles.shown(message.from) });
-    this.#show("reply", { title, text: message.text, cancel: t("cancel_reply") });
+    this.#show("reply", { title, line: lineOf(message), cancel: t("cancel_reply") });
   }
 
   /**
@@ -80,7 +81,7 @@ export class ComposerReference {
       },
       end: () => this.#end(),
     });
-    this.#show("pencil", { title: t("editing"), text: message.text, cancel: t("cancel_edit") });
+    this.#show("pencil", { title: t("editing"), line: lineOf(message), cancel: t("cancel_edit") });
   }
 
   /** Ends a reply or an edit; the field gets the draft again. */
@@ -99,15 +100,15 @@ export class ComposerReference {
 
   /**
    * @param {"reply" | "pencil"} iconName
-   * @param {{ title: string, text: string, cancel: string }} texts
+   * @param {{ title: string, line: string, cancel: string }} texts
    */
-  #show(iconName, { title, text, cancel }) {
+  #show(iconName, { title, line: text, cancel }) {
     const element = make("div");
     element.className = "reference";
     const close = iconButton("x", cancel);
     close.className = "round";
     close.addEventListener("click", () => this.cancel());
-    const [name, line, words] = [make("b", title), make("span", oneLine(text)), make("div")];
+    const [name, line, words] = [make("b", title), make("span", text), make("div")];
     line.dir = "auto";
     words.append(name, line);
     element.append(icon(iconName), words, close);

@@ -2,6 +2,7 @@
 
 import { pendingTick } from "../store/pending.js";
 import { find, setAvatar, setText, setTick } from "../util/dom.js";
+import { previewText } from "../util/file_text.js";
 import { plainText } from "../util/message_format.js";
 import { searchKey } from "../util/names.js";
 import { shortTime } from "../util/time.js";
@@ -64,7 +65,9 @@ export function showEntry(element, { peer, preview, pending, unread, conversatio
   const draft = typing || failed || isBlocked || isOpen ? "" : oneLine(chat.drafts.of(peer)).trim();
   const newest = isBlocked
     ? t("blocked_row")
-    : oneLine(pending?.text ?? (preview?.deleted ? t("message_deleted") : (preview?.text ?? "")));
+    : preview?.deleted && !pending
+      ? t("message_deleted")
+      : lineOf(pending ?? preview);
   const text = typing ? t("typing") : failed ? t("not_sent") : draft || newest;
   const when = shortTime(pending?.at ?? preview?.at ?? 0);
   const mine = !isBlocked && preview?.from === chat.me && !preview.deleted && peer !== chat.me;
@@ -75,12 +78,12 @@ export function showEntry(element, { peer, preview, pending, unread, conversatio
   if (!showPerson(element, peer, chat, content)) return;
   find(element, ".entry").classList.toggle("blocked", isBlocked);
   find(element, ".entry").classList.toggle("has-unread", (unread > 0 || isMarked) && !isMuted);
-  const previewText = find(element, ".preview");
-  previewText.classList.toggle("live", typing);
-  previewText.classList.toggle("failed", failed && !typing);
-  if (draft) previewText.dataset.draft = t("draft");
-  else delete previewText.dataset.draft;
-  setText(previewText, text);
+  const line = find(element, ".preview");
+  line.classList.toggle("live", typing);
+  line.classList.toggle("failed", failed && !typing);
+  if (draft) line.dataset.draft = t("draft");
+  else delete line.dataset.draft;
+  setText(line, text);
   setText(find(element, "time"), when);
   setTick(element, tick);
   find(element, ".muted").toggleAttribute("hidden", !isMuted);
@@ -123,6 +126,11 @@ export function showPerson(element, name, chat, content = "") {
   find(link, ".dot").hidden = !online;
   setText(find(link, ".presence"), online ? t("online") : "");
   return true;
+}
+
+/** A message in one line. @param {Parameters<typeof previewText>[0] | undefined} message */
+export function lineOf(message) {
+  return message ? oneLine(previewText(message)) : "";
 }
 
 /**

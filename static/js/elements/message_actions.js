@@ -9,7 +9,7 @@ import { copyText, quoteText } from "./copying.js";
 import { askToDelete } from "./delete_question.js";
 import { Deletions } from "./deletions.js";
 import { pickEmoji } from "./emoji_loader.js";
-import { oneLine } from "./list_entry.js";
+import { lineOf } from "./list_entry.js";
 import { LongPress } from "./long_press.js";
 import { MessageBar, rowOf } from "./message_bar.js";
 import { moveWithin } from "./message_extras.js";
@@ -25,7 +25,7 @@ import { toast } from "./toast.js";
 /** @import { Act } from "./message_extras.js" */
 /** @import { MenuItem } from "./message_menu.js" */
 
-/** A message of the open conversation, stored or pending. @typedef {{ seq: number, ref?: string, from: string, text: string, at: number, deleted?: true, reactions?: Record<string, string>, replyTo?: number }} Acted */
+/** A message of the open conversation, stored or pending. @typedef {{ seq: number, ref?: string, from: string, text: string, at: number, deleted?: true, reactions?: Record<string, string>, replyTo?: number, file?: import("../store/message_window.js").MessageFile }} Acted */
 
 /**
  * @param {Chat} chat
@@ -170,11 +170,11 @@ export class MessageActions {
     this.#bar.hide();
     this.#menuRow = row;
     const { me } = this.#chat;
-    const { reactions = {}, from, text, seq } = message;
+    const { reactions = {}, from, seq } = message;
     const canReact = seq > 0 && !this.#isClosed;
     this.#menu.open(
       {
-        label: `${t("message_options")}: ${from === me ? t("from_me") : this.#chat.profiles.shown(from)}: ${oneLine(text)}`,
+        label: `${t("message_options")}: ${from === me ? t("from_me") : this.#chat.profiles.shown(from)}: ${lineOf(message)}`,
         emoji: canReact ? quickReactions(Object.values(reactions)) : [],
         mine: reactions[me],
         react: (emoji) => this.#react(message, emoji),

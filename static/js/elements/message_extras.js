@@ -6,7 +6,7 @@
 import { find, setText } from "../util/dom.js";
 import { language, t } from "../util/translate.js";
 import { iconButton } from "./action_parts.js";
-import { oneLine } from "./list_entry.js";
+import { lineOf } from "./list_entry.js";
 import { focusMessage } from "./message_row.js";
 import { ready, showUpload } from "./upload_parts.js";
 
@@ -83,7 +83,7 @@ function showQuote(quote, { me, peerName, replyTo, answered }) {
  * @param {string} author what its author is called
  */
 export function fillQuote(quote, answered, author) {
-  const text = answered.deleted ? t("message_deleted") : oneLine(answered.text);
+  const text = answered.deleted ? t("message_deleted") : lineOf(answered);
   setText(find(quote, ".visually-hidden"), `${t("reply")}: `);
   setText(find(quote, "b"), author);
   setText(find(quote, ".line"), text);

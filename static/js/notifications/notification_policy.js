@@ -8,7 +8,7 @@ import { nameKey } from "../util/names.js";
 
 /** @import { Message } from "../store/conversation.js" */
 
-/** @typedef {Pick<Message, "from" | "text" | "seq">} NewMessage */
+/** @typedef {Pick<Message, "from" | "text" | "seq" | "file">} NewMessage */
 
 /**
  * Knows what a user's tabs in one browser show, and elects the tab that notifies.

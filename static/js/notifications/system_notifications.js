@@ -5,6 +5,7 @@
 
 import { fileUrl } from "../util/dom.js";
 import { Emitter } from "../util/emitter.js";
+import { previewText } from "../util/file_text.js";
 import { plainText } from "../util/message_format.js";
 import { nameKey } from "../util/names.js";
 import { language } from "../util/translate.js";
@@ -34,12 +35,13 @@ export class SystemNotifications extends Emitter {
     return (await Notification.requestPermission()) === "granted";
   }
 
-  /** @param {{ from: string, text: string, title?: string }} message title: what its author is called */
-  async show({ from, text, title = from }) {
+  /** @param {{ from: string, text: string, file?: import("../store/message_window.js").MessageFile, title?: string }} message title: what its author is called */
+  async show({ title, ...message }) {
+    const { from } = message;
     const tag = this.#tag + nameKey(from);
     const options = {
       tag,
-      body: plainText(text).slice(0, TEXT_MAX).toWellFormed(),
+      body: plainText(previewText(message)).slice(0, TEXT_MAX).toWellFormed(),
       icon: fileUrl("icons/192.png"),
       lang: language(),
       data: { peer: from },
@@ -47,8 +49,8 @@ export class SystemNotifications extends Emitter {
     };
     const registration = await serviceWorkerRegistration();
     try {
-      if (registration) await registration.showNotification(title, options);
-      else this.#showFromPage(title, tag, options);
+      if (registration) await registration.showNotification(title ?? from, options);
+      else this.#showFromPage(title ?? from, tag, options);
     } catch {
       // Not supported on this device, or permission was revoked.
     }

@@ -13,7 +13,9 @@ import { ReadState } from "./read_state.js";
 
 /** @typedef {"sent" | "delivered" | "read"} Mark */
 
-/** @typedef {{ from: string, text: string, at: number, deleted?: true, revision?: number }} Preview */
+/** @typedef {import("./message_window.js").MessageFile} MessageFile */
+
+/** @typedef {{ from: string, text: string, at: number, deleted?: true, file?: MessageFile, revision?: number }} Preview */
 
 /** @typedef {Omit<import("../sync/api.js").Row, "online" | "last_seen">} StableRow a row without presence, which expires quickly */
 
@@ -328,10 +330,10 @@ export class Conversation {
   }
 
   /** @param {Message} message */
-  #raiseLastSeq({ seq, from, text, at, deleted, revision = 0 }) {
+  #raiseLastSeq({ seq, from, text, at, deleted, file, revision = 0 }) {
     if (seq < this.#lastSeq || (seq === this.#lastSeq && revision < (this.#preview?.revision ?? 0))) return;
     this.#lastSeq = seq;
-    this.#preview = { from, text, at, revision, ...(deleted && { deleted }) };
+    this.#preview = { from, text, at, revision, ...(deleted && { deleted }), ...(file && { file }) };
   }
 
   /**

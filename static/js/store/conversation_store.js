@@ -241,6 +241,7 @@ export class ConversationStore extends Emitter {
             text: last.content,
             at: Date.parse(last.timestamp),
             ...(last.deleted && { deleted: true }),
+            ...(last.file && { file: last.file }),
           }
         : undefined,
     );

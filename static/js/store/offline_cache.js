@@ -310,6 +310,7 @@ export function toRow({ preview, peer, lastSeq, revision, unread, membership, is
     content: preview.text,
     timestamp: new Date(preview.at).toISOString(),
     ...(preview.deleted && { deleted: true }),
+    ...(preview.file && { file: preview.file }),
   };
   return {
     cursor: "",

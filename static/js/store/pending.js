@@ -102,7 +102,7 @@ export function toFrame(pending) {
 /**
  * A message or preview as it will be once the server has made these changes, flagged as pending if
  * there are any.
- * @template {Pick<Message, "seq" | "text" | "deleted" | "editedAt" | "reactions" | "pending">} M
+ * @template {Pick<Message, "seq" | "text" | "deleted" | "editedAt" | "reactions" | "pending" | "file">} M
  * @param {M} message
  * @param {readonly PendingChange[]} changes in the order they were made
  * @param {string} me
@@ -114,8 +114,10 @@ export function withChanges(message, changes, me) {
   const changed = { ...message, pending: /** @type {const} */ (true) };
   for (const { type, text, at } of own) {
     if (type === "edit") Object.assign(changed, { text, editedAt: at });
-    else if (type === "delete") Object.assign(changed, { text, deleted: true, reactions: {} });
-    else {
+    else if (type === "delete") {
+      Object.assign(changed, { text, deleted: true, reactions: {} });
+      delete changed.file;
+    } else {
       const { [me]: _, ...reactions } = changed.reactions ?? {};
       changed.reactions = text ? { ...reactions, [me]: text } : reactions;
     }

@@ -168,7 +168,8 @@ export class ListSync extends Emitter {
    */
   #reportMissed({ peer, last, last_seq: seq }, newest) {
     if (last?.sender !== peer || last.deleted || Date.parse(last.timestamp) <= newest) return;
-    if (this.#conversations.getOrCreate(peer).unread > 0) this.emit("missed", { seq, from: peer, text: last.content });
+    if (this.#conversations.getOrCreate(peer).unread > 0)
+      this.emit("missed", { seq, from: peer, text: last.content, ...(last.file && { file: last.file }) });
   }
 
   /**
