@@ -3,6 +3,7 @@
 import { ConversationStore } from "./store/conversation_store.js";
 import { Drafts } from "./store/drafts.js";
 import { PeopleDirectory } from "./store/people_directory.js";
+import { evictFile } from "./sync/file_eviction.js";
 import { SyncEngine } from "./sync/sync_engine.js";
 import { startUnreadMarks } from "./sync/unread_marks.js";
 
@@ -40,8 +41,13 @@ export function createChat(me, { api, connection, outbox, drafts = new Drafts(),
       ),
     fetch: (peer, page) => api.messages(me, peer, page),
     profile: (peer) => conversations.profiles.fields(peer),
+    evict: evictFile,
   });
-  conversations.on("conversation", (peer) => cache?.changed(conversations.getOrCreate(peer)));
+  conversations.on("conversation", (peer) => {
+    const conversation = conversations.getOrCreate(peer);
+    cache?.changed(conversation);
+    for (const file of conversation.deletedFiles.splice(0)) void evictFile(file);
+  });
   startUnreadMarks({ api, conversations, sync });
   return {
     me,

@@ -4,6 +4,7 @@ import { ACCOUNT_STATES } from "./states/account_states.ts";
 import { CONNECTION_STATES } from "./states/connection_states.ts";
 import { CONVERSATION_STATES } from "./states/conversation_states.ts";
 import { EMOJI_STATES } from "./states/emoji_states.ts";
+import { FILE_STATES } from "./states/file_states.ts";
 import { LIST_STATES } from "./states/list_states.ts";
 import { MESSAGE_STATES } from "./states/message_states.ts";
 import { SEARCH_STATES } from "./states/search_states.ts";
@@ -18,6 +19,7 @@ export const STATES: readonly State[] = [
   ...CONVERSATION_STATES,
   ...MESSAGE_STATES,
   ...UPLOAD_STATES,
+  ...FILE_STATES,
   ...EMOJI_STATES,
   ...CONNECTION_STATES,
   ...ACCOUNT_STATES,

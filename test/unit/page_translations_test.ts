@@ -9,6 +9,8 @@ import actionsEl from "../../static/js/translations/actions_el.js";
 import actionsEn from "../../static/js/translations/actions_en.js";
 import commonEl from "../../static/js/translations/el.js";
 import commonEn from "../../static/js/translations/en.js";
+import filesEl from "../../static/js/translations/files_el.js";
+import filesEn from "../../static/js/translations/files_en.js";
 import searchEl from "../../static/js/translations/search_el.js";
 import searchEn from "../../static/js/translations/search_en.js";
 import uploadsEl from "../../static/js/translations/uploads_el.js";
@@ -25,8 +27,8 @@ import {
   waitText,
 } from "../../static/js/util/translate.js";
 
-const en = { ...commonEn, ...accountEn, ...actionsEn, ...searchEn, ...uploadsEn };
-const el = { ...commonEl, ...accountEl, ...actionsEl, ...searchEl, ...uploadsEl };
+const en = { ...commonEn, ...accountEn, ...actionsEn, ...searchEn, ...filesEn, ...uploadsEn };
+const el = { ...commonEl, ...accountEl, ...actionsEl, ...searchEl, ...filesEl, ...uploadsEl };
 
 const root = join(import.meta.dir, "../../static");
 const files = (end: string) =>
@@ -60,6 +62,7 @@ describe("the translations", () => {
     expect(Object.keys(actionsEl)).toEqual(Object.keys(actionsEn));
     expect(Object.keys(searchEl)).toEqual(Object.keys(searchEn));
     expect(Object.keys(uploadsEl)).toEqual(Object.keys(uploadsEn));
+    expect(Object.keys(filesEl)).toEqual(Object.keys(filesEn));
     const values = (entry: unknown) => [...new Set(JSON.stringify(entry).match(/\{\w+\}/g) ?? [])].toSorted();
     for (const [key, entry] of Object.entries(en)) {
       const greek = el[key as keyof typeof el];

@@ -20,7 +20,7 @@ export const ready = Promise.all([
 
 /**
  * An icon of `icons/actions.svg`, which `bun run icons` writes.
- * @param {"archive" | "archive-restore" | "bell" | "bell-off" | "bookmark" | "check-check" | "chevron-down" | "chevron-right" | "chevron-up" | "circle-check" | "clock" | "copy" | "corner-up-left" | "ellipsis" | "file" | "forward" | "image" | "message-square-dot" | "pencil" | "pin" | "pin-off" | "plus" | "quote" | "reply" | "search" | "smile-plus" | "trash-2" | "x"} name at lucide.dev
+ * @param {"archive" | "archive-restore" | "bell" | "bell-off" | "bookmark" | "check-check" | "chevron-down" | "chevron-left" | "chevron-right" | "chevron-up" | "circle-check" | "clock" | "copy" | "corner-up-left" | "download" | "ellipsis" | "file" | "file-archive" | "file-text" | "forward" | "image" | "image-off" | "message-square-dot" | "music" | "pencil" | "pin" | "pin-off" | "plus" | "quote" | "reply" | "rotate-cw" | "search" | "smile-plus" | "trash-2" | "x" | "zoom-in" | "zoom-out"} name at lucide.dev
  */
 export function icon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");

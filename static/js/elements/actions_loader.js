@@ -20,6 +20,11 @@ export function loadActionsWhenNeeded(chat, elements) {
   };
   for (const type of ["pointerover", "pointerup", "pointercancel", "focusin"]) thread.addEventListener(type, load);
   chat.outbox.on("changed", () => loading ?? (chat.outbox.deferred.undoable().length > 0 && void load(undefined)));
+  thread.addEventListener("view", async (event) => {
+    const load = importAgain(() => import("./file_viewer.js"), "elements/file_viewer.js");
+    const viewer = await load.catch(() => undefined);
+    await viewer?.openViewer(chat, /** @type {CustomEvent<string>} */ (event).detail);
+  });
   thread.addEventListener("act", async (event) => (await load(event))?.act(event));
   composer.addEventListener("edit-last", async (event) => (await load(event))?.editLast() || thread.focusLast());
 }

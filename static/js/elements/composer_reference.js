@@ -4,6 +4,7 @@
  */
 
 import { find } from "../util/dom.js";
+import { caption } from "../util/file_text.js";
 import { isBlank } from "../util/message_text.js";
 import { t } from "../util/translate.js";
 import { icon, iconButton } from "./action_parts.js";
@@ -69,8 +70,10 @@ export class ComposerReference {
   edit(peer, message, { edited, emptied }) {
     this.cancel();
     this.#composer.use({
-      text: message.text,
-      submit: (text) => {
+      text: caption(message),
+      submit: (words) => {
+        // A file without a caption has its name as text.
+        const text = message.file && isBlank(words) ? message.file.name : words;
         if (isBlank(text)) emptied();
         else if (text === message.text) this.cancel();
         else if (this.#chat.outbox.edit(peer, message, text)) {

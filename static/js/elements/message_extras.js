@@ -142,7 +142,9 @@ function showReactions(row, { me, peerName }, reactions) {
  * @param {KeyboardEvent} event
  */
 export function moveWithin(row, event) {
-  const stops = [row, ...row.querySelectorAll(".quote, .reaction")].filter((each) => each instanceof HTMLElement);
+  const stops = [row, ...row.querySelectorAll(".quote, .file :is(button, a), .reaction")].filter(
+    (each) => each instanceof HTMLElement,
+  );
   const index = stops.findIndex((each) => each === event.target) + (event.key === "ArrowRight" ? 1 : -1);
   if (stops.length === 1) return;
   event.preventDefault();

@@ -1,6 +1,7 @@
 /** The rows of a thread: messages, which the keyboard can focus, and the dividers between them. */
 
 import { cloneTemplate, find, importAgain, setText, setTick } from "../util/dom.js";
+import { caption, fileKind } from "../util/file_text.js";
 import { formatted } from "../util/message_format.js";
 import { clock, dayText, fullTime, timeRevision } from "../util/time.js";
 import { errorText, language, t } from "../util/translate.js";
@@ -17,6 +18,11 @@ const rendered = new WeakMap();
  */
 let extras;
 let isLoadingExtras = false;
+/** Fills the boxes of files; loaded with the first of them. @type {typeof import("./message_files.js") | undefined} */
+let files;
+let isLoadingFiles = false;
+/** The sides of a picture's box are at most in this proportion. */
+const RATIO_MAX = 2.5;
 
 /** @param {Item<ShownMessage>} item */
 export function makeRow(item) {
@@ -37,10 +43,25 @@ export function updateRow(row, item) {
   }
   const { message, first, last } = item;
   const { seq, tick, at, code, peerName, mine, editedAt, deleted, replyTo, reactions, upload, ref = "" } = message;
-  const text = deleted ? t("message_deleted") : message.text;
-  const key = [language(), timeRevision(), seq, tick, code, at, first, last, editedAt, deleted, ref, peerName].join(
-    " ",
-  );
+  const file = deleted ? undefined : message.file;
+  const text = deleted ? t("message_deleted") : caption(message);
+  const key = [
+    language(),
+    timeRevision(),
+    seq,
+    tick,
+    code,
+    at,
+    first,
+    last,
+    editedAt,
+    deleted,
+    ref,
+    peerName,
+    item.tile,
+    file?.id,
+    files !== undefined,
+  ].join(" ");
   const hasExtras =
     !deleted && (replyTo !== undefined || reactions !== undefined || upload !== undefined || text.includes("```"));
   const extra = hasExtras ? JSON.stringify([reactions, message.answered, upload, extras !== undefined]) : "";
@@ -55,6 +76,7 @@ export function updateRow(row, item) {
   row.classList.toggle("deleted", deleted === true);
   row.classList.toggle("first", first);
   row.classList.toggle("run-end", last);
+  row.dataset.tile = item.tile ?? "";
   row.classList.toggle("waiting", tick === "sending" || tick === "failed");
   if (before?.text !== text) find(row, ".text").replaceChildren(...formatted(text).map(partNode));
   setText(find(row, ".author"), `${mine ? t("from_me") : peerName}: `);
@@ -66,8 +88,52 @@ export function updateRow(row, item) {
   find(row, ".bubble").title = isEdited ? `${fullTime(at)} (${t("edited")} ${fullTime(editedAt)})` : fullTime(at);
   setTick(row, tick);
   showFailure(row, message);
+  const box = fileBox(row, file);
+  row.classList.toggle("captioned", box !== undefined && text !== "");
+  if (files && file && box) files.showFile(box, file, message);
+  else if (box && !isLoadingFiles) void loadFiles();
   if (extras) extras.showExtras(row, message);
   else if (hasExtras && !isLoadingExtras) void loadExtras();
+}
+
+/**
+ * The box of a message's file, which has its final size before the module that fills it is loaded;
+ * removed without a file.
+ * @param {HTMLElement} row
+ * @param {ShownMessage["file"]} file
+ */
+function fileBox(row, file) {
+  let box = /** @type {HTMLElement | null} */ (row.querySelector(".file"));
+  row.dataset.file = file ? fileKind(file) : "";
+  if (!file) {
+    box?.remove();
+    return undefined;
+  }
+  if (!box) {
+    box = document.createElement("div");
+    box.className = "file";
+    box.setAttribute("role", "group");
+    find(row, ".text").before(box);
+  }
+  const { width = 4, height = 3, type } = file;
+  const kind = fileKind(file);
+  box.setAttribute("aria-label", kind === "file" ? file.name : t(kind === "voice" ? "voice_message" : kind));
+  box.classList.toggle("audio", type.startsWith("audio/"));
+  box.style.setProperty("--ratio", String(Math.min(RATIO_MAX, Math.max(1 / RATIO_MAX, width / height))));
+  box.style.setProperty("--width", `${width}px`);
+  return box;
+}
+
+/** Loads the module that fills the boxes of files, then renders the thread again. */
+async function loadFiles() {
+  isLoadingFiles = true;
+  const load = importAgain(() => import("./message_files.js"), "elements/message_files.js");
+  const module = await load.catch(() => undefined);
+  isLoadingFiles = false;
+  await module?.ready.catch(() => {});
+  if (!module) return; // no network: the next rendering tries again
+  files = module;
+  document.dispatchEvent(new Event("extras"));
 }
 
 /** Loads the module that renders extras, then renders the thread again. */
@@ -102,10 +168,12 @@ function showFailure(row, { tick, ref = "", code = "" }) {
  * @param {HTMLElement} message
  */
 export function messageLabel(message) {
-  const texts = [".author", ".quote", ".upload .about", ".text", "time", ".state", ".reactions"].map((selector) => {
-    const part = message.querySelector(selector);
-    return (part?.getAttribute("aria-label") ?? part?.textContent ?? "").trim();
-  });
+  const texts = [".author", ".quote", ".file", ".upload .about", ".text", "time", ".state", ".reactions"].map(
+    (selector) => {
+      const part = message.querySelector(selector);
+      return (part?.getAttribute("aria-label") ?? part?.textContent ?? "").trim();
+    },
+  );
   return texts.filter(Boolean).join(" ");
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { pendingTick } from "../store/pending.js";
+import { caption, fileKind } from "../util/file_text.js";
 import { dayKey } from "../util/time.js";
 
 /** @import { Conversation } from "../store/conversation.js" */
@@ -26,17 +27,20 @@ import { dayKey } from "../util/time.js";
  * @property {number | undefined} [replyTo] the seq of the message that it answers
  * @property {import("../store/conversation.js").Message | undefined} [answered] that message, if it is loaded
  * @property {Record<string, string> | undefined} [reactions] one emoji per user
+ * @property {import("../store/message_window.js").MessageFile | undefined} [file]
  * @property {string | undefined} [code] the error code of a failed message
  * @property {import("../store/pending.js").PendingFile | undefined} [upload] of a pending message with a file
  */
 
 const RUN_MS = 5 * 60_000;
 
-/** @typedef {{ from: string, at: number, text: string, seq?: number }} Groupable */
+/** @typedef {{ from: string, at: number, text: string, seq?: number } & Partial<Pick<ShownMessage, "file" | "reactions" | "replyTo" | "tick" | "editedAt">>} Groupable */
+
+/** The place of a picture in a grid of two columns; a last odd one spans both. @typedef {"start" | "end" | "wide"} Tile */
 
 /**
  * @template {Groupable} M
- * @typedef {{ kind: "day", key: string, at: number } | { kind: "new", key: string } | { kind: "message", message: M, first: boolean, last: boolean, emoji: boolean }} Item
+ * @typedef {{ kind: "day", key: string, at: number } | { kind: "new", key: string } | { kind: "message", message: M, first: boolean, last: boolean, emoji: boolean, tile?: Tile }} Item
  */
 
 /**
@@ -68,10 +72,40 @@ export function group(messages, newFrom) {
       message,
       first: !before || isNew(message) || !sameRun(before, message),
       last: !after || isNew(after) || !sameRun(message, after),
-      emoji: isEmoji(message.text),
+      emoji: !message.file && isEmoji(message.text),
     });
   }
+  placeTiles(items);
   return items;
+}
+
+/**
+ * Makes each run of pictures a grid.
+ * @template {Groupable} M
+ * @param {Item<M>[]} items
+ */
+function placeTiles(items) {
+  /** @type {Extract<Item<M>, { kind: "message" }>[]} */
+  let run = [];
+  const end = () => {
+    if (run.length > 1)
+      for (const [index, item] of run.entries())
+        item.tile = index % 2 === 1 ? "end" : index === run.length - 1 ? "wide" : "start";
+    run = [];
+  };
+  for (const item of items) {
+    const isPlain = item.kind === "message" && isPlainPicture(item.message);
+    if (!isPlain || item.first) end();
+    if (isPlain) run.push(item);
+  }
+  end();
+}
+
+/** Whether a message is a picture with nothing above or below it. @param {Groupable} message */
+function isPlainPicture(message) {
+  const { file, replyTo, reactions = {}, editedAt, tick } = message;
+  if (!file || fileKind(file) !== "photo" || caption(message) !== "") return false;
+  return !replyTo && !editedAt && tick !== "failed" && Object.keys(reactions).length === 0;
 }
 
 /** A cheap pre-check: compiling the exact expression takes about 10 ms. */
@@ -111,7 +145,7 @@ export function shownMessages({ me, outbox, profiles }, conversation, { first, l
     .messages()
     .slice(Math.max(0, first - firstSeq), end)
     .map((message) => {
-      const { seq, ref, from, text, at, editedAt, deleted, replyTo, reactions } = message;
+      const { seq, ref, from, text, at, editedAt, deleted, replyTo, reactions, file } = message;
       const mine = from === me;
       return {
         me,
@@ -127,6 +161,7 @@ export function shownMessages({ me, outbox, profiles }, conversation, { first, l
         replyTo,
         answered: replyTo ? conversation.message(replyTo) : undefined,
         reactions,
+        file,
         tick: mine ? tickOf(conversation, message) : undefined,
       };
     });

@@ -11,10 +11,8 @@ import { ReadState } from "./read_state.js";
 
 /** @typedef {import("./message_window.js").Message} Message */
 
+/** @typedef {NonNullable<Message["file"]>} MessageFile */
 /** @typedef {"sent" | "delivered" | "read"} Mark */
-
-/** @typedef {import("./message_window.js").MessageFile} MessageFile */
-
 /** @typedef {{ from: string, text: string, at: number, deleted?: true, file?: MessageFile, revision?: number }} Preview */
 
 /** @typedef {Omit<import("../sync/api.js").Row, "online" | "last_seen">} StableRow a row without presence, which expires quickly */
@@ -39,6 +37,8 @@ export class Conversation {
   isBlocked = false;
   /** Whether the peer's account was deleted. */
   isPeerDeleted = false;
+  /** Files of messages deleted since these were last evicted. @type {MessageFile[]} */
+  deletedFiles = [];
   /** The newest message while it is not loaded. @type {Preview | undefined} */
   #preview;
 
@@ -185,7 +185,7 @@ export class Conversation {
    * @returns {Message | undefined}
    */
   message(seq) {
-    const message = this.#at(seq);
+    const message = this.stored(seq);
     return message && withChanges(message, this.#pendingChanges(), this.me);
   }
 
@@ -233,6 +233,8 @@ export class Conversation {
       if (message.deleted) this.readState.deleted(message.seq, message.revision ?? 0);
       else if (isNew || isFilling) this.readState.received(message.seq);
     }
+    const { file } = (message.deleted && this.stored(message.seq)) || {};
+    if (file) this.deletedFiles.push(file);
     this.#raiseLastSeq(message);
     this.view.update(message);
     if (!this.isLoaded) return { isNew, hasGap: message.seq > known + 1 };
@@ -278,7 +280,7 @@ export class Conversation {
    * @param {{ seq: number, at: number, id?: number, from?: string, text?: string }} message absent fields are not compared
    */
   differs({ seq, at, id, from, text }) {
-    const known = this.#at(seq) ?? (seq === this.#lastSeq ? this.#preview : undefined);
+    const known = this.stored(seq) ?? (seq === this.#lastSeq ? this.#preview : undefined);
     if (!known) return false;
     const isOther = "id" in known && id !== undefined && known.id !== id;
     return isOther || known.at !== at || (text !== undefined && (known.text !== text || known.from !== from));
@@ -324,8 +326,8 @@ export class Conversation {
     this.readState.update(row);
   }
 
-  /** @param {number} seq */
-  #at(seq) {
+  /** A loaded message, as stored. @param {number} seq */
+  stored(seq) {
     return this.#window.at(seq) ?? this.view.at(seq);
   }
 

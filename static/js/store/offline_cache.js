@@ -25,6 +25,7 @@ import { nameKey } from "../util/names.js";
  * @typedef {object} CacheSource provides the data to cache
  * @property {() => Conversation[]} newest non-empty conversations, newest first
  * @property {(peer: string) => import("./profiles.js").ProfileFields} [profile] of a peer
+ * @property {(file: NonNullable<Message["file"]>) => void} [evict] the message of a cached file was deleted
  * @property {(peer: string, page: { limit: number, changed_after?: number }) => Promise<Stored[]>} fetch fetches the newest messages of a conversation, or those that changed
  */
 
@@ -291,6 +292,8 @@ export class OfflineCache {
     if (conversation.isLoaded || !this.#isWritable || epoch !== this.#epoch) return;
     const continues = !fetched[0] || before?.messages.at(-1)?.seq === fetched[0].seq - 1;
     const changed = new Map(changes.map((message) => [message.seq, message]));
+    for (const { seq, file } of before?.messages ?? [])
+      if (file && changed.get(seq)?.deleted) this.#source?.evict?.(file);
     const kept = continues ? (before?.messages ?? []).map((message) => changed.get(message.seq) ?? message) : [];
     const messages = [...kept, ...fetched].slice(-MESSAGES);
     if (messages.length === 0) return;

@@ -2,7 +2,7 @@
  * Translates the page's texts, which are in `translations/`. Only the chosen language is loaded.
  */
 
-/** @typedef {keyof (typeof import("../translations/en.js"))["default"] | keyof (typeof import("../translations/account_en.js"))["default"] | keyof (typeof import("../translations/actions_en.js"))["default"] | keyof (typeof import("../translations/search_en.js"))["default"] | keyof (typeof import("../translations/uploads_en.js"))["default"]} TranslationKey */
+/** @typedef {keyof (typeof import("../translations/en.js"))["default"] | keyof (typeof import("../translations/account_en.js"))["default"] | keyof (typeof import("../translations/actions_en.js"))["default"] | keyof (typeof import("../translations/search_en.js"))["default"] | keyof (typeof import("../translations/uploads_en.js"))["default"] | keyof (typeof import("../translations/files_en.js"))["default"]} TranslationKey */
 /** @typedef {"en" | "el"} Language */
 /** @typedef {string | { one: string, other: string }} Translation plural forms where the count matters */
 

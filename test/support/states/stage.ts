@@ -4,10 +4,11 @@ import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 
 import { addSession, localhost, scripted } from "../browser.ts";
 import { cookieOf, PASSWORD, Person, post, startApp, type Tab, type TestApp } from "../harness.ts";
+import { populateFiles } from "./files.ts";
 import { populateLongChats } from "./long_chats.ts";
 import { populate } from "./stage_users.ts";
 
-type User = "Ann" | "Iris" | "Newcomer" | "Petros" | "Host" | "Ended" | "First";
+type User = "Ann" | "Iris" | "Newcomer" | "Petros" | "Host" | "Ended" | "First" | "Nina";
 
 export interface State {
   readonly name: string;
@@ -62,8 +63,9 @@ export class Stage {
     const bob = await populate(open, ann!);
     await (await host.open()).send("Petros", "Welcome! Where are you?");
     const iris = await populateLongChats(open);
+    const nina = await populateFiles(open);
     const usedInvitation = await useInvitation(invite, first);
-    return new Stage({ open, invite, closed }, [ann!, iris, ...others, host, first], { bob, usedInvitation });
+    return new Stage({ open, invite, closed }, [ann!, iris, nina, ...others, host, first], { bob, usedInvitation });
   }
 
   get url(): string {
