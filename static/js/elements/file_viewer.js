@@ -73,6 +73,7 @@ class FileViewer {
     });
     this.#render();
     await openDialog(this.#dialog);
+    this.#fitWords();
     history.pushState({ ...history.state, viewer: true }, "");
     addEventListener("popstate", () => this.#dialog.close(), { signal });
   }
@@ -163,6 +164,13 @@ class FileViewer {
     if (!next) return;
     this.#id = next.file.id;
     this.#render();
+    this.#fitWords();
+  }
+
+  /** A long caption can be scrolled by the keyboard. */
+  #fitWords() {
+    const { scrollHeight, clientHeight } = this.#words;
+    this.#words.tabIndex = scrollHeight > clientHeight ? 0 : -1;
   }
 
   /** The photo on screen may have been deleted. */

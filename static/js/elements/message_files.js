@@ -85,6 +85,7 @@ function player(tag, url) {
 function title(file) {
   const line = make("bdi", file.name);
   line.className = "file-name";
+  line.title = file.name;
   return line;
 }
 
