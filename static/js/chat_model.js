@@ -43,11 +43,8 @@ export function createChat(me, { api, connection, outbox, drafts = new Drafts(),
     profile: (peer) => conversations.profiles.fields(peer),
     evict: evictFile,
   });
-  conversations.on("conversation", (peer) => {
-    const conversation = conversations.getOrCreate(peer);
-    cache?.changed(conversation);
-    for (const file of conversation.deletedFiles.splice(0)) void evictFile(file);
-  });
+  conversations.on("conversation", (peer) => cache?.changed(conversations.getOrCreate(peer)));
+  conversations.on("file-deleted", (file) => void evictFile(file));
   startUnreadMarks({ api, conversations, sync });
   return {
     me,

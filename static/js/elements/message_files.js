@@ -103,7 +103,9 @@ function card(file, url) {
   words.className = "words";
   const size = make("span");
   size.className = "size";
-  words.append(title(file), size);
+  const act = make("span");
+  act.className = "visually-hidden";
+  words.append(title(file), size, act);
   const type = make("span");
   type.className = "type";
   type.append(icon(ICONS.find(([prefix]) => file.type.startsWith(prefix))?.[1] ?? "file"));
@@ -118,16 +120,13 @@ function card(file, url) {
  * @param {ShownMessage} message
  */
 function name(box, file, message) {
-  const size = sizeText(file.size);
   const words = caption(message);
-  for (const each of box.querySelectorAll("button.open-picture, a, audio, video")) {
-    const label = each.matches("a") ? t("file_download_name", { name: file.name, size }) : (box.ariaLabel ?? "");
-    each.setAttribute(
-      "aria-label",
-      each.matches("button") ? [t("file_photo_open"), words].filter(Boolean).join(": ") : label,
-    );
-  }
-  for (const each of box.querySelectorAll(".size")) setText(each, size);
+  for (const each of box.querySelectorAll("audio, video"))
+    each.setAttribute("aria-label", box.getAttribute("aria-label") ?? "");
+  for (const each of box.querySelectorAll(".open-picture"))
+    each.setAttribute("aria-label", [t("file_photo_open"), words].filter(Boolean).join(": "));
+  for (const each of box.querySelectorAll(".size")) setText(each, sizeText(file.size));
+  for (const each of box.querySelectorAll(".card .visually-hidden")) setText(each, t("file_download"));
   for (const each of box.querySelectorAll(".load-failed span")) setText(each, t("file_failed"));
   for (const each of box.querySelectorAll(".load-failed button")) setText(each, t("try_again"));
 }

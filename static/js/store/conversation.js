@@ -37,7 +37,7 @@ export class Conversation {
   isBlocked = false;
   /** Whether the peer's account was deleted. */
   isPeerDeleted = false;
-  /** Files of messages deleted since these were last evicted. @type {MessageFile[]} */
+  /** Files of messages that were deleted; the store takes them. @type {MessageFile[]} */
   deletedFiles = [];
   /** The newest message while it is not loaded. @type {Preview | undefined} */
   #preview;

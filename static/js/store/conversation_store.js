@@ -24,7 +24,8 @@ const UNPINNED = "~";
  * - `opened`: the conversation with this peer, or none, is on screen
  * - `arrived`: a new message of a peer
  * - `replied`: the user wrote to this peer, on any device
- * @extends {Emitter<{ list: void, conversation: string, opened: string | undefined, arrived: Message, replied: string }>}
+ * - `file-deleted`: a file whose message was deleted
+ * @extends {Emitter<{ list: void, conversation: string, opened: string | undefined, arrived: Message, replied: string, "file-deleted": NonNullable<Message["file"]> }>}
  */
 export class ConversationStore extends Emitter {
   /** @type {Map<string, Conversation>} by name key */
@@ -179,6 +180,7 @@ export class ConversationStore extends Emitter {
   /** @param {string} peer */
   changed(peer) {
     const conversation = this.getOrCreate(peer);
+    for (const file of conversation.deletedFiles.splice(0)) this.emit("file-deleted", file);
     this.emitSoon("list");
     this.emitSoon("conversation", conversation.peer);
     this.#awaitMuteEnd(conversation.membership.settings.mutedUntil);

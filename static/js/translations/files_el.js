@@ -3,7 +3,6 @@ export default {
   file_failed: "Η φωτογραφία δεν φορτώθηκε.",
   file_photo_open: "Άνοιγμα φωτογραφίας",
   file_download: "Λήψη",
-  file_download_name: "Λήψη: {name}, {size}",
   file_position: "Φωτογραφία {index} από {count}",
   file_from: "Φωτογραφία από {name}, {time}",
   file_zoom_in: "Μεγέθυνση",

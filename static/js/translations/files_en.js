@@ -3,7 +3,6 @@ export default {
   file_failed: "This picture could not be loaded.",
   file_photo_open: "Open the photo",
   file_download: "Download",
-  file_download_name: "Download {name}, {size}",
   file_position: "Photo {index} of {count}",
   file_from: "Photo from {name}, {time}",
   file_zoom_in: "Zoom in",

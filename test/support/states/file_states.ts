@@ -26,6 +26,7 @@ export const FILE_STATES: readonly State[] = [
     user: "Nina",
     path: "/#Kostas",
     shows: ".load-failed",
+    reloaded: LOADED,
     prepare: (page) => page.route("**/preview", (route) => route.abort("failed")),
   },
   {
