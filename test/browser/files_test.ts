@@ -32,6 +32,17 @@ const photos = (page: Page) => page.locator("chat-thread .picture img.loaded");
 const viewer = (page: Page) => page.locator(".file-viewer[open]");
 const shownPhoto = (page: Page) => viewer(page).getAttribute("aria-label");
 
+/** Whether the browser can show a file without the server. */
+const isCached = (page: Page, path: string) =>
+  page.evaluate(
+    (url) =>
+      fetch(url, { cache: "only-if-cached", mode: "same-origin" }).then(
+        ({ ok }) => ok,
+        () => false,
+      ),
+    path,
+  );
+
 test("reserves the room of a photo before it has loaded", async () => {
   const { ann, bob, from } = await pair("room");
   for (let i = 0; i < 3; i++) await send(bob, ann, `${i}.png`, { words: `photo ${i}`, width: 200 + 300 * i });
@@ -184,15 +195,7 @@ test("removes a deleted photo from the page and from the browser's caches", asyn
   const page = await chat.open(ann, `/#${from}`, { ready: ".picture img.loaded" });
   await page.locator(".open-picture").click();
   await viewer(page).locator("img[alt]:not([alt='']).loaded").waitFor();
-  const cached = (path: string) =>
-    page.evaluate(
-      (url) =>
-        fetch(url, { cache: "only-if-cached", mode: "same-origin" }).then(
-          ({ ok }) => ok,
-          () => false,
-        ),
-      `/files/${id}${path}`,
-    );
+  const cached = (path: string) => isCached(page, `/files/${id}${path}`);
   expect([await cached(""), await cached("/preview")]).toEqual([true, true]); // else this test shows nothing
   await until("the message is stored offline", async () =>
     (await cachedTexts(page, ann.name, from)).includes("for now"),
@@ -203,6 +206,39 @@ test("removes a deleted photo from the page and from the browser's caches", asyn
   expect(await page.locator(".message .file").count()).toBe(0);
   await until("the caches are empty", async () => !(await cached("")) && !(await cached("/preview")));
   await until("nothing is stored offline", async () => !(await cachedTexts(page, ann.name, from)).includes("for now"));
+});
+
+test.each([
+  ["in the open conversation", true],
+  ["in another", false],
+])("removes a photo from the browser's caches that was deleted while the page was closed, %s", async (_, isOpen) => {
+  pageErrors.allow(/status of 404|ERR_CACHE_MISS/);
+  const { ann, bob, from } = await pair(isOpen ? "closed" : "listed");
+  const { id, seq } = await send(bob, ann, "secret.png", { words: "for now" });
+  const page = await chat.open(ann, `/#${from}`, { ready: ".picture img.loaded" });
+  await until("the message is stored offline", async () =>
+    (await cachedTexts(page, ann.name, from)).includes("for now"),
+  );
+  expect(await isCached(page, `/files/${id}/preview`)).toBe(true);
+  await page.goto("about:blank");
+  bob.tab.say({ type: "delete", peer: ann.name, seq, ref: bob.tab.newRef() });
+  await bob.tab.next("changed");
+  await page.goto(`${chat.url}/${isOpen ? `#${from}` : ""}`);
+  await page.waitForSelector(isOpen ? ".message.deleted" : "conversation-list .entry");
+  await until("the cache is empty", async () => !(await isCached(page, `/files/${id}/preview`)), 20_000);
+});
+
+test("reaches a photo from its message by the keyboard", async () => {
+  const { ann, bob, from } = await pair("keys");
+  await send(bob, ann, "a.png");
+  const page = await chat.open(ann, `/#${from}`, { ready: ".picture img.loaded" });
+  await page.press("message-composer textarea", "Alt+ArrowUp");
+  await until("the photo is focused", async () => {
+    await page.keyboard.press("ArrowRight");
+    return page.evaluate(() => document.activeElement?.className === "open-picture");
+  });
+  await page.keyboard.press("Enter");
+  await viewer(page).waitFor();
 });
 
 test("stays where it is while photos above load", async () => {

@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 
 import type { MessageFile } from "../../static/js/store/message_window.js";
-import { caption, previewText } from "../../static/js/util/file_text.js";
+import { caption, hitText, previewText } from "../../static/js/util/file_text.js";
 import { loadTranslations, useLanguage } from "../../static/js/util/translate.js";
 
 await loadTranslations("en");
@@ -33,4 +33,9 @@ test.each([
 test("a text that differs from the file's name is a caption", () => {
   expect(caption({ text: "a.jpg", file: file("a.jpg", "image/jpeg") })).toBe("");
   expect(caption({ text: "the harbor", file: file("a.jpg", "image/jpeg") })).toBe("the harbor");
+});
+
+test("a hit shows the name of a file, which the search may have found", () => {
+  expect(hitText({ text: "beach.jpg", file: file("beach.jpg", "image/jpeg", PIXEL) })).toBe("📷 beach.jpg");
+  expect(hitText({ text: "hello" })).toBe("hello");
 });

@@ -2,7 +2,7 @@
 
 import { fetchHits, MessageSearch } from "../sync/message_search.js";
 import { cloneTemplate, find, isTouch, renderList, setAttribute, setAvatar, setText, setTick } from "../util/dom.js";
-import { previewText } from "../util/file_text.js";
+import { hitText } from "../util/file_text.js";
 import { excerpt } from "../util/text_match.js";
 import { fullTime, shortTime, timeRevision } from "../util/time.js";
 import { language, t, waitText } from "../util/translate.js";
@@ -144,7 +144,7 @@ export class MessageHits {
     const chat = this.#chat;
     const { query } = this.#search;
     const { peer, seq, at, from } = hit;
-    const text = previewText(hit);
+    const text = hitText(hit);
     const name = nameInList(chat, peer);
     const profile = chat.profiles.of(peer);
     const renderKey = [language(), timeRevision(), query, text, name, profile.photo].join(" ");

@@ -21,6 +21,8 @@ export function caption({ text, file }) {
   return file && text === file.name ? "" : text;
 }
 
+const ICONS = { photo: "📷", video: "🎬", voice: "🎤", file: "📎" };
+
 /**
  * The text of a message, or "📷 Photo" and the like for a file. A caption takes the place of the word.
  * @param {{ text: string, file?: MessageFile | undefined }} message
@@ -28,15 +30,15 @@ export function caption({ text, file }) {
 export function previewText(message) {
   const { text, file } = message;
   if (!file) return text;
-  const words = caption(message);
-  switch (fileKind(file)) {
-    case "photo":
-      return `📷 ${words || t("photo")}`;
-    case "video":
-      return `🎬 ${words || t("video")}`;
-    case "voice":
-      return `🎤 ${words || t("voice_message")}`;
-    default:
-      return `📎 ${words || file.name}`;
-  }
+  const kind = fileKind(file);
+  const word = kind === "file" ? file.name : t(kind === "voice" ? "voice_message" : kind);
+  return `${ICONS[kind]} ${caption(message) || word}`;
+}
+
+/**
+ * The text that a search has found: of a file without a caption, its name.
+ * @param {{ text: string, file?: MessageFile | undefined }} message
+ */
+export function hitText({ text, file }) {
+  return file ? `${ICONS[fileKind(file)]} ${text}` : text;
 }
