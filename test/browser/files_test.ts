@@ -4,8 +4,9 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 
 import type { Page } from "playwright-core";
 
-import { cachedTexts, drawn, hold, useBrowser } from "../support/browser.ts";
+import { cachedTexts, drawn, goToPeer, hold, useBrowser } from "../support/browser.ts";
 import type { Person, Tab } from "../support/harness.ts";
+import { choose } from "../support/message_menu.ts";
 import { pageErrors } from "../support/page_errors.ts";
 import { seaside, sendFile, tone } from "../support/states/files.ts";
 import { until } from "../support/until.ts";
@@ -206,6 +207,18 @@ test("removes a deleted photo from the page and from the browser's caches", asyn
   expect(await page.locator(".message .file").count()).toBe(0);
   await until("the caches are empty", async () => !(await cached("")) && !(await cached("/preview")));
   await until("nothing is stored offline", async () => !(await cachedTexts(page, ann.name, from)).includes("for now"));
+});
+
+test("forwards a photo with its caption as a copy", async () => {
+  const { ann, bob, from } = await pair("forward");
+  const { id } = await send(bob, ann, "a.png", { words: "look" });
+  const page = await chat.open(ann, `/#${from}`, { ready: ".picture img.loaded" });
+
+  await choose(page, "look", "Save to notes");
+  await goToPeer(page, ann.name);
+  await photos(page).waitFor();
+  expect(await page.locator(".message .text").allInnerTexts()).toEqual(["look"]);
+  expect(await photos(page).getAttribute("src")).not.toContain(id);
 });
 
 test.each([
