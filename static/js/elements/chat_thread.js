@@ -20,8 +20,7 @@ import {
 /** @import { Chat } from "../chat_model.js" */
 /** @import { Conversation, Message } from "../store/conversation.js" */
 
-const AT_END_PX = 40;
-const NEAR_PX = 800;
+const [AT_END_PX, NEAR_PX] = [40, 800];
 /** With fewer loaded messages above the window, more history is fetched. */
 const PREFETCH = 100;
 
@@ -279,9 +278,8 @@ export class ChatThread extends HTMLElement {
    * @param {Conversation} conversation
    * @param {Message} message
    */
-  #arrived(conversation, message) {
-    const isReading = this.#isAtEnd && isPageActive();
-    if (this.#divider.arrived(conversation, message.seq, isReading)) this.#scrollsToNew = this.#isAtEnd;
+  #arrived(conversation, { seq, ...message }) {
+    if (this.#divider.arrived(conversation, seq, this.#isAtEnd && isPageActive())) this.#scrollsToNew = this.#isAtEnd;
     const name = this.#chat?.profiles.shown(message.from) ?? message.from;
     announce(find(this, ".announcer"), t("announce", { name, text: plainText(previewText(message)) }));
   }

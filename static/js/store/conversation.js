@@ -9,9 +9,8 @@ import { MessageWindow } from "./message_window.js";
 import { withChanges } from "./pending.js";
 import { ReadState } from "./read_state.js";
 
+/** @import { MessageFile } from "./message_window.js" */
 /** @typedef {import("./message_window.js").Message} Message */
-
-/** @typedef {NonNullable<Message["file"]>} MessageFile */
 /** @typedef {"sent" | "delivered" | "read"} Mark */
 /** @typedef {{ from: string, text: string, at: number, deleted?: true, file?: MessageFile, revision?: number }} Preview */
 
