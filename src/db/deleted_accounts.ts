@@ -4,7 +4,7 @@
  */
 
 import type { Database } from "./database.ts";
-import { endUnsent } from "./files.ts";
+import { endUnsent } from "./file_upkeep.ts";
 
 /** Messages deleted per statement. */
 const STEP_ROWS = 1_000;

@@ -1,7 +1,7 @@
 /** Compares the files in the database with the bytes in the stores. */
 
 import type { Database } from "../db/database.ts";
-import * as files from "../db/files.ts";
+import * as files from "../db/file_upkeep.ts";
 import { CHUNK_BYTES, type ChunkStore, PREVIEW } from "./chunk_store.ts";
 import { eraseDeleted, oldOrphans } from "./file_sweeper.ts";
 import { chunkCount, type Stores } from "./stores.ts";

@@ -1,7 +1,7 @@
 /** Moves the bytes of files into the store that `FILES` names. */
 
 import type { Database } from "../db/database.ts";
-import * as files from "../db/files.ts";
+import * as files from "../db/file_upkeep.ts";
 import type { ChunkStore } from "./chunk_store.ts";
 import type { Stores } from "./stores.ts";
 

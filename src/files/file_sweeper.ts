@@ -4,7 +4,7 @@
  */
 
 import type { Database } from "../db/database.ts";
-import * as files from "../db/files.ts";
+import * as files from "../db/file_upkeep.ts";
 import { sweepAll } from "../db/sweep.ts";
 import { errorText, type Log } from "../log.ts";
 import { blobTime, type ChunkStore } from "./chunk_store.ts";

@@ -14,6 +14,7 @@ import * as deletedAccounts from "../../src/db/deleted_accounts.ts";
 import * as drafts from "../../src/db/drafts.ts";
 import * as everything from "../../src/db/export.ts";
 import * as fileChunks from "../../src/db/file_chunks.ts";
+import * as fileUpkeep from "../../src/db/file_upkeep.ts";
 import * as files from "../../src/db/files.ts";
 import { insertMessages, type NewMessage, WRITER_PARAMETERS } from "../../src/db/insert_messages.ts";
 import * as memberships from "../../src/db/memberships.ts";
@@ -253,15 +254,15 @@ const QUERIES: Record<string, (db: Database, sql: Client) => PromiseLike<unknown
     ),
   "files.removeUnsent": (db) => files.removeUnsent(db, me, "file-8"),
   "files.bytesOf": (db) => files.bytesOf(db, nameOf(2_100)),
-  "files.sweepUnsent": (db) => files.sweepUnsent(db),
-  "files.endUnsent": (db) => files.endUnsent(db, nameOf(2_100)),
-  "files.deleted": (db) => files.deleted(db, "postgres", 50),
-  "files.isShared": (db) => files.isShared(db, { id: "file-8", blob: "blob-8" }),
-  "files.completeFiles": (db) => files.completeFiles(db, "file-5", 100),
-  "files.moveBlob": (db) => files.moveBlob(db, "blob-8", { from: "postgres", to: "s3" }),
-  "files.forget": (db) => files.forget(db, "file-8"),
-  "files.orphans": (db) =>
-    files.orphans(
+  "fileUpkeep.sweepUnsent": (db) => fileUpkeep.sweepUnsent(db),
+  "fileUpkeep.endUnsent": (db) => fileUpkeep.endUnsent(db, nameOf(2_100)),
+  "fileUpkeep.deleted": (db) => fileUpkeep.deleted(db, "postgres", 50),
+  "fileUpkeep.isShared": (db) => fileUpkeep.isShared(db, { id: "file-8", blob: "blob-8" }),
+  "fileUpkeep.completeFiles": (db) => fileUpkeep.completeFiles(db, "file-5", 100),
+  "fileUpkeep.moveBlob": (db) => fileUpkeep.moveBlob(db, "blob-8", { from: "postgres", to: "s3" }),
+  "fileUpkeep.forget": (db) => fileUpkeep.forget(db, "file-8"),
+  "fileUpkeep.orphans": (db) =>
+    fileUpkeep.orphans(
       db,
       "postgres",
       Array.from({ length: 500 }, (_, i) => `blob-${i}`),
