@@ -51,6 +51,7 @@ import { PresenceRegistry } from "./presence/registry.ts";
 import { PresenceSubscriptions } from "./presence/subscriptions.ts";
 import { CLOSE } from "./protocol.ts";
 import { disposeAll } from "./util/disposal.ts";
+import { isElected } from "./util/election.ts";
 import { ImageDecoders } from "./util/image_decoders.ts";
 
 export interface App {
@@ -167,9 +168,7 @@ export async function startApp(
     const decoders = new ImageDecoders();
     const { fileMax, filesQuota } = config;
     const uploads = new Uploads({ db, stores, decoders, metrics, fileMax, filesQuota });
-    // The pod with the lowest name; each knows the others within seconds.
-    const isElected = () => bus.peers.every((other) => bus.pod < other);
-    parts.adopt(new FileSweeper({ db, stores, log, isElected }), stopPart);
+    parts.adopt(new FileSweeper({ db, stores, log, isElected: () => isElected(bus) }), stopPart);
     const signupPolicy = new SignupPolicy({ db, signup: config.signup, secrets, databaseId });
     const readiness = new Readiness({ db, writer, isFailing: () => chat.isFailing, log });
     const pages = await loading;

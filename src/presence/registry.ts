@@ -9,6 +9,7 @@ import type { Database } from "../db/database.ts";
 import { markOnline, onlineKeys } from "../db/users.ts";
 import { errorText, type Log } from "../log.ts";
 import { ONLINE, type PresenceState } from "../protocol.ts";
+import { isElected } from "../util/election.ts";
 
 const GRACE_MS = 5_000;
 /** For users who hide their last seen: random, so that going offline does not reveal the time. */
@@ -269,13 +270,13 @@ export class PresenceRegistry {
   }
 
   /**
-   * Writes changes to the table: only the pod with the lowest name writes, once it knows the users
+   * Writes changes to the table: only the elected pod writes, once it knows the users
    * of all pods.
    */
   #write(): void {
     if (this.#writing) return;
     const now = performance.now();
-    const isWriter = this.#bus.peers.every((other) => this.#bus.pod < other);
+    const isWriter = isElected(this.#bus);
     if (!isWriter) this.#written = undefined;
     const isComplete =
       this.#requestedAt.size === 0 && this.#unconfirmed.size === 0 && now - this.#startedAt >= SETTLED_MS;
