@@ -14,6 +14,7 @@ import { loadActionsWhenNeeded, loadListActionsWhenNeeded } from "./elements/act
 import { loadAttachmentsWhenNeeded } from "./elements/attachments_loader.js";
 import { loadSearchWhenNeeded } from "./elements/search_loader.js";
 import { goBack, openAtMessage, route, startMenu, startNavigation } from "./navigation.js";
+import { storeForOffline } from "./page_storing.js";
 import {
   broadcastSignOut,
   draftsPrefix,
@@ -50,8 +51,6 @@ const MINUTE_MS = 60_000;
 const RESTORE_TIMEOUT_MS = 500;
 /** If syncing drafts fails to load, it is tried again after this time. */
 const RETRY_MS = 5_000;
-/** Storing the page for offline use waits this long after it has loaded. */
-const IDLE_AFTER_LOAD_MS = 1_000;
 
 /** @type {import("./elements/conversation_list.js").ConversationList} */
 const conversationList = find(document, "conversation-list");
@@ -290,27 +289,6 @@ function syncDrafts(drafts, connection) {
     stop();
     void load();
   }
-}
-
-/**
- * Stores the page for offline use shortly after it has loaded, so as not to delay it. Retries at the
- * next connection after a failure.
- * @param {Connection} connection
- */
-function storeForOffline(connection) {
-  let isStored = false;
-  let isStoring = false;
-  const store = async () => {
-    if (isStoring || isStored) return;
-    isStoring = true;
-    const load = importAgain(() => import("./sync/service_worker.js"), "sync/service_worker.js");
-    isStored = await load.then(({ storePage }) => storePage()).catch(() => false);
-    isStoring = false;
-  };
-  const storeLater = () => setTimeout(store, IDLE_AFTER_LOAD_MS);
-  connection.on("state", (state) => state === "open" && storeLater());
-  if (document.readyState === "complete") storeLater();
-  else addEventListener("load", storeLater);
 }
 
 /**
