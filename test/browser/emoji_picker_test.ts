@@ -175,12 +175,12 @@ test("reacts with any emoji, counting it with the same quick reaction", async ()
   await until("the reaction is shown", async () => (await chips()).join() === "🐙");
   await until("the message is focused", () => row(page, "dinner").evaluate((each) => each === document.activeElement));
 
-  const theirs = await bob.open({ watch: [] });
+  const bobTab = await bob.open({ watch: [] });
   for (const [emoji, name] of [
     ["👍", "thumbs up"],
     ["❤️", "red heart"],
   ] as const) {
-    theirs.say({ type: "react", peer: "er-ann", seq: 1, emoji, ref: `er-${name}`.replace(" ", "-") });
+    bobTab.say({ type: "react", peer: "er-ann", seq: 1, emoji, ref: `er-${name}`.replace(" ", "-") });
     await openMenu(page, "dinner");
     await page.getByLabel("More emoji").click();
     await page.waitForSelector(CELLS);

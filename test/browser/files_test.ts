@@ -4,7 +4,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 
 import type { Page } from "playwright-core";
 
-import { cachedTexts, drawn, goToPeer, hold, useBrowser } from "../support/browser.ts";
+import { cachedTexts, drawn, goToPeer, hold, isCached, useBrowser } from "../support/browser.ts";
 import type { Person, Tab } from "../support/harness.ts";
 import { choose } from "../support/message_menu.ts";
 import { pageErrors } from "../support/page_errors.ts";
@@ -32,17 +32,6 @@ const send = (bob: Sender, to: Person, name: string, rest: { words?: string; wid
 const photos = (page: Page) => page.locator("chat-thread .picture img.loaded");
 const viewer = (page: Page) => page.locator(".file-viewer[open]");
 const shownPhoto = (page: Page) => viewer(page).getAttribute("aria-label");
-
-/** Whether the browser can show a file without the server. */
-const isCached = (page: Page, path: string) =>
-  page.evaluate(
-    (url) =>
-      fetch(url, { cache: "only-if-cached", mode: "same-origin" }).then(
-        ({ ok }) => ok,
-        () => false,
-      ),
-    path,
-  );
 
 test("reserves the room of a photo before it has loaded", async () => {
   const { ann, bob, from } = await pair("room");

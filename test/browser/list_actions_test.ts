@@ -6,17 +6,12 @@ import axe from "axe-core";
 import type { BrowserContextOptions, Page } from "playwright-core";
 
 import { localhost, useBrowser } from "../support/browser.ts";
-import { migratedDatabase, type Person, startApp, type Tab } from "../support/harness.ts";
+import { type Person, startTwoPods, type Tab } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(60_000);
 
-const chat = useBrowser(async () => {
-  const database = await migratedDatabase();
-  const [one, two] = await Promise.all([startApp({ database }), startApp({ database })]);
-  const stop = () => Promise.all([one.stop(), two.stop()]);
-  return { url: one.url, one, two, stop };
-});
+const chat = useBrowser(startTwoPods);
 
 /** A user with a message of each of `peers`, the last one's newest, and the peers' sockets. */
 async function user(name: string, ...peers: string[]): Promise<{ me: Person; tabs: Map<string, Tab> }> {

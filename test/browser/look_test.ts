@@ -15,10 +15,10 @@ let ann: Person;
 beforeAll(async () => {
   const [bob, cleo] = await chat.server.people("Bob", "Cleo");
   ann = await chat.server.person("Ann");
-  const [mine, theirs] = [await ann.open(), await bob!.open()];
-  await theirs.send("Ann", "hello, see https://example.org");
-  for (const text of ["hello", "see https://example.org"]) await mine.send("Bob", text);
-  theirs.say({ type: "read", peer: "Ann", seq: 3 });
+  const [annTab, bobTab] = [await ann.open(), await bob!.open()];
+  await bobTab.send("Ann", "hello, see https://example.org");
+  for (const text of ["hello", "see https://example.org"]) await annTab.send("Bob", text);
+  bobTab.say({ type: "read", peer: "Ann", seq: 3 });
   await (await cleo!.open()).send("Ann", "are you there?");
 });
 
@@ -159,8 +159,8 @@ test.each([320, 390, 1_000, 2_560])("aligns the composer with the messages: %d p
       }),
     [THEIRS, MINE, "message-composer form"],
   );
-  const [theirs, mine, composer] = edges as [number[], number[], number[]];
-  expect([theirs[0], mine[1]]).toEqual([composer[0], composer[1]]);
+  const [left, right, composer] = edges as [number[], number[], number[]];
+  expect([left[0], right[1]]).toEqual([composer[0], composer[1]]);
   if (width < 720) expect(composer).toEqual([16, width - 16]);
 });
 

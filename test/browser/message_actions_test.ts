@@ -5,18 +5,13 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import type { Page } from "playwright-core";
 
 import { draft, drawn, localhost, shows, texts, useBrowser, write } from "../support/browser.ts";
-import { migratedDatabase, type Person, startApp } from "../support/harness.ts";
+import { type Person, startApp, startTwoPods } from "../support/harness.ts";
 import { choose, MENU, openMenu, row } from "../support/message_menu.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(60_000);
 
-const chat = useBrowser(async () => {
-  const database = await migratedDatabase();
-  const [one, two] = await Promise.all([startApp({ database }), startApp({ database })]);
-  const stop = () => Promise.all([one.stop(), two.stop()]);
-  return { url: one.url, one, two, stop };
-});
+const chat = useBrowser(startTwoPods);
 
 /** Two users with their pages open on two pods. */
 async function pair(first: string, second: string): Promise<[Page, Page, Person, Person]> {

@@ -5,17 +5,12 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { outboxPrefix } from "../../static/js/store/browser_storage.js";
 import type { PendingChange } from "../../static/js/store/pending.js";
 import { cachedTexts, localhost, shows, useBrowser, write } from "../support/browser.ts";
-import { migratedDatabase, type Person, startApp, type Tab } from "../support/harness.ts";
+import { type Person, startTwoPods, type Tab } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 
 setDefaultTimeout(40_000);
 
-const chat = useBrowser(async () => {
-  const database = await migratedDatabase();
-  const [one, two] = await Promise.all([startApp({ database }), startApp({ database })]);
-  const stop = () => Promise.all([one.stop(), two.stop()]);
-  return { url: one.url, one, two, stop };
-});
+const chat = useBrowser(startTwoPods);
 
 let refs = 0;
 /** Changes a message from another client of the user. */

@@ -5,7 +5,7 @@ import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import type { Page } from "playwright-core";
 
 import { peerOnScreen, texts, useBrowser, write } from "../support/browser.ts";
-import { migratedDatabase, type Person, startApp } from "../support/harness.ts";
+import { type Person, startTwoPods } from "../support/harness.ts";
 import { fillConversation, focusAt, isContiguous, isSeen, seqs } from "../support/long_conversation.ts";
 import { pageErrors } from "../support/page_errors.ts";
 import { until } from "../support/until.ts";
@@ -14,12 +14,7 @@ setDefaultTimeout(60_000);
 
 const COUNT = 3_000;
 
-const chat = useBrowser(async () => {
-  const database = await migratedDatabase();
-  const [one, two] = await Promise.all([startApp({ database }), startApp({ database })]);
-  const stop = () => Promise.all([one.stop(), two.stop()]);
-  return { url: one.url, one, two, stop };
-});
+const chat = useBrowser(startTwoPods);
 let ann: Person;
 
 beforeAll(async () => {

@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 
 import type { BrowserContext, Page } from "playwright-core";
 
-import { scripted, signOut, useBrowser } from "../support/browser.ts";
+import { isCached, scripted, signOut, useBrowser } from "../support/browser.ts";
 import { type Person, startApp } from "../support/harness.ts";
 import { png } from "../support/images.ts";
 import { pageErrors } from "../support/page_errors.ts";
@@ -54,17 +54,6 @@ async function photoOf({ cookie }: Person): Promise<string> {
   });
   return ((await answer.json()) as { photo: string }).photo;
 }
-
-/** Whether the browser has the photo of a user in its HTTP cache. */
-const isCached = (page: Page, photo: string): Promise<boolean> =>
-  page.evaluate(
-    (photo) =>
-      fetch(photo, { mode: "same-origin", cache: "only-if-cached" }).then(
-        ({ ok }) => ok,
-        () => false,
-      ),
-    photo,
-  );
 
 const WAYS = [
   ["the address", async (page: Page, url: string) => void (await page.goto(`${url}/logout`))],

@@ -166,6 +166,17 @@ export const fetchedOnDemandFiles = (page: Page) =>
     20_000,
   );
 
+/** Whether the browser has a file in its HTTP cache. */
+export const isCached = (page: Page, path: string): Promise<boolean> =>
+  page.evaluate(
+    (url) =>
+      fetch(url, { cache: "only-if-cached", mode: "same-origin" }).then(
+        ({ ok }) => ok,
+        () => false,
+      ),
+    path,
+  );
+
 /** The id of the focused element. */
 export const focusedId = (page: Page) => page.evaluate(() => document.activeElement?.id);
 

@@ -196,6 +196,14 @@ export interface TestApp extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
+/** Starts two pods on one database, of which `url` is the first's. */
+export async function startTwoPods() {
+  const database = await migratedDatabase();
+  const [one, two] = await Promise.all([startApp({ database }), startApp({ database })]);
+  const stop = () => Promise.all([one.stop(), two.stop()]);
+  return { url: one.url, one, two, stop };
+}
+
 /**
  * Starts a server with a database of its own, or on one that exists; `await using` stops it.
  *
