@@ -155,7 +155,7 @@ export async function complete(db: Database, id: string, found: Completion): Pro
   return row?.blob;
 }
 
-/** Of whom and what `readableFiles` asks. `me`: a username. */
+/** A file, and the user (`me`, a username) who may or may not read it. */
 export interface ReadRequest {
   readonly me: string;
   readonly id: string;

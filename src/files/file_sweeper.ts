@@ -1,5 +1,5 @@
 /**
- * Deletes bytes that nobody can read: of deleted files, within seconds; of files never sent, after a
+ * Deletes unreadable bytes: of deleted files, within seconds; of files never sent, after a
  * day; and blobs without a file. One pod at a time, in small steps; all are safe to repeat.
  */
 

@@ -1,6 +1,6 @@
 /**
  * Uploads: begun, received in chunks in any order on any pods, and completed once all have arrived.
- * Nobody can read a file before it is complete, and a complete one never changes.
+ * An incomplete file cannot be read, and a complete one never changes.
  */
 
 import type { Database } from "../db/database.ts";

@@ -1,6 +1,6 @@
 /**
- * Removes metadata from images without touching their pixels: what is kept is listed, so that
- * metadata of any kind, and anything after the image, is gone.
+ * Removes metadata from images without touching their pixels. Keeps only listed parts, so it
+ * drops metadata of any kind and anything after the image.
  */
 
 import type { ImageType } from "./file_type.ts";
